@@ -1,2 +1,63 @@
-//! Placeholder.
-fn main() {}
+//! `dbhaul`: migrates, backs up and rehearses PostgreSQL and Redis.
+//!
+//! This binary is the trunk that joins the leaves (`pgmove`, `redisdump`, `retention`, `repository`, `sandbox`):
+//!
+//! - `args` and `commands` parse the command line and print results;
+//! - `jobs` move the data, and neither parse nor print;
+//! - `report` is what a job hands back: data that renders as text or as JSON;
+//! - `ui` shows progress on standard error;
+//! - `exit` turns errors into exit codes, in one place.
+
+mod args;
+mod commands;
+mod config;
+mod context;
+mod endpoint;
+mod exit;
+mod interrupt;
+mod jobs;
+mod report;
+mod ui;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use crate::args::Cli;
+use crate::context::Context;
+use crate::exit::Exit;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&anyhow::Error::new(error).context("cannot start the runtime")),
+    };
+    let result = runtime.block_on(async {
+        let context = Context::new(cli.shared)?;
+        interrupt::stop_on_signal(commands::run(cli.command, &context)).await
+    });
+    // A worker stuck in a system call must not keep a stopped program alive.
+    runtime.shutdown_timeout(std::time::Duration::from_secs(5));
+    match result {
+        Ok(exit) => exit.into(),
+        Err(error) if exit::is_broken_pipe(&error) => Exit::Done.into(),
+        Err(error) => fail(&error),
+    }
+}
+
+/// Prints an error with its causes, each once, and gives its exit code.
+#[allow(clippy::print_stderr, reason = "the one place where errors are printed")]
+fn fail(error: &anyhow::Error) -> ExitCode {
+    let mut said = error.to_string();
+    eprintln!("error: {said}");
+    for cause in error.chain().skip(1) {
+        let text = cause.to_string();
+        // Many errors already quote their source; saying it twice helps nobody.
+        if !said.contains(&text) {
+            eprintln!("  because: {text}");
+        }
+        said = text;
+    }
+    exit::code_of(error).into()
+}

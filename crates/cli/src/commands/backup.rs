@@ -1,0 +1,55 @@
+//! `dbhaul backup`
+
+use clap::Args;
+
+use crate::commands::sources;
+use crate::context::Context;
+use crate::exit::Exit;
+use crate::jobs::backup::{self, Backup};
+
+/// Takes one snapshot of every source, then applies retention.
+///
+/// Sources come from dbhaul.toml; --postgres and --redis replace them. The snapshot's manifest is written last: an
+/// interrupted backup lists nothing. Retention is applied after a complete backup, and only where it is configured.
+#[derive(Debug, Args)]
+pub(crate) struct BackupArgs {
+    /// Only these sources of the configuration
+    #[arg(value_name = "SOURCE")]
+    sources: Vec<String>,
+    /// Back up this PostgreSQL database: postgres://user@host:port/database
+    #[arg(long, value_name = "URL")]
+    postgres: Option<String>,
+    /// Back up this Redis or Valkey server: redis://host:port
+    #[arg(long, value_name = "URL")]
+    redis: Option<String>,
+    /// Connections that copy at the same time, for each source
+    #[arg(long, short, value_name = "N")]
+    jobs: Option<usize>,
+    /// Check the schema against this baseline; the verdict is recorded and a failed one alarms
+    #[arg(long, value_name = "FILE")]
+    baseline: Option<std::path::PathBuf>,
+    /// The environment whose part of the baseline applies
+    #[arg(long, value_name = "NAME")]
+    environment: Option<String>,
+    /// Do not apply retention afterwards
+    #[arg(long)]
+    no_forget: bool,
+}
+
+pub(super) async fn run(args: BackupArgs, context: &Context) -> anyhow::Result<Exit> {
+    let mut endpoints =
+        sources::chosen(&args.sources, args.postgres.as_deref(), args.redis.as_deref(), context)?;
+    sources::apply_baseline(&mut endpoints, args.baseline, args.environment);
+    let repository = context.open_repository().await?;
+    let report = backup::run(Backup {
+        repository: &repository,
+        job: &context.config.job.id,
+        sources: &endpoints,
+        jobs: context.jobs(args.jobs),
+        retention: context.config.retention.as_ref().filter(|_| !args.no_forget),
+        progress: &context.progress,
+    })
+    .await?;
+    context.print(&report, || report.render())?;
+    Ok(report.exit())
+}

@@ -1,0 +1,35 @@
+//! One file a command: its flags, the job it calls, and what it prints. Nothing here moves data, and nothing in
+//! `jobs` parses or prints.
+
+pub(crate) mod backup;
+pub(crate) mod baseline;
+pub(crate) mod check;
+pub(crate) mod compare;
+pub(crate) mod forget;
+pub(crate) mod init;
+pub(crate) mod migrate;
+pub(crate) mod rehearse;
+pub(crate) mod restore;
+pub(crate) mod snapshots;
+mod sources;
+mod target;
+
+use crate::args::Command;
+use crate::context::Context;
+use crate::exit::Exit;
+
+/// Runs one command to its end.
+pub(crate) async fn run(command: Command, context: &Context) -> anyhow::Result<Exit> {
+    match command {
+        Command::Init(args) => init::run(args, context).await,
+        Command::Backup(args) => backup::run(args, context).await,
+        Command::Snapshots(args) => snapshots::run(args, context).await,
+        Command::Restore(args) => restore::run(args, context).await,
+        Command::Migrate(args) => migrate::run(args, context).await,
+        Command::Compare(args) => compare::run(args, context).await,
+        Command::Check(args) => check::run(args, context).await,
+        Command::Forget(args) => forget::run(args, context).await,
+        Command::Rehearse(args) => rehearse::run(args, context).await,
+        Command::Baseline(args) => baseline::run(args, context).await,
+    }
+}

@@ -1,0 +1,69 @@
+//! `dbhaul restore`
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::commands::sources;
+use crate::commands::target::TargetArgs;
+use crate::context::Context;
+use crate::endpoint::Endpoint;
+use crate::exit::{self, Exit};
+use crate::jobs::restore::{self, Restore};
+
+/// Restores a snapshot into empty servers, and proves that what arrived is what was saved.
+///
+/// A target that is not empty is refused, before anything is written. Afterwards every table is read back and its
+/// row count and digest compared with the snapshot's, and every key of Redis with its type, value and expiry.
+#[derive(Debug, Args)]
+pub(crate) struct RestoreArgs {
+    /// The snapshot: its id, the beginning of its id, or `latest`
+    #[arg(value_name = "SNAPSHOT|latest")]
+    snapshot: String,
+    /// Restore this source of the snapshot …
+    #[arg(long, value_name = "NAME", requires = "to")]
+    source: Option<String>,
+    /// … into this server
+    #[arg(long, value_name = "URL", conflicts_with_all = ["postgres", "redis"])]
+    to: Option<String>,
+    /// Restore the snapshot's PostgreSQL source into this empty database
+    #[arg(long, value_name = "URL")]
+    postgres: Option<String>,
+    /// Restore the snapshot's Redis source into this empty server
+    #[arg(long, value_name = "URL")]
+    redis: Option<String>,
+    #[command(flatten)]
+    target: TargetArgs,
+    /// Check the restored schema against this baseline; a failed check ends with exit code 3
+    #[arg(long, value_name = "FILE")]
+    baseline: Option<PathBuf>,
+    /// The environment whose part of the baseline applies
+    #[arg(long, value_name = "NAME")]
+    environment: Option<String>,
+}
+
+pub(super) async fn run(args: RestoreArgs, context: &Context) -> anyhow::Result<Exit> {
+    let mut targets = sources::flagged(args.postgres.as_deref(), args.redis.as_deref(), context)?;
+    if let Some(url) = &args.to {
+        targets.push(Endpoint::from_url("target", url, context)?);
+    }
+    if targets.is_empty() {
+        return Err(exit::usage(
+            "where to? Give --source NAME --to URL, or --postgres URL and --redis URL. A restore never goes to the \
+             configured sources by itself",
+        ));
+    }
+    sources::apply_baseline(&mut targets, args.baseline, args.environment);
+    let repository = context.open_repository().await?;
+    let report = restore::run(Restore {
+        repository: &repository,
+        snapshot: &args.snapshot,
+        source: args.source.as_deref(),
+        targets: &targets,
+        settings: args.target.settings(context.jobs(args.target.jobs))?,
+        progress: &context.progress,
+    })
+    .await?;
+    context.print(&report, || report.render())?;
+    Ok(report.exit())
+}

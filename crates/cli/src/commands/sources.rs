@@ -1,0 +1,101 @@
+//! Which sources a command means: from the configuration, by name, or from flags.
+
+use std::path::PathBuf;
+
+use crate::config::Kind;
+use crate::context::Context;
+use crate::endpoint::{Endpoint, kind_of};
+use crate::exit;
+
+/// The sources to read: flags replace the configuration; names choose from it.
+pub(super) fn chosen(
+    names: &[String],
+    postgres: Option<&str>,
+    redis: Option<&str>,
+    context: &Context,
+) -> anyhow::Result<Vec<Endpoint>> {
+    context.require_named_config()?;
+    let flagged = flagged(postgres, redis, context)?;
+    if !flagged.is_empty() {
+        if let Some(name) = names.first() {
+            return Err(exit::usage(format!(
+                "`{name}` names a source of the configuration, which --postgres and --redis replace: give one or the other"
+            )));
+        }
+        return Ok(flagged);
+    }
+    let configured = &context.config.sources;
+    if configured.is_empty() {
+        return Err(exit::usage(
+            "there is nothing to back up: give --postgres URL or --redis URL, or write `[[source]]` into dbhaul.toml",
+        ));
+    }
+    for name in names {
+        if !configured.iter().any(|source| source.name == *name) {
+            let known: Vec<&str> = configured.iter().map(|source| source.name.as_str()).collect();
+            return Err(exit::usage(format!(
+                "the configuration has no source `{name}`; it has: {}",
+                known.join(", ")
+            )));
+        }
+    }
+    configured
+        .iter()
+        .filter(|source| names.is_empty() || names.contains(&source.name))
+        .map(|source| Endpoint::from_config(source, context))
+        .collect()
+}
+
+/// The servers named by `--postgres` and `--redis`, each checked to be of its kind.
+pub(super) fn flagged(
+    postgres: Option<&str>,
+    redis: Option<&str>,
+    context: &Context,
+) -> anyhow::Result<Vec<Endpoint>> {
+    let mut endpoints = Vec::new();
+    for (kind, url) in [(Kind::Postgres, postgres), (Kind::Redis, redis)] {
+        let Some(url) = url else { continue };
+        if kind_of(url)? != kind {
+            return Err(exit::usage(format!("--{} was given the URL of another kind of server", kind.as_str())));
+        }
+        endpoints.push(Endpoint::from_url(kind.as_str(), url, context)?);
+    }
+    Ok(endpoints)
+}
+
+/// Lets `--baseline` and `--environment` stand over the configuration, for the PostgreSQL sources.
+pub(super) fn apply_baseline(
+    endpoints: &mut [Endpoint],
+    baseline: Option<PathBuf>,
+    environment: Option<String>,
+) {
+    for endpoint in endpoints.iter_mut().filter(|endpoint| endpoint.kind() == Kind::Postgres) {
+        if baseline.is_some() {
+            endpoint.baseline.clone_from(&baseline);
+        }
+        if environment.is_some() {
+            endpoint.environment.clone_from(&environment);
+        }
+    }
+}
+
+/// The baseline that a check means: the flags, else the configuration's PostgreSQL source (of that name).
+pub(super) fn baseline(
+    file: Option<PathBuf>,
+    environment: Option<String>,
+    source: Option<&str>,
+    context: &Context,
+) -> (Option<PathBuf>, Option<String>) {
+    let configured = context.config.sources.iter().find(|candidate| {
+        candidate.kind == Kind::Postgres
+            && candidate.baseline.is_some()
+            && source.is_none_or(|name| candidate.name == name)
+    });
+    let from_config = |source: &crate::config::SourceConfig| {
+        source.baseline.as_ref().map(|path| context.config.folder.join(path))
+    };
+    (
+        file.or_else(|| configured.and_then(from_config)),
+        environment.or_else(|| configured.and_then(|source| source.environment.clone())),
+    )
+}

@@ -1,0 +1,85 @@
+//! What can be wrong with a configuration, said so that it can be mended at once.
+
+use std::path::{Path, PathBuf};
+
+/// A configuration that cannot be used. Exit code 2.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub(crate) enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read the configuration {}: {source}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The file is not what the tool understands.
+    #[error("{}:{line}:{column}: {message}{}", path.display(), suggestion.as_ref().map(|s| format!("; did you mean `{s}`?")).unwrap_or_default())]
+    Syntax {
+        /// The file.
+        path: PathBuf,
+        /// Line, from 1.
+        line: usize,
+        /// Column, from 1.
+        column: usize,
+        /// What is wrong.
+        message: String,
+        /// The key that was probably meant.
+        suggestion: Option<String>,
+    },
+    /// Each key is right, but together they make no sense.
+    #[error("{}: {message}", path.display())]
+    Invalid {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        message: String,
+    },
+    /// A secret that the configuration points at is not to be had.
+    #[error("{what}: {message}")]
+    Secret {
+        /// Which setting.
+        what: String,
+        /// What is wrong; never the secret.
+        message: String,
+    },
+}
+
+impl ConfigError {
+    /// Turns the parser's error into one with file, line and a suggestion.
+    pub(crate) fn from_toml(path: &Path, text: &str, error: &toml::de::Error) -> ConfigError {
+        let at = error.span().map_or(0, |span| span.start);
+        let before = text.get(..at).unwrap_or(text);
+        let line = before.matches('\n').count() + 1;
+        let column = before.rsplit('\n').next().map_or(0, |l| l.chars().count()) + 1;
+        let message = error.message().trim().replace('\n', " ");
+        let suggestion = nearest(&message);
+        ConfigError::Syntax { path: path.to_owned(), line, column, message, suggestion }
+    }
+}
+
+/// For "unknown field `x`, expected one of `a`, `b`": the candidate that is nearest to `x`.
+fn nearest(message: &str) -> Option<String> {
+    let rest = message.strip_prefix("unknown field `").or_else(|| message.strip_prefix("unknown variant `"))?;
+    let mut names = rest.split('`').step_by(2);
+    let wrong = names.next()?;
+    names
+        .filter(|name| !name.is_empty())
+        .map(|name| (strsim::damerau_levenshtein(wrong, name), name))
+        .filter(|(distance, name)| *distance <= 2.max(name.len() / 3))
+        .min()
+        .map(|(_, name)| name.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn far_keys_are_not_suggested() {
+        assert_eq!(nearest("unknown field `urk`, expected one of `url`, `name`"), Some("url".into()));
+        assert_eq!(nearest("unknown field `colour`, expected one of `url`, `name`"), None);
+        assert_eq!(nearest("invalid type"), None);
+    }
+}

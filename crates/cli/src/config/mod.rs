@@ -1,0 +1,208 @@
+//! The configuration file: what it may say, and where it is wrong.
+//!
+//! Everything here is optional for the tool: each command also works from flags alone. The file is TOML with
+//! kebab-case keys; an unknown key is an error that names the line and the nearest key that exists.
+
+mod error;
+mod secret;
+mod template;
+
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+pub(crate) use error::ConfigError;
+pub(crate) use secret::{expand, Secrets};
+pub(crate) use template::template;
+
+/// The file that is read when no other is named.
+pub(crate) const DEFAULT_FILE: &str = "dbhaul.toml";
+
+/// A whole configuration file.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub(crate) struct Config {
+    /// The backup job: its id is the series that retention counts in.
+    pub(crate) job: JobConfig,
+    /// Where backups go.
+    pub(crate) repository: Option<RepositoryConfig>,
+    /// What is backed up.
+    #[serde(rename = "source")]
+    pub(crate) sources: Vec<SourceConfig>,
+    /// Which snapshots stay.
+    pub(crate) retention: Option<retention::Policy>,
+    /// Where this file lies: relative paths in it start there.
+    #[serde(skip)]
+    pub(crate) folder: PathBuf,
+}
+
+/// `[job]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub(crate) struct JobConfig {
+    /// Names the series of snapshots. It outlives a renamed host or a moved folder.
+    pub(crate) id: String,
+    /// Connections per source that copy at the same time; 0 chooses by the number of cores.
+    pub(crate) jobs: usize,
+}
+
+impl Default for JobConfig {
+    fn default() -> Self {
+        JobConfig { id: "default".into(), jobs: 0 }
+    }
+}
+
+/// `[repository]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(crate) struct RepositoryConfig {
+    /// A folder, or `s3://bucket/prefix?endpoint=…&region=…`. `${VAR}` is taken from the environment.
+    pub(crate) url: String,
+}
+
+/// What speaks at the other end of a source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Kind {
+    /// PostgreSQL, one database.
+    Postgres,
+    /// Redis or Valkey, the whole server.
+    Redis,
+}
+
+impl Kind {
+    /// The kind as manifests and reports write it.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Kind::Postgres => "postgres",
+            Kind::Redis => "redis",
+        }
+    }
+}
+
+/// `[[source]]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(crate) struct SourceConfig {
+    /// The name by which `restore --source` finds it.
+    pub(crate) name: String,
+    /// PostgreSQL or Redis.
+    pub(crate) kind: Kind,
+    /// Where it is. `${VAR}` is taken from the environment.
+    pub(crate) url: String,
+    /// The password; `${VAR}` keeps it out of the file.
+    #[serde(default)]
+    pub(crate) password: Option<String>,
+    /// A file whose first line is the password.
+    #[serde(default)]
+    pub(crate) password_file: Option<PathBuf>,
+    /// A command whose first line of output is the password. Run without a shell.
+    #[serde(default)]
+    pub(crate) password_command: Option<Vec<String>>,
+    /// The schema baseline that this database must meet.
+    #[serde(default)]
+    pub(crate) baseline: Option<PathBuf>,
+    /// The environment whose part of the baseline applies.
+    #[serde(default)]
+    pub(crate) environment: Option<String>,
+}
+
+impl Config {
+    /// Reads a file. Errors name the file, the line and the key.
+    pub(crate) fn read(path: &Path) -> Result<Config, ConfigError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
+        let mut config = Config::parse(&text, path)?;
+        config.folder = path.parent().map(Path::to_owned).unwrap_or_default();
+        Ok(config)
+    }
+
+    /// Parses a file's text; `path` only appears in errors.
+    pub(crate) fn parse(text: &str, path: &Path) -> Result<Config, ConfigError> {
+        let config: Config = toml::from_str(text).map_err(|e| ConfigError::from_toml(path, text, &e))?;
+        config.validate(path)?;
+        Ok(config)
+    }
+
+    /// The named file, or `dbhaul.toml` here if there is one, or nothing.
+    pub(crate) fn find(named: Option<&Path>) -> Result<Option<Config>, ConfigError> {
+        match named {
+            Some(path) => Config::read(path).map(Some),
+            None if Path::new(DEFAULT_FILE).exists() => Config::read(Path::new(DEFAULT_FILE)).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    fn validate(&self, path: &Path) -> Result<(), ConfigError> {
+        let invalid = |message: String| ConfigError::Invalid { path: path.to_owned(), message };
+        if self.job.id.is_empty() {
+            return Err(invalid("`job.id` is empty: it names the series that retention counts in".into()));
+        }
+        for (at, source) in self.sources.iter().enumerate() {
+            if source.name.is_empty() {
+                return Err(invalid(format!("source number {} has an empty name", at + 1)));
+            }
+            if self.sources.iter().take(at).any(|other| other.name == source.name) {
+                return Err(invalid(format!(
+                    "two sources are named `{}`: `restore --source` could not tell them apart",
+                    source.name
+                )));
+            }
+            let given = [source.password.is_some(), source.password_file.is_some(), source.password_command.is_some()];
+            if given.iter().filter(|given| **given).count() > 1 {
+                return Err(invalid(format!(
+                    "source `{}` has more than one of password, password-file and password-command",
+                    source.name
+                )));
+            }
+        }
+        if let Some(policy) = &self.retention {
+            policy.validate().map_err(|e| invalid(e.to_string()))?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Config, ConfigError> {
+        Config::parse(text, Path::new("dbhaul.toml"))
+    }
+
+    #[test]
+    fn the_template_is_a_valid_configuration() {
+        let config = parse(&template("backup")).unwrap();
+        assert_eq!(config.repository.unwrap().url, "backup");
+        assert_eq!(config.sources.len(), 2);
+        assert!(config.retention.is_some());
+    }
+
+    #[test]
+    fn a_misspelt_key_names_its_line_and_the_nearest_key() {
+        let error = parse("[repository]\nurl = \"x\"\n\n[retention]\ndayly = 7\n").unwrap_err().to_string();
+        assert!(error.contains("dbhaul.toml:5"), "{error}");
+        assert!(error.contains("`dayly`"), "{error}");
+        assert!(error.contains("did you mean `daily`"), "{error}");
+    }
+
+    #[test]
+    fn a_misspelt_table_is_found_too() {
+        let error = parse("[repositry]\nurl = \"x\"\n").unwrap_err().to_string();
+        assert!(error.contains("did you mean `repository`"), "{error}");
+    }
+
+    #[test]
+    fn two_sources_of_one_name_are_refused() {
+        let one = "[[source]]\nname = \"a\"\nkind = \"redis\"\nurl = \"redis://h\"\n";
+        let error = parse(&format!("{one}{one}")).unwrap_err().to_string();
+        assert!(error.contains("two sources are named `a`"), "{error}");
+    }
+
+    #[test]
+    fn an_empty_retention_is_a_configuration_error() {
+        assert!(parse("[retention]\nzone = \"Asia/Seoul\"\n").is_err());
+        assert!(parse("[retention]\ndaily = 7\nzone = \"Asia/Soul\"\n").is_err());
+    }
+}

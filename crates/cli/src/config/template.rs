@@ -1,0 +1,45 @@
+//! The commented configuration that `dbhaul init` writes.
+
+/// A configuration with every key explained; `repository` is filled in.
+pub(crate) fn template(repository: &str) -> String {
+    let repository = toml::Value::String(repository.to_owned());
+    format!(
+        r#"# dbhaul configuration. Every key here can also be given by a flag; a key that is not known is an error.
+# ${{NAME}} takes a value from the environment, so that no secret need stand in this file.
+
+[job]
+# Names the series of snapshots that retention counts in. Keep it when a host or a folder is renamed.
+id = "nightly"
+# Connections that copy at the same time; 0 chooses by the number of cores.
+jobs = 0
+
+[repository]
+# A folder, or s3://bucket/prefix?endpoint=https://…&region=… (credentials from AWS_ACCESS_KEY_ID and so on).
+url = {repository}
+
+[[source]]
+name = "postgres"
+kind = "postgres"
+url = "postgres://postgres@127.0.0.1:5432/app"
+# The password: libpq's places (PGPASSWORD, ~/.pgpass) are asked by themselves. Or one of:
+# password = "${{DB_PASSWORD}}"
+# password-file = "/run/secrets/db-password"
+# password-command = ["cat", "/run/secrets/db-password"]
+# What the schema must have; see `dbhaul baseline check`.
+# baseline = "baseline.toml"
+# environment = "production"
+
+[[source]]
+name = "redis"
+kind = "redis"
+url = "redis://127.0.0.1:6379"
+# REDISCLI_AUTH is asked by itself; password, password-file and password-command work as above.
+
+[retention]
+# The newest snapshot of each of the last 7 days and 4 weeks (which end on Sunday) in this zone.
+daily = 7
+weekly = 4
+zone = "UTC"
+"#
+    )
+}

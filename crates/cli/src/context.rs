@@ -1,0 +1,130 @@
+//! What every command starts from: the configuration, the flags shared by all, and the progress display.
+
+use std::io::Write as _;
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+
+use crate::args::Shared;
+use crate::config::{Config, ConfigError, Secrets, expand};
+use crate::exit;
+use crate::ui::Progress;
+
+/// The surroundings of a run.
+pub(crate) struct Context {
+    /// The configuration; the default one when there is no file.
+    pub(crate) config: Config,
+    /// The file that was asked for with `--config`, whether it exists or not.
+    pub(crate) config_path: Option<PathBuf>,
+    /// True when `config` was read from a file.
+    pub(crate) configured: bool,
+    /// Where `${VAR}` is looked up.
+    pub(crate) secrets: Secrets,
+    /// Shows what goes on.
+    pub(crate) progress: Progress,
+    /// Print JSON instead of text.
+    pub(crate) json: bool,
+    repository: Option<String>,
+}
+
+impl Context {
+    /// Reads the configuration, if there is one.
+    pub(crate) fn new(shared: Shared) -> Result<Context, ConfigError> {
+        let found = match &shared.config {
+            // `init` writes the file that is named, so that it may be missing; others complain later by its absence.
+            Some(path) if !path.exists() => None,
+            named => Config::find(named.as_deref())?,
+        };
+        Ok(Context {
+            configured: found.is_some(),
+            config: found.unwrap_or_default(),
+            config_path: shared.config,
+            secrets: Secrets::from_process(),
+            progress: Progress::new(shared.quiet),
+            json: shared.json,
+            repository: shared.repository,
+        })
+    }
+
+    /// A named configuration file that is not there is an error for all but `init`.
+    pub(crate) fn require_named_config(&self) -> anyhow::Result<()> {
+        match &self.config_path {
+            Some(path) if !self.configured => {
+                Err(exit::usage(format!("the configuration file {} does not exist", path.display())))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The repository's URL: from `--repository`, else from the configuration.
+    pub(crate) fn repository_url(&self) -> anyhow::Result<String> {
+        self.require_named_config()?;
+        if let Some(url) = &self.repository {
+            return Ok(url.clone());
+        }
+        let Some(repository) = &self.config.repository else {
+            return Err(exit::usage(
+                "no repository is named: give --repository URL|DIR, or write `[repository] url` into dbhaul.toml \
+                 (`dbhaul init` makes one)",
+            ));
+        };
+        let url = expand("repository.url", &repository.url, &self.secrets)?;
+        // A plain folder in a file is meant relative to that file, wherever cron starts us.
+        if url.contains("://") { Ok(url) } else { Ok(self.config.folder.join(url).to_string_lossy().into_owned()) }
+    }
+
+    /// The repository's URL from `--repository`, else `default`: for `init`, which may be the first to name it.
+    pub(crate) fn repository_url_or(&self, default: &str) -> String {
+        self.repository.clone().unwrap_or_else(|| default.to_owned())
+    }
+
+    /// Opens the repository.
+    pub(crate) async fn open_repository(&self) -> anyhow::Result<repository::Repository> {
+        let url = self.repository_url()?;
+        let store = open_store(&url)?;
+        repository::Repository::open(store).await.with_context(|| format!("cannot open the repository {}", shown(&url)))
+    }
+
+    /// Connections at a time for each source.
+    pub(crate) fn jobs(&self, flag: Option<usize>) -> usize {
+        let wanted = flag.unwrap_or(self.config.job.jobs);
+        if wanted > 0 {
+            return wanted;
+        }
+        std::thread::available_parallelism().map_or(2, std::num::NonZero::get).clamp(2, 8)
+    }
+
+    /// Prints a result: as JSON where that was asked for, else as its text.
+    pub(crate) fn print<T: serde::Serialize>(&self, result: &T, text: impl FnOnce() -> String) -> anyhow::Result<()> {
+        let mut out = std::io::stdout().lock();
+        if self.json {
+            serde_json::to_writer_pretty(&mut out, result)?;
+            writeln!(out)?;
+        } else {
+            let text = text();
+            out.write_all(text.as_bytes())?;
+            if !text.ends_with('\n') {
+                writeln!(out)?;
+            }
+        }
+        out.flush()?;
+        Ok(())
+    }
+}
+
+/// Opens the store that a URL names.
+pub(crate) fn open_store(url: &str) -> anyhow::Result<repository::Store> {
+    repository::Store::open(url, &repository::StoreEnv::from_process())
+        .with_context(|| format!("cannot use the repository {}", shown(url)))
+}
+
+/// A URL as it may be shown: without user information.
+fn shown(url: &str) -> String {
+    match url.split_once("://") {
+        Some((scheme, rest)) => match rest.split_once('@') {
+            Some((user, host)) if !user.contains('/') => format!("{scheme}://…@{host}"),
+            _ => url.to_owned(),
+        },
+        None => url.to_owned(),
+    }
+}

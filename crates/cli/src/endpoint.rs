@@ -1,0 +1,140 @@
+//! A server at one end of a job: what kind it is, how it is reached, and what its schema must meet.
+
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+
+use crate::config::{Kind, SourceConfig};
+use crate::context::Context;
+use crate::exit;
+
+/// How a server is reached.
+#[derive(Clone)]
+pub(crate) enum Connection {
+    /// A PostgreSQL database.
+    Postgres(Box<pgmove::ConnectOptions>),
+    /// A Redis or Valkey server.
+    Redis(Box<redisdump::ConnectOptions>),
+}
+
+/// A named server.
+#[derive(Clone)]
+pub(crate) struct Endpoint {
+    /// The source's name: in the manifest, in reports, for `--source`.
+    pub(crate) name: String,
+    /// How it is reached.
+    pub(crate) connection: Connection,
+    /// The schema baseline it must meet.
+    pub(crate) baseline: Option<PathBuf>,
+    /// Whose part of the baseline applies.
+    pub(crate) environment: Option<String>,
+}
+
+impl Endpoint {
+    /// A server named by a URL on the command line.
+    pub(crate) fn from_url(name: &str, url: &str, context: &Context) -> anyhow::Result<Endpoint> {
+        let connection = match kind_of(url)? {
+            Kind::Postgres => postgres(url)?,
+            Kind::Redis => redis(url)?,
+        };
+        if connection.password_in_url() {
+            context.progress.warn(format!(
+                "the password of {name} stands in the command line, where other users of this host can read it; \
+                 better: PGPASSWORD, ~/.pgpass, REDISCLI_AUTH, or password-file in dbhaul.toml"
+            ));
+        }
+        Ok(Endpoint { name: name.to_owned(), connection, baseline: None, environment: None })
+    }
+
+    /// A server from the configuration.
+    pub(crate) fn from_config(source: &SourceConfig, context: &Context) -> anyhow::Result<Endpoint> {
+        let url = source.expanded_url(&context.secrets)?;
+        let password = source.resolve_password(&context.config.folder, &context.secrets)?;
+        let named = || format!("source `{}`", source.name);
+        let connection = match source.kind {
+            Kind::Postgres => postgres(&url).with_context(named)?,
+            Kind::Redis => redis(&url).with_context(named)?,
+        };
+        Ok(Endpoint {
+            name: source.name.clone(),
+            connection: match password {
+                Some(password) => connection.with_password(&password),
+                None => connection,
+            },
+            baseline: source.baseline.as_ref().map(|path| context.config.folder.join(path)),
+            environment: source.environment.clone(),
+        })
+    }
+
+    /// What kind of server it is.
+    pub(crate) fn kind(&self) -> Kind {
+        match self.connection {
+            Connection::Postgres(_) => Kind::Postgres,
+            Connection::Redis(_) => Kind::Redis,
+        }
+    }
+
+    /// Where it is, without secrets.
+    pub(crate) fn shown(&self) -> String {
+        match &self.connection {
+            Connection::Postgres(options) => options.display().to_string(),
+            Connection::Redis(options) => options.display().to_string(),
+        }
+    }
+}
+
+impl Connection {
+    fn password_in_url(&self) -> bool {
+        match self {
+            Connection::Postgres(options) => options.password_in_url(),
+            Connection::Redis(options) => options.password_in_url(),
+        }
+    }
+
+    fn with_password(self, password: &str) -> Connection {
+        match self {
+            Connection::Postgres(options) => Connection::Postgres(Box::new((*options).with_password(password))),
+            Connection::Redis(options) => Connection::Redis(Box::new((*options).with_password(password))),
+        }
+    }
+}
+
+/// The kind of server that a URL speaks of. A conninfo string (`host=… dbname=…`) is PostgreSQL's.
+pub(crate) fn kind_of(url: &str) -> anyhow::Result<Kind> {
+    match url.split_once("://").map(|(scheme, _)| scheme) {
+        Some("postgres" | "postgresql") => Ok(Kind::Postgres),
+        Some("redis" | "rediss" | "valkey" | "valkeys" | "redis+unix" | "valkey+unix") => Ok(Kind::Redis),
+        Some(other) => Err(exit::usage(format!(
+            "`{other}://` is not a server that dbhaul knows: use postgres://, redis://, rediss:// or valkey://"
+        ))),
+        None if url.contains('=') => Ok(Kind::Postgres),
+        None => Err(exit::usage(
+            "a server is named by a URL, postgres://user@host:port/database or redis://host:port, or by libpq's \
+             `host=… dbname=…`",
+        )),
+    }
+}
+
+fn postgres(url: &str) -> anyhow::Result<Connection> {
+    let options = pgmove::ConnectOptions::parse(url, &pgmove::Environment::from_process())?;
+    Ok(Connection::Postgres(Box::new(options)))
+}
+
+fn redis(url: &str) -> anyhow::Result<Connection> {
+    let options = redisdump::ConnectOptions::parse(url, &redisdump::Environment::from_process())?;
+    Ok(Connection::Redis(Box::new(options)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_tells_its_kind() {
+        assert_eq!(kind_of("postgresql://h/db").unwrap(), Kind::Postgres);
+        assert_eq!(kind_of("host=h dbname=x").unwrap(), Kind::Postgres);
+        assert_eq!(kind_of("rediss://h").unwrap(), Kind::Redis);
+        assert!(kind_of("mysql://h").is_err());
+        assert!(kind_of("h").is_err());
+    }
+}

@@ -1,0 +1,142 @@
+//! What a run ends with: the exit codes, and the one place where errors become them.
+//!
+//! Commands and jobs return `anyhow::Error` with typed errors inside; [`code_of`] looks for the type that decides.
+
+use std::fmt;
+use std::process::ExitCode;
+
+/// How a command ended. The numbers are part of the tool's interface: scripts and alerts lean on them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Exit {
+    /// All that was asked is done.
+    Done,
+    /// It failed.
+    Failed,
+    /// The command line or the configuration is wrong.
+    Usage,
+    /// A check found differences.
+    Differs,
+    /// Some of the sources failed, others are done.
+    Partial,
+    /// A safety rule refused it; nothing was changed.
+    Refused,
+    /// Stopped by a signal.
+    Interrupted,
+}
+
+impl Exit {
+    /// The process's exit status.
+    pub(crate) fn code(self) -> u8 {
+        match self {
+            Exit::Done => 0,
+            Exit::Failed => 1,
+            Exit::Usage => 2,
+            Exit::Differs => 3,
+            Exit::Partial => 4,
+            Exit::Refused => 5,
+            Exit::Interrupted => 130,
+        }
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        ExitCode::from(exit.code())
+    }
+}
+
+/// An error that fixes the exit code by itself, for what the binary finds out on its own.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    exit: Exit,
+    message: String,
+}
+
+impl fmt::Display for Ended {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Ended {}
+
+/// The command line or the configuration does not make sense.
+pub(crate) fn usage(message: impl Into<String>) -> anyhow::Error {
+    anyhow::Error::new(Ended { exit: Exit::Usage, message: message.into() })
+}
+
+/// A safety rule forbids it.
+pub(crate) fn refused(message: impl Into<String>) -> anyhow::Error {
+    anyhow::Error::new(Ended { exit: Exit::Refused, message: message.into() })
+}
+
+/// A check that had to hold did not.
+pub(crate) fn differs(message: impl Into<String>) -> anyhow::Error {
+    anyhow::Error::new(Ended { exit: Exit::Differs, message: message.into() })
+}
+
+/// Stopped by Ctrl-C or SIGTERM; the message says what state is left.
+pub(crate) fn interrupted(message: impl Into<String>) -> anyhow::Error {
+    anyhow::Error::new(Ended { exit: Exit::Interrupted, message: message.into() })
+}
+
+/// The exit code that an error stands for: the first cause in its chain that decides.
+pub(crate) fn code_of(error: &anyhow::Error) -> Exit {
+    for cause in error.chain() {
+        if let Some(ended) = cause.downcast_ref::<Ended>() {
+            return ended.exit;
+        }
+        if cause.downcast_ref::<crate::config::ConfigError>().is_some() {
+            return Exit::Usage;
+        }
+        if let Some(error) = cause.downcast_ref::<pgmove::Error>() {
+            return if error.is_refused() {
+                Exit::Refused
+            } else if error.is_usage() {
+                Exit::Usage
+            } else {
+                Exit::Failed
+            };
+        }
+        if let Some(error) = cause.downcast_ref::<redisdump::Error>() {
+            return if error.is_refused() {
+                Exit::Refused
+            } else if error.is_usage() {
+                Exit::Usage
+            } else {
+                Exit::Failed
+            };
+        }
+    }
+    Exit::Failed
+}
+
+/// True when the error is only that nobody reads our output any more.
+pub(crate) fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        cause.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use anyhow::Context as _;
+
+    #[test]
+    fn context_does_not_hide_the_code() {
+        let error = Err::<(), _>(refused("target is not empty")).context("cannot restore").unwrap_err();
+        assert_eq!(code_of(&error), Exit::Refused);
+        assert_eq!(code_of(&anyhow::anyhow!("plain")), Exit::Failed);
+        assert_eq!(code_of(&usage("no")), Exit::Usage);
+        assert_eq!(Exit::Interrupted.code(), 130);
+    }
+
+    #[test]
+    fn a_closed_pipe_is_seen_through_its_context() {
+        let pipe = std::io::Error::from(std::io::ErrorKind::BrokenPipe);
+        let error = anyhow::Error::new(pipe).context("cannot print");
+        assert!(is_broken_pipe(&error));
+        assert!(!is_broken_pipe(&anyhow::anyhow!("other")));
+    }
+}

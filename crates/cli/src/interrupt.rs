@@ -1,0 +1,25 @@
+//! Ctrl-C and SIGTERM: the job's future is dropped, which closes connections and removes what it had made in
+//! temporary folders. What that leaves behind is the same for every job, and is said.
+
+use std::future::Future;
+
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::exit;
+
+/// Runs `work` until it ends or a signal asks to stop.
+pub(crate) async fn stop_on_signal<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut hangup = signal(SignalKind::hangup())?;
+    let name = tokio::select! {
+        result = work => return result,
+        _ = interrupt.recv() => "SIGINT",
+        _ = terminate.recv() => "SIGTERM",
+        _ = hangup.recv() => "SIGHUP",
+    };
+    Err(exit::interrupted(format!(
+        "stopped by {name}. A source is never written to; a snapshot that was under way is not listed, and the next \
+         backup re-uses what it had stored; a target that was being filled is incomplete: empty it before the next try"
+    )))
+}

@@ -1,0 +1,119 @@
+//! What a person sees while a job runs. Jobs emit [`Event`]s; how they look is decided here and nowhere else:
+//! bars on a terminal, plain lines in a log, nothing with `--quiet`. Everything goes to standard error.
+
+mod bars;
+mod lines;
+
+use std::io::IsTerminal as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+pub(crate) use lines::{count, duration, size};
+
+/// One thing that happened in a job.
+#[derive(Debug)]
+pub(crate) enum Event<'a> {
+    /// A new stage began; `total` is its expected number of bytes, if anybody knows.
+    Stage { name: &'a str, total: Option<u64> },
+    /// A task (a table, a key space) began.
+    Started { task: u64, name: &'a str, total: Option<u64> },
+    /// A task moved on by so much.
+    Advanced { task: u64, bytes: u64, items: u64 },
+    /// A task is done; the sums of all that it moved.
+    Finished { task: u64, name: &'a str, bytes: u64, items: u64, unit: &'static str },
+    /// Worth a line.
+    Note(&'a str),
+    /// Worth attention even with `--quiet`.
+    Warning(&'a str),
+}
+
+/// Somebody who shows events.
+pub(crate) trait Show: Send + Sync {
+    /// Shows one event. Must not block for long: it is called on the path of the data.
+    fn show(&self, event: &Event<'_>);
+}
+
+/// The handle by which jobs tell what they do. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Progress {
+    shown: Arc<dyn Show>,
+    next: Arc<AtomicU64>,
+}
+
+impl Progress {
+    /// Bars where standard error is a terminal, lines where it is not, warnings alone when `quiet`.
+    pub(crate) fn new(quiet: bool) -> Progress {
+        let shown: Arc<dyn Show> = if quiet {
+            Arc::new(lines::Quiet)
+        } else if std::io::stderr().is_terminal() {
+            Arc::new(bars::Bars::new())
+        } else {
+            Arc::new(lines::Lines::new())
+        };
+        Progress { shown, next: Arc::new(AtomicU64::new(1)) }
+    }
+
+    /// Begins a stage.
+    pub(crate) fn stage(&self, name: &str, total: Option<u64>) {
+        self.shown.show(&Event::Stage { name, total });
+    }
+
+    /// A line for the reader.
+    pub(crate) fn note(&self, text: impl AsRef<str>) {
+        self.shown.show(&Event::Note(text.as_ref()));
+    }
+
+    /// A line that even `--quiet` shows.
+    pub(crate) fn warn(&self, text: impl AsRef<str>) {
+        self.shown.show(&Event::Warning(text.as_ref()));
+    }
+
+    /// Begins a task; `unit` names what it counts beside bytes ("rows", "keys").
+    pub(crate) fn task(&self, name: impl Into<String>, total: Option<u64>, unit: &'static str) -> Task {
+        let id = self.next.fetch_add(1, Ordering::Relaxed);
+        let name = name.into();
+        self.shown.show(&Event::Started { task: id, name: &name, total });
+        Task { progress: self.clone(), id, name, unit, bytes: AtomicU64::new(0), items: AtomicU64::new(0) }
+    }
+}
+
+/// A task under way.
+pub(crate) struct Task {
+    progress: Progress,
+    id: u64,
+    name: String,
+    unit: &'static str,
+    bytes: AtomicU64,
+    items: AtomicU64,
+}
+
+impl Task {
+    /// So many more bytes and items are through.
+    pub(crate) fn advance(&self, bytes: u64, items: u64) {
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.items.fetch_add(items, Ordering::Relaxed);
+        self.progress.shown.show(&Event::Advanced { task: self.id, bytes, items });
+    }
+
+    /// The sums so far are these (for leaves that report totals and not steps).
+    pub(crate) fn reached(&self, bytes: u64, items: u64) {
+        let before = self.bytes.fetch_max(bytes, Ordering::Relaxed);
+        let items_before = self.items.fetch_max(items, Ordering::Relaxed);
+        self.progress.shown.show(&Event::Advanced {
+            task: self.id,
+            bytes: bytes.saturating_sub(before),
+            items: items.saturating_sub(items_before),
+        });
+    }
+
+    /// The task is done.
+    pub(crate) fn finish(self) {
+        self.progress.shown.show(&Event::Finished {
+            task: self.id,
+            name: &self.name,
+            bytes: self.bytes.load(Ordering::Relaxed),
+            items: self.items.load(Ordering::Relaxed),
+            unit: self.unit,
+        });
+    }
+}
