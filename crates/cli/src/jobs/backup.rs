@@ -1,0 +1,209 @@
+//! backup = copy-out streams -> repository parts, then one manifest, then retention.
+
+use anyhow::Context as _;
+use chrono::Utc;
+use futures::stream::{self, StreamExt as _, TryStreamExt as _};
+use repository::{PartHeader, Repository, SnapshotStart, SnapshotWriter, SourceRecord};
+
+use crate::config::Kind;
+use crate::endpoint::{Connection, Endpoint};
+use crate::exit;
+use crate::jobs::record::{
+    CopyAttributes, PART_CATALOG, PART_COPY, PART_RDB, PostgresDetails, TableRecord, attributes,
+};
+use crate::jobs::{baseline, forget};
+use crate::report::backup::{BackupReport, SourceOutcome};
+use crate::ui::Progress;
+
+/// Settings of one backup.
+pub(crate) struct Backup<'a> {
+    /// Where to.
+    pub(crate) repository: &'a Repository,
+    /// The series.
+    pub(crate) job: &'a str,
+    /// What.
+    pub(crate) sources: &'a [Endpoint],
+    /// Connections at a time.
+    pub(crate) jobs: usize,
+    /// Applied after a complete backup.
+    pub(crate) retention: Option<&'a retention::Policy>,
+    /// Shows what goes on.
+    pub(crate) progress: &'a Progress,
+}
+
+/// Takes one snapshot of all sources. A source that fails leaves the snapshot marked incomplete, so that retention
+/// does not count it and `latest` does not mean it; when every source fails there is no snapshot at all.
+pub(crate) async fn run(backup: Backup<'_>) -> anyhow::Result<BackupReport> {
+    let started = Utc::now();
+    let writer = backup
+        .repository
+        .begin(SnapshotStart::new(backup.job, started, concat!("dbhaul ", env!("CARGO_PKG_VERSION"))))
+        .await
+        .context("cannot begin a snapshot")?;
+
+    let mut records = Vec::new();
+    let mut outcomes = Vec::new();
+    for source in backup.sources {
+        match one(source, &writer, &backup).await {
+            Ok(record) => {
+                outcomes.push(SourceOutcome::done(source, &record));
+                records.push(record);
+            }
+            // With one source there is nothing to save: its error is the command's.
+            Err(error) if backup.sources.len() == 1 => {
+                return Err(error.context(format!("source `{}` ({}) was not backed up", source.name, source.shown())));
+            }
+            Err(error) => {
+                backup.progress.warn(format!("source `{}` was not backed up: {error:#}", source.name));
+                outcomes.push(SourceOutcome::failed(source, exit::code_of(&error), format!("{error:#}")));
+            }
+        }
+    }
+    if records.is_empty() {
+        let said: Vec<String> = outcomes.iter().filter_map(SourceOutcome::complaint).collect();
+        anyhow::bail!("no source could be backed up, and no snapshot is listed:\n  {}", said.join("\n  "));
+    }
+
+    let complete = records.len() == backup.sources.len();
+    let manifest = writer.commit(records, complete).await.context("cannot write the manifest: no snapshot is listed")?;
+    let forgotten = match backup.retention {
+        Some(policy) if complete => {
+            Some(forget::run(backup.repository, backup.job, policy, None, false, backup.progress).await?)
+        }
+        _ => None,
+    };
+    Ok(BackupReport::new(&manifest, outcomes, forgotten))
+}
+
+async fn one(source: &Endpoint, writer: &SnapshotWriter, backup: &Backup<'_>) -> anyhow::Result<SourceRecord> {
+    match &source.connection {
+        Connection::Postgres(options) => postgres(source, options, writer, backup).await,
+        Connection::Redis(options) => redis(source, options, writer, backup).await,
+    }
+}
+
+async fn postgres(
+    endpoint: &Endpoint,
+    options: &pgmove::ConnectOptions,
+    writer: &SnapshotWriter,
+    backup: &Backup<'_>,
+) -> anyhow::Result<SourceRecord> {
+    let progress = backup.progress;
+    let name = &endpoint.name;
+    let source = open_source(options, backup.jobs, progress).await?;
+
+    let catalog = serde_json::to_vec(source.catalog())?;
+    let header = PartHeader::new(format!("{name}/catalog.json"), PART_CATALOG);
+    let mut parts = vec![writer.write_part(header, once(catalog)).await?];
+
+    let slices = source.slices();
+    progress.stage(
+        &format!("copying {} from {}", name, source.server()),
+        Some(slices.iter().map(|slice| slice.estimated_bytes).sum()),
+    );
+    let mut copied: Vec<(repository::Part, CopyAttributes)> = stream::iter(slices.iter().enumerate())
+        .map(|(at, slice)| {
+            let source = &source;
+            async move {
+                let task = progress.task(slice.to_string(), Some(slice.estimated_bytes), "rows");
+                let mut copy = source.copy_out(slice).await?;
+                let header = PartHeader::new(format!("{name}/{at:05}/{}", slice.table), PART_COPY);
+                let counted = (&mut copy).inspect_ok(|chunk| task.advance(chunk.len() as u64, 0));
+                let mut part = writer.write_part(header, counted).await?;
+                let proof = copy.proof().context("the copy ended without a proof")?;
+                task.advance(0, proof.rows);
+                task.finish();
+                let described =
+                    CopyAttributes { table: slice.table.clone(), columns: slice.columns.clone(), proof };
+                part.attributes = attributes(&described)?;
+                anyhow::Ok((part, described))
+            }
+        })
+        .buffer_unordered(backup.jobs)
+        .try_collect()
+        .await?;
+    // The order in which workers finished is nobody's business; the same database gives the same manifest.
+    copied.sort_by(|a, b| a.0.name.cmp(&b.0.name));
+
+    let tables = sum_by_table(copied.iter().map(|(_, described)| (&described.table, &described.proof)));
+    let details = PostgresDetails {
+        taken_at: source.taken_at(),
+        tables: tables.into_iter().map(|(table, proof)| TableRecord { table, proof }).collect(),
+        baseline: baseline::verdict_for_source(endpoint, source.catalog(), progress)?,
+    };
+    let server = serde_json::to_value(source.server())?;
+    source.finish().await?;
+    parts.extend(copied.into_iter().map(|(part, _)| part));
+    Ok(SourceRecord {
+        name: name.clone(),
+        kind: Kind::Postgres.as_str().to_owned(),
+        server,
+        details: serde_json::to_value(details)?,
+        parts,
+    })
+}
+
+async fn redis(
+    endpoint: &Endpoint,
+    options: &redisdump::ConnectOptions,
+    writer: &SnapshotWriter,
+    backup: &Backup<'_>,
+) -> anyhow::Result<SourceRecord> {
+    let progress = backup.progress;
+    let mut capture = redisdump::Capture::start(options, &redisdump::CaptureOptions::default()).await?;
+    progress.stage(&format!("copying {} from {}", endpoint.name, capture.server()), None);
+    let task = progress.task(endpoint.name.clone(), None, "keys");
+    let header = PartHeader::new(format!("{}/dump.rdb", endpoint.name), PART_RDB);
+    let counted = (&mut capture).inspect_ok(|chunk| task.advance(chunk.len() as u64, 0));
+    let part = writer.write_part(header, counted).await?;
+    let report = capture.report().context("the capture ended without a report")?;
+    task.advance(0, report.keys());
+    task.finish();
+    Ok(SourceRecord {
+        name: endpoint.name.clone(),
+        kind: Kind::Redis.as_str().to_owned(),
+        server: serde_json::to_value(&report.server)?,
+        details: serde_json::to_value(&report)?,
+        parts: vec![part],
+    })
+}
+
+/// Opens a database for reading, and refuses it when it holds what this version cannot carry.
+pub(crate) async fn open_source(
+    options: &pgmove::ConnectOptions,
+    jobs: usize,
+    progress: &Progress,
+) -> anyhow::Result<pgmove::Source> {
+    let source = pgmove::Source::open(options, &pgmove::SourceOptions { jobs, ..pgmove::SourceOptions::default() })
+        .await
+        .with_context(|| format!("cannot read {}", options.display()))?;
+    for warning in source.warnings() {
+        progress.warn(warning);
+    }
+    let unsupported = source.unsupported();
+    if !unsupported.is_empty() {
+        let list: Vec<String> = unsupported.iter().map(ToString::to_string).collect();
+        return Err(exit::refused(format!(
+            "{} holds what this version of dbhaul does not carry; nothing was copied:\n  {}",
+            options.display(),
+            list.join("\n  ")
+        )));
+    }
+    Ok(source)
+}
+
+/// Adds the proofs of slices up to proofs of tables, by name.
+pub(crate) fn sum_by_table<'a>(
+    proofs: impl Iterator<Item = (&'a pgmove::TableName, &'a pgmove::TableProof)>,
+) -> Vec<(pgmove::TableName, pgmove::TableProof)> {
+    let mut sums = std::collections::BTreeMap::<pgmove::TableName, pgmove::TableProof>::new();
+    for (table, proof) in proofs {
+        let sum = sums.entry(table.clone()).or_default();
+        *sum = sum.clone() + proof.clone();
+    }
+    sums.into_iter().collect()
+}
+
+fn once(bytes: Vec<u8>) -> impl futures::Stream<Item = Result<bytes::Bytes, std::convert::Infallible>> {
+    stream::iter([Ok(bytes::Bytes::from(bytes))])
+}

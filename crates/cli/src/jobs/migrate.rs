@@ -1,0 +1,137 @@
+//! migrate = copy-out streams -> copy-in streams, then proof. Nothing lands on disk.
+
+use std::sync::Mutex;
+
+use anyhow::Context as _;
+use futures::future::{BoxFuture, FutureExt as _};
+use futures::stream::{StreamExt as _, TryStreamExt as _};
+
+use crate::endpoint::{Connection, Endpoint};
+use crate::exit;
+use crate::jobs::backup::{open_source, sum_by_table};
+use crate::jobs::fill::{self, Piece, RowStream, Rows};
+use crate::jobs::settings::TargetSettings;
+use crate::jobs::{baseline, keys};
+use crate::report::restore::{RestoreReport, TargetOutcome};
+use crate::ui::Progress;
+
+/// Settings of one migration.
+pub(crate) struct Migrate<'a> {
+    /// The server that is read.
+    pub(crate) from: &'a Endpoint,
+    /// The empty server that is filled.
+    pub(crate) to: &'a Endpoint,
+    /// How it is filled.
+    pub(crate) settings: TargetSettings,
+    /// Shows what goes on.
+    pub(crate) progress: &'a Progress,
+}
+
+/// Moves one database or one Redis server.
+pub(crate) async fn run(migrate: Migrate<'_>) -> anyhow::Result<RestoreReport> {
+    let outcome = match (&migrate.from.connection, &migrate.to.connection) {
+        (Connection::Postgres(from), Connection::Postgres(to)) => postgres(&migrate, from, to).await?,
+        (Connection::Redis(from), Connection::Redis(to)) => redis(&migrate, from, to).await?,
+        _ => return Err(exit::usage("--from and --to must be of one kind: both PostgreSQL, or both Redis")),
+    };
+    Ok(RestoreReport::migrated(&migrate.from.shown(), outcome))
+}
+
+async fn postgres(
+    migrate: &Migrate<'_>,
+    from: &pgmove::ConnectOptions,
+    to: &pgmove::ConnectOptions,
+) -> anyhow::Result<TargetOutcome> {
+    let (settings, progress) = (&migrate.settings, migrate.progress);
+    let source = open_source(from, settings.jobs, progress).await?;
+    let (target, plan) = fill::prepare(to, source.catalog(), settings).await?;
+    progress.note(format!("from {}", source.server()));
+    progress.note(format!("into {}", target.server()));
+    if source.server().same_database(target.server()) {
+        return Err(exit::refused(format!(
+            "source and target are the same database, {}; nothing was written",
+            target.server()
+        )));
+    }
+    for warning in plan.warnings() {
+        progress.warn(warning);
+    }
+    let rows = LiveRows::new(&source);
+    fill::fill(&target, &plan, &rows, settings, progress).await?;
+    let expected = rows.proofs()?;
+    // Only now is it certain that all rows came out of one and the same snapshot.
+    source.finish().await?;
+
+    let tables = match settings.proof {
+        true => Some(fill::prove(&target, &expected, settings, progress).await?),
+        false => None,
+    };
+    let verdict = baseline::verdict_for_target(migrate.to, progress).await?;
+    Ok(TargetOutcome::postgres(&migrate.from.name, target.server(), tables, verdict))
+}
+
+/// The rows of a live source; each stream leaves its proof behind when it ends.
+struct LiveRows<'a> {
+    source: &'a pgmove::Source,
+    slices: Vec<pgmove::TableSlice>,
+    proofs: Mutex<Vec<(pgmove::TableName, pgmove::TableProof)>>,
+}
+
+impl<'a> LiveRows<'a> {
+    fn new(source: &'a pgmove::Source) -> LiveRows<'a> {
+        LiveRows { source, slices: source.slices(), proofs: Mutex::new(Vec::new()) }
+    }
+
+    /// The proofs of all tables, after every stream has ended.
+    fn proofs(&self) -> anyhow::Result<Vec<(pgmove::TableName, pgmove::TableProof)>> {
+        let proofs = self.proofs.lock().map_err(|_| anyhow::anyhow!("a worker panicked"))?;
+        anyhow::ensure!(
+            proofs.len() == self.slices.len(),
+            "{} of {} streams ended with a proof",
+            proofs.len(),
+            self.slices.len()
+        );
+        Ok(sum_by_table(proofs.iter().map(|(table, proof)| (table, proof))))
+    }
+}
+
+impl Rows for LiveRows<'_> {
+    fn pieces(&self) -> Vec<Piece> {
+        let piece = |(at, slice): (usize, &pgmove::TableSlice)| Piece {
+            at,
+            table: slice.table.clone(),
+            bytes: slice.estimated_bytes,
+        };
+        self.slices.iter().enumerate().map(piece).collect()
+    }
+
+    fn open<'b>(&'b self, piece: &'b Piece) -> BoxFuture<'b, anyhow::Result<RowStream<'b>>> {
+        async move {
+            let slice = self.slices.get(piece.at).context("a piece that its source does not know")?;
+            let copy = self.source.copy_out(slice).await?;
+            let stream = futures::stream::try_unfold(Some(copy), move |state| async move {
+                let Some(mut copy) = state else { return Ok(None) };
+                match copy.try_next().await? {
+                    Some(chunk) => Ok(Some((chunk, Some(copy)))),
+                    None => {
+                        let proof = copy.proof().context("the copy ended without a proof")?;
+                        let mut proofs = self.proofs.lock().map_err(|_| anyhow::anyhow!("a worker panicked"))?;
+                        proofs.push((slice.table.clone(), proof));
+                        Ok(None)
+                    }
+                }
+            });
+            Ok(stream.boxed())
+        }
+        .boxed()
+    }
+}
+
+/// Redis: the capture feeds the restore; the proof is a comparison of the two live servers.
+async fn redis(
+    migrate: &Migrate<'_>,
+    from: &redisdump::ConnectOptions,
+    to: &redisdump::ConnectOptions,
+) -> anyhow::Result<TargetOutcome> {
+    keys::stream_and_compare(&migrate.from.name, from, to, &migrate.settings, migrate.progress).await
+}

@@ -1,0 +1,27 @@
+//! The jobs: how the leaves are joined. Each reads like a line of the architecture page.
+//!
+//! ```text
+//! backup   = copy-out streams  -> repository parts
+//! restore  = repository parts  -> copy-in streams, then proof
+//! migrate  = copy-out streams  -> copy-in streams, then proof
+//! compare  = copy-out streams of both sides -> digests
+//! rehearse = restore into servers that the tool starts itself
+//! ```
+//!
+//! No argument is parsed here and nothing is printed: a job takes typed settings and hands back a report.
+
+pub(crate) mod backup;
+pub(crate) mod baseline;
+pub(crate) mod check;
+pub(crate) mod compare;
+pub(crate) mod demo;
+pub(crate) mod fill;
+pub(crate) mod forget;
+pub(crate) mod keys;
+pub(crate) mod migrate;
+pub(crate) mod record;
+pub(crate) mod rehearse;
+pub(crate) mod restore;
+pub(crate) mod settings;
+pub(crate) mod snapshots;
+pub(crate) mod stage;

@@ -1,0 +1,65 @@
+//! What a snapshot's manifest says of each source, beyond what the repository itself needs to know.
+//!
+//! These shapes are part of the repository format (docs/repository-format.md, "Sources"): fields may be added, and
+//! none changes its meaning.
+
+use anyhow::Context as _;
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+/// Part kind: the catalog of a PostgreSQL database, JSON.
+pub(crate) const PART_CATALOG: &str = "postgres/catalog";
+/// Part kind: rows of one table as text COPY.
+pub(crate) const PART_COPY: &str = "postgres/copy";
+/// Part kind: an RDB file.
+pub(crate) const PART_RDB: &str = "redis/rdb";
+
+/// What is recorded of a PostgreSQL source.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) struct PostgresDetails {
+    /// When the database snapshot was taken, by the server's clock.
+    pub(crate) taken_at: DateTime<Utc>,
+    /// Every table that holds data, with the proof that a restore is measured against.
+    pub(crate) tables: Vec<TableRecord>,
+    /// The schema baseline's verdict, where one was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) baseline: Option<pgmove::baseline::Verdict>,
+}
+
+/// One table of a snapshot.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) struct TableRecord {
+    /// Schema and name.
+    pub(crate) table: pgmove::TableName,
+    /// Rows, bytes of COPY text and the digest over all slices.
+    pub(crate) proof: pgmove::TableProof,
+}
+
+/// What a part of kind [`PART_COPY`] says of itself.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) struct CopyAttributes {
+    /// Which table the rows belong to.
+    pub(crate) table: pgmove::TableName,
+    /// The columns, in the order of the text.
+    pub(crate) columns: Vec<String>,
+    /// Rows, bytes and digest of this part alone.
+    pub(crate) proof: pgmove::TableProof,
+}
+
+/// Any serializable value as the manifest's attribute map.
+pub(crate) fn attributes<T: Serialize>(value: &T) -> anyhow::Result<serde_json::Map<String, serde_json::Value>> {
+    match serde_json::to_value(value)? {
+        serde_json::Value::Object(map) => Ok(map),
+        _ => anyhow::bail!("attributes must be a structure"),
+    }
+}
+
+/// Reads a typed record back out of a manifest; `what` names it in the error.
+pub(crate) fn typed<T: serde::de::DeserializeOwned>(value: serde_json::Value, what: &str) -> anyhow::Result<T> {
+    serde_json::from_value(value).with_context(|| {
+        format!("{what} in the manifest is not as this version of dbhaul knows it: was it written by a newer one?")
+    })
+}

@@ -1,0 +1,198 @@
+//! restore = repository parts -> copy-in streams, then proof.
+
+use anyhow::Context as _;
+use futures::future::{BoxFuture, FutureExt as _};
+use futures::stream::{StreamExt as _, TryStreamExt as _};
+use repository::{Manifest, Part, Repository, SourceRecord};
+
+use crate::config::Kind;
+use crate::endpoint::{Connection, Endpoint};
+use crate::exit;
+use crate::jobs::fill::{self, Piece, RowStream, Rows};
+use crate::jobs::record::{CopyAttributes, PART_CATALOG, PART_COPY, PART_RDB, PostgresDetails, typed};
+use crate::jobs::settings::TargetSettings;
+use crate::jobs::{baseline, keys};
+use crate::report::restore::{RestoreReport, TargetOutcome};
+use crate::ui::Progress;
+
+/// Settings of one restore.
+pub(crate) struct Restore<'a> {
+    /// Where from.
+    pub(crate) repository: &'a Repository,
+    /// Which snapshot.
+    pub(crate) snapshot: &'a str,
+    /// Which of its sources, when one is named; else each target takes the only source of its kind.
+    pub(crate) source: Option<&'a str>,
+    /// Where to.
+    pub(crate) targets: &'a [Endpoint],
+    /// How targets are filled.
+    pub(crate) settings: TargetSettings,
+    /// Shows what goes on.
+    pub(crate) progress: &'a Progress,
+}
+
+/// Restores into every target, one after the other.
+pub(crate) async fn run(restore: Restore<'_>) -> anyhow::Result<RestoreReport> {
+    let manifest = restore.repository.find(restore.snapshot).await?;
+    // Which source goes where is settled for all targets before the first is touched.
+    let mut pairs = Vec::new();
+    for target in restore.targets {
+        pairs.push((source_for(&manifest, restore.source, target.kind())?, target));
+    }
+    let mut outcomes = Vec::new();
+    for (source, target) in pairs {
+        let outcome = one(&restore, source, target).await.with_context(|| {
+            let done: Vec<String> = outcomes.iter().map(|o: &TargetOutcome| o.source.clone()).collect();
+            let before =
+                if done.is_empty() { String::new() } else { format!(" (restored before it: {})", done.join(", ")) };
+            format!("source `{}` of {} was not restored into {}{before}", source.name, manifest.id, target.shown())
+        })?;
+        outcomes.push(outcome);
+    }
+    Ok(RestoreReport::new(&manifest, outcomes))
+}
+
+/// Restores one source into one target.
+pub(crate) async fn one(
+    restore: &Restore<'_>,
+    source: &SourceRecord,
+    target: &Endpoint,
+) -> anyhow::Result<TargetOutcome> {
+    match &target.connection {
+        Connection::Postgres(options) => postgres(restore, source, target, options).await,
+        Connection::Redis(options) => {
+            let part = only_part(source, PART_RDB)?;
+            let open = || restore.repository.read_part(part).map_err(anyhow::Error::new).boxed();
+            keys::fill_and_prove(source.name.as_str(), open, options, &restore.settings, restore.progress).await
+        }
+    }
+}
+
+async fn postgres(
+    restore: &Restore<'_>,
+    source: &SourceRecord,
+    endpoint: &Endpoint,
+    options: &pgmove::ConnectOptions,
+) -> anyhow::Result<TargetOutcome> {
+    let (settings, progress) = (&restore.settings, restore.progress);
+    let catalog = read_catalog(restore.repository, source).await?;
+    let details: PostgresDetails = typed(source.details.clone(), &format!("source `{}`", source.name))?;
+    let rows = StoredRows::new(restore.repository, source)?;
+
+    let (target, plan) = fill::prepare(options, &catalog, settings).await?;
+    progress.note(format!("restoring `{}` into {}", source.name, target.server()));
+    for warning in plan.warnings() {
+        progress.warn(warning);
+    }
+    fill::fill(&target, &plan, &rows, settings, progress).await?;
+
+    let expected: Vec<_> = details.tables.into_iter().map(|record| (record.table, record.proof)).collect();
+    let tables = match settings.proof {
+        true => Some(fill::prove(&target, &expected, settings, progress).await?),
+        false => None,
+    };
+    let verdict = baseline::verdict_for_target(endpoint, progress).await?;
+    Ok(TargetOutcome::postgres(&source.name, target.server(), tables, verdict))
+}
+
+/// The rows of a snapshot's PostgreSQL source.
+struct StoredRows<'a> {
+    repository: &'a Repository,
+    parts: Vec<(&'a Part, CopyAttributes)>,
+}
+
+impl<'a> StoredRows<'a> {
+    fn new(repository: &'a Repository, source: &'a SourceRecord) -> anyhow::Result<StoredRows<'a>> {
+        let mut parts = Vec::new();
+        for part in source.parts.iter().filter(|part| part.kind == PART_COPY) {
+            let value = serde_json::Value::Object(part.attributes.clone());
+            parts.push((part, typed(value, &format!("part `{}`", part.name))?));
+        }
+        Ok(StoredRows { repository, parts })
+    }
+}
+
+impl Rows for StoredRows<'_> {
+    fn pieces(&self) -> Vec<Piece> {
+        let mut pieces: Vec<Piece> = self
+            .parts
+            .iter()
+            .enumerate()
+            .map(|(at, (part, described))| Piece { at, table: described.table.clone(), bytes: part.bytes })
+            .collect();
+        pieces.sort_by_key(|piece| std::cmp::Reverse(piece.bytes));
+        pieces
+    }
+
+    fn open<'b>(&'b self, piece: &'b Piece) -> BoxFuture<'b, anyhow::Result<RowStream<'b>>> {
+        async move {
+            let (part, _) = self.parts.get(piece.at).context("a piece that its source does not know")?;
+            Ok(self.repository.read_part(part).map_err(anyhow::Error::new).boxed())
+        }
+        .boxed()
+    }
+}
+
+/// The catalog that was stored with a PostgreSQL source.
+pub(crate) async fn read_catalog(
+    repository: &Repository,
+    source: &SourceRecord,
+) -> anyhow::Result<pgmove::Catalog> {
+    let part = only_part(source, PART_CATALOG)?;
+    let mut bytes = Vec::new();
+    let mut stream = repository.read_part(part).boxed();
+    while let Some(chunk) = stream.try_next().await? {
+        bytes.extend_from_slice(&chunk);
+    }
+    serde_json::from_slice(&bytes).with_context(|| {
+        format!("the stored catalog of `{}` is not as this version of dbhaul knows it", source.name)
+    })
+}
+
+/// The snapshot's source for a target of this kind.
+pub(crate) fn source_for<'a>(
+    manifest: &'a Manifest,
+    named: Option<&str>,
+    kind: Kind,
+) -> anyhow::Result<&'a SourceRecord> {
+    let listed = || {
+        manifest.sources.iter().map(|s| format!("{} ({})", s.name, s.kind)).collect::<Vec<_>>().join(", ")
+    };
+    if let Some(name) = named {
+        let Some(source) = manifest.sources.iter().find(|source| source.name == name) else {
+            return Err(exit::usage(format!("snapshot {} has no source `{name}`; it has: {}", manifest.id, listed())));
+        };
+        if source.kind != kind.as_str() {
+            return Err(exit::usage(format!(
+                "source `{name}` is of kind {}, and the target is of kind {}",
+                source.kind,
+                kind.as_str()
+            )));
+        }
+        return Ok(source);
+    }
+    let mut candidates = manifest.sources.iter().filter(|source| source.kind == kind.as_str());
+    match (candidates.next(), candidates.next()) {
+        (Some(only), None) => Ok(only),
+        (None, _) => Err(exit::usage(format!(
+            "snapshot {} has no source of kind {}; it has: {}",
+            manifest.id,
+            kind.as_str(),
+            listed()
+        ))),
+        (Some(_), Some(_)) => Err(exit::usage(format!(
+            "snapshot {} has several sources of kind {}: choose with --source NAME --to URL among {}",
+            manifest.id,
+            kind.as_str(),
+            listed()
+        ))),
+    }
+}
+
+fn only_part<'a>(source: &'a SourceRecord, kind: &str) -> anyhow::Result<&'a Part> {
+    source
+        .parts
+        .iter()
+        .find(|part| part.kind == kind)
+        .with_context(|| format!("source `{}` has no part of kind {kind}: the manifest is not whole", source.name))
+}

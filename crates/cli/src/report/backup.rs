@@ -1,0 +1,142 @@
+//! What a backup stored.
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+
+use super::Table;
+use super::forget::ForgetReport;
+use crate::endpoint::Endpoint;
+use crate::exit::Exit;
+use crate::ui::{count, size};
+
+/// A finished backup.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) struct BackupReport {
+    /// The snapshot's id.
+    pub(crate) snapshot: String,
+    /// When it was begun.
+    pub(crate) taken_at: DateTime<Utc>,
+    /// False when a source is missing in it.
+    pub(crate) complete: bool,
+    /// Each source.
+    pub(crate) sources: Vec<SourceOutcome>,
+    /// Sizes: plain, new, stored.
+    pub(crate) stats: repository::SnapshotStats,
+    /// What retention did afterwards, where it was asked.
+    pub(crate) retention: Option<ForgetReport>,
+}
+
+/// One source of a backup.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) struct SourceOutcome {
+    name: String,
+    kind: &'static str,
+    server: String,
+    parts: usize,
+    bytes: u64,
+    baseline_passed: Option<bool>,
+    error: Option<String>,
+    #[serde(skip)]
+    exit: Exit,
+}
+
+impl SourceOutcome {
+    /// A source that is in the snapshot.
+    pub(crate) fn done(endpoint: &Endpoint, record: &repository::SourceRecord) -> SourceOutcome {
+        SourceOutcome {
+            name: endpoint.name.clone(),
+            kind: endpoint.kind().as_str(),
+            server: endpoint.shown(),
+            parts: record.parts.len(),
+            bytes: record.parts.iter().map(|part| part.bytes).sum(),
+            baseline_passed: record.details.pointer("/baseline/passed").and_then(serde_json::Value::as_bool),
+            error: None,
+            exit: Exit::Done,
+        }
+    }
+
+    /// A source that failed.
+    pub(crate) fn failed(endpoint: &Endpoint, exit: Exit, error: String) -> SourceOutcome {
+        SourceOutcome {
+            name: endpoint.name.clone(),
+            kind: endpoint.kind().as_str(),
+            server: endpoint.shown(),
+            parts: 0,
+            bytes: 0,
+            baseline_passed: None,
+            error: Some(error),
+            exit,
+        }
+    }
+
+    /// What a failed source said.
+    pub(crate) fn complaint(&self) -> Option<String> {
+        self.error.as_ref().map(|error| format!("{} ({}): {error}", self.name, self.server))
+    }
+
+    /// The exit code of this source alone.
+    pub(crate) fn exit(&self) -> Exit {
+        self.exit
+    }
+}
+
+impl BackupReport {
+    /// Joins the manifest with what the run knew beside it.
+    pub(crate) fn new(
+        manifest: &repository::Manifest,
+        sources: Vec<SourceOutcome>,
+        retention: Option<ForgetReport>,
+    ) -> BackupReport {
+        BackupReport {
+            snapshot: manifest.id.to_string(),
+            taken_at: manifest.taken_at,
+            complete: manifest.complete,
+            sources,
+            stats: manifest.stats.clone(),
+            retention,
+        }
+    }
+
+    /// 4 when a source failed; 5 when all are saved but retention refused its plan; else 0.
+    pub(crate) fn exit(&self) -> Exit {
+        if !self.complete {
+            return Exit::Partial;
+        }
+        self.retention.as_ref().map_or(Exit::Done, ForgetReport::exit)
+    }
+
+    /// For people.
+    pub(crate) fn render(&self) -> String {
+        let mut table = Table::new(&["source", "kind", "server", ">parts", ">bytes", "state"]);
+        for source in &self.sources {
+            table.row([
+                source.name.clone(),
+                source.kind.to_owned(),
+                source.server.clone(),
+                count(source.parts as u64),
+                size(source.bytes),
+                match (&source.error, source.baseline_passed) {
+                    (Some(_), _) => "FAILED".to_owned(),
+                    (None, Some(false)) => "saved; schema baseline NOT met".to_owned(),
+                    (None, _) => "saved".to_owned(),
+                },
+            ]);
+        }
+        let mut out = format!("snapshot {}{}\n", self.snapshot, if self.complete { "" } else { " (INCOMPLETE)" });
+        out.push_str(&table.render());
+        let stats = &self.stats;
+        out.push_str(&format!(
+            "{} read, {} new, {} stored\n",
+            size(stats.plain_bytes),
+            size(stats.new_plain_bytes),
+            size(stats.stored_bytes)
+        ));
+        if let Some(retention) = &self.retention {
+            out.push('\n');
+            out.push_str(&retention.render());
+        }
+        out
+    }
+}

@@ -1,0 +1,15 @@
+//! What jobs hand back: data first, which serializes as JSON, and a rendering for people.
+
+pub(crate) mod backup;
+pub(crate) mod baseline;
+pub(crate) mod check;
+pub(crate) mod compare;
+pub(crate) mod demo;
+pub(crate) mod forget;
+pub(crate) mod restore;
+pub(crate) mod snapshots;
+pub(crate) mod tables;
+
+mod text;
+
+pub(crate) use text::Table;

@@ -1,0 +1,162 @@
+//! What a restore, a migration or a rehearsal left behind, and what was proven of it.
+
+use serde::Serialize;
+
+use super::tables::{self, TableOutcome};
+use crate::exit::Exit;
+use crate::ui::count;
+
+/// The outcome for all targets of one run.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) struct RestoreReport {
+    /// The snapshot's id, or the server that was read.
+    pub(crate) from: String,
+    /// One for each target.
+    pub(crate) targets: Vec<TargetOutcome>,
+}
+
+/// The outcome for one target.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) struct TargetOutcome {
+    /// The source's name.
+    pub(crate) source: String,
+    /// The server that was really reached.
+    pub(crate) server: String,
+    /// What was moved and proven.
+    #[serde(flatten)]
+    pub(crate) result: TargetResult,
+}
+
+/// What was moved and proven, by kind.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case", tag = "kind")]
+pub(crate) enum TargetResult {
+    /// A database.
+    #[serde(rename_all = "kebab-case")]
+    Postgres {
+        /// Each table's proof; nothing when the proof was declined.
+        tables: Option<Vec<TableOutcome>>,
+        /// The baseline's verdict, where there is a baseline.
+        baseline: Option<pgmove::baseline::Verdict>,
+    },
+    /// A Redis server.
+    #[serde(rename_all = "kebab-case")]
+    Redis {
+        /// What was restored.
+        restored: Box<redisdump::RestoreReport>,
+        /// The comparison; nothing when the proof was declined.
+        proof: Option<Box<redisdump::Comparison>>,
+    },
+}
+
+impl TargetOutcome {
+    /// A database that was filled.
+    pub(crate) fn postgres(
+        source: &str,
+        server: &pgmove::ServerIdentity,
+        tables: Option<Vec<TableOutcome>>,
+        baseline: Option<pgmove::baseline::Verdict>,
+    ) -> TargetOutcome {
+        TargetOutcome {
+            source: source.to_owned(),
+            server: server.to_string(),
+            result: TargetResult::Postgres { tables, baseline },
+        }
+    }
+
+    /// A Redis server that was filled.
+    pub(crate) fn redis(
+        source: &str,
+        restored: redisdump::RestoreReport,
+        proof: Option<redisdump::Comparison>,
+    ) -> TargetOutcome {
+        TargetOutcome {
+            source: source.to_owned(),
+            server: restored.server.to_string(),
+            result: TargetResult::Redis { restored: Box::new(restored), proof: proof.map(Box::new) },
+        }
+    }
+
+    /// True when everything that was checked held.
+    pub(crate) fn passed(&self) -> bool {
+        match &self.result {
+            TargetResult::Postgres { tables, baseline } => {
+                tables.iter().flatten().all(|table| table.equal)
+                    && baseline.as_ref().is_none_or(|verdict| verdict.passed)
+            }
+            TargetResult::Redis { proof, .. } => proof.as_ref().is_none_or(|comparison| comparison.equal()),
+        }
+    }
+
+    fn render(&self) -> String {
+        let mut out = format!("{} -> {}\n", self.source, self.server);
+        match &self.result {
+            TargetResult::Postgres { tables, baseline } => {
+                match tables {
+                    Some(outcomes) => out.push_str(&tables::render(outcomes)),
+                    None => out.push_str("not proven: the target was not read back\n"),
+                }
+                if let Some(verdict) = baseline {
+                    out.push_str(&format!("schema baseline: {verdict}\n"));
+                }
+            }
+            TargetResult::Redis { restored, proof } => {
+                out.push_str(&format!("{restored}\n"));
+                match proof {
+                    Some(comparison) => out.push_str(&format!("{comparison}\n")),
+                    None => out.push_str("not proven: the target was not read back\n"),
+                }
+            }
+        }
+        out
+    }
+
+    /// One line: how much was proven.
+    pub(crate) fn summary(&self) -> String {
+        let verdict = if self.passed() { "equal" } else { "DIFFERENT" };
+        match &self.result {
+            TargetResult::Postgres { tables: Some(tables), .. } => {
+                let rows: u64 = tables.iter().map(|table| table.found.rows).sum();
+                format!("{}: {} tables, {} rows, {verdict}", self.source, tables.len(), count(rows))
+            }
+            TargetResult::Redis { proof: Some(_), restored } => {
+                format!("{}: {} keys, {verdict}", self.source, count(restored.keys))
+            }
+            _ => format!("{}: not proven", self.source),
+        }
+    }
+}
+
+impl RestoreReport {
+    /// A restored snapshot.
+    pub(crate) fn new(manifest: &repository::Manifest, targets: Vec<TargetOutcome>) -> RestoreReport {
+        RestoreReport { from: format!("snapshot {}", manifest.id), targets }
+    }
+
+    /// A migration.
+    pub(crate) fn migrated(from: &str, target: TargetOutcome) -> RestoreReport {
+        RestoreReport { from: from.to_owned(), targets: vec![target] }
+    }
+
+    /// True when everything that was checked held, everywhere.
+    pub(crate) fn passed(&self) -> bool {
+        self.targets.iter().all(TargetOutcome::passed)
+    }
+
+    /// 0, or 3 when a proof or a gate did not hold.
+    pub(crate) fn exit(&self) -> Exit {
+        if self.passed() { Exit::Done } else { Exit::Differs }
+    }
+
+    /// For people.
+    pub(crate) fn render(&self) -> String {
+        let mut out = format!("from {}\n", self.from);
+        for target in &self.targets {
+            out.push('\n');
+            out.push_str(&target.render());
+        }
+        out
+    }
+}

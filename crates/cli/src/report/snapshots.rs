@@ -1,0 +1,112 @@
+//! The list of snapshots.
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+
+use super::Table;
+use crate::ui::size;
+
+/// All snapshots of a repository.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) struct SnapshotsReport {
+    /// Oldest first.
+    pub(crate) snapshots: Vec<SnapshotRow>,
+    /// Manifests that cannot be read.
+    pub(crate) unreadable: Vec<repository::Unreadable>,
+}
+
+/// One snapshot.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) struct SnapshotRow {
+    id: String,
+    job: String,
+    taken_at: DateTime<Utc>,
+    complete: bool,
+    sources: Vec<SourceRow>,
+    plain_bytes: u64,
+    stored_bytes: u64,
+    check: Option<Proof>,
+    rehearsal: Option<Proof>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct SourceRow {
+    name: String,
+    kind: String,
+    bytes: u64,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct Proof {
+    at: DateTime<Utc>,
+    passed: bool,
+}
+
+impl SnapshotRow {
+    /// A row from a manifest and its newest check and rehearsal.
+    pub(crate) fn new(
+        manifest: &repository::Manifest,
+        check: Option<(DateTime<Utc>, bool)>,
+        rehearsal: Option<(DateTime<Utc>, bool)>,
+    ) -> SnapshotRow {
+        let proof = |found: Option<(DateTime<Utc>, bool)>| found.map(|(at, passed)| Proof { at, passed });
+        SnapshotRow {
+            id: manifest.id.to_string(),
+            job: manifest.job.clone(),
+            taken_at: manifest.taken_at,
+            complete: manifest.complete,
+            sources: manifest
+                .sources
+                .iter()
+                .map(|source| SourceRow {
+                    name: source.name.clone(),
+                    kind: source.kind.clone(),
+                    bytes: source.parts.iter().map(|part| part.bytes).sum(),
+                })
+                .collect(),
+            plain_bytes: manifest.stats.plain_bytes,
+            stored_bytes: manifest.stats.stored_bytes,
+            check: proof(check),
+            rehearsal: proof(rehearsal),
+        }
+    }
+
+    fn proven(&self) -> String {
+        let word = |name: &str, proof: &Option<Proof>| {
+            proof.as_ref().map(|proof| {
+                let verdict = if proof.passed { "passed" } else { "FAILED" };
+                format!("{name} {verdict} {}", proof.at.format("%Y-%m-%d"))
+            })
+        };
+        let said: Vec<String> =
+            [word("check", &self.check), word("rehearsal", &self.rehearsal)].into_iter().flatten().collect();
+        if said.is_empty() { "nothing yet".to_owned() } else { said.join(", ") }
+    }
+}
+
+impl SnapshotsReport {
+    /// For people.
+    pub(crate) fn render(&self) -> String {
+        if self.snapshots.is_empty() {
+            return "no snapshots\n".to_owned();
+        }
+        let mut table = Table::new(&["snapshot", "taken at (UTC)", "job", "sources", ">size", ">stored", "proven"]);
+        for row in &self.snapshots {
+            let names: Vec<&str> = row.sources.iter().map(|source| source.name.as_str()).collect();
+            table.row([
+                if row.complete { row.id.clone() } else { format!("{} (incomplete)", row.id) },
+                row.taken_at.format("%Y-%m-%d %H:%M:%S").to_string(),
+                row.job.clone(),
+                names.join(", "),
+                size(row.plain_bytes),
+                size(row.stored_bytes),
+                row.proven(),
+            ]);
+        }
+        table.render()
+    }
+}
