@@ -1,1 +1,32 @@
-//! Placeholder.
+//! Private PostgreSQL, Redis and Valkey servers: find the programs, start them in a temporary folder on a free port,
+//! stop them, and leave nothing behind.
+//!
+//! The same code serves users (`dbhaul rehearse` restores into such servers) and the tests of every crate, so that
+//! what users trust to rehearse is what tests run on every day.
+//!
+//! ```no_run
+//! use sandbox::{Places, Postgres, PostgresOptions};
+//!
+//! let binaries = sandbox::postgres::find(Some(15), &Places::from_env())?;
+//! let server = Postgres::start(&binaries, PostgresOptions::default())?;
+//! println!("{}", server.url("postgres"));
+//! # Ok::<(), sandbox::Error>(())
+//! ```
+//!
+//! Everything here blocks; an async caller wraps it in a blocking task. Dropping a server stops it and removes its
+//! folder; when the process that started it is killed, a watcher does the same within a second or two.
+
+pub mod postgres;
+pub mod redis;
+pub mod testing;
+
+mod error;
+mod places;
+mod process;
+mod version;
+
+pub use error::Error;
+pub use places::Places;
+pub use postgres::{Postgres, PostgresBinaries, PostgresOptions};
+pub use redis::{Flavor, Redis, RedisBinaries, RedisOptions};
+pub use version::Version;

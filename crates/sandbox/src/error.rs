@@ -1,0 +1,48 @@
+//! What can go wrong with a private server.
+
+use std::path::PathBuf;
+
+/// A private server could not be found, started or stopped.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// No program of the wanted kind and version lies on this host.
+    #[error("no {wanted} on this host; looked in {}", looked.join(", "))]
+    NotFound {
+        /// What was wanted, such as "PostgreSQL 15".
+        wanted: String,
+        /// Where it was looked for.
+        looked: Vec<String>,
+    },
+    /// A program could not be run, or failed.
+    #[error("{program} failed: {message}")]
+    Program {
+        /// The program's path.
+        program: PathBuf,
+        /// Why, with the end of its own output.
+        message: String,
+    },
+    /// The server ended, or did not answer in time; its own log tells why.
+    #[error("{server} did not start on port {port}: {message}\n{log}")]
+    Start {
+        /// Which server.
+        server: String,
+        /// The port it should have listened on.
+        port: u16,
+        /// What was seen from outside.
+        message: String,
+        /// The end of the server's log.
+        log: String,
+    },
+    /// The temporary folder could not be prepared.
+    #[error("cannot prepare {}: {source}", path.display())]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// PostgreSQL refuses to run as root, and no other user is there to run it as.
+    #[error("PostgreSQL does not run as root, and neither `postgres` nor `nobody` is in /etc/passwd")]
+    NoUser,
+}
