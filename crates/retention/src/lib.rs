@@ -1,1 +1,27 @@
-//! Placeholder.
+//! Which snapshots stay, which go, and why. Pure: no I/O, and no clock of its own.
+//!
+//! ```
+//! use chrono::{TimeZone as _, Utc};
+//! use retention::{Guards, Policy, Snapshot, plan};
+//!
+//! let policy = Policy { daily: 7, weekly: 4, zone: chrono_tz::Asia::Seoul, ..Policy::default() };
+//! let now = Utc.with_ymd_and_hms(2026, 2, 9, 4, 0, 0).unwrap();
+//! let snapshots = [Snapshot::complete("a", now)];
+//! let plan = plan(&policy, &snapshots, now, &Guards::default())?;
+//! assert_eq!(plan.removed().count(), 0);
+//! # Ok::<(), retention::PolicyError>(())
+//! ```
+//!
+//! The rules: each of `hourly`, `daily`, `weekly`, `monthly` and `yearly` keeps the newest snapshot in each of the
+//! last N slots *that hold one*, counted in one time zone; rules may overlap; while a rule has counts left, the oldest
+//! snapshot is kept too. Beside them some snapshots are always kept ([`Reason`]), and a plan that looks like an
+//! accident is refused ([`Refusal`]). A plan is data: it is printed, serialized, and carried out by somebody else.
+
+mod plan;
+mod policy;
+mod render;
+mod slot;
+
+pub use plan::{Entry, Guards, Plan, Reason, Refusal, Snapshot, Warning, plan};
+pub use policy::{Policy, PolicyError};
+pub use slot::Period;

@@ -1,0 +1,91 @@
+//! The policy, as it is written in a configuration.
+
+use chrono::TimeDelta;
+use serde::{Deserialize, Serialize};
+
+use crate::Period;
+
+/// How many slots of each period keep their newest snapshot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct Policy {
+    /// Hours.
+    pub hourly: u32,
+    /// Calendar days.
+    pub daily: u32,
+    /// ISO weeks, which end on Sunday.
+    pub weekly: u32,
+    /// Calendar months.
+    pub monthly: u32,
+    /// Calendar years.
+    pub yearly: u32,
+    /// Everything this close to the newest snapshot stays: a number and `h`, `d` or `w`, such as `28d`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keep_within: Option<String>,
+    /// The zone whose calendar is meant.
+    pub zone: chrono_tz::Tz,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Policy {
+            hourly: 0,
+            daily: 0,
+            weekly: 0,
+            monthly: 0,
+            yearly: 0,
+            keep_within: None,
+            zone: chrono_tz::Tz::UTC,
+        }
+    }
+}
+
+/// A policy that cannot be meant.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PolicyError {
+    /// Every count is zero: this would keep nothing.
+    #[error("the retention policy keeps nothing: give at least one of hourly, daily, weekly, monthly, yearly, keep-within")]
+    Empty,
+    /// `keep-within` is not a duration.
+    #[error("keep-within = \"{0}\" is not a number followed by h, d or w")]
+    KeepWithin(String),
+}
+
+impl Policy {
+    /// Checks that the policy keeps something.
+    pub fn validate(&self) -> Result<(), PolicyError> {
+        let within = self.within()?;
+        if within.is_none() && self.rules().iter().all(|(_, count)| *count == 0) {
+            return Err(PolicyError::Empty);
+        }
+        Ok(())
+    }
+
+    /// The periods with their counts.
+    pub(crate) fn rules(&self) -> [(Period, u32); 5] {
+        [
+            (Period::Hourly, self.hourly),
+            (Period::Daily, self.daily),
+            (Period::Weekly, self.weekly),
+            (Period::Monthly, self.monthly),
+            (Period::Yearly, self.yearly),
+        ]
+    }
+
+    /// `keep-within` as a duration.
+    pub(crate) fn within(&self) -> Result<Option<TimeDelta>, PolicyError> {
+        let Some(text) = &self.keep_within else { return Ok(None) };
+        let wrong = || PolicyError::KeepWithin(text.clone());
+        let unit = text.chars().last().ok_or_else(wrong)?;
+        let number: i64 = text.strip_suffix(unit).and_then(|n| n.trim().parse().ok()).ok_or_else(wrong)?;
+        let hours = match unit {
+            'h' => 1,
+            'd' => 24,
+            'w' => 24 * 7,
+            _ => return Err(wrong()),
+        };
+        let span = number.checked_mul(hours).and_then(TimeDelta::try_hours).ok_or_else(wrong)?;
+        if span <= TimeDelta::zero() { Err(wrong()) } else { Ok(Some(span)) }
+    }
+}
