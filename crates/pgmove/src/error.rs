@@ -35,7 +35,9 @@ pub enum Error {
     },
 
     /// A row of the server's catalog does not have the form that this version knows.
-    #[error("the server's list of {what} has a row that this version does not understand: {source}; row: {row}")]
+    #[error(
+        "the server's list of {what} has a row that this version does not understand: {source}; row: {row}"
+    )]
     CatalogRow {
         /// The kind of object.
         what: &'static str,
@@ -49,7 +51,11 @@ pub enum Error {
 
 impl Error {
     /// An error of the driver while `object` was worked on by `statement`.
-    pub fn from_server(object: impl Into<String>, statement: impl Into<String>, source: tokio_postgres::Error) -> Self {
+    pub fn from_server(
+        object: impl Into<String>,
+        statement: impl Into<String>,
+        source: tokio_postgres::Error,
+    ) -> Self {
         match source.as_db_error() {
             Some(db) => Self::Server {
                 object: object.into(),

@@ -1,0 +1,112 @@
+//! The database itself.
+
+use serde::{Deserialize, Serialize};
+use tokio_postgres::Client;
+
+use super::address::class;
+use super::meta::{Meta, MetaColumns, object};
+use super::query::rows;
+use crate::error::Error;
+
+/// The database that the catalog was read from.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct DatabaseInfo {
+    /// Identity, owner and privileges.
+    #[serde(flatten)]
+    pub meta: Meta,
+    /// Server encoding, for example `UTF8`.
+    pub encoding: String,
+    /// `LC_COLLATE`.
+    pub collate: String,
+    /// `LC_CTYPE`.
+    pub ctype: String,
+    /// `libc`, `icu` or `builtin`.
+    pub locale_provider: LocaleProvider,
+    /// The ICU or builtin locale, where the provider has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub locale: Option<String>,
+    /// ICU rules (16 and newer).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub icu_rules: Option<String>,
+    /// Version of the collation provider when the database was made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub collation_version: Option<String>,
+    /// The tablespace, unless it is `pg_default`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tablespace: Option<String>,
+    /// Whether it is a template.
+    pub is_template: bool,
+    /// Most connections allowed, -1 for no limit.
+    pub connection_limit: i32,
+    /// The comment.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub comment: Option<String>,
+    /// Settings of the database (`role` absent) and of roles in this database.
+    pub settings: Vec<Setting>,
+}
+object!(DatabaseInfo, class::DATABASE);
+
+/// Who provides the database's locale.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LocaleProvider {
+    /// The C library.
+    #[default]
+    #[serde(alias = "c")]
+    Libc,
+    /// ICU.
+    #[serde(alias = "i")]
+    Icu,
+    /// The server's own (17 and newer).
+    #[serde(alias = "b")]
+    Builtin,
+}
+
+/// One row of `pg_db_role_setting` that concerns this database.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Setting {
+    /// The role, or nobody in particular.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role: Option<String>,
+    /// `name=value` pairs as stored.
+    pub config: Vec<String>,
+}
+
+/// Reads the current database.
+pub(super) async fn read(client: &Client, version: u32) -> Result<DatabaseInfo, Error> {
+    let meta = MetaColumns {
+        catalog: "pg_database",
+        alias: "d",
+        name: "datname",
+        schema: None,
+        owner: Some("datdba"),
+        acl: Some(("datacl", "'d'")),
+    }
+    .sql();
+    let provider = if version >= 150_000 { "d.datlocprovider" } else { "'c'" };
+    let locale = match version {
+        170_000.. => "d.datlocale",
+        150_000.. => "d.daticulocale",
+        _ => "NULL",
+    };
+    let rules = if version >= 160_000 { "d.daticurules" } else { "NULL" };
+    let collation_version = if version >= 150_000 { "d.datcollversion" } else { "NULL" };
+    let found: Vec<DatabaseInfo> = rows(
+        client,
+        "databases",
+        &format!(
+            "SELECT {meta}, pg_encoding_to_char(encoding) AS encoding, datcollate AS collate, datctype AS ctype, \
+             {provider} AS locale_provider, {locale} AS locale, {rules} AS icu_rules, \
+             {collation_version} AS collation_version, \
+             (SELECT nullif(spcname, 'pg_default') FROM pg_tablespace t WHERE t.oid = dattablespace) AS tablespace, \
+             datistemplate AS is_template, datconnlimit AS connection_limit, \
+             shobj_description(d.oid, 'pg_database') AS comment, \
+             coalesce((SELECT json_agg(json_build_object('role', r.rolname, 'config', s.setconfig) ORDER BY r.rolname NULLS FIRST) \
+               FROM pg_db_role_setting s LEFT JOIN pg_roles r ON r.oid = s.setrole \
+               WHERE s.setdatabase = d.oid AND (s.setrole = 0 OR r.oid IS NOT NULL)), '[]') AS settings \
+             FROM pg_database d WHERE datname = current_database()"
+        ),
+    )
+    .await?;
+    Ok(found.into_iter().next().unwrap_or_default())
+}

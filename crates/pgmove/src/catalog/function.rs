@@ -1,0 +1,111 @@
+//! Functions, procedures and aggregates.
+
+use serde::{Deserialize, Serialize};
+use tokio_postgres::Client;
+
+use super::address::class;
+use super::meta::{Meta, MetaColumns, in_user_schema, object};
+use super::query::rows;
+use crate::error::Error;
+
+/// A function, window function or procedure.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Function {
+    /// Identity, owner and privileges.
+    #[serde(flatten)]
+    pub meta: Meta,
+    /// Whether it is a procedure.
+    pub procedure: bool,
+    /// Its arguments as they identify it: types and modes, formatted.
+    pub arguments: String,
+    /// `CREATE OR REPLACE FUNCTION …`, deparsed.
+    pub definition: String,
+}
+object!(Function, class::PROC);
+
+/// An aggregate.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Aggregate {
+    /// Identity, owner and privileges.
+    #[serde(flatten)]
+    pub meta: Meta,
+    /// Its arguments as they identify it.
+    pub arguments: String,
+    /// Its arguments with defaults and names, as `CREATE AGGREGATE` wants them.
+    pub full_arguments: String,
+    /// The clauses of `CREATE AGGREGATE` with their values, ready for SQL, in order.
+    pub clauses: Vec<(String, String)>,
+    /// An ordered-set aggregate made `HYPOTHETICAL`.
+    #[serde(default)]
+    pub hypothetical: bool,
+}
+object!(Aggregate, class::PROC);
+
+const META: MetaColumns = MetaColumns {
+    catalog: "pg_proc",
+    alias: "p",
+    name: "proname",
+    schema: Some("pronamespace"),
+    owner: Some("proowner"),
+    acl: Some(("proacl", "'f'")),
+};
+
+/// Functions and procedures of the user's schemas.
+pub(super) async fn read(client: &Client) -> Result<Vec<Function>, Error> {
+    let meta = META.sql();
+    let user = in_user_schema("p.pronamespace");
+    rows(
+        client,
+        "functions",
+        &format!(
+            "SELECT {meta}, p.prokind = 'p' AS procedure, pg_get_function_identity_arguments(p.oid) AS arguments, \
+             pg_get_functiondef(p.oid) AS definition \
+             FROM pg_proc p WHERE p.prokind <> 'a' AND {user} ORDER BY 3, 2, arguments"
+        ),
+    )
+    .await
+}
+
+/// Aggregates of the user's schemas.
+pub(super) async fn read_aggregates(client: &Client) -> Result<Vec<Aggregate>, Error> {
+    let meta = META.sql();
+    let user = in_user_schema("p.pronamespace");
+    // One row of VALUES for each clause; those that say the default are left out. The order is that in which
+    // CREATE AGGREGATE is usually written. Qualified names come from the reg* types under an empty search_path.
+    rows(
+        client,
+        "aggregates",
+        &format!(
+            "SELECT {meta}, pg_get_function_identity_arguments(p.oid) AS arguments, \
+             pg_get_function_arguments(p.oid) AS full_arguments, a.aggkind = 'h' AS hypothetical, \
+             (SELECT json_agg(json_build_array(v.clause, v.value) ORDER BY v.n) FROM (VALUES \
+               (1, 'SFUNC', a.aggtransfn::regproc::text), \
+               (2, 'STYPE', format_type(a.aggtranstype, NULL)), \
+               (3, 'SSPACE', nullif(a.aggtransspace, 0)::text), \
+               (4, 'INITCOND', quote_literal(a.agginitval)), \
+               (5, 'MSFUNC', nullif(a.aggmtransfn::regproc::text, '-')), \
+               (6, 'MINVFUNC', nullif(a.aggminvtransfn::regproc::text, '-')), \
+               (7, 'MSTYPE', CASE WHEN a.aggmtranstype <> 0 THEN format_type(a.aggmtranstype, NULL) END), \
+               (8, 'MSSPACE', nullif(a.aggmtransspace, 0)::text), \
+               (9, 'MINITCOND', quote_literal(a.aggminitval)), \
+               (10, 'FINALFUNC', nullif(a.aggfinalfn::regproc::text, '-')), \
+               (11, 'FINALFUNC_EXTRA', CASE WHEN a.aggfinalextra THEN 'true' END), \
+               (12, 'FINALFUNC_MODIFY', CASE WHEN a.aggfinalfn <> 0 AND a.aggfinalmodify <> CASE a.aggkind WHEN 'n' THEN 'r' ELSE 'w' END \
+                  THEN CASE a.aggfinalmodify WHEN 'r' THEN 'READ_ONLY' WHEN 's' THEN 'SHAREABLE' ELSE 'READ_WRITE' END END), \
+               (13, 'COMBINEFUNC', nullif(a.aggcombinefn::regproc::text, '-')), \
+               (14, 'SERIALFUNC', nullif(a.aggserialfn::regproc::text, '-')), \
+               (15, 'DESERIALFUNC', nullif(a.aggdeserialfn::regproc::text, '-')), \
+               (16, 'MFINALFUNC', nullif(a.aggmfinalfn::regproc::text, '-')), \
+               (17, 'MFINALFUNC_EXTRA', CASE WHEN a.aggmfinalextra THEN 'true' END), \
+               (18, 'MFINALFUNC_MODIFY', CASE WHEN a.aggmfinalfn <> 0 AND a.aggmfinalmodify <> CASE a.aggkind WHEN 'n' THEN 'r' ELSE 'w' END \
+                  THEN CASE a.aggmfinalmodify WHEN 'r' THEN 'READ_ONLY' WHEN 's' THEN 'SHAREABLE' ELSE 'READ_WRITE' END END), \
+               (19, 'SORTOP', (SELECT 'OPERATOR(' || quote_ident(on_.nspname) || '.' || o.oprname || ')' FROM pg_operator o \
+                  JOIN pg_namespace on_ ON on_.oid = o.oprnamespace WHERE o.oid = a.aggsortop)), \
+               (20, 'PARALLEL', CASE p.proparallel WHEN 's' THEN 'safe' WHEN 'r' THEN 'restricted' END), \
+               (21, 'HYPOTHETICAL', CASE WHEN a.aggkind = 'h' THEN '' END) \
+              ) v(n, clause, value) WHERE v.value IS NOT NULL) AS clauses \
+             FROM pg_proc p JOIN pg_aggregate a ON a.aggfnoid = p.oid WHERE {user} ORDER BY 3, 2, arguments"
+        ),
+    )
+    .await
+}

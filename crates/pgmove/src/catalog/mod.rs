@@ -1,0 +1,213 @@
+//! The schema of a database as data: what `pg_catalog` says, typed, serializable and versioned.
+//!
+//! [`read`] runs inside the caller's snapshot with an empty `search_path`, one query per kind of object. The server's
+//! own deparsers write everything that is an expression or a query; what they leave out is in the fields. Nothing
+//! here writes SQL for a target: that is `ddl`, which needs no connection and works on a catalog out of a snapshot.
+
+pub mod address;
+pub mod column;
+pub mod constraint;
+pub mod database;
+mod depend;
+pub mod filter;
+pub mod function;
+pub mod index;
+pub mod meta;
+pub mod plain;
+mod query;
+pub mod remark;
+pub mod rule;
+pub mod schema;
+pub mod sequence;
+pub mod table;
+pub mod types;
+pub mod unsupported;
+
+use std::collections::HashMap;
+
+use serde::{Deserialize, Serialize};
+use tokio_postgres::Client;
+
+pub use address::{Address, Alias, Dependency};
+pub use filter::Filter;
+pub use meta::{Meta, Object, QualifiedName};
+pub use unsupported::Unsupported;
+
+use crate::error::Error;
+
+/// The version of the form in which a catalog is stored.
+pub const FORMAT: u32 = 1;
+
+/// The schema of one database at one moment.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Catalog {
+    /// Version of this form: [`FORMAT`].
+    pub format: u32,
+    /// The server that it was read from (`server_version_num`).
+    pub server_version_num: u32,
+    /// The database.
+    pub database: database::DatabaseInfo,
+    /// What part of the database was asked for.
+    pub filter: Filter,
+    /// Schemas.
+    pub schemas: Vec<schema::Schema>,
+    /// Extensions.
+    pub extensions: Vec<schema::Extension>,
+    /// Types.
+    pub types: Vec<types::Type>,
+    /// Functions and procedures.
+    pub functions: Vec<function::Function>,
+    /// Aggregates.
+    pub aggregates: Vec<function::Aggregate>,
+    /// Tables, views, materialized views and foreign tables.
+    pub tables: Vec<table::Table>,
+    /// Sequences.
+    pub sequences: Vec<sequence::Sequence>,
+    /// Indexes.
+    pub indexes: Vec<index::Index>,
+    /// Foreign keys.
+    pub foreign_keys: Vec<constraint::ForeignKey>,
+    /// Triggers.
+    pub triggers: Vec<rule::Trigger>,
+    /// Rules.
+    pub rules: Vec<rule::Rule>,
+    /// Row security policies.
+    pub policies: Vec<rule::Policy>,
+    /// Extended statistics.
+    pub statistics: Vec<rule::Statistics>,
+    /// Kinds that are one statement each: operators, casts, collations, text search, foreign servers and so on.
+    pub plain: Vec<plain::Plain>,
+    /// Comments.
+    pub comments: Vec<remark::Comment>,
+    /// Security labels.
+    pub security_labels: Vec<remark::SecurityLabel>,
+    /// Default privileges.
+    pub default_acls: Vec<remark::DefaultAcl>,
+    /// Changed privileges of built-in objects.
+    pub builtin_acls: Vec<remark::BuiltinAcl>,
+    /// What needs what.
+    pub dependencies: Vec<Dependency>,
+    /// What is a part of what.
+    pub aliases: Vec<Alias>,
+    /// What the database holds and this version does not carry, found by counting.
+    pub unsupported: Vec<Unsupported>,
+}
+
+impl Catalog {
+    /// Objects of the database that this version does not carry. A job refuses while there are any, before data moves.
+    pub fn unsupported(&self) -> &[Unsupported] {
+        &self.unsupported
+    }
+
+    /// The table of that name.
+    pub fn table(&self, name: &QualifiedName) -> Option<&table::Table> {
+        self.tables.iter().find(|table| table.meta.schema == name.schema && table.meta.name == name.name)
+    }
+
+    /// The tables whose rows are to be copied: ordinary tables that no extension owns and that the filter wants.
+    pub fn data_tables(&self) -> impl Iterator<Item = &table::Table> {
+        self.tables.iter().filter(|table| {
+            table.has_data() && table.meta.extension.is_none() && self.filter.wants_rows(&table.name())
+        })
+    }
+
+    /// The tables of extensions whose rows, or some of them, are the user's, with the clause that chooses the rows.
+    pub fn config_tables(&self) -> impl Iterator<Item = (&table::Table, &str)> {
+        self.extensions.iter().flat_map(|extension| &extension.config_tables).filter_map(|config| {
+            let table = self.tables.iter().find(|table| table.meta.oid == config.oid)?;
+            Some((table, config.condition.as_str()))
+        })
+    }
+}
+
+/// Reads the catalog of the current database. `client` is inside the caller's snapshot transaction, with an empty
+/// `search_path`; `server_version_num` is that of its server.
+///
+/// # Errors
+/// [`Error::Server`] when the server refuses a query, naming the kind that was read, and [`Error::CatalogRow`] when a
+/// row has a form that this version does not know.
+pub async fn read(client: &Client, server_version_num: u32, filter: &Filter) -> Result<Catalog, Error> {
+    let version = server_version_num;
+    let mut catalog = Catalog {
+        format: FORMAT,
+        server_version_num,
+        filter: filter.clone(),
+        database: database::read(client, version).await?,
+        schemas: schema::read_schemas(client).await?,
+        extensions: schema::read_extensions(client).await?,
+        types: types::read(client, version).await?,
+        functions: function::read(client).await?,
+        aggregates: function::read_aggregates(client).await?,
+        tables: Vec::new(),
+        sequences: sequence::read(client, version).await?,
+        indexes: index::read(client, version).await?,
+        foreign_keys: constraint::read_foreign_keys(client).await?,
+        triggers: rule::read_triggers(client, version).await?,
+        rules: rule::read_rules(client).await?,
+        policies: rule::read_policies(client).await?,
+        statistics: rule::read_statistics(client, version).await?,
+        plain: plain::read(client, version).await?,
+        comments: remark::read_comments(client).await?,
+        security_labels: remark::read_labels(client).await?,
+        default_acls: remark::read_default_acls(client).await?,
+        builtin_acls: remark::read_builtin_acls(client).await?,
+        dependencies: depend::read(client).await?,
+        aliases: depend::read_aliases(client, version).await?,
+        unsupported: unsupported::read(client, version).await?,
+    };
+    let mut composites: HashMap<u32, usize> = HashMap::new();
+    for (i, kind) in catalog.types.iter().enumerate() {
+        if let types::TypeDefinition::Composite { relation, .. } = kind.definition {
+            composites.insert(relation, i);
+        }
+    }
+    catalog.tables = table::read(client, version, |row| {
+        let kind = composites.get(&row.table_oid).and_then(|&i| catalog.types.get_mut(i));
+        if let Some(types::Type { definition: types::TypeDefinition::Composite { columns, .. }, .. }) = kind {
+            columns.push(row.column);
+        }
+    })
+    .await?;
+    catalog.apply_filter();
+    Ok(catalog)
+}
+
+impl Catalog {
+    /// Leaves out what the filter does not want. Edges and comments of what is gone find no object and are ignored.
+    fn apply_filter(&mut self) {
+        if self.filter.is_all() {
+            return;
+        }
+        let filter = self.filter.clone();
+        let tables_only = !filter.tables.is_empty();
+        self.tables.retain(|table| filter.wants_table(&table.name()));
+        self.indexes.retain(|index| filter.wants_table(&index.table));
+        self.foreign_keys.retain(|key| filter.wants_table(&key.table) && filter.wants_table(&key.references));
+        self.triggers.retain(|trigger| filter.wants_table(&trigger.table));
+        self.rules.retain(|rule| filter.wants_table(&rule.table));
+        self.policies.retain(|policy| filter.wants_table(&policy.table));
+        self.sequences.retain(|sequence| match &sequence.owned_by {
+            Some(owner) => filter.wants_table(&owner.table),
+            None => filter.wants_table(&sequence.name()),
+        });
+        let wants = |meta: &Meta| !tables_only && filter.wants_schema(&meta.schema);
+        self.types.retain(|kind| wants(&kind.meta));
+        self.functions.retain(|function| wants(&function.meta));
+        self.aggregates.retain(|aggregate| wants(&aggregate.meta));
+        self.statistics.retain(|statistics| wants(&statistics.meta));
+        self.plain.retain(|plain| {
+            !tables_only && (plain.meta.schema.is_empty() || filter.wants_schema(&plain.meta.schema))
+        });
+        let kept: std::collections::HashSet<String> =
+            self.tables.iter().map(|table| table.meta.schema.clone()).collect();
+        self.schemas.retain(|schema| {
+            filter.wants_schema(&schema.meta.name) && (!tables_only || kept.contains(&schema.meta.name))
+        });
+        if tables_only {
+            self.extensions.clear();
+            self.default_acls.clear();
+            self.builtin_acls.clear();
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! Kinds of object that come down to one statement, with at most a few that complete it: operators, casts,
+//! collations, languages, text search, foreign servers, publications and the like.
+//!
+//! The server puts the statement together from its catalog: names and literals are quoted by the server's own rules,
+//! functions and operators are written by their `reg…` types, which qualify them under an empty `search_path`.
+
+mod foreign;
+mod operator;
+mod procedural;
+mod replication;
+mod text_search;
+
+use serde::{Deserialize, Serialize};
+use tokio_postgres::Client;
+
+use super::address::{Address, class};
+use super::meta::Meta;
+use super::query::rows;
+use crate::error::Error;
+
+/// An object that its statements say all about.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Plain {
+    /// Identity, owner and privileges.
+    #[serde(flatten)]
+    pub meta: Meta,
+    /// What it is.
+    pub kind: PlainKind,
+    /// How statements other than `CREATE` name it, ready for SQL: `public.=== (integer, integer)`.
+    pub identity: String,
+    /// The statement that makes it, then those that complete it.
+    pub statements: Vec<String>,
+}
+
+impl Plain {
+    /// Where `pg_depend` finds it.
+    pub fn address(&self) -> Address {
+        Address::new(self.kind.class(), self.meta.oid)
+    }
+}
+
+/// What a [`Plain`] object is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[allow(missing_docs)] // The names say it.
+pub enum PlainKind {
+    Collation,
+    Language,
+    AccessMethod,
+    Operator,
+    OperatorFamily,
+    OperatorClass,
+    Conversion,
+    TextSearchParser,
+    TextSearchTemplate,
+    TextSearchDictionary,
+    TextSearchConfiguration,
+    ForeignDataWrapper,
+    Server,
+    UserMapping,
+    Cast,
+    Transform,
+    Publication,
+    PublicationTable,
+    PublicationSchema,
+    Subscription,
+    EventTrigger,
+}
+
+impl PlainKind {
+    /// As SQL names the kind in `COMMENT ON`, `ALTER … OWNER` and `DROP`.
+    pub const fn keyword(self) -> &'static str {
+        match self {
+            Self::Collation => "COLLATION",
+            Self::Language => "LANGUAGE",
+            Self::AccessMethod => "ACCESS METHOD",
+            Self::Operator => "OPERATOR",
+            Self::OperatorFamily => "OPERATOR FAMILY",
+            Self::OperatorClass => "OPERATOR CLASS",
+            Self::Conversion => "CONVERSION",
+            Self::TextSearchParser => "TEXT SEARCH PARSER",
+            Self::TextSearchTemplate => "TEXT SEARCH TEMPLATE",
+            Self::TextSearchDictionary => "TEXT SEARCH DICTIONARY",
+            Self::TextSearchConfiguration => "TEXT SEARCH CONFIGURATION",
+            Self::ForeignDataWrapper => "FOREIGN DATA WRAPPER",
+            Self::Server => "SERVER",
+            Self::UserMapping => "USER MAPPING",
+            Self::Cast => "CAST",
+            Self::Transform => "TRANSFORM",
+            Self::Publication => "PUBLICATION",
+            Self::PublicationTable => "PUBLICATION TABLE",
+            Self::PublicationSchema => "PUBLICATION TABLES IN SCHEMA",
+            Self::Subscription => "SUBSCRIPTION",
+            Self::EventTrigger => "EVENT TRIGGER",
+        }
+    }
+
+    /// The system catalog that the kind lives in.
+    pub const fn class(self) -> u32 {
+        match self {
+            Self::Collation => class::COLLATION,
+            Self::Language => class::LANGUAGE,
+            Self::AccessMethod => class::ACCESS_METHOD,
+            Self::Operator => class::OPERATOR,
+            Self::OperatorFamily => class::OPERATOR_FAMILY,
+            Self::OperatorClass => class::OPERATOR_CLASS,
+            Self::Conversion => class::CONVERSION,
+            Self::TextSearchParser => class::TS_PARSER,
+            Self::TextSearchTemplate => class::TS_TEMPLATE,
+            Self::TextSearchDictionary => class::TS_DICTIONARY,
+            Self::TextSearchConfiguration => class::TS_CONFIGURATION,
+            Self::ForeignDataWrapper => class::FOREIGN_DATA_WRAPPER,
+            Self::Server => class::FOREIGN_SERVER,
+            Self::UserMapping => class::USER_MAPPING,
+            Self::Cast => class::CAST,
+            Self::Transform => class::TRANSFORM,
+            Self::Publication => class::PUBLICATION,
+            Self::PublicationTable => class::PUBLICATION_TABLE,
+            Self::PublicationSchema => class::PUBLICATION_SCHEMA,
+            Self::Subscription => class::SUBSCRIPTION,
+            Self::EventTrigger => class::EVENT_TRIGGER,
+        }
+    }
+}
+
+/// One kind's query: its name for errors, and the SQL for a server's version, or nothing where the server has no
+/// such kind. It selects the fields of [`Plain`] other than `kind`.
+type KindQuery = (PlainKind, &'static str, fn(u32) -> Option<String>);
+
+const QUERIES: &[KindQuery] = &[
+    (PlainKind::Collation, "collations", procedural::collations),
+    (PlainKind::Language, "languages", procedural::languages),
+    (PlainKind::AccessMethod, "access methods", procedural::access_methods),
+    (PlainKind::Conversion, "conversions", procedural::conversions),
+    (PlainKind::Cast, "casts", procedural::casts),
+    (PlainKind::Transform, "transforms", procedural::transforms),
+    (PlainKind::EventTrigger, "event triggers", procedural::event_triggers),
+    (PlainKind::Operator, "operators", operator::operators),
+    (PlainKind::OperatorFamily, "operator families", operator::families),
+    (PlainKind::OperatorClass, "operator classes", operator::classes),
+    (PlainKind::TextSearchParser, "text search parsers", text_search::parsers),
+    (PlainKind::TextSearchTemplate, "text search templates", text_search::templates),
+    (PlainKind::TextSearchDictionary, "text search dictionaries", text_search::dictionaries),
+    (PlainKind::TextSearchConfiguration, "text search configurations", text_search::configurations),
+    (PlainKind::ForeignDataWrapper, "foreign-data wrappers", foreign::wrappers),
+    (PlainKind::Server, "foreign servers", foreign::servers),
+    (PlainKind::UserMapping, "user mappings", foreign::user_mappings),
+    (PlainKind::Publication, "publications", replication::publications),
+    (PlainKind::PublicationTable, "tables of publications", replication::publication_tables),
+    (PlainKind::PublicationSchema, "schemas of publications", replication::publication_schemas),
+];
+
+/// A row of a kind's query.
+#[derive(Debug, Deserialize)]
+struct Row {
+    #[serde(flatten)]
+    meta: Meta,
+    identity: String,
+    statements: Vec<String>,
+}
+
+/// Reads every kind.
+pub(super) async fn read(client: &Client, version: u32) -> Result<Vec<Plain>, Error> {
+    let mut out = Vec::new();
+    for (kind, what, query) in QUERIES {
+        let Some(sql) = query(version) else { continue };
+        let found: Vec<Row> = rows(client, what, &format!("{sql} ORDER BY identity")).await?;
+        out.extend(found.into_iter().map(|row| Plain {
+            meta: row.meta,
+            kind: *kind,
+            identity: row.identity,
+            statements: row.statements,
+        }));
+    }
+    Ok(out)
+}

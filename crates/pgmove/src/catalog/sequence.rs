@@ -1,0 +1,148 @@
+//! Sequences with their values.
+
+use serde::{Deserialize, Serialize};
+use tokio_postgres::Client;
+
+use super::address::class;
+use super::meta::{Meta, MetaColumns, QualifiedName, in_user_schema, object};
+use super::query::rows;
+use super::table::Persistence;
+use crate::error::Error;
+
+/// A sequence.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sequence {
+    /// Identity, owner and privileges.
+    #[serde(flatten)]
+    pub meta: Meta,
+    /// Whether it is written to the log.
+    pub persistence: Persistence,
+    /// `smallint`, `integer` or `bigint`.
+    #[serde(rename = "type")]
+    pub type_name: String,
+    /// `START WITH`
+    pub start: i64,
+    /// `INCREMENT BY`
+    pub increment: i64,
+    /// `MINVALUE`
+    pub min: i64,
+    /// `MAXVALUE`
+    pub max: i64,
+    /// `CACHE`
+    pub cache: i64,
+    /// `CYCLE`
+    pub cycle: bool,
+    /// The column that owns it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owned_by: Option<OwningColumn>,
+    /// Where it stands; absent when the role may not read it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value: Option<SequenceValue>,
+}
+object!(Sequence, class::CLASS);
+
+impl Sequence {
+    /// Schema and name.
+    pub fn name(&self) -> QualifiedName {
+        QualifiedName::new(&self.meta.schema, &self.meta.name)
+    }
+
+    /// Whether it is the engine of an identity column.
+    pub fn is_identity(&self) -> bool {
+        self.owned_by.as_ref().is_some_and(|owner| owner.identity)
+    }
+}
+
+/// The column that a sequence goes away with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OwningColumn {
+    /// OID of the table.
+    pub table_oid: u32,
+    /// The table.
+    pub table: QualifiedName,
+    /// The column.
+    pub column: String,
+    /// Whether the sequence is part of an identity column, rather than only `OWNED BY`.
+    pub identity: bool,
+}
+
+/// Where a sequence stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SequenceValue {
+    /// The last value given, or the first to give.
+    pub last: i64,
+    /// Whether `last` has been given.
+    pub called: bool,
+}
+
+/// A row of the query for values.
+#[derive(Debug, Deserialize)]
+struct ValueRow {
+    oid: u32,
+    #[serde(flatten)]
+    value: SequenceValue,
+}
+
+/// So many sequences are asked for their values in one statement: each takes a lock.
+const VALUES_AT_ONCE: usize = 200;
+
+/// The sequences of the user's schemas.
+pub(super) async fn read(client: &Client, version: u32) -> Result<Vec<Sequence>, Error> {
+    let meta = MetaColumns {
+        catalog: "pg_class",
+        alias: "c",
+        name: "relname",
+        schema: Some("relnamespace"),
+        owner: Some("relowner"),
+        acl: Some(("relacl", "'s'")),
+    }
+    .sql();
+    let user = in_user_schema("c.relnamespace");
+    let mut sequences: Vec<Sequence> = rows(
+        client,
+        "sequences",
+        &format!(
+            "SELECT {meta}, c.relpersistence AS persistence, format_type(s.seqtypid, NULL) AS type, s.seqstart AS start, \
+             s.seqincrement AS increment, s.seqmin AS min, s.seqmax AS max, s.seqcache AS cache, s.seqcycle AS cycle, \
+             (SELECT json_build_object('table_oid', t.oid::int8, 'table', json_build_object('schema', tn.nspname, 'name', t.relname), \
+                'column', a.attname, 'identity', d.deptype = 'i') \
+              FROM pg_depend d JOIN pg_class t ON t.oid = d.refobjid JOIN pg_namespace tn ON tn.oid = t.relnamespace \
+              JOIN pg_attribute a ON a.attrelid = t.oid AND a.attnum = d.refobjsubid \
+              WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.objsubid = 0 \
+              AND d.refclassid = 'pg_class'::regclass AND d.refobjsubid > 0 AND d.deptype IN ('a', 'i') LIMIT 1) AS owned_by \
+             FROM pg_class c JOIN pg_sequence s ON s.seqrelid = c.oid \
+             WHERE c.relkind = 'S' AND c.relpersistence <> 't' AND {user} ORDER BY 3, 2"
+        ),
+    )
+    .await?;
+    read_values(client, version, &mut sequences).await?;
+    Ok(sequences)
+}
+
+/// A sequence is a relation of one row: its value is read from it, many in one statement, or by the function of 18.
+async fn read_values(client: &Client, version: u32, sequences: &mut [Sequence]) -> Result<(), Error> {
+    for batch in sequences.chunks_mut(VALUES_AT_ONCE) {
+        let selects: Vec<String> = batch
+            .iter()
+            .map(|sequence| {
+                let oid = sequence.meta.oid;
+                if version >= 180_000 {
+                    format!(
+                        "SELECT {oid}::int8 AS oid, last_value AS last, is_called AS called \
+                         FROM pg_get_sequence_data({oid}::regclass) WHERE last_value IS NOT NULL"
+                    )
+                } else {
+                    let name = sequence.name();
+                    format!("SELECT {oid}::int8 AS oid, last_value AS last, is_called AS called FROM {name}")
+                }
+            })
+            .collect();
+        let found: Vec<ValueRow> = rows(client, "sequence values", &selects.join(" UNION ALL ")).await?;
+        for row in found {
+            if let Some(sequence) = batch.iter_mut().find(|sequence| sequence.meta.oid == row.oid) {
+                sequence.value = Some(row.value);
+            }
+        }
+    }
+    Ok(())
+}

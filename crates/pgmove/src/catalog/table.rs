@@ -1,0 +1,240 @@
+//! Tables of every kind, views and materialized views: everything of `pg_class` that has columns of its own.
+
+use std::collections::HashMap;
+
+use serde::{Deserialize, Serialize};
+use tokio_postgres::Client;
+
+use super::address::class;
+use super::column::{self, Check, Column};
+use super::meta::{Meta, MetaColumns, QualifiedName, in_user_schema, object};
+use super::query::rows;
+use crate::error::Error;
+
+/// A table, view, materialized view or foreign table.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Table {
+    /// Identity, owner and privileges.
+    #[serde(flatten)]
+    pub meta: Meta,
+    /// What it is.
+    pub kind: TableKind,
+    /// Whether it is written to the log.
+    pub persistence: Persistence,
+    /// The table access method, where the kind has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub access_method: Option<String>,
+    /// The tablespace, unless it is the database's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tablespace: Option<String>,
+    /// The composite type of a typed table (`OF type`), formatted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub of_type: Option<String>,
+    /// Storage parameters, `name=value`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub options: Vec<String>,
+    /// Storage parameters of the TOAST table, `name=value`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub toast_options: Vec<String>,
+    /// `ENABLE ROW LEVEL SECURITY`.
+    #[serde(default)]
+    pub row_security: bool,
+    /// `FORCE ROW LEVEL SECURITY`.
+    #[serde(default)]
+    pub force_row_security: bool,
+    /// What a logical replica sees of an old row.
+    pub replica_identity: ReplicaIdentity,
+    /// The tables it inherits from, or the one it is a partition of, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub parents: Vec<Parent>,
+    /// `FOR VALUES …` or `DEFAULT` of a partition.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub partition_bound: Option<String>,
+    /// `RANGE (…)`, `LIST (…)` or `HASH (…)` of a partitioned table.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub partition_key: Option<String>,
+    /// The query of a view or materialized view, as the server deparses it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub definition: Option<String>,
+    /// Whether a materialized view has been filled.
+    #[serde(default)]
+    pub populated: bool,
+    /// The server of a foreign table.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server: Option<String>,
+    /// The options of a foreign table, `name=value`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub foreign_options: Vec<String>,
+    /// Size in pages by the server's last count (`relpages`); an estimate.
+    #[serde(default)]
+    pub pages: i64,
+    /// Rows by the server's last count (`reltuples`), -1 when never counted; an estimate.
+    #[serde(default)]
+    pub row_estimate: f64,
+    /// Size of the heap and its TOAST table on disk, in bytes, 0 where it could not be had.
+    #[serde(default)]
+    pub bytes: i64,
+    /// Columns in the order of the table, without those that were dropped.
+    #[serde(default)]
+    pub columns: Vec<Column>,
+    /// CHECK constraints, by name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub checks: Vec<Check>,
+}
+object!(Table, class::CLASS);
+
+impl Table {
+    /// Schema and name.
+    pub fn name(&self) -> QualifiedName {
+        QualifiedName::new(&self.meta.schema, &self.meta.name)
+    }
+
+    /// Whether it is a partition of another table.
+    pub fn is_partition(&self) -> bool {
+        self.partition_bound.is_some()
+    }
+
+    /// Whether rows lie in this very relation, to be copied. Partitioned tables, views and foreign tables hold none;
+    /// a materialized view is filled again from its query.
+    pub fn has_data(&self) -> bool {
+        self.kind == TableKind::Ordinary
+    }
+
+    /// The columns that a COPY reads and writes: all but the generated ones.
+    pub fn copy_columns(&self) -> Vec<&Column> {
+        self.columns.iter().filter(|column| column.generated.is_none()).collect()
+    }
+
+    /// The columns that `CREATE TABLE` prints: a partition's all, for it is created alone and attached afterwards;
+    /// an heir's own.
+    pub fn prints(&self, column: &Column) -> bool {
+        column.local || self.is_partition()
+    }
+}
+
+/// `pg_class.relkind`, as far as it has columns and a name of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TableKind {
+    /// An ordinary table, or a partition.
+    #[serde(alias = "r")]
+    Ordinary,
+    /// A partitioned table: holds no rows itself.
+    #[serde(alias = "p")]
+    Partitioned,
+    /// A view.
+    #[serde(alias = "v")]
+    View,
+    /// A materialized view.
+    #[serde(alias = "m")]
+    MaterializedView,
+    /// A foreign table.
+    #[serde(alias = "f")]
+    Foreign,
+}
+
+impl TableKind {
+    /// As SQL names the kind.
+    pub const fn keyword(self) -> &'static str {
+        match self {
+            Self::Ordinary | Self::Partitioned => "TABLE",
+            Self::View => "VIEW",
+            Self::MaterializedView => "MATERIALIZED VIEW",
+            Self::Foreign => "FOREIGN TABLE",
+        }
+    }
+}
+
+/// `pg_class.relpersistence`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Persistence {
+    /// Written to the log.
+    #[serde(alias = "p")]
+    Permanent,
+    /// Not written to the log, empty after a crash.
+    #[serde(alias = "u")]
+    Unlogged,
+}
+
+/// `pg_class.relreplident`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ReplicaIdentity {
+    /// The primary key.
+    #[serde(alias = "d")]
+    Default,
+    /// Nothing.
+    #[serde(alias = "n")]
+    Nothing,
+    /// The whole row.
+    #[serde(alias = "f")]
+    Full,
+    /// An index, which says so itself.
+    #[serde(alias = "i")]
+    Index,
+}
+
+/// A table that another one inherits from or is a partition of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Parent {
+    /// OID of the parent.
+    pub oid: u32,
+    /// Schema and name of the parent.
+    #[serde(flatten)]
+    pub name: QualifiedName,
+}
+
+/// Tables and views of the user's schemas, with columns, defaults and checks. Columns of composite types go to `other`.
+pub(super) async fn read(
+    client: &Client,
+    version: u32,
+    mut other: impl FnMut(column::ColumnRow),
+) -> Result<Vec<Table>, Error> {
+    let meta = MetaColumns {
+        catalog: "pg_class",
+        alias: "c",
+        name: "relname",
+        schema: Some("relnamespace"),
+        owner: Some("relowner"),
+        acl: Some(("relacl", "'r'")),
+    }
+    .sql();
+    let user = in_user_schema("c.relnamespace");
+    let sql = format!(
+        "SELECT {meta}, c.relkind AS kind, c.relpersistence AS persistence, am.amname AS access_method, \
+         ts.spcname AS tablespace, CASE WHEN c.reloftype <> 0 THEN format_type(c.reloftype, NULL) END AS of_type, \
+         coalesce(c.reloptions, '{{}}') AS options, coalesce(tc.reloptions, '{{}}') AS toast_options, \
+         c.relrowsecurity AS row_security, c.relforcerowsecurity AS force_row_security, \
+         c.relreplident AS replica_identity, \
+         coalesce((SELECT json_agg(json_build_object('oid', p.oid::int8, 'schema', pn.nspname, 'name', p.relname) ORDER BY i.inhseqno) \
+           FROM pg_inherits i JOIN pg_class p ON p.oid = i.inhparent JOIN pg_namespace pn ON pn.oid = p.relnamespace \
+           WHERE i.inhrelid = c.oid), '[]') AS parents, \
+         CASE WHEN c.relispartition THEN pg_get_expr(c.relpartbound, c.oid) END AS partition_bound, \
+         CASE WHEN c.relkind = 'p' THEN pg_get_partkeydef(c.oid) END AS partition_key, \
+         CASE WHEN c.relkind IN ('v', 'm') THEN pg_get_viewdef(c.oid) END AS definition, \
+         c.relispopulated AS populated, fs.srvname AS server, coalesce(ft.ftoptions, '{{}}') AS foreign_options, \
+         c.relpages AS pages, c.reltuples::float8 AS row_estimate, \
+         CASE WHEN c.relkind = 'r' THEN coalesce(pg_table_size(c.oid), 0) ELSE 0 END AS bytes \
+         FROM pg_class c LEFT JOIN pg_am am ON am.oid = c.relam \
+         LEFT JOIN pg_tablespace ts ON ts.oid = c.reltablespace \
+         LEFT JOIN pg_class tc ON tc.oid = c.reltoastrelid AND tc.relkind = 't' AND c.relkind <> 'p' \
+         LEFT JOIN pg_foreign_table ft ON ft.ftrelid = c.oid LEFT JOIN pg_foreign_server fs ON fs.oid = ft.ftserver \
+         WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND c.relpersistence <> 't' AND {user} ORDER BY 3, 2"
+    );
+    let mut tables: Vec<Table> = rows(client, "tables", &sql).await?;
+    let index: HashMap<u32, usize> =
+        tables.iter().enumerate().map(|(i, table)| (table.meta.oid, i)).collect();
+    for row in column::read(client, version).await? {
+        match index.get(&row.table_oid).and_then(|&i| tables.get_mut(i)) {
+            Some(table) => table.columns.push(row.column),
+            None => other(row),
+        }
+    }
+    for row in column::read_checks(client, version).await? {
+        if let Some(table) = index.get(&row.table_oid).and_then(|&i| tables.get_mut(i)) {
+            table.checks.push(row.check);
+        }
+    }
+    Ok(tables)
+}
