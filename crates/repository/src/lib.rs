@@ -1,1 +1,40 @@
-//! Placeholder.
+//! A backup repository on object stores: content-addressed chunks, and one manifest for each snapshot.
+//!
+//! A *part* is a named stream of bytes (a table's rows, an RDB file). It is cut into chunks where its content says so,
+//! each chunk is stored once under the SHA-256 of its plain bytes, compressed by zstd, and a snapshot is the manifest
+//! that lists its parts and their chunks. The manifest is written last and once: what has no manifest does not exist,
+//! so that a killed backup lists nothing. The format is described in `docs/repository-format.md`.
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), repository::Error> {
+//! use repository::{InitOptions, PartHeader, Repository, SnapshotStart, Store, StoreEnv};
+//!
+//! let store = Store::open("backup", &StoreEnv::from_process())?;
+//! let repository = Repository::init(store, &InitOptions::default()).await?;
+//! let writer = repository.begin(SnapshotStart::new("nightly", chrono::Utc::now(), "example 1.0")).await?;
+//! let rows = futures::stream::iter([Ok::<_, std::io::Error>("1\tone\n".into())]);
+//! let part = writer.write_part(PartHeader::new("public.t", "rows"), rows).await?;
+//! # let _ = part;
+//! # Ok(())
+//! # }
+//! ```
+
+mod attest;
+mod check;
+mod chunk;
+mod error;
+mod forget;
+mod manifest;
+mod read;
+mod repo;
+mod store;
+mod write;
+
+pub use attest::{Attestation, AttestationKind};
+pub use check::{CheckOptions, CheckReport, Fault, FaultKind};
+pub use chunk::{ChunkId, Chunker};
+pub use error::Error;
+pub use manifest::{ChunkRef, Manifest, Part, PartHeader, SnapshotId, SnapshotStats, SourceRecord};
+pub use repo::{FORMAT, InitOptions, Listing, Repository, Unreadable};
+pub use store::{Store, StoreEnv};
+pub use write::{SnapshotStart, SnapshotWriter};

@@ -1,0 +1,58 @@
+//! Attestations: what a check or a rehearsal proved about a snapshot. Each is an object of its own, written once.
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+use crate::repo::to_json;
+use crate::{Error, Repository, SnapshotId};
+
+/// What was done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AttestationKind {
+    /// Every byte of the snapshot was read back from the store.
+    Check,
+    /// The snapshot was restored into private servers and compared.
+    Rehearsal,
+}
+
+/// One finding about one snapshot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Attestation {
+    /// What was done.
+    pub kind: AttestationKind,
+    /// Whether it held.
+    pub passed: bool,
+    /// When.
+    pub at: DateTime<Utc>,
+    /// What was found.
+    pub details: serde_json::Value,
+}
+
+impl Repository {
+    /// Adds a finding to a snapshot.
+    pub async fn attest(&self, id: &SnapshotId, attestation: &Attestation) -> Result<(), Error> {
+        let kind = match attestation.kind {
+            AttestationKind::Check => "check",
+            AttestationKind::Rehearsal => "rehearsal",
+        };
+        let random = uuid::Uuid::new_v4().as_fields().0;
+        let at = attestation.at.format("%Y%m%dT%H%M%SZ");
+        let object = format!("attestations/{id}/{at}-{kind}-{random:08x}.json");
+        self.store.put(&object, to_json(attestation).into()).await
+    }
+
+    /// Every finding about a snapshot, oldest first. One that cannot be read counts as none: it proves nothing.
+    pub async fn attestations(&self, id: &SnapshotId) -> Result<Vec<Attestation>, Error> {
+        let mut found = Vec::new();
+        for meta in self.store.list(&format!("attestations/{id}")).await? {
+            let bytes = self.store.get(meta.location.as_ref()).await?;
+            if let Some(attestation) = bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()) {
+                found.push(attestation);
+            }
+        }
+        found.sort_by_key(|attestation: &Attestation| attestation.at);
+        Ok(found)
+    }
+}

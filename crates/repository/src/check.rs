@@ -1,0 +1,207 @@
+//! Checking that every listed snapshot is whole.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt;
+
+use chrono::{DateTime, Utc};
+use futures::stream::{self, StreamExt as _};
+use serde::Serialize;
+
+use crate::{Attestation, AttestationKind, ChunkId, ChunkRef, Error, Repository, SnapshotId, Unreadable};
+
+/// Chunks that are read at the same time.
+const READERS: usize = 4;
+
+/// How thorough a check is.
+#[derive(Debug, Clone)]
+pub struct CheckOptions {
+    /// Read, decompress and hash every chunk, instead of looking whether it is there.
+    pub read_data: bool,
+    /// The caller's clock, for attestations.
+    pub now: DateTime<Utc>,
+}
+
+/// What is wrong with a chunk.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case", tag = "fault")]
+pub enum FaultKind {
+    /// The store has no such object.
+    Missing,
+    /// It is there, and is not what it should be.
+    Damaged {
+        /// How it differs.
+        message: String,
+    },
+}
+
+/// A fault, and whom it touches.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Fault {
+    /// The chunk.
+    pub chunk: ChunkId,
+    /// What is wrong with it.
+    #[serde(flatten)]
+    pub kind: FaultKind,
+    /// Snapshots and parts that need it, as `snapshot: part`.
+    pub touches: Vec<String>,
+}
+
+/// What a check found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct CheckReport {
+    /// The repository's place.
+    pub repository: String,
+    /// Whether data was read.
+    pub read_data: bool,
+    /// Snapshots that are whole.
+    pub whole: Vec<SnapshotId>,
+    /// Snapshots that are not.
+    pub broken: Vec<SnapshotId>,
+    /// Manifests that cannot be read.
+    pub unreadable: Vec<Unreadable>,
+    /// What is wrong.
+    pub faults: Vec<Fault>,
+    /// Different chunks that the snapshots need.
+    pub chunks: u64,
+    /// Plain bytes that were read.
+    pub bytes_read: u64,
+    /// Chunks that no snapshot needs.
+    pub unreferenced: u64,
+    /// Why the finding could not be noted in the repository, if it could not.
+    pub not_attested: Option<String>,
+}
+
+impl CheckReport {
+    /// True when nothing is wrong.
+    pub fn passed(&self) -> bool {
+        self.faults.is_empty() && self.unreadable.is_empty()
+    }
+}
+
+impl Repository {
+    /// Checks every listed snapshot. With `read_data`, notes the finding on each.
+    pub async fn check(&self, options: &CheckOptions) -> Result<CheckReport, Error> {
+        let listing = self.snapshots().await?;
+        let mut needed: BTreeMap<ChunkId, u32> = BTreeMap::new();
+        for manifest in &listing.manifests {
+            for (_, part) in manifest.parts() {
+                needed.extend(part.chunks.iter().map(|chunk| (chunk.id, chunk.bytes)));
+            }
+        }
+        let stored: HashMap<String, u64> =
+            self.store.list("chunks").await?.into_iter().map(|meta| (meta.location.to_string(), meta.size)).collect();
+
+        let mut wrong: BTreeMap<ChunkId, FaultKind> = BTreeMap::new();
+        let mut bytes_read = 0;
+        for id in needed.keys() {
+            match stored.get(&id.object()) {
+                None => {
+                    wrong.insert(*id, FaultKind::Missing);
+                }
+                Some(0) => {
+                    wrong.insert(*id, FaultKind::Damaged { message: "it is empty".to_owned() });
+                }
+                Some(_) => {}
+            }
+        }
+        if options.read_data {
+            let present = needed.iter().filter(|(id, _)| !wrong.contains_key(id)).map(|(id, bytes)| (*id, *bytes));
+            let present: Vec<(ChunkId, u32)> = present.collect();
+            let mut reads = stream::iter(present)
+                .map(|(id, bytes)| async move { (id, bytes, self.read_chunk(ChunkRef { id, bytes }).await) })
+                .buffer_unordered(READERS);
+            while let Some((id, bytes, read)) = reads.next().await {
+                match read {
+                    Ok(_) => bytes_read += u64::from(bytes),
+                    Err(Error::Damaged { message, .. }) => {
+                        wrong.insert(id, FaultKind::Damaged { message });
+                    }
+                    Err(other) => return Err(other),
+                }
+            }
+        }
+
+        let mut touches: BTreeMap<ChunkId, Vec<String>> = BTreeMap::new();
+        let (mut whole, mut broken) = (Vec::new(), Vec::new());
+        for manifest in &listing.manifests {
+            let mut hurt = BTreeSet::new();
+            for (_, part) in manifest.parts() {
+                for chunk in part.chunks.iter().filter(|chunk| wrong.contains_key(&chunk.id)) {
+                    if hurt.insert((part.name.clone(), chunk.id)) {
+                        touches.entry(chunk.id).or_default().push(format!("{}: {}", manifest.id, part.name));
+                    }
+                }
+            }
+            if hurt.is_empty() { whole.push(manifest.id.clone()) } else { broken.push(manifest.id.clone()) }
+        }
+        let faults: Vec<Fault> = wrong
+            .into_iter()
+            .map(|(chunk, kind)| Fault { chunk, kind, touches: touches.remove(&chunk).unwrap_or_default() })
+            .collect();
+        let mut report = CheckReport {
+            repository: self.place(),
+            read_data: options.read_data,
+            chunks: needed.len() as u64,
+            unreferenced: (stored.len() as u64 + faults.iter().filter(|f| f.kind == FaultKind::Missing).count() as u64)
+                .saturating_sub(needed.len() as u64),
+            whole,
+            broken,
+            unreadable: listing.unreadable,
+            faults,
+            bytes_read,
+            not_attested: None,
+        };
+        if options.read_data {
+            report.not_attested = self.attest_all(&report, options.now).await.err().map(|e| e.to_string());
+        }
+        Ok(report)
+    }
+
+    async fn attest_all(&self, report: &CheckReport, at: DateTime<Utc>) -> Result<(), Error> {
+        let marked = report.whole.iter().map(|id| (id, true)).chain(report.broken.iter().map(|id| (id, false)));
+        for (id, passed) in marked {
+            let details = serde_json::json!({ "read-data": true });
+            let attestation = Attestation { kind: AttestationKind::Check, passed, at, details };
+            self.attest(id, &attestation).await?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for CheckReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for fault in &self.faults {
+            let what = match &fault.kind {
+                FaultKind::Missing => "is missing".to_owned(),
+                FaultKind::Damaged { message } => format!("is damaged: {message}"),
+            };
+            writeln!(f, "chunk {} {what}", fault.chunk)?;
+            for touched in &fault.touches {
+                writeln!(f, "  needed by {touched}")?;
+            }
+        }
+        for damaged in &self.unreadable {
+            writeln!(f, "{} cannot be read: {}", damaged.name, damaged.error)?;
+        }
+        for id in &self.broken {
+            writeln!(f, "snapshot {id} is NOT whole")?;
+        }
+        let how = if self.read_data { "all data read" } else { "looked at, not read: --read-data reads it" };
+        writeln!(
+            f,
+            "{}: {} snapshots whole, {} not, {} manifests unreadable; {} chunks ({how}), {} unreferenced",
+            self.repository,
+            self.whole.len(),
+            self.broken.len(),
+            self.unreadable.len(),
+            self.chunks,
+            self.unreferenced
+        )?;
+        if let Some(why) = &self.not_attested {
+            writeln!(f, "the finding could not be noted in the repository: {why}")?;
+        }
+        Ok(())
+    }
+}

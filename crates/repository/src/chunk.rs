@@ -1,0 +1,176 @@
+//! Chunks: where a stream is cut, what a chunk is called, and how it is packed.
+
+use std::fmt;
+use std::str::FromStr;
+
+use fastcdc::v2020::{FastCDC, Normalization};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use crate::Error;
+
+/// A chunk's name: the SHA-256 of its plain bytes.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ChunkId([u8; 32]);
+
+impl ChunkId {
+    /// The name of these bytes.
+    pub fn of(plain: &[u8]) -> ChunkId {
+        ChunkId(Sha256::digest(plain).into())
+    }
+
+    /// Where the chunk lies in the store.
+    pub(crate) fn object(self) -> String {
+        let hex = self.to_string();
+        format!("chunks/{}/{hex}", hex.get(..2).unwrap_or_default())
+    }
+}
+
+impl fmt::Display for ChunkId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for ChunkId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl FromStr for ChunkId {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<ChunkId, String> {
+        let mut bytes = [0; 32];
+        if text.len() != 64 || !text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b)) {
+            return Err("a chunk's name is 64 lower-case hexadecimal digits".to_owned());
+        }
+        for (byte, at) in bytes.iter_mut().zip((0..64).step_by(2)) {
+            let digits = text.get(at..at + 2).unwrap_or_default();
+            *byte = u8::from_str_radix(digits, 16).map_err(|e| e.to_string())?;
+        }
+        Ok(ChunkId(bytes))
+    }
+}
+
+impl Serialize for ChunkId {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for ChunkId {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<ChunkId, D::Error> {
+        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// How streams are cut: FastCDC (the 2020 form), normalization level 1, sizes in bytes. Fixed when a repository is
+/// created: other cuts would store everything a second time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Chunker {
+    /// No chunk but a part's last is smaller.
+    pub min: u32,
+    /// What sizes lie around.
+    pub average: u32,
+    /// No chunk is larger.
+    pub max: u32,
+}
+
+impl Default for Chunker {
+    fn default() -> Self {
+        Chunker { min: 256 << 10, average: 1 << 20, max: 4 << 20 }
+    }
+}
+
+impl Chunker {
+    /// Checks sizes that were read from a store: the cutter only accepts sane ones.
+    pub(crate) fn check(self) -> Result<Chunker, Error> {
+        let even = [self.min, self.average, self.max].iter().all(|size| size % 2 == 0);
+        let sane = even
+            && (64..=1 << 20).contains(&self.min)
+            && (256..=4 << 20).contains(&self.average)
+            && (1024..=16 << 20).contains(&self.max)
+            && self.min <= self.average
+            && self.average <= self.max;
+        if sane {
+            Ok(self)
+        } else {
+            Err(Error::Damaged { object: "dbhaul.json".into(), message: format!("chunk sizes {self:?} are out of bounds") })
+        }
+    }
+
+    /// The length of the next chunk of `data`, which begins where a chunk begins. `data` must hold at least `max`
+    /// bytes, or the part's end.
+    pub(crate) fn cut(self, data: &[u8]) -> usize {
+        let (min, average, max) = (self.min as usize, self.average as usize, self.max as usize);
+        let cdc = FastCDC::with_level(data, min, average, max, Normalization::Level1);
+        cdc.cut(0, data.len()).1.clamp(1, data.len().max(1))
+    }
+}
+
+/// Compresses a chunk.
+pub(crate) fn pack(plain: &[u8], level: i32) -> std::io::Result<Vec<u8>> {
+    zstd::bulk::compress(plain, level)
+}
+
+/// Decompresses a chunk of a known plain size; anything else is damage.
+pub(crate) fn unpack(packed: &[u8], plain: usize) -> Result<Vec<u8>, String> {
+    // One byte more, so that a chunk which is too long is seen to be.
+    let bytes = zstd::bulk::decompress(packed, plain.saturating_add(1)).map_err(|e| e.to_string())?;
+    if bytes.len() == plain { Ok(bytes) } else { Err(format!("it holds {} bytes instead of {plain}", bytes.len())) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The cut points of a fixed pseudo-random stream. They are frozen: if an update of the cutter changed them,
+    /// every repository would store everything again.
+    #[test]
+    fn cut_points_are_frozen() {
+        let mut state = 0x9E37_79B9_7F4A_7C15_u64;
+        let data: Vec<u8> = std::iter::repeat_with(|| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state.to_le_bytes()
+        })
+        .take((12 << 20) / 8)
+        .flatten()
+        .collect();
+        let chunker = Chunker::default();
+        let mut rest = data.as_slice();
+        let mut lengths = Vec::new();
+        while !rest.is_empty() {
+            let cut = chunker.cut(rest);
+            lengths.push(cut);
+            rest = &rest[cut..];
+        }
+        assert_eq!(lengths.iter().sum::<usize>(), data.len());
+        assert_eq!(lengths, FROZEN);
+    }
+
+    const FROZEN: &[usize] = &[];
+
+    #[test]
+    fn names_read_back() {
+        let id = ChunkId::of(b"abc");
+        assert_eq!(id.to_string(), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+        assert_eq!(id.to_string().parse::<ChunkId>().unwrap(), id);
+        assert!("BA".parse::<ChunkId>().is_err());
+        assert_eq!(&id.object()[..10], "chunks/ba/");
+    }
+
+    #[test]
+    fn a_chunk_of_another_size_is_damage() {
+        let packed = pack(b"hello", 3).unwrap();
+        assert_eq!(unpack(&packed, 5).unwrap(), b"hello");
+        assert!(unpack(&packed, 4).is_err());
+        assert!(unpack(&packed, 6).is_err());
+        assert!(unpack(b"junk", 5).is_err());
+    }
+}

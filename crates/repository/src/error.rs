@@ -1,0 +1,98 @@
+//! What can go wrong in a repository, with the object that it went wrong on.
+
+type Source = Box<dyn std::error::Error + Send + Sync>;
+
+/// A repository could not be read or written.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The URL does not name a store.
+    #[error("`{url}` is not a repository's place: {message}")]
+    Url {
+        /// What was given, without secrets.
+        url: String,
+        /// What is wrong with it.
+        message: String,
+    },
+    /// The store failed.
+    #[error("cannot {action} {object} in {store}: {source}")]
+    Store {
+        /// Where.
+        store: String,
+        /// What was tried: "read", "write", "list", "delete".
+        action: &'static str,
+        /// On which object.
+        object: String,
+        /// The store's own words.
+        source: object_store::Error,
+    },
+    /// There is no repository here.
+    #[error("{store} holds no repository (there is no dbhaul.json); `dbhaul init --repository …` creates one")]
+    NotARepository {
+        /// Where.
+        store: String,
+    },
+    /// There is a repository here already.
+    #[error("{store} holds a repository already; nothing was changed")]
+    AlreadyExists {
+        /// Where.
+        store: String,
+    },
+    /// Written by a newer version.
+    #[error("{object} is of format {found}, and this version of the tool reads up to {known}: use a newer one")]
+    Format {
+        /// Which object.
+        object: String,
+        /// Its format.
+        found: u64,
+        /// The newest that is known.
+        known: u64,
+    },
+    /// An object is not what it should be.
+    #[error("{object} is damaged: {message}")]
+    Damaged {
+        /// Which object; with the snapshot and part it was read for, where there is one.
+        object: String,
+        /// What is wrong.
+        message: String,
+    },
+    /// No snapshot has this id.
+    #[error("there is no snapshot `{wanted}`: {hint}")]
+    NoSnapshot {
+        /// What was asked for.
+        wanted: String,
+        /// What there is.
+        hint: String,
+    },
+    /// The stream that was to be stored failed.
+    #[error("the stream of part `{part}` failed: {source}")]
+    Stream {
+        /// Which part.
+        part: String,
+        /// Why.
+        source: Source,
+    },
+    /// A backup ran so long that prune might have removed what it re-used.
+    #[error("this backup ran longer than {hours} hours, and may lean on chunks that were pruned meanwhile; it is not listed")]
+    TooLong {
+        /// The limit.
+        hours: u64,
+    },
+}
+
+impl Error {
+    /// True when the repository exists already.
+    pub fn is_already_exists(&self) -> bool {
+        matches!(self, Error::AlreadyExists { .. })
+    }
+
+    /// True when what was asked for is not there.
+    pub fn is_not_found(&self) -> bool {
+        matches!(self, Error::NotARepository { .. } | Error::NoSnapshot { .. })
+    }
+
+    /// True when stored data is not what it should be.
+    pub fn is_damaged(&self) -> bool {
+        matches!(self, Error::Damaged { .. })
+    }
+}

@@ -1,0 +1,64 @@
+//! Reading a part back: every chunk is checked against its name, and the whole against the part's own hash.
+
+use bytes::Bytes;
+use futures::stream::{self, Stream, StreamExt as _};
+use sha2::{Digest as _, Sha256};
+
+use crate::chunk::unpack;
+use crate::write::blocking;
+use crate::{ChunkId, ChunkRef, Error, Part, Repository};
+
+/// Chunks that are fetched ahead of the reader.
+const AHEAD: usize = 3;
+
+impl Repository {
+    /// A part's bytes, in order. The stream ends with an error if a chunk or the whole is not what was stored.
+    pub fn read_part<'a>(&'a self, part: &'a Part) -> impl Stream<Item = Result<Bytes, Error>> + Send + 'a {
+        let chunks = stream::iter(part.chunks.iter().copied())
+            .map(move |chunk| async move {
+                self.read_chunk(chunk).await.map_err(|error| match error {
+                    Error::Damaged { object, message } => {
+                        Error::Damaged { object: format!("part `{}`, {object}", part.name), message }
+                    }
+                    other => other,
+                })
+            })
+            .buffered(AHEAD);
+        let state = (Box::pin(chunks), Some(Sha256::new()));
+        stream::unfold(state, move |(mut chunks, whole)| async move {
+            let mut whole = whole?;
+            match chunks.next().await {
+                Some(Ok(bytes)) => {
+                    whole.update(&bytes);
+                    Some((Ok(bytes), (chunks, Some(whole))))
+                }
+                Some(Err(error)) => Some((Err(error), (chunks, None))),
+                None => {
+                    let found: String = whole.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+                    if found == part.sha256 {
+                        return None;
+                    }
+                    let message = format!("its chunks are whole, but together they hash to {found}");
+                    Some((Err(Error::Damaged { object: format!("part `{}`", part.name), message }), (chunks, None)))
+                }
+            }
+        })
+    }
+
+    pub(crate) async fn read_chunk(&self, chunk: ChunkRef) -> Result<Bytes, Error> {
+        let object = chunk.id.object();
+        let damaged = |message: String| Error::Damaged { object: object.clone(), message };
+        // The chunker's bound also bounds what a hostile manifest can make us allocate.
+        if chunk.bytes > self.chunker.max {
+            return Err(damaged(format!("{} bytes are more than any chunk has", chunk.bytes)));
+        }
+        let packed = self.store.get(&object).await?.ok_or_else(|| damaged("it is missing".to_owned()))?;
+        let plain = blocking(move || {
+            let plain = unpack(&packed, chunk.bytes as usize)?;
+            if ChunkId::of(&plain) == chunk.id { Ok(plain) } else { Err("its bytes are not those of its name".to_owned()) }
+        })
+        .await?
+        .map_err(damaged)?;
+        Ok(Bytes::from(plain))
+    }
+}

@@ -1,0 +1,246 @@
+//! Writing a snapshot: parts into chunks, chunks into the store, and at last the manifest.
+
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use bytes::{Bytes, BytesMut};
+use chrono::{DateTime, Utc};
+use futures::stream::{FuturesOrdered, Stream, StreamExt as _};
+use sha2::{Digest as _, Sha256};
+use tokio::sync::Semaphore;
+
+use crate::chunk::pack;
+use crate::repo::to_json;
+use crate::{ChunkId, ChunkRef, Error, FORMAT, Manifest, Part, PartHeader, Repository, SnapshotId, SnapshotStats, SourceRecord};
+
+/// Plain bytes of chunks that may be hashed, compressed and uploaded at the same time, over all parts.
+const IN_FLIGHT: usize = 24 << 20;
+/// zstd's own default: about 400 MB/s a core, and little is won above it on rows of text.
+const LEVEL: i32 = 3;
+/// Marks are honoured for three days; a writer that runs longer must not commit. One hour is left for clocks.
+const LONGEST: Duration = Duration::from_secs((72 - 1) * 3600);
+
+/// What a snapshot begins with.
+#[derive(Debug, Clone)]
+pub struct SnapshotStart {
+    /// The series.
+    pub job: String,
+    /// When it is begun: the caller's clock.
+    pub taken_at: DateTime<Utc>,
+    /// The tool's name and version.
+    pub tool: String,
+}
+
+impl SnapshotStart {
+    /// A snapshot of this series.
+    pub fn new(job: impl Into<String>, taken_at: DateTime<Utc>, tool: impl Into<String>) -> SnapshotStart {
+        SnapshotStart { job: job.into(), taken_at, tool: tool.into() }
+    }
+}
+
+/// A snapshot under way. Dropped before [`SnapshotWriter::commit`], it leaves nothing that is listed.
+#[derive(Debug)]
+pub struct SnapshotWriter {
+    repository: Repository,
+    start: SnapshotStart,
+    id: SnapshotId,
+    begun: Instant,
+    shared: Arc<Shared>,
+}
+
+/// What all parts of one snapshot share.
+#[derive(Debug)]
+struct Shared {
+    /// Chunks that are surely there: named by a listed snapshot when we began, or written by us and acknowledged.
+    /// A chunk enters only after the store said yes, so that no part ever leans on another part's failed upload.
+    present: Mutex<HashSet<ChunkId>>,
+    budget: Arc<Semaphore>,
+    new_plain: AtomicU64,
+    stored: AtomicU64,
+    new_chunks: AtomicU64,
+}
+
+impl Repository {
+    /// Begins a snapshot: reads which chunks the listed snapshots name, to store none of them again.
+    pub async fn begin(&self, start: SnapshotStart) -> Result<SnapshotWriter, Error> {
+        let begun = Instant::now();
+        let mut present = HashSet::new();
+        for manifest in self.snapshots().await?.manifests {
+            present.extend(manifest.parts().flat_map(|(_, part)| part.chunks.iter().map(|chunk| chunk.id)));
+        }
+        for marked in self.marked().await? {
+            present.remove(&marked);
+        }
+        let random = uuid::Uuid::new_v4().as_fields().0;
+        Ok(SnapshotWriter {
+            repository: self.clone(),
+            id: SnapshotId::new(start.taken_at, random),
+            start,
+            begun,
+            shared: Arc::new(Shared {
+                present: Mutex::new(present),
+                budget: Arc::new(Semaphore::new(IN_FLIGHT)),
+                new_plain: AtomicU64::new(0),
+                stored: AtomicU64::new(0),
+                new_chunks: AtomicU64::new(0),
+            }),
+        })
+    }
+}
+
+impl SnapshotWriter {
+    /// The name that the snapshot will have.
+    pub fn id(&self) -> &SnapshotId {
+        &self.id
+    }
+
+    /// Stores a stream as a part. May be called for several parts at the same time.
+    ///
+    /// The part comes back with empty attributes; what is only known at the stream's end can be set then.
+    pub async fn write_part<E>(
+        &self,
+        header: PartHeader,
+        stream: impl Stream<Item = Result<Bytes, E>>,
+    ) -> Result<Part, Error>
+    where
+        E: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let chunker = self.repository.chunker;
+        let mut stream = std::pin::pin!(stream);
+        let mut buffer = BytesMut::new();
+        let mut whole = Sha256::new();
+        let mut bytes = 0_u64;
+        let mut chunks = Vec::new();
+        let mut writing = FuturesOrdered::new();
+        loop {
+            let ended = match stream.next().await {
+                Some(Ok(more)) => {
+                    whole.update(&more);
+                    bytes += more.len() as u64;
+                    buffer.extend_from_slice(&more);
+                    false
+                }
+                Some(Err(source)) => return Err(Error::Stream { part: header.name, source: source.into() }),
+                None => true,
+            };
+            // A cut is only certain once the longest possible chunk lies in the buffer, or the part's end.
+            while buffer.len() >= chunker.max as usize || (ended && !buffer.is_empty()) {
+                let chunk = buffer.split_to(chunker.cut(&buffer)).freeze();
+                let permit = loop {
+                    // Waiting for room must not stop the chunks that are under way from being finished.
+                    tokio::select! {
+                        biased;
+                        Some(done) = writing.next(), if !writing.is_empty() => chunks.push(joined(&header, done)?),
+                        permit = self.shared.budget.clone().acquire_many_owned(chunk.len() as u32) => break permit,
+                    }
+                };
+                let permit = permit.map_err(|_| Error::Damaged { object: header.name.clone(), message: "closed".into() })?;
+                let (store, shared) = (self.repository.store.clone(), Arc::clone(&self.shared));
+                writing.push_back(AbortOnDrop(tokio::spawn(async move {
+                    let _permit = permit;
+                    write_chunk(&store, &shared, chunk).await
+                })));
+            }
+            if ended {
+                break;
+            }
+        }
+        while let Some(done) = writing.next().await {
+            chunks.push(joined(&header, done)?);
+        }
+        Ok(Part {
+            name: header.name,
+            kind: header.kind,
+            bytes,
+            sha256: whole.finalize().iter().map(|byte| format!("{byte:02x}")).collect(),
+            attributes: serde_json::Map::new(),
+            chunks,
+        })
+    }
+
+    /// Writes the manifest: from here on the snapshot exists. `complete` says whether every source is in it.
+    pub async fn commit(self, sources: Vec<SourceRecord>, complete: bool) -> Result<Manifest, Error> {
+        if self.begun.elapsed() > LONGEST {
+            return Err(Error::TooLong { hours: LONGEST.as_secs() / 3600 });
+        }
+        let parts = || sources.iter().flat_map(|source| &source.parts);
+        let stats = SnapshotStats {
+            plain_bytes: parts().map(|part| part.bytes).sum(),
+            new_plain_bytes: self.shared.new_plain.load(Ordering::Relaxed),
+            stored_bytes: self.shared.stored.load(Ordering::Relaxed),
+            chunks: parts().map(|part| part.chunks.len() as u64).sum(),
+            new_chunks: self.shared.new_chunks.load(Ordering::Relaxed),
+        };
+        let manifest = Manifest {
+            format: FORMAT,
+            id: self.id.clone(),
+            job: self.start.job,
+            taken_at: self.start.taken_at,
+            finished_at: Utc::now(),
+            tool: self.start.tool,
+            complete,
+            sources,
+            stats,
+        };
+        self.repository.store.put(&self.id.object(), to_json(&manifest).into()).await?;
+        Ok(manifest)
+    }
+}
+
+/// A task that ends with the part it belongs to: an abandoned part must not go on uploading.
+struct AbortOnDrop<T>(tokio::task::JoinHandle<T>);
+
+impl<T> Drop for AbortOnDrop<T> {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl<T> Future for AbortOnDrop<T> {
+    type Output = Result<T, tokio::task::JoinError>;
+
+    fn poll(
+        mut self: std::pin::Pin<&mut Self>,
+        context: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Self::Output> {
+        std::pin::Pin::new(&mut self.0).poll(context)
+    }
+}
+
+fn joined(
+    header: &PartHeader,
+    done: Result<Result<ChunkRef, Error>, tokio::task::JoinError>,
+) -> Result<ChunkRef, Error> {
+    done.unwrap_or_else(|e| Err(Error::Stream { part: header.name.clone(), source: Box::new(e) }))
+}
+
+async fn write_chunk(store: &crate::Store, shared: &Shared, plain: Bytes) -> Result<ChunkRef, Error> {
+    let bytes = plain.len() as u32;
+    let hashed = plain.clone();
+    let id = blocking(move || ChunkId::of(&hashed)).await?;
+    let reference = ChunkRef { id, bytes };
+    if shared.present.lock().unwrap_or_else(PoisonError::into_inner).contains(&id) {
+        return Ok(reference);
+    }
+    let object = id.object();
+    let packed = blocking(move || pack(&plain, LEVEL))
+        .await?
+        .map_err(|e| Error::Damaged { object: object.clone(), message: format!("cannot be compressed: {e}") })?;
+    let stored = packed.len() as u64;
+    store.put(&object, packed.into()).await?;
+    if shared.present.lock().unwrap_or_else(PoisonError::into_inner).insert(id) {
+        shared.new_plain.fetch_add(u64::from(bytes), Ordering::Relaxed);
+        shared.stored.fetch_add(stored, Ordering::Relaxed);
+        shared.new_chunks.fetch_add(1, Ordering::Relaxed);
+    }
+    Ok(reference)
+}
+
+/// Work for the processor, off the threads that serve connections.
+pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Error> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|e| Error::Stream { part: "a worker".to_owned(), source: Box::new(e) })
+}
