@@ -42,6 +42,18 @@ pub enum Error {
         /// Why.
         source: std::io::Error,
     },
+    /// No port of 127.0.0.1 could be had.
+    #[error("no free port on 127.0.0.1: {source}")]
+    Port {
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A setting cannot be given to a server.
+    #[error("the setting `{name}` holds a line break or a zero byte")]
+    Setting {
+        /// The setting's name.
+        name: String,
+    },
     /// PostgreSQL refuses to run as root, and no other user is there to run it as.
     #[error("PostgreSQL does not run as root, and neither `postgres` nor `nobody` is in /etc/passwd")]
     NoUser,

@@ -14,7 +14,7 @@
 //! ```
 //!
 //! Everything here blocks; an async caller wraps it in a blocking task. Dropping a server stops it and removes its
-//! folder; when the process that started it is killed, a watcher does the same within a second or two.
+//! folder; when the process that started it is killed, a watcher does the same within seconds.
 
 pub mod postgres;
 pub mod redis;
@@ -27,6 +27,6 @@ mod version;
 
 pub use error::Error;
 pub use places::Places;
-pub use postgres::{Postgres, PostgresBinaries, PostgresOptions};
+pub use postgres::{Postgres, PostgresBinaries, PostgresOptions, Tls};
 pub use redis::{Flavor, Redis, RedisBinaries, RedisOptions};
 pub use version::Version;

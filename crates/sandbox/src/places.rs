@@ -18,7 +18,9 @@ impl Places {
         let mut folders: Vec<PathBuf> =
             std::env::var_os("PATH").map(|path| std::env::split_paths(&path).collect()).unwrap_or_default();
         folders.extend(["/usr/local/bin", "/usr/bin"].map(PathBuf::from));
-        folders.extend(subfolders(Path::new("/usr/lib/postgresql")).into_iter().map(|folder| folder.join("bin")));
+        folders.extend(
+            subfolders(Path::new("/usr/lib/postgresql")).into_iter().map(|folder| folder.join("bin")),
+        );
         let cache = match std::env::var_os("DBHAUL_SERVERS") {
             Some(cache) => Some(PathBuf::from(cache)),
             None if rustix::process::geteuid().is_root() => Some(PathBuf::from("/var/cache/dbhaul/servers")),
@@ -30,16 +32,21 @@ impl Places {
         Places { folders, caches: cache.into_iter().collect() }
     }
 
-    /// Every file with this name: in the folders, and in the caches below `kind`.
+    /// Every program with this name, in the folders and in the caches below `kind`, by the path where it was found:
+    /// some programs tell from their name what to be (Debian's `redis-server` is a link to `redis-check-rdb`).
     pub(crate) fn programs(&self, kind: &str, name: &str) -> Vec<PathBuf> {
-        let cached = self.caches.iter().flat_map(|cache| subfolders(&cache.join(kind))).map(|v| v.join("bin"));
+        let cached =
+            self.caches.iter().flat_map(|cache| subfolders(&cache.join(kind))).map(|v| v.join("bin"));
+        let mut seen = Vec::new();
         let mut found = Vec::new();
         for folder in self.folders.iter().cloned().chain(cached) {
+            let path = folder.join(name);
             // One program may be reached by several ways (a link, a folder named twice).
-            if let Ok(path) = folder.join(name).canonicalize()
-                && path.is_file()
-                && !found.contains(&path)
+            if let Ok(real) = path.canonicalize()
+                && real.is_file()
+                && !seen.contains(&real)
             {
+                seen.push(real);
                 found.push(path);
             }
         }

@@ -1,15 +1,13 @@
 //! A private PostgreSQL server.
 
-use std::io::{Read as _, Write as _};
-use std::net::{Ipv4Addr, TcpStream};
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
 use rustix::process::Signal;
-use tempfile::TempDir;
 
-use crate::process::{self, Process, User};
+use crate::process::{self, Folder, Process, User};
 use crate::{Error, Places, Version};
 
 /// The programs of one PostgreSQL version.
@@ -29,12 +27,58 @@ impl PostgresBinaries {
     pub fn bin(&self) -> &Path {
         &self.bin
     }
+
+    /// The names of the extensions whose control files lie beside these programs, sorted. What an extension needs of
+    /// the host beyond that is found out by CREATE EXTENSION.
+    pub fn available_extensions(&self) -> Vec<String> {
+        let mut folders = vec![
+            self.bin.join("../share/postgresql/extension"),
+            self.bin.join("../share/extension"),
+            // Debian and Ubuntu keep data apart from programs.
+            PathBuf::from(format!("/usr/share/postgresql/{}/extension", self.version.major())),
+        ];
+        if self.bin.starts_with("/usr/lib/postgresql") {
+            folders.drain(..2);
+        } else if !self.bin.starts_with("/usr") {
+            folders.pop();
+        }
+        let mut names: Vec<String> = folders
+            .iter()
+            .filter_map(|folder| std::fs::read_dir(folder).ok())
+            .flat_map(|entries| entries.filter_map(Result::ok))
+            .filter_map(|entry| Some(entry.file_name().to_str()?.strip_suffix(".control")?.to_owned()))
+            .collect();
+        names.sort();
+        names.dedup();
+        names
+    }
+
+    /// One of the programs, to be run as `user`, with the libraries that came with it.
+    fn command(&self, user: Option<User>, program: &str) -> Command {
+        let mut command = User::command(user, &self.bin.join(program));
+        // Packages that are unpacked anywhere carry their own libpq, and their programs do not always know where.
+        let lib = self.bin.join("../lib");
+        let carries_libpq = std::fs::read_dir(&lib).is_ok_and(|entries| {
+            entries.filter_map(Result::ok).any(|entry| {
+                let name = entry.file_name();
+                name.to_str().is_some_and(|name| name.starts_with("libpq.so") || name.starts_with("libpq-"))
+            })
+        });
+        if carries_libpq && !self.bin.starts_with("/usr") {
+            command.env("LD_LIBRARY_PATH", lib);
+        }
+        // Messages in English and numbers with a point, whatever the caller speaks.
+        command.env("LC_ALL", "C");
+        command
+    }
 }
 
 /// Every PostgreSQL on this host.
 pub fn find_all(places: &Places) -> Vec<PostgresBinaries> {
     let mut found = Vec::new();
     for program in places.programs("postgres", "postgres") {
+        // PostgreSQL finds its other files from where its program really is.
+        let Some(program) = program.canonicalize().ok() else { continue };
         let Some(bin) = program.parent() else { continue };
         // A client package may leave a lone `postgres` link; without initdb it is of no use.
         if !bin.join("initdb").is_file() {
@@ -62,18 +106,29 @@ pub fn find(major: Option<u32>, places: &Places) -> Result<PostgresBinaries, Err
 }
 
 /// How a private server is set up.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct PostgresOptions {
     /// The superuser's name.
     pub superuser: String,
     /// The superuser's password; with one, every connection must authenticate by SCRAM.
     pub password: Option<String>,
-    /// The encoding of the cluster's databases.
+    /// The encoding of the cluster's databases, such as `UTF8` or `SQL_ASCII`.
     pub encoding: String,
-    /// Settings as `name = value`.
+    /// Settings as name and value, such as `shared_preload_libraries` and `pg_stat_statements`.
     pub settings: Vec<(String, String)>,
     /// Write-ahead logging and fsync as in earnest. Off, a crash of the host loses the cluster, and nothing else.
     pub durable: bool,
+    /// The certificate with which the server offers TLS; without one it speaks no TLS.
+    pub tls: Option<Tls>,
+}
+
+/// A server's certificate: PEM files, which are copied.
+#[derive(Debug, Clone)]
+pub struct Tls {
+    /// The certificate, followed by those between it and the root.
+    pub certificate: PathBuf,
+    /// Its private key, without a passphrase.
+    pub key: PathBuf,
 }
 
 impl Default for PostgresOptions {
@@ -84,7 +139,21 @@ impl Default for PostgresOptions {
             encoding: "UTF8".into(),
             settings: Vec::new(),
             durable: false,
+            tls: None,
         }
+    }
+}
+
+impl fmt::Debug for PostgresOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PostgresOptions")
+            .field("superuser", &self.superuser)
+            .field("password", &process::veiled(&self.password))
+            .field("encoding", &self.encoding)
+            .field("settings", &self.settings)
+            .field("durable", &self.durable)
+            .field("tls", &self.tls)
+            .finish()
     }
 }
 
@@ -97,29 +166,26 @@ pub struct Postgres {
     options: PostgresOptions,
     user: Option<User>,
     port: u16,
-    folder: TempDir,
+    folder: Folder,
 }
 
 impl Postgres {
-    /// Makes a cluster in a temporary folder and starts it on a free port of 127.0.0.1.
+    /// Makes a cluster in a temporary folder and starts it on a free port of 127.0.0.1 and on a Unix socket. As root
+    /// the server runs as `postgres`, or else as `nobody`. Returns when it accepts connections.
     pub fn start(binaries: &PostgresBinaries, options: PostgresOptions) -> Result<Postgres, Error> {
         let user = User::for_postgres()?;
-        let folder = process::folder("dbhaul-pg-")?;
-        User::own(user, folder.path())?;
-        initdb(binaries, &options, user, folder.path())?;
-        // Between finding a free port and listening on it, somebody else may take it.
-        for _ in 0..4 {
-            let port = process::free_port()?;
-            match launch(binaries, &options, user, folder.path(), port) {
-                Ok(process) => {
-                    return Ok(Postgres { process, binaries: binaries.clone(), options, user, port, folder });
-                }
-                Err(Error::Start { log, .. }) if log.contains("Address already in use") => {}
-                Err(error) => return Err(error),
+        let folder = Folder::new("dbhaul-pg-", user)?;
+        initdb(binaries, &options, user, &folder)?;
+        if let Some(tls) = &options.tls {
+            // PostgreSQL wants a key that belongs to its user and that nobody else can read.
+            for (name, file) in [("server.crt", &tls.certificate), ("server.key", &tls.key)] {
+                let content =
+                    std::fs::read(file).map_err(|source| Error::Folder { path: file.clone(), source })?;
+                folder.write(name, &content, user)?;
             }
         }
-        let port = process::free_port()?;
-        let process = launch(binaries, &options, user, folder.path(), port)?;
+        let (process, port) =
+            process::on_free_port(|port| launch(binaries, &options, user, folder.path(), port))?;
         Ok(Postgres { process, binaries: binaries.clone(), options, user, port, folder })
     }
 
@@ -133,6 +199,11 @@ impl Postgres {
         self.folder.path()
     }
 
+    /// The cluster's data folder. As root, it belongs to the user that the server runs as.
+    pub fn data_dir(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
     /// The version of the programs.
     pub fn version(&self) -> Version {
         self.binaries.version
@@ -140,8 +211,10 @@ impl Postgres {
 
     /// A URL for the superuser, with the password if there is one.
     pub fn url(&self, database: &str) -> String {
-        let password = self.options.password.as_ref().map(|p| format!(":{p}")).unwrap_or_default();
-        format!("postgres://{}{password}@127.0.0.1:{}/{database}", self.options.superuser, self.port)
+        let password =
+            self.options.password.as_ref().map(|p| format!(":{}", process::percent(p))).unwrap_or_default();
+        let (user, database) = (process::percent(&self.options.superuser), process::percent(database));
+        format!("postgres://{user}{password}@127.0.0.1:{}/{database}", self.port)
     }
 
     /// The end of the server's log.
@@ -159,11 +232,27 @@ impl Postgres {
         self.process.kill();
     }
 
-    /// Starts a stopped or killed server again, on the same port and data.
+    /// Stops the server if it runs, and starts it again on the same port and data. After [`kill`](Self::kill) it
+    /// recovers from its log as after a crash.
     pub fn restart(&mut self) -> Result<(), Error> {
         self.process.stop();
-        self.process = launch(&self.binaries, &self.options, self.user, self.folder.path(), self.port)?;
-        Ok(())
+        let mut tries = 20;
+        loop {
+            match launch(&self.binaries, &self.options, self.user, self.folder.path(), self.port) {
+                Ok(process) => {
+                    self.process = process;
+                    return Ok(());
+                }
+                // The children of a killed server end by themselves, after a moment.
+                Err(Error::Start { log, .. })
+                    if tries > 0 && log.contains("pre-existing shared memory block") =>
+                {
+                    tries -= 1;
+                    std::thread::sleep(Duration::from_millis(100));
+                }
+                Err(error) => return Err(error),
+            }
+        }
     }
 }
 
@@ -171,45 +260,37 @@ fn initdb(
     binaries: &PostgresBinaries,
     options: &PostgresOptions,
     user: Option<User>,
-    folder: &Path,
+    folder: &Folder,
 ) -> Result<(), Error> {
+    let data = folder.path().join("data");
+    let password = match &options.password {
+        Some(password) if password.contains(['\n', '\r', '\0']) => {
+            return Err(Error::Setting { name: "password".into() });
+        }
+        // Handed over in a file, so that it stands in no argument list.
+        Some(password) => Some(folder.write("password", password.as_bytes(), user)?),
+        None => None,
+    };
     let attempt = |locale: &str| {
-        let mut command = User::command(user, &binaries.bin.join("initdb"));
-        command.current_dir(folder).env("LC_ALL", "C").arg("-D").arg(folder.join("data"));
-        command.args(["-U", &options.superuser, "-E", &options.encoding, "--no-sync", "--no-instructions"]);
-        if binaries.version.major() < 14 {
-            // The flag that keeps the closing words away came with 14.
-            command = without(command, "--no-instructions", user);
-        }
+        let mut command = binaries.command(user, "initdb");
+        command.current_dir(folder.path()).arg("-D").arg(&data);
+        command.args(["-U", &options.superuser, "-E", &options.encoding, "--no-sync"]);
         command.arg(format!("--locale={locale}"));
-        match &options.password {
-            Some(password) => {
-                let file = folder.join("password");
-                std::fs::write(&file, password)
-                    .map_err(|source| Error::Folder { path: file.clone(), source })?;
-                User::own(user, &file)?;
-                command.args(["-A", "scram-sha-256"]).arg(format!("--pwfile={}", file.display()));
-            }
-            None => {
-                command.args(["-A", "trust"]);
-            }
-        }
+        match &password {
+            Some(file) => command.args(["-A", "scram-sha-256"]).arg("--pwfile").arg(file),
+            None => command.args(["-A", "trust"]),
+        };
         process::run(command).map(drop)
     };
     // C.UTF-8 sorts like C and knows letters; not every host has it, nor every encoding bears it.
-    attempt("C.UTF-8").or_else(|_| {
-        let _ = std::fs::remove_dir_all(folder.join("data"));
+    let made = attempt("C.UTF-8").or_else(|_| {
+        let _ = std::fs::remove_dir_all(&data);
         attempt("C")
-    })
-}
-
-fn without(command: Command, unwanted: &str, user: Option<User>) -> Command {
-    let mut clean = User::command(user, Path::new(command.get_program()));
-    if let Some(folder) = command.get_current_dir() {
-        clean.current_dir(folder);
+    });
+    if let Some(file) = password {
+        let _ = std::fs::remove_file(file);
     }
-    clean.env("LC_ALL", "C").args(command.get_args().filter(|argument| *argument != unwanted));
-    clean
+    made
 }
 
 fn launch(
@@ -219,13 +300,19 @@ fn launch(
     folder: &Path,
     port: u16,
 ) -> Result<Process, Error> {
-    let log = folder.join("log");
-    let mut command = User::command(user, &binaries.bin.join("postgres"));
-    command.current_dir(folder).env("LC_ALL", "C").arg("-D").arg(folder.join("data"));
+    let (log, data) = (folder.join("log"), folder.join("data"));
+    let mut command = binaries.command(user, "postgres");
+    command.current_dir(folder).arg("-D").arg(&data);
     command.args(["-h", "127.0.0.1", "-p", &port.to_string()]).arg("-k").arg(folder);
     let quick = [("fsync", "off"), ("full_page_writes", "off"), ("synchronous_commit", "off")];
     for (name, value) in quick.iter().filter(|_| !options.durable) {
         command.arg("-c").arg(format!("{name}={value}"));
+    }
+    if options.tls.is_some() {
+        command.args(["-c", "ssl=on"]);
+        for (name, file) in [("ssl_cert_file", "server.crt"), ("ssl_key_file", "server.key")] {
+            command.arg("-c").arg(format!("{name}={}", folder.join(file).display()));
+        }
     }
     for (name, value) in &options.settings {
         command.arg("-c").arg(format!("{name}={value}"));
@@ -233,26 +320,18 @@ fn launch(
     let _ = std::fs::remove_file(&log);
     let mut process = Process::spawn(command, &log, folder, Signal::INT)?;
     let name = format!("PostgreSQL {}", binaries.version);
-    process::wait_ready(&mut process, &name, port, &log, || answers(port))?;
+    process::wait_ready(&mut process, &name, port, &log, |process| is_ready(process, &data))?;
     Ok(process)
 }
 
-/// True when the server accepts a start-up packet and answers anything but "the database system is starting up".
-fn answers(port: u16) -> bool {
-    let attempt = || -> std::io::Result<bool> {
-        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
-        stream.set_read_timeout(Some(Duration::from_secs(2)))?;
-        let body = b"user\0dbhaul_probe\0database\0postgres\0\0";
-        let mut packet = Vec::new();
-        packet.extend_from_slice(&(body.len() as u32 + 8).to_be_bytes());
-        packet.extend_from_slice(&196_608_u32.to_be_bytes());
-        packet.extend_from_slice(body);
-        stream.write_all(&packet)?;
-        let mut reply = [0_u8; 512];
-        let n = stream.read(&mut reply)?;
-        let text = String::from_utf8_lossy(reply.get(..n).unwrap_or_default()).into_owned();
-        // SQLSTATE 57P03 is cannot_connect_now.
-        Ok(n > 0 && !text.contains("57P03"))
-    };
-    attempt().unwrap_or(false)
+/// True when the server says in its own folder that it accepts connections. Asking on the port instead could be
+/// answered by another server that was quicker to take it.
+///
+/// `postmaster.pid` holds the process number in its first line and the state in its eighth (PostgreSQL's
+/// `src/include/utils/pidfile.h`).
+fn is_ready(process: &Process, data: &Path) -> bool {
+    let text = std::fs::read_to_string(data.join("postmaster.pid")).unwrap_or_default();
+    let mut lines = text.lines();
+    lines.next().and_then(|line| line.trim().parse().ok()) == Some(process.id())
+        && lines.nth(6).is_some_and(|state| state.trim() == "ready")
 }

@@ -1,14 +1,13 @@
 //! A server as a process: its folder, its port, its end.
 
 use std::net::{Ipv4Addr, TcpListener};
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
-use tempfile::TempDir;
 
 use crate::Error;
 
@@ -61,14 +60,61 @@ impl User {
     }
 }
 
-/// A new temporary folder with a short path (a Unix socket's path holds at most 107 bytes), readable by the user
-/// that the server runs as.
-pub(crate) fn folder(prefix: &str) -> Result<TempDir, Error> {
-    let base = std::env::temp_dir();
-    let failed = |source| Error::Folder { path: base.clone(), source };
-    let folder = tempfile::Builder::new().prefix(prefix).tempdir_in(&base).map_err(failed)?;
-    std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).map_err(failed)?;
-    Ok(folder)
+/// A temporary folder that only its owner can enter. Dropping it removes it.
+#[derive(Debug)]
+pub(crate) struct Folder(PathBuf);
+
+impl Folder {
+    /// A new folder with a short path, because a Unix socket's path holds at most 107 bytes, and one that `user` can
+    /// reach: the temporary folder of the environment where it is so, else `/tmp`.
+    pub(crate) fn new(prefix: &str, user: Option<User>) -> Result<Folder, Error> {
+        let usual = std::env::temp_dir();
+        let short = usual.as_os_str().len() <= 60;
+        let reachable = user.is_none() || usual.ancestors().all(anybody_may_enter);
+        let base = if short && reachable { usual } else { PathBuf::from("/tmp") };
+        let folder = tempfile::Builder::new()
+            .prefix(prefix)
+            .tempdir_in(&base)
+            .map_err(|source| Error::Folder { path: base, source })?;
+        let folder = Folder(folder.keep());
+        User::own(user, folder.path())?;
+        Ok(folder)
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// Writes a file that only `user` can read.
+    pub(crate) fn write(&self, name: &str, content: &[u8], user: Option<User>) -> Result<PathBuf, Error> {
+        let path = self.0.join(name);
+        let write = || {
+            use std::io::Write as _;
+            let mut options = std::fs::OpenOptions::new();
+            options.write(true).create(true).truncate(true).mode(0o600).open(&path)?.write_all(content)
+        };
+        write().map_err(|source| Error::Folder { path: path.clone(), source })?;
+        User::own(user, &path)?;
+        Ok(path)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        // After a crash of PostgreSQL its children need a moment to see that they are orphans, and may still write.
+        for _ in 0..40 {
+            match std::fs::remove_dir_all(&self.0) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    std::thread::sleep(Duration::from_millis(50));
+                }
+                _ => return,
+            }
+        }
+    }
+}
+
+fn anybody_may_enter(folder: &Path) -> bool {
+    folder.as_os_str().is_empty() || folder.metadata().is_ok_and(|metadata| metadata.mode() & 0o001 != 0)
 }
 
 /// A port that nobody listens on right now.
@@ -76,7 +122,23 @@ pub(crate) fn free_port() -> Result<u16, Error> {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
         .and_then(|listener| listener.local_addr())
         .map(|address| address.port())
-        .map_err(|source| Error::Folder { path: PathBuf::from("127.0.0.1:0"), source })
+        .map_err(|source| Error::Port { source })
+}
+
+/// Tries `launch` on free ports: between finding one and listening on it, somebody else may take it.
+pub(crate) fn on_free_port(
+    mut launch: impl FnMut(u16) -> Result<Process, Error>,
+) -> Result<(Process, u16), Error> {
+    let mut tries = 5;
+    loop {
+        let port = free_port()?;
+        tries -= 1;
+        match launch(port) {
+            Ok(process) => return Ok((process, port)),
+            Err(Error::Start { log, .. }) if tries > 0 && log.contains("Address already in use") => {}
+            Err(error) => return Err(error),
+        }
+    }
 }
 
 /// A running server, and a watcher that stops it when we are gone.
@@ -95,10 +157,11 @@ impl Process {
         folder: &Path,
         stop_signal: Signal,
     ) -> Result<Process, Error> {
-        let failed = |message: String| Error::Program { program: log.to_owned(), message };
-        let file = std::fs::OpenOptions::new().create(true).append(true).open(log).map_err(|e| failed(e.to_string()))?;
-        let copy = file.try_clone().map_err(|e| failed(e.to_string()))?;
         let program = PathBuf::from(command.get_program());
+        let failed =
+            |error: std::io::Error| Error::Program { program: program.clone(), message: error.to_string() };
+        let file = std::fs::OpenOptions::new().create(true).append(true).open(log).map_err(failed)?;
+        let copy = file.try_clone().map_err(failed)?;
         let child = command
             .stdin(Stdio::null())
             .stdout(file)
@@ -106,9 +169,15 @@ impl Process {
             // Its own group: Ctrl-C in a terminal is for us; we stop the server ourselves, in order.
             .process_group(0)
             .spawn()
-            .map_err(|e| Error::Program { program, message: e.to_string() })?;
-        let watcher = watch(child.id(), folder);
-        Ok(Process { child, watcher, stop_signal })
+            .map_err(failed)?;
+        let mut process = Process { child, watcher: None, stop_signal };
+        process.watcher = Some(watch(process.child.id(), folder).map_err(failed)?);
+        Ok(process)
+    }
+
+    /// The server's process number.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// True when it has ended.
@@ -128,7 +197,7 @@ impl Process {
         self.kill();
     }
 
-    /// Ends it without a chance to tidy up, as a crash would.
+    /// Ends it without a chance to tidy up, as a crash would. The folder is not removed, and no longer watched.
     pub(crate) fn kill(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
@@ -151,20 +220,21 @@ impl Drop for Process {
     }
 }
 
-/// A shell that outlives us: when our process is gone without having stopped the server (SIGKILL, a crash), it stops
-/// the server and removes the folder.
-fn watch(server: u32, folder: &Path) -> Option<Child> {
-    let script = "while kill -0 \"$1\" 2>/dev/null; do sleep 1; done; \
-                  kill -INT \"$2\" 2>/dev/null; sleep 2; kill -KILL \"$2\" 2>/dev/null; rm -rf \"$3\"";
+/// A shell that outlives us: when our process is gone without having stopped the server (SIGKILL, a crash, a signal
+/// that nobody handles), it stops the server and removes the folder. It learns of it from its standard input, a pipe
+/// whose other end only we hold, and which the system closes however we end.
+fn watch(server: u32, folder: &Path) -> std::io::Result<Child> {
+    let script = "read -r _; kill -INT \"$1\" 2>/dev/null; n=0; \
+                  while kill -0 \"$1\" 2>/dev/null && [ $n -lt 50 ]; do sleep 0.1; n=$((n+1)); done; \
+                  kill -KILL \"$1\" 2>/dev/null; rm -rf \"$2\" || { sleep 1; rm -rf \"$2\"; }";
     Command::new("sh")
-        .args(["-c", script, "sh", &std::process::id().to_string(), &server.to_string()])
+        .args(["-c", script, "sh", &server.to_string()])
         .arg(folder)
-        .stdin(Stdio::null())
+        .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .process_group(0)
         .spawn()
-        .ok()
 }
 
 /// Waits until `ready`, the process's end, or a minute.
@@ -173,21 +243,21 @@ pub(crate) fn wait_ready(
     server: &str,
     port: u16,
     log: &Path,
-    ready: impl Fn() -> bool,
+    ready: impl Fn(&Process) -> bool,
 ) -> Result<(), Error> {
     let deadline = Instant::now() + Duration::from_secs(60);
     loop {
-        if ready() {
+        let ended = process.ended();
+        if !ended && ready(process) {
             return Ok(());
         }
-        let ended = process.ended();
         if ended || Instant::now() > deadline {
-            let message = if ended { "it ended at once" } else { "it did not answer within 60 s" };
+            let message = if ended { "it ended at once" } else { "it was not ready within 60 s" };
             return Err(Error::Start {
                 server: server.to_owned(),
                 port,
                 message: message.to_owned(),
-                log: tail(log, 2000),
+                log: tail(log, 4000),
             });
         }
         std::thread::sleep(Duration::from_millis(20));
@@ -195,10 +265,17 @@ pub(crate) fn wait_ready(
 }
 
 /// The last bytes of a log.
-pub(crate) fn tail(log: &Path, bytes: usize) -> String {
-    let text = std::fs::read(log).unwrap_or_default();
-    let from = text.len().saturating_sub(bytes);
-    String::from_utf8_lossy(text.get(from..).unwrap_or_default()).into_owned()
+pub(crate) fn tail(log: &Path, bytes: u64) -> String {
+    use std::io::{Read as _, Seek as _, SeekFrom};
+    let read = || -> std::io::Result<Vec<u8>> {
+        let mut file = std::fs::File::open(log)?;
+        let length = file.metadata()?.len();
+        file.seek(SeekFrom::Start(length.saturating_sub(bytes)))?;
+        let mut text = Vec::new();
+        file.take(bytes).read_to_end(&mut text)?;
+        Ok(text)
+    };
+    String::from_utf8_lossy(&read().unwrap_or_default()).into_owned()
 }
 
 /// Runs a program to its end and gives its output.
@@ -212,4 +289,22 @@ pub(crate) fn run(mut command: Command) -> Result<String, Error> {
     } else {
         Err(failed(format!("{}: {text}{}", output.status, String::from_utf8_lossy(&output.stderr))))
     }
+}
+
+/// A text as it may stand in a URL before the host.
+pub(crate) fn percent(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            shown.push(char::from(byte));
+        } else {
+            shown.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    shown
+}
+
+/// How an option that holds a password shows itself.
+pub(crate) fn veiled(password: &Option<String>) -> &'static str {
+    if password.is_some() { "<hidden>" } else { "none" }
 }

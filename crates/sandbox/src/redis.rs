@@ -1,16 +1,15 @@
 //! A private Redis or Valkey server.
 
 use std::fmt;
-use std::io::{Read as _, Write as _};
-use std::net::{Ipv4Addr, TcpStream};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
 use rustix::process::Signal;
-use tempfile::TempDir;
 
-use crate::process::{self, Process};
+use crate::process::{self, Folder, Process};
 use crate::{Error, Places, Version};
 
 /// Which of the two.
@@ -87,14 +86,28 @@ pub fn find(flavor: Flavor, version: &str, places: &Places) -> Result<RedisBinar
 }
 
 /// How a private server is set up.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub struct RedisOptions {
     /// `requirepass`.
     pub password: Option<String>,
-    /// Further settings as `name` and `value`.
+    /// Further lines of `redis.conf`, as name and value. A value of several words needs no quotes, an empty one
+    /// becomes `""`.
     pub settings: Vec<(String, String)>,
-    /// An RDB file to load at the start.
+    /// Keeps an append-only file in the server's folder, so that its keys outlive a restart.
+    pub appendonly: bool,
+    /// An RDB file to load at the start; it is copied.
     pub rdb: Option<PathBuf>,
+}
+
+impl fmt::Debug for RedisOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisOptions")
+            .field("password", &process::veiled(&self.password))
+            .field("settings", &self.settings)
+            .field("appendonly", &self.appendonly)
+            .field("rdb", &self.rdb)
+            .finish()
+    }
 }
 
 /// A running private server. Dropping it stops it and removes its folder.
@@ -104,27 +117,19 @@ pub struct Redis {
     binaries: RedisBinaries,
     options: RedisOptions,
     port: u16,
-    folder: TempDir,
+    folder: Folder,
 }
 
 impl Redis {
-    /// Starts a server in a temporary folder on a free port of 127.0.0.1. It saves nothing by itself.
+    /// Starts a server in a temporary folder on a free port of 127.0.0.1 and on a Unix socket. It saves nothing by
+    /// itself, unless the options say so. Returns when it has loaded its data and answers.
     pub fn start(binaries: &RedisBinaries, options: RedisOptions) -> Result<Redis, Error> {
-        let folder = process::folder("dbhaul-redis-")?;
+        let folder = Folder::new("dbhaul-redis-", None)?;
         if let Some(rdb) = &options.rdb {
             std::fs::copy(rdb, folder.path().join("dump.rdb"))
                 .map_err(|source| Error::Folder { path: rdb.clone(), source })?;
         }
-        for _ in 0..4 {
-            let port = process::free_port()?;
-            match launch(binaries, &options, folder.path(), port) {
-                Ok(process) => return Ok(Redis { process, binaries: binaries.clone(), options, port, folder }),
-                Err(Error::Start { log, .. }) if log.contains("Address already in use") => {}
-                Err(error) => return Err(error),
-            }
-        }
-        let port = process::free_port()?;
-        let process = launch(binaries, &options, folder.path(), port)?;
+        let (process, port) = process::on_free_port(|port| launch(binaries, &options, &folder, port))?;
         Ok(Redis { process, binaries: binaries.clone(), options, port, folder })
     }
 
@@ -145,8 +150,14 @@ impl Redis {
 
     /// A `redis://` URL, with the password if there is one.
     pub fn url(&self) -> String {
-        let password = self.options.password.as_ref().map(|p| format!(":{p}@")).unwrap_or_default();
+        let password =
+            self.options.password.as_ref().map(|p| format!(":{}@", process::percent(p))).unwrap_or_default();
         format!("redis://{password}127.0.0.1:{}", self.port)
+    }
+
+    /// The Unix socket.
+    pub fn socket(&self) -> PathBuf {
+        self.folder.path().join("socket")
     }
 
     /// The server's folder, where it keeps its files.
@@ -169,10 +180,11 @@ impl Redis {
         self.process.kill();
     }
 
-    /// Starts a stopped or killed server again, on the same port and files.
+    /// Stops the server if it runs, and starts it again on the same port. Its keys are those that it kept in files:
+    /// an append-only file, or `dump.rdb` after a SAVE.
     pub fn restart(&mut self) -> Result<(), Error> {
         self.process.stop();
-        self.process = launch(&self.binaries, &self.options, self.folder.path(), self.port)?;
+        self.process = launch(&self.binaries, &self.options, &self.folder, self.port)?;
         Ok(())
     }
 }
@@ -180,36 +192,112 @@ impl Redis {
 fn launch(
     binaries: &RedisBinaries,
     options: &RedisOptions,
-    folder: &Path,
+    folder: &Folder,
     port: u16,
 ) -> Result<Process, Error> {
-    let log = folder.join("log");
+    let log = folder.path().join("log");
+    // In a file that only we can read, and not as arguments, which everybody on the host can.
+    let file = folder.write("redis.conf", configuration(options, folder.path(), port)?.as_bytes(), None)?;
     let mut command = Command::new(&binaries.program);
-    command.current_dir(folder).args(["--port", &port.to_string(), "--bind", "127.0.0.1"]);
-    command.arg("--dir").arg(folder).args(["--save", "", "--daemonize", "no"]);
-    if let Some(password) = &options.password {
-        command.args(["--requirepass", password]);
-    }
-    for (name, value) in &options.settings {
-        command.arg(format!("--{name}")).arg(value);
-    }
+    command.current_dir(folder.path()).arg(file);
     let _ = std::fs::remove_file(&log);
-    let mut process = Process::spawn(command, &log, folder, Signal::TERM)?;
+    let mut process = Process::spawn(command, &log, folder.path(), Signal::TERM)?;
     let name = format!("{} {}", binaries.flavor, binaries.version);
-    process::wait_ready(&mut process, &name, port, &log, || answers(port))?;
+    let socket = folder.path().join("socket");
+    let password = options.password.as_deref();
+    process::wait_ready(&mut process, &name, port, &log, |_| answers(&socket, password))?;
     Ok(process)
 }
 
-/// True when the server answers PING with anything but "loading".
-fn answers(port: u16) -> bool {
+/// The text of `redis.conf`. Later lines win, so that the caller's settings come last.
+fn configuration(options: &RedisOptions, folder: &Path, port: u16) -> Result<String, Error> {
+    let folder = folder.display().to_string();
+    let mut lines = vec![
+        format!("port {port}"),
+        "bind 127.0.0.1".to_owned(),
+        format!("dir {}", quoted(&folder)),
+        format!("unixsocket {}", quoted(&format!("{folder}/socket"))),
+        "save \"\"".to_owned(),
+        "daemonize no".to_owned(),
+    ];
+    if options.appendonly {
+        lines.push("appendonly yes".to_owned());
+    }
+    if let Some(password) = &options.password {
+        lines.push(format!("requirepass {}", quoted(password)));
+    }
+    for (name, value) in &options.settings {
+        if [name, value].iter().any(|text| text.contains(['\n', '\r', '\0'])) {
+            return Err(Error::Setting { name: name.escape_default().to_string() });
+        }
+        let value = if value.is_empty() { "\"\"" } else { value };
+        lines.push(format!("{name} {value}"));
+    }
+    lines.push(String::new());
+    Ok(lines.join("\n"))
+}
+
+/// A text as one word of `redis.conf`, whatever it holds.
+fn quoted(text: &str) -> String {
+    let mut word = String::from("\"");
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._/".contains(&byte) {
+            word.push(char::from(byte));
+        } else {
+            word.push_str(&format!("\\x{byte:02x}"));
+        }
+    }
+    word.push('"');
+    word
+}
+
+/// True when the server answers PING with anything but "loading". It is asked on its own socket, which it opens after
+/// its port: on the port another server may answer that was quicker to take it.
+fn answers(socket: &Path, password: Option<&str>) -> bool {
     let attempt = || -> std::io::Result<bool> {
-        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
+        let mut stream = UnixStream::connect(socket)?;
         stream.set_read_timeout(Some(Duration::from_secs(2)))?;
+        if let Some(password) = password {
+            write!(stream, "*2\r\n$4\r\nAUTH\r\n${}\r\n{password}\r\n", password.len())?;
+            line(&mut stream)?;
+        }
         stream.write_all(b"*1\r\n$4\r\nPING\r\n")?;
-        let mut reply = [0_u8; 256];
-        let n = stream.read(&mut reply)?;
-        let text = String::from_utf8_lossy(reply.get(..n).unwrap_or_default()).into_owned();
-        Ok(text.starts_with("+PONG") || text.starts_with("-NOAUTH"))
+        let reply = line(&mut stream)?;
+        Ok(reply.starts_with("+PONG") || (reply.starts_with('-') && !reply.starts_with("-LOADING")))
     };
     attempt().unwrap_or(false)
+}
+
+/// One line of a reply; at most 512 bytes of it.
+fn line(stream: &mut UnixStream) -> std::io::Result<String> {
+    let mut text = String::new();
+    BufReader::new(stream.take(512)).read_line(&mut text)?;
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn passwords_stand_in_the_configuration_whole_and_in_debug_not_at_all() {
+        let options = RedisOptions { password: Some("a \"b\"\n#c".into()), ..RedisOptions::default() };
+        let text = configuration(&options, Path::new("/tmp/x"), 1).unwrap();
+        assert!(text.contains(r#"requirepass "a\x20\x22b\x22\x0a\x23c""#), "{text}");
+        let shown = format!("{options:?}");
+        assert!(shown.contains("<hidden>") && !shown.contains("#c"), "{shown}");
+    }
+
+    #[test]
+    fn a_setting_is_one_line() {
+        let options = RedisOptions {
+            settings: vec![("save".into(), String::new()), ("save".into(), "900 1".into())],
+            ..RedisOptions::default()
+        };
+        let text = configuration(&options, Path::new("/tmp/x"), 1).unwrap();
+        assert!(text.ends_with("save \"\"\nsave 900 1\n"), "{text}");
+        let options =
+            RedisOptions { settings: vec![("save".into(), "1 1\nport 0".into())], ..RedisOptions::default() };
+        assert!(matches!(configuration(&options, Path::new("/tmp/x"), 1), Err(Error::Setting { .. })));
+    }
 }

@@ -25,7 +25,10 @@ fn or_skip<T>(found: Result<T, Error>) -> Option<T> {
         Ok(found) => Some(found),
         Err(error) => {
             let required = std::env::var_os("DBHAUL_REQUIRE_SERVERS").is_some_and(|value| value == "1");
-            assert!(!required, "{error}, and DBHAUL_REQUIRE_SERVERS=1 asks for it; scripts/servers fetches it");
+            assert!(
+                !required,
+                "{error}, and DBHAUL_REQUIRE_SERVERS=1 asks for it; scripts/servers fetches it"
+            );
             eprintln!("SKIPPED: {error}; scripts/servers fetches it");
             None
         }
