@@ -1,8 +1,31 @@
 //! PostgreSQL for `dbhaul`: the catalog read natively, DDL rendered from it, rows moved by COPY, equality proven.
+//!
+//! - [`connect`] reaches a server the way libpq does, and pins the session so that equal values are equal text;
+//! - [`Source`] locks a database, exports one snapshot to several connections, and streams tables out;
+//! - [`Target`] finds every conflict before anything is written, then fills schema, rows and indexes;
+//! - [`digest`] proves a table equal whatever the order of its rows;
+//! - [`compare()`] holds two databases against each other;
+//! - [`catalog`] is the schema as data and [`ddl`] renders it for a server.
 
 pub mod catalog;
+pub mod connect;
+pub mod ddl;
+pub mod digest;
 pub mod error;
 pub mod extension;
 pub mod quote;
 
+mod compare;
+mod copy;
+mod pool;
+mod source;
+mod target;
+
+pub use catalog::{Catalog, Filter, QualifiedName as TableName, Unsupported};
+pub use compare::{CompareOptions, Comparison, TableComparison, compare};
+pub use connect::{ConnectOptions, Environment, ServerIdentity, Session, connect};
+pub use copy::CopyOut;
+pub use digest::{Digest, TableProof};
 pub use error::Error;
+pub use source::{Source, SourceOptions, TableSlice};
+pub use target::{RestoreEvent, RestorePlan, Target, TargetOptions};

@@ -1,0 +1,10 @@
+//! Connecting the way libpq does: where the parameters come from, how TLS is made, what a session is pinned to.
+
+mod options;
+mod passfile;
+mod session;
+mod text;
+mod tls;
+
+pub use options::{ConnectOptions, Environment, SslMode};
+pub use session::{ServerIdentity, Session, connect};

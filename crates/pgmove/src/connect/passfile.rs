@@ -1,0 +1,108 @@
+//! libpq's files: passwords (`~/.pgpass`) and services (`~/.pg_service.conf`).
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+use super::text::Parameters;
+
+/// The password for a connection, by the first line that fits: `host:port:database:user:password`, where `*` fits
+/// all and a backslash escapes. A file that others may read is ignored with a warning, as libpq does.
+pub(super) fn password(
+    file: &Path,
+    host: &str,
+    port: &str,
+    database: &str,
+    user: &str,
+) -> (Option<String>, Option<String>) {
+    let Ok(metadata) = std::fs::metadata(file) else { return (None, None) };
+    if metadata.permissions().mode() & 0o077 != 0 {
+        let warning = format!(
+            "{} can be read by others and is ignored, as libpq does; `chmod 600 {}` mends it",
+            file.display(),
+            file.display()
+        );
+        return (None, Some(warning));
+    }
+    let Ok(text) = std::fs::read_to_string(file) else { return (None, None) };
+    let host = if host.starts_with('/') { "localhost" } else { host };
+    let found = text.lines().filter(|line| !line.starts_with('#')).find_map(|line| {
+        let fields = split(line);
+        let wanted = [host, port, database, user];
+        let fits = fields.iter().zip(wanted).all(|(field, wanted)| field == "*" || field == wanted);
+        (fields.len() >= 5 && fits).then(|| fields.get(4).cloned()).flatten()
+    });
+    (found, None)
+}
+
+/// Splits a line at its unescaped colons, into five fields at the most.
+fn split(line: &str) -> Vec<String> {
+    let mut fields = vec![String::new()];
+    let mut rest = line.chars();
+    while let Some(c) = rest.next() {
+        let last = fields.len() == 5;
+        match c {
+            '\\' => {
+                if let (Some(field), Some(next)) = (fields.last_mut(), rest.next()) {
+                    field.push(next);
+                }
+            }
+            ':' if !last => fields.push(String::new()),
+            c => {
+                if let Some(field) = fields.last_mut() {
+                    field.push(c);
+                }
+            }
+        }
+    }
+    fields
+}
+
+/// The parameters of a service, from the first of these files that has it.
+pub(super) fn service(name: &str, files: &[std::path::PathBuf]) -> Option<Parameters> {
+    for file in files {
+        let Ok(text) = std::fs::read_to_string(file) else { continue };
+        let mut found = None;
+        for line in text.lines().map(str::trim).filter(|line| !line.starts_with('#')) {
+            if let Some(section) = line.strip_prefix('[').and_then(|line| line.strip_suffix(']')) {
+                if found.is_some() {
+                    break;
+                }
+                found = (section == name).then(Parameters::new);
+            } else if let (Some(found), Some((key, value))) = (&mut found, line.split_once('=')) {
+                found.insert(key.trim().to_owned(), value.trim().to_owned());
+            }
+        }
+        if found.is_some() {
+            return found;
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write as _;
+
+    #[test]
+    fn the_first_line_that_fits_wins() {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        writeln!(file, "# comment\nother:*:*:*:no\n*:5432:a\\:b:u:yes:with:colons\n*:*:*:*:last").unwrap();
+        let ask = |database: &str| password(file.path(), "h", "5432", database, "u").0;
+        assert_eq!(ask("a:b").as_deref(), Some("yes:with:colons"));
+        assert_eq!(ask("c").as_deref(), Some("last"));
+        std::fs::set_permissions(file.path(), std::fs::Permissions::from_mode(0o644)).unwrap();
+        let (none, warning) = password(file.path(), "h", "5432", "c", "u");
+        assert!(none.is_none() && warning.unwrap().contains("chmod 600"));
+    }
+
+    #[test]
+    fn services_are_sections() {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        writeln!(file, "[a]\nhost=ha\n\n# x\n[b]\nhost = hb\nport=1").unwrap();
+        let found = service("b", &[file.path().to_owned()]).unwrap();
+        assert_eq!(found.get("host").map(String::as_str), Some("hb"));
+        assert_eq!(found.len(), 2);
+        assert!(service("c", &[file.path().to_owned()]).is_none());
+    }
+}

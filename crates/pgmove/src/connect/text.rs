@@ -1,0 +1,155 @@
+//! The two ways in which libpq writes a connection: a URL, and `key=value` pairs.
+
+use std::collections::BTreeMap;
+
+/// Parameters by libpq's names.
+pub(super) type Parameters = BTreeMap<String, String>;
+
+/// Reads either form. Errors say what is wrong, and never quote the password.
+pub(super) fn parse(text: &str) -> Result<Parameters, String> {
+    match text.strip_prefix("postgres://").or_else(|| text.strip_prefix("postgresql://")) {
+        Some(rest) => url(rest),
+        None => pairs(text),
+    }
+}
+
+/// `[user[:password]@][host[:port][,…]][/database][?name=value&…]`
+fn url(rest: &str) -> Result<Parameters, String> {
+    let mut found = Parameters::new();
+    let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
+    let (authority, database) = rest.split_once('/').unwrap_or((rest, ""));
+    let hosts = match authority.rsplit_once('@') {
+        Some((user, hosts)) => {
+            let (user, password) = match user.split_once(':') {
+                Some((user, password)) => (user, Some(password)),
+                None => (user, None),
+            };
+            set(&mut found, "user", decode(user)?);
+            if let Some(password) = password {
+                set(&mut found, "password", decode(password).map_err(|_| "the password has a wrong %-escape")?);
+            }
+            hosts
+        }
+        None => authority,
+    };
+    let (mut names, mut ports) = (Vec::new(), Vec::new());
+    for host in hosts.split(',').filter(|host| !host.is_empty()) {
+        // An IPv6 address stands in brackets, with colons of its own.
+        let (name, port) = match host.strip_prefix('[').and_then(|host| host.split_once(']')) {
+            Some((name, port)) => (name, port.strip_prefix(':')),
+            None => match host.rsplit_once(':') {
+                Some((name, port)) => (name, Some(port)),
+                None => (host, None),
+            },
+        };
+        names.push(decode(name)?);
+        ports.push(port.unwrap_or_default().to_owned());
+    }
+    set(&mut found, "host", names.join(","));
+    if ports.iter().any(|port| !port.is_empty()) {
+        set(&mut found, "port", ports.join(","));
+    }
+    set(&mut found, "dbname", decode(database)?);
+    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+        let (name, value) = pair.split_once('=').ok_or_else(|| format!("`{pair}` is not name=value"))?;
+        let name = decode(name)?;
+        // libpq knows this one for JDBC's sake.
+        if name == "ssl" && value == "true" {
+            set(&mut found, "sslmode", "require".to_owned());
+        } else {
+            set(&mut found, &name, decode(value)?);
+        }
+    }
+    Ok(found)
+}
+
+fn set(found: &mut Parameters, name: &str, value: String) {
+    if !value.is_empty() {
+        found.insert(name.to_owned(), value);
+    }
+}
+
+fn decode(text: &str) -> Result<String, String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        if byte == b'%' {
+            let digits = [rest.next(), rest.next()];
+            let [Some(a), Some(b)] = digits.map(|d| d.and_then(|d| char::from(d).to_digit(16))) else {
+                return Err("a % is not followed by two hexadecimal digits".to_owned());
+            };
+            bytes.push((a * 16 + b) as u8);
+        } else {
+            bytes.push(byte);
+        }
+    }
+    String::from_utf8(bytes).map_err(|_| "%-escapes do not give UTF-8".to_owned())
+}
+
+/// `name=value name='a value'`, with backslash escapes.
+fn pairs(text: &str) -> Result<Parameters, String> {
+    let mut found = Parameters::new();
+    let mut rest = text.chars().peekable();
+    loop {
+        while rest.next_if(|c| c.is_whitespace()).is_some() {}
+        if rest.peek().is_none() {
+            return Ok(found);
+        }
+        let mut name = String::new();
+        while let Some(c) = rest.next_if(|c| *c != '=' && !c.is_whitespace()) {
+            name.push(c);
+        }
+        while rest.next_if(|c| c.is_whitespace()).is_some() {}
+        if rest.next_if_eq(&'=').is_none() {
+            return Err(format!("`{name}` has no value: a connection is a URL, or name=value pairs"));
+        }
+        while rest.next_if(|c| c.is_whitespace()).is_some() {}
+        let quoted = rest.next_if_eq(&'\'').is_some();
+        let mut value = String::new();
+        loop {
+            match rest.next() {
+                Some('\\') => value.extend(rest.next()),
+                Some('\'') if quoted => break,
+                Some(c) if c.is_whitespace() && !quoted => break,
+                Some(c) => value.push(c),
+                None if quoted => return Err(format!("the value of `{name}` has no closing quote")),
+                None => break,
+            }
+        }
+        set(&mut found, &name, value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn get(text: &str, name: &str) -> Option<String> {
+        parse(text).unwrap().get(name).cloned()
+    }
+
+    #[test]
+    fn urls() {
+        let url = "postgres://a%40b:p%3Aw@h1:1,[::1]:2/d%20b?sslmode=verify-full&application_name=x";
+        assert_eq!(get(url, "user").as_deref(), Some("a@b"));
+        assert_eq!(get(url, "password").as_deref(), Some("p:w"));
+        assert_eq!(get(url, "host").as_deref(), Some("h1,::1"));
+        assert_eq!(get(url, "port").as_deref(), Some("1,2"));
+        assert_eq!(get(url, "dbname").as_deref(), Some("d b"));
+        assert_eq!(get(url, "sslmode").as_deref(), Some("verify-full"));
+        assert_eq!(get("postgresql:///db?host=/var/run", "host").as_deref(), Some("/var/run"));
+        assert_eq!(get("postgres://", "host"), None);
+        assert!(parse("postgres://h/d?x").is_err());
+        assert!(parse("postgres://u:%zz@h/d").unwrap_err().contains("password"));
+    }
+
+    #[test]
+    fn key_value_pairs() {
+        let text = r"host = localhost port=5433 dbname='a b' password='it\'s' user=u\ v";
+        assert_eq!(get(text, "dbname").as_deref(), Some("a b"));
+        assert_eq!(get(text, "password").as_deref(), Some("it's"));
+        assert_eq!(get(text, "user").as_deref(), Some("u v"));
+        assert!(parse("host").is_err());
+        assert!(parse("host='x").is_err());
+    }
+}

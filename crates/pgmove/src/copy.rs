@@ -1,0 +1,150 @@
+//! Rows out of a table: COPY text in handy pieces, hashed on the way.
+
+use std::fmt::Write as _;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use futures::{FutureExt as _, Stream, StreamExt as _};
+use tokio::time::{Instant, Sleep, sleep};
+use tokio_postgres::CopyOutStream;
+
+use crate::catalog::QualifiedName;
+use crate::digest::{RowHasher, TableProof};
+use crate::pool::{Lease, Pool};
+use crate::quote::ident;
+use crate::Error;
+
+/// The server sends a message a row; the consumer gets pieces of about this size.
+const PIECE: usize = 64 << 10;
+
+/// What is read of a table.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Wanted<'a> {
+    pub(crate) table: &'a QualifiedName,
+    pub(crate) columns: &'a [String],
+    /// Heap pages, from and to; the last range has no end.
+    pub(crate) pages: Option<(u64, Option<u64>)>,
+    /// A `WHERE …` clause, as an extension gives it for its configuration tables.
+    pub(crate) condition: &'a str,
+}
+
+impl Wanted<'_> {
+    /// The COPY statement. A table without columns to copy is read as it is: each of its rows is an empty line.
+    pub(crate) fn statement(self) -> String {
+        let columns: Vec<_> = self.columns.iter().map(|column| ident(column)).collect();
+        let columns = columns.join(", ");
+        let table = self.table;
+        let condition = match self.pages {
+            Some((from, Some(to))) => format!("WHERE ctid >= '({from},0)'::tid AND ctid < '({to},0)'::tid"),
+            Some((from, None)) => format!("WHERE ctid >= '({from},0)'::tid"),
+            None => self.condition.to_owned(),
+        };
+        if !condition.is_empty() {
+            format!("COPY (SELECT {columns} FROM ONLY {table} {condition}) TO STDOUT")
+        } else if columns.is_empty() {
+            format!("COPY {table} TO STDOUT")
+        } else {
+            format!("COPY {table} ({columns}) TO STDOUT")
+        }
+    }
+}
+
+/// A stream of COPY text. Dropped before its end, it closes its connection, which ends the server's work for it.
+pub struct CopyOut {
+    rows: Option<Pin<Box<CopyOutStream>>>,
+    lease: Option<Lease>,
+    object: String,
+    statement: String,
+    hasher: RowHasher,
+    buffer: BytesMut,
+    watchdog: Pin<Box<Sleep>>,
+    patience: Duration,
+    alive: bool,
+}
+
+impl CopyOut {
+    /// Begins to read on a session of the pool.
+    pub(crate) async fn start(pool: &Pool, wanted: Wanted<'_>, patience: Duration) -> Result<CopyOut, Error> {
+        let statement = wanted.statement();
+        let mut object = format!("table {}", wanted.table);
+        if let Some((from, _)) = wanted.pages {
+            let _ = write!(object, " from page {from}");
+        }
+        let lease = pool.get().await?;
+        let rows = lease
+            .session()
+            .client()
+            .copy_out(&statement)
+            .await
+            .map_err(|e| Error::from_server(&object, &statement, e))?;
+        Ok(CopyOut {
+            rows: Some(Box::pin(rows)),
+            lease: Some(lease),
+            object,
+            statement,
+            hasher: RowHasher::default(),
+            buffer: BytesMut::new(),
+            watchdog: Box::pin(sleep(patience)),
+            patience,
+            alive: false,
+        })
+    }
+
+    /// Rows, bytes and digest of the whole stream; nothing before its end.
+    pub fn proof(&self) -> Option<TableProof> {
+        (self.rows.is_none() && self.lease.is_none()).then(|| self.hasher.proof())
+    }
+
+    /// Reads to the end for the proof alone.
+    pub(crate) async fn drain(mut self) -> Result<TableProof, Error> {
+        while let Some(piece) = self.next().await {
+            piece?;
+        }
+        Ok(self.hasher.proof())
+    }
+}
+
+impl Stream for CopyOut {
+    type Item = Result<Bytes, Error>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = &mut *self;
+        loop {
+            let Some(rows) = &mut this.rows else { return Poll::Ready(None) };
+            match rows.poll_next_unpin(context) {
+                Poll::Ready(Some(Ok(row))) => {
+                    this.alive = true;
+                    this.hasher.update(&row);
+                    this.buffer.extend_from_slice(&row);
+                    if this.buffer.len() >= PIECE {
+                        return Poll::Ready(Some(Ok(this.buffer.split().freeze())));
+                    }
+                }
+                Poll::Ready(Some(Err(error))) => {
+                    this.rows = None;
+                    let error = Error::from_server(&this.object, &this.statement, error);
+                    return Poll::Ready(Some(Err(error)));
+                }
+                Poll::Ready(None) => {
+                    this.rows = None;
+                    if let Some(lease) = this.lease.take() {
+                        lease.give_back();
+                    }
+                    let rest = this.buffer.split().freeze();
+                    return Poll::Ready((!rest.is_empty()).then_some(Ok(rest)));
+                }
+                Poll::Pending => {
+                    ready!(this.watchdog.poll_unpin(context));
+                    if !std::mem::take(&mut this.alive) {
+                        this.rows = None;
+                        let error = Error::Stalled { object: this.object.clone(), seconds: this.patience.as_secs() };
+                        return Poll::Ready(Some(Err(error)));
+                    }
+                    this.watchdog.as_mut().reset(Instant::now() + this.patience);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! The plan of a restore: the script, and what stands against it.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use crate::catalog::{Catalog, QualifiedName};
+use crate::connect::Session;
+use crate::ddl::{self, RenderOptions, Script, required_roles};
+use crate::quote::ident;
+use crate::Error;
+
+/// What will be done to a target. Data: it can be looked at before it is carried out.
+#[derive(Debug, Clone)]
+pub struct RestorePlan {
+    pub(super) script: Script,
+    warnings: Vec<String>,
+    columns: HashMap<QualifiedName, (Vec<String>, String)>,
+}
+
+impl RestorePlan {
+    /// Statements in order.
+    pub fn script(&self) -> &Script {
+        &self.script
+    }
+
+    /// Worth a word.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
+    /// The copied columns of a table, and the clause that chooses its rows, if it belongs to an extension.
+    pub(super) fn columns(&self, table: &QualifiedName) -> (Vec<String>, String) {
+        self.columns.get(table).cloned().unwrap_or_default()
+    }
+
+    pub(super) fn copy_in_statement(&self, table: &QualifiedName) -> String {
+        let columns: Vec<String> = self.columns(table).0.iter().map(|column| ident(column).into_owned()).collect();
+        match columns.is_empty() {
+            true => format!("COPY {table} FROM STDIN"),
+            false => format!("COPY {table} ({}) FROM STDIN", columns.join(", ")),
+        }
+    }
+}
+
+/// Looks for every conflict and renders the script.
+pub(super) async fn make(
+    session: &Session,
+    catalog: &Catalog,
+    options: &RenderOptions,
+) -> Result<RestorePlan, Error> {
+    let version = session.server().version_num;
+    let mut conflicts = occupied(session).await?;
+    let mut warnings = Vec::new();
+    conflicts.extend(missing_roles(session, catalog, options).await?);
+    extensions(session, catalog, &mut conflicts, &mut warnings).await?;
+    conflicts.extend(ddl::inexpressible(catalog, version).iter().map(ToString::to_string));
+    conflicts.extend(catalog.unsupported().iter().map(ToString::to_string));
+    let (from, to) = (&catalog.database.encoding, &session.server().encoding);
+    if from != to {
+        warnings.push(format!(
+            "the source's encoding is {from} and the target's is {to}: characters that {to} lacks will be refused, by table and row"
+        ));
+    }
+    if version < catalog.server_version_num / 10_000 * 10_000 {
+        warnings.push(format!(
+            "the target is of an older version than the source ({} against {})",
+            version / 10_000,
+            catalog.server_version_num / 10_000
+        ));
+    }
+    if !conflicts.is_empty() {
+        return Err(Error::Refused { what: format!("{} cannot take this", session.server()), conflicts });
+    }
+    let script = ddl::render(catalog, version, options)?;
+    warnings.extend(script.warnings.iter().cloned());
+    let names = |table: &crate::catalog::table::Table| -> Vec<String> {
+        table.copy_columns().iter().map(|column| column.name.clone()).collect()
+    };
+    let plain = catalog.data_tables().map(|table| (table.name(), (names(table), String::new())));
+    let config = catalog.config_tables().map(|(table, clause)| (table.name(), (names(table), clause.to_owned())));
+    Ok(RestorePlan { script, warnings, columns: plain.chain(config).collect() })
+}
+
+/// How many objects of an occupied target are named.
+const NAMED: usize = 5;
+
+/// What the database holds already, beside what every new database holds and what extensions own.
+async fn occupied(session: &Session) -> Result<Vec<String>, Error> {
+    let sql = "WITH own AS ( \
+        SELECT CASE c.relkind WHEN 'v' THEN 'view' WHEN 'm' THEN 'materialized view' WHEN 'S' THEN 'sequence' \
+               WHEN 'f' THEN 'foreign table' ELSE 'table' END AS kind, n.nspname, c.relname::text AS name, 'pg_class'::regclass AS class, c.oid \
+          FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind IN ('r', 'p', 'v', 'm', 'S', 'f') AND c.relpersistence <> 't' \
+        UNION ALL SELECT 'function', n.nspname, p.proname::text, 'pg_proc'::regclass, p.oid FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace \
+        UNION ALL SELECT 'type', n.nspname, t.typname::text, 'pg_type'::regclass, t.oid FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace \
+          WHERE t.typrelid = 0 AND t.typelem = 0 \
+        UNION ALL SELECT 'schema', n.nspname, n.nspname::text, 'pg_namespace'::regclass, n.oid FROM pg_namespace n WHERE n.nspname <> 'public' \
+      ) SELECT kind, nspname, name, count(*) OVER () FROM own \
+        WHERE nspname <> 'information_schema' AND nspname NOT LIKE 'pg\\_%' \
+        AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = own.class AND d.objid = own.oid AND d.deptype IN ('e', 'i')) \
+        ORDER BY kind = 'table' DESC, nspname, name LIMIT 5";
+    let rows = session.query("what the target holds", sql).await?;
+    let mut found: Vec<String> = rows
+        .iter()
+        .map(|row| {
+            let field = |at: usize| row.get(at).cloned().flatten().unwrap_or_default();
+            match field(0).as_str() {
+                "schema" => format!("it is not empty: it holds schema {}", ident(&field(2))),
+                kind => format!("it is not empty: it holds {kind} {}", QualifiedName::new(field(1), field(2))),
+            }
+        })
+        .collect();
+    let total = rows.first().and_then(|row| row.get(3).cloned().flatten()).and_then(|n| n.parse().ok()).unwrap_or(0_usize);
+    if total > NAMED {
+        found.push(format!("… and {} objects more", total - NAMED));
+    }
+    if total > 0 {
+        found.push("restore into an empty database: CREATE DATABASE … makes one".to_owned());
+    }
+    Ok(found)
+}
+
+/// The roles of a server.
+pub(super) async fn roles(session: &Session) -> Result<BTreeSet<String>, Error> {
+    let rows = session.query("the server's roles", "SELECT rolname FROM pg_roles").await?;
+    // PUBLIC stands for everybody, and is no role that could be missing.
+    Ok(rows.into_iter().flatten().flatten().chain(["public".to_owned(), "PUBLIC".to_owned()]).collect())
+}
+
+async fn missing_roles(
+    session: &Session,
+    catalog: &Catalog,
+    options: &RenderOptions,
+) -> Result<Vec<String>, Error> {
+    let present = roles(session).await?;
+    let missing: BTreeMap<_, _> =
+        required_roles(catalog, options).into_iter().filter(|(role, _)| !present.contains(role)).collect();
+    let mut conflicts: Vec<String> = missing
+        .iter()
+        .map(|(role, objects)| {
+            let some: Vec<&str> = objects.iter().take(3).map(String::as_str).collect();
+            let more = objects.len().saturating_sub(some.len());
+            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+            format!("role {} does not exist here, and is needed by {}{more}", ident(role), some.join(", "))
+        })
+        .collect();
+    if !conflicts.is_empty() {
+        conflicts.push("create these roles, or put others in their place by --role-map OLD=NEW, or leave them out by --no-owner --no-acl".to_owned());
+    }
+    Ok(conflicts)
+}
+
+async fn extensions(
+    session: &Session,
+    catalog: &Catalog,
+    conflicts: &mut Vec<String>,
+    warnings: &mut Vec<String>,
+) -> Result<(), Error> {
+    if catalog.extensions.is_empty() {
+        return Ok(());
+    }
+    let sql = "SELECT name, coalesce(installed_version, default_version) FROM pg_available_extensions";
+    let rows = session.query("the extensions on offer", sql).await?;
+    let offered: HashMap<String, String> = rows
+        .into_iter()
+        .filter_map(|row| {
+            let mut fields = row.into_iter();
+            Some((fields.next()??, fields.next()?.unwrap_or_default()))
+        })
+        .collect();
+    for extension in &catalog.extensions {
+        let name = &extension.meta.name;
+        match offered.get(name) {
+            None => conflicts.push(format!("extension {} {} is not offered by this server: install it there", ident(name), extension.version)),
+            Some(version) if *version != extension.version => warnings.push(format!(
+                "extension {}: version {version} here, {} at the source",
+                ident(name),
+                extension.version
+            )),
+            Some(_) => {}
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,87 @@
+//! Running the sections of a script: in order, or as parallel as dependencies and locks allow.
+
+use std::collections::BTreeSet;
+use std::time::Instant;
+
+use futures::stream::{FuturesUnordered, StreamExt as _};
+
+use super::{RestoreEvent, RestorePlan};
+use crate::connect::Session;
+use crate::ddl::{Section, Statement};
+use crate::pool::Pool;
+use crate::Error;
+
+/// Runs a section statement by statement.
+pub(super) async fn in_order(
+    session: &Session,
+    plan: &RestorePlan,
+    section: Section,
+    on_event: &(dyn Fn(RestoreEvent) + Sync),
+) -> Result<(), Error> {
+    for (_, statement) in plan.script.section(section) {
+        let begun = Instant::now();
+        session.execute(&statement.object.to_string(), &statement.sql).await?;
+        on_event(RestoreEvent::Ran { object: statement.object.to_string(), took: begun.elapsed() });
+    }
+    Ok(())
+}
+
+/// Runs the post-data section on all workers: the heaviest statement first whose needs are met and whose locks are
+/// free. Statements whose locks conflict would only wait for each other, or deadlock.
+pub(super) async fn in_parallel(
+    workers: &Pool,
+    plan: &RestorePlan,
+    jobs: usize,
+    on_event: &(dyn Fn(RestoreEvent) + Sync),
+) -> Result<(), Error> {
+    let mut waiting: Vec<(usize, &Statement)> = plan.script.section(Section::PostData).collect();
+    waiting.sort_by_key(|(at, statement)| (std::cmp::Reverse(statement.weight), *at));
+    let mut open: BTreeSet<usize> = waiting.iter().map(|(at, _)| *at).collect();
+    let mut running: Vec<(usize, &Statement)> = Vec::new();
+    let mut work = FuturesUnordered::new();
+    loop {
+        while running.len() < jobs.max(1) {
+            // Statements of earlier sections have all run: only those still open count.
+            let ready = |(_, statement): &(usize, &Statement)| {
+                statement.depends_on.iter().all(|need| !open.contains(need))
+                    && running.iter().all(|(_, other)| !conflict(statement, other))
+            };
+            let Some(next) = waiting.iter().position(ready) else { break };
+            let (at, statement) = waiting.remove(next);
+            running.push((at, statement));
+            work.push(async move {
+                let begun = Instant::now();
+                let lease = workers.get().await?;
+                lease.session().execute(&statement.object.to_string(), &statement.sql).await?;
+                lease.give_back();
+                Ok::<_, Error>((at, begun.elapsed()))
+            });
+        }
+        match work.next().await {
+            Some(Ok((at, took))) => {
+                open.remove(&at);
+                if let Some(done) = running.iter().position(|(other, _)| *other == at) {
+                    let (_, statement) = running.remove(done);
+                    on_event(RestoreEvent::Ran { object: statement.object.to_string(), took });
+                }
+            }
+            Some(Err(error)) => return Err(error),
+            None if waiting.is_empty() => return Ok(()),
+            // Needs that wait for each other in a circle: take them as they stand in the script.
+            None => {
+                let first = waiting.iter().enumerate().min_by_key(|(_, (at, _))| *at).map(|(index, _)| index);
+                let Some((at, statement)) = first.map(|index| waiting.remove(index)) else { return Ok(()) };
+                let lease = workers.get().await?;
+                lease.session().execute(&statement.object.to_string(), &statement.sql).await?;
+                lease.give_back();
+                open.remove(&at);
+            }
+        }
+    }
+}
+
+fn conflict(a: &Statement, b: &Statement) -> bool {
+    a.locks
+        .iter()
+        .any(|mine| b.locks.iter().any(|theirs| mine.table == theirs.table && (mine.exclusive || theirs.exclusive)))
+}
