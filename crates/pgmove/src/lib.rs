@@ -7,6 +7,7 @@
 //! - [`compare()`] holds two databases against each other;
 //! - [`catalog`] is the schema as data and [`ddl`] renders it for a server.
 
+pub mod baseline;
 pub mod catalog;
 pub mod connect;
 pub mod ddl;
