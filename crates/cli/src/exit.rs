@@ -70,11 +70,6 @@ pub(crate) fn refused(message: impl Into<String>) -> anyhow::Error {
     anyhow::Error::new(Ended { exit: Exit::Refused, message: message.into() })
 }
 
-/// A check that had to hold did not.
-pub(crate) fn differs(message: impl Into<String>) -> anyhow::Error {
-    anyhow::Error::new(Ended { exit: Exit::Differs, message: message.into() })
-}
-
 /// Stopped by Ctrl-C or SIGTERM; the message says what state is left.
 pub(crate) fn interrupted(message: impl Into<String>) -> anyhow::Error {
     anyhow::Error::new(Ended { exit: Exit::Interrupted, message: message.into() })

@@ -19,7 +19,7 @@ pub(crate) async fn stop_on_signal<T>(work: impl Future<Output = anyhow::Result<
         _ = hangup.recv() => "SIGHUP",
     };
     Err(exit::interrupted(format!(
-        "stopped by {name}. A source is never written to; a snapshot that was under way is not listed, and the next \
-         backup re-uses what it had stored; a target that was being filled is incomplete: empty it before the next try"
+        "stopped by {name}. A source is never written to; a snapshot that was under way is not \
+         listed; a target that was being filled is incomplete: empty it before the next try"
     )))
 }

@@ -47,7 +47,7 @@ pub(super) async fn run(args: ForgetArgs, context: &Context) -> anyhow::Result<E
         other => retention::Policy {
             daily: args.daily.unwrap_or(0),
             weekly: args.weekly.unwrap_or(0),
-            zone: other.map(|policy| policy.zone).unwrap_or_default(),
+            zone: other.map_or(chrono_tz::Tz::UTC, |policy| policy.zone),
             ..retention::Policy::default()
         },
     };

@@ -55,7 +55,7 @@ pub(crate) async fn run(backup: Backup<'_>) -> anyhow::Result<BackupReport> {
             }
             Err(error) => {
                 backup.progress.warn(format!("source `{}` was not backed up: {error:#}", source.name));
-                outcomes.push(SourceOutcome::failed(source, exit::code_of(&error), format!("{error:#}")));
+                outcomes.push(SourceOutcome::failed(source, format!("{error:#}")));
             }
         }
     }
@@ -199,7 +199,7 @@ pub(crate) fn sum_by_table<'a>(
     let mut sums = std::collections::BTreeMap::<pgmove::TableName, pgmove::TableProof>::new();
     for (table, proof) in proofs {
         let sum = sums.entry(table.clone()).or_default();
-        *sum = sum.clone() + proof.clone();
+        *sum = *sum + *proof;
     }
     sums.into_iter().collect()
 }

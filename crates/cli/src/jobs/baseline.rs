@@ -78,7 +78,7 @@ pub(crate) async fn verdict_for_target(
 
 async fn observe(options: &pgmove::ConnectOptions) -> anyhow::Result<(String, Observed)> {
     let session = pgmove::connect(options).await.with_context(|| format!("cannot read {}", options.display()))?;
-    let observed = Observed::read(session.client()).await?;
+    let observed = Observed::read(session.client(), session.server().version_num).await?;
     Ok((session.server().to_string(), observed))
 }
 

@@ -12,6 +12,6 @@ pub(crate) async fn run(
     progress: &Progress,
 ) -> anyhow::Result<CheckReport> {
     progress.stage(if read_data { "reading every chunk" } else { "looking for every chunk" }, None);
-    let report = repository.check(&CheckOptions { read_data, ..CheckOptions::default() }).await?;
+    let report = repository.check(&CheckOptions { read_data, now: chrono::Utc::now() }).await?;
     Ok(CheckReport(report))
 }

@@ -92,6 +92,7 @@ pub(crate) async fn fill(
 /// Reads every table back and holds it against what was expected.
 pub(crate) async fn prove(
     target: &pgmove::Target,
+    plan: &pgmove::RestorePlan,
     expected: &[(pgmove::TableName, pgmove::TableProof)],
     settings: &TargetSettings,
     progress: &Progress,
@@ -100,10 +101,10 @@ pub(crate) async fn prove(
     let mut outcomes: Vec<TableOutcome> = stream::iter(expected)
         .map(|(table, expected)| async move {
             let task = progress.task(format!("proof of {table}"), Some(expected.bytes), "rows");
-            let found = target.prove(table).await?;
+            let found = target.prove(plan, table).await?;
             task.advance(found.bytes, found.rows);
             task.finish();
-            anyhow::Ok(TableOutcome::new(table, expected.clone(), found))
+            anyhow::Ok(TableOutcome::new(table, *expected, found))
         })
         .buffer_unordered(settings.jobs)
         .try_collect()

@@ -1,7 +1,7 @@
 //! forget = the repository's snapshots -> retention's plan -> tombstones.
 
 use chrono::Utc;
-use repository::Repository;
+use repository::{Attestation, AttestationKind, Manifest, Repository, SnapshotId};
 
 use crate::report::forget::ForgetReport;
 use crate::ui::Progress;
@@ -32,10 +32,26 @@ pub(crate) async fn run(
     }
     let applied = !dry_run && plan.refused.is_none();
     if applied {
-        let going: Vec<String> = plan.removed().map(|entry| entry.id.clone()).collect();
-        if !going.is_empty() {
-            repository.forget(&going).await?;
-        }
+        let goes = |id: &SnapshotId| plan.removed().any(|entry| entry.id == id.as_str());
+        let going: Vec<SnapshotId> = listing.manifests.iter().map(|m| m.id.clone()).filter(goes).collect();
+        repository.forget(&going, Utc::now()).await?;
     }
     Ok(ForgetReport { job: job.to_owned(), applied, plan })
+}
+
+/// A manifest and what was attested of it, as the policy sees them. Only a check that read all data counts as one.
+fn as_retention_sees_it(manifest: &Manifest, attestations: &[Attestation]) -> retention::Snapshot {
+    let newest = |kind: AttestationKind| attestations.iter().rev().find(|a| a.kind == kind).map(|a| a.passed);
+    let (check, rehearsal) = (newest(AttestationKind::Check), newest(AttestationKind::Rehearsal));
+    retention::Snapshot {
+        id: manifest.id.to_string(),
+        taken_at: manifest.taken_at,
+        complete: manifest.complete,
+        // A failed check means damaged data. A failed rehearsal may be the rehearsal's own fault, and condemns nothing.
+        known_bad: check == Some(false),
+        pinned: false,
+        checked: check == Some(true),
+        rehearsed: rehearsal == Some(true),
+        in_progress: false,
+    }
 }

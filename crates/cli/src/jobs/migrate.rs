@@ -63,7 +63,7 @@ async fn postgres(
     source.finish().await?;
 
     let tables = match settings.proof {
-        true => Some(fill::prove(&target, &expected, settings, progress).await?),
+        true => Some(fill::prove(&target, &plan, &expected, settings, progress).await?),
         false => None,
     };
     let verdict = baseline::verdict_for_target(migrate.to, progress).await?;

@@ -88,7 +88,7 @@ async fn postgres(
 
     let expected: Vec<_> = details.tables.into_iter().map(|record| (record.table, record.proof)).collect();
     let tables = match settings.proof {
-        true => Some(fill::prove(&target, &expected, settings, progress).await?),
+        true => Some(fill::prove(&target, &plan, &expected, settings, progress).await?),
         false => None,
     };
     let verdict = baseline::verdict_for_target(endpoint, progress).await?;

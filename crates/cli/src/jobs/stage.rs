@@ -75,6 +75,15 @@ pub(crate) async fn start_redis(flavor: Option<&str>, version: &str) -> anyhow::
     .await?
 }
 
+impl std::fmt::Display for Private {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Private::Postgres(server) => write!(f, "PostgreSQL {}", server.version()),
+            Private::Redis(server) => write!(f, "{} {}", server.flavor(), server.version()),
+        }
+    }
+}
+
 impl Private {
     /// The server as a job's endpoint.
     pub(crate) fn endpoint(&self, name: &str) -> anyhow::Result<Endpoint> {

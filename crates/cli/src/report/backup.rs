@@ -38,8 +38,6 @@ pub(crate) struct SourceOutcome {
     bytes: u64,
     baseline_passed: Option<bool>,
     error: Option<String>,
-    #[serde(skip)]
-    exit: Exit,
 }
 
 impl SourceOutcome {
@@ -53,12 +51,11 @@ impl SourceOutcome {
             bytes: record.parts.iter().map(|part| part.bytes).sum(),
             baseline_passed: record.details.pointer("/baseline/passed").and_then(serde_json::Value::as_bool),
             error: None,
-            exit: Exit::Done,
         }
     }
 
     /// A source that failed.
-    pub(crate) fn failed(endpoint: &Endpoint, exit: Exit, error: String) -> SourceOutcome {
+    pub(crate) fn failed(endpoint: &Endpoint, error: String) -> SourceOutcome {
         SourceOutcome {
             name: endpoint.name.clone(),
             kind: endpoint.kind().as_str(),
@@ -67,18 +64,12 @@ impl SourceOutcome {
             bytes: 0,
             baseline_passed: None,
             error: Some(error),
-            exit,
         }
     }
 
     /// What a failed source said.
     pub(crate) fn complaint(&self) -> Option<String> {
         self.error.as_ref().map(|error| format!("{} ({}): {error}", self.name, self.server))
-    }
-
-    /// The exit code of this source alone.
-    pub(crate) fn exit(&self) -> Exit {
-        self.exit
     }
 }
 

@@ -8,7 +8,7 @@ use std::io::IsTerminal as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-pub(crate) use lines::{count, duration, size};
+pub(crate) use lines::{count, size};
 
 /// One thing that happened in a job.
 #[derive(Debug)]

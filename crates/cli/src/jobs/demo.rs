@@ -1,0 +1,77 @@
+//! The demonstration: the main job on a sample application, with private servers only.
+
+use anyhow::Context as _;
+use chrono::Utc;
+use repository::{InitOptions, Repository, Store};
+
+use crate::endpoint::{Connection, Endpoint};
+use crate::jobs::backup::{self, Backup};
+use crate::jobs::compare;
+use crate::jobs::rehearse::private_settings;
+use crate::jobs::restore::{self, Restore};
+use crate::jobs::stage::{self, Private};
+use crate::report::demo::DemoReport;
+use crate::ui::Progress;
+
+/// How many differing keys a comparison names.
+const SHOWN: usize = 20;
+
+/// Starts servers, fills them, backs them up, restores into others, and compares.
+pub(crate) async fn run(scale: u32, jobs: usize, progress: &Progress) -> anyhow::Result<DemoReport> {
+    progress.stage("starting private servers", None);
+    let sources = [stage::start_postgres(None).await?, stage::start_redis(None, "").await?];
+    let targets = [stage::start_postgres(None).await?, stage::start_redis(None, "").await?];
+
+    progress.stage("filling them with the sample application", None);
+    let from = endpoints(&sources, ["postgres", "redis"])?;
+    let left_out = fill(&from, scale).await?;
+
+    let folder = tempfile::Builder::new().prefix("dbhaul-demo-").tempdir().context("cannot make a temporary folder")?;
+    let repository = Repository::init(Store::folder(&folder.path().join("repository"))?, &InitOptions::default()).await?;
+    let backup =
+        backup::run(Backup { repository: &repository, job: "demo", sources: &from, jobs, retention: None, progress })
+            .await?;
+
+    let to = endpoints(&targets, ["postgres", "redis"])?;
+    let restore = restore::run(Restore {
+        repository: &repository,
+        snapshot: &backup.snapshot,
+        source: None,
+        targets: &to,
+        settings: private_settings(jobs),
+        progress,
+    })
+    .await?;
+
+    let mut comparisons = Vec::new();
+    for (left, right) in from.iter().zip(&to) {
+        comparisons.push(compare::run(left, right, jobs, SHOWN, progress).await?);
+    }
+    let servers = sources.iter().map(ToString::to_string).collect();
+    for server in sources.into_iter().chain(targets) {
+        server.stop().await;
+    }
+    Ok(DemoReport { servers, left_out, backup, restore, comparisons })
+}
+
+fn endpoints(servers: &[Private], names: [&str; 2]) -> anyhow::Result<Vec<Endpoint>> {
+    servers.iter().zip(names).map(|(server, name)| server.endpoint(name)).collect()
+}
+
+/// Fills both sources; gives what of the application they could not hold.
+async fn fill(endpoints: &[Endpoint], scale: u32) -> anyhow::Result<Vec<String>> {
+    let mut left_out = Vec::new();
+    for endpoint in endpoints {
+        match &endpoint.connection {
+            Connection::Postgres(options) => {
+                let session = pgmove::connect(options).await?;
+                let loaded = coinpilot::load_postgres(session.client(), scale).await?;
+                left_out.extend(loaded.left_out);
+            }
+            Connection::Redis(options) => {
+                coinpilot::load_redis(&options.address(), None, scale, Utc::now().timestamp_millis() as u64).await?;
+            }
+        }
+    }
+    Ok(left_out)
+}

@@ -1,0 +1,96 @@
+//! What the tests of the binary share: real servers, the binary itself, and a folder for its repository.
+#![allow(dead_code, reason = "each test file uses its own part of this")]
+#![allow(clippy::unwrap_used, missing_docs, unreachable_pub, reason = "test code")]
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use tempfile::TempDir;
+
+/// What a run of the binary gave.
+pub struct Run {
+    pub code: i32,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Run {
+    fn of(output: Output) -> Run {
+        Run {
+            code: output.status.code().unwrap_or(-1),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+
+    /// Asserts the exit code, and shows everything when it is another.
+    #[track_caller]
+    pub fn exits(self, code: i32) -> Run {
+        assert_eq!(
+            self.code, code,
+            "exit code {} instead of {code}\n--- stdout\n{}\n--- stderr\n{}",
+            self.code, self.stdout, self.stderr
+        );
+        self
+    }
+
+    /// Asserts that standard error says this.
+    #[track_caller]
+    pub fn says(self, text: &str) -> Run {
+        assert!(self.stderr.contains(text), "stderr does not say {text:?}:\n{}", self.stderr);
+        self
+    }
+
+    /// Asserts that standard output shows this.
+    #[track_caller]
+    pub fn shows(self, text: &str) -> Run {
+        assert!(self.stdout.contains(text), "stdout does not show {text:?}:\n{}", self.stdout);
+        self
+    }
+
+    /// Standard output as JSON.
+    #[track_caller]
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_str(&self.stdout).unwrap_or_else(|e| panic!("no JSON ({e}): {}", self.stdout))
+    }
+}
+
+/// The binary, free of the environment's own settings, in a folder of its own.
+pub fn command(folder: &Path, args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_dbhaul"));
+    command.current_dir(folder).args(args);
+    for name in ["PGPASSWORD", "PGHOST", "PGPORT", "PGUSER", "PGDATABASE", "PGSERVICE", "REDISCLI_AUTH", "DBHAUL_CONFIG", "DBHAUL_REPOSITORY"] {
+        command.env_remove(name);
+    }
+    command
+}
+
+/// Runs the binary to its end.
+pub fn dbhaul(folder: &Path, args: &[&str]) -> Run {
+    Run::of(command(folder, args).output().unwrap())
+}
+
+/// An empty folder, gone after the test.
+pub fn folder() -> TempDir {
+    tempfile::Builder::new().prefix("dbhaul-test-").tempdir().unwrap()
+}
+
+/// A client for preparing and changing databases.
+pub async fn postgres(url: &str) -> tokio_postgres::Client {
+    let (client, connection) = tokio_postgres::connect(url, tokio_postgres::NoTls).await.unwrap();
+    tokio::spawn(connection);
+    client
+}
+
+/// A client for preparing and changing Redis.
+pub async fn redis(url: &str) -> redis::aio::MultiplexedConnection {
+    redis::Client::open(url).unwrap().get_multiplexed_async_connection().await.unwrap()
+}
+
+/// Fills both servers with the sample application at its real size.
+pub async fn load_sample(postgres_url: &str, redis_address: &str) {
+    let client = postgres(postgres_url).await;
+    coinpilot::load_postgres(&client, 1).await.unwrap();
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() as u64;
+    coinpilot::load_redis(redis_address, None, 1, now).await.unwrap();
+}
