@@ -90,8 +90,13 @@ impl Repository {
                 needed.extend(part.chunks.iter().map(|chunk| (chunk.id, chunk.bytes)));
             }
         }
-        let stored: HashMap<String, u64> =
-            self.store.list("chunks").await?.into_iter().map(|meta| (meta.location.to_string(), meta.size)).collect();
+        let stored: HashMap<String, u64> = self
+            .store
+            .list("chunks")
+            .await?
+            .into_iter()
+            .map(|meta| (meta.location.to_string(), meta.size))
+            .collect();
 
         let mut wrong: BTreeMap<ChunkId, FaultKind> = BTreeMap::new();
         let mut bytes_read = 0;
@@ -107,7 +112,8 @@ impl Repository {
             }
         }
         if options.read_data {
-            let present = needed.iter().filter(|(id, _)| !wrong.contains_key(id)).map(|(id, bytes)| (*id, *bytes));
+            let present =
+                needed.iter().filter(|(id, _)| !wrong.contains_key(id)).map(|(id, bytes)| (*id, *bytes));
             let present: Vec<(ChunkId, u32)> = present.collect();
             let mut reads = stream::iter(present)
                 .map(|(id, bytes)| async move { (id, bytes, self.read_chunk(ChunkRef { id, bytes }).await) })
@@ -144,7 +150,8 @@ impl Repository {
             repository: self.place(),
             read_data: options.read_data,
             chunks: needed.len() as u64,
-            unreferenced: (stored.len() as u64 + faults.iter().filter(|f| f.kind == FaultKind::Missing).count() as u64)
+            unreferenced: (stored.len() as u64
+                + faults.iter().filter(|f| f.kind == FaultKind::Missing).count() as u64)
                 .saturating_sub(needed.len() as u64),
             whole,
             broken,
@@ -160,7 +167,8 @@ impl Repository {
     }
 
     async fn attest_all(&self, report: &CheckReport, at: DateTime<Utc>) -> Result<(), Error> {
-        let marked = report.whole.iter().map(|id| (id, true)).chain(report.broken.iter().map(|id| (id, false)));
+        let marked =
+            report.whole.iter().map(|id| (id, true)).chain(report.broken.iter().map(|id| (id, false)));
         for (id, passed) in marked {
             let details = serde_json::json!({ "read-data": true });
             let attestation = Attestation { kind: AttestationKind::Check, passed, at, details };

@@ -27,7 +27,9 @@ pub enum Error {
         source: object_store::Error,
     },
     /// There is no repository here.
-    #[error("{store} holds no repository (there is no dbhaul.json); `dbhaul init --repository …` creates one")]
+    #[error(
+        "{store} holds no repository (there is no dbhaul.json); `dbhaul init --repository …` creates one"
+    )]
     NotARepository {
         /// Where.
         store: String,
@@ -39,7 +41,9 @@ pub enum Error {
         store: String,
     },
     /// Written by a newer version.
-    #[error("{object} is of format {found}, and this version of the tool reads up to {known}: use a newer one")]
+    #[error(
+        "{object} is of format {found}, and this version of the tool reads up to {known}: use a newer one"
+    )]
     Format {
         /// Which object.
         object: String,
@@ -73,7 +77,9 @@ pub enum Error {
         source: Source,
     },
     /// A backup ran so long that prune might have removed what it re-used.
-    #[error("this backup ran longer than {hours} hours, and may lean on chunks that were pruned meanwhile; it is not listed")]
+    #[error(
+        "this backup ran longer than {hours} hours, and may lean on chunks that were pruned meanwhile; it is not listed"
+    )]
     TooLong {
         /// The limit.
         hours: u64,

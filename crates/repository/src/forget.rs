@@ -23,7 +23,9 @@ impl Repository {
             let object = id.object();
             let Some(bytes) = self.store.get(&object).await? else { continue };
             let manifest = Manifest::parse(&object, &bytes)?;
-            self.store.put(&id.tombstone(), to_json(&Tombstone { forgotten_at: now, manifest }).into()).await?;
+            self.store
+                .put(&id.tombstone(), to_json(&Tombstone { forgotten_at: now, manifest }).into())
+                .await?;
             self.store.delete(&object).await?;
         }
         Ok(())

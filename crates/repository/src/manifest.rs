@@ -156,7 +156,10 @@ impl Manifest {
         let damaged = |message: String| Error::Damaged { object: object.to_owned(), message };
         // The format first, so that a newer manifest is told from a damaged one.
         let value: Value = serde_json::from_slice(bytes).map_err(|e| damaged(e.to_string()))?;
-        let found = value.get("format").and_then(Value::as_u64).ok_or_else(|| damaged("it names no format".into()))?;
+        let found = value
+            .get("format")
+            .and_then(Value::as_u64)
+            .ok_or_else(|| damaged("it names no format".into()))?;
         if found > crate::FORMAT {
             return Err(Error::Format { object: object.to_owned(), found, known: crate::FORMAT });
         }
@@ -167,7 +170,10 @@ impl Manifest {
         for (_, part) in manifest.parts() {
             let sum: u64 = part.chunks.iter().map(|chunk| u64::from(chunk.bytes)).sum();
             if sum != part.bytes {
-                return Err(damaged(format!("part `{}` is {} bytes, its chunks {sum}", part.name, part.bytes)));
+                return Err(damaged(format!(
+                    "part `{}` is {} bytes, its chunks {sum}",
+                    part.name, part.bytes
+                )));
             }
         }
         Ok(manifest)

@@ -39,7 +39,10 @@ impl Repository {
                         return None;
                     }
                     let message = format!("its chunks are whole, but together they hash to {found}");
-                    Some((Err(Error::Damaged { object: format!("part `{}`", part.name), message }), (chunks, None)))
+                    Some((
+                        Err(Error::Damaged { object: format!("part `{}`", part.name), message }),
+                        (chunks, None),
+                    ))
                 }
             }
         })
@@ -55,7 +58,11 @@ impl Repository {
         let packed = self.store.get(&object).await?.ok_or_else(|| damaged("it is missing".to_owned()))?;
         let plain = blocking(move || {
             let plain = unpack(&packed, chunk.bytes as usize)?;
-            if ChunkId::of(&plain) == chunk.id { Ok(plain) } else { Err("its bytes are not those of its name".to_owned()) }
+            if ChunkId::of(&plain) == chunk.id {
+                Ok(plain)
+            } else {
+                Err("its bytes are not those of its name".to_owned())
+            }
         })
         .await?
         .map_err(damaged)?;

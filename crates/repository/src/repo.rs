@@ -98,7 +98,9 @@ impl Repository {
         }
         let config: Config = serde_json::from_value(value).map_err(|e| damaged(e.to_string()))?;
         if config.hash != "sha256" || config.compression != "zstd" || config.encryption.is_some() {
-            return Err(damaged("it asks for a hash, compression or encryption that this version does not know".into()));
+            return Err(damaged(
+                "it asks for a hash, compression or encryption that this version does not know".into(),
+            ));
         }
         Ok(Repository { store, chunker: config.chunker.check()?, id: config.id })
     }
@@ -120,7 +122,8 @@ impl Repository {
 
     pub(crate) async fn manifests(&self, prefix: &str) -> Result<Listing, Error> {
         let objects = self.store.list(prefix).await?;
-        let names = objects.into_iter().map(|meta| meta.location.to_string()).filter(|name| name.ends_with(".json"));
+        let names =
+            objects.into_iter().map(|meta| meta.location.to_string()).filter(|name| name.ends_with(".json"));
         let mut read = stream::iter(names)
             .map(|name| async move {
                 let result = match self.store.get(&name).await {
@@ -166,7 +169,10 @@ impl Repository {
             if let Some(damaged) = listing.unreadable.first() {
                 return Err(Error::Damaged {
                     object: damaged.name.clone(),
-                    message: format!("{}; name the snapshot you want by its id instead of `latest`", damaged.error),
+                    message: format!(
+                        "{}; name the snapshot you want by its id instead of `latest`",
+                        damaged.error
+                    ),
                 });
             }
             let latest = listing.manifests.into_iter().rev().find(|manifest| manifest.complete);

@@ -142,24 +142,35 @@ impl Store {
 
 fn s3(url: &str, rest: &str, env: &StoreEnv) -> Result<Store, Error> {
     let parsed = url::Url::parse(url);
-    let wrong = |message: String| Error::Url { url: format!("s3://{}", rest.split('?').next().unwrap_or_default()), message };
+    let wrong = |message: String| Error::Url {
+        url: format!("s3://{}", rest.split('?').next().unwrap_or_default()),
+        message,
+    };
     let parsed = parsed.map_err(|e| wrong(e.to_string()))?;
     if !parsed.username().is_empty() || parsed.password().is_some() {
         return Err(Error::Url {
             url: "s3://…".to_owned(),
-            message: "credentials do not belong into a URL: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY".to_owned(),
+            message: "credentials do not belong into a URL: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+                .to_owned(),
         });
     }
-    let bucket = parsed.host_str().filter(|host| !host.is_empty()).ok_or_else(|| wrong("it names no bucket".into()))?;
-    let mut builder = AmazonS3Builder::new().with_bucket_name(bucket).with_virtual_hosted_style_request(false);
-    let mut region = env.get("AWS_REGION").or(env.get("AWS_DEFAULT_REGION")).unwrap_or("us-east-1").to_owned();
+    let bucket = parsed
+        .host_str()
+        .filter(|host| !host.is_empty())
+        .ok_or_else(|| wrong("it names no bucket".into()))?;
+    let mut builder =
+        AmazonS3Builder::new().with_bucket_name(bucket).with_virtual_hosted_style_request(false);
+    let mut region =
+        env.get("AWS_REGION").or(env.get("AWS_DEFAULT_REGION")).unwrap_or("us-east-1").to_owned();
     let mut endpoint = env.get("AWS_ENDPOINT_URL").map(str::to_owned);
     for (key, value) in parsed.query_pairs() {
         match key.as_ref() {
             "region" => region = value.into_owned(),
             "endpoint" => endpoint = Some(value.into_owned()),
             "virtual-hosted" => builder = builder.with_virtual_hosted_style_request(value == "true"),
-            other => return Err(wrong(format!("`{other}` is no option; endpoint, region and virtual-hosted are"))),
+            other => {
+                return Err(wrong(format!("`{other}` is no option; endpoint, region and virtual-hosted are")));
+            }
         }
     }
     builder = builder.with_region(region);

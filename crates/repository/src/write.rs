@@ -13,7 +13,10 @@ use tokio::sync::Semaphore;
 
 use crate::chunk::pack;
 use crate::repo::to_json;
-use crate::{ChunkId, ChunkRef, Error, FORMAT, Manifest, Part, PartHeader, Repository, SnapshotId, SnapshotStats, SourceRecord};
+use crate::{
+    ChunkId, ChunkRef, Error, FORMAT, Manifest, Part, PartHeader, Repository, SnapshotId, SnapshotStats,
+    SourceRecord,
+};
 
 /// Plain bytes of chunks that may be hashed, compressed and uploaded at the same time, over all parts.
 const IN_FLIGHT: usize = 24 << 20;
@@ -136,7 +139,8 @@ impl SnapshotWriter {
                         permit = self.shared.budget.clone().acquire_many_owned(chunk.len() as u32) => break permit,
                     }
                 };
-                let permit = permit.map_err(|_| Error::Damaged { object: header.name.clone(), message: "closed".into() })?;
+                let permit = permit
+                    .map_err(|_| Error::Damaged { object: header.name.clone(), message: "closed".into() })?;
                 let (store, shared) = (self.repository.store.clone(), Arc::clone(&self.shared));
                 writing.push_back(AbortOnDrop(tokio::spawn(async move {
                     let _permit = permit;
@@ -225,9 +229,10 @@ async fn write_chunk(store: &crate::Store, shared: &Shared, plain: Bytes) -> Res
         return Ok(reference);
     }
     let object = id.object();
-    let packed = blocking(move || pack(&plain, LEVEL))
-        .await?
-        .map_err(|e| Error::Damaged { object: object.clone(), message: format!("cannot be compressed: {e}") })?;
+    let packed = blocking(move || pack(&plain, LEVEL)).await?.map_err(|e| Error::Damaged {
+        object: object.clone(),
+        message: format!("cannot be compressed: {e}"),
+    })?;
     let stored = packed.len() as u64;
     store.put(&object, packed.into()).await?;
     if shared.present.lock().unwrap_or_else(PoisonError::into_inner).insert(id) {
@@ -239,7 +244,9 @@ async fn write_chunk(store: &crate::Store, shared: &Shared, plain: Bytes) -> Res
 }
 
 /// Work for the processor, off the threads that serve connections.
-pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Error> {
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Error> {
     tokio::task::spawn_blocking(work)
         .await
         .map_err(|e| Error::Stream { part: "a worker".to_owned(), source: Box::new(e) })

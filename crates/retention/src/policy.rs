@@ -45,7 +45,9 @@ impl Default for Policy {
 #[non_exhaustive]
 pub enum PolicyError {
     /// Every count is zero: this would keep nothing.
-    #[error("the retention policy keeps nothing: give at least one of hourly, daily, weekly, monthly, yearly, keep-within")]
+    #[error(
+        "the retention policy keeps nothing: give at least one of hourly, daily, weekly, monthly, yearly, keep-within"
+    )]
     Empty,
     /// `keep-within` is not a duration.
     #[error("keep-within = \"{0}\" is not a number followed by h, d or w")]

@@ -29,7 +29,9 @@ impl fmt::Display for Refusal {
                 f,
                 "{manifests} manifests cannot be read, and may belong to this series: mend or move them first"
             ),
-            Refusal::Clock => f.write_str("half of the snapshots or more are dated in the future: is the clock right?"),
+            Refusal::Clock => {
+                f.write_str("half of the snapshots or more are dated in the future: is the clock right?")
+            }
             Refusal::NothingSucceeded { since } => write!(
                 f,
                 "no backup has succeeded since the last deletion ({}): what is here may be all there is",

@@ -19,7 +19,10 @@ fn nights(count: i64, last: DateTime<Utc>) -> Vec<Snapshot> {
 }
 
 fn at(moment: DateTime<Utc>) -> Snapshot {
-    Snapshot::complete(moment.with_timezone(&chrono_tz::Asia::Seoul).format("%m-%d %H:%M").to_string(), moment)
+    Snapshot::complete(
+        moment.with_timezone(&chrono_tz::Asia::Seoul).format("%m-%d %H:%M").to_string(),
+        moment,
+    )
 }
 
 fn judge(policy: &Policy, snapshots: &[Snapshot], now: DateTime<Utc>) -> Plan {
@@ -44,7 +47,8 @@ fn case_02_twice_a_day() {
     let mut all = nights(40, last);
     all.extend(nights(40, last - TimeDelta::hours(12)));
     let plan = judge(&policy(), &all, last + TimeDelta::hours(1));
-    let young: Vec<_> = plan.kept().filter(|e| e.reasons.contains(&Reason::Young)).map(|e| e.id.clone()).collect();
+    let young: Vec<_> =
+        plan.kept().filter(|e| e.reasons.contains(&Reason::Young)).map(|e| e.id.clone()).collect();
     assert_eq!(young, ["02-09 03:00", "02-09 15:00"]);
     assert!(plan.kept().filter(|e| !e.reasons.contains(&Reason::Young)).all(|e| e.id.ends_with("15:00")));
     assert_eq!(plan.kept().count(), 10);
@@ -220,7 +224,8 @@ fn guards_refuse() {
 
 #[test]
 fn a_policy_reads_from_toml() {
-    let policy: Policy = toml::from_str("daily = 7\nweekly = 4\nzone = \"Asia/Seoul\"\nkeep-within = \"2w\"").unwrap();
+    let policy: Policy =
+        toml::from_str("daily = 7\nweekly = 4\nzone = \"Asia/Seoul\"\nkeep-within = \"2w\"").unwrap();
     assert_eq!((policy.daily, policy.zone), (7, chrono_tz::Asia::Seoul));
     assert!(toml::from_str::<Policy>("dayly = 7").is_err());
     assert!(toml::from_str::<Policy>("zone = \"Asia/Soul\"").is_err());
