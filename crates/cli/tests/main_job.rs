@@ -5,7 +5,7 @@ mod common;
 
 use common::{Run, dbhaul, folder, postgres, redis};
 use sandbox::testing::{require_postgres, require_redis};
-use sandbox::{Postgres, PostgresOptions, Redis, RedisOptions};
+use sandbox::{Postgres, PostgresOptions, Redis};
 
 /// A source with the sample application in it, and an empty target, for each kind.
 struct Stage {
@@ -22,8 +22,8 @@ impl Stage {
         let stage = Stage {
             pg_source: Postgres::start(&pg, PostgresOptions::default()).unwrap(),
             pg_target: Postgres::start(&pg, PostgresOptions::default()).unwrap(),
-            redis_source: Redis::start(&rd, RedisOptions::default()).unwrap(),
-            redis_target: Redis::start(&rd, RedisOptions::default()).unwrap(),
+            redis_source: Redis::start(&rd, common::quick_redis()).unwrap(),
+            redis_target: Redis::start(&rd, common::quick_redis()).unwrap(),
         };
         common::load_sample(&stage.pg_source.url("postgres"), &format!("127.0.0.1:{}", stage.redis_source.port())).await;
         Some(stage)

@@ -1,1 +1,36 @@
-//! Placeholder.
+//! Captures, restores and compares Redis and Valkey.
+//!
+//! - [`rdb`] reads the RDB format: a streaming codec on bytes alone;
+//! - [`Capture`] asks a server for its RDB as a replica would, over PSYNC, and checks it while it passes;
+//! - [`restore`] puts the keys of an RDB stream into an empty server by pipelined RESTORE, with absolute expiries;
+//! - [`prove`] looks every key of an RDB stream up on a server, and [`compare()`] compares two servers both ways;
+//! - [`digest`] sums keys by meaning, independent of encoding, order and version.
+//!
+//! The wire is spoken here directly (`wire`): a replica's handshake and pipelines whose memory is bounded need control
+//! over every byte, which a client library rightly keeps to itself.
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+pub mod digest;
+pub mod rdb;
+
+mod capture;
+mod compare;
+mod error;
+mod identity;
+mod meaning;
+mod options;
+mod prove;
+mod report;
+mod restore;
+mod tally;
+mod wire;
+
+pub use capture::{Capture, CaptureOptions};
+pub use compare::{CompareOptions, compare};
+pub use error::Error;
+pub use identity::ServerIdentity;
+pub use options::{ConnectOptions, Environment};
+pub use prove::prove;
+pub use report::{Comparison, Difference, DifferenceKind, Progress};
+pub use restore::{RestoreOptions, RestoreReport, restore};
+pub use tally::{CaptureReport, DatabaseCount};

@@ -21,9 +21,9 @@ pub(crate) async fn fill_and_prove<'a>(
     progress.stage(&format!("restoring `{source}` into {}", options.display()), None);
     let task = progress.task(source, None, "keys");
     let restored = redisdump::restore(
-        open().map_err(redisdump::Error::stream),
+        open(),
         options,
-        &redisdump::RestoreOptions { connections: settings.jobs, ..redisdump::RestoreOptions::default() },
+        &redisdump::RestoreOptions::default(),
         &|at| task.reached(at.bytes, at.keys),
     )
     .await?;
@@ -33,7 +33,7 @@ pub(crate) async fn fill_and_prove<'a>(
         progress.stage("proving: looking every key up", None);
         let task = progress.task(format!("proof of {source}"), None, "keys");
         let comparison = redisdump::prove(
-            open().map_err(redisdump::Error::stream),
+            open(),
             options,
             &redisdump::CompareOptions::default(),
             &|at| task.reached(at.bytes, at.keys),
@@ -57,11 +57,12 @@ pub(crate) async fn stream_and_compare(
 ) -> anyhow::Result<TargetOutcome> {
     let capture = redisdump::Capture::start(from, &redisdump::CaptureOptions::default()).await?;
     progress.stage(&format!("copying {} into {}", capture.server(), to.display()), None);
+    let not_itself = redisdump::RestoreOptions { not_this_run: Some(capture.server().run_id.clone()) };
     let task = progress.task(source, None, "keys");
     let restored = redisdump::restore(
         capture,
         to,
-        &redisdump::RestoreOptions { connections: settings.jobs, ..redisdump::RestoreOptions::default() },
+        &not_itself,
         &|at| task.reached(at.bytes, at.keys),
     )
     .await?;

@@ -56,6 +56,9 @@ pub(crate) async fn start_redis(flavor: Option<&str>, version: &str) -> anyhow::
     let valkey = flavor == Some("valkey");
     let wanted = version.to_owned();
     tokio::task::spawn_blocking(move || {
+        // A snapshot by replication would otherwise wait for further replicas, for 5 s.
+        let settings = vec![("repl-diskless-sync-delay".to_owned(), "0".to_owned())];
+        let options = sandbox::RedisOptions { settings, ..sandbox::RedisOptions::default() };
         let flavor = if valkey { sandbox::Flavor::Valkey } else { sandbox::Flavor::Redis };
         let mut found = sandbox::redis::find_all(&sandbox::Places::from_env());
         found.retain(|binaries| binaries.flavor() == flavor);
@@ -69,7 +72,7 @@ pub(crate) async fn start_redis(flavor: Option<&str>, version: &str) -> anyhow::
                 )
             },
         )?;
-        let server = sandbox::Redis::start(&binaries, sandbox::RedisOptions::default())?;
+        let server = sandbox::Redis::start(&binaries, options)?;
         anyhow::Ok(Private::Redis(server))
     })
     .await?

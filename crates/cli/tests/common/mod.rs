@@ -94,3 +94,9 @@ pub async fn load_sample(postgres_url: &str, redis_address: &str) {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() as u64;
     coinpilot::load_redis(redis_address, None, 1, now).await.unwrap();
 }
+
+/// Redis that does not wait 5 s for further replicas before it sends its snapshot.
+pub fn quick_redis() -> sandbox::RedisOptions {
+    let settings = vec![("repl-diskless-sync-delay".to_owned(), "0".to_owned())];
+    sandbox::RedisOptions { settings, ..sandbox::RedisOptions::default() }
+}

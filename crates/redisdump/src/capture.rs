@@ -1,0 +1,249 @@
+//! A server's RDB, asked for as a replica does.
+//!
+//! `PSYNC ? -1` makes the server send a snapshot of all databases, functions included, in one moment, without access
+//! to its files. With `REPLCONF rdb-only 1` (7.0 and newer) it does not even keep a replication buffer for us. The
+//! bytes are handed on as they come, and read on the way: counts, digest and checksum cost no second pass.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use futures::Stream;
+use tokio::io::AsyncReadExt as _;
+
+use crate::identity::identify;
+use crate::rdb::Reader;
+use crate::tally::{CaptureReport, Tally};
+use crate::wire::Connection;
+use crate::{ConnectOptions, Error, ServerIdentity};
+
+/// How a capture is made.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct CaptureOptions {}
+
+/// Bytes that are handed on at a time, at the most.
+const PIECE: usize = 64 << 10;
+/// Length of the random mark at the end of a transfer without a length.
+const MARK: usize = 40;
+
+/// How the end of the transfer is told.
+#[derive(Debug, Clone)]
+enum End {
+    /// So many bytes are left.
+    Length(u64),
+    /// This mark follows the RDB.
+    Mark(Vec<u8>),
+}
+
+/// A stream of RDB bytes. [`Capture::report`] tells after its end what passed by.
+pub struct Capture {
+    server: ServerIdentity,
+    pieces: Pin<Box<dyn Stream<Item = Result<Bytes, Error>> + Send>>,
+    done: std::sync::Arc<std::sync::OnceLock<CaptureReport>>,
+}
+
+impl Capture {
+    /// Connects, and asks for the snapshot. The stream begins when the server has it.
+    pub async fn start(options: &ConnectOptions, _settings: &CaptureOptions) -> Result<Capture, Error> {
+        let mut connection = Connection::open(options).await?;
+        let server = identify(&mut connection, options).await?;
+        // What an old server does not know it answers with an error, and that is all.
+        connection.ask_raw(&[b"REPLCONF", b"capa", b"eof", b"capa", b"psync2"]).await?;
+        connection.ask_raw(&[b"REPLCONF", b"rdb-only", b"1"]).await?;
+        let (replication_id, replication_offset) = psync(&mut connection).await?;
+        let transfer = Transfer {
+            connection,
+            end: None,
+            reader: Reader::new(),
+            tally: Tally::default(),
+            failed: false,
+            mark: Vec::new(),
+        };
+        let done = std::sync::Arc::new(std::sync::OnceLock::new());
+        let report = (done.clone(), server.clone(), replication_id, replication_offset);
+        let pieces = futures::stream::try_unfold((transfer, report), |(mut transfer, report)| async move {
+            match transfer.next().await? {
+                Some(piece) => Ok(Some((piece, (transfer, report)))),
+                None => {
+                    let (done, server, id, offset) = report;
+                    let _ = done.set(transfer.report(server, id, offset)?);
+                    Ok(None)
+                }
+            }
+        });
+        Ok(Capture { server, pieces: Box::pin(pieces), done })
+    }
+
+    /// The server that was reached.
+    pub fn server(&self) -> &ServerIdentity {
+        &self.server
+    }
+
+    /// What passed by; nothing before the stream has ended well.
+    pub fn report(&self) -> Option<CaptureReport> {
+        self.done.get().cloned()
+    }
+}
+
+impl Stream for Capture {
+    type Item = Result<Bytes, Error>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.pieces.as_mut().poll_next(context)
+    }
+}
+
+async fn psync(connection: &mut Connection) -> Result<(String, i64), Error> {
+    let target = connection.reader.target().to_owned();
+    let mut out = Vec::new();
+    crate::wire::command(&mut out, &[b"PSYNC", b"?", b"-1"]);
+    connection.writer.send(&out, "PSYNC").await?;
+    let line = loop {
+        // While it forks, the server sends bare newlines to keep the connection alive.
+        let line = connection.reader.line("PSYNC").await?;
+        if !line.is_empty() {
+            break line;
+        }
+    };
+    let mut words = line.split_whitespace();
+    match (words.next(), words.next(), words.next().and_then(|n| n.parse().ok())) {
+        (Some("+FULLRESYNC"), Some(id), Some(offset)) => Ok((id.to_owned(), offset)),
+        _ => Err(Error::Server {
+            target,
+            doing: "PSYNC (a snapshot by replication)".to_owned(),
+            message: format!(
+                "{}. Managed services often forbid it; the user needs +psync +replconf, and a replica needs its master",
+                line.trim_start_matches('-')
+            ),
+        }),
+    }
+}
+
+struct Transfer {
+    connection: Connection,
+    end: Option<End>,
+    reader: Reader,
+    tally: Tally,
+    failed: bool,
+    mark: Vec<u8>,
+}
+
+impl Transfer {
+    async fn next(&mut self) -> Result<Option<Bytes>, Error> {
+        if self.failed {
+            return Ok(None);
+        }
+        let result = self.step().await;
+        self.failed = result.is_err();
+        result
+    }
+
+    async fn step(&mut self) -> Result<Option<Bytes>, Error> {
+        let end = match self.end.clone() {
+            Some(end) => end,
+            None => self.begin().await?,
+        };
+        let most = match end {
+            End::Length(0) => {
+                return match self.reader.is_complete() {
+                    true => Ok(None),
+                    false => Err(self.reader.finish().map_or_else(Error::from, |_| self.uneven("the RDB is longer"))),
+                };
+            }
+            End::Length(left) => PIECE.min(usize::try_from(left).unwrap_or(PIECE)),
+            End::Mark(_) => PIECE,
+        };
+        if self.reader.is_complete() {
+            return self.finish_mark(&end).await;
+        }
+        let mut piece = vec![0; most];
+        let got = self.connection.reader.socket.read(&mut piece).await;
+        let n = match got {
+            Ok(0) => Err(std::io::ErrorKind::UnexpectedEof.into()),
+            other => other,
+        }
+        .map_err(|e| self.connection.reader.lost(BROKEN, e))?;
+        piece.truncate(n);
+        let used = self.reader.feed(&piece, &mut self.tally)?;
+        match &mut self.end {
+            Some(End::Length(left)) => {
+                *left = left.saturating_sub(n as u64);
+                if used < n {
+                    return Err(self.uneven("the transfer is longer"));
+                }
+            }
+            _ => self.mark.extend_from_slice(piece.get(used..).unwrap_or_default()),
+        }
+        piece.truncate(used);
+        Ok(Some(Bytes::from(piece)))
+    }
+
+    /// Reads the line before the transfer: `$<length>` or `$EOF:<mark>`.
+    async fn begin(&mut self) -> Result<End, Error> {
+        let line = loop {
+            let line = self.connection.reader.line("waiting for the snapshot").await?;
+            if !line.is_empty() {
+                break line;
+            }
+        };
+        let end = match line.strip_prefix('$').map(|rest| (rest.strip_prefix("EOF:"), rest.parse())) {
+            Some((Some(mark), _)) if mark.len() == MARK => End::Mark(mark.as_bytes().to_vec()),
+            Some((None, Ok(length))) => End::Length(length),
+            _ => {
+                let target = self.connection.reader.target().to_owned();
+                let doing = "sending its snapshot".to_owned();
+                return Err(Error::Server { target, doing, message: line.trim_start_matches('-').to_owned() });
+            }
+        };
+        self.end = Some(end.clone());
+        Ok(end)
+    }
+
+    /// After the RDB's own end: the mark, and then nothing that matters.
+    async fn finish_mark(&mut self, end: &End) -> Result<Option<Bytes>, Error> {
+        if let End::Mark(mark) = end {
+            while self.mark.len() < MARK {
+                let mut rest = [0; MARK];
+                let got = self.connection.reader.socket.read(&mut rest).await;
+                let n = match got {
+                    Ok(0) => Err(std::io::ErrorKind::UnexpectedEof.into()),
+                    other => other,
+                }
+                .map_err(|e| self.connection.reader.lost(BROKEN, e))?;
+                self.mark.extend_from_slice(rest.get(..n).unwrap_or_default());
+            }
+            if !self.mark.starts_with(mark) {
+                return Err(self.uneven("the end mark is another one than was announced"));
+            }
+        }
+        Ok(None)
+    }
+
+    fn uneven(&self, message: &str) -> Error {
+        Error::Transfer { target: self.connection.reader.target().to_owned(), message: message.to_owned() }
+    }
+
+    fn report(&self, server: ServerIdentity, id: String, offset: i64) -> Result<CaptureReport, Error> {
+        let (dialect, rdb_version) = self.reader.version();
+        Ok(CaptureReport {
+            server,
+            dialect,
+            rdb_version,
+            bytes: self.reader.offset(),
+            checksum: self.reader.finish()?,
+            replication_id: id,
+            replication_offset: offset,
+            databases: self.tally.databases.clone(),
+            types: self.tally.types.clone(),
+            functions: self.tally.functions,
+            modules: self.tally.modules.clone(),
+            digest: self.tally.digest,
+        })
+    }
+}
+
+/// What is said when the server hangs up in the middle. Of its own accord it does so for one reason.
+const BROKEN: &str = "its snapshot was sent (did client-output-buffer-limit or repl-timeout of the server end it? \
+                      What came so far is not used)";
+

@@ -1,0 +1,316 @@
+//! Digests of keys by meaning: type, value and expiry, whatever the encoding, the order or the server's version.
+//!
+//! Every element is hashed with XXH3-128. What has no order (members, fields, groups) is added modulo 2^128, what has
+//! one (items, entries) is chained. The digest of a key is a hash over its database, name, type, value and expiry; the
+//! digests of keys are added up, so that a sum does not depend on the order in which keys come. Keys that can expire
+//! are summed apart from those that cannot: of the latter two sides must agree to the last bit at any time.
+//!
+//! Left out on purpose, because no two servers agree on them or because a client cannot see them: encodings, idle times
+//! and frequencies, when a consumer was last seen, the sign of a zero score, and a stream's table of idempotent
+//! producers (a cache with an expiry of its own).
+
+use std::fmt;
+
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use xxhash_rust::xxh3::xxh3_128;
+
+use crate::rdb::{Elements, Kind, StreamId, StreamMeta};
+
+/// A 128-bit digest, shown as 32 hexadecimal digits.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub struct Digest(pub u128);
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl Serialize for Digest {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Digest {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+        u128::from_str_radix(&text, 16).map(Digest).map_err(|_| D::Error::custom("a digest is 32 hexadecimal digits"))
+    }
+}
+
+/// A number of keys and the sum of their digests.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Sum {
+    /// How many keys.
+    pub keys: u64,
+    /// The sum of their digests modulo 2^128.
+    pub digest: Digest,
+}
+
+impl Sum {
+    fn add(&mut self, digest: u128) {
+        self.keys += 1;
+        self.digest.0 = self.digest.0.wrapping_add(digest);
+    }
+}
+
+/// The digest of a key space.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct KeyspaceDigest {
+    /// Keys that never expire by themselves, neither whole nor by a field.
+    pub persistent: Sum,
+    /// Keys with an expiry of their own or of a field.
+    pub volatile: Sum,
+}
+
+impl KeyspaceDigest {
+    /// Adds a key.
+    pub fn add(&mut self, db: u64, name: &[u8], expiry: Option<i64>, meaning: &Meaning) {
+        let digest = meaning.key_digest(db, name, expiry);
+        if expiry.is_some() || meaning.field_expiry {
+            self.volatile.add(digest);
+        } else {
+            self.persistent.add(digest);
+        }
+    }
+
+    /// All keys.
+    pub fn keys(&self) -> u64 {
+        self.persistent.keys + self.volatile.keys
+    }
+}
+
+/// What a value means, without its key and expiry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Meaning {
+    /// The type.
+    pub kind: Kind,
+    /// The digest of the value, with the expiries of hash fields.
+    pub value: u128,
+    /// True when a field of it can expire.
+    pub field_expiry: bool,
+}
+
+impl Meaning {
+    fn key_digest(&self, db: u64, name: &[u8], expiry: Option<i64>) -> u128 {
+        let mut bytes = [0; 56];
+        let (fields, _) = bytes.as_chunks_mut::<8>();
+        if let [f0, f1, f2, f3, f4, f5, f6] = fields {
+            *f0 = db.to_le_bytes();
+            let name = xxh3_128(name);
+            (*f1, *f2) = halves(name);
+            (*f3, *f4) = halves(self.value);
+            *f5 = expiry.unwrap_or_default().to_le_bytes();
+            *f6 = [u8::from(expiry.is_some()), self.kind as u8, 0, 0, 0, 0, 0, 0];
+        }
+        xxh3_128(&bytes)
+    }
+}
+
+fn halves(n: u128) -> ([u8; 8], [u8; 8]) {
+    #[allow(clippy::cast_possible_truncation, reason = "the two halves are taken apart")]
+    let (low, high) = (n as u64, (n >> 64) as u64);
+    (low.to_le_bytes(), high.to_le_bytes())
+}
+
+/// Digests one value from its elements.
+#[derive(Debug, Clone)]
+pub struct Digester {
+    kind: Kind,
+    chain: u128,
+    sum: u128,
+    count: u64,
+    field_expiry: bool,
+    group: u128,
+    consumer: u128,
+    scratch: Vec<u8>,
+}
+
+impl Default for Digester {
+    fn default() -> Self {
+        Digester {
+            kind: Kind::String,
+            chain: 0,
+            sum: 0,
+            count: 0,
+            field_expiry: false,
+            group: 0,
+            consumer: 0,
+            scratch: Vec::new(),
+        }
+    }
+}
+
+impl Digester {
+    /// Begins a value.
+    pub fn begin(&mut self, kind: Kind) {
+        (self.kind, self.chain, self.sum, self.count, self.field_expiry) = (kind, 0, 0, 0, false);
+    }
+
+    /// The meaning of the value whose elements have passed.
+    pub fn meaning(&self) -> Meaning {
+        Meaning { kind: self.kind, value: tuple(&[self.chain, self.sum, u128::from(self.count)]), field_expiry: self.field_expiry }
+    }
+
+    fn link(&mut self, hash: u128) {
+        self.chain = tuple(&[self.chain, hash]);
+        self.count += 1;
+    }
+
+    fn add(&mut self, hash: u128) {
+        self.sum = self.sum.wrapping_add(hash);
+        self.count += 1;
+    }
+}
+
+/// The hash of a few hashes.
+#[inline]
+fn tuple(parts: &[u128]) -> u128 {
+    let mut bytes = [0; 64];
+    let mut len = 0;
+    for (to, part) in bytes.as_chunks_mut::<16>().0.iter_mut().zip(parts) {
+        *to = part.to_le_bytes();
+        len += 16;
+    }
+    xxh3_128(bytes.get(..len).unwrap_or_default())
+}
+
+impl Elements for Digester {
+    fn string(&mut self, bytes: &[u8]) {
+        self.link(xxh3_128(bytes));
+    }
+
+    fn item(&mut self, bytes: &[u8]) {
+        self.link(xxh3_128(bytes));
+    }
+
+    fn member(&mut self, bytes: &[u8]) {
+        self.add(xxh3_128(bytes));
+    }
+
+    fn scored(&mut self, member: &[u8], score: f64) {
+        // Adding zero turns -0 into 0 and leaves every other score as it is.
+        self.add(tuple(&[xxh3_128(member), u128::from((score + 0.0).to_bits())]));
+    }
+
+    fn field(&mut self, field: &[u8], value: &[u8], expiry: Option<i64>) {
+        self.field_expiry |= expiry.is_some();
+        let at = expiry.map_or(0, |at| u128::from(at.cast_unsigned()) | 1 << 64);
+        self.add(tuple(&[xxh3_128(field), xxh3_128(value), at]));
+    }
+
+    fn entry(&mut self, id: StreamId, fields: &[u8]) {
+        self.link(tuple(&[u128::from_be_bytes(id.to_bytes()), xxh3_128(fields)]));
+    }
+
+    fn stream(&mut self, meta: &StreamMeta) {
+        self.scratch.clear();
+        self.scratch.extend_from_slice(&meta.length.to_le_bytes());
+        self.scratch.extend_from_slice(&meta.last_id.to_bytes());
+        self.scratch.extend_from_slice(&meta.max_deleted.to_bytes());
+        self.scratch.extend_from_slice(&meta.entries_added.to_le_bytes());
+        self.chain = tuple(&[self.chain, xxh3_128(&self.scratch)]);
+    }
+
+    fn group(&mut self, name: &[u8], last_id: StreamId, entries_read: Option<u64>) {
+        let read = entries_read.map_or(0, |read| u128::from(read) | 1 << 64);
+        self.group = tuple(&[xxh3_128(name), u128::from_be_bytes(last_id.to_bytes()), read]);
+    }
+
+    fn pending(&mut self, id: StreamId, at: i64, count: u64) {
+        let delivered = u128::from(at.cast_unsigned()) << 64 | u128::from(count);
+        self.group = self.group.wrapping_add(tuple(&[u128::from_be_bytes(id.to_bytes()), delivered]));
+    }
+
+    fn consumer(&mut self, name: &[u8], _seen: i64) {
+        self.consumer = xxh3_128(name);
+        self.group = self.group.wrapping_add(tuple(&[self.consumer]));
+    }
+
+    fn owned(&mut self, id: StreamId) {
+        let owned = tuple(&[self.consumer, u128::from_be_bytes(id.to_bytes()), 1]);
+        self.group = self.group.wrapping_add(owned);
+    }
+
+    fn group_end(&mut self) {
+        self.add(tuple(&[self.group]));
+    }
+
+    fn opaque(&mut self, raw: &[u8]) {
+        self.link(xxh3_128(raw));
+    }
+}
+
+/// The hash of a function library, for comparing sets of them.
+pub(crate) fn function(code: &[u8]) -> u128 {
+    xxh3_128(code)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(kind: Kind, tell: impl Fn(&mut Digester)) -> Meaning {
+        let mut digester = Digester::default();
+        digester.begin(kind);
+        tell(&mut digester);
+        digester.meaning()
+    }
+
+    #[test]
+    fn order_counts_where_it_has_a_meaning() {
+        let list = |a: &'static [u8], b: &'static [u8]| of(Kind::List, |d| [a, b].iter().for_each(|i| d.item(i)));
+        let set = |a: &'static [u8], b: &'static [u8]| of(Kind::Set, |d| [a, b].iter().for_each(|i| d.member(i)));
+        assert_ne!(list(b"a", b"b"), list(b"b", b"a"));
+        assert_eq!(set(b"a", b"b"), set(b"b", b"a"));
+        assert_ne!(set(b"a", b"a"), set(b"b", b"b"));
+    }
+
+    #[test]
+    fn every_part_of_a_field_counts() {
+        let hash = |f: &'static [u8], v: &'static [u8], at| of(Kind::Hash, move |d| d.field(f, v, at));
+        let all = [
+            hash(b"f", b"v", None),
+            hash(b"v", b"f", None),
+            hash(b"f", b"v", Some(0)),
+            hash(b"f", b"v", Some(1)),
+            hash(b"fv", b"", None),
+        ];
+        for (at, one) in all.iter().enumerate() {
+            assert!(all.iter().skip(at + 1).all(|other| other.value != one.value));
+        }
+    }
+
+    #[test]
+    fn a_key_is_its_database_name_and_expiry_too() {
+        let meaning = of(Kind::String, |d| d.string(b"x"));
+        let mut sums = Vec::new();
+        for (db, name, expiry) in [(0, b"k", None), (1, b"k", None), (0, b"l", None), (0, b"k", Some(0))] {
+            let mut digest = KeyspaceDigest::default();
+            digest.add(db, name, expiry, &meaning);
+            assert_eq!(digest.keys(), 1);
+            sums.push((digest.persistent.digest.0).wrapping_add(digest.volatile.digest.0));
+        }
+        sums.sort_unstable();
+        sums.dedup();
+        assert_eq!(sums.len(), 4);
+    }
+
+    #[test]
+    fn digests_survive_json() {
+        let digest = Digest(0x0123_4567_89ab_cdef);
+        let text = serde_json::to_string(&digest).unwrap();
+        assert_eq!(text, "\"00000000000000000123456789abcdef\"");
+        assert_eq!(serde_json::from_str::<Digest>(&text).unwrap(), digest);
+    }
+}

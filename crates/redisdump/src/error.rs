@@ -1,0 +1,87 @@
+//! What can go wrong, with the server's own words.
+
+use crate::rdb::Corrupt;
+
+/// Redis could not be read, filled or compared.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The URL makes no sense.
+    #[error("{0}")]
+    Options(String),
+    /// The server cannot be reached, or does not let us in.
+    #[error("cannot connect to {target}: {message}")]
+    Connect {
+        /// Where to, without secrets.
+        target: String,
+        /// The server's words, or the system's.
+        message: String,
+    },
+    /// The connection broke.
+    #[error("{target}: the connection was lost while {doing}: {source}")]
+    Lost {
+        /// Which server.
+        target: String,
+        /// What was going on, and what state that leaves.
+        doing: String,
+        /// The system's words.
+        source: std::io::Error,
+    },
+    /// The server said no.
+    #[error("{target}: {doing}: {message}")]
+    Server {
+        /// Which server.
+        target: String,
+        /// What was asked.
+        doing: String,
+        /// The server's words.
+        message: String,
+    },
+    /// What came is no answer of the Redis protocol.
+    #[error("{target} does not speak the Redis protocol: {message}")]
+    Protocol {
+        /// Which server.
+        target: String,
+        /// What came.
+        message: String,
+    },
+    /// A safety rule forbids it; nothing was written.
+    #[error("{what}; nothing was written:\n  {}", conflicts.join("\n  "))]
+    Refused {
+        /// What is refused.
+        what: String,
+        /// Why.
+        conflicts: Vec<String>,
+    },
+    /// The RDB is damaged.
+    #[error("the RDB is damaged at {0}")]
+    Corrupt(#[from] Corrupt),
+    /// The RDB ended, and the transfer went on, or the other way round.
+    #[error("{target}: the transfer and the RDB in it do not end together: {message}")]
+    Transfer {
+        /// Which server.
+        target: String,
+        /// How they differ.
+        message: String,
+    },
+    /// The stream that was to be read failed.
+    #[error("the stream of the RDB failed: {0}")]
+    Stream(Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl Error {
+    /// An error of the stream that somebody else feeds us.
+    pub fn stream(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
+        Error::Stream(source.into())
+    }
+
+    /// True when a safety rule forbade it and nothing was written.
+    pub fn is_refused(&self) -> bool {
+        matches!(self, Error::Refused { .. })
+    }
+
+    /// True when the command line or the configuration is wrong.
+    pub fn is_usage(&self) -> bool {
+        matches!(self, Error::Options(_))
+    }
+}

@@ -1,0 +1,58 @@
+//! `DUMP` payloads: type byte and value, the version that wrote it, a checksum.
+//!
+//! A payload has no magic: versions of 80 and above are Valkey's, those below are Redis' (Valkey 8 included).
+
+use super::crc::crc64;
+use super::error::Problem;
+use super::value::Dialect;
+
+/// Bytes after the value: two of version, eight of checksum.
+pub const FOOTER: usize = 10;
+
+/// The dialect that a payload of this version is written in.
+pub fn dialect(version: u16) -> Dialect {
+    if version >= 80 { Dialect::Valkey } else { Dialect::Redis }
+}
+
+/// Appends the footer to `out`, whose bytes from `start` are the payload so far: anything of the key (metadata), the
+/// type byte and the raw value.
+pub fn seal(out: &mut Vec<u8>, start: usize, version: u16) {
+    out.extend_from_slice(&version.to_le_bytes());
+    let crc = crc64(out.get(start..).unwrap_or_default());
+    out.extend_from_slice(&crc.to_le_bytes());
+}
+
+/// Splits a payload into its body (type byte and value) and its version.
+///
+/// # Errors
+/// A payload that is too short, or whose checksum does not fit (a stored zero means that it was not computed).
+pub fn open(payload: &[u8]) -> Result<(&[u8], u16), Problem> {
+    let (rest, &crc) = payload.split_last_chunk::<8>().ok_or(Problem::Truncated)?;
+    let (body, &version) = rest.split_last_chunk::<2>().ok_or(Problem::Truncated)?;
+    check(crc64(rest), u64::from_le_bytes(crc))?;
+    Ok((body, u16::from_le_bytes(version)))
+}
+
+fn check(computed: u64, stored: u64) -> Result<(), Problem> {
+    if stored != 0 && stored != computed {
+        return Err(Problem::Checksum { stored, computed });
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_payload_of_redis_7() {
+        // DUMP of the string "10" by 7.0: an integer in one byte.
+        let mut payload = vec![0, 0xc0, 10];
+        seal(&mut payload, 0, 10);
+        assert_eq!(payload.len(), 13);
+        assert_eq!(open(&payload), Ok((&[0, 0xc0, 10][..], 10)));
+        payload[2] ^= 1;
+        assert!(matches!(open(&payload), Err(Problem::Checksum { .. })));
+        assert_eq!(open(&[1, 2, 3]), Err(Problem::Truncated));
+    }
+}

@@ -1,0 +1,22 @@
+//! Intsets: small sets of integers; `intset.c`.
+
+use super::error::Problem;
+
+const BAD: Problem = Problem::Item("an intset is damaged");
+
+/// Calls `each` with every member.
+pub(crate) fn each(data: &[u8], mut each: impl FnMut(i64)) -> Result<(), Problem> {
+    let (&width, rest) = data.split_first_chunk::<4>().ok_or(BAD)?;
+    let (&count, rest) = rest.split_first_chunk::<4>().ok_or(BAD)?;
+    let width = u32::from_le_bytes(width) as usize;
+    if (u32::from_le_bytes(count) as usize).checked_mul(width) != Some(rest.len()) {
+        return Err(BAD);
+    }
+    match width {
+        2 => rest.as_chunks().0.iter().for_each(|n| each(i64::from(i16::from_le_bytes(*n)))),
+        4 => rest.as_chunks().0.iter().for_each(|n| each(i64::from(i32::from_le_bytes(*n)))),
+        8 => rest.as_chunks().0.iter().for_each(|n| each(i64::from_le_bytes(*n))),
+        _ => return Err(BAD),
+    }
+    Ok(())
+}

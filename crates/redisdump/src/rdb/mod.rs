@@ -1,0 +1,30 @@
+//! The RDB format: a streaming reader of every version, on bytes alone.
+//!
+//! [`Reader`] is fed bytes as they arrive and tells a [`Visitor`] what they mean: each key, its raw value (which is the
+//! body of a `DUMP` payload as it stands) and its elements in canonical form ([`Elements`]). It holds no more than the
+//! one string that it is in the middle of, so a list of a billion items passes through a few kilobytes.
+//!
+//! What lives here does no I/O and knows no server. The layout follows `rdb.c` and `rdb.h` of Redis 2.4 to 8.6 and of
+//! Valkey 9; `value` documents the types, `reader` the opcodes.
+
+pub mod dump;
+pub mod value;
+
+mod crc;
+mod cursor;
+mod error;
+mod intset;
+mod listpack;
+mod lzf;
+mod module;
+mod reader;
+mod stream;
+mod text;
+mod ziplist;
+mod zipmap;
+
+pub use crc::{Crc64, crc64};
+pub use error::{Corrupt, Problem};
+pub use module::name as module_name;
+pub use reader::{Checksum, Key, NEWEST_REDIS, NEWEST_VALKEY, Reader, Visitor};
+pub use value::{Dialect, Elements, Kind, StreamId, StreamMeta, ValueType, Walker};

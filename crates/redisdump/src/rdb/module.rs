@@ -1,0 +1,36 @@
+//! Values of modules since 4.0 GA: pieces, each with its kind, so that they can be skipped without the module.
+
+use super::cursor::{Cursor, Stop};
+use super::error::Problem;
+
+/// Reads one piece; true when it was the end mark.
+pub(crate) fn piece(cursor: &mut Cursor<'_>) -> Result<bool, Stop> {
+    match cursor.count()? {
+        0 => return Ok(true),
+        1 | 2 => {
+            cursor.count()?;
+        }
+        3 => {
+            cursor.array::<4>()?;
+        }
+        4 => {
+            cursor.array::<8>()?;
+        }
+        5 => {
+            cursor.text()?;
+        }
+        _ => return Err(Problem::Item("a module's value has a piece of unknown kind").into()),
+    }
+    Ok(false)
+}
+
+/// A module type's name: nine characters of six bits each; the low ten bits are its encoding version.
+pub fn name(id: u64) -> String {
+    const CHARSET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    (0..9)
+        .map(|at| {
+            let index = (id >> (58 - 6 * at)) & 0x3f;
+            CHARSET.get(usize::try_from(index).unwrap_or_default()).copied().map_or('?', char::from)
+        })
+        .collect()
+}

@@ -1,0 +1,396 @@
+//! The reader of a whole RDB: opcodes, keys and their values, as bytes arrive.
+
+use super::cursor::{Cursor, Stop};
+use super::crc::Crc64;
+use super::error::{Corrupt, Problem};
+use super::module;
+use super::value::{Dialect, Elements, ValueType, Walker};
+
+/// The newest version of Redis' numbering that this reader knows (Redis 8.6).
+pub const NEWEST_REDIS: u16 = 13;
+/// The newest version of Valkey's numbering that this reader knows (Valkey 9.0).
+pub const NEWEST_VALKEY: u16 = 80;
+
+/// A key, before its value.
+#[derive(Debug, Clone, Copy)]
+pub struct Key<'a> {
+    /// The database's number.
+    pub db: u64,
+    /// The name.
+    pub name: &'a [u8],
+    /// When it expires, in milliseconds since the epoch.
+    pub expiry: Option<i64>,
+    /// Seconds since it was last used, where the server keeps that.
+    pub idle: Option<u64>,
+    /// How often it is used, as a logarithmic counter, where the server keeps that.
+    pub frequency: Option<u8>,
+    /// The type of its value.
+    pub value_type: ValueType,
+    /// Raw metadata of modules (opcode and all) which stands before the type byte, here as in a `DUMP` payload; mostly
+    /// empty.
+    pub metadata: &'a [u8],
+}
+
+/// Is told what an RDB holds.
+///
+/// For each key: [`Visitor::key`], then [`Visitor::raw`] and the element calls in turn as the value passes, then
+/// [`Visitor::key_end`].
+#[allow(unused_variables, reason = "the default bodies ignore what they are given")]
+pub trait Visitor: Elements {
+    /// The version at the front.
+    fn header(&mut self, dialect: Dialect, version: u16) {}
+    /// A pair of information at the front.
+    fn aux(&mut self, name: &[u8], value: &[u8]) {}
+    /// A library of functions: its code.
+    fn function(&mut self, code: &[u8]) {}
+    /// Data of a module that belongs to no key; its type's name.
+    fn module_aux(&mut self, module: &str) {}
+    /// A key begins.
+    fn key(&mut self, key: &Key<'_>) {}
+    /// The next raw bytes of the key's value.
+    fn raw(&mut self, bytes: &[u8]) {}
+    /// The key's value is complete.
+    fn key_end(&mut self) {}
+}
+
+/// What the checksum at the end said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Checksum {
+    /// It fits.
+    Verified,
+    /// The server had `rdbchecksum no`.
+    Disabled,
+    /// Versions 1 to 4 have none.
+    Absent,
+}
+
+/// Reads one RDB from the bytes it is fed.
+#[derive(Debug)]
+pub struct Reader {
+    dialect: Dialect,
+    version: u16,
+    state: State,
+    /// Bytes that came and were not consumed: the beginning of an item whose end has not come.
+    pending: Vec<u8>,
+    /// How many bytes `pending` must have before the item can be complete.
+    want: usize,
+    /// Bytes consumed in all.
+    offset: u64,
+    crc: Crc64,
+    walker: Option<Walker>,
+    db: u64,
+    name: Vec<u8>,
+    metadata: Vec<u8>,
+    expiry: Option<i64>,
+    idle: Option<u64>,
+    frequency: Option<u8>,
+    checksum: Option<Checksum>,
+    scratch: Vec<u8>,
+    scratch2: Vec<u8>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Header,
+    Items,
+    Value,
+    ModuleAux,
+    /// Module metadata of the next key: classes left, and whether one is open.
+    Metadata { left: u64, open: bool },
+    Footer,
+    End,
+}
+
+impl Default for Reader {
+    fn default() -> Self {
+        Reader {
+            dialect: Dialect::Redis,
+            version: 0,
+            state: State::Header,
+            pending: Vec::new(),
+            want: 0,
+            offset: 0,
+            crc: Crc64::default(),
+            walker: None,
+            db: 0,
+            name: Vec::new(),
+            metadata: Vec::new(),
+            expiry: None,
+            idle: None,
+            frequency: None,
+            checksum: None,
+            scratch: Vec::new(),
+            scratch2: Vec::new(),
+        }
+    }
+}
+
+impl Reader {
+    /// Begins before the first byte.
+    pub fn new() -> Reader {
+        Reader::default()
+    }
+
+    /// True when the end was reached and its checksum was checked.
+    pub fn is_complete(&self) -> bool {
+        self.state == State::End
+    }
+
+    /// Bytes consumed so far.
+    pub fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// The checksum's verdict; nothing before the end.
+    pub fn checksum(&self) -> Option<Checksum> {
+        self.checksum
+    }
+
+    /// The version and dialect; meaningful once the header was read.
+    pub fn version(&self) -> (Dialect, u16) {
+        (self.dialect, self.version)
+    }
+
+    /// Takes the next bytes. Returns how many of them belong to the RDB: fewer than given only once it has ended.
+    ///
+    /// # Errors
+    /// The first fault, with its offset. A reader that has failed must not be fed again.
+    pub fn feed<V: Visitor>(&mut self, chunk: &[u8], visitor: &mut V) -> Result<usize, Corrupt> {
+        if self.pending.is_empty() {
+            let used = self.run(chunk, visitor)?;
+            if self.state != State::End {
+                self.pending.extend_from_slice(chunk.get(used..).unwrap_or_default());
+                return Ok(chunk.len());
+            }
+            return Ok(used);
+        }
+        let before = self.pending.len();
+        self.pending.extend_from_slice(chunk);
+        if self.pending.len() < self.want {
+            return Ok(chunk.len());
+        }
+        let mut pending = std::mem::take(&mut self.pending);
+        let used = self.run(&pending, visitor)?;
+        if self.state == State::End {
+            return Ok(used.saturating_sub(before));
+        }
+        pending.drain(..used);
+        if pending.is_empty() && pending.capacity() > 1 << 20 {
+            pending = Vec::new();
+        }
+        self.pending = pending;
+        Ok(chunk.len())
+    }
+
+    /// Says that no more bytes come.
+    ///
+    /// # Errors
+    /// [`Problem::Truncated`] unless the RDB has ended.
+    pub fn finish(&self) -> Result<Checksum, Corrupt> {
+        match self.checksum {
+            Some(checksum) if self.state == State::End => Ok(checksum),
+            _ => Err(Corrupt { offset: self.offset + self.pending.len() as u64, problem: Problem::Truncated }),
+        }
+    }
+
+    /// Goes as far as the bytes reach; returns how many were consumed.
+    fn run<V: Visitor>(&mut self, input: &[u8], visitor: &mut V) -> Result<usize, Corrupt> {
+        let mut at = 0;
+        // The checksum covers everything before itself; it is taken over long runs.
+        let mut summed = 0;
+        let result = loop {
+            let rest = input.get(at..).unwrap_or_default();
+            let step = match self.state {
+                State::End => break Ok(()),
+                State::Value => self.value(rest, visitor),
+                State::Footer => {
+                    self.crc.update(input.get(summed..at).unwrap_or_default());
+                    summed = at;
+                    self.footer(rest)
+                }
+                _ => self.item(rest, visitor),
+            };
+            match step {
+                Ok(n) => at += n,
+                Err(Stop::More(want)) => {
+                    self.want = want;
+                    break Ok(());
+                }
+                Err(Stop::Bad(problem)) => break Err(problem),
+            }
+        };
+        if self.state != State::End {
+            self.crc.update(input.get(summed..at).unwrap_or_default());
+        }
+        self.offset += at as u64;
+        result.map(|()| at).map_err(|problem| Corrupt { offset: self.offset, problem })
+    }
+
+    fn value<V: Visitor>(&mut self, rest: &[u8], visitor: &mut V) -> Result<usize, Stop> {
+        let Some(walker) = &mut self.walker else {
+            return Err(Problem::Item("a value without a type").into());
+        };
+        let walked = walker.walk(rest, visitor).map_err(|(_, problem)| problem)?;
+        if walked.consumed > 0 {
+            visitor.raw(rest.get(..walked.consumed).unwrap_or_default());
+        }
+        if walked.done {
+            visitor.key_end();
+            self.state = State::Items;
+        } else if walked.consumed == 0 {
+            return Err(Stop::More(walked.want));
+        }
+        Ok(walked.consumed)
+    }
+
+    fn footer(&mut self, rest: &[u8]) -> Result<usize, Stop> {
+        let mut used = 0;
+        self.checksum = Some(if self.version < 5 {
+            Checksum::Absent
+        } else {
+            let mut cursor = Cursor::new(rest);
+            let stored = u64::from_le_bytes(cursor.array()?);
+            let computed = self.crc.value();
+            used = cursor.position();
+            match stored {
+                0 => Checksum::Disabled,
+                _ if stored == computed => Checksum::Verified,
+                _ => return Err(Problem::Checksum { stored, computed }.into()),
+            }
+        });
+        self.state = State::End;
+        Ok(used)
+    }
+
+    fn item<V: Visitor>(&mut self, rest: &[u8], visitor: &mut V) -> Result<usize, Stop> {
+        let mut cursor = Cursor::new(rest);
+        match self.state {
+            State::Header => {
+                let (dialect, version) = header(cursor.array()?)?;
+                (self.dialect, self.version) = (dialect, version);
+                visitor.header(dialect, version);
+                self.state = State::Items;
+            }
+            State::ModuleAux => {
+                if module::piece(&mut cursor)? {
+                    self.state = State::Items;
+                }
+            }
+            State::Metadata { left: 0, .. } => self.state = State::Items,
+            State::Metadata { left, open: false } => {
+                cursor.array::<4>()?;
+                self.state = State::Metadata { left, open: true };
+            }
+            State::Metadata { left, open: true } => {
+                if module::piece(&mut cursor)? {
+                    self.state = State::Metadata { left: left - 1, open: false };
+                }
+            }
+            _ => self.opcode(&mut cursor, visitor)?,
+        }
+        let used = cursor.position();
+        if matches!(self.state, State::Metadata { .. }) {
+            self.metadata.extend_from_slice(rest.get(..used).unwrap_or_default());
+        }
+        Ok(used)
+    }
+
+    fn opcode<V: Visitor>(&mut self, cursor: &mut Cursor<'_>, visitor: &mut V) -> Result<(), Stop> {
+        match (cursor.u8()?, self.dialect) {
+            (243, Dialect::Redis) => {
+                let left = cursor.count()?;
+                self.metadata.clear();
+                self.state = State::Metadata { left, open: false };
+            }
+            // The state of a slot migration in a cluster: a job's name and ranges of slots.
+            (243, Dialect::Valkey) => {
+                cursor.text()?;
+                for _ in 0..cursor.count()? {
+                    cursor.count()?;
+                    cursor.count()?;
+                }
+            }
+            (244, _) => {
+                for _ in 0..3 {
+                    cursor.count()?;
+                }
+            }
+            (245, _) => {
+                let code = cursor.text()?;
+                visitor.function(code.bytes(&mut self.scratch)?);
+            }
+            (246, _) => {
+                return Err(Problem::Item("a function in the form of 7.0 release candidates, which no release loads").into());
+            }
+            (247, _) => {
+                let id = cursor.count()?;
+                cursor.count()?;
+                cursor.count()?;
+                visitor.module_aux(&module::name(id));
+                self.state = State::ModuleAux;
+            }
+            (248, _) => self.idle = Some(cursor.count()?),
+            (249, _) => self.frequency = Some(cursor.u8()?),
+            (250, _) => {
+                let (name, value) = (cursor.text()?, cursor.text()?);
+                visitor.aux(name.bytes(&mut self.scratch)?, value.bytes(&mut self.scratch2)?);
+            }
+            (251, _) => {
+                cursor.count()?;
+                cursor.count()?;
+            }
+            (252, _) => self.expiry = Some(cursor.millis()?),
+            (253, _) => {
+                let seconds = i32::from_le_bytes(cursor.array()?);
+                self.expiry = Some(i64::from(seconds) * 1000);
+            }
+            (254, _) => self.db = cursor.count()?,
+            (255, _) => self.state = State::Footer,
+            (code, dialect) => {
+                let value_type = ValueType::new(code, dialect)?;
+                let name = cursor.text()?.bytes(&mut self.scratch)?;
+                self.name.clear();
+                self.name.extend_from_slice(name);
+                visitor.key(&Key {
+                    db: self.db,
+                    name: &self.name,
+                    expiry: self.expiry.take(),
+                    idle: self.idle.take(),
+                    frequency: self.frequency.take(),
+                    value_type,
+                    metadata: &self.metadata,
+                });
+                self.metadata.clear();
+                match &mut self.walker {
+                    Some(walker) => walker.reset(value_type),
+                    None => self.walker = Some(Walker::new(value_type)),
+                }
+                self.state = State::Value;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn header(magic: [u8; 9]) -> Result<(Dialect, u16), Problem> {
+    let digits = |bytes: &[u8]| -> Option<u16> {
+        bytes.iter().try_fold(0u16, |n, byte| byte.is_ascii_digit().then(|| n * 10 + u16::from(byte - b'0')))
+    };
+    let (dialect, version, newest) = if let Some(version) = magic.strip_prefix(b"REDIS") {
+        (Dialect::Redis, digits(version), NEWEST_REDIS)
+    } else if let Some(version) = magic.strip_prefix(b"VALKEY") {
+        (Dialect::Valkey, digits(version), NEWEST_VALKEY)
+    } else {
+        return Err(Problem::Magic);
+    };
+    match version {
+        None | Some(0) => Err(Problem::Magic),
+        Some(version) if version > newest => Err(Problem::Version {
+            magic: String::from_utf8_lossy(&magic).into_owned(),
+            redis: NEWEST_REDIS,
+            valkey: NEWEST_VALKEY,
+        }),
+        Some(version) => Ok((dialect, version)),
+    }
+}

@@ -1,0 +1,259 @@
+//! Streams: entries in listpacks behind their master ids, then what the stream says of itself, then consumer groups
+//! with pending entries and consumers; `rdbSaveObject` in `rdb.c`, `t_stream.c` for the entries.
+//!
+//! Versions add to the same layout: 2 (7.0) first id, greatest deleted id, entries added and each group's entries read;
+//! 3 (7.2) a consumer's active time; 4 (8.6) the table of idempotent producers after the groups.
+
+use super::cursor::{Cursor, Stop};
+use super::error::Problem;
+use super::listpack::Listpack;
+use super::value::{Elements, StreamId, StreamMeta};
+
+const BAD: Problem = Problem::Item("a stream's listpack is damaged");
+/// Flags of an entry (`t_stream.c`).
+const DELETED: i64 = 1;
+const SAME_FIELDS: i64 = 2;
+
+/// Where in a stream's bytes the walk stands.
+#[derive(Debug)]
+pub(crate) struct StreamWalk {
+    version: u8,
+    at: At,
+    first_id: Option<StreamId>,
+    meta: StreamMeta,
+    groups_left: u64,
+    consumers_left: u64,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum At {
+    Begin,
+    Nodes(u64),
+    Meta,
+    Groups,
+    Pending(u64),
+    Consumers,
+    Owned(u64),
+    Idempotency,
+    Producers(u64),
+    Iids { left: u64, producers: u64 },
+    Totals,
+    Done,
+}
+
+impl StreamWalk {
+    pub(crate) fn new(version: u8) -> StreamWalk {
+        StreamWalk {
+            version,
+            at: At::Begin,
+            first_id: None,
+            meta: StreamMeta::default(),
+            groups_left: 0,
+            consumers_left: 0,
+        }
+    }
+
+    /// One step; true at the end.
+    pub(crate) fn step<E: Elements>(
+        &mut self,
+        cursor: &mut Cursor<'_>,
+        scratch: &mut Vec<u8>,
+        fields: &mut Vec<u8>,
+        out: &mut E,
+    ) -> Result<bool, Stop> {
+        self.at = match self.at {
+            At::Begin => At::Nodes(cursor.count()?),
+            At::Nodes(0) => At::Meta,
+            At::Nodes(left) => {
+                let master = cursor.text()?;
+                let list = cursor.text()?;
+                let master: [u8; 16] = master
+                    .bytes(scratch)?
+                    .try_into()
+                    .map_err(|_| Problem::Item("a stream node's key is not an id of 16 bytes"))?;
+                self.node(StreamId::from_bytes(master), list.bytes(scratch)?, fields, out)?;
+                At::Nodes(left - 1)
+            }
+            At::Meta => {
+                let meta = self.read_meta(cursor)?;
+                let groups = cursor.count()?;
+                self.meta = meta;
+                self.groups_left = groups;
+                out.stream(&self.meta);
+                At::Groups
+            }
+            At::Groups if self.groups_left == 0 => {
+                if self.version >= 4 { At::Idempotency } else { At::Done }
+            }
+            At::Groups => {
+                let name = cursor.text()?;
+                let last_id = id(cursor)?;
+                let read = match self.version {
+                    1 => self.estimate(last_id),
+                    // The server keeps -1 for "unknown".
+                    _ => Some(cursor.count()?).filter(|read| *read != u64::MAX),
+                };
+                let pending = cursor.count()?;
+                out.group(name.bytes(scratch)?, last_id, read);
+                self.groups_left -= 1;
+                At::Pending(pending)
+            }
+            At::Pending(0) => {
+                self.consumers_left = cursor.count()?;
+                At::Consumers
+            }
+            At::Pending(left) => {
+                let id = StreamId::from_bytes(cursor.array()?);
+                let at = cursor.millis()?;
+                let count = cursor.count()?;
+                out.pending(id, at, count);
+                At::Pending(left - 1)
+            }
+            At::Consumers if self.consumers_left == 0 => {
+                out.group_end();
+                At::Groups
+            }
+            At::Consumers => {
+                let name = cursor.text()?;
+                let seen = cursor.millis()?;
+                if self.version >= 3 {
+                    cursor.millis()?;
+                }
+                let owned = cursor.count()?;
+                out.consumer(name.bytes(scratch)?, seen);
+                self.consumers_left -= 1;
+                At::Owned(owned)
+            }
+            At::Owned(0) => At::Consumers,
+            At::Owned(left) => {
+                out.owned(StreamId::from_bytes(cursor.array()?));
+                At::Owned(left - 1)
+            }
+            // The settings (how long, how many), then for each producer its ids and the entries they stand for, then
+            // two counters. What is told is left to the digest's taste: the table is a cache that expires by itself.
+            At::Idempotency => {
+                cursor.count()?;
+                cursor.count()?;
+                At::Producers(cursor.count()?)
+            }
+            At::Producers(0) => At::Totals,
+            At::Producers(left) => {
+                cursor.text()?;
+                At::Iids { left: cursor.count()?, producers: left - 1 }
+            }
+            At::Iids { left: 0, producers } => At::Producers(producers),
+            At::Iids { left, producers } => {
+                cursor.text()?;
+                id(cursor)?;
+                At::Iids { left: left - 1, producers }
+            }
+            At::Totals => {
+                cursor.count()?;
+                cursor.count()?;
+                At::Done
+            }
+            At::Done => At::Done,
+        };
+        Ok(matches!(self.at, At::Done))
+    }
+
+    fn read_meta(&self, cursor: &mut Cursor<'_>) -> Result<StreamMeta, Stop> {
+        let length = cursor.count()?;
+        let last_id = id(cursor)?;
+        Ok(if self.version >= 2 {
+            let _first = id(cursor)?;
+            let max_deleted = id(cursor)?;
+            StreamMeta { length, last_id, max_deleted, entries_added: cursor.count()? }
+        } else {
+            StreamMeta { length, last_id, max_deleted: StreamId::default(), entries_added: length }
+        })
+    }
+
+    /// How many entries a group of a stream of before 7.0 has read, by the rule with which 7.0 derives it on loading
+    /// (`streamEstimateDistanceFromFirstEverEntry`, with nothing known to be deleted).
+    fn estimate(&self, id: StreamId) -> Option<u64> {
+        let meta = &self.meta;
+        if meta.entries_added == 0 {
+            return Some(0);
+        }
+        match id.cmp(&meta.last_id) {
+            std::cmp::Ordering::Equal => Some(meta.entries_added),
+            std::cmp::Ordering::Greater => None,
+            std::cmp::Ordering::Less => {
+                let first = self.first_id.unwrap_or_default();
+                match id.cmp(&first) {
+                    std::cmp::Ordering::Less => Some(meta.entries_added.saturating_sub(meta.length)),
+                    std::cmp::Ordering::Equal => Some(meta.entries_added.saturating_sub(meta.length) + 1),
+                    std::cmp::Ordering::Greater => None,
+                }
+            }
+        }
+    }
+
+    /// The entries of one node. The listpack begins with a master entry (entries, deleted ones, field names, a zero);
+    /// entries keep their ids as differences from the node's, and may share the master's field names.
+    fn node<E: Elements>(
+        &mut self,
+        master: StreamId,
+        list: &[u8],
+        fields: &mut Vec<u8>,
+        out: &mut E,
+    ) -> Result<(), Problem> {
+        let mut list = Listpack::new(list)?;
+        let live = count(list.integer()?)?;
+        let deleted = count(list.integer()?)?;
+        let names = count(list.integer()?)?;
+        let shared = list.clone();
+        for _ in 0..names {
+            list.expect()?;
+        }
+        if list.integer()? != 0 {
+            return Err(BAD);
+        }
+        let mut number = Vec::new();
+        let total = live.checked_add(deleted).ok_or(BAD)?;
+        for _ in 0..total {
+            let flags = list.integer()?;
+            let ms = list.integer()?;
+            let seq = list.integer()?;
+            // Differences are written as signed numbers and wrap, as in the server.
+            let id = StreamId {
+                ms: master.ms.wrapping_add_signed(ms),
+                seq: master.seq.wrapping_add_signed(seq),
+            };
+            let same = flags & SAME_FIELDS != 0;
+            let pairs = if same { names } else { count(list.integer()?)? };
+            let mut shared = shared.clone();
+            fields.clear();
+            for _ in 0..pairs {
+                let name = if same { shared.expect()? } else { list.expect()? };
+                push(fields, name.bytes(&mut number)?);
+                push(fields, list.expect()?.bytes(&mut number)?);
+            }
+            // How many listpack entries this one took, for walking backwards.
+            list.integer()?;
+            if flags & DELETED == 0 {
+                self.first_id.get_or_insert(id);
+                out.entry(id, fields);
+            }
+        }
+        match list.next()? {
+            None => Ok(()),
+            Some(_) => Err(BAD),
+        }
+    }
+}
+
+fn push(fields: &mut Vec<u8>, bytes: &[u8]) {
+    // A listpack is at most 4 GiB, so are its strings.
+    fields.extend_from_slice(&u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_le_bytes());
+    fields.extend_from_slice(bytes);
+}
+
+fn count(n: i64) -> Result<u64, Problem> {
+    u64::try_from(n).map_err(|_| BAD)
+}
+
+fn id(cursor: &mut Cursor<'_>) -> Result<StreamId, Stop> {
+    Ok(StreamId { ms: cursor.count()?, seq: cursor.count()? })
+}

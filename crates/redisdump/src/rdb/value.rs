@@ -1,0 +1,522 @@
+//! Values: from the raw bytes of any encoding to elements in canonical form.
+//!
+//! A [`Walker`] goes over one value, element by element, as its bytes arrive, and tells an [`Elements`] sink what they
+//! mean. The encoding does not show in what it tells: a hash is a hash, whether it was a zipmap, a ziplist, a listpack
+//! or a table. What the walker has consumed is the raw value, so one pass serves both `RESTORE` and the digest.
+
+use super::cursor::{Cursor, Stop};
+use super::error::Problem;
+use super::listpack::Listpack;
+use super::stream::StreamWalk;
+use super::text::{Text, parse_score};
+use super::ziplist::Ziplist;
+use super::zipmap::Zipmap;
+use super::{intset, module};
+
+/// Whose numbering of types and opcodes holds: they collide above RDB 11.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Dialect {
+    /// `REDISnnnn`, and `DUMP` payloads up to version 79.
+    Redis,
+    /// `VALKEYnnn`, and `DUMP` payloads from version 80.
+    Valkey,
+}
+
+/// What a key holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// A string.
+    String,
+    /// A list.
+    List,
+    /// A set.
+    Set,
+    /// A sorted set.
+    Zset,
+    /// A hash.
+    Hash,
+    /// A stream.
+    Stream,
+    /// A value of a module, opaque to us.
+    Module,
+}
+
+impl Kind {
+    /// As the server's `TYPE` command says it, save for modules, which have names of their own there.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Kind::String => "string",
+            Kind::List => "list",
+            Kind::Set => "set",
+            Kind::Zset => "zset",
+            Kind::Hash => "hash",
+            Kind::Stream => "stream",
+            Kind::Module => "module",
+        }
+    }
+}
+
+impl std::fmt::Display for Kind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// The type byte before a value, in one dialect: what it holds and how. The constants of `rdb.h`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ValueType {
+    code: u8,
+    dialect: Dialect,
+    kind: Kind,
+    shape: Shape,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Shape {
+    Plain,
+    Strings,
+    Scores { binary: bool },
+    Pairs,
+    PairsMeta,
+    PairsMetaPreGa,
+    PairsValkey,
+    Zipmap,
+    Ziplist,
+    Listpack,
+    ListpackTtl { minimum: bool },
+    Intset,
+    Quicklist,
+    Quicklist2,
+    Stream(u8),
+    Module,
+}
+
+impl ValueType {
+    /// Looks a type byte up.
+    ///
+    /// # Errors
+    /// [`Problem::Type`] for a byte that the dialect does not have.
+    pub fn new(code: u8, dialect: Dialect) -> Result<ValueType, Problem> {
+        use Shape::{
+            Intset, Listpack, ListpackTtl, Module, Pairs, PairsMeta, PairsMetaPreGa, PairsValkey, Plain, Quicklist,
+            Quicklist2, Scores, Stream, Strings, Ziplist, Zipmap,
+        };
+        let (kind, shape) = match (code, dialect) {
+            (0, _) => (Kind::String, Plain),
+            (1, _) => (Kind::List, Strings),
+            (2, _) => (Kind::Set, Strings),
+            (3, _) => (Kind::Zset, Scores { binary: false }),
+            (4, _) => (Kind::Hash, Pairs),
+            (5, _) => (Kind::Zset, Scores { binary: true }),
+            (6, _) => return Err(Problem::ModulePreGa),
+            (7, _) => (Kind::Module, Module),
+            (9, _) => (Kind::Hash, Zipmap),
+            (10, _) => (Kind::List, Ziplist),
+            (11, _) => (Kind::Set, Intset),
+            (12, _) => (Kind::Zset, Ziplist),
+            (13, _) => (Kind::Hash, Ziplist),
+            (14, _) => (Kind::List, Quicklist),
+            (15, _) => (Kind::Stream, Stream(1)),
+            (16, _) => (Kind::Hash, Listpack),
+            (17, _) => (Kind::Zset, Listpack),
+            (18, _) => (Kind::List, Quicklist2),
+            (19, _) => (Kind::Stream, Stream(2)),
+            (20, _) => (Kind::Set, Listpack),
+            (21, _) => (Kind::Stream, Stream(3)),
+            (22, Dialect::Valkey) => (Kind::Hash, PairsValkey),
+            (22, Dialect::Redis) => (Kind::Hash, PairsMetaPreGa),
+            (23, Dialect::Redis) => (Kind::Hash, ListpackTtl { minimum: false }),
+            (24, Dialect::Redis) => (Kind::Hash, PairsMeta),
+            (25, Dialect::Redis) => (Kind::Hash, ListpackTtl { minimum: true }),
+            (26, Dialect::Redis) => (Kind::Stream, Stream(4)),
+            _ => return Err(Problem::Type(code)),
+        };
+        Ok(ValueType { code, dialect, kind, shape })
+    }
+
+    /// The type byte.
+    pub fn code(self) -> u8 {
+        self.code
+    }
+
+    /// Whose numbering it is in.
+    pub fn dialect(self) -> Dialect {
+        self.dialect
+    }
+
+    /// What the value is to a client.
+    pub fn kind(self) -> Kind {
+        self.kind
+    }
+
+    /// The lowest RDB version whose servers know this type byte: what a `DUMP` payload with it may be stamped with. The
+    /// layout of a type never changes once it is out, so that the stamp decides only who accepts it. Module values are
+    /// an exception (they may depend on the version), and have none.
+    pub fn since(self) -> Option<u16> {
+        Some(match (self.code, self.dialect) {
+            (0..=4 | 9..=13, _) => 6,
+            (14, _) => 7,
+            (5, _) => 8,
+            (15, _) => 9,
+            (16..=19, _) => 10,
+            (20 | 21, _) => 11,
+            (22, Dialect::Valkey) => 80,
+            (22..=25, Dialect::Redis) => 12,
+            (26, Dialect::Redis) => 13,
+            _ => return None,
+        })
+    }
+}
+
+/// The id of a stream entry.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StreamId {
+    /// Milliseconds since the epoch, mostly.
+    pub ms: u64,
+    /// Counts within the millisecond.
+    pub seq: u64,
+}
+
+impl StreamId {
+    /// Both numbers, big-endian: the form in which pending lists keep ids, and the one that is hashed.
+    pub fn to_bytes(self) -> [u8; 16] {
+        ((u128::from(self.ms) << 64) | u128::from(self.seq)).to_be_bytes()
+    }
+
+    /// Reads both numbers, big-endian.
+    pub fn from_bytes(bytes: [u8; 16]) -> StreamId {
+        let both = u128::from_be_bytes(bytes).to_be_bytes();
+        let (ms, seq) = both.split_at(8);
+        StreamId {
+            ms: ms.try_into().map(u64::from_be_bytes).unwrap_or_default(),
+            seq: seq.try_into().map(u64::from_be_bytes).unwrap_or_default(),
+        }
+    }
+}
+
+impl std::fmt::Display for StreamId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}-{}", self.ms, self.seq)
+    }
+}
+
+/// What a stream says about itself beside its entries. Streams of before 7.0 do not say the last two; a server derives
+/// them while it loads, and so does the walker.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct StreamMeta {
+    /// Entries now.
+    pub length: u64,
+    /// The id given last.
+    pub last_id: StreamId,
+    /// The greatest id that was ever deleted.
+    pub max_deleted: StreamId,
+    /// Entries ever added.
+    pub entries_added: u64,
+}
+
+/// Takes the elements of a value in canonical form. Every method has an empty body by default.
+#[allow(unused_variables, reason = "the default bodies ignore what they are given")]
+pub trait Elements {
+    /// A string's bytes.
+    fn string(&mut self, bytes: &[u8]) {}
+    /// The next item of a list.
+    fn item(&mut self, bytes: &[u8]) {}
+    /// A member of a set.
+    fn member(&mut self, bytes: &[u8]) {}
+    /// A member of a sorted set.
+    fn scored(&mut self, member: &[u8], score: f64) {}
+    /// A field of a hash; `expiry` in absolute milliseconds, if it has one.
+    fn field(&mut self, field: &[u8], value: &[u8], expiry: Option<i64>) {}
+    /// The next entry of a stream: fields and values in turn, each behind its length (`u32`, little-endian).
+    fn entry(&mut self, id: StreamId, fields: &[u8]) {}
+    /// What a stream says of itself; after its entries.
+    fn stream(&mut self, meta: &StreamMeta) {}
+    /// A consumer group begins. `entries_read` is nothing where the server does not know.
+    fn group(&mut self, name: &[u8], last_id: StreamId, entries_read: Option<u64>) {}
+    /// An entry pending in the group: delivered last at `at` (milliseconds), `count` times.
+    fn pending(&mut self, id: StreamId, at: i64, count: u64) {}
+    /// A consumer of the group; its pending entries follow.
+    fn consumer(&mut self, name: &[u8], seen: i64) {}
+    /// An entry of the group's pending ones that is this consumer's.
+    fn owned(&mut self, id: StreamId) {}
+    /// The group ends.
+    fn group_end(&mut self) {}
+    /// Raw bytes of something that has no canonical form here (a module's value, a stream's idempotency table).
+    fn opaque(&mut self, raw: &[u8]) {}
+}
+
+/// Ignores every element.
+impl Elements for () {}
+
+/// How far [`Walker::walk`] came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Walked {
+    /// Bytes that were consumed: drop them before the next call.
+    pub consumed: usize,
+    /// True at the end of the value.
+    pub done: bool,
+    /// Where it is not done: bytes that must be there from the new beginning before another call makes sense.
+    pub want: usize,
+}
+
+/// Goes over one value.
+#[derive(Debug)]
+pub struct Walker {
+    ty: ValueType,
+    state: State,
+    scratch: Vec<u8>,
+    scratch2: Vec<u8>,
+}
+
+#[derive(Debug)]
+enum State {
+    Begin,
+    Elements { left: u64, minimum: i64 },
+    Stream(Box<StreamWalk>),
+    Module,
+    Done,
+}
+
+impl Walker {
+    /// Begins before a value's first byte.
+    pub fn new(ty: ValueType) -> Walker {
+        Walker { ty, state: State::Begin, scratch: Vec::new(), scratch2: Vec::new() }
+    }
+
+    /// Begins anew with another value; keeps its buffers, unless a giant has passed through them.
+    pub fn reset(&mut self, ty: ValueType) {
+        const KEEP: usize = 1 << 20;
+        for scratch in [&mut self.scratch, &mut self.scratch2] {
+            if scratch.capacity() > KEEP {
+                *scratch = Vec::new();
+            }
+        }
+        self.ty = ty;
+        self.state = State::Begin;
+    }
+
+    /// The type of the value.
+    pub fn value_type(&self) -> ValueType {
+        self.ty
+    }
+
+    /// Goes as far as the bytes reach. Elements are told once, when all their bytes are there.
+    ///
+    /// # Errors
+    /// What is wrong, and how many bytes before it were right.
+    pub fn walk<E: Elements>(&mut self, input: &[u8], out: &mut E) -> Result<Walked, (usize, Problem)> {
+        let mut consumed = 0;
+        loop {
+            let rest = input.get(consumed..).unwrap_or_default();
+            let mut cursor = Cursor::new(rest);
+            match self.step(&mut cursor, rest, out) {
+                Ok(()) => {
+                    consumed += cursor.position();
+                    if matches!(self.state, State::Done) {
+                        return Ok(Walked { consumed, done: true, want: 0 });
+                    }
+                }
+                Err(Stop::More(want)) => return Ok(Walked { consumed, done: false, want }),
+                Err(Stop::Bad(problem)) => return Err((consumed, problem)),
+            }
+        }
+    }
+
+    fn step<E: Elements>(&mut self, cursor: &mut Cursor<'_>, rest: &[u8], out: &mut E) -> Result<(), Stop> {
+        match &mut self.state {
+            State::Begin => self.begin(cursor, out),
+            State::Elements { left: 0, .. } => {
+                self.state = State::Done;
+                Ok(())
+            }
+            State::Elements { minimum, .. } => {
+                let minimum = *minimum;
+                self.element(cursor, minimum, out)?;
+                if let State::Elements { left, .. } = &mut self.state {
+                    *left = left.saturating_sub(1);
+                }
+                Ok(())
+            }
+            State::Stream(walk) => {
+                if walk.step(cursor, &mut self.scratch, &mut self.scratch2, out)? {
+                    self.state = State::Done;
+                }
+                Ok(())
+            }
+            State::Module => {
+                let end = module::piece(cursor)?;
+                out.opaque(rest.get(..cursor.position()).unwrap_or_default());
+                if end {
+                    self.state = State::Done;
+                }
+                Ok(())
+            }
+            State::Done => Ok(()),
+        }
+    }
+
+    fn begin<E: Elements>(&mut self, cursor: &mut Cursor<'_>, out: &mut E) -> Result<(), Stop> {
+        self.state = match self.ty.shape {
+            Shape::Plain => {
+                out.string(cursor.text()?.bytes(&mut self.scratch)?);
+                State::Done
+            }
+            Shape::Strings
+            | Shape::Scores { .. }
+            | Shape::Pairs
+            | Shape::PairsMetaPreGa
+            | Shape::PairsValkey
+            | Shape::Quicklist
+            | Shape::Quicklist2 => State::Elements { left: cursor.count()?, minimum: 0 },
+            Shape::PairsMeta => {
+                let minimum = cursor.millis()?;
+                State::Elements { left: cursor.count()?, minimum }
+            }
+            Shape::Zipmap => {
+                let mut map = Zipmap::new(cursor.text()?.bytes(&mut self.scratch)?)?;
+                while let Some((field, value)) = map.next()? {
+                    out.field(field, value, None);
+                }
+                State::Done
+            }
+            Shape::Intset => {
+                let scratch = &mut self.scratch2;
+                intset::each(cursor.text()?.bytes(&mut self.scratch)?, |n| {
+                    out.member(Text::Int(n).bytes(scratch).unwrap_or_default());
+                })?;
+                State::Done
+            }
+            Shape::Ziplist | Shape::Listpack | Shape::ListpackTtl { .. } => {
+                if self.ty.shape == (Shape::ListpackTtl { minimum: true }) {
+                    cursor.millis()?;
+                }
+                let bytes = cursor.text()?.bytes(&mut self.scratch)?;
+                let expiring = matches!(self.ty.shape, Shape::ListpackTtl { .. });
+                if self.ty.shape == Shape::Ziplist {
+                    let mut list = Ziplist::new(bytes)?;
+                    packed(self.ty.kind, expiring, || list.next(), &mut self.scratch2, out)?;
+                } else {
+                    let mut list = Listpack::new(bytes)?;
+                    packed(self.ty.kind, expiring, || list.next(), &mut self.scratch2, out)?;
+                }
+                State::Done
+            }
+            Shape::Stream(version) => State::Stream(Box::new(StreamWalk::new(version))),
+            Shape::Module => {
+                out.opaque(&cursor.count()?.to_le_bytes());
+                State::Module
+            }
+        };
+        Ok(())
+    }
+
+    /// One element of a value that is written out one by one.
+    #[inline]
+    fn element<E: Elements>(&mut self, cursor: &mut Cursor<'_>, minimum: i64, out: &mut E) -> Result<(), Stop> {
+        let (scratch, scratch2) = (&mut self.scratch, &mut self.scratch2);
+        match self.ty.shape {
+            Shape::Strings => {
+                let bytes = cursor.text()?.bytes(scratch)?;
+                if self.ty.kind == Kind::List {
+                    out.item(bytes);
+                } else {
+                    out.member(bytes);
+                }
+            }
+            Shape::Scores { binary } => {
+                let member = cursor.text()?;
+                let score = if binary { f64::from_le_bytes(cursor.array()?) } else { old_score(cursor)? };
+                if score.is_nan() {
+                    return Err(Problem::Item("a sorted set's score is not a number").into());
+                }
+                out.scored(member.bytes(scratch)?, score);
+            }
+            Shape::Pairs => {
+                let (field, value) = (cursor.text()?, cursor.text()?);
+                out.field(field.bytes(scratch)?, value.bytes(scratch2)?, None);
+            }
+            Shape::PairsMeta | Shape::PairsMetaPreGa => {
+                let expiry = match cursor.count()? {
+                    0 => None,
+                    ttl => Some(
+                        i64::try_from(ttl)
+                            .ok()
+                            .and_then(|ttl| match self.ty.shape {
+                                Shape::PairsMeta => minimum.checked_add(ttl)?.checked_sub(1),
+                                _ => Some(ttl),
+                            })
+                            .ok_or(Problem::Item("a hash field's expiry is out of range"))?,
+                    ),
+                };
+                let (field, value) = (cursor.text()?, cursor.text()?);
+                out.field(field.bytes(scratch)?, value.bytes(scratch2)?, expiry);
+            }
+            Shape::PairsValkey => {
+                let (field, value) = (cursor.text()?, cursor.text()?);
+                let expiry = cursor.millis()?;
+                out.field(field.bytes(scratch)?, value.bytes(scratch2)?, (expiry != -1).then_some(expiry));
+            }
+            Shape::Quicklist => {
+                let mut list = Ziplist::new(cursor.text()?.bytes(scratch)?)?;
+                while let Some(item) = list.next()? {
+                    out.item(item.bytes(scratch2)?);
+                }
+            }
+            Shape::Quicklist2 => match cursor.count()? {
+                1 => out.item(cursor.text()?.bytes(scratch)?),
+                2 => {
+                    let mut list = Listpack::new(cursor.text()?.bytes(scratch)?)?;
+                    while let Some(item) = list.next()? {
+                        out.item(item.bytes(scratch2)?);
+                    }
+                }
+                _ => return Err(Problem::Item("a list's node is of an unknown kind").into()),
+            },
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+/// The elements of a value that is one packed list.
+fn packed<'a, E: Elements>(
+    kind: Kind,
+    expiring: bool,
+    mut next: impl FnMut() -> Result<Option<Text<'a>>, Problem>,
+    scratch: &mut Vec<u8>,
+    out: &mut E,
+) -> Result<(), Problem> {
+    const ODD: Problem = Problem::Item("a packed list ends in the middle of an element");
+    let mut second = Vec::new();
+    while let Some(first) = next()? {
+        match kind {
+            Kind::List => out.item(first.bytes(scratch)?),
+            Kind::Set => out.member(first.bytes(scratch)?),
+            Kind::Zset => {
+                let score = next()?.ok_or(ODD)?.score()?;
+                out.scored(first.bytes(scratch)?, score);
+            }
+            _ => {
+                let value = next()?.ok_or(ODD)?;
+                let expiry = match expiring {
+                    true => Some(next()?.ok_or(ODD)?.integer()?).filter(|at| *at != 0),
+                    false => None,
+                };
+                out.field(first.bytes(scratch)?, value.bytes(&mut second)?, expiry);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A score in the form of before RDB 8: decimal behind a length byte, or one of three marks.
+fn old_score(cursor: &mut Cursor<'_>) -> Result<f64, Stop> {
+    Ok(match cursor.u8()? {
+        253 => f64::NAN,
+        254 => f64::INFINITY,
+        255 => f64::NEG_INFINITY,
+        len => parse_score(cursor.take(u64::from(len))?)?,
+    })
+}

@@ -1,0 +1,118 @@
+//! What a comparison found.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use crate::ServerIdentity;
+
+/// How far a job is.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Progress {
+    /// Bytes so far.
+    pub bytes: u64,
+    /// Keys so far.
+    pub keys: u64,
+}
+
+/// How a key differs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DifferenceKind {
+    /// Only the right side has it.
+    MissingLeft,
+    /// Only the left side has it.
+    MissingRight,
+    /// It holds another type.
+    Type,
+    /// It holds another value.
+    Value,
+    /// It expires at another time, or only on one side.
+    Expiry,
+}
+
+impl fmt::Display for DifferenceKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            DifferenceKind::MissingLeft => "missing on the left",
+            DifferenceKind::MissingRight => "missing on the right",
+            DifferenceKind::Type => "of another type",
+            DifferenceKind::Value => "another value",
+            DifferenceKind::Expiry => "another expiry",
+        })
+    }
+}
+
+/// One key that differs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Difference {
+    /// The database.
+    pub db: u64,
+    /// The key, printable.
+    pub key: String,
+    /// How it differs.
+    pub kind: DifferenceKind,
+    /// What the two sides have, where that is short.
+    pub details: String,
+}
+
+/// A comparison of two servers, or of a snapshot with a server.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Comparison {
+    /// The left side: a server, or a snapshot.
+    pub left: String,
+    /// The right side.
+    pub right: ServerIdentity,
+    /// Keys that were compared.
+    pub keys: u64,
+    /// Keys that are equal: type, value and expiry.
+    pub equal_keys: u64,
+    /// Keys that differ.
+    pub different_keys: u64,
+    /// Keys that expired while the comparison ran, and are on one side only for that.
+    pub expired_meanwhile: u64,
+    /// Keys of the right side beyond those of the left which are known by count alone.
+    pub unnamed_extra: u64,
+    /// The first of the keys that differ.
+    pub differences: Vec<Difference>,
+    /// True when both sides have the same function libraries; nothing where a server knows none.
+    pub functions_equal: Option<bool>,
+    /// False when a server is too old to tell expiries exactly, and two seconds were allowed.
+    pub expiry_exact: bool,
+}
+
+impl Comparison {
+    /// True when nothing differs.
+    pub fn equal(&self) -> bool {
+        self.different_keys == 0 && self.unnamed_extra == 0 && self.functions_equal != Some(false)
+    }
+}
+
+impl fmt::Display for Comparison {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "left:  {}", self.left)?;
+        writeln!(f, "right: {}", self.right)?;
+        for difference in &self.differences {
+            writeln!(f, "db {} key {}: {} {}", difference.db, difference.key, difference.kind, difference.details)?;
+        }
+        let named = self.differences.len() as u64;
+        if self.different_keys > named {
+            writeln!(f, "… and {} keys more", self.different_keys - named)?;
+        }
+        if self.unnamed_extra > 0 {
+            writeln!(f, "the right side has {} keys more", self.unnamed_extra)?;
+        }
+        if self.functions_equal == Some(false) {
+            writeln!(f, "the function libraries are DIFFERENT")?;
+        }
+        if self.expired_meanwhile > 0 {
+            writeln!(f, "{} keys expired meanwhile, and count as equal", self.expired_meanwhile)?;
+        }
+        if !self.expiry_exact {
+            writeln!(f, "expiries were compared within 2 s: a server before 7.0 does not tell them exactly")?;
+        }
+        write!(f, "{} keys compared: {} equal, {} different", self.keys, self.equal_keys, self.different_keys)
+    }
+}

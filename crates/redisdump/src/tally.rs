@@ -1,0 +1,146 @@
+//! What passed by in an RDB: counts and the digest of the key space.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::ServerIdentity;
+use crate::digest::{Digester, KeyspaceDigest};
+use crate::rdb::{Checksum, Dialect, Elements, Key, Kind, StreamId, StreamMeta, Visitor};
+
+/// Keys of one database.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct DatabaseCount {
+    /// Keys.
+    pub keys: u64,
+    /// Keys with an expiry.
+    pub expires: u64,
+}
+
+/// What a capture holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct CaptureReport {
+    /// The server it was taken from.
+    pub server: ServerIdentity,
+    /// The numbering of the RDB.
+    pub dialect: Dialect,
+    /// Its version in that numbering.
+    pub rdb_version: u16,
+    /// Its size.
+    pub bytes: u64,
+    /// What its checksum said.
+    pub checksum: Checksum,
+    /// The replication id that the capture belongs to.
+    pub replication_id: String,
+    /// The replication offset that it stands for.
+    pub replication_offset: i64,
+    /// Keys by database.
+    pub databases: BTreeMap<u64, DatabaseCount>,
+    /// Keys by type.
+    pub types: BTreeMap<Kind, u64>,
+    /// Libraries of functions.
+    pub functions: u64,
+    /// Modules that keep data beside the keys.
+    pub modules: Vec<String>,
+    /// The sum of all keys.
+    pub digest: KeyspaceDigest,
+}
+
+impl CaptureReport {
+    /// All keys.
+    pub fn keys(&self) -> u64 {
+        self.digest.keys()
+    }
+}
+
+/// Counts and sums what a reader tells.
+#[derive(Debug, Default)]
+pub(crate) struct Tally {
+    digester: Digester,
+    current: (u64, Vec<u8>, Option<i64>),
+    pub(crate) databases: BTreeMap<u64, DatabaseCount>,
+    pub(crate) types: BTreeMap<Kind, u64>,
+    pub(crate) functions: u64,
+    pub(crate) modules: Vec<String>,
+    pub(crate) digest: KeyspaceDigest,
+}
+
+/// Hands every element on to a digester.
+macro_rules! digest_elements {
+    ($type:ty) => {
+        impl Elements for $type {
+            fn string(&mut self, bytes: &[u8]) {
+                self.digester.string(bytes);
+            }
+            fn item(&mut self, bytes: &[u8]) {
+                self.digester.item(bytes);
+            }
+            fn member(&mut self, bytes: &[u8]) {
+                self.digester.member(bytes);
+            }
+            fn scored(&mut self, member: &[u8], score: f64) {
+                self.digester.scored(member, score);
+            }
+            fn field(&mut self, field: &[u8], value: &[u8], expiry: Option<i64>) {
+                self.digester.field(field, value, expiry);
+            }
+            fn entry(&mut self, id: StreamId, fields: &[u8]) {
+                self.digester.entry(id, fields);
+            }
+            fn stream(&mut self, meta: &StreamMeta) {
+                self.digester.stream(meta);
+            }
+            fn group(&mut self, name: &[u8], last_id: StreamId, entries_read: Option<u64>) {
+                self.digester.group(name, last_id, entries_read);
+            }
+            fn pending(&mut self, id: StreamId, at: i64, count: u64) {
+                self.digester.pending(id, at, count);
+            }
+            fn consumer(&mut self, name: &[u8], seen: i64) {
+                self.digester.consumer(name, seen);
+            }
+            fn owned(&mut self, id: StreamId) {
+                self.digester.owned(id);
+            }
+            fn group_end(&mut self) {
+                self.digester.group_end();
+            }
+            fn opaque(&mut self, raw: &[u8]) {
+                self.digester.opaque(raw);
+            }
+        }
+    };
+}
+pub(crate) use digest_elements;
+digest_elements!(Tally);
+
+impl Visitor for Tally {
+    fn function(&mut self, _code: &[u8]) {
+        self.functions += 1;
+    }
+
+    fn module_aux(&mut self, module: &str) {
+        if !self.modules.iter().any(|known| known == module) {
+            self.modules.push(module.to_owned());
+        }
+    }
+
+    fn key(&mut self, key: &Key<'_>) {
+        self.current.0 = key.db;
+        self.current.1.clear();
+        self.current.1.extend_from_slice(key.name);
+        self.current.2 = key.expiry;
+        let count = self.databases.entry(key.db).or_default();
+        count.keys += 1;
+        count.expires += u64::from(key.expiry.is_some());
+        *self.types.entry(key.value_type.kind()).or_default() += 1;
+        self.digester.begin(key.value_type.kind());
+    }
+
+    fn key_end(&mut self) {
+        let (db, name, expiry) = &self.current;
+        self.digest.add(*db, name, *expiry, &self.digester.meaning());
+    }
+}

@@ -1,0 +1,301 @@
+//! RESP2 over a connection: commands out, replies in, nothing read that was not asked for, nothing allocated that a
+//! length field merely claims.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, BufReader, ReadHalf, WriteHalf};
+use tokio::net::{TcpStream, UnixStream};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::pki_types::ServerName;
+
+use crate::options::{Place, Tls};
+use crate::{ConnectOptions, Error};
+
+/// A reply.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Reply {
+    Simple(String),
+    Error(String),
+    Int(i64),
+    Bulk(Vec<u8>),
+    Nil,
+    Array(Vec<Reply>),
+}
+
+impl Reply {
+    /// The bytes of a string reply, of either kind.
+    pub(crate) fn bytes(&self) -> Option<&[u8]> {
+        match self {
+            Reply::Bulk(bytes) => Some(bytes),
+            Reply::Simple(text) => Some(text.as_bytes()),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn int(&self) -> Option<i64> {
+        match self {
+            Reply::Int(n) => Some(*n),
+            other => other.bytes().and_then(|bytes| std::str::from_utf8(bytes).ok()?.parse().ok()),
+        }
+    }
+}
+
+pub(crate) trait Both: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Both for T {}
+pub(crate) type Socket = Box<dyn Both>;
+
+/// Lines (and so simple strings, errors and lengths) are never longer.
+const LINE: u64 = 64 << 10;
+/// Bulk strings are read in steps of this size, so that memory grows with what really came.
+const STEP: usize = 1 << 20;
+/// Nested arrays are never deeper (FUNCTION LIST has three levels).
+const DEPTH: usize = 8;
+
+/// The reading half.
+pub(crate) struct Reader {
+    pub(crate) socket: BufReader<ReadHalf<Socket>>,
+    target: String,
+}
+
+/// The writing half.
+pub(crate) struct Writer {
+    socket: WriteHalf<Socket>,
+    target: String,
+}
+
+/// A connection that has been let in.
+pub(crate) struct Connection {
+    pub(crate) reader: Reader,
+    pub(crate) writer: Writer,
+}
+
+/// Appends a command.
+pub(crate) fn command(out: &mut Vec<u8>, arguments: &[&[u8]]) {
+    out.extend_from_slice(format!("*{}\r\n", arguments.len()).as_bytes());
+    for argument in arguments {
+        out.extend_from_slice(format!("${}\r\n", argument.len()).as_bytes());
+        out.extend_from_slice(argument);
+        out.extend_from_slice(b"\r\n");
+    }
+}
+
+impl Writer {
+    pub(crate) async fn send(&mut self, bytes: &[u8], doing: &str) -> Result<(), Error> {
+        let sent = async {
+            self.socket.write_all(bytes).await?;
+            self.socket.flush().await
+        };
+        sent.await.map_err(|source| Error::Lost { target: self.target.clone(), doing: doing.to_owned(), source })
+    }
+}
+
+impl Reader {
+    pub(crate) fn target(&self) -> &str {
+        &self.target
+    }
+
+    pub(crate) fn lost(&self, doing: &str, source: std::io::Error) -> Error {
+        Error::Lost { target: self.target.clone(), doing: doing.to_owned(), source }
+    }
+
+    /// One line without its end.
+    pub(crate) async fn line(&mut self, doing: &str) -> Result<String, Error> {
+        let mut line = Vec::new();
+        let read = (&mut self.socket).take(LINE).read_until(b'\n', &mut line).await;
+        read.map_err(|e| self.lost(doing, e))?;
+        if line.pop() != Some(b'\n') {
+            if line.len() as u64 >= LINE - 1 {
+                return Err(self.protocol("a line without an end".to_owned()));
+            }
+            return Err(self.lost(doing, std::io::ErrorKind::UnexpectedEof.into()));
+        }
+        if line.last() == Some(&b'\r') {
+            line.pop();
+        }
+        Ok(String::from_utf8_lossy(&line).into_owned())
+    }
+
+    pub(crate) async fn reply(&mut self, doing: &str) -> Result<Reply, Error> {
+        self.nested(doing, 0).await
+    }
+
+    async fn nested(&mut self, doing: &str, depth: usize) -> Result<Reply, Error> {
+        let line = self.line(doing).await?;
+        let (kind, rest) = line.split_at_checked(1).unwrap_or(("", ""));
+        let number = || rest.parse::<i64>();
+        match (kind, number()) {
+            ("+", _) => Ok(Reply::Simple(rest.to_owned())),
+            ("-", _) => Ok(Reply::Error(rest.to_owned())),
+            (":", Ok(n)) => Ok(Reply::Int(n)),
+            ("$" | "*", Ok(-1)) => Ok(Reply::Nil),
+            ("$", Ok(n)) if n >= 0 => self.bulk(n as usize, doing).await.map(Reply::Bulk),
+            ("*", Ok(n)) if n >= 0 && depth < DEPTH => {
+                let mut items = Vec::new();
+                for _ in 0..n {
+                    items.push(Box::pin(self.nested(doing, depth + 1)).await?);
+                }
+                Ok(Reply::Array(items))
+            }
+            _ => {
+                let shown: String = line.chars().take(60).collect();
+                Err(self.protocol(format!("it answered {shown:?}")))
+            }
+        }
+    }
+
+    async fn bulk(&mut self, length: usize, doing: &str) -> Result<Vec<u8>, Error> {
+        let mut bytes = Vec::new();
+        while bytes.len() < length {
+            let before = bytes.len();
+            bytes.resize(length.min(before + STEP), 0);
+            let part = bytes.get_mut(before..).unwrap_or_default();
+            let read = self.socket.read_exact(part).await;
+            read.map_err(|e| self.lost(doing, e))?;
+        }
+        let mut end = [0; 2];
+        let read = self.socket.read_exact(&mut end).await;
+        read.map_err(|e| self.lost(doing, e))?;
+        Ok(bytes)
+    }
+
+    pub(crate) fn protocol(&self, message: String) -> Error {
+        Error::Protocol { target: self.target.clone(), message }
+    }
+}
+
+impl Connection {
+    /// Connects and authenticates.
+    pub(crate) async fn open(options: &ConnectOptions) -> Result<Connection, Error> {
+        let target = options.display().to_string();
+        let failed = |message: String| Error::Connect { target: target.clone(), message };
+        let socket = match tokio::time::timeout(Duration::from_secs(30), dial(options)).await {
+            Ok(dialled) => dialled.map_err(failed)?,
+            Err(_) => return Err(failed("it did not answer within 30 s".to_owned())),
+        };
+        let (read, write) = tokio::io::split(socket);
+        let mut connection = Connection {
+            reader: Reader { socket: BufReader::with_capacity(64 << 10, read), target: target.clone() },
+            writer: Writer { socket: write, target: target.clone() },
+        };
+        if let Some(password) = &options.password {
+            let mut arguments: Vec<&[u8]> = vec![b"AUTH"];
+            arguments.extend(options.user.as_ref().map(String::as_bytes));
+            arguments.push(password.as_bytes());
+            if let Reply::Error(message) = connection.ask_raw(&arguments).await? {
+                return Err(failed(message));
+            }
+        }
+        match connection.ask_raw(&[b"PING"]).await? {
+            Reply::Error(message) if message.starts_with("NOAUTH") => Err(failed(format!(
+                "{message} Give a password: REDISCLI_AUTH, redis://:password@…, or the configuration"
+            ))),
+            // A user that may not PING may still do all that is needed; and a loading server says so later.
+            _ => Ok(connection),
+        }
+    }
+
+    /// Sends a command and gives its reply, errors included.
+    pub(crate) async fn ask_raw(&mut self, arguments: &[&[u8]]) -> Result<Reply, Error> {
+        let doing = arguments.first().map(|name| String::from_utf8_lossy(name).into_owned()).unwrap_or_default();
+        let mut out = Vec::new();
+        command(&mut out, arguments);
+        self.writer.send(&out, &doing).await?;
+        self.reader.reply(&doing).await
+    }
+
+    /// Sends a command and gives its reply; an error reply is an error.
+    pub(crate) async fn ask(&mut self, arguments: &[&[u8]]) -> Result<Reply, Error> {
+        match self.ask_raw(arguments).await? {
+            Reply::Error(message) => {
+                let doing = arguments.iter().take(2).map(|a| String::from_utf8_lossy(a)).collect::<Vec<_>>().join(" ");
+                Err(Error::Server { target: self.reader.target.clone(), doing, message })
+            }
+            reply => Ok(reply),
+        }
+    }
+}
+
+async fn dial(options: &ConnectOptions) -> Result<Socket, String> {
+    match &options.place {
+        Place::Unix(path) => Ok(Box::new(UnixStream::connect(path).await.map_err(|e| e.to_string())?)),
+        Place::Tcp { host, port, tls } => {
+            let stream = TcpStream::connect((host.as_str(), *port)).await.map_err(|e| e.to_string())?;
+            stream.set_nodelay(true).map_err(|e| e.to_string())?;
+            let Some(tls) = tls else { return Ok(Box::new(stream)) };
+            let name = ServerName::try_from(host.clone()).map_err(|e| e.to_string())?;
+            let connector = TlsConnector::from(Arc::new(tls_config(*tls)?));
+            Ok(Box::new(connector.connect(name, stream).await.map_err(|e| e.to_string())?))
+        }
+    }
+}
+
+fn tls_config(tls: Tls) -> Result<rustls::ClientConfig, String> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = rustls::ClientConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()
+        .map_err(|e| e.to_string())?;
+    Ok(match tls {
+        Tls::Verify => {
+            let mut roots = rustls::RootCertStore::empty();
+            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+            if roots.is_empty() {
+                return Err("this host has no certificate authorities (ca-certificates)".to_owned());
+            }
+            builder.with_root_certificates(roots).with_no_client_auth()
+        }
+        Tls::Insecure => builder
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(insecure::Anything(provider)))
+            .with_no_client_auth(),
+    })
+}
+
+mod insecure {
+    //! A verifier that believes everything, for those who ask for it.
+
+    use std::sync::Arc;
+
+    use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+    use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
+    use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+    use rustls::{DigitallySignedStruct, Error, SignatureScheme};
+
+    #[derive(Debug)]
+    pub(super) struct Anything(pub(super) Arc<CryptoProvider>);
+
+    impl ServerCertVerifier for Anything {
+        fn verify_server_cert(
+            &self,
+            _: &CertificateDer<'_>,
+            _: &[CertificateDer<'_>],
+            _: &ServerName<'_>,
+            _: &[u8],
+            _: UnixTime,
+        ) -> Result<ServerCertVerified, Error> {
+            Ok(ServerCertVerified::assertion())
+        }
+
+        fn verify_tls12_signature(
+            &self,
+            message: &[u8],
+            cert: &CertificateDer<'_>,
+            dss: &DigitallySignedStruct,
+        ) -> Result<HandshakeSignatureValid, Error> {
+            verify_tls12_signature(message, cert, dss, &self.0.signature_verification_algorithms)
+        }
+
+        fn verify_tls13_signature(
+            &self,
+            message: &[u8],
+            cert: &CertificateDer<'_>,
+            dss: &DigitallySignedStruct,
+        ) -> Result<HandshakeSignatureValid, Error> {
+            verify_tls13_signature(message, cert, dss, &self.0.signature_verification_algorithms)
+        }
+
+        fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+            self.0.signature_verification_algorithms.supported_schemes()
+        }
+    }
+}
