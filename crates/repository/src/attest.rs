@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use crate::repo::to_json;
+use crate::document::{self, seal};
 use crate::{Error, Repository, SnapshotId};
 
 /// What was done.
@@ -30,6 +30,14 @@ pub struct Attestation {
     pub details: serde_json::Value,
 }
 
+/// `attestations/<snapshot>/<time>-<kind>-<random>.json`
+#[derive(Serialize, Deserialize)]
+struct Stored {
+    format: u64,
+    #[serde(flatten)]
+    attestation: Attestation,
+}
+
 impl Repository {
     /// Adds a finding to a snapshot.
     pub async fn attest(&self, id: &SnapshotId, attestation: &Attestation) -> Result<(), Error> {
@@ -40,7 +48,8 @@ impl Repository {
         let random = uuid::Uuid::new_v4().as_fields().0;
         let at = attestation.at.format("%Y%m%dT%H%M%SZ");
         let object = format!("attestations/{id}/{at}-{kind}-{random:08x}.json");
-        self.store.put(&object, to_json(attestation).into()).await
+        let stored = Stored { format: crate::FORMAT, attestation: attestation.clone() };
+        self.store.put(&object, seal(&stored).into()).await
     }
 
     /// Every finding about a snapshot, oldest first. One that cannot be read counts as none: it proves nothing.
@@ -48,8 +57,10 @@ impl Repository {
         let mut found = Vec::new();
         for meta in self.store.list(&format!("attestations/{id}")).await? {
             let bytes = self.store.get(meta.location.as_ref()).await?;
-            if let Some(attestation) = bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()) {
-                found.push(attestation);
+            if let Some(Ok(stored)) =
+                bytes.map(|bytes| document::read::<Stored>(meta.location.as_ref(), &bytes))
+            {
+                found.push(stored.attestation);
             }
         }
         found.sort_by_key(|attestation: &Attestation| attestation.at);

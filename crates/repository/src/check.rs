@@ -1,12 +1,14 @@
 //! Checking that every listed snapshot is whole.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use chrono::{DateTime, Utc};
 use futures::stream::{self, StreamExt as _};
 use serde::Serialize;
 
+use crate::chunk::ChunkObject;
+use crate::document;
 use crate::{Attestation, AttestationKind, ChunkId, ChunkRef, Error, Repository, SnapshotId, Unreadable};
 
 /// Chunks that are read at the same time.
@@ -59,7 +61,7 @@ pub struct CheckReport {
     pub whole: Vec<SnapshotId>,
     /// Snapshots that are not.
     pub broken: Vec<SnapshotId>,
-    /// Manifests that cannot be read.
+    /// Manifests and other documents that cannot be read.
     pub unreadable: Vec<Unreadable>,
     /// What is wrong.
     pub faults: Vec<Fault>,
@@ -69,6 +71,8 @@ pub struct CheckReport {
     pub bytes_read: u64,
     /// Chunks that no snapshot needs.
     pub unreferenced: u64,
+    /// Their size in the store.
+    pub unreferenced_bytes: u64,
     /// Why the finding could not be noted in the repository, if it could not.
     pub not_attested: Option<String>,
 }
@@ -84,59 +88,61 @@ impl Repository {
     /// Checks every listed snapshot. With `read_data`, notes the finding on each.
     pub async fn check(&self, options: &CheckOptions) -> Result<CheckReport, Error> {
         let listing = self.snapshots().await?;
-        let mut needed: BTreeMap<ChunkId, u32> = BTreeMap::new();
+        let mut needed: BTreeMap<ChunkObject, ChunkRef> = BTreeMap::new();
         for manifest in &listing.manifests {
             for (_, part) in manifest.parts() {
-                needed.extend(part.chunks.iter().map(|chunk| (chunk.id, chunk.bytes)));
+                needed.extend(part.chunks.iter().map(|chunk| (chunk.object(), *chunk)));
             }
         }
-        let stored: HashMap<String, u64> = self
-            .store
-            .list("chunks")
-            .await?
-            .into_iter()
-            .map(|meta| (meta.location.to_string(), meta.size))
-            .collect();
-
-        let mut wrong: BTreeMap<ChunkId, FaultKind> = BTreeMap::new();
-        let mut bytes_read = 0;
-        for id in needed.keys() {
-            match stored.get(&id.object()) {
-                None => {
-                    wrong.insert(*id, FaultKind::Missing);
-                }
-                Some(0) => {
-                    wrong.insert(*id, FaultKind::Damaged { message: "it is empty".to_owned() });
-                }
-                Some(_) => {}
-            }
-        }
-        if options.read_data {
-            let present =
-                needed.iter().filter(|(id, _)| !wrong.contains_key(id)).map(|(id, bytes)| (*id, *bytes));
-            let present: Vec<(ChunkId, u32)> = present.collect();
-            let mut reads = stream::iter(present)
-                .map(|(id, bytes)| async move { (id, bytes, self.read_chunk(ChunkRef { id, bytes }).await) })
-                .buffer_unordered(READERS);
-            while let Some((id, bytes, read)) = reads.next().await {
-                match read {
-                    Ok(_) => bytes_read += u64::from(bytes),
-                    Err(Error::Damaged { message, .. }) => {
-                        wrong.insert(id, FaultKind::Damaged { message });
+        let mut wrong: BTreeMap<ChunkObject, FaultKind> =
+            needed.keys().map(|object| (*object, FaultKind::Missing)).collect();
+        let (mut unreferenced, mut unreferenced_bytes) = (0, 0);
+        let mut doubtful = Vec::new();
+        self.store
+            .visit("chunks", |meta| {
+                let object = ChunkObject::parse(meta.location.as_ref());
+                match object.and_then(|object| Some((object, needed.get(&object)?))) {
+                    Some((object, chunk)) => {
+                        wrong.remove(&object);
+                        // Two hosts may have compressed the same chunk differently, so another size is no proof.
+                        if options.read_data || u64::from(chunk.stored) != meta.size {
+                            doubtful.push(*chunk);
+                        }
                     }
-                    Err(other) => return Err(other),
+                    None => {
+                        unreferenced += 1;
+                        unreferenced_bytes += meta.size;
+                    }
                 }
+            })
+            .await?;
+
+        let mut bytes_read = 0;
+        let mut reads = stream::iter(doubtful)
+            .map(|chunk| async move { (chunk, self.read_chunk(chunk).await) })
+            .buffer_unordered(READERS);
+        while let Some((chunk, read)) = reads.next().await {
+            match read {
+                Ok(_) => bytes_read += u64::from(chunk.bytes),
+                Err(Error::Damaged { message, .. }) => {
+                    wrong.insert(chunk.object(), FaultKind::Damaged { message });
+                }
+                Err(other) => return Err(other),
             }
         }
+        drop(reads);
 
-        let mut touches: BTreeMap<ChunkId, Vec<String>> = BTreeMap::new();
+        let mut touches: BTreeMap<ChunkObject, Vec<String>> = BTreeMap::new();
         let (mut whole, mut broken) = (Vec::new(), Vec::new());
         for manifest in &listing.manifests {
             let mut hurt = BTreeSet::new();
             for (_, part) in manifest.parts() {
-                for chunk in part.chunks.iter().filter(|chunk| wrong.contains_key(&chunk.id)) {
-                    if hurt.insert((part.name.clone(), chunk.id)) {
-                        touches.entry(chunk.id).or_default().push(format!("{}: {}", manifest.id, part.name));
+                for chunk in part.chunks.iter().filter(|chunk| wrong.contains_key(&chunk.object())) {
+                    if hurt.insert((part.name.clone(), chunk.object())) {
+                        touches
+                            .entry(chunk.object())
+                            .or_default()
+                            .push(format!("{}: {}", manifest.id, part.name));
                     }
                 }
             }
@@ -144,18 +150,34 @@ impl Repository {
         }
         let faults: Vec<Fault> = wrong
             .into_iter()
-            .map(|(chunk, kind)| Fault { chunk, kind, touches: touches.remove(&chunk).unwrap_or_default() })
+            .map(|(object, kind)| Fault {
+                chunk: object.id,
+                kind,
+                touches: touches.remove(&object).unwrap_or_default(),
+            })
             .collect();
+        let mut unreadable = listing.unreadable;
+        for prefix in ["attestations", "marks", "tombstones"] {
+            for meta in self.store.list(prefix).await? {
+                let name = meta.location.to_string();
+                if !name.ends_with(".json") {
+                    continue;
+                }
+                let Some(bytes) = self.store.get(&name).await? else { continue };
+                if let Err(error) = document::unseal(&name, &bytes) {
+                    unreadable.push(Unreadable { name, error: error.to_string() });
+                }
+            }
+        }
         let mut report = CheckReport {
             repository: self.place(),
             read_data: options.read_data,
             chunks: needed.len() as u64,
-            unreferenced: (stored.len() as u64
-                + faults.iter().filter(|f| f.kind == FaultKind::Missing).count() as u64)
-                .saturating_sub(needed.len() as u64),
+            unreferenced,
+            unreferenced_bytes,
             whole,
             broken,
-            unreadable: listing.unreadable,
+            unreadable,
             faults,
             bytes_read,
             not_attested: None,
@@ -199,7 +221,7 @@ impl fmt::Display for CheckReport {
         let how = if self.read_data { "all data read" } else { "looked at, not read: --read-data reads it" };
         writeln!(
             f,
-            "{}: {} snapshots whole, {} not, {} manifests unreadable; {} chunks ({how}), {} unreferenced",
+            "{}: {} snapshots whole, {} not, {} documents unreadable; {} chunks ({how}), {} unreferenced",
             self.repository,
             self.whole.len(),
             self.broken.len(),

@@ -18,11 +18,70 @@ impl ChunkId {
     pub fn of(plain: &[u8]) -> ChunkId {
         ChunkId(Sha256::digest(plain).into())
     }
+}
 
-    /// Where the chunk lies in the store.
-    pub(crate) fn object(self) -> String {
-        let hex = self.to_string();
-        format!("chunks/{}/{hex}", hex.get(..2).unwrap_or_default())
+/// The object that a chunk lies in. Its plain name is the chunk's id; a chunk that has to be written while prune has
+/// marked that name gets a name of its own, with a random tag behind the id, so that the removal cannot hit it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct ChunkObject {
+    pub(crate) id: ChunkId,
+    pub(crate) copy: Option<CopyTag>,
+}
+
+impl ChunkObject {
+    /// Reads an object's name; nothing if no chunk is called so.
+    pub(crate) fn parse(object: &str) -> Option<ChunkObject> {
+        let name = object.strip_prefix("chunks/")?.get(3..)?;
+        let (id, copy) = match name.split_once('-') {
+            Some((id, tag)) => (id, Some(tag.parse().ok()?)),
+            None => (name, None),
+        };
+        let found = ChunkObject { id: id.parse().ok()?, copy };
+        (found.to_string() == object).then_some(found)
+    }
+}
+
+impl fmt::Display for ChunkObject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let hex = self.id.to_string();
+        write!(f, "chunks/{}/{hex}", hex.get(..2).unwrap_or_default())?;
+        self.copy.map_or(Ok(()), |tag| write!(f, "-{tag}"))
+    }
+}
+
+/// Tells a chunk's copy from the object of its plain name: eight hexadecimal digits, chosen at random.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CopyTag(pub(crate) u32);
+
+impl fmt::Display for CopyTag {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:08x}", self.0)
+    }
+}
+
+impl FromStr for CopyTag {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<CopyTag, String> {
+        let tag = u32::from_str_radix(text, 16).map(CopyTag).map_err(|e| e.to_string())?;
+        if tag.to_string() == text {
+            Ok(tag)
+        } else {
+            Err("a copy's tag is 8 lower-case hexadecimal digits".to_owned())
+        }
+    }
+}
+
+impl Serialize for CopyTag {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for CopyTag {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<CopyTag, D::Error> {
+        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
     }
 }
 
@@ -170,7 +229,15 @@ mod tests {
         assert_eq!(id.to_string(), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
         assert_eq!(id.to_string().parse::<ChunkId>().unwrap(), id);
         assert!("BA".parse::<ChunkId>().is_err());
-        assert_eq!(&id.object()[..10], "chunks/ba/");
+        let plain = ChunkObject { id, copy: None };
+        let copy = ChunkObject { id, copy: Some(CopyTag(0xab)) };
+        assert_eq!(&plain.to_string()[..10], "chunks/ba/");
+        assert!(copy.to_string().ends_with("15ad-000000ab"));
+        for object in [plain, copy] {
+            assert_eq!(ChunkObject::parse(&object.to_string()), Some(object));
+        }
+        assert_eq!(ChunkObject::parse(&format!("chunks/bb/{id}")), None);
+        assert_eq!(ChunkObject::parse("chunks/ba/é"), None);
     }
 
     #[test]

@@ -24,7 +24,7 @@ pub enum Error {
         /// On which object.
         object: String,
         /// The store's own words.
-        source: object_store::Error,
+        source: Box<object_store::Error>,
     },
     /// There is no repository here.
     #[error(

@@ -4,68 +4,83 @@
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use crate::repo::to_json;
-use crate::{ChunkId, Error, Manifest, Repository, SnapshotId};
+use crate::document::{self, seal};
+use crate::{Error, Manifest, Repository, SnapshotId};
 
 /// `tombstones/<snapshot>.json`
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-struct Tombstone {
-    forgotten_at: DateTime<Utc>,
-    manifest: Manifest,
+pub(crate) struct Tombstone {
+    pub(crate) format: u64,
+    pub(crate) forgotten_at: DateTime<Utc>,
+    pub(crate) job: String,
+    /// Gone once the grace is over. What is left tells when the series was last thinned, which retention must know.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) manifest: Option<Manifest>,
+}
+
+impl Tombstone {
+    pub(crate) fn parse(object: &str, bytes: &[u8]) -> Result<Tombstone, Error> {
+        document::read(object, bytes)
+    }
 }
 
 impl Repository {
     /// Takes snapshots off the list. The tombstone is written before the manifest goes, so that a crash between the
-    /// two leaves the snapshot listed, and never lost.
+    /// two leaves the snapshot listed, and never lost. One that is not listed (any more) is passed over.
     pub async fn forget(&self, ids: &[SnapshotId], now: DateTime<Utc>) -> Result<(), Error> {
         for id in ids {
             let object = id.object();
             let Some(bytes) = self.store.get(&object).await? else { continue };
             let manifest = Manifest::parse(&object, &bytes)?;
-            self.store
-                .put(&id.tombstone(), to_json(&Tombstone { forgotten_at: now, manifest }).into())
-                .await?;
+            let tombstone = Tombstone {
+                format: crate::FORMAT,
+                forgotten_at: now,
+                job: manifest.job.clone(),
+                manifest: Some(manifest),
+            };
+            self.store.put(&id.tombstone(), seal(&tombstone).into()).await?;
             self.store.delete(&object).await?;
         }
         Ok(())
     }
 
-    /// Puts a forgotten snapshot back on the list.
+    /// Puts a forgotten snapshot back on the list. Works until the grace is nearly over: what begins later could be
+    /// overtaken by prune.
     pub async fn undelete(&self, id: &SnapshotId) -> Result<(), Error> {
-        let Some(bytes) = self.store.get(&id.tombstone()).await? else {
-            return Err(Error::NoSnapshot { wanted: id.to_string(), hint: "it has no tombstone".to_owned() });
+        let gone = |hint: String| Error::NoSnapshot { wanted: id.to_string(), hint };
+        let object = id.tombstone();
+        let Some(written) = self.store.written_at(&object).await? else {
+            return Err(gone("it has no tombstone".to_owned()));
         };
-        let tombstone: Tombstone = serde_json::from_slice(&bytes)
-            .map_err(|e| Error::Damaged { object: id.tombstone(), message: e.to_string() })?;
-        self.store.put(&id.object(), to_json(&tombstone.manifest).into()).await?;
-        self.store.delete(&id.tombstone()).await
+        let age = (self.store.clock().await? - written).to_std().unwrap_or_default();
+        let tombstone = match self.store.get(&object).await? {
+            Some(bytes) => Tombstone::parse(&object, &bytes)?,
+            None => return Err(gone("it has no tombstone".to_owned())),
+        };
+        let late = age > self.grace.saturating_sub(self.margin());
+        let Some(manifest) = tombstone.manifest.filter(|_| !late) else {
+            return Err(gone(format!(
+                "it was forgotten at {}, and the grace of {} hours is over",
+                tombstone.forgotten_at.format("%Y-%m-%d %H:%M UTC"),
+                self.grace.as_secs() / 3600
+            )));
+        };
+        self.store.put(&id.object(), seal(&manifest).into()).await?;
+        self.store.delete(&object).await
     }
 
-    /// When a snapshot of this series was last forgotten.
+    /// When a snapshot of this series was last forgotten. A tombstone that cannot be read is an error: retention would
+    /// otherwise believe that nothing was deleted.
     pub async fn last_deletion_at(&self, job: &str) -> Result<Option<DateTime<Utc>>, Error> {
         let mut newest = None;
         for meta in self.store.list("tombstones").await? {
-            let bytes = self.store.get(meta.location.as_ref()).await?;
-            let tombstone = bytes.and_then(|bytes| serde_json::from_slice::<Tombstone>(&bytes).ok());
-            if let Some(tombstone) = tombstone.filter(|tombstone| tombstone.manifest.job == job) {
+            let Some(bytes) = self.store.get(meta.location.as_ref()).await? else { continue };
+            let tombstone = Tombstone::parse(meta.location.as_ref(), &bytes)?;
+            if tombstone.job == job {
                 newest = newest.max(Some(tombstone.forgotten_at));
             }
         }
         Ok(newest)
-    }
-
-    /// Chunks that prune has marked for removal: a writer never re-uses them. Format 0 has no prune yet, and so no
-    /// marks; a repository that has some was touched by a newer version, and they are honoured.
-    pub(crate) async fn marked(&self) -> Result<Vec<ChunkId>, Error> {
-        let mut marked = Vec::new();
-        for meta in self.store.list("marks").await? {
-            let object = meta.location.to_string();
-            let Some(bytes) = self.store.get(&object).await? else { continue };
-            let ids: Vec<ChunkId> = serde_json::from_slice(&bytes)
-                .map_err(|e| Error::Damaged { object, message: e.to_string() })?;
-            marked.extend(ids);
-        }
-        Ok(marked)
     }
 }

@@ -22,9 +22,11 @@
 mod attest;
 mod check;
 mod chunk;
+mod document;
 mod error;
 mod forget;
 mod manifest;
+mod prune;
 mod read;
 mod repo;
 mod store;
@@ -32,9 +34,10 @@ mod write;
 
 pub use attest::{Attestation, AttestationKind};
 pub use check::{CheckOptions, CheckReport, Fault, FaultKind};
-pub use chunk::{ChunkId, Chunker};
+pub use chunk::{ChunkId, Chunker, CopyTag};
 pub use error::Error;
 pub use manifest::{ChunkRef, Manifest, Part, PartHeader, SnapshotId, SnapshotStats, SourceRecord};
+pub use prune::{PruneOptions, PruneReport};
 pub use repo::{FORMAT, InitOptions, Listing, Repository, Unreadable};
 pub use store::{Store, StoreEnv};
 pub use write::{SnapshotStart, SnapshotWriter};

@@ -6,7 +6,8 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::{ChunkId, Error};
+use crate::chunk::ChunkObject;
+use crate::{ChunkId, CopyTag, Error};
 
 /// A snapshot's name: the UTC time at which it was begun, and six random digits, so that names sort by time and two
 /// hosts never choose the same.
@@ -52,6 +53,18 @@ pub struct ChunkRef {
     pub id: ChunkId,
     /// Its plain size.
     pub bytes: u32,
+    /// The size of its object: compressed.
+    pub stored: u32,
+    /// Set when the chunk does not lie under its plain name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub copy: Option<CopyTag>,
+}
+
+impl ChunkRef {
+    /// The object it lies in.
+    pub(crate) fn object(&self) -> ChunkObject {
+        ChunkObject { id: self.id, copy: self.copy }
+    }
 }
 
 /// What a part is, before it is written.
@@ -154,20 +167,12 @@ impl Manifest {
 
     pub(crate) fn parse(object: &str, bytes: &[u8]) -> Result<Manifest, Error> {
         let damaged = |message: String| Error::Damaged { object: object.to_owned(), message };
-        // The format first, so that a newer manifest is told from a damaged one.
-        let value: Value = serde_json::from_slice(bytes).map_err(|e| damaged(e.to_string()))?;
-        let found = value
-            .get("format")
-            .and_then(Value::as_u64)
-            .ok_or_else(|| damaged("it names no format".into()))?;
-        if found > crate::FORMAT {
-            return Err(Error::Format { object: object.to_owned(), found, known: crate::FORMAT });
-        }
-        let manifest: Manifest = serde_json::from_value(value).map_err(|e| damaged(e.to_string()))?;
+        let manifest: Manifest = crate::document::read(object, bytes)?;
         if object.strip_suffix(".json").and_then(|o| o.rsplit('/').next()) != Some(manifest.id.as_str()) {
             return Err(damaged(format!("it calls itself {}", manifest.id)));
         }
         for (_, part) in manifest.parts() {
+            // At most 2^32 a chunk, and a manifest of 2^32 chunks would not fit into memory: this cannot overflow.
             let sum: u64 = part.chunks.iter().map(|chunk| u64::from(chunk.bytes)).sum();
             if sum != part.bytes {
                 return Err(damaged(format!(

@@ -5,6 +5,7 @@ use futures::stream::{self, Stream, StreamExt as _};
 use sha2::{Digest as _, Sha256};
 
 use crate::chunk::unpack;
+use crate::document::hex;
 use crate::write::blocking;
 use crate::{ChunkId, ChunkRef, Error, Part, Repository};
 
@@ -34,7 +35,7 @@ impl Repository {
                 }
                 Some(Err(error)) => Some((Err(error), (chunks, None))),
                 None => {
-                    let found: String = whole.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+                    let found = hex(&whole.finalize());
                     if found == part.sha256 {
                         return None;
                     }
@@ -49,13 +50,19 @@ impl Repository {
     }
 
     pub(crate) async fn read_chunk(&self, chunk: ChunkRef) -> Result<Bytes, Error> {
-        let object = chunk.id.object();
+        let object = chunk.object().to_string();
         let damaged = |message: String| Error::Damaged { object: object.clone(), message };
         // The chunker's bound also bounds what a hostile manifest can make us allocate.
         if chunk.bytes > self.chunker.max {
             return Err(damaged(format!("{} bytes are more than any chunk has", chunk.bytes)));
         }
-        let packed = self.store.get(&object).await?.ok_or_else(|| damaged("it is missing".to_owned()))?;
+        // Compression never adds more than a little; a larger object is not this chunk, and is not fetched.
+        let limit = u64::from(self.chunker.max) + (64 << 10);
+        let packed = self
+            .store
+            .get_at_most(&object, limit)
+            .await?
+            .ok_or_else(|| damaged("it is missing".to_owned()))?;
         let plain = blocking(move || {
             let plain = unpack(&packed, chunk.bytes as usize)?;
             if ChunkId::of(&plain) == chunk.id {

@@ -1,9 +1,12 @@
 //! The repository: created, opened, listed.
 
+use std::time::Duration;
+
 use chrono::{DateTime, Utc};
 use futures::stream::{self, StreamExt as _};
 use serde::{Deserialize, Serialize};
 
+use crate::document::{self, seal};
 use crate::{Chunker, Error, Manifest, SnapshotId, Store};
 
 /// The version of the format that is written, and the newest that is read.
@@ -15,11 +18,27 @@ const FETCHES: usize = 8;
 const CONFIG: &str = "dbhaul.json";
 
 /// What is fixed when a repository is created.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct InitOptions {
     /// How streams are cut.
     pub chunker: Chunker,
+    /// How long what is no longer needed stays: `undelete` works so long, prune waits so long between marking and
+    /// deleting, and a backup that runs longer is refused. At least a few hours for real use.
+    pub grace: Duration,
 }
+
+impl Default for InitOptions {
+    fn default() -> Self {
+        InitOptions { chunker: Chunker::default(), grace: Duration::from_secs(72 * 3600) }
+    }
+}
+
+fn default_grace() -> u64 {
+    InitOptions::default().grace.as_millis() as u64
+}
+
+/// No grace is longer: what a damaged `dbhaul.json` could ask for, kept within what times can be added to.
+const LONGEST_GRACE: Duration = Duration::from_secs(3650 * 86_400);
 
 /// `dbhaul.json`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -29,6 +48,9 @@ struct Config {
     id: String,
     created_at: DateTime<Utc>,
     chunker: Chunker,
+    /// Milliseconds.
+    #[serde(default = "default_grace")]
+    grace_ms: u64,
     hash: String,
     compression: String,
     /// Nothing in format 0; the key envelope's place.
@@ -41,6 +63,7 @@ struct Config {
 pub struct Repository {
     pub(crate) store: Store,
     pub(crate) chunker: Chunker,
+    pub(crate) grace: Duration,
     id: String,
 }
 
@@ -74,11 +97,12 @@ impl Repository {
             id: uuid::Uuid::new_v4().simple().to_string(),
             created_at: Utc::now(),
             chunker: options.chunker.check()?,
+            grace_ms: options.grace.min(LONGEST_GRACE).as_millis() as u64,
             hash: "sha256".to_owned(),
             compression: "zstd".to_owned(),
             encryption: None,
         };
-        store.put(CONFIG, to_json(&config).into()).await?;
+        store.put(CONFIG, seal(&config).into()).await?;
         Repository::open(store).await
     }
 
@@ -87,22 +111,19 @@ impl Repository {
         let bytes =
             store.get(CONFIG).await?.ok_or_else(|| Error::NotARepository { store: store.to_string() })?;
         let damaged = |message: String| Error::Damaged { object: CONFIG.to_owned(), message };
-        let value: serde_json::Value = serde_json::from_slice(&bytes).map_err(|e| damaged(e.to_string()))?;
-        let found = value.get("format").and_then(serde_json::Value::as_u64);
-        match found {
-            Some(found) if found > FORMAT => {
-                return Err(Error::Format { object: CONFIG.to_owned(), found, known: FORMAT });
-            }
-            Some(_) => {}
-            None => return Err(damaged("it names no format".to_owned())),
-        }
-        let config: Config = serde_json::from_value(value).map_err(|e| damaged(e.to_string()))?;
+        let config: Config = document::read(CONFIG, &bytes)?;
         if config.hash != "sha256" || config.compression != "zstd" || config.encryption.is_some() {
             return Err(damaged(
                 "it asks for a hash, compression or encryption that this version does not know".into(),
             ));
         }
-        Ok(Repository { store, chunker: config.chunker.check()?, id: config.id })
+        let grace = Duration::from_millis(config.grace_ms).min(LONGEST_GRACE);
+        Ok(Repository { store, chunker: config.chunker.check()?, grace, id: config.id })
+    }
+
+    /// What is left of the grace for slow requests: writers, `undelete` and prune all stop this much earlier.
+    pub(crate) fn margin(&self) -> Duration {
+        Duration::from_secs(3600).min(self.grace / 4)
     }
 
     /// The repository's own id, made when it was created.
@@ -185,12 +206,4 @@ impl Repository {
             (None, _) => Err(missing(format!("`dbhaul snapshots` lists what there is{unreadable}"))),
         }
     }
-}
-
-/// JSON as it is stored: indented, so that a person can read it.
-pub(crate) fn to_json<T: Serialize>(value: &T) -> Vec<u8> {
-    // Every type that is stored serializes: maps have string keys, and no serializer here fails by itself.
-    let mut text = serde_json::to_vec_pretty(value).unwrap_or_default();
-    text.push(b'\n');
-    text
 }

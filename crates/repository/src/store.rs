@@ -6,6 +6,7 @@ use std::path::Path as FilePath;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use chrono::{DateTime, Utc};
 use futures::TryStreamExt as _;
 use object_store::aws::AmazonS3Builder;
 use object_store::local::LocalFileSystem;
@@ -15,6 +16,9 @@ use object_store::prefix::PrefixStore;
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt as _, PutPayload};
 
 use crate::Error;
+
+/// No manifest, mark or other document is larger: what a hostile store can make us allocate.
+const LARGEST_DOCUMENT: u64 = 256 << 20;
 
 /// The environment that stores take their credentials from; an argument, so that tests bring their own.
 #[derive(Clone, Default)]
@@ -39,6 +43,13 @@ impl StoreEnv {
 
     fn get(&self, name: &str) -> Option<&str> {
         self.variables.get(name).map(String::as_str)
+    }
+}
+
+/// Names only: the values are secrets.
+impl fmt::Debug for StoreEnv {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.variables.keys()).finish()
     }
 }
 
@@ -102,7 +113,7 @@ impl Store {
     }
 
     fn failed(&self, action: &'static str, object: &str, source: object_store::Error) -> Error {
-        Error::Store { store: self.name.clone(), action, object: object.to_owned(), source }
+        Error::Store { store: self.name.clone(), action, object: object.to_owned(), source: Box::new(source) }
     }
 
     pub(crate) async fn put(&self, object: &str, bytes: Bytes) -> Result<(), Error> {
@@ -113,14 +124,48 @@ impl Store {
         Ok(())
     }
 
-    /// The object's bytes, or nothing if there is none.
+    /// The bytes of a document, or nothing if there is none.
     pub(crate) async fn get(&self, object: &str) -> Result<Option<Bytes>, Error> {
-        let got = async { self.objects.get(&Path::from(object)).await?.bytes().await };
+        self.get_at_most(object, LARGEST_DOCUMENT).await
+    }
+
+    /// The object's bytes, or nothing if there is none. One that is larger than `limit` is not fetched, and damaged.
+    pub(crate) async fn get_at_most(&self, object: &str, limit: u64) -> Result<Option<Bytes>, Error> {
+        let got = async {
+            let found = self.objects.get(&Path::from(object)).await?;
+            let size = found.meta.size;
+            if size > limit { Ok(Err(size)) } else { found.bytes().await.map(Ok) }
+        };
         match got.await {
-            Ok(bytes) => Ok(Some(bytes)),
+            Ok(Ok(bytes)) => Ok(Some(bytes)),
+            Ok(Err(size)) => Err(Error::Damaged {
+                object: object.to_owned(),
+                message: format!("it has {size} bytes, and at most {limit} are plausible"),
+            }),
             Err(object_store::Error::NotFound { .. }) => Ok(None),
             Err(error) => Err(self.failed("read", object, error)),
         }
+    }
+
+    /// When the object was last written, by the store's own clock.
+    pub(crate) async fn written_at(&self, object: &str) -> Result<Option<DateTime<Utc>>, Error> {
+        match self.objects.head(&Path::from(object)).await {
+            Ok(meta) => Ok(Some(meta.last_modified)),
+            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(error) => Err(self.failed("look at", object, error)),
+        }
+    }
+
+    /// The store's clock: what it says of an object that was just written.
+    pub(crate) async fn clock(&self) -> Result<DateTime<Utc>, Error> {
+        let object = format!("clock/{}", uuid::Uuid::new_v4().simple());
+        self.put(&object, Bytes::from_static(b"0\n")).await?;
+        let at = self.written_at(&object).await?;
+        self.delete(&object).await?;
+        at.ok_or_else(|| Error::Damaged {
+            object,
+            message: "the store lost what was just written to it".to_owned(),
+        })
     }
 
     pub(crate) async fn delete(&self, object: &str) -> Result<(), Error> {
@@ -128,6 +173,16 @@ impl Store {
             Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
             Err(error) => Err(self.failed("delete", object, error)),
         }
+    }
+
+    /// Calls `visit` for every object below a prefix, in no certain order; nothing is gathered.
+    pub(crate) async fn visit(&self, prefix: &str, mut visit: impl FnMut(ObjectMeta)) -> Result<(), Error> {
+        let path = Path::from(prefix);
+        let mut listed = self.objects.list(Some(&path));
+        while let Some(meta) = listed.try_next().await.map_err(|e| self.failed("list", prefix, e))? {
+            visit(meta);
+        }
+        Ok(())
     }
 
     /// Every object below a prefix, in no certain order.
@@ -169,7 +224,9 @@ fn s3(url: &str, rest: &str, env: &StoreEnv) -> Result<Store, Error> {
             "endpoint" => endpoint = Some(value.into_owned()),
             "virtual-hosted" => builder = builder.with_virtual_hosted_style_request(value == "true"),
             other => {
-                return Err(wrong(format!("`{other}` is no option; endpoint, region and virtual-hosted are")));
+                return Err(wrong(format!(
+                    "`{other}` is no option; endpoint, region and virtual-hosted are"
+                )));
             }
         }
     }

@@ -1,9 +1,9 @@
 //! Writing a snapshot: parts into chunks, chunks into the store, and at last the manifest.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::{Bytes, BytesMut};
 use chrono::{DateTime, Utc};
@@ -11,19 +11,17 @@ use futures::stream::{FuturesOrdered, Stream, StreamExt as _};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::Semaphore;
 
-use crate::chunk::pack;
-use crate::repo::to_json;
+use crate::chunk::{ChunkObject, pack};
+use crate::document::{hex, seal};
 use crate::{
-    ChunkId, ChunkRef, Error, FORMAT, Manifest, Part, PartHeader, Repository, SnapshotId, SnapshotStats,
-    SourceRecord,
+    ChunkId, ChunkRef, CopyTag, Error, FORMAT, Manifest, Part, PartHeader, Repository, SnapshotId,
+    SnapshotStats, SourceRecord,
 };
 
 /// Plain bytes of chunks that may be hashed, compressed and uploaded at the same time, over all parts.
 const IN_FLIGHT: usize = 24 << 20;
 /// zstd's own default: about 400 MB/s a core, and little is won above it on rows of text.
 const LEVEL: i32 = 3;
-/// Marks are honoured for three days; a writer that runs longer must not commit. One hour is left for clocks.
-const LONGEST: Duration = Duration::from_secs((72 - 1) * 3600);
 
 /// What a snapshot begins with.
 #[derive(Debug, Clone)]
@@ -49,33 +47,74 @@ pub struct SnapshotWriter {
     repository: Repository,
     start: SnapshotStart,
     id: SnapshotId,
-    begun: Instant,
+    begun: Begun,
     shared: Arc<Shared>,
+}
+
+/// The moment of a beginning, by two clocks: the monotonic one stands still while a laptop sleeps, the other may be set.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Begun(Instant, SystemTime);
+
+impl Begun {
+    pub(crate) fn now() -> Begun {
+        Begun(Instant::now(), SystemTime::now())
+    }
+
+    /// The longer of what the two clocks say.
+    pub(crate) fn elapsed(self) -> Duration {
+        self.0.elapsed().max(self.1.elapsed().unwrap_or_default())
+    }
 }
 
 /// What all parts of one snapshot share.
 #[derive(Debug)]
 struct Shared {
-    /// Chunks that are surely there: named by a listed snapshot when we began, or written by us and acknowledged.
-    /// A chunk enters only after the store said yes, so that no part ever leans on another part's failed upload.
-    present: Mutex<HashSet<ChunkId>>,
+    /// Chunks that are surely there: named by a listed snapshot when we began and seen in the store with the right
+    /// size, or written by us and acknowledged. A chunk enters only after the store said yes, so that no part ever
+    /// leans on another part's failed upload.
+    present: Mutex<HashMap<ChunkId, (u32, Option<CopyTag>)>>,
+    /// Chunks whose plain name prune has marked: written under another name, which no running removal can hit.
+    shunned: HashSet<ChunkId>,
     budget: Arc<Semaphore>,
     new_plain: AtomicU64,
     stored: AtomicU64,
     new_chunks: AtomicU64,
 }
 
+impl Shared {
+    fn present(&self, id: ChunkId, bytes: u32) -> Option<ChunkRef> {
+        let present = self.present.lock().unwrap_or_else(PoisonError::into_inner);
+        present.get(&id).map(|&(stored, copy)| ChunkRef { id, bytes, stored, copy })
+    }
+}
+
 impl Repository {
-    /// Begins a snapshot: reads which chunks the listed snapshots name, to store none of them again.
+    /// Begins a snapshot: reads which chunks the listed snapshots name and the store has, to store none of them again.
+    ///
+    /// A chunk that is missing, or has not the size that its manifest gives, is not leaned on: it is written again.
     pub async fn begin(&self, start: SnapshotStart) -> Result<SnapshotWriter, Error> {
-        let begun = Instant::now();
-        let mut present = HashSet::new();
+        let begun = Begun::now();
+        let marked = self.marked().await?;
+        let mut named: HashMap<ChunkObject, u32> = HashMap::new();
         for manifest in self.snapshots().await?.manifests {
-            present.extend(manifest.parts().flat_map(|(_, part)| part.chunks.iter().map(|chunk| chunk.id)));
+            let chunks = manifest.parts().flat_map(|(_, part)| part.chunks.iter());
+            named.extend(chunks.map(|chunk| (chunk.object(), chunk.stored)));
         }
-        for marked in self.marked().await? {
-            present.remove(&marked);
+        named.retain(|object, _| !marked.contains(object));
+        let mut present = HashMap::new();
+        if !named.is_empty() {
+            self.store
+                .visit("chunks", |meta| {
+                    let Some(object) = ChunkObject::parse(meta.location.as_ref()) else { return };
+                    if let Some(&stored) = named.get(&object)
+                        && u64::from(stored) == meta.size
+                    {
+                        present.insert(object.id, (stored, object.copy));
+                    }
+                })
+                .await?;
         }
+        let shunned = marked.iter().filter(|object| object.copy.is_none()).map(|object| object.id).collect();
         let random = uuid::Uuid::new_v4().as_fields().0;
         Ok(SnapshotWriter {
             repository: self.clone(),
@@ -84,6 +123,7 @@ impl Repository {
             begun,
             shared: Arc::new(Shared {
                 present: Mutex::new(present),
+                shunned,
                 budget: Arc::new(Semaphore::new(IN_FLIGHT)),
                 new_plain: AtomicU64::new(0),
                 stored: AtomicU64::new(0),
@@ -158,7 +198,7 @@ impl SnapshotWriter {
             name: header.name,
             kind: header.kind,
             bytes,
-            sha256: whole.finalize().iter().map(|byte| format!("{byte:02x}")).collect(),
+            sha256: hex(&whole.finalize()),
             attributes: serde_json::Map::new(),
             chunks,
         })
@@ -166,8 +206,9 @@ impl SnapshotWriter {
 
     /// Writes the manifest: from here on the snapshot exists. `complete` says whether every source is in it.
     pub async fn commit(self, sources: Vec<SourceRecord>, complete: bool) -> Result<Manifest, Error> {
-        if self.begun.elapsed() > LONGEST {
-            return Err(Error::TooLong { hours: LONGEST.as_secs() / 3600 });
+        let longest = self.repository.grace.saturating_sub(self.repository.margin());
+        if self.begun.elapsed() > longest {
+            return Err(Error::TooLong { hours: longest.as_secs() / 3600 });
         }
         let parts = || sources.iter().flat_map(|source| &source.parts);
         let stats = SnapshotStats {
@@ -188,7 +229,7 @@ impl SnapshotWriter {
             sources,
             stats,
         };
-        self.repository.store.put(&self.id.object(), to_json(&manifest).into()).await?;
+        self.repository.store.put(&self.id.object(), seal(&manifest).into()).await?;
         Ok(manifest)
     }
 }
@@ -224,23 +265,24 @@ async fn write_chunk(store: &crate::Store, shared: &Shared, plain: Bytes) -> Res
     let bytes = plain.len() as u32;
     let hashed = plain.clone();
     let id = blocking(move || ChunkId::of(&hashed)).await?;
-    let reference = ChunkRef { id, bytes };
-    if shared.present.lock().unwrap_or_else(PoisonError::into_inner).contains(&id) {
-        return Ok(reference);
+    if let Some(present) = shared.present(id, bytes) {
+        return Ok(present);
     }
-    let object = id.object();
-    let packed = blocking(move || pack(&plain, LEVEL)).await?.map_err(|e| Error::Damaged {
-        object: object.clone(),
-        message: format!("cannot be compressed: {e}"),
-    })?;
-    let stored = packed.len() as u64;
+    let copy = shared.shunned.contains(&id).then(|| CopyTag(uuid::Uuid::new_v4().as_fields().0));
+    let object = ChunkObject { id, copy }.to_string();
+    let damaged = |message: String| Error::Damaged { object: object.clone(), message };
+    let packed = blocking(move || pack(&plain, LEVEL))
+        .await?
+        .map_err(|e| damaged(format!("cannot be compressed: {e}")))?;
+    let stored = u32::try_from(packed.len()).map_err(|e| damaged(e.to_string()))?;
     store.put(&object, packed.into()).await?;
-    if shared.present.lock().unwrap_or_else(PoisonError::into_inner).insert(id) {
+    let mut present = shared.present.lock().unwrap_or_else(PoisonError::into_inner);
+    if present.insert(id, (stored, copy)).is_none() {
         shared.new_plain.fetch_add(u64::from(bytes), Ordering::Relaxed);
-        shared.stored.fetch_add(stored, Ordering::Relaxed);
+        shared.stored.fetch_add(u64::from(stored), Ordering::Relaxed);
         shared.new_chunks.fetch_add(1, Ordering::Relaxed);
     }
-    Ok(reference)
+    Ok(ChunkRef { id, bytes, stored, copy })
 }
 
 /// Work for the processor, off the threads that serve connections.

@@ -1,0 +1,306 @@
+//! Prune: removing what no snapshot needs, beside running backups, and without locks.
+//!
+//! Chunks that nothing names are *marked*, and deleted by a later run, once the mark is older than the grace by the
+//! store's own clock and a listing of all manifests made since then still does not name them. A writer reads the marks
+//! when it begins: it never re-uses a marked object, never writes to a marked name (it chooses another), and refuses
+//! to commit when it ran for nearly the grace. So a writer that began after the mark does not touch the object; one
+//! that began before it has committed by the time of the listing, or never will. The rules are numbered in
+//! `docs/repository-format.md`.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::fmt;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use futures::stream::{self, StreamExt as _, TryStreamExt as _};
+use serde::{Deserialize, Serialize};
+
+use crate::chunk::ChunkObject;
+use crate::document::{self, seal};
+use crate::forget::Tombstone;
+use crate::write::Begun;
+use crate::{Error, Repository, SnapshotId};
+
+/// Objects that one mark names: keeps each mark small enough to be read and rewritten in one go.
+const PER_MARK: usize = 10_000;
+/// Deletions at the same time.
+const DELETIONS: usize = 8;
+
+/// How to prune.
+#[derive(Debug, Clone)]
+pub struct PruneOptions {
+    /// Only say what would be done: nothing is written, and nothing deleted.
+    pub dry_run: bool,
+    /// The caller's clock; asked only by a dry run, which cannot ask the store's without writing.
+    pub now: DateTime<Utc>,
+}
+
+/// What prune did, or would do.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct PruneReport {
+    /// Nothing was done.
+    pub dry_run: bool,
+    /// Forgotten snapshots that cannot be brought back any more.
+    pub expired: Vec<SnapshotId>,
+    /// Chunks that were marked for a later run.
+    pub marked: u64,
+    /// Their size in the store.
+    pub marked_bytes: u64,
+    /// Chunks that were marked by earlier runs, and whose grace is not over.
+    pub waiting: u64,
+    /// Chunks that were deleted.
+    pub deleted: u64,
+    /// Their size in the store.
+    pub deleted_bytes: u64,
+    /// Chunks that were marked, and are needed again.
+    pub spared: u64,
+    /// The run became too slow to be sure of its listing and stopped; the next one goes on.
+    pub stopped_early: bool,
+}
+
+/// `marks/<name>.json`
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+struct MarkFile {
+    format: u64,
+    /// Names of objects.
+    objects: Vec<String>,
+}
+
+/// A mark as it lies in the store.
+struct Mark {
+    object: String,
+    written: DateTime<Utc>,
+    objects: Vec<ChunkObject>,
+    /// When everything under it had been deleted.
+    done: Option<DateTime<Utc>>,
+}
+
+impl Mark {
+    fn done_object(&self) -> String {
+        format!("{}.done", self.object)
+    }
+}
+
+impl Repository {
+    /// Deletes what was marked long enough ago, and marks what nothing needs now.
+    ///
+    /// A manifest or tombstone that cannot be read ends it before anything is done: it may name any chunk.
+    pub async fn prune(&self, options: &PruneOptions) -> Result<PruneReport, Error> {
+        let mut report = PruneReport { dry_run: options.dry_run, ..PruneReport::default() };
+        let begun = Begun::now();
+        let now = if options.dry_run { options.now } else { self.store.clock().await? };
+        let marks = self.marks().await?;
+
+        // From here on: names are gathered after `now`, so that every mark which is due at `now` is older than the
+        // grace by the time of the listing. Tombstones first: a snapshot that moves meanwhile is then seen as one of
+        // the two, whichever way it moves.
+        let mut named: HashSet<ChunkObject> = HashSet::new();
+        self.tombstones(now, options.dry_run, &mut named, &mut report).await?;
+        let listing = self.snapshots().await?;
+        if let Some(unreadable) = listing.unreadable.into_iter().next() {
+            return Err(Error::Damaged {
+                object: unreadable.name,
+                message: format!("{}; nothing was pruned, since it may name any chunk", unreadable.error),
+            });
+        }
+        for manifest in &listing.manifests {
+            named.extend(
+                manifest.parts().flat_map(|(_, part)| part.chunks.iter().map(|chunk| chunk.object())),
+            );
+        }
+        drop(listing.manifests);
+        // An undelete writes the manifest before it removes the tombstone, and a forget the other way round; the
+        // second look catches the snapshot that was forgotten between the two listings.
+        self.tombstones(now, true, &mut named, &mut PruneReport::default()).await?;
+
+        let marked: HashSet<ChunkObject> = marks
+            .iter()
+            .filter(|mark| mark.done.is_none())
+            .flat_map(|mark| mark.objects.iter().copied())
+            .collect();
+        let mut sizes: HashMap<ChunkObject, u64> = HashMap::new();
+        let mut unmarked = Vec::new();
+        self.store
+            .visit("chunks", |meta| {
+                // What is not called like a chunk was not put there by us, and is left alone.
+                let Some(object) = ChunkObject::parse(meta.location.as_ref()) else { return };
+                if marked.contains(&object) {
+                    sizes.insert(object, meta.size);
+                } else if !named.contains(&object) {
+                    report.marked += 1;
+                    report.marked_bytes += meta.size;
+                    unmarked.push(object);
+                }
+            })
+            .await?;
+
+        let grace = TimeDelta::from_std(self.grace).unwrap_or(TimeDelta::MAX);
+        let margin = TimeDelta::from_std(self.margin()).unwrap_or(TimeDelta::MAX);
+        for mark in &marks {
+            match mark.done {
+                // Other runs may still be deleting under this mark for a margin after it was done: until then
+                // writers must go on shunning its names.
+                Some(done) if now - done > margin * 2 => {
+                    if !options.dry_run {
+                        self.store.delete(&mark.object).await?;
+                        self.store.delete(&mark.done_object()).await?;
+                    }
+                }
+                Some(_) => {}
+                None if now - mark.written > grace => {
+                    if !self.sweep(mark, &named, &mut sizes, begun, &mut report).await? {
+                        report.stopped_early = true;
+                        return Ok(report);
+                    }
+                }
+                None => {
+                    report.waiting +=
+                        mark.objects.iter().filter(|object| sizes.contains_key(object)).count() as u64
+                }
+            }
+        }
+        if !options.dry_run {
+            unmarked.sort_unstable();
+            for (number, objects) in unmarked.chunks(PER_MARK).enumerate() {
+                let random = uuid::Uuid::new_v4().as_fields().0;
+                let object = format!("marks/{}-{random:08x}-{number}.json", now.format("%Y%m%dT%H%M%SZ"));
+                let objects = objects.iter().map(ToString::to_string).collect();
+                self.store.put(&object, seal(&MarkFile { format: crate::FORMAT, objects }).into()).await?;
+            }
+        }
+        Ok(report)
+    }
+
+    /// Deletes what is under a mark that is due. False when the run has become too slow to go on.
+    async fn sweep(
+        &self,
+        mark: &Mark,
+        named: &HashSet<ChunkObject>,
+        sizes: &mut HashMap<ChunkObject, u64>,
+        begun: Begun,
+        report: &mut PruneReport,
+    ) -> Result<bool, Error> {
+        let mut going = Vec::new();
+        for object in &mark.objects {
+            // Taken out, so that a second mark of the same object counts it no second time.
+            let Some(size) = sizes.remove(object) else { continue };
+            if named.contains(object) {
+                report.spared += 1;
+            } else {
+                report.deleted += 1;
+                report.deleted_bytes += size;
+                going.push(object.to_string());
+            }
+        }
+        if report.dry_run {
+            return Ok(true);
+        }
+        for batch in going.chunks(DELETIONS) {
+            if begun.elapsed() > self.margin() {
+                return Ok(false);
+            }
+            stream::iter(batch)
+                .map(|object| self.store.delete(object))
+                .buffer_unordered(DELETIONS)
+                .try_collect::<()>()
+                .await?;
+        }
+        self.store.put(&mark.done_object(), bytes::Bytes::from_static(b"{}\n")).await?;
+        Ok(true)
+    }
+
+    /// Adds what tombstones within the grace name; unless `look_only`, spends those that are older.
+    async fn tombstones(
+        &self,
+        now: DateTime<Utc>,
+        look_only: bool,
+        named: &mut HashSet<ChunkObject>,
+        report: &mut PruneReport,
+    ) -> Result<(), Error> {
+        let grace = TimeDelta::from_std(self.grace).unwrap_or(TimeDelta::MAX);
+        let mut spent: BTreeMap<String, Vec<(DateTime<Utc>, String)>> = BTreeMap::new();
+        for meta in self.store.list("tombstones").await? {
+            let object = meta.location.to_string();
+            let Some(bytes) = self.store.get(&object).await? else { continue };
+            let mut tombstone = Tombstone::parse(&object, &bytes)?;
+            if let Some(manifest) = tombstone.manifest.take_if(|_| now - meta.last_modified > grace) {
+                report.expired.push(manifest.id);
+                if !look_only {
+                    self.store.put(&object, seal(&tombstone).into()).await?;
+                }
+            }
+            match &tombstone.manifest {
+                Some(manifest) => {
+                    named.extend(
+                        manifest.parts().flat_map(|(_, part)| part.chunks.iter().map(|chunk| chunk.object())),
+                    );
+                }
+                None => spent.entry(tombstone.job).or_default().push((tombstone.forgotten_at, object)),
+            }
+        }
+        if !look_only {
+            // One spent tombstone a series is enough to tell when it was last thinned.
+            for mut series in spent.into_values() {
+                series.sort();
+                series.pop();
+                for (_, object) in series {
+                    self.store.delete(&object).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The objects that prune has marked: a writer re-uses none of them, and writes to none of their names.
+    pub(crate) async fn marked(&self) -> Result<HashSet<ChunkObject>, Error> {
+        Ok(self.marks().await?.into_iter().flat_map(|mark| mark.objects).collect())
+    }
+
+    async fn marks(&self) -> Result<Vec<Mark>, Error> {
+        let listed = self.store.list("marks").await?;
+        let done: HashMap<String, DateTime<Utc>> = listed
+            .iter()
+            .filter_map(|meta| {
+                Some((meta.location.as_ref().strip_suffix(".done")?.to_owned(), meta.last_modified))
+            })
+            .collect();
+        let mut marks = Vec::new();
+        for meta in listed {
+            let object = meta.location.to_string();
+            if !object.ends_with(".json") {
+                continue;
+            }
+            // Removed meanwhile: its work was over long before.
+            let Some(bytes) = self.store.get(&object).await? else { continue };
+            let damaged = |message: String| Error::Damaged { object: object.clone(), message };
+            let file: MarkFile = document::read(&object, &bytes)?;
+            let objects = file
+                .objects
+                .iter()
+                .map(|name| ChunkObject::parse(name).ok_or_else(|| damaged(format!("`{name}` is no chunk"))))
+                .collect::<Result<_, _>>()?;
+            let done = done.get(&object).copied();
+            marks.push(Mark { object, written: meta.last_modified, objects, done });
+        }
+        Ok(marks)
+    }
+}
+
+impl fmt::Display for PruneReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (delete, mark) = if self.dry_run { ("to delete", "to mark") } else { ("deleted", "marked") };
+        for id in &self.expired {
+            writeln!(f, "snapshot {id} can no longer be brought back: its grace is over")?;
+        }
+        writeln!(
+            f,
+            "{} chunks {delete} ({} bytes), {} {mark} for a later run ({} bytes), {} waiting, {} needed again",
+            self.deleted, self.deleted_bytes, self.marked, self.marked_bytes, self.waiting, self.spared
+        )?;
+        if self.stopped_early {
+            writeln!(f, "stopped early, since its listing grew old; run it again to go on")?;
+        }
+        Ok(())
+    }
+}
