@@ -213,8 +213,11 @@ fn s3(url: &str, rest: &str, env: &StoreEnv) -> Result<Store, Error> {
         .host_str()
         .filter(|host| !host.is_empty())
         .ok_or_else(|| wrong("it names no bucket".into()))?;
-    let mut builder =
-        AmazonS3Builder::new().with_bucket_name(bucket).with_virtual_hosted_style_request(false);
+    let mut builder = AmazonS3Builder::new()
+        .with_bucket_name(bucket)
+        .with_virtual_hosted_style_request(false)
+        // One request an object: deleting many in one is what S3-compatible stores most often lack.
+        .with_disable_bulk_delete(true);
     let mut region =
         env.get("AWS_REGION").or(env.get("AWS_DEFAULT_REGION")).unwrap_or("us-east-1").to_owned();
     let mut endpoint = env.get("AWS_ENDPOINT_URL").map(str::to_owned);
