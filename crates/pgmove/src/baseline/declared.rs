@@ -1,156 +1,377 @@
 //! What a baseline file may say.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+use toml::Spanned;
+
+use super::error::BaselineError;
+use super::types::nearest;
 
 /// A declared schema.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub struct Baseline {
-    /// Migrations that provide objects.
-    #[serde(rename = "migration", skip_serializing_if = "BTreeMap::is_empty")]
-    pub migrations: BTreeMap<String, Migration>,
+    /// The application's name, for people.
+    pub name: Option<String>,
+    /// The environments that exist. Where any are named, another one is an error.
+    pub environments: Vec<String>,
+    /// Migrations that provide objects, in the order in which they are applied.
+    #[serde(rename = "migration")]
+    pub migrations: Vec<Migration>,
     /// Extensions.
-    #[serde(rename = "extension", skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(rename = "extension")]
     pub extensions: BTreeMap<String, Extension>,
     /// Tables, as `table` (in schema public) or `schema.table`.
-    #[serde(rename = "table", skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(rename = "table")]
     pub tables: BTreeMap<String, Table>,
+    /// The text that was parsed: tells the line of an error.
+    #[serde(skip)]
+    text: String,
 }
 
 /// A migration.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Migration {
+    /// Its name: mostly that of its file, without the ending.
+    pub name: String,
     /// Environments that need not have it.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub optional_in: Vec<String>,
+    #[serde(default)]
+    pub optional_in: Names,
 }
 
 /// An extension.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub struct Extension {
+    /// The migrations that install it; any one of them does.
+    pub provided_by: Names,
     /// Environments that need not have it.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub optional_in: Vec<String>,
+    pub optional_in: Names,
 }
 
 /// A table.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub struct Table {
-    /// The migration that makes it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub migration: Option<String>,
+    /// The migrations that make it; any one of them does. Its columns, indexes and constraints come with it unless
+    /// they say otherwise.
+    pub provided_by: Names,
     /// Environments that need not have it.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub optional_in: Vec<String>,
-    /// Indexes, by name; those of constraints too.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub indexes: Vec<String>,
+    pub optional_in: Names,
     /// Columns.
     pub columns: BTreeMap<String, Column>,
+    /// Indexes that belong to no constraint.
+    pub indexes: BTreeMap<String, Index>,
+    /// Constraints.
+    pub constraints: BTreeMap<String, Constraint>,
 }
 
-/// A column: its type, or more.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(untagged)]
-pub enum Column {
-    /// Only the type.
-    Type(String),
-    /// Type and more.
-    Full(FullColumn),
-}
-
-/// A column with all that can be said of it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub struct FullColumn {
+/// A column. `name = "type"` is short for `name = { type = "type" }`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Column {
     /// The type.
-    #[serde(rename = "type")]
-    pub type_name: String,
+    pub type_name: Spanned<String>,
+    /// The type in environments where it is another one.
+    pub type_in: BTreeMap<Spanned<String>, Spanned<String>>,
     /// Whether NULL is allowed; unsaid, both will do.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub nullable: Option<bool>,
-    /// Whether it has a default; unsaid, both will do.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// Whether it has a default or makes its values itself; unsaid, both will do.
     pub default: Option<bool>,
-    /// The migration that makes it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub migration: Option<String>,
+    /// The migrations that make it.
+    pub provided_by: Names,
     /// Environments that need not have it.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub optional_in: Vec<String>,
+    pub optional_in: Names,
 }
 
-impl Column {
-    /// The column with all its parts.
-    pub fn full(&self) -> FullColumn {
-        match self {
-            Column::Full(full) => full.clone(),
-            Column::Type(type_name) => FullColumn {
-                type_name: type_name.clone(),
-                nullable: None,
-                default: None,
-                migration: None,
-                optional_in: Vec::new(),
-            },
-        }
+/// An index. One with another name and the same meaning will do.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Index {
+    /// Its key columns, in order; an expression is written `(expression)` and matches any.
+    pub columns: Vec<String>,
+    /// Whether it is unique.
+    #[serde(default)]
+    pub unique: bool,
+    /// Its access method.
+    #[serde(default = "btree")]
+    pub method: String,
+    /// Whether it has a WHERE clause.
+    #[serde(default)]
+    pub partial: bool,
+    /// The migrations that make it.
+    #[serde(default)]
+    pub provided_by: Names,
+    /// Environments that need not have it.
+    #[serde(default)]
+    pub optional_in: Names,
+}
+
+fn btree() -> String {
+    "btree".to_owned()
+}
+
+/// A constraint. One with another name and the same meaning will do, except for checks, which have only their name.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Constraint {
+    /// What it demands.
+    pub kind: ConstraintKind,
+    /// Its columns, in order; none for a check.
+    #[serde(default)]
+    pub columns: Vec<String>,
+    /// The table that a foreign key refers to.
+    #[serde(default)]
+    pub references: Option<String>,
+    /// The migrations that make it.
+    #[serde(default)]
+    pub provided_by: Names,
+    /// Environments that need not have it.
+    #[serde(default)]
+    pub optional_in: Names,
+}
+
+/// What a constraint demands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ConstraintKind {
+    /// `PRIMARY KEY`
+    PrimaryKey,
+    /// `UNIQUE`
+    Unique,
+    /// `FOREIGN KEY`
+    ForeignKey,
+    /// `CHECK`
+    Check,
+    /// `EXCLUDE`
+    Exclusion,
+}
+
+impl fmt::Display for ConstraintKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::PrimaryKey => "primary key",
+            Self::Unique => "unique",
+            Self::ForeignKey => "foreign key",
+            Self::Check => "check",
+            Self::Exclusion => "exclusion",
+        })
     }
 }
 
-/// A baseline that cannot be used.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum BaselineError {
-    /// It is not what this version understands; the message has the line.
-    #[error("{0}")]
-    Syntax(String),
-    /// A column's type is no type that the server or PostgreSQL knows.
-    #[error("column {table}.{column}: `{type_name}` is no type{}", suggestion.as_ref().map(|s| format!("; did you mean `{s}`?")).unwrap_or_default())]
-    UnknownType {
-        /// The table.
-        table: String,
-        /// The column.
-        column: String,
-        /// The type as written.
-        type_name: String,
-        /// The type that was probably meant.
-        suggestion: Option<String>,
-    },
-    /// An object names a migration that is not declared.
-    #[error("{object} names migration `{migration}`, which is not declared as [migration.{migration}]")]
-    UnknownMigration {
-        /// The object.
-        object: String,
-        /// The migration.
-        migration: String,
-    },
+/// Names of migrations or environments: `"a"` or `["a", "b"]`.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Names(Vec<Spanned<String>>);
+
+impl Names {
+    /// The names.
+    pub fn iter(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|name| name.get_ref().as_str())
+    }
+
+    /// True when there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// True when this name is among them.
+    pub fn contains(&self, name: &str) -> bool {
+        self.iter().any(|known| known == name)
+    }
+}
+
+impl<'de> Deserialize<'de> for Names {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct OneOrMore;
+        impl<'de> Visitor<'de> for OneOrMore {
+            type Value = Vec<Spanned<String>>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a name or a list of names")
+            }
+            fn visit_str<E>(self, name: &str) -> Result<Self::Value, E> {
+                Ok(vec![Spanned::new(0..0, name.to_owned())])
+            }
+            fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut names: A) -> Result<Self::Value, A::Error> {
+                let mut out = Vec::new();
+                while let Some(name) = names.next_element()? {
+                    out.push(name);
+                }
+                Ok(out)
+            }
+        }
+        // The whole value's place stands in for that of a single name.
+        struct Inner(Vec<Spanned<String>>);
+        impl<'de> Deserialize<'de> for Inner {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                deserializer.deserialize_any(OneOrMore).map(Inner)
+            }
+        }
+        let spanned = Spanned::<Inner>::deserialize(deserializer)?;
+        let place = spanned.span();
+        let names = spanned.into_inner().0.into_iter();
+        Ok(Self(
+            names
+                .map(|name| {
+                    if name.span().is_empty() { Spanned::new(place.clone(), name.into_inner()) } else { name }
+                })
+                .collect(),
+        ))
+    }
+}
+
+impl<'de> Deserialize<'de> for Column {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "kebab-case", deny_unknown_fields)]
+        struct Full {
+            r#type: Spanned<String>,
+            #[serde(default)]
+            type_in: BTreeMap<Spanned<String>, Spanned<String>>,
+            nullable: Option<bool>,
+            default: Option<bool>,
+            #[serde(default)]
+            provided_by: Names,
+            #[serde(default)]
+            optional_in: Names,
+        }
+        struct ShortOrFull;
+        impl<'de> Visitor<'de> for ShortOrFull {
+            type Value = Full;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a type, or a table with `type`")
+            }
+            fn visit_str<E>(self, name: &str) -> Result<Full, E> {
+                Ok(Full {
+                    r#type: Spanned::new(0..0, name.to_owned()),
+                    type_in: BTreeMap::new(),
+                    nullable: None,
+                    default: None,
+                    provided_by: Names::default(),
+                    optional_in: Names::default(),
+                })
+            }
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Full, A::Error> {
+                Full::deserialize(MapAccessDeserializer::new(map))
+            }
+        }
+        struct Inner(Full);
+        impl<'de> Deserialize<'de> for Inner {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                deserializer.deserialize_any(ShortOrFull).map(Inner)
+            }
+        }
+        let spanned = Spanned::<Inner>::deserialize(deserializer)?;
+        let place = spanned.span();
+        let full = spanned.into_inner().0;
+        let type_name = if full.r#type.span().is_empty() {
+            Spanned::new(place, full.r#type.into_inner())
+        } else {
+            full.r#type
+        };
+        Ok(Self {
+            type_name,
+            type_in: full.type_in,
+            nullable: full.nullable,
+            default: full.default,
+            provided_by: full.provided_by,
+            optional_in: full.optional_in,
+        })
+    }
+}
+
+impl Column {
+    /// The type that this environment wants.
+    pub(super) fn type_for(&self, environment: Option<&str>) -> &Spanned<String> {
+        let other =
+            environment.and_then(|wanted| self.type_in.iter().find(|(name, _)| name.get_ref() == wanted));
+        other.map_or(&self.type_name, |(_, type_name)| type_name)
+    }
+
+    /// Every type that it may have.
+    pub(super) fn types(&self) -> impl Iterator<Item = &Spanned<String>> {
+        std::iter::once(&self.type_name).chain(self.type_in.values())
+    }
 }
 
 impl Baseline {
-    /// Reads a baseline. Errors name line and column.
+    /// Reads a baseline.
+    ///
+    /// # Errors
+    /// [`BaselineError::Syntax`] for what is no TOML or no key of a baseline, [`BaselineError::UnknownMigration`] and
+    /// [`BaselineError::UnknownEnvironment`] for names that are used but not declared; each with its line.
     pub fn parse(text: &str) -> Result<Baseline, BaselineError> {
-        let baseline: Baseline =
+        let mut baseline: Baseline =
             toml::from_str(text).map_err(|e| BaselineError::Syntax(e.to_string().trim().to_owned()))?;
-        for (name, table) in &baseline.tables {
-            baseline.known(&format!("table {name}"), table.migration.as_deref())?;
-            for (column, declared) in &table.columns {
-                baseline.known(&format!("column {name}.{column}"), declared.full().migration.as_deref())?;
+        text.clone_into(&mut baseline.text);
+        for migration in &baseline.migrations {
+            baseline.environments_are_known(&migration.optional_in)?;
+        }
+        for extension in baseline.extensions.values() {
+            baseline.names_are_known(&extension.provided_by, &extension.optional_in)?;
+        }
+        for table in baseline.tables.values() {
+            baseline.names_are_known(&table.provided_by, &table.optional_in)?;
+            for column in table.columns.values() {
+                baseline.names_are_known(&column.provided_by, &column.optional_in)?;
+                for name in column.type_in.keys() {
+                    baseline.environment_is_known(name.get_ref(), baseline.line(name.span().start))?;
+                }
+            }
+            for index in table.indexes.values() {
+                baseline.names_are_known(&index.provided_by, &index.optional_in)?;
+            }
+            for constraint in table.constraints.values() {
+                baseline.names_are_known(&constraint.provided_by, &constraint.optional_in)?;
             }
         }
         Ok(baseline)
     }
 
-    fn known(&self, object: &str, migration: Option<&str>) -> Result<(), BaselineError> {
-        match migration {
-            Some(migration) if !self.migrations.contains_key(migration) => Err(BaselineError::UnknownMigration {
-                object: object.to_owned(),
-                migration: migration.to_owned(),
-            }),
-            _ => Ok(()),
+    /// The migration of that name.
+    pub fn migration(&self, name: &str) -> Option<&Migration> {
+        self.migrations.iter().find(|migration| migration.name == name)
+    }
+
+    /// The line of a place in the text, counted from 1.
+    pub(super) fn line(&self, offset: usize) -> usize {
+        self.text.as_bytes().iter().take(offset).filter(|byte| **byte == b'\n').count() + 1
+    }
+
+    fn names_are_known(&self, provided_by: &Names, optional_in: &Names) -> Result<(), BaselineError> {
+        for name in &provided_by.0 {
+            if self.migration(name.get_ref()).is_none() {
+                return Err(BaselineError::UnknownMigration {
+                    line: self.line(name.span().start),
+                    name: name.get_ref().clone(),
+                    suggestion: nearest(
+                        name.get_ref(),
+                        self.migrations.iter().map(|known| known.name.as_str()),
+                    ),
+                });
+            }
         }
+        self.environments_are_known(optional_in)
+    }
+
+    fn environments_are_known(&self, names: &Names) -> Result<(), BaselineError> {
+        names
+            .0
+            .iter()
+            .try_for_each(|name| self.environment_is_known(name.get_ref(), self.line(name.span().start)))
+    }
+
+    fn environment_is_known(&self, name: &str, line: usize) -> Result<(), BaselineError> {
+        if self.environments.is_empty() || self.environments.iter().any(|known| known == name) {
+            return Ok(());
+        }
+        Err(BaselineError::UnknownEnvironment {
+            line: Some(line),
+            name: name.to_owned(),
+            known: self.environments.join(", "),
+        })
     }
 }

@@ -1,17 +1,21 @@
 //! A schema baseline: what a database must have, declared by people, checked against a catalog.
 //!
 //! ```toml
-//! [migration.v3_2_1_trade_count_split]
-//! optional-in = ["minikube"]
+//! environments = ["minikube", "oci"]
 //!
-//! [table.daily_risk_state]                     # in schema public, unless written "schema.table"
-//! indexes = ["daily_risk_state_pkey"]
-//! [table.daily_risk_state.columns]
-//! date = "date"
-//! buy_count = { type = "integer", nullable = false, migration = "v3_2_1_trade_count_split" }
+//! [[migration]]                                # in the order in which they are applied
+//! name = "v3_2_1_trade_count_split"
+//! optional-in = ["minikube"]
 //!
 //! [extension.vector]
 //! optional-in = ["minikube"]
+//!
+//! [table.daily_risk_state.columns]             # in schema public, unless written "schema.table"
+//! date = "date"
+//! buy_count = { type = "integer", nullable = false, default = true, provided-by = "v3_2_1_trade_count_split" }
+//!
+//! [table.daily_risk_state.constraints]
+//! daily_risk_state_pkey = { kind = "primary-key", columns = ["date"] }
 //! ```
 //!
 //! Types are compared by meaning: `varchar(20)` is `character varying(20)`. What is optional in an environment is
@@ -19,7 +23,13 @@
 
 mod check;
 mod declared;
+mod error;
+mod observed;
 mod types;
+mod verdict;
 
-pub use check::{Finding, Observed, ObservedColumn, ObservedTable, Severity, Verdict, check};
-pub use declared::{Baseline, BaselineError, Column, Extension, Migration, Table};
+pub use check::check;
+pub use declared::{Baseline, Column, Constraint, ConstraintKind, Extension, Index, Migration, Names, Table};
+pub use error::BaselineError;
+pub use observed::{Observed, ObservedColumn, ObservedConstraint, ObservedIndex, ObservedTable};
+pub use verdict::{Finding, Severity, Verdict};

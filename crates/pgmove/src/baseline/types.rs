@@ -20,7 +20,6 @@ const ALIASES: &[(&str, &str)] = &[
     ("varchar", "character varying"),
     ("char varying", "character varying"),
     ("char", "character"),
-    ("bpchar", "character"),
     ("varbit", "bit varying"),
     ("timestamp", "timestamp without time zone"),
     ("timestamptz", "timestamp with time zone"),
@@ -30,15 +29,73 @@ const ALIASES: &[(&str, &str)] = &[
 
 /// Built-in types by the names that `format_type` gives.
 const BUILT_IN: &[&str] = &[
-    "bigint", "bit", "bit varying", "boolean", "box", "bytea", "character", "character varying", "cidr", "circle",
-    "date", "daterange", "datemultirange", "double precision", "inet", "int4range", "int4multirange", "int8range",
-    "int8multirange", "integer", "interval", "json", "jsonb", "jsonpath", "line", "lseg", "macaddr", "macaddr8", "money",
-    "name", "numeric", "numrange", "nummultirange", "oid", "path", "pg_lsn", "pg_snapshot", "point", "polygon", "real",
-    "regclass", "smallint", "text", "time with time zone", "time without time zone", "timestamp with time zone",
-    "timestamp without time zone", "tsquery", "tsrange", "tsmultirange", "tstzrange", "tstzmultirange", "tsvector",
-    "txid_snapshot", "uuid", "xml",
+    "bigint",
+    "bit",
+    "bit varying",
+    "boolean",
+    "box",
+    "bpchar",
+    "bytea",
+    "character",
+    "character varying",
+    "cidr",
+    "circle",
+    "date",
+    "daterange",
+    "datemultirange",
+    "double precision",
+    "inet",
+    "int4range",
+    "int4multirange",
+    "int8range",
+    "int8multirange",
+    "integer",
+    "interval",
+    "json",
+    "jsonb",
+    "jsonpath",
+    "line",
+    "lseg",
+    "macaddr",
+    "macaddr8",
+    "money",
+    "name",
+    "numeric",
+    "numrange",
+    "nummultirange",
+    "oid",
+    "path",
+    "pg_lsn",
+    "pg_snapshot",
+    "point",
+    "polygon",
+    "real",
+    "regclass",
+    "smallint",
+    "text",
+    "time with time zone",
+    "time without time zone",
+    "timestamp with time zone",
+    "timestamp without time zone",
+    "tsquery",
+    "tsrange",
+    "tsmultirange",
+    "tstzrange",
+    "tstzmultirange",
+    "tsvector",
+    "txid_snapshot",
+    "uuid",
+    "xml",
     // Types of extensions that are common enough to be declared before they are installed.
-    "citext", "cube", "geography", "geometry", "halfvec", "hstore", "ltree", "sparsevec", "vector",
+    "citext",
+    "cube",
+    "geography",
+    "geometry",
+    "halfvec",
+    "hstore",
+    "ltree",
+    "sparsevec",
+    "vector",
 ];
 
 /// A type taken apart: its name in one spelling, its modifiers, its array dimensions.
@@ -68,7 +125,10 @@ impl Meaning {
             modifiers = inside.split(',').map(|modifier| modifier.trim().to_owned()).collect();
         }
         let base = base.trim_start_matches("pg_catalog.").to_owned();
-        let base = ALIASES.iter().find(|(alias, _)| *alias == base).map_or(base, |(_, name)| (*name).to_owned());
+        let base =
+            ALIASES.iter().find(|(alias, _)| *alias == base).map_or(base, |(_, name)| (*name).to_owned());
+        // Without a length `bpchar` is a type of its own: blank-padded, as long as it may be.
+        let base = if base == "bpchar" && !modifiers.is_empty() { "character".to_owned() } else { base };
         // `numeric(20)` is `numeric(20,0)`, `character` is `character(1)`.
         match (base.as_str(), modifiers.len()) {
             ("numeric", 1) => modifiers.push("0".to_owned()),
@@ -99,18 +159,18 @@ impl Meaning {
     }
 }
 
-/// The known type, or one of these, whose name is nearest to a misspelt one.
-pub(super) fn nearest<'a>(base: &str, others: impl Iterator<Item = &'a str>) -> Option<String> {
-    let aliases = ALIASES.iter().map(|(alias, _)| *alias);
-    BUILT_IN
-        .iter()
-        .copied()
-        .chain(aliases)
-        .chain(others)
-        .map(|name| (distance(base, name), name))
+/// Every type name that is known, in all spellings.
+pub(super) fn names<'a>() -> impl Iterator<Item = &'a str> {
+    BUILT_IN.iter().copied().chain(ALIASES.iter().map(|(alias, _)| *alias))
+}
+
+/// The one of `known` that is nearest to a misspelt name, if one is near.
+pub(super) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<String> {
+    known
+        .map(|known| (distance(name, known), known))
         .min()
-        .filter(|(distance, name)| *distance <= 1.max(name.len() / 3))
-        .map(|(_, name)| name.to_owned())
+        .filter(|(distance, known)| *distance <= 1.max(known.len() / 3))
+        .map(|(_, known)| known.to_owned())
 }
 
 /// How many letters must be added, removed or changed.
@@ -146,18 +206,25 @@ mod tests {
             ("text[]", "text[][]"),
             ("bool", "boolean"),
             ("char", "character(1)"),
+            ("bpchar(3)", "char(3)"),
         ] {
             assert!(Meaning::of(a).same(&Meaning::of(b)), "{a} {b}");
         }
-        for (a, b) in [("varchar(20)", "varchar(21)"), ("text", "text[]"), ("integer", "bigint"), ("a.t", "b.t")] {
+        for (a, b) in [
+            ("varchar(20)", "varchar(21)"),
+            ("text", "text[]"),
+            ("integer", "bigint"),
+            ("bpchar", "char"),
+            ("a.t", "b.t"),
+        ] {
             assert!(!Meaning::of(a).same(&Meaning::of(b)), "{a} {b}");
         }
     }
 
     #[test]
     fn a_misspelt_type_has_a_neighbour() {
-        assert_eq!(nearest("interger", [].into_iter()).as_deref(), Some("integer"));
-        assert_eq!(nearest("timestmptz", [].into_iter()).as_deref(), Some("timestamptz"));
-        assert_eq!(nearest("wibblewobble", [].into_iter()), None);
+        assert_eq!(nearest("interger", names()).as_deref(), Some("integer"));
+        assert_eq!(nearest("timestmptz", names()).as_deref(), Some("timestamptz"));
+        assert_eq!(nearest("wibblewobble", names()), None);
     }
 }
