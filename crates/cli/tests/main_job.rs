@@ -25,7 +25,7 @@ impl Stage {
             redis_source: Redis::start(&rd, common::quick_redis()).unwrap(),
             redis_target: Redis::start(&rd, common::quick_redis()).unwrap(),
         };
-        common::load_sample(&stage.pg_source.url("postgres"), &format!("127.0.0.1:{}", stage.redis_source.port())).await;
+        common::load_sample(&stage.pg_source.url("postgres"), &stage.redis_source.url()).await;
         Some(stage)
     }
 

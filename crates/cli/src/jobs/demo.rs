@@ -69,7 +69,7 @@ async fn fill(endpoints: &[Endpoint], scale: u32) -> anyhow::Result<Vec<String>>
                 left_out.extend(loaded.left_out);
             }
             Connection::Redis(options) => {
-                coinpilot::load_redis(&options.address(), None, scale, Utc::now().timestamp_millis() as u64).await?;
+                coinpilot::load_redis(&options.display().to_string(), scale, Utc::now().timestamp_millis()).await?;
             }
         }
     }

@@ -1,7 +1,7 @@
 //! Filling a Redis or Valkey target from any RDB stream, and proving it.
 
 use bytes::Bytes;
-use futures::stream::{BoxStream, TryStreamExt as _};
+use futures::stream::BoxStream;
 
 use crate::jobs::settings::TargetSettings;
 use crate::report::restore::TargetOutcome;

@@ -30,14 +30,17 @@ pub(crate) async fn start_for(kind: Kind, source: &SourceRecord) -> anyhow::Resu
     }
 }
 
-/// Starts PostgreSQL of at least this major version.
+/// Starts PostgreSQL of at least this major version, or the newest.
 pub(crate) async fn start_postgres(major: Option<u32>) -> anyhow::Result<Private> {
     tokio::task::spawn_blocking(move || {
         let mut found = sandbox::postgres::find_all(&sandbox::Places::from_env());
-        found.sort_by_key(|binaries| binaries.version().major());
-        let binaries = found
-            .into_iter()
-            .find(|binaries| major.is_none_or(|wanted| binaries.version().major() >= wanted))
+        // The nearest to what is wanted; where nothing is, the newest.
+        found.sort_by_key(|binaries| binaries.version());
+        let binaries = match major {
+            Some(wanted) => found.into_iter().find(|binaries| binaries.version().major() >= wanted),
+            None => found.pop(),
+        };
+        let binaries = binaries
             .with_context(|| match major {
                 Some(major) => format!(
                     "a rehearsal needs the server programs of PostgreSQL {major} or newer on this host, and found none \
@@ -51,7 +54,7 @@ pub(crate) async fn start_postgres(major: Option<u32>) -> anyhow::Result<Private
     .await?
 }
 
-/// Starts Redis or Valkey of this flavour, of this version or newer.
+/// Starts Redis or Valkey of this flavour, of this version or newer, or the newest.
 pub(crate) async fn start_redis(flavor: Option<&str>, version: &str) -> anyhow::Result<Private> {
     let valkey = flavor == Some("valkey");
     let wanted = version.to_owned();
@@ -63,8 +66,11 @@ pub(crate) async fn start_redis(flavor: Option<&str>, version: &str) -> anyhow::
         let mut found = sandbox::redis::find_all(&sandbox::Places::from_env());
         found.retain(|binaries| binaries.flavor() == flavor);
         found.sort_by_key(|binaries| binaries.version());
-        let wanted: sandbox::Version = wanted.parse().unwrap_or_default();
-        let binaries = found.into_iter().find(|binaries| binaries.version().same_or_newer_minor(&wanted)).with_context(
+        let binaries = match wanted.parse::<sandbox::Version>() {
+            Ok(wanted) => found.into_iter().find(|binaries| binaries.version().same_or_newer_minor(&wanted)),
+            Err(_) => found.pop(),
+        };
+        let binaries = binaries.with_context(
             || {
                 format!(
                     "a rehearsal needs {flavor} {wanted} or newer on this host, and found none (PATH, DBHAUL_SERVERS); \

@@ -88,11 +88,11 @@ pub async fn redis(url: &str) -> redis::aio::MultiplexedConnection {
 }
 
 /// Fills both servers with the sample application at its real size.
-pub async fn load_sample(postgres_url: &str, redis_address: &str) {
+pub async fn load_sample(postgres_url: &str, redis_url: &str) {
     let client = postgres(postgres_url).await;
     coinpilot::load_postgres(&client, 1).await.unwrap();
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() as u64;
-    coinpilot::load_redis(redis_address, None, 1, now).await.unwrap();
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() as i64;
+    coinpilot::load_redis(redis_url, 1, now).await.unwrap();
 }
 
 /// Redis that does not wait 5 s for further replicas before it sends its snapshot.

@@ -100,6 +100,34 @@ impl Catalog {
         &self.unsupported
     }
 
+    /// Identity, owner and privileges of every object that has them, with the kind in words.
+    pub fn metas(&self) -> impl Iterator<Item = (&'static str, &Meta)> {
+        self.addressed().map(|(_, kind, meta)| (kind, meta))
+    }
+
+    /// The same with addresses instead of kinds.
+    pub(crate) fn addressed_metas(&self) -> impl Iterator<Item = (Address, &Meta)> {
+        self.addressed().map(|(address, _, meta)| (address, meta))
+    }
+
+    fn addressed(&self) -> impl Iterator<Item = (Address, &'static str, &Meta)> {
+        fn of<'a, T: Object>(
+            kind: &'static str,
+            objects: &'a [T],
+        ) -> impl Iterator<Item = (Address, &'static str, &'a Meta)> + use<'a, T> {
+            objects.iter().map(move |object| (object.address(), kind, object.meta()))
+        }
+        of("schema", &self.schemas)
+            .chain(of("type", &self.types))
+            .chain(of("function", &self.functions))
+            .chain(of("aggregate", &self.aggregates))
+            .chain(of("table", &self.tables))
+            .chain(of("sequence", &self.sequences))
+            .chain(of("index", &self.indexes))
+            .chain(of("statistics", &self.statistics))
+            .chain(self.plain.iter().map(|plain| (plain.address(), plain.kind.keyword(), &plain.meta)))
+    }
+
     /// The table of that name.
     pub fn table(&self, name: &QualifiedName) -> Option<&table::Table> {
         self.tables.iter().find(|table| table.meta.schema == name.schema && table.meta.name == name.name)

@@ -1,0 +1,82 @@
+//! Schemas, extensions, functions, aggregates, and the kinds that are one statement each.
+
+use super::script::Builder;
+use crate::catalog::Object;
+use crate::catalog::function::{Aggregate, Function};
+use crate::catalog::plain::{Plain, PlainKind};
+use crate::catalog::schema::{Extension, Schema};
+use crate::quote::ident;
+
+/// The role that owns `public` in a database of 15 or newer.
+const PUBLIC_OWNER: &str = "pg_database_owner";
+
+impl<'a> Builder<'a> {
+    pub(super) fn schema(&mut self, schema: &'a Schema) {
+        let name = ident(&schema.meta.name).into_owned();
+        // Every database is born with `public`.
+        if schema.meta.name != "public" {
+            self.push(format!("CREATE SCHEMA {name}"));
+        }
+        if schema.meta.name != "public" || schema.meta.owner != PUBLIC_OWNER {
+            self.owner("SCHEMA", &name, &schema.meta);
+        }
+        let usual = schema.meta.name == "public" && self.comment_of(schema.address(), 0) == Some("standard public schema");
+        if !usual {
+            self.remarks("SCHEMA", &name, schema.address(), 0);
+        }
+    }
+
+    pub(super) fn extension(&mut self, extension: &'a Extension) {
+        let name = ident(&extension.meta.name).into_owned();
+        // A schema that the extension's own script makes is not there yet.
+        let own = self.catalog.schemas.iter().any(|schema| {
+            schema.meta.name == extension.target_schema && schema.meta.extension.as_ref() == Some(&extension.meta.name)
+        });
+        let schema = if own { String::new() } else { format!(" WITH SCHEMA {}", ident(&extension.target_schema)) };
+        self.push(format!("CREATE EXTENSION IF NOT EXISTS {name}{schema}"));
+        self.remarks("EXTENSION", &name, extension.address(), 0);
+    }
+
+    pub(super) fn function(&mut self, function: &'a Function) {
+        // An existing function of that name is a conflict, not something to replace.
+        let definition = function.definition.trim_end().trim_end_matches(';');
+        let sql = match definition.strip_prefix("CREATE OR REPLACE ") {
+            Some(rest) => format!("CREATE {rest}"),
+            None => definition.to_owned(),
+        };
+        self.push(sql);
+        let keyword = if function.procedure { "PROCEDURE" } else { "FUNCTION" };
+        let identity = format!("{}({})", function.meta.qualified(), function.arguments);
+        self.owner(keyword, &identity, &function.meta);
+        self.remarks(keyword, &identity, function.address(), 0);
+    }
+
+    pub(super) fn aggregate(&mut self, aggregate: &'a Aggregate) {
+        let name = aggregate.meta.qualified();
+        let star = |arguments: &str| if arguments.is_empty() { "*".to_owned() } else { arguments.to_owned() };
+        let clauses: Vec<String> = aggregate
+            .clauses
+            .iter()
+            .map(|(clause, value)| if value.is_empty() { clause.clone() } else { format!("{clause} = {value}") })
+            .collect();
+        self.push(format!("CREATE AGGREGATE {name}({}) (\n    {}\n)", star(&aggregate.full_arguments), clauses.join(",\n    ")));
+        let identity = format!("{name}({})", star(&aggregate.arguments));
+        self.owner("AGGREGATE", &identity, &aggregate.meta);
+        self.remarks("AGGREGATE", &identity, aggregate.address(), 0);
+    }
+
+    pub(super) fn plain(&mut self, plain: &'a Plain) {
+        let publication =
+            matches!(plain.kind, PlainKind::Publication | PlainKind::PublicationTable | PlainKind::PublicationSchema);
+        if publication && self.options.no_publications {
+            return;
+        }
+        for sql in &plain.statements {
+            self.push(sql.clone());
+        }
+        self.owner(plain.kind.keyword(), &plain.identity, &plain.meta);
+        if !matches!(plain.kind, PlainKind::UserMapping | PlainKind::PublicationTable | PlainKind::PublicationSchema) {
+            self.remarks(plain.kind.keyword(), &plain.identity, plain.address(), 0);
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! Comments, security labels and privileges.
+
+use super::acl::{self, On};
+use super::script::Builder;
+use crate::catalog::plain::PlainKind;
+use crate::catalog::{Address, Meta};
+use crate::quote::{ident, literal};
+
+impl<'a> Builder<'a> {
+    /// The comment on an object or column.
+    pub(super) fn comment_of(&self, address: Address, sub: i32) -> Option<&'a str> {
+        self.comments.get(&(address, sub)).copied()
+    }
+
+    /// Comment and security labels.
+    pub(super) fn remarks(&mut self, keyword: &str, identity: &str, address: Address, sub: i32) {
+        if let Some(text) = self.comment_of(address, sub).filter(|_| !self.options.no_comments) {
+            self.push(format!("COMMENT ON {keyword} {identity} IS {}", literal(text)));
+        }
+        if !self.options.no_security_labels {
+            for (provider, label) in self.labels.get(&(address, sub)).cloned().unwrap_or_default() {
+                self.push(format!("SECURITY LABEL FOR {} ON {keyword} {identity} IS {}", ident(provider), literal(label)));
+            }
+        }
+    }
+
+    /// Every privilege of every object.
+    pub(super) fn privileges(&mut self) {
+        if self.options.no_acl {
+            return;
+        }
+        let catalog = self.catalog;
+        for default in &catalog.default_acls {
+            let role = ident(self.options.role(&default.role)).into_owned();
+            let schema = default.schema.as_ref().map(|name| format!("IN SCHEMA {} ", ident(name))).unwrap_or_default();
+            let prefix = format!("ALTER DEFAULT PRIVILEGES FOR ROLE {role} {schema}");
+            self.about("default privileges", format!("of {role}"));
+            let on = On { kind: &default.objects, identity: "", column: None, prefix: &prefix, owner: &default.role };
+            self.grant(on, &default.acl, &default.initial_acl);
+        }
+        for schema in &catalog.schemas {
+            let name = ident(&schema.meta.name).into_owned();
+            match self.public_initial(&schema.meta) {
+                Some(initial) => {
+                    self.about("schema", name.clone());
+                    let on = On { kind: "SCHEMA", identity: &name, column: None, prefix: "", owner: &schema.meta.owner };
+                    let acl = schema.meta.acl.clone().unwrap_or_else(|| vec![format!("{0}=UC/{0}", role(&schema.meta.owner))]);
+                    self.grant(on, &acl, &initial);
+                }
+                None => self.object_privileges("SCHEMA", &name, &schema.meta),
+            }
+        }
+        for kind in &catalog.types {
+            let keyword = if matches!(kind.definition, crate::catalog::types::TypeDefinition::Domain(_)) { "DOMAIN" } else { "TYPE" };
+            self.object_privileges(keyword, &kind.meta.qualified(), &kind.meta);
+        }
+        for function in &catalog.functions {
+            let keyword = if function.procedure { "PROCEDURE" } else { "FUNCTION" };
+            self.object_privileges(keyword, &format!("{}({})", function.meta.qualified(), function.arguments), &function.meta);
+        }
+        for aggregate in &catalog.aggregates {
+            let identity = format!("{}({})", aggregate.meta.qualified(), aggregate.arguments);
+            self.object_privileges("FUNCTION", &identity, &aggregate.meta);
+        }
+        for plain in &catalog.plain {
+            let keyword = match plain.kind {
+                PlainKind::Server => "FOREIGN SERVER",
+                kind => kind.keyword(),
+            };
+            self.object_privileges(keyword, &plain.identity, &plain.meta);
+        }
+        for sequence in &catalog.sequences {
+            self.object_privileges("SEQUENCE", &sequence.meta.qualified(), &sequence.meta);
+        }
+        for table in &catalog.tables {
+            let name = table.meta.qualified();
+            self.object_privileges("TABLE", &name, &table.meta);
+            for column in &table.columns {
+                if let Some(acl) = &column.acl {
+                    self.about("column", format!("{name}.{}", ident(&column.name)));
+                    let on = On { kind: "TABLE", identity: &name, column: Some(&column.name), prefix: "", owner: &table.meta.owner };
+                    self.grant(on, acl, column.initial_acl.as_deref().unwrap_or_default());
+                }
+            }
+        }
+        for builtin in &catalog.builtin_acls {
+            self.about("built-in", builtin.identity.clone());
+            let on = On {
+                kind: &builtin.kind,
+                identity: &builtin.identity,
+                column: builtin.column.as_deref(),
+                prefix: "",
+                owner: &builtin.owner,
+            };
+            self.grant(on, &builtin.acl, &builtin.initial_acl);
+        }
+    }
+
+    fn object_privileges(&mut self, kind: &str, identity: &str, meta: &Meta) {
+        if let Some(acl) = &meta.acl {
+            self.about(&kind.to_lowercase(), identity.to_owned());
+            let on = On { kind, identity, column: None, prefix: "", owner: &meta.owner };
+            self.grant(on, acl, meta.initial_acl.as_deref().unwrap_or_default());
+        }
+    }
+
+    fn grant(&mut self, on: On<'_>, acl: &[String], initial: &[String]) {
+        self.free();
+        for sql in acl::commands(on, acl, initial, self.options, self.target) {
+            self.push(sql);
+        }
+    }
+
+    /// What `public` has at the target before anything is granted: not what it had at the source, whose version may
+    /// have been of another mind about `CREATE` for everybody.
+    fn public_initial(&self, meta: &Meta) -> Option<Vec<String>> {
+        (meta.name == "public").then(|| {
+            let owner = role(&meta.owner);
+            let everybody = if self.target >= 150_000 { "U" } else { "UC" };
+            vec![format!("{owner}=UC/{owner}"), format!("={everybody}/{owner}")]
+        })
+    }
+}
+
+/// A role's name as `aclitem` writes it.
+fn role(name: &str) -> String {
+    let plain = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    if plain { name.to_owned() } else { format!("\"{}\"", name.replace('"', "\"\"")) }
+}

@@ -1,0 +1,323 @@
+//! The script: statements in order, with what each belongs to and needs.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use serde::{Deserialize, Serialize};
+
+use super::graph::{Entity, Graph};
+use crate::catalog::address::class;
+use crate::catalog::table::Table;
+use crate::catalog::{Address, Catalog, Meta};
+use crate::quote::ident;
+
+/// What to leave out, and whom to call what.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "kebab-case")]
+pub struct RenderOptions {
+    /// Leave every object to the role that restores.
+    pub no_owner: bool,
+    /// No `GRANT`, no `REVOKE`, no default privileges.
+    pub no_acl: bool,
+    /// No comments.
+    pub no_comments: bool,
+    /// No security labels.
+    pub no_security_labels: bool,
+    /// No tablespaces: everything goes to the database's own.
+    pub no_tablespaces: bool,
+    /// No table access methods: every table gets the target's own.
+    pub no_table_access_method: bool,
+    /// No publications.
+    pub no_publications: bool,
+    /// Other names for roles.
+    pub role_map: BTreeMap<String, String>,
+}
+
+impl RenderOptions {
+    /// What a role of the source is called at the target.
+    pub fn role<'a>(&'a self, name: &'a str) -> &'a str {
+        self.role_map.get(name).map_or(name, String::as_str)
+    }
+}
+
+/// When a statement runs. The sections run in this order; a section starts when the one before has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Section {
+    /// Before the rows: everything that rows need to be loaded. Run one after the other.
+    PreData,
+    /// With the rows: values of sequences.
+    Data,
+    /// After the rows: indexes, constraints, triggers, and what needs them. May run in parallel by `depends_on` and `locks`.
+    PostData,
+    /// Privileges: late, for an owner may have taken rights from itself that loading needs.
+    Privileges,
+    /// Last: materialized views are filled with the privileges in place; event triggers fire on nothing of ours.
+    Finish,
+}
+
+/// Which object a statement is about.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ObjectRef {
+    /// The kind, in words: `table`, `foreign key`.
+    pub kind: String,
+    /// The object, as SQL names it.
+    pub name: String,
+}
+
+impl std::fmt::Display for ObjectRef {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {}", self.kind, self.name)
+    }
+}
+
+/// A lock that a statement takes on a table, strong enough to matter to its neighbours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TableLock {
+    /// OID of the table at the source, only to be compared with other locks of the script.
+    pub table: u32,
+    /// Whether nobody else may hold one on the same table. Two that are not exclusive get along: two `CREATE INDEX`.
+    pub exclusive: bool,
+}
+
+/// One statement.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Statement {
+    /// When it runs.
+    pub section: Section,
+    /// What it is about.
+    pub object: ObjectRef,
+    /// The text, without a final semicolon. Now and then several commands that belong together, to be sent at once.
+    pub sql: String,
+    /// The object's owner at the target, where it has one and owners are wanted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
+    /// How long it may take, in pages of the table it reads: start the heavy ones first.
+    #[serde(default)]
+    pub weight: u64,
+    /// Statements of the script that must have run before, by position.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub depends_on: Vec<usize>,
+    /// Locks it takes: statements whose locks conflict should not run at the same time.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub locks: Vec<TableLock>,
+}
+
+/// Statements in an order that works.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Script {
+    /// The statements.
+    pub statements: Vec<Statement>,
+    /// What had to be decided without being sure: cycles that no rule breaks.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
+}
+
+impl Script {
+    /// The statements of one section, with their positions.
+    pub fn section(&self, section: Section) -> impl Iterator<Item = (usize, &Statement)> {
+        self.statements.iter().enumerate().filter(move |(_, statement)| statement.section == section)
+    }
+}
+
+/// Collects the statements of nodes.
+pub(crate) struct Builder<'a> {
+    pub(super) catalog: &'a Catalog,
+    /// Version of the target.
+    pub(super) target: u32,
+    pub(super) options: &'a RenderOptions,
+    pub(super) comments: HashMap<(Address, i32), &'a str>,
+    pub(super) labels: HashMap<(Address, i32), Vec<(&'a str, &'a str)>>,
+    /// Parts that are made by a statement of their own.
+    separate: HashSet<Address>,
+    /// Generated columns whose expression comes from the parent.
+    inherited_generated: HashSet<u32>,
+    tables: HashMap<u32, &'a Table>,
+    script: Script,
+    /// For each node that was written: the statements after which it is there.
+    ends: HashMap<usize, Vec<usize>>,
+    current: Current,
+}
+
+/// What the statements that are being added belong to.
+struct Current {
+    section: Section,
+    object: ObjectRef,
+    owner: Option<String>,
+    weight: u64,
+    locks: Vec<TableLock>,
+    depends_on: Vec<usize>,
+}
+
+impl<'a> Builder<'a> {
+    pub(super) fn new(catalog: &'a Catalog, graph: &Graph<'a>, target: u32, options: &'a RenderOptions) -> Self {
+        let mut labels: HashMap<(Address, i32), Vec<(&str, &str)>> = HashMap::new();
+        for label in &catalog.security_labels {
+            let key = (Address::new(label.class, label.oid), label.sub);
+            labels.entry(key).or_default().push((&label.provider, &label.label));
+        }
+        let tables: HashMap<u32, &Table> = catalog.tables.iter().map(|table| (table.meta.oid, table)).collect();
+        let mut inherited_generated = HashSet::new();
+        for table in &catalog.tables {
+            for column in &table.columns {
+                if let Some(default) = &column.default {
+                    if super::table::inherits_same_generated(table, column, &tables) {
+                        inherited_generated.insert(default.oid);
+                    }
+                }
+            }
+        }
+        let separate = graph.nodes().iter().filter(|node| node.separate).filter_map(|node| match node.entity {
+            Entity::Default(_, column) => column.default.as_ref().map(|default| Address::new(class::DEFAULT, default.oid)),
+            Entity::Check(_, check) | Entity::DomainCheck(_, check) => Some(Address::new(class::CONSTRAINT, check.oid)),
+            _ => None,
+        });
+        Self {
+            catalog,
+            target,
+            options,
+            separate: separate.collect(),
+            inherited_generated,
+            tables,
+            comments: catalog
+                .comments
+                .iter()
+                .map(|comment| ((Address::new(comment.class, comment.oid), comment.sub), comment.text.as_str()))
+                .collect(),
+            labels,
+            script: Script::default(),
+            ends: HashMap::new(),
+            current: Current {
+                section: Section::PreData,
+                object: ObjectRef { kind: String::new(), name: String::new() },
+                owner: None,
+                weight: 0,
+                locks: Vec::new(),
+                depends_on: Vec::new(),
+            },
+        }
+    }
+
+    /// Writes one node.
+    pub(super) fn node(&mut self, graph: &Graph<'a>, id: usize) {
+        let Some(node) = graph.node(id) else { return };
+        let mut depends_on: Vec<usize> =
+            node.needs.iter().filter_map(|need| self.ends.get(need)).flatten().copied().collect();
+        depends_on.sort_unstable();
+        depends_on.dedup();
+        let before = self.script.statements.len();
+        self.current = Current {
+            section: node.section,
+            object: node.entity.object(),
+            owner: None,
+            weight: 0,
+            locks: Vec::new(),
+            depends_on: depends_on.clone(),
+        };
+        self.write(node.entity, node.separate);
+        let after = self.script.statements.len();
+        // A part that its whole has written is there when what it needs is there.
+        let ends = if after > before { vec![after - 1] } else { depends_on };
+        self.ends.insert(id, ends);
+        self.script.warnings.extend(node.warning.clone());
+    }
+
+    /// One kind of node, one line.
+    fn write(&mut self, entity: Entity<'a>, separate: bool) {
+        match entity {
+            Entity::Schema(schema) => self.schema(schema),
+            Entity::Extension(extension) => self.extension(extension),
+            Entity::Shell(kind) => self.shell(kind),
+            Entity::Type(kind) => self.type_(kind),
+            Entity::DomainCheck(kind, check) if separate => self.domain_check(kind, check),
+            Entity::Function(function) => self.function(function),
+            Entity::Aggregate(aggregate) => self.aggregate(aggregate),
+            Entity::Plain(plain) => self.plain(plain),
+            Entity::Sequence(sequence) => self.sequence(sequence),
+            Entity::SequenceOwner(sequence) => self.sequence_owner(sequence),
+            Entity::SequenceValue(sequence) => self.sequence_value(sequence),
+            Entity::Table(table) => self.table(table, separate),
+            Entity::ViewBody(table) => self.view_body(table),
+            Entity::Attach(table) => self.attach(table),
+            Entity::Default(table, column) if separate => self.default(table, column),
+            Entity::NoDefault(table, column) => self.no_default(table, column),
+            Entity::Check(table, check) if separate => self.check(table, check),
+            Entity::NotNull(table, column) => self.not_null(table, column),
+            Entity::DomainCheck(..) | Entity::Default(..) | Entity::Check(..) => {}
+            Entity::Index(index) => self.index(index),
+            Entity::IndexAttach(index) => self.index_attach(index),
+            Entity::ForeignKey(key) => self.foreign_key(key),
+            Entity::Trigger(trigger) => self.trigger(trigger),
+            Entity::Rule(rule) => self.rule(rule),
+            Entity::Policy(policy) => self.policy(policy),
+            Entity::RowSecurity(table) => self.row_security(table),
+            Entity::Statistics(statistics) => self.statistics(statistics),
+            Entity::Refresh(table) => self.refresh(table),
+            Entity::Privileges => self.privileges(),
+            Entity::Gone => {}
+        }
+    }
+
+    /// Whether a default or check is made by a statement of its own.
+    pub(super) fn is_separate(&self, part: Address) -> bool {
+        self.separate.contains(&part)
+    }
+
+    /// Whether a generated column's expression comes from the parent.
+    pub(super) fn inherited_generated(&self, default: u32) -> bool {
+        self.inherited_generated.contains(&default)
+    }
+
+    pub(super) fn table_by_oid(&self, oid: u32) -> Option<&'a Table> {
+        self.tables.get(&oid).copied()
+    }
+
+    /// The size of a table in pages, by its files or by the server's last count.
+    pub(super) fn pages(&self, oid: u32) -> u64 {
+        let table = self.table_by_oid(oid);
+        table.map_or(0, |table| u64::try_from(table.pages.max(table.bytes / 8192)).unwrap_or(0))
+    }
+
+    /// Adds a statement to the node that is being written; it follows the node's earlier ones.
+    pub(super) fn push(&mut self, sql: impl Into<String>) {
+        let position = self.script.statements.len();
+        self.script.statements.push(Statement {
+            section: self.current.section,
+            object: self.current.object.clone(),
+            sql: sql.into(),
+            owner: self.current.owner.clone(),
+            weight: self.current.weight,
+            depends_on: std::mem::replace(&mut self.current.depends_on, vec![position]),
+            locks: self.current.locks.clone(),
+        });
+    }
+
+    /// Says whom the node's statements are about and who owns it.
+    pub(super) fn about(&mut self, kind: &str, name: String) {
+        self.current.object = ObjectRef { kind: kind.to_owned(), name };
+    }
+
+    /// The statements that follow run without waiting for each other.
+    pub(super) fn free(&mut self) {
+        self.current.depends_on.clear();
+    }
+
+    /// Says how heavy the statements that follow are, and what they lock.
+    pub(super) fn cost(&mut self, weight: u64, locks: Vec<TableLock>) {
+        self.current.weight = weight;
+        self.current.locks = locks;
+    }
+
+    /// `ALTER … OWNER TO`, unless owners are not wanted.
+    pub(super) fn owner(&mut self, keyword: &str, identity: &str, meta: &Meta) {
+        if self.options.no_owner || meta.owner.is_empty() {
+            return;
+        }
+        let role = self.options.role(&meta.owner).to_owned();
+        self.current.owner = Some(role.clone());
+        self.push(format!("ALTER {keyword} {identity} OWNER TO {}", ident(&role)));
+    }
+
+    pub(super) fn finish(self) -> Script {
+        self.script
+    }
+}

@@ -1,0 +1,403 @@
+//! Tables, views and materialized views, and their parts: defaults, checks, NOT NULL, row security, attaching.
+
+use std::collections::HashMap;
+
+use super::script::{Builder, TableLock};
+use super::sequence::clauses;
+use crate::catalog::address::class;
+use crate::catalog::column::{Check, Column, Generated, Identity};
+use crate::catalog::table::{Persistence, ReplicaIdentity, Table, TableKind};
+use crate::catalog::{Address, Object};
+use crate::quote::{ident, literal};
+
+/// Whether a child's generated column repeats its parent's expression, so that inheritance brings it.
+pub(super) fn inherits_same_generated(table: &Table, column: &Column, by_oid: &HashMap<u32, &Table>) -> bool {
+    let Some(default) = column.default.as_ref().filter(|_| column.generated.is_some() && !table.is_partition()) else {
+        return false;
+    };
+    let mut same = false;
+    for parent in parents_column(table, column, by_oid).filter(|parent| parent.generated.is_some()) {
+        if parent.default.as_ref().is_none_or(|theirs| theirs.expression != default.expression) {
+            return false;
+        }
+        same = true;
+    }
+    same
+}
+
+/// Whether a parent's column has a default that this one lacks: inheritance would bring it.
+pub(super) fn drops_inherited_default(table: &Table, column: &Column, by_oid: &HashMap<u32, &Table>) -> bool {
+    table.kind != TableKind::View
+        && !table.is_partition()
+        && column.default.is_none()
+        && parents_column(table, column, by_oid).any(|parent| parent.default.is_some() && parent.generated.is_none())
+}
+
+/// Whether a NOT NULL constraint of 18 is made by a statement of its own: an invalid one, or one that the table adds to
+/// a column which it only inherits.
+pub(super) fn separate_not_null(table: &Table, column: &Column) -> bool {
+    column
+        .not_null_constraint
+        .as_ref()
+        .is_some_and(|constraint| !constraint.validated || (!table.prints(column) && constraint.local))
+}
+
+fn parents_column<'a>(
+    table: &'a Table,
+    column: &'a Column,
+    by_oid: &'a HashMap<u32, &'a Table>,
+) -> impl Iterator<Item = &'a Column> {
+    table
+        .parents
+        .iter()
+        .filter_map(|parent| by_oid.get(&parent.oid))
+        .filter_map(|parent| parent.columns.iter().find(|candidate| candidate.name == column.name))
+}
+
+impl<'a> Builder<'a> {
+    pub(super) fn table(&mut self, table: &'a Table, empty_view: bool) {
+        let name = table.meta.qualified();
+        match table.kind {
+            TableKind::View if empty_view => {
+                let columns: Vec<String> = table
+                    .columns
+                    .iter()
+                    .map(|column| {
+                        let collation = column.collation.as_ref().map(|c| format!(" COLLATE {c}")).unwrap_or_default();
+                        format!("NULL::{}{collation} AS {}", column.type_name, ident(&column.name))
+                    })
+                    .collect();
+                self.push(format!("CREATE VIEW {name} AS\nSELECT {}", columns.join(",\n    ")));
+            }
+            TableKind::View => self.push(format!("CREATE VIEW {name}{}", view_query(table))),
+            TableKind::MaterializedView => {
+                let using = self.access_method(table);
+                let with = with(&table.options, &table.toast_options);
+                let tablespace = self.tablespace(table.tablespace.as_deref());
+                let query = table.definition.as_deref().unwrap_or_default().trim_end().trim_end_matches(';');
+                self.push(format!("CREATE MATERIALIZED VIEW {name}{using}{with}{tablespace} AS\n{query}\nWITH NO DATA"));
+            }
+            _ => self.create_table(table, &name),
+        }
+        self.owner(table.kind.keyword(), &name, &table.meta);
+        if table.kind != TableKind::View {
+            for column in &table.columns {
+                self.column(table, &name, column);
+            }
+            match table.replica_identity {
+                ReplicaIdentity::Nothing => self.push(format!("ALTER TABLE ONLY {name} REPLICA IDENTITY NOTHING")),
+                ReplicaIdentity::Full => self.push(format!("ALTER TABLE ONLY {name} REPLICA IDENTITY FULL")),
+                ReplicaIdentity::Default | ReplicaIdentity::Index => {}
+            }
+        }
+        self.remarks(table.kind.keyword(), &name, table.address(), 0);
+        for column in &table.columns {
+            let column_name = format!("{name}.{}", ident(&column.name));
+            self.remarks("COLUMN", &column_name, table.address(), column.number);
+            if let Some(constraint) = column.not_null_constraint.as_ref().filter(|_| !separate_not_null(table, column)) {
+                self.not_null_comment(&name, constraint);
+            }
+        }
+        for check in table.checks.iter().filter(|check| check.validated && check.local) {
+            self.check_comment(&name, check);
+        }
+    }
+
+    fn not_null_comment(&mut self, table: &str, constraint: &crate::catalog::column::NotNull) {
+        if self.target >= 180_000 {
+            let of = format!("{} ON {table}", ident(&constraint.name));
+            self.remarks("CONSTRAINT", &of, Address::new(class::CONSTRAINT, constraint.oid), 0);
+        }
+    }
+
+    fn check_comment(&mut self, table: &str, check: &Check) {
+        let of = format!("{} ON {table}", ident(&check.name));
+        self.remarks("CONSTRAINT", &of, Address::new(class::CONSTRAINT, check.oid), 0);
+    }
+
+    fn create_table(&mut self, table: &Table, name: &str) {
+        let mut items = Vec::new();
+        for column in table.columns.iter().filter(|column| table.prints(column)) {
+            let extra = self.column_clauses(table, column);
+            if table.of_type.is_none() {
+                let collation = column.collation.as_ref().map(|c| format!(" COLLATE {c}")).unwrap_or_default();
+                items.push(format!("{} {}{collation}{extra}", ident(&column.name), column.type_name));
+            } else if !extra.is_empty() {
+                items.push(format!("{}{extra}", ident(&column.name)));
+            }
+        }
+        for check in table.checks.iter().filter(|check| check.local || table.is_partition()) {
+            if !self.is_separate(Address::new(class::CONSTRAINT, check.oid)) {
+                items.push(format!("CONSTRAINT {} {}", ident(&check.name), check.definition));
+            }
+        }
+        let kind = match (table.kind, table.persistence) {
+            (TableKind::Foreign, _) => "FOREIGN TABLE",
+            // 18 refuses an unlogged partitioned table, where it never meant anything.
+            (TableKind::Partitioned, Persistence::Unlogged) if self.target >= 180_000 => "TABLE",
+            (_, Persistence::Unlogged) => "UNLOGGED TABLE",
+            _ => "TABLE",
+        };
+        let mut sql = format!("CREATE {kind} {name}");
+        if let Some(of) = &table.of_type {
+            sql += &format!(" OF {of}");
+        }
+        if !items.is_empty() {
+            sql += &format!(" (\n    {}\n)", items.join(",\n    "));
+        } else if table.of_type.is_none() {
+            sql += " (\n)";
+        }
+        if !table.parents.is_empty() && !table.is_partition() {
+            let parents: Vec<String> = table.parents.iter().map(|parent| parent.name.to_string()).collect();
+            sql += &format!("\nINHERITS ({})", parents.join(", "));
+        }
+        if let Some(key) = &table.partition_key {
+            sql += &format!("\nPARTITION BY {key}");
+        }
+        if let Some(server) = &table.server {
+            sql += &format!("\nSERVER {}", ident(server));
+        }
+        sql += &self.access_method(table);
+        sql += &with(&table.options, &table.toast_options);
+        sql += &self.tablespace(table.tablespace.as_deref());
+        if !table.foreign_options.is_empty() {
+            sql += &format!("\nOPTIONS ({})", foreign_options(&table.foreign_options));
+        }
+        self.push(sql);
+    }
+
+    /// Default, generation and NOT NULL of a column in `CREATE TABLE`.
+    fn column_clauses(&self, table: &Table, column: &Column) -> String {
+        let mut sql = String::new();
+        if let Some(default) = column.default.as_ref().filter(|d| !self.is_separate(Address::new(class::DEFAULT, d.oid))) {
+            match column.generated {
+                Some(_) if self.inherited_generated(default.oid) => {}
+                Some(Generated::Stored) => sql += &format!(" GENERATED ALWAYS AS ({}) STORED", default.expression),
+                Some(Generated::Virtual) => sql += &format!(" GENERATED ALWAYS AS ({})", default.expression),
+                None => sql += &format!(" DEFAULT {}", default.expression),
+            }
+        }
+        match &column.not_null_constraint {
+            Some(constraint) if self.target >= 180_000 => {
+                if constraint.validated && (constraint.local || table.is_partition()) {
+                    if constraint.name != format!("{}_{}_not_null", table.meta.name, column.name) {
+                        sql += &format!(" CONSTRAINT {}", ident(&constraint.name));
+                    }
+                    sql += " NOT NULL";
+                    if constraint.no_inherit {
+                        sql += " NO INHERIT";
+                    }
+                }
+            }
+            _ if column.not_null && !self.inherited_not_null(table, column) => sql += " NOT NULL",
+            _ => {}
+        }
+        sql
+    }
+
+    /// Whether a parent refuses NULL too; a partition says it again, for it is created alone.
+    fn inherited_not_null(&self, table: &Table, column: &Column) -> bool {
+        !table.is_partition()
+            && table.parents.iter().any(|parent| {
+                self.table_by_oid(parent.oid).is_some_and(|parent| {
+                    parent.columns.iter().any(|theirs| theirs.name == column.name && theirs.not_null)
+                })
+            })
+    }
+
+    /// What a column has that `CREATE TABLE` cannot say.
+    fn column(&mut self, table: &Table, name: &str, column: &Column) {
+        let foreign = if table.kind == TableKind::Foreign { "FOREIGN " } else { "" };
+        let kind = if table.kind == TableKind::MaterializedView { "MATERIALIZED VIEW" } else { "TABLE ONLY" };
+        let alter = format!("ALTER {foreign}{kind} {name} ALTER COLUMN {}", ident(&column.name));
+        let old_not_null = column.not_null_constraint.is_none() || self.target < 180_000;
+        if !table.prints(column) && column.not_null && old_not_null && !self.inherited_not_null(table, column) {
+            self.push(format!("{alter} SET NOT NULL"));
+        }
+        if let Some(target) = column.statistics.filter(|target| *target >= 0) {
+            self.push(format!("{alter} SET STATISTICS {target}"));
+        }
+        if column.storage != column.type_storage {
+            self.push(format!("{alter} SET STORAGE {}", column.storage.keyword()));
+        }
+        if let Some(compression) = column.compression.filter(|_| self.target >= 140_000) {
+            self.push(format!("{alter} SET COMPRESSION {}", compression.keyword()));
+        }
+        if !column.options.is_empty() {
+            self.push(format!("{alter} SET ({})", settings("", &column.options)));
+        }
+        if table.kind == TableKind::Foreign && !column.foreign_options.is_empty() {
+            self.push(format!(
+                "ALTER FOREIGN TABLE ONLY {name} ALTER COLUMN {} OPTIONS ({})",
+                ident(&column.name),
+                foreign_options(&column.foreign_options)
+            ));
+        }
+    }
+
+    pub(super) fn view_body(&mut self, table: &'a Table) {
+        self.cost(0, vec![TableLock { table: table.meta.oid, exclusive: true }]);
+        self.push(format!("CREATE OR REPLACE VIEW {}{}", table.meta.qualified(), view_query(table)));
+    }
+
+    pub(super) fn attach(&mut self, table: &'a Table) {
+        if let (Some(parent), Some(bound)) = (table.parents.first(), &table.partition_bound) {
+            self.push(format!("ALTER TABLE ONLY {} ATTACH PARTITION {} {bound}", parent.name, table.meta.qualified()));
+        }
+    }
+
+    pub(super) fn default(&mut self, table: &'a Table, column: &'a Column) {
+        let Some(default) = &column.default else { return };
+        let kind = match table.kind {
+            TableKind::View => "VIEW",
+            TableKind::Foreign => "FOREIGN TABLE ONLY",
+            _ => "TABLE ONLY",
+        };
+        let (name, column_name) = (table.meta.qualified(), ident(&column.name));
+        self.cost(0, vec![TableLock { table: table.meta.oid, exclusive: true }]);
+        // A generated column that an heir only inherits has no expression of its own that could be set.
+        if column.generated.is_none() {
+            self.push(format!("ALTER {kind} {name} ALTER COLUMN {column_name} SET DEFAULT {}", default.expression));
+        }
+    }
+
+    pub(super) fn no_default(&mut self, table: &'a Table, column: &'a Column) {
+        self.push(format!(
+            "ALTER TABLE ONLY {} ALTER COLUMN {} SET DEFAULT NULL",
+            table.meta.qualified(),
+            ident(&column.name)
+        ));
+    }
+
+    pub(super) fn check(&mut self, table: &'a Table, check: &'a Check) {
+        // A child gets its parents' checks from them.
+        if !check.local {
+            return;
+        }
+        let name = table.meta.qualified();
+        let kind = if table.kind == TableKind::Foreign { "FOREIGN TABLE" } else { "TABLE" };
+        self.cost(self.pages(table.meta.oid), vec![TableLock { table: table.meta.oid, exclusive: true }]);
+        self.push(format!("ALTER {kind} {name} ADD CONSTRAINT {} {}", ident(&check.name), check.definition));
+        self.check_comment(&name, check);
+    }
+
+    pub(super) fn not_null(&mut self, table: &'a Table, column: &'a Column) {
+        let Some(constraint) = &column.not_null_constraint else { return };
+        let name = table.meta.qualified();
+        let kind = if table.kind == TableKind::Foreign { "FOREIGN TABLE" } else { "TABLE" };
+        self.cost(0, vec![TableLock { table: table.meta.oid, exclusive: true }]);
+        if self.target < 180_000 {
+            // An older server knows neither the name nor a constraint that is not validated.
+            return;
+        }
+        if !constraint.local && !table.is_partition() {
+            return;
+        }
+        let no_inherit = if constraint.no_inherit { " NO INHERIT" } else { "" };
+        let not_valid = if constraint.validated { "" } else { " NOT VALID" };
+        self.push(format!(
+            "ALTER {kind} {name} ADD CONSTRAINT {} NOT NULL {}{no_inherit}{not_valid}",
+            ident(&constraint.name),
+            ident(&column.name)
+        ));
+        self.not_null_comment(&name, constraint);
+    }
+
+    pub(super) fn row_security(&mut self, table: &'a Table) {
+        let name = table.meta.qualified();
+        self.cost(0, vec![TableLock { table: table.meta.oid, exclusive: true }]);
+        if table.row_security {
+            self.push(format!("ALTER TABLE {name} ENABLE ROW LEVEL SECURITY"));
+        }
+        if table.force_row_security {
+            self.push(format!("ALTER TABLE ONLY {name} FORCE ROW LEVEL SECURITY"));
+        }
+    }
+
+    pub(super) fn refresh(&mut self, table: &'a Table) {
+        self.cost(self.pages(table.meta.oid), vec![TableLock { table: table.meta.oid, exclusive: true }]);
+        self.push(format!("REFRESH MATERIALIZED VIEW {}", table.meta.qualified()));
+    }
+
+    /// `ALTER TABLE … ADD GENERATED … AS IDENTITY`, which makes the sequence.
+    pub(super) fn identity(&mut self, sequence: &'a crate::catalog::sequence::Sequence) {
+        let Some(owner) = &sequence.owned_by else { return };
+        let Some(table) = self.table_by_oid(owner.table_oid) else { return };
+        let Some(column) = table.columns.iter().find(|column| column.name == owner.column) else { return };
+        let word = match column.identity {
+            Some(Identity::Always) => "ALWAYS",
+            Some(Identity::ByDefault) => "BY DEFAULT",
+            None => return,
+        };
+        let unlogged = match (sequence.persistence, table.persistence) {
+            (Persistence::Permanent, Persistence::Unlogged) if self.target >= 150_000 => " LOGGED",
+            (Persistence::Unlogged, Persistence::Permanent) if self.target >= 150_000 => " UNLOGGED",
+            _ => "",
+        };
+        let kind = if table.kind == TableKind::Foreign { "FOREIGN TABLE" } else { "TABLE" };
+        self.push(format!(
+            "ALTER {kind} {} ALTER COLUMN {} ADD GENERATED {word} AS IDENTITY (SEQUENCE NAME {}{})",
+            table.meta.qualified(),
+            ident(&column.name),
+            sequence.name(),
+            clauses(sequence)
+        ));
+        if !unlogged.is_empty() {
+            self.push(format!("ALTER SEQUENCE {} SET{unlogged}", sequence.name()));
+        }
+    }
+
+    fn access_method(&self, table: &Table) -> String {
+        // A partitioned table can say one from 17 on.
+        let may = table.kind != TableKind::Partitioned || self.target >= 170_000;
+        match &table.access_method {
+            Some(method) if may && !self.options.no_table_access_method && method != "heap" => {
+                format!("\nUSING {}", ident(method))
+            }
+            _ => String::new(),
+        }
+    }
+
+    pub(super) fn tablespace(&self, tablespace: Option<&str>) -> String {
+        match tablespace {
+            Some(name) if !self.options.no_tablespaces => format!("\nTABLESPACE {}", ident(name)),
+            _ => String::new(),
+        }
+    }
+}
+
+/// Options, query and check option of a view.
+fn view_query(table: &Table) -> String {
+    let check = table.options.iter().find_map(|option| option.strip_prefix("check_option="));
+    let options: Vec<String> = table.options.iter().filter(|option| !option.starts_with("check_option=")).cloned().collect();
+    let query = table.definition.as_deref().unwrap_or_default().trim_end().trim_end_matches(';');
+    let check = check.map(|check| format!("\n  WITH {} CHECK OPTION", check.to_uppercase())).unwrap_or_default();
+    format!("{} AS\n{query}{check}", with(&options, &[]))
+}
+
+/// ` WITH (…)`, or nothing.
+pub(super) fn with(options: &[String], toast: &[String]) -> String {
+    let all: Vec<String> = [settings("", options), settings("toast.", toast)].into_iter().filter(|s| !s.is_empty()).collect();
+    if all.is_empty() { String::new() } else { format!("\nWITH ({})", all.join(", ")) }
+}
+
+/// `name=value` pairs of `reloptions` for SQL. A value that is no plain word is a literal.
+pub(super) fn settings(prefix: &str, options: &[String]) -> String {
+    let one = |option: &String| {
+        let (name, value) = option.split_once('=').unwrap_or((option, ""));
+        let value = if ident(value) == value { value.to_owned() } else { literal(value) };
+        format!("{prefix}{}={value}", ident(name))
+    };
+    options.iter().map(one).collect::<Vec<_>>().join(", ")
+}
+
+/// `name=value` pairs of foreign options for SQL, by name.
+fn foreign_options(options: &[String]) -> String {
+    let mut all: Vec<String> = options
+        .iter()
+        .map(|option| option.split_once('=').unwrap_or((option, "")))
+        .map(|(name, value)| format!("{} {}", ident(name), literal(value)))
+        .collect();
+    all.sort();
+    all.join(", ")
+}
