@@ -1,0 +1,77 @@
+//! The same repository on an S3 server that the test starts itself, with signed requests over HTTP.
+
+mod common;
+
+use common::{data, read, small, write_snapshot};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto::Builder;
+use repository::{CheckOptions, PruneOptions, Repository, Store, StoreEnv};
+use s3s::auth::SimpleAuth;
+use s3s::service::S3ServiceBuilder;
+
+/// A server with one bucket, `backups`; gone when the test's runtime ends.
+async fn server() -> (tempfile::TempDir, String) {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir(dir.path().join("backups")).unwrap();
+    let mut builder = S3ServiceBuilder::new(s3s_fs::FileSystem::new(dir.path()).unwrap());
+    builder.set_auth(SimpleAuth::from_single("key", "right-secret"));
+    let service = builder.build();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        while let Ok((socket, _)) = listener.accept().await {
+            let service = service.clone();
+            tokio::spawn(async move {
+                let _ =
+                    Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(socket), service).await;
+            });
+        }
+    });
+    (dir, endpoint)
+}
+
+fn env(secret: &str) -> StoreEnv {
+    StoreEnv::of(&[("AWS_ACCESS_KEY_ID", "key"), ("AWS_SECRET_ACCESS_KEY", secret)])
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_repository_on_s3() {
+    let (dir, endpoint) = server().await;
+    let url = format!("s3://backups/some/prefix?endpoint={endpoint}&region=ap-seoul-1");
+    let store = Store::open(&url, &env("right-secret")).unwrap();
+    let repo = Repository::init(store.clone(), &small()).await.unwrap();
+    assert!(Repository::init(store.clone(), &small()).await.unwrap_err().is_already_exists());
+    let bytes = data(1, 200_000);
+    let first = write_snapshot(&repo, "nightly", &[("a", &bytes), ("empty", b"")]).await;
+    let second = write_snapshot(&repo, "nightly", &[("a", &bytes)]).await;
+    assert_eq!(second.stats.new_chunks, 0);
+
+    let repo = Repository::open(store).await.unwrap();
+    assert_eq!(read(&repo, &second, "a").await.unwrap(), bytes);
+    let now = chrono::Utc::now();
+    repo.forget(std::slice::from_ref(&first.id), now).await.unwrap();
+    assert_eq!(repo.last_deletion_at("nightly").await.unwrap(), Some(now));
+    repo.undelete(&first.id).await.unwrap();
+    assert_eq!(repo.snapshots().await.unwrap().manifests, [first.clone(), second.clone()]);
+    repo.prune(&PruneOptions { dry_run: false, now }).await.unwrap();
+    let report = repo.check(&CheckOptions { read_data: true, now }).await.unwrap();
+    assert!(report.passed() && report.not_attested.is_none(), "{report}");
+    assert_eq!(repo.attestations(&first.id).await.unwrap().len(), 1);
+
+    let chunk = first.sources[0].parts[0].chunks[2].id.to_string();
+    let object = dir.path().join(format!("backups/some/prefix/chunks/{}/{chunk}", &chunk[..2]));
+    std::fs::write(object, b"not a chunk").unwrap();
+    let report = repo.check(&CheckOptions { read_data: false, now }).await.unwrap();
+    assert_eq!(report.broken, [first.id.clone(), second.id.clone()]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_s3_refuses_is_told_without_secrets() {
+    let (_dir, endpoint) = server().await;
+    let open = |bucket: &str, secret: &str| {
+        Store::open(&format!("s3://{bucket}?endpoint={endpoint}&region=r"), &env(secret)).unwrap()
+    };
+    let error = Repository::init(open("backups", "wrong-secret"), &small()).await.unwrap_err().to_string();
+    assert!(error.contains("s3://backups") && error.contains("SignatureDoesNotMatch"), "{error}");
+    assert!(!error.contains("wrong-secret"), "{error}");
+}
