@@ -10,6 +10,13 @@ use repository::{
 };
 use tokio::io::AsyncReadExt as _;
 
+/// The most memory that this process has had so far, as Linux tells it.
+fn peak() -> String {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    line.map_or_else(|| "unknown".to_owned(), |kilobytes| kilobytes.trim().to_owned())
+}
+
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 async fn write(repo: &Repository, file: &str) -> Result<Manifest, Failure> {
@@ -45,11 +52,12 @@ async fn main() -> Result<(), Failure> {
         let seconds = begun.elapsed().as_secs_f64();
         let (plain, stats) = (manifest.stats.plain_bytes as f64 / 1e6, &manifest.stats);
         println!(
-            "{name}: {seconds:.2} s, {:.0} MB/s, {} of {} chunks new, {:.1} MB stored",
+            "{name}: {seconds:.2} s, {:.0} MB/s, {} of {} chunks new, {:.1} MB stored, peak memory {}",
             plain / seconds,
             stats.new_chunks,
             stats.chunks,
-            stats.stored_bytes as f64 / 1e6
+            stats.stored_bytes as f64 / 1e6,
+            peak()
         );
         last = Some(manifest);
     }
@@ -61,11 +69,7 @@ async fn main() -> Result<(), Failure> {
             bytes += piece?.len();
         }
         let seconds = begun.elapsed().as_secs_f64();
-        println!("read: {seconds:.2} s, {:.0} MB/s", bytes as f64 / 1e6 / seconds);
-    }
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    for line in status.lines().filter(|line| line.starts_with("VmHWM")) {
-        println!("peak memory: {}", line.trim_start_matches("VmHWM:").trim());
+        println!("read: {seconds:.2} s, {:.0} MB/s, peak memory {}", bytes as f64 / 1e6 / seconds, peak());
     }
     Ok(())
 }

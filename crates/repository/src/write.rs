@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// Plain bytes of chunks that may be hashed, compressed and uploaded at the same time, over all parts.
-const IN_FLIGHT: usize = 24 << 20;
+const IN_FLIGHT: usize = 16 << 20;
 /// zstd's own default: about 400 MB/s a core, and little is won above it on rows of text.
 const LEVEL: i32 = 3;
 
