@@ -268,6 +268,23 @@ proptest! {
     }
 
     #[test]
+    fn the_newest_of_each_of_the_last_filled_slots_stays(all in series(), daily in 0_u32..12, weekly in 0_u32..6, monthly in 1_u32..4) {
+        let policy = Policy { daily, weekly, monthly, zone: chrono_tz::Asia::Seoul, ..Policy::default() };
+        let plan = judge(&policy, &all, all.last().unwrap().taken_at + TimeDelta::days(2));
+        // Counted another way than the crate does it: the calendar's own words as keys, the last of each wins.
+        for (format, count) in [("%Y-%m-%d", daily), ("%G-W%V", weekly), ("%Y-%m", monthly)] {
+            let newest: std::collections::BTreeMap<String, &Snapshot> = all
+                .iter()
+                .map(|s| (s.taken_at.with_timezone(&chrono_tz::Asia::Seoul).format(format).to_string(), s))
+                .collect();
+            for (slot, snapshot) in newest.iter().rev().take(count as usize) {
+                let kept = plan.kept().any(|entry| entry.taken_at == snapshot.taken_at);
+                prop_assert!(kept, "{slot}: {} was not kept", snapshot.id);
+            }
+        }
+    }
+
+    #[test]
     fn the_newest_always_stays(all in series()) {
         let now = all.last().unwrap().taken_at + TimeDelta::days(40);
         prop_assert!(judge(&policy(), &all, now).entries.last().unwrap().keep);
