@@ -10,11 +10,12 @@ use futures::{FutureExt as _, Stream, StreamExt as _};
 use tokio::time::{Instant, Sleep, sleep};
 use tokio_postgres::CopyOutStream;
 
+use crate::Error;
 use crate::catalog::QualifiedName;
 use crate::digest::{RowHasher, TableProof};
 use crate::pool::{Lease, Pool};
 use crate::quote::ident;
-use crate::Error;
+use crate::source::PageRange;
 
 /// The server sends a message a row; the consumer gets pieces of about this size.
 const PIECE: usize = 64 << 10;
@@ -24,8 +25,8 @@ const PIECE: usize = 64 << 10;
 pub(crate) struct Wanted<'a> {
     pub(crate) table: &'a QualifiedName,
     pub(crate) columns: &'a [String],
-    /// Heap pages, from and to; the last range has no end.
-    pub(crate) pages: Option<(u64, Option<u64>)>,
+    /// Which heap pages; all when nothing is said.
+    pub(crate) pages: Option<PageRange>,
     /// A `WHERE …` clause, as an extension gives it for its configuration tables.
     pub(crate) condition: &'a str,
 }
@@ -51,7 +52,8 @@ impl Wanted<'_> {
     }
 }
 
-/// A stream of COPY text. Dropped before its end, it closes its connection, which ends the server's work for it.
+/// A stream of COPY text, in pieces of whole rows. Dropped before its end, it closes its connection and cancels the
+/// server's work for it.
 pub struct CopyOut {
     rows: Option<Pin<Box<CopyOutStream>>>,
     lease: Option<Lease>,
@@ -73,6 +75,7 @@ impl CopyOut {
             let _ = write!(object, " from page {from}");
         }
         let lease = pool.get().await?;
+        lease.session().work();
         let rows = lease
             .session()
             .client()
@@ -117,6 +120,9 @@ impl Stream for CopyOut {
                 Poll::Ready(Some(Ok(row))) => {
                     this.alive = true;
                     this.hasher.update(&row);
+                    if this.buffer.capacity() < row.len() {
+                        this.buffer.reserve(row.len().max(PIECE + PIECE / 4));
+                    }
                     this.buffer.extend_from_slice(&row);
                     if this.buffer.len() >= PIECE {
                         return Poll::Ready(Some(Ok(this.buffer.split().freeze())));
@@ -130,6 +136,7 @@ impl Stream for CopyOut {
                 Poll::Ready(None) => {
                     this.rows = None;
                     if let Some(lease) = this.lease.take() {
+                        lease.session().rest();
                         lease.give_back();
                     }
                     let rest = this.buffer.split().freeze();
@@ -139,7 +146,8 @@ impl Stream for CopyOut {
                     ready!(this.watchdog.poll_unpin(context));
                     if !std::mem::take(&mut this.alive) {
                         this.rows = None;
-                        let error = Error::Stalled { object: this.object.clone(), seconds: this.patience.as_secs() };
+                        let error =
+                            Error::Stalled { object: this.object.clone(), seconds: this.patience.as_secs() };
                         return Poll::Ready(Some(Err(error)));
                     }
                     this.watchdog.as_mut().reset(Instant::now() + this.patience);

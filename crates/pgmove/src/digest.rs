@@ -91,7 +91,7 @@ impl RowHasher {
     /// Takes the next bytes. A newline ends a row and nothing else does: inside values COPY writes it as `\n`.
     pub fn update(&mut self, mut bytes: &[u8]) {
         self.proof.bytes += bytes.len() as u64;
-        while let Some(end) = bytes.iter().position(|byte| *byte == b'\n') {
+        while let Some(end) = memchr::memchr(b'\n', bytes) {
             let (row, rest) = bytes.split_at(end);
             bytes = rest.get(1..).unwrap_or_default();
             if self.open.is_empty() {

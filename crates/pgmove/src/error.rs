@@ -5,11 +5,14 @@
 #[non_exhaustive]
 pub enum Error {
     /// The server refused a statement.
-    #[error("{object}: {message} (SQLSTATE {sqlstate}){}{}", detail_line(.detail), hint_line(.hint))]
+    #[error(
+        "{object}: {message} (SQLSTATE {sqlstate}){}{}{}{}",
+        line("detail", .detail), line("hint", .hint), line("where", .context), line("statement", &Some(brief(.statement)))
+    )]
     Server {
         /// What was worked on, in words: `table public.market_data`.
         object: String,
-        /// The statement that was refused.
+        /// The statement that was refused. One that holds a password is not shown.
         statement: String,
         /// The server's five-letter code.
         sqlstate: String,
@@ -19,13 +22,15 @@ pub enum Error {
         detail: Option<String>,
         /// The server's HINT.
         hint: Option<String>,
+        /// The server's CONTEXT: the line and the column of a COPY, the calls of a function.
+        context: Option<String>,
         /// The driver's error.
         #[source]
         source: tokio_postgres::Error,
     },
 
     /// The connection failed while an object was worked on.
-    #[error("{object}: the connection to the server failed: {}", chain(.source))]
+    #[error("{object}: the connection to the server was lost: {}", chain(.source))]
     Connection {
         /// What was worked on.
         object: String,
@@ -35,7 +40,7 @@ pub enum Error {
     },
 
     /// The connection could not be made.
-    #[error("cannot connect to {target}: {message}{}", hint_line(.hint))]
+    #[error("cannot connect to {target}: {message}{}", line("hint", .hint))]
     Connect {
         /// Where to, without secrets.
         target: String,
@@ -43,9 +48,9 @@ pub enum Error {
         message: String,
         /// What to do.
         hint: Option<String>,
-        /// The driver's error.
+        /// The driver's error; nothing when the server did not answer in time.
         #[source]
-        source: tokio_postgres::Error,
+        source: Option<tokio_postgres::Error>,
     },
 
     /// The connection's parameters make no sense.
@@ -61,8 +66,24 @@ pub enum Error {
         conflicts: Vec<String>,
     },
 
+    /// The role may not read all that is to be read. Found before any row is.
+    #[error(
+        "role {role} may not read all of {server}; nothing was read:\n  {}\nhint: GRANT SELECT on these (and USAGE on their schemas), connect as another role, or leave them out by a filter",
+        .objects.join("\n  ")
+    )]
+    Unreadable {
+        /// The source.
+        server: String,
+        /// The role.
+        role: String,
+        /// What it may not read.
+        objects: Vec<String>,
+    },
+
     /// The source's snapshot was lost before all was read, so that what was read is of no use.
-    #[error("{server}: the snapshot was lost before all rows were read ({message}); what was copied so far is not consistent and is not used")]
+    #[error(
+        "{server}: the snapshot was lost before all rows were read ({message}); what was copied so far is not consistent and is not used"
+    )]
     SnapshotLost {
         /// The source.
         server: String,
@@ -70,17 +91,19 @@ pub enum Error {
         message: String,
     },
 
-    /// The server sent nothing for too long.
-    #[error("{object}: the server sent nothing for {seconds} s; is it waiting for a lock, or is the connection dead?")]
+    /// The server was silent, or took nothing, for too long.
+    #[error(
+        "{object}: nothing moved for {seconds} s; does the server wait for a lock, or is the connection dead?"
+    )]
     Stalled {
-        /// What was read.
+        /// What was copied.
         object: String,
         /// How long.
         seconds: u64,
     },
 
     /// The server took another number of rows than were sent.
-    #[error("{object}: {sent} rows were sent, and the server took {taken}")]
+    #[error("{object}: {sent} rows were sent, and the server took {taken}; none of them are in the table")]
     RowCount {
         /// The table.
         object: String,
@@ -127,13 +150,27 @@ impl Error {
             None => chain(&source),
         };
         let hint = match source.code().map(tokio_postgres::error::SqlState::code) {
-            Some("28P01" | "28000") => {
-                Some("is the password right? It is taken from the URL, PGPASSWORD, ~/.pgpass or the configuration".to_owned())
+            Some("28P01") => Some(
+                "is the password right? It is taken from the URL, PGPASSWORD, ~/.pgpass or the configuration",
+            ),
+            Some("28000") => Some(
+                "pg_hba.conf of the server decides who may connect from where, and whether TLS is wanted",
+            ),
+            Some("3D000") => Some("create the database first, or name another"),
+            Some("53300") => Some(
+                "the server has no room for further connections: fewer --jobs, or a higher max_connections",
+            ),
+            _ if message.contains("password missing") => {
+                Some("the server asks for a password: PGPASSWORD, ~/.pgpass or the configuration may give it")
             }
-            Some("3D000") => Some("create the database first, or name another".to_owned()),
             _ => None,
         };
-        Self::Connect { target, message, hint, source }
+        Self::Connect { target, message, hint: hint.map(str::to_owned), source: Some(source) }
+    }
+
+    /// A server that did not answer in time.
+    pub(crate) fn silent(target: String, seconds: u64) -> Self {
+        Self::Connect { target, message: format!("no answer within {seconds} s"), hint: None, source: None }
     }
 
     /// True when a safety rule forbade it and nothing was written.
@@ -148,14 +185,47 @@ impl Error {
 
     /// True when the server did not answer at all.
     pub fn is_unreachable(&self) -> bool {
-        matches!(self, Self::Connect { source, .. } if source.as_db_error().is_none())
+        let answered = |source: &Option<tokio_postgres::Error>| {
+            source.as_ref().is_some_and(|source| source.as_db_error().is_some())
+        };
+        matches!(self, Self::Connect { source, .. } if !answered(source)) && !self.is_tls() && !self.is_auth()
+    }
+
+    /// True when TLS could not be agreed on, or the server's certificate was not accepted.
+    pub fn is_tls(&self) -> bool {
+        matches!(self, Self::Connect { message, .. } if message.starts_with("error performing TLS handshake"))
+    }
+
+    /// True when the server does not believe that we are who we say: SQLSTATE class 28, or no password to give.
+    pub fn is_auth(&self) -> bool {
+        match self {
+            Self::Connect { message, .. } => {
+                self.sqlstate().is_some_and(|state| state.starts_with("28"))
+                    || message.contains("password missing")
+            }
+            _ => false,
+        }
+    }
+
+    /// True when the role lacks a right: SQLSTATE 42501, or tables that it may not read.
+    pub fn is_denied(&self) -> bool {
+        matches!(self, Self::Unreadable { .. }) || self.sqlstate() == Some("42501")
+    }
+
+    /// True when an established connection broke, or the server was shut down below it (SQLSTATE 57P01 to 57P03).
+    pub fn is_lost(&self) -> bool {
+        match self {
+            Self::Connection { .. } | Self::SnapshotLost { .. } | Self::Stalled { .. } => true,
+            Self::Server { sqlstate, .. } => sqlstate.starts_with("57P0"),
+            _ => false,
+        }
     }
 
     /// The server's five-letter code, where the server refused something.
     pub fn sqlstate(&self) -> Option<&str> {
         match self {
             Self::Server { sqlstate, .. } => Some(sqlstate),
-            Self::Connect { source, .. } => source.code().map(|code| code.code()),
+            Self::Connect { source: Some(source), .. } => source.code().map(|code| code.code()),
             _ => None,
         }
     }
@@ -169,16 +239,45 @@ impl Error {
         match source.as_db_error() {
             Some(db) => Self::Server {
                 object: object.into(),
-                statement: statement.into(),
+                statement: without_secrets(statement.into()),
                 sqlstate: db.code().code().to_owned(),
                 message: db.message().to_owned(),
                 detail: db.detail().map(str::to_owned),
                 hint: db.hint().map(str::to_owned),
+                context: db.where_().map(str::to_owned),
                 source,
             },
             None => Self::Connection { object: object.into(), source },
         }
     }
+}
+
+/// Statements of user mappings, subscriptions and roles may hold a password; those are not kept.
+fn without_secrets(statement: String) -> String {
+    let lower = statement.to_ascii_lowercase();
+    let named = ["user mapping", "create subscription", "alter subscription"]
+        .iter()
+        .any(|words| lower.contains(words));
+    let given = lower.match_indices("password").any(|(at, word)| {
+        let rest = lower.get(at + word.len()..).unwrap_or_default();
+        rest.trim_start().starts_with(['\'', '='])
+    });
+    if named || given {
+        let verb: Vec<&str> = statement.split_whitespace().take(3).collect();
+        return format!("{} … (not shown: it may hold a password)", verb.join(" "));
+    }
+    statement
+}
+
+/// The beginning of a statement, on one line.
+fn brief(statement: &str) -> String {
+    const LONGEST: usize = 300;
+    let mut words: String = statement.split_whitespace().collect::<Vec<_>>().join(" ");
+    if let Some((end, _)) = words.char_indices().nth(LONGEST) {
+        words.truncate(end);
+        words.push('…');
+    }
+    words
 }
 
 /// An error with its causes, each once: the driver's own text alone says little.
@@ -196,10 +295,27 @@ fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-fn detail_line(detail: &Option<String>) -> String {
-    detail.as_ref().map(|detail| format!("\ndetail: {detail}")).unwrap_or_default()
+fn line(name: &str, text: &Option<String>) -> String {
+    text.as_ref().map(|text| format!("\n{name}: {text}")).unwrap_or_default()
 }
 
-fn hint_line(hint: &Option<String>) -> String {
-    hint.as_ref().map(|hint| format!("\nhint: {hint}")).unwrap_or_default()
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_statement_with_a_password_is_not_kept() {
+        let kept =
+            without_secrets("CREATE USER MAPPING FOR u SERVER s OPTIONS (password 'hunter2')".to_owned());
+        assert_eq!(kept, "CREATE USER MAPPING … (not shown: it may hold a password)");
+        assert!(!without_secrets("CREATE ROLE r PASSWORD  'hunter2'".to_owned()).contains("hunter2"));
+        let harmless = "CREATE TABLE subscriptions (password text)";
+        assert_eq!(without_secrets(harmless.to_owned()), harmless);
+    }
+
+    #[test]
+    fn a_long_statement_is_cut_between_characters() {
+        let text = brief(&"한글 ".repeat(500));
+        assert!(text.ends_with('…') && text.chars().count() == 301);
+    }
 }

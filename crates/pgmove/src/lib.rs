@@ -28,5 +28,5 @@ pub use connect::{ConnectOptions, Environment, ServerIdentity, Session, connect}
 pub use copy::CopyOut;
 pub use digest::{Digest, TableProof};
 pub use error::Error;
-pub use source::{Source, SourceOptions, TableSlice};
+pub use source::{SLICE_PAGES, Source, SourceOptions, TableSlice};
 pub use target::{RestoreEvent, RestorePlan, Target, TargetOptions};

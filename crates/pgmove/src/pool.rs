@@ -4,8 +4,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::connect::{ConnectOptions, Session, connect};
 use crate::Error;
+use crate::connect::{ConnectOptions, Session, connect};
 
 /// A pool of sessions that are all prepared in one way.
 #[derive(Debug)]

@@ -1,10 +1,13 @@
 //! Connecting the way libpq does: where the parameters come from, how TLS is made, what a session is pinned to.
 
+mod dial;
+mod identity;
 mod options;
 mod passfile;
 mod session;
 mod text;
 mod tls;
 
+pub use identity::ServerIdentity;
 pub use options::{ConnectOptions, Environment, SslMode};
-pub use session::{ServerIdentity, Session, connect};
+pub use session::{Session, connect};

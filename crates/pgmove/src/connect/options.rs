@@ -2,7 +2,11 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::net::IpAddr;
 use std::path::PathBuf;
+use std::time::Duration;
+
+use tokio_postgres::config::{ChannelBinding, Config, SslNegotiation, TargetSessionAttrs};
 
 use super::text::{self, Parameters};
 use super::{passfile, tls::TlsFiles};
@@ -56,81 +60,145 @@ pub enum SslMode {
     VerifyFull,
 }
 
+/// Where one server may be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Host {
+    /// A name, an address or the folder of a Unix socket. TLS verifies this name.
+    pub(super) name: String,
+    pub(super) port: u16,
+    /// The address to connect to without looking the name up.
+    pub(super) address: Option<IpAddr>,
+}
+
+impl fmt::Display for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.name, self.port)
+    }
+}
+
 /// Where and how to connect. Neither `Debug` nor [`ConnectOptions::display`] shows the password.
 #[derive(Clone)]
 pub struct ConnectOptions {
-    pub(super) hosts: Vec<(String, u16)>,
-    pub(super) user: String,
-    pub(super) database: String,
-    pub(super) password: Option<String>,
+    pub(super) hosts: Vec<Host>,
+    /// Everything but host, port and TLS mode, in the driver's form.
+    pub(super) driver: Config,
     pub(super) password_in_url: bool,
     pub(super) ssl_mode: SslMode,
     pub(super) tls: TlsFiles,
+    /// Seconds, 0 for ever.
     pub(super) connect_timeout: u64,
-    pub(super) startup_options: Option<String>,
-    pub(super) application_name: String,
     pub(super) warnings: Vec<String>,
 }
 
-/// Parameters that are understood and need nothing done, or that only libpq's own innards use.
-const IGNORED: &[&str] = &[
-    "channel_binding", "client_encoding", "fallback_application_name", "gssencmode", "keepalives", "keepalives_count",
-    "keepalives_idle", "keepalives_interval", "krbsrvname", "sslcompression", "sslsni", "tcp_user_timeout",
-    "target_session_attrs", "load_balance_hosts", "hostaddr", "require_auth", "min_protocol_version",
-    "max_protocol_version", "sslnegotiation",
+/// Parameters that are used.
+const KNOWN: &[&str] = &[
+    "host",
+    "hostaddr",
+    "port",
+    "user",
+    "password",
+    "dbname",
+    "sslmode",
+    "sslrootcert",
+    "sslcert",
+    "sslkey",
+    "sslnegotiation",
+    "channel_binding",
+    "connect_timeout",
+    "options",
+    "application_name",
+    "service",
+    "passfile",
+    "target_session_attrs",
+    "keepalives",
+    "keepalives_idle",
+    "keepalives_interval",
+    "keepalives_count",
+    "tcp_user_timeout",
 ];
 
+/// Parameters that change nothing for us, or ask for what is done anyway.
+const IGNORED: &[&str] = &[
+    "client_encoding",
+    "fallback_application_name",
+    "gssencmode",
+    "krbsrvname",
+    "load_balance_hosts",
+    "sslcompression",
+    "sslsni",
+    "ssl_min_protocol_version",
+    "min_protocol_version",
+    "max_protocol_version",
+];
+
+/// Values as the URL, the service file and the environment give them, in this order.
+struct Given<'a> {
+    text: Parameters,
+    service: Parameters,
+    env: &'a Environment,
+}
+
+impl Given<'_> {
+    fn get(&self, name: &str, variable: &str) -> Option<String> {
+        self.text.get(name).or_else(|| self.service.get(name)).cloned().or_else(|| self.env.get(variable))
+    }
+
+    /// A whole number without a sign; 0 and an empty text mean libpq's default.
+    fn number(&self, name: &str, variable: &str) -> Result<Option<u64>, Error> {
+        let Some(text) = self.get(name, variable) else { return Ok(None) };
+        text.trim()
+            .parse()
+            .map(Some)
+            .map_err(|_| Error::options(format!("{name}=`{text}` is no whole number")))
+    }
+}
+
 impl ConnectOptions {
-    /// Reads a URL or a conninfo string; what it leaves out comes from `PGSERVICE`, `PGHOST`, `PGPORT`, `PGUSER`,
-    /// `PGDATABASE`, `PGPASSWORD`, `PGPASSFILE`, `PGSSLMODE`, `PGSSLROOTCERT`, `PGSSLCERT`, `PGSSLKEY`,
-    /// `PGCONNECT_TIMEOUT`, `PGOPTIONS` and `PGAPPNAME`, as with libpq.
+    /// Reads a URL or a conninfo string; what it leaves out comes from `PGSERVICE`, `PGHOST`, `PGHOSTADDR`, `PGPORT`,
+    /// `PGUSER`, `PGDATABASE`, `PGPASSWORD`, `PGPASSFILE`, `PGSSLMODE`, `PGSSLROOTCERT`, `PGSSLCERT`, `PGSSLKEY`,
+    /// `PGSSLNEGOTIATION`, `PGCHANNELBINDING`, `PGTARGETSESSIONATTRS`, `PGCONNECT_TIMEOUT`, `PGOPTIONS` and
+    /// `PGAPPNAME`, as with libpq.
+    ///
+    /// # Errors
+    /// [`Error::Options`] for what is not understood. A parameter is never ignored when it asks for protection.
     pub fn parse(text: &str, env: &Environment) -> Result<ConnectOptions, Error> {
-        let given = text::parse(text).map_err(Error::options)?;
-        let password_in_url = given.contains_key("password");
-        let from_service = service(&given, env)?;
-        let get = |name: &str, variable: &str| -> Option<String> {
-            given.get(name).or_else(|| from_service.get(name)).cloned().or_else(|| env.get(variable))
-        };
-        for name in given.keys() {
-            if !KNOWN.contains(&name.as_str()) && !IGNORED.contains(&name.as_str()) {
-                return Err(Error::options(format!("`{name}` is no connection parameter that dbhaul knows")));
-            }
+        let text = text::parse(text).map_err(Error::options)?;
+        if let Some(name) =
+            text.keys().find(|name| !KNOWN.contains(&name.as_str()) && !IGNORED.contains(&name.as_str()))
+        {
+            return Err(Error::options(format!("`{name}` is no connection parameter that dbhaul knows")));
         }
-        let user = get("user", "PGUSER")
+        let password_in_url = text.contains_key("password");
+        let given = Given { service: service(&text, env)?, text, env };
+        let user = given
+            .get("user", "PGUSER")
             .or_else(|| env.user.clone())
-            .ok_or_else(|| Error::options("no user is named: postgres://user@host/database, or PGUSER".to_owned()))?;
-        let database = get("dbname", "PGDATABASE").unwrap_or_else(|| user.clone());
-        let ports = get("port", "PGPORT").unwrap_or_default();
-        let hosts = hosts(get("host", "PGHOST"), &ports)?;
-        let ssl_mode = ssl_mode(get("sslmode", "PGSSLMODE").as_deref())?;
-        let tls = TlsFiles {
-            root: get("sslrootcert", "PGSSLROOTCERT"),
-            certificate: get("sslcert", "PGSSLCERT"),
-            key: get("sslkey", "PGSSLKEY"),
-        };
-        let connect_timeout = match get("connect_timeout", "PGCONNECT_TIMEOUT") {
-            Some(text) => text.parse().map_err(|_| Error::options(format!("connect_timeout=`{text}` is no number of seconds")))?,
-            None => 30,
-        };
+            .ok_or_else(|| Error::options("no user is named: postgres://user@host/database, or PGUSER"))?;
+        let database = given.get("dbname", "PGDATABASE").unwrap_or_else(|| user.clone());
+        let hosts = hosts(&given)?;
         let mut warnings = Vec::new();
-        let mut password = get("password", "PGPASSWORD");
-        let passfile = given.get("passfile").map(PathBuf::from).or_else(|| env.file("PGPASSFILE", ".pgpass"));
-        if let (None, Some(file), Some((host, port))) = (&password, passfile, hosts.first()) {
-            let (found, warning) = passfile::password(&file, host, &port.to_string(), &database, &user);
+        let mut password = given.get("password", "PGPASSWORD");
+        let passfile =
+            given.text.get("passfile").map(PathBuf::from).or_else(|| env.file("PGPASSFILE", ".pgpass"));
+        if let (None, Some(file), Some(host)) = (&password, passfile, hosts.first()) {
+            let (found, warning) =
+                passfile::password(&file, &host.name, &host.port.to_string(), &database, &user);
             password = found;
             warnings.extend(warning);
         }
+        let mut driver = driver(&given)?;
+        driver.user(&user).dbname(&database);
+        if let Some(password) = password {
+            driver.password(password);
+        }
+        let tls = tls_files(&given);
         Ok(ConnectOptions {
             hosts,
-            user,
-            database,
-            password,
+            driver,
             password_in_url,
-            ssl_mode,
+            ssl_mode: ssl_mode(given.get("sslmode", "PGSSLMODE").as_deref(), &tls)?,
             tls,
-            connect_timeout,
-            startup_options: get("options", "PGOPTIONS"),
-            application_name: get("application_name", "PGAPPNAME").unwrap_or_else(|| "dbhaul".to_owned()),
+            connect_timeout: given.number("connect_timeout", "PGCONNECT_TIMEOUT")?.unwrap_or(30),
             warnings,
         })
     }
@@ -138,15 +206,25 @@ impl ConnectOptions {
     /// The same connection with another password.
     #[must_use]
     pub fn with_password(mut self, password: &str) -> ConnectOptions {
-        self.password = Some(password.to_owned());
+        self.driver.password(password);
         self
     }
 
     /// The same server and user, another database.
     #[must_use]
     pub fn with_database(mut self, database: &str) -> ConnectOptions {
-        self.database = database.to_owned();
+        self.driver.dbname(database);
         self
+    }
+
+    /// The database that is asked for.
+    pub fn database(&self) -> &str {
+        self.driver.get_dbname().unwrap_or_default()
+    }
+
+    /// The role that is asked for.
+    pub fn user(&self) -> &str {
+        self.driver.get_user().unwrap_or_default()
     }
 
     /// True when the password stood in the URL: other users of the host may read it there.
@@ -163,26 +241,100 @@ impl ConnectOptions {
     pub fn display(&self) -> impl fmt::Display + '_ {
         Shown(self)
     }
-}
 
-/// Parameters that are used.
-const KNOWN: &[&str] = &[
-    "host", "port", "user", "password", "dbname", "sslmode", "sslrootcert", "sslcert", "sslkey", "connect_timeout",
-    "options", "application_name", "service", "passfile",
-];
+    /// The same for one of several hosts.
+    pub(super) fn display_host(&self, host: &Host) -> String {
+        format!("postgres://{}@{host}/{}", self.user(), self.database())
+    }
+}
 
 struct Shown<'a>(&'a ConnectOptions);
 
 impl fmt::Display for Shown<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let hosts: Vec<String> = self.0.hosts.iter().map(|(host, port)| format!("{host}:{port}")).collect();
-        write!(f, "postgres://{}@{}/{}", self.0.user, hosts.join(","), self.0.database)
+        let hosts: Vec<String> = self.0.hosts.iter().map(ToString::to_string).collect();
+        write!(f, "postgres://{}@{}/{}", self.0.user(), hosts.join(","), self.0.database())
     }
 }
 
 impl fmt::Debug for ConnectOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "ConnectOptions({})", Shown(self))
+    }
+}
+
+/// What the driver does by itself.
+fn driver(given: &Given<'_>) -> Result<Config, Error> {
+    let unknown =
+        |name: &str, text: &str, known: &str| Error::options(format!("{name}=`{text}` is none of {known}"));
+    let mut config = Config::new();
+    config
+        .application_name(given.get("application_name", "PGAPPNAME").unwrap_or_else(|| "dbhaul".to_owned()));
+    if let Some(options) = given.get("options", "PGOPTIONS") {
+        config.options(options);
+    }
+    if given.get("gssencmode", "PGGSSENCMODE").as_deref() == Some("require") {
+        return Err(Error::options(
+            "gssencmode=require: dbhaul encrypts by TLS only; sslmode=verify-full asks for it",
+        ));
+    }
+    if let Some(text) = given.get("channel_binding", "PGCHANNELBINDING") {
+        config.channel_binding(match text.as_str() {
+            "disable" => ChannelBinding::Disable,
+            "prefer" => ChannelBinding::Prefer,
+            "require" => ChannelBinding::Require,
+            other => return Err(unknown("channel_binding", other, "disable, prefer, require")),
+        });
+    }
+    if let Some(text) = given.get("sslnegotiation", "PGSSLNEGOTIATION") {
+        config.ssl_negotiation(match text.as_str() {
+            "postgres" => SslNegotiation::Postgres,
+            "direct" => SslNegotiation::Direct,
+            other => return Err(unknown("sslnegotiation", other, "postgres, direct")),
+        });
+    }
+    if let Some(text) = given.get("target_session_attrs", "PGTARGETSESSIONATTRS") {
+        config.target_session_attrs(match text.as_str() {
+            "any" => TargetSessionAttrs::Any,
+            "read-write" | "primary" => TargetSessionAttrs::ReadWrite,
+            "read-only" | "standby" => TargetSessionAttrs::ReadOnly,
+            other => {
+                return Err(unknown(
+                    "target_session_attrs",
+                    other,
+                    "any, read-write, read-only, primary, standby",
+                ));
+            }
+        });
+    }
+    // A peer that is gone without a word is noticed after about two minutes.
+    let seconds = |name: &str, default: u64| -> Result<Duration, Error> {
+        let seconds = given.number(name, "")?.filter(|seconds| *seconds > 0);
+        Ok(Duration::from_secs(seconds.unwrap_or(default)))
+    };
+    config
+        .keepalives(given.number("keepalives", "")? != Some(0))
+        .keepalives_idle(seconds("keepalives_idle", 60)?)
+        .keepalives_interval(seconds("keepalives_interval", 15)?)
+        .keepalives_retries(
+            given.number("keepalives_count", "")?.and_then(|n| u32::try_from(n).ok()).unwrap_or(4),
+        );
+    if let Some(milliseconds) = given.number("tcp_user_timeout", "")? {
+        config.tcp_user_timeout(Duration::from_millis(milliseconds));
+    }
+    Ok(config)
+}
+
+/// The named files, and libpq's own in `~/.postgresql` where none are named and they exist.
+fn tls_files(given: &Given<'_>) -> TlsFiles {
+    let usual = |name: &str| {
+        let path = given.env.home.as_ref()?.join(".postgresql").join(name);
+        path.is_file().then(|| path.display().to_string())
+    };
+    TlsFiles {
+        root: given.get("sslrootcert", "PGSSLROOTCERT").or_else(|| usual("root.crt")),
+        certificate: given.get("sslcert", "PGSSLCERT").or_else(|| usual("postgresql.crt")),
+        key: given.get("sslkey", "PGSSLKEY").or_else(|| usual("postgresql.key")),
     }
 }
 
@@ -197,31 +349,53 @@ fn service(given: &Parameters, env: &Environment) -> Result<Parameters, Error> {
         .ok_or_else(|| Error::options(format!("the service `{name}` is in none of libpq's service files")))
 }
 
-fn hosts(hosts: Option<String>, ports: &str) -> Result<Vec<(String, u16)>, Error> {
-    let hosts = hosts.unwrap_or_else(|| {
-        // libpq's default, where the server's packages put it; else the loopback.
-        let socket = "/var/run/postgresql";
-        if std::path::Path::new(socket).is_dir() { socket.to_owned() } else { "localhost".to_owned() }
-    });
-    let ports: Vec<&str> = ports.split(',').collect();
-    hosts
-        .split(',')
-        .enumerate()
-        .map(|(at, host)| {
-            let text = if ports.len() == 1 { ports.first() } else { ports.get(at) };
-            let port = match text.copied().unwrap_or_default() {
+fn hosts(given: &Given<'_>) -> Result<Vec<Host>, Error> {
+    let list = |text: Option<String>| -> Vec<String> {
+        text.map(|text| text.split(',').map(str::to_owned).collect()).unwrap_or_default()
+    };
+    let addresses = list(given.get("hostaddr", "PGHOSTADDR"));
+    let mut names = list(given.get("host", "PGHOST"));
+    if names.is_empty() {
+        names = if addresses.is_empty() { vec![String::new()] } else { addresses.clone() };
+    }
+    if !addresses.is_empty() && addresses.len() != names.len() {
+        return Err(Error::options("hostaddr names another number of servers than host"));
+    }
+    let ports = list(given.get("port", "PGPORT"));
+    if ports.len() > 1 && ports.len() != names.len() {
+        return Err(Error::options("port names another number of servers than host"));
+    }
+    let mut hosts = Vec::new();
+    for (at, name) in names.into_iter().enumerate() {
+        let name = if name.is_empty() { default_host() } else { name };
+        let port =
+            match ports.get(at).or_else(|| ports.first()).map(String::as_str).unwrap_or_default() {
                 "" => 5432,
-                text => text
-                    .parse()
-                    .map_err(|_| Error::options(format!("the port of {host} is no number from 1 to 65535")))?,
+                text => text.parse().ok().filter(|port| *port > 0).ok_or_else(|| {
+                    Error::options(format!("the port of {name} is no number from 1 to 65535"))
+                })?,
             };
-            Ok((host.to_owned(), port))
-        })
-        .collect()
+        let address = match addresses.get(at).map(String::as_str).unwrap_or_default() {
+            "" => None,
+            text => Some(
+                text.parse().map_err(|_| Error::options(format!("hostaddr=`{text}` is no IP address")))?,
+            ),
+        };
+        hosts.push(Host { name, port, address });
+    }
+    Ok(hosts)
 }
 
-fn ssl_mode(text: Option<&str>) -> Result<SslMode, Error> {
-    Ok(match text {
+/// libpq's default, where the server's packages put it; else the loopback.
+fn default_host() -> String {
+    let socket = "/var/run/postgresql";
+    if std::path::Path::new(socket).is_dir() { socket.to_owned() } else { "localhost".to_owned() }
+}
+
+fn ssl_mode(text: Option<&str>, tls: &TlsFiles) -> Result<SslMode, Error> {
+    let system = tls.root.as_deref() == Some("system");
+    let mode = match text {
+        None if system => SslMode::VerifyFull,
         None | Some("prefer") => SslMode::Prefer,
         Some("disable") => SslMode::Disable,
         Some("allow") => SslMode::Allow,
@@ -233,7 +407,12 @@ fn ssl_mode(text: Option<&str>) -> Result<SslMode, Error> {
                 "sslmode=`{other}` is none of disable, allow, prefer, require, verify-ca, verify-full"
             )));
         }
-    })
+    };
+    // Anybody can have a certificate for some name from a public authority: only the name makes it worth anything.
+    if system && mode != SslMode::VerifyFull {
+        return Err(Error::options("sslrootcert=system needs sslmode=verify-full"));
+    }
+    Ok(mode)
 }
 
 #[cfg(test)]
@@ -250,11 +429,16 @@ mod tests {
 
     #[test]
     fn the_url_stands_over_the_environment() {
-        let env = environment(&[("PGHOST", "env"), ("PGPORT", "1"), ("PGPASSWORD", "secret"), ("PGSSLMODE", "require")]);
+        let env = environment(&[
+            ("PGHOST", "env"),
+            ("PGPORT", "1"),
+            ("PGPASSWORD", "secret"),
+            ("PGSSLMODE", "require"),
+        ]);
         let options = ConnectOptions::parse("postgres://u@url/db", &env).unwrap();
         assert_eq!(options.display().to_string(), "postgres://u@url:1/db");
         assert_eq!(options.ssl_mode, SslMode::Require);
-        assert_eq!(options.password.as_deref(), Some("secret"));
+        assert_eq!(options.driver.get_password(), Some(b"secret".as_slice()));
         assert!(!options.password_in_url());
         let options = ConnectOptions::parse("dbname=x", &env).unwrap();
         assert_eq!(options.display().to_string(), "postgres://me@env:1/x");
@@ -270,9 +454,40 @@ mod tests {
     #[test]
     fn what_is_not_understood_is_an_error() {
         let env = environment(&[]);
-        for text in ["postgres://u@h:port/d", "postgres://u@h/d?sslmode=maybe", "postgres://u@h/d?nonsense=1", "service=no"] {
+        for text in [
+            "postgres://u@h:port/d",
+            "postgres://u@h:0/d",
+            "postgres://u@h/d?sslmode=maybe",
+            "postgres://u@h/d?sslmode=require&sslrootcert=system",
+            "postgres://u@h/d?require_auth=scram-sha-256",
+            "postgres://u@h/d?gssencmode=require",
+            "postgres://u@h/d?channel_binding=1",
+            "postgres://u@h/d?connect_timeout=soon",
+            "postgres://u@h/d?nonsense=1",
+            "host=a,b port=1,2,3 user=u",
+            "hostaddr=nowhere user=u",
+            "service=no",
+        ] {
             let error = ConnectOptions::parse(text, &env).unwrap_err();
             assert!(error.is_usage(), "{text}: {error}");
         }
+    }
+
+    #[test]
+    fn several_hosts_have_their_own_ports_and_addresses() {
+        let text = "host=a,/run/pg,c port=1,2,3 hostaddr=10.0.0.1,,::1 user=u dbname=d";
+        let options = ConnectOptions::parse(text, &environment(&[])).unwrap();
+        assert_eq!(options.display().to_string(), "postgres://u@a:1,/run/pg:2,c:3/d");
+        let addresses: Vec<_> =
+            options.hosts.iter().map(|host| host.address.map(|a| a.to_string())).collect();
+        assert_eq!(addresses, [Some("10.0.0.1".to_owned()), None, Some("::1".to_owned())]);
+        let options = ConnectOptions::parse("host=a,b port=7 user=u", &environment(&[])).unwrap();
+        assert_eq!(options.display().to_string(), "postgres://u@a:7,b:7/u");
+    }
+
+    #[test]
+    fn the_hosts_own_authorities_are_for_whole_verification_only() {
+        let options = ConnectOptions::parse("host=a user=u sslrootcert=system", &environment(&[])).unwrap();
+        assert_eq!(options.ssl_mode, SslMode::VerifyFull);
     }
 }

@@ -24,11 +24,16 @@ pub(super) fn password(
         return (None, Some(warning));
     }
     let Ok(text) = std::fs::read_to_string(file) else { return (None, None) };
-    let host = if host.starts_with('/') { "localhost" } else { host };
     let found = text.lines().filter(|line| !line.starts_with('#')).find_map(|line| {
         let fields = split(line);
         let wanted = [host, port, database, user];
-        let fits = fields.iter().zip(wanted).all(|(field, wanted)| field == "*" || field == wanted);
+        // The line of a Unix socket is that of its folder, or of `localhost`.
+        let local = host.starts_with('/') && fields.first().is_some_and(|field| field == "localhost");
+        let fits = fields
+            .iter()
+            .zip(wanted)
+            .enumerate()
+            .all(|(at, (field, wanted))| field == "*" || field == wanted || (at == 0 && local));
         (fields.len() >= 5 && fits).then(|| fields.get(4).cloned()).flatten()
     });
     (found, None)

@@ -1,75 +1,23 @@
 //! A session: connected, identified, and pinned to settings that make equal values give equal text.
 
 use std::fmt;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use serde::{Deserialize, Serialize};
 use tokio::task::JoinHandle;
-use tokio_postgres::config::SslMode as DriverSslMode;
-use tokio_postgres::{Client, Config, NoTls};
+use tokio_postgres::Client;
 
-use super::options::SslMode;
-use super::{ConnectOptions, tls};
+use super::dial::{Cancel, Dialed, MARK, dial};
+use super::{ConnectOptions, ServerIdentity};
 use crate::Error;
 
-/// Which server was really reached. Reports and confirmations name it, since one port of one host may lead to
-/// different servers at different times.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub struct ServerIdentity {
-    /// The version as the server prints it, such as `15.18 (Debian 15.18-0+deb12u1)`.
-    pub version: String,
-    /// The version as a number, such as 150018.
-    pub version_num: u32,
-    /// The cluster's own identifier, made by initdb; absent where the role may not read it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub system_identifier: Option<String>,
-    /// The host that was asked for.
-    pub host: String,
-    /// The port that was asked for.
-    pub port: u16,
-    /// The database.
-    pub database: String,
-    /// The role.
-    pub user: String,
-    /// The database's encoding.
-    pub encoding: String,
-    /// True on a standby.
-    pub in_recovery: bool,
-}
-
-impl ServerIdentity {
-    /// The major version, such as 15.
-    pub fn major(&self) -> u32 {
-        self.version_num / 10_000
-    }
-
-    /// True when both are the same database of the same cluster, however they were reached.
-    pub fn same_database(&self, other: &ServerIdentity) -> bool {
-        let same_cluster = match (&self.system_identifier, &other.system_identifier) {
-            (Some(a), Some(b)) => a == b,
-            _ => self.host == other.host && self.port == other.port,
-        };
-        same_cluster && self.database == other.database
-    }
-}
-
-impl fmt::Display for ServerIdentity {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let version = self.version.split_whitespace().next().unwrap_or_default();
-        write!(f, "PostgreSQL {version} at {}:{}, database {}", self.host, self.port, self.database)?;
-        match &self.system_identifier {
-            Some(identifier) => write!(f, ", system {identifier}"),
-            None => Ok(()),
-        }
-    }
-}
-
-/// A connected session. Dropping it closes the connection at once, which also ends what the server was doing for it.
+/// A connected session. Dropping it closes the connection at once; if the server still works for it, that is cancelled.
 pub struct Session {
     client: Client,
     connection: JoinHandle<()>,
     server: ServerIdentity,
+    pooled: bool,
+    busy: AtomicBool,
+    cancel: Option<Cancel>,
 }
 
 impl fmt::Debug for Session {
@@ -81,6 +29,13 @@ impl fmt::Debug for Session {
 impl Drop for Session {
     fn drop(&mut self) {
         self.connection.abort();
+        // A closed connection alone ends a COPY, but not a CREATE INDEX, which would go on for hours.
+        let busy = *self.busy.get_mut();
+        if let (true, Some(cancel), Ok(runtime)) =
+            (busy, self.cancel.take(), tokio::runtime::Handle::try_current())
+        {
+            runtime.spawn(cancel.send());
+        }
     }
 }
 
@@ -95,15 +50,37 @@ impl Session {
         &self.server
     }
 
+    /// True when a connection pooler stands before the server. It is one that gives each client a server's session of
+    /// its own; any other is refused.
+    pub fn is_pooled(&self) -> bool {
+        self.pooled
+    }
+
+    /// Says that the server works for this session until [`Session::rest`].
+    pub(crate) fn work(&self) {
+        self.busy.store(true, Ordering::Relaxed);
+    }
+
+    /// Says that the server has answered.
+    pub(crate) fn rest(&self) {
+        self.busy.store(false, Ordering::Relaxed);
+    }
+
     /// Runs statements without parameters; `object` says in an error what was worked on.
     pub(crate) async fn execute(&self, object: &str, sql: &str) -> Result<(), Error> {
-        self.client.batch_execute(sql).await.map_err(|e| Error::from_server(object, sql, e))
+        self.work();
+        let result = self.client.batch_execute(sql).await;
+        self.rest();
+        result.map_err(|e| Error::from_server(object, sql, e))
     }
 
     /// Runs a query without parameters and gives its rows as text.
     pub(crate) async fn query(&self, object: &str, sql: &str) -> Result<Vec<Vec<Option<String>>>, Error> {
-        let messages = self.client.simple_query(sql).await.map_err(|e| Error::from_server(object, sql, e))?;
-        Ok(messages
+        self.work();
+        let result = self.client.simple_query(sql).await;
+        self.rest();
+        Ok(result
+            .map_err(|e| Error::from_server(object, sql, e))?
             .into_iter()
             .filter_map(|message| match message {
                 tokio_postgres::SimpleQueryMessage::Row(row) => {
@@ -113,94 +90,77 @@ impl Session {
             })
             .collect())
     }
+
+    /// The first field of the first row.
+    pub(crate) async fn value(&self, object: &str, sql: &str) -> Result<Option<String>, Error> {
+        Ok(self.query(object, sql).await?.into_iter().next().and_then(|row| row.into_iter().next().flatten()))
+    }
 }
 
 /// Connects, finds out who answered, and pins the session.
+///
+/// # Errors
+/// [`Error::Connect`] when no host answers or one refuses; [`Error::Refused`] for a server older than 12 and for a
+/// pooler that gives each transaction another of the server's sessions, for settings and snapshots do not hold there.
 pub async fn connect(options: &ConnectOptions) -> Result<Session, Error> {
-    let mut config = Config::new();
-    for (host, port) in &options.hosts {
-        config.host(host).port(*port);
+    let dialed = dial(options).await?;
+    let refused_mark = dialed.refused_mark;
+    let mut session = identify(dialed, options).await?;
+    // PgBouncer either refuses a setting that it does not know, or leaves it out.
+    session.pooled = refused_mark || mark(&session).await?.is_none();
+    if session.pooled {
+        refuse_shared_sessions(&session, options).await?;
     }
-    config
-        .user(&options.user)
-        .dbname(&options.database)
-        .application_name(&options.application_name)
-        .keepalives(true)
-        .keepalives_idle(Duration::from_secs(60))
-        .keepalives_interval(Duration::from_secs(15));
-    if options.connect_timeout > 0 {
-        config.connect_timeout(Duration::from_secs(options.connect_timeout));
+    session.execute("the session's settings", &settings(&session.server)).await?;
+    if session.server.version_num >= 140_000 {
+        // The server looks whether we still live while it works; not every system that it runs on can.
+        let _ =
+            session.execute("the session's settings", "SET client_connection_check_interval = '10s'").await;
     }
-    if let Some(password) = &options.password {
-        config.password(password);
-    }
-    if let Some(startup) = &options.startup_options {
-        config.options(startup);
-    }
-    let (client, connection) = match options.ssl_mode {
-        SslMode::Disable => open(&config, options, false).await?,
-        // First without, then with: what the server insists on decides.
-        SslMode::Allow => match open(&config, options, false).await {
-            Ok(opened) => opened,
-            Err(error) if error.is_unreachable() => return Err(error),
-            Err(error) => {
-                config.ssl_mode(DriverSslMode::Require);
-                open(&config, options, true).await.map_err(|_| error)?
-            }
-        },
-        SslMode::Prefer => {
-            config.ssl_mode(DriverSslMode::Prefer);
-            open(&config, options, true).await?
-        }
-        SslMode::Require | SslMode::VerifyCa | SslMode::VerifyFull => {
-            config.ssl_mode(DriverSslMode::Require);
-            open(&config, options, true).await?
-        }
-    };
-    let session = identify(client, connection, options).await?;
-    session.execute("the session's settings", &settings(session.server.version_num)).await?;
     Ok(session)
 }
 
-async fn open(
-    config: &Config,
-    options: &ConnectOptions,
-    tls: bool,
-) -> Result<(Client, JoinHandle<()>), Error> {
-    let failed = |source| Error::connect(options.display().to_string(), source);
-    // An error of the connection reaches whoever waits for an answer on it; the task itself has nobody to tell.
-    if tls {
-        let connector = tls::connector(options.ssl_mode, &options.tls)?;
-        let (client, connection) = config.connect(connector).await.map_err(failed)?;
-        Ok((client, tokio::spawn(async move { drop(connection.await) })))
-    } else {
-        let mut config = config.clone();
-        config.ssl_mode(DriverSslMode::Disable);
-        let (client, connection) = config.connect(NoTls).await.map_err(failed)?;
-        Ok((client, tokio::spawn(async move { drop(connection.await) })))
-    }
+async fn mark(session: &Session) -> Result<Option<String>, Error> {
+    session.value("the session's mark", &format!("SELECT nullif(current_setting('{MARK}', true), '')")).await
 }
 
-async fn identify(
-    client: Client,
-    connection: JoinHandle<()>,
-    options: &ConnectOptions,
-) -> Result<Session, Error> {
-    let (host, port) = options.hosts.first().cloned().unwrap_or_default();
+/// Marks this session and looks whether another connection finds the mark: then both are the same to the server.
+async fn refuse_shared_sessions(session: &Session, options: &ConnectOptions) -> Result<(), Error> {
+    static MARKS: AtomicU64 = AtomicU64::new(0);
+    let own = format!("{}/{}", std::process::id(), MARKS.fetch_add(1, Ordering::Relaxed));
+    session.execute("the session's mark", &format!("SET {MARK} = '{own}'")).await?;
+    let other = identify(dial(options).await?, options).await?;
+    if mark(&other).await? != Some(own) {
+        return Ok(());
+    }
+    Err(Error::Refused {
+        what: format!("a connection pooler such as PgBouncer stands before {}", session.server),
+        conflicts: vec![
+            "it gives each transaction another session of the server, where settings and snapshots do not hold: \
+             connect to the server itself, or to a pool with pool_mode = session"
+                .to_owned(),
+        ],
+    })
+}
+
+async fn identify(dialed: Dialed, options: &ConnectOptions) -> Result<Session, Error> {
     let mut session = Session {
-        client,
-        connection,
+        client: dialed.client,
+        connection: dialed.connection,
         server: ServerIdentity {
             version: String::new(),
             version_num: 0,
             system_identifier: None,
-            host,
-            port,
-            database: options.database.clone(),
-            user: options.user.clone(),
+            host: dialed.host.name,
+            port: dialed.host.port,
+            database: options.database().to_owned(),
+            user: options.user().to_owned(),
             encoding: String::new(),
             in_recovery: false,
         },
+        pooled: false,
+        busy: AtomicBool::new(false),
+        cancel: Some(dialed.cancel),
     };
     let sql = "SELECT current_setting('server_version'), current_setting('server_version_num'), current_database(), \
                current_user, current_setting('server_encoding'), pg_is_in_recovery()";
@@ -219,15 +179,14 @@ async fn identify(
         });
     }
     // Not every role may ask; a missing identifier is no failure.
-    let asked = session.query("the system identifier", "SELECT system_identifier::text FROM pg_control_system()").await;
-    session.server.system_identifier =
-        asked.ok().and_then(|rows| rows.first().and_then(|row| row.first().cloned().flatten()));
+    let sql = "SELECT system_identifier::text FROM pg_control_system()";
+    session.server.system_identifier = session.value("the system identifier", sql).await.ok().flatten();
     Ok(session)
 }
 
-/// Settings that decide how values are written, so that equal values are equal text on every server, and that keep
-/// the server from giving up on long work.
-fn settings(version: u32) -> String {
+/// Settings that decide how values are written and read, so that equal values are equal text on every server, and
+/// that keep the server from giving up on long work. A role's or a database's own settings would stand otherwise.
+fn settings(server: &ServerIdentity) -> String {
     let mut pinned = vec![
         ("search_path", "''"),
         ("DateStyle", "'ISO, YMD'"),
@@ -237,22 +196,31 @@ fn settings(version: u32) -> String {
         ("bytea_output", "'hex'"),
         ("lc_monetary", "'C'"),
         ("xmloption", "'content'"),
+        ("array_nulls", "on"),
+        ("transform_null_equals", "off"),
         ("standard_conforming_strings", "on"),
         ("quote_all_identifiers", "off"),
         ("synchronize_seqscans", "off"),
         ("row_security", "off"),
         ("check_function_bodies", "off"),
+        ("jit", "off"),
         ("statement_timeout", "0"),
         ("lock_timeout", "0"),
         ("idle_in_transaction_session_timeout", "0"),
         ("client_min_messages", "warning"),
+        ("default_transaction_isolation", "'read committed'"),
         ("default_transaction_read_only", "off"),
+        ("default_transaction_deferrable", "off"),
     ];
-    if version >= 140_000 {
+    if server.version_num >= 140_000 {
         pinned.push(("idle_session_timeout", "0"));
     }
-    if version >= 170_000 {
+    if server.version_num >= 170_000 {
         pinned.push(("transaction_timeout", "0"));
+    }
+    // Such a database holds bytes of no known encoding; only when we ask for none either do they pass as they are.
+    if server.encoding == "SQL_ASCII" {
+        pinned.push(("client_encoding", "'SQL_ASCII'"));
     }
     pinned.iter().map(|(name, value)| format!("SET {name} = {value};")).collect()
 }

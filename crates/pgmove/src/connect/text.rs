@@ -26,7 +26,11 @@ fn url(rest: &str) -> Result<Parameters, String> {
             };
             set(&mut found, "user", decode(user)?);
             if let Some(password) = password {
-                set(&mut found, "password", decode(password).map_err(|_| "the password has a wrong %-escape")?);
+                set(
+                    &mut found,
+                    "password",
+                    decode(password).map_err(|_| "the password has a wrong %-escape")?,
+                );
             }
             hosts
         }

@@ -54,7 +54,8 @@ pub(super) fn connector(mode: SslMode, files: &TlsFiles) -> Result<MakeRustlsCon
                 .map_err(|e| Error::options(format!("sslcert {certificate}: {e}")))?
                 .collect();
             let chain = chain.map_err(|e| Error::options(format!("sslcert {certificate}: {e}")))?;
-            let key = PrivateKeyDer::from_pem_file(key).map_err(|e| Error::options(format!("sslkey {key}: {e}")))?;
+            let key = PrivateKeyDer::from_pem_file(key)
+                .map_err(|e| Error::options(format!("sslkey {key}: {e}")))?;
             builder
                 .with_client_auth_cert(chain, key)
                 .map_err(|e| Error::options(format!("sslcert and sslkey do not fit: {e}")))?
@@ -79,7 +80,8 @@ fn roots(files: &TlsFiles) -> Result<RootCertStore, Error> {
             roots.add_parsable_certificates(found.certs);
             if roots.is_empty() {
                 return Err(Error::options(
-                    "the host has no certificate authorities (ca-certificates): name some with sslrootcert".to_owned(),
+                    "the host has no certificate authorities (ca-certificates): name some with sslrootcert"
+                        .to_owned(),
                 ));
             }
         }

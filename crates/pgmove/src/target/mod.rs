@@ -1,5 +1,6 @@
 //! A database that is filled: every conflict found before anything is written; then schema, rows, indexes.
 
+mod copy_in;
 mod plan;
 mod run;
 
@@ -9,18 +10,19 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::stream::{self, Stream, StreamExt as _, TryStreamExt as _};
-use futures::SinkExt as _;
 
+use copy_in::CopyIn;
 pub use plan::RestorePlan;
 
+use crate::Error;
 use crate::catalog::{Catalog, QualifiedName};
 use crate::connect::{ConnectOptions, ServerIdentity, Session, connect};
 use crate::copy::{CopyOut, Wanted};
 use crate::ddl::{RenderOptions, Section, required_roles};
-use crate::digest::{RowHasher, TableProof};
+use crate::digest::TableProof;
 use crate::pool::Pool;
 use crate::quote::ident;
-use crate::Error;
+use crate::source::{PageRange, SLICE_PAGES, pool_warning, ranges};
 
 /// How a target is filled.
 #[derive(Debug, Clone)]
@@ -33,7 +35,7 @@ pub struct TargetOptions {
     pub no_acl: bool,
     /// Other names for roles.
     pub role_map: BTreeMap<String, String>,
-    /// How long the server may be silent while a table is read back.
+    /// How long the server may take nothing of a table, or send nothing of it when it is read back.
     pub patience: Duration,
 }
 
@@ -78,8 +80,8 @@ pub struct Target {
     options: TargetOptions,
 }
 
-/// Each worker waits for no disk at commit: until the end of the restore the whole target is void anyway, and a
-/// final checkpoint or the log's own flushing follows within moments.
+/// No commit waits for the disk: until the end of the restore the whole target is void anyway. The last step does
+/// wait, and what is on disk then has all before it on disk too, for the log is written in order.
 const PREPARE: &str = "SET synchronous_commit = off; SET maintenance_work_mem = '256MB'";
 
 impl Target {
@@ -116,7 +118,9 @@ impl Target {
         let present = plan::roles(&self.session).await?;
         for role in required_roles(catalog, &self.render_options()).keys() {
             if !present.contains(role) {
-                self.session.execute(&format!("role {role}"), &format!("CREATE ROLE {}", ident(role))).await?;
+                self.session
+                    .execute(&format!("role {role}"), &format!("CREATE ROLE {}", ident(role)))
+                    .await?;
             }
         }
         Ok(())
@@ -128,7 +132,9 @@ impl Target {
     /// [`Error::Refused`] with all conflicts at once: a target that is not empty, roles and extensions that are
     /// missing, objects that an older server cannot express.
     pub async fn plan(&self, catalog: &Catalog) -> Result<RestorePlan, Error> {
-        plan::make(&self.session, catalog, &self.render_options()).await
+        let mut plan = plan::make(&self.session, catalog, &self.render_options()).await?;
+        plan.warnings.extend(pool_warning(&self.session));
+        Ok(plan)
     }
 
     /// Makes everything that rows need: schemas, types, functions, tables.
@@ -147,54 +153,40 @@ impl Target {
     where
         E: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
-        let object = format!("table {table}");
-        let statement = plan.copy_in_statement(table);
-        let failed = |error| Error::from_server(&object, &statement, error);
         let lease = self.workers.get().await?;
-        let sink = lease.session().client().copy_in::<_, Bytes>(&statement).await.map_err(failed)?;
-        let mut sink = std::pin::pin!(sink);
-        let mut stream = std::pin::pin!(stream);
-        let mut hasher = RowHasher::default();
-        while let Some(piece) = stream.next().await {
-            match piece {
-                Ok(piece) => {
-                    hasher.update(&piece);
-                    sink.send(piece).await.map_err(failed)?;
-                }
-                // Dropping the sink tells the server that the copy failed; it rolls back.
-                Err(source) => return Err(Error::Rows { object, source: source.into() }),
-            }
-        }
-        let taken = sink.finish().await.map_err(failed)?;
-        let sent = hasher.proof().rows;
-        if taken != sent {
-            return Err(Error::RowCount { object, sent, taken });
-        }
+        let copy = CopyIn {
+            session: lease.session(),
+            object: format!("table {table}"),
+            statement: plan.copy_in_statement(table),
+            patience: self.options.patience,
+        };
+        let rows = copy.run(stream).await?;
         lease.give_back();
-        Ok(taken)
+        Ok(rows)
     }
 
     /// Everything after the rows: sequences, then indexes and constraints in parallel, then privileges, materialized
     /// views and event triggers; at last the planner's statistics.
-    pub async fn post_data(&self, plan: &RestorePlan, on_event: &(dyn Fn(RestoreEvent) + Sync)) -> Result<(), Error> {
+    pub async fn post_data(
+        &self,
+        plan: &RestorePlan,
+        on_event: &(dyn Fn(RestoreEvent) + Sync),
+    ) -> Result<(), Error> {
         run::in_order(&self.session, plan, Section::Data, &|_| ()).await?;
         run::in_parallel(&self.workers, plan, self.options.jobs, on_event).await?;
         run::in_order(&self.session, plan, Section::Privileges, &|_| ()).await?;
         run::in_order(&self.session, plan, Section::Finish, on_event).await?;
+        self.session.execute("the session's settings", "SET synchronous_commit = on").await?;
         self.session.execute("the planner's statistics", "ANALYZE").await
     }
 
     /// Reads a table back and digests it, in parallel where the table is large.
     pub async fn prove(&self, plan: &RestorePlan, table: &QualifiedName) -> Result<TableProof, Error> {
         let (columns, condition) = plan.columns(table);
-        let mut ranges = vec![None];
-        if self.server().version_num >= 140_000 && condition.is_empty() {
-            let parts = self.pages(table).await? / PROOF_PAGES;
-            if parts > 1 {
-                let range = |at: u64| (at * PROOF_PAGES, (at + 1 < parts).then_some((at + 1) * PROOF_PAGES));
-                ranges = (0..parts).map(|at| Some(range(at))).collect();
-            }
-        }
+        let splits = self.server().version_num >= 140_000 && condition.is_empty();
+        let ranges = if splits { ranges(self.pages(table).await?, SLICE_PAGES) } else { None };
+        let ranges: Vec<Option<PageRange>> =
+            ranges.map_or_else(|| vec![None], |ranges| ranges.into_iter().map(Some).collect());
         stream::iter(ranges)
             .map(|pages| {
                 let wanted = Wanted { table, columns: &columns, pages, condition: &condition };
@@ -208,10 +200,7 @@ impl Target {
     async fn pages(&self, table: &QualifiedName) -> Result<u64, Error> {
         let name = crate::quote::literal(&table.to_string());
         let sql = format!("SELECT pg_relation_size({name}::regclass) / current_setting('block_size')::int8");
-        let rows = self.session.query(&format!("table {table}"), &sql).await?;
-        Ok(rows.first().and_then(|row| row.first().cloned().flatten()).and_then(|n| n.parse().ok()).unwrap_or(0))
+        let pages = self.session.value(&format!("table {table}"), &sql).await?;
+        Ok(pages.and_then(|n| n.parse().ok()).unwrap_or(0))
     }
 }
-
-/// Heap pages that one connection reads back at a time (128 MiB).
-const PROOF_PAGES: u64 = 16_384;

@@ -2,17 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use crate::Error;
 use crate::catalog::{Catalog, QualifiedName};
 use crate::connect::Session;
 use crate::ddl::{self, RenderOptions, Script, required_roles};
 use crate::quote::ident;
-use crate::Error;
 
 /// What will be done to a target. Data: it can be looked at before it is carried out.
 #[derive(Debug, Clone)]
 pub struct RestorePlan {
     pub(super) script: Script,
-    warnings: Vec<String>,
+    pub(super) warnings: Vec<String>,
     columns: HashMap<QualifiedName, (Vec<String>, String)>,
 }
 
@@ -33,7 +33,8 @@ impl RestorePlan {
     }
 
     pub(super) fn copy_in_statement(&self, table: &QualifiedName) -> String {
-        let columns: Vec<String> = self.columns(table).0.iter().map(|column| ident(column).into_owned()).collect();
+        let columns: Vec<String> =
+            self.columns(table).0.iter().map(|column| ident(column).into_owned()).collect();
         match columns.is_empty() {
             true => format!("COPY {table} FROM STDIN"),
             false => format!("COPY {table} ({}) FROM STDIN", columns.join(", ")),
@@ -76,7 +77,8 @@ pub(super) async fn make(
         table.copy_columns().iter().map(|column| column.name.clone()).collect()
     };
     let plain = catalog.data_tables().map(|table| (table.name(), (names(table), String::new())));
-    let config = catalog.config_tables().map(|(table, clause)| (table.name(), (names(table), clause.to_owned())));
+    let config =
+        catalog.config_tables().map(|(table, clause)| (table.name(), (names(table), clause.to_owned())));
     Ok(RestorePlan { script, warnings, columns: plain.chain(config).collect() })
 }
 
@@ -104,11 +106,17 @@ async fn occupied(session: &Session) -> Result<Vec<String>, Error> {
             let field = |at: usize| row.get(at).cloned().flatten().unwrap_or_default();
             match field(0).as_str() {
                 "schema" => format!("it is not empty: it holds schema {}", ident(&field(2))),
-                kind => format!("it is not empty: it holds {kind} {}", QualifiedName::new(field(1), field(2))),
+                kind => {
+                    format!("it is not empty: it holds {kind} {}", QualifiedName::new(field(1), field(2)))
+                }
             }
         })
         .collect();
-    let total = rows.first().and_then(|row| row.get(3).cloned().flatten()).and_then(|n| n.parse().ok()).unwrap_or(0_usize);
+    let total = rows
+        .first()
+        .and_then(|row| row.get(3).cloned().flatten())
+        .and_then(|n| n.parse().ok())
+        .unwrap_or(0_usize);
     if total > NAMED {
         found.push(format!("… and {} objects more", total - NAMED));
     }
@@ -169,7 +177,11 @@ async fn extensions(
     for extension in &catalog.extensions {
         let name = &extension.meta.name;
         match offered.get(name) {
-            None => conflicts.push(format!("extension {} {} is not offered by this server: install it there", ident(name), extension.version)),
+            None => conflicts.push(format!(
+                "extension {} {} is not offered by this server: install it there",
+                ident(name),
+                extension.version
+            )),
             Some(version) if *version != extension.version => warnings.push(format!(
                 "extension {}: version {version} here, {} at the source",
                 ident(name),

@@ -6,10 +6,10 @@ use std::time::Instant;
 use futures::stream::{FuturesUnordered, StreamExt as _};
 
 use super::{RestoreEvent, RestorePlan};
+use crate::Error;
 use crate::connect::Session;
 use crate::ddl::{Section, Statement};
 use crate::pool::Pool;
-use crate::Error;
 
 /// Runs a section statement by statement.
 pub(super) async fn in_order(
@@ -81,7 +81,7 @@ pub(super) async fn in_parallel(
 }
 
 fn conflict(a: &Statement, b: &Statement) -> bool {
-    a.locks
-        .iter()
-        .any(|mine| b.locks.iter().any(|theirs| mine.table == theirs.table && (mine.exclusive || theirs.exclusive)))
+    a.locks.iter().any(|mine| {
+        b.locks.iter().any(|theirs| mine.table == theirs.table && (mine.exclusive || theirs.exclusive))
+    })
 }

@@ -1,17 +1,18 @@
 //! Two databases against each other: the schema object by object, the rows table by table, each side in one snapshot.
 
+mod schema;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use serde::Serialize;
 
+use crate::Error;
 use crate::catalog::QualifiedName;
 use crate::connect::{ConnectOptions, ServerIdentity};
-use crate::ddl::{self, RenderOptions};
 use crate::digest::TableProof;
 use crate::source::{Source, SourceOptions, TableSlice};
-use crate::Error;
 
 /// How two databases are compared.
 #[derive(Debug, Clone)]
@@ -64,7 +65,7 @@ pub struct Comparison {
     pub tables: Vec<TableComparison>,
     /// Objects whose definitions differ, sequences with their values among them.
     pub schema: Vec<SchemaDifference>,
-    /// What neither was nor could be compared.
+    /// What was not compared, or not to the letter, and why.
     pub not_compared: Vec<String>,
 }
 
@@ -84,7 +85,7 @@ pub async fn compare(
 ) -> Result<Comparison, Error> {
     let settings = SourceOptions { jobs: options.jobs, ..SourceOptions::default() };
     let (left, right) = futures::try_join!(Source::open(left, &settings), Source::open(right, &settings))?;
-    let schema = schema(&left, &right)?;
+    let (schema, spelling) = schema::differences(&left, &right)?;
     let sides = [by_table(&left), by_table(&right)];
     let names: BTreeSet<&QualifiedName> = sides.iter().flat_map(BTreeMap::keys).collect();
     let tables: Vec<TableComparison> = stream::iter(names)
@@ -92,8 +93,10 @@ pub async fn compare(
             let (left, right, sides) = (&left, &right, &sides);
             async move {
                 let [l, r] = sides;
-                let (l, r) =
-                    futures::try_join!(digest(left, l.get(name), options.jobs), digest(right, r.get(name), options.jobs))?;
+                let (l, r) = futures::try_join!(
+                    digest(left, l.get(name), options.jobs),
+                    digest(right, r.get(name), options.jobs)
+                )?;
                 let equal = matches!((l, r), (Some(l), Some(r)) if l.rows == r.rows && l.digest == r.digest);
                 let compared = TableComparison { table: name.to_string(), left: l, right: r, equal };
                 on_table(&compared);
@@ -108,9 +111,15 @@ pub async fn compare(
         .iter()
         .map(|object| format!("left: {object}"))
         .chain(right.unsupported().iter().map(|object| format!("right: {object}")))
+        .chain(spelling)
         .collect();
-    let comparison =
-        Comparison { left: left.server().clone(), right: right.server().clone(), tables, schema, not_compared };
+    let comparison = Comparison {
+        left: left.server().clone(),
+        right: right.server().clone(),
+        tables,
+        schema,
+        not_compared,
+    };
     left.finish().await?;
     right.finish().await?;
     Ok(comparison)
@@ -138,36 +147,12 @@ async fn digest(
         .map(Some)
 }
 
-/// Both catalogs rendered for the older of the two servers: what the statements of an object say is what it is.
-fn schema(left: &Source, right: &Source) -> Result<Vec<SchemaDifference>, Error> {
-    let version = left.server().version_num.min(right.server().version_num);
-    let options = RenderOptions::default();
-    let mut objects: BTreeMap<String, [Vec<String>; 2]> = BTreeMap::new();
-    for (side, source) in [left, right].into_iter().enumerate() {
-        for statement in ddl::render(source.catalog(), version, &options)?.statements {
-            let entry = objects.entry(statement.object.to_string()).or_default();
-            if let Some(statements) = entry.get_mut(side) {
-                statements.push(statement.sql);
-            }
-        }
-    }
-    Ok(objects
-        .into_iter()
-        .filter_map(|(object, [left, right])| {
-            let without = |all: &[String], others: &[String]| -> Vec<String> {
-                all.iter().filter(|sql| !others.contains(sql)).cloned().collect()
-            };
-            let (only_left, only_right) = (without(&left, &right), without(&right, &left));
-            let differs = !only_left.is_empty() || !only_right.is_empty();
-            differs.then_some(SchemaDifference { object, left: only_left, right: only_right })
-        })
-        .collect())
-}
-
 impl fmt::Display for TableComparison {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (&self.left, &self.right) {
-            (Some(left), _) if self.equal => write!(f, "{}: equal, {} rows, {}", self.table, left.rows, left.digest),
+            (Some(left), _) if self.equal => {
+                write!(f, "{}: equal, {} rows, {}", self.table, left.rows, left.digest)
+            }
             (Some(left), Some(right)) if left.rows != right.rows => {
                 write!(f, "{}: DIFFERENT, {} rows against {}", self.table, left.rows, right.rows)
             }

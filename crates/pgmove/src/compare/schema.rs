@@ -1,0 +1,133 @@
+//! The definitions of two databases against each other, object by object.
+
+use std::collections::BTreeMap;
+
+use super::SchemaDifference;
+use crate::Error;
+use crate::ddl::{self, RenderOptions};
+use crate::source::Source;
+
+/// Both catalogs rendered for the older of the two servers: what the statements of an object say is what it is.
+///
+/// Servers of different major versions write one and the same query differently: from 16 on without the table's name
+/// before a column where there is only one table. What differs in no more than that is told apart from real
+/// differences, and given as the second list.
+pub(super) fn differences(
+    left: &Source,
+    right: &Source,
+) -> Result<(Vec<SchemaDifference>, Vec<String>), Error> {
+    let [old, new] = {
+        let mut majors = [left.server().major(), right.server().major()];
+        majors.sort_unstable();
+        majors
+    };
+    let version = left.server().version_num.min(right.server().version_num);
+    let options = RenderOptions::default();
+    let mut objects: BTreeMap<String, [Vec<String>; 2]> = BTreeMap::new();
+    for (side, source) in [left, right].into_iter().enumerate() {
+        for statement in ddl::render(source.catalog(), version, &options)?.statements {
+            let entry = objects.entry(statement.object.to_string()).or_default();
+            if let Some(statements) = entry.get_mut(side) {
+                statements.push(statement.sql);
+            }
+        }
+    }
+    let (mut real, mut spelling) = (Vec::new(), Vec::new());
+    for (object, [left, right]) in objects {
+        let (only_left, only_right) = (without(&left, &right), without(&right, &left));
+        if only_left.is_empty() && only_right.is_empty() {
+            continue;
+        }
+        if old != new && same_but_for_spelling(&only_left, &only_right) {
+            spelling.push(format!(
+                "{object}: PostgreSQL {old} and {new} write it differently; it is the same but for parentheses and for \
+                 the tables named before columns"
+            ));
+        } else {
+            real.push(SchemaDifference { object, left: only_left, right: only_right });
+        }
+    }
+    Ok((real, spelling))
+}
+
+fn without(all: &[String], others: &[String]) -> Vec<String> {
+    all.iter().filter(|sql| !others.contains(sql)).cloned().collect()
+}
+
+fn same_but_for_spelling(left: &[String], right: &[String]) -> bool {
+    left.len() == right.len()
+        && left.iter().zip(right).all(|(left, right)| same_words(&words(left), &words(right)))
+}
+
+/// The same words, where one side may name a table before a column and the other not.
+fn same_words(left: &[String], right: &[String]) -> bool {
+    fn at(words: &[String], at: usize) -> Option<&str> {
+        words.get(at).map(String::as_str)
+    }
+    let (mut l, mut r) = (0, 0);
+    while l < left.len() || r < right.len() {
+        let (qualified_left, qualified_right) = (at(left, l + 1) == Some("."), at(right, r + 1) == Some("."));
+        if qualified_left && !qualified_right && at(left, l + 2) == at(right, r) {
+            l += 2;
+        } else if qualified_right && !qualified_left && at(right, r + 2) == at(left, l) {
+            r += 2;
+        }
+        if at(left, l) != at(right, r) {
+            return false;
+        }
+        l += 1;
+        r += 1;
+    }
+    true
+}
+
+/// The words of a statement without white space and parentheses.
+fn words(sql: &str) -> Vec<String> {
+    let mut words: Vec<String> = Vec::new();
+    let mut rest = sql.chars().peekable();
+    while let Some(c) = rest.next() {
+        let mut word = String::from(c);
+        if c == '\'' || c == '"' {
+            while let Some(next) = rest.next() {
+                word.push(next);
+                // A doubled quote stands for itself.
+                if next == c && rest.next_if_eq(&c).is_none() {
+                    break;
+                }
+            }
+        } else if is_name(c) {
+            let number = c.is_ascii_digit();
+            while let Some(next) = rest.next_if(|next| is_name(*next) || (number && *next == '.')) {
+                word.push(next);
+            }
+        } else if c.is_whitespace() || c == '(' || c == ')' {
+            continue;
+        }
+        words.push(word);
+    }
+    words
+}
+
+fn is_name(c: char) -> bool {
+    c.is_alphanumeric() || c == '_' || c == '$'
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_spelling_of_a_query_is_let_pass() {
+        let same = |left: &str, right: &str| same_but_for_spelling(&[left.to_owned()], &[right.to_owned()]);
+        assert!(same("SELECT g.a,\n  g.b FROM s.g WHERE (g.a > 50)", "SELECT a, b FROM s.g WHERE a > 50"));
+        assert!(!same("SELECT g.a FROM s.g", "SELECT g.b FROM s.g"));
+        assert!(same("SELECT a.a FROM s.a", "SELECT a FROM s.a"));
+        assert!(!same("SELECT a FROM s.g", "SELECT a FROM t.g"));
+        assert!(!same("SELECT t.a FROM t, u", "SELECT u.a FROM t, u"));
+        assert!(!same("SELECT 'a.b' FROM g", "SELECT 'b' FROM g"));
+        assert!(!same("SELECT 1.5", "SELECT 2.5"));
+        assert!(!same("SELECT a FROM g", "SELECT a FROM g LIMIT 1"));
+        assert!(!same("SELECT a FROM g WHERE a > 50", "SELECT a FROM g WHERE a > 51"));
+        assert!(!same("SELECT 'it''s (x)'", "SELECT 'it''s x'"));
+    }
+}

@@ -1,0 +1,147 @@
+//! One connection to one of the hosts, with or without TLS as `sslmode` says, and whether a pooler answered.
+
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+use tokio_postgres::config::SslMode as DriverSslMode;
+use tokio_postgres::{CancelToken, Client, Config, NoTls};
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+use super::options::{Host, SslMode};
+use super::{ConnectOptions, tls};
+use crate::Error;
+
+/// A connection that nothing was asked on yet.
+pub(super) struct Dialed {
+    pub(super) client: Client,
+    pub(super) connection: JoinHandle<()>,
+    pub(super) host: Host,
+    /// True when something between us and the server refused the mark below.
+    pub(super) refused_mark: bool,
+    pub(super) cancel: Cancel,
+}
+
+/// What is needed to end the server's work for a connection.
+pub(super) struct Cancel {
+    token: CancelToken,
+    tls: Option<MakeRustlsConnect>,
+}
+
+impl Cancel {
+    pub(super) async fn send(self) {
+        // Whether it arrives or not, the connection is gone and the server will notice.
+        let _ = match self.tls {
+            Some(tls) => self.token.cancel_query(tls).await,
+            None => self.token.cancel_query(NoTls).await,
+        };
+    }
+}
+
+/// A setting of our own that travels with the request to connect. A server keeps it; PgBouncer refuses it or drops it.
+pub(super) const MARK: &str = "dbhaul.session";
+
+/// Tries the hosts in order, and gives up at the first that answers but refuses.
+pub(super) async fn dial(options: &ConnectOptions) -> Result<Dialed, Error> {
+    let mut last = None;
+    for host in &options.hosts {
+        match dial_host(options, host).await {
+            Ok(dialed) => return Ok(dialed),
+            // 57P03: it is starting up or shutting down.
+            Err(error) if error.is_unreachable() || error.sqlstate() == Some("57P03") => last = Some(error),
+            Err(error) => return Err(error),
+        }
+    }
+    Err(last.unwrap_or_else(|| Error::options("no host is named")))
+}
+
+async fn dial_host(options: &ConnectOptions, host: &Host) -> Result<Dialed, Error> {
+    let mut config = options.driver.clone();
+    match (&host.address, host.name.as_str()) {
+        (Some(address), name) => config.hostaddr(*address).host(name),
+        (None, name) => config.host(name),
+    };
+    config.port(host.port);
+    let user_options = config.get_options().map(str::to_owned);
+    let own = format!("-c {MARK}=direct");
+    config.options(user_options.as_ref().map_or_else(|| own.clone(), |options| format!("{options} {own}")));
+    let attempt = Attempt { options, host };
+    match attempt.within_time(&config).await {
+        // 08P01: "unsupported startup parameter".
+        Err(error) if error.sqlstate() == Some("08P01") => {
+            config.options(user_options.unwrap_or_default());
+            let dialed = attempt.within_time(&config).await?;
+            Ok(Dialed { refused_mark: true, ..dialed })
+        }
+        result => result,
+    }
+}
+
+struct Attempt<'a> {
+    options: &'a ConnectOptions,
+    host: &'a Host,
+}
+
+impl Attempt<'_> {
+    /// The driver's own timeout ends with the TCP handshake; a server that accepts and is silent would hold us for ever.
+    async fn within_time(&self, config: &Config) -> Result<Dialed, Error> {
+        let seconds = self.options.connect_timeout;
+        if seconds == 0 {
+            return self.by_mode(config).await;
+        }
+        match tokio::time::timeout(Duration::from_secs(seconds), self.by_mode(config)).await {
+            Ok(result) => result,
+            Err(_) => Err(Error::silent(self.options.display_host(self.host), seconds)),
+        }
+    }
+
+    async fn by_mode(&self, config: &Config) -> Result<Dialed, Error> {
+        let encrypted = |mode| {
+            let mut config = config.clone();
+            config.ssl_mode(mode);
+            config
+        };
+        match self.options.ssl_mode {
+            SslMode::Disable => self.plain(config).await,
+            // First without, then with: what the server insists on decides.
+            SslMode::Allow => match self.plain(config).await {
+                Err(error) if error.sqlstate() == Some("28000") => {
+                    self.with_tls(&encrypted(DriverSslMode::Require)).await.map_err(|_| error)
+                }
+                result => result,
+            },
+            SslMode::Prefer => match self.with_tls(&encrypted(DriverSslMode::Prefer)).await {
+                // As libpq: TLS that fails, or is refused by pg_hba.conf, was only preferred.
+                Err(error) if error.sqlstate() == Some("28000") || error.is_tls() => {
+                    self.plain(config).await.map_err(|_| error)
+                }
+                result => result,
+            },
+            SslMode::Require | SslMode::VerifyCa | SslMode::VerifyFull => {
+                self.with_tls(&encrypted(DriverSslMode::Require)).await
+            }
+        }
+    }
+
+    async fn plain(&self, config: &Config) -> Result<Dialed, Error> {
+        let mut config = config.clone();
+        config.ssl_mode(DriverSslMode::Disable);
+        let (client, connection) = config.connect(NoTls).await.map_err(|e| self.failed(e))?;
+        // An error of the connection reaches whoever waits for an answer on it; the task itself has nobody to tell.
+        Ok(self.dialed(client, tokio::spawn(async move { drop(connection.await) }), None))
+    }
+
+    async fn with_tls(&self, config: &Config) -> Result<Dialed, Error> {
+        let tls = tls::connector(self.options.ssl_mode, &self.options.tls)?;
+        let (client, connection) = config.connect(tls.clone()).await.map_err(|e| self.failed(e))?;
+        Ok(self.dialed(client, tokio::spawn(async move { drop(connection.await) }), Some(tls)))
+    }
+
+    fn dialed(&self, client: Client, connection: JoinHandle<()>, tls: Option<MakeRustlsConnect>) -> Dialed {
+        let cancel = Cancel { token: client.cancel_token(), tls };
+        Dialed { client, connection, host: self.host.clone(), refused_mark: false, cancel }
+    }
+
+    fn failed(&self, source: tokio_postgres::Error) -> Error {
+        Error::connect(self.options.display_host(self.host), source)
+    }
+}

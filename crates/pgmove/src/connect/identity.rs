@@ -1,0 +1,58 @@
+//! Which server it is that answered.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// Which server was really reached. Reports and confirmations name it, since one port of one host may lead to
+/// different servers at different times.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct ServerIdentity {
+    /// The version as the server prints it, such as `15.18 (Debian 15.18-0+deb12u1)`.
+    pub version: String,
+    /// The version as a number, such as 150018.
+    pub version_num: u32,
+    /// The cluster's own identifier, made by initdb; absent where the role may not read it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub system_identifier: Option<String>,
+    /// The host that answered, as it was asked for.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+    /// The database.
+    pub database: String,
+    /// The role.
+    pub user: String,
+    /// The database's encoding.
+    pub encoding: String,
+    /// True on a standby.
+    pub in_recovery: bool,
+}
+
+impl ServerIdentity {
+    /// The major version, such as 15.
+    pub fn major(&self) -> u32 {
+        self.version_num / 10_000
+    }
+
+    /// True when both are the same database of the same cluster, however they were reached.
+    pub fn same_database(&self, other: &ServerIdentity) -> bool {
+        let same_cluster = match (&self.system_identifier, &other.system_identifier) {
+            (Some(a), Some(b)) => a == b,
+            _ => self.host == other.host && self.port == other.port,
+        };
+        same_cluster && self.database == other.database
+    }
+}
+
+impl fmt::Display for ServerIdentity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let version = self.version.split_whitespace().next().unwrap_or_default();
+        write!(f, "PostgreSQL {version} at {}:{}, database {}", self.host, self.port, self.database)?;
+        match &self.system_identifier {
+            Some(identifier) => write!(f, ", system {identifier}"),
+            None => Ok(()),
+        }
+    }
+}

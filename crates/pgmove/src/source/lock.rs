@@ -1,0 +1,178 @@
+//! Before rows are read: what is there, whether this role may read all of it, and locks that keep it as it is.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use crate::Error;
+use crate::catalog::{Filter, QualifiedName};
+use crate::connect::Session;
+
+/// Tables are locked in batches of this many.
+const LOCKS_AT_ONCE: usize = 200;
+
+/// So often everything begins again because tables came or went while we looked.
+const ATTEMPTS: usize = 5;
+
+/// A relation whose rows are the user's.
+struct Relation {
+    name: QualifiedName,
+    sequence: bool,
+    unlogged: bool,
+    readable: bool,
+}
+
+/// Begins the transaction by locking: the snapshot is taken only afterwards, so that no table in it can have been
+/// emptied or changed since. Leaves a transaction that has a snapshot.
+///
+/// # Errors
+/// [`Error::Unreadable`] with everything that the role may not read; [`Error::Refused`] for a lack of room for locks
+/// and for unlogged tables on a standby; [`Error::Server`] naming the table whose lock was not to be had in `wait`.
+pub(super) async fn begin(session: &Session, filter: &Filter, wait: Option<Duration>) -> Result<(), Error> {
+    let mut at_once = LOCKS_AT_ONCE;
+    for attempt in 1.. {
+        let tables = survey(session, filter).await?;
+        session.execute("the snapshot's transaction", &begin_sql(wait)).await?;
+        match lock_all(session, &tables, at_once).await {
+            Ok(()) => {}
+            // 42P01 undefined_table, 3F000 invalid_schema_name: dropped while we looked.
+            Err(error) if attempt < ATTEMPTS && matches!(error.sqlstate(), Some("42P01" | "3F000")) => {
+                session.execute("the snapshot's transaction", "ROLLBACK").await?;
+                continue;
+            }
+            // 55P03 lock_not_available, 42501 insufficient_privilege: one by one, to learn which table it is.
+            Err(error) if at_once > 1 && matches!(error.sqlstate(), Some("55P03" | "42501")) => {
+                session.execute("the snapshot's transaction", "ROLLBACK").await?;
+                at_once = 1;
+                continue;
+            }
+            Err(error) => return Err(error),
+        }
+        session.execute("the snapshot's transaction", "SET LOCAL lock_timeout = 0").await?;
+        // This query takes the snapshot. A table that was made since the list was is in it, and not locked.
+        let locked: BTreeSet<&QualifiedName> = tables.iter().collect();
+        let now = survey(session, filter).await?;
+        if now.iter().all(|table| locked.contains(table)) {
+            return Ok(());
+        }
+        if attempt >= ATTEMPTS {
+            // Somebody makes tables all the time. Locked now, they are at least not dropped under our hands.
+            let late: Vec<QualifiedName> = now.into_iter().filter(|table| !locked.contains(table)).collect();
+            return lock_all(session, &late, LOCKS_AT_ONCE).await;
+        }
+        session.execute("the snapshot's transaction", "ROLLBACK").await?;
+    }
+    Ok(())
+}
+
+fn begin_sql(wait: Option<Duration>) -> String {
+    let wait = wait.map_or(0, |wait| wait.as_millis().min(i32::MAX as u128));
+    format!("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL lock_timeout = {wait}")
+}
+
+/// The tables to lock, after making sure that all can be read.
+async fn survey(session: &Session, filter: &Filter) -> Result<Vec<QualifiedName>, Error> {
+    let relations: Vec<Relation> =
+        relations(session).await?.into_iter().filter(|relation| filter.wants_table(&relation.name)).collect();
+    let server = session.server();
+    let denied: Vec<String> = relations
+        .iter()
+        .filter(|relation| !relation.readable)
+        .map(|relation| format!("{} {}", if relation.sequence { "sequence" } else { "table" }, relation.name))
+        .collect();
+    if !denied.is_empty() {
+        return Err(Error::Unreadable {
+            server: server.to_string(),
+            role: server.user.clone(),
+            objects: denied,
+        });
+    }
+    let mut unlogged: Vec<String> = relations
+        .iter()
+        .filter(|relation| relation.unlogged && !relation.sequence && filter.wants_rows(&relation.name))
+        .map(|relation| format!("table {} is unlogged, and a standby has none of its rows", relation.name))
+        .collect();
+    if server.in_recovery && !unlogged.is_empty() {
+        unlogged.push("read the primary, or leave the rows of these tables out by a filter".to_owned());
+        return Err(Error::Refused { what: format!("{server} cannot give all rows"), conflicts: unlogged });
+    }
+    let tables: Vec<QualifiedName> =
+        relations.into_iter().filter(|relation| !relation.sequence).map(|relation| relation.name).collect();
+    check_lock_room(session, tables.len()).await?;
+    Ok(tables)
+}
+
+/// Tables and sequences that are no extension's, and the tables of extensions whose rows are the user's.
+async fn relations(session: &Session) -> Result<Vec<Relation>, Error> {
+    // A relation that goes away while we look has no privileges: null, not false.
+    let sql = "SELECT n.nspname, c.relname, c.relkind = 'S', c.relpersistence = 'u', \
+               has_schema_privilege(n.oid, 'USAGE') AND CASE WHEN c.relkind = 'S' \
+                 THEN has_sequence_privilege(c.oid, 'SELECT') ELSE has_table_privilege(c.oid, 'SELECT') END \
+               FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
+               WHERE c.relkind IN ('r', 'p', 'S') AND c.relpersistence <> 't' AND n.nspname <> 'information_schema' \
+               AND n.nspname NOT LIKE 'pg\\_%' \
+               AND (NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e') \
+                 OR EXISTS (SELECT FROM pg_extension e WHERE c.oid = ANY (e.extconfig))) \
+               ORDER BY c.oid";
+    let rows = session.query("the list of tables", sql).await?;
+    let relation = |row: Vec<Option<String>>| {
+        let mut fields = row.into_iter();
+        let name = QualifiedName::new(fields.next()??, fields.next()??);
+        let mut flag = || Some(fields.next()?? == "t");
+        Some(Relation { name, sequence: flag()?, unlogged: flag()?, readable: flag()? })
+    };
+    Ok(rows.into_iter().filter_map(relation).collect())
+}
+
+async fn lock_all(session: &Session, tables: &[QualifiedName], at_once: usize) -> Result<(), Error> {
+    for batch in tables.chunks(at_once) {
+        let names: Vec<String> = batch.iter().map(|name| format!("ONLY {name}")).collect();
+        let sql = format!("LOCK TABLE {} IN ACCESS SHARE MODE", names.join(", "));
+        let object = match batch {
+            [only] => format!("lock on table {only}"),
+            _ => format!("lock on {} tables", batch.len()),
+        };
+        session.execute(&object, &sql).await?;
+    }
+    Ok(())
+}
+
+/// Locks beyond the server's table of locks fail in the middle, with a message that names no cure.
+async fn check_lock_room(session: &Session, tables: usize) -> Result<(), Error> {
+    let sql = "SELECT current_setting('max_locks_per_transaction')::int8 * \
+               (current_setting('max_connections')::int8 + current_setting('max_prepared_transactions')::int8)";
+    let room =
+        session.value("the room for locks", sql).await?.and_then(|n| n.parse().ok()).unwrap_or(usize::MAX);
+    if tables > room {
+        return Err(Error::Refused {
+            what: format!("{} has {tables} tables, and room for {room} locks", session.server()),
+            conflicts: vec!["raise max_locks_per_transaction at the source and restart it".to_owned()],
+        });
+    }
+    Ok(())
+}
+
+/// Rows that a policy hides would be missing without an error.
+pub(super) async fn refuse_row_security(session: &Session, filter: &Filter) -> Result<(), Error> {
+    let sql = "SELECT n.nspname, c.relname, c.relforcerowsecurity FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
+               WHERE c.relkind IN ('r', 'p') AND c.relrowsecurity AND row_security_active(c.oid) ORDER BY 1, 2";
+    let rows = session.query("row security", sql).await?;
+    let mut conflicts = Vec::new();
+    for row in rows {
+        let mut fields = row.into_iter().flatten();
+        let (Some(schema), Some(name), Some(forced)) = (fields.next(), fields.next(), fields.next()) else {
+            continue;
+        };
+        let name = QualifiedName::new(schema, name);
+        if filter.wants_rows(&name) {
+            let forced = if forced == "t" { ", by FORCE also to its owner" } else { "" };
+            conflicts.push(format!("table {name}: row security applies to this role{forced}"));
+        }
+    }
+    if conflicts.is_empty() {
+        return Ok(());
+    }
+    conflicts
+        .push("connect as a superuser, as the owner (without FORCE), or as a role with BYPASSRLS".to_owned());
+    let what = format!("role {} would see only some rows of {}", session.server().user, session.server());
+    Err(Error::Refused { what, conflicts })
+}

@@ -1,0 +1,106 @@
+//! A stream of COPY text into a table: one transaction, and many COPY statements in it.
+//!
+//! The driver hears of an error only when a COPY ends. With one COPY for a table of 100 GB, a bad first row would be
+//! reported after all the others were sent; so a COPY ends now and then, between two rows, and the next one begins.
+
+use std::future::Future;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::SinkExt as _;
+use futures::stream::{Stream, StreamExt as _};
+
+use crate::Error;
+use crate::connect::Session;
+use crate::digest::RowHasher;
+
+/// So many bytes go into one COPY statement, about.
+const ROUND: usize = 32 << 20;
+
+/// Where the rows go.
+pub(super) struct CopyIn<'a> {
+    pub(super) session: &'a Session,
+    /// The table, in words.
+    pub(super) object: String,
+    /// `COPY … FROM STDIN`.
+    pub(super) statement: String,
+    pub(super) patience: Duration,
+}
+
+impl CopyIn<'_> {
+    /// Copies everything and commits; gives the number of rows.
+    pub(super) async fn run<E>(&self, stream: impl Stream<Item = Result<Bytes, E>>) -> Result<u64, Error>
+    where
+        E: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        self.session.execute(&self.object, "BEGIN").await?;
+        let client = self.session.client();
+        let copy = client.prepare(&self.statement).await.map_err(|e| self.failed(0, e))?;
+        let mut stream = std::pin::pin!(stream);
+        let mut hasher = RowHasher::default();
+        let mut before = 0;
+        let mut rest = Bytes::new();
+        let mut ended = false;
+        while !ended {
+            self.session.work();
+            let sink = client.copy_in::<_, Bytes>(&copy).await.map_err(|e| self.failed(before, e))?;
+            let mut sink = std::pin::pin!(sink);
+            let mut sent = 0;
+            loop {
+                let mut piece = if rest.is_empty() {
+                    match stream.next().await {
+                        Some(Ok(piece)) => piece,
+                        // Dropping the sink tells the server that the copy failed; it rolls back.
+                        Some(Err(source)) => {
+                            return Err(Error::Rows { object: self.object.clone(), source: source.into() });
+                        }
+                        None => {
+                            ended = true;
+                            break;
+                        }
+                    }
+                } else {
+                    std::mem::take(&mut rest)
+                };
+                let round_ends = if sent >= ROUND { memchr::memrchr(b'\n', &piece) } else { None };
+                if let Some(end) = round_ends {
+                    rest = piece.split_off(end + 1);
+                }
+                hasher.update(&piece);
+                sent += piece.len();
+                self.in_time(sink.send(piece)).await?.map_err(|e| self.failed(before, e))?;
+                if round_ends.is_some() {
+                    break;
+                }
+            }
+            let taken = self.in_time(sink.finish()).await?.map_err(|e| self.failed(before, e))?;
+            self.session.rest();
+            let total = hasher.proof().rows;
+            if before + taken != total {
+                return Err(Error::RowCount {
+                    object: self.object.clone(),
+                    sent: total,
+                    taken: before + taken,
+                });
+            }
+            before = total;
+        }
+        self.session.execute(&self.object, "COMMIT").await?;
+        Ok(before)
+    }
+
+    /// The server's line numbers begin anew with each COPY: the rows before it are said.
+    fn failed(&self, before: u64, source: tokio_postgres::Error) -> Error {
+        let object = match before {
+            0 => self.object.clone(),
+            before => format!("{}, after its first {before} rows", self.object),
+        };
+        Error::from_server(object, &self.statement, source)
+    }
+
+    async fn in_time<T>(&self, work: impl Future<Output = T>) -> Result<T, Error> {
+        tokio::time::timeout(self.patience, work)
+            .await
+            .map_err(|_| Error::Stalled { object: self.object.clone(), seconds: self.patience.as_secs() })
+    }
+}
