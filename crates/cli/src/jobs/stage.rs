@@ -66,9 +66,11 @@ pub(crate) async fn start_redis(flavor: Option<&str>, version: &str) -> anyhow::
         let mut found = sandbox::redis::find_all(&sandbox::Places::from_env());
         found.retain(|binaries| binaries.flavor() == flavor);
         found.sort_by_key(|binaries| binaries.version());
-        let binaries = match wanted.parse::<sandbox::Version>() {
-            Ok(wanted) => found.into_iter().find(|binaries| binaries.version().same_or_newer_minor(&wanted)),
-            Err(_) => found.pop(),
+        // Nothing wanted means the newest; so does a version that is no number.
+        let parsed = wanted.parse::<sandbox::Version>().ok().filter(|_| !wanted.is_empty());
+        let binaries = match parsed {
+            Some(wanted) => found.into_iter().find(|binaries| binaries.version().same_or_newer_minor(&wanted)),
+            None => found.pop(),
         };
         let binaries = binaries.with_context(
             || {
