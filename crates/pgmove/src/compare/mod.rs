@@ -1,5 +1,6 @@
 //! Two databases against each other: the schema object by object, the rows table by table, each side in one snapshot.
 
+mod deparse;
 mod schema;
 
 use std::collections::{BTreeMap, BTreeSet};

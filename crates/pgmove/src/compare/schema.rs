@@ -28,7 +28,7 @@ pub(super) fn differences(
         for statement in ddl::render(source.catalog(), version, &options)?.statements {
             let entry = objects.entry(statement.object.to_string()).or_default();
             if let Some(statements) = entry.get_mut(side) {
-                statements.push(statement.sql);
+                statements.push(super::deparse::settled(&statement.sql));
             }
         }
     }
