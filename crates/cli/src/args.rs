@@ -5,7 +5,9 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::commands::{backup, baseline, check, compare, forget, init, migrate, rehearse, restore, snapshots};
+use crate::commands::{
+    backup, baseline, check, compare, forget, init, migrate, rehearse, restore, snapshots,
+};
 
 /// Moves and keeps the data of applications that live on PostgreSQL and Redis.
 ///

@@ -70,7 +70,11 @@ impl Context {
         };
         let url = expand("repository.url", &repository.url, &self.secrets)?;
         // A plain folder in a file is meant relative to that file, wherever cron starts us.
-        if url.contains("://") { Ok(url) } else { Ok(self.config.folder.join(url).to_string_lossy().into_owned()) }
+        if url.contains("://") {
+            Ok(url)
+        } else {
+            Ok(self.config.folder.join(url).to_string_lossy().into_owned())
+        }
     }
 
     /// The repository's URL from `--repository`, else `default`: for `init`, which may be the first to name it.
@@ -82,7 +86,9 @@ impl Context {
     pub(crate) async fn open_repository(&self) -> anyhow::Result<repository::Repository> {
         let url = self.repository_url()?;
         let store = open_store(&url)?;
-        repository::Repository::open(store).await.with_context(|| format!("cannot open the repository {}", shown(&url)))
+        repository::Repository::open(store)
+            .await
+            .with_context(|| format!("cannot open the repository {}", shown(&url)))
     }
 
     /// Connections at a time for each source.
@@ -95,7 +101,11 @@ impl Context {
     }
 
     /// Prints a result: as JSON where that was asked for, else as its text.
-    pub(crate) fn print<T: serde::Serialize>(&self, result: &T, text: impl FnOnce() -> String) -> anyhow::Result<()> {
+    pub(crate) fn print<T: serde::Serialize>(
+        &self,
+        result: &T,
+        text: impl FnOnce() -> String,
+    ) -> anyhow::Result<()> {
         let mut out = std::io::stdout().lock();
         if self.json {
             serde_json::to_writer_pretty(&mut out, result)?;

@@ -93,7 +93,9 @@ impl Connection {
 
     fn with_password(self, password: &str) -> Connection {
         match self {
-            Connection::Postgres(options) => Connection::Postgres(Box::new((*options).with_password(password))),
+            Connection::Postgres(options) => {
+                Connection::Postgres(Box::new((*options).with_password(password)))
+            }
             Connection::Redis(options) => Connection::Redis(Box::new((*options).with_password(password))),
         }
     }

@@ -80,13 +80,21 @@ async fn whole_story(major: u32, redis_version: &str) {
     // One changed row, one changed time to live: each is found and named.
     let client = postgres(&pg_to).await;
     let changed = client
-        .execute("UPDATE market_data SET volume = volume + 1 WHERE ctid = (SELECT min(ctid) FROM market_data)", &[])
+        .execute(
+            "UPDATE market_data SET volume = volume + 1 WHERE ctid = (SELECT min(ctid) FROM market_data)",
+            &[],
+        )
         .await
         .unwrap();
     assert_eq!(changed, 1);
     run(&["compare", &pg, &pg_to]).exits(3).shows("market_data");
     let mut keys = redis(&rd_to).await;
-    let _: () = ::redis::cmd("PEXPIRE").arg("market:regime:KRW-BTC").arg(5_000_000).query_async(&mut keys).await.unwrap();
+    let _: () = ::redis::cmd("PEXPIRE")
+        .arg("market:regime:KRW-BTC")
+        .arg(5_000_000)
+        .query_async(&mut keys)
+        .await
+        .unwrap();
     run(&["compare", &rd, &rd_to]).exits(3).shows("market:regime:KRW-BTC");
 
     // A migration into a fresh database and a fresh server.

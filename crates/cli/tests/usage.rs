@@ -9,7 +9,16 @@ use common::{dbhaul, folder};
 fn every_command_explains_itself() {
     let here = folder();
     let commands = [
-        "init", "backup", "snapshots", "restore", "migrate", "compare", "check", "forget", "rehearse", "baseline",
+        "init",
+        "backup",
+        "snapshots",
+        "restore",
+        "migrate",
+        "compare",
+        "check",
+        "forget",
+        "rehearse",
+        "baseline",
     ];
     for name in commands {
         let run = dbhaul(here.path(), &[name, "--help"]).exits(0);
@@ -32,7 +41,8 @@ fn a_missing_source_or_repository_is_a_usage_error() {
 #[test]
 fn a_misspelt_key_names_line_and_nearest_key() {
     let here = folder();
-    std::fs::write(here.path().join("dbhaul.toml"), "[repository]\nurl = \"r\"\n[retention]\ndayly = 7\n").unwrap();
+    std::fs::write(here.path().join("dbhaul.toml"), "[repository]\nurl = \"r\"\n[retention]\ndayly = 7\n")
+        .unwrap();
     dbhaul(here.path(), &["snapshots"]).exits(2).says("dbhaul.toml:4").says("did you mean `daily`");
 }
 
@@ -61,7 +71,8 @@ fn an_unreachable_server_and_a_hostile_url_give_one_clear_error() {
     let here = folder();
     dbhaul(here.path(), &["init", "--repository", "store"]).exits(0);
     // Port 1 on loopback: nobody listens there.
-    let run = dbhaul(here.path(), &["backup", "--postgres", "postgres://u:topsecret@127.0.0.1:1/db"]).exits(1);
+    let run =
+        dbhaul(here.path(), &["backup", "--postgres", "postgres://u:topsecret@127.0.0.1:1/db"]).exits(1);
     assert!(run.stderr.contains("127.0.0.1") && !run.stderr.contains("topsecret"), "{}", run.stderr);
     assert!(run.stderr.contains("command line"), "warned of the password: {}", run.stderr);
     let run = dbhaul(here.path(), &["backup", "--redis", "redis://:topsecret@127.0.0.1:1"]).exits(1);

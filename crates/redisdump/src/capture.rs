@@ -148,7 +148,10 @@ impl Transfer {
             End::Length(0) => {
                 return match self.reader.is_complete() {
                     true => Ok(None),
-                    false => Err(self.reader.finish().map_or_else(Error::from, |_| self.uneven("the RDB is longer"))),
+                    false => Err(self
+                        .reader
+                        .finish()
+                        .map_or_else(Error::from, |_| self.uneven("the RDB is longer"))),
                 };
             }
             End::Length(left) => PIECE.min(usize::try_from(left).unwrap_or(PIECE)),
@@ -193,7 +196,11 @@ impl Transfer {
             _ => {
                 let target = self.connection.reader.target().to_owned();
                 let doing = "sending its snapshot".to_owned();
-                return Err(Error::Server { target, doing, message: line.trim_start_matches('-').to_owned() });
+                return Err(Error::Server {
+                    target,
+                    doing,
+                    message: line.trim_start_matches('-').to_owned(),
+                });
             }
         };
         self.end = Some(end.clone());
@@ -246,4 +253,3 @@ impl Transfer {
 /// What is said when the server hangs up in the middle. Of its own accord it does so for one reason.
 const BROKEN: &str = "its snapshot was sent (did client-output-buffer-limit or repl-timeout of the server end it? \
                       What came so far is not used)";
-

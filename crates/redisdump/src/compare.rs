@@ -33,7 +33,8 @@ pub async fn compare(
 ) -> Result<Comparison, Error> {
     let (mut left_scan, mut right_scan) =
         futures::try_join!(Connection::open(left), Connection::open(right))?;
-    let (left_id, right_id) = futures::try_join!(identify(&mut left_scan, left), identify(&mut right_scan, right))?;
+    let (left_id, right_id) =
+        futures::try_join!(identify(&mut left_scan, left), identify(&mut right_scan, right))?;
     let mut sides = Sides {
         left: Asker::new(Connection::open(left).await?, &left_id),
         right: Asker::new(Connection::open(right).await?, &right_id),
@@ -61,7 +62,8 @@ pub async fn compare(
             }
         }
     }
-    let libraries = (functions(&mut left_scan, &left_id).await?, functions(&mut right_scan, &right_id).await?);
+    let libraries =
+        (functions(&mut left_scan, &left_id).await?, functions(&mut right_scan, &right_id).await?);
     let exact = sides.left.tolerance() == 0 && sides.right.tolerance() == 0;
     Ok(sides.findings.finish(left_id.to_string(), right_id, equal_functions(libraries), exact))
 }
@@ -145,7 +147,11 @@ impl Sides {
 }
 
 /// How two sides of a key differ, if they do.
-pub(crate) fn judge(left: Option<&Live>, right: Option<&Live>, tolerance: i64) -> Option<(DifferenceKind, String)> {
+pub(crate) fn judge(
+    left: Option<&Live>,
+    right: Option<&Live>,
+    tolerance: i64,
+) -> Option<(DifferenceKind, String)> {
     let (left, right) = match (left, right) {
         (None, None) => return None,
         (Some(_), None) => return Some((DifferenceKind::MissingRight, String::new())),
@@ -153,7 +159,10 @@ pub(crate) fn judge(left: Option<&Live>, right: Option<&Live>, tolerance: i64) -
         (Some(left), Some(right)) => (left, right),
     };
     if left.meaning.kind != right.meaning.kind {
-        return Some((DifferenceKind::Type, format!("({} against {})", left.meaning.kind, right.meaning.kind)));
+        return Some((
+            DifferenceKind::Type,
+            format!("({} against {})", left.meaning.kind, right.meaning.kind),
+        ));
     }
     if left.meaning != right.meaning {
         return Some((DifferenceKind::Value, format!("({})", left.meaning.kind)));
@@ -163,7 +172,8 @@ pub(crate) fn judge(left: Option<&Live>, right: Option<&Live>, tolerance: i64) -
         (left, right) => left == right,
     };
     let word = |expiry: Option<i64>| expiry.map_or_else(|| "never".to_owned(), |at| format!("at {at} ms"));
-    (!same).then(|| (DifferenceKind::Expiry, format!("({} against {})", word(left.expiry), word(right.expiry))))
+    (!same)
+        .then(|| (DifferenceKind::Expiry, format!("({} against {})", word(left.expiry), word(right.expiry))))
 }
 
 /// Our clock, in milliseconds; only used to tell what is due to expire from what is lost.

@@ -42,7 +42,9 @@ impl Serialize for Digest {
 impl<'de> Deserialize<'de> for Digest {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
-        u128::from_str_radix(&text, 16).map(Digest).map_err(|_| D::Error::custom("a digest is 32 hexadecimal digits"))
+        u128::from_str_radix(&text, 16)
+            .map(Digest)
+            .map_err(|_| D::Error::custom("a digest is 32 hexadecimal digits"))
     }
 }
 
@@ -159,7 +161,11 @@ impl Digester {
 
     /// The meaning of the value whose elements have passed.
     pub fn meaning(&self) -> Meaning {
-        Meaning { kind: self.kind, value: tuple(&[self.chain, self.sum, u128::from(self.count)]), field_expiry: self.field_expiry }
+        Meaning {
+            kind: self.kind,
+            value: tuple(&[self.chain, self.sum, u128::from(self.count)]),
+            field_expiry: self.field_expiry,
+        }
     }
 
     fn link(&mut self, hash: u128) {
@@ -269,8 +275,10 @@ mod tests {
 
     #[test]
     fn order_counts_where_it_has_a_meaning() {
-        let list = |a: &'static [u8], b: &'static [u8]| of(Kind::List, |d| [a, b].iter().for_each(|i| d.item(i)));
-        let set = |a: &'static [u8], b: &'static [u8]| of(Kind::Set, |d| [a, b].iter().for_each(|i| d.member(i)));
+        let list =
+            |a: &'static [u8], b: &'static [u8]| of(Kind::List, |d| [a, b].iter().for_each(|i| d.item(i)));
+        let set =
+            |a: &'static [u8], b: &'static [u8]| of(Kind::Set, |d| [a, b].iter().for_each(|i| d.member(i)));
         assert_ne!(list(b"a", b"b"), list(b"b", b"a"));
         assert_eq!(set(b"a", b"b"), set(b"b", b"a"));
         assert_ne!(set(b"a", b"a"), set(b"b", b"b"));

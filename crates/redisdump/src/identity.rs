@@ -38,7 +38,16 @@ impl ServerIdentity {
     pub(crate) fn newest_rdb(&self) -> u16 {
         let known: &[((u32, u32), u16)] = match self.flavor.as_str() {
             "valkey" => &[((7, 2), 11), ((9, 0), 80), ((10, 0), u16::MAX)],
-            _ => &[((0, 0), 6), ((3, 2), 7), ((4, 0), 8), ((5, 0), 9), ((7, 0), 10), ((7, 2), 11), ((7, 4), 12), ((8, 4), u16::MAX)],
+            _ => &[
+                ((0, 0), 6),
+                ((3, 2), 7),
+                ((4, 0), 8),
+                ((5, 0), 9),
+                ((7, 0), 10),
+                ((7, 2), 11),
+                ((7, 4), 12),
+                ((8, 4), u16::MAX),
+            ],
         };
         let reached = known.iter().rev().find(|((major, minor), _)| self.at_least(*major, *minor));
         reached.map_or(0, |(_, rdb)| *rdb)
@@ -54,7 +63,10 @@ impl fmt::Display for ServerIdentity {
 }
 
 /// Asks a server who it is.
-pub(crate) async fn identify(connection: &mut Connection, options: &ConnectOptions) -> Result<ServerIdentity, Error> {
+pub(crate) async fn identify(
+    connection: &mut Connection,
+    options: &ConnectOptions,
+) -> Result<ServerIdentity, Error> {
     let mut fields = info(connection, "server").await?;
     fields.extend(info(connection, "replication").await?);
     let get = |name: &str| fields.get(name).cloned().unwrap_or_default();

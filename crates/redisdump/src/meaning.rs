@@ -82,7 +82,11 @@ impl Asker {
                         Reply::Error(message) => message,
                         other => format!("unexpected reply {other:?}"),
                     };
-                    return Err(Error::Server { target, doing: format!("DUMP of key {}", shown(key)), message });
+                    return Err(Error::Server {
+                        target,
+                        doing: format!("DUMP of key {}", shown(key)),
+                        message,
+                    });
                 }
             };
             let meaning = meaning_of(&payload).map_err(|problem| Error::Protocol {
@@ -96,7 +100,11 @@ impl Asker {
                 Some(_) => Some(Live { meaning, expiry: None }),
                 None => {
                     let message = format!("{expiry:?}");
-                    return Err(Error::Server { target, doing: format!("expiry of key {}", shown(key)), message });
+                    return Err(Error::Server {
+                        target,
+                        doing: format!("expiry of key {}", shown(key)),
+                        message,
+                    });
                 }
             });
         }

@@ -52,12 +52,21 @@ impl ConnectOptions {
         let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
         if matches!(scheme, "redis+unix" | "valkey+unix" | "unix") {
             let place = Place::Unix(decode(rest).map_err(|e| wrong(&e))?);
-            return Ok(ConnectOptions { place, user: None, password: env.password.clone(), password_in_url: false });
+            return Ok(ConnectOptions {
+                place,
+                user: None,
+                password: env.password.clone(),
+                password_in_url: false,
+            });
         }
         let secure = match scheme {
             "redis" | "valkey" => false,
             "rediss" | "valkeys" => true,
-            other => return Err(wrong(&format!("`{other}` is none of redis, rediss, valkey, valkeys, redis+unix"))),
+            other => {
+                return Err(wrong(&format!(
+                    "`{other}` is none of redis, rediss, valkey, valkeys, redis+unix"
+                )));
+            }
         };
         let mut insecure = false;
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
@@ -68,16 +77,19 @@ impl ConnectOptions {
         }
         let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
         if !matches!(path, "" | "0") {
-            return Err(wrong("it names a database, but a Redis source or target is the whole server, with all its databases"));
+            return Err(wrong(
+                "it names a database, but a Redis source or target is the whole server, with all its databases",
+            ));
         }
         let (login, address) = match authority.rsplit_once('@') {
             Some((login, address)) => (Some(login), address),
             None => (None, authority),
         };
         let (user, password) = match login.map(|login| login.split_once(':').unwrap_or((login, ""))) {
-            Some((user, password)) => {
-                (decode(user).map_err(|e| wrong(&e))?, decode(password).map_err(|_| wrong("its password has a wrong %-escape"))?)
-            }
+            Some((user, password)) => (
+                decode(user).map_err(|e| wrong(&e))?,
+                decode(password).map_err(|_| wrong("its password has a wrong %-escape"))?,
+            ),
             None => (String::new(), String::new()),
         };
         let (host, port) = match address.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
@@ -147,7 +159,9 @@ fn decode(text: &str) -> Result<String, String> {
     let mut rest = text.bytes();
     while let Some(byte) = rest.next() {
         if byte == b'%' {
-            let [Some(a), Some(b)] = [rest.next(), rest.next()].map(|d| d.and_then(|d| char::from(d).to_digit(16))) else {
+            let [Some(a), Some(b)] =
+                [rest.next(), rest.next()].map(|d| d.and_then(|d| char::from(d).to_digit(16)))
+            else {
                 return Err("a % is not followed by two hexadecimal digits".to_owned());
             };
             bytes.push((a * 16 + b) as u8);

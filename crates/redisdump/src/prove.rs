@@ -64,7 +64,8 @@ where
     }
     let of_server = functions(asker.connection(), &server).await?;
     expected.functions.sort_unstable();
-    let functions = of_server.map(|found| equal_functions((Some(expected.functions), Some(found))).unwrap_or(true));
+    let functions =
+        of_server.map(|found| equal_functions((Some(expected.functions), Some(found))).unwrap_or(true));
     let exact = asker.tolerance() == 0;
     Ok(findings.finish("the snapshot's RDB".to_owned(), server, functions, exact))
 }

@@ -95,7 +95,11 @@ impl fmt::Display for Comparison {
         writeln!(f, "left:  {}", self.left)?;
         writeln!(f, "right: {}", self.right)?;
         for difference in &self.differences {
-            writeln!(f, "db {} key {}: {} {}", difference.db, difference.key, difference.kind, difference.details)?;
+            writeln!(
+                f,
+                "db {} key {}: {} {}",
+                difference.db, difference.key, difference.kind, difference.details
+            )?;
         }
         let named = self.differences.len() as u64;
         if self.different_keys > named {

@@ -45,10 +45,16 @@ pub struct RestoreReport {
 
 impl fmt::Display for RestoreReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} keys restored, {} had expired, {} function libraries", self.keys, self.expired, self.functions)?;
+        write!(
+            f,
+            "{} keys restored, {} had expired, {} function libraries",
+            self.keys, self.expired, self.functions
+        )?;
         match self.skipped_module_data.as_slice() {
             [] => Ok(()),
-            modules => write!(f, "; data of modules beside their keys was NOT restored: {}", modules.join(", ")),
+            modules => {
+                write!(f, "; data of modules beside their keys was NOT restored: {}", modules.join(", "))
+            }
         }
     }
 }
@@ -159,7 +165,9 @@ async fn flush(
             return Ok(());
         }
     }
-    let result = writer.send(&loader.out, "restoring keys; what it has taken stays there: empty it before the next try").await;
+    let result = writer
+        .send(&loader.out, "restoring keys; what it has taken stays there: empty it before the next try")
+        .await;
     loader.out.clear();
     if loader.out.capacity() > 4 << 20 {
         loader.out = Vec::new();
@@ -181,7 +189,9 @@ fn refused_key(target: &str, what: &Sent, message: &str, taken: u64) -> Error {
     Error::Server {
         target: target.to_owned(),
         doing,
-        message: format!("{message}{hint}. It has taken {taken} keys before, which stay there: empty it before the next try"),
+        message: format!(
+            "{message}{hint}. It has taken {taken} keys before, which stay there: empty it before the next try"
+        ),
     }
 }
 
@@ -202,7 +212,10 @@ async fn refuse_if_unfit(
         conflicts.push(format!("database {db} is not empty: it holds {keys} keys"));
     }
     if let Some(libraries) = functions(connection, server).await?.filter(|libraries| !libraries.is_empty()) {
-        conflicts.push(format!("it holds {} function libraries (FLUSHALL keeps them; FUNCTION FLUSH does not)", libraries.len()));
+        conflicts.push(format!(
+            "it holds {} function libraries (FLUSHALL keeps them; FUNCTION FLUSH does not)",
+            libraries.len()
+        ));
     }
     if conflicts.is_empty() {
         return Ok(());

@@ -4,7 +4,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, BufReader, ReadHalf, WriteHalf};
+use tokio::io::{
+    AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, BufReader, ReadHalf,
+    WriteHalf,
+};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::ServerName;
@@ -86,7 +89,11 @@ impl Writer {
             self.socket.write_all(bytes).await?;
             self.socket.flush().await
         };
-        sent.await.map_err(|source| Error::Lost { target: self.target.clone(), doing: doing.to_owned(), source })
+        sent.await.map_err(|source| Error::Lost {
+            target: self.target.clone(),
+            doing: doing.to_owned(),
+            source,
+        })
     }
 }
 
@@ -197,7 +204,8 @@ impl Connection {
 
     /// Sends a command and gives its reply, errors included.
     pub(crate) async fn ask_raw(&mut self, arguments: &[&[u8]]) -> Result<Reply, Error> {
-        let doing = arguments.first().map(|name| String::from_utf8_lossy(name).into_owned()).unwrap_or_default();
+        let doing =
+            arguments.first().map(|name| String::from_utf8_lossy(name).into_owned()).unwrap_or_default();
         let mut out = Vec::new();
         command(&mut out, arguments);
         self.writer.send(&out, &doing).await?;
@@ -208,7 +216,12 @@ impl Connection {
     pub(crate) async fn ask(&mut self, arguments: &[&[u8]]) -> Result<Reply, Error> {
         match self.ask_raw(arguments).await? {
             Reply::Error(message) => {
-                let doing = arguments.iter().take(2).map(|a| String::from_utf8_lossy(a)).collect::<Vec<_>>().join(" ");
+                let doing = arguments
+                    .iter()
+                    .take(2)
+                    .map(|a| String::from_utf8_lossy(a))
+                    .collect::<Vec<_>>()
+                    .join(" ");
                 Err(Error::Server { target: self.reader.target.clone(), doing, message })
             }
             reply => Ok(reply),

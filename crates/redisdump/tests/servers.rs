@@ -7,8 +7,8 @@ use std::net::TcpStream;
 use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _};
 use redisdump::{
-    Capture, CaptureOptions, CompareOptions, ConnectOptions, DifferenceKind, Environment, RestoreOptions, compare,
-    prove, restore,
+    Capture, CaptureOptions, CompareOptions, ConnectOptions, DifferenceKind, Environment, RestoreOptions,
+    compare, prove, restore,
 };
 use sandbox::testing::require_redis;
 use sandbox::{Redis, RedisOptions};
@@ -46,12 +46,31 @@ fn words(line: &str) -> Vec<Vec<u8>> {
 /// Every type, small and large, with expiries, several databases, a stream with all it can have, and a function.
 fn fill(server: &Redis) {
     let mut commands: Vec<Vec<Vec<u8>>> = [
-        "SET int 12345", "SET negative -9223372036854775808", "SET text hello", "SET soon x PXAT 99999999999999",
-        "RPUSH list a b c 1 -5 300 70000", "SADD set a b c", "SADD intset 1 2 3 -70000", "ZADD z 1 a -inf b +inf c 1e308 d 0.1 e",
-        "HSET hash f v g 12 h 1.5", "EXPIREAT hash 99999999999", "XADD s 1-1 a 1 b 2", "XADD s 1-2 a 3", "XADD s 2-1 c 4",
-        "XADD s 5-0 d 5", "XDEL s 1-2", "XGROUP CREATE s g 0", "XREADGROUP GROUP g alice COUNT 2 STREAMS s >",
-        "XGROUP CREATE s idle $", "XADD empty 1-1 a b", "XDEL empty 1-1", "PFADD hll a b c", "SETRANGE bits 100 x",
-        "SELECT 3", "SET other db", "SELECT 0",
+        "SET int 12345",
+        "SET negative -9223372036854775808",
+        "SET text hello",
+        "SET soon x PXAT 99999999999999",
+        "RPUSH list a b c 1 -5 300 70000",
+        "SADD set a b c",
+        "SADD intset 1 2 3 -70000",
+        "ZADD z 1 a -inf b +inf c 1e308 d 0.1 e",
+        "HSET hash f v g 12 h 1.5",
+        "EXPIREAT hash 99999999999",
+        "XADD s 1-1 a 1 b 2",
+        "XADD s 1-2 a 3",
+        "XADD s 2-1 c 4",
+        "XADD s 5-0 d 5",
+        "XDEL s 1-2",
+        "XGROUP CREATE s g 0",
+        "XREADGROUP GROUP g alice COUNT 2 STREAMS s >",
+        "XGROUP CREATE s idle $",
+        "XADD empty 1-1 a b",
+        "XDEL empty 1-1",
+        "PFADD hll a b c",
+        "SETRANGE bits 100 x",
+        "SELECT 3",
+        "SET other db",
+        "SELECT 0",
     ]
     .iter()
     .map(|line| words(line))
@@ -65,9 +84,12 @@ fn fill(server: &Redis) {
         command.extend((0..2000).flat_map(each));
         command
     };
-    commands.push(many("RPUSH", "biglist", &|n| vec![format!("item {n} {}", "x".repeat(n % 90)).into_bytes()]));
+    commands
+        .push(many("RPUSH", "biglist", &|n| vec![format!("item {n} {}", "x".repeat(n % 90)).into_bytes()]));
     commands.push(many("SADD", "bigset", &|n| vec![format!("member {n}").into_bytes()]));
-    commands.push(many("ZADD", "bigz", &|n| vec![format!("{}", n as f64 / 7.0).into_bytes(), format!("m{n}").into_bytes()]));
+    commands.push(many("ZADD", "bigz", &|n| {
+        vec![format!("{}", n as f64 / 7.0).into_bytes(), format!("m{n}").into_bytes()]
+    }));
     commands.push(many("HSET", "bighash", &|n| vec![format!("f{n}").into_bytes(), binary.clone()]));
     if server.version().major() >= 7 {
         let code = b"#!lua name=mine\nredis.register_function('one', function() return 1 end)".to_vec();
@@ -107,20 +129,27 @@ async fn there(from: &str, to: &str) {
     assert_eq!((restored.keys, restored.functions), (report.keys(), 1));
     let proof = prove(stream(&pieces), &options(&target), &CompareOptions::default(), &|_| ()).await.unwrap();
     assert!(proof.equal() && proof.keys == report.keys(), "{proof}");
-    let both = compare(&options(&source), &options(&target), &CompareOptions::default(), &|_| ()).await.unwrap();
+    let both =
+        compare(&options(&source), &options(&target), &CompareOptions::default(), &|_| ()).await.unwrap();
     assert!(both.equal() && both.keys == report.keys(), "{both}");
     // What the target now holds is, captured again, the same key space.
     let (_, again) = captured(&target).await;
     assert_eq!(again.digest, report.digest);
 
     // A target that is not empty is refused, and keeps what it has.
-    let refused = restore(stream(&pieces), &options(&target), &RestoreOptions::default(), &|_| ()).await.unwrap_err();
+    let refused =
+        restore(stream(&pieces), &options(&target), &RestoreOptions::default(), &|_| ()).await.unwrap_err();
     assert!(refused.is_refused(), "{refused}");
 
     // Each kind of difference is found and named.
-    send(&target, &["PEXPIREAT hash 99999999999001", "SET text other", "SADD text2 x", "DEL int", "LSET list 0 z"].map(words));
+    send(
+        &target,
+        &["PEXPIREAT hash 99999999999001", "SET text other", "SADD text2 x", "DEL int", "LSET list 0 z"]
+            .map(words),
+    );
     send(&target, &[words("DEL set"), words("SET set string")]);
-    let both = compare(&options(&source), &options(&target), &CompareOptions::default(), &|_| ()).await.unwrap();
+    let both =
+        compare(&options(&source), &options(&target), &CompareOptions::default(), &|_| ()).await.unwrap();
     let mut found: Vec<_> = both.differences.iter().map(|d| (d.key.as_str(), d.kind)).collect();
     found.sort_by_key(|(key, _)| key.to_owned());
     let expected = [
@@ -164,7 +193,8 @@ async fn redis_8_2_back_to_7_0_is_refused_in_time() {
     let target = Redis::start(&to, quick()).unwrap();
     fill(&source);
     let (pieces, _) = captured(&source).await;
-    let error = restore(stream(&pieces), &options(&target), &RestoreOptions::default(), &|_| ()).await.unwrap_err();
+    let error =
+        restore(stream(&pieces), &options(&target), &RestoreOptions::default(), &|_| ()).await.unwrap_err();
     assert!(error.is_refused() && error.to_string().contains("version 12"), "{error}");
     let (_, untouched) = captured(&target).await;
     assert_eq!(untouched.keys(), 0);
@@ -184,13 +214,16 @@ async fn a_damaged_stream_is_an_error_with_its_place() {
     let (pieces, _) = captured(&source).await;
     let mut whole: Vec<u8> = pieces.concat();
     let cut = Bytes::from(whole[..whole.len() - 20].to_vec());
-    let error = restore(stream(&[cut]), &options(&target), &RestoreOptions::default(), &|_| ()).await.unwrap_err();
+    let error =
+        restore(stream(&[cut]), &options(&target), &RestoreOptions::default(), &|_| ()).await.unwrap_err();
     assert!(error.to_string().contains("ends in the middle"), "{error}");
     send(&target, &["FLUSHALL", "FUNCTION FLUSH"].map(words));
     let at = whole.len() - 12;
     whole[at] ^= 0x40;
     let error =
-        restore(stream(&[Bytes::from(whole)]), &options(&target), &RestoreOptions::default(), &|_| ()).await.unwrap_err();
+        restore(stream(&[Bytes::from(whole)]), &options(&target), &RestoreOptions::default(), &|_| ())
+            .await
+            .unwrap_err();
     assert!(error.to_string().contains("byte "), "{error}");
 }
 

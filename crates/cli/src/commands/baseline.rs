@@ -44,9 +44,12 @@ struct CheckArgs {
 
 pub(super) async fn run(args: BaselineArgs, context: &Context) -> anyhow::Result<Exit> {
     let BaselineCommand::Check(args) = args.command;
-    let (file, environment) = sources::baseline(args.baseline, args.environment, args.source.as_deref(), context);
+    let (file, environment) =
+        sources::baseline(args.baseline, args.environment, args.source.as_deref(), context);
     let Some(file) = file else {
-        return Err(exit::usage("which baseline? Give --baseline FILE, or `baseline = \"…\"` of a source in dbhaul.toml"));
+        return Err(exit::usage(
+            "which baseline? Give --baseline FILE, or `baseline = \"…\"` of a source in dbhaul.toml",
+        ));
     };
     let report = match (&args.to, &args.snapshot) {
         (Some(url), _) => {
@@ -55,8 +58,14 @@ pub(super) async fn run(args: BaselineArgs, context: &Context) -> anyhow::Result
         }
         (None, Some(snapshot)) => {
             let repository = context.open_repository().await?;
-            baseline::check_snapshot(&repository, snapshot, args.source.as_deref(), &file, environment.as_deref())
-                .await?
+            baseline::check_snapshot(
+                &repository,
+                snapshot,
+                args.source.as_deref(),
+                &file,
+                environment.as_deref(),
+            )
+            .await?
         }
         (None, None) => return Err(exit::usage("check what? Give --to URL or --snapshot ID")),
     };

@@ -57,7 +57,8 @@ pub(super) async fn run(args: ForgetArgs, context: &Context) -> anyhow::Result<E
     policy.validate().map_err(|e| exit::usage(e.to_string()))?;
     let repository = context.open_repository().await?;
     let job = args.job.as_deref().unwrap_or(&context.config.job.id);
-    let report = forget::run(&repository, job, &policy, args.max_delete, args.dry_run, &context.progress).await?;
+    let report =
+        forget::run(&repository, job, &policy, args.max_delete, args.dry_run, &context.progress).await?;
     context.print(&report, || report.render())?;
     Ok(report.exit())
 }

@@ -64,5 +64,7 @@ fn write_new(path: &Path, text: &str) -> anyhow::Result<()> {
             return Err(anyhow::Error::new(error).context(format!("cannot write {}", path.display())));
         }
     };
-    file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).with_context(|| format!("cannot write {}", path.display()))
+    file.write_all(text.as_bytes())
+        .and_then(|()| file.sync_all())
+        .with_context(|| format!("cannot write {}", path.display()))
 }

@@ -44,7 +44,8 @@ pub(super) async fn run(args: RehearseArgs, context: &Context) -> anyhow::Result
         return Ok(report.exit());
     }
     let repository = context.open_repository().await?;
-    let baseline = rehearse::Gate { file: args.baseline, environment: args.environment, config: &context.config };
+    let baseline =
+        rehearse::Gate { file: args.baseline, environment: args.environment, config: &context.config };
     let report = rehearse::run(&repository, &args.snapshot, &baseline, jobs, &context.progress).await?;
     context.print(&report, || report.render())?;
     Ok(report.exit())

@@ -56,7 +56,10 @@ pub(super) fn flagged(
     for (kind, url) in [(Kind::Postgres, postgres), (Kind::Redis, redis)] {
         let Some(url) = url else { continue };
         if kind_of(url)? != kind {
-            return Err(exit::usage(format!("--{} was given the URL of another kind of server", kind.as_str())));
+            return Err(exit::usage(format!(
+                "--{} was given the URL of another kind of server",
+                kind.as_str()
+            )));
         }
         endpoints.push(Endpoint::from_url(kind.as_str(), url, context)?);
     }

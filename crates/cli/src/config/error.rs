@@ -61,7 +61,8 @@ impl ConfigError {
 
 /// For "unknown field `x`, expected one of `a`, `b`": the candidate that is nearest to `x`.
 fn nearest(message: &str) -> Option<String> {
-    let rest = message.strip_prefix("unknown field `").or_else(|| message.strip_prefix("unknown variant `"))?;
+    let rest =
+        message.strip_prefix("unknown field `").or_else(|| message.strip_prefix("unknown variant `"))?;
     let mut names = rest.split('`').step_by(2);
     let wrong = names.next()?;
     names

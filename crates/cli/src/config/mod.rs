@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 pub(crate) use error::ConfigError;
-pub(crate) use secret::{expand, Secrets};
+pub(crate) use secret::{Secrets, expand};
 pub(crate) use template::template;
 
 /// The file that is read when no other is named.
@@ -148,7 +148,11 @@ impl Config {
                     source.name
                 )));
             }
-            let given = [source.password.is_some(), source.password_file.is_some(), source.password_command.is_some()];
+            let given = [
+                source.password.is_some(),
+                source.password_file.is_some(),
+                source.password_command.is_some(),
+            ];
             if given.iter().filter(|given| **given).count() > 1 {
                 return Err(invalid(format!(
                     "source `{}` has more than one of password, password-file and password-command",

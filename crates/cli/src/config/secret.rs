@@ -15,8 +15,9 @@ pub(crate) struct Secrets {
 impl Secrets {
     /// The process's environment. Variables that are no text are left out.
     pub(crate) fn from_process() -> Secrets {
-        let variables =
-            std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?))).collect();
+        let variables = std::env::vars_os()
+            .filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)))
+            .collect();
         Secrets { variables }
     }
 
@@ -40,8 +41,7 @@ pub(crate) fn expand(what: &str, text: &str, secrets: &Secrets) -> Result<String
             continue;
         }
         out.push_str(before);
-        let (name, tail) =
-            after.split_once('}').ok_or_else(|| failed("a `${` has no closing `}`".into()))?;
+        let (name, tail) = after.split_once('}').ok_or_else(|| failed("a `${` has no closing `}`".into()))?;
         let value = secrets
             .variables
             .get(name)
@@ -111,7 +111,10 @@ mod tests {
     #[test]
     fn variables_are_filled_in_and_missing_ones_named() {
         let secrets = Secrets::of(&[("HOST", "db-1"), ("PORT", "5433")]);
-        assert_eq!(expand("url", "postgres://${HOST}:${PORT}/x", &secrets).unwrap(), "postgres://db-1:5433/x");
+        assert_eq!(
+            expand("url", "postgres://${HOST}:${PORT}/x", &secrets).unwrap(),
+            "postgres://db-1:5433/x"
+        );
         assert_eq!(expand("url", "a$${HOST}b", &secrets).unwrap(), "a${HOST}b");
         let error = expand("source `a`, url", "x${NOPE}", &secrets).unwrap_err().to_string();
         assert!(error.contains("source `a`, url") && error.contains("NOPE"), "{error}");
@@ -136,7 +139,10 @@ mod tests {
         assert_eq!(source.resolve_password(folder.path(), &secrets).unwrap().as_deref(), Some("s3cret"));
         source.password_file = None;
         source.password_command = Some(vec!["printf".into(), "from-command\\n".into()]);
-        assert_eq!(source.resolve_password(folder.path(), &secrets).unwrap().as_deref(), Some("from-command"));
+        assert_eq!(
+            source.resolve_password(folder.path(), &secrets).unwrap().as_deref(),
+            Some("from-command")
+        );
         source.password_command = Some(vec!["false".into()]);
         assert!(source.resolve_password(folder.path(), &secrets).is_err());
     }

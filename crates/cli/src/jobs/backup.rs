@@ -51,7 +51,11 @@ pub(crate) async fn run(backup: Backup<'_>) -> anyhow::Result<BackupReport> {
             }
             // With one source there is nothing to save: its error is the command's.
             Err(error) if backup.sources.len() == 1 => {
-                return Err(error.context(format!("source `{}` ({}) was not backed up", source.name, source.shown())));
+                return Err(error.context(format!(
+                    "source `{}` ({}) was not backed up",
+                    source.name,
+                    source.shown()
+                )));
             }
             Err(error) => {
                 backup.progress.warn(format!("source `{}` was not backed up: {error:#}", source.name));
@@ -65,7 +69,8 @@ pub(crate) async fn run(backup: Backup<'_>) -> anyhow::Result<BackupReport> {
     }
 
     let complete = records.len() == backup.sources.len();
-    let manifest = writer.commit(records, complete).await.context("cannot write the manifest: no snapshot is listed")?;
+    let manifest =
+        writer.commit(records, complete).await.context("cannot write the manifest: no snapshot is listed")?;
     let forgotten = match backup.retention {
         Some(policy) if complete => {
             Some(forget::run(backup.repository, backup.job, policy, None, false, backup.progress).await?)
@@ -75,7 +80,11 @@ pub(crate) async fn run(backup: Backup<'_>) -> anyhow::Result<BackupReport> {
     Ok(BackupReport::new(&manifest, outcomes, forgotten))
 }
 
-async fn one(source: &Endpoint, writer: &SnapshotWriter, backup: &Backup<'_>) -> anyhow::Result<SourceRecord> {
+async fn one(
+    source: &Endpoint,
+    writer: &SnapshotWriter,
+    backup: &Backup<'_>,
+) -> anyhow::Result<SourceRecord> {
     match &source.connection {
         Connection::Postgres(options) => postgres(source, options, writer, backup).await,
         Connection::Redis(options) => redis(source, options, writer, backup).await,
@@ -174,9 +183,10 @@ pub(crate) async fn open_source(
     jobs: usize,
     progress: &Progress,
 ) -> anyhow::Result<pgmove::Source> {
-    let source = pgmove::Source::open(options, &pgmove::SourceOptions { jobs, ..pgmove::SourceOptions::default() })
-        .await
-        .with_context(|| format!("cannot read {}", options.display()))?;
+    let source =
+        pgmove::Source::open(options, &pgmove::SourceOptions { jobs, ..pgmove::SourceOptions::default() })
+            .await
+            .with_context(|| format!("cannot read {}", options.display()))?;
     for warning in source.warnings() {
         progress.warn(warning);
     }

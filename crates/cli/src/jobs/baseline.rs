@@ -24,7 +24,8 @@ pub(crate) async fn check_live(
     };
     let baseline = read(file)?;
     let (server, observed) = observe(options).await?;
-    let verdict = pgmove::baseline::check(&baseline, &observed, environment).map_err(|e| exit::usage(e.to_string()))?;
+    let verdict =
+        pgmove::baseline::check(&baseline, &observed, environment).map_err(|e| exit::usage(e.to_string()))?;
     Ok(BaselineReport { of: server, baseline: file.display().to_string(), verdict })
 }
 
@@ -41,7 +42,8 @@ pub(crate) async fn check_snapshot(
     let source = source_for(&manifest, source, Kind::Postgres)?;
     let catalog = read_catalog(repository, source).await?;
     let observed = Observed::from_catalog(&catalog);
-    let verdict = pgmove::baseline::check(&baseline, &observed, environment).map_err(|e| exit::usage(e.to_string()))?;
+    let verdict =
+        pgmove::baseline::check(&baseline, &observed, environment).map_err(|e| exit::usage(e.to_string()))?;
     let of = format!("snapshot {}, source `{}`", manifest.id, source.name);
     Ok(BaselineReport { of, baseline: file.display().to_string(), verdict })
 }
@@ -77,7 +79,8 @@ pub(crate) async fn verdict_for_target(
 }
 
 async fn observe(options: &pgmove::ConnectOptions) -> anyhow::Result<(String, Observed)> {
-    let session = pgmove::connect(options).await.with_context(|| format!("cannot read {}", options.display()))?;
+    let session =
+        pgmove::connect(options).await.with_context(|| format!("cannot read {}", options.display()))?;
     let observed = Observed::read(session.client(), session.server().version_num).await?;
     Ok((session.server().to_string(), observed))
 }

@@ -26,11 +26,21 @@ pub(crate) async fn run(scale: u32, jobs: usize, progress: &Progress) -> anyhow:
     let from = endpoints(&sources, ["postgres", "redis"])?;
     let left_out = fill(&from, scale).await?;
 
-    let folder = tempfile::Builder::new().prefix("dbhaul-demo-").tempdir().context("cannot make a temporary folder")?;
-    let repository = Repository::init(Store::folder(&folder.path().join("repository"))?, &InitOptions::default()).await?;
-    let backup =
-        backup::run(Backup { repository: &repository, job: "demo", sources: &from, jobs, retention: None, progress })
-            .await?;
+    let folder = tempfile::Builder::new()
+        .prefix("dbhaul-demo-")
+        .tempdir()
+        .context("cannot make a temporary folder")?;
+    let repository =
+        Repository::init(Store::folder(&folder.path().join("repository"))?, &InitOptions::default()).await?;
+    let backup = backup::run(Backup {
+        repository: &repository,
+        job: "demo",
+        sources: &from,
+        jobs,
+        retention: None,
+        progress,
+    })
+    .await?;
 
     let to = endpoints(&targets, ["postgres", "redis"])?;
     let restore = restore::run(Restore {
@@ -69,7 +79,8 @@ async fn fill(endpoints: &[Endpoint], scale: u32) -> anyhow::Result<Vec<String>>
                 left_out.extend(loaded.left_out);
             }
             Connection::Redis(options) => {
-                coinpilot::load_redis(&options.display().to_string(), scale, Utc::now().timestamp_millis()).await?;
+                coinpilot::load_redis(&options.display().to_string(), scale, Utc::now().timestamp_millis())
+                    .await?;
             }
         }
     }

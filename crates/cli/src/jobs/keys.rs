@@ -20,24 +20,18 @@ pub(crate) async fn fill_and_prove<'a>(
 ) -> anyhow::Result<TargetOutcome> {
     progress.stage(&format!("restoring `{source}` into {}", options.display()), None);
     let task = progress.task(source, None, "keys");
-    let restored = redisdump::restore(
-        open(),
-        options,
-        &redisdump::RestoreOptions::default(),
-        &|at| task.reached(at.bytes, at.keys),
-    )
+    let restored = redisdump::restore(open(), options, &redisdump::RestoreOptions::default(), &|at| {
+        task.reached(at.bytes, at.keys)
+    })
     .await?;
     task.finish();
 
     let proof = if settings.proof {
         progress.stage("proving: looking every key up", None);
         let task = progress.task(format!("proof of {source}"), None, "keys");
-        let comparison = redisdump::prove(
-            open(),
-            options,
-            &redisdump::CompareOptions::default(),
-            &|at| task.reached(at.bytes, at.keys),
-        )
+        let comparison = redisdump::prove(open(), options, &redisdump::CompareOptions::default(), &|at| {
+            task.reached(at.bytes, at.keys)
+        })
         .await?;
         task.finish();
         Some(comparison)
@@ -59,13 +53,8 @@ pub(crate) async fn stream_and_compare(
     progress.stage(&format!("copying {} into {}", capture.server(), to.display()), None);
     let not_itself = redisdump::RestoreOptions { not_this_run: Some(capture.server().run_id.clone()) };
     let task = progress.task(source, None, "keys");
-    let restored = redisdump::restore(
-        capture,
-        to,
-        &not_itself,
-        &|at| task.reached(at.bytes, at.keys),
-    )
-    .await?;
+    let restored =
+        redisdump::restore(capture, to, &not_itself, &|at| task.reached(at.bytes, at.keys)).await?;
     task.finish();
 
     let proof = if settings.proof {

@@ -115,7 +115,8 @@ impl Rows for LiveRows<'_> {
                     Some(chunk) => Ok(Some((chunk, Some(copy)))),
                     None => {
                         let proof = copy.proof().context("the copy ended without a proof")?;
-                        let mut proofs = self.proofs.lock().map_err(|_| anyhow::anyhow!("a worker panicked"))?;
+                        let mut proofs =
+                            self.proofs.lock().map_err(|_| anyhow::anyhow!("a worker panicked"))?;
                         proofs.push((slice.table.clone(), proof));
                         Ok(None)
                     }

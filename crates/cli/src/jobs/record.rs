@@ -50,7 +50,9 @@ pub(crate) struct CopyAttributes {
 }
 
 /// Any serializable value as the manifest's attribute map.
-pub(crate) fn attributes<T: Serialize>(value: &T) -> anyhow::Result<serde_json::Map<String, serde_json::Value>> {
+pub(crate) fn attributes<T: Serialize>(
+    value: &T,
+) -> anyhow::Result<serde_json::Map<String, serde_json::Value>> {
     match serde_json::to_value(value)? {
         serde_json::Value::Object(map) => Ok(map),
         _ => anyhow::bail!("attributes must be a structure"),
@@ -58,8 +60,13 @@ pub(crate) fn attributes<T: Serialize>(value: &T) -> anyhow::Result<serde_json::
 }
 
 /// Reads a typed record back out of a manifest; `what` names it in the error.
-pub(crate) fn typed<T: serde::de::DeserializeOwned>(value: serde_json::Value, what: &str) -> anyhow::Result<T> {
+pub(crate) fn typed<T: serde::de::DeserializeOwned>(
+    value: serde_json::Value,
+    what: &str,
+) -> anyhow::Result<T> {
     serde_json::from_value(value).with_context(|| {
-        format!("{what} in the manifest is not as this version of dbhaul knows it: was it written by a newer one?")
+        format!(
+            "{what} in the manifest is not as this version of dbhaul knows it: was it written by a newer one?"
+        )
     })
 }

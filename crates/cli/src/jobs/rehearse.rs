@@ -51,10 +51,9 @@ pub(crate) async fn run(
         Err(error) => (false, serde_json::json!({ "error": format!("{error:#}") })),
     };
     let attestation = Attestation { kind: AttestationKind::Rehearsal, passed, at: Utc::now(), details };
-    repository
-        .attest(&manifest.id, &attestation)
-        .await
-        .with_context(|| format!("the rehearsal of {} ended, but its attestation was not stored", manifest.id))?;
+    repository.attest(&manifest.id, &attestation).await.with_context(|| {
+        format!("the rehearsal of {} ended, but its attestation was not stored", manifest.id)
+    })?;
     result
 }
 
@@ -94,5 +93,12 @@ async fn every_source(
 /// In a server of our own, the roles that the snapshot names are made: they harm nobody and let owners and grants be
 /// rehearsed too.
 pub(crate) fn private_settings(jobs: usize) -> TargetSettings {
-    TargetSettings { jobs, no_owner: false, no_acl: false, role_map: Vec::new(), create_roles: true, proof: true }
+    TargetSettings {
+        jobs,
+        no_owner: false,
+        no_acl: false,
+        role_map: Vec::new(),
+        create_roles: true,
+        proof: true,
+    }
 }

@@ -43,9 +43,17 @@ pub(crate) async fn run(restore: Restore<'_>) -> anyhow::Result<RestoreReport> {
     for (source, target) in pairs {
         let outcome = one(&restore, source, target).await.with_context(|| {
             let done: Vec<String> = outcomes.iter().map(|o: &TargetOutcome| o.source.clone()).collect();
-            let before =
-                if done.is_empty() { String::new() } else { format!(" (restored before it: {})", done.join(", ")) };
-            format!("source `{}` of {} was not restored into {}{before}", source.name, manifest.id, target.shown())
+            let before = if done.is_empty() {
+                String::new()
+            } else {
+                format!(" (restored before it: {})", done.join(", "))
+            };
+            format!(
+                "source `{}` of {} was not restored into {}{before}",
+                source.name,
+                manifest.id,
+                target.shown()
+            )
         })?;
         outcomes.push(outcome);
     }
@@ -63,7 +71,8 @@ pub(crate) async fn one(
         Connection::Redis(options) => {
             let part = only_part(source, PART_RDB)?;
             let open = || restore.repository.read_part(part).map_err(anyhow::Error::new).boxed();
-            keys::fill_and_prove(source.name.as_str(), open, options, &restore.settings, restore.progress).await
+            keys::fill_and_prove(source.name.as_str(), open, options, &restore.settings, restore.progress)
+                .await
         }
     }
 }
@@ -155,12 +164,15 @@ pub(crate) fn source_for<'a>(
     named: Option<&str>,
     kind: Kind,
 ) -> anyhow::Result<&'a SourceRecord> {
-    let listed = || {
-        manifest.sources.iter().map(|s| format!("{} ({})", s.name, s.kind)).collect::<Vec<_>>().join(", ")
-    };
+    let listed =
+        || manifest.sources.iter().map(|s| format!("{} ({})", s.name, s.kind)).collect::<Vec<_>>().join(", ");
     if let Some(name) = named {
         let Some(source) = manifest.sources.iter().find(|source| source.name == name) else {
-            return Err(exit::usage(format!("snapshot {} has no source `{name}`; it has: {}", manifest.id, listed())));
+            return Err(exit::usage(format!(
+                "snapshot {} has no source `{name}`; it has: {}",
+                manifest.id,
+                listed()
+            )));
         };
         if source.kind != kind.as_str() {
             return Err(exit::usage(format!(
@@ -190,9 +202,7 @@ pub(crate) fn source_for<'a>(
 }
 
 fn only_part<'a>(source: &'a SourceRecord, kind: &str) -> anyhow::Result<&'a Part> {
-    source
-        .parts
-        .iter()
-        .find(|part| part.kind == kind)
-        .with_context(|| format!("source `{}` has no part of kind {kind}: the manifest is not whole", source.name))
+    source.parts.iter().find(|part| part.kind == kind).with_context(|| {
+        format!("source `{}` has no part of kind {kind}: the manifest is not whole", source.name)
+    })
 }

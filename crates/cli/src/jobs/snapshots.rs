@@ -13,7 +13,11 @@ pub(crate) async fn run(repository: &Repository, job: Option<&str>) -> anyhow::R
         let newest = |kind: AttestationKind| {
             attestations.iter().filter(|a| a.kind == kind).max_by_key(|a| a.at).map(|a| (a.at, a.passed))
         };
-        rows.push(SnapshotRow::new(manifest, newest(AttestationKind::Check), newest(AttestationKind::Rehearsal)));
+        rows.push(SnapshotRow::new(
+            manifest,
+            newest(AttestationKind::Check),
+            newest(AttestationKind::Rehearsal),
+        ));
     }
     Ok(SnapshotsReport { snapshots: rows, unreadable: listing.unreadable })
 }

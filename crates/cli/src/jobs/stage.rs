@@ -100,11 +100,13 @@ impl Private {
     pub(crate) fn endpoint(&self, name: &str) -> anyhow::Result<Endpoint> {
         let connection = match self {
             Private::Postgres(server) => {
-                let options = pgmove::ConnectOptions::parse(&server.url("postgres"), &pgmove::Environment::default())?;
+                let options =
+                    pgmove::ConnectOptions::parse(&server.url("postgres"), &pgmove::Environment::default())?;
                 Connection::Postgres(Box::new(options))
             }
             Private::Redis(server) => {
-                let options = redisdump::ConnectOptions::parse(&server.url(), &redisdump::Environment::default())?;
+                let options =
+                    redisdump::ConnectOptions::parse(&server.url(), &redisdump::Environment::default())?;
                 Connection::Redis(Box::new(options))
             }
         };

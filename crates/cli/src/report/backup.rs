@@ -115,7 +115,8 @@ impl BackupReport {
                 },
             ]);
         }
-        let mut out = format!("snapshot {}{}\n", self.snapshot, if self.complete { "" } else { " (INCOMPLETE)" });
+        let mut out =
+            format!("snapshot {}{}\n", self.snapshot, if self.complete { "" } else { " (INCOMPLETE)" });
         out.push_str(&table.render());
         let stats = &self.stats;
         out.push_str(&format!(

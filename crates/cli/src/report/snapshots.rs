@@ -94,7 +94,8 @@ impl SnapshotsReport {
         if self.snapshots.is_empty() {
             return "no snapshots\n".to_owned();
         }
-        let mut table = Table::new(&["snapshot", "taken at (UTC)", "job", "sources", ">size", ">stored", "proven"]);
+        let mut table =
+            Table::new(&["snapshot", "taken at (UTC)", "job", "sources", ">size", ">stored", "proven"]);
         for row in &self.snapshots {
             let names: Vec<&str> = row.sources.iter().map(|source| source.name.as_str()).collect();
             table.row([

@@ -59,7 +59,17 @@ impl Run {
 pub fn command(folder: &Path, args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_dbhaul"));
     command.current_dir(folder).args(args);
-    for name in ["PGPASSWORD", "PGHOST", "PGPORT", "PGUSER", "PGDATABASE", "PGSERVICE", "REDISCLI_AUTH", "DBHAUL_CONFIG", "DBHAUL_REPOSITORY"] {
+    for name in [
+        "PGPASSWORD",
+        "PGHOST",
+        "PGPORT",
+        "PGUSER",
+        "PGDATABASE",
+        "PGSERVICE",
+        "REDISCLI_AUTH",
+        "DBHAUL_CONFIG",
+        "DBHAUL_REPOSITORY",
+    ] {
         command.env_remove(name);
     }
     command

@@ -69,9 +69,21 @@ pub(crate) struct On<'a> {
 }
 
 /// Statements that make `initial` into `acl`.
-pub(crate) fn commands(on: On<'_>, acl: &[String], initial: &[String], options: &RenderOptions, target: u32) -> Vec<String> {
-    let target_of = format!("{}{}", on.kind, if on.identity.is_empty() { String::new() } else { format!(" {}", on.identity) });
-    let role = |name: &str| if name.is_empty() { "PUBLIC".to_owned() } else { ident(options.role(name)).into_owned() };
+pub(crate) fn commands(
+    on: On<'_>,
+    acl: &[String],
+    initial: &[String],
+    options: &RenderOptions,
+    target: u32,
+) -> Vec<String> {
+    let target_of = format!(
+        "{}{}",
+        on.kind,
+        if on.identity.is_empty() { String::new() } else { format!(" {}", on.identity) }
+    );
+    let role = |name: &str| {
+        if name.is_empty() { "PUBLIC".to_owned() } else { ident(options.role(name)).into_owned() }
+    };
     let mut first = Vec::new();
     let mut second = Vec::new();
     for item in initial.iter().filter(|item| !acl.contains(item)).filter_map(|item| AclItem::parse(item)) {
@@ -83,14 +95,22 @@ pub(crate) fn commands(on: On<'_>, acl: &[String], initial: &[String], options: 
     for item in acl.iter().filter(|item| !initial.contains(item)).filter_map(|item| AclItem::parse(item)) {
         let foreign = !item.grantor.is_empty() && item.grantor != on.owner && on.prefix.is_empty();
         for passing in [false, true] {
-            let letters: Vec<char> =
-                item.privileges.iter().filter(|(_, option)| *option == passing).map(|(letter, _)| *letter).collect();
+            let letters: Vec<char> = item
+                .privileges
+                .iter()
+                .filter(|(_, option)| *option == passing)
+                .map(|(letter, _)| *letter)
+                .collect();
             let Some(words) = words(on, &letters, target) else { continue };
             let suffix = if passing { " WITH GRANT OPTION" } else { "" };
-            let grant = format!("{}GRANT {words} ON {target_of} TO {}{suffix}", on.prefix, role(&item.grantee));
+            let grant =
+                format!("{}GRANT {words} ON {target_of} TO {}{suffix}", on.prefix, role(&item.grantee));
             // A privilege that somebody other than the owner gave must be given by the same role again.
             let sql = if foreign {
-                format!("SET SESSION AUTHORIZATION {};\n{grant};\nRESET SESSION AUTHORIZATION", role(&item.grantor))
+                format!(
+                    "SET SESSION AUTHORIZATION {};\n{grant};\nRESET SESSION AUTHORIZATION",
+                    role(&item.grantor)
+                )
             } else {
                 grant
             };
@@ -121,7 +141,8 @@ fn words(on: On<'_>, letters: &[char], target: u32) -> Option<String> {
         _ => &["U"],
     };
     let column = on.column.map(|column| format!("({})", ident(column))).unwrap_or_default();
-    let is_all = |set: &&str| set.chars().count() == letters.len() && set.chars().all(|c| letters.contains(&c));
+    let is_all =
+        |set: &&str| set.chars().count() == letters.len() && set.chars().all(|c| letters.contains(&c));
     if all.iter().any(is_all) {
         return Some(format!("ALL{column}"));
     }

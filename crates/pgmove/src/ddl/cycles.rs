@@ -33,7 +33,11 @@ fn postpone(graph: &mut Graph<'_>) {
     loop {
         let late = |id: usize| graph.node(id).is_some_and(|node| node.section > Section::PreData);
         let found: Vec<usize> = (0..graph.nodes().len())
-            .filter(|&id| graph.node(id).is_some_and(|node| node.section == Section::PreData && node.needs.iter().any(|&n| late(n))))
+            .filter(|&id| {
+                graph.node(id).is_some_and(|node| {
+                    node.section == Section::PreData && node.needs.iter().any(|&n| late(n))
+                })
+            })
             .collect();
         let mut changed = false;
         for id in found {
@@ -63,7 +67,8 @@ fn later(graph: &mut Graph<'_>, id: usize) -> bool {
 
 /// Takes the late parts out of a table or domain.
 fn parts_later(graph: &mut Graph<'_>, whole: usize, _table: u32) -> bool {
-    let parts: Vec<usize> = graph.node(whole).map(|node| node.needs.iter().copied().collect()).unwrap_or_default();
+    let parts: Vec<usize> =
+        graph.node(whole).map(|node| node.needs.iter().copied().collect()).unwrap_or_default();
     let mut changed = false;
     for part in parts {
         let Some(node) = graph.node(part) else { continue };
@@ -87,7 +92,8 @@ fn empty_view<'a>(graph: &mut Graph<'a>, id: usize, table: &'a Table) -> bool {
         return false;
     }
     let needs = node.needs.clone();
-    let types: BTreeSet<usize> = table.columns.iter().filter_map(|c| graph.at(Address::new(class::TYPE, c.type_oid))).collect();
+    let types: BTreeSet<usize> =
+        table.columns.iter().filter_map(|c| graph.at(Address::new(class::TYPE, c.type_oid))).collect();
     let keeps: BTreeSet<usize> = needs
         .iter()
         .copied()
@@ -142,10 +148,14 @@ fn break_one(graph: &mut Graph<'_>, cycle: &BTreeSet<usize>) {
                 .iter()
                 .copied()
                 .filter(|&other| {
-                    graph.node(other).is_some_and(|node| matches!(node.entity, Entity::Function(_)) && node.needs.contains(&id))
+                    graph.node(other).is_some_and(|node| {
+                        matches!(node.entity, Entity::Function(_)) && node.needs.contains(&id)
+                    })
                 })
                 .collect();
-            if matches!(kind.definition, TypeDefinition::Range(_) | TypeDefinition::Base(_)) && !functions.is_empty() {
+            if matches!(kind.definition, TypeDefinition::Range(_) | TypeDefinition::Base(_))
+                && !functions.is_empty()
+            {
                 let shell = graph.shell(id, kind);
                 for function in functions {
                     graph.redirect(function, id, shell);
@@ -163,7 +173,8 @@ fn break_one(graph: &mut Graph<'_>, cycle: &BTreeSet<usize>) {
                 _ => None,
             };
             if let Some(whole) = whole {
-                let is_default = matches!(graph.node(part).map(|node| node.entity), Some(Entity::Default(..)));
+                let is_default =
+                    matches!(graph.node(part).map(|node| node.entity), Some(Entity::Default(..)));
                 graph.separate(whole, part);
                 if !is_default {
                     later(graph, part);
@@ -179,7 +190,9 @@ fn break_one(graph: &mut Graph<'_>, cycle: &BTreeSet<usize>) {
                     return;
                 }
             }
-            Some(Entity::Table(table)) if table.kind == TableKind::MaterializedView && later(graph, id) => return,
+            Some(Entity::Table(table)) if table.kind == TableKind::MaterializedView && later(graph, id) => {
+                return;
+            }
             _ => {}
         }
     }
@@ -209,7 +222,8 @@ fn cycles(graph: &Graph<'_>) -> Vec<BTreeSet<usize>> {
         open: bool,
     }
     let count = graph.nodes().len();
-    let needs: Vec<Vec<usize>> = graph.nodes().iter().map(|node| node.needs.iter().copied().collect()).collect();
+    let needs: Vec<Vec<usize>> =
+        graph.nodes().iter().map(|node| node.needs.iter().copied().collect()).collect();
     let mut states: Vec<Option<State>> = vec![None; count];
     let mut stack = Vec::new();
     let mut out = Vec::new();

@@ -20,7 +20,8 @@ impl<'a> Builder<'a> {
         if schema.meta.name != "public" || schema.meta.owner != PUBLIC_OWNER {
             self.owner("SCHEMA", &name, &schema.meta);
         }
-        let usual = schema.meta.name == "public" && self.comment_of(schema.address(), 0) == Some("standard public schema");
+        let usual = schema.meta.name == "public"
+            && self.comment_of(schema.address(), 0) == Some("standard public schema");
         if !usual {
             self.remarks("SCHEMA", &name, schema.address(), 0);
         }
@@ -30,9 +31,11 @@ impl<'a> Builder<'a> {
         let name = ident(&extension.meta.name).into_owned();
         // A schema that the extension's own script makes is not there yet.
         let own = self.catalog.schemas.iter().any(|schema| {
-            schema.meta.name == extension.target_schema && schema.meta.extension.as_ref() == Some(&extension.meta.name)
+            schema.meta.name == extension.target_schema
+                && schema.meta.extension.as_ref() == Some(&extension.meta.name)
         });
-        let schema = if own { String::new() } else { format!(" WITH SCHEMA {}", ident(&extension.target_schema)) };
+        let schema =
+            if own { String::new() } else { format!(" WITH SCHEMA {}", ident(&extension.target_schema)) };
         self.push(format!("CREATE EXTENSION IF NOT EXISTS {name}{schema}"));
         self.remarks("EXTENSION", &name, extension.address(), 0);
     }
@@ -57,17 +60,27 @@ impl<'a> Builder<'a> {
         let clauses: Vec<String> = aggregate
             .clauses
             .iter()
-            .map(|(clause, value)| if value.is_empty() { clause.clone() } else { format!("{clause} = {value}") })
+            .map(
+                |(clause, value)| {
+                    if value.is_empty() { clause.clone() } else { format!("{clause} = {value}") }
+                },
+            )
             .collect();
-        self.push(format!("CREATE AGGREGATE {name}({}) (\n    {}\n)", star(&aggregate.full_arguments), clauses.join(",\n    ")));
+        self.push(format!(
+            "CREATE AGGREGATE {name}({}) (\n    {}\n)",
+            star(&aggregate.full_arguments),
+            clauses.join(",\n    ")
+        ));
         let identity = format!("{name}({})", star(&aggregate.arguments));
         self.owner("AGGREGATE", &identity, &aggregate.meta);
         self.remarks("AGGREGATE", &identity, aggregate.address(), 0);
     }
 
     pub(super) fn plain(&mut self, plain: &'a Plain) {
-        let publication =
-            matches!(plain.kind, PlainKind::Publication | PlainKind::PublicationTable | PlainKind::PublicationSchema);
+        let publication = matches!(
+            plain.kind,
+            PlainKind::Publication | PlainKind::PublicationTable | PlainKind::PublicationSchema
+        );
         if publication && self.options.no_publications {
             return;
         }
@@ -75,7 +88,10 @@ impl<'a> Builder<'a> {
             self.push(sql.clone());
         }
         self.owner(plain.kind.keyword(), &plain.identity, &plain.meta);
-        if !matches!(plain.kind, PlainKind::UserMapping | PlainKind::PublicationTable | PlainKind::PublicationSchema) {
+        if !matches!(
+            plain.kind,
+            PlainKind::UserMapping | PlainKind::PublicationTable | PlainKind::PublicationSchema
+        ) {
             self.remarks(plain.kind.keyword(), &plain.identity, plain.address(), 0);
         }
     }

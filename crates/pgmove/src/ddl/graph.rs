@@ -66,24 +66,40 @@ impl Entity<'_> {
             Self::Schema(o) => ("schema", o.meta.qualified()),
             Self::Extension(o) => ("extension", o.meta.qualified()),
             Self::Shell(o) | Self::Type(o) => ("type", o.meta.qualified()),
-            Self::DomainCheck(o, check) => ("domain constraint", format!("{} on {}", check.name, o.meta.qualified())),
-            Self::Function(o) => {
-                (if o.procedure { "procedure" } else { "function" }, format!("{}({})", o.meta.qualified(), o.arguments))
+            Self::DomainCheck(o, check) => {
+                ("domain constraint", format!("{} on {}", check.name, o.meta.qualified()))
             }
+            Self::Function(o) => (
+                if o.procedure { "procedure" } else { "function" },
+                format!("{}({})", o.meta.qualified(), o.arguments),
+            ),
             Self::Aggregate(o) => ("aggregate", format!("{}({})", o.meta.qualified(), o.arguments)),
-            Self::Plain(o) => return ObjectRef { kind: o.kind.keyword().to_lowercase(), name: o.identity.clone() },
-            Self::Sequence(o) | Self::SequenceOwner(o) | Self::SequenceValue(o) => ("sequence", o.meta.qualified()),
-            Self::Table(o) | Self::ViewBody(o) | Self::Attach(o) | Self::RowSecurity(o) | Self::Refresh(o) => {
+            Self::Plain(o) => {
+                return ObjectRef { kind: o.kind.keyword().to_lowercase(), name: o.identity.clone() };
+            }
+            Self::Sequence(o) | Self::SequenceOwner(o) | Self::SequenceValue(o) => {
+                ("sequence", o.meta.qualified())
+            }
+            Self::Table(o)
+            | Self::ViewBody(o)
+            | Self::Attach(o)
+            | Self::RowSecurity(o)
+            | Self::Refresh(o) => {
                 return ObjectRef { kind: o.kind.keyword().to_lowercase(), name: o.meta.qualified() };
             }
             Self::Default(o, column) | Self::NoDefault(o, column) => {
                 ("default", format!("{}.{}", o.meta.qualified(), crate::quote::ident(&column.name)))
             }
-            Self::NotNull(o, column) => {
-                ("not-null constraint", format!("{}.{}", o.meta.qualified(), crate::quote::ident(&column.name)))
+            Self::NotNull(o, column) => (
+                "not-null constraint",
+                format!("{}.{}", o.meta.qualified(), crate::quote::ident(&column.name)),
+            ),
+            Self::Check(o, check) => {
+                ("check constraint", format!("{} on {}", check.name, o.meta.qualified()))
             }
-            Self::Check(o, check) => ("check constraint", format!("{} on {}", check.name, o.meta.qualified())),
-            Self::Index(o) if o.constraint.is_some() => ("constraint", format!("{} on {}", o.meta.name, o.table)),
+            Self::Index(o) if o.constraint.is_some() => {
+                ("constraint", format!("{} on {}", o.meta.name, o.table))
+            }
             Self::Index(o) | Self::IndexAttach(o) => ("index", o.meta.qualified()),
             Self::ForeignKey(o) => ("foreign key", format!("{} on {}", o.name, o.table)),
             Self::Trigger(o) => ("trigger", format!("{} on {}", o.name, o.table)),
@@ -101,7 +117,9 @@ impl Entity<'_> {
             Self::Check(_, check) if !check.validated => Section::PostData,
             Self::DomainCheck(_, check) if !check.validated => Section::PostData,
             Self::SequenceValue(_) => Section::Data,
-            Self::NotNull(_, column) if column.not_null_constraint.as_ref().is_none_or(|c| c.validated) => Section::PreData,
+            Self::NotNull(_, column) if column.not_null_constraint.as_ref().is_none_or(|c| c.validated) => {
+                Section::PreData
+            }
             Self::NotNull(..)
             | Self::Index(_)
             | Self::IndexAttach(_)
@@ -146,7 +164,11 @@ impl Entity<'_> {
                 _ => 7,
             },
             Self::Sequence(_) => 20,
-            Self::Table(_) | Self::Default(..) | Self::Check(..) | Self::NotNull(..) | Self::NoDefault(..) => 21,
+            Self::Table(_)
+            | Self::Default(..)
+            | Self::Check(..)
+            | Self::NotNull(..)
+            | Self::NoDefault(..) => 21,
             Self::SequenceOwner(_) => 22,
             Self::Attach(_) => 23,
             Self::SequenceValue(_) => 30,
@@ -248,7 +270,10 @@ impl<'a> Graph<'a> {
             let id = self.add_object(kind, Entity::Type(kind));
             if let TypeDefinition::Domain(domain) = &kind.definition {
                 for check in &domain.checks {
-                    let part = self.add(Entity::DomainCheck(kind, check), Some(Address::new(class::CONSTRAINT, check.oid)));
+                    let part = self.add(
+                        Entity::DomainCheck(kind, check),
+                        Some(Address::new(class::CONSTRAINT, check.oid)),
+                    );
                     self.part(id, part);
                 }
             }
@@ -269,7 +294,8 @@ impl<'a> Graph<'a> {
     }
 
     fn add_tables(&mut self, catalog: &'a Catalog) {
-        let by_oid: HashMap<u32, &Table> = catalog.tables.iter().map(|table| (table.meta.oid, table)).collect();
+        let by_oid: HashMap<u32, &Table> =
+            catalog.tables.iter().map(|table| (table.meta.oid, table)).collect();
         for table in &catalog.tables {
             let id = self.add_object(table, Entity::Table(table));
             if table.meta.extension.is_some() {
@@ -280,7 +306,8 @@ impl<'a> Graph<'a> {
                     if super::table::inherits_same_generated(table, column, &by_oid) {
                         continue;
                     }
-                    let part = self.add(Entity::Default(table, column), Some(Address::new(class::DEFAULT, default.oid)));
+                    let part = self
+                        .add(Entity::Default(table, column), Some(Address::new(class::DEFAULT, default.oid)));
                     if table.kind == TableKind::View || !table.prints(column) {
                         self.separate(id, part);
                     } else {
@@ -292,14 +319,17 @@ impl<'a> Graph<'a> {
                 }
                 if let Some(constraint) = &column.not_null_constraint {
                     if super::table::separate_not_null(table, column) {
-                        let part =
-                            self.add(Entity::NotNull(table, column), Some(Address::new(class::CONSTRAINT, constraint.oid)));
+                        let part = self.add(
+                            Entity::NotNull(table, column),
+                            Some(Address::new(class::CONSTRAINT, constraint.oid)),
+                        );
                         self.separate(id, part);
                     }
                 }
             }
             for check in &table.checks {
-                let part = self.add(Entity::Check(table, check), Some(Address::new(class::CONSTRAINT, check.oid)));
+                let part =
+                    self.add(Entity::Check(table, check), Some(Address::new(class::CONSTRAINT, check.oid)));
                 if check.validated { self.part(id, part) } else { self.separate(id, part) }
             }
             if table.row_security || table.force_row_security {
@@ -350,7 +380,8 @@ impl<'a> Graph<'a> {
         let table = |oid: u32| Address::new(class::CLASS, oid);
         for index in &catalog.indexes {
             let gone = index.meta.extension.is_some() || self.is_gone(table(index.table_oid));
-            let entity = if gone || !(index.valid || index.partitioned) { Entity::Gone } else { Entity::Index(index) };
+            let entity =
+                if gone || !(index.valid || index.partitioned) { Entity::Gone } else { Entity::Index(index) };
             let id = self.add(entity, Some(index.address()));
             if let Some(constraint) = &index.constraint {
                 self.by_address.insert(Address::new(class::CONSTRAINT, constraint.oid), id);
@@ -406,7 +437,11 @@ impl<'a> Graph<'a> {
             self.add_on_table(Entity::Rule(rule), Address::new(class::RULE, rule.oid), table(rule.table_oid));
         }
         for policy in &catalog.policies {
-            self.add_on_table(Entity::Policy(policy), Address::new(class::POLICY, policy.oid), table(policy.table_oid));
+            self.add_on_table(
+                Entity::Policy(policy),
+                Address::new(class::POLICY, policy.oid),
+                table(policy.table_oid),
+            );
         }
     }
 
@@ -439,7 +474,9 @@ impl<'a> Graph<'a> {
         let extensions: HashMap<&str, usize> = catalog
             .extensions
             .iter()
-            .filter_map(|extension| Some((extension.meta.name.as_str(), *self.by_address.get(&extension.address())?)))
+            .filter_map(|extension| {
+                Some((extension.meta.name.as_str(), *self.by_address.get(&extension.address())?))
+            })
             .collect();
         let members = catalog.addressed_metas().filter_map(|(address, meta)| {
             let extension = extensions.get(meta.extension.as_deref()?)?;
@@ -452,17 +489,27 @@ impl<'a> Graph<'a> {
 
     fn add_edges(&mut self, catalog: &'a Catalog) {
         for edge in &catalog.dependencies {
-            let (Some(&from), Some(&to)) = (self.by_address.get(&edge.from()), self.by_address.get(&edge.to())) else {
+            let (Some(&from), Some(&to)) =
+                (self.by_address.get(&edge.from()), self.by_address.get(&edge.to()))
+            else {
                 continue;
             };
             let (Some(a), Some(b)) = (self.nodes.get(from), self.nodes.get(to)) else { continue };
             let skip = match (a.entity, b.entity) {
                 // A part in line is made by its whole.
-                (Entity::Default(..) | Entity::Check(..) | Entity::DomainCheck(..), _) if b.needs.contains(&from) => true,
+                (Entity::Default(..) | Entity::Check(..) | Entity::DomainCheck(..), _)
+                    if b.needs.contains(&from) =>
+                {
+                    true
+                }
                 // `OWNED BY` is said afterwards.
-                (Entity::Sequence(sequence), Entity::Table(_)) => !sequence.is_identity() && edge.kind == DependencyKind::Auto,
+                (Entity::Sequence(sequence), Entity::Table(_)) => {
+                    !sequence.is_identity() && edge.kind == DependencyKind::Auto
+                }
                 // Only partitions' own edges: a partition is made alone, then attached.
-                (Entity::Table(table), Entity::Table(_)) if edge.kind == DependencyKind::Auto => table.is_partition(),
+                (Entity::Table(table), Entity::Table(_)) if edge.kind == DependencyKind::Auto => {
+                    table.is_partition()
+                }
                 // The order of indexes and their attaching has edges of its own.
                 (Entity::Index(_), Entity::Index(_)) => true,
                 (Entity::Trigger(_), Entity::Trigger(_)) => true,
@@ -483,7 +530,8 @@ impl<'a> Graph<'a> {
                 continue;
             }
             let kind = *kind;
-            let functions: Vec<usize> = needs.iter().copied().filter(|&need| self.is_function(need)).collect();
+            let functions: Vec<usize> =
+                needs.iter().copied().filter(|&need| self.is_function(need)).collect();
             let shell = self.shell(id, kind);
             for function in functions {
                 self.redirect(function, id, shell);
@@ -495,7 +543,9 @@ impl<'a> Graph<'a> {
     pub(super) fn shell(&mut self, id: usize, kind: &'a Type) -> usize {
         let schema = self.nodes.get(id).map(|node| {
             let schemas = node.needs.iter().copied();
-            schemas.filter(|&need| matches!(self.nodes.get(need).map(|n| n.entity), Some(Entity::Schema(_)))).collect::<Vec<_>>()
+            schemas
+                .filter(|&need| matches!(self.nodes.get(need).map(|n| n.entity), Some(Entity::Schema(_))))
+                .collect::<Vec<_>>()
         });
         let shell = self.add(Entity::Shell(kind), None);
         for schema in schema.into_iter().flatten() {
@@ -521,7 +571,9 @@ impl<'a> Graph<'a> {
     /// A materialized view is filled after those that it reads, also through views and functions.
     fn add_refreshes(&mut self, catalog: &'a Catalog) {
         let mut refreshes: HashMap<usize, usize> = HashMap::new();
-        for table in catalog.tables.iter().filter(|table| table.kind == TableKind::MaterializedView && table.populated) {
+        for table in
+            catalog.tables.iter().filter(|table| table.kind == TableKind::MaterializedView && table.populated)
+        {
             if let Some(&id) = self.by_address.get(&table.address()) {
                 if table.meta.extension.is_none() {
                     let refresh = self.add(Entity::Refresh(table), None);
@@ -534,7 +586,8 @@ impl<'a> Graph<'a> {
             let mut seen = BTreeSet::from([view]);
             let mut open = vec![view];
             while let Some(id) = open.pop() {
-                let needs: Vec<usize> = self.nodes.get(id).map(|node| node.needs.iter().copied().collect()).unwrap_or_default();
+                let needs: Vec<usize> =
+                    self.nodes.get(id).map(|node| node.needs.iter().copied().collect()).unwrap_or_default();
                 for need in needs.into_iter().filter(|need| seen.insert(*need)) {
                     if let Some(&other) = refreshes.get(&need) {
                         self.need(refresh, other);
@@ -610,10 +663,16 @@ impl<'a> Graph<'a> {
             }
         }
         let key = |id: usize| {
-            self.nodes.get(id).map(|node| Reverse((node.section, node.entity.rank(), node.entity.sort_name(), id)))
+            self.nodes
+                .get(id)
+                .map(|node| Reverse((node.section, node.entity.rank(), node.entity.sort_name(), id)))
         };
-        let mut ready: BinaryHeap<_> =
-            waiting.iter().enumerate().filter(|(_, count)| **count == 0).filter_map(|(id, _)| key(id)).collect();
+        let mut ready: BinaryHeap<_> = waiting
+            .iter()
+            .enumerate()
+            .filter(|(_, count)| **count == 0)
+            .filter_map(|(id, _)| key(id))
+            .collect();
         let mut out = Vec::with_capacity(self.nodes.len());
         while let Some(Reverse((_, _, _, id))) = ready.pop() {
             out.push(id);

@@ -17,7 +17,10 @@ impl<'a> Builder<'a> {
         match &index.constraint {
             Some(constraint) => {
                 let body = self.constraint_body(index, constraint);
-                self.push(format!("ALTER TABLE ONLY {table} ADD CONSTRAINT {} {body}", ident(&constraint.name)));
+                self.push(format!(
+                    "ALTER TABLE ONLY {table} ADD CONSTRAINT {} {body}",
+                    ident(&constraint.name)
+                ));
             }
             None => {
                 let tablespace = self.tablespace(index.tablespace.as_deref());
@@ -37,7 +40,10 @@ impl<'a> Builder<'a> {
             self.push(format!("ALTER INDEX {name} ALTER COLUMN {column} SET STATISTICS {target}"));
         }
         if index.replica_identity {
-            self.push(format!("ALTER TABLE ONLY {table} REPLICA IDENTITY USING INDEX {}", ident(&index.meta.name)));
+            self.push(format!(
+                "ALTER TABLE ONLY {table} REPLICA IDENTITY USING INDEX {}",
+                ident(&index.meta.name)
+            ));
         }
         if let Some(constraint) = &index.constraint {
             let of = format!("{} ON {table}", ident(&constraint.name));
@@ -56,7 +62,8 @@ impl<'a> Builder<'a> {
             IndexConstraintKind::Unique | IndexConstraintKind::Exclusion => "UNIQUE",
         }
         .to_owned();
-        let names: Vec<String> = index.columns.iter().flatten().map(|column| ident(column).into_owned()).collect();
+        let names: Vec<String> =
+            index.columns.iter().flatten().map(|column| ident(column).into_owned()).collect();
         let count = usize::try_from(index.key_columns).unwrap_or(0).min(names.len());
         let (keys, included) = names.split_at(count);
         let period = if constraint.period { " WITHOUT OVERLAPS" } else { "" };
@@ -81,7 +88,13 @@ impl<'a> Builder<'a> {
 
     pub(super) fn index_attach(&mut self, index: &'a Index) {
         if let Some(parent) = &index.parent {
-            self.cost(0, vec![TableLock { table: index.table_oid, exclusive: true }, TableLock { table: parent.oid, exclusive: true }]);
+            self.cost(
+                0,
+                vec![
+                    TableLock { table: index.table_oid, exclusive: true },
+                    TableLock { table: parent.oid, exclusive: true },
+                ],
+            );
             self.push(format!("ALTER INDEX {} ATTACH PARTITION {}", parent.name, index.name()));
         }
     }
@@ -92,7 +105,11 @@ impl<'a> Builder<'a> {
         // On a partitioned table a foreign key always reaches the partitions.
         let only = if key.partitioned { "" } else { "ONLY " };
         let table = key.table.to_string();
-        self.push(format!("ALTER TABLE {only}{table} ADD CONSTRAINT {} {}", ident(&key.name), key.definition));
+        self.push(format!(
+            "ALTER TABLE {only}{table} ADD CONSTRAINT {} {}",
+            ident(&key.name),
+            key.definition
+        ));
         let of = format!("{} ON {table}", ident(&key.name));
         self.remarks("CONSTRAINT", &of, Address::new(class::CONSTRAINT, key.oid), 0);
     }
@@ -104,7 +121,11 @@ impl<'a> Builder<'a> {
             self.push(trigger.definition.clone());
         }
         if trigger.inherited || trigger.firing != Firing::Origin {
-            let keyword = if trigger.table_kind == crate::catalog::table::TableKind::Foreign { "FOREIGN TABLE" } else { "TABLE" };
+            let keyword = if trigger.table_kind == crate::catalog::table::TableKind::Foreign {
+                "FOREIGN TABLE"
+            } else {
+                "TABLE"
+            };
             self.push(format!("ALTER {keyword} {table} {} TRIGGER {name}", trigger.firing.keyword()));
         }
         self.remarks("TRIGGER", &format!("{name} ON {table}"), Address::new(class::TRIGGER, trigger.oid), 0);
@@ -129,7 +150,8 @@ impl<'a> Builder<'a> {
         }
         sql += &format!(" FOR {}", policy.command);
         if !policy.roles.is_empty() {
-            let roles: Vec<String> = policy.roles.iter().map(|role| ident(self.options.role(role)).into_owned()).collect();
+            let roles: Vec<String> =
+                policy.roles.iter().map(|role| ident(self.options.role(role)).into_owned()).collect();
             sql += &format!(" TO {}", roles.join(", "));
         }
         if let Some(using) = &policy.using {

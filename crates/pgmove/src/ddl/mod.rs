@@ -71,7 +71,14 @@ pub fn required_roles(catalog: &Catalog, options: &RenderOptions) -> BTreeMap<St
         for table in &catalog.tables {
             for column in &table.columns {
                 for role in acl::roles(column.acl.as_deref().unwrap_or_default()) {
-                    need(&role, format!("privileges of column {}.{}", table.name(), crate::quote::ident(&column.name)));
+                    need(
+                        &role,
+                        format!(
+                            "privileges of column {}.{}",
+                            table.name(),
+                            crate::quote::ident(&column.name)
+                        ),
+                    );
                 }
             }
         }
@@ -101,13 +108,22 @@ pub fn inexpressible(catalog: &Catalog, target_version_num: u32) -> Vec<Unsuppor
     let mut out = Vec::new();
     let mut lacks = |kind: &str, name: String, since: u32, what: &str| {
         if target < since {
-            out.push(Unsupported { kind: kind.to_owned(), name, why: format!("{what} need PostgreSQL {}", since / 10_000) });
+            out.push(Unsupported {
+                kind: kind.to_owned(),
+                name,
+                why: format!("{what} need PostgreSQL {}", since / 10_000),
+            });
         }
     };
     for table in &catalog.tables {
         for column in &table.columns {
             if column.generated == Some(crate::catalog::column::Generated::Virtual) {
-                lacks("column", format!("{}.{}", table.name(), column.name), 180_000, "virtual generated columns");
+                lacks(
+                    "column",
+                    format!("{}.{}", table.name(), column.name),
+                    180_000,
+                    "virtual generated columns",
+                );
             }
         }
     }
@@ -121,7 +137,8 @@ pub fn inexpressible(catalog: &Catalog, target_version_num: u32) -> Vec<Unsuppor
     }
     for kind in &catalog.types {
         if let crate::catalog::types::TypeDefinition::Range(range) = &kind.definition {
-            if range.multirange.is_some() && target < 140_000 && uses_multirange(catalog, kind.address().oid) {
+            if range.multirange.is_some() && target < 140_000 && uses_multirange(catalog, kind.address().oid)
+            {
                 lacks("type", kind.meta.qualified(), 140_000, "multirange types");
             }
         }
@@ -129,9 +146,16 @@ pub fn inexpressible(catalog: &Catalog, target_version_num: u32) -> Vec<Unsuppor
     for plain in &catalog.plain {
         use crate::catalog::plain::PlainKind;
         match plain.kind {
-            PlainKind::PublicationSchema => lacks("publication", plain.identity.clone(), 150_000, "schemas in publications"),
+            PlainKind::PublicationSchema => {
+                lacks("publication", plain.identity.clone(), 150_000, "schemas in publications")
+            }
             PlainKind::PublicationTable if plain.statements.iter().any(|sql| sql.ends_with(')')) => {
-                lacks("publication", plain.identity.clone(), 150_000, "column lists and conditions of publications");
+                lacks(
+                    "publication",
+                    plain.identity.clone(),
+                    150_000,
+                    "column lists and conditions of publications",
+                );
             }
             _ => {}
         }
@@ -143,5 +167,7 @@ pub fn inexpressible(catalog: &Catalog, target_version_num: u32) -> Vec<Unsuppor
 fn uses_multirange(catalog: &Catalog, range: u32) -> bool {
     let multiranges: Vec<u32> =
         catalog.aliases.iter().filter(|alias| alias.of_oid == range).map(|alias| alias.oid).collect();
-    catalog.dependencies.iter().any(|edge| multiranges.contains(&edge.ref_oid) && edge.oid != range && !multiranges.contains(&edge.oid))
+    catalog.dependencies.iter().any(|edge| {
+        multiranges.contains(&edge.ref_oid) && edge.oid != range && !multiranges.contains(&edge.oid)
+    })
 }

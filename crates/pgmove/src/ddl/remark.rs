@@ -19,7 +19,11 @@ impl<'a> Builder<'a> {
         }
         if !self.options.no_security_labels {
             for (provider, label) in self.labels.get(&(address, sub)).cloned().unwrap_or_default() {
-                self.push(format!("SECURITY LABEL FOR {} ON {keyword} {identity} IS {}", ident(provider), literal(label)));
+                self.push(format!(
+                    "SECURITY LABEL FOR {} ON {keyword} {identity} IS {}",
+                    ident(provider),
+                    literal(label)
+                ));
             }
         }
     }
@@ -32,10 +36,17 @@ impl<'a> Builder<'a> {
         let catalog = self.catalog;
         for default in &catalog.default_acls {
             let role = ident(self.options.role(&default.role)).into_owned();
-            let schema = default.schema.as_ref().map(|name| format!("IN SCHEMA {} ", ident(name))).unwrap_or_default();
+            let schema =
+                default.schema.as_ref().map(|name| format!("IN SCHEMA {} ", ident(name))).unwrap_or_default();
             let prefix = format!("ALTER DEFAULT PRIVILEGES FOR ROLE {role} {schema}");
             self.about("default privileges", format!("of {role}"));
-            let on = On { kind: &default.objects, identity: "", column: None, prefix: &prefix, owner: &default.role };
+            let on = On {
+                kind: &default.objects,
+                identity: "",
+                column: None,
+                prefix: &prefix,
+                owner: &default.role,
+            };
             self.grant(on, &default.acl, &default.initial_acl);
         }
         for schema in &catalog.schemas {
@@ -43,20 +54,38 @@ impl<'a> Builder<'a> {
             match self.public_initial(&schema.meta) {
                 Some(initial) => {
                     self.about("schema", name.clone());
-                    let on = On { kind: "SCHEMA", identity: &name, column: None, prefix: "", owner: &schema.meta.owner };
-                    let acl = schema.meta.acl.clone().unwrap_or_else(|| vec![format!("{0}=UC/{0}", role(&schema.meta.owner))]);
+                    let on = On {
+                        kind: "SCHEMA",
+                        identity: &name,
+                        column: None,
+                        prefix: "",
+                        owner: &schema.meta.owner,
+                    };
+                    let acl = schema
+                        .meta
+                        .acl
+                        .clone()
+                        .unwrap_or_else(|| vec![format!("{0}=UC/{0}", role(&schema.meta.owner))]);
                     self.grant(on, &acl, &initial);
                 }
                 None => self.object_privileges("SCHEMA", &name, &schema.meta),
             }
         }
         for kind in &catalog.types {
-            let keyword = if matches!(kind.definition, crate::catalog::types::TypeDefinition::Domain(_)) { "DOMAIN" } else { "TYPE" };
+            let keyword = if matches!(kind.definition, crate::catalog::types::TypeDefinition::Domain(_)) {
+                "DOMAIN"
+            } else {
+                "TYPE"
+            };
             self.object_privileges(keyword, &kind.meta.qualified(), &kind.meta);
         }
         for function in &catalog.functions {
             let keyword = if function.procedure { "PROCEDURE" } else { "FUNCTION" };
-            self.object_privileges(keyword, &format!("{}({})", function.meta.qualified(), function.arguments), &function.meta);
+            self.object_privileges(
+                keyword,
+                &format!("{}({})", function.meta.qualified(), function.arguments),
+                &function.meta,
+            );
         }
         for aggregate in &catalog.aggregates {
             let identity = format!("{}({})", aggregate.meta.qualified(), aggregate.arguments);
@@ -78,7 +107,13 @@ impl<'a> Builder<'a> {
             for column in &table.columns {
                 if let Some(acl) = &column.acl {
                     self.about("column", format!("{name}.{}", ident(&column.name)));
-                    let on = On { kind: "TABLE", identity: &name, column: Some(&column.name), prefix: "", owner: &table.meta.owner };
+                    let on = On {
+                        kind: "TABLE",
+                        identity: &name,
+                        column: Some(&column.name),
+                        prefix: "",
+                        owner: &table.meta.owner,
+                    };
                     self.grant(on, acl, column.initial_acl.as_deref().unwrap_or_default());
                 }
             }

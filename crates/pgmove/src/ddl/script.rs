@@ -149,13 +149,19 @@ struct Current {
 }
 
 impl<'a> Builder<'a> {
-    pub(super) fn new(catalog: &'a Catalog, graph: &Graph<'a>, target: u32, options: &'a RenderOptions) -> Self {
+    pub(super) fn new(
+        catalog: &'a Catalog,
+        graph: &Graph<'a>,
+        target: u32,
+        options: &'a RenderOptions,
+    ) -> Self {
         let mut labels: HashMap<(Address, i32), Vec<(&str, &str)>> = HashMap::new();
         for label in &catalog.security_labels {
             let key = (Address::new(label.class, label.oid), label.sub);
             labels.entry(key).or_default().push((&label.provider, &label.label));
         }
-        let tables: HashMap<u32, &Table> = catalog.tables.iter().map(|table| (table.meta.oid, table)).collect();
+        let tables: HashMap<u32, &Table> =
+            catalog.tables.iter().map(|table| (table.meta.oid, table)).collect();
         let mut inherited_generated = HashSet::new();
         for table in &catalog.tables {
             for column in &table.columns {
@@ -166,11 +172,16 @@ impl<'a> Builder<'a> {
                 }
             }
         }
-        let separate = graph.nodes().iter().filter(|node| node.separate).filter_map(|node| match node.entity {
-            Entity::Default(_, column) => column.default.as_ref().map(|default| Address::new(class::DEFAULT, default.oid)),
-            Entity::Check(_, check) | Entity::DomainCheck(_, check) => Some(Address::new(class::CONSTRAINT, check.oid)),
-            _ => None,
-        });
+        let separate =
+            graph.nodes().iter().filter(|node| node.separate).filter_map(|node| match node.entity {
+                Entity::Default(_, column) => {
+                    column.default.as_ref().map(|default| Address::new(class::DEFAULT, default.oid))
+                }
+                Entity::Check(_, check) | Entity::DomainCheck(_, check) => {
+                    Some(Address::new(class::CONSTRAINT, check.oid))
+                }
+                _ => None,
+            });
         Self {
             catalog,
             target,
@@ -181,7 +192,9 @@ impl<'a> Builder<'a> {
             comments: catalog
                 .comments
                 .iter()
-                .map(|comment| ((Address::new(comment.class, comment.oid), comment.sub), comment.text.as_str()))
+                .map(|comment| {
+                    ((Address::new(comment.class, comment.oid), comment.sub), comment.text.as_str())
+                })
                 .collect(),
             labels,
             script: Script::default(),

@@ -16,7 +16,11 @@ impl<'a> Builder<'a> {
                 Persistence::Unlogged if self.target >= 150_000 => "UNLOGGED ",
                 _ => "",
             };
-            let as_type = if sequence.type_name == "bigint" { String::new() } else { format!(" AS {}", sequence.type_name) };
+            let as_type = if sequence.type_name == "bigint" {
+                String::new()
+            } else {
+                format!(" AS {}", sequence.type_name)
+            };
             self.push(format!("CREATE {unlogged}SEQUENCE {name}{as_type}{}", clauses(sequence)));
             self.owner("SEQUENCE", &name, &sequence.meta);
         }
@@ -25,7 +29,12 @@ impl<'a> Builder<'a> {
 
     pub(super) fn sequence_owner(&mut self, sequence: &'a Sequence) {
         if let Some(owner) = &sequence.owned_by {
-            self.push(format!("ALTER SEQUENCE {} OWNED BY {}.{}", sequence.name(), owner.table, ident(&owner.column)));
+            self.push(format!(
+                "ALTER SEQUENCE {} OWNED BY {}.{}",
+                sequence.name(),
+                owner.table,
+                ident(&owner.column)
+            ));
         }
     }
 

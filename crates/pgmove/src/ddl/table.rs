@@ -12,7 +12,9 @@ use crate::quote::{ident, literal};
 
 /// Whether a child's generated column repeats its parent's expression, so that inheritance brings it.
 pub(super) fn inherits_same_generated(table: &Table, column: &Column, by_oid: &HashMap<u32, &Table>) -> bool {
-    let Some(default) = column.default.as_ref().filter(|_| column.generated.is_some() && !table.is_partition()) else {
+    let Some(default) =
+        column.default.as_ref().filter(|_| column.generated.is_some() && !table.is_partition())
+    else {
         return false;
     };
     let mut same = false;
@@ -30,7 +32,8 @@ pub(super) fn drops_inherited_default(table: &Table, column: &Column, by_oid: &H
     table.kind != TableKind::View
         && !table.is_partition()
         && column.default.is_none()
-        && parents_column(table, column, by_oid).any(|parent| parent.default.is_some() && parent.generated.is_none())
+        && parents_column(table, column, by_oid)
+            .any(|parent| parent.default.is_some() && parent.generated.is_none())
 }
 
 /// Whether a NOT NULL constraint of 18 is made by a statement of its own: an invalid one, or one that the table adds to
@@ -63,7 +66,8 @@ impl<'a> Builder<'a> {
                     .columns
                     .iter()
                     .map(|column| {
-                        let collation = column.collation.as_ref().map(|c| format!(" COLLATE {c}")).unwrap_or_default();
+                        let collation =
+                            column.collation.as_ref().map(|c| format!(" COLLATE {c}")).unwrap_or_default();
                         format!("NULL::{}{collation} AS {}", column.type_name, ident(&column.name))
                     })
                     .collect();
@@ -75,7 +79,9 @@ impl<'a> Builder<'a> {
                 let with = with(&table.options, &table.toast_options);
                 let tablespace = self.tablespace(table.tablespace.as_deref());
                 let query = table.definition.as_deref().unwrap_or_default().trim_end().trim_end_matches(';');
-                self.push(format!("CREATE MATERIALIZED VIEW {name}{using}{with}{tablespace} AS\n{query}\nWITH NO DATA"));
+                self.push(format!(
+                    "CREATE MATERIALIZED VIEW {name}{using}{with}{tablespace} AS\n{query}\nWITH NO DATA"
+                ));
             }
             _ => self.create_table(table, &name),
         }
@@ -85,7 +91,9 @@ impl<'a> Builder<'a> {
                 self.column(table, &name, column);
             }
             match table.replica_identity {
-                ReplicaIdentity::Nothing => self.push(format!("ALTER TABLE ONLY {name} REPLICA IDENTITY NOTHING")),
+                ReplicaIdentity::Nothing => {
+                    self.push(format!("ALTER TABLE ONLY {name} REPLICA IDENTITY NOTHING"))
+                }
                 ReplicaIdentity::Full => self.push(format!("ALTER TABLE ONLY {name} REPLICA IDENTITY FULL")),
                 ReplicaIdentity::Default | ReplicaIdentity::Index => {}
             }
@@ -94,7 +102,9 @@ impl<'a> Builder<'a> {
         for column in &table.columns {
             let column_name = format!("{name}.{}", ident(&column.name));
             self.remarks("COLUMN", &column_name, table.address(), column.number);
-            if let Some(constraint) = column.not_null_constraint.as_ref().filter(|_| !separate_not_null(table, column)) {
+            if let Some(constraint) =
+                column.not_null_constraint.as_ref().filter(|_| !separate_not_null(table, column))
+            {
                 self.not_null_comment(&name, constraint);
             }
         }
@@ -120,7 +130,8 @@ impl<'a> Builder<'a> {
         for column in table.columns.iter().filter(|column| table.prints(column)) {
             let extra = self.column_clauses(table, column);
             if table.of_type.is_none() {
-                let collation = column.collation.as_ref().map(|c| format!(" COLLATE {c}")).unwrap_or_default();
+                let collation =
+                    column.collation.as_ref().map(|c| format!(" COLLATE {c}")).unwrap_or_default();
                 items.push(format!("{} {}{collation}{extra}", ident(&column.name), column.type_name));
             } else if !extra.is_empty() {
                 items.push(format!("{}{extra}", ident(&column.name)));
@@ -169,10 +180,14 @@ impl<'a> Builder<'a> {
     /// Default, generation and NOT NULL of a column in `CREATE TABLE`.
     fn column_clauses(&self, table: &Table, column: &Column) -> String {
         let mut sql = String::new();
-        if let Some(default) = column.default.as_ref().filter(|d| !self.is_separate(Address::new(class::DEFAULT, d.oid))) {
+        if let Some(default) =
+            column.default.as_ref().filter(|d| !self.is_separate(Address::new(class::DEFAULT, d.oid)))
+        {
             match column.generated {
                 Some(_) if self.inherited_generated(default.oid) => {}
-                Some(Generated::Stored) => sql += &format!(" GENERATED ALWAYS AS ({}) STORED", default.expression),
+                Some(Generated::Stored) => {
+                    sql += &format!(" GENERATED ALWAYS AS ({}) STORED", default.expression)
+                }
                 Some(Generated::Virtual) => sql += &format!(" GENERATED ALWAYS AS ({})", default.expression),
                 None => sql += &format!(" DEFAULT {}", default.expression),
             }
@@ -211,7 +226,8 @@ impl<'a> Builder<'a> {
         let kind = if table.kind == TableKind::MaterializedView { "MATERIALIZED VIEW" } else { "TABLE ONLY" };
         let alter = format!("ALTER {foreign}{kind} {name} ALTER COLUMN {}", ident(&column.name));
         let old_not_null = column.not_null_constraint.is_none() || self.target < 180_000;
-        if !table.prints(column) && column.not_null && old_not_null && !self.inherited_not_null(table, column) {
+        if !table.prints(column) && column.not_null && old_not_null && !self.inherited_not_null(table, column)
+        {
             self.push(format!("{alter} SET NOT NULL"));
         }
         if let Some(target) = column.statistics.filter(|target| *target >= 0) {
@@ -242,7 +258,11 @@ impl<'a> Builder<'a> {
 
     pub(super) fn attach(&mut self, table: &'a Table) {
         if let (Some(parent), Some(bound)) = (table.parents.first(), &table.partition_bound) {
-            self.push(format!("ALTER TABLE ONLY {} ATTACH PARTITION {} {bound}", parent.name, table.meta.qualified()));
+            self.push(format!(
+                "ALTER TABLE ONLY {} ATTACH PARTITION {} {bound}",
+                parent.name,
+                table.meta.qualified()
+            ));
         }
     }
 
@@ -257,7 +277,10 @@ impl<'a> Builder<'a> {
         self.cost(0, vec![TableLock { table: table.meta.oid, exclusive: true }]);
         // A generated column that an heir only inherits has no expression of its own that could be set.
         if column.generated.is_none() {
-            self.push(format!("ALTER {kind} {name} ALTER COLUMN {column_name} SET DEFAULT {}", default.expression));
+            self.push(format!(
+                "ALTER {kind} {name} ALTER COLUMN {column_name} SET DEFAULT {}",
+                default.expression
+            ));
         }
     }
 
@@ -369,15 +392,18 @@ impl<'a> Builder<'a> {
 /// Options, query and check option of a view.
 fn view_query(table: &Table) -> String {
     let check = table.options.iter().find_map(|option| option.strip_prefix("check_option="));
-    let options: Vec<String> = table.options.iter().filter(|option| !option.starts_with("check_option=")).cloned().collect();
+    let options: Vec<String> =
+        table.options.iter().filter(|option| !option.starts_with("check_option=")).cloned().collect();
     let query = table.definition.as_deref().unwrap_or_default().trim_end().trim_end_matches(';');
-    let check = check.map(|check| format!("\n  WITH {} CHECK OPTION", check.to_uppercase())).unwrap_or_default();
+    let check =
+        check.map(|check| format!("\n  WITH {} CHECK OPTION", check.to_uppercase())).unwrap_or_default();
     format!("{} AS\n{query}{check}", with(&options, &[]))
 }
 
 /// ` WITH (…)`, or nothing.
 pub(super) fn with(options: &[String], toast: &[String]) -> String {
-    let all: Vec<String> = [settings("", options), settings("toast.", toast)].into_iter().filter(|s| !s.is_empty()).collect();
+    let all: Vec<String> =
+        [settings("", options), settings("toast.", toast)].into_iter().filter(|s| !s.is_empty()).collect();
     if all.is_empty() { String::new() } else { format!("\nWITH ({})", all.join(", ")) }
 }
 

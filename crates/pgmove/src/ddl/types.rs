@@ -18,17 +18,24 @@ impl<'a> Builder<'a> {
         match &kind.definition {
             TypeDefinition::Enum { labels } => {
                 let labels: Vec<String> = labels.iter().map(|label| literal(label)).collect();
-                self.push(format!("CREATE TYPE {name} AS ENUM (\n    {}\n)", labels.join(",\n    ")).replace("(\n    \n)", "()"));
+                self.push(
+                    format!("CREATE TYPE {name} AS ENUM (\n    {}\n)", labels.join(",\n    "))
+                        .replace("(\n    \n)", "()"),
+                );
             }
             TypeDefinition::Composite { columns, .. } => {
                 let columns: Vec<String> = columns
                     .iter()
                     .map(|column| {
-                        let collation = column.collation.as_ref().map(|c| format!(" COLLATE {c}")).unwrap_or_default();
+                        let collation =
+                            column.collation.as_ref().map(|c| format!(" COLLATE {c}")).unwrap_or_default();
                         format!("{} {}{collation}", ident(&column.name), column.type_name)
                     })
                     .collect();
-                self.push(format!("CREATE TYPE {name} AS (\n    {}\n)", columns.join(",\n    ")).replace("(\n    \n)", "()"));
+                self.push(
+                    format!("CREATE TYPE {name} AS (\n    {}\n)", columns.join(",\n    "))
+                        .replace("(\n    \n)", "()"),
+                );
             }
             TypeDefinition::Domain(domain) => {
                 keyword = "DOMAIN";
@@ -38,7 +45,11 @@ impl<'a> Builder<'a> {
                 }
                 if domain.not_null {
                     let usual = format!("{}_not_null", kind.meta.name);
-                    if let Some(given) = domain.not_null_name.as_ref().filter(|given| **given != usual && self.target >= 170_000) {
+                    if let Some(given) = domain
+                        .not_null_name
+                        .as_ref()
+                        .filter(|given| **given != usual && self.target >= 170_000)
+                    {
                         sql += &format!(" CONSTRAINT {}", ident(given));
                     }
                     sql += " NOT NULL";
@@ -83,7 +94,12 @@ impl<'a> Builder<'a> {
             TypeDefinition::Composite { relation, columns } => {
                 for column in columns {
                     let column_name = format!("{name}.{}", ident(&column.name));
-                    self.remarks("COLUMN", &column_name, Address::new(class::CLASS, *relation), column.number);
+                    self.remarks(
+                        "COLUMN",
+                        &column_name,
+                        Address::new(class::CLASS, *relation),
+                        column.number,
+                    );
                 }
             }
             _ => {}

@@ -49,8 +49,12 @@ impl<'a> Cursor<'a> {
 
     #[inline]
     pub(crate) fn take(&mut self, n: u64) -> Result<&'a [u8], Stop> {
-        let n = usize::try_from(n).map_err(|_| Problem::Item("a length is beyond what this machine can address"))?;
-        let end = self.at.checked_add(n).ok_or(Problem::Item("a length is beyond what this machine can address"))?;
+        let n = usize::try_from(n)
+            .map_err(|_| Problem::Item("a length is beyond what this machine can address"))?;
+        let end = self
+            .at
+            .checked_add(n)
+            .ok_or(Problem::Item("a length is beyond what this machine can address"))?;
         let taken = self.data.get(self.at..end).ok_or(Stop::More(end))?;
         self.at = end;
         Ok(taken)
@@ -111,7 +115,9 @@ impl<'a> Cursor<'a> {
                     .map_err(|_| Problem::Item("a length is beyond what this machine can address"))?;
                 Text::Packed { packed: self.take(packed)?, len }
             }
-            Length::Encoded(_) => return Err(Problem::Item("a string is in an encoding that no version writes").into()),
+            Length::Encoded(_) => {
+                return Err(Problem::Item("a string is in an encoding that no version writes").into());
+            }
         })
     }
 }

@@ -19,7 +19,9 @@ pub enum Problem {
     #[error("this is no RDB file: it begins with neither REDISnnnn nor VALKEYnnn")]
     Magic,
     /// A version that nobody has written yet when this was built.
-    #[error("RDB version {magic} is newer than this reader knows (up to REDIS{redis:04} and VALKEY{valkey:03})")]
+    #[error(
+        "RDB version {magic} is newer than this reader knows (up to REDIS{redis:04} and VALKEY{valkey:03})"
+    )]
     Version {
         /// The nine bytes as text.
         magic: String,
@@ -43,7 +45,9 @@ pub enum Problem {
     #[error("value type {0} is unknown in this dialect")]
     Type(u8),
     /// Values of module types before Redis 4.0 GA cannot be skipped: they have no structure of their own.
-    #[error("a module value in the form of 4.0 release candidates: its end cannot be found without the module")]
+    #[error(
+        "a module value in the form of 4.0 release candidates: its end cannot be found without the module"
+    )]
     ModulePreGa,
     /// Anything else: which item, and what about it.
     #[error("{0}")]

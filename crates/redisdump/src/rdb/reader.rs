@@ -1,7 +1,7 @@
 //! The reader of a whole RDB: opcodes, keys and their values, as bytes arrive.
 
-use super::cursor::{Cursor, Stop};
 use super::crc::Crc64;
+use super::cursor::{Cursor, Stop};
 use super::error::{Corrupt, Problem};
 use super::module;
 use super::value::{Dialect, Elements, ValueType, Walker};
@@ -97,7 +97,10 @@ enum State {
     Value,
     ModuleAux,
     /// Module metadata of the next key: classes left, and whether one is open.
-    Metadata { left: u64, open: bool },
+    Metadata {
+        left: u64,
+        open: bool,
+    },
     Footer,
     End,
 }
@@ -190,7 +193,9 @@ impl Reader {
     pub fn finish(&self) -> Result<Checksum, Corrupt> {
         match self.checksum {
             Some(checksum) if self.state == State::End => Ok(checksum),
-            _ => Err(Corrupt { offset: self.offset + self.pending.len() as u64, problem: Problem::Truncated }),
+            _ => {
+                Err(Corrupt { offset: self.offset + self.pending.len() as u64, problem: Problem::Truncated })
+            }
         }
     }
 
@@ -321,7 +326,10 @@ impl Reader {
                 visitor.function(code.bytes(&mut self.scratch)?);
             }
             (246, _) => {
-                return Err(Problem::Item("a function in the form of 7.0 release candidates, which no release loads").into());
+                return Err(Problem::Item(
+                    "a function in the form of 7.0 release candidates, which no release loads",
+                )
+                .into());
             }
             (247, _) => {
                 let id = cursor.count()?;

@@ -83,7 +83,11 @@ impl StreamWalk {
                 At::Groups
             }
             At::Groups if self.groups_left == 0 => {
-                if self.version >= 4 { At::Idempotency } else { At::Done }
+                if self.version >= 4 {
+                    At::Idempotency
+                } else {
+                    At::Done
+                }
             }
             At::Groups => {
                 let name = cursor.text()?;
@@ -217,10 +221,8 @@ impl StreamWalk {
             let ms = list.integer()?;
             let seq = list.integer()?;
             // Differences are written as signed numbers and wrap, as in the server.
-            let id = StreamId {
-                ms: master.ms.wrapping_add_signed(ms),
-                seq: master.seq.wrapping_add_signed(seq),
-            };
+            let id =
+                StreamId { ms: master.ms.wrapping_add_signed(ms), seq: master.seq.wrapping_add_signed(seq) };
             let same = flags & SAME_FIELDS != 0;
             let pairs = if same { names } else { count(list.integer()?)? };
             let mut shared = shared.clone();

@@ -56,7 +56,10 @@ impl<'a> Text<'a> {
     /// The score that this string is.
     pub(crate) fn score(self) -> Result<f64, Problem> {
         match self {
-            #[allow(clippy::cast_precision_loss, reason = "the server reads integer scores into doubles the same way")]
+            #[allow(
+                clippy::cast_precision_loss,
+                reason = "the server reads integer scores into doubles the same way"
+            )]
             Text::Int(n) => Ok(n as f64),
             Text::Bytes(bytes) => parse_score(bytes),
             Text::Packed { .. } => Err(Problem::Item("a score in a packed list is not a number")),

@@ -100,8 +100,8 @@ impl ValueType {
     /// [`Problem::Type`] for a byte that the dialect does not have.
     pub fn new(code: u8, dialect: Dialect) -> Result<ValueType, Problem> {
         use Shape::{
-            Intset, Listpack, ListpackTtl, Module, Pairs, PairsMeta, PairsMetaPreGa, PairsValkey, Plain, Quicklist,
-            Quicklist2, Scores, Stream, Strings, Ziplist, Zipmap,
+            Intset, Listpack, ListpackTtl, Module, Pairs, PairsMeta, PairsMetaPreGa, PairsValkey, Plain,
+            Quicklist, Quicklist2, Scores, Stream, Strings, Ziplist, Zipmap,
         };
         let (kind, shape) = match (code, dialect) {
             (0, _) => (Kind::String, Plain),
@@ -414,7 +414,12 @@ impl Walker {
 
     /// One element of a value that is written out one by one.
     #[inline]
-    fn element<E: Elements>(&mut self, cursor: &mut Cursor<'_>, minimum: i64, out: &mut E) -> Result<(), Stop> {
+    fn element<E: Elements>(
+        &mut self,
+        cursor: &mut Cursor<'_>,
+        minimum: i64,
+        out: &mut E,
+    ) -> Result<(), Stop> {
         let (scratch, scratch2) = (&mut self.scratch, &mut self.scratch2);
         match self.ty.shape {
             Shape::Strings => {
