@@ -16,7 +16,7 @@ pub(crate) async fn run(
     match (&left.connection, &right.connection) {
         (Connection::Postgres(left), Connection::Postgres(right)) => {
             progress.stage("comparing row by row", None);
-            let options = pgmove::CompareOptions { jobs, ..pgmove::CompareOptions::default() };
+            let options = pgmove::CompareOptions { jobs };
             let comparison =
                 pgmove::compare(left, right, &options, &|event| progress.note(event.to_string())).await?;
             Ok(CompareReport::Postgres(Box::new(comparison)))
@@ -24,7 +24,7 @@ pub(crate) async fn run(
         (Connection::Redis(left), Connection::Redis(right)) => {
             progress.stage("comparing key by key, both ways", None);
             let task = progress.task("keys", None, "keys");
-            let options = redisdump::CompareOptions { show, ..redisdump::CompareOptions::default() };
+            let options = redisdump::CompareOptions { show };
             let comparison =
                 redisdump::compare(left, right, &options, &|at| task.reached(at.bytes, at.keys)).await?;
             task.finish();

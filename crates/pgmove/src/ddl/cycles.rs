@@ -185,10 +185,8 @@ fn break_one(graph: &mut Graph<'_>, cycle: &BTreeSet<usize>) {
     }
     for &id in cycle {
         match graph.node(id).map(|node| node.entity) {
-            Some(Entity::Table(table)) if table.kind == TableKind::View => {
-                if empty_view(graph, id, table) {
-                    return;
-                }
+            Some(Entity::Table(table)) if table.kind == TableKind::View && empty_view(graph, id, table) => {
+                return;
             }
             Some(Entity::Table(table)) if table.kind == TableKind::MaterializedView && later(graph, id) => {
                 return;

@@ -317,14 +317,14 @@ impl<'a> Graph<'a> {
                     let part = self.add(Entity::NoDefault(table, column), None);
                     self.separate(id, part);
                 }
-                if let Some(constraint) = &column.not_null_constraint {
-                    if super::table::separate_not_null(table, column) {
-                        let part = self.add(
-                            Entity::NotNull(table, column),
-                            Some(Address::new(class::CONSTRAINT, constraint.oid)),
-                        );
-                        self.separate(id, part);
-                    }
+                if let Some(constraint) = &column.not_null_constraint
+                    && super::table::separate_not_null(table, column)
+                {
+                    let part = self.add(
+                        Entity::NotNull(table, column),
+                        Some(Address::new(class::CONSTRAINT, constraint.oid)),
+                    );
+                    self.separate(id, part);
                 }
             }
             for check in &table.checks {
@@ -557,10 +557,10 @@ impl<'a> Graph<'a> {
 
     /// Replaces a need of a node by another one.
     pub(super) fn redirect(&mut self, node: usize, from: usize, to: usize) {
-        if let Some(node) = self.nodes.get_mut(node) {
-            if node.needs.remove(&from) {
-                node.needs.insert(to);
-            }
+        if let Some(node) = self.nodes.get_mut(node)
+            && node.needs.remove(&from)
+        {
+            node.needs.insert(to);
         }
     }
 
@@ -574,12 +574,12 @@ impl<'a> Graph<'a> {
         for table in
             catalog.tables.iter().filter(|table| table.kind == TableKind::MaterializedView && table.populated)
         {
-            if let Some(&id) = self.by_address.get(&table.address()) {
-                if table.meta.extension.is_none() {
-                    let refresh = self.add(Entity::Refresh(table), None);
-                    self.need(refresh, id);
-                    refreshes.insert(id, refresh);
-                }
+            if let Some(&id) = self.by_address.get(&table.address())
+                && table.meta.extension.is_none()
+            {
+                let refresh = self.add(Entity::Refresh(table), None);
+                self.need(refresh, id);
+                refreshes.insert(id, refresh);
             }
         }
         for (&view, &refresh) in &refreshes {
@@ -606,10 +606,10 @@ impl<'a> Graph<'a> {
     }
 
     pub(super) fn need(&mut self, id: usize, on: usize) {
-        if id != on {
-            if let Some(node) = self.nodes.get_mut(id) {
-                node.needs.insert(on);
-            }
+        if id != on
+            && let Some(node) = self.nodes.get_mut(id)
+        {
+            node.needs.insert(on);
         }
     }
 

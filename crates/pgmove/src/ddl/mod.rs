@@ -136,11 +136,12 @@ pub fn inexpressible(catalog: &Catalog, target_version_num: u32) -> Vec<Unsuppor
         }
     }
     for kind in &catalog.types {
-        if let crate::catalog::types::TypeDefinition::Range(range) = &kind.definition {
-            if range.multirange.is_some() && target < 140_000 && uses_multirange(catalog, kind.address().oid)
-            {
-                lacks("type", kind.meta.qualified(), 140_000, "multirange types");
-            }
+        if let crate::catalog::types::TypeDefinition::Range(range) = &kind.definition
+            && range.multirange.is_some()
+            && target < 140_000
+            && uses_multirange(catalog, kind.address().oid)
+        {
+            lacks("type", kind.meta.qualified(), 140_000, "multirange types");
         }
     }
     for plain in &catalog.plain {

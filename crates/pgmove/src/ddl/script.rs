@@ -165,10 +165,10 @@ impl<'a> Builder<'a> {
         let mut inherited_generated = HashSet::new();
         for table in &catalog.tables {
             for column in &table.columns {
-                if let Some(default) = &column.default {
-                    if super::table::inherits_same_generated(table, column, &tables) {
-                        inherited_generated.insert(default.oid);
-                    }
+                if let Some(default) = &column.default
+                    && super::table::inherits_same_generated(table, column, &tables)
+                {
+                    inherited_generated.insert(default.oid);
                 }
             }
         }

@@ -193,15 +193,17 @@ impl<'a> Builder<'a> {
             }
         }
         match &column.not_null_constraint {
-            Some(constraint) if self.target >= 180_000 => {
-                if constraint.validated && (constraint.local || table.is_partition()) {
-                    if constraint.name != format!("{}_{}_not_null", table.meta.name, column.name) {
-                        sql += &format!(" CONSTRAINT {}", ident(&constraint.name));
-                    }
-                    sql += " NOT NULL";
-                    if constraint.no_inherit {
-                        sql += " NO INHERIT";
-                    }
+            Some(constraint)
+                if self.target >= 180_000
+                    && constraint.validated
+                    && (constraint.local || table.is_partition()) =>
+            {
+                if constraint.name != format!("{}_{}_not_null", table.meta.name, column.name) {
+                    sql += &format!(" CONSTRAINT {}", ident(&constraint.name));
+                }
+                sql += " NOT NULL";
+                if constraint.no_inherit {
+                    sql += " NO INHERIT";
                 }
             }
             _ if column.not_null && !self.inherited_not_null(table, column) => sql += " NOT NULL",

@@ -35,7 +35,7 @@ impl CopyIn<'_> {
     {
         self.session.execute(&self.object, "BEGIN").await?;
         let client = self.session.client();
-        let copy = client.prepare(&self.statement).await.map_err(|e| self.failed(0, e))?;
+        let copy = self.in_time(client.prepare(&self.statement)).await?.map_err(|e| self.failed(0, e))?;
         let mut stream = std::pin::pin!(stream);
         let mut hasher = RowHasher::default();
         let mut before = 0;
@@ -43,7 +43,8 @@ impl CopyIn<'_> {
         let mut ended = false;
         while !ended {
             self.session.work();
-            let sink = client.copy_in::<_, Bytes>(&copy).await.map_err(|e| self.failed(before, e))?;
+            let sink =
+                self.in_time(client.copy_in::<_, Bytes>(&copy)).await?.map_err(|e| self.failed(before, e))?;
             let mut sink = std::pin::pin!(sink);
             let mut sent = 0;
             loop {

@@ -4,6 +4,9 @@ use super::error::Problem;
 
 const BAD: Problem = Problem::Item("a zipmap is damaged");
 
+/// A field and its value.
+pub(crate) type Pair<'a> = (&'a [u8], &'a [u8]);
+
 /// Reads the fields of one zipmap.
 #[derive(Debug, Clone)]
 pub(crate) struct Zipmap<'a> {
@@ -45,7 +48,7 @@ impl<'a> Zipmap<'a> {
     }
 
     /// The next field and its value.
-    pub(crate) fn next(&mut self) -> Result<Option<(&'a [u8], &'a [u8])>, Problem> {
+    pub(crate) fn next(&mut self) -> Result<Option<Pair<'a>>, Problem> {
         if self.rest.is_empty() {
             return Ok(None);
         }
