@@ -47,7 +47,8 @@ pub struct Column {
     /// Statistics target, where it was chosen.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub statistics: Option<i32>,
-    /// `n_distinct=…` and the like.
+    /// `n_distinct=…` and the like. Not `pg_attver`, which servers write there for themselves (15.20 and its sisters):
+    /// it counts changes of the column, and is no setting.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub options: Vec<String>,
     /// Options of a foreign table's column, `name=value`.
@@ -221,7 +222,7 @@ pub(super) async fn read(client: &Client, version: u32) -> Result<Vec<ColumnRow>
              CASE WHEN d.oid IS NOT NULL THEN json_build_object('oid', d.oid::int8, 'expression', pg_get_expr(d.adbin, d.adrelid)) END AS default, \
              nullif(a.attidentity, '') AS identity, nullif(a.attgenerated, '') AS generated, a.attstorage AS storage, \
              t.typstorage AS type_storage, {compression} AS compression, {statistics} AS statistics, \
-             coalesce(a.attoptions, '{{}}') AS options, coalesce(a.attfdwoptions, '{{}}') AS foreign_options, \
+             coalesce((SELECT array_agg(o) FROM unnest(a.attoptions) o WHERE o NOT LIKE 'pg\\_attver=%'), '{{}}') AS options, coalesce(a.attfdwoptions, '{{}}') AS foreign_options, \
              a.attislocal AS local, a.attacl::text[] AS acl, \
              CASE WHEN a.attacl IS NOT NULL THEN (SELECT initprivs FROM pg_init_privs p WHERE p.classoid = 'pg_class'::regclass \
                AND p.objoid = a.attrelid AND p.objsubid = a.attnum) END::text[] AS initial_acl \

@@ -61,14 +61,20 @@ async fn dial_host(options: &ConnectOptions, host: &Host) -> Result<Dialed, Erro
         (None, name) => config.host(name),
     };
     config.port(host.port);
-    let user_options = config.get_options().map(str::to_owned);
-    let own = format!("-c {MARK}=direct");
-    config.options(user_options.as_ref().map_or_else(|| own.clone(), |options| format!("{options} {own}")));
+    let marked = {
+        let mark = format!("-c {MARK}=direct");
+        let options = options.startup_options.iter().cloned().chain([mark]);
+        let mut config = config.clone();
+        config.options(options.collect::<Vec<_>>().join(" "));
+        config
+    };
     let attempt = Attempt { options, host };
-    match attempt.within_time(&config).await {
+    match attempt.within_time(&marked).await {
         // 08P01: "unsupported startup parameter".
         Err(error) if error.sqlstate() == Some("08P01") => {
-            config.options(user_options.unwrap_or_default());
+            if let Some(options) = &options.startup_options {
+                config.options(options);
+            }
             let dialed = attempt.within_time(&config).await?;
             Ok(Dialed { refused_mark: true, ..dialed })
         }

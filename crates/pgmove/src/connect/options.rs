@@ -80,8 +80,10 @@ impl fmt::Display for Host {
 #[derive(Clone)]
 pub struct ConnectOptions {
     pub(super) hosts: Vec<Host>,
-    /// Everything but host, port and TLS mode, in the driver's form.
+    /// Everything but host, port, TLS mode and `options`, in the driver's form.
     pub(super) driver: Config,
+    /// Settings that travel with the request to connect.
+    pub(super) startup_options: Option<String>,
     pub(super) password_in_url: bool,
     pub(super) ssl_mode: SslMode,
     pub(super) tls: TlsFiles,
@@ -195,6 +197,7 @@ impl ConnectOptions {
         Ok(ConnectOptions {
             hosts,
             driver,
+            startup_options: given.get("options", "PGOPTIONS"),
             password_in_url,
             ssl_mode: ssl_mode(given.get("sslmode", "PGSSLMODE").as_deref(), &tls)?,
             tls,
@@ -270,9 +273,6 @@ fn driver(given: &Given<'_>) -> Result<Config, Error> {
     let mut config = Config::new();
     config
         .application_name(given.get("application_name", "PGAPPNAME").unwrap_or_else(|| "dbhaul".to_owned()));
-    if let Some(options) = given.get("options", "PGOPTIONS") {
-        config.options(options);
-    }
     if given.get("gssencmode", "PGGSSENCMODE").as_deref() == Some("require") {
         return Err(Error::options(
             "gssencmode=require: dbhaul encrypts by TLS only; sslmode=verify-full asks for it",
