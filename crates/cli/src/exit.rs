@@ -102,6 +102,13 @@ pub(crate) fn code_of(error: &anyhow::Error) -> Exit {
                 Exit::Failed
             };
         }
+        if let Some(error) = cause.downcast_ref::<repository::Error>() {
+            return match error {
+                repository::Error::Url { .. } => Exit::Usage,
+                error if error.is_already_exists() => Exit::Refused,
+                _ => Exit::Failed,
+            };
+        }
     }
     Exit::Failed
 }

@@ -3,8 +3,8 @@
 use clap::Args;
 
 use crate::context::Context;
-use crate::endpoint::Endpoint;
-use crate::exit::Exit;
+use crate::endpoint::{Endpoint, kind_of};
+use crate::exit::{self, Exit};
 use crate::jobs::compare;
 
 /// Compares two databases, or two Redis servers, completely.
@@ -29,6 +29,9 @@ pub(crate) struct CompareArgs {
 }
 
 pub(super) async fn run(args: CompareArgs, context: &Context) -> anyhow::Result<Exit> {
+    if kind_of(&args.left)? != kind_of(&args.right)? {
+        return Err(exit::usage("the two servers must be of one kind: both PostgreSQL, or both Redis"));
+    }
     let left = Endpoint::from_url("left", &args.left, context)?;
     let right = Endpoint::from_url("right", &args.right, context)?;
     let report = compare::run(&left, &right, context.jobs(args.jobs), args.show, &context.progress).await?;

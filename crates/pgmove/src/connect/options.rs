@@ -30,7 +30,8 @@ impl Environment {
                 .filter(|(name, _)| name.starts_with("PG"))
                 .collect(),
             home: std::env::var_os("HOME").map(PathBuf::from),
-            user: text("USER").or_else(|| text("LOGNAME")),
+            // Cron sets LOGNAME alone, and containers neither: libpq asks the system, and so do we.
+            user: text("USER").or_else(|| text("LOGNAME")).or_else(system_user),
         }
     }
 
@@ -41,6 +42,18 @@ impl Environment {
     fn file(&self, variable: &str, below_home: &str) -> Option<PathBuf> {
         self.get(variable).map(PathBuf::from).or_else(|| self.home.as_ref().map(|home| home.join(below_home)))
     }
+}
+
+/// The name of the user that this process runs as, by `/etc/passwd`.
+fn system_user() -> Option<String> {
+    use std::os::unix::fs::MetadataExt as _;
+    let uid = std::fs::metadata("/proc/self").ok()?.uid().to_string();
+    let passwd = std::fs::read_to_string("/etc/passwd").ok()?;
+    passwd.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1) == Some(uid.as_str())).then(|| name.to_owned())
+    })
 }
 
 /// How much TLS is asked for: libpq's `sslmode`.
