@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 
 use crate::identity::{functions, identify, keyspace};
 use crate::meaning::shown;
-use crate::rdb::{Elements, Key, Kind, Reader, ValueType, Visitor, dump};
+use crate::rdb::{Dialect, Elements, Key, Kind, Reader, ValueType, Visitor, dump};
 use crate::report::Progress;
 use crate::wire::{Connection, Reply, command};
 use crate::{ConnectOptions, Error, ServerIdentity};
@@ -238,6 +238,7 @@ struct Loader {
     out: Vec<u8>,
     queue: Vec<Sent>,
     payload: Vec<u8>,
+    dialect: Dialect,
     version: u16,
     db: u64,
     name: Vec<u8>,
@@ -261,6 +262,7 @@ impl Loader {
             out: Vec::new(),
             queue: Vec::new(),
             payload: Vec::new(),
+            dialect: Dialect::Redis,
             version: 0,
             db: 0,
             name: Vec::new(),
@@ -280,15 +282,21 @@ impl Loader {
     /// A server refuses values of an RDB version that it does not know. That is said while nothing has been sent yet.
     fn refuse_newer(&self, server: &ServerIdentity) -> Result<(), Error> {
         let newest = server.newest_rdb();
-        if self.version <= newest {
+        // The two numberings go their own ways from 12 and 80 on: the same number means other values.
+        let foreign = match self.dialect {
+            Dialect::Redis => server.flavor == "valkey" && self.version >= 12,
+            Dialect::Valkey => server.flavor != "valkey",
+        };
+        if self.version <= newest && !foreign {
             return Ok(());
         }
         Err(Error::Refused {
             what: format!("{server} cannot load this RDB"),
             conflicts: vec![format!(
-                "it is of version {}, and this server knows up to {newest}: moving down, or between Redis and Valkey 9, \
-                 is not carried yet",
-                self.version
+                "it is of version {} of {}: moving to an older server, or between newer versions of Redis and Valkey, is \
+                 not carried yet",
+                self.version,
+                if self.dialect == Dialect::Valkey { "Valkey" } else { "Redis" }
             )],
         })
     }
@@ -301,8 +309,8 @@ impl Loader {
 impl Elements for Loader {}
 
 impl Visitor for Loader {
-    fn header(&mut self, _: crate::rdb::Dialect, version: u16) {
-        self.version = version;
+    fn header(&mut self, dialect: Dialect, version: u16) {
+        (self.dialect, self.version) = (dialect, version);
     }
 
     fn function(&mut self, code: &[u8]) {

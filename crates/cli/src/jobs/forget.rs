@@ -1,7 +1,7 @@
-//! forget = the repository's snapshots -> retention's plan -> tombstones.
+//! forget = the repository's snapshots -> retention's plan -> tombstones; then prune, for what was forgotten long ago.
 
 use chrono::Utc;
-use repository::{Attestation, AttestationKind, Manifest, Repository, SnapshotId};
+use repository::{Attestation, AttestationKind, Manifest, PruneOptions, PruneReport, Repository, SnapshotId};
 
 use crate::report::forget::ForgetReport;
 use crate::ui::Progress;
@@ -36,7 +36,22 @@ pub(crate) async fn run(
         let going: Vec<SnapshotId> = listing.manifests.iter().map(|m| m.id.clone()).filter(goes).collect();
         repository.forget(&going, Utc::now()).await?;
     }
-    Ok(ForgetReport { job: job.to_owned(), applied, plan })
+    let pruned = if applied { prune(repository, progress).await } else { None };
+    Ok(ForgetReport { job: job.to_owned(), applied, plan, pruned })
+}
+
+/// Frees what no snapshot needs any more and whose grace is over. A failure costs space, and nothing else: it is told,
+/// and the next run tries again.
+async fn prune(repository: &Repository, progress: &Progress) -> Option<PruneReport> {
+    match repository.prune(&PruneOptions { dry_run: false, now: Utc::now() }).await {
+        Ok(report) => Some(report),
+        Err(error) => {
+            progress.warn(format!(
+                "what is no longer needed could not be pruned, and still takes its space: {error}"
+            ));
+            None
+        }
+    }
 }
 
 /// A manifest and what was attested of it, as the policy sees them. Only a check that read all data counts as one.

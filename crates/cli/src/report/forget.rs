@@ -14,6 +14,8 @@ pub(crate) struct ForgetReport {
     pub(crate) applied: bool,
     /// Every snapshot, with its reasons.
     pub(crate) plan: retention::Plan,
+    /// What became of the chunks of snapshots that were forgotten earlier; nothing where prune did not run.
+    pub(crate) pruned: Option<repository::PruneReport>,
 }
 
 impl ForgetReport {
@@ -31,6 +33,7 @@ impl ForgetReport {
         } else {
             "dry run: nothing was removed\n"
         };
-        format!("job {}\n{}{end}", self.job, self.plan)
+        let pruned = self.pruned.as_ref().map(ToString::to_string).unwrap_or_default();
+        format!("job {}\n{}{end}{pruned}", self.job, self.plan)
     }
 }
