@@ -51,6 +51,8 @@ impl Capture {
         // What an old server does not know it answers with an error, and that is all.
         connection.ask_raw(&[b"REPLCONF", b"capa", b"eof", b"capa", b"psync2"]).await?;
         connection.ask_raw(&[b"REPLCONF", b"rdb-only", b"1"]).await?;
+        // Valkey writes an old RDB for a replica that does not say how new it is; we read what the server itself reads.
+        connection.ask_raw(&[b"REPLCONF", b"version", server.version.as_bytes()]).await?;
         let (replication_id, replication_offset) = psync(&mut connection).await?;
         let transfer = Transfer {
             connection,

@@ -91,6 +91,11 @@ fn fill(server: &Redis) {
         vec![format!("{}", n as f64 / 7.0).into_bytes(), format!("m{n}").into_bytes()]
     }));
     commands.push(many("HSET", "bighash", &|n| vec![format!("f{n}").into_bytes(), binary.clone()]));
+    let redis = server.flavor() == sandbox::Flavor::Redis;
+    if server.version().major() >= if redis { 8 } else { 9 } {
+        commands.push(words("HSET mortal f v g w"));
+        commands.push(words("HPEXPIREAT mortal 9999999999999 FIELDS 1 f"));
+    }
     if server.version().major() >= 7 {
         let code = b"#!lua name=mine\nredis.register_function('one', function() return 1 end)".to_vec();
         commands.push(vec![b"FUNCTION".to_vec(), b"LOAD".to_vec(), code]);
