@@ -62,7 +62,8 @@ async fn dial_host(options: &ConnectOptions, host: &Host) -> Result<Dialed, Erro
     };
     config.port(host.port);
     let marked = {
-        let mark = format!("-c {MARK}=direct");
+        // Role settings stand below what comes with the request: a timeout of theirs could hit before we can set ours.
+        let mark = format!("-c {MARK}=direct -c statement_timeout=0 -c lock_timeout=0");
         let options = options.startup_options.iter().cloned().chain([mark]);
         let mut config = config.clone();
         config.options(options.collect::<Vec<_>>().join(" "));
