@@ -1,6 +1,6 @@
 //! PostgreSQL for `dbhaul`: the catalog read natively, DDL rendered from it, rows moved by COPY, equality proven.
 //!
-//! - [`connect`] reaches a server the way libpq does, and pins the session so that equal values are equal text;
+//! - [`mod@connect`] reaches a server the way libpq does, and pins the session so that equal values are equal text;
 //! - [`Source`] locks a database, exports one snapshot to several connections, and streams tables out;
 //! - [`Target`] finds every conflict before anything is written, then fills schema, rows and indexes;
 //! - [`digest`] proves a table equal whatever the order of its rows;
