@@ -22,7 +22,7 @@ mod pool;
 mod source;
 mod target;
 
-pub use catalog::{Catalog, Filter, QualifiedName as TableName, Unsupported};
+pub use catalog::{Catalog, Filter, QualifiedName as TableName, Unsupported, large_objects_table};
 pub use compare::{CompareOptions, Comparison, TableComparison, compare};
 pub use connect::{ConnectOptions, Environment, ServerIdentity, Session, connect};
 pub use copy::CopyOut;

@@ -40,6 +40,12 @@ impl Filter {
             && !names(&self.exclude_tables, name)
     }
 
+    /// Whether large objects are wanted: they belong to no schema and no table, so that who asks for some of these
+    /// does not mean them.
+    pub fn wants_large_objects(&self) -> bool {
+        self.schemas.is_empty() && self.tables.is_empty()
+    }
+
     /// Whether the rows of a table are wanted.
     pub fn wants_rows(&self, name: &QualifiedName) -> bool {
         self.wants_table(name) && !names(&self.exclude_table_data, name)

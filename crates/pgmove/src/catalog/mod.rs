@@ -12,6 +12,7 @@ mod depend;
 pub mod filter;
 pub mod function;
 pub mod index;
+pub mod large_object;
 pub mod meta;
 pub mod plain;
 mod query;
@@ -30,6 +31,7 @@ use tokio_postgres::Client;
 
 pub use address::{Address, Alias, Dependency};
 pub use filter::Filter;
+pub use large_object::large_objects_table;
 pub use meta::{Meta, Object, QualifiedName};
 pub use unsupported::Unsupported;
 
@@ -78,6 +80,8 @@ pub struct Catalog {
     pub statistics: Vec<rule::Statistics>,
     /// Kinds that are one statement each: operators, casts, collations, text search, foreign servers and so on.
     pub plain: Vec<plain::Plain>,
+    /// Large objects, without their bytes.
+    pub large_objects: Vec<large_object::LargeObject>,
     /// Comments.
     pub comments: Vec<remark::Comment>,
     /// Security labels.
@@ -125,6 +129,7 @@ impl Catalog {
             .chain(of("sequence", &self.sequences))
             .chain(of("index", &self.indexes))
             .chain(of("statistics", &self.statistics))
+            .chain(of("large object", &self.large_objects))
             .chain(self.plain.iter().map(|plain| (plain.address(), plain.kind.keyword(), &plain.meta)))
     }
 
@@ -176,6 +181,7 @@ pub async fn read(client: &Client, server_version_num: u32, filter: &Filter) -> 
         policies: rule::read_policies(client).await?,
         statistics: rule::read_statistics(client, version).await?,
         plain: plain::read(client, version).await?,
+        large_objects: large_object::read_large_objects(client).await?,
         comments: remark::read_comments(client).await?,
         security_labels: remark::read_labels(client).await?,
         default_acls: remark::read_default_acls(client).await?,
@@ -227,6 +233,9 @@ impl Catalog {
         self.plain.retain(|plain| {
             !tables_only && (plain.meta.schema.is_empty() || filter.wants_schema(&plain.meta.schema))
         });
+        if !filter.wants_large_objects() {
+            self.large_objects.clear();
+        }
         let kept: std::collections::HashSet<String> =
             self.tables.iter().map(|table| table.meta.schema.clone()).collect();
         self.schemas.retain(|schema| {

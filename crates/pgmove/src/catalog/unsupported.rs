@@ -27,10 +27,7 @@ impl std::fmt::Display for Unsupported {
 /// Counts. Each query names what would be lost.
 pub(super) async fn read(client: &Client, version: u32) -> Result<Vec<Unsupported>, Error> {
     let mut queries = vec![
-        "SELECT 'large objects' AS kind, count(*) || ' of them' AS name, 'large objects are not copied yet' AS why \
-         FROM pg_largeobject_metadata HAVING count(*) > 0"
-            .to_owned(),
-        "SELECT 'subscription', subname::text, 'subscriptions hold a connection and its password, and are not copied yet' \
+        "SELECT 'subscription' AS kind, subname::text AS name, 'subscriptions hold a connection and its password, and are not copied yet' AS why \
          FROM pg_subscription WHERE subdbid = (SELECT oid FROM pg_database WHERE datname = current_database())"
             .to_owned(),
         // The server lets nobody but a superuser with special settings put things here; they look built-in.

@@ -9,6 +9,7 @@ use crate::catalog::column::{Check, Column};
 use crate::catalog::constraint::ForeignKey;
 use crate::catalog::function::{Aggregate, Function};
 use crate::catalog::index::Index;
+use crate::catalog::large_object::LargeObject;
 use crate::catalog::plain::{Plain, PlainKind};
 use crate::catalog::rule::{Policy, Rule, Statistics, Trigger};
 use crate::catalog::schema::{Extension, Schema};
@@ -52,6 +53,7 @@ pub(crate) enum Entity<'a> {
     Policy(&'a Policy),
     RowSecurity(&'a Table),
     Statistics(&'a Statistics),
+    LargeObject(&'a LargeObject),
     Refresh(&'a Table),
     /// Every privilege: one node, for they come after everything else.
     Privileges,
@@ -106,6 +108,7 @@ impl Entity<'_> {
             Self::Rule(o) => ("rule", format!("{} on {}", o.name, o.table)),
             Self::Policy(o) => ("policy", format!("{} on {}", o.name, o.table)),
             Self::Statistics(o) => ("statistics", o.meta.qualified()),
+            Self::LargeObject(o) => ("large object", o.meta.name.clone()),
             Self::Privileges | Self::Gone => ("privileges", String::new()),
         };
         ObjectRef { kind: kind.to_owned(), name }
@@ -164,6 +167,7 @@ impl Entity<'_> {
                 _ => 7,
             },
             Self::Sequence(_) => 20,
+            Self::LargeObject(_) => 25,
             Self::Table(_)
             | Self::Default(..)
             | Self::Check(..)
@@ -290,6 +294,9 @@ impl<'a> Graph<'a> {
         }
         for statistics in &catalog.statistics {
             self.add_object(statistics, Entity::Statistics(statistics));
+        }
+        for object in &catalog.large_objects {
+            self.add_object(object, Entity::LargeObject(object));
         }
     }
 

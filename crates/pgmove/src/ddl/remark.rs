@@ -2,8 +2,9 @@
 
 use super::acl::{self, On};
 use super::script::Builder;
+use crate::catalog::large_object::LargeObject;
 use crate::catalog::plain::PlainKind;
-use crate::catalog::{Address, Meta};
+use crate::catalog::{Address, Meta, Object as _};
 use crate::quote::{ident, literal};
 
 impl<'a> Builder<'a> {
@@ -26,6 +27,14 @@ impl<'a> Builder<'a> {
                 ));
             }
         }
+    }
+
+    /// An empty large object under its own number; its bytes come with the rows.
+    pub(super) fn large_object(&mut self, object: &LargeObject) {
+        let oid = &object.meta.name;
+        self.push(format!("SELECT pg_catalog.lo_create({oid})"));
+        self.owner("LARGE OBJECT", oid, &object.meta);
+        self.remarks("LARGE OBJECT", oid, object.address(), 0);
     }
 
     /// Every privilege of every object.
@@ -100,6 +109,9 @@ impl<'a> Builder<'a> {
         }
         for sequence in &catalog.sequences {
             self.object_privileges("SEQUENCE", &sequence.meta.qualified(), &sequence.meta);
+        }
+        for object in &catalog.large_objects {
+            self.object_privileges("LARGE OBJECT", &object.meta.name, &object.meta);
         }
         for table in &catalog.tables {
             let name = table.meta.qualified();

@@ -264,6 +264,7 @@ impl<'a> Builder<'a> {
             Entity::Policy(policy) => self.policy(policy),
             Entity::RowSecurity(table) => self.row_security(table),
             Entity::Statistics(statistics) => self.statistics(statistics),
+            Entity::LargeObject(object) => self.large_object(object),
             Entity::Refresh(table) => self.refresh(table),
             Entity::Privileges => self.privileges(),
             Entity::Gone => {}

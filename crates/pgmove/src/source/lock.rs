@@ -74,11 +74,14 @@ async fn survey(session: &Session, filter: &Filter) -> Result<Vec<QualifiedName>
     let relations: Vec<Relation> =
         relations(session).await?.into_iter().filter(|relation| filter.wants_table(&relation.name)).collect();
     let server = session.server();
-    let denied: Vec<String> = relations
+    let mut denied: Vec<String> = relations
         .iter()
         .filter(|relation| !relation.readable)
         .map(|relation| format!("{} {}", if relation.sequence { "sequence" } else { "table" }, relation.name))
         .collect();
+    if filter.wants_large_objects() {
+        denied.extend(unreadable_large_objects(session).await?);
+    }
     if !denied.is_empty() {
         return Err(Error::Unreadable {
             server: server.to_string(),
@@ -121,6 +124,18 @@ async fn relations(session: &Session) -> Result<Vec<Relation>, Error> {
         Some(Relation { name, sequence: flag()?, unlogged: flag()?, readable: flag()? })
     };
     Ok(rows.into_iter().filter_map(relation).collect())
+}
+
+/// Large objects that this role may not read: neither their owner nor a superuser, and without a grant.
+async fn unreadable_large_objects(session: &Session) -> Result<Vec<String>, Error> {
+    let sql = "SELECT 'large object ' || m.oid FROM pg_largeobject_metadata m \
+               WHERE NOT (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) \
+               AND NOT pg_has_role(m.lomowner, 'USAGE') \
+               AND NOT EXISTS (SELECT FROM aclexplode(m.lomacl) a WHERE a.privilege_type = 'SELECT' \
+                 AND (a.grantee = 0 OR pg_has_role(a.grantee, 'USAGE'))) \
+               AND current_setting('lo_compat_privileges')::bool IS NOT TRUE ORDER BY m.oid LIMIT 20";
+    let rows = session.query("the rights to large objects", sql).await?;
+    Ok(rows.into_iter().flatten().flatten().collect())
 }
 
 async fn lock_all(session: &Session, tables: &[QualifiedName], at_once: usize) -> Result<(), Error> {

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::fmt;
 
 use crate::Error;
-use crate::catalog::{Catalog, QualifiedName};
+use crate::catalog::{Catalog, QualifiedName, large_objects_table};
 use crate::connect::Session;
 
 /// A slice holds this many heap pages (128 MiB at the usual 8 KiB). A fixed number, so that a table that only grows
@@ -77,6 +77,19 @@ pub(super) async fn cut(
                 condition: condition.to_owned(),
             });
         }
+    }
+    if !catalog.large_objects.is_empty() {
+        let sql = "SELECT pg_relation_size('pg_catalog.pg_largeobject')";
+        let bytes = session.value("the size of the large objects", sql).await?;
+        slices.push(TableSlice {
+            table: large_objects_table(),
+            columns: ["loid", "offset", "bytes"].map(str::to_owned).to_vec(),
+            // They travel in hexadecimal.
+            estimated_bytes: bytes.and_then(|n| n.parse::<u64>().ok()).unwrap_or(0).saturating_mul(2),
+            number: (1, 1),
+            pages: None,
+            condition: String::new(),
+        });
     }
     slices.sort_by(|a, b| b.estimated_bytes.cmp(&a.estimated_bytes).then_with(|| a.table.cmp(&b.table)));
     Ok(slices)

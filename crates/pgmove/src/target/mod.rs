@@ -1,6 +1,7 @@
 //! A database that is filled: every conflict found before anything is written; then schema, rows, indexes.
 
 mod copy_in;
+mod large_objects;
 mod plan;
 mod run;
 
@@ -15,7 +16,7 @@ use copy_in::CopyIn;
 pub use plan::RestorePlan;
 
 use crate::Error;
-use crate::catalog::{Catalog, QualifiedName};
+use crate::catalog::{Catalog, QualifiedName, large_objects_table};
 use crate::connect::{ConnectOptions, ServerIdentity, Session, connect};
 use crate::copy::{CopyOut, Wanted};
 use crate::ddl::{RenderOptions, Section, required_roles};
@@ -154,6 +155,11 @@ impl Target {
         E: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let lease = self.workers.get().await?;
+        if *table == large_objects_table() {
+            let rows = large_objects::write(lease.session(), stream).await?;
+            lease.give_back();
+            return Ok(rows);
+        }
         let copy = CopyIn {
             session: lease.session(),
             object: format!("table {table}"),

@@ -95,6 +95,7 @@ async fn occupied(session: &Session) -> Result<Vec<String>, Error> {
         UNION ALL SELECT 'type', n.nspname, t.typname::text, 'pg_type'::regclass, t.oid FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace \
           WHERE t.typrelid = 0 AND t.typelem = 0 \
         UNION ALL SELECT 'schema', n.nspname, n.nspname::text, 'pg_namespace'::regclass, n.oid FROM pg_namespace n WHERE n.nspname <> 'public' \
+        UNION ALL SELECT 'large object', '', m.oid::text, 'pg_largeobject'::regclass, m.oid FROM pg_largeobject_metadata m \
       ) SELECT kind, nspname, name, count(*) OVER () FROM own \
         WHERE nspname <> 'information_schema' AND nspname NOT LIKE 'pg\\_%' \
         AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = own.class AND d.objid = own.oid AND d.deptype IN ('e', 'i')) \
@@ -106,6 +107,7 @@ async fn occupied(session: &Session) -> Result<Vec<String>, Error> {
             let field = |at: usize| row.get(at).cloned().flatten().unwrap_or_default();
             match field(0).as_str() {
                 "schema" => format!("it is not empty: it holds schema {}", ident(&field(2))),
+                "large object" => format!("it is not empty: it holds large object {}", field(2)),
                 kind => {
                     format!("it is not empty: it holds {kind} {}", QualifiedName::new(field(1), field(2)))
                 }
