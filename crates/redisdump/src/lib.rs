@@ -4,6 +4,7 @@
 //! - [`Capture`] asks a server for its RDB as a replica would, over PSYNC, and checks it while it passes;
 //! - [`restore`] puts the keys of an RDB stream into an empty server by pipelined RESTORE, with absolute expiries;
 //! - [`prove`] looks every key of an RDB stream up on a server, and [`compare()`] compares two servers both ways;
+//! - [`emit`] turns values into commands, for servers that cannot load their payload;
 //! - [`digest`] sums keys by meaning, independent of encoding, order and version.
 //!
 //! The wire is spoken here directly (`wire`): a replica's handshake and pipelines whose memory is bounded need control
@@ -11,6 +12,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod digest;
+pub mod emit;
 pub mod rdb;
 
 mod capture;

@@ -27,4 +27,5 @@ pub use crc::{Crc64, crc64};
 pub use error::{Corrupt, Problem};
 pub use module::name as module_name;
 pub use reader::{Checksum, Key, NEWEST_REDIS, NEWEST_VALKEY, Reader, Visitor};
+pub(crate) use stream::estimate_entries_read;
 pub use value::{Dialect, Elements, Kind, StreamId, StreamMeta, ValueType, Walker};

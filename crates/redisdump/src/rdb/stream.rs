@@ -93,7 +93,7 @@ impl StreamWalk {
                 let name = cursor.text()?;
                 let last_id = id(cursor)?;
                 let read = match self.version {
-                    1 => self.estimate(last_id),
+                    1 => estimate_entries_read(&self.meta, self.first_id, last_id),
                     // The server keeps -1 for "unknown".
                     _ => Some(cursor.count()?).filter(|read| *read != u64::MAX),
                 };
@@ -134,11 +134,13 @@ impl StreamWalk {
                 At::Owned(left - 1)
             }
             // The settings (how long, how many), then for each producer its ids and the entries they stand for, then
-            // two counters. What is told is left to the digest's taste: the table is a cache that expires by itself.
+            // two counters. Only how many producers there are is told: the table is a cache that expires by itself.
             At::Idempotency => {
                 cursor.count()?;
                 cursor.count()?;
-                At::Producers(cursor.count()?)
+                let producers = cursor.count()?;
+                out.producers(producers);
+                At::Producers(producers)
             }
             At::Producers(0) => At::Totals,
             At::Producers(left) => {
@@ -171,27 +173,6 @@ impl StreamWalk {
         } else {
             StreamMeta { length, last_id, max_deleted: StreamId::default(), entries_added: length }
         })
-    }
-
-    /// How many entries a group of a stream of before 7.0 has read, by the rule with which 7.0 derives it on loading
-    /// (`streamEstimateDistanceFromFirstEverEntry`, with nothing known to be deleted).
-    fn estimate(&self, id: StreamId) -> Option<u64> {
-        let meta = &self.meta;
-        if meta.entries_added == 0 {
-            return Some(0);
-        }
-        match id.cmp(&meta.last_id) {
-            std::cmp::Ordering::Equal => Some(meta.entries_added),
-            std::cmp::Ordering::Greater => None,
-            std::cmp::Ordering::Less => {
-                let first = self.first_id.unwrap_or_default();
-                match id.cmp(&first) {
-                    std::cmp::Ordering::Less => Some(meta.entries_added.saturating_sub(meta.length)),
-                    std::cmp::Ordering::Equal => Some(meta.entries_added.saturating_sub(meta.length) + 1),
-                    std::cmp::Ordering::Greater => None,
-                }
-            }
-        }
     }
 
     /// The entries of one node. The listpack begins with a master entry (entries, deleted ones, field names, a zero);
@@ -242,6 +223,31 @@ impl StreamWalk {
         match list.next()? {
             None => Ok(()),
             Some(_) => Err(BAD),
+        }
+    }
+}
+
+/// How many entries a group has read in a stream whose server does not count that (before 7.0), by the rule with which
+/// 7.0 derives it on loading (`streamEstimateDistanceFromFirstEverEntry`, with nothing known to be deleted). `first_id`
+/// is that of the first entry, if there is one.
+pub(crate) fn estimate_entries_read(
+    meta: &StreamMeta,
+    first_id: Option<StreamId>,
+    id: StreamId,
+) -> Option<u64> {
+    if meta.entries_added == 0 {
+        return Some(0);
+    }
+    match id.cmp(&meta.last_id) {
+        std::cmp::Ordering::Equal => Some(meta.entries_added),
+        std::cmp::Ordering::Greater => None,
+        std::cmp::Ordering::Less => {
+            let before = meta.entries_added.saturating_sub(meta.length);
+            match id.cmp(&first_id.unwrap_or_default()) {
+                std::cmp::Ordering::Less => Some(before),
+                std::cmp::Ordering::Equal => Some(before + 1),
+                std::cmp::Ordering::Greater => None,
+            }
         }
     }
 }

@@ -243,7 +243,9 @@ pub trait Elements {
     fn owned(&mut self, id: StreamId) {}
     /// The group ends.
     fn group_end(&mut self) {}
-    /// Raw bytes of something that has no canonical form here (a module's value, a stream's idempotency table).
+    /// How many producers a stream's table of idempotent messages knows: a cache that expires by itself (8.6).
+    fn producers(&mut self, count: u64) {}
+    /// Raw bytes of something that has no canonical form here: a module's value, its type's id first.
     fn opaque(&mut self, raw: &[u8]) {}
 }
 

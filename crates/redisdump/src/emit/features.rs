@@ -1,0 +1,169 @@
+//! What servers of a version understand.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::rdb::Dialect;
+
+/// A server's fork and version: what a value is put into form for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Target {
+    /// Whose numbering of versions.
+    pub flavor: Dialect,
+    /// The first number of its version.
+    pub major: u32,
+    /// The second.
+    pub minor: u32,
+}
+
+impl Target {
+    /// Redis of this version.
+    pub const fn redis(major: u32, minor: u32) -> Target {
+        Target { flavor: Dialect::Redis, major, minor }
+    }
+
+    /// Valkey of this version.
+    pub const fn valkey(major: u32, minor: u32) -> Target {
+        Target { flavor: Dialect::Valkey, major, minor }
+    }
+
+    fn at_least(self, redis: (u32, u32), valkey: (u32, u32)) -> bool {
+        let since = if self.flavor == Dialect::Redis { redis } else { valkey };
+        (self.major, self.minor) >= since
+    }
+
+    /// What it understands as commands.
+    pub fn features(self) -> Features {
+        // Valkey begins as Redis 7.2.
+        let since = |redis| self.at_least(redis, (0, 0));
+        Features {
+            many_fields: since((4, 0)),
+            streams: since((5, 0)),
+            create_consumer: since((6, 2)),
+            stream_counters: since((7, 0)),
+            functions: since((7, 0)),
+            field_expiry: self.at_least((7, 4), (9, 0)),
+        }
+    }
+
+    /// The numbering and the version of the RDB that it writes itself (`RDB_VERSION` in its `rdb.h`), which is the newest
+    /// that it loads. Later versions than those known here are taken to load what the last one did.
+    pub fn rdb(self) -> (Dialect, u16) {
+        let known: &[((u32, u32), Dialect, u16)] = match self.flavor {
+            Dialect::Valkey => &[((0, 0), Dialect::Redis, 11), ((9, 0), Dialect::Valkey, 80)],
+            Dialect::Redis => &[
+                ((0, 0), Dialect::Redis, 6),
+                ((3, 2), Dialect::Redis, 7),
+                ((4, 0), Dialect::Redis, 8),
+                ((5, 0), Dialect::Redis, 9),
+                ((7, 0), Dialect::Redis, 10),
+                ((7, 2), Dialect::Redis, 11),
+                ((7, 4), Dialect::Redis, 12),
+                ((8, 6), Dialect::Redis, 13),
+            ],
+        };
+        let reached = known.iter().rev().find(|(since, ..)| (self.major, self.minor) >= *since);
+        reached.map_or((Dialect::Redis, 6), |(_, dialect, version)| (*dialect, *version))
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = if self.flavor == Dialect::Valkey { "Valkey" } else { "Redis" };
+        write!(f, "{name} {}.{}", self.major, self.minor)
+    }
+}
+
+impl FromStr for Target {
+    type Err = String;
+
+    /// Reads `6.2`, `7`, `redis-7.2.5`, `valkey-9`, and what [`Display`](fmt::Display) writes.
+    fn from_str(text: &str) -> Result<Target, String> {
+        let lower = text.trim().to_ascii_lowercase();
+        let (flavor, number) = match lower.split_once(['-', ' ']) {
+            Some(("redis", number)) => (Dialect::Redis, number),
+            Some(("valkey", number)) => (Dialect::Valkey, number),
+            _ => (Dialect::Redis, lower.as_str()),
+        };
+        let mut numbers = number.splitn(3, '.').map(|n| n.parse::<u32>().ok());
+        let first = |n: Option<Option<u32>>| n.unwrap_or(Some(0));
+        match (numbers.next().flatten(), first(numbers.next())) {
+            (Some(major), Some(minor)) if (2..100).contains(&major) => Ok(Target { flavor, major, minor }),
+            _ => Err(format!("{text:?} is no version of a server: say 6.2, or valkey-9")),
+        }
+    }
+}
+
+impl TryFrom<String> for Target {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Target, String> {
+        text.parse()
+    }
+}
+
+impl From<Target> for String {
+    fn from(target: Target) -> String {
+        target.to_string()
+    }
+}
+
+/// What a server understands as commands. [`Target::features`] knows it by version; a probe may know better.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a feature of its own, probed by itself")]
+pub struct Features {
+    /// `HSET` with many fields (4.0); before it, `HMSET`.
+    pub many_fields: bool,
+    /// Streams (5.0).
+    pub streams: bool,
+    /// `XGROUP CREATECONSUMER` (6.2); before it, a consumer is made by reading as one.
+    pub create_consumer: bool,
+    /// `ENTRIESADDED`, `MAXDELETEDID` of `XSETID`, and `ENTRIESREAD` of `XGROUP` (7.0).
+    pub stream_counters: bool,
+    /// `FUNCTION LOAD` (7.0).
+    pub functions: bool,
+    /// `HPEXPIREAT` (Redis 7.4, Valkey 9.0).
+    pub field_expiry: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_read_in_every_form() {
+        let read = |text: &str| text.parse::<Target>();
+        assert_eq!(read("6.2"), Ok(Target::redis(6, 2)));
+        assert_eq!(read("redis-7.2.5"), Ok(Target::redis(7, 2)));
+        assert_eq!(read("7"), Ok(Target::redis(7, 0)));
+        assert_eq!(read("valkey-9"), Ok(Target::valkey(9, 0)));
+        assert_eq!(read(&Target::valkey(8, 1).to_string()), Ok(Target::valkey(8, 1)));
+        for bad in ["", "latest", "1.2", "6.x", "dragonfly-1.2", "-6"] {
+            assert!(read(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn each_version_loads_its_own_rdb() {
+        let rdb = |text: &str| text.parse::<Target>().unwrap().rdb();
+        for (version, rdb_version) in [
+            ("3.0", 6),
+            ("3.2", 7),
+            ("4.0", 8),
+            ("5.0", 9),
+            ("6.2", 9),
+            ("7.0", 10),
+            ("7.2", 11),
+            ("7.4", 12),
+        ] {
+            assert_eq!(rdb(version), (Dialect::Redis, rdb_version), "{version}");
+        }
+        assert_eq!(rdb("8.2"), (Dialect::Redis, 12));
+        assert_eq!(rdb("8.6"), (Dialect::Redis, 13));
+        assert_eq!(rdb("valkey-8.1"), (Dialect::Redis, 11));
+        assert_eq!(rdb("valkey-9"), (Dialect::Valkey, 80));
+    }
+}

@@ -1,0 +1,202 @@
+//! What the tests of the codecs share: servers, a key space with every corner that a version has, a digest of it.
+#![allow(dead_code, reason = "each test uses its part")]
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpStream;
+
+use bytes::Bytes;
+use futures::{StreamExt as _, TryStreamExt as _};
+use redisdump::{Capture, CaptureOptions, CaptureReport, ConnectOptions, Environment};
+use sandbox::{Flavor, Redis, RedisBinaries, RedisOptions};
+
+/// A server that does not wait for further replicas before it sends its snapshot.
+pub(crate) fn start(binaries: &RedisBinaries, options: RedisOptions) -> Redis {
+    let mut options = options;
+    let old = binaries.flavor() == Flavor::Redis && binaries.version().major() < 4;
+    if !old {
+        options.settings.push(("repl-diskless-sync-delay".to_owned(), "0".to_owned()));
+    }
+    Redis::start(binaries, options).unwrap()
+}
+
+/// A connection for tests.
+pub(crate) struct Client {
+    reader: BufReader<TcpStream>,
+    writer: TcpStream,
+}
+
+impl Client {
+    pub(crate) fn new(server: &Redis) -> Client {
+        let writer = TcpStream::connect(("127.0.0.1", server.port())).unwrap();
+        writer.set_nodelay(true).unwrap();
+        Client { reader: BufReader::new(writer.try_clone().unwrap()), writer }
+    }
+
+    /// Reads one reply; an array's elements joined by spaces, `nil` for nothing.
+    pub(crate) fn reply(&mut self) -> Result<String, String> {
+        let mut line = String::new();
+        self.reader.read_line(&mut line).unwrap();
+        let line = line.trim_end();
+        let (kind, rest) = line.split_at(1);
+        match (kind, rest.parse::<i64>()) {
+            ("-", _) => Err(rest.to_owned()),
+            ("$" | "*", Ok(-1)) => Ok("nil".to_owned()),
+            ("$", Ok(n)) => {
+                let mut bytes = vec![0; n as usize + 2];
+                self.reader.read_exact(&mut bytes).unwrap();
+                bytes.truncate(n as usize);
+                Ok(String::from_utf8_lossy(&bytes).into_owned())
+            }
+            ("*", Ok(n)) => {
+                let items: Result<Vec<String>, String> = (0..n).map(|_| self.reply()).collect();
+                Ok(items?.join(" "))
+            }
+            _ => Ok(rest.to_owned()),
+        }
+    }
+
+    pub(crate) fn send(&mut self, command: &[Vec<u8>]) -> Result<String, String> {
+        let mut out = format!("*{}\r\n", command.len()).into_bytes();
+        for word in command {
+            out.extend(format!("${}\r\n", word.len()).into_bytes());
+            out.extend(word);
+            out.extend(b"\r\n");
+        }
+        self.writer.write_all(&out).unwrap();
+        self.reply()
+    }
+
+    /// Sends a line of words; an error reply fails the test.
+    pub(crate) fn ask(&mut self, line: &str) -> String {
+        self.send(&words(line)).unwrap_or_else(|e| panic!("{line}: {e}"))
+    }
+
+    /// Sends ready commands and reads so many replies; the first error of them, if there is one.
+    pub(crate) fn pipe(&mut self, resp: &[u8], replies: u64) -> Result<(), String> {
+        let mut writer = self.writer.try_clone().unwrap();
+        let resp = resp.to_vec();
+        let sender = std::thread::spawn(move || writer.write_all(&resp).unwrap());
+        let mut outcome = Ok(());
+        for _ in 0..replies {
+            let reply = self.reply();
+            outcome = outcome.and(reply.map(drop));
+        }
+        sender.join().unwrap();
+        outcome
+    }
+}
+
+pub(crate) fn words(line: &str) -> Vec<Vec<u8>> {
+    line.split(' ').map(|word| word.as_bytes().to_vec()).collect()
+}
+
+/// True from this version of Redis on; Valkey counts on from Redis 7.2.
+pub(crate) fn at_least(server: &Redis, major: u32, minor: u32) -> bool {
+    let version = server.version();
+    server.flavor() == Flavor::Valkey || (version.major(), version.minor()) >= (major, minor)
+}
+
+/// What may stand in a key space.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Corners {
+    /// What 3.0 knows.
+    Oldest,
+    /// With streams, where the server has them.
+    Streams,
+    /// With all that the server has.
+    All,
+}
+
+/// Every type, small and large, with expiries, several databases; as far as the server knows it.
+pub(crate) fn fill(server: &Redis, corners: Corners) {
+    let mut client = Client::new(server);
+    let lines = "SET int 12345|SET negative -9223372036854775808|SET text hello|SET soon x|PEXPIREAT soon 99999999999999|\
+        SET past2038 y|PEXPIREAT past2038 4102444800123|RPUSH list a b c 1 -5 300 70000 9223372036854775807|\
+        SADD set a b c|SADD intset 1 2 3 -70000|SADD intset64 1 9223372036854775807 -9223372036854775808|\
+        ZADD z 1 a -inf b +inf c 1e308 d 0.1 e 0.30000000000000004 f 5e-324 g -0 h|HMSET hash f v g 12 h 1.5|\
+        EXPIREAT hash 99999999999|PFADD hll a b c|SETRANGE bits 100 x|SELECT 3|SET other db|RPUSH text list|SELECT 0";
+    for line in lines.split('|') {
+        client.ask(line);
+    }
+    let binary: Vec<u8> = (0..=255).collect();
+    let set = |client: &mut Client, key: &[u8], value: &[u8]| {
+        client.send(&[b"SET".to_vec(), key.to_vec(), value.to_vec()]).unwrap();
+    };
+    set(&mut client, &binary, &[0, 255, 13, 10]);
+    set(&mut client, b"big", &b"compressible ".repeat(20_000));
+    set(&mut client, "열쇠🔑".as_bytes(), "값".as_bytes());
+    set(&mut client, b"", b"");
+    client.send(&[b"HSET".to_vec(), b"emptyfield".to_vec(), Vec::new(), Vec::new()]).unwrap();
+    let many = |client: &mut Client, name: &str, key: &str, each: &dyn Fn(usize) -> Vec<Vec<u8>>| {
+        let mut command = vec![name.as_bytes().to_vec(), key.as_bytes().to_vec()];
+        command.extend((0..1500).flat_map(each));
+        client.send(&command).unwrap();
+    };
+    many(&mut client, "RPUSH", "biglist", &|n| {
+        vec![format!("item {n} {}", "x".repeat(n % 90 + if n == 700 { 20_000 } else { 0 })).into_bytes()]
+    });
+    many(&mut client, "RPUSH", "numbers", &|n| {
+        vec![(n as i64 * 123_456_789 - 9_000_000).to_string().into_bytes()]
+    });
+    many(&mut client, "SADD", "bigset", &|n| vec![format!("member {n}").into_bytes()]);
+    many(&mut client, "ZADD", "bigz", &|n| {
+        vec![format!("{}", n as f64 / 7.0).into_bytes(), format!("m{n}").into_bytes()]
+    });
+    many(&mut client, "HMSET", "bighash", &|n| vec![format!("f{n}").into_bytes(), binary.clone()]);
+    if corners >= Corners::Streams && at_least(server, 5, 0) {
+        streams(&mut client);
+    }
+    if corners == Corners::All && at_least(server, 7, 0) {
+        let code = b"#!lua name=mine\nredis.register_function('one', function() return 1 end)".to_vec();
+        client.send(&[b"FUNCTION".to_vec(), b"LOAD".to_vec(), code]).unwrap();
+    }
+    if corners == Corners::All && field_expiry(server) {
+        client.ask("HSET mortal f v g w h x");
+        client.ask("HPEXPIREAT mortal 9999999999999 FIELDS 2 f g");
+        many(&mut client, "HSET", "bigmortal", &|n| {
+            vec![format!("f{n}").into_bytes(), format!("v{n}").into_bytes()]
+        });
+        client.ask("HPEXPIREAT bigmortal 9999999999998 FIELDS 3 f1 f2 f3");
+    }
+}
+
+pub(crate) fn field_expiry(server: &Redis) -> bool {
+    let version = server.version();
+    let since = if server.flavor() == Flavor::Valkey { (9, 0) } else { (7, 4) };
+    (version.major(), version.minor()) >= since
+}
+
+/// Streams with groups, consumers, deleted entries that are pending, none, many.
+fn streams(client: &mut Client) {
+    let lines = "XADD s 1-1 a 1 b 2|XADD s 1-2 a 3|XADD s 2-1 c 4|XADD s 5-0 d 5|XGROUP CREATE s g 0|\
+        XREADGROUP GROUP g alice COUNT 3 STREAMS s >|XREADGROUP GROUP g bob COUNT 1 STREAMS s >|XDEL s 1-2|\
+        XADD s 6-0 d 5|XGROUP CREATE s idle $|XADD empty 1-1 a b|XDEL empty 1-1|XGROUP CREATE made g $ MKSTREAM|\
+        XADD gone 3-3 a b|XADD gone 4-4 a b|XGROUP CREATE gone g 0|XREADGROUP GROUP g c STREAMS gone >|\
+        XREADGROUP GROUP g idle STREAMS gone 0|XDEL gone 3-3 4-4";
+    for line in lines.split('|') {
+        client.ask(line);
+    }
+    for n in 0..300 {
+        client.ask(&format!("XADD many {}-{} field {n} other{} x", n / 7 + 1, n % 7, n % 3));
+    }
+    client.ask("XGROUP CREATE many readers 10-0");
+    client.ask("XREADGROUP GROUP readers one COUNT 50 STREAMS many >");
+    client.ask("XDEL many 11-1 11-3 20-0");
+    client.ask("XTRIM many MAXLEN 280");
+}
+
+pub(crate) fn options(server: &Redis) -> ConnectOptions {
+    ConnectOptions::parse(&server.url(), &Environment::default()).unwrap()
+}
+
+/// The server's RDB, and what is in it.
+pub(crate) async fn captured(server: &Redis) -> (Vec<u8>, CaptureReport) {
+    let mut capture = Capture::start(&options(server), &CaptureOptions::default()).await.unwrap();
+    let pieces: Vec<Bytes> = (&mut capture).try_collect().await.unwrap();
+    (pieces.concat(), capture.report().unwrap())
+}
+
+pub(crate) fn stream(bytes: &[u8]) -> impl futures::Stream<Item = Result<Bytes, std::io::Error>> + use<> {
+    let pieces: Vec<Bytes> = bytes.chunks(50_000).map(Bytes::copy_from_slice).collect();
+    futures::stream::iter(pieces).map(Ok)
+}
