@@ -3,7 +3,6 @@
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use crate::document::{self, seal};
 use crate::{Error, Repository, SnapshotId};
 
 /// What was done.
@@ -49,7 +48,7 @@ impl Repository {
         let at = attestation.at.format("%Y%m%dT%H%M%SZ");
         let object = format!("attestations/{id}/{at}-{kind}-{random:08x}.json");
         let stored = Stored { format: crate::FORMAT, attestation: attestation.clone() };
-        self.store.put(&object, seal(&stored).into()).await
+        self.store.put(&object, self.crypt.seal(&object, &stored).into()).await
     }
 
     /// Every finding about a snapshot, oldest first. One that cannot be read counts as none: it proves nothing.
@@ -58,7 +57,7 @@ impl Repository {
         for meta in self.store.list(&format!("attestations/{id}")).await? {
             let bytes = self.store.get(meta.location.as_ref()).await?;
             if let Some(Ok(stored)) =
-                bytes.map(|bytes| document::read::<Stored>(meta.location.as_ref(), &bytes))
+                bytes.map(|bytes| self.crypt.read::<Stored>(meta.location.as_ref(), &bytes))
             {
                 found.push(stored.attestation);
             }

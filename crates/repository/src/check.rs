@@ -8,7 +8,6 @@ use futures::stream::{self, StreamExt as _};
 use serde::Serialize;
 
 use crate::chunk::ChunkObject;
-use crate::document;
 use crate::{Attestation, AttestationKind, ChunkId, ChunkRef, Error, Repository, SnapshotId, Unreadable};
 
 /// Chunks that are read at the same time.
@@ -90,9 +89,7 @@ impl Repository {
         let listing = self.snapshots().await?;
         let mut needed: BTreeMap<ChunkObject, ChunkRef> = BTreeMap::new();
         for manifest in &listing.manifests {
-            for (_, part) in manifest.parts() {
-                needed.extend(part.chunks.iter().map(|chunk| (chunk.object(), *chunk)));
-            }
+            needed.extend(manifest.chunks().map(|chunk| (chunk.object(), *chunk)));
         }
         let mut wrong: BTreeMap<ChunkObject, FaultKind> =
             needed.keys().map(|object| (*object, FaultKind::Missing)).collect();
@@ -136,14 +133,9 @@ impl Repository {
         let (mut whole, mut broken) = (Vec::new(), Vec::new());
         for manifest in &listing.manifests {
             let mut hurt = BTreeSet::new();
-            for (_, part) in manifest.parts() {
-                for chunk in part.chunks.iter().filter(|chunk| wrong.contains_key(&chunk.object())) {
-                    if hurt.insert((part.name.clone(), chunk.object())) {
-                        touches
-                            .entry(chunk.object())
-                            .or_default()
-                            .push(format!("{}: {}", manifest.id, part.name));
-                    }
+            for (part, chunk) in manifest.chunks_by_part() {
+                if wrong.contains_key(&chunk.object()) && hurt.insert((part, chunk.object())) {
+                    touches.entry(chunk.object()).or_default().push(format!("{}: {part}", manifest.id));
                 }
             }
             if hurt.is_empty() { whole.push(manifest.id.clone()) } else { broken.push(manifest.id.clone()) }
@@ -164,7 +156,7 @@ impl Repository {
                     continue;
                 }
                 let Some(bytes) = self.store.get(&name).await? else { continue };
-                if let Err(error) = document::unseal(&name, &bytes) {
+                if let Err(error) = self.crypt.unseal(&name, &bytes) {
                     unreadable.push(Unreadable { name, error: error.to_string() });
                 }
             }

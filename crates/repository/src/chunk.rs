@@ -1,4 +1,4 @@
-//! Chunks: where a stream is cut, what a chunk is called, and how it is packed.
+//! Chunks: where a stream is cut, and what a chunk is called.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,14 +9,18 @@ use sha2::{Digest as _, Sha256};
 
 use crate::Error;
 
-/// A chunk's name: the SHA-256 of its plain bytes.
+/// A chunk's name: the SHA-256 of its plain bytes, or a keyed hash of them where the repository is encrypted.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ChunkId([u8; 32]);
 
 impl ChunkId {
-    /// The name of these bytes.
+    /// The name of these bytes in a repository that is not encrypted.
     pub fn of(plain: &[u8]) -> ChunkId {
         ChunkId(Sha256::digest(plain).into())
+    }
+
+    pub(crate) fn from_bytes(bytes: [u8; 32]) -> ChunkId {
+        ChunkId(bytes)
     }
 }
 
@@ -174,22 +178,6 @@ impl Chunker {
     }
 }
 
-/// Compresses a chunk.
-pub(crate) fn pack(plain: &[u8], level: i32) -> std::io::Result<Vec<u8>> {
-    zstd::bulk::compress(plain, level)
-}
-
-/// Decompresses a chunk of a known plain size; anything else is damage.
-pub(crate) fn unpack(packed: &[u8], plain: usize) -> Result<Vec<u8>, String> {
-    // One byte more, so that a chunk which is too long is seen to be.
-    let bytes = zstd::bulk::decompress(packed, plain.saturating_add(1)).map_err(|e| e.to_string())?;
-    if bytes.len() == plain {
-        Ok(bytes)
-    } else {
-        Err(format!("it holds {} bytes instead of {plain}", bytes.len()))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -238,14 +226,5 @@ mod tests {
         }
         assert_eq!(ChunkObject::parse(&format!("chunks/bb/{id}")), None);
         assert_eq!(ChunkObject::parse("chunks/ba/é"), None);
-    }
-
-    #[test]
-    fn a_chunk_of_another_size_is_damage() {
-        let packed = pack(b"hello", 3).unwrap();
-        assert_eq!(unpack(&packed, 5).unwrap(), b"hello");
-        assert!(unpack(&packed, 4).is_err());
-        assert!(unpack(&packed, 6).is_err());
-        assert!(unpack(b"junk", 5).is_err());
     }
 }

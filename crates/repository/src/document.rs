@@ -1,6 +1,6 @@
 //! Documents: the JSON objects of a repository. Each ends in a line of its own that holds the SHA-256 of everything
 //! before it, so that a flipped bit in a manifest is found as surely as one in a chunk. Stock tools can check it:
-//! `head -n -1 FILE | sha256sum`, `tail -n 1 FILE`.
+//! `head -n -1 FILE | sha256sum`, `tail -n 1 FILE`. In an encrypted repository the line also holds a keyed hash.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -13,45 +13,69 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// A document as it is stored: indented, so that a person can read it, and sealed.
-pub(crate) fn seal<T: Serialize>(value: &T) -> Vec<u8> {
+/// A document as it is stored. `sign` gives the keyed hash of its text, where there is a key.
+pub(crate) fn seal<T: Serialize>(value: &T, sign: impl FnOnce(&[u8]) -> Option<[u8; 32]>) -> Vec<u8> {
     // Every type that is stored serializes: maps have string keys, and no serializer here fails by itself.
-    let mut text = serde_json::to_vec_pretty(value).unwrap_or_default();
+    let mut text = serde_json::to_vec(value).unwrap_or_default();
     text.push(b'\n');
-    let seal = trailer(&text);
+    let seal = trailer(&text, sign(&text));
     text.extend_from_slice(&seal);
     text
 }
 
 /// The last line for this text.
-fn trailer(text: &[u8]) -> Vec<u8> {
-    format!("{{\"sha256\":\"{}\"}}\n", hex(&Sha256::digest(text))).into_bytes()
+fn trailer(text: &[u8], signature: Option<[u8; 32]>) -> Vec<u8> {
+    let signed = signature.map(|mac| format!(",\"hmac\":\"{}\"", hex(&mac))).unwrap_or_default();
+    format!("{{\"sha256\":\"{}\"{signed}}}\n", hex(&Sha256::digest(text))).into_bytes()
 }
 
-/// The document without its seal.
-pub(crate) fn unseal<'a>(object: &str, bytes: &'a [u8]) -> Result<&'a [u8], Error> {
+/// The document without its last line.
+pub(crate) fn unseal<'a>(
+    object: &str,
+    bytes: &'a [u8],
+    sign: impl FnOnce(&[u8]) -> Option<[u8; 32]>,
+) -> Result<&'a [u8], Error> {
     let damaged = |message: &str| Error::Damaged { object: object.to_owned(), message: message.to_owned() };
-    let length = trailer(b"").len();
-    let at = bytes.len().checked_sub(length).ok_or_else(|| damaged("it is cut short"))?;
-    let (text, seal) = bytes.split_at_checked(at).ok_or_else(|| damaged("it is cut short"))?;
-    if seal == trailer(text) {
+    let (text, seal) = split(bytes).ok_or_else(|| damaged("it is cut short"))?;
+    let signature = sign(text);
+    if seal == trailer(text, signature) {
+        return Ok(text);
+    }
+    Err(damaged(if signature.is_some() && seal.get(..75) == trailer(text, None).get(..75) {
+        "its last line is not signed with this repository's key: it was written by another, or under another name"
+    } else {
+        "its text is not what its last line says (SHA-256)"
+    }))
+}
+
+/// The text of a document whose signature is not looked at: `dbhaul.json`, which says where the key is.
+pub(crate) fn unseal_unsigned<'a>(object: &str, bytes: &'a [u8]) -> Result<&'a [u8], Error> {
+    let damaged = |message: &str| Error::Damaged { object: object.to_owned(), message: message.to_owned() };
+    let (text, seal) = split(bytes).ok_or_else(|| damaged("it is cut short"))?;
+    if seal.get(..75) == trailer(text, None).get(..75) {
         Ok(text)
     } else {
         Err(damaged("its text is not what its last line says (SHA-256)"))
     }
 }
 
-/// Checks the seal and the format's version, and reads the document.
-pub(crate) fn read<T: DeserializeOwned>(object: &str, bytes: &[u8]) -> Result<T, Error> {
+/// Text and last line.
+fn split(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let end = bytes.strip_suffix(b"\n")?;
+    let at = end.iter().rposition(|byte| *byte == b'\n')?;
+    bytes.split_at_checked(at.checked_add(1)?)
+}
+
+/// Checks the format's version, and reads a document's text.
+pub(crate) fn parse<T: DeserializeOwned>(object: &str, text: &[u8]) -> Result<T, Error> {
     let damaged = |message: String| Error::Damaged { object: object.to_owned(), message };
-    let text = unseal(object, bytes)?;
-    // The format first, so that a document from a newer version is told from a damaged one.
+    // The format first, so that a document from another version is told from a damaged one.
     #[derive(serde::Deserialize)]
     struct Head {
         format: u64,
     }
     let head: Head = serde_json::from_slice(text).map_err(|e| damaged(e.to_string()))?;
-    if head.format > crate::FORMAT {
+    if head.format != crate::FORMAT {
         return Err(Error::Format { object: object.to_owned(), found: head.format, known: crate::FORMAT });
     }
     serde_json::from_slice(text).map_err(|e| damaged(e.to_string()))
@@ -63,21 +87,29 @@ mod tests {
 
     #[test]
     fn every_flipped_bit_is_found() {
-        let sealed = seal(&serde_json::json!({ "format": 0, "name": "x" }));
-        assert!(read::<serde_json::Value>("o", &sealed).is_ok());
-        for bit in 0..sealed.len() * 8 {
-            let mut bad = sealed.clone();
-            bad[bit / 8] ^= 1 << (bit % 8);
-            assert!(unseal("o", &bad).unwrap_err().is_damaged());
-        }
-        for length in 0..sealed.len() {
-            assert!(unseal("o", &sealed[..length]).is_err());
+        for signature in [None, Some([7; 32])] {
+            let sealed = seal(&serde_json::json!({ "format": 1, "name": "x" }), |_| signature);
+            assert!(unseal("o", &sealed, |_| signature).is_ok());
+            assert!(unseal_unsigned("o", &sealed).is_ok());
+            for bit in 0..sealed.len() * 8 {
+                let mut bad = sealed.clone();
+                bad[bit / 8] ^= 1 << (bit % 8);
+                assert!(unseal("o", &bad, |_| signature).unwrap_err().is_damaged());
+            }
+            for length in 0..sealed.len() {
+                assert!(unseal("o", &sealed[..length], |_| signature).is_err());
+            }
         }
     }
 
     #[test]
-    fn a_newer_format_is_told_from_damage() {
-        let error = read::<serde_json::Value>("o", &seal(&serde_json::json!({ "format": 7 }))).unwrap_err();
-        assert!(matches!(error, Error::Format { found: 7, .. }));
+    fn another_format_is_told_from_damage() {
+        for found in [0, 2, 7] {
+            let text = format!("{{\"format\":{found}}}");
+            let error = parse::<serde_json::Value>("o", text.as_bytes()).unwrap_err();
+            assert!(matches!(error, Error::Format { found: f, .. } if f == found));
+        }
+        let old = Error::Format { object: "o".into(), found: 0, known: 1 }.to_string();
+        assert!(old.contains("before the format was settled"), "{old}");
     }
 }

@@ -40,16 +40,14 @@ pub enum Error {
         /// Where.
         store: String,
     },
-    /// Written by a newer version.
-    #[error(
-        "{object} is of format {found}, and this version of the tool reads up to {known}: use a newer one"
-    )]
+    /// Written by another version.
+    #[error("{object} is of format {found}, and this version of the tool reads format {known}: {}", advice(*.found, *.known))]
     Format {
         /// Which object.
         object: String,
         /// Its format.
         found: u64,
-        /// The newest that is known.
+        /// What this version reads.
         known: u64,
     },
     /// An object is not what it should be.
@@ -58,6 +56,23 @@ pub enum Error {
         /// Which object; with the snapshot and part it was read for, where there is one.
         object: String,
         /// What is wrong.
+        message: String,
+    },
+    /// It is encrypted, and nothing was given that opens it.
+    #[error(
+        "{what} is encrypted, and nothing was given that opens it: reading needs an identity (`--identity FILE`) or the \
+         passphrase; writing, listing and a check without `--read-data` need only the key file (`--key-file FILE`)"
+    )]
+    Locked {
+        /// What was to be read.
+        what: String,
+    },
+    /// A key, identity, recipient or passphrase cannot be used.
+    #[error("{what} cannot be used: {message}")]
+    Key {
+        /// Which.
+        what: String,
+        /// Why, without secrets.
         message: String,
     },
     /// No snapshot has this id.
@@ -86,6 +101,15 @@ pub enum Error {
     },
 }
 
+/// What to do about another format.
+fn advice(found: u64, known: u64) -> &'static str {
+    if found < known {
+        "it was written before the format was settled; create a new repository and back up again"
+    } else {
+        "use a newer version of the tool"
+    }
+}
+
 impl Error {
     /// True when the repository exists already.
     pub fn is_already_exists(&self) -> bool {
@@ -95,6 +119,11 @@ impl Error {
     /// True when what was asked for is not there.
     pub fn is_not_found(&self) -> bool {
         matches!(self, Error::NotARepository { .. } | Error::NoSnapshot { .. })
+    }
+
+    /// True when an identity, a passphrase or a key file is missing, or the wrong one was given.
+    pub fn is_locked(&self) -> bool {
+        matches!(self, Error::Locked { .. } | Error::Key { .. })
     }
 
     /// True when stored data is not what it should be.

@@ -4,7 +4,7 @@
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use crate::document::{self, seal};
+use crate::crypt::Crypt;
 use crate::{Error, Manifest, Repository, SnapshotId};
 
 /// `tombstones/<snapshot>.json`
@@ -20,8 +20,8 @@ pub(crate) struct Tombstone {
 }
 
 impl Tombstone {
-    pub(crate) fn parse(object: &str, bytes: &[u8]) -> Result<Tombstone, Error> {
-        document::read(object, bytes)
+    pub(crate) fn parse(crypt: &Crypt, object: &str, bytes: &[u8]) -> Result<Tombstone, Error> {
+        crypt.read(object, bytes)
     }
 }
 
@@ -32,14 +32,15 @@ impl Repository {
         for id in ids {
             let object = id.object();
             let Some(bytes) = self.store.get(&object).await? else { continue };
-            let manifest = Manifest::parse(&object, &bytes)?;
+            let manifest = Manifest::parse(&self.crypt, &object, &bytes)?;
             let tombstone = Tombstone {
                 format: crate::FORMAT,
                 forgotten_at: now,
                 job: manifest.job.clone(),
                 manifest: Some(manifest),
             };
-            self.store.put(&id.tombstone(), seal(&tombstone).into()).await?;
+            let spent = id.tombstone();
+            self.store.put(&spent, self.crypt.seal(&spent, &tombstone).into()).await?;
             self.store.delete(&object).await?;
         }
         Ok(())
@@ -55,7 +56,7 @@ impl Repository {
         };
         let age = (self.store.clock().await? - written).to_std().unwrap_or_default();
         let tombstone = match self.store.get(&object).await? {
-            Some(bytes) => Tombstone::parse(&object, &bytes)?,
+            Some(bytes) => Tombstone::parse(&self.crypt, &object, &bytes)?,
             None => return Err(gone("it has no tombstone".to_owned())),
         };
         let late = age > self.grace.saturating_sub(self.margin());
@@ -66,7 +67,8 @@ impl Repository {
                 self.grace.as_secs() / 3600
             )));
         };
-        self.store.put(&id.object(), seal(&manifest).into()).await?;
+        let listed = id.object();
+        self.store.put(&listed, self.crypt.seal(&listed, &manifest).into()).await?;
         self.store.delete(&object).await
     }
 
@@ -76,7 +78,7 @@ impl Repository {
         let mut newest = None;
         for meta in self.store.list("tombstones").await? {
             let Some(bytes) = self.store.get(meta.location.as_ref()).await? else { continue };
-            let tombstone = Tombstone::parse(meta.location.as_ref(), &bytes)?;
+            let tombstone = Tombstone::parse(&self.crypt, meta.location.as_ref(), &bytes)?;
             if tombstone.job == job {
                 newest = newest.max(Some(tombstone.forgotten_at));
             }

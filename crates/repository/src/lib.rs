@@ -1,7 +1,8 @@
 //! A backup repository on object stores: content-addressed chunks, and one manifest for each snapshot.
 //!
 //! A *part* is a named stream of bytes (a table's rows, an RDB file). It is cut into chunks where its content says so,
-//! each chunk is stored once under the SHA-256 of its plain bytes, compressed by zstd, and a snapshot is the manifest
+//! each chunk is stored once under a hash of its plain bytes, compressed by zstd and encrypted with age if that is
+//! asked for, and a snapshot is the manifest
 //! that lists its parts and their chunks. The manifest is written last and once: what has no manifest does not exist,
 //! so that a killed backup lists nothing. The format is described in `docs/repository-format.md`.
 //!
@@ -22,9 +23,12 @@
 mod attest;
 mod check;
 mod chunk;
+mod crypt;
 mod document;
+mod envelope;
 mod error;
 mod forget;
+mod keys;
 mod manifest;
 mod prune;
 mod read;
@@ -35,7 +39,9 @@ mod write;
 pub use attest::{Attestation, AttestationKind};
 pub use check::{CheckOptions, CheckReport, Fault, FaultKind};
 pub use chunk::{ChunkId, Chunker, CopyTag};
+pub use envelope::Encryption;
 pub use error::Error;
+pub use keys::{Access, Identity, Passphrase, Recipient, RepositoryKey};
 pub use manifest::{ChunkRef, Manifest, Part, PartHeader, SnapshotId, SnapshotStats, SourceRecord};
 pub use prune::{PruneOptions, PruneReport};
 pub use repo::{FORMAT, InitOptions, Listing, Repository, Unreadable};

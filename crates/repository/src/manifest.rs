@@ -1,13 +1,25 @@
 //! The manifest: what a snapshot is.
 
+use std::collections::HashSet;
 use std::fmt;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::chunk::ChunkObject;
+use crate::crypt::{Crypt, Unpack};
 use crate::{ChunkId, CopyTag, Error};
+
+/// Manifests are small beside what they describe, and shorter ones are read at every start.
+const BODY_LEVEL: i32 = 9;
+/// No body is larger when it is plain: what a hostile store can make us allocate.
+const LARGEST_BODY: usize = 512 << 20;
+
+/// In a part's place where parts cannot be known.
+const SEALED: &str = "(part unknown: the manifest is encrypted)";
 
 /// A snapshot's name: the UTC time at which it was begun, and six random digits, so that names sort by time and two
 /// hosts never choose the same.
@@ -134,6 +146,15 @@ pub struct SnapshotStats {
     pub new_chunks: u64,
 }
 
+/// The sources of a snapshot in an encrypted repository, and what can be known of them without opening it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Sealed {
+    /// Each chunk of the snapshot once.
+    pub(crate) chunks: Vec<ChunkRef>,
+    /// The sources as JSON, compressed by zstd, as an age file, in base64.
+    pub(crate) body: String,
+}
+
 /// A snapshot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -152,8 +173,12 @@ pub struct Manifest {
     pub tool: String,
     /// False when a source that was asked for is missing.
     pub complete: bool,
-    /// The servers.
+    /// The servers; empty while the manifest is sealed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub sources: Vec<SourceRecord>,
+    /// What stands in the place of the sources where the repository is encrypted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) sealed: Option<Box<Sealed>>,
     /// Sizes.
     #[serde(default)]
     pub stats: SnapshotStats,
@@ -165,13 +190,47 @@ impl Manifest {
         self.sources.iter().flat_map(|source| source.parts.iter().map(move |part| (source, part)))
     }
 
-    pub(crate) fn parse(object: &str, bytes: &[u8]) -> Result<Manifest, Error> {
+    /// True when this is only what can be known without an identity: times, sizes and chunks, and no sources.
+    pub fn is_sealed(&self) -> bool {
+        self.sealed.is_some()
+    }
+
+    /// Every chunk that the snapshot needs, some more than once.
+    pub fn chunks(&self) -> impl Iterator<Item = &ChunkRef> {
+        let sealed = self.sealed.iter().flat_map(|sealed| &sealed.chunks);
+        self.parts().flat_map(|(_, part)| &part.chunks).chain(sealed)
+    }
+
+    /// The same, each with the name of its part, which is not known while the manifest is sealed.
+    pub(crate) fn chunks_by_part(&self) -> impl Iterator<Item = (&str, &ChunkRef)> {
+        let sealed = self.sealed.iter().flat_map(|sealed| &sealed.chunks).map(|chunk| (SEALED, chunk));
+        let open =
+            self.parts().flat_map(|(_, part)| part.chunks.iter().map(|chunk| (part.name.as_str(), chunk)));
+        open.chain(sealed)
+    }
+
+    /// Reads a stored manifest, and leaves it sealed if it is.
+    pub(crate) fn parse(crypt: &Crypt, object: &str, bytes: &[u8]) -> Result<Manifest, Error> {
         let damaged = |message: String| Error::Damaged { object: object.to_owned(), message };
-        let manifest: Manifest = crate::document::read(object, bytes)?;
+        let manifest: Manifest = crypt.read(object, bytes)?;
+        if crypt.is_encrypted() != manifest.is_sealed()
+            || (manifest.is_sealed() && !manifest.sources.is_empty())
+        {
+            return Err(damaged(
+                "it is encrypted where the repository is not, or the other way round".to_owned(),
+            ));
+        }
+        manifest.check_parts(object)?;
         if object.strip_suffix(".json").and_then(|o| o.rsplit('/').next()) != Some(manifest.id.as_str()) {
             return Err(damaged(format!("it calls itself {}", manifest.id)));
         }
-        for (_, part) in manifest.parts() {
+        Ok(manifest)
+    }
+
+    /// A part is as long as its chunks together.
+    fn check_parts(&self, object: &str) -> Result<(), Error> {
+        let damaged = |message: String| Error::Damaged { object: object.to_owned(), message };
+        for (_, part) in self.parts() {
             // At most 2^32 a chunk, and a manifest of 2^32 chunks would not fit into memory: this cannot overflow.
             let sum: u64 = part.chunks.iter().map(|chunk| u64::from(chunk.bytes)).sum();
             if sum != part.bytes {
@@ -181,6 +240,50 @@ impl Manifest {
                 )));
             }
         }
-        Ok(manifest)
+        Ok(())
     }
+
+    /// As it is stored in an encrypted repository.
+    pub(crate) fn seal(&self, crypt: &Crypt) -> Result<Manifest, Error> {
+        let failed = |message: String| Error::Damaged { object: self.id.object(), message };
+        let mut chunks: Vec<ChunkRef> = self.chunks().copied().collect();
+        chunks.sort_unstable_by_key(ChunkRef::object);
+        chunks.dedup_by_key(|chunk| chunk.object());
+        let body = serde_json::to_vec(&Body { sources: &self.sources }).map_err(|e| failed(e.to_string()))?;
+        let body = crypt.pack(&body, BODY_LEVEL).map_err(|e| failed(e.to_string()))?;
+        let sealed = Some(Box::new(Sealed { chunks, body: STANDARD.encode(body) }));
+        Ok(Manifest { sources: Vec::new(), sealed, ..self.clone() })
+    }
+
+    /// Opens a sealed manifest; one that is open stays as it is.
+    pub(crate) fn open(mut self, crypt: &Crypt) -> Result<Manifest, Error> {
+        let Some(sealed) = self.sealed.take() else { return Ok(self) };
+        let object = self.id.object();
+        let damaged = |message: String| Error::Damaged { object: object.clone(), message };
+        let body = STANDARD.decode(&sealed.body).map_err(|e| damaged(e.to_string()))?;
+        let body = crypt.unpack_at_most(&body, LARGEST_BODY).map_err(|e| match e {
+            Unpack::Locked => Error::Locked { what: format!("snapshot {}", self.id) },
+            Unpack::Damaged(message) => damaged(message),
+        })?;
+        let body: OpenBody = serde_json::from_slice(&body).map_err(|e| damaged(e.to_string()))?;
+        self.sources = body.sources;
+        self.check_parts(&object)?;
+        // What the header does not name, prune would take for needless.
+        let header: HashSet<ChunkObject> = sealed.chunks.iter().map(ChunkRef::object).collect();
+        if self.chunks().any(|chunk| !header.contains(&chunk.object())) {
+            return Err(damaged("its header does not name every chunk of its parts".to_owned()));
+        }
+        Ok(self)
+    }
+}
+
+/// What a sealed manifest holds.
+#[derive(Serialize)]
+struct Body<'a> {
+    sources: &'a [SourceRecord],
+}
+
+#[derive(Deserialize)]
+struct OpenBody {
+    sources: Vec<SourceRecord>,
 }

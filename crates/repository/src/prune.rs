@@ -15,10 +15,9 @@ use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use serde::{Deserialize, Serialize};
 
 use crate::chunk::ChunkObject;
-use crate::document::{self, seal};
 use crate::forget::Tombstone;
 use crate::write::Begun;
-use crate::{Error, Repository, SnapshotId};
+use crate::{ChunkRef, Error, Repository, SnapshotId};
 
 /// Objects that one mark names: keeps each mark small enough to be read and rewritten in one go.
 const PER_MARK: usize = 10_000;
@@ -97,7 +96,7 @@ impl Repository {
         // the two, whichever way it moves.
         let mut named: HashSet<ChunkObject> = HashSet::new();
         self.tombstones(now, options.dry_run, &mut named, &mut report).await?;
-        let listing = self.snapshots().await?;
+        let listing = self.manifests("snapshots").await?;
         if let Some(unreadable) = listing.unreadable.into_iter().next() {
             return Err(Error::Damaged {
                 object: unreadable.name,
@@ -105,9 +104,7 @@ impl Repository {
             });
         }
         for manifest in &listing.manifests {
-            named.extend(
-                manifest.parts().flat_map(|(_, part)| part.chunks.iter().map(|chunk| chunk.object())),
-            );
+            named.extend(manifest.chunks().map(ChunkRef::object));
         }
         drop(listing.manifests);
         // An undelete writes the manifest before it removes the tombstone, and a forget the other way round; the
@@ -166,7 +163,12 @@ impl Repository {
                 let random = uuid::Uuid::new_v4().as_fields().0;
                 let object = format!("marks/{}-{random:08x}-{number}.json", now.format("%Y%m%dT%H%M%SZ"));
                 let objects = objects.iter().map(ToString::to_string).collect();
-                self.store.put(&object, seal(&MarkFile { format: crate::FORMAT, objects }).into()).await?;
+                self.store
+                    .put(
+                        &object,
+                        self.crypt.seal(&object, &MarkFile { format: crate::FORMAT, objects }).into(),
+                    )
+                    .await?;
             }
         }
         Ok(report)
@@ -223,18 +225,16 @@ impl Repository {
         for meta in self.store.list("tombstones").await? {
             let object = meta.location.to_string();
             let Some(bytes) = self.store.get(&object).await? else { continue };
-            let mut tombstone = Tombstone::parse(&object, &bytes)?;
+            let mut tombstone = Tombstone::parse(&self.crypt, &object, &bytes)?;
             if let Some(manifest) = tombstone.manifest.take_if(|_| now - meta.last_modified > grace) {
                 report.expired.push(manifest.id);
                 if !look_only {
-                    self.store.put(&object, seal(&tombstone).into()).await?;
+                    self.store.put(&object, self.crypt.seal(&object, &tombstone).into()).await?;
                 }
             }
             match &tombstone.manifest {
                 Some(manifest) => {
-                    named.extend(
-                        manifest.parts().flat_map(|(_, part)| part.chunks.iter().map(|chunk| chunk.object())),
-                    );
+                    named.extend(manifest.chunks().map(ChunkRef::object));
                 }
                 None => spent.entry(tombstone.job).or_default().push((tombstone.forgotten_at, object)),
             }
@@ -274,7 +274,7 @@ impl Repository {
             // Removed meanwhile: its work was over long before.
             let Some(bytes) = self.store.get(&object).await? else { continue };
             let damaged = |message: String| Error::Damaged { object: object.clone(), message };
-            let file: MarkFile = document::read(&object, &bytes)?;
+            let file: MarkFile = self.crypt.read(&object, &bytes)?;
             let objects = file
                 .objects
                 .iter()

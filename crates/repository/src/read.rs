@@ -4,10 +4,10 @@ use bytes::Bytes;
 use futures::stream::{self, Stream, StreamExt as _};
 use sha2::{Digest as _, Sha256};
 
-use crate::chunk::unpack;
+use crate::crypt::Unpack;
 use crate::document::hex;
 use crate::write::blocking;
-use crate::{ChunkId, ChunkRef, Error, Part, Repository};
+use crate::{ChunkRef, Error, Part, Repository};
 
 /// Chunks that are fetched ahead of the reader.
 const AHEAD: usize = 3;
@@ -56,23 +56,27 @@ impl Repository {
         if chunk.bytes > self.chunker.max {
             return Err(damaged(format!("{} bytes are more than any chunk has", chunk.bytes)));
         }
-        // Compression never adds more than a little; a larger object is not this chunk, and is not fetched.
+        // Compression and encryption never add more than a little; a larger object is not this chunk, and is not fetched.
         let limit = u64::from(self.chunker.max) + (64 << 10);
         let packed = self
             .store
             .get_at_most(&object, limit)
             .await?
             .ok_or_else(|| damaged("it is missing".to_owned()))?;
+        let crypt = self.crypt.clone();
         let plain = blocking(move || {
-            let plain = unpack(&packed, chunk.bytes as usize)?;
-            if ChunkId::of(&plain) == chunk.id {
+            let plain = crypt.unpack(&packed, chunk.bytes as usize)?;
+            if crypt.name(&plain) == chunk.id {
                 Ok(plain)
             } else {
-                Err("its bytes are not those of its name".to_owned())
+                Err(Unpack::Damaged("its bytes are not those of its name".to_owned()))
             }
         })
-        .await?
-        .map_err(damaged)?;
-        Ok(Bytes::from(plain))
+        .await?;
+        match plain {
+            Ok(plain) => Ok(Bytes::from(plain)),
+            Err(Unpack::Damaged(message)) => Err(damaged(message)),
+            Err(Unpack::Locked) => Err(Error::Locked { what: object }),
+        }
     }
 }

@@ -11,8 +11,9 @@ use futures::stream::{FuturesOrdered, Stream, StreamExt as _};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::Semaphore;
 
-use crate::chunk::{ChunkObject, pack};
-use crate::document::{hex, seal};
+use crate::chunk::ChunkObject;
+use crate::crypt::Crypt;
+use crate::document::hex;
 use crate::{
     ChunkId, ChunkRef, CopyTag, Error, FORMAT, Manifest, Part, PartHeader, Repository, SnapshotId,
     SnapshotStats, SourceRecord,
@@ -96,9 +97,8 @@ impl Repository {
         let begun = Begun::now();
         let marked = self.marked().await?;
         let mut named: HashMap<ChunkObject, u32> = HashMap::new();
-        for manifest in self.snapshots().await?.manifests {
-            let chunks = manifest.parts().flat_map(|(_, part)| part.chunks.iter());
-            named.extend(chunks.map(|chunk| (chunk.object(), chunk.stored)));
+        for manifest in self.manifests("snapshots").await?.manifests {
+            named.extend(manifest.chunks().map(|chunk| (chunk.object(), chunk.stored)));
         }
         named.retain(|object, _| !marked.contains(object));
         let mut present = HashMap::new();
@@ -181,10 +181,10 @@ impl SnapshotWriter {
                 };
                 let permit = permit
                     .map_err(|_| Error::Damaged { object: header.name.clone(), message: "closed".into() })?;
-                let (store, shared) = (self.repository.store.clone(), Arc::clone(&self.shared));
+                let (repository, shared) = (self.repository.clone(), Arc::clone(&self.shared));
                 writing.push_back(AbortOnDrop(tokio::spawn(async move {
                     let _permit = permit;
-                    write_chunk(&store, &shared, chunk).await
+                    write_chunk(&repository, &shared, chunk).await
                 })));
             }
             if ended {
@@ -227,9 +227,10 @@ impl SnapshotWriter {
             tool: self.start.tool,
             complete,
             sources,
+            sealed: None,
             stats,
         };
-        self.repository.store.put(&self.id.object(), seal(&manifest).into()).await?;
+        self.repository.put_manifest(&manifest).await?;
         Ok(manifest)
     }
 }
@@ -261,21 +262,22 @@ fn joined(
     done.unwrap_or_else(|e| Err(Error::Stream { part: header.name.clone(), source: Box::new(e) }))
 }
 
-async fn write_chunk(store: &crate::Store, shared: &Shared, plain: Bytes) -> Result<ChunkRef, Error> {
+async fn write_chunk(repository: &Repository, shared: &Shared, plain: Bytes) -> Result<ChunkRef, Error> {
     let bytes = plain.len() as u32;
-    let hashed = plain.clone();
-    let id = blocking(move || ChunkId::of(&hashed)).await?;
+    let (crypt, hashed): (Crypt, _) = (repository.crypt.clone(), plain.clone());
+    let id = blocking(move || crypt.name(&hashed)).await?;
     if let Some(present) = shared.present(id, bytes) {
         return Ok(present);
     }
     let copy = shared.shunned.contains(&id).then(|| CopyTag(uuid::Uuid::new_v4().as_fields().0));
     let object = ChunkObject { id, copy }.to_string();
     let damaged = |message: String| Error::Damaged { object: object.clone(), message };
-    let packed = blocking(move || pack(&plain, LEVEL))
+    let crypt = repository.crypt.clone();
+    let packed = blocking(move || crypt.pack(&plain, LEVEL))
         .await?
-        .map_err(|e| damaged(format!("cannot be compressed: {e}")))?;
+        .map_err(|e| damaged(format!("cannot be packed: {e}")))?;
     let stored = u32::try_from(packed.len()).map_err(|e| damaged(e.to_string()))?;
-    store.put(&object, packed.into()).await?;
+    repository.store.put(&object, packed.into()).await?;
     let mut present = shared.present.lock().unwrap_or_else(PoisonError::into_inner);
     if present.insert(id, (stored, copy)).is_none() {
         shared.new_plain.fetch_add(u64::from(bytes), Ordering::Relaxed);

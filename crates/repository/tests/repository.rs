@@ -110,8 +110,8 @@ async fn a_damaged_manifest_is_named_and_hides_no_other() {
     for (damage, word) in [
         (text[..text.len() / 2].to_owned(), "damaged"),
         (text.replace("nightly", "nightlx"), "damaged"),
-        (reseal(&text.replace("\"format\": 0", "\"format\": 7")), "format 7"),
-        (reseal(&text.replacen("\"bytes\": 1,", "\"bytes\": 4,", 1)), "its chunks"),
+        (reseal(&text.replace("\"format\":1", "\"format\":7")), "format 7"),
+        (reseal(&text.replacen("\"bytes\":1,", "\"bytes\":4,", 1)), "its chunks"),
         (reseal(&text.replace(bad.id.as_str(), good.id.as_str())), "calls itself"),
     ] {
         std::fs::write(&path, damage).unwrap();
