@@ -1,6 +1,6 @@
 //! Captures, restores and compares Redis and Valkey.
 //!
-//! - [`rdb`] reads the RDB format: a streaming codec on bytes alone;
+//! - [`rdb`] reads the RDB format: a streaming codec on bytes alone; [`aof`] the append-only file in one or many parts;
 //! - [`Capture`] asks a server for its RDB as a replica would, over PSYNC, and checks it while it passes;
 //! - [`restore`] puts the keys of an RDB stream into an empty server by pipelined RESTORE, with absolute expiries;
 //! - [`prove`] looks every key of an RDB stream up on a server, and [`compare()`] compares two servers both ways;
@@ -11,6 +11,7 @@
 //! over every byte, which a client library rightly keeps to itself.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod aof;
 pub mod digest;
 pub mod emit;
 pub mod rdb;

@@ -97,6 +97,8 @@ pub struct RedisOptions {
     pub appendonly: bool,
     /// An RDB file to load at the start; it is copied.
     pub rdb: Option<PathBuf>,
+    /// A data folder of another server to begin with: its files and folders are copied.
+    pub data: Option<PathBuf>,
 }
 
 impl fmt::Debug for RedisOptions {
@@ -106,6 +108,7 @@ impl fmt::Debug for RedisOptions {
             .field("settings", &self.settings)
             .field("appendonly", &self.appendonly)
             .field("rdb", &self.rdb)
+            .field("data", &self.data)
             .finish()
     }
 }
@@ -125,6 +128,10 @@ impl Redis {
     /// itself, unless the options say so. Returns when it has loaded its data and answers.
     pub fn start(binaries: &RedisBinaries, options: RedisOptions) -> Result<Redis, Error> {
         let folder = Folder::new("dbhaul-redis-", None)?;
+        if let Some(data) = &options.data {
+            copy_folder(data, folder.path())
+                .map_err(|source| Error::Folder { path: data.clone(), source })?;
+        }
         if let Some(rdb) = &options.rdb {
             std::fs::copy(rdb, folder.path().join("dump.rdb"))
                 .map_err(|source| Error::Folder { path: rdb.clone(), source })?;
@@ -207,6 +214,22 @@ fn launch(
     let password = options.password.as_deref();
     process::wait_ready(&mut process, &name, port, &log, |_| answers(&socket, password))?;
     Ok(process)
+}
+
+/// Copies what is in a folder: plain files and folders, not sockets.
+fn copy_folder(from: &Path, to: &Path) -> std::io::Result<()> {
+    for entry in std::fs::read_dir(from)? {
+        let entry = entry?;
+        let kind = entry.file_type()?;
+        if kind.is_dir() {
+            let inner = to.join(entry.file_name());
+            std::fs::create_dir_all(&inner)?;
+            copy_folder(&entry.path(), &inner)?;
+        } else if kind.is_file() {
+            std::fs::copy(entry.path(), to.join(entry.file_name()))?;
+        }
+    }
+    Ok(())
 }
 
 /// The text of `redis.conf`. Later lines win, so that the caller's settings come last.

@@ -1,0 +1,278 @@
+//! The files of an AOF on disk: found, opened, read in order.
+
+use std::fs::File;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use super::Keep;
+use super::manifest::{FileType, Manifest, ManifestError};
+use super::reader::{CutReason, End, Reader, Tail, Visitor};
+use crate::rdb::{Checksum, Corrupt};
+
+/// Why an AOF cannot be read.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AofError {
+    /// A file or folder cannot be read.
+    #[error("{path}: {source}")]
+    Io {
+        /// Which.
+        path: PathBuf,
+        /// The system's words.
+        source: std::io::Error,
+    },
+    /// A folder holds no AOF, or several.
+    #[error("{path}: {message}")]
+    NotFound {
+        /// Which.
+        path: PathBuf,
+        /// What was looked for.
+        message: String,
+    },
+    /// The manifest makes no sense.
+    #[error("{path}: {source}")]
+    Manifest {
+        /// Which.
+        path: PathBuf,
+        /// The line at fault.
+        source: ManifestError,
+    },
+    /// A file is damaged.
+    #[error("{path}: {source}")]
+    Corrupt {
+        /// Which.
+        path: PathBuf,
+        /// Where and how.
+        source: Corrupt,
+    },
+    /// A file that is not the last one ends early: a server loads none of it.
+    #[error(
+        "{path}: byte {}: the file is cut off here ({} bytes do not count), and it is not the last of the AOF: no server \
+         loads that", tail.offset, tail.bytes
+    )]
+    CutInside {
+        /// Which.
+        path: PathBuf,
+        /// What is cut off.
+        tail: Tail,
+    },
+}
+
+impl AofError {
+    /// Where in a file the fault is, if it is in one.
+    pub fn offset(&self) -> Option<u64> {
+        match self {
+            AofError::Corrupt { source, .. } => Some(source.offset),
+            AofError::CutInside { tail, .. } => Some(tail.offset),
+            _ => None,
+        }
+    }
+
+    /// The file or folder at fault.
+    pub fn path(&self) -> &Path {
+        match self {
+            AofError::Io { path, .. }
+            | AofError::NotFound { path, .. }
+            | AofError::Manifest { path, .. }
+            | AofError::Corrupt { path, .. }
+            | AofError::CutInside { path, .. } => path,
+        }
+    }
+}
+
+/// One file of an AOF.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Part {
+    /// Where it is.
+    pub path: PathBuf,
+    /// What it is for; a single file is a base and increments in one.
+    pub file_type: Option<FileType>,
+}
+
+/// The files that make an AOF, in the order in which they are loaded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Files {
+    /// The manifest, where there is one.
+    pub manifest: Option<(PathBuf, Manifest)>,
+    /// The files.
+    pub parts: Vec<Part>,
+}
+
+impl Files {
+    /// Finds the AOF that a path means: a file, a manifest, the folder of a multi-part AOF, or a server's data folder with
+    /// such a folder in it (`appendonlydir`) or with `appendonly.aof`.
+    ///
+    /// # Errors
+    /// What cannot be read, is not there, or is there twice.
+    pub fn locate(path: &Path) -> Result<Files, AofError> {
+        let io = |path: &Path| {
+            let path = path.to_owned();
+            move |source| AofError::Io { path, source }
+        };
+        if !std::fs::metadata(path).map_err(io(path))?.is_dir() {
+            if path.extension().is_some_and(|extension| extension == "manifest") {
+                return Files::of_manifest(path);
+            }
+            return Ok(Files {
+                manifest: None,
+                parts: vec![Part { path: path.to_owned(), file_type: None }],
+            });
+        }
+        let mut manifests = manifests_in(path)?;
+        if manifests.is_empty() {
+            for entry in std::fs::read_dir(path).map_err(io(path))? {
+                let entry = entry.map_err(io(path))?.path();
+                if entry.is_dir() {
+                    manifests.extend(manifests_in(&entry)?);
+                }
+            }
+        }
+        let single = path.join("appendonly.aof");
+        match manifests.as_slice() {
+            [manifest] => Files::of_manifest(manifest),
+            [] if single.is_file() => Files::locate(&single),
+            [] => Err(AofError::NotFound {
+                path: path.to_owned(),
+                message: "no AOF is here: neither a manifest (*.manifest) nor appendonly.aof".to_owned(),
+            }),
+            several => Err(AofError::NotFound {
+                path: path.to_owned(),
+                message: format!("{} AOF manifests are here: name the one that is meant", several.len()),
+            }),
+        }
+    }
+
+    fn of_manifest(path: &Path) -> Result<Files, AofError> {
+        // A line is at most 1 KiB; a manifest has a handful of them.
+        const MOST: u64 = 16 << 20;
+        let mut bytes = Vec::new();
+        File::open(path)
+            .and_then(|file| file.take(MOST).read_to_end(&mut bytes))
+            .map_err(|source| AofError::Io { path: path.to_owned(), source })?;
+        let manifest =
+            Manifest::parse(&bytes).map_err(|source| AofError::Manifest { path: path.to_owned(), source })?;
+        let folder = path.parent().unwrap_or(Path::new(""));
+        let parts = manifest
+            .loaded()
+            .map(|file| Part { path: folder.join(&file.name), file_type: Some(file.file_type) })
+            .collect();
+        Ok(Files { manifest: Some((path.to_owned(), manifest)), parts })
+    }
+}
+
+fn manifests_in(folder: &Path) -> Result<Vec<PathBuf>, AofError> {
+    let io = |source| AofError::Io { path: folder.to_owned(), source };
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(io)? {
+        let path = entry.map_err(io)?.path();
+        // A temporary one is that of a rewrite which did not come to its end.
+        let temporary = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("temp"));
+        if path.extension().is_some_and(|extension| extension == "manifest") && !temporary && path.is_file() {
+            found.push(path);
+        }
+    }
+    Ok(found)
+}
+
+/// What one file was.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct FileSummary {
+    /// Where it is.
+    pub path: PathBuf,
+    /// What it is for; nothing for a single file.
+    pub file_type: Option<FileType>,
+    /// Its size.
+    pub bytes: u64,
+    /// The size of its RDB preamble.
+    pub preamble_bytes: Option<u64>,
+    /// What the preamble's checksum said.
+    pub checksum: Option<Checksum>,
+    /// Commands that count.
+    pub commands: u64,
+}
+
+/// What is cut off from an AOF.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Cut {
+    /// In which file.
+    pub path: PathBuf,
+    /// Where, how much, why.
+    #[serde(flatten)]
+    pub tail: Tail,
+    /// Files after it that do not count either (only where a point in time was asked for).
+    pub files_after: Vec<PathBuf>,
+}
+
+/// What an AOF was.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct AofSummary {
+    /// Its files, in the order in which they are loaded.
+    pub files: Vec<FileSummary>,
+    /// The last `#TS:` annotation, in seconds since the epoch.
+    pub timestamp: Option<i64>,
+    /// The tail that a server drops when it loads it.
+    pub cut: Option<Cut>,
+}
+
+/// Reads an AOF whole. `until` stops before the first annotation later than that (seconds since the epoch), as
+/// `redis-check-aof --truncate-to-timestamp` does. `on_part` is called before each file.
+///
+/// # Errors
+/// The first fault, with its file and offset: what no server loads.
+pub fn read<V: Visitor>(
+    files: &Files,
+    keep: Keep,
+    until: Option<i64>,
+    visitor: &mut V,
+    on_part: &mut dyn FnMut(&mut V, &Part),
+) -> Result<AofSummary, AofError> {
+    let mut summary = AofSummary::default();
+    let mut buffer = vec![0; 256 << 10];
+    for (at, part) in files.parts.iter().enumerate() {
+        on_part(visitor, part);
+        let end = read_part(part, Reader::new(keep).until(until), visitor, &mut buffer)?;
+        summary.timestamp = end.timestamp.or(summary.timestamp);
+        summary.files.push(FileSummary {
+            path: part.path.clone(),
+            file_type: part.file_type,
+            bytes: end.bytes,
+            preamble_bytes: end.preamble.map(|(bytes, _)| bytes),
+            checksum: end.preamble.map(|(_, checksum)| checksum),
+            commands: end.commands,
+        });
+        let after = files.parts.get(at + 1..).unwrap_or_default();
+        if let Some(tail) = end.tail {
+            if !after.is_empty() && tail.reason != CutReason::LaterThanAsked {
+                return Err(AofError::CutInside { path: part.path.clone(), tail });
+            }
+            let files_after = after.iter().map(|part| part.path.clone()).collect();
+            summary.cut = Some(Cut { path: part.path.clone(), tail, files_after });
+            break;
+        }
+    }
+    Ok(summary)
+}
+
+fn read_part<V: Visitor>(
+    part: &Part,
+    mut reader: Reader,
+    visitor: &mut V,
+    buffer: &mut [u8],
+) -> Result<End, AofError> {
+    let io = |source| AofError::Io { path: part.path.clone(), source };
+    let corrupt = |source| AofError::Corrupt { path: part.path.clone(), source };
+    let mut file = File::open(&part.path).map_err(io)?;
+    loop {
+        match file.read(buffer) {
+            Ok(0) => return reader.finish(visitor).map_err(corrupt),
+            Ok(n) => reader.feed(buffer.get(..n).unwrap_or_default(), visitor).map_err(corrupt)?,
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(io(error)),
+        }
+    }
+}
