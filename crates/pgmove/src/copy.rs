@@ -1,5 +1,6 @@
 //! Rows out of a table: COPY text in handy pieces, hashed on the way.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -32,6 +33,8 @@ pub(crate) struct Wanted<'a> {
     pub(crate) pages: Option<PageRange>,
     /// A `WHERE …` clause, as an extension gives it for its configuration tables.
     pub(crate) condition: &'a str,
+    /// Columns that are read as another type.
+    pub(crate) casts: &'a BTreeMap<String, String>,
 }
 
 impl Wanted<'_> {
@@ -48,7 +51,14 @@ impl Wanted<'_> {
             Some((from, None)) => format!("WHERE ctid >= '({from},0)'::tid"),
             None => self.condition.to_owned(),
         };
-        if !condition.is_empty() {
+        if !self.casts.is_empty() {
+            let expression = |column: &String| match self.casts.get(column) {
+                Some(kind) => format!("{}::{kind}", ident(column)),
+                None => ident(column).into_owned(),
+            };
+            let columns: Vec<String> = self.columns.iter().map(expression).collect();
+            format!("COPY (SELECT {} FROM ONLY {table} {condition}) TO STDOUT", columns.join(", "))
+        } else if !condition.is_empty() {
             format!("COPY (SELECT {columns} FROM ONLY {table} {condition}) TO STDOUT")
         } else if columns.is_empty() {
             format!("COPY {table} TO STDOUT")

@@ -73,6 +73,18 @@ impl Add for TableProof {
     }
 }
 
+impl TableProof {
+    /// What is left when rows that were there before are taken away again: the sums of hashes are exact both ways.
+    #[must_use]
+    pub fn without(self, before: TableProof) -> TableProof {
+        TableProof {
+            rows: self.rows.saturating_sub(before.rows),
+            bytes: self.bytes.saturating_sub(before.bytes),
+            digest: Digest(self.digest.0.wrapping_sub(before.digest.0)),
+        }
+    }
+}
+
 impl Sum for TableProof {
     fn sum<I: Iterator<Item = TableProof>>(proofs: I) -> TableProof {
         proofs.fold(TableProof::default(), Add::add)

@@ -123,6 +123,18 @@ pub enum Error {
         source: Box<dyn std::error::Error + Send + Sync>,
     },
 
+    /// Rows were brought into a schema with foreign keys, and some refer to nothing.
+    #[error(
+        "{server}: the rows are in, and do not fit together:\n  {}\nhint: bring the tables that they refer to as well, or mend the rows; the server does not check again by itself",
+        .references.join("\n  ")
+    )]
+    Dangling {
+        /// The target.
+        server: String,
+        /// Each foreign key.
+        references: Vec<String>,
+    },
+
     /// A row of the server's catalog does not have the form that this version knows.
     #[error(
         "the server's list of {what} has a row that this version does not understand: {source}; row: {row}"

@@ -29,4 +29,6 @@ pub use copy::CopyOut;
 pub use digest::{Digest, TableProof};
 pub use error::Error;
 pub use source::{SLICE_PAGES, Source, SourceOptions, TableSlice};
-pub use target::{RestoreEvent, RestorePlan, Target, TargetOptions};
+pub use target::{
+    Existing, Failure, OnError, OnRows, RestoreEvent, RestorePlan, Sections, Target, TargetOptions,
+};

@@ -1,5 +1,8 @@
 //! Which part of a database is wanted.
 
+use std::collections::BTreeMap;
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use super::meta::QualifiedName;
@@ -19,12 +22,49 @@ pub struct Filter {
     pub exclude_tables: Vec<String>,
     /// The definition of these tables, without their rows.
     pub exclude_table_data: Vec<String>,
+    /// Only some rows of these tables: the condition by the table's pattern, as it stands after WHERE.
+    #[serde(rename = "where", skip_serializing_if = "BTreeMap::is_empty")]
+    pub conditions: BTreeMap<String, String>,
 }
 
 impl Filter {
     /// Whether everything is wanted.
     pub fn is_all(&self) -> bool {
         *self == Self::default()
+    }
+
+    /// The condition on the rows of a table, where there is one.
+    pub fn condition(&self, name: &QualifiedName) -> Option<&str> {
+        self.conditions
+            .iter()
+            .find(|(pattern, _)| names(std::slice::from_ref(*pattern), name))
+            .map(|(_, condition)| condition.as_str())
+    }
+
+    /// This filter on what another one has let pass: tables without rows stay without, and rows that were left out
+    /// are still gone.
+    pub(crate) fn after(&self, before: &Filter) -> Filter {
+        let mut both = self.clone();
+        both.exclude_table_data.extend(before.exclude_table_data.iter().cloned());
+        both.conditions.extend(before.conditions.clone());
+        both
+    }
+
+    /// Patterns that ask for something, and match none of these tables: most often a misspelling, which would else
+    /// pass for a table that is empty or all there.
+    pub fn unmatched<'a>(&self, tables: impl Iterator<Item = &'a QualifiedName> + Clone) -> Vec<String> {
+        let mut unmatched = Vec::new();
+        for pattern in self.tables.iter().chain(&self.exclude_table_data).chain(self.conditions.keys()) {
+            if !tables.clone().any(|name| names(std::slice::from_ref(pattern), name)) {
+                unmatched.push(format!("no table matches `{pattern}`"));
+            }
+        }
+        for pattern in &self.schemas {
+            if !tables.clone().any(|name| glob(pattern, &name.schema)) {
+                unmatched.push(format!("no schema with tables matches `{pattern}`"));
+            }
+        }
+        unmatched
     }
 
     /// Whether objects of a schema are wanted.
@@ -49,6 +89,25 @@ impl Filter {
     /// Whether the rows of a table are wanted.
     pub fn wants_rows(&self, name: &QualifiedName) -> bool {
         self.wants_table(name) && !names(&self.exclude_table_data, name)
+    }
+}
+
+impl fmt::Display for Filter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut said = Vec::new();
+        for (what, patterns) in [
+            ("schemas", &self.schemas),
+            ("without schemas", &self.exclude_schemas),
+            ("tables", &self.tables),
+            ("without tables", &self.exclude_tables),
+            ("without rows of", &self.exclude_table_data),
+        ] {
+            if !patterns.is_empty() {
+                said.push(format!("{what} {}", patterns.join(", ")));
+            }
+        }
+        said.extend(self.conditions.iter().map(|(table, condition)| format!("{table} where {condition}")));
+        f.write_str(&if said.is_empty() { "everything".to_owned() } else { said.join("; ") })
     }
 }
 

@@ -52,6 +52,8 @@ pub struct Catalog {
     pub database: database::DatabaseInfo,
     /// What part of the database was asked for.
     pub filter: Filter,
+    /// What belongs to the part that was asked for, and needs something that does not: in words.
+    pub left_out: Vec<String>,
     /// Schemas.
     pub schemas: Vec<schema::Schema>,
     /// Extensions.
@@ -189,6 +191,7 @@ pub async fn read(client: &Client, server_version_num: u32, filter: &Filter) -> 
         dependencies: depend::read(client).await?,
         aliases: depend::read_aliases(client, version).await?,
         unsupported: unsupported::read(client, version).await?,
+        left_out: Vec::new(),
     };
     let mut composites: HashMap<u32, usize> = HashMap::new();
     for (i, kind) in catalog.types.iter().enumerate() {
@@ -208,6 +211,14 @@ pub async fn read(client: &Client, server_version_num: u32, filter: &Filter) -> 
 }
 
 impl Catalog {
+    /// The part of it that a filter wants. What an earlier filter has left out stays away.
+    #[must_use]
+    pub fn narrowed(mut self, filter: &Filter) -> Catalog {
+        self.filter = filter.after(&self.filter);
+        self.apply_filter();
+        self
+    }
+
     /// Leaves out what the filter does not want. Edges and comments of what is gone find no object and are ignored.
     fn apply_filter(&mut self) {
         if self.filter.is_all() {
@@ -217,7 +228,17 @@ impl Catalog {
         let tables_only = !filter.tables.is_empty();
         self.tables.retain(|table| filter.wants_table(&table.name()));
         self.indexes.retain(|index| filter.wants_table(&index.table));
-        self.foreign_keys.retain(|key| filter.wants_table(&key.table) && filter.wants_table(&key.references));
+        let left_out = &mut self.left_out;
+        self.foreign_keys.retain(|key| {
+            let (from, to) = (filter.wants_table(&key.table), filter.wants_table(&key.references));
+            if from && !to {
+                left_out.push(format!(
+                    "foreign key {} on {} refers to {}, which the filter leaves out, and is left out too",
+                    key.name, key.table, key.references
+                ));
+            }
+            from && to
+        });
         self.triggers.retain(|trigger| filter.wants_table(&trigger.table));
         self.rules.retain(|rule| filter.wants_table(&rule.table));
         self.policies.retain(|policy| filter.wants_table(&policy.table));
@@ -231,7 +252,12 @@ impl Catalog {
         self.aggregates.retain(|aggregate| wants(&aggregate.meta));
         self.statistics.retain(|statistics| wants(&statistics.meta));
         self.plain.retain(|plain| {
-            !tables_only && (plain.meta.schema.is_empty() || filter.wants_schema(&plain.meta.schema))
+            // What lives in no schema is not meant by who asks for some schemas.
+            let wanted = match plain.meta.schema.is_empty() {
+                true => filter.schemas.is_empty(),
+                false => filter.wants_schema(&plain.meta.schema),
+            };
+            !tables_only && wanted
         });
         if !filter.wants_large_objects() {
             self.large_objects.clear();

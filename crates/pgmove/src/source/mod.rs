@@ -3,6 +3,7 @@
 mod lock;
 mod slices;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -77,6 +78,7 @@ impl Source {
         lock::refuse_row_security(&coordinator, &settings.filter).await?;
         let catalog =
             catalog::read(coordinator.client(), coordinator.server().version_num, &settings.filter).await?;
+        refuse_unmatched(&coordinator, &settings.filter).await?;
         let slices = slices::cut(&coordinator, &catalog, settings.slice_pages).await?;
         let prepare = format!(
             "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET TRANSACTION SNAPSHOT {}",
@@ -134,6 +136,7 @@ impl Source {
             columns: &slice.columns,
             pages: slice.pages,
             condition: &slice.condition,
+            casts: &BTreeMap::new(),
         };
         CopyOut::start(&self.workers, wanted, self.patience).await.map_err(|error| {
             if self.coordinator.client().is_closed() {
@@ -154,6 +157,22 @@ impl Source {
             .execute("the snapshot", "SELECT 1; COMMIT")
             .await
             .map_err(|e| Error::SnapshotLost { server, message: e.to_string() })
+    }
+}
+
+/// A pattern that asks for something and matches nothing is a misspelling, and what it meant would be missing.
+async fn refuse_unmatched(session: &Session, filter: &Filter) -> Result<(), Error> {
+    if filter.is_all() {
+        return Ok(());
+    }
+    let tables = lock::tables(session).await?;
+    let conflicts = filter.unmatched(tables.iter());
+    match conflicts.is_empty() {
+        true => Ok(()),
+        false => Err(Error::Refused {
+            what: format!("{} lacks what the filter asks for", session.server()),
+            conflicts,
+        }),
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::fmt;
 
 use crate::Error;
+use crate::catalog::table::Table;
 use crate::catalog::{Catalog, QualifiedName, large_objects_table};
 use crate::connect::Session;
 
@@ -58,8 +59,16 @@ pub(super) async fn cut(
     let sizes = sizes(session).await?;
     let can_split = session.server().version_num >= 140_000;
     let mut slices = Vec::new();
-    let plain = catalog.data_tables().map(|table| (table, ""));
-    for (table, condition) in plain.chain(catalog.config_tables()) {
+    let chosen = |table: &Table| {
+        catalog
+            .filter
+            .condition(&table.name())
+            .map(|condition| format!("WHERE ({condition})"))
+            .unwrap_or_default()
+    };
+    let plain = catalog.data_tables().map(|table| (table, chosen(table)));
+    let config = catalog.config_tables().map(|(table, condition)| (table, condition.to_owned()));
+    for (table, condition) in plain.chain(config) {
         let (pages, bytes) = sizes.get(&table.meta.oid).copied().unwrap_or_default();
         let heap = table.access_method.as_deref().is_none_or(|method| method == "heap");
         let splits = can_split && heap && condition.is_empty();
@@ -74,7 +83,7 @@ pub(super) async fn cut(
                 estimated_bytes: bytes / of as u64,
                 number: (at + 1, of),
                 pages,
-                condition: condition.to_owned(),
+                condition: condition.clone(),
             });
         }
     }

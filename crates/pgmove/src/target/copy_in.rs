@@ -25,6 +25,8 @@ pub(super) struct CopyIn<'a> {
     /// `COPY … FROM STDIN`.
     pub(super) statement: String,
     pub(super) patience: Duration,
+    /// Runs first in the transaction; may be empty.
+    pub(super) begin: &'a str,
 }
 
 impl CopyIn<'_> {
@@ -33,7 +35,7 @@ impl CopyIn<'_> {
     where
         E: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
-        self.session.execute(&self.object, "BEGIN").await?;
+        self.session.execute(&self.object, &format!("BEGIN; {}", self.begin)).await?;
         let client = self.session.client();
         let copy = self.in_time(client.prepare(&self.statement)).await?.map_err(|e| self.failed(0, e))?;
         let mut stream = std::pin::pin!(stream);

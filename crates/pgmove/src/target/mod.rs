@@ -1,18 +1,24 @@
 //! A database that is filled: every conflict found before anything is written; then schema, rows, indexes.
 
+mod clean;
 mod copy_in;
+mod existing;
+mod fit;
 mod large_objects;
+mod options;
 mod plan;
 mod run;
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::fmt;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures::stream::{self, Stream, StreamExt as _, TryStreamExt as _};
 
 use copy_in::CopyIn;
+pub use options::{Existing, Failure, OnError, OnRows, Sections, TargetOptions};
 pub use plan::RestorePlan;
 
 use crate::Error;
@@ -24,33 +30,6 @@ use crate::digest::TableProof;
 use crate::pool::Pool;
 use crate::quote::ident;
 use crate::source::{PageRange, SLICE_PAGES, pool_warning, ranges};
-
-/// How a target is filled.
-#[derive(Debug, Clone)]
-pub struct TargetOptions {
-    /// Connections that work at the same time.
-    pub jobs: usize,
-    /// The connecting role owns everything.
-    pub no_owner: bool,
-    /// Grants and default privileges are left out.
-    pub no_acl: bool,
-    /// Other names for roles.
-    pub role_map: BTreeMap<String, String>,
-    /// How long the server may take nothing of a table, or send nothing of it when it is read back.
-    pub patience: Duration,
-}
-
-impl Default for TargetOptions {
-    fn default() -> Self {
-        TargetOptions {
-            jobs: 2,
-            no_owner: false,
-            no_acl: false,
-            role_map: BTreeMap::new(),
-            patience: Duration::from_secs(1800),
-        }
-    }
-}
 
 /// Something that was done to the target.
 #[derive(Debug, Clone)]
@@ -79,6 +58,9 @@ pub struct Target {
     session: Session,
     workers: Pool,
     options: TargetOptions,
+    failures: Mutex<Vec<Failure>>,
+    /// What tables held before rows were added.
+    before: Mutex<HashMap<QualifiedName, TableProof>>,
 }
 
 /// No commit waits for the disk: until the end of the restore the whole target is void anyway. The last step does
@@ -96,8 +78,38 @@ impl Target {
                 conflicts: vec!["it is a standby, and read-only: name the primary".to_owned()],
             });
         }
-        let workers = Pool::new(options, settings.jobs, PREPARE.to_owned());
-        Ok(Target { session, workers, options: settings.clone() })
+        let path = settings.search_path.as_ref();
+        let path = path.map(|path| format!("; SET search_path = {path}")).unwrap_or_default();
+        if !path.is_empty() {
+            session.execute("the search path", path.trim_start_matches("; ")).await?;
+        }
+        let workers = Pool::new(options, settings.jobs, format!("{PREPARE}{path}"));
+        let (failures, before) = Default::default();
+        Ok(Target { session, workers, options: settings.clone(), failures, before })
+    }
+
+    /// What the server refused while the rest went on ([`OnError::Continue`]), in order.
+    pub fn failures(&self) -> Vec<Failure> {
+        self.failures.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Notes a refusal of the server and goes on, where that was asked for. A lost connection, a full disk and the
+    /// like are no such refusals: what follows would fail for the same reason.
+    fn note<T>(&self, object: &str, result: Result<T, Error>) -> Result<Option<T>, Error> {
+        match result {
+            Err(error @ Error::Server { .. })
+                if self.options.on_error == OnError::Continue
+                    && !error.is_lost()
+                    && !error
+                        .sqlstate()
+                        .is_some_and(|state| state.starts_with("53") || state.starts_with("58")) =>
+            {
+                let failure = Failure { object: object.to_owned(), error: error.to_string() };
+                self.failures.lock().unwrap_or_else(PoisonError::into_inner).push(failure);
+                Ok(None)
+            }
+            other => other.map(Some),
+        }
     }
 
     /// The server that was reached.
@@ -133,14 +145,32 @@ impl Target {
     /// [`Error::Refused`] with all conflicts at once: a target that is not empty, roles and extensions that are
     /// missing, objects that an older server cannot express.
     pub async fn plan(&self, catalog: &Catalog) -> Result<RestorePlan, Error> {
-        let mut plan = plan::make(&self.session, catalog, &self.render_options()).await?;
+        let mut plan = plan::make(&self.session, catalog, &self.render_options(), &self.options).await?;
         plan.warnings.extend(pool_warning(&self.session));
         Ok(plan)
     }
 
-    /// Makes everything that rows need: schemas, types, functions, tables.
+    /// Makes everything that rows need: schemas, types, functions, tables. What is to be replaced is dropped first; in
+    /// a schema that is there already, tables are emptied where that was asked for.
     pub async fn pre_data(&self, plan: &RestorePlan) -> Result<(), Error> {
-        run::in_order(&self.session, plan, Section::PreData, &|_| ()).await
+        if let Some(drops) = &plan.drops {
+            drops.carry_out(&self.session).await?;
+        }
+        if let Some(into) = &plan.into {
+            if let Some(sql) = &into.before {
+                self.session.execute("emptying the tables", sql).await?;
+            }
+            if into.append {
+                for table in plan.tables() {
+                    let proof = self.read_back(plan, table).await?;
+                    self.before.lock().unwrap_or_else(PoisonError::into_inner).insert(table.clone(), proof);
+                }
+            }
+        }
+        if self.options.sections.pre_data {
+            run::in_order(self, plan, Section::PreData, &|_| ()).await?;
+        }
+        Ok(())
     }
 
     /// Copies a stream of COPY text into a table, in a transaction of its own, and gives the number of rows. May be
@@ -156,19 +186,25 @@ impl Target {
     {
         let lease = self.workers.get().await?;
         if *table == large_objects_table() {
-            let rows = large_objects::write(lease.session(), stream).await?;
-            lease.give_back();
-            return Ok(rows);
+            let done = large_objects::write(lease.session(), stream).await;
+            return Ok(self.note("large objects", done)?.map_or(0, |rows| {
+                lease.give_back();
+                rows
+            }));
         }
         let copy = CopyIn {
             session: lease.session(),
             object: format!("table {table}"),
             statement: plan.copy_in_statement(table),
             patience: self.options.patience,
+            begin: plan.into.as_ref().map_or("", |into| into.begin.as_str()),
         };
-        let rows = copy.run(stream).await?;
-        lease.give_back();
-        Ok(rows)
+        let done = copy.run(stream).await;
+        // A session whose transaction failed is not given back.
+        Ok(self.note(&format!("table {table}"), done)?.map_or(0, |rows| {
+            lease.give_back();
+            rows
+        }))
     }
 
     /// Everything after the rows: sequences, then indexes and constraints in parallel, then privileges, materialized
@@ -178,24 +214,58 @@ impl Target {
         plan: &RestorePlan,
         on_event: &(dyn Fn(RestoreEvent) + Sync),
     ) -> Result<(), Error> {
-        run::in_order(&self.session, plan, Section::Data, &|_| ()).await?;
-        run::in_parallel(&self.workers, plan, self.options.jobs, on_event).await?;
-        run::in_order(&self.session, plan, Section::Privileges, &|_| ()).await?;
-        run::in_order(&self.session, plan, Section::Finish, on_event).await?;
+        let sections = self.options.sections;
+        if sections.data {
+            run::in_order(self, plan, Section::Data, &|_| ()).await?;
+        }
+        if sections.post_data {
+            run::in_parallel(self, plan, on_event).await?;
+            run::in_order(self, plan, Section::Privileges, &|_| ()).await?;
+            run::in_order(self, plan, Section::Finish, on_event).await?;
+        }
+        if let Some(into) = &plan.into {
+            for (object, sql) in &into.after {
+                self.note(object, self.session.execute(object, sql).await)?;
+            }
+            self.check_references(into).await?;
+        }
         self.session.execute("the session's settings", "SET synchronous_commit = on").await?;
         self.session.execute("the planner's statistics", "ANALYZE").await
     }
 
-    /// Reads a table back and digests it, in parallel where the table is large.
+    /// Rows came in while foreign keys were not checked: now they are.
+    async fn check_references(&self, into: &existing::Into) -> Result<(), Error> {
+        let mut dangling = Vec::new();
+        for (name, sql) in &into.references {
+            if self.session.value(name, sql).await?.is_some() {
+                dangling.push(format!("{name}: some rows refer to rows that are not there"));
+            }
+        }
+        match dangling.is_empty() {
+            true => Ok(()),
+            false => Err(Error::Dangling { server: self.server().to_string(), references: dangling }),
+        }
+    }
+
+    /// Reads a table back and digests it, in parallel where the table is large. Rows that it held before others were
+    /// added do not count.
     pub async fn prove(&self, plan: &RestorePlan, table: &QualifiedName) -> Result<TableProof, Error> {
-        let (columns, condition) = plan.columns(table);
-        let splits = self.server().version_num >= 140_000 && condition.is_empty();
+        let proof = self.read_back(plan, table).await?;
+        let before = self.before.lock().unwrap_or_else(PoisonError::into_inner).get(table).copied();
+        Ok(proof.without(before.unwrap_or_default()))
+    }
+
+    async fn read_back(&self, plan: &RestorePlan, table: &QualifiedName) -> Result<TableProof, Error> {
+        let how = plan.table(table);
+        let whole = how.condition.is_empty() && how.casts.is_empty() && *table != large_objects_table();
+        let splits = self.server().version_num >= 140_000 && whole;
         let ranges = if splits { ranges(self.pages(table).await?, SLICE_PAGES) } else { None };
         let ranges: Vec<Option<PageRange>> =
             ranges.map_or_else(|| vec![None], |ranges| ranges.into_iter().map(Some).collect());
         stream::iter(ranges)
             .map(|pages| {
-                let wanted = Wanted { table, columns: &columns, pages, condition: &condition };
+                let wanted =
+                    Wanted { table, columns: &how.columns, pages, condition: &how.condition, casts: &how.casts };
                 async move { CopyOut::start(&self.workers, wanted, self.options.patience).await?.drain().await }
             })
             .buffer_unordered(self.options.jobs.max(1))

@@ -2,10 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use super::clean::{self, Drops};
+use super::existing::{self, Into};
+use super::options::{Existing, TargetOptions};
 use crate::Error;
-use crate::catalog::{Catalog, QualifiedName};
+use crate::catalog::{Catalog, QualifiedName, large_objects_table};
 use crate::connect::Session;
-use crate::ddl::{self, RenderOptions, Script, required_roles};
+use crate::ddl::{self, RenderOptions, Script, Statement, required_roles};
 use crate::quote::ident;
 
 /// What will be done to a target. Data: it can be looked at before it is carried out.
@@ -13,7 +16,22 @@ use crate::quote::ident;
 pub struct RestorePlan {
     pub(super) script: Script,
     pub(super) warnings: Vec<String>,
-    columns: HashMap<QualifiedName, (Vec<String>, String)>,
+    pub(super) drops: Option<Drops>,
+    pub(super) into: Option<Into>,
+    tables: HashMap<QualifiedName, TablePlan>,
+}
+
+/// How the rows of one table are brought and read back.
+#[derive(Debug, Clone, Default)]
+pub(super) struct TablePlan {
+    /// The columns that are copied, in order.
+    pub(super) columns: Vec<String>,
+    /// The clause that chooses rows when they are read back, where not all of the table's are meant.
+    pub(super) condition: String,
+    /// Columns that are read back as another type: that of the source.
+    pub(super) casts: BTreeMap<String, String>,
+    /// Tables of a higher rank come after all those of a lower one.
+    pub(super) rank: usize,
 }
 
 impl RestorePlan {
@@ -27,14 +45,30 @@ impl RestorePlan {
         &self.warnings
     }
 
-    /// The copied columns of a table, and the clause that chooses its rows, if it belongs to an extension.
-    pub(super) fn columns(&self, table: &QualifiedName) -> (Vec<String>, String) {
-        self.columns.get(table).cloned().unwrap_or_default()
+    /// Whether rows of this table are part of the plan.
+    pub fn takes(&self, table: &QualifiedName) -> bool {
+        self.tables.contains_key(table)
+    }
+
+    /// Tables of a higher rank are to be filled after all those of a lower one. Nearly always all have rank 0: only a
+    /// role that cannot keep foreign keys from being checked has to heed their order.
+    pub fn rank(&self, table: &QualifiedName) -> usize {
+        self.tables.get(table).map_or(0, |table| table.rank)
+    }
+
+    /// Every table that takes rows.
+    pub(super) fn tables(&self) -> impl Iterator<Item = &QualifiedName> {
+        self.tables.keys()
+    }
+
+    /// How rows are read back.
+    pub(super) fn table(&self, table: &QualifiedName) -> TablePlan {
+        self.tables.get(table).cloned().unwrap_or_default()
     }
 
     pub(super) fn copy_in_statement(&self, table: &QualifiedName) -> String {
         let columns: Vec<String> =
-            self.columns(table).0.iter().map(|column| ident(column).into_owned()).collect();
+            self.table(table).columns.iter().map(|column| ident(column).into_owned()).collect();
         match columns.is_empty() {
             true => format!("COPY {table} FROM STDIN"),
             false => format!("COPY {table} ({}) FROM STDIN", columns.join(", ")),
@@ -47,13 +81,41 @@ pub(super) async fn make(
     session: &Session,
     catalog: &Catalog,
     options: &RenderOptions,
+    target: &TargetOptions,
 ) -> Result<RestorePlan, Error> {
     let version = session.server().version_num;
-    let mut conflicts = occupied(session).await?;
-    let mut warnings = Vec::new();
-    conflicts.extend(missing_roles(session, catalog, options).await?);
-    extensions(session, catalog, &mut conflicts, &mut warnings).await?;
-    conflicts.extend(ddl::inexpressible(catalog, version).iter().map(ToString::to_string));
+    let mut conflicts = Vec::new();
+    let mut warnings = catalog.left_out.clone();
+    let mut plan = RestorePlan {
+        script: Script::default(),
+        warnings: Vec::new(),
+        drops: None,
+        into: None,
+        tables: tables_of(catalog),
+    };
+    if let Existing::Into(on_rows) = target.existing {
+        let mut into = existing::plan(session, catalog, on_rows).await?;
+        conflicts.append(&mut into.conflicts);
+        warnings.append(&mut into.warnings);
+        plan.tables = std::mem::take(&mut into.tables);
+        plan.into = Some(into);
+    } else {
+        match target.existing {
+            Existing::Clean => {
+                let drops = Drops::of(catalog);
+                conflicts.extend(drops.victims(session).await?);
+                plan.drops = Some(drops);
+            }
+            Existing::Beside if target.sections.pre_data => {
+                conflicts.extend(clean::collisions(session, catalog).await?);
+            }
+            _ if target.sections.pre_data => conflicts.extend(occupied(session).await?),
+            _ => {}
+        }
+        conflicts.extend(missing_roles(session, catalog, options).await?);
+        extensions(session, catalog, &mut conflicts, &mut warnings).await?;
+        conflicts.extend(ddl::inexpressible(catalog, version).iter().map(ToString::to_string));
+    }
     conflicts.extend(catalog.unsupported().iter().map(ToString::to_string));
     let (from, to) = (&catalog.database.encoding, &session.server().encoding);
     if from != to {
@@ -71,15 +133,37 @@ pub(super) async fn make(
     if !conflicts.is_empty() {
         return Err(Error::Refused { what: format!("{} cannot take this", session.server()), conflicts });
     }
-    let script = ddl::render(catalog, version, options)?;
-    warnings.extend(script.warnings.iter().cloned());
-    let names = |table: &crate::catalog::table::Table| -> Vec<String> {
-        table.copy_columns().iter().map(|column| column.name.clone()).collect()
+    if plan.into.is_none() {
+        plan.script = ddl::render(catalog, version, options)?;
+        if target.existing != Existing::Refuse {
+            let there = clean::schemas(session).await?;
+            plan.script.statements.iter_mut().for_each(|statement| tolerate(statement, &there));
+        }
+        warnings.extend(plan.script.warnings.iter().cloned());
+    }
+    plan.warnings = warnings;
+    Ok(plan)
+}
+
+/// A schema that is there already is not made again.
+fn tolerate(statement: &mut Statement, there: &BTreeSet<String>) {
+    if let Some(rest) = statement.sql.strip_prefix("CREATE SCHEMA ")
+        && there.contains(&statement.object.name)
+    {
+        statement.sql = format!("CREATE SCHEMA IF NOT EXISTS {rest}");
+    }
+}
+
+fn tables_of(catalog: &Catalog) -> HashMap<QualifiedName, TablePlan> {
+    let of = |table: &crate::catalog::table::Table, condition: &str| TablePlan {
+        columns: table.copy_columns().iter().map(|column| column.name.clone()).collect(),
+        condition: condition.to_owned(),
+        ..TablePlan::default()
     };
-    let plain = catalog.data_tables().map(|table| (table.name(), (names(table), String::new())));
-    let config =
-        catalog.config_tables().map(|(table, clause)| (table.name(), (names(table), clause.to_owned())));
-    Ok(RestorePlan { script, warnings, columns: plain.chain(config).collect() })
+    let plain = catalog.data_tables().map(|table| (table.name(), of(table, "")));
+    let config = catalog.config_tables().map(|(table, clause)| (table.name(), of(table, clause)));
+    let large = (!catalog.large_objects.is_empty()).then(|| (large_objects_table(), TablePlan::default()));
+    plain.chain(config).chain(large).collect()
 }
 
 /// How many objects of an occupied target are named.
@@ -123,7 +207,11 @@ async fn occupied(session: &Session) -> Result<Vec<String>, Error> {
         found.push(format!("… and {} objects more", total - NAMED));
     }
     if total > 0 {
-        found.push("restore into an empty database: CREATE DATABASE … makes one".to_owned());
+        found.push(
+            "restore into an empty database (CREATE DATABASE … makes one, or --create), or say what is to become of this: \
+             --clean drops what is going to be made, --into-existing brings only rows into it"
+                .to_owned(),
+        );
     }
     Ok(found)
 }

@@ -5,23 +5,27 @@ use std::time::Instant;
 
 use futures::stream::{FuturesUnordered, StreamExt as _};
 
-use super::{RestoreEvent, RestorePlan};
+use super::{RestoreEvent, RestorePlan, Target};
 use crate::Error;
-use crate::connect::Session;
 use crate::ddl::{Section, Statement};
-use crate::pool::Pool;
 
 /// Runs a section statement by statement.
 pub(super) async fn in_order(
-    session: &Session,
+    target: &Target,
     plan: &RestorePlan,
     section: Section,
     on_event: &(dyn Fn(RestoreEvent) + Sync),
 ) -> Result<(), Error> {
     for (_, statement) in plan.script.section(section) {
+        // Rows of a materialized view are rows.
+        if !target.options.sections.data && statement.sql.starts_with("REFRESH MATERIALIZED VIEW") {
+            continue;
+        }
         let begun = Instant::now();
-        session.execute(&statement.object.to_string(), &statement.sql).await?;
-        on_event(RestoreEvent::Ran { object: statement.object.to_string(), took: begun.elapsed() });
+        let object = statement.object.to_string();
+        let done = target.session.execute(&object, &statement.sql).await;
+        target.note(&object, done)?;
+        on_event(RestoreEvent::Ran { object, took: begun.elapsed() });
     }
     Ok(())
 }
@@ -29,11 +33,11 @@ pub(super) async fn in_order(
 /// Runs the post-data section on all workers: the heaviest statement first whose needs are met and whose locks are
 /// free. Statements whose locks conflict would only wait for each other, or deadlock.
 pub(super) async fn in_parallel(
-    workers: &Pool,
+    target: &Target,
     plan: &RestorePlan,
-    jobs: usize,
     on_event: &(dyn Fn(RestoreEvent) + Sync),
 ) -> Result<(), Error> {
+    let (workers, jobs) = (&target.workers, target.options.jobs);
     let mut waiting: Vec<(usize, &Statement)> = plan.script.section(Section::PostData).collect();
     waiting.sort_by_key(|(at, statement)| (std::cmp::Reverse(statement.weight), *at));
     let mut open: BTreeSet<usize> = waiting.iter().map(|(at, _)| *at).collect();
@@ -52,8 +56,10 @@ pub(super) async fn in_parallel(
             work.push(async move {
                 let begun = Instant::now();
                 let lease = workers.get().await?;
-                lease.session().execute(&statement.object.to_string(), &statement.sql).await?;
+                let object = statement.object.to_string();
+                let done = lease.session().execute(&object, &statement.sql).await;
                 lease.give_back();
+                target.note(&object, done)?;
                 Ok::<_, Error>((at, begun.elapsed()))
             });
         }
@@ -72,8 +78,10 @@ pub(super) async fn in_parallel(
                 let first = waiting.iter().enumerate().min_by_key(|(_, (at, _))| *at).map(|(index, _)| index);
                 let Some((at, statement)) = first.map(|index| waiting.remove(index)) else { return Ok(()) };
                 let lease = workers.get().await?;
-                lease.session().execute(&statement.object.to_string(), &statement.sql).await?;
+                let object = statement.object.to_string();
+                let done = lease.session().execute(&object, &statement.sql).await;
                 lease.give_back();
+                target.note(&object, done)?;
                 open.remove(&at);
             }
         }
