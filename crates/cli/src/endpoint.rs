@@ -28,6 +28,8 @@ pub(crate) struct Endpoint {
     pub(crate) baseline: Option<PathBuf>,
     /// Whose part of the baseline applies.
     pub(crate) environment: Option<String>,
+    /// Which part of the database is meant.
+    pub(crate) filter: pgmove::Filter,
 }
 
 impl Endpoint {
@@ -43,7 +45,13 @@ impl Endpoint {
                  better: PGPASSWORD, ~/.pgpass, REDISCLI_AUTH, or password-file in dbhaul.toml"
             ));
         }
-        Ok(Endpoint { name: name.to_owned(), connection, baseline: None, environment: None })
+        Ok(Endpoint {
+            name: name.to_owned(),
+            connection,
+            baseline: None,
+            environment: None,
+            filter: pgmove::Filter::default(),
+        })
     }
 
     /// A server from the configuration.
@@ -63,6 +71,7 @@ impl Endpoint {
             },
             baseline: source.baseline.as_ref().map(|path| context.config.folder.join(path)),
             environment: source.environment.clone(),
+            filter: source.filter.clone().map(Into::into).unwrap_or_default(),
         })
     }
 

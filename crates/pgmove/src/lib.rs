@@ -31,4 +31,5 @@ pub use error::Error;
 pub use source::{SLICE_PAGES, Source, SourceOptions, TableSlice};
 pub use target::{
     Existing, Failure, OnError, OnRows, RestoreEvent, RestorePlan, Sections, Target, TargetOptions,
+    create_database,
 };

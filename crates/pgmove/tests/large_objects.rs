@@ -54,7 +54,8 @@ async fn what_may_not_be_read_and_what_is_in_the_way_is_named() {
     for major in MAJORS {
         let Some(server) = server(major) else { continue };
         let from = database(&server, "a", OBJECTS).await;
-        run(&session(&server, "a").await, "ALTER ROLE reader LOGIN; GRANT SELECT ON public.refers TO reader").await;
+        run(&session(&server, "a").await, "ALTER ROLE reader LOGIN; GRANT SELECT ON public.refers TO reader")
+            .await;
         let settings = SourceOptions::default();
         let refused = Source::open(&options_as(&server, "reader", "a"), &settings).await.unwrap_err();
         let Error::Unreadable { objects, .. } = &refused else { panic!("{refused}") };

@@ -2,10 +2,12 @@
 
 use clap::Args;
 
+use crate::commands::filter::FilterArgs;
 use crate::commands::sources;
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::jobs::backup::{self, Backup};
+use crate::jobs::find;
 
 /// Takes one snapshot of every source, then applies retention.
 ///
@@ -34,19 +36,28 @@ pub(crate) struct BackupArgs {
     /// Do not apply retention afterwards
     #[arg(long)]
     no_forget: bool,
+    #[command(flatten)]
+    filter: FilterArgs,
 }
 
 pub(super) async fn run(args: BackupArgs, context: &Context) -> anyhow::Result<Exit> {
     let mut endpoints =
         sources::chosen(&args.sources, args.postgres.as_deref(), args.redis.as_deref(), context)?;
     sources::apply_baseline(&mut endpoints, args.baseline, args.environment);
+    let part = args.filter.apply(&mut endpoints)?;
     let repository = context.open_repository().await?;
+    // A part that was asked for by flags is a series of its own: it must never push a whole snapshot out, nor pass
+    // for the latest one.
+    let job = match part {
+        true => format!("{}{}", context.config.job.id, find::PART),
+        false => context.config.job.id.clone(),
+    };
     let report = backup::run(Backup {
         repository: &repository,
-        job: &context.config.job.id,
+        job: &job,
         sources: &endpoints,
         jobs: context.jobs(args.jobs),
-        retention: context.config.retention.as_ref().filter(|_| !args.no_forget),
+        retention: context.config.retention.as_ref().filter(|_| !args.no_forget && !part),
         progress: &context.progress,
     })
     .await?;

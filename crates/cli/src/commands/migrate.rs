@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use crate::commands::filter::FilterArgs;
 use crate::commands::sources;
 use crate::commands::target::TargetArgs;
 use crate::context::Context;
@@ -24,6 +25,8 @@ pub(crate) struct MigrateArgs {
     #[arg(long, value_name = "URL")]
     to: String,
     #[command(flatten)]
+    filter: FilterArgs,
+    #[command(flatten)]
     target: TargetArgs,
     /// Check the target's schema against this baseline; a failed check ends with exit code 3
     #[arg(long, value_name = "FILE")]
@@ -34,12 +37,14 @@ pub(crate) struct MigrateArgs {
 }
 
 pub(super) async fn run(args: MigrateArgs, context: &Context) -> anyhow::Result<Exit> {
-    let from = Endpoint::from_url("source", &args.from, context)?;
+    let mut from = [Endpoint::from_url("source", &args.from, context)?];
+    let part = args.filter.apply(&mut from)?;
+    let [from] = &from;
     let mut to = [Endpoint::from_url("target", &args.to, context)?];
     sources::apply_baseline(&mut to, args.baseline, args.environment);
     let [to] = &to;
-    let settings = args.target.settings(context.jobs(args.target.jobs))?;
-    let report = migrate::run(Migrate { from: &from, to, settings, progress: &context.progress }).await?;
+    let settings = args.target.settings(context.jobs(args.target.jobs), part)?;
+    let report = migrate::run(Migrate { from, to, settings, progress: &context.progress }).await?;
     context.print(&report, || report.render())?;
     Ok(report.exit())
 }

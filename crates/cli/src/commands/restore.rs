@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use crate::commands::filter::FilterArgs;
 use crate::commands::sources;
 use crate::commands::target::TargetArgs;
 use crate::context::Context;
@@ -33,6 +34,8 @@ pub(crate) struct RestoreArgs {
     #[arg(long, value_name = "URL")]
     redis: Option<String>,
     #[command(flatten)]
+    filter: FilterArgs,
+    #[command(flatten)]
     target: TargetArgs,
     /// Check the restored schema against this baseline; a failed check ends with exit code 3
     #[arg(long, value_name = "FILE")]
@@ -54,13 +57,14 @@ pub(super) async fn run(args: RestoreArgs, context: &Context) -> anyhow::Result<
         ));
     }
     sources::apply_baseline(&mut targets, args.baseline, args.environment);
+    let part = args.filter.apply(&mut targets)?;
     let repository = context.open_repository().await?;
     let report = restore::run(Restore {
         repository: &repository,
         snapshot: &args.snapshot,
         source: args.source.as_deref(),
         targets: &targets,
-        settings: args.target.settings(context.jobs(args.target.jobs))?,
+        settings: args.target.settings(context.jobs(args.target.jobs), part)?,
         progress: &context.progress,
     })
     .await?;

@@ -1,16 +1,43 @@
 //! Flags of every command that writes into a target.
 
-use clap::Args;
+use clap::{Args, ValueEnum};
+use pgmove::{Existing, OnError, OnRows, Sections};
 
 use crate::exit;
 use crate::jobs::settings::TargetSettings;
 
 /// How a target is filled.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Target")]
 pub(crate) struct TargetArgs {
     /// Connections that work at the same time
     #[arg(long, short, value_name = "N")]
     pub(super) jobs: Option<usize>,
+    /// Do not read the target back; the report then says that nothing was proven
+    #[arg(long)]
+    no_proof: bool,
+    /// What to do with what the target holds already. Rows of a table: refuse, truncate or append (with
+    /// --into-existing and --data-only)
+    #[arg(long, value_name = "POLICY")]
+    pub(super) on_existing: Option<OnExisting>,
+    #[command(flatten)]
+    postgres: PostgresTargetArgs,
+}
+
+/// What to do with what the target holds already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum OnExisting {
+    /// Write nothing
+    Refuse,
+    /// Empty the tables first
+    Truncate,
+    /// Leave the rows and add to them
+    Append,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "PostgreSQL target")]
+struct PostgresTargetArgs {
     /// Let the connecting role own everything, instead of the roles that owned it at the source
     #[arg(long)]
     no_owner: bool,
@@ -20,30 +47,119 @@ pub(crate) struct TargetArgs {
     /// Put one role in another's place; may be repeated
     #[arg(long, value_name = "OLD=NEW")]
     role_map: Vec<String>,
-    /// Do not read the target back; the report then says that nothing was proven
+    /// Make the database first, with the encoding, locale and settings of the source's
+    #[arg(long, conflicts_with_all = ["clean", "into_existing", "data_only"])]
+    create: bool,
+    /// Drop first what is going to be made, and nothing else
+    #[arg(long, conflicts_with_all = ["into_existing", "data_only"])]
+    clean: bool,
+    /// Bring only rows, into tables that are there: made by the application's own scripts, with columns matched by name
     #[arg(long)]
-    no_proof: bool,
+    into_existing: bool,
+    /// The same as --into-existing
+    #[arg(long, conflicts_with = "schema_only")]
+    data_only: bool,
+    /// Bring everything but rows
+    #[arg(long)]
+    schema_only: bool,
+    /// Only this part of the work; may be repeated
+    #[arg(long, value_name = "SECTION", conflicts_with_all = ["data_only", "schema_only", "into_existing"])]
+    section: Vec<SectionArg>,
+    /// When the server refuses a statement: stop, or go on and list every refusal at the end (exit code 4)
+    #[arg(long, value_name = "stop|continue", default_value = "stop")]
+    on_error: OnErrorArg,
+    /// The search path while indexes and constraints are made, for functions that name tables without their schema
+    #[arg(long, value_name = "SCHEMAS")]
+    search_path: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum SectionArg {
+    /// Schemas, types, functions, tables
+    PreData,
+    /// Rows, sequence values, large objects
+    Data,
+    /// Indexes, constraints, triggers, privileges, materialized views
+    PostData,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum OnErrorArg {
+    Stop,
+    Continue,
 }
 
 impl TargetArgs {
-    /// The flags as the jobs take them.
-    pub(super) fn settings(&self, jobs: usize) -> anyhow::Result<TargetSettings> {
-        let mut role_map = Vec::new();
-        for pair in &self.role_map {
+    /// The flags as the jobs take them. `part` says that only a part of the database is meant.
+    pub(super) fn settings(&self, jobs: usize, part: bool) -> anyhow::Result<TargetSettings> {
+        let args = &self.postgres;
+        let mut settings = TargetSettings::new(jobs);
+        settings.proof = !self.no_proof;
+        settings.create = args.create;
+        let postgres = &mut settings.postgres;
+        postgres.no_owner = args.no_owner;
+        postgres.no_acl = args.no_acl;
+        for pair in &args.role_map {
             match pair.split_once('=') {
                 Some((old, new)) if !old.is_empty() && !new.is_empty() => {
-                    role_map.push((old.to_owned(), new.to_owned()));
+                    postgres.role_map.insert(old.to_owned(), new.to_owned());
                 }
                 _ => return Err(exit::usage(format!("--role-map wants OLD=NEW, and got `{pair}`"))),
             }
         }
-        Ok(TargetSettings {
-            jobs,
-            no_owner: self.no_owner,
-            no_acl: self.no_acl,
-            role_map,
-            create_roles: false,
-            proof: !self.no_proof,
+        postgres.sections = args.sections();
+        postgres.existing = self.existing(part)?;
+        postgres.on_error = match args.on_error {
+            OnErrorArg::Stop => OnError::Stop,
+            OnErrorArg::Continue => OnError::Continue,
+        };
+        postgres.search_path = args.search_path.as_deref().map(search_path);
+        Ok(settings)
+    }
+
+    fn existing(&self, part: bool) -> anyhow::Result<Existing> {
+        let args = &self.postgres;
+        let rows_only = args.into_existing || args.sections() == Sections::DATA;
+        let on_rows = match self.on_existing {
+            None | Some(OnExisting::Refuse) => OnRows::Refuse,
+            Some(OnExisting::Truncate) => OnRows::Truncate,
+            Some(OnExisting::Append) => OnRows::Append,
+        };
+        if !rows_only && on_rows != OnRows::Refuse {
+            return Err(exit::usage(
+                "--on-existing truncate and append speak of rows in tables that are there: they need --into-existing or --data-only",
+            ));
+        }
+        Ok(match (rows_only, args.clean, part) {
+            (true, ..) => Existing::Into(on_rows),
+            (_, true, _) => Existing::Clean,
+            (.., true) => Existing::Beside,
+            _ => Existing::Refuse,
         })
     }
+}
+
+impl PostgresTargetArgs {
+    fn sections(&self) -> Sections {
+        if self.schema_only {
+            return Sections::SCHEMA;
+        }
+        if self.data_only || self.into_existing {
+            return Sections::DATA;
+        }
+        if self.section.is_empty() {
+            return Sections::ALL;
+        }
+        Sections {
+            pre_data: self.section.contains(&SectionArg::PreData),
+            data: self.section.contains(&SectionArg::Data),
+            post_data: self.section.contains(&SectionArg::PostData),
+        }
+    }
+}
+
+/// Names separated by commas, each quoted: what is given here goes into a statement.
+fn search_path(text: &str) -> String {
+    let names = text.split(',').map(str::trim).filter(|name| !name.is_empty());
+    names.map(|name| pgmove::quote::ident(name).into_owned()).collect::<Vec<_>>().join(", ")
 }

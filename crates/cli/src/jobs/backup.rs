@@ -99,7 +99,7 @@ async fn postgres(
 ) -> anyhow::Result<SourceRecord> {
     let progress = backup.progress;
     let name = &endpoint.name;
-    let source = open_source(options, backup.jobs, progress).await?;
+    let source = open_source(options, &endpoint.filter, backup.jobs, progress).await?;
 
     let catalog = serde_json::to_vec(source.catalog())?;
     let header = PartHeader::new(format!("{name}/catalog.json"), PART_CATALOG);
@@ -139,6 +139,7 @@ async fn postgres(
         taken_at: source.taken_at(),
         tables: tables.into_iter().map(|(table, proof)| TableRecord { table, proof }).collect(),
         baseline: baseline::verdict_for_source(endpoint, source.catalog(), progress)?,
+        filter: endpoint.filter.clone(),
     };
     let server = serde_json::to_value(source.server())?;
     source.finish().await?;
@@ -180,15 +181,19 @@ async fn redis(
 /// Opens a database for reading, and refuses it when it holds what this version cannot carry.
 pub(crate) async fn open_source(
     options: &pgmove::ConnectOptions,
+    filter: &pgmove::Filter,
     jobs: usize,
     progress: &Progress,
 ) -> anyhow::Result<pgmove::Source> {
-    let source =
-        pgmove::Source::open(options, &pgmove::SourceOptions { jobs, ..pgmove::SourceOptions::default() })
-            .await
-            .with_context(|| format!("cannot read {}", options.display()))?;
+    let settings = pgmove::SourceOptions { jobs, filter: filter.clone(), ..pgmove::SourceOptions::default() };
+    let source = pgmove::Source::open(options, &settings)
+        .await
+        .with_context(|| format!("cannot read {}", options.display()))?;
     for warning in source.warnings() {
         progress.warn(warning);
+    }
+    for left_out in &source.catalog().left_out {
+        progress.warn(left_out);
     }
     let unsupported = source.unsupported();
     if !unsupported.is_empty() {

@@ -9,6 +9,7 @@ use repository::Repository;
 use crate::config::Kind;
 use crate::endpoint::{Connection, Endpoint};
 use crate::exit;
+use crate::jobs::find;
 use crate::jobs::restore::{read_catalog, source_for};
 use crate::report::baseline::BaselineReport;
 use crate::ui::Progress;
@@ -38,7 +39,7 @@ pub(crate) async fn check_snapshot(
     environment: Option<&str>,
 ) -> anyhow::Result<BaselineReport> {
     let baseline = read(file)?;
-    let manifest = repository.find(snapshot).await?;
+    let manifest = find::snapshot(repository, snapshot).await?;
     let source = source_for(&manifest, source, Kind::Postgres)?;
     let catalog = read_catalog(repository, source).await?;
     let observed = Observed::from_catalog(&catalog);

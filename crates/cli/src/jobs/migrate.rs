@@ -43,7 +43,7 @@ async fn postgres(
     to: &pgmove::ConnectOptions,
 ) -> anyhow::Result<TargetOutcome> {
     let (settings, progress) = (&migrate.settings, migrate.progress);
-    let source = open_source(from, settings.jobs, progress).await?;
+    let source = open_source(from, &migrate.from.filter, settings.jobs, progress).await?;
     let (target, plan) = fill::prepare(to, source.catalog(), settings).await?;
     progress.note(format!("from {}", source.server()));
     progress.note(format!("into {}", target.server()));
@@ -58,16 +58,16 @@ async fn postgres(
     }
     let rows = LiveRows::new(&source);
     fill::fill(&target, &plan, &rows, settings, progress).await?;
-    let expected = rows.proofs()?;
+    let expected = if settings.postgres.sections.data { rows.proofs()? } else { Vec::new() };
     // Only now is it certain that all rows came out of one and the same snapshot.
     source.finish().await?;
 
-    let tables = match settings.proof {
+    let tables = match settings.proof && settings.postgres.sections.data {
         true => Some(fill::prove(&target, &plan, &expected, settings, progress).await?),
         false => None,
     };
     let verdict = baseline::verdict_for_target(migrate.to, progress).await?;
-    Ok(TargetOutcome::postgres(&migrate.from.name, target.server(), tables, verdict))
+    Ok(TargetOutcome::postgres(&migrate.from.name, target.server(), tables, verdict, target.failures()))
 }
 
 /// The rows of a live source; each stream leaves its proof behind when it ends.

@@ -16,6 +16,7 @@ pub(crate) mod check;
 pub(crate) mod compare;
 pub(crate) mod demo;
 pub(crate) mod fill;
+pub(crate) mod find;
 pub(crate) mod forget;
 pub(crate) mod keys;
 pub(crate) mod migrate;

@@ -8,6 +8,7 @@ use repository::{Attestation, AttestationKind, Manifest, Repository, SourceRecor
 
 use crate::config::{Config, Kind};
 use crate::endpoint::Endpoint;
+use crate::jobs::find;
 use crate::jobs::restore::{self, Restore};
 use crate::jobs::settings::TargetSettings;
 use crate::jobs::stage;
@@ -43,7 +44,7 @@ pub(crate) async fn run(
     jobs: usize,
     progress: &Progress,
 ) -> anyhow::Result<RestoreReport> {
-    let manifest = repository.find(snapshot).await?;
+    let manifest = find::snapshot(repository, snapshot).await?;
     let result = every_source(repository, &manifest, gate, jobs, progress).await;
     // A rehearsal that failed is worth knowing too: retention and the list of snapshots show it.
     let (passed, details) = match &result {
@@ -93,12 +94,5 @@ async fn every_source(
 /// In a server of our own, the roles that the snapshot names are made: they harm nobody and let owners and grants be
 /// rehearsed too.
 pub(crate) fn private_settings(jobs: usize) -> TargetSettings {
-    TargetSettings {
-        jobs,
-        no_owner: false,
-        no_acl: false,
-        role_map: Vec::new(),
-        create_roles: true,
-        proof: true,
-    }
+    TargetSettings { create_roles: true, ..TargetSettings::new(jobs) }
 }

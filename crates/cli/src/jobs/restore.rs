@@ -11,7 +11,7 @@ use crate::exit;
 use crate::jobs::fill::{self, Piece, RowStream, Rows};
 use crate::jobs::record::{CopyAttributes, PART_CATALOG, PART_COPY, PART_RDB, PostgresDetails, typed};
 use crate::jobs::settings::TargetSettings;
-use crate::jobs::{baseline, keys};
+use crate::jobs::{baseline, find, keys};
 use crate::report::restore::{RestoreReport, TargetOutcome};
 use crate::ui::Progress;
 
@@ -33,7 +33,7 @@ pub(crate) struct Restore<'a> {
 
 /// Restores into every target, one after the other.
 pub(crate) async fn run(restore: Restore<'_>) -> anyhow::Result<RestoreReport> {
-    let manifest = restore.repository.find(restore.snapshot).await?;
+    let manifest = find::snapshot(restore.repository, restore.snapshot).await?;
     // Which source goes where is settled for all targets before the first is touched.
     let mut pairs = Vec::new();
     for target in restore.targets {
@@ -84,8 +84,17 @@ async fn postgres(
     options: &pgmove::ConnectOptions,
 ) -> anyhow::Result<TargetOutcome> {
     let (settings, progress) = (&restore.settings, restore.progress);
-    let catalog = read_catalog(restore.repository, source).await?;
+    let mut catalog = read_catalog(restore.repository, source).await?;
     let details: PostgresDetails = typed(source.details.clone(), &format!("source `{}`", source.name))?;
+    if !details.filter.is_all() {
+        progress.warn(format!(
+            "source `{}` of this snapshot is not a whole database, only: {}",
+            source.name, details.filter
+        ));
+    }
+    if !endpoint.filter.is_all() {
+        catalog = narrowed(catalog, &endpoint.filter)?;
+    }
     let rows = StoredRows::new(restore.repository, source)?;
 
     let (target, plan) = fill::prepare(options, &catalog, settings).await?;
@@ -96,12 +105,28 @@ async fn postgres(
     fill::fill(&target, &plan, &rows, settings, progress).await?;
 
     let expected: Vec<_> = details.tables.into_iter().map(|record| (record.table, record.proof)).collect();
-    let tables = match settings.proof {
+    let tables = match settings.proof && settings.postgres.sections.data {
         true => Some(fill::prove(&target, &plan, &expected, settings, progress).await?),
         false => None,
     };
     let verdict = baseline::verdict_for_target(endpoint, progress).await?;
-    Ok(TargetOutcome::postgres(&source.name, target.server(), tables, verdict))
+    Ok(TargetOutcome::postgres(&source.name, target.server(), tables, verdict, target.failures()))
+}
+
+/// The part of a stored catalog that is wanted. Rows are stored as they are: no condition can choose among them now.
+fn narrowed(catalog: pgmove::Catalog, filter: &pgmove::Filter) -> anyhow::Result<pgmove::Catalog> {
+    if let Some(table) = filter.conditions.keys().next() {
+        return Err(exit::usage(format!(
+            "--where {table}=… chooses rows while they are read from a server, and a snapshot's are stored already: \
+             use it with backup or migrate"
+        )));
+    }
+    let tables: Vec<pgmove::TableName> = catalog.tables.iter().map(|table| table.name()).collect();
+    let unmatched = filter.unmatched(tables.iter());
+    if !unmatched.is_empty() {
+        return Err(exit::usage(format!("the snapshot lacks what is asked for: {}", unmatched.join("; "))));
+    }
+    Ok(catalog.narrowed(filter))
 }
 
 /// The rows of a snapshot's PostgreSQL source.

@@ -5,14 +5,25 @@
 pub(crate) struct TargetSettings {
     /// Connections that work at the same time.
     pub(crate) jobs: usize,
-    /// The connecting role owns everything.
-    pub(crate) no_owner: bool,
-    /// Grants are left out.
-    pub(crate) no_acl: bool,
-    /// Roles put in other roles' places.
-    pub(crate) role_map: Vec<(String, String)>,
+    /// What PostgreSQL targets are told: owners, what to do with what is there, which sections.
+    pub(crate) postgres: pgmove::TargetOptions,
+    /// Make the database first.
+    pub(crate) create: bool,
     /// Make the roles that are missing, without login: only ever in servers of our own.
     pub(crate) create_roles: bool,
     /// Read everything back and compare.
     pub(crate) proof: bool,
+}
+
+impl TargetSettings {
+    /// Everything, into an empty target, proven.
+    pub(crate) fn new(jobs: usize) -> TargetSettings {
+        TargetSettings {
+            jobs,
+            postgres: pgmove::TargetOptions { jobs, ..pgmove::TargetOptions::default() },
+            create: false,
+            create_roles: false,
+            proof: true,
+        }
+    }
 }

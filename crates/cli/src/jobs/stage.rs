@@ -110,7 +110,13 @@ impl Private {
                 Connection::Redis(Box::new(options))
             }
         };
-        Ok(Endpoint { name: name.to_owned(), connection, baseline: None, environment: None })
+        Ok(Endpoint {
+            name: name.to_owned(),
+            connection,
+            baseline: None,
+            environment: None,
+            filter: pgmove::Filter::default(),
+        })
     }
 
     /// Stops the server and removes its folder.

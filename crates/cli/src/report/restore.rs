@@ -40,6 +40,8 @@ pub(crate) enum TargetResult {
         tables: Option<Vec<TableOutcome>>,
         /// The baseline's verdict, where there is a baseline.
         baseline: Option<pgmove::baseline::Verdict>,
+        /// What the server refused while the rest went on.
+        failures: Vec<pgmove::Failure>,
     },
     /// A Redis server.
     #[serde(rename_all = "kebab-case")]
@@ -58,11 +60,12 @@ impl TargetOutcome {
         server: &pgmove::ServerIdentity,
         tables: Option<Vec<TableOutcome>>,
         baseline: Option<pgmove::baseline::Verdict>,
+        failures: Vec<pgmove::Failure>,
     ) -> TargetOutcome {
         TargetOutcome {
             source: source.to_owned(),
             server: server.to_string(),
-            result: TargetResult::Postgres { tables, baseline },
+            result: TargetResult::Postgres { tables, baseline, failures },
         }
     }
 
@@ -82,8 +85,9 @@ impl TargetOutcome {
     /// True when everything that was checked held.
     pub(crate) fn passed(&self) -> bool {
         match &self.result {
-            TargetResult::Postgres { tables, baseline } => {
-                tables.iter().flatten().all(|table| table.equal)
+            TargetResult::Postgres { tables, baseline, failures } => {
+                failures.is_empty()
+                    && tables.iter().flatten().all(|table| table.equal)
                     && baseline.as_ref().is_none_or(|verdict| verdict.passed)
             }
             TargetResult::Redis { proof, .. } => proof.as_ref().is_none_or(|comparison| comparison.equal()),
@@ -93,13 +97,22 @@ impl TargetOutcome {
     fn render(&self) -> String {
         let mut out = format!("{} -> {}\n", self.source, self.server);
         match &self.result {
-            TargetResult::Postgres { tables, baseline } => {
+            TargetResult::Postgres { tables, baseline, failures } => {
                 match tables {
                     Some(outcomes) => out.push_str(&tables::render(outcomes)),
                     None => out.push_str("not proven: the target was not read back\n"),
                 }
                 if let Some(verdict) = baseline {
                     out.push_str(&format!("schema baseline: {verdict}\n"));
+                }
+                for failure in failures {
+                    out.push_str(&format!("REFUSED: {}\n", failure.error.replace('\n', "\n  ")));
+                }
+                if !failures.is_empty() {
+                    out.push_str(&format!(
+                        "{} statements were refused by the server; all else was done\n",
+                        failures.len()
+                    ));
                 }
             }
             TargetResult::Redis { restored, proof } => {
@@ -145,9 +158,16 @@ impl RestoreReport {
         self.targets.iter().all(TargetOutcome::passed)
     }
 
-    /// 0, or 3 when a proof or a gate did not hold.
+    /// 0; 4 when something was refused while the rest went on; 3 when a proof or a gate did not hold.
     pub(crate) fn exit(&self) -> Exit {
-        if self.passed() { Exit::Done } else { Exit::Differs }
+        let refused = |target: &TargetOutcome| matches!(&target.result, TargetResult::Postgres { failures, .. } if !failures.is_empty());
+        if self.passed() {
+            Exit::Done
+        } else if self.targets.iter().any(refused) {
+            Exit::Partial
+        } else {
+            Exit::Differs
+        }
     }
 
     /// For people.

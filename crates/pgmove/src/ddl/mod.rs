@@ -6,6 +6,7 @@
 
 mod acl;
 mod cycles;
+pub(crate) mod database;
 mod function;
 mod graph;
 mod index;
@@ -146,6 +147,10 @@ pub fn inexpressible(catalog: &Catalog, target_version_num: u32) -> Vec<Unsuppor
     }
     for plain in &catalog.plain {
         use crate::catalog::plain::PlainKind;
+        for clause in plain.clauses.iter().filter(|clause| clause.needed) {
+            let what = format!("clauses like `{}`", clause.text);
+            lacks(&plain.kind.keyword().to_lowercase(), plain.identity.clone(), clause.since, &what);
+        }
         match plain.kind {
             PlainKind::PublicationSchema => {
                 lacks("publication", plain.identity.clone(), 150_000, "schemas in publications")

@@ -2,6 +2,7 @@
 
 mod clean;
 mod copy_in;
+mod create;
 mod existing;
 mod fit;
 mod large_objects;
@@ -18,6 +19,7 @@ use bytes::Bytes;
 use futures::stream::{self, Stream, StreamExt as _, TryStreamExt as _};
 
 use copy_in::CopyIn;
+pub use create::create_database;
 pub use options::{Existing, Failure, OnError, OnRows, Sections, TargetOptions};
 pub use plan::RestorePlan;
 
@@ -118,12 +120,7 @@ impl Target {
     }
 
     fn render_options(&self) -> RenderOptions {
-        RenderOptions {
-            no_owner: self.options.no_owner,
-            no_acl: self.options.no_acl,
-            role_map: self.options.role_map.clone(),
-            ..RenderOptions::default()
-        }
+        self.options.render()
     }
 
     /// Makes the roles that the catalog names and the server lacks, without login. Only for servers of one's own.

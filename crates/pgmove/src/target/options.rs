@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::ddl::RenderOptions;
+
 /// How a target is filled.
 #[derive(Debug, Clone)]
 pub struct TargetOptions {
@@ -39,6 +41,18 @@ impl Default for TargetOptions {
             sections: Sections::ALL,
             on_error: OnError::Stop,
             search_path: None,
+        }
+    }
+}
+
+impl TargetOptions {
+    /// The same for the statements that are written.
+    pub(super) fn render(&self) -> RenderOptions {
+        RenderOptions {
+            no_owner: self.no_owner,
+            no_acl: self.no_acl,
+            role_map: self.role_map.clone(),
+            ..RenderOptions::default()
         }
     }
 }

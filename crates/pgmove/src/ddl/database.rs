@@ -1,0 +1,145 @@
+//! What belongs to the database itself: owner, settings, comment, privileges.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::RenderOptions;
+use super::acl::{self, On};
+use crate::catalog::database::DatabaseInfo;
+use crate::quote::{ident, literal};
+
+/// Settings whose value is a list of names: each is quoted by itself (`GUC_LIST_QUOTE` in the server's source).
+const LISTS: &[&str] = &[
+    "local_preload_libraries",
+    "search_path",
+    "session_preload_libraries",
+    "shared_preload_libraries",
+    "temp_tablespaces",
+    "unix_socket_directories",
+];
+
+/// Statements that give database `name` what `info` says of the one at the source.
+pub(crate) fn statements(
+    info: &DatabaseInfo,
+    name: &str,
+    options: &RenderOptions,
+    target: u32,
+) -> Vec<String> {
+    let name = ident(name).into_owned();
+    let mut out = Vec::new();
+    if !options.no_owner && !info.meta.owner.is_empty() {
+        out.push(format!("ALTER DATABASE {name} OWNER TO {}", ident(options.role(&info.meta.owner))));
+    }
+    for setting in &info.settings {
+        let whose = match &setting.role {
+            Some(role) => format!("ALTER ROLE {} IN DATABASE {name}", ident(options.role(role))),
+            None => format!("ALTER DATABASE {name}"),
+        };
+        out.extend(
+            setting.config.iter().filter_map(|pair| assignment(pair)).map(|set| format!("{whose} {set}")),
+        );
+    }
+    if let Some(comment) = &info.comment {
+        out.push(format!("COMMENT ON DATABASE {name} IS {}", literal(comment)));
+    }
+    if let (Some(acl), false) = (&info.meta.acl, options.no_acl) {
+        let on = On { kind: "DATABASE", identity: &name, column: None, prefix: "", owner: &info.meta.owner };
+        out.extend(acl::commands(
+            on,
+            acl,
+            info.meta.initial_acl.as_deref().unwrap_or_default(),
+            options,
+            target,
+        ));
+    }
+    out
+}
+
+/// `SET name TO value` from the server's `name=value`.
+pub(crate) fn assignment(pair: &str) -> Option<String> {
+    let (name, value) = pair.split_once('=')?;
+    // A setting of an extension has two names.
+    let quoted: Vec<String> = name.split('.').map(|part| ident(part).into_owned()).collect();
+    let value = match LISTS.contains(&name) {
+        true => {
+            let names: Vec<String> = list(value).iter().map(|name| literal(name)).collect();
+            if names.is_empty() { "''".to_owned() } else { names.join(", ") }
+        }
+        false => literal(value),
+    };
+    Some(format!("SET {} TO {value}", quoted.join(".")))
+}
+
+/// A list of names as the server keeps it: separated by commas, in double quotes where they need it.
+fn list(value: &str) -> Vec<String> {
+    let mut names = Vec::new();
+    let mut name = String::new();
+    let mut quoted = false;
+    let mut any = false;
+    let mut chars = value.chars().peekable();
+    while let Some(c) = chars.next() {
+        match c {
+            '"' if quoted && chars.peek() == Some(&'"') => {
+                chars.next();
+                name.push('"');
+            }
+            '"' => {
+                quoted = !quoted;
+                any = true;
+            }
+            ',' if !quoted => {
+                names.push(std::mem::take(&mut name));
+                any = false;
+            }
+            c if c.is_whitespace() && !quoted => {}
+            c => {
+                name.push(c);
+                any = true;
+            }
+        }
+    }
+    if any {
+        names.push(name);
+    }
+    names
+}
+
+/// The roles that the database itself needs, each with what for.
+pub(crate) fn roles(info: &DatabaseInfo, options: &RenderOptions) -> BTreeMap<String, BTreeSet<String>> {
+    let mut out: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    let mut need = |role: &str, what: &str| {
+        out.entry(options.role(role).to_owned()).or_default().insert(what.to_owned());
+    };
+    if !options.no_owner && !info.meta.owner.is_empty() {
+        need(&info.meta.owner, "the owner of the database");
+    }
+    for setting in &info.settings {
+        if let Some(role) = &setting.role {
+            need(role, "a role's settings in the database");
+        }
+    }
+    if !options.no_acl {
+        for role in acl::roles(info.meta.acl.as_deref().unwrap_or_default()) {
+            need(&role, "privileges of the database");
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_are_written_as_the_server_reads_them() {
+        for (pair, expected) in [
+            ("search_path=\"$user\", public", "SET search_path TO '$user', 'public'"),
+            ("search_path=\"a,\"\"b\"", "SET search_path TO 'a,\"b'"),
+            ("search_path=\"\"", "SET search_path TO ''"),
+            ("search_path=", "SET search_path TO ''"),
+            ("work_mem=64MB", "SET work_mem TO '64MB'"),
+            ("app.Key=it's = \\x", "SET app.\"Key\" TO E'it''s = \\\\x'"),
+        ] {
+            assert_eq!(assignment(pair).unwrap(), expected);
+        }
+    }
+}
