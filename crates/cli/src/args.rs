@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::commands::{
-    backup, baseline, check, compare, forget, init, migrate, rehearse, restore, snapshots,
+    backup, baseline, check, compare, forget, init, key, migrate, rehearse, restore, snapshots,
 };
 
 /// Moves and keeps the data of applications that live on PostgreSQL and Redis.
@@ -41,6 +41,14 @@ pub(crate) struct Shared {
     #[arg(long, global = true, value_name = "URL|DIR", env = "DBHAUL_REPOSITORY")]
     pub(crate) repository: Option<String>,
 
+    /// The key file of an encrypted repository: lets this host write, list, forget and prune, and opens no backup
+    #[arg(long, global = true, value_name = "FILE", env = "DBHAUL_KEY_FILE")]
+    pub(crate) key_file: Option<PathBuf>,
+
+    /// An age identity that opens an encrypted repository; may be given several times
+    #[arg(long, global = true, value_name = "FILE", env = "DBHAUL_IDENTITY_FILE")]
+    pub(crate) identity: Vec<PathBuf>,
+
     /// Print the result as JSON on standard output
     #[arg(long, global = true)]
     pub(crate) json: bool,
@@ -69,6 +77,8 @@ pub(crate) enum Command {
     Check(check::CheckArgs),
     /// Apply the retention policy: say what goes and what stays, and let it go
     Forget(forget::ForgetArgs),
+    /// Keys of an encrypted repository: make, list, add, remove, export
+    Key(key::KeyArgs),
     /// Restore a snapshot into private servers that the tool starts itself, and prove it
     Rehearse(rehearse::RehearseArgs),
     /// Check a schema against a declared baseline

@@ -25,6 +25,8 @@ pub(crate) struct Context {
     /// Print JSON instead of text.
     pub(crate) json: bool,
     repository: Option<String>,
+    key_file: Option<PathBuf>,
+    identities: Vec<PathBuf>,
 }
 
 impl Context {
@@ -43,6 +45,8 @@ impl Context {
             progress: Progress::new(shared.quiet),
             json: shared.json,
             repository: shared.repository,
+            key_file: shared.key_file,
+            identities: shared.identity,
         })
     }
 
@@ -86,9 +90,48 @@ impl Context {
     pub(crate) async fn open_repository(&self) -> anyhow::Result<repository::Repository> {
         let url = self.repository_url()?;
         let store = open_store(&url)?;
-        repository::Repository::open(store)
+        repository::Repository::open_with(store, &self.access()?)
             .await
             .with_context(|| format!("cannot open the repository {}", shown(&url)))
+    }
+
+    /// Where the key file lies, or is to lie: the flag, then the configuration.
+    pub(crate) fn key_file(&self) -> Option<PathBuf> {
+        let configured = self.config.repository.as_ref().and_then(|repository| repository.key_file.as_ref());
+        self.key_file.clone().or_else(|| configured.map(|path| self.config.folder.join(path)))
+    }
+
+    /// What there is here to open an encrypted repository with.
+    pub(crate) fn access(&self) -> anyhow::Result<repository::Access> {
+        let key = match self.key_file() {
+            Some(path) => Some(
+                repository::RepositoryKey::parse_file(&read_key(&path)?)
+                    .with_context(|| shown_path(&path))?,
+            ),
+            None => None,
+        };
+        let mut paths = self.identities.clone();
+        if paths.is_empty()
+            && let Some(path) = self.config.repository.as_ref().and_then(|r| r.identity_file.as_ref())
+        {
+            paths.push(self.config.folder.join(path));
+        }
+        let mut identities = Vec::new();
+        for path in paths {
+            let text = read_key(&path)?;
+            identities.extend(repository::Identity::parse_file(&text).with_context(|| shown_path(&path))?);
+        }
+        Ok(repository::Access { key, identities, passphrase: self.passphrase()? })
+    }
+
+    /// The passphrase: from `DBHAUL_PASSPHRASE`, else from the configuration.
+    pub(crate) fn passphrase(&self) -> anyhow::Result<Option<repository::Passphrase>> {
+        let configured = match &self.config.repository {
+            Some(repository) => repository.resolve_passphrase(&self.config.folder, &self.secrets)?,
+            None => None,
+        };
+        let text = self.secrets.get("DBHAUL_PASSPHRASE").map(str::to_owned).or(configured);
+        Ok(text.map(repository::Passphrase::new).transpose()?)
     }
 
     /// Connections at a time for each source.
@@ -126,6 +169,14 @@ impl Context {
 pub(crate) fn open_store(url: &str) -> anyhow::Result<repository::Store> {
     repository::Store::open(url, &repository::StoreEnv::from_process())
         .with_context(|| format!("cannot use the repository {}", shown(url)))
+}
+
+fn shown_path(path: &std::path::Path) -> String {
+    format!("{} is not usable", path.display())
+}
+
+fn read_key(path: &std::path::Path) -> anyhow::Result<String> {
+    std::fs::read_to_string(path).map_err(|e| exit::usage(format!("cannot read {}: {e}", path.display())))
 }
 
 /// A URL as it may be shown: without user information.

@@ -105,6 +105,7 @@ pub(crate) fn code_of(error: &anyhow::Error) -> Exit {
         if let Some(error) = cause.downcast_ref::<repository::Error>() {
             return match error {
                 repository::Error::Url { .. } => Exit::Usage,
+                error if error.is_locked() => Exit::Usage,
                 error if error.is_already_exists() => Exit::Refused,
                 _ => Exit::Failed,
             };

@@ -17,6 +17,7 @@ fn every_command_explains_itself() {
         "compare",
         "check",
         "forget",
+        "key",
         "rehearse",
         "baseline",
     ];

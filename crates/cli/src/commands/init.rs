@@ -1,21 +1,37 @@
 //! `dbhaul init`
 
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use clap::Args;
+use repository::{Encryption, InitOptions, Recipient, Repository};
 use serde::Serialize;
 
+use crate::commands::files::{refuse_existing, write_new, write_secret};
 use crate::config::{DEFAULT_FILE, template};
 use crate::context::{Context, open_store};
 use crate::exit::{self, Exit};
 
+/// Where the key of an encrypted repository is written when no other file is named.
+const DEFAULT_KEY_FILE: &str = "dbhaul.key";
+
 /// Writes a commented dbhaul.toml and creates the repository.
 ///
 /// Nothing that exists is overwritten. With a configuration that is already there, only the repository is created.
+///
+/// With --recipient or --passphrase the repository is encrypted. A key file is then written beside the configuration:
+/// it lets this host back up, list, forget and prune, and opens no backup. Restoring needs the identity that belongs to
+/// a recipient (`dbhaul key generate` makes one; keep it elsewhere), or the passphrase. Without them nothing can be
+/// restored: there is no other way in.
 #[derive(Debug, Args)]
-pub(crate) struct InitArgs {}
+pub(crate) struct InitArgs {
+    /// Encrypt to this recipient (age1…); may be given several times, and any one of their identities then restores
+    #[arg(long, value_name = "AGE1…")]
+    recipient: Vec<String>,
+    /// Encrypt with a passphrase, taken from DBHAUL_PASSPHRASE or the configuration
+    #[arg(long)]
+    passphrase: bool,
+}
 
 #[derive(Serialize)]
 struct InitReport {
@@ -23,48 +39,90 @@ struct InitReport {
     configuration_written: bool,
     repository: String,
     repository_id: String,
+    key_file: Option<PathBuf>,
+    recipients: Vec<String>,
 }
 
-pub(super) async fn run(_args: InitArgs, context: &Context) -> anyhow::Result<Exit> {
+pub(super) async fn run(args: InitArgs, context: &Context) -> anyhow::Result<Exit> {
     let configuration = context.config_path.clone().unwrap_or_else(|| PathBuf::from(DEFAULT_FILE));
     let written = !context.configured;
     let url = if written { context.repository_url_or("backup") } else { context.repository_url()? };
+    let encryption = encryption(&args, context)?;
+    let beside = configuration.parent().unwrap_or(Path::new("")).join(DEFAULT_KEY_FILE);
+    let key_file = encryption.is_some().then(|| context.key_file().unwrap_or(beside));
+    if let Some(path) = &key_file {
+        refuse_existing(path)?;
+    }
     // The repository first: a configuration that points at nothing would be the worse half.
-    let repository = repository::Repository::init(open_store(&url)?, &repository::InitOptions::default())
-        .await
-        .with_context(|| format!("cannot create the repository {url}"))?;
+    let repository =
+        Repository::init(open_store(&url)?, &InitOptions { encryption, ..InitOptions::default() })
+            .await
+            .with_context(|| format!("cannot create the repository {url}"))?;
+    if let (Some(path), Some(key)) = (&key_file, repository.key()) {
+        write_secret(path, &key.to_file()).context(
+            "the repository was created, but its key file was not written: `dbhaul key export` with an identity or \
+             the passphrase writes it again",
+        )?;
+    }
     if written {
-        write_new(&configuration, &template(&url))?;
+        let named = context.key_file().or_else(|| key_file.as_ref().map(|_| DEFAULT_KEY_FILE.into()));
+        let named = named.filter(|_| key_file.is_some()).map(|path| path.to_string_lossy().into_owned());
+        write_new(&configuration, &template(&url, named.as_deref()))?;
     }
     let report = InitReport {
         configuration,
         configuration_written: written,
         repository: url,
         repository_id: repository.id().to_string(),
+        key_file,
+        recipients: repository.recipients().iter().map(ToString::to_string).collect(),
     };
     context.print(&report, || {
-        let file = report.configuration.display();
-        let first = if report.configuration_written {
-            format!("wrote {file}: name your sources there")
-        } else {
-            format!("{file} is there already and was left as it is")
-        };
-        format!("{first}\ncreated the repository {} ({})\n", report.repository, report.repository_id)
+        report.render(context.config.repository.as_ref().is_some_and(|r| r.key_file.is_some()))
     })?;
     Ok(Exit::Done)
 }
 
-fn write_new(path: &Path, text: &str) -> anyhow::Result<()> {
-    let mut file = match std::fs::File::create_new(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
-            return Err(exit::refused(format!("{} exists and is not overwritten", path.display())));
-        }
-        Err(error) => {
-            return Err(anyhow::Error::new(error).context(format!("cannot write {}", path.display())));
-        }
+/// Whom to encrypt to, if to anybody.
+fn encryption(args: &InitArgs, context: &Context) -> anyhow::Result<Option<Encryption>> {
+    let recipients = args.recipient.iter().map(|text| text.parse()).collect::<Result<Vec<Recipient>, _>>()?;
+    let passphrase = if args.passphrase {
+        let found = context.passphrase()?.ok_or_else(|| {
+            exit::usage(
+                "--passphrase asks for DBHAUL_PASSPHRASE, or passphrase-file or passphrase-command in `[repository]`: \
+                 none of them is set",
+            )
+        })?;
+        Some(found)
+    } else {
+        None
     };
-    file.write_all(text.as_bytes())
-        .and_then(|()| file.sync_all())
-        .with_context(|| format!("cannot write {}", path.display()))
+    if recipients.is_empty() && passphrase.is_none() {
+        return Ok(None);
+    }
+    Ok(Some(Encryption { recipients, passphrase }))
+}
+
+impl InitReport {
+    fn render(&self, key_is_configured: bool) -> String {
+        let file = self.configuration.display();
+        let mut text = if self.configuration_written {
+            format!("wrote {file}: name your sources there\n")
+        } else {
+            format!("{file} is there already and was left as it is\n")
+        };
+        text += &format!("created the repository {} ({})\n", self.repository, self.repository_id);
+        if let Some(path) = &self.key_file {
+            text += &format!(
+                "it is encrypted to {}\nwrote {}: this host needs it to back up; it opens no backup\n",
+                self.recipients.join(", "),
+                path.display()
+            );
+            if !self.configuration_written && !key_is_configured {
+                text += &format!("add `key-file = \"{}\"` to [repository] in {file}\n", path.display());
+            }
+            text += "without an identity (or the passphrase) nothing can ever be restored: keep two copies elsewhere\n";
+        }
+        text
+    }
 }

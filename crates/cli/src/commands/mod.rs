@@ -5,8 +5,10 @@ pub(crate) mod backup;
 pub(crate) mod baseline;
 pub(crate) mod check;
 pub(crate) mod compare;
+mod files;
 pub(crate) mod forget;
 pub(crate) mod init;
+pub(crate) mod key;
 pub(crate) mod migrate;
 pub(crate) mod rehearse;
 pub(crate) mod restore;
@@ -29,6 +31,7 @@ pub(crate) async fn run(command: Command, context: &Context) -> anyhow::Result<E
         Command::Compare(args) => compare::run(args, context).await,
         Command::Check(args) => check::run(args, context).await,
         Command::Forget(args) => forget::run(args, context).await,
+        Command::Key(args) => key::run(args, context).await,
         Command::Rehearse(args) => rehearse::run(args, context).await,
         Command::Baseline(args) => baseline::run(args, context).await,
     }

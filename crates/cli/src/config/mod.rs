@@ -58,6 +58,21 @@ impl Default for JobConfig {
 pub(crate) struct RepositoryConfig {
     /// A folder, or `s3://bucket/prefix?endpoint=…&region=…`. `${VAR}` is taken from the environment.
     pub(crate) url: String,
+    /// The key file of an encrypted repository: what a host that writes backups needs. It opens none.
+    #[serde(default)]
+    pub(crate) key_file: Option<PathBuf>,
+    /// The identity file that opens an encrypted repository: for hosts that restore.
+    #[serde(default)]
+    pub(crate) identity_file: Option<PathBuf>,
+    /// The passphrase, in an identity's place; `${VAR}` keeps it out of the file.
+    #[serde(default)]
+    pub(crate) passphrase: Option<String>,
+    /// A file whose first line is the passphrase.
+    #[serde(default)]
+    pub(crate) passphrase_file: Option<PathBuf>,
+    /// A command whose first line of output is the passphrase. Run without a shell.
+    #[serde(default)]
+    pub(crate) passphrase_command: Option<Vec<String>>,
 }
 
 /// What speaks at the other end of a source.
@@ -160,6 +175,19 @@ impl Config {
                 )));
             }
         }
+        if let Some(repository) = &self.repository {
+            let given = [
+                repository.passphrase.is_some(),
+                repository.passphrase_file.is_some(),
+                repository.passphrase_command.is_some(),
+            ];
+            if given.iter().filter(|given| **given).count() > 1 {
+                return Err(invalid(
+                    "`repository` has more than one of passphrase, passphrase-file and passphrase-command"
+                        .into(),
+                ));
+            }
+        }
         if let Some(policy) = &self.retention {
             policy.validate().map_err(|e| invalid(e.to_string()))?;
         }
@@ -177,7 +205,7 @@ mod tests {
 
     #[test]
     fn the_template_is_a_valid_configuration() {
-        let config = parse(&template("backup")).unwrap();
+        let config = parse(&template("backup", None)).unwrap();
         assert_eq!(config.repository.unwrap().url, "backup");
         assert_eq!(config.sources.len(), 2);
         assert!(config.retention.is_some());

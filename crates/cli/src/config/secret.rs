@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use super::{ConfigError, SourceConfig};
+use super::{ConfigError, RepositoryConfig, SourceConfig};
 
 /// The environment in which `${VAR}` is looked up; an argument, so that tests bring their own.
 #[derive(Clone, Default)]
@@ -19,6 +19,11 @@ impl Secrets {
             .filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)))
             .collect();
         Secrets { variables }
+    }
+
+    /// One variable, if it is set to anything.
+    pub(crate) fn get(&self, name: &str) -> Option<&str> {
+        self.variables.get(name).map(String::as_str).filter(|value| !value.is_empty())
     }
 
     #[cfg(test)]
@@ -65,22 +70,56 @@ impl SourceConfig {
         folder: &Path,
         secrets: &Secrets,
     ) -> Result<Option<String>, ConfigError> {
-        let what = |key: &str| format!("source `{}`, {key}", self.name);
-        if let Some(password) = &self.password {
-            return expand(&what("password"), password, secrets).map(Some);
+        Places {
+            key: format!("source `{}`, password", self.name),
+            text: self.password.as_deref(),
+            file: self.password_file.as_deref(),
+            command: self.password_command.as_deref(),
         }
-        if let Some(file) = &self.password_file {
+        .resolve(folder, secrets)
+    }
+}
+
+impl RepositoryConfig {
+    /// The passphrase, from whichever of the three places is configured.
+    pub(crate) fn resolve_passphrase(
+        &self,
+        folder: &Path,
+        secrets: &Secrets,
+    ) -> Result<Option<String>, ConfigError> {
+        Places {
+            key: "repository.passphrase".to_owned(),
+            text: self.passphrase.as_deref(),
+            file: self.passphrase_file.as_deref(),
+            command: self.passphrase_command.as_deref(),
+        }
+        .resolve(folder, secrets)
+    }
+}
+
+/// The three places that a secret may come from; at most one is set.
+struct Places<'a> {
+    /// What the secret is called; the others are this with `-file` and `-command`.
+    key: String,
+    text: Option<&'a str>,
+    file: Option<&'a Path>,
+    command: Option<&'a [String]>,
+}
+
+impl Places<'_> {
+    fn resolve(&self, folder: &Path, secrets: &Secrets) -> Result<Option<String>, ConfigError> {
+        if let Some(text) = self.text {
+            return expand(&self.key, text, secrets).map(Some);
+        }
+        if let Some(file) = self.file {
             let path = folder.join(file);
             let text = std::fs::read_to_string(&path).map_err(|e| ConfigError::Secret {
-                what: what("password-file"),
+                what: format!("{}-file", self.key),
                 message: format!("cannot read {}: {e}", path.display()),
             })?;
             return Ok(Some(first_line(&text)));
         }
-        if let Some(command) = &self.password_command {
-            return run(&what("password-command"), command).map(Some);
-        }
-        Ok(None)
+        self.command.map(|command| run(&format!("{}-command", self.key), command)).transpose()
     }
 }
 

@@ -1,8 +1,12 @@
 //! The commented configuration that `dbhaul init` writes.
 
-/// A configuration with every key explained; `repository` is filled in.
-pub(crate) fn template(repository: &str) -> String {
+/// A configuration with every key explained; `repository` is filled in, and the key file of an encrypted one.
+pub(crate) fn template(repository: &str, key_file: Option<&str>) -> String {
     let repository = toml::Value::String(repository.to_owned());
+    let key_file = match key_file {
+        Some(file) => format!("key-file = {}", toml::Value::String(file.to_owned())),
+        None => "# key-file = \"dbhaul.key\"".to_owned(),
+    };
     format!(
         r#"# dbhaul configuration. Every key here can also be given by a flag; a key that is not known is an error.
 # ${{NAME}} takes a value from the environment, so that no secret need stand in this file.
@@ -16,6 +20,12 @@ jobs = 0
 [repository]
 # A folder, or s3://bucket/prefix?endpoint=https://…&region=… (credentials from AWS_ACCESS_KEY_ID and so on).
 url = {repository}
+# An encrypted repository (`dbhaul init --recipient age1…`): the key file lets this host write, list and prune. It opens
+# no backup.
+{key_file}
+# Only where restores are done: the identity that opens backups (or DBHAUL_IDENTITY_FILE), or the passphrase.
+# identity-file = "identity.txt"
+# passphrase-file = "/run/secrets/passphrase"
 
 [[source]]
 name = "postgres"

@@ -69,6 +69,9 @@ pub fn command(folder: &Path, args: &[&str]) -> Command {
         "REDISCLI_AUTH",
         "DBHAUL_CONFIG",
         "DBHAUL_REPOSITORY",
+        "DBHAUL_KEY_FILE",
+        "DBHAUL_IDENTITY_FILE",
+        "DBHAUL_PASSPHRASE",
     ] {
         command.env_remove(name);
     }

@@ -1,0 +1,189 @@
+//! `dbhaul key`
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use repository::{Identity, Recipient};
+use serde::Serialize;
+
+use crate::commands::files::write_secret;
+use crate::context::Context;
+use crate::exit::{self, Exit};
+
+/// Keys of an encrypted repository.
+///
+/// An identity opens backups and belongs where restores are done. Its public half, a recipient, is what backups are
+/// encrypted to. The key file is what a backup host holds: it names chunks and signs documents, and opens nothing.
+#[derive(Debug, Args)]
+pub(crate) struct KeyArgs {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Make an identity, as age-keygen would
+    Generate {
+        /// Write it to this new file, for its owner alone, instead of to standard output
+        #[arg(long, short, value_name = "FILE")]
+        output: Option<PathBuf>,
+    },
+    /// Show whom new backups are encrypted to, and what this host can do
+    List,
+    /// Encrypt to this recipient too, from now on
+    ///
+    /// What is stored already cannot be read by it: a chunk that a later backup re-uses stays encrypted as it was. So
+    /// a new identity can restore only what was wholly written since; `dbhaul copy` into a new repository encrypts
+    /// everything anew.
+    Add {
+        /// age1…
+        recipient: String,
+    },
+    /// Encrypt to this recipient no longer, from now on
+    ///
+    /// Whoever holds its identity can still read what is stored already. The last recipient is never removed.
+    Remove {
+        /// age1…
+        recipient: String,
+    },
+    /// Write the repository's key file for another backup host
+    Export {
+        /// Write it to this new file, for its owner alone, instead of to standard output
+        #[arg(long, short, value_name = "FILE")]
+        output: Option<PathBuf>,
+    },
+}
+
+pub(super) async fn run(args: KeyArgs, context: &Context) -> anyhow::Result<Exit> {
+    match args.verb {
+        Verb::Generate { output } => generate(output, context),
+        Verb::List => list(context).await,
+        Verb::Add { recipient } => change(&recipient, true, context).await,
+        Verb::Remove { recipient } => change(&recipient, false, context).await,
+        Verb::Export { output } => export(output, context).await,
+    }
+}
+
+/// A secret goes to its file, or, where that was not asked for, to standard output.
+#[derive(Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct Written {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    recipient: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    file: Option<PathBuf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    text: Option<String>,
+}
+
+impl Written {
+    fn put(
+        recipient: Option<String>,
+        text: String,
+        output: Option<PathBuf>,
+        context: &Context,
+    ) -> anyhow::Result<Exit> {
+        let report = match output {
+            Some(path) => {
+                write_secret(&path, &text)?;
+                Written { recipient, file: Some(path), text: None }
+            }
+            None => Written { recipient, file: None, text: Some(text) },
+        };
+        context.print(&report, || match (&report.file, &report.recipient, &report.text) {
+            (Some(file), Some(recipient), _) => format!("wrote {}\nrecipient: {recipient}\n", file.display()),
+            (Some(file), None, _) => format!("wrote {}\n", file.display()),
+            (None, _, text) => text.clone().unwrap_or_default(),
+        })?;
+        Ok(Exit::Done)
+    }
+}
+
+fn generate(output: Option<PathBuf>, context: &Context) -> anyhow::Result<Exit> {
+    let identity = Identity::generate();
+    Written::put(Some(identity.recipient().to_string()), identity.to_file(), output, context)
+}
+
+async fn export(output: Option<PathBuf>, context: &Context) -> anyhow::Result<Exit> {
+    let repository = context.open_repository().await?;
+    let Some(key) = repository.key() else {
+        return Err(exit::usage(format!("{} is not encrypted: it has no key", repository.place())));
+    };
+    Written::put(None, key.to_file(), output, context)
+}
+
+/// What `list` shows.
+#[derive(Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct KeyReport {
+    repository: String,
+    encrypted: bool,
+    recipients: Vec<String>,
+    passphrase: bool,
+    can_read: bool,
+}
+
+async fn list(context: &Context) -> anyhow::Result<Exit> {
+    let repository = context.open_repository().await?;
+    let report = KeyReport {
+        repository: repository.place(),
+        encrypted: repository.is_encrypted(),
+        recipients: repository.recipients().iter().map(ToString::to_string).collect(),
+        passphrase: repository.has_passphrase().await?,
+        can_read: repository.can_read(),
+    };
+    context.print(&report, || {
+        if !report.encrypted {
+            return format!("{} is not encrypted\n", report.repository);
+        }
+        let mut text = format!("{} is encrypted to\n", report.repository);
+        for recipient in &report.recipients {
+            text += &format!("  {recipient}\n");
+        }
+        if report.passphrase {
+            text += "a passphrase opens it too\n";
+        }
+        text += if report.can_read {
+            "an identity was given: backups can be read here\n"
+        } else {
+            "no identity was given: backups can be written here, and not be read\n"
+        };
+        text
+    })?;
+    Ok(Exit::Done)
+}
+
+async fn change(recipient: &str, add: bool, context: &Context) -> anyhow::Result<Exit> {
+    let recipient: Recipient = recipient.parse()?;
+    let mut repository = context.open_repository().await?;
+    let mut recipients = repository.recipients().to_vec();
+    let known = recipients.contains(&recipient);
+    if add == known && repository.is_encrypted() {
+        let state = if known { "is a recipient already" } else { "is no recipient" };
+        return Err(exit::usage(format!("{recipient} {state}; nothing was changed")));
+    }
+    if add {
+        recipients.push(recipient);
+    } else {
+        recipients.retain(|other| *other != recipient);
+    }
+    repository.set_recipients(recipients).await?;
+    let report = KeyReport {
+        repository: repository.place(),
+        encrypted: true,
+        recipients: repository.recipients().iter().map(ToString::to_string).collect(),
+        passphrase: repository.has_passphrase().await?,
+        can_read: repository.can_read(),
+    };
+    context.print(&report, || {
+        let mut text = format!("what is written from now on is encrypted to {}\n", report.recipients.join(", "));
+        text += if add {
+            "what is stored already is not: the new recipient's identity cannot read it, nor later snapshots that re-use \
+             its chunks\n"
+        } else {
+            "what is stored already can still be read by whoever holds the removed identity\n"
+        };
+        text
+    })?;
+    Ok(Exit::Done)
+}
