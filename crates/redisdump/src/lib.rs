@@ -4,6 +4,7 @@
 //! - [`Capture`] asks a server for its RDB as a replica would, over PSYNC, and checks it while it passes;
 //! - [`restore`] puts the keys of an RDB stream into an empty server by pipelined RESTORE, with absolute expiries;
 //! - [`prove`] looks every key of an RDB stream up on a server, and [`compare()`] compares two servers both ways;
+//! - [`verify`] says whether a file is whole, [`inspect`] what is in it;
 //! - [`emit`] turns values into commands, for servers that cannot load their payload;
 //! - [`digest`] sums keys by meaning, independent of encoding, order and version.
 //!
@@ -14,7 +15,9 @@
 pub mod aof;
 pub mod digest;
 pub mod emit;
+pub mod inspect;
 pub mod rdb;
+pub mod verify;
 
 mod capture;
 mod compare;

@@ -7,80 +7,10 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::Keep;
-use super::manifest::{FileType, Manifest, ManifestError};
+use super::error::FileError;
+use super::manifest::{FileType, Manifest};
 use super::reader::{CutReason, End, Reader, Tail, Visitor};
-use crate::rdb::{Checksum, Corrupt};
-
-/// Why an AOF cannot be read.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum AofError {
-    /// A file or folder cannot be read.
-    #[error("{path}: {source}")]
-    Io {
-        /// Which.
-        path: PathBuf,
-        /// The system's words.
-        source: std::io::Error,
-    },
-    /// A folder holds no AOF, or several.
-    #[error("{path}: {message}")]
-    NotFound {
-        /// Which.
-        path: PathBuf,
-        /// What was looked for.
-        message: String,
-    },
-    /// The manifest makes no sense.
-    #[error("{path}: {source}")]
-    Manifest {
-        /// Which.
-        path: PathBuf,
-        /// The line at fault.
-        source: ManifestError,
-    },
-    /// A file is damaged.
-    #[error("{path}: {source}")]
-    Corrupt {
-        /// Which.
-        path: PathBuf,
-        /// Where and how.
-        source: Corrupt,
-    },
-    /// A file that is not the last one ends early: a server loads none of it.
-    #[error(
-        "{path}: byte {}: the file is cut off here ({} bytes do not count), and it is not the last of the AOF: no server \
-         loads that", tail.offset, tail.bytes
-    )]
-    CutInside {
-        /// Which.
-        path: PathBuf,
-        /// What is cut off.
-        tail: Tail,
-    },
-}
-
-impl AofError {
-    /// Where in a file the fault is, if it is in one.
-    pub fn offset(&self) -> Option<u64> {
-        match self {
-            AofError::Corrupt { source, .. } => Some(source.offset),
-            AofError::CutInside { tail, .. } => Some(tail.offset),
-            _ => None,
-        }
-    }
-
-    /// The file or folder at fault.
-    pub fn path(&self) -> &Path {
-        match self {
-            AofError::Io { path, .. }
-            | AofError::NotFound { path, .. }
-            | AofError::Manifest { path, .. }
-            | AofError::Corrupt { path, .. }
-            | AofError::CutInside { path, .. } => path,
-        }
-    }
-}
+use crate::rdb::Checksum;
 
 /// One file of an AOF.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -106,10 +36,10 @@ impl Files {
     ///
     /// # Errors
     /// What cannot be read, is not there, or is there twice.
-    pub fn locate(path: &Path) -> Result<Files, AofError> {
+    pub fn locate(path: &Path) -> Result<Files, FileError> {
         let io = |path: &Path| {
             let path = path.to_owned();
-            move |source| AofError::Io { path, source }
+            move |source| FileError::Io { path, source }
         };
         if !std::fs::metadata(path).map_err(io(path))?.is_dir() {
             if path.extension().is_some_and(|extension| extension == "manifest") {
@@ -133,26 +63,26 @@ impl Files {
         match manifests.as_slice() {
             [manifest] => Files::of_manifest(manifest),
             [] if single.is_file() => Files::locate(&single),
-            [] => Err(AofError::NotFound {
+            [] => Err(FileError::NotFound {
                 path: path.to_owned(),
                 message: "no AOF is here: neither a manifest (*.manifest) nor appendonly.aof".to_owned(),
             }),
-            several => Err(AofError::NotFound {
+            several => Err(FileError::NotFound {
                 path: path.to_owned(),
                 message: format!("{} AOF manifests are here: name the one that is meant", several.len()),
             }),
         }
     }
 
-    fn of_manifest(path: &Path) -> Result<Files, AofError> {
+    fn of_manifest(path: &Path) -> Result<Files, FileError> {
         // A line is at most 1 KiB; a manifest has a handful of them.
         const MOST: u64 = 16 << 20;
         let mut bytes = Vec::new();
         File::open(path)
             .and_then(|file| file.take(MOST).read_to_end(&mut bytes))
-            .map_err(|source| AofError::Io { path: path.to_owned(), source })?;
-        let manifest =
-            Manifest::parse(&bytes).map_err(|source| AofError::Manifest { path: path.to_owned(), source })?;
+            .map_err(|source| FileError::Io { path: path.to_owned(), source })?;
+        let manifest = Manifest::parse(&bytes)
+            .map_err(|source| FileError::Manifest { path: path.to_owned(), source })?;
         let folder = path.parent().unwrap_or(Path::new(""));
         let parts = manifest
             .loaded()
@@ -162,8 +92,8 @@ impl Files {
     }
 }
 
-fn manifests_in(folder: &Path) -> Result<Vec<PathBuf>, AofError> {
-    let io = |source| AofError::Io { path: folder.to_owned(), source };
+fn manifests_in(folder: &Path) -> Result<Vec<PathBuf>, FileError> {
+    let io = |source| FileError::Io { path: folder.to_owned(), source };
     let mut found = Vec::new();
     for entry in std::fs::read_dir(folder).map_err(io)? {
         let path = entry.map_err(io)?.path();
@@ -192,6 +122,8 @@ pub struct FileSummary {
     pub checksum: Option<Checksum>,
     /// Commands that count.
     pub commands: u64,
+    /// Bytes behind the end of an RDB that belong to nothing: a server does not look at them.
+    pub trailing_bytes: u64,
 }
 
 /// What is cut off from an AOF.
@@ -207,6 +139,13 @@ pub struct Cut {
     pub files_after: Vec<PathBuf>,
 }
 
+impl FileSummary {
+    /// True when the file is an RDB and nothing more that counts.
+    pub fn is_rdb(&self) -> bool {
+        self.preamble_bytes.is_some_and(|preamble| preamble + self.trailing_bytes == self.bytes)
+    }
+}
+
 /// What an AOF was.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -219,23 +158,37 @@ pub struct AofSummary {
     pub cut: Option<Cut>,
 }
 
-/// Reads an AOF whole. `until` stops before the first annotation later than that (seconds since the epoch), as
-/// `redis-check-aof --truncate-to-timestamp` does. `on_part` is called before each file.
+/// How an AOF is read.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ReadOptions {
+    /// How much of each command is held.
+    pub keep: Keep,
+    /// Stops before the first annotation later than this (seconds since the epoch), as `redis-check-aof
+    /// --truncate-to-timestamp` does.
+    pub until: Option<i64>,
+    /// Tries RDB versions that are newer than those known here.
+    pub try_newer: bool,
+}
+
+/// Reads an AOF whole. `on_progress` is told of each file and how many of its bytes were read.
 ///
 /// # Errors
 /// The first fault, with its file and offset: what no server loads.
 pub fn read<V: Visitor>(
     files: &Files,
-    keep: Keep,
-    until: Option<i64>,
+    options: ReadOptions,
     visitor: &mut V,
-    on_part: &mut dyn FnMut(&mut V, &Part),
-) -> Result<AofSummary, AofError> {
+    on_progress: &mut dyn FnMut(&Part, u64),
+) -> Result<AofSummary, FileError> {
     let mut summary = AofSummary::default();
     let mut buffer = vec![0; 256 << 10];
     for (at, part) in files.parts.iter().enumerate() {
-        on_part(visitor, part);
-        let end = read_part(part, Reader::new(keep).until(until), visitor, &mut buffer)?;
+        let may_be_rdb = part.file_type.is_none() && part.path.extension().is_none_or(|e| e != "aof");
+        let reader = Reader::new(options.keep)
+            .rdb_may_trail(may_be_rdb)
+            .until(options.until)
+            .try_newer(options.try_newer);
+        let end = read_part(part, reader, visitor, &mut buffer, on_progress)?;
         summary.timestamp = end.timestamp.or(summary.timestamp);
         summary.files.push(FileSummary {
             path: part.path.clone(),
@@ -244,11 +197,12 @@ pub fn read<V: Visitor>(
             preamble_bytes: end.preamble.map(|(bytes, _)| bytes),
             checksum: end.preamble.map(|(_, checksum)| checksum),
             commands: end.commands,
+            trailing_bytes: end.trailing,
         });
         let after = files.parts.get(at + 1..).unwrap_or_default();
         if let Some(tail) = end.tail {
             if !after.is_empty() && tail.reason != CutReason::LaterThanAsked {
-                return Err(AofError::CutInside { path: part.path.clone(), tail });
+                return Err(FileError::CutInside { path: part.path.clone(), tail });
             }
             let files_after = after.iter().map(|part| part.path.clone()).collect();
             summary.cut = Some(Cut { path: part.path.clone(), tail, files_after });
@@ -263,11 +217,13 @@ fn read_part<V: Visitor>(
     mut reader: Reader,
     visitor: &mut V,
     buffer: &mut [u8],
-) -> Result<End, AofError> {
-    let io = |source| AofError::Io { path: part.path.clone(), source };
-    let corrupt = |source| AofError::Corrupt { path: part.path.clone(), source };
+    on_progress: &mut dyn FnMut(&Part, u64),
+) -> Result<End, FileError> {
+    let io = |source| FileError::Io { path: part.path.clone(), source };
+    let corrupt = |source| FileError::Corrupt { path: part.path.clone(), source };
     let mut file = File::open(&part.path).map_err(io)?;
     loop {
+        on_progress(part, reader.offset());
         match file.read(buffer) {
             Ok(0) => return reader.finish(visitor).map_err(corrupt),
             Ok(n) => reader.feed(buffer.get(..n).unwrap_or_default(), visitor).map_err(corrupt)?,

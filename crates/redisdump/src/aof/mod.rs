@@ -10,11 +10,13 @@
 //! 7.0 to 8.6 (before 4.0, a server runs what it has of a cut transaction). A command is held once, up to a limit; a length that the file merely claims allocates nothing.
 
 mod command;
+mod error;
 mod files;
 mod manifest;
 mod reader;
 
 pub use command::{Command, Keep};
-pub use files::{AofError, AofSummary, Cut, FileSummary, Files, Part, read};
+pub use error::FileError;
+pub use files::{AofSummary, Cut, FileSummary, Files, Part, ReadOptions, read};
 pub use manifest::{FileType, Manifest, ManifestError, ManifestFile};
 pub use reader::{CutReason, End, Reader, Tail, Visitor};

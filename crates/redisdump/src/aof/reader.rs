@@ -55,6 +55,8 @@ pub struct End {
     pub preamble: Option<(u64, Checksum)>,
     /// The tail that does not count.
     pub tail: Option<Tail>,
+    /// Bytes behind an RDB that belong to nothing ([`Reader::rdb_may_trail`]).
+    pub trailing: u64,
 }
 
 /// The longest line that a server reads: annotations, and the lengths before arguments.
@@ -82,6 +84,8 @@ enum State {
     },
     /// What comes is later than was asked for.
     Past,
+    /// What comes belongs to nothing.
+    Trailing,
 }
 
 /// Reads one file of an AOF.
@@ -107,6 +111,8 @@ pub struct Reader {
     timestamp: Option<i64>,
     preamble: Option<(u64, Checksum)>,
     past: Option<u64>,
+    try_newer: bool,
+    may_trail: bool,
 }
 
 impl Default for Reader {
@@ -134,6 +140,8 @@ impl Reader {
             timestamp: None,
             preamble: None,
             past: None,
+            try_newer: false,
+            may_trail: false,
         }
     }
 
@@ -141,6 +149,21 @@ impl Reader {
     #[must_use]
     pub fn until(mut self, seconds: Option<i64>) -> Reader {
         self.until = seconds;
+        self
+    }
+
+    /// Tries a preamble of an RDB version that is newer than those known here.
+    #[must_use]
+    pub fn try_newer(mut self, try_newer: bool) -> Reader {
+        self.try_newer = try_newer;
+        self
+    }
+
+    /// The file may be an RDB and no AOF: then a server does not look at what is behind its end, such as the mark that
+    /// some tools leave there when they store what a server has sent to a replica.
+    #[must_use]
+    pub fn rdb_may_trail(mut self, may_trail: bool) -> Reader {
+        self.may_trail = may_trail;
         self
     }
 
@@ -186,6 +209,11 @@ impl Reader {
         {
             return Err(self.bad(self.start, "neither a command nor an annotation begins here"));
         }
+        if matches!(self.state, State::Trailing) {
+            let trailing = self.offset - self.valid;
+            let (bytes, preamble) = (self.offset, self.preamble);
+            return Ok(End { bytes, preamble, trailing, ..End::default() });
+        }
         let (offset, reason) = match (self.past, self.transaction) {
             (Some(past), _) => (Some(past), CutReason::LaterThanAsked),
             (None, None) if between => (None, CutReason::ShortRead),
@@ -202,6 +230,7 @@ impl Reader {
             timestamp: self.timestamp,
             preamble: self.preamble,
             tail: offset.map(|offset| Tail { offset, bytes: self.offset - offset, reason }),
+            trailing: 0,
         })
     }
 
@@ -223,7 +252,7 @@ impl Reader {
                 let head = std::mem::take(&mut self.line);
                 self.offset = 0;
                 self.state = match is_preamble {
-                    true => State::Preamble(Box::default()),
+                    true => State::Preamble(Box::new(rdb::Reader::new().try_newer(self.try_newer))),
                     false => State::Between,
                 };
                 self.feed(&head, visitor)?;
@@ -240,6 +269,14 @@ impl Reader {
                     visitor.preamble_end(self.offset, checksum);
                 }
                 Ok(used)
+            }
+            State::Between
+                if self.may_trail
+                    && self.preamble.is_some_and(|(length, _)| length == self.offset)
+                    && !matches!(chunk.first(), Some(b'*' | b'#')) =>
+            {
+                self.state = State::Trailing;
+                Ok(0)
             }
             State::Between | State::Length { .. } => {
                 let end = chunk.iter().position(|byte| *byte == b'\n');
@@ -291,7 +328,7 @@ impl Reader {
                 };
                 Ok(1)
             }
-            State::Past => {
+            State::Past | State::Trailing => {
                 self.offset += chunk.len() as u64;
                 Ok(chunk.len())
             }

@@ -86,6 +86,7 @@ pub struct Reader {
     idle: Option<u64>,
     frequency: Option<u8>,
     checksum: Option<Checksum>,
+    try_newer: bool,
     scratch: Vec<u8>,
     scratch2: Vec<u8>,
 }
@@ -123,6 +124,7 @@ impl Default for Reader {
             idle: None,
             frequency: None,
             checksum: None,
+            try_newer: false,
             scratch: Vec::new(),
             scratch2: Vec::new(),
         }
@@ -133,6 +135,14 @@ impl Reader {
     /// Begins before the first byte.
     pub fn new() -> Reader {
         Reader::default()
+    }
+
+    /// Tries to read versions that are newer than those known here, instead of refusing them: most of what a newer
+    /// version writes is as it was before.
+    #[must_use]
+    pub fn try_newer(mut self, try_newer: bool) -> Reader {
+        self.try_newer = try_newer;
+        self
     }
 
     /// True when the end was reached and its checksum was checked.
@@ -272,7 +282,7 @@ impl Reader {
         let mut cursor = Cursor::new(rest);
         match self.state {
             State::Header => {
-                let (dialect, version) = header(cursor.array()?)?;
+                let (dialect, version) = header(cursor.array()?, self.try_newer)?;
                 (self.dialect, self.version) = (dialect, version);
                 visitor.header(dialect, version);
                 self.state = State::Items;
@@ -381,7 +391,7 @@ impl Reader {
     }
 }
 
-fn header(magic: [u8; 9]) -> Result<(Dialect, u16), Problem> {
+fn header(magic: [u8; 9], try_newer: bool) -> Result<(Dialect, u16), Problem> {
     let digits = |bytes: &[u8]| -> Option<u16> {
         bytes.iter().try_fold(0u16, |n, byte| byte.is_ascii_digit().then(|| n * 10 + u16::from(byte - b'0')))
     };
@@ -394,7 +404,7 @@ fn header(magic: [u8; 9]) -> Result<(Dialect, u16), Problem> {
     };
     match version {
         None | Some(0) => Err(Problem::Magic),
-        Some(version) if version > newest => Err(Problem::Version {
+        Some(version) if version > newest && !try_newer => Err(Problem::Version {
             magic: String::from_utf8_lossy(&magic).into_owned(),
             redis: NEWEST_REDIS,
             valkey: NEWEST_VALKEY,

@@ -151,6 +151,28 @@ impl ValueType {
         self.kind
     }
 
+    /// How it is written, in the server's words for its encodings; `table` is one element after the other.
+    pub fn encoding(self) -> &'static str {
+        match self.shape {
+            Shape::Plain => "string",
+            Shape::Strings
+            | Shape::Scores { .. }
+            | Shape::Pairs
+            | Shape::PairsMeta
+            | Shape::PairsMetaPreGa
+            | Shape::PairsValkey => "table",
+            Shape::Zipmap => "zipmap",
+            Shape::Ziplist => "ziplist",
+            Shape::Listpack => "listpack",
+            Shape::ListpackTtl { .. } => "listpackex",
+            Shape::Intset => "intset",
+            Shape::Quicklist => "quicklist",
+            Shape::Quicklist2 => "quicklist2",
+            Shape::Stream(_) => "stream",
+            Shape::Module => "module",
+        }
+    }
+
     /// The lowest RDB version whose servers know this type byte: what a `DUMP` payload with it may be stamped with. The
     /// layout of a type never changes once it is out, so that the stamp decides only who accepts it. Module values are
     /// an exception (they may depend on the version), and have none.

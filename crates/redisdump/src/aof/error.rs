@@ -1,0 +1,78 @@
+//! What can be wrong with files on disk.
+
+use std::path::{Path, PathBuf};
+
+use super::manifest::ManifestError;
+use super::reader::Tail;
+use crate::rdb::Corrupt;
+
+/// Why an RDB or AOF on disk cannot be read.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum FileError {
+    /// A file or folder cannot be read.
+    #[error("{path}: {source}")]
+    Io {
+        /// Which.
+        path: PathBuf,
+        /// The system's words.
+        source: std::io::Error,
+    },
+    /// A folder holds no AOF, or several.
+    #[error("{path}: {message}")]
+    NotFound {
+        /// Which.
+        path: PathBuf,
+        /// What was looked for.
+        message: String,
+    },
+    /// The manifest makes no sense.
+    #[error("{path}: {source}")]
+    Manifest {
+        /// Which.
+        path: PathBuf,
+        /// The line at fault.
+        source: ManifestError,
+    },
+    /// A file is damaged.
+    #[error("{path}: {source}")]
+    Corrupt {
+        /// Which.
+        path: PathBuf,
+        /// Where and how.
+        source: Corrupt,
+    },
+    /// A file that is not the last one ends early: a server loads none of it.
+    #[error(
+        "{path}: byte {}: the file is cut off here ({} bytes do not count), and it is not the last of the AOF: no server \
+         loads that", tail.offset, tail.bytes
+    )]
+    CutInside {
+        /// Which.
+        path: PathBuf,
+        /// What is cut off.
+        tail: Tail,
+    },
+}
+
+impl FileError {
+    /// Where in a file the fault is, if it is in one.
+    pub fn offset(&self) -> Option<u64> {
+        match self {
+            FileError::Corrupt { source, .. } => Some(source.offset),
+            FileError::CutInside { tail, .. } => Some(tail.offset),
+            _ => None,
+        }
+    }
+
+    /// The file or folder at fault.
+    pub fn path(&self) -> &Path {
+        match self {
+            FileError::Io { path, .. }
+            | FileError::NotFound { path, .. }
+            | FileError::Manifest { path, .. }
+            | FileError::Corrupt { path, .. }
+            | FileError::CutInside { path, .. } => path,
+        }
+    }
+}

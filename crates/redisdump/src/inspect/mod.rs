@@ -1,0 +1,21 @@
+//! What is in an RDB or an AOF: one pass, bounded memory, nothing executed.
+//!
+//! [`inspect_path`] reads a file or the folder of a multi-part AOF, [`inspect_stream`] an RDB that comes from anywhere.
+//! The result is an [`Inspection`]: versions, keys by database, type, encoding and prefix, expiries, the biggest keys.
+//! A callback is told of every key, for lists. Of an AOF's commands only names, databases and numbers are told: what
+//! they leave behind would need a server to run them.
+
+mod inspection;
+mod inspector;
+mod names;
+mod prefixes;
+mod read;
+mod record;
+mod top;
+
+pub use inspection::{CommandStats, DatabaseStats, Expiries, Functions, Inspection, Sizes};
+pub use inspector::Inspector;
+
+pub use prefixes::PrefixNode;
+pub use read::{InspectOptions, inspect_path, inspect_stream};
+pub use record::KeyRecord;

@@ -1,0 +1,223 @@
+//! Is this file whole? Structure and checksum of an RDB, of an AOF file, of an AOF folder.
+//!
+//! Every value is read down to its last element, in whatever encoding; what a server would trip over when it loads or
+//! uses the key is found here. What is not looked for: members of a set or fields of a hash that stand there twice, which
+//! would need all of a value in memory.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use crate::aof::{self, AofSummary, FileError, Files, ReadOptions};
+use crate::rdb::{self, Checksum, Corrupt, Dialect, Elements, Key, Kind, Problem};
+use crate::tally::DatabaseCount;
+
+/// What a path turned out to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FileKind {
+    /// An RDB.
+    Rdb,
+    /// An AOF in one file, with or without an RDB at its front.
+    Aof,
+    /// An AOF of several files with a manifest.
+    MultiPartAof,
+}
+
+/// A file, or a folder of files, that is whole.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Verified {
+    /// What was verified.
+    pub path: PathBuf,
+    /// What it is.
+    pub kind: FileKind,
+    /// Bytes of all files.
+    pub bytes: u64,
+    /// Whose numbering the RDB (or the preamble) is in.
+    pub dialect: Option<Dialect>,
+    /// Its version.
+    pub rdb_version: Option<u16>,
+    /// What its checksum said.
+    pub checksum: Option<Checksum>,
+    /// Bytes behind the end of an RDB that belong to nothing: a server does not look at them.
+    pub trailing_bytes: u64,
+    /// Keys of the RDB or preamble.
+    pub keys: u64,
+    /// By database.
+    pub databases: BTreeMap<u64, DatabaseCount>,
+    /// By type.
+    pub types: BTreeMap<Kind, u64>,
+    /// Libraries of functions.
+    pub functions: u64,
+    /// Commands of an AOF that count.
+    pub commands: u64,
+    /// The files of an AOF, and what a server would cut off.
+    pub aof: Option<AofSummary>,
+}
+
+/// The first fault, and where the reading stood.
+#[derive(Debug, thiserror::Error)]
+#[error("{source}{}", place(.key, *.keys_before))]
+pub struct Fault {
+    /// Which file, which offset, what.
+    pub source: FileError,
+    /// The key whose value was being read: database, name, type.
+    pub key: Option<(u64, String, Kind)>,
+    /// Keys that were read before it.
+    pub keys_before: u64,
+}
+
+impl Fault {
+    /// Where in its file the fault is, if it is in one.
+    pub fn offset(&self) -> Option<u64> {
+        self.source.offset()
+    }
+
+    /// True when the file could not be read at all, rather than being at fault.
+    pub fn is_io(&self) -> bool {
+        matches!(self.source, FileError::Io { .. } | FileError::NotFound { .. })
+    }
+}
+
+fn place(key: &Option<(u64, String, Kind)>, keys_before: u64) -> String {
+    let within = key
+        .as_ref()
+        .map(|(db, name, kind)| format!(" (in key {name} of database {db}, a {kind})"))
+        .unwrap_or_default();
+    format!("{within}; {keys_before} keys before it can be read")
+}
+
+/// How a file is verified.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct VerifyOptions {
+    /// Tries RDB versions that are newer than those known here.
+    pub try_newer: bool,
+}
+
+/// Verifies an RDB file, an AOF file, or an AOF folder ([`Files::locate`] says which paths mean what). It blocks on the
+/// disk. `on_progress` is told the bytes read of the file at hand.
+///
+/// # Errors
+/// The first fault. A truncated tail that a server cuts off by itself is none: [`Verified::aof`] tells it.
+pub fn verify_file(
+    path: &Path,
+    options: VerifyOptions,
+    on_progress: &mut dyn FnMut(u64),
+) -> Result<Verified, Fault> {
+    let mut census = Census::default();
+    let outcome = read(path, options, &mut census, on_progress);
+    let (files, summary) = outcome.map_err(|source| Fault {
+        // Outside of a value the key that was read last is not to blame.
+        key: census.within.then(|| (census.db, crate::meaning::shown(&census.name), census.kind)),
+        keys_before: census.keys,
+        source,
+    })?;
+    let first = summary.files.first();
+    let rdb_alone = first.is_some_and(aof::FileSummary::is_rdb);
+    let kind = match (&files.manifest, rdb_alone && !census.aof_base) {
+        (Some(_), _) => FileKind::MultiPartAof,
+        (None, true) => FileKind::Rdb,
+        (None, false) => FileKind::Aof,
+    };
+    Ok(Verified {
+        path: path.to_owned(),
+        kind,
+        bytes: summary.files.iter().map(|file| file.bytes).sum(),
+        dialect: census.version.map(|(dialect, _)| dialect),
+        rdb_version: census.version.map(|(_, version)| version),
+        checksum: summary.files.iter().find_map(|file| file.checksum),
+        trailing_bytes: summary.files.iter().map(|file| file.trailing_bytes).sum(),
+        keys: census.keys,
+        databases: census.databases,
+        types: census.types.into_iter().collect(),
+        functions: census.functions,
+        commands: summary.files.iter().map(|file| file.commands).sum(),
+        aof: (kind != FileKind::Rdb).then_some(summary),
+    })
+}
+
+fn read(
+    path: &Path,
+    options: VerifyOptions,
+    census: &mut Census,
+    on_progress: &mut dyn FnMut(u64),
+) -> Result<(Files, AofSummary), FileError> {
+    let files = Files::locate(path)?;
+    let read = ReadOptions { try_newer: options.try_newer, ..ReadOptions::default() };
+    let summary = aof::read(&files, read, census, &mut |_, bytes| on_progress(bytes))?;
+    // Nothing at all is a good AOF to a server, but only an AOF may be that.
+    let named_aof = path.extension().is_some_and(|extension| extension == "aof");
+    if files.manifest.is_none() && !named_aof && summary.files.iter().all(|file| file.bytes == 0) {
+        let source = Corrupt { offset: 0, problem: Problem::Truncated };
+        return Err(FileError::Corrupt { path: path.to_owned(), source });
+    }
+    Ok((files, summary))
+}
+
+/// Counts, and remembers where the reading stands.
+#[derive(Debug)]
+struct Census {
+    version: Option<(Dialect, u16)>,
+    aof_base: bool,
+    keys: u64,
+    within: bool,
+    db: u64,
+    name: Vec<u8>,
+    kind: Kind,
+    databases: BTreeMap<u64, DatabaseCount>,
+    types: BTreeMap<Kind, u64>,
+    functions: u64,
+}
+
+impl Default for Census {
+    fn default() -> Self {
+        Census {
+            version: None,
+            aof_base: false,
+            keys: 0,
+            within: false,
+            db: 0,
+            name: Vec::new(),
+            kind: Kind::String,
+            databases: BTreeMap::new(),
+            types: BTreeMap::new(),
+            functions: 0,
+        }
+    }
+}
+
+impl Elements for Census {}
+
+impl rdb::Visitor for Census {
+    fn header(&mut self, dialect: Dialect, version: u16) {
+        self.version.get_or_insert((dialect, version));
+    }
+
+    fn aux(&mut self, name: &[u8], value: &[u8]) {
+        self.aof_base |= (name == b"aof-base" || name == b"aof-preamble") && value == b"1";
+    }
+
+    fn function(&mut self, _code: &[u8]) {
+        self.functions += 1;
+    }
+
+    fn key(&mut self, key: &Key<'_>) {
+        self.within = true;
+        self.name.clear();
+        self.name.extend_from_slice(key.name);
+        (self.db, self.kind) = (key.db, key.value_type.kind());
+        let count = self.databases.entry(key.db).or_default();
+        count.keys += 1;
+        count.expires += u64::from(key.expiry.is_some());
+        *self.types.entry(self.kind).or_default() += 1;
+    }
+
+    fn key_end(&mut self) {
+        self.within = false;
+        self.keys += 1;
+    }
+}
+
+impl aof::Visitor for Census {}
