@@ -6,6 +6,7 @@ pub(crate) mod baseline;
 pub(crate) mod check;
 pub(crate) mod compare;
 mod files;
+mod filter;
 pub(crate) mod forget;
 pub(crate) mod init;
 pub(crate) mod key;

@@ -120,6 +120,35 @@ pub(crate) struct SourceConfig {
     /// The environment whose part of the baseline applies.
     #[serde(default)]
     pub(crate) environment: Option<String>,
+    /// Which part of the database; the whole when nothing is said.
+    #[serde(default)]
+    pub(crate) filter: Option<FilterConfig>,
+}
+
+/// `[source.filter]`: see [`pgmove::Filter`].
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub(crate) struct FilterConfig {
+    schemas: Vec<String>,
+    exclude_schemas: Vec<String>,
+    tables: Vec<String>,
+    exclude_tables: Vec<String>,
+    exclude_table_data: Vec<String>,
+    #[serde(rename = "where")]
+    conditions: std::collections::BTreeMap<String, String>,
+}
+
+impl From<FilterConfig> for pgmove::Filter {
+    fn from(config: FilterConfig) -> pgmove::Filter {
+        pgmove::Filter {
+            schemas: config.schemas,
+            exclude_schemas: config.exclude_schemas,
+            tables: config.tables,
+            exclude_tables: config.exclude_tables,
+            exclude_table_data: config.exclude_table_data,
+            conditions: config.conditions,
+        }
+    }
 }
 
 impl Config {

@@ -39,6 +39,9 @@ struct SourceRow {
     name: String,
     kind: String,
     bytes: u64,
+    /// Which part of the database it is, where it is not the whole.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    part: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -69,6 +72,7 @@ impl SnapshotRow {
                     name: source.name.clone(),
                     kind: source.kind.clone(),
                     bytes: source.parts.iter().map(|part| part.bytes).sum(),
+                    part: part_of(source),
                 })
                 .collect(),
             plain_bytes: manifest.stats.plain_bytes,
@@ -91,6 +95,12 @@ impl SnapshotRow {
     }
 }
 
+/// What the manifest says of a source that is not whole.
+fn part_of(source: &repository::SourceRecord) -> Option<String> {
+    let filter = source.details.get("filter")?.clone();
+    serde_json::from_value::<pgmove::Filter>(filter).ok().map(|filter| filter.to_string())
+}
+
 impl SnapshotsReport {
     /// For people.
     pub(crate) fn render(&self) -> String {
@@ -100,7 +110,11 @@ impl SnapshotsReport {
         let mut table =
             Table::new(&["snapshot", "taken at (UTC)", "job", "sources", ">size", ">stored", "proven"]);
         for row in &self.snapshots {
-            let names: Vec<&str> = row.sources.iter().map(|source| source.name.as_str()).collect();
+            let name = |source: &SourceRow| match &source.part {
+                Some(part) => format!("{} (only {part})", source.name),
+                None => source.name.clone(),
+            };
+            let names: Vec<String> = row.sources.iter().map(name).collect();
             table.row([
                 if row.complete { row.id.clone() } else { format!("{} (incomplete)", row.id) },
                 row.taken_at.format("%Y-%m-%d %H:%M:%S").to_string(),
