@@ -173,6 +173,7 @@ mod tests {
             password_command: None,
             baseline: None,
             environment: None,
+            filter: None,
         };
         let secrets = Secrets::default();
         assert_eq!(source.resolve_password(folder.path(), &secrets).unwrap().as_deref(), Some("s3cret"));
