@@ -50,7 +50,7 @@ const META: MetaColumns = MetaColumns {
     acl: Some(("proacl", "'f'")),
 };
 
-/// Functions and procedures of the user's schemas.
+/// Functions and procedures of the user's schemas, without those that the server makes with a range type.
 pub(super) async fn read(client: &Client) -> Result<Vec<Function>, Error> {
     let meta = META.sql();
     let user = in_user_schema("p.pronamespace");
@@ -60,7 +60,9 @@ pub(super) async fn read(client: &Client) -> Result<Vec<Function>, Error> {
         &format!(
             "SELECT {meta}, p.prokind = 'p' AS procedure, pg_get_function_identity_arguments(p.oid) AS arguments, \
              pg_get_functiondef(p.oid) AS definition \
-             FROM pg_proc p WHERE p.prokind <> 'a' AND {user} ORDER BY 3, 2, arguments"
+             FROM pg_proc p WHERE p.prokind <> 'a' AND {user} \
+             AND NOT EXISTS (SELECT FROM pg_depend WHERE classid = 'pg_proc'::regclass AND objid = p.oid AND deptype = 'i') \
+             ORDER BY 3, 2, arguments"
         ),
     )
     .await

@@ -27,8 +27,9 @@ impl std::fmt::Display for Unsupported {
 /// Counts. Each query names what would be lost.
 pub(super) async fn read(client: &Client, version: u32) -> Result<Vec<Unsupported>, Error> {
     let mut queries = vec![
-        "SELECT 'subscription' AS kind, subname::text AS name, 'subscriptions hold a connection and its password, and are not copied yet' AS why \
-         FROM pg_subscription WHERE subdbid = (SELECT oid FROM pg_database WHERE datname = current_database())"
+        "SELECT 'subscription' AS kind, subname::text AS name, 'this role may not read its connection' AS why \
+         FROM pg_subscription WHERE subdbid = (SELECT oid FROM pg_database WHERE datname = current_database()) \
+         AND NOT has_column_privilege('pg_catalog.pg_subscription', 'subconninfo', 'SELECT')"
             .to_owned(),
         // The server lets nobody but a superuser with special settings put things here; they look built-in.
         format!(

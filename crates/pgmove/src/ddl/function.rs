@@ -84,8 +84,17 @@ impl<'a> Builder<'a> {
         if publication && self.options.no_publications {
             return;
         }
-        for sql in &plain.statements {
-            self.push(sql.clone());
+        let clauses: Vec<&str> = plain
+            .clauses
+            .iter()
+            .filter(|clause| self.target >= clause.since)
+            .map(|clause| clause.text.as_str())
+            .collect();
+        for (n, sql) in plain.statements.iter().enumerate() {
+            match n {
+                0 if !clauses.is_empty() => self.push(format!("{sql} ({})", clauses.join(", "))),
+                _ => self.push(sql.clone()),
+            }
         }
         self.owner(plain.kind.keyword(), &plain.identity, &plain.meta);
         if !matches!(

@@ -30,6 +30,21 @@ pub struct Plain {
     pub identity: String,
     /// The statement that makes it, then those that complete it.
     pub statements: Vec<String>,
+    /// What the first statement says in parentheses at its end, piece by piece.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub clauses: Vec<Clause>,
+}
+
+/// A piece of a statement that not every server knows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Clause {
+    /// The first version (`server_version_num`) that knows it.
+    pub since: u32,
+    /// The text, ready for SQL.
+    pub text: String,
+    /// Whether an older server would make another object without it, rather than one that only works another way.
+    #[serde(default)]
+    pub needed: bool,
 }
 
 impl Plain {
@@ -148,6 +163,7 @@ const QUERIES: &[KindQuery] = &[
     (PlainKind::Publication, "publications", replication::publications),
     (PlainKind::PublicationTable, "tables of publications", replication::publication_tables),
     (PlainKind::PublicationSchema, "schemas of publications", replication::publication_schemas),
+    (PlainKind::Subscription, "subscriptions", replication::subscriptions),
 ];
 
 /// A row of a kind's query.
@@ -157,12 +173,19 @@ struct Row {
     meta: Meta,
     identity: String,
     statements: Vec<String>,
+    #[serde(default)]
+    clauses: Vec<Clause>,
 }
 
 /// Reads every kind.
 pub(super) async fn read(client: &Client, version: u32) -> Result<Vec<Plain>, Error> {
     let mut out = Vec::new();
+    let may_read_subscriptions = replication::may_read_subscriptions(client).await?;
     for (kind, what, query) in QUERIES {
+        // A refused query would end the transaction; what is not read here is told as not carried.
+        if *kind == PlainKind::Subscription && !may_read_subscriptions {
+            continue;
+        }
         let Some(sql) = query(version) else { continue };
         let found: Vec<Row> = rows(client, what, &format!("{sql} ORDER BY identity")).await?;
         out.extend(found.into_iter().map(|row| Plain {
@@ -170,6 +193,7 @@ pub(super) async fn read(client: &Client, version: u32) -> Result<Vec<Plain>, Er
             kind: *kind,
             identity: row.identity,
             statements: row.statements,
+            clauses: row.clauses,
         }));
     }
     Ok(out)

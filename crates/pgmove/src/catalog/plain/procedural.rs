@@ -22,13 +22,15 @@ pub(super) fn collations(version: u32) -> Option<String> {
     let rules = if version >= 160_000 { "c.collicurules" } else { "NULL::text" };
     Some(format!(
         "SELECT {meta}, format('%I.%I', n.nspname, c.collname) AS identity, \
-         ARRAY[format('CREATE COLLATION %I.%I (provider = %s%s%s%s)', n.nspname, c.collname, \
-           CASE c.collprovider WHEN 'i' THEN 'icu' WHEN 'b' THEN 'builtin' WHEN 'd' THEN 'default' ELSE 'libc' END, \
-           CASE WHEN c.collisdeterministic THEN '' ELSE ', deterministic = false' END, \
-           CASE WHEN c.collprovider IN ('i', 'b') THEN ', locale = ' || quote_literal({locale}) \
-             WHEN c.collcollate = c.collctype THEN ', locale = ' || quote_literal(c.collcollate) \
-             ELSE ', lc_collate = ' || quote_literal(c.collcollate) || ', lc_ctype = ' || quote_literal(c.collctype) END, \
-           coalesce(', rules = ' || quote_literal({rules}), ''))] AS statements \
+         ARRAY[format('CREATE COLLATION %I.%I', n.nspname, c.collname)] AS statements, \
+         (SELECT json_agg(json_build_object('since', since, 'text', text, 'needed', true)) FROM (VALUES \
+           (CASE c.collprovider WHEN 'b' THEN 170000 WHEN 'd' THEN 160000 ELSE 0 END, 'provider = ' || \
+             CASE c.collprovider WHEN 'i' THEN 'icu' WHEN 'b' THEN 'builtin' WHEN 'd' THEN 'default' ELSE 'libc' END), \
+           (0, CASE WHEN NOT c.collisdeterministic THEN 'deterministic = false' END), \
+           (0, CASE WHEN c.collprovider IN ('i', 'b') THEN 'locale = ' || quote_literal({locale}) \
+             WHEN c.collcollate = c.collctype THEN 'locale = ' || quote_literal(c.collcollate) \
+             ELSE 'lc_collate = ' || quote_literal(c.collcollate) || ', lc_ctype = ' || quote_literal(c.collctype) END), \
+           (160000, 'rules = ' || quote_literal({rules}))) v(since, text) WHERE text IS NOT NULL) AS clauses \
          FROM pg_collation c JOIN pg_namespace n ON n.oid = c.collnamespace \
          WHERE {user} AND c.collencoding IN (-1, (SELECT encoding FROM pg_database WHERE datname = current_database()))"
     ))

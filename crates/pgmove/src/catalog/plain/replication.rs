@@ -1,6 +1,11 @@
-//! Publications with their tables and schemas.
+//! Publications with their tables and schemas, and subscriptions.
+
+use serde::Deserialize;
+use tokio_postgres::Client;
 
 use crate::catalog::meta::MetaColumns;
+use crate::catalog::query::rows;
+use crate::error::Error;
 
 pub(super) fn publications(version: u32) -> Option<String> {
     let meta = MetaColumns {
@@ -13,21 +18,21 @@ pub(super) fn publications(version: u32) -> Option<String> {
     }
     .sql();
     let via_root = if version >= 130_000 {
-        "CASE WHEN p.pubviaroot THEN ', publish_via_partition_root = true' ELSE '' END"
+        "(SELECT json_build_object('since', 130000, 'text', 'publish_via_partition_root = true', 'needed', true) WHERE p.pubviaroot)"
     } else {
-        "''"
+        "NULL"
     };
     let generated = if version >= 180_000 {
-        "CASE p.pubgencols WHEN 's' THEN ', publish_generated_columns = stored' ELSE '' END"
+        "(SELECT json_build_object('since', 180000, 'text', 'publish_generated_columns = stored', 'needed', true) WHERE p.pubgencols = 's')"
     } else {
-        "''"
+        "NULL"
     };
     Some(format!(
         "SELECT {meta}, quote_ident(p.pubname) AS identity, \
-         ARRAY[format('CREATE PUBLICATION %I%s WITH (publish = %L%s%s)', p.pubname, \
-           CASE WHEN p.puballtables THEN ' FOR ALL TABLES' ELSE '' END, \
+         ARRAY[format('CREATE PUBLICATION %I%s WITH', p.pubname, CASE WHEN p.puballtables THEN ' FOR ALL TABLES' ELSE '' END)] AS statements, \
+         array_remove(ARRAY[json_build_object('since', 0, 'text', format('publish = %L', \
            concat_ws(', ', CASE WHEN p.pubinsert THEN 'insert' END, CASE WHEN p.pubupdate THEN 'update' END, \
-             CASE WHEN p.pubdelete THEN 'delete' END, CASE WHEN p.pubtruncate THEN 'truncate' END), {via_root}, {generated})] AS statements \
+             CASE WHEN p.pubdelete THEN 'delete' END, CASE WHEN p.pubtruncate THEN 'truncate' END))), {via_root}, {generated}]::text[], NULL)::json[] AS clauses \
          FROM pg_publication p"
     ))
 }
@@ -58,4 +63,64 @@ pub(super) fn publication_schemas(version: u32) -> Option<String> {
          FROM pg_publication_namespace s JOIN pg_publication p ON p.oid = s.pnpubid JOIN pg_namespace n ON n.oid = s.pnnspid"
             .to_owned()
     })
+}
+
+/// Whether the role may read the connections of subscriptions, which hold passwords.
+pub(super) async fn may_read_subscriptions(client: &Client) -> Result<bool, Error> {
+    #[derive(Deserialize)]
+    struct May {
+        may: bool,
+    }
+    let sql = "SELECT has_column_privilege('pg_catalog.pg_subscription', 'subconninfo', 'SELECT') AS may";
+    Ok(rows::<May>(client, "subscriptions", sql).await?.iter().all(|row| row.may))
+}
+
+/// Subscriptions of this database. They come disabled and connect to nobody: the same slot cannot be read by two, and
+/// which of the two it is to be is not ours to say.
+pub(super) fn subscriptions(version: u32) -> Option<String> {
+    let meta = MetaColumns {
+        catalog: "pg_subscription",
+        alias: "s",
+        name: "subname",
+        schema: None,
+        owner: Some("subowner"),
+        acl: None,
+    }
+    .sql();
+    // Version, text, whether the subscription says it, whether it would be another one without.
+    let mut clauses = vec![
+        "(0, 'connect = false', true, false)".to_owned(),
+        "(0, 'slot_name = ' || coalesce(quote_literal(s.subslotname), 'NONE'), true, false)".to_owned(),
+        "(0, 'synchronous_commit = ' || quote_literal(s.subsynccommit), s.subsynccommit <> 'off', false)"
+            .to_owned(),
+    ];
+    let mut clause = |since: u32, text: &str, condition: &str, needed: bool| {
+        if version >= since {
+            clauses.push(format!("({since}, {text}, {condition}, {needed})"));
+        }
+    };
+    clause(140_000, "'binary = true'", "s.subbinary", true);
+    if version >= 160_000 {
+        clause(160_000, "'streaming = parallel'", "s.substream = 'p'", false);
+        clause(140_000, "'streaming = on'", "s.substream = 't'", false);
+        // From 18 on a subscription streams unless it is told not to.
+        clause(140_000, "'streaming = off'", "s.substream = 'f'", false);
+    } else {
+        clause(140_000, "'streaming = on'", "s.substream", false);
+        clause(140_000, "'streaming = off'", "NOT s.substream", false);
+    }
+    clause(150_000, "'two_phase = on'", "s.subtwophasestate <> 'd'", true);
+    clause(150_000, "'disable_on_error = true'", "s.subdisableonerr", true);
+    clause(160_000, "'password_required = false'", "NOT s.subpasswordrequired", false);
+    clause(160_000, "'run_as_owner = true'", "s.subrunasowner", false);
+    clause(160_000, "'origin = ' || quote_ident(s.suborigin)", "s.suborigin <> 'any'", true);
+    clause(170_000, "'failover = true'", "s.subfailover", true);
+    let clauses = clauses.join(", ");
+    Some(format!(
+        "SELECT {meta}, quote_ident(s.subname) AS identity, \
+         ARRAY[format('CREATE SUBSCRIPTION %I CONNECTION %L PUBLICATION %s WITH', s.subname, s.subconninfo, \
+           (SELECT string_agg(quote_ident(p), ', ' ORDER BY n) FROM unnest(s.subpublications) WITH ORDINALITY u(p, n)))] AS statements, \
+         (SELECT json_agg(json_build_object('since', since, 'text', text, 'needed', needed)) FROM (VALUES {clauses}) v(since, text, said, needed) WHERE said) AS clauses \
+         FROM pg_subscription s WHERE s.subdbid = (SELECT oid FROM pg_database WHERE datname = current_database())"
+    ))
 }
