@@ -1,155 +1,247 @@
-//! Checking that every listed snapshot is whole.
+//! Checking that every listed snapshot is whole: by looking at what is there, or by reading all of it, or a part.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 
 use chrono::{DateTime, Utc};
 use futures::stream::{self, StreamExt as _};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
+use crate::check_report::{CheckReport, DataRead, Fault, FaultKind, Portion};
 use crate::chunk::ChunkObject;
-use crate::{Attestation, AttestationKind, ChunkId, ChunkRef, Error, Repository, SnapshotId, Unreadable};
+use crate::gather::{Gather, Gathered};
+use crate::{Attestation, AttestationKind, ChunkRef, Error, Repository, SnapshotId, Unreadable};
 
 /// Chunks that are read at the same time.
 const READERS: usize = 4;
+/// Where the last check of a portion ended.
+const CURSOR: &str = "checks/cursor.json";
 
 /// How thorough a check is.
 #[derive(Debug, Clone)]
 pub struct CheckOptions {
-    /// Read, decompress and hash every chunk, instead of looking whether it is there.
+    /// Read, decrypt, decompress and hash every chunk, instead of looking whether it is there.
     pub read_data: bool,
     /// The caller's clock, for attestations.
     pub now: DateTime<Utc>,
 }
 
-/// What is wrong with a chunk.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case", tag = "fault")]
-pub enum FaultKind {
-    /// The store has no such object.
-    Missing,
-    /// It is there, and is not what it should be.
-    Damaged {
-        /// How it differs.
-        message: String,
-    },
+/// Which data is read.
+#[derive(Debug, Clone, Copy)]
+enum Reading {
+    Nothing,
+    Everything,
+    Portion(Portion),
 }
 
-/// A fault, and whom it touches.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub struct Fault {
-    /// The chunk.
-    pub chunk: ChunkId,
-    /// What is wrong with it.
-    #[serde(flatten)]
-    pub kind: FaultKind,
-    /// Snapshots and parts that need it, as `snapshot: part`.
-    pub touches: Vec<String>,
-}
-
-/// What a check found.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub struct CheckReport {
-    /// The repository's place.
-    pub repository: String,
-    /// Whether data was read.
-    pub read_data: bool,
-    /// Snapshots that are whole.
-    pub whole: Vec<SnapshotId>,
-    /// Snapshots that are not.
-    pub broken: Vec<SnapshotId>,
-    /// Manifests and other documents that cannot be read.
-    pub unreadable: Vec<Unreadable>,
-    /// What is wrong.
-    pub faults: Vec<Fault>,
-    /// Different chunks that the snapshots need.
-    pub chunks: u64,
-    /// Plain bytes that were read.
-    pub bytes_read: u64,
-    /// Chunks that no snapshot needs.
-    pub unreferenced: u64,
-    /// Their size in the store.
-    pub unreferenced_bytes: u64,
-    /// Why the finding could not be noted in the repository, if it could not.
-    pub not_attested: Option<String>,
-}
-
-impl CheckReport {
-    /// True when nothing is wrong.
-    pub fn passed(&self) -> bool {
-        self.faults.is_empty() && self.unreadable.is_empty()
-    }
+/// `checks/cursor.json`
+#[derive(Debug, Serialize, Deserialize)]
+struct Cursor {
+    format: u64,
+    /// The first chunk that the next check of a portion reads, or the place where it would be.
+    next: crate::ChunkId,
 }
 
 impl Repository {
     /// Checks every listed snapshot. With `read_data`, notes the finding on each.
     pub async fn check(&self, options: &CheckOptions) -> Result<CheckReport, Error> {
-        let listing = self.snapshots().await?;
-        let mut needed: BTreeMap<ChunkObject, ChunkRef> = BTreeMap::new();
-        for manifest in &listing.manifests {
-            needed.extend(manifest.chunks().map(|chunk| (chunk.object(), *chunk)));
+        let reading = if options.read_data { Reading::Everything } else { Reading::Nothing };
+        self.check_reading(reading, options.now).await
+    }
+
+    /// Checks every listed snapshot, and reads a portion of the data: the chunks that follow, in the order of their
+    /// ids, on those that the last such check read. So a check of 10 % reads everything in ten runs. Only damage is
+    /// noted on snapshots: a part that is whole proves no snapshot.
+    pub async fn check_portion(&self, portion: Portion, now: DateTime<Utc>) -> Result<CheckReport, Error> {
+        self.check_reading(Reading::Portion(portion), now).await
+    }
+
+    async fn check_reading(&self, reading: Reading, now: DateTime<Utc>) -> Result<CheckReport, Error> {
+        let reads = !matches!(reading, Reading::Nothing);
+        if reads && !self.crypt.can_read() {
+            return Err(Error::Locked { what: "the data".to_owned() });
         }
-        let mut wrong: BTreeMap<ChunkObject, FaultKind> =
-            needed.keys().map(|object| (*object, FaultKind::Missing)).collect();
-        let (mut unreferenced, mut unreferenced_bytes) = (0, 0);
+        let mut report = CheckReport::new(self.place(), reads);
+        let (mut gather, mut ids) = (Gather::default(), BTreeSet::new());
+        report.unreadable = self
+            .visit_manifests(reads, |manifest| {
+                gather.add(manifest.chunks());
+                // By time, as snapshots are listed.
+                ids.insert((manifest.taken_at, manifest.id));
+            })
+            .await?;
+        let needed = gather.finish();
+        report.chunks = needed.objects().count() as u64;
+
+        let mut wrong = BTreeMap::new();
+        let doubtful = self.look(&needed, &mut wrong, &mut report).await?;
+        let mut chosen = match reading {
+            Reading::Nothing => Vec::new(),
+            Reading::Everything => present(&needed, &wrong).collect(),
+            Reading::Portion(portion) => self.choose(portion, &needed, &wrong, &mut report).await,
+        };
+        if !matches!(reading, Reading::Everything) {
+            chosen.extend(doubtful);
+        }
+        self.read_all(chosen, &mut wrong, &mut report).await?;
+        self.blame(wrong, ids, &mut report).await?;
+        self.look_at_documents(&mut report).await?;
+        if reads {
+            let whole = matches!(reading, Reading::Everything);
+            report.not_attested = self.attest_all(&report, whole, now).await.err().map(|e| e.to_string());
+        }
+        if let (Reading::Portion(_), Some(read)) = (reading, &report.data) {
+            let cursor = Cursor { format: crate::FORMAT, next: read.next };
+            let noted = self.store.put(CURSOR, self.crypt.seal(CURSOR, &cursor).into()).await;
+            report.not_attested = report.not_attested.or(noted.err().map(|e| e.to_string()));
+        }
+        Ok(report)
+    }
+
+    /// Looks whether every chunk is there. Gives those whose size is not what any manifest says: two hosts may have
+    /// packed the same chunk differently at the same time, so that another size is no proof.
+    async fn look(
+        &self,
+        needed: &Gathered,
+        wrong: &mut BTreeMap<ChunkObject, FaultKind>,
+        report: &mut CheckReport,
+    ) -> Result<Vec<ChunkRef>, Error> {
+        let mut seen = vec![false; needed.entries().len()];
         let mut doubtful = Vec::new();
         self.store
             .visit("chunks", |meta| {
                 let object = ChunkObject::parse(meta.location.as_ref());
-                match object.and_then(|object| Some((object, needed.get(&object)?))) {
-                    Some((object, chunk)) => {
-                        wrong.remove(&object);
-                        // Two hosts may have compressed the same chunk differently, so another size is no proof.
-                        if options.read_data || u64::from(chunk.stored) != meta.size {
-                            doubtful.push(*chunk);
+                match object.and_then(|object| needed.find(&object)) {
+                    Some((at, entries)) => {
+                        if let Some(seen) = seen.get_mut(at) {
+                            *seen = true;
+                        }
+                        let fits = entries.iter().any(|chunk| u64::from(chunk.stored) == meta.size);
+                        if let Some(chunk) = entries.first().filter(|_| !fits) {
+                            doubtful.push((*chunk, meta.size));
                         }
                     }
                     None => {
-                        unreferenced += 1;
-                        unreferenced_bytes += meta.size;
+                        report.unreferenced += 1;
+                        report.unreferenced_bytes += meta.size;
                     }
                 }
             })
             .await?;
+        for (at, chunk) in needed.objects() {
+            if seen.get(at) != Some(&true) {
+                wrong.insert(chunk.object(), FaultKind::Missing);
+            }
+        }
+        if self.crypt.can_read() {
+            return Ok(doubtful.into_iter().map(|(chunk, _)| chunk).collect());
+        }
+        for (chunk, size) in doubtful {
+            let message = format!(
+                "it has {size} bytes instead of {}, and without an identity it cannot be read to see why",
+                chunk.stored
+            );
+            wrong.insert(chunk.object(), FaultKind::Damaged { message });
+        }
+        Ok(Vec::new())
+    }
 
-        let mut bytes_read = 0;
-        let mut reads = stream::iter(doubtful)
+    /// The chunks that a check of a portion reads, from where the last one ended.
+    async fn choose(
+        &self,
+        portion: Portion,
+        needed: &Gathered,
+        wrong: &BTreeMap<ChunkObject, FaultKind>,
+        report: &mut CheckReport,
+    ) -> Vec<ChunkRef> {
+        let stored = |chunk: &ChunkRef| u64::from(chunk.stored);
+        let total: u64 = present(needed, wrong).map(|chunk| stored(&chunk)).sum();
+        let target = portion.of(total);
+        // A cursor that cannot be read costs order and nothing else: the round begins anew.
+        let cursor = match self.store.get(CURSOR).await {
+            Ok(Some(bytes)) => self.crypt.read::<Cursor>(CURSOR, &bytes).ok(),
+            _ => None,
+        };
+        let start = cursor.map(|cursor| cursor.next);
+        let from = start.unwrap_or(crate::ChunkId::from_bytes([0; 32]));
+        let behind = present(needed, wrong).filter(|chunk| chunk.id >= from);
+        let before = present(needed, wrong).filter(|chunk| chunk.id < from);
+        let (mut chosen, mut bytes, mut next) = (Vec::new(), 0, from);
+        for chunk in behind.chain(before) {
+            if bytes >= target {
+                next = chunk.id;
+                break;
+            }
+            bytes += stored(&chunk);
+            chosen.push(chunk);
+        }
+        report.data = Some(DataRead {
+            portion,
+            chunks: chosen.len() as u64,
+            stored_bytes: bytes,
+            of_stored_bytes: total,
+            from,
+            next,
+        });
+        chosen
+    }
+
+    async fn read_all(
+        &self,
+        chosen: Vec<ChunkRef>,
+        wrong: &mut BTreeMap<ChunkObject, FaultKind>,
+        report: &mut CheckReport,
+    ) -> Result<(), Error> {
+        let mut reads = stream::iter(chosen)
             .map(|chunk| async move { (chunk, self.read_chunk(chunk).await) })
             .buffer_unordered(READERS);
         while let Some((chunk, read)) = reads.next().await {
             match read {
-                Ok(_) => bytes_read += u64::from(chunk.bytes),
+                Ok(_) => report.bytes_read += u64::from(chunk.bytes),
                 Err(Error::Damaged { message, .. }) => {
                     wrong.insert(chunk.object(), FaultKind::Damaged { message });
                 }
                 Err(other) => return Err(other),
             }
         }
-        drop(reads);
+        Ok(())
+    }
 
-        let mut touches: BTreeMap<ChunkObject, Vec<String>> = BTreeMap::new();
-        let (mut whole, mut broken) = (Vec::new(), Vec::new());
-        for manifest in &listing.manifests {
-            let mut hurt = BTreeSet::new();
-            for (part, chunk) in manifest.chunks_by_part() {
-                if wrong.contains_key(&chunk.object()) && hurt.insert((part, chunk.object())) {
-                    touches.entry(chunk.object()).or_default().push(format!("{}: {part}", manifest.id));
+    /// Says whom each fault touches. Only then are the manifests read a second time.
+    async fn blame(
+        &self,
+        wrong: BTreeMap<ChunkObject, FaultKind>,
+        ids: BTreeSet<(DateTime<Utc>, SnapshotId)>,
+        report: &mut CheckReport,
+    ) -> Result<(), Error> {
+        let mut touches: BTreeMap<ChunkObject, BTreeSet<String>> = BTreeMap::new();
+        let mut hurt = BTreeSet::new();
+        if !wrong.is_empty() {
+            self.visit_manifests(true, |manifest| {
+                for (part, chunk) in manifest.chunks_by_part() {
+                    if wrong.contains_key(&chunk.object()) {
+                        touches.entry(chunk.object()).or_default().insert(format!("{}: {part}", manifest.id));
+                        hurt.insert(manifest.id.clone());
+                    }
                 }
-            }
-            if hurt.is_empty() { whole.push(manifest.id.clone()) } else { broken.push(manifest.id.clone()) }
+            })
+            .await?;
         }
-        let faults: Vec<Fault> = wrong
+        (report.broken, report.whole) = ids.into_iter().map(|(_, id)| id).partition(|id| hurt.contains(id));
+        report.faults = wrong
             .into_iter()
             .map(|(object, kind)| Fault {
                 chunk: object.id,
+                object: object.to_string(),
                 kind,
-                touches: touches.remove(&object).unwrap_or_default(),
+                touches: touches.remove(&object).unwrap_or_default().into_iter().collect(),
             })
             .collect();
-        let mut unreadable = listing.unreadable;
-        for prefix in ["attestations", "marks", "tombstones"] {
+        Ok(())
+    }
+
+    /// The documents that are no manifests.
+    async fn look_at_documents(&self, report: &mut CheckReport) -> Result<(), Error> {
+        for prefix in ["attestations", "checks", "journals", "marks", "quarantine", "tombstones"] {
             for meta in self.store.list(prefix).await? {
                 let name = meta.location.to_string();
                 if !name.ends_with(".json") {
@@ -157,33 +249,16 @@ impl Repository {
                 }
                 let Some(bytes) = self.store.get(&name).await? else { continue };
                 if let Err(error) = self.crypt.unseal(&name, &bytes) {
-                    unreadable.push(Unreadable { name, error: error.to_string() });
+                    report.unreadable.push(Unreadable { name, error: error.to_string() });
                 }
             }
         }
-        let mut report = CheckReport {
-            repository: self.place(),
-            read_data: options.read_data,
-            chunks: needed.len() as u64,
-            unreferenced,
-            unreferenced_bytes,
-            whole,
-            broken,
-            unreadable,
-            faults,
-            bytes_read,
-            not_attested: None,
-        };
-        if options.read_data {
-            report.not_attested = self.attest_all(&report, options.now).await.err().map(|e| e.to_string());
-        }
-        Ok(report)
+        Ok(())
     }
 
-    async fn attest_all(&self, report: &CheckReport, at: DateTime<Utc>) -> Result<(), Error> {
-        let marked =
-            report.whole.iter().map(|id| (id, true)).chain(report.broken.iter().map(|id| (id, false)));
-        for (id, passed) in marked {
+    async fn attest_all(&self, report: &CheckReport, whole: bool, at: DateTime<Utc>) -> Result<(), Error> {
+        let passed = report.whole.iter().filter(|_| whole).map(|id| (id, true));
+        for (id, passed) in passed.chain(report.broken.iter().map(|id| (id, false))) {
             let details = serde_json::json!({ "read-data": true });
             let attestation = Attestation { kind: AttestationKind::Check, passed, at, details };
             self.attest(id, &attestation).await?;
@@ -192,38 +267,10 @@ impl Repository {
     }
 }
 
-impl fmt::Display for CheckReport {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for fault in &self.faults {
-            let what = match &fault.kind {
-                FaultKind::Missing => "is missing".to_owned(),
-                FaultKind::Damaged { message } => format!("is damaged: {message}"),
-            };
-            writeln!(f, "chunk {} {what}", fault.chunk)?;
-            for touched in &fault.touches {
-                writeln!(f, "  needed by {touched}")?;
-            }
-        }
-        for damaged in &self.unreadable {
-            writeln!(f, "{} cannot be read: {}", damaged.name, damaged.error)?;
-        }
-        for id in &self.broken {
-            writeln!(f, "snapshot {id} is NOT whole")?;
-        }
-        let how = if self.read_data { "all data read" } else { "looked at, not read: --read-data reads it" };
-        writeln!(
-            f,
-            "{}: {} snapshots whole, {} not, {} documents unreadable; {} chunks ({how}), {} unreferenced",
-            self.repository,
-            self.whole.len(),
-            self.broken.len(),
-            self.unreadable.len(),
-            self.chunks,
-            self.unreferenced
-        )?;
-        if let Some(why) = &self.not_attested {
-            writeln!(f, "the finding could not be noted in the repository: {why}")?;
-        }
-        Ok(())
-    }
+/// One entry of each chunk that is there.
+fn present<'a>(
+    needed: &'a Gathered,
+    wrong: &'a BTreeMap<ChunkObject, FaultKind>,
+) -> impl Iterator<Item = ChunkRef> + 'a {
+    needed.objects().map(|(_, chunk)| *chunk).filter(|chunk| !wrong.contains_key(&chunk.object()))
 }

@@ -22,28 +22,36 @@
 
 mod attest;
 mod check;
+mod check_report;
 mod chunk;
 mod crypt;
 mod document;
 mod envelope;
 mod error;
 mod forget;
+mod gather;
+mod journal;
 mod keys;
+mod list;
 mod manifest;
 mod prune;
+mod quarantine;
 mod read;
 mod repo;
 mod store;
 mod write;
 
 pub use attest::{Attestation, AttestationKind};
-pub use check::{CheckOptions, CheckReport, Fault, FaultKind};
+pub use check::CheckOptions;
+pub use check_report::{CheckReport, DataRead, Fault, FaultKind, Portion};
 pub use chunk::{ChunkId, Chunker, CopyTag};
 pub use envelope::Encryption;
 pub use error::Error;
 pub use keys::{Access, Identity, Passphrase, Recipient, RepositoryKey};
+pub use list::{Headers, Listing, SnapshotHeader, Unreadable};
 pub use manifest::{ChunkRef, Manifest, Part, PartHeader, SnapshotId, SnapshotStats, SourceRecord};
 pub use prune::{PruneOptions, PruneReport};
-pub use repo::{FORMAT, InitOptions, Listing, Repository, Unreadable};
+pub use quarantine::QuarantineReport;
+pub use repo::{FORMAT, InitOptions, Repository};
 pub use store::{Store, StoreEnv};
 pub use write::{SnapshotStart, SnapshotWriter};

@@ -47,6 +47,15 @@ impl SnapshotId {
         format!("snapshots/{}.json", self.0)
     }
 
+    /// A manifest that lies under another's name is damage.
+    pub(crate) fn check_object(&self, object: &str) -> Result<(), Error> {
+        if object.strip_suffix(".json").and_then(|o| o.rsplit('/').next()) == Some(self.as_str()) {
+            Ok(())
+        } else {
+            Err(Error::Damaged { object: object.to_owned(), message: format!("it calls itself {self}") })
+        }
+    }
+
     pub(crate) fn tombstone(&self) -> String {
         format!("tombstones/{}.json", self.0)
     }
@@ -221,9 +230,7 @@ impl Manifest {
             ));
         }
         manifest.check_parts(object)?;
-        if object.strip_suffix(".json").and_then(|o| o.rsplit('/').next()) != Some(manifest.id.as_str()) {
-            return Err(damaged(format!("it calls itself {}", manifest.id)));
-        }
+        manifest.id.check_object(object)?;
         Ok(manifest)
     }
 

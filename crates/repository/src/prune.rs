@@ -16,8 +16,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::chunk::ChunkObject;
 use crate::forget::Tombstone;
+use crate::gather::{Gather, Gathered};
 use crate::write::Begun;
-use crate::{ChunkRef, Error, Repository, SnapshotId};
+use crate::{Error, Repository, SnapshotId};
 
 /// Objects that one mark names: keeps each mark small enough to be read and rewritten in one go.
 const PER_MARK: usize = 10_000;
@@ -94,22 +95,25 @@ impl Repository {
         // From here on: names are gathered after `now`, so that every mark which is due at `now` is older than the
         // grace by the time of the listing. Tombstones first: a snapshot that moves meanwhile is then seen as one of
         // the two, whichever way it moves.
-        let mut named: HashSet<ChunkObject> = HashSet::new();
+        let mut named = Gather::default();
         self.tombstones(now, options.dry_run, &mut named, &mut report).await?;
-        let listing = self.manifests("snapshots").await?;
-        if let Some(unreadable) = listing.unreadable.into_iter().next() {
+        let unreadable = self.visit_manifests(false, |manifest| named.add(manifest.chunks())).await?;
+        if let Some(unreadable) = unreadable.into_iter().next() {
             return Err(Error::Damaged {
                 object: unreadable.name,
                 message: format!("{}; nothing was pruned, since it may name any chunk", unreadable.error),
             });
         }
-        for manifest in &listing.manifests {
-            named.extend(manifest.chunks().map(ChunkRef::object));
-        }
-        drop(listing.manifests);
         // An undelete writes the manifest before it removes the tombstone, and a forget the other way round; the
         // second look catches the snapshot that was forgotten between the two listings.
         self.tombstones(now, true, &mut named, &mut PruneReport::default()).await?;
+        let named = named.finish();
+        // What a backup under way or an interrupted one has written is not marked, so that the next one can re-use it;
+        // what was marked before is deleted all the same, for nobody re-uses that.
+        let mut journaled = Gather::default();
+        self.tend_journals(now, options.dry_run, &mut journaled).await?;
+        let journaled = journaled.finish();
+        let mut quarantine = self.quarantine().await?;
 
         let marked: HashSet<ChunkObject> = marks
             .iter()
@@ -122,9 +126,10 @@ impl Repository {
             .visit("chunks", |meta| {
                 // What is not called like a chunk was not put there by us, and is left alone.
                 let Some(object) = ChunkObject::parse(meta.location.as_ref()) else { return };
+                quarantine.iter_mut().for_each(|list| list.see(&object, meta.last_modified));
                 if marked.contains(&object) {
                     sizes.insert(object, meta.size);
-                } else if !named.contains(&object) {
+                } else if !named.contains(&object) && !journaled.contains(&object) {
                     report.marked += 1;
                     report.marked_bytes += meta.size;
                     unmarked.push(object);
@@ -158,6 +163,7 @@ impl Repository {
             }
         }
         if !options.dry_run {
+            self.release(&quarantine).await?;
             unmarked.sort_unstable();
             for (number, objects) in unmarked.chunks(PER_MARK).enumerate() {
                 let random = uuid::Uuid::new_v4().as_fields().0;
@@ -178,7 +184,7 @@ impl Repository {
     async fn sweep(
         &self,
         mark: &Mark,
-        named: &HashSet<ChunkObject>,
+        named: &Gathered,
         sizes: &mut HashMap<ChunkObject, u64>,
         begun: Begun,
         report: &mut PruneReport,
@@ -217,7 +223,7 @@ impl Repository {
         &self,
         now: DateTime<Utc>,
         look_only: bool,
-        named: &mut HashSet<ChunkObject>,
+        named: &mut Gather,
         report: &mut PruneReport,
     ) -> Result<(), Error> {
         let grace = TimeDelta::from_std(self.grace).unwrap_or(TimeDelta::MAX);
@@ -234,7 +240,7 @@ impl Repository {
             }
             match &tombstone.manifest {
                 Some(manifest) => {
-                    named.extend(manifest.chunks().map(ChunkRef::object));
+                    named.add(manifest.chunks());
                 }
                 None => spent.entry(tombstone.job).or_default().push((tombstone.forgotten_at, object)),
             }

@@ -1,22 +1,17 @@
-//! The repository: created, opened, listed.
+//! The repository: created and opened.
 
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use futures::stream::{self, StreamExt as _};
 use serde::{Deserialize, Serialize};
 
 use crate::crypt::Crypt;
 use crate::document;
 use crate::envelope::{Encryption, Envelope};
-use crate::write::blocking;
-use crate::{Access, Chunker, Error, Manifest, Recipient, RepositoryKey, SnapshotId, Store};
+use crate::{Access, Chunker, Error, Manifest, Recipient, RepositoryKey, Store};
 
 /// The version of the format that is written and read.
 pub const FORMAT: u64 = 1;
-
-/// Manifests that are fetched at the same time.
-const FETCHES: usize = 8;
 
 const CONFIG: &str = "dbhaul.json";
 /// How chunk ids are made: without encryption, and with it.
@@ -74,25 +69,6 @@ pub struct Repository {
     pub(crate) grace: Duration,
     pub(crate) crypt: Crypt,
     id: String,
-}
-
-/// A manifest that cannot be read.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub struct Unreadable {
-    /// The object.
-    pub name: String,
-    /// Why.
-    pub error: String,
-}
-
-/// All snapshots.
-#[derive(Debug, Clone, Default)]
-pub struct Listing {
-    /// Oldest first.
-    pub manifests: Vec<Manifest>,
-    /// What could not be read.
-    pub unreadable: Vec<Unreadable>,
 }
 
 impl Repository {
@@ -229,96 +205,5 @@ impl Repository {
     /// Where it is, without secrets.
     pub fn place(&self) -> String {
         self.store.to_string()
-    }
-
-    /// Every snapshot, oldest first; a manifest that cannot be read is named beside them, and hides no other. Without an
-    /// identity, those of an encrypted repository stay sealed: see [`Manifest::is_sealed`].
-    pub async fn snapshots(&self) -> Result<Listing, Error> {
-        let mut listing = self.manifests("snapshots").await?;
-        if self.crypt.is_encrypted() && self.crypt.can_read() {
-            for manifest in std::mem::take(&mut listing.manifests) {
-                let (name, crypt) = (manifest.id.object(), self.crypt.clone());
-                match blocking(move || manifest.open(&crypt)).await? {
-                    Ok(manifest) => listing.manifests.push(manifest),
-                    Err(error) => listing.unreadable.push(Unreadable { name, error: error.to_string() }),
-                }
-            }
-            listing.unreadable.sort_by(|a, b| a.name.cmp(&b.name));
-        }
-        Ok(listing)
-    }
-
-    /// The same, with what is sealed left so.
-    pub(crate) async fn manifests(&self, prefix: &str) -> Result<Listing, Error> {
-        let objects = self.store.list(prefix).await?;
-        let names =
-            objects.into_iter().map(|meta| meta.location.to_string()).filter(|name| name.ends_with(".json"));
-        let mut read = stream::iter(names)
-            .map(|name| async move {
-                let result = match self.store.get(&name).await {
-                    // Forgotten between listing and reading: as if it had never been listed.
-                    Ok(None) => None,
-                    Ok(Some(bytes)) => Some(Manifest::parse(&self.crypt, &name, &bytes)),
-                    Err(error) => Some(Err(error)),
-                };
-                (name, result)
-            })
-            .buffer_unordered(FETCHES);
-        let mut listing = Listing::default();
-        while let Some((name, result)) = read.next().await {
-            match result {
-                None => {}
-                Some(Ok(manifest)) => listing.manifests.push(manifest),
-                // A store that does not answer is no damaged manifest: the whole listing would be wrong.
-                Some(Err(error @ Error::Store { .. })) => return Err(error),
-                Some(Err(error)) => listing.unreadable.push(Unreadable { name, error: error.to_string() }),
-            }
-        }
-        listing.manifests.sort_by(|a, b| (a.taken_at, &a.id).cmp(&(b.taken_at, &b.id)));
-        listing.unreadable.sort_by(|a, b| a.name.cmp(&b.name));
-        Ok(listing)
-    }
-
-    /// One snapshot: by its id, by the beginning of its id, or `latest`, the newest complete one.
-    pub async fn find(&self, wanted: &str) -> Result<Manifest, Error> {
-        let missing = |hint: String| Error::NoSnapshot { wanted: wanted.to_owned(), hint };
-        if wanted != "latest"
-            && let Some(id) = SnapshotId::parse(wanted)
-            && let Some(bytes) = self.store.get(&id.object()).await?
-        {
-            return self.opened(Manifest::parse(&self.crypt, &id.object(), &bytes)?).await;
-        }
-        let listing = self.manifests("snapshots").await?;
-        let unreadable = match listing.unreadable.first() {
-            Some(first) => format!("; {} cannot be read: {}", first.name, first.error),
-            None => String::new(),
-        };
-        if wanted == "latest" {
-            // A newer snapshot that cannot be read must not make an older one pass for the latest in silence.
-            if let Some(damaged) = listing.unreadable.first() {
-                return Err(Error::Damaged {
-                    object: damaged.name.clone(),
-                    message: format!(
-                        "{}; name the snapshot you want by its id instead of `latest`",
-                        damaged.error
-                    ),
-                });
-            }
-            let latest = listing.manifests.into_iter().rev().find(|manifest| manifest.complete);
-            let latest =
-                latest.ok_or_else(|| missing("the repository holds no complete snapshot".to_owned()))?;
-            return self.opened(latest).await;
-        }
-        let mut matching = listing.manifests.into_iter().filter(|m| m.id.as_str().starts_with(wanted));
-        match (matching.next(), matching.next()) {
-            (Some(only), None) => self.opened(only).await,
-            (Some(_), Some(_)) => Err(missing("several begin so: give more of the id".to_owned())),
-            (None, _) => Err(missing(format!("`dbhaul snapshots` lists what there is{unreadable}"))),
-        }
-    }
-
-    async fn opened(&self, manifest: Manifest) -> Result<Manifest, Error> {
-        let crypt = self.crypt.clone();
-        blocking(move || manifest.open(&crypt)).await?
     }
 }

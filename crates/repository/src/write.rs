@@ -14,6 +14,8 @@ use tokio::sync::Semaphore;
 use crate::chunk::ChunkObject;
 use crate::crypt::Crypt;
 use crate::document::hex;
+use crate::gather::Gather;
+use crate::journal::JournalWriter;
 use crate::{
     ChunkId, ChunkRef, CopyTag, Error, FORMAT, Manifest, Part, PartHeader, Repository, SnapshotId,
     SnapshotStats, SourceRecord,
@@ -77,6 +79,9 @@ struct Shared {
     /// Chunks whose plain name prune has marked: written under another name, which no running removal can hit.
     shunned: HashSet<ChunkId>,
     budget: Arc<Semaphore>,
+    /// The snapshot's name, under which its journal lies.
+    id: SnapshotId,
+    journal: JournalWriter,
     new_plain: AtomicU64,
     stored: AtomicU64,
     new_chunks: AtomicU64,
@@ -96,35 +101,39 @@ impl Repository {
     pub async fn begin(&self, start: SnapshotStart) -> Result<SnapshotWriter, Error> {
         let begun = Begun::now();
         let marked = self.marked().await?;
-        let mut named: HashMap<ChunkObject, u32> = HashMap::new();
-        for manifest in self.manifests("snapshots").await?.manifests {
-            named.extend(manifest.chunks().map(|chunk| (chunk.object(), chunk.stored)));
-        }
-        named.retain(|object, _| !marked.contains(object));
+        let mut named = Gather::default();
+        self.visit_manifests(false, |manifest| named.add(manifest.chunks())).await?;
+        self.journaled(&mut named).await?;
+        let named = named.finish();
+        let quarantined = self.quarantined().await?;
         let mut present = HashMap::new();
         if !named.is_empty() {
             self.store
                 .visit("chunks", |meta| {
                     let Some(object) = ChunkObject::parse(meta.location.as_ref()) else { return };
-                    if let Some(&stored) = named.get(&object)
-                        && u64::from(stored) == meta.size
+                    if let Some(chunk) = named.sized(&object, meta.size)
+                        && !marked.contains(&object)
+                        && quarantined.get(&object).is_none_or(|found| meta.last_modified > *found)
                     {
-                        present.insert(object.id, (stored, object.copy));
+                        present.insert(object.id, (chunk.stored, object.copy));
                     }
                 })
                 .await?;
         }
         let shunned = marked.iter().filter(|object| object.copy.is_none()).map(|object| object.id).collect();
         let random = uuid::Uuid::new_v4().as_fields().0;
+        let id = SnapshotId::new(start.taken_at, random);
         Ok(SnapshotWriter {
             repository: self.clone(),
-            id: SnapshotId::new(start.taken_at, random),
+            id: id.clone(),
             start,
             begun,
             shared: Arc::new(Shared {
                 present: Mutex::new(present),
                 shunned,
                 budget: Arc::new(Semaphore::new(IN_FLIGHT)),
+                id,
+                journal: JournalWriter::new(),
                 new_plain: AtomicU64::new(0),
                 stored: AtomicU64::new(0),
                 new_chunks: AtomicU64::new(0),
@@ -231,6 +240,10 @@ impl SnapshotWriter {
             stats,
         };
         self.repository.put_manifest(&manifest).await?;
+        // What a failed source had written so far is named by no manifest, and is worth something to the next run.
+        if complete {
+            self.shared.journal.remove(&self.repository, &self.id).await;
+        }
         Ok(manifest)
     }
 }
@@ -278,13 +291,18 @@ async fn write_chunk(repository: &Repository, shared: &Shared, plain: Bytes) -> 
         .map_err(|e| damaged(format!("cannot be packed: {e}")))?;
     let stored = u32::try_from(packed.len()).map_err(|e| damaged(e.to_string()))?;
     repository.store.put(&object, packed.into()).await?;
-    let mut present = shared.present.lock().unwrap_or_else(PoisonError::into_inner);
-    if present.insert(id, (stored, copy)).is_none() {
+    let chunk = ChunkRef { id, bytes, stored, copy };
+    let known = {
+        let mut present = shared.present.lock().unwrap_or_else(PoisonError::into_inner);
+        present.insert(id, (stored, copy)).is_some()
+    };
+    if !known {
         shared.new_plain.fetch_add(u64::from(bytes), Ordering::Relaxed);
         shared.stored.fetch_add(u64::from(stored), Ordering::Relaxed);
         shared.new_chunks.fetch_add(1, Ordering::Relaxed);
+        shared.journal.note(repository, &shared.id, chunk).await;
     }
-    Ok(ChunkRef { id, bytes, stored, copy })
+    Ok(chunk)
 }
 
 /// Work for the processor, off the threads that serve connections.

@@ -1,0 +1,249 @@
+//! What a check found, and how much it read.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::Serialize;
+
+use crate::{ChunkId, SnapshotId, Unreadable};
+
+/// How much of the data a check reads.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Portion {
+    /// So many hundredths of a percent of the stored bytes, up to 10,000.
+    BasisPoints(u16),
+    /// So many stored bytes.
+    Bytes(u64),
+}
+
+impl Portion {
+    /// Of so many bytes; never nothing.
+    pub(crate) fn of(self, total: u64) -> u64 {
+        match self {
+            Portion::BasisPoints(points) => (u128::from(total) * u128::from(points)).div_ceil(10_000) as u64,
+            Portion::Bytes(bytes) => bytes.min(total),
+        }
+        .max(1)
+    }
+}
+
+impl fmt::Display for Portion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Portion::BasisPoints(points) => write!(f, "{} %", f64::from(*points) / 100.0),
+            Portion::Bytes(bytes) => write!(f, "{bytes} bytes"),
+        }
+    }
+}
+
+/// `10%`, `2.5%`, `5GiB`, `500MB` or a number of bytes.
+impl FromStr for Portion {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Portion, String> {
+        let wrong = || format!("`{text}` is no portion: 10% and 5GiB are");
+        let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic() || c == '%').trim_end();
+        let unit = text.get(digits.len()..).unwrap_or_default().trim();
+        let number: f64 = digits.parse().map_err(|_| wrong())?;
+        if !number.is_finite() || number <= 0.0 {
+            return Err(wrong());
+        }
+        let factor: f64 = match unit.to_ascii_lowercase().as_str() {
+            "%" if number <= 100.0 => {
+                // At least the smallest portion: nothing at all would be no check.
+                return Ok(Portion::BasisPoints(((number * 100.0).round() as u16).max(1)));
+            }
+            "" | "b" => 1.0,
+            "kb" => 1e3,
+            "mb" => 1e6,
+            "gb" => 1e9,
+            "tb" => 1e12,
+            "kib" | "k" => 1024.0,
+            "mib" | "m" => 1024.0 * 1024.0,
+            "gib" | "g" => 1024.0 * 1024.0 * 1024.0,
+            "tib" | "t" => 1024.0 * 1024.0 * 1024.0 * 1024.0,
+            _ => return Err(wrong()),
+        };
+        Ok(Portion::Bytes((number * factor) as u64))
+    }
+}
+
+/// What was read by a check of a portion.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct DataRead {
+    /// What was asked for.
+    pub portion: Portion,
+    /// Chunks that were read.
+    pub chunks: u64,
+    /// Their size in the store.
+    pub stored_bytes: u64,
+    /// The size of all that could have been read.
+    pub of_stored_bytes: u64,
+    /// The reading began at this id; ids are in no relation to content, so that every snapshot is met.
+    pub from: ChunkId,
+    /// The next check of a portion begins at this one.
+    pub next: ChunkId,
+}
+
+/// What is wrong with a chunk.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case", tag = "fault")]
+pub enum FaultKind {
+    /// The store has no such object.
+    Missing,
+    /// It is there, and is not what it should be.
+    Damaged {
+        /// How it differs.
+        message: String,
+    },
+}
+
+/// A fault, and whom it touches.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Fault {
+    /// The chunk.
+    pub chunk: ChunkId,
+    /// The object that it lies in.
+    pub object: String,
+    /// What is wrong with it.
+    #[serde(flatten)]
+    pub kind: FaultKind,
+    /// Snapshots and parts that need it, as `snapshot: part`.
+    pub touches: Vec<String>,
+}
+
+/// What a check found.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub struct CheckReport {
+    /// The repository's place.
+    pub repository: String,
+    /// Whether data was read, all of it or a portion.
+    pub read_data: bool,
+    /// How much, where it was a portion.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data: Option<DataRead>,
+    /// Snapshots that are whole, as far as was looked.
+    pub whole: Vec<SnapshotId>,
+    /// Snapshots that are not.
+    pub broken: Vec<SnapshotId>,
+    /// Manifests and other documents that cannot be read.
+    pub unreadable: Vec<Unreadable>,
+    /// What is wrong.
+    pub faults: Vec<Fault>,
+    /// Different chunks that the snapshots need.
+    pub chunks: u64,
+    /// Plain bytes that were read.
+    pub bytes_read: u64,
+    /// Chunks that no snapshot needs.
+    pub unreferenced: u64,
+    /// Their size in the store.
+    pub unreferenced_bytes: u64,
+    /// Why the finding could not be noted in the repository, if it could not.
+    pub not_attested: Option<String>,
+}
+
+impl CheckReport {
+    pub(crate) fn new(repository: String, read_data: bool) -> CheckReport {
+        CheckReport {
+            repository,
+            read_data,
+            data: None,
+            whole: Vec::new(),
+            broken: Vec::new(),
+            unreadable: Vec::new(),
+            faults: Vec::new(),
+            chunks: 0,
+            bytes_read: 0,
+            unreferenced: 0,
+            unreferenced_bytes: 0,
+            not_attested: None,
+        }
+    }
+
+    /// True when nothing is wrong.
+    pub fn passed(&self) -> bool {
+        self.faults.is_empty() && self.unreadable.is_empty()
+    }
+}
+
+impl fmt::Display for CheckReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for fault in &self.faults {
+            let what = match &fault.kind {
+                FaultKind::Missing => "is missing".to_owned(),
+                FaultKind::Damaged { message } => format!("is damaged: {message}"),
+            };
+            writeln!(f, "{} {what}", fault.object)?;
+            for touched in &fault.touches {
+                writeln!(f, "  needed by {touched}")?;
+            }
+        }
+        for damaged in &self.unreadable {
+            writeln!(f, "{} cannot be read: {}", damaged.name, damaged.error)?;
+        }
+        for id in &self.broken {
+            writeln!(f, "snapshot {id} is NOT whole")?;
+        }
+        if !self.passed() {
+            for id in &self.whole {
+                writeln!(f, "snapshot {id} is whole")?;
+            }
+        }
+        let how = match &self.data {
+            Some(read) => format!(
+                "{} of them read, {} of {} stored bytes, from id {:.8}; the next check of a portion goes on at {:.8}",
+                read.chunks,
+                read.stored_bytes,
+                read.of_stored_bytes,
+                read.from.to_string(),
+                read.next.to_string()
+            ),
+            None if self.read_data => "all data read".to_owned(),
+            None => "looked at, not read: --read-data reads it".to_owned(),
+        };
+        writeln!(
+            f,
+            "{}: {} snapshots whole, {} not, {} documents unreadable; {} chunks ({how}), {} unreferenced",
+            self.repository,
+            self.whole.len(),
+            self.broken.len(),
+            self.unreadable.len(),
+            self.chunks,
+            self.unreferenced
+        )?;
+        if let Some(why) = &self.not_attested {
+            writeln!(f, "the finding could not be noted in the repository: {why}")?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn portions_are_read_as_people_write_them() {
+        let cases = [
+            ("10%", Portion::BasisPoints(1000)),
+            ("2.5 %", Portion::BasisPoints(250)),
+            ("0.001%", Portion::BasisPoints(1)),
+            ("5GiB", Portion::Bytes(5 << 30)),
+            ("500MB", Portion::Bytes(500_000_000)),
+            ("12", Portion::Bytes(12)),
+        ];
+        for (text, portion) in cases {
+            assert_eq!(text.parse(), Ok(portion), "{text}");
+        }
+        for text in ["", "%", "0%", "101%", "-1", "5XB", "NaN%", "ten"] {
+            assert!(text.parse::<Portion>().is_err(), "{text}");
+        }
+        assert_eq!(Portion::BasisPoints(1000).of(1001), 101);
+        assert_eq!(Portion::Bytes(5).of(3), 3);
+    }
+}

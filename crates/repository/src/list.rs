@@ -1,0 +1,198 @@
+//! What snapshots there are. Manifests are visited one after the other, and no more than a few are ever held: a large
+//! repository's manifests together are larger than any memory.
+
+use chrono::{DateTime, Utc};
+use futures::stream::{self, StreamExt as _};
+use serde::{Deserialize, Serialize};
+
+use crate::write::blocking;
+use crate::{Error, Manifest, Repository, SnapshotId, SnapshotStats};
+
+/// Manifests that are fetched and parsed at the same time.
+const FETCHES: usize = 4;
+
+/// A manifest that cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Unreadable {
+    /// The object.
+    pub name: String,
+    /// Why.
+    pub error: String,
+}
+
+/// All snapshots.
+#[derive(Debug, Clone, Default)]
+pub struct Listing {
+    /// Oldest first.
+    pub manifests: Vec<Manifest>,
+    /// What could not be read.
+    pub unreadable: Vec<Unreadable>,
+}
+
+/// What a manifest says of a snapshot as a whole: small, whatever the snapshot's size, and never encrypted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct SnapshotHeader {
+    /// The snapshot's name.
+    pub id: SnapshotId,
+    /// The series it belongs to.
+    pub job: String,
+    /// When it was begun.
+    pub taken_at: DateTime<Utc>,
+    /// When the last part was written.
+    pub finished_at: DateTime<Utc>,
+    /// The tool that made it.
+    pub tool: String,
+    /// False when a source that was asked for is missing.
+    pub complete: bool,
+    /// Sizes.
+    #[serde(default)]
+    pub stats: SnapshotStats,
+}
+
+/// The headers of all snapshots.
+#[derive(Debug, Clone, Default)]
+pub struct Headers {
+    /// Oldest first.
+    pub headers: Vec<SnapshotHeader>,
+    /// What could not be read.
+    pub unreadable: Vec<Unreadable>,
+}
+
+impl Repository {
+    /// Every snapshot with all that is in it, oldest first; a manifest that cannot be read is named beside them, and
+    /// hides no other. Without an identity, those of an encrypted repository stay sealed: see
+    /// [`Manifest::is_sealed`]. Holds them all: where headers suffice, [`Repository::headers`] costs less.
+    pub async fn snapshots(&self) -> Result<Listing, Error> {
+        let mut manifests = Vec::new();
+        let unreadable = self.visit_manifests(true, |manifest| manifests.push(manifest)).await?;
+        manifests.sort_by(|a, b| (a.taken_at, &a.id).cmp(&(b.taken_at, &b.id)));
+        Ok(Listing { manifests, unreadable })
+    }
+
+    /// The header of every snapshot, oldest first.
+    pub async fn headers(&self) -> Result<Headers, Error> {
+        let mut headers = Vec::new();
+        let read = |repository: Repository, name: String, bytes: bytes::Bytes| {
+            let header: SnapshotHeader = repository.crypt.read(&name, &bytes)?;
+            header.id.check_object(&name)?;
+            Ok(header)
+        };
+        let unreadable = self.visit_documents("snapshots", read, |header| headers.push(header)).await?;
+        headers.sort_by(|a, b| (a.taken_at, &a.id).cmp(&(b.taken_at, &b.id)));
+        Ok(Headers { headers, unreadable })
+    }
+
+    /// Calls `visit` for every manifest, in no certain order; opens the sealed ones if `open` and if it can. Gives those
+    /// that could not be read.
+    pub(crate) async fn visit_manifests(
+        &self,
+        open: bool,
+        visit: impl FnMut(Manifest),
+    ) -> Result<Vec<Unreadable>, Error> {
+        let open = open && self.crypt.can_read();
+        let read = move |repository: Repository, name: String, bytes: bytes::Bytes| {
+            let manifest = Manifest::parse(&repository.crypt, &name, &bytes)?;
+            if open { manifest.open(&repository.crypt) } else { Ok(manifest) }
+        };
+        self.visit_documents("snapshots", read, visit).await
+    }
+
+    async fn visit_documents<T: Send + 'static>(
+        &self,
+        prefix: &str,
+        read: impl Fn(Repository, String, bytes::Bytes) -> Result<T, Error> + Clone + Send + 'static,
+        mut visit: impl FnMut(T),
+    ) -> Result<Vec<Unreadable>, Error> {
+        let names = self.document_names(prefix).await?;
+        let mut reads = stream::iter(names)
+            .map(|name| {
+                let read = read.clone();
+                async move {
+                    let result = match self.store.get(&name).await {
+                        // Forgotten between listing and reading: as if it had never been listed.
+                        Ok(None) => None,
+                        Ok(Some(bytes)) => {
+                            let (repository, object) = (self.clone(), name.clone());
+                            let read = blocking(move || read(repository, object, bytes)).await;
+                            Some(read.unwrap_or_else(Err))
+                        }
+                        Err(error) => Some(Err(error)),
+                    };
+                    (name, result)
+                }
+            })
+            .buffer_unordered(FETCHES);
+        let mut unreadable = Vec::new();
+        while let Some((name, result)) = reads.next().await {
+            match result {
+                None => {}
+                Some(Ok(document)) => visit(document),
+                // A store that does not answer is no damaged manifest: the whole listing would be wrong.
+                Some(Err(error @ Error::Store { .. })) => return Err(error),
+                Some(Err(error)) => unreadable.push(Unreadable { name, error: error.to_string() }),
+            }
+        }
+        unreadable.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(unreadable)
+    }
+
+    async fn document_names(&self, prefix: &str) -> Result<Vec<String>, Error> {
+        let objects = self.store.list(prefix).await?;
+        let names = objects.into_iter().map(|meta| meta.location.to_string());
+        Ok(names.filter(|name| name.ends_with(".json")).collect())
+    }
+
+    /// One snapshot: by its id, by the beginning of its id, or `latest`, the newest complete one.
+    pub async fn find(&self, wanted: &str) -> Result<Manifest, Error> {
+        let id = if wanted == "latest" { self.latest().await? } else { self.id_of(wanted).await? };
+        let manifest = self.manifest(&id).await?.ok_or_else(|| Error::NoSnapshot {
+            wanted: wanted.to_owned(),
+            hint: "it was forgotten just now".to_owned(),
+        })?;
+        let crypt = self.crypt.clone();
+        blocking(move || manifest.open(&crypt)).await?
+    }
+
+    /// A listed manifest, sealed if it is; nothing if it is not listed.
+    pub(crate) async fn manifest(&self, id: &SnapshotId) -> Result<Option<Manifest>, Error> {
+        let object = id.object();
+        let bytes = self.store.get(&object).await?;
+        bytes.map(|bytes| Manifest::parse(&self.crypt, &object, &bytes)).transpose()
+    }
+
+    async fn latest(&self) -> Result<SnapshotId, Error> {
+        let listing = self.headers().await?;
+        // A newer snapshot that cannot be read must not make an older one pass for the latest in silence.
+        if let Some(damaged) = listing.unreadable.first() {
+            return Err(Error::Damaged {
+                object: damaged.name.clone(),
+                message: format!(
+                    "{}; name the snapshot you want by its id instead of `latest`",
+                    damaged.error
+                ),
+            });
+        }
+        let latest = listing.headers.into_iter().rev().find(|header| header.complete);
+        latest.map(|header| header.id).ok_or_else(|| Error::NoSnapshot {
+            wanted: "latest".to_owned(),
+            hint: "the repository holds no complete snapshot".to_owned(),
+        })
+    }
+
+    /// The only id that is or begins so.
+    async fn id_of(&self, wanted: &str) -> Result<SnapshotId, Error> {
+        let missing = |hint: &str| Error::NoSnapshot { wanted: wanted.to_owned(), hint: hint.to_owned() };
+        let names = self.document_names("snapshots").await?;
+        let ids = names
+            .iter()
+            .filter_map(|name| SnapshotId::parse(name.strip_prefix("snapshots/")?.strip_suffix(".json")?));
+        let mut matching = ids.filter(|id| id.as_str().starts_with(wanted) && !wanted.is_empty());
+        match (matching.next(), matching.next()) {
+            (Some(only), None) => Ok(only),
+            (Some(_), Some(_)) => Err(missing("several begin so: give more of the id")),
+            (None, _) => Err(missing("`dbhaul snapshots` lists what there is")),
+        }
+    }
+}

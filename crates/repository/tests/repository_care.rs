@@ -1,0 +1,173 @@
+//! Checks of a portion, quarantine, and the journal by which an interrupted backup's chunks are re-used.
+
+mod common;
+
+use std::time::Duration;
+
+use common::{begin, data, flip, folder, read, small, write_snapshot};
+use repository::{AttestationKind, CheckOptions, FaultKind, InitOptions, Portion, PruneOptions, Repository};
+
+fn check(read_data: bool) -> CheckOptions {
+    CheckOptions { read_data, now: chrono::Utc::now() }
+}
+
+fn prune() -> PruneOptions {
+    PruneOptions { dry_run: false, now: chrono::Utc::now() }
+}
+
+async fn portion(repo: &Repository, portion: &str) -> repository::CheckReport {
+    repo.check_portion(portion.parse().unwrap(), chrono::Utc::now()).await.unwrap()
+}
+
+#[tokio::test]
+async fn checks_of_a_portion_go_round_and_read_everything_in_the_end() {
+    let (dir, repo) = folder(small()).await;
+    let first = write_snapshot(&repo, "nightly", &[("a", &data(1, 400_000))]).await;
+    let mut read = 0;
+    for _ in 0..4 {
+        let report = portion(&repo, "25%").await;
+        assert!(report.passed() && report.broken.is_empty(), "{report}");
+        let data = report.data.unwrap();
+        assert!(data.stored_bytes * 100 >= data.of_stored_bytes * 25, "{data:?}");
+        assert!(data.stored_bytes < data.of_stored_bytes / 2, "{data:?}");
+        read += data.stored_bytes;
+    }
+    assert!(read >= first.stats.stored_bytes);
+    // What was read in part proves no snapshot.
+    assert!(repo.attestations(&first.id).await.unwrap().is_empty());
+
+    // A flipped bit anywhere is found within one round.
+    let chunk = first.sources[0].parts[0].chunks[7];
+    let path = dir.path().join(format!("repo/chunks/{}/{}", &chunk.id.to_string()[..2], chunk.id));
+    std::fs::write(&path, flip(&std::fs::read(&path).unwrap(), 99)).unwrap();
+    let mut found = 0;
+    for _ in 0..5 {
+        let report = portion(&repo, "25%").await;
+        found += report.faults.len();
+        if let Some(fault) = report.faults.first() {
+            assert_eq!(fault.touches, [format!("{}: a", first.id)]);
+            assert_eq!(report.broken, std::slice::from_ref(&first.id));
+        }
+    }
+    assert!(found >= 1);
+    let attested = repo.attestations(&first.id).await.unwrap();
+    assert!(attested.iter().all(|a| a.kind == AttestationKind::Check && !a.passed) && !attested.is_empty());
+    let bytes = portion(&repo, "10KiB").await.data.unwrap();
+    assert_eq!(bytes.portion, Portion::Bytes(10 << 10));
+    assert!(bytes.stored_bytes >= 10 << 10 && bytes.stored_bytes < 30 << 10);
+    assert!(portion(&repo, "100%").await.faults.len() == 1);
+}
+
+#[tokio::test]
+async fn damage_is_quarantined_and_the_next_backup_mends_it() {
+    let (dir, repo) = folder(small()).await;
+    let bytes = data(1, 100_000);
+    let first = write_snapshot(&repo, "nightly", &[("a", &bytes)]).await;
+    let chunks = first.sources[0].parts[0].chunks.clone();
+    let path = |at: usize| {
+        let id = chunks[at].id.to_string();
+        dir.path().join(format!("repo/chunks/{}/{id}", &id[..2]))
+    };
+    // The size stays, so that only the quarantine tells a writer.
+    let bad = flip(&std::fs::read(path(2)).unwrap(), 77);
+    std::fs::write(path(2), &bad).unwrap();
+    std::fs::remove_file(path(4)).unwrap();
+    let report = repo.check(&check(true)).await.unwrap();
+    assert_eq!(report.faults.len(), 2);
+    let done = repo.quarantine_faults(&report, chrono::Utc::now()).await.unwrap();
+    assert_eq!((done.damaged.len(), done.missing.len(), done.aside.len()), (1, 1, 1));
+    assert_eq!(std::fs::read(path(2)).unwrap(), bad, "nothing is taken away");
+    assert_eq!(std::fs::read(dir.path().join("repo").join(&done.aside[0])).unwrap(), bad);
+
+    // As long as nothing replaced it, prune keeps list and bytes.
+    repo.prune(&prune()).await.unwrap();
+    assert!(dir.path().join("repo").join(&done.aside[0]).exists());
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    let second = write_snapshot(&repo, "nightly", &[("a", &bytes)]).await;
+    assert_eq!(second.stats.new_chunks, 2, "both are written again");
+    assert!(repo.check(&check(true)).await.unwrap().passed(), "and the old snapshot is whole too");
+    assert_eq!(read(&repo, &first, "a").await.unwrap(), bytes);
+    let third = write_snapshot(&repo, "nightly", &[("a", &bytes)]).await;
+    assert_eq!(third.stats.new_chunks, 0, "what was written again counts as good");
+    repo.prune(&prune()).await.unwrap();
+    assert!(!dir.path().join("repo").join(&done.aside[0]).exists());
+    let left = std::fs::read_dir(dir.path().join("repo/quarantine")).unwrap().count();
+    assert_eq!(left, 0);
+}
+
+/// Writes a part and is "killed" before it commits.
+async fn interrupted(repo: &Repository, bytes: &[u8]) {
+    let writer = begin(repo, "nightly").await;
+    let messages: Vec<_> = bytes.chunks(1000).map(|m| Ok::<_, std::io::Error>(m.to_vec().into())).collect();
+    writer
+        .write_part(repository::PartHeader::new("a", "test"), futures::stream::iter(messages))
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn an_interrupted_backups_chunks_are_used_again() {
+    let (dir, repo) = folder(small()).await;
+    let bytes = data(1, 2_000_000);
+    interrupted(&repo, &bytes).await;
+    assert!(repo.snapshots().await.unwrap().manifests.is_empty());
+    // Prune runs between the two: it keeps what the journal names.
+    let report = repo.prune(&prune()).await.unwrap();
+    let journals = || std::fs::read_dir(dir.path().join("repo/journals")).unwrap().count();
+    let written = journals();
+    assert!(written > 2, "{written}");
+    let second = write_snapshot(&repo, "nightly", &[("a", &bytes)]).await;
+    // All but the last chunks that no journal was written for any more.
+    assert!(second.stats.new_chunks < 64, "{:?}", second.stats);
+    assert!(second.stats.chunks > 64 * written as u64);
+    assert!(report.marked < 64, "{report}");
+    assert_eq!(read(&repo, &second, "a").await.unwrap(), bytes);
+    assert!(repo.check(&check(true)).await.unwrap().passed());
+    assert_eq!(journals(), written, "its own journal is gone; that of the interrupted one is prune's");
+}
+
+#[tokio::test]
+async fn a_journal_holds_nothing_back_from_prune_once_the_grace_is_over() {
+    let grace = Duration::from_millis(400);
+    let (dir, repo) = folder(InitOptions { grace, ..small() }).await;
+    interrupted(&repo, &data(1, 1_000_000)).await;
+    tokio::time::sleep(grace * 3 / 2).await;
+    let report = repo.prune(&prune()).await.unwrap();
+    assert!(report.marked > 64, "{report}");
+    assert_eq!(std::fs::read_dir(dir.path().join("repo/journals")).unwrap().count(), 0);
+    // The journal is back, as if prune had been killed before it removed it: what is marked is not leaned on.
+    let second = write_snapshot(&repo, "nightly", &[("a", &data(1, 1_000_000))]).await;
+    assert_eq!(second.stats.new_plain_bytes, 1_000_000);
+    tokio::time::sleep(grace * 3 / 2).await;
+    let report = repo.prune(&prune()).await.unwrap();
+    assert!(report.deleted > 64, "{report}");
+    assert!(repo.check(&check(true)).await.unwrap().passed());
+}
+
+#[tokio::test]
+async fn what_a_journal_names_and_prune_has_marked_is_written_again() {
+    let grace = Duration::from_millis(600);
+    let (dir, repo) = folder(InitOptions { grace, ..small() }).await;
+    let bytes = data(1, 1_000_000);
+    interrupted(&repo, &bytes).await;
+    let folder = dir.path().join("repo/journals");
+    let kept: Vec<_> = std::fs::read_dir(&folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .map(|path| (path.clone(), std::fs::read(path).unwrap()))
+        .collect();
+    tokio::time::sleep(grace * 3 / 2).await;
+    assert!(repo.prune(&prune()).await.unwrap().marked > 64);
+    // As if the journal were still there, and young: it names what is marked.
+    for (path, bytes) in kept {
+        std::fs::write(path, bytes).unwrap();
+    }
+    let second = write_snapshot(&repo, "nightly", &[("a", &bytes)]).await;
+    assert_eq!(second.stats.new_chunks, second.stats.chunks);
+    assert!(second.sources[0].parts[0].chunks.iter().all(|chunk| chunk.copy.is_some()));
+    tokio::time::sleep(grace * 3 / 2).await;
+    assert!(repo.prune(&prune()).await.unwrap().deleted > 64);
+    assert_eq!(read(&repo, &second, "a").await.unwrap(), bytes);
+    let report = repo.check(&check(true)).await.unwrap();
+    assert!(report.passed() && report.faults.iter().all(|f| f.kind != FaultKind::Missing), "{report}");
+}
