@@ -64,6 +64,17 @@ pub enum Error {
         /// How they differ.
         message: String,
     },
+    /// A target cannot hold all of an RDB, and it was asked for all.
+    #[error(
+        "{target} cannot hold all of this RDB; what was put out so far is of no use. Choose a newer target, or leave out what \
+         it cannot hold:\n{losses}"
+    )]
+    Inexpressible {
+        /// Which version of which server.
+        target: String,
+        /// What it cannot hold.
+        losses: crate::emit::Losses,
+    },
     /// The stream that was to be read failed.
     #[error("the stream of the RDB failed: {0}")]
     Stream(Box<dyn std::error::Error + Send + Sync>),

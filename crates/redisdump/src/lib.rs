@@ -5,6 +5,7 @@
 //! - [`restore`] puts the keys of an RDB stream into an empty server by pipelined RESTORE, with absolute expiries;
 //! - [`prove`] looks every key of an RDB stream up on a server, and [`compare()`] compares two servers both ways;
 //! - [`verify`] says whether a file is whole, [`inspect`] what is in it;
+//! - [`export`] turns an RDB into one for an older server, commands, JSON;
 //! - [`emit`] turns values into commands, for servers that cannot load their payload;
 //! - [`digest`] sums keys by meaning, independent of encoding, order and version.
 //!
@@ -15,6 +16,7 @@
 pub mod aof;
 pub mod digest;
 pub mod emit;
+pub mod export;
 pub mod inspect;
 pub mod rdb;
 pub mod verify;

@@ -43,14 +43,14 @@ impl Commands {
         }
     }
 
-    pub(super) fn begin(&mut self, arguments: u64) {
+    pub(crate) fn begin(&mut self, arguments: u64) {
         self.resp.push(b'*');
         decimal(&mut self.resp, arguments);
         self.resp.extend_from_slice(b"\r\n");
         self.replies += 1;
     }
 
-    pub(super) fn argument(&mut self, bytes: &[u8]) {
+    pub(crate) fn argument(&mut self, bytes: &[u8]) {
         bulk(&mut self.resp, bytes);
     }
 }
@@ -118,6 +118,7 @@ pub struct Emitter {
     /// The key's elements are ignored: nothing of it can be emitted.
     skip: bool,
     losses: Losses,
+    keys: u64,
 }
 
 impl Emitter {
@@ -146,6 +147,7 @@ impl Emitter {
             mark: None,
             skip: false,
             losses: Losses::default(),
+            keys: 0,
         }
     }
 
@@ -251,6 +253,11 @@ impl Emitter {
     /// What was left out of the RDB that a reader has told.
     pub fn losses(&self) -> &Losses {
         &self.losses
+    }
+
+    /// Keys that were emitted whole from the RDB that a reader has told.
+    pub fn keys(&self) -> u64 {
+        self.keys
     }
 
     /// Bytes that are ready to be taken.
@@ -427,6 +434,7 @@ impl Visitor for Emitter {
             return;
         }
         let ended = self.end();
+        self.keys += u64::from(ended.is_ok());
         for loss in ended.as_ref().err().into_iter().chain(&self.harmless) {
             self.losses.add(loss, self.db.unwrap_or(0), &self.name);
         }

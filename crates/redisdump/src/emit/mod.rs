@@ -30,8 +30,8 @@
 //! fields, ids, counters and groups of streams with consumers and pending entries, also those of deleted entries (they
 //! are pending on placeholders first, which are trimmed before the real entries come). What commands cannot say: idle
 //! times and frequencies of keys, when a consumer was last seen. What the target does not know at all is
-//! [`Inexpressible`]. Where RESTORE is allowed, a payload that was put into a form that the
-//! target knows is quicker and loses nothing of that either.
+//! [`Inexpressible`]. Where RESTORE is allowed, a payload that [`crate::export::convert()`] has put into a form that
+//! the target knows is quicker and loses nothing of that either.
 
 mod features;
 mod inexpressible;
@@ -41,5 +41,6 @@ mod streams;
 
 pub use features::{Features, Target};
 pub use inexpressible::Inexpressible;
+pub(crate) use keys::score_text;
 pub use keys::{Commands, Emitter, Limits, emit};
 pub use losses::{Loss, Losses};

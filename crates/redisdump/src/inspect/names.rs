@@ -16,6 +16,40 @@ pub(crate) fn base64(bytes: &[u8]) -> String {
     text
 }
 
+/// Appends a JSON string.
+pub(crate) fn json_text(out: &mut Vec<u8>, text: &str) {
+    out.push(b'"');
+    let mut rest = text.as_bytes();
+    while let Some(at) = rest.iter().position(|byte| matches!(byte, b'"' | b'\\' | 0..=0x1f)) {
+        let (plain, escaped) = rest.split_at(at);
+        out.extend_from_slice(plain);
+        let (&byte, after) = escaped.split_first().unwrap_or((&0, &[]));
+        match byte {
+            b'"' => out.extend_from_slice(b"\\\""),
+            b'\\' => out.extend_from_slice(b"\\\\"),
+            b'\n' => out.extend_from_slice(b"\\n"),
+            b'\r' => out.extend_from_slice(b"\\r"),
+            b'\t' => out.extend_from_slice(b"\\t"),
+            other => out.extend_from_slice(format!("\\u{other:04x}").as_bytes()),
+        }
+        rest = after;
+    }
+    out.extend_from_slice(rest);
+    out.push(b'"');
+}
+
+/// Appends bytes as JSON: a string where they are UTF-8, else `{"base64":"…"}`.
+pub(crate) fn json_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => json_text(out, text),
+        Err(_) => {
+            out.extend_from_slice(b"{\"base64\":\"");
+            out.extend_from_slice(base64(bytes).as_bytes());
+            out.extend_from_slice(b"\"}");
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -25,5 +59,16 @@ mod tests {
         let all = ["", "f", "fo", "foo", "foob", "fooba", "foobar"].map(|text| base64(text.as_bytes()));
         assert_eq!(all, ["", "Zg==", "Zm8=", "Zm9v", "Zm9vYg==", "Zm9vYmE=", "Zm9vYmFy"]);
         assert_eq!(base64(&[0xff, 0xfe, 0xfd]), "//79");
+    }
+
+    #[test]
+    fn every_text_survives_json() {
+        let all: String = (0..0x250_u32).filter_map(char::from_u32).chain(['🔑', '\u{2028}']).collect();
+        let mut out = Vec::new();
+        json_bytes(&mut out, all.as_bytes());
+        assert_eq!(serde_json::from_slice::<String>(&out).unwrap(), all);
+        out.clear();
+        json_bytes(&mut out, &[0xff, 0]);
+        assert_eq!(out, b"{\"base64\":\"/wA=\"}");
     }
 }

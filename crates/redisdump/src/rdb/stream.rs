@@ -62,7 +62,11 @@ impl StreamWalk {
         out: &mut E,
     ) -> Result<bool, Stop> {
         self.at = match self.at {
-            At::Begin => At::Nodes(cursor.count()?),
+            At::Begin => {
+                let nodes = cursor.count()?;
+                out.elements(nodes);
+                At::Nodes(nodes)
+            }
             At::Nodes(0) => At::Meta,
             At::Nodes(left) => {
                 let master = cursor.text()?;
@@ -71,13 +75,15 @@ impl StreamWalk {
                     .bytes(scratch)?
                     .try_into()
                     .map_err(|_| Problem::Item("a stream node's key is not an id of 16 bytes"))?;
-                self.node(StreamId::from_bytes(master), list.bytes(scratch)?, fields, out)?;
+                let (master, list) = (StreamId::from_bytes(master), list.bytes(scratch)?);
+                out.node(master, list);
+                self.node(master, list, fields, out)?;
                 At::Nodes(left - 1)
             }
             At::Meta => {
                 let meta = self.read_meta(cursor)?;
                 let groups = cursor.count()?;
-                self.meta = meta;
+                self.meta = StreamMeta { groups, ..meta };
                 self.groups_left = groups;
                 out.stream(&self.meta);
                 At::Groups
@@ -120,11 +126,12 @@ impl StreamWalk {
             At::Consumers => {
                 let name = cursor.text()?;
                 let seen = cursor.millis()?;
-                if self.version >= 3 {
-                    cursor.millis()?;
-                }
+                let active = if self.version >= 3 { Some(cursor.millis()?) } else { None };
                 let owned = cursor.count()?;
                 out.consumer(name.bytes(scratch)?, seen);
+                if let Some(at) = active {
+                    out.active(at);
+                }
                 self.consumers_left -= 1;
                 At::Owned(owned)
             }
@@ -169,9 +176,9 @@ impl StreamWalk {
         Ok(if self.version >= 2 {
             let _first = id(cursor)?;
             let max_deleted = id(cursor)?;
-            StreamMeta { length, last_id, max_deleted, entries_added: cursor.count()? }
+            StreamMeta { length, last_id, max_deleted, entries_added: cursor.count()?, groups: 0 }
         } else {
-            StreamMeta { length, last_id, max_deleted: StreamId::default(), entries_added: length }
+            StreamMeta { length, last_id, max_deleted: StreamId::default(), entries_added: length, groups: 0 }
         })
     }
 

@@ -14,7 +14,7 @@ use super::zipmap::Zipmap;
 use super::{intset, module};
 
 /// Whose numbering of types and opcodes holds: they collide above RDB 11.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Dialect {
     /// `REDISnnnn`, and `DUMP` payloads up to version 79.
@@ -236,21 +236,29 @@ pub struct StreamMeta {
     pub max_deleted: StreamId,
     /// Entries ever added.
     pub entries_added: u64,
+    /// Consumer groups that follow.
+    pub groups: u64,
 }
 
 /// Takes the elements of a value in canonical form. Every method has an empty body by default.
 #[allow(unused_variables, reason = "the default bodies ignore what they are given")]
 pub trait Elements {
+    /// How many elements follow, where the bytes say so up front: those of a table, the nodes of a quicklist or a stream.
+    fn elements(&mut self, count: u64) {}
     /// A string's bytes.
     fn string(&mut self, bytes: &[u8]) {}
     /// The next item of a list.
     fn item(&mut self, bytes: &[u8]) {}
+    /// A node of a quicklist has ended.
+    fn node_end(&mut self) {}
     /// A member of a set.
     fn member(&mut self, bytes: &[u8]) {}
     /// A member of a sorted set.
     fn scored(&mut self, member: &[u8], score: f64) {}
     /// A field of a hash; `expiry` in absolute milliseconds, if it has one.
     fn field(&mut self, field: &[u8], value: &[u8], expiry: Option<i64>) {}
+    /// The next node of a stream as it stands: the id that its entries' ids are relative to, and its listpack.
+    fn node(&mut self, id: StreamId, listpack: &[u8]) {}
     /// The next entry of a stream: fields and values in turn, each behind its length (`u32`, little-endian).
     fn entry(&mut self, id: StreamId, fields: &[u8]) {}
     /// What a stream says of itself; after its entries.
@@ -261,6 +269,8 @@ pub trait Elements {
     fn pending(&mut self, id: StreamId, at: i64, count: u64) {}
     /// A consumer of the group; its pending entries follow.
     fn consumer(&mut self, name: &[u8], seen: i64) {}
+    /// When the consumer that was told last got entries last, in milliseconds (7.2).
+    fn active(&mut self, at: i64) {}
     /// An entry of the group's pending ones that is this consumer's.
     fn owned(&mut self, id: StreamId) {}
     /// The group ends.
@@ -393,10 +403,16 @@ impl Walker {
             | Shape::PairsMetaPreGa
             | Shape::PairsValkey
             | Shape::Quicklist
-            | Shape::Quicklist2 => State::Elements { left: cursor.count()?, minimum: 0 },
+            | Shape::Quicklist2 => {
+                let left = cursor.count()?;
+                out.elements(left);
+                State::Elements { left, minimum: 0 }
+            }
             Shape::PairsMeta => {
                 let minimum = cursor.millis()?;
-                State::Elements { left: cursor.count()?, minimum }
+                let left = cursor.count()?;
+                out.elements(left);
+                State::Elements { left, minimum }
             }
             Shape::Zipmap => {
                 let mut map = Zipmap::new(cursor.text()?.bytes(&mut self.scratch)?)?;
@@ -492,17 +508,21 @@ impl Walker {
                 while let Some(item) = list.next()? {
                     out.item(item.bytes(scratch2)?);
                 }
+                out.node_end();
             }
-            Shape::Quicklist2 => match cursor.count()? {
-                1 => out.item(cursor.text()?.bytes(scratch)?),
-                2 => {
-                    let mut list = Listpack::new(cursor.text()?.bytes(scratch)?)?;
-                    while let Some(item) = list.next()? {
-                        out.item(item.bytes(scratch2)?);
+            Shape::Quicklist2 => {
+                match cursor.count()? {
+                    1 => out.item(cursor.text()?.bytes(scratch)?),
+                    2 => {
+                        let mut list = Listpack::new(cursor.text()?.bytes(scratch)?)?;
+                        while let Some(item) = list.next()? {
+                            out.item(item.bytes(scratch2)?);
+                        }
                     }
+                    _ => return Err(Problem::Item("a list's node is of an unknown kind").into()),
                 }
-                _ => return Err(Problem::Item("a list's node is of an unknown kind").into()),
-            },
+                out.node_end();
+            }
             _ => {}
         }
         Ok(())

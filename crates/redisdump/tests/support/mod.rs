@@ -86,6 +86,24 @@ impl Client {
     }
 }
 
+impl Client {
+    /// Sends ready commands that end with an ECHO, and reads replies until it answers; at most so many.
+    pub(crate) fn run(&mut self, resp: Vec<u8>, end: &str, most: u64) -> Result<(), String> {
+        let mut writer = self.writer.try_clone().unwrap();
+        let sender = std::thread::spawn(move || writer.write_all(&resp).unwrap());
+        let mut outcome = Ok(());
+        for _ in 0..=most {
+            let reply = self.reply();
+            if reply.as_deref() == Ok(end) {
+                sender.join().unwrap();
+                return outcome;
+            }
+            outcome = outcome.and(reply.map(drop));
+        }
+        panic!("the last command was not answered")
+    }
+}
+
 pub(crate) fn words(line: &str) -> Vec<Vec<u8>> {
     line.split(' ').map(|word| word.as_bytes().to_vec()).collect()
 }
