@@ -67,6 +67,11 @@ impl Crypt {
         }
     }
 
+    /// True when both give the same chunk the same id.
+    pub(crate) fn names_like(&self, other: &Crypt) -> bool {
+        self.0.as_ref().map(|keys| keys.ids) == other.0.as_ref().map(|keys| keys.ids)
+    }
+
     /// A chunk's id.
     pub(crate) fn name(&self, plain: &[u8]) -> ChunkId {
         match &self.0 {

@@ -58,6 +58,12 @@ pub enum Error {
         /// What is wrong.
         message: String,
     },
+    /// Source and target of a copy are one repository.
+    #[error("{store} is the repository that was to be copied; nothing was done")]
+    SameRepository {
+        /// Where.
+        store: String,
+    },
     /// It is encrypted, and nothing was given that opens it.
     #[error(
         "{what} is encrypted, and nothing was given that opens it: reading needs an identity (`--identity FILE`) or the \

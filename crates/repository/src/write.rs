@@ -215,10 +215,7 @@ impl SnapshotWriter {
 
     /// Writes the manifest: from here on the snapshot exists. `complete` says whether every source is in it.
     pub async fn commit(self, sources: Vec<SourceRecord>, complete: bool) -> Result<Manifest, Error> {
-        let longest = self.repository.grace.saturating_sub(self.repository.margin());
-        if self.begun.elapsed() > longest {
-            return Err(Error::TooLong { hours: longest.as_secs() / 3600 });
-        }
+        self.check_age()?;
         let parts = || sources.iter().flat_map(|source| &source.parts);
         let stats = SnapshotStats {
             plain_bytes: parts().map(|part| part.bytes).sum(),
@@ -245,6 +242,55 @@ impl SnapshotWriter {
             self.shared.journal.remove(&self.repository, &self.id).await;
         }
         Ok(manifest)
+    }
+}
+
+/// What a copy from another repository needs: chunks as they are already cut, and manifests as they already are.
+impl SnapshotWriter {
+    /// How long after the beginning a snapshot may still be committed.
+    fn longest(&self) -> Duration {
+        self.repository.grace.saturating_sub(self.repository.margin())
+    }
+
+    fn check_age(&self) -> Result<(), Error> {
+        let longest = self.longest();
+        if self.begun.elapsed() > longest {
+            return Err(Error::TooLong { hours: longest.as_secs() / 3600 });
+        }
+        Ok(())
+    }
+
+    /// True while there is time for another long snapshot.
+    pub(crate) fn is_fresh(&self) -> bool {
+        self.begun.elapsed() < self.longest() / 4
+    }
+
+    pub(crate) fn present(&self, id: ChunkId, bytes: u32) -> Option<ChunkRef> {
+        self.shared.present(id, bytes)
+    }
+
+    pub(crate) async fn write_chunk(&self, plain: Bytes) -> Result<ChunkRef, Error> {
+        write_chunk(&self.repository, &self.shared, plain).await
+    }
+
+    /// What was written so far.
+    pub(crate) fn written(&self) -> SnapshotStats {
+        SnapshotStats {
+            new_plain_bytes: self.shared.new_plain.load(Ordering::Relaxed),
+            stored_bytes: self.shared.stored.load(Ordering::Relaxed),
+            new_chunks: self.shared.new_chunks.load(Ordering::Relaxed),
+            ..SnapshotStats::default()
+        }
+    }
+
+    /// Commits a manifest of another name than this writer's own; more may follow.
+    pub(crate) async fn commit_manifest(&self, manifest: &Manifest) -> Result<(), Error> {
+        self.check_age()?;
+        self.repository.put_manifest(manifest).await
+    }
+
+    pub(crate) async fn forget_journal(self) {
+        self.shared.journal.remove(&self.repository, &self.id).await;
     }
 }
 

@@ -1,0 +1,179 @@
+//! Copying snapshots into a second repository: what is missing there and nothing else, each chunk checked against its
+//! name on the way, and the manifest last.
+//!
+//! Where both cut alike, chunks are taken as they are cut; where they also name alike (neither is encrypted), those that
+//! the target holds already are not even read. Another key means other names and other recipients: all is read, and
+//! only what is new is written. Where the target cuts otherwise, the parts are cut anew.
+
+use futures::stream::{self, StreamExt as _, TryStreamExt as _};
+use serde::Serialize;
+
+use crate::write::{SnapshotStart, SnapshotWriter};
+use crate::{
+    ChunkRef, Error, Manifest, Part, PartHeader, Repository, SnapshotId, SnapshotStats, SourceRecord,
+};
+
+/// Chunks that are under way at the same time.
+const AT_ONCE: usize = 4;
+
+/// A snapshot that was copied.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Copied {
+    /// Its name, in both repositories.
+    pub id: SnapshotId,
+    /// What had to be written.
+    pub stats: SnapshotStats,
+}
+
+/// A snapshot that could not be copied.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct NotCopied {
+    /// Its name.
+    pub id: SnapshotId,
+    /// What is wrong with it.
+    pub error: String,
+}
+
+/// What a copy did.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct CopyReport {
+    /// Snapshots that are now in both repositories.
+    pub copied: Vec<Copied>,
+    /// Snapshots that the target held already.
+    pub present: Vec<SnapshotId>,
+    /// Snapshots that were forgotten in the target, and can still be brought back there: they are left so.
+    pub forgotten: Vec<SnapshotId>,
+    /// Snapshots whose data is damaged here.
+    pub failed: Vec<NotCopied>,
+}
+
+impl Repository {
+    /// Copies these snapshots, oldest first, into `target`. Reading an encrypted source needs an identity; writing into
+    /// an encrypted target needs its key only. `on_bytes` is told of plain bytes that are done.
+    ///
+    /// A snapshot that is damaged here is left out and named; a store that fails ends the copy. What was copied before
+    /// is listed in the target, and the next run goes on from there.
+    pub async fn copy_to(
+        &self,
+        target: &Repository,
+        ids: &[SnapshotId],
+        on_bytes: &(dyn Fn(u64) + Sync),
+    ) -> Result<CopyReport, Error> {
+        if self.id() == target.id() && self.place() == target.place() {
+            return Err(Error::SameRepository { store: target.place() });
+        }
+        let mut report = CopyReport::default();
+        let mut writer: Option<SnapshotWriter> = None;
+        for id in ids {
+            if target.store.written_at(&id.object()).await?.is_some() {
+                report.present.push(id.clone());
+                continue;
+            }
+            if target.store.written_at(&id.tombstone()).await?.is_some() {
+                report.forgotten.push(id.clone());
+                continue;
+            }
+            let manifest = match self.find(id.as_str()).await {
+                Ok(manifest) => manifest,
+                Err(error @ (Error::Store { .. } | Error::Locked { .. } | Error::NoSnapshot { .. })) => {
+                    return Err(error);
+                }
+                Err(error) => {
+                    report.failed.push(NotCopied { id: id.clone(), error: error.to_string() });
+                    continue;
+                }
+            };
+            // One beginning serves many snapshots, as long as it is young enough to commit a long one.
+            let current = match writer.take().filter(SnapshotWriter::is_fresh) {
+                Some(current) => current,
+                None => target.begin(SnapshotStart::new("copy", chrono::Utc::now(), "copy")).await?,
+            };
+            match self.copy_one(&current, target, manifest, on_bytes).await {
+                Ok(stats) => report.copied.push(Copied { id: id.clone(), stats }),
+                Err(error) if error.is_damaged() => {
+                    report.failed.push(NotCopied { id: id.clone(), error: error.to_string() });
+                }
+                Err(error) => return Err(error),
+            }
+            writer = Some(current);
+        }
+        if let Some(writer) = writer.filter(|_| report.failed.is_empty()) {
+            writer.forget_journal().await;
+        }
+        Ok(report)
+    }
+
+    async fn copy_one(
+        &self,
+        writer: &SnapshotWriter,
+        target: &Repository,
+        manifest: Manifest,
+        on_bytes: &(dyn Fn(u64) + Sync),
+    ) -> Result<SnapshotStats, Error> {
+        let before = writer.written();
+        let mut sources = Vec::new();
+        for source in manifest.sources {
+            let mut parts = Vec::new();
+            for part in source.parts {
+                parts.push(self.copy_part(writer, target, part, on_bytes).await?);
+            }
+            sources.push(SourceRecord { parts, ..source });
+        }
+        let after = writer.written();
+        let chunks =
+            sources.iter().flat_map(|source| &source.parts).map(|part| part.chunks.len() as u64).sum();
+        let stats = SnapshotStats {
+            plain_bytes: manifest.stats.plain_bytes,
+            new_plain_bytes: after.new_plain_bytes - before.new_plain_bytes,
+            stored_bytes: after.stored_bytes - before.stored_bytes,
+            chunks,
+            new_chunks: after.new_chunks - before.new_chunks,
+        };
+        let copy = Manifest { format: crate::FORMAT, sources, stats: stats.clone(), ..manifest };
+        writer.commit_manifest(&copy).await?;
+        Ok(stats)
+    }
+
+    async fn copy_part(
+        &self,
+        writer: &SnapshotWriter,
+        target: &Repository,
+        part: Part,
+        on_bytes: &(dyn Fn(u64) + Sync),
+    ) -> Result<Part, Error> {
+        if self.chunker != target.chunker {
+            let header = PartHeader::new(part.name.clone(), part.kind.clone());
+            let counted = self.read_part(&part).inspect_ok(|bytes| on_bytes(bytes.len() as u64));
+            // The stream's own error says which chunk is damaged; the writer's only that the stream failed.
+            let mut failed = None;
+            let stream = counted.map_err(|error| {
+                let said = error.to_string();
+                failed = Some(error);
+                said
+            });
+            let written = writer.write_part(header, stream).await;
+            if let Some(error) = failed {
+                return Err(error);
+            }
+            return Ok(Part { attributes: part.attributes, ..written? });
+        }
+        let same_names = self.crypt.names_like(&target.crypt);
+        let chunks: Vec<ChunkRef> = stream::iter(part.chunks.iter().copied())
+            .map(|chunk| async move {
+                let present = writer.present(chunk.id, chunk.bytes).filter(|_| same_names);
+                let copied = match present {
+                    Some(present) => present,
+                    None => writer.write_chunk(self.read_chunk(chunk).await?).await?,
+                };
+                on_bytes(u64::from(chunk.bytes));
+                Ok::<_, Error>(copied)
+            })
+            .buffered(AT_ONCE)
+            .try_collect()
+            .await?;
+        Ok(Part { chunks, ..part })
+    }
+}
