@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::commands::{
-    backup, baseline, check, compare, forget, init, key, migrate, rehearse, restore, snapshots,
+    backup, baseline, check, compare, export, forget, init, inspect, key, migrate, rehearse, restore,
+    snapshots,
 };
 
 /// Moves and keeps the data of applications that live on PostgreSQL and Redis.
@@ -73,6 +74,10 @@ pub(crate) enum Command {
     Migrate(migrate::MigrateArgs),
     /// Compare two databases row by row, or two Redis servers key by key
     Compare(compare::CompareArgs),
+    /// List what a snapshot holds: tables with rows and digests, every object of the schema
+    Inspect(inspect::InspectArgs),
+    /// Write a source of a snapshot in a form that needs no dbhaul: a script for psql
+    Export(export::ExportArgs),
     /// Check that the repository is whole
     Check(check::CheckArgs),
     /// Apply the retention policy: say what goes and what stays, and let it go

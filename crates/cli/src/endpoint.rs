@@ -30,6 +30,31 @@ pub(crate) struct Endpoint {
     pub(crate) environment: Option<String>,
     /// Which part of the database is meant.
     pub(crate) filter: pgmove::Filter,
+    /// What of its server goes along.
+    pub(crate) globals: Globals,
+}
+
+/// What of a PostgreSQL server goes beyond one database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Globals {
+    /// Nothing.
+    #[default]
+    Leave,
+    /// Roles without passwords, memberships, settings of roles, tablespaces.
+    Take,
+    /// The same with the hashes of passwords.
+    TakeWithPasswords,
+}
+
+impl Globals {
+    /// From two flags.
+    pub(crate) fn of(globals: bool, passwords: bool) -> Globals {
+        match (globals, passwords) {
+            (_, true) => Globals::TakeWithPasswords,
+            (true, false) => Globals::Take,
+            (false, false) => Globals::Leave,
+        }
+    }
 }
 
 impl Endpoint {
@@ -51,6 +76,7 @@ impl Endpoint {
             baseline: None,
             environment: None,
             filter: pgmove::Filter::default(),
+            globals: Globals::Leave,
         })
     }
 
@@ -72,6 +98,7 @@ impl Endpoint {
             baseline: source.baseline.as_ref().map(|path| context.config.folder.join(path)),
             environment: source.environment.clone(),
             filter: source.filter.clone().map(Into::into).unwrap_or_default(),
+            globals: Globals::of(source.globals, source.role_passwords),
         })
     }
 

@@ -14,7 +14,9 @@ pub mod ddl;
 pub mod digest;
 pub mod error;
 pub mod extension;
+pub mod globals;
 pub mod quote;
+pub mod sql;
 
 mod compare;
 mod copy;
@@ -23,7 +25,7 @@ mod source;
 mod target;
 
 pub use catalog::{Catalog, Filter, QualifiedName as TableName, Unsupported, large_objects_table};
-pub use compare::{CompareOptions, Comparison, TableComparison, compare};
+pub use compare::{CompareOptions, Comparison, Side, Stored, TableComparison, compare, compare_sides};
 pub use connect::{ConnectOptions, Environment, ServerIdentity, Session, connect};
 pub use copy::CopyOut;
 pub use digest::{Digest, TableProof};
@@ -31,5 +33,5 @@ pub use error::Error;
 pub use source::{SLICE_PAGES, Source, SourceOptions, TableSlice};
 pub use target::{
     Existing, Failure, OnError, OnRows, RestoreEvent, RestorePlan, Sections, Target, TargetOptions,
-    create_database,
+    create_database, drop_created_database,
 };

@@ -4,7 +4,9 @@ use clap::Args;
 
 use crate::commands::filter::FilterArgs;
 use crate::commands::sources;
+use crate::config::Kind;
 use crate::context::Context;
+use crate::endpoint::Globals;
 use crate::exit::Exit;
 use crate::jobs::backup::{self, Backup};
 use crate::jobs::find;
@@ -36,6 +38,12 @@ pub(crate) struct BackupArgs {
     /// Do not apply retention afterwards
     #[arg(long)]
     no_forget: bool,
+    /// Also the server's roles, memberships, settings of roles and tablespaces
+    #[arg(long)]
+    globals: bool,
+    /// With --globals also the hashes of the roles' passwords; needs a superuser
+    #[arg(long, requires = "globals")]
+    role_passwords: bool,
     #[command(flatten)]
     filter: FilterArgs,
 }
@@ -44,6 +52,11 @@ pub(super) async fn run(args: BackupArgs, context: &Context) -> anyhow::Result<E
     let mut endpoints =
         sources::chosen(&args.sources, args.postgres.as_deref(), args.redis.as_deref(), context)?;
     sources::apply_baseline(&mut endpoints, args.baseline, args.environment);
+    if args.globals {
+        for endpoint in endpoints.iter_mut().filter(|endpoint| endpoint.kind() == Kind::Postgres) {
+            endpoint.globals = Globals::of(true, args.role_passwords);
+        }
+    }
     let part = args.filter.apply(&mut endpoints)?;
     let repository = context.open_repository().await?;
     // A part that was asked for by flags is a series of its own: it must never push a whole snapshot out, nor pass

@@ -2,24 +2,30 @@
 
 use clap::Args;
 
+use crate::commands::filter::FilterArgs;
 use crate::context::Context;
 use crate::endpoint::{Endpoint, kind_of};
-use crate::exit::{self, Exit};
-use crate::jobs::compare;
+use crate::exit::Exit;
+use crate::jobs::compare::{self, Compare, Side};
 
 /// Compares two databases, or two Redis servers, completely.
 ///
 /// PostgreSQL: the schema object by object, and every row of every table by count and digest, each side in one
-/// snapshot. Redis: every key of every database by type, value and expiry, both ways. Exit code 0 when they are
-/// equal, 3 when they differ. Neither side is written to.
+/// snapshot. Redis: every key of every database by type, value and expiry, both ways. Either side may also be a
+/// snapshot of the repository. Exit code 0 when they are equal, 3 when they differ. Neither side is written to.
 #[derive(Debug, Args)]
 pub(crate) struct CompareArgs {
-    /// One server: postgres://… or redis://…
-    #[arg(value_name = "URL")]
+    /// One side: postgres://…, redis://…, or a snapshot: `latest`, its id, or ID:SOURCE where it has several sources
+    #[arg(value_name = "URL|SNAPSHOT")]
     left: String,
-    /// The other server, of the same kind
-    #[arg(value_name = "URL")]
+    /// The other side, of the same kind
+    #[arg(value_name = "URL|SNAPSHOT")]
     right: String,
+    /// Compare the definitions of PostgreSQL objects alone, and no rows
+    #[arg(long)]
+    schema_only: bool,
+    #[command(flatten)]
+    filter: FilterArgs,
     /// Connections for each side
     #[arg(long, short, value_name = "N")]
     jobs: Option<usize>,
@@ -29,12 +35,39 @@ pub(crate) struct CompareArgs {
 }
 
 pub(super) async fn run(args: CompareArgs, context: &Context) -> anyhow::Result<Exit> {
-    if kind_of(&args.left)? != kind_of(&args.right)? {
-        return Err(exit::usage("the two servers must be of one kind: both PostgreSQL, or both Redis"));
+    let repository = match is_url(&args.left) && is_url(&args.right) {
+        true => None,
+        false => Some(context.open_repository().await?),
+    };
+    let side = |name: &str, text: &str| -> anyhow::Result<Side> {
+        if is_url(text) {
+            return Ok(Side::Server(Box::new(Endpoint::from_url(name, text, context)?)));
+        }
+        let (snapshot, source) = match text.split_once(':') {
+            Some((snapshot, source)) => (snapshot, Some(source.to_owned())),
+            None => (text, None),
+        };
+        Ok(Side::Snapshot { snapshot: snapshot.to_owned(), source })
+    };
+    if is_url(&args.left) {
+        kind_of(&args.left)?;
     }
-    let left = Endpoint::from_url("left", &args.left, context)?;
-    let right = Endpoint::from_url("right", &args.right, context)?;
-    let report = compare::run(&left, &right, context.jobs(args.jobs), args.show, &context.progress).await?;
+    let report = compare::run(Compare {
+        left: side("left", &args.left)?,
+        right: side("right", &args.right)?,
+        repository: repository.as_ref(),
+        filter: args.filter.filter()?,
+        schema_only: args.schema_only,
+        jobs: context.jobs(args.jobs),
+        show: args.show,
+        progress: &context.progress,
+    })
+    .await?;
     context.print(&report, || report.render())?;
     Ok(if report.equal() { Exit::Done } else { Exit::Differs })
+}
+
+/// Whether it names a server: by a URL, or by libpq's `key=value` words. Anything else is a snapshot.
+fn is_url(text: &str) -> bool {
+    text.contains("://") || text.contains('=')
 }

@@ -5,10 +5,12 @@ pub(crate) mod backup;
 pub(crate) mod baseline;
 pub(crate) mod check;
 pub(crate) mod compare;
+pub(crate) mod export;
 mod files;
 mod filter;
 pub(crate) mod forget;
 pub(crate) mod init;
+pub(crate) mod inspect;
 pub(crate) mod key;
 pub(crate) mod migrate;
 pub(crate) mod rehearse;
@@ -30,6 +32,8 @@ pub(crate) async fn run(command: Command, context: &Context) -> anyhow::Result<E
         Command::Restore(args) => restore::run(args, context).await,
         Command::Migrate(args) => migrate::run(args, context).await,
         Command::Compare(args) => compare::run(args, context).await,
+        Command::Inspect(args) => inspect::run(args, context).await,
+        Command::Export(args) => export::run(args, context).await,
         Command::Check(args) => check::run(args, context).await,
         Command::Forget(args) => forget::run(args, context).await,
         Command::Key(args) => key::run(args, context).await,

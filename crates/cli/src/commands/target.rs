@@ -50,6 +50,10 @@ struct PostgresTargetArgs {
     /// Make the database first, with the encoding, locale and settings of the source's
     #[arg(long, conflicts_with_all = ["clean", "into_existing", "data_only"])]
     create: bool,
+    /// Make first the roles, memberships and tablespaces that the server lacks: those of the source's server, which a
+    /// snapshot holds when it was taken with --globals. What is there already is left as it is
+    #[arg(long)]
+    globals: bool,
     /// Drop first what is going to be made, and nothing else
     #[arg(long, conflicts_with_all = ["into_existing", "data_only"])]
     clean: bool,
@@ -96,6 +100,7 @@ impl TargetArgs {
         let mut settings = TargetSettings::new(jobs);
         settings.proof = !self.no_proof;
         settings.create = args.create;
+        settings.globals = args.globals;
         let postgres = &mut settings.postgres;
         postgres.no_owner = args.no_owner;
         postgres.no_acl = args.no_acl;

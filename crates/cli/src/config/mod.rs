@@ -123,6 +123,12 @@ pub(crate) struct SourceConfig {
     /// Which part of the database; the whole when nothing is said.
     #[serde(default)]
     pub(crate) filter: Option<FilterConfig>,
+    /// Also the server's roles, memberships, settings of roles and tablespaces.
+    #[serde(default)]
+    pub(crate) globals: bool,
+    /// With the hashes of the roles' passwords; needs a superuser.
+    #[serde(default)]
+    pub(crate) role_passwords: bool,
 }
 
 /// `[source.filter]`: see [`pgmove::Filter`].

@@ -6,10 +6,10 @@ use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use repository::{PartHeader, Repository, SnapshotStart, SnapshotWriter, SourceRecord};
 
 use crate::config::Kind;
-use crate::endpoint::{Connection, Endpoint};
+use crate::endpoint::{Connection, Endpoint, Globals};
 use crate::exit;
 use crate::jobs::record::{
-    CopyAttributes, PART_CATALOG, PART_COPY, PART_RDB, PostgresDetails, TableRecord, attributes,
+    CopyAttributes, PART_CATALOG, PART_COPY, PART_GLOBALS, PART_RDB, PostgresDetails, TableRecord, attributes,
 };
 use crate::jobs::{baseline, forget};
 use crate::report::backup::{BackupReport, SourceOutcome};
@@ -104,6 +104,13 @@ async fn postgres(
     let catalog = serde_json::to_vec(source.catalog())?;
     let header = PartHeader::new(format!("{name}/catalog.json"), PART_CATALOG);
     let mut parts = vec![writer.write_part(header, once(catalog)).await?];
+
+    if endpoint.globals != Globals::Leave {
+        let passwords = endpoint.globals == Globals::TakeWithPasswords;
+        let globals = serde_json::to_vec(&pgmove::globals::read_globals(options, passwords).await?)?;
+        let header = PartHeader::new(format!("{name}/globals.json"), PART_GLOBALS);
+        parts.push(writer.write_part(header, once(globals)).await?);
+    }
 
     let slices = source.slices();
     progress.stage(

@@ -1,35 +1,193 @@
-//! compare = copy-out streams of both sides -> digests.
+//! compare = copy-out streams of both sides -> digests; a snapshot has its digests with it.
 
+use anyhow::Context as _;
+use futures::stream::{StreamExt as _, TryStreamExt as _};
+use repository::{Manifest, Repository, SourceRecord};
+
+use crate::config::Kind;
 use crate::endpoint::{Connection, Endpoint};
 use crate::exit;
+use crate::jobs::find;
+use crate::jobs::record::{PART_RDB, PostgresDetails, typed};
+use crate::jobs::restore::{only_part, read_catalog, source_for};
 use crate::report::compare::CompareReport;
 use crate::ui::Progress;
 
-/// Compares two servers of one kind completely. Neither is written to.
-pub(crate) async fn run(
-    left: &Endpoint,
-    right: &Endpoint,
-    jobs: usize,
-    show: usize,
-    progress: &Progress,
-) -> anyhow::Result<CompareReport> {
-    match (&left.connection, &right.connection) {
-        (Connection::Postgres(left), Connection::Postgres(right)) => {
-            progress.stage("comparing row by row", None);
-            let options = pgmove::CompareOptions { jobs };
-            let comparison =
-                pgmove::compare(left, right, &options, &|event| progress.note(event.to_string())).await?;
-            Ok(CompareReport::Postgres(Box::new(comparison)))
+/// Settings of one comparison.
+pub(crate) struct Compare<'a> {
+    /// One side.
+    pub(crate) left: Side,
+    /// The other.
+    pub(crate) right: Side,
+    /// Where snapshots are, if a side is one.
+    pub(crate) repository: Option<&'a Repository>,
+    /// Which part of two databases.
+    pub(crate) filter: pgmove::Filter,
+    /// No rows.
+    pub(crate) schema_only: bool,
+    /// Connections for each side.
+    pub(crate) jobs: usize,
+    /// How many differing keys to name.
+    pub(crate) show: usize,
+    /// Shows what goes on.
+    pub(crate) progress: &'a Progress,
+}
+
+impl<'a> Compare<'a> {
+    /// Two servers, whole.
+    pub(crate) fn servers(
+        left: &Endpoint,
+        right: &Endpoint,
+        jobs: usize,
+        show: usize,
+        progress: &'a Progress,
+    ) -> Compare<'a> {
+        Compare {
+            left: Side::Server(Box::new(left.clone())),
+            right: Side::Server(Box::new(right.clone())),
+            repository: None,
+            filter: pgmove::Filter::default(),
+            schema_only: false,
+            jobs,
+            show,
+            progress,
         }
-        (Connection::Redis(left), Connection::Redis(right)) => {
-            progress.stage("comparing key by key, both ways", None);
-            let task = progress.task("keys", None, "keys");
-            let options = redisdump::CompareOptions { show };
-            let comparison =
-                redisdump::compare(left, right, &options, &|at| task.reached(at.bytes, at.keys)).await?;
-            task.finish();
-            Ok(CompareReport::Redis(Box::new(comparison)))
-        }
-        _ => Err(exit::usage("the two servers must be of one kind: both PostgreSQL, or both Redis")),
     }
+}
+
+/// What is compared.
+pub(crate) enum Side {
+    /// A server.
+    Server(Box<Endpoint>),
+    /// A source of a snapshot; the only one of the kind where none is named.
+    Snapshot {
+        /// Its id, or `latest`.
+        snapshot: String,
+        /// Which source.
+        source: Option<String>,
+    },
+}
+
+/// Compares two sides of one kind completely. Neither is written to.
+pub(crate) async fn run(compare: Compare<'_>) -> anyhow::Result<CompareReport> {
+    match kind(&compare).await? {
+        Kind::Postgres => postgres(&compare).await,
+        Kind::Redis if compare.schema_only || !compare.filter.is_all() => {
+            Err(exit::usage("--schema-only, --table and their like are for PostgreSQL databases"))
+        }
+        Kind::Redis => redis(&compare).await,
+    }
+}
+
+/// The kind of both sides: that of the servers, else that of a named source, else PostgreSQL where there is one.
+async fn kind(compare: &Compare<'_>) -> anyhow::Result<Kind> {
+    let mut kinds = Vec::new();
+    for side in [&compare.left, &compare.right] {
+        match side {
+            Side::Server(endpoint) => kinds.push(endpoint.kind()),
+            Side::Snapshot { snapshot, source: Some(name) } => {
+                let manifest = manifest(compare, snapshot).await?;
+                let source = manifest.sources.iter().find(|source| source.name == *name);
+                let source = source
+                    .ok_or_else(|| exit::usage(format!("snapshot {} has no source `{name}`", manifest.id)))?;
+                kinds.push(if source.kind == Kind::Redis.as_str() { Kind::Redis } else { Kind::Postgres });
+            }
+            Side::Snapshot { .. } => {}
+        }
+    }
+    match kinds.as_slice() {
+        [one, other] if one != other => {
+            Err(exit::usage("the two sides must be of one kind: both PostgreSQL, or both Redis"))
+        }
+        [one, ..] => Ok(*one),
+        [] => Ok(Kind::Postgres),
+    }
+}
+
+async fn manifest(compare: &Compare<'_>, snapshot: &str) -> anyhow::Result<Manifest> {
+    find::snapshot(compare.repository.context("no repository is open")?, snapshot).await
+}
+
+/// The manifest and the source in it that a side means.
+async fn stored(
+    compare: &Compare<'_>,
+    snapshot: &str,
+    source: Option<&str>,
+    kind: Kind,
+) -> anyhow::Result<(Manifest, SourceRecord)> {
+    let manifest = manifest(compare, snapshot).await?;
+    let source = source_for(&manifest, source, kind)?.clone();
+    Ok((manifest, source))
+}
+
+async fn postgres(compare: &Compare<'_>) -> anyhow::Result<CompareReport> {
+    let what = if compare.schema_only { "comparing the schemas" } else { "comparing row by row" };
+    compare.progress.stage(what, None);
+    let sides = (side(compare, &compare.left).await?, side(compare, &compare.right).await?);
+    let options = pgmove::CompareOptions {
+        jobs: compare.jobs,
+        filter: compare.filter.clone(),
+        schema_only: compare.schema_only,
+    };
+    let note = |event: &pgmove::TableComparison| compare.progress.note(event.to_string());
+    let comparison = pgmove::compare_sides(sides.0, sides.1, &options, &note).await?;
+    Ok(CompareReport::Postgres(Box::new(comparison)))
+}
+
+async fn side<'a>(compare: &Compare<'_>, side: &'a Side) -> anyhow::Result<pgmove::Side<'a>> {
+    match side {
+        Side::Server(endpoint) => match &endpoint.connection {
+            Connection::Postgres(options) => Ok(pgmove::Side::Live(options)),
+            Connection::Redis(_) => Err(exit::usage("a PostgreSQL database was expected")),
+        },
+        Side::Snapshot { snapshot, source } => {
+            let (manifest, source) = stored(compare, snapshot, source.as_deref(), Kind::Postgres).await?;
+            let catalog = read_catalog(compare.repository.context("no repository is open")?, &source).await?;
+            let details: PostgresDetails =
+                typed(source.details.clone(), &format!("source `{}`", source.name))?;
+            if !details.filter.is_all() {
+                compare.progress.warn(format!(
+                    "source `{}` of snapshot {} is not a whole database, only: {}",
+                    source.name, manifest.id, details.filter
+                ));
+            }
+            Ok(pgmove::Side::Stored(pgmove::Stored {
+                label: format!("snapshot {}, source {}", manifest.id, source.name),
+                catalog,
+                tables: details.tables.into_iter().map(|record| (record.table, record.proof)).collect(),
+            }))
+        }
+    }
+}
+
+async fn redis(compare: &Compare<'_>) -> anyhow::Result<CompareReport> {
+    let progress = compare.progress;
+    progress.stage("comparing key by key, both ways", None);
+    let task = progress.task("keys", None, "keys");
+    let options = redisdump::CompareOptions { show: compare.show };
+    let on_progress = |at: redisdump::Progress| task.reached(at.bytes, at.keys);
+    let connection = |endpoint: &'_ Endpoint| match &endpoint.connection {
+        Connection::Redis(options) => Ok((**options).clone()),
+        Connection::Postgres(_) => Err(exit::usage("a Redis server was expected")),
+    };
+    let comparison = match (&compare.left, &compare.right) {
+        (Side::Server(left), Side::Server(right)) => {
+            redisdump::compare(&connection(left)?, &connection(right)?, &options, &on_progress).await?
+        }
+        (Side::Snapshot { snapshot, source }, Side::Server(server))
+        | (Side::Server(server), Side::Snapshot { snapshot, source }) => {
+            let (_, source) = stored(compare, snapshot, source.as_deref(), Kind::Redis).await?;
+            let repository = compare.repository.context("no repository is open")?;
+            let part = only_part(&source, PART_RDB)?;
+            let stream = repository.read_part(part).map_err(anyhow::Error::new).boxed();
+            redisdump::prove(stream, &connection(server)?, &options, &on_progress).await?
+        }
+        _ => {
+            return Err(exit::usage(
+                "two snapshots of Redis are not compared with each other: compare each with a server, or restore one",
+            ));
+        }
+    };
+    task.finish();
+    Ok(CompareReport::Redis(Box::new(comparison)))
 }

@@ -6,7 +6,7 @@ use repository::{InitOptions, Repository, Store};
 
 use crate::endpoint::{Connection, Endpoint};
 use crate::jobs::backup::{self, Backup};
-use crate::jobs::compare;
+use crate::jobs::compare::{self, Compare};
 use crate::jobs::rehearse::private_settings;
 use crate::jobs::restore::{self, Restore};
 use crate::jobs::stage::{self, Private};
@@ -55,7 +55,7 @@ pub(crate) async fn run(scale: u32, jobs: usize, progress: &Progress) -> anyhow:
 
     let mut comparisons = Vec::new();
     for (left, right) in from.iter().zip(&to) {
-        comparisons.push(compare::run(left, right, jobs, SHOWN, progress).await?);
+        comparisons.push(compare::run(Compare::servers(left, right, jobs, SHOWN, progress)).await?);
     }
     let servers = sources.iter().map(ToString::to_string).collect();
     for server in sources.into_iter().chain(targets) {

@@ -32,6 +32,20 @@ pub(crate) trait Rows: Sync {
     fn open<'a>(&'a self, piece: &'a Piece) -> BoxFuture<'a, anyhow::Result<RowStream<'a>>>;
 }
 
+/// Makes the global objects that the target's server lacks.
+pub(crate) async fn globals(
+    options: &pgmove::ConnectOptions,
+    globals: &pgmove::globals::Globals,
+    progress: &Progress,
+) -> anyhow::Result<()> {
+    progress.stage("making roles and tablespaces", None);
+    let report = pgmove::globals::apply_globals(options, globals).await?;
+    if !report.there.is_empty() {
+        progress.note(format!("there already, and left as it is: {}", report.there.join(", ")));
+    }
+    Ok(())
+}
+
 /// Opens a target and finds every conflict, before anything is written.
 pub(crate) async fn prepare(
     options: &pgmove::ConnectOptions,
@@ -40,7 +54,21 @@ pub(crate) async fn prepare(
 ) -> anyhow::Result<(pgmove::Target, pgmove::RestorePlan)> {
     if settings.create {
         pgmove::create_database(options, &catalog.database, &settings.postgres).await?;
+        let prepared = connect_and_plan(options, catalog, settings).await;
+        if prepared.is_err() {
+            // Nothing is in it yet; the next attempt shall find the name free.
+            pgmove::drop_created_database(options).await?;
+        }
+        return prepared;
     }
+    connect_and_plan(options, catalog, settings).await
+}
+
+async fn connect_and_plan(
+    options: &pgmove::ConnectOptions,
+    catalog: &pgmove::Catalog,
+    settings: &TargetSettings,
+) -> anyhow::Result<(pgmove::Target, pgmove::RestorePlan)> {
     let target = pgmove::Target::open(options, &settings.postgres)
         .await
         .with_context(|| format!("cannot open the target {}", options.display()))?;

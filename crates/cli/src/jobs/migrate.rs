@@ -44,6 +44,10 @@ async fn postgres(
 ) -> anyhow::Result<TargetOutcome> {
     let (settings, progress) = (&migrate.settings, migrate.progress);
     let source = open_source(from, &migrate.from.filter, settings.jobs, progress).await?;
+    if settings.globals {
+        let globals = pgmove::globals::read_globals(from, false).await?;
+        fill::globals(to, &globals, progress).await?;
+    }
     let (target, plan) = fill::prepare(to, source.catalog(), settings).await?;
     progress.note(format!("from {}", source.server()));
     progress.note(format!("into {}", target.server()));

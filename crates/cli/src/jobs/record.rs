@@ -11,6 +11,8 @@ use serde::{Deserialize, Serialize};
 pub(crate) const PART_CATALOG: &str = "postgres/catalog";
 /// Part kind: rows of one table as text COPY.
 pub(crate) const PART_COPY: &str = "postgres/copy";
+/// Part kind: roles, memberships and tablespaces of a PostgreSQL server, JSON.
+pub(crate) const PART_GLOBALS: &str = "postgres/globals";
 /// Part kind: an RDB file.
 pub(crate) const PART_RDB: &str = "redis/rdb";
 

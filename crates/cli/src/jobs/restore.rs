@@ -9,7 +9,9 @@ use crate::config::Kind;
 use crate::endpoint::{Connection, Endpoint};
 use crate::exit;
 use crate::jobs::fill::{self, Piece, RowStream, Rows};
-use crate::jobs::record::{CopyAttributes, PART_CATALOG, PART_COPY, PART_RDB, PostgresDetails, typed};
+use crate::jobs::record::{
+    CopyAttributes, PART_CATALOG, PART_COPY, PART_GLOBALS, PART_RDB, PostgresDetails, typed,
+};
 use crate::jobs::settings::TargetSettings;
 use crate::jobs::{baseline, find, keys};
 use crate::report::restore::{RestoreReport, TargetOutcome};
@@ -96,6 +98,15 @@ async fn postgres(
         catalog = narrowed(catalog, &endpoint.filter)?;
     }
     let rows = StoredRows::new(restore.repository, source)?;
+    if settings.globals {
+        let Some(part) = source.parts.iter().find(|part| part.kind == PART_GLOBALS) else {
+            return Err(exit::usage(format!(
+                "source `{}` of this snapshot holds no roles: it was taken without --globals",
+                source.name
+            )));
+        };
+        fill::globals(options, &read_json(restore.repository, part).await?, progress).await?;
+    }
 
     let (target, plan) = fill::prepare(options, &catalog, settings).await?;
     progress.note(format!("restoring `{}` into {}", source.name, target.server()));
@@ -114,7 +125,7 @@ async fn postgres(
 }
 
 /// The part of a stored catalog that is wanted. Rows are stored as they are: no condition can choose among them now.
-fn narrowed(catalog: pgmove::Catalog, filter: &pgmove::Filter) -> anyhow::Result<pgmove::Catalog> {
+pub(crate) fn narrowed(catalog: pgmove::Catalog, filter: &pgmove::Filter) -> anyhow::Result<pgmove::Catalog> {
     if let Some(table) = filter.conditions.keys().next() {
         return Err(exit::usage(format!(
             "--where {table}=… chooses rows while they are read from a server, and a snapshot's are stored already: \
@@ -172,15 +183,21 @@ pub(crate) async fn read_catalog(
     repository: &Repository,
     source: &SourceRecord,
 ) -> anyhow::Result<pgmove::Catalog> {
-    let part = only_part(source, PART_CATALOG)?;
+    read_json(repository, only_part(source, PART_CATALOG)?).await
+}
+
+/// A part that is a JSON document.
+async fn read_json<T: serde::de::DeserializeOwned>(
+    repository: &Repository,
+    part: &Part,
+) -> anyhow::Result<T> {
     let mut bytes = Vec::new();
     let mut stream = repository.read_part(part).boxed();
     while let Some(chunk) = stream.try_next().await? {
         bytes.extend_from_slice(&chunk);
     }
-    serde_json::from_slice(&bytes).with_context(|| {
-        format!("the stored catalog of `{}` is not as this version of dbhaul knows it", source.name)
-    })
+    serde_json::from_slice(&bytes)
+        .with_context(|| format!("part `{}` is not as this version of dbhaul knows it", part.name))
 }
 
 /// The snapshot's source for a target of this kind.
@@ -226,7 +243,8 @@ pub(crate) fn source_for<'a>(
     }
 }
 
-fn only_part<'a>(source: &'a SourceRecord, kind: &str) -> anyhow::Result<&'a Part> {
+/// The one part of this kind.
+pub(crate) fn only_part<'a>(source: &'a SourceRecord, kind: &str) -> anyhow::Result<&'a Part> {
     source.parts.iter().find(|part| part.kind == kind).with_context(|| {
         format!("source `{}` has no part of kind {kind}: the manifest is not whole", source.name)
     })

@@ -9,6 +9,8 @@ pub(crate) struct TargetSettings {
     pub(crate) postgres: pgmove::TargetOptions,
     /// Make the database first.
     pub(crate) create: bool,
+    /// Make the roles and tablespaces first that the server lacks and that went along with the database.
+    pub(crate) globals: bool,
     /// Make the roles that are missing, without login: only ever in servers of our own.
     pub(crate) create_roles: bool,
     /// Read everything back and compare.
@@ -22,6 +24,7 @@ impl TargetSettings {
             jobs,
             postgres: pgmove::TargetOptions { jobs, ..pgmove::TargetOptions::default() },
             create: false,
+            globals: false,
             create_roles: false,
             proof: true,
         }

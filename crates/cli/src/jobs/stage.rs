@@ -116,6 +116,7 @@ impl Private {
             baseline: None,
             environment: None,
             filter: pgmove::Filter::default(),
+            globals: crate::endpoint::Globals::Leave,
         })
     }
 

@@ -6,6 +6,7 @@ pub(crate) mod check;
 pub(crate) mod compare;
 pub(crate) mod demo;
 pub(crate) mod forget;
+pub(crate) mod inspect;
 pub(crate) mod restore;
 pub(crate) mod snapshots;
 pub(crate) mod tables;

@@ -15,7 +15,7 @@ pub mod index;
 pub mod large_object;
 pub mod meta;
 pub mod plain;
-mod query;
+pub(crate) mod query;
 pub mod remark;
 pub mod rule;
 pub mod schema;

@@ -10,8 +10,8 @@ use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use serde::Serialize;
 
 use crate::Error;
-use crate::catalog::QualifiedName;
-use crate::connect::{ConnectOptions, ServerIdentity};
+use crate::catalog::{Catalog, Filter, QualifiedName};
+use crate::connect::ConnectOptions;
 use crate::digest::TableProof;
 use crate::source::{Source, SourceOptions, TableSlice};
 
@@ -20,12 +20,36 @@ use crate::source::{Source, SourceOptions, TableSlice};
 pub struct CompareOptions {
     /// Connections for each side.
     pub jobs: usize,
+    /// Which part of both.
+    pub filter: Filter,
+    /// Compare no rows.
+    pub schema_only: bool,
 }
 
 impl Default for CompareOptions {
     fn default() -> Self {
-        CompareOptions { jobs: 2 }
+        CompareOptions { jobs: 2, filter: Filter::default(), schema_only: false }
     }
+}
+
+/// One side of a comparison.
+#[derive(Debug)]
+pub enum Side<'a> {
+    /// A server.
+    Live(&'a ConnectOptions),
+    /// What was once read of one, with the proof of each table.
+    Stored(Stored),
+}
+
+/// A database as a backup keeps it in mind.
+#[derive(Debug)]
+pub struct Stored {
+    /// What to call it.
+    pub label: String,
+    /// The schema.
+    pub catalog: Catalog,
+    /// Rows and digest of each table.
+    pub tables: Vec<(QualifiedName, TableProof)>,
 }
 
 /// One table on both sides.
@@ -58,10 +82,10 @@ pub struct SchemaDifference {
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Comparison {
-    /// The server that was reached on the left.
-    pub left: ServerIdentity,
-    /// The server that was reached on the right.
-    pub right: ServerIdentity,
+    /// The server that was reached on the left, or the snapshot.
+    pub left: String,
+    /// The server that was reached on the right, or the snapshot.
+    pub right: String,
     /// Every table that holds rows on either side.
     pub tables: Vec<TableComparison>,
     /// Objects whose definitions differ, sequences with their values among them.
@@ -84,68 +108,133 @@ pub async fn compare(
     options: &CompareOptions,
     on_table: &(dyn Fn(&TableComparison) + Sync),
 ) -> Result<Comparison, Error> {
-    let settings = SourceOptions { jobs: options.jobs, ..SourceOptions::default() };
-    let (left, right) = futures::try_join!(Source::open(left, &settings), Source::open(right, &settings))?;
-    let (schema, spelling) = schema::differences(&left, &right)?;
-    let sides = [by_table(&left), by_table(&right)];
-    let names: BTreeSet<&QualifiedName> = sides.iter().flat_map(BTreeMap::keys).collect();
-    let tables: Vec<TableComparison> = stream::iter(names)
-        .map(|name| {
-            let (left, right, sides) = (&left, &right, &sides);
-            async move {
-                let [l, r] = sides;
-                let (l, r) = futures::try_join!(
-                    digest(left, l.get(name), options.jobs),
-                    digest(right, r.get(name), options.jobs)
-                )?;
-                let equal = matches!((l, r), (Some(l), Some(r)) if l.rows == r.rows && l.digest == r.digest);
-                let compared = TableComparison { table: name.to_string(), left: l, right: r, equal };
-                on_table(&compared);
-                Ok::<_, Error>(compared)
-            }
-        })
-        .buffered(options.jobs.max(1))
-        .try_collect()
-        .await?;
-    let not_compared = left
-        .unsupported()
-        .iter()
-        .map(|object| format!("left: {object}"))
-        .chain(right.unsupported().iter().map(|object| format!("right: {object}")))
-        .chain(spelling)
-        .collect();
-    let comparison = Comparison {
-        left: left.server().clone(),
-        right: right.server().clone(),
-        tables,
-        schema,
-        not_compared,
+    compare_sides(Side::Live(left), Side::Live(right), options, on_table).await
+}
+
+/// The same for servers and for what is stored of them.
+pub async fn compare_sides(
+    left: Side<'_>,
+    right: Side<'_>,
+    options: &CompareOptions,
+    on_table: &(dyn Fn(&TableComparison) + Sync),
+) -> Result<Comparison, Error> {
+    let (left, right) = futures::try_join!(Opened::open(left, options), Opened::open(right, options))?;
+    let (schema, spelling) = schema::differences(left.catalog(), right.catalog())?;
+    let mut tables = Vec::new();
+    if !options.schema_only {
+        let names: BTreeSet<QualifiedName> = left.tables().into_iter().chain(right.tables()).collect();
+        tables = stream::iter(names)
+            .map(|name| {
+                let (left, right) = (&left, &right);
+                async move {
+                    let (l, r) = futures::try_join!(
+                        left.digest(&name, options.jobs),
+                        right.digest(&name, options.jobs)
+                    )?;
+                    let equal =
+                        matches!((l, r), (Some(l), Some(r)) if l.rows == r.rows && l.digest == r.digest);
+                    let compared = TableComparison { table: name.to_string(), left: l, right: r, equal };
+                    on_table(&compared);
+                    Ok::<_, Error>(compared)
+                }
+            })
+            .buffered(options.jobs.max(1))
+            .try_collect()
+            .await?;
+    }
+    let named = |side: &'static str, opened: &Opened| {
+        opened
+            .catalog()
+            .unsupported()
+            .iter()
+            .map(move |object| format!("{side}: {object}"))
+            .collect::<Vec<_>>()
     };
+    let rows = options.schema_only.then(|| "rows: only the schemas were compared".to_owned());
+    let not_compared =
+        named("left", &left).into_iter().chain(named("right", &right)).chain(spelling).chain(rows).collect();
+    let comparison = Comparison { left: left.label(), right: right.label(), tables, schema, not_compared };
     left.finish().await?;
     right.finish().await?;
     Ok(comparison)
 }
 
-fn by_table(source: &Source) -> BTreeMap<QualifiedName, Vec<TableSlice>> {
-    let mut tables: BTreeMap<QualifiedName, Vec<TableSlice>> = BTreeMap::new();
-    for slice in source.slices() {
-        tables.entry(slice.table.clone()).or_default().push(slice);
-    }
-    tables
+/// A side that can be asked.
+enum Opened {
+    Live { source: Box<Source>, slices: BTreeMap<QualifiedName, Vec<TableSlice>> },
+    Stored { label: String, catalog: Box<Catalog>, tables: BTreeMap<QualifiedName, TableProof> },
 }
 
-async fn digest(
-    source: &Source,
-    slices: Option<&Vec<TableSlice>>,
-    jobs: usize,
-) -> Result<Option<TableProof>, Error> {
-    let Some(slices) = slices else { return Ok(None) };
-    stream::iter(slices)
-        .map(|slice| async move { source.copy_out(slice).await?.drain().await })
-        .buffer_unordered(jobs.max(1))
-        .try_fold(TableProof::default(), |sum, proof| async move { Ok(sum + proof) })
-        .await
-        .map(Some)
+impl Opened {
+    async fn open(side: Side<'_>, options: &CompareOptions) -> Result<Opened, Error> {
+        match side {
+            Side::Live(connect) => {
+                let settings = SourceOptions {
+                    jobs: options.jobs,
+                    filter: options.filter.clone(),
+                    ..SourceOptions::default()
+                };
+                let source = Source::open(connect, &settings).await?;
+                let mut slices: BTreeMap<QualifiedName, Vec<TableSlice>> = BTreeMap::new();
+                for slice in source.slices() {
+                    slices.entry(slice.table.clone()).or_default().push(slice);
+                }
+                Ok(Opened::Live { source: Box::new(source), slices })
+            }
+            Side::Stored(Stored { label, catalog, tables }) => {
+                let catalog = match options.filter.is_all() {
+                    true => catalog,
+                    false => catalog.narrowed(&options.filter),
+                };
+                let wanted = |name: &QualifiedName| options.filter.wants_rows(name);
+                let tables = tables.into_iter().filter(|(name, _)| wanted(name)).collect();
+                Ok(Opened::Stored { label, catalog: Box::new(catalog), tables })
+            }
+        }
+    }
+
+    fn label(&self) -> String {
+        match self {
+            Opened::Live { source, .. } => source.server().to_string(),
+            Opened::Stored { label, .. } => label.clone(),
+        }
+    }
+
+    fn catalog(&self) -> &Catalog {
+        match self {
+            Opened::Live { source, .. } => source.catalog(),
+            Opened::Stored { catalog, .. } => catalog,
+        }
+    }
+
+    fn tables(&self) -> Vec<QualifiedName> {
+        match self {
+            Opened::Live { slices, .. } => slices.keys().cloned().collect(),
+            Opened::Stored { tables, .. } => tables.keys().cloned().collect(),
+        }
+    }
+
+    async fn digest(&self, name: &QualifiedName, jobs: usize) -> Result<Option<TableProof>, Error> {
+        match self {
+            Opened::Stored { tables, .. } => Ok(tables.get(name).copied()),
+            Opened::Live { source, slices } => {
+                let Some(slices) = slices.get(name) else { return Ok(None) };
+                stream::iter(slices)
+                    .map(|slice| async move { source.copy_out(slice).await?.drain().await })
+                    .buffer_unordered(jobs.max(1))
+                    .try_fold(TableProof::default(), |sum, proof| async move { Ok(sum + proof) })
+                    .await
+                    .map(Some)
+            }
+        }
+    }
+
+    async fn finish(self) -> Result<(), Error> {
+        match self {
+            Opened::Live { source, .. } => source.finish().await,
+            Opened::Stored { .. } => Ok(()),
+        }
+    }
 }
 
 impl fmt::Display for TableComparison {

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use super::SchemaDifference;
 use crate::Error;
+use crate::catalog::Catalog;
 use crate::ddl::{self, RenderOptions};
-use crate::source::Source;
 
 /// Both catalogs rendered for the older of the two servers: what the statements of an object say is what it is.
 ///
@@ -13,19 +13,19 @@ use crate::source::Source;
 /// before a column where there is only one table. What differs in no more than that is told apart from real
 /// differences, and given as the second list.
 pub(super) fn differences(
-    left: &Source,
-    right: &Source,
+    left: &Catalog,
+    right: &Catalog,
 ) -> Result<(Vec<SchemaDifference>, Vec<String>), Error> {
     let [old, new] = {
-        let mut majors = [left.server().major(), right.server().major()];
+        let mut majors = [left, right].map(|catalog| catalog.server_version_num / 10_000);
         majors.sort_unstable();
         majors
     };
-    let version = left.server().version_num.min(right.server().version_num);
+    let version = left.server_version_num.min(right.server_version_num);
     let options = RenderOptions::default();
     let mut objects: BTreeMap<String, [Vec<String>; 2]> = BTreeMap::new();
-    for (side, source) in [left, right].into_iter().enumerate() {
-        for statement in ddl::render(source.catalog(), version, &options)?.statements {
+    for (side, catalog) in [left, right].into_iter().enumerate() {
+        for statement in ddl::render(catalog, version, &options)?.statements {
             let entry = objects.entry(statement.object.to_string()).or_default();
             if let Some(statements) = entry.get_mut(side) {
                 statements.push(super::deparse::settled(&statement.sql));

@@ -55,6 +55,13 @@ pub async fn create_database(
     Ok(())
 }
 
+/// Takes back what [`create_database`] has made, as long as nobody else uses it: for a plan that is refused.
+pub async fn drop_created_database(options: &ConnectOptions) -> Result<(), Error> {
+    let name = ident(options.database()).into_owned();
+    let session = connect(&options.clone().with_database("postgres")).await?;
+    session.execute(&format!("database {name}"), &format!("DROP DATABASE IF EXISTS {name}")).await
+}
+
 /// `CREATE DATABASE`, as far as the server's version knows how to say it.
 fn create_statement(name: &str, info: &DatabaseInfo, version: u32) -> String {
     let mut sql = format!(

@@ -7,7 +7,7 @@ use super::fit::{self, Fit};
 use super::options::OnRows;
 use super::plan::TablePlan;
 use crate::Error;
-use crate::catalog::{Catalog, QualifiedName};
+use crate::catalog::{Catalog, QualifiedName, large_objects_table};
 use crate::connect::Session;
 use crate::quote::{ident, literal};
 
@@ -16,8 +16,8 @@ use crate::quote::{ident, literal};
 pub(super) struct Into {
     /// Every table that takes rows.
     pub(super) tables: HashMap<QualifiedName, TablePlan>,
-    /// Runs first: empties tables.
-    pub(super) before: Option<String>,
+    /// Run first: empty tables.
+    pub(super) before: Vec<String>,
     /// Runs with the rows of each table: keeps triggers and foreign keys from firing.
     pub(super) begin: String,
     /// Run last: values of sequences, materialized views.
@@ -65,12 +65,27 @@ pub(super) async fn plan(session: &Session, catalog: &Catalog, on_rows: OnRows) 
             }
         }
     }
-    for object in catalog.large_objects.iter().take(1) {
-        into.conflicts.push(format!(
-            "large object {} (of {}): large objects are not brought into an existing schema; restore them into an empty database",
-            object.meta.name,
-            catalog.large_objects.len()
-        ));
+    if !catalog.large_objects.is_empty() {
+        into.tables.insert(large_objects_table(), TablePlan::default());
+        let sql = "SELECT oid FROM pg_largeobject_metadata";
+        let here: BTreeSet<String> =
+            session.query("the target's large objects", sql).await?.into_iter().flatten().flatten().collect();
+        let taken: Vec<&str> = catalog
+            .large_objects
+            .iter()
+            .map(|object| object.meta.name.as_str())
+            .filter(|oid| here.contains(*oid))
+            .collect();
+        match on_rows {
+            OnRows::Truncate if taken.is_empty() => {}
+            OnRows::Truncate => {
+                let these = taken.join(", ");
+                into.before.push(format!(
+                    "SELECT pg_catalog.lo_unlink(oid) FROM pg_catalog.pg_largeobject_metadata WHERE oid IN ({these})"
+                ));
+            }
+            _ => into.conflicts.extend(taken.iter().map(|oid| format!("large object {oid} is here already"))),
+        }
     }
     let references = references(session).await?;
     quiet(session, &references, &mut into).await?;
@@ -284,7 +299,8 @@ async fn triggers(session: &Session) -> Result<Vec<(QualifiedName, String, Strin
 
 /// The tables that hold rows.
 async fn occupied(session: &Session, into: &Into) -> Result<Vec<QualifiedName>, Error> {
-    let mut names: Vec<&QualifiedName> = into.tables.keys().collect();
+    let mut names: Vec<&QualifiedName> =
+        into.tables.keys().filter(|name| **name != large_objects_table()).collect();
     names.sort();
     let mut occupied = Vec::new();
     for batch in names.chunks(200) {
@@ -310,10 +326,11 @@ fn truncate(references: &[Reference], into: &mut Into) {
             ));
         }
     }
-    let mut names: Vec<String> = into.tables.keys().map(ToString::to_string).collect();
+    let tables = into.tables.keys().filter(|name| **name != large_objects_table());
+    let mut names: Vec<String> = tables.map(ToString::to_string).collect();
     names.sort();
     if !names.is_empty() {
-        into.before = Some(format!("TRUNCATE ONLY {}", names.join(", ONLY ")));
+        into.before.push(format!("TRUNCATE ONLY {}", names.join(", ONLY ")));
     }
 }
 

@@ -19,7 +19,7 @@ use bytes::Bytes;
 use futures::stream::{self, Stream, StreamExt as _, TryStreamExt as _};
 
 use copy_in::CopyIn;
-pub use create::create_database;
+pub use create::{create_database, drop_created_database};
 pub use options::{Existing, Failure, OnError, OnRows, Sections, TargetOptions};
 pub use plan::RestorePlan;
 
@@ -44,12 +44,18 @@ pub enum RestoreEvent {
         /// How long it took.
         took: Duration,
     },
+    /// Something that is not the restored data itself did not work out.
+    Warned {
+        /// What, with the server's words.
+        message: String,
+    },
 }
 
 impl fmt::Display for RestoreEvent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             RestoreEvent::Ran { object, took } => write!(f, "{object} ({:.1}s)", took.as_secs_f64()),
+            RestoreEvent::Warned { message } => write!(f, "warning: {message}"),
         }
     }
 }
@@ -93,6 +99,21 @@ impl Target {
     /// What the server refused while the rest went on ([`OnError::Continue`]), in order.
     pub fn failures(&self) -> Vec<Failure> {
         self.failures.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Something was not found: often by a function that names it without its schema, while the search path is empty.
+    fn with_hint(&self, mut error: Error) -> Error {
+        if let Error::Server { sqlstate, hint, context: Some(_), .. } = &mut error
+            && matches!(sqlstate.as_str(), "42P01" | "42883" | "42704")
+            && self.options.search_path.is_none()
+        {
+            *hint = Some(
+                "the search path is empty here; if a function names things without their schema, mend it \
+                 (ALTER FUNCTION … SET search_path), or restore with --search-path SCHEMAS"
+                    .to_owned(),
+            );
+        }
+        error
     }
 
     /// Notes a refusal of the server and goes on, where that was asked for. A lost connection, a full disk and the
@@ -154,7 +175,7 @@ impl Target {
             drops.carry_out(&self.session).await?;
         }
         if let Some(into) = &plan.into {
-            if let Some(sql) = &into.before {
+            for sql in &into.before {
                 self.session.execute("emptying the tables", sql).await?;
             }
             if into.append {
@@ -164,7 +185,7 @@ impl Target {
                 }
             }
         }
-        if self.options.sections.pre_data {
+        if self.options.sections.pre_data || plan.into.is_some() {
             run::in_order(self, plan, Section::PreData, &|_| ()).await?;
         }
         Ok(())
@@ -221,13 +242,23 @@ impl Target {
             run::in_order(self, plan, Section::Finish, on_event).await?;
         }
         if let Some(into) = &plan.into {
+            run::in_order(self, plan, Section::Privileges, &|_| ()).await?;
             for (object, sql) in &into.after {
                 self.note(object, self.session.execute(object, sql).await)?;
             }
             self.check_references(into).await?;
         }
         self.session.execute("the session's settings", "SET synchronous_commit = on").await?;
-        self.session.execute("the planner's statistics", "ANALYZE").await
+        match self.session.execute("the planner's statistics", "ANALYZE").await {
+            // A foreign table among the partitions whose server cannot be reached, for example. Everything is there
+            // without them, and they can be had at any time.
+            Err(error @ Error::Server { .. }) => {
+                let message = format!("not every table has statistics for the planner: {error}");
+                on_event(RestoreEvent::Warned { message });
+                Ok(())
+            }
+            done => done,
+        }
     }
 
     /// Rows came in while foreign keys were not checked: now they are.

@@ -99,6 +99,11 @@ pub(super) async fn make(
         warnings.append(&mut into.warnings);
         plan.tables = std::mem::take(&mut into.tables);
         plan.into = Some(into);
+        // Large objects are data: they come with their owners and privileges, whoever made the schema.
+        let only = Catalog { large_objects: catalog.large_objects.clone(), ..Catalog::default() };
+        conflicts.extend(missing_roles(session, &only, options).await?);
+        plan.script = ddl::render(catalog, version, options)?;
+        plan.script.statements.retain(|statement| statement.object.kind == LARGE_OBJECT);
     } else {
         match target.existing {
             Existing::Clean => {
@@ -144,6 +149,9 @@ pub(super) async fn make(
     plan.warnings = warnings;
     Ok(plan)
 }
+
+/// The kind of object that is data although statements make it.
+pub(super) const LARGE_OBJECT: &str = "large object";
 
 /// A schema that is there already is not made again.
 fn tolerate(statement: &mut Statement, there: &BTreeSet<String>) {

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use futures::stream::{FuturesUnordered, StreamExt as _};
 
+use super::plan::LARGE_OBJECT;
 use super::{RestoreEvent, RestorePlan, Target};
 use crate::Error;
 use crate::ddl::{Section, Statement};
@@ -17,13 +18,15 @@ pub(super) async fn in_order(
     on_event: &(dyn Fn(RestoreEvent) + Sync),
 ) -> Result<(), Error> {
     for (_, statement) in plan.script.section(section) {
-        // Rows of a materialized view are rows.
-        if !target.options.sections.data && statement.sql.starts_with("REFRESH MATERIALIZED VIEW") {
+        // Rows of a materialized view are rows, and large objects are data altogether.
+        let data =
+            statement.object.kind == LARGE_OBJECT || statement.sql.starts_with("REFRESH MATERIALIZED VIEW");
+        if data && !target.options.sections.data {
             continue;
         }
         let begun = Instant::now();
         let object = statement.object.to_string();
-        let done = target.session.execute(&object, &statement.sql).await;
+        let done = target.session.execute(&object, &statement.sql).await.map_err(|e| target.with_hint(e));
         target.note(&object, done)?;
         on_event(RestoreEvent::Ran { object, took: begun.elapsed() });
     }
@@ -57,7 +60,8 @@ pub(super) async fn in_parallel(
                 let begun = Instant::now();
                 let lease = workers.get().await?;
                 let object = statement.object.to_string();
-                let done = lease.session().execute(&object, &statement.sql).await;
+                let done =
+                    lease.session().execute(&object, &statement.sql).await.map_err(|e| target.with_hint(e));
                 lease.give_back();
                 target.note(&object, done)?;
                 Ok::<_, Error>((at, begun.elapsed()))
@@ -79,7 +83,8 @@ pub(super) async fn in_parallel(
                 let Some((at, statement)) = first.map(|index| waiting.remove(index)) else { return Ok(()) };
                 let lease = workers.get().await?;
                 let object = statement.object.to_string();
-                let done = lease.session().execute(&object, &statement.sql).await;
+                let done =
+                    lease.session().execute(&object, &statement.sql).await.map_err(|e| target.with_hint(e));
                 lease.give_back();
                 target.note(&object, done)?;
                 open.remove(&at);

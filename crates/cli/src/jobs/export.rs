@@ -1,0 +1,134 @@
+//! export = repository parts -> a script that needs no dbhaul.
+
+use std::io::Write;
+
+use anyhow::Context as _;
+use futures::stream::TryStreamExt as _;
+use pgmove::ddl::{RenderOptions, Section};
+use pgmove::sql;
+use repository::Repository;
+
+use crate::config::Kind;
+use crate::exit;
+use crate::jobs::find;
+use crate::jobs::record::{CopyAttributes, PART_COPY, PostgresDetails, typed};
+use crate::jobs::restore::{narrowed, read_catalog, source_for};
+use crate::ui::Progress;
+
+/// Settings of one export.
+pub(crate) struct Export<'a> {
+    /// Where from.
+    pub(crate) repository: &'a Repository,
+    /// Which snapshot.
+    pub(crate) snapshot: &'a str,
+    /// Which source.
+    pub(crate) source: Option<&'a str>,
+    /// For which major version; that of the source when nothing is said.
+    pub(crate) version: Option<u32>,
+    /// Which part of it.
+    pub(crate) filter: pgmove::Filter,
+    /// With rows.
+    pub(crate) rows: bool,
+    /// What to leave out of the statements.
+    pub(crate) render: RenderOptions,
+    /// Shows what goes on.
+    pub(crate) progress: &'a Progress,
+}
+
+/// Writes a PostgreSQL source as a script for psql.
+pub(crate) async fn sql(export: Export<'_>, out: &mut dyn Write) -> anyhow::Result<()> {
+    let manifest = find::snapshot(export.repository, export.snapshot).await?;
+    let source = source_for(&manifest, export.source, Kind::Postgres)?;
+    let details: PostgresDetails = typed(source.details.clone(), &format!("source `{}`", source.name))?;
+    if !details.filter.is_all() {
+        export.progress.warn(format!(
+            "source `{}` of this snapshot is not a whole database, only: {}",
+            source.name, details.filter
+        ));
+    }
+    let mut catalog = read_catalog(export.repository, source).await?;
+    if !export.filter.is_all() {
+        catalog = narrowed(catalog, &export.filter)?;
+    }
+    let version = export.version.map_or(catalog.server_version_num, |major| major * 10_000);
+    let inexpressible = pgmove::ddl::inexpressible(&catalog, version);
+    if !inexpressible.is_empty() {
+        let list: Vec<String> = inexpressible.iter().map(ToString::to_string).collect();
+        return Err(exit::refused(format!(
+            "PostgreSQL {} cannot express all of this; nothing was written:\n  {}",
+            version / 10_000,
+            list.join("\n  ")
+        )));
+    }
+    let script = pgmove::ddl::render(&catalog, version, &export.render)?;
+    for warning in catalog.left_out.iter().chain(&script.warnings) {
+        export.progress.warn(warning);
+    }
+
+    out.write_all(sql::header(&catalog, version).as_bytes())?;
+    write_section(out, &script.statements, Section::PreData)?;
+    if export.rows {
+        let wanted: std::collections::BTreeSet<pgmove::TableName> = catalog
+            .data_tables()
+            .map(|table| table.name())
+            .chain(catalog.config_tables().map(|(table, _)| table.name()))
+            .chain((!catalog.large_objects.is_empty()).then(pgmove::large_objects_table))
+            .collect();
+        for part in source.parts.iter().filter(|part| part.kind == PART_COPY) {
+            let value = serde_json::Value::Object(part.attributes.clone());
+            let described: CopyAttributes = typed(value, &format!("part `{}`", part.name))?;
+            if wanted.contains(&described.table) {
+                let task = export.progress.task(described.table.to_string(), Some(part.bytes), "rows");
+                write_rows(export.repository, part, &described, out, &task).await?;
+                task.finish();
+            }
+        }
+        write_section(out, &script.statements, Section::Data)?;
+    }
+    write_section(out, &script.statements, Section::PostData)?;
+    write_section(out, &script.statements, Section::Privileges)?;
+    write_section(out, &script.statements, Section::Finish)?;
+    out.write_all(b"-- the end: a script without this line is not whole\n")?;
+    out.flush()?;
+    Ok(())
+}
+
+fn write_section(
+    out: &mut dyn Write,
+    statements: &[pgmove::ddl::Statement],
+    section: Section,
+) -> anyhow::Result<()> {
+    for text in sql::section(statements, section) {
+        out.write_all(text.as_bytes())?;
+    }
+    Ok(())
+}
+
+async fn write_rows(
+    repository: &Repository,
+    part: &repository::Part,
+    described: &CopyAttributes,
+    out: &mut dyn Write,
+    task: &crate::ui::Task,
+) -> anyhow::Result<()> {
+    out.write_all(sql::copy_begin(&described.table, &described.columns).as_bytes())?;
+    let large = described.table == pgmove::large_objects_table();
+    let mut stream = Box::pin(repository.read_part(part));
+    let mut rest: Vec<u8> = Vec::new();
+    while let Some(piece) = stream.try_next().await? {
+        task.advance(piece.len() as u64, 0);
+        if !large {
+            out.write_all(&piece)?;
+            continue;
+        }
+        rest.extend_from_slice(&piece);
+        while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
+            let row: Vec<u8> = rest.drain(..=end).collect();
+            let row = std::str::from_utf8(&row).ok().and_then(sql::large_object_row);
+            out.write_all(row.context("a row of the large objects is damaged")?.as_bytes())?;
+        }
+    }
+    anyhow::ensure!(rest.is_empty(), "the last row of the large objects is cut off");
+    out.write_all(sql::copy_end(&described.table).as_bytes())?;
+    Ok(())
+}
