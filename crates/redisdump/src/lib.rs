@@ -17,6 +17,8 @@ pub mod aof;
 pub mod digest;
 pub mod emit;
 pub mod export;
+#[doc(hidden)]
+pub mod hostile;
 pub mod inspect;
 pub mod rdb;
 pub mod verify;

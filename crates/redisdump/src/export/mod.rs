@@ -16,6 +16,7 @@ mod sink;
 mod stream;
 
 pub use convert::convert;
+pub(crate) use stream::through;
 pub use stream::{Export, ExportOptions, ExportReport, Format, OnLoss, file, survey};
 
 /// Hands every element on to a field, while a method says so.

@@ -237,6 +237,25 @@ where
     Ok(sink.losses().clone())
 }
 
+/// An RDB in memory, exported; what is left out is told beside it.
+pub(crate) fn through(data: &[u8], options: ExportOptions) -> Result<(Vec<u8>, Losses), Error> {
+    let mut sink = options.sink();
+    let mut reader = Reader::new().try_newer(options.try_newer);
+    let mut out = Vec::new();
+    for piece in data.chunks(PIECE) {
+        sink.feed(&mut reader, piece)?;
+        let mut ready = Vec::new();
+        sink.take_into(&mut ready);
+        out.append(&mut ready);
+    }
+    reader.finish()?;
+    sink.finish();
+    let mut end = Vec::new();
+    sink.take_into(&mut end);
+    out.append(&mut end);
+    Ok((out, sink.losses().clone()))
+}
+
 /// A file as a stream.
 pub fn file(path: &Path) -> impl Stream<Item = std::io::Result<Bytes>> + Send + 'static {
     let path = path.to_owned();

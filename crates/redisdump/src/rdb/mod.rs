@@ -8,6 +8,7 @@
 //! Valkey 9; `value` documents the types, `reader` the opcodes.
 
 pub mod dump;
+pub(crate) mod hostile;
 pub mod value;
 
 mod crc;

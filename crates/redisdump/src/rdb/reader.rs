@@ -77,6 +77,8 @@ pub struct Reader {
     want: usize,
     /// Bytes consumed in all.
     offset: u64,
+    /// Bytes of a value before its fault.
+    right: usize,
     crc: Crc64,
     walker: Option<Walker>,
     db: u64,
@@ -115,6 +117,7 @@ impl Default for Reader {
             pending: Vec::new(),
             want: 0,
             offset: 0,
+            right: 0,
             crc: Crc64::default(),
             walker: None,
             db: 0,
@@ -232,7 +235,10 @@ impl Reader {
                     self.want = want;
                     break Ok(());
                 }
-                Err(Stop::Bad(problem)) => break Err(problem),
+                Err(Stop::Bad(problem)) => {
+                    at += std::mem::take(&mut self.right);
+                    break Err(problem);
+                }
             }
         };
         if self.state != State::End {
@@ -246,7 +252,10 @@ impl Reader {
         let Some(walker) = &mut self.walker else {
             return Err(Problem::Item("a value without a type").into());
         };
-        let walked = walker.walk(rest, visitor).map_err(|(_, problem)| problem)?;
+        let walked = walker.walk(rest, visitor).map_err(|(right, problem)| {
+            self.right = right;
+            problem
+        })?;
         if walked.consumed > 0 {
             visitor.raw(rest.get(..walked.consumed).unwrap_or_default());
         }

@@ -1,0 +1,65 @@
+//! Entry points for fuzzers: each packed encoding by itself.
+
+use super::cursor::Cursor;
+use super::error::Problem;
+use super::listpack::Listpack;
+use super::text::Text;
+use super::value::ValueType;
+use super::ziplist::Ziplist;
+use super::zipmap::Zipmap;
+
+/// Every entry of a packed list, each in every reading.
+fn entries<'a>(mut next: impl FnMut() -> Result<Option<Text<'a>>, Problem>) {
+    let mut scratch = Vec::new();
+    while let Ok(Some(text)) = next() {
+        let _ = (text.bytes(&mut scratch), text.integer(), text.score());
+    }
+}
+
+/// A listpack.
+pub fn listpack(data: &[u8]) {
+    if let Ok(mut list) = Listpack::new(data) {
+        entries(|| list.next());
+    }
+}
+
+/// A ziplist.
+pub fn ziplist(data: &[u8]) {
+    if let Ok(mut list) = Ziplist::new(data) {
+        entries(|| list.next());
+    }
+}
+
+/// An intset.
+pub fn intset(data: &[u8]) {
+    let mut members = 0_usize;
+    if super::intset::each(data, |_| members += 1).is_ok() {
+        assert!(members * 2 <= data.len(), "more members than bytes");
+    }
+}
+
+/// A zipmap.
+pub fn zipmap(data: &[u8]) {
+    if let Ok(mut map) = Zipmap::new(data) {
+        while let Ok(Some(_)) = map.next() {}
+    }
+}
+
+/// A string compressed with LZF, behind the four bytes of its claimed length.
+pub fn lzf(data: &[u8]) {
+    let Some((len, packed)) = data.split_first_chunk::<4>() else { return };
+    let len = u32::from_le_bytes(*len) as usize;
+    let mut out = Vec::new();
+    let expanded = super::lzf::expand(packed, len, &mut out);
+    assert!(out.capacity() <= packed.len().saturating_mul(300) + 64, "more memory than the bytes can fill");
+    assert!(expanded.is_err() || out.len() == len, "another length than was claimed");
+}
+
+/// The string that a raw value consists of, expanded, where it is one: a packed list.
+pub fn blob(value_type: ValueType, raw: &[u8]) -> Option<Vec<u8>> {
+    if !matches!(value_type.code(), 9..=13 | 16 | 17 | 20) {
+        return None;
+    }
+    let mut scratch = Vec::new();
+    Cursor::new(raw).text().ok()?.bytes(&mut scratch).ok().map(<[u8]>::to_vec)
+}
