@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::commands::{
-    backup, baseline, check, compare, export, forget, init, inspect, key, migrate, rehearse, restore,
-    snapshots,
+    backup, baseline, check, compare, copy, export, forget, init, inspect, key, migrate, prune, rehearse,
+    restore, snapshots, stats, undelete,
 };
 
 /// Moves and keeps the data of applications that live on PostgreSQL and Redis.
@@ -82,6 +82,14 @@ pub(crate) enum Command {
     Check(check::CheckArgs),
     /// Apply the retention policy: say what goes and what stays, and let it go
     Forget(forget::ForgetArgs),
+    /// Bring forgotten snapshots back, as long as their grace is not over
+    Undelete(undelete::UndeleteArgs),
+    /// Free the space of what no snapshot needs any more
+    Prune(prune::PruneArgs),
+    /// Show what the snapshots hold and cost, and what pruning would free
+    Stats(stats::StatsArgs),
+    /// Copy snapshots into a second repository: only what is missing there
+    Copy(copy::CopyArgs),
     /// Keys of an encrypted repository: make, list, add, remove, export
     Key(key::KeyArgs),
     /// Restore a snapshot into private servers that the tool starts itself, and prove it

@@ -1,7 +1,7 @@
 //! What every command starts from: the configuration, the flags shared by all, and the progress display.
 
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 
@@ -103,25 +103,14 @@ impl Context {
 
     /// What there is here to open an encrypted repository with.
     pub(crate) fn access(&self) -> anyhow::Result<repository::Access> {
-        let key = match self.key_file() {
-            Some(path) => Some(
-                repository::RepositoryKey::parse_file(&read_key(&path)?)
-                    .with_context(|| shown_path(&path))?,
-            ),
-            None => None,
-        };
         let mut paths = self.identities.clone();
         if paths.is_empty()
             && let Some(path) = self.config.repository.as_ref().and_then(|r| r.identity_file.as_ref())
         {
             paths.push(self.config.folder.join(path));
         }
-        let mut identities = Vec::new();
-        for path in paths {
-            let text = read_key(&path)?;
-            identities.extend(repository::Identity::parse_file(&text).with_context(|| shown_path(&path))?);
-        }
-        Ok(repository::Access { key, identities, passphrase: self.passphrase()? })
+        let files = read_access(self.key_file().as_deref(), &paths)?;
+        Ok(repository::Access { passphrase: self.passphrase()?, ..files })
     }
 
     /// The passphrase: from `DBHAUL_PASSPHRASE`, else from the configuration.
@@ -171,11 +160,25 @@ pub(crate) fn open_store(url: &str) -> anyhow::Result<repository::Store> {
         .with_context(|| format!("cannot use the repository {}", shown(url)))
 }
 
-fn shown_path(path: &std::path::Path) -> String {
+/// Reads a key file and identities.
+pub(crate) fn read_access(key_file: Option<&Path>, paths: &[PathBuf]) -> anyhow::Result<repository::Access> {
+    let mut access = repository::Access::default();
+    if let Some(path) = key_file {
+        let key = repository::RepositoryKey::parse_file(&read_key(path)?);
+        access.key = Some(key.with_context(|| shown_path(path))?);
+    }
+    for path in paths {
+        let identities = repository::Identity::parse_file(&read_key(path)?);
+        access.identities.extend(identities.with_context(|| shown_path(path))?);
+    }
+    Ok(access)
+}
+
+fn shown_path(path: &Path) -> String {
     format!("{} is not usable", path.display())
 }
 
-fn read_key(path: &std::path::Path) -> anyhow::Result<String> {
+fn read_key(path: &Path) -> anyhow::Result<String> {
     std::fs::read_to_string(path).map_err(|e| exit::usage(format!("cannot read {}: {e}", path.display())))
 }
 

@@ -18,6 +18,10 @@ fn every_command_explains_itself() {
         "check",
         "forget",
         "key",
+        "prune",
+        "undelete",
+        "stats",
+        "copy",
         "rehearse",
         "baseline",
     ];

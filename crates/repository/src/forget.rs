@@ -1,11 +1,11 @@
 //! Forgetting a snapshot, and bringing it back. A forgotten manifest becomes a tombstone; its chunks stay until they
 //! are pruned.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::crypt::Crypt;
-use crate::{Error, Manifest, Repository, SnapshotId};
+use crate::{Error, Manifest, Repository, SnapshotHeader, SnapshotId};
 
 /// `tombstones/<snapshot>.json`
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -25,7 +25,38 @@ impl Tombstone {
     }
 }
 
+/// A snapshot that can still be brought back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Forgotten {
+    /// What it was.
+    #[serde(flatten)]
+    pub header: SnapshotHeader,
+    /// When it was forgotten, by the clock of whoever did it.
+    pub forgotten_at: DateTime<Utc>,
+    /// Until when `undelete` works, by the store's clock.
+    pub until: DateTime<Utc>,
+}
+
 impl Repository {
+    /// The snapshots that can still be brought back, oldest first.
+    pub async fn forgotten(&self) -> Result<Vec<Forgotten>, Error> {
+        let now = self.store.clock().await?;
+        let longest = TimeDelta::from_std(self.grace.saturating_sub(self.margin())).unwrap_or(TimeDelta::MAX);
+        let mut found = Vec::new();
+        for meta in self.store.list("tombstones").await? {
+            let Some(bytes) = self.store.get(meta.location.as_ref()).await? else { continue };
+            let tombstone = Tombstone::parse(&self.crypt, meta.location.as_ref(), &bytes)?;
+            let until = meta.last_modified + longest;
+            if let Some(manifest) = tombstone.manifest.filter(|_| now <= until) {
+                let header = SnapshotHeader::of(&manifest);
+                found.push(Forgotten { header, forgotten_at: tombstone.forgotten_at, until });
+            }
+        }
+        found.sort_by(|a, b| (a.header.taken_at, &a.header.id).cmp(&(b.header.taken_at, &b.header.id)));
+        Ok(found)
+    }
+
     /// Takes snapshots off the list. The tombstone is written before the manifest goes, so that a crash between the
     /// two leaves the snapshot listed, and never lost. One that is not listed (any more) is passed over.
     pub async fn forget(&self, ids: &[SnapshotId], now: DateTime<Utc>) -> Result<(), Error> {

@@ -50,6 +50,7 @@ pub use chunk::{ChunkId, Chunker, CopyTag};
 pub use copy::{Copied, CopyReport, NotCopied};
 pub use envelope::Encryption;
 pub use error::Error;
+pub use forget::Forgotten;
 pub use keys::{Access, Identity, Passphrase, Recipient, RepositoryKey};
 pub use list::{Headers, Listing, SnapshotHeader, Unreadable};
 pub use manifest::{ChunkRef, Manifest, Part, PartHeader, SnapshotId, SnapshotStats, SourceRecord};

@@ -51,6 +51,20 @@ pub struct SnapshotHeader {
     pub stats: SnapshotStats,
 }
 
+impl SnapshotHeader {
+    pub(crate) fn of(manifest: &Manifest) -> SnapshotHeader {
+        SnapshotHeader {
+            id: manifest.id.clone(),
+            job: manifest.job.clone(),
+            taken_at: manifest.taken_at,
+            finished_at: manifest.finished_at,
+            tool: manifest.tool.clone(),
+            complete: manifest.complete,
+            stats: manifest.stats.clone(),
+        }
+    }
+}
+
 /// The headers of all snapshots.
 #[derive(Debug, Clone, Default)]
 pub struct Headers {

@@ -5,6 +5,7 @@ pub(crate) mod backup;
 pub(crate) mod baseline;
 pub(crate) mod check;
 pub(crate) mod compare;
+pub(crate) mod copy;
 pub(crate) mod export;
 mod files;
 mod filter;
@@ -13,11 +14,14 @@ pub(crate) mod init;
 pub(crate) mod inspect;
 pub(crate) mod key;
 pub(crate) mod migrate;
+pub(crate) mod prune;
 pub(crate) mod rehearse;
 pub(crate) mod restore;
 pub(crate) mod snapshots;
 mod sources;
+pub(crate) mod stats;
 mod target;
+pub(crate) mod undelete;
 
 use crate::args::Command;
 use crate::context::Context;
@@ -37,6 +41,10 @@ pub(crate) async fn run(command: Command, context: &Context) -> anyhow::Result<E
         Command::Check(args) => check::run(args, context).await,
         Command::Forget(args) => forget::run(args, context).await,
         Command::Key(args) => key::run(args, context).await,
+        Command::Prune(args) => prune::run(args, context).await,
+        Command::Undelete(args) => undelete::run(args, context).await,
+        Command::Stats(args) => stats::run(args, context).await,
+        Command::Copy(args) => copy::run(args, context).await,
         Command::Rehearse(args) => rehearse::run(args, context).await,
         Command::Baseline(args) => baseline::run(args, context).await,
     }

@@ -1,17 +1,47 @@
-//! check = every chunk of every manifest, looked at or read.
+//! check = every chunk of every manifest, looked at or read; then, if that is asked for, what is damaged set aside.
 
-use repository::{CheckOptions, Repository};
+use chrono::Utc;
+use repository::{CheckOptions, Portion, Repository};
 
 use crate::report::check::CheckReport;
 use crate::ui::Progress;
 
+/// How much of the data is read.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Reading {
+    /// None: only what the listing shows.
+    Nothing,
+    /// All.
+    Everything,
+    /// What follows on the last portion.
+    Portion(Portion),
+}
+
 /// Checks the repository; the finding is attested on each snapshot by the repository itself.
 pub(crate) async fn run(
     repository: &Repository,
-    read_data: bool,
+    reading: Reading,
+    repair: bool,
     progress: &Progress,
 ) -> anyhow::Result<CheckReport> {
-    progress.stage(if read_data { "reading every chunk" } else { "looking for every chunk" }, None);
-    let report = repository.check(&CheckOptions { read_data, now: chrono::Utc::now() }).await?;
-    Ok(CheckReport(report))
+    let now = Utc::now();
+    let check = match reading {
+        Reading::Nothing => {
+            progress.stage("looking for every chunk", None);
+            repository.check(&CheckOptions { read_data: false, now }).await?
+        }
+        Reading::Everything => {
+            progress.stage("reading every chunk", None);
+            repository.check(&CheckOptions { read_data: true, now }).await?
+        }
+        Reading::Portion(portion) => {
+            progress.stage(&format!("reading {portion} of the data"), None);
+            repository.check_portion(portion, now).await?
+        }
+    };
+    let repair = match repair && !check.faults.is_empty() {
+        true => Some(repository.quarantine_faults(&check, now).await?),
+        false => None,
+    };
+    Ok(CheckReport { check, repair })
 }

@@ -2,19 +2,36 @@
 
 use serde::Serialize;
 
-/// The repository's own report, rendered here.
+/// The repository's own report, and what was done about it.
 #[derive(Debug, Serialize)]
-#[serde(transparent)]
-pub(crate) struct CheckReport(pub(crate) repository::CheckReport);
+pub(crate) struct CheckReport {
+    /// What was found.
+    #[serde(flatten)]
+    pub(crate) check: repository::CheckReport,
+    /// What was set aside, if that was asked for and there was anything.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) repair: Option<repository::QuarantineReport>,
+}
 
 impl CheckReport {
     /// True when every listed snapshot is whole.
     pub(crate) fn passed(&self) -> bool {
-        self.0.passed()
+        self.check.passed()
     }
 
     /// For people.
     pub(crate) fn render(&self) -> String {
-        self.0.to_string()
+        let mut text = self.check.to_string();
+        if let Some(repair) = &self.repair {
+            for object in repair.damaged.iter().chain(&repair.missing) {
+                text += &format!("the next backup that meets its data writes {object} again\n");
+            }
+            for aside in &repair.aside {
+                text += &format!("the damaged bytes were copied to {aside}\n");
+            }
+        } else if !self.check.faults.is_empty() {
+            text += "`dbhaul check --repair` sets damaged chunks aside, so that the next backup writes them again\n";
+        }
+        text
     }
 }

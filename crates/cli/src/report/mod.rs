@@ -4,11 +4,13 @@ pub(crate) mod backup;
 pub(crate) mod baseline;
 pub(crate) mod check;
 pub(crate) mod compare;
+pub(crate) mod copy;
 pub(crate) mod demo;
 pub(crate) mod forget;
 pub(crate) mod inspect;
 pub(crate) mod restore;
 pub(crate) mod snapshots;
+pub(crate) mod stats;
 pub(crate) mod tables;
 
 mod text;

@@ -1,0 +1,77 @@
+//! `dbhaul undelete`
+
+use anyhow::Context as _;
+use clap::Args;
+use repository::SnapshotId;
+use serde::Serialize;
+
+use crate::context::Context;
+use crate::exit::Exit;
+
+/// Brings forgotten snapshots back, as long as their grace period is not over.
+///
+/// Without a name, lists the snapshots that can still be brought back.
+#[derive(Debug, Args)]
+pub(crate) struct UndeleteArgs {
+    /// The snapshots, by their full names
+    #[arg(value_name = "SNAPSHOT")]
+    snapshots: Vec<String>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct UndeleteReport {
+    brought_back: Vec<SnapshotId>,
+    can_be_brought_back: Vec<repository::Forgotten>,
+}
+
+pub(super) async fn run(args: UndeleteArgs, context: &Context) -> anyhow::Result<Exit> {
+    let repository = context.open_repository().await?;
+    let forgotten = repository.forgotten().await?;
+    let mut report = UndeleteReport { brought_back: Vec::new(), can_be_brought_back: Vec::new() };
+    for name in &args.snapshots {
+        let wanted = forgotten.iter().find(|gone| gone.header.id.as_str() == name);
+        let id = match wanted {
+            Some(gone) => gone.header.id.clone(),
+            None => {
+                return Err(repository::Error::NoSnapshot {
+                    wanted: name.clone(),
+                    hint: "no snapshot of this name was forgotten, or its grace is over; `dbhaul undelete` lists \
+                           those that can be brought back"
+                        .to_owned(),
+                }
+                .into());
+            }
+        };
+        repository.undelete(&id).await.with_context(|| format!("{id} was not brought back"))?;
+        report.brought_back.push(id);
+    }
+    report.can_be_brought_back =
+        forgotten.into_iter().filter(|gone| !report.brought_back.contains(&gone.header.id)).collect();
+    context.print(&report, || report.render(args.snapshots.is_empty()))?;
+    Ok(Exit::Done)
+}
+
+impl UndeleteReport {
+    fn render(&self, list: bool) -> String {
+        let mut text = String::new();
+        for id in &self.brought_back {
+            text += &format!("{id} is listed again\n");
+        }
+        if list {
+            for gone in &self.can_be_brought_back {
+                text += &format!(
+                    "{}  job {}, forgotten {}, can be brought back until {}\n",
+                    gone.header.id,
+                    gone.header.job,
+                    gone.forgotten_at.format("%Y-%m-%d %H:%M UTC"),
+                    gone.until.format("%Y-%m-%d %H:%M UTC")
+                );
+            }
+            if self.can_be_brought_back.is_empty() {
+                text += "no forgotten snapshot can be brought back\n";
+            }
+        }
+        text
+    }
+}

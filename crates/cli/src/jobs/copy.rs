@@ -1,0 +1,35 @@
+//! copy = chunks of one repository -> another, then each manifest.
+
+use repository::Repository;
+
+use crate::report::copy::CopyReport;
+use crate::ui::Progress;
+
+/// Copies the snapshots that are named, or all.
+pub(crate) async fn run(
+    from: &Repository,
+    to: &Repository,
+    wanted: &[String],
+    progress: &Progress,
+) -> anyhow::Result<CopyReport> {
+    let mut ids = Vec::new();
+    if wanted.is_empty() {
+        let listing = from.headers().await?;
+        for damaged in &listing.unreadable {
+            progress.warn(format!("{} is not copied: {}", damaged.name, damaged.error));
+        }
+        ids.extend(listing.headers.into_iter().map(|header| header.id));
+    }
+    for name in wanted {
+        let id = from.find(name).await?.id;
+        if !ids.contains(&id) {
+            ids.push(id);
+        }
+    }
+    progress.stage(&format!("copying {} to {}", from.place(), to.place()), None);
+    let task = progress.task("snapshots", None, "snapshots");
+    let report = from.copy_to(to, &ids, &|bytes| task.advance(bytes, 0)).await?;
+    task.advance(0, report.copied.len() as u64);
+    task.finish();
+    Ok(CopyReport { from: from.place(), to: to.place(), report })
+}

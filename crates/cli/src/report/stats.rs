@@ -1,0 +1,66 @@
+//! What the repository holds and costs.
+
+use serde::Serialize;
+
+use super::Table;
+use crate::ui::size;
+
+/// The repository's own report, rendered here.
+#[derive(Debug, Serialize)]
+#[serde(transparent)]
+pub(crate) struct StatsReport(pub(crate) repository::StatsReport);
+
+impl StatsReport {
+    /// For people.
+    pub(crate) fn render(&self) -> String {
+        let stats = &self.0;
+        let mut table = Table::new(&[
+            "snapshot",
+            "job",
+            ">raw",
+            ">deduplicated",
+            ">stored",
+            ">own",
+            ">chunks",
+            ">own chunks",
+        ]);
+        for row in &stats.snapshots {
+            table.row([
+                row.id.to_string(),
+                row.job.clone(),
+                size(row.raw_bytes),
+                size(row.deduplicated_bytes),
+                size(row.stored_bytes),
+                size(row.own_stored_bytes),
+                row.chunks.to_string(),
+                row.own_chunks.to_string(),
+            ]);
+        }
+        table.row([
+            format!("{} snapshots", stats.snapshots.len()),
+            String::new(),
+            size(stats.raw_bytes),
+            size(stats.deduplicated_bytes),
+            size(stats.stored_bytes),
+            String::new(),
+            stats.chunks.to_string(),
+            String::new(),
+        ]);
+        let mut text = table.render();
+        if stats.stored_bytes > 0 {
+            text += &format!(
+                "what was read takes {:.1} times the space that its backups take\n",
+                stats.raw_bytes as f64 / stats.stored_bytes as f64
+            );
+        }
+        text += &match &stats.prune {
+            Some(prune) => format!(
+                "pruning would free {} now, and mark {} to be freed once the grace is over\n",
+                size(prune.deleted_bytes),
+                size(prune.marked_bytes)
+            ),
+            None => "pruning would refuse: a document cannot be read, and may name any chunk\n".to_owned(),
+        };
+        text
+    }
+}
