@@ -31,6 +31,9 @@ pub struct Aggregate {
     pub meta: Meta,
     /// Its arguments as they identify it.
     pub arguments: String,
+    /// The types of its arguments alone, as `GRANT … ON FUNCTION` wants them: without `ORDER BY`.
+    #[serde(default)]
+    pub types: String,
     /// Its arguments with defaults and names, as `CREATE AGGREGATE` wants them.
     pub full_arguments: String,
     /// The clauses of `CREATE AGGREGATE` with their values, ready for SQL, in order.
@@ -79,6 +82,7 @@ pub(super) async fn read_aggregates(client: &Client) -> Result<Vec<Aggregate>, E
         "aggregates",
         &format!(
             "SELECT {meta}, pg_get_function_identity_arguments(p.oid) AS arguments, \
+             coalesce((SELECT string_agg(format_type(t, NULL), ', ' ORDER BY n) FROM unnest(p.proargtypes::oid[]) WITH ORDINALITY u(t, n)), '') AS types, \
              pg_get_function_arguments(p.oid) AS full_arguments, a.aggkind = 'h' AS hypothetical, \
              (SELECT json_agg(json_build_array(v.clause, v.value) ORDER BY v.n) FROM (VALUES \
                (1, 'SFUNC', a.aggtransfn::regproc::text), \

@@ -66,6 +66,9 @@ pub struct Domain {
     /// Name of the NOT NULL constraint (17 and newer).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_null_name: Option<String>,
+    /// OID of that constraint.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_null_oid: Option<u32>,
     /// Its default expression.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub default: Option<String>,
@@ -143,10 +146,11 @@ pub(super) async fn read(client: &Client, version: u32) -> Result<Vec<Type>, Err
     } else {
         "NULL"
     };
-    let not_null_name = if version >= 170_000 {
-        "(SELECT conname FROM pg_constraint k WHERE k.contypid = t.oid AND k.contype = 'n')"
+    let not_null = if version >= 170_000 {
+        "'not_null_name', (SELECT conname FROM pg_constraint k WHERE k.contypid = t.oid AND k.contype = 'n'), \
+         'not_null_oid', (SELECT oid::int8 FROM pg_constraint k WHERE k.contypid = t.oid AND k.contype = 'n'),"
     } else {
-        "NULL"
+        ""
     };
     // Arrays are recognised by their element type pointing back at them.
     rows(
@@ -158,7 +162,7 @@ pub(super) async fn read(client: &Client, version: u32) -> Result<Vec<Type>, Err
               WHEN t.typtype = 'e' THEN json_build_object('kind', 'e', 'labels', \
                 coalesce((SELECT json_agg(enumlabel ORDER BY enumsortorder) FROM pg_enum e WHERE e.enumtypid = t.oid), '[]')) \
               WHEN t.typtype = 'd' THEN json_build_object('kind', 'd', 'base', format_type(t.typbasetype, t.typtypmod), \
-                'not_null', t.typnotnull, 'not_null_name', {not_null_name}, \
+                'not_null', t.typnotnull, {not_null} \
                 'default', coalesce(pg_get_expr(t.typdefaultbin, 0), quote_literal(t.typdefault)), \
                 'collation', (SELECT json_build_object('schema', n.nspname, 'name', o.collname) FROM pg_collation o \
                    JOIN pg_namespace n ON n.oid = o.collnamespace JOIN pg_type u ON u.oid = t.typbasetype \

@@ -325,7 +325,7 @@ impl<'a> Graph<'a> {
                     self.separate(id, part);
                 }
                 if let Some(constraint) = &column.not_null_constraint
-                    && super::table::separate_not_null(table, column)
+                    && super::table::separate_not_null(table, column, &by_oid)
                 {
                     let part = self.add(
                         Entity::NotNull(table, column),
@@ -517,16 +517,41 @@ impl<'a> Graph<'a> {
                 (Entity::Table(table), Entity::Table(_)) if edge.kind == DependencyKind::Auto => {
                     table.is_partition()
                 }
+                // Whatever it is made of, it comes with its extension.
+                (Entity::Gone, _) => true,
                 // The order of indexes and their attaching has edges of its own.
                 (Entity::Index(_), Entity::Index(_)) => true,
-                (Entity::Trigger(_), Entity::Trigger(_)) => true,
                 _ => false,
             };
             if !skip {
                 self.need(from, to);
             }
         }
+        self.order_inherited_triggers(catalog);
         self.declare_base_types();
+    }
+
+    /// A partition's trigger comes with that of its parent, or of the parent's parent: the first that is made by a
+    /// statement, for those between are not listed.
+    fn order_inherited_triggers(&mut self, catalog: &Catalog) {
+        let parents: HashMap<Address, Address> = catalog
+            .dependencies
+            .iter()
+            .filter(|edge| edge.class == class::TRIGGER && edge.ref_class == class::TRIGGER)
+            .map(|edge| (edge.from(), edge.to()))
+            .collect();
+        for trigger in catalog.triggers.iter().filter(|trigger| trigger.inherited) {
+            let address = Address::new(class::TRIGGER, trigger.oid);
+            let Some(&id) = self.by_address.get(&address) else { continue };
+            let mut next = parents.get(&address);
+            while let Some(parent) = next {
+                if let Some(&on) = self.by_address.get(parent) {
+                    self.need(id, on);
+                    break;
+                }
+                next = parents.get(parent);
+            }
+        }
     }
 
     /// A base type needs functions that need the type: it is declared first, and they need the declaration.

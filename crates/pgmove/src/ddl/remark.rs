@@ -13,8 +13,11 @@ impl<'a> Builder<'a> {
         self.comments.get(&(address, sub)).copied()
     }
 
-    /// Comment and security labels.
+    /// Comment, security labels, and the extensions that the object is to go away with.
     pub(super) fn remarks(&mut self, keyword: &str, identity: &str, address: Address, sub: i32) {
+        for extension in self.tied.get(&address).filter(|_| sub == 0).cloned().unwrap_or_default() {
+            self.push(format!("ALTER {keyword} {identity} DEPENDS ON EXTENSION {}", ident(extension)));
+        }
         if let Some(text) = self.comment_of(address, sub).filter(|_| !self.options.no_comments) {
             self.push(format!("COMMENT ON {keyword} {identity} IS {}", literal(text)));
         }
@@ -97,7 +100,7 @@ impl<'a> Builder<'a> {
             );
         }
         for aggregate in &catalog.aggregates {
-            let identity = format!("{}({})", aggregate.meta.qualified(), aggregate.arguments);
+            let identity = format!("{}({})", aggregate.meta.qualified(), aggregate.types);
             self.object_privileges("FUNCTION", &identity, &aggregate.meta);
         }
         for plain in &catalog.plain {

@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use serde::{Deserialize, Serialize};
 
 use super::graph::{Entity, Graph};
-use crate::catalog::address::class;
+use crate::catalog::address::{DependencyKind, class};
 use crate::catalog::table::Table;
-use crate::catalog::{Address, Catalog, Meta};
+use crate::catalog::{Address, Catalog, Meta, Object as _};
 use crate::quote::ident;
 
 /// What to leave out, and whom to call what.
@@ -127,6 +127,8 @@ pub(crate) struct Builder<'a> {
     pub(super) options: &'a RenderOptions,
     pub(super) comments: HashMap<(Address, i32), &'a str>,
     pub(super) labels: HashMap<(Address, i32), Vec<(&'a str, &'a str)>>,
+    /// What goes away with an extension that it is no member of.
+    pub(super) tied: HashMap<Address, Vec<&'a str>>,
     /// Parts that are made by a statement of their own.
     separate: HashSet<Address>,
     /// Generated columns whose expression comes from the parent.
@@ -159,6 +161,17 @@ impl<'a> Builder<'a> {
         for label in &catalog.security_labels {
             let key = (Address::new(label.class, label.oid), label.sub);
             labels.entry(key).or_default().push((&label.provider, &label.label));
+        }
+        let extensions: HashMap<Address, &str> = catalog
+            .extensions
+            .iter()
+            .map(|extension| (extension.address(), extension.meta.name.as_str()))
+            .collect();
+        let mut tied: HashMap<Address, Vec<&str>> = HashMap::new();
+        for edge in catalog.dependencies.iter().filter(|edge| edge.kind == DependencyKind::AutoExtension) {
+            if let Some(name) = extensions.get(&edge.to()) {
+                tied.entry(edge.from()).or_default().push(name);
+            }
         }
         let tables: HashMap<u32, &Table> =
             catalog.tables.iter().map(|table| (table.meta.oid, table)).collect();
@@ -197,6 +210,7 @@ impl<'a> Builder<'a> {
                 })
                 .collect(),
             labels,
+            tied,
             script: Script::default(),
             ends: HashMap::new(),
             current: Current {
@@ -279,6 +293,11 @@ impl<'a> Builder<'a> {
     /// Whether a generated column's expression comes from the parent.
     pub(super) fn inherited_generated(&self, default: u32) -> bool {
         self.inherited_generated.contains(&default)
+    }
+
+    /// The tables by their OIDs.
+    pub(super) fn tables(&self) -> &HashMap<u32, &'a Table> {
+        &self.tables
     }
 
     pub(super) fn table_by_oid(&self, oid: u32) -> Option<&'a Table> {

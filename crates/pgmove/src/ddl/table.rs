@@ -38,11 +38,20 @@ pub(super) fn drops_inherited_default(table: &Table, column: &Column, by_oid: &H
 
 /// Whether a NOT NULL constraint of 18 is made by a statement of its own: an invalid one, or one that the table adds to
 /// a column which it only inherits.
-pub(super) fn separate_not_null(table: &Table, column: &Column) -> bool {
-    column
-        .not_null_constraint
-        .as_ref()
-        .is_some_and(|constraint| !constraint.validated || (!table.prints(column) && constraint.local))
+pub(super) fn separate_not_null(table: &Table, column: &Column, by_oid: &HashMap<u32, &Table>) -> bool {
+    column.not_null_constraint.as_ref().is_some_and(|constraint| {
+        !constraint.validated || (!table.prints(column) && says_not_null(table, column, by_oid))
+    })
+}
+
+/// Whether the table itself has to say its NOT NULL constraint. What it inherits comes from its parent, but valid only
+/// where the parent's is.
+fn says_not_null(table: &Table, column: &Column, by_oid: &HashMap<u32, &Table>) -> bool {
+    let invalid =
+        |parent: &Column| parent.not_null_constraint.as_ref().is_some_and(|theirs| !theirs.validated);
+    column.not_null_constraint.as_ref().is_some_and(|constraint| {
+        constraint.local || (constraint.validated && parents_column(table, column, by_oid).any(invalid))
+    })
 }
 
 fn parents_column<'a>(
@@ -90,20 +99,23 @@ impl<'a> Builder<'a> {
             for column in &table.columns {
                 self.column(table, &name, column);
             }
+            // A foreign table is noted as having none, and cannot be told so.
             match table.replica_identity {
-                ReplicaIdentity::Nothing => {
+                ReplicaIdentity::Nothing if table.kind != TableKind::Foreign => {
                     self.push(format!("ALTER TABLE ONLY {name} REPLICA IDENTITY NOTHING"))
                 }
                 ReplicaIdentity::Full => self.push(format!("ALTER TABLE ONLY {name} REPLICA IDENTITY FULL")),
-                ReplicaIdentity::Default | ReplicaIdentity::Index => {}
+                _ => {}
             }
         }
         self.remarks(table.kind.keyword(), &name, table.address(), 0);
         for column in &table.columns {
             let column_name = format!("{name}.{}", ident(&column.name));
             self.remarks("COLUMN", &column_name, table.address(), column.number);
-            if let Some(constraint) =
-                column.not_null_constraint.as_ref().filter(|_| !separate_not_null(table, column))
+            if let Some(constraint) = column
+                .not_null_constraint
+                .as_ref()
+                .filter(|_| !separate_not_null(table, column, self.tables()))
             {
                 self.not_null_comment(&name, constraint);
             }
@@ -196,7 +208,7 @@ impl<'a> Builder<'a> {
             Some(constraint)
                 if self.target >= 180_000
                     && constraint.validated
-                    && (constraint.local || table.is_partition()) =>
+                    && (says_not_null(table, column, self.tables()) || table.is_partition()) =>
             {
                 if constraint.name != format!("{}_{}_not_null", table.meta.name, column.name) {
                     sql += &format!(" CONSTRAINT {}", ident(&constraint.name));
@@ -206,6 +218,8 @@ impl<'a> Builder<'a> {
                     sql += " NO INHERIT";
                 }
             }
+            // Rows that were there before it may hold NULL: it is added after them.
+            Some(constraint) if self.target >= 180_000 && !constraint.validated => {}
             _ if column.not_null && !self.inherited_not_null(table, column) => sql += " NOT NULL",
             _ => {}
         }
@@ -315,7 +329,8 @@ impl<'a> Builder<'a> {
             // An older server knows neither the name nor a constraint that is not validated.
             return;
         }
-        if !constraint.local && !table.is_partition() {
+        // What comes from a parent is made with the parent's.
+        if !says_not_null(table, column, self.tables()) {
             return;
         }
         let no_inherit = if constraint.no_inherit { " NO INHERIT" } else { "" };
@@ -341,7 +356,14 @@ impl<'a> Builder<'a> {
 
     pub(super) fn refresh(&mut self, table: &'a Table) {
         self.cost(self.pages(table.meta.oid), vec![TableLock { table: table.meta.oid, exclusive: true }]);
-        self.push(format!("REFRESH MATERIALIZED VIEW {}", table.meta.qualified()));
+        let refresh = format!("REFRESH MATERIALIZED VIEW {}", table.meta.qualified());
+        // What the view shows may be what row security lets its owner see: as it was when it was filled at the source,
+        // not an error. The session's own setting stands again afterwards.
+        let secured = self.catalog.tables.iter().any(|table| table.row_security || table.force_row_security);
+        self.push(match secured {
+            true => format!("SET row_security = on;\n{refresh};\nSET row_security = off"),
+            false => refresh,
+        });
     }
 
     /// `ALTER TABLE … ADD GENERATED … AS IDENTITY`, which makes the sequence.

@@ -85,6 +85,12 @@ impl<'a> Builder<'a> {
         self.remarks(keyword, &name, kind.address(), 0);
         match &kind.definition {
             TypeDefinition::Domain(domain) => {
+                if let (Some(constraint), Some(oid)) = (&domain.not_null_name, domain.not_null_oid)
+                    && self.target >= 170_000
+                {
+                    let of = format!("{} ON DOMAIN {name}", ident(constraint));
+                    self.remarks("CONSTRAINT", &of, Address::new(class::CONSTRAINT, oid), 0);
+                }
                 for check in domain.checks.iter().filter(|check| check.validated) {
                     if !self.is_separate(Address::new(class::CONSTRAINT, check.oid)) {
                         self.domain_check_comment(&name, check);
