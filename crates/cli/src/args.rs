@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::commands::{
     backup, baseline, check, compare, copy, export, forget, init, inspect, key, migrate, prune, rehearse,
-    restore, snapshots, stats, undelete,
+    restore, snapshots, stats, undelete, verify_file,
 };
 
 /// Moves and keeps the data of applications that live on PostgreSQL and Redis.
@@ -74,9 +74,11 @@ pub(crate) enum Command {
     Migrate(migrate::MigrateArgs),
     /// Compare two databases row by row, or two Redis servers key by key
     Compare(compare::CompareArgs),
-    /// List what a snapshot holds: tables with rows and digests, every object of the schema
+    /// List what a snapshot holds, or an RDB or AOF file: tables and objects, keys by type and prefix
     Inspect(inspect::InspectArgs),
-    /// Write a source of a snapshot in a form that needs no dbhaul: a script for psql
+    /// Check an RDB file, an AOF file or an AOF folder: checksum, and structure down to the last element
+    VerifyFile(verify_file::VerifyFileArgs),
+    /// Write a source of a snapshot in a form that needs no dbhaul: a script for psql, an RDB, commands, JSON
     Export(export::ExportArgs),
     /// Check that the repository is whole
     Check(check::CheckArgs),

@@ -88,7 +88,7 @@ impl Error {
 
     /// True when a safety rule forbade it and nothing was written.
     pub fn is_refused(&self) -> bool {
-        matches!(self, Error::Refused { .. })
+        matches!(self, Error::Refused { .. } | Error::Inexpressible { .. })
     }
 
     /// True when the command line or the configuration is wrong.

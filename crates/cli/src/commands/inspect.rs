@@ -1,30 +1,133 @@
 //! `dbhaul inspect`
 
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
 use clap::Args;
+use redisdump::inspect::{InspectOptions, KeyRecord};
 
 use crate::context::Context;
-use crate::exit::Exit;
+use crate::exit::{self, Exit};
 use crate::jobs::inspect;
+use crate::report::inspect_redis;
 
-/// Lists what a snapshot holds: each source's server, tables with rows and digests, and every object of the schema.
+/// Lists what a snapshot holds, or an RDB or AOF file.
 ///
-/// Nothing is restored and no server is needed.
+/// Of a snapshot: each source's server, tables with rows and digests, every object of the schema; of its Redis source
+/// (--source NAME) and of files: keys by database, type, encoding and prefix, expiries, the biggest keys. Nothing is
+/// restored and no server is needed.
 #[derive(Debug, Args)]
 pub(crate) struct InspectArgs {
-    /// The snapshot: its id, the beginning of its id, or `latest`
-    #[arg(value_name = "SNAPSHOT|latest", default_value = "latest")]
-    snapshot: String,
-    /// Only this source
+    /// A snapshot (its id, the beginning of its id, or `latest`), or the path of an RDB file, an AOF file or an AOF folder
+    #[arg(value_name = "SNAPSHOT|FILE", default_value = "latest")]
+    what: String,
+    /// Only this source of the snapshot; of a Redis source also its keys
     #[arg(long, value_name = "NAME")]
     source: Option<String>,
     /// List every object of the schema by kind and name
     #[arg(long)]
     objects: bool,
+    /// Print every key as a line of JSON, instead of sums
+    #[arg(long, conflicts_with = "csv")]
+    keys: bool,
+    /// Print the sums as CSV
+    #[arg(long)]
+    csv: bool,
+    /// How many of the biggest keys
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    top: usize,
+    /// What parts the names of keys
+    #[arg(long, value_name = "CHARACTER", default_value_t = ':')]
+    separator: char,
+    /// Try an RDB version that is newer than those known here
+    #[arg(long)]
+    force: bool,
+}
+
+impl InspectArgs {
+    fn options(&self) -> anyhow::Result<InspectOptions> {
+        let separator = u8::try_from(self.separator)
+            .map_err(|_| exit::usage("--separator wants a single ASCII character"))?;
+        let now = chrono::Utc::now().timestamp_millis();
+        Ok(InspectOptions {
+            top: self.top,
+            separator,
+            try_newer: self.force,
+            now_ms: Some(now),
+            ..InspectOptions::default()
+        })
+    }
 }
 
 pub(super) async fn run(args: InspectArgs, context: &Context) -> anyhow::Result<Exit> {
-    let repository = context.open_repository().await?;
-    let report = inspect::run(&repository, &args.snapshot, args.source.as_deref()).await?;
-    context.print(&report, || report.render(args.objects))?;
+    let options = args.options()?;
+    let found = if is_path(&args.what) {
+        let (path, keys) = (PathBuf::from(&args.what), args.keys);
+        tokio::task::spawn_blocking(move || {
+            let mut keys = KeyLines::new(keys);
+            let found = redisdump::inspect::inspect_path(
+                &path,
+                options,
+                &mut |record| keys.line(record),
+                &mut |_| (),
+            )?;
+            keys.finish()?;
+            anyhow::Ok(found)
+        })
+        .await??
+    } else {
+        let repository = context.open_repository().await?;
+        let redis = inspect::redis_source(&repository, &args.what, args.source.as_deref()).await?;
+        let Some(source) = redis else {
+            if args.keys || args.csv {
+                return Err(exit::usage(
+                    "--keys and --csv are for Redis: name the snapshot's Redis source by --source",
+                ));
+            }
+            let report = inspect::run(&repository, &args.what, args.source.as_deref()).await?;
+            context.print(&report, || report.render(args.objects))?;
+            return Ok(Exit::Done);
+        };
+        let mut keys = KeyLines::new(args.keys);
+        let found = inspect::redis(&repository, &source, options, &mut |record| keys.line(record)).await?;
+        keys.finish()?;
+        found
+    };
+    match (args.keys, args.csv) {
+        (true, _) => {}
+        (_, true) => std::io::stdout().lock().write_all(inspect_redis::csv(&found).as_bytes())?,
+        _ => context.print(&found, || inspect_redis::render(&found))?,
+    }
     Ok(Exit::Done)
+}
+
+/// Whether it names a file: by a slash, or because there is one.
+pub(super) fn is_path(text: &str) -> bool {
+    text.contains('/') || Path::new(text).exists()
+}
+
+/// Keys as lines of JSON on standard output; the first failure is told at the end.
+struct KeyLines {
+    out: Option<std::io::BufWriter<std::io::Stdout>>,
+    failed: Option<std::io::Error>,
+}
+
+impl KeyLines {
+    fn new(wanted: bool) -> KeyLines {
+        KeyLines { out: wanted.then(|| std::io::BufWriter::new(std::io::stdout())), failed: None }
+    }
+
+    fn line(&mut self, record: &KeyRecord) {
+        let (Some(out), None) = (&mut self.out, &self.failed) else { return };
+        let written = serde_json::to_writer(&mut *out, record).map_err(std::io::Error::from);
+        self.failed = written.and_then(|()| out.write_all(b"\n")).err();
+    }
+
+    fn finish(self) -> std::io::Result<()> {
+        match (self.failed, self.out) {
+            (Some(error), _) => Err(error),
+            (None, Some(mut out)) => out.flush(),
+            (None, None) => Ok(()),
+        }
+    }
 }

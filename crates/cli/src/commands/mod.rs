@@ -22,6 +22,7 @@ mod sources;
 pub(crate) mod stats;
 mod target;
 pub(crate) mod undelete;
+pub(crate) mod verify_file;
 
 use crate::args::Command;
 use crate::context::Context;
@@ -37,6 +38,7 @@ pub(crate) async fn run(command: Command, context: &Context) -> anyhow::Result<E
         Command::Migrate(args) => migrate::run(args, context).await,
         Command::Compare(args) => compare::run(args, context).await,
         Command::Inspect(args) => inspect::run(args, context).await,
+        Command::VerifyFile(args) => verify_file::run(args, context).await,
         Command::Export(args) => export::run(args, context).await,
         Command::Check(args) => check::run(args, context).await,
         Command::Forget(args) => forget::run(args, context).await,

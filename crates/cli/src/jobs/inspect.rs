@@ -1,12 +1,13 @@
 //! inspect = a snapshot's manifest and its stored catalogs, as a list.
 
-use repository::Repository;
+use futures::stream::{StreamExt as _, TryStreamExt as _};
+use repository::{Repository, SourceRecord};
 
 use crate::config::Kind;
 use crate::exit;
 use crate::jobs::find;
-use crate::jobs::record::{PostgresDetails, typed};
-use crate::jobs::restore::read_catalog;
+use crate::jobs::record::{PART_RDB, PostgresDetails, typed};
+use crate::jobs::restore::{only_part, read_catalog};
 use crate::report::inspect::{InspectReport, SourceInspection};
 
 /// Looks into one snapshot.
@@ -33,4 +34,27 @@ pub(crate) async fn run(
         }
     }
     Ok(InspectReport::new(&manifest, sources))
+}
+
+/// The named source of a snapshot, if it is one of Redis.
+pub(crate) async fn redis_source(
+    repository: &Repository,
+    snapshot: &str,
+    source: Option<&str>,
+) -> anyhow::Result<Option<SourceRecord>> {
+    let Some(name) = source else { return Ok(None) };
+    let manifest = find::snapshot(repository, snapshot).await?;
+    let found = manifest.sources.into_iter().find(|source| source.name == name);
+    Ok(found.filter(|source| source.kind == Kind::Redis.as_str()))
+}
+
+/// Looks into the keys of a stored RDB.
+pub(crate) async fn redis(
+    repository: &Repository,
+    source: &SourceRecord,
+    options: redisdump::inspect::InspectOptions,
+    on_key: &mut (dyn FnMut(&redisdump::inspect::KeyRecord) + Send),
+) -> anyhow::Result<redisdump::inspect::Inspection> {
+    let stream = repository.read_part(only_part(source, PART_RDB)?).map_err(anyhow::Error::new).boxed();
+    Ok(redisdump::inspect::inspect_stream(stream, options, on_key, &|_| ()).await?)
 }

@@ -17,6 +17,7 @@ pub(crate) mod compare;
 pub(crate) mod copy;
 pub(crate) mod demo;
 pub(crate) mod export;
+pub(crate) mod export_redis;
 pub(crate) mod fill;
 pub(crate) mod find;
 pub(crate) mod forget;

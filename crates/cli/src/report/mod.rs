@@ -8,10 +8,12 @@ pub(crate) mod copy;
 pub(crate) mod demo;
 pub(crate) mod forget;
 pub(crate) mod inspect;
+pub(crate) mod inspect_redis;
 pub(crate) mod restore;
 pub(crate) mod snapshots;
 pub(crate) mod stats;
 pub(crate) mod tables;
+pub(crate) mod verify_file;
 
 mod text;
 

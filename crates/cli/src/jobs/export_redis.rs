@@ -1,0 +1,128 @@
+//! export = an RDB, turned into something else while it passes.
+
+use std::io::Write;
+use std::path::Path;
+
+use anyhow::Context as _;
+use bytes::Bytes;
+use futures::SinkExt as _;
+use futures::stream::{BoxStream, StreamExt as _, TryStreamExt as _};
+use redisdump::emit::Target;
+use redisdump::export::{Export, ExportOptions, ExportReport, Format, OnLoss, survey};
+use repository::Repository;
+
+use crate::config::Kind;
+use crate::jobs::find;
+use crate::jobs::record::PART_RDB;
+use crate::jobs::restore::{only_part, source_for};
+
+/// Settings of one export.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Settings {
+    /// Into what.
+    pub(crate) format: Format,
+    /// For which server; that of the source when nothing is said.
+    pub(crate) target: Option<Target>,
+    /// Leave out what the target cannot hold, instead of refusing.
+    pub(crate) skip: bool,
+    /// Commands replace what is there.
+    pub(crate) replace: bool,
+    /// Values of modules too.
+    pub(crate) modules: bool,
+}
+
+impl Settings {
+    fn options(&self, source: Option<Target>) -> anyhow::Result<ExportOptions> {
+        // JSON asks for no server: any stands for it.
+        let any = (self.format == Format::Json).then(|| Target::redis(8, 0));
+        let target = self
+            .target
+            .or(source)
+            .or(any)
+            .context("the source's version is not known: give --redis-version")?;
+        let mut options = ExportOptions::new(self.format, target);
+        options.on_loss = if self.skip { OnLoss::Skip } else { OnLoss::Refuse };
+        options.replace = self.replace;
+        options.modules = self.modules;
+        Ok(options)
+    }
+}
+
+/// Exports an RDB file.
+pub(crate) async fn file(
+    path: &Path,
+    settings: Settings,
+    out: &mut dyn Write,
+) -> anyhow::Result<ExportReport> {
+    let mut version = None;
+    if settings.target.is_none() && settings.format != Format::Json {
+        version = version_of_file(path).await?;
+    }
+    let open = || redisdump::export::file(path).map_err(anyhow::Error::new).boxed();
+    run(open, settings.options(version)?, out).await
+}
+
+/// What the server that wrote the file called itself: it stands at the file's front.
+async fn version_of_file(path: &Path) -> anyhow::Result<Option<Target>> {
+    let path = path.to_owned();
+    let inspection = tokio::task::spawn_blocking(move || {
+        redisdump::inspect::inspect_path(&path, Default::default(), &mut |_| (), &mut |_| ())
+    })
+    .await??;
+    let redis = inspection.aux.get("redis-ver").map(|version| version.parse());
+    let valkey = inspection.aux.get("valkey-ver").map(|version| format!("valkey-{version}").parse());
+    Ok(valkey.or(redis).and_then(Result::ok))
+}
+
+/// Exports the Redis source of a snapshot.
+pub(crate) async fn stored(
+    repository: &Repository,
+    snapshot: &str,
+    source: Option<&str>,
+    settings: Settings,
+    out: &mut dyn Write,
+) -> anyhow::Result<ExportReport> {
+    let manifest = find::snapshot(repository, snapshot).await?;
+    let source = source_for(&manifest, source, Kind::Redis)?;
+    let part = only_part(source, PART_RDB)?;
+    let text = |pointer: &str| source.server.pointer(pointer).and_then(serde_json::Value::as_str);
+    let flavor = text("/flavor").unwrap_or("redis");
+    let version = text("/version").and_then(|version| format!("{flavor}-{version}").parse().ok());
+    let open = || repository.read_part(part).map_err(anyhow::Error::new).boxed();
+    run(open, settings.options(version)?, out).await
+}
+
+async fn run<'a>(
+    open: impl Fn() -> BoxStream<'a, anyhow::Result<Bytes>>,
+    options: ExportOptions,
+    out: &mut dyn Write,
+) -> anyhow::Result<ExportReport> {
+    if options.on_loss == OnLoss::Refuse && options.format != Format::Json {
+        let losses = survey(open(), options).await?;
+        if losses.is_serious() {
+            return Err(redisdump::Error::Inexpressible { target: options.target.to_string(), losses }.into());
+        }
+    }
+    // The export keeps its stream; what feeds it may be borrowed.
+    let (mut feed, fed) = futures::channel::mpsc::channel::<anyhow::Result<Bytes>>(2);
+    let mut export = Export::new(fed, options);
+    let feeder = async {
+        let mut stream = open();
+        while let Some(piece) = stream.next().await {
+            if feed.send(piece).await.is_err() {
+                break;
+            }
+        }
+        drop(feed);
+        anyhow::Ok(())
+    };
+    let writer = async {
+        while let Some(piece) = export.try_next().await? {
+            out.write_all(&piece)?;
+        }
+        out.flush()?;
+        anyhow::Ok(())
+    };
+    futures::try_join!(feeder, writer)?;
+    export.report().context("the export ended without a report")
+}
