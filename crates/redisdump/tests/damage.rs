@@ -184,6 +184,22 @@ fn millions_of_damaged_files_give_an_answer() {
     damage(|_| times, start);
 }
 
+/// For `fuzz/`: what each target begins with, in `fuzz/corpus`.
+#[test]
+#[ignore = "writes fuzz/corpus, and only with DBHAUL_WRITE_SEEDS=1"]
+fn write_corpus() {
+    if std::env::var_os("DBHAUL_WRITE_SEEDS").is_none() {
+        return;
+    }
+    for (name, _, seeds) in entries() {
+        let folder = self::seeds().join("../corpus").join(name);
+        std::fs::create_dir_all(&folder).unwrap();
+        for (at, seed) in seeds.iter().enumerate() {
+            std::fs::write(folder.join(format!("seed-{at}")), seed).unwrap();
+        }
+    }
+}
+
 /// A small key space with everything that a server knows, in packed form or in tables.
 fn small(client: &mut Client, modern: bool, streams: bool, field_expiry: bool, functions: bool) {
     let lines = "SET int 12345|SET big -9223372036854775808|SET text hello|PEXPIREAT text 99999999999999|\
@@ -235,6 +251,15 @@ async fn write_seeds() {
             }
             let features = version.parse::<redisdump::emit::Target>().unwrap().features();
             small(&mut client, features.streams, features.streams, features.field_expiry, features.functions);
+            if version == "8.6" {
+                for line in [
+                    "XADD idmp IDMP p1 i1 * a b",
+                    "XADD idmp IDMP p2 i2 * a b",
+                    "XADD idmp IDMPAUTO p2 * a c",
+                ] {
+                    client.ask(line);
+                }
+            }
             let (rdb, _) = captured(&server).await;
             std::fs::write(seeds().join(format!("{version}-{form}.rdb")), rdb).unwrap();
         }

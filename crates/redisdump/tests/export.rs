@@ -173,6 +173,46 @@ async fn what_a_target_cannot_hold_is_refused_or_named() {
     }
 }
 
+#[tokio::test]
+async fn a_table_of_producers_is_left_out_and_named() {
+    let (Some(from), Some(to)) = (require_redis("8.6"), require_redis("8.2")) else { return };
+    let source = start(&from, RedisOptions::default());
+    let mut client = Client::new(&source);
+    let first = client.ask("XADD s IDMP producer message * a b");
+    assert_eq!(client.ask("XADD s IDMP producer message * a b"), first);
+    client.ask("XADD s IDMPAUTO other * a c");
+    client.ask("XGROUP CREATE s g 0");
+    client.ask("XREADGROUP GROUP g c COUNT 1 STREAMS s >");
+    let (rdb, _) = captured(&source).await;
+    for format in [Format::Rdb, Format::Restore, Format::Resp] {
+        let (bytes, report) = exported(&rdb, ExportOptions::new(format, Target::redis(8, 2))).await.unwrap();
+        assert!(
+            !report.losses.is_serious() && report.losses.to_string().contains("idempotent"),
+            "{report:?}"
+        );
+        let server = match format {
+            Format::Rdb => {
+                let folder = tempfile::tempdir().unwrap();
+                let path = folder.path().join("export.rdb");
+                std::fs::write(&path, &bytes).unwrap();
+                start(&to, RedisOptions { rdb: Some(path), ..RedisOptions::default() })
+            }
+            _ => {
+                let server = start(&to, RedisOptions::default());
+                let end = b"*2\r\n$4\r\nECHO\r\n$8\r\nthe-end!\r\n";
+                Client::new(&server).run([bytes.as_slice(), end].concat(), "the-end!", 100).unwrap();
+                server
+            }
+        };
+        let proof =
+            prove(stream(&rdb), &options(&server), &CompareOptions::default(), &|_| ()).await.unwrap();
+        assert!(proof.equal() && proof.keys == 1, "{format:?}: {proof}");
+    }
+    // A server that knows the table keeps it.
+    let (_, report) = exported(&rdb, ExportOptions::new(Format::Rdb, Target::redis(8, 6))).await.unwrap();
+    assert!(report.losses.is_empty());
+}
+
 /// A value by itself, for RESTORE.
 #[derive(Default)]
 struct Payloads {

@@ -62,6 +62,8 @@ pub struct End {
 /// The longest line that a server reads: annotations, and the lengths before arguments.
 const LINE: usize = 1024;
 
+const NO_BEGINNING: &str = "neither a command nor an annotation begins here";
+
 #[derive(Debug)]
 enum State {
     /// The first bytes decide whether there is a preamble.
@@ -204,11 +206,6 @@ impl Reader {
         }
         // A server takes an annotation that is cut off for whole.
         let between = matches!(self.state, State::Between) && self.line.first().is_none_or(|b| *b == b'#');
-        if matches!(self.state, State::Between)
-            && self.line.first().is_some_and(|b| !matches!(b, b'#' | b'*'))
-        {
-            return Err(self.bad(self.start, "neither a command nor an annotation begins here"));
-        }
         if matches!(self.state, State::Trailing) {
             let trailing = self.offset - self.valid;
             let (bytes, preamble) = (self.offset, self.preamble);
@@ -284,8 +281,16 @@ impl Reader {
                 if self.line.is_empty() && matches!(self.state, State::Between) {
                     self.start = self.offset;
                 }
+                if self.line.is_empty()
+                    && matches!(self.state, State::Between)
+                    && !matches!(chunk.first(), Some(b'*' | b'#'))
+                {
+                    return Err(self.bad(self.start, NO_BEGINNING));
+                }
                 if self.line.len() + used >= LINE {
-                    return Err(self.bad(self.offset, "a line has no end where it must"));
+                    // Named by its beginning, however its bytes came.
+                    let begin = self.offset - self.line.len() as u64;
+                    return Err(self.bad(begin, "a line has no end where it must"));
                 }
                 self.line.extend_from_slice(chunk.get(..used).unwrap_or_default());
                 self.offset += used as u64;
@@ -361,9 +366,7 @@ impl Reader {
                 self.state = State::Length { left };
                 Ok(())
             }
-            (State::Between, _) => {
-                Err(self.bad(self.start, "neither a command nor an annotation begins here"))
-            }
+            (State::Between, _) => Err(self.bad(self.start, NO_BEGINNING)),
             (State::Length { left }, Some(b'$')) => {
                 let left = left.saturating_sub(1);
                 let bytes =

@@ -383,4 +383,71 @@ mod tests {
         assert!(!kept.sorted && kept.first == Some(ids[0]));
         assert!(kept.bytes.len() < 70);
     }
+
+    fn entry(text: &str) -> Vec<u8> {
+        let mut fields = Vec::new();
+        for part in [text, "v"] {
+            fields.extend(u32::try_from(part.len()).unwrap().to_le_bytes());
+            fields.extend(part.as_bytes());
+        }
+        fields
+    }
+
+    /// A stream of entries 1-0, 2-0 … of which one is pending that is not among them.
+    fn emitted(entries: u64, limits: super::super::Limits) -> (Result<(), Inexpressible>, Commands, usize) {
+        use crate::rdb::{Elements as _, Kind};
+        let mut emitter = Emitter::with_limits(crate::emit::Target::redis(7, 0).features(), limits);
+        emitter.begin(0, b"s", Kind::Stream, None).unwrap();
+        let (mut all, mut most) = (Commands::default(), 0);
+        for ms in 2..entries + 2 {
+            emitter.entry(StreamId { ms, seq: 0 }, &entry(&"f".repeat(100)));
+            most = most.max(emitter.stream.held.resp.len());
+            let ready = emitter.take();
+            all.resp.extend(ready.resp);
+        }
+        let last_id = StreamId { ms: entries + 1, seq: 0 };
+        let length = entries;
+        emitter.stream(&StreamMeta { length, last_id, entries_added: length + 1, ..StreamMeta::default() });
+        emitter.group(b"g", last_id, Some(length));
+        emitter.pending(StreamId { ms: 1, seq: 0 }, 5, 1);
+        emitter.consumer(b"c", 0);
+        emitter.owned(StreamId { ms: 1, seq: 0 });
+        let ended = emitter.end();
+        all.resp.extend(emitter.take().resp);
+        (ended, all, most)
+    }
+
+    #[test]
+    fn a_large_stream_is_not_held_back_whole() {
+        let limits = super::super::Limits { stream: 10_000, ..Default::default() };
+        let (ended, all, most) = emitted(2, limits);
+        assert_eq!(ended, Ok(()));
+        let text = String::from_utf8(all.resp).unwrap();
+        // The placeholder is claimed before the first entry comes.
+        assert!(text.find("XCLAIM").unwrap() < text.find("ffff").unwrap() && most < 1000);
+        let (ended, all, most) = emitted(5000, limits);
+        assert_eq!(ended, Err(Inexpressible::PendingOfDeleted { count: 1, limit: 10_000 }));
+        assert!(most < 11_000);
+        // What was sent of it is taken back.
+        assert!(all.resp.ends_with(b"*2\r\n$3\r\nDEL\r\n$1\r\ns\r\n"));
+    }
+
+    #[test]
+    fn a_group_that_contradicts_itself_is_named() {
+        use crate::rdb::{Elements as _, Kind};
+        let mut emitter = Emitter::new(crate::emit::Target::redis(7, 0).features());
+        let stream = |emitter: &mut Emitter, last: u64| {
+            emitter.begin(0, b"s", Kind::Stream, None).unwrap();
+            emitter.entry(StreamId { ms: 2, seq: 0 }, &entry("f"));
+            let last_id = StreamId { ms: last, seq: 0 };
+            emitter.stream(&StreamMeta { length: 1, last_id, entries_added: 1, ..StreamMeta::default() });
+        };
+        stream(&mut emitter, 1);
+        assert_eq!(emitter.end(), Err(Inexpressible::Contradiction));
+        stream(&mut emitter, 2);
+        emitter.group(b"g", StreamId::default(), None);
+        emitter.pending(StreamId { ms: 2, seq: 0 }, 5, 1);
+        assert_eq!(emitter.end(), Err(Inexpressible::PendingWithoutOwner { count: 1 }));
+        assert!(emitter.take().resp.is_empty());
+    }
 }
