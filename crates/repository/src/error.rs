@@ -15,7 +15,7 @@ pub enum Error {
         message: String,
     },
     /// The store failed.
-    #[error("cannot {action} {object} in {store}: {source}")]
+    #[error("cannot {action} {object} in {store}: {source}{}", hint(source))]
     Store {
         /// Where.
         store: String,
@@ -25,6 +25,14 @@ pub enum Error {
         object: String,
         /// The store's own words.
         source: Box<object_store::Error>,
+    },
+    /// The store does not do what a repository needs.
+    #[error("{store} cannot hold a repository: {message}; nothing was created")]
+    Unsuitable {
+        /// Where.
+        store: String,
+        /// What it does not do.
+        message: String,
     },
     /// There is no repository here.
     #[error(
@@ -105,6 +113,28 @@ pub enum Error {
         /// The limit.
         hours: u64,
     },
+}
+
+/// What to do when a folder cannot be written to.
+fn hint(error: &object_store::Error) -> &'static str {
+    use std::io::ErrorKind;
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(current) = cause {
+        match current.downcast_ref::<std::io::Error>().map(std::io::Error::kind) {
+            Some(ErrorKind::StorageFull | ErrorKind::QuotaExceeded) => {
+                return "; the disk is full: what is listed stays whole, and what this run wrote is used again once there \
+                        is room";
+            }
+            Some(ErrorKind::ReadOnlyFilesystem) => {
+                return "; it is mounted read-only: what is listed can be restored, and nothing can be written";
+            }
+            Some(ErrorKind::PermissionDenied) => {
+                return "; this user may not: look at the folder's owner and mode";
+            }
+            _ => cause = current.source(),
+        }
+    }
+    ""
 }
 
 /// What to do about another format.

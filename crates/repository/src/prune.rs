@@ -11,7 +11,6 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use serde::{Deserialize, Serialize};
 
 use crate::chunk::ChunkObject;
@@ -22,8 +21,6 @@ use crate::{Error, Repository, SnapshotId};
 
 /// Objects that one mark names: keeps each mark small enough to be read and rewritten in one go.
 const PER_MARK: usize = 10_000;
-/// Deletions at the same time.
-const DELETIONS: usize = 8;
 
 /// How to prune.
 #[derive(Debug, Clone)]
@@ -204,15 +201,11 @@ impl Repository {
         if report.dry_run {
             return Ok(true);
         }
-        for batch in going.chunks(DELETIONS) {
+        for batch in going.chunks(self.store.deletions_at_once()) {
             if begun.elapsed() > self.margin() {
                 return Ok(false);
             }
-            stream::iter(batch)
-                .map(|object| self.store.delete(object))
-                .buffer_unordered(DELETIONS)
-                .try_collect::<()>()
-                .await?;
+            self.store.delete_all(batch).await?;
         }
         self.store.put(&mark.done_object(), bytes::Bytes::from_static(b"{}\n")).await?;
         Ok(true)

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::crypt::Crypt;
 use crate::document;
 use crate::envelope::{Encryption, Envelope};
-use crate::{Access, Chunker, Error, Manifest, Recipient, RepositoryKey, Store};
+use crate::{Access, Chunker, Error, Manifest, Probe, Recipient, RepositoryKey, Store};
 
 /// The version of the format that is written and read.
 pub const FORMAT: u64 = 1;
@@ -59,6 +59,9 @@ struct Config {
     /// The key envelope.
     #[serde(default)]
     encryption: Option<Envelope>,
+    /// What the store did when the repository was created in it. For information only.
+    #[serde(default)]
+    store: Option<Probe>,
 }
 
 /// An open repository. Cheap to clone.
@@ -69,6 +72,7 @@ pub struct Repository {
     pub(crate) grace: Duration,
     pub(crate) crypt: Crypt,
     id: String,
+    probe: Option<Probe>,
 }
 
 impl Repository {
@@ -77,6 +81,7 @@ impl Repository {
         if store.get(CONFIG).await?.is_some() {
             return Err(Error::AlreadyExists { store: store.to_string() });
         }
+        let probe = store.probe().await?;
         let id = uuid::Uuid::new_v4().simple().to_string();
         let (envelope, crypt) = match &options.encryption {
             Some(wanted) => {
@@ -93,6 +98,7 @@ impl Repository {
             hash: if crypt.is_encrypted() { KEYED } else { PLAIN }.to_owned(),
             compression: "zstd".to_owned(),
             encryption: envelope,
+            store: Some(probe),
         };
         store.put(CONFIG, crypt.seal(CONFIG, &config).into()).await?;
         Repository::of(store, &config, crypt)
@@ -137,7 +143,19 @@ impl Repository {
 
     fn of(store: Store, config: &Config, crypt: Crypt) -> Result<Repository, Error> {
         let grace = Duration::from_millis(config.grace_ms).min(LONGEST_GRACE);
-        Ok(Repository { store, chunker: config.chunker.check()?, grace, crypt, id: config.id.clone() })
+        Ok(Repository {
+            store,
+            chunker: config.chunker.check()?,
+            grace,
+            crypt,
+            id: config.id.clone(),
+            probe: config.store,
+        })
+    }
+
+    /// What the store did when the repository was created in it.
+    pub fn probe(&self) -> Option<Probe> {
+        self.probe
     }
 
     /// True when what is written is encrypted.

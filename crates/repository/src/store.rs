@@ -1,4 +1,4 @@
-//! The store below a repository: a folder, S3-compatible storage, or memory. Every call names its object in its error.
+//! The store below a repository: a folder, a cloud's objects, or memory. Every call names its object in its error.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -7,8 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
-use futures::TryStreamExt as _;
-use object_store::aws::AmazonS3Builder;
+use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use object_store::local::LocalFileSystem;
 use object_store::memory::InMemory;
 use object_store::path::Path;
@@ -20,6 +19,11 @@ use crate::Error;
 /// No manifest, mark or other document is larger: what a hostile store can make us allocate.
 const LARGEST_DOCUMENT: u64 = 256 << 20;
 
+/// Deletions at the same time, where each is a request.
+const DELETIONS: usize = 8;
+/// What the variables begin with that stores take their settings from.
+const CLOUDS: [&str; 3] = ["AWS_", "GOOGLE_", "AZURE_"];
+
 /// The environment that stores take their credentials from; an argument, so that tests bring their own.
 #[derive(Clone, Default)]
 pub struct StoreEnv {
@@ -27,11 +31,11 @@ pub struct StoreEnv {
 }
 
 impl StoreEnv {
-    /// The variables that S3 clients know: `AWS_*`.
+    /// The variables that the clouds' own clients know: `AWS_*`, `GOOGLE_*` and `AZURE_*`.
     pub fn from_process() -> StoreEnv {
         let variables = std::env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-            .filter(|(name, _)| name.starts_with("AWS_"))
+            .filter(|(name, _)| CLOUDS.iter().any(|prefix| name.starts_with(prefix)))
             .collect();
         StoreEnv { variables }
     }
@@ -41,8 +45,12 @@ impl StoreEnv {
         StoreEnv { variables: pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect() }
     }
 
-    fn get(&self, name: &str) -> Option<&str> {
-        self.variables.get(name).map(String::as_str)
+    pub(crate) fn get(&self, name: &str) -> Option<&str> {
+        self.variables.get(name).map(String::as_str).filter(|value| !value.is_empty())
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.variables.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
 }
 
@@ -58,6 +66,8 @@ impl fmt::Debug for StoreEnv {
 pub struct Store {
     objects: Arc<dyn ObjectStore>,
     name: String,
+    /// Many objects are deleted in one request.
+    bulk_delete: bool,
 }
 
 impl fmt::Debug for Store {
@@ -73,26 +83,36 @@ impl fmt::Display for Store {
 }
 
 impl Store {
-    /// Opens the store that `url` names: a folder (a path, or `file:///…`), `s3://bucket/prefix` with the options
-    /// `endpoint`, `region` and `virtual-hosted` in its query, or `memory:`.
+    /// Opens the store that `url` names: a folder (a path, or `file:///…`), `memory:`, or a cloud's.
     ///
-    /// Credentials are never part of the URL; they come from `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY`.
+    /// `s3://bucket/prefix` knows these options in its query: `endpoint`; `region`; `virtual-hosted=true` for servers
+    /// that want the bucket in the host's name; `bulk-delete=true` to delete many objects in one request, which not
+    /// every compatible store can; `credentials=instance` to ask the machine's own role. `gs://bucket/prefix` and
+    /// `az://container/prefix` are there if the crate was built with the features `gcs` and `azure`.
+    ///
+    /// Credentials are never part of the URL; they come from the variables that each cloud's own clients read.
     pub fn open(url: &str, env: &StoreEnv) -> Result<Store, Error> {
         if url == "memory:" {
-            return Ok(Store { objects: Arc::new(InMemory::new()), name: url.to_owned() });
+            return Ok(Store::custom(Arc::new(InMemory::new()), url));
         }
-        if let Some(rest) = url.strip_prefix("s3://") {
-            return s3(url, rest, env);
+        let Some((scheme, rest)) = url.split_once("://") else { return Store::folder(FilePath::new(url)) };
+        let wrong =
+            |message: &str| Err(Error::Url { url: format!("{scheme}://…"), message: message.to_owned() });
+        match scheme {
+            "file" => Store::folder(FilePath::new(rest)),
+            "s3" => crate::cloud::s3(url, env),
+            #[cfg(feature = "gcs")]
+            "gs" => crate::cloud::gcs(url, env),
+            #[cfg(feature = "azure")]
+            "az" => crate::cloud::azure(url, env),
+            #[cfg(not(all(feature = "gcs", feature = "azure")))]
+            "gs" | "az" => wrong("this build has no part for this cloud (the features `gcs` and `azure`)"),
+            _ => wrong("a folder, s3://, gs:// and az:// are known"),
         }
-        let folder = url.strip_prefix("file://").unwrap_or(url);
-        if url.contains("://") && !url.starts_with("file://") {
-            let scheme = url.split("://").next().unwrap_or_default();
-            return Err(Error::Url {
-                url: format!("{scheme}://…"),
-                message: "a folder and s3:// are known".to_owned(),
-            });
-        }
-        Store::folder(FilePath::new(folder))
+    }
+
+    pub(crate) fn of(objects: Arc<dyn ObjectStore>, name: String, bulk_delete: bool) -> Store {
+        Store { objects, name, bulk_delete }
     }
 
     /// A folder; it need not exist before the first object is written.
@@ -104,12 +124,12 @@ impl Store {
         // Each object is synced to disk before its name appears, and its folder after: the order of writes is then
         // the order that survives a power cut, which is what makes the manifest the commit.
         let files = LocalFileSystem::new().with_fsync(true);
-        Ok(Store { objects: Arc::new(PrefixStore::new(files, prefix)), name })
+        Ok(Store::of(Arc::new(PrefixStore::new(files, prefix)), name, false))
     }
 
     /// Any store of the `object_store` crate.
     pub fn custom(objects: Arc<dyn ObjectStore>, name: impl Into<String>) -> Store {
-        Store { objects, name: name.into() }
+        Store::of(objects, name.into(), false)
     }
 
     fn failed(&self, action: &'static str, object: &str, source: object_store::Error) -> Error {
@@ -122,6 +142,18 @@ impl Store {
             .await
             .map_err(|e| self.failed("write", object, e))?;
         Ok(())
+    }
+
+    /// Tries to create an object that exists: true if that was refused, as it should be.
+    pub(crate) async fn create(&self, object: &str, bytes: Bytes) -> Result<bool, Error> {
+        let mode = object_store::PutMode::Create.into();
+        match self.objects.put_opts(&Path::from(object), PutPayload::from_bytes(bytes), mode).await {
+            Err(object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. }) => {
+                Ok(true)
+            }
+            // One that does not know the header may refuse the request, or write over the object in silence.
+            Ok(_) | Err(_) => Ok(false),
+        }
     }
 
     /// The bytes of a document, or nothing if there is none.
@@ -175,6 +207,31 @@ impl Store {
         }
     }
 
+    /// How many deletions are given to [`Store::delete_all`] at a time.
+    pub(crate) fn deletions_at_once(&self) -> usize {
+        if self.bulk_delete { 1000 } else { DELETIONS }
+    }
+
+    /// Deletes these objects, in one request where the store is known to be able to.
+    pub(crate) async fn delete_all(&self, objects: &[String]) -> Result<(), Error> {
+        if !self.bulk_delete {
+            let deletions = stream::iter(objects).map(|object| self.delete(object));
+            return deletions.buffer_unordered(DELETIONS).try_collect::<()>().await;
+        }
+        let paths: Vec<_> = objects.iter().map(|object| Ok(Path::from(object.as_str()))).collect();
+        let mut deleted = self.objects.delete_stream(stream::iter(paths).boxed());
+        while let Some(result) = deleted.next().await {
+            match result {
+                Ok(_) | Err(object_store::Error::NotFound { .. }) => {}
+                Err(error) => {
+                    let first = objects.first().map(String::as_str).unwrap_or_default();
+                    return Err(self.failed("delete objects such as", first, error));
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Calls `visit` for every object below a prefix, in no certain order; nothing is gathered.
     pub(crate) async fn visit(&self, prefix: &str, mut visit: impl FnMut(ObjectMeta)) -> Result<(), Error> {
         let path = Path::from(prefix);
@@ -193,64 +250,4 @@ impl Store {
             .await
             .map_err(|e| self.failed("list", prefix, e))
     }
-}
-
-fn s3(url: &str, rest: &str, env: &StoreEnv) -> Result<Store, Error> {
-    let parsed = url::Url::parse(url);
-    let wrong = |message: String| Error::Url {
-        url: format!("s3://{}", rest.split('?').next().unwrap_or_default()),
-        message,
-    };
-    let parsed = parsed.map_err(|e| wrong(e.to_string()))?;
-    if !parsed.username().is_empty() || parsed.password().is_some() {
-        return Err(Error::Url {
-            url: "s3://…".to_owned(),
-            message: "credentials do not belong into a URL: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
-                .to_owned(),
-        });
-    }
-    let bucket = parsed
-        .host_str()
-        .filter(|host| !host.is_empty())
-        .ok_or_else(|| wrong("it names no bucket".into()))?;
-    let mut builder = AmazonS3Builder::new()
-        .with_bucket_name(bucket)
-        .with_virtual_hosted_style_request(false)
-        // One request an object: deleting many in one is what S3-compatible stores most often lack.
-        .with_disable_bulk_delete(true);
-    let mut region =
-        env.get("AWS_REGION").or(env.get("AWS_DEFAULT_REGION")).unwrap_or("us-east-1").to_owned();
-    let mut endpoint = env.get("AWS_ENDPOINT_URL").map(str::to_owned);
-    for (key, value) in parsed.query_pairs() {
-        match key.as_ref() {
-            "region" => region = value.into_owned(),
-            "endpoint" => endpoint = Some(value.into_owned()),
-            "virtual-hosted" => builder = builder.with_virtual_hosted_style_request(value == "true"),
-            other => {
-                return Err(wrong(format!(
-                    "`{other}` is no option; endpoint, region and virtual-hosted are"
-                )));
-            }
-        }
-    }
-    builder = builder.with_region(region);
-    if let Some(endpoint) = endpoint {
-        builder = builder.with_allow_http(endpoint.starts_with("http://")).with_endpoint(endpoint);
-    }
-    let (Some(key), Some(secret)) = (env.get("AWS_ACCESS_KEY_ID"), env.get("AWS_SECRET_ACCESS_KEY")) else {
-        return Err(wrong("AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are not set".into()));
-    };
-    builder = builder.with_access_key_id(key).with_secret_access_key(secret);
-    if let Some(token) = env.get("AWS_SESSION_TOKEN") {
-        builder = builder.with_token(token);
-    }
-    // The HTTP client takes whichever TLS provider the process has installed; a second installation is no fault.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let objects = builder.build().map_err(|e| wrong(e.to_string()))?;
-    let name = format!("s3://{bucket}{}", parsed.path());
-    let objects: Arc<dyn ObjectStore> = match parsed.path().trim_matches('/') {
-        "" => Arc::new(objects),
-        prefix => Arc::new(PrefixStore::new(objects, prefix)),
-    };
-    Ok(Store { objects, name })
 }

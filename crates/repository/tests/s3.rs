@@ -1,38 +1,11 @@
 //! The same repository on an S3 server that the test starts itself, with signed requests over HTTP.
 
 mod common;
+mod s3_server;
 
 use common::{data, read, small, write_snapshot};
-use hyper_util::rt::{TokioExecutor, TokioIo};
-use hyper_util::server::conn::auto::Builder;
-use repository::{CheckOptions, PruneOptions, Repository, Store, StoreEnv};
-use s3s::auth::SimpleAuth;
-use s3s::service::S3ServiceBuilder;
-
-/// A server with one bucket, `backups`; gone when the test's runtime ends.
-async fn server() -> (tempfile::TempDir, String) {
-    let dir = tempfile::tempdir().unwrap();
-    std::fs::create_dir(dir.path().join("backups")).unwrap();
-    let mut builder = S3ServiceBuilder::new(s3s_fs::FileSystem::new(dir.path()).unwrap());
-    builder.set_auth(SimpleAuth::from_single("key", "right-secret"));
-    let service = builder.build();
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let endpoint = format!("http://{}", listener.local_addr().unwrap());
-    tokio::spawn(async move {
-        while let Ok((socket, _)) = listener.accept().await {
-            let service = service.clone();
-            tokio::spawn(async move {
-                let _ =
-                    Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(socket), service).await;
-            });
-        }
-    });
-    (dir, endpoint)
-}
-
-fn env(secret: &str) -> StoreEnv {
-    StoreEnv::of(&[("AWS_ACCESS_KEY_ID", "key"), ("AWS_SECRET_ACCESS_KEY", secret)])
-}
+use repository::{CheckOptions, PruneOptions, Repository, Store};
+use s3_server::{env, server, troubled_server};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_repository_on_s3() {
@@ -74,4 +47,18 @@ async fn what_s3_refuses_is_told_without_secrets() {
     let error = Repository::init(open("backups", "wrong-secret"), &small()).await.unwrap_err().to_string();
     assert!(error.contains("s3://backups") && error.contains("SignatureDoesNotMatch"), "{error}");
     assert!(!error.contains("wrong-secret"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_busy_or_failing_server_is_asked_again() {
+    let (_dir, endpoint, refused) = troubled_server().await;
+    let url = format!("s3://backups/p?endpoint={endpoint}&region=r");
+    let repo = Repository::init(Store::open(&url, &env("right-secret")).unwrap(), &small()).await.unwrap();
+    let bytes = data(1, 20_000);
+    let first = write_snapshot(&repo, "nightly", &[("a", &bytes)]).await;
+    assert_eq!(read(&repo, &first, "a").await.unwrap(), bytes);
+    let now = chrono::Utc::now();
+    assert!(repo.check(&CheckOptions { read_data: true, now }).await.unwrap().passed());
+    let refused = refused.load(std::sync::atomic::Ordering::Relaxed);
+    assert!(refused > 10, "only {refused} requests met 429 or 503");
 }

@@ -41,6 +41,7 @@ struct InitReport {
     repository_id: String,
     key_file: Option<PathBuf>,
     recipients: Vec<String>,
+    store: Option<repository::Probe>,
 }
 
 pub(super) async fn run(args: InitArgs, context: &Context) -> anyhow::Result<Exit> {
@@ -76,7 +77,18 @@ pub(super) async fn run(args: InitArgs, context: &Context) -> anyhow::Result<Exi
         repository_id: repository.id().to_string(),
         key_file,
         recipients: repository.recipients().iter().map(ToString::to_string).collect(),
+        store: repository.probe(),
     };
+    if report.store.is_some_and(|probe| !probe.delete) {
+        context.progress.warn(
+            "this host may not delete in the store: it can back up, and `forget` and `prune` must be run from another",
+        );
+    }
+    if report.store.is_some_and(|probe| !probe.overwrite) {
+        context
+            .progress
+            .warn("nothing can be overwritten in the store: `check --repair` and `key add` will not work");
+    }
     context.print(&report, || {
         report.render(context.config.repository.as_ref().is_some_and(|r| r.key_file.is_some()))
     })?;

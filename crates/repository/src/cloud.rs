@@ -1,0 +1,188 @@
+//! Stores behind HTTP: S3 and what is compatible with it, and, where they were built in, Google Cloud Storage and Azure.
+//!
+//! Requests are tried again with growing, randomly spread pauses when a server is busy (429), fails (5xx) or cannot be
+//! reached, for three minutes at most: no request may take effect an hour after it was sent, which prune's proof leans
+//! on (see `docs/repository-format.md`).
+
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
+use object_store::prefix::PrefixStore;
+use object_store::{BackoffConfig, ClientOptions, ObjectStore, RetryConfig};
+
+use crate::{Error, Store, StoreEnv};
+
+/// How often a request is tried again, and for how long.
+fn retries() -> RetryConfig {
+    RetryConfig {
+        backoff: BackoffConfig {
+            init_backoff: Duration::from_millis(200),
+            max_backoff: Duration::from_secs(20),
+            base: 2.0,
+        },
+        max_retries: 12,
+        retry_timeout: Duration::from_secs(180),
+    }
+}
+
+/// A chunk is at most a few MiB, but a manifest may be large and a line thin.
+fn client() -> ClientOptions {
+    ClientOptions::new().with_timeout(Duration::from_secs(300)).with_connect_timeout(Duration::from_secs(15))
+}
+
+/// A place in a bucket: what all clouds' URLs have in common.
+pub(crate) struct Place {
+    url: url::Url,
+    bucket: String,
+    /// The URL as it may be shown: without query.
+    name: String,
+}
+
+impl Place {
+    pub(crate) fn parse(text: &str) -> Result<Place, Error> {
+        let (scheme, rest) = text.split_once("://").unwrap_or((text, ""));
+        let name = format!("{scheme}://{}", rest.split('?').next().unwrap_or_default());
+        let hidden = format!("{scheme}://…");
+        let url =
+            url::Url::parse(text).map_err(|e| Error::Url { url: hidden.clone(), message: e.to_string() })?;
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err(Error::Url {
+                url: hidden,
+                message:
+                    "credentials do not belong into a URL: they are taken from the environment, such as \
+                          AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+                        .to_owned(),
+            });
+        }
+        let bucket = url.host_str().filter(|host| !host.is_empty()).map(str::to_owned);
+        let bucket =
+            bucket.ok_or_else(|| Error::Url { url: name, message: "it names no bucket".to_owned() })?;
+        let name = format!("{scheme}://{bucket}{}", url.path());
+        Ok(Place { url, bucket, name })
+    }
+
+    fn wrong(&self, message: impl Into<String>) -> Error {
+        Error::Url { url: self.name.clone(), message: message.into() }
+    }
+
+    /// The options in the query; each must be one of `known`.
+    fn options(&self, known: &[&str]) -> Result<Vec<(String, String)>, Error> {
+        let mut options = Vec::new();
+        for (key, value) in self.url.query_pairs() {
+            if !known.contains(&key.as_ref()) {
+                return Err(self.wrong(format!("`{key}` is no option; these are: {}", known.join(", "))));
+            }
+            options.push((key.into_owned(), value.into_owned()));
+        }
+        Ok(options)
+    }
+
+    fn store(&self, objects: impl ObjectStore, bulk_delete: bool) -> Store {
+        let objects: Arc<dyn ObjectStore> = match self.url.path().trim_matches('/') {
+            "" => Arc::new(objects),
+            prefix => Arc::new(PrefixStore::new(objects, prefix)),
+        };
+        Store::of(objects, self.name.clone(), bulk_delete)
+    }
+}
+
+/// The HTTP client takes whichever TLS provider the process has installed; a second installation is no fault.
+fn install_tls() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+}
+
+/// Settings of the environment that `K` knows, in the form of the store's builder.
+fn known_settings<'a, K: FromStr>(
+    env: &'a StoreEnv,
+    prefix: &'a str,
+) -> impl Iterator<Item = (K, &'a str)> + 'a {
+    env.iter()
+        .filter(move |(name, _)| name.starts_with(prefix))
+        .filter_map(|(name, value)| Some((name.to_ascii_lowercase().parse().ok()?, value)))
+}
+
+/// `s3://bucket/prefix`
+pub(crate) fn s3(text: &str, env: &StoreEnv) -> Result<Store, Error> {
+    let place = Place::parse(text)?;
+    let mut builder = AmazonS3Builder::new();
+    for (key, value) in known_settings::<AmazonS3ConfigKey>(env, "AWS_") {
+        builder = builder.with_config(key, value);
+    }
+    let mut region =
+        env.get("AWS_REGION").or(env.get("AWS_DEFAULT_REGION")).unwrap_or("us-east-1").to_owned();
+    let mut endpoint = env.get("AWS_ENDPOINT_URL_S3").or(env.get("AWS_ENDPOINT_URL")).map(str::to_owned);
+    let (mut virtual_hosted, mut bulk_delete, mut instance) = (false, false, false);
+    let known = ["endpoint", "region", "virtual-hosted", "bulk-delete", "credentials"];
+    for (key, value) in place.options(&known)? {
+        match key.as_str() {
+            "region" => region = value,
+            "endpoint" => endpoint = Some(value),
+            "virtual-hosted" => virtual_hosted = value == "true",
+            "bulk-delete" => bulk_delete = value == "true",
+            "credentials" if value == "instance" => instance = true,
+            _ => return Err(place.wrong(format!("`{key}={value}`: `credentials=instance` is meant?"))),
+        }
+    }
+    let elsewhere = [
+        "AWS_WEB_IDENTITY_TOKEN_FILE",
+        "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+        "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+    ];
+    let has_keys = env.get("AWS_ACCESS_KEY_ID").is_some() && env.get("AWS_SECRET_ACCESS_KEY").is_some();
+    if !has_keys && !instance && elsewhere.iter().all(|name| env.get(name).is_none()) {
+        return Err(place.wrong(
+            "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are not set, nor are the variables of a web identity or a \
+             container; `credentials=instance` in the URL asks the machine's own role",
+        ));
+    }
+    builder = builder
+        .with_bucket_name(&place.bucket)
+        .with_region(region)
+        .with_virtual_hosted_style_request(virtual_hosted)
+        // Deleting many objects in one request is what S3-compatible stores most often lack.
+        .with_disable_bulk_delete(!bulk_delete)
+        .with_retry(retries());
+    let mut options = client();
+    if let Some(endpoint) = endpoint {
+        options = options.with_allow_http(endpoint.starts_with("http://"));
+        builder = builder.with_endpoint(endpoint);
+    }
+    install_tls();
+    let objects = builder.with_client_options(options).build().map_err(|e| place.wrong(e.to_string()))?;
+    Ok(place.store(objects, bulk_delete))
+}
+
+/// `gs://bucket/prefix`
+#[cfg(feature = "gcs")]
+pub(crate) fn gcs(text: &str, env: &StoreEnv) -> Result<Store, Error> {
+    use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
+    let place = Place::parse(text)?;
+    place.options(&[])?;
+    let mut builder = GoogleCloudStorageBuilder::new();
+    for (key, value) in known_settings::<GoogleConfigKey>(env, "GOOGLE_") {
+        builder = builder.with_config(key, value);
+    }
+    install_tls();
+    let builder = builder.with_bucket_name(&place.bucket).with_retry(retries()).with_client_options(client());
+    let objects = builder.build().map_err(|e| place.wrong(e.to_string()))?;
+    Ok(place.store(objects, false))
+}
+
+/// `az://container/prefix`
+#[cfg(feature = "azure")]
+pub(crate) fn azure(text: &str, env: &StoreEnv) -> Result<Store, Error> {
+    use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
+    let place = Place::parse(text)?;
+    place.options(&[])?;
+    let mut builder = MicrosoftAzureBuilder::new();
+    for (key, value) in known_settings::<AzureConfigKey>(env, "AZURE_") {
+        builder = builder.with_config(key, value);
+    }
+    install_tls();
+    let builder =
+        builder.with_container_name(&place.bucket).with_retry(retries()).with_client_options(client());
+    let objects = builder.build().map_err(|e| place.wrong(e.to_string()))?;
+    Ok(place.store(objects, false))
+}
