@@ -3,10 +3,11 @@
 //! and a listing shows it, like what a manifest names.
 
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
 
 use crate::gather::Gather;
 use crate::{ChunkRef, Error, Repository, SnapshotId};

@@ -3,13 +3,14 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use bytes::{Bytes, BytesMut};
 use chrono::{DateTime, Utc};
 use futures::stream::{FuturesOrdered, Stream, StreamExt as _};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 
 use crate::chunk::ChunkObject;
 use crate::crypt::Crypt;

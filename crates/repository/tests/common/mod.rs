@@ -1,6 +1,9 @@
 //! What the tests share: small repositories, and bytes that can be made again.
 #![allow(dead_code)]
 
+pub(crate) mod drive;
+pub(crate) mod sim;
+
 use chrono::Utc;
 use futures::{StreamExt as _, TryStreamExt as _};
 use repository::{

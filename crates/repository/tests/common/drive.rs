@@ -1,0 +1,425 @@
+//! The scheduler: hosts that write, forget, undelete, prune and check at the same time, in an order that a seed decides.
+//!
+//! Time is tokio's paused clock. It moves by itself only when no host has anything left to do but to wait for its store,
+//! so that a short sleep waits for exactly that; larger leaps are made by the scheduler.
+#![allow(dead_code)]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use chrono::Utc;
+use futures::TryStreamExt as _;
+use repository::{
+    CheckOptions, Chunker, Error, InitOptions, Manifest, PartHeader, PruneOptions, Repository, SnapshotStart,
+    SourceRecord, Store,
+};
+use tokio::task::JoinHandle;
+
+use super::sim::{Broken, Client, Rng, Role, Weather, World};
+
+pub(crate) const GRACE: Duration = Duration::from_secs(72 * 3600);
+pub(crate) const MARGIN: Duration = Duration::from_secs(3600);
+/// Different parts that snapshots are made of: few, so that they share nearly all.
+const CONTENTS: usize = 5;
+/// Hosts at the same time.
+const HOSTS: usize = 4;
+
+/// What a run is like.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Course {
+    pub(crate) broken: Option<Broken>,
+    pub(crate) weather: Weather,
+    pub(crate) hosts: usize,
+}
+
+impl Course {
+    pub(crate) fn calm() -> Course {
+        Course { broken: None, weather: Weather::default(), hosts: 28 }
+    }
+}
+
+/// What a run came to.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Outcome {
+    pub(crate) violation: Option<String>,
+    pub(crate) trace: Vec<String>,
+    pub(crate) requests: u64,
+    pub(crate) commits: u64,
+    pub(crate) refusals: u64,
+    pub(crate) crashes: u64,
+    pub(crate) swept: u64,
+    pub(crate) forgotten: u64,
+    pub(crate) undeleted: u64,
+    pub(crate) prunes: u64,
+    pub(crate) read_back: u64,
+    pub(crate) faults: u64,
+    pub(crate) failures: u64,
+}
+
+impl Outcome {
+    pub(crate) fn add(&mut self, other: &Outcome) {
+        self.requests += other.requests;
+        self.commits += other.commits;
+        self.refusals += other.refusals;
+        self.crashes += other.crashes;
+        self.swept += other.swept;
+        self.forgotten += other.forgotten;
+        self.undeleted += other.undeleted;
+        self.prunes += other.prunes;
+        self.read_back += other.read_back;
+        self.faults += other.faults;
+        self.failures += other.failures;
+    }
+}
+
+/// What the hosts did, as far as they know.
+#[derive(Debug, Default)]
+struct Log {
+    /// What each committed snapshot must hold.
+    contents: BTreeMap<String, Vec<usize>>,
+    /// Snapshots that must be listed: committed or brought back, and no forget was begun since.
+    must_list: BTreeSet<String>,
+    /// How often forgetting each snapshot was begun, and ended.
+    forgetting: BTreeMap<String, (usize, usize)>,
+    outcome: Outcome,
+    /// Errors that no host should see in this weather.
+    wrong: Vec<String>,
+}
+
+#[derive(Clone)]
+struct Host {
+    client: Client,
+    log: Arc<Mutex<Log>>,
+    stormy: bool,
+}
+
+fn content(number: usize) -> Vec<u8> {
+    super::data(number as u64 + 1, 40 + number)
+}
+
+impl Host {
+    fn log(&self) -> MutexGuard<'_, Log> {
+        self.log.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn open(&self) -> Result<Repository, Error> {
+        Repository::open(Store::custom(Arc::new(self.client.clone()), "simulated")).await
+    }
+
+    async fn work(self, mut rng: Rng) {
+        let result = match self.client.role {
+            Role::Writer => self.write(&mut rng).await,
+            Role::Forgetter => self.forget(&mut rng).await,
+            Role::Undeleter => self.undelete(&mut rng).await,
+            Role::Pruner => self.prune().await,
+            Role::Checker => self.check().await,
+        };
+        if let Err(error) = result {
+            let mut log = self.log();
+            match error {
+                Error::TooLong { .. } | Error::NoSnapshot { .. } => log.outcome.refusals += 1,
+                Error::Store { .. } | Error::Damaged { .. } if self.stormy => log.outcome.failures += 1,
+                error => log.wrong.push(format!("{:?}: {error}", self.client)),
+            }
+        }
+    }
+
+    async fn write(&self, rng: &mut Rng) -> Result<(), Error> {
+        let repo = self.open().await?;
+        let at = self.client.world().now();
+        let writer = repo.begin(SnapshotStart::new("job", at, "model 1")).await?;
+        let id = writer.id().to_string();
+        let wanted: BTreeSet<usize> = (0..1 + rng.below(3)).map(|_| rng.below(CONTENTS)).collect();
+        let mut parts = Vec::new();
+        for number in &wanted {
+            self.client.think().await;
+            let bytes: Result<_, std::io::Error> = Ok(content(*number).into());
+            let header = PartHeader::new(format!("part {number}"), "model");
+            parts.push(writer.write_part(header, futures::stream::iter([bytes])).await?);
+        }
+        self.client.think().await;
+        let null = serde_json::Value::Null;
+        let source = SourceRecord {
+            name: "s".into(),
+            kind: "model".into(),
+            server: null.clone(),
+            details: null,
+            parts,
+        };
+        // Known before it is listed: an answer that is lost leaves a snapshot that must be whole all the same.
+        self.log().contents.insert(id.clone(), wanted.into_iter().collect());
+        writer.commit(vec![source], true).await?;
+        let mut log = self.log();
+        log.outcome.commits += 1;
+        // Its answer may come after somebody has forgotten it.
+        if !log.forgetting.contains_key(&id) {
+            log.must_list.insert(id);
+        }
+        Ok(())
+    }
+
+    async fn forget(&self, rng: &mut Rng) -> Result<(), Error> {
+        let repo = self.open().await?;
+        let listing = repo.snapshots().await?.manifests;
+        if listing.is_empty() {
+            return Ok(());
+        }
+        let id = listing[rng.below(listing.len())].id.clone();
+        {
+            let mut log = self.log();
+            log.must_list.remove(id.as_str());
+            // One that dies while it forgets counts for ever: its requests may still arrive.
+            log.forgetting.entry(id.to_string()).or_default().0 += 1;
+        }
+        repo.forget(std::slice::from_ref(&id), Utc::now()).await?;
+        let mut log = self.log();
+        log.outcome.forgotten += 1;
+        log.forgetting.entry(id.to_string()).or_default().1 += 1;
+        Ok(())
+    }
+
+    async fn undelete(&self, rng: &mut Rng) -> Result<(), Error> {
+        let repo = self.open().await?;
+        let names = self.client.world().names("tombstones/");
+        let known: Vec<_> = self.log().contents.keys().cloned().collect();
+        let forgotten: Vec<_> =
+            known.into_iter().filter(|id| names.contains(&format!("tombstones/{id}.json"))).collect();
+        if forgotten.is_empty() {
+            return Ok(());
+        }
+        let text = &forgotten[rng.below(forgotten.len())];
+        let id = serde_json::from_value(serde_json::Value::String(text.clone())).unwrap();
+        let forgetting = |log: &Log| log.forgetting.get(text).copied().unwrap_or_default();
+        let before = forgetting(&self.log());
+        repo.undelete(&id).await?;
+        let mut log = self.log();
+        log.outcome.undeleted += 1;
+        if before.0 == before.1 && forgetting(&log) == before {
+            log.must_list.insert(text.clone());
+        }
+        Ok(())
+    }
+
+    async fn prune(&self) -> Result<(), Error> {
+        let repo = self.open().await?;
+        repo.prune(&PruneOptions { dry_run: false, now: Utc::now() }).await?;
+        self.log().outcome.prunes += 1;
+        Ok(())
+    }
+
+    async fn check(&self) -> Result<(), Error> {
+        let repo = self.open().await?;
+        let now = self.client.world().now();
+        repo.check(&CheckOptions { read_data: true, now }).await?;
+        Ok(())
+    }
+}
+
+/// One run.
+pub(crate) async fn run(seed: u64, course: Course) -> Outcome {
+    let mut rng = Rng::new(seed);
+    let world = World::shared();
+    let log = Arc::new(Mutex::new(Log::default()));
+    let client = |actor, role| Client { world: Arc::clone(&world), actor, role };
+    let store = Store::custom(Arc::new(client(0, Role::Checker)), "simulated");
+    let chunker = Chunker { min: 64, average: 256, max: 1024 };
+    let options = InitOptions { chunker, grace: GRACE, ..InitOptions::default() };
+    let sound = Repository::init(store, &options).await.unwrap();
+    let lock = || world.lock().unwrap_or_else(PoisonError::into_inner);
+    {
+        let mut world = lock();
+        world.immediate = false;
+        world.broken = course.broken;
+    }
+    let mut hosts: BTreeMap<usize, (Role, JoinHandle<()>)> = BTreeMap::new();
+    let mut started = 0;
+    // A leap that waits until nothing is under way but hosts that think.
+    let mut leap: Option<Duration> = None;
+    loop {
+        // Until every host waits for its store.
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        hosts.retain(|_, (_, task)| !task.is_finished());
+        if lock().violation.is_some() {
+            break;
+        }
+        if started < course.hosts && hosts.len() < HOSTS && leap.is_none() && rng.chance(200)
+            || hosts.is_empty()
+        {
+            if started >= course.hosts {
+                break;
+            }
+            started += 1;
+            let role = match rng.below(20) {
+                0..8 => Role::Writer,
+                8..11 => Role::Forgetter,
+                11..13 => Role::Undeleter,
+                13..19 => Role::Pruner,
+                _ => Role::Checker,
+            };
+            let host = Host {
+                client: client(started, role),
+                log: Arc::clone(&log),
+                stormy: course.weather.stormy(),
+            };
+            hosts.insert(started, (role, tokio::task::spawn_local(host.work(rng.clone()))));
+            rng.next();
+            continue;
+        }
+        if rng.chance(5) && !hosts.is_empty() {
+            let victim = *hosts.keys().nth(rng.below(hosts.len())).unwrap();
+            if let Some((_, task)) = hosts.remove(&victim) {
+                task.abort();
+                lock().bury(victim, &mut rng);
+                log.lock().unwrap_or_else(PoisonError::into_inner).outcome.crashes += 1;
+            }
+            continue;
+        }
+        if leap.is_none() && rng.chance(40) {
+            leap = Some(match rng.below(6) {
+                0 => MARGIN / 2,
+                1 => MARGIN + Duration::from_secs(60),
+                2 => GRACE / 3,
+                3 => GRACE - MARGIN / 2,
+                _ => GRACE + MARGIN / 2,
+            });
+        }
+        // A short leap while requests are on their way: as long as the format lets them be.
+        if rng.chance(30) {
+            let most = lock().patience(MARGIN).min(MARGIN);
+            tokio::time::advance(most.mul_f64(rng.below(1000) as f64 / 1000.0)).await;
+            continue;
+        }
+        let mut now = lock();
+        now.drop_abandoned(&mut rng);
+        let weather = course.weather;
+        let waiting = now.sorted();
+        let busy: Vec<usize> = waiting
+            .iter()
+            .enumerate()
+            .filter(|(_, p)| leap.is_none() || !p.thinks())
+            .map(|(at, _)| at)
+            .collect();
+        if busy.is_empty() {
+            drop(now);
+            if let Some(by) = leap.take() {
+                if course.broken == Some(Broken::WriterTooLate) {
+                    lock().skew_by(by);
+                } else {
+                    tokio::time::advance(by).await;
+                }
+            }
+            continue;
+        }
+        let at = busy[rng.below(busy.len())];
+        now.serve(at, &mut rng, &weather);
+    }
+    for (_, task) in hosts.into_values() {
+        task.abort();
+    }
+    settle(&world, &log, &sound, course).await
+}
+
+impl Weather {
+    pub(crate) fn stormy(&self) -> bool {
+        self.refused + self.lied + self.late + self.torn + self.stale > 0
+    }
+}
+
+/// The storm is over: everything that is listed must read back, by the code that users have.
+async fn settle(
+    world: &Arc<Mutex<World>>,
+    log: &Arc<Mutex<Log>>,
+    sound: &Repository,
+    course: Course,
+) -> Outcome {
+    let lock = || world.lock().unwrap_or_else(PoisonError::into_inner);
+    let torn = {
+        let mut world = lock();
+        world.immediate = true;
+        world.broken = None;
+        let torn: Vec<_> = world.torn.iter().filter(|name| name.ends_with(".json")).cloned().collect();
+        torn.iter().for_each(|name| world.remove_by_hand(name));
+        torn.len()
+    };
+    let (contents, must_list, wrong, mut outcome) = {
+        let log = log.lock().unwrap_or_else(PoisonError::into_inner);
+        (log.contents.clone(), log.must_list.clone(), log.wrong.clone(), log.outcome.clone())
+    };
+    let _ = torn;
+    let violated = lock().violation.is_some();
+    if !violated {
+        let mut wrongs = wrong;
+        let listing = sound.snapshots().await.unwrap();
+        let listed: BTreeMap<String, &Manifest> =
+            listing.manifests.iter().map(|m| (m.id.to_string(), m)).collect();
+        wrongs.extend(listing.unreadable.iter().map(|u| format!("{}: {}", u.name, u.error)));
+        wrongs.extend(
+            must_list.iter().filter(|id| !listed.contains_key(*id)).map(|id| format!("{id} is not listed")),
+        );
+        for (id, manifest) in &listed {
+            for ((_, part), number) in manifest.parts().zip(contents.get(id).into_iter().flatten()) {
+                let read: Result<Vec<_>, Error> = sound.read_part(part).try_collect().await;
+                match read {
+                    Ok(pieces) if pieces.concat() == content(*number) => outcome.read_back += 1,
+                    Ok(_) => wrongs.push(format!("{id}: part {number} reads back differently")),
+                    Err(error) => wrongs.push(format!("{id}: {error}")),
+                }
+            }
+        }
+        let now = lock().now();
+        let report = sound.check(&CheckOptions { read_data: true, now }).await.unwrap();
+        if !report.passed() || report.whole.len() != listed.len() {
+            wrongs.push(report.to_string());
+        }
+        wrongs.into_iter().for_each(|wrong| lock().violate(wrong));
+    }
+    let mut world = lock();
+    outcome.violation = world.violation.take();
+    outcome.trace = std::mem::take(&mut world.trace);
+    outcome.requests = world.requests;
+    outcome.swept = world.swept;
+    outcome.faults = world.faults;
+    let _ = course;
+    outcome
+}
+
+/// Runs seeds on every core; gives the sum, and the first seed that broke something with its story.
+pub(crate) fn run_all(seeds: std::ops::Range<u64>, course: Course) -> (Outcome, Option<(u64, Outcome)>) {
+    let next = Arc::new(std::sync::atomic::AtomicU64::new(seeds.start));
+    let workers = std::thread::available_parallelism().map_or(2, usize::from);
+    let threads: Vec<_> = (0..workers)
+        .map(|_| {
+            let next = Arc::clone(&next);
+            std::thread::spawn(move || {
+                let mut sum = Outcome::default();
+                loop {
+                    let seed = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                    if seed >= seeds.end {
+                        return (sum, None);
+                    }
+                    let runtime = tokio::runtime::Builder::new_current_thread()
+                        .enable_time()
+                        .start_paused(true)
+                        .max_blocking_threads(1)
+                        .build()
+                        .unwrap();
+                    let outcome = tokio::task::LocalSet::new().block_on(&runtime, run(seed, course));
+                    sum.add(&outcome);
+                    if outcome.violation.is_some() {
+                        next.store(u64::MAX / 2, std::sync::atomic::Ordering::Relaxed);
+                        return (sum, Some((seed, outcome)));
+                    }
+                }
+            })
+        })
+        .collect();
+    let mut all = Outcome::default();
+    let mut found: Option<(u64, Outcome)> = None;
+    for thread in threads {
+        let (sum, violated) = thread.join().unwrap();
+        all.add(&sum);
+        found = found.into_iter().chain(violated).min_by_key(|(seed, _)| *seed);
+    }
+    (all, found)
+}
