@@ -128,6 +128,30 @@ async fn a_file_that_is_not_whole_is_told_with_its_place() {
     );
 }
 
+/// Servers of a cluster write how full their slots are, each fork in its own way.
+#[tokio::test]
+async fn files_of_clusters_are_read() {
+    for version in ["7.0", "8.2", "8.6", "valkey-8.1", "valkey-9"] {
+        let Some(binaries) = require_redis(version) else { continue };
+        let settings = vec![("cluster-enabled".to_owned(), "yes".to_owned())];
+        let server = start(&binaries, RedisOptions { settings, ..RedisOptions::default() });
+        let mut client = Client::new(&server);
+        client.ask("CLUSTER ADDSLOTSRANGE 0 16383");
+        while !client.ask("CLUSTER INFO").contains("cluster_state:ok") {
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
+        for n in 0..200 {
+            client.ask(&format!("SET key:{n} {n}"));
+        }
+        let (bytes, report) = captured(&server).await;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("nodes.rdb");
+        std::fs::write(&path, &bytes).unwrap();
+        let verified = verify_file(&path, VerifyOptions::default(), &mut |_| ()).unwrap();
+        assert_eq!((verified.keys, report.keys()), (200, 200), "{version}");
+    }
+}
+
 #[test]
 fn an_aof_is_verified_and_inspected_whole() {
     for (version, kind) in [("7.0", FileKind::MultiPartAof), ("6.2", FileKind::Aof)] {

@@ -21,7 +21,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Limits { arguments: 512, bytes: 128 << 10, bulk: 512 << 20, stream: 32 << 20 }
+        Limits { arguments: 512, bytes: 128 << 10, bulk: 512 << 20, stream: 12 << 20 }
     }
 }
 

@@ -149,7 +149,7 @@ impl Converter {
 
     /// True when nothing of the value that is at hand can prove inexpressible any more.
     pub(super) fn is_safe(&self) -> bool {
-        !matches!(self.form, Form::Pairs | Form::Stream(_)) && self.count_at.is_none()
+        self.form != Form::Pairs && self.count_at.is_none()
     }
 
     fn fail(&mut self, why: Inexpressible) {
