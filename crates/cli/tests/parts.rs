@@ -65,10 +65,7 @@ async fn a_snapshot_is_restored_whole_in_part_and_without_this_tool() {
     run(&["init"]).exits(0);
     std::fs::remove_file(here.path().join("dbhaul.toml")).unwrap();
     run(&["backup", "--postgres", &shop, "--globals", "--no-forget"]).exits(0);
-    run(&["inspect", "--objects"])
-        .exits(0)
-        .shows("materialized view  public.sums")
-        .shows("7777");
+    run(&["inspect", "--objects"]).exits(0).shows("materialized view  public.sums").shows("7777");
 
     // Roles are missing: told before anything is written, with the ways out; then made from the snapshot.
     let whole = to.url("whole");

@@ -25,7 +25,10 @@ mod source;
 mod target;
 
 pub use catalog::{Catalog, Filter, QualifiedName as TableName, Unsupported, large_objects_table};
-pub use compare::{CompareOptions, Comparison, Side, Stored, TableComparison, compare, compare_sides};
+pub use compare::{
+    CompareOptions, Comparison, SchemaDifference, SchemaProof, Side, Stored, TableComparison, compare,
+    compare_sides,
+};
 pub use connect::{ConnectOptions, Environment, ServerIdentity, Session, connect};
 pub use copy::CopyOut;
 pub use digest::{Digest, TableProof};

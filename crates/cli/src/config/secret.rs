@@ -174,6 +174,8 @@ mod tests {
             baseline: None,
             environment: None,
             filter: None,
+            globals: false,
+            role_passwords: false,
         };
         let secrets = Secrets::default();
         assert_eq!(source.resolve_password(folder.path(), &secrets).unwrap().as_deref(), Some("s3cret"));

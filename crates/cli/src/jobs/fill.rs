@@ -141,6 +141,20 @@ async fn copy_rank(
         .await
 }
 
+/// Reads the schema back, where the target is to be the same as the source.
+pub(crate) async fn prove_schema(
+    target: &pgmove::Target,
+    catalog: &pgmove::Catalog,
+    settings: &TargetSettings,
+    progress: &Progress,
+) -> anyhow::Result<Option<pgmove::SchemaProof>> {
+    if !settings.proof {
+        return Ok(None);
+    }
+    progress.stage("proving: reading the schema back", None);
+    Ok(target.prove_schema(catalog).await?)
+}
+
 /// Reads every table back and holds it against what was expected.
 pub(crate) async fn prove(
     target: &pgmove::Target,

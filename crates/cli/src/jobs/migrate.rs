@@ -12,7 +12,7 @@ use crate::jobs::backup::{open_source, sum_by_table};
 use crate::jobs::fill::{self, Piece, RowStream, Rows};
 use crate::jobs::settings::TargetSettings;
 use crate::jobs::{baseline, keys};
-use crate::report::restore::{RestoreReport, TargetOutcome};
+use crate::report::restore::{Proven, RestoreReport, TargetOutcome};
 use crate::ui::Progress;
 
 /// Settings of one migration.
@@ -63,6 +63,7 @@ async fn postgres(
     let rows = LiveRows::new(&source);
     fill::fill(&target, &plan, &rows, settings, progress).await?;
     let expected = if settings.postgres.sections.data { rows.proofs()? } else { Vec::new() };
+    let catalog = source.catalog().clone();
     // Only now is it certain that all rows came out of one and the same snapshot.
     source.finish().await?;
 
@@ -70,8 +71,10 @@ async fn postgres(
         true => Some(fill::prove(&target, &plan, &expected, settings, progress).await?),
         false => None,
     };
+    let schema = fill::prove_schema(&target, &catalog, settings, progress).await?;
     let verdict = baseline::verdict_for_target(migrate.to, progress).await?;
-    Ok(TargetOutcome::postgres(&migrate.from.name, target.server(), tables, verdict, target.failures()))
+    let proven = Proven { tables, schema, baseline: verdict, failures: target.failures() };
+    Ok(TargetOutcome::postgres(&migrate.from.name, target.server(), proven))
 }
 
 /// The rows of a live source; each stream leaves its proof behind when it ends.

@@ -14,7 +14,7 @@ use crate::jobs::record::{
 };
 use crate::jobs::settings::TargetSettings;
 use crate::jobs::{baseline, find, keys};
-use crate::report::restore::{RestoreReport, TargetOutcome};
+use crate::report::restore::{Proven, RestoreReport, TargetOutcome};
 use crate::ui::Progress;
 
 /// Settings of one restore.
@@ -120,8 +120,10 @@ async fn postgres(
         true => Some(fill::prove(&target, &plan, &expected, settings, progress).await?),
         false => None,
     };
+    let schema = fill::prove_schema(&target, &catalog, settings, progress).await?;
     let verdict = baseline::verdict_for_target(endpoint, progress).await?;
-    Ok(TargetOutcome::postgres(&source.name, target.server(), tables, verdict, target.failures()))
+    let proven = Proven { tables, schema, baseline: verdict, failures: target.failures() };
+    Ok(TargetOutcome::postgres(&source.name, target.server(), proven))
 }
 
 /// The part of a stored catalog that is wanted. Rows are stored as they are: no condition can choose among them now.

@@ -29,20 +29,27 @@ pub(crate) struct TargetOutcome {
     pub(crate) result: TargetResult,
 }
 
+/// What was proven of a database.
+#[derive(Debug, Default, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) struct Proven {
+    /// Each table's proof; nothing when the proof was declined.
+    pub(crate) tables: Option<Vec<TableOutcome>>,
+    /// The schema's, where the target was to be the same as the source.
+    pub(crate) schema: Option<pgmove::SchemaProof>,
+    /// The baseline's verdict, where there is a baseline.
+    pub(crate) baseline: Option<pgmove::baseline::Verdict>,
+    /// What the server refused while the rest went on.
+    pub(crate) failures: Vec<pgmove::Failure>,
+}
+
 /// What was moved and proven, by kind.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "kebab-case", tag = "kind")]
 pub(crate) enum TargetResult {
     /// A database.
     #[serde(rename_all = "kebab-case")]
-    Postgres {
-        /// Each table's proof; nothing when the proof was declined.
-        tables: Option<Vec<TableOutcome>>,
-        /// The baseline's verdict, where there is a baseline.
-        baseline: Option<pgmove::baseline::Verdict>,
-        /// What the server refused while the rest went on.
-        failures: Vec<pgmove::Failure>,
-    },
+    Postgres(Proven),
     /// A Redis server.
     #[serde(rename_all = "kebab-case")]
     Redis {
@@ -55,17 +62,11 @@ pub(crate) enum TargetResult {
 
 impl TargetOutcome {
     /// A database that was filled.
-    pub(crate) fn postgres(
-        source: &str,
-        server: &pgmove::ServerIdentity,
-        tables: Option<Vec<TableOutcome>>,
-        baseline: Option<pgmove::baseline::Verdict>,
-        failures: Vec<pgmove::Failure>,
-    ) -> TargetOutcome {
+    pub(crate) fn postgres(source: &str, server: &pgmove::ServerIdentity, proven: Proven) -> TargetOutcome {
         TargetOutcome {
             source: source.to_owned(),
             server: server.to_string(),
-            result: TargetResult::Postgres { tables, baseline, failures },
+            result: TargetResult::Postgres(proven),
         }
     }
 
@@ -85,10 +86,11 @@ impl TargetOutcome {
     /// True when everything that was checked held.
     pub(crate) fn passed(&self) -> bool {
         match &self.result {
-            TargetResult::Postgres { tables, baseline, failures } => {
-                failures.is_empty()
-                    && tables.iter().flatten().all(|table| table.equal)
-                    && baseline.as_ref().is_none_or(|verdict| verdict.passed)
+            TargetResult::Postgres(proven) => {
+                proven.failures.is_empty()
+                    && proven.tables.iter().flatten().all(|table| table.equal)
+                    && proven.schema.as_ref().is_none_or(pgmove::SchemaProof::holds)
+                    && proven.baseline.as_ref().is_none_or(|verdict| verdict.passed)
             }
             TargetResult::Redis { proof, .. } => proof.as_ref().is_none_or(|comparison| comparison.equal()),
         }
@@ -97,10 +99,13 @@ impl TargetOutcome {
     fn render(&self) -> String {
         let mut out = format!("{} -> {}\n", self.source, self.server);
         match &self.result {
-            TargetResult::Postgres { tables, baseline, failures } => {
+            TargetResult::Postgres(Proven { tables, schema, baseline, failures }) => {
                 match tables {
                     Some(outcomes) => out.push_str(&tables::render(outcomes)),
                     None => out.push_str("not proven: the target was not read back\n"),
+                }
+                if let Some(schema) = schema {
+                    out.push_str(&render_schema(schema));
                 }
                 if let Some(verdict) = baseline {
                     out.push_str(&format!("schema baseline: {verdict}\n"));
@@ -130,7 +135,7 @@ impl TargetOutcome {
     pub(crate) fn summary(&self) -> String {
         let verdict = if self.passed() { "equal" } else { "DIFFERENT" };
         match &self.result {
-            TargetResult::Postgres { tables: Some(tables), .. } => {
+            TargetResult::Postgres(Proven { tables: Some(tables), .. }) => {
                 let rows: u64 = tables.iter().map(|table| table.found.rows).sum();
                 format!("{}: {} tables, {} rows, {verdict}", self.source, tables.len(), count(rows))
             }
@@ -140,6 +145,31 @@ impl TargetOutcome {
             _ => format!("{}: not proven", self.source),
         }
     }
+}
+
+/// The schema's proof in a line, and each difference in full.
+fn render_schema(schema: &pgmove::SchemaProof) -> String {
+    let mut out = match schema.differences.len() {
+        0 => format!("schema equal: {} objects\n", schema.objects),
+        number if schema.same_version => {
+            format!("schema DIFFERENT: {number} of {} objects\n", schema.objects)
+        }
+        number => format!(
+            "schema: {number} of {} objects are written differently by this version of the server; look whether they mean the same\n",
+            schema.objects
+        ),
+    };
+    for difference in &schema.differences {
+        out.push_str(&format!("  {}\n", difference.object));
+        let mut lines = |side: &str, statements: &[String]| {
+            for sql in statements {
+                out.push_str(&format!("    {side}: {}\n", sql.replace('\n', "\n      ")));
+            }
+        };
+        lines("source", &difference.left);
+        lines("target", &difference.right);
+    }
+    out
 }
 
 impl RestoreReport {
@@ -160,7 +190,7 @@ impl RestoreReport {
 
     /// 0; 4 when something was refused while the rest went on; 3 when a proof or a gate did not hold.
     pub(crate) fn exit(&self) -> Exit {
-        let refused = |target: &TargetOutcome| matches!(&target.result, TargetResult::Postgres { failures, .. } if !failures.is_empty());
+        let refused = |target: &TargetOutcome| matches!(&target.result, TargetResult::Postgres(proven) if !proven.failures.is_empty());
         if self.passed() {
             Exit::Done
         } else if self.targets.iter().any(refused) {

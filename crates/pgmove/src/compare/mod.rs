@@ -1,7 +1,7 @@
 //! Two databases against each other: the schema object by object, the rows table by table, each side in one snapshot.
 
 mod deparse;
-mod schema;
+pub(crate) mod schema;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -76,6 +76,27 @@ pub struct SchemaDifference {
     pub left: Vec<String>,
     /// Its statements on the right that the left lacks.
     pub right: Vec<String>,
+}
+
+/// What a target's schema is, beside what it was to be.
+#[derive(Debug, Clone, Default, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct SchemaProof {
+    /// Objects on either side.
+    pub objects: usize,
+    /// Those whose definitions differ, sequences with their values among them.
+    pub differences: Vec<SchemaDifference>,
+    /// What was not compared to the letter, and why.
+    pub not_compared: Vec<String>,
+    /// True when both servers are of one major version. Else a difference may be another way to write the same.
+    pub same_version: bool,
+}
+
+impl SchemaProof {
+    /// True when nothing differs that could not be another version's way of writing.
+    pub fn holds(&self) -> bool {
+        self.differences.is_empty() || !self.same_version
+    }
 }
 
 /// What a comparison found.

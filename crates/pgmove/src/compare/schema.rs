@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::SchemaDifference;
+use super::{SchemaDifference, SchemaProof};
 use crate::Error;
 use crate::catalog::Catalog;
 use crate::ddl::{self, RenderOptions};
@@ -16,16 +16,27 @@ pub(super) fn differences(
     left: &Catalog,
     right: &Catalog,
 ) -> Result<(Vec<SchemaDifference>, Vec<String>), Error> {
+    let options = RenderOptions::default();
+    let found = prove(left, &options, right, &options)?;
+    Ok((found.differences, found.not_compared))
+}
+
+/// The same with what is left out of either side, or called by another name on the left.
+pub(crate) fn prove(
+    left: &Catalog,
+    left_options: &RenderOptions,
+    right: &Catalog,
+    right_options: &RenderOptions,
+) -> Result<SchemaProof, Error> {
     let [old, new] = {
         let mut majors = [left, right].map(|catalog| catalog.server_version_num / 10_000);
         majors.sort_unstable();
         majors
     };
     let version = left.server_version_num.min(right.server_version_num);
-    let options = RenderOptions::default();
     let mut objects: BTreeMap<String, [Vec<String>; 2]> = BTreeMap::new();
-    for (side, catalog) in [left, right].into_iter().enumerate() {
-        for statement in ddl::render(catalog, version, &options)?.statements {
+    for (side, (catalog, options)) in [(left, left_options), (right, right_options)].into_iter().enumerate() {
+        for statement in ddl::render(catalog, version, options)?.statements {
             let entry = objects.entry(statement.object.to_string()).or_default();
             if let Some(statements) = entry.get_mut(side) {
                 statements.push(super::deparse::settled(&statement.sql));
@@ -33,12 +44,17 @@ pub(super) fn differences(
         }
     }
     let (mut real, mut spelling) = (Vec::new(), Vec::new());
+    let number = objects.len();
     for (object, [left, right]) in objects {
         let (only_left, only_right) = (without(&left, &right), without(&right, &left));
         if only_left.is_empty() && only_right.is_empty() {
             continue;
         }
-        if old != new && same_but_for_spelling(&only_left, &only_right) {
+        if same_heir(&only_left, &only_right) {
+            spelling.push(format!(
+                "{object}: its columns stand in another order, those that it inherits first; every dump and restore does that"
+            ));
+        } else if old != new && same_but_for_spelling(&only_left, &only_right) {
             spelling.push(format!(
                 "{object}: PostgreSQL {old} and {new} write it differently; it is the same but for parentheses and for \
                  the tables named before columns"
@@ -47,11 +63,25 @@ pub(super) fn differences(
             real.push(SchemaDifference { object, left: only_left, right: only_right });
         }
     }
-    Ok((real, spelling))
+    Ok(SchemaProof { objects: number, differences: real, not_compared: spelling, same_version: old == new })
 }
 
 fn without(all: &[String], others: &[String]) -> Vec<String> {
     all.iter().filter(|sql| !others.contains(sql)).cloned().collect()
+}
+
+/// One heir's definition with its columns in two orders. A table that was made to inherit, or whose parent got a column
+/// later, has its own columns first; made anew, it has the inherited ones first. Rows are brought by column names.
+fn same_heir(left: &[String], right: &[String]) -> bool {
+    let lines = |sql: &str| -> Option<Vec<String>> {
+        let mut lines: Vec<String> = sql.lines().map(|line| line.trim_end_matches(',').to_owned()).collect();
+        lines.sort();
+        (sql.starts_with("CREATE ") && sql.contains("\nINHERITS (")).then_some(lines)
+    };
+    match (left, right) {
+        ([left], [right]) => lines(left).is_some_and(|left| lines(right) == Some(left)),
+        _ => false,
+    }
 }
 
 fn same_but_for_spelling(left: &[String], right: &[String]) -> bool {
@@ -115,6 +145,15 @@ fn is_name(c: char) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_heirs_columns_may_change_places() {
+        let heir = |columns: &str| vec![format!("CREATE TABLE s.t (\n{columns}\n)\nINHERITS (s.p)")];
+        assert!(same_heir(&heir("    a int,\n    b text"), &heir("    b text,\n    a int")));
+        assert!(!same_heir(&heir("    a int,\n    b text"), &heir("    b text,\n    a bigint")));
+        let plain = |columns: &str| vec![format!("CREATE TABLE s.t (\n{columns}\n)")];
+        assert!(!same_heir(&plain("    a int,\n    b text"), &plain("    b text,\n    a int")));
+    }
 
     #[test]
     fn only_the_spelling_of_a_query_is_let_pass() {

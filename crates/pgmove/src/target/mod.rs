@@ -24,7 +24,8 @@ pub use options::{Existing, Failure, OnError, OnRows, Sections, TargetOptions};
 pub use plan::RestorePlan;
 
 use crate::Error;
-use crate::catalog::{Catalog, QualifiedName, large_objects_table};
+use crate::catalog::{self, Catalog, QualifiedName, large_objects_table};
+use crate::compare::{self, SchemaProof};
 use crate::connect::{ConnectOptions, ServerIdentity, Session, connect};
 use crate::copy::{CopyOut, Wanted};
 use crate::ddl::{RenderOptions, Section, required_roles};
@@ -281,6 +282,37 @@ impl Target {
         let proof = self.read_back(plan, table).await?;
         let before = self.before.lock().unwrap_or_else(PoisonError::into_inner).get(table).copied();
         Ok(proof.without(before.unwrap_or_default()))
+    }
+
+    /// Reads the schema back and holds it against what it was to be, owners and privileges included where they were
+    /// wanted. Nothing where that would say nothing: a target that may hold other things, a part of a database.
+    pub async fn prove_schema(&self, catalog: &Catalog) -> Result<Option<SchemaProof>, Error> {
+        let sections = self.options.sections;
+        let whole =
+            matches!(self.options.existing, Existing::Refuse) && sections.pre_data && sections.post_data;
+        if !whole || !catalog.filter.is_all() {
+            return Ok(None);
+        }
+        let wanted = self.render_options();
+        let found = RenderOptions { role_map: Default::default(), ..wanted.clone() };
+        let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL search_path = ''";
+        self.session.execute("reading the schema back", begin).await?;
+        let here =
+            catalog::read(self.session.client(), self.session.server().version_num, &catalog.filter).await?;
+        self.session.execute("reading the schema back", "COMMIT").await?;
+        let mut left = catalog.clone();
+        if !sections.data {
+            // What was not to be brought cannot be missing: values, and what is filled from rows.
+            for sequence in &mut left.sequences {
+                sequence.value =
+                    here.sequences.iter().find(|s| s.name() == sequence.name()).and_then(|s| s.value);
+            }
+            for table in &mut left.tables {
+                table.populated = here.table(&table.name()).is_some_and(|table| table.populated);
+            }
+            left.large_objects.clear();
+        }
+        compare::schema::prove(&left, &wanted, &here, &found).map(Some)
     }
 
     async fn read_back(&self, plan: &RestorePlan, table: &QualifiedName) -> Result<TableProof, Error> {
