@@ -35,6 +35,10 @@ url = "postgres://postgres@127.0.0.1:5432/app"
 # password = "${{DB_PASSWORD}}"
 # password-file = "/run/secrets/db-password"
 # password-command = ["cat", "/run/secrets/db-password"]
+# Also roles, memberships and tablespaces of the server; with role-passwords = true the hashes of passwords too.
+# globals = true
+# Only a part of the database: schemas, tables, exclude-tables, exclude-table-data, where.
+# filter = {{ exclude-table-data = ["log_*"], where = {{ "public.orders" = "made > now() - interval '1 year'" }} }}
 # What the schema must have; see `dbhaul baseline check`.
 # baseline = "baseline.toml"
 # environment = "production"
