@@ -1,10 +1,13 @@
 //! Forgetting a snapshot, and bringing it back. A forgotten manifest becomes a tombstone; its chunks stay until they
 //! are pruned.
 
+use std::collections::HashSet;
+
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::crypt::Crypt;
+use crate::write::Begun;
 use crate::{Error, Manifest, Repository, SnapshotHeader, SnapshotId};
 
 /// `tombstones/<snapshot>.json`
@@ -44,11 +47,14 @@ impl Repository {
         let now = self.store.clock().await?;
         let longest = TimeDelta::from_std(self.grace.saturating_sub(self.margin())).unwrap_or(TimeDelta::MAX);
         let mut found = Vec::new();
+        let listed = self.listed().await?;
         for meta in self.store.list("tombstones").await? {
             let Some(bytes) = self.store.get(meta.location.as_ref()).await? else { continue };
             let tombstone = Tombstone::parse(&self.crypt, meta.location.as_ref(), &bytes)?;
             let until = meta.last_modified + longest;
-            if let Some(manifest) = tombstone.manifest.filter(|_| now <= until) {
+            if let Some(manifest) =
+                tombstone.manifest.filter(|manifest| now <= until && !listed.contains(&manifest.id.object()))
+            {
                 let header = SnapshotHeader::of(&manifest);
                 found.push(Forgotten { header, forgotten_at: tombstone.forgotten_at, until });
             }
@@ -79,18 +85,24 @@ impl Repository {
 
     /// Puts a forgotten snapshot back on the list. Works until the grace is nearly over: what begins later could be
     /// overtaken by prune.
+    ///
+    /// The tombstone stays, and means nothing while the snapshot is listed. Were it deleted, a forget of the same
+    /// snapshot at the same time could leave neither of the two; and a prune that looks at both lists, one after the
+    /// other, could miss a snapshot that moves there and back.
     pub async fn undelete(&self, id: &SnapshotId) -> Result<(), Error> {
         let gone = |hint: String| Error::NoSnapshot { wanted: id.to_string(), hint };
         let object = id.tombstone();
         let Some(written) = self.store.written_at(&object).await? else {
             return Err(gone("it has no tombstone".to_owned()));
         };
+        let begun = Begun::now();
         let age = (self.store.clock().await? - written).to_std().unwrap_or_default();
         let tombstone = match self.store.get(&object).await? {
             Some(bytes) => Tombstone::parse(&self.crypt, &object, &bytes)?,
             None => return Err(gone("it has no tombstone".to_owned())),
         };
-        let late = age > self.grace.saturating_sub(self.margin());
+        // With the time that passed since: a machine may have slept between these requests.
+        let late = age.saturating_add(begun.elapsed()) > self.grace.saturating_sub(self.margin());
         let Some(manifest) = tombstone.manifest.filter(|_| !late) else {
             return Err(gone(format!(
                 "it was forgotten at {}, and the grace of {} hours is over",
@@ -99,15 +111,23 @@ impl Repository {
             )));
         };
         let listed = id.object();
-        self.store.put(&listed, self.crypt.seal(&listed, &manifest).into()).await?;
-        self.store.delete(&object).await
+        self.store.put(&listed, self.crypt.seal(&listed, &manifest).into()).await
     }
 
-    /// When a snapshot of this series was last forgotten. A tombstone that cannot be read is an error: retention would
+    /// The names of the manifests that are there.
+    pub(crate) async fn listed(&self) -> Result<HashSet<String>, Error> {
+        Ok(self.store.list("snapshots").await?.into_iter().map(|meta| meta.location.to_string()).collect())
+    }
+
+    /// When a snapshot of this series was last forgotten, and not brought back. A tombstone that cannot be read is an error: retention would
     /// otherwise believe that nothing was deleted.
     pub async fn last_deletion_at(&self, job: &str) -> Result<Option<DateTime<Utc>>, Error> {
         let mut newest = None;
+        let listed = self.listed().await?;
         for meta in self.store.list("tombstones").await? {
+            if meta.location.filename().is_some_and(|name| listed.contains(&format!("snapshots/{name}"))) {
+                continue;
+            }
             let Some(bytes) = self.store.get(meta.location.as_ref()).await? else { continue };
             let tombstone = Tombstone::parse(&self.crypt, meta.location.as_ref(), &bytes)?;
             if tombstone.job == job {

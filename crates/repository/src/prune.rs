@@ -90,20 +90,24 @@ impl Repository {
         let marks = self.marks().await?;
 
         // From here on: names are gathered after `now`, so that every mark which is due at `now` is older than the
-        // grace by the time of the listing. Tombstones first: a snapshot that moves meanwhile is then seen as one of
-        // the two, whichever way it moves.
+        // grace by the time of the listing. Tombstones before and after manifests: one that is brought back meanwhile
+        // keeps its tombstone, so that a snapshot which moves is seen as one of the two, however often it moves.
         let mut named = Gather::default();
-        self.tombstones(now, options.dry_run, &mut named, &mut report).await?;
-        let unreadable = self.visit_manifests(false, |manifest| named.add(manifest.chunks())).await?;
+        self.tombstones(now, None, &mut named, &mut report).await?;
+        let mut listed = HashSet::new();
+        let unreadable = self
+            .visit_manifests(false, |manifest| {
+                named.add(manifest.chunks());
+                listed.insert(manifest.id.tombstone());
+            })
+            .await?;
         if let Some(unreadable) = unreadable.into_iter().next() {
             return Err(Error::Damaged {
                 object: unreadable.name,
                 message: format!("{}; nothing was pruned, since it may name any chunk", unreadable.error),
             });
         }
-        // An undelete writes the manifest before it removes the tombstone, and a forget the other way round; the
-        // second look catches the snapshot that was forgotten between the two listings.
-        self.tombstones(now, true, &mut named, &mut PruneReport::default()).await?;
+        self.tombstones(now, Some(&listed), &mut named, &mut report).await?;
         let named = named.finish();
         // What a backup under way or an interrupted one has written is not marked, so that the next one can re-use it;
         // what was marked before is deleted all the same, for nobody re-uses that.
@@ -211,11 +215,13 @@ impl Repository {
         Ok(true)
     }
 
-    /// Adds what tombstones within the grace name; unless `look_only`, spends those that are older.
+    /// Adds what tombstones within the grace name. Spends those that are older, if it is given which snapshots are
+    /// listed: a listed one may be forgotten again at this moment, under the same name, and its tombstone is left alone.
+    /// One that is not listed so long after it was forgotten never will be again.
     async fn tombstones(
         &self,
         now: DateTime<Utc>,
-        look_only: bool,
+        listed: Option<&HashSet<String>>,
         named: &mut Gather,
         report: &mut PruneReport,
     ) -> Result<(), Error> {
@@ -226,8 +232,11 @@ impl Repository {
             let Some(bytes) = self.store.get(&object).await? else { continue };
             let mut tombstone = Tombstone::parse(&self.crypt, &object, &bytes)?;
             if let Some(manifest) = tombstone.manifest.take_if(|_| now - meta.last_modified > grace) {
+                if listed.is_none_or(|listed| listed.contains(&object)) {
+                    continue;
+                }
                 report.expired.push(manifest.id);
-                if !look_only {
+                if !report.dry_run {
                     self.store.put(&object, self.crypt.seal(&object, &tombstone).into()).await?;
                 }
             }
@@ -238,7 +247,7 @@ impl Repository {
                 None => spent.entry(tombstone.job).or_default().push((tombstone.forgotten_at, object)),
             }
         }
-        if !look_only {
+        if listed.is_some() && !report.dry_run {
             // One spent tombstone a series is enough to tell when it was last thinned.
             for mut series in spent.into_values() {
                 series.sort();

@@ -165,6 +165,6 @@ async fn death_at_any_write_loses_no_listed_snapshot() {
     let died: Vec<bool> =
         futures::stream::iter(lives).map(|(end, at)| dies(end, at)).buffered(16).collect().await;
     let deaths = died.iter().filter(|died| **died).count();
-    assert!(deaths > 60, "only {deaths} deaths");
+    assert!(deaths > 50, "only {deaths} deaths");
     assert!(!died.last().unwrap(), "the work has more writes than were tried");
 }

@@ -429,8 +429,9 @@ impl World {
         }
         if let Some(id) = name.strip_prefix("snapshots/") {
             self.listed.remove(name);
-            if !self.objects.contains_key(&format!("tombstones/{id}")) {
-                self.violate(format!("{name} was deleted and has no tombstone"));
+            let tombstone = self.objects.get(&format!("tombstones/{id}"));
+            if !tombstone.is_some_and(|(bytes, _)| bytes.windows(10).any(|w| w == b"\"manifest\"")) {
+                self.violate(format!("{name} was deleted, and no tombstone holds it"));
             }
         }
     }
