@@ -173,29 +173,44 @@ impl Reader {
     /// # Errors
     /// The first fault, with its offset. A reader that has failed must not be fed again.
     pub fn feed<V: Visitor>(&mut self, chunk: &[u8], visitor: &mut V) -> Result<usize, Corrupt> {
-        if self.pending.is_empty() {
-            let used = self.run(chunk, visitor)?;
-            if self.state != State::End {
-                self.pending.extend_from_slice(chunk.get(used..).unwrap_or_default());
+        let mut rest = chunk;
+        // The item that is pending is completed with few bytes more than it needs; what follows is read in place.
+        while !self.pending.is_empty() && !rest.is_empty() {
+            const STEP: usize = 512;
+            let missing = self.want.saturating_sub(self.pending.len()).max(STEP);
+            let (more, after) = rest.split_at_checked(missing).unwrap_or((rest, &[]));
+            let before = self.pending.len();
+            self.pending.extend_from_slice(more);
+            if self.pending.len() < self.want {
                 return Ok(chunk.len());
             }
-            return Ok(used);
+            let mut pending = std::mem::take(&mut self.pending);
+            let used = self.run(&pending, visitor)?;
+            match used.checked_sub(before) {
+                Some(of_more) => {
+                    rest = rest.get(of_more..).unwrap_or_default();
+                    pending.clear();
+                    pending.shrink_to(1 << 20);
+                }
+                None => {
+                    rest = after;
+                    pending.drain(..used);
+                }
+            }
+            self.pending = pending;
+            if self.state == State::End {
+                return Ok(chunk.len() - rest.len());
+            }
         }
-        let before = self.pending.len();
-        self.pending.extend_from_slice(chunk);
-        if self.pending.len() < self.want {
+        if !self.pending.is_empty() {
             return Ok(chunk.len());
         }
-        let mut pending = std::mem::take(&mut self.pending);
-        let used = self.run(&pending, visitor)?;
+        let used = self.run(rest, visitor)?;
+        let left = rest.get(used..).unwrap_or_default();
         if self.state == State::End {
-            return Ok(used.saturating_sub(before));
+            return Ok(chunk.len() - left.len());
         }
-        pending.drain(..used);
-        if pending.is_empty() && pending.capacity() > 1 << 20 {
-            pending = Vec::new();
-        }
-        self.pending = pending;
+        self.pending.extend_from_slice(left);
         Ok(chunk.len())
     }
 
