@@ -115,6 +115,9 @@ impl Host {
             Role::Pruner => self.prune().await,
             Role::Checker => self.check().await,
         };
+        if result.is_ok() && self.client.world().failed.contains(&self.client.actor) {
+            self.log().wrong.push(format!("{:?} met a failure and reports none", self.client));
+        }
         if let Err(error) = result {
             let mut log = self.log();
             match error {
@@ -303,6 +306,7 @@ pub(crate) async fn run(seed: u64, course: Course) -> Outcome {
         if busy.is_empty() {
             drop(now);
             if let Some(by) = leap.take() {
+                lock().remove_torn_documents();
                 if course.broken == Some(Broken::WriterTooLate) {
                     lock().skew_by(by);
                 } else {
@@ -317,7 +321,7 @@ pub(crate) async fn run(seed: u64, course: Course) -> Outcome {
     for (_, task) in hosts.into_values() {
         task.abort();
     }
-    settle(&world, &log, &sound, course).await
+    settle(&world, &log, &sound).await
 }
 
 impl Weather {
@@ -327,26 +331,18 @@ impl Weather {
 }
 
 /// The storm is over: everything that is listed must read back, by the code that users have.
-async fn settle(
-    world: &Arc<Mutex<World>>,
-    log: &Arc<Mutex<Log>>,
-    sound: &Repository,
-    course: Course,
-) -> Outcome {
+async fn settle(world: &Arc<Mutex<World>>, log: &Arc<Mutex<Log>>, sound: &Repository) -> Outcome {
     let lock = || world.lock().unwrap_or_else(PoisonError::into_inner);
-    let torn = {
+    {
         let mut world = lock();
         world.immediate = true;
         world.broken = None;
-        let torn: Vec<_> = world.torn.iter().filter(|name| name.ends_with(".json")).cloned().collect();
-        torn.iter().for_each(|name| world.remove_by_hand(name));
-        torn.len()
-    };
+        world.remove_torn_documents();
+    }
     let (contents, must_list, wrong, mut outcome) = {
         let log = log.lock().unwrap_or_else(PoisonError::into_inner);
         (log.contents.clone(), log.must_list.clone(), log.wrong.clone(), log.outcome.clone())
     };
-    let _ = torn;
     let violated = lock().violation.is_some();
     if !violated {
         let mut wrongs = wrong;
@@ -380,7 +376,6 @@ async fn settle(
     outcome.requests = world.requests;
     outcome.swept = world.swept;
     outcome.faults = world.faults;
-    let _ = course;
     outcome
 }
 

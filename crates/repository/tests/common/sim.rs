@@ -146,6 +146,15 @@ impl Pending {
         self.request.writes()
     }
 
+    /// Nothing hangs on it: a journal saves work, and an attestation that cannot be written is told beside the finding.
+    fn noted_only(&self) -> bool {
+        match &self.request {
+            Request::Put(name, _) => name.starts_with("journals/") || name.starts_with("attestations/"),
+            Request::Delete(name) => name.starts_with("journals/") && self.role == Role::Writer,
+            _ => false,
+        }
+    }
+
     fn order(&self) -> (usize, String) {
         (self.actor, self.request.label())
     }
@@ -195,8 +204,8 @@ pub(crate) struct World {
     pub(crate) faults: u64,
     /// Documents whose write was torn: whoever runs the repository removes them by hand.
     pub(crate) torn: BTreeSet<String>,
-    /// Snapshots that forget or undelete is moving at this moment, with how many do.
-    pub(crate) moving: BTreeMap<String, usize>,
+    /// Hosts to which a failure was told: they must tell it, too.
+    pub(crate) failed: BTreeSet<usize>,
 }
 
 pub(crate) fn time_zero() -> DateTime<Utc> {
@@ -226,9 +235,13 @@ impl World {
         self.objects.contains_key(name)
     }
 
-    pub(crate) fn remove_by_hand(&mut self, name: &str) {
-        self.objects.remove(name);
-        self.listed.remove(name);
+    /// What whoever runs the repository does when he is told that a document is cut short, whose write had failed.
+    pub(crate) fn remove_torn_documents(&mut self) {
+        let torn: Vec<_> = self.torn.iter().filter(|name| !name.starts_with("chunks/")).cloned().collect();
+        for name in torn {
+            self.objects.remove(&name);
+            self.torn.remove(&name);
+        }
     }
 
     pub(crate) fn written(&self, name: &str) -> Option<DateTime<Utc>> {
@@ -262,6 +275,8 @@ impl World {
             return;
         }
         let roll = rng.below(1000);
+        let faults = self.faults;
+        let (actor, noted_only) = (pending.actor, pending.noted_only());
         let (refused, lied) = (weather.refused, weather.refused + weather.lied);
         let (late, torn) = (lied + weather.late, lied + weather.late + weather.torn);
         if roll < refused {
@@ -289,6 +304,10 @@ impl World {
             let stale = rng.chance(weather.stale);
             let reply = self.apply(&pending, stale);
             let _ = pending.reply.send(reply);
+            return;
+        }
+        if self.faults > faults && !noted_only {
+            self.failed.insert(actor);
         }
     }
 
@@ -411,7 +430,8 @@ impl World {
         self.torn.remove(name);
         if name.starts_with("snapshots/") {
             let chunks = chunks_of(&bytes);
-            if let Some(missing) = chunks.iter().find(|chunk| !self.objects.contains_key(*chunk)) {
+            let whole = |chunk: &String| self.objects.contains_key(chunk) && !self.torn.contains(chunk);
+            if let Some(missing) = chunks.iter().find(|chunk| !whole(chunk)) {
                 self.violate(format!("{name} was listed without {missing}"));
             }
             self.listed.insert(name.to_owned(), chunks);
