@@ -20,6 +20,9 @@ pub struct Function {
     pub arguments: String,
     /// `CREATE OR REPLACE FUNCTION …`, deparsed.
     pub definition: String,
+    /// Whether the body is SQL that the server keeps parsed (`RETURN …`, `BEGIN ATOMIC …`; 14 and newer).
+    #[serde(default)]
+    pub sql_body: bool,
 }
 object!(Function, class::PROC);
 
@@ -54,15 +57,16 @@ const META: MetaColumns = MetaColumns {
 };
 
 /// Functions and procedures of the user's schemas, without those that the server makes with a range type.
-pub(super) async fn read(client: &Client) -> Result<Vec<Function>, Error> {
+pub(super) async fn read(client: &Client, version: u32) -> Result<Vec<Function>, Error> {
     let meta = META.sql();
+    let sql_body = if version >= 140_000 { "p.prosqlbody IS NOT NULL" } else { "false" };
     let user = in_user_schema("p.pronamespace");
     rows(
         client,
         "functions",
         &format!(
             "SELECT {meta}, p.prokind = 'p' AS procedure, pg_get_function_identity_arguments(p.oid) AS arguments, \
-             pg_get_functiondef(p.oid) AS definition \
+             pg_get_functiondef(p.oid) AS definition, {sql_body} AS sql_body \
              FROM pg_proc p WHERE p.prokind <> 'a' AND {user} \
              AND NOT EXISTS (SELECT FROM pg_depend WHERE classid = 'pg_proc'::regclass AND objid = p.oid AND deptype = 'i') \
              ORDER BY 3, 2, arguments"

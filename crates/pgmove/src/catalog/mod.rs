@@ -172,7 +172,7 @@ pub async fn read(client: &Client, server_version_num: u32, filter: &Filter) -> 
         schemas: schema::read_schemas(client).await?,
         extensions: schema::read_extensions(client).await?,
         types: types::read(client, version).await?,
-        functions: function::read(client).await?,
+        functions: function::read(client, version).await?,
         aggregates: function::read_aggregates(client).await?,
         tables: Vec::new(),
         sequences: sequence::read(client, version).await?,

@@ -8,7 +8,7 @@ use crate::catalog::schema::{Extension, Schema};
 use crate::quote::ident;
 
 /// The role that owns `public` in a database of 15 or newer.
-const PUBLIC_OWNER: &str = "pg_database_owner";
+pub(super) const PUBLIC_OWNER: &str = "pg_database_owner";
 
 impl<'a> Builder<'a> {
     pub(super) fn schema(&mut self, schema: &'a Schema) {
@@ -84,10 +84,14 @@ impl<'a> Builder<'a> {
         if publication && self.options.no_publications {
             return;
         }
+        if plain.kind == PlainKind::UserMapping {
+            self.user_mapping(plain);
+            return;
+        }
         let clauses: Vec<&str> = plain
             .clauses
             .iter()
-            .filter(|clause| self.target >= clause.since)
+            .filter(|clause| clause.applies(self.target))
             .map(|clause| clause.text.as_str())
             .collect();
         for (n, sql) in plain.statements.iter().enumerate() {
@@ -97,11 +101,61 @@ impl<'a> Builder<'a> {
             }
         }
         self.owner(plain.kind.keyword(), &plain.identity, &plain.meta);
-        if !matches!(
-            plain.kind,
-            PlainKind::UserMapping | PlainKind::PublicationTable | PlainKind::PublicationSchema
-        ) {
+        if !matches!(plain.kind, PlainKind::PublicationTable | PlainKind::PublicationSchema) {
             self.remarks(plain.kind.keyword(), &plain.identity, plain.address(), 0);
         }
+    }
+    /// The statement names a role, which may have another name here.
+    fn user_mapping(&mut self, plain: &'a Plain) {
+        for sql in &plain.statements {
+            let sql = match sql.strip_prefix(MAPPING).and_then(leading_name) {
+                Some((role, rest)) => format!("{MAPPING}{}{rest}", ident(self.options.role(&role))),
+                None => sql.clone(),
+            };
+            self.push(sql);
+        }
+    }
+}
+
+const MAPPING: &str = "CREATE USER MAPPING FOR ";
+
+/// The role that a user mapping is for; nothing for one that is for everybody.
+pub(super) fn mapped_role(plain: &Plain) -> Option<String> {
+    let statement = plain.statements.first().filter(|_| plain.kind == PlainKind::UserMapping)?;
+    leading_name(statement.strip_prefix(MAPPING)?).map(|(role, _)| role)
+}
+
+/// The name at the start of a text, as it is without quotes, and what follows; nothing for `PUBLIC`.
+fn leading_name(text: &str) -> Option<(String, &str)> {
+    let Some(quoted) = text.strip_prefix('"') else {
+        let (name, _) = text.split_once(' ')?;
+        return (name != "PUBLIC").then(|| (name.to_owned(), text.get(name.len()..).unwrap_or_default()));
+    };
+    let mut name = String::new();
+    let mut chars = quoted.char_indices().peekable();
+    while let Some((at, c)) = chars.next() {
+        match c {
+            '"' if chars.peek().is_some_and(|(_, next)| *next == '"') => {
+                chars.next();
+                name.push('"');
+            }
+            '"' => return quoted.get(at + 1..).map(|rest| (name, rest)),
+            _ => name.push(c),
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_role_of_a_mapping_is_found_in_its_statement() {
+        assert_eq!(leading_name("a_role SERVER s"), Some(("a_role".to_owned(), " SERVER s")));
+        assert_eq!(leading_name("\"a \"\"b\" SERVER s"), Some(("a \"b".to_owned(), " SERVER s")));
+        assert_eq!(leading_name("PUBLIC SERVER s"), None);
+        assert_eq!(leading_name("\"PUBLIC\" SERVER s"), Some(("PUBLIC".to_owned(), " SERVER s")));
+        assert_eq!(leading_name("\"open"), None);
     }
 }

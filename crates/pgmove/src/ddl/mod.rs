@@ -10,17 +10,19 @@ pub(crate) mod database;
 mod function;
 mod graph;
 mod index;
+mod inexpressible;
 mod remark;
 mod script;
 mod sequence;
 mod table;
 mod types;
 
+pub use inexpressible::inexpressible;
 pub use script::{ObjectRef, RenderOptions, Script, Section, Statement, TableLock};
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::catalog::{Catalog, Object, Unsupported};
+use crate::catalog::Catalog;
 use crate::error::Error;
 
 /// Settings that a session must have before it runs a [`Script`]: name and value, for `SET name = value`.
@@ -53,8 +55,10 @@ pub fn render(catalog: &Catalog, target_version_num: u32, options: &RenderOption
 /// must map them or leave owners and privileges out.
 pub fn required_roles(catalog: &Catalog, options: &RenderOptions) -> BTreeMap<String, BTreeSet<String>> {
     let mut out: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    // Servers from 14 on have it by birth, and `public` belongs to it. On an older one `public` stays whose it is.
+    let born = |role: &str, object: &str| role == function::PUBLIC_OWNER && object.ends_with("schema public");
     let mut need = |role: &str, object: String| {
-        if !role.is_empty() {
+        if !role.is_empty() && !born(role, &object) {
             out.entry(options.role(role).to_owned()).or_default().insert(object);
         }
     };
@@ -95,85 +99,15 @@ pub fn required_roles(catalog: &Catalog, options: &RenderOptions) -> BTreeMap<St
             }
         }
     }
+    for plain in catalog.plain.iter().filter(|plain| plain.meta.extension.is_none()) {
+        if let Some(role) = function::mapped_role(plain) {
+            need(&role, format!("user mapping {}", plain.identity));
+        }
+    }
     for policy in &catalog.policies {
         for role in &policy.roles {
             need(role, format!("policy {} on {}", policy.name, policy.table));
         }
     }
     out
-}
-
-/// What a server of version `target_version_num` cannot express. An older server lacks what a newer one has learnt.
-pub fn inexpressible(catalog: &Catalog, target_version_num: u32) -> Vec<Unsupported> {
-    let target = target_version_num;
-    let mut out = Vec::new();
-    let mut lacks = |kind: &str, name: String, since: u32, what: &str| {
-        if target < since {
-            out.push(Unsupported {
-                kind: kind.to_owned(),
-                name,
-                why: format!("{what} need PostgreSQL {}", since / 10_000),
-            });
-        }
-    };
-    for table in &catalog.tables {
-        for column in &table.columns {
-            if column.generated == Some(crate::catalog::column::Generated::Virtual) {
-                lacks(
-                    "column",
-                    format!("{}.{}", table.name(), column.name),
-                    180_000,
-                    "virtual generated columns",
-                );
-            }
-        }
-    }
-    for index in &catalog.indexes {
-        if index.nulls_not_distinct {
-            lacks("index", index.name().to_string(), 150_000, "NULLS NOT DISTINCT constraints");
-        }
-        if index.constraint.as_ref().is_some_and(|constraint| constraint.period) {
-            lacks("constraint", index.name().to_string(), 180_000, "WITHOUT OVERLAPS constraints");
-        }
-    }
-    for kind in &catalog.types {
-        if let crate::catalog::types::TypeDefinition::Range(range) = &kind.definition
-            && range.multirange.is_some()
-            && target < 140_000
-            && uses_multirange(catalog, kind.address().oid)
-        {
-            lacks("type", kind.meta.qualified(), 140_000, "multirange types");
-        }
-    }
-    for plain in &catalog.plain {
-        use crate::catalog::plain::PlainKind;
-        for clause in plain.clauses.iter().filter(|clause| clause.needed) {
-            let what = format!("clauses like `{}`", clause.text);
-            lacks(&plain.kind.keyword().to_lowercase(), plain.identity.clone(), clause.since, &what);
-        }
-        match plain.kind {
-            PlainKind::PublicationSchema => {
-                lacks("publication", plain.identity.clone(), 150_000, "schemas in publications")
-            }
-            PlainKind::PublicationTable if plain.statements.iter().any(|sql| sql.ends_with(')')) => {
-                lacks(
-                    "publication",
-                    plain.identity.clone(),
-                    150_000,
-                    "column lists and conditions of publications",
-                );
-            }
-            _ => {}
-        }
-    }
-    out
-}
-
-/// Whether anything refers to the multirange of a range type.
-fn uses_multirange(catalog: &Catalog, range: u32) -> bool {
-    let multiranges: Vec<u32> =
-        catalog.aliases.iter().filter(|alias| alias.of_oid == range).map(|alias| alias.oid).collect();
-    catalog.dependencies.iter().any(|edge| {
-        multiranges.contains(&edge.ref_oid) && edge.oid != range && !multiranges.contains(&edge.oid)
-    })
 }

@@ -173,6 +173,7 @@ impl<'a> Builder<'a> {
                 tied.entry(edge.from()).or_default().push(name);
             }
         }
+        tied.values_mut().for_each(|names| names.sort_unstable());
         let tables: HashMap<u32, &Table> =
             catalog.tables.iter().map(|table| (table.meta.oid, table)).collect();
         let mut inherited_generated = HashSet::new();

@@ -40,11 +40,21 @@ pub struct Plain {
 pub struct Clause {
     /// The first version (`server_version_num`) that knows it.
     pub since: u32,
+    /// The first version for which another clause says it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<u32>,
     /// The text, ready for SQL.
     pub text: String,
     /// Whether an older server would make another object without it, rather than one that only works another way.
     #[serde(default)]
     pub needed: bool,
+}
+
+impl Clause {
+    /// Whether it is said to a server of this version.
+    pub fn applies(&self, version: u32) -> bool {
+        version >= self.since && self.until.is_none_or(|until| version < until)
+    }
 }
 
 impl Plain {

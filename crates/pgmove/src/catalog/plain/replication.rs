@@ -87,40 +87,42 @@ pub(super) fn subscriptions(version: u32) -> Option<String> {
         acl: None,
     }
     .sql();
-    // Version, text, whether the subscription says it, whether it would be another one without.
+    // The versions that know it, text, whether the subscription says it, whether it would be another one without.
     let mut clauses = vec![
-        "(0, 'connect = false', true, false)".to_owned(),
-        "(0, 'slot_name = ' || coalesce(quote_literal(s.subslotname), 'NONE'), true, false)".to_owned(),
-        "(0, 'synchronous_commit = ' || quote_literal(s.subsynccommit), s.subsynccommit <> 'off', false)"
+        "(0, NULL::int, 'connect = false', true, false)".to_owned(),
+        "(0, NULL, 'slot_name = ' || coalesce(quote_literal(s.subslotname), 'NONE'), true, false)".to_owned(),
+        "(0, NULL, 'synchronous_commit = ' || quote_literal(s.subsynccommit), s.subsynccommit <> 'off', false)"
             .to_owned(),
     ];
-    let mut clause = |since: u32, text: &str, condition: &str, needed: bool| {
+    let mut clause = |since: u32, until: &str, text: &str, condition: &str, needed: bool| {
         if version >= since {
-            clauses.push(format!("({since}, {text}, {condition}, {needed})"));
+            clauses.push(format!("({since}, {until}, {text}, {condition}, {needed})"));
         }
     };
-    clause(140_000, "'binary = true'", "s.subbinary", true);
+    clause(140_000, "NULL", "'binary = true'", "s.subbinary", true);
     if version >= 160_000 {
-        clause(160_000, "'streaming = parallel'", "s.substream = 'p'", false);
-        clause(140_000, "'streaming = on'", "s.substream = 't'", false);
+        clause(160_000, "NULL", "'streaming = parallel'", "s.substream = 'p'", false);
+        // A server that does not know parallel application streams all the same.
+        clause(140_000, "160000", "'streaming = on'", "s.substream = 'p'", false);
+        clause(140_000, "NULL", "'streaming = on'", "s.substream = 't'", false);
         // From 18 on a subscription streams unless it is told not to.
-        clause(140_000, "'streaming = off'", "s.substream = 'f'", false);
+        clause(140_000, "NULL", "'streaming = off'", "s.substream = 'f'", false);
     } else {
-        clause(140_000, "'streaming = on'", "s.substream", false);
-        clause(140_000, "'streaming = off'", "NOT s.substream", false);
+        clause(140_000, "NULL", "'streaming = on'", "s.substream", false);
+        clause(140_000, "NULL", "'streaming = off'", "NOT s.substream", false);
     }
-    clause(150_000, "'two_phase = on'", "s.subtwophasestate <> 'd'", true);
-    clause(150_000, "'disable_on_error = true'", "s.subdisableonerr", true);
-    clause(160_000, "'password_required = false'", "NOT s.subpasswordrequired", false);
-    clause(160_000, "'run_as_owner = true'", "s.subrunasowner", false);
-    clause(160_000, "'origin = ' || quote_ident(s.suborigin)", "s.suborigin <> 'any'", true);
-    clause(170_000, "'failover = true'", "s.subfailover", true);
+    clause(150_000, "NULL", "'two_phase = on'", "s.subtwophasestate <> 'd'", true);
+    clause(150_000, "NULL", "'disable_on_error = true'", "s.subdisableonerr", true);
+    clause(160_000, "NULL", "'password_required = false'", "NOT s.subpasswordrequired", false);
+    clause(160_000, "NULL", "'run_as_owner = true'", "s.subrunasowner", false);
+    clause(160_000, "NULL", "'origin = ' || quote_ident(s.suborigin)", "s.suborigin <> 'any'", true);
+    clause(170_000, "NULL", "'failover = true'", "s.subfailover", true);
     let clauses = clauses.join(", ");
     Some(format!(
         "SELECT {meta}, quote_ident(s.subname) AS identity, \
          ARRAY[format('CREATE SUBSCRIPTION %I CONNECTION %L PUBLICATION %s WITH', s.subname, s.subconninfo, \
            (SELECT string_agg(quote_ident(p), ', ' ORDER BY n) FROM unnest(s.subpublications) WITH ORDINALITY u(p, n)))] AS statements, \
-         (SELECT json_agg(json_build_object('since', since, 'text', text, 'needed', needed)) FROM (VALUES {clauses}) v(since, text, said, needed) WHERE said) AS clauses \
+         (SELECT json_agg(json_build_object('since', since, 'until', until, 'text', text, 'needed', needed)) FROM (VALUES {clauses}) v(since, until, text, said, needed) WHERE said) AS clauses \
          FROM pg_subscription s WHERE s.subdbid = (SELECT oid FROM pg_database WHERE datname = current_database())"
     ))
 }
