@@ -3,6 +3,7 @@
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
+use crate::crypt::Crypt;
 use crate::{Error, Repository, SnapshotId};
 
 /// What was done.
@@ -31,10 +32,27 @@ pub struct Attestation {
 
 /// `attestations/<snapshot>/<time>-<kind>-<random>.json`
 #[derive(Serialize, Deserialize)]
-struct Stored {
+pub(crate) struct Stored {
     format: u64,
+    /// Which snapshot it is about, so that it proves nothing of another whose folder it is found in. The first versions
+    /// of the tool did not write it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    snapshot: Option<SnapshotId>,
     #[serde(flatten)]
     attestation: Attestation,
+}
+
+impl Stored {
+    pub(crate) fn parse(crypt: &Crypt, object: &str, bytes: &[u8]) -> Result<Stored, Error> {
+        let stored: Stored = crypt.read(object, bytes)?;
+        match &stored.snapshot {
+            Some(id) if object.split('/').nth(1) != Some(id.as_str()) => Err(Error::Damaged {
+                object: object.to_owned(),
+                message: format!("it is about snapshot {id}"),
+            }),
+            _ => Ok(stored),
+        }
+    }
 }
 
 impl Repository {
@@ -47,7 +65,11 @@ impl Repository {
         let random = uuid::Uuid::new_v4().as_fields().0;
         let at = attestation.at.format("%Y%m%dT%H%M%SZ");
         let object = format!("attestations/{id}/{at}-{kind}-{random:08x}.json");
-        let stored = Stored { format: crate::FORMAT, attestation: attestation.clone() };
+        let stored = Stored {
+            format: crate::FORMAT,
+            snapshot: Some(id.clone()),
+            attestation: attestation.clone(),
+        };
         self.store.put(&object, self.crypt.seal(&object, &stored).into()).await
     }
 
@@ -57,7 +79,7 @@ impl Repository {
         for meta in self.store.list(&format!("attestations/{id}")).await? {
             let bytes = self.store.get(meta.location.as_ref()).await?;
             if let Some(Ok(stored)) =
-                bytes.map(|bytes| self.crypt.read::<Stored>(meta.location.as_ref(), &bytes))
+                bytes.map(|bytes| Stored::parse(&self.crypt, meta.location.as_ref(), &bytes))
             {
                 found.push(stored.attestation);
             }

@@ -24,7 +24,11 @@ pub(crate) struct Tombstone {
 
 impl Tombstone {
     pub(crate) fn parse(crypt: &Crypt, object: &str, bytes: &[u8]) -> Result<Tombstone, Error> {
-        crypt.read(object, bytes)
+        let tombstone: Tombstone = crypt.read(object, bytes)?;
+        if let Some(manifest) = &tombstone.manifest {
+            manifest.id.check_object(object)?;
+        }
+        Ok(tombstone)
     }
 }
 

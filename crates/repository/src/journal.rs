@@ -20,7 +20,7 @@ const PAUSE: Duration = Duration::from_secs(5);
 /// `journals/<snapshot>-<number>.json`
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-struct Journal {
+pub(crate) struct Journal {
     format: u64,
     chunks: Vec<ChunkRef>,
 }

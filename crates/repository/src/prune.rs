@@ -58,7 +58,7 @@ pub struct PruneReport {
 /// `marks/<name>.json`
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-struct MarkFile {
+pub(crate) struct MarkFile {
     format: u64,
     /// Names of objects.
     objects: Vec<String>,

@@ -30,7 +30,7 @@ pub struct QuarantineReport {
 /// `quarantine/<time>-<random>.json`
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-struct ListFile {
+pub(crate) struct ListFile {
     format: u64,
     /// Names of chunk objects, each with the object that its bytes were copied to.
     objects: BTreeMap<String, String>,
