@@ -30,6 +30,7 @@ mod crypt;
 mod document;
 mod envelope;
 mod error;
+mod failpoint;
 mod forget;
 mod gather;
 mod journal;

@@ -15,6 +15,7 @@ use object_store::prefix::PrefixStore;
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt as _, PutPayload};
 
 use crate::Error;
+use crate::failpoint::{self, Step};
 
 /// No manifest, mark or other document is larger: what a hostile store can make us allocate.
 const LARGEST_DOCUMENT: u64 = 256 << 20;
@@ -137,10 +138,12 @@ impl Store {
     }
 
     pub(crate) async fn put(&self, object: &str, bytes: Bytes) -> Result<(), Error> {
+        failpoint::before(Step::Put, object);
         self.objects
             .put(&Path::from(object), PutPayload::from_bytes(bytes))
             .await
             .map_err(|e| self.failed("write", object, e))?;
+        failpoint::after(Step::Put, object);
         Ok(())
     }
 
@@ -201,7 +204,10 @@ impl Store {
     }
 
     pub(crate) async fn delete(&self, object: &str) -> Result<(), Error> {
-        match self.objects.delete(&Path::from(object)).await {
+        failpoint::before(Step::Delete, object);
+        let deleted = self.objects.delete(&Path::from(object)).await;
+        failpoint::after(Step::Delete, object);
+        match deleted {
             Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
             Err(error) => Err(self.failed("delete", object, error)),
         }

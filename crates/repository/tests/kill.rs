@@ -1,0 +1,281 @@
+//! A process that backs up, forgets, brings back, copies, checks and prunes is killed: at every failpoint, and at random
+//! moments. Each time every listed snapshot passes a check that reads its data and reads back equal, and what the
+//! process had reported as committed is listed.
+
+mod common;
+
+use std::collections::BTreeSet;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use common::sim::Rng;
+use common::{data, read, small, try_snapshot};
+use repository::{CheckOptions, Error, InitOptions, PruneOptions, Repository, Store};
+
+const GRACE: Duration = Duration::from_millis(400);
+/// The folder that a child works in; only a child has it.
+const FOLDER: &str = "DBHAUL_TEST_KILL_FOLDER";
+const ROUNDS: &str = "DBHAUL_TEST_KILL_ROUNDS";
+
+/// A part's name says what its bytes are.
+fn content(name: &str) -> Vec<u8> {
+    let mut numbers = name.split('-').skip(1).map(|number| number.parse::<u64>().unwrap());
+    let (seed, len) = (numbers.next().unwrap(), numbers.next().unwrap());
+    data(seed, len as usize)
+}
+
+async fn open(folder: &Path) -> Result<Repository, Error> {
+    let store = Store::folder(folder)?;
+    match Repository::open(store.clone()).await {
+        Err(Error::NotARepository { .. }) => {
+            Repository::init(store, &InitOptions { grace: GRACE, ..small() }).await
+        }
+        other => other,
+    }
+}
+
+/// What a child tells: a line that is in the file is known to the world.
+fn tell(folder: &Path, line: &str) {
+    let mut file = std::fs::OpenOptions::new().create(true).append(true).open(folder.join("told")).unwrap();
+    file.write_all(format!("{line}\n").as_bytes()).unwrap();
+}
+
+async fn work(folder: &Path, rounds: u64) -> Result<(), Error> {
+    let repo = open(&folder.join("repo")).await?;
+    let second = open(&folder.join("second")).await?;
+    let prune = PruneOptions { dry_run: false, now: chrono::Utc::now() };
+    for round in 0..rounds {
+        let (a, b) = (format!("p-{}-20000", round % 3), format!("p-{}-9000", round % 7 + 10));
+        let (a_bytes, b_bytes) = (content(&a), content(&b));
+        match try_snapshot(
+            &repo,
+            "nightly",
+            &[(&a, &a_bytes), (&b, &b_bytes), ("p-99-5000", &content("p-99-5000"))],
+        )
+        .await
+        {
+            Ok(manifest) => tell(folder, &format!("committed {}", manifest.id)),
+            // The machine was busy for longer than this short grace.
+            Err(Error::TooLong { .. }) => {}
+            Err(other) => return Err(other),
+        }
+        let listed = repo.snapshots().await?.manifests;
+        if listed.len() > 2 {
+            let going: Vec<_> =
+                listed[..listed.len() - 2].iter().map(|manifest| manifest.id.clone()).collect();
+            going.iter().for_each(|id| tell(folder, &format!("forgetting {id}")));
+            repo.forget(&going, chrono::Utc::now()).await?;
+            if round % 3 == 2 {
+                match repo.undelete(&going[0]).await {
+                    Ok(()) => tell(folder, &format!("committed {}", going[0])),
+                    Err(error) if error.is_not_found() => {}
+                    Err(other) => return Err(other),
+                }
+            }
+        }
+        if let Some(newest) = repo.snapshots().await?.manifests.pop() {
+            let copied = repo.copy_to(&second, std::slice::from_ref(&newest.id), &|_| {}).await;
+            match copied {
+                Ok(_) | Err(Error::TooLong { .. }) => {}
+                Err(other) => return Err(other),
+            }
+        }
+        if round % 2 == 1 {
+            repo.check(&CheckOptions { read_data: true, now: chrono::Utc::now() }).await?;
+            tokio::time::sleep(GRACE).await;
+        }
+        repo.prune(&prune).await?;
+        let old = second.snapshots().await?.manifests;
+        if old.len() > 1 {
+            second.forget(&[old[0].id.clone()], chrono::Utc::now()).await?;
+        }
+        second.prune(&prune).await?;
+    }
+    Ok(())
+}
+
+/// Not a test by itself: what the children of the other tests run.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn child() {
+    let Some(folder) = std::env::var_os(FOLDER).map(PathBuf::from) else { return };
+    let rounds = std::env::var(ROUNDS).unwrap().parse().unwrap();
+    work(&folder, rounds).await.unwrap();
+}
+
+fn start(folder: &Path, rounds: u64, failpoint: &[(&str, String)]) -> Child {
+    Command::new(std::env::current_exe().unwrap())
+        .args(["child", "--exact", "--nocapture", "--test-threads=1"])
+        .env(FOLDER, folder)
+        .env(ROUNDS, rounds.to_string())
+        .envs(failpoint.iter().map(|(name, value)| (*name, value)))
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap()
+}
+
+fn failed(child: Child) -> String {
+    let output = child.wait_with_output().unwrap();
+    if output.status.success() { String::new() } else { String::from_utf8_lossy(&output.stderr).into_owned() }
+}
+
+/// Everything that is listed reads back, and everything that must be listed is. Gives the parts that were read.
+async fn verify(folder: &Path, story: &str) -> u64 {
+    let mut parts = 0;
+    for name in ["repo", "second"] {
+        let store = Store::folder(&folder.join(name)).unwrap();
+        let repo = match Repository::open(store).await {
+            // Killed before there was one.
+            Err(Error::NotARepository { .. }) => continue,
+            other => other.unwrap_or_else(|error| panic!("{story}: {error}")),
+        };
+        let listing = repo.snapshots().await.unwrap();
+        assert_eq!(listing.unreadable, [], "{story}");
+        for manifest in &listing.manifests {
+            for (_, part) in manifest.parts() {
+                let bytes = read(&repo, manifest, &part.name)
+                    .await
+                    .unwrap_or_else(|error| panic!("{story}: {error}"));
+                assert!(bytes == content(&part.name), "{story}: {} reads back differently", part.name);
+                parts += 1;
+            }
+        }
+        let report = repo.check(&CheckOptions { read_data: true, now: chrono::Utc::now() }).await.unwrap();
+        assert!(report.passed(), "{story}: {report}");
+        assert_eq!(report.whole.len(), listing.manifests.len(), "{story}");
+        if name == "repo" {
+            let listed: BTreeSet<_> =
+                listing.manifests.iter().map(|manifest| manifest.id.to_string()).collect();
+            let mut must = BTreeSet::new();
+            for line in std::fs::read_to_string(folder.join("told")).unwrap_or_default().lines() {
+                match line.split_once(' ') {
+                    Some(("committed", id)) => drop(must.insert(id.to_owned())),
+                    Some((_, id)) => drop(must.remove(id)),
+                    None => {}
+                }
+            }
+            let lost: Vec<_> = must.difference(&listed).collect();
+            assert!(lost.is_empty(), "{story}: {lost:?} had been committed, and is not listed");
+        }
+    }
+    parts
+}
+
+/// Kills at failpoints: at those of a whole run that `chosen` picks.
+async fn kill_at_failpoints(chosen: impl Fn(&str, u64, u64) -> bool) {
+    let dir = tempfile::tempdir().unwrap();
+    let whole = dir.path().join("whole");
+    std::fs::create_dir(&whole).unwrap();
+    let log = dir.path().join("log");
+    let error = failed(start(&whole, 6, &[("DBHAUL_FAILPOINT_LOG", log.display().to_string())]));
+    assert!(error.is_empty(), "{error}");
+    verify(&whole, "nobody was killed").await;
+    let log = std::fs::read_to_string(log).unwrap();
+    let mut most = std::collections::BTreeMap::<&str, u64>::new();
+    for line in log.lines() {
+        let (name, count) = line.split_once('@').unwrap();
+        let count: u64 = count.parse().unwrap();
+        most.entry(name).and_modify(|most| *most = count.max(*most)).or_insert(count);
+    }
+    // Every kind of object that is written or deleted in this work.
+    for kind in
+        ["put:chunks", "put:snapshots", "put:tombstones", "put:marks", "put:marks.done", "put:attestations"]
+    {
+        assert!(most.contains_key(&*format!("{kind}:before")), "{kind}: {most:?}");
+    }
+    for kind in ["delete:chunks", "delete:snapshots"] {
+        assert!(most.contains_key(&*format!("{kind}:after")), "{kind}: {most:?}");
+    }
+    let (mut killed, mut missed, mut parts) = (0, 0, 0);
+    for (name, count) in most.iter().flat_map(|(name, most)| (1..=*most).map(move |count| (*name, count))) {
+        if !chosen(name, count, most[name]) {
+            continue;
+        }
+        let folder = dir.path().join(format!("{}-{count}", name.replace([':', '.'], "-")));
+        std::fs::create_dir(&folder).unwrap();
+        let reached = folder.join("reached");
+        let mut child = start(
+            &folder,
+            6,
+            &[
+                ("DBHAUL_FAILPOINT", format!("{name}@{count}")),
+                ("DBHAUL_FAILPOINT_REACHED", reached.display().to_string()),
+            ],
+        );
+        let since = Instant::now();
+        while !reached.exists() && child.try_wait().unwrap().is_none() {
+            assert!(since.elapsed() < Duration::from_secs(60), "{name}@{count} was not reached");
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        if reached.exists() {
+            killed += 1
+        } else {
+            missed += 1
+        }
+        // SIGKILL.
+        let _ = child.kill();
+        let _ = child.wait();
+        let story = format!("killed at {name}@{count}");
+        parts += verify(&folder, &story).await;
+        // Work goes on, over what the dead process left.
+        let error = failed(start(&folder, 3, &[]));
+        assert!(error.is_empty(), "{story}: {error}");
+        parts += verify(&folder, &format!("{story}, and went on")).await;
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
+    println!(
+        "kill: {} failpoints, killed {killed} times at them ({missed} not reached), {parts} parts read back: nothing lost",
+        most.len()
+    );
+    // How often a point is reached depends on time; each must be met at least once.
+    assert!(killed as usize >= most.len() * 9 / 10 && killed > missed, "{killed} of {most:?}");
+}
+
+/// Kills at random moments, again and again over the same folder.
+async fn kill_at_random(kills: u64) {
+    let dir = tempfile::tempdir().unwrap();
+    let mut rng = Rng::new(11);
+    let mut parts = 0;
+    for number in 0..kills {
+        let mut child = start(dir.path(), 1000, &[]);
+        let moment = Duration::from_millis(20 + rng.below(900) as u64);
+        std::thread::sleep(moment);
+        let ended = child.try_wait().unwrap();
+        let _ = child.kill();
+        let story = format!("kill {number} after {moment:?}");
+        if let Some(status) = ended {
+            panic!("{story}: it ended by itself, {status}: {}", failed(child));
+        }
+        let _ = child.wait();
+        parts += verify(dir.path(), &story).await;
+    }
+    let committed = std::fs::read_to_string(dir.path().join("told")).unwrap_or_default().lines().count();
+    println!(
+        "kill: {kills} times at random moments, {committed} things done, {parts} parts read back: nothing lost"
+    );
+    assert!(parts > kills && committed as u64 > kills / 2);
+}
+
+#[tokio::test]
+async fn killed_at_every_failpoint_loses_no_listed_snapshot() {
+    kill_at_failpoints(|_, count, most| count == most.div_ceil(2)).await;
+}
+
+#[tokio::test]
+async fn killed_at_random_moments_loses_no_listed_snapshot() {
+    kill_at_random(40).await;
+}
+
+#[tokio::test]
+#[ignore = "long: run by scripts/test --all"]
+async fn killed_often_at_every_failpoint_loses_no_listed_snapshot() {
+    kill_at_failpoints(|_, count, most| count <= 3 || count * 4 % most < 4).await;
+}
+
+#[tokio::test]
+#[ignore = "long: run by scripts/test --all"]
+async fn killed_at_very_many_random_moments_loses_no_listed_snapshot() {
+    kill_at_random(300).await;
+}
