@@ -197,6 +197,21 @@ impl Entity<'_> {
     }
 }
 
+/// How many partitioned tables stand above a table.
+fn level(table: &Table, by_oid: &HashMap<u32, &Table>) -> usize {
+    let mut level = 0;
+    let mut at = table;
+    // Partitions are never in a circle; a damaged catalog must not make one endless.
+    while level < 64
+        && at.is_partition()
+        && let Some(parent) = at.parents.first().and_then(|parent| by_oid.get(&parent.oid))
+    {
+        level += 1;
+        at = parent;
+    }
+    level
+}
+
 /// A node of the graph.
 #[derive(Debug)]
 pub(crate) struct Node<'a> {
@@ -208,6 +223,9 @@ pub(crate) struct Node<'a> {
     pub(crate) needs: BTreeSet<usize>,
     /// A doubt to tell.
     pub(crate) warning: Option<String>,
+    /// How many levels of partitioned tables stand above it. A partition needs none of them, but comes after them all
+    /// the same: names of constraints that it has from them are then still free when they are made.
+    pub(crate) level: usize,
 }
 
 /// Nodes and edges.
@@ -246,6 +264,7 @@ impl<'a> Graph<'a> {
             separate: section != Section::PreData,
             needs: BTreeSet::new(),
             warning: None,
+            level: 0,
         });
         if let Some(address) = address {
             self.by_address.insert(address, id);
@@ -305,6 +324,9 @@ impl<'a> Graph<'a> {
             catalog.tables.iter().map(|table| (table.meta.oid, table)).collect();
         for table in &catalog.tables {
             let id = self.add_object(table, Entity::Table(table));
+            if let Some(node) = self.nodes.get_mut(id) {
+                node.level = level(table, &by_oid);
+            }
             if table.meta.extension.is_some() {
                 continue;
             }
@@ -695,9 +717,9 @@ impl<'a> Graph<'a> {
             }
         }
         let key = |id: usize| {
-            self.nodes
-                .get(id)
-                .map(|node| Reverse((node.section, node.entity.rank(), node.entity.sort_name(), id)))
+            self.nodes.get(id).map(|node| {
+                Reverse((node.section, node.entity.rank(), node.level, node.entity.sort_name(), id))
+            })
         };
         let mut ready: BinaryHeap<_> = waiting
             .iter()
@@ -706,7 +728,7 @@ impl<'a> Graph<'a> {
             .filter_map(|(id, _)| key(id))
             .collect();
         let mut out = Vec::with_capacity(self.nodes.len());
-        while let Some(Reverse((_, _, _, id))) = ready.pop() {
+        while let Some(Reverse((_, _, _, _, id))) = ready.pop() {
             out.push(id);
             for &dependent in dependents.get(id).into_iter().flatten() {
                 if let Some(count) = waiting.get_mut(dependent) {

@@ -44,14 +44,37 @@ pub(super) fn separate_not_null(table: &Table, column: &Column, by_oid: &HashMap
     })
 }
 
-/// Whether the table itself has to say its NOT NULL constraint. What it inherits comes from its parent, but valid only
-/// where the parent's is.
+/// Whether the table itself has to say its NOT NULL constraint. What it inherits comes from its parents, but valid only
+/// where one of theirs is.
 fn says_not_null(table: &Table, column: &Column, by_oid: &HashMap<u32, &Table>) -> bool {
-    let invalid =
-        |parent: &Column| parent.not_null_constraint.as_ref().is_some_and(|theirs| !theirs.validated);
-    column.not_null_constraint.as_ref().is_some_and(|constraint| {
-        constraint.local || (constraint.validated && parents_column(table, column, by_oid).any(invalid))
-    })
+    column
+        .not_null_constraint
+        .as_ref()
+        .is_some_and(|constraint| constraint.local || outdoes_parents(table, column, by_oid))
+}
+
+/// Whether a NOT NULL constraint is valid, and those of the parents, which it was inherited from, are not.
+fn outdoes_parents(table: &Table, column: &Column, by_oid: &HashMap<u32, &Table>) -> bool {
+    let is = |valid: bool| {
+        move |parent: &Column| {
+            parent.not_null_constraint.as_ref().is_some_and(|theirs| theirs.validated == valid)
+        }
+    };
+    column.not_null_constraint.as_ref().is_some_and(|constraint| constraint.validated)
+        && parents_column(table, column, by_oid).any(is(false))
+        && !parents_column(table, column, by_oid).any(is(true))
+}
+
+/// Whether a constraint of the table's own, on a column that it only inherits, can stand among the columns of
+/// `CREATE TABLE`: only there does it keep its name, for afterwards the column has the parent's.
+fn not_null_in_line(table: &Table, column: &Column, by_oid: &HashMap<u32, &Table>, target: u32) -> bool {
+    target >= 180_000
+        && !table.prints(column)
+        && column
+            .not_null_constraint
+            .as_ref()
+            .is_some_and(|constraint| constraint.local && constraint.validated)
+        && !outdoes_parents(table, column, by_oid)
 }
 
 fn parents_column<'a>(
@@ -147,6 +170,18 @@ impl<'a> Builder<'a> {
                 items.push(format!("{} {}{collation}{extra}", ident(&column.name), column.type_name));
             } else if !extra.is_empty() {
                 items.push(format!("{}{extra}", ident(&column.name)));
+            }
+        }
+        for column in
+            table.columns.iter().filter(|column| not_null_in_line(table, column, self.tables(), self.target))
+        {
+            if let Some(constraint) = &column.not_null_constraint {
+                let no_inherit = if constraint.no_inherit { " NO INHERIT" } else { "" };
+                items.push(format!(
+                    "CONSTRAINT {} NOT NULL {}{no_inherit}",
+                    ident(&constraint.name),
+                    ident(&column.name)
+                ));
             }
         }
         for check in table.checks.iter().filter(|check| check.local || table.is_partition()) {
@@ -331,6 +366,10 @@ impl<'a> Builder<'a> {
         }
         // What comes from a parent is made with the parent's.
         if !says_not_null(table, column, self.tables()) {
+            return;
+        }
+        if not_null_in_line(table, column, self.tables(), self.target) {
+            self.not_null_comment(&name, constraint);
             return;
         }
         let no_inherit = if constraint.no_inherit { " NO INHERIT" } else { "" };
