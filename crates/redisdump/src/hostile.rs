@@ -4,9 +4,10 @@
 //! read whole, exported and read again, means the same. `fuzz/` has one target for each.
 
 use crate::aof;
+use crate::digest::{Digester, Meaning};
 use crate::emit::{Emitter, Target};
 use crate::export::{ExportOptions, Format, through};
-use crate::rdb::{Corrupt, Elements, Key, Reader, ValueType, Visitor, Walker, dump, hostile};
+use crate::rdb::{Corrupt, Elements, Key, Problem, Reader, ValueType, Visitor, Walker, dump, hostile};
 use crate::tally::Tally;
 
 pub use hostile::{blob, intset, listpack, lzf, ziplist, zipmap};
@@ -115,6 +116,18 @@ pub fn payload(data: &[u8]) {
             value(value_type, raw);
         }
     }
+}
+
+/// What a `DUMP` payload means, where it can be read. As in a server, bytes behind the value do not matter here, and a
+/// value may reach into the footer.
+pub fn meaning(data: &[u8]) -> Result<Meaning, Problem> {
+    let (_, version) = dump::open(data)?;
+    let (&code, raw) = data.split_first().ok_or(Problem::Truncated)?;
+    let value_type = ValueType::new(code, dump::dialect(version))?;
+    let mut digester = Digester::default();
+    digester.begin(value_type.kind());
+    let walked = Walker::new(value_type).walk(raw, &mut digester).map_err(|(_, problem)| problem)?;
+    if walked.done { Ok(digester.meaning()) } else { Err(Problem::Truncated) }
 }
 
 /// A stream's value, in the layout that the first byte chooses.

@@ -15,6 +15,7 @@ mod support;
 use std::path::PathBuf;
 
 use redisdump::hostile;
+use redisdump::rdb::Kind;
 use sandbox::RedisOptions;
 use sandbox::testing::require_redis;
 use support::{Client, captured, start};
@@ -182,6 +183,62 @@ fn millions_of_damaged_files_give_an_answer() {
         std::env::var("DBHAUL_DAMAGE").ok().and_then(|times| times.parse().ok()).unwrap_or(1_000_000);
     let start = std::env::var("DBHAUL_DAMAGE_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(2);
     damage(|_| times, start);
+}
+
+/// Damaged payloads against a server that looks closely: what it takes, we read, and as it does.
+#[test]
+#[ignore = "long: run by scripts/test --all"]
+fn what_a_server_takes_is_what_we_read() {
+    let times: usize =
+        std::env::var("DBHAUL_DAMAGE").ok().and_then(|times| times.parse().ok()).unwrap_or(20_000);
+    for version in ["7.0", "8.2", "8.6", "valkey-9"] {
+        let Some(binaries) = require_redis(version) else { continue };
+        let settings = vec![("sanitize-dump-payload".to_owned(), "yes".to_owned())];
+        let server = start(&binaries, RedisOptions { settings, ..RedisOptions::default() });
+        let mut client = Client::new(&server);
+        let newest = version.parse::<redisdump::emit::Target>().unwrap().rdb().1;
+        let mut payloads = Vec::new();
+        for rdb in files("rdb") {
+            for (value_type, raw) in hostile::values(&rdb) {
+                let foreign = value_type.code() >= 22
+                    && (value_type.dialect() == redisdump::rdb::Dialect::Valkey) != (newest >= 80);
+                if !foreign && value_type.since().is_some_and(|since| since <= newest) {
+                    payloads.push([&[value_type.code()], raw.as_slice()].concat());
+                }
+            }
+        }
+        let (mut random, mut damaged) = (Random(7), Vec::new());
+        let (mut taken, mut refused, mut read) = (0, 0, 0);
+        let mut stricter = std::collections::BTreeMap::new();
+        let mut streams = 0;
+        for _ in 0..times {
+            let (seed, other) =
+                (&payloads[random.below(payloads.len())], &payloads[random.below(payloads.len())]);
+            mutate(&mut random, seed, other, &mut damaged);
+            let mut payload = damaged.clone();
+            redisdump::rdb::dump::seal(&mut payload, 0, newest);
+            let ours = hostile::meaning(&payload);
+            let restore =
+                [b"RESTORE".to_vec(), b"k".to_vec(), b"0".to_vec(), payload.clone(), b"REPLACE".to_vec()];
+            if client.send(&restore).is_err() {
+                refused += 1;
+                read += usize::from(ours.is_ok());
+                continue;
+            }
+            taken += 1;
+            let Ok(theirs) = client.bytes(&[b"DUMP".to_vec(), b"k".to_vec()]) else { continue };
+            match (ours, hostile::meaning(&theirs)) {
+                (Err(problem), _) => *stricter.entry(format!("{problem} {}", damaged[0])).or_insert(0) += 1,
+                // A server sorts a stream's nodes by their ids, which no whole stream needs.
+                (Ok(ours), theirs) if ours.kind == Kind::Stream => streams += u64::from(theirs != Ok(ours)),
+                (ours, theirs) => assert_eq!(ours, theirs, "{version} reads {damaged:x?} otherwise"),
+            }
+        }
+        eprintln!(
+            "{version}: {taken} damaged payloads taken and read alike, {refused} refused, {read} of them readable; {streams} streams otherwise; we are stricter: {stricter:#?}"
+        );
+        assert!(taken > 0 && refused > 0);
+    }
 }
 
 /// For `fuzz/`: what each target begins with, in `fuzz/corpus`.

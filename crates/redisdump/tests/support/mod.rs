@@ -56,6 +56,25 @@ impl Client {
     }
 
     pub(crate) fn send(&mut self, command: &[Vec<u8>]) -> Result<String, String> {
+        self.write(command);
+        self.reply()
+    }
+
+    /// Sends a command whose reply is a string of any bytes.
+    pub(crate) fn bytes(&mut self, command: &[Vec<u8>]) -> Result<Vec<u8>, String> {
+        self.write(command);
+        let mut line = String::new();
+        self.reader.read_line(&mut line).unwrap();
+        let Some(Ok(length)) = line.trim_end().strip_prefix('$').map(str::parse::<usize>) else {
+            return Err(line);
+        };
+        let mut bytes = vec![0; length + 2];
+        self.reader.read_exact(&mut bytes).unwrap();
+        bytes.truncate(length);
+        Ok(bytes)
+    }
+
+    fn write(&mut self, command: &[Vec<u8>]) {
         let mut out = format!("*{}\r\n", command.len()).into_bytes();
         for word in command {
             out.extend(format!("${}\r\n", word.len()).into_bytes());
@@ -63,7 +82,6 @@ impl Client {
             out.extend(b"\r\n");
         }
         self.writer.write_all(&out).unwrap();
-        self.reply()
     }
 
     /// Sends a line of words; an error reply fails the test.
