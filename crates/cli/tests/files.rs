@@ -1,5 +1,5 @@
 //! RDB files and the Redis part of snapshots: looked into, verified, and turned into what other servers load.
-#![allow(clippy::unwrap_used, reason = "test code")]
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "test code")]
 
 mod common;
 

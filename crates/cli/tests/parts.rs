@@ -1,5 +1,5 @@
 //! Parts of databases, and targets that are not empty: what is asked for arrives, and nothing passes for more than it is.
-#![allow(clippy::unwrap_used, reason = "test code")]
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "test code")]
 
 mod common;
 

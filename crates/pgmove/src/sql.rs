@@ -58,7 +58,7 @@ fn statement(statement: &Statement) -> String {
 pub fn copy_begin(table: &QualifiedName, columns: &[String]) -> String {
     let said = one_line(&table.to_string());
     if *table == large_objects_table() {
-        return format!("-- bytes of large objects\nBEGIN;\n");
+        return "-- bytes of large objects\nBEGIN;\n".to_owned();
     }
     let columns: Vec<_> = columns.iter().map(|column| ident(column)).collect();
     let list = if columns.is_empty() { String::new() } else { format!(" ({})", columns.join(", ")) };

@@ -151,11 +151,11 @@ async fn side<'a>(compare: &Compare<'_>, side: &'a Side) -> anyhow::Result<pgmov
                     source.name, manifest.id, details.filter
                 ));
             }
-            Ok(pgmove::Side::Stored(pgmove::Stored {
+            Ok(pgmove::Side::Stored(Box::new(pgmove::Stored {
                 label: format!("snapshot {}, source {}", manifest.id, source.name),
                 catalog,
                 tables: details.tables.into_iter().map(|record| (record.table, record.proof)).collect(),
-            }))
+            })))
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Two databases against each other: the schema object by object, the rows table by table, each side in one snapshot.
 
+mod columns;
 mod deparse;
 pub(crate) mod schema;
 
@@ -38,7 +39,7 @@ pub enum Side<'a> {
     /// A server.
     Live(&'a ConnectOptions),
     /// What was once read of one, with the proof of each table.
-    Stored(Stored),
+    Stored(Box<Stored>),
 }
 
 /// A database as a backup keeps it in mind.
@@ -139,7 +140,16 @@ pub async fn compare_sides(
     options: &CompareOptions,
     on_table: &(dyn Fn(&TableComparison) + Sync),
 ) -> Result<Comparison, Error> {
-    let (left, right) = futures::try_join!(Opened::open(left, options), Opened::open(right, options))?;
+    let (mut left, mut right) =
+        futures::try_join!(Opened::open(left, options), Opened::open(right, options))?;
+    // What is stored was digested in its own order of columns; a server can be read in any.
+    let reordered = match &right {
+        Opened::Stored { .. } => left.read_columns_like(right.catalog()),
+        Opened::Live { .. } => right.read_columns_like(left.catalog()),
+    };
+    let reordered = reordered.into_iter().map(|name| {
+        format!("order of columns in {name}: it is not the same; the rows were compared column by column of one name")
+    });
     let (schema, spelling) = schema::differences(left.catalog(), right.catalog())?;
     let mut tables = Vec::new();
     if !options.schema_only {
@@ -172,8 +182,13 @@ pub async fn compare_sides(
             .collect::<Vec<_>>()
     };
     let rows = options.schema_only.then(|| "rows: only the schemas were compared".to_owned());
-    let not_compared =
-        named("left", &left).into_iter().chain(named("right", &right)).chain(spelling).chain(rows).collect();
+    let not_compared = named("left", &left)
+        .into_iter()
+        .chain(named("right", &right))
+        .chain(reordered)
+        .chain(spelling)
+        .chain(rows)
+        .collect();
     let comparison = Comparison { left: left.label(), right: right.label(), tables, schema, not_compared };
     left.finish().await?;
     right.finish().await?;
@@ -202,7 +217,8 @@ impl Opened {
                 }
                 Ok(Opened::Live { source: Box::new(source), slices })
             }
-            Side::Stored(Stored { label, catalog, tables }) => {
+            Side::Stored(stored) => {
+                let Stored { label, catalog, tables } = *stored;
                 let catalog = match options.filter.is_all() {
                     true => catalog,
                     false => catalog.narrowed(&options.filter),
@@ -233,6 +249,34 @@ impl Opened {
             Opened::Live { slices, .. } => slices.keys().cloned().collect(),
             Opened::Stored { tables, .. } => tables.keys().cloned().collect(),
         }
+    }
+
+    /// Reads tables that have the columns of another catalog's, in another order, in that order. Gives their names.
+    ///
+    /// A table that inherits gets its parents' columns first when it is made again, wherever they stood before.
+    fn read_columns_like(&mut self, other: &Catalog) -> Vec<QualifiedName> {
+        let Opened::Live { slices, .. } = self else { return Vec::new() };
+        let mut reordered = Vec::new();
+        for table in &other.tables {
+            let name = table.name();
+            let Some(slices) = slices.get_mut(&name) else { continue };
+            let sorted = |mut names: Vec<String>| {
+                names.sort_unstable();
+                names
+            };
+            let theirs: Vec<String> = table.copy_columns().iter().map(|column| column.name.clone()).collect();
+            let mut other_order = false;
+            for slice in slices {
+                if slice.columns != theirs && sorted(slice.columns.clone()) == sorted(theirs.clone()) {
+                    slice.columns.clone_from(&theirs);
+                    other_order = true;
+                }
+            }
+            if other_order {
+                reordered.push(name);
+            }
+        }
+        reordered
     }
 
     async fn digest(&self, name: &QualifiedName, jobs: usize) -> Result<Option<TableProof>, Error> {

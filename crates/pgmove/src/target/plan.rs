@@ -135,6 +135,8 @@ pub(super) async fn make(
             catalog.server_version_num / 10_000
         ));
     }
+    let mut said = BTreeSet::new();
+    conflicts.retain(|conflict| said.insert(conflict.clone()));
     if !conflicts.is_empty() {
         return Err(Error::Refused { what: format!("{} cannot take this", session.server()), conflicts });
     }
