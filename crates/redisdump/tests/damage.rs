@@ -180,7 +180,7 @@ fn damaged_files_give_an_answer() {
 #[ignore = "long: run by scripts/test --all"]
 fn millions_of_damaged_files_give_an_answer() {
     let times: usize =
-        std::env::var("DBHAUL_DAMAGE").ok().and_then(|times| times.parse().ok()).unwrap_or(1_000_000);
+        std::env::var("DBHAUL_DAMAGE").ok().and_then(|times| times.parse().ok()).unwrap_or(200_000);
     let start = std::env::var("DBHAUL_DAMAGE_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(2);
     damage(|_| times, start);
 }

@@ -96,6 +96,8 @@ async fn a_file_that_is_not_whole_is_told_with_its_place() {
         (FileKind::Rdb, report.keys(), Some(Checksum::Verified))
     );
     assert_eq!((&whole.types, &whole.databases), (&report.types, &report.databases));
+    let of_folder = verify_file(folder.path(), VerifyOptions::default(), &mut |_| ()).unwrap();
+    assert_eq!((of_folder.kind, of_folder.keys), (FileKind::Rdb, whole.keys));
     // Cut anywhere, it is at fault there.
     for cut in (0..bytes.len()).step_by(bytes.len() / 61) {
         let fault = verify(&bytes[..cut]).unwrap_err();

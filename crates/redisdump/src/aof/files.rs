@@ -32,7 +32,8 @@ pub struct Files {
 
 impl Files {
     /// Finds the AOF that a path means: a file, a manifest, the folder of a multi-part AOF, or a server's data folder with
-    /// such a folder in it (`appendonlydir`) or with `appendonly.aof`.
+    /// such a folder in it (`appendonlydir`), with `appendonly.aof`, or, where there is no AOF, with `dump.rdb`: an RDB is
+    /// read as an AOF that has only a preamble.
     ///
     /// # Errors
     /// What cannot be read, is not there, or is there twice.
@@ -59,13 +60,15 @@ impl Files {
                 }
             }
         }
-        let single = path.join("appendonly.aof");
+        let (single, dump) = (path.join("appendonly.aof"), path.join("dump.rdb"));
         match manifests.as_slice() {
             [manifest] => Files::of_manifest(manifest),
             [] if single.is_file() => Files::locate(&single),
+            [] if dump.is_file() => Files::locate(&dump),
             [] => Err(FileError::NotFound {
                 path: path.to_owned(),
-                message: "no AOF is here: neither a manifest (*.manifest) nor appendonly.aof".to_owned(),
+                message: "nothing is here: neither a manifest (*.manifest) nor appendonly.aof nor dump.rdb"
+                    .to_owned(),
             }),
             several => Err(FileError::NotFound {
                 path: path.to_owned(),
