@@ -197,6 +197,23 @@ async fn a_newer_server_says_what_it_refuses() {
     );
 }
 
+/// A table that inherits gets its parents' columns first when it is made again. Its rows are the same rows.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rows_are_compared_by_the_names_of_columns() {
+    let Some(host) = Host::start(15).await else { return };
+    let sql = "CREATE TABLE parent (a int); CREATE TABLE heir (z text) INHERITS (parent); \
+               ALTER TABLE parent ADD COLUMN b int; INSERT INTO heir (a, z, b) VALUES (1, '3', 2);";
+    let left = database(&host.server, "a", sql).await;
+    let right = database(&host.server, "b", "").await;
+    copy(&left, &right, &SourceOptions::default()).await.unwrap();
+    let equal = compare(&left, &right, &CompareOptions::default(), &|_| ()).await.unwrap();
+    assert!(equal.equal(), "{equal}");
+    assert!(equal.to_string().contains("order of columns in public.heir"), "{equal}");
+    run(&session(&host.server, "b").await, "UPDATE public.heir SET b = 3, z = '2'").await;
+    let unequal = compare(&left, &right, &CompareOptions::default(), &|_| ()).await.unwrap();
+    assert!(!unequal.equal(), "{unequal}");
+}
+
 /// A server that has none of the roles: others take their places on the way there, and back again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_kind_arrives_under_other_roles() {

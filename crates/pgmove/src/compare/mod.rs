@@ -148,7 +148,7 @@ pub async fn compare_sides(
         Opened::Live { .. } => right.read_columns_like(left.catalog()),
     };
     let reordered = reordered.into_iter().map(|name| {
-        format!("order of columns in {name}: it is not the same; the rows were compared column by column of one name")
+        format!("order of columns in {name}: it is another one; the rows were compared by the names of the columns")
     });
     let (schema, spelling) = schema::differences(left.catalog(), right.catalog())?;
     let mut tables = Vec::new();

@@ -10,7 +10,8 @@ use crate::ddl::{self, RenderOptions};
 /// Both catalogs rendered for the older of the two servers: what the statements of an object say is what it is.
 ///
 /// Servers of different major versions write one and the same query differently: from 16 on without the table's name
-/// before a column where there is only one table. What differs in no more than that is told apart from real
+/// before a column where there is only one table, without `AS` before the alias of a table that is updated, and with
+/// the `NO INDENT` that older servers do not know. What differs in no more than that is told apart from real
 /// differences, and given as the second list.
 pub(super) fn differences(
     left: &Catalog,
@@ -36,7 +37,8 @@ pub(crate) fn prove(
     let version = left.server_version_num.min(right.server_version_num);
     let mut objects: BTreeMap<String, [Vec<String>; 2]> = BTreeMap::new();
     for (side, (catalog, options)) in [(left, left_options), (right, right_options)].into_iter().enumerate() {
-        for statement in ddl::render(catalog, version, options)?.statements {
+        let catalog = super::columns::as_made(catalog.clone());
+        for statement in ddl::render(&catalog, version, options)?.statements {
             let entry = objects.entry(statement.object.to_string()).or_default();
             if let Some(statements) = entry.get_mut(side) {
                 statements.push(super::deparse::settled(&statement.sql));
@@ -56,8 +58,8 @@ pub(crate) fn prove(
             ));
         } else if old != new && same_but_for_spelling(&only_left, &only_right) {
             spelling.push(format!(
-                "{object}: PostgreSQL {old} and {new} write it differently; it is the same but for parentheses and for \
-                 the tables named before columns"
+                "{object}: PostgreSQL {old} and {new} write it differently; it is the same but for parentheses, the tables \
+                 named before columns, and words that change nothing"
             ));
         } else {
             real.push(SchemaDifference { object, left: only_left, right: only_right });
@@ -111,8 +113,22 @@ fn same_words(left: &[String], right: &[String]) -> bool {
     true
 }
 
-/// The words of a statement without white space and parentheses.
+/// The words of a statement without white space, parentheses, and what may be said or left unsaid.
 fn words(sql: &str) -> Vec<String> {
+    let mut out: Vec<String> = Vec::new();
+    for word in all_words(sql) {
+        match word.as_str() {
+            "AS" => {}
+            "INDENT" if out.last().is_some_and(|last| last == "NO") => {
+                out.pop();
+            }
+            _ => out.push(word),
+        }
+    }
+    out
+}
+
+fn all_words(sql: &str) -> Vec<String> {
     let mut words: Vec<String> = Vec::new();
     let mut rest = sql.chars().peekable();
     while let Some(c) = rest.next() {
@@ -159,6 +175,10 @@ mod tests {
     fn only_the_spelling_of_a_query_is_let_pass() {
         let same = |left: &str, right: &str| same_but_for_spelling(&[left.to_owned()], &[right.to_owned()]);
         assert!(same("SELECT g.a,\n  g.b FROM s.g WHERE (g.a > 50)", "SELECT a, b FROM s.g WHERE a > 50"));
+        assert!(same("UPDATE s.g AS t SET a = 1", "UPDATE s.g t SET a = 1"));
+        assert!(same("XMLSERIALIZE(CONTENT x AS text)", "XMLSERIALIZE(CONTENT x AS text NO INDENT)"));
+        assert!(!same("XMLSERIALIZE(CONTENT x AS text)", "XMLSERIALIZE(CONTENT x AS text INDENT)"));
+        assert!(!same("SELECT a AS b FROM g", "SELECT a AS c FROM g"));
         assert!(!same("SELECT g.a FROM s.g", "SELECT g.b FROM s.g"));
         assert!(same("SELECT a.a FROM s.a", "SELECT a FROM s.a"));
         assert!(!same("SELECT a FROM s.g", "SELECT a FROM t.g"));

@@ -8,7 +8,7 @@
 use std::collections::{HashMap, HashSet};
 
 use crate::catalog::address::{DependencyKind, class};
-use crate::catalog::column::Generated;
+use crate::catalog::column::{Compression, Generated};
 use crate::catalog::constraint::IndexConstraintKind;
 use crate::catalog::plain::PlainKind;
 use crate::catalog::table::{Table, TableKind};
@@ -60,6 +60,30 @@ pub fn inexpressible(catalog: &Catalog, target_version_num: u32) -> Vec<Unsuppor
     }
     list.plain(catalog, &by_oid);
     list.found
+}
+
+/// What a server cannot make because it was built without ICU.
+pub fn needs_icu(catalog: &Catalog) -> Vec<Unsupported> {
+    let own = catalog
+        .plain
+        .iter()
+        .filter(|plain| plain.kind == PlainKind::Collation && plain.meta.extension.is_none());
+    own.filter(|plain| plain.clauses.iter().any(|clause| clause.text == "provider = icu"))
+        .map(|plain| Unsupported {
+            kind: "collation".to_owned(),
+            name: plain.identity.clone(),
+            why: "it is ICU's, and this server was built without ICU".to_owned(),
+        })
+        .collect()
+}
+
+/// The columns that are compressed by LZ4, which not every server was built with.
+pub fn lz4_columns(catalog: &Catalog) -> Vec<String> {
+    let of = |table: &Table| {
+        let lz4 = table.columns.iter().filter(|column| column.compression == Some(Compression::Lz4));
+        lz4.map(|column| format!("{}.{}", table.meta.qualified(), ident(&column.name))).collect::<Vec<_>>()
+    };
+    catalog.tables.iter().filter(|table| table.meta.extension.is_none()).flat_map(of).collect()
 }
 
 /// What was found, for one target.

@@ -17,7 +17,7 @@ mod sequence;
 mod table;
 mod types;
 
-pub use inexpressible::inexpressible;
+pub use inexpressible::{inexpressible, lz4_columns, needs_icu};
 pub use script::{ObjectRef, RenderOptions, Script, Section, Statement, TableLock};
 
 use std::collections::{BTreeMap, BTreeSet};

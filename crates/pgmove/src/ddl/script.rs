@@ -26,6 +26,8 @@ pub struct RenderOptions {
     pub no_tablespaces: bool,
     /// No table access methods: every table gets the target's own.
     pub no_table_access_method: bool,
+    /// Columns that are compressed by LZ4 get the server's own method: for a server that was built without it.
+    pub no_lz4: bool,
     /// No publications.
     pub no_publications: bool,
     /// Other names for roles.

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::script::{Builder, TableLock};
 use super::sequence::clauses;
 use crate::catalog::address::class;
-use crate::catalog::column::{Check, Column, Generated, Identity};
+use crate::catalog::column::{Check, Column, Compression, Generated, Identity};
 use crate::catalog::table::{Persistence, ReplicaIdentity, Table, TableKind};
 use crate::catalog::{Address, Object};
 use crate::quote::{ident, literal};
@@ -287,7 +287,10 @@ impl<'a> Builder<'a> {
         if column.storage != column.type_storage {
             self.push(format!("{alter} SET STORAGE {}", column.storage.keyword()));
         }
-        if let Some(compression) = column.compression.filter(|_| self.target >= 140_000) {
+        let compression = column
+            .compression
+            .filter(|method| self.target >= 140_000 && !(self.options.no_lz4 && *method == Compression::Lz4));
+        if let Some(compression) = compression {
             self.push(format!("{alter} SET COMPRESSION {}", compression.keyword()));
         }
         if !column.options.is_empty() {
