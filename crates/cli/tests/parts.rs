@@ -125,8 +125,7 @@ async fn a_snapshot_is_restored_whole_in_part_and_without_this_tool() {
     run(&["export", "latest", "--format", "sql", "--output", "shop.sql"]).exits(0);
     run(&["export", "latest", "--format", "sql", "--output", "shop.sql"]).exits(1).says("shop.sql");
     postgres(&to.url("postgres")).await.batch_execute("CREATE DATABASE psql").await.unwrap();
-    let beside = require_postgres(15).unwrap().bin().join("psql");
-    let psql = std::process::Command::new(if beside.exists() { beside } else { "psql".into() })
+    let psql = psql_command()
         .args(["-X", "-q", "-v", "ON_ERROR_STOP=1", "-f", "shop.sql", &to.url("psql")])
         .current_dir(here.path())
         .output();
@@ -181,4 +180,20 @@ async fn none_of_the_sources_roles_is_needed() {
         gone_on.stdout
     );
     all(&["--to", &to_url("path"), "--search-path", "public"]).exits(0);
+}
+
+/// psql: beside one of the servers, or of this host.
+fn psql_command() -> std::process::Command {
+    let beside = [15, 18].into_iter().filter_map(require_postgres).map(|binaries| binaries.bin().to_owned());
+    match beside.map(|bin| bin.join("psql")).find(|psql| psql.exists()) {
+        Some(psql) => {
+            let mut command = std::process::Command::new(&psql);
+            // Programs that were unpacked, and not installed, find their libraries only so.
+            if let Some(lib) = psql.parent().and_then(|bin| bin.parent()).map(|home| home.join("lib")) {
+                command.env("LD_LIBRARY_PATH", lib);
+            }
+            command
+        }
+        None => std::process::Command::new("psql"),
+    }
 }
