@@ -39,6 +39,18 @@ pub enum Error {
         source: tokio_postgres::Error,
     },
 
+    /// The server sent text that is no UTF-8: a database whose encoding is SQL_ASCII may hold names of any bytes.
+    #[error(
+        "{object}: a name, a definition or a comment there is not UTF-8, and cannot be carried\nhint: the database's encoding is most likely SQL_ASCII; rename the object, or drop the comment, that holds such bytes (rows may hold any)"
+    )]
+    NotText {
+        /// What was read.
+        object: String,
+        /// The driver's error.
+        #[source]
+        source: tokio_postgres::Error,
+    },
+
     /// The connection could not be made.
     #[error("cannot connect to {target}: {message}{}", line("hint", .hint))]
     Connect {
@@ -259,6 +271,10 @@ impl Error {
                 context: db.where_().map(str::to_owned),
                 source,
             },
+            // The driver tells its kinds of failure apart by their words alone.
+            None if !source.is_closed() && source.to_string().contains("deserializing") => {
+                Self::NotText { object: object.into(), source }
+            }
             None => Self::Connection { object: object.into(), source },
         }
     }

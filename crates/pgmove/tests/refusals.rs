@@ -259,5 +259,19 @@ async fn bytes_of_no_known_encoding_pass_as_they_are_and_are_refused_where_they_
             copy(&from, &database(&strict, "c", "").await, &SourceOptions::default()).await.unwrap_err();
         assert_eq!(error.sqlstate(), Some("22021"), "{error}");
         assert!(error.to_string().contains("where: COPY t, line 2"), "{error}");
+
+        // Names and comments of such bytes are refused with a word.
+        let odd = "convert_from('\\x22e9ff22'::bytea, 'SQL_ASCII')";
+        run(
+            &a,
+            &format!("DO $$ BEGIN EXECUTE 'COMMENT ON TABLE public.t IS ' || quote_literal({odd}); END $$"),
+        )
+        .await;
+        let error = open(&from).await.unwrap_err();
+        assert!(matches!(error, Error::NotText { .. }), "{error:?}");
+        assert!(error.to_string().contains("the catalog of comments"), "{error}");
+        run(&a, &format!("DO $$ BEGIN EXECUTE 'CREATE TABLE public.' || {odd} || ' (a int)'; END $$")).await;
+        let error = open(&from).await.unwrap_err();
+        assert!(matches!(error, Error::NotText { .. }), "{error:?}");
     }
 }

@@ -79,16 +79,15 @@ impl Session {
         self.work();
         let result = self.client.simple_query(sql).await;
         self.rest();
-        Ok(result
-            .map_err(|e| Error::from_server(object, sql, e))?
-            .into_iter()
-            .filter_map(|message| match message {
-                tokio_postgres::SimpleQueryMessage::Row(row) => {
-                    Some((0..row.len()).map(|at| row.get(at).map(str::to_owned)).collect())
-                }
-                _ => None,
-            })
-            .collect())
+        let mut rows = Vec::new();
+        for message in result.map_err(|e| Error::from_server(object, sql, e))? {
+            if let tokio_postgres::SimpleQueryMessage::Row(row) = message {
+                let field = |at| row.try_get(at).map(|text: Option<&str>| text.map(str::to_owned));
+                let fields: Result<Vec<_>, _> = (0..row.len()).map(field).collect();
+                rows.push(fields.map_err(|e| Error::from_server(object, sql, e))?);
+            }
+        }
+        Ok(rows)
     }
 
     /// The first field of the first row.
