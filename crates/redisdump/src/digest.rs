@@ -13,7 +13,7 @@ use std::fmt;
 
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use xxhash_rust::xxh3::xxh3_128;
+use xxhash_rust::xxh3::{Xxh3, xxh3_128};
 
 use crate::rdb::{Elements, Kind, StreamId, StreamMeta};
 
@@ -126,7 +126,7 @@ fn halves(n: u128) -> ([u8; 8], [u8; 8]) {
 }
 
 /// Digests one value from its elements.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Digester {
     kind: Kind,
     chain: u128,
@@ -136,6 +136,17 @@ pub struct Digester {
     group: u128,
     consumer: u128,
     scratch: Vec<u8>,
+    /// A string that comes in parts: its hash so far, and how many bytes are missing.
+    long: Option<(Box<Xxh3>, u64)>,
+}
+
+impl fmt::Debug for Digester {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Digester")
+            .field("kind", &self.kind)
+            .field("count", &self.count)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Default for Digester {
@@ -149,6 +160,7 @@ impl Default for Digester {
             group: 0,
             consumer: 0,
             scratch: Vec::new(),
+            long: None,
         }
     }
 }
@@ -157,6 +169,7 @@ impl Digester {
     /// Begins a value.
     pub fn begin(&mut self, kind: Kind) {
         (self.kind, self.chain, self.sum, self.count, self.field_expiry) = (kind, 0, 0, 0, false);
+        self.long = None;
     }
 
     /// The meaning of the value whose elements have passed.
@@ -194,6 +207,21 @@ fn tuple(parts: &[u128]) -> u128 {
 impl Elements for Digester {
     fn string(&mut self, bytes: &[u8]) {
         self.link(xxh3_128(bytes));
+    }
+
+    fn long_string(&mut self, length: u64) {
+        self.long = Some((Box::new(Xxh3::new()), length));
+    }
+
+    fn long_part(&mut self, bytes: &[u8]) {
+        let Some((hash, left)) = &mut self.long else { return };
+        hash.update(bytes);
+        *left = left.saturating_sub(bytes.len() as u64);
+        if *left == 0 {
+            let whole = hash.digest128();
+            self.long = None;
+            self.link(whole);
+        }
     }
 
     fn item(&mut self, bytes: &[u8]) {
@@ -282,6 +310,17 @@ mod tests {
         assert_ne!(list(b"a", b"b"), list(b"b", b"a"));
         assert_eq!(set(b"a", b"b"), set(b"b", b"a"));
         assert_ne!(set(b"a", b"a"), set(b"b", b"b"));
+    }
+
+    #[test]
+    fn a_string_in_parts_is_the_same_string() {
+        let bytes: Vec<u8> = (0..100_000_u32).flat_map(u32::to_le_bytes).collect();
+        let whole = of(Kind::String, |d| d.string(&bytes));
+        let parts = of(Kind::String, |d| {
+            d.long_string(bytes.len() as u64);
+            bytes.chunks(777).for_each(|part| d.long_part(part));
+        });
+        assert_eq!(whole, parts);
     }
 
     #[test]

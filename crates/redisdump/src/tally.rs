@@ -74,6 +74,12 @@ macro_rules! digest_elements {
             fn string(&mut self, bytes: &[u8]) {
                 self.digester.string(bytes);
             }
+            fn long_string(&mut self, length: u64) {
+                self.digester.long_string(length);
+            }
+            fn long_part(&mut self, bytes: &[u8]) {
+                self.digester.long_part(bytes);
+            }
             fn item(&mut self, bytes: &[u8]) {
                 self.digester.item(bytes);
             }

@@ -117,6 +117,8 @@ pub struct Emitter {
     mark: Option<(usize, u64)>,
     /// The key's elements are ignored: nothing of it can be emitted.
     skip: bool,
+    /// Bytes of a long string that are missing.
+    long: u64,
     losses: Losses,
     keys: u64,
 }
@@ -146,6 +148,7 @@ impl Emitter {
             harmless: Vec::new(),
             mark: None,
             skip: false,
+            long: 0,
             losses: Losses::default(),
             keys: 0,
         }
@@ -345,6 +348,34 @@ impl Elements for Emitter {
     fn string(&mut self, bytes: &[u8]) {
         if self.fits(bytes) {
             self.out.push(&[b"SET", &self.name, bytes]);
+        }
+    }
+
+    fn long_string(&mut self, length: u64) {
+        if length > self.limits.bulk {
+            self.fail(Inexpressible::TooLong { bytes: length });
+        }
+        if self.fits(&[]) {
+            self.out.begin(3);
+            // Its reply can be awaited only when it is out whole.
+            self.out.replies -= 1;
+            self.out.argument(b"SET");
+            self.out.argument(&self.name);
+            self.out.resp.push(b'$');
+            decimal(&mut self.out.resp, length);
+            self.out.resp.extend_from_slice(b"\r\n");
+        }
+        self.long = length;
+    }
+
+    fn long_part(&mut self, bytes: &[u8]) {
+        self.long = self.long.saturating_sub(bytes.len() as u64);
+        if self.fits(&[]) {
+            self.out.resp.extend_from_slice(bytes);
+            if self.long == 0 {
+                self.out.resp.extend_from_slice(b"\r\n");
+                self.out.replies += 1;
+            }
         }
     }
 

@@ -21,7 +21,8 @@
 //!
 //! [`emit()`] does the same for one raw value that is in memory whole, and leaves nothing behind when it fails. Commands
 //! come in pieces of bounded size ([`Limits`]): a list of a billion items needs no more memory than one of a thousand.
-//! Take what is ready between two pieces of input.
+//! Take what is ready between two pieces of input: it may end within the command of a long string, whose reply is counted
+//! when its end is taken.
 //!
 //! An emitter is a [`Visitor`](crate::rdb::Visitor) too: fed by a reader, it emits a whole RDB, and counts in
 //! [`Emitter::losses`] what it had to leave out.

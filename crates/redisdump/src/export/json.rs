@@ -24,6 +24,9 @@ pub(super) struct JsonWriter {
     pending: u64,
     consumers: u64,
     owned: u64,
+    /// A long string, and how many bytes of it are missing.
+    long: Vec<u8>,
+    left: u64,
     losses: Losses,
     keys: u64,
 }
@@ -40,6 +43,8 @@ impl JsonWriter {
             pending: 0,
             consumers: 0,
             owned: 0,
+            long: Vec::new(),
+            left: 0,
             losses: Losses::default(),
             keys: 0,
         }
@@ -71,6 +76,21 @@ impl JsonWriter {
 impl Elements for JsonWriter {
     fn string(&mut self, bytes: &[u8]) {
         json_bytes(&mut self.out, bytes);
+    }
+
+    fn long_string(&mut self, length: u64) {
+        self.long = Vec::new();
+        self.left = length;
+    }
+
+    /// Whether it is text is known only at its end, so that it is held whole.
+    fn long_part(&mut self, bytes: &[u8]) {
+        self.long.extend_from_slice(bytes);
+        self.left = self.left.saturating_sub(bytes.len() as u64);
+        if self.left == 0 {
+            let whole = std::mem::take(&mut self.long);
+            json_bytes(&mut self.out, &whole);
+        }
     }
 
     fn item(&mut self, bytes: &[u8]) {

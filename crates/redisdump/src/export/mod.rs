@@ -26,6 +26,8 @@ macro_rules! forward_elements {
             crate::export::forward_elements!(@each $field $when
                 elements(count: u64);
                 string(bytes: &[u8]);
+                long_string(length: u64);
+                long_part(bytes: &[u8]);
                 item(bytes: &[u8]);
                 node_end();
                 member(bytes: &[u8]);

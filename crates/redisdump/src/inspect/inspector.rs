@@ -86,6 +86,10 @@ impl Elements for Inspector<'_> {
         self.current.elements += 1;
     }
 
+    fn long_string(&mut self, _length: u64) {
+        self.current.elements += 1;
+    }
+
     fn item(&mut self, _bytes: &[u8]) {
         self.current.elements += 1;
     }

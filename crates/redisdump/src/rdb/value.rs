@@ -4,7 +4,7 @@
 //! mean. The encoding does not show in what it tells: a hash is a hash, whether it was a zipmap, a ziplist, a listpack
 //! or a table. What the walker has consumed is the raw value, so one pass serves both `RESTORE` and the digest.
 
-use super::cursor::{Cursor, Stop};
+use super::cursor::{Cursor, Length, Stop};
 use super::error::Problem;
 use super::listpack::Listpack;
 use super::stream::StreamWalk;
@@ -247,6 +247,11 @@ pub trait Elements {
     fn elements(&mut self, count: u64) {}
     /// A string's bytes.
     fn string(&mut self, bytes: &[u8]) {}
+    /// A long string begins: so many bytes follow by [`Elements::long_part`], and [`Elements::string`] is not called. Only
+    /// strings that stand uncompressed are told so, so that they are never in memory whole.
+    fn long_string(&mut self, length: u64) {}
+    /// The next bytes of a long string.
+    fn long_part(&mut self, bytes: &[u8]) {}
     /// The next item of a list.
     fn item(&mut self, bytes: &[u8]) {}
     /// A node of a quicklist has ended.
@@ -295,6 +300,9 @@ pub struct Walked {
     pub want: usize,
 }
 
+/// Longer strings are told in parts.
+const LONG: u64 = 64 << 10;
+
 /// Goes over one value.
 #[derive(Debug)]
 pub struct Walker {
@@ -307,6 +315,7 @@ pub struct Walker {
 #[derive(Debug)]
 enum State {
     Begin,
+    Long { left: u64 },
     Elements { left: u64, minimum: i64 },
     Stream(Box<StreamWalk>),
     Module,
@@ -361,6 +370,20 @@ impl Walker {
     fn step<E: Elements>(&mut self, cursor: &mut Cursor<'_>, rest: &[u8], out: &mut E) -> Result<(), Stop> {
         match &mut self.state {
             State::Begin => self.begin(cursor, out),
+            State::Long { left } => {
+                let have = rest.len() as u64;
+                if have == 0 {
+                    return Err(Stop::More(1));
+                }
+                let part = cursor.take(have.min(*left))?;
+                *left -= part.len() as u64;
+                let done = *left == 0;
+                out.long_part(part);
+                if done {
+                    self.state = State::Done;
+                }
+                Ok(())
+            }
             State::Elements { left: 0, .. } => {
                 self.state = State::Done;
                 Ok(())
@@ -393,10 +416,17 @@ impl Walker {
 
     fn begin<E: Elements>(&mut self, cursor: &mut Cursor<'_>, out: &mut E) -> Result<(), Stop> {
         self.state = match self.ty.shape {
-            Shape::Plain => {
-                out.string(cursor.text()?.bytes(&mut self.scratch)?);
-                State::Done
-            }
+            Shape::Plain => match cursor.clone().length()? {
+                Length::Plain(length) if length > LONG => {
+                    cursor.length()?;
+                    out.long_string(length);
+                    State::Long { left: length }
+                }
+                _ => {
+                    out.string(cursor.text()?.bytes(&mut self.scratch)?);
+                    State::Done
+                }
+            },
             Shape::Strings
             | Shape::Scores { .. }
             | Shape::Pairs

@@ -160,6 +160,12 @@ pub(crate) fn fill(server: &Redis, corners: Corners) {
     };
     set(&mut client, &binary, &[0, 255, 13, 10]);
     set(&mut client, b"big", &b"compressible ".repeat(20_000));
+    // Too varied to be compressed, and long enough to be told in parts.
+    let noise = std::iter::successors(Some(1_u64), |n| {
+        Some(n.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1))
+    });
+    let noise: Vec<u8> = noise.take(50_000).flat_map(|n| (n >> 16).to_le_bytes()).collect();
+    set(&mut client, b"noise", &noise);
     set(&mut client, "열쇠🔑".as_bytes(), "값".as_bytes());
     set(&mut client, b"", b"");
     client.send(&[b"HSET".to_vec(), b"emptyfield".to_vec(), Vec::new(), Vec::new()]).unwrap();
