@@ -360,3 +360,69 @@ pub(crate) async fn blocking<T: Send + 'static>(
         .await
         .map_err(|e| Error::Stream { part: "a worker".to_owned(), source: Box::new(e) })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{InitOptions, PruneOptions, Store, StoreEnv};
+
+    async fn repository() -> Repository {
+        let store = Store::open("memory:", &StoreEnv::default()).unwrap();
+        Repository::init(store, &InitOptions::default()).await.unwrap()
+    }
+
+    fn hours(hours: u64) -> Duration {
+        Duration::from_secs(hours * 3600)
+    }
+
+    #[test]
+    fn the_clock_that_says_more_counts() {
+        let ago = |by| SystemTime::now().checked_sub(by).unwrap();
+        // A machine that slept, or whose clock was set forward.
+        assert!(Begun(Instant::now(), ago(hours(80))).elapsed() >= hours(80));
+        // One whose clock was set back.
+        let ahead = SystemTime::now() + hours(1000);
+        assert!(Begun(Instant::now(), ahead).elapsed() < hours(1));
+    }
+
+    #[tokio::test]
+    async fn a_backup_that_outlasted_the_grace_by_any_clock_is_not_listed() {
+        let repository = repository().await;
+        let begin = || repository.begin(SnapshotStart::new("job", Utc::now(), "test"));
+        let slept = SystemTime::now().checked_sub(hours(72)).unwrap();
+        let mut writer = begin().await.unwrap();
+        writer.begun = Begun(Instant::now(), slept);
+        assert!(matches!(writer.commit(Vec::new(), true).await, Err(Error::TooLong { hours: 71 })));
+        let mut writer = begin().await.unwrap();
+        writer.begun = Begun(Instant::now(), SystemTime::now() + hours(1000));
+        writer.commit(Vec::new(), true).await.unwrap();
+        assert_eq!(repository.headers().await.unwrap().headers.len(), 1);
+        repository.prune(&PruneOptions { dry_run: false, now: Utc::now() }).await.unwrap();
+    }
+
+    /// Two hosts back up the same series at the same moment: both snapshots are listed, and whole.
+    #[tokio::test]
+    async fn two_writers_of_one_job_at_the_same_moment_get_two_snapshots() {
+        let repository = repository().await;
+        let at = Utc::now();
+        let write = async |bytes: &'static [u8]| {
+            let writer = repository.begin(SnapshotStart::new("job", at, "test")).await?;
+            let stream = futures::stream::iter([Ok::<_, std::io::Error>(Bytes::from_static(bytes))]);
+            let part = writer.write_part(PartHeader::new("p", "test"), stream).await?;
+            tokio::task::yield_now().await;
+            let null = serde_json::Value::Null;
+            let (server, details) = (null.clone(), null);
+            let source =
+                SourceRecord { name: "s".into(), kind: "test".into(), server, details, parts: vec![part] };
+            writer.commit(vec![source], true).await
+        };
+        for _ in 0..5 {
+            let (one, two) = futures::future::join(write(b"the same"), write(b"the same")).await;
+            assert_ne!(one.unwrap().id, two.unwrap().id);
+        }
+        let listing = repository.snapshots().await.unwrap();
+        assert_eq!((listing.manifests.len(), listing.unreadable.len()), (10, 0));
+        let options = crate::CheckOptions { read_data: true, now: at };
+        assert!(repository.check(&options).await.unwrap().passed());
+    }
+}

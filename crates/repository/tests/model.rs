@@ -3,6 +3,9 @@
 //! The invariant is looked at whenever an object changes, by code that knows the format and not the library; at the end
 //! every listed snapshot is read back. Each rule of the format is also broken in turn, to show that the model notices.
 
+// The counts are what these tests are for.
+#![allow(clippy::print_stdout)]
+
 mod common;
 
 use common::drive::{Course, run_all};
@@ -44,6 +47,21 @@ fn no_interleaving_loses_a_chunk_of_a_listed_snapshot() {
 #[ignore = "long: run by scripts/test --all"]
 fn no_interleaving_of_very_many_loses_a_chunk_of_a_listed_snapshot() {
     interleave(100_000);
+}
+
+/// A clock of the store that is set back at any time, forward while nobody is at work, and drifts within the margin.
+#[test]
+fn a_clock_that_jumps_loses_no_chunk() {
+    let (sum, found) = run_all(5_000_000..5_000_400, Course { clock_jumps: true, ..Course::calm() });
+    if let Some((seed, outcome)) = found {
+        let tail = outcome.trace.len().saturating_sub(400);
+        panic!("seed {seed}: {:?}\n{}", outcome.violation, outcome.trace[tail..].join("\n"));
+    }
+    println!(
+        "model: 400 seeds with a clock that jumped {} times, {} chunks deleted, {} parts read back: nothing lost",
+        sum.jumps, sum.swept, sum.read_back
+    );
+    assert!(sum.jumps > 100 && sum.swept > 20, "{sum:?}");
 }
 
 /// Each rule is needed, and the model would notice if it were broken.

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use chrono::Utc;
+use chrono::{TimeDelta, Utc};
 use futures::TryStreamExt as _;
 use repository::{
     CheckOptions, Chunker, Error, InitOptions, Manifest, PartHeader, PruneOptions, Repository, SnapshotStart,
@@ -31,11 +31,13 @@ pub(crate) struct Course {
     pub(crate) broken: Option<Broken>,
     pub(crate) weather: Weather,
     pub(crate) hosts: usize,
+    /// The store's clock is set back at any time, and forward while nobody is at work; and it always drifts a little.
+    pub(crate) clock_jumps: bool,
 }
 
 impl Course {
     pub(crate) fn calm() -> Course {
-        Course { broken: None, weather: Weather::default(), hosts: 28 }
+        Course { broken: None, weather: Weather::default(), hosts: 28, clock_jumps: false }
     }
 }
 
@@ -55,6 +57,7 @@ pub(crate) struct Outcome {
     pub(crate) read_back: u64,
     pub(crate) faults: u64,
     pub(crate) failures: u64,
+    pub(crate) jumps: u64,
 }
 
 impl Outcome {
@@ -70,6 +73,7 @@ impl Outcome {
         self.read_back += other.read_back;
         self.faults += other.faults;
         self.failures += other.failures;
+        self.jumps += other.jumps;
     }
 }
 
@@ -237,6 +241,8 @@ pub(crate) async fn run(seed: u64, course: Course) -> Outcome {
     }
     let mut hosts: BTreeMap<usize, (Role, JoinHandle<()>)> = BTreeMap::new();
     let mut started = 0;
+    // Where the clock drifts, requests are quicker by so much: drift and delay together stay within the margin.
+    let longest = if course.clock_jumps { MARGIN / 2 } else { MARGIN };
     // A leap that waits until nothing is under way but hosts that think.
     let mut leap: Option<Duration> = None;
     loop {
@@ -253,6 +259,9 @@ pub(crate) async fn run(seed: u64, course: Course) -> Outcome {
                 break;
             }
             started += 1;
+            if course.clock_jumps && hosts.is_empty() && lock().is_idle() && rng.chance(300) {
+                lock().jump(TimeDelta::minutes(rng.below(400 * 60) as i64));
+            }
             let role = match rng.below(20) {
                 0..8 => Role::Writer,
                 8..11 => Role::Forgetter,
@@ -289,34 +298,36 @@ pub(crate) async fn run(seed: u64, course: Course) -> Outcome {
         }
         // A short leap while requests are on their way: as long as the format lets them be.
         if rng.chance(30) {
-            let most = lock().patience(MARGIN).min(MARGIN);
+            let most = lock().patience(longest).min(longest);
             tokio::time::advance(most.mul_f64(rng.below(1000) as f64 / 1000.0)).await;
             continue;
         }
-        let mut now = lock();
-        now.drop_abandoned(&mut rng);
-        let weather = course.weather;
-        let waiting = now.sorted();
-        let busy: Vec<usize> = waiting
-            .iter()
-            .enumerate()
-            .filter(|(_, p)| leap.is_none() || !p.thinks())
-            .map(|(at, _)| at)
-            .collect();
-        if busy.is_empty() {
-            drop(now);
-            if let Some(by) = leap.take() {
-                lock().remove_torn_documents();
-                if course.broken == Some(Broken::WriterTooLate) {
-                    lock().skew_by(by);
-                } else {
-                    tokio::time::advance(by).await;
+        let idle = {
+            let mut now = lock();
+            now.drop_abandoned(&mut rng);
+            let waiting = now.sorted().iter().enumerate();
+            let busy = waiting.filter(|(_, p)| leap.is_none() || !p.thinks()).map(|(at, _)| at);
+            let busy: Vec<usize> = busy.collect();
+            if !busy.is_empty() {
+                let at = busy[rng.below(busy.len())];
+                now.serve(at, &mut rng, &course.weather);
+            }
+            busy.is_empty()
+        };
+        if idle && let Some(by) = leap.take() {
+            if course.clock_jumps {
+                lock().drift(TimeDelta::seconds(rng.below(MARGIN.as_secs() as usize / 3) as i64));
+                if rng.chance(300) {
+                    lock().jump(TimeDelta::minutes(-(rng.below(200 * 60) as i64)));
                 }
             }
-            continue;
+            lock().remove_torn_documents();
+            if course.broken == Some(Broken::WriterTooLate) {
+                lock().skew_by(by);
+            } else {
+                tokio::time::advance(by).await;
+            }
         }
-        let at = busy[rng.below(busy.len())];
-        now.serve(at, &mut rng, &weather);
     }
     for (_, task) in hosts.into_values() {
         task.abort();
@@ -376,6 +387,7 @@ async fn settle(world: &Arc<Mutex<World>>, log: &Arc<Mutex<Log>>, sound: &Reposi
     outcome.requests = world.requests;
     outcome.swept = world.swept;
     outcome.faults = world.faults;
+    outcome.jumps = world.jumps;
     outcome
 }
 

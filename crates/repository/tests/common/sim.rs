@@ -185,6 +185,9 @@ pub(crate) struct World {
     epoch: Option<Instant>,
     /// How far the store's clock has run away from everybody else's.
     skew: TimeDelta,
+    /// The same, by little and for ever changing.
+    drift: TimeDelta,
+    pub(crate) jumps: u64,
     pub(crate) broken: Option<Broken>,
     /// Chunks that each listed manifest names.
     listed: BTreeMap<String, BTreeSet<String>>,
@@ -220,11 +223,28 @@ impl World {
     /// The store's clock.
     pub(crate) fn now(&self) -> DateTime<Utc> {
         let since = self.epoch.map(|epoch| epoch.elapsed()).unwrap_or_default();
-        time_zero() + TimeDelta::from_std(since).unwrap() + self.skew
+        time_zero() + TimeDelta::from_std(since).unwrap() + self.skew + self.drift
     }
 
     pub(crate) fn skew_by(&mut self, by: Duration) {
         self.skew += TimeDelta::from_std(by).unwrap();
+    }
+
+    /// The store's clock is so much ahead of what it was set to.
+    pub(crate) fn drift(&mut self, to: TimeDelta) {
+        self.drift = to;
+    }
+
+    /// The store's clock is set.
+    pub(crate) fn jump(&mut self, by: TimeDelta) {
+        self.skew += by;
+        self.jumps += 1;
+        self.trace.push(format!("the clock jumps by {} minutes", by.num_minutes()));
+    }
+
+    /// Nothing is on its way.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.pending.is_empty()
     }
 
     pub(crate) fn names(&self, prefix: &str) -> Vec<String> {
