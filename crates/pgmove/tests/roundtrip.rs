@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::process::Command;
 
 use common::{copy, copy_with, database, options, run, session, value};
-use pgmove::{CompareOptions, ConnectOptions, SourceOptions, TargetOptions, compare};
+use pgmove::{CompareOptions, ConnectOptions, Source, SourceOptions, Target, TargetOptions, compare};
 use sandbox::{Postgres, PostgresBinaries, PostgresOptions};
 
 const EVERY_KIND: &str = include_str!("roundtrip/every_kind.sql");
@@ -195,6 +195,35 @@ async fn a_newer_server_says_what_it_refuses() {
         refused.contains("column public.child.b: generated columns of a table whose parent's"),
         "{refused}"
     );
+}
+
+/// What a server was built without is found before anything is written; a way of compressing is no reason to refuse.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_was_built_with_less_says_so() {
+    let (Some(old), Some(new)) = (Host::start(15).await, Host::start(18).await) else { return };
+    if !old.icu || new.icu {
+        // Another build than the one that scripts/servers fetches: it lacks nothing that could be found.
+        return;
+    }
+    let sql = "CREATE COLLATION c (provider = icu, locale = 'und'); \
+               CREATE TABLE t (a text COMPRESSION lz4); INSERT INTO t VALUES (repeat('x', 10000));";
+    let from = database(&old.server, "a", sql).await;
+    let to = database(&new.server, "b", "").await;
+    let refused = copy(&from, &to, &SourceOptions::default()).await.unwrap_err().to_string();
+    assert!(
+        refused.contains("collation public.c: it is ICU's, and this server was built without"),
+        "{refused}"
+    );
+    run(&session(&old.server, "a").await, "DROP COLLATION public.c").await;
+    let source = Source::open(&from, &SourceOptions::default()).await.unwrap();
+    let target = Target::open(&to, &TargetOptions::default()).await.unwrap();
+    let plan = target.plan(source.catalog()).await.unwrap();
+    let warned =
+        plan.warnings().iter().any(|words| words.ends_with("its own method will compress public.t.a"));
+    assert!(warned, "{:?}", plan.warnings());
+    copy(&from, &to, &SourceOptions::default()).await.unwrap();
+    let proof = target.prove_schema(source.catalog()).await.unwrap().unwrap();
+    assert!(proof.holds(), "{proof:?}");
 }
 
 /// A table that inherits gets its parents' columns first when it is made again. Its rows are the same rows.

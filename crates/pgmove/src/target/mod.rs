@@ -1,5 +1,6 @@
 //! A database that is filled: every conflict found before anything is written; then schema, rows, indexes.
 
+mod build;
 mod clean;
 mod copy_in;
 mod create;
@@ -18,6 +19,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::stream::{self, Stream, StreamExt as _, TryStreamExt as _};
 
+use build::Build;
 use copy_in::CopyIn;
 pub use create::{create_database, drop_created_database};
 pub use options::{Existing, Failure, OnError, OnRows, Sections, TargetOptions};
@@ -67,6 +69,7 @@ pub struct Target {
     session: Session,
     workers: Pool,
     options: TargetOptions,
+    build: Build,
     failures: Mutex<Vec<Failure>>,
     /// What tables held before rows were added.
     before: Mutex<HashMap<QualifiedName, TableProof>>,
@@ -92,9 +95,10 @@ impl Target {
         if !path.is_empty() {
             session.execute("the search path", path.trim_start_matches("; ")).await?;
         }
+        let build = Build::of(&session).await?;
         let workers = Pool::new(options, settings.jobs, format!("{PREPARE}{path}"));
         let (failures, before) = Default::default();
-        Ok(Target { session, workers, options: settings.clone(), failures, before })
+        Ok(Target { session, workers, options: settings.clone(), build, failures, before })
     }
 
     /// What the server refused while the rest went on ([`OnError::Continue`]), in order.
@@ -142,7 +146,7 @@ impl Target {
     }
 
     fn render_options(&self) -> RenderOptions {
-        self.options.render()
+        RenderOptions { no_lz4: !self.build.lz4, ..self.options.render() }
     }
 
     /// Makes the roles that the catalog names and the server lacks, without login. Only for servers of one's own.
@@ -162,10 +166,18 @@ impl Target {
     ///
     /// # Errors
     /// [`Error::Refused`] with all conflicts at once: a target that is not empty, roles and extensions that are
-    /// missing, objects that an older server cannot express.
+    /// missing, objects that the server cannot express. With [`OnError::Continue`] these last are failures instead, and
+    /// what can be had of them comes.
     pub async fn plan(&self, catalog: &Catalog) -> Result<RestorePlan, Error> {
-        let mut plan = plan::make(&self.session, catalog, &self.render_options(), &self.options).await?;
+        let mut plan =
+            plan::make(&self.session, self.build, catalog, &self.render_options(), &self.options).await?;
         plan.warnings.extend(pool_warning(&self.session));
+        let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        failures.extend(plan.beyond.iter().map(|object| Failure {
+            object: format!("{} {}", object.kind, object.name),
+            error: format!("it is not here, or not as it was: {}", object.why),
+        }));
+        drop(failures);
         Ok(plan)
     }
 

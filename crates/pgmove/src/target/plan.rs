@@ -2,11 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use super::build::Build;
 use super::clean::{self, Drops};
 use super::existing::{self, Into};
-use super::options::{Existing, TargetOptions};
+use super::options::{Existing, OnError, TargetOptions};
 use crate::Error;
-use crate::catalog::{Catalog, QualifiedName, large_objects_table};
+use crate::catalog::{Catalog, QualifiedName, Unsupported, large_objects_table};
 use crate::connect::Session;
 use crate::ddl::{self, RenderOptions, Script, Statement, required_roles};
 use crate::quote::ident;
@@ -18,6 +19,8 @@ pub struct RestorePlan {
     pub(super) warnings: Vec<String>,
     pub(super) drops: Option<Drops>,
     pub(super) into: Option<Into>,
+    /// What the target cannot express, where the rest is to come all the same.
+    pub(super) beyond: Vec<Unsupported>,
     tables: HashMap<QualifiedName, TablePlan>,
 }
 
@@ -79,6 +82,7 @@ impl RestorePlan {
 /// Looks for every conflict and renders the script.
 pub(super) async fn make(
     session: &Session,
+    build: Build,
     catalog: &Catalog,
     options: &RenderOptions,
     target: &TargetOptions,
@@ -91,6 +95,7 @@ pub(super) async fn make(
         warnings: Vec::new(),
         drops: None,
         into: None,
+        beyond: Vec::new(),
         tables: tables_of(catalog),
     };
     if let Existing::Into(on_rows) = target.existing {
@@ -119,7 +124,21 @@ pub(super) async fn make(
         }
         conflicts.extend(missing_roles(session, catalog, options).await?);
         extensions(session, catalog, &mut conflicts, &mut warnings).await?;
-        conflicts.extend(ddl::inexpressible(catalog, version).iter().map(ToString::to_string));
+        let mut beyond = ddl::inexpressible(catalog, version);
+        if !build.icu {
+            beyond.extend(ddl::needs_icu(catalog));
+        }
+        match target.on_error {
+            OnError::Stop => conflicts.extend(beyond.iter().map(ToString::to_string)),
+            OnError::Continue => plan.beyond = beyond,
+        }
+        let lz4 = ddl::lz4_columns(catalog);
+        if !build.lz4 && version >= 140_000 && !lz4.is_empty() {
+            warnings.push(format!(
+                "this server was built without LZ4: its own method will compress {}",
+                lz4.join(", ")
+            ));
+        }
     }
     conflicts.extend(catalog.unsupported().iter().map(ToString::to_string));
     let (from, to) = (&catalog.database.encoding, &session.server().encoding);

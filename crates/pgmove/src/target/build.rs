@@ -1,0 +1,25 @@
+//! What a server was built with: PostgreSQL can be built without ICU and without LZ4.
+
+use crate::Error;
+use crate::connect::Session;
+
+/// Parts of the server that not every build has.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Build {
+    /// ICU collations.
+    pub(super) icu: bool,
+    /// LZ4 for long values (never before 14).
+    pub(super) lz4: bool,
+}
+
+impl Build {
+    /// Asks the server: where ICU is there, initdb made collations of it.
+    pub(super) async fn of(session: &Session) -> Result<Build, Error> {
+        let sql = "SELECT EXISTS (SELECT FROM pg_collation WHERE collname = 'und-x-icu'), \
+                   EXISTS (SELECT FROM pg_settings WHERE name = 'default_toast_compression' AND 'lz4' = ANY (enumvals))";
+        let rows = session.query("what the server was built with", sql).await?;
+        let has =
+            |at: usize| rows.first().and_then(|row| row.get(at)).is_some_and(|v| v.as_deref() == Some("t"));
+        Ok(Build { icu: has(0), lz4: has(1) })
+    }
+}
