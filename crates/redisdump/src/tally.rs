@@ -18,6 +18,14 @@ pub struct DatabaseCount {
     pub expires: u64,
 }
 
+/// Databases that are counted apart. A server has 16 mostly; a file may claim one for every key.
+const DATABASES: usize = 100_000;
+
+/// The number under which a database's keys are counted: its own, or `u64::MAX` for all that are too many.
+pub(crate) fn counted_as<T>(databases: &BTreeMap<u64, T>, db: u64) -> u64 {
+    if databases.len() < DATABASES || databases.contains_key(&db) { db } else { u64::MAX }
+}
+
 /// What a capture holds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -138,7 +146,8 @@ impl Visitor for Tally {
         self.current.1.clear();
         self.current.1.extend_from_slice(key.name);
         self.current.2 = key.expiry;
-        let count = self.databases.entry(key.db).or_default();
+        let db = counted_as(&self.databases, key.db);
+        let count = self.databases.entry(db).or_default();
         count.keys += 1;
         count.expires += u64::from(key.expiry.is_some());
         *self.types.entry(key.value_type.kind()).or_default() += 1;

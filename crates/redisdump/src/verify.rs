@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use crate::aof::{self, AofSummary, FileError, Files, ReadOptions};
 use crate::rdb::{self, Checksum, Corrupt, Dialect, Elements, Key, Kind, Problem};
-use crate::tally::DatabaseCount;
+use crate::tally::{DatabaseCount, counted_as};
 
 /// What a path turned out to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -208,7 +208,8 @@ impl rdb::Visitor for Census {
         self.name.clear();
         self.name.extend_from_slice(key.name);
         (self.db, self.kind) = (key.db, key.value_type.kind());
-        let count = self.databases.entry(key.db).or_default();
+        let db = counted_as(&self.databases, key.db);
+        let count = self.databases.entry(db).or_default();
         count.keys += 1;
         count.expires += u64::from(key.expiry.is_some());
         *self.types.entry(self.kind).or_default() += 1;

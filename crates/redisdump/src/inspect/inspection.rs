@@ -102,7 +102,7 @@ pub struct Inspection {
     pub aux: BTreeMap<String, String>,
     /// All keys of the RDB.
     pub sizes: Sizes,
-    /// By database.
+    /// By database; beyond 100,000 of them, the rest under `u64::MAX`.
     pub databases: BTreeMap<u64, DatabaseStats>,
     /// By encoding, as type and encoding.
     pub encodings: BTreeMap<String, Sizes>,

@@ -9,6 +9,7 @@ use super::record::KeyRecord;
 use super::top::Top;
 use crate::aof::{self, Command};
 use crate::rdb::{Checksum, Dialect, Elements, Key, Kind, StreamId, Visitor, module_name};
+use crate::tally::counted_as;
 
 /// Names of commands, aux fields and modules that are kept apart; a file may make up any number of them.
 const NAMES: usize = 512;
@@ -171,7 +172,8 @@ impl Visitor for Inspector<'_> {
             expires: u64::from(key.expiry_ms.is_some()),
         };
         self.found.sizes += one;
-        let database = self.found.databases.entry(key.db).or_default();
+        let db = counted_as(&self.found.databases, key.db);
+        let database = self.found.databases.entry(db).or_default();
         database.sizes += one;
         *database.types.entry(key.kind).or_default() += one;
         *self.encodings.entry((key.kind, key.encoding)).or_default() += one;
@@ -241,6 +243,7 @@ impl Inspector<'_> {
                 stats.by_name.insert(name.to_owned(), times);
             }
         }
+        let db = counted_as(&stats.by_database, db);
         *stats.by_database.entry(db).or_default() += times;
     }
 }
