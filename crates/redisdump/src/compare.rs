@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use crate::identity::{functions, identify, keyspace};
 use crate::meaning::{Asker, Live, shown};
 use crate::report::{Comparison, Difference, DifferenceKind, Progress};
+use crate::restore::KeyChoice;
 use crate::wire::{Connection, Reply, command};
 use crate::{ConnectOptions, Error, ServerIdentity};
 
@@ -13,11 +14,15 @@ use crate::{ConnectOptions, Error, ServerIdentity};
 pub struct CompareOptions {
     /// How many of the keys that differ are named.
     pub show: usize,
+    /// Which keys of an RDB a server is to hold, and in which databases ([`prove`](crate::prove()) only).
+    pub choice: KeyChoice,
+    /// The server may hold other keys and functions too ([`prove`](crate::prove()) only).
+    pub others_allowed: bool,
 }
 
 impl Default for CompareOptions {
     fn default() -> Self {
-        CompareOptions { show: 20 }
+        CompareOptions { show: 20, choice: KeyChoice::default(), others_allowed: false }
     }
 }
 

@@ -42,5 +42,7 @@ pub use identity::ServerIdentity;
 pub use options::{ConnectOptions, Environment};
 pub use prove::prove;
 pub use report::{Comparison, Difference, DifferenceKind, Progress};
-pub use restore::{RestoreOptions, RestoreReport, restore};
+pub use restore::{
+    KeyChoice, OnExisting, RestoreOptions, RestoreReport, restore, server_identity, unsupported,
+};
 pub use tally::{CaptureReport, DatabaseCount};

@@ -11,6 +11,7 @@ use crate::identity::{functions, identify, keyspace};
 use crate::meaning::{Asker, Live};
 use crate::rdb::{Elements, Key, Reader, StreamId, StreamMeta, Visitor};
 use crate::report::{Comparison, DifferenceKind, Progress};
+use crate::restore::KeyChoice;
 use crate::tally::digest_elements;
 use crate::wire::Connection;
 use crate::{ConnectOptions, Error};
@@ -34,7 +35,7 @@ where
     let mut findings = Findings::new(settings.show);
     let mut present: BTreeMap<u64, u64> = BTreeMap::new();
     let mut rdb = Reader::new();
-    let mut expected = Expected::default();
+    let mut expected = Expected { choice: settings.choice.clone(), ..Expected::default() };
     let mut stream = std::pin::pin!(stream);
     let mut seen = 0;
     loop {
@@ -58,14 +59,20 @@ where
             break;
         }
     }
+    let everything = !settings.others_allowed;
     for (db, keys) in keyspace(asker.connection()).await? {
+        if !everything {
+            break;
+        }
         let known = present.get(&db).copied().unwrap_or(0);
         findings.unnamed_extra += keys.saturating_sub(known);
     }
     let of_server = functions(asker.connection(), &server).await?;
     expected.functions.sort_unstable();
-    let functions =
-        of_server.map(|found| equal_functions((Some(expected.functions), Some(found))).unwrap_or(true));
+    let functions = of_server.map(|found| match everything {
+        true => equal_functions((Some(expected.functions), Some(found))).unwrap_or(true),
+        false => expected.functions.iter().all(|library| found.contains(library)),
+    });
     let exact = asker.tolerance() == 0;
     Ok(findings.finish("the snapshot's RDB".to_owned(), server, functions, exact))
 }
@@ -108,6 +115,7 @@ struct Expected {
     expiry: Option<i64>,
     keys: Vec<ExpectedKey>,
     functions: Vec<u128>,
+    choice: KeyChoice,
 }
 digest_elements!(Expected);
 
@@ -117,13 +125,16 @@ impl Visitor for Expected {
     }
 
     fn key(&mut self, key: &Key<'_>) {
-        self.db = key.db;
+        self.db = self.choice.database(key.db);
         self.name = key.name.to_vec();
         self.expiry = key.expiry;
         self.digester.begin(key.value_type.kind());
     }
 
     fn key_end(&mut self) {
+        if !self.choice.wants(&self.name) {
+            return;
+        }
         self.keys.push(ExpectedKey {
             db: self.db,
             name: std::mem::take(&mut self.name),

@@ -17,11 +17,13 @@ pub(crate) struct TargetArgs {
     #[arg(long)]
     no_proof: bool,
     /// What to do with what the target holds already. Rows of a table: refuse, truncate or append (with
-    /// --into-existing and --data-only)
+    /// --into-existing and --data-only). Keys: refuse, replace or skip
     #[arg(long, value_name = "POLICY")]
     pub(super) on_existing: Option<OnExisting>,
     #[command(flatten)]
     postgres: PostgresTargetArgs,
+    #[command(flatten)]
+    redis: RedisTargetArgs,
 }
 
 /// What to do with what the target holds already.
@@ -33,6 +35,76 @@ pub(super) enum OnExisting {
     Truncate,
     /// Leave the rows and add to them
     Append,
+    /// Replace keys of the same name
+    Replace,
+    /// Leave keys of the same name as they are
+    Skip,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Redis target")]
+struct RedisTargetArgs {
+    /// Empty the whole server first; it must be named as it is reached
+    #[arg(long, value_name = "HOST:PORT")]
+    flush: Option<String>,
+    /// Put the keys of one database into another; may be repeated
+    #[arg(long, value_name = "FROM=TO")]
+    db: Vec<String>,
+    /// Only keys whose names match, as KEYS reads patterns; may be repeated
+    #[arg(long, value_name = "PATTERN")]
+    key: Vec<String>,
+    /// No keys whose names match; may be repeated
+    #[arg(long, value_name = "PATTERN")]
+    exclude_key: Vec<String>,
+    /// Keys a second, at the most
+    #[arg(long, value_name = "N")]
+    rate: Option<u64>,
+    /// What to do about what the server cannot hold: name it and write nothing, or leave it out and name it
+    #[arg(long, value_name = "refuse|skip", default_value = "refuse")]
+    on_unsupported: OnUnsupported,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum OnUnsupported {
+    Refuse,
+    Skip,
+}
+
+impl RedisTargetArgs {
+    fn settings(
+        &self,
+        on_existing: Option<OnExisting>,
+        jobs: usize,
+    ) -> anyhow::Result<redisdump::RestoreOptions> {
+        let mut databases = std::collections::BTreeMap::new();
+        for pair in &self.db {
+            let numbers =
+                pair.split_once('=').and_then(|(from, to)| Some((from.parse().ok()?, to.parse().ok()?)));
+            let Some((from, to)) = numbers else {
+                return Err(exit::usage(format!(
+                    "--db wants FROM=TO, two numbers of databases, and got `{pair}`"
+                )));
+            };
+            databases.insert(from, to);
+        }
+        Ok(redisdump::RestoreOptions {
+            connections: jobs.max(2),
+            on_existing: match on_existing {
+                Some(OnExisting::Replace) => redisdump::OnExisting::Replace,
+                Some(OnExisting::Skip) => redisdump::OnExisting::Skip,
+                _ => redisdump::OnExisting::Refuse,
+            },
+            flush: self.flush.clone(),
+            choice: redisdump::KeyChoice {
+                include: self.key.clone(),
+                exclude: self.exclude_key.clone(),
+                databases,
+            },
+            rate: self.rate,
+            skip_unsupported: self.on_unsupported == OnUnsupported::Skip,
+            ..redisdump::RestoreOptions::default()
+        })
+    }
 }
 
 #[derive(Debug, Args)]
@@ -101,6 +173,7 @@ impl TargetArgs {
         settings.proof = !self.no_proof;
         settings.create = args.create;
         settings.globals = args.globals;
+        settings.redis = self.redis.settings(self.on_existing, jobs)?;
         let postgres = &mut settings.postgres;
         postgres.no_owner = args.no_owner;
         postgres.no_acl = args.no_acl;
@@ -126,7 +199,7 @@ impl TargetArgs {
         let args = &self.postgres;
         let rows_only = args.into_existing || args.sections() == Sections::DATA;
         let on_rows = match self.on_existing {
-            None | Some(OnExisting::Refuse) => OnRows::Refuse,
+            None | Some(OnExisting::Refuse | OnExisting::Replace | OnExisting::Skip) => OnRows::Refuse,
             Some(OnExisting::Truncate) => OnRows::Truncate,
             Some(OnExisting::Append) => OnRows::Append,
         };

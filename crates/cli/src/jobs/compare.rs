@@ -164,7 +164,7 @@ async fn redis(compare: &Compare<'_>) -> anyhow::Result<CompareReport> {
     let progress = compare.progress;
     progress.stage("comparing key by key, both ways", None);
     let task = progress.task("keys", None, "keys");
-    let options = redisdump::CompareOptions { show: compare.show };
+    let options = redisdump::CompareOptions { show: compare.show, ..redisdump::CompareOptions::default() };
     let on_progress = |at: redisdump::Progress| task.reached(at.bytes, at.keys);
     let connection = |endpoint: &'_ Endpoint| match &endpoint.connection {
         Connection::Redis(options) => Ok((**options).clone()),

@@ -1,8 +1,9 @@
 //! Filling a Redis or Valkey target from any RDB stream, and proving it.
 
 use bytes::Bytes;
-use futures::stream::BoxStream;
+use futures::stream::{BoxStream, StreamExt as _, TryStreamExt as _};
 
+use crate::exit;
 use crate::jobs::settings::TargetSettings;
 use crate::report::restore::TargetOutcome;
 use crate::ui::Progress;
@@ -10,7 +11,8 @@ use crate::ui::Progress;
 /// A stream of RDB bytes.
 pub(crate) type RdbStream<'a> = BoxStream<'a, anyhow::Result<Bytes>>;
 
-/// Restores a stream into an empty server; then reads the stream a second time and looks every key up.
+/// Restores a stream into a server; then reads the stream a second time and looks every key up. What the server cannot
+/// hold is found out before anything is written.
 pub(crate) async fn fill_and_prove<'a>(
     source: &str,
     open: impl Fn() -> RdbStream<'a>,
@@ -18,30 +20,62 @@ pub(crate) async fn fill_and_prove<'a>(
     settings: &TargetSettings,
     progress: &Progress,
 ) -> anyhow::Result<TargetOutcome> {
+    survey(open(), options, settings, progress).await?;
     progress.stage(&format!("restoring `{source}` into {}", options.display()), None);
     let task = progress.task(source, None, "keys");
-    let restored = redisdump::restore(open(), options, &redisdump::RestoreOptions::default(), &|at| {
-        task.reached(at.bytes, at.keys)
-    })
-    .await?;
+    let restored =
+        redisdump::restore(open(), options, &settings.redis, &|at| task.reached(at.bytes, at.keys)).await?;
     task.finish();
-
-    let proof = if settings.proof {
-        progress.stage("proving: looking every key up", None);
-        let task = progress.task(format!("proof of {source}"), None, "keys");
-        let comparison = redisdump::prove(open(), options, &redisdump::CompareOptions::default(), &|at| {
-            task.reached(at.bytes, at.keys)
-        })
-        .await?;
-        task.finish();
-        Some(comparison)
-    } else {
-        None
+    let proof = match settings.proof && settings.redis.on_existing != redisdump::OnExisting::Skip {
+        true => Some(look_up(source, open(), options, settings, progress).await?),
+        false => None,
     };
     Ok(TargetOutcome::redis(source, restored, proof))
 }
 
-/// Streams one live server into an empty one; then compares the two, both ways.
+/// Refuses, by name and count, what the target cannot hold, unless it may be left out.
+async fn survey(
+    stream: RdbStream<'_>,
+    options: &redisdump::ConnectOptions,
+    settings: &TargetSettings,
+    progress: &Progress,
+) -> anyhow::Result<()> {
+    if settings.redis.skip_unsupported {
+        return Ok(());
+    }
+    progress.stage(&format!("looking whether {} can hold all of it", options.display()), None);
+    let (server, losses) = redisdump::unsupported(stream, options).await?;
+    if losses.is_serious() {
+        return Err(exit::refused(format!(
+            "{server} cannot hold all of this; nothing was written. --on-unsupported skip leaves it out:\n{losses}"
+        )));
+    }
+    Ok(())
+}
+
+/// Reads a stream and looks every key up on the server.
+async fn look_up(
+    source: &str,
+    stream: RdbStream<'_>,
+    options: &redisdump::ConnectOptions,
+    settings: &TargetSettings,
+    progress: &Progress,
+) -> anyhow::Result<redisdump::Comparison> {
+    progress.stage("proving: looking every key up", None);
+    let task = progress.task(format!("proof of {source}"), None, "keys");
+    let compare = redisdump::CompareOptions {
+        choice: settings.redis.choice.clone(),
+        others_allowed: settings.redis.on_existing != redisdump::OnExisting::Refuse,
+        ..redisdump::CompareOptions::default()
+    };
+    let comparison =
+        redisdump::prove(stream, options, &compare, &|at| task.reached(at.bytes, at.keys)).await?;
+    task.finish();
+    Ok(comparison)
+}
+
+/// Streams one live server into another; then compares the two, both ways. Where only a part was asked for, or the
+/// target holds other keys too, the source is read once more and every key looked up.
 pub(crate) async fn stream_and_compare(
     source: &str,
     from: &redisdump::ConnectOptions,
@@ -49,15 +83,31 @@ pub(crate) async fn stream_and_compare(
     settings: &TargetSettings,
     progress: &Progress,
 ) -> anyhow::Result<TargetOutcome> {
-    let capture = redisdump::Capture::start(from, &redisdump::CaptureOptions::default()).await?;
+    let capture_options = redisdump::CaptureOptions::default();
+    let target = redisdump::server_identity(to).await?;
+    let origin = redisdump::server_identity(from).await?;
+    if !target.loads_all_of(&origin) {
+        let capture = redisdump::Capture::start(from, &capture_options).await?;
+        survey(capture.map_err(anyhow::Error::new).boxed(), to, settings, progress).await?;
+    }
+    let capture = redisdump::Capture::start(from, &capture_options).await?;
     progress.stage(&format!("copying {} into {}", capture.server(), to.display()), None);
-    let not_itself = redisdump::RestoreOptions { not_this_run: Some(capture.server().run_id.clone()) };
+    let not_itself = redisdump::RestoreOptions {
+        not_this_run: Some(capture.server().run_id.clone()),
+        ..settings.redis.clone()
+    };
     let task = progress.task(source, None, "keys");
     let restored =
         redisdump::restore(capture, to, &not_itself, &|at| task.reached(at.bytes, at.keys)).await?;
     task.finish();
 
-    let proof = if settings.proof {
+    let whole = settings.redis.choice.is_all() && settings.redis.on_existing == redisdump::OnExisting::Refuse;
+    let proof = if !settings.proof || settings.redis.on_existing == redisdump::OnExisting::Skip {
+        None
+    } else if !whole {
+        let capture = redisdump::Capture::start(from, &capture_options).await?;
+        Some(look_up(source, capture.map_err(anyhow::Error::new).boxed(), to, settings, progress).await?)
+    } else {
         progress.stage("proving: comparing every key, both ways", None);
         let task = progress.task(format!("proof of {source}"), None, "keys");
         let comparison = redisdump::compare(from, to, &redisdump::CompareOptions::default(), &|at| {
@@ -66,8 +116,6 @@ pub(crate) async fn stream_and_compare(
         .await?;
         task.finish();
         Some(comparison)
-    } else {
-        None
     };
     Ok(TargetOutcome::redis(source, restored, proof))
 }

@@ -7,6 +7,8 @@ pub(crate) struct TargetSettings {
     pub(crate) jobs: usize,
     /// What PostgreSQL targets are told: owners, what to do with what is there, which sections.
     pub(crate) postgres: pgmove::TargetOptions,
+    /// What Redis targets are told.
+    pub(crate) redis: redisdump::RestoreOptions,
     /// Make the database first.
     pub(crate) create: bool,
     /// Make the roles and tablespaces first that the server lacks and that went along with the database.
@@ -23,6 +25,7 @@ impl TargetSettings {
         TargetSettings {
             jobs,
             postgres: pgmove::TargetOptions { jobs, ..pgmove::TargetOptions::default() },
+            redis: redisdump::RestoreOptions::default(),
             create: false,
             globals: false,
             create_roles: false,

@@ -1,0 +1,288 @@
+//! Keys of an RDB stream into a server: pipelined RESTORE with absolute expiries.
+//!
+//! A value's bytes in an RDB are the body of its DUMP payload, so nothing is decoded on the way where the server knows
+//! the type. The payload is stamped with the lowest version that knows it, since servers refuse stamps that are newer
+//! than themselves, and not types that they know. A type that the server does not know is written as one that it does;
+//! a value that is longer than any argument may be goes in pieces, by commands.
+
+mod fit;
+mod loader;
+mod settings;
+
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use futures::{Stream, StreamExt as _};
+use serde::Serialize;
+use tokio::sync::mpsc;
+
+pub use fit::{server_identity, unsupported};
+pub use settings::{KeyChoice, OnExisting, RestoreOptions};
+
+use loader::{Loader, Sent};
+
+use crate::emit::Losses;
+use crate::identity::identify;
+use crate::meaning::shown;
+use crate::rdb::Reader;
+use crate::report::Progress;
+use crate::wire::{Connection, Reply, Writer};
+use crate::{ConnectOptions, Error, ServerIdentity};
+
+/// What was restored.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct RestoreReport {
+    /// The server that was filled.
+    pub server: ServerIdentity,
+    /// Keys that it took.
+    pub keys: u64,
+    /// Keys whose expiry had passed: they would be gone at once, and were not sent.
+    pub expired: u64,
+    /// Keys that stayed as they were at the server ([`OnExisting::Skip`]).
+    pub skipped: u64,
+    /// Keys that were not asked for.
+    pub unwanted: u64,
+    /// Keys, and other things, that the server cannot hold.
+    pub left_out: Losses,
+    /// Function libraries.
+    pub functions: u64,
+    /// Modules whose data beside the keys cannot be restored by commands.
+    pub skipped_module_data: Vec<String>,
+    /// Bytes of the RDB.
+    pub bytes: u64,
+}
+
+impl fmt::Display for RestoreReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} keys restored, {} had expired, {} function libraries",
+            self.keys, self.expired, self.functions
+        )?;
+        if self.unwanted > 0 {
+            write!(f, ", {} were not asked for", self.unwanted)?;
+        }
+        if self.skipped > 0 {
+            write!(f, ", {} were there already and stayed as they are", self.skipped)?;
+        }
+        if !self.skipped_module_data.is_empty() {
+            write!(
+                f,
+                "; data of modules beside their keys was NOT restored: {}",
+                self.skipped_module_data.join(", ")
+            )?;
+        }
+        if !self.left_out.is_empty() {
+            write!(f, "\nleft out, for the server cannot hold it:\n{}", self.left_out)?;
+        }
+        Ok(())
+    }
+}
+
+/// Commands that may wait for their replies; with what the sockets hold, this bounds what is in flight.
+const WINDOW: usize = 4096;
+/// Commands are sent when about so many bytes are ready.
+const BATCH: usize = 64 << 10;
+
+/// Restores a stream into a server: an empty one, unless the settings say what is to become of what it holds.
+///
+/// # Errors
+/// [`Error::Refused`] when the server holds keys or functions, is a replica, or is the source itself: nothing was
+/// written. Any later error says how many keys the server has taken by then.
+pub async fn restore<E>(
+    stream: impl Stream<Item = Result<Bytes, E>>,
+    options: &ConnectOptions,
+    settings: &RestoreOptions,
+    on_progress: &(dyn Fn(Progress) + Sync),
+) -> Result<RestoreReport, Error>
+where
+    E: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let mut connection = Connection::open(options).await?;
+    let server = identify(&mut connection, options).await?;
+    fit::refuse_if_unfit(&mut connection, &server, settings).await?;
+    let now = clock(&mut connection).await?;
+    let longest = fit::longest_argument(&mut connection).await?;
+    if settings.flush.is_some() {
+        fit::flush(&mut connection, &server).await?;
+    }
+    let mut readers = Vec::new();
+    let mut outlets = Vec::new();
+    let mut first = Some(connection);
+    for _ in 0..settings.connections.max(1) {
+        let Connection { reader, writer } = match first.take() {
+            Some(connection) => connection,
+            None => Connection::open(options).await?,
+        };
+        let (sent, awaited) = mpsc::channel::<Sent>(WINDOW);
+        readers.push((reader, awaited));
+        outlets.push(Outlet { writer, sent });
+    }
+    let target = options.address();
+    let skip = settings.on_existing == OnExisting::Skip;
+    let mut loader = Loader::new(settings, server.target(), server.at_least(5, 0), now, longest);
+    let mut rdb = Reader::new();
+    let feed = async {
+        let began = Instant::now();
+        let mut stream = std::pin::pin!(stream);
+        while let Some(piece) = stream.next().await {
+            let piece = piece.map_err(Error::stream)?;
+            // Small steps, so that the ready commands never grow far beyond a batch.
+            for part in piece.chunks(BATCH) {
+                rdb.feed(part, &mut loader)?;
+                if !settings.skip_unsupported && loader.losses.is_serious() {
+                    return Err(cannot_hold(&server, &loader.losses));
+                }
+                if flush(&mut loader, &mut outlets, BATCH).await? {
+                    on_progress(Progress { bytes: rdb.offset(), keys: loader.keys });
+                    if let Some(rate) = settings.rate.filter(|rate| *rate > 0) {
+                        pause(began, loader.keys, rate).await;
+                    }
+                }
+            }
+        }
+        rdb.finish()?;
+        flush(&mut loader, &mut outlets, 0).await?;
+        outlets.clear();
+        Ok::<_, Error>(())
+    };
+    let total = AtomicU64::new(0);
+    let skipped = AtomicU64::new(0);
+    let check = futures::future::try_join_all(readers.iter_mut().map(|(reader, awaited)| {
+        let (total, skipped, target) = (&total, &skipped, &target);
+        async move {
+            while let Some(what) = awaited.recv().await {
+                let reply = reader.reply(DOING).await?;
+                if let Reply::Error(message) = reply {
+                    if skip && is_there(&what, &message) {
+                        skipped.fetch_add(u64::from(matches!(what, Sent::Key { .. })), Ordering::Relaxed);
+                        continue;
+                    }
+                    return Err(refused_key(target, &what, &message, total.load(Ordering::Relaxed)));
+                }
+                total.fetch_add(u64::from(matches!(what, Sent::Key { .. })), Ordering::Relaxed);
+            }
+            Ok::<_, Error>(())
+        }
+    }));
+    let (feed, check) = {
+        // When the server refuses a key, the feeding must stop too, and the refusal is what is reported.
+        let mut feed = std::pin::pin!(feed);
+        let mut check = std::pin::pin!(check);
+        tokio::select! {
+            biased;
+            checked = &mut check => (None, checked),
+            fed = &mut feed => match fed {
+                Ok(()) => (Some(Ok(())), check.await),
+                Err(error) => (Some(Err(error)), Ok(Vec::new())),
+            },
+        }
+    };
+    if let Some(fed) = feed {
+        fed?;
+    }
+    check?;
+    let keys = total.into_inner();
+    on_progress(Progress { bytes: rdb.offset(), keys });
+    Ok(RestoreReport {
+        keys,
+        skipped: skipped.into_inner(),
+        expired: loader.expired,
+        unwanted: loader.unwanted,
+        left_out: loader.losses,
+        functions: loader.functions,
+        skipped_module_data: loader.modules,
+        bytes: rdb.offset(),
+        server,
+    })
+}
+
+/// One connection's writing half, and where what it sends is noted for the reading half.
+struct Outlet {
+    writer: Writer,
+    sent: mpsc::Sender<Sent>,
+}
+
+const DOING: &str = "restoring keys; what it has taken stays there: empty it before the next try";
+
+/// Waits until so many keys are due at this rate.
+async fn pause(began: Instant, keys: u64, rate: u64) {
+    let due = Duration::from_millis(keys.saturating_mul(1000) / rate);
+    if let Some(ahead) = due.checked_sub(began.elapsed()) {
+        tokio::time::sleep(ahead).await;
+    }
+}
+
+/// What the server cannot hold, when that is found only while keys are sent.
+fn cannot_hold(server: &ServerIdentity, losses: &Losses) -> Error {
+    Error::Inexpressible { target: server.to_string(), losses: losses.clone() }
+}
+
+/// Whether a refusal says that the name is taken.
+fn is_there(what: &Sent, message: &str) -> bool {
+    match what {
+        Sent::Key { .. } => message.starts_with("BUSYKEY"),
+        Sent::Function => message.contains("already exists"),
+        _ => false,
+    }
+}
+
+/// Sends what every lane has ready beyond `beyond` bytes; true when anything was sent.
+async fn flush(loader: &mut Loader<'_>, outlets: &mut [Outlet], beyond: usize) -> Result<bool, Error> {
+    let mut any = false;
+    for (lane, outlet) in loader.lanes.iter_mut().zip(outlets) {
+        if lane.out.len() <= beyond {
+            continue;
+        }
+        any = true;
+        // Both at once: what is noted may be more than the other side takes before it sees replies.
+        let (queue, sent) = (std::mem::take(&mut lane.queue), &outlet.sent);
+        let note = async {
+            for what in queue {
+                // The other side only goes away with an error of its own, which is then the one that is reported.
+                if sent.send(what).await.is_err() {
+                    break;
+                }
+            }
+        };
+        let ((), result) = futures::join!(note, outlet.writer.send(&lane.out, DOING));
+        lane.out.clear();
+        if lane.out.capacity() > 4 << 20 {
+            lane.out = Vec::new();
+        }
+        result?;
+    }
+    Ok(any)
+}
+
+fn refused_key(target: &str, what: &Sent, message: &str, taken: u64) -> Error {
+    let doing = match what {
+        Sent::Select => "choosing a database".to_owned(),
+        Sent::Function => "loading a function library".to_owned(),
+        Sent::Key { db, name, kind } | Sent::Part { db, name, kind } => {
+            format!("key {} of database {db} ({kind})", shown(name))
+        }
+    };
+    let hint = if message.contains("DUMP payload version or checksum") {
+        ". This server cannot load this kind of value: it is older than the source, or another fork"
+    } else {
+        ""
+    };
+    Error::Server {
+        target: target.to_owned(),
+        doing,
+        message: format!(
+            "{message}{hint}. It has taken {taken} keys before, which stay there: empty it before the next try"
+        ),
+    }
+}
+
+/// The target's clock: it decides what has expired.
+async fn clock(connection: &mut Connection) -> Result<i64, Error> {
+    let Reply::Array(parts) = connection.ask(&[b"TIME"]).await? else { return Ok(0) };
+    let part = |at: usize| parts.get(at).and_then(Reply::int).unwrap_or(0);
+    Ok(part(0).saturating_mul(1000).saturating_add(part(1) / 1000))
+}
