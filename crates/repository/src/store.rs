@@ -224,17 +224,17 @@ impl Store {
             let deletions = stream::iter(objects).map(|object| self.delete(object));
             return deletions.buffer_unordered(DELETIONS).try_collect::<()>().await;
         }
+        let first = objects.first().map(String::as_str).unwrap_or_default();
+        failpoint::before(Step::Delete, first);
         let paths: Vec<_> = objects.iter().map(|object| Ok(Path::from(object.as_str()))).collect();
         let mut deleted = self.objects.delete_stream(stream::iter(paths).boxed());
         while let Some(result) = deleted.next().await {
             match result {
                 Ok(_) | Err(object_store::Error::NotFound { .. }) => {}
-                Err(error) => {
-                    let first = objects.first().map(String::as_str).unwrap_or_default();
-                    return Err(self.failed("delete objects such as", first, error));
-                }
+                Err(error) => return Err(self.failed("delete objects such as", first, error)),
             }
         }
+        failpoint::after(Step::Delete, first);
         Ok(())
     }
 
