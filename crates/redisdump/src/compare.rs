@@ -45,6 +45,9 @@ pub async fn compare(
         right: Asker::new(Connection::open(right).await?, &right_id),
         findings: Findings::new(options.show),
     };
+    let counters = sides.left.has_counters() && sides.right.has_counters();
+    sides.left.counters(counters);
+    sides.right.counters(counters);
     let mut dbs: BTreeSet<u64> = keyspace(&mut left_scan).await?.into_keys().collect();
     dbs.extend(keyspace(&mut right_scan).await?.into_keys());
 

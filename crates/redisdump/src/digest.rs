@@ -138,6 +138,8 @@ pub struct Digester {
     scratch: Vec<u8>,
     /// A string that comes in parts: its hash so far, and how many bytes are missing.
     long: Option<(Box<Xxh3>, u64)>,
+    /// Whether counters of streams count that servers keep from 7.0 on.
+    counters: bool,
 }
 
 impl fmt::Debug for Digester {
@@ -161,11 +163,20 @@ impl Default for Digester {
             consumer: 0,
             scratch: Vec::new(),
             long: None,
+            counters: true,
         }
     }
 }
 
 impl Digester {
+    /// Leaves out what servers before 7.0 do not keep: how many entries a stream has ever had, the newest that was
+    /// deleted, and how many a group has read. A value that was on such a server cannot be told apart by them.
+    #[must_use]
+    pub fn without_counters(mut self) -> Digester {
+        self.counters = false;
+        self
+    }
+
     /// Begins a value.
     pub fn begin(&mut self, kind: Kind) {
         (self.kind, self.chain, self.sum, self.count, self.field_expiry) = (kind, 0, 0, 0, false);
@@ -251,13 +262,15 @@ impl Elements for Digester {
         self.scratch.clear();
         self.scratch.extend_from_slice(&meta.length.to_le_bytes());
         self.scratch.extend_from_slice(&meta.last_id.to_bytes());
-        self.scratch.extend_from_slice(&meta.max_deleted.to_bytes());
-        self.scratch.extend_from_slice(&meta.entries_added.to_le_bytes());
+        if self.counters {
+            self.scratch.extend_from_slice(&meta.max_deleted.to_bytes());
+            self.scratch.extend_from_slice(&meta.entries_added.to_le_bytes());
+        }
         self.chain = tuple(&[self.chain, xxh3_128(&self.scratch)]);
     }
 
     fn group(&mut self, name: &[u8], last_id: StreamId, entries_read: Option<u64>) {
-        let read = entries_read.map_or(0, |read| u128::from(read) | 1 << 64);
+        let read = entries_read.filter(|_| self.counters).map_or(0, |read| u128::from(read) | 1 << 64);
         self.group = tuple(&[xxh3_128(name), u128::from_be_bytes(last_id.to_bytes()), read]);
     }
 

@@ -18,13 +18,25 @@ pub(crate) struct Live {
 pub(crate) struct Asker {
     connection: Connection,
     exact: bool,
+    counters: bool,
     db: Option<u64>,
 }
 
 impl Asker {
     pub(crate) fn new(connection: Connection, server: &ServerIdentity) -> Asker {
         // PEXPIRETIME came with 7.0; before it, only the time left can be asked for.
-        Asker { connection, exact: server.at_least(7, 0), db: None }
+        let exact = server.at_least(7, 0);
+        Asker { connection, exact, counters: exact, db: None }
+    }
+
+    /// Whether counters of streams are part of what keys mean: the other side may not keep them.
+    pub(crate) fn counters(&mut self, counters: bool) {
+        self.counters &= counters;
+    }
+
+    /// True when this server keeps counters of streams.
+    pub(crate) fn has_counters(&self) -> bool {
+        self.counters
     }
 
     /// How far apart two equal expiries may look: nothing, or what passes between two questions.
@@ -89,7 +101,7 @@ impl Asker {
                     });
                 }
             };
-            let meaning = meaning_of(&payload).map_err(|problem| Error::Protocol {
+            let meaning = meaning_of(&payload, self.counters).map_err(|problem| Error::Protocol {
                 target: target.clone(),
                 message: format!("the DUMP of key {} cannot be read: {problem}", shown(key)),
             })?;
@@ -120,11 +132,14 @@ fn milliseconds(reply: &Reply) -> i64 {
 }
 
 /// Reads a DUMP payload.
-pub(crate) fn meaning_of(payload: &[u8]) -> Result<Meaning, Problem> {
+pub(crate) fn meaning_of(payload: &[u8], counters: bool) -> Result<Meaning, Problem> {
     let (body, version) = dump::open(payload)?;
     let (&code, value) = body.split_first().ok_or(Problem::Truncated)?;
     let value_type = ValueType::new(code, dump::dialect(version))?;
-    let mut digester = Digester::default();
+    let mut digester = match counters {
+        true => Digester::default(),
+        false => Digester::default().without_counters(),
+    };
     digester.begin(value_type.kind());
     let walked = Walker::new(value_type).walk(value, &mut digester).map_err(|(_, problem)| problem)?;
     if !walked.done || walked.consumed != value.len() {

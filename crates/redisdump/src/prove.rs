@@ -35,7 +35,11 @@ where
     let mut findings = Findings::new(settings.show);
     let mut present: BTreeMap<u64, u64> = BTreeMap::new();
     let mut rdb = Reader::new();
-    let mut expected = Expected { choice: settings.choice.clone(), ..Expected::default() };
+    let digester = match asker.has_counters() {
+        true => Digester::default(),
+        false => Digester::default().without_counters(),
+    };
+    let mut expected = Expected { digester, choice: settings.choice.clone(), ..Expected::default() };
     let mut stream = std::pin::pin!(stream);
     let mut seen = 0;
     loop {

@@ -190,27 +190,6 @@ async fn redis_8_2_to_8_2() {
     there("8.2", "8.2").await;
 }
 
-/// Not carried yet: it must be said before anything is written.
-async fn refused_in_time(from: &str, to: &str, version: &str) {
-    let (Some(from), Some(to)) = (require_redis(from), require_redis(to)) else { return };
-    let source = Redis::start(&from, quick()).unwrap();
-    let target = Redis::start(&to, quick()).unwrap();
-    fill(&source);
-    let (pieces, _) = captured(&source).await;
-    let error =
-        restore(stream(&pieces), &options(&target), &RestoreOptions::default(), &|_| ()).await.unwrap_err();
-    assert!(error.is_refused() && error.to_string().contains(version), "{error}");
-    let (_, untouched) = captured(&target).await;
-    assert_eq!(untouched.keys(), 0);
-}
-
-#[tokio::test]
-async fn what_a_target_cannot_load_is_refused_in_time() {
-    refused_in_time("8.2", "7.0", "version 12 of Redis").await;
-    refused_in_time("8.2", "valkey-9", "version 12 of Redis").await;
-    refused_in_time("valkey-9", "8.2", "version 80 of Valkey").await;
-}
-
 #[tokio::test]
 async fn valkey_9_to_valkey_9() {
     there("valkey-9", "valkey-9").await;
