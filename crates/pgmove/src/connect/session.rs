@@ -202,6 +202,8 @@ fn settings(server: &ServerIdentity) -> String {
         ("synchronize_seqscans", "off"),
         ("row_security", "off"),
         ("check_function_bodies", "off"),
+        ("default_tablespace", "''"),
+        ("default_table_access_method", "'heap'"),
         ("jit", "off"),
         ("statement_timeout", "0"),
         ("lock_timeout", "0"),

@@ -34,6 +34,8 @@ pub const SESSION: &[(&str, &str)] = &[
     ("client_min_messages", "warning"),
     ("standard_conforming_strings", "on"),
     ("default_tablespace", "''"),
+    // Statements name the access method of a table only where it is another one.
+    ("default_table_access_method", "heap"),
 ];
 
 /// Renders `catalog` for a server of version `target_version_num`, sorted by dependency.

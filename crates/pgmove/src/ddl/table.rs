@@ -437,10 +437,13 @@ impl<'a> Builder<'a> {
     }
 
     fn access_method(&self, table: &Table) -> String {
-        // A partitioned table can say one from 17 on.
-        let may = table.kind != TableKind::Partitioned || self.target >= 170_000;
+        // A partitioned table can say one from 17 on, and then it is not the same as saying none.
+        let partitioned = table.kind == TableKind::Partitioned;
+        let may = !partitioned || self.target >= 170_000;
         match &table.access_method {
-            Some(method) if may && !self.options.no_table_access_method && method != "heap" => {
+            Some(method)
+                if may && !self.options.no_table_access_method && (partitioned || method != "heap") =>
+            {
                 format!("\nUSING {}", ident(method))
             }
             _ => String::new(),

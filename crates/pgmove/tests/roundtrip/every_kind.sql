@@ -421,6 +421,7 @@ CREATE TABLE identity_parted_1 PARTITION OF identity_parted FOR VALUES IN (1);
 INSERT INTO identity_parted (k) VALUES (1), (1);
 CREATE TABLE exclusive (id int, at date, during daterange, EXCLUDE USING gist (during WITH &&)) ;
 CREATE TABLE method_parted (a int) PARTITION BY LIST (a) USING own_heap;
+CREATE TABLE heap_parted (a int) PARTITION BY LIST (a) USING heap;
 GRANT MAINTAIN ON parent TO kind_user;
 CREATE FUNCTION merged(i int) RETURNS void LANGUAGE sql BEGIN ATOMIC
   MERGE INTO parent t USING (VALUES (1, 'x'), (2, 'y')) AS s (a, b) ON t.a = s.a WHEN MATCHED AND t.c > i THEN UPDATE SET b = s.b
