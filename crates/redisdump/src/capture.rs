@@ -1,14 +1,18 @@
-//! A server's RDB, asked for as a replica does.
+//! A server's RDB, asked for as a replica does; where that is forbidden, put together of its keys ([`scan`]).
 //!
 //! `PSYNC ? -1` makes the server send a snapshot of all databases, functions included, in one moment, without access
 //! to its files. With `REPLCONF rdb-only 1` (7.0 and newer) it does not even keep a replication buffer for us. The
 //! bytes are handed on as they come, and read on the way: counts, digest and checksum cost no second pass.
 
+mod scan;
+
+use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use futures::Stream;
+use serde::{Deserialize, Serialize};
 use tokio::io::AsyncReadExt as _;
 
 use crate::identity::identify;
@@ -19,8 +23,48 @@ use crate::{ConnectOptions, Error, ServerIdentity};
 
 /// How a capture is made.
 #[derive(Debug, Clone, Default)]
-#[non_exhaustive]
-pub struct CaptureOptions {}
+pub struct CaptureOptions {
+    /// By which of the server's doors.
+    pub method: CaptureMethod,
+}
+
+/// How the keys of a server are had.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CaptureMethod {
+    /// By replication; key by key where the server does not know PSYNC or forbids it, with a warning.
+    #[default]
+    Auto,
+    /// By replication: one moment, or an error.
+    Psync,
+    /// Key by key: SCAN and DUMP. Each key is as it was when it was read. About 40 bytes of memory a key.
+    Scan,
+}
+
+/// What moment a capture stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Consistency {
+    /// All keys as they were at one moment.
+    #[default]
+    PointInTime,
+    /// Each key as it was when it was read; no point in time.
+    EachKey,
+    /// As [`Consistency::EachKey`], and a key's expiry may be older than its value: the server forbids MULTI.
+    EachPart,
+}
+
+impl fmt::Display for Consistency {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Consistency::PointInTime => "all keys as they were at one moment",
+            Consistency::EachKey => "each key as it was when it was read; no point in time",
+            Consistency::EachPart => {
+                "each key, and apart from it its expiry, as it was when it was read; no point in time"
+            }
+        })
+    }
+}
 
 /// Bytes that are handed on at a time, at the most.
 const PIECE: usize = 64 << 10;
@@ -39,21 +83,44 @@ enum End {
 /// A stream of RDB bytes. [`Capture::report`] tells after its end what passed by.
 pub struct Capture {
     server: ServerIdentity,
+    warnings: Vec<String>,
     pieces: Pin<Box<dyn Stream<Item = Result<Bytes, Error>> + Send>>,
     done: std::sync::Arc<std::sync::OnceLock<CaptureReport>>,
 }
 
 impl Capture {
     /// Connects, and asks for the snapshot. The stream begins when the server has it.
-    pub async fn start(options: &ConnectOptions, _settings: &CaptureOptions) -> Result<Capture, Error> {
+    ///
+    /// # Errors
+    /// A server that cannot be reached or asked; one that refuses PSYNC, unless it does so for good and
+    /// [`CaptureMethod::Auto`] lets its keys be read one by one.
+    pub async fn start(options: &ConnectOptions, settings: &CaptureOptions) -> Result<Capture, Error> {
         let mut connection = Connection::open(options).await?;
         let server = identify(&mut connection, options).await?;
+        if settings.method == CaptureMethod::Scan {
+            return Capture::scan(connection, server, None).await;
+        }
         // What an old server does not know it answers with an error, and that is all.
         connection.ask_raw(&[b"REPLCONF", b"capa", b"eof", b"capa", b"psync2"]).await?;
         connection.ask_raw(&[b"REPLCONF", b"rdb-only", b"1"]).await?;
         // Valkey writes an old RDB for a replica that does not say how new it is; we read what the server itself reads.
         connection.ask_raw(&[b"REPLCONF", b"version", server.version.as_bytes()]).await?;
-        let (replication_id, replication_offset) = psync(&mut connection).await?;
+        let (replication_id, replication_offset) = match psync(&mut connection).await? {
+            Ok(granted) => granted,
+            Err(words) if settings.method == CaptureMethod::Auto && is_forbidden(&words) => {
+                return Capture::scan(Connection::open(options).await?, server, Some(words)).await;
+            }
+            Err(words) => {
+                return Err(Error::Server {
+                    target: connection.reader.target().to_owned(),
+                    doing: "PSYNC (a snapshot by replication)".to_owned(),
+                    message: format!(
+                        "{words}. Managed services often forbid it; the user needs +psync +replconf, and a replica needs \
+                         its master. Without it keys can be read one by one (capture = \"scan\")"
+                    ),
+                });
+            }
+        };
         let transfer = Transfer {
             connection,
             end: None,
@@ -74,7 +141,41 @@ impl Capture {
                 }
             }
         });
-        Ok(Capture { server, pieces: Box::pin(pieces), done })
+        Ok(Capture { server, warnings: Vec::new(), pieces: Box::pin(pieces), done })
+    }
+
+    /// Reads the keys one by one; `refused` says why it has to be.
+    async fn scan(
+        connection: Connection,
+        server: ServerIdentity,
+        refused: Option<String>,
+    ) -> Result<Capture, Error> {
+        let mut scan = scan::Scan::begin(connection, &server).await?;
+        if let Some(words) = refused {
+            scan.warnings.push(format!(
+                "{server} gives no snapshot (PSYNC: {words}), so its keys are read one by one: {}",
+                scan.consistency()
+            ));
+        }
+        let warnings = scan.warnings.clone();
+        let done = std::sync::Arc::new(std::sync::OnceLock::new());
+        let report = (done.clone(), server.clone());
+        let pieces = futures::stream::try_unfold((scan, report), |(mut scan, report)| async move {
+            match scan.next().await? {
+                Some(piece) => Ok(Some((piece, (scan, report)))),
+                None => {
+                    let (done, server) = report;
+                    let _ = done.set(scan.report(server)?);
+                    Ok(None)
+                }
+            }
+        });
+        Ok(Capture { server, warnings, pieces: Box::pin(pieces), done })
+    }
+
+    /// What is to be known of this capture before it is used: that it stands for no moment, or lacks functions.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
     }
 
     /// The server that was reached.
@@ -96,8 +197,8 @@ impl Stream for Capture {
     }
 }
 
-async fn psync(connection: &mut Connection) -> Result<(String, i64), Error> {
-    let target = connection.reader.target().to_owned();
+/// Asks for a snapshot: the replication id and offset that it stands for, or the server's words of refusal.
+async fn psync(connection: &mut Connection) -> Result<Result<(String, i64), String>, Error> {
     let mut out = Vec::new();
     crate::wire::command(&mut out, &[b"PSYNC", b"?", b"-1"]);
     connection.writer.send(&out, "PSYNC").await?;
@@ -109,17 +210,19 @@ async fn psync(connection: &mut Connection) -> Result<(String, i64), Error> {
         }
     };
     let mut words = line.split_whitespace();
-    match (words.next(), words.next(), words.next().and_then(|n| n.parse().ok())) {
+    Ok(match (words.next(), words.next(), words.next().and_then(|n| n.parse().ok())) {
         (Some("+FULLRESYNC"), Some(id), Some(offset)) => Ok((id.to_owned(), offset)),
-        _ => Err(Error::Server {
-            target,
-            doing: "PSYNC (a snapshot by replication)".to_owned(),
-            message: format!(
-                "{}. Managed services often forbid it; the user needs +psync +replconf, and a replica needs its master",
-                line.trim_start_matches('-')
-            ),
-        }),
-    }
+        _ => Err(line.trim_start_matches('-').to_owned()),
+    })
+}
+
+/// Whether a refusal of PSYNC is for good: the server does not know it, or this user may not. A server that is loading,
+/// or a replica without its master, says other things, and may say yes later.
+fn is_forbidden(words: &str) -> bool {
+    let lower = words.to_lowercase();
+    ["noperm", "unknown command", "not allowed", "not supported", "unsupported", "disabled"]
+        .iter()
+        .any(|sign| lower.contains(sign))
 }
 
 struct Transfer {
@@ -248,6 +351,9 @@ impl Transfer {
             functions: self.tally.functions,
             modules: self.tally.modules.clone(),
             digest: self.tally.digest,
+            consistency: Consistency::PointInTime,
+            warnings: Vec::new(),
+            gone_meanwhile: 0,
         })
     }
 }

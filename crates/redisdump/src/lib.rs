@@ -35,7 +35,7 @@ mod restore;
 mod tally;
 mod wire;
 
-pub use capture::{Capture, CaptureOptions};
+pub use capture::{Capture, CaptureMethod, CaptureOptions, Consistency};
 pub use compare::{CompareOptions, compare};
 pub use error::Error;
 pub use identity::ServerIdentity;

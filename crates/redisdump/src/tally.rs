@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::ServerIdentity;
+use crate::capture::Consistency;
 use crate::digest::{Digester, KeyspaceDigest};
 use crate::rdb::{Checksum, Dialect, Elements, Key, Kind, StreamId, StreamMeta, Visitor};
 
@@ -40,9 +41,9 @@ pub struct CaptureReport {
     pub bytes: u64,
     /// What its checksum said.
     pub checksum: Checksum,
-    /// The replication id that the capture belongs to.
+    /// The replication id that the capture belongs to; empty when keys were read one by one.
     pub replication_id: String,
-    /// The replication offset that it stands for.
+    /// The replication offset that it stands for; -1 when keys were read one by one.
     pub replication_offset: i64,
     /// Keys by database.
     pub databases: BTreeMap<u64, DatabaseCount>,
@@ -54,6 +55,15 @@ pub struct CaptureReport {
     pub modules: Vec<String>,
     /// The sum of all keys.
     pub digest: KeyspaceDigest,
+    /// What moment it stands for.
+    #[serde(default)]
+    pub consistency: Consistency,
+    /// What is to be known of it before it is used.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
+    /// Keys that expired or were deleted between being found and being read, one by one.
+    #[serde(default)]
+    pub gone_meanwhile: u64,
 }
 
 impl CaptureReport {
