@@ -72,6 +72,37 @@ async fn a_redis_snapshot_leaves_the_repository_in_every_form() {
     assert!(found["whole"] == false && found["fault"]["offset"].is_u64(), "{found}");
     run(&["verify-file", "nothing.rdb"]).exits(1).says("nothing.rdb");
 
+    // A file goes straight into a server, and down again.
+    let six = to.url();
+    run(&["restore", "./six.rdb", "--redis", &six]).exits(0).shows("4 keys restored");
+    run(&["restore", "./six.rdb", "--redis", &six]).exits(5).says("is not empty");
+    run(&["restore", "./six.rdb", "--redis", &six, "--on-existing", "replace"]).exits(0);
+    run(&["compare", "latest", &six]).exits(3).shows("log");
+    run(&["migrate", "--from", &from.url(), "--to", &six, "--flush", "127.0.0.1:1"])
+        .exits(5)
+        .says("name the server");
+    let address = format!("127.0.0.1:{}", to.port());
+    run(&["migrate", "--from", &from.url(), "--to", &six, "--flush", &address]).exits(0);
+    run(&["compare", "latest", &six]).exits(0);
+    run(&["migrate", "--from", &six, "--to", &from.url(), "--flush", &format!("127.0.0.1:{}", from.port())])
+        .exits(0);
+    run(&[
+        "migrate",
+        "--from",
+        &from.url(),
+        "--to",
+        &six,
+        "--key",
+        "bot:*",
+        "--db",
+        "0=7",
+        "--on-existing",
+        "replace",
+    ])
+    .exits(0)
+    .shows("2 keys restored");
+    let _: redis::Value = redis::cmd("FLUSHALL").query_async(&mut common::redis(&six).await).await.unwrap();
+
     // Commands bring it all to another server.
     let commands = run(&["export", "latest", "--format", "json"]).exits(0).stdout;
     assert_eq!(commands.lines().count(), 4);

@@ -5,12 +5,15 @@ use std::path::PathBuf;
 use clap::Args;
 
 use crate::commands::filter::FilterArgs;
+use crate::commands::inspect::is_path;
 use crate::commands::sources;
 use crate::commands::target::TargetArgs;
 use crate::context::Context;
-use crate::endpoint::Endpoint;
+use crate::endpoint::{Connection, Endpoint};
 use crate::exit::{self, Exit};
+use crate::jobs::keys;
 use crate::jobs::restore::{self, Restore};
+use crate::report::restore::RestoreReport;
 
 /// Restores a snapshot into empty servers, and proves that what arrived is what was saved.
 ///
@@ -18,8 +21,8 @@ use crate::jobs::restore::{self, Restore};
 /// row count and digest compared with the snapshot's, and every key of Redis with its type, value and expiry.
 #[derive(Debug, Args)]
 pub(crate) struct RestoreArgs {
-    /// The snapshot: its id, the beginning of its id, or `latest`
-    #[arg(value_name = "SNAPSHOT|latest")]
+    /// The snapshot (its id, the beginning of its id, or `latest`), or the path of an RDB file for --redis
+    #[arg(value_name = "SNAPSHOT|latest|FILE")]
     snapshot: String,
     /// Restore this source of the snapshot …
     #[arg(long, value_name = "NAME", requires = "to")]
@@ -56,6 +59,9 @@ pub(super) async fn run(args: RestoreArgs, context: &Context) -> anyhow::Result<
              configured sources by itself",
         ));
     }
+    if is_path(&args.snapshot) {
+        return from_file(&args, &targets, context).await;
+    }
     sources::apply_baseline(&mut targets, args.baseline, args.environment);
     let part = args.filter.apply(&mut targets)?;
     let repository = context.open_repository().await?;
@@ -68,6 +74,23 @@ pub(super) async fn run(args: RestoreArgs, context: &Context) -> anyhow::Result<
         progress: &context.progress,
     })
     .await?;
+    context.print(&report, || report.render())?;
+    Ok(report.exit())
+}
+
+/// An RDB file needs no repository: it goes straight into the one Redis that is named.
+async fn from_file(args: &RestoreArgs, targets: &[Endpoint], context: &Context) -> anyhow::Result<Exit> {
+    let [target] = targets else {
+        return Err(exit::usage("an RDB file goes into one server: name it by --redis URL"));
+    };
+    let Connection::Redis(options) = &target.connection else {
+        return Err(exit::usage("an RDB file goes into a Redis or Valkey server: name it by --redis URL"));
+    };
+    let settings = args.target.settings(context.jobs(args.target.jobs), false)?;
+    let path = std::path::PathBuf::from(&args.snapshot);
+    let open = || keys::file(&path);
+    let outcome = keys::fill_and_prove(&args.snapshot, open, options, &settings, &context.progress).await?;
+    let report = RestoreReport::migrated(&args.snapshot, outcome);
     context.print(&report, || report.render())?;
     Ok(report.exit())
 }

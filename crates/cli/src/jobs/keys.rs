@@ -11,6 +11,11 @@ use crate::ui::Progress;
 /// A stream of RDB bytes.
 pub(crate) type RdbStream<'a> = BoxStream<'a, anyhow::Result<Bytes>>;
 
+/// An RDB file as a stream.
+pub(crate) fn file(path: &std::path::Path) -> RdbStream<'static> {
+    redisdump::export::file(path).map_err(anyhow::Error::new).boxed()
+}
+
 /// Restores a stream into a server; then reads the stream a second time and looks every key up. What the server cannot
 /// hold is found out before anything is written.
 pub(crate) async fn fill_and_prove<'a>(
