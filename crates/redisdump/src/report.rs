@@ -115,7 +115,10 @@ impl fmt::Display for Comparison {
             writeln!(f, "{} keys expired meanwhile, and count as equal", self.expired_meanwhile)?;
         }
         if !self.expiry_exact {
-            writeln!(f, "expiries were compared within 2 s, and what streams count (entries ever added, the newest deleted, entries read) not at all: a server before 7.0 does not tell the one exactly and does not keep the other")?;
+            writeln!(
+                f,
+                "expiries were compared within 2 s, and what streams count (entries ever added, the newest deleted, entries read) not at all: a server before 7.0 does not tell the one exactly and does not keep the other"
+            )?;
         }
         write!(f, "{} keys compared: {} equal, {} different", self.keys, self.equal_keys, self.different_keys)
     }

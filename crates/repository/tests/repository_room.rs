@@ -1,5 +1,7 @@
 //! A disk that is full, and one that may not be written to.
 
+#![allow(clippy::print_stderr, reason = "a test that cannot run says so")]
+
 mod common;
 
 use std::path::Path;
