@@ -281,7 +281,7 @@ impl Error {
 }
 
 /// Statements of user mappings, subscriptions and roles may hold a password; those are not kept.
-fn without_secrets(statement: String) -> String {
+pub(crate) fn without_secrets(statement: String) -> String {
     let lower = statement.to_ascii_lowercase();
     let named = ["user mapping", "create subscription", "alter subscription"]
         .iter()

@@ -226,6 +226,26 @@ async fn a_server_that_was_built_with_less_says_so() {
     assert!(proof.holds(), "{proof:?}");
 }
 
+/// Connections and their passwords are compared, and never shown.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_difference_of_passwords_is_found_and_not_told() {
+    let Some(host) = Host::start(15).await else { return };
+    let sql = |secret: &str| {
+        format!(
+            "CREATE FOREIGN DATA WRAPPER w; CREATE SERVER s FOREIGN DATA WRAPPER w; \
+             CREATE USER MAPPING FOR PUBLIC SERVER s OPTIONS (password '{secret}'); \
+             CREATE SUBSCRIPTION x CONNECTION 'password={secret}' PUBLICATION p WITH (connect = false, slot_name = NONE);"
+        )
+    };
+    let left = database(&host.server, "a", &sql("hunter2")).await;
+    let right = database(&host.server, "b", &sql("hunter3")).await;
+    let found = compare(&left, &right, &CompareOptions::default(), &|_| ()).await.unwrap();
+    let objects: Vec<&str> = found.schema.iter().map(|difference| difference.object.as_str()).collect();
+    assert_eq!(objects, ["subscription x", "user mapping FOR PUBLIC SERVER s"]);
+    assert!(!found.to_string().contains("hunter"), "{found}");
+    assert!(!format!("{found:?}").contains("hunter"), "{found:?}");
+}
+
 /// A table that inherits gets its parents' columns first when it is made again. Its rows are the same rows.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn rows_are_compared_by_the_names_of_columns() {

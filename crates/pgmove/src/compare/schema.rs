@@ -6,6 +6,7 @@ use super::{SchemaDifference, SchemaProof};
 use crate::Error;
 use crate::catalog::Catalog;
 use crate::ddl::{self, RenderOptions};
+use crate::error::without_secrets;
 
 /// Both catalogs rendered for the older of the two servers: what the statements of an object say is what it is.
 ///
@@ -62,7 +63,9 @@ pub(crate) fn prove(
                  named before columns, and words that change nothing"
             ));
         } else {
-            real.push(SchemaDifference { object, left: only_left, right: only_right });
+            // They are compared as they are, and shown without passwords.
+            let shown = |statements: Vec<String>| statements.into_iter().map(without_secrets).collect();
+            real.push(SchemaDifference { object, left: shown(only_left), right: shown(only_right) });
         }
     }
     Ok(SchemaProof { objects: number, differences: real, not_compared: spelling, same_version: old == new })
