@@ -8,6 +8,7 @@ use super::graph::{Entity, Graph};
 use crate::catalog::address::{DependencyKind, class};
 use crate::catalog::table::Table;
 use crate::catalog::{Address, Catalog, Meta, Object as _};
+use crate::error::without_secrets;
 use crate::quote::ident;
 
 /// What to leave out, and whom to call what.
@@ -82,7 +83,7 @@ pub struct TableLock {
 }
 
 /// One statement.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Statement {
     /// When it runs.
     pub section: Section,
@@ -102,6 +103,21 @@ pub struct Statement {
     /// Locks it takes: statements whose locks conflict should not run at the same time.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub locks: Vec<TableLock>,
+}
+
+impl std::fmt::Debug for Statement {
+    /// Without the text of statements that may hold a password.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Statement")
+            .field("section", &self.section)
+            .field("object", &self.object)
+            .field("sql", &without_secrets(self.sql.clone()))
+            .field("owner", &self.owner)
+            .field("weight", &self.weight)
+            .field("depends_on", &self.depends_on)
+            .field("locks", &self.locks)
+            .finish()
+    }
 }
 
 /// Statements in an order that works.

@@ -16,10 +16,10 @@ use tokio_postgres::Client;
 use super::address::{Address, class};
 use super::meta::Meta;
 use super::query::rows;
-use crate::error::Error;
+use crate::error::{Error, without_secrets};
 
 /// An object that its statements say all about.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plain {
     /// Identity, owner and privileges.
     #[serde(flatten)]
@@ -54,6 +54,20 @@ impl Clause {
     /// Whether it is said to a server of this version.
     pub fn applies(&self, version: u32) -> bool {
         version >= self.since && self.until.is_none_or(|until| version < until)
+    }
+}
+
+impl std::fmt::Debug for Plain {
+    /// Without the statements of user mappings and subscriptions: they may hold passwords.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let statements: Vec<String> = self.statements.iter().cloned().map(without_secrets).collect();
+        f.debug_struct("Plain")
+            .field("meta", &self.meta)
+            .field("kind", &self.kind)
+            .field("identity", &self.identity)
+            .field("statements", &statements)
+            .field("clauses", &self.clauses)
+            .finish()
     }
 }
 
