@@ -32,6 +32,8 @@ pub(crate) struct Endpoint {
     pub(crate) filter: pgmove::Filter,
     /// What of its server goes along.
     pub(crate) globals: Globals,
+    /// How the keys of a Redis server are had.
+    pub(crate) capture: redisdump::CaptureMethod,
 }
 
 /// What of a PostgreSQL server goes beyond one database.
@@ -77,6 +79,7 @@ impl Endpoint {
             environment: None,
             filter: pgmove::Filter::default(),
             globals: Globals::Leave,
+            capture: redisdump::CaptureMethod::Auto,
         })
     }
 
@@ -99,6 +102,7 @@ impl Endpoint {
             environment: source.environment.clone(),
             filter: source.filter.clone().map(Into::into).unwrap_or_default(),
             globals: Globals::of(source.globals, source.role_passwords),
+            capture: source.capture,
         })
     }
 

@@ -1,6 +1,6 @@
 //! `dbhaul backup`
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use crate::commands::filter::FilterArgs;
 use crate::commands::sources;
@@ -44,8 +44,19 @@ pub(crate) struct BackupArgs {
     /// With --globals also the hashes of the roles' passwords; needs a superuser
     #[arg(long, requires = "globals")]
     role_passwords: bool,
+    /// How the keys of Redis are had: by replication (one moment), key by key with SCAN and DUMP (each as it was when it
+    /// was read), or by replication where the server allows it
+    #[arg(long, value_name = "auto|psync|scan")]
+    capture: Option<CaptureArg>,
     #[command(flatten)]
     filter: FilterArgs,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum CaptureArg {
+    Auto,
+    Psync,
+    Scan,
 }
 
 pub(super) async fn run(args: BackupArgs, context: &Context) -> anyhow::Result<Exit> {
@@ -55,6 +66,15 @@ pub(super) async fn run(args: BackupArgs, context: &Context) -> anyhow::Result<E
     if args.globals {
         for endpoint in endpoints.iter_mut().filter(|endpoint| endpoint.kind() == Kind::Postgres) {
             endpoint.globals = Globals::of(true, args.role_passwords);
+        }
+    }
+    if let Some(capture) = args.capture {
+        for endpoint in &mut endpoints {
+            endpoint.capture = match capture {
+                CaptureArg::Auto => redisdump::CaptureMethod::Auto,
+                CaptureArg::Psync => redisdump::CaptureMethod::Psync,
+                CaptureArg::Scan => redisdump::CaptureMethod::Scan,
+            };
         }
     }
     let part = args.filter.apply(&mut endpoints)?;

@@ -129,6 +129,9 @@ pub(crate) struct SourceConfig {
     /// With the hashes of the roles' passwords; needs a superuser.
     #[serde(default)]
     pub(crate) role_passwords: bool,
+    /// How the keys of a Redis server are had: `auto`, `psync` or `scan`.
+    #[serde(default)]
+    pub(crate) capture: redisdump::CaptureMethod,
 }
 
 /// `[source.filter]`: see [`pgmove::Filter`].

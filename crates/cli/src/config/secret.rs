@@ -176,6 +176,7 @@ mod tests {
             filter: None,
             globals: false,
             role_passwords: false,
+            capture: redisdump::CaptureMethod::Auto,
         };
         let secrets = Secrets::default();
         assert_eq!(source.resolve_password(folder.path(), &secrets).unwrap().as_deref(), Some("s3cret"));

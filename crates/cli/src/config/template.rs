@@ -48,6 +48,8 @@ name = "redis"
 kind = "redis"
 url = "redis://127.0.0.1:6379"
 # REDISCLI_AUTH is asked by itself; password, password-file and password-command work as above.
+# All keys of one moment by replication ("psync"), or key by key where a server forbids that ("scan"); "auto" tries.
+# capture = "auto"
 
 [retention]
 # The newest snapshot of each of the last 7 days and 4 weeks (which end on Sunday) in this zone.

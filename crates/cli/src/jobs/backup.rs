@@ -167,7 +167,11 @@ async fn redis(
     backup: &Backup<'_>,
 ) -> anyhow::Result<SourceRecord> {
     let progress = backup.progress;
-    let mut capture = redisdump::Capture::start(options, &redisdump::CaptureOptions::default()).await?;
+    let method = redisdump::CaptureOptions { method: endpoint.capture };
+    let mut capture = redisdump::Capture::start(options, &method).await?;
+    for warning in capture.warnings() {
+        progress.warn(warning);
+    }
     progress.stage(&format!("copying {} from {}", endpoint.name, capture.server()), None);
     let task = progress.task(endpoint.name.clone(), None, "keys");
     let header = PartHeader::new(format!("{}/dump.rdb", endpoint.name), PART_RDB);

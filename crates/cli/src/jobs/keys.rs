@@ -96,6 +96,9 @@ pub(crate) async fn stream_and_compare(
         survey(capture.map_err(anyhow::Error::new).boxed(), to, settings, progress).await?;
     }
     let capture = redisdump::Capture::start(from, &capture_options).await?;
+    for warning in capture.warnings() {
+        progress.warn(warning);
+    }
     progress.stage(&format!("copying {} into {}", capture.server(), to.display()), None);
     let not_itself = redisdump::RestoreOptions {
         not_this_run: Some(capture.server().run_id.clone()),

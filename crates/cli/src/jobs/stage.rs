@@ -117,6 +117,7 @@ impl Private {
             environment: None,
             filter: pgmove::Filter::default(),
             globals: crate::endpoint::Globals::Leave,
+            capture: redisdump::CaptureMethod::Auto,
         })
     }
 

@@ -134,6 +134,14 @@ fn plain_drop(plain: &crate::catalog::plain::Plain) -> Option<String> {
         PlainKind::PublicationTable | PlainKind::PublicationSchema => None,
         // Nothing depends on a mapping, and the server knows no CASCADE for it.
         PlainKind::UserMapping => Some(format!("DROP USER MAPPING IF EXISTS {}", plain.identity)),
+        // Without its slot it goes alone; with it, the publisher would be asked to drop the slot. What takes its place
+        // has the same slot.
+        PlainKind::Subscription => {
+            let name = &plain.identity;
+            Some(format!(
+                "ALTER SUBSCRIPTION {name} DISABLE; ALTER SUBSCRIPTION {name} SET (slot_name = NONE); DROP SUBSCRIPTION {name}"
+            ))
+        }
         PlainKind::EventTrigger => Some(format!("DROP EVENT TRIGGER IF EXISTS {}", plain.identity)),
         kind => Some(format!("DROP {} IF EXISTS {} CASCADE", kind.keyword(), plain.identity)),
     }

@@ -122,7 +122,12 @@ pub(super) async fn make(
             _ if target.sections.pre_data => conflicts.extend(occupied(session).await?),
             _ => {}
         }
-        conflicts.extend(missing_roles(session, catalog, options).await?);
+        let missing = missing_roles(session, catalog, options).await?;
+        match target.on_error {
+            OnError::Stop => conflicts.extend(missing),
+            // The server refuses the statements that name them, and the report lists each.
+            OnError::Continue => warnings.extend(missing),
+        }
         extensions(session, catalog, &mut conflicts, &mut warnings).await?;
         let mut beyond = ddl::inexpressible(catalog, version);
         if !build.icu {
@@ -270,7 +275,15 @@ async fn missing_roles(
         })
         .collect();
     if !conflicts.is_empty() {
-        conflicts.push("create these roles, or put others in their place by --role-map OLD=NEW, or leave them out by --no-owner --no-acl".to_owned());
+        conflicts.push(if options.no_owner && options.no_acl {
+            "policies and user mappings name these roles themselves: create the roles, put others in their place by --role-map OLD=NEW, \
+             bring them by --globals, or leave these objects out by --on-error continue"
+                .to_owned()
+        } else {
+            "create these roles, or bring them by --globals, or put others in their place by --role-map OLD=NEW, or leave them out by \
+             --no-owner --no-acl"
+                .to_owned()
+        });
     }
     Ok(conflicts)
 }
