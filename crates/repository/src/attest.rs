@@ -65,11 +65,8 @@ impl Repository {
         let random = uuid::Uuid::new_v4().as_fields().0;
         let at = attestation.at.format("%Y%m%dT%H%M%SZ");
         let object = format!("attestations/{id}/{at}-{kind}-{random:08x}.json");
-        let stored = Stored {
-            format: crate::FORMAT,
-            snapshot: Some(id.clone()),
-            attestation: attestation.clone(),
-        };
+        let stored =
+            Stored { format: crate::FORMAT, snapshot: Some(id.clone()), attestation: attestation.clone() };
         self.store.put(&object, self.crypt.seal(&object, &stored).into()).await
     }
 
