@@ -1,15 +1,20 @@
 //! What snapshots there are. Manifests are visited one after the other, and no more than a few are ever held: a large
 //! repository's manifests together are larger than any memory.
 
+use std::sync::Arc;
+
 use chrono::{DateTime, Utc};
 use futures::stream::{self, StreamExt as _};
 use serde::{Deserialize, Serialize};
+use tokio::sync::Semaphore;
 
 use crate::write::blocking;
 use crate::{Error, Manifest, Repository, SnapshotId, SnapshotStats};
 
-/// Manifests that are fetched and parsed at the same time.
-const FETCHES: usize = 4;
+/// Manifests that are fetched and parsed at the same time,
+const FETCHES: usize = 8;
+/// and how large they may be together. A larger one is fetched alone.
+const BUDGET: u32 = 32 << 20;
 
 /// A manifest that cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -98,6 +103,12 @@ impl Repository {
         Ok(Headers { headers, unreadable })
     }
 
+    /// Calls `visit` for every snapshot, opened as by [`Repository::snapshots`], in no certain order, and holds few at a
+    /// time. Gives those that could not be read.
+    pub async fn visit_snapshots(&self, visit: impl FnMut(Manifest)) -> Result<Vec<Unreadable>, Error> {
+        self.visit_manifests(true, visit).await
+    }
+
     /// Calls `visit` for every manifest, in no certain order; opens the sealed ones if `open` and if it can. Gives those
     /// that could not be read.
     pub(crate) async fn visit_manifests(
@@ -119,11 +130,17 @@ impl Repository {
         read: impl Fn(Repository, String, bytes::Bytes) -> Result<T, Error> + Clone + Send + 'static,
         mut visit: impl FnMut(T),
     ) -> Result<Vec<Unreadable>, Error> {
-        let names = self.document_names(prefix).await?;
-        let mut reads = stream::iter(names)
-            .map(|name| {
-                let read = read.clone();
+        let documents = self.store.list(prefix).await?.into_iter();
+        let documents = documents.map(|meta| (meta.location.to_string(), meta.size));
+        let documents = documents.filter(|(name, _)| name.ends_with(".json"));
+        let budget = Arc::new(Semaphore::new(BUDGET as usize));
+        let mut reads = stream::iter(documents)
+            .map(|(name, size)| {
+                let (read, budget) = (read.clone(), Arc::clone(&budget));
                 async move {
+                    let share = u32::try_from(size).unwrap_or(BUDGET).min(BUDGET);
+                    // Held until the document has been visited. The semaphore is never closed.
+                    let permit = budget.acquire_many_owned(share).await.ok();
                     let result = match self.store.get(&name).await {
                         // Forgotten between listing and reading: as if it had never been listed.
                         Ok(None) => None,
@@ -134,12 +151,12 @@ impl Repository {
                         }
                         Err(error) => Some(Err(error)),
                     };
-                    (name, result)
+                    (name, result, permit)
                 }
             })
             .buffer_unordered(FETCHES);
         let mut unreadable = Vec::new();
-        while let Some((name, result)) = reads.next().await {
+        while let Some((name, result, _permit)) = reads.next().await {
             match result {
                 None => {}
                 Some(Ok(document)) => visit(document),

@@ -5,7 +5,9 @@ mod common;
 use std::time::Duration;
 
 use common::{begin, data, flip, folder, read, small, write_snapshot};
-use repository::{AttestationKind, CheckOptions, FaultKind, InitOptions, Portion, PruneOptions, Repository};
+use repository::{
+    Attestation, AttestationKind, CheckOptions, FaultKind, InitOptions, Portion, PruneOptions, Repository,
+};
 
 fn check(read_data: bool) -> CheckOptions {
     CheckOptions { read_data, now: chrono::Utc::now() }
@@ -56,6 +58,47 @@ async fn checks_of_a_portion_go_round_and_read_everything_in_the_end() {
     assert_eq!(bytes.portion, Portion::Bytes(10 << 10));
     assert!(bytes.stored_bytes >= 10 << 10 && bytes.stored_bytes < 30 << 10);
     assert!(portion(&repo, "100%").await.faults.len() == 1);
+}
+
+#[tokio::test]
+async fn the_newest_finding_of_each_kind_is_the_one_that_counts() {
+    let (dir, repo) = folder(small()).await;
+    let first = write_snapshot(&repo, "nightly", &[("a", &data(1, 20_000))]).await.id;
+    let second = write_snapshot(&repo, "nightly", &[("a", &data(2, 20_000))]).await.id;
+    assert!(repo.newest_attestations().await.unwrap().is_empty());
+    // The same second for the last two of each, in both orders.
+    let at = |millis: i64| chrono::DateTime::from_timestamp_millis(1_800_000_000_000 + millis).unwrap();
+    for (kind, millis, passed) in [
+        (AttestationKind::Check, 0, true),
+        (AttestationKind::Check, 5_900, false),
+        (AttestationKind::Check, 5_100, true),
+        (AttestationKind::Rehearsal, 7_000, false),
+        (AttestationKind::Rehearsal, 9_200, false),
+        (AttestationKind::Rehearsal, 9_300, true),
+    ] {
+        let attestation = Attestation { kind, passed, at: at(millis), details: serde_json::Value::Null };
+        repo.attest(&first, &attestation).await.unwrap();
+    }
+    let found = repo.newest_attestations().await.unwrap();
+    assert!(!found.contains_key(&second));
+    let of = |kind| {
+        let mut of_kind = found[&first].iter().filter(move |a| a.kind == kind);
+        (of_kind.next().map(|a| (a.at, a.passed)), of_kind.next().is_some())
+    };
+    assert_eq!(of(AttestationKind::Check), (Some((at(5_900), false)), false));
+    assert_eq!(of(AttestationKind::Rehearsal), (Some((at(9_300), true)), false));
+
+    // One that cannot be read counts as none: the one before it is the newest.
+    for entry in std::fs::read_dir(dir.path().join(format!("repo/attestations/{first}"))).unwrap() {
+        let path = entry.unwrap().path();
+        let text = std::fs::read_to_string(&path).unwrap();
+        if text.contains("rehearsal") && text.contains("\"passed\":true") {
+            std::fs::write(&path, flip(text.as_bytes(), 100)).unwrap();
+        }
+    }
+    let found = repo.newest_attestations().await.unwrap();
+    let rehearsal = found[&first].iter().find(|a| a.kind == AttestationKind::Rehearsal).unwrap();
+    assert_eq!((rehearsal.at, rehearsal.passed), (at(9_200), false));
 }
 
 #[tokio::test]

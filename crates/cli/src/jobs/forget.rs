@@ -1,7 +1,9 @@
 //! forget = the repository's snapshots -> retention's plan -> tombstones; then prune, for what was forgotten long ago.
 
 use chrono::Utc;
-use repository::{Attestation, AttestationKind, Manifest, PruneOptions, PruneReport, Repository, SnapshotId};
+use repository::{
+    Attestation, AttestationKind, PruneOptions, PruneReport, Repository, SnapshotHeader, SnapshotId,
+};
 
 use crate::report::forget::ForgetReport;
 use crate::ui::Progress;
@@ -15,12 +17,12 @@ pub(crate) async fn run(
     dry_run: bool,
     progress: &Progress,
 ) -> anyhow::Result<ForgetReport> {
-    let listing = repository.snapshots().await?;
-    let mut series = Vec::new();
-    for manifest in listing.manifests.iter().filter(|manifest| manifest.job == job) {
-        let attestations = repository.attestations(&manifest.id).await?;
-        series.push(as_retention_sees_it(manifest, &attestations));
-    }
+    let listing = repository.headers().await?;
+    let attested = repository.newest_attestations().await?;
+    let of_job = listing.headers.iter().filter(|header| header.job == job);
+    let series: Vec<_> = of_job
+        .map(|header| as_retention_sees_it(header, attested.get(&header.id).map_or(&[][..], Vec::as_slice)))
+        .collect();
     let guards = retention::Guards {
         unreadable_manifests: listing.unreadable.len(),
         last_deletion_at: repository.last_deletion_at(job).await?,
@@ -33,7 +35,8 @@ pub(crate) async fn run(
     let applied = !dry_run && plan.refused.is_none();
     if applied {
         let goes = |id: &SnapshotId| plan.removed().any(|entry| entry.id == id.as_str());
-        let going: Vec<SnapshotId> = listing.manifests.iter().map(|m| m.id.clone()).filter(goes).collect();
+        let going: Vec<SnapshotId> =
+            listing.headers.iter().map(|header| header.id.clone()).filter(goes).collect();
         repository.forget(&going, Utc::now()).await?;
     }
     let pruned = if applied { prune(repository, progress).await } else { None };
@@ -54,14 +57,14 @@ async fn prune(repository: &Repository, progress: &Progress) -> Option<PruneRepo
     }
 }
 
-/// A manifest and what was attested of it, as the policy sees them. Only a check that read all data counts as one.
-fn as_retention_sees_it(manifest: &Manifest, attestations: &[Attestation]) -> retention::Snapshot {
-    let newest = |kind: AttestationKind| attestations.iter().rev().find(|a| a.kind == kind).map(|a| a.passed);
+/// A snapshot and the newest that was attested of it, as the policy sees them. Only a check that read all data counts as one.
+fn as_retention_sees_it(header: &SnapshotHeader, attestations: &[Attestation]) -> retention::Snapshot {
+    let newest = |kind: AttestationKind| attestations.iter().find(|a| a.kind == kind).map(|a| a.passed);
     let (check, rehearsal) = (newest(AttestationKind::Check), newest(AttestationKind::Rehearsal));
     retention::Snapshot {
-        id: manifest.id.to_string(),
-        taken_at: manifest.taken_at,
-        complete: manifest.complete,
+        id: header.id.to_string(),
+        taken_at: header.taken_at,
+        complete: header.complete,
         // A failed check means damaged data. A failed rehearsal may be the rehearsal's own fault, and condemns nothing.
         known_bad: check == Some(false),
         pinned: false,
