@@ -75,6 +75,9 @@ pub enum Error {
         /// What it cannot hold.
         losses: crate::emit::Losses,
     },
+    /// A file of an RDB or AOF cannot be read, or is damaged.
+    #[error(transparent)]
+    File(#[from] crate::aof::FileError),
     /// The stream that was to be read failed.
     #[error("the stream of the RDB failed: {0}")]
     Stream(Box<dyn std::error::Error + Send + Sync>),

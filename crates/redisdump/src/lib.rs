@@ -3,6 +3,7 @@
 //! - [`rdb`] reads the RDB format: a streaming codec on bytes alone; [`aof`] the append-only file in one or many parts;
 //! - [`Capture`] asks a server for its RDB as a replica would, over PSYNC, and checks it while it passes;
 //! - [`restore`] puts the keys of an RDB stream into an empty server by pipelined RESTORE, with absolute expiries;
+//! - [`apply_aof`] does the same with an append-only file: its base, then its commands in their order;
 //! - [`prove`] looks every key of an RDB stream up on a server, and [`compare()`] compares two servers both ways;
 //! - [`verify`] says whether a file is whole, [`inspect`] what is in it;
 //! - [`export`] turns an RDB into one for an older server, commands, JSON;
@@ -43,6 +44,7 @@ pub use options::{ConnectOptions, Environment};
 pub use prove::prove;
 pub use report::{Comparison, Difference, DifferenceKind, Progress};
 pub use restore::{
-    KeyChoice, OnExisting, RestoreOptions, RestoreReport, restore, server_identity, unsupported,
+    AofReport, KeyChoice, OnExisting, RestoreOptions, RestoreReport, apply_aof, restore, server_identity,
+    unsupported,
 };
 pub use tally::{CaptureReport, DatabaseCount};

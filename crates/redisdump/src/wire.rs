@@ -151,6 +151,54 @@ impl Reader {
         }
     }
 
+    /// Reads a reply and keeps nothing of it but its first error: the place of the element that it stands for in an array
+    /// of replies (as EXEC gives), and the server's words.
+    pub(crate) async fn outcome(&mut self, doing: &str) -> Result<Option<(Option<u64>, String)>, Error> {
+        let mut failed = None;
+        // How many elements are missing at each depth, and the element of the outermost array that is being read.
+        let mut missing: Vec<u64> = Vec::new();
+        let mut element = 0;
+        loop {
+            let line = self.line(doing).await?;
+            let (kind, rest) = line.split_at_checked(1).unwrap_or(("", ""));
+            match (kind, rest.parse::<i64>()) {
+                ("-", _) => {
+                    failed.get_or_insert_with(|| ((!missing.is_empty()).then_some(element), rest.to_owned()));
+                }
+                ("+", _) | (":", Ok(_)) | ("$" | "*", Ok(-1)) => {}
+                ("$", Ok(n)) if n >= 0 => self.skip(n.unsigned_abs().saturating_add(2), doing).await?,
+                ("*", Ok(n)) if n >= 0 && missing.len() < DEPTH => {
+                    missing.push(n.unsigned_abs().saturating_add(1));
+                }
+                _ => {
+                    let shown: String = line.chars().take(60).collect();
+                    return Err(self.protocol(format!("it answered {shown:?}")));
+                }
+            }
+            // What was read completes its array, which may complete the one around it.
+            while let Some(left) = missing.last_mut() {
+                *left -= 1;
+                if *left > 0 {
+                    break;
+                }
+                missing.pop();
+            }
+            match missing.as_slice() {
+                [] => return Ok(failed),
+                [_] => element += 1,
+                _ => {}
+            }
+        }
+    }
+
+    async fn skip(&mut self, bytes: u64, doing: &str) -> Result<(), Error> {
+        let skipped = tokio::io::copy(&mut (&mut self.socket).take(bytes), &mut tokio::io::sink()).await;
+        match skipped.map_err(|e| self.lost(doing, e))? == bytes {
+            true => Ok(()),
+            false => Err(self.lost(doing, std::io::ErrorKind::UnexpectedEof.into())),
+        }
+    }
+
     async fn bulk(&mut self, length: usize, doing: &str) -> Result<Vec<u8>, Error> {
         let mut bytes = Vec::new();
         while bytes.len() < length {

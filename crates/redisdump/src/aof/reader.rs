@@ -147,6 +147,14 @@ impl Reader {
         }
     }
 
+    /// Begins behind a preamble of so many bytes, which is not fed.
+    #[must_use]
+    pub(crate) fn behind_preamble(mut self, length: u64) -> Reader {
+        self.state = State::Between;
+        (self.offset, self.start, self.valid) = (length, length, length);
+        self
+    }
+
     /// Reads only up to the first annotation that is later than this many seconds since the epoch.
     #[must_use]
     pub fn until(mut self, seconds: Option<i64>) -> Reader {

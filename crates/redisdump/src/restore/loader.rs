@@ -1,5 +1,6 @@
 //! Turns what a reader tells into commands, spread over several connections.
 
+use super::replay::StandIns;
 use super::settings::{OnExisting, RestoreOptions};
 use crate::emit::{Emitter, Limits, Losses, Target, emit};
 use crate::export::convert;
@@ -51,6 +52,8 @@ pub(super) struct Loader<'a> {
     idle: Option<u64>,
     frequency: Option<u8>,
     skip: bool,
+    /// Set where commands follow that may change expiries.
+    pub(super) stand_ins: Option<StandIns>,
     pub(super) keys: u64,
     pub(super) expired: u64,
     pub(super) unwanted: u64,
@@ -88,6 +91,7 @@ impl<'a> Loader<'a> {
             idle: None,
             frequency: None,
             skip: false,
+            stand_ins: None,
             keys: 0,
             expired: 0,
             unwanted: 0,
@@ -233,6 +237,9 @@ impl Visitor for Loader<'_> {
         self.name.extend_from_slice(key.name);
         self.db = self.settings.choice.database(key.db);
         (self.expiry, self.value_type) = (key.expiry, Some(key.value_type));
+        if let Some(stand_ins) = self.stand_ins {
+            self.expiry = key.expiry.map(|at| stand_ins.told(at));
+        }
         (self.idle, self.frequency) = (key.idle, key.frequency);
         self.skip = false;
         if self.gone() {

@@ -7,6 +7,7 @@
 
 mod fit;
 mod loader;
+mod replay;
 mod settings;
 
 use std::fmt;
@@ -19,6 +20,7 @@ use serde::Serialize;
 use tokio::sync::mpsc;
 
 pub use fit::{server_identity, unsupported};
+pub use replay::{AofReport, apply_aof};
 pub use settings::{KeyChoice, OnExisting, RestoreOptions};
 
 use loader::{Loader, Sent};
@@ -30,6 +32,8 @@ use crate::rdb::Reader;
 use crate::report::Progress;
 use crate::wire::{Connection, Reply, Writer};
 use crate::{ConnectOptions, Error, ServerIdentity};
+
+use replay::StandIns;
 
 /// What was restored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -101,6 +105,20 @@ pub async fn restore<E>(
 where
     E: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
+    restore_with(stream, options, settings, None, on_progress).await
+}
+
+/// Restores a stream; with stand-ins for expiries where commands follow that may change them.
+async fn restore_with<E>(
+    stream: impl Stream<Item = Result<Bytes, E>>,
+    options: &ConnectOptions,
+    settings: &RestoreOptions,
+    stand_ins: Option<StandIns>,
+    on_progress: &(dyn Fn(Progress) + Sync),
+) -> Result<RestoreReport, Error>
+where
+    E: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
     let mut connection = Connection::open(options).await?;
     let server = identify(&mut connection, options).await?;
     fit::refuse_if_unfit(&mut connection, &server, settings).await?;
@@ -124,6 +142,7 @@ where
     let target = options.address();
     let skip = settings.on_existing == OnExisting::Skip;
     let mut loader = Loader::new(settings, server.target(), server.at_least(5, 0), now, longest);
+    loader.stand_ins = stand_ins;
     let mut rdb = Reader::new();
     let feed = async {
         let began = Instant::now();

@@ -1,0 +1,320 @@
+//! The commands of one file after another, sent while the replies to those before are read.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Instant;
+
+use futures::StreamExt as _;
+use tokio::sync::mpsc;
+
+use super::survey::{Against, LONGEST};
+use super::translate::Translator;
+use super::{NAMED, part_of, shown_command};
+use crate::Error;
+use crate::aof::{self, Command, FileSummary, Keep, Reader};
+use crate::rdb::{self, Elements};
+use crate::restore::settings::RestoreOptions;
+use crate::restore::{BATCH, WINDOW, pause};
+use crate::wire::{self, Connection};
+
+const DOING: &str = "replaying commands; what it has taken stays there: empty it before the next try";
+/// Commands of a transaction that are remembered by name until EXEC answers.
+const REMEMBERED: usize = 1000;
+
+/// A transaction that waits for its EXEC: the first of its commands, MULTI included, and how many count.
+#[derive(Debug, Default)]
+struct Transaction {
+    first: Vec<Sent>,
+    counted: u64,
+}
+
+/// What a reply is awaited for.
+#[derive(Debug)]
+struct Sent {
+    /// Where the command begins in its file.
+    offset: u64,
+    shown: Box<str>,
+    kind: Kind,
+    /// The command of the file is complete with this one.
+    counts: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Plain,
+    Multi,
+    Exec,
+    Discard,
+}
+
+/// A replay that is going on.
+pub(super) struct Pipeline<'a> {
+    translator: Translator<'a>,
+    settings: &'a RestoreOptions,
+    connection: Connection,
+    target: String,
+    checked: Checked,
+    /// Commands that were not sent.
+    left_out: Vec<String>,
+    lefts: u64,
+    began: Instant,
+    sent: u64,
+}
+
+/// What the replies said.
+#[derive(Debug, Default)]
+struct Checked {
+    commands: u64,
+    refused: Vec<String>,
+    refusals: u64,
+}
+
+/// What a replay was.
+pub(super) struct Finished {
+    pub(super) connection: Connection,
+    pub(super) commands: u64,
+    pub(super) unwanted: u64,
+    pub(super) scripts: BTreeMap<String, u64>,
+    pub(super) refused: Vec<String>,
+    pub(super) refusals: u64,
+    pub(super) stand_ins: u64,
+    pub(super) field_stand_ins: u64,
+}
+
+/// Is told the file's commands, and makes those of the target ready.
+struct Told<'t, 'a> {
+    translator: &'t mut Translator<'a>,
+    path: &'t Path,
+    out: Vec<u8>,
+    queue: Vec<Sent>,
+    in_multi: bool,
+    left_out: &'t mut Vec<String>,
+    lefts: &'t mut u64,
+}
+
+impl Elements for Told<'_, '_> {}
+impl rdb::Visitor for Told<'_, '_> {}
+
+impl aof::Visitor for Told<'_, '_> {
+    fn annotation(&mut self, _offset: u64, text: &[u8]) {
+        self.translator.annotate(text);
+    }
+
+    fn command(&mut self, command: &Command<'_>) {
+        let words: Vec<&[u8]> = command.held().collect();
+        let told = match self.translator.translate(&words, &mut self.out) {
+            Ok(told) => told,
+            Err(why) => {
+                *self.lefts += 1;
+                if self.left_out.len() < NAMED {
+                    let (path, what) = (self.path.display(), shown_command(&words));
+                    self.left_out.push(format!("{path}, byte {}: {what}: {why}", command.offset));
+                }
+                return;
+            }
+        };
+        let kind = match () {
+            () if command.is("MULTI") => Kind::Multi,
+            () if command.is("EXEC") => Kind::Exec,
+            () if command.is("DISCARD") => Kind::Discard,
+            () => Kind::Plain,
+        };
+        self.in_multi = kind == Kind::Multi || (self.in_multi && kind == Kind::Plain);
+        for at in 0..told {
+            let shown = shown_command(&words).into_boxed_str();
+            self.queue.push(Sent { offset: command.offset, shown, kind, counts: at + 1 == told });
+        }
+    }
+}
+
+impl<'a> Pipeline<'a> {
+    pub(super) fn new(
+        against: &'a Against,
+        settings: &'a RestoreOptions,
+        connection: Connection,
+        target: String,
+    ) -> Pipeline<'a> {
+        Pipeline {
+            translator: against.translator(),
+            settings,
+            connection,
+            target,
+            checked: Checked::default(),
+            left_out: Vec::new(),
+            lefts: 0,
+            began: Instant::now(),
+            sent: 0,
+        }
+    }
+
+    /// Replays the commands of a file, and waits for their replies.
+    pub(super) async fn replay(
+        &mut self,
+        path: &Path,
+        summary: &FileSummary,
+        until: Option<i64>,
+        on_bytes: &(dyn Fn(u64) + Sync),
+    ) -> Result<(), Error> {
+        if summary.commands == 0 {
+            return Ok(());
+        }
+        let Pipeline { translator, settings, connection, checked, left_out, lefts, sent: total, .. } = self;
+        let began = self.began;
+        let (sent, mut awaited) = mpsc::channel::<Sent>(WINDOW);
+        let Connection { reader: replies, writer } = connection;
+        let begin = summary.preamble_bytes.unwrap_or(0);
+        let mut told =
+            Told { translator, path, out: Vec::new(), queue: Vec::new(), in_multi: false, left_out, lefts };
+        told.begin();
+        let mut file = Reader::new(Keep::All { bytes: LONGEST }).until(until);
+        if begin > 0 {
+            file = file.behind_preamble(begin);
+        }
+        let feed = async {
+            let mut stream = std::pin::pin!(part_of(path, begin, None));
+            let mut flush = async |told: &mut Told<'_, '_>| -> Result<(), Error> {
+                // Both at once: what is noted may be more than the other side takes before it sees replies.
+                let queue = std::mem::take(&mut told.queue);
+                *total += queue.len() as u64;
+                let note = async {
+                    for what in queue {
+                        // The other side only goes away with an error of its own, which is the one that is reported.
+                        if sent.send(what).await.is_err() {
+                            break;
+                        }
+                    }
+                };
+                let ((), result) = futures::join!(note, writer.send(&told.out, DOING));
+                told.out.clear();
+                told.out.shrink_to(4 << 20);
+                result?;
+                if let Some(rate) = settings.rate.filter(|rate| *rate > 0) {
+                    pause(began, *total, rate).await;
+                }
+                Ok(())
+            };
+            while let Some(piece) = stream.next().await {
+                for part in piece.map_err(Error::stream)?.chunks(BATCH) {
+                    file.feed(part, &mut told)?;
+                    if told.out.len() >= BATCH {
+                        flush(&mut told).await?;
+                        on_bytes(file.offset());
+                    }
+                }
+            }
+            file.finish(&mut told)?;
+            if told.in_multi {
+                told.discard(summary.bytes);
+            }
+            flush(&mut told).await?;
+            on_bytes(summary.bytes);
+            drop(sent);
+            Ok::<_, Error>(())
+        };
+        let skip = settings.skip_unsupported;
+        let target = &self.target;
+        let check = async {
+            let mut transaction: Option<Transaction> = None;
+            while let Some(what) = awaited.recv().await {
+                let failed = replies.outcome(DOING).await?;
+                match failed {
+                    None => checked.answered(what, &mut transaction),
+                    Some((at, message)) => {
+                        // The replies begin with that to the command behind MULTI.
+                        let within =
+                            at.and_then(|at| transaction.as_ref()?.first.get(usize::try_from(at).ok()?));
+                        let text = refused_by_server(path, &what, within, at);
+                        if !skip {
+                            return Err(Error::Server {
+                                target: target.clone(),
+                                doing: text,
+                                message: format!(
+                                    "{message}. It has taken {} commands before, whose effects stay there: empty it before \
+                                     the next try",
+                                    checked.commands
+                                ),
+                            });
+                        }
+                        checked.refusals += 1;
+                        if checked.refused.len() < NAMED {
+                            checked.refused.push(format!("{text}: {message}"));
+                        }
+                        if what.kind == Kind::Exec {
+                            transaction = None;
+                        }
+                    }
+                }
+            }
+            Ok::<_, Error>(())
+        };
+        // When the server refuses a command, the feeding must stop too, and the refusal is what is reported.
+        let (mut feed, mut check) = (std::pin::pin!(feed), std::pin::pin!(check));
+        tokio::select! {
+            biased;
+            checked = &mut check => checked,
+            fed = &mut feed => match fed {
+                Ok(()) => check.await,
+                Err(error) => Err(error),
+            },
+        }
+    }
+
+    pub(super) fn finish(self) -> Finished {
+        let Pipeline { translator, connection, checked, mut left_out, lefts, .. } = self;
+        left_out.extend(checked.refused);
+        Finished {
+            connection,
+            commands: checked.commands,
+            unwanted: translator.unwanted,
+            scripts: translator.scripts,
+            refused: left_out,
+            refusals: lefts + checked.refusals,
+            stand_ins: translator.stand_ins,
+            field_stand_ins: translator.field_stand_ins,
+        }
+    }
+}
+
+impl Told<'_, '_> {
+    /// Every file begins in database 0.
+    fn begin(&mut self) {
+        let db = self.translator.begin().to_string();
+        wire::command(&mut self.out, &[b"SELECT", db.as_bytes()]);
+        self.queue.push(Sent { offset: 0, shown: "SELECT".into(), kind: Kind::Plain, counts: false });
+    }
+
+    /// A transaction without its end counts as not there.
+    fn discard(&mut self, offset: u64) {
+        wire::command(&mut self.out, &[b"DISCARD"]);
+        self.queue.push(Sent { offset, shown: "DISCARD".into(), kind: Kind::Discard, counts: false });
+    }
+}
+
+impl Checked {
+    fn answered(&mut self, what: Sent, transaction: &mut Option<Transaction>) {
+        match (what.kind, transaction.as_mut()) {
+            (Kind::Multi, _) => *transaction = Some(Transaction { first: vec![what], counted: 1 }),
+            (Kind::Exec, Some(within)) => {
+                self.commands += within.counted + 1;
+                *transaction = None;
+            }
+            (Kind::Discard, Some(_)) => *transaction = None,
+            (Kind::Plain, Some(within)) => {
+                within.counted += u64::from(what.counts);
+                if within.first.len() < REMEMBERED {
+                    within.first.push(what);
+                }
+            }
+            (_, None) => self.commands += u64::from(what.counts),
+        }
+    }
+}
+
+fn refused_by_server(path: &Path, what: &Sent, within: Option<&Sent>, at: Option<u64>) -> String {
+    let place = |sent: &Sent| format!("{}, byte {}: {}", path.display(), sent.offset, sent.shown);
+    match (within, at) {
+        (Some(within), _) => format!("{} (in a transaction)", place(within)),
+        (None, Some(at)) => format!("{}, its command {at}", place(what)),
+        (None, None) => place(what),
+    }
+}

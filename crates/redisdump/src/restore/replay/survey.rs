@@ -1,0 +1,115 @@
+//! An AOF, read once before anything is written: its shape, and what cannot be told the target.
+
+use std::cell::Cell;
+use std::collections::BTreeMap;
+
+use super::super::settings::KeyChoice;
+use super::table::Table;
+use super::times::StandIns;
+use super::translate::Translator;
+use super::{NAMED, shown_command};
+use crate::Error;
+use crate::aof::{self, AofSummary, Command, Files, Keep, ReadOptions};
+use crate::emit::Target;
+use crate::rdb::{self, Elements};
+
+/// The longest command that is held; a server takes no longer argument by default.
+pub(super) const LONGEST: usize = 1 << 30;
+
+/// What was found.
+#[derive(Debug, Default)]
+pub(super) struct Survey {
+    pub(super) summary: AofSummary,
+    /// Commands that cannot be told, the first of them by name, and how many there are.
+    pub(super) refused: Vec<String>,
+    pub(super) refusals: u64,
+    pub(super) databases: BTreeMap<u64, u64>,
+}
+
+/// What the commands are held against.
+pub(super) struct Against {
+    pub(super) table: Table,
+    pub(super) choice: KeyChoice,
+    pub(super) times: StandIns,
+    pub(super) target: Target,
+}
+
+impl Against {
+    pub(super) fn translator(&self) -> Translator<'_> {
+        Translator::new(&self.table, &self.choice, self.times, self.target)
+    }
+}
+
+struct Surveyor<'a> {
+    translator: Translator<'a>,
+    files: &'a Files,
+    part: &'a Cell<usize>,
+    out: Vec<u8>,
+    refused: Vec<String>,
+    refusals: u64,
+}
+
+impl Elements for Surveyor<'_> {}
+
+impl rdb::Visitor for Surveyor<'_> {
+    fn key(&mut self, key: &rdb::Key<'_>) {
+        self.translator.databases.insert(key.db, self.translator.choice.database(key.db));
+    }
+}
+
+impl aof::Visitor for Surveyor<'_> {
+    fn annotation(&mut self, _offset: u64, text: &[u8]) {
+        self.translator.annotate(text);
+    }
+
+    fn command(&mut self, command: &Command<'_>) {
+        let words: Vec<&[u8]> = command.held().collect();
+        self.out.clear();
+        self.out.shrink_to(1 << 20);
+        if let Err(why) = self.translator.translate(&words, &mut self.out) {
+            self.refusals += 1;
+            if self.refused.len() < NAMED {
+                let path = self.files.parts.get(self.part.get()).map(|part| part.path.display().to_string());
+                let (path, what) = (path.unwrap_or_default(), shown_command(&words));
+                self.refused.push(format!("{path}, byte {}: {what}: {why}", command.offset));
+            }
+        }
+    }
+}
+
+/// Reads all of it. Blocks on the disk.
+pub(super) fn survey(files: &Files, until: Option<i64>, against: &Against) -> Result<Survey, Error> {
+    let part = Cell::new(0);
+    let mut surveyor = Surveyor {
+        translator: against.translator(),
+        files,
+        part: &part,
+        out: Vec::new(),
+        refused: Vec::new(),
+        refusals: 0,
+    };
+    let options = ReadOptions { keep: Keep::All { bytes: LONGEST }, until, ..ReadOptions::default() };
+    let mut on_part = |now: &aof::Part, _| {
+        part.set(files.parts.iter().position(|one| one.path == now.path).unwrap_or_default());
+    };
+    let summary = aof::read(files, options, &mut surveyor, &mut on_part)?;
+    let Surveyor { translator, refused, refusals, .. } = surveyor;
+    Ok(Survey { summary, refused, refusals, databases: translator.databases })
+}
+
+impl Survey {
+    /// Why it cannot be replayed, whatever may be left out.
+    pub(super) fn conflicts(&self) -> Vec<String> {
+        let mut from = BTreeMap::<u64, u64>::new();
+        let mut conflicts = Vec::new();
+        for (db, to) in &self.databases {
+            if let Some(other) = from.insert(*to, *db) {
+                conflicts.push(format!(
+                    "databases {other} and {db} of the AOF would both go into database {to}, where the commands for the one \
+                     would change the keys of the other: choose other numbers with --db"
+                ));
+            }
+        }
+        conflicts
+    }
+}

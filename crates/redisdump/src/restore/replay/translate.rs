@@ -1,0 +1,379 @@
+//! A command of an AOF as the target is told it: databases and expiries put right, keys that are not wanted left out.
+//! Pure: bytes in, bytes out.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use super::super::settings::KeyChoice;
+use super::expiry::{self, Expiring};
+use super::table::Table;
+use super::times::StandIns;
+use crate::emit::Target;
+use crate::wire::command;
+
+/// Why a command is not sent: in words that follow its name.
+pub(super) type Refusal = String;
+
+/// What the commands before left behind.
+pub(super) struct Translator<'a> {
+    pub(super) table: &'a Table,
+    pub(super) choice: &'a KeyChoice,
+    pub(super) times: StandIns,
+    target: Target,
+    /// `SET` takes an absolute expiry (6.2).
+    set_takes_expiry: bool,
+    /// The last `#TS:`, in seconds.
+    pub(super) annotated: Option<i64>,
+    /// Every database that was selected, and where it went.
+    pub(super) databases: BTreeMap<u64, u64>,
+    /// Scripts and functions that were called, by command.
+    pub(super) scripts: BTreeMap<String, u64>,
+    /// Commands for keys that are not wanted.
+    pub(super) unwanted: u64,
+    /// Expiries that were told by stand-ins.
+    pub(super) stand_ins: u64,
+    /// Those of hash fields among them.
+    pub(super) field_stand_ins: u64,
+}
+
+/// A command's words.
+pub(super) type Words<'w> = Vec<Cow<'w, [u8]>>;
+
+impl<'a> Translator<'a> {
+    pub(super) fn new(
+        table: &'a Table,
+        choice: &'a KeyChoice,
+        times: StandIns,
+        target: Target,
+    ) -> Translator<'a> {
+        let since =
+            |redis| target.flavor == crate::rdb::Dialect::Valkey || (target.major, target.minor) >= redis;
+        Translator {
+            table,
+            choice,
+            times,
+            target,
+            set_takes_expiry: since((6, 2)),
+            annotated: None,
+            databases: [(0, choice.database(0))].into(),
+            scripts: BTreeMap::new(),
+            unwanted: 0,
+            stand_ins: 0,
+            field_stand_ins: 0,
+        }
+    }
+
+    /// A file begins; gives the database of the target that stands for its first one.
+    pub(super) fn begin(&self) -> u64 {
+        self.choice.database(0)
+    }
+
+    /// An annotation between commands.
+    pub(super) fn annotate(&mut self, text: &[u8]) {
+        let seconds = text.strip_prefix(b"TS:").and_then(|digits| std::str::from_utf8(digits).ok());
+        self.annotated = seconds.and_then(|digits| digits.trim().parse().ok()).or(self.annotated);
+    }
+
+    /// Appends what the target is told; gives the number of commands.
+    ///
+    /// # Errors
+    /// Why it cannot be told.
+    pub(super) fn translate(&mut self, words: &[&[u8]], out: &mut Vec<u8>) -> Result<u64, Refusal> {
+        let Some(name) = words.first().and_then(|name| std::str::from_utf8(name).ok()) else {
+            return Err("it has no name".to_owned());
+        };
+        let name = name.to_ascii_lowercase();
+        let word = |at: usize| words.get(at).copied().unwrap_or_default();
+        match name.as_str() {
+            "multi" | "exec" | "discard" | "ping" => {
+                command(out, words);
+                return Ok(1);
+            }
+            "select" => {
+                let db = self.database(word(1))?;
+                self.databases.insert(db, self.choice.database(db));
+                command(out, &[b"SELECT", self.choice.database(db).to_string().as_bytes()]);
+                return Ok(1);
+            }
+            // It would send keys to another server.
+            "migrate" => return Err("no server writes it there".to_owned()),
+            _ => {}
+        }
+        let Some(entry) = self.table.get(&name, words.get(1).copied()) else {
+            return Err("the target does not know it".to_owned());
+        };
+        let script = matches!(name.as_str(), "eval" | "evalsha" | "fcall" | "script");
+        if script {
+            *self.scripts.entry(name.to_ascii_uppercase()).or_default() += 1;
+        } else if !entry.writes && !matches!(name.as_str(), "publish" | "spublish") {
+            return Err("it writes nothing: no server writes it there".to_owned());
+        }
+        let mut words: Words<'_> = words.iter().map(|word| Cow::Borrowed(*word)).collect();
+        if !self.chosen(&name, entry, &mut words)? {
+            self.unwanted += 1;
+            return Ok(0);
+        }
+        self.rename(&name, &mut words);
+        self.other_databases(&name, &mut words)?;
+        let mut count = 1;
+        let mut after = None;
+        match expiry::find(&name, &words) {
+            None => {}
+            Some(found) => {
+                let at = self.absolute(&found)?;
+                if self.times.is_like_one(at) {
+                    return Err(
+                        "its expiry is one of those, a thousand years ahead, that a replay needs for itself"
+                            .to_owned(),
+                    );
+                }
+                let told = self.times.told(at);
+                self.stand_ins += u64::from(told != at);
+                self.field_stand_ins += u64::from(told != at && found.of_fields);
+                after = expiry::tell(&name, &mut words, &found, told, self.set_takes_expiry);
+            }
+        }
+        let words: Vec<&[u8]> = words.iter().map(AsRef::as_ref).collect();
+        if !words.is_empty() {
+            command(out, &words);
+        } else {
+            count = 0;
+        }
+        if let Some((key, told)) = after {
+            command(out, &[b"PEXPIREAT", &key, told.to_string().as_bytes()]);
+            count += 1;
+        }
+        Ok(count)
+    }
+
+    /// The time that is meant, in milliseconds since the epoch.
+    fn absolute(&self, found: &Expiring) -> Result<i64, Refusal> {
+        let at = found.number.saturating_mul(found.unit);
+        if !found.relative {
+            return Ok(at);
+        }
+        match self.annotated {
+            Some(seconds) => Ok(seconds.saturating_mul(1000).saturating_add(at)),
+            None => Err("its expiry is counted from the moment when it ran, and the file does not say when that was (no #TS: \
+                 before it)"
+                .to_owned()),
+        }
+    }
+
+    fn database(&self, word: &[u8]) -> Result<u64, Refusal> {
+        let number = std::str::from_utf8(word).ok().and_then(|text| text.parse().ok());
+        number.ok_or_else(|| "its database is no number".to_owned())
+    }
+
+    /// Leaves keys out that are not wanted; false when nothing remains.
+    fn chosen(&self, name: &str, entry: super::table::Entry, words: &mut Words<'_>) -> Result<bool, Refusal> {
+        if self.choice.include.is_empty() && self.choice.exclude.is_empty() {
+            return Ok(true);
+        }
+        if entry.movable || matches!(name, "eval" | "evalsha" | "fcall") {
+            return Err(
+                "where it has the names of keys only the server knows, so that keys cannot be chosen"
+                    .to_owned(),
+            );
+        }
+        let wanted = |words: &Words<'_>, at: usize| words.get(at).is_some_and(|key| self.choice.wants(key));
+        let keys: Vec<usize> = entry.keys(words.len()).collect();
+        let many = keys.iter().filter(|at| wanted(words, **at)).count();
+        if many == keys.len() {
+            return Ok(true);
+        }
+        // What is done to one key does not depend on the others.
+        let width = match name {
+            "del" | "unlink" | "touch" => 1,
+            "mset" => 2,
+            _ if many == 0 => return Ok(false),
+            _ => {
+                return Err(
+                    "some of its keys are wanted and others are not, and what it does depends on all of them"
+                        .to_owned(),
+                );
+            }
+        };
+        let mut kept: Words<'_> = words.iter().take(1).cloned().collect();
+        for at in keys.into_iter().filter(|at| wanted(words, *at)) {
+            kept.extend(words.iter().skip(at).take(width).cloned());
+        }
+        *words = kept;
+        Ok(many > 0)
+    }
+
+    /// What older servers call otherwise.
+    fn rename(&self, name: &str, words: &mut Words<'_>) {
+        let features = self.target.features();
+        let older = |redis| self.target.flavor == crate::rdb::Dialect::Redis && self.target.major < redis;
+        match name {
+            "hset" if words.len() > 4 && !features.many_fields => {
+                if let Some(first) = words.first_mut() {
+                    *first = Cow::Borrowed(b"HMSET");
+                }
+            }
+            // The same in the foreground, whatever the server knows.
+            "flushall" | "flushdb" if older(4) => words.truncate(1),
+            _ => {}
+        }
+    }
+
+    /// Databases that a command names beside the one that is selected.
+    fn other_databases(&mut self, name: &str, words: &mut Words<'_>) -> Result<(), Refusal> {
+        let places: Vec<usize> = match name {
+            "move" => vec![2],
+            "swapdb" => vec![1, 2],
+            "copy" => words
+                .iter()
+                .skip(3)
+                .position(|word| word.eq_ignore_ascii_case(b"DB"))
+                .map(|at| at + 4)
+                .into_iter()
+                .collect(),
+            _ => return Ok(()),
+        };
+        for at in places {
+            let Some(word) = words.get_mut(at) else { continue };
+            let db = self.database(word)?;
+            self.databases.insert(db, self.choice.database(db));
+            *word = Cow::Owned(self.choice.database(db).to_string().into_bytes());
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: i64 = 1_800_000_000_000;
+
+    fn table() -> Table {
+        let key = |name| (name, true, false, 1, 1, 1);
+        let keys =
+            ["set", "getex", "setex", "expire", "pexpireat", "restore", "hset", "hpexpire", "hsetex", "move"];
+        let others = [
+            ("copy", true, false, 1, 2, 1),
+            ("rename", true, false, 1, 2, 1),
+            ("del", true, false, 1, -1, 1),
+            ("mset", true, false, 1, -1, 2),
+            ("flushall", true, false, 0, 0, 0),
+            ("eval", false, true, 0, 0, 0),
+            ("get", false, false, 1, 1, 1),
+        ];
+        Table::of(&keys.into_iter().map(key).chain(others).collect::<Vec<_>>())
+    }
+
+    /// What is told for these commands, as words; a refusal in angle brackets.
+    fn told(target: Target, choice: &KeyChoice, annotated: Option<i64>, lines: &[&str]) -> Vec<String> {
+        let table = table();
+        let mut translator = Translator::new(&table, choice, StandIns::new(NOW), target);
+        translator.annotated = annotated;
+        let mut all = Vec::new();
+        for line in lines {
+            let words: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
+            let mut out = Vec::new();
+            match translator.translate(&words, &mut out) {
+                Ok(count) => {
+                    let text = String::from_utf8(out).unwrap();
+                    let mut commands: Vec<String> = Vec::new();
+                    for line in text.lines() {
+                        match line.as_bytes()[0] {
+                            b'*' => commands.push(String::new()),
+                            b'$' => {}
+                            _ => {
+                                let last = commands.last_mut().unwrap();
+                                last.push_str(if last.is_empty() { "" } else { " " });
+                                last.push_str(line);
+                            }
+                        }
+                    }
+                    assert_eq!(count, commands.len() as u64, "{line}");
+                    all.extend(commands);
+                }
+                Err(why) => all.push(format!("<{why}>")),
+            }
+        }
+        all
+    }
+
+    fn all(target: Target, lines: &[&str]) -> Vec<String> {
+        told(target, &KeyChoice::default(), Some(2_000_000_000), lines)
+    }
+
+    #[test]
+    fn expiries_become_absolute_and_in_milliseconds() {
+        for (line, new, old) in [
+            ("EXPIRE k 5", "PEXPIREAT k 2000000005000", "PEXPIREAT k 2000000005000"),
+            ("pexpireat k 3000000000000 GT", "PEXPIREAT k 3000000000000", "PEXPIREAT k 3000000000000"),
+            ("SETEX k 5 v", "SET k v PXAT 2000000005000", "SET k v;PEXPIREAT k 2000000005000"),
+            ("SET k EX EX 5 NX", "SET k EX PXAT 2000000005000 NX", "SET k EX NX;PEXPIREAT k 2000000005000"),
+            ("SET k v PXAT 3000000000000", "SET k v PXAT 3000000000000", "SET k v;PEXPIREAT k 3000000000000"),
+            ("GETEX k EXAT 3000000000", "PEXPIREAT k 3000000000000", "PEXPIREAT k 3000000000000"),
+            ("RESTORE k 5 x", "RESTORE k 2000000000005 x ABSTTL", "RESTORE k 0 x;PEXPIREAT k 2000000000005"),
+            ("RESTORE k 0 x REPLACE", "RESTORE k 0 x REPLACE", "RESTORE k 0 x REPLACE"),
+            (
+                "HPEXPIRE k 5 NX FIELDS 1 f",
+                "HPEXPIREAT k 2000000000005 FIELDS 1 f",
+                "HPEXPIREAT k 2000000000005 FIELDS 1 f",
+            ),
+            (
+                "HSETEX k FNX EX 5 FIELDS 1 PX 7",
+                "HSETEX k FNX PXAT 2000000005000 FIELDS 1 PX 7",
+                "HSETEX k FNX PXAT 2000000005000 FIELDS 1 PX 7",
+            ),
+            ("SET k v KEEPTTL", "SET k v KEEPTTL", "SET k v KEEPTTL"),
+        ] {
+            assert_eq!(all(Target::redis(7, 0), &[line]).join(";"), new);
+            assert_eq!(all(Target::redis(3, 0), &[line]).join(";"), old);
+        }
+        let nothing = told(
+            Target::redis(7, 0),
+            &KeyChoice::default(),
+            None,
+            &["EXPIRE k 5", "PEXPIREAT k 3000000000000"],
+        );
+        assert!(nothing[0].starts_with("<its expiry is counted from") && nothing[1].starts_with("PEXPIREAT"));
+    }
+
+    #[test]
+    fn what_may_pass_meanwhile_is_told_by_a_stand_in() {
+        let stand_in = StandIns::new(NOW).told(NOW - 7);
+        let lines = [format!("PEXPIREAT k {}", NOW - 7), format!("PEXPIREAT k {stand_in}")];
+        let told = all(Target::redis(7, 0), &[&lines[0], &lines[1]]);
+        assert_eq!(told[0], format!("PEXPIREAT k {stand_in}"));
+        assert!(told[1].starts_with("<its expiry is one of those"), "{told:?}");
+    }
+
+    #[test]
+    fn older_servers_are_told_in_their_words() {
+        assert_eq!(
+            all(Target::redis(3, 2), &["HSET k a 1 b 2", "FLUSHALL ASYNC"]),
+            ["HMSET k a 1 b 2", "FLUSHALL"]
+        );
+        assert_eq!(
+            all(Target::redis(7, 0), &["HSET k a 1 b 2", "FLUSHALL ASYNC"]),
+            ["HSET k a 1 b 2", "FLUSHALL ASYNC"]
+        );
+    }
+
+    #[test]
+    fn databases_and_keys_as_chosen() {
+        let choice =
+            KeyChoice { exclude: vec!["no*".into()], databases: [(1, 4)].into(), ..KeyChoice::default() };
+        let lines = [
+            "SELECT 1",
+            "MOVE a 1",
+            "COPY a b DB 1 REPLACE",
+            "DEL a no b",
+            "MSET no 1 a 2",
+            "SET no 1",
+            "RENAME a no",
+            "EVAL x 0",
+        ];
+        let told = told(Target::redis(7, 0), &choice, None, &lines);
+        assert_eq!(told[..5], ["SELECT 4", "MOVE a 4", "COPY a b DB 4 REPLACE", "DEL a b", "MSET a 2"]);
+        assert!(told[5].starts_with("<some of its keys") && told[6].starts_with("<where it has"), "{told:?}");
+        assert_eq!(all(Target::redis(7, 0), &["SELECT x", "GET a"])[0], "<its database is no number>");
+    }
+}
