@@ -120,6 +120,41 @@ async fn a_redis_snapshot_leaves_the_repository_in_every_form() {
     run(&["compare", "latest", &to.url()]).exits(0);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_append_only_file_goes_into_a_server() {
+    let (Some(seven), Some(eight)) = (require_redis("7.0"), require_redis("8.2")) else { return };
+    let mut keeping = quick_redis();
+    for (name, value) in [("appendonly", "yes"), ("appendfsync", "always"), ("aof-timestamp-enabled", "yes")]
+    {
+        keeping.settings.push((name.to_owned(), value.to_owned()));
+    }
+    let from = Redis::start(&seven, keeping).unwrap();
+    let to = Redis::start(&eight, quick_redis()).unwrap();
+    let mut client = common::redis(&from.url()).await;
+    let mut say = redis::pipe();
+    say.cmd("SET").arg("a").arg("1").cmd("HSET").arg("h").arg("f").arg("v").cmd("EXPIRE").arg("h").arg(7200);
+    say.cmd("SET").arg("bot:x").arg("1").arg("PX").arg(1);
+    let _: redis::Value = say.query_async(&mut client).await.unwrap();
+    let data: Vec<String> =
+        redis::cmd("CONFIG").arg("GET").arg("dir").query_async(&mut client).await.unwrap();
+    let here = folder();
+    let run = |args: &[&str]| -> Run { dbhaul(here.path(), args) };
+    let server = to.url();
+    run(&["restore", &data[1], "--redis", &server])
+        .exits(0)
+        .shows("2 keys; 1 had expired")
+        .shows("not proven key by key");
+    run(&["compare", &from.url(), &server]).exits(0);
+    run(&["restore", &data[1], "--redis", &server]).exits(5).says("is not empty");
+    let address = format!("127.0.0.1:{}", to.port());
+    let part = format!("{}/appendonlydir/appendonly.aof.1.incr.aof", data[1]);
+    let keys = ["restore", &part, "--redis", &server, "--flush", &address, "--key", "a", "--db", "0=4"];
+    run(&keys).exits(0).shows("1 keys");
+    let until =
+        ["restore", &part, "--redis", &server, "--flush", &address, "--until", "2020-01-01T00:00:00Z"];
+    run(&until).exits(0).shows("then 0 commands").shows("later than was asked for");
+}
+
 /// redis-cli, where there is one; said loudly where there is none.
 fn seven_cli() -> Option<&'static str> {
     let there = Command::new("redis-cli").arg("--version").stdout(Stdio::null()).status().is_ok();

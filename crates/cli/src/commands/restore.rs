@@ -11,8 +11,8 @@ use crate::commands::target::TargetArgs;
 use crate::context::Context;
 use crate::endpoint::{Connection, Endpoint};
 use crate::exit::{self, Exit};
-use crate::jobs::keys;
 use crate::jobs::restore::{self, Restore};
+use crate::jobs::{keys, replay};
 use crate::report::restore::RestoreReport;
 
 /// Restores a snapshot into empty servers, and proves that what arrived is what was saved.
@@ -21,7 +21,8 @@ use crate::report::restore::RestoreReport;
 /// row count and digest compared with the snapshot's, and every key of Redis with its type, value and expiry.
 #[derive(Debug, Args)]
 pub(crate) struct RestoreArgs {
-    /// The snapshot (its id, the beginning of its id, or `latest`), or the path of an RDB file for --redis
+    /// The snapshot (its id, the beginning of its id, or `latest`), or for --redis the path of an RDB file, an AOF file, or
+    /// the folder of an AOF
     #[arg(value_name = "SNAPSHOT|latest|FILE")]
     snapshot: String,
     /// Restore this source of the snapshot …
@@ -36,6 +37,9 @@ pub(crate) struct RestoreArgs {
     /// Restore the snapshot's Redis source into this empty server
     #[arg(long, value_name = "URL")]
     redis: Option<String>,
+    /// Of an AOF only what came before this moment, where the file has timestamps
+    #[arg(long, value_name = "RFC3339")]
+    until: Option<chrono::DateTime<chrono::Utc>>,
     #[command(flatten)]
     filter: FilterArgs,
     #[command(flatten)]
@@ -62,6 +66,9 @@ pub(super) async fn run(args: RestoreArgs, context: &Context) -> anyhow::Result<
     if is_path(&args.snapshot) {
         return from_file(&args, &targets, context).await;
     }
+    if args.until.is_some() {
+        return Err(exit::usage("--until is for an append-only file: a snapshot is of one moment"));
+    }
     sources::apply_baseline(&mut targets, args.baseline, args.environment);
     let part = args.filter.apply(&mut targets)?;
     let repository = context.open_repository().await?;
@@ -78,18 +85,29 @@ pub(super) async fn run(args: RestoreArgs, context: &Context) -> anyhow::Result<
     Ok(report.exit())
 }
 
-/// An RDB file needs no repository: it goes straight into the one Redis that is named.
+/// An RDB or AOF needs no repository: it goes straight into the one Redis that is named.
 async fn from_file(args: &RestoreArgs, targets: &[Endpoint], context: &Context) -> anyhow::Result<Exit> {
     let [target] = targets else {
-        return Err(exit::usage("an RDB file goes into one server: name it by --redis URL"));
+        return Err(exit::usage("a file goes into one server: name it by --redis URL"));
     };
     let Connection::Redis(options) = &target.connection else {
-        return Err(exit::usage("an RDB file goes into a Redis or Valkey server: name it by --redis URL"));
+        return Err(exit::usage("an RDB or AOF goes into a Redis or Valkey server: name it by --redis URL"));
     };
     let settings = args.target.settings(context.jobs(args.target.jobs), false)?;
     let path = std::path::PathBuf::from(&args.snapshot);
-    let open = || keys::file(&path);
-    let outcome = keys::fill_and_prove(&args.snapshot, open, options, &settings, &context.progress).await?;
+    let outcome = match replay::look(&path).await? {
+        replay::Found::Aof => {
+            let until = args.until.map(|until| until.timestamp());
+            replay::run(&path, until, options, &settings, &context.progress).await?
+        }
+        replay::Found::Rdb(_) if args.until.is_some() => {
+            return Err(exit::usage("--until is for an append-only file: an RDB is of one moment"));
+        }
+        replay::Found::Rdb(rdb) => {
+            let open = || keys::file(&rdb);
+            keys::fill_and_prove(&args.snapshot, open, options, &settings, &context.progress).await?
+        }
+    };
     let report = RestoreReport::migrated(&args.snapshot, outcome);
     context.print(&report, || report.render())?;
     Ok(report.exit())

@@ -26,6 +26,7 @@ pub(crate) mod keys;
 pub(crate) mod migrate;
 pub(crate) mod record;
 pub(crate) mod rehearse;
+pub(crate) mod replay;
 pub(crate) mod restore;
 pub(crate) mod settings;
 pub(crate) mod snapshots;

@@ -58,6 +58,12 @@ pub(crate) enum TargetResult {
         /// The comparison; nothing when the proof was declined.
         proof: Option<Box<redisdump::Comparison>>,
     },
+    /// A Redis server that an append-only file was replayed into.
+    #[serde(rename_all = "kebab-case")]
+    Aof {
+        /// What became of it.
+        replayed: Box<redisdump::AofReport>,
+    },
 }
 
 impl TargetOutcome {
@@ -83,6 +89,15 @@ impl TargetOutcome {
         }
     }
 
+    /// A Redis server that an append-only file was replayed into.
+    pub(crate) fn aof(source: &str, replayed: redisdump::AofReport) -> TargetOutcome {
+        TargetOutcome {
+            source: source.to_owned(),
+            server: replayed.server.to_string(),
+            result: TargetResult::Aof { replayed: Box::new(replayed) },
+        }
+    }
+
     /// True when everything that was checked held.
     pub(crate) fn passed(&self) -> bool {
         match &self.result {
@@ -93,6 +108,7 @@ impl TargetOutcome {
                     && proven.baseline.as_ref().is_none_or(|verdict| verdict.passed)
             }
             TargetResult::Redis { proof, .. } => proof.as_ref().is_none_or(|comparison| comparison.equal()),
+            TargetResult::Aof { replayed } => replayed.refusals == 0,
         }
     }
 
@@ -126,6 +142,13 @@ impl TargetOutcome {
                     Some(comparison) => out.push_str(&format!("{comparison}\n")),
                     None => out.push_str("not proven: the target was not read back\n"),
                 }
+            }
+            TargetResult::Aof { replayed } => {
+                out.push_str(&format!("{replayed}\n"));
+                out.push_str(
+                    "not proven key by key: what an append-only file holds is known only by running it. Proven is that \
+                     every command that was sent was answered without an error\n",
+                );
             }
         }
         out
@@ -190,7 +213,11 @@ impl RestoreReport {
 
     /// 0; 4 when something was refused while the rest went on; 3 when a proof or a gate did not hold.
     pub(crate) fn exit(&self) -> Exit {
-        let refused = |target: &TargetOutcome| matches!(&target.result, TargetResult::Postgres(proven) if !proven.failures.is_empty());
+        let refused = |target: &TargetOutcome| match &target.result {
+            TargetResult::Postgres(proven) => !proven.failures.is_empty(),
+            TargetResult::Aof { replayed } => replayed.refusals > 0,
+            TargetResult::Redis { .. } => false,
+        };
         if self.passed() {
             Exit::Done
         } else if self.targets.iter().any(refused) {

@@ -77,6 +77,27 @@ impl Files {
         }
     }
 
+    /// Whether it is an AOF, and not an RDB alone. A single file is told by its beginning: an AOF begins with a command or
+    /// an annotation, or with an RDB that says of itself that commands follow (`aof-preamble`, 4.0; `aof-base`, 7.0).
+    ///
+    /// # Errors
+    /// What cannot be read.
+    pub fn is_aof(&self) -> Result<bool, FileError> {
+        // What an RDB says of itself stands before everything else.
+        const FRONT: u64 = 64 << 10;
+        let [Part { path, file_type: None }] = self.parts.as_slice() else { return Ok(true) };
+        let io = |source| FileError::Io { path: path.clone(), source };
+        let mut front = Vec::new();
+        File::open(path).and_then(|file| file.take(FRONT).read_to_end(&mut front)).map_err(io)?;
+        if !front.starts_with(b"REDIS") && !front.starts_with(b"VALKEY") {
+            return Ok(matches!(front.first(), None | Some(b'*' | b'#')));
+        }
+        let mut says = SaysBase(false);
+        // What is wrong with it is told when it is read whole.
+        let _ = crate::rdb::Reader::new().try_newer(true).feed(&front, &mut says);
+        Ok(says.0)
+    }
+
     fn of_manifest(path: &Path) -> Result<Files, FileError> {
         // A line is at most 1 KiB; a manifest has a handful of them.
         const MOST: u64 = 16 << 20;
@@ -92,6 +113,17 @@ impl Files {
             .map(|file| Part { path: folder.join(&file.name), file_type: Some(file.file_type) })
             .collect();
         Ok(Files { manifest: Some((path.to_owned(), manifest)), parts })
+    }
+}
+
+/// Whether the front of an RDB says that it belongs to an AOF.
+struct SaysBase(bool);
+
+impl crate::rdb::Elements for SaysBase {}
+
+impl crate::rdb::Visitor for SaysBase {
+    fn aux(&mut self, name: &[u8], value: &[u8]) {
+        self.0 |= matches!(name, b"aof-preamble" | b"aof-base") && value == b"1";
     }
 }
 

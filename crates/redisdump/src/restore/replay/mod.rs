@@ -25,7 +25,7 @@ pub(super) use times::StandIns;
 
 use super::settings::{OnExisting, RestoreOptions};
 use super::{clock, fit, restore_with, unsupported};
-use crate::aof::{AofSummary, Cut, FileSummary, Files};
+use crate::aof::{AofSummary, Cut, CutReason, FileSummary, Files};
 use crate::identity::{identify, keyspace};
 use crate::meaning::shown;
 use crate::report::Progress;
@@ -99,14 +99,13 @@ impl fmt::Display for AofReport {
             write!(f, "\n{name} was run anew, {count} times: what it makes of the time is of now")?;
         }
         if let Some(cut) = &self.cut {
-            write!(
-                f,
-                "\n{}: {} bytes from byte {} on do not count ({:?}): no server loads them",
-                cut.path.display(),
-                cut.tail.bytes,
-                cut.tail.offset,
-                cut.tail.reason
-            )?;
+            let why = match cut.tail.reason {
+                CutReason::ShortRead => "a command is cut off there, and no server loads that",
+                CutReason::UnfinishedTransaction => "a transaction is not finished, and no server loads that",
+                CutReason::LaterThanAsked => "they are later than was asked for",
+            };
+            let (path, tail) = (cut.path.display(), cut.tail);
+            write!(f, "\n{path}: {} bytes from byte {} on do not count: {why}", tail.bytes, tail.offset)?;
         }
         if !self.left_out.is_empty() {
             write!(f, "\nleft out, for the server cannot hold it:\n{}", self.left_out)?;
