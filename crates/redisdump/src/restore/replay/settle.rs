@@ -174,8 +174,7 @@ async fn batch<'b>(
     connection: &mut Connection,
     commands: impl Iterator<Item = Vec<&'b [u8]>>,
 ) -> Result<Vec<i64>, Error> {
-    const DOING: &str =
-        "setting expiries right after a replay; those not reached yet are a thousand years ahead";
+    const DOING: &str = "setting expiries right after a replay; those not reached yet are centuries ahead";
     let mut out = Vec::new();
     let mut count = 0;
     for words in commands {
