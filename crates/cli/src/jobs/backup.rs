@@ -11,7 +11,7 @@ use crate::exit;
 use crate::jobs::record::{
     CopyAttributes, PART_CATALOG, PART_COPY, PART_GLOBALS, PART_RDB, PostgresDetails, TableRecord, attributes,
 };
-use crate::jobs::{baseline, forget};
+use crate::jobs::{baseline, by_hand, forget};
 use crate::report::backup::{BackupReport, SourceOutcome};
 use crate::ui::Progress;
 
@@ -104,6 +104,7 @@ async fn postgres(
     let catalog = serde_json::to_vec(source.catalog())?;
     let header = PartHeader::new(format!("{name}/catalog.json"), PART_CATALOG);
     let mut parts = vec![writer.write_part(header, once(catalog)).await?];
+    parts.extend(by_hand::write(name, source.catalog(), writer).await?);
 
     if endpoint.globals != Globals::Leave {
         let passwords = endpoint.globals == Globals::TakeWithPasswords;

@@ -12,6 +12,7 @@
 
 pub(crate) mod backup;
 pub(crate) mod baseline;
+pub(crate) mod by_hand;
 pub(crate) mod check;
 pub(crate) mod compare;
 pub(crate) mod copy;

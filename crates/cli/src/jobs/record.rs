@@ -13,6 +13,8 @@ pub(crate) const PART_CATALOG: &str = "postgres/catalog";
 pub(crate) const PART_COPY: &str = "postgres/copy";
 /// Part kind: roles, memberships and tablespaces of a PostgreSQL server, JSON.
 pub(crate) const PART_GLOBALS: &str = "postgres/globals";
+/// Part kind: statements for psql, which only those read who restore by hand.
+pub(crate) const PART_SQL: &str = "postgres/sql";
 /// Part kind: an RDB file.
 pub(crate) const PART_RDB: &str = "redis/rdb";
 
