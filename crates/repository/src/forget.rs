@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::crypt::Crypt;
 use crate::write::Begun;
-use crate::{Error, Manifest, Repository, SnapshotHeader, SnapshotId};
+use crate::{Error, Headers, Manifest, Repository, SnapshotHeader, SnapshotId};
 
 /// `tombstones/<snapshot>.json`
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -123,11 +123,17 @@ impl Repository {
         Ok(self.store.list("snapshots").await?.into_iter().map(|meta| meta.location.to_string()).collect())
     }
 
-    /// When a snapshot of this series was last forgotten, and not brought back. A tombstone that cannot be read is an error: retention would
-    /// otherwise believe that nothing was deleted.
-    pub async fn last_deletion_at(&self, job: &str) -> Result<Option<DateTime<Utc>>, Error> {
+    /// When a snapshot of this series was last forgotten and not brought back, given what is listed. A tombstone that
+    /// cannot be read is an error: retention would otherwise believe that nothing was deleted.
+    pub async fn last_deletion_at(
+        &self,
+        job: &str,
+        listed: &Headers,
+    ) -> Result<Option<DateTime<Utc>>, Error> {
+        let readable = listed.headers.iter().map(|header| header.id.object());
+        let listed: HashSet<String> =
+            readable.chain(listed.unreadable.iter().map(|unreadable| unreadable.name.clone())).collect();
         let mut newest = None;
-        let listed = self.listed().await?;
         for meta in self.store.list("tombstones").await? {
             if meta.location.filename().is_some_and(|name| listed.contains(&format!("snapshots/{name}"))) {
                 continue;

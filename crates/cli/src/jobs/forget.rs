@@ -25,7 +25,7 @@ pub(crate) async fn run(
         .collect();
     let guards = retention::Guards {
         unreadable_manifests: listing.unreadable.len(),
-        last_deletion_at: repository.last_deletion_at(job).await?,
+        last_deletion_at: repository.last_deletion_at(job, &listing).await?,
         max_delete,
     };
     let plan = retention::plan(policy, &series, Utc::now(), &guards)?;
