@@ -178,3 +178,64 @@ async fn differences_of_a_live_database_are_found_and_spellings_are_not() {
         assert_eq!(told, [(expected, seen)], "{to}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_captured_passes_and_misses_what_is_dropped() {
+    for major in [12, 15, 18] {
+        let Some(binaries) = sandbox::testing::require_postgres(major) else { continue };
+        let server = Postgres::start(&binaries, PostgresOptions::default()).unwrap();
+        let session = session(&server, "postgres").await;
+        session
+            .client()
+            .batch_execute(
+                "CREATE SCHEMA \"Odd.Schema\"; CREATE TYPE \"Odd.Schema\".\"Mood, (a)\" AS ENUM ('good');
+                 CREATE TABLE public.parent (id int PRIMARY KEY, c \"char\", i interval day to second(3), o oid);
+                 CREATE TABLE \"Odd.Schema\".\"T \"\"x\"\"\nnext\" (
+                     m \"Odd.Schema\".\"Mood, (a)\"[], \"k = 1\" int REFERENCES public.parent, n name,
+                     CONSTRAINT \"c = {\" CHECK (m IS NOT NULL), EXCLUDE USING gist (int4range(\"k = 1\", 9) WITH &&));
+                 CREATE TABLE public.parted (at date) PARTITION BY RANGE (at);
+                 CREATE TABLE public.parted_2026 PARTITION OF public.parted FOR VALUES FROM ('2026-01-01') TO ('2027-01-01');
+                 CREATE UNIQUE INDEX ON public.parted USING btree (at) INCLUDE (at);
+                 CREATE VIEW public.seen AS SELECT id, c FROM public.parent;
+                 CREATE MATERIALIZED VIEW public.kept AS SELECT id FROM public.parent;
+                 CREATE INDEX kept_hash ON public.kept USING hash (id) WHERE id > 0;",
+            )
+            .await
+            .unwrap();
+        let version = session.server().version_num;
+        let catalog = async |filter: &pgmove::Filter| {
+            pgmove::catalog::read(session.client(), version, filter).await.unwrap()
+        };
+        let all = pgmove::Filter::default();
+        let text = pgmove::baseline::capture(&catalog(&all).await, "here");
+        assert_eq!(text, pgmove::baseline::capture(&catalog(&all).await, "here"));
+        let baseline = Baseline::parse(&text).unwrap_or_else(|e| panic!("{e}\n{text}"));
+        let verdict = async || {
+            let observed = Observed::read(session.client(), version).await.unwrap();
+            check(&baseline, &observed, None).unwrap_or_else(|e| panic!("{e}\n{text}"))
+        };
+        let found = verdict().await;
+        assert!(found.passed && found.checked > 20, "PostgreSQL {major}\n{found}\n{text}");
+        assert!(!text.contains("parted_2026") && text.contains("1 partitions"), "{text}");
+
+        for (sql, missing) in [
+            ("ALTER TABLE public.parent DROP COLUMN o", "column public.parent.o"),
+            ("DROP INDEX public.kept_hash", "index kept_hash on public.kept"),
+            (
+                "ALTER TABLE \"Odd.Schema\".\"T \"\"x\"\"\nnext\" DROP CONSTRAINT \"c = {\"",
+                "constraint c = { on Odd.Schema.T \"x\"\nnext",
+            ),
+            ("DROP VIEW public.seen", "table public.seen"),
+        ] {
+            session.client().batch_execute(&format!("BEGIN; {sql}")).await.unwrap();
+            let found = verdict().await;
+            let told: Vec<&str> = found.failures().map(|finding| finding.object.as_str()).collect();
+            assert_eq!(told, [missing], "PostgreSQL {major}\n{found}");
+            session.client().batch_execute("ROLLBACK").await.unwrap();
+        }
+
+        let odd = pgmove::Filter { schemas: vec!["Odd*".to_owned()], ..pgmove::Filter::default() };
+        let text = pgmove::baseline::capture(&catalog(&odd).await, "here");
+        assert_eq!(Baseline::parse(&text).unwrap().tables.len(), 1, "{text}");
+    }
+}

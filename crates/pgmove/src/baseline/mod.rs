@@ -21,6 +21,7 @@
 //! Types are compared by meaning: `varchar(20)` is `character varying(20)`. What is optional in an environment is
 //! told when it is missing, and does not fail the check there. What a database has beyond its baseline is not looked at.
 
+mod capture;
 mod check;
 mod declared;
 mod error;
@@ -28,6 +29,7 @@ mod observed;
 mod types;
 mod verdict;
 
+pub use capture::capture;
 pub use check::check;
 pub use declared::{Baseline, Column, Constraint, ConstraintKind, Extension, Index, Migration, Names, Table};
 pub use error::BaselineError;

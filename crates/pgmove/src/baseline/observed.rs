@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use tokio_postgres::Client;
 
 use super::declared::ConstraintKind;
+use super::types::{Meaning, in_quotes};
 use crate::Error;
 use crate::catalog::constraint::IndexConstraintKind;
 use crate::catalog::index::Index;
@@ -17,7 +18,7 @@ pub struct Observed {
     pub tables: BTreeMap<String, ObservedTable>,
     /// Extensions.
     pub extensions: BTreeSet<String>,
-    /// Names of types that the database has made, in lower case.
+    /// Names of types that the database has made or uses, without schema; those that need quotes have them.
     pub types: BTreeSet<String>,
 }
 
@@ -82,12 +83,13 @@ impl Observed {
     pub fn from_catalog(catalog: &Catalog) -> Observed {
         let mut observed = Observed {
             extensions: catalog.extensions.iter().map(|extension| extension.meta.name.clone()).collect(),
-            types: catalog.types.iter().map(|kind| kind.meta.name.to_lowercase()).collect(),
+            types: catalog.types.iter().map(|kind| in_quotes(&kind.meta.name)).collect(),
             ..Observed::default()
         };
         for table in &catalog.tables {
             let seen = observed.tables.entry(key(&table.name())).or_default();
             for column in &table.columns {
+                observed.types.insert(Meaning::of(&column.type_name).bare().to_owned());
                 let column_seen = ObservedColumn {
                     type_name: column.type_name.clone(),
                     nullable: !column.not_null,
@@ -128,11 +130,11 @@ impl Observed {
     }
 }
 
-fn key(name: &QualifiedName) -> String {
+pub(super) fn key(name: &QualifiedName) -> String {
     format!("{}.{}", name.schema, name.name)
 }
 
-fn observe_index(index: &Index) -> ObservedIndex {
+pub(super) fn observe_index(index: &Index) -> ObservedIndex {
     let keys = usize::try_from(index.key_columns).unwrap_or(0);
     let column = |name: &Option<String>| name.clone().unwrap_or_else(|| "(expression)".to_owned());
     let words = bare_words(&index.definition);
@@ -172,7 +174,7 @@ fn bare_words(definition: &str) -> Vec<&str> {
 }
 
 /// The names in the first parentheses of a deparsed constraint: `FOREIGN KEY (a, "B") REFERENCES …` gives a and B.
-fn first_list(definition: &str) -> Vec<String> {
+pub(super) fn first_list(definition: &str) -> Vec<String> {
     let Some((_, rest)) = definition.split_once('(') else { return Vec::new() };
     let (mut names, mut name, mut quoted) = (Vec::new(), String::new(), false);
     let mut chars = rest.chars().peekable();

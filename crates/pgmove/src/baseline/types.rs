@@ -29,6 +29,7 @@ const ALIASES: &[(&str, &str)] = &[
 
 /// Built-in types by the names that `format_type` gives.
 const BUILT_IN: &[&str] = &[
+    "aclitem",
     "bigint",
     "bit",
     "bit varying",
@@ -36,19 +37,23 @@ const BUILT_IN: &[&str] = &[
     "box",
     "bpchar",
     "bytea",
+    "\"char\"",
     "character",
     "character varying",
+    "cid",
     "cidr",
     "circle",
     "date",
-    "daterange",
     "datemultirange",
+    "daterange",
     "double precision",
+    "gtsvector",
     "inet",
-    "int4range",
+    "int2vector",
     "int4multirange",
-    "int8range",
+    "int4range",
     "int8multirange",
+    "int8range",
     "integer",
     "interval",
     "json",
@@ -61,47 +66,72 @@ const BUILT_IN: &[&str] = &[
     "money",
     "name",
     "numeric",
-    "numrange",
     "nummultirange",
+    "numrange",
     "oid",
+    "oidvector",
     "path",
+    "pg_brin_bloom_summary",
+    "pg_dependencies",
     "pg_lsn",
+    "pg_mcv_list",
+    "pg_ndistinct",
+    "pg_node_tree",
     "pg_snapshot",
     "point",
     "polygon",
     "real",
+    "refcursor",
     "regclass",
+    "regcollation",
+    "regconfig",
+    "regdatabase",
+    "regdictionary",
+    "regnamespace",
+    "regoper",
+    "regoperator",
+    "regproc",
+    "regprocedure",
+    "regrole",
+    "regtype",
     "smallint",
     "text",
+    "tid",
     "time with time zone",
     "time without time zone",
     "timestamp with time zone",
     "timestamp without time zone",
+    "tsmultirange",
     "tsquery",
     "tsrange",
-    "tsmultirange",
-    "tstzrange",
     "tstzmultirange",
+    "tstzrange",
     "tsvector",
     "txid_snapshot",
     "uuid",
+    "xid",
+    "xid8",
     "xml",
-    // Types of extensions that are common enough to be declared before they are installed.
-    "citext",
-    "cube",
-    "geography",
-    "geometry",
-    "halfvec",
-    "hstore",
-    "ltree",
-    "sparsevec",
-    "vector",
 ];
 
-/// A type taken apart: its name in one spelling, its modifiers, its array dimensions.
+/// Types that extensions bring, and the extension: they may be declared, or used by a migration, before it is there.
+const OF_EXTENSIONS: &[(&str, &str)] = &[
+    ("citext", "citext"),
+    ("cube", "cube"),
+    ("geography", "postgis"),
+    ("geometry", "postgis"),
+    ("halfvec", "vector"),
+    ("hstore", "hstore"),
+    ("ltree", "ltree"),
+    ("sparsevec", "vector"),
+    ("vector", "vector"),
+];
+
+/// A type taken apart: its name in one spelling, its modifiers, whether it is an array.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Meaning {
-    pub(super) base: String,
+    schema: Option<String>,
+    name: String,
     modifiers: Vec<String>,
     array: bool,
 }
@@ -109,59 +139,132 @@ pub(super) struct Meaning {
 impl Meaning {
     /// Reads a type as people or `format_type` write it.
     pub(super) fn of(text: &str) -> Meaning {
-        let lower = text.trim().to_lowercase();
-        let words = lower.split_whitespace().collect::<Vec<_>>().join(" ");
-        let (name, array) = match words.strip_suffix("[]") {
-            // PostgreSQL does not tell one dimension from two.
-            Some(element) => (element.trim_end_matches("[]").trim().to_owned(), true),
-            None => (words, false),
+        let Written { names, inside, mut array } = Written::read(text);
+        let mut names = names;
+        let mut name = names.pop().unwrap_or_default();
+        let schema = names.pop().filter(|schema| schema != "pg_catalog");
+        let mut modifiers: Vec<String> = match &inside {
+            Some(inside) => inside.split(',').map(|modifier| modifier.trim().to_owned()).collect(),
+            None => Vec::new(),
         };
-        let (mut base, mut modifiers) = (name.clone(), Vec::new());
-        if let Some((before, rest)) = name.split_once('(')
-            && let Some((inside, after)) = rest.split_once(')')
-        {
-            // `timestamp(3) with time zone` carries its modifier in the middle.
-            base = format!("{} {}", before.trim(), after.trim()).trim().to_owned();
-            modifiers = inside.split(',').map(|modifier| modifier.trim().to_owned()).collect();
+        if let Some(element) = name.strip_suffix(" array") {
+            (name, array) = (element.to_owned(), true);
         }
-        let base = base.trim_start_matches("pg_catalog.").to_owned();
-        let base =
-            ALIASES.iter().find(|(alias, _)| *alias == base).map_or(base, |(_, name)| (*name).to_owned());
+        if let Some(fields) = name.strip_prefix("interval ") {
+            modifiers.insert(0, fields.to_owned());
+            name = "interval".to_owned();
+        }
+        if let Some((_, meant)) = ALIASES.iter().find(|(alias, _)| *alias == name) {
+            name = (*meant).to_owned();
+        }
         // Without a length `bpchar` is a type of its own: blank-padded, as long as it may be.
-        let base = if base == "bpchar" && !modifiers.is_empty() { "character".to_owned() } else { base };
+        if name == "bpchar" && !modifiers.is_empty() {
+            name = "character".to_owned();
+        }
         // `numeric(20)` is `numeric(20,0)`, `character` is `character(1)`.
-        match (base.as_str(), modifiers.len()) {
+        match (name.as_str(), modifiers.len()) {
             ("numeric", 1) => modifiers.push("0".to_owned()),
             ("character" | "bit", 0) => modifiers.push("1".to_owned()),
             _ => {}
         }
-        Meaning { base, modifiers, array }
+        Meaning { schema, name, modifiers, array }
     }
 
-    /// The name without its schema, for types of extensions, whose schema is the server's business.
+    /// The name without its schema, for types of extensions, whose schema is the server's business. One that needs
+    /// quotes has them.
     pub(super) fn bare(&self) -> &str {
-        self.base.rsplit('.').next().unwrap_or(&self.base).trim_matches('"')
+        &self.name
     }
 
     /// True when both mean one type; a schema counts only where both name one.
     pub(super) fn same(&self, other: &Meaning) -> bool {
-        let names = if self.base.contains('.') && other.base.contains('.') {
-            self.base == other.base
-        } else {
-            self.bare() == other.bare()
+        let schemas = match (&self.schema, &other.schema) {
+            (Some(one), Some(other)) => one == other,
+            _ => true,
         };
-        names && self.modifiers == other.modifiers && self.array == other.array
+        schemas && self.name == other.name && self.modifiers == other.modifiers && self.array == other.array
     }
 
     /// True when PostgreSQL itself, or a common extension, has such a type.
     pub(super) fn is_known(&self) -> bool {
-        BUILT_IN.contains(&self.bare())
+        BUILT_IN.contains(&self.bare()) || self.extension().is_some()
     }
+
+    /// The extension that brings this type, where it is a well-known one.
+    pub(super) fn extension(&self) -> Option<&'static str> {
+        OF_EXTENSIONS.iter().find(|(name, _)| *name == self.name).map(|(_, extension)| *extension)
+    }
+}
+
+/// A type as it is written, its parts told apart around quotes.
+struct Written {
+    /// Schema and name, or the name alone. What stands unquoted is in lower case, with single spaces.
+    names: Vec<String>,
+    /// What stands in parentheses, wherever they are: `timestamp(3) with time zone` has them in the middle.
+    inside: Option<String>,
+    /// PostgreSQL does not tell one dimension from two.
+    array: bool,
+}
+
+impl Written {
+    fn read(text: &str) -> Written {
+        let (mut names, mut inside, mut array) = (vec![String::new()], None::<String>, false);
+        let mut chars = text.trim().chars().peekable();
+        let (mut depth, mut in_brackets) = (0_usize, false);
+        while let Some(c) = chars.next() {
+            let Some(name) = names.last_mut() else { break };
+            match c {
+                '"' if depth == 0 => {
+                    let mut quoted = String::new();
+                    while let Some(c) = chars.next() {
+                        if c != '"' {
+                            quoted.push(c);
+                        } else if chars.peek() == Some(&'"') {
+                            chars.next();
+                            quoted.push('"');
+                        } else {
+                            break;
+                        }
+                    }
+                    name.push_str(&in_quotes(&quoted));
+                }
+                '(' => {
+                    depth += 1;
+                    inside.get_or_insert_default();
+                }
+                ')' => depth = depth.saturating_sub(1),
+                c if depth > 0 => inside.get_or_insert_default().extend(c.to_lowercase()),
+                '[' => (array, in_brackets) = (true, true),
+                ']' => in_brackets = false,
+                _ if in_brackets => {}
+                '.' => names.push(String::new()),
+                c if c.is_whitespace() => {
+                    if !name.is_empty() && !name.ends_with(' ') {
+                        name.push(' ');
+                    }
+                }
+                c => name.extend(c.to_lowercase()),
+            }
+        }
+        for name in &mut names {
+            name.truncate(name.trim_end().len());
+        }
+        Written { names, inside, array }
+    }
+}
+
+/// A quoted name as this module keeps it: without quotes where it means the same without them.
+pub(super) fn in_quotes(name: &str) -> String {
+    let plain = name.chars().next().is_some_and(|c| c.is_ascii_lowercase() || c == '_')
+        && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+        && !ALIASES.iter().any(|(alias, _)| *alias == name);
+    if plain { name.to_owned() } else { format!("\"{}\"", name.replace('"', "\"\"")) }
 }
 
 /// Every type name that is known, in all spellings.
 pub(super) fn names<'a>() -> impl Iterator<Item = &'a str> {
-    BUILT_IN.iter().copied().chain(ALIASES.iter().map(|(alias, _)| *alias))
+    let others = ALIASES.iter().chain(OF_EXTENSIONS).map(|(name, _)| *name);
+    BUILT_IN.iter().copied().chain(others)
 }
 
 /// The one of `known` that is nearest to a misspelt name, if one is near.
@@ -207,6 +310,10 @@ mod tests {
             ("bool", "boolean"),
             ("char", "character(1)"),
             ("bpchar(3)", "char(3)"),
+            ("integer array", "int4[]"),
+            ("interval day to second (3)", "INTERVAL DAY TO SECOND(3)"),
+            (r#"public."Mood, (a.b)"[]"#, r#""Mood, (a.b)"[3]"#),
+            (r#""mood""#, "Mood"),
         ] {
             assert!(Meaning::of(a).same(&Meaning::of(b)), "{a} {b}");
         }
@@ -216,6 +323,9 @@ mod tests {
             ("integer", "bigint"),
             ("bpchar", "char"),
             ("a.t", "b.t"),
+            (r#""char""#, "char"),
+            (r#""Mood""#, "mood"),
+            ("interval(3)", "interval"),
         ] {
             assert!(!Meaning::of(a).same(&Meaning::of(b)), "{a} {b}");
         }

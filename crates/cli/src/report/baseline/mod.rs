@@ -1,4 +1,4 @@
-//! What a baseline check found.
+//! What a baseline check found, and what a capture wrote.
 
 use serde::Serialize;
 
@@ -24,4 +24,15 @@ impl BaselineReport {
     pub(crate) fn render(&self) -> String {
         format!("{}\nagainst {}\n{}", self.of, self.baseline, self.verdict)
     }
+}
+
+/// A captured baseline.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) struct CaptureReport {
+    /// The server or snapshot that it was captured from.
+    pub(crate) of: String,
+    /// The baseline, in TOML.
+    #[serde(rename = "baseline")]
+    pub(crate) text: String,
 }

@@ -1,0 +1,40 @@
+//! Which schema a command is about: a live database's, or the one stored in a snapshot.
+
+use clap::Args;
+
+use crate::context::Context;
+use crate::endpoint::Endpoint;
+use crate::exit;
+use crate::jobs::baseline::Subject;
+
+/// The schema that is looked at.
+#[derive(Debug, Args)]
+pub(super) struct SubjectArgs {
+    /// The live database; the same as --to
+    #[arg(value_name = "URL", conflicts_with_all = ["to", "snapshot"])]
+    url: Option<String>,
+    /// The live database
+    #[arg(long, value_name = "URL", conflicts_with = "snapshot")]
+    to: Option<String>,
+    /// The snapshot: its id, the beginning of its id, or `latest`
+    #[arg(long, value_name = "ID")]
+    snapshot: Option<String>,
+    /// Which PostgreSQL source of the snapshot, if it has several
+    #[arg(long, value_name = "NAME", requires = "snapshot")]
+    pub(super) source: Option<String>,
+}
+
+impl SubjectArgs {
+    /// Opens what is meant, as far as it must be open.
+    pub(super) async fn subject(&self, context: &Context) -> anyhow::Result<Subject> {
+        match (self.url.as_ref().or(self.to.as_ref()), &self.snapshot) {
+            (Some(url), _) => Ok(Subject::Live(Box::new(Endpoint::from_url("target", url, context)?))),
+            (None, Some(snapshot)) => Ok(Subject::Stored {
+                repository: Box::new(context.open_repository().await?),
+                snapshot: snapshot.clone(),
+                source: self.source.clone(),
+            }),
+            (None, None) => Err(exit::usage("of what? Give --to URL or --snapshot ID")),
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! The schema baseline as a check of its own, and as the gate of backups, restores and migrations.
+
+use std::path::Path;
+
+use anyhow::Context as _;
+use pgmove::baseline::{Baseline, Observed, Verdict};
+use pgmove::{Catalog, Filter};
+use repository::Repository;
+
+use crate::config::Kind;
+use crate::endpoint::{Connection, Endpoint};
+use crate::exit;
+use crate::jobs::find;
+use crate::jobs::restore::{read_catalog, source_for};
+use crate::report::baseline::{BaselineReport, CaptureReport};
+use crate::ui::Progress;
+
+/// The schema that a command is about.
+pub(crate) enum Subject {
+    /// That of a live database.
+    Live(Box<Endpoint>),
+    /// One that is stored in a snapshot.
+    Stored {
+        /// Where the snapshot is.
+        repository: Box<Repository>,
+        /// Which one.
+        snapshot: String,
+        /// Which of its sources, if it has several.
+        source: Option<String>,
+    },
+}
+
+impl Subject {
+    /// What it is, in words, and its catalog.
+    pub(crate) async fn catalog(&self, filter: &Filter) -> anyhow::Result<(String, Catalog)> {
+        match self {
+            Subject::Live(endpoint) => live_catalog(endpoint, filter).await,
+            Subject::Stored { repository, snapshot, source } => {
+                let manifest = find::snapshot(repository, snapshot).await?;
+                let source = source_for(&manifest, source.as_deref(), Kind::Postgres)?;
+                let catalog = read_catalog(repository, source).await?;
+                Ok((format!("snapshot {}, source `{}`", manifest.id, source.name), catalog.narrowed(filter)))
+            }
+        }
+    }
+}
+
+/// Checks a schema against a baseline.
+pub(crate) async fn check(
+    subject: &Subject,
+    file: &Path,
+    environment: Option<&str>,
+) -> anyhow::Result<BaselineReport> {
+    // A baseline that cannot be used is told before any server is asked.
+    let baseline = read(file)?;
+    let (of, catalog) = subject.catalog(&Filter::default()).await?;
+    let verdict = judge(&baseline, file, &Observed::from_catalog(&catalog), environment)?;
+    Ok(BaselineReport { of, baseline: file.display().to_string(), verdict })
+}
+
+/// Writes a baseline from a schema.
+pub(crate) async fn capture(subject: &Subject, filter: &Filter) -> anyhow::Result<CaptureReport> {
+    let (of, catalog) = subject.catalog(filter).await?;
+    let names: Vec<_> = catalog.tables.iter().map(|table| table.name()).collect();
+    let unmatched = filter.unmatched(names.iter());
+    if !unmatched.is_empty() {
+        return Err(exit::usage(format!("{of}: {}", unmatched.join("; "))));
+    }
+    let text = pgmove::baseline::capture(&catalog, &of);
+    Ok(CaptureReport { of, text })
+}
+
+/// A backup's gate: the verdict is recorded and a failed one is told, but the backup is taken all the same.
+pub(crate) fn verdict_for_source(
+    endpoint: &Endpoint,
+    catalog: &pgmove::Catalog,
+    progress: &Progress,
+) -> anyhow::Result<Option<Verdict>> {
+    let Some(file) = &endpoint.baseline else { return Ok(None) };
+    let verdict =
+        judge(&read(file)?, file, &Observed::from_catalog(catalog), endpoint.environment.as_deref())?;
+    if !verdict.passed {
+        progress.warn(format!("`{}` does not meet its schema baseline:\n{verdict}", endpoint.name));
+    }
+    Ok(Some(verdict))
+}
+
+/// A target's gate, when the target has a baseline: read from the live server after it was filled.
+pub(crate) async fn verdict_for_target(
+    endpoint: &Endpoint,
+    progress: &Progress,
+) -> anyhow::Result<Option<Verdict>> {
+    let Some(file) = &endpoint.baseline else { return Ok(None) };
+    progress.stage("checking the schema baseline", None);
+    let (_, catalog) = live_catalog(endpoint, &Filter::default()).await?;
+    let observed = Observed::from_catalog(&catalog);
+    judge(&read(file)?, file, &observed, endpoint.environment.as_deref()).map(Some)
+}
+
+async fn live_catalog(endpoint: &Endpoint, filter: &Filter) -> anyhow::Result<(String, Catalog)> {
+    let Connection::Postgres(options) = &endpoint.connection else {
+        return Err(exit::usage("a schema baseline is for a PostgreSQL database"));
+    };
+    let session =
+        pgmove::connect(options).await.with_context(|| format!("cannot read {}", options.display()))?;
+    let catalog = pgmove::catalog::read(session.client(), session.server().version_num, filter).await?;
+    Ok((session.server().to_string(), catalog))
+}
+
+/// A baseline that cannot be used is named with its file.
+fn judge(
+    baseline: &Baseline,
+    file: &Path,
+    observed: &Observed,
+    environment: Option<&str>,
+) -> anyhow::Result<Verdict> {
+    pgmove::baseline::check(baseline, observed, environment).map_err(|e| unusable(file, &e))
+}
+
+fn unusable(file: &Path, error: &pgmove::baseline::BaselineError) -> anyhow::Error {
+    exit::usage(format!("{}: {error}", file.display()))
+}
+
+fn read(file: &Path) -> anyhow::Result<Baseline> {
+    let text = std::fs::read_to_string(file)
+        .map_err(|e| exit::usage(format!("cannot read the baseline {}: {e}", file.display())))?;
+    Baseline::parse(&text).map_err(|e| unusable(file, &e))
+}
