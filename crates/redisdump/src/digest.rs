@@ -192,6 +192,11 @@ impl Digester {
         }
     }
 
+    /// True for a list, a set, a sorted set or a hash without any element: no server holds one.
+    pub(crate) fn is_empty_collection(&self) -> bool {
+        matches!(self.kind, Kind::List | Kind::Set | Kind::Zset | Kind::Hash) && self.count == 0
+    }
+
     fn link(&mut self, hash: u128) {
         self.chain = tuple(&[self.chain, hash]);
         self.count += 1;

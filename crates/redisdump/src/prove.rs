@@ -136,7 +136,7 @@ impl Visitor for Expected {
     }
 
     fn key_end(&mut self) {
-        if !self.choice.wants(&self.name) {
+        if !self.choice.wants(&self.name) || self.digester.is_empty_collection() {
             return;
         }
         self.keys.push(ExpectedKey {

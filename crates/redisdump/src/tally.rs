@@ -78,6 +78,7 @@ impl CaptureReport {
 pub(crate) struct Tally {
     digester: Digester,
     current: (u64, Vec<u8>, Option<i64>),
+    kind: Option<Kind>,
     pub(crate) databases: BTreeMap<u64, DatabaseCount>,
     pub(crate) types: BTreeMap<Kind, u64>,
     pub(crate) functions: u64,
@@ -156,16 +157,21 @@ impl Visitor for Tally {
         self.current.1.clear();
         self.current.1.extend_from_slice(key.name);
         self.current.2 = key.expiry;
-        let db = counted_as(&self.databases, key.db);
-        let count = self.databases.entry(db).or_default();
-        count.keys += 1;
-        count.expires += u64::from(key.expiry.is_some());
-        *self.types.entry(key.value_type.kind()).or_default() += 1;
+        self.kind = Some(key.value_type.kind());
         self.digester.begin(key.value_type.kind());
     }
 
     fn key_end(&mut self) {
+        if self.digester.is_empty_collection() {
+            return;
+        }
         let (db, name, expiry) = &self.current;
+        let count = self.databases.entry(counted_as(&self.databases, *db)).or_default();
+        count.keys += 1;
+        count.expires += u64::from(expiry.is_some());
+        if let Some(kind) = self.kind {
+            *self.types.entry(kind).or_default() += 1;
+        }
         self.digest.add(*db, name, *expiry, &self.digester.meaning());
     }
 }

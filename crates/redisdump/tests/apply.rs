@@ -3,6 +3,8 @@
 
 mod support;
 
+use futures::TryStreamExt as _;
+use redisdump::export::{Export, ExportOptions, Format};
 use redisdump::{
     CompareOptions, Error, KeyChoice, OnExisting, RestoreOptions, compare, prove, restore, unsupported,
 };
@@ -144,4 +146,41 @@ async fn a_value_longer_than_any_argument_goes_in_pieces() {
     Client::new(&target).send(&words("CONFIG SET proto-max-bulk-len 1048576")).unwrap();
     let report = moved(&source, &target, &settings()).await;
     assert_eq!(report.keys, 3);
+}
+
+/// Damage that public files have: collections of nothing, in plain tables, ziplists and intsets.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn collections_without_elements_are_left_out_as_servers_leave_them_out() {
+    let Some(target) = server("7.0") else { return };
+    let mut rdb = b"REDIS0009".to_vec();
+    for (code, name, value) in [
+        (2, "set", b"\0".as_slice()),
+        (1, "list", b"\0"),
+        (11, "intset", b"\x08\x02\0\0\0\0\0\0\0"),
+        (13, "hash", b"\x0b\x0b\0\0\0\x0a\0\0\0\0\0\xff"),
+        (14, "quicklist", b"\x01\x0b\x0b\0\0\0\x0a\0\0\0\0\0\xff"),
+        (5, "zset", b"\0"),
+        (0, "text", b"\x01v"),
+    ] {
+        rdb.extend([252, 0, 0, 0, 0, 0, 0, 0, 0x10, code, u8::try_from(name.len()).unwrap()]);
+        rdb.extend(name.bytes());
+        rdb.extend(value);
+    }
+    rdb.push(255);
+    rdb.extend([0; 8]);
+    let report = restore(stream(&rdb), &options(&target), &settings(), &|_| ()).await.unwrap();
+    assert_eq!((report.keys, report.empty), (1, 6), "{report}");
+    let proof = prove(stream(&rdb), &options(&target), &CompareOptions::default(), &|_| ()).await.unwrap();
+    assert!(proof.equal() && proof.keys == 1, "{proof}");
+    for version in ["3.2", "7.0"] {
+        let target = version.parse().unwrap();
+        let export = ExportOptions::new(Format::Rdb, target);
+        let pieces: Vec<bytes::Bytes> = Export::new(stream(&rdb), export).try_collect().await.unwrap();
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), pieces.concat()).unwrap();
+        let Some(binaries) = require_redis(version) else { continue };
+        let server =
+            start(&binaries, RedisOptions { rdb: Some(file.path().to_owned()), ..RedisOptions::default() });
+        assert_eq!(Client::new(&server).ask("DBSIZE"), "1", "{version}");
+    }
 }

@@ -4,7 +4,8 @@ use super::convert::{Converter, loads, module_of};
 use super::encode;
 use super::sink::Sink;
 use crate::emit::{Inexpressible, Losses, Target};
-use crate::rdb::{Corrupt, Crc64, Dialect, Key, Kind, Reader, Visitor};
+use crate::rdb::value::EMPTY;
+use crate::rdb::{Corrupt, Crc64, Dialect, Key, Kind, Reader, ValueType, Visitor};
 
 /// Writes an RDB.
 #[derive(Debug)]
@@ -18,6 +19,10 @@ pub(super) struct RdbWriter {
     db: Option<u64>,
     name: (u64, Vec<u8>),
     state: State,
+    value_type: Option<ValueType>,
+    /// The beginning of the value, as it came, and its length.
+    beginning: Vec<u8>,
+    length: usize,
     converter: Converter,
     losses: Losses,
     keys: u64,
@@ -52,6 +57,9 @@ impl RdbWriter {
             db: None,
             name: (0, Vec::new()),
             state: State::Skip,
+            value_type: None,
+            beginning: Vec::new(),
+            length: 0,
             converter: Converter::new(rdb),
             losses: Losses::default(),
             keys: 0,
@@ -147,22 +155,30 @@ impl Visitor for RdbWriter {
         self.out.extend_from_slice(key.metadata);
         self.out.push(code);
         encode::string(&mut self.out, key.name);
-        if self.state == State::Raw {
-            self.safe = self.out.len();
-        }
+        self.value_type = Some(key.value_type);
+        self.beginning.clear();
+        self.length = 0;
     }
 
     fn raw(&mut self, bytes: &[u8]) {
+        if self.length <= EMPTY {
+            self.beginning.extend_from_slice(bytes.get(..EMPTY).unwrap_or(bytes));
+        }
+        self.length = self.length.saturating_add(bytes.len());
+        // A short value may turn out to be none: nothing of its key stands before its end.
+        let short = self.length <= EMPTY;
         match self.state {
             State::Raw => {
                 self.out.extend_from_slice(bytes);
-                self.safe = self.out.len();
+                if !short {
+                    self.safe = self.out.len();
+                }
             }
             State::Convert if self.converter.has_failed() => {
                 // Nothing more is kept of it; what is wrong is told at its end.
                 self.converter.out.clear();
             }
-            State::Convert if self.converter.is_safe() => {
+            State::Convert if !short && self.converter.is_safe() => {
                 self.out.append(&mut self.converter.out);
                 self.safe = self.out.len();
             }
@@ -172,8 +188,20 @@ impl Visitor for RdbWriter {
     }
 
     fn key_end(&mut self) {
+        let empty =
+            self.length <= EMPTY && self.value_type.is_some_and(|kind| kind.is_empty(&self.beginning));
         match self.state {
             State::Skip => return,
+            _ if empty => {
+                if self.state == State::Convert {
+                    // Whatever it says: nothing of it is written.
+                    let _ = self.converter.end();
+                    self.converter.harmless.clear();
+                }
+                self.converter.out.clear();
+                self.out.truncate(self.safe);
+                return;
+            }
             State::Convert => match self.converter.end() {
                 Ok(()) => {
                     self.out.append(&mut self.converter.out);

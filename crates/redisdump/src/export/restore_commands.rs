@@ -159,6 +159,11 @@ impl Visitor for RestoreWriter {
 
     fn key_end(&mut self) {
         let Some(value_type) = self.value_type.take() else { return };
+        let body = self.payload.get(1..).unwrap_or_default();
+        if !self.has_metadata && value_type.is_empty(body) {
+            // No server takes it.
+            return;
+        }
         match self.seal(value_type) {
             Ok(()) => {
                 self.put();

@@ -93,7 +93,41 @@ enum Shape {
     Module,
 }
 
+/// No empty list, set, sorted set or hash is longer, in any encoding that a server writes (quicklists of empty nodes come
+/// from damage).
+pub(crate) const EMPTY: usize = 64;
+
+/// Says whether there was any element.
+struct Any(bool);
+
+impl Elements for Any {
+    fn item(&mut self, _bytes: &[u8]) {
+        self.0 = true;
+    }
+    fn member(&mut self, _bytes: &[u8]) {
+        self.0 = true;
+    }
+    fn scored(&mut self, _member: &[u8], _score: f64) {
+        self.0 = true;
+    }
+    fn field(&mut self, _field: &[u8], _value: &[u8], _expiry: Option<i64>) {
+        self.0 = true;
+    }
+}
+
 impl ValueType {
+    /// True for a list, a set, a sorted set or a hash without any element. No server makes one, some RDBs have them all
+    /// the same, and servers from 7.0 on leave them out when they load those.
+    pub(crate) fn is_empty(self, raw: &[u8]) -> bool {
+        let can_be = matches!(self.kind, Kind::List | Kind::Set | Kind::Zset | Kind::Hash);
+        // Most values end here.
+        if !can_be || raw.len() > EMPTY {
+            return false;
+        }
+        let mut any = Any(false);
+        matches!(Walker::new(self).walk(raw, &mut any), Ok(walked) if walked.done) && !any.0
+    }
+
     /// Looks a type byte up.
     ///
     /// # Errors

@@ -57,6 +57,7 @@ pub(super) struct Loader<'a> {
     pub(super) keys: u64,
     pub(super) expired: u64,
     pub(super) unwanted: u64,
+    pub(super) empty: u64,
     pub(super) functions: u64,
     pub(super) modules: Vec<String>,
     pub(super) losses: Losses,
@@ -95,6 +96,7 @@ impl<'a> Loader<'a> {
             keys: 0,
             expired: 0,
             unwanted: 0,
+            empty: 0,
             functions: 0,
             modules: Vec::new(),
             losses: Losses::default(),
@@ -260,6 +262,10 @@ impl Visitor for Loader<'_> {
     fn key_end(&mut self) {
         let Some(value_type) = self.value_type.take() else { return };
         if self.skip {
+            return;
+        }
+        if value_type.is_empty(&self.raw) {
+            self.empty += 1;
             return;
         }
         self.next = (self.next + 1) % self.lanes.len().max(1);

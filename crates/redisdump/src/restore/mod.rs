@@ -49,6 +49,8 @@ pub struct RestoreReport {
     pub skipped: u64,
     /// Keys that were not asked for.
     pub unwanted: u64,
+    /// Lists, sets, sorted sets and hashes without any element: damage, which no server holds; they were not sent.
+    pub empty: u64,
     /// Keys, and other things, that the server cannot hold.
     pub left_out: Losses,
     /// Function libraries.
@@ -71,6 +73,9 @@ impl fmt::Display for RestoreReport {
         }
         if self.skipped > 0 {
             write!(f, ", {} were there already and stayed as they are", self.skipped)?;
+        }
+        if self.empty > 0 {
+            write!(f, ", {} were empty, as no key can be, and were left out", self.empty)?;
         }
         if !self.skipped_module_data.is_empty() {
             write!(
@@ -211,6 +216,7 @@ where
         skipped: skipped.into_inner(),
         expired: loader.expired,
         unwanted: loader.unwanted,
+        empty: loader.empty,
         left_out: loader.losses,
         functions: loader.functions,
         skipped_module_data: loader.modules,
