@@ -4,11 +4,14 @@
 //! to its files. With `REPLCONF rdb-only 1` (7.0 and newer) it does not even keep a replication buffer for us. The
 //! bytes are handed on as they come, and read on the way: counts, digest and checksum cost no second pass.
 
+mod folder;
 mod scan;
 
 use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+
+pub use folder::{AofContents, FolderCapture, FolderFile, FolderReport, Persistence};
 
 use bytes::Bytes;
 use futures::Stream;

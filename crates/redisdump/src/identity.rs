@@ -120,7 +120,10 @@ pub(crate) async fn functions(
     Ok(Some(hashes))
 }
 
-async fn info(connection: &mut Connection, section: &str) -> Result<BTreeMap<String, String>, Error> {
+pub(crate) async fn info(
+    connection: &mut Connection,
+    section: &str,
+) -> Result<BTreeMap<String, String>, Error> {
     let reply = connection.ask(&[b"INFO", section.as_bytes()]).await?;
     let text = String::from_utf8_lossy(reply.bytes().unwrap_or_default()).into_owned();
     Ok(text

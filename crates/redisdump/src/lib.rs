@@ -2,6 +2,7 @@
 //!
 //! - [`rdb`] reads the RDB format: a streaming codec on bytes alone; [`aof`] the append-only file in one or many parts;
 //! - [`Capture`] asks a server for its RDB as a replica would, over PSYNC, and checks it while it passes;
+//! - [`FolderCapture`] takes what a server keeps in its data folder, whether it runs or not;
 //! - [`restore`] puts the keys of an RDB stream into an empty server by pipelined RESTORE, with absolute expiries;
 //! - [`apply_aof`] does the same with an append-only file: its base, then its commands in their order;
 //! - [`prove`] looks every key of an RDB stream up on a server, and [`compare()`] compares two servers both ways;
@@ -36,7 +37,9 @@ mod restore;
 mod tally;
 mod wire;
 
-pub use capture::{Capture, CaptureMethod, CaptureOptions, Consistency};
+pub use capture::{
+    AofContents, Capture, CaptureMethod, CaptureOptions, Consistency, FolderCapture, FolderFile, FolderReport, Persistence,
+};
 pub use compare::{CompareOptions, compare};
 pub use error::Error;
 pub use identity::ServerIdentity;

@@ -3,7 +3,7 @@
 use crate::rdb::{Elements, Key, Kind, StreamId, StreamMeta, ValueType, Visitor, Walker, module_name};
 
 use super::streams::StreamState;
-use super::{Features, Inexpressible, Losses};
+use super::{Features, Inexpressible, Losses, StandIns};
 
 /// How large commands get, and what is held back.
 #[derive(Debug, Clone, Copy)]
@@ -110,6 +110,8 @@ pub struct Emitter {
     count: u64,
     /// Fields of it that expire: when, and the field as an argument.
     expiring: Vec<(i64, Vec<u8>)>,
+    /// How the expiries of fields are told, where commands follow that may change them.
+    stand_ins: Option<StandIns>,
     pub(super) stream: StreamState,
     pub(super) failed: Option<Inexpressible>,
     pub(super) harmless: Vec<Inexpressible>,
@@ -143,6 +145,7 @@ impl Emitter {
             arguments: Vec::new(),
             count: 0,
             expiring: Vec::new(),
+            stand_ins: None,
             stream: StreamState::default(),
             failed: None,
             harmless: Vec::new(),
@@ -159,6 +162,12 @@ impl Emitter {
     #[must_use]
     pub fn replacing(mut self, replace: bool) -> Emitter {
         self.replace = replace;
+        self
+    }
+
+    /// Tells the expiries of hash fields by their stand-ins.
+    pub(crate) fn standing_in(mut self, stand_ins: StandIns) -> Emitter {
+        self.stand_ins = Some(stand_ins);
         self
     }
 
@@ -394,6 +403,7 @@ impl Elements for Emitter {
     fn field(&mut self, field: &[u8], value: &[u8], expiry: Option<i64>) {
         if let Some(at) = expiry {
             if self.features.field_expiry {
+                let at = self.stand_ins.map_or(at, |stand_ins| stand_ins.told(at));
                 self.expiring.push((at, field.to_vec()));
             } else {
                 self.fail(Inexpressible::FieldExpiry);

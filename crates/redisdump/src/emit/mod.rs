@@ -38,6 +38,7 @@ mod features;
 mod inexpressible;
 mod keys;
 mod losses;
+mod stand_ins;
 mod streams;
 
 pub use features::{Features, Target};
@@ -45,3 +46,4 @@ pub use inexpressible::Inexpressible;
 pub(crate) use keys::score_text;
 pub use keys::{Commands, Emitter, Limits, emit};
 pub use losses::{Loss, Losses};
+pub(crate) use stand_ins::StandIns;

@@ -128,6 +128,11 @@ impl ValueType {
         matches!(Walker::new(self).walk(raw, &mut any), Ok(walked) if walked.done) && !any.0
     }
 
+    /// True for the types of hashes that can hold fields which expire.
+    pub(crate) fn has_field_expiry(self) -> bool {
+        self.kind == Kind::Hash && self.code >= 22
+    }
+
     /// Looks a type byte up.
     ///
     /// # Errors

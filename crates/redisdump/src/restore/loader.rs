@@ -1,8 +1,7 @@
 //! Turns what a reader tells into commands, spread over several connections.
 
-use super::replay::StandIns;
 use super::settings::{OnExisting, RestoreOptions};
-use crate::emit::{Emitter, Limits, Losses, Target, emit};
+use crate::emit::{Emitter, Limits, Losses, StandIns, Target, emit};
 use crate::export::convert;
 use crate::rdb::{Dialect, Elements, Key, Kind, ValueType, Visitor, dump};
 use crate::wire::command;
@@ -58,6 +57,8 @@ pub(super) struct Loader<'a> {
     pub(super) expired: u64,
     pub(super) unwanted: u64,
     pub(super) empty: u64,
+    /// Hashes with fields that expire, told by commands for the sake of stand-ins.
+    pub(super) mortal: u64,
     pub(super) functions: u64,
     pub(super) modules: Vec<String>,
     pub(super) losses: Losses,
@@ -97,6 +98,7 @@ impl<'a> Loader<'a> {
             expired: 0,
             unwanted: 0,
             empty: 0,
+            mortal: 0,
             functions: 0,
             modules: Vec::new(),
             losses: Losses::default(),
@@ -135,10 +137,13 @@ impl<'a> Loader<'a> {
 
     /// RESTORE with an absolute expiry.
     fn restore(&mut self, kind: Kind) {
+        // Where an expiry can only be told as the time that is left, it is told exactly by a command of its own; but not
+        // to a key that may be another's.
+        let after = self.expiry.filter(|_| !self.absolute && self.settings.on_existing != OnExisting::Skip);
         let ttl = match self.expiry {
             Some(at) if self.absolute => at,
-            Some(at) => at.saturating_sub(self.now).max(1),
-            None => 0,
+            Some(at) if after.is_none() => at.saturating_sub(self.now).max(1),
+            _ => 0,
         };
         let (ttl, idle, frequency) =
             (ttl.to_string(), self.idle.map(|n| n.to_string()), self.frequency.map(|n| n.to_string()));
@@ -160,6 +165,10 @@ impl<'a> Loader<'a> {
         let Some(lane) = self.lanes.get_mut(self.next) else { return };
         lane.select(self.db);
         command(&mut lane.out, &arguments);
+        if let Some(at) = after {
+            lane.queue.push(Sent::Part { db: self.db, name: self.name.clone(), kind });
+            command(&mut lane.out, &[b"PEXPIREAT", &self.name, at.to_string().as_bytes()]);
+        }
         lane.queue.push(Sent::Key { db: self.db, name: self.name.clone(), kind });
         self.keys += 1;
     }
@@ -169,6 +178,9 @@ impl<'a> Loader<'a> {
         let limits = Limits { bulk: self.longest, ..Limits::default() };
         let replace = self.settings.on_existing == OnExisting::Replace;
         let mut emitter = Emitter::with_limits(self.target.features(), limits).replacing(replace);
+        if let Some(stand_ins) = self.stand_ins {
+            emitter = emitter.standing_in(stand_ins);
+        }
         // The connection has chosen the database already.
         if let Err(loss) = emit(&mut emitter, 0, &self.name, self.expiry, value_type, &self.raw) {
             self.losses.add(&loss, self.db, &self.name);
@@ -271,7 +283,9 @@ impl Visitor for Loader<'_> {
         self.next = (self.next + 1) % self.lanes.len().max(1);
         // Room for the footer.
         let long = self.raw.len() as u64 + 64 > self.longest;
-        if long && value_type.kind() != Kind::Module {
+        let mortal = self.stand_ins.is_some() && value_type.has_field_expiry();
+        self.mortal += u64::from(mortal);
+        if (long && value_type.kind() != Kind::Module) || mortal {
             self.in_pieces(value_type);
         } else if self.make_payload(value_type) {
             self.restore(value_type.kind());

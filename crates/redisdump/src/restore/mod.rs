@@ -25,15 +25,13 @@ pub use settings::{KeyChoice, OnExisting, RestoreOptions};
 
 use loader::{Loader, Sent};
 
-use crate::emit::Losses;
+use crate::emit::{Losses, StandIns};
 use crate::identity::identify;
 use crate::meaning::shown;
 use crate::rdb::Reader;
 use crate::report::Progress;
 use crate::wire::{Connection, Reply, Writer};
 use crate::{ConnectOptions, Error, ServerIdentity};
-
-use replay::StandIns;
 
 /// What was restored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -110,17 +108,19 @@ pub async fn restore<E>(
 where
     E: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    restore_with(stream, options, settings, None, on_progress).await
+    let (report, _) = restore_with(stream, options, settings, None, on_progress).await?;
+    Ok(report)
 }
 
-/// Restores a stream; with stand-ins for expiries where commands follow that may change them.
+/// Restores a stream; with stand-ins for expiries where commands follow that may change them. Says how many hashes have
+/// fields that expire by them.
 async fn restore_with<E>(
     stream: impl Stream<Item = Result<Bytes, E>>,
     options: &ConnectOptions,
     settings: &RestoreOptions,
     stand_ins: Option<StandIns>,
     on_progress: &(dyn Fn(Progress) + Sync),
-) -> Result<RestoreReport, Error>
+) -> Result<(RestoreReport, u64), Error>
 where
     E: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
@@ -211,7 +211,7 @@ where
     check?;
     let keys = total.into_inner();
     on_progress(Progress { bytes: rdb.offset(), keys });
-    Ok(RestoreReport {
+    let report = RestoreReport {
         keys,
         skipped: skipped.into_inner(),
         expired: loader.expired,
@@ -222,7 +222,8 @@ where
         skipped_module_data: loader.modules,
         bytes: rdb.offset(),
         server,
-    })
+    };
+    Ok((report, loader.mortal))
 }
 
 /// One connection's writing half, and where what it sends is noted for the reading half.

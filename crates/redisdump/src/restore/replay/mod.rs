@@ -10,7 +10,6 @@ mod pipeline;
 mod settle;
 mod survey;
 mod table;
-mod times;
 mod translate;
 
 use std::fmt;
@@ -21,11 +20,10 @@ use futures::{Stream, StreamExt as _};
 use serde::Serialize;
 use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
 
-pub(super) use times::StandIns;
-
 use super::settings::{OnExisting, RestoreOptions};
 use super::{clock, fit, restore_with, unsupported};
 use crate::aof::{AofSummary, Cut, CutReason, FileSummary, Files};
+use crate::emit::StandIns;
 use crate::identity::{identify, keyspace};
 use crate::meaning::shown;
 use crate::report::Progress;
@@ -182,10 +180,10 @@ pub async fn apply_aof(
     let mut report = empty_report(server, &summary);
     let mut pipeline = Pipeline::new(&against, &settings, connection, options.address());
     let mut done = 0;
-    let mut based = false;
+    let (mut based, mut fields) = (false, false);
     for (at, file) in summary.files.iter().enumerate() {
         if let Some(length) = file.preamble_bytes {
-            let base = restore_with(
+            let (base, mortal) = restore_with(
                 part_of(&file.path, 0, Some(length)),
                 options,
                 &settings,
@@ -197,7 +195,7 @@ pub async fn apply_aof(
             report.unwanted += base.unwanted;
             report.functions += base.functions;
             report.left_out = base.left_out;
-            based = true;
+            (based, fields) = (true, fields || mortal > 0);
         }
         let on_bytes = |bytes| on_progress(Progress { bytes: done + bytes, keys: report.base_keys });
         let Some(part) = files.parts.get(at) else { continue };
@@ -206,7 +204,7 @@ pub async fn apply_aof(
     }
     let finished = pipeline.finish();
     let mut connection = finished.connection;
-    let fields = finished.field_stand_ins > 0;
+    fields |= finished.field_stand_ins > 0;
     let settled = match based || finished.stand_ins > 0 {
         true => settle::settle(&mut connection, &report.server, times, fields).await?,
         false => settle::Settled { exact: true, ..settle::Settled::default() },

@@ -1,8 +1,8 @@
-//! Stand-ins, set right when all commands have run: see [`super::times`].
+//! Stand-ins, set right when all commands have run: see [`StandIns`].
 
-use super::times::StandIns;
 use crate::Error;
 use crate::ServerIdentity;
+use crate::emit::StandIns;
 use crate::identity::keyspace;
 use crate::wire::{Connection, Reply, command};
 

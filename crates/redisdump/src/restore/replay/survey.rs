@@ -5,12 +5,11 @@ use std::collections::BTreeMap;
 
 use super::super::settings::KeyChoice;
 use super::table::Table;
-use super::times::StandIns;
 use super::translate::Translator;
 use super::{NAMED, shown_command};
 use crate::Error;
 use crate::aof::{self, AofSummary, Command, Files, Keep, ReadOptions};
-use crate::emit::Target;
+use crate::emit::{StandIns, Target};
 use crate::rdb::{self, Elements};
 
 /// The longest command that is held; a server takes no longer argument by default.

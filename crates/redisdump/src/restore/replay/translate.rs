@@ -7,8 +7,7 @@ use std::collections::BTreeMap;
 use super::super::settings::KeyChoice;
 use super::expiry::{self, Expiring};
 use super::table::Table;
-use super::times::StandIns;
-use crate::emit::Target;
+use crate::emit::{StandIns, Target};
 use crate::wire::command;
 
 /// Why a command is not sent: in words that follow its name.

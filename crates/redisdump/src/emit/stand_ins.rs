@@ -15,18 +15,18 @@ const SOON: i64 = 24 * 3600 * 1000;
 
 /// Which expiries have stand-ins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::restore) struct StandIns {
+pub(crate) struct StandIns {
     horizon: i64,
 }
 
 impl StandIns {
     /// By the server's clock, in milliseconds since the epoch.
-    pub(in crate::restore) fn new(now: i64) -> StandIns {
+    pub(crate) fn new(now: i64) -> StandIns {
         StandIns { horizon: now.saturating_add(SOON) }
     }
 
     /// What is told the server: the expiry itself, or its stand-in.
-    pub(in crate::restore) fn told(self, at: i64) -> i64 {
+    pub(crate) fn told(self, at: i64) -> i64 {
         if at <= self.horizon {
             // Every time until the epoch's second day is equally past.
             STEP + at.max(SOON)
@@ -38,7 +38,7 @@ impl StandIns {
     }
 
     /// What an expiry of the server means, when it is a stand-in.
-    pub(in crate::restore) fn meant(self, at: i64) -> Option<i64> {
+    pub(crate) fn meant(self, at: i64) -> Option<i64> {
         self.is_stand_in(at).then(|| at - STEP)
     }
 

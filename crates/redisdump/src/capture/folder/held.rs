@@ -1,0 +1,249 @@
+//! The files of a data folder, opened together: what is read later is what they were at that moment.
+//!
+//! A server replaces its RDB and rewrites its AOF by new files and renames, and only ever appends to the last file of an
+//! AOF. A file that is held open keeps its bytes through all of that; a length, taken when all are open, is the moment.
+
+use std::collections::BTreeMap;
+use std::fs::{File, Metadata};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use crate::Error;
+use crate::aof::{FileError, FileType, Files, Part};
+
+/// A file that is held open.
+#[derive(Debug)]
+pub(super) struct Held {
+    pub(super) path: PathBuf,
+    pub(super) file_type: Option<FileType>,
+    pub(super) sequence: Option<i64>,
+    pub(super) file: File,
+    pub(super) bytes: u64,
+    pub(super) modified: Option<SystemTime>,
+    /// A server may be appending to it.
+    pub(super) may_grow: bool,
+}
+
+/// What was opened.
+#[derive(Debug)]
+pub(super) struct Opened {
+    pub(super) files: Vec<Held>,
+    pub(super) is_aof: bool,
+    pub(super) not_taken: Vec<String>,
+}
+
+/// Tries, while a server changes its files at the same time.
+const TRIES: u32 = 20;
+
+/// Opens what a path means. `appendonly` is what the server says, where it could be asked, and `names` what it calls its
+/// files; else an AOF that is there is what counts, as it is for a server that is told to keep one.
+pub(super) fn open(
+    path: &Path,
+    appendonly: Option<bool>,
+    names: &BTreeMap<String, String>,
+) -> Result<Opened, Error> {
+    let mut last = None;
+    for attempt in 0..TRIES {
+        if attempt > 0 {
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        let files = locate(path, appendonly, names)?;
+        let held: Result<Vec<Held>, FileError> = files.parts.iter().map(|part| hold(part, &files)).collect();
+        let mut held = match held {
+            Ok(held) => held,
+            // A rewrite has just deleted it: the manifest of now says what counts.
+            Err(error) => {
+                last = Some(error);
+                continue;
+            }
+        };
+        // The same files by the same names, after all were open and their lengths taken: they belong together.
+        if locate(path, appendonly, names)? != files || !held.iter().all(is_still_there) {
+            continue;
+        }
+        let is_aof = files.is_aof()? && !is_base_alone(&held);
+        if !is_aof {
+            held.truncate(1);
+        }
+        let last = held.len().saturating_sub(1);
+        for (at, file) in held.iter_mut().enumerate() {
+            file.may_grow = is_aof && at == last;
+        }
+        let not_taken = others(path, &files);
+        return Ok(Opened { files: held, is_aof, not_taken });
+    }
+    Err(last.map_or_else(
+        || {
+            Error::File(FileError::NotFound {
+                path: path.to_owned(),
+                message: "its files were replaced again and again while they were opened; nothing was read".to_owned(),
+            })
+        },
+        Error::File,
+    ))
+}
+
+fn locate(
+    path: &Path,
+    appendonly: Option<bool>,
+    names: &BTreeMap<String, String>,
+) -> Result<Files, FileError> {
+    let name = |key: &str| names.get(key).filter(|name| !name.is_empty() && !name.contains('/'));
+    if path.is_dir() {
+        if appendonly != Some(false)
+            && let (Some(folder), Some(file)) = (name("appenddirname"), name("appendfilename"))
+        {
+            let manifest = path.join(folder).join(format!("{file}.manifest"));
+            if manifest.is_file() {
+                return Files::locate(&manifest);
+            }
+        }
+        let single = name("appendfilename").map(|file| path.join(file)).filter(|file| file.is_file());
+        match (appendonly, single) {
+            (Some(true), Some(single)) if !names.contains_key("appenddirname") => return Files::locate(&single),
+            (Some(true), _) => {
+                let files = Files::locate(path)?;
+                if !files.is_aof()? {
+                    return Err(FileError::NotFound {
+                        path: path.to_owned(),
+                        message: "the server keeps an append-only file, and it is not here: is this the server's folder \
+                                  (CONFIG GET dir), as this host sees it?"
+                            .to_owned(),
+                    });
+                }
+                return Ok(files);
+            }
+            (Some(false), _) => {
+                let dump = path.join(name("dbfilename").map_or("dump.rdb", String::as_str));
+                return Files::locate(&dump);
+            }
+            (None, _) => {}
+        }
+    }
+    Files::locate(path)
+}
+
+fn hold(part: &Part, files: &Files) -> Result<Held, FileError> {
+    let io = |source| FileError::Io { path: part.path.clone(), source };
+    let file = File::open(&part.path).map_err(io)?;
+    let metadata = file.metadata().map_err(io)?;
+    if !metadata.is_file() {
+        return Err(FileError::NotFound { path: part.path.clone(), message: "it is no file".to_owned() });
+    }
+    let listed = files.manifest.iter().flat_map(|(_, manifest)| manifest.loaded());
+    let sequence = listed
+        .filter(|file| part.path.file_name().is_some_and(|name| name == file.name.as_str()))
+        .map(|file| file.sequence)
+        .next();
+    Ok(Held {
+        path: part.path.clone(),
+        file_type: part.file_type,
+        sequence,
+        bytes: metadata.len(),
+        modified: metadata.modified().ok(),
+        file,
+        may_grow: false,
+    })
+}
+
+/// An AOF whose increments are empty is an RDB.
+fn is_base_alone(held: &[Held]) -> bool {
+    match held {
+        [base, rest @ ..] => {
+            base.file_type == Some(FileType::Base)
+                && base.path.extension().is_some_and(|extension| extension == "rdb")
+                && rest.iter().all(|file| file.bytes == 0)
+        }
+        [] => false,
+    }
+}
+
+fn identity(metadata: &Metadata) -> (u64, u64) {
+    (metadata.dev(), metadata.ino())
+}
+
+/// Whether the name still means the file that is held.
+fn is_still_there(held: &Held) -> bool {
+    match (std::fs::metadata(&held.path), held.file.metadata()) {
+        (Ok(named), Ok(open)) => identity(&named) == identity(&open),
+        _ => false,
+    }
+}
+
+impl Held {
+    /// How many bytes were appended since; an error when it is not the file any more that was opened.
+    pub(super) fn settled(&self) -> Result<u64, Error> {
+        let changed = |message: &str| {
+            Error::File(FileError::NotFound { path: self.path.clone(), message: message.to_owned() })
+        };
+        let metadata = self.file.metadata().map_err(|source| FileError::Io { path: self.path.clone(), source })?;
+        if metadata.len() < self.bytes {
+            return Err(changed("it was cut shorter while it was read; what was read is not used"));
+        }
+        let same = metadata.len() == self.bytes && metadata.modified().ok() == self.modified;
+        if !self.may_grow && !same {
+            return Err(changed(
+                "it was written to while it was read, which no server does with such a file; what was read is not used",
+            ));
+        }
+        Ok(metadata.len() - self.bytes)
+    }
+}
+
+/// What else of a server is there, and was not taken.
+fn others(path: &Path, taken: &Files) -> Vec<String> {
+    let mut found = Vec::new();
+    let folder = if path.is_dir() { path.to_owned() } else { return found };
+    let mut look = |folder: &Path| {
+        let Ok(entries) = std::fs::read_dir(folder) else { return };
+        for entry in entries.flatten().take(10_000) {
+            let file = entry.path();
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let manifest = taken.manifest.as_ref().is_some_and(|(path, _)| *path == file);
+            if !file.is_file() || manifest || taken.parts.iter().any(|part| part.path == file) {
+                continue;
+            }
+            if [".rdb", ".aof", ".manifest"].iter().any(|end| name.ends_with(end)) {
+                found.push(file.display().to_string());
+            }
+        }
+    };
+    look(&folder);
+    for entry in std::fs::read_dir(&folder).into_iter().flatten().flatten().take(10_000) {
+        let path = entry.path();
+        if path.is_dir() && path.file_name().is_some_and(|name| name.to_string_lossy().contains("appendonly")) {
+            look(&path);
+        }
+    }
+    let manifest = taken.manifest.as_ref().map(|(path, _)| path.parent().unwrap_or(path));
+    if let Some(inner) = manifest.filter(|inner| *inner != folder) {
+        look(inner);
+    }
+    found.sort();
+    found.dedup();
+    found
+}
+
+/// Processes that have one of these files open, as far as this user may see: `redis-server (process 17)`.
+pub(super) fn users_of(held: &[Held]) -> Vec<String> {
+    let wanted: Vec<(u64, u64)> =
+        held.iter().filter_map(|file| file.file.metadata().ok()).map(|metadata| identity(&metadata)).collect();
+    let own = std::process::id();
+    let mut found = Vec::new();
+    for process in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
+        let Some(id) = process.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
+        if id == own {
+            continue;
+        }
+        let open = std::fs::read_dir(process.path().join("fd")).into_iter().flatten().flatten();
+        let has = open
+            .filter_map(|descriptor| std::fs::metadata(descriptor.path()).ok())
+            .any(|metadata| metadata.is_file() && wanted.contains(&identity(&metadata)));
+        if has {
+            let name = std::fs::read_to_string(process.path().join("comm")).unwrap_or_default();
+            found.push(format!("{} (process {id})", name.trim()));
+        }
+    }
+    found
+}

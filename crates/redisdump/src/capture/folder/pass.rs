@@ -1,0 +1,200 @@
+//! What passes by while the files of a folder are read: checked, counted, told of.
+
+use bytes::Bytes;
+use tokio::io::AsyncReadExt as _;
+
+use super::held::Held;
+use super::{AofContents, Persistence};
+use crate::aof::{self, FileError, Keep};
+use crate::capture::Consistency;
+use crate::rdb::{self, Dialect, Elements, Key, Visitor};
+use crate::tally::{CaptureReport, Tally};
+use crate::{Error, ServerIdentity};
+
+/// Bytes that are read at a time.
+const PIECE: u64 = 256 << 10;
+/// What an RDB says of itself stands within so many bytes.
+const FRONT: usize = 64 << 10;
+
+impl Held {
+    /// The next bytes of the file, behind `done` of them; nothing behind those that are taken.
+    pub(super) async fn piece(&self, file: &mut tokio::fs::File, done: u64) -> Result<Option<Bytes>, Error> {
+        let most = self.bytes.saturating_sub(done).min(PIECE);
+        if most == 0 {
+            return Ok(None);
+        }
+        let io = |source| FileError::Io { path: self.path.clone(), source };
+        let mut piece = Vec::with_capacity(usize::try_from(most).unwrap_or_default());
+        if file.take(most).read_buf(&mut piece).await.map_err(io)? == 0 {
+            let message = "it was cut shorter while it was read; what was read is not used".to_owned();
+            return Err(FileError::NotFound { path: self.path.clone(), message }.into());
+        }
+        Ok(Some(Bytes::from(piece)))
+    }
+}
+
+/// Reads along.
+pub(super) struct Pass {
+    what: What,
+    /// The last file may end early.
+    last: bool,
+    front: Vec<u8>,
+}
+
+enum What {
+    Rdb(Box<rdb::Reader>, Box<Tally>),
+    Aof(Option<Box<aof::Reader>>, Counts, AofContents),
+}
+
+impl Pass {
+    pub(super) fn new(persistence: Persistence) -> Pass {
+        let what = match persistence {
+            Persistence::Rdb => What::Rdb(Box::default(), Box::default()),
+            Persistence::Aof => What::Aof(None, Counts::default(), AofContents::default()),
+        };
+        Pass { what, last: false, front: Vec::new() }
+    }
+
+    pub(super) fn begin(&mut self, _file: &Held, last: bool) {
+        self.last = last;
+        if let What::Aof(reader, ..) = &mut self.what {
+            // Names and keys are of no interest here; a transaction is, which a word tells.
+            *reader = Some(Box::new(aof::Reader::new(Keep::Beginning { arguments: 2, bytes: 64 })));
+        }
+    }
+
+    pub(super) fn feed(&mut self, file: &Held, piece: &[u8]) -> Result<(), Error> {
+        if self.front.len() < FRONT {
+            let missing = FRONT - self.front.len();
+            self.front.extend_from_slice(piece.get(..missing).unwrap_or(piece));
+        }
+        let corrupt = |source| FileError::Corrupt { path: file.path.clone(), source };
+        match &mut self.what {
+            What::Rdb(reader, tally) => {
+                let used = reader.feed(piece, tally.as_mut()).map_err(corrupt)?;
+                if used < piece.len() {
+                    let message = "bytes follow the end of the RDB".to_owned();
+                    return Err(FileError::NotFound { path: file.path.clone(), message }.into());
+                }
+            }
+            What::Aof(Some(reader), counts, _) => reader.feed(piece, counts).map_err(corrupt)?,
+            What::Aof(None, ..) => {}
+        }
+        Ok(())
+    }
+
+    pub(super) fn end(&mut self, file: &Held) -> Result<(), Error> {
+        let corrupt = |source| FileError::Corrupt { path: file.path.clone(), source };
+        match &mut self.what {
+            What::Rdb(reader, _) => drop(reader.finish().map_err(corrupt)?),
+            What::Aof(reader, counts, contents) => {
+                let Some(reader) = reader.take() else { return Ok(()) };
+                let end = reader.finish(counts).map_err(corrupt)?;
+                contents.commands += end.commands;
+                contents.timestamp = end.timestamp.or(contents.timestamp);
+                if let Some(tail) = end.tail {
+                    if !self.last {
+                        return Err(FileError::CutInside { path: file.path.clone(), tail }.into());
+                    }
+                    contents.cut_bytes = tail.bytes;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The server by what its RDB says: version and flavour. Of an AOF without a preamble nothing is known.
+    pub(super) fn origin(&self, address: String) -> ServerIdentity {
+        let mut says = Says::default();
+        if self.front.starts_with(b"REDIS") || self.front.starts_with(b"VALKEY") {
+            // What is wrong with it was told when it was read whole.
+            let _ = rdb::Reader::new().try_newer(true).feed(&self.front, &mut says);
+        }
+        let flavor = if says.valkey { "valkey" } else { "redis" };
+        ServerIdentity {
+            flavor: flavor.to_owned(),
+            version: says.version,
+            run_id: String::new(),
+            role: String::new(),
+            address,
+        }
+    }
+
+    pub(super) fn contents(
+        &self,
+        server: &ServerIdentity,
+        warnings: &[String],
+    ) -> Result<(Option<CaptureReport>, Option<AofContents>), Error> {
+        match &self.what {
+            What::Rdb(reader, tally) => {
+                let (dialect, rdb_version) = reader.version();
+                let report = CaptureReport {
+                    server: server.clone(),
+                    dialect,
+                    rdb_version,
+                    bytes: reader.offset(),
+                    checksum: reader.finish()?,
+                    replication_id: String::new(),
+                    replication_offset: -1,
+                    databases: tally.databases.clone(),
+                    types: tally.types.clone(),
+                    functions: tally.functions,
+                    modules: tally.modules.clone(),
+                    digest: tally.digest,
+                    consistency: Consistency::PointInTime,
+                    warnings: warnings.to_vec(),
+                    gone_meanwhile: 0,
+                };
+                Ok((Some(report), None))
+            }
+            What::Aof(_, counts, contents) => {
+                let contents =
+                    AofContents { base_keys: counts.keys, functions: counts.functions, ..contents.clone() };
+                Ok((None, Some(contents)))
+            }
+        }
+    }
+}
+
+/// Counts a preamble.
+#[derive(Debug, Default)]
+struct Counts {
+    keys: u64,
+    functions: u64,
+}
+
+impl Elements for Counts {}
+
+impl Visitor for Counts {
+    fn key(&mut self, _key: &Key<'_>) {
+        self.keys += 1;
+    }
+
+    fn function(&mut self, _code: &[u8]) {
+        self.functions += 1;
+    }
+}
+
+impl aof::Visitor for Counts {}
+
+/// Who wrote an RDB.
+#[derive(Debug, Default)]
+struct Says {
+    version: String,
+    valkey: bool,
+}
+
+impl Elements for Says {}
+
+impl Visitor for Says {
+    fn header(&mut self, dialect: Dialect, _version: u16) {
+        self.valkey |= dialect == Dialect::Valkey;
+    }
+
+    fn aux(&mut self, name: &[u8], value: &[u8]) {
+        if matches!(name, b"redis-ver" | b"valkey-ver") {
+            self.valkey |= name == b"valkey-ver";
+            self.version = String::from_utf8_lossy(value).into_owned();
+        }
+    }
+}

@@ -1,0 +1,261 @@
+//! A running server whose rewriting of its AOF is suspended, and resumed whatever happens.
+//!
+//! The connection lives in a thread of its own, with its own small runtime. Dropping the guard waits for that thread, so
+//! that the setting is back also when a job is cancelled and its runtime is going away. What no program can help is
+//! being killed by SIGKILL; the window is as short as it can be for that reason: it closes when the files are open.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{mpsc, oneshot};
+
+use crate::identity::{identify, info};
+use crate::wire::{Connection, Reply};
+use crate::{ConnectOptions, Error, ServerIdentity};
+
+/// The setting that makes a server rewrite its AOF by itself.
+const SETTING: &str = "auto-aof-rewrite-percentage";
+/// How long a rewrite that runs already is waited for. The files are held open and hang together at any moment; waiting
+/// gives the smaller ones.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// How long the setting is tried to be put back.
+const INSISTENCE: Duration = Duration::from_secs(30);
+
+/// What a server says of its files.
+#[derive(Debug, Clone)]
+pub(super) struct Facts {
+    pub(super) server: ServerIdentity,
+    /// Whether it writes an AOF.
+    pub(super) appendonly: bool,
+    /// The bytes of its AOF, all files that count; nothing where it says none.
+    pub(super) aof_bytes: Option<u64>,
+    /// Changes that no RDB holds yet.
+    pub(super) unsaved: Option<u64>,
+    /// `appenddirname`, `appendfilename`, `dbfilename`, as far as it tells them.
+    pub(super) names: BTreeMap<String, String>,
+    pub(super) warnings: Vec<String>,
+}
+
+/// Asked for the bytes of the AOF; the thread answers.
+type Question = oneshot::Sender<Option<u64>>;
+
+/// A server that does not rewrite its AOF now. Dropping it lets the server do so again.
+pub(super) struct Suspended {
+    questions: Option<mpsc::UnboundedSender<Question>>,
+    facts: Option<oneshot::Receiver<Facts>>,
+    /// The server was told to suspend, or is about to be.
+    touched: Arc<AtomicBool>,
+    thread: Option<JoinHandle<Result<(), Error>>>,
+}
+
+impl Suspended {
+    /// Begins to suspend rewriting; [`Suspended::facts`] waits until none runs.
+    pub(super) fn begin(options: &ConnectOptions) -> Suspended {
+        let (told, facts) = oneshot::channel();
+        let (questions, asked) = mpsc::unbounded_channel();
+        let touched = Arc::new(AtomicBool::new(false));
+        let options = options.clone();
+        let mut keeper = Keeper { options, asked, touched: touched.clone(), before: None };
+        let thread = std::thread::spawn(move || keeper.keep(told));
+        Suspended { questions: Some(questions), facts: Some(facts), touched, thread: Some(thread) }
+    }
+
+    /// What the server says of its files, now that it does not rewrite them.
+    pub(super) async fn facts(&mut self) -> Result<Facts, Error> {
+        if let Some(facts) = self.facts.take()
+            && let Ok(facts) = facts.await
+        {
+            return Ok(facts);
+        }
+        // The thread ended before it had anything to tell.
+        self.resume()?;
+        Err(Error::stream("the connection that was to suspend rewrites of the AOF ended"))
+    }
+
+    /// The bytes of the server's AOF by now.
+    pub(super) async fn aof_bytes(&self) -> Option<u64> {
+        let (answer, answered) = oneshot::channel();
+        self.questions.as_ref()?.send(answer).ok()?;
+        answered.await.ok()?
+    }
+
+    /// Lets the server rewrite again.
+    pub(super) fn end(mut self) -> Result<(), Error> {
+        self.resume()
+    }
+
+    fn resume(&mut self) -> Result<(), Error> {
+        self.questions = None;
+        match self.thread.take().map(JoinHandle::join) {
+            Some(Ok(result)) => result,
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Drop for Suspended {
+    fn drop(&mut self) {
+        self.questions = None;
+        // A thread that has not touched the server looks whether it is still wanted before it does.
+        if self.touched.load(Ordering::SeqCst) {
+            // An error has been on its way already, or the job was cancelled: nobody is left to be told.
+            let _ = self.resume();
+        }
+    }
+}
+
+/// The thread's own.
+struct Keeper {
+    options: ConnectOptions,
+    asked: mpsc::UnboundedReceiver<Question>,
+    touched: Arc<AtomicBool>,
+    /// What the setting was before it was changed.
+    before: Option<String>,
+}
+
+impl Keeper {
+    /// Suspends, answers, resumes.
+    fn keep(&mut self, told: oneshot::Sender<Facts>) -> Result<(), Error> {
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Error::stream)?;
+        let outcome = runtime.block_on(self.work(told));
+        match self.before.take() {
+            Some(value) => runtime.block_on(resume(&self.options, &value)).and(outcome),
+            None => outcome,
+        }
+    }
+
+    async fn work(&mut self, told: oneshot::Sender<Facts>) -> Result<(), Error> {
+        let mut connection = Connection::open(&self.options).await?;
+        let facts = self.suspend(&mut connection).await?;
+        if told.send(facts).is_ok() {
+            // Ends when the guard hangs up.
+            while let Some(answer) = self.asked.recv().await {
+                let _ = answer.send(aof_bytes(&persistence(&mut connection).await?));
+            }
+        }
+        Ok(())
+    }
+
+    async fn suspend(&mut self, connection: &mut Connection) -> Result<Facts, Error> {
+        let server = identify(connection, &self.options).await?;
+        let mut warnings = Vec::new();
+        let mut names = BTreeMap::new();
+        for name in ["appenddirname", "appendfilename", "dbfilename"] {
+            names.extend(setting(connection, name).await?.ok().flatten().map(|value| (name.to_owned(), value)));
+        }
+        let mut at = persistence(connection).await?;
+        let appendonly = at.get("aof_enabled").is_some_and(|value| value == "1");
+        if appendonly {
+            match setting(connection, SETTING).await? {
+                Ok(Some(value)) if value != "0" => {
+                    if let Some(words) = self.set_to_zero(connection, value).await? {
+                        warnings.push(not_suspended(&server, &words));
+                    }
+                }
+                Ok(_) => {}
+                Err(words) => warnings.push(not_suspended(&server, &words)),
+            }
+            let since = Instant::now();
+            while is_rewriting(&at) && since.elapsed() < PATIENCE && !self.asked.is_closed() {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                at = persistence(connection).await?;
+            }
+            if at.get("aof_last_write_status").is_some_and(|status| status != "ok") {
+                warnings.push(format!(
+                    "{server} says that its last write to the AOF failed (aof_last_write_status): what it did not write \
+                     is not here either"
+                ));
+            }
+        }
+        Ok(Facts {
+            server,
+            appendonly,
+            aof_bytes: aof_bytes(&at),
+            unsaved: at.get("rdb_changes_since_last_save").and_then(|n| n.parse().ok()),
+            names,
+            warnings,
+        })
+    }
+
+    /// The server's words when it refuses.
+    async fn set_to_zero(
+        &mut self,
+        connection: &mut Connection,
+        value: String,
+    ) -> Result<Option<String>, Error> {
+        self.touched.store(true, Ordering::SeqCst);
+        if self.asked.is_closed() {
+            return Ok(None);
+        }
+        // Noted first: where the reply is lost the server may have obeyed.
+        self.before = Some(value);
+        match connection.ask_raw(&[b"CONFIG", b"SET", SETTING.as_bytes(), b"0"]).await? {
+            Reply::Error(words) => {
+                self.before = None;
+                Ok(Some(words))
+            }
+            _ => Ok(None),
+        }
+    }
+}
+
+fn not_suspended(server: &ServerIdentity, words: &str) -> String {
+    format!(
+        "{server} does not let rewrites of its AOF be suspended ({words}); its files are held open and checked instead"
+    )
+}
+
+/// Puts the setting back, on a new connection: the old one may be what failed.
+async fn resume(options: &ConnectOptions, value: &str) -> Result<(), Error> {
+    let since = Instant::now();
+    loop {
+        let set = async {
+            let mut connection = Connection::open(options).await?;
+            connection.ask(&[b"CONFIG", b"SET", SETTING.as_bytes(), value.as_bytes()]).await
+        };
+        match set.await {
+            Ok(_) => return Ok(()),
+            Err(_) if since.elapsed() < INSISTENCE => tokio::time::sleep(Duration::from_millis(300)).await,
+            Err(error) => {
+                return Err(Error::Server {
+                    target: options.display().to_string(),
+                    doing: format!("putting {SETTING} back to {value}, from 0"),
+                    message: format!(
+                        "{error}. Unless the server was restarted it does not rewrite its AOF by itself now: CONFIG SET \
+                         {SETTING} {value}"
+                    ),
+                });
+            }
+        }
+    }
+}
+
+async fn persistence(connection: &mut Connection) -> Result<BTreeMap<String, String>, Error> {
+    info(connection, "persistence").await
+}
+
+fn aof_bytes(persistence: &BTreeMap<String, String>) -> Option<u64> {
+    persistence.get("aof_current_size")?.parse().ok()
+}
+
+fn is_rewriting(persistence: &BTreeMap<String, String>) -> bool {
+    ["aof_rewrite_in_progress", "aof_rewrite_scheduled"]
+        .iter()
+        .any(|name| persistence.get(*name).is_some_and(|value| value == "1"))
+}
+
+/// A setting's value, or the server's words of refusal.
+async fn setting(connection: &mut Connection, name: &str) -> Result<Result<Option<String>, String>, Error> {
+    Ok(match connection.ask_raw(&[b"CONFIG", b"GET", name.as_bytes()]).await? {
+        Reply::Error(words) => Err(words),
+        Reply::Array(pair) => {
+            let value = pair.get(1).and_then(Reply::bytes);
+            Ok(value.map(|value| String::from_utf8_lossy(value).into_owned()))
+        }
+        _ => Ok(None),
+    })
+}
