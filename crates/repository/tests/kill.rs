@@ -263,6 +263,9 @@ async fn kill_at_random(kills: u64) {
             panic!("{story}: it ended by itself, {status}: {}", failed(child).await);
         }
         parts += verify(dir.path(), &story).await;
+        if (number + 1).is_multiple_of(50) {
+            println!("kill: {} times so far, {parts} parts read back: nothing lost", number + 1);
+        }
     }
     let committed = std::fs::read_to_string(dir.path().join("told")).unwrap_or_default().lines().count();
     println!(
