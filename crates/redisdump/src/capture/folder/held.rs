@@ -77,7 +77,8 @@ pub(super) fn open(
         || {
             Error::File(FileError::NotFound {
                 path: path.to_owned(),
-                message: "its files were replaced again and again while they were opened; nothing was read".to_owned(),
+                message: "its files were replaced again and again while they were opened; nothing was read"
+                    .to_owned(),
             })
         },
         Error::File,
@@ -101,7 +102,9 @@ fn locate(
         }
         let single = name("appendfilename").map(|file| path.join(file)).filter(|file| file.is_file());
         match (appendonly, single) {
-            (Some(true), Some(single)) if !names.contains_key("appenddirname") => return Files::locate(&single),
+            (Some(true), Some(single)) if !names.contains_key("appenddirname") => {
+                return Files::locate(&single);
+            }
             (Some(true), _) => {
                 let files = Files::locate(path)?;
                 if !files.is_aof()? {
@@ -177,7 +180,8 @@ impl Held {
         let changed = |message: &str| {
             Error::File(FileError::NotFound { path: self.path.clone(), message: message.to_owned() })
         };
-        let metadata = self.file.metadata().map_err(|source| FileError::Io { path: self.path.clone(), source })?;
+        let metadata =
+            self.file.metadata().map_err(|source| FileError::Io { path: self.path.clone(), source })?;
         if metadata.len() < self.bytes {
             return Err(changed("it was cut shorter while it was read; what was read is not used"));
         }
@@ -212,7 +216,8 @@ fn others(path: &Path, taken: &Files) -> Vec<String> {
     look(&folder);
     for entry in std::fs::read_dir(&folder).into_iter().flatten().flatten().take(10_000) {
         let path = entry.path();
-        if path.is_dir() && path.file_name().is_some_and(|name| name.to_string_lossy().contains("appendonly")) {
+        if path.is_dir() && path.file_name().is_some_and(|name| name.to_string_lossy().contains("appendonly"))
+        {
             look(&path);
         }
     }
@@ -227,12 +232,17 @@ fn others(path: &Path, taken: &Files) -> Vec<String> {
 
 /// Processes that have one of these files open, as far as this user may see: `redis-server (process 17)`.
 pub(super) fn users_of(held: &[Held]) -> Vec<String> {
-    let wanted: Vec<(u64, u64)> =
-        held.iter().filter_map(|file| file.file.metadata().ok()).map(|metadata| identity(&metadata)).collect();
+    let wanted: Vec<(u64, u64)> = held
+        .iter()
+        .filter_map(|file| file.file.metadata().ok())
+        .map(|metadata| identity(&metadata))
+        .collect();
     let own = std::process::id();
     let mut found = Vec::new();
     for process in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
-        let Some(id) = process.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
+        let Some(id) = process.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else {
+            continue;
+        };
         if id == own {
             continue;
         }

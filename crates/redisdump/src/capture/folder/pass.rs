@@ -55,7 +55,7 @@ impl Pass {
         Pass { what, last: false, front: Vec::new() }
     }
 
-    pub(super) fn begin(&mut self, _file: &Held, last: bool) {
+    pub(super) fn begin(&mut self, last: bool) {
         self.last = last;
         if let What::Aof(reader, ..) = &mut self.what {
             // Names and keys are of no interest here; a transaction is, which a word tells.
@@ -63,24 +63,20 @@ impl Pass {
         }
     }
 
-    pub(super) fn feed(&mut self, file: &Held, piece: &[u8]) -> Result<(), Error> {
+    /// How many of the bytes belong to it: what is behind the end of an RDB no server looks at.
+    pub(super) fn feed(&mut self, file: &Held, piece: &[u8]) -> Result<usize, Error> {
         if self.front.len() < FRONT {
             let missing = FRONT - self.front.len();
             self.front.extend_from_slice(piece.get(..missing).unwrap_or(piece));
         }
         let corrupt = |source| FileError::Corrupt { path: file.path.clone(), source };
         match &mut self.what {
-            What::Rdb(reader, tally) => {
-                let used = reader.feed(piece, tally.as_mut()).map_err(corrupt)?;
-                if used < piece.len() {
-                    let message = "bytes follow the end of the RDB".to_owned();
-                    return Err(FileError::NotFound { path: file.path.clone(), message }.into());
-                }
-            }
+            What::Rdb(reader, _) if reader.is_complete() => return Ok(0),
+            What::Rdb(reader, tally) => return Ok(reader.feed(piece, tally.as_mut()).map_err(corrupt)?),
             What::Aof(Some(reader), counts, _) => reader.feed(piece, counts).map_err(corrupt)?,
             What::Aof(None, ..) => {}
         }
-        Ok(())
+        Ok(piece.len())
     }
 
     pub(super) fn end(&mut self, file: &Held) -> Result<(), Error> {

@@ -145,7 +145,9 @@ impl Keeper {
         let mut warnings = Vec::new();
         let mut names = BTreeMap::new();
         for name in ["appenddirname", "appendfilename", "dbfilename"] {
-            names.extend(setting(connection, name).await?.ok().flatten().map(|value| (name.to_owned(), value)));
+            names.extend(
+                setting(connection, name).await?.ok().flatten().map(|value| (name.to_owned(), value)),
+            );
         }
         let mut at = persistence(connection).await?;
         let appendonly = at.get("aof_enabled").is_some_and(|value| value == "1");
