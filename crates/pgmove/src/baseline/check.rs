@@ -19,12 +19,8 @@ pub fn check(
     observed: &Observed,
     environment: Option<&str>,
 ) -> Result<Verdict, BaselineError> {
-    if let Some(name) = environment
-        && !baseline.environments.is_empty()
-        && !baseline.environments.iter().any(|known| known == name)
-    {
-        let known = baseline.environments.join(", ");
-        return Err(BaselineError::UnknownEnvironment { line: None, name: name.to_owned(), known });
+    if let Some(name) = environment {
+        baseline.knows_environment(name)?;
     }
     let mut run = Run { baseline, environment, checked: 0, findings: Vec::new() };
     for (name, extension) in &baseline.extensions {

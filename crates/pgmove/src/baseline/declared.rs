@@ -336,6 +336,15 @@ impl Baseline {
         self.migrations.iter().find(|migration| migration.name == name)
     }
 
+    /// Complains about an environment that is not listed, where any are.
+    pub(super) fn knows_environment(&self, name: &str) -> Result<(), BaselineError> {
+        if self.environments.is_empty() || self.environments.iter().any(|known| known == name) {
+            return Ok(());
+        }
+        let known = self.environments.join(", ");
+        Err(BaselineError::UnknownEnvironment { line: None, name: name.to_owned(), known })
+    }
+
     /// The line of a place in the text, counted from 1.
     pub(super) fn line(&self, offset: usize) -> usize {
         self.text.as_bytes().iter().take(offset).filter(|byte| **byte == b'\n').count() + 1

@@ -41,6 +41,14 @@ pub enum BaselineError {
         /// The names that are listed.
         known: String,
     },
+    /// A migration is to be run or skipped that no file holds.
+    #[error("no migration `{name}` is among the files{}", did_you_mean(.suggestion))]
+    UnknownScript {
+        /// The name.
+        name: String,
+        /// The name that was probably meant.
+        suggestion: Option<String>,
+    },
 }
 
 fn did_you_mean(suggestion: &Option<String>) -> String {

@@ -25,7 +25,9 @@ mod capture;
 mod check;
 mod declared;
 mod error;
+mod migrate;
 mod observed;
+mod script;
 mod types;
 mod verdict;
 
@@ -33,5 +35,9 @@ pub use capture::capture;
 pub use check::check;
 pub use declared::{Baseline, Column, Constraint, ConstraintKind, Extension, Index, Migration, Names, Table};
 pub use error::BaselineError;
+pub use migrate::{
+    Action, Applied, ApplyError, Failed, Mode, Plan, PlanOptions, PlannedFile, Status, apply, plan,
+};
 pub use observed::{Observed, ObservedColumn, ObservedConstraint, ObservedIndex, ObservedTable};
+pub use script::{Obstacle, Script};
 pub use verdict::{Finding, Severity, Verdict};

@@ -1,5 +1,7 @@
 //! The schema baseline as a check of its own, and as the gate of backups, restores and migrations.
 
+pub(crate) mod migrations;
+
 use std::path::Path;
 
 use anyhow::Context as _;

@@ -1,5 +1,7 @@
 //! What a baseline check found, and what a capture wrote.
 
+pub(crate) mod migrations;
+
 use serde::Serialize;
 
 /// A verdict, and what it is about.

@@ -1,0 +1,152 @@
+//! What is to be done to reach a folder's migrations, and what was done.
+
+use pgmove::baseline::{Action, Applied, Mode, Plan, PlannedFile, Status, Verdict};
+use serde::Serialize;
+
+/// A plan, and what it is about.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) struct PlanReport {
+    /// The server or snapshot that was looked at.
+    pub(crate) of: String,
+    /// The folder of migrations.
+    pub(crate) folder: String,
+    /// What is to be done.
+    pub(crate) plan: Plan,
+}
+
+impl PlanReport {
+    /// For people.
+    pub(crate) fn render(&self) -> String {
+        format!("{}\nmigrations of {}\n{}", self.of, self.folder, render(&self.plan))
+    }
+}
+
+/// What was done.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) struct ApplyReport {
+    /// The server that was changed.
+    pub(crate) of: String,
+    /// The folder of migrations.
+    pub(crate) folder: String,
+    /// What was to be done.
+    pub(crate) plan: Plan,
+    /// The files that ran, in their order.
+    pub(crate) applied: Vec<Applied>,
+    /// The baseline's verdict afterwards, where there is a baseline.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) verdict: Option<Verdict>,
+}
+
+impl ApplyReport {
+    /// True when the baseline is met, or there is none.
+    pub(crate) fn passed(&self) -> bool {
+        self.verdict.as_ref().is_none_or(|verdict| verdict.passed)
+    }
+
+    /// For people.
+    pub(crate) fn render(&self) -> String {
+        let mut out = format!("{}\nmigrations of {}\n", self.of, self.folder);
+        for file in &self.applied {
+            out.push_str(&format!(
+                "applied {} ({} statements, {} ms{})\n",
+                file.name,
+                file.statements,
+                file.millis,
+                mode(file.mode)
+            ));
+        }
+        for file in self.plan.files.iter().filter(|file| matches!(file.action, Action::Skip | Action::Ask)) {
+            out.push_str(&format!("not run {}: {}\n", file.name, file.reasons.join("; ")));
+        }
+        if self.applied.is_empty() {
+            out.push_str("there was nothing to apply\n");
+        }
+        if let Some(verdict) = &self.verdict {
+            out.push_str(&format!("{verdict}\n"));
+        }
+        out
+    }
+}
+
+fn mode(mode: Mode) -> &'static str {
+    match mode {
+        Mode::Transaction => "",
+        Mode::Own => ", by its own BEGIN and COMMIT",
+        Mode::Statements => ", each statement by itself",
+    }
+}
+
+fn render(plan: &Plan) -> String {
+    let width = plan.files.iter().map(|file| file.name.chars().count()).max().unwrap_or(0);
+    let mut out = String::new();
+    for file in &plan.files {
+        let status = match file.status {
+            Status::Applied => "applied",
+            Status::Missing => "missing",
+            Status::Partly => "partly applied",
+            Status::Unknown => "cannot tell",
+        };
+        let action = match file.action {
+            Action::Nothing => String::new(),
+            Action::Run => match plan.order.iter().position(|name| *name == file.name) {
+                Some(at) => format!("run as number {}{}", at + 1, mode(file.mode)),
+                None => "run".to_owned(),
+            },
+            Action::Covered => "nothing left to do".to_owned(),
+            Action::Skip => "leave out".to_owned(),
+            Action::Blocked => "BLOCKED".to_owned(),
+            Action::Ask => "not run".to_owned(),
+        };
+        out.push_str(format!("{:width$}  {status:14}  {action}", file.name).trim_end());
+        out.push('\n');
+        for line in details(file) {
+            out.push_str(&format!("    {line}\n"));
+        }
+    }
+    for name in &plan.without_file {
+        out.push_str(&format!("{name}: the baseline declares it, and no file holds it\n"));
+    }
+    let blocked = plan.blocked().count();
+    let asked = plan.files.iter().filter(|file| file.action == Action::Ask).count();
+    let mut last = match (plan.order.len(), blocked) {
+        (0, 0) => "nothing to apply".to_owned(),
+        (run, 0) => format!("{run} to apply"),
+        (run, blocked) => format!("{run} to apply, {blocked} BLOCKED: nothing is run while one is"),
+    };
+    if asked > 0 {
+        last.push_str(&format!("; of {asked} the schema does not show whether it ran"));
+    }
+    out.push_str(&last);
+    out
+}
+
+fn details(file: &PlannedFile) -> Vec<String> {
+    if file.action == Action::Nothing {
+        return Vec::new();
+    }
+    let mut lines = file.reasons.clone();
+    lines.extend(
+        file.obstacles
+            .iter()
+            .map(|obstacle| format!("{}, line {}: {}", file.file, obstacle.line, obstacle.what)),
+    );
+    if file.action == Action::Covered {
+        return lines;
+    }
+    if !file.there.is_empty() {
+        lines.push(format!("there: {}", file.there.join(", ")));
+    }
+    if !file.lacking.is_empty() {
+        lines.push(format!("lacks: {}", file.lacking.join(", ")));
+    }
+    if !file.drops.is_empty() {
+        lines.push(format!("DROPS what is there: {}", file.drops.join(", ")));
+    }
+    if !file.unseen_lines.is_empty() {
+        let numbers: Vec<String> = file.unseen_lines.iter().map(usize::to_string).collect();
+        lines.push(format!("the schema does not show what these lines do: {}", numbers.join(", ")));
+    }
+    lines
+}

@@ -1,0 +1,182 @@
+//! Plans for databases that are empty: what needs a server to be in them is tested with one.
+
+use super::*;
+use crate::baseline::migrate::plan::Mode;
+
+fn scripts(files: &[(&str, &str)]) -> Vec<Script> {
+    files.iter().map(|(name, sql)| Script::read(&format!("{name}.sql"), sql)).collect()
+}
+
+fn planned(files: &[(&str, &str)], options: &PlanOptions<'_>) -> Plan {
+    plan(&scripts(files), &Catalog::default(), &["public".to_owned()], options).unwrap()
+}
+
+fn empty(files: &[(&str, &str)]) -> Plan {
+    planned(files, &PlanOptions::default())
+}
+
+#[track_caller]
+fn reasons(plan: &Plan, name: &str) -> String {
+    plan.file(name).unwrap().reasons.join("; ")
+}
+
+#[test]
+fn files_run_in_the_order_of_their_numbers_unless_one_needs_another() {
+    let found = empty(&[
+        ("v1_10", "CREATE TABLE c (a int REFERENCES b)"),
+        ("v1_9", "CREATE TABLE b (id int PRIMARY KEY)"),
+        ("v1_1", "ALTER TABLE c ADD COLUMN d int; CREATE INDEX i ON c (d);"),
+    ]);
+    assert_eq!(found.order, ["v1_9", "v1_10", "v1_1"]);
+    assert_eq!(found.files[0].name, "v1_1");
+    assert_eq!(
+        reasons(&found, "v1_1"),
+        "line 1 needs public.c, which only v1_10 makes; so it runs after that"
+    );
+    assert!(!found.is_done());
+}
+
+#[test]
+fn what_another_has_made_whole_is_not_run() {
+    let files = [
+        ("1_alter", "ALTER TABLE t ADD COLUMN IF NOT EXISTS b int;"),
+        ("2_create", "CREATE TABLE IF NOT EXISTS t (a int, b int);"),
+    ];
+    let found = empty(&files);
+    assert_eq!(found.order, ["2_create"]);
+    assert_eq!(found.file("1_alter").unwrap().action, Action::Covered);
+    assert!(reasons(&found, "1_alter").starts_with("line 1 needs public.t, which only 2_create makes"));
+
+    // Rows that it changes besides are not covered by that.
+    let sql = "ALTER TABLE t ADD COLUMN IF NOT EXISTS b int; UPDATE t SET b = 1 WHERE b IS NULL;";
+    let found = empty(&[("1_alter", sql), files[1]]);
+    assert_eq!(found.order, ["2_create", "1_alter"]);
+
+    // Without IF NOT EXISTS it would fail, and is told before.
+    let found = empty(&[("1_alter", "ALTER TABLE t ADD COLUMN b int; UPDATE t SET b = 1;"), files[1]]);
+    assert!(reasons(&found, "1_alter").contains("line 1 makes column public.t.b, which will be there"));
+    assert_eq!(found.file("1_alter").unwrap().action, Action::Blocked);
+}
+
+#[test]
+fn optional_files_are_left_out_and_told_what_they_need() {
+    let baseline = Baseline::parse(
+        "environments = [\"a\", \"b\"]\n[[migration]]\nname = \"one\"\noptional-in = \"a\"\n[[migration]]\nname = \"two\"\n[[migration]]\nname = \"gone\"",
+    )
+    .unwrap();
+    let files = [("two", "CREATE TABLE t (x int)"), ("one", "ALTER TABLE t ADD COLUMN y int")];
+    let options =
+        |environment| PlanOptions { baseline: Some(&baseline), environment, ..PlanOptions::default() };
+    let found = planned(&files, &options(Some("a")));
+    assert_eq!(found.order, ["two"]);
+    assert_eq!(found.file("one").unwrap().action, Action::Skip);
+    assert_eq!(reasons(&found, "one"), "optional in a; line 1 needs public.t, which only two makes");
+    assert_eq!(found.without_file, ["gone"]);
+    assert_eq!(planned(&files, &options(Some("b"))).order, ["two", "one"]);
+    let error = plan(&scripts(&files), &Catalog::default(), &[], &options(Some("c"))).unwrap_err();
+    assert!(error.to_string().contains("`c`"), "{error}");
+}
+
+#[test]
+fn cycles_and_needs_that_nobody_meets_are_named() {
+    let found = empty(&[
+        ("a", "CREATE TABLE a (id int PRIMARY KEY); ALTER TABLE b ADD COLUMN x int;"),
+        ("b", "CREATE TABLE b (id int REFERENCES a);"),
+        ("c", "\n\nCREATE INDEX i ON nowhere (x);"),
+        ("d", "CREATE TABLE d (x int);"),
+    ]);
+    assert_eq!(found.order, ["d"]);
+    assert!(reasons(&found, "a").ends_with("a cycle: a waits for b waits for a"), "{}", reasons(&found, "a"));
+    assert!(reasons(&found, "b").contains("a cycle: b waits for a waits for b"));
+    assert_eq!(reasons(&found, "c"), "line 3 needs public.nowhere, which no file makes");
+    assert_eq!(found.blocked().count(), 3);
+    // What is left out makes nothing.
+    let skip = ["d".to_owned()];
+    let files = [("d", "CREATE TABLE d (x int)"), ("e", "DROP TABLE d")];
+    let found = planned(&files, &PlanOptions { skip: &skip, ..PlanOptions::default() });
+    assert_eq!(found.file("e").unwrap().action, Action::Ask);
+}
+
+#[test]
+fn what_the_schema_cannot_show_is_said_and_asked() {
+    let files =
+        [("do", "DO $$ BEGIN PERFORM 1; END $$;\n\nSELECT f();"), ("seed", "INSERT INTO x VALUES (1)")];
+    let found = empty(&files);
+    let file = found.file("do").unwrap();
+    assert_eq!(
+        (file.status, file.action, file.unseen_lines.as_slice()),
+        (Status::Unknown, Action::Ask, [1, 3].as_slice())
+    );
+    assert!(found.is_done() && found.order.is_empty());
+    let run = ["do".to_owned()];
+    assert_eq!(planned(&files, &PlanOptions { run: &run, ..PlanOptions::default() }).order, ["do"]);
+    // Rows for a table that is still to be made cannot be there.
+    let found = empty(&[("1_seed", "INSERT INTO x VALUES (1)"), ("2_make", "CREATE TABLE x (a int)")]);
+    assert_eq!(found.order, ["2_make", "1_seed"]);
+    let run = ["dp".to_owned()];
+    let options = PlanOptions { run: &run, ..PlanOptions::default() };
+    let error = plan(&scripts(&files), &Catalog::default(), &[], &options).unwrap_err();
+    assert_eq!(error.to_string(), "no migration `dp` is among the files; did you mean `do`?");
+}
+
+#[test]
+fn what_later_files_take_away_is_not_missed() {
+    let make = ("1_make", "CREATE TABLE old (a int, b int); CREATE TABLE keep (c int);");
+    let rename = ("2_rename", "ALTER TABLE old RENAME TO new; ALTER TABLE keep DROP COLUMN c;");
+    assert_eq!(empty(&[make, rename]).order, ["1_make", "2_rename"]);
+    // A file's own scratch table, and what it drops and makes anew.
+    let found = empty(&[(
+        "1",
+        "CREATE TABLE scratch (a int); DROP TABLE scratch; DROP VIEW IF EXISTS v; CREATE VIEW v AS SELECT 1; \
+         CREATE TEMP TABLE tt AS SELECT 1; INSERT INTO tt VALUES (1);",
+    )]);
+    assert_eq!(
+        (found.order.len(), found.files[0].lacking.as_slice()),
+        (1, ["public.v".to_owned()].as_slice())
+    );
+}
+
+#[test]
+fn names_are_found_where_the_search_path_says() {
+    let found = empty(&[
+        (
+            "1",
+            "CREATE SCHEMA app; SET search_path = app, public; CREATE TABLE t (a int); CREATE INDEX i ON t (a);",
+        ),
+        ("2", "ALTER TABLE app.t ADD COLUMN b int"),
+        ("3", "ALTER TABLE t ADD COLUMN c int"),
+    ]);
+    assert_eq!(found.order, ["1", "2"]);
+    assert_eq!(reasons(&found, "3"), "line 1 needs public.t, which no file makes");
+}
+
+#[test]
+fn what_is_used_orders_files_and_what_is_foreign_blocks_nothing() {
+    let found = empty(&[
+        (
+            "1",
+            "CREATE VIEW v AS SELECT extract(year FROM made) FROM t LEFT JOIN u ON t.a IS DISTINCT FROM u.a, pg_class;",
+        ),
+        ("2", "CREATE TABLE t (made date DEFAULT today(), kind mood, v vector(3), a int);"),
+        (
+            "3",
+            "CREATE FUNCTION today() RETURNS date LANGUAGE sql AS 'SELECT now()::date'; CREATE TYPE mood AS ENUM ('x');",
+        ),
+        ("4", "CREATE EXTENSION vector;"),
+        ("5", "CREATE TRIGGER g BEFORE INSERT ON t FOR EACH ROW EXECUTE FUNCTION elsewhere();"),
+    ]);
+    assert_eq!(found.order, ["3", "4", "2", "1", "5"]);
+}
+
+#[test]
+fn how_a_file_runs_is_read_from_it() {
+    let mode = |sql: &str| empty(&[("a", sql)]).files[0].mode;
+    assert_eq!(mode("CREATE TABLE t (a int)"), Mode::Transaction);
+    assert_eq!(mode("BEGIN; CREATE TABLE t (a int); COMMIT;"), Mode::Own);
+    assert_eq!(mode("CREATE INDEX CONCURRENTLY i ON t (a)"), Mode::Statements);
+    assert_eq!(mode("VACUUM"), Mode::Statements);
+    assert_eq!(mode("DO $$ BEGIN COMMIT; END $$; CREATE TABLE \"commit\" (a int);"), Mode::Transaction);
+    let found = empty(&[("a", "CREATE TABLE t (a int);\n\\echo done"), ("b", "CREATE TABLE u (a int)")]);
+    assert_eq!(found.file("a").unwrap().action, Action::Blocked);
+    assert_eq!(found.file("a").unwrap().obstacles[0].line, 2);
+}

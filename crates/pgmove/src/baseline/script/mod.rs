@@ -1,0 +1,213 @@
+//! A migration file: its statements, where each is, and what stands in the way of running it.
+//!
+//! - `lex` takes SQL apart into tokens, and this file the tokens into statements, as `psql` would;
+//! - [`effect`] says what a statement makes, takes away and needs, as far as that can be read from its text.
+
+mod alter;
+mod create;
+pub(crate) mod effect;
+pub(crate) mod lex;
+pub(crate) mod names;
+
+use effect::Effect;
+use lex::{Kind, Token};
+
+/// A migration file, read and taken apart. Nothing of it has been run.
+#[derive(Debug, Clone)]
+pub struct Script {
+    /// Its name: that of the file without `.sql`.
+    pub name: String,
+    /// The file as it was named, for messages.
+    pub file: String,
+    /// Its statements in order.
+    pub(crate) statements: Vec<Statement>,
+    /// Why it cannot be run at all.
+    pub obstacles: Vec<Obstacle>,
+}
+
+/// Something in a file that this tool cannot run.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Obstacle {
+    /// The line, counted from 1.
+    pub line: usize,
+    /// What it is, as a sentence without its beginning: `has a meta-command of psql: \i other.sql`.
+    pub what: String,
+}
+
+/// One statement of a file.
+#[derive(Debug, Clone)]
+pub(crate) struct Statement {
+    /// The text, without the semicolon.
+    pub(crate) text: String,
+    /// The line on which it begins, counted from 1.
+    pub(crate) line: usize,
+    /// What it does.
+    pub(crate) effect: Effect,
+}
+
+impl Script {
+    /// Takes a file apart. `file` is its path for messages; its last part without `.sql` and `.up.sql` is its name.
+    pub fn read(file: &str, text: &str) -> Script {
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+        let last = file.rsplit(['/', '\\']).next().unwrap_or(file);
+        let name = last.strip_suffix(".sql").unwrap_or(last);
+        let name = name.strip_suffix(".up").unwrap_or(name);
+        let mut script = Script {
+            name: name.to_owned(),
+            file: file.to_owned(),
+            statements: Vec::new(),
+            obstacles: Vec::new(),
+        };
+        let mut undo = None;
+        let tokens = lex::tokens(text, |at, comment| {
+            if undo.is_none() && holds_undo(comment) {
+                undo = Some((at, comment.trim().to_owned()));
+            }
+        });
+        if let Some((at, comment)) = undo {
+            let what = format!("holds its own undoing, which must not be run with it: {comment}");
+            script.obstacle(text, at, what);
+        }
+        match tokens {
+            Ok(tokens) => script.split(text, &tokens),
+            Err(unfinished) => {
+                script.obstacle(text, unfinished.start, format!("has {} that does not end", unfinished.what));
+            }
+        }
+        script
+    }
+
+    fn obstacle(&mut self, text: &str, at: usize, what: String) {
+        self.obstacles.push(Obstacle { line: line_of(text, at), what });
+    }
+
+    fn split(&mut self, text: &str, tokens: &[Token]) {
+        let mut session = effect::Session::default();
+        let mut from = 0;
+        let (mut depth, mut blocks) = (0_usize, Blocks::default());
+        for (at, token) in tokens.iter().enumerate() {
+            match &token.kind {
+                Kind::Psql(what) => {
+                    let line =
+                        text.get(token.start..).and_then(|rest| rest.lines().next()).unwrap_or_default();
+                    self.obstacle(text, token.start, format!("has {what} of psql: {}", line.trim()));
+                }
+                Kind::Other('(') => depth += 1,
+                Kind::Other(')') => depth = depth.saturating_sub(1),
+                Kind::Other(';') if depth == 0 && !blocks.open() => {
+                    self.statement(text, tokens.get(from..at).unwrap_or_default(), &mut session);
+                    (from, blocks) = (at + 1, Blocks::default());
+                }
+                Kind::Word(word) => blocks.see(at - from, word),
+                _ => {}
+            }
+        }
+        self.statement(text, tokens.get(from..).unwrap_or_default(), &mut session);
+    }
+
+    fn statement(&mut self, text: &str, tokens: &[Token], session: &mut effect::Session) {
+        let (Some(first), Some(last)) = (tokens.first(), tokens.last()) else { return };
+        if tokens.iter().any(|token| matches!(token.kind, Kind::Psql(_))) {
+            return;
+        }
+        let effect = effect::of(tokens, session);
+        if effect.rows_follow {
+            // What follows a COPY FROM stdin is rows, and no SQL.
+            self.obstacle(
+                text,
+                first.start,
+                "has rows for a COPY FROM stdin, which only psql sends".to_owned(),
+            );
+        }
+        self.statements.push(Statement {
+            text: text.get(first.start..last.end).unwrap_or_default().to_owned(),
+            line: line_of(text, first.start),
+            effect,
+        });
+    }
+}
+
+/// `BEGIN ATOMIC … END` in the body of a function: semicolons in it end no statement of the file.
+#[derive(Default)]
+struct Blocks {
+    words: Vec<String>,
+    depth: usize,
+    function: bool,
+}
+
+impl Blocks {
+    fn open(&self) -> bool {
+        self.depth > 0
+    }
+
+    /// As `psqlscan.l` counts: only after CREATE [OR REPLACE] FUNCTION or PROCEDURE; CASE has an END of its own.
+    fn see(&mut self, position: usize, word: &str) {
+        if position < 4 {
+            self.words.push(word.to_owned());
+            let words: Vec<&str> = self.words.iter().map(String::as_str).collect();
+            self.function |= matches!(
+                words.as_slice(),
+                ["create", "function" | "procedure", ..]
+                    | ["create", "or", "replace", "function" | "procedure", ..]
+            );
+        }
+        match word {
+            "begin" if self.function => self.depth += 1,
+            "case" if self.depth > 0 => self.depth += 1,
+            "end" => self.depth = self.depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+}
+
+/// Files of several migration tools hold both ways in one, told apart by a comment.
+fn holds_undo(comment: &str) -> bool {
+    let words = comment.trim_start_matches('-').trim().to_lowercase();
+    let words = words.split_whitespace().collect::<Vec<_>>().join(" ");
+    ["+goose down", "+migrate down", "migrate:down", "//@undo"].iter().any(|mark| words.starts_with(mark))
+}
+
+/// The line of a place, counted from 1.
+pub(crate) fn line_of(text: &str, offset: usize) -> usize {
+    text.as_bytes().iter().take(offset).filter(|byte| **byte == b'\n').count() + 1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn texts(sql: &str) -> Vec<(usize, String)> {
+        let script = Script::read("a.sql", sql);
+        assert!(script.obstacles.is_empty(), "{:?}", script.obstacles);
+        script.statements.into_iter().map(|statement| (statement.line, statement.text)).collect()
+    }
+
+    #[test]
+    fn semicolons_inside_something_end_nothing() {
+        let sql = "-- one; two\nCREATE FUNCTION f() RETURNS int BEGIN ATOMIC SELECT CASE WHEN true THEN 1 END; SELECT 2; END;\n\
+                   ;; CREATE RULE r AS ON INSERT TO t DO ALSO (DELETE FROM a; DELETE FROM b);\n\
+                   DO $x$ BEGIN; END $x$;\nBEGIN;\nSELECT 'a;b' /* ; */, \"c;d\"\n;\nCOMMIT";
+        let found = texts(sql);
+        let lines: Vec<usize> = found.iter().map(|(line, _)| *line).collect();
+        assert_eq!(lines, [2, 3, 4, 5, 6, 8], "{found:?}");
+        assert!(found[0].1.ends_with("SELECT 2; END"));
+        assert!(found[4].1.ends_with("\"c;d\""));
+    }
+
+    #[test]
+    fn what_cannot_be_run_is_told_with_its_line() {
+        let told = |sql: &str| {
+            let obstacles = Script::read("dir/a.up.sql", sql).obstacles;
+            obstacles.into_iter().map(|o| (o.line, o.what)).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            told("SELECT 1;\n\\i other.sql\n"),
+            [(2, "has a meta-command of psql: \\i other.sql".to_owned())]
+        );
+        assert_eq!(told("SELECT 1\n;SELECT :'x';"), [(2, "has a variable of psql: :'x';".to_owned())]);
+        assert_eq!(told("\n\nSELECT 'a"), [(3, "has a string that does not end".to_owned())]);
+        assert!(told("COPY t (a) FROM STDIN;\n1\n\\.\n")[0].1.contains("stdin"));
+        assert!(told("-- +goose Up\nSELECT 1;\n-- +goose Down\nSELECT 2;")[0].1.contains("undoing"));
+        assert_eq!(Script::read("dir/a.up.sql", "").name, "a");
+    }
+}
