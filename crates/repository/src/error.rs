@@ -59,7 +59,7 @@ pub enum Error {
         known: u64,
     },
     /// An object is not what it should be.
-    #[error("{object} is damaged: {message}")]
+    #[error("{object} is damaged: {message}{}", remedy(object))]
     Damaged {
         /// Which object; with the snapshot and part it was read for, where there is one.
         object: String,
@@ -105,6 +105,14 @@ pub enum Error {
         /// Why.
         source: Source,
     },
+    /// Two backups that began in the same second drew the same random number.
+    #[error(
+        "another backup has the name {id}, and is listed; this one is not. Run it again: what it wrote is used again"
+    )]
+    NameTaken {
+        /// The name.
+        id: String,
+    },
     /// A backup ran so long that prune might have removed what it re-used.
     #[error(
         "this backup ran longer than {hours} hours, and may lean on chunks that were pruned meanwhile; it is not listed"
@@ -135,6 +143,29 @@ fn hint(error: &object_store::Error) -> &'static str {
         }
     }
     ""
+}
+
+/// What to do about a damaged document. Chunks are another matter: a check finds and repairs those.
+pub(crate) fn remedy(object: &str) -> &'static str {
+    let folder = object.split_once('/').map_or(object, |(folder, _)| folder);
+    match folder {
+        "dbhaul.json" => {
+            "; put back a copy of dbhaul.json, which is the same for as long as no key is added or removed: nothing else              can take its place"
+        }
+        "snapshots" => {
+            "; no other snapshot is touched by this. Put the object back from a copy of this folder, or remove it by hand:              then this snapshot is gone, and can be fetched with `dbhaul copy` if a second repository has it"
+        }
+        "tombstones" => {
+            "; it was a forgotten snapshot, and prune waits until its object is put back or removed by hand: then the              snapshot can no longer be brought back"
+        }
+        "marks" => {
+            "; backups and prune wait until this object is removed by hand, which is safe once no prune has been running for              an hour: what it named is marked anew"
+        }
+        "quarantine" => {
+            "; backups wait until this object is removed by hand: then run `dbhaul check --read-data --repair`, which finds              anew what it named"
+        }
+        _ => "",
+    }
 }
 
 /// What to do about another format.

@@ -26,6 +26,14 @@ pub struct Unreadable {
     pub error: String,
 }
 
+impl Unreadable {
+    /// Why, without the object's name and without what to do, for errors that say both themselves.
+    pub(crate) fn cause(&self) -> &str {
+        let error = self.error.strip_prefix(&*format!("{} is damaged: ", self.name)).unwrap_or(&self.error);
+        error.strip_suffix(crate::error::remedy(&self.name)).unwrap_or(error)
+    }
+}
+
 /// All snapshots.
 #[derive(Debug, Clone, Default)]
 pub struct Listing {
@@ -201,7 +209,7 @@ impl Repository {
                 object: damaged.name.clone(),
                 message: format!(
                     "{}; name the snapshot you want by its id instead of `latest`",
-                    damaged.error
+                    damaged.cause()
                 ),
             });
         }

@@ -103,8 +103,8 @@ impl Repository {
             .await?;
         if let Some(unreadable) = unreadable.into_iter().next() {
             return Err(Error::Damaged {
+                message: format!("{}; nothing was pruned, since it may name any chunk", unreadable.cause()),
                 object: unreadable.name,
-                message: format!("{}; nothing was pruned, since it may name any chunk", unreadable.error),
             });
         }
         self.tombstones(now, Some(&listed), &mut named, &mut report).await?;

@@ -216,6 +216,10 @@ impl SnapshotWriter {
 
     /// Writes the manifest: from here on the snapshot exists. `complete` says whether every source is in it.
     pub async fn commit(self, sources: Vec<SourceRecord>, complete: bool) -> Result<Manifest, Error> {
+        // The name has few random digits; the manifest of another snapshot is never written over.
+        if self.repository.store.written_at(&self.id.object()).await?.is_some() {
+            return Err(Error::NameTaken { id: self.id.to_string() });
+        }
         self.check_age()?;
         let parts = || sources.iter().flat_map(|source| &source.parts);
         let stats = SnapshotStats {

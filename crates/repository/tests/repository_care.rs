@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use common::{begin, data, flip, folder, read, small, write_snapshot};
 use repository::{
-    Attestation, AttestationKind, CheckOptions, FaultKind, InitOptions, Portion, PruneOptions, Repository,
+    Attestation, AttestationKind, CheckOptions, Error, FaultKind, InitOptions, Portion, PruneOptions,
+    Repository,
 };
 
 fn check(read_data: bool) -> CheckOptions {
@@ -213,4 +214,59 @@ async fn what_a_journal_names_and_prune_has_marked_is_written_again() {
     assert_eq!(read(&repo, &second, "a").await.unwrap(), bytes);
     let report = repo.check(&check(true)).await.unwrap();
     assert!(report.passed() && report.faults.iter().all(|f| f.kind != FaultKind::Missing), "{report}");
+}
+
+#[tokio::test]
+async fn no_manifest_is_written_over() {
+    let (dir, repo) = folder(small()).await;
+    let first = write_snapshot(&repo, "nightly", &[("a", &data(1, 20_000))]).await;
+    let writer = begin(&repo, "other").await;
+    // Another host began in the same second and drew the same number.
+    let object = |id: &str| dir.path().join(format!("repo/snapshots/{id}.json"));
+    let taken = object(writer.id().as_str());
+    std::fs::copy(object(first.id.as_str()), &taken).unwrap();
+    let before = std::fs::read(&taken).unwrap();
+    let error = writer.commit(Vec::new(), true).await.unwrap_err();
+    assert!(matches!(error, Error::NameTaken { .. }), "{error}");
+    assert_eq!(std::fs::read(&taken).unwrap(), before);
+}
+
+#[tokio::test]
+async fn what_to_do_about_a_damaged_document_is_said_once() {
+    let (dir, repo) = folder(InitOptions { grace: Duration::from_millis(300), ..small() }).await;
+    let first = write_snapshot(&repo, "nightly", &[("a", &data(1, 20_000))]).await.id;
+    write_snapshot(&repo, "nightly", &[("a", &data(2, 20_000))]).await;
+    let says = |error: Error, what: &str| {
+        let text = error.to_string();
+        assert_eq!((text.matches("is damaged").count(), text.matches(what).count()), (1, 1), "{text}");
+    };
+    let tear = |folder: &str| {
+        let entry = std::fs::read_dir(dir.path().join("repo").join(folder)).unwrap().next().unwrap().unwrap();
+        let bytes = std::fs::read(entry.path()).unwrap();
+        std::fs::write(entry.path(), &bytes[..bytes.len() / 2]).unwrap();
+        (entry.path(), bytes)
+    };
+
+    let (path, bytes) = tear("snapshots");
+    says(repo.prune(&prune()).await.unwrap_err(), "remove it by hand");
+    says(repo.find("latest").await.unwrap_err(), "remove it by hand");
+    // The advice holds: with the object back all is as before.
+    std::fs::write(path, bytes).unwrap();
+    repo.prune(&prune()).await.unwrap();
+
+    repo.forget(std::slice::from_ref(&first), chrono::Utc::now()).await.unwrap();
+    let (path, bytes) = tear("tombstones");
+    says(repo.prune(&prune()).await.unwrap_err(), "removed by hand");
+    std::fs::write(path, bytes).unwrap();
+    tokio::time::sleep(Duration::from_millis(400)).await;
+    repo.prune(&prune()).await.unwrap();
+    repo.prune(&prune()).await.unwrap();
+
+    let (path, _) = tear("marks");
+    let start = || repository::SnapshotStart::new("nightly", chrono::Utc::now(), "test 1");
+    says(repo.begin(start()).await.err().unwrap(), "removed by hand");
+    says(repo.prune(&prune()).await.unwrap_err(), "removed by hand");
+    std::fs::remove_file(path).unwrap();
+    write_snapshot(&repo, "nightly", &[("a", &data(1, 20_000))]).await;
+    assert!(repo.prune(&prune()).await.is_ok() && repo.check(&check(true)).await.unwrap().passed());
 }
