@@ -31,11 +31,26 @@ impl Gather {
         }
     }
 
+    /// Sorts what was added since the last time, drops what is known, and merges the rest in. Nearly all that a further
+    /// snapshot names is known: sorting everything anew for each would take most of a check's time.
     fn compact(&mut self) {
-        self.chunks.sort_unstable_by_key(key);
-        self.chunks.dedup_by_key(|chunk| key(chunk));
+        let mut fresh = self.chunks.split_off(self.distinct.min(self.chunks.len()));
+        fresh.sort_unstable_by_key(key);
+        fresh.dedup_by_key(|chunk| key(chunk));
+        let mut known = self.chunks.iter().map(key).peekable();
+        fresh.retain(|chunk| {
+            let key = key(chunk);
+            while known.next_if(|known| *known < key).is_some() {}
+            known.peek() != Some(&key)
+        });
+        if !fresh.is_empty() {
+            self.chunks.reserve_exact(fresh.len());
+            self.chunks.append(&mut fresh);
+            // Stable, since that merges what is sorted already.
+            self.chunks.sort_by_key(key);
+        }
         self.distinct = self.chunks.len();
-        // Growing by halves keeps what lies unused small; `Vec` would double.
+        // Growing by quarters keeps what lies unused small; `Vec` would double.
         self.chunks.reserve_exact(self.distinct / 4 + (64 << 10) + 1);
     }
 
