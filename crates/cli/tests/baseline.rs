@@ -51,3 +51,58 @@ async fn captured_live_or_from_a_snapshot_it_passes_until_a_column_is_dropped() 
     run(&["baseline", "capture", &url, "--schema", "pubic"]).exits(2).says("pubic");
     run(&["baseline", "capture"]).exits(2);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn migrations_are_planned_applied_and_stopped_at_the_first_error() {
+    let Some(server) = server() else { return };
+    let url = server.url("postgres");
+    let here = folder();
+    let run = |args: &[&str]| -> Run { dbhaul(here.path(), args) };
+    std::fs::create_dir(here.path().join("m")).unwrap();
+    let file = |name: &str, text: &str| std::fs::write(here.path().join("m").join(name), text).unwrap();
+    let plan = ["baseline", "plan", &url, "--migrations", "m"];
+    let apply = ["baseline", "apply", &url, "--migrations", "m"];
+    run(&plan).exits(2).says("no file ends in .sql");
+
+    file("1_make.up.sql", "CREATE TABLE a (id int PRIMARY KEY);\nINSERT INTO a VALUES (1);\n");
+    file("1_make.down.sql", "DROP TABLE a;\n");
+    file("2_seed.sql", "INSERT INTO a VALUES (2);\n");
+    run(&plan).exits(3).shows("1_make").shows("run as number 2").shows("2 to apply");
+    run(&apply).exits(0).shows("applied 1_make (2 statements").shows("applied 2_seed");
+    // What only brings rows cannot be seen afterwards: it is asked, and not run again.
+    run(&plan).exits(0).shows("cannot tell").shows("--run 2_seed").shows("does not show whether it ran");
+
+    // An error: file, line, SQLSTATE, and what state things are in.
+    file("3_bad.sql", "CREATE TABLE b (id int);\n\nINSERT INTO a\nVALUES (1);\n");
+    file("4_later.sql", "CREATE TABLE c (id int);\n");
+    run(&apply)
+        .exits(1)
+        .says("m/3_bad.sql, line 3")
+        .says("SQLSTATE 23505")
+        .says("detail: Key (id)=(1) already exists.")
+        .says("nothing of it is in the database")
+        .says("not run: 4_later")
+        .says("database postgres");
+    // What only psql understands is refused before anything runs, by file and line.
+    file("3_bad.sql", "CREATE TABLE b (id int);\n\\copy b from 'x.csv'\n");
+    run(&apply)
+        .exits(5)
+        .says("m/3_bad.sql, line 2: has a meta-command of psql: \\copy b")
+        .says("--skip NAME");
+    run(&plan).exits(3).shows("BLOCKED").shows("m/3_bad.sql, line 2");
+    run(&[apply.as_slice(), &["--skip", "3_bad"]].concat()).exits(0).shows("applied 4_later");
+    run(&[apply.as_slice(), &["--skip", "3_bat"]].concat()).exits(2).says("did you mean `3_bad`?");
+
+    // With a baseline: what is applied and is not enough ends with 3.
+    std::fs::write(here.path().join("want.toml"), "[table.d.columns]\nid = \"int\"\n").unwrap();
+    file("3_bad.sql", "BEGIN;\nCREATE TABLE b (id int);\nCOMMIT;\n");
+    let wanted = ["--baseline", "want.toml"];
+    run(&[apply.as_slice(), &wanted].concat())
+        .exits(3)
+        .shows("by its own BEGIN and COMMIT")
+        .shows("baseline FAILED");
+    file("5_d.sql", "CREATE TABLE d (id int);\nCREATE INDEX CONCURRENTLY d_id ON d (id);\n");
+    let done = run(&[apply.as_slice(), &wanted, &["--json"]].concat()).exits(0).json();
+    assert_eq!(done["applied"][0]["mode"], "statements", "{done:#}");
+    assert_eq!(done["verdict"]["passed"], true);
+}

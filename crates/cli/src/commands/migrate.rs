@@ -10,6 +10,7 @@ use crate::commands::target::TargetArgs;
 use crate::context::Context;
 use crate::endpoint::Endpoint;
 use crate::exit::Exit;
+use crate::jobs::baseline;
 use crate::jobs::migrate::{self, Migrate};
 
 /// Moves a database, or all of a Redis server, straight from server to server: schema, data and proof.
@@ -41,6 +42,7 @@ pub(super) async fn run(args: MigrateArgs, context: &Context) -> anyhow::Result<
     let part = args.filter.apply(&mut from)?;
     let [from] = &from;
     let mut to = [Endpoint::from_url("target", &args.to, context)?];
+    baseline::ready(args.baseline.as_deref(), args.environment.as_deref())?;
     sources::apply_baseline(&mut to, args.baseline, args.environment);
     let [to] = &to;
     let settings = args.target.settings(context.jobs(args.target.jobs), part)?;

@@ -6,7 +6,7 @@ use clap::Args;
 
 use crate::context::Context;
 use crate::exit::Exit;
-use crate::jobs::{demo, rehearse};
+use crate::jobs::{baseline, demo, rehearse};
 
 /// Restores a snapshot into private servers that the tool starts itself, and proves it.
 ///
@@ -43,10 +43,10 @@ pub(super) async fn run(args: RehearseArgs, context: &Context) -> anyhow::Result
         context.print(&report, || report.render())?;
         return Ok(report.exit());
     }
+    baseline::ready(args.baseline.as_deref(), args.environment.as_deref())?;
     let repository = context.open_repository().await?;
-    let baseline =
-        rehearse::Gate { file: args.baseline, environment: args.environment, config: &context.config };
-    let report = rehearse::run(&repository, &args.snapshot, &baseline, jobs, &context.progress).await?;
+    let gate = rehearse::Gate { file: args.baseline, environment: args.environment, config: &context.config };
+    let report = rehearse::run(&repository, &args.snapshot, &gate, jobs, &context.progress).await?;
     context.print(&report, || report.render())?;
     Ok(report.exit())
 }

@@ -11,6 +11,7 @@ use crate::commands::target::TargetArgs;
 use crate::context::Context;
 use crate::endpoint::{Connection, Endpoint};
 use crate::exit::{self, Exit};
+use crate::jobs::baseline;
 use crate::jobs::restore::{self, Restore};
 use crate::jobs::{keys, replay};
 use crate::report::restore::RestoreReport;
@@ -69,6 +70,7 @@ pub(super) async fn run(args: RestoreArgs, context: &Context) -> anyhow::Result<
     if args.until.is_some() {
         return Err(exit::usage("--until is for an append-only file: a snapshot is of one moment"));
     }
+    baseline::ready(args.baseline.as_deref(), args.environment.as_deref())?;
     sources::apply_baseline(&mut targets, args.baseline, args.environment);
     let part = args.filter.apply(&mut targets)?;
     let repository = context.open_repository().await?;

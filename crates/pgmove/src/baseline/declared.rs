@@ -337,7 +337,10 @@ impl Baseline {
     }
 
     /// Complains about an environment that is not listed, where any are.
-    pub(super) fn knows_environment(&self, name: &str) -> Result<(), BaselineError> {
+    ///
+    /// # Errors
+    /// [`BaselineError::UnknownEnvironment`].
+    pub fn knows_environment(&self, name: &str) -> Result<(), BaselineError> {
         if self.environments.is_empty() || self.environments.iter().any(|known| known == name) {
             return Ok(());
         }

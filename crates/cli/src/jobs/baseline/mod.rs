@@ -79,12 +79,31 @@ pub(crate) fn verdict_for_source(
     progress: &Progress,
 ) -> anyhow::Result<Option<Verdict>> {
     let Some(file) = &endpoint.baseline else { return Ok(None) };
-    let verdict =
-        judge(&read(file)?, file, &Observed::from_catalog(catalog), endpoint.environment.as_deref())?;
+    let observed = Observed::from_catalog(catalog);
+    let judged =
+        read(file).and_then(|baseline| judge(&baseline, file, &observed, endpoint.environment.as_deref()));
+    let verdict = match judged {
+        Ok(verdict) => verdict,
+        Err(error) => {
+            progress.warn(format!("`{}` was not held against its schema baseline: {error}", endpoint.name));
+            return Ok(None);
+        }
+    };
     if !verdict.passed {
         progress.warn(format!("`{}` does not meet its schema baseline:\n{verdict}", endpoint.name));
     }
     Ok(Some(verdict))
+}
+
+/// Reads the baseline of a target before the target is filled: what is wrong with it is told while nothing is written.
+pub(crate) fn ready(file: Option<&Path>, environment: Option<&str>) -> anyhow::Result<()> {
+    match (file.map(|file| (file, read(file))), environment) {
+        (Some((file, baseline)), Some(environment)) => {
+            baseline?.knows_environment(environment).map_err(|e| unusable(file, &e))
+        }
+        (Some((_, baseline)), None) => baseline.map(drop),
+        (None, _) => Ok(()),
+    }
 }
 
 /// A target's gate, when the target has a baseline: read from the live server after it was filled.

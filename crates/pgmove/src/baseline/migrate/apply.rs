@@ -180,7 +180,7 @@ async fn run(session: &Session, script: &Script) -> Result<(), Stopped> {
         bracket(session, script, "BEGIN", first).await?;
     }
     for statement in &script.statements {
-        let object = format!("line {}", statement.line);
+        let object = format!("the statement that begins on line {}", statement.line);
         if let Err(source) = session.execute(&object, &statement.text).await {
             let line = statement.line + lines_before(&source, &statement.text);
             // The connection may be gone; then the server has rolled back by itself.

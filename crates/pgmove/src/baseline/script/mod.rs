@@ -85,6 +85,7 @@ impl Script {
         let mut session = effect::Session::default();
         let mut from = 0;
         let (mut depth, mut blocks) = (0_usize, Blocks::default());
+        let mut lines = Lines { text, at: 0, line: 1 };
         for (at, token) in tokens.iter().enumerate() {
             match &token.kind {
                 Kind::Psql(what) => {
@@ -95,35 +96,49 @@ impl Script {
                 Kind::Other('(') => depth += 1,
                 Kind::Other(')') => depth = depth.saturating_sub(1),
                 Kind::Other(';') if depth == 0 && !blocks.open() => {
-                    self.statement(text, tokens.get(from..at).unwrap_or_default(), &mut session);
+                    self.statement(tokens.get(from..at).unwrap_or_default(), &mut lines, &mut session);
                     (from, blocks) = (at + 1, Blocks::default());
                 }
                 Kind::Word(word) => blocks.see(at - from, word),
                 _ => {}
             }
         }
-        self.statement(text, tokens.get(from..).unwrap_or_default(), &mut session);
+        self.statement(tokens.get(from..).unwrap_or_default(), &mut lines, &mut session);
     }
 
-    fn statement(&mut self, text: &str, tokens: &[Token], session: &mut effect::Session) {
+    fn statement(&mut self, tokens: &[Token], lines: &mut Lines<'_>, session: &mut effect::Session) {
         let (Some(first), Some(last)) = (tokens.first(), tokens.last()) else { return };
         if tokens.iter().any(|token| matches!(token.kind, Kind::Psql(_))) {
             return;
         }
         let effect = effect::of(tokens, session);
+        let line = lines.of(first.start);
         if effect.rows_follow {
             // What follows a COPY FROM stdin is rows, and no SQL.
-            self.obstacle(
-                text,
-                first.start,
-                "has rows for a COPY FROM stdin, which only psql sends".to_owned(),
-            );
+            let what = "has rows for a COPY FROM stdin, which only psql sends".to_owned();
+            self.obstacles.push(Obstacle { line, what });
         }
         self.statements.push(Statement {
-            text: text.get(first.start..last.end).unwrap_or_default().to_owned(),
-            line: line_of(text, first.start),
+            text: lines.text.get(first.start..last.end).unwrap_or_default().to_owned(),
+            line,
             effect,
         });
+    }
+}
+
+/// Lines of places that come one after another: a file is counted once, however many statements it has.
+struct Lines<'a> {
+    text: &'a str,
+    at: usize,
+    line: usize,
+}
+
+impl Lines<'_> {
+    fn of(&mut self, offset: usize) -> usize {
+        let between = self.text.as_bytes().get(self.at..offset).unwrap_or_default();
+        self.line += memchr::memchr_iter(b'\n', between).count();
+        self.at = self.at.max(offset);
+        self.line
     }
 }
 
@@ -168,7 +183,7 @@ fn holds_undo(comment: &str) -> bool {
 }
 
 /// The line of a place, counted from 1.
-pub(crate) fn line_of(text: &str, offset: usize) -> usize {
+fn line_of(text: &str, offset: usize) -> usize {
     text.as_bytes().iter().take(offset).filter(|byte| **byte == b'\n').count() + 1
 }
 
