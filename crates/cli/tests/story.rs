@@ -41,11 +41,11 @@ impl Stage {
         Some(Stage { old, new, here, environment: "plain" })
     }
 
-    fn old(&self) -> String {
+    fn old_url(&self) -> String {
         self.old.url("postgres")
     }
 
-    fn new(&self) -> String {
+    fn new_url(&self) -> String {
         self.new.url("postgres")
     }
 
@@ -63,7 +63,7 @@ impl Stage {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_move_of_coinpilot() {
     let Some(stage) = Stage::start().await else { return };
-    let (old, new) = (stage.old(), stage.new());
+    let (old, new) = (stage.old_url(), stage.new_url());
     stage.gated(&["baseline", "check", "--to", &old]).exits(0).shows("baseline passed");
 
     // What was forgotten is named, with the migration that brings it.
@@ -128,7 +128,7 @@ async fn the_move_of_coinpilot() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_baseline_is_a_gate_everywhere() {
     let Some(stage) = Stage::start().await else { return };
-    let new = stage.new();
+    let new = stage.new_url();
     let client = postgres(&new).await;
     stage.run(&["init", "--repository", "store"]).exits(0);
 

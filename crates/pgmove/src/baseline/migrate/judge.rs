@@ -1,7 +1,9 @@
 //! Which migrations have been applied, as far as a catalog shows.
 
+use std::collections::BTreeMap;
+
 use super::plan::Status;
-use super::state::{State, goes_with};
+use super::state::{State, wholes};
 use crate::baseline::script::Script;
 use crate::baseline::script::effect::{Effect, Effects, Mark, Object};
 
@@ -35,23 +37,12 @@ enum Seen {
 /// Judges files in their declared order. What a later file takes away again tells of an earlier one only through the
 /// later one: so the last is judged first.
 pub(super) fn judge(scripts: &[Script], state: &State) -> Vec<Judged> {
-    let deeds: Vec<Vec<Deed>> = scripts.iter().map(|script| deeds(script, state)).collect();
+    let deeds = Deeds::of(scripts, state);
     let mut judged: Vec<Judged> = Vec::new();
     for (at, script) in scripts.iter().enumerate().rev() {
         // `judged` holds the later ones, the last first.
-        let later = |found: &dyn Fn(&Deed) -> bool| {
-            let files = deeds.iter().enumerate().skip(at + 1);
-            let file = files.filter(|(_, deeds)| deeds.iter().any(found)).map(|(file, _)| file).next()?;
-            judged.get(scripts.len() - 1 - file).map(|judged| judged.status)
-        };
-        let others_make = |object: &Object| {
-            let files = deeds.iter().enumerate().filter(|(file, _)| *file != at);
-            files.flat_map(|(_, deeds)| deeds).any(|deed| deed.makes && deed.object == *object)
-        };
-        let earlier_make = |object: &Object| {
-            deeds.iter().take(at).flatten().any(|deed| deed.makes && goes_with(&deed.object, object))
-        };
-        let own = deeds.get(at).map(Vec::as_slice).unwrap_or_default();
+        let status =
+            |file: Option<usize>| judged.get(scripts.len() - 1 - file?).map(|judged: &Judged| judged.status);
         let mut sum = Sum::default();
         for (number, statement) in script.statements.iter().enumerate() {
             let effect = &statement.effect;
@@ -67,12 +58,11 @@ pub(super) fn judge(scripts: &[Script], state: &State) -> Vec<Judged> {
                 let verdict = match mark {
                     Mark::Present(object) | Mark::Replaced(object) => {
                         let object = state.resolve(object, path);
-                        let takes = |deed: &Deed| !deed.makes && goes_with(&object, &deed.object);
-                        if own.iter().any(|deed| deed.statement > number && takes(deed)) {
+                        if deeds.taken.within(&object, at, number + 1) {
                             Seen::Passing
                         } else if !holds {
-                            by_later(later(&takes))
-                        } else if matches!(mark, Mark::Replaced(_)) && others_make(&object) {
+                            by_later(status(deeds.taken.after(&object, at)))
+                        } else if matches!(mark, Mark::Replaced(_)) && deeds.made.elsewhere(&object, at) {
                             Seen::Unclear
                         } else {
                             Seen::Done
@@ -80,12 +70,11 @@ pub(super) fn judge(scripts: &[Script], state: &State) -> Vec<Judged> {
                     }
                     Mark::Absent(object) => {
                         let object = state.resolve(object, path);
-                        let makes = |deed: &Deed| deed.makes && deed.object == object;
-                        if own.iter().any(|deed| deed.statement >= number && makes(deed)) {
+                        if deeds.made.within(&object, at, number) {
                             Seen::Passing
                         } else if !holds {
-                            by_later(later(&makes))
-                        } else if earlier_make(&object) {
+                            by_later(status(deeds.made.after(&object, at)))
+                        } else if deeds.made.before(&object, at) {
                             Seen::Unclear
                         } else {
                             Seen::Weak
@@ -96,11 +85,8 @@ pub(super) fn judge(scripts: &[Script], state: &State) -> Vec<Judged> {
                     | Mark::NotNull(table, name, _)
                     | Mark::Default(table, name, _) => {
                         let column = state.resolve(&Object::Column(table.clone(), name.clone()), path);
-                        let changes = |deed: &Deed| {
-                            (!deed.makes && goes_with(&column, &deed.object))
-                                || (deed.changes && deed.object == column)
-                        };
-                        if holds { Seen::Done } else { by_later(later(&changes)) }
+                        let later = [deeds.taken.after(&column, at), deeds.changed.after(&column, at)];
+                        if holds { Seen::Done } else { by_later(status(later.into_iter().flatten().min())) }
                     }
                     Mark::Label(..) => {
                         if holds {
@@ -120,32 +106,73 @@ pub(super) fn judge(scripts: &[Script], state: &State) -> Vec<Judged> {
     judged
 }
 
-/// What a statement does to one object, by its full name.
-struct Deed {
-    statement: usize,
-    makes: bool,
-    /// It alters a column.
-    changes: bool,
-    object: Object,
+/// Who does something to an object: file and statement, by the object's full name, in order.
+#[derive(Default)]
+struct Doers(BTreeMap<Object, Vec<(usize, usize)>>);
+
+impl Doers {
+    fn push(&mut self, object: Object, file: usize, statement: usize) {
+        self.0.entry(object).or_default().push((file, statement));
+    }
+
+    /// What is done to the object itself, or to what it is a part of.
+    fn of(&self, object: &Object) -> impl Iterator<Item = (usize, usize)> {
+        let whole = wholes(object).into_iter().filter_map(|whole| self.0.get(&whole));
+        self.0.get(object).into_iter().chain(whole).flatten().copied()
+    }
+
+    /// True when a statement of this file does it, from that number on.
+    fn within(&self, object: &Object, file: usize, from: usize) -> bool {
+        self.of(object).any(|(doer, statement)| doer == file && statement >= from)
+    }
+
+    /// The first later file that does it.
+    fn after(&self, object: &Object, file: usize) -> Option<usize> {
+        self.of(object).map(|(doer, _)| doer).filter(|doer| *doer > file).min()
+    }
+
+    /// True when an earlier file does it, to the object itself.
+    fn before(&self, object: &Object, file: usize) -> bool {
+        self.0.get(object).is_some_and(|doers| doers.iter().any(|(doer, _)| *doer < file))
+    }
+
+    /// True when any other file does it, to the object itself.
+    fn elsewhere(&self, object: &Object, file: usize) -> bool {
+        self.0.get(object).is_some_and(|doers| doers.iter().any(|(doer, _)| *doer != file))
+    }
 }
 
-fn deeds(script: &Script, state: &State) -> Vec<Deed> {
-    let mut deeds = Vec::new();
-    for (statement, written) in script.statements.iter().enumerate() {
-        for mark in &written.effect.marks {
-            let (makes, changes, object) = match mark {
-                Mark::Present(object) | Mark::Replaced(object) => (true, false, object.clone()),
-                Mark::Absent(object) => (false, false, object.clone()),
-                Mark::Type(table, name, _)
-                | Mark::NotNull(table, name, _)
-                | Mark::Default(table, name, _) => (true, true, Object::Column(table.clone(), name.clone())),
-                Mark::Label(..) => continue,
-            };
-            let object = state.resolve(&object, written.effect.path.as_deref());
-            deeds.push(Deed { statement, makes: makes && !changes, changes, object });
+/// What files do to objects.
+#[derive(Default)]
+struct Deeds {
+    made: Doers,
+    taken: Doers,
+    changed: Doers,
+}
+
+impl Deeds {
+    fn of(scripts: &[Script], state: &State) -> Deeds {
+        let mut deeds = Deeds::default();
+        for (file, script) in scripts.iter().enumerate() {
+            for (number, statement) in script.statements.iter().enumerate() {
+                let path = statement.effect.path.as_deref();
+                for mark in &statement.effect.marks {
+                    let (doers, object) = match mark {
+                        Mark::Present(object) | Mark::Replaced(object) => (&mut deeds.made, object.clone()),
+                        Mark::Absent(object) => (&mut deeds.taken, object.clone()),
+                        Mark::Type(table, name, _)
+                        | Mark::NotNull(table, name, _)
+                        | Mark::Default(table, name, _) => {
+                            (&mut deeds.changed, Object::Column(table.clone(), name.clone()))
+                        }
+                        Mark::Label(..) => continue,
+                    };
+                    doers.push(state.resolve(&object, path), file, number);
+                }
+            }
         }
+        deeds
     }
-    deeds
 }
 
 /// What has been seen of a file so far.

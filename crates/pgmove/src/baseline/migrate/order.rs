@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::judge::{Judged, judge, words};
 use super::plan::{Action, Plan, PlanOptions, PlannedFile, Status};
 use super::state::State;
+use crate::baseline::script::Script;
 use crate::baseline::script::effect::{Effects, Mark, Object};
-use crate::baseline::script::{Script, Statement};
 use crate::baseline::{Baseline, BaselineError};
 use crate::catalog::Catalog;
 
@@ -36,7 +36,8 @@ pub fn plan(
     }
     let scripts = sorted(scripts, options.baseline);
     let state = State::of(catalog, search_path);
-    let mut work = Work { judged: judge(&scripts, &state), scripts: &scripts, state, options };
+    let made = made(&scripts, &state);
+    let mut work = Work { judged: judge(&scripts, &state), scripts: &scripts, state, made, options };
     let actions = work.first_actions();
     Ok(work.settle(actions))
 }
@@ -77,7 +78,24 @@ struct Work<'a> {
     scripts: &'a [Script],
     judged: Vec<Judged>,
     state: State,
+    /// Which files make an object.
+    made: BTreeMap<Object, BTreeSet<usize>>,
     options: &'a PlanOptions<'a>,
+}
+
+fn made(scripts: &[Script], state: &State) -> BTreeMap<Object, BTreeSet<usize>> {
+    let mut made: BTreeMap<Object, BTreeSet<usize>> = BTreeMap::new();
+    for (at, script) in scripts.iter().enumerate() {
+        for statement in &script.statements {
+            for mark in &statement.effect.marks {
+                if let Mark::Present(object) | Mark::Replaced(object) = mark {
+                    let object = state.resolve(object, statement.effect.path.as_deref());
+                    made.entry(object).or_default().insert(at);
+                }
+            }
+        }
+    }
+    made
 }
 
 /// Something that a file needs and that is not there.
@@ -112,6 +130,9 @@ impl Work<'_> {
         }
         // What needs something that is still to be made cannot have run.
         for (at, script) in self.scripts.iter().enumerate() {
+            if !actions.get(at).is_some_and(|(action, _)| *action == Action::Ask) {
+                continue;
+            }
             let makers = |object: &Object| self.makers(object, at);
             let unmet = self.unmet(script, &self.state, at);
             let waits = unmet.iter().any(|unmet| {
@@ -133,16 +154,8 @@ impl Work<'_> {
 
     /// The files other than this one that make an object.
     fn makers(&self, object: &Object, except: usize) -> Vec<usize> {
-        let makes = |statement: &Statement| {
-            statement.effect.marks.iter().any(|mark| match mark {
-                Mark::Present(made) | Mark::Replaced(made) => {
-                    self.state.resolve(made, statement.effect.path.as_deref()) == *object
-                }
-                _ => false,
-            })
-        };
-        let others = self.scripts.iter().enumerate().filter(|(at, _)| *at != except);
-        others.filter(|(_, script)| script.statements.iter().any(makes)).map(|(at, _)| at).collect()
+        let makers = self.made.get(object).into_iter().flatten().copied();
+        makers.filter(|maker| *maker != except).collect()
     }
 
     /// What a file would miss, were it to run in this state.

@@ -180,3 +180,43 @@ fn how_a_file_runs_is_read_from_it() {
     assert_eq!(found.file("a").unwrap().action, Action::Blocked);
     assert_eq!(found.file("a").unwrap().obstacles[0].line, 2);
 }
+
+#[test]
+fn a_long_history_is_planned_whole() {
+    // Each file makes a table, alters the one before, and drops a column of the one before that.
+    let sql = |n: usize| {
+        let mut sql = format!("CREATE TABLE t{n} (id int PRIMARY KEY, a int, b int DEFAULT f());\n");
+        if n > 0 {
+            sql += &format!("ALTER TABLE t{} ADD COLUMN c{n} int REFERENCES t{n};\n", n - 1);
+        }
+        if n > 1 {
+            sql += &format!("ALTER TABLE t{} DROP COLUMN b;\n", n - 2);
+        }
+        sql + &format!("INSERT INTO t{n} SELECT g FROM generate_series(1, 9) g;\n").repeat(20)
+    };
+    let files: Vec<(String, String)> = (0..400).rev().map(|n| (format!("v{n}"), sql(n))).collect();
+    let files: Vec<(&str, &str)> = files.iter().map(|(name, sql)| (name.as_str(), sql.as_str())).collect();
+    let found = empty(&files);
+    let wanted: Vec<String> = (0..400).map(|n| format!("v{n}")).collect();
+    assert_eq!(found.order, wanted);
+}
+
+proptest::proptest! {
+    #[test]
+    fn any_text_is_read_and_planned(
+        words in proptest::collection::vec(
+            proptest::sample::select(vec![
+                "CREATE", "TABLE", "ALTER", "DROP", "INDEX", "ON", "t", "\"q\"", "(", ")", ",", ";", ".", "'s'", "$$",
+                "ADD", "COLUMN", "CONSTRAINT", "REFERENCES", "RENAME", "TO", "IF", "EXISTS", "NOT", "VIEW", "AS",
+                "SELECT", "FROM", "TYPE", "VALUE", "SET", "DEFAULT", "search_path", "=", "OR", "REPLACE", "FUNCTION",
+                "BEGIN", "END", "ATOMIC", "EXTENSION", "vector", "TRIGGER", "COMMENT", "--x\n", "/*", "*/", "\\d\n",
+            ]),
+            0..40,
+        ),
+        noise in ".{0,20}",
+    ) {
+        let text = format!("{} {noise}", words.join(" "));
+        let found = empty(&[("1", &text), ("2", "ALTER TABLE t ADD COLUMN x int")]);
+        proptest::prop_assert_eq!(found.files.len(), 2);
+    }
+}

@@ -214,22 +214,20 @@ impl State {
     }
 }
 
+/// What goes with the object's table or schema goes where that goes.
+pub(super) fn wholes(object: &Object) -> Vec<Object> {
+    let Some(name) = object.written() else { return Vec::new() };
+    let mut wholes: Vec<Object> = name.schema.clone().map(Object::Schema).into_iter().collect();
+    let part = !matches!(object, Object::Relation(_) | Object::Type(_) | Object::Function(_));
+    if part {
+        wholes.push(Object::Relation(name.clone()));
+    }
+    wholes
+}
+
 /// True when `object` goes where `gone` goes: it is the same, or a part of it.
-pub(super) fn goes_with(object: &Object, gone: &Object) -> bool {
-    if object == gone {
-        return true;
-    }
-    match (gone, object) {
-        (Object::Relation(table), Object::Type(_) | Object::Function(_)) => {
-            let _ = table;
-            false
-        }
-        (Object::Relation(table), object) => object.written() == Some(table),
-        (Object::Schema(schema), object) => {
-            object.written().and_then(|name| name.schema.as_ref()) == Some(schema)
-        }
-        _ => false,
-    }
+fn goes_with(object: &Object, gone: &Object) -> bool {
+    object == gone || wholes(object).contains(gone)
 }
 
 fn at(schema: &str, name: &str) -> Written {
