@@ -7,15 +7,19 @@ use std::path::Path;
 
 use futures::TryStreamExt as _;
 use redisdump::emit::Target;
-use redisdump::export::{Export, ExportOptions, Format, file};
+use redisdump::export::{Export, ExportOptions, Format, file, survey};
 use redisdump::inspect::{InspectOptions, inspect_path};
 use redisdump::verify::{VerifyOptions, verify_file};
+use redisdump::{ConnectOptions, Environment, RestoreOptions, restore};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);
     let (Some(what), Some(path), version) = (arguments.next(), arguments.next(), arguments.next()) else {
-        return Err("usage: codec verify|inspect|restore|resp|rdb|json FILE [VERSION]".into());
+        return Err(
+            "usage: codec verify|inspect|survey|restore|resp|rdb|json FILE [VERSION], or apply FILE URL"
+                .into(),
+        );
     };
     let path = Path::new(&path);
     let format = match what.as_str() {
@@ -27,6 +31,21 @@ async fn main() -> Result<(), Box<dyn Error>> {
         "inspect" => {
             let found = inspect_path(path, InspectOptions::default(), &mut |_| (), &mut |_| ())?;
             println!("{} keys, {} elements", found.sizes.keys, found.sizes.elements);
+            return Ok(());
+        }
+        "apply" => {
+            let url = version.ok_or("apply wants FILE URL")?;
+            let options = ConnectOptions::parse(&url, &Environment::from_process())?;
+            let report = restore(file(path), &options, &RestoreOptions::default(), &|_| ()).await?;
+            println!("{report}");
+            return Ok(());
+        }
+        "survey" => {
+            let found = survey(
+                file(path),
+                ExportOptions::new(Format::Rdb, version.as_deref().unwrap_or("7.0").parse()?),
+            );
+            println!("{}", found.await?);
             return Ok(());
         }
         "restore" => Format::Restore,

@@ -75,9 +75,11 @@ pub(crate) struct Connection {
 
 /// Appends a command.
 pub(crate) fn command(out: &mut Vec<u8>, arguments: &[&[u8]]) {
-    out.extend_from_slice(format!("*{}\r\n", arguments.len()).as_bytes());
+    use std::io::Write as _;
+    // Writing to a vector does not fail.
+    let _ = write!(out, "*{}\r\n", arguments.len());
     for argument in arguments {
-        out.extend_from_slice(format!("${}\r\n", argument.len()).as_bytes());
+        let _ = write!(out, "${}\r\n", argument.len());
         out.extend_from_slice(argument);
         out.extend_from_slice(b"\r\n");
     }
@@ -189,6 +191,16 @@ impl Reader {
                 _ => {}
             }
         }
+    }
+
+    /// Takes as many replies `+OK` as are there already, at most so many: millions of them are awaited one after another,
+    /// and nothing is made of them.
+    pub(crate) fn take_ok(&mut self, most: usize) -> usize {
+        const OK: &[u8; 5] = b"+OK\r\n";
+        let (replies, _) = self.socket.buffer().as_chunks::<5>();
+        let count = replies.iter().take(most).take_while(|reply| *reply == OK).count();
+        self.socket.consume(count * OK.len());
+        count
     }
 
     async fn skip(&mut self, bytes: u64, doing: &str) -> Result<(), Error> {

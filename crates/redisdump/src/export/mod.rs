@@ -5,8 +5,9 @@
 //! where a form puts numbers before what they count.
 //!
 //! What the target cannot hold is refused by default: [`survey`] tells it before anything is written, the report tells
-//! it afterwards. [`convert()`] puts a single value into a form that a target loads, for RESTORE.
+//! it afterwards. Of an AOF, [`beginning`] gives the RDB at its front and [`aof_commands`] what follows. [`convert()`] puts a single value into a form that a target loads, for RESTORE.
 
+mod aof_commands;
 mod convert;
 mod encode;
 mod json;
@@ -15,9 +16,10 @@ mod restore_commands;
 mod sink;
 mod stream;
 
+pub use aof_commands::aof_commands;
 pub use convert::convert;
 pub(crate) use stream::through;
-pub use stream::{Export, ExportOptions, ExportReport, Format, OnLoss, file, survey};
+pub use stream::{Export, ExportOptions, ExportReport, Format, OnLoss, beginning, file, survey};
 
 /// Hands every element on to a field, while a method says so.
 macro_rules! forward_elements {

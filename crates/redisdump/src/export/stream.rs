@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use futures::{Stream, StreamExt as _};
+use futures::{Stream, StreamExt as _, TryStreamExt as _};
 use serde::Serialize;
 use tokio::io::AsyncReadExt as _;
 
@@ -254,6 +254,18 @@ pub(crate) fn through(data: &[u8], options: ExportOptions) -> Result<(Vec<u8>, L
     sink.take_into(&mut end);
     out.append(&mut end);
     Ok((out, sink.losses().clone()))
+}
+
+/// The first bytes of a file as a stream: the RDB at the front of an AOF.
+pub fn beginning(path: &Path, length: u64) -> impl Stream<Item = std::io::Result<Bytes>> + Send + 'static {
+    let mut left = length;
+    file(path)
+        .map_ok(move |mut piece| {
+            piece.truncate(usize::try_from(left).unwrap_or(usize::MAX));
+            left -= piece.len() as u64;
+            piece
+        })
+        .try_take_while(|piece| futures::future::ready(Ok(!piece.is_empty())))
 }
 
 /// A file as a stream.

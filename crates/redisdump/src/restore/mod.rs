@@ -91,6 +91,8 @@ impl fmt::Display for RestoreReport {
 
 /// Commands that may wait for their replies; with what the sockets hold, this bounds what is in flight.
 const WINDOW: usize = 4096;
+/// The same in batches, where commands are noted by the batch.
+const BATCHES: usize = 16;
 /// Commands are sent when about so many bytes are ready.
 const BATCH: usize = 64 << 10;
 
@@ -140,7 +142,7 @@ where
             Some(connection) => connection,
             None => Connection::open(options).await?,
         };
-        let (sent, awaited) = mpsc::channel::<Sent>(WINDOW);
+        let (sent, awaited) = mpsc::channel::<Vec<Sent>>(BATCHES);
         readers.push((reader, awaited));
         outlets.push(Outlet { writer, sent });
     }
@@ -178,16 +180,25 @@ where
     let check = futures::future::try_join_all(readers.iter_mut().map(|(reader, awaited)| {
         let (total, skipped, target) = (&total, &skipped, &target);
         async move {
-            while let Some(what) = awaited.recv().await {
-                let reply = reader.reply(DOING).await?;
-                if let Reply::Error(message) = reply {
-                    if skip && is_there(&what, &message) {
-                        skipped.fetch_add(u64::from(matches!(what, Sent::Key { .. })), Ordering::Relaxed);
-                        continue;
+            let is_key = |what: &Sent| matches!(what, Sent::Key { .. });
+            while let Some(batch) = awaited.recv().await {
+                let mut rest = batch.as_slice();
+                while !rest.is_empty() {
+                    let (taken, missing) = rest.split_at(reader.take_ok(rest.len()));
+                    let keys = taken.iter().filter(|what| is_key(what)).count() as u64;
+                    total.fetch_add(keys, Ordering::Relaxed);
+                    rest = missing;
+                    let Some((what, behind)) = rest.split_first() else { break };
+                    rest = behind;
+                    if let Reply::Error(message) = reader.reply(DOING).await? {
+                        if !(skip && is_there(what, &message)) {
+                            return Err(refused_key(target, what, &message, total.load(Ordering::Relaxed)));
+                        }
+                        skipped.fetch_add(u64::from(is_key(what)), Ordering::Relaxed);
+                    } else {
+                        total.fetch_add(u64::from(is_key(what)), Ordering::Relaxed);
                     }
-                    return Err(refused_key(target, &what, &message, total.load(Ordering::Relaxed)));
                 }
-                total.fetch_add(u64::from(matches!(what, Sent::Key { .. })), Ordering::Relaxed);
             }
             Ok::<_, Error>(())
         }
@@ -229,7 +240,7 @@ where
 /// One connection's writing half, and where what it sends is noted for the reading half.
 struct Outlet {
     writer: Writer,
-    sent: mpsc::Sender<Sent>,
+    sent: mpsc::Sender<Vec<Sent>>,
 }
 
 const DOING: &str = "restoring keys; what it has taken stays there: empty it before the next try";
@@ -267,12 +278,8 @@ async fn flush(loader: &mut Loader<'_>, outlets: &mut [Outlet], beyond: usize) -
         // Both at once: what is noted may be more than the other side takes before it sees replies.
         let (queue, sent) = (std::mem::take(&mut lane.queue), &outlet.sent);
         let note = async {
-            for what in queue {
-                // The other side only goes away with an error of its own, which is then the one that is reported.
-                if sent.send(what).await.is_err() {
-                    break;
-                }
-            }
+            // The other side only goes away with an error of its own, which is then the one that is reported.
+            let _ = sent.send(queue).await;
         };
         let ((), result) = futures::join!(note, outlet.writer.send(&lane.out, DOING));
         lane.out.clear();
