@@ -87,5 +87,7 @@ fn cells(finding: &Finding) -> [String; 5] {
         Severity::Optional => "optional",
     };
     let provided_by = finding.provided_by.join(" or ");
-    [word.to_owned(), finding.object.clone(), finding.expected.clone(), finding.found.clone(), provided_by]
+    // A name may hold anything; a line of the table is one line all the same.
+    let line = |text: &str| text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
+    [word.to_owned(), line(&finding.object), line(&finding.expected), line(&finding.found), provided_by]
 }

@@ -162,6 +162,7 @@ impl Work<'_> {
     fn unmet(&self, script: &Script, state: &State, at: usize) -> Vec<Unmet> {
         let mut state = state.clone();
         let mut unmet: Vec<Unmet> = Vec::new();
+        let mut anything = false;
         for statement in &script.statements {
             let effect = &statement.effect;
             if !state.passes_over(effect) {
@@ -179,12 +180,14 @@ impl Work<'_> {
                     if table.is_some_and(|table| !state.has(&table)) {
                         continue;
                     }
-                    // What only seems to be used counts where a file makes it.
-                    if sure || !self.makers(&object, at).is_empty() {
+                    // What only seems to be used counts where a file makes it; and a DO block or a function that
+                    // runs before may have made what no file makes by a statement.
+                    if (sure && !anything) || !self.makers(&object, at).is_empty() {
                         unmet.push(Unmet { object, line: statement.line });
                     }
                 }
             }
+            anything |= effect.effects == Effects::Unknown;
             state.run(effect);
         }
         unmet
@@ -229,7 +232,13 @@ impl Work<'_> {
                     && script.statements.iter().all(|statement| {
                         !matches!(statement.effect.effects, Effects::Rows | Effects::Unknown)
                     });
-                let unmet = self.unmet(script, &state, at);
+                let mut unmet = self.unmet(script, &state, at);
+                if forced {
+                    // Whoever asks for it knows of what no file makes.
+                    unmet.retain(|unmet| {
+                        self.makers(&unmet.object, at).iter().any(|maker| pending.contains(maker))
+                    });
+                }
                 if covered || unmet.is_empty() {
                     next = Some((at, covered, status));
                     break;
@@ -368,6 +377,9 @@ impl Work<'_> {
         let Some(script) = self.scripts.get(at) else { return Vec::new() };
         let unmet = self.unmet(script, state, at);
         let mut reasons: Vec<String> = unmet.iter().map(|unmet| self.need(unmet, at, actions)).collect();
+        if unmet.iter().any(|unmet| self.makers(&unmet.object, at).is_empty()) {
+            reasons.push(format!("if it is made by other means, say --run {}", script.name));
+        }
         // Follow who waits for whom; coming back here is a cycle.
         let waits_for = |at: usize| -> Vec<usize> {
             let Some(script) = self.scripts.get(at) else { return Vec::new() };
