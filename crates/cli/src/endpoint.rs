@@ -15,6 +15,8 @@ pub(crate) enum Connection {
     Postgres(Box<pgmove::ConnectOptions>),
     /// A Redis or Valkey server.
     Redis(Box<redisdump::ConnectOptions>),
+    /// The data folder of a Redis or Valkey server that nobody is to ask.
+    Folder(PathBuf),
 }
 
 /// A named server.
@@ -34,6 +36,8 @@ pub(crate) struct Endpoint {
     pub(crate) globals: Globals,
     /// How the keys of a Redis server are had.
     pub(crate) capture: redisdump::CaptureMethod,
+    /// The data folder of a Redis server that is taken in place of what it would send.
+    pub(crate) data_dir: Option<PathBuf>,
 }
 
 /// What of a PostgreSQL server goes beyond one database.
@@ -80,6 +84,7 @@ impl Endpoint {
             filter: pgmove::Filter::default(),
             globals: Globals::Leave,
             capture: redisdump::CaptureMethod::Auto,
+            data_dir: None,
         })
     }
 
@@ -88,7 +93,9 @@ impl Endpoint {
         let url = source.expanded_url(&context.secrets)?;
         let password = source.resolve_password(&context.config.folder, &context.secrets)?;
         let named = || format!("source `{}`", source.name);
+        let data_dir = source.data_dir.as_ref().map(|path| context.config.folder.join(path));
         let connection = match source.kind {
+            Kind::Redis if url.is_empty() => Connection::Folder(data_dir.clone().unwrap_or_default()),
             Kind::Postgres => postgres(&url).with_context(named)?,
             Kind::Redis => redis(&url).with_context(named)?,
         };
@@ -103,6 +110,7 @@ impl Endpoint {
             filter: source.filter.clone().map(Into::into).unwrap_or_default(),
             globals: Globals::of(source.globals, source.role_passwords),
             capture: source.capture,
+            data_dir,
         })
     }
 
@@ -110,7 +118,7 @@ impl Endpoint {
     pub(crate) fn kind(&self) -> Kind {
         match self.connection {
             Connection::Postgres(_) => Kind::Postgres,
-            Connection::Redis(_) => Kind::Redis,
+            Connection::Redis(_) | Connection::Folder(_) => Kind::Redis,
         }
     }
 
@@ -118,7 +126,11 @@ impl Endpoint {
     pub(crate) fn shown(&self) -> String {
         match &self.connection {
             Connection::Postgres(options) => options.display().to_string(),
-            Connection::Redis(options) => options.display().to_string(),
+            Connection::Redis(options) => match &self.data_dir {
+                Some(folder) => format!("{} of {}", folder.display(), options.display()),
+                None => options.display().to_string(),
+            },
+            Connection::Folder(folder) => folder.display().to_string(),
         }
     }
 }
@@ -128,6 +140,7 @@ impl Connection {
         match self {
             Connection::Postgres(options) => options.password_in_url(),
             Connection::Redis(options) => options.password_in_url(),
+            Connection::Folder(_) => false,
         }
     }
 
@@ -137,6 +150,7 @@ impl Connection {
                 Connection::Postgres(Box::new((*options).with_password(password)))
             }
             Connection::Redis(options) => Connection::Redis(Box::new((*options).with_password(password))),
+            folder @ Connection::Folder(_) => folder,
         }
     }
 }

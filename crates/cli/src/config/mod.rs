@@ -103,7 +103,8 @@ pub(crate) struct SourceConfig {
     pub(crate) name: String,
     /// PostgreSQL or Redis.
     pub(crate) kind: Kind,
-    /// Where it is. `${VAR}` is taken from the environment.
+    /// Where it is. `${VAR}` is taken from the environment. Empty for a stopped Redis server whose data folder is named.
+    #[serde(default)]
     pub(crate) url: String,
     /// The password; `${VAR}` keeps it out of the file.
     #[serde(default)]
@@ -132,6 +133,10 @@ pub(crate) struct SourceConfig {
     /// How the keys of a Redis server are had: `auto`, `psync` or `scan`.
     #[serde(default)]
     pub(crate) capture: redisdump::CaptureMethod,
+    /// The data folder of a Redis server on this host, or a file in it: what lies there is taken, and the server at `url`,
+    /// where one is given, is only asked what counts.
+    #[serde(default)]
+    pub(crate) data_dir: Option<PathBuf>,
 }
 
 /// `[source.filter]`: see [`pgmove::Filter`].
@@ -157,6 +162,28 @@ impl From<FilterConfig> for pgmove::Filter {
             exclude_table_data: config.exclude_table_data,
             conditions: config.conditions,
         }
+    }
+}
+
+impl SourceConfig {
+    /// What does not go together.
+    fn misplaced(&self) -> Option<String> {
+        let of = |message: &str| Some(format!("source `{}` {message}", self.name));
+        if self.url.is_empty() && self.data_dir.is_none() {
+            return match self.kind {
+                Kind::Postgres => of("has no url"),
+                Kind::Redis => of("has neither url nor data-dir"),
+            };
+        }
+        if self.kind != Kind::Redis && self.data_dir.is_some() {
+            return of("is not of kind redis: data-dir is only for that");
+        }
+        if self.data_dir.is_some() && self.capture != redisdump::CaptureMethod::Auto {
+            return of(
+                "has both data-dir and capture: keys come from the folder or from the server, not from both",
+            );
+        }
+        None
     }
 }
 
@@ -200,6 +227,9 @@ impl Config {
                     "two sources are named `{}`: `restore --source` could not tell them apart",
                     source.name
                 )));
+            }
+            if let Some(message) = source.misplaced() {
+                return Err(invalid(message));
             }
             let given = [
                 source.password.is_some(),
@@ -268,6 +298,22 @@ mod tests {
         let one = "[[source]]\nname = \"a\"\nkind = \"redis\"\nurl = \"redis://h\"\n";
         let error = parse(&format!("{one}{one}")).unwrap_err().to_string();
         assert!(error.contains("two sources are named `a`"), "{error}");
+    }
+
+    #[test]
+    fn a_source_is_reached_by_url_or_folder() {
+        let redis = "[[source]]\nname = \"a\"\nkind = \"redis\"\n";
+        for (more, expected) in
+            [("", "neither url nor data-dir"), ("data-dir = \"/d\"\ncapture = \"scan\"\n", "not from both")]
+        {
+            let error = parse(&format!("{redis}{more}")).unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
+        }
+        assert!(parse(&format!("{redis}data-dir = \"/d\"\n")).is_ok());
+        let postgres = "[[source]]\nname = \"a\"\nkind = \"postgres\"\n";
+        assert!(parse(postgres).unwrap_err().to_string().contains("has no url"));
+        let error = parse(&format!("{postgres}url = \"postgres://h/d\"\ndata-dir = \"/d\"\n")).unwrap_err();
+        assert!(error.to_string().contains("not of kind redis"), "{error}");
     }
 
     #[test]

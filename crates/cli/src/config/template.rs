@@ -50,6 +50,8 @@ url = "redis://127.0.0.1:6379"
 # REDISCLI_AUTH is asked by itself; password, password-file and password-command work as above.
 # All keys of one moment by replication ("psync"), or key by key where a server forbids that ("scan"); "auto" tries.
 # capture = "auto"
+# Or what the server keeps in its data folder on this host, whether it runs or not; a running one is asked what counts.
+# data-dir = "/var/lib/redis"
 
 [retention]
 # The newest snapshot of each of the last 7 days and 4 weeks (which end on Sunday) in this zone.

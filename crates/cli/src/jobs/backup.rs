@@ -11,7 +11,7 @@ use crate::exit;
 use crate::jobs::record::{
     CopyAttributes, PART_CATALOG, PART_COPY, PART_GLOBALS, PART_RDB, PostgresDetails, TableRecord, attributes,
 };
-use crate::jobs::{baseline, by_hand, forget};
+use crate::jobs::{baseline, by_hand, data_folder, forget};
 use crate::report::backup::{BackupReport, SourceOutcome};
 use crate::ui::Progress;
 
@@ -87,7 +87,11 @@ async fn one(
 ) -> anyhow::Result<SourceRecord> {
     match &source.connection {
         Connection::Postgres(options) => postgres(source, options, writer, backup).await,
-        Connection::Redis(options) => redis(source, options, writer, backup).await,
+        Connection::Redis(options) => match &source.data_dir {
+            Some(folder) => data_folder::store(source, folder, Some(options), writer, backup.progress).await,
+            None => redis(source, options, writer, backup).await,
+        },
+        Connection::Folder(folder) => data_folder::store(source, folder, None, writer, backup.progress).await,
     }
 }
 

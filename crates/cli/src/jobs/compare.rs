@@ -138,7 +138,9 @@ async fn side<'a>(compare: &Compare<'_>, side: &'a Side) -> anyhow::Result<pgmov
     match side {
         Side::Server(endpoint) => match &endpoint.connection {
             Connection::Postgres(options) => Ok(pgmove::Side::Live(options)),
-            Connection::Redis(_) => Err(exit::usage("a PostgreSQL database was expected")),
+            Connection::Redis(_) | Connection::Folder(_) => {
+                Err(exit::usage("a PostgreSQL database was expected"))
+            }
         },
         Side::Snapshot { snapshot, source } => {
             let (manifest, source) = stored(compare, snapshot, source.as_deref(), Kind::Postgres).await?;
@@ -168,7 +170,7 @@ async fn redis(compare: &Compare<'_>) -> anyhow::Result<CompareReport> {
     let on_progress = |at: redisdump::Progress| task.reached(at.bytes, at.keys);
     let connection = |endpoint: &'_ Endpoint| match &endpoint.connection {
         Connection::Redis(options) => Ok((**options).clone()),
-        Connection::Postgres(_) => Err(exit::usage("a Redis server was expected")),
+        Connection::Postgres(_) | Connection::Folder(_) => Err(exit::usage("a Redis server was expected")),
     };
     let comparison = match (&compare.left, &compare.right) {
         (Side::Server(left), Side::Server(right)) => {

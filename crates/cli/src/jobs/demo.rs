@@ -82,6 +82,7 @@ async fn fill(endpoints: &[Endpoint], scale: u32) -> anyhow::Result<Vec<String>>
                 coinpilot::load_redis(&options.display().to_string(), scale, Utc::now().timestamp_millis())
                     .await?;
             }
+            Connection::Folder(_) => {}
         }
     }
     Ok(left_out)

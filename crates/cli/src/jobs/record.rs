@@ -17,6 +17,8 @@ pub(crate) const PART_GLOBALS: &str = "postgres/globals";
 pub(crate) const PART_SQL: &str = "postgres/sql";
 /// Part kind: an RDB file.
 pub(crate) const PART_RDB: &str = "redis/rdb";
+/// Part kind: a file of an append-only file, with a [`redisdump::FolderFile`] as its attributes.
+pub(crate) const PART_AOF: &str = "redis/aof";
 
 /// What is recorded of a PostgreSQL source.
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -10,10 +10,10 @@ use crate::endpoint::{Connection, Endpoint};
 use crate::exit;
 use crate::jobs::fill::{self, Piece, RowStream, Rows};
 use crate::jobs::record::{
-    CopyAttributes, PART_CATALOG, PART_COPY, PART_GLOBALS, PART_RDB, PostgresDetails, typed,
+    CopyAttributes, PART_AOF, PART_CATALOG, PART_COPY, PART_GLOBALS, PART_RDB, PostgresDetails, typed,
 };
 use crate::jobs::settings::TargetSettings;
-use crate::jobs::{baseline, find, keys};
+use crate::jobs::{baseline, data_folder, find, keys};
 use crate::report::restore::{Proven, RestoreReport, TargetOutcome};
 use crate::ui::Progress;
 
@@ -70,6 +70,13 @@ pub(crate) async fn one(
 ) -> anyhow::Result<TargetOutcome> {
     match &target.connection {
         Connection::Postgres(options) => postgres(restore, source, target, options).await,
+        Connection::Folder(_) => {
+            Err(exit::usage("a data folder is only read from; restore into a running server"))
+        }
+        Connection::Redis(options) if source.parts.iter().any(|part| part.kind == PART_AOF) => {
+            data_folder::replay(restore.repository, source, options, &restore.settings, restore.progress)
+                .await
+        }
         Connection::Redis(options) => {
             let part = only_part(source, PART_RDB)?;
             let open = || restore.repository.read_part(part).map_err(anyhow::Error::new).boxed();
@@ -247,6 +254,13 @@ pub(crate) fn source_for<'a>(
 
 /// The one part of this kind.
 pub(crate) fn only_part<'a>(source: &'a SourceRecord, kind: &str) -> anyhow::Result<&'a Part> {
+    if kind == PART_RDB && source.parts.iter().any(|part| part.kind == PART_AOF) {
+        return Err(exit::usage(format!(
+            "source `{}` of this snapshot is an append-only file, whose keys are known only by running it: `restore` and \
+             `rehearse` do that; then look into, compare or export the server that holds them",
+            source.name
+        )));
+    }
     source.parts.iter().find(|part| part.kind == kind).with_context(|| {
         format!("source `{}` has no part of kind {kind}: the manifest is not whole", source.name)
     })

@@ -21,6 +21,8 @@ const SETTING: &str = "auto-aof-rewrite-percentage";
 /// How long a rewrite that runs already is waited for. The files are held open and hang together at any moment; waiting
 /// gives the smaller ones.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// How long a server postpones a write at the most (2 s in `flushAppendOnlyFile`), and some more.
+const POSTPONED: Duration = Duration::from_secs(5);
 /// How long the setting is tried to be put back.
 const INSISTENCE: Duration = Duration::from_secs(30);
 
@@ -166,6 +168,16 @@ impl Keeper {
                 tokio::time::sleep(Duration::from_millis(100)).await;
                 at = persistence(connection).await?;
             }
+            // While an fsync runs, writes wait (appendfsync everysec): what is acknowledged by now shall be in the file.
+            let wanted = aof_bytes(&at).unwrap_or_default().saturating_add(number(&at, "aof_buffer_length"));
+            let since = Instant::now();
+            while aof_bytes(&at).is_some_and(|bytes| bytes < wanted)
+                && since.elapsed() < POSTPONED
+                && !self.asked.is_closed()
+            {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                at = persistence(connection).await?;
+            }
             if at.get("aof_last_write_status").is_some_and(|status| status != "ok") {
                 warnings.push(format!(
                     "{server} says that its last write to the AOF failed (aof_last_write_status): what it did not write \
@@ -238,6 +250,10 @@ async fn resume(options: &ConnectOptions, value: &str) -> Result<(), Error> {
 
 async fn persistence(connection: &mut Connection) -> Result<BTreeMap<String, String>, Error> {
     info(connection, "persistence").await
+}
+
+fn number(persistence: &BTreeMap<String, String>, name: &str) -> u64 {
+    persistence.get(name).and_then(|n| n.parse().ok()).unwrap_or_default()
 }
 
 fn aof_bytes(persistence: &BTreeMap<String, String>) -> Option<u64> {

@@ -1,0 +1,138 @@
+//! The data folder of a Redis or Valkey server: into the repository as it lies there, and out of it again.
+//!
+//! An RDB is stored as any captured one. The files of an AOF with commands are parts of their own; to be restored they are
+//! laid down in a private temporary folder once more, since a replay reads them twice.
+
+use std::path::Path;
+
+use anyhow::Context as _;
+use futures::stream::{StreamExt as _, TryStreamExt as _};
+use redisdump::aof::FileType;
+use redisdump::{FolderCapture, FolderFile, Persistence};
+use repository::{PartHeader, Repository, SnapshotWriter, SourceRecord};
+use tokio::io::AsyncWriteExt as _;
+
+use crate::config::Kind;
+use crate::endpoint::Endpoint;
+use crate::jobs::record::{PART_AOF, PART_RDB, attributes, typed};
+use crate::jobs::replay;
+use crate::jobs::settings::TargetSettings;
+use crate::report::restore::TargetOutcome;
+use crate::ui::Progress;
+
+/// Stores what lies in a folder.
+pub(crate) async fn store(
+    endpoint: &Endpoint,
+    folder: &Path,
+    server: Option<&redisdump::ConnectOptions>,
+    writer: &SnapshotWriter,
+    progress: &Progress,
+) -> anyhow::Result<SourceRecord> {
+    let mut capture = FolderCapture::open(folder, server).await?;
+    let files = capture.files();
+    let said = capture.warnings().len();
+    for warning in capture.warnings() {
+        progress.warn(warning);
+    }
+    let bytes = files.iter().map(|file| file.bytes).sum();
+    progress.stage(&format!("copying {} from {}", endpoint.name, folder.display()), Some(bytes));
+    let task = progress.task(endpoint.name.clone(), Some(bytes), "keys");
+    let rdb = capture.persistence() == Persistence::Rdb;
+    let mut parts = Vec::new();
+    for (at, file) in files.iter().enumerate() {
+        let header = match rdb {
+            true => PartHeader::new(format!("{}/dump.rdb", endpoint.name), PART_RDB),
+            false => PartHeader::new(format!("{}/{at:05}/{}", endpoint.name, file.name), PART_AOF),
+        };
+        let counted = capture.read_next().inspect_ok(|piece| task.advance(piece.len() as u64, 0));
+        let mut part = writer.write_part(header, counted.boxed()).await?;
+        if !rdb {
+            part.attributes = attributes(file)?;
+        }
+        parts.push(part);
+    }
+    let report = capture.finish()?;
+    task.advance(0, report.rdb.as_ref().map_or(0, redisdump::CaptureReport::keys));
+    task.finish();
+    for warning in report.warnings.iter().skip(said) {
+        progress.warn(warning);
+    }
+    let names: Vec<&str> = files.iter().map(|file| file.name.as_str()).collect();
+    progress.note(format!("taken from {}: {}", folder.display(), names.join(", ")));
+    if !report.not_taken.is_empty() {
+        progress.note(format!("not taken, since a server does not load it: {}", report.not_taken.join(", ")));
+    }
+    let server = serde_json::to_value(&report.server)?;
+    // The keys of an RDB are told as they are of one that was captured; the folder's own things stand beside them.
+    let mut details = match &report.rdb {
+        Some(rdb) => attributes(rdb)?,
+        None => serde_json::Map::new(),
+    };
+    let mut folder = attributes(&report)?;
+    folder.remove("rdb");
+    details.insert("folder".to_owned(), folder.into());
+    Ok(SourceRecord {
+        name: endpoint.name.clone(),
+        kind: Kind::Redis.as_str().to_owned(),
+        server,
+        details: details.into(),
+        parts,
+    })
+}
+
+/// Replays a stored AOF into a server.
+pub(crate) async fn replay(
+    repository: &Repository,
+    source: &SourceRecord,
+    options: &redisdump::ConnectOptions,
+    settings: &TargetSettings,
+    progress: &Progress,
+) -> anyhow::Result<TargetOutcome> {
+    let folder = tempfile::Builder::new()
+        .prefix("dbhaul-aof-")
+        .tempdir()
+        .context("no temporary folder for the append-only file")?;
+    progress.stage(&format!("laying the append-only file of `{}` down", source.name), None);
+    let mut manifest = String::new();
+    let mut only = folder.path().to_owned();
+    for part in source.parts.iter().filter(|part| part.kind == PART_AOF) {
+        let file: FolderFile = typed(part.attributes.clone().into(), &format!("part `{}`", part.name))?;
+        // A name out of a manifest says where a file goes: it is made anew, and kept only for reading.
+        let name = match (file.file_type, file.sequence) {
+            (Some(FileType::Base), Some(n)) => {
+                let end = if file.name.ends_with(".rdb") { "rdb" } else { "aof" };
+                let name = format!("appendonly.aof.{n}.base.{end}");
+                manifest.push_str(&format!("file {name} seq {n} type b\n"));
+                name
+            }
+            (Some(_), Some(n)) => {
+                let name = format!("appendonly.aof.{n}.incr.aof");
+                manifest.push_str(&format!("file {name} seq {n} type i\n"));
+                name
+            }
+            _ => {
+                only = folder.path().join("appendonly.aof");
+                "appendonly.aof".to_owned()
+            }
+        };
+        let path = folder.path().join(&name);
+        let room = || {
+            format!(
+                "cannot write {} (a restore needs room for the append-only file; TMPDIR says where)",
+                path.display()
+            )
+        };
+        let mut out = tokio::fs::File::create(&path).await.with_context(room)?;
+        let mut stream = repository.read_part(part).boxed();
+        while let Some(piece) = stream.try_next().await? {
+            out.write_all(&piece).await.with_context(room)?;
+        }
+        out.flush().await.with_context(room)?;
+    }
+    if !manifest.is_empty() {
+        tokio::fs::write(folder.path().join("appendonly.aof.manifest"), manifest).await?;
+    }
+    let mut outcome = replay::run(&only, None, options, settings, progress).await?;
+    outcome.source.clone_from(&source.name);
+    Ok(outcome)
+}
