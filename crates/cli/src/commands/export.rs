@@ -16,10 +16,11 @@ use crate::jobs::export_redis;
 ///
 /// A PostgreSQL source becomes an SQL script (schema, rows in COPY blocks) that plain psql restores:
 /// `psql -X -v ON_ERROR_STOP=1 -d new_database -f script.sql`. A Redis source, or an RDB file, becomes an RDB that a
-/// server of the wanted version loads, commands for `redis-cli --pipe`, or a line of JSON for each key.
+/// server of the wanted version loads, commands for `redis-cli --pipe`, or a line of JSON for each key; an append-only
+/// file becomes commands.
 #[derive(Debug, Args)]
 pub(crate) struct ExportArgs {
-    /// The snapshot (its id, the beginning of its id, or `latest`), or the path of an RDB file
+    /// The snapshot (its id, the beginning of its id, or `latest`), or the path of an RDB file, an AOF file or an AOF folder
     #[arg(value_name = "SNAPSHOT|FILE")]
     snapshot: String,
     /// Which source, if it has several of the kind
@@ -151,7 +152,7 @@ async fn write(
         modules: args.modules,
     };
     let report = if is_path(&args.snapshot) {
-        export_redis::file(std::path::Path::new(&args.snapshot), settings, out).await?
+        export_redis::file(std::path::Path::new(&args.snapshot), settings, out, &context.progress).await?
     } else {
         let repository = context.open_repository().await?;
         export_redis::stored(&repository, &args.snapshot, args.source.as_deref(), settings, out).await?

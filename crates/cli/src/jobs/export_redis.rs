@@ -12,9 +12,11 @@ use redisdump::export::{Export, ExportOptions, ExportReport, Format, OnLoss, sur
 use repository::Repository;
 
 use crate::config::Kind;
-use crate::jobs::find;
+use crate::exit;
 use crate::jobs::record::PART_RDB;
 use crate::jobs::restore::{only_part, source_for};
+use crate::jobs::{find, replay};
+use crate::ui::Progress;
 
 /// Settings of one export.
 #[derive(Debug, Clone, Copy)]
@@ -48,12 +50,75 @@ impl Settings {
     }
 }
 
-/// Exports an RDB file.
+/// Exports an RDB file, or an AOF: its base like an RDB, and then its commands as they stand.
 pub(crate) async fn file(
     path: &Path,
     settings: Settings,
     out: &mut dyn Write,
+    progress: &Progress,
 ) -> anyhow::Result<ExportReport> {
+    match replay::look(path).await? {
+        replay::Found::Rdb(rdb) => rdb_file(&rdb, settings, out).await,
+        replay::Found::Aof => aof(path, settings, out, progress).await,
+    }
+}
+
+async fn aof(
+    path: &Path,
+    settings: Settings,
+    out: &mut dyn Write,
+    progress: &Progress,
+) -> anyhow::Result<ExportReport> {
+    let version = version_of_file(path).await?;
+    let place = path.to_owned();
+    let summary = tokio::task::spawn_blocking(move || {
+        let files = redisdump::aof::Files::locate(&place)?;
+        redisdump::aof::read(&files, Default::default(), &mut (), &mut |_, _| ())
+    })
+    .await??;
+    let commands: u64 = summary.files.iter().map(|file| file.commands).sum();
+    if commands > 0 && settings.format != Format::Resp {
+        return Err(exit::usage(format!(
+            "{} holds {commands} commands, and what they make is known only by running them: --format resp writes them, \
+             `dbhaul restore` runs them in a server",
+            path.display()
+        )));
+    }
+    // A base alone is an RDB; where there is none, no version is needed.
+    let any = settings.options(version.or(Some(Target::redis(7, 0))))?.target;
+    let mut report = ExportReport {
+        format: settings.format,
+        target: any,
+        keys: 0,
+        bytes_read: summary.files.iter().map(|file| file.bytes).sum(),
+        bytes_written: 0,
+        losses: redisdump::emit::Losses::default(),
+    };
+    for file in &summary.files {
+        let Some(length) = file.preamble_bytes else { continue };
+        let open = || redisdump::export::beginning(&file.path, length).map_err(anyhow::Error::new).boxed();
+        report = run(open, settings.options(version)?, out).await?;
+    }
+    if commands > 0 {
+        progress.warn(
+            "keys may expire while these commands run that a later one of them renews; `dbhaul restore` of the same file keeps \
+             them"
+        );
+        let (_, bytes) = redisdump::export::aof_commands(&summary, out)?;
+        out.flush()?;
+        report.bytes_written += bytes;
+    }
+    if let Some(cut) = &summary.cut {
+        let (file, tail) = (cut.path.display(), cut.tail);
+        progress.warn(format!(
+            "{file}: {} bytes from byte {} on do not count, for any server",
+            tail.bytes, tail.offset
+        ));
+    }
+    Ok(report)
+}
+
+async fn rdb_file(path: &Path, settings: Settings, out: &mut dyn Write) -> anyhow::Result<ExportReport> {
     let mut version = None;
     if settings.target.is_none() && settings.format != Format::Json {
         version = version_of_file(path).await?;
