@@ -190,12 +190,22 @@ struct Sum {
 impl Sum {
     fn statement(&mut self, effect: &Effect, seen: &[(Seen, &Mark)], line: usize, state: &State) {
         let (mut some, mut unclear) = (false, false);
-        for (seen, mark) in seen {
-            match seen {
-                Seen::Done => {
-                    self.there.push(words(mark, effect, state));
-                    some = true;
+        for (verdict, mark) in seen {
+            // Of a table that is made whole, its parts are not told one by one.
+            let with_its_table = seen.iter().any(|(other, whole)| match (whole, mark) {
+                (Mark::Present(table @ Object::Relation(name)), Mark::Present(part)) => {
+                    other == verdict && part != table && part.written() == Some(name)
                 }
+                _ => false,
+            });
+            match verdict {
+                Seen::Done => {
+                    some = true;
+                    if !with_its_table {
+                        self.there.push(words(mark, effect, state));
+                    }
+                }
+                Seen::Undone if with_its_table => {}
                 Seen::Undone => self.lacking.push(words(mark, effect, state)),
                 Seen::Weak => self.weak += 1,
                 Seen::Unclear => (self.unclear, unclear) = (self.unclear + 1, true),
