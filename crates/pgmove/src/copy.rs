@@ -31,6 +31,8 @@ pub(crate) struct Wanted<'a> {
     pub(crate) columns: &'a [String],
     /// Which heap pages; all when nothing is said.
     pub(crate) pages: Option<PageRange>,
+    /// The relation that its rows are read from with all its heirs, where they lie in another one: in a chunk.
+    pub(crate) relation: Option<&'a QualifiedName>,
     /// A `WHERE …` clause, as an extension gives it for its configuration tables.
     pub(crate) condition: &'a str,
     /// Columns that are read as another type.
@@ -51,15 +53,17 @@ impl Wanted<'_> {
             Some((from, None)) => format!("WHERE ctid >= '({from},0)'::tid"),
             None => self.condition.to_owned(),
         };
+        // A chunk that is compressed gives its rows to a SELECT, and none to a COPY or to ONLY.
+        let from = self.relation.map_or_else(|| format!("ONLY {table}"), ToString::to_string);
         if !self.casts.is_empty() {
             let expression = |column: &String| match self.casts.get(column) {
                 Some(kind) => format!("{}::{kind}", ident(column)),
                 None => ident(column).into_owned(),
             };
             let columns: Vec<String> = self.columns.iter().map(expression).collect();
-            format!("COPY (SELECT {} FROM ONLY {table} {condition}) TO STDOUT", columns.join(", "))
-        } else if !condition.is_empty() {
-            format!("COPY (SELECT {columns} FROM ONLY {table} {condition}) TO STDOUT")
+            format!("COPY (SELECT {} FROM {from} {condition}) TO STDOUT", columns.join(", "))
+        } else if self.relation.is_some() || !condition.is_empty() {
+            format!("COPY (SELECT {columns} FROM {from} {condition}) TO STDOUT")
         } else if columns.is_empty() {
             format!("COPY {table} TO STDOUT")
         } else {

@@ -265,6 +265,7 @@ async fn what_the_server_refuses_is_listed_when_the_rest_goes_on() {
             target.copy_in(&plan, &slice.table, source.copy_out(&slice).await.unwrap()).await.unwrap();
         }
         target.post_data(&plan, &|_| ()).await.unwrap();
+        target.finish(&plan, &|_| ()).await.unwrap();
         let failures = target.failures();
         assert_eq!(failures.len(), 1, "{failures:?}");
         assert_eq!(failures[0].object, "index public.by_short");

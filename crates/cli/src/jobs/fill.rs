@@ -90,25 +90,46 @@ pub(crate) async fn fill(
     progress.stage("creating schemas, types and tables", None);
     target.pre_data(plan).await?;
 
-    if settings.postgres.sections.data {
-        copy_rows(target, plan, rows, settings, progress).await?;
+    let data = settings.postgres.sections.data;
+    let (late, pieces): (Vec<Piece>, Vec<Piece>) = {
+        let late = plan.late();
+        let pieces = rows.pieces().into_iter().filter(|piece| data && plan.takes(&piece.table));
+        pieces.partition(|piece| late.contains(&piece.table))
+    };
+    if data {
+        copy_rows(target, plan, rows, pieces, settings, progress).await?;
     }
 
     progress.stage("building indexes and constraints", None);
     target.post_data(plan, &|event| progress.note(event.to_string())).await?;
+
+    if data {
+        for table in plan.late() {
+            let pieces: Vec<Piece> = late.iter().filter(|piece| piece.table == table).cloned().collect();
+            let bytes = pieces.iter().map(|piece| piece.bytes).sum();
+            progress.stage(&format!("filling continuous aggregate {table}"), Some(bytes));
+            target.open_late(plan, &table).await?;
+            copy_rank(target, plan, rows, &pieces, settings, progress).await?;
+            target.close_late(plan, &table).await?;
+        }
+    }
+
+    progress.stage("finishing", None);
+    target.finish(plan, &|event| progress.note(event.to_string())).await?;
     Ok(())
 }
 
-/// All rows of the tables that the plan takes, on all connections at once; rank by rank where the target heeds order.
+/// All these rows, on all connections at once; rank by rank where the target heeds order.
 async fn copy_rows(
     target: &pgmove::Target,
     plan: &pgmove::RestorePlan,
     rows: &impl Rows,
+    pieces: Vec<Piece>,
     settings: &TargetSettings,
     progress: &Progress,
 ) -> anyhow::Result<()> {
     let mut ranks = std::collections::BTreeMap::<usize, Vec<Piece>>::new();
-    for piece in rows.pieces().into_iter().filter(|piece| plan.takes(&piece.table)) {
+    for piece in pieces {
         ranks.entry(plan.rank(&piece.table)).or_default().push(piece);
     }
     progress.stage("copying rows", Some(ranks.values().flatten().map(|piece| piece.bytes).sum()));
@@ -184,4 +205,24 @@ pub(crate) async fn prove(
         .await?;
     outcomes.sort_by(|a, b| a.table.cmp(&b.table));
     Ok(outcomes)
+}
+
+/// Lets the target's own jobs run (policies of TimescaleDB), unless what they would work on is not what it was to be.
+pub(crate) async fn start_jobs(
+    target: &pgmove::Target,
+    plan: &pgmove::RestorePlan,
+    tables: Option<&[TableOutcome]>,
+    schema: Option<&pgmove::SchemaProof>,
+    progress: &Progress,
+) -> anyhow::Result<()> {
+    let holds = tables.is_none_or(|tables| tables.iter().all(|table| table.equal))
+        && schema.is_none_or(pgmove::SchemaProof::holds);
+    match holds {
+        true => target.start_jobs(plan).await?,
+        false if target.has_jobs() => progress.warn(
+            "the proof found differences: policies and jobs are there, and were left switched off (alter_job switches them on)",
+        ),
+        false => {}
+    }
+    Ok(())
 }

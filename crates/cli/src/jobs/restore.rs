@@ -128,6 +128,7 @@ async fn postgres(
         false => None,
     };
     let schema = fill::prove_schema(&target, &catalog, settings, progress).await?;
+    fill::start_jobs(&target, &plan, tables.as_deref(), schema.as_ref(), progress).await?;
     let verdict = baseline::verdict_for_target(endpoint, progress).await?;
     let proven = Proven { tables, schema, baseline: verdict, failures: target.failures() };
     Ok(TargetOutcome::postgres(&source.name, target.server(), proven))

@@ -21,6 +21,7 @@ pub mod rule;
 pub mod schema;
 pub mod sequence;
 pub mod table;
+pub mod timescale;
 pub mod types;
 pub mod unsupported;
 
@@ -96,6 +97,9 @@ pub struct Catalog {
     pub dependencies: Vec<Dependency>,
     /// What is a part of what.
     pub aliases: Vec<Alias>,
+    /// What TimescaleDB adds, where it is installed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timescale: Option<timescale::Timescale>,
     /// What the database holds and this version does not carry, found by counting.
     pub unsupported: Vec<Unsupported>,
 }
@@ -147,6 +151,13 @@ impl Catalog {
         })
     }
 
+    /// Continuous aggregates whose rows are to be copied, each after those that it reads.
+    pub fn aggregates(&self) -> impl Iterator<Item = &timescale::Aggregate> {
+        let aggregates = self.timescale.iter().flat_map(|timescale| &timescale.aggregates);
+        aggregates
+            .filter(|aggregate| aggregate.watermark.is_some() && self.filter.wants_rows(&aggregate.name))
+    }
+
     /// The tables of extensions whose rows, or some of them, are the user's, with the clause that chooses the rows.
     pub fn config_tables(&self) -> impl Iterator<Item = (&table::Table, &str)> {
         self.extensions.iter().flat_map(|extension| &extension.config_tables).filter_map(|config| {
@@ -192,6 +203,7 @@ pub async fn read(client: &Client, server_version_num: u32, filter: &Filter) -> 
         aliases: depend::read_aliases(client, version).await?,
         unsupported: unsupported::read(client, version).await?,
         left_out: Vec::new(),
+        timescale: None,
     };
     let mut composites: HashMap<u32, usize> = HashMap::new();
     for (i, kind) in catalog.types.iter().enumerate() {
@@ -206,6 +218,11 @@ pub async fn read(client: &Client, server_version_num: u32, filter: &Filter) -> 
         }
     })
     .await?;
+    for handler in crate::extension::HANDLERS {
+        if catalog.extensions.iter().any(|extension| extension.meta.name == handler.name()) {
+            handler.read(client, &mut catalog).await?;
+        }
+    }
     catalog.apply_filter();
     Ok(catalog)
 }
@@ -239,6 +256,14 @@ impl Catalog {
             }
             from && to
         });
+        if let Some(timescale) = &mut self.timescale {
+            timescale.hypertables.retain(|table| filter.wants_table(&table.name));
+            timescale.aggregates.retain(|aggregate| filter.wants_table(&aggregate.name));
+            timescale.jobs.retain(|job| match &job.relation {
+                Some(relation) => filter.wants_table(relation),
+                None => !tables_only && filter.wants_schema(&job.procedure.schema),
+            });
+        }
         self.triggers.retain(|trigger| filter.wants_table(&trigger.table));
         self.rules.retain(|rule| filter.wants_table(&rule.table));
         self.policies.retain(|policy| filter.wants_table(&policy.table));

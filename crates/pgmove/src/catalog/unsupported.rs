@@ -26,7 +26,7 @@ impl std::fmt::Display for Unsupported {
 
 /// Counts. Each query names what would be lost.
 pub(super) async fn read(client: &Client, version: u32) -> Result<Vec<Unsupported>, Error> {
-    let mut queries = vec![
+    let queries = [
         "SELECT 'subscription' AS kind, subname::text AS name, 'this role may not read its connection' AS why \
          FROM pg_subscription WHERE subdbid = (SELECT oid FROM pg_database WHERE datname = current_database()) \
          AND NOT has_column_privilege('pg_catalog.pg_subscription', 'subconninfo', 'SELECT')"
@@ -47,7 +47,6 @@ pub(super) async fn read(client: &Client, version: u32) -> Result<Vec<Unsupporte
          FROM pg_user_mappings u WHERE u.umoptions IS NULL AND NOT (SELECT rolsuper FROM pg_roles WHERE rolname = current_user)"
             .to_owned(),
     ];
-    queries.extend(crate::extension::HANDLERS.iter().map(|handler| handler.unsupported_sql().to_owned()));
     let _ = version;
     rows(client, "objects that are not carried", &queries.join(" UNION ALL ")).await
 }

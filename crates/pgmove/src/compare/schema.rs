@@ -7,6 +7,7 @@ use crate::Error;
 use crate::catalog::Catalog;
 use crate::ddl::{self, RenderOptions};
 use crate::error::without_secrets;
+use crate::extension::HANDLERS;
 
 /// Both catalogs rendered for the older of the two servers: what the statements of an object say is what it is.
 ///
@@ -43,6 +44,12 @@ pub(crate) fn prove(
             let entry = objects.entry(statement.object.to_string()).or_default();
             if let Some(statements) = entry.get_mut(side) {
                 statements.push(super::deparse::settled(&statement.sql));
+            }
+        }
+        for (object, fact) in HANDLERS.iter().flat_map(|handler| handler.facts(&catalog)) {
+            let entry = objects.entry(object).or_default();
+            if let Some(facts) = entry.get_mut(side) {
+                facts.push(fact);
             }
         }
     }

@@ -15,8 +15,9 @@ use crate::catalog::rule::{Policy, Rule, Statistics, Trigger};
 use crate::catalog::schema::{Extension, Schema};
 use crate::catalog::sequence::Sequence;
 use crate::catalog::table::{Table, TableKind};
+use crate::catalog::timescale::Hypertable;
 use crate::catalog::types::{Type, TypeDefinition};
-use crate::catalog::{Address, Catalog, Object};
+use crate::catalog::{Address, Catalog, Object, QualifiedName};
 
 /// What a node makes.
 #[derive(Debug, Clone, Copy)]
@@ -55,6 +56,8 @@ pub(crate) enum Entity<'a> {
     Statistics(&'a Statistics),
     LargeObject(&'a LargeObject),
     Refresh(&'a Table),
+    /// What "now" is in a hypertable whose time is a number.
+    IntegerNow(&'a Hypertable),
     /// Every privilege: one node, for they come after everything else.
     Privileges,
     /// Nothing: an object of an extension, which is there when the extension is.
@@ -109,6 +112,7 @@ impl Entity<'_> {
             Self::Policy(o) => ("policy", format!("{} on {}", o.name, o.table)),
             Self::Statistics(o) => ("statistics", o.meta.qualified()),
             Self::LargeObject(o) => ("large object", o.meta.name.clone()),
+            Self::IntegerNow(o) => ("hypertable", o.name.to_string()),
             Self::Privileges | Self::Gone => ("privileges", String::new()),
         };
         ObjectRef { kind: kind.to_owned(), name }
@@ -132,6 +136,7 @@ impl Entity<'_> {
             | Self::Policy(_)
             | Self::RowSecurity(_)
             | Self::Statistics(_)
+            | Self::IntegerNow(_)
             | Self::ViewBody(_) => Section::PostData,
             Self::Plain(plain) => match plain.kind {
                 PlainKind::EventTrigger => Section::Finish,
@@ -176,6 +181,7 @@ impl Entity<'_> {
             Self::SequenceOwner(_) => 22,
             Self::Attach(_) => 23,
             Self::SequenceValue(_) => 30,
+            Self::IntegerNow(_) => 39,
             Self::Index(_) => 40,
             Self::IndexAttach(_) => 41,
             Self::Statistics(_) => 42,
@@ -249,6 +255,7 @@ impl<'a> Graph<'a> {
             }
         }
         graph.add_members_of_extensions(catalog);
+        graph.add_hypertables(catalog);
         graph.add_edges(catalog);
         graph.add_refreshes(catalog);
         graph.add(Entity::Privileges, None);
@@ -401,6 +408,44 @@ impl<'a> Graph<'a> {
             if sequence.value.is_some() {
                 let value = self.add(Entity::SequenceValue(sequence), None);
                 self.need(value, id);
+            }
+        }
+    }
+
+    /// Hypertables need the functions that divide their rows; aggregates come after the rows, and need to know what
+    /// "now" is where time is a number.
+    fn add_hypertables(&mut self, catalog: &'a Catalog) {
+        let Some(timescale) = &catalog.timescale else { return };
+        let function = |name: &QualifiedName| {
+            let meta =
+                catalog.functions.iter().find(|f| f.meta.schema == name.schema && f.meta.name == name.name);
+            meta.map(Object::address)
+        };
+        let mut now = Vec::new();
+        for table in &timescale.hypertables {
+            let address = Address::new(class::CLASS, table.oid);
+            for dimension in &table.dimensions {
+                let divides = dimension.function.as_ref().and_then(function);
+                if let (Some(id), Some(divides)) = (self.at(address), divides) {
+                    self.need_address(id, divides);
+                }
+                if let Some(name) = &dimension.integer_now {
+                    let id = self.add(Entity::IntegerNow(table), None);
+                    self.need_address(id, address);
+                    if let Some(function) = function(name) {
+                        self.need_address(id, function);
+                    }
+                    now.push(id);
+                }
+            }
+        }
+        for aggregate in &timescale.aggregates {
+            let Some(id) = self.at(Address::new(class::CLASS, aggregate.oid)) else { continue };
+            if let Some(node) = self.nodes.get_mut(id) {
+                node.section = Section::PostData;
+            }
+            for &now in &now {
+                self.need(id, now);
             }
         }
     }

@@ -18,7 +18,8 @@ impl<'a> Builder<'a> {
             Some(constraint) => {
                 let body = self.constraint_body(index, constraint);
                 self.push(format!(
-                    "ALTER TABLE ONLY {table} ADD CONSTRAINT {} {body}",
+                    "ALTER TABLE {}{table} ADD CONSTRAINT {} {body}",
+                    self.only(index.table_oid),
                     ident(&constraint.name)
                 ));
             }
@@ -41,7 +42,8 @@ impl<'a> Builder<'a> {
         }
         if index.replica_identity {
             self.push(format!(
-                "ALTER TABLE ONLY {table} REPLICA IDENTITY USING INDEX {}",
+                "ALTER TABLE {}{table} REPLICA IDENTITY USING INDEX {}",
+                self.only(index.table_oid),
                 ident(&index.meta.name)
             ));
         }
@@ -103,7 +105,7 @@ impl<'a> Builder<'a> {
         let lock = |table| TableLock { table, exclusive: true };
         self.cost(self.pages(key.table_oid), vec![lock(key.table_oid), lock(key.references_oid)]);
         // On a partitioned table a foreign key always reaches the partitions.
-        let only = if key.partitioned { "" } else { "ONLY " };
+        let only = if key.partitioned { "" } else { self.only(key.table_oid) };
         let table = key.table.to_string();
         self.push(format!(
             "ALTER TABLE {only}{table} ADD CONSTRAINT {} {}",

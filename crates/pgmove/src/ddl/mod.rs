@@ -9,6 +9,7 @@ mod cycles;
 pub(crate) mod database;
 mod function;
 mod graph;
+mod hypertable;
 mod index;
 mod inexpressible;
 mod remark;
@@ -99,6 +100,11 @@ pub fn required_roles(catalog: &Catalog, options: &RenderOptions) -> BTreeMap<St
             for role in acl::roles(&builtin.acl) {
                 need(&role, format!("privileges of {}", builtin.identity));
             }
+        }
+    }
+    if let Some(timescale) = catalog.timescale.as_ref().filter(|_| !options.no_owner) {
+        for job in &timescale.jobs {
+            need(&job.owner, format!("job {} ({})", job.id, job.title));
         }
     }
     for plain in catalog.plain.iter().filter(|plain| plain.meta.extension.is_none()) {

@@ -298,6 +298,7 @@ impl<'a> Builder<'a> {
             Entity::RowSecurity(table) => self.row_security(table),
             Entity::Statistics(statistics) => self.statistics(statistics),
             Entity::LargeObject(object) => self.large_object(object),
+            Entity::IntegerNow(table) => self.integer_now(table),
             Entity::Refresh(table) => self.refresh(table),
             Entity::Privileges => self.privileges(),
             Entity::Gone => {}

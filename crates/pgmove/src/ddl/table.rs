@@ -8,6 +8,7 @@ use crate::catalog::address::class;
 use crate::catalog::column::{Check, Column, Compression, Generated, Identity};
 use crate::catalog::table::{Persistence, ReplicaIdentity, Table, TableKind};
 use crate::catalog::{Address, Object};
+use crate::extension::timescaledb::statements::create_aggregate;
 use crate::quote::{ident, literal};
 
 /// Whether a child's generated column repeats its parent's expression, so that inheritance brings it.
@@ -105,7 +106,14 @@ impl<'a> Builder<'a> {
                     .collect();
                 self.push(format!("CREATE VIEW {name} AS\nSELECT {}", columns.join(",\n    ")));
             }
-            TableKind::View => self.push(format!("CREATE VIEW {name}{}", view_query(table))),
+            TableKind::View => match self.continuous_aggregate(table.meta.oid) {
+                Some(aggregate) => {
+                    let lock = |table| TableLock { table, exclusive: true };
+                    self.cost(0, self.hypertables().map(|table| lock(table.oid)).collect());
+                    self.push(create_aggregate(aggregate));
+                }
+                None => self.push(format!("CREATE VIEW {name}{}", view_query(table))),
+            },
             TableKind::MaterializedView => {
                 let using = self.access_method(table);
                 let with = with(&table.options, &table.toast_options);
@@ -117,17 +125,22 @@ impl<'a> Builder<'a> {
             }
             _ => self.create_table(table, &name),
         }
-        self.owner(table.kind.keyword(), &name, &table.meta);
+        let keyword = match self.continuous_aggregate(table.meta.oid) {
+            Some(_) => "MATERIALIZED VIEW",
+            None => table.kind.keyword(),
+        };
+        self.owner(keyword, &name, &table.meta);
         if table.kind != TableKind::View {
             for column in &table.columns {
                 self.column(table, &name, column);
             }
+            let only = self.only(table.meta.oid);
             // A foreign table is noted as having none, and cannot be told so.
             match table.replica_identity {
                 ReplicaIdentity::Nothing if table.kind != TableKind::Foreign => {
-                    self.push(format!("ALTER TABLE ONLY {name} REPLICA IDENTITY NOTHING"))
+                    self.push(format!("ALTER TABLE {only}{name} REPLICA IDENTITY NOTHING"))
                 }
-                ReplicaIdentity::Full => self.push(format!("ALTER TABLE ONLY {name} REPLICA IDENTITY FULL")),
+                ReplicaIdentity::Full => self.push(format!("ALTER TABLE {only}{name} REPLICA IDENTITY FULL")),
                 _ => {}
             }
         }
@@ -146,6 +159,7 @@ impl<'a> Builder<'a> {
         for check in table.checks.iter().filter(|check| check.validated && check.local) {
             self.check_comment(&name, check);
         }
+        self.hypertable(table.meta.oid);
     }
 
     fn not_null_comment(&mut self, table: &str, constraint: &crate::catalog::column::NotNull) {
@@ -274,8 +288,11 @@ impl<'a> Builder<'a> {
     /// What a column has that `CREATE TABLE` cannot say.
     fn column(&mut self, table: &Table, name: &str, column: &Column) {
         let foreign = if table.kind == TableKind::Foreign { "FOREIGN " } else { "" };
-        let kind = if table.kind == TableKind::MaterializedView { "MATERIALIZED VIEW" } else { "TABLE ONLY" };
-        let alter = format!("ALTER {foreign}{kind} {name} ALTER COLUMN {}", ident(&column.name));
+        let kind = match table.kind {
+            TableKind::MaterializedView => "MATERIALIZED VIEW ".to_owned(),
+            _ => format!("TABLE {}", self.only(table.meta.oid)),
+        };
+        let alter = format!("ALTER {foreign}{kind}{name} ALTER COLUMN {}", ident(&column.name));
         let old_not_null = column.not_null_constraint.is_none() || self.target < 180_000;
         if !table.prints(column) && column.not_null && old_not_null && !self.inherited_not_null(table, column)
         {
@@ -323,16 +340,16 @@ impl<'a> Builder<'a> {
     pub(super) fn default(&mut self, table: &'a Table, column: &'a Column) {
         let Some(default) = &column.default else { return };
         let kind = match table.kind {
-            TableKind::View => "VIEW",
-            TableKind::Foreign => "FOREIGN TABLE ONLY",
-            _ => "TABLE ONLY",
+            TableKind::View => "VIEW ".to_owned(),
+            TableKind::Foreign => "FOREIGN TABLE ONLY ".to_owned(),
+            _ => format!("TABLE {}", self.only(table.meta.oid)),
         };
         let (name, column_name) = (table.meta.qualified(), ident(&column.name));
         self.cost(0, vec![TableLock { table: table.meta.oid, exclusive: true }]);
         // A generated column that an heir only inherits has no expression of its own that could be set.
         if column.generated.is_none() {
             self.push(format!(
-                "ALTER {kind} {name} ALTER COLUMN {column_name} SET DEFAULT {}",
+                "ALTER {kind}{name} ALTER COLUMN {column_name} SET DEFAULT {}",
                 default.expression
             ));
         }
@@ -392,7 +409,7 @@ impl<'a> Builder<'a> {
             self.push(format!("ALTER TABLE {name} ENABLE ROW LEVEL SECURITY"));
         }
         if table.force_row_security {
-            self.push(format!("ALTER TABLE ONLY {name} FORCE ROW LEVEL SECURITY"));
+            self.push(format!("ALTER TABLE {}{name} FORCE ROW LEVEL SECURITY", self.only(table.meta.oid)));
         }
     }
 

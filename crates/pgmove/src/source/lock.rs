@@ -1,11 +1,12 @@
 //! Before rows are read: what is there, whether this role may read all of it, and locks that keep it as it is.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::Error;
 use crate::catalog::{Filter, QualifiedName};
 use crate::connect::Session;
+use crate::extension::{Belongs, HANDLERS, installed};
 
 /// Tables are locked in batches of this many.
 const LOCKS_AT_ONCE: usize = 200;
@@ -16,6 +17,8 @@ const ATTEMPTS: usize = 5;
 /// A relation whose rows are the user's.
 struct Relation {
     name: QualifiedName,
+    /// The table that the user knows it by: for a chunk its hypertable.
+    user: QualifiedName,
     sequence: bool,
     unlogged: bool,
     readable: bool,
@@ -72,7 +75,7 @@ fn begin_sql(wait: Option<Duration>) -> String {
 /// The tables to lock, after making sure that all can be read.
 async fn survey(session: &Session, filter: &Filter) -> Result<Vec<QualifiedName>, Error> {
     let relations: Vec<Relation> =
-        relations(session).await?.into_iter().filter(|relation| filter.wants_table(&relation.name)).collect();
+        relations(session).await?.into_iter().filter(|relation| filter.wants_table(&relation.user)).collect();
     let server = session.server();
     let mut denied: Vec<String> = relations
         .iter()
@@ -91,7 +94,7 @@ async fn survey(session: &Session, filter: &Filter) -> Result<Vec<QualifiedName>
     }
     let mut unlogged: Vec<String> = relations
         .iter()
-        .filter(|relation| relation.unlogged && !relation.sequence && filter.wants_rows(&relation.name))
+        .filter(|relation| relation.unlogged && !relation.sequence && filter.wants_rows(&relation.user))
         .map(|relation| format!("table {} is unlogged, and a standby has none of its rows", relation.name))
         .collect();
     if server.in_recovery && !unlogged.is_empty() {
@@ -117,11 +120,22 @@ async fn relations(session: &Session) -> Result<Vec<Relation>, Error> {
                  OR EXISTS (SELECT FROM pg_extension e WHERE c.oid = ANY (e.extconfig))) \
                ORDER BY c.oid";
     let rows = session.query("the list of tables", sql).await?;
+    let mut means = BTreeMap::new();
+    for handler in HANDLERS {
+        if installed(session, handler.name()).await? {
+            means.extend(handler.relations(session).await?);
+        }
+    }
     let relation = |row: Vec<Option<String>>| {
         let mut fields = row.into_iter();
         let name = QualifiedName::new(fields.next()??, fields.next()??);
         let mut flag = || Some(fields.next()?? == "t");
-        Some(Relation { name, sequence: flag()?, unlogged: flag()?, readable: flag()? })
+        let user = match means.get(&name) {
+            Some(Belongs::To(user)) => user.clone(),
+            Some(Belongs::Nobody) => return None,
+            None => name.clone(),
+        };
+        Some(Relation { name, user, sequence: flag()?, unlogged: flag()?, readable: flag()? })
     };
     Ok(rows.into_iter().filter_map(relation).collect())
 }

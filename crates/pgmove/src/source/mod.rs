@@ -135,6 +135,7 @@ impl Source {
             table: &slice.table,
             columns: &slice.columns,
             pages: slice.pages,
+            relation: slice.relation.as_ref(),
             condition: &slice.condition,
             casts: &BTreeMap::new(),
         };

@@ -5,6 +5,7 @@ use std::fmt;
 
 use crate::Error;
 use crate::catalog::table::Table;
+use crate::catalog::timescale::Hypertable;
 use crate::catalog::{Catalog, QualifiedName, large_objects_table};
 use crate::connect::Session;
 
@@ -24,6 +25,8 @@ pub struct TableSlice {
     /// Which of how many slices, from 1.
     pub number: (usize, usize),
     pub(super) pages: Option<PageRange>,
+    /// The chunk that the rows lie in, where the table is a hypertable.
+    pub(super) relation: Option<QualifiedName>,
     pub(super) condition: String,
 }
 
@@ -69,6 +72,13 @@ pub(super) async fn cut(
     let plain = catalog.data_tables().map(|table| (table, chosen(table)));
     let config = catalog.config_tables().map(|(table, condition)| (table, condition.to_owned()));
     for (table, condition) in plain.chain(config) {
+        let hypertable =
+            catalog.timescale.as_ref().and_then(|timescale| timescale.hypertable(table.meta.oid));
+        if let Some(hypertable) = hypertable {
+            let columns = table.copy_columns().iter().map(|column| column.name.clone()).collect();
+            slices.extend(chunks(hypertable, &table.name(), columns, &condition));
+            continue;
+        }
         let (pages, bytes) = sizes.get(&table.meta.oid).copied().unwrap_or_default();
         let heap = table.access_method.as_deref().is_none_or(|method| method == "heap");
         let splits = can_split && heap && condition.is_empty();
@@ -83,6 +93,7 @@ pub(super) async fn cut(
                 estimated_bytes: bytes / of as u64,
                 number: (at + 1, of),
                 pages,
+                relation: None,
                 condition: condition.clone(),
             });
         }
@@ -97,11 +108,41 @@ pub(super) async fn cut(
             estimated_bytes: bytes.and_then(|n| n.parse::<u64>().ok()).unwrap_or(0).saturating_mul(2),
             number: (1, 1),
             pages: None,
+            relation: None,
             condition: String::new(),
         });
     }
+    for aggregate in catalog.aggregates() {
+        slices.extend(chunks(&aggregate.materialized, &aggregate.name, aggregate.columns.clone(), ""));
+    }
     slices.sort_by(|a, b| b.estimated_bytes.cmp(&a.estimated_bytes).then_with(|| a.table.cmp(&b.table)));
     Ok(slices)
+}
+
+/// A slice for each chunk. Old chunks do not change, so that their slices stay the same bytes.
+fn chunks(
+    hypertable: &Hypertable,
+    table: &QualifiedName,
+    columns: Vec<String>,
+    condition: &str,
+) -> Vec<TableSlice> {
+    let slice = |number, relation: &QualifiedName, bytes| TableSlice {
+        table: table.clone(),
+        columns: columns.clone(),
+        estimated_bytes: bytes,
+        number,
+        pages: None,
+        relation: Some(relation.clone()),
+        condition: condition.to_owned(),
+    };
+    let of = hypertable.chunks.len();
+    // One without chunks has no rows, and is to be told of all the same.
+    if of == 0 || !condition.is_empty() {
+        let bytes = hypertable.chunks.iter().map(|chunk| chunk.bytes).sum();
+        return vec![slice((1, 1), &hypertable.name, bytes)];
+    }
+    let chunks = hypertable.chunks.iter().enumerate();
+    chunks.map(|(at, chunk)| slice((at + 1, of), &chunk.name, chunk.bytes)).collect()
 }
 
 /// Heap pages and total bytes of every table, as they are now.

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 
 use crate::Error;
 use crate::catalog::table::TableKind;
-use crate::catalog::{Catalog, QualifiedName};
+use crate::catalog::{Catalog, Meta, QualifiedName};
 use crate::connect::Session;
 use crate::quote::ident;
 
@@ -20,6 +20,9 @@ pub(super) struct Drops {
     ours: BTreeSet<String>,
 }
 
+/// The kind of views whose rows TimescaleDB keeps.
+const AGGREGATE: &str = "CONTINUOUS AGGREGATE";
+
 /// How many of the victims are named.
 const NAMED: usize = 10;
 
@@ -27,12 +30,20 @@ impl Drops {
     /// Every object of the catalog, in an order that hardly matters: each is dropped with what depends on it.
     pub(super) fn of(catalog: &Catalog) -> Drops {
         let mut drops = Drops::default();
+        // Those that read others first, for they keep them from being dropped.
+        for aggregate in catalog.timescale.iter().flat_map(|timescale| timescale.aggregates.iter().rev()) {
+            let name = aggregate.name.to_string();
+            drops.add(AGGREGATE, &name, format!("DROP MATERIALIZED VIEW IF EXISTS {name} CASCADE"));
+        }
+        let aggregate =
+            |oid| catalog.timescale.as_ref().is_some_and(|timescale| timescale.aggregate(oid).is_some());
         for plain in catalog.plain.iter().filter(|plain| plain.meta.extension.is_none()) {
             if let Some(sql) = plain_drop(plain) {
                 drops.add(plain.kind.keyword(), &plain.identity, sql);
             }
         }
-        for table in catalog.tables.iter().filter(|table| table.meta.extension.is_none()) {
+        let own = |meta: &Meta| meta.extension.is_none() && !aggregate(meta.oid);
+        for table in catalog.tables.iter().filter(|table| own(&table.meta)) {
             let name = table.name().to_string();
             let kind = match table.kind {
                 TableKind::Ordinary | TableKind::Partitioned => "TABLE",
@@ -117,7 +128,12 @@ impl Drops {
             session.execute("dropping", "SAVEPOINT one").await?;
             match session.execute(&format!("dropping {object}"), sql).await {
                 Ok(()) => session.execute("dropping", "RELEASE one").await?,
-                Err(error) if matches!(error.sqlstate(), Some("3F000" | "42704" | "42883" | "42P01")) => {
+                // 42809: there is no such aggregate, but something else of that name, which will collide.
+                Err(error)
+                    if matches!(error.sqlstate(), Some("3F000" | "42704" | "42883" | "42P01"))
+                        || (error.sqlstate() == Some("42809")
+                            && object.starts_with(&AGGREGATE.to_lowercase())) =>
+                {
                     session.execute("dropping", "ROLLBACK TO one; RELEASE one").await?;
                 }
                 Err(error) => return Err(error),
@@ -190,6 +206,10 @@ async fn everything(session: &Session) -> Result<BTreeSet<(String, String)>, Err
         .filter_map(|row| {
             let mut fields = row.into_iter();
             let (schema, name, arguments) = (fields.next()?, fields.next()??, fields.next()?);
+            // Chunks go with their hypertable, which is listed itself.
+            if schema.as_deref() == Some("_timescaledb_internal") {
+                return None;
+            }
             let owner = match (schema, arguments) {
                 (Some(schema), Some(arguments)) => {
                     format!("{}({arguments})", QualifiedName::new(schema, name))

@@ -87,7 +87,10 @@ pub(super) async fn plan(session: &Session, catalog: &Catalog, on_rows: OnRows) 
             _ => into.conflicts.extend(taken.iter().map(|oid| format!("large object {oid} is here already"))),
         }
     }
-    let references = references(session).await?;
+    let mut references = references(session).await?;
+    // A chunk repeats the foreign keys of its hypertable.
+    let chunks = super::timescale::all_chunks(session).await?;
+    references.retain(|reference| !chunks.contains(&reference.from) && !chunks.contains(&reference.to));
     quiet(session, &references, &mut into).await?;
     match on_rows {
         OnRows::Append => {}
@@ -98,7 +101,10 @@ pub(super) async fn plan(session: &Session, catalog: &Catalog, on_rows: OnRows) 
                 ));
             }
         }
-        OnRows::Truncate => truncate(&references, &mut into),
+        OnRows::Truncate => {
+            let hypertables = super::timescale::hypertables(session).await?;
+            truncate(&references, &hypertables, &mut into);
+        }
     }
     sequences(session, catalog, &mut into).await?;
     materialized_views(session, catalog, &mut into).await?;
@@ -317,7 +323,7 @@ async fn occupied(session: &Session, into: &Into) -> Result<Vec<QualifiedName>, 
     Ok(occupied)
 }
 
-fn truncate(references: &[Reference], into: &mut Into) {
+fn truncate(references: &[Reference], hypertables: &[QualifiedName], into: &mut Into) {
     for reference in references {
         if into.tables.contains_key(&reference.to) && !into.tables.contains_key(&reference.from) {
             into.conflicts.push(format!(
@@ -327,10 +333,12 @@ fn truncate(references: &[Reference], into: &mut Into) {
         }
     }
     let tables = into.tables.keys().filter(|name| **name != large_objects_table());
-    let mut names: Vec<String> = tables.map(ToString::to_string).collect();
+    // A hypertable refuses to be emptied without its chunks.
+    let only = |name: &QualifiedName| if hypertables.contains(name) { "" } else { "ONLY " };
+    let mut names: Vec<String> = tables.map(|name| format!("{}{name}", only(name))).collect();
     names.sort();
     if !names.is_empty() {
-        into.before.push(format!("TRUNCATE ONLY {}", names.join(", ONLY ")));
+        into.before.push(format!("TRUNCATE {}", names.join(", ")));
     }
 }
 

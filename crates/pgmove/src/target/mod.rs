@@ -10,10 +10,11 @@ mod large_objects;
 mod options;
 mod plan;
 mod run;
+mod timescale;
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -73,6 +74,12 @@ pub struct Target {
     failures: Mutex<Vec<Failure>>,
     /// What tables held before rows were added.
     before: Mutex<HashMap<QualifiedName, TableProof>>,
+    /// The tables that hold the rows of continuous aggregates here.
+    places: Mutex<HashMap<QualifiedName, QualifiedName>>,
+    /// Jobs that are made and do not run yet.
+    jobs: Mutex<Vec<timescale::Waiting>>,
+    /// Worth a word, not told yet.
+    remarks: Mutex<Vec<String>>,
 }
 
 /// No commit waits for the disk: until the end of the restore the whole target is void anyway. The last step does
@@ -97,13 +104,37 @@ impl Target {
         }
         let build = Build::of(&session).await?;
         let workers = Pool::new(options, settings.jobs, format!("{PREPARE}{path}"));
-        let (failures, before) = Default::default();
-        Ok(Target { session, workers, options: settings.clone(), build, failures, before })
+        let (failures, before, places, jobs, remarks) = Default::default();
+        let options = settings.clone();
+        Ok(Target { session, workers, options, build, failures, before, places, jobs, remarks })
     }
 
     /// What the server refused while the rest went on ([`OnError::Continue`]), in order.
     pub fn failures(&self) -> Vec<Failure> {
         self.failures.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn places(&self) -> MutexGuard<'_, HashMap<QualifiedName, QualifiedName>> {
+        self.places.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn jobs(&self) -> MutexGuard<'_, Vec<timescale::Waiting>> {
+        self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The table that holds the rows of a continuous aggregate.
+    fn place(&self, name: &QualifiedName) -> Option<QualifiedName> {
+        self.places().get(name).cloned()
+    }
+
+    /// Keeps a word until it can be told.
+    fn remark(&self, message: String) {
+        self.remarks.lock().unwrap_or_else(PoisonError::into_inner).push(message);
+    }
+
+    fn tell(&self, on_event: &(dyn Fn(RestoreEvent) + Sync)) {
+        let remarks = std::mem::take(&mut *self.remarks.lock().unwrap_or_else(PoisonError::into_inner));
+        remarks.into_iter().for_each(|message| on_event(RestoreEvent::Warned { message }));
     }
 
     /// Something was not found: often by a function that names it without its schema, while the search path is empty.
@@ -149,13 +180,22 @@ impl Target {
         RenderOptions { no_lz4: !self.build.lz4, ..self.options.render() }
     }
 
-    /// Makes the roles that the catalog names and the server lacks, without login. Only for servers of one's own.
+    /// Makes the roles that the catalog names and the server lacks, without a password. Only for servers of one's own.
     pub async fn create_missing_roles(&self, catalog: &Catalog) -> Result<(), Error> {
         let present = plan::roles(&self.session).await?;
-        for role in required_roles(catalog, &self.render_options()).keys() {
+        let options = self.render_options();
+        // Nobody can log in without a password; but the owner of a job has to be allowed to.
+        let owners: Vec<&str> = catalog
+            .timescale
+            .iter()
+            .flat_map(|timescale| &timescale.jobs)
+            .map(|job| options.role(&job.owner))
+            .collect();
+        for role in required_roles(catalog, &options).keys() {
             if !present.contains(role) {
+                let login = if owners.contains(&role.as_str()) { " LOGIN" } else { "" };
                 self.session
-                    .execute(&format!("role {role}"), &format!("CREATE ROLE {}", ident(role)))
+                    .execute(&format!("role {role}"), &format!("CREATE ROLE {}{login}", ident(role)))
                     .await?;
             }
         }
@@ -200,6 +240,7 @@ impl Target {
         }
         if self.options.sections.pre_data || plan.into.is_some() {
             run::in_order(self, plan, Section::PreData, &|_| ()).await?;
+            self.make_chunks(plan).await?;
         }
         Ok(())
     }
@@ -226,7 +267,7 @@ impl Target {
         let copy = CopyIn {
             session: lease.session(),
             object: format!("table {table}"),
-            statement: plan.copy_in_statement(table),
+            statement: plan.copy_in_statement(table, self.place(table).as_ref().unwrap_or(table)),
             patience: self.options.patience,
             begin: plan.into.as_ref().map_or("", |into| into.begin.as_str()),
         };
@@ -238,8 +279,7 @@ impl Target {
         }))
     }
 
-    /// Everything after the rows: sequences, then indexes and constraints in parallel, then privileges, materialized
-    /// views and event triggers; at last the planner's statistics.
+    /// What comes right after the rows: values of sequences, then indexes and constraints in parallel, compression.
     pub async fn post_data(
         &self,
         plan: &RestorePlan,
@@ -251,9 +291,26 @@ impl Target {
         }
         if sections.post_data {
             run::in_parallel(self, plan, on_event).await?;
+            self.compress(plan, on_event).await?;
+        }
+        self.tell(on_event);
+        Ok(())
+    }
+
+    /// Everything else, after the last rows ([`RestorePlan::late`]): privileges, materialized views, event triggers,
+    /// jobs that do not run yet; at last the planner's statistics.
+    pub async fn finish(
+        &self,
+        plan: &RestorePlan,
+        on_event: &(dyn Fn(RestoreEvent) + Sync),
+    ) -> Result<(), Error> {
+        if self.options.sections.post_data {
+            self.close_empty(plan).await?;
             run::in_order(self, plan, Section::Privileges, &|_| ()).await?;
             run::in_order(self, plan, Section::Finish, on_event).await?;
+            self.make_jobs(plan).await?;
         }
+        self.tell(on_event);
         if let Some(into) = &plan.into {
             run::in_order(self, plan, Section::Privileges, &|_| ()).await?;
             for (object, sql) in &into.after {
@@ -313,6 +370,11 @@ impl Target {
             catalog::read(self.session.client(), self.session.server().version_num, &catalog.filter).await?;
         self.session.execute("reading the schema back", "COMMIT").await?;
         let mut left = catalog.clone();
+        let mut here = here;
+        for jobs in [&mut left, &mut here].map(|catalog| catalog.timescale.as_mut().map(|t| &mut t.jobs)) {
+            // They run when everything is proven, this too.
+            jobs.into_iter().flatten().for_each(|job| job.scheduled = false);
+        }
         if !sections.data {
             // What was not to be brought cannot be missing: values, and what is filled from rows.
             for sequence in &mut left.sequences {
@@ -323,6 +385,14 @@ impl Target {
                 table.populated = here.table(&table.name()).is_some_and(|table| table.populated);
             }
             left.large_objects.clear();
+            for timescale in [&mut left, &mut here].into_iter().filter_map(|c| c.timescale.as_mut()) {
+                let tables = timescale.hypertables.iter_mut();
+                let inner = timescale.aggregates.iter_mut().map(|aggregate| {
+                    aggregate.watermark = None;
+                    &mut aggregate.materialized
+                });
+                tables.chain(inner).for_each(|table| table.chunks.clear());
+            }
         }
         compare::schema::prove(&left, &wanted, &here, &found).map(Some)
     }
@@ -331,14 +401,32 @@ impl Target {
         let how = plan.table(table);
         let whole = how.condition.is_empty() && how.casts.is_empty() && *table != large_objects_table();
         let splits = self.server().version_num >= 140_000 && whole;
-        let ranges = if splits { ranges(self.pages(table).await?, SLICE_PAGES) } else { None };
-        let ranges: Vec<Option<PageRange>> =
-            ranges.map_or_else(|| vec![None], |ranges| ranges.into_iter().map(Some).collect());
-        stream::iter(ranges)
-            .map(|pages| {
-                let wanted =
-                    Wanted { table, columns: &how.columns, pages, condition: &how.condition, casts: &how.casts };
-                async move { CopyOut::start(&self.workers, wanted, self.options.patience).await?.drain().await }
+        let at = self.place(table).unwrap_or_else(|| table.clone());
+        // A hypertable is read chunk by chunk. One without chunks is read itself, and so is one of which a part is meant.
+        let chunks = match plan.hypertables.contains(table) || at != *table {
+            true if whole => Some(timescale::chunks(&self.session, &at).await?),
+            true => Some(Vec::new()),
+            false => None,
+        };
+        let pieces: Vec<(Option<PageRange>, Option<QualifiedName>)> = match chunks {
+            Some(chunks) if chunks.is_empty() => vec![(None, Some(at))],
+            Some(chunks) => chunks.into_iter().map(|chunk| (None, Some(chunk))).collect(),
+            None => {
+                let ranges = if splits { ranges(self.pages(table).await?, SLICE_PAGES) } else { None };
+                match ranges {
+                    None => vec![(None, None)],
+                    Some(ranges) => ranges.into_iter().map(|pages| (Some(pages), None)).collect(),
+                }
+            }
+        };
+        stream::iter(pieces)
+            .map(|(pages, relation)| {
+                let (columns, condition, casts) = (&how.columns, &how.condition, &how.casts);
+                async move {
+                    let relation = relation.as_ref();
+                    let wanted = Wanted { table, columns, pages, relation, condition, casts };
+                    CopyOut::start(&self.workers, wanted, self.options.patience).await?.drain().await
+                }
             })
             .buffer_unordered(self.options.jobs.max(1))
             .try_fold(TableProof::default(), |sum, proof| async move { Ok(sum + proof) })

@@ -5,11 +5,13 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use super::build::Build;
 use super::clean::{self, Drops};
 use super::existing::{self, Into};
-use super::options::{Existing, OnError, TargetOptions};
+use super::options::{Existing, OnError, OnRows, TargetOptions};
 use crate::Error;
+use crate::catalog::timescale::{Aggregate, Timescale};
 use crate::catalog::{Catalog, QualifiedName, Unsupported, large_objects_table};
 use crate::connect::Session;
 use crate::ddl::{self, RenderOptions, Script, Statement, required_roles};
+use crate::extension::HANDLERS;
 use crate::quote::ident;
 
 /// What will be done to a target. Data: it can be looked at before it is carried out.
@@ -19,6 +21,10 @@ pub struct RestorePlan {
     pub(super) warnings: Vec<String>,
     pub(super) drops: Option<Drops>,
     pub(super) into: Option<Into>,
+    /// What TimescaleDB adds, as far as it is to be made or filled.
+    pub(super) timescale: Option<Timescale>,
+    /// The tables that are hypertables at the target, or will be.
+    pub(super) hypertables: BTreeSet<QualifiedName>,
     /// What the target cannot express, where the rest is to come all the same.
     pub(super) beyond: Vec<Unsupported>,
     tables: HashMap<QualifiedName, TablePlan>,
@@ -69,12 +75,13 @@ impl RestorePlan {
         self.tables.get(table).cloned().unwrap_or_default()
     }
 
-    pub(super) fn copy_in_statement(&self, table: &QualifiedName) -> String {
+    /// `at` is where the rows of the table go.
+    pub(super) fn copy_in_statement(&self, table: &QualifiedName, at: &QualifiedName) -> String {
         let columns: Vec<String> =
             self.table(table).columns.iter().map(|column| ident(column).into_owned()).collect();
         match columns.is_empty() {
-            true => format!("COPY {table} FROM STDIN"),
-            false => format!("COPY {table} ({}) FROM STDIN", columns.join(", ")),
+            true => format!("COPY {at} FROM STDIN"),
+            false => format!("COPY {at} ({}) FROM STDIN", columns.join(", ")),
         }
     }
 }
@@ -96,13 +103,41 @@ pub(super) async fn make(
         drops: None,
         into: None,
         beyond: Vec::new(),
+        timescale: catalog.timescale.clone(),
+        hypertables: super::timescale::hypertables(session).await?.into_iter().collect(),
         tables: tables_of(catalog),
     };
+    if let Some(timescale) = &plan.timescale {
+        warnings.extend(timescale.warnings.iter().cloned());
+    }
     if let Existing::Into(on_rows) = target.existing {
         let mut into = existing::plan(session, catalog, on_rows).await?;
         conflicts.append(&mut into.conflicts);
         warnings.append(&mut into.warnings);
         plan.tables = std::mem::take(&mut into.tables);
+        let here = super::timescale::aggregates(session).await?;
+        for aggregate in catalog.aggregates() {
+            let name = &aggregate.name;
+            let Some(place) = here.get(name) else {
+                warnings
+                    .push(format!("continuous aggregate {name} does not exist here: its rows are left out"));
+                continue;
+            };
+            let holds = format!("SELECT 1 FROM {place} LIMIT 1");
+            match on_rows {
+                OnRows::Append => warnings.push(format!(
+                    "continuous aggregate {name}: its rows are left out, for they cannot be added to others; refresh it afterwards"
+                )),
+                OnRows::Refuse if session.value("the target's rows", &holds).await?.is_some() => {
+                    conflicts.push(format!(
+                        "continuous aggregate {name} holds rows: --on-existing truncate puts those of the source in their place"
+                    ));
+                }
+                _ => {
+                    plan.tables.insert(name.clone(), of_aggregate(aggregate));
+                }
+            }
+        }
         plan.into = Some(into);
         // Large objects are data: they come with their owners and privileges, whoever made the schema.
         let only = Catalog { large_objects: catalog.large_objects.clone(), ..Catalog::default() };
@@ -129,6 +164,13 @@ pub(super) async fn make(
             OnError::Continue => warnings.extend(missing),
         }
         extensions(session, catalog, &mut conflicts, &mut warnings).await?;
+        for handler in HANDLERS {
+            if catalog.extensions.iter().any(|extension| extension.meta.name == handler.name()) {
+                conflicts.extend(handler.conflicts(session, catalog, options).await?);
+            }
+        }
+        let tables = catalog.timescale.iter().flat_map(|timescale| &timescale.hypertables);
+        plan.hypertables.extend(tables.map(|table| table.name.clone()));
         let mut beyond = ddl::inexpressible(catalog, version);
         if !build.icu {
             beyond.extend(ddl::needs_icu(catalog));
@@ -197,7 +239,12 @@ fn tables_of(catalog: &Catalog) -> HashMap<QualifiedName, TablePlan> {
     let plain = catalog.data_tables().map(|table| (table.name(), of(table, "")));
     let config = catalog.config_tables().map(|(table, clause)| (table.name(), of(table, clause)));
     let large = (!catalog.large_objects.is_empty()).then(|| (large_objects_table(), TablePlan::default()));
-    plain.chain(config).chain(large).collect()
+    let aggregates = catalog.aggregates().map(|aggregate| (aggregate.name.clone(), of_aggregate(aggregate)));
+    plain.chain(config).chain(large).chain(aggregates).collect()
+}
+
+fn of_aggregate(aggregate: &Aggregate) -> TablePlan {
+    TablePlan { columns: aggregate.columns.clone(), ..TablePlan::default() }
 }
 
 /// How many objects of an occupied target are named.

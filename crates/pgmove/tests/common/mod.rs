@@ -103,6 +103,7 @@ pub(crate) async fn copy_with(
         .await?;
     source.finish().await?;
     target.post_data(&plan, &|_| ()).await?;
+    target.finish(&plan, &|_| ()).await?;
     let mut sums = Proofs::new();
     for (table, proof) in proofs {
         let sum = sums.entry(table).or_default();
