@@ -79,18 +79,21 @@ pub fn find_all(places: &Places) -> Vec<PostgresBinaries> {
     for program in places.programs("postgres", "postgres") {
         // PostgreSQL finds its other files from where its program really is.
         let Some(program) = program.canonicalize().ok() else { continue };
-        let Some(bin) = program.parent() else { continue };
-        // A client package may leave a lone `postgres` link; without initdb it is of no use.
-        if !bin.join("initdb").is_file() {
-            continue;
-        }
-        let mut command = Command::new(&program);
-        command.arg("--version");
-        if let Some(version) = process::run(command).ok().and_then(|text| Version::find_in(&text)) {
-            found.push(PostgresBinaries { bin: bin.to_owned(), version });
-        }
+        found.extend(program.parent().and_then(in_folder));
     }
     found
+}
+
+/// The PostgreSQL whose programs lie in this folder.
+pub(crate) fn in_folder(bin: &Path) -> Option<PostgresBinaries> {
+    // A client package may leave a lone `postgres` link; without initdb it is of no use.
+    if !bin.join("initdb").is_file() {
+        return None;
+    }
+    let mut command = Command::new(bin.join("postgres"));
+    command.arg("--version");
+    let version = process::run(command).ok().and_then(|text| Version::find_in(&text))?;
+    Some(PostgresBinaries { bin: bin.to_owned(), version })
 }
 
 /// The newest PostgreSQL of a major version, or of any.
