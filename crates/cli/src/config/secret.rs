@@ -177,6 +177,7 @@ mod tests {
             globals: false,
             role_passwords: false,
             capture: redisdump::CaptureMethod::Auto,
+            data_dir: None,
         };
         let secrets = Secrets::default();
         assert_eq!(source.resolve_password(folder.path(), &secrets).unwrap().as_deref(), Some("s3cret"));
