@@ -108,8 +108,14 @@ script() { # script SOURCE
   local name
   part "$1/before-rows.sql"
   names "$1" postgres/copy > "$scratch/tables"
+  # Rows of TimescaleDB's continuous aggregates go into no table that a script could name.
+  part "$1/catalog.json" | jq -c '.timescale.aggregates[]? | [.schema, .name]' > "$scratch/aggregates"
   while read -r name; do
     jq --arg name "$name" '.[].parts[] | select(.name == $name) | .attributes' "$scratch/sources" > "$scratch/about"
+    if grep -qxF "$(jq -c '[.table.schema, .table.name]' "$scratch/about")" "$scratch/aggregates"; then
+      echo "left out: $name" >&2
+      continue
+    fi
     if [ "$(jq -r '.table.schema + "." + .table.name' "$scratch/about")" = pg_catalog.pg_largeobject ]; then
       # Bytes of large objects: number, offset, \\x and digits. No table takes them; a function does.
       part "$name" |

@@ -41,6 +41,28 @@ fn client_encoding(catalog: &Catalog) -> &str {
     }
 }
 
+/// What a script cannot say of a database with TimescaleDB, line by line: its functions do it, in an order that depends
+/// on the rows. A restore does all of it.
+pub fn left_out(catalog: &Catalog) -> Vec<String> {
+    let Some(timescale) = &catalog.timescale else { return Vec::new() };
+    let aggregates = timescale.aggregates.iter().map(|aggregate| {
+        format!(
+            "rows of continuous aggregate {}: refresh_continuous_aggregate makes those anew whose raw rows are left",
+            one_line(&aggregate.name.to_string())
+        )
+    });
+    let compressed = timescale.hypertables.iter().filter(|table| table.compression.is_some());
+    let compressed =
+        compressed.map(|table| format!("compression of hypertable {}", one_line(&table.name.to_string())));
+    let jobs = timescale.jobs.iter().map(|job| format!("job {}", one_line(&job.title)));
+    aggregates.chain(compressed).chain(jobs).collect()
+}
+
+/// The same as comments of a script; empty where nothing is left out.
+pub fn left_out_comments(catalog: &Catalog) -> String {
+    left_out(catalog).iter().map(|what| format!("-- left out: {what}\n")).collect()
+}
+
 /// The statements of a script in the order in which a restore runs them: all of one section.
 pub fn section(statements: &[Statement], section: Section) -> impl Iterator<Item = String> + '_ {
     statements.iter().filter(move |statement| statement.section == section).map(statement)

@@ -42,6 +42,7 @@ fn scripts(catalog: &Catalog) -> anyhow::Result<(String, String)> {
     let after = [Section::Data, Section::PostData, Section::Privileges, Section::Finish];
     let mut after: String =
         after.into_iter().flat_map(|section| sql::section(&script.statements, section)).collect();
+    after.push_str(&sql::left_out_comments(catalog));
     after.push_str("-- the end: a script without this line is not whole\n");
     Ok((before, after))
 }

@@ -64,6 +64,9 @@ pub(crate) async fn sql(export: Export<'_>, out: &mut dyn Write) -> anyhow::Resu
     for warning in catalog.left_out.iter().chain(&script.warnings) {
         export.progress.warn(warning);
     }
+    for what in sql::left_out(&catalog) {
+        export.progress.warn(format!("a script cannot hold {what}"));
+    }
 
     out.write_all(sql::header(&catalog, version).as_bytes())?;
     write_section(out, &script.statements, Section::PreData)?;
@@ -88,6 +91,7 @@ pub(crate) async fn sql(export: Export<'_>, out: &mut dyn Write) -> anyhow::Resu
     write_section(out, &script.statements, Section::PostData)?;
     write_section(out, &script.statements, Section::Privileges)?;
     write_section(out, &script.statements, Section::Finish)?;
+    out.write_all(sql::left_out_comments(&catalog).as_bytes())?;
     out.write_all(b"-- the end: a script without this line is not whole\n")?;
     out.flush()?;
     Ok(())

@@ -139,6 +139,7 @@ pub(super) async fn make(
             }
         }
         plan.into = Some(into);
+        warnings.extend(super::timescale::running_jobs(session, &plan.tables).await?);
         // Large objects are data: they come with their owners and privileges, whoever made the schema.
         let only = Catalog { large_objects: catalog.large_objects.clone(), ..Catalog::default() };
         conflicts.extend(missing_roles(session, &only, options).await?);

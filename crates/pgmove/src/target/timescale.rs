@@ -1,9 +1,10 @@
 //! What a target with TimescaleDB needs beside the script: chunks, compression, rows of continuous aggregates, jobs.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 
+use super::plan::TablePlan;
 use super::{RestoreEvent, RestorePlan, Target};
 use crate::Error;
 use crate::catalog::QualifiedName;
@@ -55,6 +56,28 @@ pub(super) async fn aggregates(session: &Session) -> Result<BTreeMap<QualifiedNa
             Some((view, QualifiedName::new(fields.next()?, fields.next()?)))
         })
         .collect())
+}
+
+/// Policies and jobs that run at the target and work on tables that are going to be filled, each as a warning.
+pub(super) async fn running_jobs(
+    session: &Session,
+    tables: &HashMap<QualifiedName, TablePlan>,
+) -> Result<Vec<String>, Error> {
+    if !installed(session, NAME).await? {
+        return Ok(Vec::new());
+    }
+    let sql = "SELECT hypertable_schema, hypertable_name, job_id, application_name FROM timescaledb_information.jobs \
+               WHERE scheduled AND job_id >= 1000 AND hypertable_name IS NOT NULL ORDER BY job_id";
+    let rows = session.query("the target's jobs", sql).await?;
+    let warning = |row: Vec<Option<String>>| {
+        let mut fields = row.into_iter().flatten();
+        let table = QualifiedName::new(fields.next()?, fields.next()?);
+        let (id, title) = (fields.next()?, fields.next()?);
+        tables.contains_key(&table).then(|| {
+            format!("job {title} on {table} is switched on here, and may work on rows while they arrive: alter_job({id}, scheduled => false) stops it for the time")
+        })
+    };
+    Ok(rows.into_iter().filter_map(warning).collect())
 }
 
 /// The tables of all chunks.
