@@ -38,7 +38,8 @@ mod tally;
 mod wire;
 
 pub use capture::{
-    AofContents, Capture, CaptureMethod, CaptureOptions, Consistency, FolderCapture, FolderFile, FolderReport, Persistence,
+    AofContents, Capture, CaptureMethod, CaptureOptions, Consistency, FolderCapture, FolderFile,
+    FolderReport, Persistence,
 };
 pub use compare::{CompareOptions, compare};
 pub use error::Error;

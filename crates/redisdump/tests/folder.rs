@@ -72,8 +72,8 @@ async fn the_rdb_of_a_stopped_server_is_what_it_held() {
     for version in ["6.2", "7.0", "valkey-9"] {
         let Some(mut server) = saving_rdb(version) else { continue };
         fill(&server, Corners::All);
-        let (_, snapshot) = captured(&server).await;
         Client::new(&server).ask("SAVE");
+        let (_, snapshot) = captured(&server).await;
         server.stop();
         let (files, report) = taken(server.dir(), None).await.unwrap();
         let rdb = report.rdb.as_ref().unwrap();
@@ -129,7 +129,8 @@ async fn an_aof_that_is_a_base_alone_is_an_rdb() {
     let (_, snapshot) = captured(&server).await;
     let mut client = Client::new(&server);
     client.ask("BGREWRITEAOF");
-    while client.ask("INFO persistence").contains("aof_rewrite_in_progress:1") {
+    let rewriting = ["aof_rewrite_in_progress:1", "aof_rewrite_scheduled:1"];
+    while rewriting.iter().any(|sign| client.ask("INFO persistence").contains(sign)) {
         std::thread::sleep(Duration::from_millis(20));
     }
     server.stop();
@@ -175,7 +176,8 @@ async fn the_aof_of_a_running_server_is_one_moment_while_it_is_written_and_rewri
             assert_eq!(client.ask(PERCENTAGE), "auto-aof-rewrite-percentage 70", "{version}");
             // What is taken stays what it is through a rewrite that deletes its files.
             client.ask("BGREWRITEAOF");
-            while client.ask("INFO persistence").contains("aof_rewrite_in_progress:1") {
+            let rewriting = ["aof_rewrite_in_progress:1", "aof_rewrite_scheduled:1"];
+            while rewriting.iter().any(|sign| client.ask("INFO persistence").contains(sign)) {
                 std::thread::sleep(Duration::from_millis(10));
             }
             let (files, report) = read(capture).await.unwrap();
