@@ -80,8 +80,9 @@ impl Source {
             catalog::read(coordinator.client(), coordinator.server().version_num, &settings.filter).await?;
         refuse_unmatched(&coordinator, &settings.filter).await?;
         let slices = slices::cut(&coordinator, &catalog, settings.slice_pages).await?;
+        // What a worker has to wait for waits itself, for the coordinator's lock: it would be in vain.
         let prepare = format!(
-            "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET TRANSACTION SNAPSHOT {}",
+            "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET TRANSACTION SNAPSHOT {}; SET LOCAL lock_timeout = '60s'",
             crate::quote::literal(&snapshot)
         );
         Ok(Source {
