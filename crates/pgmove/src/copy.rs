@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use tokio_postgres::CopyOutStream;
 
 use crate::Error;
 use crate::catalog::{QualifiedName, large_objects_table};
+use crate::connect::Session;
 use crate::digest::{RowHasher, TableProof};
 use crate::pool::{Lease, Pool};
 use crate::quote::ident;
@@ -87,11 +89,32 @@ fn large_objects_statement() -> String {
     )
 }
 
+/// Where to read.
+enum On<'a> {
+    Pool(&'a Pool),
+    Shared(Arc<Session>),
+}
+
+/// The session that is read on.
+enum Holder {
+    Own(Box<Lease>),
+    Shared(Arc<Session>),
+}
+
+impl Holder {
+    fn session(&self) -> &Session {
+        match self {
+            Holder::Own(lease) => lease.session(),
+            Holder::Shared(session) => session,
+        }
+    }
+}
+
 /// A stream of COPY text, in pieces of whole rows. Dropped before its end, it closes its connection and cancels the
 /// server's work for it.
 pub struct CopyOut {
     rows: Option<Pin<Box<CopyOutStream>>>,
-    lease: Option<Lease>,
+    holder: Option<Holder>,
     object: String,
     statement: String,
     hasher: RowHasher,
@@ -104,6 +127,19 @@ pub struct CopyOut {
 impl CopyOut {
     /// Begins to read on a session of the pool.
     pub(crate) async fn start(pool: &Pool, wanted: Wanted<'_>, patience: Duration) -> Result<CopyOut, Error> {
+        CopyOut::start_on(On::Pool(pool), wanted, patience).await
+    }
+
+    /// Begins to read on a session that others use too: they wait until this one has been read to its end.
+    pub(crate) async fn start_shared(
+        session: Arc<Session>,
+        wanted: Wanted<'_>,
+        patience: Duration,
+    ) -> Result<CopyOut, Error> {
+        CopyOut::start_on(On::Shared(session), wanted, patience).await
+    }
+
+    async fn start_on(on: On<'_>, wanted: Wanted<'_>, patience: Duration) -> Result<CopyOut, Error> {
         let statement = wanted.statement();
         let mut object = match *wanted.table == large_objects_table() {
             true => "large objects".to_owned(),
@@ -112,9 +148,12 @@ impl CopyOut {
         if let Some((from, _)) = wanted.pages {
             let _ = write!(object, " from page {from}");
         }
-        let lease = pool.get().await?;
-        lease.session().work();
-        let rows = lease
+        let holder = match on {
+            On::Pool(pool) => Holder::Own(Box::new(pool.get().await?)),
+            On::Shared(session) => Holder::Shared(session),
+        };
+        holder.session().work();
+        let rows = holder
             .session()
             .client()
             .copy_out(&statement)
@@ -122,7 +161,7 @@ impl CopyOut {
             .map_err(|e| Error::from_server(&object, &statement, e))?;
         Ok(CopyOut {
             rows: Some(Box::pin(rows)),
-            lease: Some(lease),
+            holder: Some(holder),
             object,
             statement,
             hasher: RowHasher::default(),
@@ -135,7 +174,7 @@ impl CopyOut {
 
     /// Rows, bytes and digest of the whole stream; nothing before its end.
     pub fn proof(&self) -> Option<TableProof> {
-        (self.rows.is_none() && self.lease.is_none()).then(|| self.hasher.proof())
+        (self.rows.is_none() && self.holder.is_none()).then(|| self.hasher.proof())
     }
 
     /// Reads to the end for the proof alone.
@@ -173,9 +212,11 @@ impl Stream for CopyOut {
                 }
                 Poll::Ready(None) => {
                     this.rows = None;
-                    if let Some(lease) = this.lease.take() {
-                        lease.session().rest();
-                        lease.give_back();
+                    if let Some(holder) = this.holder.take() {
+                        holder.session().rest();
+                        if let Holder::Own(lease) = holder {
+                            lease.give_back();
+                        }
                     }
                     let rest = this.buffer.split().freeze();
                     return Poll::Ready((!rest.is_empty()).then_some(Ok(rest)));

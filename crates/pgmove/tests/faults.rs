@@ -237,3 +237,37 @@ async fn a_server_that_dies_is_told_so() {
     assert!(failure.is_lost() && failure.to_string().starts_with("table public.big: "), "{failure:?}");
     assert!(matches!(source.finish().await.unwrap_err(), Error::SnapshotLost { .. }));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_change_that_waits_for_us_does_not_keep_us_from_reading() {
+    let Some(server) = server(MAJORS[0]) else { return };
+    let tables =
+        "CREATE TABLE t (id int); INSERT INTO t SELECT generate_series(1, 1000); CREATE TABLE u AS TABLE t";
+    let from = database(&server, "a", tables).await;
+    let source = Source::open(&from, &SourceOptions::default()).await.unwrap();
+    let changes = session(&server, "a").await;
+    let waiting = tokio::spawn(async move {
+        changes
+            .client()
+            .batch_execute("ALTER TABLE public.t ADD COLUMN late int DEFAULT 7; DROP TABLE public.u")
+            .await
+    });
+    let admin = session(&server, "a").await;
+    while value(&admin, "SELECT count(*) FROM pg_locks WHERE NOT granted").await == "0" {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    // Both at once: they share the one connection that is let through.
+    let slices = source.slices();
+    let reading = slices.iter().map(|slice| async {
+        let mut rows = source.copy_out(slice).await.unwrap();
+        while let Some(piece) = rows.next().await {
+            piece.unwrap();
+        }
+        rows.proof().unwrap().rows
+    });
+    let rows = tokio::time::timeout(Duration::from_secs(30), futures::future::join_all(reading)).await;
+    assert_eq!(rows.expect("nothing waits in vain"), [1000, 1000]);
+    assert!(!waiting.is_finished());
+    source.finish().await.unwrap();
+    waiting.await.unwrap().unwrap();
+}

@@ -4,6 +4,7 @@ mod lock;
 mod slices;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -47,7 +48,7 @@ impl Default for SourceOptions {
 /// An open source. Dropped, it gives up its locks and its snapshot.
 #[derive(Debug)]
 pub struct Source {
-    coordinator: Session,
+    coordinator: Arc<Session>,
     workers: Pool,
     catalog: Catalog,
     slices: Vec<TableSlice>,
@@ -80,14 +81,14 @@ impl Source {
             catalog::read(coordinator.client(), coordinator.server().version_num, &settings.filter).await?;
         refuse_unmatched(&coordinator, &settings.filter).await?;
         let slices = slices::cut(&coordinator, &catalog, settings.slice_pages).await?;
-        // What a worker has to wait for waits itself, for the coordinator's lock: it would be in vain.
+        // What a worker has to wait for waits itself, for the coordinator's lock: [`Source::copy_out`].
         let prepare = format!(
-            "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET TRANSACTION SNAPSHOT {}; SET LOCAL lock_timeout = '60s'",
+            "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET TRANSACTION SNAPSHOT {}; SET LOCAL lock_timeout = '2s'",
             crate::quote::literal(&snapshot)
         );
         Ok(Source {
             workers: Pool::new(options, settings.jobs, prepare),
-            coordinator,
+            coordinator: Arc::new(coordinator),
             catalog,
             slices,
             taken_at,
@@ -140,7 +141,15 @@ impl Source {
             condition: &slice.condition,
             casts: &BTreeMap::new(),
         };
-        CopyOut::start(&self.workers, wanted, self.patience).await.map_err(|error| {
+        let started = match CopyOut::start(&self.workers, wanted, self.patience).await {
+            // Somebody wants to change the table and waits for us; who comes later waits for them. Only the coordinator,
+            // which has its lock already, is let through.
+            Err(error) if error.sqlstate() == Some("55P03") => {
+                CopyOut::start_shared(Arc::clone(&self.coordinator), wanted, self.patience).await
+            }
+            started => started,
+        };
+        started.map_err(|error| {
             if self.coordinator.client().is_closed() {
                 Error::SnapshotLost { server: self.server().to_string(), message: error.to_string() }
             } else {
