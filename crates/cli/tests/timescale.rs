@@ -148,10 +148,19 @@ async fn everything_moves_up_and_down_between_versions() {
             let (from, to) = (from.url("app"), to.url("app"));
             fill(&from, "CREATE EXTENSION timescaledb;\n").await;
             fill(&from, HISTORY).await;
-            let moved = dbhaul(here.path(), &["migrate", "--from", &from, "--to", &to, "--jobs", "2"]);
+            // Another role owns a job; at the target it has another name, and at first may not log in.
+            fill(&from, "CREATE ROLE trader LOGIN;\nSET ROLE trader;\nSELECT add_job('chore', '2 hours', fixed_schedule => false);\n").await;
+            fill(&to, "CREATE ROLE merchant;\n").await;
+            let migrate =
+                ["migrate", "--from", &from, "--to", &to, "--jobs", "2", "--role-map", "trader=merchant"];
+            dbhaul(here.path(), &migrate).exits(5).says("role merchant owns jobs and may not log in");
+            fill(&to, "ALTER ROLE merchant LOGIN;\n").await;
+            let moved = dbhaul(here.path(), &migrate);
             moved.exits(0).shows("10 of 10 tables equal").shows("schema equal");
             assert_eq!(fingerprint(&to).await, fingerprint(&from).await);
-            dbhaul(here.path(), &["compare", &from, &to]).exits(0);
+            let owners = "SELECT owner::text FROM timescaledb_information.jobs WHERE job_id >= 1000 ORDER BY owner::text <> 'merchant' LIMIT 1";
+            assert_eq!(column(&to, owners).await, ["merchant"]);
+            dbhaul(here.path(), &["compare", &from, &to]).exits(3).shows("as merchant");
             let versions = "SELECT extversion FROM pg_extension WHERE extname = 'timescaledb'";
             eprintln!("{:?} -> {:?}: equal", column(&from, versions).await, column(&to, versions).await);
         }

@@ -89,12 +89,6 @@ fn large_objects_statement() -> String {
     )
 }
 
-/// Where to read.
-enum On<'a> {
-    Pool(&'a Pool),
-    Shared(Arc<Session>),
-}
-
 /// The session that is read on.
 enum Holder {
     Own(Box<Lease>),
@@ -111,7 +105,7 @@ impl Holder {
 }
 
 /// A stream of COPY text, in pieces of whole rows. Dropped before its end, it closes its connection and cancels the
-/// server's work for it.
+/// server's work for it; a connection that it shares with others goes on.
 pub struct CopyOut {
     rows: Option<Pin<Box<CopyOutStream>>>,
     holder: Option<Holder>,
@@ -127,7 +121,7 @@ pub struct CopyOut {
 impl CopyOut {
     /// Begins to read on a session of the pool.
     pub(crate) async fn start(pool: &Pool, wanted: Wanted<'_>, patience: Duration) -> Result<CopyOut, Error> {
-        CopyOut::start_on(On::Pool(pool), wanted, patience).await
+        CopyOut::start_on(Holder::Own(Box::new(pool.get().await?)), wanted, patience).await
     }
 
     /// Begins to read on a session that others use too: they wait until this one has been read to its end.
@@ -136,10 +130,10 @@ impl CopyOut {
         wanted: Wanted<'_>,
         patience: Duration,
     ) -> Result<CopyOut, Error> {
-        CopyOut::start_on(On::Shared(session), wanted, patience).await
+        CopyOut::start_on(Holder::Shared(session), wanted, patience).await
     }
 
-    async fn start_on(on: On<'_>, wanted: Wanted<'_>, patience: Duration) -> Result<CopyOut, Error> {
+    async fn start_on(holder: Holder, wanted: Wanted<'_>, patience: Duration) -> Result<CopyOut, Error> {
         let statement = wanted.statement();
         let mut object = match *wanted.table == large_objects_table() {
             true => "large objects".to_owned(),
@@ -148,10 +142,6 @@ impl CopyOut {
         if let Some((from, _)) = wanted.pages {
             let _ = write!(object, " from page {from}");
         }
-        let holder = match on {
-            On::Pool(pool) => Holder::Own(Box::new(pool.get().await?)),
-            On::Shared(session) => Holder::Shared(session),
-        };
         holder.session().work();
         let rows = holder
             .session()

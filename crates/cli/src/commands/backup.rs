@@ -48,6 +48,9 @@ pub(crate) struct BackupArgs {
     /// was read), or by replication where the server allows it
     #[arg(long, value_name = "auto|psync|scan")]
     capture: Option<CaptureArg>,
+    /// Try extensions in versions that nobody has tried, instead of refusing them
+    #[arg(long)]
+    untried_extensions: bool,
     #[command(flatten)]
     filter: FilterArgs,
 }
@@ -90,6 +93,7 @@ pub(super) async fn run(args: BackupArgs, context: &Context) -> anyhow::Result<E
         job: &job,
         sources: &endpoints,
         jobs: context.jobs(args.jobs),
+        untried_extensions: args.untried_extensions,
         retention: context.config.retention.as_ref().filter(|_| !args.no_forget && !part),
         progress: &context.progress,
     })

@@ -113,6 +113,9 @@ struct PostgresTargetArgs {
     /// Let the connecting role own everything, instead of the roles that owned it at the source
     #[arg(long)]
     no_owner: bool,
+    /// Try extensions in versions that nobody has tried, instead of refusing them
+    #[arg(long)]
+    untried_extensions: bool,
     /// Leave grants and default privileges out
     #[arg(long)]
     no_acl: bool,
@@ -177,6 +180,7 @@ impl TargetArgs {
         let postgres = &mut settings.postgres;
         postgres.no_owner = args.no_owner;
         postgres.no_acl = args.no_acl;
+        postgres.untried_extensions = args.untried_extensions;
         for pair in &args.role_map {
             match pair.split_once('=') {
                 Some((old, new)) if !old.is_empty() && !new.is_empty() => {

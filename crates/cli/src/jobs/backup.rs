@@ -25,6 +25,8 @@ pub(crate) struct Backup<'a> {
     pub(crate) sources: &'a [Endpoint],
     /// Connections at a time.
     pub(crate) jobs: usize,
+    /// Try extensions in versions that nobody has tried.
+    pub(crate) untried_extensions: bool,
     /// Applied after a complete backup.
     pub(crate) retention: Option<&'a retention::Policy>,
     /// Shows what goes on.
@@ -103,7 +105,8 @@ async fn postgres(
 ) -> anyhow::Result<SourceRecord> {
     let progress = backup.progress;
     let name = &endpoint.name;
-    let source = open_source(options, &endpoint.filter, backup.jobs, progress).await?;
+    let source =
+        open_source(options, &endpoint.filter, backup.jobs, backup.untried_extensions, progress).await?;
 
     let catalog = serde_json::to_vec(source.catalog())?;
     let header = PartHeader::new(format!("{name}/catalog.json"), PART_CATALOG);
@@ -199,6 +202,7 @@ pub(crate) async fn open_source(
     options: &pgmove::ConnectOptions,
     filter: &pgmove::Filter,
     jobs: usize,
+    untried_extensions: bool,
     progress: &Progress,
 ) -> anyhow::Result<pgmove::Source> {
     let settings = pgmove::SourceOptions { jobs, filter: filter.clone(), ..pgmove::SourceOptions::default() };
@@ -211,9 +215,10 @@ pub(crate) async fn open_source(
     for left_out in &source.catalog().left_out {
         progress.warn(left_out);
     }
-    let unsupported = source.unsupported();
-    if !unsupported.is_empty() {
-        let list: Vec<String> = unsupported.iter().map(ToString::to_string).collect();
+    let untried = source.catalog().untried().filter(|_| !untried_extensions);
+    let list: Vec<String> =
+        source.unsupported().iter().cloned().chain(untried).map(|object| object.to_string()).collect();
+    if !list.is_empty() {
         return Err(exit::refused(format!(
             "{} holds what this version of dbhaul does not carry; nothing was copied:\n  {}",
             options.display(),

@@ -37,6 +37,7 @@ pub(crate) async fn run(scale: u32, jobs: usize, progress: &Progress) -> anyhow:
         job: "demo",
         sources: &from,
         jobs,
+        untried_extensions: false,
         retention: None,
         progress,
     })

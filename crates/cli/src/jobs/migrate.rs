@@ -43,7 +43,14 @@ async fn postgres(
     to: &pgmove::ConnectOptions,
 ) -> anyhow::Result<TargetOutcome> {
     let (settings, progress) = (&migrate.settings, migrate.progress);
-    let source = open_source(from, &migrate.from.filter, settings.jobs, progress).await?;
+    let source = open_source(
+        from,
+        &migrate.from.filter,
+        settings.jobs,
+        settings.postgres.untried_extensions,
+        progress,
+    )
+    .await?;
     if settings.globals {
         let globals = pgmove::globals::read_globals(from, false).await?;
         fill::globals(to, &globals, progress).await?;

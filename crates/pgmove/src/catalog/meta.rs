@@ -18,6 +18,15 @@ impl QualifiedName {
     pub fn new(schema: impl Into<String>, name: impl Into<String>) -> Self {
         Self { schema: schema.into(), name: name.into() }
     }
+
+    /// The names in rows whose first two columns are schema and name.
+    pub(crate) fn of_rows<C: FromIterator<Self>>(rows: Vec<Vec<Option<String>>>) -> C {
+        let name = |row: Vec<Option<String>>| {
+            let mut fields = row.into_iter().flatten();
+            Some(Self::new(fields.next()?, fields.next()?))
+        };
+        rows.into_iter().filter_map(name).collect()
+    }
 }
 
 impl std::fmt::Display for QualifiedName {

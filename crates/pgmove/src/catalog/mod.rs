@@ -110,6 +110,13 @@ impl Catalog {
         &self.unsupported
     }
 
+    /// Extensions in a version that nobody has tried, each with a reason: what was read of them may be wrong. A job
+    /// refuses them unless it is told to try.
+    pub fn untried(&self) -> impl Iterator<Item = Unsupported> {
+        let timescale = self.timescale.iter().filter_map(|timescale| timescale.untried.clone());
+        timescale.map(|why| Unsupported { kind: "extension".to_owned(), name: "timescaledb".to_owned(), why })
+    }
+
     /// Identity, owner and privileges of every object that has them, with the kind in words.
     pub fn metas(&self) -> impl Iterator<Item = (&'static str, &Meta)> {
         self.addressed().map(|(_, kind, meta)| (kind, meta))

@@ -23,6 +23,9 @@ pub struct Timescale {
     pub aggregates: Vec<Aggregate>,
     /// Policies and jobs of the user's, in the order in which they were made.
     pub jobs: Vec<Job>,
+    /// Why the version should not be worked with, where nobody has tried it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub untried: Option<String>,
     /// Worth a word before anything is copied.
     pub warnings: Vec<String>,
 }

@@ -46,7 +46,7 @@ pub(crate) fn prove(
                 statements.push(super::deparse::settled(&statement.sql));
             }
         }
-        for (object, fact) in HANDLERS.iter().flat_map(|handler| handler.facts(&catalog)) {
+        for (object, fact) in HANDLERS.iter().flat_map(|handler| handler.facts(&catalog, options)) {
             let entry = objects.entry(object).or_default();
             if let Some(facts) = entry.get_mut(side) {
                 facts.push(fact);

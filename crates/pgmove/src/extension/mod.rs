@@ -39,16 +39,18 @@ pub(crate) trait Handler: Sync {
     /// made as its means. What cannot be carried joins [`Catalog::unsupported`].
     fn read<'a>(&'a self, client: &'a Client, catalog: &'a mut Catalog) -> BoxFuture<'a, Result<(), Error>>;
 
-    /// What stands in the way of making it again at a target, in words.
+    /// What stands in the way of making it again at a target, in words. A version that nobody has tried does, unless
+    /// `try_untried`.
     fn conflicts<'a>(
         &'a self,
         target: &'a Session,
         catalog: &'a Catalog,
         options: &'a RenderOptions,
+        try_untried: bool,
     ) -> BoxFuture<'a, Result<Vec<String>, Error>>;
 
     /// What a comparison of two schemas has to hold against each other beside statements: object, and what it is.
-    fn facts(&self, catalog: &Catalog) -> Vec<(String, String)>;
+    fn facts(&self, catalog: &Catalog, options: &RenderOptions) -> Vec<(String, String)>;
 }
 
 /// Every handler.

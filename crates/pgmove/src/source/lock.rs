@@ -144,12 +144,7 @@ async fn relations(session: &Session) -> Result<Vec<Relation>, Error> {
 pub(super) async fn tables(session: &Session) -> Result<Vec<QualifiedName>, Error> {
     let sql = "SELECT n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
                WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S') AND n.nspname <> 'information_schema' AND n.nspname NOT LIKE 'pg\\_%'";
-    let rows = session.query("the list of tables", sql).await?;
-    let name = |row: Vec<Option<String>>| {
-        let mut fields = row.into_iter().flatten();
-        Some(QualifiedName::new(fields.next()?, fields.next()?))
-    };
-    Ok(rows.into_iter().filter_map(name).collect())
+    Ok(QualifiedName::of_rows(session.query("the list of tables", sql).await?))
 }
 
 /// Large objects that this role may not read: neither their owner nor a superuser, and without a grant.

@@ -381,15 +381,8 @@ async fn sequences(session: &Session, catalog: &Catalog, into: &mut Into) -> Res
 async fn materialized_views(session: &Session, catalog: &Catalog, into: &mut Into) -> Result<(), Error> {
     use crate::catalog::table::TableKind;
     let sql = "SELECT n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind = 'm'";
-    let here: BTreeSet<QualifiedName> = session
-        .query("the target's materialized views", sql)
-        .await?
-        .into_iter()
-        .filter_map(|row| {
-            let mut fields = row.into_iter().flatten();
-            Some(QualifiedName::new(fields.next()?, fields.next()?))
-        })
-        .collect();
+    let here: BTreeSet<QualifiedName> =
+        QualifiedName::of_rows(session.query("the target's materialized views", sql).await?);
     let mut views: Vec<_> = catalog
         .tables
         .iter()

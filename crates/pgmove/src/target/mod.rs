@@ -9,6 +9,7 @@ mod fit;
 mod large_objects;
 mod options;
 mod plan;
+mod prove;
 mod run;
 mod timescale;
 
@@ -18,7 +19,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::stream::{self, Stream, StreamExt as _, TryStreamExt as _};
+use futures::stream::Stream;
 
 use build::Build;
 use copy_in::CopyIn;
@@ -27,15 +28,13 @@ pub use options::{Existing, Failure, OnError, OnRows, Sections, TargetOptions};
 pub use plan::RestorePlan;
 
 use crate::Error;
-use crate::catalog::{self, Catalog, QualifiedName, large_objects_table};
-use crate::compare::{self, SchemaProof};
+use crate::catalog::{Catalog, QualifiedName, large_objects_table};
 use crate::connect::{ConnectOptions, ServerIdentity, Session, connect};
-use crate::copy::{CopyOut, Wanted};
 use crate::ddl::{RenderOptions, Section, required_roles};
 use crate::digest::TableProof;
 use crate::pool::Pool;
 use crate::quote::ident;
-use crate::source::{PageRange, SLICE_PAGES, pool_warning, ranges};
+use crate::source::pool_warning;
 
 /// Something that was done to the target.
 #[derive(Debug, Clone)]
@@ -343,100 +342,5 @@ impl Target {
             true => Ok(()),
             false => Err(Error::Dangling { server: self.server().to_string(), references: dangling }),
         }
-    }
-
-    /// Reads a table back and digests it, in parallel where the table is large. Rows that it held before others were
-    /// added do not count.
-    pub async fn prove(&self, plan: &RestorePlan, table: &QualifiedName) -> Result<TableProof, Error> {
-        let proof = self.read_back(plan, table).await?;
-        let before = self.before.lock().unwrap_or_else(PoisonError::into_inner).get(table).copied();
-        Ok(proof.without(before.unwrap_or_default()))
-    }
-
-    /// Reads the schema back and holds it against what it was to be, owners and privileges included where they were
-    /// wanted. Nothing where that would say nothing: a target that may hold other things, a part of a database.
-    pub async fn prove_schema(&self, catalog: &Catalog) -> Result<Option<SchemaProof>, Error> {
-        let sections = self.options.sections;
-        let whole =
-            matches!(self.options.existing, Existing::Refuse) && sections.pre_data && sections.post_data;
-        if !whole || !catalog.filter.is_all() {
-            return Ok(None);
-        }
-        let wanted = self.render_options();
-        let found = RenderOptions { role_map: Default::default(), ..wanted.clone() };
-        let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL search_path = ''";
-        self.session.execute("reading the schema back", begin).await?;
-        let here =
-            catalog::read(self.session.client(), self.session.server().version_num, &catalog.filter).await?;
-        self.session.execute("reading the schema back", "COMMIT").await?;
-        let mut left = catalog.clone();
-        let mut here = here;
-        for jobs in [&mut left, &mut here].map(|catalog| catalog.timescale.as_mut().map(|t| &mut t.jobs)) {
-            // They run when everything is proven, this too.
-            jobs.into_iter().flatten().for_each(|job| job.scheduled = false);
-        }
-        if !sections.data {
-            // What was not to be brought cannot be missing: values, and what is filled from rows.
-            for sequence in &mut left.sequences {
-                sequence.value =
-                    here.sequences.iter().find(|s| s.name() == sequence.name()).and_then(|s| s.value);
-            }
-            for table in &mut left.tables {
-                table.populated = here.table(&table.name()).is_some_and(|table| table.populated);
-            }
-            left.large_objects.clear();
-            for timescale in [&mut left, &mut here].into_iter().filter_map(|c| c.timescale.as_mut()) {
-                let tables = timescale.hypertables.iter_mut();
-                let inner = timescale.aggregates.iter_mut().map(|aggregate| {
-                    aggregate.watermark = None;
-                    &mut aggregate.materialized
-                });
-                tables.chain(inner).for_each(|table| table.chunks.clear());
-            }
-        }
-        compare::schema::prove(&left, &wanted, &here, &found).map(Some)
-    }
-
-    async fn read_back(&self, plan: &RestorePlan, table: &QualifiedName) -> Result<TableProof, Error> {
-        let how = plan.table(table);
-        let whole = how.condition.is_empty() && how.casts.is_empty() && *table != large_objects_table();
-        let splits = self.server().version_num >= 140_000 && whole;
-        let at = self.place(table).unwrap_or_else(|| table.clone());
-        // A hypertable is read chunk by chunk. One without chunks is read itself, and so is one of which a part is meant.
-        let chunks = match plan.hypertables.contains(table) || at != *table {
-            true if whole => Some(timescale::chunks(&self.session, &at).await?),
-            true => Some(Vec::new()),
-            false => None,
-        };
-        let pieces: Vec<(Option<PageRange>, Option<QualifiedName>)> = match chunks {
-            Some(chunks) if chunks.is_empty() => vec![(None, Some(at))],
-            Some(chunks) => chunks.into_iter().map(|chunk| (None, Some(chunk))).collect(),
-            None => {
-                let ranges = if splits { ranges(self.pages(table).await?, SLICE_PAGES) } else { None };
-                match ranges {
-                    None => vec![(None, None)],
-                    Some(ranges) => ranges.into_iter().map(|pages| (Some(pages), None)).collect(),
-                }
-            }
-        };
-        stream::iter(pieces)
-            .map(|(pages, relation)| {
-                let (columns, condition, casts) = (&how.columns, &how.condition, &how.casts);
-                async move {
-                    let relation = relation.as_ref();
-                    let wanted = Wanted { table, columns, pages, relation, condition, casts };
-                    CopyOut::start(&self.workers, wanted, self.options.patience).await?.drain().await
-                }
-            })
-            .buffer_unordered(self.options.jobs.max(1))
-            .try_fold(TableProof::default(), |sum, proof| async move { Ok(sum + proof) })
-            .await
-    }
-
-    async fn pages(&self, table: &QualifiedName) -> Result<u64, Error> {
-        let name = crate::quote::literal(&table.to_string());
-        let sql = format!("SELECT pg_relation_size({name}::regclass) / current_setting('block_size')::int8");
-        let pages = self.session.value(&format!("table {table}"), &sql).await?;
-        Ok(pages.and_then(|n| n.parse().ok()).unwrap_or(0))
     }
 }

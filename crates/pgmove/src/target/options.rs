@@ -22,6 +22,8 @@ pub struct TargetOptions {
     pub existing: Existing,
     /// Which part of the work is wanted.
     pub sections: Sections,
+    /// Try extensions in versions that nobody has tried.
+    pub untried_extensions: bool,
     /// What to do when the server refuses a statement or the rows of a table.
     pub on_error: OnError,
     /// The `search_path` while indexes, constraints and materialized views are made. It is empty unless something
@@ -39,6 +41,7 @@ impl Default for TargetOptions {
             patience: Duration::from_secs(1800),
             existing: Existing::Refuse,
             sections: Sections::ALL,
+            untried_extensions: false,
             on_error: OnError::Stop,
             search_path: None,
         }

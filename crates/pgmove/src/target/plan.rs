@@ -44,6 +44,11 @@ pub(super) struct TablePlan {
 }
 
 impl RestorePlan {
+    /// What of TimescaleDB is made anew; nothing where the schema is there already.
+    pub(super) fn rebuilt(&self) -> Option<&Timescale> {
+        self.timescale.as_ref().filter(|_| self.into.is_none())
+    }
+
     /// Statements in order.
     pub fn script(&self) -> &Script {
         &self.script
@@ -167,7 +172,8 @@ pub(super) async fn make(
         extensions(session, catalog, &mut conflicts, &mut warnings).await?;
         for handler in HANDLERS {
             if catalog.extensions.iter().any(|extension| extension.meta.name == handler.name()) {
-                conflicts.extend(handler.conflicts(session, catalog, options).await?);
+                conflicts
+                    .extend(handler.conflicts(session, catalog, options, target.untried_extensions).await?);
             }
         }
         let tables = catalog.timescale.iter().flat_map(|timescale| &timescale.hypertables);
@@ -189,6 +195,9 @@ pub(super) async fn make(
         }
     }
     conflicts.extend(catalog.unsupported().iter().map(ToString::to_string));
+    if !target.untried_extensions {
+        conflicts.extend(catalog.untried().map(|extension| extension.to_string()));
+    }
     let (from, to) = (&catalog.database.encoding, &session.server().encoding);
     if from != to {
         warnings.push(format!(

@@ -1,17 +1,18 @@
 //! What a target with TimescaleDB needs beside the script: chunks, compression, rows of continuous aggregates, jobs.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::Instant;
 
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 
 use super::plan::TablePlan;
-use super::{RestoreEvent, RestorePlan, Target};
+use super::{RestoreEvent, RestorePlan, Sections, Target};
 use crate::Error;
 use crate::catalog::QualifiedName;
 use crate::catalog::timescale::{Aggregate, Hypertable, Job, Timescale};
 use crate::connect::Session;
 use crate::extension::installed;
-use crate::extension::timescaledb::{NAME, statements};
+use crate::extension::timescaledb::{FUNCTIONS, NAME, statements};
 use crate::quote::{ident, literal};
 
 /// Chunks are made in batches of this many.
@@ -37,7 +38,7 @@ pub(super) async fn hypertables(session: &Session) -> Result<Vec<QualifiedName>,
     }
     let sql =
         "SELECT schema_name, table_name FROM _timescaledb_catalog.hypertable WHERE compression_state <> 2";
-    Ok(names(session.query("the target's hypertables", sql).await?))
+    Ok(QualifiedName::of_rows(session.query("the target's hypertables", sql).await?))
 }
 
 /// The continuous aggregates, each with the hypertable that keeps its rows.
@@ -86,7 +87,7 @@ pub(super) async fn all_chunks(session: &Session) -> Result<BTreeSet<QualifiedNa
         return Ok(BTreeSet::new());
     }
     let sql = "SELECT schema_name, table_name FROM _timescaledb_catalog.chunk";
-    Ok(names(session.query("the target's chunks", sql).await?).into_iter().collect())
+    Ok(QualifiedName::of_rows(session.query("the target's chunks", sql).await?))
 }
 
 /// The tables of a hypertable's chunks.
@@ -98,15 +99,7 @@ pub(super) async fn chunks(session: &Session, table: &QualifiedName) -> Result<V
         literal(&table.schema),
         literal(&table.name)
     );
-    Ok(names(session.query(&format!("the chunks of {table}"), &sql).await?))
-}
-
-fn names(rows: Vec<Vec<Option<String>>>) -> Vec<QualifiedName> {
-    let name = |row: Vec<Option<String>>| {
-        let mut fields = row.into_iter().flatten();
-        Some(QualifiedName::new(fields.next()?, fields.next()?))
-    };
-    rows.into_iter().filter_map(name).collect()
+    Ok(QualifiedName::of_rows(session.query(&format!("the chunks of {table}"), &sql).await?))
 }
 
 impl Target {
@@ -114,7 +107,9 @@ impl Target {
     /// whose interval was once changed would get others. The function is not public: where it refuses, they come by
     /// the rows, and that is told.
     pub(super) async fn make_chunks(&self, plan: &RestorePlan) -> Result<(), Error> {
-        let Some(timescale) = plan.timescale.as_ref().filter(|_| plan.into.is_none()) else { return Ok(()) };
+        // Without rows to come they would only lie there.
+        let rows = self.options.sections != Sections::SCHEMA;
+        let Some(timescale) = plan.rebuilt().filter(|_| rows) else { return Ok(()) };
         for table in &timescale.hypertables {
             self.make_chunks_of(&table.name, table).await?;
         }
@@ -153,12 +148,12 @@ impl Target {
         plan: &RestorePlan,
         on_event: &(dyn Fn(RestoreEvent) + Sync),
     ) -> Result<(), Error> {
-        let Some(timescale) = plan.timescale.as_ref().filter(|_| plan.into.is_none()) else { return Ok(()) };
+        let Some(timescale) = plan.rebuilt() else { return Ok(()) };
         for table in timescale.hypertables.iter().filter(|table| table.compression.is_some()) {
-            let data = self.options.sections.data;
+            let (data, begun) = (self.options.sections.data, Instant::now());
             self.compress_one(timescale, ("TABLE", &table.name), table, &table.name, data).await?;
             let object = format!("compression of hypertable {}", table.name);
-            on_event(RestoreEvent::Ran { object, took: std::time::Duration::ZERO });
+            on_event(RestoreEvent::Ran { object, took: begun.elapsed() });
         }
         Ok(())
     }
@@ -220,12 +215,10 @@ impl Target {
         Ok(found)
     }
 
-    /// The schema of the extension's inner functions, quoted: another one before 2.12.
+    /// The schema of the extension's inner functions, quoted.
     async fn functions(&self) -> Result<String, Error> {
-        let sql = "SELECT quote_ident(n.nspname) FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace \
-                   WHERE p.proname = 'show_chunk' ORDER BY n.nspname = '_timescaledb_functions' DESC LIMIT 1";
-        let found = self.session.value("TimescaleDB's functions", sql).await?;
-        Ok(found.unwrap_or_else(|| "_timescaledb_functions".to_owned()))
+        let found = self.session.value("TimescaleDB's functions", FUNCTIONS).await?;
+        Ok(found.map_or_else(|| "_timescaledb_functions".to_owned(), |schema| ident(&schema).into_owned()))
     }
 
     /// Prepares a continuous aggregate for its rows ([`RestorePlan::late`]): it is refreshed up to where the source had
@@ -258,11 +251,9 @@ impl Target {
         Ok(())
     }
 
-    /// Completes a continuous aggregate after its rows: compression.
+    /// Completes a continuous aggregate after its rows: how far it is refreshed, compression.
     pub async fn close_late(&self, plan: &RestorePlan, name: &QualifiedName) -> Result<(), Error> {
-        let Some((timescale, aggregate)) = plan.aggregate(name).filter(|_| plan.into.is_none()) else {
-            return Ok(());
-        };
+        let Some((timescale, aggregate)) = plan.aggregate(name) else { return Ok(()) };
         let Some(place) = self.place(name) else { return Ok(()) };
         // Where no raw rows are left, the refresh had nothing to reckon the watermark from. Dropping chunks reckons it
         // anew, even when there are none to drop.
@@ -274,13 +265,16 @@ impl Target {
             statements::before_all(kind)
         );
         self.session.execute(&format!("continuous aggregate {name}"), &sql).await?;
+        if plan.rebuilt().is_none() {
+            return Ok(());
+        }
         let what = ("MATERIALIZED VIEW", name);
         self.compress_one(timescale, what, &aggregate.materialized, &place, true).await
     }
 
     /// Compression of aggregates that have no rows yet.
     pub(super) async fn close_empty(&self, plan: &RestorePlan) -> Result<(), Error> {
-        let Some(timescale) = plan.timescale.as_ref().filter(|_| plan.into.is_none()) else { return Ok(()) };
+        let Some(timescale) = plan.rebuilt() else { return Ok(()) };
         let late = plan.late();
         for aggregate in &timescale.aggregates {
             if !self.options.sections.data || !late.contains(&aggregate.name) {
@@ -293,13 +287,14 @@ impl Target {
 
     /// Makes every job, none of which starts before [`Target::start_jobs`].
     pub(super) async fn make_jobs(&self, plan: &RestorePlan) -> Result<(), Error> {
-        let Some(timescale) = plan.timescale.as_ref().filter(|_| plan.into.is_none()) else { return Ok(()) };
+        let Some(timescale) = plan.rebuilt() else { return Ok(()) };
         for job in &timescale.jobs {
             let on = job.relation.as_ref().map(|name| format!(" on {name}")).unwrap_or_default();
             let object = format!("job {}{on}", job.procedure);
             let made = self.make_job(timescale, job, &object).await;
             if made.is_err() {
-                self.session.execute(&object, "ROLLBACK").await?;
+                // That a lost connection cannot roll back is no news beside what it was lost over.
+                let _ = self.session.execute(&object, "ROLLBACK").await;
             }
             if let Some(id) = self.note(&object, made)? {
                 if let Some(sql) = statements::name_job(&timescale.schema, job, &id)

@@ -38,28 +38,35 @@ const OLDEST: (u32, u32) = (2, 10);
 /// The newest version that this was tried on.
 const NEWEST: (u32, u32) = (2, 28);
 
-/// What is wrong with a version: too old, or not known.
-pub(crate) fn refuses(version: &str) -> Option<String> {
+/// The schema of the extension's own functions: another one before 2.12.
+pub(crate) const FUNCTIONS: &str = "SELECT n.nspname AS schema FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace \
+     WHERE p.proname = 'show_chunk' AND n.nspname LIKE '\\_timescaledb\\_%' \
+     ORDER BY n.nspname = '_timescaledb_functions' DESC LIMIT 1";
+
+fn numbers(version: &str) -> (u32, u32) {
     let mut numbers = version.split(['.', '-']).map(|n| n.parse::<u32>().unwrap_or(0));
-    let found = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
-    if found < OLDEST {
-        return Some(format!(
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
+}
+
+/// Why a version cannot be worked with: it is too old.
+fn too_old(version: &str) -> Option<String> {
+    (numbers(version) < OLDEST).then(|| {
+        format!(
             "version {version} is too old: {}.{} is the first whose functions can rebuild everything; update the extension \
              (ALTER EXTENSION timescaledb UPDATE)",
             OLDEST.0, OLDEST.1
-        ));
-    }
-    (found > NEWEST).then(|| {
-        format!(
-            "version {version} is not known here, the newest is {}.{}: DBHAUL_UNTRIED_EXTENSIONS=1 tries it all the same",
-            NEWEST.0, NEWEST.1
         )
     })
 }
 
-/// Whether versions that are not known are to be tried.
-fn untried() -> bool {
-    std::env::var_os("DBHAUL_UNTRIED_EXTENSIONS").is_some_and(|value| value == "1")
+/// Why a version should not be worked with unless that is asked for: nobody has tried it.
+fn untried(version: &str) -> Option<String> {
+    (numbers(version) > NEWEST).then(|| {
+        format!(
+            "version {version} is not known here, the newest is {}.{}: --untried-extensions tries it all the same",
+            NEWEST.0, NEWEST.1
+        )
+    })
 }
 
 impl Handler for TimescaleDb {
@@ -83,6 +90,7 @@ impl Handler for TimescaleDb {
         target: &'a Session,
         catalog: &'a Catalog,
         options: &'a RenderOptions,
+        try_untried: bool,
     ) -> BoxFuture<'a, Result<Vec<String>, Error>> {
         async move {
             let mut conflicts = Vec::new();
@@ -94,9 +102,8 @@ impl Handler for TimescaleDb {
             let Some(version) = target.value("the extensions on offer", &sql).await? else {
                 return Ok(conflicts);
             };
-            if let Some(why) = refuses(&version).filter(|_| !untried()) {
-                conflicts.push(format!("extension {NAME} of the target: {why}"));
-            }
+            let why = too_old(&version).or_else(|| untried(&version).filter(|_| !try_untried));
+            conflicts.extend(why.map(|why| format!("extension {NAME} of the target: {why}")));
             // Without its library in the server from the start, neither planner nor jobs know hypertables.
             let preloaded = "SELECT 1 WHERE current_setting('shared_preload_libraries') LIKE '%timescaledb%' \
                              OR EXISTS (SELECT FROM pg_settings WHERE name LIKE 'timescaledb.%')";
@@ -125,8 +132,8 @@ impl Handler for TimescaleDb {
         .boxed()
     }
 
-    fn facts(&self, catalog: &Catalog) -> Vec<(String, String)> {
-        catalog.timescale.as_ref().map(statements::facts).unwrap_or_default()
+    fn facts(&self, catalog: &Catalog, options: &RenderOptions) -> Vec<(String, String)> {
+        catalog.timescale.as_ref().map(|timescale| statements::facts(timescale, options)).unwrap_or_default()
     }
 }
 
@@ -136,12 +143,14 @@ mod tests {
 
     #[test]
     fn versions_that_are_too_old_or_unknown_are_told() {
-        assert!(refuses("2.9.3").unwrap().contains("too old"));
-        assert!(refuses("1.7.5").unwrap().contains("too old"));
-        assert_eq!(refuses("2.10.0"), None);
-        assert_eq!(refuses("2.23.0-dev"), None);
-        assert_eq!(refuses("2.28.3"), None);
-        assert!(refuses("2.31.0").unwrap().contains("not known"));
-        assert!(refuses("3.0.0").unwrap().contains("not known"));
+        for version in ["1.7.5", "2.9.3"] {
+            assert!(too_old(version).unwrap().contains("too old"), "{version}");
+        }
+        for version in ["2.10.0", "2.23.0-dev", "2.28.3"] {
+            assert_eq!((too_old(version), untried(version)), (None, None), "{version}");
+        }
+        for version in ["2.31.0", "3.0.0"] {
+            assert!(untried(version).unwrap().contains("not known"), "{version}");
+        }
     }
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use serde::Deserialize;
 use tokio_postgres::Client;
 
-use super::{NAME, refuses, untried};
+use super::{FUNCTIONS, NAME, too_old, untried};
 use crate::catalog::address::{Alias, class};
 use crate::catalog::query::rows;
 use crate::catalog::table::Table;
@@ -18,6 +18,12 @@ use crate::quote::ident;
 
 /// Chunks belong to their hypertable, those of an aggregate to its view; what is compressed is read through its chunk.
 pub(super) async fn relations(session: &Session) -> Result<BTreeMap<QualifiedName, Belongs>, Error> {
+    let version = "SELECT extversion FROM pg_extension WHERE extname = 'timescaledb'";
+    let version = session.value("the extensions", version).await?.unwrap_or_default();
+    if too_old(&version).is_some() {
+        // It is refused, by name, when the catalog is read.
+        return Ok(BTreeMap::new());
+    }
     let sql = "SELECT k.schema_name, k.table_name, coalesce(a.user_view_schema, h.schema_name), coalesce(a.user_view_name, h.table_name), \
                  h.compression_state = 2 \
                FROM _timescaledb_catalog.chunk k JOIN _timescaledb_catalog.hypertable h ON h.id = k.hypertable_id \
@@ -25,7 +31,7 @@ pub(super) async fn relations(session: &Session) -> Result<BTreeMap<QualifiedNam
                UNION ALL SELECT h.schema_name, h.table_name, a.user_view_schema, a.user_view_name, h.compression_state = 2 \
                FROM _timescaledb_catalog.hypertable h LEFT JOIN _timescaledb_catalog.continuous_agg a ON a.mat_hypertable_id = h.id \
                WHERE h.compression_state = 2 OR a.mat_hypertable_id IS NOT NULL";
-    let rows = session.query("the chunks of hypertables", sql).await?;
+    let rows = session.query("the chunks of hypertables", sql).await.map_err(|e| blame(&version, e))?;
     Ok(rows
         .into_iter()
         .filter_map(|row| {
@@ -43,7 +49,27 @@ pub(super) async fn relations(session: &Session) -> Result<BTreeMap<QualifiedNam
 }
 
 /// Reads everything into [`Catalog::timescale`], and removes chunks, inner hypertables and inner views.
+///
+/// # Errors
+/// [`Error::Refused`] for a version that nobody has tried and whose own tables have another form.
 pub(super) async fn read(client: &Client, catalog: &mut Catalog) -> Result<(), Error> {
+    let version = catalog.extensions.iter().find(|extension| extension.meta.name == NAME);
+    let version = version.map(|extension| extension.version.clone()).unwrap_or_default();
+    read_all(client, catalog).await.map_err(|error| blame(&version, error))
+}
+
+/// What fails in a version that nobody has tried fails because of it.
+fn blame(version: &str, error: Error) -> Error {
+    match (untried(version), &error) {
+        (Some(why), Error::Server { .. }) if !error.is_lost() => Error::Refused {
+            what: format!("extension {NAME} cannot be read"),
+            conflicts: vec![why, error.to_string()],
+        },
+        _ => error,
+    }
+}
+
+async fn read_all(client: &Client, catalog: &mut Catalog) -> Result<(), Error> {
     let Some(extension) = catalog.extensions.iter_mut().find(|extension| extension.meta.name == NAME) else {
         return Ok(());
     };
@@ -54,10 +80,11 @@ pub(super) async fn read(client: &Client, catalog: &mut Catalog) -> Result<(), E
         schema: extension.target_schema.clone(),
         ..Timescale::default()
     };
-    if let Some(why) = refuses(&found.version).filter(|_| !untried()) {
+    if let Some(why) = too_old(&found.version) {
         catalog.unsupported.push(unsupported("extension", NAME, &why));
         return Ok(());
     }
+    found.untried = untried(&found.version);
     let functions = functions(client).await?;
     let tables = hypertables(client).await?;
     for table in &tables {
@@ -127,16 +154,12 @@ fn unsupported(kind: &str, name: &str, why: &str) -> Unsupported {
     Unsupported { kind: kind.to_owned(), name: name.to_owned(), why: why.to_owned() }
 }
 
-/// The schema of the extension's own functions: another one before 2.12.
 async fn functions(client: &Client) -> Result<String, Error> {
     #[derive(Deserialize)]
     struct Row {
         schema: String,
     }
-    let sql = "SELECT n.nspname AS schema FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace \
-               WHERE p.proname = 'cagg_watermark' AND n.nspname LIKE '\\_timescaledb\\_%' \
-               ORDER BY n.nspname = '_timescaledb_functions' DESC LIMIT 1";
-    let found: Vec<Row> = rows(client, "TimescaleDB's functions", sql).await?;
+    let found: Vec<Row> = rows(client, "TimescaleDB's functions", FUNCTIONS).await?;
     Ok(found.into_iter().next().map_or_else(|| "_timescaledb_functions".to_owned(), |row| row.schema))
 }
 

@@ -2,6 +2,7 @@
 
 use crate::catalog::QualifiedName;
 use crate::catalog::timescale::{Aggregate, Chunk, Compression, Dimension, Hypertable, Job, Timescale};
+use crate::ddl::RenderOptions;
 use crate::quote::{ident, literal};
 
 /// A relation as an argument.
@@ -267,7 +268,7 @@ pub(crate) fn before_all(column_type: &str) -> &'static str {
 }
 
 /// What a comparison holds against each other. Names that the extension makes up, and numbers, are left out.
-pub(super) fn facts(timescale: &Timescale) -> Vec<(String, String)> {
+pub(super) fn facts(timescale: &Timescale, options: &RenderOptions) -> Vec<(String, String)> {
     let mut facts = Vec::new();
     for table in &timescale.hypertables {
         chunk_facts(&mut facts, "hypertable", &table.name, table);
@@ -286,12 +287,12 @@ pub(super) fn facts(timescale: &Timescale) -> Vec<(String, String)> {
         }
         let on = job.relation.as_ref().map(|name| format!(" on {name}")).unwrap_or_default();
         let said = format!(
-            "every {}, runs up to {}, {} retries every {}, as {}, {}, {}, first {}, time zone {}, arguments {config}",
+            "every {}, runs up to {}, {} retries every {}{}, {}, {}, first {}, time zone {}, arguments {config}",
             job.schedule_interval,
             job.max_runtime,
             job.max_retries,
             job.retry_period,
-            job.owner,
+            if options.no_owner { String::new() } else { format!(", as {}", options.role(&job.owner)) },
             if job.scheduled { "scheduled" } else { "not scheduled" },
             if job.fixed_schedule { "at fixed times" } else { "after its last end" },
             job.initial_start.as_deref().filter(|_| job.fixed_schedule).unwrap_or("any time"),
