@@ -1,8 +1,7 @@
 //! Capture, restore, proof and comparison between real servers, with every type and its corners.
 #![allow(clippy::unwrap_used, missing_docs, reason = "test code")]
 
-use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
+mod support;
 
 use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _};
@@ -23,19 +22,10 @@ fn quick() -> RedisOptions {
 
 /// Sends commands, each as words or raw bytes, and fails on an error reply.
 fn send(server: &Redis, commands: &[Vec<Vec<u8>>]) {
-    let mut stream = TcpStream::connect(("127.0.0.1", server.port())).unwrap();
-    stream.set_read_timeout(Some(std::time::Duration::from_millis(500))).unwrap();
+    let mut client = support::Client::new(server);
     for command in commands {
-        let mut out = format!("*{}\r\n", command.len()).into_bytes();
-        for word in command {
-            out.extend(format!("${}\r\n", word.len()).into_bytes());
-            out.extend(word);
-            out.extend(b"\r\n");
-        }
-        stream.write_all(&out).unwrap();
-        let mut reply = [0; 4096];
-        let n = stream.read(&mut reply).unwrap();
-        assert_ne!(reply[0], b'-', "{:?}: {}", command.first(), String::from_utf8_lossy(&reply[..n]));
+        let reply = client.send(command);
+        assert!(reply.is_ok(), "{:?}: {reply:?}", command.first());
     }
 }
 
