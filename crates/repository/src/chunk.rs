@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use bytes::Bytes;
 use fastcdc::v2020::{FastCDC, Normalization};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -175,6 +176,47 @@ impl Chunker {
         let (min, average, max) = (self.min as usize, self.average as usize, self.max as usize);
         let cdc = FastCDC::with_level(data, min, average, max, Normalization::Level1);
         cdc.cut(0, data.len()).1.clamp(1, data.len().max(1))
+    }
+}
+
+/// The end of a stream that is not cut yet. Chunks leave it as copies of their own: a piece of a shared buffer would keep
+/// the whole of it while the chunk is uploaded.
+pub(crate) struct Uncut {
+    chunker: Chunker,
+    bytes: Vec<u8>,
+    /// Where the next chunk begins.
+    at: usize,
+}
+
+impl Uncut {
+    pub(crate) fn new(chunker: Chunker) -> Uncut {
+        Uncut { chunker, bytes: Vec::new(), at: 0 }
+    }
+
+    pub(crate) fn push(&mut self, more: &[u8]) {
+        // Room for half a chunk more than is needed for a cut, so that what is left is not moved at each of them.
+        let room = self.chunker.max as usize / 2 * 3;
+        if self.at > 0 && self.bytes.len() + more.len() > room {
+            self.bytes.drain(..self.at);
+            self.at = 0;
+        }
+        // A short part needs less; growing by doubling would overshoot.
+        if self.bytes.len() + more.len() > self.bytes.capacity() {
+            let doubled = (self.bytes.capacity() * 2).max(64 << 10).min(room);
+            self.bytes.reserve_exact(doubled.saturating_sub(self.bytes.len()).max(more.len()));
+        }
+        self.bytes.extend_from_slice(more);
+    }
+
+    /// The next chunk, if it is certain: once the longest possible one is here, or the stream has ended.
+    pub(crate) fn cut(&mut self, ended: bool) -> Option<Bytes> {
+        let rest = self.bytes.get(self.at..).unwrap_or_default();
+        if rest.is_empty() || (!ended && rest.len() < self.chunker.max as usize) {
+            return None;
+        }
+        let chunk = rest.get(..self.chunker.cut(rest)).unwrap_or(rest);
+        self.at += chunk.len();
+        Some(Bytes::copy_from_slice(chunk))
     }
 }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use zstd::bulk::Compressor;
 
 use crate::chunk::ChunkId;
 use crate::keys::hmac;
@@ -81,8 +82,10 @@ impl Crypt {
     }
 
     /// Compresses, and encrypts where that is asked for.
-    pub(crate) fn pack(&self, plain: &[u8], level: i32) -> std::io::Result<Vec<u8>> {
-        let packed = zstd::bulk::compress(plain, level)?;
+    pub(crate) fn pack(&self, plain: &[u8], compressor: &mut Compressor<'_>) -> std::io::Result<Vec<u8>> {
+        let mut packed = compressor.compress(plain)?;
+        // It was made for the worst case, and may wait for its upload for a while.
+        packed.shrink_to_fit();
         match &self.0 {
             Some(keys) => encrypt(&packed, &keys.recipients),
             None => Ok(packed),
@@ -186,13 +189,13 @@ mod tests {
         let locked = Crypt::new(key.clone(), vec![identity.recipient()], Vec::new());
         let open = Crypt::new(key, vec![identity.recipient()], vec![identity]);
         for crypt in [Crypt::default(), open.clone()] {
-            let packed = crypt.pack(b"hello", 3).unwrap();
+            let packed = crypt.pack(b"hello", &mut Compressor::new(3).unwrap()).unwrap();
             assert_eq!(crypt.unpack(&packed, 5).unwrap(), b"hello");
             assert!(crypt.unpack(&packed, 4).is_err());
             assert!(crypt.unpack(&packed, 6).is_err());
             assert!(crypt.unpack(b"junk", 5).is_err());
         }
-        let packed = locked.pack(b"hello", 3).unwrap();
+        let packed = locked.pack(b"hello", &mut Compressor::new(3).unwrap()).unwrap();
         assert!(matches!(locked.unpack(&packed, 5), Err(Unpack::Locked)));
         assert!(matches!(
             Crypt::new(RepositoryKey::generate("r".into()), vec![], vec![Identity::generate()])

@@ -37,6 +37,7 @@ mod journal;
 mod keys;
 mod list;
 mod manifest;
+mod packers;
 mod probe;
 mod prune;
 mod quarantine;

@@ -10,6 +10,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::chunk::ChunkObject;
+use zstd::bulk::Compressor;
+
 use crate::crypt::{Crypt, Unpack};
 use crate::{ChunkId, CopyTag, Error};
 
@@ -257,7 +259,9 @@ impl Manifest {
         chunks.sort_unstable_by_key(ChunkRef::object);
         chunks.dedup_by_key(|chunk| chunk.object());
         let body = serde_json::to_vec(&Body { sources: &self.sources }).map_err(|e| failed(e.to_string()))?;
-        let body = crypt.pack(&body, BODY_LEVEL).map_err(|e| failed(e.to_string()))?;
+        let body = Compressor::new(BODY_LEVEL)
+            .and_then(|mut compressor| crypt.pack(&body, &mut compressor))
+            .map_err(|e| failed(e.to_string()))?;
         let sealed = Some(Box::new(Sealed { chunks, body: STANDARD.encode(body) }));
         Ok(Manifest { sources: Vec::new(), sealed, ..self.clone() })
     }

@@ -5,24 +5,26 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use futures::stream::{FuturesOrdered, Stream, StreamExt as _};
 use sha2::{Digest as _, Sha256};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
+use zstd::bulk::Compressor;
 
-use crate::chunk::ChunkObject;
-use crate::crypt::Crypt;
+use crate::chunk::{ChunkObject, Uncut};
 use crate::document::hex;
 use crate::gather::Gather;
 use crate::journal::JournalWriter;
+use crate::packers::Packers;
 use crate::{
     ChunkId, ChunkRef, CopyTag, Error, FORMAT, Manifest, Part, PartHeader, Repository, SnapshotId,
     SnapshotStats, SourceRecord,
 };
 
-/// Plain bytes of chunks that may be hashed, compressed and uploaded at the same time, over all parts.
+/// Bytes of chunks that may wait, be packed or be uploaded at the same time, over all parts: plain ones until they are
+/// packed, then what is left of them.
 const IN_FLIGHT: usize = 16 << 20;
 /// zstd's own default: about 400 MB/s a core, and little is won above it on rows of text.
 const LEVEL: i32 = 3;
@@ -80,6 +82,7 @@ struct Shared {
     /// Chunks whose plain name prune has marked: written under another name, which no running removal can hit.
     shunned: HashSet<ChunkId>,
     budget: Arc<Semaphore>,
+    packers: Packers,
     /// The snapshot's name, under which its journal lies.
     id: SnapshotId,
     journal: JournalWriter,
@@ -133,6 +136,7 @@ impl Repository {
                 present: Mutex::new(present),
                 shunned,
                 budget: Arc::new(Semaphore::new(IN_FLIGHT)),
+                packers: Packers::start(LEVEL)?,
                 id,
                 journal: JournalWriter::new(),
                 new_plain: AtomicU64::new(0),
@@ -162,7 +166,7 @@ impl SnapshotWriter {
     {
         let chunker = self.repository.chunker;
         let mut stream = std::pin::pin!(stream);
-        let mut buffer = BytesMut::new();
+        let mut buffer = Uncut::new(chunker);
         let mut whole = Sha256::new();
         let mut bytes = 0_u64;
         let mut chunks = Vec::new();
@@ -172,15 +176,13 @@ impl SnapshotWriter {
                 Some(Ok(more)) => {
                     whole.update(&more);
                     bytes += more.len() as u64;
-                    buffer.extend_from_slice(&more);
+                    buffer.push(&more);
                     false
                 }
                 Some(Err(source)) => return Err(Error::Stream { part: header.name, source: source.into() }),
                 None => true,
             };
-            // A cut is only certain once the longest possible chunk lies in the buffer, or the part's end.
-            while buffer.len() >= chunker.max as usize || (ended && !buffer.is_empty()) {
-                let chunk = buffer.split_to(chunker.cut(&buffer)).freeze();
+            while let Some(chunk) = buffer.cut(ended) {
                 let permit = loop {
                     // Waiting for room must not stop the chunks that are under way from being finished.
                     tokio::select! {
@@ -193,8 +195,7 @@ impl SnapshotWriter {
                     .map_err(|_| Error::Damaged { object: header.name.clone(), message: "closed".into() })?;
                 let (repository, shared) = (self.repository.clone(), Arc::clone(&self.shared));
                 writing.push_back(AbortOnDrop(tokio::spawn(async move {
-                    let _permit = permit;
-                    write_chunk(&repository, &shared, chunk).await
+                    write_chunk(&repository, &shared, chunk, Some(permit)).await
                 })));
             }
             if ended {
@@ -275,7 +276,7 @@ impl SnapshotWriter {
     }
 
     pub(crate) async fn write_chunk(&self, plain: Bytes) -> Result<ChunkRef, Error> {
-        write_chunk(&self.repository, &self.shared, plain).await
+        write_chunk(&self.repository, &self.shared, plain, None).await
     }
 
     /// What was written so far.
@@ -326,21 +327,33 @@ fn joined(
     done.unwrap_or_else(|e| Err(Error::Stream { part: header.name.clone(), source: Box::new(e) }))
 }
 
-async fn write_chunk(repository: &Repository, shared: &Shared, plain: Bytes) -> Result<ChunkRef, Error> {
+/// Packs and stores a chunk that is not there. What the permit holds back follows what the chunk still takes.
+async fn write_chunk(
+    repository: &Repository,
+    shared: &Arc<Shared>,
+    plain: Bytes,
+    permit: Option<OwnedSemaphorePermit>,
+) -> Result<ChunkRef, Error> {
     let bytes = plain.len() as u32;
-    let (crypt, hashed): (Crypt, _) = (repository.crypt.clone(), plain.clone());
-    let id = blocking(move || crypt.name(&hashed)).await?;
-    if let Some(present) = shared.present(id, bytes) {
-        return Ok(present);
-    }
+    let packed = {
+        let (crypt, known) = (repository.crypt.clone(), Arc::clone(shared));
+        let pack = move |compressor: &mut Compressor<'static>| {
+            let id = crypt.name(&plain);
+            let present = known.present(id, bytes);
+            (id, present.map_or_else(|| Err(crypt.pack(&plain, compressor)), Ok))
+        };
+        shared.packers.run(pack).await?
+    };
+    let (id, packed) = match packed {
+        (_, Ok(present)) => return Ok(present),
+        (id, Err(packed)) => (id, packed),
+    };
     let copy = shared.shunned.contains(&id).then(|| CopyTag(uuid::Uuid::new_v4().as_fields().0));
     let object = ChunkObject { id, copy }.to_string();
     let damaged = |message: String| Error::Damaged { object: object.clone(), message };
-    let crypt = repository.crypt.clone();
-    let packed = blocking(move || crypt.pack(&plain, LEVEL))
-        .await?
-        .map_err(|e| damaged(format!("cannot be packed: {e}")))?;
+    let packed = packed.map_err(|e| damaged(format!("cannot be packed: {e}")))?;
     let stored = u32::try_from(packed.len()).map_err(|e| damaged(e.to_string()))?;
+    let _still = permit.map(|mut permit| permit.split(packed.len().min(permit.num_permits())));
     repository.store.put(&object, packed.into()).await?;
     let chunk = ChunkRef { id, bytes, stored, copy };
     let known = {
