@@ -36,6 +36,8 @@ pub(crate) struct Endpoint {
     pub(crate) globals: Globals,
     /// How the keys of a Redis server are had.
     pub(crate) capture: redisdump::CaptureMethod,
+    /// A Redis server's users and settings go along.
+    pub(crate) access: bool,
     /// The data folder of a Redis server that is taken in place of what it would send.
     pub(crate) data_dir: Option<PathBuf>,
 }
@@ -84,6 +86,7 @@ impl Endpoint {
             filter: pgmove::Filter::default(),
             globals: Globals::Leave,
             capture: redisdump::CaptureMethod::Auto,
+            access: false,
             data_dir: None,
         })
     }
@@ -110,6 +113,7 @@ impl Endpoint {
             filter: source.filter.clone().map(Into::into).unwrap_or_default(),
             globals: Globals::of(source.globals, source.role_passwords),
             capture: source.capture,
+            access: source.with_acl,
             data_dir,
         })
     }

@@ -1,10 +1,11 @@
 //! A server's RDB, asked for as a replica does; where that is forbidden, put together of its keys ([`scan`]).
 //!
 //! `PSYNC ? -1` makes the server send a snapshot of all databases, functions included, in one moment, without access
-//! to its files. With `REPLCONF rdb-only 1` (7.0 and newer) it does not even keep a replication buffer for us. The
+//! to its files. With `REPLCONF rdb-only 1` (6.2 and newer) it does not even keep a replication buffer for us. The
 //! bytes are handed on as they come, and read on the way: counts, digest and checksum cost no second pass.
 
 mod folder;
+mod limits;
 mod scan;
 
 use std::fmt;
@@ -126,6 +127,7 @@ impl Capture {
         };
         let transfer = Transfer {
             connection,
+            options: options.clone(),
             end: None,
             reader: Reader::new(),
             tally: Tally::default(),
@@ -230,6 +232,8 @@ fn is_forbidden(words: &str) -> bool {
 
 struct Transfer {
     connection: Connection,
+    /// To ask the server why it hung up.
+    options: ConnectOptions,
     end: Option<End>,
     reader: Reader,
     tally: Tally,
@@ -244,7 +248,13 @@ impl Transfer {
         }
         let result = self.step().await;
         self.failed = result.is_err();
-        result
+        match result {
+            Err(Error::Lost { target, source, .. }) => {
+                let doing = limits::explain(&self.options).await;
+                Err(Error::Lost { target, doing, source })
+            }
+            other => other,
+        }
     }
 
     async fn step(&mut self) -> Result<Option<Bytes>, Error> {
@@ -274,7 +284,7 @@ impl Transfer {
             Ok(0) => Err(std::io::ErrorKind::UnexpectedEof.into()),
             other => other,
         }
-        .map_err(|e| self.connection.reader.lost(BROKEN, e))?;
+        .map_err(|e| self.connection.reader.lost(SENDING, e))?;
         piece.truncate(n);
         let used = self.reader.feed(&piece, &mut self.tally)?;
         match &mut self.end {
@@ -325,7 +335,7 @@ impl Transfer {
                     Ok(0) => Err(std::io::ErrorKind::UnexpectedEof.into()),
                     other => other,
                 }
-                .map_err(|e| self.connection.reader.lost(BROKEN, e))?;
+                .map_err(|e| self.connection.reader.lost(SENDING, e))?;
                 self.mark.extend_from_slice(rest.get(..n).unwrap_or_default());
             }
             if !self.mark.starts_with(mark) {
@@ -361,6 +371,5 @@ impl Transfer {
     }
 }
 
-/// What is said when the server hangs up in the middle. Of its own accord it does so for one reason.
-const BROKEN: &str = "its snapshot was sent (did client-output-buffer-limit or repl-timeout of the server end it? \
-                      What came so far is not used)";
+/// What goes on when the connection breaks; [`limits`] finds out more.
+const SENDING: &str = "its snapshot was sent";

@@ -25,6 +25,7 @@ pub mod inspect;
 pub mod rdb;
 pub mod verify;
 
+mod acl;
 mod capture;
 mod compare;
 mod error;
@@ -37,6 +38,7 @@ mod restore;
 mod tally;
 mod wire;
 
+pub use acl::{Access, AccessReport, User, apply_access, read_access, try_access};
 pub use capture::{
     AofContents, Capture, CaptureMethod, CaptureOptions, Consistency, FolderCapture, FolderFile,
     FolderReport, Persistence,

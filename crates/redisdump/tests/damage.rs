@@ -101,6 +101,20 @@ fn files(extension: &str) -> Vec<Vec<u8>> {
     paths.iter().map(|path| std::fs::read(path).unwrap()).collect()
 }
 
+/// What fuzzing found once, each file for the entry point that its name begins with.
+#[test]
+fn what_was_found_once_is_answered() {
+    let found = seeds().join("../found");
+    for entry in std::fs::read_dir(found).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap();
+        let entries = entries();
+        let (_, target, _) =
+            entries.iter().find(|(target, ..)| name.starts_with(&format!("{target}-"))).unwrap();
+        target(&std::fs::read(&path).unwrap());
+    }
+}
+
 /// The most address space that this process has ever had, in MiB: what is merely reserved counts too.
 fn most_memory() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();

@@ -6,8 +6,8 @@ use crate::commands::filter::FilterArgs;
 use crate::commands::sources;
 use crate::config::Kind;
 use crate::context::Context;
-use crate::endpoint::Globals;
-use crate::exit::Exit;
+use crate::endpoint::{Connection, Globals};
+use crate::exit::{self, Exit};
 use crate::jobs::backup::{self, Backup};
 use crate::jobs::find;
 
@@ -44,6 +44,9 @@ pub(crate) struct BackupArgs {
     /// With --globals also the hashes of the roles' passwords; needs a superuser
     #[arg(long, requires = "globals")]
     role_passwords: bool,
+    /// Also the users of a Redis server, with the hashes of their passwords, and its settings but those that are secret
+    #[arg(long)]
+    with_acl: bool,
     /// How the keys of Redis are had: by replication (one moment), key by key with SCAN and DUMP (each as it was when it
     /// was read), or by replication where the server allows it
     #[arg(long, value_name = "auto|psync|scan")]
@@ -69,6 +72,18 @@ pub(super) async fn run(args: BackupArgs, context: &Context) -> anyhow::Result<E
     if args.globals {
         for endpoint in endpoints.iter_mut().filter(|endpoint| endpoint.kind() == Kind::Postgres) {
             endpoint.globals = Globals::of(true, args.role_passwords);
+        }
+    }
+    if args.with_acl {
+        let mut asked = 0;
+        for endpoint in &mut endpoints {
+            endpoint.access |= matches!(endpoint.connection, Connection::Redis(_));
+            asked += usize::from(endpoint.access);
+        }
+        if asked == 0 {
+            return Err(exit::usage(
+                "--with-acl is for a Redis or Valkey server, and none of the sources is one",
+            ));
         }
     }
     if let Some(capture) = args.capture {

@@ -96,6 +96,9 @@ async fn from_file(args: &RestoreArgs, targets: &[Endpoint], context: &Context) 
         return Err(exit::usage("an RDB or AOF goes into a Redis or Valkey server: name it by --redis URL"));
     };
     let settings = args.target.settings(context.jobs(args.target.jobs), false)?;
+    if settings.access {
+        return Err(exit::usage("--with-acl makes the users that a snapshot holds, and a file holds none"));
+    }
     let path = std::path::PathBuf::from(&args.snapshot);
     let outcome = match replay::look(&path).await? {
         replay::Found::Aof => {

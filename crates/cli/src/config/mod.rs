@@ -133,6 +133,9 @@ pub(crate) struct SourceConfig {
     /// How the keys of a Redis server are had: `auto`, `psync` or `scan`.
     #[serde(default)]
     pub(crate) capture: redisdump::CaptureMethod,
+    /// Also a Redis server's users, with the hashes of their passwords, and its settings.
+    #[serde(default)]
+    pub(crate) with_acl: bool,
     /// The data folder of a Redis server on this host, or a file in it: what lies there is taken, and the server at `url`,
     /// where one is given, is only asked what counts.
     #[serde(default)]
@@ -174,6 +177,11 @@ impl SourceConfig {
                 Kind::Postgres => of("has no url"),
                 Kind::Redis => of("has neither url nor data-dir"),
             };
+        }
+        if self.with_acl && (self.kind != Kind::Redis || self.url.is_empty()) {
+            return of(
+                "has with-acl, for which it must be of kind redis and have the url of a server to ask",
+            );
         }
         if self.kind != Kind::Redis && self.data_dir.is_some() {
             return of("is not of kind redis: data-dir is only for that");

@@ -177,6 +177,7 @@ mod tests {
             globals: false,
             role_passwords: false,
             capture: redisdump::CaptureMethod::Auto,
+            with_acl: false,
             data_dir: None,
         };
         let secrets = Secrets::default();

@@ -50,6 +50,8 @@ url = "redis://127.0.0.1:6379"
 # REDISCLI_AUTH is asked by itself; password, password-file and password-command work as above.
 # All keys of one moment by replication ("psync"), or key by key where a server forbids that ("scan"); "auto" tries.
 # capture = "auto"
+# Also its users, with the hashes of their passwords, and its settings: `restore --with-acl` makes the users again.
+# with-acl = true
 # Or what the server keeps in its data folder on this host, whether it runs or not; a running one is asked what counts.
 # data-dir = "/var/lib/redis"
 

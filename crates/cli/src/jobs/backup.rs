@@ -11,7 +11,7 @@ use crate::exit;
 use crate::jobs::record::{
     CopyAttributes, PART_CATALOG, PART_COPY, PART_GLOBALS, PART_RDB, PostgresDetails, TableRecord, attributes,
 };
-use crate::jobs::{baseline, by_hand, data_folder, forget};
+use crate::jobs::{access, baseline, by_hand, data_folder, forget};
 use crate::report::backup::{BackupReport, SourceOutcome};
 use crate::ui::Progress;
 
@@ -87,14 +87,20 @@ async fn one(
     writer: &SnapshotWriter,
     backup: &Backup<'_>,
 ) -> anyhow::Result<SourceRecord> {
-    match &source.connection {
-        Connection::Postgres(options) => postgres(source, options, writer, backup).await,
+    let mut record = match &source.connection {
+        Connection::Postgres(options) => postgres(source, options, writer, backup).await?,
         Connection::Redis(options) => match &source.data_dir {
-            Some(folder) => data_folder::store(source, folder, Some(options), writer, backup.progress).await,
-            None => redis(source, options, writer, backup).await,
+            Some(folder) => {
+                data_folder::store(source, folder, Some(options), writer, backup.progress).await?
+            }
+            None => redis(source, options, writer, backup).await?,
         },
-        Connection::Folder(folder) => data_folder::store(source, folder, None, writer, backup.progress).await,
-    }
+        Connection::Folder(folder) => {
+            data_folder::store(source, folder, None, writer, backup.progress).await?
+        }
+    };
+    record.parts.extend(access::store(source, writer, backup.progress).await?);
+    Ok(record)
 }
 
 async fn postgres(
@@ -240,6 +246,8 @@ pub(crate) fn sum_by_table<'a>(
     sums.into_iter().collect()
 }
 
-fn once(bytes: Vec<u8>) -> impl futures::Stream<Item = Result<bytes::Bytes, std::convert::Infallible>> {
+pub(crate) fn once(
+    bytes: Vec<u8>,
+) -> impl futures::Stream<Item = Result<bytes::Bytes, std::convert::Infallible>> {
     stream::iter([Ok(bytes::Bytes::from(bytes))])
 }

@@ -8,6 +8,7 @@ use futures::stream::{StreamExt as _, TryStreamExt as _};
 
 use crate::endpoint::{Connection, Endpoint};
 use crate::exit;
+use crate::jobs::access::Users;
 use crate::jobs::backup::{open_source, sum_by_table};
 use crate::jobs::fill::{self, Piece, RowStream, Rows};
 use crate::jobs::settings::TargetSettings;
@@ -30,6 +31,11 @@ pub(crate) struct Migrate<'a> {
 /// Moves one database or one Redis server.
 pub(crate) async fn run(migrate: Migrate<'_>) -> anyhow::Result<RestoreReport> {
     let outcome = match (&migrate.from.connection, &migrate.to.connection) {
+        (Connection::Postgres(_), _) if migrate.settings.access => {
+            return Err(exit::usage(
+                "--with-acl is for Redis or Valkey servers; for PostgreSQL see --globals",
+            ));
+        }
         (Connection::Postgres(from), Connection::Postgres(to)) => postgres(&migrate, from, to).await?,
         (Connection::Redis(from), Connection::Redis(to)) => redis(&migrate, from, to).await?,
         _ => return Err(exit::usage("--from and --to must be of one kind: both PostgreSQL, or both Redis")),
@@ -149,5 +155,15 @@ async fn redis(
     from: &redisdump::ConnectOptions,
     to: &redisdump::ConnectOptions,
 ) -> anyhow::Result<TargetOutcome> {
-    keys::stream_and_compare(&migrate.from.name, from, to, &migrate.settings, migrate.progress).await
+    let users = match migrate.settings.access {
+        true => Some(Users::tried(redisdump::read_access(from).await?, to).await?),
+        false => None,
+    };
+    let settings = &migrate.settings;
+    let mut outcome =
+        keys::stream_and_compare(&migrate.from.name, from, to, settings, migrate.progress).await?;
+    if let Some(users) = users {
+        users.make(&mut outcome).await?;
+    }
+    Ok(outcome)
 }

@@ -10,6 +10,7 @@
 //!
 //! No argument is parsed here and nothing is printed: a job takes typed settings and hands back a report.
 
+pub(crate) mod access;
 pub(crate) mod backup;
 pub(crate) mod baseline;
 pub(crate) mod by_hand;

@@ -8,6 +8,7 @@ use repository::{Manifest, Part, Repository, SourceRecord};
 use crate::config::Kind;
 use crate::endpoint::{Connection, Endpoint};
 use crate::exit;
+use crate::jobs::access::{self, Users};
 use crate::jobs::fill::{self, Piece, RowStream, Rows};
 use crate::jobs::record::{
     CopyAttributes, PART_AOF, PART_CATALOG, PART_COPY, PART_GLOBALS, PART_RDB, PostgresDetails, typed,
@@ -41,6 +42,11 @@ pub(crate) async fn run(restore: Restore<'_>) -> anyhow::Result<RestoreReport> {
     for target in restore.targets {
         pairs.push((source_for(&manifest, restore.source, target.kind())?, target));
     }
+    if restore.settings.access && !pairs.iter().any(|(source, _)| source.kind == Kind::Redis.as_str()) {
+        return Err(exit::usage(
+            "--with-acl is for a Redis or Valkey server, and none of the targets is one",
+        ));
+    }
     let mut outcomes = Vec::new();
     for (source, target) in pairs {
         let outcome = one(&restore, source, target).await.with_context(|| {
@@ -73,17 +79,31 @@ pub(crate) async fn one(
         Connection::Folder(_) => {
             Err(exit::usage("a data folder is only read from; restore into a running server"))
         }
-        Connection::Redis(options) if source.parts.iter().any(|part| part.kind == PART_AOF) => {
-            data_folder::replay(restore.repository, source, options, &restore.settings, restore.progress)
-                .await
-        }
-        Connection::Redis(options) => {
-            let part = only_part(source, PART_RDB)?;
-            let open = || restore.repository.read_part(part).map_err(anyhow::Error::new).boxed();
-            keys::fill_and_prove(source.name.as_str(), open, options, &restore.settings, restore.progress)
-                .await
-        }
+        Connection::Redis(options) => redis(restore, source, options).await,
     }
+}
+
+async fn redis(
+    restore: &Restore<'_>,
+    source: &SourceRecord,
+    options: &redisdump::ConnectOptions,
+) -> anyhow::Result<TargetOutcome> {
+    let (settings, progress) = (&restore.settings, restore.progress);
+    let users = match settings.access {
+        true => Some(Users::tried(access::stored(restore.repository, source).await?, options).await?),
+        false => None,
+    };
+    let mut outcome = if source.parts.iter().any(|part| part.kind == PART_AOF) {
+        data_folder::replay(restore.repository, source, options, settings, progress).await?
+    } else {
+        let part = only_part(source, PART_RDB)?;
+        let open = || restore.repository.read_part(part).map_err(anyhow::Error::new).boxed();
+        keys::fill_and_prove(source.name.as_str(), open, options, settings, progress).await?
+    };
+    if let Some(users) = users {
+        users.make(&mut outcome).await?;
+    }
+    Ok(outcome)
 }
 
 async fn postgres(
@@ -197,7 +217,7 @@ pub(crate) async fn read_catalog(
 }
 
 /// A part that is a JSON document.
-async fn read_json<T: serde::de::DeserializeOwned>(
+pub(crate) async fn read_json<T: serde::de::DeserializeOwned>(
     repository: &Repository,
     part: &Part,
 ) -> anyhow::Result<T> {

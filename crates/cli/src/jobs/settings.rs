@@ -13,6 +13,8 @@ pub(crate) struct TargetSettings {
     pub(crate) create: bool,
     /// Make the roles and tablespaces first that the server lacks and that went along with the database.
     pub(crate) globals: bool,
+    /// Make the users of a Redis source at the target too.
+    pub(crate) access: bool,
     /// Make the roles that are missing, without login: only ever in servers of our own.
     pub(crate) create_roles: bool,
     /// Read everything back and compare.
@@ -28,6 +30,7 @@ impl TargetSettings {
             redis: redisdump::RestoreOptions::default(),
             create: false,
             globals: false,
+            access: false,
             create_roles: false,
             proof: true,
         }

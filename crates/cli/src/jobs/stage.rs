@@ -118,6 +118,7 @@ impl Private {
             filter: pgmove::Filter::default(),
             globals: crate::endpoint::Globals::Leave,
             capture: redisdump::CaptureMethod::Auto,
+            access: false,
             data_dir: None,
         })
     }

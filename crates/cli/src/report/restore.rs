@@ -27,6 +27,9 @@ pub(crate) struct TargetOutcome {
     /// What was moved and proven.
     #[serde(flatten)]
     pub(crate) result: TargetResult,
+    /// What became of a Redis server's users, where they were asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) access: Option<redisdump::AccessReport>,
 }
 
 /// What was proven of a database.
@@ -73,6 +76,7 @@ impl TargetOutcome {
             source: source.to_owned(),
             server: server.to_string(),
             result: TargetResult::Postgres(proven),
+            access: None,
         }
     }
 
@@ -86,6 +90,7 @@ impl TargetOutcome {
             source: source.to_owned(),
             server: restored.server.to_string(),
             result: TargetResult::Redis { restored: Box::new(restored), proof: proof.map(Box::new) },
+            access: None,
         }
     }
 
@@ -95,6 +100,7 @@ impl TargetOutcome {
             source: source.to_owned(),
             server: replayed.server.to_string(),
             result: TargetResult::Aof { replayed: Box::new(replayed) },
+            access: None,
         }
     }
 
@@ -151,6 +157,7 @@ impl TargetOutcome {
                 );
             }
         }
+        out.extend(self.access.as_ref().map(|access| format!("{access}\n")));
         out
     }
 

@@ -561,7 +561,7 @@ impl Walker {
                                 Shape::PairsMeta => minimum.checked_add(ttl)?.checked_sub(1),
                                 _ => Some(ttl),
                             })
-                            .ok_or(Problem::Item("a hash field's expiry is out of range"))?,
+                            .map_or(Err(FIELD_EXPIRY), field_expiry)?,
                     ),
                 };
                 let (field, value) = (cursor.text()?, cursor.text()?);
@@ -569,8 +569,8 @@ impl Walker {
             }
             Shape::PairsValkey => {
                 let (field, value) = (cursor.text()?, cursor.text()?);
-                let expiry = cursor.millis()?;
-                out.field(field.bytes(scratch)?, value.bytes(scratch2)?, (expiry != -1).then_some(expiry));
+                let expiry = Some(cursor.millis()?).filter(|at| *at != -1).map(field_expiry).transpose()?;
+                out.field(field.bytes(scratch)?, value.bytes(scratch2)?, expiry);
             }
             Shape::Quicklist => {
                 let mut list = Ziplist::new(cursor.text()?.bytes(scratch)?)?;
@@ -598,6 +598,14 @@ impl Walker {
     }
 }
 
+const FIELD_EXPIRY: Problem = Problem::Item("a hash field's expiry is out of range");
+
+/// The moment at which a field expires. No server takes one before 1970, and each fork writes its own negative numbers
+/// for fields that never expire: such a moment would mean something else in the other's file.
+fn field_expiry(at: i64) -> Result<i64, Problem> {
+    if at < 0 { Err(FIELD_EXPIRY) } else { Ok(at) }
+}
+
 /// The elements of a value that is one packed list.
 fn packed<'a, E: Elements>(
     kind: Kind,
@@ -619,7 +627,10 @@ fn packed<'a, E: Elements>(
             _ => {
                 let value = next()?.ok_or(ODD)?;
                 let expiry = match expiring {
-                    true => Some(next()?.ok_or(ODD)?.integer()?).filter(|at| *at != 0),
+                    true => match next()?.ok_or(ODD)?.integer()? {
+                        0 => None,
+                        at => Some(field_expiry(at)?),
+                    },
                     false => None,
                 };
                 out.field(first.bytes(scratch)?, value.bytes(&mut second)?, expiry);

@@ -1,0 +1,93 @@
+//! Why a server hangs up while it sends its snapshot: a limit of its own, which it can be asked for afterwards.
+//!
+//! A full sync keeps what is written meanwhile in the replica's output buffer. Over `client-output-buffer-limit` the
+//! server closes the link without a word, and the next try ends as this one did. `repl-timeout` closes it when nothing is
+//! acknowledged or read for so long.
+
+use crate::identity::info;
+use crate::wire::{Connection, Reply};
+use crate::{ConnectOptions, Error};
+
+/// What was going on, what the server's limits are, and what to do.
+pub(super) async fn explain(options: &ConnectOptions) -> String {
+    match ask(options).await {
+        Ok(said) => said,
+        Err(error) => format!(
+            "its snapshot was sent (what came so far is not used; why it ended cannot be asked now: {error})"
+        ),
+    }
+}
+
+async fn ask(options: &ConnectOptions) -> Result<String, Error> {
+    let mut connection = Connection::open(options).await?;
+    // Counted by Redis 7.2 and newer, and by Valkey.
+    let stats = info(&mut connection, "stats").await?;
+    let closed = stats.get("client_output_buffer_limit_disconnections").and_then(|n| n.parse::<u64>().ok());
+    let limit = setting(&mut connection, "client-output-buffer-limit").await?;
+    let timeout = setting(&mut connection, "repl-timeout").await?;
+    let limit = limit.as_deref().and_then(of_replicas);
+    let mut out = "its snapshot was sent. What came so far is not used. ".to_owned();
+    match limit {
+        Some(Limit { hard: 0, soft: 0, .. }) => {
+            out.push_str("The server sets no limit to what it buffers for a replica meanwhile. ");
+        }
+        Some(Limit { hard, soft, seconds }) => {
+            out.push_str(&format!(
+                "A server closes the link when what is written meanwhile exceeds its client-output-buffer-limit for replicas: \
+                 here {hard} bytes, or {soft} bytes for {seconds} s. "
+            ));
+            if let Some(closed) = closed.filter(|closed| *closed > 0) {
+                out.push_str(&format!("It has closed {closed} clients for such limits since it was started. "));
+            }
+            let wanted = hard.max(soft).saturating_mul(4).max(1 << 30);
+            out.push_str(&format!(
+                "Raise it (CONFIG SET client-output-buffer-limit \"replica {wanted} {wanted} 0\"; \"slave\" before 5.0), \
+                 or copy when less is written. "
+            ));
+        }
+        None => out.push_str(
+            "The usual reason is client-output-buffer-limit for replicas, which the server does not let be read (CONFIG GET). ",
+        ),
+    }
+    if let Some(timeout) = timeout {
+        out.push_str(&format!("The other limit is repl-timeout, here {timeout} s. "));
+    }
+    out.push_str("The server's log says which it was. Key by key (capture = \"scan\") neither matters");
+    Ok(out)
+}
+
+async fn setting(connection: &mut Connection, name: &str) -> Result<Option<String>, Error> {
+    Ok(match connection.ask_raw(&[b"CONFIG", b"GET", name.as_bytes()]).await? {
+        Reply::Array(pair) => {
+            pair.get(1).and_then(Reply::bytes).map(|value| String::from_utf8_lossy(value).into_owned())
+        }
+        _ => None,
+    })
+}
+
+#[derive(Debug, PartialEq, Eq)]
+struct Limit {
+    hard: u64,
+    soft: u64,
+    seconds: u64,
+}
+
+/// The limit of replicas out of `normal 0 0 0 slave 268435456 67108864 60 pubsub …`.
+fn of_replicas(limits: &str) -> Option<Limit> {
+    let words: Vec<&str> = limits.split_whitespace().collect();
+    let at = words.iter().position(|word| matches!(*word, "slave" | "replica"))?;
+    let number = |n: usize| words.get(at + n)?.parse().ok();
+    Some(Limit { hard: number(1)?, soft: number(2)?, seconds: number(3)? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_limit_of_replicas_is_found() {
+        let text = "normal 0 0 0 slave 268435456 67108864 60 pubsub 33554432 8388608 60";
+        assert_eq!(of_replicas(text), Some(Limit { hard: 268_435_456, soft: 67_108_864, seconds: 60 }));
+        assert_eq!(of_replicas("normal 0 0 0"), None);
+    }
+}
