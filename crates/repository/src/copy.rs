@@ -46,7 +46,7 @@ pub struct CopyReport {
     pub present: Vec<SnapshotId>,
     /// Snapshots that were forgotten in the target, and can still be brought back there: they are left so.
     pub forgotten: Vec<SnapshotId>,
-    /// Snapshots whose data is damaged here.
+    /// Snapshots whose data is damaged here, or whose name another snapshot has in the target.
     pub failed: Vec<NotCopied>,
 }
 
@@ -69,7 +69,12 @@ impl Repository {
         let mut writer: Option<SnapshotWriter> = None;
         for id in ids {
             if target.store.written_at(&id.object()).await?.is_some() {
-                report.present.push(id.clone());
+                match self.held_by(target, id).await {
+                    Ok(None) => report.present.push(id.clone()),
+                    Ok(Some(other)) => report.failed.push(NotCopied { id: id.clone(), error: other }),
+                    Err(error @ Error::Store { .. }) => return Err(error),
+                    Err(error) => report.failed.push(NotCopied { id: id.clone(), error: error.to_string() }),
+                }
                 continue;
             }
             if target.store.written_at(&id.tombstone()).await?.is_some() {
@@ -104,6 +109,27 @@ impl Repository {
             writer.forget_journal().await;
         }
         Ok(report)
+    }
+
+    /// Whether the target's snapshot of this name is this one: a name has few random digits, and a repository of another
+    /// history may have drawn the same. Gives what is wrong if it is not.
+    async fn held_by(&self, target: &Repository, id: &SnapshotId) -> Result<Option<String>, Error> {
+        let (Some(here), Some(there)) = (self.header(id).await?, target.header(id).await?) else {
+            return Ok(Some("it was forgotten while it was copied: copy again".to_owned()));
+        };
+        Ok((!there.is_copy_of(&here)).then(|| {
+            format!(
+                "{} holds another snapshot of this name (of {}, taken at {}, {} bytes; this one is of {}, taken at {}, {} \
+                 bytes), which is left as it is",
+                target.place(),
+                there.job,
+                there.taken_at,
+                there.stats.plain_bytes,
+                here.job,
+                here.taken_at,
+                here.stats.plain_bytes
+            )
+        }))
     }
 
     async fn copy_one(

@@ -65,6 +65,21 @@ pub struct SnapshotHeader {
 }
 
 impl SnapshotHeader {
+    fn read(repository: &Repository, object: &str, bytes: &[u8]) -> Result<SnapshotHeader, Error> {
+        let header: SnapshotHeader = repository.crypt.read(object, bytes)?;
+        header.id.check_object(object)?;
+        Ok(header)
+    }
+
+    /// True when both are of one snapshot: a copy keeps all of this.
+    pub(crate) fn is_copy_of(&self, other: &SnapshotHeader) -> bool {
+        let known = |header: &SnapshotHeader| {
+            let SnapshotHeader { id, job, taken_at, finished_at, tool, complete, stats } = header.clone();
+            (id, job, taken_at, finished_at, tool, complete, stats.plain_bytes)
+        };
+        known(self) == known(other)
+    }
+
     pub(crate) fn of(manifest: &Manifest) -> SnapshotHeader {
         SnapshotHeader {
             id: manifest.id.clone(),
@@ -102,13 +117,18 @@ impl Repository {
     pub async fn headers(&self) -> Result<Headers, Error> {
         let mut headers = Vec::new();
         let read = |repository: Repository, name: String, bytes: bytes::Bytes| {
-            let header: SnapshotHeader = repository.crypt.read(&name, &bytes)?;
-            header.id.check_object(&name)?;
-            Ok(header)
+            SnapshotHeader::read(&repository, &name, &bytes)
         };
         let unreadable = self.visit_documents("snapshots", read, |header| headers.push(header)).await?;
         headers.sort_by(|a, b| (a.taken_at, &a.id).cmp(&(b.taken_at, &b.id)));
         Ok(Headers { headers, unreadable })
+    }
+
+    /// The header of one snapshot; nothing if it is not listed.
+    pub(crate) async fn header(&self, id: &SnapshotId) -> Result<Option<SnapshotHeader>, Error> {
+        let object = id.object();
+        let bytes = self.store.get(&object).await?;
+        bytes.map(|bytes| SnapshotHeader::read(self, &object, &bytes)).transpose()
     }
 
     /// Calls `visit` for every snapshot, opened as by [`Repository::snapshots`], in no certain order, and holds few at a

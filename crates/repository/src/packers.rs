@@ -3,13 +3,13 @@
 //! They are our own and not those which wait for files and networks. Of those there are many, and an allocator that keeps
 //! what each thread freed would keep a compressor's megabytes for every one of them.
 
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, Sender, channel, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tokio::sync::oneshot;
 use zstd::bulk::Compressor;
 
 use crate::Error;
+use crate::write::blocking;
 
 type Work = Box<dyn FnOnce(&mut Compressor<'static>) + Send>;
 
@@ -41,21 +41,23 @@ impl Packers {
         Ok(Packers(Mutex::new(give)))
     }
 
-    /// Runs this on one of the threads.
+    /// Runs this on one of the threads. One of the runtime's own waits for it, as for all work that is not to be raced by
+    /// a clock that stands still in tests.
     pub(crate) async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce(&mut Compressor<'static>) -> T + Send + 'static,
     ) -> Result<T, Error> {
-        let (done, outcome) = oneshot::channel();
+        let give = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let (done, outcome) = sync_channel(1);
         let work: Work = Box::new(move |compressor| {
             // Whoever asked may have given up meanwhile.
             let _ = done.send(work(compressor));
         });
-        let given = self.0.lock().unwrap_or_else(PoisonError::into_inner).send(work);
-        match (given, outcome.await) {
-            (Ok(()), Ok(outcome)) => Ok(outcome),
-            _ => Err(Error::Stream { part: "a packing thread".to_owned(), source: "it ended early".into() }),
-        }
+        let waited = blocking(move || give.send(work).ok().and_then(|()| outcome.recv().ok())).await?;
+        waited.ok_or_else(|| Error::Stream {
+            part: "a packing thread".to_owned(),
+            source: "it ended early".into(),
+        })
     }
 }
 

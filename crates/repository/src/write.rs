@@ -9,7 +9,7 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use futures::stream::{FuturesOrdered, Stream, StreamExt as _};
 use sha2::{Digest as _, Sha256};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 use zstd::bulk::Compressor;
 
@@ -82,7 +82,8 @@ struct Shared {
     /// Chunks whose plain name prune has marked: written under another name, which no running removal can hit.
     shunned: HashSet<ChunkId>,
     budget: Arc<Semaphore>,
-    packers: Packers,
+    /// Started for the first chunk: many a run has none that is new.
+    packers: OnceCell<Packers>,
     /// The snapshot's name, under which its journal lies.
     id: SnapshotId,
     journal: JournalWriter,
@@ -136,7 +137,7 @@ impl Repository {
                 present: Mutex::new(present),
                 shunned,
                 budget: Arc::new(Semaphore::new(IN_FLIGHT)),
-                packers: Packers::start(LEVEL)?,
+                packers: OnceCell::new(),
                 id,
                 journal: JournalWriter::new(),
                 new_plain: AtomicU64::new(0),
@@ -342,7 +343,7 @@ async fn write_chunk(
             let present = known.present(id, bytes);
             (id, present.map_or_else(|| Err(crypt.pack(&plain, compressor)), Ok))
         };
-        shared.packers.run(pack).await?
+        shared.packers.get_or_try_init(async || Packers::start(LEVEL)).await?.run(pack).await?
     };
     let (id, packed) = match packed {
         (_, Ok(present)) => return Ok(present),

@@ -4,7 +4,7 @@ mod common;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use common::{data, flip, folder, read, small, write_snapshot};
+use common::{data, flip, folder, read, reseal, small, write_snapshot};
 use repository::{
     Access, CheckOptions, Chunker, CopyReport, Encryption, Identity, InitOptions, Repository, SnapshotId,
     Store, StoreEnv,
@@ -128,4 +128,24 @@ async fn stats_count_what_is_shared_and_what_is_a_snapshots_own() {
     let stats = repo.stats(chrono::Utc::now()).await.unwrap();
     assert_eq!(stats.snapshots[0].own_stored_bytes, first.stats.stored_bytes);
     assert_eq!(stats.prune.unwrap().marked, 0, "a tombstone holds its chunks");
+}
+
+#[tokio::test]
+async fn another_snapshot_of_the_same_name_is_no_copy() {
+    let ((_a, from), (b, to)) = (folder(small()).await, folder(small()).await);
+    let ours = write_snapshot(&from, "nightly", &[("a", &data(1, 5_000))]).await;
+    from.copy_to(&to, std::slice::from_ref(&ours.id), &|_| {}).await.unwrap();
+    let manifest = b.path().join("repo/snapshots").join(format!("{}.json", ours.id));
+    let text = std::fs::read_to_string(&manifest).unwrap();
+    let other = reseal(&text.replace("\"nightly\"", "\"weekly\""));
+    std::fs::write(&manifest, &other).unwrap();
+    let report = copy(&from, &to).await.unwrap();
+    assert_eq!((report.copied.len(), report.present.len(), report.failed.len()), (0, 0, 1), "{report:?}");
+    let error = &report.failed[0].error;
+    assert!(error.contains("another snapshot of this name (of weekly"), "{error}");
+    assert_eq!(std::fs::read_to_string(&manifest).unwrap(), other, "it was written over");
+
+    std::fs::write(&manifest, &text[..text.len() / 2]).unwrap();
+    let report = copy(&from, &to).await.unwrap();
+    assert!(report.present.is_empty() && report.failed.len() == 1, "{report:?}");
 }

@@ -20,10 +20,11 @@ fn interleave(seeds: Range<u64>) {
         panic!("seed {seed}: {:?}\n{}", outcome.violation, outcome.trace[tail..].join("\n"));
     }
     println!(
-        "model: seeds {seeds:?}, {} requests, {} snapshots committed, {} forgotten, {} brought back, {} prunes, {} chunks \
+        "model: seeds {seeds:?}, {} requests, {} snapshots committed, {} copied, {} forgotten, {} brought back, {} prunes, {} chunks \
          deleted, {} hosts died, {} refusals, {} parts read back: nothing lost",
         sum.requests,
         sum.commits,
+        sum.copied,
         sum.forgotten,
         sum.undeleted,
         sum.prunes,
@@ -35,7 +36,11 @@ fn interleave(seeds: Range<u64>) {
     // A model in which nothing happens proves nothing.
     let busy = (seeds.end - seeds.start) / 4;
     assert!(
-        sum.swept > busy && sum.forgotten > busy && sum.undeleted > busy / 10 && sum.crashes > busy,
+        sum.swept > busy
+            && sum.forgotten > busy
+            && sum.undeleted > busy / 10
+            && sum.crashes > busy
+            && sum.copied > busy,
         "{sum:?}"
     );
 }

@@ -26,18 +26,22 @@ fn storm(seeds: u64) {
             panic!("{name}, seed {seed}: {:?}\n{}", outcome.violation, outcome.trace[tail..].join("\n"));
         }
         println!(
-            "storm of {name}: {seeds} seeds, {} requests, {} faults, {} hosts failed, {} died, {} snapshots committed, \
+            "storm of {name}: {seeds} seeds, {} requests, {} faults, {} hosts failed, {} died, {} snapshots committed, {} copied, \
              {} prunes, {} chunks deleted, {} parts read back: nothing lost",
             sum.requests,
             sum.faults,
             sum.failures,
             sum.crashes,
             sum.commits,
+            sum.copied,
             sum.prunes,
             sum.swept,
             sum.read_back
         );
-        assert!(sum.faults > seeds && sum.commits > seeds && sum.swept > seeds / 4, "{name}: {sum:?}");
+        assert!(
+            sum.faults > seeds && sum.commits > seeds && sum.copied > seeds / 4 && sum.swept > seeds / 4,
+            "{name}: {sum:?}"
+        );
     }
 }
 

@@ -11,8 +11,8 @@ use std::time::Duration;
 use chrono::{TimeDelta, Utc};
 use futures::TryStreamExt as _;
 use repository::{
-    CheckOptions, Chunker, Error, InitOptions, Manifest, PartHeader, PruneOptions, Repository, SnapshotStart,
-    SourceRecord, Store,
+    CheckOptions, Chunker, Error, InitOptions, Manifest, PartHeader, PruneOptions, Repository, SnapshotId,
+    SnapshotStart, SourceRecord, Store, StoreEnv,
 };
 use tokio::task::JoinHandle;
 
@@ -53,6 +53,7 @@ pub(crate) struct Outcome {
     pub(crate) swept: u64,
     pub(crate) forgotten: u64,
     pub(crate) undeleted: u64,
+    pub(crate) copied: u64,
     pub(crate) prunes: u64,
     pub(crate) read_back: u64,
     pub(crate) faults: u64,
@@ -69,6 +70,7 @@ impl Outcome {
         self.swept += other.swept;
         self.forgotten += other.forgotten;
         self.undeleted += other.undeleted;
+        self.copied += other.copied;
         self.prunes += other.prunes;
         self.read_back += other.read_back;
         self.faults += other.faults;
@@ -94,6 +96,8 @@ struct Log {
 #[derive(Clone)]
 struct Host {
     client: Client,
+    /// Another repository, whose store does as it is told, and its snapshots with their contents.
+    other: Arc<(Repository, Vec<(SnapshotId, Vec<usize>)>)>,
     log: Arc<Mutex<Log>>,
     stormy: bool,
 }
@@ -116,6 +120,7 @@ impl Host {
             Role::Writer => self.write(&mut rng).await,
             Role::Forgetter => self.forget(&mut rng).await,
             Role::Undeleter => self.undelete(&mut rng).await,
+            Role::Copier => self.copy(&mut rng).await,
             Role::Pruner => self.prune().await,
             Role::Checker => self.check().await,
         };
@@ -208,6 +213,28 @@ impl Host {
         Ok(())
     }
 
+    /// Copies from the other repository into the one on the simulated store.
+    async fn copy(&self, rng: &mut Rng) -> Result<(), Error> {
+        let repo = self.open().await?;
+        let (other, snapshots) = &*self.other;
+        let first = rng.below(snapshots.len());
+        let (ids, contents): (Vec<_>, Vec<_>) = snapshots[first..].iter().take(2).cloned().unzip();
+        for (id, content) in ids.iter().zip(contents) {
+            self.log().contents.insert(id.to_string(), content);
+        }
+        let report = other.copy_to(&repo, &ids, &|_| {}).await?;
+        // A manifest whose write was torn is no copy.
+        assert!(self.stormy || report.failed.is_empty(), "{report:?}");
+        let mut log = self.log();
+        for copied in report.copied {
+            log.outcome.copied += 1;
+            if !log.forgetting.contains_key(copied.id.as_str()) {
+                log.must_list.insert(copied.id.to_string());
+            }
+        }
+        Ok(())
+    }
+
     async fn prune(&self) -> Result<(), Error> {
         let repo = self.open().await?;
         repo.prune(&PruneOptions { dry_run: false, now: Utc::now() }).await?;
@@ -223,6 +250,20 @@ impl Host {
     }
 }
 
+/// A repository that holds snapshots of the same parts, and cuts and names them alike.
+async fn another(options: &InitOptions) -> (Repository, Vec<(SnapshotId, Vec<usize>)>) {
+    let store = Store::open("memory:", &StoreEnv::default()).unwrap();
+    let other = Repository::init(store, options).await.unwrap();
+    let mut snapshots = Vec::new();
+    for numbers in [vec![0, 3], vec![1, 2, 4]] {
+        let parts: Vec<_> =
+            numbers.iter().map(|number| (format!("part {number}"), content(*number))).collect();
+        let parts: Vec<(&str, &[u8])> = parts.iter().map(|(name, bytes)| (&**name, &**bytes)).collect();
+        snapshots.push((super::write_snapshot(&other, "job", &parts).await.id, numbers));
+    }
+    (other, snapshots)
+}
+
 /// One run.
 pub(crate) async fn run(seed: u64, course: Course) -> Outcome {
     let mut rng = Rng::new(seed);
@@ -233,6 +274,7 @@ pub(crate) async fn run(seed: u64, course: Course) -> Outcome {
     let chunker = Chunker { min: 64, average: 256, max: 1024 };
     let options = InitOptions { chunker, grace: GRACE, ..InitOptions::default() };
     let sound = Repository::init(store, &options).await.unwrap();
+    let other = Arc::new(another(&options).await);
     let lock = || world.lock().unwrap_or_else(PoisonError::into_inner);
     {
         let mut world = lock();
@@ -263,7 +305,8 @@ pub(crate) async fn run(seed: u64, course: Course) -> Outcome {
                 lock().jump(TimeDelta::minutes(rng.below(400 * 60) as i64));
             }
             let role = match rng.below(20) {
-                0..8 => Role::Writer,
+                0..7 => Role::Writer,
+                7 => Role::Copier,
                 8..11 => Role::Forgetter,
                 11..13 => Role::Undeleter,
                 13..19 => Role::Pruner,
@@ -271,6 +314,7 @@ pub(crate) async fn run(seed: u64, course: Course) -> Outcome {
             };
             let host = Host {
                 client: client(started, role),
+                other: Arc::clone(&other),
                 log: Arc::clone(&log),
                 stormy: course.weather.stormy(),
             };

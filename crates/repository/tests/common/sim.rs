@@ -70,6 +70,7 @@ pub(crate) enum Broken {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Role {
     Writer,
+    Copier,
     Forgetter,
     Undeleter,
     Pruner,
@@ -150,7 +151,9 @@ impl Pending {
     fn noted_only(&self) -> bool {
         match &self.request {
             Request::Put(name, _) => name.starts_with("journals/") || name.starts_with("attestations/"),
-            Request::Delete(name) => name.starts_with("journals/") && self.role == Role::Writer,
+            Request::Delete(name) => {
+                name.starts_with("journals/") && matches!(self.role, Role::Writer | Role::Copier)
+            }
             _ => false,
         }
     }
