@@ -93,11 +93,14 @@ struct Log {
     wrong: Vec<String>,
 }
 
+/// A repository with its snapshots and which parts they are of.
+type Another = (Repository, Vec<(SnapshotId, Vec<usize>)>);
+
 #[derive(Clone)]
 struct Host {
     client: Client,
-    /// Another repository, whose store does as it is told, and its snapshots with their contents.
-    other: Arc<(Repository, Vec<(SnapshotId, Vec<usize>)>)>,
+    /// Its store does as it is told.
+    other: Arc<Another>,
     log: Arc<Mutex<Log>>,
     stormy: bool,
 }
@@ -251,7 +254,7 @@ impl Host {
 }
 
 /// A repository that holds snapshots of the same parts, and cuts and names them alike.
-async fn another(options: &InitOptions) -> (Repository, Vec<(SnapshotId, Vec<usize>)>) {
+async fn another(options: &InitOptions) -> Another {
     let store = Store::open("memory:", &StoreEnv::default()).unwrap();
     let other = Repository::init(store, options).await.unwrap();
     let mut snapshots = Vec::new();
