@@ -238,6 +238,12 @@ impl Sink for RdbWriter {
         self.safe = 0;
     }
 
+    fn discard(&mut self) {
+        // Neither copied nor summed.
+        self.out.drain(..self.safe);
+        self.safe = 0;
+    }
+
     fn finish(&mut self) {
         self.out.push(255);
         let mut crc = self.crc.clone();

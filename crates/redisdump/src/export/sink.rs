@@ -12,6 +12,10 @@ pub(super) trait Sink: Visitor + Send {
     fn ready(&self) -> usize;
     /// Appends what is ready to `out`.
     fn take_into(&mut self, out: &mut Vec<u8>);
+    /// Throws away what is ready: only the losses matter to whoever looks before he writes.
+    fn discard(&mut self) {
+        self.take_into(&mut Vec::new());
+    }
     /// The RDB has ended.
     fn finish(&mut self) {}
     /// What was left out.

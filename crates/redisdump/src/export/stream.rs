@@ -225,12 +225,10 @@ where
     let mut sink = options.sink();
     let mut reader = Reader::new().try_newer(options.try_newer);
     let mut stream = std::pin::pin!(stream);
-    let mut thrown_away = Vec::new();
     while let Some(piece) = stream.next().await {
         for part in piece.map_err(Error::stream)?.chunks(PIECE) {
             sink.feed(&mut reader, part)?;
-            sink.take_into(&mut thrown_away);
-            thrown_away.clear();
+            sink.discard();
         }
     }
     reader.finish()?;
