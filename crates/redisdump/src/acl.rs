@@ -311,8 +311,8 @@ mod tests {
         let line =
             format!("user bot on {hash} sanitize-payload ~bot:* resetchannels -@all +get (~x:* +set) (~y)");
         let user = parse(&line).unwrap();
-        assert_eq!((user.name.as_str(), user.rules.len()), ("bot", 8));
-        assert_eq!(user.rules[6..], ["(~x:* +set)".to_owned(), "(~y)".to_owned()]);
+        assert_eq!((user.name.as_str(), user.rules.len()), ("bot", 9));
+        assert_eq!(user.rules[7..], ["(~x:* +set)".to_owned(), "(~y)".to_owned()]);
         assert!(!format!("{user:?}").contains("5e88"));
         assert_eq!(parse("nobody x"), None);
     }
