@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{dbhaul, folder, quick_redis, redis};
+use common::{ask, dbhaul, folder, quick_redis};
 use sandbox::Redis;
 use sandbox::testing::require_redis;
 
@@ -11,24 +11,9 @@ fn server(version: &str) -> Option<Redis> {
     Some(Redis::start(&require_redis(version)?, quick_redis()).unwrap())
 }
 
-/// An array's items are joined by spaces.
-async fn ask(url: &str, words: &str) -> Result<String, ::redis::RedisError> {
-    let mut words = words.split(' ');
-    let mut command = ::redis::cmd(words.next().unwrap());
-    for word in words {
-        command.arg(word);
-    }
-    Ok(match command.query_async(&mut redis(url).await).await? {
-        ::redis::Value::Array(items) => {
-            let items = items.into_iter().map(|item| ::redis::from_redis_value::<String>(item).unwrap());
-            items.collect::<Vec<_>>().join(" ")
-        }
-        other => ::redis::from_redis_value(other).unwrap(),
-    })
-}
-
 async fn told(server: &Redis, words: &str) -> String {
-    ask(&server.url(), words).await.unwrap()
+    let words: Vec<&str> = words.split(' ').collect();
+    ask(&server.url(), &words).await.unwrap().join(" ")
 }
 
 fn hides(run: &common::Run, secrets: &[&str]) {
@@ -67,9 +52,13 @@ async fn users_go_along_where_they_are_asked_for() {
     hides(&restored, &["correct-horse", "very-secret", "#"]);
     restored.shows("2 users made: bot, default").shows("maxmemory: \"123456789\" in the backup, \"0\" here");
     let as_bot = |server: &Redis| format!("redis://bot:correct-horse@127.0.0.1:{}", server.port());
-    assert_eq!(ask(&as_bot(&target), "GET bot:state").await.unwrap(), "on");
+    assert_eq!(ask(&as_bot(&target), &["GET", "bot:state"]).await.unwrap(), ["on"]);
     assert!(
-        ask(&as_bot(&target), "GET other").await.unwrap_err().code().is_some_and(|code| code == "NOPERM")
+        ask(&as_bot(&target), &["GET", "other"])
+            .await
+            .unwrap_err()
+            .code()
+            .is_some_and(|code| code == "NOPERM")
     );
     for words in [&["check", "--read-data"][..], &["rehearse", "latest"], &["inspect", "latest", "--json"]] {
         let seen = dbhaul(here.path(), &[words, &["--repository", "store"]].concat()).exits(0);
@@ -80,7 +69,7 @@ async fn users_go_along_where_they_are_asked_for() {
     let migrated = dbhaul(here.path(), &migrate).exits(0);
     hides(&migrated, &["very-secret", "#"]);
     assert_eq!(migrated.json()["targets"][0]["access"]["users"], serde_json::json!(["bot", "default"]));
-    assert_eq!(ask(&as_bot(&moved), "GET bot:state").await.unwrap(), "on");
+    assert_eq!(ask(&as_bot(&moved), &["GET", "bot:state"]).await.unwrap(), ["on"]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

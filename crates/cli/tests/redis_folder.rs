@@ -19,17 +19,7 @@ async fn fill(server: &Redis, keys: usize) {
 }
 
 async fn ask(server: &Redis, words: &[&str]) -> Vec<String> {
-    let mut connection = redis(&server.url()).await;
-    let mut command = ::redis::cmd(words[0]);
-    for word in &words[1..] {
-        command.arg(word);
-    }
-    match command.query_async(&mut connection).await.unwrap() {
-        ::redis::Value::Array(items) => {
-            items.into_iter().map(|item| ::redis::from_redis_value(item).unwrap()).collect()
-        }
-        other => vec![::redis::from_redis_value(other).unwrap()],
-    }
+    common::ask(&server.url(), words).await.unwrap()
 }
 
 fn configure(here: &std::path::Path, server: &Redis, url: bool) {

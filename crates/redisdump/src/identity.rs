@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::wire::Connection;
+use crate::wire::{Connection, Reply};
 use crate::{ConnectOptions, Error};
 
 /// A server, as it says of itself (`INFO`).
@@ -131,4 +131,19 @@ pub(crate) async fn info(
         .filter_map(|line| line.split_once(':'))
         .map(|(name, value)| (name.to_owned(), value.trim().to_owned()))
         .collect())
+}
+
+/// A setting's value (`CONFIG GET`), or the server's words of refusal.
+pub(crate) async fn setting(
+    connection: &mut Connection,
+    name: &str,
+) -> Result<Result<Option<String>, String>, Error> {
+    Ok(match connection.ask_raw(&[b"CONFIG", b"GET", name.as_bytes()]).await? {
+        Reply::Error(words) => Err(words),
+        Reply::Array(pair) => {
+            let value = pair.get(1).and_then(Reply::bytes);
+            Ok(value.map(|value| String::from_utf8_lossy(value).into_owned()))
+        }
+        _ => Ok(None),
+    })
 }

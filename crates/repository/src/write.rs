@@ -82,7 +82,7 @@ struct Shared {
     /// Chunks whose plain name prune has marked: written under another name, which no running removal can hit.
     shunned: HashSet<ChunkId>,
     budget: Arc<Semaphore>,
-    /// Started for the first chunk: many a run has none that is new.
+    /// Started for the first chunk.
     packers: OnceCell<Packers>,
     /// The snapshot's name, under which its journal lies.
     id: SnapshotId,
@@ -328,6 +328,12 @@ fn joined(
     done.unwrap_or_else(|e| Err(Error::Stream { part: header.name.clone(), source: Box::new(e) }))
 }
 
+/// What a packing thread makes of a chunk.
+enum Packed {
+    Present(ChunkRef),
+    New(ChunkId, std::io::Result<Vec<u8>>),
+}
+
 /// Packs and stores a chunk that is not there. What the permit holds back follows what the chunk still takes.
 async fn write_chunk(
     repository: &Repository,
@@ -336,18 +342,18 @@ async fn write_chunk(
     permit: Option<OwnedSemaphorePermit>,
 ) -> Result<ChunkRef, Error> {
     let bytes = plain.len() as u32;
-    let packed = {
-        let (crypt, known) = (repository.crypt.clone(), Arc::clone(shared));
-        let pack = move |compressor: &mut Compressor<'static>| {
-            let id = crypt.name(&plain);
-            let present = known.present(id, bytes);
-            (id, present.map_or_else(|| Err(crypt.pack(&plain, compressor)), Ok))
-        };
-        shared.packers.get_or_try_init(async || Packers::start(LEVEL)).await?.run(pack).await?
+    let (crypt, known) = (repository.crypt.clone(), Arc::clone(shared));
+    let pack = move |compressor: &mut Compressor<'static>| {
+        let id = crypt.name(&plain);
+        match known.present(id, bytes) {
+            Some(present) => Packed::Present(present),
+            None => Packed::New(id, crypt.pack(&plain, compressor)),
+        }
     };
-    let (id, packed) = match packed {
-        (_, Ok(present)) => return Ok(present),
-        (id, Err(packed)) => (id, packed),
+    let packers = shared.packers.get_or_try_init(async || Packers::start(LEVEL)).await?;
+    let (id, packed) = match packers.run(pack).await? {
+        Packed::Present(present) => return Ok(present),
+        Packed::New(id, packed) => (id, packed),
     };
     let copy = shared.shunned.contains(&id).then(|| CopyTag(uuid::Uuid::new_v4().as_fields().0));
     let object = ChunkObject { id, copy }.to_string();

@@ -75,12 +75,10 @@ pub(super) async fn run(args: BackupArgs, context: &Context) -> anyhow::Result<E
         }
     }
     if args.with_acl {
-        let mut asked = 0;
         for endpoint in &mut endpoints {
             endpoint.access |= matches!(endpoint.connection, Connection::Redis(_));
-            asked += usize::from(endpoint.access);
         }
-        if asked == 0 {
+        if !endpoints.iter().any(|endpoint| endpoint.access) {
             return Err(exit::usage(
                 "--with-acl is for a Redis or Valkey server, and none of the sources is one",
             ));

@@ -59,6 +59,10 @@ struct RedisTargetArgs {
     /// Keys a second, at the most
     #[arg(long, value_name = "N")]
     rate: Option<u64>,
+    /// Make the users of the source too, after its keys: from the source, or what the snapshot holds when it was taken
+    /// with --with-acl. Settings are not changed; those that differ are told
+    #[arg(long)]
+    with_acl: bool,
     /// What to do about what the server cannot hold: name it and write nothing, or leave it out and name it
     #[arg(long, value_name = "refuse|skip", default_value = "refuse")]
     on_unsupported: OnUnsupported,
@@ -129,10 +133,6 @@ struct PostgresTargetArgs {
     /// snapshot holds when it was taken with --globals. What is there already is left as it is
     #[arg(long)]
     globals: bool,
-    /// Make the users of a Redis source too, after its keys: from the source, or what the snapshot holds when it was taken
-    /// with --with-acl. Settings are not changed; those that differ are told
-    #[arg(long)]
-    with_acl: bool,
     /// Drop first what is going to be made, and nothing else
     #[arg(long, conflicts_with_all = ["into_existing", "data_only"])]
     clean: bool,
@@ -180,7 +180,7 @@ impl TargetArgs {
         settings.proof = !self.no_proof;
         settings.create = args.create;
         settings.globals = args.globals;
-        settings.access = args.with_acl;
+        settings.access = self.redis.with_acl;
         settings.redis = self.redis.settings(self.on_existing, jobs)?;
         let postgres = &mut settings.postgres;
         postgres.no_owner = args.no_owner;

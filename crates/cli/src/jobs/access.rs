@@ -1,5 +1,6 @@
 //! The users of a Redis server: stored beside its keys, and made again behind them.
 
+use anyhow::Context as _;
 use repository::{Part, PartHeader, Repository, SnapshotWriter, SourceRecord};
 
 use crate::endpoint::{Connection, Endpoint};
@@ -67,7 +68,8 @@ impl<'a> Users<'a> {
 
     /// Makes them: after the keys, so that no rule can stand in the way of those.
     pub(crate) async fn make(self, outcome: &mut TargetOutcome) -> anyhow::Result<()> {
-        outcome.access = Some(redisdump::apply_access(&self.access, self.options).await?);
+        let made = redisdump::apply_access(&self.access, self.options).await;
+        outcome.access = Some(made.context("all keys are there; its users are not, or not all of them")?);
         Ok(())
     }
 }

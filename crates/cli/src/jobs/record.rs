@@ -19,7 +19,7 @@ pub(crate) const PART_SQL: &str = "postgres/sql";
 pub(crate) const PART_RDB: &str = "redis/rdb";
 /// Part kind: a file of an append-only file, with a [`redisdump::FolderFile`] as its attributes.
 pub(crate) const PART_AOF: &str = "redis/aof";
-/// The users and settings of a Redis server ([`redisdump::Access`] as JSON).
+/// Part kind: the users and settings of a Redis server ([`redisdump::Access`] as JSON).
 pub(crate) const PART_ACCESS: &str = "redis/access";
 
 /// What is recorded of a PostgreSQL source.

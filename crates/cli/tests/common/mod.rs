@@ -100,6 +100,17 @@ pub async fn redis(url: &str) -> redis::aio::MultiplexedConnection {
     redis::Client::open(url).unwrap().get_multiplexed_async_connection().await.unwrap()
 }
 
+/// Asks Redis; gives an array's items, or the one answer.
+pub async fn ask(url: &str, words: &[&str]) -> Result<Vec<String>, ::redis::RedisError> {
+    let mut command = ::redis::cmd(words[0]);
+    command.arg(&words[1..]);
+    let text = |value| ::redis::from_redis_value::<String>(value).unwrap();
+    Ok(match command.query_async(&mut redis(url).await).await? {
+        ::redis::Value::Array(items) => items.into_iter().map(text).collect(),
+        other => vec![text(other)],
+    })
+}
+
 /// Fills both servers with the sample application at its real size.
 pub async fn load_sample(postgres_url: &str, redis_url: &str) {
     let client = postgres(postgres_url).await;

@@ -4,8 +4,8 @@
 //! server closes the link without a word, and the next try ends as this one did. `repl-timeout` closes it when nothing is
 //! acknowledged or read for so long.
 
-use crate::identity::info;
-use crate::wire::{Connection, Reply};
+use crate::identity::{info, setting};
+use crate::wire::Connection;
 use crate::{ConnectOptions, Error};
 
 /// What was going on, what the server's limits are, and what to do.
@@ -23,8 +23,8 @@ async fn ask(options: &ConnectOptions) -> Result<String, Error> {
     // Counted by Redis 7.2 and newer, and by Valkey.
     let stats = info(&mut connection, "stats").await?;
     let closed = stats.get("client_output_buffer_limit_disconnections").and_then(|n| n.parse::<u64>().ok());
-    let limit = setting(&mut connection, "client-output-buffer-limit").await?;
-    let timeout = setting(&mut connection, "repl-timeout").await?;
+    let limit = setting(&mut connection, "client-output-buffer-limit").await?.ok().flatten();
+    let timeout = setting(&mut connection, "repl-timeout").await?.ok().flatten();
     let limit = limit.as_deref().and_then(of_replicas);
     let mut out = "its snapshot was sent. What came so far is not used. ".to_owned();
     match limit {
@@ -54,15 +54,6 @@ async fn ask(options: &ConnectOptions) -> Result<String, Error> {
     }
     out.push_str("The server's log says which it was. Key by key (capture = \"scan\") neither matters");
     Ok(out)
-}
-
-async fn setting(connection: &mut Connection, name: &str) -> Result<Option<String>, Error> {
-    Ok(match connection.ask_raw(&[b"CONFIG", b"GET", name.as_bytes()]).await? {
-        Reply::Array(pair) => {
-            pair.get(1).and_then(Reply::bytes).map(|value| String::from_utf8_lossy(value).into_owned())
-        }
-        _ => None,
-    })
 }
 
 #[derive(Debug, PartialEq, Eq)]

@@ -6,7 +6,7 @@ use futures::Stream;
 use super::settings::{OnExisting, RestoreOptions};
 use crate::emit::{Losses, Target};
 use crate::export::{ExportOptions, Format, survey};
-use crate::identity::{functions, identify, keyspace};
+use crate::identity::{functions, identify, keyspace, setting};
 use crate::rdb::Dialect;
 use crate::wire::{Connection, Reply};
 use crate::{ConnectOptions, Error, ServerIdentity};
@@ -132,7 +132,6 @@ pub(super) async fn flush(connection: &mut Connection, server: &ServerIdentity) 
 /// The longest argument that the server takes (`proto-max-bulk-len`); its usual one where it does not say.
 pub(super) async fn longest_argument(connection: &mut Connection) -> Result<u64, Error> {
     const USUAL: u64 = 512 << 20;
-    let reply = connection.ask_raw(&[b"CONFIG", b"GET", b"proto-max-bulk-len"]).await?;
-    let Reply::Array(fields) = reply else { return Ok(USUAL) };
-    Ok(fields.get(1).and_then(Reply::int).and_then(|n| u64::try_from(n).ok()).unwrap_or(USUAL))
+    let said = setting(connection, "proto-max-bulk-len").await?.ok().flatten();
+    Ok(said.and_then(|bytes| bytes.parse().ok()).unwrap_or(USUAL))
 }

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
 
-use crate::identity::{identify, info};
+use crate::identity::{identify, info, setting};
 use crate::wire::{Connection, Reply};
 use crate::{ConnectOptions, Error, ServerIdentity};
 
@@ -264,16 +264,4 @@ fn is_rewriting(persistence: &BTreeMap<String, String>) -> bool {
     ["aof_rewrite_in_progress", "aof_rewrite_scheduled"]
         .iter()
         .any(|name| persistence.get(*name).is_some_and(|value| value == "1"))
-}
-
-/// A setting's value, or the server's words of refusal.
-async fn setting(connection: &mut Connection, name: &str) -> Result<Result<Option<String>, String>, Error> {
-    Ok(match connection.ask_raw(&[b"CONFIG", b"GET", name.as_bytes()]).await? {
-        Reply::Error(words) => Err(words),
-        Reply::Array(pair) => {
-            let value = pair.get(1).and_then(Reply::bytes);
-            Ok(value.map(|value| String::from_utf8_lossy(value).into_owned()))
-        }
-        _ => Ok(None),
-    })
 }
