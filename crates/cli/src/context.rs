@@ -90,9 +90,18 @@ impl Context {
     pub(crate) async fn open_repository(&self) -> anyhow::Result<repository::Repository> {
         let url = self.repository_url()?;
         let store = open_store(&url)?;
-        repository::Repository::open_with(store, &self.access()?)
+        let repository = repository::Repository::open_with(store, &self.access()?)
             .await
-            .with_context(|| format!("cannot open the repository {}", shown(&url)))
+            .with_context(|| format!("cannot open the repository {}", shown(&url)))?;
+        Ok(self.at_level(repository))
+    }
+
+    /// A repository that is written to as hard compressed as the configuration says.
+    pub(crate) fn at_level(&self, repository: repository::Repository) -> repository::Repository {
+        match self.config.repository.as_ref().and_then(|configured| configured.compression_level) {
+            Some(level) => repository.at_level(level),
+            None => repository,
+        }
     }
 
     /// Where the key file lies, or is to lie: the flag, then the configuration.

@@ -69,12 +69,7 @@ impl Repository {
         let mut writer: Option<SnapshotWriter> = None;
         for id in ids {
             if target.store.written_at(&id.object()).await?.is_some() {
-                match self.held_by(target, id).await {
-                    Ok(None) => report.present.push(id.clone()),
-                    Ok(Some(other)) => report.failed.push(NotCopied { id: id.clone(), error: other }),
-                    Err(error @ Error::Store { .. }) => return Err(error),
-                    Err(error) => report.failed.push(NotCopied { id: id.clone(), error: error.to_string() }),
-                }
+                self.held_already(target, id, &mut report).await?;
                 continue;
             }
             if target.store.written_at(&id.tombstone()).await?.is_some() {
@@ -98,6 +93,8 @@ impl Repository {
             };
             match self.copy_one(&current, target, manifest, on_bytes).await {
                 Ok(stats) => report.copied.push(Copied { id: id.clone(), stats }),
+                // Another copy was faster.
+                Err(Error::NameTaken { .. }) => self.held_already(target, id, &mut report).await?,
                 Err(error) if error.is_damaged() => {
                     report.failed.push(NotCopied { id: id.clone(), error: error.to_string() });
                 }
@@ -109,6 +106,22 @@ impl Repository {
             writer.forget_journal().await;
         }
         Ok(report)
+    }
+
+    /// What is said of a snapshot whose name the target has.
+    async fn held_already(
+        &self,
+        target: &Repository,
+        id: &SnapshotId,
+        report: &mut CopyReport,
+    ) -> Result<(), Error> {
+        match self.held_by(target, id).await {
+            Ok(None) => report.present.push(id.clone()),
+            Ok(Some(other)) => report.failed.push(NotCopied { id: id.clone(), error: other }),
+            Err(error @ Error::Store { .. }) => return Err(error),
+            Err(error) => report.failed.push(NotCopied { id: id.clone(), error: error.to_string() }),
+        }
+        Ok(())
     }
 
     /// Whether the target's snapshot of this name is this one: a name has few random digits, and a repository of another

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::crypt::{Crypt, Unpack, decrypt, encrypt};
 use crate::document::hex;
 use crate::keys::unhex;
-use crate::write::blocking;
+use crate::tasks::blocking;
 use crate::{Access, Error, Identity, Passphrase, Recipient, RepositoryKey};
 
 /// The work of trying one passphrase: 2^17 blocks of scrypt, 128 MiB and a fraction of a second.

@@ -45,6 +45,7 @@ mod read;
 mod repo;
 mod stats;
 mod store;
+mod tasks;
 mod write;
 
 pub use attest::{Attestation, AttestationKind};

@@ -8,7 +8,7 @@ use futures::stream::{self, StreamExt as _};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 
-use crate::write::blocking;
+use crate::tasks::blocking;
 use crate::{Error, Manifest, Repository, SnapshotId, SnapshotStats};
 
 /// Manifests that are fetched and parsed at the same time,

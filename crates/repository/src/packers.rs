@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use zstd::bulk::Compressor;
 
 use crate::Error;
-use crate::write::blocking;
+use crate::tasks::blocking;
 
 type Work = Box<dyn FnOnce(&mut Compressor<'static>) + Send>;
 

@@ -14,7 +14,8 @@ pub struct Probe {
     /// What was written over another object was read back. Object locks forbid it; only `key add` and `key remove`, and
     /// writing a damaged chunk again, need it.
     pub overwrite: bool,
-    /// Creating an object that exists was refused. Nothing depends on it: names are chosen at random.
+    /// Creating an object that exists was refused. A manifest is then written so that it cannot replace another of its
+    /// name; elsewhere the writer looks first, and the name's random digits must do for the moment between.
     pub conditional_put: bool,
     /// What was deleted was gone. Hosts that may not delete can back up all the same; forgetting and pruning cannot be
     /// done from there.

@@ -6,7 +6,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::crypt::Unpack;
 use crate::document::hex;
-use crate::write::blocking;
+use crate::tasks::{Task, blocking};
 use crate::{ChunkRef, Error, Part, Repository};
 
 /// Chunks that are fetched ahead of the reader.
@@ -16,13 +16,21 @@ impl Repository {
     /// A part's bytes, in order. The stream ends with an error if a chunk or the whole is not what was stored.
     pub fn read_part<'a>(&'a self, part: &'a Part) -> impl Stream<Item = Result<Bytes, Error>> + Send + 'a {
         let chunks = stream::iter(part.chunks.iter().copied())
-            .map(move |chunk| async move {
-                self.read_chunk(chunk).await.map_err(|error| match error {
-                    Error::Damaged { object, message } => {
-                        Error::Damaged { object: format!("part `{}`, {object}", part.name), message }
-                    }
-                    other => other,
-                })
+            .map(move |chunk| {
+                // A task of its own, since a reader that is busy with what it has does not ask for what comes next.
+                let repository = self.clone();
+                let reading = Task::start(async move { repository.read_chunk(chunk).await });
+                async move {
+                    let read = reading.await.unwrap_or_else(|e| {
+                        Err(Error::Stream { part: part.name.clone(), source: Box::new(e) })
+                    });
+                    read.map_err(|error| match error {
+                        Error::Damaged { object, message } => {
+                            Error::Damaged { object: format!("part `{}`, {object}", part.name), message }
+                        }
+                        other => other,
+                    })
+                }
             })
             .buffered(AHEAD);
         let state = (Box::pin(chunks), Some(Sha256::new()));

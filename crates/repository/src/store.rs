@@ -147,6 +147,38 @@ impl Store {
         Ok(())
     }
 
+    /// Writes an object that nobody else may have written: false if there is another one, which is left as it is.
+    ///
+    /// Only a store that honours conditional writes makes that one step; elsewhere it is a look and then a write.
+    pub(crate) async fn put_new(&self, object: &str, bytes: Bytes, conditional: bool) -> Result<bool, Error> {
+        let mut refused = None;
+        if conditional {
+            failpoint::before(Step::Put, object);
+            let mode = object_store::PutMode::Create.into();
+            match self
+                .objects
+                .put_opts(&Path::from(object), PutPayload::from_bytes(bytes.clone()), mode)
+                .await
+            {
+                Ok(_) => {
+                    failpoint::after(Step::Put, object);
+                    return Ok(true);
+                }
+                Err(object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. }) => {
+                }
+                Err(error) => refused = Some(error),
+            }
+        }
+        // An answer may have been lost, the client asked again, and met its own object. Or the repository was moved to a
+        // store that does not know the condition.
+        match (self.get(object).await?, refused) {
+            (Some(there), _) if there == bytes => Ok(true),
+            (Some(_), Some(error)) => Err(self.failed("write", object, error)),
+            (Some(_), None) => Ok(false),
+            (None, _) => self.put(object, bytes).await.map(|()| true),
+        }
+    }
+
     /// Tries to create an object that exists: true if that was refused, as it should be.
     pub(crate) async fn create(&self, object: &str, bytes: Bytes) -> Result<bool, Error> {
         let mode = object_store::PutMode::Create.into();
@@ -255,5 +287,43 @@ impl Store {
             .try_collect()
             .await
             .map_err(|e| self.failed("list", prefix, e))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Many hosts at once want the same name.
+    async fn race(store: Store, conditional: bool) -> (usize, Bytes) {
+        let bytes = |host: u8| Bytes::from(vec![host; 10_000]);
+        let hosts = (0..16).map(|host| {
+            let store = store.clone();
+            tokio::spawn(
+                async move { store.put_new("snapshots/x.json", bytes(host), conditional).await.unwrap() },
+            )
+        });
+        let won =
+            futures::future::join_all(hosts).await.into_iter().filter(|won| *won.as_ref().unwrap()).count();
+        let there = store.get("snapshots/x.json").await.unwrap().unwrap();
+        assert!(there.len() == 10_000 && there.iter().all(|byte| *byte == there[0]), "torn");
+        // Who is asked again about what it has written already is told that it is its own; nobody else is.
+        assert!(store.put_new("snapshots/x.json", there.clone(), conditional).await.unwrap());
+        assert!(!store.put_new("snapshots/x.json", bytes(99), conditional).await.unwrap());
+        (won, there)
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    async fn one_of_many_gets_a_name() {
+        for _ in 0..20 {
+            let folder = tempfile::tempdir().unwrap();
+            let store = Store::folder(folder.path()).unwrap();
+            assert_eq!(race(store, true).await.0, 1);
+            let store = Store::open("memory:", &StoreEnv::default()).unwrap();
+            assert_eq!(race(store, true).await.0, 1);
+            // Without the condition it is a look and then a write, and several may believe that it is theirs.
+            let store = Store::open("memory:", &StoreEnv::default()).unwrap();
+            assert!(race(store, false).await.0 >= 1);
+        }
     }
 }

@@ -18,6 +18,7 @@ use crate::document::hex;
 use crate::gather::Gather;
 use crate::journal::JournalWriter;
 use crate::packers::Packers;
+use crate::tasks::Task;
 use crate::{
     ChunkId, ChunkRef, CopyTag, Error, FORMAT, Manifest, Part, PartHeader, Repository, SnapshotId,
     SnapshotStats, SourceRecord,
@@ -26,8 +27,6 @@ use crate::{
 /// Bytes of chunks that may wait, be packed or be uploaded at the same time, over all parts: plain ones until they are
 /// packed, then what is left of them.
 const IN_FLIGHT: usize = 16 << 20;
-/// zstd's own default: about 400 MB/s a core, and little is won above it on rows of text.
-const LEVEL: i32 = 3;
 
 /// What a snapshot begins with.
 #[derive(Debug, Clone)]
@@ -195,9 +194,9 @@ impl SnapshotWriter {
                 let permit = permit
                     .map_err(|_| Error::Damaged { object: header.name.clone(), message: "closed".into() })?;
                 let (repository, shared) = (self.repository.clone(), Arc::clone(&self.shared));
-                writing.push_back(AbortOnDrop(tokio::spawn(async move {
+                writing.push_back(Task::start(async move {
                     write_chunk(&repository, &shared, chunk, Some(permit)).await
-                })));
+                }));
             }
             if ended {
                 break;
@@ -218,10 +217,6 @@ impl SnapshotWriter {
 
     /// Writes the manifest: from here on the snapshot exists. `complete` says whether every source is in it.
     pub async fn commit(self, sources: Vec<SourceRecord>, complete: bool) -> Result<Manifest, Error> {
-        // The name has few random digits; the manifest of another snapshot is never written over.
-        if self.repository.store.written_at(&self.id.object()).await?.is_some() {
-            return Err(Error::NameTaken { id: self.id.to_string() });
-        }
         self.check_age()?;
         let parts = || sources.iter().flat_map(|source| &source.parts);
         let stats = SnapshotStats {
@@ -301,26 +296,6 @@ impl SnapshotWriter {
     }
 }
 
-/// A task that ends with the part it belongs to: an abandoned part must not go on uploading.
-struct AbortOnDrop<T>(tokio::task::JoinHandle<T>);
-
-impl<T> Drop for AbortOnDrop<T> {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
-
-impl<T> Future for AbortOnDrop<T> {
-    type Output = Result<T, tokio::task::JoinError>;
-
-    fn poll(
-        mut self: std::pin::Pin<&mut Self>,
-        context: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<Self::Output> {
-        std::pin::Pin::new(&mut self.0).poll(context)
-    }
-}
-
 fn joined(
     header: &PartHeader,
     done: Result<Result<ChunkRef, Error>, tokio::task::JoinError>,
@@ -350,7 +325,7 @@ async fn write_chunk(
             None => Packed::New(id, crypt.pack(&plain, compressor)),
         }
     };
-    let packers = shared.packers.get_or_try_init(async || Packers::start(LEVEL)).await?;
+    let packers = shared.packers.get_or_try_init(async || Packers::start(repository.level)).await?;
     let (id, packed) = match packers.run(pack).await? {
         Packed::Present(present) => return Ok(present),
         Packed::New(id, packed) => (id, packed),
@@ -374,15 +349,6 @@ async fn write_chunk(
         shared.journal.note(repository, &shared.id, chunk).await;
     }
     Ok(chunk)
-}
-
-/// Work for the processor, off the threads that serve connections.
-pub(crate) async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> T + Send + 'static,
-) -> Result<T, Error> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .map_err(|e| Error::Stream { part: "a worker".to_owned(), source: Box::new(e) })
 }
 
 #[cfg(test)]

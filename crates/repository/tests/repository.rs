@@ -43,6 +43,23 @@ async fn what_is_written_reads_back_and_an_unchanged_backup_costs_nothing() {
 }
 
 #[tokio::test]
+async fn a_level_of_compression_changes_what_is_stored_and_nothing_else() {
+    let rows: String =
+        (0..9000_u32).map(|n| format!("{n}\tKRW-BTC\t{}\t\\N\n", n.wrapping_mul(2_654_435_761))).collect();
+    let mut stored = Vec::new();
+    // One that there is not is taken for the nearest.
+    for level in [1, 19, 100] {
+        let (_dir, repo) = folder(small()).await;
+        let repo = repo.at_level(level);
+        let manifest = write_snapshot(&repo, "nightly", &[("a", rows.as_bytes())]).await;
+        assert_eq!(read(&repo, &manifest, "a").await.unwrap(), rows.as_bytes());
+        assert!(repo.check(&check(true)).await.unwrap().passed());
+        stored.push(manifest.stats.stored_bytes);
+    }
+    assert!(stored[1] < stored[0] && stored[2] <= stored[1], "{stored:?}");
+}
+
+#[tokio::test]
 async fn what_is_not_committed_is_not_listed() {
     let (_dir, repo) = folder(small()).await;
     let writer = begin(&repo, "nightly").await;

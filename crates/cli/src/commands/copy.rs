@@ -37,7 +37,7 @@ pub(super) async fn run(args: CopyArgs, context: &Context) -> anyhow::Result<Exi
     let to = Repository::open_with(open_store(&args.to)?, &access)
         .await
         .context("cannot open the repository to copy into")?;
-    let report = copy::run(&from, &to, &args.snapshots, &context.progress).await?;
+    let report = copy::run(&from, &context.at_level(to), &args.snapshots, &context.progress).await?;
     context.print(&report, || report.render())?;
     Ok(if report.report.failed.is_empty() { Exit::Done } else { Exit::Differs })
 }

@@ -73,6 +73,9 @@ pub(crate) struct RepositoryConfig {
     /// A command whose first line of output is the passphrase. Run without a shell.
     #[serde(default)]
     pub(crate) passphrase_command: Option<Vec<String>>,
+    /// zstd's level for what is written.
+    #[serde(default)]
+    pub(crate) compression_level: Option<i32>,
 }
 
 /// What speaks at the other end of a source.
@@ -252,6 +255,14 @@ impl Config {
             }
         }
         if let Some(repository) = &self.repository {
+            let levels = repository::Repository::levels();
+            if let Some(level) = repository.compression_level.filter(|level| !levels.contains(level)) {
+                return Err(invalid(format!(
+                    "`repository.compression-level` is {level}, and zstd's levels are {} to {}",
+                    levels.start(),
+                    levels.end()
+                )));
+            }
             let given = [
                 repository.passphrase.is_some(),
                 repository.passphrase_file.is_some(),
@@ -322,6 +333,16 @@ mod tests {
         assert!(parse(postgres).unwrap_err().to_string().contains("has no url"));
         let error = parse(&format!("{postgres}url = \"postgres://h/d\"\ndata-dir = \"/d\"\n")).unwrap_err();
         assert!(error.to_string().contains("not of kind redis"), "{error}");
+    }
+
+    #[test]
+    fn a_level_of_compression_is_one_that_there_is() {
+        let level = |level: i32| parse(&format!("[repository]\nurl = \"x\"\ncompression-level = {level}\n"));
+        assert_eq!(level(19).unwrap().repository.unwrap().compression_level, Some(19));
+        for wrong in [0, -3, 23] {
+            let error = level(wrong).unwrap_err().to_string();
+            assert!(error.contains(&format!("is {wrong}")) && error.contains("1 to 22"), "{error}");
+        }
     }
 
     #[test]

@@ -13,7 +13,7 @@ use futures::stream::{BoxStream, StreamExt as _, TryStreamExt as _};
 use object_store::path::Path;
 use object_store::{
     CopyOptions, GetOptions, GetResult, GetResultPayload, ListResult, MultipartUpload, ObjectMeta,
-    ObjectStore, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
+    ObjectStore, PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
 };
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -80,6 +80,8 @@ pub(crate) enum Role {
 #[derive(Debug, Clone)]
 pub(crate) enum Request {
     Put(String, Bytes),
+    /// A put that must not replace anything.
+    Create(String, Bytes),
     Delete(String),
     Get(String),
     /// A page of the listing of a prefix, behind this name.
@@ -90,13 +92,14 @@ pub(crate) enum Request {
 
 impl Request {
     fn writes(&self) -> bool {
-        matches!(self, Request::Put(..) | Request::Delete(_))
+        matches!(self, Request::Put(..) | Request::Create(..) | Request::Delete(_))
     }
 
     /// What tells requests apart and is the same in every run of a seed: random names are left out.
     fn label(&self) -> String {
         match self {
             Request::Put(name, _) => format!("put {}", name.get(..12).unwrap_or(name)),
+            Request::Create(name, _) => format!("create {}", name.get(..12).unwrap_or(name)),
             Request::Delete(name) => format!("delete {}", name.get(..12).unwrap_or(name)),
             Request::Get(name) => format!("get {}", name.get(..12).unwrap_or(name)),
             Request::List(prefix, _) => format!("list {prefix}"),
@@ -107,6 +110,7 @@ impl Request {
     pub(crate) fn describe(&self) -> String {
         match self {
             Request::Put(name, bytes) => format!("put {name} ({} bytes)", bytes.len()),
+            Request::Create(name, bytes) => format!("create {name} ({} bytes)", bytes.len()),
             Request::Delete(name) => format!("delete {name}"),
             Request::Get(name) => format!("get {name}"),
             Request::List(prefix, after) => format!("list {prefix} behind `{after}`"),
@@ -118,6 +122,8 @@ impl Request {
 #[derive(Debug)]
 pub(crate) enum Reply {
     Done,
+    /// Nothing was created: there is an object of that name.
+    Taken,
     Found(Bytes, DateTime<Utc>),
     Missing,
     Page(Vec<(String, u64, DateTime<Utc>)>, bool),
@@ -154,6 +160,8 @@ impl Pending {
             Request::Delete(name) => {
                 name.starts_with("journals/") && matches!(self.role, Role::Writer | Role::Copier)
             }
+            // Its sender asks again, in another way.
+            Request::Create(..) => true,
             _ => false,
         }
     }
@@ -183,6 +191,8 @@ pub(crate) struct Weather {
 pub(crate) struct World {
     objects: BTreeMap<String, (Bytes, DateTime<Utc>)>,
     pending: Vec<Pending>,
+    /// The store honours conditional writes.
+    pub(crate) conditional: bool,
     /// Requests are served at once while nobody schedules.
     pub(crate) immediate: bool,
     epoch: Option<Instant>,
@@ -315,7 +325,7 @@ impl World {
             let (reply, _) = oneshot::channel();
             self.pending.push(Pending { reply, ..pending });
         } else if roll < torn
-            && let Request::Put(name, bytes) = &pending.request
+            && let Request::Put(name, bytes) | Request::Create(name, bytes) = &pending.request
             && !self.objects.contains_key(name)
         {
             self.faults += 1;
@@ -349,7 +359,8 @@ impl World {
         let (role, broken) = (pending.role, self.broken);
         match &pending.request {
             Request::Think => Reply::Done,
-            Request::Put(name, bytes) => {
+            Request::Create(name, _) if self.conditional && self.objects.contains_key(name) => Reply::Taken,
+            Request::Put(name, bytes) | Request::Create(name, bytes) => {
                 let chunk = name.starts_with("chunks/");
                 if broken == Some(Broken::ChunksAfterManifest) && chunk && self.owed.is_empty() {
                     self.owed.push((name.clone(), bytes.clone()));
@@ -575,10 +586,19 @@ impl Client {
 
 #[async_trait::async_trait]
 impl ObjectStore for Client {
-    async fn put_opts(&self, location: &Path, payload: PutPayload, _: PutOptions) -> Result<PutResult> {
+    async fn put_opts(&self, location: &Path, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
         let bytes: Vec<u8> = payload.iter().flat_map(|part| part.to_vec()).collect();
-        match self.send(Request::Put(location.to_string(), bytes.into())).await {
+        let (name, bytes) = (location.to_string(), bytes.into());
+        let request = match options.mode {
+            PutMode::Create => Request::Create(name, bytes),
+            _ => Request::Put(name, bytes),
+        };
+        match self.send(request).await {
             Reply::Failed(message) => Err(failed(message)),
+            Reply::Taken => Err(object_store::Error::AlreadyExists {
+                path: location.to_string(),
+                source: "it is there".into(),
+            }),
             _ => Ok(PutResult { e_tag: None, version: None, extensions: Default::default() }),
         }
     }
