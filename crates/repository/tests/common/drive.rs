@@ -272,7 +272,7 @@ pub(crate) async fn run(seed: u64, course: Course) -> Outcome {
     let mut rng = Rng::new(seed);
     let world = World::shared();
     // Half of the stores honour conditional writes; the repository finds out which when it is made.
-    world.lock().unwrap().conditional = seed % 2 == 0;
+    world.lock().unwrap().conditional = seed.is_multiple_of(2);
     let log = Arc::new(Mutex::new(Log::default()));
     let client = |actor, role| Client { world: Arc::clone(&world), actor, role };
     let store = Store::custom(Arc::new(client(0, Role::Checker)), "simulated");
