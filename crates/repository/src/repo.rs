@@ -77,8 +77,9 @@ pub struct Repository {
     probe: Option<Probe>,
 }
 
-/// zstd's own default: about 400 MB/s a core, and little is won above it on rows of text.
-const LEVEL: i32 = 3;
+/// Chunks of a megabyte, of rows and of RDB alike, come out as small as at zstd's own default of 3 within a few percent,
+/// in two thirds of the time.
+const LEVEL: i32 = 2;
 
 impl Repository {
     /// The levels of compression that there are: from the fastest to the strongest.
@@ -86,7 +87,7 @@ impl Repository {
         1..=*zstd::compression_level_range().end()
     }
 
-    /// Compresses what is written from here on at this level of zstd, 3 by default; one that there is not is brought into
+    /// Compresses what is written from here on at this level of zstd, 2 by default; one that there is not is brought into
     /// [`Repository::levels`]. What is stored already stays as it is, and what is read does not depend on it.
     #[must_use]
     pub fn at_level(mut self, level: i32) -> Repository {

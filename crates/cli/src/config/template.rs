@@ -20,8 +20,8 @@ jobs = 0
 [repository]
 # A folder, or s3://bucket/prefix?endpoint=https://…&region=… (credentials from AWS_ACCESS_KEY_ID and so on).
 url = {repository}
-# How hard to compress, by zstd's levels: 1 is the fastest, 3 the default, 19 the smallest that is still bearable.
-# compression-level = 3
+# How hard to compress, by zstd's levels: 1 is the fastest, 2 the default, 19 the smallest that is still bearable.
+# compression-level = 2
 # An encrypted repository (`dbhaul init --recipient age1…`): the key file lets this host write, list and prune. It opens
 # no backup.
 {key_file}
