@@ -115,6 +115,34 @@ fn what_was_found_once_is_answered() {
     }
 }
 
+/// What fuzzing has come to, reduced to what reaches anything new: see `fuzz/README.md`.
+#[test]
+fn what_fuzzing_has_come_to_is_answered() {
+    let mut count = 0;
+    for (name, target, _) in entries() {
+        let inputs = minimized(name);
+        assert!(!inputs.is_empty(), "fuzz/minimized/{name} is empty");
+        count += inputs.len();
+        inputs.iter().for_each(|input| target(input));
+    }
+    println!("fuzz/minimized: {count} inputs answered");
+    assert!(count > 4000, "{count}");
+}
+
+/// The inputs of a target in one file, each after its length in four bytes, little-endian.
+fn minimized(name: &str) -> Vec<Vec<u8>> {
+    let bytes = std::fs::read(seeds().join("../minimized").join(name)).unwrap();
+    let mut rest = bytes.as_slice();
+    let mut inputs = Vec::new();
+    while let Some((length, more)) = rest.split_first_chunk::<4>() {
+        let (input, more) = more.split_at(u32::from_le_bytes(*length) as usize);
+        inputs.push(input.to_vec());
+        rest = more;
+    }
+    assert!(rest.is_empty());
+    inputs
+}
+
 /// The most address space that this process has ever had, in MiB: what is merely reserved counts too.
 fn most_memory() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
@@ -262,12 +290,33 @@ fn write_corpus() {
     if std::env::var_os("DBHAUL_WRITE_SEEDS").is_none() {
         return;
     }
-    for (name, _, seeds) in entries() {
+    for (name, _, mut inputs) in entries() {
         let folder = self::seeds().join("../corpus").join(name);
         std::fs::create_dir_all(&folder).unwrap();
-        for (at, seed) in seeds.iter().enumerate() {
-            std::fs::write(folder.join(format!("seed-{at}")), seed).unwrap();
+        inputs.extend(minimized(name));
+        for (at, input) in inputs.iter().enumerate() {
+            std::fs::write(folder.join(format!("seed-{at}")), input).unwrap();
         }
+    }
+}
+
+/// For `fuzz/`: what was merged into `fuzz/merged/TARGET` becomes `fuzz/minimized/TARGET`.
+#[test]
+#[ignore = "writes fuzz/minimized, and only with DBHAUL_WRITE_SEEDS=1"]
+fn write_minimized() {
+    if std::env::var_os("DBHAUL_WRITE_SEEDS").is_none() {
+        return;
+    }
+    for (name, ..) in entries() {
+        let merged = std::fs::read_dir(self::seeds().join("../merged").join(name)).unwrap();
+        let mut inputs: Vec<Vec<u8>> =
+            merged.map(|entry| std::fs::read(entry.unwrap().path()).unwrap()).collect();
+        inputs.sort();
+        let packed: Vec<u8> = inputs
+            .iter()
+            .flat_map(|input| [&(input.len() as u32).to_le_bytes()[..], input.as_slice()].concat())
+            .collect();
+        std::fs::write(self::seeds().join("../minimized").join(name), packed).unwrap();
     }
 }
 
