@@ -125,7 +125,7 @@ fn what_fuzzing_has_come_to_is_answered() {
         count += inputs.len();
         inputs.iter().for_each(|input| target(input));
     }
-    println!("fuzz/minimized: {count} inputs answered");
+    eprintln!("fuzz/minimized: {count} inputs answered");
     assert!(count > 4000, "{count}");
 }
 
