@@ -26,10 +26,26 @@ use crate::wire::Connection;
 use crate::{ConnectOptions, Error, ServerIdentity};
 
 /// How a capture is made.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct CaptureOptions {
     /// By which of the server's doors.
     pub method: CaptureMethod,
+    /// Keys whose names are remembered at a time where keys are read one by one, about 40 bytes each. A database of more
+    /// keys is gone through by SCAN several times, each time for another part of them; no value is read twice.
+    pub remembered_keys: u64,
+}
+
+impl Default for CaptureOptions {
+    fn default() -> Self {
+        CaptureOptions { method: CaptureMethod::default(), remembered_keys: 800_000 }
+    }
+}
+
+impl CaptureOptions {
+    /// By this of the server's doors.
+    pub fn by(method: CaptureMethod) -> CaptureOptions {
+        CaptureOptions { method, ..CaptureOptions::default() }
+    }
 }
 
 /// How the keys of a server are had.
@@ -41,7 +57,7 @@ pub enum CaptureMethod {
     Auto,
     /// By replication: one moment, or an error.
     Psync,
-    /// Key by key: SCAN and DUMP. Each key is as it was when it was read. About 40 bytes of memory a key.
+    /// Key by key: SCAN and DUMP. Each key is as it was when it was read.
     Scan,
 }
 
@@ -102,7 +118,7 @@ impl Capture {
         let mut connection = Connection::open(options).await?;
         let server = identify(&mut connection, options).await?;
         if settings.method == CaptureMethod::Scan {
-            return Capture::scan(connection, server, None).await;
+            return Capture::scan(connection, server, settings, None).await;
         }
         // What an old server does not know it answers with an error, and that is all.
         connection.ask_raw(&[b"REPLCONF", b"capa", b"eof", b"capa", b"psync2"]).await?;
@@ -112,7 +128,7 @@ impl Capture {
         let (replication_id, replication_offset) = match psync(&mut connection).await? {
             Ok(granted) => granted,
             Err(words) if settings.method == CaptureMethod::Auto && is_forbidden(&words) => {
-                return Capture::scan(Connection::open(options).await?, server, Some(words)).await;
+                return Capture::scan(Connection::open(options).await?, server, settings, Some(words)).await;
             }
             Err(words) => {
                 return Err(Error::Server {
@@ -153,9 +169,10 @@ impl Capture {
     async fn scan(
         connection: Connection,
         server: ServerIdentity,
+        settings: &CaptureOptions,
         refused: Option<String>,
     ) -> Result<Capture, Error> {
-        let mut scan = scan::Scan::begin(connection, &server).await?;
+        let mut scan = scan::Scan::begin(connection, &server, settings.remembered_keys).await?;
         if let Some(words) = refused {
             scan.warnings.push(format!(
                 "{server} gives no snapshot (PSYNC: {words}), so its keys are read one by one: {}",

@@ -19,7 +19,7 @@ fn server(version: &str) -> Option<Redis> {
 }
 
 async fn by(options: &ConnectOptions, method: CaptureMethod) -> Result<Capture, redisdump::Error> {
-    Capture::start(options, &CaptureOptions { method }).await
+    Capture::start(options, &CaptureOptions::by(method)).await
 }
 
 async fn taken(mut capture: Capture) -> (Vec<u8>, CaptureReport) {
@@ -58,6 +58,24 @@ async fn is_what_psync_gives(version: &str) {
 async fn keys_read_one_by_one_are_those_of_a_snapshot() {
     for version in ["6.2", "7.0", "8.2", "valkey-9"] {
         is_what_psync_gives(version).await;
+    }
+}
+
+/// A database of more keys than are remembered at a time is gone through in parts; each key comes once.
+#[tokio::test]
+async fn many_keys_are_read_in_parts() {
+    // In the last there are as many parts as keys.
+    for (keys, remembered_keys) in [(3000, 1000), (3000, 50), (0, 0)] {
+        let Some(source) = server("7.0") else { return };
+        fill(&source, Corners::All);
+        let mut client = Client::new(&source);
+        for n in 0..keys {
+            client.ask(&format!("SET key:{n} {n}"));
+        }
+        let (_, snapshot) = captured(&source).await;
+        let settings = CaptureOptions { remembered_keys, ..CaptureOptions::by(CaptureMethod::Scan) };
+        let (_, report) = taken(Capture::start(&options(&source), &settings).await.unwrap()).await;
+        same(&report, &snapshot);
     }
 }
 

@@ -181,7 +181,7 @@ async fn redis(
     backup: &Backup<'_>,
 ) -> anyhow::Result<SourceRecord> {
     let progress = backup.progress;
-    let method = redisdump::CaptureOptions { method: endpoint.capture };
+    let method = redisdump::CaptureOptions::by(endpoint.capture);
     let mut capture = redisdump::Capture::start(options, &method).await?;
     for warning in capture.warnings() {
         progress.warn(warning);

@@ -32,15 +32,20 @@ pub(super) struct Scan {
     /// PEXPIRETIME came with 7.0.
     exact: bool,
     version: u16,
-    dbs: VecDeque<u64>,
+    /// Databases that are left, and how many keys each had.
+    dbs: VecDeque<(u64, u64)>,
     db: u64,
+    /// Of a database's keys those whose hash leaves this remainder, and of how many there are, are read now.
+    part: u128,
+    parts: u128,
+    remembered: u64,
     /// The database that the RDB has named last.
     named: Option<u64>,
     cursor: Option<Vec<u8>>,
     waiting: VecDeque<Vec<u8>>,
     asked: VecDeque<Vec<u8>>,
     batch: usize,
-    /// Hashes of the keys of this database: SCAN tells a key twice when the server's table changes its size.
+    /// Hashes of the keys of this part: SCAN tells a key twice when the server's table changes its size.
     seen: HashSet<u128>,
     seed: u64,
     pieces: VecDeque<Bytes>,
@@ -52,7 +57,11 @@ pub(super) struct Scan {
 }
 
 impl Scan {
-    pub(super) async fn begin(mut connection: Connection, server: &ServerIdentity) -> Result<Scan, Error> {
+    pub(super) async fn begin(
+        mut connection: Connection,
+        server: &ServerIdentity,
+        remembered: u64,
+    ) -> Result<Scan, Error> {
         // Reading a key makes it look used, which eviction goes by; from 7.2 on it can be had without.
         connection.ask_raw(&[b"CLIENT", b"NO-TOUCH", b"ON"]).await?;
         let mut warnings = Vec::new();
@@ -78,7 +87,7 @@ impl Scan {
                 other => return Err(connection.reader.protocol(format!("FUNCTION DUMP answered {other:?}"))),
             }
         }
-        let dbs = keyspace(&mut connection).await?.into_keys().collect();
+        let dbs = keyspace(&mut connection).await?.into_iter().collect();
         let mut scan = Scan {
             connection,
             atomic,
@@ -86,6 +95,9 @@ impl Scan {
             version,
             dbs,
             db: 0,
+            part: 0,
+            parts: 0,
+            remembered: remembered.max(1),
             named: None,
             cursor: None,
             waiting: VecDeque::new(),
@@ -132,10 +144,13 @@ impl Scan {
                 self.ask().await?;
             } else if let Some(cursor) = self.cursor.take() {
                 self.scan(&cursor).await?;
-            } else if let Some(db) = self.dbs.pop_front() {
+            } else if self.part + 1 < self.parts {
+                self.part += 1;
+                self.begin_part();
+            } else if let Some((db, keys)) = self.dbs.pop_front() {
                 self.connection.ask(&[b"SELECT", db.to_string().as_bytes()]).await?;
-                (self.db, self.cursor) = (db, Some(b"0".to_vec()));
-                self.seen.clear();
+                (self.db, self.part, self.parts) = (db, 0, u128::from(keys.div_ceil(self.remembered)));
+                self.begin_part();
             } else if !self.reader.is_complete() {
                 self.put(Bytes::from_static(&[255]))?;
                 let crc = self.crc.value();
@@ -144,6 +159,12 @@ impl Scan {
                 return Ok(None);
             }
         }
+    }
+
+    /// From the beginning of the database, for other keys than before.
+    fn begin_part(&mut self) {
+        self.cursor = Some(b"0".to_vec());
+        self.seen.clear();
     }
 
     /// Finds more names of keys.
@@ -161,9 +182,9 @@ impl Scan {
             self.cursor = Some(next.to_vec());
         }
         for key in keys {
-            if let Reply::Bulk(key) = key
-                && self.seen.insert(xxh3_128_with_seed(&key, self.seed))
-            {
+            let Reply::Bulk(key) = key else { continue };
+            let hash = xxh3_128_with_seed(&key, self.seed);
+            if hash % self.parts.max(1) == self.part && self.seen.insert(hash) {
                 self.waiting.push_back(key);
             }
         }
