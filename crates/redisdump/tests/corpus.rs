@@ -14,10 +14,10 @@ use std::path::{Path, PathBuf};
 
 use redisdump::inspect::{InspectOptions, inspect_path};
 use redisdump::verify::{VerifyOptions, verify_file};
-use redisdump::{CompareOptions, prove};
+use redisdump::{CompareOptions, RestoreOptions, apply_aof, compare, prove};
 use sandbox::testing::require_redis;
 use sandbox::{Redis, RedisOptions};
-use support::{options, stream};
+use support::{options, start, stream};
 
 fn corpus() -> Option<Vec<PathBuf>> {
     let Some(folder) = std::env::var_os("DBHAUL_REDIS_CORPUS") else {
@@ -91,4 +91,28 @@ async fn what_a_server_loads_is_what_we_read() {
     }
     eprintln!("{equal} files equal to what servers hold; refused by servers: {refused:#?}");
     assert!(equal > 0);
+}
+
+/// An append-only file run into an empty server, against a server that begins with it.
+#[tokio::test]
+async fn an_append_only_file_gives_what_its_server_makes_of_it() {
+    let Some(files) = corpus() else { return };
+    let mut equal = 0;
+    for version in ["7.0", "8.2", "valkey-9"] {
+        let Some(binaries) = require_redis(version) else { continue };
+        for path in files.iter().filter(|path| path.extension().is_some_and(|e| e == "aof")) {
+            let folder = tempfile::tempdir().unwrap();
+            std::fs::copy(path, folder.path().join("appendonly.aof")).unwrap();
+            let data = Some(folder.path().to_owned());
+            let begun = start(&binaries, RedisOptions { appendonly: true, data, ..RedisOptions::default() });
+            let target = start(&binaries, RedisOptions::default());
+            let to = options(&target);
+            apply_aof(path, &to, &RestoreOptions::default(), None, &|_| ()).await.unwrap();
+            let settings = CompareOptions::default();
+            let found = compare(&options(&begun), &to, &settings, &|_| ()).await.unwrap();
+            assert!(found.equal() && found.keys > 0, "{version} {path:?}: {found}");
+            equal += 1;
+        }
+    }
+    eprintln!("{equal} append-only files equal to what servers make of them");
 }
