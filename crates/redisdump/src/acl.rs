@@ -9,7 +9,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::identity::identify;
-use crate::wire::{Connection, Reply};
+use crate::wire::{Connection, Reply, command};
 use crate::{ConnectOptions, Error, ServerIdentity};
 
 /// Settings whose value is a secret, or may hold one.
@@ -212,32 +212,66 @@ async fn lets_in(connection: &mut Connection, user: &User, options: &ConnectOpti
     let mut as_it = options.clone();
     as_it.user = Some(name.clone());
     let opened = made && Connection::open(&as_it).await.is_ok();
-    connection.ask(&[b"ACL", b"DELUSER", name.as_bytes()]).await?;
-    Ok(opened)
+    let doing = format!("taking away user {name}, which may be left there (ACL DELUSER {name})");
+    let mut out = Vec::new();
+    command(&mut out, &[b"ACL", b"DELUSER", name.as_bytes()]);
+    connection.writer.send(&out, &doing).await?;
+    match connection.reader.reply(&doing).await? {
+        Reply::Error(message) => {
+            Err(Error::Server { target: connection.reader.target().to_owned(), doing, message })
+        }
+        _ => Ok(opened),
+    }
 }
 
 fn stand_in() -> String {
     format!("dbhaul-rehearsal-{}", std::process::id())
 }
 
-/// Makes a user under a name that nobody has, disabled, and takes it away again.
+/// Makes a user under a name that nobody has, disabled, and takes it away again: sent as one, so that nothing stays should
+/// the connection be lost.
 async fn rehearse(connection: &mut Connection, user: &User) -> Result<Result<(), String>, Error> {
     let name = stand_in();
     let rules: Vec<String> = user.rules.iter().filter(|rule| *rule != "on").cloned().collect();
-    let made = set(connection, &name, &rules).await?;
-    connection.ask(&[b"ACL", b"DELUSER", name.as_bytes()]).await?;
-    Ok(made)
+    let doing = format!("trying user {}", user.name);
+    let mut out = Vec::new();
+    command(&mut out, &[b"MULTI"]);
+    command(&mut out, &setuser(&name, &rules));
+    command(&mut out, &[b"ACL", b"DELUSER", name.as_bytes()]);
+    command(&mut out, &[b"EXEC"]);
+    connection.writer.send(&out, &doing).await?;
+    let mut replies = Vec::new();
+    for _ in 0..4 {
+        replies.push(connection.reader.reply(&doing).await?);
+    }
+    // Where MULTI is forbidden, each did what it does alone.
+    let together = match replies.pop() {
+        Some(Reply::Array(together)) => together,
+        _ => replies.split_off(1),
+    };
+    let made = together.iter().find_map(|reply| match reply {
+        Reply::Error(message) => Some(message.clone()),
+        _ => None,
+    });
+    Ok(made.map_or(Ok(()), |message| Err(veiled(&rules, message))))
 }
 
-/// Makes a user. The server's words name the rule that it does not know; a hash among them is veiled.
-async fn set(connection: &mut Connection, name: &str, rules: &[String]) -> Result<Result<(), String>, Error> {
+fn setuser<'a>(name: &'a str, rules: &'a [String]) -> Vec<&'a [u8]> {
     let mut words: Vec<&[u8]> = vec![b"ACL", b"SETUSER", name.as_bytes(), b"reset"];
     words.extend(rules.iter().map(String::as_bytes));
-    Ok(match connection.ask_raw(&words).await? {
-        Reply::Error(message) => {
-            let hashes = rules.iter().filter(|rule| rule.starts_with('#'));
-            Err(hashes.fold(message, |said, hash| said.replace(hash.as_str(), "#…")))
-        }
+    words
+}
+
+/// The server's words, which name the rule that it does not know; a hash among them is veiled.
+fn veiled(rules: &[String], message: String) -> String {
+    let hashes = rules.iter().filter(|rule| rule.starts_with('#'));
+    hashes.fold(message, |said, hash| said.replace(hash.as_str(), "#…"))
+}
+
+/// Makes a user.
+async fn set(connection: &mut Connection, name: &str, rules: &[String]) -> Result<Result<(), String>, Error> {
+    Ok(match connection.ask_raw(&setuser(name, rules)).await? {
+        Reply::Error(message) => Err(veiled(rules, message)),
         _ => Ok(()),
     })
 }

@@ -73,6 +73,14 @@ async fn nobody_is_locked_out_and_unknown_rules_change_nothing() {
     let error = apply_access(&newer, &options(&target)).await.unwrap_err();
     assert!(error.is_refused() && error.to_string().contains("+@ofthefuture"), "{error}");
     assert_eq!(Client::new(&target).ask("ACL USERS"), "default");
+    // Who may not bundle commands finds out the same.
+    Client::new(&target).ask("ACL SETUSER poor on >pw ~* &* +@all -multi");
+    let poor = format!("redis://poor:pw@127.0.0.1:{}", target.port());
+    let poor = ConnectOptions::parse(&poor, &Environment::default()).unwrap();
+    let error = redisdump::try_access(&newer, &poor).await.unwrap_err();
+    assert!(error.is_refused() && error.to_string().contains("+@ofthefuture"), "{error}");
+    redisdump::try_access(&access, &poor).await.unwrap();
+    assert_eq!(Client::new(&target).ask("ACL USERS"), "default poor");
 
     let Some(old) = server("5.0") else { return };
     let none = read_access(&options(&old)).await.unwrap();
