@@ -108,30 +108,25 @@ impl Repository {
         Ok(report)
     }
 
-    /// What is said of a snapshot whose name the target has.
+    /// What is said of a snapshot whose name the target has. A name has few random digits, and a repository of another
+    /// history may have drawn the same.
     async fn held_already(
         &self,
         target: &Repository,
         id: &SnapshotId,
         report: &mut CopyReport,
     ) -> Result<(), Error> {
-        match self.held_by(target, id).await {
-            Ok(None) => report.present.push(id.clone()),
-            Ok(Some(other)) => report.failed.push(NotCopied { id: id.clone(), error: other }),
-            Err(error @ Error::Store { .. }) => return Err(error),
-            Err(error) => report.failed.push(NotCopied { id: id.clone(), error: error.to_string() }),
-        }
-        Ok(())
-    }
-
-    /// Whether the target's snapshot of this name is this one: a name has few random digits, and a repository of another
-    /// history may have drawn the same. Gives what is wrong if it is not.
-    async fn held_by(&self, target: &Repository, id: &SnapshotId) -> Result<Option<String>, Error> {
-        let (Some(here), Some(there)) = (self.header(id).await?, target.header(id).await?) else {
-            return Ok(Some("it was forgotten while it was copied: copy again".to_owned()));
-        };
-        Ok((!there.is_copy_of(&here)).then(|| {
-            format!(
+        let headers = async { Ok((self.header(id).await?, target.header(id).await?)) };
+        let failed = match headers.await {
+            Ok((_, None)) => {
+                report.forgotten.push(id.clone());
+                return Ok(());
+            }
+            Ok((Some(here), Some(there))) if there.is_copy_of(&here) => {
+                report.present.push(id.clone());
+                return Ok(());
+            }
+            Ok((Some(here), Some(there))) => format!(
                 "{} holds another snapshot of this name (of {}, taken at {}, {} bytes; this one is of {}, taken at {}, {} \
                  bytes), which is left as it is",
                 target.place(),
@@ -141,8 +136,13 @@ impl Repository {
                 here.job,
                 here.taken_at,
                 here.stats.plain_bytes
-            )
-        }))
+            ),
+            Ok((None, Some(_))) => "it was forgotten here while it was copied".to_owned(),
+            Err(error @ Error::Store { .. }) => return Err(error),
+            Err(error) => error.to_string(),
+        };
+        report.failed.push(NotCopied { id: id.clone(), error: failed });
+        Ok(())
     }
 
     async fn copy_one(

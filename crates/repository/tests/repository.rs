@@ -157,7 +157,7 @@ async fn writers_at_the_same_time_do_not_disturb_each_other() {
 
 #[tokio::test]
 async fn forgetting_has_two_phases() {
-    let grace = Duration::from_millis(400);
+    let grace = Duration::from_secs(3);
     let (_dir, repo) = folder(InitOptions { grace, ..small() }).await;
     let first = write_snapshot(&repo, "nightly", &[("a", &data(1, 100_000))]).await;
     let second = write_snapshot(&repo, "nightly", &[("a", &data(2, 100_000))]).await;

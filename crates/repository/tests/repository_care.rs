@@ -172,7 +172,7 @@ async fn an_interrupted_backups_chunks_are_used_again() {
 
 #[tokio::test]
 async fn a_journal_holds_nothing_back_from_prune_once_the_grace_is_over() {
-    let grace = Duration::from_millis(400);
+    let grace = Duration::from_secs(3);
     let (dir, repo) = folder(InitOptions { grace, ..small() }).await;
     interrupted(&repo, &data(1, 1_000_000)).await;
     tokio::time::sleep(grace * 3 / 2).await;
@@ -190,7 +190,7 @@ async fn a_journal_holds_nothing_back_from_prune_once_the_grace_is_over() {
 
 #[tokio::test]
 async fn what_a_journal_names_and_prune_has_marked_is_written_again() {
-    let grace = Duration::from_millis(600);
+    let grace = Duration::from_secs(3);
     let (dir, repo) = folder(InitOptions { grace, ..small() }).await;
     let bytes = data(1, 1_000_000);
     interrupted(&repo, &bytes).await;
