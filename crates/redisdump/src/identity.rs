@@ -32,28 +32,6 @@ impl ServerIdentity {
     }
 }
 
-impl ServerIdentity {
-    /// The newest RDB version that the server loads (`RDB_VERSION` in its `rdb.h`); nothing is known of what comes
-    /// after those that were looked at, so that it may try.
-    pub(crate) fn newest_rdb(&self) -> u16 {
-        let known: &[((u32, u32), u16)] = match self.flavor.as_str() {
-            "valkey" => &[((7, 2), 11), ((9, 0), 80), ((10, 0), u16::MAX)],
-            _ => &[
-                ((0, 0), 6),
-                ((3, 2), 7),
-                ((4, 0), 8),
-                ((5, 0), 9),
-                ((7, 0), 10),
-                ((7, 2), 11),
-                ((7, 4), 12),
-                ((8, 4), u16::MAX),
-            ],
-        };
-        let reached = known.iter().rev().find(|((major, minor), _)| self.at_least(*major, *minor));
-        reached.map_or(0, |(_, rdb)| *rdb)
-    }
-}
-
 impl fmt::Display for ServerIdentity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = if self.flavor == "valkey" { "Valkey" } else { "Redis" };

@@ -51,6 +51,6 @@ pub use prove::prove;
 pub use report::{Comparison, Difference, DifferenceKind, Progress};
 pub use restore::{
     AofReport, KeyChoice, OnExisting, RestoreOptions, RestoreReport, apply_aof, restore, server_identity,
-    unsupported,
+    takes_all_of, unsupported,
 };
 pub use tally::{CaptureReport, DatabaseCount};

@@ -27,7 +27,7 @@ async fn pair(from: &RedisBinaries, to: &RedisBinaries) -> String {
     let (corners, said) = corners(&source, &target);
     fill(&source, corners);
     let (rdb, _) = captured(&source).await;
-    let (_, losses) = unsupported(stream(&rdb), &options(&target)).await.unwrap();
+    let (_, losses) = unsupported(stream(&rdb), &options(&target), &RestoreOptions::default()).await.unwrap();
     assert!(!losses.is_serious(), "{losses}");
     let report = restore(stream(&rdb), &options(&target), &RestoreOptions::default(), &|_| ()).await.unwrap();
     let proof = prove(stream(&rdb), &options(&target), &CompareOptions::default(), &|_| ()).await.unwrap();

@@ -89,7 +89,9 @@ impl RedisTargetArgs {
                     "--db wants FROM=TO, two numbers of databases, and got `{pair}`"
                 )));
             };
-            databases.insert(from, to);
+            if databases.insert(from, to).is_some_and(|other| other != to) {
+                return Err(exit::usage(format!("--db sends database {from} to two others")));
+            }
         }
         Ok(redisdump::RestoreOptions {
             connections: jobs.max(2),

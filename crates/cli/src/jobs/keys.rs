@@ -38,19 +38,19 @@ pub(crate) async fn fill_and_prove<'a>(
     Ok(TargetOutcome::redis(source, restored, proof))
 }
 
-/// Refuses, by name and count, what the target cannot hold, unless it may be left out.
+/// Refuses, by name and count, what the target cannot hold, unless it may be left out: then it is told. A damaged RDB is
+/// found here too, before anything is emptied.
 async fn survey(
     stream: RdbStream<'_>,
     options: &redisdump::ConnectOptions,
     settings: &TargetSettings,
     progress: &Progress,
 ) -> anyhow::Result<()> {
-    if settings.redis.skip_unsupported {
-        return Ok(());
-    }
     progress.stage(&format!("looking whether {} can hold all of it", options.display()), None);
-    let (server, losses) = redisdump::unsupported(stream, options).await?;
-    if losses.is_serious() {
+    let (server, losses) = redisdump::unsupported(stream, options, &settings.redis).await?;
+    if losses.is_serious() && settings.redis.skip_unsupported {
+        progress.warn(format!("{server} cannot hold all of this, and it is left out:\n{losses}"));
+    } else if losses.is_serious() {
         return Err(exit::refused(format!(
             "{server} cannot hold all of this; nothing was written. --on-unsupported skip leaves it out:\n{losses}"
         )));
@@ -89,9 +89,7 @@ pub(crate) async fn stream_and_compare(
     progress: &Progress,
 ) -> anyhow::Result<TargetOutcome> {
     let capture_options = redisdump::CaptureOptions::default();
-    let target = redisdump::server_identity(to).await?;
-    let origin = redisdump::server_identity(from).await?;
-    if !target.loads_all_of(&origin) {
+    if !redisdump::takes_all_of(to, from).await? {
         let capture = redisdump::Capture::start(from, &capture_options).await?;
         survey(capture.map_err(anyhow::Error::new).boxed(), to, settings, progress).await?;
     }

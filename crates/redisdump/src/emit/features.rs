@@ -52,23 +52,40 @@ impl Target {
     /// The numbering and the version of the RDB that it writes itself (`RDB_VERSION` in its `rdb.h`), which is the newest
     /// that it loads. Later versions than those known here are taken to load what the last one did.
     pub fn rdb(self) -> (Dialect, u16) {
-        let known: &[((u32, u32), Dialect, u16)] = match self.flavor {
-            Dialect::Valkey => &[((0, 0), Dialect::Redis, 11), ((9, 0), Dialect::Valkey, 80)],
-            Dialect::Redis => &[
-                ((0, 0), Dialect::Redis, 6),
-                ((3, 2), Dialect::Redis, 7),
-                ((4, 0), Dialect::Redis, 8),
-                ((5, 0), Dialect::Redis, 9),
-                ((7, 0), Dialect::Redis, 10),
-                ((7, 2), Dialect::Redis, 11),
-                ((7, 4), Dialect::Redis, 12),
-                ((8, 6), Dialect::Redis, 13),
-            ],
-        };
+        let known = if self.flavor == Dialect::Valkey { VALKEY } else { REDIS };
         let reached = known.iter().rev().find(|(since, ..)| (self.major, self.minor) >= *since);
         reached.map_or((Dialect::Redis, 6), |(_, dialect, version)| (*dialect, *version))
     }
+
+    /// The target that loads RDBs up to this one: itself, where it is what this version loads, otherwise the oldest
+    /// version that loads just them.
+    #[must_use]
+    pub fn taking(self, rdb: (Dialect, u16)) -> Target {
+        if self.rdb() == rdb {
+            return self;
+        }
+        let (flavor, known) = match rdb.0 {
+            Dialect::Valkey => (Dialect::Valkey, VALKEY),
+            Dialect::Redis => (Dialect::Redis, REDIS),
+        };
+        let oldest = known.iter().find(|(_, dialect, version)| (*dialect, *version) == rdb);
+        oldest.map_or(self, |((major, minor), ..)| Target { flavor, major: *major, minor: *minor })
+    }
 }
+
+/// From which version on a server writes which RDB.
+type Since = ((u32, u32), Dialect, u16);
+const VALKEY: &[Since] = &[((7, 2), Dialect::Redis, 11), ((9, 0), Dialect::Valkey, 80)];
+const REDIS: &[Since] = &[
+    ((2, 6), Dialect::Redis, 6),
+    ((3, 2), Dialect::Redis, 7),
+    ((4, 0), Dialect::Redis, 8),
+    ((5, 0), Dialect::Redis, 9),
+    ((7, 0), Dialect::Redis, 10),
+    ((7, 2), Dialect::Redis, 11),
+    ((7, 4), Dialect::Redis, 12),
+    ((8, 6), Dialect::Redis, 13),
+];
 
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

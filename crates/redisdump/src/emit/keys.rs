@@ -291,7 +291,8 @@ impl Emitter {
         std::mem::take(&mut self.out.replies)
     }
 
-    pub(super) fn fail(&mut self, why: Inexpressible) {
+    /// Says of the key that is under way that it cannot be emitted.
+    pub(crate) fn fail(&mut self, why: Inexpressible) {
         self.failed.get_or_insert(why);
     }
 

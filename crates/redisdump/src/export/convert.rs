@@ -12,7 +12,7 @@ use crate::rdb::{
 use super::encode::{self, Ziplist};
 
 /// Whether a server whose RDBs are of this numbering and version loads values of this type byte.
-pub(super) fn loads(target: (Dialect, u16), value_type: ValueType) -> bool {
+pub(crate) fn loads(target: (Dialect, u16), value_type: ValueType) -> bool {
     // Up to 21 the numberings are one; Valkey's versions begin at 80.
     let shared = value_type.code() <= 21 || value_type.dialect() == target.0;
     // Module values came with 4.0; whether the module is there, only the server knows.

@@ -27,6 +27,8 @@ mod zipmap;
 pub use crc::{Crc64, crc64};
 pub use error::{Corrupt, Problem};
 pub use module::name as module_name;
+pub(crate) use module::of_value as module_of;
 pub use reader::{Checksum, Key, NEWEST_REDIS, NEWEST_VALKEY, Reader, Visitor};
 pub(crate) use stream::estimate_entries_read;
+pub(crate) use value::EMPTY;
 pub use value::{Dialect, Elements, Kind, StreamId, StreamMeta, ValueType, Walker};

@@ -1,14 +1,16 @@
 //! Whether a server can be filled: found out before anything is written.
 
 use bytes::Bytes;
-use futures::Stream;
+use futures::{Stream, StreamExt as _};
 
+use super::ability::Ability;
+use super::loader::Loader;
 use super::settings::{OnExisting, RestoreOptions};
+use super::{BATCH, clock};
 use crate::emit::{Losses, Target};
-use crate::export::{ExportOptions, Format, survey};
-use crate::identity::{functions, identify, keyspace, setting};
-use crate::rdb::Dialect;
-use crate::wire::{Connection, Reply};
+use crate::identity::{functions, identify, keyspace};
+use crate::rdb::{Dialect, Reader};
+use crate::wire::Connection;
 use crate::{ConnectOptions, Error, ServerIdentity};
 
 impl ServerIdentity {
@@ -19,13 +21,6 @@ impl ServerIdentity {
         let flavor = if self.flavor == "valkey" { Dialect::Valkey } else { Dialect::Redis };
         Target { flavor, major, minor }
     }
-
-    /// True when this server certainly loads every payload that the other one writes, modules aside.
-    pub fn loads_all_of(&self, source: &ServerIdentity) -> bool {
-        // Up to 11 the two forks write the same.
-        let shared = source.newest_rdb() <= 11 || self.flavor == source.flavor;
-        shared && source.newest_rdb() <= self.newest_rdb()
-    }
 }
 
 /// Asks a server who it is.
@@ -34,39 +29,42 @@ pub async fn server_identity(options: &ConnectOptions) -> Result<ServerIdentity,
     identify(&mut connection, options).await
 }
 
-/// What of an RDB a server cannot hold: reads all of it, and writes nothing. Modules that the server has are no loss.
+/// What of an RDB a server cannot hold, if it is restored by these settings: reads all of it, and writes nothing.
 ///
 /// # Errors
-/// A damaged RDB, or a server that cannot be asked.
+/// A damaged RDB, a server that cannot be asked, and [`Error::Refused`] for keys whose databases the server has not, or
+/// that would meet keys of another one.
 pub async fn unsupported<E>(
     stream: impl Stream<Item = Result<Bytes, E>>,
     options: &ConnectOptions,
+    settings: &RestoreOptions,
 ) -> Result<(ServerIdentity, Losses), Error>
 where
     E: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     let mut connection = Connection::open(options).await?;
     let server = identify(&mut connection, options).await?;
-    let mut losses = survey(stream, ExportOptions::new(Format::Rdb, server.target())).await?;
-    if losses.is_serious() {
-        let modules = modules(&mut connection).await?;
-        losses.kinds.retain(|loss| !modules.iter().any(|module| loss.reason.contains(module.as_str())));
+    let ability = Ability::ask(&mut connection, &server).await?;
+    let now = clock(&mut connection).await?;
+    let mut loader = Loader::new(settings, &ability, server.at_least(5, 0), now).only_look();
+    let mut rdb = Reader::new();
+    let mut stream = std::pin::pin!(stream);
+    while let Some(piece) = stream.next().await {
+        for part in piece.map_err(Error::stream)?.chunks(BATCH) {
+            rdb.feed(part, &mut loader)?;
+            loader.discard();
+        }
     }
-    Ok((server, losses))
+    rdb.finish()?;
+    match loader.conflicts.is_empty() {
+        true => Ok((server, loader.losses)),
+        false => Err(misplaced(&server, loader.conflicts)),
+    }
 }
 
-/// The modules that a server has loaded, by the beginning of their names; their types begin alike.
-async fn modules(connection: &mut Connection) -> Result<Vec<String>, Error> {
-    let Reply::Array(modules) = connection.ask_raw(&[b"MODULE", b"LIST"]).await? else {
-        return Ok(Vec::new());
-    };
-    let name = |module: &Reply| {
-        let Reply::Array(fields) = module else { return None };
-        let at = fields.iter().position(|field| field.bytes() == Some(b"name"))?;
-        let name = String::from_utf8_lossy(fields.get(at + 1)?.bytes()?).into_owned();
-        (name.len() >= 3).then_some(name)
-    };
-    Ok(modules.iter().filter_map(name).collect())
+/// Keys cannot go where they are to go.
+pub(super) fn misplaced(server: &ServerIdentity, conflicts: Vec<String>) -> Error {
+    Error::Refused { what: format!("{server} cannot take the keys as they are numbered"), conflicts }
 }
 
 /// Refuses a server that is the source, a replica, or not empty when it has to be.
@@ -127,11 +125,4 @@ pub(super) async fn flush(connection: &mut Connection, server: &ServerIdentity) 
         connection.ask(&[b"FUNCTION", b"FLUSH"]).await?;
     }
     Ok(())
-}
-
-/// The longest argument that the server takes (`proto-max-bulk-len`); its usual one where it does not say.
-pub(super) async fn longest_argument(connection: &mut Connection) -> Result<u64, Error> {
-    const USUAL: u64 = 512 << 20;
-    let said = setting(connection, "proto-max-bulk-len").await?.ok().flatten();
-    Ok(said.and_then(|bytes| bytes.parse().ok()).unwrap_or(USUAL))
 }

@@ -1,9 +1,14 @@
 //! Turns what a reader tells into commands, spread over several connections.
 
+use std::collections::BTreeMap;
+use std::hash::{BuildHasher as _, RandomState};
+
+use super::ability::Ability;
+use super::pieces::{self, Pieces};
 use super::settings::{OnExisting, RestoreOptions};
-use crate::emit::{Emitter, Limits, Losses, StandIns, Target, emit};
-use crate::export::convert;
-use crate::rdb::{Dialect, Elements, Key, Kind, ValueType, Visitor, dump};
+use crate::emit::{Emitter, Inexpressible, Limits, Losses, StandIns};
+use crate::export::{convert, loads};
+use crate::rdb::{Dialect, EMPTY, Elements, Key, Kind, ValueType, Visitor, dump, module_of};
 use crate::wire::command;
 
 /// What a reply is awaited for.
@@ -17,6 +22,8 @@ pub(super) enum Sent {
     Part { db: u64, name: Vec<u8>, kind: Kind },
     /// The command that makes a key, or completes it.
     Key { db: u64, name: Vec<u8>, kind: Kind },
+    /// RENAMENX, which completes a key unless there is one of its name.
+    Rename { db: u64, name: Vec<u8>, kind: Kind },
 }
 
 /// Commands for one connection.
@@ -27,15 +34,25 @@ pub(super) struct Lane {
     selected: u64,
 }
 
+/// A value that is longer goes as commands, so that it is never in memory whole: beside it a payload and a command would
+/// be.
+const GIANT: usize = 8 << 20;
+/// Memory that one large value has taken is given back before the next.
+const KEPT: usize = 4 << 20;
+/// Databases whose origin is remembered, which is more than a server has.
+const DATABASES: usize = 100_000;
+/// Reasons that are named.
+const NAMED: usize = 20;
+
 /// What the loader goes by.
 pub(super) struct Loader<'a> {
     settings: &'a RestoreOptions,
-    target: Target,
+    ability: &'a Ability,
     /// ABSTTL, IDLETIME and FREQ came with 5.0.
     absolute: bool,
     now: i64,
-    /// The longest argument that the server takes.
-    longest: u64,
+    /// Nothing is sent: only what the server cannot hold is wanted.
+    dry: bool,
     pub(super) lanes: Vec<Lane>,
     next: usize,
     /// The value as it stands in the RDB.
@@ -51,6 +68,15 @@ pub(super) struct Loader<'a> {
     idle: Option<u64>,
     frequency: Option<u8>,
     skip: bool,
+    /// The value is taken as it stands, and nothing is sent: its bytes are of no interest.
+    light: bool,
+    pieces: Option<Pieces>,
+    /// Names that no key has begin so.
+    stand_in: String,
+    /// Which database the keys of each one come from.
+    origins: BTreeMap<u64, u64>,
+    /// Why the keys cannot go where they are to go.
+    pub(super) conflicts: Vec<String>,
     /// Set where commands follow that may change expiries.
     pub(super) stand_ins: Option<StandIns>,
     pub(super) keys: u64,
@@ -67,18 +93,17 @@ pub(super) struct Loader<'a> {
 impl<'a> Loader<'a> {
     pub(super) fn new(
         settings: &'a RestoreOptions,
-        target: Target,
+        ability: &'a Ability,
         absolute: bool,
         now: i64,
-        longest: u64,
     ) -> Loader<'a> {
         let lanes = (0..settings.connections.max(1)).map(|_| Lane::default()).collect();
         Loader {
             settings,
-            target,
+            ability,
             absolute,
             now,
-            longest,
+            dry: false,
             lanes,
             next: 0,
             raw: Vec::new(),
@@ -93,6 +118,11 @@ impl<'a> Loader<'a> {
             idle: None,
             frequency: None,
             skip: false,
+            light: false,
+            pieces: None,
+            stand_in: format!("dbhaul:{:016x}", RandomState::new().hash_one(0_u8)),
+            origins: BTreeMap::new(),
+            conflicts: Vec::new(),
             stand_ins: None,
             keys: 0,
             expired: 0,
@@ -105,22 +135,64 @@ impl<'a> Loader<'a> {
         }
     }
 
+    /// Sends nothing, and only finds out what would be lost.
+    pub(super) fn only_look(mut self) -> Self {
+        self.dry = true;
+        self
+    }
+
+    /// Drops what is ready: nothing is sent.
+    pub(super) fn discard(&mut self) {
+        for lane in &mut self.lanes {
+            lane.out.clear();
+            lane.queue.clear();
+        }
+    }
+
     fn gone(&self) -> bool {
         self.expiry.is_some_and(|at| at <= self.now)
+    }
+
+    /// The database that a key goes to. Each takes the keys of one only, and the server must have it.
+    fn database(&mut self, from: u64) -> u64 {
+        let db = self.settings.choice.database(from);
+        let conflict = match self.origins.get(&db) {
+            Some(origin) if *origin == from => return db,
+            Some(origin) => format!(
+                "the keys of databases {origin} and {from} would both go to database {db}: send them apart (--db {from}=…)"
+            ),
+            None => {
+                if self.origins.len() < DATABASES {
+                    self.origins.insert(db, from);
+                }
+                match self.ability.databases {
+                    Some(all) if db >= all => format!(
+                        "keys go to database {db}, and the server has {all}: raise its setting `databases`, or send them \
+                         elsewhere (--db {from}=…)"
+                    ),
+                    _ => return db,
+                }
+            }
+        };
+        if self.conflicts.len() < NAMED && !self.conflicts.contains(&conflict) {
+            self.conflicts.push(conflict);
+        }
+        db
     }
 
     /// The payload for RESTORE in `self.payload`, sealed; false when the server cannot hold the value.
     fn make_payload(&mut self, value_type: ValueType) -> bool {
         self.payload.clear();
         // Metadata of keys stands before the type, and only servers that know it write it.
-        if !self.metadata.is_empty() && self.target.rdb() >= (self.dialect, self.version) {
+        let rdb = self.ability.target.rdb();
+        if !self.metadata.is_empty() && rdb.0 == self.dialect && rdb.1 >= self.version {
             self.payload.extend_from_slice(&self.metadata);
             self.payload.push(value_type.code());
             self.payload.extend_from_slice(&self.raw);
             dump::seal(&mut self.payload, 0, self.version);
             return true;
         }
-        match convert(value_type, &self.raw, self.target, &mut self.payload) {
+        match convert(value_type, &self.raw, self.ability.target, &mut self.payload) {
             Ok((stamp, harmless)) => {
                 dump::seal(&mut self.payload, 0, stamp);
                 for loss in &harmless {
@@ -137,17 +209,16 @@ impl<'a> Loader<'a> {
 
     /// RESTORE with an absolute expiry.
     fn restore(&mut self, kind: Kind) {
-        // Where an expiry can only be told as the time that is left, it is told exactly by a command of its own; but not
-        // to a key that may be another's.
-        let after = self.expiry.filter(|_| !self.absolute && self.settings.on_existing != OnExisting::Skip);
-        let ttl = match self.expiry {
-            Some(at) if self.absolute => at,
-            Some(at) if after.is_none() => at.saturating_sub(self.now).max(1),
-            _ => 0,
-        };
+        // Where an expiry can only be told as the time that is left, it is told exactly by a command of its own; to a key
+        // that may be another's, before it gets its name.
+        let after = self.expiry.filter(|_| !self.absolute);
+        let apart = after.is_some() && self.settings.on_existing == OnExisting::Skip;
+        let stand_in = apart.then(|| self.stand_in());
+        let ttl = self.expiry.filter(|_| self.absolute).unwrap_or(0);
         let (ttl, idle, frequency) =
             (ttl.to_string(), self.idle.map(|n| n.to_string()), self.frequency.map(|n| n.to_string()));
-        let mut arguments: Vec<&[u8]> = vec![b"RESTORE", &self.name, ttl.as_bytes(), &self.payload];
+        let name = stand_in.as_ref().unwrap_or(&self.name);
+        let mut arguments: Vec<&[u8]> = vec![b"RESTORE", name, ttl.as_bytes(), &self.payload];
         if self.settings.on_existing == OnExisting::Replace {
             arguments.push(b"REPLACE");
         }
@@ -167,34 +238,82 @@ impl<'a> Loader<'a> {
         command(&mut lane.out, &arguments);
         if let Some(at) = after {
             lane.queue.push(Sent::Part { db: self.db, name: self.name.clone(), kind });
-            command(&mut lane.out, &[b"PEXPIREAT", &self.name, at.to_string().as_bytes()]);
+            command(&mut lane.out, &[b"PEXPIREAT", name, at.to_string().as_bytes()]);
         }
-        lane.queue.push(Sent::Key { db: self.db, name: self.name.clone(), kind });
+        let key = || (self.db, self.name.clone());
+        match &stand_in {
+            Some(stand_in) => {
+                let (db, name) = key();
+                lane.queue.push(Sent::Part { db, name: name.clone(), kind });
+                lane.rename(stand_in, &pieces::Key { db, name, kind, expiry: None });
+            }
+            None => {
+                let (db, name) = key();
+                lane.queue.push(Sent::Key { db, name, kind });
+            }
+        }
         self.keys += 1;
     }
 
-    /// Commands that make a value which no single argument can hold.
-    fn in_pieces(&mut self, value_type: ValueType) {
-        let limits = Limits { bulk: self.longest, ..Limits::default() };
+    /// A name that no key has.
+    fn stand_in(&self) -> Vec<u8> {
+        format!("{}:{}", self.stand_in, self.keys).into_bytes()
+    }
+
+    /// Begins to send the value by commands, with what of it has come so far.
+    fn begin_pieces(&mut self, value_type: ValueType) {
+        self.next = (self.next + 1) % self.lanes.len().max(1);
+        self.mortal += u64::from(self.is_mortal(value_type));
+        let limits = Limits { bulk: self.ability.longest, ..Limits::default() };
         let replace = self.settings.on_existing == OnExisting::Replace;
-        let mut emitter = Emitter::with_limits(self.target.features(), limits).replacing(replace);
+        let mut emitter = Emitter::with_limits(self.ability.target.features(), limits).replacing(replace);
         if let Some(stand_ins) = self.stand_ins {
             emitter = emitter.standing_in(stand_ins);
         }
-        // The connection has chosen the database already.
-        if let Err(loss) = emit(&mut emitter, 0, &self.name, self.expiry, value_type, &self.raw) {
-            self.losses.add(&loss, self.db, &self.name);
-            return;
-        }
-        let Some(lane) = self.lanes.get_mut(self.next) else { return };
-        lane.select(self.db);
-        let replies = emitter.take_into(&mut lane.out);
+        let apart = self.settings.on_existing == OnExisting::Skip;
+        let stand_in = apart.then(|| self.stand_in());
         let kind = value_type.kind();
-        for _ in 1..replies {
-            lane.queue.push(Sent::Part { db: self.db, name: self.name.clone(), kind });
+        let key = pieces::Key { db: self.db, name: self.name.clone(), kind, expiry: self.expiry };
+        match Pieces::begin(emitter, key, stand_in, value_type) {
+            Ok(mut pieces) => {
+                if let Some(lane) = self.lanes.get_mut(self.next) {
+                    lane.select(self.db);
+                }
+                pieces.feed(&self.raw);
+                self.pieces = Some(pieces);
+            }
+            Err(loss) => {
+                self.losses.add(&loss, self.db, &self.name);
+                self.skip = true;
+            }
         }
-        lane.queue.push(Sent::Key { db: self.db, name: self.name.clone(), kind });
-        self.keys += 1;
+        self.raw.clear();
+    }
+
+    /// Whether it is a hash whose fields may have to expire later than they say.
+    fn is_mortal(&self, value_type: ValueType) -> bool {
+        self.stand_ins.is_some() && value_type.has_field_expiry()
+    }
+
+    fn end_pieces(&mut self, pieces: Pieces) {
+        let Some(lane) = self.lanes.get_mut(self.next) else { return };
+        match pieces.end(lane) {
+            Ok(()) => self.keys += 1,
+            Err(loss) => self.losses.add(&loss, self.db, &self.name),
+        }
+    }
+
+    /// Whether the server lacks the module that this value is of.
+    fn lacks_module(&mut self, kind: Kind) -> bool {
+        if kind != Kind::Module {
+            return false;
+        }
+        let module = module_of(&self.raw);
+        let lacks = !self.ability.has_module(&module) || self.ability.no_restore.is_some();
+        if lacks {
+            self.losses.add(&Inexpressible::Module { module }, self.db, &self.name);
+        }
+        lacks
     }
 }
 
@@ -208,9 +327,6 @@ impl Lane {
     }
 }
 
-/// Memory that one large value has taken is given back before the next.
-const KEPT: usize = 4 << 20;
-
 impl Elements for Loader<'_> {}
 
 impl Visitor for Loader<'_> {
@@ -219,7 +335,7 @@ impl Visitor for Loader<'_> {
     }
 
     fn function(&mut self, code: &[u8]) {
-        if !self.target.features().functions {
+        if !self.ability.target.features().functions {
             self.losses.add(&crate::emit::Inexpressible::Function, 0, b"");
             return;
         }
@@ -236,6 +352,9 @@ impl Visitor for Loader<'_> {
         if !self.modules.iter().any(|known| known == module) {
             self.modules.push(module.to_owned());
         }
+        if self.dry && !self.ability.has_module(module) {
+            self.losses.add(&Inexpressible::ModuleData { module: module.to_owned() }, 0, b"");
+        }
     }
 
     fn key(&mut self, key: &Key<'_>) {
@@ -249,8 +368,7 @@ impl Visitor for Loader<'_> {
         self.metadata.extend_from_slice(key.metadata);
         self.name.clear();
         self.name.extend_from_slice(key.name);
-        self.db = self.settings.choice.database(key.db);
-        (self.expiry, self.value_type) = (key.expiry, Some(key.value_type));
+        (self.expiry, self.value_type, self.pieces) = (key.expiry, Some(key.value_type), None);
         if let Some(stand_ins) = self.stand_ins {
             self.expiry = key.expiry.map(|at| stand_ins.told(at));
         }
@@ -262,12 +380,28 @@ impl Visitor for Loader<'_> {
         } else if !self.settings.choice.wants(key.name) {
             self.skip = true;
             self.unwanted += 1;
+        } else {
+            self.db = self.database(key.db);
+            self.light = self.is_plain(key.value_type);
         }
     }
 
     fn raw(&mut self, bytes: &[u8]) {
-        if !self.skip {
-            self.raw.extend_from_slice(bytes);
+        if self.skip || (self.light && self.raw.len() > EMPTY) {
+            return;
+        }
+        if let Some(pieces) = &mut self.pieces {
+            pieces.feed(bytes);
+            if let Some(lane) = self.lanes.get_mut(self.next) {
+                pieces.take_into(lane);
+            }
+            return;
+        }
+        self.raw.extend_from_slice(bytes);
+        if self.raw.len() > GIANT
+            && let Some(value_type) = self.value_type.filter(|ty| ty.kind() != Kind::Module)
+        {
+            self.begin_pieces(value_type);
         }
     }
 
@@ -276,19 +410,46 @@ impl Visitor for Loader<'_> {
         if self.skip {
             return;
         }
+        if let Some(pieces) = self.pieces.take() {
+            return self.end_pieces(pieces);
+        }
+        let kind = value_type.kind();
         if value_type.is_empty(&self.raw) {
             self.empty += 1;
             return;
         }
-        self.next = (self.next + 1) % self.lanes.len().max(1);
-        // Room for the footer.
-        let long = self.raw.len() as u64 + 64 > self.longest;
-        let mortal = self.stand_ins.is_some() && value_type.has_field_expiry();
-        self.mortal += u64::from(mortal);
-        if (long && value_type.kind() != Kind::Module) || mortal {
-            self.in_pieces(value_type);
-        } else if self.make_payload(value_type) {
-            self.restore(value_type.kind());
+        if self.lacks_module(kind) {
+            return;
         }
+        if self.light {
+            self.keys += 1;
+            return;
+        }
+        // Room for the footer.
+        let long = self.raw.len() as u64 + 64 > self.ability.longest;
+        let by_commands = long || self.ability.no_restore.is_some();
+        if (by_commands && kind != Kind::Module) || self.is_mortal(value_type) {
+            self.begin_pieces(value_type);
+            if let Some(pieces) = self.pieces.take() {
+                self.end_pieces(pieces);
+            }
+        } else if self.make_payload(value_type) {
+            self.next = (self.next + 1) % self.lanes.len().max(1);
+            self.restore(kind);
+        }
+    }
+}
+
+impl Loader<'_> {
+    /// Whether nothing about this value can prove inexpressible, while nothing is sent: a payload that the server loads as
+    /// it stands, or an ordinary value of any size by commands.
+    fn is_plain(&self, value_type: ValueType) -> bool {
+        const USUAL: u64 = 512 << 20;
+        let kind = value_type.kind();
+        self.dry
+            && self.ability.no_restore.is_none()
+            && self.ability.longest >= USUAL
+            && !matches!(kind, Kind::Stream | Kind::Module)
+            && loads(self.ability.target.rdb(), value_type)
     }
 }

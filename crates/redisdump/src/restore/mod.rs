@@ -3,10 +3,13 @@
 //! A value's bytes in an RDB are the body of its DUMP payload, so nothing is decoded on the way where the server knows
 //! the type. The payload is stamped with the lowest version that knows it, since servers refuse stamps that are newer
 //! than themselves, and not types that they know. A type that the server does not know is written as one that it does;
-//! a value that is longer than any argument may be goes in pieces, by commands.
+//! a value that is longer than any argument may be, or too long to be held in memory, goes in pieces, by commands. So
+//! does all of it where the server takes no payloads.
 
+mod ability;
 mod fit;
 mod loader;
+mod pieces;
 mod replay;
 mod settings;
 
@@ -19,10 +22,12 @@ use futures::{Stream, StreamExt as _};
 use serde::Serialize;
 use tokio::sync::mpsc;
 
+pub use ability::takes_all_of;
 pub use fit::{server_identity, unsupported};
 pub use replay::{AofReport, apply_aof};
 pub use settings::{KeyChoice, OnExisting, RestoreOptions};
 
+use ability::Ability;
 use loader::{Loader, Sent};
 
 use crate::emit::{Losses, StandIns};
@@ -51,6 +56,10 @@ pub struct RestoreReport {
     pub empty: u64,
     /// Keys, and other things, that the server cannot hold.
     pub left_out: Losses,
+    /// The server's words, where it takes no payloads: all values were told by commands, which carry neither idle times nor
+    /// frequencies.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub by_commands: Option<String>,
     /// Function libraries.
     pub functions: u64,
     /// Modules whose data beside the keys cannot be restored by commands.
@@ -85,6 +94,12 @@ impl fmt::Display for RestoreReport {
         if !self.left_out.is_empty() {
             write!(f, "\nleft out, for the server cannot hold it:\n{}", self.left_out)?;
         }
+        if let Some(words) = &self.by_commands {
+            write!(
+                f,
+                "\nthe server takes no RESTORE ({words}): all values were told by commands, without idle times and frequencies"
+            )?;
+        }
         Ok(())
     }
 }
@@ -95,6 +110,8 @@ const WINDOW: usize = 4096;
 const BATCHES: usize = 16;
 /// Commands are sent when about so many bytes are ready.
 const BATCH: usize = 64 << 10;
+/// Bytes of an RDB that are read at a time where the rate is limited.
+const SLOW: usize = 512;
 
 /// Restores a stream into a server: an empty one, unless the settings say what is to become of what it holds.
 ///
@@ -130,7 +147,7 @@ where
     let server = identify(&mut connection, options).await?;
     fit::refuse_if_unfit(&mut connection, &server, settings).await?;
     let now = clock(&mut connection).await?;
-    let longest = fit::longest_argument(&mut connection).await?;
+    let ability = Ability::ask(&mut connection, &server).await?;
     if settings.flush.is_some() {
         fit::flush(&mut connection, &server).await?;
     }
@@ -148,23 +165,32 @@ where
     }
     let target = options.address();
     let skip = settings.on_existing == OnExisting::Skip;
-    let mut loader = Loader::new(settings, server.target(), server.at_least(5, 0), now, longest);
+    let mut loader = Loader::new(settings, &ability, server.at_least(5, 0), now);
     loader.stand_ins = stand_ins;
     let mut rdb = Reader::new();
+    let rate = settings.rate.filter(|rate| *rate > 0);
+    let (step, beyond) = if rate.is_some() { (SLOW, 0) } else { (BATCH, BATCH) };
     let feed = async {
         let began = Instant::now();
+        // Keys that were ready when something was sent last.
+        let mut sent = 0;
         let mut stream = std::pin::pin!(stream);
         while let Some(piece) = stream.next().await {
             let piece = piece.map_err(Error::stream)?;
-            // Small steps, so that the ready commands never grow far beyond a batch.
-            for part in piece.chunks(BATCH) {
+            // Small steps, so that the ready commands never grow far beyond a batch; and very small ones where keys are
+            // counted.
+            for part in piece.chunks(step) {
                 rdb.feed(part, &mut loader)?;
                 if !settings.skip_unsupported && loader.losses.is_serious() {
-                    return Err(cannot_hold(&server, &loader.losses));
+                    return Err(cannot_hold(&server, loader.losses.clone(), sent));
                 }
-                if flush(&mut loader, &mut outlets, BATCH).await? {
+                if !loader.conflicts.is_empty() {
+                    return Err(cannot_place(&server, std::mem::take(&mut loader.conflicts), sent));
+                }
+                if flush(&mut loader, &mut outlets, beyond).await? {
+                    sent = loader.keys;
                     on_progress(Progress { bytes: rdb.offset(), keys: loader.keys });
-                    if let Some(rate) = settings.rate.filter(|rate| *rate > 0) {
+                    if let Some(rate) = rate {
                         pause(began, loader.keys, rate).await;
                     }
                 }
@@ -177,10 +203,11 @@ where
     };
     let total = AtomicU64::new(0);
     let skipped = AtomicU64::new(0);
+    let lapsed = AtomicU64::new(0);
     let check = futures::future::try_join_all(readers.iter_mut().map(|(reader, awaited)| {
-        let (total, skipped, target) = (&total, &skipped, &target);
+        let (total, skipped, lapsed, target) = (&total, &skipped, &lapsed, &target);
         async move {
-            let is_key = |what: &Sent| matches!(what, Sent::Key { .. });
+            let is_key = |what: &Sent| matches!(what, Sent::Key { .. } | Sent::Rename { .. });
             while let Some(batch) = awaited.recv().await {
                 let mut rest = batch.as_slice();
                 while !rest.is_empty() {
@@ -190,14 +217,20 @@ where
                     rest = missing;
                     let Some((what, behind)) = rest.split_first() else { break };
                     rest = behind;
-                    if let Reply::Error(message) = reader.reply(DOING).await? {
-                        if !(skip && is_there(what, &message)) {
+                    let of = match (what, reader.reply(DOING).await?) {
+                        // Somebody has that name.
+                        (Sent::Rename { .. }, Reply::Int(0)) => skipped,
+                        // It has expired before it got its name.
+                        (Sent::Rename { .. }, Reply::Error(message)) if message.contains("no such key") => {
+                            lapsed
+                        }
+                        (_, Reply::Error(message)) if skip && is_there(what, &message) => skipped,
+                        (_, Reply::Error(message)) => {
                             return Err(refused_key(target, what, &message, total.load(Ordering::Relaxed)));
                         }
-                        skipped.fetch_add(u64::from(is_key(what)), Ordering::Relaxed);
-                    } else {
-                        total.fetch_add(u64::from(is_key(what)), Ordering::Relaxed);
-                    }
+                        _ => total,
+                    };
+                    of.fetch_add(u64::from(is_key(what)), Ordering::Relaxed);
                 }
             }
             Ok::<_, Error>(())
@@ -225,10 +258,11 @@ where
     let report = RestoreReport {
         keys,
         skipped: skipped.into_inner(),
-        expired: loader.expired,
+        expired: loader.expired + lapsed.into_inner(),
         unwanted: loader.unwanted,
         empty: loader.empty,
         left_out: loader.losses,
+        by_commands: ability.no_restore.clone(),
         functions: loader.functions,
         skipped_module_data: loader.modules,
         bytes: rdb.offset(),
@@ -254,8 +288,29 @@ async fn pause(began: Instant, keys: u64, rate: u64) {
 }
 
 /// What the server cannot hold, when that is found only while keys are sent.
-fn cannot_hold(server: &ServerIdentity, losses: &Losses) -> Error {
-    Error::Inexpressible { target: server.to_string(), losses: losses.clone() }
+fn cannot_hold(server: &ServerIdentity, losses: Losses, sent: u64) -> Error {
+    match sent {
+        0 => Error::Inexpressible { target: server.to_string(), losses },
+        _ => half_way(server, &format!("it cannot hold all of this:\n{losses}\n"), sent),
+    }
+}
+
+/// Keys whose database is not there, or another's, when that is found only while keys are sent.
+fn cannot_place(server: &ServerIdentity, conflicts: Vec<String>, sent: u64) -> Error {
+    match sent {
+        0 => fit::misplaced(server, conflicts),
+        _ => half_way(server, &format!("{}. ", conflicts.join("; ")), sent),
+    }
+}
+
+fn half_way(server: &ServerIdentity, message: &str, sent: u64) -> Error {
+    Error::Server {
+        target: server.to_string(),
+        doing: "restoring keys".to_owned(),
+        message: format!(
+            "{message}Up to {sent} keys were sent before, which stay there: empty it before the next try"
+        ),
+    }
 }
 
 /// Whether a refusal says that the name is taken.
@@ -295,7 +350,7 @@ fn refused_key(target: &str, what: &Sent, message: &str, taken: u64) -> Error {
     let doing = match what {
         Sent::Select => "choosing a database".to_owned(),
         Sent::Function => "loading a function library".to_owned(),
-        Sent::Key { db, name, kind } | Sent::Part { db, name, kind } => {
+        Sent::Key { db, name, kind } | Sent::Part { db, name, kind } | Sent::Rename { db, name, kind } => {
             format!("key {} of database {db} ({kind})", shown(name))
         }
     };

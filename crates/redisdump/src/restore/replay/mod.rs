@@ -166,7 +166,7 @@ pub async fn apply_aof(
     if !settings.skip_unsupported {
         for file in &found.summary.files {
             let Some(length) = file.preamble_bytes else { continue };
-            let (_, losses) = unsupported(part_of(&file.path, 0, Some(length)), options).await?;
+            let (_, losses) = unsupported(part_of(&file.path, 0, Some(length)), options, &settings).await?;
             if losses.is_serious() {
                 return Err(Error::Inexpressible { target: server.to_string(), losses });
             }

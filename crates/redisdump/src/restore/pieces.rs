@@ -1,0 +1,103 @@
+//! A value that goes as commands: because no single argument can hold it, because it is so large that it must not be in
+//! memory whole, or because the server takes no payloads.
+
+use super::loader::{Lane, Sent};
+use crate::emit::{Emitter, Inexpressible};
+use crate::rdb::{Kind, ValueType, Walker};
+use crate::wire::command;
+
+/// A value under way.
+pub(super) struct Pieces {
+    walker: Walker,
+    emitter: Emitter,
+    /// The name under which it is put together where the key's own may be another's; it gets that at its end, if nobody
+    /// has it.
+    stand_in: Option<Vec<u8>>,
+    /// A command whose reply is not noted yet: the last one of all completes the key.
+    held: bool,
+    key: Key,
+}
+
+/// What the replies are noted for.
+pub(super) struct Key {
+    pub(super) db: u64,
+    pub(super) name: Vec<u8>,
+    pub(super) kind: Kind,
+    pub(super) expiry: Option<i64>,
+}
+
+impl Pieces {
+    /// Begins a key of this type.
+    pub(super) fn begin(
+        mut emitter: Emitter,
+        key: Key,
+        stand_in: Option<Vec<u8>>,
+        value_type: ValueType,
+    ) -> Result<Pieces, Inexpressible> {
+        let name = stand_in.as_deref().unwrap_or(&key.name);
+        // The connection has chosen the database already.
+        emitter.begin(0, name, key.kind, key.expiry)?;
+        Ok(Pieces { walker: Walker::new(value_type), emitter, stand_in, held: false, key })
+    }
+
+    /// Takes raw bytes: as many elements as a reader has found whole.
+    pub(super) fn feed(&mut self, raw: &[u8]) {
+        let problem = match self.walker.walk(raw, &mut self.emitter) {
+            Ok(walked) if walked.consumed == raw.len() => return,
+            Ok(_) => "it does not end where its bytes end".to_owned(),
+            Err((at, problem)) => format!("byte {at}: {problem}"),
+        };
+        self.emitter.fail(Inexpressible::Damaged { problem });
+    }
+
+    /// Hands over what is ready, in the middle of the value.
+    pub(super) fn take_into(&mut self, lane: &mut Lane) {
+        let replies = self.emitter.take_into(&mut lane.out);
+        let all = replies + u64::from(self.held);
+        self.held = all > 0;
+        for _ in 1..all {
+            lane.queue.push(self.part());
+        }
+    }
+
+    /// Ends the key. Its commands are taken back, or undone, if the server cannot hold it.
+    pub(super) fn end(mut self, lane: &mut Lane) -> Result<(), Inexpressible> {
+        let ended = self.emitter.end();
+        self.take_into(lane);
+        if ended.is_err() {
+            if self.held {
+                lane.queue.push(self.part());
+            }
+            return ended;
+        }
+        match &self.stand_in {
+            Some(stand_in) => {
+                if self.held {
+                    lane.queue.push(self.part());
+                }
+                lane.rename(stand_in, &self.key);
+            }
+            None => {
+                let Key { db, ref name, kind, .. } = self.key;
+                lane.queue.push(Sent::Key { db, name: name.clone(), kind });
+            }
+        }
+        Ok(())
+    }
+
+    fn part(&self) -> Sent {
+        let Key { db, ref name, kind, .. } = self.key;
+        Sent::Part { db, name: name.clone(), kind }
+    }
+}
+
+impl Lane {
+    /// Gives a value that was put together under another name its own, unless a key has that already.
+    pub(super) fn rename(&mut self, stand_in: &[u8], key: &Key) {
+        let Key { db, ref name, kind, .. } = *key;
+        command(&mut self.out, &[b"RENAMENX", stand_in, name]);
+        self.queue.push(Sent::Rename { db, name: name.clone(), kind });
+        command(&mut self.out, &[b"DEL", stand_in]);
+        self.queue.push(Sent::Part { db, name: name.clone(), kind });
+    }
+}
