@@ -34,6 +34,7 @@ mod meaning;
 mod options;
 mod prove;
 mod report;
+mod resp;
 mod restore;
 mod tally;
 mod wire;

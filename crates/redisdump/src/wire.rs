@@ -13,6 +13,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::ServerName;
 
 use crate::options::{Place, Tls};
+pub(crate) use crate::resp::command;
 use crate::{ConnectOptions, Error};
 
 /// A reply.
@@ -71,18 +72,6 @@ pub(crate) struct Writer {
 pub(crate) struct Connection {
     pub(crate) reader: Reader,
     pub(crate) writer: Writer,
-}
-
-/// Appends a command.
-pub(crate) fn command(out: &mut Vec<u8>, arguments: &[&[u8]]) {
-    use std::io::Write as _;
-    // Writing to a vector does not fail.
-    let _ = write!(out, "*{}\r\n", arguments.len());
-    for argument in arguments {
-        let _ = write!(out, "${}\r\n", argument.len());
-        out.extend_from_slice(argument);
-        out.extend_from_slice(b"\r\n");
-    }
 }
 
 impl Writer {

@@ -1,6 +1,7 @@
 //! The emitter: strings, lists, sets, sorted sets and hashes, and the frame around every key.
 
 use crate::rdb::{Elements, Key, Kind, StreamId, StreamMeta, ValueType, Visitor, Walker, module_name};
+use crate::resp::{array, bulk, bulk_head};
 
 use super::streams::StreamState;
 use super::{Features, Inexpressible, Losses, StandIns};
@@ -44,41 +45,13 @@ impl Commands {
     }
 
     pub(crate) fn begin(&mut self, arguments: u64) {
-        self.resp.push(b'*');
-        decimal(&mut self.resp, arguments);
-        self.resp.extend_from_slice(b"\r\n");
+        array(&mut self.resp, arguments);
         self.replies += 1;
     }
 
     pub(crate) fn argument(&mut self, bytes: &[u8]) {
         bulk(&mut self.resp, bytes);
     }
-}
-
-/// Appends a bulk string.
-#[inline]
-pub(super) fn bulk(out: &mut Vec<u8>, bytes: &[u8]) {
-    out.push(b'$');
-    decimal(out, bytes.len() as u64);
-    out.extend_from_slice(b"\r\n");
-    out.extend_from_slice(bytes);
-    out.extend_from_slice(b"\r\n");
-}
-
-/// Appends a number; a hundred million of them are written for a large key space.
-#[inline]
-fn decimal(out: &mut Vec<u8>, mut n: u64) {
-    let mut digits = [0_u8; 20];
-    let mut used = 0;
-    for digit in digits.iter_mut().rev() {
-        *digit = b'0' + u8::try_from(n % 10).unwrap_or_default();
-        n /= 10;
-        used += 1;
-        if n == 0 {
-            break;
-        }
-    }
-    out.extend_from_slice(digits.get(20 - used..).unwrap_or_default());
 }
 
 /// A score as every server reads it back to the last bit: the shortest decimal that does.
@@ -371,9 +344,7 @@ impl Elements for Emitter {
             self.out.replies -= 1;
             self.out.argument(b"SET");
             self.out.argument(&self.name);
-            self.out.resp.push(b'$');
-            decimal(&mut self.out.resp, length);
-            self.out.resp.extend_from_slice(b"\r\n");
+            bulk_head(&mut self.out.resp, length);
         }
         self.long = length;
     }

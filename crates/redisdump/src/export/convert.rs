@@ -365,7 +365,7 @@ pub fn convert(
 }
 
 /// The name of the module type that a raw value begins with.
-pub(super) fn module_of(raw: &[u8]) -> String {
+pub(crate) fn module_of(raw: &[u8]) -> String {
     // The id is a length, always in the form of nine bytes.
     let id = raw.split_first().and_then(|(_, rest)| rest.first_chunk::<8>());
     module_name(id.map_or(0, |id| u64::from_be_bytes(*id)))

@@ -18,7 +18,7 @@ mod stream;
 
 pub use aof_commands::aof_commands;
 pub use convert::convert;
-pub(crate) use convert::loads;
+pub(crate) use convert::{loads, module_of};
 pub(crate) use stream::through;
 pub use stream::{Export, ExportOptions, ExportReport, Format, OnLoss, beginning, file, survey};
 

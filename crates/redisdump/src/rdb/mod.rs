@@ -27,7 +27,6 @@ mod zipmap;
 pub use crc::{Crc64, crc64};
 pub use error::{Corrupt, Problem};
 pub use module::name as module_name;
-pub(crate) use module::of_value as module_of;
 pub use reader::{Checksum, Key, NEWEST_REDIS, NEWEST_VALKEY, Reader, Visitor};
 pub(crate) use stream::estimate_entries_read;
 pub(crate) use value::EMPTY;

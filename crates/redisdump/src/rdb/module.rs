@@ -34,8 +34,3 @@ pub fn name(id: u64) -> String {
         })
         .collect()
 }
-
-/// The name of the type that a raw value of a module begins with.
-pub(crate) fn of_value(raw: &[u8]) -> String {
-    name(Cursor::new(raw).count().unwrap_or_default())
-}

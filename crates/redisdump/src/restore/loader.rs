@@ -7,31 +7,80 @@ use super::ability::Ability;
 use super::pieces::{self, Pieces};
 use super::settings::{OnExisting, RestoreOptions};
 use crate::emit::{Emitter, Inexpressible, Limits, Losses, StandIns};
-use crate::export::{convert, loads};
-use crate::rdb::{Dialect, EMPTY, Elements, Key, Kind, ValueType, Visitor, dump, module_of};
+use crate::export::{convert, loads, module_of};
+use crate::rdb::{Dialect, EMPTY, Elements, Key, Kind, ValueType, Visitor, dump};
+use crate::resp::text_of;
 use crate::wire::command;
 
 /// What a reply is awaited for.
-#[derive(Debug)]
-pub(super) enum Sent {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum What {
     /// `SELECT`.
     Select,
     /// A function library.
     Function,
     /// One of several commands that make a key, and not the last.
-    Part { db: u64, name: Vec<u8>, kind: Kind },
+    Part(Kind),
     /// The command that makes a key, or completes it.
-    Key { db: u64, name: Vec<u8>, kind: Kind },
+    Key(Kind),
     /// RENAMENX, which completes a key unless there is one of its name.
-    Rename { db: u64, name: Vec<u8>, kind: Kind },
+    Rename(Kind),
+}
+
+impl What {
+    /// True for what makes a key, or completes it.
+    pub(super) fn is_key(self) -> bool {
+        matches!(self, What::Key(_) | What::Rename(_))
+    }
+}
+
+/// A command whose reply is awaited.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Sent {
+    pub(super) what: What,
+    pub(super) db: u64,
+    /// Where its key's name lies, and how long it is.
+    name: (usize, usize),
+}
+
+/// The commands of a lane whose replies are awaited, in their order. The names lie in one piece: a string of its own for
+/// each of millions of keys costs more than what is done with it.
+#[derive(Debug, Default)]
+pub(super) struct Queue {
+    pub(super) sent: Vec<Sent>,
+    names: Vec<u8>,
+}
+
+impl Queue {
+    pub(super) fn name(&self, sent: &Sent) -> &[u8] {
+        let (from, length) = sent.name;
+        self.names.get(from..from.saturating_add(length)).unwrap_or_default()
+    }
 }
 
 /// Commands for one connection.
 #[derive(Debug, Default)]
 pub(super) struct Lane {
     pub(super) out: Vec<u8>,
-    pub(super) queue: Vec<Sent>,
+    pub(super) queue: Queue,
     selected: u64,
+}
+
+impl Lane {
+    /// Notes a command whose reply is awaited.
+    pub(super) fn note(&mut self, what: What, db: u64, name: &[u8]) {
+        let at = self.queue.names.len();
+        self.queue.names.extend_from_slice(name);
+        self.queue.sent.push(Sent { what, db, name: (at, name.len()) });
+    }
+
+    fn select(&mut self, db: u64) {
+        if self.selected != db {
+            self.selected = db;
+            command(&mut self.out, &[b"SELECT", db.to_string().as_bytes()]);
+            self.note(What::Select, db, b"");
+        }
+    }
 }
 
 /// A value that is longer goes as commands, so that it is never in memory whole: beside it a payload and a command would
@@ -55,7 +104,7 @@ pub(super) struct Loader<'a> {
     dry: bool,
     pub(super) lanes: Vec<Lane>,
     next: usize,
-    /// The value as it stands in the RDB.
+    /// The type byte and the value as it stands in the RDB: what a payload begins with.
     raw: Vec<u8>,
     payload: Vec<u8>,
     metadata: Vec<u8>,
@@ -145,8 +194,13 @@ impl<'a> Loader<'a> {
     pub(super) fn discard(&mut self) {
         for lane in &mut self.lanes {
             lane.out.clear();
-            lane.queue.clear();
+            lane.queue = Queue::default();
         }
+    }
+
+    /// The value as it stands in the RDB.
+    fn value(&self) -> &[u8] {
+        self.raw.get(1..).unwrap_or_default()
     }
 
     fn gone(&self) -> bool {
@@ -180,21 +234,30 @@ impl<'a> Loader<'a> {
         db
     }
 
-    /// The payload for RESTORE in `self.payload`, sealed; false when the server cannot hold the value.
+    /// Seals the payload for RESTORE in `self.raw`; false when the server cannot hold the value.
     fn make_payload(&mut self, value_type: ValueType) -> bool {
-        self.payload.clear();
-        // Metadata of keys stands before the type, and only servers that know it write it.
         let rdb = self.ability.target.rdb();
+        let plain = loads(rdb, value_type);
+        // Metadata of keys stands before the type, and only servers that know it write it.
         if !self.metadata.is_empty() && rdb.0 == self.dialect && rdb.1 >= self.version {
-            self.payload.extend_from_slice(&self.metadata);
-            self.payload.push(value_type.code());
-            self.payload.extend_from_slice(&self.raw);
-            dump::seal(&mut self.payload, 0, self.version);
+            self.raw.splice(..0, self.metadata.iter().copied());
+            dump::seal(&mut self.raw, 0, self.version);
             return true;
         }
-        match convert(value_type, &self.raw, self.ability.target, &mut self.payload) {
+        if plain {
+            dump::seal(&mut self.raw, 0, value_type.since().unwrap_or(rdb.1));
+            return true;
+        }
+        self.payload.clear();
+        match convert(
+            value_type,
+            self.raw.get(1..).unwrap_or_default(),
+            self.ability.target,
+            &mut self.payload,
+        ) {
             Ok((stamp, harmless)) => {
                 dump::seal(&mut self.payload, 0, stamp);
+                std::mem::swap(&mut self.raw, &mut self.payload);
                 for loss in &harmless {
                     self.losses.add(loss, self.db, &self.name);
                 }
@@ -214,43 +277,50 @@ impl<'a> Loader<'a> {
         let after = self.expiry.filter(|_| !self.absolute);
         let apart = after.is_some() && self.settings.on_existing == OnExisting::Skip;
         let stand_in = apart.then(|| self.stand_in());
-        let ttl = self.expiry.filter(|_| self.absolute).unwrap_or(0);
-        let (ttl, idle, frequency) =
-            (ttl.to_string(), self.idle.map(|n| n.to_string()), self.frequency.map(|n| n.to_string()));
         let name = stand_in.as_ref().unwrap_or(&self.name);
-        let mut arguments: Vec<&[u8]> = vec![b"RESTORE", name, ttl.as_bytes(), &self.payload];
-        if self.settings.on_existing == OnExisting::Replace {
-            arguments.push(b"REPLACE");
-        }
-        if self.absolute {
-            if self.expiry.is_some() {
-                arguments.push(b"ABSTTL");
+        let ttl = self.expiry.filter(|_| self.absolute).unwrap_or(0);
+        let (mut digits, mut others) = ([0; 20], [0; 20]);
+        let ttl = text_of(&mut digits, ttl.unsigned_abs());
+        let mut arguments: [&[u8]; 8] = [b"RESTORE", name, ttl, &self.raw, b"", b"", b"", b""];
+        let mut count = 4;
+        let mut add = |argument: &'a [u8]| {
+            if let Some(free) = arguments.get_mut(count) {
+                *free = argument;
+                count += 1;
             }
-            // A server takes one of the two.
-            if let Some(idle) = &idle {
-                arguments.extend([b"IDLETIME".as_slice(), idle.as_bytes()]);
-            } else if let Some(frequency) = &frequency {
-                arguments.extend([b"FREQ".as_slice(), frequency.as_bytes()]);
+        };
+        if self.settings.on_existing == OnExisting::Replace {
+            add(b"REPLACE");
+        }
+        if self.absolute && self.expiry.is_some() {
+            add(b"ABSTTL");
+        }
+        // A server takes one of the two.
+        let usage = match (self.idle, self.frequency) {
+            _ if !self.absolute => None,
+            (Some(idle), _) => Some((b"IDLETIME".as_slice(), idle)),
+            (None, frequency) => frequency.map(|frequency| (b"FREQ".as_slice(), u64::from(frequency))),
+        };
+        if let Some((word, n)) = usage {
+            add(word);
+            if let Some(free) = arguments.get_mut(count) {
+                *free = text_of(&mut others, n);
+                count += 1;
             }
         }
         let Some(lane) = self.lanes.get_mut(self.next) else { return };
         lane.select(self.db);
-        command(&mut lane.out, &arguments);
+        command(&mut lane.out, arguments.get(..count).unwrap_or_default());
         if let Some(at) = after {
-            lane.queue.push(Sent::Part { db: self.db, name: self.name.clone(), kind });
+            lane.note(What::Part(kind), self.db, &self.name);
             command(&mut lane.out, &[b"PEXPIREAT", name, at.to_string().as_bytes()]);
         }
-        let key = || (self.db, self.name.clone());
         match &stand_in {
             Some(stand_in) => {
-                let (db, name) = key();
-                lane.queue.push(Sent::Part { db, name: name.clone(), kind });
-                lane.rename(stand_in, &pieces::Key { db, name, kind, expiry: None });
+                lane.note(What::Part(kind), self.db, &self.name);
+                lane.rename(stand_in, self.db, &self.name, kind);
             }
-            None => {
-                let (db, name) = key();
-                lane.queue.push(Sent::Key { db, name, kind });
-            }
+            None => lane.note(What::Key(kind), self.db, &self.name),
         }
         self.keys += 1;
     }
@@ -279,7 +349,7 @@ impl<'a> Loader<'a> {
                 if let Some(lane) = self.lanes.get_mut(self.next) {
                     lane.select(self.db);
                 }
-                pieces.feed(&self.raw);
+                pieces.feed(self.value());
                 self.pieces = Some(pieces);
             }
             Err(loss) => {
@@ -308,22 +378,12 @@ impl<'a> Loader<'a> {
         if kind != Kind::Module {
             return false;
         }
-        let module = module_of(&self.raw);
+        let module = module_of(self.value());
         let lacks = !self.ability.has_module(&module) || self.ability.no_restore.is_some();
         if lacks {
             self.losses.add(&Inexpressible::Module { module }, self.db, &self.name);
         }
         lacks
-    }
-}
-
-impl Lane {
-    fn select(&mut self, db: u64) {
-        if self.selected != db {
-            self.selected = db;
-            command(&mut self.out, &[b"SELECT", db.to_string().as_bytes()]);
-            self.queue.push(Sent::Select);
-        }
     }
 }
 
@@ -344,7 +404,7 @@ impl Visitor for Loader<'_> {
             OnExisting::Replace => command(&mut lane.out, &[b"FUNCTION", b"LOAD", b"REPLACE", code]),
             _ => command(&mut lane.out, &[b"FUNCTION", b"LOAD", code]),
         }
-        lane.queue.push(Sent::Function);
+        lane.note(What::Function, 0, b"");
         self.functions += 1;
     }
 
@@ -358,12 +418,13 @@ impl Visitor for Loader<'_> {
     }
 
     fn key(&mut self, key: &Key<'_>) {
-        self.raw.clear();
         for buffer in [&mut self.raw, &mut self.payload] {
             if buffer.capacity() > KEPT {
                 *buffer = Vec::new();
             }
         }
+        self.raw.clear();
+        self.raw.push(key.value_type.code());
         self.metadata.clear();
         self.metadata.extend_from_slice(key.metadata);
         self.name.clear();
@@ -387,7 +448,7 @@ impl Visitor for Loader<'_> {
     }
 
     fn raw(&mut self, bytes: &[u8]) {
-        if self.skip || (self.light && self.raw.len() > EMPTY) {
+        if self.skip || (self.light && self.raw.len() > EMPTY + 1) {
             return;
         }
         if let Some(pieces) = &mut self.pieces {
@@ -414,7 +475,7 @@ impl Visitor for Loader<'_> {
             return self.end_pieces(pieces);
         }
         let kind = value_type.kind();
-        if value_type.is_empty(&self.raw) {
+        if value_type.is_empty(self.value()) {
             self.empty += 1;
             return;
         }

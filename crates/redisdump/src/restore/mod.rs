@@ -28,7 +28,7 @@ pub use replay::{AofReport, apply_aof};
 pub use settings::{KeyChoice, OnExisting, RestoreOptions};
 
 use ability::Ability;
-use loader::{Loader, Sent};
+use loader::{Loader, Queue, What};
 
 use crate::emit::{Losses, StandIns};
 use crate::identity::identify;
@@ -159,7 +159,7 @@ where
             Some(connection) => connection,
             None => Connection::open(options).await?,
         };
-        let (sent, awaited) = mpsc::channel::<Vec<Sent>>(BATCHES);
+        let (sent, awaited) = mpsc::channel::<Queue>(BATCHES);
         readers.push((reader, awaited));
         outlets.push(Outlet { writer, sent });
     }
@@ -207,30 +207,34 @@ where
     let check = futures::future::try_join_all(readers.iter_mut().map(|(reader, awaited)| {
         let (total, skipped, lapsed, target) = (&total, &skipped, &lapsed, &target);
         async move {
-            let is_key = |what: &Sent| matches!(what, Sent::Key { .. } | Sent::Rename { .. });
             while let Some(batch) = awaited.recv().await {
-                let mut rest = batch.as_slice();
+                let mut rest = batch.sent.as_slice();
                 while !rest.is_empty() {
                     let (taken, missing) = rest.split_at(reader.take_ok(rest.len()));
-                    let keys = taken.iter().filter(|what| is_key(what)).count() as u64;
+                    let keys = taken.iter().filter(|sent| sent.what.is_key()).count() as u64;
                     total.fetch_add(keys, Ordering::Relaxed);
                     rest = missing;
-                    let Some((what, behind)) = rest.split_first() else { break };
+                    let Some((sent, behind)) = rest.split_first() else { break };
                     rest = behind;
-                    let of = match (what, reader.reply(DOING).await?) {
+                    let of = match (sent.what, reader.reply(DOING).await?) {
                         // Somebody has that name.
-                        (Sent::Rename { .. }, Reply::Int(0)) => skipped,
+                        (What::Rename(_), Reply::Int(0)) => skipped,
                         // It has expired before it got its name.
-                        (Sent::Rename { .. }, Reply::Error(message)) if message.contains("no such key") => {
-                            lapsed
-                        }
-                        (_, Reply::Error(message)) if skip && is_there(what, &message) => skipped,
-                        (_, Reply::Error(message)) => {
-                            return Err(refused_key(target, what, &message, total.load(Ordering::Relaxed)));
+                        (What::Rename(_), Reply::Error(message)) if message.contains("no such key") => lapsed,
+                        (what, Reply::Error(message)) if skip && is_there(what, &message) => skipped,
+                        (what, Reply::Error(message)) => {
+                            let key = (sent.db, batch.name(sent));
+                            return Err(refused_key(
+                                target,
+                                what,
+                                key,
+                                &message,
+                                total.load(Ordering::Relaxed),
+                            ));
                         }
                         _ => total,
                     };
-                    of.fetch_add(u64::from(is_key(what)), Ordering::Relaxed);
+                    of.fetch_add(u64::from(sent.what.is_key()), Ordering::Relaxed);
                 }
             }
             Ok::<_, Error>(())
@@ -274,7 +278,7 @@ where
 /// One connection's writing half, and where what it sends is noted for the reading half.
 struct Outlet {
     writer: Writer,
-    sent: mpsc::Sender<Vec<Sent>>,
+    sent: mpsc::Sender<Queue>,
 }
 
 const DOING: &str = "restoring keys; what it has taken stays there: empty it before the next try";
@@ -314,10 +318,10 @@ fn half_way(server: &ServerIdentity, message: &str, sent: u64) -> Error {
 }
 
 /// Whether a refusal says that the name is taken.
-fn is_there(what: &Sent, message: &str) -> bool {
+fn is_there(what: What, message: &str) -> bool {
     match what {
-        Sent::Key { .. } => message.starts_with("BUSYKEY"),
-        Sent::Function => message.contains("already exists"),
+        What::Key(_) => message.starts_with("BUSYKEY"),
+        What::Function => message.contains("already exists"),
         _ => false,
     }
 }
@@ -346,11 +350,11 @@ async fn flush(loader: &mut Loader<'_>, outlets: &mut [Outlet], beyond: usize) -
     Ok(any)
 }
 
-fn refused_key(target: &str, what: &Sent, message: &str, taken: u64) -> Error {
+fn refused_key(target: &str, what: What, (db, name): (u64, &[u8]), message: &str, taken: u64) -> Error {
     let doing = match what {
-        Sent::Select => "choosing a database".to_owned(),
-        Sent::Function => "loading a function library".to_owned(),
-        Sent::Key { db, name, kind } | Sent::Part { db, name, kind } | Sent::Rename { db, name, kind } => {
+        What::Select => format!("choosing database {db}"),
+        What::Function => "loading a function library".to_owned(),
+        What::Key(kind) | What::Part(kind) | What::Rename(kind) => {
             format!("key {} of database {db} ({kind})", shown(name))
         }
     };

@@ -1,7 +1,7 @@
 //! A value that goes as commands: because no single argument can hold it, because it is so large that it must not be in
 //! memory whole, or because the server takes no payloads.
 
-use super::loader::{Lane, Sent};
+use super::loader::{Lane, What};
 use crate::emit::{Emitter, Inexpressible};
 use crate::rdb::{Kind, ValueType, Walker};
 use crate::wire::command;
@@ -56,7 +56,7 @@ impl Pieces {
         let all = replies + u64::from(self.held);
         self.held = all > 0;
         for _ in 1..all {
-            lane.queue.push(self.part());
+            self.note_part(lane);
         }
     }
 
@@ -64,40 +64,30 @@ impl Pieces {
     pub(super) fn end(mut self, lane: &mut Lane) -> Result<(), Inexpressible> {
         let ended = self.emitter.end();
         self.take_into(lane);
-        if ended.is_err() {
-            if self.held {
-                lane.queue.push(self.part());
-            }
-            return ended;
-        }
+        let Key { db, ref name, kind, .. } = self.key;
         match &self.stand_in {
-            Some(stand_in) => {
-                if self.held {
-                    lane.queue.push(self.part());
-                }
-                lane.rename(stand_in, &self.key);
-            }
-            None => {
-                let Key { db, ref name, kind, .. } = self.key;
-                lane.queue.push(Sent::Key { db, name: name.clone(), kind });
-            }
+            None if ended.is_ok() => lane.note(What::Key(kind), db, name),
+            _ if !self.held => {}
+            _ => self.note_part(lane),
         }
-        Ok(())
+        if let Some(stand_in) = self.stand_in.as_ref().filter(|_| ended.is_ok()) {
+            lane.rename(stand_in, db, name, kind);
+        }
+        ended
     }
 
-    fn part(&self) -> Sent {
+    fn note_part(&self, lane: &mut Lane) {
         let Key { db, ref name, kind, .. } = self.key;
-        Sent::Part { db, name: name.clone(), kind }
+        lane.note(What::Part(kind), db, name);
     }
 }
 
 impl Lane {
     /// Gives a value that was put together under another name its own, unless a key has that already.
-    pub(super) fn rename(&mut self, stand_in: &[u8], key: &Key) {
-        let Key { db, ref name, kind, .. } = *key;
+    pub(super) fn rename(&mut self, stand_in: &[u8], db: u64, name: &[u8], kind: Kind) {
         command(&mut self.out, &[b"RENAMENX", stand_in, name]);
-        self.queue.push(Sent::Rename { db, name: name.clone(), kind });
+        self.note(What::Rename(kind), db, name);
         command(&mut self.out, &[b"DEL", stand_in]);
-        self.queue.push(Sent::Part { db, name: name.clone(), kind });
+        self.note(What::Part(kind), db, name);
     }
 }
