@@ -29,13 +29,16 @@ mod acl;
 mod capture;
 mod compare;
 mod error;
+mod expiring;
 mod identity;
 mod meaning;
+mod names;
 mod options;
 mod prove;
 mod report;
 mod restore;
 mod tally;
+mod verdict;
 mod wire;
 
 pub use acl::{Access, AccessReport, User, apply_access, read_access, try_access};
