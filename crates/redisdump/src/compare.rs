@@ -4,12 +4,12 @@ use std::collections::BTreeSet;
 
 use crate::emit::Losses;
 use crate::identity::{functions, identify, keyspace};
-use crate::meaning::Asker;
+use crate::meaning::{Asker, shown};
 use crate::names::{Names, Scan};
 use crate::report::{Comparison, DifferenceKind, Progress};
 use crate::restore::KeyChoice;
 use crate::verdict::{Findings, Sides, Verdict, judge};
-use crate::wire::{Connection, command};
+use crate::wire::{Connection, Reply, command};
 use crate::{ConnectOptions, Error};
 
 /// How two sides are compared.
@@ -159,8 +159,14 @@ impl Pair<'_> {
         let answers = async {
             let mut missing = Vec::new();
             for key in keys {
-                if reader.reply(doing).await?.int() == Some(0) {
-                    missing.push(key.as_slice());
+                match reader.reply(doing).await? {
+                    Reply::Int(0) => missing.push(key.as_slice()),
+                    Reply::Error(message) => {
+                        let target = reader.target().to_owned();
+                        let doing = format!("{doing}: key {}", shown(key));
+                        return Err(Error::Server { target, doing, message });
+                    }
+                    _ => {}
                 }
             }
             Ok::<_, Error>(missing)
