@@ -2,12 +2,15 @@
 
 use std::collections::BTreeSet;
 
+use crate::emit::Losses;
 use crate::identity::{functions, identify, keyspace};
-use crate::meaning::{Asker, Live, shown};
-use crate::report::{Comparison, Difference, DifferenceKind, Progress};
+use crate::meaning::{Asker, shown};
+use crate::names::{Names, Scan};
+use crate::report::{Comparison, DifferenceKind, Progress};
 use crate::restore::KeyChoice;
+use crate::verdict::{Findings, Sides, Verdict, judge};
 use crate::wire::{Connection, Reply, command};
-use crate::{ConnectOptions, Error, ServerIdentity};
+use crate::{ConnectOptions, Error};
 
 /// How two sides are compared.
 #[derive(Debug, Clone)]
@@ -18,15 +21,25 @@ pub struct CompareOptions {
     pub choice: KeyChoice,
     /// The server may hold other keys and functions too ([`prove`](crate::prove()) only).
     pub others_allowed: bool,
+    /// What the right side cannot hold and was not given, as its restore has told: it is counted apart.
+    pub left_out: Losses,
+    /// Keys whose names are remembered, about 40 bytes each, so that what is beyond them can be named.
+    pub remembered_keys: u64,
 }
 
 impl Default for CompareOptions {
     fn default() -> Self {
-        CompareOptions { show: 20, choice: KeyChoice::default(), others_allowed: false }
+        CompareOptions {
+            show: 20,
+            choice: KeyChoice::default(),
+            others_allowed: false,
+            left_out: Losses::default(),
+            remembered_keys: 800_000,
+        }
     }
 }
 
-/// Keys that are asked for at a time. Their values are in memory together.
+/// Keys that are asked for at a time.
 pub(crate) const BATCH: usize = 64;
 
 /// Compares every key of every database: type, value and expiry. Neither server is written to.
@@ -40,40 +53,55 @@ pub async fn compare(
         futures::try_join!(Connection::open(left), Connection::open(right))?;
     let (left_id, right_id) =
         futures::try_join!(identify(&mut left_scan, left), identify(&mut right_scan, right))?;
-    let mut sides = Sides {
-        left: Asker::new(Connection::open(left).await?, &left_id),
-        right: Asker::new(Connection::open(right).await?, &right_id),
+    let mut pair = Pair {
+        left: Asker::open(left, &left_id).await?,
+        right: Asker::open(right, &right_id).await?,
         findings: Findings::new(options.show),
+        left_out: &options.left_out,
     };
-    let counters = sides.left.has_counters() && sides.right.has_counters();
-    sides.left.counters(counters);
-    sides.right.counters(counters);
+    let counters = pair.left.has_counters() && pair.right.has_counters();
+    pair.left.counters(counters);
+    pair.right.counters(counters);
     let mut dbs: BTreeSet<u64> = keyspace(&mut left_scan).await?.into_keys().collect();
     dbs.extend(keyspace(&mut right_scan).await?.into_keys());
 
     let mut seen = 0;
+    // SCAN tells some keys twice; of a giant database those beyond what is remembered may count twice.
+    let mut names = Names::new(options.remembered_keys);
     for db in &dbs {
-        sides.left.select(*db).await?;
-        sides.right.select(*db).await?;
-        let mut scan = Scan::begin(&mut left_scan, *db).await?;
-        while let Some(keys) = scan.next().await? {
+        pair.left.select(*db).await?;
+        pair.right.select(*db).await?;
+        names.clear();
+        left_scan.ask(&[b"SELECT", db.to_string().as_bytes()]).await?;
+        let mut scan = Scan::of_chosen(&mut left_scan);
+        while let Some(mut keys) = scan.next().await? {
+            keys.retain(|key| names.add(*db, key));
             for batch in keys.chunks(BATCH) {
-                sides.compare(*db, batch).await?;
+                pair.compare(*db, batch).await?;
                 seen += batch.len() as u64;
                 on_progress(Progress { bytes: 0, keys: seen });
             }
         }
-        let mut scan = Scan::begin(&mut right_scan, *db).await?;
+        names.clear();
+        right_scan.ask(&[b"SELECT", db.to_string().as_bytes()]).await?;
+        let mut scan = Scan::of_chosen(&mut right_scan);
         while let Some(keys) = scan.next().await? {
             for batch in keys.chunks(BATCH * 8) {
-                sides.only_right(*db, batch).await?;
+                pair.only_right(*db, batch, &mut names).await?;
             }
         }
     }
     let libraries =
         (functions(&mut left_scan, &left_id).await?, functions(&mut right_scan, &right_id).await?);
-    let exact = sides.left.tolerance() == 0 && sides.right.tolerance() == 0;
-    Ok(sides.findings.finish(left_id.to_string(), right_id, equal_functions(libraries), exact))
+    let Pair { left: one, right: other, findings, .. } = pair;
+    Ok(findings.finish(Sides {
+        left: left_id.to_string(),
+        right: right_id,
+        functions_equal: equal_functions(libraries).filter(|_| !options.left_out.left_out_functions()),
+        counters,
+        slack: one.slack().max(other.slack()),
+        with_metadata: one.with_metadata().max(other.with_metadata()),
+    }))
 }
 
 /// Whether both sides have the same libraries; nothing where neither can have any.
@@ -84,44 +112,44 @@ pub(crate) fn equal_functions(sides: (Option<Vec<u128>>, Option<Vec<u128>>)) -> 
     }
 }
 
-struct Sides {
+struct Pair<'a> {
     left: Asker,
     right: Asker,
     findings: Findings,
+    left_out: &'a Losses,
 }
 
-impl Sides {
+impl Pair<'_> {
+    /// The later of the two clocks: what is due by one of them may be gone from its server.
+    fn now(&self) -> i64 {
+        self.left.now().max(self.right.now())
+    }
+
     async fn compare(&mut self, db: u64, keys: &[Vec<u8>]) -> Result<(), Error> {
         let names: Vec<&[u8]> = keys.iter().map(Vec::as_slice).collect();
-        let tolerance = self.left.tolerance().max(self.right.tolerance());
         let (left, right) = futures::try_join!(self.left.look_up(&names), self.right.look_up(&names))?;
+        let now = self.now();
         for ((name, left), right) in names.iter().zip(left).zip(right) {
-            if judge(left.as_ref(), right.as_ref(), tolerance).is_none() {
-                self.findings.equal(left.is_some());
-                continue;
+            let mut verdict = judge(left.as_ref(), right.as_ref(), now);
+            if matches!(verdict, Verdict::Different(..)) {
+                // Asked once more: it may have expired or changed between the two questions.
+                let one = [*name];
+                let (l, r) = futures::try_join!(self.left.look_up(&one), self.right.look_up(&one))?;
+                let (l, r) = (l.into_iter().flatten().next(), r.into_iter().flatten().next());
+                verdict = judge(l.as_ref(), r.as_ref(), self.now());
             }
-            // Asked once more: it may have expired or changed between the two questions.
-            let one = [*name];
-            let (l, r) = futures::try_join!(self.left.look_up(&one), self.right.look_up(&one))?;
-            let (l, r) = (l.into_iter().flatten().next(), r.into_iter().flatten().next());
-            let Some((kind, details)) = judge(l.as_ref(), r.as_ref(), tolerance) else {
-                self.findings.equal(l.is_some());
-                continue;
-            };
-            // One side has let it go already; the other will within moments.
-            let due = l.as_ref().or(r.as_ref()).and_then(|live| live.expiry);
-            let one_side = matches!(kind, DifferenceKind::MissingLeft | DifferenceKind::MissingRight);
-            if one_side && due.is_some_and(|at| at <= now() + 1000) {
-                self.findings.expired_meanwhile += 1;
+            let missing = matches!(verdict, Verdict::Different(DifferenceKind::MissingRight, _));
+            if missing && self.left_out.left_out(db, name) {
+                self.findings.leave_out();
             } else {
-                self.findings.differ(db, name, kind, details);
+                self.findings.note(db, name, verdict);
             }
         }
         Ok(())
     }
 
-    /// Keys of the right side that the left one lacks.
-    async fn only_right(&mut self, db: u64, keys: &[Vec<u8>]) -> Result<(), Error> {
+    /// Keys of the right side that the left one lacks, but for those that were found before.
+    async fn only_right(&mut self, db: u64, keys: &[Vec<u8>], found: &mut Names) -> Result<(), Error> {
         let mut out = Vec::new();
         for key in keys {
             command(&mut out, &[b"EXISTS", key]);
@@ -131,160 +159,31 @@ impl Sides {
         let answers = async {
             let mut missing = Vec::new();
             for key in keys {
-                if reader.reply(doing).await?.int() == Some(0) {
-                    missing.push(key.as_slice());
+                match reader.reply(doing).await? {
+                    Reply::Int(0) => missing.push(key.as_slice()),
+                    Reply::Error(message) => {
+                        let target = reader.target().to_owned();
+                        let doing = format!("{doing}: key {}", shown(key));
+                        return Err(Error::Server { target, doing, message });
+                    }
+                    _ => {}
                 }
             }
             Ok::<_, Error>(missing)
         };
-        let ((), missing) = futures::try_join!(writer.send(&out, doing), answers)?;
+        let ((), mut missing) = futures::try_join!(writer.send(&out, doing), answers)?;
+        missing.retain(|name| found.add(db, name));
         for batch in missing.chunks(BATCH) {
             let left = self.left.look_up(batch).await?;
             let right = self.right.look_up(batch).await?;
+            let now = self.now();
             for ((name, left), right) in batch.iter().zip(left).zip(right) {
-                let (None, Some(right)) = (left, right) else { continue };
-                if right.expiry.is_some_and(|at| at <= now() + 1000) {
-                    self.findings.expired_meanwhile += 1;
-                } else {
-                    self.findings.differ(db, name, DifferenceKind::MissingLeft, String::new());
+                // What the left side has again, or the right one no more, was looked at before.
+                if let (None, Some(right)) = (left, right) {
+                    self.findings.note(db, name, judge(None, Some(&right), now));
                 }
             }
         }
         Ok(())
-    }
-}
-
-/// How two sides of a key differ, if they do.
-pub(crate) fn judge(
-    left: Option<&Live>,
-    right: Option<&Live>,
-    tolerance: i64,
-) -> Option<(DifferenceKind, String)> {
-    let (left, right) = match (left, right) {
-        (None, None) => return None,
-        (Some(_), None) => return Some((DifferenceKind::MissingRight, String::new())),
-        (None, Some(_)) => return Some((DifferenceKind::MissingLeft, String::new())),
-        (Some(left), Some(right)) => (left, right),
-    };
-    if left.meaning.kind != right.meaning.kind {
-        return Some((
-            DifferenceKind::Type,
-            format!("({} against {})", left.meaning.kind, right.meaning.kind),
-        ));
-    }
-    if left.meaning != right.meaning {
-        return Some((DifferenceKind::Value, format!("({})", left.meaning.kind)));
-    }
-    let same = match (left.expiry, right.expiry) {
-        (Some(left), Some(right)) => left.abs_diff(right) <= tolerance.unsigned_abs(),
-        (left, right) => left == right,
-    };
-    let word = |expiry: Option<i64>| expiry.map_or_else(|| "never".to_owned(), |at| format!("at {at} ms"));
-    (!same)
-        .then(|| (DifferenceKind::Expiry, format!("({} against {})", word(left.expiry), word(right.expiry))))
-}
-
-/// Our clock, in milliseconds; only used to tell what is due to expire from what is lost.
-pub(crate) fn now() -> i64 {
-    std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)
-        .map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
-}
-
-/// Collects what differs.
-pub(crate) struct Findings {
-    show: usize,
-    keys: u64,
-    equal: u64,
-    different: u64,
-    pub(crate) expired_meanwhile: u64,
-    pub(crate) unnamed_extra: u64,
-    differences: Vec<Difference>,
-}
-
-impl Findings {
-    pub(crate) fn new(show: usize) -> Findings {
-        Findings {
-            show,
-            keys: 0,
-            equal: 0,
-            different: 0,
-            expired_meanwhile: 0,
-            unnamed_extra: 0,
-            differences: Vec::new(),
-        }
-    }
-
-    /// A key that is equal; one that is on neither side any more has expired.
-    pub(crate) fn equal(&mut self, there: bool) {
-        if there {
-            self.keys += 1;
-            self.equal += 1;
-        } else {
-            self.expired_meanwhile += 1;
-        }
-    }
-
-    pub(crate) fn differ(&mut self, db: u64, key: &[u8], kind: DifferenceKind, details: String) {
-        self.keys += 1;
-        self.different += 1;
-        if self.differences.len() < self.show {
-            self.differences.push(Difference { db, key: shown(key), kind, details });
-        }
-    }
-
-    pub(crate) fn finish(
-        self,
-        left: String,
-        right: ServerIdentity,
-        functions_equal: Option<bool>,
-        expiry_exact: bool,
-    ) -> Comparison {
-        Comparison {
-            left,
-            right,
-            keys: self.keys,
-            equal_keys: self.equal,
-            different_keys: self.different,
-            expired_meanwhile: self.expired_meanwhile,
-            unnamed_extra: self.unnamed_extra,
-            differences: self.differences,
-            functions_equal,
-            expiry_exact,
-        }
-    }
-}
-
-/// Goes over the keys of a database.
-struct Scan<'a> {
-    connection: &'a mut Connection,
-    cursor: Option<Vec<u8>>,
-}
-
-impl Scan<'_> {
-    async fn begin(connection: &mut Connection, db: u64) -> Result<Scan<'_>, Error> {
-        connection.ask(&[b"SELECT", db.to_string().as_bytes()]).await?;
-        Ok(Scan { connection, cursor: Some(b"0".to_vec()) })
-    }
-
-    async fn next(&mut self) -> Result<Option<Vec<Vec<u8>>>, Error> {
-        let Some(cursor) = self.cursor.take() else { return Ok(None) };
-        let reply = self.connection.ask(&[b"SCAN", &cursor, b"COUNT", b"1000"]).await?;
-        let Reply::Array(parts) = reply else {
-            return Err(self.connection.reader.protocol("SCAN answered no array".to_owned()));
-        };
-        let mut parts = parts.into_iter();
-        let (Some(next), Some(Reply::Array(keys))) = (parts.next(), parts.next()) else {
-            return Err(self.connection.reader.protocol("SCAN answered another array".to_owned()));
-        };
-        let next = next.bytes().unwrap_or_default().to_vec();
-        if next != b"0" {
-            self.cursor = Some(next);
-        }
-        let keys = keys.into_iter().filter_map(|key| match key {
-            Reply::Bulk(key) => Some(key),
-            _ => None,
-        });
-        Ok(Some(keys.collect()))
     }
 }

@@ -15,6 +15,7 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use xxhash_rust::xxh3::{Xxh3, xxh3_128};
 
+use crate::expiring::{Fields, Watch};
 use crate::rdb::{Elements, Kind, StreamId, StreamMeta};
 
 /// A 128-bit digest, shown as 32 hexadecimal digits.
@@ -140,6 +141,8 @@ pub struct Digester {
     long: Option<(Box<Xxh3>, u64)>,
     /// Whether counters of streams count that servers keep from 7.0 on.
     counters: bool,
+    /// Notes fields that expire, where somebody asks for them.
+    watch: Option<Watch>,
 }
 
 impl fmt::Debug for Digester {
@@ -164,6 +167,7 @@ impl Default for Digester {
             scratch: Vec::new(),
             long: None,
             counters: true,
+            watch: None,
         }
     }
 }
@@ -177,10 +181,31 @@ impl Digester {
         self
     }
 
+    /// Notes fields that expire, for [`Digester::fields`].
+    pub(crate) fn watch(&mut self, watch: Watch) {
+        self.watch = Some(watch);
+    }
+
+    /// The clock by which fields are noted shows this now.
+    pub(crate) fn set_now(&mut self, now: i64) {
+        if let Some(watch) = &mut self.watch {
+            watch.set_now(now);
+        }
+    }
+
+    /// The fields that can expire of the value whose elements have passed; nothing where none can, or nobody asked.
+    pub(crate) fn fields(&mut self) -> Option<Fields> {
+        let watch = self.watch.as_mut().filter(|_| self.field_expiry)?;
+        Some(watch.take((self.sum, self.count)))
+    }
+
     /// Begins a value.
     pub fn begin(&mut self, kind: Kind) {
         (self.kind, self.chain, self.sum, self.count, self.field_expiry) = (kind, 0, 0, 0, false);
         self.long = None;
+        if let Some(watch) = &mut self.watch {
+            watch.begin();
+        }
     }
 
     /// The meaning of the value whose elements have passed.
@@ -206,6 +231,11 @@ impl Digester {
         self.sum = self.sum.wrapping_add(hash);
         self.count += 1;
     }
+}
+
+/// The digest of a hash whose fields' digests have this sum.
+pub(crate) fn hash_value(sum: u128, count: u64) -> u128 {
+    tuple(&[0, sum, u128::from(count)])
 }
 
 /// The hash of a few hashes.
@@ -256,7 +286,11 @@ impl Elements for Digester {
     fn field(&mut self, field: &[u8], value: &[u8], expiry: Option<i64>) {
         self.field_expiry |= expiry.is_some();
         let at = expiry.map_or(0, |at| u128::from(at.cast_unsigned()) | 1 << 64);
-        self.add(tuple(&[xxh3_128(field), xxh3_128(value), at]));
+        let digest = tuple(&[xxh3_128(field), xxh3_128(value), at]);
+        if let (Some(watch), Some(at)) = (&mut self.watch, expiry) {
+            watch.note(at, digest);
+        }
+        self.add(digest);
     }
 
     fn entry(&mut self, id: StreamId, fields: &[u8]) {

@@ -29,14 +29,17 @@ mod acl;
 mod capture;
 mod compare;
 mod error;
+mod expiring;
 mod identity;
 mod meaning;
+mod names;
 mod options;
 mod prove;
 mod report;
 mod resp;
 mod restore;
 mod tally;
+mod verdict;
 mod wire;
 
 pub use acl::{Access, AccessReport, User, apply_access, read_access, try_access};

@@ -1,37 +1,89 @@
-//! What a live key means: its DUMP payload and its expiry, asked for in pipelines.
+//! What a live key means, asked for in pipelines: its value by DUMP, and its expiry.
+
+mod payload;
 
 use crate::digest::{Digester, Meaning};
-use crate::rdb::dump;
-use crate::rdb::{Problem, ValueType, Walker};
-use crate::wire::{Connection, Reply, command};
-use crate::{Error, ServerIdentity};
+use crate::expiring::{Fields, LISTED, SOON, Watch};
+use crate::rdb::Problem;
+use crate::wire::{Connection, Head, Reader, Reply, command};
+use crate::{ConnectOptions, Error, ServerIdentity};
 
-/// A key as a server has it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A key as one side has it.
+#[derive(Debug, Clone)]
 pub(crate) struct Live {
     pub(crate) meaning: Meaning,
+    /// Fields of a hash that expire.
+    pub(crate) fields: Option<Fields>,
     /// Absolute, in milliseconds.
     pub(crate) expiry: Option<i64>,
+    /// By how many milliseconds it may expire later than that; nothing, mostly.
+    pub(crate) slack: u64,
 }
 
-/// A connection that asks for keys.
+impl Live {
+    /// True when nothing of it need be there any more by a clock that shows `now`.
+    pub(crate) fn is_due(&self, now: i64) -> bool {
+        let whole = self.expiry.is_some_and(|at| at <= now.saturating_add(SOON));
+        let rest = self.fields.as_ref().and_then(|fields| fields.rest(now));
+        whole || rest.is_some_and(|rest| rest.count == 0)
+    }
+}
+
+/// Keys that are asked for at a time, at the most.
+const BATCH: usize = 64;
+/// Bytes of replies that the server may have to hold for us, about.
+const WINDOW: u64 = 4 << 20;
+/// How often the time left is asked for again when the clock went on meanwhile.
+const TRIES: usize = 100;
+const DOING: &str = "reading keys (DUMP)";
+
+/// A connection that asks for keys, and does not make them look used where the server can do that.
 pub(crate) struct Asker {
     connection: Connection,
+    /// PEXPIRETIME came with 7.0; before it, only the time left can be asked for.
     exact: bool,
     counters: bool,
+    digester: Digester,
     db: Option<u64>,
+    batch: usize,
+    now: i64,
+    buffer: Vec<u8>,
+    slack: u64,
+    metadata: u64,
 }
 
 impl Asker {
-    pub(crate) fn new(connection: Connection, server: &ServerIdentity) -> Asker {
-        // PEXPIRETIME came with 7.0; before it, only the time left can be asked for.
+    /// Connects to a server that is known already.
+    pub(crate) async fn open(options: &ConnectOptions, server: &ServerIdentity) -> Result<Asker, Error> {
+        let mut connection = Connection::open(options).await?;
+        // Reading a key makes it look used, which eviction goes by; from 7.2 on it can be had without.
+        connection.ask_raw(&[b"CLIENT", b"NO-TOUCH", b"ON"]).await?;
+        let now = clock(&connection.ask(&[b"TIME"]).await?);
+        let now = now.ok_or_else(|| connection.reader.protocol("TIME answered no time".to_owned()))?;
         let exact = server.at_least(7, 0);
-        Asker { connection, exact, counters: exact, db: None }
+        let mut asker = Asker {
+            connection,
+            exact,
+            counters: exact,
+            digester: Digester::default(),
+            db: None,
+            batch: 16,
+            now,
+            buffer: Vec::new(),
+            slack: 0,
+            metadata: 0,
+        };
+        asker.counters(exact);
+        Ok(asker)
     }
 
     /// Whether counters of streams are part of what keys mean: the other side may not keep them.
     pub(crate) fn counters(&mut self, counters: bool) {
         self.counters &= counters;
+        self.digester = match self.counters {
+            true => Digester::default(),
+            false => Digester::default().without_counters(),
+        };
     }
 
     /// True when this server keeps counters of streams.
@@ -39,9 +91,19 @@ impl Asker {
         self.counters
     }
 
-    /// How far apart two equal expiries may look: nothing, or what passes between two questions.
-    pub(crate) fn tolerance(&self) -> i64 {
-        if self.exact { 0 } else { 2_000 }
+    /// The server's clock, in milliseconds, when it answered last: it alone tells what is due from what is lost.
+    pub(crate) fn now(&self) -> i64 {
+        self.now
+    }
+
+    /// By how many milliseconds any expiry may be told wrong.
+    pub(crate) fn slack(&self) -> u64 {
+        self.slack
+    }
+
+    /// How many values had metadata of modules beside them.
+    pub(crate) fn with_metadata(&self) -> u64 {
+        self.metadata
     }
 
     pub(crate) fn connection(&mut self) -> &mut Connection {
@@ -58,94 +120,175 @@ impl Asker {
 
     /// What these keys mean; nothing for one that is not there.
     pub(crate) async fn look_up(&mut self, keys: &[&[u8]]) -> Result<Vec<Option<Live>>, Error> {
-        let mut out = Vec::new();
-        for key in keys {
-            command(&mut out, &[b"DUMP", key]);
-            command(&mut out, &[if self.exact { b"PEXPIRETIME".as_slice() } else { b"PTTL" }, key]);
-        }
-        if !self.exact {
-            command(&mut out, &[b"TIME"]);
-        }
-        let doing = "reading keys (DUMP)";
-        // Both at once: the server may answer before it has read all questions.
-        let Connection { reader, writer } = &mut self.connection;
-        let answers = async {
-            let mut answers = Vec::with_capacity(keys.len());
-            for key in keys {
-                let dump = reader.reply(doing).await?;
-                let expiry = reader.reply(doing).await?;
-                answers.push((*key, dump, expiry));
-            }
-            let now = if self.exact { 0 } else { milliseconds(&reader.reply(doing).await?) };
-            Ok::<_, Error>((answers, now))
-        };
-        let ((), (answers, now)) = futures::try_join!(writer.send(&out, doing), answers)?;
-        let target = self.connection.reader.target().to_owned();
         let mut found = Vec::with_capacity(keys.len());
-        for (key, payload, expiry) in answers {
-            let payload = match payload {
-                Reply::Bulk(payload) => payload,
-                Reply::Nil => {
-                    found.push(None);
-                    continue;
-                }
-                other => {
-                    let message = match other {
-                        Reply::Error(message) => message,
-                        other => format!("unexpected reply {other:?}"),
-                    };
-                    return Err(Error::Server {
-                        target,
-                        doing: format!("DUMP of key {}", shown(key)),
-                        message,
-                    });
-                }
-            };
-            let meaning = meaning_of(&payload, self.counters).map_err(|problem| Error::Protocol {
-                target: target.clone(),
-                message: format!("the DUMP of key {} cannot be read: {problem}", shown(key)),
-            })?;
-            found.push(match expiry.int() {
-                // Gone between the two questions.
-                Some(-2) => None,
-                Some(at) if at >= 0 => Some(Live { meaning, expiry: Some(at + now) }),
-                Some(_) => Some(Live { meaning, expiry: None }),
-                None => {
-                    let message = format!("{expiry:?}");
-                    return Err(Error::Server {
-                        target,
-                        doing: format!("expiry of key {}", shown(key)),
-                        message,
-                    });
-                }
-            });
+        let mut room = LISTED;
+        let mut rest = keys;
+        while !rest.is_empty() {
+            let (some, later) = rest.split_at(self.batch.min(rest.len()));
+            rest = later;
+            self.ask(some, &mut room, &mut found).await?;
+        }
+        for (key, live) in keys.iter().zip(&mut found) {
+            if live.as_ref().is_some_and(|live| live.slack > 0) {
+                self.pin(key, live).await?;
+            }
         }
         Ok(found)
     }
-}
 
-/// The server's clock from TIME's reply.
-fn milliseconds(reply: &Reply) -> i64 {
-    let Reply::Array(parts) = reply else { return 0 };
-    let part = |at: usize| parts.get(at).and_then(Reply::int).unwrap_or(0);
-    part(0).saturating_mul(1000).saturating_add(part(1) / 1000)
-}
-
-/// Reads a DUMP payload.
-pub(crate) fn meaning_of(payload: &[u8], counters: bool) -> Result<Meaning, Problem> {
-    let (body, version) = dump::open(payload)?;
-    let (&code, value) = body.split_first().ok_or(Problem::Truncated)?;
-    let value_type = ValueType::new(code, dump::dialect(version))?;
-    let mut digester = match counters {
-        true => Digester::default(),
-        false => Digester::default().without_counters(),
-    };
-    digester.begin(value_type.kind());
-    let walked = Walker::new(value_type).walk(value, &mut digester).map_err(|(_, problem)| problem)?;
-    if !walked.done || walked.consumed != value.len() {
-        return Err(Problem::Truncated);
+    /// Asks for some keys, and makes of each reply what it means before the next is read.
+    async fn ask(
+        &mut self,
+        keys: &[&[u8]],
+        room: &mut usize,
+        found: &mut Vec<Option<Live>>,
+    ) -> Result<(), Error> {
+        let mut out = Vec::new();
+        for key in keys {
+            if self.exact {
+                command(&mut out, &[b"DUMP", key]);
+                command(&mut out, &[b"PEXPIRETIME", key]);
+            } else {
+                time_left(&mut out, key);
+                command(&mut out, &[b"DUMP", key]);
+            }
+        }
+        command(&mut out, &[b"TIME"]);
+        // Both at once: the server may answer before it has read all questions.
+        let Connection { reader, writer } = &mut self.connection;
+        let (digester, buffer) = (&mut self.digester, &mut self.buffer);
+        let (mut bytes, mut metadata) = (0_u64, 0);
+        let answers = async {
+            for key in keys {
+                let told = if self.exact { None } else { Some(left(reader, key).await?) };
+                digester.watch(Watch::new(self.now, *room));
+                let value = value(reader, key, digester, buffer).await?;
+                let (expiry, slack) = match told {
+                    Some(told) => told,
+                    None => (number(reader, "PEXPIRETIME", key).await?, 0),
+                };
+                let Some(value) = value.filter(|_| expiry != -2) else {
+                    found.push(None);
+                    continue;
+                };
+                bytes = bytes.saturating_add(value.bytes);
+                metadata += u64::from(value.metadata);
+                let fields = digester.fields();
+                *room = room.saturating_sub(fields.as_ref().map_or(0, Fields::listed));
+                let expiry = (expiry >= 0).then_some(expiry);
+                found.push(Some(Live { meaning: digester.meaning(), fields, expiry, slack }));
+            }
+            time(reader).await
+        };
+        let ((), now) = futures::try_join!(writer.send(&out, DOING), answers)?;
+        self.now = now;
+        self.metadata += metadata;
+        let each = (bytes / keys.len().max(1) as u64).max(1);
+        self.batch = usize::try_from(WINDOW / each).unwrap_or(BATCH).clamp(1, BATCH);
+        Ok(())
     }
-    Ok(digester.meaning())
+
+    /// Asks for a key's time left until the clock stands still meanwhile.
+    async fn pin(&mut self, key: &[u8], live: &mut Option<Live>) -> Result<(), Error> {
+        for _ in 0..TRIES {
+            let mut out = Vec::new();
+            time_left(&mut out, key);
+            self.connection.writer.send(&out, DOING).await?;
+            let (expiry, slack) = left(&mut self.connection.reader, key).await?;
+            if expiry == -2 {
+                *live = None;
+            }
+            let Some(live) = live else { return Ok(()) };
+            (live.expiry, live.slack) = ((expiry >= 0).then_some(expiry), slack);
+            if slack == 0 {
+                return Ok(());
+            }
+        }
+        self.slack = self.slack.max(live.as_ref().map_or(0, |live| live.slack));
+        Ok(())
+    }
+}
+
+/// A value that was read.
+struct Value {
+    bytes: u64,
+    /// Modules keep metadata beside it.
+    metadata: bool,
+}
+
+/// Reads what DUMP answers, and tells the digester of it as it comes.
+async fn value(
+    reader: &mut Reader,
+    key: &[u8],
+    digester: &mut Digester,
+    buffer: &mut Vec<u8>,
+) -> Result<Option<Value>, Error> {
+    match reader.head(DOING).await? {
+        Head::Bulk(bytes) => {
+            let metadata = payload::digest(reader, bytes, digester, buffer).await?;
+            let metadata = metadata.map_err(|problem: Problem| {
+                reader.protocol(format!("the DUMP of key {} cannot be read: {problem}", shown(key)))
+            })?;
+            Ok(Some(Value { bytes, metadata }))
+        }
+        Head::Other(Reply::Nil) => Ok(None),
+        Head::Other(Reply::Error(message)) => Err(refused(reader, "DUMP", key, message)),
+        other => Err(refused(reader, "DUMP", key, format!("unexpected reply {other:?}"))),
+    }
+}
+
+/// The time left means something only with the time: it is exact when both clocks read the same.
+fn time_left(out: &mut Vec<u8>, key: &[u8]) {
+    command(out, &[b"TIME"]);
+    command(out, &[b"PTTL", key]);
+    command(out, &[b"TIME"]);
+}
+
+/// When a key expires by its time left (-1 for never, -2 for a key that is not there), and how far that may be off.
+async fn left(reader: &mut Reader, key: &[u8]) -> Result<(i64, u64), Error> {
+    let before = time(reader).await?;
+    let left = number(reader, "PTTL", key).await?;
+    let after = time(reader).await?;
+    Ok(match left {
+        ..0 => (left, 0),
+        left => (before.saturating_add(left), after.abs_diff(before)),
+    })
+}
+
+async fn number(reader: &mut Reader, question: &str, key: &[u8]) -> Result<i64, Error> {
+    match reader.reply(DOING).await? {
+        Reply::Error(message) => Err(refused(reader, question, key, message)),
+        reply => {
+            reply.int().ok_or_else(|| refused(reader, question, key, format!("unexpected reply {reply:?}")))
+        }
+    }
+}
+
+async fn time(reader: &mut Reader) -> Result<i64, Error> {
+    let reply = reader.reply(DOING).await?;
+    clock(&reply).ok_or_else(|| match reply {
+        Reply::Error(message) => Error::Server {
+            target: reader.target().to_owned(),
+            doing: "asking for its time (TIME)".to_owned(),
+            message,
+        },
+        other => reader.protocol(format!("TIME answered {other:?}")),
+    })
+}
+
+fn refused(reader: &Reader, question: &str, key: &[u8], message: String) -> Error {
+    Error::Server {
+        target: reader.target().to_owned(),
+        doing: format!("{question} of key {}", shown(key)),
+        message,
+    }
+}
+
+/// The server's clock from TIME's reply, in milliseconds.
+fn clock(reply: &Reply) -> Option<i64> {
+    let Reply::Array(parts) = reply else { return None };
+    let part = |at: usize| parts.get(at).and_then(Reply::int);
+    Some(part(0)?.saturating_mul(1000).saturating_add(part(1)? / 1000))
 }
 
 /// A key for people: printable, and not endless.

@@ -5,21 +5,28 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use futures::{Stream, StreamExt as _};
 
-use crate::compare::{BATCH, CompareOptions, Findings, equal_functions, judge, now};
+use crate::compare::{BATCH, CompareOptions, equal_functions};
 use crate::digest::Digester;
+use crate::emit::Losses;
+use crate::expiring::{Fields, LISTED, Watch};
 use crate::identity::{functions, identify, keyspace};
 use crate::meaning::{Asker, Live};
+use crate::names::{Names, Scan};
 use crate::rdb::{Elements, Key, Reader, StreamId, StreamMeta, Visitor};
 use crate::report::{Comparison, DifferenceKind, Progress};
 use crate::restore::KeyChoice;
 use crate::tally::digest_elements;
+use crate::verdict::{Findings, Sides, Verdict, judge};
 use crate::wire::Connection;
 use crate::{ConnectOptions, Error};
 
+/// Bytes of an RDB that are read between two rounds of questions.
+const STEP: usize = 64 << 10;
+
 /// Proves that a server holds what an RDB holds: each key with its type, value and expiry, and no key beside them.
 ///
-/// Keys of the server beyond the RDB's are known by count: all of the RDB's keys are looked up by name, so that a
-/// larger count means others.
+/// Keys of the server beyond the RDB's are found by SCAN and named. Of an RDB with more keys than are to be remembered
+/// ([`CompareOptions::remembered_keys`]) they are known by count alone.
 pub async fn prove<E>(
     stream: impl Stream<Item = Result<Bytes, E>>,
     options: &ConnectOptions,
@@ -31,76 +38,143 @@ where
 {
     let mut connection = Connection::open(options).await?;
     let server = identify(&mut connection, options).await?;
-    let mut asker = Asker::new(connection, &server);
-    let mut findings = Findings::new(settings.show);
-    let mut present: BTreeMap<u64, u64> = BTreeMap::new();
-    let mut rdb = Reader::new();
-    let digester = match asker.has_counters() {
+    drop(connection);
+    let asker = Asker::open(options, &server).await?;
+    let mut digester = match asker.has_counters() {
         true => Digester::default(),
         false => Digester::default().without_counters(),
     };
-    let mut expected = Expected { digester, choice: settings.choice.clone(), ..Expected::default() };
+    digester.watch(Watch::new(asker.now(), LISTED));
+    let mut expected = Expected {
+        digester,
+        db: 0,
+        name: Vec::new(),
+        expiry: None,
+        metadata: false,
+        keys: Vec::new(),
+        listed: 0,
+        functions: Vec::new(),
+        choice: &settings.choice,
+        // Where others are allowed nobody asks which they are.
+        names: Names::new(if settings.others_allowed { 0 } else { settings.remembered_keys }),
+        with_metadata: 0,
+    };
+    let mut server_side = ServerSide {
+        asker,
+        findings: Findings::new(settings.show),
+        present: BTreeMap::new(),
+        left_out: &settings.left_out,
+    };
+    let mut rdb = Reader::new();
     let mut stream = std::pin::pin!(stream);
     let mut seen = 0;
-    loop {
-        let piece = stream.next().await.transpose().map_err(Error::stream)?;
-        if let Some(piece) = &piece {
-            rdb.feed(piece, &mut expected)?;
-        } else {
-            rdb.finish()?;
-        }
-        let ended = piece.is_none();
-        if expected.keys.len() >= BATCH || ended {
-            let keys = std::mem::take(&mut expected.keys);
-            for batch in keys.chunk_by(|a, b| a.db == b.db).flat_map(|of_db| of_db.chunks(BATCH)) {
-                let Some(db) = batch.first().map(|key| key.db) else { continue };
-                look_up(&mut asker, db, batch, &mut findings, &mut present).await?;
-                seen += batch.len() as u64;
+    while let Some(piece) = stream.next().await.transpose().map_err(Error::stream)? {
+        for part in piece.chunks(STEP) {
+            rdb.feed(part, &mut expected)?;
+            if expected.keys.len() >= BATCH || expected.listed >= LISTED {
+                seen += server_side.look_up(&mut expected).await?;
+                on_progress(Progress { bytes: rdb.offset(), keys: seen });
             }
-            on_progress(Progress { bytes: rdb.offset(), keys: seen });
-        }
-        if ended {
-            break;
         }
     }
-    let everything = !settings.others_allowed;
-    for (db, keys) in keyspace(asker.connection()).await? {
-        if !everything {
-            break;
-        }
-        let known = present.get(&db).copied().unwrap_or(0);
-        findings.unnamed_extra += keys.saturating_sub(known);
+    rdb.finish()?;
+    seen += server_side.look_up(&mut expected).await?;
+    on_progress(Progress { bytes: rdb.offset(), keys: seen });
+    if !settings.others_allowed {
+        server_side.find_others(&expected.names, settings.remembered_keys).await?;
     }
+    let ServerSide { mut asker, findings, .. } = server_side;
     let of_server = functions(asker.connection(), &server).await?;
     expected.functions.sort_unstable();
-    let functions = of_server.map(|found| match everything {
-        true => equal_functions((Some(expected.functions), Some(found))).unwrap_or(true),
-        false => expected.functions.iter().all(|library| found.contains(library)),
-    });
-    let exact = asker.tolerance() == 0;
-    Ok(findings.finish("the snapshot's RDB".to_owned(), server, functions, exact))
+    let functions_equal = match of_server {
+        _ if settings.left_out.left_out_functions() => None,
+        // A server that knows no functions lacks those of the RDB.
+        None if expected.functions.is_empty() => None,
+        found if settings.others_allowed => {
+            let found = found.unwrap_or_default();
+            Some(expected.functions.iter().all(|library| found.contains(library)))
+        }
+        found => equal_functions((Some(expected.functions), found)),
+    };
+    Ok(findings.finish(Sides {
+        left: "the snapshot's RDB".to_owned(),
+        right: server,
+        functions_equal,
+        counters: asker.has_counters(),
+        slack: asker.slack(),
+        with_metadata: asker.with_metadata().max(expected.with_metadata),
+    }))
 }
 
-async fn look_up(
-    asker: &mut Asker,
-    db: u64,
-    batch: &[ExpectedKey],
-    findings: &mut Findings,
-    present: &mut BTreeMap<u64, u64>,
-) -> Result<(), Error> {
-    asker.select(db).await?;
-    let names: Vec<&[u8]> = batch.iter().map(|key| key.name.as_slice()).collect();
-    let found = asker.look_up(&names).await?;
-    for (expected, found) in batch.iter().zip(found) {
-        *present.entry(db).or_default() += u64::from(found.is_some());
-        let due = expected.live.expiry.is_some_and(|at| at <= now() + 1000);
-        match judge(Some(&expected.live), found.as_ref(), asker.tolerance()) {
-            None => findings.equal(true),
-            Some((DifferenceKind::MissingRight, _)) if due => findings.expired_meanwhile += 1,
-            Some((kind, details)) => findings.differ(db, &expected.name, kind, details),
+/// The server, and what was found of it.
+struct ServerSide<'a> {
+    asker: Asker,
+    findings: Findings,
+    /// Keys of each database that were there when they were looked up.
+    present: BTreeMap<u64, u64>,
+    left_out: &'a Losses,
+}
+
+impl ServerSide<'_> {
+    /// Looks the keys up that have been collected; how many they were.
+    async fn look_up(&mut self, expected: &mut Expected<'_>) -> Result<u64, Error> {
+        let keys = std::mem::take(&mut expected.keys);
+        expected.listed = 0;
+        for batch in keys.chunk_by(|a, b| a.db == b.db).flat_map(|of_db| of_db.chunks(BATCH)) {
+            let Some(db) = batch.first().map(|key| key.db) else { continue };
+            self.look_up_of(db, batch).await?;
         }
+        expected.digester.set_now(self.asker.now());
+        Ok(keys.len() as u64)
     }
-    Ok(())
+
+    async fn look_up_of(&mut self, db: u64, batch: &[ExpectedKey]) -> Result<(), Error> {
+        self.asker.select(db).await?;
+        let names: Vec<&[u8]> = batch.iter().map(|key| key.name.as_slice()).collect();
+        let found = self.asker.look_up(&names).await?;
+        for (expected, mut found) in batch.iter().zip(found) {
+            *self.present.entry(db).or_default() += u64::from(found.is_some());
+            // The room for fields that expire is shared by those that are asked for together.
+            if found.as_ref().and_then(|live| live.fields.as_ref()).is_some_and(Fields::is_cut_off) {
+                found = self.asker.look_up(&[expected.name.as_slice()]).await?.into_iter().flatten().next();
+            }
+            let verdict = judge(Some(&expected.live), found.as_ref(), self.asker.now());
+            let missing = matches!(verdict, Verdict::Different(DifferenceKind::MissingRight, _));
+            if missing && self.left_out.left_out(db, &expected.name) {
+                self.findings.leave_out();
+            } else {
+                self.findings.note(db, &expected.name, verdict);
+            }
+        }
+        Ok(())
+    }
+
+    /// Keys of the server that the RDB does not have: named where its names are all known, else counted.
+    async fn find_others(&mut self, names: &Names, remembered: u64) -> Result<(), Error> {
+        let dbs = keyspace(self.asker.connection()).await?;
+        if names.is_full() {
+            self.findings.extra_is_counted = true;
+            for (db, keys) in dbs {
+                let known = self.present.get(&db).copied().unwrap_or(0);
+                self.findings.unnamed_extra += keys.saturating_sub(known);
+            }
+            return Ok(());
+        }
+        let mut others = Names::new(remembered);
+        for db in dbs.into_keys() {
+            self.asker.select(db).await?;
+            let mut scan = Scan::of_chosen(self.asker.connection());
+            while let Some(keys) = scan.next().await? {
+                for key in keys.iter().filter(|key| !names.holds(db, key)) {
+                    if others.add(db, key) {
+                        let verdict = Verdict::Different(DifferenceKind::MissingLeft, String::new());
+                        self.findings.note(db, key, verdict);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
 }
 
 /// A key that the server must have.
@@ -111,19 +185,23 @@ struct ExpectedKey {
 }
 
 /// Collects the keys of a piece of RDB.
-#[derive(Default)]
-struct Expected {
+struct Expected<'a> {
     digester: Digester,
     db: u64,
     name: Vec<u8>,
     expiry: Option<i64>,
+    metadata: bool,
     keys: Vec<ExpectedKey>,
+    /// Fields that expire of the keys that were collected.
+    listed: usize,
     functions: Vec<u128>,
-    choice: KeyChoice,
+    choice: &'a KeyChoice,
+    names: Names,
+    with_metadata: u64,
 }
-digest_elements!(Expected);
+digest_elements!(Expected<'_>);
 
-impl Visitor for Expected {
+impl Visitor for Expected<'_> {
     fn function(&mut self, code: &[u8]) {
         self.functions.push(crate::digest::function(code));
     }
@@ -132,6 +210,7 @@ impl Visitor for Expected {
         self.db = self.choice.database(key.db);
         self.name = key.name.to_vec();
         self.expiry = key.expiry;
+        self.metadata = !key.metadata.is_empty();
         self.digester.begin(key.value_type.kind());
     }
 
@@ -139,10 +218,14 @@ impl Visitor for Expected {
         if !self.choice.wants(&self.name) || self.digester.is_empty_collection() {
             return;
         }
+        self.names.add(self.db, &self.name);
+        self.with_metadata += u64::from(self.metadata);
+        let fields = self.digester.fields();
+        self.listed += fields.as_ref().map_or(0, Fields::listed);
         self.keys.push(ExpectedKey {
             db: self.db,
             name: std::mem::take(&mut self.name),
-            live: Live { meaning: self.digester.meaning(), expiry: self.expiry },
+            live: Live { meaning: self.digester.meaning(), fields, expiry: self.expiry, slack: 0 },
         });
     }
 }

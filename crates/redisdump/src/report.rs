@@ -71,16 +71,29 @@ pub struct Comparison {
     pub equal_keys: u64,
     /// Keys that differ.
     pub different_keys: u64,
-    /// Keys that expired while the comparison ran, and are on one side only for that.
+    /// Keys that have expired by the server's clock, and are on one side only for that.
     pub expired_meanwhile: u64,
+    /// Fields of hashes, likewise, in keys that count as equal.
+    pub expired_fields: u64,
+    /// Keys that the right side cannot hold, and were left out there.
+    pub left_out: u64,
     /// Keys of the right side beyond those of the left which are known by count alone.
     pub unnamed_extra: u64,
+    /// True when the left side has more keys than names are remembered, so that keys beyond them were only counted.
+    pub extra_is_counted: bool,
     /// The first of the keys that differ.
     pub differences: Vec<Difference>,
     /// True when both sides have the same function libraries; nothing where a server knows none.
     pub functions_equal: Option<bool>,
-    /// False when a server is too old to tell expiries exactly, and two seconds were allowed.
+    /// True when every expiry was compared to the millisecond.
     pub expiry_exact: bool,
+    /// How many milliseconds apart two expiries may be that count as equal: 0, unless the clock of a server before 7.0
+    /// never stood still while the time left was asked for.
+    pub expiry_within: u64,
+    /// False when a server is too old to keep what streams count (before 7.0), so that it was not compared.
+    pub counters_compared: bool,
+    /// Keys with metadata of modules beside their values, which was not compared.
+    pub with_metadata: u64,
 }
 
 impl Comparison {
@@ -108,16 +121,42 @@ impl fmt::Display for Comparison {
         if self.unnamed_extra > 0 {
             writeln!(f, "the right side has {} keys more", self.unnamed_extra)?;
         }
+        if self.extra_is_counted {
+            writeln!(
+                f,
+                "keys beyond the left side's were only counted, since it has too many names to remember: as many as expired meanwhile may hide"
+            )?;
+        }
         if self.functions_equal == Some(false) {
             writeln!(f, "the function libraries are DIFFERENT")?;
+        }
+        if self.left_out > 0 {
+            writeln!(f, "{} keys were left out, for the right side cannot hold them", self.left_out)?;
         }
         if self.expired_meanwhile > 0 {
             writeln!(f, "{} keys expired meanwhile, and count as equal", self.expired_meanwhile)?;
         }
+        if self.expired_fields > 0 {
+            writeln!(f, "{} fields of hashes expired meanwhile, and count as equal", self.expired_fields)?;
+        }
+        if self.with_metadata > 0 {
+            writeln!(
+                f,
+                "{} keys have metadata of modules beside their values, which was NOT compared",
+                self.with_metadata
+            )?;
+        }
         if !self.expiry_exact {
             writeln!(
                 f,
-                "expiries were compared within 2 s, and what streams count (entries ever added, the newest deleted, entries read) not at all: a server before 7.0 does not tell the one exactly and does not keep the other"
+                "some expiries were compared within {} ms: the server's clock went on whenever they were asked for",
+                self.expiry_within
+            )?;
+        }
+        if !self.counters_compared {
+            writeln!(
+                f,
+                "what streams count (entries ever added, the newest deleted, entries read) was not compared: a server before 7.0 does not keep it"
             )?;
         }
         write!(f, "{} keys compared: {} equal, {} different", self.keys, self.equal_keys, self.different_keys)

@@ -56,6 +56,17 @@ const STEP: usize = 1 << 20;
 /// Nested arrays are never deeper (FUNCTION LIST has three levels).
 const DEPTH: usize = 8;
 
+/// The beginning of a reply.
+#[derive(Debug)]
+pub(crate) enum Head {
+    /// A string of so many bytes follows: [`Reader::part`] reads it, and [`Reader::end`] what closes it.
+    Bulk(u64),
+    /// So many replies follow.
+    Array(u64),
+    /// All of it.
+    Other(Reply),
+}
+
 /// The reading half.
 pub(crate) struct Reader {
     pub(crate) socket: BufReader<ReadHalf<Socket>>,
@@ -119,27 +130,36 @@ impl Reader {
     }
 
     async fn nested(&mut self, doing: &str, depth: usize) -> Result<Reply, Error> {
-        let line = self.line(doing).await?;
-        let (kind, rest) = line.split_at_checked(1).unwrap_or(("", ""));
-        let number = || rest.parse::<i64>();
-        match (kind, number()) {
-            ("+", _) => Ok(Reply::Simple(rest.to_owned())),
-            ("-", _) => Ok(Reply::Error(rest.to_owned())),
-            (":", Ok(n)) => Ok(Reply::Int(n)),
-            ("$" | "*", Ok(-1)) => Ok(Reply::Nil),
-            ("$", Ok(n)) if n >= 0 => self.bulk(n as usize, doing).await.map(Reply::Bulk),
-            ("*", Ok(n)) if n >= 0 && depth < DEPTH => {
+        match self.head(doing).await? {
+            Head::Bulk(n) => self.bulk(n, doing).await.map(Reply::Bulk),
+            Head::Array(n) if depth < DEPTH => {
                 let mut items = Vec::new();
                 for _ in 0..n {
                     items.push(Box::pin(self.nested(doing, depth + 1)).await?);
                 }
                 Ok(Reply::Array(items))
             }
+            Head::Array(_) => Err(self.protocol("it answered arrays within arrays without end".to_owned())),
+            Head::Other(reply) => Ok(reply),
+        }
+    }
+
+    /// The beginning of a reply; what follows it is the caller's to read.
+    pub(crate) async fn head(&mut self, doing: &str) -> Result<Head, Error> {
+        let line = self.line(doing).await?;
+        let (kind, rest) = line.split_at_checked(1).unwrap_or(("", ""));
+        Ok(match (kind, rest.parse::<i64>()) {
+            ("+", _) => Head::Other(Reply::Simple(rest.to_owned())),
+            ("-", _) => Head::Other(Reply::Error(rest.to_owned())),
+            (":", Ok(n)) => Head::Other(Reply::Int(n)),
+            ("$" | "*", Ok(-1)) => Head::Other(Reply::Nil),
+            ("$", Ok(n)) if n >= 0 => Head::Bulk(n.unsigned_abs()),
+            ("*", Ok(n)) if n >= 0 => Head::Array(n.unsigned_abs()),
             _ => {
                 let shown: String = line.chars().take(60).collect();
-                Err(self.protocol(format!("it answered {shown:?}")))
+                return Err(self.protocol(format!("it answered {shown:?}")));
             }
-        }
+        })
     }
 
     /// Reads a reply and keeps nothing of it but its first error: the place of the element that it stands for in an array
@@ -200,19 +220,32 @@ impl Reader {
         }
     }
 
-    async fn bulk(&mut self, length: usize, doing: &str) -> Result<Vec<u8>, Error> {
+    async fn bulk(&mut self, length: u64, doing: &str) -> Result<Vec<u8>, Error> {
         let mut bytes = Vec::new();
-        while bytes.len() < length {
-            let before = bytes.len();
-            bytes.resize(length.min(before + STEP), 0);
-            let part = bytes.get_mut(before..).unwrap_or_default();
+        self.part(&mut bytes, length, doing).await?;
+        self.end(doing).await?;
+        Ok(bytes)
+    }
+
+    /// Appends the next bytes of a string.
+    pub(crate) async fn part(&mut self, into: &mut Vec<u8>, bytes: u64, doing: &str) -> Result<(), Error> {
+        let mut left = bytes;
+        while left > 0 {
+            let step = usize::try_from(left).unwrap_or(STEP).min(STEP);
+            let before = into.len();
+            into.resize(before + step, 0);
+            let part = into.get_mut(before..).unwrap_or_default();
             let read = self.socket.read_exact(part).await;
             read.map_err(|e| self.lost(doing, e))?;
+            left -= step as u64;
         }
-        let mut end = [0; 2];
-        let read = self.socket.read_exact(&mut end).await;
-        read.map_err(|e| self.lost(doing, e))?;
-        Ok(bytes)
+        Ok(())
+    }
+
+    /// The line end that closes a string.
+    pub(crate) async fn end(&mut self, doing: &str) -> Result<(), Error> {
+        let read = self.socket.read_exact(&mut [0; 2]).await;
+        read.map(drop).map_err(|e| self.lost(doing, e))
     }
 
     pub(crate) fn protocol(&self, message: String) -> Error {

@@ -157,7 +157,12 @@ async fn there(from: &str, to: &str) {
     ];
     assert_eq!(found, expected, "{both}");
     let proof = prove(stream(&pieces), &options(&target), &CompareOptions::default(), &|_| ()).await.unwrap();
-    assert_eq!((proof.different_keys, proof.unnamed_extra), (5, 1), "{proof}");
+    assert_eq!((proof.different_keys, proof.unnamed_extra), (6, 0), "{proof}");
+    assert!(proof.differences.iter().any(|d| d.key == "text2" && d.kind == DifferenceKind::MissingLeft));
+    // Where there are more names than are remembered, what is beyond them is counted, and that is said.
+    let settings = CompareOptions { remembered_keys: 3, ..CompareOptions::default() };
+    let proof = prove(stream(&pieces), &options(&target), &settings, &|_| ()).await.unwrap();
+    assert_eq!((proof.different_keys, proof.unnamed_extra, proof.extra_is_counted), (5, 1, true), "{proof}");
 }
 
 #[tokio::test]

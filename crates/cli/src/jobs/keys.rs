@@ -32,7 +32,7 @@ pub(crate) async fn fill_and_prove<'a>(
         redisdump::restore(open(), options, &settings.redis, &|at| task.reached(at.bytes, at.keys)).await?;
     task.finish();
     let proof = match settings.proof && settings.redis.on_existing != redisdump::OnExisting::Skip {
-        true => Some(look_up(source, open(), options, settings, progress).await?),
+        true => Some(look_up(source, open(), options, settings, &restored, progress).await?),
         false => None,
     };
     Ok(TargetOutcome::redis(source, restored, proof))
@@ -58,12 +58,13 @@ async fn survey(
     Ok(())
 }
 
-/// Reads a stream and looks every key up on the server.
+/// Reads a stream and looks every key up on the server, but for what it could not hold.
 async fn look_up(
     source: &str,
     stream: RdbStream<'_>,
     options: &redisdump::ConnectOptions,
     settings: &TargetSettings,
+    restored: &redisdump::RestoreReport,
     progress: &Progress,
 ) -> anyhow::Result<redisdump::Comparison> {
     progress.stage("proving: looking every key up", None);
@@ -71,6 +72,7 @@ async fn look_up(
     let compare = redisdump::CompareOptions {
         choice: settings.redis.choice.clone(),
         others_allowed: settings.redis.on_existing != redisdump::OnExisting::Refuse,
+        left_out: restored.left_out.clone(),
         ..redisdump::CompareOptions::default()
     };
     let comparison =
@@ -112,14 +114,17 @@ pub(crate) async fn stream_and_compare(
         None
     } else if !whole {
         let capture = redisdump::Capture::start(from, &capture_options).await?;
-        Some(look_up(source, capture.map_err(anyhow::Error::new).boxed(), to, settings, progress).await?)
+        let stream = capture.map_err(anyhow::Error::new).boxed();
+        Some(look_up(source, stream, to, settings, &restored, progress).await?)
     } else {
         progress.stage("proving: comparing every key, both ways", None);
         let task = progress.task(format!("proof of {source}"), None, "keys");
-        let comparison = redisdump::compare(from, to, &redisdump::CompareOptions::default(), &|at| {
-            task.reached(at.bytes, at.keys);
-        })
-        .await?;
+        let compare = redisdump::CompareOptions {
+            left_out: restored.left_out.clone(),
+            ..redisdump::CompareOptions::default()
+        };
+        let comparison =
+            redisdump::compare(from, to, &compare, &|at| task.reached(at.bytes, at.keys)).await?;
         task.finish();
         Some(comparison)
     };

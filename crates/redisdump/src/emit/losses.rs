@@ -1,15 +1,18 @@
 //! What of a whole key space a target cannot hold, counted.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde::Serialize;
+use xxhash_rust::xxh3::xxh3_128_with_seed;
 
 use super::Inexpressible;
 use crate::meaning::shown;
 
 /// Examples that are kept of each kind of loss.
 const EXAMPLES: usize = 5;
+/// Names of keys that are remembered, by a hash of 16 bytes each.
+const NAMES: usize = 500_000;
 
 /// What was left out, or would be, with counts and the first keys of each kind.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -19,6 +22,8 @@ pub struct Losses {
     pub kinds: Vec<Loss>,
     #[serde(skip)]
     index: BTreeMap<Inexpressible, usize>,
+    #[serde(skip)]
+    names: BTreeSet<u128>,
 }
 
 /// One kind of loss.
@@ -47,6 +52,10 @@ impl Losses {
             Inexpressible::PendingWithoutOwner { .. } => Inexpressible::PendingWithoutOwner { count: 0 },
             other => other.clone(),
         };
+        let of_a_key = !matches!(what, Inexpressible::Function | Inexpressible::ModuleData { .. });
+        if of_a_key && !what.is_harmless() && self.names.len() < NAMES {
+            self.names.insert(xxh3_128_with_seed(name, db));
+        }
         let kinds = &mut self.kinds;
         let at = *self.index.entry(kind).or_insert_with(|| {
             kinds.push(Loss {
@@ -63,6 +72,16 @@ impl Losses {
                 loss.examples.push((db, shown(name)));
             }
         }
+    }
+
+    /// True for a key that was left out. Of more than half a million the rest is not remembered.
+    pub(crate) fn left_out(&self, db: u64, name: &[u8]) -> bool {
+        !self.names.is_empty() && self.names.contains(&xxh3_128_with_seed(name, db))
+    }
+
+    /// True when libraries of functions were left out.
+    pub(crate) fn left_out_functions(&self) -> bool {
+        self.index.contains_key(&Inexpressible::Function)
     }
 
     /// True when nothing at all is left out.
@@ -109,6 +128,10 @@ mod tests {
         for n in 0..9_u8 {
             losses.add(&Inexpressible::TooLong { bytes: u64::from(n) }, 1, &[b'a' + n]);
         }
+        assert!(losses.left_out(1, b"a") && !losses.left_out(0, b"a") && !losses.left_out(0, b"s"));
+        losses.add(&Inexpressible::Function, 0, b"");
+        assert!(losses.left_out_functions() && !losses.left_out(0, b""));
+        losses.kinds.pop();
         assert!(losses.is_serious());
         let text = losses.to_string();
         assert!(text.contains("9 × an element of 0 bytes") && text.contains("a (database 1), b"), "{text}");

@@ -26,6 +26,7 @@ mod zipmap;
 
 pub use crc::{Crc64, crc64};
 pub use error::{Corrupt, Problem};
+pub(crate) use module::metadata as module_metadata;
 pub use module::name as module_name;
 pub use reader::{Checksum, Key, NEWEST_REDIS, NEWEST_VALKEY, Reader, Visitor};
 pub(crate) use stream::estimate_entries_read;

@@ -24,6 +24,25 @@ pub(crate) fn piece(cursor: &mut Cursor<'_>) -> Result<bool, Stop> {
     Ok(false)
 }
 
+/// The length of the metadata of modules at the front of a `DUMP` payload, opcode and all; nothing where its end is not
+/// among these bytes.
+pub(crate) fn metadata(bytes: &[u8]) -> Result<Option<usize>, Problem> {
+    let mut cursor = Cursor::new(bytes);
+    let mut all = || {
+        cursor.u8()?;
+        for _ in 0..cursor.count()? {
+            cursor.array::<4>()?;
+            while !piece(&mut cursor)? {}
+        }
+        Ok(())
+    };
+    match all() {
+        Ok(()) => Ok(Some(cursor.position())),
+        Err(Stop::More(_)) => Ok(None),
+        Err(Stop::Bad(problem)) => Err(problem),
+    }
+}
+
 /// A module type's name: nine characters of six bits each; the low ten bits are its encoding version.
 pub fn name(id: u64) -> String {
     const CHARSET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";

@@ -139,7 +139,9 @@ pub(crate) enum Corners {
     Oldest,
     /// With streams, where the server has them.
     Streams,
-    /// With all that the server has.
+    /// With function libraries and what streams count too.
+    Functions,
+    /// With all that the server has: fields of hashes that expire too.
     All,
 }
 
@@ -188,7 +190,7 @@ pub(crate) fn fill(server: &Redis, corners: Corners) {
     if corners >= Corners::Streams && at_least(server, 5, 0) {
         streams(&mut client);
     }
-    if corners == Corners::All && at_least(server, 7, 0) {
+    if corners >= Corners::Functions && at_least(server, 7, 0) {
         let code = b"#!lua name=mine\nredis.register_function('one', function() return 1 end)".to_vec();
         client.send(&[b"FUNCTION".to_vec(), b"LOAD".to_vec(), code]).unwrap();
     }
