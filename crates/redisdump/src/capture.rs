@@ -6,6 +6,8 @@
 
 mod folder;
 mod limits;
+mod payload;
+mod questions;
 mod scan;
 
 use std::fmt;

@@ -44,6 +44,17 @@ impl Reply {
     }
 }
 
+/// A reply, or the beginning of one that has more bytes than are to be held at once.
+#[derive(Debug)]
+pub(crate) enum Head {
+    /// A string of so many bytes follows, and an end of line.
+    Bulk(u64),
+    /// So many replies follow.
+    Array(u64),
+    /// All of it.
+    Whole(Reply),
+}
+
 pub(crate) trait Both: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Both for T {}
 pub(crate) type Socket = Box<dyn Both>;
@@ -130,22 +141,31 @@ impl Reader {
     }
 
     async fn nested(&mut self, doing: &str, depth: usize) -> Result<Reply, Error> {
-        let line = self.line(doing).await?;
-        let (kind, rest) = line.split_at_checked(1).unwrap_or(("", ""));
-        let number = || rest.parse::<i64>();
-        match (kind, number()) {
-            ("+", _) => Ok(Reply::Simple(rest.to_owned())),
-            ("-", _) => Ok(Reply::Error(rest.to_owned())),
-            (":", Ok(n)) => Ok(Reply::Int(n)),
-            ("$" | "*", Ok(-1)) => Ok(Reply::Nil),
-            ("$", Ok(n)) if n >= 0 => self.bulk(n as usize, doing).await.map(Reply::Bulk),
-            ("*", Ok(n)) if n >= 0 && depth < DEPTH => {
+        match self.head(doing).await? {
+            Head::Whole(reply) => Ok(reply),
+            Head::Bulk(length) => self.bulk(length, doing).await.map(Reply::Bulk),
+            Head::Array(n) if depth < DEPTH => {
                 let mut items = Vec::new();
                 for _ in 0..n {
                     items.push(Box::pin(self.nested(doing, depth + 1)).await?);
                 }
                 Ok(Reply::Array(items))
             }
+            Head::Array(_) => Err(self.protocol("it answered arrays in arrays without an end".to_owned())),
+        }
+    }
+
+    /// Reads the line that a reply begins with; what follows it is left to the caller.
+    pub(crate) async fn head(&mut self, doing: &str) -> Result<Head, Error> {
+        let line = self.line(doing).await?;
+        let (kind, rest) = line.split_at_checked(1).unwrap_or(("", ""));
+        match (kind, rest.parse::<i64>()) {
+            ("+", _) => Ok(Head::Whole(Reply::Simple(rest.to_owned()))),
+            ("-", _) => Ok(Head::Whole(Reply::Error(rest.to_owned()))),
+            (":", Ok(n)) => Ok(Head::Whole(Reply::Int(n))),
+            ("$" | "*", Ok(-1)) => Ok(Head::Whole(Reply::Nil)),
+            ("$", Ok(n)) if n >= 0 => Ok(Head::Bulk(n.unsigned_abs())),
+            ("*", Ok(n)) if n >= 0 => Ok(Head::Array(n.unsigned_abs())),
             _ => {
                 let shown: String = line.chars().take(60).collect();
                 Err(self.protocol(format!("it answered {shown:?}")))
@@ -203,7 +223,8 @@ impl Reader {
         count
     }
 
-    async fn skip(&mut self, bytes: u64, doing: &str) -> Result<(), Error> {
+    /// Passes over bytes of a reply whose head was read.
+    pub(crate) async fn skip(&mut self, bytes: u64, doing: &str) -> Result<(), Error> {
         let skipped = tokio::io::copy(&mut (&mut self.socket).take(bytes), &mut tokio::io::sink()).await;
         match skipped.map_err(|e| self.lost(doing, e))? == bytes {
             true => Ok(()),
@@ -211,11 +232,25 @@ impl Reader {
         }
     }
 
-    async fn bulk(&mut self, length: usize, doing: &str) -> Result<Vec<u8>, Error> {
+    /// Appends what is there of a reply whose head was read, at most so many bytes; how many they were, at least one.
+    pub(crate) async fn some(&mut self, out: &mut Vec<u8>, most: usize, doing: &str) -> Result<usize, Error> {
+        let before = out.len();
+        out.resize(before + most, 0);
+        let read = self.socket.read(out.get_mut(before..).unwrap_or_default()).await;
+        out.truncate(before + read.as_ref().map_or(0, |n| *n));
+        match read.map_err(|e| self.lost(doing, e))? {
+            0 => Err(self.lost(doing, std::io::ErrorKind::UnexpectedEof.into())),
+            n => Ok(n),
+        }
+    }
+
+    /// Reads a string whose head was read, and its end of line.
+    pub(crate) async fn bulk(&mut self, length: u64, doing: &str) -> Result<Vec<u8>, Error> {
         let mut bytes = Vec::new();
-        while bytes.len() < length {
+        while (bytes.len() as u64) < length {
             let before = bytes.len();
-            bytes.resize(length.min(before + STEP), 0);
+            let left = usize::try_from(length - before as u64).unwrap_or(STEP);
+            bytes.resize(before + left.min(STEP), 0);
             let part = bytes.get_mut(before..).unwrap_or_default();
             let read = self.socket.read_exact(part).await;
             read.map_err(|e| self.lost(doing, e))?;
