@@ -36,6 +36,8 @@ mod prove;
 mod report;
 mod restore;
 mod tally;
+mod tls;
+mod watched;
 mod wire;
 
 pub use acl::{Access, AccessReport, User, apply_access, read_access, try_access};
@@ -46,7 +48,7 @@ pub use capture::{
 pub use compare::{CompareOptions, compare};
 pub use error::Error;
 pub use identity::ServerIdentity;
-pub use options::{ConnectOptions, Environment};
+pub use options::{ConnectOptions, Environment, TlsFiles};
 pub use prove::prove;
 pub use report::{Comparison, Difference, DifferenceKind, Progress};
 pub use restore::{
