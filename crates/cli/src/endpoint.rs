@@ -100,7 +100,17 @@ impl Endpoint {
         let connection = match source.kind {
             Kind::Redis if url.is_empty() => Connection::Folder(data_dir.clone().unwrap_or_default()),
             Kind::Postgres => postgres(&url).with_context(named)?,
-            Kind::Redis => redis(&url).with_context(named)?,
+            Kind::Redis => {
+                let at = |file: &Option<PathBuf>| file.as_ref().map(|path| context.config.folder.join(path));
+                let files = redisdump::TlsFiles {
+                    cacert: at(&source.tls_cacert),
+                    cert: at(&source.tls_cert),
+                    key: at(&source.tls_key),
+                };
+                let options = redisdump::ConnectOptions::parse(&url, &redisdump::Environment::from_process());
+                let options = options.and_then(|options| options.with_tls_files(&files));
+                Connection::Redis(Box::new(options.with_context(named)?))
+            }
         };
         Ok(Endpoint {
             name: source.name.clone(),

@@ -72,6 +72,23 @@ fn a_folder_that_is_no_repository_is_said_to_be_none() {
 }
 
 #[test]
+fn files_for_tls_are_looked_for_beside_the_configuration() {
+    let here = folder();
+    dbhaul(here.path(), &["init", "--repository", "store"]).exits(0);
+    let source = "[repository]\nurl = \"store\"\n[[source]]\nname = \"keys\"\nkind = \"redis\"\n";
+    let write =
+        |more: &str| std::fs::write(here.path().join("dbhaul.toml"), format!("{source}{more}")).unwrap();
+    write("url = \"rediss://127.0.0.1:1\"\ntls-cacert = \"ca.pem\"\n");
+    let expected = format!("cacert {}: No such file", here.path().join("ca.pem").display());
+    let config = here.path().join("dbhaul.toml").display().to_string();
+    dbhaul(here.path(), &["--config", &config, "backup"]).exits(1).says(&expected);
+    write("url = \"rediss://127.0.0.1:1\"\ntls-cert = \"client.pem\"\n");
+    dbhaul(here.path(), &["backup"]).exits(2).says("cert and key belong together");
+    write("url = \"redis://127.0.0.1:1\"\ntls-cacert = \"ca.pem\"\n");
+    dbhaul(here.path(), &["backup"]).exits(2).says("rediss://");
+}
+
+#[test]
 fn an_unreachable_server_and_a_hostile_url_give_one_clear_error() {
     let here = folder();
     dbhaul(here.path(), &["init", "--repository", "store"]).exits(0);

@@ -16,6 +16,8 @@ use crate::{ConnectOptions, Error, ServerIdentity};
 const SECRET: &[&str] = &["requirepass", "masterauth", "tls-key-file-pass", "tls-client-key-file-pass"];
 /// What no setting's name has by chance: settings of versions to come, and of modules.
 const SECRET_SIGNS: &[&str] = &["pass", "auth", "secret", "token"];
+/// Settings that say how somebody is let in, and nothing by which one is.
+const PLAIN: &[&str] = &["tls-auth-clients", "tls-auth-clients-user"];
 
 /// A user: its name and its rules, as `ACL LIST` gives them (with hashes of passwords).
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -332,7 +334,8 @@ async fn settings(connection: &mut Connection) -> Result<Result<BTreeMap<String,
 
 fn is_secret(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
-    SECRET.contains(&name.as_str()) || SECRET_SIGNS.iter().any(|sign| name.contains(sign))
+    let signed = || SECRET_SIGNS.iter().any(|sign| name.contains(sign));
+    SECRET.contains(&name.as_str()) || (signed() && !PLAIN.contains(&name.as_str()))
 }
 
 #[cfg(test)]
@@ -357,6 +360,9 @@ mod tests {
         {
             assert!(is_secret(name), "{name}");
         }
-        assert!(!is_secret("maxmemory") && !is_secret("appendonly"));
+        for name in ["maxmemory", "appendonly", "tls-auth-clients"] {
+            assert!(!is_secret(name), "{name}");
+        }
+        assert!(is_secret("primaryauth") && is_secret("auth-clients"));
     }
 }

@@ -4,8 +4,11 @@
 //! to its files. With `REPLCONF rdb-only 1` (6.2 and newer) it does not even keep a replication buffer for us. The
 //! bytes are handed on as they come, and read on the way: counts, digest and checksum cost no second pass.
 
+mod cluster;
 mod folder;
 mod limits;
+mod payload;
+mod questions;
 mod scan;
 
 use std::fmt;
@@ -117,8 +120,10 @@ impl Capture {
     pub async fn start(options: &ConnectOptions, settings: &CaptureOptions) -> Result<Capture, Error> {
         let mut connection = Connection::open(options).await?;
         let server = identify(&mut connection, options).await?;
+        let warnings: Vec<String> =
+            cluster::of_node(&mut connection, &server, options).await?.into_iter().collect();
         if settings.method == CaptureMethod::Scan {
-            return Capture::scan(connection, server, settings, None).await;
+            return Capture::scan(connection, server, settings, warnings).await;
         }
         // What an old server does not know it answers with an error, and that is all.
         connection.ask_raw(&[b"REPLCONF", b"capa", b"eof", b"capa", b"psync2"]).await?;
@@ -128,7 +133,11 @@ impl Capture {
         let (replication_id, replication_offset) = match psync(&mut connection).await? {
             Ok(granted) => granted,
             Err(words) if settings.method == CaptureMethod::Auto && is_forbidden(&words) => {
-                return Capture::scan(Connection::open(options).await?, server, settings, Some(words)).await;
+                let mut warnings = warnings;
+                warnings.push(format!(
+                    "{server} gives no snapshot (PSYNC: {words}), so its keys are read one by one"
+                ));
+                return Capture::scan(Connection::open(options).await?, server, settings, warnings).await;
             }
             Err(words) => {
                 return Err(Error::Server {
@@ -151,34 +160,34 @@ impl Capture {
             mark: Vec::new(),
         };
         let done = std::sync::Arc::new(std::sync::OnceLock::new());
-        let report = (done.clone(), server.clone(), replication_id, replication_offset);
+        let report = (done.clone(), server.clone(), replication_id, replication_offset, warnings.clone());
         let pieces = futures::stream::try_unfold((transfer, report), |(mut transfer, report)| async move {
             match transfer.next().await? {
                 Some(piece) => Ok(Some((piece, (transfer, report)))),
                 None => {
-                    let (done, server, id, offset) = report;
-                    let _ = done.set(transfer.report(server, id, offset)?);
+                    let (done, server, id, offset, warnings) = report;
+                    let _ = done.set(CaptureReport { warnings, ..transfer.report(server, id, offset)? });
                     Ok(None)
                 }
             }
         });
-        Ok(Capture { server, warnings: Vec::new(), pieces: Box::pin(pieces), done })
+        Ok(Capture { server, warnings, pieces: Box::pin(pieces), done })
     }
 
-    /// Reads the keys one by one; `refused` says why it has to be.
+    /// Reads the keys one by one; with what is to be known of it already.
     async fn scan(
         connection: Connection,
         server: ServerIdentity,
         settings: &CaptureOptions,
-        refused: Option<String>,
+        mut warnings: Vec<String>,
     ) -> Result<Capture, Error> {
         let mut scan = scan::Scan::begin(connection, &server, settings.remembered_keys).await?;
-        if let Some(words) = refused {
-            scan.warnings.push(format!(
-                "{server} gives no snapshot (PSYNC: {words}), so its keys are read one by one: {}",
-                scan.consistency()
-            ));
+        // It has to be said where nobody asked for it.
+        if let Some(refused) = warnings.last_mut().filter(|_| settings.method == CaptureMethod::Auto) {
+            refused.push_str(&format!(": {}", scan.consistency()));
         }
+        warnings.append(&mut scan.warnings);
+        scan.warnings = warnings;
         let warnings = scan.warnings.clone();
         let done = std::sync::Arc::new(std::sync::OnceLock::new());
         let report = (done.clone(), server.clone());
@@ -266,7 +275,8 @@ impl Transfer {
         let result = self.step().await;
         self.failed = result.is_err();
         match result {
-            Err(Error::Lost { target, source, .. }) => {
+            // A server that says nothing any more is not asked why.
+            Err(Error::Lost { target, source, .. }) if source.kind() != std::io::ErrorKind::TimedOut => {
                 let doing = limits::explain(&self.options).await;
                 Err(Error::Lost { target, doing, source })
             }

@@ -22,6 +22,9 @@ pub struct ServerIdentity {
     pub role: String,
     /// Where it was reached: host and port, or a socket.
     pub address: String,
+    /// True for a node of a cluster, which has a part of its keys.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub cluster: bool,
 }
 
 impl ServerIdentity {
@@ -47,6 +50,7 @@ pub(crate) async fn identify(
 ) -> Result<ServerIdentity, Error> {
     let mut fields = info(connection, "server").await?;
     fields.extend(info(connection, "replication").await?);
+    fields.extend(info(connection, "cluster").await?);
     let get = |name: &str| fields.get(name).cloned().unwrap_or_default();
     let valkey = get("valkey_version");
     let (flavor, version) =
@@ -57,6 +61,7 @@ pub(crate) async fn identify(
         run_id: get("run_id"),
         role: get("role"),
         address: options.address(),
+        cluster: get("cluster_enabled") == "1",
     })
 }
 
@@ -103,12 +108,16 @@ pub(crate) async fn info(
     section: &str,
 ) -> Result<BTreeMap<String, String>, Error> {
     let reply = connection.ask(&[b"INFO", section.as_bytes()]).await?;
-    let text = String::from_utf8_lossy(reply.bytes().unwrap_or_default()).into_owned();
-    Ok(text
-        .lines()
+    Ok(fields(reply.bytes().unwrap_or_default()))
+}
+
+/// Lines of `name:value`.
+pub(crate) fn fields(text: &[u8]) -> BTreeMap<String, String> {
+    let text = String::from_utf8_lossy(text);
+    text.lines()
         .filter_map(|line| line.split_once(':'))
         .map(|(name, value)| (name.to_owned(), value.trim().to_owned()))
-        .collect())
+        .collect()
 }
 
 /// A setting's value (`CONFIG GET`), or the server's words of refusal.

@@ -39,7 +39,9 @@ mod report;
 mod resp;
 mod restore;
 mod tally;
+mod tls;
 mod verdict;
+mod watched;
 mod wire;
 
 pub use acl::{Access, AccessReport, User, apply_access, read_access, try_access};
@@ -50,7 +52,7 @@ pub use capture::{
 pub use compare::{CompareOptions, compare};
 pub use error::Error;
 pub use identity::ServerIdentity;
-pub use options::{ConnectOptions, Environment};
+pub use options::{ConnectOptions, Environment, TlsFiles};
 pub use prove::prove;
 pub use report::{Comparison, Difference, DifferenceKind, Progress};
 pub use restore::{

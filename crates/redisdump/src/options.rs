@@ -1,6 +1,8 @@
 //! How a server is reached: `redis://[user[:password]@]host[:port][/db]` and its relatives.
 
 use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::Error;
 
@@ -25,14 +27,35 @@ pub(crate) enum Place {
     Unix(String),
 }
 
-/// How TLS checks the server.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Tls {
-    /// By the host's certificate authorities, for the host's name.
-    Verify,
-    /// Not at all: asked for with `?insecure=true`.
-    Insecure,
+/// How TLS is done. The files are read when a connection is made.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub(crate) struct Tls {
+    /// The server is not checked at all.
+    pub(crate) insecure: bool,
+    /// The authorities that are believed; those of the host where none are named.
+    pub(crate) cacert: Option<String>,
+    /// Our own certificate, with those that lead to its authority.
+    pub(crate) cert: Option<String>,
+    /// Its key.
+    pub(crate) key: Option<String>,
+    /// The name that the server's certificate is to be for, where it is not that of the host.
+    pub(crate) sni: Option<String>,
 }
+
+/// Files in PEM for TLS.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// The authorities that are believed; nothing for those of the host.
+    pub cacert: Option<PathBuf>,
+    /// Our own certificate, where the server wants one.
+    pub cert: Option<PathBuf>,
+    /// Its key.
+    pub key: Option<PathBuf>,
+}
+
+/// How long nothing may come and nothing go while something is waited for, where the URL does not say. A server that forks
+/// for a snapshot sends newlines meanwhile; what blocks it for longer is rare.
+const SILENCE: u64 = 900;
 
 /// Where and how to connect. Neither `Debug` nor [`ConnectOptions::display`] shows the password.
 #[derive(Clone)]
@@ -41,46 +64,42 @@ pub struct ConnectOptions {
     pub(crate) user: Option<String>,
     pub(crate) password: Option<String>,
     password_in_url: bool,
+    /// How long nothing may happen while something is waited for.
+    pub(crate) silence: Option<Duration>,
+    /// Of a cluster this one node is meant.
+    pub(crate) this_node: bool,
 }
 
 impl ConnectOptions {
-    /// Reads `redis://`, `rediss://` (TLS), `valkey://`, `valkeys://`, and `redis+unix:///path`. A password that the URL
-    /// leaves out comes from the environment. A database in the URL is refused: the whole server is meant.
+    /// Reads `redis://`, `rediss://` (TLS), `valkey://`, `valkeys://`, and `redis+unix://[user[:password]@]/path`. A
+    /// password that the URL leaves out comes from the environment. A database in the URL is refused: the whole server is
+    /// meant.
+    ///
+    /// Options follow a `?`: of all `user`, `timeout` (seconds without a sign of life; 0 for ever), `cluster=this-node`; of
+    /// TLS `cacert`, `cert`, `key`, `sni` and `insecure=true`.
+    ///
+    /// # Errors
+    /// [`Error::Options`], which repeats nothing that may be a password.
     pub fn parse(url: &str, env: &Environment) -> Result<ConnectOptions, Error> {
-        let wrong = |message: &str| Error::Options(format!("this is no Redis URL: {message}"));
         let (scheme, rest) = url.split_once("://").ok_or_else(|| wrong("redis://host:port is the form"))?;
         let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
-        if matches!(scheme, "redis+unix" | "valkey+unix" | "unix") {
-            let place = Place::Unix(decode(rest).map_err(|e| wrong(&e))?);
-            return Ok(ConnectOptions {
-                place,
-                user: None,
-                password: env.password.clone(),
-                password_in_url: false,
-            });
-        }
-        let secure = match scheme {
-            "redis" | "valkey" => false,
-            "rediss" | "valkeys" => true,
+        let (unix, secure) = match scheme {
+            "redis" | "valkey" => (false, false),
+            "rediss" | "valkeys" => (false, true),
+            "redis+unix" | "valkey+unix" | "unix" => (true, false),
             other => {
                 return Err(wrong(&format!(
                     "`{other}` is none of redis, rediss, valkey, valkeys, redis+unix"
                 )));
             }
         };
-        let mut insecure = false;
-        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-            match pair.split_once('=') {
-                Some(("insecure", value)) if secure => insecure = value == "true",
-                _ => return Err(wrong("the only option is insecure=true, for rediss://")),
-            }
-        }
-        let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
-        if !matches!(path, "" | "0") {
-            return Err(wrong(
-                "it names a database, but a Redis source or target is the whole server, with all its databases",
-            ));
-        }
+        let mut said = Said::parse(query, secure)?;
+        // Neither a host nor a login has a slash; a path begins with one.
+        let (authority, path) = match (rest.find('/'), unix && !rest.contains('@')) {
+            (_, true) => ("", rest),
+            (Some(at), _) => rest.split_at(at),
+            (None, _) => (rest, ""),
+        };
         let (login, address) = match authority.rsplit_once('@') {
             Some((login, address)) => (Some(login), address),
             None => (None, authority),
@@ -92,30 +111,59 @@ impl ConnectOptions {
             ),
             None => (String::new(), String::new()),
         };
-        let (host, port) = match address.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
-            Some((host, port)) => (host, port.strip_prefix(':')),
-            None => match address.rsplit_once(':') {
-                Some((host, port)) => (host, Some(port)),
-                None => (address, None),
-            },
-        };
-        let host = if host.is_empty() { "127.0.0.1" } else { host };
-        let port = match port {
-            Some(text) => text.parse().map_err(|_| wrong("its port is no number from 1 to 65535"))?,
-            None => 6379,
-        };
         let some = |text: String| (!text.is_empty()).then_some(text);
-        let password = some(password);
+        let (user, password) = (some(user), some(password));
+        if user.is_some() && said.user.is_some() {
+            return Err(wrong("it names two users: before the @, and as an option"));
+        }
+        let place = match unix {
+            true if address.is_empty() && !path.is_empty() => {
+                Place::Unix(decode(path).map_err(|e| wrong(&e))?)
+            }
+            true => return Err(wrong("redis+unix://[user@]/path/of/the/socket is the form")),
+            false => tcp(address, path, secure.then(|| std::mem::take(&mut said.tls)))?,
+        };
         Ok(ConnectOptions {
-            place: Place::Tcp {
-                host: host.to_owned(),
-                port,
-                tls: secure.then_some(if insecure { Tls::Insecure } else { Tls::Verify }),
-            },
-            user: some(user),
+            place,
+            user: user.or(said.user),
             password_in_url: password.is_some(),
             password: password.or_else(|| env.password.clone()),
+            silence: (said.timeout > 0).then(|| Duration::from_secs(said.timeout)),
+            this_node: said.this_node,
         })
+    }
+
+    /// The same connection with files for TLS, beside those that the URL names.
+    ///
+    /// # Errors
+    /// [`Error::Options`]: the URL says nothing of TLS, names another file, or a file is no name in UTF-8.
+    pub fn with_tls_files(mut self, files: &TlsFiles) -> Result<ConnectOptions, Error> {
+        if *files == TlsFiles::default() {
+            return Ok(self);
+        }
+        let Place::Tcp { tls: Some(tls), .. } = &mut self.place else {
+            return Err(Error::Options("files for TLS are of no use without a rediss:// URL".to_owned()));
+        };
+        let named = [
+            ("cacert", &files.cacert, &mut tls.cacert),
+            ("cert", &files.cert, &mut tls.cert),
+            ("key", &files.key, &mut tls.key),
+        ];
+        for (name, file, place) in named {
+            let Some(file) = file else { continue };
+            let text = file.to_str().map(str::to_owned);
+            let text = text.ok_or_else(|| Error::Options(format!("{name}: {file:?} is no UTF-8")))?;
+            if place.replace(text).is_some() {
+                return Err(Error::Options(format!("{name} is named twice, once in the URL")));
+            }
+        }
+        tls.check()?;
+        Ok(self)
+    }
+
+    /// True where a server may turn us away for want of a certificate.
+    pub(crate) fn wants_certificate(&self) -> bool {
+        matches!(&self.place, Place::Tcp { tls: Some(tls), .. } if tls.cert.is_none())
     }
 
     /// The same connection with another password.
@@ -154,6 +202,90 @@ impl fmt::Debug for ConnectOptions {
     }
 }
 
+fn wrong(message: &str) -> Error {
+    Error::Options(format!("this is no Redis URL: {message}"))
+}
+
+/// What stands behind the `?`.
+struct Said {
+    user: Option<String>,
+    timeout: u64,
+    this_node: bool,
+    tls: Tls,
+}
+
+impl Said {
+    fn parse(query: &str, secure: bool) -> Result<Said, Error> {
+        let mut said = Said { user: None, timeout: SILENCE, this_node: false, tls: Tls::default() };
+        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            let value = decode(value).map_err(|e| wrong(&e))?;
+            let tls = &mut said.tls;
+            match name {
+                "user" if !value.is_empty() => said.user = Some(value),
+                "timeout" => {
+                    said.timeout = value.parse().map_err(|_| wrong("its timeout is no number of seconds"))?;
+                }
+                "cluster" if value == "this-node" => said.this_node = true,
+                "insecure" if secure => tls.insecure = value == "true",
+                "cacert" | "cert" | "key" | "sni" if secure && !value.is_empty() => {
+                    let place = match name {
+                        "cacert" => &mut tls.cacert,
+                        "cert" => &mut tls.cert,
+                        "key" => &mut tls.key,
+                        _ => &mut tls.sni,
+                    };
+                    *place = Some(value);
+                }
+                _ => {
+                    return Err(wrong(
+                        "its options are user=NAME, timeout=SECONDS, cluster=this-node, and for rediss:// cacert=FILE, \
+                         cert=FILE, key=FILE, sni=NAME, insecure=true",
+                    ));
+                }
+            }
+        }
+        said.tls.check()?;
+        Ok(said)
+    }
+}
+
+impl Tls {
+    fn check(&self) -> Result<(), Error> {
+        if self.cert.is_some() != self.key.is_some() {
+            return Err(Error::Options("cert and key belong together: name both files, or none".to_owned()));
+        }
+        if self.insecure && self.cacert.is_some() {
+            return Err(Error::Options(
+                "insecure=true believes anybody, and cacert only some: name one".to_owned(),
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// `host:port`, and a path that may only be a database.
+fn tcp(address: &str, path: &str, tls: Option<Tls>) -> Result<Place, Error> {
+    if !matches!(path, "" | "/" | "/0") {
+        return Err(wrong(
+            "it names a database, but a Redis source or target is the whole server, with all its databases",
+        ));
+    }
+    let (host, port) = match address.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        Some((host, port)) => (host, port.strip_prefix(':')),
+        None => match address.rsplit_once(':') {
+            Some((host, port)) => (host, Some(port)),
+            None => (address, None),
+        },
+    };
+    let host = if host.is_empty() { "127.0.0.1" } else { host };
+    let port = match port {
+        Some(text) => text.parse().map_err(|_| wrong("its port is no number from 1 to 65535"))?,
+        None => 6379,
+    };
+    Ok(Place::Tcp { host: host.to_owned(), port, tls })
+}
+
 fn decode(text: &str) -> Result<String, String> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.bytes();
@@ -177,6 +309,19 @@ mod tests {
     use super::*;
 
     #[test]
+    fn files_for_tls_stand_beside_the_url() {
+        let parse = |url: &str| ConnectOptions::parse(url, &Environment::default()).unwrap();
+        let files = TlsFiles { cacert: Some("/ca".into()), cert: Some("/c".into()), key: Some("/k".into()) };
+        let Place::Tcp { tls, .. } = parse("rediss://h").with_tls_files(&files).unwrap().place else {
+            panic!()
+        };
+        assert_eq!(tls.unwrap().cert.as_deref(), Some("/c"));
+        for wrong in ["redis://h", "redis+unix:///s", "rediss://h?cacert=/b", "rediss://h?insecure=true"] {
+            assert!(parse(wrong).with_tls_files(&files).unwrap_err().is_usage(), "{wrong}");
+        }
+    }
+
+    #[test]
     fn urls() {
         let env = Environment { password: Some("from-env".into()) };
         let parse = |url: &str| ConnectOptions::parse(url, &env);
@@ -189,6 +334,30 @@ mod tests {
         assert_eq!(full.display().to_string(), "rediss://::1:1");
         assert_eq!(parse("redis://:pw@h/0").unwrap().user, None);
         assert_eq!(parse("redis+unix:///run/r.sock").unwrap().address(), "/run/r.sock");
+        let socket = parse("redis+unix://us%40er@/run/r.sock").unwrap();
+        assert_eq!((socket.address().as_str(), socket.user.as_deref()), ("/run/r.sock", Some("us@er")));
+        assert_eq!((socket.password.as_deref(), socket.password_in_url()), (Some("from-env"), false));
+        let socket = parse("redis+unix://u:p@/run/r.sock?timeout=5").unwrap();
+        assert_eq!((socket.password.as_deref(), socket.password_in_url()), (Some("p"), true));
+        assert_eq!(socket.silence, Some(Duration::from_secs(5)));
+        let socket = parse("redis+unix:///run/r.sock?user=bot&cluster=this-node&timeout=0").unwrap();
+        assert_eq!((socket.user.as_deref(), socket.this_node, socket.silence), (Some("bot"), true, None));
+        let tls = parse("rediss://h?cacert=/ca%20s.pem&cert=c&key=k&sni=n").unwrap();
+        assert!(!tls.wants_certificate());
+        let Place::Tcp { tls: Some(tls), .. } = tls.place else { panic!() };
+        assert_eq!((tls.cacert.as_deref(), tls.sni.as_deref()), (Some("/ca s.pem"), Some("n")));
+        for wrong in [
+            "redis://h?cacert=x",
+            "rediss://h?cert=x",
+            "rediss://h?insecure=true&cacert=x",
+            "redis+unix://",
+            "redis+unix://u@sock",
+            "redis://u@h?user=v",
+            "redis://h?timeout=soon",
+            "redis://h?cluster=all",
+        ] {
+            assert!(parse(wrong).unwrap_err().is_usage(), "{wrong}");
+        }
         for wrong in ["redis://h/3", "redis://h:x", "http://h", "h:1", "redis://h?x=1", "redis://:%zz@h"] {
             assert!(parse(wrong).unwrap_err().is_usage(), "{wrong}");
         }

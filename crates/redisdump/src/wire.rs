@@ -1,7 +1,6 @@
 //! RESP2 over a connection: commands out, replies in, nothing read that was not asked for, nothing allocated that a
 //! length field merely claims.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{
@@ -9,11 +8,11 @@ use tokio::io::{
     WriteHalf,
 };
 use tokio::net::{TcpStream, UnixStream};
-use tokio_rustls::TlsConnector;
-use tokio_rustls::rustls::pki_types::ServerName;
 
-use crate::options::{Place, Tls};
+use crate::options::Place;
 pub(crate) use crate::resp::command;
+use crate::tls::{connector, secured};
+use crate::watched::{Watched, keep_alive};
 use crate::{ConnectOptions, Error};
 
 /// A reply.
@@ -212,7 +211,8 @@ impl Reader {
         count
     }
 
-    async fn skip(&mut self, bytes: u64, doing: &str) -> Result<(), Error> {
+    /// Passes over bytes of a reply whose head was read.
+    pub(crate) async fn skip(&mut self, bytes: u64, doing: &str) -> Result<(), Error> {
         let skipped = tokio::io::copy(&mut (&mut self.socket).take(bytes), &mut tokio::io::sink()).await;
         match skipped.map_err(|e| self.lost(doing, e))? == bytes {
             true => Ok(()),
@@ -220,7 +220,20 @@ impl Reader {
         }
     }
 
-    async fn bulk(&mut self, length: u64, doing: &str) -> Result<Vec<u8>, Error> {
+    /// Appends what is there of a reply whose head was read, at most so many bytes; how many they were, at least one.
+    pub(crate) async fn some(&mut self, out: &mut Vec<u8>, most: usize, doing: &str) -> Result<usize, Error> {
+        let before = out.len();
+        out.resize(before + most, 0);
+        let read = self.socket.read(out.get_mut(before..).unwrap_or_default()).await;
+        out.truncate(before + read.as_ref().map_or(0, |n| *n));
+        match read.map_err(|e| self.lost(doing, e))? {
+            0 => Err(self.lost(doing, std::io::ErrorKind::UnexpectedEof.into())),
+            n => Ok(n),
+        }
+    }
+
+    /// Reads a string whose head was read, and what closes it.
+    pub(crate) async fn bulk(&mut self, length: u64, doing: &str) -> Result<Vec<u8>, Error> {
         let mut bytes = Vec::new();
         self.part(&mut bytes, length, doing).await?;
         self.end(doing).await?;
@@ -267,15 +280,28 @@ impl Connection {
             reader: Reader { socket: BufReader::with_capacity(64 << 10, read), target: target.clone() },
             writer: Writer { socket: write, target: target.clone() },
         };
-        if let Some(password) = &options.password {
+        // Only with the first answer it is known that the server takes us without a certificate.
+        let closed = |error: Error| match error {
+            Error::Lost { target, doing, source } if options.wants_certificate() => {
+                let doing = format!(
+                    "{doing}, the first question (a server with `tls-auth-clients yes` wants a client's certificate: \
+                     ?cert=FILE&key=FILE)"
+                );
+                Error::Lost { target, doing, source }
+            }
+            other => other,
+        };
+        // A user of whom no password is known may have none.
+        let password = options.password.as_deref().or(options.user.as_ref().map(|_| ""));
+        if let Some(password) = password {
             let mut arguments: Vec<&[u8]> = vec![b"AUTH"];
             arguments.extend(options.user.as_ref().map(String::as_bytes));
             arguments.push(password.as_bytes());
-            if let Reply::Error(message) = connection.ask_raw(&arguments).await? {
+            if let Reply::Error(message) = connection.ask_raw(&arguments).await.map_err(closed)? {
                 return Err(failed(message));
             }
         }
-        match connection.ask_raw(&[b"PING"]).await? {
+        match connection.ask_raw(&[b"PING"]).await.map_err(closed)? {
             Reply::Error(message) if message.starts_with("NOAUTH") => Err(failed(format!(
                 "{message} Give a password: REDISCLI_AUTH, redis://:password@…, or the configuration"
             ))),
@@ -312,85 +338,21 @@ impl Connection {
 }
 
 async fn dial(options: &ConnectOptions) -> Result<Socket, String> {
-    match &options.place {
-        Place::Unix(path) => Ok(Box::new(UnixStream::connect(path).await.map_err(|e| e.to_string())?)),
+    let socket: Socket = match &options.place {
+        Place::Unix(path) => Box::new(UnixStream::connect(path).await.map_err(|e| e.to_string())?),
         Place::Tcp { host, port, tls } => {
+            let connector = tls.as_ref().map(connector).transpose()?;
             let stream = TcpStream::connect((host.as_str(), *port)).await.map_err(|e| e.to_string())?;
             stream.set_nodelay(true).map_err(|e| e.to_string())?;
-            let Some(tls) = tls else { return Ok(Box::new(stream)) };
-            let name = ServerName::try_from(host.clone()).map_err(|e| e.to_string())?;
-            let connector = TlsConnector::from(Arc::new(tls_config(*tls)?));
-            Ok(Box::new(connector.connect(name, stream).await.map_err(|e| e.to_string())?))
-        }
-    }
-}
-
-fn tls_config(tls: Tls) -> Result<rustls::ClientConfig, String> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = rustls::ClientConfig::builder_with_provider(Arc::clone(&provider))
-        .with_safe_default_protocol_versions()
-        .map_err(|e| e.to_string())?;
-    Ok(match tls {
-        Tls::Verify => {
-            let mut roots = rustls::RootCertStore::empty();
-            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-            if roots.is_empty() {
-                return Err("this host has no certificate authorities (ca-certificates)".to_owned());
+            keep_alive(&stream).map_err(|e| e.to_string())?;
+            match (tls, connector) {
+                (Some(tls), Some(connector)) => Box::new(secured(connector, tls, host, stream).await?),
+                _ => Box::new(stream),
             }
-            builder.with_root_certificates(roots).with_no_client_auth()
         }
-        Tls::Insecure => builder
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(insecure::Anything(provider)))
-            .with_no_client_auth(),
+    };
+    Ok(match options.silence {
+        Some(silence) => Box::new(Watched::new(socket, silence)),
+        None => socket,
     })
-}
-
-mod insecure {
-    //! A verifier that believes everything, for those who ask for it.
-
-    use std::sync::Arc;
-
-    use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-    use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
-    use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-    use rustls::{DigitallySignedStruct, Error, SignatureScheme};
-
-    #[derive(Debug)]
-    pub(super) struct Anything(pub(super) Arc<CryptoProvider>);
-
-    impl ServerCertVerifier for Anything {
-        fn verify_server_cert(
-            &self,
-            _: &CertificateDer<'_>,
-            _: &[CertificateDer<'_>],
-            _: &ServerName<'_>,
-            _: &[u8],
-            _: UnixTime,
-        ) -> Result<ServerCertVerified, Error> {
-            Ok(ServerCertVerified::assertion())
-        }
-
-        fn verify_tls12_signature(
-            &self,
-            message: &[u8],
-            cert: &CertificateDer<'_>,
-            dss: &DigitallySignedStruct,
-        ) -> Result<HandshakeSignatureValid, Error> {
-            verify_tls12_signature(message, cert, dss, &self.0.signature_verification_algorithms)
-        }
-
-        fn verify_tls13_signature(
-            &self,
-            message: &[u8],
-            cert: &CertificateDer<'_>,
-            dss: &DigitallySignedStruct,
-        ) -> Result<HandshakeSignatureValid, Error> {
-            verify_tls13_signature(message, cert, dss, &self.0.signature_verification_algorithms)
-        }
-
-        fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-            self.0.signature_verification_algorithms.supported_schemes()
-        }
-    }
 }

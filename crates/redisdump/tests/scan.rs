@@ -164,3 +164,75 @@ async fn keys_that_come_and_go_meanwhile_are_there_once_or_counted() {
         assert_eq!(there.ask(&format!("EXISTS key:{n}")), "1");
     }
 }
+
+/// Names the server that a child of this test is to capture.
+const CHILD: &str = "DBHAUL_TEST_SCAN_OF";
+
+/// What the process has held at its peak, in kilobytes.
+fn peak() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse().unwrap()
+}
+
+/// Each value alone is larger than what the capture may take; so are those that would be asked for together.
+#[tokio::test]
+async fn large_values_pass_through_in_bounded_memory() {
+    if let Ok(url) = std::env::var(CHILD) {
+        let options = ConnectOptions::parse(&url, &Environment::default()).unwrap();
+        let before = peak();
+        let mut capture = by(&options, CaptureMethod::Scan).await.unwrap();
+        while let Some(piece) = capture.try_next().await.unwrap() {
+            assert!(piece.len() <= 64 << 10);
+        }
+        let report = serde_json::to_string(&capture.report().unwrap()).unwrap();
+        println!("CHILD {} {report}", peak() - before);
+        return;
+    }
+    // With MEMORY USAGE and PEXPIRETIME, without the one, without either.
+    for (version, memory) in [("7.0", true), ("7.0", false), ("6.2", true), ("3.2", true)] {
+        let Some(binaries) = require_redis(version) else { continue };
+        let mut settings = vec![("rdbcompression".to_owned(), "no".to_owned())];
+        if !memory {
+            settings.push(("rename-command".to_owned(), "MEMORY hidden".to_owned()));
+        }
+        let source = start(&binaries, RedisOptions { settings, ..RedisOptions::default() });
+        let mut client = Client::new(&source);
+        for n in 0..2 {
+            client.ask(&format!("SETRANGE huge:{n} 60000000 x"));
+            client.ask(&format!("PEXPIREAT huge:{n} 9999999999{n}99"));
+        }
+        for n in 0..40 {
+            client.ask(&format!("SETRANGE large:{n} 3000000 {n}"));
+            client.ask(&format!("SET small:{n} {n}"));
+        }
+        let mut out = Vec::new();
+        for at in 0..200 {
+            let value = "v".repeat(200);
+            let fields: Vec<String> = (0..500).map(|n| format!("f{at}-{n} {value}")).collect();
+            let command = support::words(&format!("HMSET hash {}", fields.join(" ")));
+            out.extend(format!("*{}\r\n", command.len()).into_bytes());
+            for word in command {
+                out.extend(format!("${}\r\n", word.len()).into_bytes());
+                out.extend(word);
+                out.extend(b"\r\n");
+            }
+        }
+        client.pipe(&out, 200).unwrap();
+        let (_, snapshot) = captured(&source).await;
+        let child = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "large_values_pass_through_in_bounded_memory", "--nocapture"])
+            .env(CHILD, source.url())
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&child.stdout).into_owned();
+        assert!(child.status.success(), "{version}: {said} {}", String::from_utf8_lossy(&child.stderr));
+        let line = said.lines().find_map(|line| line.split_once("CHILD ")).unwrap().1;
+        let (grown, report) = line.split_once(' ').unwrap();
+        let report: CaptureReport = serde_json::from_str(report).unwrap();
+        same(&report, &snapshot);
+        assert_eq!(report.keys(), 83);
+        let grown: u64 = grown.parse().unwrap();
+        assert!(grown < 16 << 10, "{version}: {grown} kB more at the peak than before");
+    }
+}

@@ -143,6 +143,15 @@ pub(crate) struct SourceConfig {
     /// where one is given, is only asked what counts.
     #[serde(default)]
     pub(crate) data_dir: Option<PathBuf>,
+    /// The authorities (PEM) that a Redis server's certificate may be signed by, in place of the host's; for `rediss://`.
+    #[serde(default)]
+    pub(crate) tls_cacert: Option<PathBuf>,
+    /// The certificate (PEM) that a Redis server wants of us.
+    #[serde(default)]
+    pub(crate) tls_cert: Option<PathBuf>,
+    /// Its key (PEM).
+    #[serde(default)]
+    pub(crate) tls_key: Option<PathBuf>,
 }
 
 /// `[source.filter]`: see [`pgmove::Filter`].
@@ -188,6 +197,13 @@ impl SourceConfig {
         }
         if self.kind != Kind::Redis && self.data_dir.is_some() {
             return of("is not of kind redis: data-dir is only for that");
+        }
+        let tls = [&self.tls_cacert, &self.tls_cert, &self.tls_key];
+        if self.kind != Kind::Redis && tls.iter().any(|file| file.is_some()) {
+            return of(
+                "is not of kind redis: tls-cacert, tls-cert and tls-key are only for that (sslrootcert, sslcert and sslkey \
+                 in the url of a PostgreSQL source)",
+            );
         }
         if self.data_dir.is_some() && self.capture != redisdump::CaptureMethod::Auto {
             return of(
@@ -333,6 +349,8 @@ mod tests {
         assert!(parse(postgres).unwrap_err().to_string().contains("has no url"));
         let error = parse(&format!("{postgres}url = \"postgres://h/d\"\ndata-dir = \"/d\"\n")).unwrap_err();
         assert!(error.to_string().contains("not of kind redis"), "{error}");
+        let error = parse(&format!("{postgres}url = \"postgres://h/d\"\ntls-cert = \"c\"\n")).unwrap_err();
+        assert!(error.to_string().contains("sslcert"), "{error}");
     }
 
     #[test]

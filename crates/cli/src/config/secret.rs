@@ -179,6 +179,9 @@ mod tests {
             capture: redisdump::CaptureMethod::Auto,
             with_acl: false,
             data_dir: None,
+            tls_cacert: None,
+            tls_cert: None,
+            tls_key: None,
         };
         let secrets = Secrets::default();
         assert_eq!(source.resolve_password(folder.path(), &secrets).unwrap().as_deref(), Some("s3cret"));

@@ -50,6 +50,10 @@ name = "redis"
 kind = "redis"
 url = "redis://127.0.0.1:6379"
 # REDISCLI_AUTH is asked by itself; password, password-file and password-command work as above.
+# For a rediss:// url: the authority of its certificate, where the host does not know it, and the certificate it wants of us.
+# tls-cacert = "redis-ca.pem"
+# tls-cert = "client.pem"
+# tls-key = "client.key"
 # All keys of one moment by replication ("psync"), or key by key where a server forbids that ("scan"); "auto" tries.
 # capture = "auto"
 # Also its users, with the hashes of their passwords, and its settings: `restore --with-acl` makes the users again.

@@ -148,6 +148,12 @@ impl FolderCapture {
         match facts {
             Some(facts) => {
                 self.warnings.extend(facts.warnings);
+                if facts.server.cluster {
+                    self.warnings.push(format!(
+                        "{} is a node of a cluster: what it keeps is taken, and not the cluster's other keys",
+                        facts.server
+                    ));
+                }
                 if let Some(unsaved) = facts.unsaved.filter(|n| *n > 0 && !facts.appendonly) {
                     self.warnings.push(format!(
                         "{} keeps no append-only file, and {unsaved} changes are newer than its RDB: they are not taken. \

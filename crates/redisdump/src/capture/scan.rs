@@ -10,6 +10,8 @@ use std::hash::{BuildHasher as _, RandomState};
 use bytes::Bytes;
 use xxhash_rust::xxh3::xxh3_128_with_seed;
 
+use super::payload::{Part, Payload};
+use super::questions::{Answer, Questions};
 use super::{Consistency, PIECE};
 use crate::identity::keyspace;
 use crate::meaning::shown;
@@ -21,16 +23,15 @@ use crate::{Error, ServerIdentity};
 /// Keys that are asked for at a time, at the most.
 const BATCH: usize = 256;
 /// Bytes of replies that the server may have to hold for us, about.
-const WINDOW: usize = 4 << 20;
+const WINDOW: u64 = 4 << 20;
+/// Payloads are held up to this length, and pass through in pieces beyond.
+const HELD: u64 = 1 << 20;
 const DOING: &str = "reading keys one by one (SCAN and DUMP)";
 
 /// A server whose keys are read.
 pub(super) struct Scan {
     connection: Connection,
-    /// Value and expiry of a key are read together.
-    atomic: bool,
-    /// PEXPIRETIME came with 7.0.
-    exact: bool,
+    questions: Questions,
     version: u16,
     /// Databases that are left, and how many keys each had.
     dbs: VecDeque<(u64, u64)>,
@@ -42,9 +43,20 @@ pub(super) struct Scan {
     /// The database that the RDB has named last.
     named: Option<u64>,
     cursor: Option<Vec<u8>>,
-    waiting: VecDeque<Vec<u8>>,
+    /// Keys, and how large the server says that they are.
+    waiting: VecDeque<(Vec<u8>, Option<u64>)>,
     asked: VecDeque<Vec<u8>>,
+    /// The server says how large keys are (MEMORY USAGE, from 4.0 on, and not forbidden).
+    sized: bool,
+    /// Where it does not: what the next keys are taken for, and how many of them are asked for.
+    guess: u64,
     batch: usize,
+    /// The largest value of those that were asked for together.
+    largest: u64,
+    /// The key whose value passes through.
+    passing: Option<(Vec<u8>, Payload)>,
+    /// What is to be handed on, and is not worth a piece yet.
+    out: Vec<u8>,
     /// Hashes of the keys of this part: SCAN tells a key twice when the server's table changes its size.
     seen: HashSet<u128>,
     seed: u64,
@@ -90,8 +102,7 @@ impl Scan {
         let dbs = keyspace(&mut connection).await?.into_iter().collect();
         let mut scan = Scan {
             connection,
-            atomic,
-            exact: server.at_least(7, 0),
+            questions: Questions { atomic, exact: server.at_least(7, 0) },
             version,
             dbs,
             db: 0,
@@ -102,7 +113,12 @@ impl Scan {
             cursor: None,
             waiting: VecDeque::new(),
             asked: VecDeque::new(),
-            batch: 16,
+            sized: server.at_least(4, 0),
+            guess: WINDOW,
+            batch: 1,
+            largest: 0,
+            passing: None,
+            out: Vec::new(),
             seen: HashSet::new(),
             seed: RandomState::new().hash_one(0_u8),
             pieces: VecDeque::new(),
@@ -126,7 +142,7 @@ impl Scan {
     }
 
     pub(super) fn consistency(&self) -> Consistency {
-        if self.atomic { Consistency::EachKey } else { Consistency::EachPart }
+        if self.questions.atomic { Consistency::EachKey } else { Consistency::EachPart }
     }
 
     pub(super) async fn next(&mut self) -> Result<Option<Bytes>, Error> {
@@ -138,7 +154,9 @@ impl Scan {
                 }
                 return Ok(Some(first));
             }
-            if !self.asked.is_empty() {
+            if let Some((key, payload)) = self.passing.take() {
+                self.pass(key, payload).await?;
+            } else if !self.asked.is_empty() {
                 self.read().await?;
             } else if !self.waiting.is_empty() {
                 self.ask().await?;
@@ -152,7 +170,8 @@ impl Scan {
                 (self.db, self.part, self.parts) = (db, 0, u128::from(keys.div_ceil(self.remembered)));
                 self.begin_part();
             } else if !self.reader.is_complete() {
-                self.put(Bytes::from_static(&[255]))?;
+                self.out.push(255);
+                self.flush()?;
                 let crc = self.crc.value();
                 self.put(Bytes::copy_from_slice(&crc.to_le_bytes()))?;
             } else {
@@ -181,114 +200,92 @@ impl Scan {
         if next != b"0" {
             self.cursor = Some(next.to_vec());
         }
+        let mut found = Vec::new();
         for key in keys {
             let Reply::Bulk(key) = key else { continue };
             let hash = xxh3_128_with_seed(&key, self.seed);
             if hash % self.parts.max(1) == self.part && self.seen.insert(hash) {
-                self.waiting.push_back(key);
+                found.push(key);
             }
         }
+        let sizes = self.sizes(&found).await?;
+        self.waiting.extend(found.into_iter().zip(sizes));
         Ok(())
     }
 
-    /// Asks for the next keys.
+    /// How large the server says that keys are.
+    async fn sizes(&mut self, keys: &[Vec<u8>]) -> Result<Vec<Option<u64>>, Error> {
+        if !self.sized || keys.is_empty() {
+            return Ok(vec![None; keys.len()]);
+        }
+        let mut out = Vec::new();
+        for key in keys {
+            command(&mut out, &[b"MEMORY", b"USAGE", key]);
+        }
+        self.connection.writer.send(&out, DOING).await?;
+        let mut sizes = Vec::new();
+        for _ in keys {
+            let reply = self.connection.reader.reply(DOING).await?;
+            // Whoever may not ask it may still read the keys.
+            self.sized &= !matches!(reply, Reply::Error(_));
+            sizes.push(reply.int().and_then(|bytes| u64::try_from(bytes).ok()));
+        }
+        Ok(sizes)
+    }
+
+    /// Asks for the next keys: so many as the server can answer without holding much for us, and at least one.
     async fn ask(&mut self) -> Result<(), Error> {
         let mut out = Vec::new();
-        let keys: Vec<Vec<u8>> = self.waiting.drain(..self.batch.min(self.waiting.len())).collect();
-        for key in keys {
-            if self.atomic {
-                command(&mut out, &[b"MULTI"]);
+        let mut bytes = 0_u64;
+        while let Some((key, size)) = self.waiting.pop_front() {
+            bytes = bytes.saturating_add(size.unwrap_or(self.guess));
+            let most = if size.is_some() { BATCH } else { self.batch };
+            if !self.asked.is_empty() && (bytes > WINDOW || self.asked.len() >= most) {
+                self.waiting.push_front((key, size));
+                break;
             }
-            if self.exact {
-                command(&mut out, &[b"PEXPIRETIME", &key]);
-            } else {
-                // The time left means something only with the time: it is exact when both clocks read the same.
-                command(&mut out, &[b"TIME"]);
-                command(&mut out, &[b"PTTL", &key]);
-                command(&mut out, &[b"TIME"]);
-            }
-            command(&mut out, &[b"DUMP", &key]);
-            if self.atomic {
-                command(&mut out, &[b"EXEC"]);
-            }
+            self.questions.write(&mut out, &key);
             self.asked.push_back(key);
         }
+        // Not by one step to where a guess would have been too low.
+        self.batch = self.asked.len().saturating_mul(2).clamp(1, BATCH);
+        self.largest = 0;
         self.connection.writer.send(&out, DOING).await
     }
 
-    /// Reads what was answered about the keys that were asked for.
+    /// Reads what was answered about the next of the keys that were asked for.
     async fn read(&mut self) -> Result<(), Error> {
-        let count = self.asked.len();
-        let mut bytes = 0_usize;
-        let mut out = Vec::new();
-        while let Some(key) = self.asked.pop_front() {
-            let mut answers = self.answers(&key).await?;
-            let payload = match answers.pop() {
-                Some(Reply::Bulk(payload)) => payload,
-                Some(Reply::Nil) => {
-                    self.gone += 1;
-                    continue;
-                }
-                other => return Err(self.strange(&key, &format!("{other:?}"))),
-            };
-            bytes = bytes.saturating_add(payload.len());
-            let expiry = match answers.as_slice() {
-                [at] => at.int().filter(|at| *at >= 0),
-                [before, left, after] => match left.int().filter(|left| *left >= 0) {
-                    Some(left) if milliseconds(before) == milliseconds(after) => {
-                        milliseconds(before).map(|now| now.saturating_add(left))
-                    }
-                    // The clock went on in between.
-                    Some(_) => {
-                        self.waiting.push_front(key);
-                        continue;
-                    }
-                    None => None,
-                },
-                _ => return Err(self.strange(&key, "too few answers")),
-            };
-            self.record(&mut out, &key, expiry, payload)?;
-            if out.len() >= PIECE {
-                self.put(Bytes::from(std::mem::take(&mut out)))?;
+        let Some(key) = self.asked.pop_front() else { return Ok(()) };
+        let answer = self.questions.answer(&mut self.connection.reader, DOING).await?;
+        if let Answer::Value { length, .. } | Answer::Again { length } = &answer {
+            self.largest = self.largest.max(*length);
+        }
+        if self.asked.is_empty() {
+            self.guess = self.largest;
+        }
+        match answer {
+            Answer::Gone => {
+                self.gone += 1;
+                Ok(())
             }
-        }
-        self.put(Bytes::from(out))?;
-        let each = (bytes / count.max(1)).max(1);
-        self.batch = (WINDOW / each).clamp(1, BATCH);
-        Ok(())
-    }
-
-    /// The answers about one key, in the order of the questions; a refusal is an error.
-    async fn answers(&mut self, key: &[u8]) -> Result<Vec<Reply>, Error> {
-        let questions = if self.exact { 2 } else { 4 };
-        let reader = &mut self.connection.reader;
-        let mut refused = None;
-        let mut answers = Vec::new();
-        for _ in 0..questions + if self.atomic { 2 } else { 0 } {
-            match reader.reply(DOING).await? {
-                Reply::Error(message) => {
-                    refused.get_or_insert(message);
-                }
-                answer => answers.push(answer),
+            Answer::Again { length } => {
+                self.connection.reader.skip(length.saturating_add(2), DOING).await?;
+                self.waiting.push_front((key, Some(length)));
+                Ok(())
             }
-        }
-        if self.atomic
-            && let Some(Reply::Array(all)) = answers.pop()
-        {
-            answers = all;
-        }
-        for answer in &answers {
-            if let Reply::Error(message) = answer {
-                refused.get_or_insert(message.clone());
+            Answer::Value { expiry, length } if length > HELD => {
+                self.begin_passing(key, expiry, length).await
             }
-        }
-        match refused {
-            None => Ok(answers),
-            Some(message) => Err(Error::Server {
+            Answer::Value { expiry, length } => {
+                let payload = self.connection.reader.bulk(length, DOING).await?;
+                self.record(&key, expiry, payload)
+            }
+            Answer::Strange(message) => Err(self.strange(&key, &message)),
+            Answer::Refused(message) => Err(Error::Server {
                 target: self.connection.reader.target().to_owned(),
                 doing: format!(
                     "{DOING}: key {} of database {}; the user needs +scan +dump +pttl +pexpiretime +time on all keys",
-                    shown(key),
+                    shown(&key),
                     self.db
                 ),
                 message,
@@ -296,23 +293,62 @@ impl Scan {
         }
     }
 
-    /// A key as it stands in an RDB. A large value is not copied.
-    fn record(
-        &mut self,
-        out: &mut Vec<u8>,
-        key: &[u8],
-        expiry: Option<i64>,
-        payload: Vec<u8>,
-    ) -> Result<(), Error> {
+    /// A key as it stands in an RDB.
+    fn record(&mut self, key: &[u8], expiry: Option<i64>, payload: Vec<u8>) -> Result<(), Error> {
         let (body, version) =
             dump::open(&payload).map_err(|problem| self.strange(key, &problem.to_string()))?;
-        if version > self.version {
-            let message = format!("its DUMP is of version {version}, newer than {}", self.version);
-            return Err(self.strange(key, &message));
-        }
+        self.check_version(key, version)?;
         let Some((&code, value)) = body.split_first() else {
             return Err(self.strange(key, "its DUMP is empty"));
         };
+        self.name(key, expiry, code)?;
+        if value.len() < PIECE {
+            self.out.extend_from_slice(value);
+            return if self.out.len() < PIECE { Ok(()) } else { self.flush() };
+        }
+        // Not copied.
+        self.flush()?;
+        let end = body.len();
+        self.put(Bytes::from(payload).slice(1..end))
+    }
+
+    /// The same for a value that is not held.
+    async fn begin_passing(&mut self, key: Vec<u8>, expiry: Option<i64>, length: u64) -> Result<(), Error> {
+        let mut payload = Payload::new(length);
+        let Part::Body(body) = payload.next(&mut self.connection.reader, DOING).await? else {
+            return Err(self.strange(&key, "its DUMP is empty"));
+        };
+        let body = Bytes::from(body);
+        self.name(&key, expiry, body.first().copied().unwrap_or_default())?;
+        self.flush()?;
+        self.put(body.slice(1..))?;
+        self.passing = Some((key, payload));
+        Ok(())
+    }
+
+    /// More of a value that passes through.
+    async fn pass(&mut self, key: Vec<u8>, mut payload: Payload) -> Result<(), Error> {
+        match payload.next(&mut self.connection.reader, DOING).await? {
+            Part::Body(bytes) => {
+                self.put(Bytes::from(bytes))?;
+                self.passing = Some((key, payload));
+                Ok(())
+            }
+            Part::End(Ok(version)) => self.check_version(&key, version),
+            Part::End(Err(problem)) => Err(self.strange(&key, &problem.to_string())),
+        }
+    }
+
+    fn check_version(&self, key: &[u8], version: u16) -> Result<(), Error> {
+        if version <= self.version {
+            return Ok(());
+        }
+        let message = format!("its DUMP is of version {version}, newer than {}", self.version);
+        Err(self.strange(key, &message))
+    }
+
+    /// What stands before a value: its database where that is another, its expiry, its type and its name.
+    fn name(&mut self, key: &[u8], expiry: Option<i64>, code: u8) -> Result<(), Error> {
         if code == 243 {
             return Err(self.strange(
                 key,
@@ -321,22 +357,22 @@ impl Scan {
         }
         if self.named != Some(self.db) {
             self.named = Some(self.db);
-            out.push(254);
-            length(out, self.db);
+            self.out.push(254);
+            length(&mut self.out, self.db);
         }
         if let Some(at) = expiry {
-            out.push(252);
-            out.extend_from_slice(&at.to_le_bytes());
+            self.out.push(252);
+            self.out.extend_from_slice(&at.to_le_bytes());
         }
-        out.push(code);
-        string(out, key);
-        if value.len() < PIECE {
-            out.extend_from_slice(value);
-            return Ok(());
-        }
-        self.put(Bytes::from(std::mem::take(out)))?;
-        let end = body.len();
-        self.put(Bytes::from(payload).slice(1..end))
+        self.out.push(code);
+        string(&mut self.out, key);
+        Ok(())
+    }
+
+    /// Hands on what has gathered.
+    fn flush(&mut self) -> Result<(), Error> {
+        let out = std::mem::take(&mut self.out);
+        self.put(Bytes::from(out))
     }
 
     /// Hands bytes on, reading them as anybody will.
@@ -373,13 +409,6 @@ impl Scan {
             gone_meanwhile: self.gone,
         })
     }
-}
-
-/// The server's clock from TIME's reply.
-fn milliseconds(reply: &Reply) -> Option<i64> {
-    let Reply::Array(parts) = reply else { return None };
-    let part = |at: usize| parts.get(at).and_then(Reply::int);
-    Some(part(0)?.saturating_mul(1000).saturating_add(part(1)? / 1000))
 }
 
 fn string(out: &mut Vec<u8>, bytes: &[u8]) {

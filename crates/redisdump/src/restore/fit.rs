@@ -77,6 +77,9 @@ pub(super) async fn refuse_if_unfit(
     if settings.not_this_run.as_ref() == Some(&server.run_id) {
         conflicts.push("it is the source itself".to_owned());
     }
+    if server.cluster {
+        conflicts.push("it is a node of a cluster, and takes only the keys of its own slots".to_owned());
+    }
     if server.role == "slave" {
         conflicts.push("it is a replica, and read-only: name its master".to_owned());
     }

@@ -113,6 +113,7 @@ impl Pass {
             run_id: String::new(),
             role: String::new(),
             address,
+            cluster: false,
         }
     }
 

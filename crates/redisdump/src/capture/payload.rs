@@ -1,0 +1,56 @@
+//! A DUMP payload that is too long to be held: its body piece by piece as it comes, its version and checksum at the end.
+
+use super::PIECE;
+use crate::Error;
+use crate::rdb::{Crc64, Problem, dump};
+use crate::wire::Reader;
+
+/// A payload on the wire.
+pub(super) struct Payload {
+    left: u64,
+    /// The last bytes that came: the footer, when no more come.
+    held: Vec<u8>,
+    crc: Crc64,
+}
+
+/// What comes of a payload.
+pub(super) enum Part {
+    /// More of its body: type byte and value.
+    Body(Vec<u8>),
+    /// Its end: the version that wrote it, or why its bytes are not to be trusted.
+    End(Result<u16, Problem>),
+}
+
+impl Payload {
+    /// A payload of so many bytes, none of which was read.
+    pub(super) fn new(length: u64) -> Payload {
+        Payload { left: length, held: Vec::new(), crc: Crc64::default() }
+    }
+
+    pub(super) async fn next(&mut self, reader: &mut Reader, doing: &str) -> Result<Part, Error> {
+        while self.left > 0 {
+            let most = usize::try_from(self.left).unwrap_or(PIECE).min(PIECE - dump::FOOTER);
+            let mut bytes = std::mem::take(&mut self.held);
+            self.left -= reader.some(&mut bytes, most, doing).await? as u64;
+            self.held = bytes.split_off(bytes.len().saturating_sub(dump::FOOTER));
+            if !bytes.is_empty() {
+                self.crc.update(&bytes);
+                return Ok(Part::Body(bytes));
+            }
+        }
+        reader.skip(2, doing).await?;
+        Ok(Part::End(self.close()))
+    }
+
+    fn close(&mut self) -> Result<u16, Problem> {
+        let (&version, rest) = self.held.split_first_chunk::<2>().ok_or(Problem::Truncated)?;
+        let (&stored, _) = rest.split_first_chunk::<8>().ok_or(Problem::Truncated)?;
+        self.crc.update(&version);
+        let (stored, computed) = (u64::from_le_bytes(stored), self.crc.value());
+        // A stored zero means that it was not computed.
+        match stored == 0 || stored == computed {
+            true => Ok(u16::from_le_bytes(version)),
+            false => Err(Problem::Checksum { stored, computed }),
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! What is asked about one key, and what is made of the answers. The value itself, which comes last, is left on the wire:
+//! how long it is decides how it is read.
+
+use crate::Error;
+use crate::wire::{Head, Reader, Reply, command};
+
+/// How a key is asked for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Questions {
+    /// Value and expiry of a key are read together.
+    pub(super) atomic: bool,
+    /// PEXPIRETIME came with 7.0.
+    pub(super) exact: bool,
+}
+
+/// What the server says about a key.
+pub(super) enum Answer {
+    /// It is not there.
+    Gone,
+    /// A DUMP payload of this many bytes follows, with its end of line.
+    Value {
+        /// Absolute, in milliseconds.
+        expiry: Option<i64>,
+        length: u64,
+    },
+    /// A DUMP payload follows which cannot be used: the expiry is not known to the millisecond.
+    Again { length: u64 },
+    /// The server's words.
+    Refused(String),
+    /// What came in place of an answer.
+    Strange(String),
+}
+
+impl Questions {
+    pub(super) fn write(self, out: &mut Vec<u8>, key: &[u8]) {
+        if self.atomic {
+            command(out, &[b"MULTI"]);
+        }
+        if self.exact {
+            command(out, &[b"PEXPIRETIME", key]);
+        } else {
+            // The time left means something only with the time: it is exact when both clocks read the same.
+            command(out, &[b"TIME"]);
+            command(out, &[b"PTTL", key]);
+            command(out, &[b"TIME"]);
+        }
+        command(out, &[b"DUMP", key]);
+        if self.atomic {
+            command(out, &[b"EXEC"]);
+        }
+    }
+
+    /// Reads the answers up to the value.
+    pub(super) async fn answer(self, reader: &mut Reader, doing: &str) -> Result<Answer, Error> {
+        // All but that of DUMP.
+        let count = if self.exact { 1 } else { 3 };
+        if self.atomic {
+            // MULTI's, and that each question is queued.
+            let mut refused = None;
+            for _ in 0..count + 2 {
+                if let Reply::Error(message) = reader.reply(doing).await? {
+                    refused.get_or_insert(message);
+                }
+            }
+            match (refused, reader.head(doing).await?) {
+                (Some(message), _) => return Ok(Answer::Refused(message)),
+                (None, Head::Array(n)) if n == count + 1 => {}
+                (None, Head::Other(Reply::Error(message))) => return Ok(Answer::Refused(message)),
+                (None, other) => return Ok(Answer::Strange(format!("EXEC answered {other:?}"))),
+            }
+        }
+        let mut answers = Vec::new();
+        let mut refused = None;
+        for _ in 0..count {
+            match reader.reply(doing).await? {
+                Reply::Error(message) => {
+                    refused.get_or_insert(message);
+                }
+                answer => answers.push(answer),
+            }
+        }
+        let length = match (refused, reader.head(doing).await?) {
+            (Some(message), _) | (None, Head::Other(Reply::Error(message))) => {
+                return Ok(Answer::Refused(message));
+            }
+            (None, Head::Other(Reply::Nil)) => return Ok(Answer::Gone),
+            (None, Head::Bulk(length)) => length,
+            (None, other) => return Ok(Answer::Strange(format!("DUMP answered {other:?}"))),
+        };
+        let expiry = match answers.as_slice() {
+            [at] => at.int().filter(|at| *at >= 0),
+            [before, left, after] => match left.int().filter(|left| *left >= 0) {
+                Some(left) if milliseconds(before) == milliseconds(after) => {
+                    milliseconds(before).map(|now| now.saturating_add(left))
+                }
+                // The clock went on in between.
+                Some(_) => return Ok(Answer::Again { length }),
+                None => None,
+            },
+            _ => return Ok(Answer::Strange("too few answers".to_owned())),
+        };
+        Ok(Answer::Value { expiry, length })
+    }
+}
+
+/// The server's clock from TIME's reply.
+fn milliseconds(reply: &Reply) -> Option<i64> {
+    let Reply::Array(parts) = reply else { return None };
+    let part = |at: usize| parts.get(at).and_then(Reply::int);
+    Some(part(0)?.saturating_mul(1000).saturating_add(part(1)? / 1000))
+}
