@@ -3,6 +3,7 @@
 use super::cursor::Cursor;
 use super::error::Problem;
 use super::listpack::Listpack;
+use super::lzf::{Expanded, Expander};
 use super::text::Text;
 use super::value::ValueType;
 use super::ziplist::Ziplist;
@@ -53,6 +54,24 @@ pub fn lzf(data: &[u8]) {
     let expanded = super::lzf::expand(packed, len, &mut out);
     assert!(out.capacity() <= packed.len().saturating_mul(300) + 64, "more memory than the bytes can fill");
     assert!(expanded.is_err() || out.len() == len, "another length than was claimed");
+    // In parts it is the same string, or at fault as well.
+    let (mut at, mut there, mut parts) = (0, 0, Vec::new());
+    let Ok(mut expander) = Expander::new(packed.len() as u64, len as u64) else {
+        return assert!(expanded.is_err(), "refused in parts");
+    };
+    let outcome = loop {
+        match expander.step(packed.get(at..there).unwrap_or_default()) {
+            Ok(Expanded::Part(used, part)) => {
+                at += used;
+                parts.extend_from_slice(part);
+            }
+            Ok(Expanded::More(_)) => there = (there + 1 + at % 61).min(packed.len()),
+            Ok(Expanded::Done) => break Ok(()),
+            Err(problem) => break Err(problem),
+        }
+    };
+    assert_eq!(outcome, expanded, "otherwise in parts");
+    assert!(outcome.is_err() || parts == out, "another string in parts");
 }
 
 /// The string that a raw value consists of, expanded, where it is one: a packed list.

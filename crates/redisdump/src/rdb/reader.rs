@@ -104,6 +104,10 @@ enum State {
         left: u64,
         open: bool,
     },
+    /// Ranges of slots that a migration has still to name.
+    Slots {
+        left: u64,
+    },
     Footer,
     End,
 }
@@ -316,7 +320,12 @@ impl Reader {
                     self.state = State::Items;
                 }
             }
-            State::Metadata { left: 0, .. } => self.state = State::Items,
+            State::Metadata { left: 0, .. } | State::Slots { left: 0 } => self.state = State::Items,
+            State::Slots { left } => {
+                cursor.count()?;
+                cursor.count()?;
+                self.state = State::Slots { left: left - 1 };
+            }
             State::Metadata { left, open: false } => {
                 cursor.array::<4>()?;
                 self.state = State::Metadata { left, open: true };
@@ -345,10 +354,7 @@ impl Reader {
             // The state of a slot migration in a cluster: a job's name and ranges of slots.
             (243, Dialect::Valkey) => {
                 cursor.text()?;
-                for _ in 0..cursor.count()? {
-                    cursor.count()?;
-                    cursor.count()?;
-                }
+                self.state = State::Slots { left: cursor.count()? };
             }
             (244, _) => {
                 for _ in 0..3 {
@@ -434,5 +440,63 @@ fn header(magic: [u8; 9], try_newer: bool) -> Result<(Dialect, u16), Problem> {
             valkey: NEWEST_VALKEY,
         }),
         Some(version) => Ok((dialect, version)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Keys, and how often the raw metadata of one was told.
+    #[derive(Default)]
+    struct Keys(Vec<Vec<u8>>, usize);
+    impl Elements for Keys {}
+    impl Visitor for Keys {
+        fn key(&mut self, key: &Key<'_>) {
+            self.0.push(key.name.to_vec());
+            self.1 += key.metadata.len();
+        }
+    }
+
+    fn read(bytes: &[u8], step: usize) -> (Result<Checksum, Corrupt>, Keys) {
+        let (mut reader, mut keys) = (Reader::new(), Keys::default());
+        let fed = bytes.chunks(step).try_for_each(|piece| reader.feed(piece, &mut keys).map(drop));
+        (fed.and_then(|()| reader.finish()), keys)
+    }
+
+    const KEY_AND_END: &[u8] = b"\x00\x01k\x01v\xff\0\0\0\0\0\0\0\0";
+
+    #[test]
+    fn opcode_243_is_a_slot_migration_in_valkey() {
+        let job =
+            [b"VALKEY080\xf3\x03job\x02".as_slice(), &[0, 10, 0x40, 100, 0x7f, 0xff], KEY_AND_END].concat();
+        for step in 1..job.len() {
+            let (outcome, keys) = read(&job, step);
+            assert_eq!((outcome, keys.0), (Ok(Checksum::Disabled), vec![b"k".to_vec()]));
+        }
+    }
+
+    #[test]
+    fn opcode_243_is_metadata_of_modules_in_redis() {
+        // One class, its four bytes, an unsigned number, the end mark.
+        let metadata = [b"REDIS0013\xf3\x01".as_slice(), b"abcd", &[2, 7, 0], KEY_AND_END].concat();
+        for step in 1..metadata.len() {
+            let (outcome, keys) = read(&metadata, step);
+            assert_eq!((outcome, keys.0), (Ok(Checksum::Disabled), vec![b"k".to_vec()]));
+            assert_eq!(keys.1, 9, "the metadata, with its opcode");
+        }
+    }
+
+    /// A count that only claims costs what its bytes cost, once.
+    #[test]
+    fn a_claimed_number_of_slots_is_not_read_over_and_over() {
+        let mut bytes = b"VALKEY080\xf3\x03job\x80\xff\xff\xff\xff".to_vec();
+        bytes.resize(4 << 20, 1);
+        let mut reader = Reader::new();
+        for piece in bytes.chunks(1024) {
+            reader.feed(piece, &mut ()).unwrap();
+            assert!(reader.pending.len() < 16, "what was read is held back");
+        }
+        assert_eq!(reader.finish().unwrap_err().problem, Problem::Truncated);
     }
 }

@@ -7,6 +7,7 @@
 use super::cursor::{Cursor, Length, Stop};
 use super::error::Problem;
 use super::listpack::Listpack;
+use super::lzf::{Expanded, Expander};
 use super::stream::StreamWalk;
 use super::text::{Text, parse_score};
 use super::ziplist::Ziplist;
@@ -286,8 +287,8 @@ pub trait Elements {
     fn elements(&mut self, count: u64) {}
     /// A string's bytes.
     fn string(&mut self, bytes: &[u8]) {}
-    /// A long string begins: so many bytes follow by [`Elements::long_part`], and [`Elements::string`] is not called. Only
-    /// strings that stand uncompressed are told so, so that they are never in memory whole.
+    /// A long string begins: so many bytes follow by [`Elements::long_part`], and [`Elements::string`] is not called, so
+    /// that it is never in memory whole, compressed or not.
     fn long_string(&mut self, length: u64) {}
     /// The next bytes of a long string.
     fn long_part(&mut self, bytes: &[u8]) {}
@@ -355,6 +356,7 @@ pub struct Walker {
 enum State {
     Begin,
     Long { left: u64 },
+    Packed(Box<Expander>),
     Elements { left: u64, minimum: i64 },
     Stream(Box<StreamWalk>),
     Module,
@@ -423,6 +425,17 @@ impl Walker {
                 }
                 Ok(())
             }
+            State::Packed(expander) => {
+                match expander.step(rest)? {
+                    Expanded::Part(used, part) => {
+                        cursor.take(used as u64)?;
+                        out.long_part(part);
+                    }
+                    Expanded::More(want) => return Err(Stop::More(want)),
+                    Expanded::Done => self.state = State::Done,
+                }
+                Ok(())
+            }
             State::Elements { left: 0, .. } => {
                 self.state = State::Done;
                 Ok(())
@@ -461,6 +474,17 @@ impl Walker {
                     out.long_string(length);
                     State::Long { left: length }
                 }
+                Length::Encoded(3) => match long_packed(cursor)? {
+                    Some((packed, length)) => {
+                        let expander = Expander::new(packed, length)?;
+                        out.long_string(length);
+                        State::Packed(Box::new(expander))
+                    }
+                    None => {
+                        out.string(cursor.text()?.bytes(&mut self.scratch)?);
+                        State::Done
+                    }
+                },
                 _ => {
                     out.string(cursor.text()?.bytes(&mut self.scratch)?);
                     State::Done
@@ -596,6 +620,18 @@ impl Walker {
         }
         Ok(())
     }
+}
+
+/// The two lengths of a compressed string that is long, in either form; nothing is read of one that is not.
+fn long_packed(cursor: &mut Cursor<'_>) -> Result<Option<(u64, u64)>, Stop> {
+    let mut ahead = cursor.clone();
+    ahead.length()?;
+    let lengths = (ahead.count()?, ahead.count()?);
+    if lengths.0.max(lengths.1) <= LONG {
+        return Ok(None);
+    }
+    *cursor = ahead;
+    Ok(Some(lengths))
 }
 
 const FIELD_EXPIRY: Problem = Problem::Item("a hash field's expiry is out of range");
