@@ -21,6 +21,7 @@
 //! ```
 
 mod attest;
+mod aws_files;
 mod check;
 mod check_report;
 mod chunk;
