@@ -72,7 +72,7 @@ async fn suite(store: Store, conditional: bool) {
     assert!(report.passed() && report.unreferenced == 0 && report.whole.len() == 2, "{report}");
     assert_eq!(read(&repo, &first, "a").await.unwrap(), shared);
     println!(
-        "count: conformance of {}: 3 snapshots written, 1 forgotten twice and brought back once, {} chunks deleted, {} of {} chunks read \
+        "count: conformance ({}): 3 snapshots written, 1 forgotten twice and brought back once, {} chunks deleted, {} of {} chunks read \
          back: nothing lost",
         repo.place(),
         pruned.deleted,
