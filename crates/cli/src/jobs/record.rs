@@ -4,7 +4,7 @@
 //! none changes its meaning.
 
 use anyhow::Context as _;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, SecondsFormat, Utc};
 use serde::{Deserialize, Serialize};
 
 /// Part kind: the catalog of a PostgreSQL database, JSON.
@@ -36,6 +36,9 @@ pub(crate) struct PostgresDetails {
     /// Which part of the database this is; the whole when nothing is said.
     #[serde(default, skip_serializing_if = "pgmove::Filter::is_all")]
     pub(crate) filter: pgmove::Filter,
+    /// Where the server was in its write-ahead log, and how it is set. Snapshots of the first versions lack it.
+    #[serde(default, skip_serializing_if = "pgmove::ServerState::is_empty")]
+    pub(crate) state: pgmove::ServerState,
 }
 
 /// One table of a snapshot.
@@ -58,6 +61,16 @@ pub(crate) struct CopyAttributes {
     pub(crate) columns: Vec<String>,
     /// Rows, bytes and digest of this part alone.
     pub(crate) proof: pgmove::TableProof,
+}
+
+/// Adds to a source's details when reading it began and ended, by this host's clock.
+pub(crate) fn note_times(details: &mut serde_json::Value, started: DateTime<Utc>, finished: DateTime<Utc>) {
+    if let serde_json::Value::Object(details) = details {
+        for (name, at) in [("started-at", started), ("finished-at", finished)] {
+            let text = at.to_rfc3339_opts(SecondsFormat::Millis, true);
+            details.entry(name).or_insert(serde_json::Value::String(text));
+        }
+    }
 }
 
 /// Any serializable value as the manifest's attribute map.
