@@ -94,3 +94,21 @@ pub(crate) fn typed<T: serde::de::DeserializeOwned>(
         )
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn details_of_the_first_versions_are_read_and_times_are_no_hindrance() {
+        let old = serde_json::json!({ "taken-at": "2026-11-24T00:00:00Z", "tables": [] });
+        let details: PostgresDetails = typed(old.clone(), "it").unwrap();
+        assert!(details.state.is_empty() && serde_json::to_value(&details).unwrap() == old);
+        let mut new = old;
+        let at = |seconds: i64| DateTime::from_timestamp(1_800_000_000 + seconds, 0).unwrap();
+        note_times(&mut new, at(0), at(7));
+        assert_eq!(new["started-at"], "2027-01-15T08:00:00.000Z");
+        assert_eq!(new["finished-at"], "2027-01-15T08:00:07.000Z");
+        assert!(typed::<PostgresDetails>(new, "it").is_ok());
+    }
+}
