@@ -68,7 +68,20 @@ async fn a_repository_is_cared_for_from_the_command_line() {
     run2(&["undelete"]).exits(0).shows("no forgotten snapshot");
     let dry = run2(&["prune", "--dry-run", "--json"]).exits(0).json();
     assert_eq!((&dry["dry-run"], &dry["marked"]), (&serde_json::json!(true), &serde_json::json!(0)));
+    run2(&["prune", "--dry-run"]).exits(0).shows("free 0 bytes now");
     run2(&["prune"]).exits(0).shows("0 chunks deleted");
+
+    // What is chosen once.
+    let third = ["init", "--repository", "third", "--config", "third.toml"];
+    let init = |more: &[&str]| run(&[third.as_slice(), more].concat());
+    init(&["--chunk-size", "32KiB"]).exits(2).says("from 64KiB to 4MiB");
+    init(&["--chunk-size", "10%"]).exits(2).says("from 64KiB to 4MiB");
+    init(&["--grace", "1"]).exits(2);
+    init(&["--chunk-size", "256KiB", "--grace", "168"]).exits(0);
+    let text = std::fs::read_to_string(here.path().join("third/dbhaul.json")).unwrap();
+    let chosen: serde_json::Value = serde_json::from_str(text.lines().next().unwrap()).unwrap();
+    assert_eq!(chosen["chunker"], serde_json::json!({ "min": 65_536, "average": 262_144, "max": 1_048_576 }));
+    assert_eq!(chosen["grace-ms"], 168 * 3_600_000);
 }
 
 /// The largest file below a folder.

@@ -76,10 +76,30 @@ fn a_passphrase_comes_from_the_environment() {
     assert!(init.unwrap().status.success());
     let files = std::fs::read_to_string(here.path().join("dbhaul.toml")).unwrap();
     assert!(files.contains("key-file = \"dbhaul.key\"") && !files.contains("long words"));
-    dbhaul(here.path(), &["key", "list"]).exits(0).shows("a passphrase opens it too").shows("not be read");
+    dbhaul(here.path(), &["key", "list"])
+        .exits(0)
+        .shows("only the passphrase tells: set DBHAUL_PASSPHRASE")
+        .shows("not be read");
     let list =
         command(here.path(), &["key", "list"]).env("DBHAUL_PASSPHRASE", "long words").output().unwrap();
-    assert!(String::from_utf8_lossy(&list.stdout).contains("backups can be read here"));
+    let text = String::from_utf8_lossy(&list.stdout).into_owned();
+    assert!(
+        text.contains("the passphrase opens it too") && text.contains("backups can be read here"),
+        "{text}"
+    );
     let wrong = command(here.path(), &["key", "list"]).env("DBHAUL_PASSPHRASE", "other").output().unwrap();
     assert_eq!(wrong.status.code(), Some(2));
+
+    // Its recipient goes: what it could read it still can, and nothing more.
+    let own = text.lines().find_map(|line| line.trim().strip_prefix("age1")).unwrap();
+    let own = format!("age1{own}");
+    dbhaul(here.path(), &["key", "generate", "-o", "second.txt"]).exits(0);
+    let second = std::fs::read_to_string(here.path().join("second.txt")).unwrap();
+    let second = second.lines().find_map(|line| line.strip_prefix("# recipient: ")).unwrap().to_owned();
+    dbhaul(here.path(), &["key", "add", &second]).exits(0);
+    dbhaul(here.path(), &["key", "remove", &own]).exits(0).shows("the identity behind the passphrase stays");
+    let list =
+        command(here.path(), &["key", "list"]).env("DBHAUL_PASSPHRASE", "long words").output().unwrap();
+    let text = String::from_utf8_lossy(&list.stdout).into_owned();
+    assert!(text.contains("opens only what was stored before"), "{text}");
 }

@@ -63,6 +63,18 @@ async fn whole_story(major: u32, redis_version: &str) {
     assert_eq!(listed["snapshots"].as_array().unwrap().len(), 2);
     with(&["check", "--read-data"], &[]).exits(0);
 
+    // What the sources were, where they stood, and when they were read.
+    let manifest = here.path().join(format!("store/snapshots/{}.json", first["snapshot"].as_str().unwrap()));
+    let manifest = std::fs::read_to_string(manifest).unwrap();
+    let manifest: serde_json::Value = serde_json::from_str(manifest.lines().next().unwrap()).unwrap();
+    for source in manifest["sources"].as_array().unwrap() {
+        let at = |name: &str| source["details"][name].as_str().unwrap().to_owned();
+        assert!(at("started-at") <= at("finished-at"), "{source}");
+    }
+    let state = &manifest["sources"][0]["details"]["state"];
+    assert!(state["wal-position"].as_str().unwrap().contains('/'), "{state}");
+    assert!(state["settings"]["server_encoding"].is_string(), "{state}");
+
     // Restore the first into empty servers: proven equal, and the same again by an independent comparison.
     let id = first["snapshot"].as_str().unwrap();
     let restored =

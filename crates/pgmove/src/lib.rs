@@ -33,7 +33,7 @@ pub use connect::{ConnectOptions, Environment, ServerIdentity, Session, connect}
 pub use copy::CopyOut;
 pub use digest::{Digest, TableProof};
 pub use error::Error;
-pub use source::{SLICE_PAGES, Source, SourceOptions, TableSlice};
+pub use source::{SLICE_PAGES, ServerState, Source, SourceOptions, TableSlice};
 pub use target::{
     Existing, Failure, OnError, OnRows, RestoreEvent, RestorePlan, Sections, Target, TargetOptions,
     create_database, drop_created_database,

@@ -9,7 +9,7 @@ use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 
-use common::{MAJORS, copy, database, run, server, server_with, session, value};
+use common::{MAJORS, copy, database, options_as, run, server, server_with, session, value};
 use pgmove::{ConnectOptions, Environment, Error, Session, Source, SourceOptions, Target, TargetOptions};
 use sandbox::{Postgres, PostgresOptions, Tls};
 
@@ -252,4 +252,31 @@ impl Drop for Pool {
 
 fn value_of_id() -> String {
     String::from_utf8(Command::new("id").arg("-u").output().unwrap().stdout).unwrap().trim().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_servers_state_is_noted_and_who_may_not_ask_copies_all_the_same() {
+    for major in MAJORS {
+        let Some(server) = server(major) else { continue };
+        let sql = "CREATE TABLE t (a int); GRANT SELECT ON t TO PUBLIC; CREATE ROLE reader LOGIN; \
+                   ALTER DATABASE a SET timezone = 'Asia/Seoul'; \
+                   REVOKE EXECUTE ON FUNCTION pg_catalog.pg_current_wal_lsn() FROM PUBLIC";
+        let options = database(&server, "a", sql).await;
+        let source = Source::open(&options, &SourceOptions::default()).await.unwrap();
+        let state = source.state().clone();
+        let position = state.wal_position.as_deref().unwrap();
+        let question = format!("SELECT '{position}'::pg_lsn <= pg_current_wal_lsn()");
+        assert_eq!(value(&session(&server, "a").await, &question).await, "t");
+        let setting = |name: &str| state.settings.get(name).map(String::as_str);
+        assert_eq!(setting("TimeZone"), Some("Asia/Seoul"), "{state:?}");
+        assert_eq!(setting("server_encoding"), Some("UTF8"));
+        assert!(setting("lc_collate").is_some() && setting("data_checksums").is_some());
+        source.finish().await.unwrap();
+
+        let reader = options_as(&server, "reader", "a");
+        let source = Source::open(&reader, &SourceOptions::default()).await.unwrap();
+        assert_eq!(source.state().wal_position, None);
+        assert!(!source.state().settings.is_empty() && source.slices().len() == 1);
+        source.finish().await.unwrap();
+    }
 }

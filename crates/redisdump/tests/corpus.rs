@@ -62,7 +62,7 @@ fn every_file_is_read_or_refused_with_its_place() {
             (verified, _) => panic!("{path:?}: verification and inspection disagree: {verified:?}"),
         }
     }
-    eprintln!("{good} files read, {} refused: {bad:#?}", bad.len());
+    eprintln!("count: corpus: {good} files read, {} refused: {bad:#?}", bad.len());
     assert!(good > 0);
 }
 
@@ -89,7 +89,7 @@ async fn what_a_server_loads_is_what_we_read() {
             equal += 1;
         }
     }
-    eprintln!("{equal} files equal to what servers hold; refused by servers: {refused:#?}");
+    eprintln!("count: corpus: {equal} files equal to what servers hold; refused by servers: {refused:#?}");
     assert!(equal > 0);
 }
 
@@ -114,5 +114,5 @@ async fn an_append_only_file_gives_what_its_server_makes_of_it() {
             equal += 1;
         }
     }
-    eprintln!("{equal} append-only files equal to what servers make of them");
+    eprintln!("count: corpus: {equal} append-only files equal to what servers make of them");
 }

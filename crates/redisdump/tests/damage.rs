@@ -125,7 +125,7 @@ fn what_fuzzing_has_come_to_is_answered() {
         count += inputs.len();
         inputs.iter().for_each(|input| target(input));
     }
-    eprintln!("fuzz/minimized: {count} inputs answered");
+    eprintln!("count: fuzz/minimized: {count} inputs answered");
     assert!(count > 4000, "{count}");
 }
 
@@ -207,7 +207,7 @@ fn damage(each: impl Fn(&str) -> usize, start: u64) {
             mutate(&mut random, seed, other, &mut damaged);
             run(&damaged);
         }
-        eprintln!("{name}: {times} damaged inputs of {} seeds", seeds.len());
+        eprintln!("count: {name}: {times} damaged inputs of {} seeds", seeds.len());
     }
     let grown = most_memory().saturating_sub(before);
     assert!(grown < 600, "it took {grown} MiB more");
@@ -277,7 +277,7 @@ fn what_a_server_takes_is_what_we_read() {
             }
         }
         eprintln!(
-            "{version}: {taken} damaged payloads taken and read alike, {refused} refused, {read} of them readable; {streams} streams otherwise; we are stricter: {stricter:#?}"
+            "count: {version}: {taken} damaged payloads taken and read alike, {refused} refused, {read} of them readable; {streams} streams otherwise; we are stricter: {stricter:#?}"
         );
         assert!(taken > 0 && refused > 0);
     }

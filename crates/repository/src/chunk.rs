@@ -151,6 +151,20 @@ impl Default for Chunker {
 }
 
 impl Chunker {
+    /// What an average may be.
+    pub const AVERAGES: std::ops::RangeInclusive<u32> = 64 << 10..=4 << 20;
+
+    /// Sizes around this average: from a quarter of it to four times as much. Nothing if it is out of bounds. The cutter
+    /// wants even numbers: it is taken down to whole kilobytes of 1024.
+    pub fn around(average: u32) -> Option<Chunker> {
+        let average = average / 1024 * 1024;
+        Chunker::AVERAGES.contains(&average).then_some(Chunker {
+            min: average / 4,
+            average,
+            max: average * 4,
+        })
+    }
+
     /// Checks sizes that were read from a store: the cutter only accepts sane ones.
     pub(crate) fn check(self) -> Result<Chunker, Error> {
         let even = [self.min, self.average, self.max].iter().all(|size| size % 2 == 0);
@@ -252,6 +266,15 @@ mod tests {
 
     const FROZEN: &[usize] =
         &[532150, 2088921, 1361465, 604807, 1071987, 2119792, 1188501, 1871958, 1205351, 537980];
+
+    #[test]
+    fn sizes_lie_around_an_average() {
+        assert_eq!(Chunker::around(1 << 20), Some(Chunker::default()));
+        for average in [64 << 10, 100_000, 4 << 20] {
+            assert!(Chunker::around(average).unwrap().check().is_ok(), "{average}");
+        }
+        assert_eq!((Chunker::around(60_000), Chunker::around(5 << 20)), (None, None));
+    }
 
     #[test]
     fn names_read_back() {

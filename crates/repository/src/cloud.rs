@@ -12,6 +12,7 @@ use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
 use object_store::prefix::PrefixStore;
 use object_store::{BackoffConfig, ClientOptions, ObjectStore, RetryConfig};
 
+use crate::aws_files::Profile;
 use crate::{Error, Store, StoreEnv};
 
 /// How often a request is tried again, and for how long.
@@ -110,14 +111,13 @@ pub(crate) fn s3(text: &str, env: &StoreEnv) -> Result<Store, Error> {
     for (key, value) in known_settings::<AmazonS3ConfigKey>(env, "AWS_") {
         builder = builder.with_config(key, value);
     }
-    let mut region =
-        env.get("AWS_REGION").or(env.get("AWS_DEFAULT_REGION")).unwrap_or("us-east-1").to_owned();
+    let mut region = env.get("AWS_REGION").or(env.get("AWS_DEFAULT_REGION")).map(str::to_owned);
     let mut endpoint = env.get("AWS_ENDPOINT_URL_S3").or(env.get("AWS_ENDPOINT_URL")).map(str::to_owned);
     let (mut virtual_hosted, mut bulk_delete, mut instance) = (false, false, false);
     let known = ["endpoint", "region", "virtual-hosted", "bulk-delete", "credentials"];
     for (key, value) in place.options(&known)? {
         match key.as_str() {
-            "region" => region = value,
+            "region" => region = Some(value),
             "endpoint" => endpoint = Some(value),
             "virtual-hosted" => virtual_hosted = value == "true",
             "bulk-delete" => bulk_delete = value == "true",
@@ -125,18 +125,34 @@ pub(crate) fn s3(text: &str, env: &StoreEnv) -> Result<Store, Error> {
             _ => return Err(place.wrong(format!("`{key}={value}`: `credentials=instance` is meant?"))),
         }
     }
-    let elsewhere = [
-        "AWS_WEB_IDENTITY_TOKEN_FILE",
-        "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
-        "AWS_CONTAINER_CREDENTIALS_FULL_URI",
-    ];
-    let has_keys = env.get("AWS_ACCESS_KEY_ID").is_some() && env.get("AWS_SECRET_ACCESS_KEY").is_some();
-    if !has_keys && !instance && elsewhere.iter().all(|name| env.get(name).is_none()) {
-        return Err(place.wrong(
-            "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are not set, nor are the variables of a web identity or a \
-             container; `credentials=instance` in the URL asks the machine's own role",
-        ));
+    let has = |names: &[&str]| names.iter().any(|name| env.get(name).is_some());
+    let has_keys = has(&["AWS_ACCESS_KEY_ID"]) && has(&["AWS_SECRET_ACCESS_KEY"]);
+    if !has_keys || region.is_none() {
+        let profile = Profile::read(env).map_err(|message| place.wrong(message))?;
+        region = region.or_else(|| profile.get("region").map(str::to_owned));
+        endpoint = endpoint.or_else(|| profile.get("endpoint_url").map(str::to_owned));
+        match profile.keys() {
+            _ if has_keys || instance || has(&["AWS_WEB_IDENTITY_TOKEN_FILE"]) => {}
+            Some(keys) => {
+                builder = builder.with_access_key_id(keys.id).with_secret_access_key(keys.secret);
+                if let Some(token) = keys.token {
+                    builder = builder.with_token(token);
+                }
+            }
+            None if has(&[
+                "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+                "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+            ]) => {}
+            None => {
+                return Err(place.wrong(format!(
+                    "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are not set, nor are the variables of a web identity or \
+                     a container; {}; `credentials=instance` in the URL asks the machine's own role",
+                    profile.complaint()
+                )));
+            }
+        }
     }
+    let region = region.unwrap_or_else(|| "us-east-1".to_owned());
     builder = builder
         .with_bucket_name(&place.bucket)
         .with_region(region)

@@ -87,6 +87,18 @@ impl Envelope {
         self.passphrase_identity.is_some()
     }
 
+    /// The recipients of the identities that this passphrase opens; nothing if none lie here.
+    pub(crate) async fn passphrase_recipients(
+        &self,
+        passphrase: &Passphrase,
+    ) -> Result<Option<Vec<Recipient>>, Error> {
+        let Some(protected) = &self.passphrase_identity else { return Ok(None) };
+        let file = STANDARD.decode(protected).map_err(|e| damaged(e.to_string()))?;
+        let passphrase = passphrase.clone();
+        let identities = blocking(move || unprotect(&file, &passphrase)).await??;
+        Ok(Some(identities.iter().map(Identity::recipient).collect()))
+    }
+
     /// Opens what `access` can open.
     pub(crate) async fn open(&self, repository: &str, access: &Access) -> Result<Crypt, Error> {
         if self.scheme != "age" {

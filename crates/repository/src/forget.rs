@@ -4,9 +4,11 @@
 use std::collections::HashSet;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use futures::StreamExt as _;
 use serde::{Deserialize, Serialize};
 
 use crate::crypt::Crypt;
+use crate::fetch::Fetched;
 use crate::write::Begun;
 use crate::{Error, Headers, Manifest, Repository, SnapshotHeader, SnapshotId};
 
@@ -52,9 +54,10 @@ impl Repository {
         let longest = TimeDelta::from_std(self.grace.saturating_sub(self.margin())).unwrap_or(TimeDelta::MAX);
         let mut found = Vec::new();
         let listed = self.listed().await?;
-        for meta in self.store.list("tombstones").await? {
-            let Some(bytes) = self.store.get(meta.location.as_ref()).await? else { continue };
-            let tombstone = Tombstone::parse(&self.crypt, meta.location.as_ref(), &bytes)?;
+        let mut tombstones = std::pin::pin!(self.store.fetch("tombstones").await?);
+        while let Some(Fetched { object, meta, bytes, .. }) = tombstones.next().await {
+            let Some(bytes) = bytes? else { continue };
+            let tombstone = Tombstone::parse(&self.crypt, &object, &bytes)?;
             let until = meta.last_modified + longest;
             if let Some(manifest) =
                 tombstone.manifest.filter(|manifest| now <= until && !listed.contains(&manifest.id.object()))
@@ -134,12 +137,13 @@ impl Repository {
         let listed: HashSet<String> =
             readable.chain(listed.unreadable.iter().map(|unreadable| unreadable.name.clone())).collect();
         let mut newest = None;
-        for meta in self.store.list("tombstones").await? {
+        let mut tombstones = std::pin::pin!(self.store.fetch("tombstones").await?);
+        while let Some(Fetched { object, meta, bytes, .. }) = tombstones.next().await {
             if meta.location.filename().is_some_and(|name| listed.contains(&format!("snapshots/{name}"))) {
                 continue;
             }
-            let Some(bytes) = self.store.get(meta.location.as_ref()).await? else { continue };
-            let tombstone = Tombstone::parse(&self.crypt, meta.location.as_ref(), &bytes)?;
+            let Some(bytes) = bytes? else { continue };
+            let tombstone = Tombstone::parse(&self.crypt, &object, &bytes)?;
             if tombstone.job == job {
                 newest = newest.max(Some(tombstone.forgotten_at));
             }

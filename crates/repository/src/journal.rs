@@ -6,9 +6,11 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use futures::StreamExt as _;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
+use crate::fetch::Fetched;
 use crate::gather::Gather;
 use crate::{ChunkRef, Error, Repository, SnapshotId};
 
@@ -61,8 +63,9 @@ impl JournalWriter {
     /// Removes what was written: the manifest names all of it now. What stays behind is removed by prune.
     pub(crate) async fn remove(&self, repository: &Repository, id: &SnapshotId) {
         let written = self.0.lock().unwrap_or_else(PoisonError::into_inner).written;
-        for number in 1..=written {
-            let _ = repository.store.delete(&object(id, number)).await;
+        let objects: Vec<String> = (1..=written).map(|number| object(id, number)).collect();
+        for batch in objects.chunks(repository.store.deletions_at_once()) {
+            let _ = repository.store.delete_all(batch).await;
         }
     }
 }
@@ -77,9 +80,9 @@ impl Repository {
         &self,
         mut visit: impl FnMut(String, DateTime<Utc>, Vec<ChunkRef>),
     ) -> Result<(), Error> {
-        for meta in self.store.list("journals").await? {
-            let object = meta.location.to_string();
-            let read = match self.store.get(&object).await {
+        let mut journals = std::pin::pin!(self.store.fetch("journals").await?);
+        while let Some(Fetched { object, meta, bytes, .. }) = journals.next().await {
+            let read = match bytes {
                 Ok(None) => continue,
                 Ok(Some(bytes)) => self.crypt.read::<Journal>(&object, &bytes),
                 Err(error @ Error::Store { .. }) => return Err(error),
@@ -111,8 +114,10 @@ impl Repository {
             },
         )
         .await?;
-        for object in old.iter().filter(|_| !dry_run) {
-            self.store.delete(object).await?;
+        if !dry_run {
+            for batch in old.chunks(self.store.deletions_at_once()) {
+                self.store.delete_all(batch).await?;
+            }
         }
         Ok(())
     }

@@ -21,6 +21,7 @@
 //! ```
 
 mod attest;
+mod aws_files;
 mod check;
 mod check_report;
 mod chunk;
@@ -31,10 +32,12 @@ mod document;
 mod envelope;
 mod error;
 mod failpoint;
+mod fetch;
 mod forget;
 mod gather;
 mod journal;
 mod keys;
+mod leftovers;
 mod list;
 mod manifest;
 mod packers;

@@ -11,9 +11,11 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use futures::StreamExt as _;
 use serde::{Deserialize, Serialize};
 
 use crate::chunk::ChunkObject;
+use crate::fetch::Fetched;
 use crate::forget::Tombstone;
 use crate::gather::{Gather, Gathered};
 use crate::write::Begun;
@@ -45,12 +47,21 @@ pub struct PruneReport {
     pub marked_bytes: u64,
     /// Chunks that were marked by earlier runs, and whose grace is not over.
     pub waiting: u64,
+    /// Their size in the store.
+    pub waiting_bytes: u64,
+    /// Chunks that only snapshots need which were forgotten and can still be brought back.
+    pub forgotten: u64,
+    /// Their size in the store.
+    pub forgotten_bytes: u64,
     /// Chunks that were deleted.
     pub deleted: u64,
     /// Their size in the store.
     pub deleted_bytes: u64,
     /// Chunks that were marked, and are needed again.
     pub spared: u64,
+    /// Findings about snapshots that are gone, and what processes left behind that died: removed, once older than the
+    /// grace.
+    pub leftovers: u64,
     /// The run became too slow to be sure of its listing and stopped; the next one goes on.
     pub stopped_early: bool,
 }
@@ -62,6 +73,25 @@ pub(crate) struct MarkFile {
     format: u64,
     /// Names of objects.
     objects: Vec<String>,
+}
+
+/// What tombstones within the grace hold.
+#[derive(Default)]
+struct Held {
+    chunks: Gather,
+    tombstones: HashSet<String>,
+}
+
+/// What must stay: for a listed snapshot, or for one that can be brought back.
+struct Needed {
+    listed: Gathered,
+    held: Gathered,
+}
+
+impl Needed {
+    fn contains(&self, object: &ChunkObject) -> bool {
+        self.listed.contains(object) || self.held.contains(object)
+    }
 }
 
 /// A mark as it lies in the store.
@@ -92,8 +122,8 @@ impl Repository {
         // From here on: names are gathered after `now`, so that every mark which is due at `now` is older than the
         // grace by the time of the listing. Tombstones before and after manifests: one that is brought back meanwhile
         // keeps its tombstone, so that a snapshot which moves is seen as one of the two, however often it moves.
-        let mut named = Gather::default();
-        self.tombstones(now, None, &mut named, &mut report).await?;
+        let (mut named, mut held) = (Gather::default(), Held::default());
+        self.tombstones(now, None, &mut held, &mut report).await?;
         let mut listed = HashSet::new();
         let unreadable = self
             .visit_manifests(false, |manifest| {
@@ -107,8 +137,9 @@ impl Repository {
                 object: unreadable.name,
             });
         }
-        self.tombstones(now, Some(&listed), &mut named, &mut report).await?;
-        let named = named.finish();
+        self.tombstones(now, Some(&listed), &mut held, &mut report).await?;
+        let needed = Needed { listed: named.finish(), held: held.chunks.finish() };
+        listed.extend(held.tombstones);
         // What a backup under way or an interrupted one has written is not marked, so that the next one can re-use it;
         // what was marked before is deleted all the same, for nobody re-uses that.
         let mut journaled = Gather::default();
@@ -130,7 +161,12 @@ impl Repository {
                 quarantine.iter_mut().for_each(|list| list.see(&object, meta.last_modified));
                 if marked.contains(&object) {
                     sizes.insert(object, meta.size);
-                } else if !named.contains(&object) && !journaled.contains(&object) {
+                } else if needed.listed.contains(&object) {
+                    // A listed snapshot's: nothing to say.
+                } else if needed.held.contains(&object) {
+                    report.forgotten += 1;
+                    report.forgotten_bytes += meta.size;
+                } else if !journaled.contains(&object) {
                     report.marked += 1;
                     report.marked_bytes += meta.size;
                     unmarked.push(object);
@@ -152,17 +188,18 @@ impl Repository {
                 }
                 Some(_) => {}
                 None if now - mark.written > grace => {
-                    if !self.sweep(mark, &named, &mut sizes, begun, &mut report).await? {
+                    if !self.sweep(mark, &needed, &mut sizes, begun, &mut report).await? {
                         report.stopped_early = true;
                         return Ok(report);
                     }
                 }
-                None => {
-                    report.waiting +=
-                        mark.objects.iter().filter(|object| sizes.contains_key(object)).count() as u64
-                }
+                None => {}
             }
         }
+        // What is left of them belongs to marks that are not due.
+        report.waiting = sizes.len() as u64;
+        report.waiting_bytes = sizes.values().sum();
+        report.leftovers = self.tidy(now, options.dry_run, &listed).await?;
         if !options.dry_run {
             self.release(&quarantine).await?;
             unmarked.sort_unstable();
@@ -185,7 +222,7 @@ impl Repository {
     async fn sweep(
         &self,
         mark: &Mark,
-        named: &Gathered,
+        needed: &Needed,
         sizes: &mut HashMap<ChunkObject, u64>,
         begun: Begun,
         report: &mut PruneReport,
@@ -194,7 +231,7 @@ impl Repository {
         for object in &mark.objects {
             // Taken out, so that a second mark of the same object counts it no second time.
             let Some(size) = sizes.remove(object) else { continue };
-            if named.contains(object) {
+            if needed.contains(object) {
                 report.spared += 1;
             } else {
                 report.deleted += 1;
@@ -222,29 +259,35 @@ impl Repository {
         &self,
         now: DateTime<Utc>,
         listed: Option<&HashSet<String>>,
-        named: &mut Gather,
+        held: &mut Held,
         report: &mut PruneReport,
     ) -> Result<(), Error> {
         let grace = TimeDelta::from_std(self.grace).unwrap_or(TimeDelta::MAX);
         let mut spent: BTreeMap<String, Vec<(DateTime<Utc>, String)>> = BTreeMap::new();
-        for meta in self.store.list("tombstones").await? {
-            let object = meta.location.to_string();
-            let Some(bytes) = self.store.get(&object).await? else { continue };
+        let mut over = Vec::new();
+        let mut tombstones = std::pin::pin!(self.store.fetch("tombstones").await?);
+        while let Some(Fetched { object, meta, bytes, .. }) = tombstones.next().await {
+            let Some(bytes) = bytes? else { continue };
             let mut tombstone = Tombstone::parse(&self.crypt, &object, &bytes)?;
             if let Some(manifest) = tombstone.manifest.take_if(|_| now - meta.last_modified > grace) {
                 if listed.is_none_or(|listed| listed.contains(&object)) {
                     continue;
                 }
                 report.expired.push(manifest.id);
-                if !report.dry_run {
-                    self.store.put(&object, self.crypt.seal(&object, &tombstone).into()).await?;
-                }
+                over.push((object.clone(), self.crypt.seal(&object, &tombstone)));
             }
             match &tombstone.manifest {
                 Some(manifest) => {
-                    named.add(manifest.chunks());
+                    held.chunks.add(manifest.chunks());
+                    held.tombstones.insert(object);
                 }
                 None => spent.entry(tombstone.job).or_default().push((tombstone.forgotten_at, object)),
+            }
+        }
+        report.expired.sort();
+        if !report.dry_run {
+            for (object, bytes) in over {
+                self.store.put(&object, bytes.into()).await?;
             }
         }
         if listed.is_some() && !report.dry_run {
@@ -274,13 +317,10 @@ impl Repository {
             })
             .collect();
         let mut marks = Vec::new();
-        for meta in listed {
-            let object = meta.location.to_string();
-            if !object.ends_with(".json") {
-                continue;
-            }
+        let mut fetched = std::pin::pin!(self.store.fetch_listed(listed));
+        while let Some(Fetched { object, meta, bytes, .. }) = fetched.next().await {
             // Removed meanwhile: its work was over long before.
-            let Some(bytes) = self.store.get(&object).await? else { continue };
+            let Some(bytes) = bytes? else { continue };
             let damaged = |message: String| Error::Damaged { object: object.clone(), message };
             let file: MarkFile = self.crypt.read(&object, &bytes)?;
             let objects = file
@@ -291,6 +331,7 @@ impl Repository {
             let done = done.get(&object).copied();
             marks.push(Mark { object, written: meta.last_modified, objects, done });
         }
+        marks.sort_by(|a, b| a.object.cmp(&b.object));
         Ok(marks)
     }
 }
@@ -303,9 +344,40 @@ impl fmt::Display for PruneReport {
         }
         writeln!(
             f,
-            "{} chunks {delete} ({} bytes), {} {mark} for a later run ({} bytes), {} waiting, {} needed again",
-            self.deleted, self.deleted_bytes, self.marked, self.marked_bytes, self.waiting, self.spared
+            "{} chunks {delete} ({} bytes), {} {mark} for a later run ({} bytes), {} waiting ({} bytes), {} needed again",
+            self.deleted,
+            self.deleted_bytes,
+            self.marked,
+            self.marked_bytes,
+            self.waiting,
+            self.waiting_bytes,
+            self.spared
         )?;
+        if self.forgotten > 0 {
+            writeln!(
+                f,
+                "{} chunks ({} bytes) are held by forgotten snapshots that can still be brought back",
+                self.forgotten, self.forgotten_bytes
+            )?;
+        }
+        if self.dry_run {
+            writeln!(
+                f,
+                "so this would free {} bytes now, {} bytes once the grace is over, and {} bytes one grace after the last \
+                 forgotten snapshot can be brought back",
+                self.deleted_bytes,
+                self.marked_bytes + self.waiting_bytes,
+                self.forgotten_bytes
+            )?;
+        }
+        if self.leftovers > 0 {
+            let remove = if self.dry_run { "to remove" } else { "removed" };
+            writeln!(
+                f,
+                "{} leftovers {remove} of processes that died and of snapshots that are gone",
+                self.leftovers
+            )?;
+        }
         if self.stopped_early {
             writeln!(f, "stopped early, since its listing grew old; run it again to go on")?;
         }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::crypt::Crypt;
 use crate::document;
 use crate::envelope::{Encryption, Envelope};
-use crate::{Access, Chunker, Error, Manifest, Probe, Recipient, RepositoryKey, Store};
+use crate::{Access, Chunker, Error, Manifest, Passphrase, Probe, Recipient, RepositoryKey, Store};
 
 /// The version of the format that is written and read.
 pub const FORMAT: u64 = 1;
@@ -119,7 +119,10 @@ impl Repository {
             encryption: envelope,
             store: Some(probe),
         };
-        store.put(CONFIG, crypt.seal(CONFIG, &config).into()).await?;
+        // Another host may have had the same thought since we looked.
+        if !store.put_new(CONFIG, crypt.seal(CONFIG, &config).into(), probe.conditional_put).await? {
+            return Err(Error::AlreadyExists { store: store.to_string() });
+        }
         Repository::of(store, &config, crypt)
     }
 
@@ -204,8 +207,18 @@ impl Repository {
         Ok(config.encryption.is_some_and(|envelope| envelope.has_passphrase()))
     }
 
+    /// Whether the identity that this passphrase opens belongs to a recipient of what is written now; false if its
+    /// recipient was removed. Nothing if no passphrase opens any.
+    pub async fn passphrase_is_current(&self, passphrase: &Passphrase) -> Result<Option<bool>, Error> {
+        let (config, _) = Repository::config(&self.store).await?;
+        let Some(envelope) = config.encryption else { return Ok(None) };
+        let found = envelope.passphrase_recipients(passphrase).await?;
+        Ok(found.map(|found| found.iter().any(|recipient| self.recipients().contains(recipient))))
+    }
+
     /// Encrypts to these from now on. What is stored already stays as it is: who could read it still can, and who could
-    /// not still cannot. Writers that run at this moment go on with the recipients they began with.
+    /// not still cannot: an identity behind a passphrase stays in `dbhaul.json` for that, also without its recipient.
+    /// Writers that run at this moment go on with the recipients they began with.
     pub async fn set_recipients(&mut self, recipients: Vec<Recipient>) -> Result<(), Error> {
         let (mut config, bytes) = Repository::config(&self.store).await?;
         self.crypt.unseal(CONFIG, &bytes)?;

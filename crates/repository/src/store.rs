@@ -22,8 +22,10 @@ const LARGEST_DOCUMENT: u64 = 256 << 20;
 
 /// Deletions at the same time, where each is a request.
 const DELETIONS: usize = 8;
-/// What the variables begin with that stores take their settings from.
+/// What the variables begin with that stores take their settings from,
 const CLOUDS: [&str; 3] = ["AWS_", "GOOGLE_", "AZURE_"];
+/// and the one below whose folder a cloud's tools keep files.
+const HOME: &str = "HOME";
 
 /// The environment that stores take their credentials from; an argument, so that tests bring their own.
 #[derive(Clone, Default)]
@@ -32,16 +34,17 @@ pub struct StoreEnv {
 }
 
 impl StoreEnv {
-    /// The variables that the clouds' own clients know: `AWS_*`, `GOOGLE_*` and `AZURE_*`.
+    /// The variables that the clouds' own clients know: `AWS_*`, `GOOGLE_*` and `AZURE_*`, and `HOME`, below which AWS's
+    /// keep files.
     pub fn from_process() -> StoreEnv {
         let variables = std::env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-            .filter(|(name, _)| CLOUDS.iter().any(|prefix| name.starts_with(prefix)))
+            .filter(|(name, _)| name == HOME || CLOUDS.iter().any(|prefix| name.starts_with(prefix)))
             .collect();
         StoreEnv { variables }
     }
 
-    /// These variables and no others.
+    /// These variables and no others: no file is read but what they name.
     pub fn of(pairs: &[(&str, &str)]) -> StoreEnv {
         StoreEnv { variables: pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect() }
     }
@@ -69,6 +72,8 @@ pub struct Store {
     name: String,
     /// Many objects are deleted in one request.
     bulk_delete: bool,
+    /// The folder that the objects are files in.
+    root: Option<Arc<FilePath>>,
 }
 
 impl fmt::Debug for Store {
@@ -91,7 +96,8 @@ impl Store {
     /// every compatible store can; `credentials=instance` to ask the machine's own role. `gs://bucket/prefix` and
     /// `az://container/prefix` are there if the crate was built with the features `gcs` and `azure`.
     ///
-    /// Credentials are never part of the URL; they come from the variables that each cloud's own clients read.
+    /// Credentials are never part of the URL; they come from the variables that each cloud's own clients read, and for S3
+    /// from the files of AWS's too.
     pub fn open(url: &str, env: &StoreEnv) -> Result<Store, Error> {
         if url == "memory:" {
             return Ok(Store::custom(Arc::new(InMemory::new()), url));
@@ -113,7 +119,7 @@ impl Store {
     }
 
     pub(crate) fn of(objects: Arc<dyn ObjectStore>, name: String, bulk_delete: bool) -> Store {
-        Store { objects, name, bulk_delete }
+        Store { objects, name, bulk_delete, root: None }
     }
 
     /// A folder; it need not exist before the first object is written.
@@ -125,7 +131,8 @@ impl Store {
         // Each object is synced to disk before its name appears, and its folder after: the order of writes is then
         // the order that survives a power cut, which is what makes the manifest the commit.
         let files = LocalFileSystem::new().with_fsync(true);
-        Ok(Store::of(Arc::new(PrefixStore::new(files, prefix)), name, false))
+        let store = Store::of(Arc::new(PrefixStore::new(files, prefix)), name, false);
+        Ok(Store { root: Some(absolute.into()), ..store })
     }
 
     /// Any store of the `object_store` crate.
@@ -242,6 +249,22 @@ impl Store {
         match deleted {
             Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
             Err(error) => Err(self.failed("delete", object, error)),
+        }
+    }
+
+    /// The folder, if that is what the store is.
+    pub(crate) fn root(&self) -> Option<&FilePath> {
+        self.root.as_deref()
+    }
+
+    /// Removes a file that is no object, from a store that is a folder.
+    pub(crate) async fn remove_file(&self, path: &FilePath) -> Result<(), Error> {
+        match tokio::fs::remove_file(path).await {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                let source = object_store::Error::Generic { store: "folder", source: Box::new(error) };
+                Err(self.failed("delete", &path.display().to_string(), source))
+            }
+            _ => Ok(()),
         }
     }
 

@@ -144,6 +144,17 @@ async fn a_passphrase_opens_in_an_identitys_place() {
     let restorer = Repository::open_with(store(&dir), &access("correct horse")).await.unwrap();
     assert_eq!(read(&restorer, &restorer.find("latest").await.unwrap(), "a").await.unwrap(), bytes);
     assert_eq!(restorer.find("latest").await.unwrap(), snapshot);
+
+    // Its recipient goes: what was stored stays readable by it, beside the key file, and it is told to be of old.
+    let passphrase = Passphrase::new("correct horse").unwrap();
+    assert_eq!(restorer.passphrase_is_current(&passphrase).await.unwrap(), Some(true));
+    let mut admin = restorer;
+    admin.set_recipients(vec![Identity::generate().recipient()]).await.unwrap();
+    assert_eq!(admin.passphrase_is_current(&passphrase).await.unwrap(), Some(false));
+    assert!(admin.passphrase_is_current(&Passphrase::new("other").unwrap()).await.is_err());
+    let both = Access { key: host.key().cloned(), ..access("correct horse") };
+    let restorer = Repository::open_with(store(&dir), &both).await.unwrap();
+    assert_eq!(read(&restorer, &restorer.find("latest").await.unwrap(), "a").await.unwrap(), bytes);
 }
 
 #[tokio::test]

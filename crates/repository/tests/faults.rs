@@ -1,5 +1,8 @@
 //! A store that dies after any number of writes, or lies about them: what is listed must read back all the same.
 
+// The counts are what these tests are for.
+#![allow(clippy::print_stdout)]
+
 mod common;
 
 use std::fmt;
@@ -166,5 +169,9 @@ async fn death_at_any_write_loses_no_listed_snapshot() {
         futures::stream::iter(lives).map(|(end, at)| dies(end, at)).buffered(16).collect().await;
     let deaths = died.iter().filter(|died| **died).count();
     assert!(deaths > 50, "only {deaths} deaths");
+    println!(
+        "count: faults: {} lives of a store, {deaths} of them ended by its death at a write or deletion: nothing lost",
+        died.len()
+    );
     assert!(!died.last().unwrap(), "the work has more writes than were tried");
 }

@@ -143,7 +143,7 @@ async fn hostile_documents_are_refused_within_bounds() {
     assert!(repo.check(&check).await.unwrap().passed());
     if let (Some(before), Some(after)) = (before, peak()) {
         let grown = after.saturating_sub(before) >> 20;
-        println!("hostile: peak memory grew by {grown} MiB");
+        println!("count: hostile: peak memory grew by {grown} MiB");
         assert!(grown < 64, "peak memory grew by {grown} MiB");
     }
 }

@@ -239,7 +239,7 @@ async fn kill_at_failpoints(chosen: impl Fn(&str, u64, u64) -> bool) {
     let killed = kills.iter().filter(|(met, _)| *met).count();
     let parts: u64 = kills.iter().map(|(_, parts)| parts).sum();
     println!(
-        "kill: {} failpoints, killed {killed} times at them ({} not reached), {parts} parts read back: nothing lost",
+        "count: kill: {} failpoints, killed {killed} times at them ({} not reached), {parts} parts read back: nothing lost",
         most.len(),
         kills.len() - killed
     );
@@ -269,7 +269,7 @@ async fn kill_at_random(kills: u64) {
     }
     let committed = std::fs::read_to_string(dir.path().join("told")).unwrap_or_default().lines().count();
     println!(
-        "kill: {kills} times at random moments, {committed} things done, {parts} parts read back: nothing lost"
+        "count: kill: {kills} times at random moments, {committed} things done, {parts} parts read back: nothing lost"
     );
     assert!(parts > kills && committed as u64 > kills / 2);
 }

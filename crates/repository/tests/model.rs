@@ -20,7 +20,7 @@ fn interleave(seeds: Range<u64>) {
         panic!("seed {seed}: {:?}\n{}", outcome.violation, outcome.trace[tail..].join("\n"));
     }
     println!(
-        "model: seeds {seeds:?}, {} requests, {} snapshots committed, {} copied, {} forgotten, {} brought back, {} prunes, {} chunks \
+        "count: model: seeds {seeds:?}, {} requests, {} snapshots committed, {} copied, {} forgotten, {} brought back, {} prunes, {} chunks \
          deleted, {} hosts died, {} refusals, {} parts read back: nothing lost",
         sum.requests,
         sum.commits,
@@ -56,9 +56,12 @@ fn no_interleaving_loses_a_chunk_of_a_listed_snapshot() {
 #[test]
 #[ignore = "long: run by scripts/test --all"]
 fn no_interleaving_of_very_many_loses_a_chunk_of_a_listed_snapshot() {
-    // In pieces, so that one sees how far it is.
-    for piece in 0..20 {
-        interleave(piece * 5_000..(piece + 1) * 5_000);
+    // In pieces, so that one sees how far it is. `DBHAUL_MODEL_PIECES` asks for more of them.
+    let pieces =
+        std::env::var("DBHAUL_MODEL_PIECES").ok().and_then(|pieces| pieces.parse().ok()).unwrap_or(20);
+    for piece in 0..pieces {
+        // Other seeds than those of the short test.
+        interleave(10_000 + piece * 1_000..10_000 + (piece + 1) * 1_000);
     }
 }
 
@@ -71,7 +74,7 @@ fn a_clock_that_jumps_loses_no_chunk() {
         panic!("seed {seed}: {:?}\n{}", outcome.violation, outcome.trace[tail..].join("\n"));
     }
     println!(
-        "model: 400 seeds with a clock that jumped {} times, {} chunks deleted, {} parts read back: nothing lost",
+        "count: model: 400 seeds with a clock that jumped {} times, {} chunks deleted, {} parts read back: nothing lost",
         sum.jumps, sum.swept, sum.read_back
     );
     assert!(sum.jumps > 100 && sum.swept > 20, "{sum:?}");
@@ -91,6 +94,9 @@ fn the_model_notices_a_host_that_breaks_a_rule() {
     ] {
         let (_, found) = run_all(0..20_000, Course { broken: Some(broken), ..Course::calm() });
         let (seed, outcome) = found.unwrap_or_else(|| panic!("{broken:?} was not noticed in 20,000 seeds"));
-        println!("model: {broken:?} noticed by seed {seed}: {}", outcome.violation.unwrap_or_default());
+        println!(
+            "count: model: {broken:?} noticed by seed {seed}: {}",
+            outcome.violation.unwrap_or_default()
+        );
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use common::{begin, data, flip, folder, read, small, write_snapshot};
 use repository::{
     Attestation, AttestationKind, CheckOptions, Error, FaultKind, InitOptions, Portion, PruneOptions,
-    Repository,
+    Repository, Store,
 };
 
 fn check(read_data: bool) -> CheckOptions {
@@ -269,4 +269,82 @@ async fn what_to_do_about_a_damaged_document_is_said_once() {
     std::fs::remove_file(path).unwrap();
     write_snapshot(&repo, "nightly", &[("a", &data(1, 20_000))]).await;
     assert!(repo.prune(&prune()).await.is_ok() && repo.check(&check(true)).await.unwrap().passed());
+}
+
+#[tokio::test]
+async fn prune_tells_what_it_would_free_now_and_later() {
+    let grace = Duration::from_secs(3);
+    let (_dir, repo) = folder(InitOptions { grace, ..small() }).await;
+    let first = write_snapshot(&repo, "nightly", &[("a", &data(1, 100_000))]).await;
+    write_snapshot(&repo, "nightly", &[("a", &data(2, 100_000))]).await;
+    let own = (first.stats.new_chunks, first.stats.stored_bytes);
+    let look = async || {
+        let now = chrono::Utc::now();
+        repo.prune(&PruneOptions { dry_run: true, now }).await.unwrap()
+    };
+    let before = look().await;
+    assert_eq!((before.marked, before.waiting, before.forgotten), (0, 0, 0));
+
+    repo.forget(std::slice::from_ref(&first.id), chrono::Utc::now()).await.unwrap();
+    let held = look().await;
+    assert_eq!((held.forgotten, held.forgotten_bytes, held.marked), (own.0, own.1, 0));
+    let stats = repo.stats(chrono::Utc::now()).await.unwrap();
+    assert_eq!(stats.prune.unwrap().forgotten_bytes, own.1);
+    assert!(held.to_string().contains("free 0 bytes now"), "{held}");
+
+    tokio::time::sleep(grace * 3 / 2).await;
+    let marked = repo.prune(&prune()).await.unwrap();
+    assert_eq!((marked.marked, marked.marked_bytes, marked.forgotten), (own.0, own.1, 0));
+    let waiting = look().await;
+    assert_eq!((waiting.waiting, waiting.waiting_bytes, waiting.deleted_bytes), (own.0, own.1, 0));
+    tokio::time::sleep(grace * 3 / 2).await;
+    let due = look().await;
+    assert_eq!((due.waiting, due.deleted, due.deleted_bytes), (0, own.0, own.1));
+}
+
+#[tokio::test]
+async fn what_dead_processes_and_gone_snapshots_leave_is_removed_after_the_grace() {
+    let grace = Duration::from_secs(3);
+    let (dir, repo) = folder(InitOptions { grace, ..small() }).await;
+    let root = dir.path().join("repo");
+    let first = write_snapshot(&repo, "nightly", &[("a", &data(1, 20_000))]).await;
+    let second = write_snapshot(&repo, "nightly", &[("a", &data(2, 20_000))]).await;
+    assert!(repo.check(&check(true)).await.unwrap().passed());
+    repo.forget(std::slice::from_ref(&first.id), chrono::Utc::now()).await.unwrap();
+    std::fs::create_dir_all(root.join("clock")).unwrap();
+    std::fs::create_dir_all(root.join("chunks/ab")).unwrap();
+    let old = ["clock/0123", "chunks/ab/abcd#1", "dbhaul.json#2"];
+    let others = ["chunks/ab/abcd#x", "#1"];
+    old.iter().chain(&others).for_each(|name| std::fs::write(root.join(name), b"half").unwrap());
+    assert_eq!(repo.prune(&prune()).await.unwrap().leftovers, 0, "all of it is young");
+    assert_eq!(repo.attestations(&first.id).await.unwrap().len(), 1, "it can be brought back");
+
+    tokio::time::sleep(grace * 3 / 2).await;
+    let young = ["clock/4567", "chunks/ab/ef01#1"];
+    young.iter().for_each(|name| std::fs::write(root.join(name), b"half").unwrap());
+    let dry = repo.prune(&PruneOptions { dry_run: true, now: chrono::Utc::now() }).await.unwrap();
+    assert_eq!(dry.leftovers, 4, "{dry}");
+    assert!(old.iter().all(|name| root.join(name).exists()));
+    let report = repo.prune(&prune()).await.unwrap();
+    assert_eq!(report.leftovers, 4, "{report}");
+    assert!(old.iter().all(|name| !root.join(name).exists()));
+    assert!(others.iter().chain(&young).all(|name| root.join(name).exists()));
+    assert!(repo.attestations(&first.id).await.unwrap().is_empty());
+    assert_eq!(repo.attestations(&second.id).await.unwrap().len(), 1);
+    assert!(repo.check(&check(true)).await.unwrap().passed());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_many_hosts_that_make_a_repository_one_does() {
+    let dir = tempfile::tempdir().unwrap();
+    let hosts = (0..8).map(|_| {
+        let store = Store::folder(&dir.path().join("repo")).unwrap();
+        tokio::spawn(async move { Repository::init(store, &small()).await })
+    });
+    let made = futures::future::join_all(hosts).await;
+    let ids: Vec<_> = made.iter().flatten().flatten().map(|repo| repo.id().to_owned()).collect();
+    assert_eq!(ids.len(), 1, "{made:?}");
+    assert!(made.iter().flatten().flat_map(|made| made.as_ref().err()).all(Error::is_already_exists));
+    let store = Store::folder(&dir.path().join("repo")).unwrap();
+    assert_eq!(Repository::open(store).await.unwrap().id(), ids[0]);
 }

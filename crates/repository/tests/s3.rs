@@ -1,10 +1,13 @@
 //! The same repository on an S3 server that the test starts itself, with signed requests over HTTP.
 
+// The counts are what these tests are for.
+#![allow(clippy::print_stdout)]
+
 mod common;
 mod s3_server;
 
 use common::{data, read, small, write_snapshot};
-use repository::{CheckOptions, PruneOptions, Repository, Store};
+use repository::{CheckOptions, PruneOptions, Repository, Store, StoreEnv};
 use s3_server::{env, server, troubled_server};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -61,4 +64,35 @@ async fn a_busy_or_failing_server_is_asked_again() {
     assert!(repo.check(&CheckOptions { read_data: true, now }).await.unwrap().passed());
     let refused = refused.load(std::sync::atomic::Ordering::Relaxed);
     assert!(refused > 10, "only {refused} requests met 429 or 503");
+    println!("count: s3: {refused} requests were refused with 429 or 503, and asked again: nothing lost");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn keys_are_taken_from_the_files_of_aws() {
+    let (_dir, endpoint) = server().await;
+    let home = tempfile::tempdir().unwrap();
+    let path = home.path().join("credentials");
+    let path = path.to_str().unwrap();
+    let profile = |name: &str, secret: &str| {
+        format!("[{name}]\naws_access_key_id = {}\naws_secret_access_key = {secret}\n", "key")
+    };
+    std::fs::write(path, profile("default", "wrong-secret") + &profile("backup", "right-secret")).unwrap();
+    let config = home.path().join("config");
+    std::fs::write(&config, format!("[profile backup]\nregion = r\nendpoint_url = {endpoint}\n")).unwrap();
+    let files = [("AWS_SHARED_CREDENTIALS_FILE", path), ("AWS_CONFIG_FILE", config.to_str().unwrap())];
+    let open = |more: &[(&str, &str)], options: &str| {
+        Store::open(&format!("s3://backups/files{options}"), &StoreEnv::of(&[&files, more].concat()))
+    };
+    let store = open(&[("AWS_PROFILE", "backup")], "").unwrap();
+    let repo = Repository::init(store, &small()).await.unwrap();
+    write_snapshot(&repo, "nightly", &[("a", &data(1, 20_000))]).await;
+
+    let here = format!("?endpoint={endpoint}&region=r");
+    let error = Repository::open(open(&[], &here).unwrap()).await.unwrap_err().to_string();
+    assert!(error.contains("SignatureDoesNotMatch") && !error.contains("wrong-secret"), "{error}");
+    // What the environment says counts more than any file.
+    let env = [("AWS_ACCESS_KEY_ID", "key"), ("AWS_SECRET_ACCESS_KEY", "right-secret")];
+    assert!(Repository::open(open(&env, &here).unwrap()).await.is_ok());
+    let error = open(&[("AWS_PROFILE", "nobody")], &here).unwrap_err().to_string();
+    assert!(error.contains("`nobody`"), "{error}");
 }

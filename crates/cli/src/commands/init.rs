@@ -1,10 +1,11 @@
 //! `dbhaul init`
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Args;
-use repository::{Encryption, InitOptions, Recipient, Repository};
+use repository::{Chunker, Encryption, InitOptions, Recipient, Repository};
 use serde::Serialize;
 
 use crate::commands::files::{refuse_existing, write_new, write_secret};
@@ -31,6 +32,23 @@ pub(crate) struct InitArgs {
     /// Encrypt with a passphrase, taken from DBHAUL_PASSPHRASE or the configuration
     #[arg(long)]
     passphrase: bool,
+    /// Cut what is stored into chunks of about this size, from 64KiB to 4MiB; it never changes for this repository
+    ///
+    /// Smaller ones find more of a table whose rows change here and there, and make more objects and larger manifests.
+    #[arg(long, value_name = "SIZE", default_value = "1MiB", value_parser = chunk_size)]
+    chunk_size: Chunker,
+    /// For how many hours `undelete` works, and prune waits before it deletes; no backup may run longer
+    #[arg(long, value_name = "HOURS", default_value_t = 72, value_parser = clap::value_parser!(u32).range(4..=87_600))]
+    grace: u32,
+}
+
+/// A chunk's average size, as sizes around it.
+fn chunk_size(text: &str) -> Result<Chunker, String> {
+    let bytes = match text.parse() {
+        Ok(repository::Portion::Bytes(bytes)) => u32::try_from(bytes).ok(),
+        _ => None,
+    };
+    bytes.and_then(Chunker::around).ok_or_else(|| format!("`{text}` is no size from 64KiB to 4MiB"))
 }
 
 #[derive(Serialize)]
@@ -55,8 +73,9 @@ pub(super) async fn run(args: InitArgs, context: &Context) -> anyhow::Result<Exi
         refuse_existing(path)?;
     }
     // The repository first: a configuration that points at nothing would be the worse half.
+    let grace = Duration::from_secs(u64::from(args.grace) * 3600);
     let repository =
-        Repository::init(open_store(&url)?, &InitOptions { encryption, ..InitOptions::default() })
+        Repository::init(open_store(&url)?, &InitOptions { chunker: args.chunk_size, grace, encryption })
             .await
             .with_context(|| format!("cannot create the repository {url}"))?;
     if let (Some(path), Some(key)) = (&key_file, repository.key()) {

@@ -119,19 +119,35 @@ struct KeyReport {
     repository: String,
     encrypted: bool,
     recipients: Vec<String>,
+    /// An identity lies in dbhaul.json that a passphrase opens.
     passphrase: bool,
+    /// Whether its recipient is among those, where the passphrase was given: nothing else tells.
+    passphrase_current: Option<bool>,
     can_read: bool,
+}
+
+impl KeyReport {
+    async fn of(repository: &repository::Repository, context: &Context) -> anyhow::Result<KeyReport> {
+        let passphrase = repository.has_passphrase().await?;
+        let given = if passphrase { context.passphrase()? } else { None };
+        let passphrase_current = match given {
+            Some(given) => repository.passphrase_is_current(&given).await?,
+            None => None,
+        };
+        Ok(KeyReport {
+            repository: repository.place(),
+            encrypted: repository.is_encrypted(),
+            recipients: repository.recipients().iter().map(ToString::to_string).collect(),
+            passphrase,
+            passphrase_current,
+            can_read: repository.can_read(),
+        })
+    }
 }
 
 async fn list(context: &Context) -> anyhow::Result<Exit> {
     let repository = context.open_repository().await?;
-    let report = KeyReport {
-        repository: repository.place(),
-        encrypted: repository.is_encrypted(),
-        recipients: repository.recipients().iter().map(ToString::to_string).collect(),
-        passphrase: repository.has_passphrase().await?,
-        can_read: repository.can_read(),
-    };
+    let report = KeyReport::of(&repository, context).await?;
     context.print(&report, || {
         if !report.encrypted {
             return format!("{} is not encrypted\n", report.repository);
@@ -140,9 +156,17 @@ async fn list(context: &Context) -> anyhow::Result<Exit> {
         for recipient in &report.recipients {
             text += &format!("  {recipient}\n");
         }
-        if report.passphrase {
-            text += "a passphrase opens it too\n";
-        }
+        text += match (report.passphrase, report.passphrase_current) {
+            (false, _) => "",
+            (true, Some(true)) => "the passphrase opens it too\n",
+            (true, Some(false)) => {
+                "the passphrase opens only what was stored before its recipient was removed\n"
+            }
+            (true, None) => {
+                "dbhaul.json also holds an identity behind a passphrase; whether its recipient is among these, only the \
+                 passphrase tells: set DBHAUL_PASSPHRASE\n"
+            }
+        };
         text += if report.can_read {
             "an identity was given: backups can be read here\n"
         } else {
@@ -168,13 +192,7 @@ async fn change(recipient: &str, add: bool, context: &Context) -> anyhow::Result
         recipients.retain(|other| *other != recipient);
     }
     repository.set_recipients(recipients).await?;
-    let report = KeyReport {
-        repository: repository.place(),
-        encrypted: true,
-        recipients: repository.recipients().iter().map(ToString::to_string).collect(),
-        passphrase: repository.has_passphrase().await?,
-        can_read: repository.can_read(),
-    };
+    let report = KeyReport::of(&repository, context).await?;
     context.print(&report, || {
         let mut text = format!("what is written from now on is encrypted to {}\n", report.recipients.join(", "));
         text += if add {
@@ -183,6 +201,10 @@ async fn change(recipient: &str, add: bool, context: &Context) -> anyhow::Result
         } else {
             "what is stored already can still be read by whoever holds the removed identity\n"
         };
+        if !add && report.passphrase && report.passphrase_current != Some(true) {
+            text += "the identity behind the passphrase stays in dbhaul.json: what was encrypted to it may be readable by \
+                     nothing else\n";
+        }
         text
     })?;
     Ok(Exit::Done)

@@ -9,7 +9,8 @@ use crate::config::Kind;
 use crate::endpoint::{Connection, Endpoint, Globals};
 use crate::exit;
 use crate::jobs::record::{
-    CopyAttributes, PART_CATALOG, PART_COPY, PART_GLOBALS, PART_RDB, PostgresDetails, TableRecord, attributes,
+    CopyAttributes, PART_CATALOG, PART_COPY, PART_GLOBALS, PART_RDB, PostgresDetails, TableRecord,
+    attributes, note_times,
 };
 use crate::jobs::{access, baseline, by_hand, data_folder, forget};
 use crate::report::backup::{BackupReport, SourceOutcome};
@@ -87,6 +88,7 @@ async fn one(
     writer: &SnapshotWriter,
     backup: &Backup<'_>,
 ) -> anyhow::Result<SourceRecord> {
+    let started = Utc::now();
     let mut record = match &source.connection {
         Connection::Postgres(options) => postgres(source, options, writer, backup).await?,
         Connection::Redis(options) => match &source.data_dir {
@@ -100,6 +102,7 @@ async fn one(
         }
     };
     record.parts.extend(access::store(source, writer, backup.progress).await?);
+    note_times(&mut record.details, started, Utc::now());
     Ok(record)
 }
 
@@ -161,6 +164,7 @@ async fn postgres(
         tables: tables.into_iter().map(|(table, proof)| TableRecord { table, proof }).collect(),
         baseline: baseline::verdict_for_source(endpoint, source.catalog(), progress)?,
         filter: endpoint.filter.clone(),
+        state: source.state().clone(),
     };
     let server = serde_json::to_value(source.server())?;
     source.finish().await?;

@@ -4,7 +4,7 @@
 //! none changes its meaning.
 
 use anyhow::Context as _;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, SecondsFormat, Utc};
 use serde::{Deserialize, Serialize};
 
 /// Part kind: the catalog of a PostgreSQL database, JSON.
@@ -36,6 +36,9 @@ pub(crate) struct PostgresDetails {
     /// Which part of the database this is; the whole when nothing is said.
     #[serde(default, skip_serializing_if = "pgmove::Filter::is_all")]
     pub(crate) filter: pgmove::Filter,
+    /// Where the server was in its write-ahead log, and how it is set. Snapshots of the first versions lack it.
+    #[serde(default, skip_serializing_if = "pgmove::ServerState::is_empty")]
+    pub(crate) state: pgmove::ServerState,
 }
 
 /// One table of a snapshot.
@@ -60,6 +63,16 @@ pub(crate) struct CopyAttributes {
     pub(crate) proof: pgmove::TableProof,
 }
 
+/// Adds to a source's details when reading it began and ended, by this host's clock.
+pub(crate) fn note_times(details: &mut serde_json::Value, started: DateTime<Utc>, finished: DateTime<Utc>) {
+    if let serde_json::Value::Object(details) = details {
+        for (name, at) in [("started-at", started), ("finished-at", finished)] {
+            let text = at.to_rfc3339_opts(SecondsFormat::Millis, true);
+            details.entry(name).or_insert(serde_json::Value::String(text));
+        }
+    }
+}
+
 /// Any serializable value as the manifest's attribute map.
 pub(crate) fn attributes<T: Serialize>(
     value: &T,
@@ -80,4 +93,22 @@ pub(crate) fn typed<T: serde::de::DeserializeOwned>(
             "{what} in the manifest is not as this version of dbhaul knows it: was it written by a newer one?"
         )
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn details_of_the_first_versions_are_read_and_times_are_no_hindrance() {
+        let old = serde_json::json!({ "taken-at": "2026-11-24T00:00:00Z", "tables": [] });
+        let details: PostgresDetails = typed(old.clone(), "it").unwrap();
+        assert!(details.state.is_empty() && serde_json::to_value(&details).unwrap() == old);
+        let mut new = old;
+        let at = |seconds: i64| DateTime::from_timestamp(1_800_000_000 + seconds, 0).unwrap();
+        note_times(&mut new, at(0), at(7));
+        assert_eq!(new["started-at"], "2027-01-15T08:00:00.000Z");
+        assert_eq!(new["finished-at"], "2027-01-15T08:00:07.000Z");
+        assert!(typed::<PostgresDetails>(new, "it").is_ok());
+    }
 }

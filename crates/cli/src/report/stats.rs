@@ -54,11 +54,22 @@ impl StatsReport {
             );
         }
         text += &match &stats.prune {
-            Some(prune) => format!(
-                "pruning would free {} now, and mark {} to be freed once the grace is over\n",
-                size(prune.deleted_bytes),
-                size(prune.marked_bytes)
-            ),
+            Some(prune) => {
+                let mut text = format!(
+                    "pruning would free {} now, and mark {} to be freed once the grace is over; {} are marked already and \
+                     wait for that\n",
+                    size(prune.deleted_bytes),
+                    size(prune.marked_bytes),
+                    size(prune.waiting_bytes)
+                );
+                if prune.forgotten > 0 {
+                    text += &format!(
+                        "{} are held by forgotten snapshots that `dbhaul undelete` can still bring back\n",
+                        size(prune.forgotten_bytes)
+                    );
+                }
+                text
+            }
             None => "pruning would refuse: a document cannot be read, and may name any chunk\n".to_owned(),
         };
         text

@@ -2,6 +2,7 @@
 
 mod lock;
 mod slices;
+mod state;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,6 +12,7 @@ use chrono::{DateTime, Utc};
 
 pub(crate) use slices::{PageRange, ranges};
 pub use slices::{SLICE_PAGES, TableSlice};
+pub use state::ServerState;
 
 use crate::Error;
 use crate::catalog::{self, Catalog, Filter, Unsupported};
@@ -53,6 +55,7 @@ pub struct Source {
     catalog: Catalog,
     slices: Vec<TableSlice>,
     taken_at: DateTime<Utc>,
+    state: ServerState,
     warnings: Vec<String>,
     patience: Duration,
 }
@@ -76,6 +79,7 @@ impl Source {
         }
         lock::begin(&coordinator, &settings.filter, settings.lock_timeout).await?;
         let (snapshot, taken_at) = export(&coordinator).await?;
+        let state = ServerState::read(&coordinator).await;
         lock::refuse_row_security(&coordinator, &settings.filter).await?;
         let catalog =
             catalog::read(coordinator.client(), coordinator.server().version_num, &settings.filter).await?;
@@ -92,6 +96,7 @@ impl Source {
             catalog,
             slices,
             taken_at,
+            state,
             warnings,
             patience: settings.patience,
         })
@@ -115,6 +120,11 @@ impl Source {
     /// When the snapshot was taken, by the server's clock.
     pub fn taken_at(&self) -> DateTime<Utc> {
         self.taken_at
+    }
+
+    /// What the server said of itself when the snapshot was taken.
+    pub fn state(&self) -> &ServerState {
+        &self.state
     }
 
     /// Worth a word.

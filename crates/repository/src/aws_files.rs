@@ -1,0 +1,189 @@
+//! The files that AWS's own tools keep credentials in: `~/.aws/credentials` and `~/.aws/config`, or those which
+//! `AWS_SHARED_CREDENTIALS_FILE` and `AWS_CONFIG_FILE` name. Only keys that stand there are used; a profile that sends us
+//! elsewhere for them is refused by name.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+use crate::StoreEnv;
+
+/// No such file is larger: what a wrong path can make us read.
+const LARGEST: u64 = 1 << 20;
+
+/// What sends a tool elsewhere for keys, and is not followed here.
+const ELSEWHERE: [&str; 6] =
+    ["credential_process", "sso_session", "sso_start_url", "role_arn", "credential_source", "login_session"];
+
+/// What both files say of one profile.
+#[derive(Default)]
+pub(crate) struct Profile {
+    name: String,
+    /// The files that were looked into, whether they were there or not.
+    looked_at: Vec<PathBuf>,
+    values: HashMap<String, String>,
+    found: bool,
+}
+
+/// Names only: the values are secrets.
+impl fmt::Debug for Profile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Profile").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// A key, its secret, and a session's token where there is one.
+pub(crate) struct Keys<'a> {
+    pub(crate) id: &'a str,
+    pub(crate) secret: &'a str,
+    pub(crate) token: Option<&'a str>,
+}
+
+impl Profile {
+    /// Reads the profile that `AWS_PROFILE` names, else `default`. A file that is not there says nothing, unless a variable
+    /// names it.
+    pub(crate) fn read(env: &StoreEnv) -> Result<Profile, String> {
+        let named = env.get("AWS_PROFILE").or(env.get("AWS_DEFAULT_PROFILE"));
+        let mut profile = Profile { name: named.unwrap_or("default").to_owned(), ..Profile::default() };
+        // What the file of credentials says counts more: it is read last.
+        for (variable, file) in
+            [("AWS_CONFIG_FILE", "config"), ("AWS_SHARED_CREDENTIALS_FILE", "credentials")]
+        {
+            let home = || env.get("HOME").map(|home| Path::new(home).join(".aws").join(file));
+            let Some(path) = env.get(variable).map(PathBuf::from).or_else(home) else { continue };
+            match text_of(&path) {
+                Ok(text) => profile.add(&text),
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound && env.get(variable).is_none() => {
+                }
+                Err(error) => return Err(format!("cannot read {}: {error}", path.display())),
+            }
+            profile.looked_at.push(path);
+        }
+        if let (Some(name), false) = (named, profile.found) {
+            let place = profile.place();
+            return Err(format!(
+                "AWS_PROFILE asks for the profile `{name}`, which does not stand in {place}"
+            ));
+        }
+        Ok(profile)
+    }
+
+    /// Takes what stands below this profile's headings.
+    fn add(&mut self, text: &str) {
+        let mut ours = false;
+        for line in text.lines() {
+            // What is indented belongs to the setting above it, such as one of `s3 =`.
+            if line.starts_with([' ', '\t', '#', ';']) {
+                continue;
+            }
+            let line = line.trim_end();
+            if let Some(heading) = line.strip_prefix('[').and_then(|rest| rest.split(']').next()) {
+                let heading = heading.trim();
+                let heading = heading.strip_prefix("profile ").map_or(heading, str::trim);
+                ours = heading == self.name;
+                self.found |= ours;
+            } else if let Some((key, value)) = line.split_once('=').filter(|_| ours) {
+                let (key, value) = (key.trim().to_ascii_lowercase(), value.trim());
+                if !value.is_empty() {
+                    self.values.insert(key, value.to_owned());
+                }
+            }
+        }
+    }
+
+    /// A setting, such as `region`.
+    pub(crate) fn get(&self, key: &str) -> Option<&str> {
+        self.values.get(key).map(String::as_str)
+    }
+
+    /// The keys, if both stand there.
+    pub(crate) fn keys(&self) -> Option<Keys<'_>> {
+        let (id, secret) = (self.get("aws_access_key_id")?, self.get("aws_secret_access_key")?);
+        Some(Keys { id, secret, token: self.get("aws_session_token") })
+    }
+
+    fn place(&self) -> String {
+        let paths: Vec<String> = self.looked_at.iter().map(|path| path.display().to_string()).collect();
+        if paths.is_empty() { "any file (HOME is not set)".to_owned() } else { paths.join(" or ") }
+    }
+
+    /// Why there are no keys here, and what to do.
+    pub(crate) fn complaint(&self) -> String {
+        let name = &self.name;
+        match ELSEWHERE.iter().find(|key| self.get(key).is_some()) {
+            Some(key) => format!(
+                "the profile `{name}` gets its keys by `{key}`, which is not supported: `eval \"$(aws configure \
+                 export-credentials --profile {name} --format env)\"` puts them into the environment"
+            ),
+            None => format!("the profile `{name}` in {} has none either", self.place()),
+        }
+    }
+}
+
+fn text_of(path: &Path) -> std::io::Result<String> {
+    let mut text = String::new();
+    let read = std::fs::File::open(path)?.take(LARGEST + 1).read_to_string(&mut text)?;
+    if read as u64 > LARGEST {
+        return Err(std::io::Error::other("it is too large for such a file"));
+    }
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CREDENTIALS: &str = "[default]\n# a comment\naws_access_key_id = AKIADEFAULT\naws_secret_access_key=s=/+e\n\n\
+        [ backup ]\naws_access_key_id=AKIABACKUP\nAWS_SECRET_ACCESS_KEY = hush\naws_session_token = short\n";
+    const CONFIG: &str = "[default]\nregion = eu-west-1\ns3 =\n  region = not-this\n[profile backup]\nregion=ap-seoul-1\n\
+        aws_access_key_id=AKIAOLDER\n[profile sso]\nsso_session = work\nregion = r\n[profile other]\n";
+
+    fn home() -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join(".aws")).unwrap();
+        std::fs::write(dir.path().join(".aws/credentials"), CREDENTIALS).unwrap();
+        std::fs::write(dir.path().join(".aws/config"), CONFIG).unwrap();
+        dir
+    }
+
+    fn read(home: &Path, more: &[(&str, &str)]) -> Result<Profile, String> {
+        let home = [("HOME", home.to_str().unwrap())];
+        Profile::read(&StoreEnv::of(&[&home, more].concat()))
+    }
+
+    #[test]
+    fn profiles_are_read_from_both_files() {
+        let home = home();
+        let profile = read(home.path(), &[]).unwrap();
+        let keys = profile.keys().unwrap();
+        assert_eq!((keys.id, keys.secret, keys.token), ("AKIADEFAULT", "s=/+e", None));
+        assert_eq!(profile.get("region"), Some("eu-west-1"));
+        let profile = read(home.path(), &[("AWS_PROFILE", "backup")]).unwrap();
+        let keys = profile.keys().unwrap();
+        assert_eq!((keys.id, keys.secret, keys.token), ("AKIABACKUP", "hush", Some("short")));
+        assert_eq!(profile.get("region"), Some("ap-seoul-1"));
+        assert!(!format!("{profile:?}").contains("hush"));
+        // Without HOME nothing is read, and where nothing lies nothing is found.
+        assert!(Profile::read(&StoreEnv::default()).unwrap().keys().is_none());
+        let empty = tempfile::tempdir().unwrap();
+        assert!(read(empty.path(), &[]).unwrap().complaint().contains(".aws/credentials"));
+    }
+
+    #[test]
+    fn what_cannot_be_followed_is_named() {
+        let home = home();
+        let sso = read(home.path(), &[("AWS_PROFILE", "sso")]).unwrap();
+        assert!(sso.keys().is_none() && sso.complaint().contains("`sso_session`"), "{}", sso.complaint());
+        let other = read(home.path(), &[("AWS_PROFILE", "other")]).unwrap();
+        assert!(other.complaint().contains("`other`"), "{}", other.complaint());
+        let error = read(home.path(), &[("AWS_PROFILE", "nobody")]).unwrap_err();
+        assert!(error.contains("`nobody`"), "{error}");
+        let error = read(home.path(), &[("AWS_SHARED_CREDENTIALS_FILE", "/nowhere/at/all")]).unwrap_err();
+        assert!(error.contains("/nowhere/at/all"), "{error}");
+        let elsewhere = home.path().join("elsewhere");
+        std::fs::write(&elsewhere, "[default]\naws_access_key_id=A\naws_secret_access_key=B\n").unwrap();
+        let named = [("AWS_SHARED_CREDENTIALS_FILE", elsewhere.to_str().unwrap())];
+        assert_eq!(read(home.path(), &named).unwrap().keys().unwrap().id, "A");
+    }
+}
