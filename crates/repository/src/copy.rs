@@ -95,7 +95,7 @@ impl Repository {
                 Ok(stats) => report.copied.push(Copied { id: id.clone(), stats }),
                 // Another copy was faster.
                 Err(Error::NameTaken { .. }) => self.held_already(target, id, &mut report).await?,
-                Err(error) if error.is_damaged() => {
+                Err(error) if error.is_damaged() || matches!(error, Error::OtherRecipients { .. }) => {
                     report.failed.push(NotCopied { id: id.clone(), error: error.to_string() });
                 }
                 Err(error) => return Err(error),

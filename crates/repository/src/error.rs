@@ -81,6 +81,16 @@ pub enum Error {
         /// What was to be read.
         what: String,
     },
+    /// It is encrypted, and to none of the identities that were given. What is stored stays encrypted as it was, so that
+    /// whoever became a recipient later cannot open it.
+    #[error(
+        "{what} cannot be read here: no identity that was given opens it. What is stored stays encrypted to those who were \
+         recipients when it was written; give an identity of theirs too (`--identity` can be given several times)"
+    )]
+    OtherRecipients {
+        /// What was to be read.
+        what: String,
+    },
     /// A key, identity, recipient or passphrase cannot be used.
     #[error("{what} cannot be used: {message}")]
     Key {
@@ -190,7 +200,7 @@ impl Error {
 
     /// True when an identity, a passphrase or a key file is missing, or the wrong one was given.
     pub fn is_locked(&self) -> bool {
-        matches!(self, Error::Locked { .. } | Error::Key { .. })
+        matches!(self, Error::Locked { .. } | Error::OtherRecipients { .. } | Error::Key { .. })
     }
 
     /// True when stored data is not what it should be.

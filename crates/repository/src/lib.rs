@@ -38,6 +38,7 @@ mod keys;
 mod list;
 mod manifest;
 mod packers;
+mod patience;
 mod probe;
 mod prune;
 mod quarantine;

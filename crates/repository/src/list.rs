@@ -8,6 +8,7 @@ use futures::stream::{self, StreamExt as _};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 
+use crate::patience::Patience;
 use crate::tasks::blocking;
 use crate::{Error, Manifest, Repository, SnapshotId, SnapshotStats};
 
@@ -105,7 +106,7 @@ pub struct Headers {
 impl Repository {
     /// Every snapshot with all that is in it, oldest first; a manifest that cannot be read is named beside them, and
     /// hides no other. Without an identity, those of an encrypted repository stay sealed: see
-    /// [`Manifest::is_sealed`]. Holds them all: where headers suffice, [`Repository::headers`] costs less.
+    /// [`Manifest::is_sealed`]; so do those that no identity opens which was given. Holds them all: where headers suffice, [`Repository::headers`] costs less.
     pub async fn snapshots(&self) -> Result<Listing, Error> {
         let mut manifests = Vec::new();
         let unreadable = self.visit_manifests(true, |manifest| manifests.push(manifest)).await?;
@@ -119,7 +120,8 @@ impl Repository {
         let read = |repository: Repository, name: String, bytes: bytes::Bytes| {
             SnapshotHeader::read(&repository, &name, &bytes)
         };
-        let unreadable = self.visit_documents("snapshots", read, |header| headers.push(header)).await?;
+        let unreadable =
+            self.visit_documents("snapshots", Patience::none(), read, |header| headers.push(header)).await?;
         headers.sort_by(|a, b| (a.taken_at, &a.id).cmp(&(b.taken_at, &b.id)));
         Ok(Headers { headers, unreadable })
     }
@@ -138,23 +140,34 @@ impl Repository {
     }
 
     /// Calls `visit` for every manifest, in no certain order; opens the sealed ones if `open` and if it can. Gives those
-    /// that could not be read.
+    /// that could not be read. A store that fails ends it: what is built on the list would be wrong.
     pub(crate) async fn visit_manifests(
         &self,
+        open: bool,
+        visit: impl FnMut(Manifest),
+    ) -> Result<Vec<Unreadable>, Error> {
+        self.visit_manifests_with(Patience::none(), open, visit).await
+    }
+
+    /// The same with patience for a store that fails on one or the other, which is then among the unreadable ones.
+    pub(crate) async fn visit_manifests_with(
+        &self,
+        patience: Patience,
         open: bool,
         visit: impl FnMut(Manifest),
     ) -> Result<Vec<Unreadable>, Error> {
         let open = open && self.crypt.can_read();
         let read = move |repository: Repository, name: String, bytes: bytes::Bytes| {
             let manifest = Manifest::parse(&repository.crypt, &name, &bytes)?;
-            if open { manifest.open(&repository.crypt) } else { Ok(manifest) }
+            if open { manifest.open_if_possible(&repository.crypt) } else { Ok(manifest) }
         };
-        self.visit_documents("snapshots", read, visit).await
+        self.visit_documents("snapshots", patience, read, visit).await
     }
 
     async fn visit_documents<T: Send + 'static>(
         &self,
         prefix: &str,
+        mut patience: Patience,
         read: impl Fn(Repository, String, bytes::Bytes) -> Result<T, Error> + Clone + Send + 'static,
         mut visit: impl FnMut(T),
     ) -> Result<Vec<Unreadable>, Error> {
@@ -187,9 +200,13 @@ impl Repository {
         while let Some((name, result, _permit)) = reads.next().await {
             match result {
                 None => {}
-                Some(Ok(document)) => visit(document),
-                // A store that does not answer is no damaged manifest: the whole listing would be wrong.
-                Some(Err(error @ Error::Store { .. })) => return Err(error),
+                Some(Ok(document)) => {
+                    patience.restore();
+                    visit(document);
+                }
+                Some(Err(error @ Error::Store { .. })) => {
+                    unreadable.push(Unreadable { name, error: patience.bear(error)? });
+                }
                 Some(Err(error)) => unreadable.push(Unreadable { name, error: error.to_string() }),
             }
         }
