@@ -19,6 +19,8 @@ use crate::{Attestation, AttestationKind, ChunkRef, Error, Repository, SnapshotI
 
 /// Chunks that are read at the same time.
 const READERS: usize = 4;
+/// Faults that are noted on one snapshot.
+const MOST_BLAMED: usize = 1000;
 /// Where the last check of a portion ended.
 const CURSOR: &str = "checks/cursor.json";
 
@@ -258,6 +260,7 @@ impl Repository {
         report.unreadable.extend(closed.iter().map(|id| Unreadable {
             name: id.object(),
             error: Error::OtherRecipients { what: format!("snapshot {id}") }.to_string(),
+            other_format: None,
         }));
         report.unreadable.sort_by(|a, b| a.name.cmp(&b.name));
         report.faults = wrong
@@ -290,7 +293,7 @@ impl Repository {
                     Err(error @ Error::Store { .. }) => Some(patience.bear(error)?),
                     Err(error) => Some(error.to_string()),
                 };
-                report.unreadable.extend(error.map(|error| Unreadable { name, error }));
+                report.unreadable.extend(error.map(|error| Unreadable { name, error, other_format: None }));
             }
         }
         Ok(())
@@ -310,9 +313,13 @@ impl Repository {
 
     async fn attest_all(&self, report: &CheckReport, whole: bool, at: DateTime<Utc>) -> Result<(), Error> {
         let passed = report.whole.iter().filter(|_| whole).map(|id| (id, true));
+        let blamed = report.blamed();
         for (id, passed) in passed.chain(report.broken.iter().map(|id| (id, false))) {
             let details = serde_json::json!({ "read-data": true });
-            let attestation = Attestation { kind: AttestationKind::Check, passed, at, details };
+            let faults = blamed.get(id.as_str()).cloned().unwrap_or_default();
+            // A list that is not complete would let a snapshot pass for mended that is not.
+            let faults = if faults.len() > MOST_BLAMED { Vec::new() } else { faults };
+            let attestation = Attestation { kind: AttestationKind::Check, passed, at, details, faults };
             self.attest(id, &attestation).await?;
         }
         Ok(())

@@ -1,5 +1,6 @@
 //! What a check found, and how much it read.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
@@ -182,6 +183,21 @@ impl CheckReport {
             unreferenced_bytes: 0,
             not_attested: None,
         }
+    }
+
+    /// The proven faults of each snapshot, as names of objects.
+    pub(crate) fn blamed(&self) -> BTreeMap<&str, Vec<String>> {
+        let mut blamed: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+        for fault in self.faults.iter().filter(|fault| fault.kind.is_proven()) {
+            // Several parts of a snapshot may need one chunk; they stand one after another.
+            let mut snapshots: Vec<&str> =
+                fault.touches.iter().filter_map(|touched| touched.split(": ").next()).collect();
+            snapshots.dedup();
+            for id in snapshots {
+                blamed.entry(id).or_default().push(fault.object.clone());
+            }
+        }
+        blamed
     }
 
     /// True when nothing is wrong.

@@ -35,6 +35,7 @@ mod forget;
 mod gather;
 mod journal;
 mod keys;
+mod known_bad;
 mod list;
 mod manifest;
 mod packers;

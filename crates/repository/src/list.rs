@@ -25,11 +25,30 @@ pub struct Unreadable {
     pub name: String,
     /// Why.
     pub error: String,
+    /// The format that it is of, if it is sound and only of another one than is read here.
+    #[serde(skip)]
+    pub(crate) other_format: Option<u64>,
 }
 
 impl Unreadable {
+    pub(crate) fn new(name: String, why: &Error) -> Unreadable {
+        let other_format = match why {
+            Error::Format { found, .. } => Some(*found),
+            _ => None,
+        };
+        Unreadable { name, error: why.to_string(), other_format }
+    }
+
+    /// The error of somebody who cannot do without it.
+    pub(crate) fn into_error(self, consequence: &'static str) -> Error {
+        match self.other_format {
+            Some(found) => Error::Format { object: self.name, found, known: crate::FORMAT, consequence },
+            None => Error::Damaged { message: format!("{}; {consequence}", self.cause()), object: self.name },
+        }
+    }
+
     /// Why, without the object's name and without what to do, for errors that say both themselves.
-    pub(crate) fn cause(&self) -> &str {
+    fn cause(&self) -> &str {
         let error = self.error.strip_prefix(&*format!("{} is damaged: ", self.name)).unwrap_or(&self.error);
         error.strip_suffix(crate::error::remedy(&self.name)).unwrap_or(error)
     }
@@ -205,9 +224,9 @@ impl Repository {
                     visit(document);
                 }
                 Some(Err(error @ Error::Store { .. })) => {
-                    unreadable.push(Unreadable { name, error: patience.bear(error)? });
+                    unreadable.push(Unreadable { name, error: patience.bear(error)?, other_format: None });
                 }
-                Some(Err(error)) => unreadable.push(Unreadable { name, error: error.to_string() }),
+                Some(Err(error)) => unreadable.push(Unreadable::new(name, &error)),
             }
         }
         unreadable.sort_by(|a, b| a.name.cmp(&b.name));
@@ -241,14 +260,8 @@ impl Repository {
     async fn latest(&self) -> Result<SnapshotId, Error> {
         let listing = self.headers().await?;
         // A newer snapshot that cannot be read must not make an older one pass for the latest in silence.
-        if let Some(damaged) = listing.unreadable.first() {
-            return Err(Error::Damaged {
-                object: damaged.name.clone(),
-                message: format!(
-                    "{}; name the snapshot you want by its id instead of `latest`",
-                    damaged.cause()
-                ),
-            });
+        if let Some(unreadable) = listing.unreadable.into_iter().next() {
+            return Err(unreadable.into_error("name the snapshot you want by its id instead of `latest`"));
         }
         let latest = listing.headers.into_iter().rev().find(|header| header.complete);
         latest.map(|header| header.id).ok_or_else(|| Error::NoSnapshot {

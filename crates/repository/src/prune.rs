@@ -102,10 +102,7 @@ impl Repository {
             })
             .await?;
         if let Some(unreadable) = unreadable.into_iter().next() {
-            return Err(Error::Damaged {
-                message: format!("{}; nothing was pruned, since it may name any chunk", unreadable.cause()),
-                object: unreadable.name,
-            });
+            return Err(unreadable.into_error("nothing was pruned, since it may name any chunk"));
         }
         self.tombstones(now, Some(&listed), &mut named, &mut report).await?;
         let named = named.finish();

@@ -77,7 +77,7 @@ async fn the_newest_finding_of_each_kind_is_the_one_that_counts() {
         (AttestationKind::Rehearsal, 9_200, false),
         (AttestationKind::Rehearsal, 9_300, true),
     ] {
-        let attestation = Attestation { kind, passed, at: at(millis), details: serde_json::Value::Null };
+        let attestation = Attestation::new(kind, passed, at(millis), serde_json::Value::Null);
         repo.attest(&first, &attestation).await.unwrap();
     }
     let found = repo.newest_attestations().await.unwrap();
@@ -137,6 +137,45 @@ async fn damage_is_quarantined_and_the_next_backup_mends_it() {
     assert!(!dir.path().join("repo").join(&done.aside[0]).exists());
     let left = std::fs::read_dir(dir.path().join("repo/quarantine")).unwrap().count();
     assert_eq!(left, 0);
+}
+
+#[tokio::test]
+async fn what_was_mended_is_not_known_to_be_bad() {
+    let (dir, repo) = folder(small()).await;
+    let (shared, own) = (data(1, 100_000), data(2, 20_000));
+    let first = write_snapshot(&repo, "nightly", &[("a", &shared)]).await;
+    let second = write_snapshot(&repo, "nightly", &[("a", &shared), ("b", &own)]).await;
+    let path = |chunk: &repository::ChunkRef| {
+        let id = chunk.id.to_string();
+        dir.path().join(format!("repo/chunks/{}/{id}", &id[..2]))
+    };
+    let damage = |path: &std::path::Path| {
+        let bytes = std::fs::read(path).unwrap();
+        std::fs::write(path, flip(&bytes, bytes.len() * 4)).unwrap();
+    };
+    let both = path(&first.sources[0].parts[0].chunks[2]);
+    let only_second = path(&second.sources[0].parts[1].chunks[1]);
+    damage(&both);
+    damage(&only_second);
+    let bad = async || {
+        let newest = repo.newest_attestations().await.unwrap();
+        repo.known_bad(&newest).await.unwrap().into_iter().collect::<Vec<_>>()
+    };
+    // A portion is enough to find it; nothing but everything proves the contrary.
+    let report = portion(&repo, "100%").await;
+    assert_eq!((report.faults.len(), report.broken.len()), (2, 2), "{report}");
+    repo.quarantine_faults(&report, chrono::Utc::now()).await.unwrap();
+    assert_eq!(bad().await, [first.id.clone(), second.id.clone()]);
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    // The next backup meets the data of one of the two chunks.
+    write_snapshot(&repo, "nightly", &[("a", &shared)]).await;
+    assert_eq!(bad().await, std::slice::from_ref(&second.id));
+    write_snapshot(&repo, "nightly", &[("b", &own)]).await;
+    assert!(bad().await.is_empty());
+    // It is not proven by that: what the newest check says stays what it is.
+    assert!(!repo.attestations(&first.id).await.unwrap()[0].passed);
+    damage(&both);
+    assert_eq!(bad().await.len(), 2);
 }
 
 /// Writes a part and is "killed" before it commits.
