@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::chunk::ChunkObject;
 use crate::forget::Tombstone;
 use crate::gather::{Gather, Gathered};
-use crate::write::Begun;
+use crate::in_time::Begun;
 use crate::{Error, Repository, SnapshotId};
 
 /// Objects that one mark names: keeps each mark small enough to be read and rewritten in one go.
@@ -214,7 +214,8 @@ impl Repository {
 
     /// Adds what tombstones within the grace name. Spends those that are older, if it is given which snapshots are
     /// listed: a listed one may be forgotten again at this moment, under the same name, and its tombstone is left alone.
-    /// One that is not listed so long after it was forgotten never will be again.
+    /// One that is not listed so long after it was forgotten cannot be brought back; a copy from another repository
+    /// brings its own chunks.
     async fn tombstones(
         &self,
         now: DateTime<Utc>,

@@ -273,3 +273,19 @@ async fn what_a_store_cannot_give_is_named_and_condemns_nothing() {
     cannot(&["chunks/"]);
     assert!(matches!(repo.check(&check).await, Err(Error::Store { .. })));
 }
+
+/// A machine that sleeps while its manifest is under way.
+#[tokio::test]
+async fn a_manifest_that_takes_too_long_is_taken_back() {
+    let patchy = Arc::new(Patchy::default());
+    let store = Store::custom(Arc::clone(&patchy) as Arc<dyn ObjectStore>, "patchy");
+    let grace = Duration::from_secs(4);
+    let repo = Repository::init(store, &InitOptions { grace, ..small() }).await.unwrap();
+    *patchy.slow.lock().unwrap() = grace;
+    let error = try_snapshot(&repo, "nightly", &[("a", &data(1, 20_000))]).await.unwrap_err();
+    assert!(matches!(error, Error::TooLong { .. }), "{error}");
+    assert!(repo.headers().await.unwrap().headers.is_empty());
+    *patchy.slow.lock().unwrap() = Duration::ZERO;
+    let first = write_snapshot(&repo, "nightly", &[("a", &data(1, 20_000))]).await;
+    assert_eq!(repo.find("latest").await.unwrap().id, first.id);
+}
