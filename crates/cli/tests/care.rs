@@ -52,6 +52,14 @@ async fn a_repository_is_cared_for_from_the_command_line() {
     assert_eq!(report["repair"]["damaged"].as_array().unwrap().len(), 1);
     run(&["copy", "--to", "second"]).exits(0);
 
+    // A manifest that cannot be read is not copied, and that is no success.
+    let manifest = walk(&here.path().join("backup/snapshots"));
+    let text = std::fs::read(&manifest).unwrap();
+    std::fs::write(&manifest, &text[..text.len() / 2]).unwrap();
+    run(&["copy", "--to", "second"]).exits(3).shows("was NOT copied").shows("1 failed");
+    std::fs::write(&manifest, text).unwrap();
+    run(&["copy", "--to", "second"]).exits(0);
+
     // Forgotten, listed as such, brought back.
     let repository = repository::Store::open(
         here.path().join("second").to_str().unwrap(),
@@ -82,6 +90,48 @@ async fn a_repository_is_cared_for_from_the_command_line() {
     let chosen: serde_json::Value = serde_json::from_str(text.lines().next().unwrap()).unwrap();
     assert_eq!(chosen["chunker"], serde_json::json!({ "min": 65_536, "average": 262_144, "max": 1_048_576 }));
     assert_eq!(chosen["grace-ms"], 168 * 3_600_000);
+}
+
+/// What a backup has mended counts for the retention that follows it, though a check had found it damaged.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_mended_snapshot_counts_for_retention() {
+    let Some(binaries) = require_redis("7.0") else { return };
+    let server = sandbox::Redis::start(&binaries, quick_redis()).unwrap();
+    let mut connection = redis(&server.url()).await;
+    ::redis::cmd("SET").arg("key").arg("value").exec_async(&mut connection).await.unwrap();
+    ::redis::cmd("SAVE").exec_async(&mut connection).await.unwrap();
+    let here = folder();
+    let rdb = here.path().join("dump.rdb");
+    std::fs::copy(server.dir().join("dump.rdb"), &rdb).unwrap();
+    let config = format!(
+        "[repository]\nurl = \"backup\"\n[[source]]\nname = \"cache\"\nkind = \"redis\"\ndata-dir = \"{}\"\n\
+         [retention]\nkeep-within = \"7d\"\n",
+        rdb.display()
+    );
+    let run = |args: &[&str]| dbhaul(here.path(), args);
+    run(&["init"]).exits(0);
+    std::fs::write(here.path().join("dbhaul.toml"), config).unwrap();
+    run(&["backup"]).exits(0);
+    run(&["backup"]).exits(0);
+    let counted = || {
+        let plan = run(&["forget", "--dry-run", "--json"]).exits(0).json();
+        let entries = plan["plan"]["entries"].as_array().unwrap().clone();
+        let within = |entry: &&serde_json::Value| {
+            entry["reasons"].as_array().unwrap().iter().any(|reason| reason["reason"] == "within")
+        };
+        (entries.len(), entries.iter().filter(within).count())
+    };
+    assert_eq!(counted(), (2, 2));
+    let chunk = walk(&here.path().join("backup/chunks"));
+    let mut bytes = std::fs::read(&chunk).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&chunk, bytes).unwrap();
+    run(&["check", "--read-data", "--repair"]).exits(3).shows("writes chunks/");
+    assert_eq!(counted(), (2, 0));
+    run(&["backup"]).exits(0);
+    assert_eq!(counted(), (3, 3));
+    run(&["check", "--read-data"]).exits(0);
 }
 
 /// The largest file below a folder.

@@ -1,13 +1,23 @@
-//! Attestations: what a check or a rehearsal proved about a snapshot. Each is an object of its own, written once.
+//! Attestations: what a check or a rehearsal proved about a snapshot. Each is an object of its own, written once. Whether
+//! it held is for everybody to see; what was found may name tables and quote errors, and is sealed like a manifest's body
+//! where the repository is encrypted.
 
 use std::collections::BTreeMap;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use chrono::{DateTime, Utc};
 use futures::stream::{self, StreamExt as _};
 use serde::{Deserialize, Serialize};
+use zstd::bulk::Compressor;
 
 use crate::crypt::Crypt;
 use crate::{Error, Repository, SnapshotId};
+
+/// What was found is a report, and small.
+const LEVEL: i32 = 9;
+/// No report is larger when it is plain: what a hostile store can make us allocate.
+const LARGEST_DETAILS: usize = 64 << 20;
 
 /// What was done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,8 +39,24 @@ pub struct Attestation {
     pub passed: bool,
     /// When.
     pub at: DateTime<Utc>,
-    /// What was found.
+    /// What was found. Nothing where it is sealed, and no identity opens it that was given.
     pub details: serde_json::Value,
+    /// The chunk objects that a check found to be missing or damaged, so that it can be seen later whether all of them
+    /// were mended. Empty if there were too many to list.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub faults: Vec<String>,
+}
+
+impl Attestation {
+    /// A finding that blames no chunk.
+    pub fn new(
+        kind: AttestationKind,
+        passed: bool,
+        at: DateTime<Utc>,
+        details: serde_json::Value,
+    ) -> Attestation {
+        Attestation { kind, passed, at, details, faults: Vec::new() }
+    }
 }
 
 /// `attestations/<snapshot>/<time>-<kind>-<random>.json`
@@ -43,6 +69,9 @@ pub(crate) struct Stored {
     snapshot: Option<SnapshotId>,
     #[serde(flatten)]
     attestation: Attestation,
+    /// The details, where the repository is encrypted: JSON, compressed by zstd, as an age file, in base64.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    sealed: Option<String>,
 }
 
 impl Stored {
@@ -56,6 +85,39 @@ impl Stored {
             _ => Ok(stored),
         }
     }
+
+    fn seal(crypt: &Crypt, id: &SnapshotId, attestation: &Attestation) -> std::io::Result<Stored> {
+        let mut attestation = attestation.clone();
+        let sealed = if crypt.is_encrypted() {
+            let details = serde_json::to_vec(&attestation.details.take())?;
+            Some(STANDARD.encode(crypt.pack(&details, &mut Compressor::new(LEVEL)?)?))
+        } else {
+            None
+        };
+        Ok(Stored { format: crate::FORMAT, snapshot: Some(id.clone()), attestation, sealed })
+    }
+
+    /// The finding, with its details if they can be opened here: who cannot still sees whether it held.
+    fn open(self, crypt: &Crypt) -> Attestation {
+        let open = |sealed: String| {
+            let packed = STANDARD.decode(sealed).ok()?;
+            let details = crypt.unpack_at_most(&packed, LARGEST_DETAILS).ok()?;
+            serde_json::from_slice(&details).ok()
+        };
+        match self.sealed.filter(|_| crypt.is_encrypted()) {
+            Some(sealed) => Attestation { details: open(sealed).unwrap_or_default(), ..self.attestation },
+            None => self.attestation,
+        }
+    }
+}
+
+/// What the name of such an attestation begins with.
+pub(crate) fn beginning(id: &SnapshotId, attestation: &Attestation) -> String {
+    let kind = match attestation.kind {
+        AttestationKind::Check => "check",
+        AttestationKind::Rehearsal => "rehearsal",
+    };
+    format!("attestations/{id}/{}-{kind}-", attestation.at.format("%Y%m%dT%H%M%SZ"))
 }
 
 /// Attestations that are read at the same time.
@@ -69,15 +131,12 @@ fn split(object: &str) -> Option<(&str, &str)> {
 impl Repository {
     /// Adds a finding to a snapshot.
     pub async fn attest(&self, id: &SnapshotId, attestation: &Attestation) -> Result<(), Error> {
-        let kind = match attestation.kind {
-            AttestationKind::Check => "check",
-            AttestationKind::Rehearsal => "rehearsal",
-        };
         let random = uuid::Uuid::new_v4().as_fields().0;
-        let at = attestation.at.format("%Y%m%dT%H%M%SZ");
-        let object = format!("attestations/{id}/{at}-{kind}-{random:08x}.json");
-        let stored =
-            Stored { format: crate::FORMAT, snapshot: Some(id.clone()), attestation: attestation.clone() };
+        let object = format!("{}{random:08x}.json", beginning(id, attestation));
+        let stored = Stored::seal(&self.crypt, id, attestation).map_err(|e| Error::Damaged {
+            object: object.clone(),
+            message: format!("it cannot be written: {e}"),
+        })?;
         self.store.put(&object, self.crypt.seal(&object, &stored).into()).await
     }
 
@@ -107,7 +166,7 @@ impl Repository {
                         continue;
                     };
                     if newest.as_ref().is_none_or(|(_, known)| known.at < stored.attestation.at) {
-                        newest = Some((second.to_owned(), stored.attestation));
+                        newest = Some((second.to_owned(), stored.open(&self.crypt)));
                     }
                 }
                 Ok::<_, Error>(newest.map(|(_, attestation)| (id, attestation)))
@@ -130,7 +189,7 @@ impl Repository {
             if let Some(Ok(stored)) =
                 bytes.map(|bytes| Stored::parse(&self.crypt, meta.location.as_ref(), &bytes))
             {
-                found.push(stored.attestation);
+                found.push(stored.open(&self.crypt));
             }
         }
         found.sort_by_key(|attestation: &Attestation| attestation.at);

@@ -12,12 +12,15 @@ use crate::chunk::ChunkObject;
 use crate::forget::Tombstone;
 use crate::gather::{Gather, Gathered};
 use crate::journal::Journal;
+use crate::patience::Patience;
 use crate::prune::MarkFile;
 use crate::quarantine::ListFile;
 use crate::{Attestation, AttestationKind, ChunkRef, Error, Repository, SnapshotId, Unreadable};
 
 /// Chunks that are read at the same time.
 const READERS: usize = 4;
+/// Faults that are noted on one snapshot.
+const MOST_BLAMED: usize = 1000;
 /// Where the last check of a portion ended.
 const CURSOR: &str = "checks/cursor.json";
 
@@ -67,9 +70,13 @@ impl Repository {
         }
         let mut report = CheckReport::new(self.place(), reads);
         let (mut gather, mut ids) = (Gather::default(), BTreeSet::new());
+        let mut closed = Vec::new();
         report.unreadable = self
-            .visit_manifests(reads, |manifest| {
+            .visit_manifests_with(Patience::some(), reads, |manifest| {
                 gather.add(manifest.chunks());
+                if reads && manifest.is_sealed() {
+                    closed.push(manifest.id.clone());
+                }
                 // By time, as snapshots are listed.
                 ids.insert((manifest.taken_at, manifest.id));
             })
@@ -88,7 +95,7 @@ impl Repository {
             chosen.extend(doubtful);
         }
         self.read_all(chosen, &mut wrong, &mut report).await?;
-        self.blame(wrong, ids, &mut report).await?;
+        self.blame(wrong, ids, &closed, &mut report).await?;
         self.look_at_documents(&mut report).await?;
         if reads {
             let whole = matches!(reading, Reading::Everything);
@@ -196,42 +203,66 @@ impl Repository {
         wrong: &mut BTreeMap<ChunkObject, FaultKind>,
         report: &mut CheckReport,
     ) -> Result<(), Error> {
+        let mut patience = Patience::some();
         let mut reads = stream::iter(chosen)
             .map(|chunk| async move { (chunk, self.read_chunk(chunk).await) })
             .buffer_unordered(READERS);
         while let Some((chunk, read)) = reads.next().await {
-            match read {
-                Ok(_) => report.bytes_read += u64::from(chunk.bytes),
-                Err(Error::Damaged { message, .. }) => {
-                    wrong.insert(chunk.object(), FaultKind::Damaged { message });
+            let kind = match read {
+                Ok(_) => {
+                    report.bytes_read += u64::from(chunk.bytes);
+                    patience.restore();
+                    continue;
                 }
+                Err(Error::Damaged { message, .. }) => FaultKind::Damaged { message },
+                Err(Error::OtherRecipients { .. }) => FaultKind::OtherRecipients,
+                Err(error @ Error::Store { .. }) => FaultKind::Unreadable { message: patience.bear(error)? },
                 Err(other) => return Err(other),
+            };
+            if !matches!(kind, FaultKind::Unreadable { .. }) {
+                patience.restore();
             }
+            wrong.insert(chunk.object(), kind);
         }
         Ok(())
     }
 
-    /// Says whom each fault touches. Only then are the manifests read a second time.
+    /// Says whom each fault touches. Only then are the manifests read a second time. Of those that stay closed it is said
+    /// that they do, and nothing of their snapshots unless their chunks are proven to be damaged.
     async fn blame(
         &self,
         wrong: BTreeMap<ChunkObject, FaultKind>,
         ids: BTreeSet<(DateTime<Utc>, SnapshotId)>,
+        closed: &[SnapshotId],
         report: &mut CheckReport,
     ) -> Result<(), Error> {
         let mut touches: BTreeMap<ChunkObject, BTreeSet<String>> = BTreeMap::new();
         let mut hurt = BTreeSet::new();
+        let mut unknown: BTreeSet<SnapshotId> = closed.iter().cloned().collect();
         if !wrong.is_empty() {
-            self.visit_manifests(true, |manifest| {
+            self.visit_manifests_with(Patience::some(), true, |manifest| {
                 for (part, chunk) in manifest.chunks_by_part() {
-                    if wrong.contains_key(&chunk.object()) {
+                    if let Some(kind) = wrong.get(&chunk.object()) {
                         touches.entry(chunk.object()).or_default().insert(format!("{}: {part}", manifest.id));
-                        hurt.insert(manifest.id.clone());
+                        let such = if kind.is_proven() { &mut hurt } else { &mut unknown };
+                        if !such.contains(&manifest.id) {
+                            such.insert(manifest.id.clone());
+                        }
                     }
                 }
             })
             .await?;
         }
-        (report.broken, report.whole) = ids.into_iter().map(|(_, id)| id).partition(|id| hurt.contains(id));
+        let ids = ids.into_iter().map(|(_, id)| id);
+        let (broken, others): (Vec<_>, Vec<_>) = ids.partition(|id| hurt.contains(id));
+        (report.unknown, report.whole) = others.into_iter().partition(|id| unknown.contains(id));
+        report.broken = broken;
+        report.unreadable.extend(closed.iter().map(|id| Unreadable {
+            name: id.object(),
+            error: Error::OtherRecipients { what: format!("snapshot {id}") }.to_string(),
+            other_format: None,
+        }));
+        report.unreadable.sort_by(|a, b| a.name.cmp(&b.name));
         report.faults = wrong
             .into_iter()
             .map(|(object, kind)| Fault {
@@ -246,16 +277,23 @@ impl Repository {
 
     /// The documents that are no manifests.
     async fn look_at_documents(&self, report: &mut CheckReport) -> Result<(), Error> {
+        let mut patience = Patience::some();
         for prefix in ["attestations", "checks", "journals", "marks", "quarantine", "tombstones"] {
             for meta in self.store.list(prefix).await? {
                 let name = meta.location.to_string();
                 if !name.ends_with(".json") {
                     continue;
                 }
-                let Some(bytes) = self.store.get(&name).await? else { continue };
-                if let Err(error) = self.look_at_document(prefix, &name, &bytes) {
-                    report.unreadable.push(Unreadable { name, error: error.to_string() });
-                }
+                let error = match self.store.get(&name).await {
+                    Ok(None) => continue,
+                    Ok(Some(bytes)) => {
+                        patience.restore();
+                        self.look_at_document(prefix, &name, &bytes).err().map(|error| error.to_string())
+                    }
+                    Err(error @ Error::Store { .. }) => Some(patience.bear(error)?),
+                    Err(error) => Some(error.to_string()),
+                };
+                report.unreadable.extend(error.map(|error| Unreadable { name, error, other_format: None }));
             }
         }
         Ok(())
@@ -275,9 +313,13 @@ impl Repository {
 
     async fn attest_all(&self, report: &CheckReport, whole: bool, at: DateTime<Utc>) -> Result<(), Error> {
         let passed = report.whole.iter().filter(|_| whole).map(|id| (id, true));
+        let blamed = report.blamed();
         for (id, passed) in passed.chain(report.broken.iter().map(|id| (id, false))) {
             let details = serde_json::json!({ "read-data": true });
-            let attestation = Attestation { kind: AttestationKind::Check, passed, at, details };
+            let faults = blamed.get(id.as_str()).cloned().unwrap_or_default();
+            // A list that is not complete would let a snapshot pass for mended that is not.
+            let faults = if faults.len() > MOST_BLAMED { Vec::new() } else { faults };
+            let attestation = Attestation { kind: AttestationKind::Check, passed, at, details, faults };
             self.attest(id, &attestation).await?;
         }
         Ok(())

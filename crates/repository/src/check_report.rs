@@ -1,5 +1,6 @@
 //! What a check found, and how much it read.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
@@ -98,6 +99,21 @@ pub enum FaultKind {
         /// How it differs.
         message: String,
     },
+    /// No identity that was given opens it. It was encrypted to other recipients; or the bytes at its beginning that hold
+    /// its key are damaged, which looks the same.
+    OtherRecipients,
+    /// The store could not give it. It may at another time.
+    Unreadable {
+        /// The store's own words.
+        message: String,
+    },
+}
+
+impl FaultKind {
+    /// True when it is certain that the store does not hold the chunk. Only that is noted on snapshots, and mended.
+    pub fn is_proven(&self) -> bool {
+        matches!(self, FaultKind::Missing | FaultKind::Damaged { .. })
+    }
 }
 
 /// A fault, and whom it touches.
@@ -131,6 +147,9 @@ pub struct CheckReport {
     pub whole: Vec<SnapshotId>,
     /// Snapshots that are not.
     pub broken: Vec<SnapshotId>,
+    /// Snapshots of which that cannot be said here: something of them was encrypted to other recipients, or the store
+    /// could not give it.
+    pub unknown: Vec<SnapshotId>,
     /// Manifests and other documents that cannot be read.
     pub unreadable: Vec<Unreadable>,
     /// What is wrong.
@@ -155,6 +174,7 @@ impl CheckReport {
             data: None,
             whole: Vec::new(),
             broken: Vec::new(),
+            unknown: Vec::new(),
             unreadable: Vec::new(),
             faults: Vec::new(),
             chunks: 0,
@@ -163,6 +183,21 @@ impl CheckReport {
             unreferenced_bytes: 0,
             not_attested: None,
         }
+    }
+
+    /// The proven faults of each snapshot, as names of objects.
+    pub(crate) fn blamed(&self) -> BTreeMap<&str, Vec<String>> {
+        let mut blamed: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+        for fault in self.faults.iter().filter(|fault| fault.kind.is_proven()) {
+            // Several parts of a snapshot may need one chunk; they stand one after another.
+            let mut snapshots: Vec<&str> =
+                fault.touches.iter().filter_map(|touched| touched.split(": ").next()).collect();
+            snapshots.dedup();
+            for id in snapshots {
+                blamed.entry(id).or_default().push(fault.object.clone());
+            }
+        }
+        blamed
     }
 
     /// True when nothing is wrong.
@@ -177,6 +212,12 @@ impl fmt::Display for CheckReport {
             let what = match &fault.kind {
                 FaultKind::Missing => "is missing".to_owned(),
                 FaultKind::Damaged { message } => format!("is damaged: {message}"),
+                FaultKind::OtherRecipients => {
+                    "cannot be opened by any identity that was given: it was encrypted to other recipients, or its header \
+                     is damaged"
+                        .to_owned()
+                }
+                FaultKind::Unreadable { message } => format!("could not be read: {message}"),
             };
             writeln!(f, "{} {what}", fault.object)?;
             for touched in &fault.touches {
@@ -188,6 +229,9 @@ impl fmt::Display for CheckReport {
         }
         for id in &self.broken {
             writeln!(f, "snapshot {id} is NOT whole")?;
+        }
+        for id in &self.unknown {
+            writeln!(f, "snapshot {id}: not all of it could be read, and nothing is said of it")?;
         }
         if !self.passed() {
             for id in &self.whole {
@@ -206,9 +250,13 @@ impl fmt::Display for CheckReport {
             None if self.read_data => "all data read".to_owned(),
             None => "looked at, not read: --read-data reads it".to_owned(),
         };
+        let unknown = match self.unknown.len() {
+            0 => String::new(),
+            number => format!("{number} unknown, "),
+        };
         writeln!(
             f,
-            "{}: {} snapshots whole, {} not, {} documents unreadable; {} chunks ({how}), {} unreferenced",
+            "{}: {} snapshots whole, {} not, {unknown}{} documents unreadable; {} chunks ({how}), {} unreferenced",
             self.repository,
             self.whole.len(),
             self.broken.len(),

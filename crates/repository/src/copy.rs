@@ -5,9 +5,12 @@
 //! the target holds already are not even read. Another key means other names and other recipients: all is read, and
 //! only what is new is written. Where the target cuts otherwise, the parts are cut anew.
 
+use chrono::{DateTime, Utc};
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use serde::Serialize;
+use sha2::{Digest as _, Sha256};
 
+use crate::document::hex;
 use crate::write::{SnapshotStart, SnapshotWriter};
 use crate::{
     ChunkRef, Error, Manifest, Part, PartHeader, Repository, SnapshotId, SnapshotStats, SourceRecord,
@@ -36,6 +39,26 @@ pub struct NotCopied {
     pub error: String,
 }
 
+impl NotCopied {
+    /// What speaks against this one snapshot. What speaks against all of them ends the copy.
+    fn because(id: &SnapshotId, error: Error) -> Result<NotCopied, Error> {
+        match error {
+            Error::Damaged { .. } | Error::OtherRecipients { .. } | Error::Format { .. } => {
+                Ok(NotCopied { id: id.clone(), error: error.to_string() })
+            }
+            other => Err(other),
+        }
+    }
+}
+
+/// One beginning serves many snapshots, as long as it is young enough to commit a long one.
+async fn ready(writer: Option<SnapshotWriter>, target: &Repository) -> Result<SnapshotWriter, Error> {
+    match writer.filter(SnapshotWriter::is_fresh) {
+        Some(current) => Ok(current),
+        None => target.begin(SnapshotStart::new("copy", Utc::now(), "copy")).await,
+    }
+}
+
 /// What a copy did.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -44,6 +67,8 @@ pub struct CopyReport {
     pub copied: Vec<Copied>,
     /// Snapshots that the target held already.
     pub present: Vec<SnapshotId>,
+    /// Those among them of which something was missing or known to be damaged in the target, and was written again.
+    pub mended: Vec<SnapshotId>,
     /// Snapshots that were forgotten in the target, and can still be brought back there: they are left so.
     pub forgotten: Vec<SnapshotId>,
     /// Snapshots whose data is damaged here, or whose name another snapshot has in the target.
@@ -67,38 +92,46 @@ impl Repository {
         }
         let mut report = CopyReport::default();
         let mut writer: Option<SnapshotWriter> = None;
+        let mut clock: Option<DateTime<Utc>> = None;
         for id in ids {
             if target.store.written_at(&id.object()).await?.is_some() {
-                self.held_already(target, id, &mut report).await?;
+                if !self.held_already(target, id, &mut report).await? {
+                    continue;
+                }
+                let current = ready(writer.take(), target).await?;
+                match self.mend_copy(target, &current, id).await {
+                    Ok(mended) => report.mended.extend(mended.then(|| id.clone())),
+                    Err(error) => report.failed.push(NotCopied::because(id, error)?),
+                }
+                writer = Some(current);
                 continue;
             }
-            if target.store.written_at(&id.tombstone()).await?.is_some() {
-                report.forgotten.push(id.clone());
-                continue;
+            match target.can_be_undeleted(id, &mut clock).await {
+                Ok(false) => {}
+                Ok(true) => {
+                    report.forgotten.push(id.clone());
+                    continue;
+                }
+                Err(error) => {
+                    report.failed.push(NotCopied::because(id, error)?);
+                    continue;
+                }
             }
             let manifest = match self.find(id.as_str()).await {
                 Ok(manifest) => manifest,
-                Err(error @ (Error::Store { .. } | Error::Locked { .. } | Error::NoSnapshot { .. })) => {
-                    return Err(error);
-                }
                 Err(error) => {
-                    report.failed.push(NotCopied { id: id.clone(), error: error.to_string() });
+                    report.failed.push(NotCopied::because(id, error)?);
                     continue;
                 }
             };
-            // One beginning serves many snapshots, as long as it is young enough to commit a long one.
-            let current = match writer.take().filter(SnapshotWriter::is_fresh) {
-                Some(current) => current,
-                None => target.begin(SnapshotStart::new("copy", chrono::Utc::now(), "copy")).await?,
-            };
+            let current = ready(writer.take(), target).await?;
             match self.copy_one(&current, target, manifest, on_bytes).await {
                 Ok(stats) => report.copied.push(Copied { id: id.clone(), stats }),
                 // Another copy was faster.
-                Err(Error::NameTaken { .. }) => self.held_already(target, id, &mut report).await?,
-                Err(error) if error.is_damaged() => {
-                    report.failed.push(NotCopied { id: id.clone(), error: error.to_string() });
+                Err(Error::NameTaken { .. }) => {
+                    self.held_already(target, id, &mut report).await?;
                 }
-                Err(error) => return Err(error),
+                Err(error) => report.failed.push(NotCopied::because(id, error)?),
             }
             writer = Some(current);
         }
@@ -108,23 +141,23 @@ impl Repository {
         Ok(report)
     }
 
-    /// What is said of a snapshot whose name the target has. A name has few random digits, and a repository of another
-    /// history may have drawn the same.
+    /// What is said of a snapshot whose name the target has: true if it is the same one. A name has few random digits, and
+    /// a repository of another history may have drawn the same.
     async fn held_already(
         &self,
         target: &Repository,
         id: &SnapshotId,
         report: &mut CopyReport,
-    ) -> Result<(), Error> {
+    ) -> Result<bool, Error> {
         let headers = async { Ok((self.header(id).await?, target.header(id).await?)) };
         let failed = match headers.await {
             Ok((_, None)) => {
                 report.forgotten.push(id.clone());
-                return Ok(());
+                return Ok(false);
             }
             Ok((Some(here), Some(there))) if there.is_copy_of(&here) => {
                 report.present.push(id.clone());
-                return Ok(());
+                return Ok(true);
             }
             Ok((Some(here), Some(there))) => format!(
                 "{} holds another snapshot of this name (of {}, taken at {}, {} bytes; this one is of {}, taken at {}, {} \
@@ -142,7 +175,7 @@ impl Repository {
             Err(error) => error.to_string(),
         };
         report.failed.push(NotCopied { id: id.clone(), error: failed });
-        Ok(())
+        Ok(false)
     }
 
     async fn copy_one(
@@ -176,7 +209,7 @@ impl Repository {
         Ok(stats)
     }
 
-    async fn copy_part(
+    pub(crate) async fn copy_part(
         &self,
         writer: &SnapshotWriter,
         target: &Repository,
@@ -200,19 +233,34 @@ impl Repository {
             return Ok(Part { attributes: part.attributes, ..written? });
         }
         let same_names = self.crypt.names_like(&target.crypt);
-        let chunks: Vec<ChunkRef> = stream::iter(part.chunks.iter().copied())
+        let mut copying = stream::iter(part.chunks.iter().copied())
             .map(|chunk| async move {
                 let present = writer.present(chunk.id, chunk.bytes).filter(|_| same_names);
                 let copied = match present {
-                    Some(present) => present,
-                    None => writer.write_chunk(self.read_chunk(chunk).await?).await?,
+                    Some(present) => (present, None),
+                    None => {
+                        let plain = self.read_chunk(chunk).await?;
+                        (writer.write_chunk(plain.clone()).await?, Some(plain))
+                    }
                 };
                 on_bytes(u64::from(chunk.bytes));
                 Ok::<_, Error>(copied)
             })
-            .buffered(AT_ONCE)
-            .try_collect()
-            .await?;
+            .buffered(AT_ONCE);
+        let mut chunks: Vec<ChunkRef> = Vec::new();
+        // Of a part that was read whole it is proven too that its chunks are in order, and all of them.
+        let mut whole = Some(Sha256::new());
+        while let Some((chunk, plain)) = copying.try_next().await? {
+            whole = whole.zip(plain).map(|(whole, plain)| whole.chain_update(&plain));
+            chunks.push(chunk);
+        }
+        drop(copying);
+        if let Some(found) = whole.map(|whole| hex(&whole.finalize())).filter(|found| *found != part.sha256) {
+            return Err(Error::Damaged {
+                object: format!("part `{}`", part.name),
+                message: format!("its chunks are whole, but together they hash to {found}"),
+            });
+        }
         Ok(Part { chunks, ..part })
     }
 }

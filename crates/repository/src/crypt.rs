@@ -33,6 +33,9 @@ struct Keys {
 pub(crate) enum Unpack {
     /// They are encrypted, and no identity was given.
     Locked,
+    /// They are encrypted, and to none of the identities that were given. Damage to the few bytes that hold the key of an
+    /// age file looks the same.
+    OtherRecipients,
     /// They are not what they should be.
     Damaged(String),
 }
@@ -163,13 +166,9 @@ pub(crate) fn decrypt(file: &[u8], identities: &[Identity]) -> Result<Vec<u8>, U
     if identities.is_empty() {
         return Err(Unpack::Locked);
     }
-    let damaged = |e: age::DecryptError| {
-        match e {
-        age::DecryptError::NoMatchingKeys => Unpack::Damaged(
-            "no identity that was given opens it: its header is damaged, or it was encrypted to other recipients".to_owned(),
-        ),
+    let damaged = |e: age::DecryptError| match e {
+        age::DecryptError::NoMatchingKeys => Unpack::OtherRecipients,
         other => Unpack::Damaged(format!("it cannot be decrypted: {other}")),
-    }
     };
     let decryptor = age::Decryptor::new_buffered(file).map_err(damaged)?;
     let mut reader = decryptor.decrypt(identities.iter().map(Identity::inner)).map_err(damaged)?;
@@ -200,7 +199,7 @@ mod tests {
         assert!(matches!(
             Crypt::new(RepositoryKey::generate("r".into()), vec![], vec![Identity::generate()])
                 .unpack(&packed, 5),
-            Err(Unpack::Damaged(_))
+            Err(Unpack::OtherRecipients)
         ));
         for bit in 0..packed.len() * 8 {
             let mut bad = packed.clone();

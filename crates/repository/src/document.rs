@@ -76,7 +76,8 @@ pub(crate) fn parse<T: DeserializeOwned>(object: &str, text: &[u8]) -> Result<T,
     }
     let head: Head = serde_json::from_slice(text).map_err(|e| damaged(e.to_string()))?;
     if head.format != crate::FORMAT {
-        return Err(Error::Format { object: object.to_owned(), found: head.format, known: crate::FORMAT });
+        let (object, found) = (object.to_owned(), head.format);
+        return Err(Error::Format { object, found, known: crate::FORMAT, consequence: "" });
     }
     serde_json::from_slice(text).map_err(|e| damaged(e.to_string()))
 }
@@ -109,7 +110,7 @@ mod tests {
             let error = parse::<serde_json::Value>("o", text.as_bytes()).unwrap_err();
             assert!(matches!(error, Error::Format { found: f, .. } if f == found));
         }
-        let old = Error::Format { object: "o".into(), found: 0, known: 1 }.to_string();
+        let old = Error::Format { object: "o".into(), found: 0, known: 1, consequence: "" }.to_string();
         assert!(old.contains("before the format was settled"), "{old}");
     }
 }

@@ -130,6 +130,12 @@ impl Envelope {
         let file = STANDARD.decode(&self.key).map_err(|e| damaged(e.to_string()))?;
         let opened = decrypt(&file, &identities).map_err(|e| match e {
             Unpack::Locked => Error::Locked { what: "the repository".to_owned() },
+            Unpack::OtherRecipients => Error::Key {
+                what: "the repository's key".to_owned(),
+                message:
+                    "no identity that was given opens it: it is encrypted to other recipients, or damaged"
+                        .to_owned(),
+            },
             Unpack::Damaged(message) => Error::Key { what: "the repository's key".to_owned(), message },
         })?;
         let bytes = std::str::from_utf8(&opened).ok().and_then(unhex);

@@ -49,7 +49,11 @@ pub enum Error {
         store: String,
     },
     /// Written by another version.
-    #[error("{object} is of format {found}, and this version of the tool reads format {known}: {}", advice(*.found, *.known))]
+    #[error(
+        "{object} is of format {found}, and this version of the tool reads format {known}: {}{}{consequence}",
+        advice(*.found, *.known),
+        if .consequence.is_empty() { "" } else { "; " }
+    )]
     Format {
         /// Which object.
         object: String,
@@ -57,6 +61,8 @@ pub enum Error {
         found: u64,
         /// What this version reads.
         known: u64,
+        /// What could not be done because of it; may be empty.
+        consequence: &'static str,
     },
     /// An object is not what it should be.
     #[error("{object} is damaged: {message}{}", remedy(object))]
@@ -78,6 +84,16 @@ pub enum Error {
          passphrase; writing, listing and a check without `--read-data` need only the key file (`--key-file FILE`)"
     )]
     Locked {
+        /// What was to be read.
+        what: String,
+    },
+    /// It is encrypted, and to none of the identities that were given. What is stored stays encrypted as it was, so that
+    /// whoever became a recipient later cannot open it.
+    #[error(
+        "{what} cannot be read here: no identity that was given opens it. What is stored stays encrypted to those who were \
+         recipients when it was written; give an identity of theirs too (`--identity` can be given several times)"
+    )]
+    OtherRecipients {
         /// What was to be read.
         what: String,
     },
@@ -150,19 +166,19 @@ pub(crate) fn remedy(object: &str) -> &'static str {
     let folder = object.split_once('/').map_or(object, |(folder, _)| folder);
     match folder {
         "dbhaul.json" => {
-            "; put back a copy of dbhaul.json, which is the same for as long as no key is added or removed: nothing else              can take its place"
+            "; put back a copy of dbhaul.json, which is the same for as long as no key is added or removed: nothing else can take its place"
         }
         "snapshots" => {
-            "; no other snapshot is touched by this. Put the object back from a copy of this folder, or remove it by hand:              then this snapshot is gone, and can be fetched with `dbhaul copy` if a second repository has it"
+            "; no other snapshot is touched by this. Put the object back from a copy of this folder, or remove it by hand: then this snapshot is gone, and can be fetched with `dbhaul copy` if a second repository has it"
         }
         "tombstones" => {
-            "; it was a forgotten snapshot, and prune waits until its object is put back or removed by hand: then the              snapshot can no longer be brought back"
+            "; it was a forgotten snapshot, and prune waits until its object is put back or removed by hand: then the snapshot can no longer be brought back"
         }
         "marks" => {
-            "; backups and prune wait until this object is removed by hand, which is safe once no prune has been running for              an hour: what it named is marked anew"
+            "; backups and prune wait until this object is removed by hand, which is safe once no prune has been running for an hour: what it named is marked anew"
         }
         "quarantine" => {
-            "; backups wait until this object is removed by hand: then run `dbhaul check --read-data --repair`, which finds              anew what it named"
+            "; backups wait until this object is removed by hand: then run `dbhaul check --read-data --repair`, which finds anew what it named"
         }
         _ => "",
     }
@@ -190,7 +206,7 @@ impl Error {
 
     /// True when an identity, a passphrase or a key file is missing, or the wrong one was given.
     pub fn is_locked(&self) -> bool {
-        matches!(self, Error::Locked { .. } | Error::Key { .. })
+        matches!(self, Error::Locked { .. } | Error::OtherRecipients { .. } | Error::Key { .. })
     }
 
     /// True when stored data is not what it should be.

@@ -7,10 +7,11 @@ use chrono::{DateTime, TimeDelta, Utc};
 use futures::StreamExt as _;
 use serde::{Deserialize, Serialize};
 
+use crate::chunk::ChunkObject;
 use crate::crypt::Crypt;
 use crate::fetch::Fetched;
-use crate::write::Begun;
-use crate::{Error, Headers, Manifest, Repository, SnapshotHeader, SnapshotId};
+use crate::in_time::Begun;
+use crate::{ChunkRef, Error, Headers, Manifest, Repository, SnapshotHeader, SnapshotId};
 
 /// `tombstones/<snapshot>.json`
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -96,7 +97,9 @@ impl Repository {
     /// The tombstone stays, and means nothing while the snapshot is listed. Were it deleted, a forget of the same
     /// snapshot at the same time could leave neither of the two; and a prune that looks at both lists, one after the
     /// other, could miss a snapshot that moves there and back.
-    pub async fn undelete(&self, id: &SnapshotId) -> Result<(), Error> {
+    ///
+    /// Gives the names of those chunks of it that are not there: somebody else deleted them, and it is not whole.
+    pub async fn undelete(&self, id: &SnapshotId) -> Result<Vec<String>, Error> {
         let gone = |hint: String| Error::NoSnapshot { wanted: id.to_string(), hint };
         let object = id.tombstone();
         let Some(written) = self.store.written_at(&object).await? else {
@@ -118,7 +121,38 @@ impl Repository {
             )));
         };
         let listed = id.object();
-        self.store.put(&listed, self.crypt.seal(&listed, &manifest).into()).await
+        self.store.put(&listed, self.crypt.seal(&listed, &manifest).into()).await?;
+        let mut missing: HashSet<ChunkObject> = manifest.chunks().map(ChunkRef::object).collect();
+        self.store
+            .visit("chunks", |meta| {
+                if let Some(object) = ChunkObject::parse(meta.location.as_ref()) {
+                    missing.remove(&object);
+                }
+            })
+            .await?;
+        let mut missing: Vec<String> = missing.iter().map(ToString::to_string).collect();
+        missing.sort();
+        Ok(missing)
+    }
+
+    /// True while a snapshot that is not listed is held by its tombstone, and can be brought back. `now` keeps the store's
+    /// time, which costs a write, for the next one.
+    pub(crate) async fn can_be_undeleted(
+        &self,
+        id: &SnapshotId,
+        now: &mut Option<DateTime<Utc>>,
+    ) -> Result<bool, Error> {
+        let object = id.tombstone();
+        let Some(written) = self.store.written_at(&object).await? else { return Ok(false) };
+        let Some(bytes) = self.store.get(&object).await? else { return Ok(false) };
+        if Tombstone::parse(&self.crypt, &object, &bytes)?.manifest.is_none() {
+            return Ok(false);
+        }
+        let now = match *now {
+            Some(now) => now,
+            None => *now.insert(self.store.clock().await?),
+        };
+        Ok((now - written).to_std().unwrap_or_default() <= self.grace.saturating_sub(self.margin()))
     }
 
     /// The names of the manifests that are there.

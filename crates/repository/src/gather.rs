@@ -1,7 +1,7 @@
 //! Sets of chunks that stay small: a sorted list of 48 bytes a chunk instead of a hash table with its empty places.
 
-use crate::ChunkRef;
 use crate::chunk::ChunkObject;
+use crate::{ChunkId, ChunkRef};
 
 /// Collects chunks, with repetitions.
 #[derive(Debug, Default)]
@@ -79,6 +79,13 @@ impl Gathered {
         self.find(object)?.1.iter().find(|chunk| u64::from(chunk.stored) == stored)
     }
 
+    /// True when an object of this chunk, whichever, is known to have this size.
+    pub(crate) fn has_size(&self, id: ChunkId, stored: u64) -> bool {
+        let from = self.0.partition_point(|chunk| chunk.id < id);
+        let same = self.0.get(from..).unwrap_or_default().iter().take_while(|chunk| chunk.id == id);
+        same.into_iter().any(|chunk| u64::from(chunk.stored) == stored)
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -100,7 +107,7 @@ impl Gathered {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{ChunkId, CopyTag};
+    use crate::CopyTag;
 
     #[test]
     fn repetitions_go_and_sizes_stay() {
@@ -122,6 +129,7 @@ mod tests {
         let object = chunk(7, 0, None).object();
         assert_eq!(all.find(&object).unwrap().1.len(), 2);
         assert!(all.sized(&object, 8).is_some() && all.sized(&object, 9).is_none());
+        assert!(all.has_size(object.id, 8) && all.has_size(object.id, 7) && !all.has_size(object.id, 9));
         assert!(!all.contains(&chunk(9_999, 0, None).object()));
         assert!(Gather::default().finish().is_empty());
     }

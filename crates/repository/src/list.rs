@@ -8,6 +8,7 @@ use futures::stream::{self, StreamExt as _};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 
+use crate::patience::Patience;
 use crate::tasks::blocking;
 use crate::{Error, Manifest, Repository, SnapshotId, SnapshotStats};
 
@@ -24,11 +25,30 @@ pub struct Unreadable {
     pub name: String,
     /// Why.
     pub error: String,
+    /// The format that it is of, if it is sound and only of another one than is read here.
+    #[serde(skip)]
+    pub(crate) other_format: Option<u64>,
 }
 
 impl Unreadable {
+    pub(crate) fn new(name: String, why: &Error) -> Unreadable {
+        let other_format = match why {
+            Error::Format { found, .. } => Some(*found),
+            _ => None,
+        };
+        Unreadable { name, error: why.to_string(), other_format }
+    }
+
+    /// The error of somebody who cannot do without it.
+    pub(crate) fn into_error(self, consequence: &'static str) -> Error {
+        match self.other_format {
+            Some(found) => Error::Format { object: self.name, found, known: crate::FORMAT, consequence },
+            None => Error::Damaged { message: format!("{}; {consequence}", self.cause()), object: self.name },
+        }
+    }
+
     /// Why, without the object's name and without what to do, for errors that say both themselves.
-    pub(crate) fn cause(&self) -> &str {
+    fn cause(&self) -> &str {
         let error = self.error.strip_prefix(&*format!("{} is damaged: ", self.name)).unwrap_or(&self.error);
         error.strip_suffix(crate::error::remedy(&self.name)).unwrap_or(error)
     }
@@ -105,7 +125,7 @@ pub struct Headers {
 impl Repository {
     /// Every snapshot with all that is in it, oldest first; a manifest that cannot be read is named beside them, and
     /// hides no other. Without an identity, those of an encrypted repository stay sealed: see
-    /// [`Manifest::is_sealed`]. Holds them all: where headers suffice, [`Repository::headers`] costs less.
+    /// [`Manifest::is_sealed`]; so do those that no identity opens which was given. Holds them all: where headers suffice, [`Repository::headers`] costs less.
     pub async fn snapshots(&self) -> Result<Listing, Error> {
         let mut manifests = Vec::new();
         let unreadable = self.visit_manifests(true, |manifest| manifests.push(manifest)).await?;
@@ -119,7 +139,8 @@ impl Repository {
         let read = |repository: Repository, name: String, bytes: bytes::Bytes| {
             SnapshotHeader::read(&repository, &name, &bytes)
         };
-        let unreadable = self.visit_documents("snapshots", read, |header| headers.push(header)).await?;
+        let unreadable =
+            self.visit_documents("snapshots", Patience::none(), read, |header| headers.push(header)).await?;
         headers.sort_by(|a, b| (a.taken_at, &a.id).cmp(&(b.taken_at, &b.id)));
         Ok(Headers { headers, unreadable })
     }
@@ -138,23 +159,34 @@ impl Repository {
     }
 
     /// Calls `visit` for every manifest, in no certain order; opens the sealed ones if `open` and if it can. Gives those
-    /// that could not be read.
+    /// that could not be read. A store that fails ends it: what is built on the list would be wrong.
     pub(crate) async fn visit_manifests(
         &self,
+        open: bool,
+        visit: impl FnMut(Manifest),
+    ) -> Result<Vec<Unreadable>, Error> {
+        self.visit_manifests_with(Patience::none(), open, visit).await
+    }
+
+    /// The same with patience for a store that fails on one or the other, which is then among the unreadable ones.
+    pub(crate) async fn visit_manifests_with(
+        &self,
+        patience: Patience,
         open: bool,
         visit: impl FnMut(Manifest),
     ) -> Result<Vec<Unreadable>, Error> {
         let open = open && self.crypt.can_read();
         let read = move |repository: Repository, name: String, bytes: bytes::Bytes| {
             let manifest = Manifest::parse(&repository.crypt, &name, &bytes)?;
-            if open { manifest.open(&repository.crypt) } else { Ok(manifest) }
+            if open { manifest.open_if_possible(&repository.crypt) } else { Ok(manifest) }
         };
-        self.visit_documents("snapshots", read, visit).await
+        self.visit_documents("snapshots", patience, read, visit).await
     }
 
     async fn visit_documents<T: Send + 'static>(
         &self,
         prefix: &str,
+        mut patience: Patience,
         read: impl Fn(Repository, String, bytes::Bytes) -> Result<T, Error> + Clone + Send + 'static,
         mut visit: impl FnMut(T),
     ) -> Result<Vec<Unreadable>, Error> {
@@ -187,10 +219,14 @@ impl Repository {
         while let Some((name, result, _permit)) = reads.next().await {
             match result {
                 None => {}
-                Some(Ok(document)) => visit(document),
-                // A store that does not answer is no damaged manifest: the whole listing would be wrong.
-                Some(Err(error @ Error::Store { .. })) => return Err(error),
-                Some(Err(error)) => unreadable.push(Unreadable { name, error: error.to_string() }),
+                Some(Ok(document)) => {
+                    patience.restore();
+                    visit(document);
+                }
+                Some(Err(error @ Error::Store { .. })) => {
+                    unreadable.push(Unreadable { name, error: patience.bear(error)?, other_format: None });
+                }
+                Some(Err(error)) => unreadable.push(Unreadable::new(name, &error)),
             }
         }
         unreadable.sort_by(|a, b| a.name.cmp(&b.name));
@@ -224,14 +260,8 @@ impl Repository {
     async fn latest(&self) -> Result<SnapshotId, Error> {
         let listing = self.headers().await?;
         // A newer snapshot that cannot be read must not make an older one pass for the latest in silence.
-        if let Some(damaged) = listing.unreadable.first() {
-            return Err(Error::Damaged {
-                object: damaged.name.clone(),
-                message: format!(
-                    "{}; name the snapshot you want by its id instead of `latest`",
-                    damaged.cause()
-                ),
-            });
+        if let Some(unreadable) = listing.unreadable.into_iter().next() {
+            return Err(unreadable.into_error("name the snapshot you want by its id instead of `latest`"));
         }
         let latest = listing.headers.into_iter().rev().find(|header| header.complete);
         latest.map(|header| header.id).ok_or_else(|| Error::NoSnapshot {

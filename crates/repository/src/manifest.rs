@@ -267,15 +267,29 @@ impl Manifest {
     }
 
     /// Opens a sealed manifest; one that is open stays as it is.
-    pub(crate) fn open(mut self, crypt: &Crypt) -> Result<Manifest, Error> {
+    pub(crate) fn open(self, crypt: &Crypt) -> Result<Manifest, Error> {
+        let manifest = self.open_if_possible(crypt)?;
+        let what = format!("snapshot {}", manifest.id);
+        match manifest.is_sealed() {
+            true if crypt.can_read() => Err(Error::OtherRecipients { what }),
+            true => Err(Error::Locked { what }),
+            false => Ok(manifest),
+        }
+    }
+
+    /// The same; one that nothing opens which was given stays sealed.
+    pub(crate) fn open_if_possible(mut self, crypt: &Crypt) -> Result<Manifest, Error> {
         let Some(sealed) = self.sealed.take() else { return Ok(self) };
         let object = self.id.object();
         let damaged = |message: String| Error::Damaged { object: object.clone(), message };
         let body = STANDARD.decode(&sealed.body).map_err(|e| damaged(e.to_string()))?;
-        let body = crypt.unpack_at_most(&body, LARGEST_BODY).map_err(|e| match e {
-            Unpack::Locked => Error::Locked { what: format!("snapshot {}", self.id) },
-            Unpack::Damaged(message) => damaged(message),
-        })?;
+        let body = match crypt.unpack_at_most(&body, LARGEST_BODY) {
+            Ok(body) => body,
+            Err(Unpack::Locked | Unpack::OtherRecipients) => {
+                return Ok(Manifest { sealed: Some(sealed), ..self });
+            }
+            Err(Unpack::Damaged(message)) => return Err(damaged(message)),
+        };
         let body: OpenBody = serde_json::from_slice(&body).map_err(|e| damaged(e.to_string()))?;
         self.sources = body.sources;
         self.check_parts(&object)?;

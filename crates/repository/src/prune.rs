@@ -18,7 +18,7 @@ use crate::chunk::ChunkObject;
 use crate::fetch::Fetched;
 use crate::forget::Tombstone;
 use crate::gather::{Gather, Gathered};
-use crate::write::Begun;
+use crate::in_time::Begun;
 use crate::{Error, Repository, SnapshotId};
 
 /// Objects that one mark names: keeps each mark small enough to be read and rewritten in one go.
@@ -132,10 +132,7 @@ impl Repository {
             })
             .await?;
         if let Some(unreadable) = unreadable.into_iter().next() {
-            return Err(Error::Damaged {
-                message: format!("{}; nothing was pruned, since it may name any chunk", unreadable.cause()),
-                object: unreadable.name,
-            });
+            return Err(unreadable.into_error("nothing was pruned, since it may name any chunk"));
         }
         self.tombstones(now, Some(&listed), &mut held, &mut report).await?;
         let needed = Needed { listed: named.finish(), held: held.chunks.finish() };
@@ -254,7 +251,8 @@ impl Repository {
 
     /// Adds what tombstones within the grace name. Spends those that are older, if it is given which snapshots are
     /// listed: a listed one may be forgotten again at this moment, under the same name, and its tombstone is left alone.
-    /// One that is not listed so long after it was forgotten never will be again.
+    /// One that is not listed so long after it was forgotten cannot be brought back; a copy from another repository
+    /// brings its own chunks.
     async fn tombstones(
         &self,
         now: DateTime<Utc>,

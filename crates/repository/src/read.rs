@@ -85,6 +85,7 @@ impl Repository {
             Ok(plain) => Ok(Bytes::from(plain)),
             Err(Unpack::Damaged(message)) => Err(damaged(message)),
             Err(Unpack::Locked) => Err(Error::Locked { what: object }),
+            Err(Unpack::OtherRecipients) => Err(Error::OtherRecipients { what: object }),
         }
     }
 }

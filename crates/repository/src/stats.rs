@@ -114,7 +114,7 @@ impl Repository {
             .collect();
         let prune = match self.prune(&PruneOptions { dry_run: true, now }).await {
             Ok(report) => Some(report),
-            Err(error) if error.is_damaged() => None,
+            Err(error) if error.is_damaged() || matches!(error, Error::Format { .. }) => None,
             Err(error) => return Err(error),
         };
         Ok(StatsReport {

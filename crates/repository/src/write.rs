@@ -3,22 +3,22 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use futures::stream::{FuturesOrdered, Stream, StreamExt as _};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore};
-use tokio::time::Instant;
 use zstd::bulk::Compressor;
 
 use crate::chunk::{ChunkObject, Uncut};
 use crate::document::hex;
-use crate::gather::Gather;
+use crate::in_time::Begun;
 use crate::journal::JournalWriter;
+use crate::known::Known;
+use crate::mend::Mending;
 use crate::packers::Packers;
-use crate::tasks::Task;
+use crate::tasks::{Task, blocking};
 use crate::{
     ChunkId, ChunkRef, CopyTag, Error, FORMAT, Manifest, Part, PartHeader, Repository, SnapshotId,
     SnapshotStats, SourceRecord,
@@ -56,21 +56,6 @@ pub struct SnapshotWriter {
     shared: Arc<Shared>,
 }
 
-/// The moment of a beginning, by two clocks: the monotonic one stands still while a laptop sleeps, the other may be set.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Begun(Instant, SystemTime);
-
-impl Begun {
-    pub(crate) fn now() -> Begun {
-        Begun(Instant::now(), SystemTime::now())
-    }
-
-    /// The longer of what the two clocks say.
-    pub(crate) fn elapsed(self) -> Duration {
-        self.0.elapsed().max(self.1.elapsed().unwrap_or_default())
-    }
-}
-
 /// What all parts of one snapshot share.
 #[derive(Debug)]
 struct Shared {
@@ -80,6 +65,8 @@ struct Shared {
     present: Mutex<HashMap<ChunkId, (u32, Option<CopyTag>)>>,
     /// Chunks whose plain name prune has marked: written under another name, which no running removal can hit.
     shunned: HashSet<ChunkId>,
+    /// What manifests name and is missing or damaged.
+    mending: Mending,
     budget: Arc<Semaphore>,
     /// Started for the first chunk.
     packers: OnceCell<Packers>,
@@ -101,30 +88,11 @@ impl Shared {
 impl Repository {
     /// Begins a snapshot: reads which chunks the listed snapshots name and the store has, to store none of them again.
     ///
-    /// A chunk that is missing, or has not the size that its manifest gives, is not leaned on: it is written again.
+    /// A chunk that is missing, or has not the size that its manifest gives, is not leaned on: it is written again, in its
+    /// place, if its data comes by.
     pub async fn begin(&self, start: SnapshotStart) -> Result<SnapshotWriter, Error> {
         let begun = Begun::now();
-        let marked = self.marked().await?;
-        let mut named = Gather::default();
-        self.visit_manifests(false, |manifest| named.add(manifest.chunks())).await?;
-        self.journaled(&mut named).await?;
-        let named = named.finish();
-        let quarantined = self.quarantined().await?;
-        let mut present = HashMap::new();
-        if !named.is_empty() {
-            self.store
-                .visit("chunks", |meta| {
-                    let Some(object) = ChunkObject::parse(meta.location.as_ref()) else { return };
-                    if let Some(chunk) = named.sized(&object, meta.size)
-                        && !marked.contains(&object)
-                        && quarantined.get(&object).is_none_or(|found| meta.last_modified > *found)
-                    {
-                        present.insert(object.id, (chunk.stored, object.copy));
-                    }
-                })
-                .await?;
-        }
-        let shunned = marked.iter().filter(|object| object.copy.is_none()).map(|object| object.id).collect();
+        let Known { present, shunned, mending } = self.known().await?;
         let random = uuid::Uuid::new_v4().as_fields().0;
         let id = SnapshotId::new(start.taken_at, random);
         Ok(SnapshotWriter {
@@ -135,6 +103,7 @@ impl Repository {
             shared: Arc::new(Shared {
                 present: Mutex::new(present),
                 shunned,
+                mending,
                 budget: Arc::new(Semaphore::new(IN_FLIGHT)),
                 packers: OnceCell::new(),
                 id,
@@ -217,7 +186,7 @@ impl SnapshotWriter {
 
     /// Writes the manifest: from here on the snapshot exists. `complete` says whether every source is in it.
     pub async fn commit(self, sources: Vec<SourceRecord>, complete: bool) -> Result<Manifest, Error> {
-        self.check_age()?;
+        self.repository.in_time(self.begun)?;
         let parts = || sources.iter().flat_map(|source| &source.parts);
         let stats = SnapshotStats {
             plain_bytes: parts().map(|part| part.bytes).sum(),
@@ -238,7 +207,7 @@ impl SnapshotWriter {
             sealed: None,
             stats,
         };
-        self.repository.put_manifest(&manifest).await?;
+        self.repository.list_in_time(self.begun, &manifest).await?;
         // What a failed source had written so far is named by no manifest, and is worth something to the next run.
         if complete {
             self.shared.journal.remove(&self.repository, &self.id).await;
@@ -249,26 +218,30 @@ impl SnapshotWriter {
 
 /// What a copy from another repository needs: chunks as they are already cut, and manifests as they already are.
 impl SnapshotWriter {
-    /// How long after the beginning a snapshot may still be committed.
-    fn longest(&self) -> Duration {
-        self.repository.grace.saturating_sub(self.repository.margin())
-    }
-
-    fn check_age(&self) -> Result<(), Error> {
-        let longest = self.longest();
-        if self.begun.elapsed() > longest {
-            return Err(Error::TooLong { hours: longest.as_secs() / 3600 });
-        }
-        Ok(())
-    }
-
     /// True while there is time for another long snapshot.
     pub(crate) fn is_fresh(&self) -> bool {
-        self.begun.elapsed() < self.longest() / 4
+        self.begun.elapsed() < self.repository.longest_run() / 4
     }
 
+    /// The chunk if it is there, and nothing that bears its name is to be written again.
     pub(crate) fn present(&self, id: ChunkId, bytes: u32) -> Option<ChunkRef> {
-        self.shared.present(id, bytes)
+        let mend = !self.shared.mending.objects(id).is_empty();
+        self.shared.present(id, bytes).filter(|_| !mend)
+    }
+
+    /// What is to be written again when its data comes by.
+    pub(crate) fn mending(&self) -> &Mending {
+        &self.shared.mending
+    }
+
+    /// Writes a chunk if it is to be written again.
+    pub(crate) async fn mend(&self, plain: Bytes) -> Result<(), Error> {
+        let (crypt, bytes) = (self.repository.crypt.clone(), plain.clone());
+        let id = blocking(move || crypt.name(&bytes)).await?;
+        if !self.shared.mending.objects(id).is_empty() {
+            self.write_chunk(plain).await?;
+        }
+        Ok(())
     }
 
     pub(crate) async fn write_chunk(&self, plain: Bytes) -> Result<ChunkRef, Error> {
@@ -287,8 +260,8 @@ impl SnapshotWriter {
 
     /// Commits a manifest of another name than this writer's own; more may follow.
     pub(crate) async fn commit_manifest(&self, manifest: &Manifest) -> Result<(), Error> {
-        self.check_age()?;
-        self.repository.put_manifest(manifest).await
+        self.repository.in_time(self.begun)?;
+        self.repository.list_in_time(self.begun, manifest).await
     }
 
     pub(crate) async fn forget_journal(self) {
@@ -306,7 +279,8 @@ fn joined(
 /// What a packing thread makes of a chunk.
 enum Packed {
     Present(ChunkRef),
-    New(ChunkId, std::io::Result<Vec<u8>>),
+    /// Where it is to be written again, if it is, and its bytes.
+    New(ChunkId, Vec<ChunkObject>, std::io::Result<Vec<u8>>),
 }
 
 /// Packs and stores a chunk that is not there. What the permit holds back follows what the chunk still takes.
@@ -320,29 +294,39 @@ async fn write_chunk(
     let (crypt, known) = (repository.crypt.clone(), Arc::clone(shared));
     let pack = move |compressor: &mut Compressor<'static>| {
         let id = crypt.name(&plain);
+        // In this order: whoever writes it again first says that it is present, and then that it is done.
+        let again = known.mending.objects(id);
         match known.present(id, bytes) {
-            Some(present) => Packed::Present(present),
-            None => Packed::New(id, crypt.pack(&plain, compressor)),
+            Some(present) if again.is_empty() => Packed::Present(present),
+            _ => Packed::New(id, again, crypt.pack(&plain, compressor)),
         }
     };
     let packers = shared.packers.get_or_try_init(async || Packers::start(repository.level)).await?;
-    let (id, packed) = match packers.run(pack).await? {
+    let (id, again, packed) = match packers.run(pack).await? {
         Packed::Present(present) => return Ok(present),
-        Packed::New(id, packed) => (id, packed),
+        Packed::New(id, again, packed) => (id, again, packed),
     };
-    let copy = shared.shunned.contains(&id).then(|| CopyTag(uuid::Uuid::new_v4().as_fields().0));
+    let mut again = again.into_iter();
+    let ChunkObject { copy, .. } = again.next().unwrap_or_else(|| {
+        let shunned = shared.shunned.contains(&id);
+        ChunkObject { id, copy: shunned.then(|| CopyTag(uuid::Uuid::new_v4().as_fields().0)) }
+    });
     let object = ChunkObject { id, copy }.to_string();
     let damaged = |message: String| Error::Damaged { object: object.clone(), message };
     let packed = packed.map_err(|e| damaged(format!("cannot be packed: {e}")))?;
     let stored = u32::try_from(packed.len()).map_err(|e| damaged(e.to_string()))?;
     let _still = permit.map(|mut permit| permit.split(packed.len().min(permit.num_permits())));
-    repository.store.put(&object, packed.into()).await?;
+    let packed = Bytes::from(packed);
+    repository.store.put(&object, packed.clone()).await?;
+    for other in again {
+        repository.store.put(&other.to_string(), packed.clone()).await?;
+    }
     let chunk = ChunkRef { id, bytes, stored, copy };
     let known = {
         let mut present = shared.present.lock().unwrap_or_else(PoisonError::into_inner);
         present.insert(id, (stored, copy)).is_some()
     };
-    if !known {
+    if shared.mending.done(id) || !known {
         shared.new_plain.fetch_add(u64::from(bytes), Ordering::Relaxed);
         shared.stored.fetch_add(u64::from(stored), Ordering::Relaxed);
         shared.new_chunks.fetch_add(1, Ordering::Relaxed);
@@ -353,6 +337,10 @@ async fn write_chunk(
 
 #[cfg(test)]
 mod tests {
+    use std::time::{Duration, SystemTime};
+
+    use tokio::time::Instant;
+
     use super::*;
     use crate::{InitOptions, PruneOptions, Store, StoreEnv};
 
@@ -363,16 +351,6 @@ mod tests {
 
     fn hours(hours: u64) -> Duration {
         Duration::from_secs(hours * 3600)
-    }
-
-    #[test]
-    fn the_clock_that_says_more_counts() {
-        let ago = |by| SystemTime::now().checked_sub(by).unwrap();
-        // A machine that slept, or whose clock was set forward.
-        assert!(Begun(Instant::now(), ago(hours(80))).elapsed() >= hours(80));
-        // One whose clock was set back.
-        let ahead = SystemTime::now() + hours(1000);
-        assert!(Begun(Instant::now(), ahead).elapsed() < hours(1));
     }
 
     #[tokio::test]

@@ -3,11 +3,12 @@
 mod common;
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use common::{data, flip, folder, read, reseal, small, write_snapshot};
 use repository::{
-    Access, CheckOptions, Chunker, CopyReport, Encryption, Identity, InitOptions, Repository, SnapshotId,
-    Store, StoreEnv,
+    Access, CheckOptions, Chunker, CopyReport, Encryption, Identity, InitOptions, PruneOptions, Repository,
+    SnapshotId, Store, StoreEnv,
 };
 
 fn encrypted(identity: &Identity) -> InitOptions {
@@ -148,4 +149,103 @@ async fn another_snapshot_of_the_same_name_is_no_copy() {
     std::fs::write(&manifest, &text[..text.len() / 2]).unwrap();
     let report = copy(&from, &to).await.unwrap();
     assert!(report.present.is_empty() && report.failed.len() == 1, "{report:?}");
+}
+
+/// Every file below a folder, in the order of their names.
+fn files(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() { found.extend(files(&path)) } else { found.push(path) }
+    }
+    found.sort();
+    found
+}
+
+#[tokio::test]
+async fn a_copy_mends_what_the_target_has_lost() {
+    let identity = Identity::generate();
+    let wide = Chunker { min: 4 << 10, average: 16 << 10, max: 64 << 10 };
+    for (story, options) in [
+        ("alike", small()),
+        ("encrypted otherwise", encrypted(&identity)),
+        ("cut otherwise", InitOptions { chunker: wide, ..small() }),
+    ] {
+        let (_a, from) = folder(small()).await;
+        let (b, to) = folder(options.clone()).await;
+        let to = if options.encryption.is_some() { with(&b, &identity).await } else { to };
+        let first = write_snapshot(&from, "nightly", &[("a", &data(1, 300_000))]).await;
+        let second = write_snapshot(&from, "nightly", &[("a", &data(2, 30_000))]).await;
+        copy(&from, &to).await.unwrap();
+        assert!(copy(&from, &to).await.unwrap().mended.is_empty(), "{story}: nothing is wrong yet");
+
+        // One chunk is gone, and one has a flipped bit that a check has found.
+        let chunks = files(&b.path().join("repo/chunks"));
+        std::fs::remove_file(&chunks[0]).unwrap();
+        let bytes = std::fs::read(&chunks[1]).unwrap();
+        std::fs::write(&chunks[1], flip(&bytes, bytes.len() * 4)).unwrap();
+        let report = to.check(&CheckOptions { read_data: true, now: chrono::Utc::now() }).await.unwrap();
+        assert_eq!(report.faults.len(), 2, "{story}: {report}");
+        to.quarantine_faults(&report, chrono::Utc::now()).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(20)).await;
+
+        let copied = copy(&from, &to).await.unwrap();
+        assert_eq!(copied.present, [first.id.clone(), second.id.clone()], "{story}: {copied:?}");
+        assert_eq!(copied.mended, report.broken, "{story}: {copied:?}");
+        assert_eq!(files(&b.path().join("repo/chunks")), chunks, "{story}: in its place");
+        whole(&to).await;
+        let copied = copy(&from, &to).await.unwrap();
+        assert!(copied.mended.is_empty() && copied.failed.is_empty(), "{story}: {copied:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_be_mended_is_named() {
+    let ((a, from), (b, to)) = (folder(small()).await, folder(small()).await);
+    let first = write_snapshot(&from, "nightly", &[("a", &data(1, 30_000))]).await;
+    copy(&from, &to).await.unwrap();
+    let chunk = first.sources[0].parts[0].chunks[1].id.to_string();
+    for dir in [&a, &b] {
+        std::fs::remove_file(dir.path().join(format!("repo/chunks/{}/{chunk}", &chunk[..2]))).unwrap();
+    }
+    let report = copy(&from, &to).await.unwrap();
+    assert!(report.mended.is_empty() && report.failed.len() == 1, "{report:?}");
+    assert!(report.failed[0].error.contains(&chunk), "{report:?}");
+}
+
+#[tokio::test]
+async fn what_can_no_longer_be_brought_back_is_copied_again() {
+    let grace = Duration::from_secs(3);
+    let (_a, from) = folder(small()).await;
+    let (_b, to) = folder(InitOptions { grace, ..small() }).await;
+    let first = write_snapshot(&from, "nightly", &[("a", &data(1, 20_000))]).await.id;
+    let second = write_snapshot(&from, "nightly", &[("a", &data(2, 20_000))]).await.id;
+    copy(&from, &to).await.unwrap();
+    let both = [first.clone(), second.clone()];
+    to.forget(&both, chrono::Utc::now()).await.unwrap();
+    assert_eq!(copy(&from, &to).await.unwrap().forgotten, both);
+    tokio::time::sleep(grace * 3 / 2).await;
+    // Before prune has seen that its grace is over, and after.
+    let report = from.copy_to(&to, std::slice::from_ref(&first), &|_| {}).await.unwrap();
+    assert_eq!((report.copied.len(), report.forgotten.len()), (1, 0), "{report:?}");
+    let pruned = to.prune(&PruneOptions { dry_run: false, now: chrono::Utc::now() }).await.unwrap();
+    assert_eq!(pruned.expired, std::slice::from_ref(&second));
+    let report = copy(&from, &to).await.unwrap();
+    assert_eq!((report.copied.len(), report.present, report.forgotten.len()), (1, vec![first], 0));
+    whole(&to).await;
+}
+
+#[tokio::test]
+async fn a_part_whose_chunks_are_not_in_order_is_not_copied() {
+    let ((a, from), (_b, to)) = (folder(small()).await, folder(small()).await);
+    let bad = write_snapshot(&from, "nightly", &[("a", &data(1, 60_000))]).await;
+    let manifest = a.path().join(format!("repo/snapshots/{}.json", bad.id));
+    let text = std::fs::read_to_string(&manifest).unwrap();
+    let (body, seal) = text.trim_end().rsplit_once('\n').unwrap();
+    let mut value: serde_json::Value = serde_json::from_str(body).unwrap();
+    value["sources"][0]["parts"][0]["chunks"].as_array_mut().unwrap().swap(1, 3);
+    std::fs::write(&manifest, reseal(&format!("{value}\n{seal}\n"))).unwrap();
+    let report = copy(&from, &to).await.unwrap();
+    assert!(report.copied.is_empty() && report.failed.len() == 1, "{report:?}");
+    assert!(report.failed[0].error.contains("together they hash to"), "{report:?}");
 }

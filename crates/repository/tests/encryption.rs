@@ -4,8 +4,8 @@ mod common;
 
 use common::{data, folder, read, reseal, small, write_snapshot};
 use repository::{
-    Access, CheckOptions, Encryption, Identity, InitOptions, Manifest, Passphrase, PruneOptions, Repository,
-    RepositoryKey, Store, StoreEnv,
+    Access, Attestation, AttestationKind, CheckOptions, Encryption, FaultKind, Identity, InitOptions,
+    Manifest, Passphrase, PruneOptions, Repository, RepositoryKey, Store, StoreEnv,
 };
 
 fn encrypted(recipients: &[&Identity], passphrase: Option<&str>) -> InitOptions {
@@ -74,6 +74,11 @@ async fn a_backup_host_does_its_work_and_reads_nothing() {
     let mut stream = Box::pin(host.read_part(part));
     assert!(futures::StreamExt::next(&mut stream).await.unwrap().unwrap_err().is_locked());
 
+    // What a rehearsal says names tables, and may quote rows.
+    let details = serde_json::json!({ "tables": ["public.secrets"], "error": "nobody may read this" });
+    let rehearsal = Attestation::new(AttestationKind::Rehearsal, true, chrono::Utc::now(), details);
+    host.attest(&first.id, &rehearsal).await.unwrap();
+
     // And with all that lies on it (key file and store), no byte and no name of the data can be found, nor its hash.
     let hash = repository::ChunkId::of(&secret).to_string();
     for file in files(dir.path()) {
@@ -106,6 +111,89 @@ async fn a_backup_host_does_its_work_and_reads_nothing() {
     assert_eq!(read(&restorer, &found, "public.secrets").await.unwrap(), secret);
     let report = restorer.check(&check(true)).await.unwrap();
     assert!(report.passed() && report.whole.len() == 2, "{report}");
+    assert_eq!(restorer.attestations(&first.id).await.unwrap()[0], rehearsal);
+    // Everybody sees that it held, and when.
+    let newest = host.newest_attestations().await.unwrap();
+    let seen = newest[&first.id].iter().find(|found| found.kind == AttestationKind::Rehearsal).unwrap();
+    let details = serde_json::Value::Null;
+    assert_eq!(*seen, Attestation { details, ..rehearsal });
+}
+
+#[tokio::test]
+async fn who_became_a_recipient_later_condemns_nothing() {
+    let (old, new) = (Identity::generate(), Identity::generate());
+    let (dir, mut repo) = folder(encrypted(&[&old], None)).await;
+    let early = data(1, 60_000);
+    let first = write_snapshot(&repo, "nightly", &[("a", &early)]).await;
+    repo.set_recipients(vec![old.recipient(), new.recipient()]).await.unwrap();
+    let second = write_snapshot(&repo, "nightly", &[("a", &early), ("b", &data(2, 60_000))]).await;
+    let third = write_snapshot(&repo, "nightly", &[("c", &data(3, 60_000))]).await;
+
+    let as_new = Repository::open_with(store(&dir), &with(&new)).await.unwrap();
+    let everything = as_new.check(&check(true)).await.unwrap();
+    let portion = as_new.check_portion("100%".parse().unwrap(), chrono::Utc::now()).await.unwrap();
+    for report in [everything, portion] {
+        assert!(!report.passed() && report.broken.is_empty(), "{report}");
+        assert_eq!(report.unknown, [first.id.clone(), second.id.clone()], "{report}");
+        assert_eq!(report.whole, std::slice::from_ref(&third.id), "{report}");
+        assert_eq!(report.faults.len() as u64, first.stats.new_chunks);
+        assert!(report.faults.iter().all(|fault| fault.kind == FaultKind::OtherRecipients), "{report}");
+        let [closed] = &report.unreadable[..] else { panic!("{report}") };
+        assert!(closed.name.contains(first.id.as_str()), "{report}");
+        let text = report.to_string();
+        assert!(!text.contains("by hand") && !text.contains("is damaged:"), "{text}");
+        let done = as_new.quarantine_faults(&report, chrono::Utc::now()).await.unwrap();
+        assert!(done.damaged.is_empty() && done.missing.is_empty() && done.aside.is_empty(), "{done:?}");
+    }
+    assert!(!dir.path().join("repo/quarantine").exists());
+    for id in [&first.id, &second.id] {
+        assert!(as_new.attestations(id).await.unwrap().is_empty());
+    }
+    assert!(as_new.attestations(&third.id).await.unwrap()[0].passed);
+
+    // The old one is listed as what it is, and says what it needs.
+    let listing = as_new.snapshots().await.unwrap();
+    assert_eq!((listing.manifests.len(), listing.unreadable.len()), (3, 0));
+    assert!(listing.manifests[0].is_sealed() && !listing.manifests[1].is_sealed());
+    let error = as_new.find(first.id.as_str()).await.unwrap_err();
+    assert!(error.is_locked() && !error.is_damaged(), "{error}");
+    let (_to_dir, to) = folder(small()).await;
+    let ids = [first.id.clone(), second.id.clone(), third.id.clone()];
+    let copied = as_new.copy_to(&to, &ids, &|_| {}).await.unwrap();
+    assert_eq!((copied.failed.len(), copied.copied.len()), (2, 1), "{copied:?}");
+
+    let as_old = Repository::open_with(store(&dir), &with(&old)).await.unwrap();
+    let report = as_old.check(&check(true)).await.unwrap();
+    assert!(report.passed() && report.whole.len() == 3, "{report}");
+}
+
+/// A host that reads nothing tells by the store's clock what was written again.
+#[tokio::test]
+async fn a_host_without_an_identity_sees_that_a_chunk_was_mended() {
+    let identity = Identity::generate();
+    let (dir, repo) = folder(encrypted(&[&identity], None)).await;
+    let host = Repository::open_with(store(&dir), &host(&repo)).await.unwrap();
+    let bytes = data(1, 60_000);
+    let first = write_snapshot(&host, "nightly", &[("a", &bytes)]).await;
+    let chunk = first.sources[0].parts[0].chunks[2].id.to_string();
+    let path = dir.path().join(format!("repo/chunks/{}/{chunk}", &chunk[..2]));
+    let damaged = std::fs::read(&path).unwrap();
+    std::fs::write(&path, common::flip(&damaged, damaged.len() * 4)).unwrap();
+    let restorer = Repository::open_with(store(&dir), &with(&identity)).await.unwrap();
+    let report = restorer.check(&check(true)).await.unwrap();
+    assert_eq!(report.broken, std::slice::from_ref(&first.id), "{report}");
+    restorer.quarantine_faults(&report, chrono::Utc::now()).await.unwrap();
+    let bad = async |repo: &Repository| {
+        repo.known_bad(&repo.newest_attestations().await.unwrap())
+            .await
+            .unwrap()
+            .into_iter()
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(bad(&host).await, std::slice::from_ref(&first.id));
+    tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    write_snapshot(&host, "nightly", &[("a", &bytes)]).await;
+    assert!(bad(&host).await.is_empty() && bad(&restorer).await.is_empty());
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use common::{begin, data, flip, folder, read, reseal, small, write_snapshot};
 use repository::{
-    CheckOptions, FaultKind, InitOptions, PartHeader, PruneOptions, Repository, Store, StoreEnv,
+    CheckOptions, Error, FaultKind, InitOptions, PartHeader, PruneOptions, Repository, Store, StoreEnv,
 };
 
 fn check(read_data: bool) -> CheckOptions {
@@ -138,7 +138,19 @@ async fn a_damaged_manifest_is_named_and_hides_no_other() {
         assert!(listing.unreadable[0].error.contains(word), "{}", listing.unreadable[0].error);
         assert!(repo.find("latest").await.unwrap_err().to_string().contains(bad.id.as_str()));
         assert!(!repo.check(&check(false)).await.unwrap().passed());
-        assert!(repo.prune(&prune()).await.unwrap_err().is_damaged());
+        let error = repo.prune(&prune()).await.unwrap_err();
+        assert!(error.to_string().contains("nothing was pruned"), "{error}");
+        assert!(repo.stats(chrono::Utc::now()).await.unwrap().prune.is_none());
+        if word == "format 7" {
+            // It is sound: whoever removed it by hand would lose a snapshot.
+            for error in [error, repo.find("latest").await.unwrap_err()] {
+                assert!(matches!(error, Error::Format { found: 7, .. }), "{error}");
+                let text = error.to_string();
+                assert!(text.contains("newer version") && !text.contains("by hand"), "{text}");
+            }
+        } else {
+            assert!(error.is_damaged() && error.to_string().contains("remove it by hand"), "{error}");
+        }
     }
 }
 

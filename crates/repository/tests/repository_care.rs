@@ -77,7 +77,7 @@ async fn the_newest_finding_of_each_kind_is_the_one_that_counts() {
         (AttestationKind::Rehearsal, 9_200, false),
         (AttestationKind::Rehearsal, 9_300, true),
     ] {
-        let attestation = Attestation { kind, passed, at: at(millis), details: serde_json::Value::Null };
+        let attestation = Attestation::new(kind, passed, at(millis), serde_json::Value::Null);
         repo.attest(&first, &attestation).await.unwrap();
     }
     let found = repo.newest_attestations().await.unwrap();
@@ -137,6 +137,93 @@ async fn damage_is_quarantined_and_the_next_backup_mends_it() {
     assert!(!dir.path().join("repo").join(&done.aside[0]).exists());
     let left = std::fs::read_dir(dir.path().join("repo/quarantine")).unwrap().count();
     assert_eq!(left, 0);
+}
+
+#[tokio::test]
+async fn what_was_mended_is_not_known_to_be_bad() {
+    let (dir, repo) = folder(small()).await;
+    let (shared, own) = (data(1, 100_000), data(2, 20_000));
+    let first = write_snapshot(&repo, "nightly", &[("a", &shared)]).await;
+    let second = write_snapshot(&repo, "nightly", &[("a", &shared), ("b", &own)]).await;
+    let path = |chunk: &repository::ChunkRef| {
+        let id = chunk.id.to_string();
+        dir.path().join(format!("repo/chunks/{}/{id}", &id[..2]))
+    };
+    let damage = |path: &std::path::Path| {
+        let bytes = std::fs::read(path).unwrap();
+        std::fs::write(path, flip(&bytes, bytes.len() * 4)).unwrap();
+    };
+    let both = path(&first.sources[0].parts[0].chunks[2]);
+    let only_second = path(&second.sources[0].parts[1].chunks[1]);
+    damage(&both);
+    damage(&only_second);
+    let bad = async || {
+        let newest = repo.newest_attestations().await.unwrap();
+        repo.known_bad(&newest).await.unwrap().into_iter().collect::<Vec<_>>()
+    };
+    // A portion is enough to find it; nothing but everything proves the contrary.
+    let report = portion(&repo, "100%").await;
+    assert_eq!((report.faults.len(), report.broken.len()), (2, 2), "{report}");
+    repo.quarantine_faults(&report, chrono::Utc::now()).await.unwrap();
+    assert_eq!(bad().await.len(), 2);
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    // The next backup meets the data of one of the two chunks.
+    write_snapshot(&repo, "nightly", &[("a", &shared)]).await;
+    assert_eq!(bad().await, std::slice::from_ref(&second.id));
+    write_snapshot(&repo, "nightly", &[("b", &own)]).await;
+    assert!(bad().await.is_empty());
+    // It is not proven by that: what the newest check says stays what it is.
+    assert!(!repo.attestations(&first.id).await.unwrap()[0].passed);
+    damage(&both);
+    assert_eq!(bad().await.len(), 2);
+}
+
+#[tokio::test]
+async fn a_chunk_under_another_name_is_mended_in_its_place() {
+    let grace = Duration::from_secs(3);
+    let (dir, repo) = folder(InitOptions { grace, ..small() }).await;
+    let bytes = data(1, 60_000);
+    let gone = write_snapshot(&repo, "nightly", &[("a", &bytes)]).await;
+    write_snapshot(&repo, "nightly", &[("b", b"1")]).await;
+    repo.forget(std::slice::from_ref(&gone.id), chrono::Utc::now()).await.unwrap();
+    tokio::time::sleep(grace * 3 / 2).await;
+    repo.prune(&prune()).await.unwrap();
+    repo.prune(&prune()).await.unwrap();
+    // What is marked is written under other names.
+    let first = write_snapshot(&repo, "nightly", &[("a", &bytes)]).await;
+    let object = |at: usize| {
+        let chunk = &first.sources[0].parts[0].chunks[at];
+        let id = chunk.id.to_string();
+        dir.path().join(format!("repo/chunks/{}/{id}-{}", &id[..2], chunk.copy.unwrap()))
+    };
+    let damaged = std::fs::read(object(1)).unwrap();
+    std::fs::write(object(1), flip(&damaged, damaged.len() * 4)).unwrap();
+    std::fs::write(object(2), b"torn").unwrap();
+    std::fs::remove_file(object(3)).unwrap();
+    let report = repo.check(&check(true)).await.unwrap();
+    assert_eq!(report.faults.len(), 3, "{report}");
+    repo.quarantine_faults(&report, chrono::Utc::now()).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    let stronger = repo.clone().at_level(19);
+    let second = write_snapshot(&stronger, "nightly", &[("a", &bytes)]).await;
+    assert_eq!(second.stats.new_chunks, 3);
+    let report = repo.check(&check(true)).await.unwrap();
+    assert!(report.passed(), "{report}");
+    assert_eq!(read(&repo, &first, "a").await.unwrap(), bytes);
+    assert_eq!(write_snapshot(&repo, "nightly", &[("a", &bytes)]).await.stats.new_chunks, 0);
+}
+
+#[tokio::test]
+async fn a_snapshot_that_is_brought_back_says_what_it_lacks() {
+    let (dir, repo) = folder(small()).await;
+    let first = write_snapshot(&repo, "nightly", &[("a", &data(1, 30_000))]).await;
+    repo.forget(std::slice::from_ref(&first.id), chrono::Utc::now()).await.unwrap();
+    assert!(repo.undelete(&first.id).await.unwrap().is_empty());
+    repo.forget(std::slice::from_ref(&first.id), chrono::Utc::now()).await.unwrap();
+    let id = first.sources[0].parts[0].chunks[1].id.to_string();
+    let object = format!("chunks/{}/{id}", &id[..2]);
+    std::fs::remove_file(dir.path().join("repo").join(&object)).unwrap();
+    assert_eq!(repo.undelete(&first.id).await.unwrap(), [object]);
 }
 
 /// Writes a part and is "killed" before it commits.
@@ -239,6 +326,7 @@ async fn what_to_do_about_a_damaged_document_is_said_once() {
     let says = |error: Error, what: &str| {
         let text = error.to_string();
         assert_eq!((text.matches("is damaged").count(), text.matches(what).count()), (1, 1), "{text}");
+        assert!(!text.contains("  "), "{text}");
     };
     let tear = |folder: &str| {
         let entry = std::fs::read_dir(dir.path().join("repo").join(folder)).unwrap().next().unwrap().unwrap();

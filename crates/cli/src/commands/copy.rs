@@ -39,5 +39,5 @@ pub(super) async fn run(args: CopyArgs, context: &Context) -> anyhow::Result<Exi
         .context("cannot open the repository to copy into")?;
     let report = copy::run(&from, &context.at_level(to), &args.snapshots, &context.progress).await?;
     context.print(&report, || report.render())?;
-    Ok(if report.report.failed.is_empty() { Exit::Done } else { Exit::Differs })
+    Ok(report.exit())
 }

@@ -23,12 +23,15 @@ pub(crate) struct UndeleteArgs {
 struct UndeleteReport {
     brought_back: Vec<SnapshotId>,
     can_be_brought_back: Vec<repository::Forgotten>,
+    /// Chunks of what was brought back that are not there.
+    missing: Vec<String>,
 }
 
 pub(super) async fn run(args: UndeleteArgs, context: &Context) -> anyhow::Result<Exit> {
     let repository = context.open_repository().await?;
     let forgotten = repository.forgotten().await?;
-    let mut report = UndeleteReport { brought_back: Vec::new(), can_be_brought_back: Vec::new() };
+    let mut report =
+        UndeleteReport { brought_back: Vec::new(), can_be_brought_back: Vec::new(), missing: Vec::new() };
     for name in &args.snapshots {
         let wanted = forgotten.iter().find(|gone| gone.header.id.as_str() == name);
         let id = match wanted {
@@ -43,13 +46,14 @@ pub(super) async fn run(args: UndeleteArgs, context: &Context) -> anyhow::Result
                 .into());
             }
         };
-        repository.undelete(&id).await.with_context(|| format!("{id} was not brought back"))?;
+        let missing = repository.undelete(&id).await;
+        report.missing.extend(missing.with_context(|| format!("{id} was not brought back"))?);
         report.brought_back.push(id);
     }
     report.can_be_brought_back =
         forgotten.into_iter().filter(|gone| !report.brought_back.contains(&gone.header.id)).collect();
     context.print(&report, || report.render(args.snapshots.is_empty()))?;
-    Ok(Exit::Done)
+    Ok(if report.missing.is_empty() { Exit::Done } else { Exit::Differs })
 }
 
 impl UndeleteReport {
@@ -57,6 +61,9 @@ impl UndeleteReport {
         let mut text = String::new();
         for id in &self.brought_back {
             text += &format!("{id} is listed again\n");
+        }
+        for object in &self.missing {
+            text += &format!("{object} is missing: `dbhaul check` tells who needs it\n");
         }
         if list {
             for gone in &self.can_be_brought_back {

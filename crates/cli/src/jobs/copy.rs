@@ -13,11 +13,10 @@ pub(crate) async fn run(
     progress: &Progress,
 ) -> anyhow::Result<CopyReport> {
     let mut ids = Vec::new();
+    let mut unreadable = Vec::new();
     if wanted.is_empty() {
         let listing = from.headers().await?;
-        for damaged in &listing.unreadable {
-            progress.warn(format!("{} is not copied: {}", damaged.name, damaged.error));
-        }
+        unreadable = listing.unreadable;
         ids.extend(listing.headers.into_iter().map(|header| header.id));
     }
     for name in wanted {
@@ -31,5 +30,5 @@ pub(crate) async fn run(
     let report = from.copy_to(to, &ids, &|bytes| task.advance(bytes, 0)).await?;
     task.advance(0, report.copied.len() as u64);
     task.finish();
-    Ok(CopyReport { from: from.place(), to: to.place(), report })
+    Ok(CopyReport { from: from.place(), to: to.place(), report, unreadable })
 }

@@ -14,12 +14,14 @@ pub(crate) async fn snapshot(repository: &Repository, wanted: &str) -> anyhow::R
     if wanted != "latest" || !found.job.ends_with(PART) {
         return Ok(found);
     }
-    let listing = repository.snapshots().await?;
-    let whole = listing.manifests.into_iter().rev().find(|m| m.complete && !m.job.ends_with(PART));
-    whole.ok_or_else(|| {
+    let listing = repository.headers().await?;
+    let whole =
+        listing.headers.into_iter().rev().find(|header| header.complete && !header.job.ends_with(PART));
+    let whole = whole.ok_or_else(|| {
         exit::usage(format!(
             "every snapshot of this repository holds only a part that was chosen by flags; if that is what you want, name it: {}",
             found.id
         ))
-    })
+    })?;
+    Ok(repository.find(whole.id.as_str()).await?)
 }

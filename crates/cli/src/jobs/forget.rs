@@ -18,10 +18,17 @@ pub(crate) async fn run(
     progress: &Progress,
 ) -> anyhow::Result<ForgetReport> {
     let listing = repository.headers().await?;
-    let attested = repository.newest_attestations().await?;
-    let of_job = listing.headers.iter().filter(|header| header.job == job);
+    let of_job: Vec<&SnapshotHeader> = listing.headers.iter().filter(|header| header.job == job).collect();
+    let mut attested = repository.newest_attestations().await?;
+    attested.retain(|id, _| of_job.iter().any(|header| header.id == *id));
+    // What a check has found may have been mended since, by the very backup that this run follows.
+    let known_bad = repository.known_bad(&attested).await?;
     let series: Vec<_> = of_job
-        .map(|header| as_retention_sees_it(header, attested.get(&header.id).map_or(&[][..], Vec::as_slice)))
+        .into_iter()
+        .map(|header| {
+            let findings = attested.get(&header.id).map_or(&[][..], Vec::as_slice);
+            as_retention_sees_it(header, findings, known_bad.contains(&header.id))
+        })
         .collect();
     let guards = retention::Guards {
         unreadable_manifests: listing.unreadable.len(),
@@ -58,15 +65,19 @@ async fn prune(repository: &Repository, progress: &Progress) -> Option<PruneRepo
 }
 
 /// A snapshot and the newest that was attested of it, as the policy sees them. Only a check that read all data counts as one.
-fn as_retention_sees_it(header: &SnapshotHeader, attestations: &[Attestation]) -> retention::Snapshot {
+fn as_retention_sees_it(
+    header: &SnapshotHeader,
+    attestations: &[Attestation],
+    known_bad: bool,
+) -> retention::Snapshot {
     let newest = |kind: AttestationKind| attestations.iter().find(|a| a.kind == kind).map(|a| a.passed);
     let (check, rehearsal) = (newest(AttestationKind::Check), newest(AttestationKind::Rehearsal));
     retention::Snapshot {
         id: header.id.to_string(),
         taken_at: header.taken_at,
         complete: header.complete,
-        // A failed check means damaged data. A failed rehearsal may be the rehearsal's own fault, and condemns nothing.
-        known_bad: check == Some(false),
+        // A failed rehearsal may be the rehearsal's own fault, and condemns nothing.
+        known_bad,
         pinned: false,
         checked: check == Some(true),
         rehearsed: rehearsal == Some(true),

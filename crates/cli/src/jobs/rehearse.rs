@@ -51,7 +51,7 @@ pub(crate) async fn run(
         Ok(report) => (report.passed(), serde_json::to_value(report)?),
         Err(error) => (false, serde_json::json!({ "error": format!("{error:#}") })),
     };
-    let attestation = Attestation { kind: AttestationKind::Rehearsal, passed, at: Utc::now(), details };
+    let attestation = Attestation::new(AttestationKind::Rehearsal, passed, Utc::now(), details);
     repository.attest(&manifest.id, &attestation).await.with_context(|| {
         format!("the rehearsal of {} ended, but its attestation was not stored", manifest.id)
     })?;

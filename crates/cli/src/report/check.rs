@@ -29,7 +29,16 @@ impl CheckReport {
             for aside in &repair.aside {
                 text += &format!("the damaged bytes were copied to {aside}\n");
             }
-        } else if !self.check.faults.is_empty() {
+            let proven = repair.damaged.len() + repair.missing.len();
+            match self.check.faults.len().saturating_sub(proven) {
+                0 => {}
+                left => {
+                    text += &format!(
+                        "{left} chunks that could not be read are left as they are: they may be sound\n"
+                    )
+                }
+            }
+        } else if self.check.faults.iter().any(|fault| fault.kind.is_proven()) {
             text += "`dbhaul check --repair` sets damaged chunks aside, so that the next backup writes them again\n";
         }
         text

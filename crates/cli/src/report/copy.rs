@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use crate::exit::Exit;
 use crate::ui::size;
 
 /// The repository's own report, with the two places.
@@ -15,9 +16,17 @@ pub(crate) struct CopyReport {
     /// What was done.
     #[serde(flatten)]
     pub(crate) report: repository::CopyReport,
+    /// Manifests that cannot be read here: their snapshots are not copied.
+    pub(crate) unreadable: Vec<repository::Unreadable>,
 }
 
 impl CopyReport {
+    /// 3 when something that was to be copied was not.
+    pub(crate) fn exit(&self) -> Exit {
+        let all = self.report.failed.is_empty() && self.unreadable.is_empty();
+        if all { Exit::Done } else { Exit::Differs }
+    }
+
     /// For people.
     pub(crate) fn render(&self) -> String {
         let report = &self.report;
@@ -30,6 +39,9 @@ impl CopyReport {
                 size(copied.stats.stored_bytes)
             );
         }
+        for id in &report.mended {
+            text += &format!("{id} was there already; what was missing or damaged of it was written again\n");
+        }
         for id in &report.forgotten {
             text += &format!(
                 "{id} was forgotten in the target, and is left so (`dbhaul undelete` brings it back)\n"
@@ -38,13 +50,16 @@ impl CopyReport {
         for failed in &report.failed {
             text += &format!("{} was NOT copied: {}\n", failed.id, failed.error);
         }
+        for damaged in &self.unreadable {
+            text += &format!("{} was NOT copied: {}\n", damaged.name, damaged.error);
+        }
         text += &format!(
             "{} -> {}: {} copied, {} were there already, {} failed\n",
             self.from,
             self.to,
             report.copied.len(),
             report.present.len(),
-            report.failed.len()
+            report.failed.len() + self.unreadable.len()
         );
         text
     }
