@@ -72,7 +72,7 @@ async fn work(folder: &Path, rounds: u64) -> Result<(), Error> {
             repo.forget(&going, chrono::Utc::now()).await?;
             if round % 3 == 2 {
                 match repo.undelete(&going[0]).await {
-                    Ok(()) => tell(folder, &format!("committed {}", going[0])),
+                    Ok(_) => tell(folder, &format!("committed {}", going[0])),
                     Err(error) if error.is_not_found() => {}
                     Err(other) => return Err(other),
                 }

@@ -251,8 +251,12 @@ impl Host {
     async fn check(&self) -> Result<(), Error> {
         let repo = self.open().await?;
         let now = self.client.world().now();
-        repo.check(&CheckOptions { read_data: true, now }).await?;
-        Ok(())
+        let report = repo.check(&CheckOptions { read_data: true, now }).await?;
+        // What the store could not give, or did not take, ends no check: its report is the failure.
+        match report.passed() && report.not_attested.is_none() {
+            true => Ok(()),
+            false => Err(Error::Damaged { object: "the repository".into(), message: report.to_string() }),
+        }
     }
 }
 
