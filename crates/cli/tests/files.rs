@@ -43,6 +43,12 @@ async fn a_redis_snapshot_leaves_the_repository_in_every_form() {
     run(&["verify-file", "six.rdb"]).exits(0).shows("whole").shows("4 keys");
     let json = run(&["inspect", "./six.rdb", "--json"]).exits(0).json();
     assert_eq!((json["rdb-version"].as_u64(), json["sizes"]["keys"].as_u64()), (Some(9), Some(4)));
+    // A file is held against a server as it is, on either side and without a repository.
+    run(&["export", "latest", "--format", "rdb", "--redis-version", "7.0", "-o", "seven.rdb"]).exits(0);
+    dbhaul(here.path(), &["compare", "seven.rdb", &from.url()]).exits(0).shows("seven.rdb").shows("4 equal");
+    dbhaul(here.path(), &["compare", &to.url(), "./seven.rdb"]).exits(3).shows("missing on the right");
+    dbhaul(here.path(), &["compare", "six.rdb", "six.rdb"]).exits(2).says("not compared with each other");
+    dbhaul(here.path(), &["compare", "six.rdb", "postgres://h/d"]).exits(2).says("one kind");
     run(&["export", "latest", "--format", "rdb", "--redis-version", "3.2", "-o", "three.rdb"])
         .exits(5)
         .says("a stream");
@@ -148,6 +154,7 @@ async fn an_append_only_file_goes_into_a_server() {
     run(&["compare", &from.url(), &server]).exits(0);
     run(&["restore", &data[1], "--redis", &server]).exits(5).says("is not empty");
     run(&["export", &data[1], "--format", "rdb", "-o", "none.rdb"]).exits(2).says("dbhaul restore");
+    run(&["compare", &data[1], &server]).exits(2).says("dbhaul restore");
     assert!(!here.path().join("none.rdb").exists());
     run(&["export", &data[1], "--format", "resp", "-o", "commands.resp"]).exits(0).says("may expire");
     let commands = std::fs::read_to_string(here.path().join("commands.resp")).unwrap();

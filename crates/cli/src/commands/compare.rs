@@ -3,6 +3,7 @@
 use clap::Args;
 
 use crate::commands::filter::FilterArgs;
+use crate::commands::inspect::is_path;
 use crate::context::Context;
 use crate::endpoint::{Endpoint, kind_of};
 use crate::exit::Exit;
@@ -12,14 +13,15 @@ use crate::jobs::compare::{self, Compare, Side};
 ///
 /// PostgreSQL: the schema object by object, and every row of every table by count and digest, each side in one
 /// snapshot. Redis: every key of every database by type, value and expiry, both ways. Either side may also be a
-/// snapshot of the repository. Exit code 0 when they are equal, 3 when they differ. Neither side is written to.
+/// snapshot of the repository, or beside a Redis server an RDB file. Exit code 0 when they are equal, 3 when they differ. Neither side is written to.
 #[derive(Debug, Args)]
 pub(crate) struct CompareArgs {
-    /// One side: postgres://…, redis://…, or a snapshot: `latest`, its id, or ID:SOURCE where it has several sources
-    #[arg(value_name = "URL|SNAPSHOT")]
+    /// One side: postgres://…, redis://…, the path of an RDB file, or a snapshot: `latest`, its id, or ID:SOURCE where it
+    /// has several sources
+    #[arg(value_name = "URL|SNAPSHOT|FILE")]
     left: String,
     /// The other side, of the same kind
-    #[arg(value_name = "URL|SNAPSHOT")]
+    #[arg(value_name = "URL|SNAPSHOT|FILE")]
     right: String,
     /// Compare the definitions of PostgreSQL objects alone, and no rows
     #[arg(long)]
@@ -35,13 +37,16 @@ pub(crate) struct CompareArgs {
 }
 
 pub(super) async fn run(args: CompareArgs, context: &Context) -> anyhow::Result<Exit> {
-    let repository = match is_url(&args.left) && is_url(&args.right) {
-        true => None,
-        false => Some(context.open_repository().await?),
+    let repository = match [&args.left, &args.right].into_iter().any(|text| !is_url(text) && !is_path(text)) {
+        true => Some(context.open_repository().await?),
+        false => None,
     };
     let side = |name: &str, text: &str| -> anyhow::Result<Side> {
         if is_url(text) {
             return Ok(Side::Server(Box::new(Endpoint::from_url(name, text, context)?)));
+        }
+        if is_path(text) {
+            return Ok(Side::File(text.into()));
         }
         let (snapshot, source) = match text.split_once(':') {
             Some((snapshot, source)) => (snapshot, Some(source.to_owned())),

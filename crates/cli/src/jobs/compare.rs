@@ -1,5 +1,7 @@
 //! compare = copy-out streams of both sides -> digests; a snapshot has its digests with it.
 
+use std::path::PathBuf;
+
 use anyhow::Context as _;
 use futures::stream::{StreamExt as _, TryStreamExt as _};
 use repository::{Manifest, Repository, SourceRecord};
@@ -7,9 +9,9 @@ use repository::{Manifest, Repository, SourceRecord};
 use crate::config::Kind;
 use crate::endpoint::{Connection, Endpoint};
 use crate::exit;
-use crate::jobs::find;
 use crate::jobs::record::{PART_RDB, PostgresDetails, typed};
 use crate::jobs::restore::{only_part, read_catalog, source_for};
+use crate::jobs::{find, keys, replay};
 use crate::report::compare::CompareReport;
 use crate::ui::Progress;
 
@@ -66,6 +68,8 @@ pub(crate) enum Side {
         /// Which source.
         source: Option<String>,
     },
+    /// An RDB file.
+    File(PathBuf),
 }
 
 /// Compares two sides of one kind completely. Neither is written to.
@@ -93,6 +97,7 @@ async fn kind(compare: &Compare<'_>) -> anyhow::Result<Kind> {
                 kinds.push(if source.kind == Kind::Redis.as_str() { Kind::Redis } else { Kind::Postgres });
             }
             Side::Snapshot { .. } => {}
+            Side::File(_) => kinds.push(Kind::Redis),
         }
     }
     match kinds.as_slice() {
@@ -142,6 +147,7 @@ async fn side<'a>(compare: &Compare<'_>, side: &'a Side) -> anyhow::Result<pgmov
                 Err(exit::usage("a PostgreSQL database was expected"))
             }
         },
+        Side::File(_) => Err(exit::usage("a PostgreSQL database was expected")),
         Side::Snapshot { snapshot, source } => {
             let (manifest, source) = stored(compare, snapshot, source.as_deref(), Kind::Postgres).await?;
             let catalog = read_catalog(compare.repository.context("no repository is open")?, &source).await?;
@@ -184,9 +190,22 @@ async fn redis(compare: &Compare<'_>) -> anyhow::Result<CompareReport> {
             let stream = repository.read_part(part).map_err(anyhow::Error::new).boxed();
             redisdump::prove(stream, &connection(server)?, &options, &on_progress).await?
         }
+        (Side::File(path), Side::Server(server)) | (Side::Server(server), Side::File(path)) => {
+            let replay::Found::Rdb(rdb) = replay::look(path).await? else {
+                return Err(exit::usage(format!(
+                    "{} is an append-only file, whose keys are known only when it was replayed: `dbhaul restore` it into a \
+                     server, and compare that one",
+                    path.display()
+                )));
+            };
+            let stream = keys::file(&rdb);
+            let found = redisdump::prove(stream, &connection(server)?, &options, &on_progress).await?;
+            redisdump::Comparison { left: rdb.display().to_string(), ..found }
+        }
         _ => {
             return Err(exit::usage(
-                "two snapshots of Redis are not compared with each other: compare each with a server, or restore one",
+                "two snapshots or files of Redis are not compared with each other: compare each with a server, or restore \
+                 one",
             ));
         }
     };
