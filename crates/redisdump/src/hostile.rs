@@ -7,8 +7,9 @@ use crate::aof;
 use crate::digest::{Digester, Meaning};
 use crate::emit::{Emitter, Target};
 use crate::export::{ExportOptions, Format, through};
-use crate::rdb::{Corrupt, Elements, Key, Problem, Reader, ValueType, Visitor, Walker, dump, hostile};
+use crate::rdb::{Corrupt, Elements, Key, Odd, Problem, Reader, ValueType, Visitor, Walker, dump, hostile};
 use crate::tally::Tally;
+use crate::verify::structure::Structure;
 
 pub use hostile::{blob, intset, listpack, lzf, ziplist, zipmap};
 
@@ -128,6 +129,20 @@ pub fn meaning(data: &[u8]) -> Result<Meaning, Problem> {
     digester.begin(value_type.kind());
     let walked = Walker::new(value_type).walk(raw, &mut digester).map_err(|(_, problem)| problem)?;
     if walked.done { Ok(digester.meaning()) } else { Err(Problem::Truncated) }
+}
+
+/// What is wrong with the value of a `DUMP` payload that [`meaning`] reads, in the words of [`Odd`](crate::rdb::Odd), and
+/// whether it is an empty list, set, sorted set or hash; duplicates also where verification does not look for them when
+/// it is to be `thorough`.
+pub fn oddities(data: &[u8], thorough: bool) -> (Vec<Odd>, bool) {
+    let mut structure = if thorough { Structure::thorough() } else { Structure::default() };
+    if let (Ok((_, version)), Some((&code, raw))) = (dump::open(data), data.split_first())
+        && let Ok(value_type) = ValueType::new(code, dump::dialect(version))
+    {
+        structure.begin(value_type);
+        let _ = Walker::new(value_type).walk(raw, &mut structure);
+    }
+    (structure.found().collect(), structure.is_empty_collection())
 }
 
 /// A stream's value, in the layout that the first byte chooses.

@@ -1,8 +1,9 @@
 //! Is this file whole? Structure and checksum of an RDB, of an AOF file, of an AOF folder.
 //!
 //! Every value is read down to its last element, in whatever encoding; what a server would trip over when it loads or
-//! uses the key is found here. What is not looked for: members of a set or fields of a hash that stand there twice, which
-//! would need all of a value in memory.
+//! uses the key is found here, and what can be read though servers refuse it is told beside ([`Oddity`]). What is not
+//! looked for: members of a set or fields of a hash that stand there twice, save in ziplists and zipmaps; it would need
+//! all of a value in memory.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -10,8 +11,11 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use crate::aof::{self, AofSummary, FileError, Files, ReadOptions};
-use crate::rdb::{self, Checksum, Corrupt, Dialect, Elements, Key, Kind, Problem};
+use crate::rdb::{self, Checksum, Corrupt, Dialect, Elements, Key, Kind, Odd, Problem, StreamId, StreamMeta};
 use crate::tally::{DatabaseCount, counted_as};
+use structure::Structure;
+
+pub(crate) mod structure;
 
 /// What a path turned out to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -43,8 +47,10 @@ pub struct Verified {
     pub checksum: Option<Checksum>,
     /// Bytes behind the end of an RDB that belong to nothing: a server does not look at them.
     pub trailing_bytes: u64,
-    /// Keys of the RDB or preamble.
+    /// Keys of the RDB or preamble, as a server from 7.0 on counts them.
     pub keys: u64,
+    /// Lists, sets, sorted sets and hashes without elements, which such a server leaves out when it loads the file.
+    pub empty_keys: u64,
     /// By database.
     pub databases: BTreeMap<u64, DatabaseCount>,
     /// By type.
@@ -55,6 +61,31 @@ pub struct Verified {
     pub commands: u64,
     /// The files of an AOF, and what a server would cut off.
     pub aof: Option<AofSummary>,
+    /// What can be read, and is not as servers write it.
+    pub oddities: Vec<Oddity>,
+}
+
+impl Verified {
+    /// What servers do not load the file for.
+    pub fn refusals(&self) -> impl Iterator<Item = &Oddity> {
+        self.oddities.iter().filter(|oddity| oddity.refused_by.is_some())
+    }
+}
+
+/// Something wrong that does not hinder reading.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Oddity {
+    /// What it is.
+    pub what: Odd,
+    /// Which servers do not load a file with it: see [`Odd::refused_by`].
+    pub refused_by: Option<&'static str>,
+    /// In how many keys.
+    pub keys: u64,
+    /// The database of the first of them.
+    pub db: u64,
+    /// Its name, as it is shown.
+    pub key: String,
 }
 
 /// The first fault, and where the reading stood.
@@ -130,11 +161,13 @@ pub fn verify_file(
         checksum: summary.files.iter().find_map(|file| file.checksum),
         trailing_bytes: summary.files.iter().map(|file| file.trailing_bytes).sum(),
         keys: census.keys,
+        empty_keys: census.empty,
         databases: census.databases,
         types: census.types.into_iter().collect(),
         functions: census.functions,
         commands: summary.files.iter().map(|file| file.commands).sum(),
         aof: (kind != FileKind::Rdb).then_some(summary),
+        oddities: census.oddities.into_values().collect(),
     })
 }
 
@@ -162,10 +195,14 @@ struct Census {
     version: Option<(Dialect, u16)>,
     aof_base: bool,
     keys: u64,
+    empty: u64,
     within: bool,
     db: u64,
     name: Vec<u8>,
     kind: Kind,
+    expires: bool,
+    structure: Structure,
+    oddities: BTreeMap<Odd, Oddity>,
     databases: BTreeMap<u64, DatabaseCount>,
     types: BTreeMap<Kind, u64>,
     functions: u64,
@@ -177,10 +214,14 @@ impl Default for Census {
             version: None,
             aof_base: false,
             keys: 0,
+            empty: 0,
             within: false,
             db: 0,
             name: Vec::new(),
             kind: Kind::String,
+            expires: false,
+            structure: Structure::default(),
+            oddities: BTreeMap::new(),
             databases: BTreeMap::new(),
             types: BTreeMap::new(),
             functions: 0,
@@ -188,7 +229,31 @@ impl Default for Census {
     }
 }
 
-impl Elements for Census {}
+/// Hands what holds a value together on to [`Structure`].
+macro_rules! watch_structure {
+    ($type:ty, $($method:ident($($name:ident: $of:ty),*);)*) => {
+        impl Elements for $type {
+            $(fn $method(&mut self, $($name: $of),*) {
+                self.structure.$method($($name),*);
+            })*
+        }
+    };
+}
+watch_structure!(Census,
+    odd(odd: Odd);
+    item(bytes: &[u8]);
+    member(bytes: &[u8]);
+    scored(member: &[u8], score: f64);
+    field(field: &[u8], value: &[u8], expiry: Option<i64>);
+    node(id: StreamId, listpack: &[u8]);
+    entry(id: StreamId, fields: &[u8]);
+    stream(meta: &StreamMeta);
+    group(name: &[u8], last_id: StreamId, entries_read: Option<u64>);
+    pending(id: StreamId, at: i64, count: u64);
+    consumer(name: &[u8], seen: i64);
+    owned(id: StreamId);
+    group_end();
+);
 
 impl rdb::Visitor for Census {
     fn header(&mut self, dialect: Dialect, version: u16) {
@@ -208,16 +273,34 @@ impl rdb::Visitor for Census {
         self.name.clear();
         self.name.extend_from_slice(key.name);
         (self.db, self.kind) = (key.db, key.value_type.kind());
-        let db = counted_as(&self.databases, key.db);
-        let count = self.databases.entry(db).or_default();
-        count.keys += 1;
-        count.expires += u64::from(key.expiry.is_some());
-        *self.types.entry(self.kind).or_default() += 1;
+        self.expires = key.expiry.is_some();
+        self.structure.begin(key.value_type);
     }
 
     fn key_end(&mut self) {
         self.within = false;
+        let dialect = self.version.map_or(Dialect::Redis, |(dialect, _)| dialect);
+        for odd in self.structure.found() {
+            let (db, name) = (self.db, &self.name);
+            let oddity = self.oddities.entry(odd).or_insert_with(|| Oddity {
+                what: odd,
+                refused_by: odd.refused_by(dialect),
+                keys: 0,
+                db,
+                key: crate::meaning::shown(name),
+            });
+            oddity.keys += 1;
+        }
+        if self.structure.is_empty_collection() {
+            self.empty += 1;
+            return;
+        }
         self.keys += 1;
+        let db = counted_as(&self.databases, self.db);
+        let count = self.databases.entry(db).or_default();
+        count.keys += 1;
+        count.expires += u64::from(self.expires);
+        *self.types.entry(self.kind).or_default() += 1;
     }
 }
 

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use redisdump::aof::{self, AofSummary, Command, CutReason, FileType, Files, ReadOptions};
 use redisdump::rdb::{self, Elements, Key};
+use redisdump::verify::{VerifyOptions, verify_file};
 use sandbox::testing::require_redis;
 use sandbox::{Redis, RedisBinaries, RedisOptions};
 use support::{Client, Corners, fill, start};
@@ -163,9 +164,16 @@ fn only_the_last_file_may_be_cut() {
     let error = read(folder.path()).unwrap_err();
     assert!(matches!(error, aof::FileError::CutInside { .. }) && error.offset() == Some(0), "{error}");
     std::fs::remove_file(&files.parts[0].path).unwrap();
-    assert!(matches!(read(folder.path()).unwrap_err(), aof::FileError::Io { .. }));
+    assert!(matches!(read(folder.path()).unwrap_err(), aof::FileError::Missing { .. }));
+    let fault = verify_file(folder.path(), VerifyOptions::default(), &mut |_| ()).unwrap_err();
+    assert!(!fault.is_io() && fault.to_string().contains("lists it"), "{fault}");
     // Paths that mean the same, and a folder that means nothing.
     let manifest = &files.manifest.as_ref().unwrap().0;
+    let text = std::fs::read_to_string(manifest).unwrap();
+    std::fs::write(manifest, format!("{text}file b seq 9 type b\n")).unwrap();
+    let fault = verify_file(folder.path(), VerifyOptions::default(), &mut |_| ()).unwrap_err();
+    assert_eq!((fault.offset(), fault.is_io()), (Some(text.len() as u64), false), "{fault}");
+    std::fs::write(manifest, text).unwrap();
     assert_eq!(Files::locate(manifest).unwrap(), files);
     assert_eq!(Files::locate(manifest.parent().unwrap()).unwrap(), files);
     std::fs::remove_file(manifest).unwrap();

@@ -17,7 +17,6 @@ struct Strings {
     all: Vec<(Vec<u8>, u128)>,
     digester: Digester,
     bytes: u64,
-    raw: u64,
     longest_part: usize,
 }
 
@@ -40,9 +39,6 @@ impl Visitor for Strings {
     fn key(&mut self, key: &Key<'_>) {
         self.all.push((key.name.to_vec(), 0));
         self.digester.begin(Kind::String);
-    }
-    fn raw(&mut self, bytes: &[u8]) {
-        self.raw += bytes.len() as u64;
     }
     fn key_end(&mut self) {
         self.all.last_mut().unwrap().1 = self.digester.meaning().value;
@@ -78,7 +74,7 @@ async fn a_compressed_string_means_the_same_however_it_is_cut() {
     let Some(binaries) = require_redis("7.0") else { return };
     let server = start(&binaries, RedisOptions::default());
     let mut client = Client::new(&server);
-    let values = [text(1 << 20), text((64 << 10) + 1), text(64 << 10), b"a".repeat(3 << 20), text(300)];
+    let values = [text(1 << 20), text((64 << 10) + 1), text(64 << 10), b"a".repeat((5 << 20) + 2), text(300)];
     for (n, value) in values.iter().enumerate() {
         client.send(&[b"SET".to_vec(), format!("k{n}").into_bytes(), value.clone()]).unwrap();
     }
@@ -114,35 +110,16 @@ async fn a_compressed_string_means_the_same_however_it_is_cut() {
         for line in std::str::from_utf8(&out).unwrap().lines() {
             let line: serde_json::Value = serde_json::from_str(line).unwrap();
             let n: usize = line["key"].as_str().unwrap()[1..].parse().unwrap();
-            assert_eq!(line["value"].as_str().unwrap().as_bytes(), values[n]);
+            // The longest one is not held until it is known whether it is text.
+            let Some(text) = line["value"].as_str() else {
+                let digits = line["value"]["base64"].as_str().unwrap();
+                assert!(values[n].len() > 4 << 20 && digits.len() == values[n].len().div_ceil(3) * 4);
+                assert!(
+                    digits.strip_suffix("YQ==").unwrap().as_bytes().chunks(4).all(|four| four == b"YWFh")
+                );
+                continue;
+            };
+            assert_eq!(text.as_bytes(), values[n]);
         }
     }
-}
-
-/// A string of half a gigabyte of one letter is six megabytes in the file, and no more in memory.
-#[test]
-fn a_giant_takes_no_memory() {
-    const RUNS: usize = 2_000_000;
-    let mut rdb = b"REDIS0009\x00\x01k\xc3".to_vec();
-    let packed = [&[0, b'a'][..], &[0xff - 0x1f, 255, 0].repeat(RUNS)].concat();
-    let length = 1 + RUNS as u64 * 264;
-    for n in [packed.len() as u64, length] {
-        rdb.push(0x81);
-        rdb.extend_from_slice(&n.to_be_bytes());
-    }
-    rdb.extend_from_slice(&packed);
-    rdb.extend_from_slice(b"\xff\0\0\0\0\0\0\0\0");
-    let before = resident();
-    let strings = read(&rdb, 64 << 10);
-    assert_eq!((strings.bytes, strings.longest_part <= 66_000), (length, true));
-    assert!(strings.raw > packed.len() as u64 && strings.raw < packed.len() as u64 + 20);
-    let grown = resident().saturating_sub(before);
-    assert!(grown < 16, "it took {grown} MiB");
-}
-
-/// The most memory that this process has had, in MiB. (The other test runs beside it, and takes a few.)
-fn resident() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    line.and_then(|line| line.trim().split(' ').next()?.parse::<u64>().ok()).unwrap_or(0) / 1024
 }

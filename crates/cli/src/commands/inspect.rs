@@ -4,18 +4,18 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use redisdump::inspect::{InspectOptions, KeyRecord};
+use redisdump::inspect::{InspectOptions, Inspection, KeyRecord};
 
 use crate::context::Context;
 use crate::exit::{self, Exit};
-use crate::jobs::inspect;
+use crate::jobs::{data_folder, inspect};
 use crate::report::inspect_redis;
 
 /// Lists what a snapshot holds, or an RDB or AOF file.
 ///
 /// Of a snapshot: each source's server, tables with rows and digests, every object of the schema; of its Redis source
-/// (--source NAME) and of files: keys by database, type, encoding and prefix, expiries, the biggest keys. Nothing is
-/// restored and no server is needed.
+/// (--source NAME) and of files: keys by database, type, encoding and prefix, expiries, the biggest keys; of an
+/// append-only file the keys of its base, and its commands by name. Nothing is restored and no server is needed.
 #[derive(Debug, Args)]
 pub(crate) struct InspectArgs {
     /// A snapshot (its id, the beginning of its id, or `latest`), or the path of an RDB file, an AOF file or an AOF folder
@@ -27,10 +27,10 @@ pub(crate) struct InspectArgs {
     /// List every object of the schema by kind and name
     #[arg(long)]
     objects: bool,
-    /// Print every key as a line of JSON, instead of sums
+    /// Print every key as a line of JSON, instead of sums (of a snapshot: of its only Redis source, or that of --source)
     #[arg(long, conflicts_with = "csv")]
     keys: bool,
-    /// Print the sums as CSV
+    /// Print the sums as CSV (of a snapshot: of its only Redis source, or that of --source)
     #[arg(long)]
     csv: bool,
     /// How many of the biggest keys
@@ -62,36 +62,27 @@ impl InspectArgs {
 pub(super) async fn run(args: InspectArgs, context: &Context) -> anyhow::Result<Exit> {
     let options = args.options()?;
     let found = if is_path(&args.what) {
-        let (path, keys) = (PathBuf::from(&args.what), args.keys);
-        tokio::task::spawn_blocking(move || {
-            let mut keys = KeyLines::new(keys);
-            let found = redisdump::inspect::inspect_path(
-                &path,
-                options,
-                &mut |record| keys.line(record),
-                &mut |_| (),
-            )?;
-            keys.finish()?;
-            anyhow::Ok(found)
-        })
-        .await??
+        on_disk(PathBuf::from(&args.what), options, args.keys).await?
     } else {
         let repository = context.open_repository().await?;
-        let redis = inspect::redis_source(&repository, &args.what, args.source.as_deref()).await?;
-        let Some(source) = redis else {
-            if args.keys || args.csv {
-                return Err(exit::usage(
-                    "--keys and --csv are for Redis: name the snapshot's Redis source by --source",
-                ));
-            }
+        let only_redis = args.keys || args.csv;
+        let source = args.source.as_deref();
+        let Some(source) = inspect::redis_source(&repository, &args.what, source, only_redis).await? else {
             let report = inspect::run(&repository, &args.what, args.source.as_deref()).await?;
             context.print(&report, || report.render(args.objects))?;
             return Ok(Exit::Done);
         };
-        let mut keys = KeyLines::new(args.keys);
-        let found = inspect::redis(&repository, &source, options, &mut |record| keys.line(record)).await?;
-        keys.finish()?;
-        found
+        if data_folder::is_aof(&source) {
+            // Its keys are known only by running it: what its base holds is told, and which commands follow.
+            let laid = data_folder::lay_down(&repository, &source, &context.progress).await?;
+            on_disk(laid.path.clone(), options, args.keys).await?
+        } else {
+            let mut keys = KeyLines::new(args.keys);
+            let found =
+                inspect::redis(&repository, &source, options, &mut |record| keys.line(record)).await?;
+            keys.finish()?;
+            found
+        }
     };
     match (args.keys, args.csv) {
         (true, _) => {}
@@ -99,6 +90,18 @@ pub(super) async fn run(args: InspectArgs, context: &Context) -> anyhow::Result<
         _ => context.print(&found, || inspect_redis::render(&found))?,
     }
     Ok(Exit::Done)
+}
+
+/// Looks into a file or a folder, aside from the work that waits for others.
+async fn on_disk(path: PathBuf, options: InspectOptions, keys: bool) -> anyhow::Result<Inspection> {
+    tokio::task::spawn_blocking(move || {
+        let mut keys = KeyLines::new(keys);
+        let found =
+            redisdump::inspect::inspect_path(&path, options, &mut |record| keys.line(record), &mut |_| ())?;
+        keys.finish()?;
+        anyhow::Ok(found)
+    })
+    .await?
 }
 
 /// Whether it names a file: by a slash, or because there is one.

@@ -10,8 +10,8 @@ use crate::report::verify_file::VerifyFileReport;
 
 /// Checks an RDB file, an AOF file, or an AOF folder: checksum, and structure down to the last element.
 ///
-/// Exit code 0 when it is whole; 3 with the offset of the first fault. Needs no server, and reads files that make a
-/// server abort.
+/// Exit code 0 when it is whole; 3 with the offset of the first fault, or with the keys for which servers refuse a file
+/// that can be read. Needs no server, and reads files that make a server abort.
 #[derive(Debug, Args)]
 pub(crate) struct VerifyFileArgs {
     /// dump.rdb, appendonly.aof, an AOF manifest, or the folder appendonlydir
@@ -33,7 +33,7 @@ pub(super) async fn run(args: VerifyFileArgs, context: &Context) -> anyhow::Resu
     .await?;
     task.finish();
     let report = match outcome {
-        Ok(verified) => VerifyFileReport::whole(verified),
+        Ok(verified) => VerifyFileReport::read(verified),
         Err(fault) if fault.is_io() => return Err(fault.into()),
         Err(fault) => VerifyFileReport::at_fault(&args.file, &fault),
     };

@@ -80,6 +80,18 @@ pub(crate) async fn store(
     })
 }
 
+/// True when a source is stored as an append-only file.
+pub(crate) fn is_aof(source: &SourceRecord) -> bool {
+    source.parts.iter().any(|part| part.kind == PART_AOF)
+}
+
+/// A stored append-only file in a temporary folder, which goes with it.
+pub(crate) struct LaidDown {
+    _folder: tempfile::TempDir,
+    /// The folder, or the only file in it.
+    pub(crate) path: std::path::PathBuf,
+}
+
 /// Replays a stored AOF into a server.
 pub(crate) async fn replay(
     repository: &Repository,
@@ -88,6 +100,18 @@ pub(crate) async fn replay(
     settings: &TargetSettings,
     progress: &Progress,
 ) -> anyhow::Result<TargetOutcome> {
+    let laid = lay_down(repository, source, progress).await?;
+    let mut outcome = replay::run(&laid.path, None, options, settings, progress).await?;
+    outcome.source.clone_from(&source.name);
+    Ok(outcome)
+}
+
+/// Lays a stored AOF down in a temporary folder.
+pub(crate) async fn lay_down(
+    repository: &Repository,
+    source: &SourceRecord,
+    progress: &Progress,
+) -> anyhow::Result<LaidDown> {
     let folder = tempfile::Builder::new()
         .prefix("dbhaul-aof-")
         .tempdir()
@@ -118,7 +142,7 @@ pub(crate) async fn replay(
         let path = folder.path().join(&name);
         let room = || {
             format!(
-                "cannot write {} (a restore needs room for the append-only file; TMPDIR says where)",
+                "cannot write {} (there must be room for the append-only file; TMPDIR says where)",
                 path.display()
             )
         };
@@ -132,7 +156,5 @@ pub(crate) async fn replay(
     if !manifest.is_empty() {
         tokio::fs::write(folder.path().join("appendonly.aof.manifest"), manifest).await?;
     }
-    let mut outcome = replay::run(&only, None, options, settings, progress).await?;
-    outcome.source.clone_from(&source.name);
-    Ok(outcome)
+    Ok(LaidDown { _folder: folder, path: only })
 }

@@ -36,16 +36,38 @@ pub(crate) async fn run(
     Ok(InspectReport::new(&manifest, sources))
 }
 
-/// The named source of a snapshot, if it is one of Redis.
+/// The named source of a snapshot, if it is one of Redis. With `only_redis` it has to be, and where there is only one of
+/// Redis it need not be named.
 pub(crate) async fn redis_source(
     repository: &Repository,
     snapshot: &str,
     source: Option<&str>,
+    only_redis: bool,
 ) -> anyhow::Result<Option<SourceRecord>> {
-    let Some(name) = source else { return Ok(None) };
+    if source.is_none() && !only_redis {
+        return Ok(None);
+    }
     let manifest = find::snapshot(repository, snapshot).await?;
-    let found = manifest.sources.into_iter().find(|source| source.name == name);
-    Ok(found.filter(|source| source.kind == Kind::Redis.as_str()))
+    let mut redis: Vec<SourceRecord> =
+        manifest.sources.into_iter().filter(|source| source.kind == Kind::Redis.as_str()).collect();
+    let names: Vec<String> = redis.iter().map(|source| source.name.clone()).collect();
+    redis.retain(|found| source.is_none_or(|name| found.name == name));
+    match (redis.len(), only_redis) {
+        (1, _) | (_, false) => Ok(redis.pop()),
+        (0, true) if source.is_none() => {
+            Err(exit::usage(format!("snapshot {} has no Redis source", manifest.id)))
+        }
+        (0, true) => Err(exit::usage(format!(
+            "--keys and --csv are for Redis; the Redis sources of snapshot {} are: {}",
+            manifest.id,
+            names.join(", ")
+        ))),
+        (_, true) => Err(exit::usage(format!(
+            "snapshot {} has several Redis sources, name one by --source: {}",
+            manifest.id,
+            names.join(", ")
+        ))),
+    }
 }
 
 /// Looks into the keys of a stored RDB.

@@ -1,6 +1,6 @@
 //! What an RDB or an AOF holds.
 
-use redisdump::inspect::{Inspection, PrefixNode, Sizes};
+use redisdump::inspect::{Expiries, Inspection, PrefixNode, Sizes};
 
 use super::Table;
 use crate::ui::{count, size};
@@ -11,9 +11,19 @@ pub(crate) fn render(found: &Inspection) -> String {
     if let (Some(dialect), Some(version)) = (found.dialect, found.rdb_version) {
         out.push_str(&format!(", RDB version {version} ({dialect:?})"));
     }
+    if let Some(checksum) = found.checksum {
+        out.push_str(&format!(", checksum {checksum:?}").to_lowercase());
+    }
     out.push('\n');
     for (name, value) in &found.aux {
         out.push_str(&format!("  {name}: {value}\n"));
+    }
+    out.push_str(&expiries(&found.expiries));
+    if found.empty_keys > 0 {
+        out.push_str(&format!(
+            "{} keys beside these hold nothing: servers from 7.0 on leave them out\n",
+            count(found.empty_keys)
+        ));
     }
     let mut table = Table::new(&["db", "type", ">keys", ">bytes", ">elements", ">with expiry"]);
     for (db, stats) in &found.databases {
@@ -27,15 +37,19 @@ pub(crate) fn render(found: &Inspection) -> String {
         row(&mut table, std::slice::from_ref(encoding), *sizes);
     }
     out.push_str(&table.render());
-    if !found.biggest.is_empty() {
-        let mut table = Table::new(&["biggest keys", "db", "type", ">bytes", ">elements"]);
-        for key in &found.biggest {
+    for (title, keys) in [("biggest keys", &found.biggest), ("longest keys", &found.longest)] {
+        if keys.is_empty() {
+            continue;
+        }
+        let mut table = Table::new(&[title, "db", "type", ">bytes", ">elements", "expires"]);
+        for key in keys {
             table.row([
                 String::from_utf8_lossy(&key.name).into_owned(),
                 key.db.to_string(),
                 key.kind.to_string(),
                 size(key.bytes),
                 count(key.elements),
+                key.expiry_ms.map_or_else(String::new, moment),
             ]);
         }
         out.push_str(&table.render());
@@ -75,12 +89,73 @@ pub(crate) fn render(found: &Inspection) -> String {
     out
 }
 
-/// The same as CSV: one line for each database and type, and for each prefix.
+/// When keys expire, in a line.
+fn expiries(found: &Expiries) -> String {
+    let mut said = Vec::new();
+    if let (Some(soonest), Some(latest)) = (found.soonest_ms, found.latest_ms) {
+        let keys = count(found.keys);
+        said.push(format!("{keys} keys with an expiry, from {} to {}", moment(soonest), moment(latest)));
+        said.push(format!("{} have expired by now", count(found.expired)));
+    }
+    if found.hashes_with_expiring_fields > 0 {
+        said.push(format!("{} hashes with fields that expire", count(found.hashes_with_expiring_fields)));
+    }
+    if said.is_empty() { String::new() } else { format!("expiries: {}\n", said.join("; ")) }
+}
+
+/// Milliseconds since the epoch as a date, where there is one.
+fn moment(ms: i64) -> String {
+    let date = chrono::DateTime::from_timestamp_millis(ms);
+    date.map_or_else(|| format!("{ms} ms"), |date| date.format("%Y-%m-%d %H:%M:%S UTC").to_string())
+}
+
+/// The same as CSV: what is one number or word stands under `value`, sums and keys under the columns of their own.
 pub(crate) fn csv(found: &Inspection) -> String {
-    let mut out = "what,name,keys,bytes,elements,expires\n".to_owned();
+    let mut out = "what,name,keys,bytes,elements,expires,value\n".to_owned();
+    let mut value = |what: &str, name: &str, value: &str| {
+        out.push_str(&format!("{what},{},,,,,{}\n", field(name), field(value)));
+    };
+    let mut file = vec![("bytes", found.bytes.to_string()), ("empty-keys", found.empty_keys.to_string())];
+    if let (Some(dialect), Some(version)) = (found.dialect, found.rdb_version) {
+        file.push(("rdb-dialect", format!("{dialect:?}").to_lowercase()));
+        file.push(("rdb-version", version.to_string()));
+    }
+    file.extend(found.checksum.map(|checksum| ("checksum", format!("{checksum:?}").to_lowercase())));
+    file.iter().for_each(|(name, said)| value("file", name, said));
+    found.aux.iter().for_each(|(name, said)| value("aux", name, said));
+    let times = &found.expiries;
+    value("expiry", "keys", &times.keys.to_string());
+    value("expiry", "expired", &times.expired.to_string());
+    value("expiry", "hashes-with-expiring-fields", &times.hashes_with_expiring_fields.to_string());
+    for (name, at) in [("soonest-ms", times.soonest_ms), ("latest-ms", times.latest_ms)] {
+        if let Some(at) = at {
+            value("expiry", name, &at.to_string());
+        }
+    }
+    found.functions.names.iter().for_each(|name| value("function", name, ""));
+    found.module_values.iter().for_each(|(name, keys)| value("module-values", name, &keys.to_string()));
+    found.module_data.iter().for_each(|(name, records)| value("module-data", name, &records.to_string()));
+    if let Some(commands) = &found.commands {
+        value("commands", "(all)", &commands.commands.to_string());
+        value("commands", "(transactions)", &commands.transactions.to_string());
+        commands.by_name.iter().for_each(|(name, times)| value("command", name, &times.to_string()));
+    }
+    for (what, keys) in [("biggest", &found.biggest), ("longest", &found.longest)] {
+        for key in keys {
+            let name = format!("{}/{}", key.db, String::from_utf8_lossy(&key.name));
+            out.push_str(&format!(
+                "{what},{},1,{},{},{},{}\n",
+                field(&name),
+                key.bytes,
+                key.elements,
+                u64::from(key.expiry_ms.is_some()),
+                key.kind
+            ));
+        }
+    }
     let mut line = |what: &str, name: &str, sizes: Sizes| {
         out.push_str(&format!(
-            "{what},{},{},{},{},{}\n",
+            "{what},{},{},{},{},{},\n",
             field(name),
             sizes.keys,
             sizes.bytes,

@@ -28,9 +28,10 @@ struct FaultReport {
 }
 
 impl VerifyFileReport {
-    /// A file without a fault.
-    pub(crate) fn whole(found: Verified) -> VerifyFileReport {
-        VerifyFileReport { file: found.path.clone(), whole: true, found: Some(Box::new(found)), fault: None }
+    /// A file that can be read to its end; what servers refuse it for keeps it from being whole.
+    pub(crate) fn read(found: Verified) -> VerifyFileReport {
+        let whole = found.refusals().next().is_none();
+        VerifyFileReport { file: found.path.clone(), whole, found: Some(Box::new(found)), fault: None }
     }
 
     /// A file with one.
@@ -43,7 +44,7 @@ impl VerifyFileReport {
         VerifyFileReport { file: file.to_owned(), whole: false, found: None, fault: Some(fault) }
     }
 
-    /// True when there was no fault.
+    /// True when there was no fault, and nothing that servers refuse.
     pub(crate) fn is_whole(&self) -> bool {
         self.whole
     }
@@ -55,8 +56,9 @@ impl VerifyFileReport {
             return format!("{}: DAMAGED{at}: {}\n", self.file.display(), fault.message);
         }
         let Some(found) = &self.found else { return String::new() };
+        let verdict = if self.whole { "whole" } else { "DAMAGED, though it can be read to its end" };
         let mut out =
-            format!("{}: whole, {}, {} keys", self.file.display(), size(found.bytes), count(found.keys));
+            format!("{}: {verdict}, {}, {} keys", self.file.display(), size(found.bytes), count(found.keys));
         if let (Some(dialect), Some(version)) = (found.dialect, found.rdb_version) {
             out.push_str(&format!(", RDB version {version} ({dialect:?})"));
         }
@@ -71,7 +73,36 @@ impl VerifyFileReport {
             out.push_str(&format!("  {} bytes after the end belong to nothing\n", found.trailing_bytes));
         }
         if let Some(cut) = found.aof.as_ref().and_then(|aof| aof.cut.as_ref()) {
-            out.push_str(&format!("  a server would cut its tail off: {cut:?}\n"));
+            out.push_str(&format!(
+                "  a server cuts the tail off when it loads this: {} bytes of {} from byte {} on, where {}\n",
+                cut.tail.bytes,
+                cut.path.display(),
+                cut.tail.offset,
+                cut.tail.reason
+            ));
+        }
+        for oddity in &found.oddities {
+            let whose = match oddity.keys {
+                1 => String::new(),
+                keys => format!(" and {} keys more", count(keys - 1)),
+            };
+            let verdict = oddity.refused_by.map_or_else(
+                || {
+                    "most servers load it, and may stumble over it later; Valkey from 9.1 on refuses it"
+                        .to_owned()
+                },
+                |who| format!("{who} do not load this file"),
+            );
+            out.push_str(&format!(
+                "  key {} of database {}{whose}: {}; {verdict}\n",
+                oddity.key, oddity.db, oddity.what
+            ));
+        }
+        if found.empty_keys > 0 {
+            out.push_str(&format!(
+                "  {} keys beside these hold nothing: servers from 7.0 on leave them out\n",
+                count(found.empty_keys)
+            ));
         }
         for (db, counted) in &found.databases {
             out.push_str(&format!(

@@ -34,6 +34,17 @@ pub enum FileError {
         /// The line at fault.
         source: ManifestError,
     },
+    /// A file that the manifest lists is not there.
+    #[error(
+        "{path}: there is no such file, and the manifest {} lists it: no server loads that (a copy of the whole folder, \
+         made while no rewrite ran, has it)", manifest.display()
+    )]
+    Missing {
+        /// Which.
+        path: PathBuf,
+        /// The manifest.
+        manifest: PathBuf,
+    },
     /// A file is damaged.
     #[error("{path}: {source}")]
     Corrupt {
@@ -60,6 +71,7 @@ impl FileError {
     pub fn offset(&self) -> Option<u64> {
         match self {
             FileError::Corrupt { source, .. } => Some(source.offset),
+            FileError::Manifest { source, .. } => Some(source.offset),
             FileError::CutInside { tail, .. } => Some(tail.offset),
             _ => None,
         }
@@ -71,6 +83,7 @@ impl FileError {
             FileError::Io { path, .. }
             | FileError::NotFound { path, .. }
             | FileError::Manifest { path, .. }
+            | FileError::Missing { path, .. }
             | FileError::Corrupt { path, .. }
             | FileError::CutInside { path, .. } => path,
         }

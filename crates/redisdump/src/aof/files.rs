@@ -98,6 +98,18 @@ impl Files {
         Ok(says.0)
     }
 
+    /// A file that cannot be read because it is not there is the folder's fault, where a manifest lists it.
+    fn as_missing(&self, error: FileError) -> FileError {
+        match (error, &self.manifest) {
+            (FileError::Io { path, source }, Some((manifest, _)))
+                if source.kind() == std::io::ErrorKind::NotFound =>
+            {
+                FileError::Missing { path, manifest: manifest.clone() }
+            }
+            (error, _) => error,
+        }
+    }
+
     fn of_manifest(path: &Path) -> Result<Files, FileError> {
         // A line is at most 1 KiB; a manifest has a handful of them.
         const MOST: u64 = 16 << 20;
@@ -223,7 +235,8 @@ pub fn read<V: Visitor>(
             .rdb_may_trail(may_be_rdb)
             .until(options.until)
             .try_newer(options.try_newer);
-        let end = read_part(part, reader, visitor, &mut buffer, on_progress)?;
+        let end = read_part(part, reader, visitor, &mut buffer, on_progress)
+            .map_err(|error| files.as_missing(error))?;
         summary.timestamp = end.timestamp.or(summary.timestamp);
         summary.files.push(FileSummary {
             path: part.path.clone(),

@@ -28,8 +28,10 @@ pub struct ManifestFile {
 
 /// Why a manifest is refused: by the rules with which a server refuses it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("line {line} of the AOF manifest: {message}")]
+#[error("line {line} of the AOF manifest (byte {offset}): {message}")]
 pub struct ManifestError {
+    /// Bytes before the line.
+    pub offset: u64,
     /// Counted from 1.
     pub line: usize,
     /// What is wrong.
@@ -59,30 +61,40 @@ impl Manifest {
     /// (no path), a number and a type; one base at the most; increments with rising numbers.
     pub fn parse(bytes: &[u8]) -> Result<Manifest, ManifestError> {
         let mut manifest = Manifest::default();
-        let bad = |line: usize, message: &str| ManifestError { line, message: message.to_owned() };
+        let mut offset = 0;
+        let bad = |offset: u64, line: usize, message: &str| ManifestError {
+            offset,
+            line,
+            message: message.to_owned(),
+        };
         if bytes.is_empty() {
-            return Err(bad(1, "the manifest is empty"));
+            return Err(bad(0, 1, "the manifest is empty"));
         }
         for (at, line) in bytes.split_inclusive(|byte| *byte == b'\n').enumerate() {
             let number = at + 1;
             if line.len() >= LINE || !line.ends_with(b"\n") {
-                return Err(bad(number, "the line is too long, or cut off before its end"));
+                return Err(bad(offset, number, "the line is too long, or cut off before its end"));
             }
+            let end = offset + line.len() as u64;
             if line.starts_with(b"#") {
+                offset = end;
                 continue;
             }
-            let file = parse_line(line.trim_ascii()).map_err(|message| bad(number, message))?;
+            let file = parse_line(line.trim_ascii()).map_err(|message| bad(offset, number, message))?;
             match file.file_type {
-                FileType::Base if manifest.base.is_some() => return Err(bad(number, "a second base file")),
+                FileType::Base if manifest.base.is_some() => {
+                    return Err(bad(offset, number, "a second base file"));
+                }
                 FileType::Base => manifest.base = Some(file),
                 FileType::History => manifest.history.push(file),
                 FileType::Incremental => {
                     if manifest.increments.last().is_some_and(|last| file.sequence <= last.sequence) {
-                        return Err(bad(number, "the numbers of increments do not rise"));
+                        return Err(bad(offset, number, "the numbers of increments do not rise"));
                     }
                     manifest.increments.push(file);
                 }
             }
+            offset = end;
         }
         Ok(manifest)
     }
@@ -234,6 +246,8 @@ mod tests {
         ] {
             let error = Manifest::parse(text.as_bytes()).unwrap_err();
             assert!(error.line == line && error.message.contains(word), "{text:?}: {error}");
+            let before: usize = text.split_inclusive('\n').take(line - 1).map(str::len).sum();
+            assert_eq!(error.offset, before as u64, "{text:?}");
         }
         let long = format!("file {} seq 1 type b\n", "x".repeat(1024));
         assert!(Manifest::parse(long.as_bytes()).is_err());

@@ -30,6 +30,16 @@ pub enum CutReason {
     LaterThanAsked,
 }
 
+impl std::fmt::Display for CutReason {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            CutReason::ShortRead => "the file ends in the middle of a command",
+            CutReason::UnfinishedTransaction => "the file ends between MULTI and EXEC",
+            CutReason::LaterThanAsked => "what follows is later than the moment that was asked for",
+        })
+    }
+}
+
 /// A tail that does not count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]

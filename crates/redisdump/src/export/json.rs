@@ -1,15 +1,19 @@
 //! One line of JSON for each key, safe for any bytes.
 //!
 //! `{"db":0,"key":…,"type":"hash","expiry-ms":null,"value":…}`. Byte strings are JSON strings where they are UTF-8 and
-//! `{"base64":"…"}` where they are not. A list and a set are arrays; a sorted set is an array of `[member, score]`, where
+//! `{"base64":"…"}` where they are not, or where they are longer than 4 MiB: whether they are text is known only at their
+//! end, and they are not held until then. A list and a set are arrays; a sorted set is an array of `[member, score]`, where
 //! an infinite score is the string `"inf"` or `"-inf"`; a hash is an array of `[field, value]` or
 //! `[field, value, expiry-ms]`; a stream is an object with `entries` (`[id, [field, value, …]]`), its counters and
 //! `groups`. A library of functions is a line `{"type":"function","code":…}`.
 
 use super::sink::Sink;
 use crate::emit::{Inexpressible, Losses, score_text};
-use crate::inspect::{json_bytes, json_text};
+use crate::inspect::{base64, json_bytes, json_text};
 use crate::rdb::{Corrupt, Elements, Key, Kind, Reader, StreamId, StreamMeta, Visitor, module_name};
+
+/// The longest string that is held whole.
+const HELD: u64 = 4 << 20;
 
 /// Writes JSON lines.
 #[derive(Debug)]
@@ -24,9 +28,10 @@ pub(super) struct JsonWriter {
     pending: u64,
     consumers: u64,
     owned: u64,
-    /// A long string, and how many bytes of it are missing.
+    /// Of a long string what is held, how many bytes of it are missing, and whether it goes out as base64 meanwhile.
     long: Vec<u8>,
     left: u64,
+    passing: bool,
     losses: Losses,
     keys: u64,
 }
@@ -45,6 +50,7 @@ impl JsonWriter {
             owned: 0,
             long: Vec::new(),
             left: 0,
+            passing: false,
             losses: Losses::default(),
             keys: 0,
         }
@@ -81,15 +87,30 @@ impl Elements for JsonWriter {
     fn long_string(&mut self, length: u64) {
         self.long = Vec::new();
         self.left = length;
+        self.passing = length > HELD;
+        if self.passing {
+            self.text("{\"base64\":\"");
+        }
     }
 
-    /// Whether it is text is known only at its end, so that it is held whole.
     fn long_part(&mut self, bytes: &[u8]) {
         self.long.extend_from_slice(bytes);
         self.left = self.left.saturating_sub(bytes.len() as u64);
-        if self.left == 0 {
-            let whole = std::mem::take(&mut self.long);
-            json_bytes(&mut self.out, &whole);
+        let done = self.left == 0;
+        if self.passing {
+            // Three bytes are four digits; fewer wait for the next part.
+            let whole = if done { self.long.len() } else { self.long.len() / 3 * 3 };
+            let digits = base64(self.long.get(..whole).unwrap_or_default());
+            self.text(&digits);
+            self.long.drain(..whole);
+            if done {
+                self.text("\"}");
+            }
+        } else if done {
+            json_bytes(&mut self.out, &self.long);
+        }
+        if done {
+            self.long = Vec::new();
         }
     }
 

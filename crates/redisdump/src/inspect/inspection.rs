@@ -100,8 +100,10 @@ pub struct Inspection {
     pub checksum: Option<Checksum>,
     /// What the server wrote about itself: `redis-ver`, `ctime`, `used-mem` …
     pub aux: BTreeMap<String, String>,
-    /// All keys of the RDB.
+    /// All keys of the RDB, as a server from 7.0 on counts them.
     pub sizes: Sizes,
+    /// Lists, sets, sorted sets and hashes without elements, which such a server leaves out when it loads the file.
+    pub empty_keys: u64,
     /// By database; beyond 100,000 of them, the rest under `u64::MAX`.
     pub databases: BTreeMap<u64, DatabaseStats>,
     /// By encoding, as type and encoding.

@@ -24,6 +24,7 @@ pub struct Inspector<'a> {
     longest: Top,
     current: KeyRecord,
     field_expiry: bool,
+    usage: bool,
     module: Option<u64>,
     encodings: BTreeMap<(Kind, &'static str), Sizes>,
     /// Commands of the transaction that is open.
@@ -56,6 +57,7 @@ impl<'a> Inspector<'a> {
                 expiry_ms: None,
             },
             field_expiry: false,
+            usage: false,
             module: None,
             encodings: BTreeMap::new(),
             open: None,
@@ -156,7 +158,7 @@ impl Visitor for Inspector<'_> {
         (current.kind, current.encoding) = (key.value_type.kind(), key.value_type.encoding());
         (current.elements, current.bytes) = (0, key.name.len() as u64);
         (self.field_expiry, self.module) = (false, None);
-        self.found.keys_with_usage += u64::from(key.idle.is_some() || key.frequency.is_some());
+        self.usage = key.idle.is_some() || key.frequency.is_some();
     }
 
     fn raw(&mut self, bytes: &[u8]) {
@@ -165,6 +167,11 @@ impl Visitor for Inspector<'_> {
 
     fn key_end(&mut self) {
         let key = &self.current;
+        let can_be_empty = matches!(key.kind, Kind::List | Kind::Set | Kind::Zset | Kind::Hash);
+        if can_be_empty && key.elements == 0 {
+            self.found.empty_keys += 1;
+            return;
+        }
         let one = Sizes {
             keys: 1,
             bytes: key.bytes,
@@ -172,6 +179,7 @@ impl Visitor for Inspector<'_> {
             expires: u64::from(key.expiry_ms.is_some()),
         };
         self.found.sizes += one;
+        self.found.keys_with_usage += u64::from(self.usage);
         let db = counted_as(&self.found.databases, key.db);
         let database = self.found.databases.entry(db).or_default();
         database.sizes += one;

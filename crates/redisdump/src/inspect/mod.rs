@@ -16,7 +16,7 @@ mod top;
 pub use inspection::{CommandStats, DatabaseStats, Expiries, Functions, Inspection, Sizes};
 pub use inspector::Inspector;
 
-pub(crate) use names::{json_bytes, json_text};
+pub(crate) use names::{base64, json_bytes, json_text};
 pub use prefixes::PrefixNode;
 pub use read::{InspectOptions, inspect_path, inspect_stream};
 pub use record::KeyRecord;

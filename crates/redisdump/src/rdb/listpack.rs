@@ -9,6 +9,7 @@ const BAD: Problem = Problem::Item("a listpack is damaged");
 #[derive(Debug, Clone)]
 pub(crate) struct Listpack<'a> {
     rest: &'a [u8],
+    odd: bool,
     /// Entries that the header states and that were not read yet; nothing when the header does not state them.
     left: Option<u16>,
 }
@@ -23,7 +24,7 @@ impl<'a> Listpack<'a> {
             return Err(BAD);
         }
         let count = u16::from_le_bytes(count);
-        Ok(Listpack { rest, left: (count != u16::MAX).then_some(count) })
+        Ok(Listpack { rest, odd: false, left: (count != u16::MAX).then_some(count) })
     }
 
     fn take(&mut self, n: usize) -> Result<&'a [u8], Problem> {
@@ -47,7 +48,7 @@ impl<'a> Listpack<'a> {
         if let Some(left) = &mut self.left {
             *left = left.checked_sub(1).ok_or(BAD)?;
         }
-        let before = self.rest.len();
+        let (entry, before) = (self.rest, self.rest.len());
         self.take(1)?;
         let text = match first {
             0x00..=0x7f => Text::Int(i64::from(first)),
@@ -74,8 +75,9 @@ impl<'a> Listpack<'a> {
             0xf4 => Text::Int(i64::from_le_bytes(self.array()?)),
             _ => return Err(BAD),
         };
-        // The entry's own length follows, written backwards in groups of seven bits: its width tells how much to skip.
-        let width = match before - self.rest.len() {
+        // The entry's own length follows, in groups of seven bits, so that it can be read backwards.
+        let length = before - self.rest.len();
+        let width = match length {
             0..=127 => 1,
             128..=16_382 => 2,
             16_383..=2_097_150 => 3,
@@ -83,7 +85,13 @@ impl<'a> Listpack<'a> {
             _ => 5,
         };
         self.take(width)?;
+        self.odd |= !ends_with(entry.get(..length + width).unwrap_or_default(), length);
         Ok(Some(text))
+    }
+
+    /// Whether what was read so far cannot be read backwards. No server notices it before it tries.
+    pub(crate) fn is_odd(&self) -> bool {
+        self.odd
     }
 
     /// The next entry, which must be there.
@@ -96,4 +104,19 @@ impl<'a> Listpack<'a> {
     pub(crate) fn integer(&mut self) -> Result<i64, Problem> {
         self.expect()?.integer()
     }
+}
+
+/// Whether these bytes end with this length as whoever comes from behind reads it: the high bit says that there is more
+/// of it before.
+#[inline]
+fn ends_with(entry: &[u8], length: usize) -> bool {
+    let (mut stated, mut shift) = (0, 0);
+    for byte in entry.iter().rev().take(5) {
+        stated |= usize::from(byte & 0x7f) << shift;
+        if byte & 0x80 == 0 {
+            return stated == length;
+        }
+        shift += 7;
+    }
+    false
 }

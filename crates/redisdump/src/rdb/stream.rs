@@ -7,6 +7,7 @@
 use super::cursor::{Cursor, Stop};
 use super::error::Problem;
 use super::listpack::Listpack;
+use super::odd::Odd;
 use super::value::{Elements, StreamId, StreamMeta};
 
 const BAD: Problem = Problem::Item("a stream's listpack is damaged");
@@ -77,7 +78,9 @@ impl StreamWalk {
                     .map_err(|_| Problem::Item("a stream node's key is not an id of 16 bytes"))?;
                 let (master, list) = (StreamId::from_bytes(master), list.bytes(scratch)?);
                 out.node(master, list);
-                self.node(master, list, fields, out)?;
+                if self.node(master, list, fields, out)? {
+                    out.odd(Odd::ListpackLinks);
+                }
                 At::Nodes(left - 1)
             }
             At::Meta => {
@@ -183,14 +186,15 @@ impl StreamWalk {
     }
 
     /// The entries of one node. The listpack begins with a master entry (entries, deleted ones, field names, a zero);
-    /// entries keep their ids as differences from the node's, and may share the master's field names.
+    /// entries keep their ids as differences from the node's, and may share the master's field names. True when the
+    /// listpack cannot be read backwards.
     fn node<E: Elements>(
         &mut self,
         master: StreamId,
         list: &[u8],
         fields: &mut Vec<u8>,
         out: &mut E,
-    ) -> Result<(), Problem> {
+    ) -> Result<bool, Problem> {
         let mut list = Listpack::new(list)?;
         let live = count(list.integer()?)?;
         let deleted = count(list.integer()?)?;
@@ -203,6 +207,7 @@ impl StreamWalk {
             return Err(BAD);
         }
         let mut number = Vec::new();
+        let mut odd = false;
         let total = live.checked_add(deleted).ok_or(BAD)?;
         for _ in 0..total {
             let flags = list.integer()?;
@@ -221,14 +226,16 @@ impl StreamWalk {
                 push(fields, list.expect()?.bytes(&mut number)?);
             }
             // How many listpack entries this one took, for walking backwards.
-            list.integer()?;
+            let own =
+                if same { pairs.checked_add(3) } else { pairs.checked_mul(2).and_then(|n| n.checked_add(4)) };
+            odd |= u64::try_from(list.integer()?).ok() != own;
             if flags & DELETED == 0 {
                 self.first_id.get_or_insert(id);
                 out.entry(id, fields);
             }
         }
         match list.next()? {
-            None => Ok(()),
+            None => Ok(odd || list.is_odd()),
             Some(_) => Err(BAD),
         }
     }

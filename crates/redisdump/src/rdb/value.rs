@@ -8,6 +8,7 @@ use super::cursor::{Cursor, Length, Stop};
 use super::error::Problem;
 use super::listpack::Listpack;
 use super::lzf::{Expanded, Expander};
+use super::odd::Odd;
 use super::stream::StreamWalk;
 use super::text::{Text, parse_score};
 use super::ziplist::Ziplist;
@@ -322,6 +323,8 @@ pub trait Elements {
     fn group_end(&mut self) {}
     /// How many producers a stream's table of idempotent messages knows: a cache that expires by itself (8.6).
     fn producers(&mut self, count: u64) {}
+    /// Something is wrong with the value that does not keep it from being read. It may be told several times.
+    fn odd(&mut self, odd: Odd) {}
     /// Raw bytes of something that has no canonical form here: a module's value, its type's id first.
     fn opaque(&mut self, raw: &[u8]) {}
 }
@@ -512,13 +515,19 @@ impl Walker {
                 while let Some((field, value)) = map.next()? {
                     out.field(field, value, None);
                 }
+                if map.is_odd() {
+                    out.odd(Odd::ZipmapCount);
+                }
                 State::Done
             }
             Shape::Intset => {
                 let scratch = &mut self.scratch2;
-                intset::each(cursor.text()?.bytes(&mut self.scratch)?, |n| {
+                let ascending = intset::each(cursor.text()?.bytes(&mut self.scratch)?, |n| {
                     out.member(Text::Int(n).bytes(scratch).unwrap_or_default());
                 })?;
+                if !ascending {
+                    out.odd(Odd::IntsetOrder);
+                }
                 State::Done
             }
             Shape::Ziplist | Shape::Listpack | Shape::ListpackTtl { .. } => {
@@ -530,9 +539,15 @@ impl Walker {
                 if self.ty.shape == Shape::Ziplist {
                     let mut list = Ziplist::new(bytes)?;
                     packed(self.ty.kind, expiring, || list.next(), &mut self.scratch2, out)?;
+                    if list.is_odd() {
+                        out.odd(Odd::ZiplistLinks);
+                    }
                 } else {
                     let mut list = Listpack::new(bytes)?;
                     packed(self.ty.kind, expiring, || list.next(), &mut self.scratch2, out)?;
+                    if list.is_odd() {
+                        out.odd(Odd::ListpackLinks);
+                    }
                 }
                 State::Done
             }
@@ -589,6 +604,9 @@ impl Walker {
                     ),
                 };
                 let (field, value) = (cursor.text()?, cursor.text()?);
+                if expiry.is_some_and(|at| at > LATEST_FIELD) {
+                    out.odd(Odd::FieldExpiry);
+                }
                 out.field(field.bytes(scratch)?, value.bytes(scratch2)?, expiry);
             }
             Shape::PairsValkey => {
@@ -601,15 +619,27 @@ impl Walker {
                 while let Some(item) = list.next()? {
                     out.item(item.bytes(scratch2)?);
                 }
+                if list.is_odd() {
+                    out.odd(Odd::ZiplistLinks);
+                }
                 out.node_end();
             }
             Shape::Quicklist2 => {
                 match cursor.count()? {
-                    1 => out.item(cursor.text()?.bytes(scratch)?),
+                    1 => {
+                        let item = cursor.text()?.bytes(scratch)?;
+                        if item.is_empty() {
+                            out.odd(Odd::EmptyNode);
+                        }
+                        out.item(item);
+                    }
                     2 => {
                         let mut list = Listpack::new(cursor.text()?.bytes(scratch)?)?;
                         while let Some(item) = list.next()? {
                             out.item(item.bytes(scratch2)?);
+                        }
+                        if list.is_odd() {
+                            out.odd(Odd::ListpackLinks);
                         }
                     }
                     _ => return Err(Problem::Item("a list's node is of an unknown kind").into()),
@@ -633,6 +663,9 @@ fn long_packed(cursor: &mut Cursor<'_>) -> Result<Option<(u64, u64)>, Stop> {
     *cursor = ahead;
     Ok(Some(lengths))
 }
+
+/// The latest moment at which a field of a hash expires in Redis (`EB_EXPIRE_TIME_MAX`).
+const LATEST_FIELD: i64 = (1 << 48) - 1;
 
 const FIELD_EXPIRY: Problem = Problem::Item("a hash field's expiry is out of range");
 
@@ -665,7 +698,12 @@ fn packed<'a, E: Elements>(
                 let expiry = match expiring {
                     true => match next()?.ok_or(ODD)?.integer()? {
                         0 => None,
-                        at => Some(field_expiry(at)?),
+                        at => {
+                            if at > LATEST_FIELD {
+                                out.odd(Odd::PackedFieldExpiry);
+                            }
+                            Some(field_expiry(at)?)
+                        }
                     },
                     false => None,
                 };

@@ -11,14 +11,18 @@ pub(crate) type Pair<'a> = (&'a [u8], &'a [u8]);
 #[derive(Debug, Clone)]
 pub(crate) struct Zipmap<'a> {
     rest: &'a [u8],
+    /// Fields as the map states them; nothing for one with too many.
+    stated: Option<u8>,
+    /// Fields that were read.
+    read: usize,
 }
 
 impl<'a> Zipmap<'a> {
-    /// Skips the count, which is not kept beyond 253, and checks the end mark.
+    /// Checks the end mark.
     pub(crate) fn new(data: &'a [u8]) -> Result<Self, Problem> {
-        let (_count, rest) = data.split_first().ok_or(BAD)?;
+        let (&count, rest) = data.split_first().ok_or(BAD)?;
         match rest.split_last() {
-            Some((0xff, rest)) => Ok(Zipmap { rest }),
+            Some((0xff, rest)) => Ok(Zipmap { rest, stated: (count != 254).then_some(count), read: 0 }),
             _ => Err(BAD),
         }
     }
@@ -47,6 +51,11 @@ impl<'a> Zipmap<'a> {
         }
     }
 
+    /// Whether it states another number of fields than were read: true at its end means that something is wrong.
+    pub(crate) fn is_odd(&self) -> bool {
+        self.stated.is_some_and(|stated| usize::from(stated) != self.read)
+    }
+
     /// The next field and its value.
     pub(crate) fn next(&mut self) -> Result<Option<Pair<'a>>, Problem> {
         if self.rest.is_empty() {
@@ -58,6 +67,7 @@ impl<'a> Zipmap<'a> {
         let free = self.byte()?;
         let value = self.take(len)?;
         self.take(usize::from(free))?;
+        self.read += 1;
         Ok(Some((field, value)))
     }
 }

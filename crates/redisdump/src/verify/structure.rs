@@ -1,0 +1,175 @@
+//! What holds a value together, beyond that it can be read: nothing twice, nothing that refers to nothing.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+
+use xxhash_rust::xxh3::xxh3_128;
+
+use crate::rdb::{Elements, Kind, Odd, StreamId, StreamMeta, ValueType};
+
+/// So many members, ids or names are remembered of one value; what comes after them is taken to be right.
+const MOST: usize = 1 << 16;
+
+/// Watches the elements of one value after another.
+#[derive(Debug, Default)]
+pub(crate) struct Structure {
+    /// Members and fields of every encoding are looked at, and not only of those that are in memory whole anyway.
+    thorough: bool,
+    unique: bool,
+    any: bool,
+    can_be_empty: bool,
+    found: BTreeSet<Odd>,
+    members: HashSet<u128>,
+    nodes: Seen,
+    /// Entries of the stream, and the greatest id among them.
+    entries: u64,
+    last: StreamId,
+    groups: Seen,
+    consumers: Seen,
+    owned: Seen,
+    /// The group's pending entries, and whether a consumer has them.
+    pending: BTreeMap<u128, bool>,
+    pending_full: bool,
+}
+
+/// What has come by already, as far as it is remembered.
+#[derive(Debug, Default)]
+struct Seen(BTreeSet<u128>);
+
+impl Seen {
+    /// False when it is known to have come by before.
+    fn first(&mut self, what: u128) -> bool {
+        if self.0.len() >= MOST { !self.0.contains(&what) } else { self.0.insert(what) }
+    }
+}
+
+fn number(id: StreamId) -> u128 {
+    u128::from(id.ms) << 64 | u128::from(id.seq)
+}
+
+impl Structure {
+    /// Looks for duplicates in every encoding.
+    pub(crate) fn thorough() -> Structure {
+        Structure { thorough: true, ..Structure::default() }
+    }
+
+    /// A value begins.
+    pub(crate) fn begin(&mut self, ty: ValueType) {
+        // Servers from 7.0 on rebuild these two when they load them, and notice.
+        self.unique =
+            (self.thorough || matches!(ty.encoding(), "ziplist" | "zipmap")) && ty.kind() != Kind::List;
+        self.can_be_empty = matches!(ty.kind(), Kind::List | Kind::Set | Kind::Zset | Kind::Hash);
+        self.any = false;
+        self.found.clear();
+        self.members.clear();
+        if ty.kind() == Kind::Stream {
+            self.nodes.0.clear();
+            (self.entries, self.last) = (0, StreamId::default());
+            self.groups.0.clear();
+            self.begin_group();
+        }
+    }
+
+    /// True for a list, a set, a sorted set or a hash without elements.
+    pub(crate) fn is_empty_collection(&self) -> bool {
+        self.can_be_empty && !self.any
+    }
+
+    /// What was found in the value.
+    pub(crate) fn found(&self) -> impl Iterator<Item = Odd> + '_ {
+        self.found.iter().copied()
+    }
+
+    fn begin_group(&mut self) {
+        self.consumers.0.clear();
+        self.owned.0.clear();
+        self.pending.clear();
+        self.pending_full = false;
+    }
+
+    #[inline]
+    fn element(&mut self, name: &[u8]) {
+        self.any = true;
+        if self.unique && self.members.len() < MOST && !self.members.insert(xxh3_128(name)) {
+            self.found.insert(Odd::Twice);
+        }
+    }
+
+    fn expect(&mut self, holds: bool, odd: Odd) {
+        if !holds {
+            self.found.insert(odd);
+        }
+    }
+}
+
+impl Elements for Structure {
+    fn odd(&mut self, odd: Odd) {
+        self.found.insert(odd);
+    }
+
+    fn item(&mut self, _bytes: &[u8]) {
+        self.any = true;
+    }
+
+    fn member(&mut self, bytes: &[u8]) {
+        self.element(bytes);
+    }
+
+    fn scored(&mut self, member: &[u8], _score: f64) {
+        self.element(member);
+    }
+
+    fn field(&mut self, field: &[u8], _value: &[u8], _expiry: Option<i64>) {
+        self.element(field);
+    }
+
+    fn node(&mut self, id: StreamId, _listpack: &[u8]) {
+        let first = self.nodes.first(number(id));
+        self.expect(first, Odd::NodeTwice);
+    }
+
+    fn entry(&mut self, id: StreamId, _fields: &[u8]) {
+        self.entries += 1;
+        self.last = self.last.max(id);
+    }
+
+    fn stream(&mut self, meta: &StreamMeta) {
+        let fits = meta.length == self.entries && meta.last_id >= self.last;
+        self.expect(fits, Odd::StreamCounters);
+        self.expect(meta.length == 0 || !self.nodes.0.is_empty(), Odd::NoNodes);
+    }
+
+    fn group(&mut self, name: &[u8], _last_id: StreamId, _entries_read: Option<u64>) {
+        self.begin_group();
+        let first = self.groups.first(xxh3_128(name));
+        self.expect(first, Odd::GroupTwice);
+    }
+
+    fn pending(&mut self, id: StreamId, _at: i64, _count: u64) {
+        if self.pending.len() < MOST {
+            let before = self.pending.insert(number(id), false);
+            self.expect(before.is_none(), Odd::PendingTwice);
+        } else {
+            self.pending_full = true;
+        }
+    }
+
+    fn consumer(&mut self, name: &[u8], _seen: i64) {
+        self.owned.0.clear();
+        let first = self.consumers.first(xxh3_128(name));
+        self.expect(first, Odd::ConsumerTwice);
+    }
+
+    fn owned(&mut self, id: StreamId) {
+        match self.pending.get_mut(&number(id)) {
+            Some(owned) => *owned = true,
+            None => self.expect(self.pending_full, Odd::OwnedNotPending),
+        }
+        let first = self.owned.first(number(id));
+        self.expect(first, Odd::OwnedTwice);
+    }
+
+    fn group_end(&mut self) {
+        let all = self.pending_full || self.pending.values().all(|owned| *owned);
+        self.expect(all, Odd::PendingNotOwned);
+    }
+}
