@@ -33,7 +33,13 @@ async fn a_redis_snapshot_leaves_the_repository_in_every_form() {
     std::fs::remove_file(here.path().join("dbhaul.toml")).unwrap();
     run(&["backup", "--redis", &from.url()]).exits(0);
     run(&["inspect", "latest", "--source", "redis"]).exits(0).shows("bot:").shows("stream");
-    let keys = run(&["inspect", "latest", "--source", "redis", "--keys"]).exits(0);
+    run(&["inspect", "latest", "--source", "redis"]).exits(0).shows("from 2100-01-01").shows("longest keys");
+    run(&["inspect", "latest", "--csv"])
+        .exits(0)
+        .shows("expiry,soonest-ms,,,,,4102444800123")
+        .shows("biggest,");
+    // There is only one Redis source.
+    let keys = run(&["inspect", "latest", "--keys"]).exits(0);
     assert_eq!(keys.stdout.lines().count(), 4, "{}", keys.stdout);
     let json = run(&["inspect", "latest", "--source", "redis", "--json"]).exits(0).json();
     assert_eq!(json["sizes"]["keys"], 4);

@@ -49,6 +49,9 @@ async fn a_data_folder_is_backed_up_and_restored_with_the_server_running_or_not(
     assert_eq!(ask(&target, &["GET", "7"]).await, ["value 7"]);
     dbhaul(here.path(), &["rehearse", "latest"]).exits(0);
     dbhaul(here.path(), &["inspect", "latest"]).exits(0).shows("cache");
+    // Its base is empty; what came after it is known by its commands.
+    dbhaul(here.path(), &["inspect", "latest", "--source", "cache"]).exits(0).shows("set: 300");
+    dbhaul(here.path(), &["inspect", "latest", "--csv"]).exits(0).shows("command,set,,,,,300");
     let export = ["export", "latest", "--source", "cache", "--format", "json"];
     dbhaul(here.path(), &export).exits(2).says("is an append-only file");
 

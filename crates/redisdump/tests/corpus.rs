@@ -103,14 +103,19 @@ async fn what_a_server_loads_is_what_we_read() {
 #[tokio::test]
 async fn an_append_only_file_gives_what_its_server_makes_of_it() {
     let Some(files) = corpus() else { return };
-    let mut equal = 0;
+    let (mut equal, mut refused) = (0, Vec::new());
     for version in ["7.0", "8.2", "valkey-9"] {
         let Some(binaries) = require_redis(version) else { continue };
         for path in files.iter().filter(|path| path.extension().is_some_and(|e| e == "aof")) {
             let folder = tempfile::tempdir().unwrap();
             std::fs::copy(path, folder.path().join("appendonly.aof")).unwrap();
             let data = Some(folder.path().to_owned());
-            let begun = start(&binaries, RedisOptions { appendonly: true, data, ..RedisOptions::default() });
+            let beginning = RedisOptions { appendonly: true, data, ..RedisOptions::default() };
+            // It may hold commands of a later version, or of the other fork.
+            let Ok(begun) = Redis::start(&binaries, beginning) else {
+                refused.push(format!("{version} {}", path.display()));
+                continue;
+            };
             let target = start(&binaries, RedisOptions::default());
             let to = options(&target);
             apply_aof(path, &to, &RestoreOptions::default(), None, &|_| ()).await.unwrap();
@@ -120,5 +125,7 @@ async fn an_append_only_file_gives_what_its_server_makes_of_it() {
             equal += 1;
         }
     }
-    eprintln!("count: corpus: {equal} append-only files equal to what servers make of them");
+    eprintln!(
+        "count: corpus: {equal} append-only files equal to what servers make of them; refused by servers: {refused:#?}"
+    );
 }

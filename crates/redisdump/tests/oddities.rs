@@ -61,7 +61,6 @@ fn cases() -> Vec<(Vec<u8>, Vec<Odd>, u64)> {
         (file(9, &with(zipmap, 7, b'f')), vec![Odd::Twice], 1),
         (file(11, b"\x02\0\0\0\x02\0\0\0\x05\0\x04\0"), vec![Odd::IntsetOrder], 1),
         (file(13, &ziplist(&[])), vec![], 0),
-        (file(11, b"\x02\0\0\0\0\0\0\0"), vec![], 0),
     ]
 }
 

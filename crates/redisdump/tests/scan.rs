@@ -186,6 +186,7 @@ async fn large_values_pass_through_in_bounded_memory() {
             assert!(piece.len() <= 64 << 10);
         }
         let report = serde_json::to_string(&capture.report().unwrap()).unwrap();
+        #[allow(clippy::print_stdout, reason = "what the parent reads")]
         println!("CHILD {} {report}", peak() - before);
         return;
     }

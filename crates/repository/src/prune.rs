@@ -177,20 +177,18 @@ impl Repository {
             match mark.done {
                 // Other runs may still be deleting under this mark for a margin after it was done: until then
                 // writers must go on shunning its names.
-                Some(done) if now - done > margin * 2 => {
-                    if !options.dry_run {
-                        self.store.delete(&mark.object).await?;
-                        self.store.delete(&mark.done_object()).await?;
-                    }
+                Some(done) if now - done > margin * 2 && !options.dry_run => {
+                    self.store.delete(&mark.object).await?;
+                    self.store.delete(&mark.done_object()).await?;
                 }
                 Some(_) => {}
-                None if now - mark.written > grace => {
-                    if !self.sweep(mark, &needed, &mut sizes, begun, &mut report).await? {
+                None => {
+                    let due = now - mark.written > grace;
+                    if due && !self.sweep(mark, &needed, &mut sizes, begun, &mut report).await? {
                         report.stopped_early = true;
                         return Ok(report);
                     }
                 }
-                None => {}
             }
         }
         // What is left of them belongs to marks that are not due.

@@ -52,8 +52,8 @@ impl Odd {
     /// every file, and so does every server from 7.0 on whose `sanitize-dump-payload` is on.
     pub fn refused_by(self, dialect: Dialect) -> Option<&'static str> {
         match self {
-            Odd::ZiplistLinks | Odd::ZipmapCount | Odd::Twice => Some("servers from 7.0 on"),
-            Odd::NoNodes => Some("servers from 6.2 on"),
+            Odd::ZiplistLinks | Odd::Twice => Some("servers from 7.0 on"),
+            Odd::ZipmapCount | Odd::NoNodes => Some("servers from 6.2 on"),
             Odd::EmptyNode
             | Odd::FieldExpiry
             | Odd::NodeTwice
@@ -62,7 +62,9 @@ impl Odd {
             | Odd::PendingTwice
             | Odd::OwnedTwice
             | Odd::OwnedNotPending => Some("servers"),
-            Odd::ListpackLinks | Odd::IntsetOrder | Odd::PendingNotOwned if dialect == Dialect::Valkey => {
+            Odd::ListpackLinks | Odd::IntsetOrder | Odd::StreamCounters | Odd::PendingNotOwned
+                if dialect == Dialect::Valkey =>
+            {
                 Some(VALKEY)
             }
             Odd::PackedFieldExpiry
