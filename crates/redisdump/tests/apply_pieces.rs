@@ -1,6 +1,6 @@
 //! Values that go as commands: because they are long, or large, or because the server takes no payloads; beside keys that
 //! are there, and with what the server cannot hold.
-#![allow(clippy::unwrap_used, missing_docs, reason = "test code")]
+#![allow(clippy::unwrap_used, clippy::print_stderr, missing_docs, reason = "test code")]
 
 mod support;
 

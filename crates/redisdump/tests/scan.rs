@@ -1,5 +1,5 @@
 //! Capture key by key, from servers that give no snapshot: held against what PSYNC gives.
-#![allow(clippy::unwrap_used, missing_docs, reason = "test code")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs, reason = "test code")]
 
 mod support;
 
@@ -186,7 +186,6 @@ async fn large_values_pass_through_in_bounded_memory() {
             assert!(piece.len() <= 64 << 10);
         }
         let report = serde_json::to_string(&capture.report().unwrap()).unwrap();
-        #[allow(clippy::print_stdout, reason = "what the parent reads")]
         println!("CHILD {} {report}", peak() - before);
         return;
     }

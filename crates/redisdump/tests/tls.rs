@@ -1,5 +1,5 @@
 //! TLS to a real server, with authorities and certificates that the test makes by itself.
-#![allow(clippy::unwrap_used, missing_docs, reason = "test code")]
+#![allow(clippy::unwrap_used, clippy::print_stderr, missing_docs, reason = "test code")]
 
 mod support;
 
