@@ -29,6 +29,9 @@ use crate::exit::Exit;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    if matches!(cli.command, args::Command::Backup(_)) {
+        step_back();
+    }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return fail(&anyhow::Error::new(error).context("cannot start the runtime")),
@@ -44,6 +47,16 @@ fn main() -> ExitCode {
         Err(error) if exit::is_broken_pipe(&error) => Exit::Done.into(),
         Err(error) => fail(&error),
     }
+}
+
+/// Takes a lower priority than the other work of this host, before any thread is started. A backup mostly waits for a
+/// server; where that is on the same host it has the first right to a processor, for others' sake and for ours: what we
+/// do with the bytes is done while it makes the next.
+fn step_back() {
+    /// As the command `nice` does by itself.
+    const NICE: i32 = 10;
+    // Where it cannot be had, it goes without.
+    let _ = rustix::process::nice(NICE);
 }
 
 /// Prints an error with its causes, each once, and gives its exit code.
