@@ -39,18 +39,6 @@ impl Payload {
             }
         }
         reader.skip(2, doing).await?;
-        Ok(Part::End(self.close()))
-    }
-
-    fn close(&mut self) -> Result<u16, Problem> {
-        let (&version, rest) = self.held.split_first_chunk::<2>().ok_or(Problem::Truncated)?;
-        let (&stored, _) = rest.split_first_chunk::<8>().ok_or(Problem::Truncated)?;
-        self.crc.update(&version);
-        let (stored, computed) = (u64::from_le_bytes(stored), self.crc.value());
-        // A stored zero means that it was not computed.
-        match stored == 0 || stored == computed {
-            true => Ok(u16::from_le_bytes(version)),
-            false => Err(Problem::Checksum { stored, computed }),
-        }
+        Ok(Part::End(dump::close(&self.held, std::mem::take(&mut self.crc))))
     }
 }

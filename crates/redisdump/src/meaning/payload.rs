@@ -134,19 +134,13 @@ impl Value {
     }
 
     /// Holds the end against what came before it.
-    fn close(&self, left_over: &[u8], footer: &[u8], mut crc: Crc64) -> Result<bool, Problem> {
-        let (version, stored) = footer.split_first_chunk::<2>().ok_or(Problem::Truncated)?;
-        let stored = u64::from_le_bytes(stored.try_into().map_err(|_| Problem::Truncated)?);
-        crc.update(version);
-        let computed = crc.value();
-        if stored != 0 && stored != computed {
-            return Err(Problem::Checksum { stored, computed });
-        }
+    fn close(&self, left_over: &[u8], footer: &[u8], crc: Crc64) -> Result<bool, Problem> {
+        let version = dump::close(footer, crc)?;
         let value_type = match &self.walker {
             Some(walker) if self.done && left_over.is_empty() => walker.value_type(),
             _ => return Err(Problem::Truncated),
         };
-        let dialect = dump::dialect(u16::from_le_bytes(*version));
+        let dialect = dump::dialect(version);
         let parted = value_type.code() >= SHARED_BELOW || self.metadata;
         if parted && value_type.dialect() != dialect {
             return Err(Problem::Type(value_type.code()));

@@ -2,7 +2,7 @@
 //!
 //! A payload has no magic: versions of 80 and above are Valkey's, those below are Redis' (Valkey 8 included).
 
-use super::crc::crc64;
+use super::crc::{Crc64, crc64};
 use super::error::Problem;
 use super::value::Dialect;
 
@@ -31,6 +31,15 @@ pub fn open(payload: &[u8]) -> Result<(&[u8], u16), Problem> {
     let (body, &version) = rest.split_last_chunk::<2>().ok_or(Problem::Truncated)?;
     check(crc64(rest), u64::from_le_bytes(crc))?;
     Ok((body, u16::from_le_bytes(version)))
+}
+
+/// Holds the footer of a payload against all of its other bytes, which have passed through `crc`; gives the version.
+pub(crate) fn close(footer: &[u8], mut crc: Crc64) -> Result<u16, Problem> {
+    let (&version, rest) = footer.split_first_chunk::<2>().ok_or(Problem::Truncated)?;
+    let (&stored, _) = rest.split_first_chunk::<8>().ok_or(Problem::Truncated)?;
+    crc.update(&version);
+    check(crc.value(), u64::from_le_bytes(stored))?;
+    Ok(u16::from_le_bytes(version))
 }
 
 fn check(computed: u64, stored: u64) -> Result<(), Problem> {

@@ -8,6 +8,7 @@
 
 mod ability;
 mod fit;
+mod lane;
 mod loader;
 mod pieces;
 mod replay;
@@ -28,7 +29,8 @@ pub use replay::{AofReport, apply_aof};
 pub use settings::{KeyChoice, OnExisting, RestoreOptions};
 
 use ability::Ability;
-use loader::{Loader, Queue, What};
+use lane::{Queue, What};
+use loader::Loader;
 
 use crate::emit::{Losses, StandIns};
 use crate::identity::identify;

@@ -1,10 +1,9 @@
 //! A value that goes as commands: because no single argument can hold it, because it is so large that it must not be in
 //! memory whole, or because the server takes no payloads.
 
-use super::loader::{Lane, What};
+use super::lane::{Lane, What};
 use crate::emit::{Emitter, Inexpressible};
 use crate::rdb::{Kind, ValueType, Walker};
-use crate::wire::command;
 
 /// A value under way.
 pub(super) struct Pieces {
@@ -79,15 +78,5 @@ impl Pieces {
     fn note_part(&self, lane: &mut Lane) {
         let Key { db, ref name, kind, .. } = self.key;
         lane.note(What::Part(kind), db, name);
-    }
-}
-
-impl Lane {
-    /// Gives a value that was put together under another name its own, unless a key has that already.
-    pub(super) fn rename(&mut self, stand_in: &[u8], db: u64, name: &[u8], kind: Kind) {
-        command(&mut self.out, &[b"RENAMENX", stand_in, name]);
-        self.note(What::Rename(kind), db, name);
-        command(&mut self.out, &[b"DEL", stand_in]);
-        self.note(What::Part(kind), db, name);
     }
 }

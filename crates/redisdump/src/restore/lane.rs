@@ -1,0 +1,84 @@
+//! What one connection is sent, and what is awaited for it.
+
+use crate::rdb::Kind;
+use crate::wire::command;
+
+/// What a reply is awaited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum What {
+    /// `SELECT`.
+    Select,
+    /// A function library.
+    Function,
+    /// One of several commands that make a key, and not the last.
+    Part(Kind),
+    /// The command that makes a key, or completes it.
+    Key(Kind),
+    /// RENAMENX, which completes a key unless there is one of its name.
+    Rename(Kind),
+}
+
+impl What {
+    /// True for what makes a key, or completes it.
+    pub(super) fn is_key(self) -> bool {
+        matches!(self, What::Key(_) | What::Rename(_))
+    }
+}
+
+/// A command whose reply is awaited.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Sent {
+    pub(super) what: What,
+    pub(super) db: u64,
+    /// Where its key's name lies, and how long it is.
+    name: (usize, usize),
+}
+
+/// The commands of a lane whose replies are awaited, in their order. The names lie in one piece: a string of its own for
+/// each of millions of keys costs more than what is done with it.
+#[derive(Debug, Default)]
+pub(super) struct Queue {
+    pub(super) sent: Vec<Sent>,
+    names: Vec<u8>,
+}
+
+impl Queue {
+    pub(super) fn name(&self, sent: &Sent) -> &[u8] {
+        let (from, length) = sent.name;
+        self.names.get(from..from.saturating_add(length)).unwrap_or_default()
+    }
+}
+
+/// Commands for one connection.
+#[derive(Debug, Default)]
+pub(super) struct Lane {
+    pub(super) out: Vec<u8>,
+    pub(super) queue: Queue,
+    selected: u64,
+}
+
+impl Lane {
+    /// Notes a command whose reply is awaited.
+    pub(super) fn note(&mut self, what: What, db: u64, name: &[u8]) {
+        let at = self.queue.names.len();
+        self.queue.names.extend_from_slice(name);
+        self.queue.sent.push(Sent { what, db, name: (at, name.len()) });
+    }
+
+    /// Chooses a database for what follows.
+    pub(super) fn select(&mut self, db: u64) {
+        if self.selected != db {
+            self.selected = db;
+            command(&mut self.out, &[b"SELECT", db.to_string().as_bytes()]);
+            self.note(What::Select, db, b"");
+        }
+    }
+
+    /// Gives a value that was put together under another name its own, unless a key has that already.
+    pub(super) fn rename(&mut self, stand_in: &[u8], db: u64, name: &[u8], kind: Kind) {
+        command(&mut self.out, &[b"RENAMENX", stand_in, name]);
+        self.note(What::Rename(kind), db, name);
+        command(&mut self.out, &[b"DEL", stand_in]);
+        self.note(What::Part(kind), db, name);
+    }
+}
