@@ -5,7 +5,7 @@
 //! the target holds already are not even read. Another key means other names and other recipients: all is read, and
 //! only what is new is written. Where the target cuts otherwise, the parts are cut anew.
 
-use chrono::{DateTime, Utc};
+use chrono::Utc;
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
@@ -69,7 +69,7 @@ pub struct CopyReport {
     pub present: Vec<SnapshotId>,
     /// Those among them of which something was missing or known to be damaged in the target, and was written again.
     pub mended: Vec<SnapshotId>,
-    /// Snapshots that were forgotten in the target, and can still be brought back there: they are left so.
+    /// Snapshots that were forgotten in the target, as long as a tombstone tells of it: they are left so.
     pub forgotten: Vec<SnapshotId>,
     /// Snapshots whose data is damaged here, or whose name another snapshot has in the target.
     pub failed: Vec<NotCopied>,
@@ -92,7 +92,6 @@ impl Repository {
         }
         let mut report = CopyReport::default();
         let mut writer: Option<SnapshotWriter> = None;
-        let mut clock: Option<DateTime<Utc>> = None;
         for id in ids {
             if target.store.written_at(&id.object()).await?.is_some() {
                 if !self.held_already(target, id, &mut report).await? {
@@ -106,16 +105,11 @@ impl Repository {
                 writer = Some(current);
                 continue;
             }
-            match target.can_be_undeleted(id, &mut clock).await {
-                Ok(false) => {}
-                Ok(true) => {
-                    report.forgotten.push(id.clone());
-                    continue;
-                }
-                Err(error) => {
-                    report.failed.push(NotCopied::because(id, error)?);
-                    continue;
-                }
+            // Also one that holds no manifest any more: a prune that has begun may be about to replace or remove it, and
+            // would take the tombstone of a snapshot that is listed now and forgotten anew.
+            if target.store.written_at(&id.tombstone()).await?.is_some() {
+                report.forgotten.push(id.clone());
+                continue;
             }
             let manifest = match self.find(id.as_str()).await {
                 Ok(manifest) => manifest,

@@ -135,26 +135,6 @@ impl Repository {
         Ok(missing)
     }
 
-    /// True while a snapshot that is not listed is held by its tombstone, and can be brought back. `now` keeps the store's
-    /// time, which costs a write, for the next one.
-    pub(crate) async fn can_be_undeleted(
-        &self,
-        id: &SnapshotId,
-        now: &mut Option<DateTime<Utc>>,
-    ) -> Result<bool, Error> {
-        let object = id.tombstone();
-        let Some(written) = self.store.written_at(&object).await? else { return Ok(false) };
-        let Some(bytes) = self.store.get(&object).await? else { return Ok(false) };
-        if Tombstone::parse(&self.crypt, &object, &bytes)?.manifest.is_none() {
-            return Ok(false);
-        }
-        let now = match *now {
-            Some(now) => now,
-            None => *now.insert(self.store.clock().await?),
-        };
-        Ok((now - written).to_std().unwrap_or_default() <= self.grace.saturating_sub(self.margin()))
-    }
-
     /// The names of the manifests that are there.
     pub(crate) async fn listed(&self) -> Result<HashSet<String>, Error> {
         Ok(self.store.list("snapshots").await?.into_iter().map(|meta| meta.location.to_string()).collect())

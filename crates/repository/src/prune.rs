@@ -249,8 +249,7 @@ impl Repository {
 
     /// Adds what tombstones within the grace name. Spends those that are older, if it is given which snapshots are
     /// listed: a listed one may be forgotten again at this moment, under the same name, and its tombstone is left alone.
-    /// One that is not listed so long after it was forgotten cannot be brought back; a copy from another repository
-    /// brings its own chunks.
+    /// One that is not listed so long after it was forgotten never will be again, as long as its tombstone is there.
     async fn tombstones(
         &self,
         now: DateTime<Utc>,
@@ -277,6 +276,7 @@ impl Repository {
                     held.chunks.add(manifest.chunks());
                     held.tombstones.insert(object);
                 }
+                None if listed.is_some_and(|listed| listed.contains(&object)) => {}
                 None => spent.entry(tombstone.job).or_default().push((tombstone.forgotten_at, object)),
             }
         }

@@ -12,7 +12,7 @@ use crate::jobs::copy;
 
 /// Copies snapshots into a second repository: only the chunks that are missing there, each verified on the way.
 ///
-/// Without names, every snapshot is copied that the target neither lists nor has forgotten within its grace. The target
+/// Without names, every snapshot is copied that the target neither lists nor is known to have forgotten. The target
 /// may be encrypted otherwise, or not at all, and may cut otherwise: `dbhaul init` made it. It needs a retention of its
 /// own (`dbhaul forget --repository …`). A damaged snapshot is named and left out, and the command ends with exit code 3.
 #[derive(Debug, Args)]

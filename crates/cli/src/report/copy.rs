@@ -44,7 +44,7 @@ impl CopyReport {
         }
         for id in &report.forgotten {
             text += &format!(
-                "{id} was forgotten in the target, and is left so (`dbhaul undelete` brings it back)\n"
+                "{id} was forgotten in the target, and is left so (within its grace `dbhaul undelete` brings it back)\n"
             );
         }
         for failed in &report.failed {
