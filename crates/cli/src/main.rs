@@ -51,7 +51,8 @@ fn main() -> ExitCode {
 
 /// Takes a lower priority than the other work of this host, before any thread is started. A backup mostly waits for a
 /// server; where that is on the same host it has the first right to a processor, for others' sake and for ours: what we
-/// do with the bytes is done while it makes the next.
+/// do with the bytes is done while it makes the next. It counts among what the system weighs together: between services
+/// of systemd `CPUWeight` decides, which the unit in `deploy` sets.
 fn step_back() {
     /// As the command `nice` does by itself.
     const NICE: i32 = 10;
