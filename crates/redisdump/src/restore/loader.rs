@@ -50,8 +50,9 @@ pub(super) struct Loader<'a> {
     /// The value is taken as it stands, and nothing is sent: its bytes are of no interest.
     light: bool,
     pieces: Option<Pieces>,
-    /// Names that no key has begin so.
+    /// Names that no key has begin so, and how many were given.
     stand_in: String,
+    given: u64,
     /// Which database the keys of each one come from.
     origins: BTreeMap<u64, u64>,
     /// Why the keys cannot go where they are to go.
@@ -100,6 +101,7 @@ impl<'a> Loader<'a> {
             light: false,
             pieces: None,
             stand_in: format!("dbhaul:{:016x}", RandomState::new().hash_one(0_u8)),
+            given: 0,
             origins: BTreeMap::new(),
             conflicts: Vec::new(),
             stand_ins: None,
@@ -255,9 +257,10 @@ impl<'a> Loader<'a> {
         self.keys += 1;
     }
 
-    /// A name that no key has.
-    fn stand_in(&self) -> Vec<u8> {
-        format!("{}:{}", self.stand_in, self.keys).into_bytes()
+    /// A name that no key has, another one each time: what is undone on one connection is not what another one makes.
+    fn stand_in(&mut self) -> Vec<u8> {
+        self.given += 1;
+        format!("{}:{}", self.stand_in, self.given).into_bytes()
     }
 
     /// Begins to send the value by commands, with what of it has come so far.
