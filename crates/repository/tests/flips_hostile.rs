@@ -4,6 +4,7 @@
 // The counts are what these tests are for.
 #![allow(clippy::print_stdout)]
 
+#[path = "it/common/mod.rs"]
 mod common;
 
 use std::path::Path;

@@ -2,6 +2,10 @@
 //!
 //! A version that is not on this host makes a test skip, and say so where everybody sees it. With
 //! `DBHAUL_REQUIRE_SERVERS=1`, as in CI, it fails instead.
+//!
+//! A test that runs by default can ask only for what a default run of `scripts/servers` fetches: both read the same
+//! table, `servers.txt`, and asking for more is a fault of the test, wherever it runs. Tests that are ignored by default
+//! ask through [`long`], which gives every version of the table.
 #![allow(clippy::print_stderr, reason = "a skipped test must be seen")]
 
 mod pglite;
@@ -10,13 +14,59 @@ pub use pglite::Pglite;
 
 use crate::{Error, Flavor, Places, PostgresBinaries, RedisBinaries, postgres, redis};
 
-/// PostgreSQL of this major version, or nothing and a loud word.
+/// What `scripts/servers` can fetch.
+const SERVERS: &str = include_str!("../servers.txt");
+
+/// PostgreSQL of this major version, or nothing and a printed `SKIPPED`.
+///
+/// # Panics
+///
+/// When a default run of `scripts/servers` does not fetch it.
 pub fn require_postgres(major: u32) -> Option<PostgresBinaries> {
+    assert_tier(&format!("postgres-{major}"), &["default"]);
     or_skip(postgres::find(Some(major), &Places::from_env()))
 }
 
-/// Redis whose version begins so ("7.0"), or Valkey ("valkey-9"), or nothing and a loud word.
+/// Redis whose version begins so ("7.0"), or Valkey ("valkey-9"), or nothing and a printed `SKIPPED`.
+///
+/// # Panics
+///
+/// When a default run of `scripts/servers` does not fetch it.
 pub fn require_redis(version: &str) -> Option<RedisBinaries> {
+    assert_tier(&redis_name(version), &["default"]);
+    find_redis(version)
+}
+
+/// For tests that are ignored by default: every server of the table.
+pub mod long {
+    use super::{Places, PostgresBinaries, RedisBinaries, assert_tier, find_redis, or_skip, postgres, redis_name};
+
+    /// As [`super::require_postgres`], of any version that the project is tried on.
+    ///
+    /// # Panics
+    ///
+    /// When the table has no such server.
+    pub fn require_postgres(major: u32) -> Option<PostgresBinaries> {
+        assert_tier(&format!("postgres-{major}"), &["default", "all"]);
+        or_skip(postgres::find(Some(major), &Places::from_env()))
+    }
+
+    /// As [`super::require_redis`], of any version that the project is tried on.
+    ///
+    /// # Panics
+    ///
+    /// When the table has no such server.
+    pub fn require_redis(version: &str) -> Option<RedisBinaries> {
+        assert_tier(&redis_name(version), &["default", "all"]);
+        find_redis(version)
+    }
+}
+
+fn redis_name(version: &str) -> String {
+    if version.starts_with("valkey-") { version.to_owned() } else { format!("redis-{version}") }
+}
+
+fn find_redis(version: &str) -> Option<RedisBinaries> {
     let (flavor, number) = match version.strip_prefix("valkey-") {
         Some(number) => (Flavor::Valkey, number),
         None => (Flavor::Redis, version),
@@ -24,8 +74,27 @@ pub fn require_redis(version: &str) -> Option<RedisBinaries> {
     or_skip(redis::find(flavor, number, &Places::from_env()))
 }
 
-/// Every PostgreSQL here that offers pgvector, oldest first: two versions, or nothing and a loud word.
+/// The tier of a server in the table.
+fn tier_of(name: &str) -> Option<&'static str> {
+    SERVERS.lines().filter(|line| !line.starts_with('#')).find_map(|line| {
+        let mut columns = line.split('|');
+        (columns.next() == Some(name)).then(|| columns.next())?
+    })
+}
+
+fn assert_tier(name: &str, tiers: &[&str]) {
+    let tier = tier_of(name);
+    assert!(
+        tier.is_some_and(|tier| tiers.contains(&tier)),
+        "`{name}` is {}, and this test asks for one of {tiers:?}: see crates/sandbox/servers.txt",
+        tier.map_or("not in the table of servers".to_owned(), |tier| format!("of the tier `{tier}`")),
+    );
+}
+
+/// Every PostgreSQL here that offers pgvector, oldest first: two versions, or nothing and a printed `SKIPPED`.
 pub fn require_pgvector() -> Vec<PostgresBinaries> {
+    assert_tier("pgvector-16", &["default"]);
+    assert_tier("postgres-18", &["default"]);
     let places = Places::from_env();
     let mut found: Vec<PostgresBinaries> = places
         .programs("pgvector", "postgres")
@@ -47,7 +116,7 @@ pub fn require_pgvector() -> Vec<PostgresBinaries> {
 }
 
 /// Native builds of PostgreSQL with TimescaleDB, which no package registry holds: the folders of their programs stand in
-/// `DBHAUL_TIMESCALE`, divided by colons. None, and a loud word, where there are fewer than two.
+/// `DBHAUL_TIMESCALE`, divided by colons. None, and a printed `SKIPPED`, where there are fewer than two.
 pub fn require_timescale() -> Vec<PostgresBinaries> {
     let folders = std::env::var("DBHAUL_TIMESCALE").unwrap_or_default();
     let found: Vec<PostgresBinaries> =
@@ -71,5 +140,20 @@ fn or_skip<T>(found: Result<T, Error>) -> Option<T> {
             eprintln!("SKIPPED: {error}; scripts/servers fetches it");
             None
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_default_test_cannot_ask_for_what_a_default_run_does_not_fetch() {
+        assert_eq!(tier_of("postgres-15"), Some("default"));
+        assert_eq!(tier_of("postgres-13"), Some("all"));
+        assert_eq!(tier_of("postgres-1"), None);
+        assert!(std::panic::catch_unwind(|| require_postgres(13)).is_err());
+        assert!(std::panic::catch_unwind(|| require_redis("4.0")).is_err());
+        assert!(std::panic::catch_unwind(|| long::require_postgres(11)).is_err());
     }
 }

@@ -8,7 +8,7 @@ use std::process::Command;
 
 use rustix::process::Signal;
 
-use super::or_skip;
+use super::{assert_tier, or_skip};
 use crate::process::{self, Folder, Process};
 use crate::{Error, Places};
 
@@ -24,8 +24,9 @@ pub struct Pglite {
 }
 
 impl Pglite {
-    /// Starts one on a free port, empty; or nothing and a loud word. Takes about ten seconds and 0.6 GB.
+    /// Starts one on a free port, empty; or nothing and a printed `SKIPPED`. Takes about ten seconds and 0.6 GB.
     pub fn require() -> Option<Pglite> {
+        assert_tier("pglite-0.3", &["default"]);
         let program = or_skip(find())?;
         Some(Pglite::start(&program).expect("PGlite starts"))
     }

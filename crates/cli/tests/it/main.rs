@@ -1,0 +1,17 @@
+//! What a user of the binary sees, against real servers.
+
+mod acl;
+mod baseline;
+mod by_hand;
+mod care;
+mod common;
+mod encryption;
+mod files;
+mod main_job;
+mod parts;
+mod redis_folder;
+mod story;
+mod timescale;
+mod trouble;
+mod usage;
+mod vector;

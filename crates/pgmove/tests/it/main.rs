@@ -1,0 +1,12 @@
+//! The crate against real PostgreSQL servers.
+
+mod baseline;
+mod baseline_migrations;
+mod common;
+mod connect;
+mod faults;
+mod flow;
+mod large_objects;
+mod policies;
+mod refusals;
+mod roundtrip;

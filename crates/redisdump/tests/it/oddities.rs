@@ -1,0 +1,91 @@
+//! Files that can be read, and that servers refuse, or load and stumble over.
+#![allow(clippy::unwrap_used, missing_docs, reason = "test code")]
+
+use crate::support::Client;
+use redisdump::inspect::{InspectOptions, inspect_path};
+use redisdump::rdb::Odd;
+use redisdump::verify::{VerifyOptions, verify_file};
+use sandbox::testing::require_redis;
+use sandbox::{Redis, RedisOptions};
+
+/// A ziplist of short strings.
+fn ziplist(entries: &[&str]) -> Vec<u8> {
+    let (mut list, mut before, mut tail) = (Vec::new(), 0, 10);
+    for entry in entries {
+        tail = 10 + list.len();
+        let begin = list.len();
+        list.extend([before, entry.len() as u8]);
+        list.extend(entry.bytes());
+        before = (list.len() - begin) as u8;
+    }
+    let mut out = (11 + list.len() as u32).to_le_bytes().to_vec();
+    out.extend((tail as u32).to_le_bytes());
+    out.extend((entries.len() as u16).to_le_bytes());
+    out.extend(list);
+    out.push(0xff);
+    out
+}
+
+/// A file of one key `k` with a value that is one string.
+fn file(value_type: u8, value: &[u8]) -> Vec<u8> {
+    let head = [b"REDIS0009".as_slice(), &[value_type, 1, b'k', value.len() as u8], value].concat();
+    [head.as_slice(), b"\xff\0\0\0\0\0\0\0\0"].concat()
+}
+
+fn with(mut bytes: Vec<u8>, at: usize, byte: u8) -> Vec<u8> {
+    bytes[at] = byte;
+    bytes
+}
+
+fn cases() -> Vec<(Vec<u8>, Vec<Odd>, u64)> {
+    let pairs = ziplist(&["f", "v", "g", "w"]);
+    let zipmap = b"\x02\x01f\x01\x00v\x01g\x01\x00w\xff".to_vec();
+    let quicklist = |list: Vec<u8>| [&[1, list.len() as u8][..], &list].concat();
+    let quick = |list: Vec<u8>| {
+        let head = [b"REDIS0009".as_slice(), &[14, 1, b'k'], &quicklist(list)].concat();
+        [head.as_slice(), b"\xff\0\0\0\0\0\0\0\0"].concat()
+    };
+    vec![
+        (file(13, &pairs), vec![], 1),
+        (file(9, &zipmap), vec![], 1),
+        (quick(ziplist(&["a", "b"])), vec![], 1),
+        // The second entry's length of the one before; the tail; both in a list.
+        (file(13, &with(pairs.clone(), 13, 9)), vec![Odd::ZiplistLinks], 1),
+        (file(13, &with(pairs, 4, 13)), vec![Odd::ZiplistLinks], 1),
+        (quick(with(ziplist(&["a", "b"]), 13, 9)), vec![Odd::ZiplistLinks], 1),
+        (file(13, &ziplist(&["f", "v", "f", "w"])), vec![Odd::Twice], 1),
+        (file(12, &ziplist(&["m", "1", "m", "2"])), vec![Odd::Twice], 1),
+        (file(9, &with(zipmap.clone(), 0, 3)), vec![Odd::ZipmapCount], 1),
+        (file(9, &with(zipmap, 7, b'f')), vec![Odd::Twice], 1),
+        (file(11, b"\x02\0\0\0\x02\0\0\0\x05\0\x04\0"), vec![Odd::IntsetOrder], 1),
+        (file(13, &ziplist(&[])), vec![], 0),
+    ]
+}
+
+#[test]
+fn what_servers_refuse_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("dump.rdb");
+    for (bytes, odd, keys) in cases() {
+        std::fs::write(&path, &bytes).unwrap();
+        let verified = verify_file(&path, VerifyOptions::default(), &mut |_| ()).unwrap();
+        let found: Vec<Odd> = verified.oddities.iter().map(|oddity| oddity.what).collect();
+        assert_eq!((found, verified.keys, verified.empty_keys), (odd, keys, 1 - keys), "{bytes:x?}");
+        assert!(verified.oddities.iter().all(|odd| (odd.keys, odd.db, odd.key.as_str()) == (1, 0, "k")));
+        let inspected = inspect_path(&path, InspectOptions::default(), &mut |_| (), &mut |_| ()).unwrap();
+        assert_eq!((inspected.sizes.keys, inspected.empty_keys), (keys, 1 - keys));
+        for version in ["7.0", "8.2", "valkey-9"] {
+            let Some(binaries) = require_redis(version) else { continue };
+            let options = RedisOptions { rdb: Some(path.clone()), ..RedisOptions::default() };
+            match Redis::start(&binaries, options) {
+                Ok(server) => {
+                    assert_eq!(Client::new(&server).ask("DBSIZE"), keys.to_string(), "{version} {bytes:x?}");
+                    assert_eq!(verified.refusals().count(), 0, "{version} loads {bytes:x?}");
+                }
+                // This one looks at everything.
+                Err(_) if version == "valkey-9" => assert!(!verified.oddities.is_empty(), "{bytes:x?}"),
+                Err(_) => assert!(verified.refusals().count() > 0, "{version} refuses {bytes:x?}"),
+            }
+        }
+    }
+}

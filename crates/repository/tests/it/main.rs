@@ -1,0 +1,16 @@
+//! The repository against folders, stores that fail, and a real S3 server.
+
+mod common;
+mod conformance;
+mod copy;
+mod disk_space;
+mod encryption;
+mod faults;
+mod flips;
+mod kill;
+mod maintenance;
+mod model;
+mod s3;
+mod s3_server;
+mod snapshots;
+mod storms;
