@@ -39,7 +39,9 @@ pub fn require_redis(version: &str) -> Option<RedisBinaries> {
 
 /// For tests that are ignored by default: every server of the table.
 pub mod long {
-    use super::{Places, PostgresBinaries, RedisBinaries, assert_tier, find_redis, or_skip, postgres, redis_name};
+    use super::{
+        Places, PostgresBinaries, RedisBinaries, assert_tier, find_redis, or_skip, postgres, redis_name,
+    };
 
     /// As [`super::require_postgres`], of any version that the project is tried on.
     ///
