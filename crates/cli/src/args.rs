@@ -10,13 +10,13 @@ use crate::commands::{
     restore, snapshots, stats, undelete, verify_file,
 };
 
-/// Moves and keeps the data of applications that live on PostgreSQL and Redis.
+/// Migrate, back up, restore and verify PostgreSQL and Redis
 ///
-/// Migrates databases from server to server, backs them up into a repository (a folder or S3-compatible storage),
-/// restores them, and proves that what arrived is what was sent, row by row and key by key. Speaks the servers' own
-/// protocols: no pg_dump, psql or redis-cli is needed.
+/// dbhaul copies databases from server to server, backs them up into a repository (a folder or object storage),
+/// restores them, and verifies row by row and key by key that the copy equals the original. It speaks the servers' own
+/// protocols: pg_dump, psql and redis-cli are not needed.
 #[derive(Debug, Parser)]
-#[command(name = "dbhaul", version, max_term_width = 100, after_help = AFTER_HELP)]
+#[command(name = "dbhaul", version, max_term_width = 100, after_help = AFTER_HELP, after_long_help = AFTER_LONG_HELP)]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) shared: Shared,
@@ -24,78 +24,86 @@ pub(crate) struct Cli {
     pub(crate) command: Command,
 }
 
-const AFTER_HELP: &str = "\
-Exit codes: 0 done; 1 failed; 2 usage or configuration; 3 a check found differences; 4 part of the sources failed; \
-5 refused by a safety rule; 130 interrupted.
+const AFTER_HELP: &str = "`dbhaul COMMAND --help` explains a command and shows examples.";
 
-Passwords are best kept out of arguments: PGPASSWORD, PGPASSFILE (~/.pgpass) and REDISCLI_AUTH are read, and \
-dbhaul.toml knows password-file, password-command and ${VAR}.";
+const AFTER_LONG_HELP: &str = "\
+Examples:
+  dbhaul rehearse --demo                  Try everything on private servers with sample data
+  dbhaul init --repository /var/backups   Create a repository and a commented dbhaul.toml
+  dbhaul backup                           Back up every source in dbhaul.toml
+  dbhaul snapshots                        List the snapshots
+
+Exit codes:
+  0    done
+  1    failed
+  2    wrong usage or configuration
+  3    a check found differences
+  4    some of the sources failed
+  5    refused by a safety rule
+  130  interrupted
+
+Configuration, the first that exists of: --config or DBHAUL_CONFIG, ./dbhaul.toml,
+$XDG_CONFIG_HOME/dbhaul/dbhaul.toml (~/.config when unset), /etc/dbhaul/dbhaul.toml.
+
+Keep passwords out of arguments: set PGPASSWORD, PGPASSFILE (~/.pgpass) or REDISCLI_AUTH, or use
+password-file, password-command or ${VAR} in dbhaul.toml.";
 
 /// Flags that every command takes.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Global options")]
 pub(crate) struct Shared {
-    /// The configuration file [default: dbhaul.toml in this folder, if there is one]
-    #[arg(long, global = true, value_name = "FILE", env = "DBHAUL_CONFIG")]
+    /// Configuration file
+    ///
+    /// Default: the first that exists of ./dbhaul.toml, $XDG_CONFIG_HOME/dbhaul/dbhaul.toml (~/.config when unset) and
+    /// /etc/dbhaul/dbhaul.toml.
+    #[arg(long, global = true, value_name = "FILE", env = "DBHAUL_CONFIG", hide_env_values = true)]
     pub(crate) config: Option<PathBuf>,
 
-    /// The backup repository: a folder, or s3://bucket/prefix?endpoint=…&region=…
-    #[arg(long, global = true, value_name = "URL|DIR", env = "DBHAUL_REPOSITORY")]
+    /// Backup repository: a folder, or s3://bucket/prefix?endpoint=…&region=…
+    #[arg(long, global = true, value_name = "URL|DIR", env = "DBHAUL_REPOSITORY", hide_env_values = true)]
     pub(crate) repository: Option<String>,
 
-    /// The key file of an encrypted repository: lets this host write, list, forget and prune, and opens no backup
-    #[arg(long, global = true, value_name = "FILE", env = "DBHAUL_KEY_FILE")]
+    /// Key file of an encrypted repository
+    ///
+    /// With the key file this host can write, list, forget and prune. It cannot decrypt backups.
+    #[arg(long, global = true, value_name = "FILE", env = "DBHAUL_KEY_FILE", hide_env_values = true)]
     pub(crate) key_file: Option<PathBuf>,
 
-    /// An age identity that opens an encrypted repository; may be given several times
-    #[arg(long, global = true, value_name = "FILE", env = "DBHAUL_IDENTITY_FILE")]
+    /// File with an age identity that decrypts an encrypted repository; may be repeated
+    #[arg(long, global = true, value_name = "FILE", env = "DBHAUL_IDENTITY_FILE", hide_env_values = true)]
     pub(crate) identity: Vec<PathBuf>,
 
-    /// Print the result as JSON on standard output
+    /// Print the result, or the error, as JSON on standard output
     #[arg(long, global = true)]
     pub(crate) json: bool,
 
-    /// Show no progress; warnings and errors are still shown
+    /// Print nothing on success
+    ///
+    /// Progress and the report of a successful run are left out. Warnings, errors, and the report of a run that did
+    /// not succeed are printed, and so is what a command is asked to list.
     #[arg(long, short, global = true)]
     pub(crate) quiet: bool,
 }
 
-/// What to do.
+// A doc comment on a variant would replace the short and the long help of its struct, so there is none.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Write a commented dbhaul.toml and create the repository
     Init(init::InitArgs),
-    /// Take one snapshot of every source, then apply retention
     Backup(backup::BackupArgs),
-    /// List the snapshots: when, of what, how large, and what was proven of them
     Snapshots(snapshots::SnapshotsArgs),
-    /// Restore a snapshot into empty servers, and prove it
     Restore(restore::RestoreArgs),
-    /// Move a database straight from server to server, and prove it; nothing lands on disk
     Migrate(migrate::MigrateArgs),
-    /// Compare two databases row by row, or two Redis servers key by key
     Compare(compare::CompareArgs),
-    /// List what a snapshot holds, or an RDB or AOF file: tables and objects, keys by type and prefix
     Inspect(inspect::InspectArgs),
-    /// Check an RDB file, an AOF file or an AOF folder: checksum, and structure down to the last element
     VerifyFile(verify_file::VerifyFileArgs),
-    /// Write a source of a snapshot in a form that needs no dbhaul: a script for psql, an RDB, commands, JSON
     Export(export::ExportArgs),
-    /// Check that the repository is whole
     Check(check::CheckArgs),
-    /// Apply the retention policy: say what goes and what stays, and let it go
     Forget(forget::ForgetArgs),
-    /// Bring forgotten snapshots back, as long as their grace is not over
     Undelete(undelete::UndeleteArgs),
-    /// Free the space of what no snapshot needs any more
     Prune(prune::PruneArgs),
-    /// Show what the snapshots hold and cost, and what pruning would free
     Stats(stats::StatsArgs),
-    /// Copy snapshots into a second repository: only what is missing there
     Copy(copy::CopyArgs),
-    /// Keys of an encrypted repository: make, list, add, remove, export
     Key(key::KeyArgs),
-    /// Restore a snapshot into private servers that the tool starts itself, and prove it
     Rehearse(rehearse::RehearseArgs),
-    /// Check a schema against a declared baseline
     Baseline(baseline::BaselineArgs),
 }

@@ -7,7 +7,7 @@ use anyhow::Context as _;
 
 use crate::args::Shared;
 use crate::config::{Config, ConfigError, Secrets, expand};
-use crate::exit;
+use crate::exit::{self, Exit};
 use crate::ui::Progress;
 
 /// The surroundings of a run.
@@ -24,6 +24,7 @@ pub(crate) struct Context {
     pub(crate) progress: Progress,
     /// Print JSON instead of text.
     pub(crate) json: bool,
+    quiet: bool,
     repository: Option<String>,
     key_file: Option<PathBuf>,
     identities: Vec<PathBuf>,
@@ -44,6 +45,7 @@ impl Context {
             secrets: Secrets::from_process(),
             progress: Progress::new(shared.quiet),
             json: shared.json,
+            quiet: shared.quiet,
             repository: shared.repository,
             key_file: shared.key_file,
             identities: shared.identity,
@@ -139,6 +141,20 @@ impl Context {
             return wanted;
         }
         std::thread::available_parallelism().map_or(2, std::num::NonZero::get).clamp(2, 8)
+    }
+
+    /// Ends a command: prints its report, unless it succeeded and `--quiet` asks for silence. For what a command is
+    /// asked to show, see [`Context::print`].
+    pub(crate) fn conclude<T: serde::Serialize>(
+        &self,
+        exit: Exit,
+        report: &T,
+        text: impl FnOnce() -> String,
+    ) -> anyhow::Result<Exit> {
+        if !self.quiet || self.json || exit != Exit::Done {
+            self.print(report, text)?;
+        }
+        Ok(exit)
     }
 
     /// Prints a result: as JSON where that was asked for, else as its text.

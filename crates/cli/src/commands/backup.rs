@@ -11,57 +11,73 @@ use crate::exit::{self, Exit};
 use crate::jobs::backup::{self, Backup};
 use crate::jobs::find;
 
-/// Takes one snapshot of every source, then applies retention.
+const EXAMPLES: &str = "\
+Examples:
+  dbhaul backup
+      Back up every source in dbhaul.toml, then apply retention
+  dbhaul backup redis
+      Back up one source of the configuration
+  dbhaul backup --repository ./backup --postgres postgres://app@db-1/app --redis redis://db-1
+      Back up two servers without a configuration
+  dbhaul backup --exclude-table-data 'log_*'
+      Back up everything except the rows of some tables";
+
+/// Take one snapshot of every source, then apply retention
 ///
-/// Sources come from dbhaul.toml; --postgres and --redis replace them. The snapshot's manifest is written last: an
-/// interrupted backup lists nothing. Retention is applied after a complete backup, and only where it is configured.
+/// The sources are those in dbhaul.toml; --postgres and --redis replace them. The manifest is written last: an
+/// interrupted backup leaves no snapshot behind. Retention is applied after a complete backup, if it is configured.
 #[derive(Debug, Args)]
+#[command(after_long_help = EXAMPLES)]
 pub(crate) struct BackupArgs {
-    /// Only these sources of the configuration
+    /// Back up only these sources of the configuration
     #[arg(value_name = "SOURCE")]
     sources: Vec<String>,
     /// Back up this PostgreSQL database: postgres://user@host:port/database
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", help_heading = "Sources")]
     postgres: Option<String>,
     /// Back up this Redis or Valkey server: redis://host:port
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", help_heading = "Sources")]
     redis: Option<String>,
-    /// Connections that copy at the same time, for each source
+    /// Include the server's roles, memberships, role settings and tablespaces
+    #[arg(long, help_heading = "PostgreSQL")]
+    globals: bool,
+    /// With --globals, include the password hashes of roles; requires a superuser
+    #[arg(long, requires = "globals", help_heading = "PostgreSQL")]
+    role_passwords: bool,
+    /// Check the schema against this baseline and record the verdict
+    ///
+    /// The backup is taken even if the schema does not meet the baseline; the report and the snapshot say so.
+    #[arg(long, value_name = "FILE", help_heading = "PostgreSQL")]
+    baseline: Option<std::path::PathBuf>,
+    /// Environment whose part of the baseline applies
+    #[arg(long, value_name = "NAME", help_heading = "PostgreSQL")]
+    environment: Option<String>,
+    /// Allow untested versions of extensions instead of refusing them
+    #[arg(long, help_heading = "PostgreSQL")]
+    untried_extensions: bool,
+    /// How to capture Redis keys
+    #[arg(long, value_name = "METHOD", help_heading = "Redis")]
+    capture: Option<CaptureArg>,
+    /// Include Redis users with their password hashes, and all settings that are not secret
+    #[arg(long, help_heading = "Redis")]
+    with_acl: bool,
+    /// Number of connections that copy at the same time, per source
     #[arg(long, short, value_name = "N")]
     jobs: Option<usize>,
-    /// Check the schema against this baseline; the verdict is recorded and a failed one alarms
-    #[arg(long, value_name = "FILE")]
-    baseline: Option<std::path::PathBuf>,
-    /// The environment whose part of the baseline applies
-    #[arg(long, value_name = "NAME")]
-    environment: Option<String>,
     /// Do not apply retention afterwards
     #[arg(long)]
     no_forget: bool,
-    /// Also the server's roles, memberships, settings of roles and tablespaces
-    #[arg(long)]
-    globals: bool,
-    /// With --globals also the hashes of the roles' passwords; needs a superuser
-    #[arg(long, requires = "globals")]
-    role_passwords: bool,
-    /// Also the users of a Redis server, with the hashes of their passwords, and its settings but those that are secret
-    #[arg(long)]
-    with_acl: bool,
-    /// How the keys of Redis are had: by replication (one moment), key by key with SCAN and DUMP (each as it was when it
-    /// was read), or by replication where the server allows it
-    #[arg(long, value_name = "auto|psync|scan")]
-    capture: Option<CaptureArg>,
-    /// Try extensions in versions that nobody has tried, instead of refusing them
-    #[arg(long)]
-    untried_extensions: bool,
     #[command(flatten)]
     filter: FilterArgs,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum CaptureArg {
+    /// Replicate where the server allows it, otherwise scan
     Auto,
+    /// Replicate: all keys as of one moment
     Psync,
+    /// Read key by key with SCAN and DUMP: each key as of when it is read
     Scan,
 }
 
@@ -111,6 +127,5 @@ pub(super) async fn run(args: BackupArgs, context: &Context) -> anyhow::Result<E
         progress: &context.progress,
     })
     .await?;
-    context.print(&report, || report.render())?;
-    Ok(report.exit())
+    context.conclude(report.exit(), &report, || report.render())
 }

@@ -9,29 +9,43 @@ use crate::endpoint::{Endpoint, kind_of};
 use crate::exit::Exit;
 use crate::jobs::compare::{self, Compare, Side};
 
-/// Compares two databases, or two Redis servers, completely.
+const EXAMPLES: &str = "\
+Examples:
+  dbhaul compare postgres://app@old/app postgres://app@new/app
+      Compare the schema and every row of two databases
+  dbhaul compare redis://old redis://new
+      Compare every key of two servers
+  dbhaul compare latest:postgres postgres://app@new/app
+      Compare the newest snapshot with a database
+  dbhaul compare dump.rdb redis://new
+      Compare an RDB file with a server";
+
+/// Compare two databases or two Redis servers completely
 ///
-/// PostgreSQL: the schema object by object, and every row of every table by count and digest, each side in one
-/// snapshot. Redis: every key of every database by type, value and expiry, both ways. Either side may also be a
-/// snapshot of the repository, or beside a Redis server an RDB file. Exit code 0 when they are equal, 3 when they differ. Neither side is written to.
+/// PostgreSQL: the schema object by object, and every row of every table by count and digest, each side as of one
+/// moment. Redis: every key of every database by type, value and expiry, in both directions. Either side may be a
+/// snapshot in the repository, or, for Redis, an RDB file. Neither side is written to. The exit code is 0 if both are
+/// equal, 3 if they differ.
 #[derive(Debug, Args)]
+#[command(after_long_help = EXAMPLES)]
 pub(crate) struct CompareArgs {
-    /// One side: postgres://…, redis://…, the path of an RDB file, or a snapshot: `latest`, its id, or ID:SOURCE where it
-    /// has several sources
+    /// One side: a URL, a snapshot, or an RDB file
+    ///
+    /// A snapshot is `latest`, its id, or the beginning of its id; write SNAPSHOT:SOURCE if it has several sources.
     #[arg(value_name = "URL|SNAPSHOT|FILE")]
     left: String,
     /// The other side, of the same kind
     #[arg(value_name = "URL|SNAPSHOT|FILE")]
     right: String,
-    /// Compare the definitions of PostgreSQL objects alone, and no rows
+    /// Compare the definitions of PostgreSQL objects, but no rows
     #[arg(long)]
     schema_only: bool,
     #[command(flatten)]
     filter: FilterArgs,
-    /// Connections for each side
+    /// Number of connections per side
     #[arg(long, short, value_name = "N")]
     jobs: Option<usize>,
-    /// How many differing keys to name
+    /// Maximum number of differing keys to list
     #[arg(long, value_name = "N", default_value_t = 20)]
     show: usize,
 }
@@ -68,8 +82,8 @@ pub(super) async fn run(args: CompareArgs, context: &Context) -> anyhow::Result<
         progress: &context.progress,
     })
     .await?;
-    context.print(&report, || report.render())?;
-    Ok(if report.equal() { Exit::Done } else { Exit::Differs })
+    let exit = if report.equal() { Exit::Done } else { Exit::Differs };
+    context.conclude(exit, &report, || report.render())
 }
 
 /// Whether it names a server: by a URL, or by libpq's `key=value` words. Anything else is a snapshot.

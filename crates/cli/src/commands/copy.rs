@@ -10,25 +10,36 @@ use crate::context::{Context, open_store, read_access};
 use crate::exit::Exit;
 use crate::jobs::copy;
 
-/// Copies snapshots into a second repository: only the chunks that are missing there, each verified on the way.
+const EXAMPLES: &str = "\
+Examples:
+  dbhaul copy --to 's3://bucket/backups?endpoint=https://s3.example.org&region=eu-1'
+      Copy every snapshot that the other repository lacks
+  dbhaul copy --to /mnt/usb/backup latest
+      Copy the newest snapshot
+  dbhaul copy --to /mnt/usb/backup --to-key-file usb.key
+      Copy into an encrypted repository";
+
+/// Copy snapshots into another repository
 ///
-/// Without names, every snapshot is copied that the target neither lists nor is known to have forgotten. The target
-/// may be encrypted otherwise, or not at all, and may cut otherwise: `dbhaul init` made it. It needs a retention of its
-/// own (`dbhaul forget --repository …`). A damaged snapshot is named and left out, and the command ends with exit code 3.
+/// Only chunks that are missing there are copied, and each is verified on the way. Without SNAPSHOT, every snapshot is
+/// copied that the target neither has nor has forgotten. The target must exist (`dbhaul init`); its encryption and its
+/// chunk size may differ. It needs retention of its own (`dbhaul forget --repository …`). A damaged snapshot is
+/// reported and skipped, and makes the exit code 3.
 #[derive(Debug, Args)]
+#[command(after_long_help = EXAMPLES)]
 pub(crate) struct CopyArgs {
-    /// The repository to copy into
-    #[arg(long, value_name = "URL|DIR")]
-    to: String,
-    /// The target's key file, if it is encrypted
-    #[arg(long, value_name = "FILE")]
-    to_key_file: Option<PathBuf>,
-    /// An identity of the target, in the key file's place
-    #[arg(long, value_name = "FILE")]
-    to_identity: Vec<PathBuf>,
-    /// Only these snapshots: ids, their beginnings, or `latest`
+    /// Snapshots to copy: ids, beginnings of ids, or `latest`
     #[arg(value_name = "SNAPSHOT")]
     snapshots: Vec<String>,
+    /// Repository to copy into
+    #[arg(long, value_name = "URL|DIR", help_heading = "Target")]
+    to: String,
+    /// Key file of the target, if it is encrypted
+    #[arg(long, value_name = "FILE", help_heading = "Target")]
+    to_key_file: Option<PathBuf>,
+    /// Identity of the target, instead of its key file; may be repeated
+    #[arg(long, value_name = "FILE", help_heading = "Target")]
+    to_identity: Vec<PathBuf>,
 }
 
 pub(super) async fn run(args: CopyArgs, context: &Context) -> anyhow::Result<Exit> {
@@ -38,6 +49,5 @@ pub(super) async fn run(args: CopyArgs, context: &Context) -> anyhow::Result<Exi
         .await
         .context("cannot open the repository to copy into")?;
     let report = copy::run(&from, &context.at_level(to), &args.snapshots, &context.progress).await?;
-    context.print(&report, || report.render())?;
-    Ok(report.exit())
+    context.conclude(report.exit(), &report, || report.render())
 }

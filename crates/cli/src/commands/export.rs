@@ -12,49 +12,58 @@ use crate::exit::{self, Exit};
 use crate::jobs::export::{self, Export};
 use crate::jobs::export_redis;
 
-/// Writes a source of a snapshot in a form that needs no dbhaul: nobody is locked in.
+const EXAMPLES: &str = "\
+Examples:
+  dbhaul export latest --format sql --output app.sql
+      Write a script for psql -X -v ON_ERROR_STOP=1 -d new_database -f app.sql
+  dbhaul export latest --format rdb --redis-version 6.2 --output dump.rdb
+      Write an RDB file that Redis 6.2 loads
+  dbhaul export dump.rdb --format json
+      Print a line of JSON for each key of an RDB file";
+
+/// Export a source of a snapshot to a format that other tools read
 ///
-/// A PostgreSQL source becomes an SQL script (schema, rows in COPY blocks) that plain psql restores:
-/// `psql -X -v ON_ERROR_STOP=1 -d new_database -f script.sql`. A Redis source, or an RDB file, becomes an RDB that a
-/// server of the wanted version loads, commands for `redis-cli --pipe`, or a line of JSON for each key; an append-only
+/// A PostgreSQL source becomes an SQL script for psql. A Redis source, or an RDB file, becomes an RDB file that a
+/// server of the chosen version loads, commands for `redis-cli --pipe`, or a line of JSON for each key. An append-only
 /// file becomes commands.
 #[derive(Debug, Args)]
+#[command(after_long_help = EXAMPLES)]
 pub(crate) struct ExportArgs {
-    /// The snapshot (its id, the beginning of its id, or `latest`), or the path of an RDB file, an AOF file or an AOF folder
+    /// Snapshot (its id, the beginning of its id, or `latest`), or path of an RDB file, an AOF file or an AOF folder
     #[arg(value_name = "SNAPSHOT|FILE")]
     snapshot: String,
-    /// Which source, if it has several of the kind
+    /// Source to export, if the snapshot has several of the kind
     #[arg(long, value_name = "NAME")]
     source: Option<String>,
-    /// The form
+    /// Format to write
     #[arg(long, value_name = "FORMAT")]
     format: Format,
-    /// The file to write, which must not exist [default: standard output]
+    /// File to write, which must not exist [default: standard output]
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// Write for this major version of PostgreSQL [default: that of the source]
-    #[arg(long, value_name = "MAJOR")]
+    /// PostgreSQL major version to write for [default: that of the source]
+    #[arg(long, value_name = "MAJOR", help_heading = "PostgreSQL")]
     postgres_version: Option<u32>,
-    /// Leave owners out
-    #[arg(long)]
+    /// Omit owners
+    #[arg(long, help_heading = "PostgreSQL")]
     no_owner: bool,
-    /// Leave grants and default privileges out
-    #[arg(long)]
+    /// Omit grants and default privileges
+    #[arg(long, help_heading = "PostgreSQL")]
     no_acl: bool,
-    /// Leave rows out
-    #[arg(long)]
+    /// Omit rows
+    #[arg(long, help_heading = "PostgreSQL")]
     schema_only: bool,
-    /// Write for this version of Redis or Valkey: 6.2, valkey-8 [default: that of the source]
-    #[arg(long, value_name = "VERSION")]
+    /// Redis or Valkey version to write for: 6.2, valkey-8 [default: that of the source]
+    #[arg(long, value_name = "VERSION", help_heading = "Redis")]
     redis_version: Option<redisdump::emit::Target>,
-    /// What to do about what that version cannot hold
-    #[arg(long, value_name = "refuse|skip", default_value = "refuse")]
+    /// What to do with values that this version cannot hold
+    #[arg(long, value_name = "POLICY", default_value = "refuse", help_heading = "Redis")]
     on_unsupported: OnUnsupported,
-    /// Commands delete or replace what a server has under the same names
-    #[arg(long)]
+    /// Write commands that replace existing keys
+    #[arg(long, help_heading = "Redis")]
     replace: bool,
-    /// Values of modules too; a server without the module refuses them
-    #[arg(long)]
+    /// Include values of modules; a server without the module rejects them
+    #[arg(long, help_heading = "Redis")]
     modules: bool,
     #[command(flatten)]
     filter: FilterArgs,
@@ -62,11 +71,11 @@ pub(crate) struct ExportArgs {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Format {
-    /// A script for psql
+    /// An SQL script for psql
     Sql,
-    /// An RDB for a server of the wanted version
+    /// An RDB file
     Rdb,
-    /// Commands that make the values, for redis-cli --pipe
+    /// Commands that create the values, for redis-cli --pipe
     Resp,
     /// RESTORE commands, for redis-cli --pipe
     Restore,
@@ -86,28 +95,28 @@ impl Format {
     }
 }
 
-/// What is done about what the target cannot hold.
+/// What is done with what the target cannot hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum OnUnsupported {
-    /// Write nothing, and name all of it
+    /// Write nothing and list them
     Refuse,
-    /// Leave it out, and name it
+    /// Leave them out and list them
     Skip,
 }
 
 pub(super) async fn run(args: ExportArgs, context: &Context) -> anyhow::Result<Exit> {
     let filter = args.filter.filter()?;
     if args.postgres_version.is_some_and(|version| !(12..100).contains(&version)) {
-        return Err(exit::usage("--postgres-version wants a major version from 12 on"));
+        return Err(exit::usage("--postgres-version expects a major version from 12 on"));
     }
     if is_path(&args.snapshot) && args.format == Format::Sql {
-        return Err(exit::usage("an SQL script is made from a snapshot; of files, RDB files are exported"));
+        return Err(exit::usage("--format sql exports a snapshot, not a file"));
     }
     let mut out: Box<dyn std::io::Write> = match &args.output {
         // An export never replaces a file: it could be the last one.
         Some(path) => Box::new(std::io::BufWriter::with_capacity(
             1 << 18,
-            std::fs::File::create_new(path).with_context(|| format!("cannot make {}", path.display()))?,
+            std::fs::File::create_new(path).with_context(|| format!("cannot create {}", path.display()))?,
         )),
         None => Box::new(std::io::BufWriter::with_capacity(1 << 18, std::io::stdout().lock())),
     };
@@ -158,7 +167,9 @@ async fn write(
         export_redis::stored(&repository, &args.snapshot, args.source.as_deref(), settings, out).await?
     };
     if !report.losses.is_empty() {
-        context.progress.warn(format!("left out, for {} cannot hold it:\n{}", report.target, report.losses));
+        context
+            .progress
+            .warn(format!("left out, because {} cannot hold it:\n{}", report.target, report.losses));
     }
     context.progress.note(format!("{} keys, {} bytes", report.keys, report.bytes_written));
     Ok(())

@@ -5,27 +5,27 @@ use clap::Args;
 use crate::endpoint::{Connection, Endpoint};
 use crate::exit;
 
-/// Which part of a PostgreSQL database. In patterns `*` stands for any characters and `?` for one; a table is named
-/// with or without its schema. A snapshot that is not of the whole database says so wherever it is listed.
+/// Which part of a PostgreSQL database. In patterns `*` matches any characters and `?` matches one; a table is named
+/// with or without its schema. A snapshot of a part is marked as such wherever it is listed.
 #[derive(Debug, Args, Default)]
-#[command(next_help_heading = "Part of a database")]
+#[command(next_help_heading = "PostgreSQL filter (patterns: * and ?)")]
 pub(crate) struct FilterArgs {
-    /// Only what lives in these schemas; may be repeated
+    /// Include only these schemas; may be repeated
     #[arg(long, value_name = "PATTERN")]
     schema: Vec<String>,
-    /// Nothing that lives in these schemas; may be repeated
+    /// Exclude these schemas; may be repeated
     #[arg(long, value_name = "PATTERN")]
     exclude_schema: Vec<String>,
-    /// Only these tables and what belongs to them; may be repeated
+    /// Include only these tables and what belongs to them; may be repeated
     #[arg(long, value_name = "PATTERN")]
     table: Vec<String>,
-    /// Not these tables; may be repeated
+    /// Exclude these tables; may be repeated
     #[arg(long, value_name = "PATTERN")]
     exclude_table: Vec<String>,
-    /// These tables without their rows; may be repeated
+    /// Exclude the rows of these tables; may be repeated
     #[arg(long, value_name = "PATTERN")]
     exclude_table_data: Vec<String>,
-    /// Only some rows of a table: `orders=made > now() - interval '1 year'`; may be repeated
+    /// Include only some rows of a table, such as "orders=made > now() - interval '1 year'"; may be repeated
     #[arg(long = "where", value_name = "TABLE=CONDITION")]
     conditions: Vec<String>,
 }
@@ -46,7 +46,7 @@ impl FilterArgs {
                 Some((table, condition)) if !table.trim().is_empty() && !condition.trim().is_empty() => {
                     filter.conditions.insert(table.trim().to_owned(), condition.trim().to_owned());
                 }
-                _ => return Err(exit::usage(format!("--where wants TABLE=CONDITION, and got `{pair}`"))),
+                _ => return Err(exit::usage(format!("--where expects TABLE=CONDITION, got `{pair}`"))),
             }
         }
         Ok(filter)
@@ -67,7 +67,7 @@ impl FilterArgs {
         }
         if !used {
             return Err(exit::usage(
-                "--schema, --table and their like choose a part of a PostgreSQL database, and none is meant here",
+                "--schema, --table and the other filters apply to PostgreSQL, and no PostgreSQL database is selected",
             ));
         }
         Ok(true)

@@ -6,31 +6,41 @@ use crate::context::Context;
 use crate::exit::{self, Exit};
 use crate::jobs::forget;
 
-/// Applies the retention policy to the snapshots of this job, and says of each why it stays or goes.
+const EXAMPLES: &str = "\
+Examples:
+  dbhaul forget --dry-run
+      Show what the configured policy would keep and remove, and why
+  dbhaul forget
+      Apply the configured policy
+  dbhaul forget --daily 7 --weekly 4 --zone Asia/Seoul
+      Apply this policy";
+
+/// Apply the retention policy: list which snapshots are kept or removed, then remove them
 ///
-/// The newest snapshot, the newest that passed a check and the newest that passed a rehearsal always stay, and so
-/// does everything younger than a day. A plan that would remove suspiciously much is refused with exit code 5.
-/// Forgotten snapshots can be brought back until the grace period is over.
+/// The newest snapshot, the newest that passed a check and the newest that passed a rehearsal are always kept, and so
+/// is everything younger than a day. A plan that removes suspiciously many is refused with exit code 5. `dbhaul
+/// undelete` restores removed snapshots within their grace period.
 #[derive(Debug, Args)]
+#[command(after_long_help = EXAMPLES)]
 pub(crate) struct ForgetArgs {
-    /// Only say what would happen
+    /// Show what would be removed, and remove nothing
     #[arg(long)]
     dry_run: bool,
-    /// Allow up to N snapshots to go at once
+    /// Allow up to N snapshots to be removed at once
     #[arg(long, value_name = "N")]
     max_delete: Option<usize>,
-    /// Keep the newest snapshot of each of the last N days that have one
-    #[arg(long, value_name = "N")]
-    daily: Option<u32>,
-    /// Keep the newest snapshot of each of the last N weeks (ending on Sunday) that have one
-    #[arg(long, value_name = "N")]
-    weekly: Option<u32>,
-    /// The time zone of days and weeks, such as Asia/Seoul
-    #[arg(long, value_name = "ZONE")]
-    zone: Option<chrono_tz::Tz>,
-    /// The job whose snapshots are counted [default: the configuration's, else "default"]
+    /// Job whose snapshots are counted [default: that of the configuration, otherwise "default"]
     #[arg(long, value_name = "ID")]
     job: Option<String>,
+    /// Keep the newest snapshot of each of the last N days that have one
+    #[arg(long, value_name = "N", help_heading = "Policy")]
+    daily: Option<u32>,
+    /// Keep the newest snapshot of each of the last N weeks (ending on Sunday) that have one
+    #[arg(long, value_name = "N", help_heading = "Policy")]
+    weekly: Option<u32>,
+    /// Time zone of days and weeks, such as Asia/Seoul
+    #[arg(long, value_name = "ZONE", help_heading = "Policy")]
+    zone: Option<chrono_tz::Tz>,
 }
 
 pub(super) async fn run(args: ForgetArgs, context: &Context) -> anyhow::Result<Exit> {
@@ -59,6 +69,9 @@ pub(super) async fn run(args: ForgetArgs, context: &Context) -> anyhow::Result<E
     let job = args.job.as_deref().unwrap_or(&context.config.job.id);
     let report =
         forget::run(&repository, job, &policy, args.max_delete, args.dry_run, &context.progress).await?;
-    context.print(&report, || report.render())?;
-    Ok(report.exit())
+    if args.dry_run {
+        context.print(&report, || report.render())?;
+        return Ok(report.exit());
+    }
+    context.conclude(report.exit(), &report, || report.render())
 }

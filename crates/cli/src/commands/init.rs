@@ -16,29 +16,45 @@ use crate::exit::{self, Exit};
 /// Where the key of an encrypted repository is written when no other file is named.
 const DEFAULT_KEY_FILE: &str = "dbhaul.key";
 
-/// Writes a commented dbhaul.toml and creates the repository.
+const EXAMPLES: &str = "\
+Examples:
+  dbhaul init --repository /var/lib/dbhaul/backups
+      Write dbhaul.toml and create the repository
+  dbhaul init --no-config --repository ./backup
+      Create the repository only
+  dbhaul init --repository 's3://bucket/app?endpoint=https://s3.example.org&region=eu-1' \\
+              --recipient age1…
+      Create an encrypted repository in object storage";
+
+/// Create a repository and write a commented dbhaul.toml
 ///
-/// Nothing that exists is overwritten. With a configuration that is already there, only the repository is created.
+/// Nothing that exists is overwritten. If there is a configuration already, only the repository is created.
 ///
-/// With --recipient or --passphrase the repository is encrypted. A key file is then written beside the configuration:
-/// it lets this host back up, list, forget and prune, and opens no backup. Restoring needs the identity that belongs to
-/// a recipient (`dbhaul key generate` makes one; keep it elsewhere), or the passphrase. Without them nothing can be
-/// restored: there is no other way in.
+/// --recipient or --passphrase encrypts the repository. A key file is then written beside the configuration: with it
+/// this host can back up, list, forget and prune, but cannot decrypt backups. Restoring requires the identity that
+/// belongs to a recipient (`dbhaul key generate` creates one; keep it elsewhere) or the passphrase. If those are lost,
+/// nothing can be restored.
 #[derive(Debug, Args)]
+#[command(after_long_help = EXAMPLES)]
 pub(crate) struct InitArgs {
-    /// Encrypt to this recipient (age1…); may be given several times, and any one of their identities then restores
-    #[arg(long, value_name = "AGE1…")]
+    /// Do not write a configuration file
+    #[arg(long)]
+    no_config: bool,
+    /// Encrypt to this recipient (age1…); may be repeated, and the identity of any one of them restores
+    #[arg(long, value_name = "RECIPIENT", help_heading = "Encryption")]
     recipient: Vec<String>,
     /// Encrypt with a passphrase, taken from DBHAUL_PASSPHRASE or the configuration
-    #[arg(long)]
+    #[arg(long, help_heading = "Encryption")]
     passphrase: bool,
-    /// Cut what is stored into chunks of about this size, from 64KiB to 4MiB; it never changes for this repository
+    /// Average chunk size, from 64KiB to 4MiB; cannot be changed later
     ///
-    /// Smaller ones find more of a table whose rows change here and there, and make more objects and larger manifests.
-    #[arg(long, value_name = "SIZE", default_value = "1MiB", value_parser = chunk_size)]
+    /// Smaller chunks deduplicate tables with scattered changes better, but make more objects and larger manifests.
+    #[arg(long, value_name = "SIZE", default_value = "1MiB", value_parser = chunk_size, help_heading = "Storage")]
     chunk_size: Chunker,
-    /// For how many hours `undelete` works, and prune waits before it deletes; no backup may run longer
-    #[arg(long, value_name = "HOURS", default_value_t = 72, value_parser = clap::value_parser!(u32).range(4..=87_600))]
+    /// Grace period in hours
+    ///
+    /// Within it `undelete` works and prune deletes nothing. No backup may run longer.
+    #[arg(long, value_name = "HOURS", default_value_t = 72, value_parser = clap::value_parser!(u32).range(4..=87_600), help_heading = "Storage")]
     grace: u32,
 }
 
@@ -48,12 +64,13 @@ fn chunk_size(text: &str) -> Result<Chunker, String> {
         Ok(repository::Portion::Bytes(bytes)) => u32::try_from(bytes).ok(),
         _ => None,
     };
-    bytes.and_then(Chunker::around).ok_or_else(|| format!("`{text}` is no size from 64KiB to 4MiB"))
+    bytes.and_then(Chunker::around).ok_or_else(|| format!("`{text}` is not a size from 64KiB to 4MiB"))
 }
 
 #[derive(Serialize)]
 struct InitReport {
-    configuration: PathBuf,
+    /// The configuration file; nothing with `--no-config`.
+    configuration: Option<PathBuf>,
     configuration_written: bool,
     repository: String,
     repository_id: String,
@@ -64,7 +81,7 @@ struct InitReport {
 
 pub(super) async fn run(args: InitArgs, context: &Context) -> anyhow::Result<Exit> {
     let configuration = context.config_path.clone().unwrap_or_else(|| PathBuf::from(DEFAULT_FILE));
-    let written = !context.configured;
+    let written = !context.configured && !args.no_config;
     let url = if written { context.repository_url_or("backup") } else { context.repository_url()? };
     let encryption = encryption(&args, context)?;
     let beside = configuration.parent().unwrap_or(Path::new("")).join(DEFAULT_KEY_FILE);
@@ -90,7 +107,7 @@ pub(super) async fn run(args: InitArgs, context: &Context) -> anyhow::Result<Exi
         write_new(&configuration, &template(&url, named.as_deref()))?;
     }
     let report = InitReport {
-        configuration,
+        configuration: (!args.no_config).then_some(configuration),
         configuration_written: written,
         repository: url,
         repository_id: repository.id().to_string(),
@@ -100,18 +117,17 @@ pub(super) async fn run(args: InitArgs, context: &Context) -> anyhow::Result<Exi
     };
     if report.store.is_some_and(|probe| !probe.delete) {
         context.progress.warn(
-            "this host may not delete in the store: it can back up, and `forget` and `prune` must be run from another",
+            "this host may not delete objects in the store: it can back up, but `forget` and `prune` must run on another host",
         );
     }
     if report.store.is_some_and(|probe| !probe.overwrite) {
         context
             .progress
-            .warn("nothing can be overwritten in the store: `check --repair` and `key add` will not work");
+            .warn("objects in the store cannot be overwritten: `check --repair` and `key add` will not work");
     }
-    context.print(&report, || {
+    context.conclude(Exit::Done, &report, || {
         report.render(context.config.repository.as_ref().is_some_and(|r| r.key_file.is_some()))
-    })?;
-    Ok(Exit::Done)
+    })
 }
 
 /// Whom to encrypt to, if to anybody.
@@ -120,8 +136,8 @@ fn encryption(args: &InitArgs, context: &Context) -> anyhow::Result<Option<Encry
     let passphrase = if args.passphrase {
         let found = context.passphrase()?.ok_or_else(|| {
             exit::usage(
-                "--passphrase asks for DBHAUL_PASSPHRASE, or passphrase-file or passphrase-command in `[repository]`: \
-                 none of them is set",
+                "--passphrase requires DBHAUL_PASSPHRASE, or passphrase-file or passphrase-command in `[repository]`: none of \
+                 them is set",
             )
         })?;
         Some(found)
@@ -136,23 +152,31 @@ fn encryption(args: &InitArgs, context: &Context) -> anyhow::Result<Option<Encry
 
 impl InitReport {
     fn render(&self, key_is_configured: bool) -> String {
-        let file = self.configuration.display();
-        let mut text = if self.configuration_written {
-            format!("wrote {file}: name your sources there\n")
-        } else {
-            format!("{file} is there already and was left as it is\n")
+        let file = self.configuration.as_ref().map(|path| path.display().to_string());
+        let mut text = match &file {
+            Some(file) if self.configuration_written => {
+                format!("wrote {file}: set your sources and the zone there\n")
+            }
+            Some(file) => format!("{file} exists and was not changed\n"),
+            None => String::new(),
         };
         text += &format!("created the repository {} ({})\n", self.repository, self.repository_id);
         if let Some(path) = &self.key_file {
             text += &format!(
-                "it is encrypted to {}\nwrote {}: this host needs it to back up; it opens no backup\n",
+                "it is encrypted to {}\nwrote the key file {}: this host needs it to back up; it cannot decrypt backups\n",
                 self.recipients.join(", "),
                 path.display()
             );
-            if !self.configuration_written && !key_is_configured {
-                text += &format!("add `key-file = \"{}\"` to [repository] in {file}\n", path.display());
+            match &file {
+                Some(file) if !self.configuration_written && !key_is_configured => {
+                    text += &format!("add `key-file = \"{}\"` to [repository] in {file}\n", path.display());
+                }
+                None if !key_is_configured => {
+                    text += &format!("pass it to other commands: --key-file {}\n", path.display());
+                }
+                _ => {}
             }
-            text += "without an identity (or the passphrase) nothing can ever be restored: keep two copies elsewhere\n";
+            text += "keep two copies of the identity (or the passphrase) elsewhere: without it nothing can be restored\n";
         }
         text
     }

@@ -11,43 +11,59 @@ use crate::exit::{self, Exit};
 use crate::jobs::{data_folder, inspect};
 use crate::report::inspect_redis;
 
-/// Lists what a snapshot holds, or an RDB or AOF file.
+const EXAMPLES: &str = "\
+Examples:
+  dbhaul inspect
+      List the servers and tables of the newest snapshot
+  dbhaul inspect latest --source redis
+      Sum up the keys of its Redis source
+  dbhaul inspect dump.rdb --top 50
+      Sum up the keys of an RDB file and list the 50 biggest
+  dbhaul inspect dump.rdb --keys
+      Print a line of JSON for each key";
+
+/// List the contents of a snapshot, or of an RDB or AOF file
 ///
-/// Of a snapshot: each source's server, tables with rows and digests, every object of the schema; of its Redis source
-/// (--source NAME) and of files: keys by database, type, encoding and prefix, expiries, the biggest keys; of an
-/// append-only file the keys of its base, and its commands by name. Nothing is restored and no server is needed.
+/// For a snapshot: each source's server, tables with rows and digests, and the objects of the schema. For its Redis
+/// source (--source NAME) and for files: keys by database, type, encoding and prefix, expiries, and the biggest keys.
+/// For an append-only file: the keys of its base, and its commands by name. Nothing is restored and no server is needed.
 #[derive(Debug, Args)]
+#[command(after_long_help = EXAMPLES)]
 pub(crate) struct InspectArgs {
-    /// A snapshot (its id, the beginning of its id, or `latest`), or the path of an RDB file, an AOF file or an AOF folder
+    /// Snapshot (its id, the beginning of its id, or `latest`), or path of an RDB file, an AOF file or an AOF folder
     #[arg(value_name = "SNAPSHOT|FILE", default_value = "latest")]
     what: String,
-    /// Only this source of the snapshot; of a Redis source also its keys
+    /// Show only this source of the snapshot; for a Redis source also its keys
     #[arg(long, value_name = "NAME")]
     source: Option<String>,
-    /// List every object of the schema by kind and name
+    /// List every object of the PostgreSQL schema by kind and name
     #[arg(long)]
     objects: bool,
-    /// Print every key as a line of JSON, instead of sums (of a snapshot: of its only Redis source, or that of --source)
-    #[arg(long, conflicts_with = "csv")]
+    /// Print every key as a line of JSON instead of a summary
+    ///
+    /// For a snapshot: of its only Redis source, or of the one named by --source.
+    #[arg(long, conflicts_with = "csv", help_heading = "Redis")]
     keys: bool,
-    /// Print the sums as CSV (of a snapshot: of its only Redis source, or that of --source)
-    #[arg(long)]
+    /// Print the summary as CSV
+    ///
+    /// For a snapshot: of its only Redis source, or of the one named by --source.
+    #[arg(long, help_heading = "Redis")]
     csv: bool,
-    /// How many of the biggest keys
-    #[arg(long, value_name = "N", default_value_t = 10)]
+    /// Number of biggest keys to list
+    #[arg(long, value_name = "N", default_value_t = 10, help_heading = "Redis")]
     top: usize,
-    /// What parts the names of keys
-    #[arg(long, value_name = "CHARACTER", default_value_t = ':')]
+    /// Character that separates the parts of key names
+    #[arg(long, value_name = "CHARACTER", default_value_t = ':', help_heading = "Redis")]
     separator: char,
-    /// Try an RDB version that is newer than those known here
-    #[arg(long)]
+    /// Try to read an RDB version newer than the supported ones
+    #[arg(long, help_heading = "Redis")]
     force: bool,
 }
 
 impl InspectArgs {
     fn options(&self) -> anyhow::Result<InspectOptions> {
         let separator = u8::try_from(self.separator)
-            .map_err(|_| exit::usage("--separator wants a single ASCII character"))?;
+            .map_err(|_| exit::usage("--separator expects one ASCII character"))?;
         let now = chrono::Utc::now().timestamp_millis();
         Ok(InspectOptions {
             top: self.top,

@@ -10,11 +10,21 @@ use crate::commands::files::write_secret;
 use crate::context::Context;
 use crate::exit::{self, Exit};
 
-/// Keys of an encrypted repository.
+const EXAMPLES: &str = "\
+Examples:
+  dbhaul key generate --output identity.txt
+      Create an identity; keep it away from the backup host
+  dbhaul key list
+      Show the recipients of the repository
+  dbhaul key export --identity identity.txt --output dbhaul.key
+      Write the key file for another backup host";
+
+/// Manage the keys of an encrypted repository
 ///
-/// An identity opens backups and belongs where restores are done. Its public half, a recipient, is what backups are
-/// encrypted to. The key file is what a backup host holds: it names chunks and signs documents, and opens nothing.
+/// An identity decrypts backups and belongs where restores are run. Its public half, a recipient, is what backups are
+/// encrypted to. The key file is what a backup host holds: it names chunks and signs documents, and decrypts nothing.
 #[derive(Debug, Args)]
+#[command(after_long_help = EXAMPLES)]
 pub(crate) struct KeyArgs {
     #[command(subcommand)]
     verb: Verb,
@@ -22,33 +32,38 @@ pub(crate) struct KeyArgs {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// Make an identity, as age-keygen would
+    /// Create an identity, as age-keygen does
+    #[command(after_long_help = "Example:\n  dbhaul key generate --output identity.txt")]
     Generate {
-        /// Write it to this new file, for its owner alone, instead of to standard output
+        /// Write to this new file, readable only by its owner [default: standard output]
         #[arg(long, short, value_name = "FILE")]
         output: Option<PathBuf>,
     },
-    /// Show whom new backups are encrypted to, and what this host can do
+    /// Show the recipients of new backups, and whether this host can decrypt
+    #[command(after_long_help = "Example:\n  dbhaul key list --identity identity.txt")]
     List,
-    /// Encrypt to this recipient too, from now on
+    /// Add a recipient of new backups
     ///
-    /// What is stored already cannot be read by it: a chunk that a later backup re-uses stays encrypted as it was. So
-    /// a new identity can restore only what was wholly written since; `dbhaul copy` into a new repository encrypts
+    /// The new identity cannot decrypt what is stored already: a chunk that a later backup re-uses stays encrypted as
+    /// it was. It can restore only what was written entirely since. `dbhaul copy` into a new repository encrypts
     /// everything anew.
+    #[command(after_long_help = "Example:\n  dbhaul key add age1…")]
     Add {
-        /// age1…
+        /// Recipient (age1…)
         recipient: String,
     },
-    /// Encrypt to this recipient no longer, from now on
+    /// Remove a recipient of new backups
     ///
-    /// Whoever holds its identity can still read what is stored already. The last recipient is never removed.
+    /// Its identity can still decrypt what is stored already. The last recipient cannot be removed.
+    #[command(after_long_help = "Example:\n  dbhaul key remove age1…")]
     Remove {
-        /// age1…
+        /// Recipient (age1…)
         recipient: String,
     },
-    /// Write the repository's key file for another backup host
+    /// Write the key file of the repository, for another backup host
+    #[command(after_long_help = "Example:\n  dbhaul key export --identity identity.txt --output dbhaul.key")]
     Export {
-        /// Write it to this new file, for its owner alone, instead of to standard output
+        /// Write to this new file, readable only by its owner [default: standard output]
         #[arg(long, short, value_name = "FILE")]
         output: Option<PathBuf>,
     },
@@ -90,11 +105,16 @@ impl Written {
             }
             None => Written { recipient, file: None, text: Some(text) },
         };
-        context.print(&report, || match (&report.file, &report.recipient, &report.text) {
+        // A secret that goes to standard output is what was asked for.
+        let text = || match (&report.file, &report.recipient, &report.text) {
             (Some(file), Some(recipient), _) => format!("wrote {}\nrecipient: {recipient}\n", file.display()),
             (Some(file), None, _) => format!("wrote {}\n", file.display()),
             (None, _, text) => text.clone().unwrap_or_default(),
-        })?;
+        };
+        if report.file.is_some() {
+            return context.conclude(Exit::Done, &report, text);
+        }
+        context.print(&report, text)?;
         Ok(Exit::Done)
     }
 }
@@ -193,7 +213,7 @@ async fn change(recipient: &str, add: bool, context: &Context) -> anyhow::Result
     }
     repository.set_recipients(recipients).await?;
     let report = KeyReport::of(&repository, context).await?;
-    context.print(&report, || {
+    context.conclude(Exit::Done, &report, || {
         let mut text = format!("what is written from now on is encrypted to {}\n", report.recipients.join(", "));
         text += if add {
             "what is stored already is not: the new recipient's identity cannot read it, nor later snapshots that re-use \
@@ -206,6 +226,5 @@ async fn change(recipient: &str, add: bool, context: &Context) -> anyhow::Result
                      nothing else\n";
         }
         text
-    })?;
-    Ok(Exit::Done)
+    })
 }

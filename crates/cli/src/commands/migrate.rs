@@ -13,27 +13,37 @@ use crate::exit::Exit;
 use crate::jobs::baseline;
 use crate::jobs::migrate::{self, Migrate};
 
-/// Moves a database, or all of a Redis server, straight from server to server: schema, data and proof.
+const EXAMPLES: &str = "\
+Examples:
+  dbhaul migrate --from postgres://app@old/app --to postgres://app@new/app
+      Copy a database into an empty one
+  dbhaul migrate --from redis://old --to redis://new
+      Copy all keys into an empty server
+  dbhaul migrate --from postgres://app@old/app --to postgres://app@new/app --into-existing
+      Copy only rows, into tables that the application has created";
+
+/// Copy a database, or a Redis server, directly from server to server
 ///
-/// Nothing lands on disk between them. The target must be empty; the source is only read. Every table and key is
-/// then read back from the target and compared with what the source's snapshot held.
+/// Nothing is written to disk in between. The target must be empty; the source is only read. Every table and key is
+/// then read back from the target and compared with the source.
 #[derive(Debug, Args)]
+#[command(after_long_help = EXAMPLES)]
 pub(crate) struct MigrateArgs {
-    /// The server to read: postgres://… or redis://…
-    #[arg(long, value_name = "URL")]
+    /// Server to read: postgres://… or redis://…
+    #[arg(long, value_name = "URL", help_heading = "Servers")]
     from: String,
-    /// The empty server to fill, of the same kind
-    #[arg(long, value_name = "URL")]
+    /// Empty server to fill, of the same kind
+    #[arg(long, value_name = "URL", help_heading = "Servers")]
     to: String,
     #[command(flatten)]
     filter: FilterArgs,
     #[command(flatten)]
     target: TargetArgs,
-    /// Check the target's schema against this baseline; a failed check ends with exit code 3
-    #[arg(long, value_name = "FILE")]
+    /// Check the target's schema against this baseline; a failed check makes the exit code 3
+    #[arg(long, value_name = "FILE", help_heading = "PostgreSQL target")]
     baseline: Option<PathBuf>,
-    /// The environment whose part of the baseline applies
-    #[arg(long, value_name = "NAME")]
+    /// Environment whose part of the baseline applies
+    #[arg(long, value_name = "NAME", help_heading = "PostgreSQL target")]
     environment: Option<String>,
 }
 
@@ -47,6 +57,5 @@ pub(super) async fn run(args: MigrateArgs, context: &Context) -> anyhow::Result<
     let [to] = &to;
     let settings = args.target.settings(context.jobs(args.target.jobs), part)?;
     let report = migrate::run(Migrate { from, to, settings, progress: &context.progress }).await?;
-    context.print(&report, || report.render())?;
-    Ok(report.exit())
+    context.conclude(report.exit(), &report, || report.render())
 }

@@ -7,13 +7,21 @@ use repository::PruneOptions;
 use crate::context::Context;
 use crate::exit::Exit;
 
-/// Frees the space of what no snapshot needs any more.
+const EXAMPLES: &str = "\
+Examples:
+  dbhaul prune --dry-run
+      Show how much space pruning would free
+  dbhaul prune
+      Delete unreferenced data whose grace period is over";
+
+/// Delete data that no snapshot references
 ///
-/// Works beside running backups, and without locks: what nothing needs is marked, and deleted by a later run once the
-/// grace period (72 hours) is over and still nothing needs it. `forget` and `backup` do this by themselves.
+/// Safe to run beside backups, and without locks: unreferenced data is marked, and deleted by a later run once its
+/// grace period (72 hours by default) is over and still nothing references it. `forget` and `backup` prune too.
 #[derive(Debug, Args)]
+#[command(after_long_help = EXAMPLES)]
 pub(crate) struct PruneArgs {
-    /// Only say what would happen, and how much it would free
+    /// Show what would be deleted and how much space that frees, and delete nothing
     #[arg(long)]
     dry_run: bool,
 }
@@ -22,6 +30,9 @@ pub(super) async fn run(args: PruneArgs, context: &Context) -> anyhow::Result<Ex
     let repository = context.open_repository().await?;
     context.progress.stage("looking for what nothing needs", None);
     let report = repository.prune(&PruneOptions { dry_run: args.dry_run, now: Utc::now() }).await?;
-    context.print(&report, || report.to_string())?;
-    Ok(Exit::Done)
+    if args.dry_run {
+        context.print(&report, || report.to_string())?;
+        return Ok(Exit::Done);
+    }
+    context.conclude(Exit::Done, &report, || report.to_string())
 }

@@ -8,45 +8,55 @@ use crate::context::Context;
 use crate::exit::Exit;
 use crate::jobs::{baseline, demo, rehearse};
 
-/// Restores a snapshot into private servers that the tool starts itself, and proves it.
+const EXAMPLES: &str = "\
+Examples:
+  dbhaul rehearse --demo
+      Back up and restore sample data on private servers
+  dbhaul rehearse
+      Restore the newest snapshot into private servers and verify it
+  dbhaul rehearse latest --baseline baseline.toml --environment production
+      Also check the restored schema";
+
+/// Restore a snapshot into private servers and verify it
 ///
-/// The servers live in a temporary folder on free ports and are gone afterwards. The snapshot then carries an
-/// attestation of what was proven, which retention honours. Needs the server programs on this host: postgres of the
-/// source's major version or newer, and a redis-server or valkey-server that can read the snapshot.
+/// The servers are started in a temporary folder and removed afterwards. The result is stored with the snapshot, where
+/// retention takes it into account. Requires server programs on this host: postgres of the source's major version or
+/// newer, and a redis-server or valkey-server that can read the snapshot.
 #[derive(Debug, Args)]
+#[command(after_long_help = EXAMPLES)]
 pub(crate) struct RehearseArgs {
-    /// The snapshot: its id, the beginning of its id, or `latest`
-    #[arg(value_name = "SNAPSHOT|latest", default_value = "latest")]
+    /// Snapshot: its id, the beginning of its id, or `latest`
+    #[arg(value_name = "SNAPSHOT", default_value = "latest")]
     snapshot: String,
-    /// Needs nothing of yours: starts source servers too, fills them with a sample application, backs them up,
-    /// restores them and proves them equal
-    #[arg(long, conflicts_with = "snapshot")]
-    demo: bool,
-    /// How much sample data; 1 is the real application's size
-    #[arg(long, value_name = "N", default_value_t = 1, requires = "demo")]
-    scale: u32,
-    /// Connections that work at the same time
-    #[arg(long, short, value_name = "N")]
-    jobs: Option<usize>,
     /// Check the restored schema against this baseline
     #[arg(long, value_name = "FILE")]
     baseline: Option<PathBuf>,
-    /// The environment whose part of the baseline applies
+    /// Environment whose part of the baseline applies
     #[arg(long, value_name = "NAME")]
     environment: Option<String>,
+    /// Number of connections that work at the same time
+    #[arg(long, short, value_name = "N")]
+    jobs: Option<usize>,
+    /// Run a demonstration that needs no servers of yours
+    ///
+    /// Starts private source servers too, fills them with a sample application, backs them up, restores them and
+    /// verifies the result.
+    #[arg(long, conflicts_with = "snapshot", help_heading = "Demonstration")]
+    demo: bool,
+    /// Amount of sample data; 1 is the size of the real application
+    #[arg(long, value_name = "N", default_value_t = 1, requires = "demo", help_heading = "Demonstration")]
+    scale: u32,
 }
 
 pub(super) async fn run(args: RehearseArgs, context: &Context) -> anyhow::Result<Exit> {
     let jobs = context.jobs(args.jobs);
     if args.demo {
         let report = demo::run(args.scale, jobs, &context.progress).await?;
-        context.print(&report, || report.render())?;
-        return Ok(report.exit());
+        return context.conclude(report.exit(), &report, || report.render());
     }
     baseline::ready(args.baseline.as_deref(), args.environment.as_deref())?;
     let repository = context.open_repository().await?;
     let gate = rehearse::Gate { file: args.baseline, environment: args.environment, config: &context.config };
     let report = rehearse::run(&repository, &args.snapshot, &gate, jobs, &context.progress).await?;
-    context.print(&report, || report.render())?;
-    Ok(report.exit())
+    context.conclude(report.exit(), &report, || report.render())
 }

@@ -16,41 +16,52 @@ use crate::jobs::restore::{self, Restore};
 use crate::jobs::{keys, replay};
 use crate::report::restore::RestoreReport;
 
-/// Restores a snapshot into empty servers, and proves that what arrived is what was saved.
+const EXAMPLES: &str = "\
+Examples:
+  dbhaul restore latest --postgres postgres://app@new/app --redis redis://new
+      Restore both sources of the newest snapshot
+  dbhaul restore 20261123T180500Z --source postgres --to postgres://app@new/app
+      Restore one source of an older snapshot
+  dbhaul restore latest --postgres postgres://app@new/app --table orders
+      Restore one table
+  dbhaul restore dump.rdb --redis redis://new
+      Load an RDB file";
+
+/// Restore a snapshot into empty servers and verify it
 ///
-/// A target that is not empty is refused, before anything is written. Afterwards every table is read back and its
-/// row count and digest compared with the snapshot's, and every key of Redis with its type, value and expiry.
+/// A target that is not empty is refused before anything is written. Afterwards every table is read back and its row
+/// count and digest are compared with the snapshot's, and every Redis key with its type, value and expiry.
 #[derive(Debug, Args)]
+#[command(after_long_help = EXAMPLES)]
 pub(crate) struct RestoreArgs {
-    /// The snapshot (its id, the beginning of its id, or `latest`), or for --redis the path of an RDB file, an AOF file, or
-    /// the folder of an AOF
-    #[arg(value_name = "SNAPSHOT|latest|FILE")]
+    /// Snapshot (its id, the beginning of its id, or `latest`), or path of an RDB file, an AOF file or an AOF folder
+    #[arg(value_name = "SNAPSHOT|FILE")]
     snapshot: String,
-    /// Restore this source of the snapshot …
-    #[arg(long, value_name = "NAME", requires = "to")]
-    source: Option<String>,
-    /// … into this server
-    #[arg(long, value_name = "URL", conflicts_with_all = ["postgres", "redis"])]
-    to: Option<String>,
     /// Restore the snapshot's PostgreSQL source into this empty database
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", help_heading = "Servers")]
     postgres: Option<String>,
     /// Restore the snapshot's Redis source into this empty server
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", help_heading = "Servers")]
     redis: Option<String>,
-    /// Of an AOF only what came before this moment, where the file has timestamps
-    #[arg(long, value_name = "RFC3339")]
-    until: Option<chrono::DateTime<chrono::Utc>>,
+    /// Restore this source of the snapshot into the server given by --to
+    #[arg(long, value_name = "NAME", requires = "to", help_heading = "Servers")]
+    source: Option<String>,
+    /// Empty server to restore into
+    #[arg(long, value_name = "URL", conflicts_with_all = ["postgres", "redis"], help_heading = "Servers")]
+    to: Option<String>,
     #[command(flatten)]
     filter: FilterArgs,
     #[command(flatten)]
     target: TargetArgs,
-    /// Check the restored schema against this baseline; a failed check ends with exit code 3
-    #[arg(long, value_name = "FILE")]
+    /// Check the restored schema against this baseline; a failed check makes the exit code 3
+    #[arg(long, value_name = "FILE", help_heading = "PostgreSQL target")]
     baseline: Option<PathBuf>,
-    /// The environment whose part of the baseline applies
-    #[arg(long, value_name = "NAME")]
+    /// Environment whose part of the baseline applies
+    #[arg(long, value_name = "NAME", help_heading = "PostgreSQL target")]
     environment: Option<String>,
+    /// Replay an AOF only up to this time, if the file has timestamps
+    #[arg(long, value_name = "RFC3339", help_heading = "Redis target")]
+    until: Option<chrono::DateTime<chrono::Utc>>,
 }
 
 pub(super) async fn run(args: RestoreArgs, context: &Context) -> anyhow::Result<Exit> {
@@ -60,15 +71,15 @@ pub(super) async fn run(args: RestoreArgs, context: &Context) -> anyhow::Result<
     }
     if targets.is_empty() {
         return Err(exit::usage(
-            "where to? Give --source NAME --to URL, or --postgres URL and --redis URL. A restore never goes to the \
-             configured sources by itself",
+            "no target is named: pass --postgres URL and --redis URL, or --source NAME --to URL; the configured sources are \
+             never used as targets",
         ));
     }
     if is_path(&args.snapshot) {
         return from_file(&args, &targets, context).await;
     }
     if args.until.is_some() {
-        return Err(exit::usage("--until is for an append-only file: a snapshot is of one moment"));
+        return Err(exit::usage("--until applies to an append-only file, not to a snapshot"));
     }
     baseline::ready(args.baseline.as_deref(), args.environment.as_deref())?;
     sources::apply_baseline(&mut targets, args.baseline, args.environment);
@@ -83,21 +94,22 @@ pub(super) async fn run(args: RestoreArgs, context: &Context) -> anyhow::Result<
         progress: &context.progress,
     })
     .await?;
-    context.print(&report, || report.render())?;
-    Ok(report.exit())
+    context.conclude(report.exit(), &report, || report.render())
 }
 
 /// An RDB or AOF needs no repository: it goes straight into the one Redis that is named.
 async fn from_file(args: &RestoreArgs, targets: &[Endpoint], context: &Context) -> anyhow::Result<Exit> {
     let [target] = targets else {
-        return Err(exit::usage("a file goes into one server: name it by --redis URL"));
+        return Err(exit::usage("a file is restored into one server: pass --redis URL"));
     };
     let Connection::Redis(options) = &target.connection else {
-        return Err(exit::usage("an RDB or AOF goes into a Redis or Valkey server: name it by --redis URL"));
+        return Err(exit::usage(
+            "an RDB or AOF file is restored into a Redis or Valkey server: pass --redis URL",
+        ));
     };
     let settings = args.target.settings(context.jobs(args.target.jobs), false)?;
     if settings.access {
-        return Err(exit::usage("--with-acl makes the users that a snapshot holds, and a file holds none"));
+        return Err(exit::usage("--with-acl applies to a snapshot: a file holds no users"));
     }
     let path = std::path::PathBuf::from(&args.snapshot);
     let outcome = match replay::look(&path).await? {
@@ -106,7 +118,7 @@ async fn from_file(args: &RestoreArgs, targets: &[Endpoint], context: &Context) 
             replay::run(&path, until, options, &settings, &context.progress).await?
         }
         replay::Found::Rdb(_) if args.until.is_some() => {
-            return Err(exit::usage("--until is for an append-only file: an RDB is of one moment"));
+            return Err(exit::usage("--until applies to an append-only file, not to an RDB file"));
         }
         replay::Found::Rdb(rdb) => {
             let open = || keys::file(&rdb);
@@ -114,6 +126,5 @@ async fn from_file(args: &RestoreArgs, targets: &[Endpoint], context: &Context) 
         }
     };
     let report = RestoreReport::migrated(&args.snapshot, outcome);
-    context.print(&report, || report.render())?;
-    Ok(report.exit())
+    context.conclude(report.exit(), &report, || report.render())
 }

@@ -6,13 +6,20 @@ use crate::context::Context;
 use crate::exit::Exit;
 use crate::jobs::snapshots;
 
-/// Lists the snapshots, oldest first.
+const EXAMPLES: &str = "\
+Examples:
+  dbhaul snapshots
+      List all snapshots, oldest first
+  dbhaul snapshots --job nightly --json
+      List the snapshots of one job as JSON";
+
+/// List snapshots: time, sources, size, and the newest check and rehearsal
 ///
-/// A manifest that cannot be read is named, and the command ends with exit code 3: the others are listed all the
-/// same.
+/// A manifest that cannot be read is reported, and makes the exit code 3; the other snapshots are still listed.
 #[derive(Debug, Args)]
+#[command(after_long_help = EXAMPLES)]
 pub(crate) struct SnapshotsArgs {
-    /// Only the snapshots of this job
+    /// List only the snapshots of this job
     #[arg(long, value_name = "ID")]
     job: Option<String>,
 }

@@ -7,11 +7,17 @@ use crate::context::Context;
 use crate::exit::Exit;
 use crate::report::stats::StatsReport;
 
-/// Shows what the snapshots hold and cost: as they were read, once deduplicated, and as stored; and what pruning would
-/// free.
+const EXAMPLES: &str = "\
+Example:
+  dbhaul stats
+      Show the size of each snapshot, and what pruning would free";
+
+/// Show the size of each snapshot and what pruning would free
 ///
-/// `own` is what no other snapshot needs: the space that forgetting this one alone would free.
+/// Sizes are given as read, deduplicated, and as stored. `own` is what no other snapshot references: the space that
+/// forgetting this one alone would free.
 #[derive(Debug, Args)]
+#[command(after_long_help = EXAMPLES)]
 pub(crate) struct StatsArgs {}
 
 pub(super) async fn run(_args: StatsArgs, context: &Context) -> anyhow::Result<Exit> {

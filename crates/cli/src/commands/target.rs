@@ -10,14 +10,15 @@ use crate::jobs::settings::TargetSettings;
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Target")]
 pub(crate) struct TargetArgs {
-    /// Connections that work at the same time
+    /// Number of connections that work at the same time
     #[arg(long, short, value_name = "N")]
     pub(super) jobs: Option<usize>,
-    /// Do not read the target back; the report then says that nothing was proven
+    /// Do not read the target back; the report then says `not verified`
     #[arg(long)]
     no_proof: bool,
-    /// What to do with what the target holds already. Rows of a table: refuse, truncate or append (with
-    /// --into-existing and --data-only). Keys: refuse, replace or skip
+    /// What to do with existing rows or keys of the target
+    ///
+    /// Rows: refuse, truncate or append, with --into-existing or --data-only. Keys: refuse, replace or skip.
     #[arg(long, value_name = "POLICY")]
     pub(super) on_existing: Option<OnExisting>,
     #[command(flatten)]
@@ -31,46 +32,50 @@ pub(crate) struct TargetArgs {
 pub(super) enum OnExisting {
     /// Write nothing
     Refuse,
-    /// Empty the tables first
+    /// Truncate the tables first
     Truncate,
-    /// Leave the rows and add to them
+    /// Keep the existing rows and add to them
     Append,
-    /// Replace keys of the same name
+    /// Replace existing keys
     Replace,
-    /// Leave keys of the same name as they are
+    /// Keep existing keys
     Skip,
 }
 
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Redis target")]
 struct RedisTargetArgs {
-    /// Empty the whole server first; it must be named as it is reached
+    /// Delete all keys of the target first; HOST:PORT must be the target's
     #[arg(long, value_name = "HOST:PORT")]
     flush: Option<String>,
-    /// Put the keys of one database into another; may be repeated
+    /// Restore the keys of one database into another; may be repeated
     #[arg(long, value_name = "FROM=TO")]
     db: Vec<String>,
-    /// Only keys whose names match, as KEYS reads patterns; may be repeated
+    /// Include only keys that match this pattern (as for KEYS); may be repeated
     #[arg(long, value_name = "PATTERN")]
     key: Vec<String>,
-    /// No keys whose names match; may be repeated
+    /// Exclude keys that match this pattern; may be repeated
     #[arg(long, value_name = "PATTERN")]
     exclude_key: Vec<String>,
-    /// Keys a second, at the most
+    /// Maximum number of keys per second
     #[arg(long, value_name = "N")]
     rate: Option<u64>,
-    /// Make the users of the source too, after its keys: from the source, or what the snapshot holds when it was taken
-    /// with --with-acl. Settings are not changed; those that differ are told
+    /// Create the users of the source too, after its keys
+    ///
+    /// The users come from the source, or from a snapshot that was taken with --with-acl. Settings are not changed;
+    /// those that differ are listed.
     #[arg(long)]
     with_acl: bool,
-    /// What to do about what the server cannot hold: name it and write nothing, or leave it out and name it
-    #[arg(long, value_name = "refuse|skip", default_value = "refuse")]
+    /// What to do with values that the server cannot hold
+    #[arg(long, value_name = "POLICY", default_value = "refuse")]
     on_unsupported: OnUnsupported,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum OnUnsupported {
+    /// Write nothing and list them
     Refuse,
+    /// Leave them out and list them
     Skip,
 }
 
@@ -85,12 +90,10 @@ impl RedisTargetArgs {
             let numbers =
                 pair.split_once('=').and_then(|(from, to)| Some((from.parse().ok()?, to.parse().ok()?)));
             let Some((from, to)) = numbers else {
-                return Err(exit::usage(format!(
-                    "--db wants FROM=TO, two numbers of databases, and got `{pair}`"
-                )));
+                return Err(exit::usage(format!("--db expects FROM=TO, two database numbers, got `{pair}`")));
             };
             if databases.insert(from, to).is_some_and(|other| other != to) {
-                return Err(exit::usage(format!("--db sends database {from} to two others")));
+                return Err(exit::usage(format!("--db maps database {from} to two others")));
             }
         }
         Ok(redisdump::RestoreOptions {
@@ -116,44 +119,46 @@ impl RedisTargetArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "PostgreSQL target")]
 struct PostgresTargetArgs {
-    /// Let the connecting role own everything, instead of the roles that owned it at the source
+    /// Make the connecting role the owner of every object
     #[arg(long)]
     no_owner: bool,
-    /// Try extensions in versions that nobody has tried, instead of refusing them
+    /// Allow untested versions of extensions instead of refusing them
     #[arg(long)]
     untried_extensions: bool,
-    /// Leave grants and default privileges out
+    /// Omit grants and default privileges
     #[arg(long)]
     no_acl: bool,
-    /// Put one role in another's place; may be repeated
+    /// Map one role to another; may be repeated
     #[arg(long, value_name = "OLD=NEW")]
     role_map: Vec<String>,
-    /// Make the database first, with the encoding, locale and settings of the source's
+    /// Create the database first, with the encoding, locale and settings of the source
     #[arg(long, conflicts_with_all = ["clean", "into_existing", "data_only"])]
     create: bool,
-    /// Make first the roles, memberships and tablespaces that the server lacks: those of the source's server, which a
-    /// snapshot holds when it was taken with --globals. What is there already is left as it is
+    /// Create missing roles, memberships and tablespaces first
+    ///
+    /// They come from the source's server, or from a snapshot that was taken with --globals. Existing ones are not
+    /// changed.
     #[arg(long)]
     globals: bool,
-    /// Drop first what is going to be made, and nothing else
+    /// Drop the objects that will be restored first, and nothing else
     #[arg(long, conflicts_with_all = ["into_existing", "data_only"])]
     clean: bool,
-    /// Bring only rows, into tables that are there: made by the application's own scripts, with columns matched by name
+    /// Restore only rows, into existing tables; columns are matched by name
     #[arg(long)]
     into_existing: bool,
-    /// The same as --into-existing
+    /// Same as --into-existing
     #[arg(long, conflicts_with = "schema_only")]
     data_only: bool,
-    /// Bring everything but rows
+    /// Restore everything except rows
     #[arg(long)]
     schema_only: bool,
-    /// Only this part of the work; may be repeated
+    /// Restore only this section; may be repeated
     #[arg(long, value_name = "SECTION", conflicts_with_all = ["data_only", "schema_only", "into_existing"])]
     section: Vec<SectionArg>,
-    /// When the server refuses a statement: stop, or go on and list every refusal at the end (exit code 4)
-    #[arg(long, value_name = "stop|continue", default_value = "stop")]
+    /// What to do when the server rejects a statement
+    #[arg(long, value_name = "POLICY", default_value = "stop")]
     on_error: OnErrorArg,
-    /// The search path while indexes and constraints are made, for functions that name tables without their schema
+    /// search_path while indexes and constraints are created, for functions that use unqualified names
     #[arg(long, value_name = "SCHEMAS")]
     search_path: Option<String>,
 }
@@ -170,7 +175,9 @@ enum SectionArg {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum OnErrorArg {
+    /// Stop
     Stop,
+    /// Continue, and list every rejected statement at the end (exit code 4)
     Continue,
 }
 
@@ -193,7 +200,7 @@ impl TargetArgs {
                 Some((old, new)) if !old.is_empty() && !new.is_empty() => {
                     postgres.role_map.insert(old.to_owned(), new.to_owned());
                 }
-                _ => return Err(exit::usage(format!("--role-map wants OLD=NEW, and got `{pair}`"))),
+                _ => return Err(exit::usage(format!("--role-map expects OLD=NEW, got `{pair}`"))),
             }
         }
         postgres.sections = args.sections();
@@ -216,7 +223,7 @@ impl TargetArgs {
         };
         if !rows_only && on_rows != OnRows::Refuse {
             return Err(exit::usage(
-                "--on-existing truncate and append speak of rows in tables that are there: they need --into-existing or --data-only",
+                "--on-existing truncate and append apply to existing tables: they require --into-existing or --data-only",
             ));
         }
         Ok(match (rows_only, args.clean, part) {

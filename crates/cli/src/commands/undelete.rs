@@ -8,12 +8,20 @@ use serde::Serialize;
 use crate::context::Context;
 use crate::exit::Exit;
 
-/// Brings forgotten snapshots back, as long as their grace period is not over.
+const EXAMPLES: &str = "\
+Examples:
+  dbhaul undelete
+      List the snapshots that can be brought back
+  dbhaul undelete 20261123T180500Z-1f3a9c
+      Bring one of them back";
+
+/// Bring back forgotten snapshots within their grace period
 ///
-/// Without a name, lists the snapshots that can still be brought back.
+/// Without SNAPSHOT, lists the snapshots that can be brought back.
 #[derive(Debug, Args)]
+#[command(after_long_help = EXAMPLES)]
 pub(crate) struct UndeleteArgs {
-    /// The snapshots, by their full names
+    /// Snapshots, by their full ids
     #[arg(value_name = "SNAPSHOT")]
     snapshots: Vec<String>,
 }
@@ -52,8 +60,13 @@ pub(super) async fn run(args: UndeleteArgs, context: &Context) -> anyhow::Result
     }
     report.can_be_brought_back =
         forgotten.into_iter().filter(|gone| !report.brought_back.contains(&gone.header.id)).collect();
-    context.print(&report, || report.render(args.snapshots.is_empty()))?;
-    Ok(if report.missing.is_empty() { Exit::Done } else { Exit::Differs })
+    let list = args.snapshots.is_empty();
+    let exit = if report.missing.is_empty() { Exit::Done } else { Exit::Differs };
+    if list {
+        context.print(&report, || report.render(list))?;
+        return Ok(exit);
+    }
+    context.conclude(exit, &report, || report.render(list))
 }
 
 impl UndeleteReport {

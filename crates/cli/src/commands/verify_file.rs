@@ -8,16 +8,24 @@ use crate::context::Context;
 use crate::exit::Exit;
 use crate::report::verify_file::VerifyFileReport;
 
-/// Checks an RDB file, an AOF file, or an AOF folder: checksum, and structure down to the last element.
+const EXAMPLES: &str = "\
+Examples:
+  dbhaul verify-file dump.rdb
+      Verify an RDB file
+  dbhaul verify-file appendonlydir
+      Verify a multi-part AOF";
+
+/// Verify an RDB file, an AOF file or an AOF folder: checksum and complete structure
 ///
-/// Exit code 0 when it is whole; 3 with the offset of the first fault, or with the keys for which servers refuse a file
-/// that can be read. Needs no server, and reads files that make a server abort.
+/// The exit code is 0 if the file is intact, and 3 if it is damaged, with the offset of the first fault or the keys for
+/// which servers reject it. Needs no server, and reads files that make a server abort.
 #[derive(Debug, Args)]
+#[command(after_long_help = EXAMPLES)]
 pub(crate) struct VerifyFileArgs {
     /// dump.rdb, appendonly.aof, an AOF manifest, or the folder appendonlydir
     #[arg(value_name = "FILE")]
     file: PathBuf,
-    /// Try an RDB version that is newer than those known here
+    /// Try to read an RDB version newer than the supported ones
     #[arg(long)]
     force: bool,
 }
@@ -37,6 +45,6 @@ pub(super) async fn run(args: VerifyFileArgs, context: &Context) -> anyhow::Resu
         Err(fault) if fault.is_io() => return Err(fault.into()),
         Err(fault) => VerifyFileReport::at_fault(&args.file, &fault),
     };
-    context.print(&report, || report.render())?;
-    Ok(if report.is_whole() { Exit::Done } else { Exit::Differs })
+    let exit = if report.is_whole() { Exit::Done } else { Exit::Differs };
+    context.conclude(exit, &report, || report.render())
 }

@@ -124,7 +124,7 @@ impl TargetOutcome {
             TargetResult::Postgres(Proven { tables, schema, baseline, failures }) => {
                 match tables {
                     Some(outcomes) => out.push_str(&tables::render(outcomes)),
-                    None => out.push_str("not proven: the target was not read back\n"),
+                    None => out.push_str("not verified: the target was not read back\n"),
                 }
                 if let Some(schema) = schema {
                     out.push_str(&render_schema(schema));
@@ -146,7 +146,7 @@ impl TargetOutcome {
                 out.push_str(&format!("{restored}\n"));
                 match proof {
                     Some(comparison) => out.push_str(&format!("{comparison}\n")),
-                    None => out.push_str("not proven: the target was not read back\n"),
+                    None => out.push_str("not verified: the target was not read back\n"),
                 }
             }
             TargetResult::Aof { replayed } => {
@@ -172,7 +172,7 @@ impl TargetOutcome {
             TargetResult::Redis { proof: Some(_), restored } => {
                 format!("{}: {} keys, {verdict}", self.source, count(restored.keys))
             }
-            _ => format!("{}: not proven", self.source),
+            _ => format!("{}: not verified", self.source),
         }
     }
 }

@@ -7,6 +7,7 @@ mod care;
 mod common;
 mod encryption;
 mod files;
+mod help;
 mod main_job;
 mod parts;
 mod redis_folder;

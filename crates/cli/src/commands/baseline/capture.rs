@@ -7,18 +7,26 @@ use crate::context::Context;
 use crate::exit::Exit;
 use crate::jobs::baseline;
 
-/// Writes a baseline of a live database, or of the schema stored in a snapshot, to standard output.
+const EXAMPLES: &str = "\
+Examples:
+  dbhaul baseline capture --to postgres://app@db-1/app > baseline.toml
+      Capture the schema of a live database
+  dbhaul baseline capture --snapshot latest > baseline.toml
+      Capture the schema stored in a snapshot";
+
+/// Print a baseline of a live database, or of the schema stored in a snapshot
 ///
-/// It holds every extension, table and view with columns, constraints and indexes, in a stable order; checked against
-/// the same database it passes. Edit it: take out what is nobody's business, and say what is optional where.
+/// The baseline lists every extension, table and view with columns, constraints and indexes, in a stable order. Checked
+/// against the same database it passes. Edit it: remove what need not be checked, and mark what is optional where.
 #[derive(Debug, Args)]
+#[command(after_long_help = EXAMPLES)]
 pub(super) struct CaptureArgs {
     #[command(flatten)]
     subject: SubjectArgs,
-    /// Only what lives in these schemas; may be repeated
+    /// Include only these schemas; may be repeated
     #[arg(long, value_name = "PATTERN")]
     schema: Vec<String>,
-    /// Nothing that lives in these schemas; may be repeated
+    /// Exclude these schemas; may be repeated
     #[arg(long, value_name = "PATTERN")]
     exclude_schema: Vec<String>,
 }

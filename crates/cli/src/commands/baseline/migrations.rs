@@ -14,21 +14,21 @@ use crate::jobs::baseline::migrations::{self, Wanted};
 /// Which migrations, and what is known of them.
 #[derive(Debug, Args)]
 struct FilesArgs {
-    /// The folder with the migration files (*.sql)
-    #[arg(long, value_name = "DIR")]
+    /// Folder with the migration files (*.sql)
+    #[arg(long, value_name = "DIR", help_heading = "Migrations")]
     migrations: PathBuf,
-    /// The baseline, which gives the order and says what is optional where [default: that of the configuration's
-    /// PostgreSQL source, if there is one]
-    #[arg(long, value_name = "FILE")]
+    /// Baseline file, which sets the order and what is optional [default: that of the PostgreSQL source in the
+    /// configuration, if there is one]
+    #[arg(long, value_name = "FILE", help_heading = "Baseline")]
     baseline: Option<PathBuf>,
-    /// The environment whose part of the baseline applies
-    #[arg(long, value_name = "NAME")]
+    /// Environment whose part of the baseline applies
+    #[arg(long, value_name = "NAME", help_heading = "Baseline")]
     environment: Option<String>,
-    /// Run this migration, whatever the schema shows of it; may be repeated
-    #[arg(long, value_name = "NAME")]
+    /// Run this migration regardless of the schema; may be repeated
+    #[arg(long, value_name = "NAME", help_heading = "Migrations")]
     run: Vec<String>,
-    /// Leave this migration out; may be repeated
-    #[arg(long, value_name = "NAME")]
+    /// Skip this migration; may be repeated
+    #[arg(long, value_name = "NAME", help_heading = "Migrations")]
     skip: Vec<String>,
 }
 
@@ -39,11 +39,17 @@ impl FilesArgs {
     }
 }
 
-/// Reads a folder of migration files and works out from the schema which are applied, and what is left to do.
+const PLAN_EXAMPLES: &str = "\
+Example:
+  dbhaul baseline plan --to postgres://app@db-1/app --migrations ./migrations
+      Show which migrations are still to be run";
+
+/// Show which migration files are applied, missing or partly applied, and in which order they can run
 ///
-/// Nothing is run and nothing is recorded in the database: what a file makes is looked for in the schema, and what the
-/// schema cannot show (rows, DO blocks) is said. Exit code 0 when nothing is left to do, 3 when something is.
+/// Nothing is run, and nothing is recorded in the database: the schema shows which objects of a file exist. What the
+/// schema cannot show (rows, DO blocks) is reported. The exit code is 0 if nothing is left to run, otherwise 3.
 #[derive(Debug, Args)]
+#[command(after_long_help = PLAN_EXAMPLES)]
 pub(super) struct PlanArgs {
     #[command(flatten)]
     subject: SubjectArgs,
@@ -55,20 +61,27 @@ pub(super) async fn plan(args: PlanArgs, context: &Context) -> anyhow::Result<Ex
     let wanted = args.files.wanted(args.subject.source.as_deref(), context);
     let subject = args.subject.subject(context).await?;
     let report = migrations::plan(&subject, &wanted).await?;
-    context.print(&report, || report.render())?;
-    Ok(if report.plan.is_done() { Exit::Done } else { Exit::Differs })
+    let exit = if report.plan.is_done() { Exit::Done } else { Exit::Differs };
+    context.conclude(exit, &report, || report.render())
 }
 
-/// Runs what `dbhaul baseline plan` shows, each file in one transaction where it can be, and then checks the baseline.
+const APPLY_EXAMPLES: &str = "\
+Example:
+  dbhaul baseline apply --to postgres://app@db-1/app --migrations ./migrations
+      Run the missing migrations, then check the baseline";
+
+/// Run the migrations that `plan` shows, then check the baseline
 ///
-/// It stops at the first error, with file, line and SQLSTATE, and says what state things are in. A file that holds
-/// meta-commands of psql is refused before anything runs. Exit code 3 when the baseline is not met afterwards.
+/// Each file runs in one transaction where possible. The first error stops the run and is reported with file, line,
+/// SQLSTATE and the state of the database. A file with psql meta-commands is refused before anything runs. The exit
+/// code is 3 if the baseline is not met afterwards.
 #[derive(Debug, Args)]
+#[command(after_long_help = APPLY_EXAMPLES)]
 pub(super) struct ApplyArgs {
-    /// The live database; the same as --to
+    /// Live database; same as --to
     #[arg(value_name = "URL", conflicts_with = "to", required_unless_present = "to")]
     url: Option<String>,
-    /// The live database
+    /// Live database
     #[arg(long, value_name = "URL")]
     to: Option<String>,
     #[command(flatten)]
@@ -80,6 +93,6 @@ pub(super) async fn apply(args: ApplyArgs, context: &Context) -> anyhow::Result<
     let url = args.url.or(args.to).unwrap_or_default();
     let endpoint = Endpoint::from_url("target", &url, context)?;
     let report = migrations::apply(&endpoint, &wanted, &context.progress).await?;
-    context.print(&report, || report.render())?;
-    Ok(if report.passed() { Exit::Done } else { Exit::Differs })
+    let exit = if report.passed() { Exit::Done } else { Exit::Differs };
+    context.conclude(exit, &report, || report.render())
 }

@@ -10,22 +10,27 @@ use clap::{Args, Subcommand};
 use crate::context::Context;
 use crate::exit::Exit;
 
-/// Captures a schema baseline, checks a schema against one, and plans and applies the migrations that reach it.
+const EXAMPLES: &str = "\
+Examples:
+  dbhaul baseline capture --to postgres://app@db-1/app > baseline.toml
+      Declare the schema of a database
+  dbhaul baseline check --to postgres://app@db-2/app --baseline baseline.toml
+      Check another database against it";
+
+/// Check a schema against a declared baseline, and plan and run migrations
 #[derive(Debug, Args)]
+#[command(after_long_help = EXAMPLES)]
 pub(crate) struct BaselineArgs {
     #[command(subcommand)]
     command: BaselineCommand,
 }
 
+// A doc comment on a variant would replace the help of its struct, so there is none.
 #[derive(Debug, Subcommand)]
 enum BaselineCommand {
-    /// Write a baseline of a live database, or of the schema stored in a snapshot, to standard output
     Capture(capture::CaptureArgs),
-    /// Check a live database, or the schema stored in a snapshot; exit code 3 when something is missing
     Check(check::CheckArgs),
-    /// Show which migration files are applied, missing or partly applied, and in which order they can run
     Plan(migrations::PlanArgs),
-    /// Run what `plan` shows, and check the baseline afterwards
     Apply(migrations::ApplyArgs),
 }
 

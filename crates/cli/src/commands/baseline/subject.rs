@@ -10,16 +10,16 @@ use crate::jobs::baseline::Subject;
 /// The schema that is looked at.
 #[derive(Debug, Args)]
 pub(super) struct SubjectArgs {
-    /// The live database; the same as --to
+    /// Live database; same as --to
     #[arg(value_name = "URL", conflicts_with_all = ["to", "snapshot"])]
     url: Option<String>,
-    /// The live database
+    /// Live database
     #[arg(long, value_name = "URL", conflicts_with = "snapshot")]
     to: Option<String>,
-    /// The snapshot: its id, the beginning of its id, or `latest`
+    /// Snapshot: its id, the beginning of its id, or `latest`
     #[arg(long, value_name = "ID")]
     snapshot: Option<String>,
-    /// Which PostgreSQL source of the snapshot, if it has several
+    /// PostgreSQL source of the snapshot, if it has several
     #[arg(long, value_name = "NAME", requires = "snapshot")]
     pub(super) source: Option<String>,
 }
@@ -34,7 +34,7 @@ impl SubjectArgs {
                 snapshot: snapshot.clone(),
                 source: self.source.clone(),
             }),
-            (None, None) => Err(exit::usage("of what? Give --to URL or --snapshot ID")),
+            (None, None) => Err(exit::usage("no schema is named: pass --to URL or --snapshot ID")),
         }
     }
 }
