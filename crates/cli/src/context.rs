@@ -9,6 +9,7 @@ use crate::args::Shared;
 use crate::config::{Config, ConfigError, Secrets, expand};
 use crate::exit::{self, Exit};
 use crate::ui::Progress;
+use crate::ui::stdout::{self, Stdout};
 
 /// The surroundings of a run.
 pub(crate) struct Context {
@@ -157,25 +158,22 @@ impl Context {
         Ok(exit)
     }
 
-    /// Prints a result: as JSON where that was asked for, else as its text.
+    /// Prints a result: as JSON where that was asked for, else as its text. That nobody reads it changes nothing about the
+    /// job, whose outcome the exit code tells.
     pub(crate) fn print<T: serde::Serialize>(
         &self,
         result: &T,
         text: impl FnOnce() -> String,
     ) -> anyhow::Result<()> {
-        let mut out = std::io::stdout().lock();
-        if self.json {
-            serde_json::to_writer_pretty(&mut out, result)?;
-            writeln!(out)?;
-        } else {
-            let text = text();
-            out.write_all(text.as_bytes())?;
-            if !text.ends_with('\n') {
-                writeln!(out)?;
-            }
+        let mut text = if self.json { serde_json::to_string_pretty(result)? } else { text() };
+        if !text.ends_with('\n') {
+            text.push('\n');
         }
-        out.flush()?;
-        Ok(())
+        let printed = Stdout.write_all(text.as_bytes()).and_then(|()| Stdout.flush());
+        match printed {
+            Err(error) if stdout::is_closed(&error) => Ok(()),
+            printed => Ok(printed?),
+        }
     }
 }
 

@@ -174,6 +174,9 @@ pub(crate) fn kind_of(url: &str) -> anyhow::Result<Kind> {
     match url.split_once("://").map(|(scheme, _)| scheme) {
         Some("postgres" | "postgresql") => Ok(Kind::Postgres),
         Some("redis" | "rediss" | "valkey" | "valkeys" | "redis+unix" | "valkey+unix") => Ok(Kind::Redis),
+        Some("redis+sentinel" | "rediss+sentinel" | "valkey+sentinel" | "valkeys+sentinel") => {
+            Ok(Kind::Redis)
+        }
         Some(other) => Err(exit::usage(format!(
             "`{other}://` is not a server that dbhaul knows: use postgres://, redis://, rediss:// or valkey://"
         ))),

@@ -5,6 +5,8 @@
 use std::fmt;
 use std::process::ExitCode;
 
+use crate::ui::stdout;
+
 /// How a command ended. The numbers are part of the tool's interface: scripts and alerts lean on them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Exit {
@@ -114,11 +116,10 @@ pub(crate) fn code_of(error: &anyhow::Error) -> Exit {
     Exit::Failed
 }
 
-/// True when the error is only that nobody reads our output any more.
-pub(crate) fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    error.chain().any(|cause| {
-        cause.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe)
-    })
+/// True when the error is only that nobody reads our standard output any more. A connection that the other side has
+/// closed gives the same error of the system, and is none of that.
+pub(crate) fn is_closed_stdout(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| cause.downcast_ref::<std::io::Error>().is_some_and(stdout::is_closed))
 }
 
 #[cfg(test)]
@@ -136,10 +137,16 @@ mod tests {
     }
 
     #[test]
-    fn a_closed_pipe_is_seen_through_its_context() {
-        let pipe = std::io::Error::from(std::io::ErrorKind::BrokenPipe);
-        let error = anyhow::Error::new(pipe).context("cannot print");
-        assert!(is_broken_pipe(&error));
-        assert!(!is_broken_pipe(&anyhow::anyhow!("other")));
+    fn a_peer_that_hangs_up_is_no_closed_standard_output() {
+        let pipe = || std::io::Error::from(std::io::ErrorKind::BrokenPipe);
+        assert!(!is_closed_stdout(&anyhow::Error::new(pipe()).context("cannot send")));
+        let lost = redisdump::Error::Lost {
+            target: "redis://h:1".to_owned(),
+            doing: "restoring keys".to_owned(),
+            source: pipe(),
+        };
+        let lost = anyhow::Error::new(lost).context("the restore failed");
+        assert!(!is_closed_stdout(&lost) && code_of(&lost) == Exit::Failed);
+        assert!(!is_closed_stdout(&anyhow::anyhow!("other")));
     }
 }

@@ -44,7 +44,7 @@ fn main() -> ExitCode {
     runtime.shutdown_timeout(std::time::Duration::from_secs(5));
     match result {
         Ok(exit) => exit.into(),
-        Err(error) if exit::is_broken_pipe(&error) => Exit::Done.into(),
+        Err(error) if exit::is_closed_stdout(&error) => Exit::Done.into(),
         Err(error) => fail(&error),
     }
 }

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 
+use crate::databases::databases;
 use crate::emit::Losses;
-use crate::identity::{functions, identify, keyspace};
+use crate::identity::{functions, identify};
 use crate::meaning::{Asker, shown};
 use crate::names::{Names, Scan};
 use crate::report::{Comparison, DifferenceKind, Progress};
@@ -62,8 +63,8 @@ pub async fn compare(
     let counters = pair.left.has_counters() && pair.right.has_counters();
     pair.left.counters(counters);
     pair.right.counters(counters);
-    let mut dbs: BTreeSet<u64> = keyspace(&mut left_scan).await?.into_keys().collect();
-    dbs.extend(keyspace(&mut right_scan).await?.into_keys());
+    let mut dbs: BTreeSet<u64> = databases(&mut left_scan, &left_id).await?.into_keys().collect();
+    dbs.extend(databases(&mut right_scan, &right_id).await?.into_keys());
 
     let mut seen = 0;
     // SCAN tells some keys twice; of a giant database those beyond what is remembered may count twice.

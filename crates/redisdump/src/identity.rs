@@ -44,38 +44,94 @@ impl fmt::Display for ServerIdentity {
 }
 
 /// Asks a server who it is.
+///
+/// # Errors
+/// [`Error::Refused`] for what is no server of keys: a Sentinel, and a proxy behind which it cannot be known which server
+/// stands.
 pub(crate) async fn identify(
     connection: &mut Connection,
     options: &ConnectOptions,
 ) -> Result<ServerIdentity, Error> {
-    let mut fields = info(connection, "server").await?;
-    fields.extend(info(connection, "replication").await?);
-    fields.extend(info(connection, "cluster").await?);
-    let get = |name: &str| fields.get(name).cloned().unwrap_or_default();
+    let mut said = BTreeMap::new();
+    let mut refused = None;
+    for section in ["server", "replication", "cluster"] {
+        match connection.ask_raw(&[b"INFO", section.as_bytes()]).await? {
+            Reply::Error(words) => refused = Some(words),
+            reply => said.extend(fields(reply.bytes().unwrap_or_default())),
+        }
+    }
+    let get = |name: &str| said.get(name).cloned().unwrap_or_default();
     let valkey = get("valkey_version");
-    let (flavor, version) =
-        if valkey.is_empty() { ("redis", get("redis_version")) } else { ("valkey", valkey) };
+    let (mut flavor, mut version) = if valkey.is_empty() {
+        ("redis".to_owned(), get("redis_version"))
+    } else {
+        ("valkey".to_owned(), valkey)
+    };
+    let (mut mode, mut role) = (get("redis_mode"), get("role"));
+    if version.is_empty() {
+        // A proxy with an INFO of its own, or a user who may not ask: from 6.0 on a server says it in another place too.
+        let hello = hello(connection).await?;
+        let said = |name: &str| hello.get(name).cloned().unwrap_or_default();
+        (flavor, version, mode) = (said("server"), said("version"), said("mode"));
+        if role.is_empty() {
+            role = if said("role") == "replica" { "slave".to_owned() } else { said("role") };
+        }
+    }
+    let address = options.address();
+    if mode == "sentinel" {
+        return Err(is_sentinel(connection, &address).await?);
+    }
+    if version.is_empty() || !version.starts_with(|first: char| first.is_ascii_digit()) {
+        let words = refused.map_or_else(
+            || "INFO names no version of a server, and HELLO neither".to_owned(),
+            |words| format!("INFO: {words}; and HELLO names no version either"),
+        );
+        return Err(Error::Refused {
+            what: format!("{address} is not known to be a Redis or Valkey server"),
+            conflicts: vec![format!("{words}. Of a proxy, name the server behind it; a user needs +info")],
+        });
+    }
     Ok(ServerIdentity {
-        flavor: flavor.to_owned(),
+        flavor,
         version,
         run_id: get("run_id"),
-        role: get("role"),
-        address: options.address(),
-        cluster: get("cluster_enabled") == "1",
+        role,
+        address,
+        cluster: get("cluster_enabled") == "1" || mode == "cluster",
     })
 }
 
-/// The keys of every database that has some: number and count.
-pub(crate) async fn keyspace(connection: &mut Connection) -> Result<BTreeMap<u64, u64>, Error> {
-    let fields = info(connection, "keyspace").await?;
-    Ok(fields
-        .iter()
-        .filter_map(|(name, value)| {
-            let db = name.strip_prefix("db")?.parse().ok()?;
-            let keys = value.strip_prefix("keys=")?.split(',').next()?.parse().ok()?;
-            Some((db, keys))
-        })
-        .collect())
+/// What a server says of itself to `HELLO` (6.0), by name; nothing where it does not know it.
+async fn hello(connection: &mut Connection) -> Result<BTreeMap<String, String>, Error> {
+    let Reply::Array(said) = connection.ask_raw(&[b"HELLO", b"2"]).await? else { return Ok(BTreeMap::new()) };
+    let text = |reply: &Reply| reply.bytes().map(|bytes| String::from_utf8_lossy(bytes).into_owned());
+    let (pairs, _) = said.as_chunks::<2>();
+    Ok(pairs.iter().filter_map(|[name, value]| Some((text(name)?, text(value)?))).collect())
+}
+
+/// A Sentinel, with the names of the masters that it watches.
+async fn is_sentinel(connection: &mut Connection, address: &str) -> Result<Error, Error> {
+    let mut names = Vec::new();
+    if let Reply::Array(masters) = connection.ask_raw(&[b"SENTINEL", b"MASTERS"]).await? {
+        for master in &masters {
+            let Reply::Array(said) = master else { continue };
+            let (pairs, _) = said.as_chunks::<2>();
+            let name = pairs.iter().find(|[name, _]| name.bytes() == Some(b"name"));
+            names.extend(
+                name.and_then(|[_, name]| name.bytes())
+                    .map(|name| String::from_utf8_lossy(name).into_owned()),
+            );
+        }
+    }
+    let name = names.first().map_or("MASTER-NAME", String::as_str);
+    let known = match names.is_empty() {
+        true => String::new(),
+        false => format!(" (it watches {})", names.join(", ")),
+    };
+    Ok(Error::Refused {
+        what: format!("{address} is a Sentinel, which holds no keys"),
+        conflicts: vec![format!("redis+sentinel://{address}/{name} finds the master that it watches{known}")],
+    })
 }
 
 /// Hashes of the code of every function library; nothing where the server knows no functions (before 7.0).

@@ -2,6 +2,8 @@
 
 mod payload;
 
+use std::collections::BTreeMap;
+
 use crate::digest::{Digester, Meaning};
 use crate::expiring::{Fields, LISTED, SOON, Watch};
 use crate::rdb::Problem;
@@ -108,6 +110,12 @@ impl Asker {
 
     pub(crate) fn connection(&mut self) -> &mut Connection {
         &mut self.connection
+    }
+
+    /// The databases that hold keys, and about how many.
+    pub(crate) async fn databases(&mut self, server: &ServerIdentity) -> Result<BTreeMap<u64, u64>, Error> {
+        self.db = None;
+        crate::databases::databases(&mut self.connection, server).await
     }
 
     pub(crate) async fn select(&mut self, db: u64) -> Result<(), Error> {

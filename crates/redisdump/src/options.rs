@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use crate::Error;
@@ -25,6 +26,20 @@ impl Environment {
 pub(crate) enum Place {
     Tcp { host: String, port: u16, tls: Option<Tls> },
     Unix(String),
+    Sentinel(Sentinel),
+}
+
+/// Sentinels that know where a master is.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Sentinel {
+    /// Where they listen.
+    pub(crate) nodes: Vec<(String, u16)>,
+    /// What they call the master.
+    pub(crate) master: String,
+    pub(crate) tls: Option<Tls>,
+    /// The master, as soon as they were asked. It stays the same for the whole job: the connections of one job all lead to
+    /// one server, and one that is master no more ends the job.
+    pub(crate) found: Arc<OnceLock<(String, u16)>>,
 }
 
 /// How TLS is done. The files are read when a connection is made.
@@ -71,8 +86,9 @@ pub struct ConnectOptions {
 }
 
 impl ConnectOptions {
-    /// Reads `redis://`, `rediss://` (TLS), `valkey://`, `valkeys://`, and `redis+unix://[user[:password]@]/path`. A
-    /// password that the URL leaves out comes from the environment. A database in the URL is refused: the whole server is
+    /// Reads `redis://`, `rediss://` (TLS), `valkey://`, `valkeys://`, and `redis+unix://[user[:password]@]/path`, and
+    /// `redis+sentinel://[user[:password]@]host[:port][,host[:port]…]/master-name` (`rediss+sentinel` for TLS), of which the
+    /// login is the master's, and the Sentinels' where they ask for one. A password that the URL leaves out comes from the environment. A database in the URL is refused: the whole server is
     /// meant.
     ///
     /// Options follow a `?`: of all `user`, `timeout` (seconds without a sign of life; 0 for ever), `cluster=this-node`; of
@@ -83,13 +99,15 @@ impl ConnectOptions {
     pub fn parse(url: &str, env: &Environment) -> Result<ConnectOptions, Error> {
         let (scheme, rest) = url.split_once("://").ok_or_else(|| wrong("redis://host:port is the form"))?;
         let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
-        let (unix, secure) = match scheme {
+        let sentinel = scheme.strip_suffix("+sentinel");
+        let (unix, secure) = match sentinel.unwrap_or(scheme) {
+            "unix" if sentinel.is_some() => return Err(wrong("Sentinels are reached by TCP")),
             "redis" | "valkey" => (false, false),
             "rediss" | "valkeys" => (false, true),
             "redis+unix" | "valkey+unix" | "unix" => (true, false),
             other => {
                 return Err(wrong(&format!(
-                    "`{other}` is none of redis, rediss, valkey, valkeys, redis+unix"
+                    "`{other}` is none of redis, rediss, valkey, valkeys, redis+unix, redis+sentinel, rediss+sentinel"
                 )));
             }
         };
@@ -121,6 +139,9 @@ impl ConnectOptions {
                 Place::Unix(decode(path).map_err(|e| wrong(&e))?)
             }
             true => return Err(wrong("redis+unix://[user@]/path/of/the/socket is the form")),
+            false if sentinel.is_some() => {
+                sentinels(address, path, secure.then(|| std::mem::take(&mut said.tls)))?
+            }
             false => tcp(address, path, secure.then(|| std::mem::take(&mut said.tls)))?,
         };
         Ok(ConnectOptions {
@@ -141,7 +162,9 @@ impl ConnectOptions {
         if *files == TlsFiles::default() {
             return Ok(self);
         }
-        let Place::Tcp { tls: Some(tls), .. } = &mut self.place else {
+        let (Place::Tcp { tls: Some(tls), .. } | Place::Sentinel(Sentinel { tls: Some(tls), .. })) =
+            &mut self.place
+        else {
             return Err(Error::Options("files for TLS are of no use without a rediss:// URL".to_owned()));
         };
         let named = [
@@ -163,7 +186,7 @@ impl ConnectOptions {
 
     /// True where a server may turn us away for want of a certificate.
     pub(crate) fn wants_certificate(&self) -> bool {
-        matches!(&self.place, Place::Tcp { tls: Some(tls), .. } if tls.cert.is_none())
+        matches!(self.tls(), Some(tls) if tls.cert.is_none())
     }
 
     /// The same connection with another password.
@@ -178,9 +201,49 @@ impl ConnectOptions {
         self.password_in_url
     }
 
-    /// `host:port`, or the socket's path.
+    /// Another server, reached in the same way: by the same login, and by TLS where this one is.
+    pub(crate) fn at(&self, host: &str, port: u16) -> ConnectOptions {
+        let tls = self.tls().cloned();
+        ConnectOptions { place: Place::Tcp { host: host.to_owned(), port, tls }, ..self.clone() }
+    }
+
+    /// The same connection as nobody in particular.
+    pub(crate) fn without_login(self) -> ConnectOptions {
+        ConnectOptions { user: None, password: None, ..self }
+    }
+
+    fn tls(&self) -> Option<&Tls> {
+        match &self.place {
+            Place::Tcp { tls, .. } | Place::Sentinel(Sentinel { tls, .. }) => tls.as_ref(),
+            Place::Unix(_) => None,
+        }
+    }
+
+    /// The host's name or address; nothing for a socket.
+    pub(crate) fn host(&self) -> Option<&str> {
+        match &self.place {
+            Place::Tcp { host, .. } => Some(host),
+            Place::Sentinel(sentinel) => sentinel.found.get().map(|(host, _)| host.as_str()),
+            Place::Unix(_) => None,
+        }
+    }
+
+    /// The port; nothing for a socket.
+    pub(crate) fn port(&self) -> Option<u16> {
+        match &self.place {
+            Place::Tcp { port, .. } => Some(*port),
+            Place::Sentinel(sentinel) => sentinel.found.get().map(|(_, port)| *port),
+            Place::Unix(_) => None,
+        }
+    }
+
+    /// `host:port`, or the socket's path; of a master behind Sentinels its own, once they have been asked.
     pub fn address(&self) -> String {
         match &self.place {
+            Place::Sentinel(sentinel) => match sentinel.found.get() {
+                Some((host, port)) => format!("{host}:{port}"),
+                None => sentinel.to_string(),
+            },
             Place::Tcp { host, port, .. } => format!("{host}:{port}"),
             Place::Unix(path) => path.clone(),
         }
@@ -192,7 +255,19 @@ impl ConnectOptions {
             Place::Tcp { tls: Some(_), .. } => format!("rediss://{}", self.address()),
             Place::Tcp { .. } => format!("redis://{}", self.address()),
             Place::Unix(path) => format!("redis+unix://{path}"),
+            Place::Sentinel(sentinel) => {
+                let scheme = if sentinel.tls.is_some() { "rediss" } else { "redis" };
+                let found = sentinel.found.get().map(|(host, port)| format!(" (master {host}:{port})"));
+                format!("{scheme}+sentinel://{sentinel}{}", found.unwrap_or_default())
+            }
         }
+    }
+}
+
+impl fmt::Display for Sentinel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let nodes: Vec<String> = self.nodes.iter().map(|(host, port)| format!("{host}:{port}")).collect();
+        write!(f, "{}/{}", nodes.join(","), self.master)
     }
 }
 
@@ -271,6 +346,30 @@ fn tcp(address: &str, path: &str, tls: Option<Tls>) -> Result<Place, Error> {
             "it names a database, but a Redis source or target is the whole server, with all its databases",
         ));
     }
+    let (host, port) = host_and_port(address, 6379)?;
+    Ok(Place::Tcp { host, port, tls })
+}
+
+/// Sentinels, and the master's name.
+fn sentinels(addresses: &str, path: &str, tls: Option<Tls>) -> Result<Place, Error> {
+    const FORM: &str = "redis+sentinel://[user[:password]@]host[:port][,host[:port]]/master-name is the form";
+    let name = path.trim_start_matches('/');
+    let name = name.strip_suffix("/0").unwrap_or(name);
+    if name.is_empty() {
+        return Err(wrong(FORM));
+    }
+    if name.contains('/') {
+        return Err(wrong(
+            "it names a database, but a Redis source or target is the whole server, with all its databases",
+        ));
+    }
+    let nodes: Result<Vec<_>, Error> =
+        addresses.split(',').map(|address| host_and_port(address, 26379)).collect();
+    let master = decode(name).map_err(|e| wrong(&e))?;
+    Ok(Place::Sentinel(Sentinel { nodes: nodes?, master, tls, found: Arc::default() }))
+}
+
+fn host_and_port(address: &str, usual: u16) -> Result<(String, u16), Error> {
     let (host, port) = match address.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
         Some((host, port)) => (host, port.strip_prefix(':')),
         None => match address.rsplit_once(':') {
@@ -281,9 +380,9 @@ fn tcp(address: &str, path: &str, tls: Option<Tls>) -> Result<Place, Error> {
     let host = if host.is_empty() { "127.0.0.1" } else { host };
     let port = match port {
         Some(text) => text.parse().map_err(|_| wrong("its port is no number from 1 to 65535"))?,
-        None => 6379,
+        None => usual,
     };
-    Ok(Place::Tcp { host: host.to_owned(), port, tls })
+    Ok((host.to_owned(), port))
 }
 
 fn decode(text: &str) -> Result<String, String> {
@@ -346,6 +445,19 @@ mod tests {
         assert!(!tls.wants_certificate());
         let Place::Tcp { tls: Some(tls), .. } = tls.place else { panic!() };
         assert_eq!((tls.cacert.as_deref(), tls.sni.as_deref()), (Some("/ca s.pem"), Some("n")));
+        let sentinel = parse("rediss+sentinel://u:p@a,[::1]:7/my%20master/0?insecure=true").unwrap();
+        let Place::Sentinel(of) = &sentinel.place else { panic!() };
+        assert_eq!(
+            (of.nodes.clone(), of.master.as_str()),
+            (vec![("a".into(), 26379), ("::1".into(), 7)], "my master")
+        );
+        assert!(of.tls.as_ref().unwrap().insecure && sentinel.password.as_deref() == Some("p"));
+        assert_eq!(sentinel.display().to_string(), "rediss+sentinel://a:26379,::1:7/my master");
+        for wrong in
+            ["redis+sentinel://h", "redis+sentinel://h/m/1", "redis+sentinel://h:x/m", "unix+sentinel://h/m"]
+        {
+            assert!(parse(wrong).unwrap_err().is_usage(), "{wrong}");
+        }
         for wrong in [
             "redis://h?cacert=x",
             "rediss://h?cert=x",

@@ -9,7 +9,7 @@ use crate::compare::{BATCH, CompareOptions, equal_functions};
 use crate::digest::Digester;
 use crate::emit::Losses;
 use crate::expiring::{Fields, LISTED, Watch};
-use crate::identity::{functions, identify, keyspace};
+use crate::identity::{functions, identify};
 use crate::meaning::{Asker, Live};
 use crate::names::{Names, Scan};
 use crate::rdb::{Elements, Key, Reader, StreamId, StreamMeta, Visitor};
@@ -18,7 +18,7 @@ use crate::restore::KeyChoice;
 use crate::tally::digest_elements;
 use crate::verdict::{Findings, Sides, Verdict, judge};
 use crate::wire::Connection;
-use crate::{ConnectOptions, Error};
+use crate::{ConnectOptions, Error, ServerIdentity};
 
 /// Bytes of an RDB that are read between two rounds of questions.
 const STEP: usize = 64 << 10;
@@ -81,7 +81,7 @@ where
     seen += server_side.look_up(&mut expected).await?;
     on_progress(Progress { bytes: rdb.offset(), keys: seen });
     if !settings.others_allowed {
-        server_side.find_others(&expected.names, settings.remembered_keys).await?;
+        server_side.find_others(&server, &expected.names, settings.remembered_keys).await?;
     }
     let ServerSide { mut asker, findings, .. } = server_side;
     let of_server = functions(asker.connection(), &server).await?;
@@ -150,8 +150,13 @@ impl ServerSide<'_> {
     }
 
     /// Keys of the server that the RDB does not have: named where its names are all known, else counted.
-    async fn find_others(&mut self, names: &Names, remembered: u64) -> Result<(), Error> {
-        let dbs = keyspace(self.asker.connection()).await?;
+    async fn find_others(
+        &mut self,
+        server: &ServerIdentity,
+        names: &Names,
+        remembered: u64,
+    ) -> Result<(), Error> {
+        let dbs = self.asker.databases(server).await?;
         if names.is_full() {
             self.findings.extra_is_counted = true;
             for (db, keys) in dbs {

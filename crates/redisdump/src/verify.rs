@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use crate::aof::{self, AofSummary, FileError, Files, ReadOptions};
-use crate::rdb::{self, Checksum, Corrupt, Dialect, Elements, Key, Kind, Odd, Problem, StreamId, StreamMeta};
+use crate::rdb::{self, Checksum, Dialect, Elements, Key, Kind, Odd, StreamId, StreamMeta};
 use crate::tally::{DatabaseCount, counted_as};
 use structure::Structure;
 
@@ -180,12 +180,6 @@ fn read(
     let files = Files::locate(path)?;
     let read = ReadOptions { try_newer: options.try_newer, ..ReadOptions::default() };
     let summary = aof::read(&files, read, census, &mut |_, bytes| on_progress(bytes))?;
-    // Nothing at all is a good AOF to a server, but only an AOF may be that.
-    let named_aof = path.extension().is_some_and(|extension| extension == "aof");
-    if files.manifest.is_none() && !named_aof && summary.files.iter().all(|file| file.bytes == 0) {
-        let source = Corrupt { offset: 0, problem: Problem::Truncated };
-        return Err(FileError::Corrupt { path: path.to_owned(), source });
-    }
     Ok((files, summary))
 }
 

@@ -269,6 +269,14 @@ impl Reader {
 impl Connection {
     /// Connects and authenticates.
     pub(crate) async fn open(options: &ConnectOptions) -> Result<Connection, Error> {
+        let resolved;
+        let options = match &options.place {
+            Place::Sentinel(sentinel) => {
+                resolved = Box::pin(crate::sentinel::master(options, sentinel)).await?;
+                &resolved
+            }
+            _ => options,
+        };
         let target = options.display().to_string();
         let failed = |message: String| Error::Connect { target: target.clone(), message };
         let socket = match tokio::time::timeout(Duration::from_secs(30), dial(options)).await {
@@ -339,6 +347,8 @@ impl Connection {
 
 async fn dial(options: &ConnectOptions) -> Result<Socket, String> {
     let socket: Socket = match &options.place {
+        // It was asked where the master is before.
+        Place::Sentinel(_) => return Err("Sentinels hold no keys".to_owned()),
         Place::Unix(path) => Box::new(UnixStream::connect(path).await.map_err(|e| e.to_string())?),
         Place::Tcp { host, port, tls } => {
             let connector = tls.as_ref().map(connector).transpose()?;

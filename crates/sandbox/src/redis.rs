@@ -48,6 +48,11 @@ impl RedisBinaries {
     pub fn version(&self) -> Version {
         self.version
     }
+
+    /// Where the program is.
+    pub fn program(&self) -> &Path {
+        &self.program
+    }
 }
 
 /// Every Redis and Valkey on this host.

@@ -11,6 +11,7 @@ use crate::context::Context;
 use crate::exit::{self, Exit};
 use crate::jobs::export::{self, Export};
 use crate::jobs::export_redis;
+use crate::ui::stdout::Stdout;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -118,7 +119,7 @@ pub(super) async fn run(args: ExportArgs, context: &Context) -> anyhow::Result<E
             1 << 18,
             std::fs::File::create_new(path).with_context(|| format!("cannot create {}", path.display()))?,
         )),
-        None => Box::new(std::io::BufWriter::with_capacity(1 << 18, std::io::stdout().lock())),
+        None => Box::new(std::io::BufWriter::with_capacity(1 << 18, Stdout)),
     };
     let done = write(&args, filter, context, &mut out).await;
     if let (Err(_), Some(path)) = (&done, &args.output) {

@@ -10,6 +10,7 @@ use crate::context::Context;
 use crate::exit::{self, Exit};
 use crate::jobs::{data_folder, inspect};
 use crate::report::inspect_redis;
+use crate::ui::stdout::Stdout;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -102,7 +103,7 @@ pub(super) async fn run(args: InspectArgs, context: &Context) -> anyhow::Result<
     };
     match (args.keys, args.csv) {
         (true, _) => {}
-        (_, true) => std::io::stdout().lock().write_all(inspect_redis::csv(&found).as_bytes())?,
+        (_, true) => Stdout.write_all(inspect_redis::csv(&found).as_bytes())?,
         _ => context.print(&found, || inspect_redis::render(&found))?,
     }
     Ok(Exit::Done)
@@ -127,13 +128,13 @@ pub(super) fn is_path(text: &str) -> bool {
 
 /// Keys as lines of JSON on standard output; the first failure is told at the end.
 struct KeyLines {
-    out: Option<std::io::BufWriter<std::io::Stdout>>,
+    out: Option<std::io::BufWriter<Stdout>>,
     failed: Option<std::io::Error>,
 }
 
 impl KeyLines {
     fn new(wanted: bool) -> KeyLines {
-        KeyLines { out: wanted.then(|| std::io::BufWriter::new(std::io::stdout())), failed: None }
+        KeyLines { out: wanted.then(|| std::io::BufWriter::new(Stdout)), failed: None }
     }
 
     fn line(&mut self, record: &KeyRecord) {

@@ -91,6 +91,9 @@ pub(crate) async fn stream_and_compare(
     progress: &Progress,
 ) -> anyhow::Result<TargetOutcome> {
     let capture_options = redisdump::CaptureOptions::default();
+    let destructive =
+        settings.redis.flush.is_some() || settings.redis.on_existing == redisdump::OnExisting::Replace;
+    redisdump::refuse_shared_data(from, to, destructive).await?;
     if !redisdump::takes_all_of(to, from).await? {
         let capture = redisdump::Capture::start(from, &capture_options).await?;
         survey(capture.map_err(anyhow::Error::new).boxed(), to, settings, progress).await?;

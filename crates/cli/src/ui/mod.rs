@@ -1,8 +1,10 @@
 //! What a person sees while a job runs. Jobs emit [`Event`]s; how they look is decided here and nowhere else:
-//! bars on a terminal, plain lines in a log, nothing with `--quiet`. Everything goes to standard error.
+//! bars on a terminal, plain lines in a log, nothing with `--quiet`. Everything goes to standard error; what a command
+//! prints as its result goes through [`stdout`].
 
 mod bars;
 mod lines;
+pub(crate) mod stdout;
 
 use std::io::IsTerminal as _;
 use std::sync::Arc;

@@ -11,6 +11,9 @@ mod help;
 mod main_job;
 mod parts;
 mod redis_folder;
+mod regression;
+#[path = "../../../repository/tests/it/s3_server/mod.rs"]
+mod s3_server;
 mod story;
 mod timescale;
 mod trouble;

@@ -26,6 +26,32 @@ pub enum FileError {
         /// What was looked for.
         message: String,
     },
+    /// A file without a single byte.
+    #[error(
+        "{path}: the file is empty (0 bytes): an RDB has at least a header and an end, and no server loads this"
+    )]
+    Empty {
+        /// Which.
+        path: PathBuf,
+    },
+    /// A file that ends within the header of an RDB.
+    #[error(
+        "{path}: the file has only {bytes} bytes, and ends within the header of an RDB: no server loads this"
+    )]
+    TooShort {
+        /// Which.
+        path: PathBuf,
+        /// How long it is.
+        bytes: u64,
+    },
+    /// A file that begins neither like an RDB nor like an AOF.
+    #[error("{path}: this is neither an RDB nor an append-only file: {what}")]
+    Foreign {
+        /// Which.
+        path: PathBuf,
+        /// What it is, or how it begins.
+        what: String,
+    },
     /// The manifest makes no sense.
     #[error("{path}: {source}")]
     Manifest {
@@ -73,6 +99,8 @@ impl FileError {
             FileError::Corrupt { source, .. } => Some(source.offset),
             FileError::Manifest { source, .. } => Some(source.offset),
             FileError::CutInside { tail, .. } => Some(tail.offset),
+            FileError::Empty { .. } | FileError::Foreign { .. } => Some(0),
+            FileError::TooShort { bytes, .. } => Some(*bytes),
             _ => None,
         }
     }
@@ -82,6 +110,9 @@ impl FileError {
         match self {
             FileError::Io { path, .. }
             | FileError::NotFound { path, .. }
+            | FileError::Empty { path }
+            | FileError::TooShort { path, .. }
+            | FileError::Foreign { path, .. }
             | FileError::Manifest { path, .. }
             | FileError::Missing { path, .. }
             | FileError::Corrupt { path, .. }

@@ -21,6 +21,14 @@ pub struct Part {
     pub file_type: Option<FileType>,
 }
 
+impl Part {
+    /// True for a base that is an RDB: servers name it so, and never leave it empty.
+    pub(crate) fn is_rdb_base(&self) -> bool {
+        self.file_type == Some(FileType::Base)
+            && self.path.extension().is_some_and(|extension| extension == "rdb")
+    }
+}
+
 /// The files that make an AOF, in the order in which they are loaded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Files {
@@ -36,7 +44,7 @@ impl Files {
     /// read as an AOF that has only a preamble.
     ///
     /// # Errors
-    /// What cannot be read, is not there, or is there twice.
+    /// What cannot be read, is not there, or is there twice; a single file that is neither an RDB nor an AOF.
     pub fn locate(path: &Path) -> Result<Files, FileError> {
         let io = |path: &Path| {
             let path = path.to_owned();
@@ -46,6 +54,7 @@ impl Files {
             if path.extension().is_some_and(|extension| extension == "manifest") {
                 return Files::of_manifest(path);
             }
+            super::sniff::check(path)?;
             return Ok(Files {
                 manifest: None,
                 parts: vec![Part { path: path.to_owned(), file_type: None }],
@@ -237,6 +246,9 @@ pub fn read<V: Visitor>(
             .try_newer(options.try_newer);
         let end = read_part(part, reader, visitor, &mut buffer, on_progress)
             .map_err(|error| files.as_missing(error))?;
+        if end.bytes == 0 && part.is_rdb_base() {
+            return Err(FileError::Empty { path: part.path.clone() });
+        }
         summary.timestamp = end.timestamp.or(summary.timestamp);
         summary.files.push(FileSummary {
             path: part.path.clone(),

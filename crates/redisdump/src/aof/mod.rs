@@ -3,6 +3,7 @@
 //! - [`Reader`] is fed the bytes of one file as they arrive. A preamble in RDB is handed to [`crate::rdb::Reader`]; then
 //!   come commands, with annotations (`#TS:…`) between them.
 //! - [`Manifest`] says which files make a multi-part AOF (7.0 and newer), [`Files`] finds them in a folder.
+//! - [`Moments`] says which points in time they can be read up to.
 //! - [`read()`] goes over all of them in order, by the server's own rules for a truncated tail: only the last file may
 //!   end early, and an unfinished MULTI counts as not there. What was cut off is told with its offset.
 //!
@@ -13,10 +14,13 @@ mod command;
 mod error;
 mod files;
 mod manifest;
+pub(crate) mod moments;
 mod reader;
+mod sniff;
 
 pub use command::{Command, Keep};
 pub use error::FileError;
 pub use files::{AofSummary, Cut, FileSummary, Files, Part, ReadOptions, read};
 pub use manifest::{FileType, Manifest, ManifestError, ManifestFile};
+pub use moments::Moments;
 pub use reader::{CutReason, End, Reader, Tail, Visitor};

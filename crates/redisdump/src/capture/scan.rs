@@ -13,7 +13,7 @@ use xxhash_rust::xxh3::xxh3_128_with_seed;
 use super::payload::{Part, Payload};
 use super::questions::{Answer, Questions};
 use super::{Consistency, PIECE};
-use crate::identity::keyspace;
+use crate::databases::{databases, told};
 use crate::meaning::shown;
 use crate::rdb::{Crc64, Dialect, Reader, dump};
 use crate::tally::{CaptureReport, Tally};
@@ -36,6 +36,8 @@ pub(super) struct Scan {
     /// Databases that are left, and how many keys each had.
     dbs: VecDeque<(u64, u64)>,
     db: u64,
+    /// Of the database that is read: how many keys it had, and how many names SCAN has told.
+    counted: Option<(u64, u64)>,
     /// Of a database's keys those whose hash leaves this remainder, and of how many there are, are read now.
     part: u128,
     parts: u128,
@@ -99,13 +101,14 @@ impl Scan {
                 other => return Err(connection.reader.protocol(format!("FUNCTION DUMP answered {other:?}"))),
             }
         }
-        let dbs = keyspace(&mut connection).await?.into_iter().collect();
+        let dbs = databases(&mut connection, server).await?.into_iter().collect();
         let mut scan = Scan {
             connection,
             questions: Questions { atomic, exact: server.at_least(7, 0) },
             version,
             dbs,
             db: 0,
+            counted: None,
             part: 0,
             parts: 0,
             remembered: remembered.max(1),
@@ -165,7 +168,10 @@ impl Scan {
             } else if self.part + 1 < self.parts {
                 self.part += 1;
                 self.begin_part();
+            } else if let Some(counted) = self.counted.take() {
+                self.check_count(counted).await?;
             } else if let Some((db, keys)) = self.dbs.pop_front() {
+                self.counted = Some((keys, 0));
                 self.connection.ask(&[b"SELECT", db.to_string().as_bytes()]).await?;
                 (self.db, self.part, self.parts) = (db, 0, u128::from(keys.div_ceil(self.remembered)));
                 self.begin_part();
@@ -184,6 +190,31 @@ impl Scan {
     fn begin_part(&mut self) {
         self.cursor = Some(b"0".to_vec());
         self.seen.clear();
+    }
+
+    /// Holds what SCAN has told of a database against what the server counts in it. Keys come and go meanwhile, and a
+    /// replica counts keys that have expired; a SCAN that tells less than half of the others does not tell them all, as
+    /// where a proxy counts the keys of all its servers and goes over those of one.
+    async fn check_count(&mut self, (before, told_names): (u64, u64)) -> Result<(), Error> {
+        let after =
+            self.connection.ask_raw(&[b"DBSIZE"]).await?.int().and_then(|keys| u64::try_from(keys).ok());
+        let least = before.min(after.unwrap_or(before));
+        if told_names.saturating_mul(2) >= least {
+            return Ok(());
+        }
+        let expires =
+            told(&mut self.connection).await?.and_then(|told| told.get(&self.db).map(|told| told.expires));
+        if least - told_names <= expires.unwrap_or(0) {
+            return Ok(());
+        }
+        Err(Error::Server {
+            target: self.connection.reader.target().to_owned(),
+            doing: format!("{DOING}: database {}", self.db),
+            message: format!(
+                "DBSIZE counts {least} keys, and SCAN tells {told_names}: what is read so is not all of it, and is not used. \
+                 Of a proxy, name the servers behind it"
+            ),
+        })
     }
 
     /// Finds more names of keys.
@@ -207,6 +238,9 @@ impl Scan {
             if hash % self.parts.max(1) == self.part && self.seen.insert(hash) {
                 found.push(key);
             }
+        }
+        if let Some((_, told)) = &mut self.counted {
+            *told += found.len() as u64;
         }
         let sizes = self.sizes(&found).await?;
         self.waiting.extend(found.into_iter().zip(sizes));

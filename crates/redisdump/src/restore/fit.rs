@@ -7,8 +7,9 @@ use super::ability::Ability;
 use super::loader::Loader;
 use super::settings::{OnExisting, RestoreOptions};
 use super::{BATCH, clock};
+use crate::databases::databases;
 use crate::emit::{Losses, Target};
-use crate::identity::{functions, identify, keyspace};
+use crate::identity::{functions, identify};
 use crate::rdb::{Dialect, Reader};
 use crate::wire::Connection;
 use crate::{ConnectOptions, Error, ServerIdentity};
@@ -74,7 +75,7 @@ pub(super) async fn refuse_if_unfit(
     settings: &RestoreOptions,
 ) -> Result<(), Error> {
     let mut conflicts = Vec::new();
-    if settings.not_this_run.as_ref() == Some(&server.run_id) {
+    if settings.not_this_run.as_ref() == Some(&server.run_id) && !server.run_id.is_empty() {
         conflicts.push("it is the source itself".to_owned());
     }
     if server.cluster {
@@ -101,7 +102,7 @@ pub(super) async fn refuse_if_unfit(
 }
 
 async fn occupied(connection: &mut Connection, server: &ServerIdentity) -> Result<Vec<String>, Error> {
-    let mut conflicts: Vec<String> = keyspace(connection)
+    let mut conflicts: Vec<String> = databases(connection, server)
         .await?
         .iter()
         .map(|(db, keys)| format!("database {db} is not empty: it holds {keys} keys"))

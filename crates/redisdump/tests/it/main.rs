@@ -19,6 +19,7 @@ mod matrix;
 mod oddities;
 mod proof;
 mod proof_memory;
+mod regression;
 mod scan;
 mod servers;
 mod support;

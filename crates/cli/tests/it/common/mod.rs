@@ -2,6 +2,8 @@
 #![allow(dead_code, reason = "each test file uses its own part of this")]
 #![allow(clippy::unwrap_used, missing_docs, unreachable_pub, reason = "test code")]
 
+pub mod cut;
+
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -80,7 +82,12 @@ pub fn command(folder: &Path, args: &[&str]) -> Command {
 
 /// Runs the binary to its end.
 pub fn dbhaul(folder: &Path, args: &[&str]) -> Run {
-    Run::of(command(folder, args).output().unwrap())
+    run(command(folder, args))
+}
+
+/// Runs a command to its end.
+pub fn run(mut command: Command) -> Run {
+    Run::of(command.output().unwrap())
 }
 
 /// An empty folder, gone after the test.

@@ -62,6 +62,11 @@ pub(super) fn open(
         if locate(path, appendonly, names)? != files || !held.iter().all(is_still_there) {
             continue;
         }
+        if let Some((_, part)) =
+            held.iter().zip(&files.parts).find(|(held, part)| held.bytes == 0 && part.is_rdb_base())
+        {
+            return Err(FileError::Empty { path: part.path.clone() }.into());
+        }
         let is_aof = files.is_aof()? && !is_base_alone(&held);
         if !is_aof {
             held.truncate(1);

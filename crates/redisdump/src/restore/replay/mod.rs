@@ -22,9 +22,10 @@ use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
 
 use super::settings::{OnExisting, RestoreOptions};
 use super::{clock, fit, restore_with, unsupported};
-use crate::aof::{AofSummary, Cut, CutReason, FileSummary, Files};
+use crate::aof::{AofSummary, Cut, CutReason, FileSummary, Files, Moments, moments};
+use crate::databases::databases;
 use crate::emit::StandIns;
-use crate::identity::{identify, keyspace};
+use crate::identity::identify;
 use crate::meaning::shown;
 use crate::report::Progress;
 use crate::wire::Connection;
@@ -157,11 +158,20 @@ pub async fn apply_aof(
     let path = path.to_owned();
     let (files, against, found) = tokio::task::spawn_blocking(move || {
         let files = Files::locate(&path)?;
+        if let Some(until) = until {
+            refuse_unknown_moment(&path, &files, until)?;
+        }
         let found = survey(&files, until, &against)?;
         Ok::<_, Error>((files, against, found))
     })
     .await
     .map_err(Error::stream)??;
+    if settings.flush.is_some() && found.summary.files.iter().all(|file| file.bytes == 0) {
+        return Err(Error::Refused {
+            what: format!("{server} was to be emptied for an append-only file that is empty"),
+            conflicts: vec!["nothing would be left".to_owned()],
+        });
+    }
     refuse_what_cannot_be_told(&server, &found, settings.skip_unsupported)?;
     if !settings.skip_unsupported {
         for file in &found.summary.files {
@@ -215,8 +225,19 @@ pub async fn apply_aof(
     (report.refused, report.refusals) = (finished.refused, finished.refusals);
     (report.expired, report.expired_fields) = (settled.expired, settled.expired_fields);
     report.expiry_exact = settled.exact;
-    report.keys = keyspace(&mut connection).await?.values().sum();
+    report.keys = databases(&mut connection, &report.server).await?.values().sum();
     Ok(report)
+}
+
+/// Refuses a moment of which the files do not tell what was there then.
+fn refuse_unknown_moment(path: &Path, files: &Files, until: i64) -> Result<(), Error> {
+    match Moments::of(files)?.refusal(until) {
+        None => Ok(()),
+        Some(why) => Err(Error::Refused {
+            what: format!("{} cannot be restored as of {}", path.display(), moments::shown(until)),
+            conflicts: vec![why],
+        }),
+    }
 }
 
 fn empty_report(server: ServerIdentity, summary: &AofSummary) -> AofReport {

@@ -2,8 +2,8 @@
 
 use crate::Error;
 use crate::ServerIdentity;
+use crate::databases::databases;
 use crate::emit::StandIns;
-use crate::identity::keyspace;
 use crate::wire::{Connection, Reply, command};
 
 /// Keys that are asked about at a time.
@@ -31,7 +31,7 @@ pub(super) async fn settle(
     fields: bool,
 ) -> Result<Settled, Error> {
     let mut settled = Settled { exact: true, ..Settled::default() };
-    for db in keyspace(connection).await?.into_keys() {
+    for db in databases(connection, server).await?.into_keys() {
         connection.ask(&[b"SELECT", db.to_string().as_bytes()]).await?;
         keys(connection, server, times, &mut settled).await?;
         if fields {

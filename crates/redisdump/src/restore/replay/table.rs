@@ -1,13 +1,38 @@
-//! The target's own table of commands: what it knows, what writes, and where the names of keys stand.
+//! The target's own table of commands: what it knows, what writes, and where the names of keys stand; and beside it what
+//! servers of all versions may write into an append-only file, which the target's version alone does not tell.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::sync::LazyLock;
 
 use crate::Error;
 use crate::wire::{Connection, Reply};
 
+/// What servers of every version write into their append-only files, by their own tables: see the file itself.
+const REPLICATED: &str = include_str!("commands.txt");
+
+/// Functions and shard channels came with 7.0, which has commands with the flag `may_replicate` and does not tell it
+/// (`MAY_REPLICATE` in `src/commands/fcall.json` and `spublish.json` of Redis 7.0).
+const ALSO_REPLICATED: [&str; 2] = ["fcall", "spublish"];
+
+/// Whether a server of any version may write this command into its append-only file.
+pub(super) fn may_stand_in_aof(name: &str, second: Option<&[u8]>) -> bool {
+    static KNOWN: LazyLock<HashSet<&'static str>> = LazyLock::new(|| {
+        let lines = REPLICATED.lines().filter(|line| !line.starts_with('#'));
+        lines.filter_map(|line| line.split(' ').next()).chain(ALSO_REPLICATED).collect()
+    });
+    KNOWN.contains(name) || member(name, second).is_some_and(|member| KNOWN.contains(member.as_str()))
+}
+
+/// A subcommand's name as tables have it.
+fn member(name: &str, second: Option<&[u8]>) -> Option<String> {
+    let word = second.filter(|word| word.len() < 32).and_then(|word| std::str::from_utf8(word).ok())?;
+    Some(format!("{name}|{}", word.to_ascii_lowercase()))
+}
+
 /// Where a command has the names of keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Entry {
+    /// It may write, or be handed to replicas though it does not.
     pub(super) writes: bool,
     /// Only the server itself can say which arguments are keys.
     pub(super) movable: bool,
@@ -53,7 +78,7 @@ impl Table {
         let flag = |name: &[u8]| flags.iter().any(|flag| flag.bytes() == Some(name));
         let number = |at: usize| fields.get(at).and_then(Reply::int).unwrap_or(0);
         let entry = Entry {
-            writes: flag(b"write"),
+            writes: flag(b"write") || flag(b"may_replicate"),
             movable: flag(b"movablekeys"),
             first: number(3),
             last: number(4),
@@ -71,10 +96,7 @@ impl Table {
         if found.first != 0 || found.writes {
             return Some(*found);
         }
-        let member = second.filter(|word| word.len() < 32).and_then(|word| {
-            let word = std::str::from_utf8(word).ok()?.to_ascii_lowercase();
-            self.0.get(&format!("{name}|{word}"))
-        });
+        let member = member(name, second).and_then(|member| self.0.get(&member));
         Some(*member.unwrap_or(found))
     }
 }
@@ -93,6 +115,18 @@ impl Table {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_any_server_writes_into_an_aof() {
+        for name in ["set", "pfcount", "eval", "fcall", "publish", "spublish", "script", "vadd", "delifeq"] {
+            assert!(may_stand_in_aof(name, None), "{name}");
+        }
+        assert!(may_stand_in_aof("function", Some(b"LOAD")) && may_stand_in_aof("xgroup", Some(b"Create")));
+        for name in ["get", "#", "write", "keys", "shutdown", ""] {
+            assert!(!may_stand_in_aof(name, Some(b"x")), "{name}");
+        }
+        assert!(!may_stand_in_aof("function", Some(b"LIST")));
+    }
 
     #[test]
     fn keys_are_where_the_table_says() {

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use super::super::settings::KeyChoice;
 use super::expiry::{self, Expiring};
-use super::table::Table;
+use super::table::{Table, may_stand_in_aof};
 use crate::emit::{StandIns, Target};
 use crate::wire::command;
 
@@ -104,7 +104,7 @@ impl<'a> Translator<'a> {
         let script = matches!(name.as_str(), "eval" | "evalsha" | "fcall" | "script");
         if script {
             *self.scripts.entry(name.to_ascii_uppercase()).or_default() += 1;
-        } else if !entry.writes && !matches!(name.as_str(), "publish" | "spublish") {
+        } else if !entry.writes && !may_stand_in_aof(&name, words.get(1).copied()) {
             return Err("it writes nothing: no server writes it there".to_owned());
         }
         let mut words: Words<'_> = words.iter().map(|word| Cow::Borrowed(*word)).collect();

@@ -1,6 +1,8 @@
 //! What the tests of the codecs share: servers, a key space with every corner that a version has, a digest of it.
 #![allow(dead_code, reason = "each test uses its part")]
 
+pub(crate) mod proxy;
+
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 
@@ -27,7 +29,11 @@ pub(crate) struct Client {
 
 impl Client {
     pub(crate) fn new(server: &Redis) -> Client {
-        let writer = TcpStream::connect(("127.0.0.1", server.port())).unwrap();
+        Client::at(server.port())
+    }
+
+    pub(crate) fn at(port: u16) -> Client {
+        let writer = TcpStream::connect(("127.0.0.1", port)).unwrap();
         writer.set_nodelay(true).unwrap();
         Client { reader: BufReader::new(writer.try_clone().unwrap()), writer }
     }

@@ -1,0 +1,4 @@
+//! Faults that were reported, each by a test that fails without its repair.
+
+mod aof_commands;
+mod closed_connections;

@@ -1,0 +1,178 @@
+//! What answers like a server and is none, or hides one. Reported as "a Sentinel's port is backed up with 0 keys and exit
+//! 0" and "behind a proxy with an INFO of its own the snapshot is empty".
+#![allow(clippy::unwrap_used, missing_docs, reason = "test code")]
+
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use crate::support::proxy::{before, bulk};
+use crate::support::{Client, Corners, captured, fill, start, stream};
+use bytes::Bytes;
+use futures::TryStreamExt as _;
+use redisdump::{
+    Capture, CaptureOptions, CaptureReport, CompareOptions, ConnectOptions, Environment, Error,
+    RestoreOptions, compare, restore, server_identity,
+};
+use sandbox::testing::require_redis;
+use sandbox::{Redis, RedisBinaries, RedisOptions};
+
+async fn taken(options: &ConnectOptions) -> Result<(Vec<u8>, CaptureReport), Error> {
+    let mut capture = Capture::start(options, &CaptureOptions::default()).await?;
+    let pieces: Vec<Bytes> = (&mut capture).try_collect().await?;
+    Ok((pieces.concat(), capture.report().unwrap()))
+}
+
+/// A proxy that does not know PSYNC, and says of itself what it likes.
+fn proxy(words: &[Vec<u8>]) -> Option<Vec<u8>> {
+    match words[0].to_ascii_uppercase().as_slice() {
+        b"INFO" => Some(bulk("# Proxy\r\nproxy_version:1.7\r\nclients:3\r\n")),
+        b"PSYNC" | b"REPLCONF" | b"CONFIG" => Some(b"-ERR unknown command\r\n".to_vec()),
+        _ => None,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn databases_are_found_where_info_does_not_tell_them() {
+    let Some(binaries) = require_redis("7.0") else { return };
+    let (source, target) =
+        (start(&binaries, RedisOptions::default()), start(&binaries, RedisOptions::default()));
+    fill(&source, Corners::All);
+    let (_, snapshot) = captured(&source).await;
+    let behind = before(&source, proxy);
+    let (rdb, report) = taken(&behind).await.unwrap();
+    assert_eq!((report.digest, &report.databases), (snapshot.digest, &snapshot.databases));
+    let to = before(&target, proxy);
+    restore(stream(&rdb), &to, &RestoreOptions::default(), &|_| ()).await.unwrap();
+    let found = compare(&behind, &to, &CompareOptions::default(), &|_| ()).await.unwrap();
+    assert!(found.equal() && found.keys == snapshot.keys(), "{found}");
+    // What it holds in another database keeps it from being filled.
+    let mut client = Client::new(&target);
+    client.ask("FLUSHALL");
+    client.ask("FUNCTION FLUSH");
+    client.ask("SELECT 9");
+    client.ask("SET a b");
+    let error = restore(stream(&rdb), &to, &RestoreOptions::default(), &|_| ()).await.unwrap_err();
+    assert!(error.is_refused() && error.to_string().contains("database 9 is not empty"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_cannot_be_known_is_refused() {
+    let Some(binaries) = require_redis("7.0") else { return };
+    let source = start(&binaries, RedisOptions::default());
+    fill(&source, Corners::All);
+    // No version to be had; no other database to be reached, and nobody who says that there is none.
+    let mute = before(&source, |words| match words[0].to_ascii_uppercase().as_slice() {
+        b"HELLO" => Some(b"-ERR unknown command\r\n".to_vec()),
+        _ => proxy(words),
+    });
+    let narrow = before(&source, |words| match words[0].to_ascii_uppercase().as_slice() {
+        b"SELECT" => Some(b"-ERR unsupported\r\n".to_vec()),
+        _ => proxy(words),
+    });
+    for (options, words) in [(mute, "not known to be a Redis"), (narrow, "cannot be known")] {
+        let error = taken(&options).await.unwrap_err();
+        assert!(error.is_refused() && error.to_string().contains(words), "{error}");
+        let error = compare(&options, &options, &CompareOptions::default(), &|_| ()).await.unwrap_err();
+        assert!(error.is_refused(), "{error}");
+    }
+    // It counts the keys of all its servers, and goes over those of none.
+    let blind = before(&source, |words| match words[0].to_ascii_uppercase().as_slice() {
+        b"SCAN" => Some(b"*2\r\n$1\r\n0\r\n*0\r\n".to_vec()),
+        _ => proxy(words),
+    });
+    let error = taken(&blind).await.unwrap_err().to_string();
+    assert!(error.contains("DBSIZE counts") && error.contains("SCAN tells 0"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_user_who_may_not_ask_info_gets_all_databases() {
+    let Some(binaries) = require_redis("7.0") else { return };
+    let source = start(&binaries, RedisOptions::default());
+    fill(&source, Corners::All);
+    let (_, snapshot) = captured(&source).await;
+    Client::new(&source).ask("ACL SETUSER poor on >pw ~* &* +@all -psync -info -config");
+    let url = format!("redis://poor:pw@127.0.0.1:{}", source.port());
+    let (_, report) = taken(&ConnectOptions::parse(&url, &Environment::default()).unwrap()).await.unwrap();
+    assert_eq!((report.digest, report.databases), (snapshot.digest, snapshot.databases));
+}
+
+struct Sentinel {
+    process: Child,
+    port: u16,
+    _folder: tempfile::TempDir,
+}
+
+impl Drop for Sentinel {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn sentinel(binaries: &RedisBinaries, master: &Redis) -> Sentinel {
+    let folder = tempfile::tempdir().unwrap();
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let file = folder.path().join("sentinel.conf");
+    let text = format!(
+        "port {port}\ndir {}\nsentinel monitor mymaster 127.0.0.1 {} 1\nsentinel down-after-milliseconds mymaster 1000\n",
+        folder.path().display(),
+        master.port()
+    );
+    std::fs::write(&file, text).unwrap();
+    let process =
+        Command::new(binaries.program()).arg(&file).arg("--sentinel").stdout(Stdio::null()).spawn().unwrap();
+    let sentinel = Sentinel { process, port, _folder: folder };
+    for _ in 0..100 {
+        if std::net::TcpStream::connect(("127.0.0.1", port)).is_ok() {
+            return sentinel;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    panic!("the Sentinel does not come up");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sentinel_is_no_server_and_leads_to_its_master() {
+    let Some(binaries) = require_redis("7.0") else { return };
+    let (one, two) = (start(&binaries, RedisOptions::default()), start(&binaries, RedisOptions::default()));
+    Client::new(&one).ask("SET a b");
+    Client::new(&two).ask(&format!("REPLICAOF 127.0.0.1 {}", one.port()));
+    let sentinel = sentinel(&binaries, &one);
+    let at = |url: String| ConnectOptions::parse(&url, &Environment::default()).unwrap();
+    let port = sentinel.port;
+
+    let direct = at(format!("redis://127.0.0.1:{port}"));
+    let refused = taken(&direct).await.unwrap_err();
+    let words = format!("redis+sentinel://127.0.0.1:{port}/mymaster");
+    assert!(refused.is_refused() && refused.to_string().contains(&words), "{refused}");
+    let refused = restore(stream(b""), &direct, &RestoreOptions::default(), &|_| ()).await.unwrap_err();
+    assert!(refused.is_refused(), "{refused}");
+
+    // The first of the Sentinels is not there.
+    let url = || format!("redis+sentinel://127.0.0.1:1,127.0.0.1:{port}/mymaster");
+    let (_, report) = taken(&at(url())).await.unwrap();
+    assert_eq!((report.keys(), report.server.address), (1, format!("127.0.0.1:{}", one.port())));
+    let unknown = server_identity(&at(format!("redis+sentinel://127.0.0.1:{port}/other"))).await.unwrap_err();
+    assert!(unknown.to_string().contains("knows no master `other`"), "{unknown}");
+
+    // After a failover the other one is found; a job that has begun stays with its server.
+    let begun = at(url());
+    server_identity(&begun).await.unwrap();
+    let mut client = Client::at(port);
+    for _ in 0..100 {
+        if client.ask("SENTINEL REPLICAS mymaster").contains("master-link-status ok") {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    client.ask("SENTINEL FAILOVER mymaster");
+    for _ in 0..150 {
+        if client.ask("SENTINEL GET-MASTER-ADDR-BY-NAME mymaster").ends_with(&two.port().to_string()) {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    let after = server_identity(&at(url())).await.unwrap();
+    assert_eq!((after.address, after.role.as_str()), (format!("127.0.0.1:{}", two.port()), "master"));
+    assert_eq!(server_identity(&begun).await.unwrap().address, format!("127.0.0.1:{}", one.port()));
+}
