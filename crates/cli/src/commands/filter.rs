@@ -6,7 +6,8 @@ use crate::endpoint::{Connection, Endpoint};
 use crate::exit;
 
 /// Which part of a PostgreSQL database. In patterns `*` matches any characters and `?` matches one; a table is named
-/// with or without its schema. A snapshot of a part is marked as such wherever it is listed.
+/// with or without its schema, and includes its partitions, the tables that inherit from it and its chunks. A pattern
+/// that matches nothing is an error. A snapshot of a part is marked as such wherever it is listed.
 #[derive(Debug, Args, Default)]
 #[command(next_help_heading = "PostgreSQL filter (patterns: * and ?)")]
 pub(crate) struct FilterArgs {
@@ -44,7 +45,12 @@ impl FilterArgs {
         for pair in &self.conditions {
             match pair.split_once('=') {
                 Some((table, condition)) if !table.trim().is_empty() && !condition.trim().is_empty() => {
-                    filter.conditions.insert(table.trim().to_owned(), condition.trim().to_owned());
+                    let said = filter.conditions.entry(table.trim().to_owned()).or_default();
+                    *said = match said.is_empty() {
+                        true => condition.trim().to_owned(),
+                        // Said twice of one table, both are meant.
+                        false => format!("({said}) AND ({})", condition.trim()),
+                    };
                 }
                 _ => return Err(exit::usage(format!("--where expects TABLE=CONDITION, got `{pair}`"))),
             }

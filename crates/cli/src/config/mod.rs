@@ -176,6 +176,7 @@ impl From<FilterConfig> for pgmove::Filter {
             exclude_tables: config.exclude_tables,
             exclude_table_data: config.exclude_table_data,
             conditions: config.conditions,
+            ..pgmove::Filter::default()
         }
     }
 }

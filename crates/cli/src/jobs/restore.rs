@@ -162,8 +162,7 @@ pub(crate) fn narrowed(catalog: pgmove::Catalog, filter: &pgmove::Filter) -> any
              use it with backup or migrate"
         )));
     }
-    let tables: Vec<pgmove::TableName> = catalog.tables.iter().map(|table| table.name()).collect();
-    let unmatched = filter.unmatched(tables.iter());
+    let unmatched = catalog.unmatched(filter);
     if !unmatched.is_empty() {
         return Err(exit::usage(format!("the snapshot lacks what is asked for: {}", unmatched.join("; "))));
     }

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use tokio_postgres::Client;
 
+use super::deparsed::quoted;
 use super::meta::{QualifiedName, in_user_schema};
 use super::query::rows;
 use crate::error::Error;
@@ -70,6 +71,7 @@ pub struct Default {
     /// OID in `pg_attrdef`.
     pub oid: u32,
     /// The expression, deparsed.
+    #[serde(deserialize_with = "super::deparsed::text")]
     pub expression: String,
 }
 
@@ -172,6 +174,7 @@ pub struct Check {
     /// Its name.
     pub name: String,
     /// `CHECK (…) [NO INHERIT] [NOT VALID]`, deparsed.
+    #[serde(deserialize_with = "super::deparsed::text")]
     pub definition: String,
     /// Whether the table defines it itself.
     pub local: bool,
@@ -210,6 +213,7 @@ pub(super) async fn read(client: &Client, version: u32) -> Result<Vec<ColumnRow>
         ("NULL", "")
     };
     let user = in_user_schema("c.relnamespace");
+    let expression = quoted("pg_get_expr(d.adbin, d.adrelid)");
     rows(
         client,
         "columns",
@@ -219,7 +223,7 @@ pub(super) async fn read(client: &Client, version: u32) -> Result<Vec<ColumnRow>
              CASE WHEN a.attcollation <> t.typcollation THEN (SELECT json_build_object('schema', n.nspname, 'name', o.collname) \
                FROM pg_collation o JOIN pg_namespace n ON n.oid = o.collnamespace WHERE o.oid = a.attcollation) END AS collation, \
              a.attnotnull AS not_null, {not_null} AS not_null_constraint, \
-             CASE WHEN d.oid IS NOT NULL THEN json_build_object('oid', d.oid::int8, 'expression', pg_get_expr(d.adbin, d.adrelid)) END AS default, \
+             CASE WHEN d.oid IS NOT NULL THEN json_build_object('oid', d.oid::int8, 'expression', {expression}) END AS default, \
              nullif(a.attidentity, '') AS identity, nullif(a.attgenerated, '') AS generated, a.attstorage AS storage, \
              t.typstorage AS type_storage, {compression} AS compression, {statistics} AS statistics, \
              coalesce((SELECT array_agg(o) FROM unnest(a.attoptions) o WHERE o NOT LIKE 'pg\\_attver=%'), '{{}}') AS options, coalesce(a.attfdwoptions, '{{}}') AS foreign_options, \
@@ -238,12 +242,13 @@ pub(super) async fn read(client: &Client, version: u32) -> Result<Vec<ColumnRow>
 /// The CHECK constraints of every table.
 pub(super) async fn read_checks(client: &Client, _version: u32) -> Result<Vec<CheckRow>, Error> {
     let user = in_user_schema("k.connamespace");
+    let definition = quoted("pg_get_constraintdef(k.oid)");
     rows(
         client,
         "check constraints",
         &format!(
             "SELECT k.conrelid::int8 AS table_oid, k.oid::int8 AS oid, k.conname AS name, \
-             pg_get_constraintdef(k.oid) AS definition, k.conislocal AS local, k.convalidated AS validated \
+             {definition} AS definition, k.conislocal AS local, k.convalidated AS validated \
              FROM pg_constraint k WHERE k.contype = 'c' AND k.conrelid <> 0 AND {user} ORDER BY k.conrelid, k.conname"
         ),
     )

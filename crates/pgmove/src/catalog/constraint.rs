@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use tokio_postgres::Client;
 
+use super::deparsed::quoted;
 use super::meta::{QualifiedName, in_user_schema};
 use super::query::rows;
 use crate::error::Error;
@@ -26,7 +27,11 @@ pub struct IndexConstraint {
     #[serde(default)]
     pub period: bool,
     /// The deparsed text of an exclusion constraint.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "super::deparsed::optional"
+    )]
     pub definition: Option<String>,
 }
 
@@ -65,6 +70,7 @@ pub struct ForeignKey {
     /// OID of the index of the table referred to.
     pub index_oid: u32,
     /// `FOREIGN KEY (…) REFERENCES …`, deparsed.
+    #[serde(deserialize_with = "super::deparsed::text")]
     pub definition: String,
     /// Whether the rows that were there have been checked.
     pub validated: bool,
@@ -73,6 +79,7 @@ pub struct ForeignKey {
 /// The foreign keys of the user's tables.
 pub(super) async fn read_foreign_keys(client: &Client) -> Result<Vec<ForeignKey>, Error> {
     let user = in_user_schema("k.connamespace");
+    let definition = quoted("pg_get_constraintdef(k.oid)");
     rows(
         client,
         "foreign keys",
@@ -80,7 +87,7 @@ pub(super) async fn read_foreign_keys(client: &Client) -> Result<Vec<ForeignKey>
             "SELECT k.oid::int8 AS oid, k.conname AS name, k.conrelid::int8 AS table_oid, \
              json_build_object('schema', n.nspname, 'name', c.relname) AS table, c.relkind = 'p' AS partitioned, \
              k.confrelid::int8 AS references_oid, json_build_object('schema', rn.nspname, 'name', r.relname) AS references, \
-             k.conindid::int8 AS index_oid, pg_get_constraintdef(k.oid) AS definition, k.convalidated AS validated \
+             k.conindid::int8 AS index_oid, {definition} AS definition, k.convalidated AS validated \
              FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid JOIN pg_namespace n ON n.oid = c.relnamespace \
              JOIN pg_class r ON r.oid = k.confrelid JOIN pg_namespace rn ON rn.oid = r.relnamespace \
              WHERE k.contype = 'f' AND k.conparentid = 0 AND c.relpersistence <> 't' AND {user} ORDER BY n.nspname, c.relname, k.conname"

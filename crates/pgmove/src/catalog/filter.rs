@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 use super::meta::QualifiedName;
 
 /// Patterns that choose schemas and tables. `*` stands for any run of characters and `?` for one; everything else
-/// stands for itself, case included. A table pattern is `table` (in any schema) or `schema.table`.
+/// stands for itself, case included. A table pattern is `table` (in any schema) or `schema.table`, and means the table
+/// with its partitions, the tables that inherit from it and the chunks of a hypertable.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, rename_all = "kebab-case")]
 pub struct Filter {
@@ -25,20 +26,84 @@ pub struct Filter {
     /// Only some rows of these tables: the condition by the table's pattern, as it stands after WHERE.
     #[serde(rename = "where", skip_serializing_if = "BTreeMap::is_empty")]
     pub conditions: BTreeMap<String, String>,
+    /// The tables above each table that is a partition or inherits: what is said of one is meant for all below it.
+    /// Found when a database is read, see [`Filter::knowing`].
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub ancestors: BTreeMap<String, Vec<QualifiedName>>,
+}
+
+/// A relation that a filter can name.
+#[derive(Debug, Clone)]
+pub(crate) struct Nameable {
+    pub(crate) name: QualifiedName,
+    /// Whether a condition can choose among its rows: an ordinary or partitioned table.
+    pub(crate) table: bool,
 }
 
 impl Filter {
     /// Whether everything is wanted.
     pub fn is_all(&self) -> bool {
-        *self == Self::default()
+        self.schemas.is_empty()
+            && self.exclude_schemas.is_empty()
+            && self.tables.is_empty()
+            && self.exclude_tables.is_empty()
+            && self.exclude_table_data.is_empty()
+            && self.conditions.is_empty()
     }
 
-    /// The condition on the rows of a table, where there is one.
-    pub fn condition(&self, name: &QualifiedName) -> Option<&str> {
-        self.conditions
-            .iter()
-            .find(|(pattern, _)| names(std::slice::from_ref(*pattern), name))
-            .map(|(_, condition)| condition.as_str())
+    /// The filter with the knowledge which table stands below which: pairs of a partition or child and its parent.
+    #[must_use]
+    pub(crate) fn knowing(
+        mut self,
+        pairs: impl IntoIterator<Item = (QualifiedName, QualifiedName)>,
+    ) -> Filter {
+        let mut parents: BTreeMap<QualifiedName, Vec<QualifiedName>> = BTreeMap::new();
+        for (child, parent) in pairs {
+            parents.entry(child).or_default().push(parent);
+        }
+        for child in parents.keys() {
+            let mut above: Vec<QualifiedName> = Vec::new();
+            let mut open = vec![child];
+            while let Some(name) = open.pop() {
+                for parent in parents.get(name).into_iter().flatten().filter(|parent| *parent != child) {
+                    if !above.contains(parent) {
+                        above.push(parent.clone());
+                        open.push(parent);
+                    }
+                }
+            }
+            self.ancestors.insert(child.to_string(), above);
+        }
+        self
+    }
+
+    /// The table itself, then those above it.
+    fn line<'a>(&'a self, name: &'a QualifiedName) -> impl Iterator<Item = &'a QualifiedName> + Clone {
+        let above = match self.ancestors.is_empty() {
+            true => None,
+            false => self.ancestors.get(&name.to_string()),
+        };
+        std::iter::once(name).chain(above.into_iter().flatten())
+    }
+
+    /// Whether one of the patterns means the table or one above it.
+    fn means(&self, patterns: &[String], name: &QualifiedName) -> bool {
+        !patterns.is_empty() && self.line(name).any(|name| names(patterns, name))
+    }
+
+    /// The condition on the rows of a table, where there is one: all of them, where several patterns mean it.
+    pub fn condition(&self, name: &QualifiedName) -> Option<String> {
+        let mut said: Vec<&str> = Vec::new();
+        for (pattern, condition) in &self.conditions {
+            if self.means(std::slice::from_ref(pattern), name) {
+                said.push(condition);
+            }
+        }
+        match said.as_slice() {
+            [] => None,
+            [only] => Some((*only).to_owned()),
+            several => Some(several.iter().map(|one| format!("({one})")).collect::<Vec<_>>().join(" AND ")),
+        }
     }
 
     /// This filter on what another one has let pass: tables without rows stay without, and rows that were left out
@@ -47,21 +112,33 @@ impl Filter {
         let mut both = self.clone();
         both.exclude_table_data.extend(before.exclude_table_data.iter().cloned());
         both.conditions.extend(before.conditions.clone());
+        both.ancestors.extend(before.ancestors.clone());
         both
     }
 
-    /// Patterns that ask for something, and match none of these tables: most often a misspelling, which would else
-    /// pass for a table that is empty or all there.
-    pub fn unmatched<'a>(&self, tables: impl Iterator<Item = &'a QualifiedName> + Clone) -> Vec<String> {
+    /// Patterns that match nothing of these relations and schemas, in words: most often a misspelling, after which a part
+    /// would be missing, or there, that was meant otherwise.
+    pub(crate) fn unmatched(&self, relations: &[Nameable], schemas: &[String]) -> Vec<String> {
         let mut unmatched = Vec::new();
-        for pattern in self.tables.iter().chain(&self.exclude_table_data).chain(self.conditions.keys()) {
-            if !tables.clone().any(|name| names(std::slice::from_ref(pattern), name)) {
+        for pattern in self.tables.iter().chain(&self.exclude_tables).chain(&self.exclude_table_data) {
+            if !relations.iter().any(|relation| names(std::slice::from_ref(pattern), &relation.name)) {
                 unmatched.push(format!("no table matches `{pattern}`"));
             }
         }
-        for pattern in &self.schemas {
-            if !tables.clone().any(|name| glob(pattern, &name.schema)) {
-                unmatched.push(format!("no schema with tables matches `{pattern}`"));
+        for pattern in self.conditions.keys() {
+            let one = std::slice::from_ref(pattern);
+            let mut meant = relations.iter().filter(|relation| self.means(one, &relation.name)).peekable();
+            if meant.peek().is_none() {
+                unmatched.push(format!("no table matches `{pattern}`"));
+            } else if !meant.any(|relation| relation.table && self.wants_rows(&relation.name)) {
+                unmatched.push(format!(
+                    "`{pattern}` has a condition on rows, and matches no table whose rows are taken"
+                ));
+            }
+        }
+        for pattern in self.schemas.iter().chain(&self.exclude_schemas) {
+            if !schemas.iter().any(|schema| glob(pattern, schema)) {
+                unmatched.push(format!("no schema matches `{pattern}`"));
             }
         }
         unmatched
@@ -73,11 +150,16 @@ impl Filter {
         (self.schemas.is_empty() || listed(&self.schemas)) && !listed(&self.exclude_schemas)
     }
 
-    /// Whether a table or view is wanted.
+    /// Whether a table or view is wanted. A partition or child goes with its parent, also where it lives in another
+    /// schema.
     pub fn wants_table(&self, name: &QualifiedName) -> bool {
-        self.wants_schema(&name.schema)
-            && (self.tables.is_empty() || names(&self.tables, name))
-            && !names(&self.exclude_tables, name)
+        let listed = |patterns: &[String]| {
+            self.line(name).any(|name| patterns.iter().any(|pattern| glob(pattern, &name.schema)))
+        };
+        (self.schemas.is_empty() || listed(&self.schemas))
+            && !listed(&self.exclude_schemas)
+            && (self.tables.is_empty() || self.means(&self.tables, name))
+            && !self.means(&self.exclude_tables, name)
     }
 
     /// Whether large objects are wanted: they belong to no schema and no table, so that who asks for some of these
@@ -88,7 +170,7 @@ impl Filter {
 
     /// Whether the rows of a table are wanted.
     pub fn wants_rows(&self, name: &QualifiedName) -> bool {
-        self.wants_table(name) && !names(&self.exclude_table_data, name)
+        self.wants_table(name) && !self.means(&self.exclude_table_data, name)
     }
 }
 
@@ -177,5 +259,45 @@ mod tests {
         assert!(!filter.wants_rows(&QualifiedName::new("public", "log_2026")));
         assert!(filter.wants_rows(&QualifiedName::new("other", "log_2026")));
         assert!(filter.wants_table(&QualifiedName::new("public", "log_2026")));
+    }
+
+    #[test]
+    fn what_is_said_of_a_table_is_said_of_those_below_it() {
+        let name = |name: &str| QualifiedName::new("public", name);
+        let (root, middle, leaf) = (name("root"), name("middle"), QualifiedName::new("other", "leaf"));
+        let pairs = [(leaf.clone(), middle.clone()), (middle.clone(), root.clone())];
+        let filter = |filter: Filter| filter.knowing(pairs.clone());
+        let only = filter(Filter { tables: vec!["root".into()], ..Filter::default() });
+        assert!(only.wants_rows(&leaf) && only.wants_table(&root) && !only.wants_table(&name("else")));
+        let without = filter(Filter { exclude_tables: vec!["public.middle".into()], ..Filter::default() });
+        assert!(!without.wants_table(&leaf) && without.wants_table(&root));
+        let schema = filter(Filter { schemas: vec!["public".into()], ..Filter::default() });
+        assert!(schema.wants_table(&leaf));
+        let conditions = [("root".to_owned(), "a > 1".to_owned()), ("leaf".to_owned(), "a < 9".to_owned())];
+        let some = filter(Filter { conditions: conditions.into(), ..Filter::default() });
+        assert_eq!(some.condition(&leaf).unwrap(), "(a < 9) AND (a > 1)");
+        assert_eq!(some.condition(&middle).unwrap(), "a > 1");
+        assert!(some.condition(&name("else")).is_none());
+    }
+
+    #[test]
+    fn a_pattern_that_means_nothing_is_told() {
+        let relation = |name: &str, table| Nameable { name: QualifiedName::new("public", name), table };
+        let filter = Filter {
+            schemas: vec!["publik".into()],
+            exclude_tables: vec!["b".into(), "c".into()],
+            conditions: [("b".to_owned(), "true".to_owned()), ("v".to_owned(), "true".to_owned())].into(),
+            ..Filter::default()
+        };
+        let found = filter.unmatched(&[relation("b", true), relation("v", false)], &["public".to_owned()]);
+        assert_eq!(
+            found,
+            [
+                "no table matches `c`",
+                "`b` has a condition on rows, and matches no table whose rows are taken",
+                "`v` has a condition on rows, and matches no table whose rows are taken",
+                "no schema matches `publik`",
+            ]
+        );
     }
 }

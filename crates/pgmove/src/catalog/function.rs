@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use tokio_postgres::Client;
 
 use super::address::class;
+use super::deparsed::quoted;
 use super::meta::{Meta, MetaColumns, in_user_schema, object};
 use super::query::rows;
 use crate::error::Error;
@@ -17,8 +18,10 @@ pub struct Function {
     /// Whether it is a procedure.
     pub procedure: bool,
     /// Its arguments as they identify it: types and modes, formatted.
+    #[serde(deserialize_with = "super::deparsed::text")]
     pub arguments: String,
     /// `CREATE OR REPLACE FUNCTION …`, deparsed.
+    #[serde(deserialize_with = "super::deparsed::text")]
     pub definition: String,
     /// Whether the body is SQL that the server keeps parsed (`RETURN …`, `BEGIN ATOMIC …`; 14 and newer).
     #[serde(default)]
@@ -33,11 +36,13 @@ pub struct Aggregate {
     #[serde(flatten)]
     pub meta: Meta,
     /// Its arguments as they identify it.
+    #[serde(deserialize_with = "super::deparsed::text")]
     pub arguments: String,
     /// The types of its arguments alone, as `GRANT … ON FUNCTION` wants them: without `ORDER BY`.
     #[serde(default)]
     pub types: String,
     /// Its arguments with defaults and names, as `CREATE AGGREGATE` wants them.
+    #[serde(deserialize_with = "super::deparsed::text")]
     pub full_arguments: String,
     /// The clauses of `CREATE AGGREGATE` with their values, ready for SQL, in order.
     pub clauses: Vec<(String, String)>,
@@ -61,12 +66,14 @@ pub(super) async fn read(client: &Client, version: u32) -> Result<Vec<Function>,
     let meta = META.sql();
     let sql_body = if version >= 140_000 { "p.prosqlbody IS NOT NULL" } else { "false" };
     let user = in_user_schema("p.pronamespace");
+    let arguments = quoted("pg_get_function_identity_arguments(p.oid)");
+    let definition = quoted("pg_get_functiondef(p.oid)");
     rows(
         client,
         "functions",
         &format!(
-            "SELECT {meta}, p.prokind = 'p' AS procedure, pg_get_function_identity_arguments(p.oid) AS arguments, \
-             pg_get_functiondef(p.oid) AS definition, {sql_body} AS sql_body \
+            "SELECT {meta}, p.prokind = 'p' AS procedure, {arguments} AS arguments, \
+             {definition} AS definition, {sql_body} AS sql_body \
              FROM pg_proc p WHERE p.prokind <> 'a' AND {user} \
              AND NOT EXISTS (SELECT FROM pg_depend WHERE classid = 'pg_proc'::regclass AND objid = p.oid AND deptype = 'i') \
              ORDER BY 3, 2, arguments"
@@ -79,15 +86,17 @@ pub(super) async fn read(client: &Client, version: u32) -> Result<Vec<Function>,
 pub(super) async fn read_aggregates(client: &Client) -> Result<Vec<Aggregate>, Error> {
     let meta = META.sql();
     let user = in_user_schema("p.pronamespace");
+    let arguments = quoted("pg_get_function_identity_arguments(p.oid)");
+    let full_arguments = quoted("pg_get_function_arguments(p.oid)");
     // One row of VALUES for each clause; those that say the default are left out. The order is that in which
     // CREATE AGGREGATE is usually written. Qualified names come from the reg* types under an empty search_path.
     rows(
         client,
         "aggregates",
         &format!(
-            "SELECT {meta}, pg_get_function_identity_arguments(p.oid) AS arguments, \
+            "SELECT {meta}, {arguments} AS arguments, \
              coalesce((SELECT string_agg(format_type(t, NULL), ', ' ORDER BY n) FROM unnest(p.proargtypes::oid[]) WITH ORDINALITY u(t, n)), '') AS types, \
-             pg_get_function_arguments(p.oid) AS full_arguments, a.aggkind = 'h' AS hypothetical, \
+             {full_arguments} AS full_arguments, a.aggkind = 'h' AS hypothetical, \
              (SELECT json_agg(json_build_array(v.clause, v.value) ORDER BY v.n) FROM (VALUES \
                (1, 'SFUNC', a.aggtransfn::regproc::text), \
                (2, 'STYPE', format_type(a.aggtranstype, NULL)), \

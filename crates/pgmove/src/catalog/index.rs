@@ -5,6 +5,7 @@ use tokio_postgres::Client;
 
 use super::address::class;
 use super::constraint::IndexConstraint;
+use super::deparsed::quoted;
 use super::meta::{Meta, MetaColumns, QualifiedName, in_user_schema, object};
 use super::query::rows;
 use crate::error::Error;
@@ -20,6 +21,7 @@ pub struct Index {
     /// Its table.
     pub table: QualifiedName,
     /// `CREATE INDEX …`, deparsed.
+    #[serde(deserialize_with = "super::deparsed::text")]
     pub definition: String,
     /// Whether it is usable. One that a failed `CREATE INDEX CONCURRENTLY` left behind is not, nor is a partitioned
     /// index some of whose partitions still lack theirs.
@@ -80,13 +82,15 @@ pub(super) async fn read(client: &Client, version: u32) -> Result<Vec<Index>, Er
     let period = if version >= 180_000 { "k.conperiod" } else { "false" };
     let target = if version >= 170_000 { "a.attstattarget" } else { "nullif(a.attstattarget, -1)" };
     let user = in_user_schema("c.relnamespace");
+    let definition = quoted("pg_get_indexdef(c.oid)");
+    let exclusion = quoted("pg_get_constraintdef(k.oid)");
     rows(
         client,
         "indexes",
         &format!(
             "SELECT {meta}, t.oid::int8 AS table_oid, \
              json_build_object('schema', tn.nspname, 'name', t.relname) AS table, \
-             pg_get_indexdef(c.oid) AS definition, i.indisvalid AND i.indisready AS valid, t.relkind = 'p' AS partitioned, \
+             {definition} AS definition, i.indisvalid AND i.indisready AS valid, t.relkind = 'p' AS partitioned, \
              ts.spcname AS tablespace, coalesce(c.reloptions, '{{}}') AS options, i.indisclustered AS clustered, \
              i.indisreplident AS replica_identity, {nulls} AS nulls_not_distinct, \
              (SELECT json_build_object('oid', p.oid::int8, 'schema', pn.nspname, 'name', p.relname) FROM pg_inherits h \
@@ -98,7 +102,7 @@ pub(super) async fn read(client: &Client, version: u32) -> Result<Vec<Index>, Er
                WHERE a.attrelid = c.oid AND {target} IS NOT NULL), '[]') AS statistics, \
              CASE WHEN k.oid IS NOT NULL THEN json_build_object('oid', k.oid::int8, 'name', k.conname, 'kind', k.contype, \
                'deferrable', k.condeferrable, 'deferred', k.condeferred, 'period', {period}, \
-               'definition', CASE WHEN k.contype = 'x' THEN pg_get_constraintdef(k.oid) END) END AS constraint \
+               'definition', CASE WHEN k.contype = 'x' THEN {exclusion} END) END AS constraint \
              FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_class t ON t.oid = i.indrelid \
              JOIN pg_namespace tn ON tn.oid = t.relnamespace \
              LEFT JOIN pg_tablespace ts ON ts.oid = c.reltablespace \

@@ -8,12 +8,14 @@ pub mod address;
 pub mod column;
 pub mod constraint;
 pub mod database;
+pub(crate) mod deparsed;
 mod depend;
 pub mod filter;
 pub mod function;
 pub mod index;
 pub mod large_object;
 pub mod meta;
+mod narrow;
 pub mod plain;
 pub(crate) mod query;
 pub mod remark;
@@ -230,79 +232,7 @@ pub async fn read(client: &Client, server_version_num: u32, filter: &Filter) -> 
             handler.read(client, &mut catalog).await?;
         }
     }
+    catalog.filter = catalog.informed(catalog.filter.clone());
     catalog.apply_filter();
     Ok(catalog)
-}
-
-impl Catalog {
-    /// The part of it that a filter wants. What an earlier filter has left out stays away.
-    #[must_use]
-    pub fn narrowed(mut self, filter: &Filter) -> Catalog {
-        self.filter = filter.after(&self.filter);
-        self.apply_filter();
-        self
-    }
-
-    /// Leaves out what the filter does not want. Edges and comments of what is gone find no object and are ignored.
-    fn apply_filter(&mut self) {
-        if self.filter.is_all() {
-            return;
-        }
-        let filter = self.filter.clone();
-        let tables_only = !filter.tables.is_empty();
-        self.tables.retain(|table| filter.wants_table(&table.name()));
-        self.indexes.retain(|index| filter.wants_table(&index.table));
-        let left_out = &mut self.left_out;
-        self.foreign_keys.retain(|key| {
-            let (from, to) = (filter.wants_table(&key.table), filter.wants_table(&key.references));
-            if from && !to {
-                left_out.push(format!(
-                    "foreign key {} on {} refers to {}, which the filter leaves out, and is left out too",
-                    key.name, key.table, key.references
-                ));
-            }
-            from && to
-        });
-        if let Some(timescale) = &mut self.timescale {
-            timescale.hypertables.retain(|table| filter.wants_table(&table.name));
-            timescale.aggregates.retain(|aggregate| filter.wants_table(&aggregate.name));
-            timescale.jobs.retain(|job| match &job.relation {
-                Some(relation) => filter.wants_table(relation),
-                None => !tables_only && filter.wants_schema(&job.procedure.schema),
-            });
-        }
-        self.triggers.retain(|trigger| filter.wants_table(&trigger.table));
-        self.rules.retain(|rule| filter.wants_table(&rule.table));
-        self.policies.retain(|policy| filter.wants_table(&policy.table));
-        self.sequences.retain(|sequence| match &sequence.owned_by {
-            Some(owner) => filter.wants_table(&owner.table),
-            None => filter.wants_table(&sequence.name()),
-        });
-        let wants = |meta: &Meta| !tables_only && filter.wants_schema(&meta.schema);
-        self.types.retain(|kind| wants(&kind.meta));
-        self.functions.retain(|function| wants(&function.meta));
-        self.aggregates.retain(|aggregate| wants(&aggregate.meta));
-        self.statistics.retain(|statistics| wants(&statistics.meta));
-        self.plain.retain(|plain| {
-            // What lives in no schema is not meant by who asks for some schemas.
-            let wanted = match plain.meta.schema.is_empty() {
-                true => filter.schemas.is_empty(),
-                false => filter.wants_schema(&plain.meta.schema),
-            };
-            !tables_only && wanted
-        });
-        if !filter.wants_large_objects() {
-            self.large_objects.clear();
-        }
-        let kept: std::collections::HashSet<String> =
-            self.tables.iter().map(|table| table.meta.schema.clone()).collect();
-        self.schemas.retain(|schema| {
-            filter.wants_schema(&schema.meta.name) && (!tables_only || kept.contains(&schema.meta.name))
-        });
-        if tables_only {
-            self.extensions.clear();
-            self.default_acls.clear();
-            self.builtin_acls.clear();
-        }
-    }
 }

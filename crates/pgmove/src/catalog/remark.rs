@@ -101,6 +101,7 @@ pub struct BuiltinAcl {
     /// What `GRANT … ON` calls the kind: `TABLE`, `FUNCTION`, `TYPE`, `LANGUAGE`, `SCHEMA`.
     pub kind: String,
     /// The object, ready for SQL.
+    #[serde(deserialize_with = "super::deparsed::text")]
     pub identity: String,
     /// A column of it, unquoted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -121,6 +122,9 @@ pub(super) async fn read_builtin_acls(client: &Client) -> Result<Vec<BuiltinAcl>
         )
     };
     let catalog = "(SELECT oid FROM pg_namespace WHERE nspname = 'pg_catalog')";
+    let function = super::deparsed::quoted(
+        "'pg_catalog.' || quote_ident(p.proname) || '(' || pg_get_function_identity_arguments(p.oid) || ')'",
+    );
     let sql = format!(
         "SELECT * FROM ( \
          SELECT CASE c.relkind WHEN 'S' THEN 'SEQUENCE' ELSE 'TABLE' END AS kind, \
@@ -133,7 +137,7 @@ pub(super) async fn read_builtin_acls(client: &Client) -> Result<Vec<BuiltinAcl>
            FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid WHERE c.oid < {FIRST_NORMAL_OID} \
            AND c.relnamespace = {catalog} AND a.attacl IS NOT NULL \
          UNION ALL SELECT CASE p.prokind WHEN 'p' THEN 'PROCEDURE' ELSE 'FUNCTION' END, \
-           'pg_catalog.' || quote_ident(p.proname) || '(' || pg_get_function_identity_arguments(p.oid) || ')', NULL, \
+           {function}, NULL, \
            pg_get_userbyid(p.proowner), coalesce(p.proacl, acldefault('f', p.proowner))::text[], \
            coalesce({proc_init}, acldefault('f', p.proowner))::text[] \
            FROM pg_proc p WHERE p.oid < {FIRST_NORMAL_OID} AND p.pronamespace = {catalog} \

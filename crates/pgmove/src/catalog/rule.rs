@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use tokio_postgres::Client;
 
 use super::address::class;
+use super::deparsed::quoted;
 use super::meta::{Meta, MetaColumns, QualifiedName, in_user_schema, object};
 use super::query::rows;
 use super::table::TableKind;
@@ -53,6 +54,7 @@ pub struct Trigger {
     /// What its table is.
     pub table_kind: TableKind,
     /// `CREATE TRIGGER …`, deparsed.
+    #[serde(deserialize_with = "super::deparsed::text")]
     pub definition: String,
     /// When it fires.
     pub firing: Firing,
@@ -83,13 +85,14 @@ pub(super) async fn read_triggers(client: &Client, version: u32) -> Result<Vec<T
         ),
     };
     let user = in_user_schema("c.relnamespace");
+    let definition = quoted("pg_get_triggerdef(t.oid, false)");
     rows(
         client,
         "triggers",
         &format!(
             "SELECT t.oid::int8 AS oid, t.tgname AS name, c.oid::int8 AS table_oid, \
              json_build_object('schema', n.nspname, 'name', c.relname) AS table, c.relkind AS table_kind, \
-             pg_get_triggerdef(t.oid, false) AS definition, t.tgenabled AS firing, {inherited} AS inherited \
+             {definition} AS definition, t.tgenabled AS firing, {inherited} AS inherited \
              FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_namespace n ON n.oid = c.relnamespace {parent} \
              WHERE c.relpersistence <> 't' AND {wanted} AND {user} ORDER BY n.nspname, c.relname, t.tgname"
         ),
@@ -111,6 +114,7 @@ pub struct Rule {
     /// What its table is.
     pub table_kind: TableKind,
     /// `CREATE RULE …`, deparsed.
+    #[serde(deserialize_with = "super::deparsed::text")]
     pub definition: String,
     /// When it fires.
     pub firing: Firing,
@@ -119,13 +123,14 @@ pub struct Rule {
 /// Rules of the user's tables and views.
 pub(super) async fn read_rules(client: &Client) -> Result<Vec<Rule>, Error> {
     let user = in_user_schema("c.relnamespace");
+    let definition = quoted("pg_get_ruledef(r.oid)");
     rows(
         client,
         "rules",
         &format!(
             "SELECT r.oid::int8 AS oid, r.rulename AS name, c.oid::int8 AS table_oid, \
              json_build_object('schema', n.nspname, 'name', c.relname) AS table, c.relkind AS table_kind, \
-             pg_get_ruledef(r.oid) AS definition, r.ev_enabled AS firing \
+             {definition} AS definition, r.ev_enabled AS firing \
              FROM pg_rewrite r JOIN pg_class c ON c.oid = r.ev_class JOIN pg_namespace n ON n.oid = c.relnamespace \
              WHERE NOT (r.ev_type = '1' AND r.is_instead AND c.relkind IN ('v', 'm')) AND c.relpersistence <> 't' AND {user} \
              ORDER BY n.nspname, c.relname, r.rulename"
@@ -152,16 +157,26 @@ pub struct Policy {
     /// The roles that it is for; none means everybody.
     pub roles: Vec<String>,
     /// `USING`
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "super::deparsed::optional"
+    )]
     pub using: Option<String>,
     /// `WITH CHECK`
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "super::deparsed::optional"
+    )]
     pub check: Option<String>,
 }
 
 /// Policies of the user's tables.
 pub(super) async fn read_policies(client: &Client) -> Result<Vec<Policy>, Error> {
     let user = in_user_schema("c.relnamespace");
+    let using = quoted("pg_get_expr(p.polqual, p.polrelid)");
+    let check = quoted("pg_get_expr(p.polwithcheck, p.polrelid)");
     rows(
         client,
         "policies",
@@ -171,7 +186,7 @@ pub(super) async fn read_policies(client: &Client) -> Result<Vec<Policy>, Error>
              CASE p.polcmd WHEN 'r' THEN 'SELECT' WHEN 'a' THEN 'INSERT' WHEN 'w' THEN 'UPDATE' WHEN 'd' THEN 'DELETE' ELSE 'ALL' END AS command, \
              p.polpermissive AS permissive, \
              coalesce((SELECT json_agg(rolname ORDER BY rolname) FROM pg_roles WHERE oid = ANY (p.polroles)), '[]') AS roles, \
-             pg_get_expr(p.polqual, p.polrelid) AS using, pg_get_expr(p.polwithcheck, p.polrelid) AS check \
+             {using} AS using, {check} AS check \
              FROM pg_policy p JOIN pg_class c ON c.oid = p.polrelid JOIN pg_namespace n ON n.oid = c.relnamespace \
              WHERE c.relpersistence <> 't' AND {user} ORDER BY n.nspname, c.relname, p.polname"
         ),
@@ -186,6 +201,7 @@ pub struct Statistics {
     #[serde(flatten)]
     pub meta: Meta,
     /// `CREATE STATISTICS …`, deparsed.
+    #[serde(deserialize_with = "super::deparsed::text")]
     pub definition: String,
     /// The statistics target, where it was chosen.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -210,11 +226,12 @@ pub(super) async fn read_statistics(client: &Client, version: u32) -> Result<Vec
         _ => "NULL",
     };
     let user = in_user_schema("s.stxnamespace");
+    let definition = quoted("pg_get_statisticsobjdef(s.oid)");
     rows(
         client,
         "extended statistics",
         &format!(
-            "SELECT {meta}, pg_get_statisticsobjdef(s.oid) AS definition, {target} AS target \
+            "SELECT {meta}, {definition} AS definition, {target} AS target \
              FROM pg_statistic_ext s WHERE {user} ORDER BY 3, 2"
         ),
     )

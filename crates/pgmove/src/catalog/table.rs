@@ -7,6 +7,7 @@ use tokio_postgres::Client;
 
 use super::address::class;
 use super::column::{self, Check, Column};
+use super::deparsed::quoted;
 use super::meta::{Meta, MetaColumns, QualifiedName, in_user_schema, object};
 use super::query::rows;
 use crate::error::Error;
@@ -51,10 +52,18 @@ pub struct Table {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub partition_bound: Option<String>,
     /// `RANGE (…)`, `LIST (…)` or `HASH (…)` of a partitioned table.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "super::deparsed::optional"
+    )]
     pub partition_key: Option<String>,
     /// The query of a view or materialized view, as the server deparses it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "super::deparsed::optional"
+    )]
     pub definition: Option<String>,
     /// Whether a materialized view has been filled.
     #[serde(default)]
@@ -201,6 +210,8 @@ pub(super) async fn read(
     }
     .sql();
     let user = in_user_schema("c.relnamespace");
+    let key = quoted("pg_get_partkeydef(c.oid)");
+    let definition = quoted("pg_get_viewdef(c.oid)");
     let sql = format!(
         "SELECT {meta}, c.relkind AS kind, c.relpersistence AS persistence, am.amname AS access_method, \
          ts.spcname AS tablespace, CASE WHEN c.reloftype <> 0 THEN format_type(c.reloftype, NULL) END AS of_type, \
@@ -211,8 +222,8 @@ pub(super) async fn read(
            FROM pg_inherits i JOIN pg_class p ON p.oid = i.inhparent JOIN pg_namespace pn ON pn.oid = p.relnamespace \
            WHERE i.inhrelid = c.oid), '[]') AS parents, \
          CASE WHEN c.relispartition THEN pg_get_expr(c.relpartbound, c.oid) END AS partition_bound, \
-         CASE WHEN c.relkind = 'p' THEN pg_get_partkeydef(c.oid) END AS partition_key, \
-         CASE WHEN c.relkind IN ('v', 'm') THEN pg_get_viewdef(c.oid) END AS definition, \
+         CASE WHEN c.relkind = 'p' THEN {key} END AS partition_key, \
+         CASE WHEN c.relkind IN ('v', 'm') THEN {definition} END AS definition, \
          c.relispopulated AS populated, fs.srvname AS server, coalesce(ft.ftoptions, '{{}}') AS foreign_options, \
          c.relpages AS pages, c.reltuples::float8 AS row_estimate, \
          CASE WHEN c.relkind = 'r' THEN coalesce(pg_table_size(c.oid), 0) ELSE 0 END AS bytes \

@@ -140,6 +140,7 @@ pub struct Aggregate {
     #[serde(flatten)]
     pub name: QualifiedName,
     /// Its query, as the server deparses it.
+    #[serde(deserialize_with = "super::deparsed::text")]
     pub definition: String,
     /// Whether rows that are newer than the watermark are left out.
     pub materialized_only: bool,

@@ -5,6 +5,7 @@ use tokio_postgres::Client;
 
 use super::address::class;
 use super::column::{Check, Column};
+use super::deparsed::quoted;
 use super::meta::{Meta, MetaColumns, QualifiedName, in_user_schema, object};
 use super::query::rows;
 use crate::error::Error;
@@ -70,7 +71,11 @@ pub struct Domain {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_null_oid: Option<u32>,
     /// Its default expression.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "super::deparsed::optional"
+    )]
     pub default: Option<String>,
     /// Its checks, by name.
     pub checks: Vec<Check>,
@@ -139,6 +144,8 @@ pub(super) async fn read(client: &Client, version: u32) -> Result<Vec<Type>, Err
     }
     .sql();
     let user = in_user_schema("t.typnamespace");
+    let default = quoted("coalesce(pg_get_expr(t.typdefaultbin, 0), quote_literal(t.typdefault))");
+    let check = quoted("pg_get_constraintdef(k.oid)");
     let subscript = if version >= 140_000 { ", ('SUBSCRIPT', t.typsubscript)" } else { "" };
     let multirange = if version >= 140_000 {
         "(SELECT json_build_object('schema', mn.nspname, 'name', mt.typname) FROM pg_type mt \
@@ -163,12 +170,12 @@ pub(super) async fn read(client: &Client, version: u32) -> Result<Vec<Type>, Err
                 coalesce((SELECT json_agg(enumlabel ORDER BY enumsortorder) FROM pg_enum e WHERE e.enumtypid = t.oid), '[]')) \
               WHEN t.typtype = 'd' THEN json_build_object('kind', 'd', 'base', format_type(t.typbasetype, t.typtypmod), \
                 'not_null', t.typnotnull, {not_null} \
-                'default', coalesce(pg_get_expr(t.typdefaultbin, 0), quote_literal(t.typdefault)), \
+                'default', {default}, \
                 'collation', (SELECT json_build_object('schema', n.nspname, 'name', o.collname) FROM pg_collation o \
                    JOIN pg_namespace n ON n.oid = o.collnamespace JOIN pg_type u ON u.oid = t.typbasetype \
                    WHERE o.oid = t.typcollation AND t.typcollation <> u.typcollation), \
                 'checks', coalesce((SELECT json_agg(json_build_object('oid', k.oid::int8, 'name', k.conname, 'local', true, \
-                   'validated', k.convalidated, 'definition', pg_get_constraintdef(k.oid)) ORDER BY k.conname) \
+                   'validated', k.convalidated, 'definition', {check}) ORDER BY k.conname) \
                    FROM pg_constraint k WHERE k.contypid = t.oid AND k.contype = 'c'), '[]')) \
               WHEN t.typtype = 'c' THEN json_build_object('kind', 'c', 'relation', t.typrelid::int8) \
               WHEN t.typtype = 'r' THEN (SELECT json_build_object('kind', 'r', 'subtype', format_type(r.rngsubtype, NULL), \

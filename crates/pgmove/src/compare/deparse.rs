@@ -5,8 +5,15 @@
 //! `ARRAY[('a'::character varying)::text, …]`. Every dump and restore turns the first form into the second (pg_dump's
 //! too), and a comparison of schemas must not call that a difference.
 
-/// The text with every cast of an array constructor written as casts of its elements.
+use crate::catalog::deparsed::bare;
+
+/// The text with every cast of an array constructor written as casts of its elements, and without quotes that names
+/// need only in some versions.
 pub(crate) fn settled(sql: &str) -> String {
+    settled_casts(&bare(sql))
+}
+
+fn settled_casts(sql: &str) -> String {
     let mut out = String::with_capacity(sql.len());
     let mut rest = sql;
     while let Some((before, after)) = rest.split_once("(ARRAY[") {
@@ -14,7 +21,7 @@ pub(crate) fn settled(sql: &str) -> String {
         match cast_array(after) {
             Some((elements, kind, tail)) => {
                 let cast: Vec<String> =
-                    elements.iter().map(|element| format!("({})::{kind}", settled(element))).collect();
+                    elements.iter().map(|element| format!("({})::{kind}", settled_casts(element))).collect();
                 out.push_str("ARRAY[");
                 out.push_str(&cast.join(", "));
                 out.push(']');

@@ -223,7 +223,7 @@ impl Opened {
                     true => catalog,
                     false => catalog.narrowed(&options.filter),
                 };
-                let wanted = |name: &QualifiedName| options.filter.wants_rows(name);
+                let wanted = |name: &QualifiedName| catalog.filter.wants_rows(name);
                 let tables = tables.into_iter().filter(|(name, _)| wanted(name)).collect();
                 Ok(Opened::Stored { label, catalog: Box::new(catalog), tables })
             }

@@ -19,7 +19,8 @@ pub(super) fn differences(
     left: &Catalog,
     right: &Catalog,
 ) -> Result<(Vec<SchemaDifference>, Vec<String>), Error> {
-    let options = RenderOptions::default();
+    let newer = left.server_version_num.max(right.server_version_num);
+    let options = RenderOptions { privileges_for: Some(newer), ..RenderOptions::default() };
     let found = prove(left, &options, right, &options)?;
     Ok((found.differences, found.not_compared))
 }
@@ -41,7 +42,8 @@ pub(crate) fn prove(
     for (side, (catalog, options)) in [(left, left_options), (right, right_options)].into_iter().enumerate() {
         let catalog = super::columns::as_made(catalog.clone());
         for statement in ddl::render(&catalog, version, options)?.statements {
-            let entry = objects.entry(statement.object.to_string()).or_default();
+            let object = super::deparse::settled(&statement.object.to_string());
+            let entry = objects.entry(object).or_default();
             if let Some(statements) = entry.get_mut(side) {
                 statements.push(super::deparse::settled(&statement.sql));
             }

@@ -1,7 +1,10 @@
 //! `GRANT` and `REVOKE` from `aclitem` text.
 //!
-//! An object's privileges are compared with those it is born with: what is missing is revoked, what is new is granted,
-//! in the order in which the server keeps them, so that a grant by somebody who holds a grant option comes after it.
+//! An object's privileges are compared with those it is born with, letter by letter: what is missing is revoked, what is
+//! new is granted, in the order in which the server keeps them, so that a grant by somebody who holds a grant option
+//! comes after it.
+
+use std::collections::BTreeMap;
 
 use super::RenderOptions;
 use crate::quote::ident;
@@ -68,15 +71,36 @@ pub(crate) struct On<'a> {
     pub(crate) owner: &'a str,
 }
 
-/// Statements that make `initial` into `acl`.
+/// The versions (`server_version_num`) that privileges were read from and are written for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Versions {
+    /// The server that they were read from.
+    pub(crate) source: u32,
+    /// The server that they are written for.
+    pub(crate) target: u32,
+}
+
+/// Privileges by who has them and who gave them, each letter with whether it may be passed on.
+type Granted = Vec<((String, String), BTreeMap<char, bool>)>;
+
+/// The first version that knows MAINTAIN.
+const MAINTAIN_SINCE: u32 = 170_000;
+
+/// Every privilege of a table before [`MAINTAIN_SINCE`].
+const OLD_TABLE: &str = "arwdDxt";
+
+/// Statements that make `initial` into `acl`: exactly the privileges that differ, letter by letter. `ALL` is never
+/// written, for a newer server understands more by it than the one that the privileges come from.
 pub(crate) fn commands(
     on: On<'_>,
     acl: &[String],
     initial: &[String],
     options: &RenderOptions,
-    target: u32,
+    versions: Versions,
 ) -> Vec<String> {
-    let target_of = format!(
+    let (acl, initial) = (granted(acl), granted(initial));
+    let (acl, initial) = translated(on, acl, initial, versions);
+    let to = format!(
         "{}{}",
         on.kind,
         if on.identity.is_empty() { String::new() } else { format!(" {}", on.identity) }
@@ -84,41 +108,101 @@ pub(crate) fn commands(
     let role = |name: &str| {
         if name.is_empty() { "PUBLIC".to_owned() } else { ident(options.role(name)).into_owned() }
     };
-    let mut first = Vec::new();
-    let mut second = Vec::new();
-    for item in initial.iter().filter(|item| !acl.contains(item)).filter_map(|item| AclItem::parse(item)) {
-        let all: Vec<char> = item.privileges.iter().map(|(letter, _)| *letter).collect();
-        if let Some(words) = words(on, &all, target) {
-            first.push(format!("{}REVOKE {words} ON {target_of} FROM {}", on.prefix, role(&item.grantee)));
+    // A privilege that somebody other than the owner gave is given and taken by the same role again.
+    let by = |grantor: &str, sql: String| match grantor.is_empty()
+        || grantor == on.owner
+        || !on.prefix.is_empty()
+    {
+        true => sql,
+        false => format!("SET SESSION AUTHORIZATION {};\n{sql};\nRESET SESSION AUTHORIZATION", role(grantor)),
+    };
+    let none = BTreeMap::new();
+    let (mut revokes, mut owners, mut others) = (Vec::new(), Vec::new(), Vec::new());
+    for (key, before) in &initial {
+        let after = find(&acl, key).unwrap_or(&none);
+        let (grantee, grantor) = (role(&key.0), &key.1);
+        let gone = words(on, before.keys().filter(|letter| !after.contains_key(letter)));
+        if let Some(words) = gone {
+            revokes.push(by(grantor, format!("{}REVOKE {words} ON {to} FROM {grantee}", on.prefix)));
+        }
+        let kept = before.iter().filter(|(letter, option)| **option && after.get(letter) == Some(&false));
+        if let Some(words) = words(on, kept.map(|(letter, _)| letter)) {
+            let sql = format!("{}REVOKE GRANT OPTION FOR {words} ON {to} FROM {grantee}", on.prefix);
+            revokes.push(by(grantor, sql));
         }
     }
-    for item in acl.iter().filter(|item| !initial.contains(item)).filter_map(|item| AclItem::parse(item)) {
-        let foreign = !item.grantor.is_empty() && item.grantor != on.owner && on.prefix.is_empty();
+    for (key, after) in &acl {
+        let before = find(&initial, key).unwrap_or(&none);
+        let (grantee, grantor) = (role(&key.0), &key.1);
         for passing in [false, true] {
-            let letters: Vec<char> = item
-                .privileges
-                .iter()
-                .filter(|(_, option)| *option == passing)
-                .map(|(letter, _)| *letter)
-                .collect();
-            let Some(words) = words(on, &letters, target) else { continue };
+            let new = after.iter().filter(|(letter, option)| {
+                **option == passing && before.get(letter).is_none_or(|had| passing && !had)
+            });
+            let Some(words) = words(on, new.map(|(letter, _)| letter)) else { continue };
             let suffix = if passing { " WITH GRANT OPTION" } else { "" };
-            let grant =
-                format!("{}GRANT {words} ON {target_of} TO {}{suffix}", on.prefix, role(&item.grantee));
-            // A privilege that somebody other than the owner gave must be given by the same role again.
-            let sql = if foreign {
-                format!(
-                    "SET SESSION AUTHORIZATION {};\n{grant};\nRESET SESSION AUTHORIZATION",
-                    role(&item.grantor)
-                )
-            } else {
-                grant
-            };
-            if item.grantee == on.owner && !foreign { first.push(sql) } else { second.push(sql) }
+            let sql = by(grantor, format!("{}GRANT {words} ON {to} TO {grantee}{suffix}", on.prefix));
+            let own = key.0 == on.owner && (grantor.is_empty() || *grantor == on.owner);
+            if own { owners.push(sql) } else { others.push(sql) }
         }
     }
-    first.extend(second);
-    first
+    revokes.extend(owners);
+    revokes.extend(others);
+    revokes
+}
+
+fn granted(acl: &[String]) -> Granted {
+    let mut out = Granted::new();
+    for item in acl.iter().filter_map(|item| AclItem::parse(item)) {
+        let key = (item.grantee, item.grantor);
+        match out.iter_mut().find(|(known, _)| *known == key) {
+            Some((_, letters)) => letters.extend(item.privileges),
+            None => out.push((key, item.privileges.into_iter().collect())),
+        }
+    }
+    out
+}
+
+fn find<'a>(granted: &'a Granted, key: &(String, String)) -> Option<&'a BTreeMap<char, bool>> {
+    granted.iter().find(|(known, _)| known == key).map(|(_, letters)| letters)
+}
+
+/// Both lists as the target knows them. A table's owner has every privilege on the day of its birth, those of a newer
+/// server too, and keeps them unless the owner gave one up at the source; nobody else gets what the source did not
+/// know. What the target does not know is left out.
+fn translated(on: On<'_>, mut acl: Granted, mut initial: Granted, versions: Versions) -> (Granted, Granted) {
+    if !is_table(on) {
+        return (acl, initial);
+    }
+    if versions.target < MAINTAIN_SINCE {
+        for (_, letters) in acl.iter_mut().chain(&mut initial) {
+            letters.remove(&'m');
+        }
+    } else if versions.source < MAINTAIN_SINCE {
+        let every =
+            |letters: &BTreeMap<char, bool>| OLD_TABLE.chars().all(|letter| letters.contains_key(&letter));
+        let owner = initial.iter_mut().find(|(key, letters)| key.0 == on.owner && every(letters));
+        if let Some((key, letters)) = owner {
+            letters.insert('m', false);
+            let kept = acl.iter_mut().find(|(other, letters)| other == key && every(letters));
+            kept.into_iter().for_each(|(_, letters)| {
+                letters.insert('m', false);
+            });
+        }
+    }
+    (acl, initial)
+}
+
+fn is_table(on: On<'_>) -> bool {
+    matches!(on.kind, "TABLE" | "TABLES") && on.column.is_none()
+}
+
+/// Whether a list of privileges on tables gives somebody what `target` does not know.
+pub(crate) fn loses_maintain(on: On<'_>, acl: &[String], initial: &[String], target: u32) -> bool {
+    let given = |item: &String| {
+        !initial.contains(item)
+            && AclItem::parse(item).is_some_and(|item| item.privileges.iter().any(|(l, _)| *l == 'm'))
+    };
+    target < MAINTAIN_SINCE && is_table(on) && acl.iter().any(given)
 }
 
 /// The roles that a list of privileges names.
@@ -127,50 +211,31 @@ pub(crate) fn roles(acl: &[String]) -> Vec<String> {
     items.flat_map(|item| [item.grantee, item.grantor]).filter(|role| !role.is_empty()).collect()
 }
 
-/// The privileges as words, `ALL` where they are all that the kind has: then a newer server grants its newer ones
-/// too. Nothing when none of them exists at the target.
-fn words(on: On<'_>, letters: &[char], target: u32) -> Option<String> {
-    let all: &[&str] = match on.kind {
-        "TABLE" | "TABLES" if on.column.is_some() => &["arwx"],
-        "TABLE" | "TABLES" => &["arwdDxt", "arwdDxtm"],
-        "SEQUENCE" | "SEQUENCES" => &["rwU"],
-        "SCHEMA" | "SCHEMAS" => &["UC"],
-        "DATABASE" => &["CTc"],
-        "LARGE OBJECT" | "LARGE OBJECTS" => &["rw"],
-        "FUNCTION" | "PROCEDURE" | "FUNCTIONS" => &["X"],
-        _ => &["U"],
-    };
+/// Every privilege in the order in which the server writes them (`ACL_ALL_RIGHTS_STR`), with its word.
+const PRIVILEGES: &[(char, &str)] = &[
+    ('a', "INSERT"),
+    ('r', "SELECT"),
+    ('w', "UPDATE"),
+    ('d', "DELETE"),
+    ('D', "TRUNCATE"),
+    ('x', "REFERENCES"),
+    ('t', "TRIGGER"),
+    ('X', "EXECUTE"),
+    ('U', "USAGE"),
+    ('C', "CREATE"),
+    ('T', "TEMPORARY"),
+    ('c', "CONNECT"),
+    ('s', "SET"),
+    ('A', "ALTER SYSTEM"),
+    ('m', "MAINTAIN"),
+];
+
+/// The privileges as words, in one order whatever theirs is; nothing when there are none.
+fn words<'a>(on: On<'_>, letters: impl Iterator<Item = &'a char>) -> Option<String> {
+    let letters: Vec<char> = letters.copied().collect();
     let column = on.column.map(|column| format!("({})", ident(column))).unwrap_or_default();
-    let is_all =
-        |set: &&str| set.chars().count() == letters.len() && set.chars().all(|c| letters.contains(&c));
-    if all.iter().any(is_all) {
-        return Some(format!("ALL{column}"));
-    }
-    let words: Vec<String> = letters
-        .iter()
-        .filter(|letter| **letter != 'm' || target >= 170_000)
-        .filter_map(|letter| {
-            Some(match letter {
-                'r' => "SELECT",
-                'w' => "UPDATE",
-                'a' => "INSERT",
-                'd' => "DELETE",
-                'D' => "TRUNCATE",
-                'x' => "REFERENCES",
-                't' => "TRIGGER",
-                'm' => "MAINTAIN",
-                'X' => "EXECUTE",
-                'U' => "USAGE",
-                'C' => "CREATE",
-                'T' => "TEMPORARY",
-                'c' => "CONNECT",
-                's' => "SET",
-                'A' => "ALTER SYSTEM",
-                _ => return None,
-            })
-        })
-        .map(|word| format!("{word}{column}"))
-        .collect();
+    let named = PRIVILEGES.iter().filter(|(letter, _)| letters.contains(letter));
+    let words: Vec<String> = named.map(|(_, word)| format!("{word}{column}")).collect();
     (!words.is_empty()).then(|| words.join(", "))
 }
 
@@ -188,23 +253,75 @@ mod tests {
         assert_eq!(AclItem::parse("\"open"), None);
     }
 
+    fn acl(items: &[&str]) -> Vec<String> {
+        items.iter().map(|item| (*item).to_owned()).collect()
+    }
+
+    const TABLE: On<'_> = On { kind: "TABLE", identity: "public.t", column: None, prefix: "", owner: "o" };
+
+    fn said(items: &[&str], initial: &[&str], source: u32, target: u32) -> Vec<String> {
+        let versions = Versions { source, target };
+        commands(TABLE, &acl(items), &acl(initial), &RenderOptions::default(), versions)
+    }
+
     #[test]
     fn only_the_difference_is_said() {
-        let on = On { kind: "TABLE", identity: "public.t", column: None, prefix: "", owner: "o" };
-        let acl = |items: &[&str]| items.iter().map(|item| (*item).to_owned()).collect::<Vec<_>>();
-        let options = RenderOptions::default();
-        let initial = acl(&["o=arwdDxt/o"]);
-        assert!(commands(on, &initial, &initial, &options, 150_000).is_empty());
+        let initial = ["o=arwdDxt/o"];
+        assert!(said(&initial, &initial, 150_000, 150_000).is_empty());
         assert_eq!(
-            commands(on, &acl(&["o=r/o", "=r/o", "u=r*w/o", "v=r/u"]), &initial, &options, 150_000),
+            said(&["o=r/o", "=r/o", "u=r*w/o", "v=r/u"], &initial, 150_000, 150_000),
             [
-                "REVOKE ALL ON TABLE public.t FROM o",
-                "GRANT SELECT ON TABLE public.t TO o",
+                "REVOKE INSERT, UPDATE, DELETE, TRUNCATE, REFERENCES, TRIGGER ON TABLE public.t FROM o",
                 "GRANT SELECT ON TABLE public.t TO PUBLIC",
                 "GRANT UPDATE ON TABLE public.t TO u",
                 "GRANT SELECT ON TABLE public.t TO u WITH GRANT OPTION",
                 "SET SESSION AUTHORIZATION u;\nGRANT SELECT ON TABLE public.t TO v;\nRESET SESSION AUTHORIZATION",
             ]
         );
+    }
+
+    #[test]
+    fn grant_options_come_and_go_alone() {
+        let born = ["o=arwdDxtm/o", "u=r*w*/o"];
+        assert_eq!(
+            said(&["o=ar*wdDxtm/o", "u=rw*/o"], &born, 180_000, 180_000),
+            [
+                "REVOKE GRANT OPTION FOR SELECT ON TABLE public.t FROM u",
+                "GRANT SELECT ON TABLE public.t TO o WITH GRANT OPTION",
+            ]
+        );
+    }
+
+    #[test]
+    fn maintain_is_neither_handed_out_nor_lost() {
+        let seven = "INSERT, SELECT, UPDATE, DELETE, TRUNCATE, REFERENCES, TRIGGER";
+        // All that 15 knows is not all that 18 knows, but its owner keeps what owners have.
+        for (source, target) in [(150_000, 180_000), (150_000, 150_000)] {
+            assert_eq!(
+                said(&["o=arwdDxt/o", "u=arwdDxt/o"], &["o=arwdDxt/o"], source, target),
+                [format!("GRANT {seven} ON TABLE public.t TO u")]
+            );
+        }
+        // Who gave something up at the source has no more at the target than was left.
+        assert_eq!(
+            said(&["o=r/o"], &["o=arwdDxt/o"], 150_000, 180_000),
+            [
+                "REVOKE INSERT, UPDATE, DELETE, TRUNCATE, REFERENCES, TRIGGER, MAINTAIN ON TABLE public.t FROM o"
+            ]
+        );
+        assert_eq!(
+            said(&["o=arwdDxt/o"], &["o=arwdDxtm/o"], 180_000, 180_000),
+            ["REVOKE MAINTAIN ON TABLE public.t FROM o"]
+        );
+        assert_eq!(
+            said(&["o=arwdDxtm/o", "u=a*r*w*d*D*x*t*m/o"], &["o=arwdDxtm/o"], 180_000, 180_000),
+            [
+                "GRANT MAINTAIN ON TABLE public.t TO u".to_owned(),
+                format!("GRANT {seven} ON TABLE public.t TO u WITH GRANT OPTION"),
+            ]
+        );
+        // A server that does not know it is not asked for it.
+        assert!(said(&["o=arwdDxt/o", "u=m/o"], &["o=arwdDxtm/o"], 180_000, 150_000).is_empty());
+        assert!(loses_maintain(TABLE, &acl(&["u=m/o"]), &[], 150_000));
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::RenderOptions;
-use super::acl::{self, On};
+use super::acl::{self, On, Versions};
 use crate::catalog::database::DatabaseInfo;
 use crate::quote::{ident, literal};
 
@@ -48,7 +48,8 @@ pub(crate) fn statements(
             acl,
             info.meta.initial_acl.as_deref().unwrap_or_default(),
             options,
-            target,
+            // Nothing that a database can grant depends on the version.
+            Versions { source: target, target },
         ));
     }
     out

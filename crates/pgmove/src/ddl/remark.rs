@@ -1,6 +1,6 @@
 //! Comments, security labels and privileges.
 
-use super::acl::{self, On};
+use super::acl::{self, On, Versions};
 use super::script::Builder;
 use crate::catalog::large_object::LargeObject;
 use crate::catalog::plain::PlainKind;
@@ -156,7 +156,15 @@ impl<'a> Builder<'a> {
 
     fn grant(&mut self, on: On<'_>, acl: &[String], initial: &[String]) {
         self.free();
-        for sql in acl::commands(on, acl, initial, self.options, self.target) {
+        let target = self.options.privileges_for.unwrap_or(self.target);
+        if acl::loses_maintain(on, acl, initial, target) {
+            let (kind, name) = (on.kind.to_lowercase(), on.identity);
+            self.warn(format!(
+                "privilege MAINTAIN on {kind} {name} is left out: the target's version does not know it"
+            ));
+        }
+        let versions = Versions { source: self.catalog.server_version_num, target };
+        for sql in acl::commands(on, acl, initial, self.options, versions) {
             self.push(sql);
         }
     }

@@ -33,6 +33,10 @@ pub struct RenderOptions {
     pub no_publications: bool,
     /// Other names for roles.
     pub role_map: BTreeMap<String, String>,
+    /// The version whose privileges are said, where it is not the target's: a comparison is written for the older of two
+    /// servers, and must see what only the newer one can grant.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub privileges_for: Option<u32>,
 }
 
 impl RenderOptions {
@@ -342,6 +346,11 @@ impl<'a> Builder<'a> {
             depends_on: std::mem::replace(&mut self.current.depends_on, vec![position]),
             locks: self.current.locks.clone(),
         });
+    }
+
+    /// Notes something to tell whoever runs the script.
+    pub(super) fn warn(&mut self, message: String) {
+        self.script.warnings.push(message);
     }
 
     /// Says whom the node's statements are about and who owns it.

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::Error;
+use crate::catalog::filter::Nameable;
 use crate::catalog::{Filter, QualifiedName};
 use crate::connect::Session;
 use crate::extension::{Belongs, HANDLERS, installed};
@@ -74,6 +75,7 @@ fn begin_sql(wait: Option<Duration>) -> String {
 
 /// The tables to lock, after making sure that all can be read.
 async fn survey(session: &Session, filter: &Filter) -> Result<Vec<QualifiedName>, Error> {
+    let filter = &informed(session, filter).await?;
     let relations: Vec<Relation> =
         relations(session).await?.into_iter().filter(|relation| filter.wants_table(&relation.user)).collect();
     let server = session.server();
@@ -140,11 +142,51 @@ async fn relations(session: &Session) -> Result<Vec<Relation>, Error> {
     Ok(rows.into_iter().filter_map(relation).collect())
 }
 
-/// Every table, view and foreign table of the user's, wanted or not.
-pub(super) async fn tables(session: &Session) -> Result<Vec<QualifiedName>, Error> {
-    let sql = "SELECT n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
+/// The filter with the knowledge which table stands below which, as it is now.
+async fn informed(session: &Session, filter: &Filter) -> Result<Filter, Error> {
+    if filter.is_all() {
+        return Ok(filter.clone());
+    }
+    let sql = "SELECT n.nspname, c.relname, pn.nspname, p.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid \
+               JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_class p ON p.oid = i.inhparent \
+               JOIN pg_namespace pn ON pn.oid = p.relnamespace WHERE c.relkind IN ('r', 'p', 'f')";
+    let pair = |row: Vec<Option<String>>| {
+        let mut fields = row.into_iter().flatten();
+        let child = QualifiedName::new(fields.next()?, fields.next()?);
+        Some((child, QualifiedName::new(fields.next()?, fields.next()?)))
+    };
+    let pairs = session.query("the tables that inherit", sql).await?;
+    Ok(filter.clone().knowing(pairs.into_iter().filter_map(pair)))
+}
+
+/// A pattern that matches nothing is a misspelling, and what it meant would be missing, or there in spite of it.
+///
+/// # Errors
+/// [`Error::Options`] with every such pattern.
+pub(super) async fn refuse_unmatched(session: &Session, filter: &Filter) -> Result<(), Error> {
+    if filter.is_all() {
+        return Ok(());
+    }
+    let sql = "SELECT n.nspname, c.relname, c.relkind FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
                WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S') AND n.nspname <> 'information_schema' AND n.nspname NOT LIKE 'pg\\_%'";
-    Ok(QualifiedName::of_rows(session.query("the list of tables", sql).await?))
+    let relation = |row: Vec<Option<String>>| {
+        let mut fields = row.into_iter().flatten();
+        let name = QualifiedName::new(fields.next()?, fields.next()?);
+        Some(Nameable { name, table: matches!(fields.next()?.as_str(), "r" | "p") })
+    };
+    let relations = session.query("the list of tables", sql).await?;
+    let relations: Vec<Nameable> = relations.into_iter().filter_map(relation).collect();
+    let schemas = session.query("the list of schemas", "SELECT nspname FROM pg_namespace").await?;
+    let schemas: Vec<String> = schemas.into_iter().flatten().flatten().collect();
+    let unmatched = informed(session, filter).await?.unmatched(&relations, &schemas);
+    match unmatched.is_empty() {
+        true => Ok(()),
+        false => Err(Error::Options(format!(
+            "{} lacks what the filter names; nothing was read:\n  {}",
+            session.server(),
+            unmatched.join("\n  ")
+        ))),
+    }
 }
 
 /// Large objects that this role may not read: neither their owner nor a superuser, and without a grant.

@@ -77,13 +77,13 @@ impl Source {
                 coordinator.server()
             ));
         }
+        lock::refuse_unmatched(&coordinator, &settings.filter).await?;
         lock::begin(&coordinator, &settings.filter, settings.lock_timeout).await?;
         let (snapshot, taken_at) = export(&coordinator).await?;
         let state = ServerState::read(&coordinator).await;
-        lock::refuse_row_security(&coordinator, &settings.filter).await?;
         let catalog =
             catalog::read(coordinator.client(), coordinator.server().version_num, &settings.filter).await?;
-        refuse_unmatched(&coordinator, &settings.filter).await?;
+        lock::refuse_row_security(&coordinator, &catalog.filter).await?;
         let slices = slices::cut(&coordinator, &catalog, settings.slice_pages).await?;
         // What a worker has to wait for waits itself, for the coordinator's lock: [`Source::copy_out`].
         let prepare = format!(
@@ -178,22 +178,6 @@ impl Source {
             .execute("the snapshot", "SELECT 1; COMMIT")
             .await
             .map_err(|e| Error::SnapshotLost { server, message: e.to_string() })
-    }
-}
-
-/// A pattern that asks for something and matches nothing is a misspelling, and what it meant would be missing.
-async fn refuse_unmatched(session: &Session, filter: &Filter) -> Result<(), Error> {
-    if filter.is_all() {
-        return Ok(());
-    }
-    let tables = lock::tables(session).await?;
-    let conflicts = filter.unmatched(tables.iter());
-    match conflicts.is_empty() {
-        true => Ok(()),
-        false => Err(Error::Refused {
-            what: format!("{} lacks what the filter asks for", session.server()),
-            conflicts,
-        }),
     }
 }
 

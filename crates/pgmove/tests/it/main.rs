@@ -9,4 +9,5 @@ mod flow;
 mod large_objects;
 mod policies;
 mod refusals;
+mod regression;
 mod roundtrip;

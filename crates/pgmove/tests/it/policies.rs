@@ -81,7 +81,7 @@ async fn a_filter_brings_what_it_says_and_names_what_it_leaves() {
         let refused =
             Source::open(&from, &SourceOptions { filter, ..SourceOptions::default() }).await.unwrap_err();
         assert!(
-            refused.is_refused() && refused.to_string().contains("no table matches `custmer`"),
+            refused.is_usage() && refused.to_string().contains("no table matches `custmer`"),
             "{refused}"
         );
     }

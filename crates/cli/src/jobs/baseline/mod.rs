@@ -40,8 +40,9 @@ impl Subject {
             Subject::Stored { repository, snapshot, source } => {
                 let manifest = find::snapshot(repository, snapshot).await?;
                 let source = source_for(&manifest, source.as_deref(), Kind::Postgres)?;
+                let of = format!("snapshot {}, source `{}`", manifest.id, source.name);
                 let catalog = read_catalog(repository, source).await?;
-                Ok((format!("snapshot {}, source `{}`", manifest.id, source.name), catalog.narrowed(filter)))
+                narrowed(of, catalog, filter)
             }
         }
     }
@@ -63,11 +64,6 @@ pub(crate) async fn check(
 /// Writes a baseline from a schema.
 pub(crate) async fn capture(subject: &Subject, filter: &Filter) -> anyhow::Result<CaptureReport> {
     let (of, catalog) = subject.catalog(filter).await?;
-    let names: Vec<_> = catalog.tables.iter().map(|table| table.name()).collect();
-    let unmatched = filter.unmatched(names.iter());
-    if !unmatched.is_empty() {
-        return Err(exit::usage(format!("{of}: {}", unmatched.join("; "))));
-    }
     let text = pgmove::baseline::capture(&catalog, &of);
     Ok(CaptureReport { of, text })
 }
@@ -124,8 +120,18 @@ async fn live_catalog(endpoint: &Endpoint, filter: &Filter) -> anyhow::Result<(S
     };
     let session =
         pgmove::connect(options).await.with_context(|| format!("cannot read {}", options.display()))?;
-    let catalog = pgmove::catalog::read(session.client(), session.server().version_num, filter).await?;
-    Ok((session.server().to_string(), catalog))
+    let whole = Filter::default();
+    let catalog = pgmove::catalog::read(session.client(), session.server().version_num, &whole).await?;
+    narrowed(session.server().to_string(), catalog, filter)
+}
+
+/// The part of a catalog that a filter means; one that names what is not there is a misspelling.
+fn narrowed(of: String, catalog: Catalog, filter: &Filter) -> anyhow::Result<(String, Catalog)> {
+    let unmatched = catalog.unmatched(filter);
+    if !unmatched.is_empty() {
+        return Err(exit::usage(format!("{of}: {}", unmatched.join("; "))));
+    }
+    Ok((of, catalog.narrowed(filter)))
 }
 
 /// A baseline that cannot be used is named with its file.

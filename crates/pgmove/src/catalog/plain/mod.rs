@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use tokio_postgres::Client;
 
 use super::address::{Address, class};
+use super::deparsed;
 use super::meta::Meta;
 use super::query::rows;
 use crate::error::{Error, without_secrets};
@@ -27,8 +28,10 @@ pub struct Plain {
     /// What it is.
     pub kind: PlainKind,
     /// How statements other than `CREATE` name it, ready for SQL: `public.=== (integer, integer)`.
+    #[serde(deserialize_with = "deparsed::text")]
     pub identity: String,
     /// The statement that makes it, then those that complete it.
+    #[serde(deserialize_with = "deparsed::list")]
     pub statements: Vec<String>,
     /// What the first statement says in parentheses at its end, piece by piece.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -44,6 +47,7 @@ pub struct Clause {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<u32>,
     /// The text, ready for SQL.
+    #[serde(deserialize_with = "deparsed::text")]
     pub text: String,
     /// Whether an older server would make another object without it, rather than one that only works another way.
     #[serde(default)]
@@ -195,7 +199,9 @@ const QUERIES: &[KindQuery] = &[
 struct Row {
     #[serde(flatten)]
     meta: Meta,
+    #[serde(deserialize_with = "deparsed::text")]
     identity: String,
+    #[serde(deserialize_with = "deparsed::list")]
     statements: Vec<String>,
     #[serde(default)]
     clauses: Vec<Clause>,
@@ -204,6 +210,8 @@ struct Row {
 /// Reads every kind.
 pub(super) async fn read(client: &Client, version: u32) -> Result<Vec<Plain>, Error> {
     let mut out = Vec::new();
+    // These are put together from quoted names altogether.
+    quote_all(client, "on").await?;
     let may_read_subscriptions = replication::may_read_subscriptions(client).await?;
     for (kind, what, query) in QUERIES {
         // A refused query would end the transaction; what is not read here is told as not carried.
@@ -220,5 +228,11 @@ pub(super) async fn read(client: &Client, version: u32) -> Result<Vec<Plain>, Er
             clauses: row.clauses,
         }));
     }
+    quote_all(client, "off").await?;
     Ok(out)
+}
+
+async fn quote_all(client: &Client, value: &str) -> Result<(), Error> {
+    let sql = format!("SET LOCAL quote_all_identifiers = {value}");
+    client.batch_execute(&sql).await.map_err(|error| Error::from_server("the catalog", &sql, error))
 }

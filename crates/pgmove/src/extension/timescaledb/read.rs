@@ -280,6 +280,7 @@ struct AggregateRow {
     oid: u32,
     #[serde(flatten)]
     name: QualifiedName,
+    #[serde(deserialize_with = "crate::catalog::deparsed::text")]
     definition: String,
     direct_oid: u32,
     partial_oid: u32,
@@ -307,11 +308,12 @@ impl AggregateRow {
 /// Continuous aggregates, each after those that it reads: they have higher numbers.
 async fn aggregates(client: &Client, functions: &str) -> Result<Vec<AggregateRow>, Error> {
     let f = ident(functions);
+    let definition = crate::catalog::deparsed::quoted("pg_get_viewdef(d.oid)");
     // The log of changes begins with one range from the beginning of time that was never refreshed; that one says
     // nothing. The smallest watermark says that there was no refresh at all.
     let sql = format!(
         "SELECT a.mat_hypertable_id AS id, v.oid::int8 AS oid, a.user_view_schema AS schema, a.user_view_name AS name, \
-         pg_get_viewdef(d.oid) AS definition, d.oid::int8 AS direct_oid, p.oid::int8 AS partial_oid, a.materialized_only, \
+         {definition} AS definition, d.oid::int8 AS direct_oid, p.oid::int8 AS partial_oid, a.materialized_only, \
          coalesce((to_jsonb(a) ->> 'finalized')::bool, true) AS finalized, \
          EXISTS (SELECT FROM _timescaledb_catalog.continuous_aggs_materialization_invalidation_log l \
            WHERE l.materialization_id = a.mat_hypertable_id AND l.lowest_modified_value > -210866803200000000 \

@@ -1,0 +1,151 @@
+//! The part of a catalog that a filter wants.
+
+use std::collections::{HashMap, HashSet};
+
+use super::filter::Nameable;
+use super::table::{Parent, Table, TableKind};
+use super::{Catalog, Filter, Meta, QualifiedName};
+
+impl Catalog {
+    /// The part of it that a filter wants. What an earlier filter has left out stays away.
+    #[must_use]
+    pub fn narrowed(mut self, filter: &Filter) -> Catalog {
+        self.filter = self.informed(filter.after(&self.filter));
+        self.apply_filter();
+        self
+    }
+
+    /// The filter with the knowledge which of these tables stands below which.
+    pub(super) fn informed(&self, filter: Filter) -> Filter {
+        if filter.is_all() {
+            return filter;
+        }
+        let pairs = self
+            .tables
+            .iter()
+            .flat_map(|table| table.parents.iter().map(|parent| (table.name(), parent.name.clone())));
+        filter.knowing(pairs)
+    }
+
+    /// Patterns of a filter that match nothing of this catalog, in words.
+    pub fn unmatched(&self, filter: &Filter) -> Vec<String> {
+        let tables = self.tables.iter().map(|table| Nameable {
+            name: table.name(),
+            table: matches!(table.kind, TableKind::Ordinary | TableKind::Partitioned),
+        });
+        let sequences = self.sequences.iter().map(|s| Nameable { name: s.name(), table: false });
+        let relations: Vec<Nameable> = tables.chain(sequences).collect();
+        let schemas: Vec<String> = self.schemas.iter().map(|schema| schema.meta.name.clone()).collect();
+        self.informed(filter.clone()).unmatched(&relations, &schemas)
+    }
+
+    /// Leaves out what the filter does not want. Edges and comments of what is gone find no object and are ignored.
+    pub(super) fn apply_filter(&mut self) {
+        if self.filter.is_all() {
+            return;
+        }
+        let filter = self.filter.clone();
+        let tables_only = !filter.tables.is_empty();
+        self.tables.retain(|table| filter.wants_table(&table.name()));
+        for view in self.tables.iter_mut().filter(|table| table.kind == TableKind::MaterializedView) {
+            view.populated &= filter.wants_rows(&view.name());
+        }
+        self.indexes.retain(|index| filter.wants_table(&index.table));
+        self.part_from_parents(&filter);
+        let left_out = &mut self.left_out;
+        self.foreign_keys.retain(|key| {
+            let (from, to) = (filter.wants_table(&key.table), filter.wants_table(&key.references));
+            if from && !to {
+                left_out.push(format!(
+                    "foreign key {} on {} refers to {}, which the filter leaves out, and is left out too",
+                    key.name, key.table, key.references
+                ));
+            }
+            from && to
+        });
+        if let Some(timescale) = &mut self.timescale {
+            timescale.hypertables.retain(|table| filter.wants_table(&table.name));
+            timescale.aggregates.retain(|aggregate| filter.wants_table(&aggregate.name));
+            timescale.jobs.retain(|job| match &job.relation {
+                Some(relation) => filter.wants_table(relation),
+                None => !tables_only && filter.wants_schema(&job.procedure.schema),
+            });
+        }
+        let alone = |name: &QualifiedName| {
+            self.tables.iter().any(|table| table.name() == *name && !table.is_partition())
+        };
+        self.triggers.retain(|trigger| {
+            filter.wants_table(&trigger.table) && !(trigger.inherited && alone(&trigger.table))
+        });
+        self.rules.retain(|rule| filter.wants_table(&rule.table));
+        self.policies.retain(|policy| filter.wants_table(&policy.table));
+        self.sequences.retain(|sequence| match &sequence.owned_by {
+            Some(owner) => filter.wants_table(&owner.table),
+            None => filter.wants_table(&sequence.name()),
+        });
+        let wants = |meta: &Meta| !tables_only && filter.wants_schema(&meta.schema);
+        self.types.retain(|kind| wants(&kind.meta));
+        self.functions.retain(|function| wants(&function.meta));
+        self.aggregates.retain(|aggregate| wants(&aggregate.meta));
+        self.statistics.retain(|statistics| wants(&statistics.meta));
+        self.plain.retain(|plain| {
+            // What lives in no schema is not meant by who asks for some schemas.
+            let wanted = match plain.meta.schema.is_empty() {
+                true => filter.schemas.is_empty(),
+                false => filter.wants_schema(&plain.meta.schema),
+            };
+            !tables_only && wanted
+        });
+        if !filter.wants_large_objects() {
+            self.large_objects.clear();
+        }
+        let kept: HashSet<String> = self.tables.iter().map(|table| table.meta.schema.clone()).collect();
+        self.schemas.retain(|schema| {
+            let name = &schema.meta.name;
+            kept.contains(name) || (filter.wants_schema(name) && !tables_only)
+        });
+        if tables_only {
+            self.extensions.clear();
+            self.default_acls.clear();
+            self.builtin_acls.clear();
+        }
+    }
+
+    /// A partition or child whose parent is left out becomes a table that says all of itself.
+    fn part_from_parents(&mut self, filter: &Filter) {
+        let kept: HashMap<u32, Table> =
+            self.tables.iter().map(|table| (table.meta.oid, table.clone())).collect();
+        for table in &mut self.tables {
+            let (parents, gone): (Vec<Parent>, Vec<Parent>) = std::mem::take(&mut table.parents)
+                .into_iter()
+                .partition(|parent| filter.wants_table(&parent.name));
+            table.parents = parents;
+            let Some(first) = gone.first() else { continue };
+            let role = if table.is_partition() { "a partition of" } else { "a child of" };
+            self.left_out.push(format!(
+                "table {} is {role} {}, which the filter leaves out: it becomes a table by itself, without the foreign keys and \
+                 triggers that it has from there",
+                table.name(),
+                first.name
+            ));
+            table.partition_bound = None;
+            let above: Vec<&Table> =
+                table.parents.iter().filter_map(|parent| kept.get(&parent.oid)).collect();
+            for column in &mut table.columns {
+                if !above.iter().any(|parent| parent.columns.iter().any(|theirs| theirs.name == column.name))
+                {
+                    column.local = true;
+                    column.not_null_constraint.iter_mut().for_each(|constraint| constraint.local = true);
+                }
+            }
+            for check in &mut table.checks {
+                check.local |=
+                    !above.iter().any(|parent| parent.checks.iter().any(|theirs| theirs.name == check.name));
+            }
+        }
+        let there: HashSet<u32> = self.indexes.iter().map(|index| index.meta.oid).collect();
+        for index in &mut self.indexes {
+            index.parent = index.parent.take().filter(|parent| there.contains(&parent.oid));
+        }
+    }
+}

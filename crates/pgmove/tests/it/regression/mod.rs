@@ -1,0 +1,5 @@
+//! One test a fault, named for its kind.
+
+mod key_words;
+mod partition_filters;
+mod privileges;
