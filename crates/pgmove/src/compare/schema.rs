@@ -19,8 +19,7 @@ pub(super) fn differences(
     left: &Catalog,
     right: &Catalog,
 ) -> Result<(Vec<SchemaDifference>, Vec<String>), Error> {
-    let newer = left.server_version_num.max(right.server_version_num);
-    let options = RenderOptions { privileges_for: Some(newer), ..RenderOptions::default() };
+    let options = RenderOptions::default().comparing(left.server_version_num, right.server_version_num);
     let found = prove(left, &options, right, &options)?;
     Ok((found.differences, found.not_compared))
 }

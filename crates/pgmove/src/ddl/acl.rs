@@ -84,7 +84,7 @@ pub(crate) struct Versions {
 type Granted = Vec<((String, String), BTreeMap<char, bool>)>;
 
 /// The first version that knows MAINTAIN.
-const MAINTAIN_SINCE: u32 = 170_000;
+pub(super) const MAINTAIN_SINCE: u32 = 170_000;
 
 /// Every privilege of a table before [`MAINTAIN_SINCE`].
 const OLD_TABLE: &str = "arwdDxt";
@@ -99,7 +99,12 @@ pub(crate) fn commands(
     versions: Versions,
 ) -> Vec<String> {
     let (acl, initial) = (granted(acl), granted(initial));
-    let (acl, initial) = translated(on, acl, initial, versions);
+    let (mut acl, mut initial) = translated(on, acl, initial, versions);
+    if options.owner_maintain_open && is_table(on) {
+        for (_, letters) in acl.iter_mut().chain(&mut initial).filter(|(key, _)| key.0 == on.owner) {
+            letters.remove(&'m');
+        }
+    }
     let to = format!(
         "{}{}",
         on.kind,

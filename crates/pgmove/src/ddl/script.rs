@@ -37,6 +37,22 @@ pub struct RenderOptions {
     /// servers, and must see what only the newer one can grant.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub privileges_for: Option<u32>,
+    /// Whether MAINTAIN of a table's owner is left open, because one of two servers that are compared does not know it.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub owner_maintain_open: bool,
+}
+
+impl RenderOptions {
+    /// For a comparison of catalogs of these two versions: privileges as the newer one knows them.
+    #[must_use]
+    pub(crate) fn comparing(self, one: u32, other: u32) -> Self {
+        let known = |version: u32| version >= super::acl::MAINTAIN_SINCE;
+        RenderOptions {
+            privileges_for: Some(one.max(other)),
+            owner_maintain_open: known(one) != known(other),
+            ..self
+        }
+    }
 }
 
 impl RenderOptions {

@@ -31,8 +31,10 @@ impl Target {
         if !whole || !catalog.filter.is_all() {
             return Ok(None);
         }
-        let wanted =
-            RenderOptions { privileges_for: Some(self.server().version_num), ..self.render_options() };
+        let wanted = RenderOptions {
+            privileges_for: Some(self.server().version_num),
+            ..self.render_options().comparing(catalog.server_version_num, self.server().version_num)
+        };
         let found = RenderOptions { role_map: Default::default(), ..wanted.clone() };
         let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL search_path = ''";
         self.session.execute("reading the schema back", begin).await?;
