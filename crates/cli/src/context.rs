@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 
 use crate::args::Shared;
-use crate::config::{Config, ConfigError, Secrets, expand};
+use crate::config::{self, Config, ConfigError, Secrets, expand};
 use crate::exit::{self, Exit};
+use crate::failure;
 use crate::ui::Progress;
 use crate::ui::stdout::{self, Stdout};
 
@@ -37,7 +38,12 @@ impl Context {
         let found = match &shared.config {
             // `init` writes the file that is named, so that it may be missing; others complain later by its absence.
             Some(path) if !path.exists() => None,
-            named => Config::find(named.as_deref())?,
+            named => Config::find(
+                named.as_deref(),
+                &config::places(|name| {
+                    std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from)
+                }),
+            )?,
         };
         Ok(Context {
             configured: found.is_some(),
@@ -51,6 +57,11 @@ impl Context {
             key_file: shared.key_file,
             identities: shared.identity,
         })
+    }
+
+    /// The zone in which reports show times.
+    pub(crate) fn zone(&self) -> chrono_tz::Tz {
+        self.config.zone()
     }
 
     /// A named configuration file that is not there is an error for all but `init`.
@@ -71,8 +82,8 @@ impl Context {
         }
         let Some(repository) = &self.config.repository else {
             return Err(exit::usage(
-                "no repository is named: give --repository URL|DIR, or write `[repository] url` into dbhaul.toml \
-                 (`dbhaul init` makes one)",
+                "no repository is named: pass --repository URL|DIR, or set `url` of `[repository]` in dbhaul.toml \
+                 (`dbhaul init` writes one)",
             ));
         };
         let url = expand("repository.url", &repository.url, &self.secrets)?;
@@ -95,8 +106,18 @@ impl Context {
         let store = open_store(&url)?;
         let repository = repository::Repository::open_with(store, &self.access()?)
             .await
+            .map_err(|error| with_remedy(error, || self.init_command(&url)))
             .with_context(|| format!("cannot open the repository {}", shown(&url)))?;
         Ok(self.at_level(repository))
+    }
+
+    /// The command that creates the repository which this run means.
+    fn init_command(&self, url: &str) -> String {
+        match (&self.repository, &self.config_path) {
+            (Some(_), _) => init_command(url),
+            (None, Some(path)) => format!("dbhaul init --config {}", quoted(&path.display().to_string())),
+            (None, None) => "dbhaul init".to_owned(),
+        }
     }
 
     /// A repository that is written to as hard compressed as the configuration says.
@@ -203,6 +224,30 @@ fn shown_path(path: &Path) -> String {
 
 fn read_key(path: &Path) -> anyhow::Result<String> {
     std::fs::read_to_string(path).map_err(|e| exit::usage(format!("cannot read {}: {e}", path.display())))
+}
+
+/// Where there is no repository yet, the command that creates it.
+pub(crate) fn with_remedy(error: repository::Error, command: impl FnOnce() -> String) -> anyhow::Error {
+    match error {
+        repository::Error::NotARepository { .. } => {
+            failure::hint(error, format!("create it with `{}`", command()))
+        }
+        error => error.into(),
+    }
+}
+
+/// The command that creates a repository at this place.
+pub(crate) fn init_command(url: &str) -> String {
+    format!("dbhaul init --no-config --repository {}", quoted(&shown(url)))
+}
+
+/// A word for a POSIX shell, in quotes where it needs them.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_alphanumeric() || "-_./:,+@%=".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', "'\\''"))
 }
 
 /// A URL as it may be shown: without user information.

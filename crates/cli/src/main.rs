@@ -6,7 +6,7 @@
 //! - `jobs` move the data, and neither parse nor print;
 //! - `report` is what a job hands back: data that renders as text or as JSON;
 //! - `ui` shows progress on standard error;
-//! - `exit` turns errors into exit codes, in one place.
+//! - `exit` turns errors into exit codes, and `failure` into text and JSON, each in one place.
 
 mod args;
 mod commands;
@@ -14,11 +14,13 @@ mod config;
 mod context;
 mod endpoint;
 mod exit;
+mod failure;
 mod interrupt;
 mod jobs;
 mod report;
 mod ui;
 
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::Parser as _;
@@ -26,15 +28,20 @@ use clap::Parser as _;
 use crate::args::Cli;
 use crate::context::Context;
 use crate::exit::Exit;
+use crate::failure::Failure;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return misused(&error),
+    };
+    let json = cli.shared.json;
     if matches!(cli.command, args::Command::Backup(_)) {
         step_back();
     }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
-        Err(error) => return fail(&anyhow::Error::new(error).context("cannot start the runtime")),
+        Err(error) => return fail(&anyhow::Error::new(error).context("cannot start the runtime"), json),
     };
     let result = runtime.block_on(async {
         let context = Context::new(cli.shared)?;
@@ -45,7 +52,7 @@ fn main() -> ExitCode {
     match result {
         Ok(exit) => exit.into(),
         Err(error) if exit::is_closed_stdout(&error) => Exit::Done.into(),
-        Err(error) => fail(&error),
+        Err(error) => fail(&error, json),
     }
 }
 
@@ -60,18 +67,33 @@ fn step_back() {
     let _ = rustix::process::nice(NICE);
 }
 
-/// Prints an error with its causes, each once, and gives its exit code.
+/// Prints an error, and gives its exit code: for people on standard error, and with `--json` also for programs on
+/// standard output.
 #[allow(clippy::print_stderr, reason = "the one place where errors are printed")]
-fn fail(error: &anyhow::Error) -> ExitCode {
-    let mut said = error.to_string();
-    eprintln!("error: {said}");
-    for cause in error.chain().skip(1) {
-        let text = cause.to_string();
-        // Many errors already quote their source; saying it twice helps nobody.
-        if !said.contains(&text) {
-            eprintln!("  because: {text}");
-        }
-        said = text;
+fn fail(error: &anyhow::Error, json: bool) -> ExitCode {
+    let failure = Failure::of(error);
+    eprint!("{}", failure.render());
+    if json {
+        print_json(&failure);
     }
     exit::code_of(error).into()
+}
+
+/// Shows help or the version, or what is wrong with the command line.
+fn misused(error: &clap::Error) -> ExitCode {
+    // Where nobody reads it, there is nobody to tell.
+    let _ = error.print();
+    if !error.use_stderr() {
+        return Exit::Done.into();
+    }
+    if std::env::args_os().any(|arg| arg == "--json") {
+        print_json(&Failure::of_usage(error));
+    }
+    Exit::Usage.into()
+}
+
+fn print_json(failure: &Failure) {
+    let text = format!("{:#}\n", failure.json());
+    // A closed pipe must not hide the exit code.
+    let _ = crate::ui::stdout::Stdout.write_all(text.as_bytes());
 }

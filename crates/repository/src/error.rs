@@ -35,9 +35,7 @@ pub enum Error {
         message: String,
     },
     /// There is no repository here.
-    #[error(
-        "{store} holds no repository (there is no dbhaul.json); `dbhaul init --repository …` creates one"
-    )]
+    #[error("{store} holds no repository: there is no dbhaul.json")]
     NotARepository {
         /// Where.
         store: String,

@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use clap::Args;
 use repository::Repository;
 
-use crate::context::{Context, open_store, read_access};
+use crate::context::{Context, init_command, open_store, read_access, with_remedy};
 use crate::exit::Exit;
 use crate::jobs::copy;
 
@@ -47,6 +47,7 @@ pub(super) async fn run(args: CopyArgs, context: &Context) -> anyhow::Result<Exi
     let access = read_access(args.to_key_file.as_deref(), &args.to_identity)?;
     let to = Repository::open_with(open_store(&args.to)?, &access)
         .await
+        .map_err(|error| with_remedy(error, || init_command(&args.to)))
         .context("cannot open the repository to copy into")?;
     let report = copy::run(&from, &context.at_level(to), &args.snapshots, &context.progress).await?;
     context.conclude(report.exit(), &report, || report.render())

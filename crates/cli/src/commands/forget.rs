@@ -39,7 +39,7 @@ pub(crate) struct ForgetArgs {
     #[arg(long, value_name = "N", help_heading = "Policy")]
     weekly: Option<u32>,
     /// Time zone of days and weeks, such as Asia/Seoul
-    #[arg(long, value_name = "ZONE", help_heading = "Policy")]
+    #[arg(long, value_name = "ZONE", value_parser = crate::config::parse_zone, help_heading = "Policy")]
     zone: Option<chrono_tz::Tz>,
 }
 
@@ -50,8 +50,8 @@ pub(super) async fn run(args: ForgetArgs, context: &Context) -> anyhow::Result<E
         Some(policy) if !flagged => policy,
         None if !flagged => {
             return Err(exit::usage(
-                "there is no retention policy: write `[retention] daily = 7, weekly = 4` into dbhaul.toml, or give \
-                 --daily and --weekly",
+                "no retention policy is configured: set `daily = 7` and `weekly = 4` under `[retention]` in dbhaul.toml, or \
+                 pass --daily and --weekly",
             ));
         }
         other => retention::Policy {

@@ -80,7 +80,10 @@ struct InitReport {
 }
 
 pub(super) async fn run(args: InitArgs, context: &Context) -> anyhow::Result<Exit> {
-    let configuration = context.config_path.clone().unwrap_or_else(|| PathBuf::from(DEFAULT_FILE));
+    let configuration = match context.configured {
+        true => context.config.file.clone(),
+        false => context.config_path.clone().unwrap_or_else(|| PathBuf::from(DEFAULT_FILE)),
+    };
     let written = !context.configured && !args.no_config;
     let url = if written { context.repository_url_or("backup") } else { context.repository_url()? };
     let encryption = encryption(&args, context)?;

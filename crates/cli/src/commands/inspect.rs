@@ -86,7 +86,7 @@ pub(super) async fn run(args: InspectArgs, context: &Context) -> anyhow::Result<
         let source = args.source.as_deref();
         let Some(source) = inspect::redis_source(&repository, &args.what, source, only_redis).await? else {
             let report = inspect::run(&repository, &args.what, args.source.as_deref()).await?;
-            context.print(&report, || report.render(args.objects))?;
+            context.print(&report, || report.render(args.objects, context.zone()))?;
             return Ok(Exit::Done);
         };
         if data_folder::is_aof(&source) {
@@ -104,7 +104,7 @@ pub(super) async fn run(args: InspectArgs, context: &Context) -> anyhow::Result<
     match (args.keys, args.csv) {
         (true, _) => {}
         (_, true) => Stdout.write_all(inspect_redis::csv(&found).as_bytes())?,
-        _ => context.print(&found, || inspect_redis::render(&found))?,
+        _ => context.print(&found, || inspect_redis::render(&found, context.zone()))?,
     }
     Ok(Exit::Done)
 }

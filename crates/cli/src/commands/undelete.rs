@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::context::Context;
 use crate::exit::Exit;
+use crate::report::time;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -47,7 +48,7 @@ pub(super) async fn run(args: UndeleteArgs, context: &Context) -> anyhow::Result
             None => {
                 return Err(repository::Error::NoSnapshot {
                     wanted: name.clone(),
-                    hint: "no snapshot of this name was forgotten, or its grace is over; `dbhaul undelete` lists \
+                    hint: "no snapshot with this id was forgotten, or its grace period is over; `dbhaul undelete` lists \
                            those that can be brought back"
                         .to_owned(),
                 }
@@ -63,14 +64,14 @@ pub(super) async fn run(args: UndeleteArgs, context: &Context) -> anyhow::Result
     let list = args.snapshots.is_empty();
     let exit = if report.missing.is_empty() { Exit::Done } else { Exit::Differs };
     if list {
-        context.print(&report, || report.render(list))?;
+        context.print(&report, || report.render(list, context.zone()))?;
         return Ok(exit);
     }
-    context.conclude(exit, &report, || report.render(list))
+    context.conclude(exit, &report, || report.render(list, context.zone()))
 }
 
 impl UndeleteReport {
-    fn render(&self, list: bool) -> String {
+    fn render(&self, list: bool, zone: chrono_tz::Tz) -> String {
         let mut text = String::new();
         for id in &self.brought_back {
             text += &format!("{id} is listed again\n");
@@ -84,8 +85,8 @@ impl UndeleteReport {
                     "{}  job {}, forgotten {}, can be brought back until {}\n",
                     gone.header.id,
                     gone.header.job,
-                    gone.forgotten_at.format("%Y-%m-%d %H:%M UTC"),
-                    gone.until.format("%Y-%m-%d %H:%M UTC")
+                    time(gone.forgotten_at, zone),
+                    time(gone.until, zone)
                 );
             }
             if self.can_be_brought_back.is_empty() {

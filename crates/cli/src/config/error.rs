@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use super::zone::nearest_zone;
+
 /// A configuration that cannot be used. Exit code 2.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -53,10 +55,28 @@ impl ConfigError {
         let before = text.get(..at).unwrap_or(text);
         let line = before.matches('\n').count() + 1;
         let column = before.rsplit('\n').next().map_or(0, |l| l.chars().count()) + 1;
+        if let Some(zone) = zone_at(text, error) {
+            let suggestion = nearest_zone(&zone).map(str::to_owned);
+            let message = format!("unknown time zone `{zone}`");
+            return ConfigError::Syntax { path: path.to_owned(), line, column, message, suggestion };
+        }
         let message = error.message().trim().replace('\n', " ");
         let suggestion = nearest(&message);
         ConfigError::Syntax { path: path.to_owned(), line, column, message, suggestion }
     }
+}
+
+/// The name of a zone that could not be read, if that is what the error is about: it is a string that is the value of
+/// the key `zone`, and no zone.
+fn zone_at(text: &str, error: &toml::de::Error) -> Option<String> {
+    let span = error.span()?;
+    let (before, value) = (text.get(..span.start)?, text.get(span)?);
+    let line = before.rsplit('\n').next()?;
+    let key = line.trim_end().strip_suffix('=')?.trim_end();
+    let name = value.strip_prefix(['"', '\''])?.strip_suffix(['"', '\''])?;
+    let is_key =
+        key.rsplit(|c: char| !c.is_ascii_alphanumeric() && c != '-' && c != '_').next() == Some("zone");
+    (is_key && name.parse::<chrono_tz::Tz>().is_err()).then(|| name.to_owned())
 }
 
 /// For "unknown field `x`, expected one of `a`, `b`": the candidate that is nearest to `x`.

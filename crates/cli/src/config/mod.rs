@@ -6,6 +6,7 @@
 mod error;
 mod secret;
 mod template;
+mod zone;
 
 use std::path::{Path, PathBuf};
 
@@ -14,9 +15,22 @@ use serde::Deserialize;
 pub(crate) use error::ConfigError;
 pub(crate) use secret::{Secrets, expand};
 pub(crate) use template::template;
+pub(crate) use zone::parse_zone;
 
-/// The file that is read when no other is named.
+/// The name of a configuration file.
 pub(crate) const DEFAULT_FILE: &str = "dbhaul.toml";
+
+/// Where a configuration is looked for when none is named; the first that exists is read. `variable` looks the
+/// environment up.
+pub(crate) fn places(variable: impl Fn(&str) -> Option<PathBuf>) -> Vec<PathBuf> {
+    // By the XDG base directory specification a relative path there is ignored.
+    let user = variable("XDG_CONFIG_HOME")
+        .filter(|path| path.is_absolute())
+        .or_else(|| variable("HOME").map(|home| home.join(".config")));
+    let folders = user.into_iter().chain([PathBuf::from("/etc")]);
+    let named = folders.map(|folder| folder.join("dbhaul").join(DEFAULT_FILE));
+    std::iter::once(PathBuf::from(DEFAULT_FILE)).chain(named).collect()
+}
 
 /// A whole configuration file.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -34,6 +48,9 @@ pub(crate) struct Config {
     /// Where this file lies: relative paths in it start there.
     #[serde(skip)]
     pub(crate) folder: PathBuf,
+    /// This file.
+    #[serde(skip)]
+    pub(crate) file: PathBuf,
 }
 
 /// `[job]`
@@ -222,6 +239,7 @@ impl Config {
             .map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
         let mut config = Config::parse(&text, path)?;
         config.folder = path.parent().map(Path::to_owned).unwrap_or_default();
+        config.file = path.to_owned();
         Ok(config)
     }
 
@@ -232,13 +250,16 @@ impl Config {
         Ok(config)
     }
 
-    /// The named file, or `dbhaul.toml` here if there is one, or nothing.
-    pub(crate) fn find(named: Option<&Path>) -> Result<Option<Config>, ConfigError> {
-        match named {
-            Some(path) => Config::read(path).map(Some),
-            None if Path::new(DEFAULT_FILE).exists() => Config::read(Path::new(DEFAULT_FILE)).map(Some),
-            None => Ok(None),
-        }
+    /// The named file, or the first of these places that holds one, or nothing. One that cannot be read is an error: the
+    /// next would be another's.
+    pub(crate) fn find(named: Option<&Path>, places: &[PathBuf]) -> Result<Option<Config>, ConfigError> {
+        let found = named.or_else(|| places.iter().find(|path| path.exists()).map(PathBuf::as_path));
+        found.map(Config::read).transpose()
+    }
+
+    /// The zone in which reports show times: that of retention, otherwise UTC.
+    pub(crate) fn zone(&self) -> chrono_tz::Tz {
+        self.retention.as_ref().map_or(chrono_tz::Tz::UTC, |policy| policy.zone)
     }
 
     fn validate(&self, path: &Path) -> Result<(), ConfigError> {
@@ -362,6 +383,35 @@ mod tests {
             let error = level(wrong).unwrap_err().to_string();
             assert!(error.contains(&format!("is {wrong}")) && error.contains("1 to 22"), "{error}");
         }
+    }
+
+    #[test]
+    fn a_configuration_is_looked_for_here_then_for_the_user_then_for_the_host() {
+        let places_of = |pairs: &[(&str, &str)]| {
+            let pairs: Vec<_> = pairs.iter().map(|(k, v)| ((*k).to_owned(), PathBuf::from(v))).collect();
+            places(|name| pairs.iter().find(|(key, _)| key == name).map(|(_, value)| value.clone()))
+        };
+        let here = PathBuf::from("dbhaul.toml");
+        let host = PathBuf::from("/etc/dbhaul/dbhaul.toml");
+        let user = |path: &str| vec![here.clone(), PathBuf::from(path), host.clone()];
+        let home = ("HOME", "/home/u");
+        assert_eq!(places_of(&[home]), user("/home/u/.config/dbhaul/dbhaul.toml"));
+        assert_eq!(places_of(&[home, ("XDG_CONFIG_HOME", "/x")]), user("/x/dbhaul/dbhaul.toml"));
+        assert_eq!(places_of(&[home, ("XDG_CONFIG_HOME", "x")]), user("/home/u/.config/dbhaul/dbhaul.toml"));
+        assert_eq!(places_of(&[]), [here, host]);
+    }
+
+    #[test]
+    fn a_zone_that_there_is_not_names_the_one_that_was_meant() {
+        for (wrong, right) in [("Asia/Soul", "Asia/Seoul"), ("KST", "Asia/Seoul")] {
+            let error =
+                parse(&format!("[retention]\ndaily = 7\nzone = \"{wrong}\"\n")).unwrap_err().to_string();
+            assert!(error.starts_with("dbhaul.toml:3:8: "), "{error}");
+            assert!(error.contains(&format!("`{wrong}`")), "{error}");
+            assert!(error.contains(&format!("did you mean `{right}`?")), "{error}");
+        }
+        let error = parse("[retention]\ndaily = 7\nzone = \"Mars/Base\"\n").unwrap_err().to_string();
+        assert!(error.contains("unknown time zone `Mars/Base`"), "{error}");
     }
 
     #[test]

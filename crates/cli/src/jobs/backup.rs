@@ -8,6 +8,7 @@ use repository::{PartHeader, Repository, SnapshotStart, SnapshotWriter, SourceRe
 use crate::config::Kind;
 use crate::endpoint::{Connection, Endpoint, Globals};
 use crate::exit;
+use crate::failure::Failure;
 use crate::jobs::record::{
     CopyAttributes, PART_CATALOG, PART_COPY, PART_GLOBALS, PART_RDB, PostgresDetails, TableRecord,
     attributes, note_times,
@@ -55,20 +56,24 @@ pub(crate) async fn run(backup: Backup<'_>) -> anyhow::Result<BackupReport> {
             // With one source there is nothing to save: its error is the command's.
             Err(error) if backup.sources.len() == 1 => {
                 return Err(error.context(format!(
-                    "source `{}` ({}) was not backed up",
+                    "no snapshot was created: source `{}` ({}) was not backed up",
                     source.name,
                     source.shown()
                 )));
             }
             Err(error) => {
-                backup.progress.warn(format!("source `{}` was not backed up: {error:#}", source.name));
-                outcomes.push(SourceOutcome::failed(source, format!("{error:#}")));
+                let said = Failure::of(&error).line();
+                backup.progress.note(format!("source `{}` failed", source.name));
+                outcomes.push(SourceOutcome::failed(source, said));
             }
         }
     }
     if records.is_empty() {
         let said: Vec<String> = outcomes.iter().filter_map(SourceOutcome::complaint).collect();
-        anyhow::bail!("no source could be backed up, and no snapshot is listed:\n  {}", said.join("\n  "));
+        anyhow::bail!("no snapshot was created: no source could be backed up\n  {}", said.join("\n  "));
+    }
+    for said in outcomes.iter().filter_map(SourceOutcome::complaint) {
+        backup.progress.warn(format!("not backed up: {said}"));
     }
 
     let complete = records.len() == backup.sources.len();

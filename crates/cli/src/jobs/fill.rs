@@ -6,6 +6,8 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::stream::{self, BoxStream, StreamExt as _, TryStreamExt as _};
 
+use crate::exit::{self, Exit};
+use crate::failure;
 use crate::jobs::settings::TargetSettings;
 use crate::report::tables::TableOutcome;
 use crate::ui::Progress;
@@ -79,8 +81,28 @@ async fn connect_and_plan(
     Ok((target, plan))
 }
 
-/// Schema, rows, indexes and constraints, in that order; rows and indexes on all connections at once.
+/// Schema, rows, indexes and constraints, in that order; rows and indexes on all connections at once. An error says that
+/// the target is incomplete.
 pub(crate) async fn fill(
+    target: &pgmove::Target,
+    plan: &pgmove::RestorePlan,
+    rows: &impl Rows,
+    settings: &TargetSettings,
+    progress: &Progress,
+) -> anyhow::Result<()> {
+    sections(target, plan, rows, settings, progress).await.map_err(|error| {
+        if exit::code_of(&error) == Exit::Refused {
+            // By a rule, before anything was written.
+            return error;
+        }
+        failure::hint(
+            error.context(format!("{} is incomplete: filling it failed", target.server())),
+            "the source was not changed; clear the target, then run the command again",
+        )
+    })
+}
+
+async fn sections(
     target: &pgmove::Target,
     plan: &pgmove::RestorePlan,
     rows: &impl Rows,

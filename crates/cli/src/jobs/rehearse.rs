@@ -8,6 +8,7 @@ use repository::{Attestation, AttestationKind, Manifest, Repository, SourceRecor
 
 use crate::config::{Config, Kind};
 use crate::endpoint::Endpoint;
+use crate::failure::Failure;
 use crate::jobs::find;
 use crate::jobs::restore::{self, Restore};
 use crate::jobs::settings::TargetSettings;
@@ -49,7 +50,7 @@ pub(crate) async fn run(
     // A rehearsal that failed is worth knowing too: retention and the list of snapshots show it.
     let (passed, details) = match &result {
         Ok(report) => (report.passed(), serde_json::to_value(report)?),
-        Err(error) => (false, serde_json::json!({ "error": format!("{error:#}") })),
+        Err(error) => (false, serde_json::json!({ "error": Failure::of(error).line() })),
     };
     let attestation = Attestation::new(AttestationKind::Rehearsal, passed, Utc::now(), details);
     repository.attest(&manifest.id, &attestation).await.with_context(|| {

@@ -172,14 +172,11 @@ impl InspectReport {
         }
     }
 
-    /// For people.
-    pub(crate) fn render(&self, list: bool) -> String {
+    /// For people, with times of this zone.
+    pub(crate) fn render(&self, list: bool, zone: chrono_tz::Tz) -> String {
         let incomplete = if self.complete { "" } else { " (INCOMPLETE)" };
-        let mut out = format!(
-            "snapshot {}{incomplete}, {}\n",
-            self.snapshot,
-            self.taken_at.format("%Y-%m-%d %H:%M:%S UTC")
-        );
+        let mut out =
+            format!("snapshot {}{incomplete}, {}\n", self.snapshot, super::time(self.taken_at, zone));
         for source in &self.sources {
             out.push('\n');
             out.push_str(&source.render(list));

@@ -1,12 +1,13 @@
 //! What an RDB or an AOF holds.
 
+use chrono_tz::Tz;
 use redisdump::inspect::{Expiries, Inspection, PrefixNode, Sizes};
 
-use super::Table;
+use super::{Table, time};
 use crate::ui::{count, size};
 
-/// For people: totals, types, databases, the biggest keys, the tree of prefixes.
-pub(crate) fn render(found: &Inspection) -> String {
+/// For people: totals, types, databases, the biggest keys, the tree of prefixes; with times of this zone.
+pub(crate) fn render(found: &Inspection, zone: Tz) -> String {
     let mut out = format!("{}, {} keys", size(found.bytes), count(found.sizes.keys));
     if let (Some(dialect), Some(version)) = (found.dialect, found.rdb_version) {
         out.push_str(&format!(", RDB version {version} ({dialect:?})"));
@@ -18,7 +19,7 @@ pub(crate) fn render(found: &Inspection) -> String {
     for (name, value) in &found.aux {
         out.push_str(&format!("  {name}: {value}\n"));
     }
-    out.push_str(&expiries(&found.expiries));
+    out.push_str(&expiries(&found.expiries, zone));
     if found.empty_keys > 0 {
         out.push_str(&format!(
             "{} keys beside these hold nothing: servers from 7.0 on leave them out\n",
@@ -49,7 +50,7 @@ pub(crate) fn render(found: &Inspection) -> String {
                 key.kind.to_string(),
                 size(key.bytes),
                 count(key.elements),
-                key.expiry_ms.map_or_else(String::new, moment),
+                key.expiry_ms.map_or_else(String::new, |ms| moment(ms, zone)),
             ]);
         }
         out.push_str(&table.render());
@@ -90,11 +91,15 @@ pub(crate) fn render(found: &Inspection) -> String {
 }
 
 /// When keys expire, in a line.
-fn expiries(found: &Expiries) -> String {
+fn expiries(found: &Expiries, zone: Tz) -> String {
     let mut said = Vec::new();
     if let (Some(soonest), Some(latest)) = (found.soonest_ms, found.latest_ms) {
         let keys = count(found.keys);
-        said.push(format!("{keys} keys with an expiry, from {} to {}", moment(soonest), moment(latest)));
+        said.push(format!(
+            "{keys} keys with an expiry, from {} to {}",
+            moment(soonest, zone),
+            moment(latest, zone)
+        ));
         said.push(format!("{} have expired by now", count(found.expired)));
     }
     if found.hashes_with_expiring_fields > 0 {
@@ -104,9 +109,9 @@ fn expiries(found: &Expiries) -> String {
 }
 
 /// Milliseconds since the epoch as a date, where there is one.
-fn moment(ms: i64) -> String {
+fn moment(ms: i64, zone: Tz) -> String {
     let date = chrono::DateTime::from_timestamp_millis(ms);
-    date.map_or_else(|| format!("{ms} ms"), |date| date.format("%Y-%m-%d %H:%M:%S UTC").to_string())
+    date.map_or_else(|| format!("{ms} ms"), |date| time(date, zone))
 }
 
 /// The same as CSV: what is one number or word stands under `value`, sums and keys under the columns of their own.

@@ -16,5 +16,7 @@ pub(crate) mod tables;
 pub(crate) mod verify_file;
 
 mod text;
+mod time;
 
 pub(crate) use text::Table;
+pub(crate) use time::{day, time};

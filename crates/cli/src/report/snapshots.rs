@@ -1,9 +1,10 @@
 //! The list of snapshots.
 
 use chrono::{DateTime, Utc};
+use chrono_tz::Tz;
 use serde::Serialize;
 
-use super::Table;
+use super::{Table, day, time};
 use crate::ui::size;
 
 /// All snapshots of a repository.
@@ -82,11 +83,11 @@ impl SnapshotRow {
         }
     }
 
-    fn proven(&self) -> String {
+    fn proven(&self, zone: Tz) -> String {
         let word = |name: &str, proof: &Option<Proof>| {
             proof.as_ref().map(|proof| {
                 let verdict = if proof.passed { "passed" } else { "FAILED" };
-                format!("{name} {verdict} {}", proof.at.format("%Y-%m-%d"))
+                format!("{name} {verdict} {}", day(proof.at, zone))
             })
         };
         let said: Vec<String> =
@@ -102,13 +103,12 @@ fn part_of(source: &repository::SourceRecord) -> Option<String> {
 }
 
 impl SnapshotsReport {
-    /// For people.
-    pub(crate) fn render(&self) -> String {
+    /// For people, with times of this zone.
+    pub(crate) fn render(&self, zone: Tz) -> String {
         if self.snapshots.is_empty() {
             return "no snapshots\n".to_owned();
         }
-        let mut table =
-            Table::new(&["snapshot", "taken at (UTC)", "job", "sources", ">size", ">stored", "proven"]);
+        let mut table = Table::new(&["snapshot", "taken at", "job", "sources", ">size", ">stored", "proven"]);
         for row in &self.snapshots {
             let name = |source: &SourceRow| match &source.part {
                 Some(part) => format!("{} (only {part})", source.name),
@@ -117,12 +117,12 @@ impl SnapshotsReport {
             let names: Vec<String> = row.sources.iter().map(name).collect();
             table.row([
                 if row.complete { row.id.clone() } else { format!("{} (incomplete)", row.id) },
-                row.taken_at.format("%Y-%m-%d %H:%M:%S").to_string(),
+                time(row.taken_at, zone),
                 row.job.clone(),
                 if row.sealed { "(encrypted)".to_owned() } else { names.join(", ") },
                 size(row.plain_bytes),
                 size(row.stored_bytes),
-                row.proven(),
+                row.proven(zone),
             ]);
         }
         table.render()

@@ -9,11 +9,14 @@ mod encryption;
 mod files;
 mod help;
 mod main_job;
+mod messages;
 mod parts;
+mod quiet;
 mod redis_folder;
 mod regression;
 #[path = "../../../repository/tests/it/s3_server/mod.rs"]
 mod s3_server;
+mod runbooks;
 mod story;
 mod timescale;
 mod trouble;

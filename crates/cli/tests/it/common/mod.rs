@@ -77,6 +77,8 @@ pub fn command(folder: &Path, args: &[&str]) -> Command {
     ] {
         command.env_remove(name);
     }
+    // A configuration of whoever runs the tests is none of theirs.
+    command.env("XDG_CONFIG_HOME", folder.join(".config"));
     command
 }
 

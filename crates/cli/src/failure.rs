@@ -1,0 +1,215 @@
+//! How a run that failed is told, to people and to programs: what failed, on which object; each cause once; what to do.
+//!
+//! Errors of several crates meet here. Some quote their source in their own text and some do not, so what a cause says
+//! is shown only where nothing above it has said so already.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use crate::exit;
+
+/// An error with a remedy that only the binary knows, since it names commands and flags.
+#[derive(Debug)]
+pub(crate) struct Hinted {
+    inner: anyhow::Error,
+    hint: String,
+}
+
+impl fmt::Display for Hinted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.inner.fmt(f)
+    }
+}
+
+impl std::error::Error for Hinted {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(self.inner.as_ref())
+    }
+}
+
+/// Adds a remedy to an error.
+pub(crate) fn hint(error: impl Into<anyhow::Error>, hint: impl Into<String>) -> anyhow::Error {
+    anyhow::Error::new(Hinted { inner: error.into(), hint: hint.into() })
+}
+
+/// A failed run, as it is printed with and without `--json`.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) struct Failure {
+    /// What failed, and on which object.
+    message: String,
+    /// Why, from the nearest cause to the root; what the message says is not repeated.
+    caused_by: Vec<String>,
+    /// What to do.
+    hints: Vec<String>,
+    /// The exit code of the process.
+    exit_code: u8,
+}
+
+impl Failure {
+    /// Takes an error apart.
+    pub(crate) fn of(error: &anyhow::Error) -> Failure {
+        let mut failure = Failure {
+            message: String::new(),
+            caused_by: Vec::new(),
+            hints: Vec::new(),
+            exit_code: exit::code_of(error).code(),
+        };
+        for cause in error.chain() {
+            if let Some(hinted) = cause.downcast_ref::<Hinted>() {
+                failure.add_hint(&hinted.hint);
+                continue;
+            }
+            failure.add(&cause.to_string());
+        }
+        failure
+    }
+
+    /// A command line that makes no sense.
+    pub(crate) fn of_usage(error: &clap::Error) -> Failure {
+        let text = error.render().to_string();
+        let text = text.strip_prefix("error: ").unwrap_or(&text);
+        let (message, rest) = text.split_once("\n\n").unwrap_or((text, ""));
+        let hints = rest.lines().map(str::trim).filter(|line| line.starts_with("Usage:")).map(str::to_owned);
+        Failure {
+            message: message.trim().to_owned(),
+            caused_by: Vec::new(),
+            hints: hints.collect(),
+            exit_code: exit::Exit::Usage.code(),
+        }
+    }
+
+    fn add(&mut self, text: &str) {
+        let mut body: Vec<&str> = Vec::new();
+        for line in text.lines() {
+            match line.trim_start().strip_prefix("hint: ") {
+                Some(hint) => self.add_hint(hint),
+                None => body.push(line),
+            }
+        }
+        let body = body.join("\n");
+        if self.message.is_empty() {
+            self.message = body;
+        } else if !self.has_said(&body) {
+            self.caused_by.push(body);
+        }
+    }
+
+    fn add_hint(&mut self, hint: &str) {
+        if !self.hints.iter().any(|said| said == hint) {
+            self.hints.push(hint.to_owned());
+        }
+    }
+
+    /// Whether nothing in `text` is new. A driver repeats the server's words with labels of its own ("ERROR: …"), and
+    /// puts a word about itself before them ("db error").
+    fn has_said(&self, text: &str) -> bool {
+        const LABELS: [&str; 6] = ["ERROR: ", "FATAL: ", "PANIC: ", "DETAIL: ", "HINT: ", "db error: "];
+        let said = |wanted: &str| {
+            let all = std::iter::once(&self.message).chain(&self.caused_by).chain(&self.hints);
+            all.into_iter().any(|said| said.contains(wanted))
+        };
+        text.lines().map(str::trim).filter(|line| !line.is_empty() && *line != "db error").all(|line| {
+            let mut plain = line;
+            while let Some(rest) = LABELS.iter().find_map(|label| plain.strip_prefix(label)) {
+                plain = rest.trim_start();
+            }
+            said(line) || said(plain)
+        })
+    }
+
+    /// For people.
+    pub(crate) fn render(&self) -> String {
+        let mut text = format!("error: {}\n", self.message);
+        for cause in &self.caused_by {
+            text += &format!("  caused by: {}\n", cause.replace('\n', "\n  "));
+        }
+        for hint in &self.hints {
+            text += &format!("hint: {hint}\n");
+        }
+        text
+    }
+
+    /// For programs: an object with the one key `error`.
+    pub(crate) fn json(&self) -> serde_json::Value {
+        serde_json::json!({ "error": self })
+    }
+
+    /// One paragraph, for where an error is one of several.
+    pub(crate) fn line(&self) -> String {
+        let hints = self.hints.iter().map(|hint| format!("\nhint: {hint}")).collect::<String>();
+        let causes = self.caused_by.iter().map(|cause| format!(": {cause}")).collect::<String>();
+        format!("{}{causes}{hints}", self.message)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use anyhow::Context as _;
+
+    #[derive(Debug)]
+    struct Layer(&'static str, Option<Box<Layer>>);
+
+    impl fmt::Display for Layer {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str(self.0)
+        }
+    }
+
+    impl std::error::Error for Layer {
+        fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+            self.1.as_ref().map(|inner| inner.as_ref() as _)
+        }
+    }
+
+    fn layers(texts: &[&'static str]) -> Layer {
+        let mut inner = None;
+        for text in texts.iter().rev() {
+            inner = Some(Box::new(Layer(text, inner)));
+        }
+        *inner.unwrap()
+    }
+
+    #[test]
+    fn what_a_parent_quotes_is_told_once() {
+        let error = anyhow::Error::new(layers(&[
+            "table t: relation \"t\" does not exist (SQLSTATE 42P01)\nhint: look at the name",
+            "db error",
+            "ERROR: relation \"t\" does not exist",
+        ]))
+        .context("cannot copy");
+        let text = Failure::of(&error).render();
+        assert_eq!(
+            text,
+            "error: cannot copy\n  caused by: table t: relation \"t\" does not exist (SQLSTATE 42P01)\nhint: look at the name\n"
+        );
+    }
+
+    #[test]
+    fn a_cause_that_says_something_new_is_kept_wherever_it_stands() {
+        let error = anyhow::Error::new(layers(&[
+            "cannot read a: timed out",
+            "wrapper",
+            "timed out",
+            "db error",
+            "ERROR: something else",
+        ]));
+        let failure = Failure::of(&error);
+        assert_eq!(failure.caused_by, ["wrapper", "ERROR: something else"]);
+    }
+
+    #[test]
+    fn a_hint_does_not_hide_the_exit_code_or_the_message() {
+        let error = hint(exit::refused("target is not empty"), "clear it");
+        let error = Err::<(), _>(error).context("cannot restore").unwrap_err();
+        let failure = Failure::of(&error);
+        assert_eq!(failure.exit_code, 5);
+        assert_eq!(
+            failure.render(),
+            "error: cannot restore\n  caused by: target is not empty\nhint: clear it\n"
+        );
+        assert_eq!(failure.json()["error"]["hints"][0], "clear it");
+    }
+}
