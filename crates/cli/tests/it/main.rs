@@ -14,9 +14,9 @@ mod parts;
 mod quiet;
 mod redis_folder;
 mod regression;
+mod runbooks;
 #[path = "../../../repository/tests/it/s3_server/mod.rs"]
 mod s3_server;
-mod runbooks;
 mod story;
 mod timescale;
 mod trouble;
