@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use serde::Serialize;
 
-use crate::{ChunkId, SnapshotId, Unreadable};
+use crate::{ByteSize, ChunkId, SnapshotId, Unreadable};
 
 /// How much of the data a check reads.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
@@ -44,29 +44,15 @@ impl FromStr for Portion {
 
     fn from_str(text: &str) -> Result<Portion, String> {
         let wrong = || format!("`{text}` is no portion: 10% and 5GiB are");
-        let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic() || c == '%').trim_end();
-        let unit = text.get(digits.len()..).unwrap_or_default().trim();
-        let number: f64 = digits.parse().map_err(|_| wrong())?;
-        if !number.is_finite() || number <= 0.0 {
+        let Some(percent) = text.trim_end().strip_suffix('%') else {
+            return text.parse().map(|ByteSize(bytes)| Portion::Bytes(bytes)).map_err(|_| wrong());
+        };
+        let number: f64 = percent.trim_end().parse().map_err(|_| wrong())?;
+        if !(number > 0.0 && number <= 100.0) {
             return Err(wrong());
         }
-        let factor: f64 = match unit.to_ascii_lowercase().as_str() {
-            "%" if number <= 100.0 => {
-                // At least the smallest portion: nothing at all would be no check.
-                return Ok(Portion::BasisPoints(((number * 100.0).round() as u16).max(1)));
-            }
-            "" | "b" => 1.0,
-            "kb" => 1e3,
-            "mb" => 1e6,
-            "gb" => 1e9,
-            "tb" => 1e12,
-            "kib" | "k" => 1024.0,
-            "mib" | "m" => 1024.0 * 1024.0,
-            "gib" | "g" => 1024.0 * 1024.0 * 1024.0,
-            "tib" | "t" => 1024.0 * 1024.0 * 1024.0 * 1024.0,
-            _ => return Err(wrong()),
-        };
-        Ok(Portion::Bytes((number * factor) as u64))
+        // At least the smallest portion: nothing at all would be no check.
+        Ok(Portion::BasisPoints(((number * 100.0).round() as u16).max(1)))
     }
 }
 

@@ -1,36 +1,31 @@
 //! Stores behind HTTP: S3 and what is compatible with it, and, where they were built in, Google Cloud Storage and Azure.
 //!
-//! Requests are tried again with growing, randomly spread pauses when a server is busy (429), fails (5xx) or cannot be
-//! reached, for three minutes at most: no request may take effect an hour after it was sent, which prune's proof leans
-//! on (see `docs/repository-format.md`).
+//! Every request goes through [`crate::http`], which tries it again for as long as `retry-timeout` says.
 
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use object_store::ObjectStore;
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
 use object_store::prefix::PrefixStore;
-use object_store::{BackoffConfig, ClientOptions, ObjectStore, RetryConfig};
 
 use crate::aws_files::Profile;
+use crate::http::{BUDGETS, Connector, DEFAULT_BUDGET, client_options, no_retries};
+use crate::upload_limit::UploadLimit;
 use crate::{Error, Store, StoreEnv};
 
-/// How often a request is tried again, and for how long.
-fn retries() -> RetryConfig {
-    RetryConfig {
-        backoff: BackoffConfig {
-            init_backoff: Duration::from_millis(200),
-            max_backoff: Duration::from_secs(20),
-            base: 2.0,
-        },
-        max_retries: 12,
-        retry_timeout: Duration::from_secs(180),
-    }
-}
+/// The option of every cloud's URL that says how long a request is tried again.
+const RETRY_TIMEOUT: &str = "retry-timeout";
 
-/// A chunk is at most a few MiB, but a manifest may be large and a line thin.
-fn client() -> ClientOptions {
-    ClientOptions::new().with_timeout(Duration::from_secs(300)).with_connect_timeout(Duration::from_secs(15))
+/// `90`, `90s` or `3m`.
+fn duration(text: &str) -> Option<Duration> {
+    let (digits, unit) = match text.strip_suffix('m') {
+        Some(minutes) => (minutes, 60),
+        None => (text.strip_suffix('s').unwrap_or(text), 1),
+    };
+    let seconds: u64 = digits.parse().ok()?;
+    Some(Duration::from_secs(seconds.checked_mul(unit)?)).filter(|duration| BUDGETS.contains(duration))
 }
 
 /// A place in a bucket: what all clouds' URLs have in common.
@@ -39,6 +34,9 @@ pub(crate) struct Place {
     bucket: String,
     /// The URL as it may be shown: without query.
     name: String,
+    /// How long a request is tried again.
+    budget: Duration,
+    uploads: Arc<UploadLimit>,
 }
 
 impl Place {
@@ -61,7 +59,19 @@ impl Place {
         let bucket =
             bucket.ok_or_else(|| Error::Url { url: name, message: "it names no bucket".to_owned() })?;
         let name = format!("{scheme}://{bucket}{}", url.path());
-        Ok(Place { url, bucket, name })
+        let budget = url.query_pairs().find(|(key, _)| key == RETRY_TIMEOUT);
+        let budget = match budget {
+            None => DEFAULT_BUDGET,
+            Some((_, text)) => duration(&text).ok_or_else(|| Error::Url {
+                url: name.clone(),
+                message: format!("`{RETRY_TIMEOUT}={text}` is not a time from 1s to 10m"),
+            })?,
+        };
+        Ok(Place { url, bucket, name, budget, uploads: Arc::default() })
+    }
+
+    fn connector(&self) -> Connector {
+        Connector::new(self.budget, Arc::clone(&self.uploads))
     }
 
     fn wrong(&self, message: impl Into<String>) -> Error {
@@ -72,8 +82,12 @@ impl Place {
     fn options(&self, known: &[&str]) -> Result<Vec<(String, String)>, Error> {
         let mut options = Vec::new();
         for (key, value) in self.url.query_pairs() {
+            if key == RETRY_TIMEOUT {
+                continue;
+            }
             if !known.contains(&key.as_ref()) {
-                return Err(self.wrong(format!("`{key}` is no option; these are: {}", known.join(", "))));
+                let known = [known, &[RETRY_TIMEOUT]].concat().join(", ");
+                return Err(self.wrong(format!("`{key}` is no option; these are: {known}")));
             }
             options.push((key.into_owned(), value.into_owned()));
         }
@@ -85,7 +99,7 @@ impl Place {
             "" => Arc::new(objects),
             prefix => Arc::new(PrefixStore::new(objects, prefix)),
         };
-        Store::of(objects, self.name.clone(), bulk_delete)
+        Store::of(objects, self.name.clone(), bulk_delete, Arc::clone(&self.uploads))
     }
 }
 
@@ -159,8 +173,9 @@ pub(crate) fn s3(text: &str, env: &StoreEnv) -> Result<Store, Error> {
         .with_virtual_hosted_style_request(virtual_hosted)
         // Deleting many objects in one request is what S3-compatible stores most often lack.
         .with_disable_bulk_delete(!bulk_delete)
-        .with_retry(retries());
-    let mut options = client();
+        .with_http_connector(place.connector())
+        .with_retry(no_retries());
+    let mut options = client_options(place.budget);
     if let Some(endpoint) = endpoint {
         options = options.with_allow_http(endpoint.starts_with("http://"));
         builder = builder.with_endpoint(endpoint);
@@ -181,7 +196,11 @@ pub(crate) fn gcs(text: &str, env: &StoreEnv) -> Result<Store, Error> {
         builder = builder.with_config(key, value);
     }
     install_tls();
-    let builder = builder.with_bucket_name(&place.bucket).with_retry(retries()).with_client_options(client());
+    let builder = builder
+        .with_bucket_name(&place.bucket)
+        .with_http_connector(place.connector())
+        .with_retry(no_retries())
+        .with_client_options(client_options(place.budget));
     let objects = builder.build().map_err(|e| place.wrong(e.to_string()))?;
     Ok(place.store(objects, false))
 }
@@ -197,8 +216,28 @@ pub(crate) fn azure(text: &str, env: &StoreEnv) -> Result<Store, Error> {
         builder = builder.with_config(key, value);
     }
     install_tls();
-    let builder =
-        builder.with_container_name(&place.bucket).with_retry(retries()).with_client_options(client());
+    let builder = builder
+        .with_container_name(&place.bucket)
+        .with_http_connector(place.connector())
+        .with_retry(no_retries())
+        .with_client_options(client_options(place.budget));
     let objects = builder.build().map_err(|e| place.wrong(e.to_string()))?;
     Ok(place.store(objects, false))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_time_for_retries_is_part_of_the_url() {
+        let budget = |text: &str| Place::parse(text).map(|place| place.budget.as_secs());
+        assert_eq!(budget("s3://b/p").unwrap(), 180);
+        assert_eq!(budget("s3://b/p?retry-timeout=5m&region=r").unwrap(), 300);
+        assert_eq!(budget("gs://b/p?retry-timeout=90").unwrap(), 90);
+        for wrong in ["0", "11m", "1h", "-1s", ""] {
+            let error = budget(&format!("s3://b?retry-timeout={wrong}")).unwrap_err().to_string();
+            assert!(error.contains("from 1s to 10m"), "{error}");
+        }
+    }
 }

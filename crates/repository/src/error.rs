@@ -1,5 +1,7 @@
 //! What can go wrong in a repository, with the object that it went wrong on.
 
+use crate::ByteSize;
+
 type Source = Box<dyn std::error::Error + Send + Sync>;
 
 /// A repository could not be read or written.
@@ -69,6 +71,16 @@ pub enum Error {
         object: String,
         /// What is wrong.
         message: String,
+    },
+    /// What is read into memory as a whole is larger than it may be.
+    #[error("{object} has {bytes}, and at most {limit} are read into memory; nothing of it was read")]
+    TooLarge {
+        /// What it is.
+        object: String,
+        /// Its size.
+        bytes: ByteSize,
+        /// What is allowed.
+        limit: ByteSize,
     },
     /// Source and target of a copy are one repository.
     #[error("{store} is the repository that was to be copied; nothing was done")]
@@ -140,6 +152,13 @@ pub enum Error {
 /// What to do when a folder cannot be written to.
 fn hint(error: &object_store::Error) -> &'static str {
     use std::io::ErrorKind;
+    if matches!(
+        error,
+        object_store::Error::PermissionDenied { .. } | object_store::Error::Unauthenticated { .. }
+    ) {
+        return "; the store refuses these credentials, which was not tried again: check the keys, what they are allowed \
+                to do, and this host's clock";
+    }
     let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
     while let Some(current) = cause {
         match current.downcast_ref::<std::io::Error>().map(std::io::Error::kind) {

@@ -1,18 +1,38 @@
 //! Reading a part back: every chunk is checked against its name, and the whole against the part's own hash.
 
 use bytes::Bytes;
-use futures::stream::{self, Stream, StreamExt as _};
+use futures::stream::{self, Stream, StreamExt as _, TryStreamExt as _};
 use sha2::{Digest as _, Sha256};
 
 use crate::crypt::Unpack;
 use crate::document::hex;
 use crate::tasks::{Task, blocking};
-use crate::{ChunkRef, Error, Part, Repository};
+use crate::{ByteSize, ChunkRef, Error, Part, Repository};
 
 /// Chunks that are fetched ahead of the reader.
 const AHEAD: usize = 3;
 
 impl Repository {
+    /// A part's bytes in memory, for documents such as a catalog.
+    ///
+    /// A manifest can name one chunk thousands of times, so that a small repository holds a part larger than any memory:
+    /// one that is larger than [`Repository::at_most_in_memory`] allows is [`Error::TooLarge`], and nothing of it is
+    /// read. Its size is that of its chunks together, which was checked when the manifest was read, and each chunk has
+    /// the size that the manifest gives or is damaged.
+    pub async fn read_whole(&self, part: &Part) -> Result<Vec<u8>, Error> {
+        let (bytes, limit) = (ByteSize(part.bytes), ByteSize(self.most_in_memory));
+        if bytes > limit {
+            return Err(Error::TooLarge { object: format!("part `{}`", part.name), bytes, limit });
+        }
+        // The limit is what may be reserved at once.
+        let mut whole = Vec::with_capacity(usize::try_from(part.bytes).unwrap_or(0));
+        let mut stream = Box::pin(self.read_part(part));
+        while let Some(piece) = stream.try_next().await? {
+            whole.extend_from_slice(&piece);
+        }
+        Ok(whole)
+    }
+
     /// A part's bytes, in order. The stream ends with an error if a chunk or the whole is not what was stored.
     pub fn read_part<'a>(&'a self, part: &'a Part) -> impl Stream<Item = Result<Bytes, Error>> + Send + 'a {
         let chunks = stream::iter(part.chunks.iter().copied())

@@ -8,7 +8,9 @@ use serde::{Deserialize, Serialize};
 use crate::crypt::Crypt;
 use crate::document;
 use crate::envelope::{Encryption, Envelope};
-use crate::{Access, Chunker, Error, Manifest, Passphrase, Probe, Recipient, RepositoryKey, Store};
+use crate::{
+    Access, ByteSize, Chunker, Error, Manifest, Passphrase, Probe, Rate, Recipient, RepositoryKey, Store,
+};
 
 /// The version of the format that is written and read.
 pub const FORMAT: u64 = 1;
@@ -73,6 +75,8 @@ pub struct Repository {
     pub(crate) crypt: Crypt,
     /// zstd's level for chunks that are written from here.
     pub(crate) level: i32,
+    /// How large a part may be that is read into memory.
+    pub(crate) most_in_memory: u64,
     id: String,
     probe: Option<Probe>,
 }
@@ -80,6 +84,9 @@ pub struct Repository {
 /// Chunks of a megabyte, of rows and of RDB alike, come out as small as at zstd's own default of 3 within a few percent,
 /// in two thirds of the time.
 const LEVEL: i32 = 2;
+
+/// A schema of a hundred thousand tables is smaller.
+const MOST_IN_MEMORY: ByteSize = ByteSize(256 << 20);
 
 impl Repository {
     /// The levels of compression that there are: from the fastest to the strongest.
@@ -92,6 +99,19 @@ impl Repository {
     #[must_use]
     pub fn at_level(mut self, level: i32) -> Repository {
         self.level = level.clamp(*Repository::levels().start(), *Repository::levels().end());
+        self
+    }
+
+    /// Reads no part into memory that is larger than this, 256 MiB by default. See [`Repository::read_whole`].
+    #[must_use]
+    pub fn at_most_in_memory(self, bytes: ByteSize) -> Repository {
+        Repository { most_in_memory: bytes.0, ..self }
+    }
+
+    /// Uploads no faster than this on average, over everything that is written from here and from clones of this.
+    #[must_use]
+    pub fn limit_uploads(self, rate: Rate) -> Repository {
+        self.store.limit_uploads(rate);
         self
     }
 
@@ -170,6 +190,7 @@ impl Repository {
             chunker: config.chunker.check()?,
             grace,
             level: LEVEL,
+            most_in_memory: MOST_IN_MEMORY.0,
             crypt,
             id: config.id.clone(),
             probe: config.store,

@@ -12,10 +12,13 @@ use object_store::local::LocalFileSystem;
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::prefix::PrefixStore;
-use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt as _, PutPayload};
+use object_store::{GetOptions, ObjectMeta, ObjectStore, ObjectStoreExt as _, PutPayload};
 
 use crate::Error;
+use crate::Rate;
 use crate::failpoint::{self, Step};
+use crate::http::AtMost;
+use crate::upload_limit::UploadLimit;
 
 /// No manifest, mark or other document is larger: what a hostile store can make us allocate.
 const LARGEST_DOCUMENT: u64 = 256 << 20;
@@ -74,6 +77,7 @@ pub struct Store {
     bulk_delete: bool,
     /// The folder that the objects are files in.
     root: Option<Arc<FilePath>>,
+    uploads: Arc<UploadLimit>,
 }
 
 impl fmt::Debug for Store {
@@ -92,7 +96,7 @@ impl Store {
     /// Opens the store that `url` names: a folder (a path, or `file:///…`), `memory:`, or a cloud's.
     ///
     /// `s3://bucket/prefix` knows these options in its query: `endpoint`; `region`; `virtual-hosted=true` for servers
-    /// that want the bucket in the host's name; `bulk-delete=true` to delete many objects in one request, which not
+    /// that want the bucket in the host's name; `retry-timeout` for how long a failing request is tried again; `bulk-delete=true` to delete many objects in one request, which not
     /// every compatible store can; `credentials=instance` to ask the machine's own role. `gs://bucket/prefix` and
     /// `az://container/prefix` are there if the crate was built with the features `gcs` and `azure`.
     ///
@@ -118,8 +122,18 @@ impl Store {
         }
     }
 
-    pub(crate) fn of(objects: Arc<dyn ObjectStore>, name: String, bulk_delete: bool) -> Store {
-        Store { objects, name, bulk_delete, root: None }
+    pub(crate) fn of(
+        objects: Arc<dyn ObjectStore>,
+        name: String,
+        bulk_delete: bool,
+        uploads: Arc<UploadLimit>,
+    ) -> Store {
+        Store { objects, name, bulk_delete, root: None, uploads }
+    }
+
+    /// Uploads no faster than this on average, over everything that writes through this store and its clones.
+    pub(crate) fn limit_uploads(&self, rate: Rate) {
+        self.uploads.set(rate);
     }
 
     /// A folder; it need not exist before the first object is written.
@@ -131,13 +145,13 @@ impl Store {
         // Each object is synced to disk before its name appears, and its folder after: the order of writes is then
         // the order that survives a power cut, which is what makes the manifest the commit.
         let files = LocalFileSystem::new().with_fsync(true);
-        let store = Store::of(Arc::new(PrefixStore::new(files, prefix)), name, false);
+        let store = Store::custom(Arc::new(PrefixStore::new(files, prefix)), name);
         Ok(Store { root: Some(absolute.into()), ..store })
     }
 
     /// Any store of the `object_store` crate.
     pub fn custom(objects: Arc<dyn ObjectStore>, name: impl Into<String>) -> Store {
-        Store::of(objects, name.into(), false)
+        Store::of(objects, name.into(), false, Arc::default())
     }
 
     fn failed(&self, action: &'static str, object: &str, source: object_store::Error) -> Error {
@@ -145,6 +159,7 @@ impl Store {
     }
 
     pub(crate) async fn put(&self, object: &str, bytes: Bytes) -> Result<(), Error> {
+        self.uploads.take(bytes.len() as u64).await;
         failpoint::before(Step::Put, object);
         self.objects
             .put(&Path::from(object), PutPayload::from_bytes(bytes))
@@ -160,6 +175,7 @@ impl Store {
     pub(crate) async fn put_new(&self, object: &str, bytes: Bytes, conditional: bool) -> Result<bool, Error> {
         let mut refused = None;
         if conditional {
+            self.uploads.take(bytes.len() as u64).await;
             failpoint::before(Step::Put, object);
             let mode = object_store::PutMode::Create.into();
             match self
@@ -206,7 +222,9 @@ impl Store {
     /// The object's bytes, or nothing if there is none. One that is larger than `limit` is not fetched, and damaged.
     pub(crate) async fn get_at_most(&self, object: &str, limit: u64) -> Result<Option<Bytes>, Error> {
         let got = async {
-            let found = self.objects.get(&Path::from(object)).await?;
+            let mut options = GetOptions::default();
+            options.extensions.insert(AtMost(limit));
+            let found = self.objects.get_opts(&Path::from(object), options).await?;
             let size = found.meta.size;
             if size > limit { Ok(Err(size)) } else { found.bytes().await.map(Ok) }
         };
@@ -297,7 +315,16 @@ impl Store {
     pub(crate) async fn visit(&self, prefix: &str, mut visit: impl FnMut(ObjectMeta)) -> Result<(), Error> {
         let path = Path::from(prefix);
         let mut listed = self.objects.list(Some(&path));
+        let mut repetition = Repetition::default();
         while let Some(meta) = listed.try_next().await.map_err(|e| self.failed("list", prefix, e))? {
+            if repetition.is(&meta.location) {
+                let source = format!(
+                    "{} was listed twice: the server repeats pages, as one that ignores continuation tokens does",
+                    meta.location
+                );
+                let source = object_store::Error::Generic { store: "listing", source: source.into() };
+                return Err(self.failed("list", prefix, source));
+            }
             visit(meta);
         }
         Ok(())
@@ -305,17 +332,51 @@ impl Store {
 
     /// Every object below a prefix, in no certain order.
     pub(crate) async fn list(&self, prefix: &str) -> Result<Vec<ObjectMeta>, Error> {
-        self.objects
-            .list(Some(&Path::from(prefix)))
-            .try_collect()
-            .await
-            .map_err(|e| self.failed("list", prefix, e))
+        let mut objects = Vec::new();
+        self.visit(prefix, |meta| objects.push(meta)).await?;
+        Ok(objects)
+    }
+}
+
+/// Finds a listing that goes round in circles, by Brent's method: one name is remembered, and replaced by a later one at
+/// each power of two. No listing that ends names an object twice.
+#[derive(Debug, Default)]
+struct Repetition {
+    seen: u64,
+    replace_at: u64,
+    remembered: Option<Path>,
+}
+
+impl Repetition {
+    fn is(&mut self, name: &Path) -> bool {
+        if self.remembered.as_ref() == Some(name) {
+            return true;
+        }
+        if self.seen >= self.replace_at {
+            self.remembered = Some(name.clone());
+            self.replace_at = (self.seen + 1).saturating_mul(2);
+        }
+        self.seen += 1;
+        false
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_listing_that_goes_round_is_found_wherever_the_circle_begins() {
+        let name = |n: u64| Path::from(format!("chunks/{n}"));
+        for (before, round) in [(0, 1), (0, 1000), (5, 3), (1000, 1), (2000, 777)] {
+            let endless = (0..before).chain((before..before + round).cycle());
+            let mut repetition = Repetition::default();
+            let found = endless.take(20_000).position(|n| repetition.is(&name(n)));
+            assert!(found.is_some_and(|at| at as u64 >= before + round), "{before} {round}: {found:?}");
+        }
+        let mut repetition = Repetition::default();
+        assert!(!(0..100_000).any(|n| repetition.is(&name(n))));
+    }
 
     /// Many hosts at once want the same name.
     async fn race(store: Store, conditional: bool) -> (usize, Bytes) {

@@ -10,6 +10,7 @@ mod flips;
 mod kill;
 mod maintenance;
 mod model;
+mod regression;
 mod s3;
 mod s3_server;
 mod snapshots;

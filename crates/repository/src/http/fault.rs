@@ -1,0 +1,195 @@
+//! Why an attempt failed, and whether another one can succeed.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::time::Duration;
+
+use object_store::client::{HttpError, HttpErrorKind};
+
+/// What resolvers say of a name that does not exist; what they say of a failure of their own differs.
+const NO_SUCH_NAME: [&str; 4] = [
+    "Name or service not known",
+    "No address associated with hostname",
+    "Name does not resolve",
+    "nodename nor servname provided, or not known",
+];
+
+/// The end of a request, in words.
+#[derive(Debug)]
+pub(super) struct Reported(String);
+
+impl Reported {
+    pub(super) fn new(text: String) -> Reported {
+        Reported(text)
+    }
+}
+
+impl fmt::Display for Reported {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl StdError for Reported {}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// Another attempt may succeed.
+    Passing,
+    /// There was no connection.
+    Unreachable,
+    /// No attempt can succeed.
+    Final,
+}
+
+/// A failed attempt.
+#[derive(Debug)]
+pub(super) struct Fault {
+    kind: Kind,
+    text: String,
+    /// How long the server asks to be left alone.
+    pause: Option<Duration>,
+}
+
+impl Fault {
+    fn of(kind: Kind, text: String) -> Fault {
+        Fault { kind, text, pause: None }
+    }
+
+    /// What cannot pass.
+    pub(super) fn hopeless(text: String) -> Fault {
+        Fault::of(Kind::Final, text)
+    }
+
+    /// Nothing came for so long.
+    pub(super) fn timed_out(after: Duration) -> Fault {
+        Fault::of(Kind::Passing, format!("the server did not answer within {:.1} s", after.as_secs_f64()))
+    }
+
+    /// The body ended before its length.
+    pub(super) fn cut_off(at: u64) -> Fault {
+        Fault::of(Kind::Passing, format!("the answer was cut off after {at} bytes"))
+    }
+
+    /// A status that says that the server could not do it now.
+    pub(super) fn busy(status: String, body: &str, pause: Option<Duration>) -> Fault {
+        let inside = |tag: &str| {
+            let rest = body.split_once(&format!("<{tag}>"))?.1;
+            rest.split_once("</").map(|(text, _)| text.chars().take(200).collect::<String>())
+        };
+        let said: Vec<String> = ["Code", "Message"].into_iter().filter_map(inside).collect();
+        let said = if said.is_empty() { String::new() } else { format!(" ({})", said.join(": ")) };
+        Fault { pause, ..Fault::of(Kind::Passing, format!("the server answered {status}{said}")) }
+    }
+
+    /// The connection failed.
+    pub(super) fn transport(error: HttpError) -> Fault {
+        let root = root_cause(&error);
+        if is_certificate(&error) {
+            return Fault::hopeless(format!(
+                "the TLS connection was refused: {root}; this does not pass by itself: check the endpoint's host name, \
+                 this host's clock and its certificate authorities"
+            ));
+        }
+        if NO_SUCH_NAME.iter().any(|said| root.contains(said)) {
+            return Fault::hopeless(format!("the host name does not exist: {root}; check the endpoint"));
+        }
+        let kind = match error.kind() {
+            HttpErrorKind::Connect => Kind::Unreachable,
+            _ => Kind::Passing,
+        };
+        Fault::of(kind, format!("the connection failed: {root}"))
+    }
+
+    pub(super) fn is_final(&self) -> bool {
+        self.kind == Kind::Final
+    }
+
+    pub(super) fn is_unreachable(&self) -> bool {
+        self.kind == Kind::Unreachable
+    }
+
+    pub(super) fn wanted_pause(&self) -> Option<Duration> {
+        self.pause
+    }
+
+    /// The request's error.
+    pub(super) fn into_error(self, attempts: u32, elapsed: Duration) -> HttpError {
+        let text = match self.kind {
+            Kind::Final => self.text,
+            _ => {
+                let (s, seconds) = (if attempts == 1 { "" } else { "s" }, elapsed.as_secs_f64());
+                format!("gave up after {attempts} attempt{s} in {seconds:.1} s: {}", self.text)
+            }
+        };
+        Reported::new(text).into()
+    }
+}
+
+/// Each error of a chain. An I/O error names as its source what its inner error names, and skips that itself.
+fn chain<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
+    std::iter::successors(Some(error), |error| {
+        let error: &'a (dyn StdError + 'static) = *error;
+        match error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref) {
+            Some(inner) => Some(inner),
+            None => error.source(),
+        }
+    })
+}
+
+fn root_cause(error: &(dyn StdError + 'static)) -> String {
+    chain(error).last().map(ToString::to_string).unwrap_or_default()
+}
+
+/// True when TLS was spoken, and the two do not agree on who the server is or how to speak.
+fn is_certificate(error: &(dyn StdError + 'static)) -> bool {
+    chain(error).filter_map(|cause| cause.downcast_ref::<rustls::Error>()).any(|error| {
+        !matches!(
+            error,
+            rustls::Error::General(_) | rustls::Error::DecryptError | rustls::Error::PeerSentOversizedRecord
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn io(inner: impl StdError + Send + Sync + 'static) -> std::io::Error {
+        std::io::Error::other(inner)
+    }
+
+    #[test]
+    fn a_certificate_is_seen_through_every_wrapping() {
+        let refused = rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer);
+        let error = HttpError::new(HttpErrorKind::Connect, io(io(refused)));
+        let fault = Fault::transport(error);
+        assert!(fault.is_final() && fault.text.contains("UnknownIssuer"), "{fault:?}");
+        let reset =
+            HttpError::new(HttpErrorKind::Connect, std::io::Error::from(std::io::ErrorKind::ConnectionReset));
+        assert!(!Fault::transport(reset).is_final());
+    }
+
+    #[test]
+    fn a_name_that_does_not_exist_is_told_from_a_resolver_that_fails() {
+        let said = |text: &'static str| {
+            Fault::transport(HttpError::new(HttpErrorKind::Connect, io(Reported::new(text.to_owned()))))
+        };
+        assert!(said("failed to lookup address information: Name or service not known").is_final());
+        assert!(
+            !said("failed to lookup address information: Temporary failure in name resolution").is_final()
+        );
+    }
+
+    #[test]
+    fn what_a_busy_server_says_is_shown() {
+        let body = "<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>";
+        let fault = Fault::busy("503 Service Unavailable".to_owned(), body, None);
+        let said = fault.into_error(7, Duration::from_secs(181)).to_string();
+        assert!(said.contains("gave up after 7 attempts in 181.0 s"), "{said}");
+        assert!(
+            said.contains("503 Service Unavailable (SlowDown: Please reduce your request rate.)"),
+            "{said}"
+        );
+    }
+}
