@@ -9,6 +9,7 @@
 #   redis SNAPSHOT SOURCE FILE         writes an RDB file, for a new redis-server to start from
 #
 #   -i IDENTITY   the age identity file of an encrypted repository
+#   -t            trust the repository: `postgres` also with a psql that is too old for \restrict (see security.md)
 #
 # REPOSITORY is a folder: bring one that lies on object storage here first, with any tool that copies. Needs bash,
 # coreutils, jq and zstd; age if the repository is encrypted; psql for `postgres`. The repository's format is described in
@@ -18,10 +19,11 @@ set -euo pipefail
 fail() { echo "error: $*" >&2; exit 1; }
 usage() { sed -n '2,/^set -/{/^set -/d;s/^# \{0,1\}//;p}' "$0"; }
 
-identity=
-while getopts i:h option; do
+identity= trusted=
+while getopts i:th option; do
   case "$option" in
     i) identity="$(realpath -- "$OPTARG")" ;;
+    t) trusted=1 ;;
     h) usage; exit 0 ;;
     *) usage >&2; exit 2 ;;
   esac
@@ -96,16 +98,43 @@ check() { # check SOURCE: every part of it
   local name count=0
   names "$1" > "$scratch/check"
   [ -s "$scratch/check" ] || fail "the snapshot has no source $1"
+  names "$1" postgres/copy > "$scratch/rows"
   while read -r name; do
-    part "$name" > /dev/null
+    if grep -qxF -- "$name" "$scratch/rows"; then rows "$name"; else part "$name" > /dev/null; fi
     count=$((count + 1))
   done < "$scratch/check"
   echo "$1: $count parts are as they were backed up" >&2
 }
 
+rows() { # rows NAME: a part with rows, none of which is the line that ends rows in a script; no server writes that one
+  local last
+  : > "$scratch/ends"
+  last="$(part "$1" | LC_ALL=C sed -n -e "/^\\\\\\.\r\{0,1\}\$/w $scratch/ends" -e '$p' | tail -c 1 | od -An -tx1)"
+  [ ! -s "$scratch/ends" ] || fail "part $1 has a row \`\\.\`, which no server writes: the repository was forged, nothing was restored"
+  [ -z "$last" ] || [ "$last" = " 0a" ] || fail "the last row of part $1 does not end: nothing was restored"
+}
+
+# psql runs what stands behind a backslash in a script, programs too, unless it is told not to. Since August 2025 it can be.
+knows_restrict() {
+  local major minor
+  read -r major minor < <(psql --version | sed -E 's/^[^0-9]*([0-9]+)\.?([0-9]*).*/\1 \2/')
+  minor="${minor:-0}"
+  case "$major" in
+    13) [ "$minor" -ge 22 ] ;;
+    14) [ "$minor" -ge 19 ] ;;
+    15) [ "$minor" -ge 14 ] ;;
+    16) [ "$minor" -ge 10 ] ;;
+    17) [ "$minor" -ge 6 ] ;;
+    *) [ "$major" -ge 18 ] ;;
+  esac
+}
+
 # One session of psql: settings and tables, then the rows of each table in COPY blocks, then indexes and the like.
 script() { # script SOURCE
-  local name
+  local name key
+  # A key that nobody who wrote into the repository can have known.
+  key="$(head -c 24 /dev/urandom | od -An -tx1 | tr -d ' \n')"
+  if knows_restrict; then echo "\\restrict $key"; fi
   part "$1/before-rows.sql"
   names "$1" postgres/copy > "$scratch/tables"
   # Rows of TimescaleDB's continuous aggregates go into no table that a script could name.
@@ -119,10 +148,10 @@ script() { # script SOURCE
     if [ "$(jq -r '.table.schema + "." + .table.name' "$scratch/about")" = pg_catalog.pg_largeobject ]; then
       # Bytes of large objects: number, offset, \\x and digits. No table takes them; a function does.
       part "$name" |
-        sed -E "s/^([0-9]+)\t([0-9]+)\t\\\\\\\\x([0-9a-f]*)\$/SELECT FROM (SELECT pg_catalog.lo_put(\1, \2, '\\\\x\3')) AS put;/"
+        sed -E -e "s/^([0-9]+)\t([0-9]+)\t\\\\\\\\x([0-9a-f]*)\$/SELECT FROM (SELECT pg_catalog.lo_put(\1, \2, '\\\\x\3')) AS put;/" -e t -e Q3
       continue
     fi
-    jq -r 'def quoted: "\"" + gsub("\""; "\"\"") + "\"";
+    jq -r 'def quoted: if any(explode[]; . == 0) then error("a zero byte in a name") else . end | "\"" + gsub("\""; "\"\"") + "\"";
       "COPY \(.table.schema | quoted).\(.table.name | quoted)"
       + (if .columns == [] then "" else " (" + (.columns | map(quoted) | join(", ")) + ")" end) + " FROM stdin;"' \
       "$scratch/about"
@@ -130,6 +159,7 @@ script() { # script SOURCE
     echo '\.'
   done < "$scratch/tables"
   part "$1/after-rows.sql"
+  if knows_restrict; then echo "\\unrestrict $key"; fi
 }
 
 case "$command" in
@@ -154,6 +184,8 @@ case "$command" in
     ;;
   postgres)
     sources "${1:?a snapshot}"
+    [ -n "$trusted" ] || knows_restrict ||
+      fail "$(psql --version) cannot be told to run no commands out of a script (\\restrict): use a newer psql, or -t if only you can write to the repository"
     # Before anything is written.
     check "${2:?the name of a source}"
     script "$2" | psql --no-psqlrc --quiet --set ON_ERROR_STOP=1 --output /dev/null --dbname "${3:?a database}"

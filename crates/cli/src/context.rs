@@ -108,7 +108,7 @@ impl Context {
             .await
             .map_err(|error| with_remedy(error, || self.init_command(&url)))
             .with_context(|| format!("cannot open the repository {}", shown(&url)))?;
-        Ok(self.at_level(repository))
+        Ok(self.as_configured(repository))
     }
 
     /// The command that creates the repository which this run means.
@@ -120,12 +120,21 @@ impl Context {
         }
     }
 
-    /// A repository that is written to as hard compressed as the configuration says.
-    pub(crate) fn at_level(&self, repository: repository::Repository) -> repository::Repository {
-        match self.config.repository.as_ref().and_then(|configured| configured.compression_level) {
-            Some(level) => repository.at_level(level),
-            None => repository,
+    /// The repository with the settings of the configuration: compression level, upload rate, and what is read into
+    /// memory.
+    pub(crate) fn as_configured(&self, repository: repository::Repository) -> repository::Repository {
+        let Some(configured) = &self.config.repository else { return repository };
+        let mut repository = repository;
+        if let Some(level) = configured.compression_level {
+            repository = repository.at_level(level);
         }
+        if let Some(rate) = configured.limit_upload {
+            repository = repository.limit_uploads(rate);
+        }
+        if let Some(most) = configured.max_in_memory {
+            repository = repository.at_most_in_memory(most);
+        }
+        repository
     }
 
     /// Where the key file lies, or is to lie: the flag, then the configuration.

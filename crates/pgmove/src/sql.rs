@@ -4,6 +4,8 @@
 //! a newline in a name would begin a statement of its own (CVE-2025-8714): there every control character is written
 //! as an escape.
 
+pub mod psql;
+
 use crate::catalog::{Catalog, QualifiedName, large_objects_table};
 use crate::ddl::{SESSION, Section, Statement};
 use crate::quote::ident;

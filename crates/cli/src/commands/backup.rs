@@ -64,6 +64,9 @@ pub(crate) struct BackupArgs {
     /// Number of connections that copy at the same time, per source
     #[arg(long, short, value_name = "N")]
     jobs: Option<usize>,
+    /// Average rate of all uploads of this run, such as 10MiB/s [default: unlimited]
+    #[arg(long, value_name = "RATE")]
+    limit_upload: Option<repository::Rate>,
     /// Do not apply retention afterwards
     #[arg(long)]
     no_forget: bool,
@@ -110,7 +113,10 @@ pub(super) async fn run(args: BackupArgs, context: &Context) -> anyhow::Result<E
         }
     }
     let part = args.filter.apply(&mut endpoints)?;
-    let repository = context.open_repository().await?;
+    let mut repository = context.open_repository().await?;
+    if let Some(rate) = args.limit_upload {
+        repository = repository.limit_uploads(rate);
+    }
     // A part that was asked for by flags is a series of its own: it must never push a whole snapshot out, nor pass
     // for the latest one.
     let job = match part {

@@ -40,6 +40,9 @@ pub(crate) struct CopyArgs {
     /// Identity of the target, instead of its key file; may be repeated
     #[arg(long, value_name = "FILE", help_heading = "Target")]
     to_identity: Vec<PathBuf>,
+    /// Average rate of all uploads of this run, such as 10MiB/s [default: unlimited]
+    #[arg(long, value_name = "RATE")]
+    limit_upload: Option<repository::Rate>,
 }
 
 pub(super) async fn run(args: CopyArgs, context: &Context) -> anyhow::Result<Exit> {
@@ -49,6 +52,10 @@ pub(super) async fn run(args: CopyArgs, context: &Context) -> anyhow::Result<Exi
         .await
         .map_err(|error| with_remedy(error, || init_command(&args.to)))
         .context("cannot open the repository to copy into")?;
-    let report = copy::run(&from, &context.at_level(to), &args.snapshots, &context.progress).await?;
+    let mut to = context.as_configured(to);
+    if let Some(rate) = args.limit_upload {
+        to = to.limit_uploads(rate);
+    }
+    let report = copy::run(&from, &to, &args.snapshots, &context.progress).await?;
     context.conclude(report.exit(), &report, || report.render())
 }

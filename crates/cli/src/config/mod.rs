@@ -93,6 +93,12 @@ pub(crate) struct RepositoryConfig {
     /// zstd's level for what is written.
     #[serde(default)]
     pub(crate) compression_level: Option<i32>,
+    /// Average rate of a run's uploads.
+    #[serde(default)]
+    pub(crate) limit_upload: Option<repository::Rate>,
+    /// Largest catalog, or other part, that is read into memory as a whole.
+    #[serde(default)]
+    pub(crate) max_in_memory: Option<repository::ByteSize>,
 }
 
 /// What speaks at the other end of a source.
@@ -412,6 +418,19 @@ mod tests {
         }
         let error = parse("[retention]\ndaily = 7\nzone = \"Mars/Base\"\n").unwrap_err().to_string();
         assert!(error.contains("unknown time zone `Mars/Base`"), "{error}");
+    }
+
+    #[test]
+    fn rates_and_sizes_have_units() {
+        let with = |line: &str| parse(&format!("[repository]\nurl = \"x\"\n{line}\n"));
+        let config =
+            with("limit-upload = \"10MiB/s\"\nmax-in-memory = \"1GiB\"").unwrap().repository.unwrap();
+        assert_eq!(config.limit_upload.unwrap().0.get(), 10 << 20);
+        assert_eq!(config.max_in_memory.unwrap().0, 1 << 30);
+        for wrong in ["limit-upload = \"10 Mbit\"", "limit-upload = \"0\"", "max-in-memory = \"much\""] {
+            let error = with(wrong).unwrap_err().to_string();
+            assert!(error.contains("dbhaul.toml:3") && error.contains("is not a"), "{error}");
+        }
     }
 
     #[test]

@@ -22,6 +22,10 @@ jobs = 0
 url = {repository}
 # zstd compression level: 1 is the fastest, 2 the default, 19 the smallest, slowest practical level.
 # compression-level = 2
+# Average rate of a run's uploads, over everything that it writes at the same time; also `--limit-upload`.
+# limit-upload = "10MiB/s"
+# Largest catalog that is read into memory: what a damaged or forged repository could otherwise fill it with.
+# max-in-memory = "256MiB"
 # An encrypted repository (`dbhaul init --recipient age1…`): with the key file this host can write, list and prune,
 # but cannot decrypt backups.
 {key_file}

@@ -15,6 +15,9 @@ use crate::jobs::record::{CopyAttributes, PART_COPY, PostgresDetails, typed};
 use crate::jobs::restore::{narrowed, read_catalog, source_for};
 use crate::ui::Progress;
 
+/// A row of the large objects has a quarter of a megabyte, as hexadecimal digits; a piece of the stream holds several.
+const LARGEST_ROW: usize = 32 << 20;
+
 /// Settings of one export.
 pub(crate) struct Export<'a> {
     /// Where from.
@@ -61,6 +64,7 @@ pub(crate) async fn sql(export: Export<'_>, out: &mut dyn Write) -> anyhow::Resu
         )));
     }
     let script = pgmove::ddl::render(&catalog, version, &export.render)?;
+    sql::psql::check(&script.statements)?;
     for warning in catalog.left_out.iter().chain(&script.warnings) {
         export.progress.warn(warning);
     }
@@ -68,6 +72,8 @@ pub(crate) async fn sql(export: Export<'_>, out: &mut dyn Write) -> anyhow::Resu
         export.progress.warn(format!("a script cannot hold {what}"));
     }
 
+    // Whoever wrote into the repository cannot have known it.
+    out.write_all(sql::psql::restrict(&random_key()?).as_bytes())?;
     out.write_all(sql::header(&catalog, version).as_bytes())?;
     write_section(out, &script.statements, Section::PreData)?;
     if export.rows {
@@ -92,6 +98,7 @@ pub(crate) async fn sql(export: Export<'_>, out: &mut dyn Write) -> anyhow::Resu
     write_section(out, &script.statements, Section::Privileges)?;
     write_section(out, &script.statements, Section::Finish)?;
     out.write_all(sql::left_out_comments(&catalog).as_bytes())?;
+    out.write_all(sql::psql::unrestrict().as_bytes())?;
     out.write_all(b"-- the end: a script without this line is not whole\n")?;
     out.flush()?;
     Ok(())
@@ -115,24 +122,40 @@ async fn write_rows(
     out: &mut dyn Write,
     task: &crate::ui::Task,
 ) -> anyhow::Result<()> {
-    out.write_all(sql::copy_begin(&described.table, &described.columns).as_bytes())?;
+    let begin = sql::copy_begin(&described.table, &described.columns);
+    anyhow::ensure!(!begin.contains('\0'), "part `{}` names a table with a zero byte in its name", part.name);
+    out.write_all(begin.as_bytes())?;
     let large = described.table == pgmove::large_objects_table();
     let mut stream = Box::pin(repository.read_part(part));
     let mut rest: Vec<u8> = Vec::new();
+    let mut lines = sql::psql::RowLines::default();
+    let refused = |why: String| exit::refused(format!("part `{}` of {}: {why}", part.name, described.table));
     while let Some(piece) = stream.try_next().await? {
         task.advance(piece.len() as u64, 0);
+        lines.push(&piece).map_err(refused)?;
         if !large {
             out.write_all(&piece)?;
             continue;
         }
         rest.extend_from_slice(&piece);
+        anyhow::ensure!(rest.len() <= LARGEST_ROW, "a row of the large objects is damaged");
         while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
             let row: Vec<u8> = rest.drain(..=end).collect();
             let row = std::str::from_utf8(&row).ok().and_then(sql::large_object_row);
             out.write_all(row.context("a row of the large objects is damaged")?.as_bytes())?;
         }
     }
-    anyhow::ensure!(rest.is_empty(), "the last row of the large objects is cut off");
+    lines.finish().map_err(refused)?;
     out.write_all(sql::copy_end(&described.table).as_bytes())?;
     Ok(())
+}
+
+/// A key that nobody can guess.
+fn random_key() -> anyhow::Result<String> {
+    use std::io::Read as _;
+    let mut bytes = [0_u8; 24];
+    std::fs::File::open("/dev/urandom")
+        .and_then(|mut source| source.read_exact(&mut bytes))
+        .context("no random numbers from /dev/urandom")?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }

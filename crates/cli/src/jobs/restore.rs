@@ -220,11 +220,15 @@ pub(crate) async fn read_json<T: serde::de::DeserializeOwned>(
     repository: &Repository,
     part: &Part,
 ) -> anyhow::Result<T> {
-    let mut bytes = Vec::new();
-    let mut stream = repository.read_part(part).boxed();
-    while let Some(chunk) = stream.try_next().await? {
-        bytes.extend_from_slice(&chunk);
-    }
+    let bytes = match repository.read_whole(part).await {
+        Err(error @ repository::Error::TooLarge { .. }) => {
+            return Err(anyhow::Error::new(error).context(
+                "the snapshot holds a document that is too large: either the repository was damaged or forged, or \
+                 `max-in-memory` under [repository] in dbhaul.toml must be raised",
+            ));
+        }
+        other => other?,
+    };
     serde_json::from_slice(&bytes)
         .with_context(|| format!("part `{}` is not as this version of dbhaul knows it", part.name))
 }

@@ -27,7 +27,7 @@ mod declared;
 mod error;
 mod migrate;
 mod observed;
-mod script;
+pub(crate) mod script;
 mod types;
 mod verdict;
 

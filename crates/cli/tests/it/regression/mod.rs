@@ -2,3 +2,5 @@
 
 mod aof_commands;
 mod closed_connections;
+mod forged_repository;
+mod upload_rate;

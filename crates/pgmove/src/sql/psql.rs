@@ -1,0 +1,216 @@
+//! What psql would do on its own when it reads a script: a backslash outside of what is quoted begins a command of
+//! psql's, and some of those run programs. No statement of PostgreSQL needs one there, so that one which stands there was
+//! put there by somebody (CVE-2025-8714).
+
+use crate::Error;
+use crate::baseline::script::lex::{Kind, Token, tokens};
+use crate::ddl::Statement;
+
+/// The first releases of psql that know `\restrict`, as ranges of its `VERSION_NUM`.
+const KNOW_RESTRICT: [(u32, u32); 6] = [
+    (130_022, 139_999),
+    (140_019, 149_999),
+    (150_014, 159_999),
+    (160_010, 169_999),
+    (170_006, 179_999),
+    (180_000, 9_999_999),
+];
+
+/// The first lines of a script: where psql knows `\restrict`, it runs no command of its own until [`unrestrict`] gives
+/// the same key, which nobody who wrote the rest can have known. An older psql refuses commands that it does not know, so
+/// that the command comes out of a variable, which is empty there.
+pub fn restrict(key: &str) -> String {
+    let known: Vec<_> =
+        KNOW_RESTRICT.iter().map(|(from, to)| format!(":VERSION_NUM BETWEEN {from} AND {to}")).collect();
+    let known = known.join(" OR ");
+    format!(
+        "SELECT CASE WHEN {known}\n  THEN pg_catalog.chr(92) || 'restrict {key}' ELSE '' END AS dbhaul_restrict,\n  CASE WHEN {known}\n  \
+         THEN pg_catalog.chr(92) || 'unrestrict {key}' ELSE '' END AS dbhaul_unrestrict \\gset\n:dbhaul_restrict\n\n"
+    )
+}
+
+/// The last line of a script that begins with [`restrict`].
+pub fn unrestrict() -> &'static str {
+    ":dbhaul_unrestrict\n"
+}
+
+/// Refuses statements of which psql would take a part for a command of its own, or which it would not end where the
+/// server ends them.
+///
+/// # Errors
+/// [`Error::Refused`] with every such object.
+pub fn check(statements: &[Statement]) -> Result<(), Error> {
+    let conflicts: Vec<String> = statements
+        .iter()
+        .filter_map(|statement| {
+            let why = danger(&statement.sql)?;
+            Some(format!("{}: {why}", super::one_line(&statement.object.to_string())))
+        })
+        .collect();
+    if conflicts.is_empty() {
+        return Ok(());
+    }
+    Err(Error::Refused {
+        what: "the stored schema is not one that a PostgreSQL server gave: psql would run parts of it as commands of its \
+               own"
+            .to_owned(),
+        conflicts,
+    })
+}
+
+/// Why psql must not read this text.
+pub(crate) fn danger(text: &str) -> Option<String> {
+    if text.contains('\0') {
+        return Some("a zero byte".to_owned());
+    }
+    let mut carriage_return = false;
+    let tokens = match tokens(text, |_, comment| carriage_return |= comment.contains('\r')) {
+        Ok(tokens) => tokens,
+        Err(unfinished) => return Some(format!("{} that does not end", unfinished.what)),
+    };
+    let mut before: Option<&Token> = None;
+    // Where psql sends what it has: behind it, settings may be others than those that a script begins with.
+    let (mut depth, mut ended) = (0_u32, false);
+    let atomic = tokens.windows(2).any(|pair| matches!(pair, [a, b] if a.is("begin") && b.is("atomic")));
+    for token in &tokens {
+        let is_text = matches!(token.kind, Kind::Text(_));
+        let own = text.get(token.start..token.end).unwrap_or_default();
+        match &token.kind {
+            Kind::Psql("a meta-command") => return Some("a backslash outside of quotes".to_owned()),
+            // Versions of psql differ in where such a number ends.
+            Kind::Number(_) if !is_plain_number(own) && own.ends_with(|c: char| !c.is_ascii_digit()) => {
+                let next = text.get(token.end..).and_then(|rest| rest.chars().next());
+                let exponent = own.ends_with(['e', 'E']) && matches!(next, Some('+' | '-'));
+                if !exponent && matches!(next, Some('\'' | '"' | '$')) || own.contains('$') {
+                    return Some(format!("`{own}`, which is no number"));
+                }
+            }
+            Kind::Other('(') => depth = depth.saturating_add(1),
+            Kind::Other(')') => depth = depth.saturating_sub(1),
+            Kind::Other(';') if depth == 0 && !atomic => ended = true,
+            _ => {}
+        }
+        if ended && own.contains('\\') {
+            return Some("several statements, of which a later one holds a backslash".to_owned());
+        }
+        let gap = before.map_or(0, |before| before.end);
+        let gap = text.get(gap..token.start).unwrap_or_default();
+        if gap.chars().any(|c| c.is_whitespace() && !c.is_ascii()) {
+            return Some("a space that only some take for one".to_owned());
+        }
+        // A string that goes on in another line keeps the rules of its beginning.
+        if is_text && own.contains('\\') && before.is_some_and(|before| matches!(before.kind, Kind::Text(_)))
+        {
+            return Some("a string in two pieces".to_owned());
+        }
+        before = Some(token);
+    }
+    carriage_return.then(|| "a comment with a carriage return".to_owned())
+}
+
+fn is_plain_number(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.')
+}
+
+/// Rows of COPY text on their way into a script, where a line `\.` ends them.
+#[derive(Debug, Default)]
+pub struct RowLines {
+    /// How much of the line has passed, and its first bytes.
+    length: usize,
+    begin: [u8; 3],
+    lines: u64,
+}
+
+impl RowLines {
+    /// Looks at the next bytes.
+    ///
+    /// # Errors
+    /// A line that would end the rows: the server writes no such line, so that the rest was to be read as statements.
+    pub fn push(&mut self, bytes: &[u8]) -> Result<(), String> {
+        for byte in bytes {
+            if *byte != b'\n' {
+                if let Some(place) = self.begin.get_mut(self.length) {
+                    *place = *byte;
+                }
+                self.length += 1;
+                continue;
+            }
+            self.lines += 1;
+            if (self.length == 2 && self.begin.starts_with(b"\\."))
+                || (self.length == 3 && self.begin == *b"\\.\r")
+            {
+                return Err(format!(
+                    "row {} is `\\.`, which ends the rows of a script; no server wrote it",
+                    self.lines
+                ));
+            }
+            self.length = 0;
+        }
+        Ok(())
+    }
+
+    /// To be called behind the last bytes.
+    ///
+    /// # Errors
+    /// The last line does not end.
+    pub fn finish(&self) -> Result<(), String> {
+        if self.length == 0 { Ok(()) } else { Err("the last row does not end".to_owned()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn statements_as_servers_give_them_pass() {
+        for text in [
+            r"CREATE TABLE t (a text DEFAULT 'a\' CHECK (a ~ '^\d+$'), b float8 DEFAULT 1.5e+3);",
+            r#"COMMENT ON TABLE "it's\." IS E'\\! x';"#,
+            "CREATE FUNCTION f() RETURNS int LANGUAGE plpgsql AS $_$\nBEGIN\n\\! id\nRETURN $1; END $_$",
+            "CREATE FUNCTION g() RETURNS text BEGIN ATOMIC SELECT 1; SELECT regexp_replace('a', '\\d', ''); END",
+            "CREATE VIEW v AS SELECT 1 -- \\! no command\n, 2 /* \\! nor /* here */ */",
+        ] {
+            assert_eq!(danger(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_psql_would_run_is_seen_however_it_is_hidden() {
+        for text in [
+            "CREATE VIEW v AS SELECT 1\n\\! id",
+            "SELECT 1 \\! id",
+            "SELECT '\n\\! id",
+            "SELECT $$ \\! id",
+            "/* \n\\! id",
+            "-- a\r \\! id",
+            "SELECT 1$$ ' $$ \\! id '",
+            "SELECT 1e'\\' \\! id '",
+            "SELECT E'a'\n'\\' ' \\! id '",
+            "SELECT\u{a0}e'\\' \\! id '",
+            "SET standard_conforming_strings = off; SELECT '\\' ' \\! id '",
+            "SELECT 'a\0' \\! id",
+        ] {
+            assert!(danger(text).is_some(), "{text}");
+        }
+    }
+
+    #[test]
+    fn rows_end_only_where_they_end() {
+        let look = |pieces: &[&[u8]]| {
+            let mut rows = RowLines::default();
+            pieces.iter().try_for_each(|piece| rows.push(piece)).and_then(|()| rows.finish())
+        };
+        assert!(look(&[b"a\t\\N\n", b"\\\\.\n\n", b"\\.x\n"]).is_ok());
+        assert!(look(&[b"a\n\\", b".", b"\n\\! id\n"]).unwrap_err().contains("row 2"));
+        assert!(look(&[b"\\.\r\n"]).is_err());
+        assert!(look(&[b"a\n\\."]).is_err());
+    }
+
+    #[test]
+    fn an_older_psql_is_given_nothing_that_it_does_not_know() {
+        let text = restrict("abc");
+        let lines: Vec<_> = text.lines().filter(|line| line.contains('\\')).collect();
+        assert!(lines.len() == 1 && lines[0].ends_with("\\gset"), "{text}");
+    }
+}
