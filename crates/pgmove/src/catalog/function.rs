@@ -20,6 +20,10 @@ pub struct Function {
     /// Its arguments as they identify it: types and modes, formatted.
     #[serde(deserialize_with = "super::deparsed::text")]
     pub arguments: String,
+    /// The types of its input arguments, formatted: what the server tells functions of one name apart by. Absent in
+    /// catalogs that earlier versions stored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub types: Option<String>,
     /// `CREATE OR REPLACE FUNCTION …`, deparsed.
     #[serde(deserialize_with = "super::deparsed::text")]
     pub definition: String,
@@ -73,6 +77,7 @@ pub(super) async fn read(client: &Client, version: u32) -> Result<Vec<Function>,
         "functions",
         &format!(
             "SELECT {meta}, p.prokind = 'p' AS procedure, {arguments} AS arguments, \
+             coalesce((SELECT string_agg(format_type(t, NULL), ', ' ORDER BY n) FROM unnest(p.proargtypes::oid[]) WITH ORDINALITY u(t, n)), '') AS types, \
              {definition} AS definition, {sql_body} AS sql_body \
              FROM pg_proc p WHERE p.prokind <> 'a' AND {user} \
              AND NOT EXISTS (SELECT FROM pg_depend WHERE classid = 'pg_proc'::regclass AND objid = p.oid AND deptype = 'i') \

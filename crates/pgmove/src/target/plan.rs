@@ -153,14 +153,15 @@ pub(super) async fn make(
     } else {
         match target.existing {
             Existing::Clean => {
-                let drops = Drops::of(catalog);
-                conflicts.extend(drops.victims(session).await?);
+                let mut drops = Drops::plan(session, catalog).await?;
+                conflicts.append(&mut drops.conflicts);
+                warnings.append(&mut drops.warnings);
                 plan.drops = Some(drops);
             }
             Existing::Beside if target.sections.pre_data => {
                 conflicts.extend(clean::collisions(session, catalog).await?);
             }
-            _ if target.sections.pre_data => conflicts.extend(occupied(session).await?),
+            _ if target.sections.pre_data => conflicts.extend(clean::occupied(session, catalog).await?),
             _ => {}
         }
         let missing = missing_roles(session, catalog, options).await?;
@@ -255,56 +256,6 @@ fn tables_of(catalog: &Catalog) -> HashMap<QualifiedName, TablePlan> {
 
 fn of_aggregate(aggregate: &Aggregate) -> TablePlan {
     TablePlan { columns: aggregate.columns.clone(), ..TablePlan::default() }
-}
-
-/// How many objects of an occupied target are named.
-const NAMED: usize = 5;
-
-/// What the database holds already, beside what every new database holds and what extensions own.
-async fn occupied(session: &Session) -> Result<Vec<String>, Error> {
-    let sql = "WITH own AS ( \
-        SELECT CASE c.relkind WHEN 'v' THEN 'view' WHEN 'm' THEN 'materialized view' WHEN 'S' THEN 'sequence' \
-               WHEN 'f' THEN 'foreign table' ELSE 'table' END AS kind, n.nspname, c.relname::text AS name, 'pg_class'::regclass AS class, c.oid \
-          FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind IN ('r', 'p', 'v', 'm', 'S', 'f') AND c.relpersistence <> 't' \
-        UNION ALL SELECT 'function', n.nspname, p.proname::text, 'pg_proc'::regclass, p.oid FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace \
-        UNION ALL SELECT 'type', n.nspname, t.typname::text, 'pg_type'::regclass, t.oid FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace \
-          WHERE t.typrelid = 0 AND t.typelem = 0 \
-        UNION ALL SELECT 'schema', n.nspname, n.nspname::text, 'pg_namespace'::regclass, n.oid FROM pg_namespace n WHERE n.nspname <> 'public' \
-        UNION ALL SELECT 'large object', '', m.oid::text, 'pg_largeobject'::regclass, m.oid FROM pg_largeobject_metadata m \
-      ) SELECT kind, nspname, name, count(*) OVER () FROM own \
-        WHERE nspname <> 'information_schema' AND nspname NOT LIKE 'pg\\_%' \
-        AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = own.class AND d.objid = own.oid AND d.deptype IN ('e', 'i')) \
-        ORDER BY kind = 'table' DESC, nspname, name LIMIT 5";
-    let rows = session.query("what the target holds", sql).await?;
-    let mut found: Vec<String> = rows
-        .iter()
-        .map(|row| {
-            let field = |at: usize| row.get(at).cloned().flatten().unwrap_or_default();
-            match field(0).as_str() {
-                "schema" => format!("it is not empty: it holds schema {}", ident(&field(2))),
-                "large object" => format!("it is not empty: it holds large object {}", field(2)),
-                kind => {
-                    format!("it is not empty: it holds {kind} {}", QualifiedName::new(field(1), field(2)))
-                }
-            }
-        })
-        .collect();
-    let total = rows
-        .first()
-        .and_then(|row| row.get(3).cloned().flatten())
-        .and_then(|n| n.parse().ok())
-        .unwrap_or(0_usize);
-    if total > NAMED {
-        found.push(format!("… and {} objects more", total - NAMED));
-    }
-    if total > 0 {
-        found.push(
-            "restore into an empty database (CREATE DATABASE … makes one, or --create), or say what is to become of this: \
-             --clean drops what is going to be made, --into-existing brings only rows into it"
-                .to_owned(),
-        );
-    }
-    Ok(found)
 }
 
 /// The roles of a server.

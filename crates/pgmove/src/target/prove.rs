@@ -6,12 +6,22 @@ use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 
 use super::{Existing, RestorePlan, Target, timescale};
 use crate::Error;
-use crate::catalog::{self, Catalog, QualifiedName, large_objects_table};
+use crate::catalog::{self, Catalog, Filter, QualifiedName, large_objects_table};
 use crate::compare::{self, SchemaProof};
+use crate::connect::Session;
 use crate::copy::{CopyOut, Wanted};
 use crate::ddl::RenderOptions;
 use crate::digest::TableProof;
 use crate::source::{PageRange, SLICE_PAGES, ranges};
+
+/// The catalog of the target as it is now.
+pub(super) async fn read_catalog(session: &Session, filter: &Filter) -> Result<Catalog, Error> {
+    let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL search_path = ''";
+    session.execute("reading the schema back", begin).await?;
+    let here = catalog::read(session.client(), session.server().version_num, filter).await?;
+    session.execute("reading the schema back", "COMMIT").await?;
+    Ok(here)
+}
 
 impl Target {
     /// Reads a table back and digests it, in parallel where the table is large. Rows that it held before others were
@@ -36,11 +46,7 @@ impl Target {
             ..self.render_options().comparing(catalog.server_version_num, self.server().version_num)
         };
         let found = RenderOptions { role_map: Default::default(), ..wanted.clone() };
-        let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL search_path = ''";
-        self.session.execute("reading the schema back", begin).await?;
-        let here =
-            catalog::read(self.session.client(), self.session.server().version_num, &catalog.filter).await?;
-        self.session.execute("reading the schema back", "COMMIT").await?;
+        let here = read_catalog(&self.session, &catalog.filter).await?;
         let mut left = catalog.clone();
         let mut here = here;
         for jobs in [&mut left, &mut here].map(|catalog| catalog.timescale.as_mut().map(|t| &mut t.jobs)) {

@@ -8,8 +8,9 @@ use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use super::plan::TablePlan;
 use super::{RestoreEvent, RestorePlan, Sections, Target};
 use crate::Error;
-use crate::catalog::QualifiedName;
+use crate::catalog::address::class;
 use crate::catalog::timescale::{Aggregate, Hypertable, Job, Timescale};
+use crate::catalog::{Address, Catalog, QualifiedName};
 use crate::connect::Session;
 use crate::extension::installed;
 use crate::extension::timescaledb::{FUNCTIONS, NAME, statements};
@@ -57,6 +58,31 @@ pub(super) async fn aggregates(session: &Session) -> Result<BTreeMap<QualifiedNa
             Some((view, QualifiedName::new(fields.next()?, fields.next()?)))
         })
         .collect())
+}
+
+/// Each continuous aggregate with the hypertable or the aggregate that it is computed from: a dependency that
+/// `pg_depend` does not hold.
+pub(super) async fn aggregate_sources(
+    session: &Session,
+    here: &Catalog,
+) -> Result<Vec<(Address, Address)>, Error> {
+    let Some(timescale) = here.timescale.as_ref().filter(|timescale| !timescale.aggregates.is_empty()) else {
+        return Ok(Vec::new());
+    };
+    let sql = "SELECT a.user_view_schema, a.user_view_name, h.schema_name, h.table_name FROM _timescaledb_catalog.continuous_agg a \
+               JOIN _timescaledb_catalog.hypertable h ON h.id = a.raw_hypertable_id";
+    let rows = session.query("what the target's continuous aggregates are computed from", sql).await?;
+    let address = |oid| Address::new(class::CLASS, oid);
+    let pair = |row: Vec<Option<String>>| {
+        let mut fields = row.into_iter().flatten();
+        let view = QualifiedName::new(fields.next()?, fields.next()?);
+        let source = QualifiedName::new(fields.next()?, fields.next()?);
+        let view = timescale.aggregates.iter().find(|aggregate| aggregate.name == view)?;
+        let below = timescale.aggregates.iter().find(|aggregate| aggregate.materialized.name == source);
+        let table = || here.table(&source).map(|table| table.meta.oid);
+        Some((address(view.oid), address(below.map(|aggregate| aggregate.oid).or_else(table)?)))
+    };
+    Ok(rows.into_iter().filter_map(pair).collect())
 }
 
 /// Policies and jobs that run at the target and work on tables that are going to be filled, each as a warning.

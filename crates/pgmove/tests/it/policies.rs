@@ -102,9 +102,9 @@ async fn clean_replaces_what_is_there_and_harms_nothing_else() {
         run(&b, "CREATE TABLE public.theirs (s public.state, o int REFERENCES public.orders); CREATE VIEW public.looks AS SELECT * FROM public.orders").await;
         let refused = refusal(&from, &to, &existing(Existing::Clean)).await;
         for victim in [
-            "column s of public.theirs",
-            "constraint theirs_o_fkey of public.theirs",
-            "relation public.looks",
+            "column s of table public.theirs",
+            "constraint theirs_o_fkey on table public.theirs",
+            "view public.looks",
         ] {
             assert!(refused.contains(victim), "{victim}: {refused}");
         }
