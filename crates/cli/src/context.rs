@@ -9,8 +9,8 @@ use crate::args::Shared;
 use crate::config::{self, Config, ConfigError, Secrets, expand};
 use crate::exit::{self, Exit};
 use crate::failure;
-use crate::ui::Progress;
 use crate::ui::stdout::{self, Stdout};
+use crate::ui::{self, Progress};
 
 /// The surroundings of a run.
 pub(crate) struct Context {
@@ -108,7 +108,7 @@ impl Context {
             .await
             .map_err(|error| with_remedy(error, || self.init_command(&url)))
             .with_context(|| format!("cannot open the repository {}", shown(&url)))?;
-        Ok(self.as_configured(repository))
+        Ok(ui::repository::observed(self.as_configured(repository), &self.progress))
     }
 
     /// The command that creates the repository which this run means.

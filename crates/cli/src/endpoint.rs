@@ -26,6 +26,8 @@ pub(crate) struct Endpoint {
     pub(crate) name: String,
     /// How it is reached.
     pub(crate) connection: Connection,
+    /// Every database of the PostgreSQL server is meant, each as a source of its own.
+    pub(crate) every_database: bool,
     /// The schema baseline it must meet.
     pub(crate) baseline: Option<PathBuf>,
     /// Whose part of the baseline applies.
@@ -81,6 +83,7 @@ impl Endpoint {
         Ok(Endpoint {
             name: name.to_owned(),
             connection,
+            every_database: false,
             baseline: None,
             environment: None,
             filter: pgmove::Filter::default(),
@@ -99,7 +102,13 @@ impl Endpoint {
         let data_dir = source.data_dir.as_ref().map(|path| context.config.folder.join(path));
         let connection = match source.kind {
             Kind::Redis if url.is_empty() => Connection::Folder(data_dir.clone().unwrap_or_default()),
-            Kind::Postgres => postgres(&url).with_context(named)?,
+            Kind::Postgres => {
+                let connection = postgres(&url).with_context(named)?;
+                match source.database.as_deref().filter(|_| !source.every_database()) {
+                    Some(database) => connection.with_database(database),
+                    None => connection,
+                }
+            }
             Kind::Redis => {
                 let at = |file: &Option<PathBuf>| file.as_ref().map(|path| context.config.folder.join(path));
                 let files = redisdump::TlsFiles {
@@ -118,6 +127,7 @@ impl Endpoint {
                 Some(password) => connection.with_password(&password),
                 None => connection,
             },
+            every_database: source.every_database(),
             baseline: source.baseline.as_ref().map(|path| context.config.folder.join(path)),
             environment: source.environment.clone(),
             filter: source.filter.clone().map(Into::into).unwrap_or_default(),
@@ -126,6 +136,16 @@ impl Endpoint {
             access: source.with_acl,
             data_dir,
         })
+    }
+
+    /// This database of the server alone, as the source `NAME/DATABASE`.
+    pub(crate) fn one_database(&self, database: &str) -> Endpoint {
+        Endpoint {
+            name: format!("{}/{database}", self.name),
+            connection: self.connection.clone().with_database(database),
+            every_database: false,
+            ..self.clone()
+        }
     }
 
     /// What kind of server it is.
@@ -155,6 +175,15 @@ impl Connection {
             Connection::Postgres(options) => options.password_in_url(),
             Connection::Redis(options) => options.password_in_url(),
             Connection::Folder(_) => false,
+        }
+    }
+
+    fn with_database(self, database: &str) -> Connection {
+        match self {
+            Connection::Postgres(options) => {
+                Connection::Postgres(Box::new((*options).with_database(database)))
+            }
+            other => other,
         }
     }
 

@@ -13,6 +13,7 @@ use crate::forget::Tombstone;
 use crate::gather::{Gather, Gathered};
 use crate::journal::Journal;
 use crate::patience::Patience;
+use crate::progress::Phase;
 use crate::prune::MarkFile;
 use crate::quarantine::ListFile;
 use crate::{Attestation, AttestationKind, ChunkRef, Error, Repository, SnapshotId, Unreadable};
@@ -69,10 +70,12 @@ impl Repository {
             return Err(Error::Locked { what: "the data".to_owned() });
         }
         let mut report = CheckReport::new(self.place(), reads);
+        self.observer.began(Phase::Manifests, None, None);
         let (mut gather, mut ids) = (Gather::default(), BTreeSet::new());
         let mut closed = Vec::new();
         report.unreadable = self
             .visit_manifests_with(Patience::some(), reads, |manifest| {
+                self.observer.advanced(0, 1);
                 gather.add(manifest.chunks());
                 if reads && manifest.is_sealed() {
                     closed.push(manifest.id.clone());
@@ -95,6 +98,7 @@ impl Repository {
             chosen.extend(doubtful);
         }
         self.read_all(chosen, &mut wrong, &mut report).await?;
+        self.observer.ended();
         self.blame(wrong, ids, &closed, &mut report).await?;
         self.look_at_documents(&mut report).await?;
         if reads {
@@ -117,10 +121,12 @@ impl Repository {
         wrong: &mut BTreeMap<ChunkObject, FaultKind>,
         report: &mut CheckReport,
     ) -> Result<Vec<ChunkRef>, Error> {
+        self.observer.began(Phase::Listing, None, None);
         let mut seen = vec![false; needed.entries().len()];
         let mut doubtful = Vec::new();
         self.store
             .visit("chunks", |meta| {
+                self.observer.advanced(0, 1);
                 let object = ChunkObject::parse(meta.location.as_ref());
                 match object.and_then(|object| needed.find(&object)) {
                     Some((at, entries)) => {
@@ -204,10 +210,15 @@ impl Repository {
         report: &mut CheckReport,
     ) -> Result<(), Error> {
         let mut patience = Patience::some();
+        if !chosen.is_empty() {
+            let bytes = chosen.iter().map(|chunk| u64::from(chunk.stored)).sum();
+            self.observer.began(Phase::Reading, Some(bytes), Some(chosen.len() as u64));
+        }
         let mut reads = stream::iter(chosen)
             .map(|chunk| async move { (chunk, self.read_chunk(chunk).await) })
             .buffer_unordered(READERS);
         while let Some((chunk, read)) = reads.next().await {
+            self.observer.advanced(u64::from(chunk.stored), 1);
             let kind = match read {
                 Ok(_) => {
                     report.bytes_read += u64::from(chunk.bytes);

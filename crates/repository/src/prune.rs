@@ -19,6 +19,7 @@ use crate::fetch::Fetched;
 use crate::forget::Tombstone;
 use crate::gather::{Gather, Gathered};
 use crate::in_time::Begun;
+use crate::progress::Phase;
 use crate::{Error, Repository, SnapshotId};
 
 /// Objects that one mark names: keeps each mark small enough to be read and rewritten in one go.
@@ -117,6 +118,7 @@ impl Repository {
         let mut report = PruneReport { dry_run: options.dry_run, ..PruneReport::default() };
         let begun = Begun::now();
         let now = if options.dry_run { options.now } else { self.store.clock().await? };
+        self.observer.began(Phase::Manifests, None, None);
         let marks = self.marks().await?;
 
         // From here on: names are gathered after `now`, so that every mark which is due at `now` is older than the
@@ -127,6 +129,7 @@ impl Repository {
         let mut listed = HashSet::new();
         let unreadable = self
             .visit_manifests(false, |manifest| {
+                self.observer.advanced(0, 1);
                 named.add(manifest.chunks());
                 listed.insert(manifest.id.tombstone());
             })
@@ -151,8 +154,10 @@ impl Repository {
             .collect();
         let mut sizes: HashMap<ChunkObject, u64> = HashMap::new();
         let mut unmarked = Vec::new();
+        self.observer.began(Phase::Listing, None, None);
         self.store
             .visit("chunks", |meta| {
+                self.observer.advanced(0, 1);
                 // What is not called like a chunk was not put there by us, and is left alone.
                 let Some(object) = ChunkObject::parse(meta.location.as_ref()) else { return };
                 quarantine.iter_mut().for_each(|list| list.see(&object, meta.last_modified));
@@ -191,6 +196,7 @@ impl Repository {
                 }
             }
         }
+        self.observer.ended();
         // What is left of them belongs to marks that are not due.
         report.waiting = sizes.len() as u64;
         report.waiting_bytes = sizes.values().sum();
@@ -237,11 +243,15 @@ impl Repository {
         if report.dry_run {
             return Ok(true);
         }
+        if !going.is_empty() {
+            self.observer.began(Phase::Deleting, None, Some(going.len() as u64));
+        }
         for batch in going.chunks(self.store.deletions_at_once()) {
             if begun.elapsed() > self.margin() {
                 return Ok(false);
             }
             self.store.delete_all(batch).await?;
+            self.observer.advanced(0, batch.len() as u64);
         }
         self.store.put(&mark.done_object(), bytes::Bytes::from_static(b"{}\n")).await?;
         Ok(true)

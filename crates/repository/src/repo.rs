@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::crypt::Crypt;
 use crate::document;
 use crate::envelope::{Encryption, Envelope};
+use crate::progress::Observer;
 use crate::{
     Access, ByteSize, Chunker, Error, Manifest, Passphrase, Probe, Rate, Recipient, RepositoryKey, Store,
 };
@@ -77,6 +78,8 @@ pub struct Repository {
     pub(crate) level: i32,
     /// How large a part may be that is read into memory.
     pub(crate) most_in_memory: u64,
+    /// Who is told how far long work is.
+    pub(crate) observer: Observer,
     id: String,
     probe: Option<Probe>,
 }
@@ -112,6 +115,14 @@ impl Repository {
     #[must_use]
     pub fn limit_uploads(self, rate: Rate) -> Repository {
         self.store.limit_uploads(rate);
+        self
+    }
+
+    /// Has this told how far [`Repository::check`] and [`Repository::prune`] are. It is called on the path of the data, and
+    /// must not block for long.
+    #[must_use]
+    pub fn observed(mut self, tell: impl Fn(crate::Step) + Send + Sync + 'static) -> Repository {
+        self.observer = Observer::new(tell);
         self
     }
 
@@ -191,6 +202,7 @@ impl Repository {
             grace,
             level: LEVEL,
             most_in_memory: MOST_IN_MEMORY.0,
+            observer: Observer::default(),
             crypt,
             id: config.id.clone(),
             probe: config.store,

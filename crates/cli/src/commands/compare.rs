@@ -51,7 +51,7 @@ pub(crate) struct CompareArgs {
 }
 
 pub(super) async fn run(args: CompareArgs, context: &Context) -> anyhow::Result<Exit> {
-    let repository = match [&args.left, &args.right].into_iter().any(|text| !is_url(text) && !is_path(text)) {
+    let repository = match [&args.left, &args.right].into_iter().any(|text| !is_url(text) && !is_file(text)) {
         true => Some(context.open_repository().await?),
         false => None,
     };
@@ -59,7 +59,7 @@ pub(super) async fn run(args: CompareArgs, context: &Context) -> anyhow::Result<
         if is_url(text) {
             return Ok(Side::Server(Box::new(Endpoint::from_url(name, text, context)?)));
         }
-        if is_path(text) {
+        if is_file(text) {
             return Ok(Side::File(text.into()));
         }
         let (snapshot, source) = match text.split_once(':') {
@@ -84,6 +84,12 @@ pub(super) async fn run(args: CompareArgs, context: &Context) -> anyhow::Result<
     .await?;
     let exit = if report.equal() { Exit::Done } else { Exit::Differs };
     context.conclude(exit, &report, || report.render())
+}
+
+/// Whether it names a file, and not a source of a snapshot (`latest:postgres/app`), whose name may hold a slash.
+fn is_file(text: &str) -> bool {
+    let source = text.split_once(':').is_some_and(|(snapshot, _)| !snapshot.contains(['/', '.']));
+    is_path(text) && (!source || std::path::Path::new(text).exists())
 }
 
 /// Whether it names a server: by a URL, or by libpq's `key=value` words. Anything else is a snapshot.

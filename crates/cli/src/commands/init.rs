@@ -166,7 +166,7 @@ impl InitReport {
         text += &format!("created the repository {} ({})\n", self.repository, self.repository_id);
         if let Some(path) = &self.key_file {
             text += &format!(
-                "it is encrypted to {}\nwrote the key file {}: this host needs it to back up; it cannot decrypt backups\n",
+                "it is encrypted to {}\nwrote {}: this host needs this key file to back up; it cannot decrypt backups\n",
                 self.recipients.join(", "),
                 path.display()
             );

@@ -28,7 +28,6 @@ pub(crate) struct PruneArgs {
 
 pub(super) async fn run(args: PruneArgs, context: &Context) -> anyhow::Result<Exit> {
     let repository = context.open_repository().await?;
-    context.progress.stage("looking for what nothing needs", None);
     let report = repository.prune(&PruneOptions { dry_run: args.dry_run, now: Utc::now() }).await?;
     if args.dry_run {
         context.print(&report, || report.to_string())?;

@@ -31,7 +31,7 @@ pub(super) fn chosen(
         ));
     }
     for name in names {
-        if !configured.iter().any(|source| source.name == *name) {
+        if !configured.iter().any(|source| source.covers(name)) {
             let known: Vec<&str> = configured.iter().map(|source| source.name.as_str()).collect();
             return Err(exit::usage(format!(
                 "the configuration has no source `{name}`; it has: {}",
@@ -39,11 +39,17 @@ pub(super) fn chosen(
             )));
         }
     }
-    configured
-        .iter()
-        .filter(|source| names.is_empty() || names.contains(&source.name))
-        .map(|source| Endpoint::from_config(source, context))
-        .collect()
+    let mut chosen = Vec::new();
+    for source in configured {
+        let databases: Vec<&str> = names.iter().filter_map(|name| source.database_of(name)).collect();
+        if names.is_empty() || names.contains(&source.name) {
+            chosen.push(Endpoint::from_config(source, context)?);
+        } else if !databases.is_empty() {
+            let server = Endpoint::from_config(source, context)?;
+            chosen.extend(databases.into_iter().map(|database| server.one_database(database)));
+        }
+    }
+    Ok(chosen)
 }
 
 /// The servers named by `--postgres` and `--redis`, each checked to be of its kind.
@@ -92,7 +98,7 @@ pub(super) fn baseline(
     let configured = context.config.sources.iter().find(|candidate| {
         candidate.kind == Kind::Postgres
             && candidate.baseline.is_some()
-            && source.is_none_or(|name| candidate.name == name)
+            && source.is_none_or(|name| candidate.covers(name))
     });
     let from_config = |source: &crate::config::SourceConfig| {
         source.baseline.as_ref().map(|path| context.config.folder.join(path))

@@ -48,7 +48,7 @@ pub(super) async fn run(args: UndeleteArgs, context: &Context) -> anyhow::Result
             None => {
                 return Err(repository::Error::NoSnapshot {
                     wanted: name.clone(),
-                    hint: "no snapshot with this id was forgotten, or its grace period is over; `dbhaul undelete` lists \
+                    hint: "no snapshot of this name was forgotten, or its grace period is over; `dbhaul undelete` lists \
                            those that can be brought back"
                         .to_owned(),
                 }

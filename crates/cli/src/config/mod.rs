@@ -132,6 +132,9 @@ pub(crate) struct SourceConfig {
     /// Where it is. `${VAR}` is taken from the environment. Empty for a stopped Redis server whose data folder is named.
     #[serde(default)]
     pub(crate) url: String,
+    /// The PostgreSQL database, in place of the url's; `*` means every one of the server, each as a source of its own.
+    #[serde(default)]
+    pub(crate) database: Option<String>,
     /// The password; `${VAR}` keeps it out of the file.
     #[serde(default)]
     pub(crate) password: Option<String>,
@@ -205,6 +208,22 @@ impl From<FilterConfig> for pgmove::Filter {
 }
 
 impl SourceConfig {
+    /// True when it means every database of its server.
+    pub(crate) fn every_database(&self) -> bool {
+        self.database.as_deref() == Some("*")
+    }
+
+    /// The database that this name means, if this source means every one: `NAME/DATABASE`.
+    pub(crate) fn database_of<'a>(&self, name: &'a str) -> Option<&'a str> {
+        let database = name.strip_prefix(&self.name)?.strip_prefix('/')?;
+        Some(database).filter(|database| self.every_database() && !database.is_empty())
+    }
+
+    /// True when a source of a snapshot that is called so comes from here.
+    pub(crate) fn covers(&self, name: &str) -> bool {
+        self.name == name || self.database_of(name).is_some()
+    }
+
     /// What does not go together.
     fn misplaced(&self) -> Option<String> {
         let of = |message: &str| Some(format!("source `{}` {message}", self.name));
@@ -218,6 +237,9 @@ impl SourceConfig {
             return of(
                 "has with-acl, for which it must be of kind redis and have the url of a server to ask",
             );
+        }
+        if self.kind != Kind::Postgres && self.database.is_some() {
+            return of("is not of kind postgres: `database` applies only to that");
         }
         if self.kind != Kind::Redis && self.data_dir.is_some() {
             return of("is not of kind redis: data-dir is only for that");

@@ -168,6 +168,7 @@ mod tests {
             name: "db".into(),
             kind: super::super::Kind::Postgres,
             url: String::new(),
+            database: None,
             password: None,
             password_file: Some("pw".into()),
             password_command: None,

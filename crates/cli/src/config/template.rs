@@ -37,6 +37,8 @@ url = {repository}
 name = "postgres"
 kind = "postgres"
 url = "postgres://postgres@127.0.0.1:5432/app"
+# Every database of the server, each as a source named postgres/DATABASE:
+# database = "*"
 # Password: PGPASSWORD and ~/.pgpass are read by default. Or one of:
 # password = "${{DB_PASSWORD}}"
 # password-file = "/run/secrets/db-password"

@@ -13,7 +13,7 @@ use crate::jobs::record::{
     CopyAttributes, PART_CATALOG, PART_COPY, PART_GLOBALS, PART_RDB, PostgresDetails, TableRecord,
     attributes, note_times,
 };
-use crate::jobs::{access, baseline, by_hand, data_folder, forget};
+use crate::jobs::{access, baseline, by_hand, data_folder, databases, forget};
 use crate::report::backup::{BackupReport, SourceOutcome};
 use crate::ui::Progress;
 
@@ -47,14 +47,21 @@ pub(crate) async fn run(backup: Backup<'_>) -> anyhow::Result<BackupReport> {
 
     let mut records = Vec::new();
     let mut outcomes = Vec::new();
-    for source in backup.sources {
-        match one(source, &writer, &backup).await {
+    let sources = databases::expand(backup.sources).await;
+    let number = sources.len();
+    for (source, unlisted) in sources {
+        let source = &source;
+        let done = match unlisted {
+            Some(error) => Err(error),
+            None => one(source, &writer, &backup).await,
+        };
+        match done {
             Ok(record) => {
                 outcomes.push(SourceOutcome::done(source, &record));
                 records.push(record);
             }
             // With one source there is nothing to save: its error is the command's.
-            Err(error) if backup.sources.len() == 1 => {
+            Err(error) if number == 1 => {
                 return Err(error.context(format!(
                     "no snapshot was created: source `{}` ({}) was not backed up",
                     source.name,
@@ -73,10 +80,10 @@ pub(crate) async fn run(backup: Backup<'_>) -> anyhow::Result<BackupReport> {
         anyhow::bail!("no snapshot was created: no source could be backed up\n  {}", said.join("\n  "));
     }
     for said in outcomes.iter().filter_map(SourceOutcome::complaint) {
-        backup.progress.warn(format!("not backed up: {said}"));
+        backup.progress.warn(said);
     }
 
-    let complete = records.len() == backup.sources.len();
+    let complete = records.len() == number;
     let manifest =
         writer.commit(records, complete).await.context("cannot write the manifest: no snapshot is listed")?;
     let forgotten = match backup.retention {

@@ -26,16 +26,10 @@ pub(crate) async fn run(
 ) -> anyhow::Result<CheckReport> {
     let now = Utc::now();
     let check = match reading {
-        Reading::Nothing => {
-            progress.stage("looking for every chunk", None);
-            repository.check(&CheckOptions { read_data: false, now }).await?
-        }
-        Reading::Everything => {
-            progress.stage("reading every chunk", None);
-            repository.check(&CheckOptions { read_data: true, now }).await?
-        }
+        Reading::Nothing => repository.check(&CheckOptions { read_data: false, now }).await?,
+        Reading::Everything => repository.check(&CheckOptions { read_data: true, now }).await?,
         Reading::Portion(portion) => {
-            progress.stage(&format!("reading {portion} of the data"), None);
+            progress.note(format!("checking {portion} of the data"));
             repository.check_portion(portion, now).await?
         }
     };

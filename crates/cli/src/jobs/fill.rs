@@ -194,7 +194,7 @@ pub(crate) async fn prove_schema(
     if !settings.proof {
         return Ok(None);
     }
-    progress.stage("proving: reading the schema back", None);
+    progress.stage("verifying: reading the schema back", None);
     Ok(target.prove_schema(catalog).await?)
 }
 
@@ -206,11 +206,11 @@ pub(crate) async fn prove(
     settings: &TargetSettings,
     progress: &Progress,
 ) -> anyhow::Result<Vec<TableOutcome>> {
-    progress.stage("proving: reading every table back", Some(expected.iter().map(|(_, p)| p.bytes).sum()));
-    let expected = expected.iter().filter(|(table, _)| plan.takes(table));
+    let expected: Vec<_> = expected.iter().filter(|(table, _)| plan.takes(table)).collect();
+    progress.stage("verifying: reading every table back", Some(expected.iter().map(|(_, p)| p.bytes).sum()));
     let mut outcomes: Vec<TableOutcome> = stream::iter(expected)
         .map(|(table, expected)| async move {
-            let task = progress.task(format!("proof of {table}"), Some(expected.bytes), "rows");
+            let task = progress.task(format!("verified {table}"), Some(expected.bytes), "rows");
             let found = match target.prove(plan, table).await {
                 // What became of it is among the failures already.
                 Err(pgmove::Error::Server { .. }) if !target.failures().is_empty() => {

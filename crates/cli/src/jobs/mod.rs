@@ -18,6 +18,7 @@ pub(crate) mod check;
 pub(crate) mod compare;
 pub(crate) mod copy;
 pub(crate) mod data_folder;
+pub(crate) mod databases;
 pub(crate) mod demo;
 pub(crate) mod export;
 pub(crate) mod export_redis;

@@ -28,7 +28,7 @@ pub(crate) struct Gate<'a> {
 
 impl Gate<'_> {
     fn apply(&self, source: &SourceRecord, endpoint: &mut Endpoint) {
-        let configured = self.config.sources.iter().find(|candidate| candidate.name == source.name);
+        let configured = self.config.sources.iter().find(|candidate| candidate.covers(&source.name));
         endpoint.baseline = self.file.clone().or_else(|| {
             configured.and_then(|c| c.baseline.as_ref()).map(|path| self.config.folder.join(path))
         });

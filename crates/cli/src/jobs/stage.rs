@@ -113,6 +113,7 @@ impl Private {
         Ok(Endpoint {
             name: name.to_owned(),
             connection,
+            every_database: false,
             baseline: None,
             environment: None,
             filter: pgmove::Filter::default(),

@@ -69,7 +69,7 @@ impl SourceOutcome {
 
     /// What a failed source said.
     pub(crate) fn complaint(&self) -> Option<String> {
-        self.error.as_ref().map(|error| format!("{} ({}): {error}", self.name, self.server))
+        self.error.as_ref().map(|error| format!("source `{}` was not backed up: {error}", self.name))
     }
 }
 

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
-use super::{Event, Show, count, size};
+use super::lines::moved;
+use super::meter::Meter;
+use super::{Event, Show, count};
 
 /// The bars on the screen.
 pub(crate) struct Bars {
@@ -17,7 +19,16 @@ pub(crate) struct Bars {
 #[derive(Default)]
 struct State {
     stage: Option<ProgressBar>,
+    meter: Meter,
     tasks: HashMap<u64, (ProgressBar, u64)>,
+}
+
+impl State {
+    fn show_stage(&self) {
+        if let Some(stage) = &self.stage {
+            stage.set_position(self.meter.position());
+        }
+    }
 }
 
 impl Bars {
@@ -26,9 +37,10 @@ impl Bars {
     }
 
     fn bar(&self, name: &str, total: Option<u64>) -> ProgressBar {
-        // Totals are estimates of a table's size on disk, so a bar may run past its end; indicatif bears that.
         let template = match total {
-            Some(_) => "{prefix:30!} {wide_bar} {binary_bytes:>11} {binary_bytes_per_sec:>13} {msg} {eta:>5}",
+            Some(_) => {
+                "{prefix:30!} {wide_bar} {percent:>3} % {binary_bytes:>11} {binary_bytes_per_sec:>13} {msg} {eta:>5}"
+            }
             None => "{prefix:30!} {spinner} {binary_bytes:>11} {binary_bytes_per_sec:>13} {msg}",
         };
         let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
@@ -56,16 +68,17 @@ impl Show for Bars {
                     old.finish_and_clear();
                 }
                 self.say(name);
+                state.meter = Meter::new(*total);
                 state.stage = total.map(|total| self.bar("total", Some(total)));
             }
             Event::Started { task, name, total } => {
                 let bar = self.bar(name, *total);
                 state.tasks.insert(*task, (bar, 0));
+                state.meter.started(*task, *total);
             }
             Event::Advanced { task, bytes, items } => {
-                if let Some(stage) = &state.stage {
-                    stage.inc(*bytes);
-                }
+                state.meter.advanced(*task, *bytes);
+                state.show_stage();
                 if let Some((bar, sum)) = state.tasks.get_mut(task) {
                     *sum += items;
                     bar.inc(*bytes);
@@ -76,7 +89,9 @@ impl Show for Bars {
                 if let Some((bar, _)) = state.tasks.remove(task) {
                     bar.finish_and_clear();
                 }
-                self.say(&format!("  {name}: {} {unit}, {}", count(*items), size(*bytes)));
+                state.meter.finished(*task);
+                state.show_stage();
+                self.say(&format!("  {name}: {}", moved(*items, unit, *bytes)));
             }
             Event::Note(text) => self.say(text),
             Event::Warning(text) => self.say(&format!("warning: {text}")),

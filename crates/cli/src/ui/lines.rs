@@ -1,18 +1,52 @@
 //! Plain lines for logs, and how numbers are written for people.
 #![allow(clippy::print_stderr, reason = "showing progress on standard error is what this module is for")]
 
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
+use super::meter::Meter;
 use super::{Event, Show};
+
+/// How often a long stage says how far it is.
+const EVERY: Duration = Duration::from_secs(15);
 
 /// One line an event, without control characters.
 pub(crate) struct Lines {
     started: Instant,
+    stage: Mutex<Stage>,
+}
+
+struct Stage {
+    meter: Meter,
+    said: Instant,
 }
 
 impl Lines {
     pub(crate) fn new() -> Lines {
-        Lines { started: Instant::now() }
+        let started = Instant::now();
+        Lines { started, stage: Mutex::new(Stage { meter: Meter::default(), said: started }) }
+    }
+
+    /// A line about the stage, if the last one was long ago.
+    fn advanced(&self, task: u64, bytes: u64) {
+        let Ok(mut stage) = self.stage.lock() else { return };
+        stage.meter.advanced(task, bytes);
+        if stage.said.elapsed() < EVERY {
+            return;
+        }
+        stage.said = Instant::now();
+        let at = duration(self.started.elapsed());
+        let moved = size(stage.meter.moved());
+        match stage.meter.percent() {
+            Some(percent) => eprintln!("[{at}]   {percent} %, {moved}"),
+            None => eprintln!("[{at}]   {moved}"),
+        }
+    }
+
+    fn with_meter(&self, change: impl FnOnce(&mut Meter)) {
+        if let Ok(mut stage) = self.stage.lock() {
+            change(&mut stage.meter);
+        }
     }
 }
 
@@ -20,10 +54,17 @@ impl Show for Lines {
     fn show(&self, event: &Event<'_>) {
         let at = duration(self.started.elapsed());
         match event {
+            Event::Stage { total, .. } => self.with_meter(|meter| *meter = Meter::new(*total)),
+            Event::Started { task, total, .. } => self.with_meter(|meter| meter.started(*task, *total)),
+            Event::Advanced { task, bytes, .. } => self.advanced(*task, *bytes),
+            Event::Finished { task, .. } => self.with_meter(|meter| meter.finished(*task)),
+            Event::Note(_) | Event::Warning(_) => {}
+        }
+        match event {
             Event::Stage { name, total: Some(total) } => eprintln!("[{at}] {name} (about {})", size(*total)),
             Event::Stage { name, total: None } => eprintln!("[{at}] {name}"),
             Event::Finished { name, bytes, items, unit, .. } => {
-                eprintln!("[{at}]   {name}: {} {unit}, {}", count(*items), size(*bytes));
+                eprintln!("[{at}]   {name}: {}", moved(*items, unit, *bytes));
             }
             Event::Note(text) => eprintln!("[{at}] {text}"),
             Event::Warning(text) => eprintln!("warning: {text}"),
@@ -43,6 +84,12 @@ impl Show for Quiet {
     }
 }
 
+/// What a task has moved, for people.
+pub(crate) fn moved(items: u64, unit: &str, bytes: u64) -> String {
+    let size = if bytes > 0 { format!(", {}", size(bytes)) } else { String::new() };
+    format!("{} {}{size}", count(items), if items == 1 { unit.trim_end_matches('s') } else { unit })
+}
+
 /// Bytes for people, in binary units.
 pub(crate) fn size(bytes: u64) -> String {
     indicatif::BinaryBytes(bytes).to_string()
@@ -53,15 +100,15 @@ pub(crate) fn count(n: u64) -> String {
     indicatif::HumanCount(n).to_string()
 }
 
-/// A duration for people: `0.4s`, `12.0s`, `3m05s`, `2h07m`.
+/// A duration for people: `0.4s`, `12.0s`, `3m 05s`, `2h 07m`.
 pub(crate) fn duration(d: Duration) -> String {
     let seconds = d.as_secs();
     if seconds < 60 {
         format!("{:.1}s", d.as_secs_f64())
     } else if seconds < 3600 {
-        format!("{}m{:02}s", seconds / 60, seconds % 60)
+        format!("{}m {:02}s", seconds / 60, seconds % 60)
     } else {
-        format!("{}h{:02}m", seconds / 3600, seconds / 60 % 60)
+        format!("{}h {:02}m", seconds / 3600, seconds / 60 % 60)
     }
 }
 
@@ -72,8 +119,10 @@ mod tests {
     #[test]
     fn numbers_read_well() {
         assert_eq!(duration(Duration::from_millis(1234)), "1.2s");
-        assert_eq!(duration(Duration::from_secs(185)), "3m05s");
-        assert_eq!(duration(Duration::from_secs(7620)), "2h07m");
+        assert_eq!(duration(Duration::from_secs(185)), "3m 05s");
+        assert_eq!(duration(Duration::from_secs(7620)), "2h 07m");
+        assert_eq!(moved(1, "rows", 0), "1 row");
+        assert_eq!(moved(2000, "rows", 1024), "2,000 rows, 1.00 KiB");
         assert_eq!(count(182_341), "182,341");
         assert_eq!(size(3 * 1024 * 1024), "3.00 MiB");
     }

@@ -4,6 +4,8 @@
 
 mod bars;
 mod lines;
+mod meter;
+pub(crate) mod repository;
 pub(crate) mod stdout;
 
 use std::io::IsTerminal as _;

@@ -1,5 +1,6 @@
 //! Connecting the way libpq does: where the parameters come from, how TLS is made, what a session is pinned to.
 
+mod databases;
 mod dial;
 mod identity;
 mod options;
@@ -8,6 +9,7 @@ mod session;
 mod text;
 mod tls;
 
+pub use databases::databases;
 pub use identity::ServerIdentity;
 pub use options::{ConnectOptions, Environment, SslMode};
 pub use session::{Session, connect};
