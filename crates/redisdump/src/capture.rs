@@ -13,6 +13,7 @@ mod scan;
 
 use std::fmt;
 use std::pin::Pin;
+use std::sync::{Arc, Mutex, OnceLock};
 use std::task::{Context, Poll};
 
 pub use folder::{AofContents, FolderCapture, FolderFile, FolderReport, Persistence};
@@ -22,6 +23,7 @@ use futures::Stream;
 use serde::{Deserialize, Serialize};
 use tokio::io::AsyncReadExt as _;
 
+use crate::digest_log::DigestLog;
 use crate::identity::identify;
 use crate::rdb::Reader;
 use crate::tally::{CaptureReport, Tally};
@@ -108,7 +110,8 @@ pub struct Capture {
     server: ServerIdentity,
     warnings: Vec<String>,
     pieces: Pin<Box<dyn Stream<Item = Result<Bytes, Error>> + Send>>,
-    done: std::sync::Arc<std::sync::OnceLock<CaptureReport>>,
+    done: Arc<OnceLock<CaptureReport>>,
+    digests: Arc<Mutex<Option<DigestLog>>>,
 }
 
 impl Capture {
@@ -118,12 +121,32 @@ impl Capture {
     /// A server that cannot be reached or asked; one that refuses PSYNC, unless it does so for good and
     /// [`CaptureMethod::Auto`] lets its keys be read one by one.
     pub async fn start(options: &ConnectOptions, settings: &CaptureOptions) -> Result<Capture, Error> {
+        Capture::begin(options, settings, None).await
+    }
+
+    /// The same, and keeps the digest of each key: see [`Capture::digests`].
+    ///
+    /// # Errors
+    /// As [`Capture::start`].
+    pub async fn start_with_digests(
+        options: &ConnectOptions,
+        settings: &CaptureOptions,
+        digests: DigestLog,
+    ) -> Result<Capture, Error> {
+        Capture::begin(options, settings, Some(digests)).await
+    }
+
+    async fn begin(
+        options: &ConnectOptions,
+        settings: &CaptureOptions,
+        log: Option<DigestLog>,
+    ) -> Result<Capture, Error> {
         let mut connection = Connection::open(options).await?;
         let server = identify(&mut connection, options).await?;
         let warnings: Vec<String> =
             cluster::of_node(&mut connection, &server, options).await?.into_iter().collect();
         if settings.method == CaptureMethod::Scan {
-            return Capture::scan(connection, server, settings, warnings).await;
+            return Capture::scan(connection, server, settings, warnings, log).await;
         }
         // What an old server does not know it answers with an error, and that is all.
         connection.ask_raw(&[b"REPLCONF", b"capa", b"eof", b"capa", b"psync2"]).await?;
@@ -137,7 +160,8 @@ impl Capture {
                 warnings.push(format!(
                     "{server} gives no snapshot (PSYNC: {words}), so its keys are read one by one"
                 ));
-                return Capture::scan(Connection::open(options).await?, server, settings, warnings).await;
+                return Capture::scan(Connection::open(options).await?, server, settings, warnings, log)
+                    .await;
             }
             Err(words) => {
                 return Err(Error::Server {
@@ -155,23 +179,25 @@ impl Capture {
             options: options.clone(),
             end: None,
             reader: Reader::new(),
-            tally: Tally::default(),
+            tally: Tally::keeping(log),
             failed: false,
             mark: Vec::new(),
         };
-        let done = std::sync::Arc::new(std::sync::OnceLock::new());
-        let report = (done.clone(), server.clone(), replication_id, replication_offset, warnings.clone());
+        let (done, digests) = (Arc::new(OnceLock::new()), Arc::new(Mutex::new(None)));
+        let ready = (done.clone(), digests.clone());
+        let report = (ready, server.clone(), replication_id, replication_offset, warnings.clone());
         let pieces = futures::stream::try_unfold((transfer, report), |(mut transfer, report)| async move {
             match transfer.next().await? {
                 Some(piece) => Ok(Some((piece, (transfer, report)))),
                 None => {
-                    let (done, server, id, offset, warnings) = report;
+                    let ((done, digests), server, id, offset, warnings) = report;
+                    hand_over(&digests, &mut transfer.tally);
                     let _ = done.set(CaptureReport { warnings, ..transfer.report(server, id, offset)? });
                     Ok(None)
                 }
             }
         });
-        Ok(Capture { server, warnings, pieces: Box::pin(pieces), done })
+        Ok(Capture { server, warnings, pieces: Box::pin(pieces), done, digests })
     }
 
     /// Reads the keys one by one; with what is to be known of it already.
@@ -180,8 +206,9 @@ impl Capture {
         server: ServerIdentity,
         settings: &CaptureOptions,
         mut warnings: Vec<String>,
+        log: Option<DigestLog>,
     ) -> Result<Capture, Error> {
-        let mut scan = scan::Scan::begin(connection, &server, settings.remembered_keys).await?;
+        let mut scan = scan::Scan::begin(connection, &server, settings.remembered_keys, log).await?;
         // It has to be said where nobody asked for it.
         if let Some(refused) = warnings.last_mut().filter(|_| settings.method == CaptureMethod::Auto) {
             refused.push_str(&format!(": {}", scan.consistency()));
@@ -189,19 +216,20 @@ impl Capture {
         warnings.append(&mut scan.warnings);
         scan.warnings = warnings;
         let warnings = scan.warnings.clone();
-        let done = std::sync::Arc::new(std::sync::OnceLock::new());
-        let report = (done.clone(), server.clone());
+        let (done, digests) = (Arc::new(OnceLock::new()), Arc::new(Mutex::new(None)));
+        let report = (done.clone(), digests.clone(), server.clone());
         let pieces = futures::stream::try_unfold((scan, report), |(mut scan, report)| async move {
             match scan.next().await? {
                 Some(piece) => Ok(Some((piece, (scan, report)))),
                 None => {
-                    let (done, server) = report;
+                    let (done, digests, server) = report;
+                    hand_over(&digests, &mut scan.tally);
                     let _ = done.set(scan.report(server)?);
                     Ok(None)
                 }
             }
         });
-        Ok(Capture { server, warnings, pieces: Box::pin(pieces), done })
+        Ok(Capture { server, warnings, pieces: Box::pin(pieces), done, digests })
     }
 
     /// What is to be known of this capture before it is used: that it stands for no moment, or lacks functions.
@@ -214,9 +242,20 @@ impl Capture {
         &self.server
     }
 
+    /// The digests of the keys that passed by, where they were asked for; nothing before the stream has ended well.
+    pub fn digests(&self) -> Option<DigestLog> {
+        self.digests.lock().ok()?.take()
+    }
+
     /// What passed by; nothing before the stream has ended well.
     pub fn report(&self) -> Option<CaptureReport> {
         self.done.get().cloned()
+    }
+}
+
+fn hand_over(digests: &Mutex<Option<DigestLog>>, tally: &mut Tally) {
+    if let Ok(mut digests) = digests.lock() {
+        *digests = tally.log.take();
     }
 }
 

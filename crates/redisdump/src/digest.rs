@@ -9,6 +9,8 @@
 //! and frequencies, when a consumer was last seen, the sign of a zero score, and a stream's table of idempotent
 //! producers (a cache with an expiry of its own).
 
+mod vector_set;
+
 use std::fmt;
 
 use serde::de::Error as _;
@@ -16,7 +18,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use xxhash_rust::xxh3::{Xxh3, xxh3_128};
 
 use crate::expiring::{Fields, Watch};
-use crate::rdb::{Elements, Kind, StreamId, StreamMeta};
+use crate::rdb::{Elements, Kind, StreamId, StreamMeta, module_name, module_piece};
+use vector_set::VectorSet;
 
 /// A 128-bit digest, shown as 32 hexadecimal digits.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
@@ -102,6 +105,11 @@ pub struct Meaning {
     pub value: u128,
     /// True when a field of it can expire.
     pub field_expiry: bool,
+    /// Of a module's value the id of its type, without the version of its encoding; 0 of any other.
+    pub module: u64,
+    /// True for a module's value whose layout is not known here: it is digested as its bytes, and those may differ though
+    /// it is the same to clients.
+    pub opaque: bool,
 }
 
 impl Meaning {
@@ -143,6 +151,9 @@ pub struct Digester {
     counters: bool,
     /// Notes fields that expire, where somebody asks for them.
     watch: Option<Watch>,
+    /// The id of the type of a module's value.
+    module: u64,
+    vectors: Option<VectorSet>,
 }
 
 impl fmt::Debug for Digester {
@@ -168,6 +179,8 @@ impl Default for Digester {
             long: None,
             counters: true,
             watch: None,
+            module: 0,
+            vectors: None,
         }
     }
 }
@@ -203,6 +216,7 @@ impl Digester {
     pub fn begin(&mut self, kind: Kind) {
         (self.kind, self.chain, self.sum, self.count, self.field_expiry) = (kind, 0, 0, 0, false);
         self.long = None;
+        (self.module, self.vectors) = (0, None);
         if let Some(watch) = &mut self.watch {
             watch.begin();
         }
@@ -210,10 +224,14 @@ impl Digester {
 
     /// The meaning of the value whose elements have passed.
     pub fn meaning(&self) -> Meaning {
+        let vectors = self.vectors.as_ref().and_then(VectorSet::digest);
+        let as_it_stands = || tuple(&[self.chain, self.sum, u128::from(self.count)]);
         Meaning {
             kind: self.kind,
-            value: tuple(&[self.chain, self.sum, u128::from(self.count)]),
+            value: vectors.unwrap_or_else(as_it_stands),
             field_expiry: self.field_expiry,
+            module: self.module & !ENCODING,
+            opaque: self.kind == Kind::Module && vectors.is_none(),
         }
     }
 
@@ -232,6 +250,9 @@ impl Digester {
         self.count += 1;
     }
 }
+
+/// The bits of a module type's id that count the versions of its encoding.
+const ENCODING: u64 = 0x3ff;
 
 /// The digest of a hash whose fields' digests have this sum.
 pub(crate) fn hash_value(sum: u128, count: u64) -> u128 {
@@ -333,6 +354,14 @@ impl Elements for Digester {
     }
 
     fn opaque(&mut self, raw: &[u8]) {
+        if let Some(vectors) = &mut self.vectors {
+            vectors.piece(&module_piece(raw, &mut self.scratch));
+        } else if let (0, Some(id)) = (self.count, raw.first_chunk::<8>()) {
+            self.module = u64::from_le_bytes(*id);
+            // Of the first encoding; another one would be laid out in another way.
+            self.vectors = (self.module & ENCODING == 0 && module_name(self.module) == "vectorset")
+                .then(VectorSet::default);
+        }
         self.link(xxh3_128(raw));
     }
 }

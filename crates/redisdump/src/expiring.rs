@@ -5,6 +5,8 @@
 //! moments apart. Only what falls due while a comparison may last is listed one by one. What was due before it is one
 //! sum, and what is due later than a day from now counts as if it stayed.
 
+use crate::digest_log::number;
+
 /// What is due within so many milliseconds may be gone already on either side.
 pub(crate) const SOON: i64 = 1000;
 /// No question about a key is judged later than so many milliseconds after it was answered.
@@ -52,6 +54,34 @@ impl Fields {
             rest.due += 1;
         }
         Some(rest)
+    }
+
+    /// Appends it in a form that [`Fields::read`] reads.
+    pub(crate) fn write(&self, out: &mut Vec<u8>) {
+        for (sum, count) in [self.all, self.due] {
+            out.extend_from_slice(&sum.to_le_bytes());
+            out.extend_from_slice(&count.to_le_bytes());
+        }
+        out.push(u8::from(self.more));
+        out.extend_from_slice(&(self.near.len() as u64).to_le_bytes());
+        for (at, digest) in &self.near {
+            out.extend_from_slice(&at.to_le_bytes());
+            out.extend_from_slice(&digest.to_le_bytes());
+        }
+    }
+
+    /// Reads what [`Fields::write`] wrote.
+    pub(crate) fn read(from: &mut impl std::io::Read) -> std::io::Result<Fields> {
+        let mut fields = Fields::default();
+        for pair in [&mut fields.all, &mut fields.due] {
+            *pair = (u128::from_le_bytes(number(from)?), u64::from_le_bytes(number(from)?));
+        }
+        let [more] = number(from)?;
+        fields.more = more != 0;
+        for _ in 0..u64::from_le_bytes(number(from)?) {
+            fields.near.push((i64::from_le_bytes(number(from)?), u128::from_le_bytes(number(from)?)));
+        }
+        Ok(fields)
     }
 
     /// How many fields are listed one by one.

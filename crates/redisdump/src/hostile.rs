@@ -132,17 +132,19 @@ pub fn meaning(data: &[u8]) -> Result<Meaning, Problem> {
 }
 
 /// What is wrong with the value of a `DUMP` payload that [`meaning`] reads, in the words of [`Odd`](crate::rdb::Odd), and
-/// whether it is an empty list, set, sorted set or hash; duplicates also where verification does not look for them when
-/// it is to be `thorough`.
+/// whether it is an empty list, set, sorted set or hash; duplicates also where a server looks for them only when it is
+/// told to, when it is to be `thorough`.
 pub fn oddities(data: &[u8], thorough: bool) -> (Vec<Odd>, bool) {
-    let mut structure = if thorough { Structure::thorough() } else { Structure::default() };
+    let mut structure = Structure::default();
     if let (Ok((_, version)), Some((&code, raw))) = (dump::open(data), data.split_first())
         && let Ok(value_type) = ValueType::new(code, dump::dialect(version))
     {
         structure.begin(value_type);
         let _ = Walker::new(value_type).walk(raw, &mut structure);
+        structure.end();
     }
-    (structure.found().collect(), structure.is_empty_collection())
+    let found = structure.found().filter(|odd| thorough || *odd != Odd::PackedTwice).collect();
+    (found, structure.is_empty_collection())
 }
 
 /// A stream's value, in the layout that the first byte chooses.

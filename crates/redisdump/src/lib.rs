@@ -6,6 +6,7 @@
 //! - [`restore`] puts the keys of an RDB stream into an empty server by pipelined RESTORE, with absolute expiries;
 //! - [`apply_aof`] does the same with an append-only file: its base, then its commands in their order;
 //! - [`prove`] looks every key of an RDB stream up on a server, and [`compare()`] compares two servers both ways;
+//! - [`DigestLog`] keeps the digests of a capture's keys, by which [`prove_digests`] holds a server against it later;
 //! - [`verify`] says whether a file is whole, [`inspect`] what is in it;
 //! - [`export`] turns an RDB into one for an older server, commands, JSON;
 //! - [`emit`] turns values into commands, for servers that cannot load their payload;
@@ -29,6 +30,8 @@ mod acl;
 mod capture;
 mod compare;
 mod databases;
+mod digest_log;
+mod duplicates;
 mod error;
 mod expiring;
 mod identity;
@@ -43,9 +46,11 @@ mod restore;
 mod sentinel;
 mod tally;
 mod tls;
+mod uniqueness;
 mod verdict;
 mod watched;
 mod wire;
+mod write_position;
 
 pub use acl::{Access, AccessReport, User, apply_access, read_access, try_access};
 pub use capture::{
@@ -53,14 +58,16 @@ pub use capture::{
     FolderReport, Persistence,
 };
 pub use compare::{CompareOptions, compare};
+pub use digest_log::DigestLog;
 pub use error::Error;
 pub use identity::ServerIdentity;
 pub use lineage::refuse_shared_data;
 pub use options::{ConnectOptions, Environment, TlsFiles};
-pub use prove::prove;
+pub use prove::{prove, prove_digests};
 pub use report::{Comparison, Difference, DifferenceKind, Progress};
 pub use restore::{
     AofReport, KeyChoice, OnExisting, RestoreOptions, RestoreReport, apply_aof, restore, server_identity,
     takes_all_of, unsupported,
 };
 pub use tally::{CaptureReport, DatabaseCount};
+pub use write_position::{WritePosition, write_position};

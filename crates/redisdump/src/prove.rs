@@ -7,6 +7,7 @@ use futures::{Stream, StreamExt as _};
 
 use crate::compare::{BATCH, CompareOptions, equal_functions};
 use crate::digest::Digester;
+use crate::digest_log::{DigestLog, Record};
 use crate::emit::Losses;
 use crate::expiring::{Fields, LISTED, Watch};
 use crate::identity::{functions, identify};
@@ -36,6 +37,54 @@ pub async fn prove<E>(
 where
     E: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
+    let (server, mut server_side, mut expected) = begin(options, settings).await?;
+    let mut rdb = Reader::new();
+    let mut stream = std::pin::pin!(stream);
+    let mut seen = 0;
+    while let Some(piece) = stream.next().await.transpose().map_err(Error::stream)? {
+        for part in piece.chunks(STEP) {
+            rdb.feed(part, &mut expected)?;
+            if expected.is_full() {
+                seen += server_side.look_up(&mut expected).await?;
+                on_progress(Progress { bytes: rdb.offset(), keys: seen });
+            }
+        }
+    }
+    rdb.finish()?;
+    seen += server_side.look_up(&mut expected).await?;
+    on_progress(Progress { bytes: rdb.offset(), keys: seen });
+    end("the snapshot's RDB", server, server_side, expected, settings).await
+}
+
+/// The same for what a capture held whose digests were kept: proves that a server holds what was captured, however the
+/// captured server has changed since. `left` names that one.
+pub async fn prove_digests(
+    mut log: DigestLog,
+    left: &str,
+    options: &ConnectOptions,
+    settings: &CompareOptions,
+    on_progress: &(dyn Fn(Progress) + Sync),
+) -> Result<Comparison, Error> {
+    let (server, mut server_side, mut expected) = begin(options, settings).await?;
+    expected.functions = log.functions().to_vec();
+    let mut records = log.read()?;
+    let mut seen = 0;
+    while let Some(Record { db, name, live, metadata }) = records.next()? {
+        expected.add(settings.choice.database(db), name, live, metadata);
+        if expected.is_full() {
+            seen += server_side.look_up(&mut expected).await?;
+            on_progress(Progress { bytes: 0, keys: seen });
+        }
+    }
+    seen += server_side.look_up(&mut expected).await?;
+    on_progress(Progress { bytes: 0, keys: seen });
+    end(left, server, server_side, expected, settings).await
+}
+
+async fn begin<'a>(
+    options: &ConnectOptions,
+    settings: &'a CompareOptions,
+) -> Result<(ServerIdentity, ServerSide<'a>, Expected<'a>), Error> {
     let mut connection = Connection::open(options).await?;
     let server = identify(&mut connection, options).await?;
     drop(connection);
@@ -45,7 +94,7 @@ where
         false => Digester::default().without_counters(),
     };
     digester.watch(Watch::new(asker.now(), LISTED));
-    let mut expected = Expected {
+    let expected = Expected {
         digester,
         db: 0,
         name: Vec::new(),
@@ -59,27 +108,23 @@ where
         names: Names::new(if settings.others_allowed { 0 } else { settings.remembered_keys }),
         with_metadata: 0,
     };
-    let mut server_side = ServerSide {
+    let server_side = ServerSide {
         asker,
         findings: Findings::new(settings.show),
         present: BTreeMap::new(),
         left_out: &settings.left_out,
     };
-    let mut rdb = Reader::new();
-    let mut stream = std::pin::pin!(stream);
-    let mut seen = 0;
-    while let Some(piece) = stream.next().await.transpose().map_err(Error::stream)? {
-        for part in piece.chunks(STEP) {
-            rdb.feed(part, &mut expected)?;
-            if expected.keys.len() >= BATCH || expected.listed >= LISTED {
-                seen += server_side.look_up(&mut expected).await?;
-                on_progress(Progress { bytes: rdb.offset(), keys: seen });
-            }
-        }
-    }
-    rdb.finish()?;
-    seen += server_side.look_up(&mut expected).await?;
-    on_progress(Progress { bytes: rdb.offset(), keys: seen });
+    Ok((server, server_side, expected))
+}
+
+/// When all keys were looked up: what the server holds beside them, and its functions.
+async fn end(
+    left: &str,
+    server: ServerIdentity,
+    mut server_side: ServerSide<'_>,
+    mut expected: Expected<'_>,
+    settings: &CompareOptions,
+) -> Result<Comparison, Error> {
     if !settings.others_allowed {
         server_side.find_others(&server, &expected.names, settings.remembered_keys).await?;
     }
@@ -97,7 +142,7 @@ where
         found => equal_functions((Some(expected.functions), found)),
     };
     Ok(findings.finish(Sides {
-        left: "the snapshot's RDB".to_owned(),
+        left: left.to_owned(),
         right: server,
         functions_equal,
         counters: asker.has_counters(),
@@ -204,6 +249,24 @@ struct Expected<'a> {
     names: Names,
     with_metadata: u64,
 }
+
+impl Expected<'_> {
+    /// True when it is time to look up what was collected.
+    fn is_full(&self) -> bool {
+        self.keys.len() >= BATCH || self.listed >= LISTED
+    }
+
+    /// A key, in the database that it was to go to.
+    fn add(&mut self, db: u64, name: Vec<u8>, live: Live, metadata: bool) {
+        if !self.choice.wants(&name) {
+            return;
+        }
+        self.names.add(db, &name);
+        self.with_metadata += u64::from(metadata);
+        self.listed += live.fields.as_ref().map_or(0, Fields::listed);
+        self.keys.push(ExpectedKey { db, name, live });
+    }
+}
 digest_elements!(Expected<'_>);
 
 impl Visitor for Expected<'_> {
@@ -220,17 +283,12 @@ impl Visitor for Expected<'_> {
     }
 
     fn key_end(&mut self) {
-        if !self.choice.wants(&self.name) || self.digester.is_empty_collection() {
+        if self.digester.is_empty_collection() {
             return;
         }
-        self.names.add(self.db, &self.name);
-        self.with_metadata += u64::from(self.metadata);
         let fields = self.digester.fields();
-        self.listed += fields.as_ref().map_or(0, Fields::listed);
-        self.keys.push(ExpectedKey {
-            db: self.db,
-            name: std::mem::take(&mut self.name),
-            live: Live { meaning: self.digester.meaning(), fields, expiry: self.expiry, slack: 0 },
-        });
+        let live = Live { meaning: self.digester.meaning(), fields, expiry: self.expiry, slack: 0 };
+        let name = std::mem::take(&mut self.name);
+        self.add(self.db, name, live, self.metadata);
     }
 }

@@ -1,5 +1,6 @@
 //! What a comparison found.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::Serialize;
@@ -77,6 +78,10 @@ pub struct Comparison {
     pub expired_fields: u64,
     /// Keys that the right side cannot hold, and were left out there.
     pub left_out: u64,
+    /// Keys that are on both sides, with values of modules whose bytes differ: whether they are the same to clients only the
+    /// module knows. By the name of the module's type; they count neither as equal nor as different.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub not_verified: BTreeMap<String, u64>,
     /// Keys of the right side beyond those of the left which are known by count alone.
     pub unnamed_extra: u64,
     /// True when the left side has more keys than names are remembered, so that keys beyond them were only counted.
@@ -97,6 +102,11 @@ pub struct Comparison {
 }
 
 impl Comparison {
+    /// How many keys could not be verified ([`Comparison::not_verified`]).
+    pub fn unverified(&self) -> u64 {
+        self.not_verified.values().sum()
+    }
+
     /// True when nothing differs.
     pub fn equal(&self) -> bool {
         self.different_keys == 0 && self.unnamed_extra == 0 && self.functions_equal != Some(false)
@@ -132,6 +142,13 @@ impl fmt::Display for Comparison {
         }
         if self.left_out > 0 {
             writeln!(f, "{} keys were left out, for the right side cannot hold them", self.left_out)?;
+        }
+        for (module, keys) in &self.not_verified {
+            writeln!(
+                f,
+                "{keys} keys of the module type {module} were NOT verified: their payloads differ, which those of many modules \
+                 do after each load"
+            )?;
         }
         if self.expired_meanwhile > 0 {
             writeln!(f, "{} keys expired meanwhile, and count as equal", self.expired_meanwhile)?;

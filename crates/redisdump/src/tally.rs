@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::ServerIdentity;
 use crate::capture::Consistency;
 use crate::digest::{Digester, KeyspaceDigest};
+use crate::digest_log::DigestLog;
 use crate::rdb::{Checksum, Dialect, Elements, Key, Kind, StreamId, StreamMeta, Visitor};
 
 /// Keys of one database.
@@ -84,6 +85,17 @@ pub(crate) struct Tally {
     pub(crate) functions: u64,
     pub(crate) modules: Vec<String>,
     pub(crate) digest: KeyspaceDigest,
+    /// Where each key's digest is kept, if anybody asks for them later.
+    pub(crate) log: Option<DigestLog>,
+    metadata: bool,
+}
+
+impl Tally {
+    /// Keeps the digest of each key too.
+    pub(crate) fn keeping(log: Option<DigestLog>) -> Tally {
+        let digester = log.as_ref().map(DigestLog::digester).unwrap_or_default();
+        Tally { digester, log, ..Tally::default() }
+    }
 }
 
 /// Hands every element on to a digester.
@@ -142,8 +154,11 @@ pub(crate) use digest_elements;
 digest_elements!(Tally);
 
 impl Visitor for Tally {
-    fn function(&mut self, _code: &[u8]) {
+    fn function(&mut self, code: &[u8]) {
         self.functions += 1;
+        if let Some(log) = &mut self.log {
+            log.function(code);
+        }
     }
 
     fn module_aux(&mut self, module: &str) {
@@ -157,6 +172,7 @@ impl Visitor for Tally {
         self.current.1.clear();
         self.current.1.extend_from_slice(key.name);
         self.current.2 = key.expiry;
+        self.metadata = !key.metadata.is_empty();
         self.kind = Some(key.value_type.kind());
         self.digester.begin(key.value_type.kind());
     }
@@ -172,6 +188,10 @@ impl Visitor for Tally {
         if let Some(kind) = self.kind {
             *self.types.entry(kind).or_default() += 1;
         }
-        self.digest.add(*db, name, *expiry, &self.digester.meaning());
+        let meaning = self.digester.meaning();
+        self.digest.add(*db, name, *expiry, &meaning);
+        if let Some(log) = &mut self.log {
+            log.add((*db, name), *expiry, &meaning, self.digester.fields(), self.metadata);
+        }
     }
 }

@@ -1,9 +1,12 @@
 //! Whether two sides of a key are the same, and what was found of all keys.
 
+use std::collections::BTreeMap;
+
 use crate::ServerIdentity;
 use crate::digest::hash_value;
 use crate::expiring::{LISTED, Rest};
 use crate::meaning::{Live, shown};
+use crate::rdb::module_name;
 use crate::report::{Comparison, Difference, DifferenceKind};
 
 /// What was found of a key.
@@ -14,6 +17,8 @@ pub(crate) enum Verdict {
         /// Fields.
         expired: u64,
     },
+    /// Values of this module type that are not the same bytes: whether they are the same to clients, only the module knows.
+    Unverified(u64),
     /// At least one side has it no more, and it has expired.
     Expired,
     /// They differ.
@@ -33,7 +38,13 @@ pub(crate) fn judge(left: Option<&Live>, right: Option<&Live>, now: i64) -> Verd
         let details = format!("({} against {})", left.meaning.kind, right.meaning.kind);
         return Verdict::Different(DifferenceKind::Type, details);
     }
-    let expired = match left.meaning == right.meaning {
+    if left.meaning.module != right.meaning.module {
+        let [one, other] = [left, right].map(|side| module_name(side.meaning.module));
+        return Verdict::Different(DifferenceKind::Type, format!("({one} against {other})"));
+    }
+    let opaque = left.meaning.opaque || right.meaning.opaque;
+    let unverified = opaque && left.meaning.value != right.meaning.value;
+    let expired = match left.meaning == right.meaning || unverified {
         true => 0,
         false => match equal_but_for_expired(left, right, now) {
             Some(expired) => expired,
@@ -48,7 +59,11 @@ pub(crate) fn judge(left: Option<&Live>, right: Option<&Live>, now: i64) -> Verd
         (at, other) => at == other,
     };
     if same {
-        return Verdict::Equal { expired };
+        return if unverified {
+            Verdict::Unverified(left.meaning.module)
+        } else {
+            Verdict::Equal { expired }
+        };
     }
     let word = |expiry: Option<i64>| expiry.map_or_else(|| "never".to_owned(), |at| format!("at {at} ms"));
     let details = format!("({} against {})", word(left.expiry), word(right.expiry));
@@ -85,6 +100,7 @@ pub(crate) struct Findings {
     expired_meanwhile: u64,
     expired_fields: u64,
     left_out: u64,
+    not_verified: BTreeMap<String, u64>,
     pub(crate) unnamed_extra: u64,
     pub(crate) extra_is_counted: bool,
     differences: Vec<Difference>,
@@ -110,6 +126,7 @@ impl Findings {
             expired_meanwhile: 0,
             expired_fields: 0,
             left_out: 0,
+            not_verified: BTreeMap::new(),
             unnamed_extra: 0,
             extra_is_counted: false,
             differences: Vec::new(),
@@ -123,6 +140,7 @@ impl Findings {
                 self.equal += 1;
                 self.expired_fields += expired;
             }
+            Verdict::Unverified(module) => *self.not_verified.entry(module_name(module)).or_default() += 1,
             Verdict::Expired => self.expired_meanwhile += 1,
             Verdict::Different(kind, details) => {
                 self.keys += 1;
@@ -149,6 +167,7 @@ impl Findings {
             expired_meanwhile: self.expired_meanwhile,
             expired_fields: self.expired_fields,
             left_out: self.left_out,
+            not_verified: self.not_verified,
             unnamed_extra: self.unnamed_extra,
             extra_is_counted: self.extra_is_counted,
             differences: self.differences,
@@ -215,6 +234,36 @@ mod tests {
         let mortal = hash(&[("b", Some(NOW - 70_000)), ("c", Some(NOW))], None);
         assert_eq!(judge(Some(&mortal), None, NOW), Verdict::Expired);
         assert!(matches!(judge(Some(&all), None, NOW + 99_999), Verdict::Different(..)));
+    }
+
+    fn module(id: u64, bytes: &[u8], expiry: Option<i64>) -> Live {
+        let mut digester = Digester::default();
+        digester.begin(Kind::Module);
+        digester.opaque(&id.to_le_bytes());
+        digester.opaque(bytes);
+        Live { fields: None, meaning: digester.meaning(), expiry, slack: 0 }
+    }
+
+    #[test]
+    fn other_bytes_of_a_module_that_nobody_knows_are_no_difference() {
+        let (id, other) = (7 << 10 | 1, 8 << 10);
+        let one = module(id, b"\x05\x01a", None);
+        assert_eq!(judge(Some(&one), Some(&one), NOW), Verdict::Equal { expired: 0 });
+        let changed = judge(Some(&one), Some(&module(id + 1, b"\x05\x01b", None)), NOW);
+        assert_eq!(changed, Verdict::Unverified(7 << 10));
+        let mut findings = Findings::new(9);
+        findings.note(0, b"k", changed);
+        assert_eq!((findings.keys, findings.different, findings.not_verified.values().sum()), (0, 0, 1));
+        // Another module, another expiry, and none at all are differences still.
+        let kind = |found| match found {
+            Verdict::Different(kind, _) => Some(kind),
+            _ => None,
+        };
+        let other = module(other, b"\x05\x01a", None);
+        assert_eq!(kind(judge(Some(&one), Some(&other), NOW)), Some(DifferenceKind::Type));
+        let later = module(id, b"\x05\x01b", Some(NOW + 99_999));
+        assert_eq!(kind(judge(Some(&one), Some(&later), NOW)), Some(DifferenceKind::Expiry));
+        assert_eq!(kind(judge(Some(&one), None, NOW)), Some(DifferenceKind::MissingRight));
     }
 
     #[test]

@@ -1,9 +1,9 @@
 //! Is this file whole? Structure and checksum of an RDB, of an AOF file, of an AOF folder.
 //!
 //! Every value is read down to its last element, in whatever encoding; what a server would trip over when it loads or
-//! uses the key is found here, and what can be read though servers refuse it is told beside ([`Oddity`]). What is not
-//! looked for: members of a set or fields of a hash that stand there twice, save in ziplists and zipmaps; it would need
-//! all of a value in memory.
+//! uses the key is found here, and what can be read though servers refuse it is told beside ([`Oddity`]): keys, members and
+//! fields that stand there twice, too, of which as many as there are memory for are held against each other there, and more
+//! in a temporary file.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -11,8 +11,10 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use crate::aof::{self, AofSummary, FileError, Files, ReadOptions};
+use crate::duplicates::Duplicates;
 use crate::rdb::{self, Checksum, Dialect, Elements, Key, Kind, Odd, StreamId, StreamMeta};
 use crate::tally::{DatabaseCount, counted_as};
+use crate::uniqueness::first_of;
 use structure::Structure;
 
 pub(crate) mod structure;
@@ -66,6 +68,11 @@ pub struct Verified {
 }
 
 impl Verified {
+    /// True when no server refuses the file, and nothing stands twice in it.
+    pub fn is_whole(&self) -> bool {
+        self.refusals().next().is_none() && !self.oddities.iter().any(|oddity| oddity.what.is_duplicate())
+    }
+
     /// What servers do not load the file for.
     pub fn refusals(&self) -> impl Iterator<Item = &Oddity> {
         self.oddities.iter().filter(|oddity| oddity.refused_by.is_some())
@@ -152,6 +159,25 @@ pub fn verify_file(
         (None, true) => FileKind::Rdb,
         (None, false) => FileKind::Aof,
     };
+    let spill = |source| Fault {
+        source: FileError::Io { path: std::env::temp_dir(), source },
+        key: None,
+        keys_before: census.keys,
+    };
+    if let Some(error) = census.structure.failure() {
+        return Err(spill(error));
+    }
+    let twice = census.names.take().map_err(spill)?;
+    if !twice.is_empty() {
+        let named = summary.files.iter().find(|file| file.preamble_bytes.is_some()).and_then(|file| {
+            let file = std::fs::File::open(&file.path).ok()?;
+            first_of(&census.names, file, &twice)
+        });
+        let (db, name) = named.unwrap_or_default();
+        let dialect = census.version.map_or(Dialect::Redis, |(dialect, _)| dialect);
+        let (what, keys, key) = (Odd::KeyTwice, twice.len() as u64, crate::meaning::shown(&name));
+        census.oddities.insert(what, Oddity { what, refused_by: what.refused_by(dialect), keys, db, key });
+    }
     Ok(Verified {
         path: path.to_owned(),
         kind,
@@ -196,6 +222,7 @@ struct Census {
     kind: Kind,
     expires: bool,
     structure: Structure,
+    names: Duplicates,
     oddities: BTreeMap<Odd, Oddity>,
     databases: BTreeMap<u64, DatabaseCount>,
     types: BTreeMap<Kind, u64>,
@@ -215,6 +242,7 @@ impl Default for Census {
             kind: Kind::String,
             expires: false,
             structure: Structure::default(),
+            names: Duplicates::default(),
             oddities: BTreeMap::new(),
             databases: BTreeMap::new(),
             types: BTreeMap::new(),
@@ -274,6 +302,7 @@ impl rdb::Visitor for Census {
     fn key_end(&mut self) {
         self.within = false;
         let dialect = self.version.map_or(Dialect::Redis, |(dialect, _)| dialect);
+        self.structure.end();
         for odd in self.structure.found() {
             let (db, name) = (self.db, &self.name);
             let oddity = self.oddities.entry(odd).or_insert_with(|| Oddity {
@@ -290,6 +319,7 @@ impl rdb::Visitor for Census {
             return;
         }
         self.keys += 1;
+        self.names.add(self.db, &self.name);
         let db = counted_as(&self.databases, self.db);
         let count = self.databases.entry(db).or_default();
         count.keys += 1;

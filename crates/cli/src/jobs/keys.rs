@@ -69,21 +69,25 @@ async fn look_up(
 ) -> anyhow::Result<redisdump::Comparison> {
     progress.stage("proving: looking every key up", None);
     let task = progress.task(format!("proof of {source}"), None, "keys");
-    let compare = redisdump::CompareOptions {
-        choice: settings.redis.choice.clone(),
-        others_allowed: settings.redis.on_existing != redisdump::OnExisting::Refuse,
-        left_out: restored.left_out.clone(),
-        ..redisdump::CompareOptions::default()
-    };
+    let compare = expectations(settings, restored);
     let comparison =
         redisdump::prove(stream, options, &compare, &|at| task.reached(at.bytes, at.keys)).await?;
     task.finish();
     Ok(comparison)
 }
 
-/// Streams one live server into another; then compares the two, both ways. Where only a part was asked for, or the
-/// target holds other keys too, the source is read once more and every key looked up.
-pub(crate) async fn stream_and_compare(
+fn expectations(settings: &TargetSettings, restored: &redisdump::RestoreReport) -> redisdump::CompareOptions {
+    redisdump::CompareOptions {
+        choice: settings.redis.choice.clone(),
+        others_allowed: settings.redis.on_existing != redisdump::OnExisting::Refuse,
+        left_out: restored.left_out.clone(),
+        ..redisdump::CompareOptions::default()
+    }
+}
+
+/// Streams one live server into another, and looks every key up that passed by: by the digests of what was captured, since
+/// the source goes on meanwhile.
+pub(crate) async fn stream_and_prove(
     source: &str,
     from: &redisdump::ConnectOptions,
     to: &redisdump::ConnectOptions,
@@ -98,7 +102,15 @@ pub(crate) async fn stream_and_compare(
         let capture = redisdump::Capture::start(from, &capture_options).await?;
         survey(capture.map_err(anyhow::Error::new).boxed(), to, settings, progress).await?;
     }
-    let capture = redisdump::Capture::start(from, &capture_options).await?;
+    let before = redisdump::write_position(from).await?;
+    let proof = settings.proof && settings.redis.on_existing != redisdump::OnExisting::Skip;
+    let mut capture = match proof {
+        true => {
+            let digests = redisdump::DigestLog::against(to).await?;
+            redisdump::Capture::start_with_digests(from, &capture_options, digests).await?
+        }
+        false => redisdump::Capture::start(from, &capture_options).await?,
+    };
     for warning in capture.warnings() {
         progress.warn(warning);
     }
@@ -109,27 +121,29 @@ pub(crate) async fn stream_and_compare(
     };
     let task = progress.task(source, None, "keys");
     let restored =
-        redisdump::restore(capture, to, &not_itself, &|at| task.reached(at.bytes, at.keys)).await?;
+        redisdump::restore(&mut capture, to, &not_itself, &|at| task.reached(at.bytes, at.keys)).await?;
     task.finish();
 
-    let whole = settings.redis.choice.is_all() && settings.redis.on_existing == redisdump::OnExisting::Refuse;
-    let proof = if !settings.proof || settings.redis.on_existing == redisdump::OnExisting::Skip {
-        None
-    } else if !whole {
-        let capture = redisdump::Capture::start(from, &capture_options).await?;
-        let stream = capture.map_err(anyhow::Error::new).boxed();
-        Some(look_up(source, stream, to, settings, &restored, progress).await?)
-    } else {
-        progress.stage("proving: comparing every key, both ways", None);
-        let task = progress.task(format!("proof of {source}"), None, "keys");
-        let compare = redisdump::CompareOptions {
-            left_out: restored.left_out.clone(),
-            ..redisdump::CompareOptions::default()
-        };
-        let comparison =
-            redisdump::compare(from, to, &compare, &|at| task.reached(at.bytes, at.keys)).await?;
-        task.finish();
-        Some(comparison)
+    let comparison = match capture.digests() {
+        None => None,
+        Some(digests) => {
+            progress.stage("proving: looking every key up", None);
+            let task = progress.task(format!("proof of {source}"), None, "keys");
+            let compare = expectations(settings, &restored);
+            let left = format!("what was captured of {}", capture.server());
+            let on_progress = |at: redisdump::Progress| task.reached(at.bytes, at.keys);
+            let comparison = redisdump::prove_digests(digests, &left, to, &compare, &on_progress).await?;
+            task.finish();
+            Some(comparison)
+        }
     };
-    Ok(TargetOutcome::redis(source, restored, proof))
+    anyhow::ensure!(comparison.is_some() == proof, "the capture ended without the digests of its keys");
+    let mut outcome = TargetOutcome::redis(source, restored, comparison);
+    // All is done by now; a source that cannot be asked any more says nothing of it.
+    if let Ok(after) = redisdump::write_position(from).await {
+        let offset = capture.report().map(|report| report.replication_offset).filter(|offset| *offset >= 0);
+        let before = redisdump::WritePosition { offset: offset.or(before.offset), ..before };
+        outcome.source_went_on(before, after);
+    }
+    Ok(outcome)
 }

@@ -30,6 +30,19 @@ pub(crate) struct TargetOutcome {
     /// What became of a Redis server's users, where they were asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) access: Option<redisdump::AccessReport>,
+    /// Where a live Redis source was when it was captured and when all was done, where it was written to meanwhile.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) source_went_on: Option<WentOn>,
+}
+
+/// A source that was written to while it was copied.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) struct WentOn {
+    /// Its replication offset at the moment that was captured.
+    pub(crate) captured: Option<i64>,
+    /// The same at the end.
+    pub(crate) now: Option<i64>,
 }
 
 /// What was proven of a database.
@@ -77,6 +90,7 @@ impl TargetOutcome {
             server: server.to_string(),
             result: TargetResult::Postgres(proven),
             access: None,
+            source_went_on: None,
         }
     }
 
@@ -91,6 +105,7 @@ impl TargetOutcome {
             server: restored.server.to_string(),
             result: TargetResult::Redis { restored: Box::new(restored), proof: proof.map(Box::new) },
             access: None,
+            source_went_on: None,
         }
     }
 
@@ -101,6 +116,18 @@ impl TargetOutcome {
             server: replayed.server.to_string(),
             result: TargetResult::Aof { replayed: Box::new(replayed) },
             access: None,
+            source_went_on: None,
+        }
+    }
+
+    /// Notes that the source was written to meanwhile, if it was.
+    pub(crate) fn source_went_on(
+        &mut self,
+        captured: redisdump::WritePosition,
+        now: redisdump::WritePosition,
+    ) {
+        if captured.written_until(&now) == Some(true) {
+            self.source_went_on = Some(WentOn { captured: captured.offset, now: now.offset });
         }
     }
 
@@ -157,6 +184,16 @@ impl TargetOutcome {
                 );
             }
         }
+        if let Some(WentOn { captured, now }) = &self.source_went_on {
+            let shown =
+                |offset: &Option<i64>| offset.map_or_else(|| "not known".to_owned(), |n| n.to_string());
+            out.push_str(&format!(
+                "the source was written to meanwhile, and what came after the capture is not in the target (replication \
+                 offset at the capture: {}, now: {})\n",
+                shown(captured),
+                shown(now)
+            ));
+        }
         out.extend(self.access.as_ref().map(|access| format!("{access}\n")));
         out
     }
@@ -169,8 +206,12 @@ impl TargetOutcome {
                 let rows: u64 = tables.iter().map(|table| table.found.rows).sum();
                 format!("{}: {} tables, {} rows, {verdict}", self.source, tables.len(), count(rows))
             }
-            TargetResult::Redis { proof: Some(_), restored } => {
-                format!("{}: {} keys, {verdict}", self.source, count(restored.keys))
+            TargetResult::Redis { proof: Some(proof), restored } => {
+                let apart = match proof.unverified() {
+                    0 => String::new(),
+                    keys => format!(", {} of them not verified (values of modules)", count(keys)),
+                };
+                format!("{}: {} keys, {verdict}{apart}", self.source, count(restored.keys))
             }
             _ => format!("{}: not verified", self.source),
         }

@@ -30,7 +30,7 @@ struct FaultReport {
 impl VerifyFileReport {
     /// A file that can be read to its end; what servers refuse it for keeps it from being whole.
     pub(crate) fn read(found: Verified) -> VerifyFileReport {
-        let whole = found.refusals().next().is_none();
+        let whole = found.is_whole();
         VerifyFileReport { file: found.path.clone(), whole, found: Some(Box::new(found)), fault: None }
     }
 

@@ -52,6 +52,14 @@ pub enum FileError {
         /// What it is, or how it begins.
         what: String,
     },
+    /// A key, or a member or field of one, stands there twice.
+    #[error("{path}: {what}: servers do not load this file, and it is not used")]
+    Twice {
+        /// Which.
+        path: PathBuf,
+        /// Which key.
+        what: String,
+    },
     /// The manifest makes no sense.
     #[error("{path}: {source}")]
     Manifest {
@@ -113,6 +121,7 @@ impl FileError {
             | FileError::Empty { path }
             | FileError::TooShort { path, .. }
             | FileError::Foreign { path, .. }
+            | FileError::Twice { path, .. }
             | FileError::Manifest { path, .. }
             | FileError::Missing { path, .. }
             | FileError::Corrupt { path, .. }

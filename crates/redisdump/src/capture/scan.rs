@@ -14,6 +14,7 @@ use super::payload::{Part, Payload};
 use super::questions::{Answer, Questions};
 use super::{Consistency, PIECE};
 use crate::databases::{databases, told};
+use crate::digest_log::DigestLog;
 use crate::meaning::shown;
 use crate::rdb::{Crc64, Dialect, Reader, dump};
 use crate::tally::{CaptureReport, Tally};
@@ -65,7 +66,7 @@ pub(super) struct Scan {
     pieces: VecDeque<Bytes>,
     crc: Crc64,
     reader: Reader,
-    tally: Tally,
+    pub(super) tally: Tally,
     gone: u64,
     pub(super) warnings: Vec<String>,
 }
@@ -75,6 +76,7 @@ impl Scan {
         mut connection: Connection,
         server: &ServerIdentity,
         remembered: u64,
+        log: Option<DigestLog>,
     ) -> Result<Scan, Error> {
         // Reading a key makes it look used, which eviction goes by; from 7.2 on it can be had without.
         connection.ask_raw(&[b"CLIENT", b"NO-TOUCH", b"ON"]).await?;
@@ -127,7 +129,7 @@ impl Scan {
             pieces: VecDeque::new(),
             crc: Crc64::default(),
             reader: Reader::new(),
-            tally: Tally::default(),
+            tally: Tally::keeping(log),
             gone: 0,
             warnings,
         };

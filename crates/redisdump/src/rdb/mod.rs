@@ -11,6 +11,7 @@ pub mod dump;
 pub(crate) mod hostile;
 pub mod value;
 
+mod both;
 mod crc;
 mod cursor;
 mod error;
@@ -25,10 +26,12 @@ mod text;
 mod ziplist;
 mod zipmap;
 
+pub(crate) use both::Both;
 pub use crc::{Crc64, crc64};
 pub use error::{Corrupt, Problem};
 pub(crate) use module::metadata as module_metadata;
 pub use module::name as module_name;
+pub(crate) use module::{Piece, read as module_piece};
 pub use odd::Odd;
 pub use reader::{Checksum, Key, NEWEST_REDIS, NEWEST_VALKEY, Reader, Visitor};
 pub(crate) use stream::estimate_entries_read;

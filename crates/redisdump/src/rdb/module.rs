@@ -24,6 +24,34 @@ pub(crate) fn piece(cursor: &mut Cursor<'_>) -> Result<bool, Stop> {
     Ok(false)
 }
 
+/// A piece of a module's value, as it is read.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Piece<'a> {
+    /// The value has ended.
+    End,
+    /// A number, signed or not.
+    Number(u64),
+    /// A string.
+    Text(&'a [u8]),
+    /// Something else.
+    Other,
+}
+
+/// Reads what a piece says whose bytes are all there.
+pub(crate) fn read<'a>(raw: &'a [u8], scratch: &'a mut Vec<u8>) -> Piece<'a> {
+    try_read(raw, scratch).unwrap_or(Piece::Other)
+}
+
+fn try_read<'a>(raw: &'a [u8], scratch: &'a mut Vec<u8>) -> Result<Piece<'a>, Stop> {
+    let mut cursor = Cursor::new(raw);
+    Ok(match cursor.count()? {
+        0 => Piece::End,
+        1 | 2 => Piece::Number(cursor.count()?),
+        5 => Piece::Text(cursor.text()?.bytes(scratch)?),
+        _ => Piece::Other,
+    })
+}
+
 /// The length of the metadata of modules at the front of a `DUMP` payload, opcode and all; nothing where its end is not
 /// among these bytes.
 pub(crate) fn metadata(bytes: &[u8]) -> Result<Option<usize>, Problem> {

@@ -21,8 +21,15 @@ pub enum Odd {
     FieldExpiry,
     /// The same in a listpack, where a server does not look.
     PackedFieldExpiry,
-    /// A member or a field stands there twice.
+    /// A member or a field stands twice in a ziplist or a zipmap.
     Twice,
+    /// A member or a field stands twice in a table.
+    TableTwice,
+    /// A member or a field stands twice in a listpack, or in a hash that becomes one, where servers do not look unless they
+    /// are told to.
+    PackedTwice,
+    /// Two keys of a database have one name.
+    KeyTwice,
     /// Two nodes of a stream have one id.
     NodeTwice,
     /// A stream states entries, and has none.
@@ -47,14 +54,20 @@ pub enum Odd {
 const VALKEY: &str = "Valkey from 9.1 on";
 
 impl Odd {
+    /// True for what stands twice: no server makes it, and one that loads it stumbles over it later.
+    pub fn is_duplicate(self) -> bool {
+        matches!(self, Odd::Twice | Odd::TableTwice | Odd::PackedTwice | Odd::KeyTwice)
+    }
+
     /// Which servers, as the subject of a sentence, do not load a file with it, with the settings that they come with.
     /// Nothing where those of the file's own fork load it, and stumble over it later; Valkey from 9.1 on looks closely at
     /// every file, and so does every server from 7.0 on whose `sanitize-dump-payload` is on.
     pub fn refused_by(self, dialect: Dialect) -> Option<&'static str> {
         match self {
             Odd::ZiplistLinks | Odd::Twice => Some("servers from 7.0 on"),
-            Odd::ZipmapCount | Odd::NoNodes => Some("servers from 6.2 on"),
+            Odd::ZipmapCount | Odd::NoNodes | Odd::TableTwice => Some("servers from 6.2 on"),
             Odd::EmptyNode
+            | Odd::KeyTwice
             | Odd::FieldExpiry
             | Odd::NodeTwice
             | Odd::GroupTwice
@@ -62,12 +75,17 @@ impl Odd {
             | Odd::PendingTwice
             | Odd::OwnedTwice
             | Odd::OwnedNotPending => Some("servers"),
-            Odd::ListpackLinks | Odd::IntsetOrder | Odd::StreamCounters | Odd::PendingNotOwned
+            Odd::ListpackLinks
+            | Odd::PackedTwice
+            | Odd::IntsetOrder
+            | Odd::StreamCounters
+            | Odd::PendingNotOwned
                 if dialect == Dialect::Valkey =>
             {
                 Some(VALKEY)
             }
             Odd::PackedFieldExpiry
+            | Odd::PackedTwice
             | Odd::ListpackLinks
             | Odd::IntsetOrder
             | Odd::StreamCounters
@@ -87,7 +105,8 @@ impl std::fmt::Display for Odd {
             Odd::IntsetOrder => "an intset is not in ascending order",
             Odd::EmptyNode => "a list's node holds an item without any bytes",
             Odd::FieldExpiry | Odd::PackedFieldExpiry => "a hash's field expires later than a server takes",
-            Odd::Twice => "a member or a field stands there twice",
+            Odd::Twice | Odd::TableTwice | Odd::PackedTwice => "duplicate member or field",
+            Odd::KeyTwice => "the key stands there twice",
             Odd::NodeTwice => "two nodes of a stream have the same id",
             Odd::NoNodes => "a stream states entries, and has none",
             Odd::StreamCounters => "a stream's length or last id does not fit its entries",

@@ -10,7 +10,8 @@ use super::{BATCH, clock};
 use crate::databases::databases;
 use crate::emit::{Losses, Target};
 use crate::identity::{functions, identify};
-use crate::rdb::{Dialect, Reader};
+use crate::rdb::{Both, Dialect, Reader};
+use crate::uniqueness::Uniqueness;
 use crate::wire::Connection;
 use crate::{ConnectOptions, Error, ServerIdentity};
 
@@ -34,7 +35,7 @@ pub async fn server_identity(options: &ConnectOptions) -> Result<ServerIdentity,
 ///
 /// # Errors
 /// A damaged RDB, a server that cannot be asked, and [`Error::Refused`] for keys whose databases the server has not, or
-/// that would meet keys of another one.
+/// that would meet keys of another one, and for an RDB with keys or members twice.
 pub async fn unsupported<E>(
     stream: impl Stream<Item = Result<Bytes, E>>,
     options: &ConnectOptions,
@@ -49,14 +50,24 @@ where
     let now = clock(&mut connection).await?;
     let mut loader = Loader::new(settings, &ability, server.at_least(5, 0), now).only_look();
     let mut rdb = Reader::new();
+    let mut uniqueness = Uniqueness::default();
     let mut stream = std::pin::pin!(stream);
     while let Some(piece) = stream.next().await {
         for part in piece.map_err(Error::stream)?.chunks(BATCH) {
-            rdb.feed(part, &mut loader)?;
+            rdb.feed(part, &mut Both(&mut loader, &mut uniqueness))?;
             loader.discard();
         }
     }
     rdb.finish()?;
+    if let Some(twice) = uniqueness.finish().map_err(Error::stream)? {
+        return Err(Error::Refused {
+            what: format!("{server} cannot be filled from this RDB"),
+            conflicts: vec![format!(
+                "{}: it would refuse that after other keys were taken. The RDB is damaged, and servers do not load it",
+                twice.shown(&uniqueness, None::<std::io::Empty>)
+            )],
+        });
+    }
     match loader.conflicts.is_empty() {
         true => Ok((server, loader.losses)),
         false => Err(misplaced(&server, loader.conflicts)),

@@ -1,24 +1,29 @@
 //! What holds a value together, beyond that it can be read: nothing twice, nothing that refers to nothing.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 
 use xxhash_rust::xxh3::xxh3_128;
 
+use crate::duplicates::Duplicates;
 use crate::rdb::{Elements, Kind, Odd, StreamId, StreamMeta, ValueType};
 
-/// So many members, ids or names are remembered of one value; what comes after them is taken to be right.
+/// So many ids or names are remembered of one stream; what comes after them is taken to be right.
 const MOST: usize = 1 << 16;
 
 /// Watches the elements of one value after another.
 #[derive(Debug, Default)]
 pub(crate) struct Structure {
-    /// Members and fields of every encoding are looked at, and not only of those that are in memory whole anyway.
-    thorough: bool,
-    unique: bool,
+    /// What it is when a member or a field comes twice.
+    twice: Option<Odd>,
     any: bool,
     can_be_empty: bool,
     found: BTreeSet<Odd>,
-    members: HashSet<u128>,
+    members: Duplicates,
+    /// A hash that servers make a listpack of when they load it, as they come: then they do not look.
+    small_hash: bool,
+    fields: u64,
+    failed: Option<io::Error>,
     nodes: Seen,
     /// Entries of the stream, and the greatest id among them.
     entries: u64,
@@ -47,17 +52,19 @@ fn number(id: StreamId) -> u128 {
 }
 
 impl Structure {
-    /// Looks for duplicates in every encoding.
-    pub(crate) fn thorough() -> Structure {
-        Structure { thorough: true, ..Structure::default() }
-    }
-
     /// A value begins.
     pub(crate) fn begin(&mut self, ty: ValueType) {
-        // Servers from 7.0 on rebuild these two when they load them, and notice.
-        self.unique =
-            (self.thorough || matches!(ty.encoding(), "ziplist" | "zipmap")) && ty.kind() != Kind::List;
+        self.twice = match (ty.kind(), ty.encoding()) {
+            (Kind::List | Kind::Stream | Kind::Module | Kind::String, _) => None,
+            // Servers from 7.0 on rebuild these two when they load them, and notice.
+            (_, "ziplist" | "zipmap") => Some(Odd::Twice),
+            (_, "table") => Some(Odd::TableTwice),
+            // That its numbers ascend is looked at anyway.
+            (_, "intset") => None,
+            _ => Some(Odd::PackedTwice),
+        };
         self.can_be_empty = matches!(ty.kind(), Kind::List | Kind::Set | Kind::Zset | Kind::Hash);
+        (self.small_hash, self.fields) = (ty.kind() == Kind::Hash, 0);
         self.any = false;
         self.found.clear();
         self.members.clear();
@@ -74,7 +81,28 @@ impl Structure {
         self.can_be_empty && !self.any
     }
 
-    /// What was found in the value.
+    /// The value has ended: its members are held against each other.
+    pub(crate) fn end(&mut self) {
+        let odd = match self.twice {
+            Some(Odd::TableTwice) if self.small_hash => Odd::PackedTwice,
+            Some(odd) => odd,
+            None => return,
+        };
+        if self.members.is_trivial() {
+            return self.members.clear();
+        }
+        match self.members.take() {
+            Ok(twice) => self.expect(twice.is_empty(), odd),
+            Err(error) => drop(self.failed.get_or_insert(error)),
+        }
+    }
+
+    /// Why members could not be held against each other: the temporary file for many of them.
+    pub(crate) fn failure(&mut self) -> Option<io::Error> {
+        self.failed.take()
+    }
+
+    /// What was found in the value, after its end.
     pub(crate) fn found(&self) -> impl Iterator<Item = Odd> + '_ {
         self.found.iter().copied()
     }
@@ -89,8 +117,8 @@ impl Structure {
     #[inline]
     fn element(&mut self, name: &[u8]) {
         self.any = true;
-        if self.unique && self.members.len() < MOST && !self.members.insert(xxh3_128(name)) {
-            self.found.insert(Odd::Twice);
+        if self.twice.is_some() {
+            self.members.add(0, name);
         }
     }
 
@@ -118,7 +146,12 @@ impl Elements for Structure {
         self.element(member);
     }
 
-    fn field(&mut self, field: &[u8], _value: &[u8], _expiry: Option<i64>) {
+    fn field(&mut self, field: &[u8], value: &[u8], _expiry: Option<i64>) {
+        // `hash-max-listpack-entries` and `hash-max-listpack-value` where nobody has changed them.
+        const ENTRIES: u64 = 512;
+        const VALUE: usize = 64;
+        self.fields += 1;
+        self.small_hash &= self.fields <= ENTRIES && field.len() <= VALUE && value.len() <= VALUE;
         self.element(field);
     }
 

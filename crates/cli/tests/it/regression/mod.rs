@@ -3,4 +3,5 @@
 mod aof_commands;
 mod closed_connections;
 mod forged_repository;
+mod migrate_under_writes;
 mod upload_rate;

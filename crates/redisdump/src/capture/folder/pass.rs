@@ -7,8 +7,9 @@ use super::held::Held;
 use super::{AofContents, Persistence};
 use crate::aof::{self, FileError, Keep};
 use crate::capture::Consistency;
-use crate::rdb::{self, Dialect, Elements, Key, Visitor};
+use crate::rdb::{self, Both, Dialect, Elements, Key, Visitor};
 use crate::tally::{CaptureReport, Tally};
+use crate::uniqueness::Uniqueness;
 use crate::{Error, ServerIdentity};
 
 /// Bytes that are read at a time.
@@ -36,6 +37,9 @@ impl Held {
 /// Reads along.
 pub(super) struct Pass {
     what: What,
+    uniqueness: Uniqueness,
+    /// The RDB has ended, and was looked over.
+    looked_over: bool,
     /// The last file may end early.
     last: bool,
     front: Vec<u8>,
@@ -52,7 +56,7 @@ impl Pass {
             Persistence::Rdb => What::Rdb(Box::default(), Box::default()),
             Persistence::Aof => What::Aof(None, Counts::default(), AofContents::default()),
         };
-        Pass { what, last: false, front: Vec::new() }
+        Pass { what, uniqueness: Uniqueness::default(), looked_over: false, last: false, front: Vec::new() }
     }
 
     pub(super) fn begin(&mut self, last: bool) {
@@ -70,10 +74,15 @@ impl Pass {
             self.front.extend_from_slice(piece.get(..missing).unwrap_or(piece));
         }
         let corrupt = |source| FileError::Corrupt { path: file.path.clone(), source };
+        let uniqueness = &mut self.uniqueness;
         match &mut self.what {
             What::Rdb(reader, _) if reader.is_complete() => return Ok(0),
-            What::Rdb(reader, tally) => return Ok(reader.feed(piece, tally.as_mut()).map_err(corrupt)?),
-            What::Aof(Some(reader), counts, _) => reader.feed(piece, counts).map_err(corrupt)?,
+            What::Rdb(reader, tally) => {
+                return Ok(reader.feed(piece, &mut Both(tally.as_mut(), uniqueness)).map_err(corrupt)?);
+            }
+            What::Aof(Some(reader), counts, _) => {
+                reader.feed(piece, &mut Both(counts, uniqueness)).map_err(corrupt)?;
+            }
             What::Aof(None, ..) => {}
         }
         Ok(piece.len())
@@ -95,6 +104,20 @@ impl Pass {
                     contents.cut_bytes = tail.bytes;
                 }
             }
+        }
+        self.look_over(file)
+    }
+
+    /// Holds the keys of the RDB against each other, once, behind the file that it is in.
+    fn look_over(&mut self, file: &Held) -> Result<(), Error> {
+        if std::mem::replace(&mut self.looked_over, true) {
+            return Ok(());
+        }
+        let spill = |source| FileError::Io { path: std::env::temp_dir(), source };
+        if let Some(twice) = self.uniqueness.finish().map_err(spill)? {
+            let again = std::fs::File::open(&file.path).ok();
+            let what = twice.shown(&self.uniqueness, again);
+            return Err(FileError::Twice { path: file.path.clone(), what }.into());
         }
         Ok(())
     }

@@ -1,0 +1,82 @@
+//! A migration while the source is written to. Reported as "389 keys differ under 500 writes a second, and no end under a
+//! fast writer".
+#![allow(clippy::unwrap_used, missing_docs, reason = "test code")]
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::common::{command, dbhaul, folder, quick_redis, redis};
+use sandbox::Redis;
+use sandbox::testing::require_redis;
+
+/// Writes to random keys until it is told to stop; gives the number of writes.
+fn write(port: u16, stop: &AtomicBool, count: &AtomicU64) {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    let mut replies = vec![0; 500];
+    let mut n = 1_u64;
+    while !stop.load(Ordering::SeqCst) {
+        let mut out = Vec::new();
+        for _ in 0..100 {
+            n = n.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            let (key, value) = (format!("key:{}", (n >> 33) % 20_000), (n >> 20).to_string());
+            let (a, b) = (key.len(), value.len());
+            out.extend(format!("*3\r\n$3\r\nSET\r\n${a}\r\n{key}\r\n${b}\r\n{value}\r\n").bytes());
+        }
+        stream.write_all(&out).unwrap();
+        stream.read_exact(&mut replies).unwrap();
+        count.fetch_add(100, Ordering::SeqCst);
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_migration_is_proven_under_a_fast_writer() {
+    let Some(binaries) = require_redis("7.0") else { return };
+    let [from, to] = [0; 2].map(|_| Redis::start(&binaries, quick_redis()).unwrap());
+    let mut connection = redis(&from.url()).await;
+    let mut pipe = ::redis::pipe();
+    (0..20_000).for_each(|n| drop(pipe.cmd("SET").arg(format!("key:{n}")).arg("first")));
+    pipe.exec_async(&mut connection).await.unwrap();
+    let (stop, count) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+    let writer = {
+        let (stop, count, port) = (Arc::clone(&stop), Arc::clone(&count), from.port());
+        std::thread::spawn(move || write(port, &stop, &count))
+    };
+    while count.load(Ordering::SeqCst) < 1000 {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let (before, began) = (count.load(Ordering::SeqCst), Instant::now());
+    let here = folder();
+    let run = dbhaul(here.path(), &["migrate", "--from", &from.url(), "--to", &to.url()]);
+    let written = count.load(Ordering::SeqCst) - before;
+    stop.store(true, Ordering::SeqCst);
+    writer.join().unwrap();
+    let run = run.exits(0).shows("20000 keys compared: 20000 equal, 0 different");
+    let run = run.shows("the source was written to meanwhile").shows("what was captured of Redis 7.0");
+    assert!(written > 500, "{written} writes in {:?}\n{}", began.elapsed(), run.stdout);
+
+    // Nobody writes any more: nothing of the kind is said.
+    let flush = format!("127.0.0.1:{}", to.port());
+    let run = dbhaul(here.path(), &["migrate", "--from", &from.url(), "--to", &to.url(), "--flush", &flush])
+        .exits(0);
+    assert!(!run.stdout.contains("written to meanwhile"), "{}", run.stdout);
+    dbhaul(here.path(), &["compare", &from.url(), &to.url()]).exits(0);
+}
+
+/// A reader of our output that has gone changes nothing about what is found.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_need_read_a_report() {
+    let Some(binaries) = require_redis("7.0") else { return };
+    let [one, other] = [0; 2].map(|_| Redis::start(&binaries, quick_redis()).unwrap());
+    ::redis::cmd("SET").arg("a").arg("b").exec_async(&mut redis(&one.url()).await).await.unwrap();
+    let here = folder();
+    for (right, code) in [(&other, 3), (&one, 0)] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut compare = command(here.path(), &["compare", &one.url(), &right.url()]);
+        assert_eq!(compare.stdout(writer).status().unwrap().code(), Some(code));
+    }
+}
