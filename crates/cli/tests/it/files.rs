@@ -171,7 +171,11 @@ async fn an_append_only_file_goes_into_a_server() {
     run(&keys).exits(0).shows("1 keys");
     let until =
         ["restore", &part, "--redis", &server, "--flush", &address, "--until", "2020-01-01T00:00:00Z"];
-    run(&until).exits(0).shows("then 0 commands").shows("later than was asked for");
+    // Nothing is known of that moment, and nothing is emptied for it.
+    run(&until).exits(5).says("Earliest moment: 20").says("nothing was written");
+    let until =
+        ["restore", &part, "--redis", &server, "--flush", &address, "--until", "2100-01-01T00:00:00Z"];
+    run(&until).exits(0).shows("answered without an error: 2 keys");
 }
 
 /// redis-cli, where there is one; said loudly where there is none.

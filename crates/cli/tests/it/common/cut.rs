@@ -103,8 +103,7 @@ impl Shared {
 
 fn pass(way: Way, mut from: TcpStream, mut to: TcpStream, shared: &Shared) {
     let mut buffer = vec![0; 16 << 10];
-    loop {
-        let Ok(n @ 1..) = from.read(&mut buffer) else { break };
+    while let Ok(n @ 1..) = from.read(&mut buffer) {
         let cut = *shared.cut.lock().unwrap();
         let before = shared.counter(way).fetch_add(n as u64, Ordering::SeqCst);
         let due = cut.filter(|cut| cut.way == way && before + n as u64 > cut.after);

@@ -38,7 +38,9 @@ async fn a_migration_is_proven_under_a_fast_writer() {
     let [from, to] = [0; 2].map(|_| Redis::start(&binaries, quick_redis()).unwrap());
     let mut connection = redis(&from.url()).await;
     let mut pipe = ::redis::pipe();
-    (0..20_000).for_each(|n| drop(pipe.cmd("SET").arg(format!("key:{n}")).arg("first")));
+    for n in 0..20_000 {
+        pipe.cmd("SET").arg(format!("key:{n}")).arg("first");
+    }
     pipe.exec_async(&mut connection).await.unwrap();
     let (stop, count) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
     let writer = {
