@@ -14,11 +14,12 @@ use tokio_postgres::CopyOutStream;
 
 use crate::Error;
 use crate::catalog::{QualifiedName, large_objects_table};
-use crate::connect::Session;
+use crate::connect::{Session, VIEWS, pinned_text, restricted};
 use crate::digest::{RowHasher, TableProof};
 use crate::pool::{Lease, Pool};
 use crate::quote::ident;
 use crate::source::PageRange;
+use crate::value_settings::ValueSettings;
 
 /// The server sends a message a row; the consumer gets pieces of about this size.
 const PIECE: usize = 64 << 10;
@@ -37,8 +38,18 @@ pub(crate) struct Wanted<'a> {
     pub(crate) relation: Option<&'a QualifiedName>,
     /// A `WHERE …` clause, as an extension gives it for its configuration tables.
     pub(crate) condition: &'a str,
+    /// Set where the condition is the user's own.
+    pub(crate) chosen: Option<Chosen<'a>>,
     /// Columns that are read as another type.
     pub(crate) casts: &'a BTreeMap<String, String>,
+}
+
+/// What a condition of the user's needs: `at::date = '2024-01-02'` is true of other rows under other settings.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Chosen<'a> {
+    pub(crate) values: &'a ValueSettings,
+    /// Whether the rows may hold money.
+    pub(crate) money: bool,
 }
 
 impl Wanted<'_> {
@@ -57,6 +68,15 @@ impl Wanted<'_> {
         };
         // A chunk that is compressed gives its rows to a SELECT, and none to a COPY or to ONLY.
         let from = self.relation.map_or_else(|| format!("ONLY {table}"), ToString::to_string);
+        if let Some((source, pinned)) = self.chosen.and_then(|chosen| chosen.values.switches(chosen.money)) {
+            // Row by row: the condition under the source's settings, then the row's text under the pinned ones. OFFSET
+            // keeps the inner query apart, and no parallel worker runs what changes settings.
+            let chosen = condition.strip_prefix("WHERE ").unwrap_or("true");
+            return format!(
+                "COPY (SELECT {columns} FROM (SELECT {columns} FROM {from} WHERE CASE WHEN {source} THEN {chosen} END OFFSET 0) q \
+                 WHERE {pinned}) TO STDOUT"
+            );
+        }
         if !self.casts.is_empty() {
             let expression = |column: &String| match self.casts.get(column) {
                 Some(kind) => format!("{}::{kind}", ident(column)),
@@ -109,6 +129,8 @@ impl Holder {
 pub struct CopyOut {
     rows: Option<Pin<Box<CopyOutStream>>>,
     holder: Option<Holder>,
+    /// Whether the session has settings that nobody else is to meet.
+    spent: bool,
     object: String,
     statement: String,
     hasher: RowHasher,
@@ -142,6 +164,19 @@ impl CopyOut {
         if let Some((from, _)) = wanted.pages {
             let _ = write!(object, " from page {from}");
         }
+        match (wanted.chosen, &holder) {
+            // The user's condition may ask for views, and is parsed under the source's settings.
+            (Some(chosen), _) => {
+                let sql = restricted("", true) + ";" + &chosen.values.for_condition();
+                holder.session().execute(&object, &sql).await?;
+            }
+            // Whoever read before may have left settings of the source.
+            (None, Holder::Shared(session)) => {
+                let sql = restricted(VIEWS, true) + ";" + &pinned_text(session.server());
+                session.execute(&object, &sql).await?;
+            }
+            (None, Holder::Own(_)) => {}
+        }
         holder.session().work();
         let rows = holder
             .session()
@@ -152,6 +187,7 @@ impl CopyOut {
         Ok(CopyOut {
             rows: Some(Box::pin(rows)),
             holder: Some(holder),
+            spent: wanted.chosen.is_some(),
             object,
             statement,
             hasher: RowHasher::default(),
@@ -204,7 +240,7 @@ impl Stream for CopyOut {
                     this.rows = None;
                     if let Some(holder) = this.holder.take() {
                         holder.session().rest();
-                        if let Holder::Own(lease) = holder {
+                        if let (Holder::Own(lease), false) = (holder, this.spent) {
                             lease.give_back();
                         }
                     }

@@ -23,6 +23,7 @@ mod copy;
 mod pool;
 mod source;
 mod target;
+mod value_settings;
 
 pub use catalog::{Catalog, Filter, QualifiedName as TableName, Unsupported, large_objects_table};
 pub use compare::{

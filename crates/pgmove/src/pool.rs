@@ -12,7 +12,7 @@ use crate::connect::{ConnectOptions, Session, connect};
 pub(crate) struct Pool {
     options: ConnectOptions,
     /// Statements that each new session runs first.
-    prepare: String,
+    prepare: Mutex<String>,
     idle: Arc<Mutex<Vec<Session>>>,
     room: Arc<Semaphore>,
 }
@@ -21,10 +21,16 @@ impl Pool {
     pub(crate) fn new(options: &ConnectOptions, sessions: usize, prepare: String) -> Pool {
         Pool {
             options: options.clone(),
-            prepare,
+            prepare: Mutex::new(prepare),
             idle: Arc::default(),
             room: Arc::new(Semaphore::new(sessions.max(1))),
         }
+    }
+
+    /// Prepares sessions in another way from now on.
+    pub(crate) fn prepare_by(&self, prepare: String) {
+        *self.prepare.lock().unwrap_or_else(PoisonError::into_inner) = prepare;
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
     /// A session of one's own, as soon as there is room.
@@ -38,7 +44,8 @@ impl Pool {
             Some(session) if !session.client().is_closed() => session,
             _ => {
                 let session = connect(&self.options).await?;
-                session.execute("a worker's session", &self.prepare).await?;
+                let prepare = self.prepare.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                session.execute("a worker's session", &prepare).await?;
                 session
             }
         };

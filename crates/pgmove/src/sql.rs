@@ -9,6 +9,7 @@ pub mod psql;
 use crate::catalog::{Catalog, QualifiedName, large_objects_table};
 use crate::ddl::{SESSION, Section, Statement};
 use crate::quote::ident;
+use crate::value_settings::ValueSettings;
 
 /// The beginning: where it comes from, and the settings that every statement after it needs.
 pub fn header(catalog: &Catalog, target_version_num: u32) -> String {
@@ -33,6 +34,13 @@ pub fn header(catalog: &Catalog, target_version_num: u32) -> String {
     }
     out.push('\n');
     out
+}
+
+/// The settings under which the source evaluates its own expressions: those that rows can be read under, to stand before
+/// them, or all of them, to stand before the filling of materialized views.
+pub fn value_settings(catalog: &Catalog, views: bool) -> String {
+    let settings = ValueSettings::of(&catalog.database).as_script(views);
+    if settings.is_empty() { settings } else { format!("-- as at the source\n{settings}\n") }
 }
 
 /// Rows are read in this encoding, and stand so in the script.

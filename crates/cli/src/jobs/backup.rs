@@ -11,7 +11,7 @@ use crate::exit;
 use crate::failure::Failure;
 use crate::jobs::record::{
     CopyAttributes, PART_CATALOG, PART_COPY, PART_GLOBALS, PART_RDB, PostgresDetails, TableRecord,
-    attributes, note_times,
+    ViewRecord, attributes, note_times,
 };
 use crate::jobs::{access, baseline, by_hand, data_folder, databases, forget};
 use crate::report::backup::{BackupReport, SourceOutcome};
@@ -174,6 +174,7 @@ async fn postgres(
     let details = PostgresDetails {
         taken_at: source.taken_at(),
         tables: tables.into_iter().map(|(table, proof)| TableRecord { table, proof }).collect(),
+        materialized_views: digest_views(&source, backup.jobs).await?,
         baseline: baseline::verdict_for_source(endpoint, source.catalog(), progress)?,
         filter: endpoint.filter.clone(),
         state: source.state().clone(),
@@ -248,6 +249,18 @@ pub(crate) async fn open_source(
         )));
     }
     Ok(source)
+}
+
+/// What every materialized view holds, in the source's snapshot.
+pub(crate) async fn digest_views(source: &pgmove::Source, jobs: usize) -> anyhow::Result<Vec<ViewRecord>> {
+    stream::iter(source.materialized_views())
+        .map(|slice| async move {
+            let proof = source.digest(&slice).await?;
+            anyhow::Ok(ViewRecord { view: slice.table.clone(), proof })
+        })
+        .buffered(jobs)
+        .try_collect()
+        .await
 }
 
 /// Adds the proofs of slices up to proofs of tables, by name.

@@ -39,9 +39,12 @@ fn scripts(catalog: &Catalog) -> anyhow::Result<(String, String)> {
         before += &format!("-- the server must have the role {}\n", role.escape_debug());
     }
     before.extend(sql::section(&script.statements, Section::PreData));
-    let after = [Section::Data, Section::PostData, Section::Privileges, Section::Finish];
+    before += &sql::value_settings(catalog, false);
+    let after = [Section::Data, Section::PostData, Section::Privileges];
     let mut after: String =
         after.into_iter().flat_map(|section| sql::section(&script.statements, section)).collect();
+    after += &sql::value_settings(catalog, true);
+    after.extend(sql::section(&script.statements, Section::Finish));
     after.push_str(&sql::left_out_comments(catalog));
     after.push_str("-- the end: a script without this line is not whole\n");
     Ok((before, after))

@@ -50,6 +50,7 @@ pub(crate) async fn sql(export: Export<'_>, out: &mut dyn Write) -> anyhow::Resu
         ));
     }
     let mut catalog = read_catalog(export.repository, source).await?;
+    catalog.assume_settings(&details.state.settings);
     if !export.filter.is_all() {
         catalog = narrowed(catalog, &export.filter)?;
     }
@@ -76,6 +77,7 @@ pub(crate) async fn sql(export: Export<'_>, out: &mut dyn Write) -> anyhow::Resu
     out.write_all(sql::psql::restrict(&random_key()?).as_bytes())?;
     out.write_all(sql::header(&catalog, version).as_bytes())?;
     write_section(out, &script.statements, Section::PreData)?;
+    out.write_all(sql::value_settings(&catalog, false).as_bytes())?;
     if export.rows {
         let wanted: std::collections::BTreeSet<pgmove::TableName> = catalog
             .data_tables()
@@ -96,6 +98,7 @@ pub(crate) async fn sql(export: Export<'_>, out: &mut dyn Write) -> anyhow::Resu
     }
     write_section(out, &script.statements, Section::PostData)?;
     write_section(out, &script.statements, Section::Privileges)?;
+    out.write_all(sql::value_settings(&catalog, true).as_bytes())?;
     write_section(out, &script.statements, Section::Finish)?;
     out.write_all(sql::left_out_comments(&catalog).as_bytes())?;
     out.write_all(sql::psql::unrestrict().as_bytes())?;

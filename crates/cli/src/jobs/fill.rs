@@ -8,8 +8,9 @@ use futures::stream::{self, BoxStream, StreamExt as _, TryStreamExt as _};
 
 use crate::exit::{self, Exit};
 use crate::failure;
+use crate::jobs::record::ViewRecord;
 use crate::jobs::settings::TargetSettings;
-use crate::report::tables::TableOutcome;
+use crate::report::tables::{TableOutcome, ViewOutcome};
 use crate::ui::Progress;
 
 /// One stream of a table's rows, before it is opened.
@@ -184,9 +185,10 @@ async fn copy_rank(
         .await
 }
 
-/// Reads the schema back, where the target is to be the same as the source.
+/// Reads the schema back, as far as it was to be made.
 pub(crate) async fn prove_schema(
     target: &pgmove::Target,
+    plan: &pgmove::RestorePlan,
     catalog: &pgmove::Catalog,
     settings: &TargetSettings,
     progress: &Progress,
@@ -195,7 +197,7 @@ pub(crate) async fn prove_schema(
         return Ok(None);
     }
     progress.stage("verifying: reading the schema back", None);
-    Ok(target.prove_schema(catalog).await?)
+    Ok(Some(target.prove_schema(plan, catalog).await?))
 }
 
 /// Reads every table back and holds it against what was expected.
@@ -226,6 +228,35 @@ pub(crate) async fn prove(
         .try_collect()
         .await?;
     outcomes.sort_by(|a, b| a.table.cmp(&b.table));
+    Ok(outcomes)
+}
+
+/// Reads back every materialized view that was filled, and holds it against what it held at the source.
+pub(crate) async fn prove_views(
+    target: &pgmove::Target,
+    plan: &pgmove::RestorePlan,
+    catalog: &pgmove::Catalog,
+    expected: &[ViewRecord],
+    settings: &TargetSettings,
+) -> anyhow::Result<Vec<ViewOutcome>> {
+    if !settings.proof || !settings.postgres.sections.data {
+        return Ok(Vec::new());
+    }
+    let mut outcomes: Vec<ViewOutcome> = stream::iter(catalog.filled_views().map(|table| table.name()))
+        .filter(|view| std::future::ready(plan.fills(view)))
+        .map(|view| async move {
+            let expected = expected.iter().find(|record| record.view == view).and_then(|record| record.proof);
+            match target.prove_view(catalog, &view).await {
+                // What became of it is among the failures already.
+                Err(pgmove::Error::Server { .. }) if !target.failures().is_empty() => Ok(None),
+                found => anyhow::Ok(Some(ViewOutcome::new(&view, expected, found?))),
+            }
+        })
+        .buffer_unordered(settings.jobs)
+        .try_filter_map(|outcome| std::future::ready(Ok(outcome)))
+        .try_collect()
+        .await?;
+    outcomes.sort_by(|a, b| a.view.cmp(&b.view));
     Ok(outcomes)
 }
 

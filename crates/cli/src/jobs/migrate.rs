@@ -9,7 +9,7 @@ use futures::stream::{StreamExt as _, TryStreamExt as _};
 use crate::endpoint::{Connection, Endpoint};
 use crate::exit;
 use crate::jobs::access::Users;
-use crate::jobs::backup::{open_source, sum_by_table};
+use crate::jobs::backup::{digest_views, open_source, sum_by_table};
 use crate::jobs::fill::{self, Piece, RowStream, Rows};
 use crate::jobs::settings::TargetSettings;
 use crate::jobs::{baseline, keys};
@@ -77,6 +77,10 @@ async fn postgres(
     fill::fill(&target, &plan, &rows, settings, progress).await?;
     let expected = if settings.postgres.sections.data { rows.proofs()? } else { Vec::new() };
     let catalog = source.catalog().clone();
+    let held = match settings.proof && settings.postgres.sections.data {
+        true => digest_views(&source, settings.jobs).await?,
+        false => Vec::new(),
+    };
     // Only now is it certain that all rows came out of one and the same snapshot.
     source.finish().await?;
 
@@ -84,10 +88,11 @@ async fn postgres(
         true => Some(fill::prove(&target, &plan, &expected, settings, progress).await?),
         false => None,
     };
-    let schema = fill::prove_schema(&target, &catalog, settings, progress).await?;
+    let views = fill::prove_views(&target, &plan, &catalog, &held, settings).await?;
+    let schema = fill::prove_schema(&target, &plan, &catalog, settings, progress).await?;
     fill::start_jobs(&target, &plan, tables.as_deref(), schema.as_ref(), progress).await?;
     let verdict = baseline::verdict_for_target(migrate.to, progress).await?;
-    let proven = Proven { tables, schema, baseline: verdict, failures: target.failures() };
+    let proven = Proven { tables, views, schema, baseline: verdict, failures: target.failures() };
     Ok(TargetOutcome::postgres(&migrate.from.name, target.server(), proven))
 }
 

@@ -30,6 +30,10 @@ pub(crate) struct PostgresDetails {
     pub(crate) taken_at: DateTime<Utc>,
     /// Every table that holds data, with the proof that a restore is measured against.
     pub(crate) tables: Vec<TableRecord>,
+    /// What materialized views held. Their rows are not stored, for a restore fills them itself. Snapshots of the first
+    /// versions lack it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) materialized_views: Vec<ViewRecord>,
     /// The schema baseline's verdict, where one was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) baseline: Option<pgmove::baseline::Verdict>,
@@ -49,6 +53,17 @@ pub(crate) struct TableRecord {
     pub(crate) table: pgmove::TableName,
     /// Rows, bytes of COPY text and the digest over all slices.
     pub(crate) proof: pgmove::TableProof,
+}
+
+/// One materialized view of a snapshot.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) struct ViewRecord {
+    /// Schema and name.
+    pub(crate) view: pgmove::TableName,
+    /// Rows, bytes and digest; nothing where it could not be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) proof: Option<pgmove::TableProof>,
 }
 
 /// What a part of kind [`PART_COPY`] says of itself.

@@ -121,6 +121,7 @@ async fn postgres(
             source.name, details.filter
         ));
     }
+    catalog.assume_settings(&details.state.settings);
     if !endpoint.filter.is_all() {
         catalog = narrowed(catalog, &endpoint.filter)?;
     }
@@ -147,10 +148,11 @@ async fn postgres(
         true => Some(fill::prove(&target, &plan, &expected, settings, progress).await?),
         false => None,
     };
-    let schema = fill::prove_schema(&target, &catalog, settings, progress).await?;
+    let views = fill::prove_views(&target, &plan, &catalog, &details.materialized_views, settings).await?;
+    let schema = fill::prove_schema(&target, &plan, &catalog, settings, progress).await?;
     fill::start_jobs(&target, &plan, tables.as_deref(), schema.as_ref(), progress).await?;
     let verdict = baseline::verdict_for_target(endpoint, progress).await?;
-    let proven = Proven { tables, schema, baseline: verdict, failures: target.failures() };
+    let proven = Proven { tables, views, schema, baseline: verdict, failures: target.failures() };
     Ok(TargetOutcome::postgres(&source.name, target.server(), proven))
 }
 

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::tables::{self, TableOutcome};
+use super::tables::{self, TableOutcome, ViewOutcome};
 use crate::exit::Exit;
 use crate::ui::count;
 
@@ -51,7 +51,10 @@ pub(crate) struct WentOn {
 pub(crate) struct Proven {
     /// Each table's proof; nothing when the proof was declined.
     pub(crate) tables: Option<Vec<TableOutcome>>,
-    /// The schema's, where the target was to be the same as the source.
+    /// What materialized views were filled with, beside what they held at the source.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) views: Vec<ViewOutcome>,
+    /// The schema's, as far as it was to be made.
     pub(crate) schema: Option<pgmove::SchemaProof>,
     /// The baseline's verdict, where there is a baseline.
     pub(crate) baseline: Option<pgmove::baseline::Verdict>,
@@ -148,11 +151,12 @@ impl TargetOutcome {
     fn render(&self) -> String {
         let mut out = format!("{} -> {}\n", self.source, self.server);
         match &self.result {
-            TargetResult::Postgres(Proven { tables, schema, baseline, failures }) => {
+            TargetResult::Postgres(Proven { tables, views, schema, baseline, failures }) => {
                 match tables {
                     Some(outcomes) => out.push_str(&tables::render(outcomes)),
                     None => out.push_str("not verified: the target was not read back\n"),
                 }
+                out.push_str(&tables::render_views(views));
                 if let Some(schema) = schema {
                     out.push_str(&render_schema(schema));
                 }
@@ -221,6 +225,7 @@ impl TargetOutcome {
 /// The schema's proof in a line, and each difference in full.
 fn render_schema(schema: &pgmove::SchemaProof) -> String {
     let mut out = match schema.differences.len() {
+        0 if schema.objects == 0 => String::new(),
         0 => format!("schema equal: {} objects\n", schema.objects),
         number if schema.same_version => {
             format!("schema DIFFERENT: {number} of {} objects\n", schema.objects)
@@ -240,6 +245,7 @@ fn render_schema(schema: &pgmove::SchemaProof) -> String {
         lines("source", &difference.left);
         lines("target", &difference.right);
     }
+    out.extend(schema.not_compared.iter().map(|what| format!("not compared: {what}\n")));
     out
 }
 

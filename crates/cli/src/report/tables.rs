@@ -31,6 +31,54 @@ impl TableOutcome {
     }
 }
 
+/// One materialized view that was filled anew.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) struct ViewOutcome {
+    /// Schema and name.
+    pub(crate) view: String,
+    /// What it held at the source; nothing where that is not known.
+    pub(crate) expected: Option<pgmove::TableProof>,
+    /// What it holds at the target.
+    pub(crate) found: pgmove::TableProof,
+    /// True when both are known and agree. That they do not is a state and no fault: a view may be out of date at the
+    /// source, and its query may give other rows each time.
+    pub(crate) equal: bool,
+}
+
+impl ViewOutcome {
+    /// Holds the two proofs against each other.
+    pub(crate) fn new(
+        view: &pgmove::TableName,
+        expected: Option<pgmove::TableProof>,
+        found: pgmove::TableProof,
+    ) -> ViewOutcome {
+        let equal = expected.is_some_and(|proof| proof.rows == found.rows && proof.digest == found.digest);
+        ViewOutcome { view: view.to_string(), expected, found, equal }
+    }
+}
+
+/// A line for all views, and one for each that could not be verified.
+pub(crate) fn render_views(outcomes: &[ViewOutcome]) -> String {
+    if outcomes.is_empty() {
+        return String::new();
+    }
+    let equal = outcomes.iter().filter(|outcome| outcome.equal).count();
+    let mut out = format!("{equal} of {} materialized views equal\n", outcomes.len());
+    for outcome in outcomes.iter().filter(|outcome| !outcome.equal) {
+        let why = match outcome.expected {
+            None => "what it held at the source is not known".to_owned(),
+            Some(expected) => format!(
+                "{} rows at the source, {} here; it was out of date there, or its query does not give the same rows twice",
+                count(expected.rows),
+                count(outcome.found.rows)
+            ),
+        };
+        out.push_str(&format!("not verified: materialized view {}: {why}\n", outcome.view));
+    }
+    out
+}
+
 /// The outcomes as a table for people, and a line of sums.
 pub(crate) fn render(outcomes: &[TableOutcome]) -> String {
     let mut table = Table::new(&["table", ">source rows", ">target rows", "digest", "proof"]);

@@ -1,5 +1,7 @@
 //! The database itself.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use tokio_postgres::Client;
 
@@ -7,6 +9,7 @@ use super::address::class;
 use super::meta::{Meta, MetaColumns, object};
 use super::query::rows;
 use crate::error::Error;
+use crate::value_settings::NAMES;
 
 /// The database that the catalog was read from.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -43,6 +46,11 @@ pub struct DatabaseInfo {
     pub comment: Option<String>,
     /// Settings of the database (`role` absent) and of roles in this database.
     pub settings: Vec<Setting>,
+    /// The settings under which the database's own expressions are evaluated, as they stand for the role that reads it:
+    /// time zone, date style and their like, and settings with a dot that the database or the role sets. Catalogs of
+    /// the first versions lack it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub value_settings: BTreeMap<String, String>,
 }
 object!(DatabaseInfo, class::DATABASE);
 
@@ -91,6 +99,19 @@ pub(super) async fn read(client: &Client, version: u32) -> Result<DatabaseInfo, 
     };
     let rules = if version >= 160_000 { "d.daticurules" } else { "NULL" };
     let collation_version = if version >= 150_000 { "d.datcollversion" } else { "NULL" };
+    // What the session pins for itself does not count: `reset_val` is what stood before. Settings of the user's own are
+    // in no list of the server's; what an extension keeps from users is not theirs, nor is a state of TimescaleDB's.
+    let names = NAMES.map(|name| format!("'{name}'")).join(", ");
+    let value_settings = format!(
+        "coalesce((SELECT json_object_agg(name, value) FROM ( \
+           SELECT p.name, p.reset_val AS value FROM pg_settings p WHERE p.name IN ({names}) AND p.reset_val IS NOT NULL \
+           UNION ALL SELECT name, value FROM (SELECT DISTINCT ON (1) split_part(c, '=', 1) AS name, substr(c, strpos(c, '=') + 1) AS value \
+             FROM pg_db_role_setting s, unnest(s.setconfig) c WHERE s.setdatabase IN (0, d.oid) \
+             AND s.setrole IN (0, (SELECT r.oid FROM pg_roles r WHERE r.rolname = session_user)) \
+             AND split_part(c, '=', 1) LIKE '%.%' AND split_part(c, '=', 1) NOT LIKE 'timescaledb%' \
+             AND NOT EXISTS (SELECT FROM pg_settings p WHERE p.name = split_part(c, '=', 1) AND p.context <> 'user') \
+             ORDER BY 1, s.setrole <> 0 DESC, s.setdatabase <> 0 DESC) own) v), '{{}}')"
+    );
     let found: Vec<DatabaseInfo> = rows(
         client,
         "databases",
@@ -103,7 +124,7 @@ pub(super) async fn read(client: &Client, version: u32) -> Result<DatabaseInfo, 
              shobj_description(d.oid, 'pg_database') AS comment, \
              coalesce((SELECT json_agg(json_build_object('role', r.rolname, 'config', s.setconfig) ORDER BY r.rolname NULLS FIRST) \
                FROM pg_db_role_setting s LEFT JOIN pg_roles r ON r.oid = s.setrole \
-               WHERE s.setdatabase = d.oid AND (s.setrole = 0 OR r.oid IS NOT NULL)), '[]') AS settings \
+               WHERE s.setdatabase = d.oid AND (s.setrole = 0 OR r.oid IS NOT NULL)), '[]') AS settings, {value_settings} AS value_settings \
              FROM pg_database d WHERE datname = current_database()"
         ),
     )

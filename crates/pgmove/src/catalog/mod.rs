@@ -39,6 +39,7 @@ pub use meta::{Meta, Object, QualifiedName};
 pub use unsupported::Unsupported;
 
 use crate::error::Error;
+use crate::value_settings::NAMES;
 
 /// The version of the form in which a catalog is stored.
 pub const FORMAT: u32 = 1;
@@ -119,6 +120,24 @@ impl Catalog {
         timescale.map(|why| Unsupported { kind: "extension".to_owned(), name: "timescaledb".to_owned(), why })
     }
 
+    /// The materialized views that hold rows and are not an extension's.
+    pub fn filled_views(&self) -> impl Iterator<Item = &table::Table> {
+        self.tables.iter().filter(|table| {
+            table.kind == table::TableKind::MaterializedView
+                && table.populated
+                && table.meta.extension.is_none()
+                && self.filter.wants_rows(&table.name())
+        })
+    }
+
+    /// Takes settings of the source from elsewhere where the catalog, one of the first versions, does not have them.
+    pub fn assume_settings(&mut self, settings: &std::collections::BTreeMap<String, String>) {
+        if self.database.value_settings.is_empty() {
+            let known = settings.iter().filter(|(name, _)| NAMES.contains(&name.as_str()));
+            self.database.value_settings = known.map(|(name, value)| (name.clone(), value.clone())).collect();
+        }
+    }
+
     /// Identity, owner and privileges of every object that has them, with the kind in words.
     pub fn metas(&self) -> impl Iterator<Item = (&'static str, &Meta)> {
         self.addressed().map(|(_, kind, meta)| (kind, meta))
@@ -176,13 +195,33 @@ impl Catalog {
     }
 }
 
-/// Reads the catalog of the current database. `client` is inside the caller's snapshot transaction, with an empty
-/// `search_path`; `server_version_num` is that of its server.
+/// Reads the catalog of the current database. `client` has an empty `search_path`, and is best inside the caller's
+/// snapshot transaction; else a transaction is begun and ended. `server_version_num` is that of its server.
 ///
 /// # Errors
 /// [`Error::Server`] when the server refuses a query, naming the kind that was read, and [`Error::CatalogRow`] when a
 /// row has a form that this version does not know.
 pub async fn read(client: &Client, server_version_num: u32, filter: &Filter) -> Result<Catalog, Error> {
+    let run = async |sql: &str| {
+        client.batch_execute(sql).await.map_err(|error| Error::from_server("the catalog", sql, error))
+    };
+    // 25P01 no_active_sql_transaction
+    let own = match run("SAVEPOINT catalog").await {
+        Err(error) if error.sqlstate() == Some("25P01") => true,
+        inside => inside.map(|()| false)?,
+    };
+    if !own {
+        let catalog = read_all(client, server_version_num, filter).await?;
+        run("RELEASE SAVEPOINT catalog").await?;
+        return Ok(catalog);
+    }
+    run("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
+    let catalog = read_all(client, server_version_num, filter).await;
+    run(if catalog.is_ok() { "COMMIT" } else { "ROLLBACK" }).await?;
+    catalog
+}
+
+async fn read_all(client: &Client, server_version_num: u32, filter: &Filter) -> Result<Catalog, Error> {
     let version = server_version_num;
     let mut catalog = Catalog {
         format: FORMAT,
@@ -229,10 +268,30 @@ pub async fn read(client: &Client, server_version_num: u32, filter: &Filter) -> 
     .await?;
     for handler in crate::extension::HANDLERS {
         if catalog.extensions.iter().any(|extension| extension.meta.name == handler.name()) {
+            // What an extension tells of itself, it may tell by views.
+            let kinds = read_kinds(client).await?;
+            restrict(client, "").await?;
             handler.read(client, &mut catalog).await?;
+            restrict(client, &kinds).await?;
         }
     }
     catalog.filter = catalog.informed(catalog.filter.clone());
     catalog.apply_filter();
     Ok(catalog)
+}
+
+/// Which kinds of relations the session does not read, where the server knows how to restrict them.
+async fn read_kinds(client: &Client) -> Result<String, Error> {
+    #[derive(Deserialize)]
+    struct Kinds {
+        kinds: Option<String>,
+    }
+    let sql = "SELECT current_setting('restrict_nonsystem_relation_kind', true) AS kinds";
+    let found: Vec<Kinds> = query::rows(client, "settings", sql).await?;
+    Ok(found.into_iter().find_map(|row| row.kinds).unwrap_or_default())
+}
+
+async fn restrict(client: &Client, kinds: &str) -> Result<(), Error> {
+    let sql = crate::connect::restricted(kinds, true);
+    client.batch_execute(&sql).await.map_err(|error| Error::from_server("the catalog", &sql, error))
 }

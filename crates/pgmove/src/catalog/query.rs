@@ -29,6 +29,39 @@ pub(crate) async fn rows<T: DeserializeOwned>(
     Ok(out)
 }
 
+/// A statement that the server has read and not run: the relations that it names are locked.
+pub(crate) struct Prepared<'a> {
+    statement: tokio_postgres::Statement,
+    what: &'static str,
+    sql: &'a str,
+}
+
+/// Prepares what [`rows`] would run.
+pub(crate) async fn prepared<'a>(
+    client: &Client,
+    what: &'static str,
+    sql: &'a str,
+) -> Result<Prepared<'a>, Error> {
+    let wrapped = format!("SELECT row_to_json(q)::text FROM ({sql}) q");
+    let statement = client.prepare(&wrapped).await;
+    let statement =
+        statement.map_err(|error| Error::from_server(format!("the catalog of {what}"), sql, error))?;
+    Ok(Prepared { statement, what, sql })
+}
+
+impl Prepared<'_> {
+    /// Runs it, and types every row as a `T`.
+    pub(crate) async fn rows<T: DeserializeOwned>(self, client: &Client) -> Result<Vec<T>, Error> {
+        let failed = |error| Error::from_server(format!("the catalog of {}", self.what), self.sql, error);
+        let mut out = Vec::new();
+        for row in client.query(&self.statement, &[]).await.map_err(failed)? {
+            let text: &str = row.try_get(0).map_err(failed)?;
+            out.push(serde_json::from_str(text).map_err(|error| row_error(self.what, text, error))?);
+        }
+        Ok(out)
+    }
+}
+
 /// A row that did not fit its struct; the row itself is shown, shortened.
 fn row_error(what: &'static str, row: &str, source: serde_json::Error) -> Error {
     Error::CatalogRow { what, row: row.chars().take(400).collect(), source }

@@ -5,7 +5,7 @@ use tokio_postgres::Client;
 
 use super::address::class;
 use super::meta::{Meta, MetaColumns, QualifiedName, in_user_schema, object};
-use super::query::rows;
+use super::query::{prepared, rows};
 use super::table::Persistence;
 use crate::error::Error;
 
@@ -119,7 +119,10 @@ pub(super) async fn read(client: &Client, version: u32) -> Result<Vec<Sequence>,
     Ok(sequences)
 }
 
-/// A sequence is a relation of one row: its value is read from it, many in one statement, or by the function of 18.
+/// The value of a sequence is given by the function of 18, which takes its OID. Before, a sequence is a relation of one
+/// row that is read by its name, and a view which somebody puts in its place would run as whoever reads it. So the
+/// statement is prepared first, which locks what the names mean and runs nothing; only if these are the sequences
+/// themselves it is run.
 async fn read_values(client: &Client, version: u32, sequences: &mut [Sequence]) -> Result<(), Error> {
     for batch in sequences.chunks_mut(VALUES_AT_ONCE) {
         let selects: Vec<String> = batch
@@ -137,7 +140,24 @@ async fn read_values(client: &Client, version: u32, sequences: &mut [Sequence]) 
                 }
             })
             .collect();
-        let found: Vec<ValueRow> = rows(client, "sequence values", &selects.join(" UNION ALL ")).await?;
+        let sql = selects.join(" UNION ALL ");
+        let found: Vec<ValueRow> = match version {
+            180_000.. => rows(client, "sequence values", &sql).await?,
+            _ => {
+                let locked = prepared(client, "sequence values", &sql).await?;
+                if let Some(oid) = not_locked(client, batch).await?.first().copied() {
+                    let name = batch.iter().find(|sequence| sequence.meta.oid == oid).map(Sequence::name);
+                    let name = name.map(|name| name.to_string()).unwrap_or_default();
+                    return Err(Error::Refused {
+                        what: format!("sequence {name} is not what it was when the catalog was read"),
+                        conflicts: vec![
+                            "another relation has its name now, and is not read: look what it is, and run again".to_owned(),
+                        ],
+                    });
+                }
+                locked.rows(client).await?
+            }
+        };
         for row in found {
             if let Some(sequence) = batch.iter_mut().find(|sequence| sequence.meta.oid == row.oid) {
                 sequence.value = Some(row.value);
@@ -145,4 +165,20 @@ async fn read_values(client: &Client, version: u32, sequences: &mut [Sequence]) 
         }
     }
     Ok(())
+}
+
+/// Which of these sequences the transaction holds no lock on. What is locked keeps its name until the transaction ends.
+async fn not_locked(client: &Client, batch: &[Sequence]) -> Result<Vec<u32>, Error> {
+    #[derive(Deserialize)]
+    struct Oid {
+        oid: u32,
+    }
+    let oids: Vec<String> = batch.iter().map(|sequence| sequence.meta.oid.to_string()).collect();
+    let sql = format!(
+        "SELECT oid::int8 AS oid FROM unnest('{{{}}}'::oid[]) oid WHERE NOT EXISTS (SELECT FROM pg_locks l \
+         WHERE l.locktype = 'relation' AND l.relation = oid AND l.pid = pg_backend_pid() AND l.granted \
+         AND l.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database()))",
+        oids.join(", ")
+    );
+    Ok(rows::<Oid>(client, "locks", &sql).await?.into_iter().map(|row| row.oid).collect())
 }

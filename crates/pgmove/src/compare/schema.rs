@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::{SchemaDifference, SchemaProof};
 use crate::Error;
 use crate::catalog::Catalog;
-use crate::ddl::{self, RenderOptions};
+use crate::ddl::{self, RenderOptions, Section};
 use crate::error::without_secrets;
 use crate::extension::HANDLERS;
 
@@ -20,9 +20,21 @@ pub(super) fn differences(
     right: &Catalog,
 ) -> Result<(Vec<SchemaDifference>, Vec<String>), Error> {
     let options = RenderOptions::default().comparing(left.server_version_num, right.server_version_num);
-    let found = prove(left, &options, right, &options)?;
+    let found = prove(left, &options, right, &options, &Scope::default())?;
     Ok((found.differences, found.not_compared))
 }
+
+/// What of two schemas is held against each other.
+#[derive(Debug, Default)]
+pub(crate) struct Scope {
+    /// Only what the left has; the right may hold other things.
+    pub(crate) ours: bool,
+    /// Only statements of these sections; all when nothing is said.
+    pub(crate) sections: Vec<Section>,
+}
+
+/// Kinds of which a database holds something whatever is restored into it, and that are added to and never replaced.
+const ADDED_TO: [&str; 4] = ["default privileges ", "built-in ", "schema ", "extension "];
 
 /// The same with what is left out of either side, or called by another name on the left.
 pub(crate) fn prove(
@@ -30,6 +42,7 @@ pub(crate) fn prove(
     left_options: &RenderOptions,
     right: &Catalog,
     right_options: &RenderOptions,
+    scope: &Scope,
 ) -> Result<SchemaProof, Error> {
     let [old, new] = {
         let mut majors = [left, right].map(|catalog| catalog.server_version_num / 10_000);
@@ -40,7 +53,9 @@ pub(crate) fn prove(
     let mut objects: BTreeMap<String, [Vec<String>; 2]> = BTreeMap::new();
     for (side, (catalog, options)) in [(left, left_options), (right, right_options)].into_iter().enumerate() {
         let catalog = super::columns::as_made(catalog.clone());
-        for statement in ddl::render(&catalog, version, options)?.statements {
+        let statements = ddl::render(&catalog, version, options)?.statements.into_iter();
+        let wanted = |section| scope.sections.is_empty() || scope.sections.contains(&section);
+        for statement in statements.filter(|statement| wanted(statement.section)) {
             let object = super::deparse::settled(&statement.object.to_string());
             let entry = objects.entry(object).or_default();
             if let Some(statements) = entry.get_mut(side) {
@@ -55,9 +70,15 @@ pub(crate) fn prove(
         }
     }
     let (mut real, mut spelling) = (Vec::new(), Vec::new());
+    if scope.ours {
+        objects.retain(|_, [left, _]| !left.is_empty());
+    }
     let number = objects.len();
     for (object, [left, right]) in objects {
-        let (only_left, only_right) = (without(&left, &right), without(&right, &left));
+        let (only_left, mut only_right) = (without(&left, &right), without(&right, &left));
+        if scope.ours && ADDED_TO.iter().any(|kind| object.starts_with(kind)) {
+            only_right.clear();
+        }
         if only_left.is_empty() && only_right.is_empty() {
             continue;
         }

@@ -13,3 +13,4 @@ pub use databases::databases;
 pub use identity::ServerIdentity;
 pub use options::{ConnectOptions, Environment, SslMode};
 pub use session::{Session, connect};
+pub(crate) use session::{VIEWS, pinned, pinned_text, restricted};

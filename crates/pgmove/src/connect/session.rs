@@ -120,7 +120,8 @@ pub async fn connect(options: &ConnectOptions) -> Result<Session, Error> {
 }
 
 async fn mark(session: &Session) -> Result<Option<String>, Error> {
-    session.value("the session's mark", &format!("SELECT nullif(current_setting('{MARK}', true), '')")).await
+    let sql = format!("SELECT pg_catalog.current_setting('{MARK}', true)");
+    Ok(session.value("the session's mark", &sql).await?.filter(|mark| !mark.is_empty()))
 }
 
 /// Marks this session and looks whether another connection finds the mark: then both are the same to the server.
@@ -161,8 +162,10 @@ async fn identify(dialed: Dialed, options: &ConnectOptions) -> Result<Session, E
         busy: AtomicBool::new(false),
         cancel: Some(dialed.cancel),
     };
-    let sql = "SELECT current_setting('server_version'), current_setting('server_version_num'), current_database(), \
-               current_user, current_setting('server_encoding'), pg_is_in_recovery()";
+    // The search path is not ours yet: what the database puts there must not stand in the place of the server's own.
+    let sql = "SELECT pg_catalog.current_setting('server_version'), pg_catalog.current_setting('server_version_num'), \
+               pg_catalog.current_database(), current_user, pg_catalog.current_setting('server_encoding'), \
+               pg_catalog.pg_is_in_recovery()";
     let rows = session.query("the server's identity", sql).await?;
     let text = |at: usize| rows.first().and_then(|row| row.get(at)).cloned().flatten().unwrap_or_default();
     session.server.version = text(0);
@@ -178,50 +181,75 @@ async fn identify(dialed: Dialed, options: &ConnectOptions) -> Result<Session, E
         });
     }
     // Not every role may ask; a missing identifier is no failure.
-    let sql = "SELECT system_identifier::text FROM pg_control_system()";
+    let sql = "SELECT system_identifier::pg_catalog.text FROM pg_catalog.pg_control_system()";
     session.server.system_identifier = session.value("the system identifier", sql).await.ok().flatten();
     Ok(session)
 }
 
 /// Settings that decide how values are written and read, so that equal values are equal text on every server, and
 /// that keep the server from giving up on long work. A role's or a database's own settings would stand otherwise.
+const PINNED: &[(&str, &str)] = &[
+    ("search_path", "''"),
+    ("DateStyle", "'ISO, YMD'"),
+    ("IntervalStyle", "'postgres'"),
+    ("TimeZone", "'UTC'"),
+    ("extra_float_digits", "3"),
+    ("bytea_output", "'hex'"),
+    ("lc_monetary", "'C'"),
+    ("xmloption", "'content'"),
+    ("array_nulls", "on"),
+    ("transform_null_equals", "off"),
+    ("standard_conforming_strings", "on"),
+    ("quote_all_identifiers", "off"),
+    ("synchronize_seqscans", "off"),
+    ("row_security", "off"),
+    ("check_function_bodies", "off"),
+    ("default_tablespace", "''"),
+    ("default_table_access_method", "'heap'"),
+    ("jit", "off"),
+    ("statement_timeout", "0"),
+    ("lock_timeout", "0"),
+    ("idle_in_transaction_session_timeout", "0"),
+    ("client_min_messages", "warning"),
+    ("default_transaction_isolation", "'read committed'"),
+    ("default_transaction_read_only", "off"),
+    ("default_transaction_deferrable", "off"),
+];
+
+/// The value that a setting is pinned to, ready for `SET`.
+pub(crate) fn pinned(name: &str) -> Option<&'static str> {
+    PINNED.iter().find(|(pinned, _)| *pinned == name).map(|(_, value)| *value)
+}
+
+/// Statements that pin how values are written and read, in a transaction whose settings were others for a while.
+pub(crate) fn pinned_text(server: &ServerIdentity) -> String {
+    settings(server).replace("SET ", "SET LOCAL ")
+}
+
 fn settings(server: &ServerIdentity) -> String {
-    let mut pinned = vec![
-        ("search_path", "''"),
-        ("DateStyle", "'ISO, YMD'"),
-        ("IntervalStyle", "'postgres'"),
-        ("TimeZone", "'UTC'"),
-        ("extra_float_digits", "3"),
-        ("bytea_output", "'hex'"),
-        ("lc_monetary", "'C'"),
-        ("xmloption", "'content'"),
-        ("array_nulls", "on"),
-        ("transform_null_equals", "off"),
-        ("standard_conforming_strings", "on"),
-        ("quote_all_identifiers", "off"),
-        ("synchronize_seqscans", "off"),
-        ("row_security", "off"),
-        ("check_function_bodies", "off"),
-        ("default_tablespace", "''"),
-        ("default_table_access_method", "'heap'"),
-        ("jit", "off"),
-        ("statement_timeout", "0"),
-        ("lock_timeout", "0"),
-        ("idle_in_transaction_session_timeout", "0"),
-        ("client_min_messages", "warning"),
-        ("default_transaction_isolation", "'read committed'"),
-        ("default_transaction_read_only", "off"),
-        ("default_transaction_deferrable", "off"),
-    ];
+    let mut all = PINNED.to_vec();
     if server.version_num >= 140_000 {
-        pinned.push(("idle_session_timeout", "0"));
+        all.push(("idle_session_timeout", "0"));
     }
     if server.version_num >= 170_000 {
-        pinned.push(("transaction_timeout", "0"));
+        all.push(("transaction_timeout", "0"));
     }
     // Such a database holds bytes of no known encoding; only when we ask for none either do they pass as they are.
     if server.encoding == "SQL_ASCII" {
-        pinned.push(("client_encoding", "'SQL_ASCII'"));
+        all.push(("client_encoding", "'SQL_ASCII'"));
     }
-    pinned.iter().map(|(name, value)| format!("SET {name} = {value};")).collect()
+    all.iter().map(|(name, value)| format!("SET {name} = {value};")).collect()
 }
+
+/// Statements after which no view and no foreign table of a user's is read: somebody may put one in the place of a
+/// table or a sequence, and what it calls would run with the rights of whoever reads it (CVE-2024-7348). Servers know
+/// the setting from 12.20, 13.16, 14.13, 15.8, 16.4 and 17 on; to others it says nothing. `local` is for a transaction.
+pub(crate) fn restricted(kinds: &str, local: bool) -> String {
+    format!(
+        "SELECT pg_catalog.set_config(name, '{kinds}', {local}) FROM pg_catalog.pg_settings \
+         WHERE name OPERATOR(pg_catalog.=) 'restrict_nonsystem_relation_kind'"
+    )
+}
+
+/// The kinds of relations that reading rows never needs.
+pub(crate) const VIEWS: &str = "view, foreign-table";

@@ -105,6 +105,59 @@ pub(crate) fn commands(
             letters.remove(&'m');
         }
     }
+    difference(on, &acl, &initial, options)
+}
+
+/// What an object's privileges are to be.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Wanted<'a> {
+    /// The source's; nothing when they never were touched.
+    pub(crate) acl: Option<&'a [String]>,
+    /// The owner at the source.
+    pub(crate) owner: &'a str,
+    /// The defaults of the target's server, for the owner there.
+    pub(crate) default: &'a [String],
+}
+
+/// Statements that make `actual`, which an object at the target has, into what is wanted. Here `on` names the owner at
+/// the target.
+pub(crate) fn settle(
+    on: On<'_>,
+    wanted: Wanted<'_>,
+    actual: &[String],
+    options: &RenderOptions,
+    versions: Versions,
+) -> Vec<String> {
+    let actual = granted(actual);
+    let target = match wanted.acl {
+        None => granted(wanted.default),
+        Some(acl) => {
+            let name = |name: String| match name.as_str() {
+                "" => name,
+                owner if owner == wanted.owner => on.owner.to_owned(),
+                other => options.role(other).to_owned(),
+            };
+            let mut named = Granted::new();
+            for ((grantee, grantor), letters) in granted(acl) {
+                let key = (name(grantee), name(grantor));
+                match named.iter_mut().find(|(known, _)| *known == key) {
+                    Some((_, known)) => known.extend(letters),
+                    None => named.push((key, letters)),
+                }
+            }
+            let born = Granted::from([(
+                (on.owner.to_owned(), on.owner.to_owned()),
+                OLD_TABLE.chars().map(|letter| (letter, false)).collect(),
+            )]);
+            translated(on, named, born, versions).0
+        }
+    };
+    let as_it_is = RenderOptions::default();
+    difference(on, &target, &actual, &as_it_is)
+}
+
+/// Statements that make `initial` into `acl`.
+fn difference(on: On<'_>, acl: &Granted, initial: &Granted, options: &RenderOptions) -> Vec<String> {
     let to = format!(
         "{}{}",
         on.kind,
@@ -123,8 +176,8 @@ pub(crate) fn commands(
     };
     let none = BTreeMap::new();
     let (mut revokes, mut owners, mut others) = (Vec::new(), Vec::new(), Vec::new());
-    for (key, before) in &initial {
-        let after = find(&acl, key).unwrap_or(&none);
+    for (key, before) in initial {
+        let after = find(acl, key).unwrap_or(&none);
         let (grantee, grantor) = (role(&key.0), &key.1);
         let gone = words(on, before.keys().filter(|letter| !after.contains_key(letter)));
         if let Some(words) = gone {
@@ -136,8 +189,8 @@ pub(crate) fn commands(
             revokes.push(by(grantor, sql));
         }
     }
-    for (key, after) in &acl {
-        let before = find(&initial, key).unwrap_or(&none);
+    for (key, after) in acl {
+        let before = find(initial, key).unwrap_or(&none);
         let (grantee, grantor) = (role(&key.0), &key.1);
         for passing in [false, true] {
             let new = after.iter().filter(|(letter, option)| {

@@ -19,6 +19,7 @@ mod table;
 mod types;
 
 pub use inexpressible::{inexpressible, lz4_columns, needs_icu};
+pub(crate) use remark::settle_privileges;
 pub use script::{ObjectRef, RenderOptions, Script, Section, Statement, TableLock};
 
 use std::collections::{BTreeMap, BTreeSet};

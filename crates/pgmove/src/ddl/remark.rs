@@ -1,10 +1,14 @@
 //! Comments, security labels and privileges.
 
+use std::collections::HashMap;
+
+use super::RenderOptions;
 use super::acl::{self, On, Versions};
 use super::script::Builder;
 use crate::catalog::large_object::LargeObject;
 use crate::catalog::plain::PlainKind;
-use crate::catalog::{Address, Meta, Object as _};
+use crate::catalog::types::TypeDefinition;
+use crate::catalog::{Address, Catalog, Meta, Object as _};
 use crate::quote::{ident, literal};
 
 impl<'a> Builder<'a> {
@@ -83,38 +87,10 @@ impl<'a> Builder<'a> {
                 None => self.object_privileges("SCHEMA", &name, &schema.meta),
             }
         }
-        for kind in &catalog.types {
-            let keyword = if matches!(kind.definition, crate::catalog::types::TypeDefinition::Domain(_)) {
-                "DOMAIN"
-            } else {
-                "TYPE"
-            };
-            self.object_privileges(keyword, &kind.meta.qualified(), &kind.meta);
-        }
-        for function in &catalog.functions {
-            let keyword = if function.procedure { "PROCEDURE" } else { "FUNCTION" };
-            self.object_privileges(
-                keyword,
-                &format!("{}({})", function.meta.qualified(), function.arguments),
-                &function.meta,
-            );
-        }
-        for aggregate in &catalog.aggregates {
-            let identity = format!("{}({})", aggregate.meta.qualified(), aggregate.types);
-            self.object_privileges("FUNCTION", &identity, &aggregate.meta);
-        }
-        for plain in &catalog.plain {
-            let keyword = match plain.kind {
-                PlainKind::Server => "FOREIGN SERVER",
-                kind => kind.keyword(),
-            };
-            self.object_privileges(keyword, &plain.identity, &plain.meta);
-        }
-        for sequence in &catalog.sequences {
-            self.object_privileges("SEQUENCE", &sequence.meta.qualified(), &sequence.meta);
-        }
-        for object in &catalog.large_objects {
-            self.object_privileges("LARGE OBJECT", &object.meta.name, &object.meta);
+        for (kind, identity, meta) in privileged(catalog) {
+            if kind != "SCHEMA" && kind != "TABLE" {
+                self.object_privileges(kind, &identity, meta);
+            }
         }
         for table in &catalog.tables {
             let name = table.meta.qualified();
@@ -184,4 +160,62 @@ impl<'a> Builder<'a> {
 fn role(name: &str) -> String {
     let plain = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
     if plain { name.to_owned() } else { format!("\"{}\"", name.replace('"', "\"\"")) }
+}
+
+/// Every object that has privileges: the kind as `GRANT … ON` calls it, the object ready for SQL, and its privileges.
+fn privileged(catalog: &Catalog) -> Vec<(&'static str, String, &Meta)> {
+    let mut out: Vec<(&'static str, String, &Meta)> = Vec::new();
+    for kind in &catalog.types {
+        let keyword = if matches!(kind.definition, TypeDefinition::Domain(_)) { "DOMAIN" } else { "TYPE" };
+        out.push((keyword, kind.meta.qualified(), &kind.meta));
+    }
+    for function in &catalog.functions {
+        let keyword = if function.procedure { "PROCEDURE" } else { "FUNCTION" };
+        out.push((keyword, format!("{}({})", function.meta.qualified(), function.arguments), &function.meta));
+    }
+    for aggregate in &catalog.aggregates {
+        let identity = format!("{}({})", aggregate.meta.qualified(), aggregate.types);
+        out.push(("FUNCTION", identity, &aggregate.meta));
+    }
+    for plain in &catalog.plain {
+        let keyword = match plain.kind {
+            PlainKind::Server => "FOREIGN SERVER",
+            kind => kind.keyword(),
+        };
+        out.push((keyword, plain.identity.clone(), &plain.meta));
+    }
+    out.extend(catalog.sequences.iter().map(|s| ("SEQUENCE", s.meta.qualified(), &s.meta)));
+    out.extend(catalog.large_objects.iter().map(|o| ("LARGE OBJECT", o.meta.name.clone(), &o.meta)));
+    out.extend(catalog.tables.iter().map(|table| ("TABLE", table.meta.qualified(), &table.meta)));
+    out.extend(catalog.schemas.iter().map(|schema| ("SCHEMA", schema.meta.qualified(), &schema.meta)));
+    out
+}
+
+/// Statements, each with its object, that make the privileges of what is `here` those that are `wanted`, whatever the
+/// objects were born with. Objects that an extension made, and the schema `public`, are not born by a restore.
+pub(crate) fn settle_privileges(
+    wanted: &Catalog,
+    here: &Catalog,
+    options: &RenderOptions,
+    target: u32,
+) -> Vec<(String, String)> {
+    let there: HashMap<(&str, String), &Meta> =
+        privileged(here).into_iter().map(|(kind, identity, meta)| ((kind, identity), meta)).collect();
+    let own =
+        |kind: &str, meta: &Meta| meta.extension.is_none() && !(kind == "SCHEMA" && meta.name == "public");
+    let mut out = Vec::new();
+    for (kind, identity, meta) in privileged(wanted).into_iter().filter(|(kind, _, meta)| own(kind, meta)) {
+        let Some(found) = there.get(&(kind, identity.clone())) else { continue };
+        // Privileges that were never touched are the server's own defaults.
+        let Some(acl) = &found.acl else { continue };
+        let on = On { kind, identity: &identity, column: None, prefix: "", owner: &found.owner };
+        let versions = Versions { source: wanted.server_version_num, target };
+        let default = found.initial_acl.as_deref().unwrap_or_default();
+        let wanted = acl::Wanted { acl: meta.acl.as_deref(), owner: &meta.owner, default };
+        let object = format!("{} {identity}", kind.to_lowercase());
+        out.extend(
+            acl::settle(on, wanted, acl, options, versions).into_iter().map(|sql| (object.clone(), sql)),
+        );
+    }
+    out
 }

@@ -125,6 +125,15 @@ pub struct Statement {
     pub locks: Vec<TableLock>,
 }
 
+impl Statement {
+    /// Whether it fills a materialized view.
+    pub fn fills_view(&self) -> bool {
+        self.section == Section::Finish
+            && self.object.kind == "materialized view"
+            && self.sql.contains("REFRESH MATERIALIZED VIEW ")
+    }
+}
+
 impl std::fmt::Debug for Statement {
     /// Without the text of statements that may hold a password.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

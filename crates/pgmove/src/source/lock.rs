@@ -17,6 +17,7 @@ const ATTEMPTS: usize = 5;
 
 /// A relation whose rows are the user's.
 struct Relation {
+    oid: u32,
     name: QualifiedName,
     /// The table that the user knows it by: for a chunk its hypertable.
     user: QualifiedName,
@@ -52,15 +53,17 @@ pub(super) async fn begin(session: &Session, filter: &Filter, wait: Option<Durat
             Err(error) => return Err(error),
         }
         session.execute("the snapshot's transaction", "SET LOCAL lock_timeout = 0").await?;
-        // This query takes the snapshot. A table that was made since the list was is in it, and not locked.
-        let locked: BTreeSet<&QualifiedName> = tables.iter().collect();
+        // This query takes the snapshot. A table that was made since the list was is in it, and not locked; and a name may
+        // have got another meaning before it was locked.
         let now = survey(session, filter).await?;
-        if now.iter().all(|table| locked.contains(table)) {
+        let locked = locked(session).await?;
+        if now.iter().all(|(oid, _)| locked.contains(oid)) {
             return Ok(());
         }
         if attempt >= ATTEMPTS {
             // Somebody makes tables all the time. Locked now, they are at least not dropped under our hands.
-            let late: Vec<QualifiedName> = now.into_iter().filter(|table| !locked.contains(table)).collect();
+            let late: Vec<(u32, QualifiedName)> =
+                now.into_iter().filter(|(oid, _)| !locked.contains(oid)).collect();
             return lock_all(session, &late, LOCKS_AT_ONCE).await;
         }
         session.execute("the snapshot's transaction", "ROLLBACK").await?;
@@ -74,7 +77,7 @@ fn begin_sql(wait: Option<Duration>) -> String {
 }
 
 /// The tables to lock, after making sure that all can be read.
-async fn survey(session: &Session, filter: &Filter) -> Result<Vec<QualifiedName>, Error> {
+async fn survey(session: &Session, filter: &Filter) -> Result<Vec<(u32, QualifiedName)>, Error> {
     let filter = &informed(session, filter).await?;
     let relations: Vec<Relation> =
         relations(session).await?.into_iter().filter(|relation| filter.wants_table(&relation.user)).collect();
@@ -103,8 +106,11 @@ async fn survey(session: &Session, filter: &Filter) -> Result<Vec<QualifiedName>
         unlogged.push("read the primary, or leave the rows of these tables out by a filter".to_owned());
         return Err(Error::Refused { what: format!("{server} cannot give all rows"), conflicts: unlogged });
     }
-    let tables: Vec<QualifiedName> =
-        relations.into_iter().filter(|relation| !relation.sequence).map(|relation| relation.name).collect();
+    let tables: Vec<(u32, QualifiedName)> = relations
+        .into_iter()
+        .filter(|relation| !relation.sequence)
+        .map(|relation| (relation.oid, relation.name))
+        .collect();
     check_lock_room(session, tables.len()).await?;
     Ok(tables)
 }
@@ -112,7 +118,7 @@ async fn survey(session: &Session, filter: &Filter) -> Result<Vec<QualifiedName>
 /// Tables and sequences that are no extension's, and the tables of extensions whose rows are the user's.
 async fn relations(session: &Session) -> Result<Vec<Relation>, Error> {
     // A relation that goes away while we look has no privileges: null, not false.
-    let sql = "SELECT n.nspname, c.relname, c.relkind = 'S', c.relpersistence = 'u', \
+    let sql = "SELECT c.oid, n.nspname, c.relname, c.relkind = 'S', c.relpersistence = 'u', \
                has_schema_privilege(n.oid, 'USAGE') AND CASE WHEN c.relkind = 'S' \
                  THEN has_sequence_privilege(c.oid, 'SELECT') ELSE has_table_privilege(c.oid, 'SELECT') END \
                FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
@@ -130,6 +136,7 @@ async fn relations(session: &Session) -> Result<Vec<Relation>, Error> {
     }
     let relation = |row: Vec<Option<String>>| {
         let mut fields = row.into_iter();
+        let oid = fields.next()??.parse().ok()?;
         let name = QualifiedName::new(fields.next()??, fields.next()??);
         let mut flag = || Some(fields.next()?? == "t");
         let user = match means.get(&name) {
@@ -137,7 +144,7 @@ async fn relations(session: &Session) -> Result<Vec<Relation>, Error> {
             Some(Belongs::Nobody) => return None,
             None => name.clone(),
         };
-        Some(Relation { name, user, sequence: flag()?, unlogged: flag()?, readable: flag()? })
+        Some(Relation { oid, name, user, sequence: flag()?, unlogged: flag()?, readable: flag()? })
     };
     Ok(rows.into_iter().filter_map(relation).collect())
 }
@@ -201,12 +208,20 @@ async fn unreadable_large_objects(session: &Session) -> Result<Vec<String>, Erro
     Ok(rows.into_iter().flatten().flatten().collect())
 }
 
-async fn lock_all(session: &Session, tables: &[QualifiedName], at_once: usize) -> Result<(), Error> {
+/// The relations that this session's transaction has locked for reading.
+async fn locked(session: &Session) -> Result<BTreeSet<u32>, Error> {
+    let sql = "SELECT relation FROM pg_locks WHERE locktype = 'relation' AND pid = pg_backend_pid() AND granted \
+               AND mode = 'AccessShareLock' AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
+    let rows = session.query("the locks", sql).await?;
+    Ok(rows.into_iter().flatten().flatten().filter_map(|oid| oid.parse().ok()).collect())
+}
+
+async fn lock_all(session: &Session, tables: &[(u32, QualifiedName)], at_once: usize) -> Result<(), Error> {
     for batch in tables.chunks(at_once) {
-        let names: Vec<String> = batch.iter().map(|name| format!("ONLY {name}")).collect();
+        let names: Vec<String> = batch.iter().map(|(_, name)| format!("ONLY {name}")).collect();
         let sql = format!("LOCK TABLE {} IN ACCESS SHARE MODE", names.join(", "));
         let object = match batch {
-            [only] => format!("lock on table {only}"),
+            [(_, only)] => format!("lock on table {only}"),
             _ => format!("lock on {} tables", batch.len()),
         };
         session.execute(&object, &sql).await?;

@@ -16,9 +16,11 @@ pub use state::ServerState;
 
 use crate::Error;
 use crate::catalog::{self, Catalog, Filter, Unsupported};
-use crate::connect::{ConnectOptions, ServerIdentity, Session, connect};
-use crate::copy::{CopyOut, Wanted};
+use crate::connect::{ConnectOptions, ServerIdentity, Session, VIEWS, connect, restricted};
+use crate::copy::{Chosen, CopyOut, Wanted};
+use crate::digest::TableProof;
 use crate::pool::Pool;
+use crate::value_settings::ValueSettings;
 
 /// How a source is read.
 #[derive(Debug, Clone)]
@@ -57,6 +59,7 @@ pub struct Source {
     taken_at: DateTime<Utc>,
     state: ServerState,
     warnings: Vec<String>,
+    values: ValueSettings,
     patience: Duration,
 }
 
@@ -69,6 +72,8 @@ impl Source {
     /// for row security, for too few locks and for unlogged tables on a standby.
     pub async fn open(options: &ConnectOptions, settings: &SourceOptions) -> Result<Source, Error> {
         let coordinator = connect(options).await?;
+        let restricted = restricted(VIEWS, false);
+        coordinator.execute("the session's settings", &restricted).await?;
         let mut warnings = options.warnings().to_vec();
         warnings.extend(pool_warning(&coordinator));
         if coordinator.server().in_recovery {
@@ -87,12 +92,13 @@ impl Source {
         let slices = slices::cut(&coordinator, &catalog, settings.slice_pages).await?;
         // What a worker has to wait for waits itself, for the coordinator's lock: [`Source::copy_out`].
         let prepare = format!(
-            "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET TRANSACTION SNAPSHOT {}; SET LOCAL lock_timeout = '2s'",
+            "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET TRANSACTION SNAPSHOT {}; SET LOCAL lock_timeout = '2s'; {restricted}",
             crate::quote::literal(&snapshot)
         );
         Ok(Source {
             workers: Pool::new(options, settings.jobs, prepare),
             coordinator: Arc::new(coordinator),
+            values: ValueSettings::of(&catalog.database),
             catalog,
             slices,
             taken_at,
@@ -143,29 +149,61 @@ impl Source {
     /// [`Error::SnapshotLost`] when the connection that holds the snapshot is gone: then no further connection can
     /// see what the others saw. Otherwise what the server says, with the table.
     pub async fn copy_out(&self, slice: &TableSlice) -> Result<CopyOut, Error> {
-        let wanted = Wanted {
+        match self.copy_out_now(slice).await {
+            // Somebody wants to change the table and waits for us; who comes later waits for them. Only the coordinator,
+            // which has its lock already, is let through.
+            Err(error) if error.sqlstate() == Some("55P03") => {
+                let shared = Arc::clone(&self.coordinator);
+                let casts = BTreeMap::new();
+                let started = CopyOut::start_shared(shared, self.wanted(slice, &casts), self.patience).await;
+                started.map_err(|error| self.lost(error))
+            }
+            started => started,
+        }
+    }
+
+    async fn copy_out_now(&self, slice: &TableSlice) -> Result<CopyOut, Error> {
+        let casts = BTreeMap::new();
+        let started = CopyOut::start(&self.workers, self.wanted(slice, &casts), self.patience).await;
+        started.map_err(|error| self.lost(error))
+    }
+
+    fn wanted<'a>(&'a self, slice: &'a TableSlice, casts: &'a BTreeMap<String, String>) -> Wanted<'a> {
+        Wanted {
             table: &slice.table,
             columns: &slice.columns,
             pages: slice.pages,
             relation: slice.relation.as_ref(),
             condition: &slice.condition,
-            casts: &BTreeMap::new(),
-        };
-        let started = match CopyOut::start(&self.workers, wanted, self.patience).await {
-            // Somebody wants to change the table and waits for us; who comes later waits for them. Only the coordinator,
-            // which has its lock already, is let through.
-            Err(error) if error.sqlstate() == Some("55P03") => {
-                CopyOut::start_shared(Arc::clone(&self.coordinator), wanted, self.patience).await
-            }
-            started => started,
-        };
-        started.map_err(|error| {
-            if self.coordinator.client().is_closed() {
-                Error::SnapshotLost { server: self.server().to_string(), message: error.to_string() }
-            } else {
-                error
-            }
-        })
+            chosen: slice.chosen.then_some(Chosen { values: &self.values, money: slice.money }),
+            casts,
+        }
+    }
+
+    /// Without the connection that holds the snapshot, no other can see what was seen.
+    fn lost(&self, error: Error) -> Error {
+        match self.coordinator.client().is_closed() {
+            true => Error::SnapshotLost { server: self.server().to_string(), message: error.to_string() },
+            false => error,
+        }
+    }
+
+    /// The materialized views that hold rows. Their rows are not copied, for a target fills them itself; by
+    /// [`Source::digest`] what it fills them with can be held against what they held here.
+    pub fn materialized_views(&self) -> Vec<TableSlice> {
+        slices::materialized_views(&self.catalog)
+    }
+
+    /// Reads a slice for its proof alone. Nothing where the role may not read it, or somebody is filling it anew.
+    ///
+    /// # Errors
+    /// As [`Source::copy_out`].
+    pub async fn digest(&self, slice: &TableSlice) -> Result<Option<TableProof>, Error> {
+        let read = async { self.copy_out_now(slice).await?.drain().await };
+        match read.await {
+            Err(error) if matches!(error.sqlstate(), Some("55P03" | "42501" | "55000")) => Ok(None),
+            read => read.map(Some),
+        }
     }
 
     /// Ends the snapshot, after making sure that it was held to the end: only then is what was read consistent.

@@ -28,6 +28,10 @@ pub struct TableSlice {
     /// The chunk that the rows lie in, where the table is a hypertable.
     pub(super) relation: Option<QualifiedName>,
     pub(super) condition: String,
+    /// Whether the condition is the user's own: it means what it means under the source's settings.
+    pub(super) chosen: bool,
+    /// Whether its rows may hold money.
+    pub(super) money: bool,
 }
 
 impl fmt::Display for TableSlice {
@@ -69,14 +73,16 @@ pub(super) async fn cut(
             .map(|condition| format!("WHERE ({condition})"))
             .unwrap_or_default()
     };
-    let plain = catalog.data_tables().map(|table| (table, chosen(table)));
-    let config = catalog.config_tables().map(|(table, condition)| (table, condition.to_owned()));
-    for (table, condition) in plain.chain(config) {
+    let plain = catalog.data_tables().map(|table| (table, chosen(table), true));
+    let config = catalog.config_tables().map(|(table, condition)| (table, condition.to_owned(), false));
+    for (table, condition, own) in plain.chain(config) {
+        let chosen = own && !condition.is_empty();
         let hypertable =
             catalog.timescale.as_ref().and_then(|timescale| timescale.hypertable(table.meta.oid));
         if let Some(hypertable) = hypertable {
             let columns = table.copy_columns().iter().map(|column| column.name.clone()).collect();
-            slices.extend(chunks(hypertable, &table.name(), columns, &condition));
+            let found = chunks(hypertable, &table.name(), columns, &condition);
+            slices.extend(found.into_iter().map(|slice| TableSlice { chosen, money: money(table), ..slice }));
             continue;
         }
         let (pages, bytes) = sizes.get(&table.meta.oid).copied().unwrap_or_default();
@@ -95,6 +101,8 @@ pub(super) async fn cut(
                 pages,
                 relation: None,
                 condition: condition.clone(),
+                chosen,
+                money: money(table),
             });
         }
     }
@@ -110,6 +118,8 @@ pub(super) async fn cut(
             pages: None,
             relation: None,
             condition: String::new(),
+            chosen: false,
+            money: false,
         });
     }
     for aggregate in catalog.aggregates() {
@@ -117,6 +127,27 @@ pub(super) async fn cut(
     }
     slices.sort_by(|a, b| b.estimated_bytes.cmp(&a.estimated_bytes).then_with(|| a.table.cmp(&b.table)));
     Ok(slices)
+}
+
+/// Whether rows of a table may hold money: also inside of types of the user's own.
+fn money(table: &Table) -> bool {
+    table.columns.iter().any(|column| column.type_name.contains("money") || column.type_name.contains('.'))
+}
+
+/// The materialized views that hold rows and are not an extension's, each to be read as a whole.
+pub(super) fn materialized_views(catalog: &Catalog) -> Vec<TableSlice> {
+    let slice = |table: &Table| TableSlice {
+        table: table.name(),
+        columns: table.columns.iter().map(|column| column.name.clone()).collect(),
+        estimated_bytes: u64::try_from(table.pages).unwrap_or(0).saturating_mul(8192),
+        number: (1, 1),
+        pages: None,
+        relation: Some(table.name()),
+        condition: String::new(),
+        chosen: false,
+        money: false,
+    };
+    catalog.filled_views().map(slice).collect()
 }
 
 /// A slice for each chunk. Old chunks do not change, so that their slices stay the same bytes.
@@ -134,6 +165,8 @@ fn chunks(
         pages: None,
         relation: Some(relation.clone()),
         condition: condition.to_owned(),
+        chosen: false,
+        money: false,
     };
     let of = hypertable.chunks.len();
     // One without chunks has no rows, and is to be told of all the same.

@@ -22,6 +22,10 @@ pub(super) struct Into {
     pub(super) begin: String,
     /// Run last: values of sequences, materialized views.
     pub(super) after: Vec<(String, String)>,
+    /// Where each sequence is to stand: the last value, and whether it was given.
+    pub(super) values: Vec<(String, i64, bool)>,
+    /// Materialized views that are filled again.
+    pub(super) views: BTreeSet<QualifiedName>,
     /// Queries that give a row for each reference that leads nowhere, with the foreign key's name.
     pub(super) references: Vec<(String, String)>,
     /// Rows that are there already count apart in the proof.
@@ -372,6 +376,7 @@ async fn sequences(session: &Session, catalog: &Catalog, into: &mut Into) -> Res
         } else {
             format!("SELECT pg_catalog.setval({}, {last}, {})", literal(&found), value.called)
         };
+        into.values.push((found.clone(), last, value.called));
         into.after.push((format!("sequence {found}"), sql));
     }
     Ok(())
@@ -395,6 +400,7 @@ async fn materialized_views(session: &Session, catalog: &Catalog, into: &mut Int
     for view in views {
         let name = view.name();
         into.after.push((format!("materialized view {name}"), format!("REFRESH MATERIALIZED VIEW {name}")));
+        into.views.insert(name);
     }
     Ok(())
 }

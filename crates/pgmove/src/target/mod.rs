@@ -9,12 +9,14 @@ mod fit;
 mod large_objects;
 mod options;
 mod plan;
+mod privileges;
 mod prove;
 mod run;
 mod timescale;
 
 use std::collections::HashMap;
 use std::fmt;
+use std::future::Future;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -29,12 +31,13 @@ pub use plan::RestorePlan;
 
 use crate::Error;
 use crate::catalog::{Catalog, QualifiedName, large_objects_table};
-use crate::connect::{ConnectOptions, ServerIdentity, Session, connect};
+use crate::connect::{ConnectOptions, ServerIdentity, Session, VIEWS, connect, restricted};
 use crate::ddl::{RenderOptions, Section, required_roles};
 use crate::digest::TableProof;
 use crate::pool::Pool;
 use crate::quote::ident;
 use crate::source::pool_warning;
+use crate::value_settings::ValueSettings;
 
 /// Something that was done to the target.
 #[derive(Debug, Clone)]
@@ -68,6 +71,10 @@ impl fmt::Display for RestoreEvent {
 pub struct Target {
     session: Session,
     workers: Pool,
+    /// Sessions that read tables back: pinned in everything, while the workers have settings of the source.
+    readers: Pool,
+    /// What of the source's settings this server accepts.
+    values: Mutex<ValueSettings>,
     options: TargetOptions,
     build: Build,
     failures: Mutex<Vec<Failure>>,
@@ -103,9 +110,22 @@ impl Target {
         }
         let build = Build::of(&session).await?;
         let workers = Pool::new(options, settings.jobs, format!("{PREPARE}{path}"));
-        let (failures, before, places, jobs, remarks) = Default::default();
+        let readers = Pool::new(options, settings.jobs, restricted(VIEWS, false));
+        let (values, failures, before, places, jobs, remarks) = Default::default();
         let options = settings.clone();
-        Ok(Target { session, workers, options, build, failures, before, places, jobs, remarks })
+        Ok(Target {
+            session,
+            workers,
+            readers,
+            values,
+            options,
+            build,
+            failures,
+            before,
+            places,
+            jobs,
+            remarks,
+        })
     }
 
     /// What the server refused while the rest went on ([`OnError::Continue`]), in order.
@@ -241,7 +261,28 @@ impl Target {
             run::in_order(self, plan, Section::PreData, &|_| ()).await?;
             self.make_chunks(plan).await?;
         }
+        self.take_settings(plan).await
+    }
+
+    /// From here on the workers evaluate expressions as the source does. Only now, for a text search configuration of
+    /// the source's own is not there earlier.
+    async fn take_settings(&self, plan: &RestorePlan) -> Result<(), Error> {
+        let (values, refused) = plan.values.clone().accepted(&self.session).await?;
+        refused.into_iter().for_each(|message| self.remark(message));
+        let path = self.options.search_path.as_ref();
+        let path = path.map(|path| format!("; SET search_path = {path}")).unwrap_or_default();
+        self.workers.prepare_by(format!("{PREPARE}{path}; {}", values.for_rows()));
+        *self.values.lock().unwrap_or_else(PoisonError::into_inner) = values;
         Ok(())
+    }
+
+    /// Runs what fills materialized views under the source's settings.
+    async fn as_at_source<T>(&self, work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+        let values = self.values.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        self.session.execute("the session's settings", &values.for_views()).await?;
+        let done = work.await?;
+        self.session.execute("the session's settings", &values.undo()).await?;
+        Ok(done)
     }
 
     /// Copies a stream of COPY text into a table, in a transaction of its own, and gives the number of rows. May be
@@ -306,15 +347,20 @@ impl Target {
         if self.options.sections.post_data {
             self.close_empty(plan).await?;
             run::in_order(self, plan, Section::Privileges, &|_| ()).await?;
-            run::in_order(self, plan, Section::Finish, on_event).await?;
+            self.settle_privileges(plan).await?;
+            self.as_at_source(run::in_order(self, plan, Section::Finish, on_event)).await?;
             self.make_jobs(plan).await?;
         }
         self.tell(on_event);
         if let Some(into) = &plan.into {
             run::in_order(self, plan, Section::Privileges, &|_| ()).await?;
-            for (object, sql) in &into.after {
-                self.note(object, self.session.execute(object, sql).await)?;
-            }
+            self.as_at_source(async {
+                for (object, sql) in &into.after {
+                    self.note(object, self.session.execute(object, sql).await)?;
+                }
+                Ok(())
+            })
+            .await?;
             self.check_references(into).await?;
         }
         self.session.execute("the session's settings", "SET synchronous_commit = on").await?;

@@ -13,6 +13,7 @@ use crate::connect::Session;
 use crate::ddl::{self, RenderOptions, Script, Statement, required_roles};
 use crate::extension::HANDLERS;
 use crate::quote::ident;
+use crate::value_settings::ValueSettings;
 
 /// What will be done to a target. Data: it can be looked at before it is carried out.
 #[derive(Debug, Clone)]
@@ -28,6 +29,10 @@ pub struct RestorePlan {
     /// What the target cannot express, where the rest is to come all the same.
     pub(super) beyond: Vec<Unsupported>,
     tables: HashMap<QualifiedName, TablePlan>,
+    /// The settings under which the source evaluates its own expressions.
+    pub(super) values: ValueSettings,
+    /// What privileges are to be, where objects are not born here with those that every new database gives them.
+    pub(super) privileges: Option<Box<Catalog>>,
 }
 
 /// How the rows of one table are brought and read back.
@@ -62,6 +67,14 @@ impl RestorePlan {
     /// Whether rows of this table are part of the plan.
     pub fn takes(&self, table: &QualifiedName) -> bool {
         self.tables.contains_key(table)
+    }
+
+    /// Whether a materialized view is filled.
+    pub fn fills(&self, view: &QualifiedName) -> bool {
+        let name = view.to_string();
+        let made = self.script.statements.iter();
+        made.filter(|statement| statement.fills_view()).any(|statement| statement.object.name == name)
+            || self.into.as_ref().is_some_and(|into| into.views.contains(view))
     }
 
     /// Tables of a higher rank are to be filled after all those of a lower one. Nearly always all have rank 0: only a
@@ -111,6 +124,8 @@ pub(super) async fn make(
         timescale: catalog.timescale.clone(),
         hypertables: super::timescale::hypertables(session).await?.into_iter().collect(),
         tables: tables_of(catalog),
+        values: ValueSettings::of(&catalog.database),
+        privileges: None,
     };
     if let Some(timescale) = &plan.timescale {
         warnings.extend(timescale.warnings.iter().cloned());
@@ -163,6 +178,9 @@ pub(super) async fn make(
             }
             _ if target.sections.pre_data => conflicts.extend(clean::occupied(session, catalog).await?),
             _ => {}
+        }
+        if !options.no_acl && has_default_privileges(session).await? {
+            plan.privileges = Some(Box::new(catalog.clone()));
         }
         let missing = missing_roles(session, catalog, options).await?;
         match target.on_error {
@@ -256,6 +274,12 @@ fn tables_of(catalog: &Catalog) -> HashMap<QualifiedName, TablePlan> {
 
 fn of_aggregate(aggregate: &Aggregate) -> TablePlan {
     TablePlan { columns: aggregate.columns.clone(), ..TablePlan::default() }
+}
+
+/// Whether new objects of this role get other privileges here than the server's own defaults.
+async fn has_default_privileges(session: &Session) -> Result<bool, Error> {
+    let sql = "SELECT 1 FROM pg_default_acl WHERE defaclrole = (SELECT oid FROM pg_roles WHERE rolname = current_user) LIMIT 1";
+    Ok(session.value("the default privileges", sql).await?.is_some())
 }
 
 /// The roles of a server.

@@ -1,16 +1,19 @@
 //! What a target holds after it was filled: tables read back by digest, the schema as statements.
 
+use std::collections::BTreeMap;
 use std::sync::PoisonError;
 
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 
+use super::existing::Into;
 use super::{Existing, RestorePlan, Target, timescale};
 use crate::Error;
 use crate::catalog::{self, Catalog, Filter, QualifiedName, large_objects_table};
-use crate::compare::{self, SchemaProof};
+use crate::compare::schema::Scope;
+use crate::compare::{self, SchemaDifference, SchemaProof};
 use crate::connect::Session;
 use crate::copy::{CopyOut, Wanted};
-use crate::ddl::RenderOptions;
+use crate::ddl::{RenderOptions, Section};
 use crate::digest::TableProof;
 use crate::source::{PageRange, SLICE_PAGES, ranges};
 
@@ -32,14 +35,47 @@ impl Target {
         Ok(proof.without(before.unwrap_or_default()))
     }
 
+    /// The rows of a materialized view that was filled here, column by column as the catalog has them: to be held against
+    /// [`Source::digest`](crate::Source::digest).
+    pub async fn prove_view(&self, catalog: &Catalog, view: &QualifiedName) -> Result<TableProof, Error> {
+        let columns = catalog.table(view).map(|table| table.columns.as_slice()).unwrap_or_default();
+        let columns: Vec<String> = columns.iter().map(|column| column.name.clone()).collect();
+        let wanted = Wanted {
+            table: view,
+            columns: &columns,
+            pages: None,
+            relation: Some(view),
+            condition: "",
+            chosen: None,
+            casts: &BTreeMap::new(),
+        };
+        CopyOut::start(&self.readers, wanted, self.options.patience).await?.drain().await
+    }
+
     /// Reads the schema back and holds it against what it was to be, owners and privileges included where they were
-    /// wanted. Nothing where that would say nothing: a target that may hold other things, a part of a database.
-    pub async fn prove_schema(&self, catalog: &Catalog) -> Result<Option<SchemaProof>, Error> {
+    /// wanted: all of it in a database that was empty, and of a part, or of what replaced something, that part alone.
+    /// What was not to be made is not compared, and the proof says so.
+    pub async fn prove_schema(&self, plan: &RestorePlan, catalog: &Catalog) -> Result<SchemaProof, Error> {
         let sections = self.options.sections;
-        let whole =
-            matches!(self.options.existing, Existing::Refuse) && sections.pre_data && sections.post_data;
-        if !whole || !catalog.filter.is_all() {
-            return Ok(None);
+        if let Some(into) = &plan.into {
+            return self.prove_sequences(into).await;
+        }
+        let mut scope = Scope {
+            ours: !matches!(self.options.existing, Existing::Refuse) || !catalog.filter.is_all(),
+            sections: Vec::new(),
+        };
+        if sections.pre_data {
+            scope.sections.push(Section::PreData);
+        }
+        if sections.data {
+            scope.sections.push(Section::Data);
+        }
+        if sections.post_data {
+            scope.sections.extend([Section::PostData, Section::Privileges, Section::Finish]);
+        }
+        if sections.pre_data && sections.post_data {
+            // What is not filled yet is levelled below; definitions may stand in any section.
+            scope.sections = vec![];
         }
         let wanted = RenderOptions {
             privileges_for: Some(self.server().version_num),
@@ -72,7 +108,48 @@ impl Target {
                 tables.chain(inner).for_each(|table| table.chunks.clear());
             }
         }
-        compare::schema::prove(&left, &wanted, &here, &found).map(Some)
+        compare::schema::prove(&left, &wanted, &here, &found, &scope)
+    }
+
+    /// Rows came into a schema that was here: of what was asked, sequences have definitions that can be looked at.
+    async fn prove_sequences(&self, into: &Into) -> Result<SchemaProof, Error> {
+        let mut differences = Vec::new();
+        let lease = self.readers.get().await?;
+        for (name, last, called) in &into.values {
+            let sql = format!("SELECT last_value, is_called FROM {name}");
+            let object = format!("sequence {name}");
+            let row = lease.session().query(&object, &sql).await?.into_iter().next().unwrap_or_default();
+            let mut fields = row.into_iter().flatten();
+            let stands = fields.next().and_then(|value| value.parse::<i64>().ok());
+            let given = fields.next().as_deref() == Some("t");
+            let right = match into.append {
+                true => stands.is_some_and(|stands| stands >= *last),
+                false => stands == Some(*last) && given == *called,
+            };
+            if !right {
+                let said = |last: Option<i64>, called: bool| {
+                    vec![format!(
+                        "last value {}, given: {called}",
+                        last.map_or_else(String::new, |n| n.to_string())
+                    )]
+                };
+                differences.push(SchemaDifference {
+                    object,
+                    left: said(Some(*last), *called),
+                    right: said(stands, given),
+                });
+            }
+        }
+        lease.give_back();
+        Ok(SchemaProof {
+            objects: into.values.len(),
+            differences,
+            not_compared: vec![
+                "definitions: the schema was here, and only rows, values of sequences and materialized views were brought"
+                    .to_owned(),
+            ],
+            same_version: true,
+        })
     }
 
     pub(super) async fn read_back(
@@ -106,8 +183,8 @@ impl Target {
                 let (columns, condition, casts) = (&how.columns, &how.condition, &how.casts);
                 async move {
                     let relation = relation.as_ref();
-                    let wanted = Wanted { table, columns, pages, relation, condition, casts };
-                    CopyOut::start(&self.workers, wanted, self.options.patience).await?.drain().await
+                    let wanted = Wanted { table, columns, pages, relation, condition, chosen: None, casts };
+                    CopyOut::start(&self.readers, wanted, self.options.patience).await?.drain().await
                 }
             })
             .buffer_unordered(self.options.jobs.max(1))

@@ -19,8 +19,7 @@ pub(super) async fn in_order(
 ) -> Result<(), Error> {
     for (_, statement) in plan.script.section(section) {
         // Rows of a materialized view are rows, and large objects are data altogether.
-        let data =
-            statement.object.kind == LARGE_OBJECT || statement.sql.starts_with("REFRESH MATERIALIZED VIEW");
+        let data = statement.object.kind == LARGE_OBJECT || statement.fills_view();
         if data && !target.options.sections.data {
             continue;
         }

@@ -223,7 +223,7 @@ async fn a_server_that_was_built_with_less_says_so() {
         plan.warnings().iter().any(|words| words.ends_with("its own method will compress public.t.a"));
     assert!(warned, "{:?}", plan.warnings());
     copy(&from, &to, &SourceOptions::default()).await.unwrap();
-    let proof = target.prove_schema(source.catalog()).await.unwrap().unwrap();
+    let proof = target.prove_schema(&plan, source.catalog()).await.unwrap();
     assert!(proof.holds(), "{proof:?}");
 }
 

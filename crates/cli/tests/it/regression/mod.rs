@@ -4,4 +4,5 @@ mod aof_commands;
 mod closed_connections;
 mod forged_repository;
 mod migrate_under_writes;
+mod restore_proofs;
 mod upload_rate;
