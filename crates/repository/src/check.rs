@@ -101,6 +101,7 @@ impl Repository {
         self.observer.ended();
         self.blame(wrong, ids, &closed, &mut report).await?;
         self.look_at_documents(&mut report).await?;
+        report.not_restorable = self.not_restorable().await?;
         if reads {
             let whole = matches!(reading, Reading::Everything);
             report.not_attested = self.attest_all(&report, whole, now).await.err().map(|e| e.to_string());

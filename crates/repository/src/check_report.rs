@@ -136,6 +136,9 @@ pub struct CheckReport {
     /// Snapshots of which that cannot be said here: something of them was encrypted to other recipients, or the store
     /// could not give it.
     pub unknown: Vec<SnapshotId>,
+    /// Snapshots that no recipient of today can restore alone: recipients changed after their data was written.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub not_restorable: Vec<SnapshotId>,
     /// Manifests and other documents that cannot be read.
     pub unreadable: Vec<Unreadable>,
     /// What is wrong.
@@ -161,6 +164,7 @@ impl CheckReport {
             whole: Vec::new(),
             broken: Vec::new(),
             unknown: Vec::new(),
+            not_restorable: Vec::new(),
             unreadable: Vec::new(),
             faults: Vec::new(),
             chunks: 0,
@@ -209,6 +213,9 @@ impl fmt::Display for CheckReport {
             for touched in &fault.touches {
                 writeln!(f, "  needed by {touched}")?;
             }
+        }
+        for id in &self.not_restorable {
+            writeln!(f, "snapshot {id} cannot be restored by any current recipient alone")?;
         }
         for damaged in &self.unreadable {
             writeln!(f, "{} cannot be read: {}", damaged.name, damaged.error)?;

@@ -41,7 +41,7 @@ pub struct NotCopied {
 
 impl NotCopied {
     /// What speaks against this one snapshot. What speaks against all of them ends the copy.
-    fn because(id: &SnapshotId, error: Error) -> Result<NotCopied, Error> {
+    pub(crate) fn because(id: &SnapshotId, error: Error) -> Result<NotCopied, Error> {
         match error {
             Error::Damaged { .. } | Error::OtherRecipients { .. } | Error::Format { .. } => {
                 Ok(NotCopied { id: id.clone(), error: error.to_string() })

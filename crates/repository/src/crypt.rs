@@ -11,6 +11,7 @@ use zstd::bulk::Compressor;
 
 use crate::chunk::ChunkId;
 use crate::keys::hmac;
+use crate::recipient_sets::RecipientSets;
 use crate::{Error, Identity, Recipient, RepositoryKey, document};
 
 /// How this repository names, packs and signs. Cheap to clone.
@@ -26,6 +27,7 @@ struct Keys {
     key: RepositoryKey,
     recipients: Vec<Recipient>,
     identities: Vec<Identity>,
+    sets: RecipientSets,
 }
 
 /// Why packed bytes could not be read.
@@ -43,7 +45,33 @@ pub(crate) enum Unpack {
 impl Crypt {
     pub(crate) fn new(key: RepositoryKey, recipients: Vec<Recipient>, identities: Vec<Identity>) -> Crypt {
         let (ids, documents) = (key.derive("dbhaul chunk ids"), key.derive("dbhaul documents"));
-        Crypt(Some(Arc::new(Keys { ids, documents, key, recipients, identities })))
+        let sets = RecipientSets::new(&documents, &[], &recipients);
+        Crypt(Some(Arc::new(Keys { ids, documents, key, recipients, identities, sets })))
+    }
+
+    /// The same keys, with the sets of recipients that `dbhaul.json` tells of.
+    pub(crate) fn with_history(self, history: &[Vec<String>]) -> Crypt {
+        let Some(keys) = &self.0 else { return self };
+        let sets = RecipientSets::new(&keys.documents, history, &keys.recipients);
+        let (key, recipients, identities) =
+            (keys.key.clone(), keys.recipients.clone(), keys.identities.clone());
+        let (ids, documents) = (keys.ids, keys.documents);
+        Crypt(Some(Arc::new(Keys { ids, documents, key, recipients, identities, sets })))
+    }
+
+    /// To whom what is encrypted to.
+    pub(crate) fn sets(&self) -> &RecipientSets {
+        static NONE: RecipientSets = RecipientSets::none();
+        self.0.as_ref().map_or(&NONE, |keys| &keys.sets)
+    }
+
+    /// The same keys, with those identities alone that belong to recipients of today.
+    pub(crate) fn of_current_recipients(&self) -> Crypt {
+        let Some(keys) = &self.0 else { return Crypt(None) };
+        let current =
+            keys.identities.iter().filter(|identity| keys.recipients.contains(&identity.recipient()));
+        let current = current.cloned().collect();
+        Crypt::new(keys.key.clone(), keys.recipients.clone(), current).with_history(&keys.sets.history())
     }
 
     pub(crate) fn is_encrypted(&self) -> bool {
@@ -66,7 +94,8 @@ impl Crypt {
     /// The same keys, with others to encrypt to.
     pub(crate) fn with_recipients(&self, recipients: Vec<Recipient>) -> Crypt {
         match &self.0 {
-            Some(keys) => Crypt::new(keys.key.clone(), recipients, keys.identities.clone()),
+            Some(keys) => Crypt::new(keys.key.clone(), recipients, keys.identities.clone())
+                .with_history(&keys.sets.history()),
             None => Crypt(None),
         }
     }

@@ -12,15 +12,24 @@ use crate::{ChunkId, CopyTag, Error, Repository};
 pub(crate) struct Known {
     /// Chunks that are there, with the size of their object and its name.
     pub(crate) present: HashMap<ChunkId, (u32, Option<CopyTag>)>,
-    /// Chunks whose plain name prune has marked.
-    pub(crate) shunned: HashSet<ChunkId>,
+    /// Objects that prune has marked: their names are not written to.
+    pub(crate) shunned: HashSet<ChunkObject>,
     /// What manifests name and is missing or damaged.
     pub(crate) mending: Mending,
 }
 
+/// Which chunks are leaned on, of those that are there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reuse {
+    /// Those that some recipient of today can open: what is written must not depend on an identity that is given up.
+    ByAnyRecipient,
+    /// Those that every recipient of today can open.
+    ByEveryRecipient,
+}
+
 impl Repository {
     /// Looks. Marks are read before anything else.
-    pub(crate) async fn known(&self) -> Result<Known, Error> {
+    pub(crate) async fn known(&self, reuse: Reuse) -> Result<Known, Error> {
         let marked = self.marked().await?;
         let mut named = Gather::default();
         self.visit_manifests(false, |manifest| named.add(manifest.chunks())).await?;
@@ -30,6 +39,11 @@ impl Repository {
         let journaled = journaled.finish();
         let quarantined = self.quarantined().await?;
         let mut present = HashMap::new();
+        let sets = self.crypt.sets();
+        let reusable = |object: &ChunkObject| match reuse {
+            Reuse::ByAnyRecipient => sets.any_opens(object.copy),
+            Reuse::ByEveryRecipient => sets.all_open(object.copy),
+        };
         let mut sound = vec![false; named.entries().len()];
         if !named.is_empty() || !journaled.is_empty() {
             self.store
@@ -49,6 +63,7 @@ impl Repository {
                     }
                     if let Some(chunk) = known.or_else(|| journaled.sized(&object, meta.size))
                         && !marked.contains(&object)
+                        && reusable(&object)
                     {
                         present.insert(object.id, (chunk.stored, object.copy));
                     }
@@ -58,7 +73,6 @@ impl Repository {
         let unsound = named.objects().filter(|(at, _)| sound.get(*at) != Some(&true));
         let unsound = unsound.map(|(_, chunk)| chunk.object()).filter(|object| !marked.contains(object));
         let mending = Mending::of(unsound);
-        let shunned = marked.iter().filter(|object| object.copy.is_none()).map(|object| object.id).collect();
-        Ok(Known { present, shunned, mending })
+        Ok(Known { present, shunned: marked, mending })
     }
 }

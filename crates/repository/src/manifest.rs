@@ -164,6 +164,9 @@ pub(crate) struct Sealed {
     pub(crate) chunks: Vec<ChunkRef>,
     /// The sources as JSON, compressed by zstd, as an age file, in base64.
     pub(crate) body: String,
+    /// The mark of the recipients that the body is encrypted to; none for those of the repository's beginning.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) set: Option<CopyTag>,
 }
 
 /// A snapshot.
@@ -262,7 +265,7 @@ impl Manifest {
         let body = Compressor::new(BODY_LEVEL)
             .and_then(|mut compressor| crypt.pack(&body, &mut compressor))
             .map_err(|e| failed(e.to_string()))?;
-        let sealed = Some(Box::new(Sealed { chunks, body: STANDARD.encode(body) }));
+        let sealed = Some(Box::new(Sealed { chunks, body: STANDARD.encode(body), set: crypt.sets().tag() }));
         Ok(Manifest { sources: Vec::new(), sealed, ..self.clone() })
     }
 

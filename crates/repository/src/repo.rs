@@ -65,6 +65,9 @@ struct Config {
     /// What the store did when the repository was created in it. For information only.
     #[serde(default)]
     store: Option<Probe>,
+    /// Every set of recipients so far, the first one first; only once they have changed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    recipient_sets: Vec<Vec<String>>,
 }
 
 /// An open repository. Cheap to clone.
@@ -80,8 +83,8 @@ pub struct Repository {
     pub(crate) most_in_memory: u64,
     /// Who is told how far long work is.
     pub(crate) observer: Observer,
-    id: String,
-    probe: Option<Probe>,
+    pub(crate) id: String,
+    pub(crate) probe: Option<Probe>,
 }
 
 /// Chunks of a megabyte, of rows and of RDB alike, come out as small as at zstd's own default of 3 within a few percent,
@@ -149,6 +152,7 @@ impl Repository {
             compression: "zstd".to_owned(),
             encryption: envelope,
             store: Some(probe),
+            recipient_sets: Vec::new(),
         };
         // Another host may have had the same thought since we looked.
         if !store.put_new(CONFIG, crypt.seal(CONFIG, &config).into(), probe.conditional_put).await? {
@@ -177,6 +181,7 @@ impl Repository {
             None => Crypt::default(),
         };
         crypt.unseal(CONFIG, &bytes)?;
+        let crypt = crypt.with_history(&config.recipient_sets);
         Repository::of(store, &config, crypt)
     }
 
@@ -259,8 +264,10 @@ impl Repository {
             what: "the list of recipients".to_owned(),
             message: format!("{} is not encrypted, which is decided when it is created", self.store),
         })?;
-        let crypt = self.crypt.with_recipients(recipients);
+        // Of what another host has changed since this one opened the repository, the document tells.
+        let crypt = self.crypt.clone().with_history(&config.recipient_sets).with_recipients(recipients);
         config.encryption = Some(envelope.rewrap(&crypt)?);
+        config.recipient_sets = crypt.sets().history();
         self.store.put(CONFIG, crypt.seal(CONFIG, &config).into()).await?;
         self.crypt = crypt;
         Ok(())

@@ -15,7 +15,7 @@ use crate::chunk::{ChunkObject, Uncut};
 use crate::document::hex;
 use crate::in_time::Begun;
 use crate::journal::JournalWriter;
-use crate::known::Known;
+use crate::known::{Known, Reuse};
 use crate::mend::Mending;
 use crate::packers::Packers;
 use crate::tasks::{Task, blocking};
@@ -63,8 +63,8 @@ struct Shared {
     /// size, or written by us and acknowledged. A chunk enters only after the store said yes, so that no part ever
     /// leans on another part's failed upload.
     present: Mutex<HashMap<ChunkId, (u32, Option<CopyTag>)>>,
-    /// Chunks whose plain name prune has marked: written under another name, which no running removal can hit.
-    shunned: HashSet<ChunkId>,
+    /// Objects that prune has marked: such a chunk is written under another name, which no running removal can hit.
+    shunned: HashSet<ChunkObject>,
     /// What manifests name and is missing or damaged.
     mending: Mending,
     budget: Arc<Semaphore>,
@@ -90,9 +90,18 @@ impl Repository {
     ///
     /// A chunk that is missing, or has not the size that its manifest gives, is not leaned on: it is written again, in its
     /// place, if its data comes by.
+    /// A chunk that no recipient of today can open is written again too, for them.
     pub async fn begin(&self, start: SnapshotStart) -> Result<SnapshotWriter, Error> {
+        self.begin_with(start, Reuse::ByAnyRecipient).await
+    }
+
+    pub(crate) async fn begin_with(
+        &self,
+        start: SnapshotStart,
+        reuse: Reuse,
+    ) -> Result<SnapshotWriter, Error> {
         let begun = Begun::now();
-        let Known { present, shunned, mending } = self.known().await?;
+        let Known { present, shunned, mending } = self.known(reuse).await?;
         let random = uuid::Uuid::new_v4().as_fields().0;
         let id = SnapshotId::new(start.taken_at, random);
         Ok(SnapshotWriter {
@@ -258,6 +267,11 @@ impl SnapshotWriter {
         }
     }
 
+    /// Fails once too much time has passed to name what this writer leans on.
+    pub(crate) fn in_time(&self) -> Result<(), Error> {
+        self.repository.in_time(self.begun)
+    }
+
     /// Commits a manifest of another name than this writer's own; more may follow.
     pub(crate) async fn commit_manifest(&self, manifest: &Manifest) -> Result<(), Error> {
         self.repository.in_time(self.begun)?;
@@ -308,8 +322,12 @@ async fn write_chunk(
     };
     let mut again = again.into_iter();
     let ChunkObject { copy, .. } = again.next().unwrap_or_else(|| {
-        let shunned = shared.shunned.contains(&id);
-        ChunkObject { id, copy: shunned.then(|| CopyTag(uuid::Uuid::new_v4().as_fields().0)) }
+        let sets = repository.crypt.sets();
+        let mut object = ChunkObject { id, copy: sets.tag() };
+        while shared.shunned.contains(&object) {
+            object.copy = Some(sets.fresh_tag());
+        }
+        object
     });
     let object = ChunkObject { id, copy }.to_string();
     let damaged = |message: String| Error::Damaged { object: object.clone(), message };

@@ -60,6 +60,13 @@ enum Verb {
         /// Recipient (age1…)
         recipient: String,
     },
+    /// Encrypt what is stored for the current recipients
+    ///
+    /// Every snapshot that a current recipient cannot decrypt alone is encrypted anew. Pass the identities that decrypt
+    /// what is stored and one of a current recipient, with which the new objects are read back before the manifest
+    /// refers to them. `dbhaul prune` removes the old objects after the grace period.
+    #[command(after_long_help = "Example:\n  dbhaul key rotate --identity old.txt --identity new.txt")]
+    Rotate,
     /// Write the key file of the repository, for another backup host
     #[command(after_long_help = "Example:\n  dbhaul key export --identity identity.txt --output dbhaul.key")]
     Export {
@@ -76,6 +83,7 @@ pub(super) async fn run(args: KeyArgs, context: &Context) -> anyhow::Result<Exit
         Verb::Add { recipient } => change(&recipient, true, context).await,
         Verb::Remove { recipient } => change(&recipient, false, context).await,
         Verb::Export { output } => export(output, context).await,
+        Verb::Rotate => rotate(context).await,
     }
 }
 
@@ -144,6 +152,8 @@ struct KeyReport {
     /// Whether its recipient is among those, where the passphrase was given: nothing else tells.
     passphrase_current: Option<bool>,
     can_read: bool,
+    /// Snapshots that no recipient can restore alone.
+    not_restorable: Vec<String>,
 }
 
 impl KeyReport {
@@ -161,6 +171,7 @@ impl KeyReport {
             passphrase,
             passphrase_current,
             can_read: repository.can_read(),
+            not_restorable: repository.not_restorable().await?.iter().map(ToString::to_string).collect(),
         })
     }
 }
@@ -192,6 +203,7 @@ async fn list(context: &Context) -> anyhow::Result<Exit> {
         } else {
             "no identity was given: backups can be written here, and not be read\n"
         };
+        text += &not_restorable(&report.not_restorable);
         text
     })?;
     Ok(Exit::Done)
@@ -225,6 +237,52 @@ async fn change(recipient: &str, add: bool, context: &Context) -> anyhow::Result
             text += "the identity behind the passphrase stays in dbhaul.json: what was encrypted to it may be readable by \
                      nothing else\n";
         }
+        text += &not_restorable(&report.not_restorable);
+        text
+    })
+}
+
+/// What to say of snapshots that no recipient can restore alone; nothing if there are none.
+pub(crate) fn not_restorable(ids: &[String]) -> String {
+    if ids.is_empty() {
+        return String::new();
+    }
+    format!(
+        "no current recipient can restore these snapshots alone; `dbhaul key rotate` encrypts them for the current \
+         recipients:\n  {}\n",
+        ids.join("\n  ")
+    )
+}
+
+async fn rotate(context: &Context) -> anyhow::Result<Exit> {
+    let repository = context.open_repository().await?;
+    context.progress.stage("encrypting for the current recipients", None);
+    let task = context.progress.task("chunks", None, "chunks");
+    let report = repository.rotate(&|bytes| task.advance(bytes, 0)).await?;
+    task.finish();
+    let exit = match report.failed.is_empty() && report.unreadable.is_empty() {
+        true => Exit::Done,
+        false => Exit::Differs,
+    };
+    context.conclude(exit, &report, || {
+        let mut text = String::new();
+        for failed in &report.failed {
+            text += &format!("snapshot {} was left as it is: {}\n", failed.id, failed.error);
+        }
+        for unreadable in &report.unreadable {
+            text += &format!("{} cannot be read: {}\n", unreadable.name, unreadable.error);
+        }
+        for id in &report.rotated {
+            text += &format!("snapshot {id} was encrypted for the current recipients\n");
+        }
+        text += &format!(
+            "{} rotated, {} current already, {} failed; {} chunks written, {}\n",
+            report.rotated.len(),
+            report.current,
+            report.failed.len() + report.unreadable.len(),
+            report.chunks,
+            crate::ui::size(report.stored_bytes)
+        );
         text
     })
 }

@@ -86,6 +86,15 @@ pub(crate) async fn run(backup: Backup<'_>) -> anyhow::Result<BackupReport> {
     let complete = records.len() == number;
     let manifest =
         writer.commit(records, complete).await.context("cannot write the manifest: no snapshot is listed")?;
+    let old: Vec<String> =
+        backup.repository.not_restorable().await?.iter().map(ToString::to_string).collect();
+    if !old.is_empty() {
+        backup.progress.warn(format!(
+            "no current recipient can restore these snapshots alone: {}; `dbhaul key rotate` encrypts them for the current \
+             recipients",
+            old.join(", ")
+        ));
+    }
     let forgotten = match backup.retention {
         Some(policy) if complete => {
             Some(forget::run(backup.repository, backup.job, policy, None, false, backup.progress).await?)
