@@ -1,4 +1,4 @@
-//! Which snapshots stay, which go, and why. Pure: no I/O, and no clock of its own.
+//! Which snapshots are kept, which are removed, and why. Pure: no I/O, and no clock of its own.
 //!
 //! ```
 //! use chrono::{TimeZone as _, Utc};
@@ -14,14 +14,20 @@
 //!
 //! The rules: each of `hourly`, `daily`, `weekly`, `monthly` and `yearly` keeps the newest snapshot in each of the
 //! last N slots *that hold one*, counted in one time zone; rules may overlap; while a rule has counts left, the oldest
-//! snapshot is kept too. Beside them some snapshots are always kept ([`Reason`]), and a plan that looks like an
-//! accident is refused ([`Refusal`]). A plan is data: it is printed, serialized, and carried out by somebody else.
+//! snapshot is kept too. Each source of the series is counted by itself, and a snapshot is kept while any source in it
+//! needs it: a snapshot of some sources never takes the place of another source's. Beside them some snapshots are always
+//! kept ([`Reason`]), and a plan that looks like an accident is refused ([`Refusal`]). A plan is data: it is printed,
+//! serialized, and carried out by somebody else.
 
+mod judge;
 mod plan;
 mod policy;
 mod render;
 mod slot;
+mod snapshot;
 
-pub use plan::{Entry, Guards, Plan, Reason, Refusal, Snapshot, Warning, plan};
+pub use judge::{plan, protected};
+pub use plan::{Because, Entry, Plan, Reason, Refusal, RestorePoint, Warning};
 pub use policy::{Policy, PolicyError};
 pub use slot::Period;
+pub use snapshot::{Guards, Snapshot};

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::{Plan, Reason, Refusal, Warning};
+use crate::{Because, Entry, Plan, Reason, Refusal, Warning};
 
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -17,7 +17,7 @@ impl fmt::Display for Reason {
             Reason::Young => f.write_str("younger than a day"),
             Reason::Future => f.write_str("dated in the future"),
             Reason::InProgress => f.write_str("in progress"),
-            Reason::NothingNewer => f.write_str("not whole, but nothing whole is newer"),
+            Reason::NothingNewer => f.write_str("incomplete or damaged, but nothing better is newer"),
         }
     }
 }
@@ -27,20 +27,20 @@ impl fmt::Display for Refusal {
         match self {
             Refusal::Unreadable { manifests } => write!(
                 f,
-                "{manifests} manifests cannot be read, and may belong to this series: mend or move them first"
+                "{manifests} manifest{} cannot be read and may belong to this series",
+                if *manifests == 1 { "" } else { "s" }
             ),
-            Refusal::Clock => {
-                f.write_str("half of the snapshots or more are dated in the future: is the clock right?")
-            }
+            Refusal::Clock => f.write_str(
+                "half of the snapshots or more are dated in the future: the clock of this host may be wrong",
+            ),
             Refusal::NothingSucceeded { since } => write!(
                 f,
-                "no backup has succeeded since the last deletion ({}): what is here may be all there is",
+                "no backup has succeeded since the last deletion ({}): these snapshots may be all there is",
                 since.format("%Y-%m-%d %H:%M UTC")
             ),
-            Refusal::TooMany { would_go, limit } => write!(
-                f,
-                "{would_go} snapshots would go, and at most {limit} may at once: if that is meant, say --max-delete {would_go}"
-            ),
+            Refusal::TooMany { would_go, limit } => {
+                write!(f, "{would_go} snapshots would be removed, and at most {limit} may be at once")
+            }
         }
     }
 }
@@ -50,7 +50,7 @@ impl fmt::Display for Warning {
         match self {
             Warning::Future { id, taken_at } => write!(
                 f,
-                "snapshot {id} is dated in the future ({}): it is kept and takes no slot",
+                "snapshot `{id}` is dated in the future ({}): it is kept, takes no slot and is never `latest`",
                 taken_at.format("%Y-%m-%d %H:%M UTC")
             ),
             Warning::NoneComplete => f.write_str("no snapshot of this series is complete"),
@@ -58,17 +58,43 @@ impl fmt::Display for Warning {
     }
 }
 
+impl fmt::Display for Because {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.reason)?;
+        if !self.sources.is_empty() {
+            write!(f, " ({})", self.sources.join(", "))?;
+        }
+        Ok(())
+    }
+}
+
+impl Plan {
+    /// The reasons of an entry. Sources are named where a reason does not hold for all of them.
+    fn reasons(&self, entry: &Entry) -> String {
+        let reasons = entry.reasons.iter().map(|because| match because.sources.len() == self.sources.len() {
+            true => because.reason.to_string(),
+            false => because.to_string(),
+        });
+        reasons.collect::<Vec<_>>().join(", ")
+    }
+}
+
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for entry in &self.entries {
-            let reasons: Vec<String> = entry.reasons.iter().map(ToString::to_string).collect();
             let verdict = if entry.keep { "keep  " } else { "remove" };
             let at = entry.taken_at.format("%Y-%m-%d %H:%M:%S");
-            writeln!(f, "{verdict}  {at}  {}  {}", entry.id, reasons.join(", "))?;
+            let unproven = if entry.date_unproven {
+                "  [stored at another time than dated: takes no slot from others]"
+            } else {
+                ""
+            };
+            writeln!(f, "{verdict}  {at}  {}  {}{unproven}", entry.id, self.reasons(entry))?;
         }
         writeln!(f, "{} kept, {} removed", self.kept().count(), self.removed().count())?;
-        if let Some(oldest) = self.oldest_restore_point {
-            writeln!(f, "oldest restore point: {}", oldest.format("%Y-%m-%d %H:%M:%S UTC"))?;
+        for point in &self.oldest_restore_points {
+            let of = point.source.as_ref().map(|source| format!(" of {source}")).unwrap_or_default();
+            writeln!(f, "oldest restore point{of}: {}", point.taken_at.format("%Y-%m-%d %H:%M:%S UTC"))?;
         }
         if let Some(refusal) = &self.refused {
             writeln!(f, "refused: {refusal}")?;

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use chrono::{DateTime, Datelike as _, Offset as _, Timelike as _, Utc};
+use chrono::{DateTime, Datelike as _, Offset as _, Timelike as _};
 use serde::{Deserialize, Serialize};
 
 /// A period of the calendar.
@@ -39,8 +39,7 @@ impl fmt::Display for Period {
 pub(crate) struct Slot([i32; 5]);
 
 impl Slot {
-    pub(crate) fn of(period: Period, at: DateTime<Utc>, zone: chrono_tz::Tz) -> Slot {
-        let local = at.with_timezone(&zone);
+    pub(crate) fn of(period: Period, local: &DateTime<chrono_tz::Tz>) -> Slot {
         let (year, month, day) = (local.year(), local.month() as i32, local.day() as i32);
         Slot(match period {
             Period::Hourly => [year, month, day, local.hour() as i32, local.offset().fix().local_minus_utc()],

@@ -1,0 +1,275 @@
+//! Which snapshots are kept. Each source of a series is counted by itself, whatever is taken beside it: a snapshot is
+//! kept as long as any source in it needs it.
+
+use std::collections::BTreeSet;
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use crate::plan::{Because, Entry, Plan, Reason, Refusal, RestorePoint, Warning};
+use crate::slot::Slot;
+use crate::snapshot::{Holds, is_future};
+use crate::{Guards, Policy, PolicyError, Snapshot};
+
+/// What is younger than this is always kept.
+const YOUNG: TimeDelta = TimeDelta::hours(24);
+/// As many may always be removed at once, however small the series.
+const SMALL: usize = 3;
+
+/// Judges one series. The order of `snapshots` does not matter; `now` is the caller's clock.
+pub fn plan(
+    policy: &Policy,
+    snapshots: &[Snapshot],
+    now: DateTime<Utc>,
+    guards: &Guards,
+) -> Result<Plan, PolicyError> {
+    policy.validate()?;
+    let within = policy.within()?;
+    let mut series = Series::new(snapshots, now);
+    series.local = series.snapshots.iter().map(|s| s.taken_at.with_timezone(&policy.zone)).collect();
+    for source in series.sources() {
+        series.count(policy, within, source.as_deref());
+        series.guard(source.as_deref());
+        series.keep_the_best_there_is(source.as_deref());
+    }
+    series.keep_always();
+    Ok(series.into_plan(guards))
+}
+
+/// What is never removed by itself, whatever the policy: of each source the newest snapshot, the newest that passed a
+/// check and the newest that passed a rehearsal; and what is pinned. Entries of other snapshots have no reason.
+pub fn protected(snapshots: &[Snapshot], now: DateTime<Utc>) -> Vec<Entry> {
+    let mut series = Series::new(snapshots, now);
+    for source in series.sources() {
+        series.guard(source.as_deref());
+    }
+    for at in 0..series.snapshots.len() {
+        if series.snapshots[at].pinned {
+            series.keep(at, Reason::Pinned, None);
+        }
+    }
+    series.into_entries()
+}
+
+struct Series<'a> {
+    /// Oldest first.
+    snapshots: Vec<&'a Snapshot>,
+    /// When each was taken, in the zone of the policy.
+    local: Vec<DateTime<chrono_tz::Tz>>,
+    reasons: Vec<Vec<Because>>,
+    now: DateTime<Utc>,
+}
+
+impl<'a> Series<'a> {
+    fn new(snapshots: &'a [Snapshot], now: DateTime<Utc>) -> Series<'a> {
+        let mut snapshots: Vec<&Snapshot> = snapshots.iter().collect();
+        snapshots.sort_by(|a, b| (a.taken_at, &a.id).cmp(&(b.taken_at, &b.id)));
+        let reasons = vec![Vec::new(); snapshots.len()];
+        Series { snapshots, local: Vec::new(), reasons, now }
+    }
+
+    fn names(&self) -> BTreeSet<&'a str> {
+        self.snapshots.iter().filter_map(|s| s.sources.as_ref()).flatten().map(String::as_str).collect()
+    }
+
+    /// The sources to count; one without a name where none is known.
+    fn sources(&self) -> Vec<Option<String>> {
+        let names: Vec<_> = self.names().into_iter().map(|name| Some(name.to_owned())).collect();
+        if names.is_empty() { vec![None] } else { names }
+    }
+
+    fn keep(&mut self, at: usize, reason: Reason, source: Option<&str>) {
+        let reasons = &mut self.reasons[at];
+        let known = reasons.iter_mut().find(|because| because.reason == reason);
+        match (known, source) {
+            (Some(because), Some(source)) => {
+                if !because.sources.iter().any(|known| known == source) {
+                    because.sources.push(source.to_owned());
+                }
+            }
+            (Some(_), None) => {}
+            (None, source) => {
+                let sources = source.map(str::to_owned).into_iter().collect();
+                reasons.push(Because { reason, sources });
+            }
+        }
+    }
+
+    /// The snapshots that can restore a source, newest first, without those from the future: first those whose date and
+    /// content are certain, then all.
+    fn holders(&self, source: Option<&str>) -> (Vec<usize>, Vec<usize>) {
+        let all = (0..self.snapshots.len()).rev().filter(|&at| {
+            let snapshot = self.snapshots[at];
+            snapshot.holds(source) != Holds::No && !snapshot.is_future(self.now)
+        });
+        let all: Vec<usize> = all.collect();
+        let certain = |at: &usize| {
+            let snapshot = self.snapshots[*at];
+            snapshot.holds(source) == Holds::Yes && !snapshot.is_date_unproven()
+        };
+        (all.iter().copied().filter(certain).collect(), all)
+    }
+
+    /// Counts one source. What is not certain, of its date or of what it holds, takes no slot from what is; it is kept
+    /// if it would be were it certain.
+    fn count(&mut self, policy: &Policy, within: Option<TimeDelta>, source: Option<&str>) {
+        let (mut certain, mut all) = self.holders(source);
+        let unpinned = |at: &usize| !self.snapshots[*at].pinned;
+        certain.retain(unpinned);
+        all.retain(unpinned);
+        for (at, reason) in self.counted(policy, within, &certain) {
+            self.keep(at, reason, source);
+        }
+        if certain.len() < all.len() {
+            for (at, reason) in self.counted(policy, within, &all) {
+                if !certain.contains(&at) {
+                    self.keep(at, reason, source);
+                }
+            }
+        }
+    }
+
+    /// What the rules keep of these, which are given newest first.
+    fn counted(
+        &self,
+        policy: &Policy,
+        within: Option<TimeDelta>,
+        eligible: &[usize],
+    ) -> Vec<(usize, Reason)> {
+        let mut kept = Vec::new();
+        for (period, count) in policy.rules().into_iter().filter(|(_, count)| *count > 0) {
+            let mut filled = 0;
+            let mut last = None;
+            for &at in eligible {
+                if filled == count {
+                    break;
+                }
+                // The first that falls into a slot is its newest.
+                let slot = Slot::of(period, &self.local[at]);
+                if last != Some(slot) {
+                    last = Some(slot);
+                    filled += 1;
+                    kept.push((at, Reason::Slot(period)));
+                }
+            }
+            if let Some(&oldest) = eligible.last()
+                && filled < count
+                && !kept.contains(&(oldest, Reason::Slot(period)))
+            {
+                kept.push((oldest, Reason::Oldest(period)));
+            }
+        }
+        if let (Some(span), Some(&newest)) = (within, eligible.first()) {
+            let since = self.snapshots[newest].taken_at - span;
+            let close = eligible.iter().filter(|&&at| self.snapshots[at].taken_at >= since);
+            kept.extend(close.map(|&at| (at, Reason::Within)));
+        }
+        kept
+    }
+
+    /// What must not be removed without something in its place. Neither a snapshot from the future nor one whose date or
+    /// content is uncertain stands for the newest in place of one that is certain: both are kept.
+    fn guard(&mut self, source: Option<&str>) {
+        let (certain, all) = self.holders(source);
+        let tests: [(Reason, fn(&Snapshot) -> bool); 3] = [
+            (Reason::Newest, |_| true),
+            (Reason::Checked, |snapshot| snapshot.checked),
+            (Reason::Rehearsed, |snapshot| snapshot.rehearsed),
+        ];
+        for (reason, test) in tests {
+            for holders in [&certain, &all] {
+                if let Some(&at) = holders.iter().find(|&&at| test(self.snapshots[at])) {
+                    self.keep(at, reason, source);
+                }
+            }
+        }
+    }
+
+    /// What cannot be restored is still better than nothing, while nothing better is newer.
+    fn keep_the_best_there_is(&mut self, source: Option<&str>) {
+        let newest = self.holders(source).1.first().copied();
+        for at in 0..self.snapshots.len() {
+            let snapshot = self.snapshots[at];
+            let broken = snapshot.is_about(source) && snapshot.holds(source) == Holds::No && !snapshot.good();
+            if broken && newest.is_none_or(|newest| at > newest) {
+                self.keep(at, Reason::NothingNewer, source);
+            }
+        }
+    }
+
+    /// What is kept whatever it holds.
+    fn keep_always(&mut self) {
+        for at in 0..self.snapshots.len() {
+            let snapshot = self.snapshots[at];
+            let future = snapshot.is_future(self.now);
+            let always = [
+                (snapshot.pinned, Reason::Pinned),
+                (future, Reason::Future),
+                (!future && self.now - snapshot.taken_at < YOUNG, Reason::Young),
+                (snapshot.in_progress, Reason::InProgress),
+            ];
+            for (_, reason) in always.iter().filter(|(holds, _)| *holds) {
+                self.keep(at, *reason, None);
+            }
+        }
+    }
+
+    fn into_entries(self) -> Vec<Entry> {
+        let judged = self.snapshots.iter().zip(self.reasons);
+        judged
+            .map(|(snapshot, reasons)| Entry {
+                id: snapshot.id.clone(),
+                taken_at: snapshot.taken_at,
+                keep: !reasons.is_empty(),
+                reasons,
+                date_unproven: snapshot.is_date_unproven(),
+            })
+            .collect()
+    }
+
+    fn into_plan(self, guards: &Guards) -> Plan {
+        let mut warnings = Vec::new();
+        for snapshot in self.snapshots.iter().filter(|snapshot| snapshot.is_future(self.now)) {
+            warnings.push(Warning::Future { id: snapshot.id.clone(), taken_at: snapshot.taken_at });
+        }
+        if !self.snapshots.is_empty() && !self.snapshots.iter().any(|snapshot| snapshot.good()) {
+            warnings.push(Warning::NoneComplete);
+        }
+        let oldest = |source: Option<String>| {
+            let mut kept =
+                self.snapshots.iter().zip(&self.reasons).filter(|(_, reasons)| !reasons.is_empty());
+            let (oldest, _) = kept.find(|(snapshot, _)| snapshot.holds(source.as_deref()) == Holds::Yes)?;
+            Some(RestorePoint { source, taken_at: oldest.taken_at })
+        };
+        let oldest_restore_points = self.sources().into_iter().filter_map(oldest).collect();
+        let sources = self.names().into_iter().map(str::to_owned).collect();
+        let refused = self.refusal(guards);
+        Plan { sources, entries: self.into_entries(), warnings, oldest_restore_points, refused }
+    }
+
+    /// What speaks against carrying the plan out. One stray in the future is kept and told; when half of the series or
+    /// more lies in the future, it is the clock that is wrong, and no date can be trusted.
+    fn refusal(&self, guards: &Guards) -> Option<Refusal> {
+        if guards.unreadable_manifests > 0 {
+            return Some(Refusal::Unreadable { manifests: guards.unreadable_manifests });
+        }
+        let strays = self.snapshots.iter().filter(|snapshot| snapshot.is_future(self.now)).count();
+        if strays > 0 && strays * 2 >= self.snapshots.len() {
+            return Some(Refusal::Clock);
+        }
+        let would_go = self.reasons.iter().filter(|reasons| reasons.is_empty()).count();
+        if would_go == 0 {
+            return None;
+        }
+        let succeeded = |since: DateTime<Utc>| {
+            let mut good = self.snapshots.iter().filter(|s| s.good() && !s.is_future(self.now));
+            good.any(|snapshot| snapshot.taken_at > since)
+        };
+        if let Some(since) = guards.last_deletion_at.filter(|since| !is_future(*since, self.now))
+            && !succeeded(since)
+        {
+            return Some(Refusal::NothingSucceeded { since });
+        }
+        let limit = guards.max_delete.unwrap_or_else(|| SMALL.max(self.snapshots.len() / 2));
+        (would_go > limit).then_some(Refusal::TooMany { would_go, limit })
+    }
+}
