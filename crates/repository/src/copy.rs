@@ -13,7 +13,7 @@ use sha2::{Digest as _, Sha256};
 use crate::document::hex;
 use crate::write::{SnapshotStart, SnapshotWriter};
 use crate::{
-    ChunkRef, Error, Manifest, Part, PartHeader, Repository, SnapshotId, SnapshotStats, SourceRecord,
+    ChunkRef, Content, Error, Manifest, Part, PartHeader, Repository, SnapshotId, SnapshotStats, SourceRecord,
 };
 
 /// Chunks that are under way at the same time.
@@ -198,7 +198,12 @@ impl Repository {
             chunks,
             new_chunks: after.new_chunks - before.new_chunks,
         };
-        let copy = Manifest { format: crate::FORMAT, sources, stats: stats.clone(), ..manifest };
+        // Manifests of the first versions do not list them.
+        let contents = match manifest.contents.is_empty() {
+            true => sources.iter().map(Content::of).collect(),
+            false => manifest.contents,
+        };
+        let copy = Manifest { format: crate::FORMAT, sources, contents, stats: stats.clone(), ..manifest };
         writer.commit_manifest(&copy).await?;
         Ok(stats)
     }

@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 use zstd::bulk::Compressor;
 
 use crate::chunk::ChunkId;
+use crate::document::hex;
 use crate::keys::hmac;
 use crate::recipient_sets::RecipientSets;
 use crate::{Error, Identity, Recipient, RepositoryKey, document};
@@ -110,6 +111,18 @@ impl Crypt {
         match &self.0 {
             Some(keys) => ChunkId::from_bytes(hmac(&keys.ids, &[plain])),
             None => ChunkId::of(plain),
+        }
+    }
+
+    /// What tells a source from another, as it is stored where everybody can see it: a keyed hash, where the repository is
+    /// encrypted.
+    pub(crate) fn identity_as_stored(&self, identity: &str) -> String {
+        match &self.0 {
+            Some(keys) => {
+                let key = keys.key.derive("dbhaul source identities");
+                format!("hmac-sha256:{}", hex(&hmac(&key, &[identity.as_bytes()])))
+            }
+            None => identity.to_owned(),
         }
     }
 

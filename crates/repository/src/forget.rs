@@ -140,12 +140,15 @@ impl Repository {
         Ok(self.store.list("snapshots").await?.into_iter().map(|meta| meta.location.to_string()).collect())
     }
 
-    /// When a snapshot of this series was last forgotten and not brought back, given what is listed. A tombstone that
-    /// cannot be read is an error: retention would otherwise believe that nothing was deleted.
+    /// When a snapshot of this series was last forgotten and not brought back, given what is listed, by the clock of who
+    /// did it or the store's, whichever says less. What both date later than `until` was done while a clock was ahead, and
+    /// does not count. A tombstone that cannot be read is an error: retention would otherwise believe that nothing was
+    /// deleted.
     pub async fn last_deletion_at(
         &self,
         job: &str,
         listed: &Headers,
+        until: DateTime<Utc>,
     ) -> Result<Option<DateTime<Utc>>, Error> {
         let readable = listed.headers.iter().map(|header| header.id.object());
         let listed: HashSet<String> =
@@ -158,8 +161,9 @@ impl Repository {
             }
             let Some(bytes) = bytes? else { continue };
             let tombstone = Tombstone::parse(&self.crypt, &object, &bytes)?;
-            if tombstone.job == job {
-                newest = newest.max(Some(tombstone.forgotten_at));
+            let at = tombstone.forgotten_at.min(meta.last_modified);
+            if tombstone.job == job && at <= until {
+                newest = newest.max(Some(at));
             }
         }
         Ok(newest)

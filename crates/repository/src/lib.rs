@@ -72,7 +72,7 @@ pub use error::Error;
 pub use forget::Forgotten;
 pub use keys::{Access, Identity, Passphrase, Recipient, RepositoryKey};
 pub use list::{Headers, Listing, SnapshotHeader, Unreadable};
-pub use manifest::{ChunkRef, Manifest, Part, PartHeader, SnapshotId, SnapshotStats, SourceRecord};
+pub use manifest::{ChunkRef, Content, Manifest, Part, PartHeader, SnapshotId, SnapshotStats, SourceRecord};
 pub use probe::Probe;
 pub use progress::{Phase, Step};
 pub use prune::{PruneOptions, PruneReport};

@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use futures::stream::{self, StreamExt as _};
+use object_store::ObjectMeta;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 
 use crate::patience::Patience;
 use crate::tasks::blocking;
-use crate::{Error, Manifest, Repository, SnapshotId, SnapshotStats};
+use crate::{Content, Error, Manifest, Repository, SnapshotId, SnapshotStats};
 
 /// Manifests that are fetched and parsed at the same time,
 const FETCHES: usize = 8;
@@ -79,22 +80,56 @@ pub struct SnapshotHeader {
     pub tool: String,
     /// False when a source that was asked for is missing.
     pub complete: bool,
+    /// The sources that it holds whole; nothing where they cannot be known without opening it, in an encrypted repository
+    /// of the first versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub contents: Option<Vec<Content>>,
+    /// From here on the series may be of other sources than before.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub new_lineage: bool,
+    /// When its manifest was stored, by the store's clock; not part of what is stored.
+    #[serde(default, skip_deserializing, skip_serializing_if = "Option::is_none")]
+    pub stored_at: Option<DateTime<Utc>>,
     /// Sizes.
     #[serde(default)]
     pub stats: SnapshotStats,
 }
 
+/// Where the contents are found in manifests that do not list them.
+#[derive(Deserialize)]
+struct OpenSources {
+    #[serde(default)]
+    sources: Vec<OpenSource>,
+}
+
+#[derive(Deserialize)]
+struct OpenSource {
+    name: String,
+    kind: String,
+}
+
 impl SnapshotHeader {
     fn read(repository: &Repository, object: &str, bytes: &[u8]) -> Result<SnapshotHeader, Error> {
-        let header: SnapshotHeader = repository.crypt.read(object, bytes)?;
+        let mut header: SnapshotHeader = repository.crypt.read(object, bytes)?;
         header.id.check_object(object)?;
+        if header.contents.is_none() && !repository.crypt.is_encrypted() {
+            let open: OpenSources = repository.crypt.read(object, bytes)?;
+            let content =
+                |source: OpenSource| Content { name: source.name, kind: source.kind, identity: None };
+            header.contents = Some(open.sources.into_iter().map(content).collect());
+        }
         Ok(header)
+    }
+
+    /// Whether it holds a source of this name whole; nothing where that cannot be known without opening it.
+    pub fn holds(&self, source: &str) -> Option<bool> {
+        self.contents.as_ref().map(|contents| contents.iter().any(|content| content.name == source))
     }
 
     /// True when both are of one snapshot: a copy keeps all of this.
     pub(crate) fn is_copy_of(&self, other: &SnapshotHeader) -> bool {
         let known = |header: &SnapshotHeader| {
-            let SnapshotHeader { id, job, taken_at, finished_at, tool, complete, stats } = header.clone();
+            let SnapshotHeader { id, job, taken_at, finished_at, tool, complete, stats, .. } = header.clone();
             (id, job, taken_at, finished_at, tool, complete, stats.plain_bytes)
         };
         known(self) == known(other)
@@ -108,6 +143,9 @@ impl SnapshotHeader {
             finished_at: manifest.finished_at,
             tool: manifest.tool.clone(),
             complete: manifest.complete,
+            contents: Some(manifest.contents.clone()).filter(|contents| !contents.is_empty()),
+            new_lineage: manifest.new_lineage,
+            stored_at: None,
             stats: manifest.stats.clone(),
         }
     }
@@ -120,6 +158,16 @@ pub struct Headers {
     pub headers: Vec<SnapshotHeader>,
     /// What could not be read.
     pub unreadable: Vec<Unreadable>,
+}
+
+impl Headers {
+    /// The headers, if all could be read; else the error of the first that could not, with what follows from it.
+    pub fn readable(self, consequence: &'static str) -> Result<Vec<SnapshotHeader>, Error> {
+        match self.unreadable.into_iter().next() {
+            Some(unreadable) => Err(unreadable.into_error(consequence)),
+            None => Ok(self.headers),
+        }
+    }
 }
 
 impl Repository {
@@ -136,8 +184,9 @@ impl Repository {
     /// The header of every snapshot, oldest first.
     pub async fn headers(&self) -> Result<Headers, Error> {
         let mut headers = Vec::new();
-        let read = |repository: Repository, name: String, bytes: bytes::Bytes| {
-            SnapshotHeader::read(&repository, &name, &bytes)
+        let read = |repository: Repository, meta: ObjectMeta, bytes: bytes::Bytes| {
+            let header = SnapshotHeader::read(&repository, meta.location.as_ref(), &bytes)?;
+            Ok(SnapshotHeader { stored_at: Some(meta.last_modified), ..header })
         };
         let unreadable =
             self.visit_documents("snapshots", Patience::none(), read, |header| headers.push(header)).await?;
@@ -152,10 +201,19 @@ impl Repository {
         bytes.map(|bytes| SnapshotHeader::read(self, &object, &bytes)).transpose()
     }
 
-    /// Calls `visit` for every snapshot, opened as by [`Repository::snapshots`], in no certain order, and holds few at a
-    /// time. Gives those that could not be read.
-    pub async fn visit_snapshots(&self, visit: impl FnMut(Manifest)) -> Result<Vec<Unreadable>, Error> {
-        self.visit_manifests(true, visit).await
+    /// Calls `visit` for every snapshot, opened as by [`Repository::snapshots`], and when the store says that its manifest
+    /// was stored; in no certain order, and holds few at a time. Gives those that could not be read.
+    pub async fn visit_snapshots(
+        &self,
+        mut visit: impl FnMut(Manifest, DateTime<Utc>),
+    ) -> Result<Vec<Unreadable>, Error> {
+        let open = self.crypt.can_read();
+        let read = move |repository: Repository, meta: ObjectMeta, bytes: bytes::Bytes| {
+            let manifest = Manifest::parse(&repository.crypt, meta.location.as_ref(), &bytes)?;
+            let manifest = if open { manifest.open_if_possible(&repository.crypt)? } else { manifest };
+            Ok((manifest, meta.last_modified))
+        };
+        self.visit_documents("snapshots", Patience::none(), read, |(manifest, at)| visit(manifest, at)).await
     }
 
     /// Calls `visit` for every manifest, in no certain order; opens the sealed ones if `open` and if it can. Gives those
@@ -176,8 +234,8 @@ impl Repository {
         visit: impl FnMut(Manifest),
     ) -> Result<Vec<Unreadable>, Error> {
         let open = open && self.crypt.can_read();
-        let read = move |repository: Repository, name: String, bytes: bytes::Bytes| {
-            let manifest = Manifest::parse(&repository.crypt, &name, &bytes)?;
+        let read = move |repository: Repository, meta: ObjectMeta, bytes: bytes::Bytes| {
+            let manifest = Manifest::parse(&repository.crypt, meta.location.as_ref(), &bytes)?;
             if open { manifest.open_if_possible(&repository.crypt) } else { Ok(manifest) }
         };
         self.visit_documents("snapshots", patience, read, visit).await
@@ -187,26 +245,26 @@ impl Repository {
         &self,
         prefix: &str,
         mut patience: Patience,
-        read: impl Fn(Repository, String, bytes::Bytes) -> Result<T, Error> + Clone + Send + 'static,
+        read: impl Fn(Repository, ObjectMeta, bytes::Bytes) -> Result<T, Error> + Clone + Send + 'static,
         mut visit: impl FnMut(T),
     ) -> Result<Vec<Unreadable>, Error> {
         let documents = self.store.list(prefix).await?.into_iter();
-        let documents = documents.map(|meta| (meta.location.to_string(), meta.size));
-        let documents = documents.filter(|(name, _)| name.ends_with(".json"));
+        let documents = documents.filter(|meta| meta.location.as_ref().ends_with(".json"));
         let budget = Arc::new(Semaphore::new(BUDGET as usize));
         let mut reads = stream::iter(documents)
-            .map(|(name, size)| {
+            .map(|meta| {
+                let name = meta.location.to_string();
                 let (read, budget) = (read.clone(), Arc::clone(&budget));
                 async move {
-                    let share = u32::try_from(size).unwrap_or(BUDGET).min(BUDGET);
+                    let share = u32::try_from(meta.size).unwrap_or(BUDGET).min(BUDGET);
                     // Held until the document has been visited. The semaphore is never closed.
                     let permit = budget.acquire_many_owned(share).await.ok();
                     let result = match self.store.get(&name).await {
                         // Forgotten between listing and reading: as if it had never been listed.
                         Ok(None) => None,
                         Ok(Some(bytes)) => {
-                            let (repository, object) = (self.clone(), name.clone());
-                            let read = blocking(move || read(repository, object, bytes)).await;
+                            let repository = self.clone();
+                            let read = blocking(move || read(repository, meta, bytes)).await;
                             Some(read.unwrap_or_else(Err))
                         }
                         Err(error) => Some(Err(error)),
@@ -258,12 +316,10 @@ impl Repository {
     }
 
     async fn latest(&self) -> Result<SnapshotId, Error> {
-        let listing = self.headers().await?;
         // A newer snapshot that cannot be read must not make an older one pass for the latest in silence.
-        if let Some(unreadable) = listing.unreadable.into_iter().next() {
-            return Err(unreadable.into_error("name the snapshot you want by its id instead of `latest`"));
-        }
-        let latest = listing.headers.into_iter().rev().find(|header| header.complete);
+        let headers = self.headers().await?;
+        let headers = headers.readable("name the snapshot you want by its id instead of `latest`")?;
+        let latest = headers.into_iter().rev().find(|header| header.complete);
         latest.map(|header| header.id).ok_or_else(|| Error::NoSnapshot {
             wanted: "latest".to_owned(),
             hint: "the repository holds no complete snapshot".to_owned(),

@@ -1,6 +1,6 @@
 //! The manifest: what a snapshot is.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 
 use base64::Engine as _;
@@ -141,6 +141,27 @@ pub struct SourceRecord {
     pub parts: Vec<Part>,
 }
 
+/// What a snapshot holds of one source, as far as it can be known without opening it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Content {
+    /// The source's name.
+    pub name: String,
+    /// What kind of server it is.
+    pub kind: String,
+    /// What tells this source from another one of the same name, in its maker's words. In an encrypted repository a keyed
+    /// hash stands in its place until the manifest is opened: see [`crate::Repository::identity_as_stored`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity: Option<String>,
+}
+
+impl Content {
+    /// Of this source, with nothing known that tells it from another of its name.
+    pub(crate) fn of(source: &SourceRecord) -> Content {
+        Content { name: source.name.clone(), kind: source.kind.clone(), identity: None }
+    }
+}
+
 /// Sizes of a snapshot, in bytes unless said.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", default)]
@@ -187,6 +208,12 @@ pub struct Manifest {
     pub tool: String,
     /// False when a source that was asked for is missing.
     pub complete: bool,
+    /// The sources by name and kind, also while the manifest is sealed. Manifests of the first versions lack it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub contents: Vec<Content>,
+    /// From here on the series may be of other sources than before: somebody said that it is meant to be.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub new_lineage: bool,
     /// The servers; empty while the manifest is sealed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub sources: Vec<SourceRecord>,
@@ -261,12 +288,19 @@ impl Manifest {
         let mut chunks: Vec<ChunkRef> = self.chunks().copied().collect();
         chunks.sort_unstable_by_key(ChunkRef::object);
         chunks.dedup_by_key(|chunk| chunk.object());
-        let body = serde_json::to_vec(&Body { sources: &self.sources }).map_err(|e| failed(e.to_string()))?;
+        let identities = self.contents.iter().filter_map(|c| Some((c.name.as_str(), c.identity.as_deref()?)));
+        let body = Body { sources: &self.sources, identities: identities.collect() };
+        let body = serde_json::to_vec(&body).map_err(|e| failed(e.to_string()))?;
         let body = Compressor::new(BODY_LEVEL)
             .and_then(|mut compressor| crypt.pack(&body, &mut compressor))
             .map_err(|e| failed(e.to_string()))?;
         let sealed = Some(Box::new(Sealed { chunks, body: STANDARD.encode(body), set: crypt.sets().tag() }));
-        Ok(Manifest { sources: Vec::new(), sealed, ..self.clone() })
+        let hashed = |content: &Content| {
+            let identity = content.identity.as_ref().map(|identity| crypt.identity_as_stored(identity));
+            Content { identity, ..content.clone() }
+        };
+        let contents = self.contents.iter().map(hashed).collect();
+        Ok(Manifest { sources: Vec::new(), contents, sealed, ..self.clone() })
     }
 
     /// Opens a sealed manifest; one that is open stays as it is.
@@ -295,6 +329,10 @@ impl Manifest {
         };
         let body: OpenBody = serde_json::from_slice(&body).map_err(|e| damaged(e.to_string()))?;
         self.sources = body.sources;
+        let mut identities = body.identities;
+        for content in &mut self.contents {
+            content.identity = identities.remove(&content.name);
+        }
         self.check_parts(&object)?;
         // What the header does not name, prune would take for needless.
         let header: HashSet<ChunkObject> = sealed.chunks.iter().map(ChunkRef::object).collect();
@@ -309,9 +347,13 @@ impl Manifest {
 #[derive(Serialize)]
 struct Body<'a> {
     sources: &'a [SourceRecord],
+    identities: BTreeMap<&'a str, &'a str>,
 }
 
 #[derive(Deserialize)]
 struct OpenBody {
     sources: Vec<SourceRecord>,
+    /// Absent in the first versions.
+    #[serde(default)]
+    identities: BTreeMap<String, String>,
 }

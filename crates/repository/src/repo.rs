@@ -239,6 +239,17 @@ impl Repository {
         self.crypt.recipients()
     }
 
+    /// A source's identity as [`SnapshotHeader::contents`](crate::SnapshotHeader::contents) has it: itself, or a keyed hash
+    /// where the repository is encrypted, so that both can be compared by a host that can open nothing.
+    pub fn identity_as_stored(&self, identity: &str) -> String {
+        self.crypt.identity_as_stored(identity)
+    }
+
+    /// The store's clock, which is asked by writing a small object and removing it again.
+    pub async fn store_clock(&self) -> Result<DateTime<Utc>, Error> {
+        self.store.clock().await
+    }
+
     /// True when `dbhaul.json` holds an identity that a passphrase opens.
     pub async fn has_passphrase(&self) -> Result<bool, Error> {
         let (config, _) = Repository::config(&self.store).await?;

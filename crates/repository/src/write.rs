@@ -1,6 +1,6 @@
 //! Writing a snapshot: parts into chunks, chunks into the store, and at last the manifest.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -20,7 +20,7 @@ use crate::mend::Mending;
 use crate::packers::Packers;
 use crate::tasks::{Task, blocking};
 use crate::{
-    ChunkId, ChunkRef, CopyTag, Error, FORMAT, Manifest, Part, PartHeader, Repository, SnapshotId,
+    ChunkId, ChunkRef, Content, CopyTag, Error, FORMAT, Manifest, Part, PartHeader, Repository, SnapshotId,
     SnapshotStats, SourceRecord,
 };
 
@@ -37,12 +37,22 @@ pub struct SnapshotStart {
     pub taken_at: DateTime<Utc>,
     /// The tool's name and version.
     pub tool: String,
+    /// What tells each source from another one of its name, by name; see [`Content::identity`].
+    pub identities: BTreeMap<String, String>,
+    /// The series may be of other sources from here on.
+    pub new_lineage: bool,
 }
 
 impl SnapshotStart {
     /// A snapshot of this series.
     pub fn new(job: impl Into<String>, taken_at: DateTime<Utc>, tool: impl Into<String>) -> SnapshotStart {
-        SnapshotStart { job: job.into(), taken_at, tool: tool.into() }
+        SnapshotStart {
+            job: job.into(),
+            taken_at,
+            tool: tool.into(),
+            identities: BTreeMap::new(),
+            new_lineage: false,
+        }
     }
 }
 
@@ -204,6 +214,11 @@ impl SnapshotWriter {
             chunks: parts().map(|part| part.chunks.len() as u64).sum(),
             new_chunks: self.shared.new_chunks.load(Ordering::Relaxed),
         };
+        let identities = &self.start.identities;
+        let content = |source: &SourceRecord| Content {
+            identity: identities.get(&source.name).cloned(),
+            ..Content::of(source)
+        };
         let manifest = Manifest {
             format: FORMAT,
             id: self.id.clone(),
@@ -212,6 +227,8 @@ impl SnapshotWriter {
             finished_at: Utc::now(),
             tool: self.start.tool,
             complete,
+            contents: sources.iter().map(content).collect(),
+            new_lineage: self.start.new_lineage,
             sources,
             sealed: None,
             stats,

@@ -1,5 +1,7 @@
 //! The policy, as it is written in a configuration.
 
+use std::fmt;
+
 use chrono::TimeDelta;
 use serde::{Deserialize, Serialize};
 
@@ -89,5 +91,14 @@ impl Policy {
         };
         let span = number.checked_mul(hours).and_then(TimeDelta::try_hours).ok_or_else(wrong)?;
         if span <= TimeDelta::zero() { Err(wrong()) } else { Ok(Some(span)) }
+    }
+}
+
+impl fmt::Display for Policy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let counts = self.rules().into_iter().filter(|(_, count)| *count > 0);
+        let mut rules: Vec<String> = counts.map(|(period, count)| format!("{period} {count}")).collect();
+        rules.extend(self.keep_within.as_ref().map(|span| format!("keep-within {span}")));
+        write!(f, "{} ({})", rules.join(", "), self.zone)
     }
 }

@@ -9,7 +9,7 @@ use crate::context::Context;
 use crate::endpoint::{Connection, Globals};
 use crate::exit::{self, Exit};
 use crate::jobs::backup::{self, Backup};
-use crate::jobs::find;
+use crate::jobs::series;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -120,7 +120,7 @@ pub(super) async fn run(args: BackupArgs, context: &Context) -> anyhow::Result<E
     // A part that was asked for by flags is a series of its own: it must never push a whole snapshot out, nor pass
     // for the latest one.
     let job = match part {
-        true => format!("{}{}", context.config.job.id, find::PART),
+        true => format!("{}{}", context.config.job.id, series::PART),
         false => context.config.job.id.clone(),
     };
     let report = backup::run(Backup {

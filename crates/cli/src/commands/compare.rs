@@ -4,6 +4,7 @@ use clap::Args;
 
 use crate::commands::filter::FilterArgs;
 use crate::commands::inspect::is_path;
+use crate::commands::job::JobArgs;
 use crate::context::Context;
 use crate::endpoint::{Endpoint, kind_of};
 use crate::exit::Exit;
@@ -37,6 +38,8 @@ pub(crate) struct CompareArgs {
     /// The other side, of the same kind
     #[arg(value_name = "URL|SNAPSHOT|FILE")]
     right: String,
+    #[command(flatten)]
+    job: JobArgs,
     /// Compare the definitions of PostgreSQL objects, but no rows
     #[arg(long)]
     schema_only: bool,
@@ -75,6 +78,7 @@ pub(super) async fn run(args: CompareArgs, context: &Context) -> anyhow::Result<
         left: side("left", &args.left)?,
         right: side("right", &args.right)?,
         repository: repository.as_ref(),
+        series: args.job.series(context),
         filter: args.filter.filter()?,
         schema_only: args.schema_only,
         jobs: context.jobs(args.jobs),

@@ -7,6 +7,7 @@ use clap::{Args, ValueEnum};
 
 use crate::commands::filter::FilterArgs;
 use crate::commands::inspect::is_path;
+use crate::commands::job::JobArgs;
 use crate::context::Context;
 use crate::exit::{self, Exit};
 use crate::jobs::export::{self, Export};
@@ -36,6 +37,8 @@ pub(crate) struct ExportArgs {
     /// Source to export, if the snapshot has several of the kind
     #[arg(long, value_name = "NAME")]
     source: Option<String>,
+    #[command(flatten)]
+    job: JobArgs,
     /// Format to write
     #[arg(long, value_name = "FORMAT")]
     format: Format,
@@ -138,9 +141,11 @@ async fn write(
 ) -> anyhow::Result<()> {
     let Some(format) = args.format.of_redis() else {
         let repository = context.open_repository().await?;
+        let series = args.job.series(context);
         let export = Export {
             repository: &repository,
             snapshot: &args.snapshot,
+            series: &series,
             source: args.source.as_deref(),
             version: args.postgres_version,
             filter,
@@ -165,7 +170,9 @@ async fn write(
         export_redis::file(std::path::Path::new(&args.snapshot), settings, out, &context.progress).await?
     } else {
         let repository = context.open_repository().await?;
-        export_redis::stored(&repository, &args.snapshot, args.source.as_deref(), settings, out).await?
+        let wanted = (&args.job.series(context), args.snapshot.as_str());
+        let (source, progress) = (args.source.as_deref(), &context.progress);
+        export_redis::stored(&repository, wanted, source, settings, out, progress).await?
     };
     if !report.losses.is_empty() {
         context

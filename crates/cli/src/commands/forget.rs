@@ -12,14 +12,17 @@ Examples:
       Show what the configured policy would keep and remove, and why
   dbhaul forget
       Apply the configured policy
-  dbhaul forget --daily 7 --weekly 4 --zone Asia/Seoul
-      Apply this policy";
+  dbhaul forget --daily 14
+      Apply the configured policy with another number of days";
 
 /// Apply the retention policy: list which snapshots are kept or removed, then remove them
 ///
 /// The newest snapshot, the newest that passed a check and the newest that passed a rehearsal are always kept, and so
 /// is everything younger than a day. A plan that removes suspiciously many is refused with exit code 5. `dbhaul
 /// undelete` restores removed snapshots within their grace period.
+///
+/// Each source is counted separately: a snapshot is kept as long as any source in it needs it. Options replace what they
+/// name in the configured policy and leave the rest as it is; 0 switches a rule off.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(crate) struct ForgetArgs {
@@ -44,26 +47,7 @@ pub(crate) struct ForgetArgs {
 }
 
 pub(super) async fn run(args: ForgetArgs, context: &Context) -> anyhow::Result<Exit> {
-    let configured = context.config.retention.clone();
-    let flagged = args.daily.is_some() || args.weekly.is_some();
-    let mut policy = match configured {
-        Some(policy) if !flagged => policy,
-        None if !flagged => {
-            return Err(exit::usage(
-                "no retention policy is configured: set `daily = 7` and `weekly = 4` under `[retention]` in dbhaul.toml, or \
-                 pass --daily and --weekly",
-            ));
-        }
-        other => retention::Policy {
-            daily: args.daily.unwrap_or(0),
-            weekly: args.weekly.unwrap_or(0),
-            zone: other.map_or(chrono_tz::Tz::UTC, |policy| policy.zone),
-            ..retention::Policy::default()
-        },
-    };
-    if let Some(zone) = args.zone {
-        policy.zone = zone;
-    }
+    let policy = args.policy(context)?;
     policy.validate().map_err(|e| exit::usage(e.to_string()))?;
     let repository = context.open_repository().await?;
     let job = args.job.as_deref().unwrap_or(&context.config.job.id);
@@ -74,4 +58,25 @@ pub(super) async fn run(args: ForgetArgs, context: &Context) -> anyhow::Result<E
         return Ok(report.exit());
     }
     context.conclude(report.exit(), &report, || report.render())
+}
+
+impl ForgetArgs {
+    /// The configured policy; a flag replaces what it names and leaves the rest as it is.
+    fn policy(&self, context: &Context) -> anyhow::Result<retention::Policy> {
+        let flagged = self.daily.is_some() || self.weekly.is_some();
+        let mut policy = match &context.config.retention {
+            Some(policy) => policy.clone(),
+            None if flagged => retention::Policy::default(),
+            None => {
+                return Err(exit::usage(
+                    "no retention policy is configured: set `daily = 7` and `weekly = 4` under `[retention]` in dbhaul.toml, \
+                     or pass --daily and --weekly",
+                ));
+            }
+        };
+        policy.daily = self.daily.unwrap_or(policy.daily);
+        policy.weekly = self.weekly.unwrap_or(policy.weekly);
+        policy.zone = self.zone.unwrap_or(policy.zone);
+        Ok(policy)
+    }
 }

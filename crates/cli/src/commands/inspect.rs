@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use redisdump::inspect::{InspectOptions, Inspection, KeyRecord};
 
+use crate::commands::job::JobArgs;
 use crate::context::Context;
 use crate::exit::{self, Exit};
 use crate::jobs::{data_folder, inspect};
@@ -37,6 +38,8 @@ pub(crate) struct InspectArgs {
     /// Show only this source of the snapshot; for a Redis source also its keys
     #[arg(long, value_name = "NAME")]
     source: Option<String>,
+    #[command(flatten)]
+    job: JobArgs,
     /// List every object of the PostgreSQL schema by kind and name
     #[arg(long)]
     objects: bool,
@@ -83,9 +86,13 @@ pub(super) async fn run(args: InspectArgs, context: &Context) -> anyhow::Result<
     } else {
         let repository = context.open_repository().await?;
         let only_redis = args.keys || args.csv;
+        let series = args.job.series(context);
         let source = args.source.as_deref();
-        let Some(source) = inspect::redis_source(&repository, &args.what, source, only_redis).await? else {
-            let report = inspect::run(&repository, &args.what, args.source.as_deref()).await?;
+        let Some(source) =
+            inspect::redis_source(&repository, &series, &args.what, source, only_redis, &context.progress)
+                .await?
+        else {
+            let report = inspect::run(&repository, &series, &args.what, source, &context.progress).await?;
             context.print(&report, || report.render(args.objects, context.zone()))?;
             return Ok(Exit::Done);
         };

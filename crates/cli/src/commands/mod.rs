@@ -12,6 +12,7 @@ mod filter;
 pub(crate) mod forget;
 pub(crate) mod init;
 pub(crate) mod inspect;
+mod job;
 pub(crate) mod key;
 pub(crate) mod migrate;
 pub(crate) mod prune;

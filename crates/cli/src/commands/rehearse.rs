@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use crate::commands::job::JobArgs;
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::jobs::{baseline, demo, rehearse};
@@ -28,6 +29,8 @@ pub(crate) struct RehearseArgs {
     /// Snapshot: its id, the beginning of its id, or `latest`
     #[arg(value_name = "SNAPSHOT", default_value = "latest")]
     snapshot: String,
+    #[command(flatten)]
+    job: JobArgs,
     /// Check the restored schema against this baseline
     #[arg(long, value_name = "FILE")]
     baseline: Option<PathBuf>,
@@ -57,6 +60,8 @@ pub(super) async fn run(args: RehearseArgs, context: &Context) -> anyhow::Result
     baseline::ready(args.baseline.as_deref(), args.environment.as_deref())?;
     let repository = context.open_repository().await?;
     let gate = rehearse::Gate { file: args.baseline, environment: args.environment, config: &context.config };
-    let report = rehearse::run(&repository, &args.snapshot, &gate, jobs, &context.progress).await?;
+    let report =
+        rehearse::run(&repository, &args.job.series(context), &args.snapshot, &gate, jobs, &context.progress)
+            .await?;
     context.conclude(report.exit(), &report, || report.render())
 }

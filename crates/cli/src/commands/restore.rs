@@ -6,6 +6,7 @@ use clap::Args;
 
 use crate::commands::filter::FilterArgs;
 use crate::commands::inspect::is_path;
+use crate::commands::job::JobArgs;
 use crate::commands::sources;
 use crate::commands::target::TargetArgs;
 use crate::context::Context;
@@ -37,6 +38,8 @@ pub(crate) struct RestoreArgs {
     /// Snapshot (its id, the beginning of its id, or `latest`), or path of an RDB file, an AOF file or an AOF folder
     #[arg(value_name = "SNAPSHOT|FILE")]
     snapshot: String,
+    #[command(flatten)]
+    job: JobArgs,
     /// Restore the snapshot's PostgreSQL source into this empty database
     #[arg(long, value_name = "URL", help_heading = "Servers")]
     postgres: Option<String>,
@@ -88,6 +91,7 @@ pub(super) async fn run(args: RestoreArgs, context: &Context) -> anyhow::Result<
     let report = restore::run(Restore {
         repository: &repository,
         snapshot: &args.snapshot,
+        series: &args.job.series(context),
         source: args.source.as_deref(),
         targets: &targets,
         settings: args.target.settings(context.jobs(args.target.jobs), part)?,

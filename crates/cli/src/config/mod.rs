@@ -54,7 +54,7 @@ pub(crate) struct Config {
 }
 
 /// `[job]`
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub(crate) struct JobConfig {
     /// Names the series of snapshots. It outlives a renamed host or a moved folder.

@@ -9,9 +9,11 @@ use repository::{Manifest, Repository, SourceRecord};
 use crate::config::Kind;
 use crate::endpoint::{Connection, Endpoint};
 use crate::exit;
+use crate::jobs::find::{self, Ask};
 use crate::jobs::record::{PART_RDB, PostgresDetails, typed};
 use crate::jobs::restore::{only_part, read_catalog, source_for};
-use crate::jobs::{find, keys, replay};
+use crate::jobs::series::Series;
+use crate::jobs::{keys, replay};
 use crate::report::compare::CompareReport;
 use crate::ui::Progress;
 
@@ -23,6 +25,8 @@ pub(crate) struct Compare<'a> {
     pub(crate) right: Side,
     /// Where snapshots are, if a side is one.
     pub(crate) repository: Option<&'a Repository>,
+    /// Whose snapshots `latest` means.
+    pub(crate) series: Series,
     /// Which part of two databases.
     pub(crate) filter: pgmove::Filter,
     /// No rows.
@@ -48,6 +52,7 @@ impl<'a> Compare<'a> {
             left: Side::Server(Box::new(left.clone())),
             right: Side::Server(Box::new(right.clone())),
             repository: None,
+            series: Series::default(),
             filter: pgmove::Filter::default(),
             schema_only: false,
             jobs,
@@ -90,7 +95,7 @@ async fn kind(compare: &Compare<'_>) -> anyhow::Result<Kind> {
         match side {
             Side::Server(endpoint) => kinds.push(endpoint.kind()),
             Side::Snapshot { snapshot, source: Some(name) } => {
-                let manifest = manifest(compare, snapshot).await?;
+                let manifest = manifest(compare, snapshot, Ask::Source(name)).await?;
                 let source = manifest.sources.iter().find(|source| source.name == *name);
                 let source = source
                     .ok_or_else(|| exit::usage(format!("snapshot {} has no source `{name}`", manifest.id)))?;
@@ -109,8 +114,9 @@ async fn kind(compare: &Compare<'_>) -> anyhow::Result<Kind> {
     }
 }
 
-async fn manifest(compare: &Compare<'_>, snapshot: &str) -> anyhow::Result<Manifest> {
-    find::snapshot(compare.repository.context("no repository is open")?, snapshot).await
+async fn manifest(compare: &Compare<'_>, snapshot: &str, ask: Ask<'_>) -> anyhow::Result<Manifest> {
+    let repository = compare.repository.context("no repository is open")?;
+    find::snapshot(repository, &compare.series, snapshot, ask, compare.progress).await
 }
 
 /// The manifest and the source in it that a side means.
@@ -120,7 +126,7 @@ async fn stored(
     source: Option<&str>,
     kind: Kind,
 ) -> anyhow::Result<(Manifest, SourceRecord)> {
-    let manifest = manifest(compare, snapshot).await?;
+    let manifest = manifest(compare, snapshot, Ask::named_or(source, kind)).await?;
     let source = source_for(&manifest, source, kind)?.clone();
     Ok((manifest, source))
 }

@@ -9,6 +9,7 @@ use crate::jobs::backup::{self, Backup};
 use crate::jobs::compare::{self, Compare};
 use crate::jobs::rehearse::private_settings;
 use crate::jobs::restore::{self, Restore};
+use crate::jobs::series::Series;
 use crate::jobs::stage::{self, Private};
 use crate::report::demo::DemoReport;
 use crate::ui::Progress;
@@ -47,6 +48,7 @@ pub(crate) async fn run(scale: u32, jobs: usize, progress: &Progress) -> anyhow:
     let restore = restore::run(Restore {
         repository: &repository,
         snapshot: &backup.snapshot,
+        series: &Series::default(),
         source: None,
         targets: &to,
         settings: private_settings(jobs),

@@ -10,9 +10,10 @@ use repository::Repository;
 
 use crate::config::Kind;
 use crate::exit;
-use crate::jobs::find;
+use crate::jobs::find::{self, Ask};
 use crate::jobs::record::{CopyAttributes, PART_COPY, PostgresDetails, typed};
 use crate::jobs::restore::{narrowed, read_catalog, source_for};
+use crate::jobs::series::Series;
 use crate::ui::Progress;
 
 /// A row of the large objects has a quarter of a megabyte, as hexadecimal digits; a piece of the stream holds several.
@@ -24,6 +25,8 @@ pub(crate) struct Export<'a> {
     pub(crate) repository: &'a Repository,
     /// Which snapshot.
     pub(crate) snapshot: &'a str,
+    /// Whose snapshots `latest` means.
+    pub(crate) series: &'a Series,
     /// Which source.
     pub(crate) source: Option<&'a str>,
     /// For which major version; that of the source when nothing is said.
@@ -40,7 +43,9 @@ pub(crate) struct Export<'a> {
 
 /// Writes a PostgreSQL source as a script for psql.
 pub(crate) async fn sql(export: Export<'_>, out: &mut dyn Write) -> anyhow::Result<()> {
-    let manifest = find::snapshot(export.repository, export.snapshot).await?;
+    let Export { repository, series, snapshot, progress, .. } = export;
+    let ask = Ask::named_or(export.source, Kind::Postgres);
+    let manifest = find::snapshot(repository, series, snapshot, ask, progress).await?;
     let source = source_for(&manifest, export.source, Kind::Postgres)?;
     let details: PostgresDetails = typed(source.details.clone(), &format!("source `{}`", source.name))?;
     if !details.filter.is_all() {

@@ -13,9 +13,11 @@ use repository::Repository;
 
 use crate::config::Kind;
 use crate::exit;
+use crate::jobs::find::{self, Ask};
 use crate::jobs::record::PART_RDB;
+use crate::jobs::replay;
 use crate::jobs::restore::{only_part, source_for};
-use crate::jobs::{find, replay};
+use crate::jobs::series::Series;
 use crate::ui::Progress;
 
 /// Settings of one export.
@@ -142,12 +144,14 @@ async fn version_of_file(path: &Path) -> anyhow::Result<Option<Target>> {
 /// Exports the Redis source of a snapshot.
 pub(crate) async fn stored(
     repository: &Repository,
-    snapshot: &str,
+    (series, snapshot): (&Series, &str),
     source: Option<&str>,
     settings: Settings,
     out: &mut dyn Write,
+    progress: &Progress,
 ) -> anyhow::Result<ExportReport> {
-    let manifest = find::snapshot(repository, snapshot).await?;
+    let ask = Ask::named_or(source, Kind::Redis);
+    let manifest = find::snapshot(repository, series, snapshot, ask, progress).await?;
     let source = source_for(&manifest, source, Kind::Redis)?;
     let part = only_part(source, PART_RDB)?;
     let text = |pointer: &str| source.server.pointer(pointer).and_then(serde_json::Value::as_str);

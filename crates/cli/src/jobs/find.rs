@@ -1,27 +1,196 @@
-//! Which snapshot is meant.
+//! Which snapshot is meant. `latest` is, for a source that is asked for, the newest that holds it whole; where none is
+//! asked for, the newest that holds every source of the series. A snapshot of some sources never stands for the whole, nor
+//! one of another job, nor one that is dated in the future.
 
-use repository::{Manifest, Repository};
+use chrono::Utc;
+use repository::{Manifest, Repository, SnapshotHeader, SnapshotId};
 
+use crate::config::Kind;
 use crate::exit;
+use crate::jobs::series::{self, PART, Series, listed};
+use crate::ui::Progress;
 
-/// Ends the name of a series of snapshots that hold a part of a database, chosen by flags of one command.
-pub(crate) const PART: &str = ":part";
+/// What of a snapshot is asked for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Ask<'a> {
+    /// All sources of the series.
+    Whole,
+    /// The source of this name.
+    Source(&'a str),
+    /// The source of this kind.
+    Kind(Kind),
+}
 
-/// The snapshot of this id, or the newest complete one: `latest` is never one that holds less than the configured
-/// sources.
-pub(crate) async fn snapshot(repository: &Repository, wanted: &str) -> anyhow::Result<Manifest> {
-    let found = repository.find(wanted).await?;
-    if wanted != "latest" || !found.job.ends_with(PART) {
-        return Ok(found);
+impl<'a> Ask<'a> {
+    /// The named source, else the one of this kind.
+    pub(crate) fn named_or(name: Option<&'a str>, kind: Kind) -> Ask<'a> {
+        name.map_or(Ask::Kind(kind), Ask::Source)
     }
-    let listing = repository.headers().await?;
-    let whole =
-        listing.headers.into_iter().rev().find(|header| header.complete && !header.job.ends_with(PART));
-    let whole = whole.ok_or_else(|| {
-        exit::usage(format!(
-            "every snapshot of this repository holds only a part that was chosen by flags; if that is what you want, name it: {}",
-            found.id
-        ))
-    })?;
-    Ok(repository.find(whole.id.as_str()).await?)
+
+    /// The named source, else all.
+    pub(crate) fn named_or_whole(name: Option<&'a str>) -> Ask<'a> {
+        name.map_or(Ask::Whole, Ask::Source)
+    }
+}
+
+/// The snapshot of this id, of the only id that begins so, or `latest`.
+pub(crate) async fn snapshot(
+    repository: &Repository,
+    series: &Series,
+    wanted: &str,
+    ask: Ask<'_>,
+    progress: &Progress,
+) -> anyhow::Result<Manifest> {
+    if wanted == "latest" {
+        let id = latest(repository, series, ask, progress).await?;
+        let manifest = repository.find(id.as_str()).await?;
+        tell_of_missing(&manifest, progress);
+        return Ok(manifest);
+    }
+    let manifest = repository.find(wanted).await?;
+    tell_of_missing(&manifest, progress);
+    let part = |job: &str| manifest.job.strip_suffix(PART) == Some(job);
+    if let Some(job) = series.job.as_ref().filter(|job| manifest.job != **job && !part(job)) {
+        progress.warn(format!("snapshot `{}` is of job `{}`, not of `{job}`", manifest.id, manifest.job));
+    } else if let Ask::Whole = ask {
+        let mut lacking = series.names(None);
+        lacking.retain(|name| !manifest.sources.iter().any(|source| source.name == *name));
+        if !lacking.is_empty() {
+            progress.warn(format!(
+                "snapshot `{}` is not of every configured source: it lacks {}",
+                manifest.id,
+                listed(&lacking)
+            ));
+        }
+    }
+    Ok(manifest)
+}
+
+/// The id that `latest` means, which can be known without opening an encrypted snapshot.
+pub(crate) async fn latest(
+    repository: &Repository,
+    series: &Series,
+    ask: Ask<'_>,
+    progress: &Progress,
+) -> anyhow::Result<SnapshotId> {
+    // A newer snapshot that cannot be read must not make an older one pass for the latest in silence.
+    let headers =
+        repository.headers().await?.readable("name the snapshot you want by its id instead of `latest`")?;
+    let nothing = |hint: String| repository::Error::NoSnapshot { wanted: "latest".to_owned(), hint };
+    let Some(job) = series.job(&headers)? else {
+        return Err(match headers.last() {
+            Some(part) => exit::usage(format!(
+                "every snapshot of this repository holds only a part that was chosen by flags; if that is what you want, \
+                 name it: {}",
+                part.id
+            )),
+            None => nothing("the repository holds no complete snapshot".to_owned()).into(),
+        });
+    };
+    let now = Utc::now();
+    let (future, past): (Vec<_>, Vec<_>) =
+        headers.iter().filter(|header| header.job == job).partition(|header| series::is_future(header, now));
+    for header in &future {
+        progress.warn(format!(
+            "snapshot `{}` is dated in the future ({}) and is not taken for the latest: name it by its id if it is wanted",
+            header.id,
+            header.taken_at.format("%Y-%m-%d %H:%M UTC")
+        ));
+    }
+    if past.is_empty() && future.is_empty() {
+        return Err(nothing("the repository holds no complete snapshot".to_owned()).into());
+    }
+    if past.is_empty() {
+        return Err(nothing(format!("every snapshot of job `{job}` is dated in the future")).into());
+    }
+    let names = wanted_names(series, &past, ask);
+    let mut newer: Vec<&SnapshotHeader> = Vec::new();
+    // Without a configuration only the snapshot itself knows that a source is missing in it.
+    let only_complete = matches!(ask, Ask::Whole) && series.sources.is_empty();
+    for header in past.iter().rev() {
+        if (header.complete || !only_complete) && holds_all(repository, header, &names).await? {
+            tell_of_newer(&newer, &header.id, progress);
+            return Ok(header.id.clone());
+        }
+        newer.push(header);
+    }
+    match only_complete && !past.iter().any(|header| header.complete) {
+        true => Err(nothing(format!("job `{job}` has no complete snapshot")).into()),
+        false => Err(not_held(job, &past, &names)),
+    }
+}
+
+/// The sources that a snapshot must hold; none where nothing is known of the series' sources.
+fn wanted_names(series: &Series, past: &[&SnapshotHeader], ask: Ask<'_>) -> Vec<String> {
+    let kind = match ask {
+        Ask::Source(name) => return vec![name.to_owned()],
+        Ask::Kind(kind) => Some(kind),
+        Ask::Whole => None,
+    };
+    let configured = series.names(kind);
+    if configured.is_empty() { series::sources(series::lineage(past), kind) } else { configured }
+}
+
+/// Whether a snapshot holds these sources whole. One of which that is not known is opened, if it can be.
+async fn holds_all(
+    repository: &Repository,
+    header: &SnapshotHeader,
+    names: &[String],
+) -> anyhow::Result<bool> {
+    if names.is_empty() {
+        return Ok(header.complete);
+    }
+    if header.contents.is_some() {
+        return Ok(names.iter().all(|name| header.holds(name) == Some(true)));
+    }
+    match repository.find(header.id.as_str()).await {
+        Ok(manifest) => {
+            Ok(names.iter().all(|name| manifest.sources.iter().any(|source| source.name == *name)))
+        }
+        Err(error) if error.is_locked() => Ok(header.complete),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Newer snapshots that hold only some of what is wanted are not passed over in silence.
+fn tell_of_newer(newer: &[&SnapshotHeader], chosen: &SnapshotId, progress: &Progress) {
+    let Some(newest) = newer.first() else { return };
+    let holds = series::sources(&[newest], None);
+    progress.note(format!(
+        "`latest` is {chosen}; {} is newer and holds only {}",
+        newest.id,
+        if holds.is_empty() { "part of it".to_owned() } else { listed(&holds) }
+    ));
+}
+
+/// A source that failed is not in the snapshot.
+fn tell_of_missing(manifest: &Manifest, progress: &Progress) {
+    if !manifest.complete {
+        let held: Vec<&str> = manifest.sources.iter().map(|source| source.name.as_str()).collect();
+        progress.warn(format!(
+            "snapshot `{}` is incomplete: it holds only {}, and another source failed",
+            manifest.id,
+            listed(&held)
+        ));
+    }
+}
+
+fn not_held(job: &str, past: &[&SnapshotHeader], names: &[String]) -> anyhow::Error {
+    let newest_of = |name: &String| {
+        let newest = past.iter().rev().find(|header| header.holds(name) == Some(true));
+        format!("`{name}`: {}", newest.map_or("no snapshot", |header| header.id.as_str()))
+    };
+    let newest: Vec<String> = names.iter().map(newest_of).collect();
+    let hint = match names {
+        [] => format!("job `{job}` has no complete snapshot"),
+        [only] => format!(
+            "job `{job}` has no complete snapshot of source `{only}`; its snapshots hold: {}",
+            listed(&series::sources(past, None))
+        ),
+        _ => format!(
+            "job `{job}` has no complete snapshot of all its sources; the newest of {}",
+            newest.join(", of ")
+        ),
+    };
+    repository::Error::NoSnapshot { wanted: "latest".to_owned(), hint }.into()
 }

@@ -5,6 +5,7 @@ use repository::{
     Attestation, AttestationKind, PruneOptions, PruneReport, Repository, SnapshotHeader, SnapshotId,
 };
 
+use crate::jobs::series;
 use crate::report::forget::ForgetReport;
 use crate::ui::Progress;
 
@@ -18,6 +19,9 @@ pub(crate) async fn run(
     progress: &Progress,
 ) -> anyhow::Result<ForgetReport> {
     let listing = repository.headers().await?;
+    series::require(job, &listing)?;
+    // Whichever clock says less: a snapshot that was taken while this host's was ahead shall take no slot.
+    let now = repository.store_clock().await.map_or_else(|_| Utc::now(), |store| store.min(Utc::now()));
     let of_job: Vec<&SnapshotHeader> = listing.headers.iter().filter(|header| header.job == job).collect();
     let mut attested = repository.newest_attestations().await?;
     attested.retain(|id, _| of_job.iter().any(|header| header.id == *id));
@@ -32,10 +36,10 @@ pub(crate) async fn run(
         .collect();
     let guards = retention::Guards {
         unreadable_manifests: listing.unreadable.len(),
-        last_deletion_at: repository.last_deletion_at(job, &listing).await?,
+        last_deletion_at: repository.last_deletion_at(job, &listing, now).await?,
         max_delete,
     };
-    let plan = retention::plan(policy, &series, Utc::now(), &guards)?;
+    let plan = retention::plan(policy, &series, now, &guards)?;
     for warning in &plan.warnings {
         progress.warn(warning.to_string());
     }
@@ -44,10 +48,10 @@ pub(crate) async fn run(
         let goes = |id: &SnapshotId| plan.removed().any(|entry| entry.id == id.as_str());
         let going: Vec<SnapshotId> =
             listing.headers.iter().map(|header| header.id.clone()).filter(goes).collect();
-        repository.forget(&going, Utc::now()).await?;
+        repository.forget(&going, now).await?;
     }
     let pruned = if applied { prune(repository, progress).await } else { None };
-    Ok(ForgetReport { job: job.to_owned(), applied, plan, pruned })
+    Ok(ForgetReport { job: job.to_owned(), policy: policy.clone(), applied, plan, pruned })
 }
 
 /// Frees what no snapshot needs any more and whose grace is over. A failure costs space, and nothing else: it is told,
@@ -75,6 +79,11 @@ fn as_retention_sees_it(
     retention::Snapshot {
         id: header.id.to_string(),
         taken_at: header.taken_at,
+        stored_at: header.stored_at,
+        sources: header
+            .contents
+            .as_ref()
+            .map(|contents| contents.iter().map(|content| content.name.clone()).collect()),
         complete: header.complete,
         // A failed rehearsal may be the rehearsal's own fault, and condemns nothing.
         known_bad,

@@ -5,18 +5,23 @@ use repository::{Repository, SourceRecord};
 
 use crate::config::Kind;
 use crate::exit;
-use crate::jobs::find;
+use crate::jobs::find::{self, Ask};
 use crate::jobs::record::{PART_RDB, PostgresDetails, typed};
 use crate::jobs::restore::{only_part, read_catalog};
+use crate::jobs::series::Series;
 use crate::report::inspect::{InspectReport, SourceInspection};
+use crate::ui::Progress;
 
 /// Looks into one snapshot.
 pub(crate) async fn run(
     repository: &Repository,
+    series: &Series,
     snapshot: &str,
     source: Option<&str>,
+    progress: &Progress,
 ) -> anyhow::Result<InspectReport> {
-    let manifest = find::snapshot(repository, snapshot).await?;
+    let ask = Ask::named_or_whole(source);
+    let manifest = find::snapshot(repository, series, snapshot, ask, progress).await?;
     if let Some(name) = source
         && !manifest.sources.iter().any(|source| source.name == name)
     {
@@ -40,14 +45,17 @@ pub(crate) async fn run(
 /// Redis it need not be named.
 pub(crate) async fn redis_source(
     repository: &Repository,
+    series: &Series,
     snapshot: &str,
     source: Option<&str>,
     only_redis: bool,
+    progress: &Progress,
 ) -> anyhow::Result<Option<SourceRecord>> {
     if source.is_none() && !only_redis {
         return Ok(None);
     }
-    let manifest = find::snapshot(repository, snapshot).await?;
+    let ask = Ask::named_or(source, Kind::Redis);
+    let manifest = find::snapshot(repository, series, snapshot, ask, progress).await?;
     let mut redis: Vec<SourceRecord> =
         manifest.sources.into_iter().filter(|source| source.kind == Kind::Redis.as_str()).collect();
     let names: Vec<String> = redis.iter().map(|source| source.name.clone()).collect();

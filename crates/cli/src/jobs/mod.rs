@@ -32,6 +32,7 @@ pub(crate) mod record;
 pub(crate) mod rehearse;
 pub(crate) mod replay;
 pub(crate) mod restore;
+pub(crate) mod series;
 pub(crate) mod settings;
 pub(crate) mod snapshots;
 pub(crate) mod stage;

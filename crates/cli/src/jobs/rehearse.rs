@@ -9,8 +9,9 @@ use repository::{Attestation, AttestationKind, Manifest, Repository, SourceRecor
 use crate::config::{Config, Kind};
 use crate::endpoint::Endpoint;
 use crate::failure::Failure;
-use crate::jobs::find;
+use crate::jobs::find::{self, Ask};
 use crate::jobs::restore::{self, Restore};
+use crate::jobs::series::Series;
 use crate::jobs::settings::TargetSettings;
 use crate::jobs::stage;
 use crate::report::restore::RestoreReport;
@@ -40,13 +41,14 @@ impl Gate<'_> {
 /// Rehearses every source of one snapshot.
 pub(crate) async fn run(
     repository: &Repository,
+    series: &Series,
     snapshot: &str,
     gate: &Gate<'_>,
     jobs: usize,
     progress: &Progress,
 ) -> anyhow::Result<RestoreReport> {
-    let manifest = find::snapshot(repository, snapshot).await?;
-    let result = every_source(repository, &manifest, gate, jobs, progress).await;
+    let manifest = find::snapshot(repository, series, snapshot, Ask::Whole, progress).await?;
+    let result = every_source(repository, series, &manifest, gate, jobs, progress).await;
     // A rehearsal that failed is worth knowing too: retention and the list of snapshots show it.
     let (passed, details) = match &result {
         Ok(report) => (report.passed(), serde_json::to_value(report)?),
@@ -61,6 +63,7 @@ pub(crate) async fn run(
 
 async fn every_source(
     repository: &Repository,
+    series: &Series,
     manifest: &Manifest,
     gate: &Gate<'_>,
     jobs: usize,
@@ -78,6 +81,7 @@ async fn every_source(
         let restore = Restore {
             repository,
             snapshot: manifest.id.as_str(),
+            series,
             source: Some(&source.name),
             targets: std::slice::from_ref(&target),
             settings: private_settings(jobs),
@@ -89,7 +93,7 @@ async fn every_source(
         outcomes.push(outcome);
         private.stop().await;
     }
-    Ok(RestoreReport::new(manifest, outcomes))
+    Ok(RestoreReport::new(std::slice::from_ref(manifest), outcomes))
 }
 
 /// In a server of our own, the roles that the snapshot names are made: they harm nobody and let owners and grants be

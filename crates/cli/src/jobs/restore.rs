@@ -10,11 +10,13 @@ use crate::endpoint::{Connection, Endpoint};
 use crate::exit;
 use crate::jobs::access::{self, Users};
 use crate::jobs::fill::{self, Piece, RowStream, Rows};
+use crate::jobs::find::{self, Ask};
 use crate::jobs::record::{
     CopyAttributes, PART_AOF, PART_CATALOG, PART_COPY, PART_GLOBALS, PART_RDB, PostgresDetails, typed,
 };
+use crate::jobs::series::Series;
 use crate::jobs::settings::TargetSettings;
-use crate::jobs::{baseline, data_folder, find, keys};
+use crate::jobs::{baseline, data_folder, keys};
 use crate::report::restore::{Proven, RestoreReport, TargetOutcome};
 use crate::ui::Progress;
 
@@ -24,6 +26,8 @@ pub(crate) struct Restore<'a> {
     pub(crate) repository: &'a Repository,
     /// Which snapshot.
     pub(crate) snapshot: &'a str,
+    /// Whose snapshots `latest` means.
+    pub(crate) series: &'a Series,
     /// Which of its sources, when one is named; else each target takes the only source of its kind.
     pub(crate) source: Option<&'a str>,
     /// Where to.
@@ -36,19 +40,19 @@ pub(crate) struct Restore<'a> {
 
 /// Restores into every target, one after the other.
 pub(crate) async fn run(restore: Restore<'_>) -> anyhow::Result<RestoreReport> {
-    let manifest = find::snapshot(restore.repository, restore.snapshot).await?;
+    let manifests = manifests(&restore).await?;
     // Which source goes where is settled for all targets before the first is touched.
     let mut pairs = Vec::new();
-    for target in restore.targets {
-        pairs.push((source_for(&manifest, restore.source, target.kind())?, target));
+    for (manifest, target) in manifests.iter().zip(restore.targets) {
+        pairs.push((manifest, source_for(manifest, restore.source, target.kind())?, target));
     }
-    if restore.settings.access && !pairs.iter().any(|(source, _)| source.kind == Kind::Redis.as_str()) {
+    if restore.settings.access && !pairs.iter().any(|(_, source, _)| source.kind == Kind::Redis.as_str()) {
         return Err(exit::usage(
             "--with-acl is for a Redis or Valkey server, and none of the targets is one",
         ));
     }
     let mut outcomes = Vec::new();
-    for (source, target) in pairs {
+    for (manifest, source, target) in pairs {
         let outcome = one(&restore, source, target).await.with_context(|| {
             let done: Vec<String> = outcomes.iter().map(|o: &TargetOutcome| o.source.clone()).collect();
             let before = if done.is_empty() {
@@ -65,7 +69,28 @@ pub(crate) async fn run(restore: Restore<'_>) -> anyhow::Result<RestoreReport> {
         })?;
         outcomes.push(outcome);
     }
-    Ok(RestoreReport::new(&manifest, outcomes))
+    Ok(RestoreReport::new(&manifests, outcomes))
+}
+
+/// The snapshot that each target is restored from. They differ where `latest` is another one for each source.
+async fn manifests(restore: &Restore<'_>) -> anyhow::Result<Vec<Manifest>> {
+    let mut manifests: Vec<Manifest> = Vec::new();
+    for target in restore.targets {
+        let ask = Ask::named_or(restore.source, target.kind());
+        let Restore { repository, series, snapshot, progress, .. } = restore;
+        manifests.push(find::snapshot(repository, series, snapshot, ask, progress).await?);
+    }
+    if manifests.windows(2).any(|pair| pair.first().map(|m| &m.id) != pair.last().map(|m| &m.id)) {
+        let of = |manifest: &Manifest| {
+            format!("{} ({})", manifest.id, manifest.taken_at.format("%Y-%m-%d %H:%M UTC"))
+        };
+        let all: Vec<String> = manifests.iter().map(of).collect();
+        restore.progress.warn(format!(
+            "the newest snapshots of the sources are of different moments: {}; to restore one moment, name a snapshot",
+            all.join(", ")
+        ));
+    }
+    Ok(manifests)
 }
 
 /// Restores one source into one target.

@@ -10,6 +10,8 @@ use crate::exit::Exit;
 pub(crate) struct ForgetReport {
     /// The series.
     pub(crate) job: String,
+    /// The policy that was applied: the configured one, with what flags changed of it.
+    pub(crate) policy: retention::Policy,
     /// True when the removals were carried out (also when there were none).
     pub(crate) applied: bool,
     /// Every snapshot, with its reasons.
@@ -34,6 +36,24 @@ impl ForgetReport {
             "dry run: nothing was removed\n"
         };
         let pruned = self.pruned.as_ref().map(ToString::to_string).unwrap_or_default();
-        format!("job {}\n{}{end}{pruned}", self.job, self.plan)
+        let hint = self.plan.refused.as_ref().and_then(hint);
+        let hint = hint.map(|hint| format!("hint: {hint}\n")).unwrap_or_default();
+        format!("job {}: {}\n{}{end}{hint}{pruned}", self.job, self.policy, self.plan)
+    }
+}
+
+/// What to do about a refusal.
+fn hint(refused: &retention::Refusal) -> Option<String> {
+    use retention::Refusal::{Clock, NothingSucceeded, TooMany, Unreadable};
+    match refused {
+        Unreadable { .. } => Some("`dbhaul snapshots` names what cannot be read; repair or remove it".to_owned()),
+        Clock => Some(
+            "set the clock of this host; if it is right, the snapshots were taken while it was ahead: when newer ones are \
+             there, remove them with `dbhaul forget SNAPSHOT…`"
+                .to_owned(),
+        ),
+        NothingSucceeded { .. } => Some("get a backup to succeed first".to_owned()),
+        TooMany { would_go, .. } => Some(format!("to confirm, pass --max-delete {would_go}")),
+        _ => None,
     }
 }

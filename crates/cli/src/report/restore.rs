@@ -250,9 +250,11 @@ fn render_schema(schema: &pgmove::SchemaProof) -> String {
 }
 
 impl RestoreReport {
-    /// A restored snapshot.
-    pub(crate) fn new(manifest: &repository::Manifest, targets: Vec<TargetOutcome>) -> RestoreReport {
-        RestoreReport { from: format!("snapshot {}", manifest.id), targets }
+    /// What was restored from these snapshots; from one, as a rule.
+    pub(crate) fn new(manifests: &[repository::Manifest], targets: Vec<TargetOutcome>) -> RestoreReport {
+        let mut ids: Vec<&str> = manifests.iter().map(|manifest| manifest.id.as_str()).collect();
+        ids.dedup();
+        RestoreReport { from: format!("snapshot {}", ids.join(", ")), targets }
     }
 
     /// A migration.

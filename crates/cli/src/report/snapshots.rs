@@ -24,14 +24,48 @@ pub(crate) struct SnapshotRow {
     id: String,
     job: String,
     taken_at: DateTime<Utc>,
+    /// What is wrong with that time, if anything is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dated: Option<Dated>,
     complete: bool,
     /// The sources cannot be known here: the manifest is encrypted, and no identity was given.
     sealed: bool,
     sources: Vec<SourceRow>,
+    /// The names of the sources, also where the manifest is sealed; empty for one of the first versions.
+    contents: Vec<String>,
     plain_bytes: u64,
     stored_bytes: u64,
     check: Option<Proof>,
     rehearsal: Option<Proof>,
+}
+
+/// A time that cannot be relied on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Dated {
+    /// Later than now: the clock was ahead. It is never `latest`, and takes no slot.
+    InFuture,
+    /// The manifest was stored at another time: it takes no slot from other snapshots.
+    Unproven,
+}
+
+impl Dated {
+    /// What is wrong with the time of a snapshot, given when the store says that its manifest was stored.
+    pub(crate) fn of(
+        manifest: &repository::Manifest,
+        stored_at: DateTime<Utc>,
+        now: DateTime<Utc>,
+    ) -> Option<Dated> {
+        let snapshot = retention::Snapshot {
+            stored_at: Some(stored_at),
+            ..retention::Snapshot::complete(manifest.id.as_str(), manifest.taken_at)
+        };
+        match (snapshot.is_future(now), snapshot.is_date_unproven()) {
+            (true, _) => Some(Dated::InFuture),
+            (false, true) => Some(Dated::Unproven),
+            (false, false) => None,
+        }
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -56,6 +90,7 @@ impl SnapshotRow {
     /// A row from a manifest and its newest check and rehearsal.
     pub(crate) fn new(
         manifest: &repository::Manifest,
+        dated: Option<Dated>,
         check: Option<(DateTime<Utc>, bool)>,
         rehearsal: Option<(DateTime<Utc>, bool)>,
     ) -> SnapshotRow {
@@ -64,6 +99,7 @@ impl SnapshotRow {
             id: manifest.id.to_string(),
             job: manifest.job.clone(),
             taken_at: manifest.taken_at,
+            dated,
             complete: manifest.complete,
             sealed: manifest.is_sealed(),
             sources: manifest
@@ -76,11 +112,22 @@ impl SnapshotRow {
                     part: part_of(source),
                 })
                 .collect(),
+            contents: manifest.contents.iter().map(|content| content.name.clone()).collect(),
             plain_bytes: manifest.stats.plain_bytes,
             stored_bytes: manifest.stats.stored_bytes,
             check: proof(check),
             rehearsal: proof(rehearsal),
         }
+    }
+
+    /// What sets it apart from a snapshot that is whole and whose time can be relied on.
+    fn marks(&self) -> String {
+        let dated = self.dated.map(|dated| match dated {
+            Dated::InFuture => "dated in the future",
+            Dated::Unproven => "stored at another time",
+        });
+        let marks = (!self.complete).then_some("incomplete").into_iter().chain(dated);
+        marks.map(|mark| format!(" ({mark})")).collect()
     }
 
     fn proven(&self, zone: Tz) -> String {
@@ -116,10 +163,10 @@ impl SnapshotsReport {
             };
             let names: Vec<String> = row.sources.iter().map(name).collect();
             table.row([
-                if row.complete { row.id.clone() } else { format!("{} (incomplete)", row.id) },
+                format!("{}{}", row.id, row.marks()),
                 time(row.taken_at, zone),
                 row.job.clone(),
-                if row.sealed { "(encrypted)".to_owned() } else { names.join(", ") },
+                if row.sealed { row.contents.join(", ") + " (encrypted)" } else { names.join(", ") },
                 size(row.plain_bytes),
                 size(row.stored_bytes),
                 row.proven(zone),

@@ -23,7 +23,10 @@ async fn a_repository_on_s3() {
     assert_eq!(read(&repo, &second, "a").await.unwrap(), bytes);
     let now = chrono::Utc::now();
     repo.forget(std::slice::from_ref(&first.id), now).await.unwrap();
-    assert_eq!(repo.last_deletion_at("nightly", &repo.headers().await.unwrap()).await.unwrap(), Some(now));
+    assert_eq!(
+        repo.last_deletion_at("nightly", &repo.headers().await.unwrap(), now).await.unwrap(),
+        Some(now)
+    );
     repo.undelete(&first.id).await.unwrap();
     assert_eq!(repo.snapshots().await.unwrap().manifests, [first.clone(), second.clone()]);
     repo.prune(&PruneOptions { dry_run: false, now }).await.unwrap();

@@ -174,8 +174,11 @@ async fn forgetting_has_two_phases() {
     let now = chrono::Utc::now();
     repo.forget(std::slice::from_ref(&first.id), now).await.unwrap();
     assert_eq!(repo.snapshots().await.unwrap().manifests.len(), 1);
-    assert_eq!(repo.last_deletion_at("nightly", &repo.headers().await.unwrap()).await.unwrap(), Some(now));
-    assert_eq!(repo.last_deletion_at("weekly", &repo.headers().await.unwrap()).await.unwrap(), None);
+    assert_eq!(
+        repo.last_deletion_at("nightly", &repo.headers().await.unwrap(), now).await.unwrap(),
+        Some(now)
+    );
+    assert_eq!(repo.last_deletion_at("weekly", &repo.headers().await.unwrap(), now).await.unwrap(), None);
     repo.undelete(&first.id).await.unwrap();
     assert_eq!(repo.find(first.id.as_str()).await.unwrap(), first);
 
@@ -204,7 +207,7 @@ async fn forgetting_has_two_phases() {
     assert!(report.passed() && report.unreferenced == 0, "{report}");
     assert_eq!(report.whole, [second.id, third.id]);
     assert_eq!(
-        repo.last_deletion_at("nightly", &repo.headers().await.unwrap()).await.unwrap(),
+        repo.last_deletion_at("nightly", &repo.headers().await.unwrap(), now).await.unwrap(),
         Some(now),
         "known even after the prune"
     );

@@ -2,10 +2,13 @@
 
 use clap::Args;
 
+use crate::commands::job::JobArgs;
+use crate::config::Kind;
 use crate::context::Context;
 use crate::endpoint::Endpoint;
 use crate::exit;
 use crate::jobs::baseline::Subject;
+use crate::jobs::find::{self, Ask};
 
 /// The schema that is looked at.
 #[derive(Debug, Args)]
@@ -22,6 +25,8 @@ pub(super) struct SubjectArgs {
     /// PostgreSQL source of the snapshot, if it has several
     #[arg(long, value_name = "NAME", requires = "snapshot")]
     pub(super) source: Option<String>,
+    #[command(flatten)]
+    job: JobArgs,
 }
 
 impl SubjectArgs {
@@ -29,11 +34,13 @@ impl SubjectArgs {
     pub(super) async fn subject(&self, context: &Context) -> anyhow::Result<Subject> {
         match (self.url.as_ref().or(self.to.as_ref()), &self.snapshot) {
             (Some(url), _) => Ok(Subject::Live(Box::new(Endpoint::from_url("target", url, context)?))),
-            (None, Some(snapshot)) => Ok(Subject::Stored {
-                repository: Box::new(context.open_repository().await?),
-                snapshot: snapshot.clone(),
-                source: self.source.clone(),
-            }),
+            (None, Some(snapshot)) => {
+                let repository = Box::new(context.open_repository().await?);
+                let ask = Ask::named_or(self.source.as_deref(), Kind::Postgres);
+                let series = self.job.series(context);
+                let found = find::snapshot(&repository, &series, snapshot, ask, &context.progress).await?;
+                Ok(Subject::Stored { repository, snapshot: found.id, source: self.source.clone() })
+            }
             (None, None) => Err(exit::usage("no schema is named: pass --to URL or --snapshot ID")),
         }
     }

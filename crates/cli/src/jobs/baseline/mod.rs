@@ -12,7 +12,6 @@ use repository::Repository;
 use crate::config::Kind;
 use crate::endpoint::{Connection, Endpoint};
 use crate::exit;
-use crate::jobs::find;
 use crate::jobs::restore::{read_catalog, source_for};
 use crate::report::baseline::{BaselineReport, CaptureReport};
 use crate::ui::Progress;
@@ -25,8 +24,8 @@ pub(crate) enum Subject {
     Stored {
         /// Where the snapshot is.
         repository: Box<Repository>,
-        /// Which one.
-        snapshot: String,
+        /// Its id.
+        snapshot: repository::SnapshotId,
         /// Which of its sources, if it has several.
         source: Option<String>,
     },
@@ -38,7 +37,7 @@ impl Subject {
         match self {
             Subject::Live(endpoint) => live_catalog(endpoint, filter).await,
             Subject::Stored { repository, snapshot, source } => {
-                let manifest = find::snapshot(repository, snapshot).await?;
+                let manifest = repository.find(snapshot.as_str()).await?;
                 let source = source_for(&manifest, source.as_deref(), Kind::Postgres)?;
                 let of = format!("snapshot {}, source `{}`", manifest.id, source.name);
                 let catalog = read_catalog(repository, source).await?;

@@ -3,6 +3,8 @@
 mod aof_commands;
 mod closed_connections;
 mod forged_repository;
+mod jobs_apart;
 mod migrate_under_writes;
 mod restore_proofs;
+mod subset_snapshots;
 mod upload_rate;

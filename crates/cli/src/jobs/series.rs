@@ -1,0 +1,98 @@
+//! Which series of snapshots a command is about: the job, and the sources that belong to it.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use repository::{Headers, SnapshotHeader};
+
+use crate::config::Kind;
+use crate::exit;
+
+/// Ends the name of a series of snapshots that hold a part of a database, chosen by flags of one command.
+pub(crate) const PART: &str = ":part";
+/// A snapshot may be dated this much ahead of the clock before it counts as dated in the future.
+const TOLERANCE: TimeDelta = TimeDelta::minutes(10);
+
+/// The series that a command is about.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Series {
+    /// The job; without one, the only job of the repository.
+    pub(crate) job: Option<String>,
+    /// Its configured sources; none where it is not configured here.
+    pub(crate) sources: Vec<(String, Kind)>,
+}
+
+impl Series {
+    /// The job whose snapshots are meant. Refuses to choose among several.
+    pub(crate) fn job<'a>(&'a self, headers: &'a [SnapshotHeader]) -> anyhow::Result<Option<&'a str>> {
+        let jobs = jobs(headers);
+        match (&self.job, jobs.as_slice()) {
+            (Some(job), [_, ..]) if !headers.iter().any(|header| header.job == *job) => {
+                Err(unknown(job, &jobs))
+            }
+            (Some(job), _) => Ok(Some(job)),
+            (None, []) => Ok(None),
+            (None, [only]) => Ok(Some(only)),
+            (None, several) => Err(exit::refused(format!(
+                "the repository holds snapshots of several jobs: {}; choose one with --job, or use the configuration of one",
+                listed(several)
+            ))),
+        }
+    }
+
+    /// The names of the configured sources, of one kind or of both.
+    pub(crate) fn names(&self, kind: Option<Kind>) -> Vec<String> {
+        let wanted = self.sources.iter().filter(|(_, of)| kind.is_none_or(|kind| *of == kind));
+        wanted.map(|(name, _)| name.clone()).collect()
+    }
+}
+
+/// The jobs of these snapshots, without the series of parts.
+pub(crate) fn jobs(headers: &[SnapshotHeader]) -> Vec<&str> {
+    let mut jobs: Vec<&str> =
+        headers.iter().map(|header| header.job.as_str()).filter(|job| !job.ends_with(PART)).collect();
+    jobs.sort_unstable();
+    jobs.dedup();
+    jobs
+}
+
+/// Nobody has a snapshot of this job: most often its name is misspelled.
+pub(crate) fn unknown(job: &str, jobs: &[&str]) -> anyhow::Error {
+    exit::usage(format!(
+        "the repository holds no snapshot of job `{job}`; it holds snapshots of: {}",
+        listed(jobs)
+    ))
+}
+
+/// Refuses a job of which there is no snapshot, unless the repository holds none at all.
+pub(crate) fn require(job: &str, listing: &Headers) -> anyhow::Result<()> {
+    let jobs = jobs(&listing.headers);
+    match listing.headers.is_empty() || listing.headers.iter().any(|header| header.job == job) {
+        true => Ok(()),
+        false => Err(unknown(job, &jobs)),
+    }
+}
+
+/// Names in backquotes.
+pub(crate) fn listed<T: AsRef<str>>(names: &[T]) -> String {
+    names.iter().map(|name| format!("`{}`", name.as_ref())).collect::<Vec<_>>().join(", ")
+}
+
+/// Dated later than clocks may differ.
+pub(crate) fn is_future(header: &SnapshotHeader, now: DateTime<Utc>) -> bool {
+    header.taken_at > now + TOLERANCE
+}
+
+/// The snapshots of a job since somebody said that it may be of other sources from there on, oldest first.
+pub(crate) fn lineage<'a>(of_job: &'a [&'a SnapshotHeader]) -> &'a [&'a SnapshotHeader] {
+    let begin = of_job.iter().rposition(|header| header.new_lineage).unwrap_or(0);
+    of_job.get(begin..).unwrap_or_default()
+}
+
+/// The sources of these snapshots by name, of one kind or of both.
+pub(crate) fn sources(headers: &[&SnapshotHeader], kind: Option<Kind>) -> Vec<String> {
+    let contents = headers.iter().filter_map(|header| header.contents.as_ref()).flatten();
+    let wanted = contents.filter(|content| kind.is_none_or(|kind| content.kind == kind.as_str()));
+    let mut names: Vec<String> = wanted.map(|content| content.name.clone()).collect();
+    names.sort_unstable();
+    names.dedup();
+    names
+}
