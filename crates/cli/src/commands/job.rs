@@ -2,8 +2,9 @@
 
 use clap::Args;
 
+use crate::config::SourceConfig;
 use crate::context::Context;
-use crate::jobs::series::Series;
+use crate::jobs::series::{Configured, Series};
 
 /// Which job's snapshots are meant.
 #[derive(Debug, Args)]
@@ -32,7 +33,11 @@ pub(super) fn series(job: Option<&str>, context: &Context) -> Series {
         None if !configured => Series::default(),
         _ => Series {
             job: Some(config.job.id.clone()),
-            sources: config.sources.iter().map(|source| (source.name.clone(), source.kind)).collect(),
+            sources: config.sources.iter().map(configured_source).collect(),
         },
     }
+}
+
+fn configured_source(source: &SourceConfig) -> Configured {
+    Configured { name: source.name.clone(), kind: source.kind, every_database: source.every_database() }
 }

@@ -7,7 +7,7 @@ use repository::{Manifest, Repository, SnapshotHeader, SnapshotId};
 
 use crate::config::Kind;
 use crate::exit;
-use crate::jobs::series::{self, PART, Series, listed};
+use crate::jobs::series::{self, Configured, PART, Series, listed};
 use crate::ui::Progress;
 
 /// What of a snapshot is asked for.
@@ -53,8 +53,9 @@ pub(crate) async fn snapshot(
     if let Some(job) = series.job.as_ref().filter(|job| manifest.job != **job && !part(job)) {
         progress.warn(format!("snapshot `{}` is of job `{}`, not of `{job}`", manifest.id, manifest.job));
     } else if let Ask::Whole = ask {
-        let mut lacking = series.names(None);
-        lacking.retain(|name| !manifest.sources.iter().any(|source| source.name == *name));
+        let covered = |wanted: &Configured| manifest.sources.iter().any(|source| wanted.covers(&source.name));
+        let lacking = series.sources.iter().filter(|wanted| !covered(wanted));
+        let lacking: Vec<&str> = lacking.map(|wanted| wanted.name.as_str()).collect();
         if !lacking.is_empty() {
             progress.warn(format!(
                 "snapshot `{}` is not of every configured source: it lacks {}",
@@ -127,7 +128,7 @@ fn wanted_names(series: &Series, past: &[&SnapshotHeader], ask: Ask<'_>) -> Vec<
         Ask::Kind(kind) => Some(kind),
         Ask::Whole => None,
     };
-    let configured = series.names(kind);
+    let configured = series.names(kind, past);
     if configured.is_empty() { series::sources(series::lineage(past), kind) } else { configured }
 }
 

@@ -17,7 +17,26 @@ pub(crate) struct Series {
     /// The job; without one, the only job of the repository.
     pub(crate) job: Option<String>,
     /// Its configured sources; none where it is not configured here.
-    pub(crate) sources: Vec<(String, Kind)>,
+    pub(crate) sources: Vec<Configured>,
+}
+
+/// A source of the configuration.
+#[derive(Debug, Clone)]
+pub(crate) struct Configured {
+    /// Its name.
+    pub(crate) name: String,
+    /// What speaks there.
+    pub(crate) kind: Kind,
+    /// It means every database of a server: snapshots hold each as `NAME/DATABASE`.
+    pub(crate) every_database: bool,
+}
+
+impl Configured {
+    /// Whether a source of a snapshot that is called so comes from here.
+    pub(crate) fn covers(&self, name: &str) -> bool {
+        let database = name.strip_prefix(&self.name).and_then(|rest| rest.strip_prefix('/'));
+        self.name == name || (self.every_database && database.is_some_and(|database| !database.is_empty()))
+    }
 }
 
 impl Series {
@@ -38,10 +57,21 @@ impl Series {
         }
     }
 
-    /// The names of the configured sources, of one kind or of both.
-    pub(crate) fn names(&self, kind: Option<Kind>) -> Vec<String> {
-        let wanted = self.sources.iter().filter(|(_, of)| kind.is_none_or(|kind| *of == kind));
-        wanted.map(|(name, _)| name.clone()).collect()
+    /// The names that the configured sources have in snapshots, of one kind or of both. What every database of a server
+    /// is, only the snapshots know: those of the newest that holds any of them.
+    pub(crate) fn names(&self, kind: Option<Kind>, headers: &[&SnapshotHeader]) -> Vec<String> {
+        let mut names = Vec::new();
+        for source in self.sources.iter().filter(|source| kind.is_none_or(|kind| source.kind == kind)) {
+            let held = |header: &&SnapshotHeader| -> Option<Vec<String>> {
+                let of_it = sources(&[*header], None).into_iter().filter(|name| source.covers(name));
+                Some(of_it.collect()).filter(|names: &Vec<String>| !names.is_empty())
+            };
+            match source.every_database.then(|| headers.iter().rev().find_map(held)).flatten() {
+                Some(databases) => names.extend(databases),
+                None => names.push(source.name.clone()),
+            }
+        }
+        names
     }
 }
 
