@@ -150,7 +150,8 @@ impl Stage {
     }
 
     fn s3_url(&self, endpoint: &str) -> String {
-        format!("s3://backups/chaos?endpoint={endpoint}&region=r")
+        // A store that has gone for good is not waited for longer than needed.
+        format!("s3://backups/chaos?endpoint={endpoint}&region=r&retry-timeout=2s")
     }
 
     fn dbhaul(&self, args: &[&str]) -> Run {
