@@ -184,7 +184,7 @@ async fn default_privileges_of_the_target_add_nothing() {
                           FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'";
         let (a, b) = (session(&server, "a").await, session(&server, "b").await);
         assert_eq!(value(&b, privileges).await, value(&a, privileges).await);
-        let function = "SELECT string_agg(item::text, ' ' ORDER BY item::text) FROM pg_proc, unnest(proacl) item WHERE proname = 'f'";
+        let function = "SELECT string_agg(item::text, ' ' ORDER BY item::text) FROM pg_proc, unnest(coalesce(proacl, acldefault('f', proowner))) item WHERE proname = 'f'";
         assert_eq!(value(&b, function).await, value(&a, function).await);
     }
 }
