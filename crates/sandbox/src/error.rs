@@ -23,12 +23,12 @@ pub enum Error {
         message: String,
     },
     /// The server ended, or did not answer in time; its own log tells why.
-    #[error("{server} did not start on port {port}: {message}\n{log}")]
+    #[error("{server} did not start {place}: {message}\n{log}")]
     Start {
         /// Which server.
         server: String,
-        /// The port it should have listened on.
-        port: u16,
+        /// Where it should have listened.
+        place: String,
         /// What was seen from outside.
         message: String,
         /// The end of the server's log.

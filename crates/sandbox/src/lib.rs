@@ -1,5 +1,9 @@
-//! Private PostgreSQL, Redis and Valkey servers: find the programs, start them in a temporary folder on a free port,
-//! stop them, and leave nothing behind.
+//! Private PostgreSQL, Redis and Valkey servers: find the programs, start them in a temporary folder, stop them, and
+//! leave nothing behind.
+//!
+//! Nobody else on the host reads or reaches them: they listen on a Unix socket in a folder that only its user enters
+//! (as root, PostgreSQL runs as another user, and the folder is that user's), or on request on a port with a password.
+//! Their programs get an environment of their own.
 //!
 //! The same code serves users (`dbhaul rehearse` restores into such servers) and the tests of every crate, so that
 //! what users trust to rehearse is what tests run on every day.
@@ -21,11 +25,14 @@ pub mod redis;
 pub mod testing;
 
 mod error;
+mod folder;
+mod listen;
 mod places;
 mod process;
 mod version;
 
 pub use error::Error;
+pub use listen::Listen;
 pub use places::Places;
 pub use postgres::{Postgres, PostgresBinaries, PostgresOptions, Tls};
 pub use redis::{Flavor, Redis, RedisBinaries, RedisOptions};

@@ -7,8 +7,12 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
-use crate::process::{self, Folder, Process, User};
-use crate::{Error, Places, Version};
+use crate::folder::Folder;
+use crate::process::{self, Process, User};
+use crate::{Error, Listen, Places, Version};
+
+/// The port that a socket is named for where nothing listens on a port.
+const SOCKET_PORT: u16 = 5432;
 
 /// The programs of one PostgreSQL version.
 #[derive(Debug, Clone)]
@@ -54,8 +58,8 @@ impl PostgresBinaries {
     }
 
     /// One of the programs, to be run as `user`, with the libraries that came with it.
-    fn command(&self, user: Option<User>, program: &str) -> Command {
-        let mut command = User::command(user, &self.bin.join(program));
+    fn command(&self, user: Option<User>, program: &str, home: &Path) -> Command {
+        let mut command = process::command(user, &self.bin.join(program), home);
         // Packages that are unpacked anywhere carry their own libpq, and their programs do not always know where.
         let lib = self.bin.join("../lib");
         let carries_libpq = std::fs::read_dir(&lib).is_ok_and(|entries| {
@@ -67,8 +71,6 @@ impl PostgresBinaries {
         if carries_libpq && !self.bin.starts_with("/usr") {
             command.env("LD_LIBRARY_PATH", lib);
         }
-        // Messages in English and numbers with a point, whatever the caller speaks.
-        command.env("LC_ALL", "C");
         command
     }
 }
@@ -90,7 +92,7 @@ pub(crate) fn in_folder(bin: &Path) -> Option<PostgresBinaries> {
     if !bin.join("initdb").is_file() {
         return None;
     }
-    let mut command = Command::new(bin.join("postgres"));
+    let mut command = process::command(None, &bin.join("postgres"), Path::new("/"));
     command.arg("--version");
     let version = process::run(command).ok().and_then(|text| Version::find_in(&text))?;
     Some(PostgresBinaries { bin: bin.to_owned(), version })
@@ -113,7 +115,9 @@ pub fn find(major: Option<u32>, places: &Places) -> Result<PostgresBinaries, Err
 pub struct PostgresOptions {
     /// The superuser's name.
     pub superuser: String,
-    /// The superuser's password; with one, every connection must authenticate by SCRAM.
+    /// Where it is reached.
+    pub listen: Listen,
+    /// The superuser's password; with one, every connection must authenticate by SCRAM. On a port there always is one.
     pub password: Option<String>,
     /// The encoding of the cluster's databases, such as `UTF8` or `SQL_ASCII`.
     pub encoding: String,
@@ -138,6 +142,7 @@ impl Default for PostgresOptions {
     fn default() -> Self {
         PostgresOptions {
             superuser: "postgres".into(),
+            listen: Listen::Socket,
             password: None,
             encoding: "UTF8".into(),
             settings: Vec::new(),
@@ -151,6 +156,7 @@ impl fmt::Debug for PostgresOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PostgresOptions")
             .field("superuser", &self.superuser)
+            .field("listen", &self.listen)
             .field("password", &process::veiled(&self.password))
             .field("encoding", &self.encoding)
             .field("settings", &self.settings)
@@ -168,14 +174,17 @@ pub struct Postgres {
     binaries: PostgresBinaries,
     options: PostgresOptions,
     user: Option<User>,
-    port: u16,
+    port: Option<u16>,
     folder: Folder,
 }
 
 impl Postgres {
-    /// Makes a cluster in a temporary folder and starts it on a free port of 127.0.0.1 and on a Unix socket. As root
-    /// the server runs as `postgres`, or else as `nobody`. Returns when it accepts connections.
-    pub fn start(binaries: &PostgresBinaries, options: PostgresOptions) -> Result<Postgres, Error> {
+    /// Makes a cluster in a temporary folder and starts it, reached as the options say. As root the server runs as
+    /// `postgres`, or else as `nobody`. Returns when it accepts connections.
+    pub fn start(binaries: &PostgresBinaries, mut options: PostgresOptions) -> Result<Postgres, Error> {
+        if options.listen == Listen::Port && options.password.is_none() {
+            options.password = Some(process::random_password()?);
+        }
         let user = User::for_postgres()?;
         let folder = Folder::new("dbhaul-pg-", user)?;
         initdb(binaries, &options, user, &folder)?;
@@ -188,12 +197,12 @@ impl Postgres {
             }
         }
         let (process, port) =
-            process::on_free_port(|port| launch(binaries, &options, user, folder.path(), port))?;
+            process::on_free_port(options.listen, |port| launch(binaries, &options, user, &folder, port))?;
         Ok(Postgres { process, binaries: binaries.clone(), options, user, port, folder })
     }
 
-    /// The port on 127.0.0.1.
-    pub fn port(&self) -> u16 {
+    /// The port on 127.0.0.1, if it listens on one: see [`Listen::Port`].
+    pub fn port(&self) -> Option<u16> {
         self.port
     }
 
@@ -216,8 +225,21 @@ impl Postgres {
     pub fn url(&self, database: &str) -> String {
         let password =
             self.options.password.as_ref().map(|p| format!(":{}", process::percent(p))).unwrap_or_default();
-        let (user, database) = (process::percent(&self.options.superuser), process::percent(database));
-        format!("postgres://{user}{password}@127.0.0.1:{}/{database}", self.port)
+        self.url_of(&format!("{}{password}", process::percent(&self.options.superuser)), database)
+    }
+
+    /// A URL for another role, without a password.
+    pub fn url_as(&self, role: &str, database: &str) -> String {
+        self.url_of(&process::percent(role), database)
+    }
+
+    /// `login` and what comes of it stand in the URL as they are; a host that is a folder is libpq's way to name a socket.
+    fn url_of(&self, login: &str, database: &str) -> String {
+        let place = match self.port {
+            Some(port) => format!("127.0.0.1:{port}"),
+            None => process::percent(&self.folder.path().to_string_lossy()),
+        };
+        format!("postgres://{login}@{place}/{}", process::percent(database))
     }
 
     /// The end of the server's log.
@@ -241,7 +263,7 @@ impl Postgres {
         self.process.stop();
         let mut tries = 20;
         loop {
-            match launch(&self.binaries, &self.options, self.user, self.folder.path(), self.port) {
+            match launch(&self.binaries, &self.options, self.user, &self.folder, self.port) {
                 Ok(process) => {
                     self.process = process;
                     return Ok(());
@@ -275,13 +297,14 @@ fn initdb(
         None => None,
     };
     let attempt = |locale: &str| {
-        let mut command = binaries.command(user, "initdb");
+        let mut command = binaries.command(user, "initdb", folder.path());
         command.current_dir(folder.path()).arg("-D").arg(&data);
         command.args(["-U", &options.superuser, "-E", &options.encoding, "--no-sync"]);
         command.arg(format!("--locale={locale}"));
         match &password {
             Some(file) => command.args(["-A", "scram-sha-256"]).arg("--pwfile").arg(file),
-            None => command.args(["-A", "trust"]),
+            // Whoever reaches the socket is its user. Should it ever listen on a port, nobody is let in there.
+            None => command.args(["--auth-local=trust", "--auth-host=reject"]),
         };
         process::run(command).map(drop)
     };
@@ -300,13 +323,16 @@ fn launch(
     binaries: &PostgresBinaries,
     options: &PostgresOptions,
     user: Option<User>,
-    folder: &Path,
-    port: u16,
+    folder: &Folder,
+    port: Option<u16>,
 ) -> Result<Process, Error> {
+    let folder = folder.path();
     let (log, data) = (folder.join("log"), folder.join("data"));
-    let mut command = binaries.command(user, "postgres");
+    let mut command = binaries.command(user, "postgres", folder);
     command.current_dir(folder).arg("-D").arg(&data);
-    command.args(["-h", "127.0.0.1", "-p", &port.to_string()]).arg("-k").arg(folder);
+    command.args(["-h", if port.is_some() { "127.0.0.1" } else { "" }]);
+    command.args(["-p", &port.unwrap_or(SOCKET_PORT).to_string()]).arg("-k").arg(folder);
+    command.args(["-c", "unix_socket_permissions=0700"]);
     let quick = [("fsync", "off"), ("full_page_writes", "off"), ("synchronous_commit", "off")];
     for (name, value) in quick.iter().filter(|_| !options.durable) {
         command.arg("-c").arg(format!("{name}={value}"));
@@ -323,7 +349,11 @@ fn launch(
     let _ = std::fs::remove_file(&log);
     let mut process = Process::spawn(command, &log, folder, Signal::INT)?;
     let name = format!("PostgreSQL {}", binaries.version);
-    process::wait_ready(&mut process, &name, port, &log, |process| is_ready(process, &data))?;
+    let place = match port {
+        Some(port) => format!("on port {port}"),
+        None => format!("on a socket in {}", folder.display()),
+    };
+    process::wait_ready(&mut process, &name, &place, &log, |process| is_ready(process, &data))?;
     Ok(process)
 }
 

@@ -1,7 +1,7 @@
-//! A server as a process: its folder, its port, its end.
+//! A server as a process: its user, its environment, its port, its end.
 
 use std::net::{Ipv4Addr, TcpListener};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::Error;
+use crate::{Error, Listen};
 
 /// The user that servers run as, when we are root.
 #[derive(Debug, Clone, Copy)]
@@ -37,21 +37,6 @@ impl User {
         named("postgres").or_else(|| named("nobody")).map(Some).ok_or(Error::NoUser)
     }
 
-    /// Lets a command run as this user.
-    pub(crate) fn command(user: Option<User>, program: &Path) -> Command {
-        let mut command = Command::new(program);
-        if let Some(user) = user {
-            command.uid(user.uid).gid(user.gid);
-        }
-        // The caller's own settings must not reach a private server.
-        for (name, _) in std::env::vars_os() {
-            if name.to_str().is_some_and(|name| name.starts_with("PG")) {
-                command.env_remove(name);
-            }
-        }
-        command
-    }
-
     /// Hands a file or folder over to this user.
     pub(crate) fn own(user: Option<User>, path: &Path) -> Result<(), Error> {
         let Some(user) = user else { return Ok(()) };
@@ -60,61 +45,48 @@ impl User {
     }
 }
 
-/// A temporary folder that only its owner can enter. Dropping it removes it.
-#[derive(Debug)]
-pub(crate) struct Folder(PathBuf);
-
-impl Folder {
-    /// A new folder with a short path, because a Unix socket's path holds at most 107 bytes, and one that `user` can
-    /// reach: the temporary folder of the environment where it is so, else `/tmp`.
-    pub(crate) fn new(prefix: &str, user: Option<User>) -> Result<Folder, Error> {
-        let usual = std::env::temp_dir();
-        let short = usual.as_os_str().len() <= 60;
-        let reachable = user.is_none() || usual.ancestors().all(anybody_may_enter);
-        let base = if short && reachable { usual } else { PathBuf::from("/tmp") };
-        let folder = tempfile::Builder::new()
-            .prefix(prefix)
-            .tempdir_in(&base)
-            .map_err(|source| Error::Folder { path: base, source })?;
-        let folder = Folder(folder.keep());
-        User::own(user, folder.path())?;
-        Ok(folder)
+/// A program to be run as this user, with an environment of its own: what the caller's holds (passwords, settings of
+/// clients and of a shell) is no business of a server that runs what somebody else's database says. `home` is also
+/// where temporary files go.
+pub(crate) fn command(user: Option<User>, program: &Path, home: &Path) -> Command {
+    let mut command = Command::new(program);
+    if let Some(user) = user {
+        command.uid(user.uid).gid(user.gid);
     }
+    clean_environment(&mut command, home);
+    command
+}
 
-    pub(crate) fn path(&self) -> &Path {
-        &self.0
-    }
+/// A program that creates files only for its user, whatever the caller's file mode mask is. PostgreSQL sees to that by
+/// itself.
+pub(crate) fn command_with_private_files(program: &Path, home: &Path) -> Command {
+    // The mask belongs to a process: a shell of the child's own sets it, and becomes the program.
+    let mut command = Command::new("/bin/sh");
+    command.args(["-c", "umask 077; exec \"$0\" \"$@\""]).arg(program);
+    clean_environment(&mut command, home);
+    command
+}
 
-    /// Writes a file that only `user` can read.
-    pub(crate) fn write(&self, name: &str, content: &[u8], user: Option<User>) -> Result<PathBuf, Error> {
-        let path = self.0.join(name);
-        let write = || {
-            use std::io::Write as _;
-            let mut options = std::fs::OpenOptions::new();
-            options.write(true).create(true).truncate(true).mode(0o600).open(&path)?.write_all(content)
-        };
-        write().map_err(|source| Error::Folder { path: path.clone(), source })?;
-        User::own(user, &path)?;
-        Ok(path)
+fn clean_environment(command: &mut Command, home: &Path) {
+    command.env_clear();
+    command.env("PATH", "/usr/local/bin:/usr/bin:/bin").env("HOME", home).env("TMPDIR", home);
+    // Messages in English and numbers with a point, whatever the caller speaks.
+    command.env("LANG", "C").env("LC_ALL", "C");
+    // Programs that were installed apart may find their libraries only by it.
+    if let Some(libraries) = std::env::var_os("LD_LIBRARY_PATH") {
+        command.env("LD_LIBRARY_PATH", libraries);
     }
 }
 
-impl Drop for Folder {
-    fn drop(&mut self) {
-        // After a crash of PostgreSQL its children need a moment to see that they are orphans, and may still write.
-        for _ in 0..40 {
-            match std::fs::remove_dir_all(&self.0) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                    std::thread::sleep(Duration::from_millis(50));
-                }
-                _ => return,
-            }
-        }
-    }
-}
-
-fn anybody_may_enter(folder: &Path) -> bool {
-    folder.as_os_str().is_empty() || folder.metadata().is_ok_and(|metadata| metadata.mode() & 0o001 != 0)
+/// 128 random bits in hexadecimal: a password that nobody guesses and that needs no quotes.
+pub(crate) fn random_password() -> Result<String, Error> {
+    use std::io::Read as _;
+    let path = Path::new("/dev/urandom");
+    let mut bytes = [0; 16];
+    std::fs::File::open(path)
+        .and_then(|mut file| file.read_exact(&mut bytes))
+        .map_err(|source| Error::Folder { path: path.to_owned(), source })?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 /// A port that nobody listens on right now.
@@ -125,13 +97,17 @@ pub(crate) fn free_port() -> Result<u16, Error> {
         .map_err(|source| Error::Port { source })
 }
 
-/// Tries `launch` on free ports: between finding one and listening on it, somebody else may take it.
+/// Tries `launch` on free ports, where one is wanted: between finding one and listening on it, somebody else may take it.
 pub(crate) fn on_free_port(
-    mut launch: impl FnMut(u16) -> Result<Process, Error>,
-) -> Result<(Process, u16), Error> {
+    listen: Listen,
+    mut launch: impl FnMut(Option<u16>) -> Result<Process, Error>,
+) -> Result<(Process, Option<u16>), Error> {
+    if listen == Listen::Socket {
+        return Ok((launch(None)?, None));
+    }
     let mut tries = 5;
     loop {
-        let port = free_port()?;
+        let port = Some(free_port()?);
         tries -= 1;
         match launch(port) {
             Ok(process) => return Ok((process, port)),
@@ -160,7 +136,8 @@ impl Process {
         let program = PathBuf::from(command.get_program());
         let failed =
             |error: std::io::Error| Error::Program { program: program.clone(), message: error.to_string() };
-        let file = std::fs::OpenOptions::new().create(true).append(true).open(log).map_err(failed)?;
+        let mut options = std::fs::OpenOptions::new();
+        let file = options.create(true).append(true).mode(0o600).open(log).map_err(failed)?;
         let copy = file.try_clone().map_err(failed)?;
         let child = command
             .stdin(Stdio::null())
@@ -227,7 +204,9 @@ fn watch(server: u32, folder: &Path) -> std::io::Result<Child> {
     let script = "read -r _; kill -INT \"$1\" 2>/dev/null; n=0; \
                   while kill -0 \"$1\" 2>/dev/null && [ $n -lt 50 ]; do sleep 0.1; n=$((n+1)); done; \
                   kill -KILL \"$1\" 2>/dev/null; rm -rf \"$2\" || { sleep 1; rm -rf \"$2\"; }";
-    Command::new("sh")
+    let mut command = Command::new("/bin/sh");
+    clean_environment(&mut command, Path::new("/"));
+    command
         .args(["-c", script, "sh", &server.to_string()])
         .arg(folder)
         .stdin(Stdio::piped())
@@ -241,7 +220,7 @@ fn watch(server: u32, folder: &Path) -> std::io::Result<Child> {
 pub(crate) fn wait_ready(
     process: &mut Process,
     server: &str,
-    port: u16,
+    place: &str,
     log: &Path,
     ready: impl Fn(&Process) -> bool,
 ) -> Result<(), Error> {
@@ -255,7 +234,7 @@ pub(crate) fn wait_ready(
             let message = if ended { "it ended at once" } else { "it was not ready within 60 s" };
             return Err(Error::Start {
                 server: server.to_owned(),
-                port,
+                place: place.to_owned(),
                 message: message.to_owned(),
                 log: tail(log, 4000),
             });

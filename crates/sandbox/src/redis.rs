@@ -4,13 +4,13 @@ use std::fmt;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Duration;
 
 use rustix::process::Signal;
 
-use crate::process::{self, Folder, Process};
-use crate::{Error, Places, Version};
+use crate::folder::Folder;
+use crate::process::{self, Process};
+use crate::{Error, Listen, Places, Version};
 
 /// Which of the two.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -60,7 +60,7 @@ pub fn find_all(places: &Places) -> Vec<RedisBinaries> {
     let mut found = Vec::new();
     for (kind, name) in [("redis", "redis-server"), ("valkey", "valkey-server")] {
         for program in places.programs(kind, name) {
-            let mut command = Command::new(&program);
+            let mut command = process::command(None, &program, Path::new("/"));
             command.arg("--version");
             let Ok(text) = process::run(command) else { continue };
             // Valkey packages link redis-server to valkey-server: the program's own word counts.
@@ -93,7 +93,10 @@ pub fn find(flavor: Flavor, version: &str, places: &Places) -> Result<RedisBinar
 /// How a private server is set up.
 #[derive(Clone, Default)]
 pub struct RedisOptions {
-    /// `requirepass`.
+    /// Where it is reached.
+    pub listen: Listen,
+    /// `requirepass`, and `masterauth` for what replicates from servers with the same password. On a port there always is
+    /// one.
     pub password: Option<String>,
     /// Further lines of `redis.conf`, as name and value. A value of several words needs no quotes, an empty one
     /// becomes `""`.
@@ -109,6 +112,7 @@ pub struct RedisOptions {
 impl fmt::Debug for RedisOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RedisOptions")
+            .field("listen", &self.listen)
             .field("password", &process::veiled(&self.password))
             .field("settings", &self.settings)
             .field("appendonly", &self.appendonly)
@@ -124,29 +128,33 @@ pub struct Redis {
     process: Process,
     binaries: RedisBinaries,
     options: RedisOptions,
-    port: u16,
+    port: Option<u16>,
     folder: Folder,
 }
 
 impl Redis {
-    /// Starts a server in a temporary folder on a free port of 127.0.0.1 and on a Unix socket. It saves nothing by
-    /// itself, unless the options say so. Returns when it has loaded its data and answers.
-    pub fn start(binaries: &RedisBinaries, options: RedisOptions) -> Result<Redis, Error> {
+    /// Starts a server in a temporary folder, reached as the options say. It saves nothing by itself, unless the options
+    /// say so. Returns when it has loaded its data and answers.
+    pub fn start(binaries: &RedisBinaries, mut options: RedisOptions) -> Result<Redis, Error> {
+        if options.listen == Listen::Port && options.password.is_none() {
+            options.password = Some(process::random_password()?);
+        }
         let folder = Folder::new("dbhaul-redis-", None)?;
         if let Some(data) = &options.data {
-            copy_folder(data, folder.path())
-                .map_err(|source| Error::Folder { path: data.clone(), source })?;
+            folder.copy_from(data).map_err(|source| Error::Folder { path: data.clone(), source })?;
         }
         if let Some(rdb) = &options.rdb {
-            std::fs::copy(rdb, folder.path().join("dump.rdb"))
+            folder
+                .copy_file(rdb, "dump.rdb")
                 .map_err(|source| Error::Folder { path: rdb.clone(), source })?;
         }
-        let (process, port) = process::on_free_port(|port| launch(binaries, &options, &folder, port))?;
+        let (process, port) =
+            process::on_free_port(options.listen, |port| launch(binaries, &options, &folder, port))?;
         Ok(Redis { process, binaries: binaries.clone(), options, port, folder })
     }
 
-    /// The port on 127.0.0.1.
-    pub fn port(&self) -> u16 {
+    /// The port on 127.0.0.1, if it listens on one: see [`Listen::Port`].
+    pub fn port(&self) -> Option<u16> {
         self.port
     }
 
@@ -160,11 +168,33 @@ impl Redis {
         self.binaries.version
     }
 
-    /// A `redis://` URL, with the password if there is one.
+    /// A URL, `redis://` for a port and else `redis+unix://` for the socket, with the password if there is one.
     pub fn url(&self) -> String {
-        let password =
-            self.options.password.as_ref().map(|p| format!(":{}@", process::percent(p))).unwrap_or_default();
-        format!("redis://{password}127.0.0.1:{}", self.port)
+        self.url_of(self.options.password.as_ref().map(|p| format!(":{}", process::percent(p))))
+    }
+
+    /// A URL for another user (an empty one for none) with this password.
+    pub fn url_as(&self, user: &str, password: &str) -> String {
+        self.url_of(Some(format!("{}:{}", process::percent(user), process::percent(password))))
+    }
+
+    /// The password of its default user, if there is one.
+    pub fn password(&self) -> Option<&str> {
+        self.options.password.as_deref()
+    }
+
+    /// The place as `dbhaul` asks for it by name: `127.0.0.1:PORT`, or the socket's path.
+    pub fn address(&self) -> String {
+        match self.port {
+            Some(port) => format!("127.0.0.1:{port}"),
+            None => self.socket().display().to_string(),
+        }
+    }
+
+    fn url_of(&self, login: Option<String>) -> String {
+        let scheme = if self.port.is_some() { "redis" } else { "redis+unix" };
+        let login = login.map(|login| format!("{login}@")).unwrap_or_default();
+        format!("{scheme}://{login}{}", self.address())
     }
 
     /// The Unix socket.
@@ -205,46 +235,36 @@ fn launch(
     binaries: &RedisBinaries,
     options: &RedisOptions,
     folder: &Folder,
-    port: u16,
+    port: Option<u16>,
 ) -> Result<Process, Error> {
     let log = folder.path().join("log");
     // In a file that only we can read, and not as arguments, which everybody on the host can.
     let file = folder.write("redis.conf", configuration(options, folder.path(), port)?.as_bytes(), None)?;
-    let mut command = Command::new(&binaries.program);
+    let mut command = process::command_with_private_files(&binaries.program, folder.path());
     command.current_dir(folder.path()).arg(file);
     let _ = std::fs::remove_file(&log);
     let mut process = Process::spawn(command, &log, folder.path(), Signal::TERM)?;
     let name = format!("{} {}", binaries.flavor, binaries.version);
     let socket = folder.path().join("socket");
     let password = options.password.as_deref();
-    process::wait_ready(&mut process, &name, port, &log, |_| answers(&socket, password))?;
+    let place = match port {
+        Some(port) => format!("on port {port}"),
+        None => format!("on {}", socket.display()),
+    };
+    process::wait_ready(&mut process, &name, &place, &log, |_| answers(&socket, password))?;
     Ok(process)
 }
 
-/// Copies what is in a folder: plain files and folders, not sockets.
-fn copy_folder(from: &Path, to: &Path) -> std::io::Result<()> {
-    for entry in std::fs::read_dir(from)? {
-        let entry = entry?;
-        let kind = entry.file_type()?;
-        if kind.is_dir() {
-            let inner = to.join(entry.file_name());
-            std::fs::create_dir_all(&inner)?;
-            copy_folder(&entry.path(), &inner)?;
-        } else if kind.is_file() {
-            std::fs::copy(entry.path(), to.join(entry.file_name()))?;
-        }
-    }
-    Ok(())
-}
-
 /// The text of `redis.conf`. Later lines win, so that the caller's settings come last.
-fn configuration(options: &RedisOptions, folder: &Path, port: u16) -> Result<String, Error> {
+fn configuration(options: &RedisOptions, folder: &Path, port: Option<u16>) -> Result<String, Error> {
     let folder = folder.display().to_string();
     let mut lines = vec![
-        format!("port {port}"),
+        // On 0 it listens on none.
+        format!("port {}", port.unwrap_or(0)),
         "bind 127.0.0.1".to_owned(),
         format!("dir {}", quoted(&folder)),
         format!("unixsocket {}", quoted(&format!("{folder}/socket"))),
+        "unixsocketperm 700".to_owned(),
         "save \"\"".to_owned(),
         "daemonize no".to_owned(),
     ];
@@ -253,6 +273,7 @@ fn configuration(options: &RedisOptions, folder: &Path, port: u16) -> Result<Str
     }
     if let Some(password) = &options.password {
         lines.push(format!("requirepass {}", quoted(password)));
+        lines.push(format!("masterauth {}", quoted(password)));
     }
     for (name, value) in &options.settings {
         if [name, value].iter().any(|text| text.contains(['\n', '\r', '\0'])) {
@@ -310,7 +331,7 @@ mod tests {
     #[test]
     fn passwords_stand_in_the_configuration_whole_and_in_debug_not_at_all() {
         let options = RedisOptions { password: Some("a \"b\"\n#c".into()), ..RedisOptions::default() };
-        let text = configuration(&options, Path::new("/tmp/x"), 1).unwrap();
+        let text = configuration(&options, Path::new("/tmp/x"), Some(1)).unwrap();
         assert!(text.contains(r#"requirepass "a\x20\x22b\x22\x0a\x23c""#), "{text}");
         let shown = format!("{options:?}");
         assert!(shown.contains("<hidden>") && !shown.contains("#c"), "{shown}");
@@ -322,10 +343,10 @@ mod tests {
             settings: vec![("save".into(), String::new()), ("save".into(), "900 1".into())],
             ..RedisOptions::default()
         };
-        let text = configuration(&options, Path::new("/tmp/x"), 1).unwrap();
+        let text = configuration(&options, Path::new("/tmp/x"), Some(1)).unwrap();
         assert!(text.ends_with("save \"\"\nsave 900 1\n"), "{text}");
         let options =
             RedisOptions { settings: vec![("save".into(), "1 1\nport 0".into())], ..RedisOptions::default() };
-        assert!(matches!(configuration(&options, Path::new("/tmp/x"), 1), Err(Error::Setting { .. })));
+        assert!(matches!(configuration(&options, Path::new("/tmp/x"), Some(1)), Err(Error::Setting { .. })));
     }
 }

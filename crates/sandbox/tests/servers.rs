@@ -1,36 +1,41 @@
 //! Each server that is on this host starts, survives a crash, and leaves nothing behind.
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Read, Write};
 use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use sandbox::testing::{require_postgres, require_redis};
-use sandbox::{Flavor, Places, Postgres, PostgresOptions, Redis, RedisOptions, Tls};
+use sandbox::testing::{long, require_postgres, require_redis};
+use sandbox::{
+    Flavor, Listen, Places, Postgres, PostgresBinaries, PostgresOptions, Redis, RedisBinaries, RedisOptions,
+    Tls,
+};
 
-fn postgres_lives(major: u32) {
-    let Some(binaries) = require_postgres(major) else { return };
+fn postgres_lives(major: u32, binaries: Option<PostgresBinaries>) {
+    let Some(binaries) = binaries else { return };
     let mut server = Postgres::start(&binaries, PostgresOptions::default()).unwrap();
     assert_eq!(server.version().major(), major);
     assert!(binaries.available_extensions().contains(&"plpgsql".to_owned()), "{:?}", binaries.bin());
     let folder = server.socket_dir().to_owned();
-    assert_eq!(startup(server.port(), "postgres"), authentication(0));
+    assert_eq!(server.port(), None);
+    let socket = folder.join(".s.PGSQL.5432");
+    assert_eq!(startup(UnixStream::connect(&socket).unwrap(), "postgres"), authentication(0));
     server.kill();
-    assert!(TcpStream::connect(("127.0.0.1", server.port())).is_err(), "it still listens");
+    assert!(UnixStream::connect(&socket).is_err(), "it still listens");
     server.restart().unwrap();
-    assert_eq!(startup(server.port(), "postgres"), authentication(0));
+    assert_eq!(startup(UnixStream::connect(&socket).unwrap(), "postgres"), authentication(0));
     drop(server);
     assert!(!folder.exists(), "{} was left behind", folder.display());
 }
 
 /// What PostgreSQL answers first to a start-up packet (protocol 3.0).
-fn startup(port: u16, user: &str) -> Vec<u8> {
+fn startup(mut stream: impl Read + Write, user: &str) -> Vec<u8> {
     let body = format!("user\0{user}\0database\0postgres\0\0");
     let mut packet = u32::try_from(body.len() + 8).unwrap().to_be_bytes().to_vec();
     packet.extend_from_slice(&196_608_u32.to_be_bytes());
     packet.extend_from_slice(body.as_bytes());
-    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
     stream.write_all(&packet).unwrap();
     let mut reply = [0; 9];
     stream.read_exact(&mut reply).unwrap();
@@ -43,15 +48,15 @@ fn authentication(kind: u8) -> Vec<u8> {
     vec![b'R', 0, 0, 0, kind]
 }
 
-fn ask(stream: &mut TcpStream, command: &str) -> String {
+fn ask(stream: &mut (impl Read + Write), command: &str) -> String {
     stream.write_all(format!("{command}\r\n").as_bytes()).unwrap();
     let mut reply = String::new();
     BufReader::new(stream).read_line(&mut reply).unwrap();
     reply.trim_end().to_owned()
 }
 
-fn redis_lives(version: &str) {
-    let Some(binaries) = require_redis(version) else { return };
+fn redis_lives(version: &str, binaries: Option<RedisBinaries>) {
+    let Some(binaries) = binaries else { return };
     let options = RedisOptions {
         appendonly: true,
         settings: vec![("appendfsync".into(), "always".into())],
@@ -60,12 +65,13 @@ fn redis_lives(version: &str) {
     let mut server = Redis::start(&binaries, options).unwrap();
     assert_eq!(server.flavor() == Flavor::Valkey, version.starts_with("valkey"));
     let folder = server.dir().to_owned();
-    let mut stream = TcpStream::connect(("127.0.0.1", server.port())).unwrap();
+    assert_eq!(server.port(), None);
+    let mut stream = UnixStream::connect(server.socket()).unwrap();
     assert_eq!(ask(&mut stream, "SET k v"), "+OK");
     server.kill();
-    assert!(TcpStream::connect(("127.0.0.1", server.port())).is_err(), "it still listens");
+    assert!(UnixStream::connect(server.socket()).is_err(), "it still listens");
     server.restart().unwrap();
-    let mut stream = TcpStream::connect(("127.0.0.1", server.port())).unwrap();
+    let mut stream = UnixStream::connect(server.socket()).unwrap();
     assert_eq!(ask(&mut stream, "STRLEN k"), ":1", "the append-only file holds it");
     drop(server);
     assert!(!folder.exists(), "{} was left behind", folder.display());
@@ -73,18 +79,18 @@ fn redis_lives(version: &str) {
 
 #[test]
 fn postgres_15() {
-    postgres_lives(15);
+    postgres_lives(15, require_postgres(15));
 }
 
 #[test]
 fn postgres_18() {
-    postgres_lives(18);
+    postgres_lives(18, require_postgres(18));
 }
 
 #[test]
 fn redis_and_valkey() {
     for version in ["7.0", "8.2", "valkey-9"] {
-        redis_lives(version);
+        redis_lives(version, require_redis(version));
     }
 }
 
@@ -92,10 +98,10 @@ fn redis_and_valkey() {
 #[ignore = "long: run by scripts/test --all"]
 fn every_other_version() {
     for major in [12, 13, 14, 16, 17] {
-        postgres_lives(major);
+        postgres_lives(major, long::require_postgres(major));
     }
     for version in ["3.0", "3.2", "5.0", "6.2", "8.6", "valkey-8.1"] {
-        redis_lives(version);
+        redis_lives(version, long::require_redis(version));
     }
 }
 
@@ -104,17 +110,24 @@ fn a_password_is_asked_for_and_shown_to_nobody() {
     let password = "p@ss:w/o#rd'\"\\ 1";
     let in_url = "p%40ss%3Aw%2Fo%23rd%27%22%5C%201";
     if let Some(binaries) = require_postgres(15) {
-        let options = PostgresOptions { password: Some(password.into()), ..PostgresOptions::default() };
+        let options = PostgresOptions {
+            listen: Listen::Port,
+            password: Some(password.into()),
+            ..PostgresOptions::default()
+        };
         let server = Postgres::start(&binaries, options).unwrap();
-        assert_eq!(startup(server.port(), "postgres"), authentication(10));
-        assert_eq!(server.url("db"), format!("postgres://postgres:{in_url}@127.0.0.1:{}/db", server.port()));
+        let port = server.port().unwrap();
+        let stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+        assert_eq!(startup(stream, "postgres"), authentication(10));
+        assert_eq!(server.url("db"), format!("postgres://postgres:{in_url}@127.0.0.1:{port}/db"));
         assert!(!format!("{server:?}").contains("p@ss"));
         assert!(!server.socket_dir().join("password").exists());
     }
     if let Some(binaries) = require_redis("7.0") {
-        let options = RedisOptions { password: Some(password.into()), ..RedisOptions::default() };
+        let options =
+            RedisOptions { listen: Listen::Port, password: Some(password.into()), ..RedisOptions::default() };
         let server = Redis::start(&binaries, options).unwrap();
-        let mut stream = TcpStream::connect(("127.0.0.1", server.port())).unwrap();
+        let mut stream = TcpStream::connect(("127.0.0.1", server.port().unwrap())).unwrap();
         assert!(ask(&mut stream, "PING").starts_with("-NOAUTH"));
         assert!(ask(&mut stream, "AUTH wrong").starts_with('-'));
         let right = format!("*2\r\n$4\r\nAUTH\r\n${}\r\n{password}", password.len());
@@ -131,12 +144,12 @@ fn a_password_is_asked_for_and_shown_to_nobody() {
 fn redis_begins_with_an_rdb_file() {
     let Some(binaries) = require_redis("7.0") else { return };
     let first = Redis::start(&binaries, RedisOptions::default()).unwrap();
-    let mut stream = TcpStream::connect(("127.0.0.1", first.port())).unwrap();
+    let mut stream = UnixStream::connect(first.socket()).unwrap();
     ask(&mut stream, "SET k value");
     assert_eq!(ask(&mut stream, "SAVE"), "+OK");
     let options = RedisOptions { rdb: Some(first.dir().join("dump.rdb")), ..RedisOptions::default() };
     let second = Redis::start(&binaries, options).unwrap();
-    let mut stream = TcpStream::connect(("127.0.0.1", second.port())).unwrap();
+    let mut stream = UnixStream::connect(second.socket()).unwrap();
     assert_eq!(ask(&mut stream, "STRLEN k"), ":5");
 }
 
@@ -165,9 +178,9 @@ fn tls_is_offered_with_a_certificate() {
         .expect("openssl makes the test's certificate; ca-certificates brings it on Debian and Ubuntu");
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
     let offered = |tls| {
-        let server =
-            Postgres::start(&binaries, PostgresOptions { tls, ..PostgresOptions::default() }).unwrap();
-        let mut stream = TcpStream::connect(("127.0.0.1", server.port())).unwrap();
+        let options = PostgresOptions { listen: Listen::Port, tls, ..PostgresOptions::default() };
+        let server = Postgres::start(&binaries, options).unwrap();
+        let mut stream = TcpStream::connect(("127.0.0.1", server.port().unwrap())).unwrap();
         stream.write_all(&[0, 0, 0, 8, 4, 210, 22, 47]).unwrap(); // SSLRequest
         let mut reply = [0];
         stream.read_exact(&mut reply).unwrap();
@@ -212,8 +225,8 @@ fn start_servers_and_wait() {
     let postgres = Postgres::start(&require_postgres(15).unwrap(), PostgresOptions::default()).unwrap();
     let redis = Redis::start(&require_redis("7.0").unwrap(), RedisOptions::default()).unwrap();
     let mut out = std::io::stdout();
-    writeln!(out, "\nstarted {} {}", postgres.port(), postgres.socket_dir().display()).unwrap();
-    writeln!(out, "started {} {}", redis.port(), redis.dir().display()).unwrap();
+    writeln!(out, "\nstarted {}", postgres.socket_dir().join(".s.PGSQL.5432").display()).unwrap();
+    writeln!(out, "started {}", redis.socket().display()).unwrap();
     std::thread::sleep(Duration::from_secs(60));
 }
 
@@ -229,21 +242,16 @@ fn servers_end_with_the_process_that_started_them() {
         .spawn()
         .unwrap();
     let lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
-    let started: Vec<(u16, PathBuf)> = lines
-        .filter_map(|line| {
-            let (port, folder) = line.strip_prefix("started ")?.split_once(' ')?;
-            Some((port.parse().ok()?, Path::new(folder).to_owned()))
-        })
-        .take(2)
-        .collect();
+    let started: Vec<PathBuf> =
+        lines.filter_map(|line| Some(Path::new(line.strip_prefix("started ")?).to_owned())).take(2).collect();
     assert_eq!(started.len(), 2);
-    assert!(started.iter().all(|(_, folder)| folder.exists()));
+    assert!(started.iter().all(|socket| UnixStream::connect(socket).is_ok()));
     // SIGKILL: nothing of it runs any more that could tidy up.
     child.kill().unwrap();
     let deadline = Instant::now() + Duration::from_secs(15);
-    for (port, folder) in started {
-        while folder.exists() || TcpStream::connect(("127.0.0.1", port)).is_ok() {
-            assert!(Instant::now() < deadline, "port {port} or {} is left", folder.display());
+    for socket in started {
+        while socket.parent().unwrap().exists() || UnixStream::connect(&socket).is_ok() {
+            assert!(Instant::now() < deadline, "{} or its folder is left", socket.display());
             std::thread::sleep(Duration::from_millis(50));
         }
     }

@@ -50,7 +50,7 @@ async fn users_go_along_where_they_are_asked_for() {
     let restored = dbhaul(here.path(), &restore).exits(0);
     hides(&restored, &["correct-horse", "very-secret", "#"]);
     restored.shows("2 users made: bot, default").shows("maxmemory: \"123456789\" in the backup, \"0\" here");
-    let as_bot = |server: &Redis| format!("redis://bot:correct-horse@127.0.0.1:{}", server.port());
+    let as_bot = |server: &Redis| server.url_as("bot", "correct-horse");
     assert_eq!(ask(&as_bot(&target), &["GET", "bot:state"]).await.unwrap(), ["on"]);
     assert!(
         ask(&as_bot(&target), &["GET", "other"])

@@ -92,11 +92,10 @@ async fn a_redis_snapshot_leaves_the_repository_in_every_form() {
     run(&["migrate", "--from", &from.url(), "--to", &six, "--flush", "127.0.0.1:1"])
         .exits(5)
         .says("name the server");
-    let address = format!("127.0.0.1:{}", to.port());
+    let address = to.address();
     run(&["migrate", "--from", &from.url(), "--to", &six, "--flush", &address]).exits(0);
     run(&["compare", "latest", &six]).exits(0);
-    run(&["migrate", "--from", &six, "--to", &from.url(), "--flush", &format!("127.0.0.1:{}", from.port())])
-        .exits(0);
+    run(&["migrate", "--from", &six, "--to", &from.url(), "--flush", &from.address()]).exits(0);
     run(&[
         "migrate",
         "--from",
@@ -121,11 +120,8 @@ async fn a_redis_snapshot_leaves_the_repository_in_every_form() {
     let cli = seven_cli();
     let Some(cli) = cli else { return };
     let file = std::fs::File::open(here.path().join("commands.resp")).unwrap();
-    let piped = Command::new(cli)
-        .args(["-p", &to.port().to_string(), "--pipe"])
-        .stdin(Stdio::from(file))
-        .output()
-        .unwrap();
+    let piped =
+        Command::new(cli).arg("-s").arg(to.socket()).arg("--pipe").stdin(Stdio::from(file)).output().unwrap();
     assert!(piped.status.success(), "{piped:?}");
     run(&["compare", &from.url(), &to.url()]).exits(0);
     run(&["compare", "latest", &to.url()]).exits(0);
@@ -165,7 +161,7 @@ async fn an_append_only_file_goes_into_a_server() {
     let commands = std::fs::read_to_string(here.path().join("commands.resp")).unwrap();
     assert!(commands.starts_with("*2\r\n$6\r\nSELECT") && !commands.contains("#TS"), "{commands}");
     assert!(commands.contains("bot:x"), "{commands}");
-    let address = format!("127.0.0.1:{}", to.port());
+    let address = to.address();
     let part = format!("{}/appendonlydir/appendonly.aof.1.incr.aof", data[1]);
     let keys = ["restore", &part, "--redis", &server, "--flush", &address, "--key", "a", "--db", "0=4"];
     run(&keys).exits(0).shows("1 keys");

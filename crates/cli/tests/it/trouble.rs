@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::common::{command, dbhaul, folder, postgres};
 use sandbox::testing::{require_postgres, require_redis};
-use sandbox::{Postgres, PostgresOptions, Redis};
+use sandbox::{Listen, Postgres, PostgresOptions, Redis};
 
 const STORE: [&str; 2] = ["--repository", "store"];
 
@@ -37,11 +37,16 @@ fn some_file(below: &Path) -> std::path::PathBuf {
 #[tokio::test(flavor = "multi_thread")]
 async fn connections_that_cannot_be() {
     let Some(binaries) = require_postgres(15) else { return };
-    let options = PostgresOptions { password: Some("right".into()), ..PostgresOptions::default() };
+    let options = PostgresOptions {
+        listen: Listen::Port,
+        password: Some("right".into()),
+        ..PostgresOptions::default()
+    };
     let server = Postgres::start(&binaries, options).unwrap();
     let here = folder();
     init(here.path());
-    let at = |user: &str, database: &str| format!("postgres://{user}@127.0.0.1:{}/{database}", server.port());
+    let port = server.port().unwrap();
+    let at = |user: &str, database: &str| format!("postgres://{user}@127.0.0.1:{port}/{database}");
     backup(here.path(), &at("postgres:wrongpw", "postgres")).exits(1).says("28P01").says("PGPASSWORD");
     backup(here.path(), &at("postgres:right", "nowhere")).exits(1).says("nowhere").says("3D000");
     assert_eq!(listed(here.path()), 0);
@@ -66,8 +71,7 @@ async fn a_table_that_may_not_be_read_is_named_before_data_moves() {
     client.batch_execute(sql).await.unwrap();
     let here = folder();
     init(here.path());
-    let url = format!("postgres://reader@127.0.0.1:{}/postgres", server.port());
-    let run = backup(here.path(), &url);
+    let run = backup(here.path(), &server.url_as("reader", "postgres"));
     assert!(run.code == 1 || run.code == 5, "{}: {}", run.code, run.stderr);
     run.says("secret_one");
     assert_eq!(listed(here.path()), 0);
@@ -172,7 +176,7 @@ async fn retention_and_rehearsal_work_from_a_configuration() {
     std::fs::write(here.path().join("baseline.toml"), coinpilot::BASELINE).unwrap();
     let config = format!(
         "[repository]\nurl = \"store\"\n\
-         [[source]]\nname = \"bot\"\nkind = \"postgres\"\nurl = \"postgres://postgres@127.0.0.1:${{PG_PORT_OF_TEST}}/postgres\"\n\
+         [[source]]\nname = \"bot\"\nkind = \"postgres\"\nurl = \"postgres:///postgres?user=postgres&host=${{PG_HOST_OF_TEST}}\"\n\
          baseline = \"baseline.toml\"\nenvironment = \"{}\"\n\
          [[source]]\nname = \"cache\"\nkind = \"redis\"\nurl = \"{}\"\n\
          [retention]\ndaily = 7\nweekly = 4\nzone = \"Asia/Seoul\"\n",
@@ -181,8 +185,7 @@ async fn retention_and_rehearsal_work_from_a_configuration() {
     );
     std::fs::write(here.path().join("dbhaul.toml"), config).unwrap();
     let run = |args: &[&str]| {
-        let output =
-            command(here.path(), args).env("PG_PORT_OF_TEST", server.port().to_string()).output().unwrap();
+        let output = command(here.path(), args).env("PG_HOST_OF_TEST", server.socket_dir()).output().unwrap();
         (
             output.status.code(),
             String::from_utf8_lossy(&output.stdout).into_owned(),

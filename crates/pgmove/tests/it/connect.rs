@@ -9,7 +9,7 @@ use std::process::{Child, Command};
 
 use crate::common::{MAJORS, copy, database, options_as, run, server, server_with, session, value};
 use pgmove::{ConnectOptions, Environment, Error, Session, Source, SourceOptions, Target, TargetOptions};
-use sandbox::{Postgres, PostgresOptions, Tls};
+use sandbox::{Listen, Postgres, PostgresOptions, Tls};
 
 async fn connect(text: &str) -> Result<Session, Error> {
     pgmove::connect(&ConnectOptions::parse(text, &Environment::default()).unwrap()).await
@@ -68,13 +68,14 @@ async fn tls_means_what_libpq_means_by_it() {
     let made = certificates();
     let (root, stranger) = (&made.root, &made.stranger);
     let options = PostgresOptions {
+        listen: Listen::Port,
         tls: Some(made.server.clone()),
         password: Some("pa ss".into()),
         ..PostgresOptions::default()
     };
     let Some(server) = server_with(MAJORS[0], options) else { return };
-    let to =
-        |rest: &str| format!("port={} user=postgres dbname=postgres password='pa ss' {rest}", server.port());
+    let port = server.port().unwrap();
+    let to = |rest: &str| format!("port={port} user=postgres dbname=postgres password='pa ss' {rest}");
 
     for (rest, expected) in [
         ("host=127.0.0.1 sslmode=disable".to_owned(), false),
@@ -108,9 +109,9 @@ async fn tls_means_what_libpq_means_by_it() {
 
     // What the server insists on decides between the two modes that leave it open.
     let admin = session(&server, "postgres").await;
-    rules(&server, &admin, "hostssl all all all trust\nlocal all all trust\n").await;
+    rules(&server, &admin, "hostssl all all all scram-sha-256\nlocal all all trust\n").await;
     assert!(encrypted(&connect(&to("host=127.0.0.1 sslmode=allow")).await.unwrap()).await);
-    rules(&server, &admin, "hostnossl all all all trust\nlocal all all trust\n").await;
+    rules(&server, &admin, "hostnossl all all all scram-sha-256\nlocal all all trust\n").await;
     assert!(!encrypted(&connect(&to("host=127.0.0.1 sslmode=prefer")).await.unwrap()).await);
     let error = connect(&to("host=127.0.0.1 sslmode=require")).await.unwrap_err();
     assert!(error.is_auth() && error.to_string().contains("pg_hba.conf"), "{error}");
@@ -160,7 +161,7 @@ async fn a_role_that_may_not_ask_for_the_identifier_still_connects() {
         "CREATE ROLE plain LOGIN; REVOKE EXECUTE ON FUNCTION pg_control_system() FROM PUBLIC",
     )
     .await;
-    let plain = connect(&format!("postgres://plain@127.0.0.1:{}/postgres", server.port())).await.unwrap();
+    let plain = connect(&server.url_as("plain", "postgres")).await.unwrap();
     assert_eq!((plain.server().system_identifier.clone(), plain.server().user.as_str()), (None, "plain"));
     let admin = session(&server, "postgres").await;
     assert!(admin.server().system_identifier.is_some());
@@ -176,7 +177,12 @@ async fn poolers_are_known_and_only_those_that_share_sessions_are_refused() {
         return;
     };
     for major in MAJORS {
-        let Some(server) = server(major) else { continue };
+        let options = PostgresOptions {
+            listen: Listen::Port,
+            password: Some(Pool::PASSWORD.to_owned()),
+            ..PostgresOptions::default()
+        };
+        let Some(server) = server_with(major, options) else { continue };
         database(&server, "a", "CREATE TABLE t (id int); INSERT INTO t VALUES (1)").await;
         database(&server, "b", "").await;
         for ignored in ["", "ignore_startup_parameters = options\n"] {
@@ -204,19 +210,22 @@ struct Pool {
 }
 
 impl Pool {
+    const PASSWORD: &'static str = "of the pool";
+
     fn start(program: &Path, server: &Postgres, settings: &str) -> Pool {
         let folder = tempfile::tempdir().unwrap();
         std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let users: PathBuf = folder.path().join("users.txt");
-        std::fs::write(&users, "\"postgres\" \"\"\n").unwrap();
+        std::fs::write(&users, format!("\"postgres\" \"{}\"\n", Pool::PASSWORD)).unwrap();
+        std::fs::set_permissions(&users, std::fs::Permissions::from_mode(0o600)).unwrap();
         let file = folder.path().join("pgbouncer.ini");
         let mut text = std::fs::File::create(&file).unwrap();
         write!(
             text,
             "[databases]\n* = host=127.0.0.1 port={}\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\n\
-             unix_socket_dir =\nauth_type = trust\nauth_file = {}\n{settings}",
-            server.port(),
+             unix_socket_dir =\nauth_type = scram-sha-256\nauth_file = {}\n{settings}",
+            server.port().unwrap(),
             users.display()
         )
         .unwrap();
@@ -225,6 +234,7 @@ impl Pool {
         // It does not run as root.
         if value_of_id() == "0" {
             command.uid(65_534).gid(65_534);
+            std::os::unix::fs::chown(&users, Some(65_534), Some(65_534)).unwrap();
         }
         let process = command.spawn().unwrap();
         let begun = std::time::Instant::now();
@@ -237,7 +247,7 @@ impl Pool {
 
     fn options(&self, database: &str) -> ConnectOptions {
         let url = format!("postgres://postgres@127.0.0.1:{}/{database}?sslmode=disable", self.port);
-        ConnectOptions::parse(&url, &Environment::default()).unwrap()
+        ConnectOptions::parse(&url, &Environment::default()).unwrap().with_password(Pool::PASSWORD)
     }
 }
 

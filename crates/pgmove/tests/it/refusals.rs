@@ -6,7 +6,7 @@ use crate::common::{
     MAJORS, copy, copy_with, database, options, options_as, run, server, server_with, session, value,
 };
 use pgmove::{ConnectOptions, Environment, Error, Filter, Source, SourceOptions, Target, TargetOptions};
-use sandbox::PostgresOptions;
+use sandbox::{Listen, PostgresOptions};
 
 async fn open(options: &ConnectOptions) -> Result<Source, Error> {
     Source::open(options, &SourceOptions::default()).await
@@ -14,11 +14,15 @@ async fn open(options: &ConnectOptions) -> Result<Source, Error> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_connection_that_cannot_be_made_says_why() {
-    let protected = PostgresOptions { password: Some("right".into()), ..PostgresOptions::default() };
+    let protected = PostgresOptions {
+        listen: Listen::Port,
+        password: Some("right".into()),
+        ..PostgresOptions::default()
+    };
     let Some(server) = server_with(MAJORS[1], protected) else { return };
     session(&server, "postgres").await;
 
-    let without = format!("postgres://postgres@127.0.0.1:{}/postgres", server.port());
+    let without = server.url_as("postgres", "postgres");
     let parse = |url: &str| ConnectOptions::parse(url, &Environment::default()).unwrap();
     let error = open(&parse(&without).with_password("hunter2")).await.unwrap_err();
     assert!(error.is_auth() && !error.is_unreachable() && error.sqlstate() == Some("28P01"), "{error:?}");
@@ -49,9 +53,10 @@ async fn a_connection_that_cannot_be_made_says_why() {
     assert!(error.is_unreachable() && error.to_string().contains("no answer within 1 s"), "{error}");
 
     // Of several hosts the first that answers, and that one is named.
-    let url = format!("postgres://postgres:right@127.0.0.1:{port},localhost:{}/postgres", server.port());
+    let url =
+        format!("postgres://postgres:right@127.0.0.1:{port},localhost:{}/postgres", server.port().unwrap());
     let source = open(&parse(&url)).await.unwrap();
-    assert_eq!((source.server().host.as_str(), source.server().port), ("localhost", server.port()));
+    assert_eq!((source.server().host.as_str(), source.server().port), ("localhost", server.port().unwrap()));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

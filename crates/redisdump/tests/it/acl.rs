@@ -41,8 +41,7 @@ async fn users_are_made_as_they_were_and_settings_are_only_told() {
     assert_eq!(said(&access), said(&found));
     assert_eq!(found.users.as_ref().unwrap().len(), 3);
     assert_eq!(Client::new(&target).ask("CONFIG GET maxmemory"), "maxmemory 0");
-    let bot = format!("redis://bot:correct-horse@127.0.0.1:{}", target.port());
-    let bot = ConnectOptions::parse(&bot, &Environment::default()).unwrap();
+    let bot = ConnectOptions::parse(&target.url_as("bot", "correct-horse"), &Environment::default()).unwrap();
     let refused = read_access(&bot).await.unwrap_err().to_string();
     assert!(refused.to_lowercase().contains("perm"), "{refused}");
 }
@@ -53,11 +52,8 @@ async fn nobody_is_locked_out_and_unknown_rules_change_nothing() {
     let mut client = Client::new(&source);
     client.ask("ACL SETUSER default resetpass >other");
     client.ask("AUTH other");
-    let with = |port: u16| {
-        let url = format!("redis://:other@127.0.0.1:{port}");
-        ConnectOptions::parse(&url, &Environment::default()).unwrap()
-    };
-    let access = read_access(&with(source.port())).await.unwrap();
+    let with = ConnectOptions::parse(&source.url_as("", "other"), &Environment::default()).unwrap();
+    let access = read_access(&with).await.unwrap();
     let report = apply_access(&access, &options(&target)).await.unwrap();
     assert!(report.left[0].contains("has another password"), "{:?}", report.left);
     assert_eq!(Client::new(&target).ask("PING"), "PONG");
@@ -73,8 +69,7 @@ async fn nobody_is_locked_out_and_unknown_rules_change_nothing() {
     assert_eq!(Client::new(&target).ask("ACL USERS"), "default");
     // Who may not bundle commands finds out the same.
     Client::new(&target).ask("ACL SETUSER poor on >pw ~* &* +@all -multi");
-    let poor = format!("redis://poor:pw@127.0.0.1:{}", target.port());
-    let poor = ConnectOptions::parse(&poor, &Environment::default()).unwrap();
+    let poor = ConnectOptions::parse(&target.url_as("poor", "pw"), &Environment::default()).unwrap();
     let error = redisdump::try_access(&newer, &poor).await.unwrap_err();
     assert!(error.is_refused() && error.to_string().contains("+@ofthefuture"), "{error}");
     redisdump::try_access(&access, &poor).await.unwrap();

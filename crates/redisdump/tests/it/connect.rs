@@ -11,7 +11,7 @@ use redisdump::{
     RestoreOptions, restore, server_identity,
 };
 use sandbox::testing::require_redis;
-use sandbox::{Redis, RedisOptions};
+use sandbox::{Listen, Redis, RedisOptions};
 
 fn at(url: &str) -> ConnectOptions {
     ConnectOptions::parse(url, &Environment::default()).unwrap()
@@ -51,7 +51,7 @@ async fn a_server_that_takes_its_time_for_a_snapshot_is_waited_for() {
 #[tokio::test]
 async fn a_user_comes_in_by_the_socket_too() {
     let Some(binaries) = require_redis("7.0") else { return };
-    let server = start(&binaries, RedisOptions::default());
+    let server = start(&binaries, RedisOptions { listen: Listen::Port, ..RedisOptions::default() });
     let mut client = Client::new(&server);
     client.ask("SET a b");
     client.ask("ACL SETUSER bot@home on >pw ~* &* +@all");
@@ -66,7 +66,7 @@ async fn a_user_comes_in_by_the_socket_too() {
     }
     // A user of whom no password is known is not taken for `default`.
     server_identity(&at(&format!("redis+unix://open@{socket}"))).await.unwrap();
-    server_identity(&at(&format!("redis://open@127.0.0.1:{}", server.port()))).await.unwrap();
+    server_identity(&at(&format!("redis://open@{}", server.address()))).await.unwrap();
     let error = server_identity(&at(&format!("redis+unix://bot%40home@{socket}"))).await.unwrap_err();
     assert!(error.to_string().contains("WRONGPASS"), "{error}");
 }
@@ -74,7 +74,9 @@ async fn a_user_comes_in_by_the_socket_too() {
 fn node(slots: &str) -> Option<Redis> {
     let settings = [("cluster-enabled", "yes"), ("cluster-require-full-coverage", "no")];
     let settings = settings.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
-    let server = start(&require_redis("7.0")?, RedisOptions { settings, ..RedisOptions::default() });
+    // Nodes of a cluster know each other by their ports.
+    let options = RedisOptions { listen: Listen::Port, settings, ..RedisOptions::default() };
+    let server = start(&require_redis("7.0")?, options);
     let mut client = Client::new(&server);
     client.ask(&format!("CLUSTER ADDSLOTSRANGE {slots}"));
     let until = Instant::now() + Duration::from_secs(20);
@@ -113,10 +115,7 @@ async fn a_part_of_a_cluster_does_not_pass_for_the_whole() {
     let (rdb, plain) = captured(&other).await;
     assert!(!plain.server.cluster && plain.warnings.is_empty());
     assert!(!serde_json::to_string(&plain).unwrap().contains("cluster"));
-    let settings = RestoreOptions {
-        flush: Some(server.url().trim_start_matches("redis://").to_owned()),
-        ..RestoreOptions::default()
-    };
+    let settings = RestoreOptions { flush: Some(server.address()), ..RestoreOptions::default() };
     let refused = restore(stream(&rdb), &options(&server), &settings, &|_| ()).await.unwrap_err();
     assert!(refused.is_refused() && refused.to_string().contains("node of a cluster"), "{refused}");
     assert_eq!(client.ask("GET foo"), "bar");
@@ -135,10 +134,10 @@ async fn a_cluster_of_one_node_is_whole() {
 #[tokio::test]
 async fn a_peer_that_is_gone_is_asked_after() {
     let Some(binaries) = require_redis("7.0") else { return };
-    let server = start(&binaries, RedisOptions::default());
+    let server = start(&binaries, RedisOptions { listen: Listen::Port, ..RedisOptions::default() });
     Client::new(&server).ask("SET a b");
     let held = Capture::start(&options(&server), &CaptureOptions::default()).await.unwrap();
-    let to = format!(":{:04X}", server.port());
+    let to = format!(":{:04X}", server.port().unwrap());
     let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
     let timers: Vec<(&str, u64)> = table
         .lines()

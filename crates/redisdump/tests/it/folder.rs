@@ -262,8 +262,8 @@ async fn what_is_not_known_of_a_folder_is_said() {
     // A user who may not suspend rewrites; a server without AOF, and changes that no RDB has.
     let server = keeping_aof("7.0", &[]).unwrap();
     Client::new(&server).ask("ACL SETUSER reader on >pw ~* &* +@all -config");
-    let url = format!("redis://reader:pw@127.0.0.1:{}", server.port());
-    let reader = ConnectOptions::parse(&url, &redisdump::Environment::default()).unwrap();
+    let reader = server.url_as("reader", "pw");
+    let reader = ConnectOptions::parse(&reader, &redisdump::Environment::default()).unwrap();
     let (_, report) = taken(server.dir(), Some(&reader)).await.unwrap();
     assert!(report.warnings[0].contains("does not let rewrites"), "{:?}", report.warnings);
     let server = saving_rdb("7.0").unwrap();

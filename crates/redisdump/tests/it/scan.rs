@@ -95,10 +95,7 @@ async fn a_user_without_psync_gets_its_keys_with_a_warning() {
     client.ask("ACL SETUSER reader on >pw ~* &* +@all -psync -sync");
     client.ask("ACL SETUSER poor on >pw ~* &* +@all -psync -multi -function");
     client.ask("ACL SETUSER blind on >pw ~other* &* +@all -psync");
-    let of = |user: &str| {
-        let url = format!("redis://{user}:pw@127.0.0.1:{}", source.port());
-        ConnectOptions::parse(&url, &Environment::default()).unwrap()
-    };
+    let of = |user: &str| ConnectOptions::parse(&source.url_as(user, "pw"), &Environment::default()).unwrap();
 
     let capture = by(&of("reader"), CaptureMethod::Auto).await.unwrap();
     let warning = capture.warnings().join("\n");

@@ -9,7 +9,7 @@ use redisdump::{
     compare, prove, restore,
 };
 use sandbox::testing::require_redis;
-use sandbox::{Redis, RedisOptions};
+use sandbox::{Listen, Redis, RedisOptions};
 
 /// A server that does not wait for further replicas before it sends its snapshot.
 fn quick() -> RedisOptions {
@@ -214,9 +214,9 @@ async fn a_damaged_stream_is_an_error_with_its_place() {
 #[tokio::test]
 async fn a_wrong_password_and_a_lost_server_are_told() {
     let Some(binaries) = require_redis("7.0") else { return };
-    let with_password = RedisOptions { password: Some("right".into()), ..quick() };
+    let with_password = RedisOptions { listen: Listen::Port, password: Some("right".into()), ..quick() };
     let mut server = Redis::start(&binaries, with_password).unwrap();
-    let bare = format!("redis://127.0.0.1:{}", server.port());
+    let bare = format!("redis://{}", server.address());
     let start = |url: String| async move {
         let options = ConnectOptions::parse(&url, &Environment::default()).unwrap();
         Capture::start(&options, &CaptureOptions::default()).await.map(drop)

@@ -53,7 +53,10 @@ fn certificates() -> Option<tempfile::TempDir> {
     Some(folder)
 }
 
-/// A server that speaks TLS on a second port, and that port; nothing where its build knows no TLS.
+/// Whoever can reach the port of TLS needs it.
+const PASSWORD: &str = "of the server";
+
+/// A server that speaks TLS on a port, and that port; nothing where its build knows no TLS.
 fn secured(folder: &Path, clients: &str) -> Option<(Redis, u16)> {
     let binaries = require_redis("7.0")?;
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
@@ -67,7 +70,8 @@ fn secured(folder: &Path, clients: &str) -> Option<(Redis, u16)> {
         ("repl-diskless-sync-delay", "0".to_owned()),
     ];
     let settings = settings.map(|(name, value)| (name.to_owned(), value)).to_vec();
-    match Redis::start(&binaries, RedisOptions { settings, ..RedisOptions::default() }) {
+    let password = Some(PASSWORD.to_owned());
+    match Redis::start(&binaries, RedisOptions { password, settings, ..RedisOptions::default() }) {
         Ok(server) => Some((server, port)),
         Err(error) => {
             let said = error.to_string();
@@ -79,7 +83,7 @@ fn secured(folder: &Path, clients: &str) -> Option<(Redis, u16)> {
 }
 
 fn at(url: &str) -> ConnectOptions {
-    ConnectOptions::parse(url, &Environment::default()).unwrap()
+    ConnectOptions::parse(url, &Environment { password: Some(PASSWORD.to_owned()) }).unwrap()
 }
 
 #[tokio::test]

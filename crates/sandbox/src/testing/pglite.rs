@@ -1,15 +1,15 @@
-//! PGlite: PostgreSQL in one process, with TimescaleDB and pgvector, behind a TCP server of our own.
+//! PGlite: PostgreSQL in one process, with TimescaleDB and pgvector, behind a server of our own.
 //!
 //! No package registry holds an ordinary server with TimescaleDB; this one runs everywhere where Node.js does. All its
 //! connections share one backend (see `shim.mjs`): one job at a time, and no background jobs.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use rustix::process::Signal;
 
 use super::{assert_tier, or_skip};
-use crate::process::{self, Folder, Process};
+use crate::folder::Folder;
+use crate::process::{self, Process};
 use crate::{Error, Places};
 
 const SHIM: &[u8] = include_bytes!("shim.mjs");
@@ -19,12 +19,11 @@ const SHIM: &[u8] = include_bytes!("shim.mjs");
 pub struct Pglite {
     // Fields drop in this order: the process must end before its folder goes.
     _process: Process,
-    port: u16,
     folder: Folder,
 }
 
 impl Pglite {
-    /// Starts one on a free port, empty; or nothing and a printed `SKIPPED`. Takes about ten seconds and 0.6 GB.
+    /// Starts one on a Unix socket, empty; or nothing and a printed `SKIPPED`. Takes about ten seconds and 0.6 GB.
     pub fn require() -> Option<Pglite> {
         assert_tier("pglite-0.3", &["default"]);
         let program = or_skip(find())?;
@@ -37,21 +36,22 @@ impl Pglite {
         let log = folder.path().join("log");
         // The package lies beside the folder of its program.
         let package = program.parent().and_then(Path::parent).unwrap_or(program).join("package");
-        let (process, port) = process::on_free_port(|port| {
-            let mut command = Command::new(program);
-            command.arg(&shim).arg(&package).arg(port.to_string());
-            let mut process = Process::spawn(command, &log, folder.path(), Signal::TERM)?;
-            process::wait_ready(&mut process, "PGlite", port, &log, |_| {
-                process::tail(&log, 1000).contains("ready")
-            })?;
-            Ok(process)
+        // Named as PostgreSQL names its own, so that clients find it by the folder.
+        let socket = folder.path().join(".s.PGSQL.5432");
+        let mut command = process::command_with_private_files(program, folder.path());
+        command.arg(&shim).arg(&package).arg(&socket);
+        let mut process = Process::spawn(command, &log, folder.path(), Signal::TERM)?;
+        let place = format!("on {}", socket.display());
+        process::wait_ready(&mut process, "PGlite", &place, &log, |_| {
+            process::tail(&log, 1000).contains("ready")
         })?;
-        Ok(Pglite { _process: process, port, folder })
+        Ok(Pglite { _process: process, folder })
     }
 
     /// A URL for its superuser and its only database.
     pub fn url(&self) -> String {
-        format!("postgres://postgres@127.0.0.1:{}/postgres?sslmode=disable", self.port)
+        let folder = process::percent(&self.folder.path().to_string_lossy());
+        format!("postgres://postgres@{folder}/postgres?sslmode=disable")
     }
 
     /// The end of its log.

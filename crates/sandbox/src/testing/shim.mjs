@@ -1,6 +1,6 @@
-// A TCP server before PGlite, which is PostgreSQL in one process: for tests that need TimescaleDB.
+// A server before PGlite, which is PostgreSQL in one process: for tests that need TimescaleDB.
 //
-// node shim.mjs FOLDER PORT   FOLDER holds the package; prints "ready" when it accepts connections
+// node shim.mjs FOLDER SOCKET   FOLDER holds the package; prints "ready" when it accepts connections
 //
 // All connections share one backend. So a message of one connection waits until that of another is answered, and:
 // - a whole COPY … FROM STDIN is collected and handed over at once, for the backend cannot wait for the client;
@@ -12,7 +12,7 @@ import net from 'node:net';
 import path from 'node:path';
 import { pathToFileURL } from 'node:url';
 
-const [folder, port] = process.argv.slice(2);
+const [folder, address] = process.argv.slice(2);
 const load = (file) => import(pathToFileURL(path.join(folder, 'dist', file)).href);
 const { PGlite } = await load('index.js');
 const { timescaledb } = await load('timescaledb/index.js');
@@ -165,4 +165,4 @@ class Client {
   }
 }
 
-net.createServer((socket) => new Client(socket)).listen(Number(port), '127.0.0.1', () => console.log('ready'));
+net.createServer((socket) => new Client(socket)).listen(address, () => console.log('ready'));

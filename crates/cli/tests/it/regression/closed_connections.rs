@@ -11,7 +11,7 @@ use crate::common::cut::{Cut, Proxy, Way};
 use crate::common::{Run, command, folder, postgres, quick_redis, redis, run};
 use crate::s3_server;
 use sandbox::testing::{require_postgres, require_redis};
-use sandbox::{Postgres, PostgresOptions, Redis};
+use sandbox::{Listen, Postgres, PostgresOptions, Redis};
 use tempfile::TempDir;
 
 /// SplitMix64: a fixed sequence, so that a failure can be had again.
@@ -78,16 +78,24 @@ struct Stage {
 impl Stage {
     async fn start() -> Option<Stage> {
         let (binaries, postgres_binaries) = (require_redis("7.0")?, require_postgres(15)?);
-        let server = || Redis::start(&binaries, quick_redis()).unwrap();
+        // The proxies stand before ports.
+        let server = || {
+            let options = sandbox::RedisOptions { listen: Listen::Port, ..quick_redis() };
+            Redis::start(&binaries, options).unwrap()
+        };
         let redis = [server(), server()];
-        let postgres = Postgres::start(&postgres_binaries, PostgresOptions::default()).unwrap();
+        let postgres = Postgres::start(
+            &postgres_binaries,
+            PostgresOptions { listen: Listen::Port, ..PostgresOptions::default() },
+        )
+        .unwrap();
         let (s3_folder, s3_direct) = s3_server::server().await;
         let s3_port = s3_direct.rsplit_once(':').unwrap().1.parse().unwrap();
         let stage = Stage {
             here: folder(),
-            redis_proxies: [Proxy::to(redis[0].port()), Proxy::to(redis[1].port())],
-            scan: Proxy::to(redis[0].port()),
-            postgres_proxies: [Proxy::to(postgres.port()), Proxy::to(postgres.port())],
+            redis_proxies: [Proxy::to(redis[0].port().unwrap()), Proxy::to(redis[1].port().unwrap())],
+            scan: Proxy::to(redis[0].port().unwrap()),
+            postgres_proxies: [Proxy::to(postgres.port().unwrap()), Proxy::to(postgres.port().unwrap())],
             s3: Proxy::to(s3_port),
             redis,
             postgres,
@@ -184,10 +192,10 @@ impl Stage {
 
     fn run(&self, job: Job, proof: bool) -> Run {
         let through = |proxy: &Proxy, server: &Redis| {
-            server.url().replace(&format!(":{}", server.port()), &format!(":{}", proxy.port()))
+            server.url().replace(&format!(":{}", server.port().unwrap()), &format!(":{}", proxy.port()))
         };
         let database = |proxy: &Proxy, name: &str| {
-            let port = self.postgres.port();
+            let port = self.postgres.port().unwrap();
             self.postgres.url(name).replace(&format!(":{port}/"), &format!(":{}/", proxy.port()))
         };
         let [from, to] = [0, 1].map(|at| through(&self.redis_proxies[at], &self.redis[at]));

@@ -30,8 +30,7 @@ pub(crate) fn options(server: &Postgres, database: &str) -> ConnectOptions {
 
 /// Another role's way to a database.
 pub(crate) fn options_as(server: &Postgres, user: &str, database: &str) -> ConnectOptions {
-    let url = format!("postgres://{user}@127.0.0.1:{}/{database}", server.port());
-    ConnectOptions::parse(&url, &Environment::default()).unwrap()
+    ConnectOptions::parse(&server.url_as(user, database), &Environment::default()).unwrap()
 }
 
 /// A session with the settings that every session of this crate has.

@@ -14,7 +14,7 @@ use redisdump::{
     RestoreOptions, compare, restore, server_identity,
 };
 use sandbox::testing::require_redis;
-use sandbox::{Redis, RedisBinaries, RedisOptions};
+use sandbox::{Listen, Redis, RedisBinaries, RedisOptions};
 
 async fn taken(options: &ConnectOptions) -> Result<(Vec<u8>, CaptureReport), Error> {
     let mut capture = Capture::start(options, &CaptureOptions::default()).await?;
@@ -91,8 +91,8 @@ async fn a_user_who_may_not_ask_info_gets_all_databases() {
     fill(&source, Corners::All);
     let (_, snapshot) = captured(&source).await;
     Client::new(&source).ask("ACL SETUSER poor on >pw ~* &* +@all -psync -info -config");
-    let url = format!("redis://poor:pw@127.0.0.1:{}", source.port());
-    let (_, report) = taken(&ConnectOptions::parse(&url, &Environment::default()).unwrap()).await.unwrap();
+    let poor = ConnectOptions::parse(&source.url_as("poor", "pw"), &Environment::default()).unwrap();
+    let (_, report) = taken(&poor).await.unwrap();
     assert_eq!((report.digest, report.databases), (snapshot.digest, snapshot.databases));
 }
 
@@ -109,14 +109,17 @@ impl Drop for Sentinel {
     }
 }
 
+/// Of the servers that the Sentinel watches, which reach each other by their ports.
+const PASSWORD: &str = "of-the-servers";
+
 fn sentinel(binaries: &RedisBinaries, master: &Redis) -> Sentinel {
     let folder = tempfile::tempdir().unwrap();
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let file = folder.path().join("sentinel.conf");
     let text = format!(
-        "port {port}\ndir {}\nsentinel monitor mymaster 127.0.0.1 {} 1\nsentinel down-after-milliseconds mymaster 1000\n",
+        "port {port}\ndir {}\nsentinel monitor mymaster 127.0.0.1 {} 1\nsentinel auth-pass mymaster {PASSWORD}\nsentinel down-after-milliseconds mymaster 1000\n",
         folder.path().display(),
-        master.port()
+        master.port().unwrap()
     );
     std::fs::write(&file, text).unwrap();
     let process =
@@ -134,14 +137,20 @@ fn sentinel(binaries: &RedisBinaries, master: &Redis) -> Sentinel {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_sentinel_is_no_server_and_leads_to_its_master() {
     let Some(binaries) = require_redis("7.0") else { return };
-    let (one, two) = (start(&binaries, RedisOptions::default()), start(&binaries, RedisOptions::default()));
+    let password = Some(PASSWORD.to_owned());
+    let options =
+        RedisOptions { listen: Listen::Port, password: password.clone(), ..RedisOptions::default() };
+    let (one, two) = (start(&binaries, options.clone()), start(&binaries, options));
     Client::new(&one).ask("SET a b");
-    Client::new(&two).ask(&format!("REPLICAOF 127.0.0.1 {}", one.port()));
+    Client::new(&two).ask(&format!("REPLICAOF 127.0.0.1 {}", one.port().unwrap()));
     let sentinel = sentinel(&binaries, &one);
-    let at = |url: String| ConnectOptions::parse(&url, &Environment::default()).unwrap();
+    let env = Environment { password };
+    let at = |url: String| ConnectOptions::parse(&url, &env).unwrap();
     let port = sentinel.port;
 
-    let direct = at(format!("redis://127.0.0.1:{port}"));
+    // The Sentinel itself asks for no password.
+    let direct =
+        ConnectOptions::parse(&format!("redis://127.0.0.1:{port}"), &Environment::default()).unwrap();
     let refused = taken(&direct).await.unwrap_err();
     let words = format!("redis+sentinel://127.0.0.1:{port}/mymaster");
     assert!(refused.is_refused() && refused.to_string().contains(&words), "{refused}");
@@ -151,7 +160,7 @@ async fn a_sentinel_is_no_server_and_leads_to_its_master() {
     // The first of the Sentinels is not there.
     let url = || format!("redis+sentinel://127.0.0.1:1,127.0.0.1:{port}/mymaster");
     let (_, report) = taken(&at(url())).await.unwrap();
-    assert_eq!((report.keys(), report.server.address), (1, format!("127.0.0.1:{}", one.port())));
+    assert_eq!((report.keys(), report.server.address), (1, one.address()));
     let unknown = server_identity(&at(format!("redis+sentinel://127.0.0.1:{port}/other"))).await.unwrap_err();
     assert!(unknown.to_string().contains("knows no master `other`"), "{unknown}");
 
@@ -167,12 +176,13 @@ async fn a_sentinel_is_no_server_and_leads_to_its_master() {
     }
     client.ask("SENTINEL FAILOVER mymaster");
     for _ in 0..150 {
-        if client.ask("SENTINEL GET-MASTER-ADDR-BY-NAME mymaster").ends_with(&two.port().to_string()) {
+        if client.ask("SENTINEL GET-MASTER-ADDR-BY-NAME mymaster").ends_with(&two.port().unwrap().to_string())
+        {
             break;
         }
         std::thread::sleep(Duration::from_millis(200));
     }
     let after = server_identity(&at(url())).await.unwrap();
-    assert_eq!((after.address, after.role.as_str()), (format!("127.0.0.1:{}", two.port()), "master"));
-    assert_eq!(server_identity(&begun).await.unwrap().address, format!("127.0.0.1:{}", one.port()));
+    assert_eq!((after.address, after.role.as_str()), (two.address(), "master"));
+    assert_eq!(server_identity(&begun).await.unwrap().address, one.address());
 }

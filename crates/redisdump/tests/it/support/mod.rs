@@ -3,8 +3,10 @@
 
 pub(crate) mod proxy;
 
+use std::fs::File;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::TcpStream;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 
 use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _};
@@ -23,18 +25,25 @@ pub(crate) fn start(binaries: &RedisBinaries, options: RedisOptions) -> Redis {
 
 /// A connection for tests.
 pub(crate) struct Client {
-    reader: BufReader<TcpStream>,
-    writer: TcpStream,
+    reader: BufReader<File>,
+    writer: File,
 }
 
 impl Client {
     pub(crate) fn new(server: &Redis) -> Client {
-        Client::at(server.port())
+        let mut client = Client::over(UnixStream::connect(server.socket()).unwrap());
+        if let Some(password) = server.password() {
+            client.send(&[b"AUTH".to_vec(), password.as_bytes().to_vec()]).unwrap();
+        }
+        client
     }
 
     pub(crate) fn at(port: u16) -> Client {
-        let writer = TcpStream::connect(("127.0.0.1", port)).unwrap();
-        writer.set_nodelay(true).unwrap();
+        Client::over(std::net::TcpStream::connect(("127.0.0.1", port)).unwrap())
+    }
+
+    fn over(stream: impl Into<OwnedFd>) -> Client {
+        let writer = File::from(stream.into());
         Client { reader: BufReader::new(writer.try_clone().unwrap()), writer }
     }
 

@@ -1,8 +1,9 @@
 //! A proxy that speaks RESP, and answers some commands in its own way.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use redisdump::{ConnectOptions, Environment};
 use sandbox::Redis;
@@ -10,24 +11,26 @@ use sandbox::Redis;
 /// Given a command's words: the raw reply, or nothing where the server is to answer.
 pub(crate) type Answer = dyn Fn(&[Vec<u8>]) -> Option<Vec<u8>> + Send + Sync;
 
-/// Starts a proxy in front of a server; it ends with the process.
+/// Starts a proxy in front of a server, on a socket in the server's own folder; it ends with the process.
 pub(crate) fn before(
     server: &Redis,
     answer: impl Fn(&[Vec<u8>]) -> Option<Vec<u8>> + Send + Sync + 'static,
 ) -> ConnectOptions {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port();
-    let upstream = server.port();
+    static PROXIES: AtomicU32 = AtomicU32::new(0);
+    let number = PROXIES.fetch_add(1, Ordering::Relaxed);
+    let socket = server.dir().join(format!("proxy-{number}"));
+    let listener = UnixListener::bind(&socket).unwrap();
+    let upstream = server.socket();
     let answer: Arc<Answer> = Arc::new(answer);
     std::thread::spawn(move || {
         for client in listener.incoming().flatten() {
-            let answer = Arc::clone(&answer);
+            let (answer, upstream) = (Arc::clone(&answer), upstream.clone());
             std::thread::spawn(move || {
-                let _ = serve(client, TcpStream::connect(("127.0.0.1", upstream)).unwrap(), &*answer);
+                let _ = serve(client, UnixStream::connect(&upstream).unwrap(), &*answer);
             });
         }
     });
-    ConnectOptions::parse(&format!("redis://127.0.0.1:{port}"), &Environment::default()).unwrap()
+    ConnectOptions::parse(&format!("redis+unix://{}", socket.display()), &Environment::default()).unwrap()
 }
 
 /// A bulk string as a reply.
@@ -35,7 +38,7 @@ pub(crate) fn bulk(text: &str) -> Vec<u8> {
     format!("${}\r\n{text}\r\n", text.len()).into_bytes()
 }
 
-fn serve(client: TcpStream, server: TcpStream, answer: &Answer) -> std::io::Result<()> {
+fn serve(client: UnixStream, server: UnixStream, answer: &Answer) -> std::io::Result<()> {
     let (mut from, mut to) = (BufReader::new(client.try_clone()?), client);
     let (mut replies, mut upstream) = (BufReader::new(server.try_clone()?), server);
     loop {
@@ -59,7 +62,7 @@ fn serve(client: TcpStream, server: TcpStream, answer: &Answer) -> std::io::Resu
 
 /// Reads one item with all that is in it; gives the bytes of its first line.
 fn item(
-    from: &mut BufReader<TcpStream>,
+    from: &mut BufReader<UnixStream>,
     raw: &mut Vec<u8>,
     words: &mut Vec<Vec<u8>>,
 ) -> std::io::Result<usize> {
