@@ -164,6 +164,9 @@ async fn the_aof_of_a_running_server_is_one_moment_while_it_is_written_and_rewri
         fill(&server, Corners::Oldest);
         let (stop, writer) = counting(&server);
         let mut client = Client::new(&server);
+        while client.ask("EXISTS second") == "0" {
+            std::thread::sleep(Duration::from_millis(5));
+        }
         let mut last = 0;
         for round in 0..4 {
             std::thread::sleep(Duration::from_millis(50));
