@@ -9,6 +9,7 @@ use crate::args::Shared;
 use crate::config::{self, Config, ConfigError, Secrets, expand};
 use crate::exit::{self, Exit};
 use crate::failure;
+use crate::redact::without_user;
 use crate::ui::stdout::{self, Stdout};
 use crate::ui::{self, Progress};
 
@@ -45,12 +46,21 @@ impl Context {
                 }),
             )?,
         };
+        let progress = Progress::new(shared.quiet);
+        let more = shared.key_file.iter().map(|path| ("the key file", path.as_path()));
+        let more: Vec<_> =
+            more.chain(shared.identity.iter().map(|path| ("the identity file", path.as_path()))).collect();
+        let configured = found.is_some();
+        let config = found.unwrap_or_default();
+        for warning in config.exposed(&more) {
+            progress.warn(warning);
+        }
         Ok(Context {
-            configured: found.is_some(),
-            config: found.unwrap_or_default(),
+            configured,
+            config,
             config_path: shared.config,
             secrets: Secrets::from_process(),
-            progress: Progress::new(shared.quiet),
+            progress,
             json: shared.json,
             quiet: shared.quiet,
             repository: shared.repository,
@@ -107,7 +117,7 @@ impl Context {
         let repository = repository::Repository::open_with(store, &self.access()?)
             .await
             .map_err(|error| with_remedy(error, || self.init_command(&url)))
-            .with_context(|| format!("cannot open the repository {}", shown(&url)))?;
+            .with_context(|| format!("cannot open the repository {}", without_user(&url)))?;
         Ok(ui::repository::observed(self.as_configured(repository), &self.progress))
     }
 
@@ -209,8 +219,16 @@ impl Context {
 
 /// Opens the store that a URL names.
 pub(crate) fn open_store(url: &str) -> anyhow::Result<repository::Store> {
+    let query = url.split_once('?').map_or("", |(_, query)| query);
+    if query.contains('@') || query.contains("%40") {
+        return Err(exit::usage(format!(
+            "cannot use the repository {}: behind the ? there is user information, and credentials do not belong into a \
+             URL: they are taken from the environment, such as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
+            without_user(url)
+        )));
+    }
     repository::Store::open(url, &repository::StoreEnv::from_process())
-        .with_context(|| format!("cannot use the repository {}", shown(url)))
+        .with_context(|| format!("cannot use the repository {}", without_user(url)))
 }
 
 /// Reads a key file and identities.
@@ -247,7 +265,7 @@ pub(crate) fn with_remedy(error: repository::Error, command: impl FnOnce() -> St
 
 /// The command that creates a repository at this place.
 pub(crate) fn init_command(url: &str) -> String {
-    format!("dbhaul init --no-config --repository {}", quoted(&shown(url)))
+    format!("dbhaul init --no-config --repository {}", quoted(&without_user(url)))
 }
 
 /// A word for a POSIX shell, in quotes where it needs them.
@@ -257,15 +275,4 @@ fn quoted(word: &str) -> String {
         return word.to_owned();
     }
     format!("'{}'", word.replace('\'', "'\\''"))
-}
-
-/// A URL as it may be shown: without user information.
-fn shown(url: &str) -> String {
-    match url.split_once("://") {
-        Some((scheme, rest)) => match rest.split_once('@') {
-            Some((user, host)) if !user.contains('/') => format!("{scheme}://…@{host}"),
-            _ => url.to_owned(),
-        },
-        None => url.to_owned(),
-    }
 }

@@ -8,6 +8,7 @@ use std::fmt;
 use serde::Serialize;
 
 use crate::exit;
+use crate::redact::redact;
 
 /// An error with a remedy that only the binary knows, since it names commands and flags.
 #[derive(Debug)]
@@ -58,17 +59,17 @@ impl Failure {
         };
         for cause in error.chain() {
             if let Some(hinted) = cause.downcast_ref::<Hinted>() {
-                failure.add_hint(&hinted.hint);
+                failure.add_hint(&redact(&hinted.hint));
                 continue;
             }
-            failure.add(&cause.to_string());
+            failure.add(&redact(&cause.to_string()));
         }
         failure
     }
 
     /// A command line that makes no sense.
     pub(crate) fn of_usage(error: &clap::Error) -> Failure {
-        let text = error.render().to_string();
+        let text = redact(&error.render().to_string());
         let text = text.strip_prefix("error: ").unwrap_or(&text);
         let (message, rest) = text.split_once("\n\n").unwrap_or((text, ""));
         let hints = rest.lines().map(str::trim).filter(|line| line.starts_with("Usage:")).map(str::to_owned);

@@ -17,6 +17,7 @@ mod exit;
 mod failure;
 mod interrupt;
 mod jobs;
+mod redact;
 mod report;
 mod ui;
 
@@ -79,10 +80,17 @@ fn fail(error: &anyhow::Error, json: bool) -> ExitCode {
     exit::code_of(error).into()
 }
 
-/// Shows help or the version, or what is wrong with the command line.
+/// Shows help or the version, or what is wrong with the command line; not so a password that stands in it.
+#[allow(clippy::print_stderr, reason = "the one place where errors are printed")]
 fn misused(error: &clap::Error) -> ExitCode {
-    // Where nobody reads it, there is nobody to tell.
-    let _ = error.print();
+    let plain = error.render().to_string();
+    let shown = redact::redact(&plain);
+    if error.use_stderr() && shown != plain {
+        eprint!("{shown}");
+    } else {
+        // Where nobody reads it, there is nobody to tell.
+        let _ = error.print();
+    }
     if !error.use_stderr() {
         return Exit::Done.into();
     }

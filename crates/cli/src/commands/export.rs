@@ -1,5 +1,6 @@
 //! `dbhaul export`
 
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::PathBuf;
 
 use anyhow::Context as _;
@@ -120,7 +121,13 @@ pub(super) async fn run(args: ExportArgs, context: &Context) -> anyhow::Result<E
         // An export never replaces a file: it could be the last one.
         Some(path) => Box::new(std::io::BufWriter::with_capacity(
             1 << 18,
-            std::fs::File::create_new(path).with_context(|| format!("cannot create {}", path.display()))?,
+            // It holds what the database held: for its owner alone.
+            std::fs::OpenOptions::new()
+                .write(true)
+                .create_new(true)
+                .mode(0o600)
+                .open(path)
+                .with_context(|| format!("cannot create {}", path.display()))?,
         )),
         None => Box::new(std::io::BufWriter::with_capacity(1 << 18, Stdout)),
     };

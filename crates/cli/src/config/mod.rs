@@ -4,6 +4,7 @@
 //! kebab-case keys; an unknown key is an error that names the line and the nearest key that exists.
 
 mod error;
+mod exposed;
 mod secret;
 mod template;
 mod zone;

@@ -17,6 +17,7 @@ use crate::endpoint::Endpoint;
 use crate::jobs::record::{PART_AOF, PART_RDB, attributes, typed};
 use crate::jobs::replay;
 use crate::jobs::settings::TargetSettings;
+use crate::jobs::temporary;
 use crate::report::restore::TargetOutcome;
 use crate::ui::Progress;
 
@@ -112,10 +113,7 @@ pub(crate) async fn lay_down(
     source: &SourceRecord,
     progress: &Progress,
 ) -> anyhow::Result<LaidDown> {
-    let folder = tempfile::Builder::new()
-        .prefix("dbhaul-aof-")
-        .tempdir()
-        .context("no temporary folder for the append-only file")?;
+    let folder = temporary::folder("dbhaul-aof-").context("no temporary folder for the append-only file")?;
     progress.stage(&format!("laying the append-only file of `{}` down", source.name), None);
     let mut manifest = String::new();
     let mut only = folder.path().to_owned();
@@ -146,7 +144,7 @@ pub(crate) async fn lay_down(
                 path.display()
             )
         };
-        let mut out = tokio::fs::File::create(&path).await.with_context(room)?;
+        let mut out = temporary::file(&path).await.with_context(room)?;
         let mut stream = repository.read_part(part).boxed();
         while let Some(piece) = stream.try_next().await? {
             out.write_all(&piece).await.with_context(room)?;
@@ -154,7 +152,9 @@ pub(crate) async fn lay_down(
         out.flush().await.with_context(room)?;
     }
     if !manifest.is_empty() {
-        tokio::fs::write(folder.path().join("appendonly.aof.manifest"), manifest).await?;
+        let mut out = temporary::file(&folder.path().join("appendonly.aof.manifest")).await?;
+        out.write_all(manifest.as_bytes()).await?;
+        out.flush().await?;
     }
     Ok(LaidDown { _folder: folder, path: only })
 }

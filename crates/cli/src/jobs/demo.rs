@@ -1,6 +1,5 @@
 //! The demonstration: the main job on a sample application, with private servers only.
 
-use anyhow::Context as _;
 use chrono::Utc;
 use repository::{InitOptions, Repository, Store};
 
@@ -11,6 +10,7 @@ use crate::jobs::rehearse::private_settings;
 use crate::jobs::restore::{self, Restore};
 use crate::jobs::series::Series;
 use crate::jobs::stage::{self, Private};
+use crate::jobs::temporary;
 use crate::report::demo::DemoReport;
 use crate::ui::Progress;
 
@@ -27,10 +27,7 @@ pub(crate) async fn run(scale: u32, jobs: usize, progress: &Progress) -> anyhow:
     let from = endpoints(&sources, ["postgres", "redis"])?;
     let left_out = fill(&from, scale).await?;
 
-    let folder = tempfile::Builder::new()
-        .prefix("dbhaul-demo-")
-        .tempdir()
-        .context("cannot make a temporary folder")?;
+    let folder = temporary::folder("dbhaul-demo-")?;
     let repository =
         Repository::init(Store::folder(&folder.path().join("repository"))?, &InitOptions::default()).await?;
     let backup = backup::run(Backup {

@@ -36,3 +36,4 @@ pub(crate) mod series;
 pub(crate) mod settings;
 pub(crate) mod snapshots;
 pub(crate) mod stage;
+pub(crate) mod temporary;

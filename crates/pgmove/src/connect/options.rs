@@ -146,6 +146,11 @@ const IGNORED: &[&str] = &[
     "max_protocol_version",
 ];
 
+/// True for a parameter of libpq's.
+pub(super) fn is_known(name: &str) -> bool {
+    KNOWN.contains(&name) || IGNORED.contains(&name)
+}
+
 /// Values as the URL, the service file and the environment give them, in this order.
 struct Given<'a> {
     text: Parameters,
@@ -178,10 +183,15 @@ impl ConnectOptions {
     /// [`Error::Options`] for what is not understood. A parameter is never ignored when it asks for protection.
     pub fn parse(text: &str, env: &Environment) -> Result<ConnectOptions, Error> {
         let text = text::parse(text).map_err(Error::options)?;
-        if let Some(name) =
-            text.keys().find(|name| !KNOWN.contains(&name.as_str()) && !IGNORED.contains(&name.as_str()))
-        {
-            return Err(Error::options(format!("`{name}` is no connection parameter that dbhaul knows")));
+        if let Some(name) = text.keys().find(|name| !is_known(name)) {
+            // What is no name may be a piece of a URL, and of a password.
+            let plain = name.len() < 40 && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+            return Err(Error::options(match plain {
+                true => format!("`{name}` is no connection parameter that dbhaul knows"),
+                false => {
+                    "a connection is a URL, postgres://user@host/database, or name=value pairs".to_owned()
+                }
+            }));
         }
         let password_in_url = text.contains_key("password");
         let given = Given { service: service(&text, env)?, text, env };
@@ -381,6 +391,11 @@ fn hosts(given: &Given<'_>) -> Result<Vec<Host>, Error> {
     let mut hosts = Vec::new();
     for (at, name) in names.into_iter().enumerate() {
         let name = if name.is_empty() { default_host() } else { name };
+        if name.contains('@') && !name.starts_with('/') {
+            return Err(Error::options(
+                "host holds an @: the user and the password have parameters of their own",
+            ));
+        }
         let port =
             match ports.get(at).or_else(|| ports.first()).map(String::as_str).unwrap_or_default() {
                 "" => 5432,

@@ -18,6 +18,16 @@ fn url(rest: &str) -> Result<Parameters, String> {
     let mut found = Parameters::new();
     let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
     let (authority, database) = rest.split_once('/').unwrap_or((rest, ""));
+    // With a raw `/` or `?` in a password its parts would be taken for a host, a database, an option, and be shown as such.
+    let query_may_have = |pair: &str| {
+        let name = pair.split('=').next().unwrap_or_default();
+        !pair.contains('@') || (pair.contains('=') && super::options::is_known(name))
+    };
+    if database.contains('@') || !query.split('&').all(query_may_have) {
+        return Err("an @ stands behind the host: in a user name, password or database write / as %2F, ? as %3F and @ as \
+                    %40"
+            .to_owned());
+    }
     let hosts = match authority.rsplit_once('@') {
         Some((user, hosts)) => {
             let (user, password) = match user.split_once(':') {
@@ -55,7 +65,8 @@ fn url(rest: &str) -> Result<Parameters, String> {
     }
     set(&mut found, "dbname", decode(database)?);
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-        let (name, value) = pair.split_once('=').ok_or_else(|| format!("`{pair}` is not name=value"))?;
+        let (name, value) =
+            pair.split_once('=').ok_or_else(|| "behind the ? something is not name=value".to_owned())?;
         let name = decode(name)?;
         // libpq knows this one for JDBC's sake.
         if name == "ssl" && value == "true" {
@@ -105,7 +116,10 @@ fn pairs(text: &str) -> Result<Parameters, String> {
         }
         while rest.next_if(|c| c.is_whitespace()).is_some() {}
         if rest.next_if_eq(&'=').is_none() {
-            return Err(format!("`{name}` has no value: a connection is a URL, or name=value pairs"));
+            // It may be anything, also a URL with a password.
+            return Err(
+                "a name without a value: a connection is a URL, postgres://…, or name=value pairs".to_owned()
+            );
         }
         while rest.next_if(|c| c.is_whitespace()).is_some() {}
         let quoted = rest.next_if_eq(&'\'').is_some();
@@ -116,7 +130,7 @@ fn pairs(text: &str) -> Result<Parameters, String> {
                 Some('\'') if quoted => break,
                 Some(c) if c.is_whitespace() && !quoted => break,
                 Some(c) => value.push(c),
-                None if quoted => return Err(format!("the value of `{name}` has no closing quote")),
+                None if quoted => return Err("a value has no closing quote".to_owned()),
                 None => break,
             }
         }
@@ -144,6 +158,17 @@ mod tests {
         assert_eq!(get("postgresql:///db?host=/var/run", "host").as_deref(), Some("/var/run"));
         assert_eq!(get("postgres://", "host"), None);
         assert!(parse("postgres://h/d?x").is_err());
+        assert_eq!(get("postgres://u:p@ss@h/d", "password").as_deref(), Some("p@ss"));
+        assert_eq!(get("postgres://h/d?user=a@b&password=p@ss", "password").as_deref(), Some("p@ss"));
+        for url in ["postgres://u:12/secret@h/d", "postgres://u:p?secret@h/d", "postgres://u:p?secret=1@h/d"]
+        {
+            let error = parse(url).unwrap_err();
+            assert!(error.contains("%2F") && !error.contains("secret"), "{error}");
+        }
+        for text in ["postgres:/u:secret@h/d", "user:secret@h", "postgres:/u:secret@h?sslmode=require x"] {
+            let error = parse(text).err().unwrap_or_default();
+            assert!(!error.contains("secret"), "{error}");
+        }
         assert!(parse("postgres://u:%zz@h/d").unwrap_err().contains("password"));
     }
 

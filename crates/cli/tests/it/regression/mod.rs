@@ -5,6 +5,7 @@ mod closed_connections;
 mod forged_repository;
 mod jobs_apart;
 mod migrate_under_writes;
+mod others_on_the_host;
 mod restore_proofs;
 mod subset_snapshots;
 mod upload_rate;

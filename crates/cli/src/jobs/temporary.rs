@@ -1,0 +1,35 @@
+//! Temporary folders and files, for our own user alone whatever the file mode mask is: they hold what databases held.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+use anyhow::Context as _;
+
+/// A folder that goes when it is dropped.
+pub(crate) fn folder(prefix: &str) -> anyhow::Result<tempfile::TempDir> {
+    tempfile::Builder::new()
+        .prefix(prefix)
+        .permissions(std::fs::Permissions::from_mode(0o700))
+        .tempdir()
+        .with_context(|| format!("cannot make a folder in {}", std::env::temp_dir().display()))
+}
+
+/// A new file to be written.
+pub(crate) async fn file(path: &Path) -> std::io::Result<tokio::fs::File> {
+    tokio::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn nobody_else_may_enter_or_read() {
+        let folder = folder("dbhaul-unit-").unwrap();
+        let path = folder.path().join("file");
+        drop(file(&path).await.unwrap());
+        let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o777;
+        assert_eq!((mode(folder.path()), mode(&path)), (0o700, 0o600));
+        assert!(file(&path).await.is_err(), "what is there is not written over");
+    }
+}
