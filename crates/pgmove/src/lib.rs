@@ -36,6 +36,6 @@ pub use digest::{Digest, TableProof};
 pub use error::Error;
 pub use source::{SLICE_PAGES, ServerState, Source, SourceOptions, TableSlice};
 pub use target::{
-    Existing, Failure, OnError, OnRows, RestoreEvent, RestorePlan, Sections, Target, TargetOptions,
-    create_database, drop_created_database,
+    Existing, Failure, OnError, OnRows, RestoreEvent, RestorePlan, RowCount, Sections, Target, TargetOptions,
+    count_rows, create_database, drop_created_database,
 };

@@ -3,9 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::identity::{fields, setting};
+use crate::identity::{fields, identify, setting};
 use crate::wire::{Connection, Reply, command};
-use crate::{Error, ServerIdentity};
+use crate::{ConnectOptions, Error, ServerIdentity};
 
 /// Databases that are asked about at a time.
 const BATCH: u64 = 128;
@@ -88,6 +88,17 @@ pub(crate) async fn databases(
     }
     connection.ask_raw(&[b"SELECT", b"0"]).await?;
     Ok(found)
+}
+
+/// A server, and how many keys it holds in all its databases together.
+///
+/// # Errors
+/// A server that cannot be asked, or does not let it be known.
+pub async fn key_count(options: &ConnectOptions) -> Result<(ServerIdentity, u64), Error> {
+    let mut connection = Connection::open(options).await?;
+    let server = identify(&mut connection, options).await?;
+    let keys = databases(&mut connection, &server).await?.values().sum();
+    Ok((server, keys))
 }
 
 /// What was answered about one database.

@@ -58,6 +58,7 @@ pub use capture::{
     FolderReport, Persistence,
 };
 pub use compare::{CompareOptions, compare};
+pub use databases::key_count;
 pub use digest_log::DigestLog;
 pub use error::Error;
 pub use identity::ServerIdentity;

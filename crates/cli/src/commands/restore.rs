@@ -126,7 +126,7 @@ async fn from_file(args: &RestoreArgs, targets: &[Endpoint], context: &Context) 
         }
         replay::Found::Rdb(rdb) => {
             let open = || keys::file(&rdb);
-            keys::fill_and_prove(&args.snapshot, open, options, &settings, &context.progress).await?
+            keys::fill_and_prove(&args.snapshot, open, None, options, &settings, &context.progress).await?
         }
     };
     let report = RestoreReport::migrated(&args.snapshot, outcome);

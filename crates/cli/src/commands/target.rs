@@ -4,6 +4,7 @@ use clap::{Args, ValueEnum};
 use pgmove::{Existing, OnError, OnRows, Sections};
 
 use crate::exit;
+use crate::jobs::replacing::Replacing;
 use crate::jobs::settings::TargetSettings;
 
 /// How a target is filled.
@@ -21,6 +22,12 @@ pub(crate) struct TargetArgs {
     /// Rows: refuse, truncate or append, with --into-existing or --data-only. Keys: refuse, replace or skip.
     #[arg(long, value_name = "POLICY")]
     pub(super) on_existing: Option<OnExisting>,
+    /// Allow replacing the target's rows or keys by less than half as many
+    ///
+    /// With --clean, --on-existing truncate or --flush, a source with far fewer rows or keys than the target is refused:
+    /// source and target may be swapped.
+    #[arg(long)]
+    allow_fewer: bool,
     #[command(flatten)]
     postgres: PostgresTargetArgs,
     #[command(flatten)]
@@ -143,6 +150,11 @@ struct PostgresTargetArgs {
     /// Drop the objects that will be restored first, and nothing else
     #[arg(long, conflicts_with_all = ["into_existing", "data_only"])]
     clean: bool,
+    /// Confirm that the rows of this database are to be replaced by --clean or --on-existing truncate
+    ///
+    /// The database is named as it is reached. Without this option, rows are replaced only after a question at a terminal.
+    #[arg(long, value_name = "HOST:PORT/DATABASE")]
+    replace: Option<String>,
     /// Restore only rows, into existing tables; columns are matched by name
     #[arg(long)]
     into_existing: bool,
@@ -191,6 +203,12 @@ impl TargetArgs {
         settings.globals = args.globals;
         settings.access = self.redis.with_acl;
         settings.redis = self.redis.settings(self.on_existing, jobs)?;
+        settings.replacing = Replacing { named: args.replace.clone(), fewer: self.allow_fewer };
+        if args.replace.is_some() && !args.clean && self.on_existing != Some(OnExisting::Truncate) {
+            return Err(exit::usage(
+                "--replace names the database whose rows --clean or --on-existing truncate replace: it needs one of them",
+            ));
+        }
         let postgres = &mut settings.postgres;
         postgres.no_owner = args.no_owner;
         postgres.no_acl = args.no_acl;

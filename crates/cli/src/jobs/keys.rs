@@ -4,6 +4,7 @@ use bytes::Bytes;
 use futures::stream::{BoxStream, StreamExt as _, TryStreamExt as _};
 
 use crate::exit;
+use crate::jobs::replacing;
 use crate::jobs::settings::TargetSettings;
 use crate::report::restore::TargetOutcome;
 use crate::ui::Progress;
@@ -17,15 +18,24 @@ pub(crate) fn file(path: &std::path::Path) -> RdbStream<'static> {
 }
 
 /// Restores a stream into a server; then reads the stream a second time and looks every key up. What the server cannot
-/// hold is found out before anything is written.
+/// hold is found out before anything is written. `known` is how many keys the whole stream holds, where that is known.
 pub(crate) async fn fill_and_prove<'a>(
     source: &str,
     open: impl Fn() -> RdbStream<'a>,
+    known: Option<u64>,
     options: &redisdump::ConnectOptions,
     settings: &TargetSettings,
     progress: &Progress,
 ) -> anyhow::Result<TargetOutcome> {
     survey(open(), options, settings, progress).await?;
+    let choice = &settings.redis.choice;
+    let coming = async {
+        match known.filter(|_| choice.is_all()) {
+            Some(known) => Ok(Some(known)),
+            None => replacing::keys_of_rdb(open(), choice).await,
+        }
+    };
+    replacing::redis(options, settings, coming, progress).await?;
     progress.stage(&format!("restoring `{source}` into {}", options.display()), None);
     let task = progress.task(source, None, "keys");
     let restored =
@@ -102,6 +112,8 @@ pub(crate) async fn stream_and_prove(
         let capture = redisdump::Capture::start(from, &capture_options).await?;
         survey(capture.map_err(anyhow::Error::new).boxed(), to, settings, progress).await?;
     }
+    let coming = replacing::keys_of_source(from, &settings.redis.choice);
+    replacing::redis(to, settings, coming, progress).await?;
     let before = redisdump::write_position(from).await?;
     let proof = settings.proof && settings.redis.on_existing != redisdump::OnExisting::Skip;
     let mut capture = match proof {

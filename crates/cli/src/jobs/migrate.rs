@@ -12,7 +12,7 @@ use crate::jobs::access::Users;
 use crate::jobs::backup::{digest_views, open_source, sum_by_table};
 use crate::jobs::fill::{self, Piece, RowStream, Rows};
 use crate::jobs::settings::TargetSettings;
-use crate::jobs::{baseline, keys};
+use crate::jobs::{baseline, keys, replacing};
 use crate::report::restore::{Proven, RestoreReport, TargetOutcome};
 use crate::ui::Progress;
 
@@ -73,6 +73,8 @@ async fn postgres(
     for warning in plan.warnings() {
         progress.warn(warning);
     }
+    let coming = replacing::rows_of_source(from, source.catalog());
+    replacing::postgres(to, source.catalog(), settings, coming, progress).await?;
     let rows = LiveRows::new(&source);
     fill::fill(&target, &plan, &rows, settings, progress).await?;
     let expected = if settings.postgres.sections.data { rows.proofs()? } else { Vec::new() };

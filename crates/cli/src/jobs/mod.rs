@@ -30,6 +30,7 @@ pub(crate) mod keys;
 pub(crate) mod migrate;
 pub(crate) mod record;
 pub(crate) mod rehearse;
+pub(crate) mod replacing;
 pub(crate) mod replay;
 pub(crate) mod restore;
 pub(crate) mod series;

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use redisdump::aof::Files;
 
+use crate::jobs::replacing;
 use crate::jobs::settings::TargetSettings;
 use crate::report::restore::TargetOutcome;
 use crate::ui::Progress;
@@ -37,6 +38,7 @@ pub(crate) async fn run(
     settings: &TargetSettings,
     progress: &Progress,
 ) -> anyhow::Result<TargetOutcome> {
+    replacing::redis(options, settings, replacing::keys_of_aof(path), progress).await?;
     let source = path.display().to_string();
     progress.stage(&format!("replaying `{source}` into {}", options.display()), None);
     let task = progress.task(&source, None, "keys");

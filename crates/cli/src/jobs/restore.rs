@@ -16,7 +16,7 @@ use crate::jobs::record::{
 };
 use crate::jobs::series::Series;
 use crate::jobs::settings::TargetSettings;
-use crate::jobs::{baseline, data_folder, keys};
+use crate::jobs::{baseline, data_folder, keys, replacing};
 use crate::report::restore::{Proven, RestoreReport, TargetOutcome};
 use crate::ui::Progress;
 
@@ -123,12 +123,19 @@ async fn redis(
     } else {
         let part = only_part(source, PART_RDB)?;
         let open = || restore.repository.read_part(part).map_err(anyhow::Error::new).boxed();
-        keys::fill_and_prove(source.name.as_str(), open, options, settings, progress).await?
+        keys::fill_and_prove(source.name.as_str(), open, known_keys(source), options, settings, progress)
+            .await?
     };
     if let Some(users) = users {
         users.make(&mut outcome).await?;
     }
     Ok(outcome)
+}
+
+/// How many keys a captured RDB holds, by what was noted with it.
+fn known_keys(source: &SourceRecord) -> Option<u64> {
+    let databases = source.details.get("databases")?.as_object()?;
+    databases.values().map(|database| database.get("keys")?.as_u64()).sum()
 }
 
 async fn postgres(
@@ -166,6 +173,9 @@ async fn postgres(
     for warning in plan.warnings() {
         progress.warn(warning);
     }
+    let wanted = details.tables.iter().filter(|record| plan.takes(&record.table));
+    let coming = pgmove::RowCount { rows: wanted.map(|record| record.proof.rows).sum(), exact: true };
+    replacing::postgres(options, &catalog, settings, async { Ok(coming) }, progress).await?;
     fill::fill(&target, &plan, &rows, settings, progress).await?;
 
     let expected: Vec<_> = details.tables.into_iter().map(|record| (record.table, record.proof)).collect();

@@ -1,5 +1,7 @@
 //! How a job fills a target.
 
+use crate::jobs::replacing::Replacing;
+
 /// Settings of every job that writes into a target.
 #[derive(Debug, Clone)]
 pub(crate) struct TargetSettings {
@@ -19,6 +21,8 @@ pub(crate) struct TargetSettings {
     pub(crate) create_roles: bool,
     /// Read everything back and compare.
     pub(crate) proof: bool,
+    /// What is said of rows and keys at the target that would be destroyed.
+    pub(crate) replacing: Replacing,
 }
 
 impl TargetSettings {
@@ -33,6 +37,7 @@ impl TargetSettings {
             access: false,
             create_roles: false,
             proof: true,
+            replacing: Replacing::default(),
         }
     }
 }

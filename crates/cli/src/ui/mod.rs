@@ -12,6 +12,7 @@ use std::io::IsTerminal as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::redact::redact;
 pub(crate) use lines::{count, size};
 
 /// One thing that happened in a job.
@@ -59,23 +60,36 @@ impl Progress {
 
     /// Begins a stage.
     pub(crate) fn stage(&self, name: &str, total: Option<u64>) {
-        self.shown.show(&Event::Stage { name, total });
+        self.shown.show(&Event::Stage { name: &redact(name), total });
     }
 
     /// A line for the reader.
     pub(crate) fn note(&self, text: impl AsRef<str>) {
-        self.shown.show(&Event::Note(text.as_ref()));
+        self.shown.show(&Event::Note(&redact(text.as_ref())));
     }
 
     /// A line that even `--quiet` shows.
     pub(crate) fn warn(&self, text: impl AsRef<str>) {
-        self.shown.show(&Event::Warning(text.as_ref()));
+        self.shown.show(&Event::Warning(&redact(text.as_ref())));
+    }
+
+    /// Asks the person at the terminal for a line; nothing where nobody is there to answer.
+    pub(crate) async fn ask(&self, question: &str) -> Option<String> {
+        if !(std::io::stdin().is_terminal() && std::io::stderr().is_terminal()) {
+            return None;
+        }
+        self.warn(question);
+        let answer = tokio::task::spawn_blocking(|| {
+            let mut line = String::new();
+            std::io::stdin().read_line(&mut line).map(|_| line.trim().to_owned())
+        });
+        Some(answer.await.ok().and_then(Result::ok).unwrap_or_default())
     }
 
     /// Begins a task; `unit` names what it counts beside bytes ("rows", "keys").
     pub(crate) fn task(&self, name: impl Into<String>, total: Option<u64>, unit: &'static str) -> Task {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
-        let name = name.into();
+        let name = redact(&name.into());
         self.shown.show(&Event::Started { task: id, name: &name, total });
         Task { progress: self.clone(), id, name, unit, bytes: AtomicU64::new(0), items: AtomicU64::new(0) }
     }

@@ -1,7 +1,7 @@
 //! Parts of databases, and targets that are not empty: what is asked for arrives, and nothing passes for more than it is.
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "test code")]
 
-use crate::common::{Run, dbhaul, folder, postgres};
+use crate::common::{Run, dbhaul, folder, postgres, target_name};
 use sandbox::testing::require_postgres;
 use sandbox::{Postgres, PostgresOptions};
 
@@ -99,7 +99,8 @@ async fn a_snapshot_is_restored_whole_in_part_and_without_this_tool() {
         .exits(3)
         .shows("view public.dear")
         .shows("foreign key orders_customer_fkey");
-    run(&["restore", "latest", "--postgres", &whole, "--clean"]).exits(0);
+    let name = target_name(&whole);
+    run(&["restore", "latest", "--postgres", &whole, "--clean", "--replace", &name]).exits(0);
     run(&["compare", "latest", &whole]).exits(0);
     run(&["restore", "latest", "--postgres", &whole]).exits(5).says("is not empty");
 
@@ -116,7 +117,8 @@ async fn a_snapshot_is_restored_whole_in_part_and_without_this_tool() {
     assert_eq!(one(&rows, "SELECT count(*) || ' ' || count(*) FILTER (WHERE relkind = 'i') FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace WHERE nspname = 'public'").await, "9 2");
     run(&["restore", "latest", "--postgres", &rows, "--data-only"]).exits(0).shows("4 of 4 tables equal");
     run(&["restore", "latest", "--postgres", &rows, "--data-only"]).exits(5).says("holds rows");
-    run(&["restore", "latest", "--postgres", &rows, "--into-existing", "--on-existing", "truncate"]).exits(0);
+    let truncate = ["--into-existing", "--on-existing", "truncate", "--replace", &target_name(&rows)];
+    run(&[&["restore", "latest", "--postgres", &rows], &truncate[..]].concat()).exits(0);
     assert_eq!(one(&rows, "SELECT count(*) FROM sums").await, "50");
 
     // A script that psql restores.

@@ -2,7 +2,7 @@
 //! and from a plain database.
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "test code")]
 
-use crate::common::{dbhaul, folder, postgres};
+use crate::common::{dbhaul, folder, postgres, target_name};
 use sandbox::testing::{Pglite, require_postgres, require_timescale};
 use sandbox::{Postgres, PostgresOptions};
 
@@ -92,7 +92,8 @@ async fn a_plain_database_moves_to_timescale_and_from_there_by_a_snapshot_to_ano
     fill(&to, "ALTER TABLE market_data ALTER COLUMN symbol TYPE text;\n").await;
     dbhaul(here.path(), &migrate).exits(0).shows("2 of 2 tables equal, 20,501 rows");
     dbhaul(here.path(), &migrate).exits(5).says("table public.market_data holds rows");
-    let again = [&migrate[..], &["--on-existing", "truncate"]].concat();
+    let name = target_name(&to);
+    let again = [&migrate[..], &["--on-existing", "truncate", "--replace", &name]].concat();
     dbhaul(here.path(), &again).exits(0).shows("2 of 2 tables equal, 20,501 rows");
 
     // From here on with everything that the extension knows.
@@ -119,7 +120,8 @@ async fn a_plain_database_moves_to_timescale_and_from_there_by_a_snapshot_to_ano
     let differs = dbhaul(here.path(), &compare).exits(3);
     differs.shows("chunks of hypertable public.market_data").shows("job chore");
     // What is there is replaced, and nothing else is lost.
-    let clean = [&restore[..], &["--clean"]].concat();
+    let name = target_name(&end);
+    let clean = [&restore[..], &["--clean", "--replace", &name]].concat();
     dbhaul(here.path(), &clean).exits(0).shows("10 of 10 tables equal");
     assert_eq!(fingerprint(&end).await, fingerprint(&to).await);
 }

@@ -11,6 +11,7 @@ mod options;
 mod plan;
 mod privileges;
 mod prove;
+mod row_count;
 mod run;
 mod timescale;
 
@@ -28,6 +29,7 @@ use copy_in::CopyIn;
 pub use create::{create_database, drop_created_database};
 pub use options::{Existing, Failure, OnError, OnRows, Sections, TargetOptions};
 pub use plan::RestorePlan;
+pub use row_count::{RowCount, count_rows};
 
 use crate::Error;
 use crate::catalog::{Catalog, QualifiedName, large_objects_table};

@@ -106,6 +106,12 @@ pub async fn postgres(url: &str) -> tokio_postgres::Client {
 
 /// A client for preparing and changing Redis.
 pub async fn redis(url: &str) -> redis::aio::MultiplexedConnection {
+    // On a socket this client wants the login behind the path.
+    let login = url.strip_prefix("redis+unix://").and_then(|rest| rest.split_once('@'));
+    let url = match login.and_then(|(login, path)| Some((login.split_once(':')?, path))) {
+        Some(((user, password), path)) => format!("redis+unix://{path}?user={user}&pass={password}"),
+        None => url.to_owned(),
+    };
     redis::Client::open(url).unwrap().get_multiplexed_async_connection().await.unwrap()
 }
 
@@ -126,6 +132,13 @@ pub async fn load_sample(postgres_url: &str, redis_url: &str) {
     coinpilot::load_postgres(&client, 1).await.unwrap();
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() as i64;
     coinpilot::load_redis(redis_url, 1, now).await.unwrap();
+}
+
+/// The name by which `--replace` wants a private server's database: its folder stands in the URL in place of a host.
+pub fn target_name(url: &str) -> String {
+    let (_, place) = url.split('?').next().unwrap().rsplit_once('@').unwrap();
+    let (folder, database) = place.split_once('/').unwrap();
+    format!("{}:5432/{database}", folder.replace("%2F", "/"))
 }
 
 /// Redis that does not wait 5 s for further replicas before it sends its snapshot.

@@ -3,7 +3,8 @@
 #![allow(clippy::unwrap_used, missing_docs, reason = "test code")]
 
 use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -13,8 +14,8 @@ use sandbox::Redis;
 use sandbox::testing::require_redis;
 
 /// Writes to random keys until it is told to stop; gives the number of writes.
-fn write(port: u16, stop: &AtomicBool, count: &AtomicU64) {
-    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+fn write(socket: &Path, stop: &AtomicBool, count: &AtomicU64) {
+    let mut stream = UnixStream::connect(socket).unwrap();
     let mut replies = vec![0; 500];
     let mut n = 1_u64;
     while !stop.load(Ordering::SeqCst) {
@@ -44,8 +45,8 @@ async fn a_migration_is_proven_under_a_fast_writer() {
     pipe.exec_async(&mut connection).await.unwrap();
     let (stop, count) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
     let writer = {
-        let (stop, count, port) = (Arc::clone(&stop), Arc::clone(&count), from.port());
-        std::thread::spawn(move || write(port, &stop, &count))
+        let (stop, count, socket) = (Arc::clone(&stop), Arc::clone(&count), from.socket());
+        std::thread::spawn(move || write(&socket, &stop, &count))
     };
     while count.load(Ordering::SeqCst) < 1000 {
         std::thread::sleep(Duration::from_millis(5));
@@ -61,7 +62,7 @@ async fn a_migration_is_proven_under_a_fast_writer() {
     assert!(written > 500, "{written} writes in {:?}\n{}", began.elapsed(), run.stdout);
 
     // Nobody writes any more: nothing of the kind is said.
-    let flush = format!("127.0.0.1:{}", to.port());
+    let flush = to.address();
     let run = dbhaul(here.path(), &["migrate", "--from", &from.url(), "--to", &to.url(), "--flush", &flush])
         .exits(0);
     assert!(!run.stdout.contains("written to meanwhile"), "{}", run.stdout);

@@ -8,4 +8,5 @@ mod migrate_under_writes;
 mod others_on_the_host;
 mod restore_proofs;
 mod subset_snapshots;
+mod swapped;
 mod upload_rate;

@@ -1,6 +1,6 @@
 //! A report says what was proven of a target, and what was not, whichever way it was filled.
 
-use crate::common::{dbhaul, folder, postgres};
+use crate::common::{dbhaul, folder, postgres, target_name};
 use sandbox::testing::require_postgres;
 use sandbox::{Postgres, PostgresOptions};
 
@@ -38,6 +38,7 @@ async fn every_way_of_restoring_is_proven_for_what_was_asked() {
         dbhaul(here.path(), &all)
     };
     let (pay, copy) = (server.url("pay"), server.url("copy"));
+    let name = target_name(&copy);
     run(&["init"]).exits(0);
     run(&["backup", "--postgres", &pay]).exits(0);
     run(&["restore", "latest", "--postgres", &copy])
@@ -47,9 +48,13 @@ async fn every_way_of_restoring_is_proven_for_what_was_asked() {
         .shows("schema equal");
     assert!(!reads(&server).await);
     // The second time the target has the default privileges that the first one brought.
-    run(&["restore", "latest", "--postgres", &copy, "--clean"]).exits(0).shows("schema equal");
+    run(&["restore", "latest", "--postgres", &copy, "--clean", "--replace", &name])
+        .exits(0)
+        .shows("schema equal");
     assert!(!reads(&server).await);
-    run(&["migrate", "--from", &pay, "--to", &copy, "--clean"]).exits(0).shows("schema equal");
+    run(&["migrate", "--from", &pay, "--to", &copy, "--clean", "--replace", &name])
+        .exits(0)
+        .shows("schema equal");
     assert!(!reads(&server).await);
 
     // Rows alone: sequences and views are looked at, definitions are not, and that is said.
