@@ -302,6 +302,50 @@ async fn cut_everywhere(runs: usize, seed: u64) {
     assert!(failed * 2 > runs, "{failed} of {runs} runs failed");
 }
 
+/// Passes on so many questions of each connection with their answers, and closes it behind the last.
+fn close_after(exchanges: usize, socket: &std::path::Path, server: u16) {
+    use std::io::{Read as _, Write as _};
+    let listener = std::os::unix::net::UnixListener::bind(socket).unwrap();
+    std::thread::spawn(move || {
+        for mut client in listener.incoming().flatten() {
+            std::thread::spawn(move || {
+                let mut upstream = std::net::TcpStream::connect(("127.0.0.1", server)).unwrap();
+                let mut buffer = vec![0; 1 << 20];
+                for _ in 0..exchanges {
+                    let Ok(n @ 1..) = client.read(&mut buffer) else { return };
+                    upstream.write_all(&buffer[..n]).unwrap();
+                    let Ok(n @ 1..) = upstream.read(&mut buffer) else { return };
+                    if client.write_all(&buffer[..n]).is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+}
+
+/// A write to a peer that has closed gives "broken pipe", on a Unix socket at once: as of a standard output whose reader has
+/// gone.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_broken_pipe_to_a_server_is_a_failure() {
+    let Some(binaries) = require_redis("7.0") else { return };
+    let target = Redis::start(&binaries, quick_redis()).unwrap();
+    let here = folder();
+    let path = here.path().join("appendonly.aof");
+    std::fs::write(&path, "*3\r\n$3\r\nSET\r\n$1\r\na\r\n$1\r\nb\r\n").unwrap();
+    let mut broken = 0;
+    for exchanges in 1..=8 {
+        let socket = here.path().join(format!("{exchanges}.sock"));
+        close_after(exchanges, &socket, target.port());
+        let url = format!("redis+unix://{}", socket.display());
+        for args in [vec!["restore", "./appendonly.aof", "--redis", &url], vec!["compare", &url, &url]] {
+            let run = run(command(here.path(), &args)).exits(1);
+            broken += usize::from(run.stderr.to_lowercase().contains("broken pipe"));
+        }
+    }
+    assert!(broken > 0, "no connection was found closed by a write");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_job_whose_connection_is_closed_never_ends_well() {
     cut_everywhere(42, 14).await;
