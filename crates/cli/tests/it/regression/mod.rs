@@ -6,6 +6,7 @@ mod forged_repository;
 mod jobs_apart;
 mod migrate_under_writes;
 mod others_on_the_host;
+mod recipients;
 mod restore_proofs;
 mod subset_snapshots;
 mod swapped;

@@ -142,11 +142,11 @@ async fn a_damaged_snapshot_is_left_as_it_is_and_the_others_are_rotated() {
     let before = std::fs::read(&manifest).unwrap();
     let both = open(&dir, &repo, &[&old, &new]).await;
     let report = both.rotate(&|_| {}).await.unwrap();
-    assert_eq!(report.rotated, [second.id.clone()]);
+    assert_eq!(report.rotated, std::slice::from_ref(&second.id));
     assert!(report.failed.len() == 1 && report.failed[0].error.contains("damaged"), "{report:?}");
     assert_eq!(std::fs::read(&manifest).unwrap(), before);
     std::fs::write(&path, sound).unwrap();
     let report = both.rotate(&|_| {}).await.unwrap();
-    assert_eq!(report.rotated, [first.id.clone()]);
+    assert_eq!(report.rotated, std::slice::from_ref(&first.id));
     assert_eq!(readable(&open(&dir, &repo, &[&new]).await, &first, "a").await.unwrap(), one);
 }
