@@ -303,13 +303,15 @@ async fn cut_everywhere(runs: usize, seed: u64) {
 }
 
 /// Passes on so many questions of each connection with their answers, and closes it behind the last.
-fn close_after(exchanges: usize, socket: &std::path::Path, server: u16) {
+fn close_after(exchanges: usize, socket: &std::path::Path, server: std::path::PathBuf) {
     use std::io::{Read as _, Write as _};
-    let listener = std::os::unix::net::UnixListener::bind(socket).unwrap();
+    use std::os::unix::net::{UnixListener, UnixStream};
+    let listener = UnixListener::bind(socket).unwrap();
     std::thread::spawn(move || {
         for mut client in listener.incoming().flatten() {
+            let server = server.clone();
             std::thread::spawn(move || {
-                let mut upstream = std::net::TcpStream::connect(("127.0.0.1", server)).unwrap();
+                let mut upstream = UnixStream::connect(server).unwrap();
                 let mut buffer = vec![0; 1 << 20];
                 for _ in 0..exchanges {
                     let Ok(n @ 1..) = client.read(&mut buffer) else { return };
@@ -336,7 +338,7 @@ async fn a_broken_pipe_to_a_server_is_a_failure() {
     let mut broken = 0;
     for exchanges in 1..=8 {
         let socket = here.path().join(format!("{exchanges}.sock"));
-        close_after(exchanges, &socket, target.port());
+        close_after(exchanges, &socket, target.socket());
         let url = format!("redis+unix://{}", socket.display());
         for args in [vec!["restore", "./appendonly.aof", "--redis", &url], vec!["compare", &url, &url]] {
             let run = run(command(here.path(), &args)).exits(1);
