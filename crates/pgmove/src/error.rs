@@ -78,6 +78,32 @@ pub enum Error {
         conflicts: Vec<String>,
     },
 
+    /// The lock on a table was not to be had in time. Found before any row was read.
+    #[error(
+        "lock on table {table} was not available within {seconds} s; nothing was read:\n  {}\nhint: end the transaction that has it (COMMIT PREPARED or ROLLBACK PREPARED for a prepared one), or allow a longer wait",
+        .holders.join("\n  ")
+    )]
+    Locked {
+        /// The table.
+        table: String,
+        /// How long it was waited for.
+        seconds: f64,
+        /// Who holds or wants it, in words.
+        holders: Vec<String>,
+    },
+
+    /// The server lacks what the rest needs: found after the schema was begun, before any row was copied.
+    #[error(
+        "{what}; no row was copied, and what was made of the schema is there:\n  {}\nhint: drop it, and restore into a server that has this, or leave these out",
+        .conflicts.join("\n  ")
+    )]
+    Incapable {
+        /// What cannot be done.
+        what: String,
+        /// Every reason.
+        conflicts: Vec<String>,
+    },
+
     /// The role may not read all that is to be read. Found before any row is.
     #[error(
         "role {role} may not read all of {server}; nothing was read:\n  {}\nhint: GRANT SELECT on these (and USAGE on their schemas), connect as another role, or leave them out by a filter",
@@ -249,6 +275,7 @@ impl Error {
     pub fn sqlstate(&self) -> Option<&str> {
         match self {
             Self::Server { sqlstate, .. } => Some(sqlstate),
+            Self::Locked { .. } => Some("55P03"),
             Self::Connect { source: Some(source), .. } => source.code().map(|code| code.code()),
             _ => None,
         }

@@ -37,6 +37,10 @@ pub struct Attestation {
     pub kind: AttestationKind,
     /// Whether it held.
     pub passed: bool,
+    /// Not all of it could be done, and what was done held: neither passed nor failed. It does not stand in the place of
+    /// an earlier finding. The first versions of the tool did not know it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub incomplete: bool,
     /// When.
     pub at: DateTime<Utc>,
     /// What was found. Nothing where it is sealed, and no identity opens it that was given.
@@ -55,7 +59,12 @@ impl Attestation {
         at: DateTime<Utc>,
         details: serde_json::Value,
     ) -> Attestation {
-        Attestation { kind, passed, at, details, faults: Vec::new() }
+        Attestation { kind, passed, incomplete: false, at, details, faults: Vec::new() }
+    }
+
+    /// A finding that says of nothing that it failed, and does not say of all that it held.
+    pub fn incomplete(kind: AttestationKind, at: DateTime<Utc>, details: serde_json::Value) -> Attestation {
+        Attestation { incomplete: true, ..Attestation::new(kind, false, at, details) }
     }
 }
 
@@ -141,7 +150,8 @@ impl Repository {
     }
 
     /// The newest finding of each kind about every snapshot that has any: one listing, and few documents to read. One
-    /// that cannot be read counts as none, and the one before it is taken.
+    /// that cannot be read counts as none, and the one before it is taken; one that is incomplete counts where there is
+    /// no other.
     pub async fn newest_attestations(&self) -> Result<BTreeMap<SnapshotId, Vec<Attestation>>, Error> {
         let mut names: BTreeMap<(SnapshotId, bool), Vec<String>> = BTreeMap::new();
         for meta in self.store.list("attestations").await? {
@@ -155,6 +165,7 @@ impl Repository {
                 // Names begin with the time, to the second: of one second's the documents themselves decide.
                 objects.sort();
                 let mut newest: Option<(String, Attestation)> = None;
+                let mut incomplete: Option<Attestation> = None;
                 while let Some(object) = objects.pop() {
                     let second = split(&object).and_then(|(_, name)| name.split('-').next()).unwrap_or("");
                     if newest.as_ref().is_some_and(|(known, _)| known != second) {
@@ -165,11 +176,16 @@ impl Repository {
                     else {
                         continue;
                     };
-                    if newest.as_ref().is_none_or(|(_, known)| known.at < stored.attestation.at) {
+                    if stored.attestation.incomplete {
+                        if incomplete.as_ref().is_none_or(|known| known.at < stored.attestation.at) {
+                            incomplete = Some(stored.open(&self.crypt));
+                        }
+                    } else if newest.as_ref().is_none_or(|(_, known)| known.at < stored.attestation.at) {
                         newest = Some((second.to_owned(), stored.open(&self.crypt)));
                     }
                 }
-                Ok::<_, Error>(newest.map(|(_, attestation)| (id, attestation)))
+                let found = newest.map(|(_, attestation)| attestation).or(incomplete);
+                Ok::<_, Error>(found.map(|attestation| (id, attestation)))
             })
             .buffer_unordered(READS);
         let mut found: BTreeMap<SnapshotId, Vec<Attestation>> = BTreeMap::new();

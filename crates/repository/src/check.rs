@@ -331,7 +331,8 @@ impl Repository {
             let faults = blamed.get(id.as_str()).cloned().unwrap_or_default();
             // A list that is not complete would let a snapshot pass for mended that is not.
             let faults = if faults.len() > MOST_BLAMED { Vec::new() } else { faults };
-            let attestation = Attestation { kind: AttestationKind::Check, passed, at, details, faults };
+            let attestation =
+                Attestation { kind: AttestationKind::Check, passed, incomplete: false, at, details, faults };
             self.attest(id, &attestation).await?;
         }
         Ok(())

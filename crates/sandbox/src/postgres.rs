@@ -38,11 +38,13 @@ impl PostgresBinaries {
         let mut folders = vec![
             self.bin.join("../share/postgresql/extension"),
             self.bin.join("../share/extension"),
+            // The layout of Debian, unpacked anywhere.
+            self.bin.join(format!("../../../../share/postgresql/{}/extension", self.version.major())),
             // Debian and Ubuntu keep data apart from programs.
             PathBuf::from(format!("/usr/share/postgresql/{}/extension", self.version.major())),
         ];
         if self.bin.starts_with("/usr/lib/postgresql") {
-            folders.drain(..2);
+            folders.drain(..3);
         } else if !self.bin.starts_with("/usr") {
             folders.pop();
         }

@@ -3,6 +3,7 @@
 use clap::{Args, ValueEnum};
 
 use crate::commands::filter::FilterArgs;
+use crate::commands::locks::LockArgs;
 use crate::commands::sources;
 use crate::config::Kind;
 use crate::context::Context;
@@ -52,9 +53,11 @@ pub(crate) struct BackupArgs {
     /// Environment whose part of the baseline applies
     #[arg(long, value_name = "NAME", help_heading = "PostgreSQL")]
     environment: Option<String>,
-    /// Allow untested versions of extensions instead of refusing them
-    #[arg(long, help_heading = "PostgreSQL")]
+    /// No effect: untested versions of extensions are backed up with a warning, and refused by a restore
+    #[arg(long, hide = true)]
     untried_extensions: bool,
+    #[command(flatten)]
+    locks: LockArgs,
     /// How to capture Redis keys
     #[arg(long, value_name = "METHOD", help_heading = "Redis")]
     capture: Option<CaptureArg>,
@@ -128,7 +131,7 @@ pub(super) async fn run(args: BackupArgs, context: &Context) -> anyhow::Result<E
         job: &job,
         sources: &endpoints,
         jobs: context.jobs(args.jobs),
-        untried_extensions: args.untried_extensions,
+        lock_wait: args.locks.wait(),
         retention: context.config.retention.as_ref().filter(|_| !args.no_forget && !part),
         progress: &context.progress,
     })

@@ -5,6 +5,7 @@ use clap::Args;
 use crate::commands::filter::FilterArgs;
 use crate::commands::inspect::is_path;
 use crate::commands::job::JobArgs;
+use crate::commands::locks::LockArgs;
 use crate::context::Context;
 use crate::endpoint::{Endpoint, kind_of};
 use crate::exit::Exit;
@@ -44,6 +45,8 @@ pub(crate) struct CompareArgs {
     #[arg(long)]
     schema_only: bool,
     #[command(flatten)]
+    locks: LockArgs,
+    #[command(flatten)]
     filter: FilterArgs,
     /// Number of connections per side
     #[arg(long, short, value_name = "N")]
@@ -82,6 +85,7 @@ pub(super) async fn run(args: CompareArgs, context: &Context) -> anyhow::Result<
         filter: args.filter.filter()?,
         schema_only: args.schema_only,
         jobs: context.jobs(args.jobs),
+        lock_wait: args.locks.wait(),
         show: args.show,
         progress: &context.progress,
     })

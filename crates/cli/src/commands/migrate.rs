@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use crate::commands::filter::FilterArgs;
+use crate::commands::locks::LockArgs;
 use crate::commands::sources;
 use crate::commands::target::TargetArgs;
 use crate::context::Context;
@@ -36,6 +37,8 @@ pub(crate) struct MigrateArgs {
     #[arg(long, value_name = "URL", help_heading = "Servers")]
     to: String,
     #[command(flatten)]
+    locks: LockArgs,
+    #[command(flatten)]
     filter: FilterArgs,
     #[command(flatten)]
     target: TargetArgs,
@@ -56,6 +59,13 @@ pub(super) async fn run(args: MigrateArgs, context: &Context) -> anyhow::Result<
     sources::apply_baseline(&mut to, args.baseline, args.environment);
     let [to] = &to;
     let settings = args.target.settings(context.jobs(args.target.jobs), part)?;
-    let report = migrate::run(Migrate { from, to, settings, progress: &context.progress }).await?;
+    let report = migrate::run(Migrate {
+        from,
+        to,
+        settings,
+        lock_wait: args.locks.wait(),
+        progress: &context.progress,
+    })
+    .await?;
     context.conclude(report.exit(), &report, || report.render())
 }

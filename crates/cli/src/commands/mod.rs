@@ -14,6 +14,7 @@ pub(crate) mod init;
 pub(crate) mod inspect;
 mod job;
 pub(crate) mod key;
+mod locks;
 pub(crate) mod migrate;
 pub(crate) mod prune;
 pub(crate) mod rehearse;

@@ -27,8 +27,8 @@ pub(crate) struct Backup<'a> {
     pub(crate) sources: &'a [Endpoint],
     /// Connections at a time.
     pub(crate) jobs: usize,
-    /// Try extensions in versions that nobody has tried.
-    pub(crate) untried_extensions: bool,
+    /// How long to wait for a table that another session locks.
+    pub(crate) lock_wait: Option<std::time::Duration>,
     /// Applied after a complete backup.
     pub(crate) retention: Option<&'a retention::Policy>,
     /// Shows what goes on.
@@ -135,8 +135,14 @@ async fn postgres(
 ) -> anyhow::Result<SourceRecord> {
     let progress = backup.progress;
     let name = &endpoint.name;
-    let source =
-        open_source(options, &endpoint.filter, backup.jobs, backup.untried_extensions, progress).await?;
+    let source = open_source(options, &endpoint.filter, backup.jobs, backup.lock_wait, progress).await?;
+    // A backup of a version that nobody has tried is better than none: whether it can be restored is settled there.
+    for untried in source.catalog().untried() {
+        progress.warn(format!("{untried}; it is backed up as it was read, and a restore will ask for it"));
+    }
+    for warning in source.catalog().timescale.iter().flat_map(|timescale| &timescale.warnings) {
+        progress.warn(warning);
+    }
 
     let catalog = serde_json::to_vec(source.catalog())?;
     let header = PartHeader::new(format!("{name}/catalog.json"), PART_CATALOG);
@@ -234,10 +240,15 @@ pub(crate) async fn open_source(
     options: &pgmove::ConnectOptions,
     filter: &pgmove::Filter,
     jobs: usize,
-    untried_extensions: bool,
+    lock_wait: Option<std::time::Duration>,
     progress: &Progress,
 ) -> anyhow::Result<pgmove::Source> {
-    let settings = pgmove::SourceOptions { jobs, filter: filter.clone(), ..pgmove::SourceOptions::default() };
+    let settings = pgmove::SourceOptions {
+        jobs,
+        filter: filter.clone(),
+        lock_timeout: lock_wait,
+        ..pgmove::SourceOptions::default()
+    };
     let source = pgmove::Source::open(options, &settings)
         .await
         .with_context(|| format!("cannot read {}", options.display()))?;
@@ -247,9 +258,7 @@ pub(crate) async fn open_source(
     for left_out in &source.catalog().left_out {
         progress.warn(left_out);
     }
-    let untried = source.catalog().untried().filter(|_| !untried_extensions);
-    let list: Vec<String> =
-        source.unsupported().iter().cloned().chain(untried).map(|object| object.to_string()).collect();
+    let list: Vec<String> = source.unsupported().iter().map(ToString::to_string).collect();
     if !list.is_empty() {
         return Err(exit::refused(format!(
             "{} holds what this version of dbhaul does not carry; nothing was copied:\n  {}",

@@ -33,6 +33,8 @@ pub(crate) struct Compare<'a> {
     pub(crate) schema_only: bool,
     /// Connections for each side.
     pub(crate) jobs: usize,
+    /// How long to wait for a table that another session locks.
+    pub(crate) lock_wait: Option<std::time::Duration>,
     /// How many differing keys to name.
     pub(crate) show: usize,
     /// Shows what goes on.
@@ -56,6 +58,7 @@ impl<'a> Compare<'a> {
             filter: pgmove::Filter::default(),
             schema_only: false,
             jobs,
+            lock_wait: pgmove::SourceOptions::default().lock_timeout,
             show,
             progress,
         }
@@ -139,6 +142,7 @@ async fn postgres(compare: &Compare<'_>) -> anyhow::Result<CompareReport> {
         jobs: compare.jobs,
         filter: compare.filter.clone(),
         schema_only: compare.schema_only,
+        lock_timeout: compare.lock_wait,
     };
     let note = |event: &pgmove::TableComparison| compare.progress.note(event.to_string());
     let comparison = pgmove::compare_sides(sides.0, sides.1, &options, &note).await?;

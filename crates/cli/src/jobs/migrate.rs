@@ -24,6 +24,8 @@ pub(crate) struct Migrate<'a> {
     pub(crate) to: &'a Endpoint,
     /// How it is filled.
     pub(crate) settings: TargetSettings,
+    /// How long to wait for a table of the source that another session locks.
+    pub(crate) lock_wait: Option<std::time::Duration>,
     /// Shows what goes on.
     pub(crate) progress: &'a Progress,
 }
@@ -49,14 +51,7 @@ async fn postgres(
     to: &pgmove::ConnectOptions,
 ) -> anyhow::Result<TargetOutcome> {
     let (settings, progress) = (&migrate.settings, migrate.progress);
-    let source = open_source(
-        from,
-        &migrate.from.filter,
-        settings.jobs,
-        settings.postgres.untried_extensions,
-        progress,
-    )
-    .await?;
+    let source = open_source(from, &migrate.from.filter, settings.jobs, migrate.lock_wait, progress).await?;
     if settings.globals {
         let globals = pgmove::globals::read_globals(from, false).await?;
         fill::globals(to, &globals, progress).await?;
@@ -77,7 +72,10 @@ async fn postgres(
     replacing::postgres(to, source.catalog(), settings, coming, progress).await?;
     let rows = LiveRows::new(&source);
     fill::fill(&target, &plan, &rows, settings, progress).await?;
-    let expected = if settings.postgres.sections.data { rows.proofs()? } else { Vec::new() };
+    let expected = match settings.postgres.sections.data {
+        true => rows.proofs(&plan, !target.failures().is_empty())?,
+        false => Vec::new(),
+    };
     let catalog = source.catalog().clone();
     let held = match settings.proof && settings.postgres.sections.data {
         true => digest_views(&source, settings.jobs).await?,
@@ -110,16 +108,28 @@ impl<'a> LiveRows<'a> {
         LiveRows { source, slices: source.slices(), proofs: Mutex::new(Vec::new()) }
     }
 
-    /// The proofs of all tables, after every stream has ended.
-    fn proofs(&self) -> anyhow::Result<Vec<(pgmove::TableName, pgmove::TableProof)>> {
+    /// The proofs of all tables that the plan takes, after every stream has ended. Where the target refused something
+    /// and the rest went on, tables are left out whose rows were not read to the end: what was refused is told apart.
+    fn proofs(
+        &self,
+        plan: &pgmove::RestorePlan,
+        refused: bool,
+    ) -> anyhow::Result<Vec<(pgmove::TableName, pgmove::TableProof)>> {
         let proofs = self.proofs.lock().map_err(|_| anyhow::anyhow!("a worker panicked"))?;
+        let slices =
+            |table: &pgmove::TableName| self.slices.iter().filter(|slice| slice.table == *table).count();
+        let ended = |table: &pgmove::TableName| proofs.iter().filter(|(other, _)| other == table).count();
+        let tables: std::collections::BTreeSet<_> =
+            self.slices.iter().map(|slice| &slice.table).filter(|table| plan.takes(table)).collect();
+        let (whole, cut): (Vec<_>, Vec<_>) =
+            tables.into_iter().partition(|table| slices(table) == ended(table));
         anyhow::ensure!(
-            proofs.len() == self.slices.len(),
-            "{} of {} streams ended with a proof",
-            proofs.len(),
-            self.slices.len()
+            refused || cut.is_empty(),
+            "not every stream of these tables ended with a proof: {}",
+            cut.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
         );
-        Ok(sum_by_table(proofs.iter().map(|(table, proof)| (table, proof))))
+        let whole = proofs.iter().filter(|(table, _)| whole.contains(&table));
+        Ok(sum_by_table(whole.map(|(table, proof)| (table, proof))))
     }
 }
 

@@ -13,8 +13,9 @@ use crate::jobs::find::{self, Ask};
 use crate::jobs::restore::{self, Restore};
 use crate::jobs::series::Series;
 use crate::jobs::settings::TargetSettings;
-use crate::jobs::stage;
-use crate::report::restore::RestoreReport;
+use crate::jobs::stage::{self, Lacking};
+use crate::report::rehearsal::{NotRehearsed, RehearsalReport};
+use crate::report::restore::{RestoreReport, TargetOutcome};
 use crate::ui::Progress;
 
 /// Which baseline a rehearsal is held against.
@@ -38,7 +39,7 @@ impl Gate<'_> {
     }
 }
 
-/// Rehearses every source of one snapshot.
+/// Rehearses every source of one snapshot, each by itself: what becomes of one says nothing of the others.
 pub(crate) async fn run(
     repository: &Repository,
     series: &Series,
@@ -46,54 +47,80 @@ pub(crate) async fn run(
     gate: &Gate<'_>,
     jobs: usize,
     progress: &Progress,
-) -> anyhow::Result<RestoreReport> {
+) -> anyhow::Result<RehearsalReport> {
     let manifest = find::snapshot(repository, series, snapshot, Ask::Whole, progress).await?;
-    let result = every_source(repository, series, &manifest, gate, jobs, progress).await;
-    // A rehearsal that failed is worth knowing too: retention and the list of snapshots show it.
-    let (passed, details) = match &result {
-        Ok(report) => (report.passed(), serde_json::to_value(report)?),
-        Err(error) => (false, serde_json::json!({ "error": Failure::of(error).line() })),
+    let mut report = RehearsalReport {
+        restored: RestoreReport::new(std::slice::from_ref(&manifest), Vec::new()),
+        incomplete: Vec::new(),
+        failed: Vec::new(),
     };
-    let attestation = Attestation::new(AttestationKind::Rehearsal, passed, Utc::now(), details);
+    let mut last = None;
+    for source in &manifest.sources {
+        match one(repository, series, &manifest, source, gate, jobs, progress).await {
+            Ok(outcome) => report.restored.targets.push(outcome),
+            Err(error) => {
+                let not = NotRehearsed { source: source.name.clone(), why: Failure::of(&error).line() };
+                match error.downcast_ref::<Lacking>() {
+                    Some(_) => report.incomplete.push(not),
+                    None => {
+                        report.failed.push(not);
+                        last = Some(error);
+                    }
+                }
+            }
+        }
+    }
+    // A rehearsal that failed is worth knowing too: retention and the list of snapshots show it.
+    let (kind, details) = (AttestationKind::Rehearsal, serde_json::to_value(&report)?);
+    let attestation = match report.is_incomplete() {
+        true => Attestation::incomplete(kind, Utc::now(), details),
+        false => Attestation::new(kind, report.passed(), Utc::now(), details),
+    };
     repository.attest(&manifest.id, &attestation).await.with_context(|| {
         format!("the rehearsal of {} ended, but its attestation was not stored", manifest.id)
     })?;
-    result
+    match last {
+        // With one source its error is the command's.
+        Some(error) if manifest.sources.len() == 1 => Err(error),
+        _ => Ok(report),
+    }
 }
 
-async fn every_source(
+async fn one(
     repository: &Repository,
     series: &Series,
     manifest: &Manifest,
+    source: &SourceRecord,
     gate: &Gate<'_>,
     jobs: usize,
     progress: &Progress,
-) -> anyhow::Result<RestoreReport> {
-    let mut outcomes = Vec::new();
-    for source in &manifest.sources {
-        progress.note(format!("rehearsing `{}` of {}", source.name, manifest.id));
-        let kind = if source.kind == Kind::Redis.as_str() { Kind::Redis } else { Kind::Postgres };
-        let private = stage::start_for(kind, source).await?;
-        let mut target = private.endpoint(&source.name)?;
-        if kind == Kind::Postgres {
-            gate.apply(source, &mut target);
-        }
-        let restore = Restore {
-            repository,
-            snapshot: manifest.id.as_str(),
-            series,
-            source: Some(&source.name),
-            targets: std::slice::from_ref(&target),
-            settings: private_settings(jobs),
-            progress,
-        };
-        let outcome = restore::one(&restore, source, &target)
-            .await
-            .with_context(|| format!("the rehearsal of `{}` of {} failed", source.name, manifest.id))?;
-        outcomes.push(outcome);
-        private.stop().await;
+) -> anyhow::Result<TargetOutcome> {
+    progress.note(format!("rehearsing `{}` of {}", source.name, manifest.id));
+    let kind = if source.kind == Kind::Redis.as_str() { Kind::Redis } else { Kind::Postgres };
+    let extensions = match kind {
+        Kind::Postgres => restore::read_catalog(repository, source).await?.extensions,
+        Kind::Redis => Vec::new(),
+    };
+    let names: Vec<String> = extensions.into_iter().map(|extension| extension.meta.name).collect();
+    let private = stage::start_for(kind, source, &names).await?;
+    let mut target = private.endpoint(&source.name)?;
+    if kind == Kind::Postgres {
+        gate.apply(source, &mut target);
     }
-    Ok(RestoreReport::new(std::slice::from_ref(manifest), outcomes))
+    let restore = Restore {
+        repository,
+        snapshot: manifest.id.as_str(),
+        series,
+        source: Some(&source.name),
+        targets: std::slice::from_ref(&target),
+        settings: private_settings(jobs),
+        progress,
+    };
+    let outcome = restore::one(&restore, source, &target)
+        .await
+        .with_context(|| format!("the rehearsal of `{}` of {} failed", source.name, manifest.id));
+    private.stop().await;
+    outcome
 }
 
 /// In a server of our own, the roles that the snapshot names are made: they harm nobody and let owners and grants be

@@ -19,7 +19,7 @@ pub(crate) async fn run(repository: &Repository, job: Option<&str>) -> anyhow::R
         }
         let newest = |kind: AttestationKind| {
             let found = attested.get(&manifest.id).and_then(|found| found.iter().find(|a| a.kind == kind));
-            found.map(|a| (a.at, a.passed))
+            found.cloned()
         };
         let (check, rehearsal) = (newest(AttestationKind::Check), newest(AttestationKind::Rehearsal));
         let row = SnapshotRow::new(&manifest, Dated::of(&manifest, stored_at, now), check, rehearsal);

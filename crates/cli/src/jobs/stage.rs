@@ -1,6 +1,5 @@
 //! Private servers for rehearsals: which program fits a snapshot, and how it is reached.
 
-use anyhow::Context as _;
 use repository::SourceRecord;
 
 use crate::config::Kind;
@@ -14,14 +13,26 @@ pub(crate) enum Private {
     Redis(sandbox::Redis),
 }
 
-/// Starts a server that can hold this source: PostgreSQL of the same major version, else the next newer one; Redis or
-/// Valkey of the same flavour and version, else the newest of the flavour.
-pub(crate) async fn start_for(kind: Kind, source: &SourceRecord) -> anyhow::Result<Private> {
+/// This host has no server that could hold a source. What a rehearsal would have shown is not known.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct Lacking(String);
+
+/// Starts a server that can hold this source: PostgreSQL of the same major version, else the next newer one, that has
+/// these extensions; Redis or Valkey of the same flavour and version, else the newest of the flavour.
+///
+/// # Errors
+/// [`Lacking`] where this host has none.
+pub(crate) async fn start_for(
+    kind: Kind,
+    source: &SourceRecord,
+    extensions: &[String],
+) -> anyhow::Result<Private> {
     let version = source.server.pointer("/version").and_then(serde_json::Value::as_str).unwrap_or_default();
     match kind {
         Kind::Postgres => {
             let major = version.split('.').next().and_then(|text| text.parse().ok());
-            start_postgres(major).await
+            start_postgres(major, extensions).await
         }
         Kind::Redis => {
             let flavor = source.server.pointer("/flavor").and_then(serde_json::Value::as_str);
@@ -30,28 +41,83 @@ pub(crate) async fn start_for(kind: Kind, source: &SourceRecord) -> anyhow::Resu
     }
 }
 
-/// Starts PostgreSQL of at least this major version, or the newest.
-pub(crate) async fn start_postgres(major: Option<u32>) -> anyhow::Result<Private> {
+/// Extensions that work only when the server loads them at its start, in the order in which they have to be loaded, each
+/// with settings that keep it from working by itself: the jobs of a rehearsed database must not run, nor reach anything.
+const PRELOADED: &[(&str, &[(&str, &str)])] = &[
+    ("citus", &[]),
+    ("timescaledb", &[("timescaledb.telemetry_level", "off"), ("timescaledb.max_background_workers", "0")]),
+    ("pg_cron", &[("cron.launch_active_jobs", "off")]),
+    ("pgaudit", &[]),
+];
+
+/// Settings of a server for a database with these extensions.
+fn settings_for(extensions: &[String]) -> Vec<(String, String)> {
+    let needed: Vec<_> =
+        PRELOADED.iter().filter(|(name, _)| extensions.iter().any(|extension| extension == name)).collect();
+    let libraries: Vec<&str> = needed.iter().map(|(name, _)| *name).collect();
+    let own = needed.iter().flat_map(|(_, settings)| settings.iter());
+    let mut settings: Vec<(String, String)> =
+        own.map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    if !libraries.is_empty() {
+        settings.push(("shared_preload_libraries".to_owned(), libraries.join(",")));
+    }
+    settings
+}
+
+/// Starts PostgreSQL of at least this major version, or the newest, that has these extensions.
+///
+/// # Errors
+/// [`Lacking`] where this host has none.
+pub(crate) async fn start_postgres(major: Option<u32>, extensions: &[String]) -> anyhow::Result<Private> {
+    let extensions = extensions.to_owned();
     tokio::task::spawn_blocking(move || {
         let mut found = sandbox::postgres::find_all(&sandbox::Places::from_env());
         // The nearest to what is wanted; where nothing is, the newest.
         found.sort_by_key(|binaries| binaries.version());
-        let binaries = match major {
-            Some(wanted) => found.into_iter().find(|binaries| binaries.version().major() >= wanted),
-            None => found.pop(),
+        if major.is_none() {
+            found.reverse();
+        }
+        found.retain(|binaries| major.is_none_or(|wanted| binaries.version().major() >= wanted));
+        let lacks = |binaries: &sandbox::PostgresBinaries| -> Vec<String> {
+            let offered = binaries.available_extensions();
+            extensions.iter().filter(|name| !offered.contains(name)).cloned().collect()
         };
-        let binaries = binaries
-            .with_context(|| match major {
-                Some(major) => format!(
-                    "a rehearsal needs the server programs of PostgreSQL {major} or newer on this host, and found none \
-                     (PATH, /usr/lib/postgresql, DBHAUL_SERVERS); `scripts/servers {major}` fetches them"
-                ),
-                None => "a rehearsal needs the server programs of PostgreSQL on this host, and found none".to_owned(),
-            })?;
-        let server = sandbox::Postgres::start(&binaries, sandbox::PostgresOptions::default())?;
-        anyhow::Ok(Private::Postgres(server))
+        let Some(binaries) = found.iter().find(|binaries| lacks(binaries).is_empty()) else {
+            return Err(lacking(major, found.iter().map(|binaries| (binaries, lacks(binaries)))));
+        };
+        let options = sandbox::PostgresOptions {
+            settings: settings_for(&extensions),
+            ..sandbox::PostgresOptions::default()
+        };
+        anyhow::Ok(Private::Postgres(sandbox::Postgres::start(binaries, options)?))
     })
     .await?
+}
+
+/// What this host lacks, and what it has.
+fn lacking<'a>(
+    major: Option<u32>,
+    found: impl Iterator<Item = (&'a sandbox::PostgresBinaries, Vec<String>)>,
+) -> anyhow::Error {
+    let found: Vec<String> = found
+        .map(|(binaries, lacks)| {
+            let folder = binaries.bin().display();
+            format!("PostgreSQL {} in {folder} lacks extension {}", binaries.version(), lacks.join(", "))
+        })
+        .collect();
+    let wanted =
+        major.map_or_else(|| "PostgreSQL".to_owned(), |major| format!("PostgreSQL {major} or newer"));
+    anyhow::Error::new(Lacking(match found.is_empty() {
+        true => format!(
+            "this host has no server programs of {wanted} (PATH, /usr/lib/postgresql, DBHAUL_SERVERS)\nhint: install them, or \
+             run the rehearsal where they are"
+        ),
+        false => format!(
+            "this host has no {wanted} with every extension that the snapshot needs:\n  {}\nhint: install the extension's \
+             package for one of these, or run the rehearsal where it is, as in the image that the source runs",
+            found.join("\n  ")
+        ),
+    }))
 }
 
 /// Starts Redis or Valkey of this flavour, of this version or newer, or the newest.
@@ -72,14 +138,12 @@ pub(crate) async fn start_redis(flavor: Option<&str>, version: &str) -> anyhow::
             Some(wanted) => found.into_iter().find(|binaries| binaries.version().same_or_newer_minor(&wanted)),
             None => found.pop(),
         };
-        let binaries = binaries.with_context(
-            || {
-                format!(
-                    "a rehearsal needs {flavor} {wanted} or newer on this host, and found none (PATH, DBHAUL_SERVERS); \
-                     `scripts/servers` fetches some"
-                )
-            },
-        )?;
+        let Some(binaries) = binaries else {
+            return Err(anyhow::Error::new(Lacking(format!(
+                "this host has no {flavor} {wanted} or newer (PATH, DBHAUL_SERVERS)\nhint: install it, or run the rehearsal \
+                 where it is"
+            ))));
+        };
         let server = sandbox::Redis::start(&binaries, options)?;
         anyhow::Ok(Private::Redis(server))
     })

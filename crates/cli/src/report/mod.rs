@@ -9,6 +9,7 @@ pub(crate) mod demo;
 pub(crate) mod forget;
 pub(crate) mod inspect;
 pub(crate) mod inspect_redis;
+pub(crate) mod rehearsal;
 pub(crate) mod restore;
 pub(crate) mod snapshots;
 pub(crate) mod stats;

@@ -84,6 +84,9 @@ struct SourceRow {
 struct Proof {
     at: DateTime<Utc>,
     passed: bool,
+    /// Not all of it could be done, and nothing failed.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    incomplete: bool,
 }
 
 impl SnapshotRow {
@@ -91,10 +94,12 @@ impl SnapshotRow {
     pub(crate) fn new(
         manifest: &repository::Manifest,
         dated: Option<Dated>,
-        check: Option<(DateTime<Utc>, bool)>,
-        rehearsal: Option<(DateTime<Utc>, bool)>,
+        check: Option<repository::Attestation>,
+        rehearsal: Option<repository::Attestation>,
     ) -> SnapshotRow {
-        let proof = |found: Option<(DateTime<Utc>, bool)>| found.map(|(at, passed)| Proof { at, passed });
+        let proof = |found: Option<repository::Attestation>| {
+            found.map(|found| Proof { at: found.at, passed: found.passed, incomplete: found.incomplete })
+        };
         SnapshotRow {
             id: manifest.id.to_string(),
             job: manifest.job.clone(),
@@ -133,7 +138,11 @@ impl SnapshotRow {
     fn proven(&self, zone: Tz) -> String {
         let word = |name: &str, proof: &Option<Proof>| {
             proof.as_ref().map(|proof| {
-                let verdict = if proof.passed { "passed" } else { "FAILED" };
+                let verdict = match (proof.passed, proof.incomplete) {
+                    (true, _) => "passed",
+                    (false, true) => "incomplete",
+                    (false, false) => "FAILED",
+                };
                 format!("{name} {verdict} {}", day(proof.at, zone))
             })
         };

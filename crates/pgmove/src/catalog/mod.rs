@@ -182,8 +182,7 @@ impl Catalog {
     /// Continuous aggregates whose rows are to be copied, each after those that it reads.
     pub fn aggregates(&self) -> impl Iterator<Item = &timescale::Aggregate> {
         let aggregates = self.timescale.iter().flat_map(|timescale| &timescale.aggregates);
-        aggregates
-            .filter(|aggregate| aggregate.watermark.is_some() && self.filter.wants_rows(&aggregate.name))
+        aggregates.filter(|aggregate| aggregate.was_refreshed() && self.filter.wants_rows(&aggregate.name))
     }
 
     /// The tables of extensions whose rows, or some of them, are the user's, with the clause that chooses the rows.

@@ -176,7 +176,7 @@ async fn not_locked(client: &Client, batch: &[Sequence]) -> Result<Vec<u32>, Err
     let oids: Vec<String> = batch.iter().map(|sequence| sequence.meta.oid.to_string()).collect();
     let sql = format!(
         "SELECT oid::int8 AS oid FROM unnest('{{{}}}'::oid[]) oid WHERE NOT EXISTS (SELECT FROM pg_locks l \
-         WHERE l.locktype = 'relation' AND l.relation = oid AND l.pid = pg_backend_pid() AND l.granted \
+         WHERE l.locktype = 'relation' AND l.relation = oid AND coalesce(l.pid, 0) = pg_backend_pid() AND l.granted \
          AND l.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database()))",
         oids.join(", ")
     );

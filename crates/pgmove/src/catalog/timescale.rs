@@ -41,6 +41,16 @@ impl Timescale {
         self.aggregates.iter().find(|aggregate| aggregate.oid == oid)
     }
 
+    /// Whether there is nothing to make: no hypertable, no aggregate, no job.
+    pub fn is_empty(&self) -> bool {
+        self.hypertables.is_empty() && self.aggregates.is_empty() && self.jobs.is_empty()
+    }
+
+    /// Whether the ranges are known that are not up to date, of every aggregate.
+    pub(crate) fn knows_ranges(&self) -> bool {
+        self.aggregates.iter().all(|aggregate| aggregate.invalid.is_some())
+    }
+
     /// The continuous aggregate of that name.
     pub fn aggregate_named(&self, name: &QualifiedName) -> Option<&Aggregate> {
         self.aggregates.iter().find(|aggregate| aggregate.name == *name)
@@ -66,6 +76,12 @@ pub struct Hypertable {
     /// Tablespaces for its chunks.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tablespaces: Vec<String>,
+    /// The schema that its chunks are made in, unless it is the extension's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chunk_schema: Option<String>,
+    /// What the names of its chunks begin with, unless it is what the extension makes up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chunk_prefix: Option<String>,
 }
 
 /// One way in which rows are divided among chunks.
@@ -151,6 +167,18 @@ pub struct Aggregate {
     /// Up to where it has been refreshed, as a literal with its type; absent when it never was.
     #[serde(default)]
     pub watermark: Option<String>,
+    /// What of it is not up to date: ranges, both ends inclusive, in the extension's internal numbers, sorted and apart.
+    /// Absent in catalogs of the first versions, which did not read it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub invalid: Option<Vec<(i64, i64)>>,
+}
+
+impl Aggregate {
+    /// Whether any of it was ever refreshed.
+    pub fn was_refreshed(&self) -> bool {
+        let everything = [(i64::MIN, i64::MAX)];
+        self.watermark.is_some() || self.invalid.as_ref().is_some_and(|ranges| ranges[..] != everything)
+    }
 }
 
 /// A policy or a job of the user's.

@@ -25,11 +25,18 @@ pub struct CompareOptions {
     pub filter: Filter,
     /// Compare no rows.
     pub schema_only: bool,
+    /// How long to wait for the lock on a table: see [`SourceOptions::lock_timeout`].
+    pub lock_timeout: Option<std::time::Duration>,
 }
 
 impl Default for CompareOptions {
     fn default() -> Self {
-        CompareOptions { jobs: 2, filter: Filter::default(), schema_only: false }
+        CompareOptions {
+            jobs: 2,
+            filter: Filter::default(),
+            schema_only: false,
+            lock_timeout: SourceOptions::default().lock_timeout,
+        }
     }
 }
 
@@ -208,6 +215,7 @@ impl Opened {
                 let settings = SourceOptions {
                     jobs: options.jobs,
                     filter: options.filter.clone(),
+                    lock_timeout: options.lock_timeout,
                     ..SourceOptions::default()
                 };
                 let source = Source::open(connect, &settings).await?;

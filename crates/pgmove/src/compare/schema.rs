@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::{SchemaDifference, SchemaProof};
 use crate::Error;
 use crate::catalog::Catalog;
+use crate::catalog::timescale::Timescale;
 use crate::ddl::{self, RenderOptions, Section};
 use crate::error::without_secrets;
 use crate::extension::HANDLERS;
@@ -50,9 +51,14 @@ pub(crate) fn prove(
         majors
     };
     let version = left.server_version_num.min(right.server_version_num);
+    // A catalog that was stored by the first versions does not tell them.
+    let ranges = [left, right].into_iter().filter_map(|c| c.timescale.as_ref()).all(Timescale::knows_ranges);
     let mut objects: BTreeMap<String, [Vec<String>; 2]> = BTreeMap::new();
     for (side, (catalog, options)) in [(left, left_options), (right, right_options)].into_iter().enumerate() {
-        let catalog = super::columns::as_made(catalog.clone());
+        let mut catalog = super::columns::as_made(catalog.clone());
+        if let Some(timescale) = catalog.timescale.as_mut().filter(|_| !ranges) {
+            timescale.aggregates.iter_mut().for_each(|aggregate| aggregate.invalid = None);
+        }
         let statements = ddl::render(&catalog, version, options)?.statements.into_iter();
         let wanted = |section| scope.sections.is_empty() || scope.sections.contains(&section);
         for statement in statements.filter(|statement| wanted(statement.section)) {

@@ -110,7 +110,9 @@ pub async fn connect(options: &ConnectOptions) -> Result<Session, Error> {
     if session.pooled {
         refuse_shared_sessions(&session, options).await?;
     }
-    session.execute("the session's settings", &settings(&session.server)).await?;
+    // Whoever had the server's session before us may have left this one behind; who needs it says so.
+    let pinned = settings(&session.server) + &restricted("", false);
+    session.execute("the session's settings", &pinned).await?;
     if session.server.version_num >= 140_000 {
         // The server looks whether we still live while it works; not every system that it runs on can.
         let _ =

@@ -34,9 +34,8 @@ pub(crate) fn statements(
             Some(role) => format!("ALTER ROLE {} IN DATABASE {name}", ident(options.role(role))),
             None => format!("ALTER DATABASE {name}"),
         };
-        out.extend(
-            setting.config.iter().filter_map(|pair| assignment(pair)).map(|set| format!("{whose} {set}")),
-        );
+        let carried = setting.config.iter().filter(|pair| !is_momentary(pair));
+        out.extend(carried.filter_map(|pair| assignment(pair)).map(|set| format!("{whose} {set}")));
     }
     if let Some(comment) = &info.comment {
         out.push(format!("COMMENT ON DATABASE {name} IS {}", literal(comment)));
@@ -53,6 +52,12 @@ pub(crate) fn statements(
         ));
     }
     out
+}
+
+/// Whether a setting says what is being done to a database rather than how it is: `timescaledb.restoring` is on while a
+/// dump is restored, and a database that has it takes rows and shows none.
+fn is_momentary(pair: &str) -> bool {
+    pair.split_once('=').is_some_and(|(name, _)| name.eq_ignore_ascii_case("timescaledb.restoring"))
 }
 
 /// `SET name TO value` from the server's `name=value`.
@@ -129,6 +134,15 @@ pub(crate) fn roles(info: &DatabaseInfo, options: &RenderOptions) -> BTreeMap<St
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_mode_of_an_abandoned_restore_is_not_carried() {
+        let config = vec!["timescaledb.restoring=on".to_owned(), "work_mem=64MB".to_owned()];
+        let settings = vec![crate::catalog::database::Setting { role: None, config }];
+        let info = DatabaseInfo { settings, ..DatabaseInfo::default() };
+        let made = statements(&info, "app", &RenderOptions::default(), 150_000);
+        assert_eq!(made, ["ALTER DATABASE app SET work_mem TO '64MB'"]);
+    }
 
     #[test]
     fn settings_are_written_as_the_server_reads_them() {

@@ -22,7 +22,9 @@ impl<'a> Builder<'a> {
         for extension in self.tied.get(&address).filter(|_| sub == 0).cloned().unwrap_or_default() {
             self.push(format!("ALTER {keyword} {identity} DEPENDS ON EXTENSION {}", ident(extension)));
         }
-        if let Some(text) = self.comment_of(address, sub).filter(|_| !self.options.no_comments) {
+        let unwanted =
+            self.options.no_comments || (keyword == "EXTENSION" && self.options.no_extension_comments);
+        if let Some(text) = self.comment_of(address, sub).filter(|_| !unwanted) {
             self.push(format!("COMMENT ON {keyword} {identity} IS {}", literal(text)));
         }
         if !self.options.no_security_labels {

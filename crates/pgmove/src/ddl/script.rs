@@ -21,6 +21,8 @@ pub struct RenderOptions {
     pub no_acl: bool,
     /// No comments.
     pub no_comments: bool,
+    /// No comments on extensions, which only their owners may make.
+    pub no_extension_comments: bool,
     /// No security labels.
     pub no_security_labels: bool,
     /// No tablespaces: everything goes to the database's own.

@@ -39,6 +39,9 @@ pub(crate) trait Handler: Sync {
     /// made as its means. What cannot be carried joins [`Catalog::unsupported`].
     fn read<'a>(&'a self, client: &'a Client, catalog: &'a mut Catalog) -> BoxFuture<'a, Result<(), Error>>;
 
+    /// Whether a catalog needs the extension although it does not come with it: some tables of a database.
+    fn is_needed(&self, catalog: &Catalog) -> bool;
+
     /// What stands in the way of making it again at a target, in words. A version that nobody has tried does, unless
     /// `try_untried`.
     fn conflicts<'a>(

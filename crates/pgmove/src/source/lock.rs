@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use super::contention;
 use crate::Error;
 use crate::catalog::filter::Nameable;
 use crate::catalog::{Filter, QualifiedName};
@@ -14,6 +15,9 @@ const LOCKS_AT_ONCE: usize = 200;
 
 /// So often everything begins again because tables came or went while we looked.
 const ATTEMPTS: usize = 5;
+
+/// So often a table is waited for while others have become free: somebody works through one table after the other.
+const WAITS: usize = 50;
 
 /// A relation whose rows are the user's.
 struct Relation {
@@ -31,10 +35,14 @@ struct Relation {
 ///
 /// # Errors
 /// [`Error::Unreadable`] with everything that the role may not read; [`Error::Refused`] for a lack of room for locks
-/// and for unlogged tables on a standby; [`Error::Server`] naming the table whose lock was not to be had in `wait`.
+/// and for unlogged tables on a standby; [`Error::Locked`] naming the table whose lock was not to be had in `wait`, and who
+/// holds it.
 pub(super) async fn begin(session: &Session, filter: &Filter, wait: Option<Duration>) -> Result<(), Error> {
     let mut at_once = LOCKS_AT_ONCE;
-    for attempt in 1.. {
+    let mut waits = 0;
+    let mut attempt = 0;
+    loop {
+        attempt += 1;
         let tables = survey(session, filter).await?;
         session.execute("the snapshot's transaction", &begin_sql(wait)).await?;
         match lock_all(session, &tables, at_once).await {
@@ -44,8 +52,24 @@ pub(super) async fn begin(session: &Session, filter: &Filter, wait: Option<Durat
                 session.execute("the snapshot's transaction", "ROLLBACK").await?;
                 continue;
             }
-            // 55P03 lock_not_available, 42501 insufficient_privilege: one by one, to learn which table it is.
-            Err(error) if at_once > 1 && matches!(error.sqlstate(), Some("55P03" | "42501")) => {
+            // 55P03 lock_not_available: let everything go, and wait for that table alone.
+            Err(error) if error.sqlstate() == Some("55P03") => {
+                session.execute("the snapshot's transaction", "ROLLBACK").await?;
+                waits += 1;
+                let held = contention::contended(session).await?;
+                match tables.iter().find(|(_, table)| held.contains_key(table)) {
+                    Some((_, table)) if waits > WAITS => return Err(contention::locked(table, wait, held)),
+                    Some((_, table)) => contention::wait_for(session, table, wait).await?,
+                    // Whoever it was let go meanwhile.
+                    None if waits > WAITS => return Err(error),
+                    None => {}
+                }
+                // What was waited for is no news about the tables themselves.
+                attempt -= 1;
+                continue;
+            }
+            // 42501 insufficient_privilege: one by one, to learn which table it is.
+            Err(error) if at_once > 1 && error.sqlstate() == Some("42501") => {
                 session.execute("the snapshot's transaction", "ROLLBACK").await?;
                 at_once = 1;
                 continue;
@@ -68,11 +92,11 @@ pub(super) async fn begin(session: &Session, filter: &Filter, wait: Option<Durat
         }
         session.execute("the snapshot's transaction", "ROLLBACK").await?;
     }
-    Ok(())
 }
 
 fn begin_sql(wait: Option<Duration>) -> String {
-    let wait = wait.map_or(0, |wait| wait.as_millis().min(i32::MAX as u128));
+    let at_once = contention::AT_ONCE;
+    let wait = contention::milliseconds(Some(wait.map_or(at_once, |wait| wait.min(at_once))));
     format!("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL lock_timeout = {wait}")
 }
 
@@ -210,7 +234,7 @@ async fn unreadable_large_objects(session: &Session) -> Result<Vec<String>, Erro
 
 /// The relations that this session's transaction has locked for reading.
 async fn locked(session: &Session) -> Result<BTreeSet<u32>, Error> {
-    let sql = "SELECT relation FROM pg_locks WHERE locktype = 'relation' AND pid = pg_backend_pid() AND granted \
+    let sql = "SELECT relation FROM pg_locks WHERE locktype = 'relation' AND coalesce(pid, 0) = pg_backend_pid() AND granted \
                AND mode = 'AccessShareLock' AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
     let rows = session.query("the locks", sql).await?;
     Ok(rows.into_iter().flatten().flatten().filter_map(|oid| oid.parse().ok()).collect())

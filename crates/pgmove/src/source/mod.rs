@@ -1,5 +1,6 @@
 //! A database that is read: locked, seen in one snapshot by several connections, described by its catalog.
 
+mod contention;
 mod lock;
 mod slices;
 mod state;
@@ -31,7 +32,7 @@ pub struct SourceOptions {
     pub filter: Filter,
     /// How long the server may send nothing in the middle of a table.
     pub patience: Duration,
-    /// How long to wait for the lock on a table that somebody alters; nothing for as long as it takes.
+    /// How long to wait for the lock on a table that somebody alters, holding no other; nothing for as long as it takes.
     pub lock_timeout: Option<Duration>,
     /// Heap pages in one slice of a large table, [`SLICE_PAGES`] unless there is a reason.
     pub slice_pages: u64,
@@ -43,7 +44,7 @@ impl Default for SourceOptions {
             jobs: 2,
             filter: Filter::default(),
             patience: Duration::from_secs(1800),
-            lock_timeout: Some(Duration::from_secs(600)),
+            lock_timeout: Some(Duration::from_secs(10)),
             slice_pages: SLICE_PAGES,
         }
     }

@@ -1,5 +1,6 @@
-//! What a server was built with: PostgreSQL can be built without ICU and without LZ4.
+//! What a server gives: PostgreSQL can be built without ICU and without LZ4, and a role may be no superuser.
 
+use super::rights;
 use crate::Error;
 use crate::connect::Session;
 
@@ -10,6 +11,8 @@ pub(super) struct Build {
     pub(super) icu: bool,
     /// LZ4 for long values (never before 14).
     pub(super) lz4: bool,
+    /// Whether the role is a superuser.
+    pub(super) superuser: bool,
 }
 
 impl Build {
@@ -20,6 +23,6 @@ impl Build {
         let rows = session.query("what the server was built with", sql).await?;
         let has =
             |at: usize| rows.first().and_then(|row| row.get(at)).is_some_and(|v| v.as_deref() == Some("t"));
-        Ok(Build { icu: has(0), lz4: has(1) })
+        Ok(Build { icu: has(0), lz4: has(1), superuser: rights::is_superuser(session).await? })
     }
 }

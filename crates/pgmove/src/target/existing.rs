@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use super::fit::{self, Fit};
 use super::options::OnRows;
 use super::plan::TablePlan;
+use super::rights;
 use crate::Error;
 use crate::catalog::{Catalog, QualifiedName, large_objects_table};
 use crate::connect::Session;
@@ -96,8 +97,11 @@ pub(super) async fn plan(session: &Session, catalog: &Catalog, on_rows: OnRows) 
     let chunks = super::timescale::all_chunks(session).await?;
     references.retain(|reference| !chunks.contains(&reference.from) && !chunks.contains(&reference.to));
     quiet(session, &references, &mut into).await?;
+    let lacking = rights::to_fill(session, &into, on_rows == OnRows::Truncate).await?;
     match on_rows {
         OnRows::Append => {}
+        // What may not be read cannot be looked into.
+        OnRows::Refuse if !lacking.is_empty() => {}
         OnRows::Refuse => {
             for name in occupied(session, &into).await? {
                 into.conflicts.push(format!(
@@ -110,6 +114,7 @@ pub(super) async fn plan(session: &Session, catalog: &Catalog, on_rows: OnRows) 
             truncate(&references, &hypertables, &mut into);
         }
     }
+    into.conflicts.extend(lacking);
     sequences(session, catalog, &mut into).await?;
     materialized_views(session, catalog, &mut into).await?;
     let touched = |reference: &&Reference| {

@@ -11,6 +11,7 @@ mod options;
 mod plan;
 mod privileges;
 mod prove;
+mod rights;
 mod row_count;
 mod run;
 mod timescale;
@@ -34,7 +35,7 @@ pub use row_count::{RowCount, count_rows};
 use crate::Error;
 use crate::catalog::{Catalog, QualifiedName, large_objects_table};
 use crate::connect::{ConnectOptions, ServerIdentity, Session, VIEWS, connect, restricted};
-use crate::ddl::{RenderOptions, Section, required_roles};
+use crate::ddl::{RenderOptions, Section, Statement, required_roles};
 use crate::digest::TableProof;
 use crate::pool::Pool;
 use crate::quote::ident;
@@ -198,7 +199,11 @@ impl Target {
     }
 
     fn render_options(&self) -> RenderOptions {
-        RenderOptions { no_lz4: !self.build.lz4, ..self.options.render() }
+        RenderOptions {
+            no_lz4: !self.build.lz4,
+            no_extension_comments: !self.build.superuser,
+            ..self.options.render()
+        }
     }
 
     /// Makes the roles that the catalog names and the server lacks, without a password. Only for servers of one's own.
@@ -261,6 +266,7 @@ impl Target {
         }
         if self.options.sections.pre_data || plan.into.is_some() {
             run::in_order(self, plan, Section::PreData, &|_| ()).await?;
+            self.check_license(plan).await?;
             self.make_chunks(plan).await?;
         }
         self.take_settings(plan).await
@@ -332,8 +338,12 @@ impl Target {
             run::in_order(self, plan, Section::Data, &|_| ()).await?;
         }
         if sections.post_data {
-            run::in_parallel(self, plan, on_event).await?;
+            // Chunks that foreign keys refer to cannot be compressed; compressed ones can be referred to.
+            let late = |statement: &Statement| plan.waits_for_compression(statement);
+            run::in_parallel(self, plan, &|statement| !late(statement), on_event).await?;
+            self.settle_aggregates(plan).await?;
             self.compress(plan, on_event).await?;
+            run::in_parallel(self, plan, &late, on_event).await?;
         }
         self.tell(on_event);
         Ok(())

@@ -6,12 +6,14 @@ use super::build::Build;
 use super::clean::{self, Drops};
 use super::existing::{self, Into};
 use super::options::{Existing, OnError, OnRows, TargetOptions};
+use super::rights;
 use crate::Error;
 use crate::catalog::timescale::{Aggregate, Timescale};
 use crate::catalog::{Catalog, QualifiedName, Unsupported, large_objects_table};
 use crate::connect::Session;
 use crate::ddl::{self, RenderOptions, Script, Statement, required_roles};
 use crate::extension::HANDLERS;
+use crate::extension::timescaledb::preflight;
 use crate::quote::ident;
 use crate::value_settings::ValueSettings;
 
@@ -127,8 +129,15 @@ pub(super) async fn make(
         values: ValueSettings::of(&catalog.database),
         privileges: None,
     };
-    if let Some(timescale) = &plan.timescale {
+    let here = preflight::schema(session).await?;
+    if let Some(timescale) = &mut plan.timescale {
         warnings.extend(timescale.warnings.iter().cloned());
+        if let (Some(here), Existing::Into(_)) = (&here, target.existing) {
+            timescale.schema.clone_from(here);
+        }
+    }
+    if here.is_some() || catalog.timescale.is_some() {
+        conflicts.extend(preflight::restoring(session).await?);
     }
     if let Existing::Into(on_rows) = target.existing {
         let mut into = existing::plan(session, catalog, on_rows).await?;
@@ -188,9 +197,18 @@ pub(super) async fn make(
             // The server refuses the statements that name them, and the report lists each.
             OnError::Continue => warnings.extend(missing),
         }
+        if target.sections.pre_data || target.sections.post_data {
+            let rights = rights::to_make(session, catalog, options).await?;
+            warnings.extend(rights.warnings);
+            match target.on_error {
+                OnError::Stop => conflicts.extend(rights.conflicts),
+                OnError::Continue => warnings.extend(rights.conflicts),
+            }
+        }
         extensions(session, catalog, &mut conflicts, &mut warnings).await?;
         for handler in HANDLERS {
-            if catalog.extensions.iter().any(|extension| extension.meta.name == handler.name()) {
+            let comes = catalog.extensions.iter().any(|extension| extension.meta.name == handler.name());
+            if comes || handler.is_needed(catalog) {
                 conflicts
                     .extend(handler.conflicts(session, catalog, options, target.untried_extensions).await?);
             }

@@ -89,6 +89,7 @@ impl Target {
             // They run when everything is proven, this too.
             jobs.into_iter().flatten().for_each(|job| job.scheduled = false);
         }
+        timescale::settle_owners(&mut left, &here, &wanted);
         if !sections.data {
             // What was not to be brought cannot be missing: values, and what is filled from rows.
             for sequence in &mut left.sequences {
@@ -103,6 +104,7 @@ impl Target {
                 let tables = timescale.hypertables.iter_mut();
                 let inner = timescale.aggregates.iter_mut().map(|aggregate| {
                     aggregate.watermark = None;
+                    aggregate.invalid = None;
                     &mut aggregate.materialized
                 });
                 tables.chain(inner).for_each(|table| table.chunks.clear());

@@ -32,15 +32,17 @@ pub(super) async fn in_order(
     Ok(())
 }
 
-/// Runs the post-data section on all workers: the heaviest statement first whose needs are met and whose locks are
+/// Runs what is wanted of the post-data section on all workers: the heaviest statement first whose needs are met and whose locks are
 /// free. Statements whose locks conflict would only wait for each other, or deadlock.
 pub(super) async fn in_parallel(
     target: &Target,
     plan: &RestorePlan,
+    wanted: &(dyn Fn(&Statement) -> bool + Sync),
     on_event: &(dyn Fn(RestoreEvent) + Sync),
 ) -> Result<(), Error> {
     let (workers, jobs) = (&target.workers, target.options.jobs);
-    let mut waiting: Vec<(usize, &Statement)> = plan.script.section(Section::PostData).collect();
+    let mut waiting: Vec<(usize, &Statement)> =
+        plan.script.section(Section::PostData).filter(|(_, statement)| wanted(statement)).collect();
     waiting.sort_by_key(|(at, statement)| (std::cmp::Reverse(statement.weight), *at));
     let mut open: BTreeSet<usize> = waiting.iter().map(|(at, _)| *at).collect();
     let mut running: Vec<(usize, &Statement)> = Vec::new();

@@ -1,30 +1,29 @@
 //! What a target with TimescaleDB needs beside the script: chunks, compression, rows of continuous aggregates, jobs.
 
+mod jobs;
+mod late;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Instant;
 
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 
 use super::plan::TablePlan;
-use super::{RestoreEvent, RestorePlan, Sections, Target};
+use super::{OnError, RestoreEvent, RestorePlan, Sections, Target};
 use crate::Error;
 use crate::catalog::address::class;
-use crate::catalog::timescale::{Aggregate, Hypertable, Job, Timescale};
+use crate::catalog::timescale::{Hypertable, Timescale};
 use crate::catalog::{Address, Catalog, QualifiedName};
 use crate::connect::Session;
+use crate::ddl::RenderOptions;
 use crate::extension::installed;
-use crate::extension::timescaledb::{FUNCTIONS, NAME, statements};
+use crate::extension::timescaledb::{FUNCTIONS, NAME, preflight, statements};
 use crate::quote::{ident, literal};
+
+pub(super) use jobs::Waiting;
 
 /// Chunks are made in batches of this many.
 const CHUNKS_AT_ONCE: usize = 100;
-
-/// A job that was made, and does not start yet.
-#[derive(Debug, Clone)]
-pub(super) struct Waiting {
-    id: String,
-    job: Job,
-}
 
 /// A chunk of the target, and its ranges.
 struct Found {
@@ -83,6 +82,25 @@ pub(super) async fn aggregate_sources(
         Some((address(view.oid), address(below.map(|aggregate| aggregate.oid).or_else(table)?)))
     };
     Ok(rows.into_iter().filter_map(pair).collect())
+}
+
+/// Policies belong to whoever owns what they work on: one that belonged to another role cannot be as it was, which is
+/// told when it is made.
+pub(super) fn settle_owners(left: &mut Catalog, here: &Catalog, options: &RenderOptions) {
+    let Some(made) = &here.timescale else { return };
+    for job in left.timescale.iter_mut().flat_map(|timescale| &mut timescale.jobs) {
+        let Some(relation) = job.relation.clone() else { continue };
+        let same =
+            made.jobs.iter().find(|other| other.procedure == job.procedure && other.relation == job.relation);
+        let owner = here.table(&relation).map(|table| &table.meta.owner);
+        if let Some(other) =
+            same.filter(|other| owner == Some(&other.owner) && options.role(&job.owner) != other.owner)
+        {
+            // Told by the name that becomes this one, where roles are mapped.
+            let source = options.role_map.iter().find(|(_, to)| **to == other.owner).map(|(from, _)| from);
+            job.owner = source.unwrap_or(&other.owner).clone();
+        }
+    }
 }
 
 /// Policies and jobs that run at the target and work on tables that are going to be filled, each as a warning.
@@ -168,6 +186,21 @@ impl Target {
         Ok(())
     }
 
+    /// Looks whether the extension, which is there only now, may do what it is going to be asked for: under the Apache
+    /// license it knows no compression, aggregates and policies.
+    pub(super) async fn check_license(&self, plan: &RestorePlan) -> Result<(), Error> {
+        let Some(timescale) = plan.rebuilt() else { return Ok(()) };
+        let sql = "SELECT current_setting('timescaledb.license', true)";
+        let license = self.session.value("TimescaleDB's license", sql).await?;
+        let conflicts = preflight::beyond_apache(timescale);
+        // With failures noted one by one, the server itself refuses each.
+        let goes_on = self.options.on_error == OnError::Continue;
+        if license.as_deref() != Some("apache") || conflicts.is_empty() || goes_on {
+            return Ok(());
+        }
+        Err(Error::Incapable { what: format!("{} cannot take this", self.session.server()), conflicts })
+    }
+
     /// Switches compression on, and compresses what was compressed.
     pub(super) async fn compress(
         &self,
@@ -245,146 +278,5 @@ impl Target {
     async fn functions(&self) -> Result<String, Error> {
         let found = self.session.value("TimescaleDB's functions", FUNCTIONS).await?;
         Ok(found.map_or_else(|| "_timescaledb_functions".to_owned(), |schema| ident(&schema).into_owned()))
-    }
-
-    /// Prepares a continuous aggregate for its rows ([`RestorePlan::late`]): it is refreshed up to where the source had
-    /// it, so that it counts as up to date, and then emptied. What the source kept of it follows by
-    /// [`Target::copy_in`]. In the other order a refresh would delete what raw rows no longer cover.
-    ///
-    /// # Errors
-    /// [`Error::Server`] when a refresh is refused.
-    pub async fn open_late(&self, plan: &RestorePlan, name: &QualifiedName) -> Result<(), Error> {
-        let Some((timescale, aggregate)) = plan.aggregate(name) else { return Ok(()) };
-        let Some(place) = aggregates(&self.session).await?.remove(name) else {
-            return Err(Error::Refused {
-                what: format!("continuous aggregate {name} cannot be filled"),
-                conflicts: vec!["it is not here".to_owned()],
-            });
-        };
-        let object = format!("continuous aggregate {name}");
-        if plan.into.is_none() {
-            self.make_chunks_of(&place, &aggregate.materialized).await?;
-        }
-        let sql = format!(
-            "CALL {}.refresh_continuous_aggregate({}::regclass, NULL, {})",
-            ident(&timescale.schema),
-            literal(&name.to_string()),
-            aggregate.watermark.as_deref().unwrap_or("NULL")
-        );
-        self.session.execute(&object, &sql).await?;
-        self.session.execute(&object, &format!("DELETE FROM {place}")).await?;
-        self.places().insert(name.clone(), place);
-        Ok(())
-    }
-
-    /// Completes a continuous aggregate after its rows: how far it is refreshed, compression.
-    pub async fn close_late(&self, plan: &RestorePlan, name: &QualifiedName) -> Result<(), Error> {
-        let Some((timescale, aggregate)) = plan.aggregate(name) else { return Ok(()) };
-        let Some(place) = self.place(name) else { return Ok(()) };
-        // Where no raw rows are left, the refresh had nothing to reckon the watermark from. Dropping chunks reckons it
-        // anew, even when there are none to drop.
-        let kind = aggregate.materialized.dimensions.first().map_or("", |d| d.column_type.as_str());
-        let sql = format!(
-            "SELECT count(*) FROM {}.drop_chunks({}::regclass, older_than => {})",
-            ident(&timescale.schema),
-            literal(&name.to_string()),
-            statements::before_all(kind)
-        );
-        self.session.execute(&format!("continuous aggregate {name}"), &sql).await?;
-        if plan.rebuilt().is_none() {
-            return Ok(());
-        }
-        let what = ("MATERIALIZED VIEW", name);
-        self.compress_one(timescale, what, &aggregate.materialized, &place, true).await
-    }
-
-    /// Compression of aggregates that have no rows yet.
-    pub(super) async fn close_empty(&self, plan: &RestorePlan) -> Result<(), Error> {
-        let Some(timescale) = plan.rebuilt() else { return Ok(()) };
-        let late = plan.late();
-        for aggregate in &timescale.aggregates {
-            if !self.options.sections.data || !late.contains(&aggregate.name) {
-                let what = ("MATERIALIZED VIEW", &aggregate.name);
-                self.compress_one(timescale, what, &aggregate.materialized, &aggregate.name, false).await?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Makes every job, none of which starts before [`Target::start_jobs`].
-    pub(super) async fn make_jobs(&self, plan: &RestorePlan) -> Result<(), Error> {
-        let Some(timescale) = plan.rebuilt() else { return Ok(()) };
-        for job in &timescale.jobs {
-            let on = job.relation.as_ref().map(|name| format!(" on {name}")).unwrap_or_default();
-            let object = format!("job {}{on}", job.procedure);
-            let made = self.make_job(timescale, job, &object).await;
-            if made.is_err() {
-                // That a lost connection cannot roll back is no news beside what it was lost over.
-                let _ = self.session.execute(&object, "ROLLBACK").await;
-            }
-            if let Some(id) = self.note(&object, made)? {
-                if let Some(sql) = statements::name_job(&timescale.schema, job, &id)
-                    && let Err(error) = self.session.execute(&object, &sql).await
-                {
-                    match error.sqlstate() {
-                        Some("42883") => self.remark(format!(
-                            "{object}: this version knows no titles of jobs, {} is lost",
-                            job.title
-                        )),
-                        _ => return Err(error),
-                    }
-                }
-                self.jobs().push(Waiting { id, job: job.clone() });
-            }
-        }
-        Ok(())
-    }
-
-    async fn make_job(&self, timescale: &Timescale, job: &Job, object: &str) -> Result<String, Error> {
-        self.session.execute(object, "BEGIN").await?;
-        if !self.options.no_owner {
-            let render = self.options.render();
-            let role = format!("SET LOCAL ROLE {}", ident(render.role(&job.owner)));
-            self.session.execute(object, &role).await?;
-        }
-        let id = self.session.value(object, &statements::add_job(&timescale.schema, job)).await?;
-        let id = id.filter(|id| id.parse::<i32>().is_ok_and(|id| id > 0)).ok_or_else(|| Error::Refused {
-            what: format!("{object} was not made"),
-            conflicts: vec!["another one like it is there already".to_owned()],
-        })?;
-        self.session.execute(object, &statements::settle_job(&timescale.schema, job, &id)).await?;
-        self.session.execute(object, "COMMIT").await?;
-        Ok(id)
-    }
-
-    /// Whether jobs were made that do not run yet.
-    pub fn has_jobs(&self) -> bool {
-        self.jobs().iter().any(|waiting| waiting.job.scheduled)
-    }
-
-    /// Lets the jobs run that ran at the source. To be called when everything is proven: a policy may at once compress
-    /// or drop what a proof still has to read.
-    pub async fn start_jobs(&self, plan: &RestorePlan) -> Result<(), Error> {
-        let Some(timescale) = &plan.timescale else { return Ok(()) };
-        let waiting: Vec<Waiting> = std::mem::take(&mut *self.jobs());
-        for Waiting { id, job } in waiting.iter().filter(|waiting| waiting.job.scheduled) {
-            let sql = statements::start_job(&timescale.schema, job, id);
-            let object = format!("job {}", job.procedure);
-            self.note(&object, self.session.execute(&object, &sql).await)?;
-        }
-        Ok(())
-    }
-}
-
-impl RestorePlan {
-    /// Continuous aggregates whose rows come after everything else, in this order: see [`Target::open_late`].
-    pub fn late(&self) -> Vec<QualifiedName> {
-        let aggregates = self.timescale.iter().flat_map(|timescale| &timescale.aggregates);
-        aggregates.map(|aggregate| aggregate.name.clone()).filter(|name| self.takes(name)).collect()
-    }
-
-    fn aggregate(&self, name: &QualifiedName) -> Option<(&Timescale, &Aggregate)> {
-        let timescale = self.timescale.as_ref()?;
-        Some((timescale, timescale.aggregate_named(name)?))
     }
 }

@@ -1,5 +1,6 @@
 //! The repository against folders, stores that fail, and a real S3 server.
 
+mod attestations;
 mod common;
 mod conformance;
 mod copy;

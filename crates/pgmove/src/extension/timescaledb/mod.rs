@@ -11,20 +11,23 @@
 //!    rows: the other way round the refresh would delete what the raw rows no longer cover;
 //! 5. jobs, which start when everything is proven.
 
+mod aggregates;
+mod own;
+pub(crate) mod preflight;
+pub(crate) mod ranges;
 mod read;
 pub(crate) mod statements;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use futures::future::{BoxFuture, FutureExt as _};
 use tokio_postgres::Client;
 
-use super::{Belongs, Handler, installed};
+use super::{Belongs, Handler};
 use crate::catalog::{Catalog, QualifiedName};
 use crate::connect::Session;
 use crate::ddl::RenderOptions;
 use crate::error::Error;
-use crate::quote::{ident, literal};
 
 /// The handler of `timescaledb`.
 pub(crate) struct TimescaleDb;
@@ -63,7 +66,7 @@ fn too_old(version: &str) -> Option<String> {
 fn untried(version: &str) -> Option<String> {
     (numbers(version) > NEWEST).then(|| {
         format!(
-            "version {version} is not known here, the newest is {}.{}: --untried-extensions tries it all the same",
+            "version {version} was not tested with this release, the newest tested is {}.{}: --untried-extensions tries it",
             NEWEST.0, NEWEST.1
         )
     })
@@ -92,44 +95,11 @@ impl Handler for TimescaleDb {
         options: &'a RenderOptions,
         try_untried: bool,
     ) -> BoxFuture<'a, Result<Vec<String>, Error>> {
-        async move {
-            let mut conflicts = Vec::new();
-            let sql = format!(
-                "SELECT coalesce(installed_version, default_version) FROM pg_available_extensions WHERE name = {}",
-                literal(NAME)
-            );
-            // That it is not on offer at all is said of every extension.
-            let Some(version) = target.value("the extensions on offer", &sql).await? else {
-                return Ok(conflicts);
-            };
-            let why = too_old(&version).or_else(|| untried(&version).filter(|_| !try_untried));
-            conflicts.extend(why.map(|why| format!("extension {NAME} of the target: {why}")));
-            // Without its library in the server from the start, neither planner nor jobs know hypertables.
-            let preloaded = "SELECT 1 WHERE current_setting('shared_preload_libraries') LIKE '%timescaledb%' \
-                             OR EXISTS (SELECT FROM pg_settings WHERE name LIKE 'timescaledb.%')";
-            if !installed(target, NAME).await? && target.value("the libraries", preloaded).await?.is_none() {
-                conflicts.push(format!(
-                    "extension {NAME} is not loaded at the target: add it to shared_preload_libraries and restart the server"
-                ));
-            }
-            let owners: BTreeSet<&str> = match &catalog.timescale {
-                Some(timescale) if !options.no_owner => {
-                    timescale.jobs.iter().map(|job| options.role(&job.owner)).collect()
-                }
-                _ => BTreeSet::new(),
-            };
-            let sleepers = "SELECT rolname FROM pg_roles WHERE NOT rolcanlogin";
-            for role in target.query("the roles", sleepers).await?.into_iter().flatten().flatten() {
-                if owners.contains(role.as_str()) {
-                    conflicts.push(format!(
-                        "role {0} owns jobs and may not log in, so that none of them could run: ALTER ROLE {0} LOGIN",
-                        ident(&role)
-                    ));
-                }
-            }
-            Ok(conflicts)
-        }
-        .boxed()
+        preflight::conflicts(target, catalog, options, try_untried).boxed()
+    }
+
+    fn is_needed(&self, catalog: &Catalog) -> bool {
+        catalog.timescale.as_ref().is_some_and(|timescale| !timescale.is_empty())
     }
 
     fn facts(&self, catalog: &Catalog, options: &RenderOptions) -> Vec<(String, String)> {
@@ -150,7 +120,7 @@ mod tests {
             assert_eq!((too_old(version), untried(version)), (None, None), "{version}");
         }
         for version in ["2.31.0", "3.0.0"] {
-            assert!(untried(version).unwrap().contains("not known"), "{version}");
+            assert!(untried(version).unwrap().contains("not tested"), "{version}");
         }
     }
 }

@@ -5,11 +5,11 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use serde::Deserialize;
 use tokio_postgres::Client;
 
+use super::preflight::restoring_mode;
 use super::{FUNCTIONS, NAME, too_old, untried};
-use crate::catalog::address::{Alias, class};
 use crate::catalog::query::rows;
 use crate::catalog::table::Table;
-use crate::catalog::timescale::{Aggregate, Chunk, Hypertable, Job, OrderBy, Timescale};
+use crate::catalog::timescale::{Chunk, Hypertable, Job, OrderBy, Timescale};
 use crate::catalog::{Catalog, QualifiedName, Unsupported};
 use crate::connect::Session;
 use crate::error::Error;
@@ -55,7 +55,24 @@ pub(super) async fn relations(session: &Session) -> Result<BTreeMap<QualifiedNam
 pub(super) async fn read(client: &Client, catalog: &mut Catalog) -> Result<(), Error> {
     let version = catalog.extensions.iter().find(|extension| extension.meta.name == NAME);
     let version = version.map(|extension| extension.version.clone()).unwrap_or_default();
+    refuse_restoring(client).await?;
     read_all(client, catalog).await.map_err(|error| blame(&version, error))
+}
+
+/// In the restoring mode hypertables look like ordinary tables, and those with compressed chunks empty.
+async fn refuse_restoring(client: &Client) -> Result<(), Error> {
+    #[derive(Deserialize)]
+    struct Row {
+        database: String,
+    }
+    let sql = "SELECT current_database() AS database WHERE lower(current_setting('timescaledb.restoring', true)) = 'on'";
+    match rows::<Row>(client, "TimescaleDB's restoring mode", sql).await?.into_iter().next() {
+        None => Ok(()),
+        Some(Row { database }) => Err(Error::Refused {
+            what: format!("database {} cannot be read", ident(&database)),
+            conflicts: vec![restoring_mode(&database)],
+        }),
+    }
 }
 
 /// What fails in a version that nobody has tried fails because of it.
@@ -89,7 +106,14 @@ async fn read_all(client: &Client, catalog: &mut Catalog) -> Result<(), Error> {
     let tables = hypertables(client).await?;
     for table in &tables {
         catalog.unsupported.extend(table.unsupported());
+        if table.adaptive && !table.inner && !table.materialized {
+            found.warnings.push(format!(
+                "hypertable {}: adaptive chunking is not carried; its chunks keep the length that they have now",
+                table.table.name
+            ));
+        }
     }
+    found.warnings.extend(super::own::of_chunks(client).await?);
     let mut by_id: HashMap<i32, Hypertable> = HashMap::new();
     let mut inner = HashSet::new();
     for table in tables {
@@ -100,33 +124,7 @@ async fn read_all(client: &Client, catalog: &mut Catalog) -> Result<(), Error> {
     }
     chunks(client, &functions, &mut by_id, &mut inner, &mut catalog.unsupported).await?;
     compression(client, &mut by_id).await?;
-    for row in aggregates(client, &functions).await? {
-        inner.extend([row.direct_oid, row.partial_oid]);
-        // Its query needs what the inner view with that query needs.
-        catalog.aliases.push(Alias {
-            class: class::CLASS,
-            oid: row.direct_oid,
-            of_class: class::CLASS,
-            of_oid: row.oid,
-        });
-        if !row.finalized {
-            catalog.unsupported.push(unsupported(
-                "continuous aggregate",
-                &row.name.to_string(),
-                "it has the form from before TimescaleDB 2.7: convert it first (CALL cagg_migrate)",
-            ));
-        }
-        if row.pending {
-            found.warnings.push(format!(
-                "continuous aggregate {}: rows below its watermark were changed and not refreshed since; it is copied as it \
-                 is, and the target will not know of these changes: refresh it at the source first, or at the target with force",
-                row.name
-            ));
-        }
-        let Some(materialized) = by_id.remove(&row.id) else { continue };
-        attach(catalog, &row, &materialized);
-        found.aggregates.push(row.aggregate(materialized));
-    }
+    inner.extend(super::aggregates::read(client, &functions, catalog, &mut found, &mut by_id).await?);
     found.hypertables = by_id.into_values().filter(|table| !inner.contains(&table.oid)).collect();
     found.hypertables.sort_by(|a, b| a.name.cmp(&b.name));
     for job in jobs(client).await? {
@@ -150,7 +148,7 @@ async fn read_all(client: &Client, catalog: &mut Catalog) -> Result<(), Error> {
     Ok(())
 }
 
-fn unsupported(kind: &str, name: &str, why: &str) -> Unsupported {
+pub(super) fn unsupported(kind: &str, name: &str, why: &str) -> Unsupported {
     Unsupported { kind: kind.to_owned(), name: name.to_owned(), why: why.to_owned() }
 }
 
@@ -173,6 +171,8 @@ struct TableRow {
     /// Holds the rows of an aggregate.
     materialized: bool,
     distributed: bool,
+    /// The length of its chunks follows the amount of rows.
+    adaptive: bool,
 }
 
 impl TableRow {
@@ -186,6 +186,9 @@ async fn hypertables(client: &Client) -> Result<Vec<TableRow>, Error> {
     let sql = "SELECT h.id, c.oid::int8 AS oid, h.schema_name AS schema, h.table_name AS name, h.compression_state = 2 AS inner, \
                EXISTS (SELECT FROM _timescaledb_catalog.continuous_agg a WHERE a.mat_hypertable_id = h.id) AS materialized, \
                to_jsonb(h) ->> 'replication_factor' IS NOT NULL AS distributed, \
+               coalesce((to_jsonb(h) ->> 'chunk_target_size')::int8, 0) > 0 AS adaptive, \
+               nullif(h.associated_schema_name, '_timescaledb_internal') AS chunk_schema, \
+               nullif(h.associated_table_prefix, '_hyper_' || h.id) AS chunk_prefix, \
                CASE WHEN h.compression_state = 1 THEN json_build_object('chunk_interval', (SELECT \
                  CASE WHEN d.column_type IN ('timestamptz'::regtype, 'timestamp'::regtype, 'date'::regtype) \
                    THEN (make_interval(secs => 0.000001) * d.compress_interval_length)::text ELSE d.compress_interval_length::text END \
@@ -204,6 +207,24 @@ async fn hypertables(client: &Client) -> Result<Vec<TableRow>, Error> {
     rows(client, "hypertables", sql).await
 }
 
+/// The expression that gives the ranges of a chunk. The function for it is not there under the Apache license, where the
+/// extension's own tables say the same.
+async fn slices(client: &Client, functions: &str) -> Result<String, Error> {
+    #[derive(Deserialize)]
+    struct Row {
+        apache: bool,
+    }
+    let sql = "SELECT coalesce(current_setting('timescaledb.license', true) = 'apache', false) AS apache";
+    let found: Vec<Row> = rows(client, "TimescaleDB's license", sql).await?;
+    Ok(match found.iter().any(|row| row.apache) {
+        false => format!("(SELECT s.slices FROM {}.show_chunk(c.oid::regclass) s)", ident(functions)),
+        true => "(SELECT jsonb_object_agg(d.column_name, jsonb_build_array(s.range_start, s.range_end)) \
+                 FROM _timescaledb_catalog.chunk_constraint r JOIN _timescaledb_catalog.dimension_slice s ON s.id = r.dimension_slice_id \
+                 JOIN _timescaledb_catalog.dimension d ON d.id = s.dimension_id WHERE r.chunk_id = k.id)"
+            .to_owned(),
+    })
+}
+
 /// Gives each hypertable its chunks; notes all tables of chunks as inner ones.
 async fn chunks(
     client: &Client,
@@ -220,15 +241,14 @@ async fn chunks(
         inner: bool,
         tiered: bool,
     }
-    let functions = ident(functions);
+    let slices = slices(client, functions).await?;
     let sql = format!(
         "SELECT k.hypertable_id AS table, c.oid::int8 AS oid, k.schema_name AS schema, k.table_name AS name, \
          h.compression_state = 2 AS inner, k.osm_chunk OR c.relkind <> 'r' AS tiered, k.status & 1 = 1 AS compressed, \
          pg_table_size(c.oid) + coalesce((SELECT pg_table_size(x.oid) FROM _timescaledb_catalog.chunk i \
            JOIN pg_namespace y ON y.nspname = i.schema_name JOIN pg_class x ON x.relnamespace = y.oid AND x.relname = i.table_name \
            WHERE i.id = k.compressed_chunk_id), 0) AS bytes, \
-         CASE WHEN h.compression_state = 2 OR c.relkind <> 'r' THEN '{{}}'::jsonb ELSE \
-           (SELECT s.slices FROM {functions}.show_chunk(c.oid::regclass) s) END AS slices \
+         CASE WHEN h.compression_state = 2 OR c.relkind <> 'r' THEN '{{}}'::jsonb ELSE {slices} END AS slices \
          FROM _timescaledb_catalog.chunk k JOIN _timescaledb_catalog.hypertable h ON h.id = k.hypertable_id \
          JOIN pg_namespace n ON n.nspname = k.schema_name JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = k.table_name \
          ORDER BY k.id"
@@ -272,102 +292,6 @@ async fn compression(client: &Client, tables: &mut HashMap<i32, Hypertable>) -> 
         }
     }
     Ok(())
-}
-
-#[derive(Deserialize)]
-struct AggregateRow {
-    id: i32,
-    oid: u32,
-    #[serde(flatten)]
-    name: QualifiedName,
-    #[serde(deserialize_with = "crate::catalog::deparsed::text")]
-    definition: String,
-    direct_oid: u32,
-    partial_oid: u32,
-    materialized_only: bool,
-    finalized: bool,
-    pending: bool,
-    columns: Vec<String>,
-    watermark: Option<String>,
-}
-
-impl AggregateRow {
-    fn aggregate(self, materialized: Hypertable) -> Aggregate {
-        Aggregate {
-            oid: self.oid,
-            name: self.name,
-            definition: self.definition,
-            materialized_only: self.materialized_only,
-            materialized,
-            columns: self.columns,
-            watermark: self.watermark,
-        }
-    }
-}
-
-/// Continuous aggregates, each after those that it reads: they have higher numbers.
-async fn aggregates(client: &Client, functions: &str) -> Result<Vec<AggregateRow>, Error> {
-    let f = ident(functions);
-    let definition = crate::catalog::deparsed::quoted("pg_get_viewdef(d.oid)");
-    // The log of changes begins with one range from the beginning of time that was never refreshed; that one says
-    // nothing. The smallest watermark says that there was no refresh at all.
-    let sql = format!(
-        "SELECT a.mat_hypertable_id AS id, v.oid::int8 AS oid, a.user_view_schema AS schema, a.user_view_name AS name, \
-         {definition} AS definition, d.oid::int8 AS direct_oid, p.oid::int8 AS partial_oid, a.materialized_only, \
-         coalesce((to_jsonb(a) ->> 'finalized')::bool, true) AS finalized, \
-         EXISTS (SELECT FROM _timescaledb_catalog.continuous_aggs_materialization_invalidation_log l \
-           WHERE l.materialization_id = a.mat_hypertable_id AND l.lowest_modified_value > -210866803200000000 \
-           AND l.greatest_modified_value < w.mark) \
-         OR EXISTS (SELECT FROM _timescaledb_catalog.continuous_aggs_hypertable_invalidation_log l \
-           WHERE l.hypertable_id = a.raw_hypertable_id AND l.lowest_modified_value < w.mark) AS pending, \
-         (SELECT json_agg(t.attname ORDER BY t.attnum) FROM pg_attribute t WHERE t.attrelid = m.oid AND t.attnum > 0 AND NOT t.attisdropped) AS columns, \
-         CASE x.column_type \
-           WHEN 'timestamptz'::regtype THEN CASE WHEN w.mark > -210866803200000000 THEN quote_literal({f}.to_timestamp(w.mark)) || '::timestamptz' END \
-           WHEN 'timestamp'::regtype THEN CASE WHEN w.mark > -210866803200000000 THEN quote_literal({f}.to_timestamp_without_timezone(w.mark)) || '::timestamp' END \
-           WHEN 'date'::regtype THEN CASE WHEN w.mark > -210866803200000000 THEN quote_literal({f}.to_date(w.mark)) || '::date' END \
-           ELSE CASE WHEN w.mark > CASE x.column_type WHEN 'int2'::regtype THEN -32768 WHEN 'int4'::regtype THEN -2147483648 ELSE -9223372036854775808 END \
-             THEN quote_literal(w.mark) || '::' || format_type(x.column_type, NULL) END END AS watermark \
-         FROM _timescaledb_catalog.continuous_agg a \
-         JOIN _timescaledb_catalog.hypertable h ON h.id = a.mat_hypertable_id \
-         JOIN pg_class m ON m.relname = h.table_name AND m.relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = h.schema_name) \
-         JOIN pg_class v ON v.relname = a.user_view_name AND v.relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = a.user_view_schema) \
-         JOIN pg_class d ON d.relname = a.direct_view_name AND d.relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = a.direct_view_schema) \
-         JOIN pg_class p ON p.relname = a.partial_view_name AND p.relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = a.partial_view_schema) \
-         CROSS JOIN LATERAL (SELECT {f}.cagg_watermark(a.mat_hypertable_id) AS mark) w \
-         CROSS JOIN LATERAL (SELECT i.column_type FROM _timescaledb_catalog.dimension i WHERE i.hypertable_id = h.id ORDER BY i.id LIMIT 1) x \
-         ORDER BY a.mat_hypertable_id"
-    );
-    rows(client, "continuous aggregates", &sql).await
-}
-
-/// Puts an aggregate where its hypertable stood: its indexes are made on the view.
-fn attach(catalog: &mut Catalog, row: &AggregateRow, materialized: &Hypertable) {
-    if let Some(view) = catalog.tables.iter_mut().find(|table| table.meta.oid == row.oid) {
-        view.definition = Some(row.definition.clone());
-    }
-    let own_name = format!("{}_", materialized.name.name);
-    let time = materialized.dimensions.first().map(|dimension| dimension.column.as_str());
-    catalog.indexes.retain(|index| {
-        // The extension makes an index on time by itself, whatever it is told.
-        let on_time = index.columns.len() == 1 && index.columns.first().map(Option::as_deref) == Some(time);
-        !(index.table_oid == materialized.oid && on_time && index.meta.name.starts_with(&own_name))
-    });
-    for index in catalog.indexes.iter_mut().filter(|index| index.table_oid == materialized.oid) {
-        let on = format!(" ON {} ", materialized.name);
-        let begin = match index.meta.name.starts_with(&own_name) {
-            // A name that the extension made out of its own number for the table; the target makes another.
-            true => "CREATE INDEX".to_owned(),
-            false => format!("CREATE INDEX {}", ident(&index.meta.name)),
-        };
-        if let Some((_, rest)) = index.definition.split_once(&on) {
-            index.definition = format!("{begin} ON {} {rest}", row.name);
-        }
-        if index.meta.name.starts_with(&own_name) {
-            index.meta.name = format!("{} of {}", index.meta.name.replacen(&own_name, "", 1), row.name.name);
-        }
-        index.table_oid = row.oid;
-        index.table = row.name.clone();
-    }
 }
 
 /// Policies and jobs that are not the extension's own.

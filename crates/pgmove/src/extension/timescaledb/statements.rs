@@ -1,5 +1,6 @@
 //! The statements that make hypertables, compression, aggregates and jobs, as text.
 
+use super::ranges;
 use crate::catalog::QualifiedName;
 use crate::catalog::timescale::{Aggregate, Chunk, Compression, Dimension, Hypertable, Job, Timescale};
 use crate::ddl::RenderOptions;
@@ -36,8 +37,9 @@ pub(crate) fn create_hypertable(schema: &str, table: &Hypertable, tablespaces: b
                 function("partition_func")
             ),
             0 => format!(
-                "SELECT {schema}.create_hypertable({name}, {column}, {size}{}, create_default_indexes => false)",
-                function("time_partitioning_func")
+                "SELECT {schema}.create_hypertable({name}, {column}, {size}{}{}, create_default_indexes => false)",
+                function("time_partitioning_func"),
+                place_of_chunks(table)
             ),
             _ => format!(
                 "SELECT {schema}.add_dimension({name}, {column}, {size}{})",
@@ -46,14 +48,51 @@ pub(crate) fn create_hypertable(schema: &str, table: &Hypertable, tablespaces: b
         });
     }
     if tablespaces {
-        out.extend(
-            table
-                .tablespaces
-                .iter()
-                .map(|space| format!("SELECT {schema}.attach_tablespace({}, {name})", literal(space))),
-        );
+        // The table's own is attached by itself.
+        out.extend(table.tablespaces.iter().map(|space| {
+            format!("SELECT {schema}.attach_tablespace({}, {name}, if_not_attached => true)", literal(space))
+        }));
     }
     out
+}
+
+/// Where chunks are made and what they are called, where somebody chose that.
+fn place_of_chunks(table: &Hypertable) -> String {
+    let argument = |name: &str, value: &Option<String>| {
+        value.as_ref().map(|value| format!(", {name} => {}", literal(value))).unwrap_or_default()
+    };
+    argument("associated_schema_name", &table.chunk_schema)
+        + &argument("associated_table_prefix", &table.chunk_prefix)
+}
+
+/// Gives the chunks that a hypertable will make in the future another length.
+pub(crate) fn set_chunk_interval(schema: &str, table: &QualifiedName, interval: i64) -> String {
+    format!("SELECT {}.set_chunk_time_interval({}, {interval}::bigint)", ident(schema), relation(table))
+}
+
+/// Whether a column's values are times, which the extension counts in microseconds.
+pub(crate) fn is_time(column_type: &str) -> bool {
+    matches!(column_type, "timestamp with time zone" | "timestamp without time zone" | "date")
+}
+
+/// The earliest value of a column's type, as the extension counts it.
+pub(crate) fn first_of(column_type: &str) -> i64 {
+    match column_type {
+        "smallint" => i64::from(i16::MIN),
+        "integer" => i64::from(i32::MIN),
+        kind if is_time(kind) => -210_866_803_200_000_000,
+        _ => i64::MIN,
+    }
+}
+
+/// An internal number as a value of the column's type; `functions` is the schema of the extension's own functions.
+pub(crate) fn value_of(functions: &str, column_type: &str, number: i64) -> String {
+    match column_type {
+        "timestamp with time zone" => format!("{functions}.to_timestamp({number})"),
+        "timestamp without time zone" => format!("{functions}.to_timestamp_without_timezone({number})"),
+        "date" => format!("{functions}.to_date({number})"),
+        _ => format!("'{number}'::{column_type}"),
+    }
 }
 
 /// Says what "now" is where time is a number.
@@ -125,6 +164,11 @@ pub(super) fn known(job: &Job) -> bool {
                 | "policy_reorder"
         )
     })
+}
+
+/// Whether it is a policy that refreshes an aggregate.
+pub(crate) fn refreshes(job: &Job) -> bool {
+    policy(job) == Some("policy_refresh_continuous_aggregate")
 }
 
 /// The extension's own procedure, if it is one.
@@ -275,8 +319,17 @@ pub(super) fn facts(timescale: &Timescale, options: &RenderOptions) -> Vec<(Stri
     }
     for aggregate in &timescale.aggregates {
         chunk_facts(&mut facts, "continuous aggregate", &aggregate.name, &aggregate.materialized);
+        let object = format!("continuous aggregate {}", aggregate.name);
         let mark = aggregate.watermark.as_deref().unwrap_or("never");
-        facts.push((format!("continuous aggregate {}", aggregate.name), format!("refreshed up to {mark}")));
+        facts.push((object.clone(), format!("refreshed up to {mark}")));
+        let time = aggregate.materialized.dimensions.first();
+        let kind = time.map_or("", |dimension| dimension.column_type.as_str());
+        if let Some(interval) = time.and_then(|dimension| dimension.interval) {
+            facts.push((object.clone(), format!("chunks of {interval}")));
+        }
+        for range in aggregate.invalid.iter().flatten() {
+            facts.push((object.clone(), format!("not refreshed {}", ranges::shown(kind, *range))));
+        }
     }
     for job in &timescale.jobs {
         let mut config: serde_json::Value =

@@ -177,10 +177,12 @@ pub(super) async fn describe(session: &Session, victims: &[Node]) -> Result<Vec<
             .iter()
             .map(|(address, column)| format!("({}::oid, {}::oid, {column})", address.class, address.oid))
             .collect();
-        // Chunks go with their hypertable.
+        // Chunks go with their hypertable, what is stored out of line with its table, and the triggers of a foreign key with
+        // that: a chunk's key has some on the table that it refers to.
         let sql = format!(
             "SELECT pg_describe_object(c, o, s) FROM (VALUES {}) v(c, o, s) \
-             WHERE (SELECT identity FROM pg_identify_object(c, o, s)) NOT LIKE '%\\_timescaledb\\_internal.%' ORDER BY 1",
+             WHERE (SELECT identity FROM pg_identify_object(c, o, s)) NOT LIKE ALL (ARRAY['%\\_timescaledb\\_internal.%', '%pg\\_toast.%']) \
+             AND NOT EXISTS (SELECT FROM pg_trigger t WHERE c = 'pg_trigger'::regclass AND t.oid = o AND t.tgisinternal) ORDER BY 1",
             values.join(", ")
         );
         let rows = session.query("what depends on what would be replaced", &sql).await?;

@@ -6,3 +6,4 @@ mod key_words;
 mod partition_filters;
 mod privileges;
 mod source_settings;
+mod timescale_versions;

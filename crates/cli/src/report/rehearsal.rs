@@ -1,0 +1,79 @@
+//! What a rehearsal proved of a snapshot, source by source.
+
+use serde::Serialize;
+
+use super::restore::RestoreReport;
+use crate::exit::Exit;
+
+/// The outcome for all sources of one snapshot.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) struct RehearsalReport {
+    /// What was restored, and what was proven of it.
+    #[serde(flatten)]
+    pub(crate) restored: RestoreReport,
+    /// Sources that this host cannot rehearse.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) incomplete: Vec<NotRehearsed>,
+    /// Sources whose rehearsal failed.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) failed: Vec<NotRehearsed>,
+}
+
+/// A source of which nothing was proven.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) struct NotRehearsed {
+    /// Its name.
+    pub(crate) source: String,
+    /// Why.
+    pub(crate) why: String,
+}
+
+impl RehearsalReport {
+    /// True when every source was rehearsed and everything held.
+    pub(crate) fn passed(&self) -> bool {
+        self.nothing_failed() && self.incomplete.is_empty()
+    }
+
+    /// True when some source could not be rehearsed here, and everything else held.
+    pub(crate) fn is_incomplete(&self) -> bool {
+        self.nothing_failed() && !self.incomplete.is_empty()
+    }
+
+    fn nothing_failed(&self) -> bool {
+        self.failed.is_empty() && self.restored.passed()
+    }
+
+    /// 0; 3 when a proof did not hold; 4 when some sources were not rehearsed; 1 when the rehearsal of every one failed.
+    pub(crate) fn exit(&self) -> Exit {
+        match (self.failed.is_empty(), self.restored.targets.is_empty()) {
+            (false, true) => Exit::Failed,
+            (false, false) => Exit::Partial,
+            (true, _) if !self.restored.passed() => self.restored.exit(),
+            (true, _) if !self.incomplete.is_empty() => Exit::Partial,
+            (true, _) => Exit::Done,
+        }
+    }
+
+    /// For people.
+    pub(crate) fn render(&self) -> String {
+        let mut out = self.restored.render();
+        let indented = |why: &str| why.replace('\n', "\n  ");
+        for source in &self.failed {
+            out.push_str(&format!("\n{}: rehearsal FAILED: {}\n", source.source, indented(&source.why)));
+        }
+        for source in &self.incomplete {
+            out.push_str(&format!("\n{}: not rehearsed: {}\n", source.source, indented(&source.why)));
+        }
+        if !self.incomplete.is_empty() {
+            let all = self.restored.targets.len() + self.failed.len() + self.incomplete.len();
+            out.push_str(&format!(
+                "\nrehearsal INCOMPLETE: {} of {all} sources cannot be rehearsed on this host; this says nothing against the \
+                 snapshot, and earlier results stand\n",
+                self.incomplete.len()
+            ));
+        }
+        out
+    }
+}
