@@ -170,7 +170,8 @@ impl<'a> Series<'a> {
     /// content is uncertain stands for the newest in place of one that is certain: both are kept.
     fn guard(&mut self, source: Option<&str>) {
         let (certain, all) = self.holders(source);
-        let tests: [(Reason, fn(&Snapshot) -> bool); 3] = [
+        type Test = fn(&Snapshot) -> bool;
+        let tests: [(Reason, Test); 3] = [
             (Reason::Newest, |_| true),
             (Reason::Checked, |snapshot| snapshot.checked),
             (Reason::Rehearsed, |snapshot| snapshot.rehearsed),

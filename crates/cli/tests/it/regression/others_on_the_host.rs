@@ -1,4 +1,5 @@
 //! Other users of the host: what they could read of a rehearsal, of files with secrets, and of error messages.
+#![allow(clippy::print_stderr, reason = "a skipped test must be seen")]
 
 use std::collections::HashSet;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
