@@ -197,6 +197,36 @@ impl Repository {
         Ok(found)
     }
 
+    /// The snapshots whose newest check failed, with that finding, and when it was noted by the store's clock.
+    pub(crate) async fn failed_checks(&self) -> Result<Vec<(SnapshotId, Attestation, DateTime<Utc>)>, Error> {
+        let mut checks: BTreeMap<SnapshotId, Vec<(String, DateTime<Utc>)>> = BTreeMap::new();
+        for meta in self.store.list("attestations").await? {
+            let object = meta.location.to_string();
+            let Some((id, name)) = split(&object) else { continue };
+            let Some(id) = SnapshotId::parse(id).filter(|_| name.contains("-check-")) else { continue };
+            checks.entry(id).or_default().push((object, meta.last_modified));
+        }
+        let mut reads = stream::iter(checks)
+            .map(|(id, mut objects)| async move {
+                // The store's clock, for hosts' own may differ by more than lies between two checks.
+                objects.sort_by(|a, b| (a.1, &a.0).cmp(&(b.1, &b.0)));
+                while let Some((object, noted)) = objects.pop() {
+                    let bytes = self.store.get(&object).await?;
+                    let stored = bytes.map(|bytes| Stored::parse(&self.crypt, &object, &bytes));
+                    if let Some(Ok(stored)) = stored {
+                        return Ok::<_, Error>(Some((id, stored.attestation, noted)));
+                    }
+                }
+                Ok(None)
+            })
+            .buffer_unordered(READS);
+        let mut failed = Vec::new();
+        while let Some(newest) = reads.next().await {
+            failed.extend(newest?.filter(|(_, check, _)| !check.passed));
+        }
+        Ok(failed)
+    }
+
     /// Every finding about a snapshot, oldest first. One that cannot be read counts as none: it proves nothing.
     pub async fn attestations(&self, id: &SnapshotId) -> Result<Vec<Attestation>, Error> {
         let mut found = Vec::new();

@@ -6,6 +6,10 @@ use std::collections::HashMap;
 use std::fmt;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use object_store::CredentialProvider;
+use object_store::aws::AwsCredential;
 
 use crate::StoreEnv;
 
@@ -118,6 +122,48 @@ impl Profile {
             ),
             None => format!("the profile `{name}` in {} has none either", self.place()),
         }
+    }
+}
+
+/// Keys of a profile that are read again for each request: keys of a session end, also while a backup runs, and whoever
+/// renews them writes the file anew.
+#[derive(Debug)]
+pub(crate) struct ProfileKeys {
+    env: StoreEnv,
+    /// What was read last, for when the file is in the midst of being written.
+    last: Mutex<Option<Arc<AwsCredential>>>,
+}
+
+impl ProfileKeys {
+    pub(crate) fn new(env: StoreEnv) -> ProfileKeys {
+        ProfileKeys { env, last: Mutex::new(None) }
+    }
+
+    fn current(&self) -> Result<Arc<AwsCredential>, String> {
+        let profile = Profile::read(&self.env);
+        let keys = profile.as_ref().ok().and_then(Profile::keys);
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        match (keys, last.as_ref()) {
+            (Some(keys), _) => {
+                let (key_id, secret_key) = (keys.id.to_owned(), keys.secret.to_owned());
+                let token = keys.token.map(str::to_owned);
+                let keys = Arc::new(AwsCredential { key_id, secret_key, token });
+                *last = Some(Arc::clone(&keys));
+                Ok(keys)
+            }
+            (None, Some(last)) => Ok(Arc::clone(last)),
+            (None, None) => Err(profile.map_or_else(|error| error, |profile| profile.complaint())),
+        }
+    }
+}
+
+#[async_trait::async_trait]
+impl CredentialProvider for ProfileKeys {
+    type Credential = AwsCredential;
+
+    async fn get_credential(&self) -> object_store::Result<Arc<AwsCredential>> {
+        // Two small files: it takes less than the signature that the keys are for.
+        self.current().map_err(|message| object_store::Error::Generic { store: "S3", source: message.into() })
     }
 }
 

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::attest::Stored;
 use crate::check_report::{CheckReport, DataRead, Fault, FaultKind, Portion};
 use crate::chunk::ChunkObject;
-use crate::forget::Tombstone;
+use crate::forget::{Tombstone, snapshot_of};
 use crate::gather::{Gather, Gathered};
 use crate::journal::Journal;
 use crate::patience::Patience;
@@ -102,6 +102,9 @@ impl Repository {
         self.blame(wrong, ids, &closed, &mut report).await?;
         self.look_at_documents(&mut report).await?;
         report.not_restorable = self.not_restorable().await?;
+        report.strays.extend(self.stray_manifests().await?);
+        report.strays.extend(self.store.strays().await?);
+        report.strays.sort();
         if reads {
             let whole = matches!(reading, Reading::Everything);
             report.not_attested = self.attest_all(&report, whole, now).await.err().map(|e| e.to_string());
@@ -289,6 +292,7 @@ impl Repository {
 
     /// The documents that are no manifests.
     async fn look_at_documents(&self, report: &mut CheckReport) -> Result<(), Error> {
+        report.unreadable.extend(self.look_at_config().await?);
         let mut patience = Patience::some();
         for prefix in ["attestations", "checks", "journals", "marks", "quarantine", "tombstones"] {
             for meta in self.store.list(prefix).await? {
@@ -296,11 +300,17 @@ impl Repository {
                 if !name.ends_with(".json") {
                     continue;
                 }
+                if prefix == "tombstones" && snapshot_of(&name).is_none() {
+                    report.strays.push(name);
+                    continue;
+                }
                 let error = match self.store.get(&name).await {
                     Ok(None) => continue,
                     Ok(Some(bytes)) => {
                         patience.restore();
-                        self.look_at_document(prefix, &name, &bytes).err().map(|error| error.to_string())
+                        self.look_at_document(prefix, &name, &bytes, meta.last_modified)
+                            .err()
+                            .map(|error| error.to_string())
                     }
                     Err(error @ Error::Store { .. }) => Some(patience.bear(error)?),
                     Err(error) => Some(error.to_string()),
@@ -312,14 +322,20 @@ impl Repository {
     }
 
     /// One document under another's name is as much damage as a flipped bit, so that each is read as what it should be.
-    fn look_at_document(&self, prefix: &str, name: &str, bytes: &[u8]) -> Result<(), Error> {
+    fn look_at_document(
+        &self,
+        prefix: &str,
+        name: &str,
+        bytes: &[u8],
+        written: DateTime<Utc>,
+    ) -> Result<(), Error> {
         match prefix {
             "attestations" => Stored::parse(&self.crypt, name, bytes).map(drop),
             "checks" => self.crypt.read::<Cursor>(name, bytes).map(drop),
             "journals" => self.crypt.read::<Journal>(name, bytes).map(drop),
             "marks" => self.crypt.read::<MarkFile>(name, bytes).map(drop),
             "quarantine" => self.crypt.read::<ListFile>(name, bytes).map(drop),
-            _ => Tombstone::parse(&self.crypt, name, bytes).map(drop),
+            _ => Tombstone::parse(&self.crypt, name, bytes, written).map(drop),
         }
     }
 

@@ -151,6 +151,8 @@ pub struct CheckReport {
     pub unreferenced: u64,
     /// Their size in the store.
     pub unreferenced_bytes: u64,
+    /// Files that are not called like anything of a repository; nothing was made of them.
+    pub strays: Vec<String>,
     /// Why the finding could not be noted in the repository, if it could not.
     pub not_attested: Option<String>,
 }
@@ -171,6 +173,7 @@ impl CheckReport {
             bytes_read: 0,
             unreferenced: 0,
             unreferenced_bytes: 0,
+            strays: Vec::new(),
             not_attested: None,
         }
     }
@@ -219,6 +222,9 @@ impl fmt::Display for CheckReport {
         }
         for damaged in &self.unreadable {
             writeln!(f, "{} cannot be read: {}", damaged.name, damaged.error)?;
+        }
+        for name in &self.strays {
+            writeln!(f, "{name} is not called like an object of a repository, and was left alone")?;
         }
         for id in &self.broken {
             writeln!(f, "snapshot {id} is NOT whole")?;

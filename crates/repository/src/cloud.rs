@@ -7,10 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use object_store::ObjectStore;
-use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
+use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey, Checksum};
 use object_store::prefix::PrefixStore;
 
-use crate::aws_files::Profile;
+use crate::aws_files::{Profile, ProfileKeys};
 use crate::http::{BUDGETS, Connector, DEFAULT_BUDGET, client_options, no_retries};
 use crate::upload_limit::UploadLimit;
 use crate::{Error, Store, StoreEnv};
@@ -94,12 +94,45 @@ impl Place {
         Ok(options)
     }
 
-    fn store(&self, objects: impl ObjectStore, bulk_delete: bool) -> Store {
-        let objects: Arc<dyn ObjectStore> = match self.url.path().trim_matches('/') {
+    /// The objects below the URL's path.
+    fn below(&self, objects: impl ObjectStore) -> Arc<dyn ObjectStore> {
+        match self.url.path().trim_matches('/') {
             "" => Arc::new(objects),
             prefix => Arc::new(PrefixStore::new(objects, prefix)),
-        };
-        Store::of(objects, self.name.clone(), bulk_delete, Arc::clone(&self.uploads))
+        }
+    }
+
+    #[cfg(any(feature = "gcs", feature = "azure"))]
+    fn store(&self, objects: impl ObjectStore) -> Store {
+        Store::of(self.below(objects), self.name.clone(), false, Arc::clone(&self.uploads))
+    }
+
+    /// A switch of the query.
+    fn switch(&self, key: &str, value: &str) -> Result<bool, Error> {
+        match value.to_ascii_lowercase().as_str() {
+            "true" | "yes" | "on" | "1" => Ok(true),
+            "false" | "no" | "off" | "0" => Ok(false),
+            _ => Err(self.wrong(format!("`{key}={value}`: `true` or `false` is expected"))),
+        }
+    }
+
+    /// Refuses an endpoint that is no URL of a server. What stands before an `@` may be a secret, and is never shown.
+    fn check_endpoint(&self, endpoint: &str) -> Result<(), Error> {
+        if endpoint.contains('@') {
+            return Err(self.wrong(
+                "the endpoint has user information before an `@`: credentials are taken from the environment, such as \
+                 AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
+            ));
+        }
+        let url = url::Url::parse(endpoint);
+        if url.is_ok_and(|url| ["http", "https"].contains(&url.scheme()) && url.host_str().is_some()) {
+            return Ok(());
+        }
+        let bare = endpoint.split("://").last().unwrap_or_default();
+        Err(self.wrong(format!(
+            "the endpoint `{endpoint}` is not a URL of a server: `https://{bare}` is expected, or `http://{bare}` for one \
+             without TLS"
+        )))
     }
 }
 
@@ -133,8 +166,8 @@ pub(crate) fn s3(text: &str, env: &StoreEnv) -> Result<Store, Error> {
         match key.as_str() {
             "region" => region = Some(value),
             "endpoint" => endpoint = Some(value),
-            "virtual-hosted" => virtual_hosted = value == "true",
-            "bulk-delete" => bulk_delete = value == "true",
+            "virtual-hosted" => virtual_hosted = place.switch(&key, &value)?,
+            "bulk-delete" => bulk_delete = place.switch(&key, &value)?,
             "credentials" if value == "instance" => instance = true,
             _ => return Err(place.wrong(format!("`{key}={value}`: `credentials=instance` is meant?"))),
         }
@@ -147,12 +180,8 @@ pub(crate) fn s3(text: &str, env: &StoreEnv) -> Result<Store, Error> {
         endpoint = endpoint.or_else(|| profile.get("endpoint_url").map(str::to_owned));
         match profile.keys() {
             _ if has_keys || instance || has(&["AWS_WEB_IDENTITY_TOKEN_FILE"]) => {}
-            Some(keys) => {
-                builder = builder.with_access_key_id(keys.id).with_secret_access_key(keys.secret);
-                if let Some(token) = keys.token {
-                    builder = builder.with_token(token);
-                }
-            }
+            // Whoever renews them writes the file anew, also while a backup runs.
+            Some(_) => builder = builder.with_credentials(Arc::new(ProfileKeys::new(env.clone()))),
             None if has(&[
                 "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
                 "AWS_CONTAINER_CREDENTIALS_FULL_URI",
@@ -177,12 +206,17 @@ pub(crate) fn s3(text: &str, env: &StoreEnv) -> Result<Store, Error> {
         .with_retry(no_retries());
     let mut options = client_options(place.budget);
     if let Some(endpoint) = endpoint {
+        place.check_endpoint(&endpoint)?;
         options = options.with_allow_http(endpoint.starts_with("http://"));
         builder = builder.with_endpoint(endpoint);
     }
     install_tls();
-    let objects = builder.with_client_options(options).build().map_err(|e| place.wrong(e.to_string()))?;
-    Ok(place.store(objects, bulk_delete))
+    let builder = builder.with_client_options(options);
+    let build = |builder: AmazonS3Builder| builder.build().map_err(|e| place.wrong(e.to_string()));
+    let plain = place.below(build(builder.clone())?);
+    // For buckets with an object lock, which take nothing without. Others may not know such headers.
+    let checked = place.below(build(builder.with_checksum_algorithm(Checksum::SHA256))?);
+    Ok(Store::of(plain, place.name.clone(), bulk_delete, Arc::clone(&place.uploads)).or_checked(checked))
 }
 
 /// `gs://bucket/prefix`
@@ -202,7 +236,7 @@ pub(crate) fn gcs(text: &str, env: &StoreEnv) -> Result<Store, Error> {
         .with_retry(no_retries())
         .with_client_options(client_options(place.budget));
     let objects = builder.build().map_err(|e| place.wrong(e.to_string()))?;
-    Ok(place.store(objects, false))
+    Ok(place.store(objects))
 }
 
 /// `az://container/prefix`
@@ -222,7 +256,7 @@ pub(crate) fn azure(text: &str, env: &StoreEnv) -> Result<Store, Error> {
         .with_retry(no_retries())
         .with_client_options(client_options(place.budget));
     let objects = builder.build().map_err(|e| place.wrong(e.to_string()))?;
-    Ok(place.store(objects, false))
+    Ok(place.store(objects))
 }
 
 #[cfg(test)]

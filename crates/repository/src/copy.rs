@@ -53,10 +53,12 @@ impl NotCopied {
 
 /// One beginning serves many snapshots, as long as it is young enough to commit a long one.
 async fn ready(writer: Option<SnapshotWriter>, target: &Repository) -> Result<SnapshotWriter, Error> {
-    match writer.filter(SnapshotWriter::is_fresh) {
-        Some(current) => Ok(current),
-        None => target.begin(SnapshotStart::new("copy", Utc::now(), "copy")).await,
+    match writer {
+        Some(current) if current.is_fresh() => return Ok(current),
+        Some(old) => old.abandon().await,
+        None => {}
     }
+    target.begin(SnapshotStart::new("copy", Utc::now(), "copy")).await
 }
 
 /// What a copy did.
@@ -100,7 +102,10 @@ impl Repository {
                 let current = ready(writer.take(), target).await?;
                 match self.mend_copy(target, &current, id).await {
                     Ok(mended) => report.mended.extend(mended.then(|| id.clone())),
-                    Err(error) => report.failed.push(NotCopied::because(id, error)?),
+                    Err(error) => match NotCopied::because(id, error) {
+                        Ok(failed) => report.failed.push(failed),
+                        Err(fatal) => return Err(current.give_up(fatal).await),
+                    },
                 }
                 writer = Some(current);
                 continue;
@@ -125,12 +130,17 @@ impl Repository {
                 Err(Error::NameTaken { .. }) => {
                     self.held_already(target, id, &mut report).await?;
                 }
-                Err(error) => report.failed.push(NotCopied::because(id, error)?),
+                Err(error) => match NotCopied::because(id, error) {
+                    Ok(failed) => report.failed.push(failed),
+                    Err(fatal) => return Err(current.give_up(fatal).await),
+                },
             }
             writer = Some(current);
         }
-        if let Some(writer) = writer.filter(|_| report.failed.is_empty()) {
-            writer.forget_journal().await;
+        match writer {
+            Some(writer) if report.failed.is_empty() => writer.forget_journal().await,
+            Some(writer) => writer.abandon().await,
+            None => {}
         }
         Ok(report)
     }

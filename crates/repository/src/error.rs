@@ -28,6 +28,16 @@ pub enum Error {
         /// The store's own words.
         source: Box<object_store::Error>,
     },
+    /// The bucket, or container, is not there.
+    #[error(
+        "there is no such bucket: {store} ({source}); make it, or look at the name, the region and the endpoint"
+    )]
+    NoBucket {
+        /// Where.
+        store: String,
+        /// The store's own words.
+        source: Box<object_store::Error>,
+    },
     /// The store does not do what a repository needs.
     #[error("{store} cannot hold a repository: {message}; nothing was created")]
     Unsuitable {
@@ -63,6 +73,69 @@ pub enum Error {
         known: u64,
         /// What could not be done because of it; may be empty.
         consequence: &'static str,
+    },
+    /// The place is not empty: it holds what is left of a repository.
+    #[error(
+        "{store} holds {} snapshots and {} of a repository, but neither its dbhaul.json nor the copy of it: nothing was \
+         changed. Put dbhaul.json back from a copy of this place",
+        .snapshots,
+        if *.chunks { "the chunks" } else { "no chunk" }
+    )]
+    Orphaned {
+        /// Where.
+        store: String,
+        /// Manifests and tombstones that are there.
+        snapshots: usize,
+        /// Whether there are chunks.
+        chunks: bool,
+    },
+    /// Something else writes to the repository.
+    #[error(
+        "the repository is in use: {by}, which began to write to it, was last seen at {}; nothing was deleted",
+        .seen.format("%Y-%m-%d %H:%M:%S UTC")
+    )]
+    InUse {
+        /// The snapshot that it writes.
+        by: String,
+        /// When it was last seen, by the store's clock.
+        seen: chrono::DateTime<chrono::Utc>,
+    },
+    /// Prune ran at once, in the belief that nobody else writes.
+    #[error(
+        "a prune that does not wait ran while this backup did, and may have deleted what it needs; it is not listed. Run it \
+         again"
+    )]
+    Overrun,
+    /// The store acknowledged a manifest, and does not give it back.
+    #[error(
+        "{store} acknowledged {object} and did not keep it: {found}. No snapshot is listed that can be relied on; look at \
+         the store before anything is deleted"
+    )]
+    NotKept {
+        /// Where.
+        store: String,
+        /// The manifest.
+        object: String,
+        /// What is there instead.
+        found: &'static str,
+    },
+    /// Snapshots that the store did not let go.
+    #[error("not forgotten and still listed: {}; {source}", .ids.join(", "))]
+    StillListed {
+        /// Which.
+        ids: Vec<String>,
+        /// The store's own words about the first of them.
+        source: Box<Error>,
+    },
+    /// The disk is full, in the midst of a backup.
+    #[error("{source}{}", kept_hint(*.kept, *.kept_bytes))]
+    OutOfSpace {
+        /// What could not be written.
+        source: Box<Error>,
+        /// Chunks of this run that its journal names, for the next one to use again.
+        kept: u64,
+        /// Their size in the store.
+        kept_bytes: u64,
     },
     /// An object is not what it should be.
     #[error("{object} is damaged: {message}{}", remedy(object))]
@@ -149,6 +222,14 @@ pub enum Error {
     },
 }
 
+/// What becomes of what a backup wrote before the disk was full.
+fn kept_hint(kept: u64, bytes: u64) -> String {
+    match kept {
+        0 => "; this run had written nothing that the next one can use again".to_owned(),
+        _ => format!("; {kept} chunks ({bytes} bytes) that this run wrote are used again by the next one"),
+    }
+}
+
 /// What to do when a folder cannot be written to.
 fn hint(error: &object_store::Error) -> &'static str {
     use std::io::ErrorKind;
@@ -163,8 +244,7 @@ fn hint(error: &object_store::Error) -> &'static str {
     while let Some(current) = cause {
         match current.downcast_ref::<std::io::Error>().map(std::io::Error::kind) {
             Some(ErrorKind::StorageFull | ErrorKind::QuotaExceeded) => {
-                return "; the disk is full: what is listed stays whole, and what this run wrote is used again once there \
-                        is room";
+                return "; the disk is full; what is listed stays whole";
             }
             Some(ErrorKind::ReadOnlyFilesystem) => {
                 return "; it is mounted read-only: what is listed can be restored, and nothing can be written";
@@ -183,7 +263,7 @@ pub(crate) fn remedy(object: &str) -> &'static str {
     let folder = object.split_once('/').map_or(object, |(folder, _)| folder);
     match folder {
         "dbhaul.json" => {
-            "; put back a copy of dbhaul.json, which is the same for as long as no key is added or removed: nothing else can take its place"
+            "; put back a copy of dbhaul.json, which is the same for as long as no key is added or removed: nothing else can take its place, and dbhaul.json.copy is missing or damaged too"
         }
         "snapshots" => {
             "; no other snapshot is touched by this. Put the object back from a copy of this folder, or remove it by hand: then this snapshot is gone, and can be fetched with `dbhaul copy` if a second repository has it"
@@ -216,14 +296,54 @@ impl Error {
         matches!(self, Error::AlreadyExists { .. })
     }
 
+    /// True when a safety rule refused what was asked, and nothing was changed.
+    pub fn is_refused(&self) -> bool {
+        matches!(self, Error::AlreadyExists { .. } | Error::Orphaned { .. } | Error::InUse { .. })
+    }
+
     /// True when what was asked for is not there.
     pub fn is_not_found(&self) -> bool {
-        matches!(self, Error::NotARepository { .. } | Error::NoSnapshot { .. })
+        matches!(self, Error::NotARepository { .. } | Error::NoBucket { .. } | Error::NoSnapshot { .. })
     }
 
     /// True when an identity, a passphrase or a key file is missing, or the wrong one was given.
     pub fn is_locked(&self) -> bool {
         matches!(self, Error::Locked { .. } | Error::OtherRecipients { .. } | Error::Key { .. })
+    }
+
+    /// True when there was no room for what was to be written.
+    pub fn is_no_room(&self) -> bool {
+        match self {
+            Error::Store { source, .. } => crate::store::is_no_room(source),
+            Error::OutOfSpace { .. } => true,
+            _ => false,
+        }
+    }
+
+    /// True when the store answered, and does not let this user do what was asked: by its rights, or since a lock or a
+    /// retention rule holds the object.
+    pub fn is_refused_by_store(&self) -> bool {
+        use object_store::Error as Store;
+        let source = match self {
+            Error::Store { source, .. } => source,
+            Error::StillListed { source, .. } => return source.is_refused_by_store(),
+            _ => return false,
+        };
+        match &**source {
+            Store::PermissionDenied { .. } | Store::Unauthenticated { .. } => true,
+            other => {
+                let said = other.to_string();
+                [
+                    "AccessDenied",
+                    "ObjectLocked",
+                    "RetentionRule",
+                    "RetentionPolicyNotMet",
+                    "BlobImmutableDueToPolicy",
+                ]
+                .iter()
+                .any(|word| said.contains(word))
+            }
+        }
     }
 
     /// True when stored data is not what it should be.

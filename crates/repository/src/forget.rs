@@ -26,13 +26,37 @@ pub(crate) struct Tombstone {
 }
 
 impl Tombstone {
-    pub(crate) fn parse(crypt: &Crypt, object: &str, bytes: &[u8]) -> Result<Tombstone, Error> {
-        let tombstone: Tombstone = crypt.read(object, bytes)?;
-        if let Some(manifest) = &tombstone.manifest {
-            manifest.id.check_object(object)?;
-        }
-        Ok(tombstone)
+    /// Reads a tombstone that was written at this time, by the store's clock.
+    pub(crate) fn parse(
+        crypt: &Crypt,
+        object: &str,
+        bytes: &[u8],
+        written: DateTime<Utc>,
+    ) -> Result<Tombstone, Error> {
+        let error = match crypt.read::<Tombstone>(object, bytes) {
+            Ok(tombstone) => {
+                if let Some(manifest) = &tombstone.manifest {
+                    manifest.id.check_object(object)?;
+                }
+                return Ok(tombstone);
+            }
+            Err(error) => error,
+        };
+        // Where there was no room to write one, the manifest itself was given the tombstone's name.
+        let Some(id) = snapshot_of(object) else { return Err(error) };
+        let Ok(manifest) = Manifest::parse(crypt, &id.object(), bytes) else { return Err(error) };
+        Ok(Tombstone {
+            format: crate::FORMAT,
+            forgotten_at: written,
+            job: manifest.job.clone(),
+            manifest: Some(manifest),
+        })
     }
+}
+
+/// The snapshot that a tombstone of this name is of; nothing if it is not called like one.
+pub(crate) fn snapshot_of(object: &str) -> Option<SnapshotId> {
+    SnapshotId::parse(object.strip_prefix("tombstones/")?.strip_suffix(".json")?)
 }
 
 /// A snapshot that can still be brought back.
@@ -57,8 +81,11 @@ impl Repository {
         let listed = self.listed().await?;
         let mut tombstones = std::pin::pin!(self.store.fetch("tombstones").await?);
         while let Some(Fetched { object, meta, bytes, .. }) = tombstones.next().await {
+            if snapshot_of(&object).is_none() {
+                continue;
+            }
             let Some(bytes) = bytes? else { continue };
-            let tombstone = Tombstone::parse(&self.crypt, &object, &bytes)?;
+            let tombstone = Tombstone::parse(&self.crypt, &object, &bytes, meta.last_modified)?;
             let until = meta.last_modified + longest;
             if let Some(manifest) =
                 tombstone.manifest.filter(|manifest| now <= until && !listed.contains(&manifest.id.object()))
@@ -72,8 +99,13 @@ impl Repository {
     }
 
     /// Takes snapshots off the list. The tombstone is written before the manifest goes, so that a crash between the
-    /// two leaves the snapshot listed, and never lost. One that is not listed (any more) is passed over.
+    /// two leaves the snapshot listed, and never lost. One that is not listed (any more) is passed over. On a disk without
+    /// room the manifest itself becomes the tombstone, which takes none.
+    ///
+    /// Those that the store does not let go stay listed, and are named in the error; the others are forgotten all the
+    /// same.
     pub async fn forget(&self, ids: &[SnapshotId], now: DateTime<Utc>) -> Result<(), Error> {
+        let mut held: Option<(Vec<String>, Error)> = None;
         for id in ids {
             let object = id.object();
             let Some(bytes) = self.store.get(&object).await? else { continue };
@@ -85,10 +117,26 @@ impl Repository {
                 manifest: Some(manifest),
             };
             let spent = id.tombstone();
-            self.store.put(&spent, self.crypt.seal(&spent, &tombstone).into()).await?;
-            self.store.delete(&object).await?;
+            match self.store.put(&spent, self.crypt.seal(&spent, &tombstone).into()).await {
+                Err(error) if error.is_no_room() => {
+                    if !self.store.retire(&object, &spent).await? {
+                        return Err(error);
+                    }
+                    continue;
+                }
+                other => other?,
+            }
+            match self.store.delete(&object).await {
+                Err(error) if error.is_refused_by_store() => {
+                    held.get_or_insert_with(|| (Vec::new(), error)).0.push(id.to_string());
+                }
+                other => other?,
+            }
         }
-        Ok(())
+        match held {
+            Some((ids, source)) => Err(Error::StillListed { ids, source: Box::new(source) }),
+            None => Ok(()),
+        }
     }
 
     /// Puts a forgotten snapshot back on the list. Works until the grace is nearly over: what begins later could be
@@ -106,9 +154,39 @@ impl Repository {
             return Err(gone("it has no tombstone".to_owned()));
         };
         let begun = Begun::now();
+        // So that a prune that does not wait does not take what is about to be listed. Without room it must do without.
+        // Under a name of its own: another may bring the same one back.
+        let sign = SnapshotId::new(written, uuid::Uuid::new_v4().as_fields().0);
+        let presence = match self.announce(&sign).await {
+            Err(error) if error.is_no_room() => None,
+            other => Some(other?),
+        };
+        let undeleted = self.undelete_announced(id, &object, written, begun).await;
+        let Some(presence) = presence else { return undeleted };
+        let overrun = match &undeleted {
+            Ok(_) => presence.check(self).await,
+            Err(_) => Ok(()),
+        };
+        presence.end(self).await;
+        if let Err(overrun) = overrun {
+            // Its tombstone is there as before.
+            self.store.delete(&id.object()).await?;
+            return Err(overrun);
+        }
+        undeleted
+    }
+
+    async fn undelete_announced(
+        &self,
+        id: &SnapshotId,
+        object: &str,
+        written: DateTime<Utc>,
+        begun: Begun,
+    ) -> Result<Vec<String>, Error> {
+        let gone = |hint: String| Error::NoSnapshot { wanted: id.to_string(), hint };
         let age = (self.store.clock().await? - written).to_std().unwrap_or_default();
-        let tombstone = match self.store.get(&object).await? {
-            Some(bytes) => Tombstone::parse(&self.crypt, &object, &bytes)?,
+        let tombstone = match self.store.get(object).await? {
+            Some(bytes) => Tombstone::parse(&self.crypt, object, &bytes, written)?,
             None => return Err(gone("it has no tombstone".to_owned())),
         };
         // With the time that passed since: a machine may have slept between these requests.
@@ -121,7 +199,17 @@ impl Repository {
             )));
         };
         let listed = id.object();
-        self.store.put(&listed, self.crypt.seal(&listed, &manifest).into()).await?;
+        let bytes = bytes::Bytes::from(self.crypt.seal(&listed, &manifest));
+        match self.store.put(&listed, bytes.clone()).await {
+            // A tombstone that is the manifest itself needs but a further name.
+            Err(error) if error.is_no_room() => {
+                let is_manifest = self.store.get(object).await?.is_some_and(|there| there == bytes);
+                if !(is_manifest && self.store.link(object, &listed).await?) {
+                    return Err(error);
+                }
+            }
+            other => other?,
+        }
         let mut missing: HashSet<ChunkObject> = manifest.chunks().map(ChunkRef::object).collect();
         self.store
             .visit("chunks", |meta| {
@@ -156,11 +244,14 @@ impl Repository {
         let mut newest = None;
         let mut tombstones = std::pin::pin!(self.store.fetch("tombstones").await?);
         while let Some(Fetched { object, meta, bytes, .. }) = tombstones.next().await {
+            if snapshot_of(&object).is_none() {
+                continue;
+            }
             if meta.location.filename().is_some_and(|name| listed.contains(&format!("snapshots/{name}"))) {
                 continue;
             }
             let Some(bytes) = bytes? else { continue };
-            let tombstone = Tombstone::parse(&self.crypt, &object, &bytes)?;
+            let tombstone = Tombstone::parse(&self.crypt, &object, &bytes, meta.last_modified)?;
             let at = tombstone.forgotten_at.min(meta.last_modified);
             if tombstone.job == job && at <= until {
                 newest = newest.max(Some(at));

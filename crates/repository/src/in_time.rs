@@ -4,6 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
+use crate::presence::Presence;
 use crate::{Error, Manifest, Repository};
 
 /// The moment of a beginning, by two clocks: the monotonic one stands still while a laptop sleeps, the other may be set.
@@ -37,13 +38,22 @@ impl Repository {
 
     /// Writes a manifest, and takes it back if that took so long that its chunks may be gone by now: a machine may have
     /// slept in the midst of it.
-    pub(crate) async fn list_in_time(&self, begun: Begun, manifest: &Manifest) -> Result<(), Error> {
+    /// The same if a prune that does not wait took the writer for dead.
+    pub(crate) async fn list_in_time(
+        &self,
+        begun: Begun,
+        presence: &Presence,
+        manifest: &Manifest,
+    ) -> Result<(), Error> {
         self.put_manifest(manifest).await?;
-        if let Err(late) = self.in_time(begun) {
-            self.store.delete(&manifest.id.object()).await?;
-            return Err(late);
+        let present = presence.check(self).await;
+        match self.in_time(begun).and(present) {
+            Err(late @ (Error::TooLong { .. } | Error::Overrun)) => {
+                self.store.delete(&manifest.id.object()).await?;
+                Err(late)
+            }
+            other => other,
         }
-        Ok(())
     }
 }
 

@@ -18,59 +18,92 @@ use crate::{ChunkRef, Error, Repository, SnapshotId};
 const CHUNKS: usize = 64;
 /// or when the last one is so long ago.
 const PAUSE: Duration = Duration::from_secs(5);
+/// Chunks of journals that could not be written go into the next one, as long as no more than this have come together.
+const MOST_PENDING: usize = 16 << 10;
 
 /// `journals/<snapshot>-<number>.json`
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) struct Journal {
-    format: u64,
-    chunks: Vec<ChunkRef>,
+    pub(crate) format: u64,
+    pub(crate) chunks: Vec<ChunkRef>,
 }
 
 /// Notes what one backup writes.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct JournalWriter(Mutex<Pending>);
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Pending {
     chunks: Vec<ChunkRef>,
-    since: Instant,
+    since: Option<Instant>,
     written: usize,
+    /// Chunks that journals name by now, and their size.
+    kept: (u64, u64),
 }
 
 impl JournalWriter {
-    pub(crate) fn new() -> JournalWriter {
-        JournalWriter(Mutex::new(Pending { chunks: Vec::new(), since: Instant::now(), written: 0 }))
-    }
-
     /// Notes a chunk that the store has acknowledged. A journal that cannot be written is left out: the store's next
     /// failure to take a chunk ends the backup anyway, and says more.
     pub(crate) async fn note(&self, repository: &Repository, id: &SnapshotId, chunk: ChunkRef) {
         let (object, chunks) = {
             let mut pending = self.0.lock().unwrap_or_else(PoisonError::into_inner);
             pending.chunks.push(chunk);
-            if pending.chunks.len() < CHUNKS && pending.since.elapsed() < PAUSE {
+            let since = *pending.since.get_or_insert_with(Instant::now);
+            if pending.chunks.len() < CHUNKS && since.elapsed() < PAUSE {
                 return;
             }
-            pending.since = Instant::now();
-            pending.written += 1;
-            (object(id, pending.written), std::mem::take(&mut pending.chunks))
+            pending.take(id)
         };
+        self.write(repository, object, chunks).await;
+    }
+
+    /// Writes what has come together so far. Gives how many chunks journals name by now, and their size.
+    pub(crate) async fn flush(&self, repository: &Repository, id: &SnapshotId) -> (u64, u64) {
+        let taken = {
+            let mut pending = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            (!pending.chunks.is_empty()).then(|| pending.take(id))
+        };
+        if let Some((object, chunks)) = taken {
+            self.write(repository, object, chunks).await;
+        }
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).kept
+    }
+
+    async fn write(&self, repository: &Repository, object: String, chunks: Vec<ChunkRef>) {
         let journal = Journal { format: crate::FORMAT, chunks };
-        let _ = repository.store.put(&object, repository.crypt.seal(&object, &journal).into()).await;
+        let bytes = repository.crypt.seal(&object, &journal).into();
+        let written = repository.store.put(&object, bytes).await.is_ok();
+        let mut pending = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if written {
+            let stored: u64 = journal.chunks.iter().map(|chunk| u64::from(chunk.stored)).sum();
+            pending.kept.0 += journal.chunks.len() as u64;
+            pending.kept.1 += stored;
+        } else if pending.chunks.len() < MOST_PENDING {
+            // The next one names them too.
+            pending.chunks.extend(journal.chunks);
+        }
     }
 
     /// Removes what was written: the manifest names all of it now. What stays behind is removed by prune.
     pub(crate) async fn remove(&self, repository: &Repository, id: &SnapshotId) {
         let written = self.0.lock().unwrap_or_else(PoisonError::into_inner).written;
-        let objects: Vec<String> = (1..=written).map(|number| object(id, number)).collect();
+        let objects: Vec<String> = (0..=written).map(|number| object(id, number)).collect();
         for batch in objects.chunks(repository.store.deletions_at_once()) {
             let _ = repository.store.delete_all(batch).await;
         }
     }
 }
 
-fn object(id: &SnapshotId, number: usize) -> String {
+impl Pending {
+    fn take(&mut self, id: &SnapshotId) -> (String, Vec<ChunkRef>) {
+        self.since = Some(Instant::now());
+        self.written += 1;
+        (object(id, self.written), std::mem::take(&mut self.chunks))
+    }
+}
+
+pub(crate) fn object(id: &SnapshotId, number: usize) -> String {
     format!("journals/{id}-{number}.json")
 }
 
@@ -89,6 +122,16 @@ impl Repository {
                 Err(error) => Err(error),
             };
             visit(object, meta.last_modified, read.map(|journal| journal.chunks).unwrap_or_default());
+        }
+        Ok(())
+    }
+
+    /// Removes every journal: what they name is about to be deleted.
+    pub(crate) async fn remove_journals(&self) -> Result<(), Error> {
+        let objects: Vec<String> =
+            self.store.list("journals").await?.into_iter().map(|meta| meta.location.to_string()).collect();
+        for batch in objects.chunks(self.store.deletions_at_once()) {
+            self.store.delete_all(batch).await?;
         }
         Ok(())
     }

@@ -37,7 +37,11 @@ impl Repository {
         let mut journaled = Gather::default();
         self.journaled(&mut journaled).await?;
         let journaled = journaled.finish();
-        let quarantined = self.quarantined().await?;
+        let mut quarantined = self.quarantined().await?;
+        for (object, found) in self.condemned().await? {
+            let at = quarantined.entry(object).or_insert(found);
+            *at = (*at).max(found);
+        }
         let mut present = HashMap::new();
         let sets = self.crypt.sets();
         let reusable = |object: &ChunkObject| match reuse {

@@ -35,6 +35,29 @@ impl Repository {
         Ok(bad)
     }
 
+    /// The chunks that the newest check of a listed snapshot found missing or damaged, and when that was noted: no writer
+    /// leans on them, nor on any chunk of a snapshot of which it is only known that its check failed.
+    pub(crate) async fn condemned(&self) -> Result<HashMap<ChunkObject, DateTime<Utc>>, Error> {
+        let mut condemned: HashMap<ChunkObject, DateTime<Utc>> = HashMap::new();
+        for (id, check, noted) in self.failed_checks().await? {
+            let blamed: Option<Vec<ChunkObject>> =
+                check.faults.iter().map(|name| ChunkObject::parse(name)).collect();
+            let objects = match blamed.filter(|blamed| !blamed.is_empty()) {
+                Some(blamed) => blamed,
+                None => match self.manifest(&id).await {
+                    Ok(Some(manifest)) => manifest.chunks().map(ChunkRef::object).collect(),
+                    Err(error @ Error::Store { .. }) => return Err(error),
+                    Ok(None) | Err(_) => continue,
+                },
+            };
+            for object in objects {
+                let at = condemned.entry(object).or_insert(noted);
+                *at = (*at).max(noted);
+            }
+        }
+        Ok(condemned)
+    }
+
     async fn is_mended(
         &self,
         id: &SnapshotId,

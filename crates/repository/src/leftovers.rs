@@ -7,25 +7,35 @@ use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, TimeDelta, Utc};
 
+use crate::folder::is_half;
 use crate::tasks::blocking;
-use crate::{Error, Repository, SnapshotId};
+use crate::{Error, PruneReport, Repository, SnapshotId};
 
 /// How many folders deep objects lie.
 const DEPTH: usize = 3;
 
 impl Repository {
-    /// Removes leftovers that are older than the grace, and gives how many there were. `alive` are the names of the
+    /// Removes leftovers that are older than the grace, and counts them. `alive` are the names of the
     /// tombstones of snapshots that are listed or can be brought back.
     pub(crate) async fn tidy(
         &self,
         now: DateTime<Utc>,
         dry_run: bool,
         alive: &HashSet<String>,
-    ) -> Result<u64, Error> {
+        report: &mut PruneReport,
+    ) -> Result<(), Error> {
         let old = now - TimeDelta::from_std(self.grace).unwrap_or(TimeDelta::MAX);
         let mut going = Vec::new();
         self.store
             .visit("clock", |meta| {
+                if meta.last_modified < old {
+                    going.push(meta.location.to_string());
+                }
+            })
+            .await?;
+        // A manifest that a rotation kept aside, and that died before it could remove it.
+        self.store
+            .visit("rotated", |meta| {
                 if meta.last_modified < old {
                     going.push(meta.location.to_string());
                 }
@@ -48,15 +58,18 @@ impl Repository {
             }
             None => Vec::new(),
         };
+        report.leftovers = (going.len() + halves.len()) as u64;
         if !dry_run {
             for batch in going.chunks(self.store.deletions_at_once()) {
-                self.store.delete_all(batch).await?;
+                let held = self.store.delete_allowed(batch).await?;
+                report.leftovers -= held.len() as u64;
+                report.note_held(held);
             }
             for path in &halves {
                 self.store.remove_file(path).await?;
             }
         }
-        Ok((going.len() + halves.len()) as u64)
+        Ok(())
     }
 }
 
@@ -88,11 +101,4 @@ fn half_written(root: &Path, old: DateTime<Utc>) -> Vec<PathBuf> {
     }
     found.sort();
     found
-}
-
-/// `name#digits`
-fn is_half(name: &str) -> bool {
-    name.rsplit_once('#').is_some_and(|(name, number)| {
-        !name.is_empty() && !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit())
-    })
 }

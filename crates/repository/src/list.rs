@@ -170,6 +170,12 @@ impl Headers {
     }
 }
 
+/// An object called otherwise was not put there by us, and is left alone.
+pub(crate) fn is_manifest(object: &str) -> bool {
+    let id = object.strip_prefix("snapshots/").and_then(|name| name.strip_suffix(".json"));
+    id.and_then(SnapshotId::parse).is_some()
+}
+
 impl Repository {
     /// Every snapshot with all that is in it, oldest first; a manifest that cannot be read is named beside them, and
     /// hides no other. Without an identity, those of an encrypted repository stay sealed: see
@@ -249,7 +255,7 @@ impl Repository {
         mut visit: impl FnMut(T),
     ) -> Result<Vec<Unreadable>, Error> {
         let documents = self.store.list(prefix).await?.into_iter();
-        let documents = documents.filter(|meta| meta.location.as_ref().ends_with(".json"));
+        let documents = documents.filter(|meta| is_manifest(meta.location.as_ref()));
         let budget = Arc::new(Semaphore::new(BUDGET as usize));
         let mut reads = stream::iter(documents)
             .map(|meta| {
@@ -295,6 +301,13 @@ impl Repository {
         let objects = self.store.list(prefix).await?;
         let names = objects.into_iter().map(|meta| meta.location.to_string());
         Ok(names.filter(|name| name.ends_with(".json")).collect())
+    }
+
+    /// What lies among the manifests and is not called like one.
+    pub(crate) async fn stray_manifests(&self) -> Result<Vec<String>, Error> {
+        let mut names = self.document_names("snapshots").await?;
+        names.retain(|name| !is_manifest(name));
+        Ok(names)
     }
 
     /// One snapshot: by its id, by the beginning of its id, or `latest`, the newest complete one.

@@ -20,6 +20,9 @@ pub struct Probe {
     /// What was deleted was gone. Hosts that may not delete can back up all the same; forgetting and pruning cannot be
     /// done from there.
     pub delete: bool,
+    /// It took nothing without a checksum, as buckets with an object lock do: each write carries one.
+    #[serde(default)]
+    pub checksums: bool,
 }
 
 impl Store {
@@ -45,6 +48,6 @@ impl Store {
                     .to_owned(),
             });
         }
-        Ok(Probe { list_after_write, overwrite, conditional_put, delete })
+        Ok(Probe { list_after_write, overwrite, conditional_put, delete, checksums: self.sends_checksums() })
     }
 }

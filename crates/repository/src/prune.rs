@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::chunk::ChunkObject;
 use crate::fetch::Fetched;
-use crate::forget::Tombstone;
+use crate::forget::{Tombstone, snapshot_of};
 use crate::gather::{Gather, Gathered};
 use crate::in_time::Begun;
 use crate::progress::Phase;
@@ -24,6 +24,8 @@ use crate::{Error, Repository, SnapshotId};
 
 /// Objects that one mark names: keeps each mark small enough to be read and rewritten in one go.
 const PER_MARK: usize = 10_000;
+/// What a mark that is done has beside it.
+pub(crate) const DONE: &[u8] = b"{}\n";
 
 /// How to prune.
 #[derive(Debug, Clone)]
@@ -65,6 +67,13 @@ pub struct PruneReport {
     pub leftovers: u64,
     /// The run became too slow to be sure of its listing and stopped; the next one goes on.
     pub stopped_early: bool,
+    /// Objects that the store did not let go, by an object lock or a retention rule: a later run tries again.
+    pub held: u64,
+    /// The store's own words about one of them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub held_because: Option<String>,
+    /// Documents for which there was no room. What they would have said is found anew by the next run.
+    pub unwritten: u64,
 }
 
 /// `marks/<name>.json`
@@ -74,6 +83,15 @@ pub(crate) struct MarkFile {
     format: u64,
     /// Names of objects.
     objects: Vec<String>,
+}
+
+/// Tombstones whose grace period is over.
+#[derive(Default)]
+struct Spent {
+    /// How they will be.
+    rewritten: Vec<(String, Vec<u8>)>,
+    /// Those that will not be needed even so.
+    removed: Vec<String>,
 }
 
 /// What tombstones within the grace hold.
@@ -93,6 +111,13 @@ impl Needed {
     fn contains(&self, object: &ChunkObject) -> bool {
         self.listed.contains(object) || self.held.contains(object)
     }
+}
+
+/// Marks that were written.
+pub(crate) struct Marked {
+    pub(crate) marks: Vec<String>,
+    /// Objects, the last of those that were given, for which there was no room.
+    pub(crate) left: usize,
 }
 
 /// A mark as it lies in the store.
@@ -137,7 +162,7 @@ impl Repository {
         if let Some(unreadable) = unreadable.into_iter().next() {
             return Err(unreadable.into_error("nothing was pruned, since it may name any chunk"));
         }
-        self.tombstones(now, Some(&listed), &mut held, &mut report).await?;
+        let spent = self.tombstones(now, Some(&listed), &mut held, &mut report).await?;
         let needed = Needed { listed: named.finish(), held: held.chunks.finish() };
         listed.extend(held.tombstones);
         // What a backup under way or an interrupted one has written is not marked, so that the next one can re-use it;
@@ -153,7 +178,7 @@ impl Repository {
             .flat_map(|mark| mark.objects.iter().copied())
             .collect();
         let mut sizes: HashMap<ChunkObject, u64> = HashMap::new();
-        let mut unmarked = Vec::new();
+        let mut unmarked: Vec<(ChunkObject, u64)> = Vec::new();
         self.observer.began(Phase::Listing, None, None);
         self.store
             .visit("chunks", |meta| {
@@ -171,7 +196,7 @@ impl Repository {
                 } else if !journaled.contains(&object) {
                     report.marked += 1;
                     report.marked_bytes += meta.size;
-                    unmarked.push(object);
+                    unmarked.push((object, meta.size));
                 }
             })
             .await?;
@@ -191,32 +216,79 @@ impl Repository {
                     let due = now - mark.written > grace;
                     if due && !self.sweep(mark, &needed, &mut sizes, begun, &mut report).await? {
                         report.stopped_early = true;
+                        self.spend(spent, &mut report).await?;
                         return Ok(report);
                     }
                 }
             }
         }
         self.observer.ended();
+        // From here on it is written, now that there is room for it, if there was anything to free.
+        self.spend(spent, &mut report).await?;
         // What is left of them belongs to marks that are not due.
         report.waiting = sizes.len() as u64;
         report.waiting_bytes = sizes.values().sum();
-        report.leftovers = self.tidy(now, options.dry_run, &listed).await?;
+        self.tidy(now, options.dry_run, &listed, &mut report).await?;
         if !options.dry_run {
             self.release(&quarantine).await?;
             unmarked.sort_unstable();
-            for (number, objects) in unmarked.chunks(PER_MARK).enumerate() {
-                let random = uuid::Uuid::new_v4().as_fields().0;
-                let object = format!("marks/{}-{random:08x}-{number}.json", now.format("%Y%m%dT%H%M%SZ"));
-                let objects = objects.iter().map(ToString::to_string).collect();
-                self.store
-                    .put(
-                        &object,
-                        self.crypt.seal(&object, &MarkFile { format: crate::FORMAT, objects }).into(),
-                    )
-                    .await?;
+            let objects: Vec<ChunkObject> = unmarked.iter().map(|(object, _)| *object).collect();
+            let left = self.mark(&objects, now).await?.left;
+            if left > 0 {
+                report.unwritten += 1;
+                report.marked -= left as u64;
+                report.marked_bytes -= unmarked.iter().rev().take(left).map(|(_, size)| size).sum::<u64>();
             }
+            self.store.keep_reserve().await;
         }
         Ok(report)
+    }
+
+    /// Marks these objects, as many as there is room for.
+    pub(crate) async fn mark(&self, objects: &[ChunkObject], now: DateTime<Utc>) -> Result<Marked, Error> {
+        let mut marked = Marked { marks: Vec::new(), left: objects.len() };
+        for (number, objects) in objects.chunks(PER_MARK).enumerate() {
+            let random = uuid::Uuid::new_v4().as_fields().0;
+            let object = format!("marks/{}-{random:08x}-{number}.json", now.format("%Y%m%dT%H%M%SZ"));
+            let count = objects.len();
+            let objects = objects.iter().map(ToString::to_string).collect();
+            let mark = self.crypt.seal(&object, &MarkFile { format: crate::FORMAT, objects });
+            match self.store.put(&object, mark.into()).await {
+                Err(error) if error.is_no_room() => break,
+                other => other?,
+            }
+            marked.left -= count;
+            marked.marks.push(object);
+        }
+        Ok(marked)
+    }
+
+    /// Writes the tombstones whose grace period is over. The next run does it for those for which there is no room: what
+    /// they hold is not held any more, for nobody can bring it back.
+    async fn spend(&self, spent: Spent, report: &mut PruneReport) -> Result<(), Error> {
+        for (object, bytes) in spent.rewritten {
+            self.put_if_room(&object, bytes.into(), report).await?;
+        }
+        for object in spent.removed {
+            match self.store.delete(&object).await {
+                Err(error) if error.is_refused_by_store() => report.note_held([(object, error)]),
+                other => other?,
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) async fn put_if_room(
+        &self,
+        object: &str,
+        bytes: bytes::Bytes,
+        report: &mut PruneReport,
+    ) -> Result<(), Error> {
+        match self.store.put(object, bytes).await {
+            Err(error) if error.is_no_room() => report.unwritten += 1,
+            other => other?,
+        }
+        Ok(())
     }
 
     /// Deletes what is under a mark that is due. False when the run has become too slow to go on.
@@ -228,7 +300,7 @@ impl Repository {
         begun: Begun,
         report: &mut PruneReport,
     ) -> Result<bool, Error> {
-        let mut going = Vec::new();
+        let (mut going, mut swept) = (Vec::new(), HashMap::new());
         for object in &mark.objects {
             // Taken out, so that a second mark of the same object counts it no second time.
             let Some(size) = sizes.remove(object) else { continue };
@@ -237,6 +309,7 @@ impl Repository {
             } else {
                 report.deleted += 1;
                 report.deleted_bytes += size;
+                swept.insert(*object, size);
                 going.push(object.to_string());
             }
         }
@@ -246,18 +319,29 @@ impl Repository {
         if !going.is_empty() {
             self.observer.began(Phase::Deleting, None, Some(going.len() as u64));
         }
+        let mut all = true;
         for batch in going.chunks(self.store.deletions_at_once()) {
             if begun.elapsed() > self.margin() {
                 return Ok(false);
             }
-            self.store.delete_all(batch).await?;
+            let held = self.store.delete_allowed(batch).await?;
+            all &= held.is_empty();
+            for (object, _) in &held {
+                report.deleted -= 1;
+                let size = ChunkObject::parse(object).and_then(|object| swept.get(&object));
+                report.deleted_bytes -= size.copied().unwrap_or_default();
+            }
+            report.note_held(held);
             self.observer.advanced(0, batch.len() as u64);
         }
-        self.store.put(&mark.done_object(), bytes::Bytes::from_static(b"{}\n")).await?;
+        // What is held is tried again as long as the mark is not done.
+        if all {
+            self.put_if_room(&mark.done_object(), bytes::Bytes::from_static(DONE), report).await?;
+        }
         Ok(true)
     }
 
-    /// Adds what tombstones within the grace name. Spends those that are older, if it is given which snapshots are
+    /// Adds what tombstones within the grace name. Gives how those will be that are older, if it is given which snapshots are
     /// listed: a listed one may be forgotten again at this moment, under the same name, and its tombstone is left alone.
     /// One that is not listed so long after it was forgotten never will be again, as long as its tombstone is there.
     async fn tombstones(
@@ -266,14 +350,18 @@ impl Repository {
         listed: Option<&HashSet<String>>,
         held: &mut Held,
         report: &mut PruneReport,
-    ) -> Result<(), Error> {
+    ) -> Result<Spent, Error> {
         let grace = TimeDelta::from_std(self.grace).unwrap_or(TimeDelta::MAX);
         let mut spent: BTreeMap<String, Vec<(DateTime<Utc>, String)>> = BTreeMap::new();
         let mut over = Vec::new();
         let mut tombstones = std::pin::pin!(self.store.fetch("tombstones").await?);
         while let Some(Fetched { object, meta, bytes, .. }) = tombstones.next().await {
+            // What is not called like one is none.
+            if snapshot_of(&object).is_none() {
+                continue;
+            }
             let Some(bytes) = bytes? else { continue };
-            let mut tombstone = Tombstone::parse(&self.crypt, &object, &bytes)?;
+            let mut tombstone = Tombstone::parse(&self.crypt, &object, &bytes, meta.last_modified)?;
             if let Some(manifest) = tombstone.manifest.take_if(|_| now - meta.last_modified > grace) {
                 if listed.is_none_or(|listed| listed.contains(&object)) {
                     continue;
@@ -291,22 +379,17 @@ impl Repository {
             }
         }
         report.expired.sort();
-        if !report.dry_run {
-            for (object, bytes) in over {
-                self.store.put(&object, bytes.into()).await?;
-            }
+        if listed.is_none() || report.dry_run {
+            return Ok(Spent::default());
         }
-        if listed.is_some() && !report.dry_run {
-            // One spent tombstone a series is enough to tell when it was last thinned.
-            for mut series in spent.into_values() {
-                series.sort();
-                series.pop();
-                for (_, object) in series {
-                    self.store.delete(&object).await?;
-                }
-            }
+        // One spent tombstone a series is enough to tell when it was last thinned.
+        let mut removed = Vec::new();
+        for mut series in spent.into_values() {
+            series.sort();
+            series.pop();
+            removed.extend(series.into_iter().map(|(_, object)| object));
         }
-        Ok(())
+        Ok(Spent { rewritten: over, removed })
     }
 
     /// The objects that prune has marked: a writer re-uses none of them, and writes to none of their names.
@@ -339,6 +422,21 @@ impl Repository {
         }
         marks.sort_by(|a, b| a.object.cmp(&b.object));
         Ok(marks)
+    }
+}
+
+impl PruneReport {
+    /// Notes objects that the store did not let go.
+    pub(crate) fn note_held(&mut self, held: impl IntoIterator<Item = (String, Error)>) {
+        for (_, error) in held {
+            self.held += 1;
+            self.held_because.get_or_insert_with(|| error.to_string());
+        }
+    }
+
+    /// True when all was done that could be done by now.
+    pub fn is_done(&self) -> bool {
+        self.held == 0 && self.unwritten == 0 && !self.stopped_early
     }
 }
 
@@ -382,6 +480,20 @@ impl fmt::Display for PruneReport {
                 f,
                 "{} leftovers {remove} of processes that died and of snapshots that are gone",
                 self.leftovers
+            )?;
+        }
+        if let Some(because) = &self.held_because {
+            writeln!(
+                f,
+                "{} objects are held by the store, and stay until it lets them go: {because}",
+                self.held
+            )?;
+        }
+        if self.unwritten > 0 {
+            writeln!(
+                f,
+                "there was no room for {} documents: what they would have marked or noted is left to a later run",
+                self.unwritten
             )?;
         }
         if self.stopped_early {

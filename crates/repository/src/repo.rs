@@ -8,15 +8,20 @@ use serde::{Deserialize, Serialize};
 use crate::crypt::Crypt;
 use crate::document;
 use crate::envelope::{Encryption, Envelope};
+use crate::forget::snapshot_of;
+use crate::list::is_manifest;
 use crate::progress::Observer;
 use crate::{
     Access, ByteSize, Chunker, Error, Manifest, Passphrase, Probe, Rate, Recipient, RepositoryKey, Store,
+    Unreadable,
 };
 
 /// The version of the format that is written and read.
 pub const FORMAT: u64 = 1;
 
 const CONFIG: &str = "dbhaul.json";
+/// The same bytes once more: without them nothing in an encrypted repository can be read.
+const COPY: &str = "dbhaul.json.copy";
 /// How chunk ids are made: without encryption, and with it.
 const PLAIN: &str = "sha256";
 const KEYED: &str = "hmac-sha256";
@@ -85,6 +90,14 @@ pub struct Repository {
     pub(crate) observer: Observer,
     pub(crate) id: String,
     pub(crate) probe: Option<Probe>,
+    pub(crate) from_copy: bool,
+}
+
+/// A document, its bytes, and whether they are those of its copy.
+struct Found {
+    config: Config,
+    bytes: bytes::Bytes,
+    from_copy: bool,
 }
 
 /// Chunks of a megabyte, of rows and of RDB alike, come out as small as at zstd's own default of 3 within a few percent,
@@ -129,11 +142,15 @@ impl Repository {
         self
     }
 
-    /// Creates a repository in an empty store; one that is there already is left alone, and an error.
+    /// Creates a repository in an empty store. One that is there already is left alone, and an error; so is what is left
+    /// of one that has lost its `dbhaul.json`.
     pub async fn init(store: Store, options: &InitOptions) -> Result<Repository, Error> {
-        if store.get(CONFIG).await?.is_some() {
-            return Err(Error::AlreadyExists { store: store.to_string() });
+        for object in [CONFIG, COPY] {
+            if store.get(object).await?.is_some() {
+                return Err(Error::AlreadyExists { store: store.to_string() });
+            }
         }
+        Repository::refuse_orphans(&store).await?;
         let probe = store.probe().await?;
         let id = uuid::Uuid::new_v4().simple().to_string();
         let (envelope, crypt) = match &options.encryption {
@@ -155,10 +172,25 @@ impl Repository {
             recipient_sets: Vec::new(),
         };
         // Another host may have had the same thought since we looked.
-        if !store.put_new(CONFIG, crypt.seal(CONFIG, &config).into(), probe.conditional_put).await? {
+        let bytes = bytes::Bytes::from(crypt.seal(CONFIG, &config));
+        if !store.put_new(CONFIG, bytes.clone(), probe.conditional_put).await? {
             return Err(Error::AlreadyExists { store: store.to_string() });
         }
-        Repository::of(store, &config, crypt)
+        store.put(COPY, bytes).await?;
+        store.keep_reserve().await;
+        Repository::of(store, &config, crypt, false)
+    }
+
+    /// An error if there is what only a repository leaves, or no bucket at all.
+    async fn refuse_orphans(store: &Store) -> Result<(), Error> {
+        let (listed, forgotten) = (store.list("snapshots").await?, store.list("tombstones").await?);
+        let snapshots = listed.iter().filter(|meta| is_manifest(meta.location.as_ref())).count()
+            + forgotten.iter().filter(|meta| snapshot_of(meta.location.as_ref()).is_some()).count();
+        let chunks = store.has_any("chunks").await?;
+        if snapshots > 0 || chunks {
+            return Err(Error::Orphaned { store: store.to_string(), snapshots, chunks });
+        }
+        Ok(())
     }
 
     /// Opens a repository that is not encrypted.
@@ -168,7 +200,14 @@ impl Repository {
 
     /// Opens a repository with what is held of its keys.
     pub async fn open_with(store: Store, access: &Access) -> Result<Repository, Error> {
-        let (config, bytes) = Repository::config(&store).await?;
+        let found = match Repository::config(&store).await {
+            Err(error @ Error::NotARepository { .. }) => {
+                Repository::refuse_orphans(&store).await?;
+                return Err(error);
+            }
+            other => other?,
+        };
+        let Found { config, bytes, from_copy } = found;
         let crypt = match &config.encryption {
             Some(envelope) => envelope.open(&config.id, access).await?,
             // Whoever can write to the store could otherwise have the next backup written in the open.
@@ -182,12 +221,26 @@ impl Repository {
         };
         crypt.unseal(CONFIG, &bytes)?;
         let crypt = crypt.with_history(&config.recipient_sets);
-        Repository::of(store, &config, crypt)
+        Repository::of(store, &config, crypt, from_copy)
     }
 
-    async fn config(store: &Store) -> Result<(Config, bytes::Bytes), Error> {
+    /// Reads the document, or its copy where it is missing or damaged.
+    async fn config(store: &Store) -> Result<Found, Error> {
+        let error = match Repository::config_at(store, CONFIG).await {
+            Ok((config, bytes)) => return Ok(Found { config, bytes, from_copy: false }),
+            Err(error @ (Error::NotARepository { .. } | Error::Damaged { .. })) => error,
+            Err(other) => return Err(other),
+        };
+        match Repository::config_at(store, COPY).await {
+            Ok((config, bytes)) => Ok(Found { config, bytes, from_copy: true }),
+            Err(Error::NotARepository { .. } | Error::Damaged { .. }) => Err(error),
+            Err(other) => Err(other),
+        }
+    }
+
+    async fn config_at(store: &Store, object: &str) -> Result<(Config, bytes::Bytes), Error> {
         let bytes =
-            store.get(CONFIG).await?.ok_or_else(|| Error::NotARepository { store: store.to_string() })?;
+            store.get(object).await?.ok_or_else(|| Error::NotARepository { store: store.to_string() })?;
         let damaged = |message: String| Error::Damaged { object: CONFIG.to_owned(), message };
         let config: Config = document::parse(CONFIG, document::unseal_unsigned(CONFIG, &bytes)?)?;
         let hash = if config.encryption.is_some() { KEYED } else { PLAIN };
@@ -199,7 +252,63 @@ impl Repository {
         Ok((config, bytes))
     }
 
-    fn of(store: Store, config: &Config, crypt: Crypt) -> Result<Repository, Error> {
+    /// Writes the document, or its copy, where it is missing or is not what the other says. A store that holds on to what
+    /// it has is left with that.
+    pub(crate) async fn keep_config(&self) -> Result<(), Error> {
+        let Found { bytes, .. } = Repository::config(&self.store).await?;
+        self.crypt.unseal(CONFIG, &bytes)?;
+        for object in [CONFIG, COPY] {
+            match self.store.get(object).await {
+                Ok(Some(there)) if there == bytes => continue,
+                // Larger than any document is.
+                Ok(_) | Err(Error::Damaged { .. }) => {}
+                Err(other) => return Err(other),
+            }
+            match self.store.put(object, bytes.clone()).await {
+                Err(error) if error.is_refused_by_store() => {}
+                other => other?,
+            }
+        }
+        Ok(())
+    }
+
+    /// What is wrong with the document or with its copy. That there is none of a copy is no fault: repositories were made
+    /// without, and the next backup writes it.
+    pub(crate) async fn look_at_config(&self) -> Result<Vec<Unreadable>, Error> {
+        let mut wrong = Vec::new();
+        let mut sound: Option<bytes::Bytes> = None;
+        for (object, consequence) in [
+            (CONFIG, "dbhaul.json.copy is read in its place, and the next backup writes it anew"),
+            (COPY, "the next backup writes it anew"),
+        ] {
+            let said = match self.store.get(object).await {
+                Ok(None) if object == COPY => continue,
+                Ok(None) => "it is missing".to_owned(),
+                Ok(Some(bytes)) => match self.crypt.unseal(CONFIG, &bytes) {
+                    Ok(_) if sound.as_ref().is_none_or(|sound| *sound == bytes) => {
+                        sound = Some(bytes);
+                        continue;
+                    }
+                    Ok(_) => "it is not what dbhaul.json is".to_owned(),
+                    Err(Error::Damaged { message, .. }) => message,
+                    Err(other) => other.to_string(),
+                },
+                Err(Error::Damaged { message, .. }) => message,
+                Err(other) => return Err(other),
+            };
+            wrong.push(Unreadable {
+                name: object.to_owned(),
+                error: format!("{said}; {consequence}"),
+                other_format: None,
+            });
+        }
+        Ok(wrong)
+    }
+
+    fn of(store: Store, config: &Config, crypt: Crypt, from_copy: bool) -> Result<Repository, Error> {
+        if config.store.is_some_and(|probe| probe.checksums) {
+            store.send_checksums();
+        }
         let grace = Duration::from_millis(config.grace_ms).min(LONGEST_GRACE);
         Ok(Repository {
             store,
@@ -211,7 +320,18 @@ impl Repository {
             crypt,
             id: config.id.clone(),
             probe: config.store,
+            from_copy,
         })
+    }
+
+    /// True when `dbhaul.json` was missing or damaged, and its copy was read. The next backup writes it anew.
+    pub fn is_from_copy(&self) -> bool {
+        self.from_copy
+    }
+
+    /// True when the repository lies in a folder of a file system that cannot sync folders, as far as that was met.
+    pub fn is_unsynced(&self) -> bool {
+        self.store.is_unsynced()
     }
 
     /// What the store did when the repository was created in it.
@@ -252,14 +372,14 @@ impl Repository {
 
     /// True when `dbhaul.json` holds an identity that a passphrase opens.
     pub async fn has_passphrase(&self) -> Result<bool, Error> {
-        let (config, _) = Repository::config(&self.store).await?;
+        let Found { config, .. } = Repository::config(&self.store).await?;
         Ok(config.encryption.is_some_and(|envelope| envelope.has_passphrase()))
     }
 
     /// Whether the identity that this passphrase opens belongs to a recipient of what is written now; false if its
     /// recipient was removed. Nothing if no passphrase opens any.
     pub async fn passphrase_is_current(&self, passphrase: &Passphrase) -> Result<Option<bool>, Error> {
-        let (config, _) = Repository::config(&self.store).await?;
+        let Found { config, .. } = Repository::config(&self.store).await?;
         let Some(envelope) = config.encryption else { return Ok(None) };
         let found = envelope.passphrase_recipients(passphrase).await?;
         Ok(found.map(|found| found.iter().any(|recipient| self.recipients().contains(recipient))))
@@ -269,7 +389,7 @@ impl Repository {
     /// not still cannot: an identity behind a passphrase stays in `dbhaul.json` for that, also without its recipient.
     /// Writers that run at this moment go on with the recipients they began with.
     pub async fn set_recipients(&mut self, recipients: Vec<Recipient>) -> Result<(), Error> {
-        let (mut config, bytes) = Repository::config(&self.store).await?;
+        let Found { mut config, bytes, .. } = Repository::config(&self.store).await?;
         self.crypt.unseal(CONFIG, &bytes)?;
         let envelope = config.encryption.take().ok_or_else(|| Error::Key {
             what: "the list of recipients".to_owned(),
@@ -279,7 +399,10 @@ impl Repository {
         let crypt = self.crypt.clone().with_history(&config.recipient_sets).with_recipients(recipients);
         config.encryption = Some(envelope.rewrap(&crypt)?);
         config.recipient_sets = crypt.sets().history();
-        self.store.put(CONFIG, crypt.seal(CONFIG, &config).into()).await?;
+        let bytes = bytes::Bytes::from(crypt.seal(CONFIG, &config));
+        // In this order: of two that differ the first counts.
+        self.store.put(CONFIG, bytes.clone()).await?;
+        self.store.put(COPY, bytes).await?;
         self.crypt = crypt;
         Ok(())
     }
@@ -293,10 +416,29 @@ impl Repository {
             self.crypt.seal(&object, manifest)
         };
         let conditional = self.probe.is_some_and(|probe| probe.conditional_put);
-        if self.store.put_new(&object, bytes.into(), conditional).await? {
-            Ok(())
-        } else {
-            Err(Error::NameTaken { id: manifest.id.to_string() })
+        let bytes = bytes::Bytes::from(bytes);
+        if !self.store.put_new(&object, bytes.clone(), conditional).await? {
+            return Err(Error::NameTaken { id: manifest.id.to_string() });
+        }
+        self.look_back(manifest, &object, &bytes).await
+    }
+
+    /// Reads a manifest back that the store has acknowledged: it is the one object that nobody would miss until it is
+    /// needed.
+    async fn look_back(&self, manifest: &Manifest, object: &str, bytes: &[u8]) -> Result<(), Error> {
+        let not_kept = |found: &'static str| Error::NotKept {
+            store: self.store.to_string(),
+            object: object.to_owned(),
+            found,
+        };
+        match self.store.get(object).await? {
+            Some(there) if there == bytes => Ok(()),
+            // Another host copied the same snapshot at this moment.
+            Some(there) if Manifest::parse(&self.crypt, object, &there).is_ok() => Ok(()),
+            Some(_) => Err(not_kept("it gives other bytes back")),
+            // Another host forgot it at this moment.
+            None if self.store.written_at(&manifest.id.tombstone()).await?.is_some() => Ok(()),
+            None => Err(not_kept("there is no such object")),
         }
     }
 

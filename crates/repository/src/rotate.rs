@@ -87,7 +87,15 @@ impl Repository {
         let mut writer: Option<SnapshotWriter> = None;
         let mut proven = HashSet::new();
         for (_, id) in wanted {
-            let current = match writer.take().filter(SnapshotWriter::is_fresh) {
+            let fresh = match writer.take() {
+                Some(current) if current.is_fresh() => Some(current),
+                Some(old) => {
+                    old.abandon().await;
+                    None
+                }
+                None => None,
+            };
+            let current = match fresh {
                 Some(current) => current,
                 None => {
                     let start = SnapshotStart::new("rotate", Utc::now(), "rotate");
@@ -98,14 +106,19 @@ impl Repository {
                 Ok(true) => report.rotated.push(id),
                 // Forgotten meanwhile.
                 Ok(false) => {}
-                Err(error) => report.failed.push(NotCopied::because(&id, error)?),
+                Err(error) => match NotCopied::because(&id, error) {
+                    Ok(failed) => report.failed.push(failed),
+                    Err(fatal) => return Err(current.give_up(fatal).await),
+                },
             }
             let written = current.written();
             writer = Some(current);
             (report.chunks, report.stored_bytes) = (written.new_chunks, written.stored_bytes);
         }
-        if let Some(writer) = writer.filter(|_| report.failed.is_empty()) {
-            writer.forget_journal().await;
+        match writer {
+            Some(writer) if report.failed.is_empty() => writer.forget_journal().await,
+            Some(writer) => writer.abandon().await,
+            None => {}
         }
         Ok(report)
     }
@@ -185,8 +198,10 @@ impl Repository {
                 let message = "it was not kept as it was written".to_owned();
                 return Err(Error::Damaged { object: object.clone(), message });
             }
-            // Its chunks may be gone if this took too long.
-            writer.in_time()
+            // Its chunks may be gone if this took too long, or if a prune that does not wait ran meanwhile: that spares
+            // what the manifest kept aside names, which was there before.
+            writer.in_time()?;
+            writer.is_present().await
         };
         if let Err(error) = replaced.await {
             self.store.put(&object, before).await?;

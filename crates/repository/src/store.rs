@@ -4,20 +4,22 @@ use std::collections::HashMap;
 use std::fmt;
 use std::path::Path as FilePath;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
-use object_store::local::LocalFileSystem;
 use object_store::memory::InMemory;
 use object_store::path::Path;
-use object_store::prefix::PrefixStore;
-use object_store::{GetOptions, ObjectMeta, ObjectStore, ObjectStoreExt as _, PutPayload};
+use object_store::{GetOptions, ObjectMeta, ObjectStore, ObjectStoreExt as _, PutMode, PutPayload};
 
 use crate::Error;
 use crate::Rate;
 use crate::failpoint::{self, Step};
+use crate::files::Files;
+use crate::folder::Folder;
 use crate::http::AtMost;
+use crate::tasks::blocking;
 use crate::upload_limit::UploadLimit;
 
 /// No manifest, mark or other document is larger: what a hostile store can make us allocate.
@@ -75,8 +77,12 @@ pub struct Store {
     name: String,
     /// Many objects are deleted in one request.
     bulk_delete: bool,
+    /// The same objects, reached by requests that carry a checksum of what they write. Object locks ask for one.
+    checked: Option<Arc<dyn ObjectStore>>,
+    /// The store asked for checksums.
+    asks_checksums: Arc<AtomicBool>,
     /// The folder that the objects are files in.
-    root: Option<Arc<FilePath>>,
+    folder: Option<Arc<Folder>>,
     uploads: Arc<UploadLimit>,
 }
 
@@ -106,11 +112,20 @@ impl Store {
         if url == "memory:" {
             return Ok(Store::custom(Arc::new(InMemory::new()), url));
         }
-        let Some((scheme, rest)) = url.split_once("://") else { return Store::folder(FilePath::new(url)) };
+        let Some((scheme, rest)) = url.split_once("://") else { return Store::folder(&path_of(url, env)?) };
         let wrong =
             |message: &str| Err(Error::Url { url: format!("{scheme}://…"), message: message.to_owned() });
         match scheme {
-            "file" => Store::folder(FilePath::new(rest)),
+            "file" => match rest.strip_prefix("localhost").unwrap_or(rest) {
+                path if path.starts_with('/') => Store::folder(FilePath::new(path)),
+                _ => Err(Error::Url {
+                    url: url.to_owned(),
+                    message: format!(
+                        "`file://` is followed by an absolute path, such as `file:///srv/backup`; a relative folder is given \
+                         without it: `{rest}`"
+                    ),
+                }),
+            },
             "s3" => crate::cloud::s3(url, env),
             #[cfg(feature = "gcs")]
             "gs" => crate::cloud::gcs(url, env),
@@ -128,7 +143,15 @@ impl Store {
         bulk_delete: bool,
         uploads: Arc<UploadLimit>,
     ) -> Store {
-        Store { objects, name, bulk_delete, root: None, uploads }
+        Store {
+            objects,
+            name,
+            bulk_delete,
+            checked: None,
+            asks_checksums: Arc::default(),
+            folder: None,
+            uploads,
+        }
     }
 
     /// Uploads no faster than this on average, over everything that writes through this store and its clones.
@@ -136,17 +159,56 @@ impl Store {
         self.uploads.set(rate);
     }
 
+    /// The same store with another way to its objects, for one that wants a checksum with each that is written.
+    pub(crate) fn or_checked(self, checked: Arc<dyn ObjectStore>) -> Store {
+        Store { checked: Some(checked), ..self }
+    }
+
+    /// True when what is written carries a checksum, since the store asked for one.
+    pub(crate) fn sends_checksums(&self) -> bool {
+        self.checked.is_some() && self.asks_checksums.load(Ordering::Relaxed)
+    }
+
+    /// Sends checksums from the first write on, where there is such a way.
+    pub(crate) fn send_checksums(&self) {
+        self.asks_checksums.store(true, Ordering::Relaxed);
+    }
+
+    /// Writes an object. A store that asks for a checksum gets one, then and from then on; a document for which a folder
+    /// has no room gets that of the reserve.
+    async fn put_as(&self, object: &str, bytes: Bytes, mode: PutMode) -> object_store::Result<()> {
+        let path = Path::from(object);
+        let put = async |objects: &Arc<dyn ObjectStore>| {
+            let payload = PutPayload::from_bytes(bytes.clone());
+            objects.put_opts(&path, payload, mode.clone().into()).await.map(drop)
+        };
+        let checked = self.checked.as_ref();
+        let mut written = match checked.filter(|_| self.sends_checksums()) {
+            Some(checked) => return put(checked).await,
+            None => put(&self.objects).await,
+        };
+        if let (Err(error), Some(checked)) = (&written, checked)
+            && asks_checksum(error)
+        {
+            self.send_checksums();
+            written = put(checked).await;
+        }
+        if self.may_use_reserve(object, &written).await {
+            written = put(&self.objects).await;
+        }
+        written
+    }
+
     /// A folder; it need not exist before the first object is written.
     pub fn folder(folder: &FilePath) -> Result<Store, Error> {
         let name = folder.display().to_string();
         let wrong = |message: String| Error::Url { url: name.clone(), message };
         let absolute = std::path::absolute(folder).map_err(|e| wrong(e.to_string()))?;
-        let prefix = Path::from_absolute_path(&absolute).map_err(|e| wrong(e.to_string()))?;
         // Each object is synced to disk before its name appears, and its folder after: the order of writes is then
         // the order that survives a power cut, which is what makes the manifest the commit.
-        let files = LocalFileSystem::new().with_fsync(true);
-        let store = Store::custom(Arc::new(PrefixStore::new(files, prefix)), name);
-        Ok(Store { root: Some(absolute.into()), ..store })
+        let folder = Arc::new(Folder::new(absolute));
+        let store = Store::custom(Arc::new(Files(Arc::clone(&folder))), name);
+        Ok(Store { folder: Some(folder), ..store })
     }
 
     /// Any store of the `object_store` crate.
@@ -155,18 +217,39 @@ impl Store {
     }
 
     fn failed(&self, action: &'static str, object: &str, source: object_store::Error) -> Error {
+        if is_no_bucket(&source) {
+            return Error::NoBucket { store: self.name.clone(), source: Box::new(source) };
+        }
         Error::Store { store: self.name.clone(), action, object: object.to_owned(), source: Box::new(source) }
     }
 
     pub(crate) async fn put(&self, object: &str, bytes: Bytes) -> Result<(), Error> {
         self.uploads.take(bytes.len() as u64).await;
         failpoint::before(Step::Put, object);
-        self.objects
-            .put(&Path::from(object), PutPayload::from_bytes(bytes))
-            .await
-            .map_err(|e| self.failed("write", object, e))?;
+        let written = self.put_as(object, bytes, PutMode::Overwrite).await;
+        written.map_err(|e| self.failed("write", object, e))?;
         failpoint::after(Step::Put, object);
         Ok(())
+    }
+
+    /// Gives the reserve back where a document found no room, so that it can be tried once more. Data has no part in it:
+    /// it would take it at once, and what frees the disk would find none.
+    async fn may_use_reserve(&self, object: &str, written: &object_store::Result<()>) -> bool {
+        let (Some(folder), Err(error)) = (&self.folder, written) else { return false };
+        if !is_no_room(error)
+            || ["chunks/", "clock/", "quarantine/"].iter().any(|data| object.starts_with(data))
+        {
+            return false;
+        }
+        let folder = Arc::clone(folder);
+        blocking(move || folder.release_reserve()).await.unwrap_or(false)
+    }
+
+    /// Sees to it that there is a reserve, where the store is a folder and there is room.
+    pub(crate) async fn keep_reserve(&self) {
+        if let Some(folder) = self.folder.clone() {
+            let _ = blocking(move || folder.keep_reserve()).await;
+        }
     }
 
     /// Writes an object that nobody else may have written: false if there is another one, which is left as it is.
@@ -177,13 +260,8 @@ impl Store {
         if conditional {
             self.uploads.take(bytes.len() as u64).await;
             failpoint::before(Step::Put, object);
-            let mode = object_store::PutMode::Create.into();
-            match self
-                .objects
-                .put_opts(&Path::from(object), PutPayload::from_bytes(bytes.clone()), mode)
-                .await
-            {
-                Ok(_) => {
+            match self.put_as(object, bytes.clone(), PutMode::Create).await {
+                Ok(()) => {
                     failpoint::after(Step::Put, object);
                     return Ok(true);
                 }
@@ -204,8 +282,7 @@ impl Store {
 
     /// Tries to create an object that exists: true if that was refused, as it should be.
     pub(crate) async fn create(&self, object: &str, bytes: Bytes) -> Result<bool, Error> {
-        let mode = object_store::PutMode::Create.into();
-        match self.objects.put_opts(&Path::from(object), PutPayload::from_bytes(bytes), mode).await {
+        match self.put_as(object, bytes, PutMode::Create).await {
             Err(object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. }) => {
                 Ok(true)
             }
@@ -234,7 +311,7 @@ impl Store {
                 object: object.to_owned(),
                 message: format!("it has {size} bytes, and at most {limit} are plausible"),
             }),
-            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(error) if is_absent(&error) => Ok(None),
             Err(error) => Err(self.failed("read", object, error)),
         }
     }
@@ -243,21 +320,60 @@ impl Store {
     pub(crate) async fn written_at(&self, object: &str) -> Result<Option<DateTime<Utc>>, Error> {
         match self.objects.head(&Path::from(object)).await {
             Ok(meta) => Ok(Some(meta.last_modified)),
-            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(error) if is_absent(&error) => Ok(None),
             Err(error) => Err(self.failed("look at", object, error)),
         }
     }
 
-    /// The store's clock: what it says of an object that was just written.
+    /// The store's clock: what it says of an object that was just written. A folder without room for one says it of
+    /// itself.
     pub(crate) async fn clock(&self) -> Result<DateTime<Utc>, Error> {
         let object = format!("clock/{}", uuid::Uuid::new_v4().simple());
-        self.put(&object, Bytes::from_static(b"0\n")).await?;
+        failpoint::before(Step::Put, &object);
+        match self.put_as(&object, Bytes::from_static(b"0\n"), PutMode::Overwrite).await {
+            Err(error) if is_no_room(&error) => match self.folder.clone() {
+                Some(folder) => {
+                    let touched = blocking(move || folder.touch("")).await?;
+                    return touched.map_err(|e| self.failed("look at", "", crate::folder::generic(e)));
+                }
+                None => return Err(self.failed("write", &object, error)),
+            },
+            other => drop(other.map_err(|e| self.failed("write", &object, e))?),
+        }
+        failpoint::after(Step::Put, &object);
         let at = self.written_at(&object).await?;
-        self.delete(&object).await?;
+        // One that a lock holds stays; it says nothing.
+        match self.delete(&object).await {
+            Err(error) if error.is_refused_by_store() => {}
+            other => other?,
+        }
         at.ok_or_else(|| Error::Damaged {
             object,
             message: "the store lost what was just written to it".to_owned(),
         })
+    }
+
+    /// Gives an object another name, as if it were written now, without taking any room. False if the store cannot.
+    pub(crate) async fn retire(&self, from: &str, to: &str) -> Result<bool, Error> {
+        let Some(folder) = self.folder.clone() else { return Ok(false) };
+        failpoint::before(Step::Delete, from);
+        let (old, new) = (from.to_owned(), to.to_owned());
+        let renamed = blocking(move || folder.retire(&old, &new)).await?;
+        failpoint::after(Step::Delete, from);
+        renamed.map_err(|e| self.failed("rename", from, crate::folder::generic(e))).map(|()| true)
+    }
+
+    /// Gives an object a further name, without taking any room. False if the store cannot.
+    pub(crate) async fn link(&self, from: &str, to: &str) -> Result<bool, Error> {
+        let Some(folder) = self.folder.clone() else { return Ok(false) };
+        failpoint::before(Step::Put, to);
+        let (old, new) = (from.to_owned(), to.to_owned());
+        let linked = blocking(move || folder.link(&old, &new)).await?;
+        failpoint::after(Step::Put, to);
+        match linked {
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(true),
+            other => other.map_err(|e| self.failed("link", from, crate::folder::generic(e))).map(|()| true),
+        }
     }
 
     pub(crate) async fn delete(&self, object: &str) -> Result<(), Error> {
@@ -265,14 +381,42 @@ impl Store {
         let deleted = self.objects.delete(&Path::from(object)).await;
         failpoint::after(Step::Delete, object);
         match deleted {
-            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+            Ok(()) => Ok(()),
+            Err(error) if is_absent(&error) => Ok(()),
             Err(error) => Err(self.failed("delete", object, error)),
         }
     }
 
     /// The folder, if that is what the store is.
     pub(crate) fn root(&self) -> Option<&FilePath> {
-        self.root.as_deref()
+        self.folder.as_deref().map(Folder::root)
+    }
+
+    /// Opens a folder, which is made if it is not there, to its group: files and folders that are written below it from
+    /// now on may be read and written by it. An error if the store is no folder.
+    pub fn share_with_group(&self) -> Result<(), Error> {
+        let wrong = |message: String| Error::Url { url: self.name.clone(), message };
+        let folder =
+            self.folder.as_ref().ok_or_else(|| wrong("it is no folder, and has no group".to_owned()))?;
+        folder.share().map_err(|e| wrong(format!("it cannot be opened to its group: {e}")))
+    }
+
+    /// True when the store is a folder that is open to its group.
+    pub fn is_shared(&self) -> bool {
+        self.folder.as_ref().is_some_and(|folder| folder.is_shared())
+    }
+
+    /// True when the store is a folder on a file system that cannot sync folders, as far as that was met.
+    pub fn is_unsynced(&self) -> bool {
+        self.folder.as_ref().is_some_and(|folder| folder.is_unsynced())
+    }
+
+    /// Files that are none of ours, of a store that is a folder.
+    pub(crate) async fn strays(&self) -> Result<Vec<String>, Error> {
+        match self.folder.clone() {
+            Some(folder) => blocking(move || folder.strays()).await,
+            None => Ok(Vec::new()),
+        }
     }
 
     /// Removes a file that is no object, from a store that is a folder.
@@ -293,22 +437,47 @@ impl Store {
 
     /// Deletes these objects, in one request where the store is known to be able to.
     pub(crate) async fn delete_all(&self, objects: &[String]) -> Result<(), Error> {
+        match self.delete_allowed(objects).await?.into_iter().next() {
+            Some((_, refused)) => Err(refused),
+            None => Ok(()),
+        }
+    }
+
+    /// Deletes those of these objects that the store lets go, and gives those that it holds, with its words: a lock on
+    /// one is no reason to keep the others.
+    pub(crate) async fn delete_allowed(&self, objects: &[String]) -> Result<Vec<(String, Error)>, Error> {
+        let mut held = Vec::new();
         if !self.bulk_delete {
-            let deletions = stream::iter(objects).map(|object| self.delete(object));
-            return deletions.buffer_unordered(DELETIONS).try_collect::<()>().await;
+            let deletions =
+                stream::iter(objects).map(|object| async move { (object, self.delete(object).await) });
+            let mut deletions = std::pin::pin!(deletions.buffer_unordered(DELETIONS));
+            while let Some((object, deleted)) = deletions.next().await {
+                match deleted {
+                    Err(error) if error.is_refused_by_store() => held.push((object.clone(), error)),
+                    other => other?,
+                }
+            }
+            return Ok(held);
         }
         let first = objects.first().map(String::as_str).unwrap_or_default();
         failpoint::before(Step::Delete, first);
         let paths: Vec<_> = objects.iter().map(|object| Ok(Path::from(object.as_str()))).collect();
+        // Answers come in the order of the names.
         let mut deleted = self.objects.delete_stream(stream::iter(paths).boxed());
+        let mut names = objects.iter();
         while let Some(result) = deleted.next().await {
+            let object = names.next().map_or(first, String::as_str);
             match result {
-                Ok(_) | Err(object_store::Error::NotFound { .. }) => {}
-                Err(error) => return Err(self.failed("delete objects such as", first, error)),
+                Ok(_) => {}
+                Err(error) if is_absent(&error) => {}
+                Err(error) => match self.failed("delete", object, error) {
+                    refused if refused.is_refused_by_store() => held.push((object.to_owned(), refused)),
+                    error => return Err(error),
+                },
             }
         }
         failpoint::after(Step::Delete, first);
-        Ok(())
+        Ok(held)
     }
 
     /// Calls `visit` for every object below a prefix, in no certain order; nothing is gathered.
@@ -325,7 +494,9 @@ impl Store {
                 let source = object_store::Error::Generic { store: "listing", source: source.into() };
                 return Err(self.failed("list", prefix, source));
             }
-            visit(meta);
+            if !is_stray(&meta) {
+                visit(meta);
+            }
         }
         Ok(())
     }
@@ -335,6 +506,18 @@ impl Store {
         let mut objects = Vec::new();
         self.visit(prefix, |meta| objects.push(meta)).await?;
         Ok(objects)
+    }
+
+    /// True when there is any object below a prefix.
+    pub(crate) async fn has_any(&self, prefix: &str) -> Result<bool, Error> {
+        let path = Path::from(prefix);
+        let mut listed = self.objects.list(Some(&path));
+        while let Some(meta) = listed.try_next().await.map_err(|e| self.failed("list", prefix, e))? {
+            if !is_stray(&meta) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 }
 
@@ -359,6 +542,64 @@ impl Repetition {
         self.seen += 1;
         false
     }
+}
+
+/// What other programs put beside objects, such as `._name` and `.DS_Store`: no object of ours is called so.
+fn is_stray(meta: &ObjectMeta) -> bool {
+    meta.location.filename().is_some_and(|name| name.starts_with('.'))
+}
+
+/// The folder that a user means, who may have written it where no shell expands it.
+fn path_of(text: &str, env: &StoreEnv) -> Result<std::path::PathBuf, Error> {
+    let wrong = |message: String| Error::Url { url: text.to_owned(), message };
+    if let Some((scheme, rest)) = text.split_once(':')
+        && ["file", "s3", "gs", "az"].contains(&scheme)
+    {
+        let rest = rest.trim_start_matches('/');
+        return Err(wrong(format!(
+            "`{scheme}:` is followed by `//`: `{scheme}://{}{rest}`",
+            if scheme == "file" { "/" } else { "" }
+        )));
+    }
+    let Some(rest) = text.strip_prefix('~') else { return Ok(text.into()) };
+    if !rest.is_empty() && !rest.starts_with('/') {
+        return Err(wrong("the home of another user is not looked up: give the whole path, or begin with `./` if the folder is called so".to_owned()));
+    }
+    let home = env.get(HOME).ok_or_else(|| wrong("HOME is not set: give the whole path".to_owned()))?;
+    Ok(FilePath::new(home).join(rest.trim_start_matches('/')))
+}
+
+/// The object is not there, and its bucket is.
+fn is_absent(error: &object_store::Error) -> bool {
+    matches!(error, object_store::Error::NotFound { .. }) && !is_no_bucket(error)
+}
+
+/// The bucket or container itself is not there, by the word that the store gives for it.
+fn is_no_bucket(error: &object_store::Error) -> bool {
+    let said = error.to_string();
+    ["NoSuchBucket", "ContainerNotFound", "The specified bucket does not exist"]
+        .iter()
+        .any(|word| said.contains(word))
+}
+
+/// The store takes nothing without a checksum: a lock or a retention rule of its bucket asks for one.
+fn asks_checksum(error: &object_store::Error) -> bool {
+    let said = error.to_string().to_ascii_lowercase();
+    said.contains("content-md5") || said.contains("x-amz-checksum") || said.contains("missingcontentmd5")
+}
+
+/// There is no room for what was to be written.
+pub(crate) fn is_no_room(error: &object_store::Error) -> bool {
+    use std::io::ErrorKind;
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(current) = cause {
+        let kind = current.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
+        if matches!(kind, Some(ErrorKind::StorageFull | ErrorKind::QuotaExceeded)) {
+            return true;
+        }
+        cause = current.source();
+    }
+    false
 }
 
 #[cfg(test)]

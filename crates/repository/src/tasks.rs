@@ -9,6 +9,7 @@ use crate::Error;
 
 /// A task that goes on while nobody asks for its result, and ends when nobody can any more: an abandoned part must not go
 /// on uploading.
+#[derive(Debug)]
 pub(crate) struct Task<T>(JoinHandle<T>);
 
 impl<T: Send + 'static> Task<T> {

@@ -18,6 +18,7 @@ use crate::journal::JournalWriter;
 use crate::known::{Known, Reuse};
 use crate::mend::Mending;
 use crate::packers::Packers;
+use crate::presence::Presence;
 use crate::tasks::{Task, blocking};
 use crate::{
     ChunkId, ChunkRef, Content, CopyTag, Error, FORMAT, Manifest, Part, PartHeader, Repository, SnapshotId,
@@ -63,6 +64,7 @@ pub struct SnapshotWriter {
     start: SnapshotStart,
     id: SnapshotId,
     begun: Begun,
+    presence: Presence,
     shared: Arc<Shared>,
 }
 
@@ -111,14 +113,19 @@ impl Repository {
         reuse: Reuse,
     ) -> Result<SnapshotWriter, Error> {
         let begun = Begun::now();
-        let Known { present, shunned, mending } = self.known(reuse).await?;
         let random = uuid::Uuid::new_v4().as_fields().0;
         let id = SnapshotId::new(start.taken_at, random);
+        self.store.keep_reserve().await;
+        // Before anything is read: a prune that does not wait either sees it, or was there first.
+        let presence = self.announce(&id).await?;
+        self.keep_config().await?;
+        let Known { present, shunned, mending } = self.known(reuse).await?;
         Ok(SnapshotWriter {
             repository: self.clone(),
             id: id.clone(),
             start,
             begun,
+            presence,
             shared: Arc::new(Shared {
                 present: Mutex::new(present),
                 shunned,
@@ -126,7 +133,7 @@ impl Repository {
                 budget: Arc::new(Semaphore::new(IN_FLIGHT)),
                 packers: OnceCell::new(),
                 id,
-                journal: JournalWriter::new(),
+                journal: JournalWriter::default(),
                 new_plain: AtomicU64::new(0),
                 stored: AtomicU64::new(0),
                 new_chunks: AtomicU64::new(0),
@@ -152,13 +159,33 @@ impl SnapshotWriter {
     where
         E: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
+        let mut writing = FuturesOrdered::new();
+        match self.cut_and_write(header, stream, &mut writing).await {
+            Err(error) if error.is_no_room() => {
+                // What is under way may find room yet, and is noted with the rest.
+                while writing.next().await.is_some() {}
+                let (kept, kept_bytes) = self.shared.journal.flush(&self.repository, &self.id).await;
+                Err(Error::OutOfSpace { source: Box::new(error), kept, kept_bytes })
+            }
+            other => other,
+        }
+    }
+
+    async fn cut_and_write<E>(
+        &self,
+        header: PartHeader,
+        stream: impl Stream<Item = Result<Bytes, E>>,
+        writing: &mut FuturesOrdered<Task<Result<ChunkRef, Error>>>,
+    ) -> Result<Part, Error>
+    where
+        E: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
         let chunker = self.repository.chunker;
         let mut stream = std::pin::pin!(stream);
         let mut buffer = Uncut::new(chunker);
         let mut whole = Sha256::new();
         let mut bytes = 0_u64;
         let mut chunks = Vec::new();
-        let mut writing = FuturesOrdered::new();
         loop {
             let ended = match stream.next().await {
                 Some(Ok(more)) => {
@@ -205,7 +232,10 @@ impl SnapshotWriter {
 
     /// Writes the manifest: from here on the snapshot exists. `complete` says whether every source is in it.
     pub async fn commit(self, sources: Vec<SourceRecord>, complete: bool) -> Result<Manifest, Error> {
-        self.repository.in_time(self.begun)?;
+        if let Err(late) = self.repository.in_time(self.begun) {
+            self.abandon().await;
+            return Err(late);
+        }
         let parts = || sources.iter().flat_map(|source| &source.parts);
         let stats = SnapshotStats {
             plain_bytes: parts().map(|part| part.bytes).sum(),
@@ -222,10 +252,10 @@ impl SnapshotWriter {
         let manifest = Manifest {
             format: FORMAT,
             id: self.id.clone(),
-            job: self.start.job,
+            job: self.start.job.clone(),
             taken_at: self.start.taken_at,
             finished_at: Utc::now(),
-            tool: self.start.tool,
+            tool: self.start.tool.clone(),
             complete,
             contents: sources.iter().map(content).collect(),
             new_lineage: self.start.new_lineage,
@@ -233,12 +263,24 @@ impl SnapshotWriter {
             sealed: None,
             stats,
         };
-        self.repository.list_in_time(self.begun, &manifest).await?;
+        if let Err(error) = self.repository.list_in_time(self.begun, &self.presence, &manifest).await {
+            self.abandon().await;
+            return Err(error);
+        }
         // What a failed source had written so far is named by no manifest, and is worth something to the next run.
         if complete {
-            self.shared.journal.remove(&self.repository, &self.id).await;
+            self.forget_journal().await;
+        } else {
+            self.abandon().await;
         }
         Ok(manifest)
+    }
+
+    /// Ends a backup that failed. Nothing of it is listed; what it wrote is noted for the next one to use again. One that
+    /// is merely dropped leaves the same, but for the last few chunks, and counts as being under way for some minutes.
+    pub async fn abandon(self) {
+        self.shared.journal.flush(&self.repository, &self.id).await;
+        self.presence.end(&self.repository).await;
     }
 }
 
@@ -289,13 +331,26 @@ impl SnapshotWriter {
         self.repository.in_time(self.begun)
     }
 
+    /// An error if a prune that does not wait took this writer for dead.
+    pub(crate) async fn is_present(&self) -> Result<(), Error> {
+        self.presence.check(&self.repository).await
+    }
+
     /// Commits a manifest of another name than this writer's own; more may follow.
     pub(crate) async fn commit_manifest(&self, manifest: &Manifest) -> Result<(), Error> {
         self.repository.in_time(self.begun)?;
-        self.repository.list_in_time(self.begun, manifest).await
+        self.repository.list_in_time(self.begun, &self.presence, manifest).await
     }
 
+    /// Abandons a run for this error.
+    pub(crate) async fn give_up(self, error: Error) -> Error {
+        self.abandon().await;
+        error
+    }
+
+    /// Ends a run of which everything is listed.
     pub(crate) async fn forget_journal(self) {
+        drop(self.presence);
         self.shared.journal.remove(&self.repository, &self.id).await;
     }
 }
@@ -352,9 +407,8 @@ async fn write_chunk(
     let stored = u32::try_from(packed.len()).map_err(|e| damaged(e.to_string()))?;
     let _still = permit.map(|mut permit| permit.split(packed.len().min(permit.num_permits())));
     let packed = Bytes::from(packed);
-    repository.store.put(&object, packed.clone()).await?;
-    for other in again {
-        repository.store.put(&other.to_string(), packed.clone()).await?;
+    for object in std::iter::once(object.clone()).chain(again.map(|other| other.to_string())) {
+        repository.store.put(&object, packed.clone()).await?;
     }
     let chunk = ChunkRef { id, bytes, stored, copy };
     let known = {

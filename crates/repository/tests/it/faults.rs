@@ -5,7 +5,7 @@
 
 use std::collections::HashSet;
 use std::fmt;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -183,6 +183,8 @@ struct Patchy {
     unreadable: Mutex<HashSet<String>>,
     /// How long a manifest takes to be written.
     slow: Mutex<Duration>,
+    /// Says that it has written manifests, and has not.
+    forgetful: AtomicBool,
 }
 
 impl fmt::Display for Patchy {
@@ -197,6 +199,9 @@ impl ObjectStore for Patchy {
         let slow = *self.slow.lock().unwrap();
         if location.as_ref().starts_with("snapshots/") {
             tokio::time::sleep(slow).await;
+            if self.forgetful.load(Ordering::SeqCst) {
+                return Ok(PutResult { e_tag: None, version: None, extensions: Default::default() });
+            }
         }
         self.inner.put_opts(location, payload, options).await
     }
@@ -277,6 +282,19 @@ async fn what_a_store_cannot_give_is_named_and_condemns_nothing() {
     // A store that gives nothing any more is no store with a bad place.
     cannot(&["chunks/"]);
     assert!(matches!(repo.check(&check).await, Err(Error::Store { .. })));
+}
+
+#[tokio::test]
+async fn a_manifest_that_the_store_acknowledged_and_did_not_keep_is_no_snapshot() {
+    let patchy = Arc::new(Patchy::default());
+    let store = Store::custom(Arc::clone(&patchy) as Arc<dyn ObjectStore>, "patchy");
+    let repo = Repository::init(store, &small()).await.unwrap();
+    patchy.forgetful.store(true, Ordering::SeqCst);
+    let error = try_snapshot(&repo, "nightly", &[("a", &data(1, 20_000))]).await.unwrap_err();
+    assert!(matches!(&error, Error::NotKept { object, .. } if object.starts_with("snapshots/")), "{error}");
+    patchy.forgetful.store(false, Ordering::SeqCst);
+    let first = write_snapshot(&repo, "nightly", &[("a", &data(1, 20_000))]).await;
+    assert_eq!(first.stats.new_chunks, 0, "what it wrote is used again");
 }
 
 /// A machine that sleeps while its manifest is under way.

@@ -1,4 +1,11 @@
 //! Faults that were reported: one test for each kind, in a file of its own.
 
+mod credentials;
+mod damage;
+mod folders;
+mod full_disk;
+mod lost_document;
+mod object_lock;
+mod places;
 mod recipients;
 mod unreliable_s3;

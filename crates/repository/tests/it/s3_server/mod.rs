@@ -12,17 +12,28 @@ use s3s::service::{S3Service, S3ServiceBuilder};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
-fn service() -> (tempfile::TempDir, S3Service) {
+/// A server that is to be, of one bucket, `backups`.
+pub(crate) fn builder() -> (tempfile::TempDir, S3ServiceBuilder) {
     let dir = tempfile::tempdir().unwrap();
     std::fs::create_dir(dir.path().join("backups")).unwrap();
     let mut builder = S3ServiceBuilder::new(s3s_fs::FileSystem::new(dir.path()).unwrap());
     builder.set_auth(SimpleAuth::from_single("key", "right-secret"));
+    (dir, builder)
+}
+
+fn service() -> (tempfile::TempDir, S3Service) {
+    let (dir, builder) = builder();
     (dir, builder.build())
 }
 
 /// A server with one bucket, `backups`; gone when the test's runtime ends.
 pub(crate) async fn server() -> (tempfile::TempDir, String) {
     let (dir, service) = service();
+    serve(dir, service).await
+}
+
+/// Starts a server.
+pub(crate) async fn serve(dir: tempfile::TempDir, service: S3Service) -> (tempfile::TempDir, String) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
     tokio::spawn(async move {
