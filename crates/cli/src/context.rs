@@ -98,7 +98,7 @@ impl Context {
         };
         let url = expand("repository.url", &repository.url, &self.secrets)?;
         // A plain folder in a file is meant relative to that file, wherever cron starts us.
-        if url.contains("://") {
+        if url.contains("://") || url.starts_with('~') {
             Ok(url)
         } else {
             Ok(self.config.folder.join(url).to_string_lossy().into_owned())
@@ -118,6 +118,11 @@ impl Context {
             .await
             .map_err(|error| with_remedy(error, || self.init_command(&url)))
             .with_context(|| format!("cannot open the repository {}", without_user(&url)))?;
+        if repository.is_from_copy() {
+            self.progress.warn(
+                "dbhaul.json is missing or damaged: its copy, dbhaul.json.copy, was read; the next backup writes it again",
+            );
+        }
         Ok(ui::repository::observed(self.as_configured(repository), &self.progress))
     }
 

@@ -108,7 +108,7 @@ pub(crate) fn code_of(error: &anyhow::Error) -> Exit {
             return match error {
                 repository::Error::Url { .. } => Exit::Usage,
                 error if error.is_locked() => Exit::Usage,
-                error if error.is_already_exists() => Exit::Refused,
+                error if error.is_refused() => Exit::Refused,
                 _ => Exit::Failed,
             };
         }

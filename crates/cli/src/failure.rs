@@ -34,6 +34,23 @@ pub(crate) fn hint(error: impl Into<anyhow::Error>, hint: impl Into<String>) -> 
     anyhow::Error::new(Hinted { inner: error.into(), hint: hint.into() })
 }
 
+/// What to do about a failure of the repository.
+fn remedy(error: &repository::Error) -> Option<&'static str> {
+    use repository::Error;
+    match error {
+        Error::InUse { .. } => {
+            Some("wait until it has ended; one that was killed no longer counts after 15 minutes")
+        }
+        Error::Orphaned { .. } => Some(
+            "without dbhaul.json an encrypted repository cannot be read; to start a new one, choose an empty place",
+        ),
+        error if error.is_no_room() => {
+            Some("make room, or run `dbhaul prune --now` if nothing else writes to the repository")
+        }
+        _ => None,
+    }
+}
+
 /// A failed run, as it is printed with and without `--json`.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -63,6 +80,9 @@ impl Failure {
                 continue;
             }
             failure.add(&redact(&cause.to_string()));
+            if let Some(remedy) = cause.downcast_ref::<repository::Error>().and_then(remedy) {
+                failure.add_hint(remedy);
+            }
         }
         failure
     }

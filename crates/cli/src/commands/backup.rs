@@ -136,5 +136,11 @@ pub(super) async fn run(args: BackupArgs, context: &Context) -> anyhow::Result<E
         progress: &context.progress,
     })
     .await?;
-    context.conclude(report.exit(), &report, || report.render())
+    let exit = context.conclude(report.exit(), &report, || report.render())?;
+    if let Some(said) = &report.retention_error {
+        context
+            .progress
+            .warn(format!("the snapshot {} is saved, but retention failed: {said}", report.snapshot));
+    }
+    Ok(exit)
 }

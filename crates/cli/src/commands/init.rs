@@ -56,6 +56,11 @@ pub(crate) struct InitArgs {
     /// Within it `undelete` works and prune deletes nothing. No backup may run longer.
     #[arg(long, value_name = "HOURS", default_value_t = 72, value_parser = clap::value_parser!(u32).range(4..=87_600), help_heading = "Storage")]
     grace: u32,
+    /// Let the group of the repository's folder read and write it (modes 2770 and 0660)
+    ///
+    /// Without this, the repository is accessible to its owner only (0700 and 0600).
+    #[arg(long, help_heading = "Storage")]
+    shared_group: bool,
 }
 
 /// A chunk's average size, as sizes around it.
@@ -94,10 +99,13 @@ pub(super) async fn run(args: InitArgs, context: &Context) -> anyhow::Result<Exi
     }
     // The repository first: a configuration that points at nothing would be the worse half.
     let grace = Duration::from_secs(u64::from(args.grace) * 3600);
-    let repository =
-        Repository::init(open_store(&url)?, &InitOptions { chunker: args.chunk_size, grace, encryption })
-            .await
-            .with_context(|| format!("cannot create the repository {url}"))?;
+    let store = open_store(&url)?;
+    if args.shared_group {
+        store.share_with_group().with_context(|| format!("cannot create the repository {url}"))?;
+    }
+    let repository = Repository::init(store, &InitOptions { chunker: args.chunk_size, grace, encryption })
+        .await
+        .with_context(|| format!("cannot create the repository {url}"))?;
     if let (Some(path), Some(key)) = (&key_file, repository.key()) {
         write_secret(path, &key.to_file()).context(
             "the repository was created, but its key file was not written: `dbhaul key export` with an identity or \
@@ -118,6 +126,11 @@ pub(super) async fn run(args: InitArgs, context: &Context) -> anyhow::Result<Exi
         recipients: repository.recipients().iter().map(ToString::to_string).collect(),
         store: repository.probe(),
     };
+    if repository.is_unsynced() {
+        context.progress.warn(
+            "the file system cannot sync folders: after a power failure the newest files of the repository may be missing",
+        );
+    }
     if report.store.is_some_and(|probe| !probe.delete) {
         context.progress.warn(
             "this host may not delete objects in the store: it can back up, but `forget` and `prune` must run on another host",

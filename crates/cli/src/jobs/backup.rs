@@ -62,6 +62,7 @@ pub(crate) async fn run(backup: Backup<'_>) -> anyhow::Result<BackupReport> {
             }
             // With one source there is nothing to save: its error is the command's.
             Err(error) if number == 1 => {
+                writer.abandon().await;
                 return Err(error.context(format!(
                     "no snapshot was created: source `{}` ({}) was not backed up",
                     source.name,
@@ -76,6 +77,7 @@ pub(crate) async fn run(backup: Backup<'_>) -> anyhow::Result<BackupReport> {
         }
     }
     if records.is_empty() {
+        writer.abandon().await;
         let said: Vec<String> = outcomes.iter().filter_map(SourceOutcome::complaint).collect();
         anyhow::bail!("no snapshot was created: no source could be backed up\n  {}", said.join("\n  "));
     }
@@ -86,8 +88,14 @@ pub(crate) async fn run(backup: Backup<'_>) -> anyhow::Result<BackupReport> {
     let complete = records.len() == number;
     let manifest =
         writer.commit(records, complete).await.context("cannot write the manifest: no snapshot is listed")?;
-    let old: Vec<String> =
-        backup.repository.not_restorable().await?.iter().map(ToString::to_string).collect();
+    // The snapshot is saved, whatever is found of older ones.
+    let old = backup.repository.not_restorable().await.unwrap_or_else(|error| {
+        backup
+            .progress
+            .warn(format!("cannot tell whether current recipients can restore older snapshots: {error}"));
+        Vec::new()
+    });
+    let old: Vec<String> = old.iter().map(ToString::to_string).collect();
     if !old.is_empty() {
         backup.progress.warn(format!(
             "no current recipient can restore these snapshots alone: {}; `dbhaul key rotate` encrypts them for the current \
@@ -97,11 +105,16 @@ pub(crate) async fn run(backup: Backup<'_>) -> anyhow::Result<BackupReport> {
     }
     let forgotten = match backup.retention {
         Some(policy) if complete => {
-            Some(forget::run(backup.repository, backup.job, policy, None, false, backup.progress).await?)
+            Some(forget::run(backup.repository, backup.job, policy, None, false, backup.progress).await)
         }
         _ => None,
     };
-    Ok(BackupReport::new(&manifest, outcomes, forgotten))
+    let (forgotten, failed) = match forgotten.transpose() {
+        Ok(forgotten) => (forgotten, None),
+        Err(error) => (None, Some(Failure::of(&error).line())),
+    };
+    let report = BackupReport::new(&manifest, outcomes, forgotten);
+    Ok(BackupReport { retention_error: failed, ..report })
 }
 
 async fn one(

@@ -76,9 +76,12 @@ pub(crate) async fn run(
         true => Attestation::incomplete(kind, Utc::now(), details),
         false => Attestation::new(kind, report.passed(), Utc::now(), details),
     };
-    repository.attest(&manifest.id, &attestation).await.with_context(|| {
-        format!("the rehearsal of {} ended, but its attestation was not stored", manifest.id)
-    })?;
+    // A repository that may only be read can be rehearsed all the same.
+    if let Err(error) = repository.attest(&manifest.id, &attestation).await {
+        progress.warn(format!(
+            "the result of this rehearsal was not stored, and retention will not know of it: {error}"
+        ));
+    }
     match last {
         // With one source its error is the command's.
         Some(error) if manifest.sources.len() == 1 => Err(error),

@@ -25,6 +25,9 @@ pub(crate) struct BackupReport {
     pub(crate) stats: repository::SnapshotStats,
     /// What retention did afterwards, where it was asked.
     pub(crate) retention: Option<ForgetReport>,
+    /// Why retention failed after the snapshot was saved.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) retention_error: Option<String>,
 }
 
 /// One source of a backup.
@@ -87,12 +90,13 @@ impl BackupReport {
             sources,
             stats: manifest.stats.clone(),
             retention,
+            retention_error: None,
         }
     }
 
     /// 4 when a source failed; 5 when all are saved but retention refused its plan; else 0.
     pub(crate) fn exit(&self) -> Exit {
-        if !self.complete {
+        if !self.complete || self.retention_error.is_some() {
             return Exit::Partial;
         }
         self.retention.as_ref().map_or(Exit::Done, ForgetReport::exit)

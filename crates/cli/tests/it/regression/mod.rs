@@ -9,6 +9,7 @@ mod others_on_the_host;
 mod plain_role;
 mod recipients;
 mod refusals_that_go_on;
+mod repositories;
 mod restore_proofs;
 mod subset_snapshots;
 mod swapped;
