@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::commands::{
-    backup, baseline, check, compare, copy, export, forget, init, inspect, key, migrate, prune, rehearse,
-    restore, snapshots, stats, undelete, verify_file,
+    backup, baseline, check, compare, copy, export, forget, init, inspect, key, migrate, pin, prune,
+    rehearse, restore, snapshots, stats, undelete, verify_file,
 };
 
 /// Migrate, back up, restore and verify PostgreSQL and Redis
@@ -100,6 +100,8 @@ pub(crate) enum Command {
     Check(check::CheckArgs),
     Forget(forget::ForgetArgs),
     Undelete(undelete::UndeleteArgs),
+    Pin(pin::PinArgs),
+    Unpin(pin::UnpinArgs),
     Prune(prune::PruneArgs),
     Stats(stats::StatsArgs),
     Copy(copy::CopyArgs),

@@ -51,6 +51,15 @@ impl Repository {
                 }
             })
             .await?;
+        self.store
+            .visit("pins", |meta| {
+                let pin = crate::pins::parse_name(meta.location.as_ref());
+                let gone = pin.is_some_and(|(id, _)| !alive.contains(&id.tombstone()));
+                if gone && meta.last_modified < old {
+                    going.push(meta.location.to_string());
+                }
+            })
+            .await?;
         let halves = match self.store.root() {
             Some(root) => {
                 let root = root.to_owned();

@@ -50,6 +50,7 @@ mod mend;
 mod packers;
 mod patience;
 mod presence;
+mod pins;
 mod probe;
 mod progress;
 mod prune;

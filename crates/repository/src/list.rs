@@ -340,7 +340,7 @@ impl Repository {
     }
 
     /// The only id that is or begins so.
-    async fn id_of(&self, wanted: &str) -> Result<SnapshotId, Error> {
+    pub(crate) async fn id_of(&self, wanted: &str) -> Result<SnapshotId, Error> {
         let missing = |hint: &str| Error::NoSnapshot { wanted: wanted.to_owned(), hint: hint.to_owned() };
         let names = self.document_names("snapshots").await?;
         let ids = names

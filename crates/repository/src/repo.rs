@@ -365,6 +365,11 @@ impl Repository {
         self.crypt.identity_as_stored(identity)
     }
 
+    /// When a snapshot's manifest was stored, by the store's clock; nothing if it is not listed.
+    pub async fn stored_at(&self, id: &crate::SnapshotId) -> Result<Option<DateTime<Utc>>, Error> {
+        self.store.written_at(&id.object()).await
+    }
+
     /// The store's clock, which is asked by writing a small object and removing it again.
     pub async fn store_clock(&self) -> Result<DateTime<Utc>, Error> {
         self.store.clock().await

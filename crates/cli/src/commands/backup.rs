@@ -4,13 +4,14 @@ use clap::{Args, ValueEnum};
 
 use crate::commands::filter::FilterArgs;
 use crate::commands::locks::LockArgs;
+use crate::commands::job::configured_source;
 use crate::commands::sources;
 use crate::config::Kind;
 use crate::context::Context;
 use crate::endpoint::{Connection, Globals};
 use crate::exit::{self, Exit};
 use crate::jobs::backup::{self, Backup};
-use crate::jobs::series;
+use crate::jobs::series::{self, Configured};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -70,6 +71,16 @@ pub(crate) struct BackupArgs {
     /// Average rate of all uploads of this run, such as 10MiB/s [default: unlimited]
     #[arg(long, value_name = "RATE")]
     limit_upload: Option<repository::Rate>,
+    /// Job to which the snapshot belongs [default: that of the configuration, otherwise "default"]
+    #[arg(long, value_name = "ID")]
+    job: Option<String>,
+    /// Accept that the job's sources are others than before, and record it
+    ///
+    /// A backup is refused if a source of the same name is another database than in earlier snapshots, or if the job's
+    /// sources have other names: most often two applications use the same job id. Pass this once after a move to a new
+    /// server, a major upgrade or a renaming.
+    #[arg(long)]
+    new_lineage: bool,
     /// Do not apply retention afterwards
     #[arg(long)]
     no_forget: bool,
@@ -122,14 +133,22 @@ pub(super) async fn run(args: BackupArgs, context: &Context) -> anyhow::Result<E
     }
     // A part that was asked for by flags is a series of its own: it must never push a whole snapshot out, nor pass
     // for the latest one.
+    let job = args.job.as_ref().unwrap_or(&context.config.job.id);
     let job = match part {
-        true => format!("{}{}", context.config.job.id, series::PART),
-        false => context.config.job.id.clone(),
+        true => format!("{job}{}", series::PART),
+        false => job.clone(),
+    };
+    let flagged = args.postgres.is_some() || args.redis.is_some();
+    let declared: Vec<Configured> = match flagged {
+        true => endpoints.iter().map(Configured::of).collect(),
+        false => context.config.sources.iter().map(configured_source).collect(),
     };
     let report = backup::run(Backup {
         repository: &repository,
         job: &job,
         sources: &endpoints,
+        declared: &declared,
+        new_lineage: args.new_lineage,
         jobs: context.jobs(args.jobs),
         lock_wait: args.locks.wait(),
         retention: context.config.retention.as_ref().filter(|_| !args.no_forget && !part),

@@ -4,7 +4,7 @@ use clap::Args;
 
 use crate::context::Context;
 use crate::exit::{self, Exit};
-use crate::jobs::forget;
+use crate::jobs::forget::{self, Guard};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -13,7 +13,9 @@ Examples:
   dbhaul forget
       Apply the configured policy
   dbhaul forget --daily 14
-      Apply the configured policy with another number of days";
+      Apply the configured policy with another number of days
+  dbhaul forget 20261123T180500Z
+      Remove one snapshot";
 
 /// Apply the retention policy: list which snapshots are kept or removed, then remove them
 ///
@@ -26,6 +28,12 @@ Examples:
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(crate) struct ForgetArgs {
+    /// Snapshots to remove, by id or the beginning of an id [default: what the policy removes]
+    #[arg(value_name = "SNAPSHOT", conflicts_with_all = ["max_delete", "job", "daily", "weekly", "zone"])]
+    snapshots: Vec<String>,
+    /// Remove the given snapshots although this protects them; may be repeated
+    #[arg(long, value_name = "GUARD", requires = "snapshots")]
+    allow: Vec<Guard>,
     /// Show what would be removed, and remove nothing
     #[arg(long)]
     dry_run: bool,
@@ -47,6 +55,15 @@ pub(crate) struct ForgetArgs {
 }
 
 pub(super) async fn run(args: ForgetArgs, context: &Context) -> anyhow::Result<Exit> {
+    if !args.snapshots.is_empty() {
+        let repository = context.open_repository().await?;
+        let report = forget::named(&repository, &args.snapshots, &args.allow, args.dry_run).await?;
+        if args.dry_run {
+            context.print(&report, || report.render())?;
+            return Ok(Exit::Done);
+        }
+        return context.conclude(Exit::Done, &report, || report.render());
+    }
     let policy = args.policy(context)?;
     policy.validate().map_err(|e| exit::usage(e.to_string()))?;
     let repository = context.open_repository().await?;

@@ -115,7 +115,7 @@ pub(super) async fn run(args: InitArgs, context: &Context) -> anyhow::Result<Exi
     if written {
         let named = context.key_file().or_else(|| key_file.as_ref().map(|_| DEFAULT_KEY_FILE.into()));
         let named = named.filter(|_| key_file.is_some()).map(|path| path.to_string_lossy().into_owned());
-        write_new(&configuration, &template(&url, named.as_deref()))?;
+        write_new(&configuration, &template(&job_id(&configuration), &url, named.as_deref()))?;
     }
     let report = InitReport {
         configuration: (!args.no_config).then_some(configuration),
@@ -195,5 +195,41 @@ impl InitReport {
             text += "keep two copies of the identity (or the passphrase) elsewhere: without it nothing can be restored\n";
         }
         text
+    }
+}
+
+/// A job's id that no other application of another host bears by accident: the host's name and that of the folder in
+/// which the configuration lies.
+fn job_id(configuration: &Path) -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").or_else(|_| {
+        std::env::var("HOSTNAME").map_err(|_| std::io::Error::from(std::io::ErrorKind::NotFound))
+    });
+    let folder = configuration.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let folder = folder.unwrap_or(Path::new(".")).canonicalize().ok();
+    let folder = folder.and_then(|folder| Some(folder.file_name()?.to_string_lossy().into_owned()));
+    job_id_of(host.as_deref().unwrap_or_default(), &folder.unwrap_or_default())
+}
+
+fn job_id_of(host: &str, folder: &str) -> String {
+    let plain = |text: &str| -> String {
+        let host = text.trim().split('.').find(|part| !part.is_empty()).unwrap_or_default();
+        let kept = host.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' });
+        kept.collect::<String>().trim_matches('-').to_owned()
+    };
+    let names = [plain(host), plain(folder)].into_iter().filter(|name| !name.is_empty());
+    let id = names.collect::<Vec<_>>().join("-");
+    if id.is_empty() { "default".to_owned() } else { id }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_job_bears_the_names_of_its_host_and_folder() {
+        assert_eq!(job_id_of("web1.example.org\n", "Coin Pilot"), "web1-coin-pilot");
+        assert_eq!(job_id_of("web1", ""), "web1");
+        assert_eq!(job_id_of("", ".app"), "app");
+        assert_eq!(job_id_of("", "/"), "default");
     }
 }

@@ -38,6 +38,7 @@ pub(super) fn series(job: Option<&str>, context: &Context) -> Series {
     }
 }
 
-fn configured_source(source: &SourceConfig) -> Configured {
+/// A source as a series knows it.
+pub(super) fn configured_source(source: &SourceConfig) -> Configured {
     Configured { name: source.name.clone(), kind: source.kind, every_database: source.every_database() }
 }

@@ -16,6 +16,7 @@ mod job;
 pub(crate) mod key;
 mod locks;
 pub(crate) mod migrate;
+pub(crate) mod pin;
 pub(crate) mod prune;
 pub(crate) mod rehearse;
 pub(crate) mod restore;
@@ -45,6 +46,8 @@ pub(crate) async fn run(command: Command, context: &Context) -> anyhow::Result<E
         Command::Check(args) => check::run(args, context).await,
         Command::Forget(args) => forget::run(args, context).await,
         Command::Key(args) => key::run(args, context).await,
+        Command::Pin(args) => pin::pin(args, context).await,
+        Command::Unpin(args) => pin::unpin(args, context).await,
         Command::Prune(args) => prune::run(args, context).await,
         Command::Undelete(args) => undelete::run(args, context).await,
         Command::Stats(args) => stats::run(args, context).await,

@@ -359,7 +359,7 @@ mod tests {
 
     #[test]
     fn the_template_is_a_valid_configuration() {
-        let config = parse(&template("backup", None)).unwrap();
+        let config = parse(&template("web1-app", "backup", None)).unwrap();
         assert_eq!(config.repository.unwrap().url, "backup");
         assert_eq!(config.sources.len(), 2);
         assert!(config.retention.is_some());

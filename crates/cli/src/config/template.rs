@@ -1,7 +1,8 @@
 //! The commented configuration that `dbhaul init` writes.
 
 /// A configuration with every key explained, with the given repository and, if it is encrypted, its key file.
-pub(crate) fn template(repository: &str, key_file: Option<&str>) -> String {
+pub(crate) fn template(job: &str, repository: &str, key_file: Option<&str>) -> String {
+    let job = toml::Value::String(job.to_owned());
     let repository = toml::Value::String(repository.to_owned());
     let key_file = match key_file {
         Some(file) => format!("key-file = {}", toml::Value::String(file.to_owned())),
@@ -13,7 +14,7 @@ pub(crate) fn template(repository: &str, key_file: Option<&str>) -> String {
 
 [job]
 # Name of the series of snapshots that retention counts in. Keep it when a host or a folder is renamed.
-id = "nightly"
+id = {job}
 # Number of connections that copy at the same time; 0 chooses by the number of cores.
 jobs = 0
 

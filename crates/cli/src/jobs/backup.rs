@@ -13,7 +13,8 @@ use crate::jobs::record::{
     CopyAttributes, PART_CATALOG, PART_COPY, PART_GLOBALS, PART_RDB, PostgresDetails, TableRecord,
     ViewRecord, attributes, note_times,
 };
-use crate::jobs::{access, baseline, by_hand, data_folder, databases, forget};
+use crate::jobs::series::{Configured, PART};
+use crate::jobs::{access, baseline, by_hand, clock, data_folder, databases, forget, lineage};
 use crate::report::backup::{BackupReport, SourceOutcome};
 use crate::ui::Progress;
 
@@ -25,6 +26,10 @@ pub(crate) struct Backup<'a> {
     pub(crate) job: &'a str,
     /// What.
     pub(crate) sources: &'a [Endpoint],
+    /// The sources of the job, also those that are left out this time.
+    pub(crate) declared: &'a [Configured],
+    /// The series may be of other sources from here on.
+    pub(crate) new_lineage: bool,
     /// Connections at a time.
     pub(crate) jobs: usize,
     /// How long to wait for a table that another session locks.
@@ -38,16 +43,25 @@ pub(crate) struct Backup<'a> {
 /// Takes one snapshot of all sources. A source that fails leaves the snapshot marked incomplete, so that retention
 /// does not count it and `latest` does not mean it; when every source fails there is no snapshot at all.
 pub(crate) async fn run(backup: Backup<'_>) -> anyhow::Result<BackupReport> {
+    let sources = databases::expand(backup.sources).await;
+    let known: Vec<&Endpoint> =
+        sources.iter().filter(|(_, unlisted)| unlisted.is_none()).map(|(source, _)| source).collect();
+    let identities = lineage::identities(&known).await;
+    // A part that was chosen by flags is counted by nobody.
+    if !backup.new_lineage && !backup.job.ends_with(PART) {
+        let Backup { repository, job, declared, .. } = backup;
+        lineage::check(repository, job, &known, declared, &identities).await?;
+    }
     let started = Utc::now();
+    let start = SnapshotStart::new(backup.job, started, concat!("dbhaul ", env!("CARGO_PKG_VERSION")));
     let writer = backup
         .repository
-        .begin(SnapshotStart::new(backup.job, started, concat!("dbhaul ", env!("CARGO_PKG_VERSION"))))
+        .begin(SnapshotStart { identities, new_lineage: backup.new_lineage, ..start })
         .await
         .context("cannot begin a snapshot")?;
 
     let mut records = Vec::new();
     let mut outcomes = Vec::new();
-    let sources = databases::expand(backup.sources).await;
     let number = sources.len();
     for (source, unlisted) in sources {
         let source = &source;
@@ -86,8 +100,15 @@ pub(crate) async fn run(backup: Backup<'_>) -> anyhow::Result<BackupReport> {
     }
 
     let complete = records.len() == number;
+    let before = Utc::now();
     let manifest =
         writer.commit(records, complete).await.context("cannot write the manifest: no snapshot is listed")?;
+    let after = Utc::now();
+    // A store that does not say is no reason to fail: the snapshot is there.
+    let stored_at = backup.repository.stored_at(&manifest.id).await.ok().flatten();
+    if let Some(offset) = stored_at.and_then(|stored_at| clock::offset(before, stored_at, after)) {
+        backup.progress.warn(clock::warning(offset));
+    }
     // The snapshot is saved, whatever is found of older ones.
     let old = backup.repository.not_restorable().await.unwrap_or_else(|error| {
         backup

@@ -34,6 +34,8 @@ pub(crate) async fn run(scale: u32, jobs: usize, progress: &Progress) -> anyhow:
         repository: &repository,
         job: "demo",
         sources: &from,
+        declared: &[],
+        new_lineage: false,
         jobs,
         lock_wait: pgmove::SourceOptions::default().lock_timeout,
         retention: None,

@@ -1,12 +1,14 @@
 //! forget = the repository's snapshots -> retention's plan -> tombstones; then prune, for what was forgotten long ago.
 
-use chrono::Utc;
+use chrono::{DateTime, Utc};
 use repository::{
-    Attestation, AttestationKind, PruneOptions, PruneReport, Repository, SnapshotHeader, SnapshotId,
+    Attestation, AttestationKind, Headers, PruneOptions, PruneReport, Repository, SnapshotHeader, SnapshotId,
 };
 
+use crate::exit;
+use crate::failure;
 use crate::jobs::series;
-use crate::report::forget::ForgetReport;
+use crate::report::forget::{ForgetReport, NamedReport};
 use crate::ui::Progress;
 
 /// Plans, and unless `dry_run` or the plan is refused, applies the plan.
@@ -20,20 +22,8 @@ pub(crate) async fn run(
 ) -> anyhow::Result<ForgetReport> {
     let listing = repository.headers().await?;
     series::require(job, &listing)?;
-    // Whichever clock says less: a snapshot that was taken while this host's was ahead shall take no slot.
-    let now = repository.store_clock().await.map_or_else(|_| Utc::now(), |store| store.min(Utc::now()));
-    let of_job: Vec<&SnapshotHeader> = listing.headers.iter().filter(|header| header.job == job).collect();
-    let mut attested = repository.newest_attestations().await?;
-    attested.retain(|id, _| of_job.iter().any(|header| header.id == *id));
-    // What a check has found may have been mended since, by the very backup that this run follows.
-    let known_bad = repository.known_bad(&attested).await?;
-    let series: Vec<_> = of_job
-        .into_iter()
-        .map(|header| {
-            let findings = attested.get(&header.id).map_or(&[][..], Vec::as_slice);
-            as_retention_sees_it(header, findings, known_bad.contains(&header.id))
-        })
-        .collect();
+    let now = now(repository).await;
+    let series = as_series(repository, job, &listing).await?;
     let guards = retention::Guards {
         unreadable_manifests: listing.unreadable.len(),
         last_deletion_at: repository.last_deletion_at(job, &listing, now).await?,
@@ -52,6 +42,110 @@ pub(crate) async fn run(
     }
     let pruned = if applied { prune(repository, progress).await } else { None };
     Ok(ForgetReport { job: job.to_owned(), policy: policy.clone(), applied, plan, pruned })
+}
+
+/// The snapshots of a job as the policy sees them.
+async fn as_series(
+    repository: &Repository,
+    job: &str,
+    listing: &Headers,
+) -> anyhow::Result<Vec<retention::Snapshot>> {
+    let of_job: Vec<&SnapshotHeader> = listing.headers.iter().filter(|header| header.job == job).collect();
+    let mut attested = repository.newest_attestations().await?;
+    attested.retain(|id, _| of_job.iter().any(|header| header.id == *id));
+    // What a check has found may have been mended since, by the very backup that this run follows.
+    let known_bad = repository.known_bad(&attested).await?;
+    let pinned = repository.pinned().await?;
+    let series = of_job
+        .into_iter()
+        .map(|header| {
+            let findings = attested.get(&header.id).map_or(&[][..], Vec::as_slice);
+            let seen = as_retention_sees_it(header, findings, known_bad.contains(&header.id));
+            retention::Snapshot { pinned: pinned.contains(&header.id), ..seen }
+        })
+        .collect();
+    Ok(series)
+}
+
+/// What is not removed by name either, unless that is allowed by name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Guard {
+    /// The newest snapshot of a source
+    Newest,
+    /// The newest snapshot of a source that passed a check
+    Checked,
+    /// The newest snapshot of a source that passed a rehearsal
+    Rehearsed,
+    /// A pinned snapshot
+    Pinned,
+}
+
+impl Guard {
+    fn of(reason: retention::Reason) -> Option<Guard> {
+        match reason {
+            retention::Reason::Newest => Some(Guard::Newest),
+            retention::Reason::Checked => Some(Guard::Checked),
+            retention::Reason::Rehearsed => Some(Guard::Rehearsed),
+            retention::Reason::Pinned => Some(Guard::Pinned),
+            _ => None,
+        }
+    }
+}
+
+/// Forgets these snapshots, all or none. One that a guard protects is refused, unless that guard is allowed to fall.
+pub(crate) async fn named(
+    repository: &Repository,
+    wanted: &[String],
+    allowed: &[Guard],
+    dry_run: bool,
+) -> anyhow::Result<NamedReport> {
+    let mut ids: Vec<SnapshotId> = Vec::new();
+    for name in wanted {
+        let id = repository.resolve(name).await?;
+        if !ids.contains(&id) {
+            ids.push(id);
+        }
+    }
+    let listing = repository.headers().await?;
+    let now = now(repository).await;
+    let going: Vec<&SnapshotHeader> =
+        listing.headers.iter().filter(|header| ids.contains(&header.id)).collect();
+    let mut jobs: Vec<&str> = going.iter().map(|header| header.job.as_str()).collect();
+    jobs.sort_unstable();
+    jobs.dedup();
+    let mut refused = Vec::new();
+    for job in jobs {
+        let series = as_series(repository, job, &listing).await?;
+        for entry in retention::protected(&series, now) {
+            let reasons = entry
+                .reasons
+                .iter()
+                .filter(|because| Guard::of(because.reason).is_some_and(|guard| !allowed.contains(&guard)));
+            let reasons: Vec<String> = reasons.map(ToString::to_string).collect();
+            if !reasons.is_empty() && going.iter().any(|header| header.id.as_str() == entry.id) {
+                refused.push(format!("{} of job `{job}`: {}", entry.id, reasons.join(", ")));
+            }
+        }
+    }
+    if !refused.is_empty() {
+        let error = exit::refused(format!(
+            "what these snapshots are needed for has nothing in its place; nothing was removed:\n  {}",
+            refused.join("\n  ")
+        ));
+        return Err(failure::hint(
+            error,
+            "to remove them all the same, pass --allow newest (checked, rehearsed, pinned)",
+        ));
+    }
+    if !dry_run {
+        repository.forget(&ids, now).await?;
+    }
+    Ok(NamedReport { applied: !dry_run, snapshots: ids })
+}
+
+/// Whichever clock says less: a snapshot that was taken while this host's was ahead is not to count as a past one.
+async fn now(repository: &Repository) -> DateTime<Utc> {
+    repository.store_clock().await.map_or_else(|_| Utc::now(), |store| store.min(Utc::now()))
 }
 
 /// Frees what no snapshot needs any more and whose grace is over. A failure costs space, and nothing else: it is told,

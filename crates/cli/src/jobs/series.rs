@@ -4,6 +4,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use repository::{Headers, SnapshotHeader};
 
 use crate::config::Kind;
+use crate::endpoint::Endpoint;
 use crate::exit;
 
 /// Ends the name of a series of snapshots that hold a part of a database, chosen by flags of one command.
@@ -32,6 +33,11 @@ pub(crate) struct Configured {
 }
 
 impl Configured {
+    /// A server that was named by a flag.
+    pub(crate) fn of(endpoint: &Endpoint) -> Configured {
+        Configured { name: endpoint.name.clone(), kind: endpoint.kind(), every_database: false }
+    }
+
     /// Whether a source of a snapshot that is called so comes from here.
     pub(crate) fn covers(&self, name: &str) -> bool {
         let database = name.strip_prefix(&self.name).and_then(|rest| rest.strip_prefix('/'));

@@ -9,6 +9,7 @@ use crate::report::snapshots::{Dated, SnapshotRow, SnapshotsReport};
 /// Lists every snapshot, oldest first.
 pub(crate) async fn run(repository: &Repository, job: Option<&str>) -> anyhow::Result<SnapshotsReport> {
     let attested = repository.newest_attestations().await?;
+    let pinned = repository.pinned().await?;
     let mut rows = Vec::new();
     let mut jobs = std::collections::BTreeSet::new();
     let now = Utc::now();
@@ -22,7 +23,13 @@ pub(crate) async fn run(repository: &Repository, job: Option<&str>) -> anyhow::R
             found.cloned()
         };
         let (check, rehearsal) = (newest(AttestationKind::Check), newest(AttestationKind::Rehearsal));
-        let row = SnapshotRow::new(&manifest, Dated::of(&manifest, stored_at, now), check, rehearsal);
+        let row = SnapshotRow::new(
+            &manifest,
+            pinned.contains(&manifest.id),
+            Dated::of(&manifest, stored_at, now),
+            check,
+            rehearsal,
+        );
         rows.push((manifest.taken_at, manifest.id, row));
     };
     let unreadable = repository.visit_snapshots(visit).await?;

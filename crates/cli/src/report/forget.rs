@@ -42,6 +42,29 @@ impl ForgetReport {
     }
 }
 
+/// Snapshots that were removed by name.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) struct NamedReport {
+    /// False in a dry run.
+    pub(crate) applied: bool,
+    /// Which.
+    pub(crate) snapshots: Vec<repository::SnapshotId>,
+}
+
+impl NamedReport {
+    /// For people.
+    pub(crate) fn render(&self) -> String {
+        let verb = if self.applied { "removed" } else { "would remove" };
+        let mut text: String = self.snapshots.iter().map(|id| format!("{verb} {id}\n")).collect();
+        text += match self.applied {
+            true => "`dbhaul undelete` restores them within the grace period\n",
+            false => "dry run: nothing was removed\n",
+        };
+        text
+    }
+}
+
 /// What to do about a refusal.
 fn hint(refused: &retention::Refusal) -> Option<String> {
     use retention::Refusal::{Clock, NothingSucceeded, TooMany, Unreadable};

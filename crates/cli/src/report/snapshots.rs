@@ -27,6 +27,8 @@ pub(crate) struct SnapshotRow {
     /// What is wrong with that time, if anything is.
     #[serde(skip_serializing_if = "Option::is_none")]
     dated: Option<Dated>,
+    /// Retention keeps it whatever the policy says.
+    pinned: bool,
     complete: bool,
     /// The sources cannot be known here: the manifest is encrypted, and no identity was given.
     sealed: bool,
@@ -93,6 +95,7 @@ impl SnapshotRow {
     /// A row from a manifest and its newest check and rehearsal.
     pub(crate) fn new(
         manifest: &repository::Manifest,
+        pinned: bool,
         dated: Option<Dated>,
         check: Option<repository::Attestation>,
         rehearsal: Option<repository::Attestation>,
@@ -105,6 +108,7 @@ impl SnapshotRow {
             job: manifest.job.clone(),
             taken_at: manifest.taken_at,
             dated,
+            pinned,
             complete: manifest.complete,
             sealed: manifest.is_sealed(),
             sources: manifest
@@ -132,6 +136,7 @@ impl SnapshotRow {
             Dated::Unproven => "stored at another time",
         });
         let marks = (!self.complete).then_some("incomplete").into_iter().chain(dated);
+        let marks = marks.chain(self.pinned.then_some("pinned"));
         marks.map(|mark| format!(" ({mark})")).collect()
     }
 

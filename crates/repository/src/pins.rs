@@ -1,0 +1,81 @@
+//! Pins: snapshots that somebody wants kept whatever the policy says. Nothing is changed or removed to pin or unpin: each
+//! is a document of its own, numbered, and the last number counts. So a host that may not delete can pin, and no clock
+//! decides which came later.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+use crate::{Error, Repository, SnapshotId};
+
+/// `pins/<snapshot>/<number>-<random>.json`
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+struct Pin {
+    format: u64,
+    snapshot: SnapshotId,
+    pinned: bool,
+    at: DateTime<Utc>,
+}
+
+/// The snapshot and the number of a pin's name; nothing if it is not named like one.
+pub(crate) fn parse_name(object: &str) -> Option<(SnapshotId, u64)> {
+    let (id, name) = object.strip_prefix("pins/")?.split_once('/')?;
+    let (number, _) = name.strip_suffix(".json")?.split_once('-')?;
+    Some((SnapshotId::parse(id)?, number.parse().ok()?))
+}
+
+impl Repository {
+    /// The snapshots that are pinned, listed or not. Of two pins that were written at the same time the one that keeps the
+    /// snapshot counts, and one that cannot be read keeps it too.
+    pub async fn pinned(&self) -> Result<BTreeSet<SnapshotId>, Error> {
+        let mut last: BTreeMap<SnapshotId, (u64, Vec<String>)> = BTreeMap::new();
+        for meta in self.store.list("pins").await? {
+            let object = meta.location.to_string();
+            let Some((id, number)) = parse_name(&object) else { continue };
+            let (known, objects) = last.entry(id).or_default();
+            if number > *known {
+                (*known, *objects) = (number, Vec::new());
+            }
+            if number == *known {
+                objects.push(object);
+            }
+        }
+        let mut pinned = BTreeSet::new();
+        for (id, (_, objects)) in last {
+            for object in objects {
+                if self.keeps(&id, &object).await? {
+                    pinned.insert(id.clone());
+                }
+            }
+        }
+        Ok(pinned)
+    }
+
+    async fn keeps(&self, id: &SnapshotId, object: &str) -> Result<bool, Error> {
+        let Some(bytes) = self.store.get(object).await? else { return Ok(false) };
+        let pin = self.crypt.read::<Pin>(object, &bytes);
+        Ok(pin.map_or(true, |pin| pin.pinned || pin.snapshot != *id))
+    }
+
+    /// Pins a snapshot, or takes its pin away. Gives whether that changed anything.
+    pub async fn pin(&self, id: &SnapshotId, pinned: bool, now: DateTime<Utc>) -> Result<bool, Error> {
+        if self.pinned().await?.contains(id) == pinned {
+            return Ok(false);
+        }
+        let listed = self.store.list(&format!("pins/{id}")).await?;
+        let numbers = listed.iter().filter_map(|meta| parse_name(meta.location.as_ref()));
+        let number = numbers.map(|(_, number)| number).max().unwrap_or(0).saturating_add(1);
+        let random = uuid::Uuid::new_v4().as_fields().0;
+        let object = format!("pins/{id}/{number:08}-{random:08x}.json");
+        let pin = Pin { format: crate::FORMAT, snapshot: id.clone(), pinned, at: now };
+        self.store.put(&object, self.crypt.seal(&object, &pin).into()).await?;
+        Ok(true)
+    }
+
+    /// The only listed snapshot of this id, or whose id begins so. Nothing is opened.
+    pub async fn resolve(&self, wanted: &str) -> Result<SnapshotId, Error> {
+        self.id_of(wanted).await
+    }
+}
