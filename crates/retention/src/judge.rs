@@ -170,15 +170,14 @@ impl<'a> Series<'a> {
     /// content is uncertain stands for the newest in place of one that is certain: both are kept.
     fn guard(&mut self, source: Option<&str>) {
         let (certain, all) = self.holders(source);
-        type Test = fn(&Snapshot) -> bool;
-        let tests: [(Reason, Test); 3] = [
-            (Reason::Newest, |_| true),
-            (Reason::Checked, |snapshot| snapshot.checked),
-            (Reason::Rehearsed, |snapshot| snapshot.rehearsed),
-        ];
-        for (reason, test) in tests {
+        for reason in [Reason::Newest, Reason::Checked, Reason::Rehearsed] {
+            let passed = |snapshot: &Snapshot| match reason {
+                Reason::Checked => snapshot.checked,
+                Reason::Rehearsed => snapshot.rehearsed,
+                _ => true,
+            };
             for holders in [&certain, &all] {
-                if let Some(&at) = holders.iter().find(|&&at| test(self.snapshots[at])) {
+                if let Some(&at) = holders.iter().find(|&&at| passed(self.snapshots[at])) {
                     self.keep(at, reason, source);
                 }
             }

@@ -230,7 +230,7 @@ fn pages() -> Vec<(String, String)> {
 }
 
 /// Texts in pages that begin like a command and are none.
-const NO_COMMANDS: [&str; 2] = ["dbhaul chunk ids", "dbhaul documents"];
+const NO_COMMANDS: [&str; 3] = ["dbhaul chunk ids", "dbhaul documents", "dbhaul source identities"];
 
 /// The command lines of `dbhaul` in a page: in fenced blocks, and in backquotes.
 fn mentioned(text: &str) -> Vec<String> {
