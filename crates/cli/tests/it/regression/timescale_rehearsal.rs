@@ -46,14 +46,16 @@ async fn a_rehearsal_passes_on_a_host_that_has_the_extension() {
         let (url, here) = (server.url("postgres"), folder());
         let client = postgres(&url).await;
         for sql in
-            ["CREATE EXTENSION timescaledb", TABLE, "SELECT add_retention_policy('h', interval '1 day')"]
+            ["CREATE EXTENSION timescaledb", TABLE, "SELECT add_retention_policy('h', interval '20 years')"]
         {
             client.batch_execute(sql).await.unwrap();
         }
         dbhaul(here.path(), &["init", "--repository", "r"]).exits(0);
-        dbhaul(here.path(), &["backup", "--repository", "r", "--postgres", &url]).exits(0);
+        let taken =
+            dbhaul(here.path(), &["backup", "--repository", "r", "--postgres", &url, "--json"]).exits(0);
+        let id = taken.json()["snapshot"].as_str().unwrap().to_owned();
         let path = format!("{}:{}", binaries.bin().display(), std::env::var("PATH").unwrap());
-        let mut rehearse = command(here.path(), &["rehearse", "latest", "--repository", "r"]);
+        let mut rehearse = command(here.path(), &["rehearse", &id, "--repository", "r"]);
         let output = rehearse.env("PATH", path).output().unwrap();
         Run::of(output).exits(0).shows("1 of 1 tables equal, 501 rows").shows("schema equal");
         dbhaul(here.path(), &["snapshots", "--repository", "r"]).exits(0).shows("rehearsal passed");
