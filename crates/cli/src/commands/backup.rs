@@ -3,8 +3,8 @@
 use clap::{Args, ValueEnum};
 
 use crate::commands::filter::FilterArgs;
-use crate::commands::locks::LockArgs;
 use crate::commands::job::configured_source;
+use crate::commands::locks::LockArgs;
 use crate::commands::sources;
 use crate::config::Kind;
 use crate::context::Context;
