@@ -36,7 +36,7 @@ async fn users_go_along_where_they_are_asked_for() {
     told(&source, "CONFIG SET masterauth very-secret").await;
     told(&source, "CONFIG SET maxmemory 123456789").await;
     let here = folder();
-    dbhaul(here.path(), &["init", "--repository", "store"]).exits(0);
+    dbhaul(here.path(), &["init", "--no-config", "--repository", "store"]).exits(0);
     let (from, to, third) = (source.url(), target.url(), moved.url());
     let backup = ["backup", "--repository", "store", "--redis", &from, "--with-acl"];
     let restore = ["restore", "latest", "--repository", "store", "--redis", &to, "--with-acl"];

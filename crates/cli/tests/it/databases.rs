@@ -79,14 +79,14 @@ async fn every_database_of_a_server_is_a_source_of_its_own() {
 
     configure("app");
     client.batch_execute("ALTER DATABASE app CONNECTION LIMIT -1").await.unwrap();
-    let named = run(&["backup", "--json"]).exits(0).json();
+    let named = run(&["backup", "--new-lineage", "--json"]).exits(0).json();
     assert_eq!(names(&named["sources"]), ["pg", "redis"]);
     run(&["compare", "latest:pg", &server.url("app")]).exits(0);
 
     configure("*");
     let url = server.url("postgres");
     server.stop();
-    let down = run(&["backup", "--json"]).exits(4);
+    let down = run(&["backup", "--new-lineage", "--json"]).exits(4);
     assert_eq!(down.json()["complete"], false);
     assert!(down.stderr.contains("`pg` was not backed up") && !url.is_empty(), "{}", down.stderr);
 }

@@ -69,12 +69,17 @@ async fn an_error_of_a_server_is_told_once() {
         );
     }
     tells_once(&dbhaul(here.path(), &["backup", "--postgres", "postgres://u@127.0.0.1:1/db"]).exits(1));
-    tells_once(&dbhaul(here.path(), &["backup", "--redis", "redis://127.0.0.1:1"]).exits(1));
+    tells_once(&dbhaul(here.path(), &["backup", "--job", "keys", "--redis", "redis://127.0.0.1:1"]).exits(1));
     ask(&keys.url(), &["CONFIG", "SET", "requirepass", "secret"]).await.unwrap();
-    tells_once(&dbhaul(here.path(), &["backup", "--redis", &keys.url()]).exits(1).says("NOAUTH"));
+    tells_once(
+        &dbhaul(here.path(), &["backup", "--job", "keys", "--redis", &keys.url()]).exits(1).says("NOAUTH"),
+    );
     // Both fail: each is told once, and no snapshot is there.
-    let both =
-        dbhaul(here.path(), &["backup", "--postgres", &missing, "--redis", "redis://127.0.0.1:1"]).exits(1);
+    let both = dbhaul(
+        here.path(),
+        &["backup", "--job", "both", "--postgres", &missing, "--redis", "redis://127.0.0.1:1"],
+    )
+    .exits(1);
     assert_eq!(both.stderr.matches("3D000").count(), 1, "{}", both.stderr);
     tells_once(&both.says("no snapshot was created"));
 }

@@ -46,6 +46,8 @@ async fn every_command_that_succeeds_is_silent_when_quiet() {
     shows(&["export", "latest", "--format", "json"]);
     shows(&["forget", "--dry-run", "--daily", "7"]);
     shows(&["prune", "--dry-run"]);
+    silent(&["pin", "latest"]);
+    silent(&["unpin", "latest"]);
     silent(&["check"]);
     silent(&["check", "--read-data"]);
     silent(&["forget", "--daily", "7"]);
