@@ -27,7 +27,7 @@ pub struct Filter {
     #[serde(rename = "where", skip_serializing_if = "BTreeMap::is_empty")]
     pub conditions: BTreeMap<String, String>,
     /// The tables above each table that is a partition or inherits: what is said of one is meant for all below it.
-    /// Found when a database is read, see [`Filter::knowing`].
+    /// Found when a database is read, see `Filter::knowing`.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub ancestors: BTreeMap<String, Vec<QualifiedName>>,
 }
