@@ -95,3 +95,11 @@ pub(crate) async fn read(repo: &Repository, manifest: &Manifest, name: &str) -> 
     let pieces: Vec<_> = repo.read_part(part).boxed().try_collect().await?;
     Ok(pieces.concat())
 }
+
+/// Whether a moment that a store has noted is this one: its clock has coarser ticks, in S3 of a second.
+pub(crate) fn is_about(
+    found: Option<chrono::DateTime<chrono::Utc>>,
+    moment: chrono::DateTime<chrono::Utc>,
+) -> bool {
+    found.is_some_and(|found| (found - moment).abs() < chrono::TimeDelta::seconds(2))
+}
