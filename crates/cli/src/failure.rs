@@ -1,4 +1,4 @@
-//! How a run that failed is told, to people and to programs: what failed, on which object; each cause once; what to do.
+//! How a failed run is reported, to people and to programs: what failed, on which object; each cause once; what to do.
 //!
 //! Errors of several crates meet here. Some quote their source in their own text and some do not, so what a cause says
 //! is shown only where nothing above it has said so already.

@@ -88,7 +88,7 @@ fn misused(error: &clap::Error) -> ExitCode {
     if error.use_stderr() && shown != plain {
         eprint!("{shown}");
     } else {
-        // Where nobody reads it, there is nobody to tell.
+        // When the reader is gone, there is no one to report to.
         let _ = error.print();
     }
     if !error.use_stderr() {

@@ -1,4 +1,4 @@
-//! What can be wrong with a configuration, said so that it can be mended at once.
+//! What can be wrong with a configuration, worded so that it can be fixed at once.
 
 use std::path::{Path, PathBuf};
 

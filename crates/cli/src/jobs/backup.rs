@@ -170,7 +170,7 @@ async fn postgres(
     let progress = backup.progress;
     let name = &endpoint.name;
     let source = open_source(options, &endpoint.filter, backup.jobs, backup.lock_wait, progress).await?;
-    // A backup of a version that nobody has tried is better than none: whether it can be restored is settled there.
+    // A backup of an untested version is better than none: whether it can be restored is settled there.
     for untried in source.catalog().untried() {
         progress.warn(format!("{untried}; it is backed up as it was read, and a restore will ask for it"));
     }

@@ -158,7 +158,7 @@ async fn write_rows(
     Ok(())
 }
 
-/// A key that nobody can guess.
+/// A key that cannot be guessed.
 fn random_key() -> anyhow::Result<String> {
     use std::io::Read as _;
     let mut bytes = [0_u8; 24];

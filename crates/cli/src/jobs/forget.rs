@@ -53,7 +53,7 @@ async fn as_series(
     let of_job: Vec<&SnapshotHeader> = listing.headers.iter().filter(|header| header.job == job).collect();
     let mut attested = repository.newest_attestations().await?;
     attested.retain(|id, _| of_job.iter().any(|header| header.id == *id));
-    // What a check has found may have been mended since, by the very backup that this run follows.
+    // What a check has found may have been repaired since, by the very backup that this run follows.
     let known_bad = repository.known_bad(&attested).await?;
     let pinned = repository.pinned().await?;
     let series = of_job
