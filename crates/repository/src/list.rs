@@ -1,6 +1,7 @@
 //! What snapshots there are. Manifests are visited one after the other, and no more than a few are ever held: a large
 //! repository's manifests together are larger than any memory.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
@@ -87,6 +88,9 @@ pub struct SnapshotHeader {
     /// From here on the series may be of other sources than before.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub new_lineage: bool,
+    /// Words that somebody gave it.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub tags: BTreeSet<String>,
     /// When its manifest was stored, by the store's clock; not part of what is stored.
     #[serde(default, skip_deserializing, skip_serializing_if = "Option::is_none")]
     pub stored_at: Option<DateTime<Utc>>,
@@ -145,6 +149,7 @@ impl SnapshotHeader {
             complete: manifest.complete,
             contents: Some(manifest.contents.clone()).filter(|contents| !contents.is_empty()),
             new_lineage: manifest.new_lineage,
+            tags: manifest.tags.clone(),
             stored_at: None,
             stats: manifest.stats.clone(),
         }

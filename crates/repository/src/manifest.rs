@@ -1,6 +1,6 @@
 //! The manifest: what a snapshot is.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fmt;
 
 use base64::Engine as _;
@@ -214,6 +214,9 @@ pub struct Manifest {
     /// From here on the series may be of other sources than before: somebody said that it is meant to be.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub new_lineage: bool,
+    /// Words that somebody gave it.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub tags: BTreeSet<String>,
     /// The servers; empty while the manifest is sealed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub sources: Vec<SourceRecord>,

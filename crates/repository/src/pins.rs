@@ -2,7 +2,7 @@
 //! is a document of its own, numbered, and the last number counts. So a host that may not delete can pin, and no clock
 //! decides which came later.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -27,9 +27,9 @@ pub(crate) fn parse_name(object: &str) -> Option<(SnapshotId, u64)> {
 }
 
 impl Repository {
-    /// The snapshots that are pinned, listed or not. Of two pins that were written at the same time the one that keeps the
-    /// snapshot counts, and one that cannot be read keeps it too.
-    pub async fn pinned(&self) -> Result<BTreeSet<SnapshotId>, Error> {
+    /// The snapshots that were pinned (true) or unpinned (false), listed or not. Of two pins that were written at the same
+    /// time the one that keeps the snapshot counts, and one that cannot be read keeps it too.
+    pub async fn pins(&self) -> Result<BTreeMap<SnapshotId, bool>, Error> {
         let mut last: BTreeMap<SnapshotId, (u64, Vec<String>)> = BTreeMap::new();
         for meta in self.store.list("pins").await? {
             let object = meta.location.to_string();
@@ -42,15 +42,15 @@ impl Repository {
                 objects.push(object);
             }
         }
-        let mut pinned = BTreeSet::new();
+        let mut pins = BTreeMap::new();
         for (id, (_, objects)) in last {
+            let mut pinned = false;
             for object in objects {
-                if self.keeps(&id, &object).await? {
-                    pinned.insert(id.clone());
-                }
+                pinned |= self.keeps(&id, &object).await?;
             }
+            pins.insert(id, pinned);
         }
-        Ok(pinned)
+        Ok(pins)
     }
 
     async fn keeps(&self, id: &SnapshotId, object: &str) -> Result<bool, Error> {
@@ -59,11 +59,8 @@ impl Repository {
         Ok(pin.map_or(true, |pin| pin.pinned || pin.snapshot != *id))
     }
 
-    /// Pins a snapshot, or takes its pin away. Gives whether that changed anything.
-    pub async fn pin(&self, id: &SnapshotId, pinned: bool, now: DateTime<Utc>) -> Result<bool, Error> {
-        if self.pinned().await?.contains(id) == pinned {
-            return Ok(false);
-        }
+    /// Pins or unpins a snapshot.
+    pub async fn pin(&self, id: &SnapshotId, pinned: bool, now: DateTime<Utc>) -> Result<(), Error> {
         let listed = self.store.list(&format!("pins/{id}")).await?;
         let numbers = listed.iter().filter_map(|meta| parse_name(meta.location.as_ref()));
         let number = numbers.map(|(_, number)| number).max().unwrap_or(0).saturating_add(1);
@@ -71,7 +68,7 @@ impl Repository {
         let object = format!("pins/{id}/{number:08}-{random:08x}.json");
         let pin = Pin { format: crate::FORMAT, snapshot: id.clone(), pinned, at: now };
         self.store.put(&object, self.crypt.seal(&object, &pin).into()).await?;
-        Ok(true)
+        Ok(())
     }
 
     /// The only listed snapshot of this id, or whose id begins so. Nothing is opened.

@@ -1,6 +1,6 @@
 //! Writing a snapshot: parts into chunks, chunks into the store, and at last the manifest.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -42,6 +42,8 @@ pub struct SnapshotStart {
     pub identities: BTreeMap<String, String>,
     /// The series may be of other sources from here on.
     pub new_lineage: bool,
+    /// Words that somebody gave it; retention may keep what bears one. Not encrypted.
+    pub tags: BTreeSet<String>,
 }
 
 impl SnapshotStart {
@@ -53,6 +55,7 @@ impl SnapshotStart {
             tool: tool.into(),
             identities: BTreeMap::new(),
             new_lineage: false,
+            tags: BTreeSet::new(),
         }
     }
 }
@@ -259,6 +262,7 @@ impl SnapshotWriter {
             complete,
             contents: sources.iter().map(content).collect(),
             new_lineage: self.start.new_lineage,
+            tags: self.start.tags.clone(),
             sources,
             sealed: None,
             stats,

@@ -32,7 +32,7 @@ pub fn plan(
         series.keep_the_best_there_is(source.as_deref());
     }
     series.keep_always();
-    Ok(series.into_plan(guards))
+    Ok(series.into_plan(policy.zone, guards))
 }
 
 /// What is never removed by itself, whatever the policy: of each source the newest snapshot, the newest that passed a
@@ -135,7 +135,8 @@ impl<'a> Series<'a> {
         within: Option<TimeDelta>,
         eligible: &[usize],
     ) -> Vec<(usize, Reason)> {
-        let mut kept = Vec::new();
+        let last = usize::try_from(policy.last).unwrap_or(usize::MAX);
+        let mut kept: Vec<_> = eligible.iter().take(last).map(|&at| (at, Reason::Last)).collect();
         for (period, count) in policy.rules().into_iter().filter(|(_, count)| *count > 0) {
             let mut filled = 0;
             let mut last = None;
@@ -226,7 +227,7 @@ impl<'a> Series<'a> {
             .collect()
     }
 
-    fn into_plan(self, guards: &Guards) -> Plan {
+    fn into_plan(self, zone: chrono_tz::Tz, guards: &Guards) -> Plan {
         let mut warnings = Vec::new();
         for snapshot in self.snapshots.iter().filter(|snapshot| snapshot.is_future(self.now)) {
             warnings.push(Warning::Future { id: snapshot.id.clone(), taken_at: snapshot.taken_at });
@@ -243,7 +244,7 @@ impl<'a> Series<'a> {
         let oldest_restore_points = self.sources().into_iter().filter_map(oldest).collect();
         let sources = self.names().into_iter().map(str::to_owned).collect();
         let refused = self.refusal(guards);
-        Plan { sources, entries: self.into_entries(), warnings, oldest_restore_points, refused }
+        Plan { zone, sources, entries: self.into_entries(), warnings, oldest_restore_points, refused }
     }
 
     /// What speaks against carrying the plan out. One stray in the future is kept and told; when half of the series or

@@ -13,6 +13,8 @@ pub enum Reason {
     Slot(Period),
     /// It is the oldest, and this rule is not full yet.
     Oldest(Period),
+    /// One of the newest, as many as the policy keeps.
+    Last,
     /// It lies within `keep-within` of the newest.
     Within,
     /// It is the newest that can be restored.
@@ -126,6 +128,8 @@ pub struct RestorePoint {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Plan {
+    /// The zone of the policy, in which times are shown.
+    pub zone: chrono_tz::Tz,
     /// The sources of the series, by name. Each is counted by itself.
     pub sources: Vec<String>,
     /// Every snapshot, oldest first.

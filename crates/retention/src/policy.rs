@@ -1,5 +1,6 @@
 //! The policy, as it is written in a configuration.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use chrono::TimeDelta;
@@ -11,6 +12,8 @@ use crate::Period;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub struct Policy {
+    /// The newest so many, whatever their age.
+    pub last: u32,
     /// Hours.
     pub hourly: u32,
     /// Calendar days.
@@ -24,6 +27,8 @@ pub struct Policy {
     /// Everything this close to the newest snapshot stays: a number and `h`, `d` or `w`, such as `28d`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub keep_within: Option<String>,
+    /// Snapshots with one of these tags are kept like pinned ones. By default that is `keep`.
+    pub keep_tags: BTreeSet<String>,
     /// The zone whose calendar is meant.
     pub zone: chrono_tz::Tz,
 }
@@ -31,12 +36,14 @@ pub struct Policy {
 impl Default for Policy {
     fn default() -> Self {
         Policy {
+            last: 0,
             hourly: 0,
             daily: 0,
             weekly: 0,
             monthly: 0,
             yearly: 0,
             keep_within: None,
+            keep_tags: BTreeSet::from(["keep".to_owned()]),
             zone: chrono_tz::Tz::UTC,
         }
     }
@@ -48,7 +55,7 @@ impl Default for Policy {
 pub enum PolicyError {
     /// Every count is zero: this would keep nothing.
     #[error(
-        "the retention policy keeps nothing: give at least one of hourly, daily, weekly, monthly, yearly, keep-within"
+        "the retention policy keeps nothing: give at least one of last, hourly, daily, weekly, monthly, yearly, keep-within"
     )]
     Empty,
     /// `keep-within` is not a duration.
@@ -60,10 +67,15 @@ impl Policy {
     /// Checks that the policy keeps something.
     pub fn validate(&self) -> Result<(), PolicyError> {
         let within = self.within()?;
-        if within.is_none() && self.rules().iter().all(|(_, count)| *count == 0) {
+        if within.is_none() && self.last == 0 && self.rules().iter().all(|(_, count)| *count == 0) {
             return Err(PolicyError::Empty);
         }
         Ok(())
+    }
+
+    /// True if a snapshot with these tags is kept whatever its age.
+    pub fn keeps(&self, tags: &BTreeSet<String>) -> bool {
+        !self.keep_tags.is_disjoint(tags)
     }
 
     /// The periods with their counts.
@@ -97,7 +109,9 @@ impl Policy {
 impl fmt::Display for Policy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let counts = self.rules().into_iter().filter(|(_, count)| *count > 0);
-        let mut rules: Vec<String> = counts.map(|(period, count)| format!("{period} {count}")).collect();
+        let mut rules: Vec<String> =
+            Some(self.last).filter(|last| *last > 0).map(|last| format!("last {last}")).into_iter().collect();
+        rules.extend(counts.map(|(period, count)| format!("{period} {count}")));
         rules.extend(self.keep_within.as_ref().map(|span| format!("keep-within {span}")));
         write!(f, "{} ({})", rules.join(", "), self.zone)
     }

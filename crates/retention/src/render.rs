@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use chrono::{DateTime, Utc};
+
 use crate::{Because, Entry, Plan, Reason, Refusal, Warning};
 
 impl fmt::Display for Reason {
@@ -9,6 +11,7 @@ impl fmt::Display for Reason {
         match self {
             Reason::Slot(period) => write!(f, "{period}"),
             Reason::Oldest(period) => write!(f, "oldest ({period} is not full)"),
+            Reason::Last => f.write_str("last"),
             Reason::Within => f.write_str("keep-within"),
             Reason::Newest => f.write_str("newest"),
             Reason::Checked => f.write_str("newest that passed a check"),
@@ -69,6 +72,11 @@ impl fmt::Display for Because {
 }
 
 impl Plan {
+    /// A time in the policy's zone, with the zone's name.
+    fn local(&self, at: DateTime<Utc>) -> impl fmt::Display {
+        at.with_timezone(&self.zone).format("%Y-%m-%d %H:%M:%S %Z")
+    }
+
     /// The reasons of an entry. Sources are named where a reason does not hold for all of them.
     fn reasons(&self, entry: &Entry) -> String {
         let reasons = entry.reasons.iter().map(|because| match because.sources.len() == self.sources.len() {
@@ -83,7 +91,7 @@ impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for entry in &self.entries {
             let verdict = if entry.keep { "keep  " } else { "remove" };
-            let at = entry.taken_at.format("%Y-%m-%d %H:%M:%S");
+            let at = self.local(entry.taken_at);
             let unproven = if entry.date_unproven {
                 "  [stored at another time than dated: takes no slot from others]"
             } else {
@@ -94,7 +102,7 @@ impl fmt::Display for Plan {
         writeln!(f, "{} kept, {} removed", self.kept().count(), self.removed().count())?;
         for point in &self.oldest_restore_points {
             let of = point.source.as_ref().map(|source| format!(" of {source}")).unwrap_or_default();
-            writeln!(f, "oldest restore point{of}: {}", point.taken_at.format("%Y-%m-%d %H:%M:%S UTC"))?;
+            writeln!(f, "oldest restore point{of}: {}", self.local(point.taken_at))?;
         }
         if let Some(refusal) = &self.refused {
             writeln!(f, "refused: {refusal}")?;

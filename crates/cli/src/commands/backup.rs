@@ -81,11 +81,26 @@ pub(crate) struct BackupArgs {
     /// server, a major upgrade or a renaming.
     #[arg(long)]
     new_lineage: bool,
+    /// Tag the snapshot; may be repeated
+    ///
+    /// Retention keeps snapshots whose tag is listed in `keep-tags` of the configured policy, by default `keep`. Tags are
+    /// not encrypted.
+    #[arg(long = "tag", value_name = "TAG", value_parser = tag)]
+    tags: Vec<String>,
     /// Do not apply retention afterwards
     #[arg(long)]
     no_forget: bool,
     #[command(flatten)]
     filter: FilterArgs,
+}
+
+/// A tag is shown in a line beside others.
+fn tag(text: &str) -> Result<String, String> {
+    let plain = |c: char| c.is_alphanumeric() || "-_.:/=+@".contains(c);
+    match !text.is_empty() && text.len() <= 100 && text.chars().all(plain) {
+        true => Ok(text.to_owned()),
+        false => Err("a tag is up to 100 letters, digits and `-_.:/=+@`".to_owned()),
+    }
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -149,6 +164,7 @@ pub(super) async fn run(args: BackupArgs, context: &Context) -> anyhow::Result<E
         sources: &endpoints,
         declared: &declared,
         new_lineage: args.new_lineage,
+        tags: &args.tags.into_iter().collect(),
         jobs: context.jobs(args.jobs),
         lock_wait: args.locks.wait(),
         retention: context.config.retention.as_ref().filter(|_| !args.no_forget && !part),

@@ -29,7 +29,7 @@ Examples:
 #[command(after_long_help = EXAMPLES)]
 pub(crate) struct ForgetArgs {
     /// Snapshots to remove, by id or the beginning of an id [default: what the policy removes]
-    #[arg(value_name = "SNAPSHOT", conflicts_with_all = ["max_delete", "job", "daily", "weekly", "zone"])]
+    #[arg(value_name = "SNAPSHOT", conflicts_with_all = ["max_delete", "job", "last", "hourly", "daily", "weekly", "monthly", "yearly", "keep_within", "zone"])]
     snapshots: Vec<String>,
     /// Remove the given snapshots although this protects them; may be repeated
     #[arg(long, value_name = "GUARD", requires = "snapshots")]
@@ -43,12 +43,27 @@ pub(crate) struct ForgetArgs {
     /// Job whose snapshots are counted [default: that of the configuration, otherwise "default"]
     #[arg(long, value_name = "ID")]
     job: Option<String>,
+    /// Keep the newest N snapshots
+    #[arg(long, value_name = "N", help_heading = "Policy")]
+    last: Option<u32>,
+    /// Keep the newest snapshot of each of the last N hours that have one
+    #[arg(long, value_name = "N", help_heading = "Policy")]
+    hourly: Option<u32>,
     /// Keep the newest snapshot of each of the last N days that have one
     #[arg(long, value_name = "N", help_heading = "Policy")]
     daily: Option<u32>,
     /// Keep the newest snapshot of each of the last N weeks (ending on Sunday) that have one
     #[arg(long, value_name = "N", help_heading = "Policy")]
     weekly: Option<u32>,
+    /// Keep the newest snapshot of each of the last N months that have one
+    #[arg(long, value_name = "N", help_heading = "Policy")]
+    monthly: Option<u32>,
+    /// Keep the newest snapshot of each of the last N years that have one
+    #[arg(long, value_name = "N", help_heading = "Policy")]
+    yearly: Option<u32>,
+    /// Keep every snapshot taken within this time before the newest, such as 36h, 28d or 8w
+    #[arg(long, value_name = "DURATION", help_heading = "Policy")]
+    keep_within: Option<String>,
     /// Time zone of days and weeks, such as Asia/Seoul
     #[arg(long, value_name = "ZONE", value_parser = crate::config::parse_zone, help_heading = "Policy")]
     zone: Option<chrono_tz::Tz>,
@@ -57,7 +72,14 @@ pub(crate) struct ForgetArgs {
 pub(super) async fn run(args: ForgetArgs, context: &Context) -> anyhow::Result<Exit> {
     if !args.snapshots.is_empty() {
         let repository = context.open_repository().await?;
-        let report = forget::named(&repository, &args.snapshots, &args.allow, args.dry_run).await?;
+        let report = forget::named(
+            &repository,
+            &args.snapshots,
+            &args.allow,
+            context.config.retention.as_ref(),
+            args.dry_run,
+        )
+        .await?;
         if args.dry_run {
             context.print(&report, || report.render())?;
             return Ok(Exit::Done);
@@ -80,8 +102,9 @@ pub(super) async fn run(args: ForgetArgs, context: &Context) -> anyhow::Result<E
 impl ForgetArgs {
     /// The configured policy; a flag replaces what it names and leaves the rest as it is.
     fn policy(&self, context: &Context) -> anyhow::Result<retention::Policy> {
-        let flagged = self.daily.is_some() || self.weekly.is_some();
-        let mut policy = match &context.config.retention {
+        let counts = [self.last, self.hourly, self.daily, self.weekly, self.monthly, self.yearly];
+        let flagged = counts.iter().any(Option::is_some) || self.keep_within.is_some();
+        let policy = match &context.config.retention {
             Some(policy) => policy.clone(),
             None if flagged => retention::Policy::default(),
             None => {
@@ -91,9 +114,16 @@ impl ForgetArgs {
                 ));
             }
         };
-        policy.daily = self.daily.unwrap_or(policy.daily);
-        policy.weekly = self.weekly.unwrap_or(policy.weekly);
-        policy.zone = self.zone.unwrap_or(policy.zone);
-        Ok(policy)
+        Ok(retention::Policy {
+            last: self.last.unwrap_or(policy.last),
+            hourly: self.hourly.unwrap_or(policy.hourly),
+            daily: self.daily.unwrap_or(policy.daily),
+            weekly: self.weekly.unwrap_or(policy.weekly),
+            monthly: self.monthly.unwrap_or(policy.monthly),
+            yearly: self.yearly.unwrap_or(policy.yearly),
+            keep_within: self.keep_within.clone().or(policy.keep_within),
+            zone: self.zone.unwrap_or(policy.zone),
+            keep_tags: policy.keep_tags,
+        })
     }
 }

@@ -22,7 +22,8 @@ Examples:
 
 /// Keep snapshots whatever the retention policy says
 ///
-/// A pinned snapshot is never removed by retention and takes no slot from others. `dbhaul snapshots` shows it.
+/// A pinned snapshot is never removed by retention and takes no slot from others. `dbhaul snapshots` shows it. A backup
+/// with a tag that the policy keeps (`dbhaul backup --tag keep`) is pinned from the start.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(crate) struct PinArgs {
@@ -69,7 +70,7 @@ async fn run(wanted: &Wanted, pinned: bool, context: &Context) -> anyhow::Result
     let repository = context.open_repository().await?;
     let series = wanted.job.series(context);
     let ids = pin::resolve(&repository, &series, &wanted.snapshots, &context.progress).await?;
-    let (changed, unchanged) = pin::set(&repository, ids, pinned).await?;
+    let (changed, unchanged) = pin::set(&repository, ids, pinned, context.config.retention.as_ref()).await?;
     let report = PinReport { pinned, changed, unchanged };
     context.conclude(Exit::Done, &report, || report.render())
 }

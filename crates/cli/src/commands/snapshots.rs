@@ -26,7 +26,7 @@ pub(crate) struct SnapshotsArgs {
 
 pub(super) async fn run(args: SnapshotsArgs, context: &Context) -> anyhow::Result<Exit> {
     let repository = context.open_repository().await?;
-    let report = snapshots::run(&repository, args.job.as_deref()).await?;
+    let report = snapshots::run(&repository, args.job.as_deref(), context.config.retention.as_ref()).await?;
     context.print(&report, || report.render(context.zone()))?;
     for damaged in &report.unreadable {
         context.progress.warn(format!("{}: {}", damaged.name, damaged.error));

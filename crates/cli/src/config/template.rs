@@ -75,6 +75,8 @@ url = "redis://127.0.0.1:6379"
 daily = 7
 weekly = 4
 zone = "UTC"
+# Also keep snapshots with one of these tags (`dbhaul backup --tag keep`).
+# keep-tags = ["keep"]
 "#
     )
 }

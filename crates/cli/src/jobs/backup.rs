@@ -30,6 +30,8 @@ pub(crate) struct Backup<'a> {
     pub(crate) declared: &'a [Configured],
     /// The series may be of other sources from here on.
     pub(crate) new_lineage: bool,
+    /// Words that the snapshot gets.
+    pub(crate) tags: &'a std::collections::BTreeSet<String>,
     /// Connections at a time.
     pub(crate) jobs: usize,
     /// How long to wait for a table that another session locks.
@@ -56,7 +58,12 @@ pub(crate) async fn run(backup: Backup<'_>) -> anyhow::Result<BackupReport> {
     let start = SnapshotStart::new(backup.job, started, concat!("dbhaul ", env!("CARGO_PKG_VERSION")));
     let writer = backup
         .repository
-        .begin(SnapshotStart { identities, new_lineage: backup.new_lineage, ..start })
+        .begin(SnapshotStart {
+            identities,
+            new_lineage: backup.new_lineage,
+            tags: backup.tags.clone(),
+            ..start
+        })
         .await
         .context("cannot begin a snapshot")?;
 

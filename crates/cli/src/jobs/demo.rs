@@ -36,6 +36,7 @@ pub(crate) async fn run(scale: u32, jobs: usize, progress: &Progress) -> anyhow:
         sources: &from,
         declared: &[],
         new_lineage: false,
+        tags: &Default::default(),
         jobs,
         lock_wait: pgmove::SourceOptions::default().lock_timeout,
         retention: None,

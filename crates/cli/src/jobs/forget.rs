@@ -7,7 +7,7 @@ use repository::{
 
 use crate::exit;
 use crate::failure;
-use crate::jobs::series;
+use crate::jobs::{pin, series};
 use crate::report::forget::{ForgetReport, NamedReport};
 use crate::ui::Progress;
 
@@ -23,7 +23,7 @@ pub(crate) async fn run(
     let listing = repository.headers().await?;
     series::require(job, &listing)?;
     let now = now(repository).await;
-    let series = as_series(repository, job, &listing).await?;
+    let series = as_series(repository, job, &listing, Some(policy)).await?;
     let guards = retention::Guards {
         unreadable_manifests: listing.unreadable.len(),
         last_deletion_at: repository.last_deletion_at(job, &listing, now).await?,
@@ -49,19 +49,20 @@ async fn as_series(
     repository: &Repository,
     job: &str,
     listing: &Headers,
+    policy: Option<&retention::Policy>,
 ) -> anyhow::Result<Vec<retention::Snapshot>> {
     let of_job: Vec<&SnapshotHeader> = listing.headers.iter().filter(|header| header.job == job).collect();
     let mut attested = repository.newest_attestations().await?;
     attested.retain(|id, _| of_job.iter().any(|header| header.id == *id));
     // What a check has found may have been repaired since, by the very backup that this run follows.
     let known_bad = repository.known_bad(&attested).await?;
-    let pinned = repository.pinned().await?;
+    let pins = pin::Pins::read(repository, policy).await?;
     let series = of_job
         .into_iter()
         .map(|header| {
             let findings = attested.get(&header.id).map_or(&[][..], Vec::as_slice);
             let seen = as_retention_sees_it(header, findings, known_bad.contains(&header.id));
-            retention::Snapshot { pinned: pinned.contains(&header.id), ..seen }
+            retention::Snapshot { pinned: pins.keep(&header.id, &header.tags), ..seen }
         })
         .collect();
     Ok(series)
@@ -97,6 +98,7 @@ pub(crate) async fn named(
     repository: &Repository,
     wanted: &[String],
     allowed: &[Guard],
+    policy: Option<&retention::Policy>,
     dry_run: bool,
 ) -> anyhow::Result<NamedReport> {
     let mut ids: Vec<SnapshotId> = Vec::new();
@@ -115,7 +117,7 @@ pub(crate) async fn named(
     jobs.dedup();
     let mut refused = Vec::new();
     for job in jobs {
-        let series = as_series(repository, job, &listing).await?;
+        let series = as_series(repository, job, &listing, policy).await?;
         for entry in retention::protected(&series, now) {
             let reasons = entry
                 .reasons

@@ -1,4 +1,7 @@
-//! pin = a numbered document beside a snapshot, which retention reads.
+//! pin = a numbered document beside a snapshot, which retention reads. A tag that the policy keeps pins it from its
+//! beginning, until somebody unpins it.
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::Utc;
 use repository::{Repository, SnapshotId};
@@ -32,13 +35,42 @@ pub(crate) async fn set(
     repository: &Repository,
     ids: Vec<SnapshotId>,
     pinned: bool,
+    policy: Option<&retention::Policy>,
 ) -> anyhow::Result<(Vec<SnapshotId>, Vec<SnapshotId>)> {
+    let pins = Pins::read(repository, policy).await?;
+    let tags = repository.headers().await?.headers.into_iter().map(|header| (header.id, header.tags));
+    let tags: BTreeMap<SnapshotId, BTreeSet<String>> = tags.collect();
+    let none = BTreeSet::new();
     let (mut changed, mut unchanged) = (Vec::new(), Vec::new());
     for id in ids {
-        match repository.pin(&id, pinned, Utc::now()).await? {
-            true => changed.push(id),
-            false => unchanged.push(id),
+        if pins.keep(&id, tags.get(&id).unwrap_or(&none)) == pinned {
+            unchanged.push(id);
+        } else {
+            repository.pin(&id, pinned, Utc::now()).await?;
+            changed.push(id);
         }
     }
     Ok((changed, unchanged))
+}
+
+/// Which snapshots are kept whatever their age.
+pub(crate) struct Pins {
+    explicit: BTreeMap<SnapshotId, bool>,
+    policy: retention::Policy,
+}
+
+impl Pins {
+    /// The pins of a repository, under this policy or, without one, the default's tags.
+    pub(crate) async fn read(
+        repository: &Repository,
+        policy: Option<&retention::Policy>,
+    ) -> anyhow::Result<Pins> {
+        let policy = policy.cloned().unwrap_or_default();
+        Ok(Pins { explicit: repository.pins().await?, policy })
+    }
+
+    /// Whether this snapshot is pinned. What was done by `pin` or `unpin` counts before its tags.
+    pub(crate) fn keep(&self, id: &SnapshotId, tags: &BTreeSet<String>) -> bool {
+        self.explicit.get(id).copied().unwrap_or_else(|| self.policy.keeps(tags))
+    }
 }

@@ -3,13 +3,17 @@
 use chrono::{DateTime, Utc};
 use repository::{AttestationKind, Manifest, Repository};
 
-use crate::jobs::series;
+use crate::jobs::{pin, series};
 use crate::report::snapshots::{Dated, SnapshotRow, SnapshotsReport};
 
 /// Lists every snapshot, oldest first.
-pub(crate) async fn run(repository: &Repository, job: Option<&str>) -> anyhow::Result<SnapshotsReport> {
+pub(crate) async fn run(
+    repository: &Repository,
+    job: Option<&str>,
+    policy: Option<&retention::Policy>,
+) -> anyhow::Result<SnapshotsReport> {
     let attested = repository.newest_attestations().await?;
-    let pinned = repository.pinned().await?;
+    let pins = pin::Pins::read(repository, policy).await?;
     let mut rows = Vec::new();
     let mut jobs = std::collections::BTreeSet::new();
     let now = Utc::now();
@@ -25,7 +29,7 @@ pub(crate) async fn run(repository: &Repository, job: Option<&str>) -> anyhow::R
         let (check, rehearsal) = (newest(AttestationKind::Check), newest(AttestationKind::Rehearsal));
         let row = SnapshotRow::new(
             &manifest,
-            pinned.contains(&manifest.id),
+            pins.keep(&manifest.id, &manifest.tags),
             Dated::of(&manifest, stored_at, now),
             check,
             rehearsal,

@@ -29,6 +29,7 @@ pub(crate) struct SnapshotRow {
     dated: Option<Dated>,
     /// Retention keeps it whatever the policy says.
     pinned: bool,
+    tags: std::collections::BTreeSet<String>,
     complete: bool,
     /// The sources cannot be known here: the manifest is encrypted, and no identity was given.
     sealed: bool,
@@ -109,6 +110,7 @@ impl SnapshotRow {
             taken_at: manifest.taken_at,
             dated,
             pinned,
+            tags: manifest.tags.clone(),
             complete: manifest.complete,
             sealed: manifest.is_sealed(),
             sources: manifest
@@ -137,7 +139,8 @@ impl SnapshotRow {
         });
         let marks = (!self.complete).then_some("incomplete").into_iter().chain(dated);
         let marks = marks.chain(self.pinned.then_some("pinned"));
-        marks.map(|mark| format!(" ({mark})")).collect()
+        let marks = marks.map(|mark| format!(" ({mark})"));
+        marks.chain(self.tags.iter().map(|tag| format!(" [{tag}]"))).collect()
     }
 
     fn proven(&self, zone: Tz) -> String {

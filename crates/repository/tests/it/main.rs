@@ -9,6 +9,7 @@ mod encryption;
 mod faults;
 mod flips;
 mod kill;
+mod kill_rotate;
 mod maintenance;
 mod model;
 mod regression;

@@ -18,7 +18,7 @@ fn interleave(seeds: Range<u64>) {
         panic!("seed {seed}: {:?}\n{}", outcome.violation, outcome.trace[tail..].join("\n"));
     }
     println!(
-        "count: model: seeds {seeds:?}, {} requests, {} snapshots committed, {} copied, {} forgotten, {} brought back, {} prunes, {} chunks \
+        "count: model: seeds {seeds:?}, {} requests, {} snapshots committed, {} copied, {} forgotten, {} brought back, {} prunes, {} at once, {} chunks \
          deleted, {} hosts died, {} refusals, {} parts read back: nothing lost",
         sum.requests,
         sum.commits,
@@ -26,6 +26,7 @@ fn interleave(seeds: Range<u64>) {
         sum.forgotten,
         sum.undeleted,
         sum.prunes,
+        sum.prunes_now,
         sum.swept,
         sum.crashes,
         sum.refusals,

@@ -92,6 +92,22 @@ pub fn run(mut command: Command) -> Run {
     Run::of(command.output().unwrap())
 }
 
+/// The same, to a program whose clock is off by so many seconds. Files that it writes get the true time, as from a store
+/// with a clock of its own. `None` where libfaketime is not installed.
+pub fn dbhaul_with_clock_off(folder: &Path, seconds: i64, args: &[&str]) -> Option<Run> {
+    let places = std::fs::read_dir("/usr/lib").unwrap().flatten();
+    let library =
+        places.map(|place| place.path().join("faketime/libfaketime.so.1")).find(|path| path.exists());
+    let Some(library) = library else {
+        println!("SKIPPED: libfaketime is not installed");
+        return None;
+    };
+    let mut command = command(folder, args);
+    command.env("LD_PRELOAD", library).env("FAKETIME", format!("{seconds:+}"));
+    command.env("FAKETIME_DONT_FAKE_MONOTONIC", "1").env("NO_FAKE_STAT", "1");
+    Some(run(command))
+}
+
 /// An empty folder, gone after the test.
 pub fn folder() -> TempDir {
     tempfile::Builder::new().prefix("dbhaul-test-").tempdir().unwrap()

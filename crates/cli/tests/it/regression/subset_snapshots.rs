@@ -13,8 +13,21 @@ use sandbox::{Postgres, PostgresOptions, Redis};
 
 /// Writes snapshots as a backup of that day would have, with the day's time on the manifest.
 pub(super) async fn take(here: &Path, job: &str, at: DateTime<Utc>, sources: &[&str]) -> String {
+    take_tagged(here, job, at, sources, &[]).await
+}
+
+/// The same, with tags.
+pub(super) async fn take_tagged(
+    here: &Path,
+    job: &str,
+    at: DateTime<Utc>,
+    sources: &[&str],
+    tags: &[&str],
+) -> String {
     let repository = Repository::open(Store::folder(&here.join("store")).unwrap()).await.unwrap();
-    let writer = repository.begin(SnapshotStart::new(job, at, "test 1")).await.unwrap();
+    let tags = tags.iter().map(|tag| (*tag).to_owned()).collect();
+    let start = SnapshotStart { tags, ..SnapshotStart::new(job, at, "test 1") };
+    let writer = repository.begin(start).await.unwrap();
     let mut records = Vec::new();
     for name in sources {
         let rows = futures::stream::iter([Ok::<_, std::io::Error>(format!("{job} {name} {at}").into())]);

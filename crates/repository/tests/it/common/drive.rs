@@ -56,6 +56,8 @@ pub(crate) struct Outcome {
     pub(crate) undeleted: u64,
     pub(crate) copied: u64,
     pub(crate) prunes: u64,
+    /// Prunes that did not wait for the grace.
+    pub(crate) prunes_now: u64,
     pub(crate) read_back: u64,
     pub(crate) faults: u64,
     pub(crate) failures: u64,
@@ -73,6 +75,7 @@ impl Outcome {
         self.undeleted += other.undeleted;
         self.copied += other.copied;
         self.prunes += other.prunes;
+        self.prunes_now += other.prunes_now;
         self.read_back += other.read_back;
         self.faults += other.faults;
         self.failures += other.failures;
@@ -125,7 +128,7 @@ impl Host {
             Role::Forgetter => self.forget(&mut rng).await,
             Role::Undeleter => self.undelete(&mut rng).await,
             Role::Copier => self.copy(&mut rng).await,
-            Role::Pruner => self.prune().await,
+            Role::Pruner => self.prune(&mut rng).await,
             Role::Checker => self.check().await,
         };
         if result.is_ok() && self.client.world().failed.contains(&self.client.actor) {
@@ -134,7 +137,10 @@ impl Host {
         if let Err(error) = result {
             let mut log = self.log();
             match error {
-                Error::TooLong { .. } | Error::NoSnapshot { .. } => log.outcome.refusals += 1,
+                // Also by a prune that does not wait, and of what it had taken for dead.
+                Error::TooLong { .. } | Error::NoSnapshot { .. } | Error::InUse { .. } | Error::Overrun => {
+                    log.outcome.refusals += 1;
+                }
                 Error::Store { .. } | Error::Damaged { .. } if self.stormy => log.outcome.failures += 1,
                 error => log.wrong.push(format!("{:?}: {error}", self.client)),
             }
@@ -241,10 +247,16 @@ impl Host {
         Ok(())
     }
 
-    async fn prune(&self) -> Result<(), Error> {
+    async fn prune(&self, rng: &mut Rng) -> Result<(), Error> {
         let repo = self.open().await?;
-        repo.prune(&PruneOptions { dry_run: false, now: Utc::now() }).await?;
-        self.log().outcome.prunes += 1;
+        let options = PruneOptions { dry_run: false, now: Utc::now() };
+        if rng.chance(200) {
+            repo.prune_now(&options).await?;
+            self.log().outcome.prunes_now += 1;
+        } else {
+            repo.prune(&options).await?;
+            self.log().outcome.prunes += 1;
+        }
         Ok(())
     }
 
