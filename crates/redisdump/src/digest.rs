@@ -349,6 +349,18 @@ impl Elements for Digester {
         self.group = self.group.wrapping_add(owned);
     }
 
+    fn nacked(&mut self, id: StreamId) {
+        self.group = self.group.wrapping_add(tuple(&[0, u128::from_be_bytes(id.to_bytes()), 2]));
+    }
+
+    fn insert_index(&mut self, index: Option<u64>) {
+        self.chain = tuple(&[self.chain, index.map_or(0, |index| u128::from(index) | 1 << 64)]);
+    }
+
+    fn slot(&mut self, index: u64, bytes: &[u8]) {
+        self.add(tuple(&[u128::from(index), xxh3_128(bytes)]));
+    }
+
     fn group_end(&mut self) {
         self.add(tuple(&[self.group]));
     }

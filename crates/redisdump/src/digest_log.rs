@@ -206,8 +206,16 @@ fn record(from: &mut impl Read) -> io::Result<Record> {
     let value = u128::from_le_bytes(number(from)?);
     let module = u64::from_le_bytes(number(from)?);
     let flag = |bit: u8| flags & 1 << bit != 0;
-    const KINDS: [Kind; 7] =
-        [Kind::String, Kind::List, Kind::Set, Kind::Zset, Kind::Hash, Kind::Stream, Kind::Module];
+    const KINDS: [Kind; 8] = [
+        Kind::String,
+        Kind::List,
+        Kind::Set,
+        Kind::Zset,
+        Kind::Hash,
+        Kind::Stream,
+        Kind::Module,
+        Kind::Array,
+    ];
     let kind = KINDS.into_iter().find(|one| *one as u8 == kind);
     let kind = kind.ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))?;
     let meaning = Meaning { kind, value, field_expiry: flag(1), module, opaque: flag(2) };

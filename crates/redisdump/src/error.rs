@@ -1,6 +1,6 @@
 //! What can go wrong, with the server's own words.
 
-use crate::rdb::Corrupt;
+use crate::rdb::{Corrupt, Problem};
 
 /// Redis could not be read, filled or compared.
 #[derive(Debug, thiserror::Error)]
@@ -54,7 +54,7 @@ pub enum Error {
         conflicts: Vec<String>,
     },
     /// The RDB is damaged.
-    #[error("the RDB is damaged at {0}")]
+    #[error("{}", shown_corrupt(.0))]
     Corrupt(#[from] Corrupt),
     /// The RDB ended, and the transfer went on, or the other way round.
     #[error("{target}: the transfer and the RDB in it do not end together: {message}")]
@@ -81,6 +81,14 @@ pub enum Error {
     /// The stream that was to be read failed.
     #[error("the stream of the RDB failed: {0}")]
     Stream(Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// A version that is too new is not damage.
+fn shown_corrupt(corrupt: &Corrupt) -> String {
+    match &corrupt.problem {
+        problem @ Problem::Version { .. } => format!("the RDB cannot be read: {problem}"),
+        _ => format!("the RDB is damaged at {corrupt}"),
+    }
 }
 
 impl Error {

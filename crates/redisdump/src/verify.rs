@@ -17,7 +17,10 @@ use crate::tally::{DatabaseCount, counted_as};
 use crate::uniqueness::first_of;
 use structure::Structure;
 
+mod repair;
 pub(crate) mod structure;
+
+pub use repair::{Repaired, repair};
 
 /// What a path turned out to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -57,6 +60,8 @@ pub struct Verified {
     pub databases: BTreeMap<u64, DatabaseCount>,
     /// By type.
     pub types: BTreeMap<Kind, u64>,
+    /// Module types, by name.
+    pub modules: BTreeMap<String, ModuleUse>,
     /// Libraries of functions.
     pub functions: u64,
     /// Commands of an AOF that count.
@@ -71,6 +76,11 @@ impl Verified {
     /// True when no server refuses the file, and nothing stands twice in it.
     pub fn is_whole(&self) -> bool {
         self.refusals().next().is_none() && !self.oddities.iter().any(|oddity| oddity.what.is_duplicate())
+    }
+
+    /// True when its RDB version is newer than the servers that this was tried with, and was read by the published format.
+    pub fn is_untried(&self) -> bool {
+        self.dialect == Some(Dialect::Redis) && self.rdb_version.is_some_and(|it| it > rdb::NEWEST_TRIED)
     }
 
     /// What servers do not load the file for.
@@ -95,6 +105,18 @@ pub struct Oddity {
     pub key: String,
 }
 
+/// What a file holds of a module type: a server loads it only with a module that knows the type.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct ModuleUse {
+    /// The modules any of which knows it, as `MODULE LIST` names them; empty where that is not known.
+    pub modules: Vec<String>,
+    /// Keys with values of it.
+    pub values: u64,
+    /// Pieces of data beside the keys.
+    pub data: u64,
+}
+
 /// The first fault, and where the reading stood.
 #[derive(Debug, thiserror::Error)]
 #[error("{source}{}", place(.key, *.keys_before))]
@@ -105,12 +127,20 @@ pub struct Fault {
     pub key: Option<(u64, String, Kind)>,
     /// Keys that were read before it.
     pub keys_before: u64,
+    /// What is at fault may be what later servers write.
+    newer: bool,
 }
 
 impl Fault {
     /// Where in its file the fault is, if it is in one.
     pub fn offset(&self) -> Option<u64> {
         self.source.offset()
+    }
+
+    /// True when it is not known to be damaged: its RDB version, or something that it holds, is newer than what is known
+    /// here.
+    pub fn is_newer(&self) -> bool {
+        self.newer
     }
 
     /// True when the file could not be read at all, rather than being at fault.
@@ -150,6 +180,7 @@ pub fn verify_file(
         // Outside of a value the key that was read last is not to blame.
         key: census.within.then(|| (census.db, crate::meaning::shown(&census.name), census.kind)),
         keys_before: census.keys,
+        newer: is_newer(&source, census.version),
         source,
     })?;
     let first = summary.files.first();
@@ -163,6 +194,7 @@ pub fn verify_file(
         source: FileError::Io { path: std::env::temp_dir(), source },
         key: None,
         keys_before: census.keys,
+        newer: false,
     };
     if let Some(error) = census.structure.failure() {
         return Err(spill(error));
@@ -191,10 +223,25 @@ pub fn verify_file(
         databases: census.databases,
         types: census.types.into_iter().collect(),
         functions: census.functions,
+        modules: census.modules,
         commands: summary.files.iter().map(|file| file.commands).sum(),
         aof: (kind != FileKind::Rdb).then_some(summary),
         oddities: census.oddities.into_values().collect(),
     })
+}
+
+/// Whether a fault may be what later servers write: their version, or a type that came after the versions that were tried.
+fn is_newer(fault: &FileError, version: Option<(Dialect, u16)>) -> bool {
+    let FileError::Corrupt { source, .. } = fault else { return false };
+    let late = version.is_some_and(|(dialect, version)| match dialect {
+        Dialect::Redis => version > rdb::NEWEST_TRIED,
+        Dialect::Valkey => version > rdb::NEWEST_VALKEY,
+    });
+    match source.problem {
+        rdb::Problem::Version { .. } => true,
+        rdb::Problem::Type(_) => late,
+        _ => false,
+    }
 }
 
 fn read(
@@ -227,6 +274,24 @@ struct Census {
     databases: BTreeMap<u64, DatabaseCount>,
     types: BTreeMap<Kind, u64>,
     functions: u64,
+    modules: BTreeMap<String, ModuleUse>,
+    /// The type of the module's value that is being read is counted.
+    module_seen: bool,
+}
+
+impl Census {
+    /// What is known of a module type; nothing once a file has made up too many.
+    fn module(&mut self, name: &str) -> Option<&mut ModuleUse> {
+        const MOST: usize = 512;
+        if self.modules.len() >= MOST && !self.modules.contains_key(name) {
+            return None;
+        }
+        Some(self.modules.entry(name.to_owned()).or_insert_with(|| ModuleUse {
+            modules: crate::restore::modules_of(name).iter().map(|module| (*module).to_owned()).collect(),
+            values: 0,
+            data: 0,
+        }))
+    }
 }
 
 impl Default for Census {
@@ -247,6 +312,8 @@ impl Default for Census {
             databases: BTreeMap::new(),
             types: BTreeMap::new(),
             functions: 0,
+            modules: BTreeMap::new(),
+            module_seen: false,
         }
     }
 }
@@ -258,6 +325,15 @@ macro_rules! watch_structure {
             $(fn $method(&mut self, $($name: $of),*) {
                 self.structure.$method($($name),*);
             })*
+
+            fn opaque(&mut self, raw: &[u8]) {
+                if !std::mem::replace(&mut self.module_seen, true) {
+                    let id = raw.first_chunk::<8>().map_or(0, |id| u64::from_le_bytes(*id));
+                    if let Some(module) = self.module(&rdb::module_name(id)) {
+                        module.values += 1;
+                    }
+                }
+            }
         }
     };
 }
@@ -274,6 +350,7 @@ watch_structure!(Census,
     pending(id: StreamId, at: i64, count: u64);
     consumer(name: &[u8], seen: i64);
     owned(id: StreamId);
+    nacked(id: StreamId);
     group_end();
 );
 
@@ -290,8 +367,15 @@ impl rdb::Visitor for Census {
         self.functions += 1;
     }
 
+    fn module_aux(&mut self, module: &str) {
+        if let Some(module) = self.module(module) {
+            module.data += 1;
+        }
+    }
+
     fn key(&mut self, key: &Key<'_>) {
         self.within = true;
+        self.module_seen = false;
         self.name.clear();
         self.name.extend_from_slice(key.name);
         (self.db, self.kind) = (key.db, key.value_type.kind());

@@ -182,9 +182,11 @@ async fn write(
         export_redis::stored(&repository, wanted, source, settings, out, progress).await?
     };
     if !report.losses.is_empty() {
-        context
-            .progress
-            .warn(format!("left out, because {} cannot hold it:\n{}", report.target, report.losses));
+        let target = match args.format {
+            Format::Json => "JSON".to_owned(),
+            _ => report.target.to_string(),
+        };
+        context.progress.warn(format!("left out, because {target} cannot hold it:\n{}", report.losses));
     }
     context.progress.note(format!("{} keys, {} bytes", report.keys, report.bytes_written));
     Ok(())

@@ -168,7 +168,7 @@ async fn run<'a>(
 ) -> anyhow::Result<ExportReport> {
     if options.on_loss == OnLoss::Refuse && options.format != Format::Json {
         let losses = survey(open(), options).await?;
-        if losses.is_serious() {
+        if losses.has_keys() {
             return Err(redisdump::Error::Inexpressible { target: options.target.to_string(), losses }.into());
         }
     }

@@ -2,9 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use redisdump::verify::{Fault, Verified};
+use redisdump::verify::{Fault, Repaired, Verified};
 use serde::Serialize;
 
+use crate::exit::Exit;
 use crate::ui::{count, size};
 
 /// The outcome.
@@ -17,6 +18,24 @@ pub(crate) struct VerifyFileReport {
     found: Option<Box<Verified>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     fault: Option<FaultReport>,
+    /// The copy that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    repair: Option<RepairReport>,
+}
+
+/// What became of the copy without the broken tail.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case", tag = "outcome")]
+enum RepairReport {
+    /// It was written, and is intact.
+    Written(Repaired),
+    /// Nothing is broken: nothing was written.
+    NotNeeded,
+    /// It could not be made.
+    Failed {
+        /// Why.
+        message: String,
+    },
 }
 
 #[derive(Debug, Serialize)]
@@ -25,13 +44,21 @@ struct FaultReport {
     offset: Option<u64>,
     message: String,
     keys_before: u64,
+    /// It is newer than what is known here, and not known to be damaged.
+    newer: bool,
 }
 
 impl VerifyFileReport {
     /// A file that can be read to its end; what servers refuse it for keeps it from being whole.
     pub(crate) fn read(found: Verified) -> VerifyFileReport {
         let whole = found.is_whole();
-        VerifyFileReport { file: found.path.clone(), whole, found: Some(Box::new(found)), fault: None }
+        VerifyFileReport {
+            file: found.path.clone(),
+            whole,
+            found: Some(Box::new(found)),
+            fault: None,
+            repair: None,
+        }
     }
 
     /// A file with one.
@@ -40,20 +67,71 @@ impl VerifyFileReport {
             offset: fault.offset(),
             message: fault.to_string(),
             keys_before: fault.keys_before,
+            newer: fault.is_newer(),
         };
-        VerifyFileReport { file: file.to_owned(), whole: false, found: None, fault: Some(fault) }
+        VerifyFileReport {
+            file: file.to_owned(),
+            whole: false,
+            found: None,
+            fault: Some(fault),
+            repair: None,
+        }
     }
 
-    /// True when there was no fault, and nothing that servers refuse.
-    pub(crate) fn is_whole(&self) -> bool {
-        self.whole
+    /// Adds what became of the copy without the broken tail.
+    pub(crate) fn repaired(&mut self, outcome: anyhow::Result<Option<Repaired>>) {
+        self.repair = Some(match outcome {
+            Ok(Some(repaired)) => RepairReport::Written(repaired),
+            Ok(None) => RepairReport::NotNeeded,
+            Err(error) => RepairReport::Failed { message: format!("{error:#}") },
+        });
+    }
+
+    /// 0 when there was no fault, and nothing that servers refuse, or where the copy that was asked for has none; 1 when it
+    /// is too new to be read, or there is no copy; 3 when it is damaged.
+    pub(crate) fn exit(&self) -> Exit {
+        match (&self.repair, &self.fault) {
+            (Some(RepairReport::Written(_)), _) => Exit::Done,
+            (Some(RepairReport::Failed { .. }), None) => Exit::Failed,
+            (_, Some(FaultReport { newer: true, .. })) => Exit::Failed,
+            _ if self.whole => Exit::Done,
+            _ => Exit::Differs,
+        }
     }
 
     /// For people.
     pub(crate) fn render(&self) -> String {
+        self.render_found() + &self.render_repair()
+    }
+
+    fn render_repair(&self) -> String {
+        match &self.repair {
+            None => String::new(),
+            Some(RepairReport::NotNeeded) => "  no broken tail: no copy was written\n".to_owned(),
+            Some(RepairReport::Failed { message }) => format!("  cannot be repaired: {message}\n"),
+            Some(RepairReport::Written(repaired)) => format!(
+                "  {}: an intact copy, {} commands; the last {} bytes of {} are left out, from byte {} on: {}\n",
+                repaired.to.display(),
+                count(repaired.commands),
+                count(repaired.bytes_dropped),
+                repaired.file.display(),
+                repaired.offset,
+                repaired.reason
+            ),
+        }
+    }
+
+    fn render_found(&self) -> String {
         if let Some(fault) = &self.fault {
             let at = fault.offset.map(|offset| format!(" at byte {offset}")).unwrap_or_default();
-            return format!("{}: DAMAGED{at}: {}\n", self.file.display(), fault.message);
+            let verdict = if fault.newer { "NEWER than this version of dbhaul can read" } else { "DAMAGED" };
+            let mut out = format!("{}: {verdict}{at}: {}\n", self.file.display(), fault.message);
+            if fault.newer {
+                out.push_str(
+                    "  it is not known to be damaged; hint: --force reads it as far as it is known\n",
+                );
+            }
+            return out;
         }
         let Some(found) = &self.found else { return String::new() };
         let verdict = if self.whole { "whole" } else { "DAMAGED, though it can be read to its end" };
@@ -80,6 +158,9 @@ impl VerifyFileReport {
                 cut.tail.offset,
                 cut.tail.reason
             ));
+            if self.repair.is_none() {
+                out.push_str("  hint: --repair-to PATH writes a copy without it\n");
+            }
         }
         for oddity in &found.oddities {
             let whose = match oddity.keys {
@@ -103,6 +184,29 @@ impl VerifyFileReport {
                 "  {} keys beside these hold nothing: servers from 7.0 on leave them out\n",
                 count(found.empty_keys)
             ));
+        }
+        for (name, module) in &found.modules {
+            let mut parts = Vec::new();
+            if module.values > 0 {
+                parts.push(format!("{} values", count(module.values)));
+            }
+            if module.data > 0 {
+                parts.push(format!("{} pieces of data beside the keys", count(module.data)));
+            }
+            let needed = match module.modules.as_slice() {
+                [] => "a module that knows this type".to_owned(),
+                known => format!("module {}", known.join(" or ")),
+            };
+            out.push_str(&format!(
+                "  module type {name}: {}; servers load it with {needed}\n",
+                parts.join(", ")
+            ));
+        }
+        if found.is_untried() {
+            out.push_str(
+                "  this RDB version is newer than the servers that dbhaul was tested with; it was read by the published \
+                 format\n",
+            );
         }
         for (db, counted) in &found.databases {
             out.push_str(&format!(

@@ -192,6 +192,15 @@ impl Reader {
         self.offset
     }
 
+    /// The end of the last command or transaction that is whole, also when a fault was found behind it; nothing within an
+    /// RDB at the front.
+    pub(crate) fn whole(&self) -> Option<u64> {
+        match self.state {
+            State::Begin | State::Preamble(_) => None,
+            _ => Some(self.transaction.map_or(self.valid, |(multi, ..)| multi)),
+        }
+    }
+
     /// Takes the next bytes.
     ///
     /// # Errors

@@ -85,6 +85,8 @@ const REDIS: &[Since] = &[
     ((7, 2), Dialect::Redis, 11),
     ((7, 4), Dialect::Redis, 12),
     ((8, 6), Dialect::Redis, 13),
+    ((8, 8), Dialect::Redis, 14),
+    ((8, 10), Dialect::Redis, 15),
 ];
 
 impl fmt::Display for Target {
@@ -180,6 +182,7 @@ mod tests {
         }
         assert_eq!(rdb("8.2"), (Dialect::Redis, 12));
         assert_eq!(rdb("8.6"), (Dialect::Redis, 13));
+        assert_eq!((rdb("8.8"), rdb("8.10")), ((Dialect::Redis, 14), (Dialect::Redis, 15)));
         assert_eq!(rdb("valkey-8.1"), (Dialect::Redis, 11));
         assert_eq!(rdb("valkey-9"), (Dialect::Valkey, 80));
     }

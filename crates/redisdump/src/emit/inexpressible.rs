@@ -25,6 +25,14 @@ pub enum Inexpressible {
     /// Expiries of hash fields came with Redis 7.4 and Valkey 9.0.
     #[error("a hash whose fields expire; the target cannot do that (it came with Redis 7.4 and Valkey 9.0)")]
     FieldExpiry,
+    /// Arrays came with Redis 8.8.
+    #[error("an array, which the target does not know or takes by RESTORE alone (they came with Redis 8.8)")]
+    Array,
+    /// Pending entries that are nobody's came with Redis 8.8.
+    #[error(
+        "a stream with pending entries that were given back (XNACK), which the target cannot hold or takes by RESTORE alone (they came with Redis 8.8)"
+    )]
+    Nacked,
     /// Function libraries came with 7.0.
     #[error("a library of functions; the target knows none (they came with Redis 7.0)")]
     Function,

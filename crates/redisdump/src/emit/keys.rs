@@ -163,6 +163,9 @@ impl Emitter {
         if kind == Kind::Stream && !self.features.streams {
             return Err(Inexpressible::Stream);
         }
+        if kind == Kind::Array {
+            return Err(Inexpressible::Array);
+        }
         if self.db.unwrap_or(0) != db {
             self.out.push(&[b"SELECT", db.to_string().as_bytes()]);
         }
@@ -406,6 +409,10 @@ impl Elements for Emitter {
 
     fn owned(&mut self, id: StreamId) {
         self.stream.owned(id);
+    }
+
+    fn nacked(&mut self, _id: StreamId) {
+        self.fail(Inexpressible::Nacked);
     }
 
     fn group_end(&mut self) {}

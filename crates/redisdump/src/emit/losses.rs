@@ -89,6 +89,12 @@ impl Losses {
         self.kinds.is_empty()
     }
 
+    /// True when keys or libraries of functions are left out. Data that modules keep beside their keys is none of them.
+    pub fn has_keys(&self) -> bool {
+        let beside = |what: &Inexpressible| matches!(what, Inexpressible::ModuleData { .. });
+        self.index.keys().any(|what| !what.is_harmless() && !beside(what))
+    }
+
     /// True when something is left out that a client would miss.
     pub fn is_serious(&self) -> bool {
         self.kinds.iter().any(|loss| !loss.harmless)
@@ -118,6 +124,16 @@ impl fmt::Display for Losses {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn data_beside_the_keys_is_none_of_them() {
+        let mut losses = Losses::default();
+        losses.add(&Inexpressible::ModuleData { module: "m".to_owned() }, 0, b"");
+        losses.add(&Inexpressible::StreamCounters, 0, b"s");
+        assert!(losses.is_serious() && !losses.has_keys());
+        losses.add(&Inexpressible::Module { module: "m".to_owned() }, 0, b"k");
+        assert!(losses.has_keys());
+    }
 
     #[test]
     fn losses_are_counted_by_kind_with_examples() {

@@ -38,6 +38,7 @@ mod features;
 mod inexpressible;
 mod keys;
 mod losses;
+mod pieced;
 mod stand_ins;
 mod streams;
 
@@ -46,4 +47,5 @@ pub use inexpressible::Inexpressible;
 pub(crate) use keys::score_text;
 pub use keys::{Commands, Emitter, Limits, emit};
 pub use losses::{Loss, Losses};
+pub(crate) use pieced::Pieced;
 pub(crate) use stand_ins::StandIns;

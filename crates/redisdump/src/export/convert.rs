@@ -42,7 +42,7 @@ impl Form {
             Kind::Zset if version >= 8 => (Form::Scores { binary: true }, 5),
             Kind::Zset => (Form::Scores { binary: false }, 3),
             // Only types that hold expiring fields came after the plain table.
-            Kind::Hash if value_type.code() < 22 => (Form::Pairs, 4),
+            Kind::Hash if !value_type.has_field_expiry() => (Form::Pairs, 4),
             Kind::Hash if dialect == Dialect::Valkey => (Form::PairsValkey, 22),
             Kind::Hash if version >= 12 => (Form::PairsMeta, 24),
             Kind::Hash => (Form::Pairs, 4),
@@ -52,6 +52,7 @@ impl Form {
             Kind::Stream => return Err(Inexpressible::Stream),
             Kind::String => return Err(Inexpressible::Contradiction),
             Kind::Module => return Err(Inexpressible::Module { module: "before 4.0".to_owned() }),
+            Kind::Array => return Err(Inexpressible::Array),
         })
     }
 }
@@ -305,6 +306,11 @@ impl Elements for Converter {
     fn owned(&mut self, id: StreamId) {
         self.group.owned.extend_from_slice(&id.to_bytes());
         self.group.owned_count += 1;
+    }
+
+    fn nacked(&mut self, _id: StreamId) {
+        // Servers before 8.8 do not load a file with a pending entry that is nobody's.
+        self.fail(Inexpressible::Nacked);
     }
 
     fn group_end(&mut self) {

@@ -5,7 +5,7 @@
 //! end, and they are not held until then. A list and a set are arrays; a sorted set is an array of `[member, score]`, where
 //! an infinite score is the string `"inf"` or `"-inf"`; a hash is an array of `[field, value]` or
 //! `[field, value, expiry-ms]`; a stream is an object with `entries` (`[id, [field, value, …]]`), its counters and
-//! `groups`. A library of functions is a line `{"type":"function","code":…}`.
+//! `groups`; an array is an object with `insert-index` and `elements` (`[index, string]`). A library of functions is a line `{"type":"function","code":…}`.
 
 use super::sink::Sink;
 use crate::emit::{Inexpressible, Losses, score_text};
@@ -28,6 +28,7 @@ pub(super) struct JsonWriter {
     pending: u64,
     consumers: u64,
     owned: u64,
+    nacked: u64,
     /// Of a long string what is held, how many bytes of it are missing, and whether it goes out as base64 meanwhile.
     long: Vec<u8>,
     left: u64,
@@ -48,6 +49,7 @@ impl JsonWriter {
             pending: 0,
             consumers: 0,
             owned: 0,
+            nacked: 0,
             long: Vec::new(),
             left: 0,
             passing: false,
@@ -172,7 +174,7 @@ impl Elements for JsonWriter {
         let read = entries_read.map_or("null".to_owned(), |read| read.to_string());
         self.text(&format!(",\"last-id\":\"{last_id}\",\"entries-read\":{read},\"pending\":["));
         self.groups += 1;
-        (self.pending, self.consumers) = (0, 0);
+        (self.pending, self.consumers, self.nacked) = (0, 0, 0);
     }
 
     fn pending(&mut self, id: StreamId, at: i64, count: u64) {
@@ -196,7 +198,32 @@ impl Elements for JsonWriter {
         self.owned += 1;
     }
 
+    fn nacked(&mut self, id: StreamId) {
+        if self.nacked == 0 {
+            self.end_consumer();
+            self.text(if self.consumers > 0 { "],\"nacked\":[" } else { "],\"consumers\":[],\"nacked\":[" });
+        }
+        let comma = if self.nacked > 0 { "," } else { "" };
+        self.text(&format!("{comma}\"{id}\""));
+        self.nacked += 1;
+    }
+
+    fn insert_index(&mut self, index: Option<u64>) {
+        let index = index.map_or("null".to_owned(), |index| index.to_string());
+        self.text(&format!("{{\"insert-index\":{index},\"elements\":["));
+    }
+
+    fn slot(&mut self, index: u64, bytes: &[u8]) {
+        self.comma();
+        self.text(&format!("[{index},"));
+        json_bytes(&mut self.out, bytes);
+        self.out.push(b']');
+    }
+
     fn group_end(&mut self) {
+        if self.nacked > 0 {
+            return self.text("]}");
+        }
         self.end_consumer();
         self.text(if self.consumers > 0 { "]}" } else { "],\"consumers\":[]}" });
     }
@@ -237,14 +264,14 @@ impl Visitor for JsonWriter {
         match self.kind {
             Kind::List | Kind::Set | Kind::Zset | Kind::Hash => self.text("["),
             Kind::Stream => self.text("{\"entries\":["),
-            Kind::String | Kind::Module => {}
+            Kind::String | Kind::Module | Kind::Array => {}
         }
     }
 
     fn key_end(&mut self) {
         match self.kind {
             Kind::List | Kind::Set | Kind::Zset | Kind::Hash => self.text("]"),
-            Kind::Stream => self.text("]}"),
+            Kind::Stream | Kind::Array => self.text("]}"),
             Kind::String => {}
             Kind::Module => {
                 let module = module_name(self.module.unwrap_or(0));

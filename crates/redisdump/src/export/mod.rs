@@ -44,8 +44,11 @@ macro_rules! forward_elements {
                 consumer(name: &[u8], seen: i64);
                 active(at: i64);
                 owned(id: crate::rdb::StreamId);
+                nacked(id: crate::rdb::StreamId);
                 group_end();
                 producers(count: u64);
+                insert_index(index: Option<u64>);
+                slot(index: u64, bytes: &[u8]);
             );
         }
     };

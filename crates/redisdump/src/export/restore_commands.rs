@@ -1,11 +1,16 @@
 //! RESTORE commands: the values' own bytes, as payloads that the target loads.
+//!
+//! A payload's length and checksum stand around it, so that it is held whole; a value that is longer than [`GIANT`] goes
+//! by commands that make it, which are not.
+
+use std::hash::{BuildHasher as _, RandomState};
 
 use super::convert::{convert, loads};
 use super::sink::Sink;
-use crate::emit::{Commands, Inexpressible, Losses, Target};
-use crate::rdb::{Corrupt, Dialect, Elements, Key, Kind, NEWEST_REDIS, Reader, ValueType, Visitor, dump};
+use crate::emit::{Commands, Emitter, Inexpressible, Losses, Pieced, Target};
+use crate::rdb::{Corrupt, Dialect, Elements, Key, Kind, Reader, ValueType, Visitor, dump};
 
-/// Writes RESTORE commands. A payload's length stands before it, so that one value at a time is held whole.
+/// Writes RESTORE commands.
 #[derive(Debug)]
 pub(super) struct RestoreWriter {
     target: Target,
@@ -23,11 +28,20 @@ pub(super) struct RestoreWriter {
     value_type: Option<ValueType>,
     has_metadata: bool,
     payload: Vec<u8>,
+    /// The value that is being read, where it goes by commands, and the name that they make it under.
+    giant: Option<(Pieced, Vec<u8>)>,
+    /// Names that no key has begin so, and how many were given.
+    stand_in: String,
+    given: u64,
     number: Vec<u8>,
     losses: Losses,
     keys: u64,
 }
 
+/// Values of more bytes go by commands.
+const GIANT: usize = 8 << 20;
+/// Metadata of modules came with this version of the RDB.
+const METADATA: u16 = 13;
 /// Buffers of more bytes than this are let go of when the value is out.
 const KEEP: usize = 4 << 20;
 
@@ -48,6 +62,9 @@ impl RestoreWriter {
             value_type: None,
             has_metadata: false,
             payload: Vec::new(),
+            giant: None,
+            stand_in: format!("dbhaul:{:016x}", RandomState::new().hash_one(0_u8)),
+            given: 0,
             number: Vec::new(),
             losses: Losses::default(),
             keys: 0,
@@ -62,7 +79,7 @@ impl RestoreWriter {
         }
         let version = if self.has_metadata {
             // Metadata stands before the type byte; its form is that of one version.
-            if self.rdb != (Dialect::Redis, NEWEST_REDIS) || !self.modules {
+            if self.rdb.0 != Dialect::Redis || self.rdb.1 < METADATA || !self.modules {
                 return Err(Inexpressible::Module { module: "(of a key's metadata)".to_owned() });
             }
             self.rdb.1
@@ -79,6 +96,53 @@ impl RestoreWriter {
         };
         dump::seal(&mut self.payload, 0, version);
         Ok(())
+    }
+
+    /// Begins to tell a value by commands, with what of it has come so far. A key that is there already stays, as it does
+    /// with RESTORE, unless it is to be replaced: the value gets its name at its end.
+    fn begin_giant(&mut self, value_type: ValueType) {
+        let mut emitter = Emitter::new(self.target.features()).replacing(self.replace);
+        let name = if self.replace {
+            self.name.clone()
+        } else {
+            self.given += 1;
+            format!("{}:{}", self.stand_in, self.given).into_bytes()
+        };
+        // The database is chosen already.
+        match emitter.begin(0, &name, value_type.kind(), self.expiry) {
+            Ok(()) => {
+                let mut value = Pieced::new(emitter, value_type);
+                value.feed(self.payload.get(1..).unwrap_or_default());
+                self.giant = Some((value, name));
+            }
+            Err(loss) => {
+                self.losses.add(&loss, self.db, &self.name);
+                self.value_type = None;
+            }
+        }
+        self.payload = Vec::new();
+    }
+
+    fn take_giant(&mut self) {
+        if let Some((value, _)) = &mut self.giant {
+            self.out.replies += value.emitter.take_into(&mut self.out.resp);
+        }
+    }
+
+    fn end_giant(&mut self) {
+        let ended = self.giant.as_mut().map(|(value, _)| value.emitter.end());
+        self.take_giant();
+        let Some((Some(ended), (_, name))) = self.giant.take().map(|giant| (ended, giant)) else { return };
+        match ended {
+            Ok(()) => {
+                if name != self.name {
+                    self.out.push(&[b"RENAMENX", &name, &self.name]);
+                    self.out.push(&[b"DEL", &name]);
+                }
+                self.keys += 1;
+            }
+            Err(loss) => self.losses.add(&loss, self.db, &self.name),
+        }
     }
 
     fn number(&mut self, n: i64) {
@@ -154,11 +218,23 @@ impl Visitor for RestoreWriter {
     }
 
     fn raw(&mut self, bytes: &[u8]) {
+        if let Some((value, _)) = &mut self.giant {
+            value.feed(bytes);
+            return self.take_giant();
+        }
+        let Some(value_type) = self.value_type else { return };
         self.payload.extend_from_slice(bytes);
+        let whole = self.has_metadata || matches!(value_type.kind(), Kind::Module | Kind::Array);
+        if self.payload.len() > GIANT && !whole {
+            self.begin_giant(value_type);
+        }
     }
 
     fn key_end(&mut self) {
         let Some(value_type) = self.value_type.take() else { return };
+        if self.giant.is_some() {
+            return self.end_giant();
+        }
         let body = self.payload.get(1..).unwrap_or_default();
         if !self.has_metadata && value_type.is_empty(body) {
             // No server takes it.

@@ -36,7 +36,8 @@ pub enum Format {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum OnLoss {
-    /// The export fails, and names all of it.
+    /// The export fails, and names all of it; data of modules beside their keys alone is left out and named. JSON has no
+    /// target, and leaves values of modules out.
     #[default]
     Refuse,
     /// The keys concerned are left out, and the report names them.
@@ -66,6 +67,11 @@ impl ExportOptions {
     pub fn new(format: Format, target: Target) -> ExportOptions {
         let on_loss = OnLoss::Refuse;
         ExportOptions { format, target, on_loss, replace: false, modules: false, try_newer: false }
+    }
+
+    /// Whether an export fails for this.
+    fn refuses(&self, losses: &Losses) -> bool {
+        self.on_loss == OnLoss::Refuse && self.format != Format::Json && losses.has_keys()
     }
 
     fn sink(&self) -> Box<dyn Sink> {
@@ -162,7 +168,6 @@ impl Work {
     async fn next(&mut self) -> Result<Option<Bytes>, Error> {
         let Some(sink) = &mut self.visitor else { return Ok(None) };
         let mut out = Vec::new();
-        let refuse = self.options.on_loss == OnLoss::Refuse;
         loop {
             if self.piece.is_empty() {
                 match self.stream.next().await {
@@ -173,7 +178,7 @@ impl Work {
             // Small steps, so that what is ready never grows far beyond a piece.
             let part = self.piece.split_to(self.piece.len().min(PIECE));
             sink.feed(&mut self.reader, &part)?;
-            if refuse && sink.losses().is_serious() {
+            if self.options.refuses(sink.losses()) {
                 // It fails in the end, when all of it can be told.
                 out.clear();
                 sink.take_into(&mut out);
@@ -185,7 +190,7 @@ impl Work {
             }
         }
         self.reader.finish()?;
-        if refuse && sink.losses().is_serious() {
+        if self.options.refuses(sink.losses()) {
             let (target, losses) = (self.options.target.to_string(), sink.losses().clone());
             self.visitor = None;
             return Err(Error::Inexpressible { target, losses });

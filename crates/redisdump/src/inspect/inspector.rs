@@ -114,6 +114,10 @@ impl Elements for Inspector<'_> {
         self.current.elements += 1;
     }
 
+    fn slot(&mut self, _index: u64, _bytes: &[u8]) {
+        self.current.elements += 1;
+    }
+
     fn opaque(&mut self, raw: &[u8]) {
         if self.module.is_none() {
             self.module = raw.first_chunk::<8>().map(|id| u64::from_le_bytes(*id));

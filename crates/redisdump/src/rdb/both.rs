@@ -1,8 +1,9 @@
 //! Two visitors that are told the same.
 
 use super::odd::Odd;
-use super::reader::{Key, Visitor};
+
 use super::value::{Dialect, Elements, StreamId, StreamMeta};
+use super::visitor::{Key, Visitor};
 
 /// Tells the one, and then the other.
 pub(crate) struct Both<'a, A, B>(pub(crate) &'a mut A, pub(crate) &'a mut B);
@@ -38,8 +39,11 @@ impl<A: Elements, B: Elements> Elements for Both<'_, A, B> {
         consumer(name: &[u8], seen: i64);
         active(at: i64);
         owned(id: StreamId);
+        nacked(id: StreamId);
         group_end();
         producers(count: u64);
+        insert_index(index: Option<u64>);
+        slot(index: u64, bytes: &[u8]);
         odd(odd: Odd);
         opaque(raw: &[u8]);
     );

@@ -41,8 +41,8 @@ pub enum Problem {
         /// As computed.
         computed: u64,
     },
-    /// A type byte that this dialect does not have.
-    #[error("value type {0} is unknown in this dialect")]
+    /// A type byte or an opcode that is not known in this dialect.
+    #[error("type or opcode {0} is unknown in this dialect")]
     Type(u8),
     /// Values of module types before Redis 4.0 GA cannot be skipped: they have no structure of their own.
     #[error(

@@ -4,66 +4,10 @@ use super::crc::Crc64;
 use super::cursor::{Cursor, Stop};
 use super::error::{Corrupt, Problem};
 use super::module;
-use super::value::{Dialect, Elements, ValueType, Walker};
-
-/// The newest version of Redis' numbering that this reader knows (Redis 8.6).
-pub const NEWEST_REDIS: u16 = 13;
-/// The newest version of Valkey's numbering that this reader knows (Valkey 9.0).
-pub const NEWEST_VALKEY: u16 = 80;
-
-/// A key, before its value.
-#[derive(Debug, Clone, Copy)]
-pub struct Key<'a> {
-    /// The database's number.
-    pub db: u64,
-    /// The name.
-    pub name: &'a [u8],
-    /// When it expires, in milliseconds since the epoch.
-    pub expiry: Option<i64>,
-    /// Seconds since it was last used, where the server keeps that.
-    pub idle: Option<u64>,
-    /// How often it is used, as a logarithmic counter, where the server keeps that.
-    pub frequency: Option<u8>,
-    /// The type of its value.
-    pub value_type: ValueType,
-    /// Raw metadata of modules (opcode and all) which stands before the type byte, here as in a `DUMP` payload; mostly
-    /// empty.
-    pub metadata: &'a [u8],
-}
-
-/// Is told what an RDB holds.
-///
-/// For each key: [`Visitor::key`], then [`Visitor::raw`] and the element calls in turn as the value passes, then
-/// [`Visitor::key_end`].
-#[allow(unused_variables, reason = "the default bodies ignore what they are given")]
-pub trait Visitor: Elements {
-    /// The version at the front.
-    fn header(&mut self, dialect: Dialect, version: u16) {}
-    /// A pair of information at the front.
-    fn aux(&mut self, name: &[u8], value: &[u8]) {}
-    /// A library of functions: its code.
-    fn function(&mut self, code: &[u8]) {}
-    /// Data of a module that belongs to no key; its type's name.
-    fn module_aux(&mut self, module: &str) {}
-    /// A key begins.
-    fn key(&mut self, key: &Key<'_>) {}
-    /// The next raw bytes of the key's value.
-    fn raw(&mut self, bytes: &[u8]) {}
-    /// The key's value is complete.
-    fn key_end(&mut self) {}
-}
-
-/// What the checksum at the end said.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Checksum {
-    /// It fits.
-    Verified,
-    /// The server had `rdbchecksum no`.
-    Disabled,
-    /// Versions 1 to 4 have none.
-    Absent,
-}
+use super::template::Templates;
+use super::value::{Dialect, ValueType, Walker};
+use super::version::header;
+use super::visitor::{Checksum, Key, Visitor};
 
 /// Reads one RDB from the bytes it is fed.
 #[derive(Debug)]
@@ -89,6 +33,7 @@ pub struct Reader {
     frequency: Option<u8>,
     checksum: Option<Checksum>,
     try_newer: bool,
+    templates: Templates,
     scratch: Vec<u8>,
     scratch2: Vec<u8>,
 }
@@ -106,6 +51,19 @@ enum State {
     },
     /// Ranges of slots that a migration has still to name.
     Slots {
+        left: u64,
+    },
+    /// Field names of a hash template that follow.
+    Template {
+        id: u64,
+        left: u64,
+    },
+    /// A hash of a template, which its value names: in a listpack with the values, or before them.
+    Templated {
+        packed: bool,
+    },
+    /// Values of such a hash that follow.
+    TemplateValues {
         left: u64,
     },
     Footer,
@@ -132,6 +90,7 @@ impl Default for Reader {
             frequency: None,
             checksum: None,
             try_newer: false,
+            templates: Templates::default(),
             scratch: Vec::new(),
             scratch2: Vec::new(),
         }
@@ -279,12 +238,29 @@ impl Reader {
             visitor.raw(rest.get(..walked.consumed).unwrap_or_default());
         }
         if walked.done {
-            visitor.key_end();
-            self.state = State::Items;
+            self.end_value(visitor);
         } else if walked.consumed == 0 {
             return Err(Stop::More(walked.want));
         }
         Ok(walked.consumed)
+    }
+
+    /// The value that is being read is complete.
+    fn end_value<V: Visitor>(&mut self, visitor: &mut V) {
+        visitor.key_end();
+        self.state = State::Items;
+    }
+
+    /// Bytes that stand for what the file has, in a form that means the same without it.
+    fn expanded<V: Visitor>(&mut self, raw: &[u8], visitor: &mut V) -> Result<(), Problem> {
+        if let Some(walker) = &mut self.walker {
+            let walked = walker.walk(raw, visitor).map_err(|(_, problem)| problem)?;
+            if walked.consumed != raw.len() {
+                return Err(Problem::Item("a hash of a template is not what its template says"));
+            }
+        }
+        visitor.raw(raw);
+        Ok(())
     }
 
     fn footer(&mut self, rest: &[u8]) -> Result<usize, Stop> {
@@ -320,7 +296,34 @@ impl Reader {
                     self.state = State::Items;
                 }
             }
-            State::Metadata { left: 0, .. } | State::Slots { left: 0 } => self.state = State::Items,
+            State::Metadata { left: 0, .. } | State::Slots { left: 0 } | State::Template { left: 0, .. } => {
+                self.state = State::Items;
+            }
+            State::Template { id, left } => {
+                let field = cursor.text()?;
+                self.templates.add(id, field.bytes(&mut self.scratch)?)?;
+                self.state = State::Template { id, left: left - 1 };
+            }
+            State::Templated { packed: true } => {
+                let list = cursor.text()?;
+                let raw = self.templates.expand(list.bytes(&mut self.scratch)?, &mut self.scratch2)?;
+                self.expanded(&raw, visitor)?;
+                self.end_value(visitor);
+            }
+            State::Templated { packed: false } => {
+                let (front, left) = self.templates.front(cursor.count()?)?;
+                self.expanded(&front, visitor)?;
+                self.state = State::TemplateValues { left };
+            }
+            State::TemplateValues { left } => {
+                cursor.text()?;
+                let raw = rest.get(..cursor.position()).unwrap_or_default();
+                self.expanded(raw, visitor)?;
+                match left.checked_sub(1) {
+                    None | Some(0) => self.end_value(visitor),
+                    Some(left) => self.state = State::TemplateValues { left },
+                }
+            }
             State::Slots { left } => {
                 cursor.count()?;
                 cursor.count()?;
@@ -346,6 +349,12 @@ impl Reader {
 
     fn opcode<V: Visitor>(&mut self, cursor: &mut Cursor<'_>, visitor: &mut V) -> Result<(), Stop> {
         match (cursor.u8()?, self.dialect) {
+            (242, Dialect::Redis) => {
+                let id = cursor.count()?;
+                let left = cursor.count()?;
+                self.templates.begin(id);
+                self.state = State::Template { id, left };
+            }
             (243, Dialect::Redis) => {
                 let left = cursor.count()?;
                 self.metadata.clear();
@@ -365,11 +374,21 @@ impl Reader {
                 let code = cursor.text()?;
                 visitor.function(code.bytes(&mut self.scratch)?);
             }
+            // The form of the release candidates of 7.0, which 7.0 itself loads: its name and its engine stand beside the
+            // code, and in front of it ever since (`rdbFunctionLoad`).
             (246, _) => {
-                return Err(Problem::Item(
-                    "a function in the form of 7.0 release candidates, which no release loads",
-                )
-                .into());
+                let (name, engine) = (cursor.text()?, cursor.text()?);
+                if cursor.count()? > 0 {
+                    cursor.text()?;
+                }
+                let code = cursor.text()?;
+                let mut whole = b"#!".to_vec();
+                whole.extend_from_slice(engine.bytes(&mut self.scratch)?);
+                whole.extend_from_slice(b" name=");
+                whole.extend_from_slice(name.bytes(&mut self.scratch)?);
+                whole.push(b'\n');
+                whole.extend_from_slice(code.bytes(&mut self.scratch)?);
+                visitor.function(&whole);
             }
             (247, _) => {
                 let id = cursor.count()?;
@@ -396,7 +415,9 @@ impl Reader {
             (254, _) => self.db = cursor.count()?,
             (255, _) => self.state = State::Footer,
             (code, dialect) => {
-                let value_type = ValueType::new(code, dialect)?;
+                // Hashes that name a template of this file are told as they are without it.
+                let templated = dialect == Dialect::Redis && matches!(code, 30 | 32);
+                let value_type = ValueType::new(if templated { 31 } else { code }, dialect)?;
                 let name = cursor.text()?.bytes(&mut self.scratch)?;
                 self.name.clear();
                 self.name.extend_from_slice(name);
@@ -414,37 +435,19 @@ impl Reader {
                     Some(walker) => walker.reset(value_type),
                     None => self.walker = Some(Walker::new(value_type)),
                 }
-                self.state = State::Value;
+                self.state = match templated {
+                    true => State::Templated { packed: code == 30 },
+                    false => State::Value,
+                };
             }
         }
         Ok(())
     }
 }
 
-fn header(magic: [u8; 9], try_newer: bool) -> Result<(Dialect, u16), Problem> {
-    let digits = |bytes: &[u8]| -> Option<u16> {
-        bytes.iter().try_fold(0u16, |n, byte| byte.is_ascii_digit().then(|| n * 10 + u16::from(byte - b'0')))
-    };
-    let (dialect, version, newest) = if let Some(version) = magic.strip_prefix(b"REDIS") {
-        (Dialect::Redis, digits(version), NEWEST_REDIS)
-    } else if let Some(version) = magic.strip_prefix(b"VALKEY") {
-        (Dialect::Valkey, digits(version), NEWEST_VALKEY)
-    } else {
-        return Err(Problem::Magic);
-    };
-    match version {
-        None | Some(0) => Err(Problem::Magic),
-        Some(version) if version > newest && !try_newer => Err(Problem::Version {
-            magic: String::from_utf8_lossy(&magic).into_owned(),
-            redis: NEWEST_REDIS,
-            valkey: NEWEST_VALKEY,
-        }),
-        Some(version) => Ok((dialect, version)),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::value::Elements;
     use super::*;
 
     /// Keys, and how often the raw metadata of one was told.

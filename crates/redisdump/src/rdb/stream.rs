@@ -2,7 +2,8 @@
 //! with pending entries and consumers; `rdbSaveObject` in `rdb.c`, `t_stream.c` for the entries.
 //!
 //! Versions add to the same layout: 2 (7.0) first id, greatest deleted id, entries added and each group's entries read;
-//! 3 (7.2) a consumer's active time; 4 (8.6) the table of idempotent producers after the groups.
+//! 3 (7.2) a consumer's active time; 4 (8.6) the table of idempotent producers after the groups; 5 (8.8) each group's
+//! pending entries that were given back and are nobody's, after its consumers.
 
 use super::cursor::{Cursor, Stop};
 use super::error::Problem;
@@ -35,6 +36,7 @@ enum At {
     Pending(u64),
     Consumers,
     Owned(u64),
+    Nacked(u64),
     Idempotency,
     Producers(u64),
     Iids { left: u64, producers: u64 },
@@ -123,8 +125,15 @@ impl StreamWalk {
                 At::Pending(left - 1)
             }
             At::Consumers if self.consumers_left == 0 => {
+                At::Nacked(if self.version >= 5 { cursor.count()? } else { 0 })
+            }
+            At::Nacked(0) => {
                 out.group_end();
                 At::Groups
+            }
+            At::Nacked(left) => {
+                out.nacked(StreamId::from_bytes(cursor.array()?));
+                At::Nacked(left - 1)
             }
             At::Consumers => {
                 let name = cursor.text()?;

@@ -10,10 +10,13 @@ use super::listpack::Listpack;
 use super::lzf::{Expanded, Expander};
 use super::odd::Odd;
 use super::stream::StreamWalk;
+use super::template::TemplateWalk;
 use super::text::{Text, parse_score};
 use super::ziplist::Ziplist;
 use super::zipmap::Zipmap;
-use super::{intset, module};
+use super::{array, intset, module};
+
+pub use super::elements::{Elements, StreamId, StreamMeta};
 
 /// Whose numbering of types and opcodes holds: they collide above RDB 11.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
@@ -43,6 +46,8 @@ pub enum Kind {
     Stream,
     /// A value of a module, opaque to us.
     Module,
+    /// An array (Redis 8.8).
+    Array,
 }
 
 impl Kind {
@@ -56,6 +61,7 @@ impl Kind {
             Kind::Hash => "hash",
             Kind::Stream => "stream",
             Kind::Module => "module",
+            Kind::Array => "array",
         }
     }
 }
@@ -93,6 +99,8 @@ enum Shape {
     Quicklist2,
     Stream(u8),
     Module,
+    Array,
+    Template { packed: bool },
 }
 
 /// No empty list, set, sorted set or hash is longer, in any encoding that a server writes (quicklists of empty nodes come
@@ -132,7 +140,7 @@ impl ValueType {
 
     /// True for the types of hashes that can hold fields which expire.
     pub(crate) fn has_field_expiry(self) -> bool {
-        self.kind == Kind::Hash && self.code >= 22
+        self.kind == Kind::Hash && (22..=25).contains(&self.code)
     }
 
     /// Looks a type byte up.
@@ -141,8 +149,8 @@ impl ValueType {
     /// [`Problem::Type`] for a byte that the dialect does not have.
     pub fn new(code: u8, dialect: Dialect) -> Result<ValueType, Problem> {
         use Shape::{
-            Intset, Listpack, ListpackTtl, Module, Pairs, PairsMeta, PairsMetaPreGa, PairsValkey, Plain,
-            Quicklist, Quicklist2, Scores, Stream, Strings, Ziplist, Zipmap,
+            Array, Intset, Listpack, ListpackTtl, Module, Pairs, PairsMeta, PairsMetaPreGa, PairsValkey,
+            Plain, Quicklist, Quicklist2, Scores, Stream, Strings, Template, Ziplist, Zipmap,
         };
         let (kind, shape) = match (code, dialect) {
             (0, _) => (Kind::String, Plain),
@@ -172,6 +180,11 @@ impl ValueType {
             (24, Dialect::Redis) => (Kind::Hash, PairsMeta),
             (25, Dialect::Redis) => (Kind::Hash, ListpackTtl { minimum: true }),
             (26, Dialect::Redis) => (Kind::Stream, Stream(4)),
+            (27, Dialect::Redis) => (Kind::Stream, Stream(5)),
+            (28, Dialect::Redis) => (Kind::Array, Array),
+            // 30 and 32 name a template of their file: the reader makes them 31.
+            (29, Dialect::Redis) => (Kind::Hash, Template { packed: true }),
+            (31, Dialect::Redis) => (Kind::Hash, Template { packed: false }),
             _ => return Err(Problem::Type(code)),
         };
         Ok(ValueType { code, dialect, kind, shape })
@@ -211,6 +224,8 @@ impl ValueType {
             Shape::Quicklist2 => "quicklist2",
             Shape::Stream(_) => "stream",
             Shape::Module => "module",
+            Shape::Array => "array",
+            Shape::Template { .. } => "template",
         }
     }
 
@@ -228,109 +243,12 @@ impl ValueType {
             (22, Dialect::Valkey) => 80,
             (22..=25, Dialect::Redis) => 12,
             (26, Dialect::Redis) => 13,
+            (27 | 28, Dialect::Redis) => 14,
+            (29 | 31, Dialect::Redis) => 15,
             _ => return None,
         })
     }
 }
-
-/// The id of a stream entry.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct StreamId {
-    /// Milliseconds since the epoch, mostly.
-    pub ms: u64,
-    /// Counts within the millisecond.
-    pub seq: u64,
-}
-
-impl StreamId {
-    /// Both numbers, big-endian: the form in which pending lists keep ids, and the one that is hashed.
-    pub fn to_bytes(self) -> [u8; 16] {
-        ((u128::from(self.ms) << 64) | u128::from(self.seq)).to_be_bytes()
-    }
-
-    /// Reads both numbers, big-endian.
-    pub fn from_bytes(bytes: [u8; 16]) -> StreamId {
-        let both = u128::from_be_bytes(bytes).to_be_bytes();
-        let (ms, seq) = both.split_at(8);
-        StreamId {
-            ms: ms.try_into().map(u64::from_be_bytes).unwrap_or_default(),
-            seq: seq.try_into().map(u64::from_be_bytes).unwrap_or_default(),
-        }
-    }
-}
-
-impl std::fmt::Display for StreamId {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}-{}", self.ms, self.seq)
-    }
-}
-
-/// What a stream says about itself beside its entries. Streams of before 7.0 do not say the last two; a server derives
-/// them while it loads, and so does the walker.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct StreamMeta {
-    /// Entries now.
-    pub length: u64,
-    /// The id given last.
-    pub last_id: StreamId,
-    /// The greatest id that was ever deleted.
-    pub max_deleted: StreamId,
-    /// Entries ever added.
-    pub entries_added: u64,
-    /// Consumer groups that follow.
-    pub groups: u64,
-}
-
-/// Takes the elements of a value in canonical form. Every method has an empty body by default.
-#[allow(unused_variables, reason = "the default bodies ignore what they are given")]
-pub trait Elements {
-    /// How many elements follow, where the bytes say so up front: those of a table, the nodes of a quicklist or a stream.
-    fn elements(&mut self, count: u64) {}
-    /// A string's bytes.
-    fn string(&mut self, bytes: &[u8]) {}
-    /// A long string begins: so many bytes follow by [`Elements::long_part`], and [`Elements::string`] is not called, so
-    /// that it is never in memory whole, compressed or not.
-    fn long_string(&mut self, length: u64) {}
-    /// The next bytes of a long string.
-    fn long_part(&mut self, bytes: &[u8]) {}
-    /// The next item of a list.
-    fn item(&mut self, bytes: &[u8]) {}
-    /// A node of a quicklist has ended.
-    fn node_end(&mut self) {}
-    /// A member of a set.
-    fn member(&mut self, bytes: &[u8]) {}
-    /// A member of a sorted set.
-    fn scored(&mut self, member: &[u8], score: f64) {}
-    /// A field of a hash; `expiry` in absolute milliseconds, if it has one.
-    fn field(&mut self, field: &[u8], value: &[u8], expiry: Option<i64>) {}
-    /// The next node of a stream as it stands: the id that its entries' ids are relative to, and its listpack.
-    fn node(&mut self, id: StreamId, listpack: &[u8]) {}
-    /// The next entry of a stream: fields and values in turn, each behind its length (`u32`, little-endian).
-    fn entry(&mut self, id: StreamId, fields: &[u8]) {}
-    /// What a stream says of itself; after its entries.
-    fn stream(&mut self, meta: &StreamMeta) {}
-    /// A consumer group begins. `entries_read` is nothing where the server does not know.
-    fn group(&mut self, name: &[u8], last_id: StreamId, entries_read: Option<u64>) {}
-    /// An entry pending in the group: delivered last at `at` (milliseconds), `count` times.
-    fn pending(&mut self, id: StreamId, at: i64, count: u64) {}
-    /// A consumer of the group; its pending entries follow.
-    fn consumer(&mut self, name: &[u8], seen: i64) {}
-    /// When the consumer that was told last got entries last, in milliseconds (7.2).
-    fn active(&mut self, at: i64) {}
-    /// An entry of the group's pending ones that is this consumer's.
-    fn owned(&mut self, id: StreamId) {}
-    /// The group ends.
-    fn group_end(&mut self) {}
-    /// How many producers a stream's table of idempotent messages knows: a cache that expires by itself (8.6).
-    fn producers(&mut self, count: u64) {}
-    /// Something is wrong with the value that does not keep it from being read. It may be told several times.
-    fn odd(&mut self, odd: Odd) {}
-    /// Raw bytes of something that has no canonical form here: a module's value, its type's id first.
-    fn opaque(&mut self, raw: &[u8]) {}
-}
-
-/// Ignores every element.
-impl Elements for () {}
 
 /// How far [`Walker::walk`] came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -362,6 +280,7 @@ enum State {
     Packed(Box<Expander>),
     Elements { left: u64, minimum: i64 },
     Stream(Box<StreamWalk>),
+    Template(Box<TemplateWalk>),
     Module,
     Done,
 }
@@ -453,6 +372,12 @@ impl Walker {
             }
             State::Stream(walk) => {
                 if walk.step(cursor, &mut self.scratch, &mut self.scratch2, out)? {
+                    self.state = State::Done;
+                }
+                Ok(())
+            }
+            State::Template(walk) => {
+                if walk.step(cursor, &mut self.scratch, out)? {
                     self.state = State::Done;
                 }
                 Ok(())
@@ -552,6 +477,8 @@ impl Walker {
                 State::Done
             }
             Shape::Stream(version) => State::Stream(Box::new(StreamWalk::new(version))),
+            Shape::Array => State::Elements { left: array::head(cursor, out)?, minimum: 0 },
+            Shape::Template { packed } => State::Template(Box::new(TemplateWalk::new(packed))),
             Shape::Module => {
                 out.opaque(&cursor.count()?.to_le_bytes());
                 State::Module
@@ -614,6 +541,7 @@ impl Walker {
                 let expiry = Some(cursor.millis()?).filter(|at| *at != -1).map(field_expiry).transpose()?;
                 out.field(field.bytes(scratch)?, value.bytes(scratch2)?, expiry);
             }
+            Shape::Array => array::element(cursor, scratch, out)?,
             Shape::Quicklist => {
                 let mut list = Ziplist::new(cursor.text()?.bytes(scratch)?)?;
                 while let Some(item) = list.next()? {

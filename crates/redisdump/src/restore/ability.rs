@@ -55,11 +55,11 @@ impl Ability {
     /// Whether a module that knows values of this type is loaded.
     pub(super) fn has_module(&self, module_type: &str) -> bool {
         let of_type = module_type.to_lowercase();
-        let known = KNOWN.iter().find(|(name, _)| *name == of_type);
+        let known = modules_of(module_type);
         self.modules.iter().any(|module| match known {
-            Some((_, modules)) => modules.contains(&module.as_str()),
             // Most types begin as their module is called.
-            None => module.len() >= 3 && of_type.starts_with(module.as_str()),
+            [] => module.len() >= 3 && of_type.starts_with(module.as_str()),
+            known => known.contains(&module.as_str()),
         })
     }
 
@@ -84,6 +84,12 @@ const KNOWN: &[(&str, &[&str])] = &[
     ("ft_index0", &["search", "ft"]),
     ("trietype0", &["search", "ft"]),
 ];
+
+/// The modules, in lower case, any of which knows values of this type; nothing where that is not known.
+pub(crate) fn modules_of(module_type: &str) -> &'static [&'static str] {
+    let of_type = module_type.to_lowercase();
+    KNOWN.iter().find(|(name, _)| *name == of_type).map_or(&[], |(_, modules)| modules)
+}
 
 /// Whether a server takes all that another one has, as far as can be known without reading it: its payloads, and its
 /// modules. Nothing is written to either.

@@ -60,6 +60,8 @@ pub(super) struct Loader<'a> {
     /// Set where commands follow that may change expiries.
     pub(super) stand_ins: Option<StandIns>,
     pub(super) keys: u64,
+    /// Bytes of the values that are wanted, as they stand in the RDB.
+    pub(super) wanted_bytes: u64,
     pub(super) expired: u64,
     pub(super) unwanted: u64,
     pub(super) empty: u64,
@@ -106,6 +108,7 @@ impl<'a> Loader<'a> {
             conflicts: Vec::new(),
             stand_ins: None,
             keys: 0,
+            wanted_bytes: 0,
             expired: 0,
             unwanted: 0,
             empty: 0,
@@ -381,7 +384,11 @@ impl Visitor for Loader<'_> {
     }
 
     fn raw(&mut self, bytes: &[u8]) {
-        if self.skip || (self.light && self.raw.len() > EMPTY + 1) {
+        if self.skip {
+            return;
+        }
+        self.wanted_bytes += bytes.len() as u64;
+        if self.light && self.raw.len() > EMPTY + 1 {
             return;
         }
         if let Some(pieces) = &mut self.pieces {
@@ -393,7 +400,8 @@ impl Visitor for Loader<'_> {
         }
         self.raw.extend_from_slice(bytes);
         if self.raw.len() > GIANT
-            && let Some(value_type) = self.value_type.filter(|ty| ty.kind() != Kind::Module)
+            && let Some(value_type) =
+                self.value_type.filter(|ty| !matches!(ty.kind(), Kind::Module | Kind::Array))
         {
             self.begin_pieces(value_type);
         }

@@ -2,13 +2,12 @@
 //! memory whole, or because the server takes no payloads.
 
 use super::lane::{Lane, What};
-use crate::emit::{Emitter, Inexpressible};
-use crate::rdb::{Kind, ValueType, Walker};
+use crate::emit::{Emitter, Inexpressible, Pieced};
+use crate::rdb::{Kind, ValueType};
 
 /// A value under way.
 pub(super) struct Pieces {
-    walker: Walker,
-    emitter: Emitter,
+    value: Pieced,
     /// The name under which it is put together where the key's own may be another's; it gets that at its end, if nobody
     /// has it.
     stand_in: Option<Vec<u8>>,
@@ -36,22 +35,17 @@ impl Pieces {
         let name = stand_in.as_deref().unwrap_or(&key.name);
         // The connection has chosen the database already.
         emitter.begin(0, name, key.kind, key.expiry)?;
-        Ok(Pieces { walker: Walker::new(value_type), emitter, stand_in, held: false, key })
+        Ok(Pieces { value: Pieced::new(emitter, value_type), stand_in, held: false, key })
     }
 
     /// Takes raw bytes: as many elements as a reader has found whole.
     pub(super) fn feed(&mut self, raw: &[u8]) {
-        let problem = match self.walker.walk(raw, &mut self.emitter) {
-            Ok(walked) if walked.consumed == raw.len() => return,
-            Ok(_) => "it does not end where its bytes end".to_owned(),
-            Err((at, problem)) => format!("byte {at}: {problem}"),
-        };
-        self.emitter.fail(Inexpressible::Damaged { problem });
+        self.value.feed(raw);
     }
 
     /// Hands over what is ready, in the middle of the value.
     pub(super) fn take_into(&mut self, lane: &mut Lane) {
-        let replies = self.emitter.take_into(&mut lane.out);
+        let replies = self.value.emitter.take_into(&mut lane.out);
         let all = replies + u64::from(self.held);
         self.held = all > 0;
         for _ in 1..all {
@@ -61,7 +55,7 @@ impl Pieces {
 
     /// Ends the key. Its commands are taken back, or undone, if the server cannot hold it.
     pub(super) fn end(mut self, lane: &mut Lane) -> Result<(), Inexpressible> {
-        let ended = self.emitter.end();
+        let ended = self.value.emitter.end();
         self.take_into(lane);
         let Key { db, ref name, kind, .. } = self.key;
         match &self.stand_in {

@@ -55,7 +55,7 @@ impl Structure {
     /// A value begins.
     pub(crate) fn begin(&mut self, ty: ValueType) {
         self.twice = match (ty.kind(), ty.encoding()) {
-            (Kind::List | Kind::Stream | Kind::Module | Kind::String, _) => None,
+            (Kind::List | Kind::Stream | Kind::Module | Kind::String | Kind::Array, _) => None,
             // Servers from 7.0 on rebuild these two when they load them, and notice.
             (_, "ziplist" | "zipmap") => Some(Odd::Twice),
             (_, "table") => Some(Odd::TableTwice),
@@ -199,6 +199,13 @@ impl Elements for Structure {
         }
         let first = self.owned.first(number(id));
         self.expect(first, Odd::OwnedTwice);
+    }
+
+    fn nacked(&mut self, id: StreamId) {
+        match self.pending.get_mut(&number(id)) {
+            Some(owned) => *owned = true,
+            None => self.expect(self.pending_full, Odd::OwnedNotPending),
+        }
     }
 
     fn group_end(&mut self) {

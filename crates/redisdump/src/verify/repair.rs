@@ -1,0 +1,134 @@
+//! A copy of an append-only file without its broken tail, as `redis-check-aof --fix` leaves it behind, and the file itself
+//! as it was.
+//!
+//! What is kept is all that a server runs: whole commands, and whole transactions. Only the end of the last file can be
+//! cut off: what is wrong before, in an RDB at the front or in another file, is no tail.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use crate::aof::{self, Cut, FileError, Files, Keep, Part, ReadOptions, Reader};
+
+/// A copy that was written.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Repaired {
+    /// The copy: a file, or the folder of an AOF with a manifest.
+    pub to: PathBuf,
+    /// The file whose end was cut off.
+    pub file: PathBuf,
+    /// Where the copy of it ends.
+    pub offset: u64,
+    /// How many bytes of it were left out.
+    pub bytes_dropped: u64,
+    /// Commands that the copy holds behind its base.
+    pub commands: u64,
+    /// What is wrong with the tail.
+    pub reason: String,
+}
+
+/// Where the broken tail of the last file begins.
+#[derive(Debug)]
+struct Broken {
+    file: PathBuf,
+    offset: u64,
+    reason: String,
+}
+
+/// Copies an AOF without its broken tail to a place where nothing is: a single file to a file, an AOF with a manifest to a
+/// folder. Nothing is written where nothing is broken: then there is no copy. Blocks on the disk.
+///
+/// # Errors
+/// A fault that is not in the tail of the last file, and files that cannot be read or written.
+pub fn repair(path: &Path, to: &Path) -> Result<Option<Repaired>, FileError> {
+    let files = Files::locate(path)?;
+    let Some(broken) = broken(&files)? else { return Ok(None) };
+    let size = |path: &Path| std::fs::metadata(path).map_err(io_of(path)).map(|metadata| metadata.len());
+    let dropped = size(&broken.file)?.saturating_sub(broken.offset);
+    match &files.manifest {
+        None => copy(&broken.file, to, broken.offset)?,
+        Some((manifest, _)) => {
+            let mut folder = std::fs::DirBuilder::new();
+            folder.mode(0o700).create(to).map_err(io_of(to))?;
+            for from in std::iter::once(manifest).chain(files.parts.iter().map(|part| &part.path)) {
+                let length = if *from == broken.file { broken.offset } else { size(from)? };
+                copy(from, &to.join(from.file_name().unwrap_or_default()), length)?;
+            }
+        }
+    }
+    // What was written is read once more: the copy is what a server loads.
+    let summary = aof::read(&Files::locate(to)?, ReadOptions::default(), &mut (), &mut |_, _| ())?;
+    if let Some(Cut { path, tail, .. }) = summary.cut {
+        return Err(FileError::CutInside { path, tail });
+    }
+    Ok(Some(Repaired {
+        to: to.to_owned(),
+        file: broken.file,
+        offset: broken.offset,
+        bytes_dropped: dropped,
+        commands: summary.files.iter().map(|file| file.commands).sum(),
+        reason: broken.reason,
+    }))
+}
+
+fn broken(files: &Files) -> Result<Option<Broken>, FileError> {
+    let fault = match aof::read(files, ReadOptions::default(), &mut (), &mut |_, _| ()) {
+        Ok(summary) => {
+            return Ok(summary.cut.map(|Cut { path, tail, .. }| Broken {
+                file: path,
+                offset: tail.offset,
+                reason: tail.reason.to_string(),
+            }));
+        }
+        Err(fault) => fault,
+    };
+    match (&fault, files.parts.last()) {
+        (FileError::Corrupt { path, source }, Some(last)) if *path == last.path => {
+            match whole_before_fault(last)? {
+                Some(offset) => {
+                    Ok(Some(Broken { file: path.clone(), offset, reason: source.problem.to_string() }))
+                }
+                // The fault is in the RDB at its front.
+                None => Err(fault),
+            }
+        }
+        _ => Err(fault),
+    }
+}
+
+/// The end of the last command, or transaction, that is whole before the first fault; nothing where that is in an RDB at
+/// the front.
+fn whole_before_fault(part: &Part) -> Result<Option<u64>, FileError> {
+    let mut file = File::open(&part.path).map_err(io_of(&part.path))?;
+    let mut reader = Reader::new(Keep::default());
+    let mut buffer = vec![0; 256 << 10];
+    loop {
+        match file.read(&mut buffer) {
+            Ok(0) => return Ok(reader.whole()),
+            Ok(n) => {
+                if reader.feed(buffer.get(..n).unwrap_or_default(), &mut ()).is_err() {
+                    return Ok(reader.whole());
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(io_of(&part.path)(error)),
+        }
+    }
+}
+
+/// Copies the first bytes of a file into a new one, for its owner alone.
+fn copy(from: &Path, to: &Path, length: u64) -> Result<(), FileError> {
+    let source = File::open(from).map_err(io_of(from))?;
+    let mut out = OpenOptions::new().write(true).create_new(true).mode(0o600).open(to).map_err(io_of(to))?;
+    io::copy(&mut source.take(length), &mut out).map_err(io_of(to))?;
+    out.flush().and_then(|()| out.sync_all()).map_err(io_of(to))
+}
+
+fn io_of(path: &Path) -> impl Fn(io::Error) -> FileError + use<> {
+    let path = path.to_owned();
+    move |source| FileError::Io { path: path.clone(), source }
+}
