@@ -67,8 +67,8 @@ pub use options::{ConnectOptions, Environment, TlsFiles};
 pub use prove::{prove, prove_digests};
 pub use report::{Comparison, Difference, DifferenceKind, Progress};
 pub use restore::{
-    AofReport, KeyChoice, OnExisting, RestoreOptions, RestoreReport, apply_aof, restore, server_identity,
-    takes_all_of, unsupported,
+    AofReport, ExpiryBase, KeyChoice, MemoryLimit, OnExisting, ReplayOptions, RestoreOptions, RestoreReport,
+    UndatedExpiries, apply_aof, memory_limit, restore, server_identity, takes_all_of, unsupported,
 };
 pub use tally::{CaptureReport, DatabaseCount};
 pub use write_position::{WritePosition, write_position};

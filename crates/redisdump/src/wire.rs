@@ -55,6 +55,17 @@ const STEP: usize = 1 << 20;
 /// Nested arrays are never deeper (FUNCTION LIST has three levels).
 const DEPTH: usize = 8;
 
+/// The errors of a reply.
+#[derive(Debug)]
+pub(crate) struct Failed {
+    /// The place of the element that the first of them stands for in an array of replies, as EXEC gives.
+    pub(crate) place: Option<u64>,
+    /// The server's words, of the first.
+    pub(crate) message: String,
+    /// How many they are.
+    pub(crate) errors: u64,
+}
+
 /// The beginning of a reply.
 #[derive(Debug)]
 pub(crate) enum Head {
@@ -161,10 +172,9 @@ impl Reader {
         })
     }
 
-    /// Reads a reply and keeps nothing of it but its first error: the place of the element that it stands for in an array
-    /// of replies (as EXEC gives), and the server's words.
-    pub(crate) async fn outcome(&mut self, doing: &str) -> Result<Option<(Option<u64>, String)>, Error> {
-        let mut failed = None;
+    /// Reads a reply and keeps nothing of it but its first error, if there is one.
+    pub(crate) async fn outcome(&mut self, doing: &str) -> Result<Option<Failed>, Error> {
+        let mut failed: Option<Failed> = None;
         // How many elements are missing at each depth, and the element of the outermost array that is being read.
         let mut missing: Vec<u64> = Vec::new();
         let mut element = 0;
@@ -173,7 +183,9 @@ impl Reader {
             let (kind, rest) = line.split_at_checked(1).unwrap_or(("", ""));
             match (kind, rest.parse::<i64>()) {
                 ("-", _) => {
-                    failed.get_or_insert_with(|| ((!missing.is_empty()).then_some(element), rest.to_owned()));
+                    let place = (!missing.is_empty()).then_some(element);
+                    let first = || Failed { place, message: rest.to_owned(), errors: 0 };
+                    failed.get_or_insert_with(first).errors += 1;
                 }
                 ("+", _) | (":", Ok(_)) | ("$" | "*", Ok(-1)) => {}
                 ("$", Ok(n)) if n >= 0 => self.skip(n.unsigned_abs().saturating_add(2), doing).await?,

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use crate::commands::filter::FilterArgs;
 use crate::commands::inspect::is_path;
@@ -14,6 +14,7 @@ use crate::endpoint::{Connection, Endpoint};
 use crate::exit::{self, Exit};
 use crate::jobs::baseline;
 use crate::jobs::restore::{self, Restore};
+use crate::jobs::settings::TargetSettings;
 use crate::jobs::{keys, replay};
 use crate::report::restore::RestoreReport;
 
@@ -65,6 +66,44 @@ pub(crate) struct RestoreArgs {
     /// Replay an AOF only up to this time, if the file has timestamps
     #[arg(long, value_name = "RFC3339", help_heading = "Redis target")]
     until: Option<chrono::DateTime<chrono::Utc>>,
+    /// Fail on the first command of an AOF that the server answers with an error
+    ///
+    /// By default a command that fails on any server with the same keys is ignored and listed, as servers do when they
+    /// load the file.
+    #[arg(long, help_heading = "Redis target")]
+    strict: bool,
+    /// What relative expiries without a date in an AOF are counted from
+    ///
+    /// Servers before 4.0 write expiries such as `SET key value EX 60` as they were sent.
+    #[arg(long, value_name = "TIME", default_value = "file", help_heading = "Redis target")]
+    relative_expiry: RelativeExpiry,
+    /// Try to read an RDB version newer than the supported ones
+    #[arg(long, help_heading = "Redis target")]
+    force: bool,
+}
+
+/// What undated relative expiries are counted from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum RelativeExpiry {
+    /// The time when the file was last modified
+    File,
+    /// The server's current time
+    Now,
+}
+
+impl RestoreArgs {
+    fn settings(&self, context: &Context, part: bool) -> anyhow::Result<TargetSettings> {
+        let mut settings = self.target.settings(context.jobs(self.target.jobs), part)?;
+        settings.redis.try_newer = self.force;
+        settings.redis.replay = redisdump::ReplayOptions {
+            strict: self.strict,
+            expiry_base: match self.relative_expiry {
+                RelativeExpiry::File => redisdump::ExpiryBase::FileTime,
+                RelativeExpiry::Now => redisdump::ExpiryBase::Now,
+            },
+        };
+        Ok(settings)
+    }
 }
 
 pub(super) async fn run(args: RestoreArgs, context: &Context) -> anyhow::Result<Exit> {
@@ -85,7 +124,7 @@ pub(super) async fn run(args: RestoreArgs, context: &Context) -> anyhow::Result<
         return Err(exit::usage("--until applies to an append-only file, not to a snapshot"));
     }
     baseline::ready(args.baseline.as_deref(), args.environment.as_deref())?;
-    sources::apply_baseline(&mut targets, args.baseline, args.environment);
+    sources::apply_baseline(&mut targets, args.baseline.clone(), args.environment.clone());
     let part = args.filter.apply(&mut targets)?;
     let repository = context.open_repository().await?;
     let report = restore::run(Restore {
@@ -94,7 +133,7 @@ pub(super) async fn run(args: RestoreArgs, context: &Context) -> anyhow::Result<
         series: &args.job.series(context),
         source: args.source.as_deref(),
         targets: &targets,
-        settings: args.target.settings(context.jobs(args.target.jobs), part)?,
+        settings: args.settings(context, part)?,
         progress: &context.progress,
     })
     .await?;
@@ -111,7 +150,7 @@ async fn from_file(args: &RestoreArgs, targets: &[Endpoint], context: &Context) 
             "an RDB or AOF file is restored into a Redis or Valkey server: pass --redis URL",
         ));
     };
-    let settings = args.target.settings(context.jobs(args.target.jobs), false)?;
+    let settings = args.settings(context, false)?;
     if settings.access {
         return Err(exit::usage("--with-acl applies to a snapshot: a file holds no users"));
     }

@@ -150,6 +150,12 @@ pub(crate) async fn lay_down(
             out.write_all(&piece).await.with_context(room)?;
         }
         out.flush().await.with_context(room)?;
+        let modified = file.modified_ms.and_then(|ms| u64::try_from(ms).ok());
+        if let Some(modified) = modified {
+            // Relative expiries without a date are counted from it.
+            let time = std::time::UNIX_EPOCH + std::time::Duration::from_millis(modified);
+            out.into_std().await.set_modified(time).with_context(room)?;
+        }
     }
     if !manifest.is_empty() {
         let mut out = temporary::file(&folder.path().join("appendonly.aof.manifest")).await?;

@@ -36,6 +36,7 @@ pub(crate) async fn fill_and_prove<'a>(
         }
     };
     replacing::redis(options, settings, coming, progress).await?;
+    warn_of_evictions(options, progress).await?;
     progress.stage(&format!("restoring `{source}` into {}", options.display()), None);
     let task = progress.task(source, None, "keys");
     let restored =
@@ -64,6 +65,20 @@ async fn survey(
         return Err(exit::refused(format!(
             "{server} cannot hold all of this; nothing was written. --on-unsupported skip leaves it out:\n{losses}"
         )));
+    }
+    Ok(())
+}
+
+/// Says before anything is written that a server may evict keys while it is filled.
+pub(crate) async fn warn_of_evictions(
+    options: &redisdump::ConnectOptions,
+    progress: &Progress,
+) -> anyhow::Result<()> {
+    if let Some(limit) = redisdump::memory_limit(options).await?.filter(redisdump::MemoryLimit::evicts) {
+        progress.warn(format!(
+            "{} evicts keys when its memory is full ({limit}); evictions during the run make the exit code 3",
+            options.display()
+        ));
     }
     Ok(())
 }
@@ -114,6 +129,7 @@ pub(crate) async fn stream_and_prove(
     }
     let coming = replacing::keys_of_source(from, &settings.redis.choice);
     replacing::redis(to, settings, coming, progress).await?;
+    warn_of_evictions(to, progress).await?;
     let before = redisdump::write_position(from).await?;
     let proof = settings.proof && settings.redis.on_existing != redisdump::OnExisting::Skip;
     let mut capture = match proof {

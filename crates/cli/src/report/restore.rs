@@ -143,8 +143,10 @@ impl TargetOutcome {
                     && proven.schema.as_ref().is_none_or(pgmove::SchemaProof::holds)
                     && proven.baseline.as_ref().is_none_or(|verdict| verdict.passed)
             }
-            TargetResult::Redis { proof, .. } => proof.as_ref().is_none_or(|comparison| comparison.equal()),
-            TargetResult::Aof { replayed } => replayed.refusals == 0,
+            TargetResult::Redis { restored, proof } => {
+                restored.evicted == 0 && proof.as_ref().is_none_or(|comparison| comparison.equal())
+            }
+            TargetResult::Aof { replayed } => replayed.refusals == 0 && replayed.evicted == 0,
         }
     }
 
@@ -183,9 +185,12 @@ impl TargetOutcome {
             TargetResult::Aof { replayed } => {
                 out.push_str(&format!("{replayed}\n"));
                 out.push_str(
-                    "not proven key by key: what an append-only file holds is known only by running it. Proven is that \
-                     every command that was sent was answered without an error\n",
+                    "not verified key by key: what an append-only file holds is known only by running it. ",
                 );
+                out.push_str(match replayed.errors {
+                    0 => "Verified: every command that was sent was answered without an error\n",
+                    _ => "Verified: every command that was sent was answered, without an error but for those named above\n",
+                });
             }
         }
         if let Some(WentOn { captured, now }) = &self.source_went_on {

@@ -46,6 +46,9 @@ pub struct FolderFile {
     pub sequence: Option<i64>,
     /// How many of its bytes are taken.
     pub bytes: u64,
+    /// When it was modified last, in milliseconds since the epoch: relative expiries without a date are counted from it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub modified_ms: Option<i64>,
 }
 
 /// What a data folder held.
@@ -216,6 +219,10 @@ impl FolderCapture {
                 file_type: file.file_type,
                 sequence: file.sequence,
                 bytes: file.bytes,
+                modified_ms: file.modified.and_then(|modified| {
+                    let since = modified.duration_since(std::time::UNIX_EPOCH).ok()?;
+                    i64::try_from(since.as_millis()).ok()
+                }),
             })
             .collect()
     }

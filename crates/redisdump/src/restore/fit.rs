@@ -5,6 +5,7 @@ use futures::{Stream, StreamExt as _};
 
 use super::ability::Ability;
 use super::loader::Loader;
+use super::memory::{self, mebibytes};
 use super::settings::{OnExisting, RestoreOptions};
 use super::{BATCH, clock};
 use crate::databases::databases;
@@ -49,7 +50,7 @@ where
     let ability = Ability::ask(&mut connection, &server).await?;
     let now = clock(&mut connection).await?;
     let mut loader = Loader::new(settings, &ability, server.at_least(5, 0), now).only_look();
-    let mut rdb = Reader::new();
+    let mut rdb = Reader::new().try_newer(settings.try_newer);
     let mut uniqueness = Uniqueness::default();
     let mut stream = std::pin::pin!(stream);
     while let Some(piece) = stream.next().await {
@@ -68,10 +69,23 @@ where
             )],
         });
     }
-    match loader.conflicts.is_empty() {
-        true => Ok((server, loader.losses)),
-        false => Err(misplaced(&server, loader.conflicts)),
+    if !loader.conflicts.is_empty() {
+        return Err(misplaced(&server, loader.conflicts));
     }
+    if let Some(limit) = memory::limit(&mut connection).await?.filter(|limit| !limit.evicts()) {
+        // In memory nothing is smaller than in an RDB, where strings are compressed.
+        let left = limit.left(settings.flush.is_some());
+        if loader.wanted_bytes > left {
+            let (bytes, left) = (mebibytes(loader.wanted_bytes), mebibytes(left));
+            return Err(Error::Refused {
+                what: format!("{server} has too little memory for this ({limit})"),
+                conflicts: vec![format!(
+                    "the values have {bytes} in the RDB, and more in memory, and {left} are left: raise maxmemory"
+                )],
+            });
+        }
+    }
+    Ok((server, loader.losses))
 }
 
 /// Keys cannot go where they are to go.

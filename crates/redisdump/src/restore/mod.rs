@@ -10,6 +10,7 @@ mod ability;
 mod fit;
 mod lane;
 mod loader;
+mod memory;
 mod pieces;
 mod replay;
 mod settings;
@@ -23,10 +24,12 @@ use futures::{Stream, StreamExt as _};
 use serde::Serialize;
 use tokio::sync::mpsc;
 
+pub(crate) use ability::modules_of;
 pub use ability::takes_all_of;
 pub use fit::{server_identity, unsupported};
-pub use replay::{AofReport, apply_aof};
-pub use settings::{KeyChoice, OnExisting, RestoreOptions};
+pub use memory::{MemoryLimit, memory_limit};
+pub use replay::{AofReport, UndatedExpiries, apply_aof};
+pub use settings::{ExpiryBase, KeyChoice, OnExisting, ReplayOptions, RestoreOptions};
 
 use ability::Ability;
 use lane::{Queue, What};
@@ -68,6 +71,8 @@ pub struct RestoreReport {
     pub skipped_module_data: Vec<String>,
     /// Bytes of the RDB.
     pub bytes: u64,
+    /// Keys that the server evicted meanwhile, to stay within its `maxmemory`.
+    pub evicted: u64,
 }
 
 impl fmt::Display for RestoreReport {
@@ -95,6 +100,13 @@ impl fmt::Display for RestoreReport {
         }
         if !self.left_out.is_empty() {
             write!(f, "\nleft out, for the server cannot hold it:\n{}", self.left_out)?;
+        }
+        if self.evicted > 0 {
+            write!(
+                f,
+                "\nthe server EVICTED {} keys meanwhile: its maxmemory is too small for all of this",
+                self.evicted
+            )?;
         }
         if let Some(words) = &self.by_commands {
             write!(
@@ -150,6 +162,7 @@ where
     fit::refuse_if_unfit(&mut connection, &server, settings).await?;
     let now = clock(&mut connection).await?;
     let ability = Ability::ask(&mut connection, &server).await?;
+    let evicted = memory::evicted(&mut connection).await?;
     if settings.flush.is_some() {
         fit::flush(&mut connection, &server).await?;
     }
@@ -169,7 +182,7 @@ where
     let skip = settings.on_existing == OnExisting::Skip;
     let mut loader = Loader::new(settings, &ability, server.at_least(5, 0), now);
     loader.stand_ins = stand_ins;
-    let mut rdb = Reader::new();
+    let mut rdb = Reader::new().try_newer(settings.try_newer);
     let rate = settings.rate.filter(|rate| *rate > 0);
     let (step, beyond) = if rate.is_some() { (SLOW, 0) } else { (BATCH, BATCH) };
     let feed = async {
@@ -261,8 +274,10 @@ where
     check?;
     let keys = total.into_inner();
     on_progress(Progress { bytes: rdb.offset(), keys });
+    drop(readers);
     let report = RestoreReport {
         keys,
+        evicted: memory::evicted_since(options, evicted).await?,
         skipped: skipped.into_inner(),
         expired: loader.expired + lapsed.into_inner(),
         unwanted: loader.unwanted,

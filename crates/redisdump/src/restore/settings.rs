@@ -21,6 +21,10 @@ pub struct RestoreOptions {
     pub rate: Option<u64>,
     /// Leave out what the server cannot hold, instead of refusing.
     pub skip_unsupported: bool,
+    /// Try RDB versions that are newer than those known here.
+    pub try_newer: bool,
+    /// How the commands of an append-only file are replayed.
+    pub replay: ReplayOptions,
 }
 
 impl Default for RestoreOptions {
@@ -33,8 +37,33 @@ impl Default for RestoreOptions {
             choice: KeyChoice::default(),
             rate: None,
             skip_unsupported: false,
+            try_newer: false,
+            replay: ReplayOptions::default(),
         }
     }
+}
+
+/// How the commands of an append-only file are replayed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ReplayOptions {
+    /// The first error reply ends the replay. Servers ignore error replies while they load, and so does a replay without
+    /// this, as far as the server that wrote the file would have got the same one.
+    pub strict: bool,
+    /// What undated relative expiries are counted from.
+    pub expiry_base: ExpiryBase,
+}
+
+/// What an expiry is counted from that the file states relative to a moment which it does not state: servers before 4.0
+/// write `SET key value EX seconds` as they are told it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum ExpiryBase {
+    /// The time at which the file was modified last.
+    #[default]
+    FileTime,
+    /// The target's clock at the beginning of the replay, as servers do when they load the file.
+    Now,
+    /// This moment, in milliseconds since the epoch.
+    At(i64),
 }
 
 /// What to do with what a server holds already.

@@ -1,35 +1,37 @@
 //! An AOF into a server: its base by the ordinary loader, then its commands, in their order, on one connection.
 //!
-//! The whole file is read first: a command that the target does not know, that cannot be told it, or whose expiry has no
-//! meaning any more is named before anything is written. What such a file holds can be known only by running it, so that
-//! there is nothing to look keys up in afterwards: what a report can say is that every command was answered without an
-//! error.
+//! The whole file is read first: a command that the target does not know, or that cannot be told it, is named before
+//! anything is written. What such a file holds can be known only by running it, so that there is nothing to look keys up
+//! in afterwards: what a report can say is which commands were answered with an error.
 
+mod error_reply;
 mod expiry;
 mod pipeline;
+mod report;
 mod settle;
 mod survey;
 mod table;
 mod translate;
 
-use std::fmt;
 use std::path::Path;
+use std::time::UNIX_EPOCH;
 
 use bytes::Bytes;
 use futures::{Stream, StreamExt as _};
-use serde::Serialize;
 use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
 
-use super::settings::{OnExisting, RestoreOptions};
-use super::{clock, fit, restore_with, unsupported};
-use crate::aof::{AofSummary, Cut, CutReason, FileSummary, Files, Moments, moments};
+use super::settings::{ExpiryBase, OnExisting, RestoreOptions};
+use super::{clock, fit, memory, restore_with, unsupported};
+use crate::aof::{Files, Moments, moments};
 use crate::databases::databases;
 use crate::emit::StandIns;
 use crate::identity::identify;
 use crate::meaning::shown;
 use crate::report::Progress;
-use crate::wire::Connection;
+use crate::wire::{Connection, Reply};
 use crate::{ConnectOptions, Error, ServerIdentity};
+
+pub use report::{AofReport, UndatedExpiries};
 
 use pipeline::Pipeline;
 use survey::{Against, Survey, survey};
@@ -37,91 +39,6 @@ use table::Table;
 
 /// Commands that are named; the others are counted.
 const NAMED: usize = 20;
-
-/// What became of an AOF.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub struct AofReport {
-    /// The server that was filled.
-    pub server: ServerIdentity,
-    /// The files, in the order in which they were loaded.
-    pub files: Vec<FileSummary>,
-    /// The tail that does not count, as it does for no server.
-    pub cut: Option<Cut>,
-    /// The last `#TS:` annotation, in seconds since the epoch.
-    pub timestamp: Option<i64>,
-    /// Keys of the base, before the commands.
-    pub base_keys: u64,
-    /// Function libraries of the base.
-    pub functions: u64,
-    /// What of the base the server cannot hold.
-    pub left_out: crate::emit::Losses,
-    /// Commands of the files that the server answered without an error; those of transactions that were not finished do
-    /// not count.
-    pub commands: u64,
-    /// Commands for keys that were not asked for, and were not sent.
-    pub unwanted: u64,
-    /// Keys that had expired when all was done, and are gone.
-    pub expired: u64,
-    /// Fields of hashes likewise.
-    pub expired_fields: u64,
-    /// Scripts and functions that were run anew, by command: a time that they look at is now.
-    pub scripts: std::collections::BTreeMap<String, u64>,
-    /// Commands that were left out or refused, since that was allowed: the first of them, by file and offset.
-    pub refused: Vec<String>,
-    /// How many there are.
-    pub refusals: u64,
-    /// Keys that the server holds now.
-    pub keys: u64,
-    /// False when some expiries may be off by a millisecond, for the server does not tell them exactly.
-    pub expiry_exact: bool,
-}
-
-impl fmt::Display for AofReport {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{} keys of the base, then {} commands, each answered without an error: {} keys",
-            self.base_keys, self.commands, self.keys
-        )?;
-        if self.functions > 0 {
-            write!(f, ", {} function libraries of the base", self.functions)?;
-        }
-        write!(f, "; {} had expired", self.expired)?;
-        if self.expired_fields > 0 {
-            write!(f, ", and {} fields of hashes", self.expired_fields)?;
-        }
-        if self.unwanted > 0 {
-            write!(f, "; {} commands were for keys that were not asked for", self.unwanted)?;
-        }
-        for (name, count) in &self.scripts {
-            write!(f, "\n{name} was run anew, {count} times: what it makes of the time is of now")?;
-        }
-        if let Some(cut) = &self.cut {
-            let why = match cut.tail.reason {
-                CutReason::ShortRead => "a command is cut off there, and no server loads that",
-                CutReason::UnfinishedTransaction => "a transaction is not finished, and no server loads that",
-                CutReason::LaterThanAsked => "they are later than was asked for",
-            };
-            let (path, tail) = (cut.path.display(), cut.tail);
-            write!(f, "\n{path}: {} bytes from byte {} on do not count: {why}", tail.bytes, tail.offset)?;
-        }
-        if !self.left_out.is_empty() {
-            write!(f, "\nleft out, for the server cannot hold it:\n{}", self.left_out)?;
-        }
-        for refused in &self.refused {
-            write!(f, "\nLEFT OUT: {refused}")?;
-        }
-        let more = self.refusals.saturating_sub(self.refused.len() as u64);
-        if more > 0 {
-            write!(f, "\n… and {more} commands more")?;
-        }
-        if !self.expiry_exact {
-            write!(f, "\nsome expiries may be off by a millisecond: the server does not tell them exactly")?;
-        }
-        Ok(())
-    }
-}
 
 /// Restores an AOF into an empty server: a file, a manifest, or a folder ([`Files::locate`] says which paths mean what).
 /// With `until`, only what came before the first annotation later than that (seconds since the epoch).
@@ -151,7 +68,8 @@ pub async fn apply_aof(
     }
     let settings = RestoreOptions { on_existing: OnExisting::Refuse, ..settings.clone() };
     fit::refuse_if_unfit(&mut connection, &server, &settings).await?;
-    let times = StandIns::new(clock(&mut connection).await?);
+    let now = clock(&mut connection).await?;
+    let times = StandIns::new(now);
     let table = Table::ask(&mut connection).await?;
     let against = Against { table, choice: settings.choice.clone(), times, target: server.target() };
 
@@ -172,7 +90,9 @@ pub async fn apply_aof(
             conflicts: vec!["nothing would be left".to_owned()],
         });
     }
-    refuse_what_cannot_be_told(&server, &found, settings.skip_unsupported)?;
+    let mut conflicts = found.conflicts();
+    conflicts.extend(missing_databases(&mut connection, &found).await?);
+    refuse_what_cannot_be_told(&server, &found, conflicts, settings.skip_unsupported)?;
     if !settings.skip_unsupported {
         for file in &found.summary.files {
             let Some(length) = file.preamble_bytes else { continue };
@@ -182,12 +102,13 @@ pub async fn apply_aof(
             }
         }
     }
+    let evicted = memory::evicted(&mut connection).await?;
     if settings.flush.is_some() {
         fit::flush(&mut connection, &server).await?;
     }
     let settings = RestoreOptions { flush: None, ..settings };
     let Survey { summary, .. } = found;
-    let mut report = empty_report(server, &summary);
+    let mut report = AofReport::new(server, &summary);
     let mut pipeline = Pipeline::new(&against, &settings, connection, options.address());
     let mut done = 0;
     let (mut based, mut fields) = (false, false);
@@ -209,6 +130,7 @@ pub async fn apply_aof(
         }
         let on_bytes = |bytes| on_progress(Progress { bytes: done + bytes, keys: report.base_keys });
         let Some(part) = files.parts.get(at) else { continue };
+        pipeline.count_expiries_from(expiry_base(settings.replay.expiry_base, &part.path, now));
         pipeline.replay(&part.path, file, until, &on_bytes).await?;
         done += file.bytes;
     }
@@ -222,9 +144,14 @@ pub async fn apply_aof(
     report.commands = finished.commands;
     report.unwanted += finished.unwanted;
     report.scripts = finished.scripts;
+    (report.error_replies, report.errors) = (finished.error_replies, finished.errors);
+    report.empty_streams = finished.empty_streams;
+    (report.undated_expiries, report.stream_counters_left_out) = (finished.undated, finished.counters);
     (report.refused, report.refusals) = (finished.refused, finished.refusals);
     (report.expired, report.expired_fields) = (settled.expired, settled.expired_fields);
     report.expiry_exact = settled.exact;
+    let after = memory::evicted(&mut connection).await?;
+    report.evicted = evicted.zip(after).map_or(0, |(before, after)| after.saturating_sub(before));
     report.keys = databases(&mut connection, &report.server).await?.values().sum();
     Ok(report)
 }
@@ -240,29 +167,45 @@ fn refuse_unknown_moment(path: &Path, files: &Files, until: i64) -> Result<(), E
     }
 }
 
-fn empty_report(server: ServerIdentity, summary: &AofSummary) -> AofReport {
-    AofReport {
-        server,
-        files: summary.files.clone(),
-        cut: summary.cut.clone(),
-        timestamp: summary.timestamp,
-        base_keys: 0,
-        functions: 0,
-        left_out: crate::emit::Losses::default(),
-        commands: 0,
-        unwanted: 0,
-        expired: 0,
-        expired_fields: 0,
-        scripts: std::collections::BTreeMap::new(),
-        refused: Vec::new(),
-        refusals: 0,
-        keys: 0,
-        expiry_exact: true,
+/// Databases that commands go to and that the server has not. It is asked to choose each: its settings it may not tell.
+async fn missing_databases(connection: &mut Connection, found: &Survey) -> Result<Vec<String>, Error> {
+    /// An AOF that names more databases than this goes to none of the others unseen: the replay ends there.
+    const MOST: usize = 100_000;
+    let mut conflicts = Vec::new();
+    for (from, to) in found.databases.iter().filter(|(_, to)| **to > 0).take(MOST) {
+        if conflicts.len() == NAMED {
+            break;
+        }
+        if let Reply::Error(words) = connection.ask_raw(&[b"SELECT", to.to_string().as_bytes()]).await? {
+            conflicts.push(format!(
+                "commands go to database {to}, and the server has no such database ({words}): raise its setting \
+                 `databases`, or send them elsewhere (--db {from}=…)"
+            ));
+        }
+    }
+    connection.ask(&[b"SELECT", b"0"]).await?;
+    Ok(conflicts)
+}
+
+/// What undated relative expiries of a file are counted from, in milliseconds since the epoch.
+fn expiry_base(base: ExpiryBase, path: &Path, now: i64) -> i64 {
+    let modified = || {
+        let modified = std::fs::metadata(path).and_then(|metadata| metadata.modified()).ok()?;
+        i64::try_from(modified.duration_since(UNIX_EPOCH).ok()?.as_millis()).ok()
+    };
+    match base {
+        ExpiryBase::Now => now,
+        ExpiryBase::At(moment) => moment,
+        ExpiryBase::FileTime => modified().unwrap_or(now),
     }
 }
 
-fn refuse_what_cannot_be_told(server: &ServerIdentity, found: &Survey, skip: bool) -> Result<(), Error> {
-    let mut conflicts = found.conflicts();
+fn refuse_what_cannot_be_told(
+    server: &ServerIdentity,
+    found: &Survey,
+    mut conflicts: Vec<String>,
+    skip: bool,
+) -> Result<(), Error> {
     if !skip {
         conflicts.extend(found.refused.iter().cloned());
         let more = found.refusals.saturating_sub(found.refused.len() as u64);

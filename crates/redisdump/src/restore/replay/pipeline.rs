@@ -7,6 +7,8 @@ use std::time::Instant;
 use futures::StreamExt as _;
 use tokio::sync::mpsc;
 
+use super::error_reply::is_of_target;
+use super::report::UndatedExpiries;
 use super::survey::{Against, LONGEST};
 use super::translate::Translator;
 use super::{NAMED, part_of, shown_command};
@@ -15,7 +17,7 @@ use crate::aof::{self, Command, FileSummary, Keep, Reader};
 use crate::rdb::{self, Elements};
 use crate::restore::settings::RestoreOptions;
 use crate::restore::{BATCH, WINDOW, pause};
-use crate::wire::{self, Connection};
+use crate::wire::{self, Connection, Failed};
 
 const DOING: &str = "replaying commands; what it has taken stays there: empty it before the next try";
 /// Commands of a transaction that are remembered by name until EXEC answers.
@@ -67,6 +69,9 @@ struct Checked {
     commands: u64,
     refused: Vec<String>,
     refusals: u64,
+    /// Answered with an error that the server which wrote the file ignored as well.
+    errors: u64,
+    error_replies: Vec<String>,
 }
 
 /// What a replay was.
@@ -77,6 +82,11 @@ pub(super) struct Finished {
     pub(super) scripts: BTreeMap<String, u64>,
     pub(super) refused: Vec<String>,
     pub(super) refusals: u64,
+    pub(super) error_replies: Vec<String>,
+    pub(super) errors: u64,
+    pub(super) undated: Option<UndatedExpiries>,
+    pub(super) counters: u64,
+    pub(super) empty_streams: u64,
     pub(super) stand_ins: u64,
     pub(super) field_stand_ins: u64,
 }
@@ -122,6 +132,12 @@ impl aof::Visitor for Told<'_, '_> {
         self.in_multi = kind == Kind::Multi || (self.in_multi && kind == Kind::Plain);
         for at in 0..told {
             let shown = shown_command(&words).into_boxed_str();
+            let kind = match at {
+                _ if !self.translator.wrapped => kind,
+                0 => Kind::Multi,
+                1 => Kind::Plain,
+                _ => Kind::Exec,
+            };
             self.queue.push(Sent { offset: command.offset, shown, kind, counts: at + 1 == told });
         }
     }
@@ -134,8 +150,10 @@ impl<'a> Pipeline<'a> {
         connection: Connection,
         target: String,
     ) -> Pipeline<'a> {
+        let mut translator = against.translator();
+        translator.strict = settings.replay.strict;
         Pipeline {
-            translator: against.translator(),
+            translator,
             settings,
             connection,
             target,
@@ -145,6 +163,11 @@ impl<'a> Pipeline<'a> {
             began: Instant::now(),
             sent: 0,
         }
+    }
+
+    /// What relative expiries of the next file are counted from where it has no date, in milliseconds since the epoch.
+    pub(super) fn count_expiries_from(&mut self, moment: i64) {
+        self.translator.expiry_base = moment;
     }
 
     /// Replays the commands of a file, and waits for their replies.
@@ -211,7 +234,7 @@ impl<'a> Pipeline<'a> {
             drop(sent);
             Ok::<_, Error>(())
         };
-        let skip = settings.skip_unsupported;
+        let (skip, strict) = (settings.skip_unsupported, settings.replay.strict);
         let target = &self.target;
         let check = async {
             let mut transaction: Option<Transaction> = None;
@@ -219,11 +242,15 @@ impl<'a> Pipeline<'a> {
                 let failed = replies.outcome(DOING).await?;
                 match failed {
                     None => checked.answered(what, &mut transaction),
-                    Some((at, message)) => {
+                    Some(Failed { place, message, errors }) => {
                         // The replies begin with that to the command behind MULTI.
                         let within =
-                            at.and_then(|at| transaction.as_ref()?.first.get(usize::try_from(at).ok()?));
-                        let text = refused_by_server(path, &what, within, at);
+                            place.and_then(|at| transaction.as_ref()?.first.get(usize::try_from(at).ok()?));
+                        let text = refused_by_server(path, &what, within, place);
+                        if !strict && !is_of_target(&message) {
+                            checked.ignored(what, errors, format!("{text}: {message}"), &mut transaction);
+                            continue;
+                        }
                         if !skip {
                             return Err(Error::Server {
                                 target: target.clone(),
@@ -269,6 +296,11 @@ impl<'a> Pipeline<'a> {
             scripts: translator.scripts,
             refused: left_out,
             refusals: lefts + checked.refusals,
+            error_replies: checked.error_replies,
+            errors: checked.errors,
+            undated: translator.undated,
+            counters: translator.counters,
+            empty_streams: translator.empty_streams,
             stand_ins: translator.stand_ins,
             field_stand_ins: translator.field_stand_ins,
         }
@@ -293,9 +325,12 @@ impl Told<'_, '_> {
 impl Checked {
     fn answered(&mut self, what: Sent, transaction: &mut Option<Transaction>) {
         match (what.kind, transaction.as_mut()) {
-            (Kind::Multi, _) => *transaction = Some(Transaction { first: vec![what], counted: 1 }),
+            (Kind::Multi, _) => {
+                let counted = u64::from(what.counts);
+                *transaction = Some(Transaction { first: vec![what], counted });
+            }
             (Kind::Exec, Some(within)) => {
-                self.commands += within.counted + 1;
+                self.commands += within.counted + u64::from(what.counts);
                 *transaction = None;
             }
             (Kind::Discard, Some(_)) => *transaction = None,
@@ -306,6 +341,21 @@ impl Checked {
                 }
             }
             (_, None) => self.commands += u64::from(what.counts),
+        }
+    }
+}
+
+impl Checked {
+    /// An error reply that the server which wrote the file got as well, and ignored. Of a transaction all else was done.
+    fn ignored(&mut self, what: Sent, errors: u64, text: String, transaction: &mut Option<Transaction>) {
+        self.errors += errors;
+        if self.error_replies.len() < NAMED {
+            self.error_replies.push(text);
+        }
+        if what.kind == Kind::Exec {
+            let before = self.commands;
+            self.answered(what, transaction);
+            self.commands = before.max(self.commands.saturating_sub(errors));
         }
     }
 }

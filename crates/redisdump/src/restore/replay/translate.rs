@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use super::super::settings::KeyChoice;
 use super::expiry::{self, Expiring};
+use super::report::UndatedExpiries;
 use super::table::{Table, may_stand_in_aof};
 use crate::emit::{StandIns, Target};
 use crate::wire::command;
@@ -23,6 +24,20 @@ pub(super) struct Translator<'a> {
     set_takes_expiry: bool,
     /// The last `#TS:`, in seconds.
     pub(super) annotated: Option<i64>,
+    /// What relative expiries before the first `#TS:` are counted from, in milliseconds.
+    pub(super) expiry_base: i64,
+    /// How many there were, and the earliest moment that they were counted from.
+    pub(super) undated: Option<UndatedExpiries>,
+    /// Commands told without counters of streams, which the target does not keep.
+    pub(super) counters: u64,
+    /// Error replies are not ignored: what is an error elsewhere is told as it stands.
+    pub(super) strict: bool,
+    /// Streams that were made empty by another id than 0-0.
+    pub(super) empty_streams: u64,
+    /// Between MULTI and EXEC.
+    in_multi: bool,
+    /// The command told last stands in a transaction of its own, so that it does not block.
+    pub(super) wrapped: bool,
     /// Every database that was selected, and where it went.
     pub(super) databases: BTreeMap<u64, u64>,
     /// Scripts and functions that were called, by command.
@@ -54,6 +69,13 @@ impl<'a> Translator<'a> {
             target,
             set_takes_expiry: since((6, 2)),
             annotated: None,
+            expiry_base: 0,
+            undated: None,
+            counters: 0,
+            strict: false,
+            empty_streams: 0,
+            in_multi: false,
+            wrapped: false,
             databases: [(0, choice.database(0))].into(),
             scripts: BTreeMap::new(),
             unwanted: 0,
@@ -63,7 +85,8 @@ impl<'a> Translator<'a> {
     }
 
     /// A file begins; gives the database of the target that stands for its first one.
-    pub(super) fn begin(&self) -> u64 {
+    pub(super) fn begin(&mut self) -> u64 {
+        self.in_multi = false;
         self.choice.database(0)
     }
 
@@ -83,8 +106,10 @@ impl<'a> Translator<'a> {
         };
         let name = name.to_ascii_lowercase();
         let word = |at: usize| words.get(at).copied().unwrap_or_default();
+        self.wrapped = false;
         match name.as_str() {
             "multi" | "exec" | "discard" | "ping" => {
+                self.in_multi = name == "multi" || (self.in_multi && name == "ping");
                 command(out, words);
                 return Ok(1);
             }
@@ -119,7 +144,7 @@ impl<'a> Translator<'a> {
         match expiry::find(&name, &words) {
             None => {}
             Some(found) => {
-                let at = self.absolute(&found)?;
+                let at = self.absolute(&found);
                 let told = self.times.told(at);
                 self.stand_ins += u64::from(told != at);
                 self.field_stand_ins += u64::from(told != at && found.of_fields);
@@ -127,7 +152,14 @@ impl<'a> Translator<'a> {
             }
         }
         let words: Vec<&[u8]> = words.iter().map(AsRef::as_ref).collect();
-        if !words.is_empty() {
+        // A server that loads its file never blocks; another one does not within a transaction.
+        self.wrapped = !self.in_multi && may_block(&name, &words);
+        if self.wrapped {
+            command(out, &[b"MULTI"]);
+            command(out, &words);
+            command(out, &[b"EXEC"]);
+            count = 3;
+        } else if !words.is_empty() {
             command(out, &words);
         } else {
             count = 0;
@@ -140,16 +172,20 @@ impl<'a> Translator<'a> {
     }
 
     /// The time that is meant, in milliseconds since the epoch.
-    fn absolute(&self, found: &Expiring) -> Result<i64, Refusal> {
+    fn absolute(&mut self, found: &Expiring) -> i64 {
         let at = found.number.saturating_mul(found.unit);
         if !found.relative {
-            return Ok(at);
+            return at;
         }
         match self.annotated {
-            Some(seconds) => Ok(seconds.saturating_mul(1000).saturating_add(at)),
-            None => Err("its expiry is counted from the moment when it ran, and the file does not say when that was (no #TS: \
-                 before it)"
-                .to_owned()),
+            Some(seconds) => seconds.saturating_mul(1000).saturating_add(at),
+            None => {
+                let from = self.expiry_base;
+                let undated = self.undated.get_or_insert(UndatedExpiries { count: 0, from_ms: from });
+                undated.count += 1;
+                undated.from_ms = undated.from_ms.min(from);
+                from.saturating_add(at)
+            }
         }
     }
 
@@ -196,13 +232,32 @@ impl<'a> Translator<'a> {
     }
 
     /// What older servers call otherwise.
-    fn rename(&self, name: &str, words: &mut Words<'_>) {
+    fn rename(&mut self, name: &str, words: &mut Words<'_>) {
         let features = self.target.features();
         let older = |redis| self.target.flavor == crate::rdb::Dialect::Redis && self.target.major < redis;
         match name {
             "hset" if words.len() > 4 && !features.many_fields => {
                 if let Some(first) = words.first_mut() {
                     *first = Cow::Borrowed(b"HMSET");
+                }
+            }
+            "xsetid" if words.len() > 3 && !features.stream_counters => {
+                words.truncate(3);
+                self.counters += 1;
+            }
+            "xgroup" if !features.stream_counters => {
+                let at = words.iter().skip(5).position(|word| word.eq_ignore_ascii_case(b"ENTRIESREAD"));
+                if let Some(at) = at {
+                    words.drain(at + 5..words.len().min(at + 7));
+                    self.counters += 1;
+                }
+            }
+            // 5.0 writes an empty stream so, and makes it though it answers with an error; later servers make none. What
+            // they write themselves, and XSETID follows in any case.
+            "xadd" if !self.strict && is_empty_stream(words) => {
+                if let Some(id) = words.get_mut(4) {
+                    *id = Cow::Borrowed(b"0-1");
+                    self.empty_streams += 1;
                 }
             }
             // The same in the foreground, whatever the server knows.
@@ -235,6 +290,20 @@ impl<'a> Translator<'a> {
     }
 }
 
+/// True for `XADD key MAXLEN 0 0-0 …`.
+fn is_empty_stream(words: &Words<'_>) -> bool {
+    let is = |at: usize, text: &[u8]| words.get(at).is_some_and(|word| word.eq_ignore_ascii_case(text));
+    is(2, b"MAXLEN") && is(3, b"0") && is(4, b"0-0")
+}
+
+/// True for a command that waits where there is nothing to take. Servers up to 6.0 write BRPOPLPUSH as it was sent.
+fn may_block(name: &str, words: &[&[u8]]) -> bool {
+    const BLOCKING: &[&str] =
+        &["blmove", "blmpop", "blpop", "brpop", "brpoplpush", "bzmpop", "bzpopmax", "bzpopmin"];
+    let reads = matches!(name, "xread" | "xreadgroup");
+    BLOCKING.contains(&name) || (reads && words.iter().any(|word| word.eq_ignore_ascii_case(b"BLOCK")))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -248,6 +317,9 @@ mod tests {
         let others = [
             ("copy", true, false, 1, 2, 1),
             ("rename", true, false, 1, 2, 1),
+            ("brpoplpush", true, false, 1, 2, 1),
+            ("xsetid", true, false, 1, 1, 1),
+            ("xgroup", true, false, 2, 2, 1),
             ("del", true, false, 1, -1, 1),
             ("mset", true, false, 1, -1, 2),
             ("flushall", true, false, 0, 0, 0),
@@ -261,7 +333,7 @@ mod tests {
     fn told(target: Target, choice: &KeyChoice, annotated: Option<i64>, lines: &[&str]) -> Vec<String> {
         let table = table();
         let mut translator = Translator::new(&table, choice, StandIns::new(NOW), target);
-        translator.annotated = annotated;
+        (translator.annotated, translator.expiry_base) = (annotated, 2_000_000_000_000);
         let mut all = Vec::new();
         for line in lines {
             let words: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
@@ -320,13 +392,15 @@ mod tests {
             assert_eq!(all(Target::redis(7, 0), &[line]).join(";"), new);
             assert_eq!(all(Target::redis(3, 0), &[line]).join(";"), old);
         }
-        let nothing = told(
+        // Without a date they are counted from the moment that is given, and keep their keys.
+        let undated = told(
             Target::redis(7, 0),
             &KeyChoice::default(),
             None,
-            &["EXPIRE k 5", "PEXPIREAT k 3000000000000"],
+            &["EXPIRE k 5", "SET k v EX 7", "PEXPIREAT k 3000000000000"],
         );
-        assert!(nothing[0].starts_with("<its expiry is counted from") && nothing[1].starts_with("PEXPIREAT"));
+        let from = |seconds: i64| 2_000_000_000_000 + 1000 * seconds;
+        assert_eq!(undated[..2], [format!("PEXPIREAT k {}", from(5)), format!("SET k v PXAT {}", from(7))]);
     }
 
     #[test]
@@ -346,6 +420,28 @@ mod tests {
             all(Target::redis(7, 0), &["HSET k a 1 b 2", "FLUSHALL ASYNC"]),
             ["HSET k a 1 b 2", "FLUSHALL ASYNC"]
         );
+    }
+
+    #[test]
+    fn what_would_block_stands_in_a_transaction() {
+        let lines = ["BRPOPLPUSH a b 0", "MULTI", "BRPOPLPUSH a b 0", "EXEC", "SET k v"];
+        let told = all(Target::redis(7, 0), &lines);
+        let expected = ["MULTI", "BRPOPLPUSH a b 0", "EXEC", "MULTI", "BRPOPLPUSH a b 0", "EXEC", "SET k v"];
+        assert_eq!(told, expected);
+    }
+
+    #[test]
+    fn counters_of_streams_are_left_out_where_none_are_kept() {
+        let lines = [
+            "XSETID s 1-5 ENTRIESADDED 9 MAXDELETEDID 1-4",
+            "XGROUP CREATE s g 1-5 MKSTREAM ENTRIESREAD 9",
+            "XGROUP CREATE s ENTRIESREAD 1-5 ENTRIESREAD 9",
+        ];
+        assert_eq!(
+            all(Target::redis(6, 2), &lines),
+            ["XSETID s 1-5", "XGROUP CREATE s g 1-5 MKSTREAM", "XGROUP CREATE s ENTRIESREAD 1-5"]
+        );
+        assert_eq!(all(Target::redis(7, 0), &lines), lines);
     }
 
     #[test]

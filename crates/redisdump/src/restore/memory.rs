@@ -1,0 +1,96 @@
+//! How much memory a target may use, and what it does when that is not enough.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use crate::identity::{info, setting};
+use crate::wire::Connection;
+use crate::{ConnectOptions, Error};
+
+/// A limit of a server's memory.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct MemoryLimit {
+    /// `maxmemory`, in bytes.
+    pub maxmemory: u64,
+    /// `maxmemory-policy`: which keys it evicts when that is reached.
+    pub policy: String,
+    /// Bytes that it uses already.
+    pub used: u64,
+    /// Bytes that it uses when it is empty.
+    pub used_when_empty: u64,
+}
+
+impl MemoryLimit {
+    /// True when it evicts keys rather than refuse writes.
+    pub fn evicts(&self) -> bool {
+        self.policy != "noeviction"
+    }
+
+    /// Bytes that are left, with its keys or without them.
+    pub(super) fn left(&self, emptied: bool) -> u64 {
+        self.maxmemory.saturating_sub(if emptied { self.used_when_empty } else { self.used })
+    }
+}
+
+impl fmt::Display for MemoryLimit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (maxmemory, policy) = (mebibytes(self.maxmemory), &self.policy);
+        write!(f, "maxmemory {maxmemory}, maxmemory-policy {policy}, {} used", mebibytes(self.used))
+    }
+}
+
+/// A size for people.
+pub(super) fn mebibytes(bytes: u64) -> String {
+    let tenths = bytes.saturating_mul(10) / (1 << 20);
+    format!("{}.{} MiB", tenths / 10, tenths % 10)
+}
+
+/// The limit of a server's memory; nothing where it has none, or does not tell it.
+///
+/// # Errors
+/// The server cannot be reached.
+pub async fn memory_limit(options: &ConnectOptions) -> Result<Option<MemoryLimit>, Error> {
+    limit(&mut Connection::open(options).await?).await
+}
+
+pub(super) async fn limit(connection: &mut Connection) -> Result<Option<MemoryLimit>, Error> {
+    let said = match info(connection, "memory").await {
+        Ok(said) => said,
+        // Who may not ask is told nothing.
+        Err(Error::Server { .. }) => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let number = |name: &str| said.get(name).and_then(|number| number.parse::<u64>().ok());
+    // INFO tells both from 4.0 on, CONFIG always did.
+    let (mut maxmemory, mut policy) = (number("maxmemory"), said.get("maxmemory_policy").cloned());
+    if maxmemory.is_none() {
+        maxmemory = setting(connection, "maxmemory").await?.ok().flatten().and_then(|it| it.parse().ok());
+    }
+    if policy.is_none() {
+        policy = setting(connection, "maxmemory-policy").await?.ok().flatten();
+    }
+    Ok(maxmemory.filter(|bytes| *bytes > 0).map(|maxmemory| MemoryLimit {
+        maxmemory,
+        policy: policy.unwrap_or_else(|| "noeviction".to_owned()),
+        used: number("used_memory").unwrap_or(0),
+        used_when_empty: number("used_memory_startup").unwrap_or(0),
+    }))
+}
+
+/// How many keys a server has ever evicted; nothing where it does not tell.
+pub(super) async fn evicted(connection: &mut Connection) -> Result<Option<u64>, Error> {
+    match info(connection, "stats").await {
+        Ok(said) => Ok(said.get("evicted_keys").and_then(|number| number.parse().ok())),
+        Err(Error::Server { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// How many more it has evicted since then.
+pub(super) async fn evicted_since(options: &ConnectOptions, before: Option<u64>) -> Result<u64, Error> {
+    let Some(before) = before else { return Ok(0) };
+    let now = evicted(&mut Connection::open(options).await?).await?;
+    Ok(now.unwrap_or(before).saturating_sub(before))
+}
