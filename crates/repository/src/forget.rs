@@ -198,6 +198,11 @@ impl Repository {
                 self.grace.as_secs() / 3600
             )));
         };
+        // A prune that does not wait marks what this snapshot needs too, before it looks for signs of others.
+        let marked = self.marked().await?;
+        if manifest.chunks().any(|chunk| marked.contains(&chunk.object())) {
+            return Err(gone("a prune has marked its data, and may be deleting it".to_owned()));
+        }
         let listed = id.object();
         let bytes = bytes::Bytes::from(self.crypt.seal(&listed, &manifest));
         match self.store.put(&listed, bytes.clone()).await {

@@ -66,7 +66,11 @@ impl Repository {
             self.store.delete_all(&written.marks).await?;
         };
         // Who began before the marks were there has shown it by now. What was found dead is made sure to find out.
-        self.refuse_if_in_use(now).await?;
+        if let Err(error) = self.refuse_if_in_use(now).await {
+            // Nothing of what was marked goes, and marks would keep others from it.
+            let _ = self.store.delete_all(&marks).await;
+            return Err(error);
+        }
         self.remove_journals().await?;
         for (object, bytes) in &spent {
             match self.store.put(object, bytes.clone()).await {
