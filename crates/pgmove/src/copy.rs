@@ -18,7 +18,7 @@ use crate::connect::{Session, VIEWS, pinned_text, restricted};
 use crate::digest::{RowHasher, TableProof};
 use crate::pool::{Lease, Pool};
 use crate::quote::ident;
-use crate::source::PageRange;
+use crate::source::{LockHolder, PageRange};
 use crate::value_settings::ValueSettings;
 
 /// The server sends a message a row; the consumer gets pieces of about this size.
@@ -95,31 +95,43 @@ impl Wanted<'_> {
 }
 
 /// Every large object as rows: object, offset, bytes. An empty one has one row without bytes. Nobody but a superuser
-/// may read `pg_largeobject` itself; `lo_get` asks for the right to each object alone. An object is read until a piece
-/// is short, for its length stands nowhere.
+/// may read `pg_largeobject` itself; the functions ask for the right to each object alone.
+///
+/// Nothing is kept between the rows: a recursive query, a sort or a function in FROM would write the objects, or a list
+/// of their pieces, to temporary files. So the length is asked for first, the offsets are made in the select list, and the
+/// objects come by their index ([`LARGE_OBJECTS_IN_ORDER`]). OFFSET 0 keeps each step from being merged with the next.
 fn large_objects_statement() -> String {
     let size = LARGE_OBJECT_PIECE;
+    // 262144 is INV_READ, and 2 SEEK_END.
     format!(
-        "COPY (SELECT o.oid, p.at, p.bytes FROM pg_catalog.pg_largeobject_metadata o, LATERAL ( \
-         WITH RECURSIVE piece(at, bytes) AS ( \
-           SELECT 0::int8, pg_catalog.lo_get(o.oid, 0, {size}) \
-           UNION ALL SELECT at + {size}, pg_catalog.lo_get(o.oid, at + {size}, {size}) FROM piece \
-             WHERE pg_catalog.length(bytes) = {size} \
-         ) SELECT at, bytes FROM piece WHERE at = 0 OR pg_catalog.length(bytes) > 0) p ORDER BY o.oid) TO STDOUT"
+        "COPY (SELECT oid, at, pg_catalog.lo_get(oid, at, {size}) FROM ( \
+         SELECT oid, pg_catalog.generate_series(0::int8, greatest(length - 1, 0), {size}::int8) AS at FROM ( \
+         SELECT oid, length, pg_catalog.lo_close(fd) AS closed FROM ( \
+         SELECT oid, fd, pg_catalog.lo_lseek64(fd, 0, 2) AS length FROM ( \
+         SELECT oid, pg_catalog.lo_open(oid, 262144) AS fd FROM ( \
+         SELECT oid FROM pg_catalog.pg_largeobject_metadata ORDER BY oid \
+         OFFSET 0) o OFFSET 0) f OFFSET 0) l OFFSET 0) c OFFSET 0) p) TO STDOUT"
     )
+}
+
+/// Settings under which the objects are read in order without being sorted.
+const LARGE_OBJECTS_IN_ORDER: [&str; 3] = ["enable_sort", "enable_seqscan", "enable_bitmapscan"];
+
+fn large_objects_in_order(value: &str) -> String {
+    LARGE_OBJECTS_IN_ORDER.iter().map(|name| format!("SET {name} = {value};")).collect()
 }
 
 /// The session that is read on.
 enum Holder {
     Own(Box<Lease>),
-    Shared(Arc<Session>),
+    Shared(Arc<LockHolder>),
 }
 
 impl Holder {
     fn session(&self) -> &Session {
         match self {
             Holder::Own(lease) => lease.session(),
-            Holder::Shared(session) => session,
+            Holder::Shared(holder) => &holder.session,
         }
     }
 }
@@ -131,10 +143,17 @@ pub struct CopyOut {
     holder: Option<Holder>,
     /// Whether the session has settings that nobody else is to meet.
     spent: bool,
+    /// Whether the lock on the table is let go at the end.
+    scoped: bool,
+    large_objects: bool,
+    /// What is done when all was read.
+    then: Option<Box<dyn FnOnce() + Send + Sync>>,
     object: String,
     statement: String,
     hasher: RowHasher,
     buffer: BytesMut,
+    /// A long row that comes after what is in the buffer.
+    next: Option<Bytes>,
     watchdog: Pin<Box<Sleep>>,
     patience: Duration,
     alive: bool,
@@ -143,24 +162,52 @@ pub struct CopyOut {
 impl CopyOut {
     /// Begins to read on a session of the pool.
     pub(crate) async fn start(pool: &Pool, wanted: Wanted<'_>, patience: Duration) -> Result<CopyOut, Error> {
-        CopyOut::start_on(Holder::Own(Box::new(pool.get().await?)), wanted, patience).await
+        CopyOut::start_on(Holder::Own(Box::new(pool.get().await?)), false, wanted, patience).await
     }
 
-    /// Begins to read on a session that others use too: they wait until this one has been read to its end.
-    pub(crate) async fn start_shared(
-        session: Arc<Session>,
+    /// The same on sessions that are in a transaction, which has no lock on the table any more when it was read.
+    pub(crate) async fn start_in_transaction(
+        pool: &Pool,
         wanted: Wanted<'_>,
         patience: Duration,
     ) -> Result<CopyOut, Error> {
-        CopyOut::start_on(Holder::Shared(session), wanted, patience).await
+        CopyOut::start_on(Holder::Own(Box::new(pool.get().await?)), true, wanted, patience).await
     }
 
-    async fn start_on(holder: Holder, wanted: Wanted<'_>, patience: Duration) -> Result<CopyOut, Error> {
+    /// Begins to read on the session that holds the locks, which others use too: they wait until this one has been read to
+    /// its end.
+    pub(crate) async fn start_shared(
+        holder: Arc<LockHolder>,
+        wanted: Wanted<'_>,
+        patience: Duration,
+    ) -> Result<CopyOut, Error> {
+        CopyOut::start_on(Holder::Shared(holder), false, wanted, patience).await
+    }
+
+    /// Does something when all was read.
+    pub(crate) fn then(self, work: impl FnOnce() + Send + Sync + 'static) -> CopyOut {
+        CopyOut { then: Some(Box::new(work)), ..self }
+    }
+
+    async fn start_on(
+        holder: Holder,
+        scoped: bool,
+        wanted: Wanted<'_>,
+        patience: Duration,
+    ) -> Result<CopyOut, Error> {
         let statement = wanted.statement();
-        let mut object = match *wanted.table == large_objects_table() {
+        let large_objects = *wanted.table == large_objects_table();
+        let mut object = match large_objects {
             true => "large objects".to_owned(),
             false => format!("table {}", wanted.table),
         };
+        if scoped {
+            // Sent, and not waited for: the next statement fails if this one did.
+            let _ = holder.session().client().batch_execute("SAVEPOINT rows").now_or_never();
+        }
+        if large_objects {
+            holder.session().execute(&object, &large_objects_in_order("off")).await?;
+        }
         if let Some((from, _)) = wanted.pages {
             let _ = write!(object, " from page {from}");
         }
@@ -171,9 +218,9 @@ impl CopyOut {
                 holder.session().execute(&object, &sql).await?;
             }
             // Whoever read before may have left settings of the source.
-            (None, Holder::Shared(session)) => {
-                let sql = restricted(VIEWS, true) + ";" + &pinned_text(session.server());
-                session.execute(&object, &sql).await?;
+            (None, Holder::Shared(shared)) => {
+                let sql = restricted(VIEWS, true) + ";" + &pinned_text(shared.session.server());
+                shared.session.execute(&object, &sql).await?;
             }
             (None, Holder::Own(_)) => {}
         }
@@ -188,10 +235,14 @@ impl CopyOut {
             rows: Some(Box::pin(rows)),
             holder: Some(holder),
             spent: wanted.chosen.is_some(),
+            scoped,
+            then: None,
+            large_objects,
             object,
             statement,
             hasher: RowHasher::default(),
             buffer: BytesMut::new(),
+            next: None,
             watchdog: Box::pin(sleep(patience)),
             patience,
             alive: false,
@@ -218,13 +269,25 @@ impl Stream for CopyOut {
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = &mut *self;
         loop {
+            if let Some(row) = this.next.take() {
+                return Poll::Ready(Some(Ok(row)));
+            }
             let Some(rows) = &mut this.rows else { return Poll::Ready(None) };
             match rows.poll_next_unpin(context) {
                 Poll::Ready(Some(Ok(row))) => {
                     this.alive = true;
                     this.hasher.update(&row);
+                    // A row that is a piece by itself is neither copied nor joined with others: it may be as long as the
+                    // longest message that a server takes.
+                    if row.len() >= PIECE {
+                        if this.buffer.is_empty() {
+                            return Poll::Ready(Some(Ok(row)));
+                        }
+                        this.next = Some(row);
+                        return Poll::Ready(Some(Ok(this.buffer.split().freeze())));
+                    }
                     if this.buffer.capacity() < row.len() {
-                        this.buffer.reserve(row.len().max(PIECE + PIECE / 4));
+                        this.buffer.reserve(PIECE + PIECE / 4);
                     }
                     this.buffer.extend_from_slice(&row);
                     if this.buffer.len() >= PIECE {
@@ -240,6 +303,19 @@ impl Stream for CopyOut {
                     this.rows = None;
                     if let Some(holder) = this.holder.take() {
                         holder.session().rest();
+                        let mut sql = String::new();
+                        if this.scoped {
+                            sql += "ROLLBACK TO SAVEPOINT rows; RELEASE SAVEPOINT rows;";
+                        }
+                        if this.large_objects {
+                            sql += &large_objects_in_order("DEFAULT");
+                        }
+                        if !sql.is_empty() {
+                            let _ = holder.session().client().batch_execute(&sql).now_or_never();
+                        }
+                        if let Some(then) = this.then.take() {
+                            then();
+                        }
                         if let (Holder::Own(lease), false) = (holder, this.spent) {
                             lease.give_back();
                         }

@@ -173,6 +173,17 @@ pub enum Error {
         references: Vec<String>,
     },
 
+    /// Something was dropped while the catalog was read, each time that it was.
+    #[error(
+        "{object} was dropped while the catalog was read, or the catalog is damaged; nothing was read\nhint: the catalog was read {attempts} times; try again when nobody creates and drops objects"
+    )]
+    Vanished {
+        /// What, with its kind.
+        object: String,
+        /// How often the catalog was read.
+        attempts: u32,
+    },
+
     /// A row of the server's catalog does not have the form that this version knows.
     #[error(
         "the server's list of {what} has a row that this version does not understand: {source}; row: {row}"

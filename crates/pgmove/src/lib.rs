@@ -21,6 +21,7 @@ pub mod sql;
 mod compare;
 mod copy;
 mod pool;
+mod routing;
 mod source;
 mod target;
 mod value_settings;

@@ -7,10 +7,12 @@ use clap::Args;
 /// How long to wait for locks.
 #[derive(Debug, Args)]
 pub(crate) struct LockArgs {
-    /// Seconds to wait for a table that another session locks; 0 for no limit
+    /// Seconds to wait for a table that another session has locked; 0 for no limit
     ///
-    /// Nothing else is locked meanwhile, so that nobody queues behind this command. When the time is over, the error names
-    /// who holds the lock.
+    /// While this command waits for one table it locks no other, so no session has to wait for it. When the time is over,
+    /// the error names who holds the lock. A table that is locked by this command can be read by others, but not altered:
+    /// if a session waits to alter it, its rows are read next, and then its lock is released. A session that has to wait
+    /// longer than this time for that is named in a warning.
     #[arg(long, value_name = "SECONDS", default_value_t = 10, help_heading = "PostgreSQL")]
     lock_wait: u64,
 }

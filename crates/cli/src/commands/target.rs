@@ -1,5 +1,7 @@
 //! Flags of every command that writes into a target.
 
+use std::collections::BTreeMap;
+
 use clap::{Args, ValueEnum};
 use pgmove::{Existing, OnError, OnRows, Sections};
 
@@ -92,7 +94,7 @@ impl RedisTargetArgs {
         on_existing: Option<OnExisting>,
         jobs: usize,
     ) -> anyhow::Result<redisdump::RestoreOptions> {
-        let mut databases = std::collections::BTreeMap::new();
+        let mut databases = BTreeMap::new();
         for pair in &self.db {
             let numbers =
                 pair.split_once('=').and_then(|(from, to)| Some((from.parse().ok()?, to.parse().ok()?)));
@@ -138,6 +140,12 @@ struct PostgresTargetArgs {
     /// Map one role to another; may be repeated
     #[arg(long, value_name = "OLD=NEW")]
     role_map: Vec<String>,
+    /// Put everything into the database's own tablespace
+    #[arg(long, conflicts_with = "tablespace_map")]
+    no_tablespaces: bool,
+    /// Map one tablespace to another; may be repeated
+    #[arg(long, value_name = "OLD=NEW")]
+    tablespace_map: Vec<String>,
     /// Create the database first, with the encoding, locale and settings of the source
     #[arg(long, conflicts_with_all = ["clean", "into_existing", "data_only"])]
     create: bool,
@@ -213,14 +221,9 @@ impl TargetArgs {
         postgres.no_owner = args.no_owner;
         postgres.no_acl = args.no_acl;
         postgres.untried_extensions = args.untried_extensions;
-        for pair in &args.role_map {
-            match pair.split_once('=') {
-                Some((old, new)) if !old.is_empty() && !new.is_empty() => {
-                    postgres.role_map.insert(old.to_owned(), new.to_owned());
-                }
-                _ => return Err(exit::usage(format!("--role-map expects OLD=NEW, got `{pair}`"))),
-            }
-        }
+        postgres.role_map = renamed("--role-map", &args.role_map)?;
+        postgres.no_tablespaces = args.no_tablespaces;
+        postgres.tablespace_map = renamed("--tablespace-map", &args.tablespace_map)?;
         postgres.sections = args.sections();
         postgres.existing = self.existing(part)?;
         postgres.on_error = match args.on_error {
@@ -270,6 +273,15 @@ impl PostgresTargetArgs {
             post_data: self.section.contains(&SectionArg::PostData),
         }
     }
+}
+
+/// The pairs `OLD=NEW` of a flag.
+fn renamed(flag: &str, pairs: &[String]) -> anyhow::Result<BTreeMap<String, String>> {
+    let pair = |pair: &String| match pair.split_once('=') {
+        Some((old, new)) if !old.is_empty() && !new.is_empty() => Ok((old.to_owned(), new.to_owned())),
+        _ => Err(exit::usage(format!("{flag} expects OLD=NEW, got `{pair}`"))),
+    };
+    pairs.iter().map(pair).collect()
 }
 
 /// Names separated by commas, each quoted: what is given here goes into a statement.

@@ -1,5 +1,7 @@
 //! backup = copy-out streams -> repository parts, then one manifest, then retention.
 
+use std::collections::VecDeque;
+
 use anyhow::Context as _;
 use chrono::Utc;
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
@@ -202,7 +204,12 @@ async fn postgres(
         &format!("copying {} from {}", name, source.server()),
         Some(slices.iter().map(|slice| slice.estimated_bytes).sum()),
     );
-    let mut copied: Vec<(repository::Part, CopyAttributes)> = stream::iter(slices.iter().enumerate())
+    let mut pending: VecDeque<(usize, &pgmove::TableSlice)> = slices.iter().enumerate().collect();
+    let next = || {
+        let wanted = source.first_wanted(pending.iter().map(|(_, slice)| *slice));
+        pending.remove(wanted.unwrap_or(0))
+    };
+    let mut copied: Vec<(repository::Part, CopyAttributes)> = stream::iter(std::iter::from_fn(next))
         .map(|(at, slice)| {
             let source = &source;
             async move {
@@ -236,6 +243,7 @@ async fn postgres(
         state: source.state().clone(),
     };
     let server = serde_json::to_value(source.server())?;
+    source.notes().iter().for_each(|note| progress.warn(note));
     source.finish().await?;
     parts.extend(copied.into_iter().map(|(part, _)| part));
     Ok(SourceRecord {

@@ -1,6 +1,8 @@
 //! Filling a PostgreSQL target from any source of tables, and proving it. `restore` and `migrate` differ only in
 //! where the rows come from: that is [`Rows`].
 
+use std::collections::VecDeque;
+
 use anyhow::Context as _;
 use bytes::Bytes;
 use futures::future::BoxFuture;
@@ -8,6 +10,7 @@ use futures::stream::{self, BoxStream, StreamExt as _, TryStreamExt as _};
 
 use crate::exit::{self, Exit};
 use crate::failure;
+use crate::jobs::backup::sum_by_table;
 use crate::jobs::record::ViewRecord;
 use crate::jobs::settings::TargetSettings;
 use crate::report::tables::{TableOutcome, ViewOutcome};
@@ -31,6 +34,10 @@ pub(crate) type RowStream<'a> = BoxStream<'a, anyhow::Result<Bytes>>;
 pub(crate) trait Rows: Sync {
     /// Every piece of every table, biggest first.
     fn pieces(&self) -> Vec<Piece>;
+    /// Which of these pieces is to be read before the others, where it matters: somebody waits for its table.
+    fn urgent(&self, _pieces: &VecDeque<&Piece>) -> Option<usize> {
+        None
+    }
     /// Opens one piece.
     fn open<'a>(&'a self, piece: &'a Piece) -> BoxFuture<'a, anyhow::Result<RowStream<'a>>>;
 }
@@ -170,7 +177,12 @@ async fn copy_rank(
     settings: &TargetSettings,
     progress: &Progress,
 ) -> anyhow::Result<()> {
-    stream::iter(pieces)
+    let mut pending: VecDeque<&Piece> = pieces.iter().collect();
+    let next = move || {
+        let at = rows.urgent(&pending).unwrap_or(0);
+        pending.remove(at)
+    };
+    stream::iter(std::iter::from_fn(next))
         .map(|piece| async move {
             let task = progress.task(piece.table.to_string(), Some(piece.bytes), "rows");
             let stream = rows.open(piece).await?;
@@ -208,9 +220,11 @@ pub(crate) async fn prove(
     settings: &TargetSettings,
     progress: &Progress,
 ) -> anyhow::Result<Vec<TableOutcome>> {
-    let expected: Vec<_> = expected.iter().filter(|(table, _)| plan.takes(table)).collect();
+    // Where partitions may take other rows than at the source, those of all of them together are the same.
+    let expected = expected.iter().filter(|(table, _)| plan.takes(table));
+    let expected = sum_by_table(expected.map(|(table, proof)| (plan.proven_as(table), proof)));
     progress.stage("verifying: reading every table back", Some(expected.iter().map(|(_, p)| p.bytes).sum()));
-    let mut outcomes: Vec<TableOutcome> = stream::iter(expected)
+    let mut outcomes: Vec<TableOutcome> = stream::iter(&expected)
         .map(|(table, expected)| async move {
             let task = progress.task(format!("verified {table}"), Some(expected.bytes), "rows");
             let found = match target.prove(plan, table).await {

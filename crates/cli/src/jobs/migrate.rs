@@ -1,5 +1,6 @@
 //! migrate = copy-out streams -> copy-in streams, then proof. Nothing lands on disk.
 
+use std::collections::VecDeque;
 use std::sync::Mutex;
 
 use anyhow::Context as _;
@@ -81,6 +82,7 @@ async fn postgres(
         true => digest_views(&source, settings.jobs).await?,
         false => Vec::new(),
     };
+    source.notes().iter().for_each(|note| progress.warn(note));
     // Only now is it certain that all rows came out of one and the same snapshot.
     source.finish().await?;
 
@@ -141,6 +143,10 @@ impl Rows for LiveRows<'_> {
             bytes: slice.estimated_bytes,
         };
         self.slices.iter().enumerate().map(piece).collect()
+    }
+
+    fn urgent(&self, pieces: &VecDeque<&Piece>) -> Option<usize> {
+        self.source.first_wanted(pieces.iter().filter_map(|piece| self.slices.get(piece.at)))
     }
 
     fn open<'b>(&'b self, piece: &'b Piece) -> BoxFuture<'b, anyhow::Result<RowStream<'b>>> {

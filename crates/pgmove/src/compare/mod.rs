@@ -14,6 +14,7 @@ use crate::Error;
 use crate::catalog::{Catalog, Filter, QualifiedName};
 use crate::connect::ConnectOptions;
 use crate::digest::TableProof;
+use crate::routing;
 use crate::source::{Source, SourceOptions, TableSlice};
 
 /// How two databases are compared.
@@ -160,14 +161,14 @@ pub async fn compare_sides(
     let (schema, spelling) = schema::differences(left.catalog(), right.catalog())?;
     let mut tables = Vec::new();
     if !options.schema_only {
-        let names: BTreeSet<QualifiedName> = left.tables().into_iter().chain(right.tables()).collect();
-        tables = stream::iter(names)
-            .map(|name| {
+        let groups = groups(&left, &right);
+        tables = stream::iter(groups)
+            .map(|(name, members)| {
                 let (left, right) = (&left, &right);
                 async move {
                     let (l, r) = futures::try_join!(
-                        left.digest(&name, options.jobs),
-                        right.digest(&name, options.jobs)
+                        left.digest_all(&members, options.jobs),
+                        right.digest_all(&members, options.jobs)
                     )?;
                     let equal =
                         matches!((l, r), (Some(l), Some(r)) if l.rows == r.rows && l.digest == r.digest);
@@ -200,6 +201,23 @@ pub async fn compare_sides(
     left.finish().await?;
     right.finish().await?;
     Ok(comparison)
+}
+
+/// The tables with rows, by the name under which they are compared: partitions whose rows may be spread otherwise on the
+/// other side are compared together.
+fn groups(left: &Opened, right: &Opened) -> BTreeMap<QualifiedName, BTreeSet<QualifiedName>> {
+    let encodings_differ = left.catalog().database.encoding != right.catalog().database.encoding;
+    let mut groups: BTreeMap<QualifiedName, BTreeSet<QualifiedName>> = BTreeMap::new();
+    for side in [left, right] {
+        let through = routing::through(side.catalog(), encodings_differ);
+        for name in side.tables() {
+            groups
+                .entry(through.get(&name).cloned().unwrap_or_else(|| name.clone()))
+                .or_default()
+                .insert(name);
+        }
+    }
+    groups
 }
 
 /// A side that can be asked.
@@ -285,6 +303,21 @@ impl Opened {
             }
         }
         reordered
+    }
+
+    /// All of these tables that this side has, together.
+    async fn digest_all(
+        &self,
+        names: &BTreeSet<QualifiedName>,
+        jobs: usize,
+    ) -> Result<Option<TableProof>, Error> {
+        let mut sum: Option<TableProof> = None;
+        for name in names {
+            if let Some(proof) = self.digest(name, jobs).await? {
+                sum = Some(sum.unwrap_or_default() + proof);
+            }
+        }
+        Ok(sum)
     }
 
     async fn digest(&self, name: &QualifiedName, jobs: usize) -> Result<Option<TableProof>, Error> {

@@ -7,7 +7,7 @@ use super::contention;
 use crate::Error;
 use crate::catalog::filter::Nameable;
 use crate::catalog::{Filter, QualifiedName};
-use crate::connect::Session;
+use crate::connect::{ConnectOptions, Session, VIEWS, connect, restricted};
 use crate::extension::{Belongs, HANDLERS, installed};
 
 /// Tables are locked in batches of this many.
@@ -18,6 +18,61 @@ const ATTEMPTS: usize = 5;
 
 /// So often a table is waited for while others have become free: somebody works through one table after the other.
 const WAITS: usize = 50;
+
+/// A table that is locked, as long as its rows are not read.
+#[derive(Debug, Clone)]
+pub(super) struct LockedTable {
+    pub(super) oid: u32,
+    pub(super) name: QualifiedName,
+    /// The table that the user knows it by: for a chunk its hypertable.
+    pub(super) user: QualifiedName,
+}
+
+/// The session that holds the locks, which is not the one that has the snapshot: locks end with their transaction, and
+/// these do before the snapshot does ([`super::held`]).
+#[derive(Debug)]
+pub(crate) struct Holder {
+    pub(crate) session: Session,
+    pid: String,
+}
+
+impl Holder {
+    pub(super) async fn connect(options: &ConnectOptions) -> Result<Holder, Error> {
+        let session = connect(options).await?;
+        let pid = session.value("the session's process", "SELECT pg_catalog.pg_backend_pid()").await?;
+        Ok(Holder { session, pid: pid.unwrap_or_default() })
+    }
+
+    /// Begins a transaction that waits for no lock longer than `wait`.
+    pub(super) async fn begin(&self, wait: Duration) -> Result<(), Error> {
+        let wait = contention::milliseconds(Some(wait));
+        let sql = format!("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL lock_timeout = {wait}");
+        self.session.execute("the transaction of the locks", &sql).await
+    }
+
+    pub(super) async fn lock(&self, tables: &[LockedTable]) -> Result<(), Error> {
+        lock_all(&self.session, tables, LOCKS_AT_ONCE).await
+    }
+
+    /// What it has locked for reading, asked on another session: this one must have no snapshot of its own yet.
+    pub(super) async fn locked(&self, other: &Session) -> Result<BTreeSet<u32>, Error> {
+        let sql = format!(
+            "SELECT relation FROM pg_locks WHERE locktype = 'relation' AND coalesce(pid, 0) = {} AND granted \
+             AND mode = 'AccessShareLock' AND database = (SELECT oid FROM pg_database WHERE datname = current_database())",
+            self.pid
+        );
+        let rows = other.query("the locks", &sql).await?;
+        Ok(rows.into_iter().flatten().flatten().filter_map(|oid| oid.parse().ok()).collect())
+    }
+
+    /// Takes over the snapshot, so that it can read what nobody else gets to; from here on it waits for ever.
+    pub(super) async fn import(&self, snapshot: &str) -> Result<(), Error> {
+        let import = format!("SET TRANSACTION SNAPSHOT {}", crate::quote::literal(snapshot));
+        self.session.execute("the snapshot", &import).await?;
+        let settings = format!("SET LOCAL lock_timeout = 0; {}", restricted(VIEWS, true));
+        self.session.execute("the transaction of the locks", &settings).await
+    }
+}
 
 /// A relation whose rows are the user's.
 struct Relation {
@@ -30,36 +85,45 @@ struct Relation {
     readable: bool,
 }
 
-/// Begins the transaction by locking: the snapshot is taken only afterwards, so that no table in it can have been
-/// emptied or changed since. Leaves a transaction that has a snapshot.
+/// Locks, and then begins the transaction that has the snapshot: no table in that can have been emptied or changed since.
 ///
 /// # Errors
 /// [`Error::Unreadable`] with everything that the role may not read; [`Error::Refused`] for a lack of room for locks
 /// and for unlogged tables on a standby; [`Error::Locked`] naming the table whose lock was not to be had in `wait`, and who
 /// holds it.
-pub(super) async fn begin(session: &Session, filter: &Filter, wait: Option<Duration>) -> Result<(), Error> {
+pub(super) async fn begin(
+    session: &Session,
+    holder: &Holder,
+    filter: &Filter,
+    wait: Option<Duration>,
+) -> Result<Vec<LockedTable>, Error> {
+    let object = "the snapshot's transaction";
+    let let_go = async || holder.session.execute("the transaction of the locks", "ROLLBACK").await;
+    let at_once_wait = wait.map_or(contention::AT_ONCE, |wait| wait.min(contention::AT_ONCE));
     let mut at_once = LOCKS_AT_ONCE;
     let mut waits = 0;
     let mut attempt = 0;
     loop {
         attempt += 1;
         let tables = survey(session, filter).await?;
-        session.execute("the snapshot's transaction", &begin_sql(wait)).await?;
-        match lock_all(session, &tables, at_once).await {
+        holder.begin(at_once_wait).await?;
+        match lock_all(&holder.session, &tables, at_once).await {
             Ok(()) => {}
             // 42P01 undefined_table, 3F000 invalid_schema_name: dropped while we looked.
             Err(error) if attempt < ATTEMPTS && matches!(error.sqlstate(), Some("42P01" | "3F000")) => {
-                session.execute("the snapshot's transaction", "ROLLBACK").await?;
+                let_go().await?;
                 continue;
             }
             // 55P03 lock_not_available: let everything go, and wait for that table alone.
             Err(error) if error.sqlstate() == Some("55P03") => {
-                session.execute("the snapshot's transaction", "ROLLBACK").await?;
+                let_go().await?;
                 waits += 1;
                 let held = contention::contended(session).await?;
-                match tables.iter().find(|(_, table)| held.contains_key(table)) {
-                    Some((_, table)) if waits > WAITS => return Err(contention::locked(table, wait, held)),
-                    Some((_, table)) => contention::wait_for(session, table, wait).await?,
+                match tables.iter().find(|table| held.contains_key(&table.name)) {
+                    Some(table) if waits > WAITS => {
+                        return Err(contention::locked(&table.name, wait, held));
+                    }
+                    Some(table) => contention::wait_for(session, &table.name, wait).await?,
                     // Whoever it was let go meanwhile.
                     None if waits > WAITS => return Err(error),
                     None => {}
@@ -70,38 +134,34 @@ pub(super) async fn begin(session: &Session, filter: &Filter, wait: Option<Durat
             }
             // 42501 insufficient_privilege: one by one, to learn which table it is.
             Err(error) if at_once > 1 && error.sqlstate() == Some("42501") => {
-                session.execute("the snapshot's transaction", "ROLLBACK").await?;
+                let_go().await?;
                 at_once = 1;
                 continue;
             }
             Err(error) => return Err(error),
         }
-        session.execute("the snapshot's transaction", "SET LOCAL lock_timeout = 0").await?;
+        session.execute(object, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
         // This query takes the snapshot. A table that was made since the list was is in it, and not locked; and a name may
         // have got another meaning before it was locked.
         let now = survey(session, filter).await?;
-        let locked = locked(session).await?;
-        if now.iter().all(|(oid, _)| locked.contains(oid)) {
-            return Ok(());
+        let locked = holder.locked(session).await?;
+        if now.iter().all(|table| locked.contains(&table.oid)) {
+            return Ok(now);
         }
         if attempt >= ATTEMPTS {
             // Somebody makes tables all the time. Locked now, they are at least not dropped under our hands.
-            let late: Vec<(u32, QualifiedName)> =
-                now.into_iter().filter(|(oid, _)| !locked.contains(oid)).collect();
-            return lock_all(session, &late, LOCKS_AT_ONCE).await;
+            let late: Vec<LockedTable> =
+                now.iter().filter(|table| !locked.contains(&table.oid)).cloned().collect();
+            holder.lock(&late).await?;
+            return Ok(now);
         }
-        session.execute("the snapshot's transaction", "ROLLBACK").await?;
+        session.execute(object, "ROLLBACK").await?;
+        let_go().await?;
     }
 }
 
-fn begin_sql(wait: Option<Duration>) -> String {
-    let at_once = contention::AT_ONCE;
-    let wait = contention::milliseconds(Some(wait.map_or(at_once, |wait| wait.min(at_once))));
-    format!("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL lock_timeout = {wait}")
-}
-
 /// The tables to lock, after making sure that all can be read.
-async fn survey(session: &Session, filter: &Filter) -> Result<Vec<(u32, QualifiedName)>, Error> {
+async fn survey(session: &Session, filter: &Filter) -> Result<Vec<LockedTable>, Error> {
     let filter = &informed(session, filter).await?;
     let relations: Vec<Relation> =
         relations(session).await?.into_iter().filter(|relation| filter.wants_table(&relation.user)).collect();
@@ -130,10 +190,10 @@ async fn survey(session: &Session, filter: &Filter) -> Result<Vec<(u32, Qualifie
         unlogged.push("read the primary, or leave the rows of these tables out by a filter".to_owned());
         return Err(Error::Refused { what: format!("{server} cannot give all rows"), conflicts: unlogged });
     }
-    let tables: Vec<(u32, QualifiedName)> = relations
+    let tables: Vec<LockedTable> = relations
         .into_iter()
         .filter(|relation| !relation.sequence)
-        .map(|relation| (relation.oid, relation.name))
+        .map(|relation| LockedTable { oid: relation.oid, name: relation.name, user: relation.user })
         .collect();
     check_lock_room(session, tables.len()).await?;
     Ok(tables)
@@ -232,20 +292,12 @@ async fn unreadable_large_objects(session: &Session) -> Result<Vec<String>, Erro
     Ok(rows.into_iter().flatten().flatten().collect())
 }
 
-/// The relations that this session's transaction has locked for reading.
-async fn locked(session: &Session) -> Result<BTreeSet<u32>, Error> {
-    let sql = "SELECT relation FROM pg_locks WHERE locktype = 'relation' AND coalesce(pid, 0) = pg_backend_pid() AND granted \
-               AND mode = 'AccessShareLock' AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
-    let rows = session.query("the locks", sql).await?;
-    Ok(rows.into_iter().flatten().flatten().filter_map(|oid| oid.parse().ok()).collect())
-}
-
-async fn lock_all(session: &Session, tables: &[(u32, QualifiedName)], at_once: usize) -> Result<(), Error> {
+async fn lock_all(session: &Session, tables: &[LockedTable], at_once: usize) -> Result<(), Error> {
     for batch in tables.chunks(at_once) {
-        let names: Vec<String> = batch.iter().map(|(_, name)| format!("ONLY {name}")).collect();
+        let names: Vec<String> = batch.iter().map(|table| format!("ONLY {}", table.name)).collect();
         let sql = format!("LOCK TABLE {} IN ACCESS SHARE MODE", names.join(", "));
         let object = match batch {
-            [(_, only)] => format!("lock on table {only}"),
+            [only] => format!("lock on table {}", only.name),
             _ => format!("lock on {} tables", batch.len()),
         };
         session.execute(&object, &sql).await?;

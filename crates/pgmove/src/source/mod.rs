@@ -1,9 +1,11 @@
 //! A database that is read: locked, seen in one snapshot by several connections, described by its catalog.
 
 mod contention;
+mod held;
 mod lock;
 mod slices;
 mod state;
+mod vanished;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,12 +13,14 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
+use held::{Held, Watch};
+pub(crate) use lock::Holder as LockHolder;
 pub(crate) use slices::{PageRange, ranges};
 pub use slices::{SLICE_PAGES, TableSlice};
 pub use state::ServerState;
 
 use crate::Error;
-use crate::catalog::{self, Catalog, Filter, Unsupported};
+use crate::catalog::{Catalog, Filter, Unsupported};
 use crate::connect::{ConnectOptions, ServerIdentity, Session, VIEWS, connect, restricted};
 use crate::copy::{Chosen, CopyOut, Wanted};
 use crate::digest::TableProof;
@@ -33,6 +37,8 @@ pub struct SourceOptions {
     /// How long the server may send nothing in the middle of a table.
     pub patience: Duration,
     /// How long to wait for the lock on a table that somebody alters, holding no other; nothing for as long as it takes.
+    /// Whoever waits longer for a table that is locked here, because its rows are not read yet, is named:
+    /// [`Source::notes`].
     pub lock_timeout: Option<Duration>,
     /// Heap pages in one slice of a large table, [`SLICE_PAGES`] unless there is a reason.
     pub slice_pages: u64,
@@ -54,6 +60,8 @@ impl Default for SourceOptions {
 #[derive(Debug)]
 pub struct Source {
     coordinator: Arc<Session>,
+    held: Arc<Held>,
+    watch: Watch,
     workers: Pool,
     catalog: Catalog,
     slices: Vec<TableSlice>,
@@ -84,21 +92,28 @@ impl Source {
             ));
         }
         lock::refuse_unmatched(&coordinator, &settings.filter).await?;
-        lock::begin(&coordinator, &settings.filter, settings.lock_timeout).await?;
-        let (snapshot, taken_at) = export(&coordinator).await?;
-        let state = ServerState::read(&coordinator).await;
-        let catalog =
-            catalog::read(coordinator.client(), coordinator.server().version_num, &settings.filter).await?;
+        let holder = LockHolder::connect(options).await?;
+        holder.session.execute("the session's settings", &restricted).await?;
+        let read = vanished::read(&coordinator, &holder, settings).await?;
+        let vanished::Read { tables, snapshot, taken_at, state, catalog } = read;
+        let coordinator = Arc::new(coordinator);
         lock::refuse_row_security(&coordinator, &catalog.filter).await?;
-        let slices = slices::cut(&coordinator, &catalog, settings.slice_pages).await?;
-        // What a worker has to wait for waits itself, for the coordinator's lock: [`Source::copy_out`].
+        let mut slices = slices::cut(&coordinator, &catalog, settings.slice_pages).await?;
+        holder.import(&snapshot).await?;
+        let patience = settings.lock_timeout;
+        let held = Held::new(options, Arc::clone(&coordinator), snapshot.clone(), holder, tables, patience);
+        held.expect(&catalog, &mut slices);
+        let held = Arc::new(held);
+        // What a worker has to wait for waits itself, for the lock that is held here: [`Source::copy_out`].
         let prepare = format!(
             "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET TRANSACTION SNAPSHOT {}; SET LOCAL lock_timeout = '2s'; {restricted}",
             crate::quote::literal(&snapshot)
         );
         Ok(Source {
             workers: Pool::new(options, settings.jobs, prepare),
-            coordinator: Arc::new(coordinator),
+            watch: held.watch(),
+            held,
+            coordinator,
             values: ValueSettings::of(&catalog.database),
             catalog,
             slices,
@@ -144,29 +159,59 @@ impl Source {
         self.slices.clone()
     }
 
-    /// Reads a slice. As many may be read at the same time as there are jobs; further ones wait.
+    /// The first of these slices whose table somebody waits to change: it is best read before the others, for whoever
+    /// wants to read the same table waits behind them. It is looked once a second whether somebody waits.
+    pub fn first_wanted<'a>(&self, slices: impl Iterator<Item = &'a TableSlice>) -> Option<usize> {
+        self.held.first_wanted(slices.map(|slice| slice.locks.as_slice()))
+    }
+
+    /// Who waited longer than [`SourceOptions::lock_timeout`] for a table that was still to be read, in words; each once.
+    pub fn notes(&self) -> Vec<String> {
+        self.held.notes()
+    }
+
+    /// Reads a slice. As many may be read at the same time as there are jobs; further ones wait. Once all slices of a
+    /// table are read to their end its lock may be let go: then it cannot be read again.
     ///
     /// # Errors
     /// [`Error::SnapshotLost`] when the connection that holds the snapshot is gone: then no further connection can
     /// see what the others saw. Otherwise what the server says, with the table.
     pub async fn copy_out(&self, slice: &TableSlice) -> Result<CopyOut, Error> {
+        if !self.held.holds(&slice.locks) {
+            return Err(Error::SnapshotLost {
+                server: self.server().to_string(),
+                message: format!("table {} has been read before, and its lock was let go", slice.table),
+            });
+        }
+        if self.held.is_wanted(&slice.locks) {
+            return self.copy_out_shared(slice).await;
+        }
         match self.copy_out_now(slice).await {
-            // Somebody wants to change the table and waits for us; who comes later waits for them. Only the coordinator,
-            // which has its lock already, is let through.
-            Err(error) if error.sqlstate() == Some("55P03") => {
-                let shared = Arc::clone(&self.coordinator);
-                let casts = BTreeMap::new();
-                let started = CopyOut::start_shared(shared, self.wanted(slice, &casts), self.patience).await;
-                started.map_err(|error| self.lost(error))
-            }
+            Err(error) if error.sqlstate() == Some("55P03") => self.copy_out_shared(slice).await,
             started => started,
         }
     }
 
+    /// Somebody wants to change the table and waits for us; who comes later waits for them. Only the session that has the
+    /// lock already is let through.
+    async fn copy_out_shared(&self, slice: &TableSlice) -> Result<CopyOut, Error> {
+        let casts = BTreeMap::new();
+        let holder = self.held.holder();
+        let started = CopyOut::start_shared(holder, self.wanted(slice, &casts), self.patience).await;
+        self.noted(slice, started)
+    }
+
     async fn copy_out_now(&self, slice: &TableSlice) -> Result<CopyOut, Error> {
         let casts = BTreeMap::new();
-        let started = CopyOut::start(&self.workers, self.wanted(slice, &casts), self.patience).await;
-        started.map_err(|error| self.lost(error))
+        let started = CopyOut::start_in_transaction(&self.workers, self.wanted(slice, &casts), self.patience);
+        let started = started.await;
+        self.noted(slice, started)
+    }
+
+    fn noted(&self, slice: &TableSlice, started: Result<CopyOut, Error>) -> Result<CopyOut, Error> {
+        let (held, locks) = (Arc::clone(&self.held), slice.locks.clone());
+        let started = started.map_err(|error| self.lost(error))?;
+        Ok(started.then(move || held.done(&locks)))
     }
 
     fn wanted<'a>(&'a self, slice: &'a TableSlice, casts: &'a BTreeMap<String, String>) -> Wanted<'a> {
@@ -183,7 +228,8 @@ impl Source {
 
     /// Without the connection that holds the snapshot, no other can see what was seen.
     fn lost(&self, error: Error) -> Error {
-        match self.coordinator.client().is_closed() {
+        let closed = |session: &Session| session.client().is_closed();
+        match closed(&self.coordinator) || closed(&self.held.holder().session) {
             true => Error::SnapshotLost { server: self.server().to_string(), message: error.to_string() },
             false => error,
         }
@@ -213,10 +259,10 @@ impl Source {
     /// [`Error::SnapshotLost`] when it was not.
     pub async fn finish(self) -> Result<(), Error> {
         let server = self.server().to_string();
-        self.coordinator
-            .execute("the snapshot", "SELECT 1; COMMIT")
-            .await
-            .map_err(|e| Error::SnapshotLost { server, message: e.to_string() })
+        drop(self.watch);
+        let lost = |e: Error| Error::SnapshotLost { server: server.clone(), message: e.to_string() };
+        self.held.finish().await.map_err(lost)?;
+        self.coordinator.execute("the snapshot", "SELECT 1; COMMIT").await.map_err(lost)
     }
 }
 
@@ -228,15 +274,4 @@ pub(crate) fn pool_warning(session: &Session) -> Option<String> {
             session.server()
         )
     })
-}
-
-/// Exports the transaction's snapshot: its name, and the server's time.
-async fn export(session: &Session) -> Result<(String, DateTime<Utc>), Error> {
-    let rows = session
-        .query("the snapshot", "SELECT pg_export_snapshot(), extract(epoch FROM statement_timestamp())")
-        .await?;
-    let field = |at: usize| rows.first().and_then(|row| row.get(at)).cloned().flatten().unwrap_or_default();
-    let seconds: f64 = field(1).parse().unwrap_or(0.0);
-    let taken_at = DateTime::from_timestamp_micros((seconds * 1e6) as i64).unwrap_or_default();
-    Ok((field(0), taken_at))
 }

@@ -32,6 +32,8 @@ pub struct TableSlice {
     pub(super) chosen: bool,
     /// Whether its rows may hold money.
     pub(super) money: bool,
+    /// The tables, by OID, whose locks it needs.
+    pub(super) locks: Vec<u32>,
 }
 
 impl fmt::Display for TableSlice {
@@ -103,6 +105,7 @@ pub(super) async fn cut(
                 condition: condition.clone(),
                 chosen,
                 money: money(table),
+                locks: Vec::new(),
             });
         }
     }
@@ -120,6 +123,7 @@ pub(super) async fn cut(
             condition: String::new(),
             chosen: false,
             money: false,
+            locks: Vec::new(),
         });
     }
     for aggregate in catalog.aggregates() {
@@ -146,6 +150,7 @@ pub(super) fn materialized_views(catalog: &Catalog) -> Vec<TableSlice> {
         condition: String::new(),
         chosen: false,
         money: false,
+        locks: Vec::new(),
     };
     catalog.filled_views().map(slice).collect()
 }
@@ -167,6 +172,7 @@ fn chunks(
         condition: condition.to_owned(),
         chosen: false,
         money: false,
+        locks: Vec::new(),
     };
     let of = hypertable.chunks.len();
     // One without chunks has no rows, and is to be told of all the same.

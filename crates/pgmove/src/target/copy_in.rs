@@ -3,6 +3,7 @@
 //! The driver hears of an error only when a COPY ends. With one COPY for a table of 100 GB, a bad first row would be
 //! reported after all the others were sent; so a COPY ends now and then, between two rows, and the next one begins.
 
+use std::collections::VecDeque;
 use std::future::Future;
 use std::time::Duration;
 
@@ -16,6 +17,9 @@ use crate::digest::RowHasher;
 
 /// So many bytes go into one COPY statement, about.
 const ROUND: usize = 32 << 20;
+
+/// So many go into one message: the server refuses one that is longer than 1 GB, and a row may be nearly as long.
+const MESSAGE: usize = 4 << 20;
 
 /// Where the rows go.
 pub(super) struct CopyIn<'a> {
@@ -41,7 +45,7 @@ impl CopyIn<'_> {
         let mut stream = std::pin::pin!(stream);
         let mut hasher = RowHasher::default();
         let mut before = 0;
-        let mut rest = Bytes::new();
+        let mut rest: VecDeque<Bytes> = VecDeque::new();
         let mut ended = false;
         while !ended {
             self.session.work();
@@ -50,24 +54,29 @@ impl CopyIn<'_> {
             let mut sink = std::pin::pin!(sink);
             let mut sent = 0;
             loop {
-                let mut piece = if rest.is_empty() {
-                    match stream.next().await {
-                        Some(Ok(piece)) => piece,
-                        // Dropping the sink tells the server that the copy failed; it rolls back.
-                        Some(Err(source)) => {
-                            return Err(Error::Rows { object: self.object.clone(), source: source.into() });
-                        }
-                        None => {
-                            ended = true;
-                            break;
-                        }
-                    }
-                } else {
-                    std::mem::take(&mut rest)
+                let next = match rest.pop_front() {
+                    Some(piece) => Some(Ok(piece)),
+                    None => stream.next().await,
                 };
+                let mut piece = match next {
+                    Some(Ok(piece)) => piece,
+                    // Dropping the sink tells the server that the copy failed; it rolls back.
+                    Some(Err(source)) => {
+                        return Err(Error::Rows { object: self.object.clone(), source: source.into() });
+                    }
+                    None => {
+                        ended = true;
+                        break;
+                    }
+                };
+                if piece.len() > MESSAGE {
+                    rest.push_front(piece.split_off(MESSAGE));
+                }
                 let round_ends = if sent >= ROUND { memchr::memrchr(b'\n', &piece) } else { None };
-                if let Some(end) = round_ends {
-                    rest = piece.split_off(end + 1);
+                if let Some(end) = round_ends
+                    && end + 1 < piece.len()
+                {
+                    rest.push_front(piece.split_off(end + 1));
                 }
                 hasher.update(&piece);
                 sent += piece.len();

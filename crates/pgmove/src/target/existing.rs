@@ -17,6 +17,8 @@ use crate::quote::{ident, literal};
 pub(super) struct Into {
     /// Every table that takes rows.
     pub(super) tables: HashMap<QualifiedName, TablePlan>,
+    /// The tables of the target that are divided into partitions.
+    pub(super) divided: BTreeSet<QualifiedName>,
     /// Run first: empty tables.
     pub(super) before: Vec<String>,
     /// Runs with the rows of each table: keeps triggers and foreign keys from firing.
@@ -54,18 +56,22 @@ struct Reference {
     from: QualifiedName,
     to: QualifiedName,
     orphans: String,
+    /// Whether a partition repeats it.
+    repeated: bool,
 }
 
 /// Holds the catalog against the target's own schema.
 pub(super) async fn plan(session: &Session, catalog: &Catalog, on_rows: OnRows) -> Result<Into, Error> {
     let mut into = Into { append: on_rows == OnRows::Append, ..Into::default() };
     let there = columns(session).await?;
+    into.divided = divided(session).await?;
     for table in catalog.data_tables() {
         let name = table.name();
         match there.get(&name) {
             None => into.conflicts.push(format!("table {name} does not exist here")),
             Some(columns) => {
                 let plan = match_columns(table, columns, &mut into);
+                let plan = TablePlan { divided: into.divided.contains(&name), ..plan };
                 into.tables.insert(name, plan);
             }
         }
@@ -96,6 +102,8 @@ pub(super) async fn plan(session: &Session, catalog: &Catalog, on_rows: OnRows) 
     // A chunk repeats the foreign keys of its hypertable.
     let chunks = super::timescale::all_chunks(session).await?;
     references.retain(|reference| !chunks.contains(&reference.from) && !chunks.contains(&reference.to));
+    // And a partition those of the table that it is part of.
+    references.retain(|reference| !reference.repeated || into.tables.contains_key(&reference.from));
     quiet(session, &references, &mut into).await?;
     let lacking = rights::to_fill(session, &into, on_rows == OnRows::Truncate).await?;
     match on_rows {
@@ -174,6 +182,26 @@ fn match_columns(
     plan
 }
 
+async fn divided(session: &Session) -> Result<BTreeSet<QualifiedName>, Error> {
+    let sql = "SELECT n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind = 'p'";
+    Ok(QualifiedName::of_rows(session.query("the target's partitioned tables", sql).await?))
+}
+
+/// The tables that rows reach through others: partitions, each with every table above it.
+async fn partitions(session: &Session) -> Result<Vec<(QualifiedName, QualifiedName)>, Error> {
+    let sql = "WITH RECURSIVE above(leaf, oid) AS ( \
+                 SELECT i.inhrelid, i.inhparent FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid AND c.relispartition \
+                 UNION ALL SELECT a.leaf, i.inhparent FROM above a JOIN pg_inherits i ON i.inhrelid = a.oid) \
+               SELECT n.nspname, c.relname, m.nspname, p.relname FROM above a JOIN pg_class c ON c.oid = a.leaf \
+               JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_class p ON p.oid = a.oid JOIN pg_namespace m ON m.oid = p.relnamespace";
+    let pair = |row: Vec<Option<String>>| {
+        let mut fields = row.into_iter().flatten();
+        let leaf = QualifiedName::new(fields.next()?, fields.next()?);
+        Some((leaf, QualifiedName::new(fields.next()?, fields.next()?)))
+    };
+    Ok(session.query("the target's partitions", sql).await?.into_iter().filter_map(pair).collect())
+}
+
 async fn columns(session: &Session) -> Result<Tables, Error> {
     let sql = "SELECT n.nspname, c.relname, a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull, \
                a.atthasdef OR a.attidentity <> '' OR EXISTS (SELECT FROM pg_type t WHERE t.oid = a.atttypid AND t.typdefault IS NOT NULL), \
@@ -201,7 +229,8 @@ async fn references(session: &Session) -> Result<Vec<Reference>, Error> {
     let sql = "SELECT k.conname, n.nspname, c.relname, m.nspname, r.relname, \
                (SELECT json_agg(json_build_array(f.attname, p.attname) ORDER BY x.at) FROM unnest(k.conkey, k.confkey) WITH ORDINALITY x(f, p, at) \
                  JOIN pg_attribute f ON f.attrelid = k.conrelid AND f.attnum = x.f \
-                 JOIN pg_attribute p ON p.attrelid = k.confrelid AND p.attnum = x.p)::text \
+                 JOIN pg_attribute p ON p.attrelid = k.confrelid AND p.attnum = x.p)::text, \
+               k.conparentid <> 0 \
                FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid JOIN pg_namespace n ON n.oid = c.relnamespace \
                JOIN pg_class r ON r.oid = k.confrelid JOIN pg_namespace m ON m.oid = r.relnamespace \
                WHERE k.contype = 'f' AND k.convalidated ORDER BY 2, 3, 1";
@@ -213,6 +242,7 @@ async fn references(session: &Session) -> Result<Vec<Reference>, Error> {
         let from = QualifiedName::new(next(), next());
         let to = QualifiedName::new(next(), next());
         let pairs: Vec<(String, String)> = serde_json::from_str(&next()).unwrap_or_default();
+        let repeated = next() == "t";
         let join: Vec<String> =
             pairs.iter().map(|(f, p)| format!("f.{} = p.{}", ident(f), ident(p))).collect();
         let set: Vec<String> = pairs.iter().map(|(f, _)| format!("f.{} IS NOT NULL", ident(f))).collect();
@@ -226,6 +256,7 @@ async fn references(session: &Session) -> Result<Vec<Reference>, Error> {
             from,
             to,
             orphans,
+            repeated,
         });
     }
     Ok(references)
@@ -243,8 +274,16 @@ async fn quiet(session: &Session, references: &[Reference], into: &mut Into) -> 
         "SELECT rolsuper FROM pg_roles WHERE rolname = current_user".to_owned()
     };
     let replica = session.value("the role's rights", &may).await?.as_deref() == Some("t");
+    let reached: BTreeSet<QualifiedName> = match into.tables.values().any(|table| table.divided) {
+        true => partitions(session)
+            .await?
+            .into_iter()
+            .filter_map(|(leaf, above)| into.tables.contains_key(&above).then_some(leaf))
+            .collect(),
+        false => BTreeSet::new(),
+    };
     for (table, trigger, enabled) in triggers(session).await? {
-        if !into.tables.contains_key(&table) {
+        if !into.tables.contains_key(&table) && !reached.contains(&table) {
             continue;
         }
         match (replica, enabled.as_str()) {
@@ -342,8 +381,11 @@ fn truncate(references: &[Reference], hypertables: &[QualifiedName], into: &mut 
         }
     }
     let tables = into.tables.keys().filter(|name| **name != large_objects_table());
-    // A hypertable refuses to be emptied without its chunks.
-    let only = |name: &QualifiedName| if hypertables.contains(name) { "" } else { "ONLY " };
+    // A hypertable refuses to be emptied without its chunks, a divided table without its partitions.
+    let only = |name: &QualifiedName| match hypertables.contains(name) || into.divided.contains(name) {
+        true => "",
+        false => "ONLY ",
+    };
     let mut names: Vec<String> = tables.map(|name| format!("{}{name}", only(name))).collect();
     names.sort();
     if !names.is_empty() {

@@ -14,6 +14,7 @@ mod prove;
 mod rights;
 mod row_count;
 mod run;
+mod tablespaces;
 mod timescale;
 
 use std::collections::HashMap;
@@ -235,6 +236,7 @@ impl Target {
     /// missing, objects that the server cannot express. With [`OnError::Continue`] these last are failures instead, and
     /// what can be had of them comes.
     pub async fn plan(&self, catalog: &Catalog) -> Result<RestorePlan, Error> {
+        let catalog = &*tablespaces::mapped(&self.session, catalog, &self.options).await?;
         let mut plan =
             plan::make(&self.session, self.build, catalog, &self.render_options(), &self.options).await?;
         plan.warnings.extend(pool_warning(&self.session));

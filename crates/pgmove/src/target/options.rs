@@ -16,6 +16,10 @@ pub struct TargetOptions {
     pub no_acl: bool,
     /// Other names for roles.
     pub role_map: BTreeMap<String, String>,
+    /// Everything goes to the database's own tablespace.
+    pub no_tablespaces: bool,
+    /// Other names for tablespaces.
+    pub tablespace_map: BTreeMap<String, String>,
     /// How long the server may take nothing of a table, or send nothing of it when it is read back.
     pub patience: Duration,
     /// What to do with what the target holds already.
@@ -38,6 +42,8 @@ impl Default for TargetOptions {
             no_owner: false,
             no_acl: false,
             role_map: BTreeMap::new(),
+            no_tablespaces: false,
+            tablespace_map: BTreeMap::new(),
             patience: Duration::from_secs(1800),
             existing: Existing::Refuse,
             sections: Sections::ALL,
@@ -55,6 +61,7 @@ impl TargetOptions {
             no_owner: self.no_owner,
             no_acl: self.no_acl,
             role_map: self.role_map.clone(),
+            no_tablespaces: self.no_tablespaces,
             ..RenderOptions::default()
         }
     }

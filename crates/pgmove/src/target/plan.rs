@@ -6,7 +6,7 @@ use super::build::Build;
 use super::clean::{self, Drops};
 use super::existing::{self, Into};
 use super::options::{Existing, OnError, OnRows, TargetOptions};
-use super::rights;
+use super::{rights, tablespaces};
 use crate::Error;
 use crate::catalog::timescale::{Aggregate, Timescale};
 use crate::catalog::{Catalog, QualifiedName, Unsupported, large_objects_table};
@@ -15,6 +15,7 @@ use crate::ddl::{self, RenderOptions, Script, Statement, required_roles};
 use crate::extension::HANDLERS;
 use crate::extension::timescaledb::preflight;
 use crate::quote::ident;
+use crate::routing;
 use crate::value_settings::ValueSettings;
 
 /// What will be done to a target. Data: it can be looked at before it is carried out.
@@ -31,6 +32,8 @@ pub struct RestorePlan {
     /// What the target cannot express, where the rest is to come all the same.
     pub(super) beyond: Vec<Unsupported>,
     tables: HashMap<QualifiedName, TablePlan>,
+    /// Partitions whose rows go through another table, which finds their places.
+    through: HashMap<QualifiedName, QualifiedName>,
     /// The settings under which the source evaluates its own expressions.
     pub(super) values: ValueSettings,
     /// What privileges are to be, where objects are not born here with those that every new database gives them.
@@ -48,6 +51,8 @@ pub(super) struct TablePlan {
     pub(super) casts: BTreeMap<String, String>,
     /// Tables of a higher rank come after all those of a lower one.
     pub(super) rank: usize,
+    /// Whether its rows lie in partitions here.
+    pub(super) divided: bool,
 }
 
 impl RestorePlan {
@@ -85,6 +90,44 @@ impl RestorePlan {
         self.tables.get(table).map_or(0, |table| table.rank)
     }
 
+    /// The table whose rows are to be proven, where those of this one may lie in other partitions of it than at the source;
+    /// else the table itself.
+    pub fn proven_as<'a>(&'a self, table: &'a QualifiedName) -> &'a QualifiedName {
+        self.through.get(table).unwrap_or(table)
+    }
+
+    /// Leads the rows of partitions through the tables that find their places here, where that is uncertain. In a schema
+    /// that is there already only tables count that are divided.
+    fn lead_through(
+        &mut self,
+        catalog: &Catalog,
+        encodings_differ: bool,
+        divided: Option<&BTreeSet<QualifiedName>>,
+    ) -> Vec<String> {
+        let mut conflicts = Vec::new();
+        let through = routing::through(catalog, encodings_differ).into_iter().filter(|(leaf, root)| {
+            self.tables.contains_key(leaf) && divided.is_none_or(|divided| divided.contains(root))
+        });
+        self.through = through.collect();
+        for (leaf, root) in &self.through {
+            let columns = |name| {
+                let table = catalog.table(name);
+                let columns = table.iter().flat_map(|table| table.copy_columns());
+                columns.map(|column| column.name.clone()).collect::<Vec<_>>()
+            };
+            let (mine, theirs) = (columns(leaf), columns(root));
+            if mine != theirs {
+                conflicts.push(format!(
+                    "partition {leaf}: its rows have to go through {root}, and its columns stand in another order: they could \
+                     not be proven (create the partition anew, in the order of its parent)"
+                ));
+            }
+            let plan = TablePlan { columns: theirs, divided: true, ..TablePlan::default() };
+            self.tables.entry(root.clone()).or_insert(plan);
+        }
+        conflicts
+    }
+
     /// Every table that takes rows.
     pub(super) fn tables(&self) -> impl Iterator<Item = &QualifiedName> {
         self.tables.keys()
@@ -97,6 +140,7 @@ impl RestorePlan {
 
     /// `at` is where the rows of the table go.
     pub(super) fn copy_in_statement(&self, table: &QualifiedName, at: &QualifiedName) -> String {
+        let at = if at == table { self.proven_as(table) } else { at };
         let columns: Vec<String> =
             self.table(table).columns.iter().map(|column| ident(column).into_owned()).collect();
         match columns.is_empty() {
@@ -126,9 +170,11 @@ pub(super) async fn make(
         timescale: catalog.timescale.clone(),
         hypertables: super::timescale::hypertables(session).await?.into_iter().collect(),
         tables: tables_of(catalog),
+        through: HashMap::new(),
         values: ValueSettings::of(&catalog.database),
         privileges: None,
     };
+    let encodings_differ = catalog.database.encoding != session.server().encoding;
     let here = preflight::schema(session).await?;
     if let Some(timescale) = &mut plan.timescale {
         warnings.extend(timescale.warnings.iter().cloned());
@@ -167,6 +213,7 @@ pub(super) async fn make(
                 }
             }
         }
+        conflicts.extend(plan.lead_through(catalog, encodings_differ, Some(&into.divided)));
         plan.into = Some(into);
         warnings.extend(super::timescale::running_jobs(session, &plan.tables).await?);
         // Large objects are data: they come with their owners and privileges, whoever made the schema.
@@ -188,6 +235,7 @@ pub(super) async fn make(
             _ if target.sections.pre_data => conflicts.extend(clean::occupied(session, catalog).await?),
             _ => {}
         }
+        conflicts.extend(plan.lead_through(catalog, encodings_differ, None));
         if !options.no_acl && has_default_privileges(session).await? {
             plan.privileges = Some(Box::new(catalog.clone()));
         }
@@ -203,6 +251,13 @@ pub(super) async fn make(
             match target.on_error {
                 OnError::Stop => conflicts.extend(rights.conflicts),
                 OnError::Continue => warnings.extend(rights.conflicts),
+            }
+        }
+        if !options.no_tablespaces {
+            let lacking = tablespaces::conflicts(session, catalog).await?;
+            match target.on_error {
+                OnError::Stop => conflicts.extend(lacking),
+                OnError::Continue => warnings.extend(lacking),
             }
         }
         extensions(session, catalog, &mut conflicts, &mut warnings).await?;
@@ -236,7 +291,7 @@ pub(super) async fn make(
         conflicts.extend(catalog.untried().map(|extension| extension.to_string()));
     }
     let (from, to) = (&catalog.database.encoding, &session.server().encoding);
-    if from != to {
+    if encodings_differ {
         warnings.push(format!(
             "the source's encoding is {from} and the target's is {to}: characters that {to} lacks will be refused, by table and row"
         ));

@@ -6,7 +6,7 @@ use std::sync::PoisonError;
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 
 use super::existing::Into;
-use super::{Existing, RestorePlan, Target, timescale};
+use super::{Existing, RestorePlan, Target, tablespaces, timescale};
 use crate::Error;
 use crate::catalog::{self, Catalog, Filter, QualifiedName, large_objects_table};
 use crate::compare::schema::Scope;
@@ -83,7 +83,7 @@ impl Target {
         };
         let found = RenderOptions { role_map: Default::default(), ..wanted.clone() };
         let here = read_catalog(&self.session, &catalog.filter).await?;
-        let mut left = catalog.clone();
+        let mut left = tablespaces::mapped(&self.session, catalog, &self.options).await?.into_owned();
         let mut here = here;
         for jobs in [&mut left, &mut here].map(|catalog| catalog.timescale.as_mut().map(|t| &mut t.jobs)) {
             // They run when everything is proven, this too.
@@ -161,7 +161,7 @@ impl Target {
     ) -> Result<TableProof, Error> {
         let how = plan.table(table);
         let whole = how.condition.is_empty() && how.casts.is_empty() && *table != large_objects_table();
-        let splits = self.server().version_num >= 140_000 && whole;
+        let splits = self.server().version_num >= 140_000 && whole && !how.divided;
         let at = self.place(table).unwrap_or_else(|| table.clone());
         // A hypertable is read chunk by chunk. One without chunks is read itself, and so is one of which a part is meant.
         let chunks = match plan.hypertables.contains(table) || at != *table {
@@ -170,6 +170,7 @@ impl Target {
             false => None,
         };
         let pieces: Vec<(Option<PageRange>, Option<QualifiedName>)> = match chunks {
+            None if how.divided => vec![(None, Some(at))],
             Some(chunks) if chunks.is_empty() => vec![(None, Some(at))],
             Some(chunks) => chunks.into_iter().map(|chunk| (None, Some(chunk))).collect(),
             None => {

@@ -46,9 +46,6 @@ pub(super) async fn to_make(
     if !options.no_acl {
         privileges(catalog, &mut rights);
     }
-    if !options.no_tablespaces {
-        tablespaces(session, catalog, &mut rights).await?;
-    }
     if !rights.conflicts.is_empty() {
         rights.conflicts.push(format!(
             "connect as a superuser, or as a role that may do this, or let role {} own everything and leave privileges out",
@@ -303,27 +300,6 @@ fn privileges(catalog: &Catalog, rights: &mut Rights) {
             ));
         }
     }
-}
-
-async fn tablespaces(session: &Session, catalog: &Catalog, rights: &mut Rights) -> Result<(), Error> {
-    let tables = catalog.tables.iter().filter_map(|table| table.tablespace.as_deref());
-    let indexes = catalog.indexes.iter().filter_map(|index| index.tablespace.as_deref());
-    let hypertables = catalog.timescale.iter().flat_map(|timescale| &timescale.hypertables);
-    let attached = hypertables.flat_map(|table| table.tablespaces.iter().map(String::as_str));
-    let used: BTreeSet<&str> = tables.chain(indexes).chain(attached).collect();
-    if used.is_empty() {
-        return Ok(());
-    }
-    let sql = "SELECT spcname FROM pg_tablespace WHERE NOT has_tablespace_privilege(oid, 'CREATE')";
-    for name in session.query("the role's rights", sql).await?.into_iter().flatten().flatten() {
-        if used.contains(name.as_str()) {
-            rights.conflicts.push(format!(
-                "tablespace {0}: this role may put nothing into it (GRANT CREATE ON TABLESPACE {0})",
-                ident(&name)
-            ));
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

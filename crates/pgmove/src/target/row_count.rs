@@ -21,7 +21,8 @@ pub struct RowCount {
 }
 
 /// Counts the rows of these tables, of each those that its condition (as it stands after `WHERE`) chooses. A table that
-/// does not exist holds none. A table's partitions and heirs are tables of their own; the chunks of a hypertable are not.
+/// does not exist holds none. Tables that inherit are tables of their own; the chunks of a hypertable and the partitions of
+/// a table are not.
 ///
 /// # Errors
 /// [`Error::Server`]: a table may not be read, or a condition is wrong.
@@ -32,8 +33,8 @@ pub async fn count_rows(
     let here = tables_here(session).await?;
     let mut sum = RowCount { rows: 0, exact: true };
     for (table, condition) in tables {
-        let Some(hypertable) = here.get(&table) else { continue };
-        let only = if *hypertable { "" } else { "ONLY " };
+        let Some(divided) = here.get(&table) else { continue };
+        let only = if *divided { "" } else { "ONLY " };
         let condition = condition.map(|text| format!("WHERE ({text})")).unwrap_or_default();
         let object = format!("rows of {table}");
         let sql = format!(
@@ -47,7 +48,7 @@ pub async fn count_rows(
         }
         let sql = format!(
             "SELECT sum(greatest(reltuples, 0))::bigint FROM pg_class WHERE oid = {name}::regclass \
-             OR oid IN (SELECT inhrelid FROM pg_inherits WHERE inhparent = {name}::regclass AND {hypertable})",
+             OR oid IN (SELECT inhrelid FROM pg_inherits WHERE inhparent = {name}::regclass AND {divided})",
             name = literal(&table.to_string())
         );
         sum.rows += number(session.value(&object, &sql).await?).max(rows);
@@ -60,11 +61,16 @@ fn number(text: Option<String>) -> u64 {
     text.and_then(|text| text.parse().ok()).unwrap_or(0)
 }
 
-/// Every table, and whether it is a hypertable.
+/// Every table, and whether its rows lie in chunks or partitions.
 async fn tables_here(session: &Session) -> Result<HashMap<QualifiedName, bool>, Error> {
-    let sql = "SELECT n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
+    let sql = "SELECT n.nspname, c.relname, c.relkind = 'p' FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
                WHERE c.relkind IN ('r', 'p')";
     let hypertables: BTreeSet<QualifiedName> = timescale::hypertables(session).await?.into_iter().collect();
-    let tables: Vec<QualifiedName> = QualifiedName::of_rows(session.query("the tables", sql).await?);
-    Ok(tables.into_iter().map(|name| (name.clone(), hypertables.contains(&name))).collect())
+    let table = |row: Vec<Option<String>>| {
+        let mut fields = row.into_iter().flatten();
+        let name = QualifiedName::new(fields.next()?, fields.next()?);
+        let divided = fields.next()? == "t" || hypertables.contains(&name);
+        Some((name, divided))
+    };
+    Ok(session.query("the tables", sql).await?.into_iter().filter_map(table).collect())
 }

@@ -13,6 +13,7 @@ mod recipients;
 mod refusals_that_go_on;
 mod repositories;
 mod restore_proofs;
+mod rows_elsewhere;
 mod subset_snapshots;
 mod swapped;
 mod table_locks;

@@ -1,0 +1,248 @@
+//! Locks that end when they have served: a table is kept from being changed until its rows are read, and not to the
+//! end of the whole job.
+//!
+//! Reading takes the weakest lock, which only ACCESS EXCLUSIVE conflicts with: ALTER TABLE, TRUNCATE, DROP, VACUUM FULL,
+//! the compression and decompression of chunks. Whoever wants that waits for us, and everybody who wants to read the same
+//! table afterwards waits behind them. So somebody looks once a second whether anybody waits for a table that is locked
+//! here. If so, and its rows are read, its lock is let go; if they are not, they are read before all others.
+//!
+//! A transaction gives up locks only at its end. To let one go, another session takes those that are still needed, which
+//! never conflict, and the session that held all of them ends. While somebody waits for a table that is still needed too,
+//! that other session would have to queue behind them: then the lock is let go after that table.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::task::JoinHandle;
+
+use super::TableSlice;
+use super::lock::{Holder, LockedTable};
+use crate::Error;
+use crate::catalog::{Catalog, QualifiedName};
+use crate::connect::{ConnectOptions, Session};
+
+/// So often it is looked whether somebody waits.
+const INTERVAL: Duration = Duration::from_secs(1);
+
+/// The locks of a source.
+#[derive(Debug)]
+pub(super) struct Held {
+    options: ConnectOptions,
+    /// The session that has the snapshot, and is asked who waits.
+    coordinator: Arc<Session>,
+    snapshot: String,
+    /// How long somebody may wait before that is worth a word.
+    patience: Option<Duration>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    holder: Arc<Holder>,
+    /// What the session has locked.
+    tables: BTreeMap<u32, Table>,
+    /// Tables that somebody waits for.
+    wanted: BTreeSet<u32>,
+    /// Who waits for which table, and since when that is known.
+    waiting: HashMap<(String, u32), Instant>,
+    told: BTreeSet<(String, u32)>,
+    notes: Vec<String>,
+}
+
+#[derive(Debug, Clone)]
+struct Table {
+    table: LockedTable,
+    /// Slices that are not read to their end.
+    open: usize,
+}
+
+/// Ends the looking when it is dropped.
+#[derive(Debug)]
+pub(super) struct Watch(JoinHandle<()>);
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Held {
+    pub(super) fn new(
+        options: &ConnectOptions,
+        coordinator: Arc<Session>,
+        snapshot: String,
+        holder: Holder,
+        tables: Vec<LockedTable>,
+        patience: Option<Duration>,
+    ) -> Held {
+        let tables = tables.into_iter().map(|table| (table.oid, Table { table, open: 0 })).collect();
+        let state = State {
+            holder: Arc::new(holder),
+            tables,
+            wanted: BTreeSet::new(),
+            waiting: HashMap::new(),
+            told: BTreeSet::new(),
+            notes: Vec::new(),
+        };
+        Held { options: options.clone(), coordinator, snapshot, patience, state: Mutex::new(state) }
+    }
+
+    /// Begins to look who waits.
+    pub(super) fn watch(self: &Arc<Self>) -> Watch {
+        let held = Arc::clone(self);
+        Watch(tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(INTERVAL).await;
+                // A connection that is lost is told by whoever reads on it, and at the end.
+                if held.look().await.is_err() && held.coordinator.client().is_closed() {
+                    return;
+                }
+            }
+        }))
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The session that has every lock that is still needed, and sees the snapshot.
+    pub(super) fn holder(&self) -> Arc<Holder> {
+        Arc::clone(&self.state().holder)
+    }
+
+    /// Counts the slices, each with the locks that it needs. What no slice needs is let go like what was read.
+    pub(super) fn expect(&self, catalog: &Catalog, slices: &mut [TableSlice]) {
+        let timescale = catalog.timescale.iter();
+        let roots: BTreeSet<&QualifiedName> = timescale
+            .flat_map(|timescale| {
+                let inner = timescale.aggregates.iter().map(|aggregate| &aggregate.materialized.name);
+                timescale.hypertables.iter().map(|table| &table.name).chain(inner)
+            })
+            .collect();
+        let mut state = self.state();
+        let by_name: HashMap<QualifiedName, u32> =
+            state.tables.values().map(|table| (table.table.name.clone(), table.table.oid)).collect();
+        for slice in slices {
+            let at = slice.relation.as_ref().unwrap_or(&slice.table);
+            slice.locks = if roots.contains(at) {
+                // The hypertable itself is read, and with it all chunks.
+                let parts = state.tables.values().filter(|table| table.table.user == slice.table);
+                parts.map(|table| table.table.oid).collect()
+            } else {
+                by_name.get(at).copied().into_iter().collect()
+            };
+            for oid in &slice.locks {
+                if let Some(table) = state.tables.get_mut(oid) {
+                    table.open += 1;
+                }
+            }
+        }
+    }
+
+    /// A slice was read to its end.
+    pub(super) fn done(&self, locks: &[u32]) {
+        let mut state = self.state();
+        for oid in locks {
+            if let Some(table) = state.tables.get_mut(oid) {
+                table.open = table.open.saturating_sub(1);
+            }
+        }
+    }
+
+    /// Whether a slice can still be read: its table has not been let go.
+    pub(super) fn holds(&self, locks: &[u32]) -> bool {
+        let state = self.state();
+        locks.iter().all(|oid| state.tables.contains_key(oid))
+    }
+
+    /// Whether somebody waits for the table of a slice.
+    pub(super) fn is_wanted(&self, locks: &[u32]) -> bool {
+        self.first_wanted(std::iter::once(locks)).is_some()
+    }
+
+    /// The first of these for whose tables somebody waits.
+    pub(super) fn first_wanted<'a>(&self, mut slices: impl Iterator<Item = &'a [u32]>) -> Option<usize> {
+        let state = self.state();
+        match state.wanted.is_empty() {
+            true => None,
+            false => slices.position(|locks| locks.iter().any(|oid| state.wanted.contains(oid))),
+        }
+    }
+
+    /// Who has waited too long for what was still needed, in words; each once.
+    pub(super) fn notes(&self) -> Vec<String> {
+        std::mem::take(&mut self.state().notes)
+    }
+
+    async fn look(&self) -> Result<(), Error> {
+        let sql = "SELECT l.relation, l.pid, a.query FROM pg_locks l LEFT JOIN pg_stat_activity a ON a.pid = l.pid \
+                   WHERE NOT l.granted AND l.locktype = 'relation' AND l.mode = 'AccessExclusiveLock' \
+                   AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())";
+        let rows = self.coordinator.query("who waits for locks", sql).await?;
+        if self.note_waiting(rows) {
+            self.let_go().await?;
+        }
+        Ok(())
+    }
+
+    /// Notes who waits. True when locks can be let go that somebody wants.
+    fn note_waiting(&self, rows: Vec<Vec<Option<String>>>) -> bool {
+        let mut state = self.state();
+        let now = Instant::now();
+        let mut seen = HashMap::new();
+        state.wanted.clear();
+        for row in rows {
+            let mut fields = row.into_iter();
+            let Some(oid) = fields.next().flatten().and_then(|oid| oid.parse::<u32>().ok()) else { continue };
+            let Some(Some(pid)) = fields.next() else { continue };
+            let query = fields.next().flatten().unwrap_or_default();
+            let Some(table) = state.tables.get(&oid).cloned() else { continue };
+            state.wanted.insert(oid);
+            let key = (pid, oid);
+            let since = state.waiting.get(&key).copied().unwrap_or(now);
+            let long = self.patience.is_some_and(|patience| now.duration_since(since) >= patience);
+            if long && table.open > 0 && state.told.insert(key.clone()) {
+                let waited = self.patience.unwrap_or_default().as_secs();
+                let query = super::contention::brief(&query);
+                state.notes.push(format!(
+                    "process {} waited for more than {waited} s for table {}, which was being read, and whoever wanted that \
+                     table waited behind it (query: {query})",
+                    key.0, table.table.name
+                ));
+            }
+            seen.insert(key, since);
+        }
+        state.waiting = seen;
+        let read = |oid: &u32| state.tables.get(oid).is_some_and(|table| table.open == 0);
+        state.wanted.iter().any(read) && state.wanted.iter().all(read)
+    }
+
+    /// Another session takes what is still needed, and the one that holds all of it ends.
+    async fn let_go(&self) -> Result<(), Error> {
+        let needed: Vec<LockedTable> = {
+            let state = self.state();
+            state.tables.values().filter(|table| table.open > 0).map(|table| table.table.clone()).collect()
+        };
+        let next = Holder::connect(&self.options).await?;
+        // Who has come meanwhile is not waited for: the next time, their table is known as wanted.
+        next.begin(Duration::from_millis(100)).await?;
+        next.lock(&needed).await?;
+        // By name: another table may have got it, where a schema was renamed.
+        let locked = next.locked(&self.coordinator).await?;
+        if !needed.iter().all(|table| locked.contains(&table.oid)) {
+            return Ok(());
+        }
+        next.import(&self.snapshot).await?;
+        let mut state = self.state();
+        state.tables.retain(|oid, _| locked.contains(oid));
+        // Whoever reads on the former one keeps it until that is done.
+        state.holder = Arc::new(next);
+        Ok(())
+    }
+
+    /// Ends the transaction of the locks, after making sure that they were held to the end.
+    pub(super) async fn finish(&self) -> Result<(), Error> {
+        self.holder().session.execute("the locks", "SELECT 1; COMMIT").await
+    }
+}

@@ -1,0 +1,108 @@
+//! Tablespaces, which belong to a server and not to a database: what a catalog asks for must be there, or have another name.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::TargetOptions;
+use crate::Error;
+use crate::catalog::Catalog;
+use crate::connect::Session;
+use crate::quote::ident;
+
+/// So many objects are named.
+const NAMED: usize = 3;
+
+/// The catalog with the tablespaces that its objects are to have here. What would name the database's own names none.
+pub(super) async fn mapped<'a>(
+    session: &Session,
+    catalog: &'a Catalog,
+    options: &TargetOptions,
+) -> Result<Cow<'a, Catalog>, Error> {
+    if options.tablespace_map.is_empty() || options.no_tablespaces {
+        return Ok(Cow::Borrowed(catalog));
+    }
+    let own = "SELECT t.spcname FROM pg_tablespace t JOIN pg_database d ON d.dattablespace = t.oid \
+               WHERE d.datname = current_database()";
+    let own = session.value("the database's tablespace", own).await?;
+    let renamed = |name: &String| options.tablespace_map.get(name).unwrap_or(name).clone();
+    let mut catalog = catalog.clone();
+    let tables = catalog.tables.iter_mut().map(|table| &mut table.tablespace);
+    let indexes = catalog.indexes.iter_mut().map(|index| &mut index.tablespace);
+    for space in tables.chain(indexes) {
+        *space = space.as_ref().map(renamed).filter(|name| Some(name) != own.as_ref());
+    }
+    for hypertable in catalog.timescale.iter_mut().flat_map(|timescale| &mut timescale.hypertables) {
+        let mut seen = BTreeSet::new();
+        let spaces = hypertable.tablespaces.iter().map(renamed);
+        hypertable.tablespaces = spaces.filter(|name| seen.insert(name.clone())).collect();
+    }
+    Ok(Cow::Owned(catalog))
+}
+
+/// The tablespaces that are not here, and those that this role may put nothing into.
+pub(super) async fn conflicts(session: &Session, catalog: &Catalog) -> Result<Vec<String>, Error> {
+    let used = used(catalog);
+    if used.is_empty() {
+        return Ok(Vec::new());
+    }
+    let sql = "SELECT spcname, has_tablespace_privilege(oid, 'CREATE') FROM pg_tablespace";
+    let here: BTreeMap<String, bool> = session
+        .query("the target's tablespaces", sql)
+        .await?
+        .into_iter()
+        .filter_map(|row| {
+            let mut fields = row.into_iter().flatten();
+            Some((fields.next()?, fields.next()? == "t"))
+        })
+        .collect();
+    let mut conflicts = Vec::new();
+    let mut missing = false;
+    for (name, objects) in used {
+        match here.get(name) {
+            Some(true) => {}
+            Some(false) => conflicts.push(format!(
+                "tablespace {0}: this role may put nothing into it (GRANT CREATE ON TABLESPACE {0})",
+                ident(name)
+            )),
+            None => {
+                missing = true;
+                let some: Vec<&str> = objects.iter().take(NAMED).map(String::as_str).collect();
+                let more = objects.len().saturating_sub(NAMED);
+                let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+                conflicts.push(format!(
+                    "tablespace {} does not exist here, and is needed by {}{more}",
+                    ident(name),
+                    some.join(", ")
+                ));
+            }
+        }
+    }
+    if missing {
+        conflicts.push(
+            "create these tablespaces, or bring them by --globals, or put others in their place by --tablespace-map OLD=NEW, \
+             or put everything into the database's own by --no-tablespaces"
+                .to_owned(),
+        );
+    }
+    Ok(conflicts)
+}
+
+/// The tablespaces that objects name, with these objects.
+fn used(catalog: &Catalog) -> BTreeMap<&str, Vec<String>> {
+    let tables = catalog
+        .tables
+        .iter()
+        .filter_map(|table| Some((table.tablespace.as_deref()?, format!("table {}", table.name()))));
+    let indexes = catalog.indexes.iter().filter_map(|index| {
+        Some((index.tablespace.as_deref()?, format!("index {}", index.meta.qualified())))
+    });
+    let hypertables = catalog.timescale.iter().flat_map(|timescale| &timescale.hypertables);
+    let attached = hypertables.flat_map(|table| {
+        table.tablespaces.iter().map(|space| (space.as_str(), format!("hypertable {}", table.name)))
+    });
+    let mut used: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    for (space, object) in tables.chain(indexes).chain(attached) {
+        used.entry(space).or_default().push(object);
+    }
+    used
+}

@@ -1,0 +1,119 @@
+//! A table is kept from being changed only until its rows are read, and one that somebody waits for is read first: whoever
+//! wants to read it too waits behind them.
+
+use std::time::{Duration, Instant};
+
+use crate::common::{MAJORS, database, run, server, session, value};
+use futures::TryStreamExt as _;
+use pgmove::{Source, SourceOptions, TableProof, TableSlice};
+
+const TABLES: &str = "
+CREATE TABLE first (id int); INSERT INTO first SELECT generate_series(1, 1000);
+CREATE TABLE second (id int); INSERT INTO second SELECT generate_series(1, 2000);
+CREATE TABLE third (id int); INSERT INTO third SELECT generate_series(1, 3000);
+CREATE TABLE parted (id int) PARTITION BY LIST (id); CREATE TABLE part PARTITION OF parted FOR VALUES IN (1);
+";
+
+fn slice(source: &Source, name: &str) -> TableSlice {
+    source.slices().into_iter().find(|slice| slice.table.name == name).unwrap()
+}
+
+async fn read(source: &Source, slice: &TableSlice) -> TableProof {
+    let mut rows = source.copy_out(slice).await.unwrap();
+    while rows.try_next().await.unwrap().is_some() {}
+    rows.proof().unwrap()
+}
+
+async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let begun = Instant::now();
+    while !holds().await {
+        assert!(begun.elapsed() < Duration::from_secs(20), "{what}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_table_whose_rows_are_read_can_be_altered() {
+    for major in MAJORS {
+        let Some(server) = server(major) else { continue };
+        let from = database(&server, "a", TABLES).await;
+        let other = session(&server, "a").await;
+        let source = Source::open(&from, &SourceOptions::default()).await.unwrap();
+        assert_eq!(read(&source, &slice(&source, "first")).await.rows, 1000);
+        run(
+            &other,
+            "SET lock_timeout = '15s'; ALTER TABLE public.first ADD COLUMN more int; DROP TABLE public.first",
+        )
+        .await;
+        // Others are held, also by the session that took them over.
+        let altered = other
+            .client()
+            .batch_execute("SET lock_timeout = '1500ms'; ALTER TABLE public.second ADD COLUMN more int")
+            .await;
+        assert_eq!(altered.unwrap_err().code().unwrap().code(), "55P03");
+        assert_eq!(read(&source, &slice(&source, "second")).await.rows, 2000);
+        run(&other, "SET lock_timeout = '15s'; TRUNCATE public.second").await;
+        assert_eq!(read(&source, &slice(&source, "third")).await.rows, 3000);
+        assert_eq!(read(&source, &slice(&source, "part")).await.rows, 0);
+        // What was let go is not read again.
+        assert!(source.copy_out(&slice(&source, "first")).await.is_err());
+        source.finish().await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_table_that_somebody_waits_for_is_read_before_others_and_its_readers_go_on() {
+    let Some(server) = server(15) else { return };
+    let from = database(&server, "a", TABLES).await;
+    let settings = SourceOptions { lock_timeout: Some(Duration::from_secs(1)), ..SourceOptions::default() };
+    let source = Source::open(&from, &settings).await.unwrap();
+    let slices = source.slices();
+    assert_eq!(source.first_wanted(slices.iter()), None);
+
+    let (changes, reads, looks) =
+        (session(&server, "a").await, session(&server, "a").await, session(&server, "a").await);
+    let change = tokio::spawn(async move { run(&changes, "TRUNCATE public.second").await });
+    until("the change waits", async || {
+        value(&looks, "SELECT count(*) FROM pg_locks WHERE NOT granted").await == "1"
+    })
+    .await;
+    let reader = tokio::spawn(async move { value(&reads, "SELECT count(*) FROM public.second").await });
+    until("somebody waits", async || source.first_wanted(slices.iter()).is_some()).await;
+    let wanted = source.first_wanted(slices.iter()).unwrap();
+    assert_eq!(slices[wanted].table.name, "second");
+    // Longer than is bearable: that is told, by name.
+    let mut notes = Vec::new();
+    until("the wait is told", async || {
+        notes.extend(source.notes());
+        !notes.is_empty()
+    })
+    .await;
+    assert!(notes[0].contains("waited for more than 1 s for table public.second"), "{notes:?}");
+    assert!(notes[0].contains("TRUNCATE public.second"), "{notes:?}");
+
+    assert_eq!(read(&source, &slices[wanted]).await.rows, 2000, "as it was in the snapshot");
+    let begun = Instant::now();
+    assert_eq!(reader.await.unwrap(), "0");
+    change.await.unwrap();
+    assert!(begun.elapsed() < Duration::from_secs(8), "{:?}", begun.elapsed());
+    // The rest is held and read as before.
+    assert_eq!(read(&source, &slice(&source, "third")).await.rows, 3000);
+    assert_eq!(read(&source, &slice(&source, "first")).await.rows, 1000);
+    source.finish().await.unwrap();
+}
+
+/// The session that holds the locks is as much needed as the one that has the snapshot.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn locks_that_were_lost_are_told() {
+    let Some(server) = server(15) else { return };
+    let from = database(&server, "a", TABLES).await;
+    let source = Source::open(&from, &SourceOptions::default()).await.unwrap();
+    let other = session(&server, "a").await;
+    let holder = "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE relation = 'public.third'::regclass";
+    assert_eq!(value(&other, holder).await, "t");
+    for name in ["first", "second", "third"] {
+        read(&source, &slice(&source, name)).await;
+    }
+    let lost = source.finish().await.unwrap_err();
+    assert!(matches!(lost, pgmove::Error::SnapshotLost { .. }), "{lost}");
+}
