@@ -206,6 +206,7 @@ pub(crate) fn kind_of(url: &str) -> anyhow::Result<Kind> {
         Some("redis+sentinel" | "rediss+sentinel" | "valkey+sentinel" | "valkeys+sentinel") => {
             Ok(Kind::Redis)
         }
+        Some("redis+cluster" | "rediss+cluster" | "valkey+cluster" | "valkeys+cluster") => Ok(Kind::Redis),
         Some(other) => Err(exit::usage(format!(
             "`{other}://` is not a server that dbhaul knows: use postgres://, redis://, rediss:// or valkey://"
         ))),
@@ -236,6 +237,7 @@ mod tests {
         assert_eq!(kind_of("postgresql://h/db").unwrap(), Kind::Postgres);
         assert_eq!(kind_of("host=h dbname=x").unwrap(), Kind::Postgres);
         assert_eq!(kind_of("rediss://h").unwrap(), Kind::Redis);
+        assert_eq!(kind_of("redis+cluster://h").unwrap(), Kind::Redis);
         assert!(kind_of("mysql://h").is_err());
         assert!(kind_of("h").is_err());
     }

@@ -8,6 +8,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::cluster::masters;
 use crate::identity::identify;
 use crate::wire::{Connection, Reply, command};
 use crate::{ConnectOptions, Error, ServerIdentity};
@@ -121,6 +122,23 @@ pub async fn read_access(options: &ConnectOptions) -> Result<Access, Error> {
 /// # Errors
 /// [`Error::Refused`]: the server has no ACLs, does not know a rule, or would lock us out; no user was changed.
 pub async fn apply_access(access: &Access, options: &ConnectOptions) -> Result<AccessReport, Error> {
+    if !options.is_cluster() {
+        return apply_to(access, options).await;
+    }
+    // Each node of a cluster has users of its own.
+    let mut report = AccessReport::default();
+    for node in masters(options).await? {
+        let of_node = apply_to(access, &node).await?;
+        report.users = of_node.users;
+        let address = node.address();
+        report.left.extend(of_node.left.into_iter().map(|left| format!("{address}: {left}")));
+        report.other_settings = of_node.other_settings;
+    }
+    report.left.push("users of replicas: they were made on the masters alone".to_owned());
+    Ok(report)
+}
+
+async fn apply_to(access: &Access, options: &ConnectOptions) -> Result<AccessReport, Error> {
     let mut connection = Connection::open(options).await?;
     let server = identify(&mut connection, options).await?;
     let mut report = AccessReport::default();
@@ -163,10 +181,12 @@ pub async fn apply_access(access: &Access, options: &ConnectOptions) -> Result<A
 /// # Errors
 /// As of [`apply_access`].
 pub async fn try_access(access: &Access, options: &ConnectOptions) -> Result<(), Error> {
-    let mut connection = Connection::open(options).await?;
-    let server = identify(&mut connection, options).await?;
-    if let Some(users) = &access.users {
-        tried(&mut connection, &server, users).await?;
+    for node in masters(options).await? {
+        let mut connection = Connection::open(&node).await?;
+        let server = identify(&mut connection, &node).await?;
+        if let Some(users) = &access.users {
+            tried(&mut connection, &server, users).await?;
+        }
     }
     Ok(())
 }

@@ -7,6 +7,7 @@
 mod cluster;
 mod folder;
 mod limits;
+mod nodes;
 mod payload;
 mod questions;
 mod scan;
@@ -15,6 +16,10 @@ use std::fmt;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::task::{Context, Poll};
+use std::time::Instant;
+
+pub use nodes::{ClusterCapture, NodeCapture};
+pub(crate) use scan::length;
 
 pub use folder::{AofContents, FolderCapture, FolderFile, FolderReport, Persistence};
 
@@ -23,6 +28,7 @@ use futures::Stream;
 use serde::{Deserialize, Serialize};
 use tokio::io::AsyncReadExt as _;
 
+use crate::cluster::{SlotSet, slot_of};
 use crate::digest_log::DigestLog;
 use crate::identity::identify;
 use crate::rdb::Reader;
@@ -75,6 +81,8 @@ pub enum Consistency {
     PointInTime,
     /// Each key as it was when it was read; no point in time.
     EachKey,
+    /// The keys of each master of a cluster as they were at one moment, which is another one for each.
+    EachNode,
     /// As [`Consistency::EachKey`], and a key's expiry may be older than its value: the server forbids MULTI.
     EachPart,
 }
@@ -83,6 +91,7 @@ impl fmt::Display for Consistency {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Consistency::PointInTime => "all keys as they were at one moment",
+            Consistency::EachNode => "the keys of each master as they were at one moment",
             Consistency::EachKey => "each key as it was when it was read; no point in time",
             Consistency::EachPart => {
                 "each key, and apart from it its expiry, as it was when it was read; no point in time"
@@ -112,6 +121,8 @@ pub struct Capture {
     pieces: Pin<Box<dyn Stream<Item = Result<Bytes, Error>> + Send>>,
     done: Arc<OnceLock<CaptureReport>>,
     digests: Arc<Mutex<Option<DigestLog>>>,
+    /// When the server gave its snapshot.
+    moment: Instant,
 }
 
 impl Capture {
@@ -121,7 +132,7 @@ impl Capture {
     /// A server that cannot be reached or asked; one that refuses PSYNC, unless it does so for good and
     /// [`CaptureMethod::Auto`] lets its keys be read one by one.
     pub async fn start(options: &ConnectOptions, settings: &CaptureOptions) -> Result<Capture, Error> {
-        Capture::begin(options, settings, None).await
+        Capture::of(options, settings, None).await
     }
 
     /// The same, and keeps the digest of each key: see [`Capture::digests`].
@@ -133,20 +144,37 @@ impl Capture {
         settings: &CaptureOptions,
         digests: DigestLog,
     ) -> Result<Capture, Error> {
-        Capture::begin(options, settings, Some(digests)).await
+        Capture::of(options, settings, Some(digests)).await
+    }
+
+    async fn of(
+        options: &ConnectOptions,
+        settings: &CaptureOptions,
+        log: Option<DigestLog>,
+    ) -> Result<Capture, Error> {
+        match options.is_cluster() {
+            true => nodes::whole(options, settings, log).await,
+            false => Capture::begin(options, settings, log, None).await,
+        }
     }
 
     async fn begin(
         options: &ConnectOptions,
         settings: &CaptureOptions,
         log: Option<DigestLog>,
+        slots: Option<Arc<SlotSet>>,
     ) -> Result<Capture, Error> {
         let mut connection = Connection::open(options).await?;
         let server = identify(&mut connection, options).await?;
-        let warnings: Vec<String> =
-            cluster::of_node(&mut connection, &server, options).await?.into_iter().collect();
+        let warnings: Vec<String> = match slots {
+            // The others of its cluster are captured too.
+            Some(_) => Vec::new(),
+            None => cluster::of_node(&mut connection, &server, options).await?.into_iter().collect(),
+        };
+        let mut tally = Tally::keeping(log);
+        tally.slots = slots;
         if settings.method == CaptureMethod::Scan {
-            return Capture::scan(connection, server, settings, warnings, log).await;
+            return Capture::scan(connection, server, settings, warnings, tally).await;
         }
         // What an old server does not know it answers with an error, and that is all.
         connection.ask_raw(&[b"REPLCONF", b"capa", b"eof", b"capa", b"psync2"]).await?;
@@ -160,8 +188,8 @@ impl Capture {
                 warnings.push(format!(
                     "{server} gives no snapshot (PSYNC: {words}), so its keys are read one by one"
                 ));
-                return Capture::scan(Connection::open(options).await?, server, settings, warnings, log)
-                    .await;
+                let connection = Connection::open(options).await?;
+                return Capture::scan(connection, server, settings, warnings, tally).await;
             }
             Err(words) => {
                 return Err(Error::Server {
@@ -174,12 +202,13 @@ impl Capture {
                 });
             }
         };
+        let moment = Instant::now();
         let transfer = Transfer {
             connection,
             options: options.clone(),
             end: None,
             reader: Reader::new(),
-            tally: Tally::keeping(log),
+            tally,
             failed: false,
             mark: Vec::new(),
         };
@@ -197,7 +226,7 @@ impl Capture {
                 }
             }
         });
-        Ok(Capture { server, warnings, pieces: Box::pin(pieces), done, digests })
+        Ok(Capture { server, warnings, pieces: Box::pin(pieces), done, digests, moment })
     }
 
     /// Reads the keys one by one; with what is to be known of it already.
@@ -206,9 +235,10 @@ impl Capture {
         server: ServerIdentity,
         settings: &CaptureOptions,
         mut warnings: Vec<String>,
-        log: Option<DigestLog>,
+        tally: Tally,
     ) -> Result<Capture, Error> {
-        let mut scan = scan::Scan::begin(connection, &server, settings.remembered_keys, log).await?;
+        let moment = Instant::now();
+        let mut scan = scan::Scan::begin(connection, &server, settings.remembered_keys, tally).await?;
         // It has to be said where nobody asked for it.
         if let Some(refused) = warnings.last_mut().filter(|_| settings.method == CaptureMethod::Auto) {
             refused.push_str(&format!(": {}", scan.consistency()));
@@ -229,7 +259,7 @@ impl Capture {
                 }
             }
         });
-        Ok(Capture { server, warnings, pieces: Box::pin(pieces), done, digests })
+        Ok(Capture { server, warnings, pieces: Box::pin(pieces), done, digests, moment })
     }
 
     /// What is to be known of this capture before it is used: that it stands for no moment, or lacks functions.
@@ -417,6 +447,7 @@ impl Transfer {
 
     fn report(&self, server: ServerIdentity, id: String, offset: i64) -> Result<CaptureReport, Error> {
         let (dialect, rdb_version) = self.reader.version();
+        refuse_outside(&self.tally, self.connection.reader.target())?;
         Ok(CaptureReport {
             server,
             dialect,
@@ -433,8 +464,25 @@ impl Transfer {
             consistency: Consistency::PointInTime,
             warnings: Vec::new(),
             gone_meanwhile: 0,
+            nodes: Vec::new(),
         })
     }
+}
+
+/// Refuses what a node of a cluster holds beside the keys of its own slots: clients of the cluster do not see it, and
+/// another node may have keys of the same names.
+fn refuse_outside(tally: &Tally, target: &str) -> Result<(), Error> {
+    let Some((keys, first)) = tally.outside() else { return Ok(()) };
+    Err(Error::Server {
+        target: target.to_owned(),
+        doing: SENDING.to_owned(),
+        message: format!(
+            "it holds {keys} keys of slots that are not its own, such as {} of slot {}: `redis-cli --cluster fix` puts that \
+             right",
+            crate::meaning::shown(first),
+            slot_of(first)
+        ),
+    })
 }
 
 /// What goes on when the connection breaks; [`limits`] finds out more.

@@ -2,15 +2,15 @@
 
 use std::collections::BTreeSet;
 
-use crate::databases::databases;
+use crate::cluster::each_master;
 use crate::emit::Losses;
-use crate::identity::{functions, identify};
-use crate::meaning::{Asker, shown};
+use crate::identity::identify;
+use crate::meaning::Asker;
 use crate::names::{Names, Scan};
 use crate::report::{Comparison, DifferenceKind, Progress};
 use crate::restore::KeyChoice;
 use crate::verdict::{Findings, Sides, Verdict, judge};
-use crate::wire::{Connection, Reply, command};
+use crate::wire::Connection;
 use crate::{ConnectOptions, Error};
 
 /// How two sides are compared.
@@ -54,6 +54,7 @@ pub async fn compare(
         futures::try_join!(Connection::open(left), Connection::open(right))?;
     let (left_id, right_id) =
         futures::try_join!(identify(&mut left_scan, left), identify(&mut right_scan, right))?;
+    let (mut left_scans, mut right_scans) = (scans(left).await?, scans(right).await?);
     let mut pair = Pair {
         left: Asker::open(left, &left_id).await?,
         right: Asker::open(right, &right_id).await?,
@@ -63,8 +64,8 @@ pub async fn compare(
     let counters = pair.left.has_counters() && pair.right.has_counters();
     pair.left.counters(counters);
     pair.right.counters(counters);
-    let mut dbs: BTreeSet<u64> = databases(&mut left_scan, &left_id).await?.into_keys().collect();
-    dbs.extend(databases(&mut right_scan, &right_id).await?.into_keys());
+    let mut dbs: BTreeSet<u64> = pair.left.databases(&left_id).await?.into_keys().collect();
+    dbs.extend(pair.right.databases(&right_id).await?.into_keys());
 
     let mut seen = 0;
     // SCAN tells some keys twice; of a giant database those beyond what is remembered may count twice.
@@ -73,27 +74,36 @@ pub async fn compare(
         pair.left.select(*db).await?;
         pair.right.select(*db).await?;
         names.clear();
-        left_scan.ask(&[b"SELECT", db.to_string().as_bytes()]).await?;
-        let mut scan = Scan::of_chosen(&mut left_scan);
-        while let Some(mut keys) = scan.next().await? {
-            keys.retain(|key| names.add(*db, key));
-            for batch in keys.chunks(BATCH) {
-                pair.compare(*db, batch).await?;
-                seen += batch.len() as u64;
-                on_progress(Progress { bytes: 0, keys: seen });
+        for connection in &mut left_scans {
+            connection.ask(&[b"SELECT", db.to_string().as_bytes()]).await?;
+            let mut scan = Scan::of_chosen(connection);
+            while let Some(mut keys) = scan.next().await? {
+                keys.retain(|key| names.add(*db, key));
+                for batch in keys.chunks(BATCH) {
+                    pair.compare(*db, batch).await?;
+                    seen += batch.len() as u64;
+                    on_progress(Progress { bytes: 0, keys: seen });
+                }
             }
         }
         names.clear();
-        right_scan.ask(&[b"SELECT", db.to_string().as_bytes()]).await?;
-        let mut scan = Scan::of_chosen(&mut right_scan);
-        while let Some(keys) = scan.next().await? {
-            for batch in keys.chunks(BATCH * 8) {
-                pair.only_right(*db, batch, &mut names).await?;
+        for connection in &mut right_scans {
+            connection.ask(&[b"SELECT", db.to_string().as_bytes()]).await?;
+            let mut scan = Scan::of_chosen(connection);
+            while let Some(keys) = scan.next().await? {
+                for batch in keys.chunks(BATCH * 8) {
+                    pair.only_right(*db, batch, &mut names).await?;
+                }
             }
         }
     }
-    let libraries =
-        (functions(&mut left_scan, &left_id).await?, functions(&mut right_scan, &right_id).await?);
+    let libraries = (pair.left.functions(&left_id).await?, pair.right.functions(&right_id).await?);
+    for (asker, options) in [(&mut pair.left, left), (&mut pair.right, right)] {
+        if asker.changed().await? {
+            let changes = vec!["slots or roles changed hands: compare again".to_owned()];
+            return Err(Error::ClusterChanged { target: options.display().to_string(), changes });
+        }
+    }
     let Pair { left: one, right: other, findings, .. } = pair;
     Ok(findings.finish(Sides {
         left: left_id.to_string(),
@@ -102,7 +112,13 @@ pub async fn compare(
         counters,
         slack: one.slack().max(other.slack()),
         with_metadata: one.with_metadata().max(other.with_metadata()),
+        slots_moved: false,
     }))
+}
+
+/// Connections over which all keys of a side are found: one, or one to each master of a cluster.
+async fn scans(options: &ConnectOptions) -> Result<Vec<Connection>, Error> {
+    each_master(options, |node| async move { Connection::open(&node).await }).await
 }
 
 /// Whether both sides have the same libraries; nothing where neither can have any.
@@ -151,28 +167,8 @@ impl Pair<'_> {
 
     /// Keys of the right side that the left one lacks, but for those that were found before.
     async fn only_right(&mut self, db: u64, keys: &[Vec<u8>], found: &mut Names) -> Result<(), Error> {
-        let mut out = Vec::new();
-        for key in keys {
-            command(&mut out, &[b"EXISTS", key]);
-        }
-        let doing = "looking for keys (EXISTS)";
-        let Connection { reader, writer } = self.left.connection();
-        let answers = async {
-            let mut missing = Vec::new();
-            for key in keys {
-                match reader.reply(doing).await? {
-                    Reply::Int(0) => missing.push(key.as_slice()),
-                    Reply::Error(message) => {
-                        let target = reader.target().to_owned();
-                        let doing = format!("{doing}: key {}", shown(key));
-                        return Err(Error::Server { target, doing, message });
-                    }
-                    _ => {}
-                }
-            }
-            Ok::<_, Error>(missing)
-        };
-        let ((), mut missing) = futures::try_join!(writer.send(&out, doing), answers)?;
+        let names: Vec<&[u8]> = keys.iter().map(Vec::as_slice).collect();
+        let mut missing = self.left.missing(&names).await?;
         missing.retain(|name| found.add(db, name));
         for batch in missing.chunks(BATCH) {
             let left = self.left.look_up(batch).await?;

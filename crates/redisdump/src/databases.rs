@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::cluster::each_master;
 use crate::identity::{fields, identify, setting};
 use crate::wire::{Connection, Reply, command};
 use crate::{ConnectOptions, Error, ServerIdentity};
@@ -97,7 +98,13 @@ pub(crate) async fn databases(
 pub async fn key_count(options: &ConnectOptions) -> Result<(ServerIdentity, u64), Error> {
     let mut connection = Connection::open(options).await?;
     let server = identify(&mut connection, options).await?;
-    let keys = databases(&mut connection, &server).await?.values().sum();
+    drop(connection);
+    let counts = each_master(options, |node| async move {
+        let mut connection = Connection::open(&node).await?;
+        let server = identify(&mut connection, &node).await?;
+        Ok(databases(&mut connection, &server).await?.values().sum::<u64>())
+    });
+    let keys = counts.await?.into_iter().sum();
     Ok((server, keys))
 }
 

@@ -63,6 +63,11 @@ pub struct Sum {
 }
 
 impl Sum {
+    fn and(self, other: Sum) -> Sum {
+        let digest = self.digest.0.wrapping_add(other.digest.0);
+        Sum { keys: self.keys.saturating_add(other.keys), digest: Digest(digest) }
+    }
+
     fn add(&mut self, digest: u128) {
         self.keys += 1;
         self.digest.0 = self.digest.0.wrapping_add(digest);
@@ -87,6 +92,15 @@ impl KeyspaceDigest {
             self.volatile.add(digest);
         } else {
             self.persistent.add(digest);
+        }
+    }
+
+    /// The keys of both: of parts of one key space, in any order.
+    #[must_use]
+    pub fn and(self, other: KeyspaceDigest) -> KeyspaceDigest {
+        KeyspaceDigest {
+            persistent: self.persistent.and(other.persistent),
+            volatile: self.volatile.and(other.volatile),
         }
     }
 

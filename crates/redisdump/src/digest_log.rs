@@ -30,6 +30,8 @@ pub struct DigestLog {
     failed: Option<io::Error>,
     records: u64,
     functions: Vec<u128>,
+    /// The logs of the other nodes of a cluster.
+    others: Vec<DigestLog>,
 }
 
 /// One key of a log.
@@ -59,7 +61,38 @@ impl DigestLog {
             failed: None,
             records: 0,
             functions: Vec::new(),
+            others: Vec::new(),
         })
+    }
+
+    /// Empty logs for the nodes of a cluster, which share the memory of this one.
+    pub(crate) fn divided(&self, number: usize) -> Vec<DigestLog> {
+        let most = self.most / number.max(1);
+        let one = || DigestLog {
+            counters: self.counters,
+            now: self.now,
+            most,
+            held: Vec::new(),
+            spilled: None,
+            failed: None,
+            records: 0,
+            functions: Vec::new(),
+            others: Vec::new(),
+        };
+        (0..number).map(|_| one()).collect()
+    }
+
+    /// The logs of several nodes as one.
+    pub(crate) fn joined(logs: Vec<DigestLog>) -> Option<DigestLog> {
+        let mut logs = logs.into_iter();
+        let first = logs.next()?;
+        Some(DigestLog { others: logs.collect(), ..first })
+    }
+
+    /// The logs that it is made of, to be read one after another.
+    pub(crate) fn into_parts(mut self) -> Vec<DigestLog> {
+        let others = std::mem::take(&mut self.others);
+        std::iter::once(self).chain(others).collect()
     }
 
     /// Holds so many bytes of records in memory.
@@ -71,7 +104,7 @@ impl DigestLog {
 
     /// Keys in the log.
     pub fn keys(&self) -> u64 {
-        self.records
+        self.records + self.others.iter().map(DigestLog::keys).sum::<u64>()
     }
 
     /// Digests as the log keeps them.
@@ -239,6 +272,7 @@ mod tests {
             failed: None,
             records: 0,
             functions: Vec::new(),
+            others: Vec::new(),
         }
     }
 

@@ -53,6 +53,14 @@ pub enum Error {
         /// Why.
         conflicts: Vec<String>,
     },
+    /// A cluster's slots or masters were not the same before and after; what was read is not all of it.
+    #[error("{target} changed while its keys were read, and what was read is not used:\n  {}", changes.join("\n  "))]
+    ClusterChanged {
+        /// Which cluster.
+        target: String,
+        /// What is not as it was.
+        changes: Vec<String>,
+    },
     /// The RDB is damaged.
     #[error("{}", shown_corrupt(.0))]
     Corrupt(#[from] Corrupt),
@@ -100,6 +108,11 @@ impl Error {
     /// True when a safety rule forbade it and nothing was written.
     pub fn is_refused(&self) -> bool {
         matches!(self, Error::Refused { .. } | Error::Inexpressible { .. })
+    }
+
+    /// True when a cluster changed meanwhile or lost a node: the next attempt may succeed.
+    pub fn is_cluster_changed(&self) -> bool {
+        matches!(self, Error::ClusterChanged { .. } | Error::Lost { .. } | Error::Connect { .. })
     }
 
     /// True when the command line or the configuration is wrong.

@@ -5,6 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::cluster::Topology;
 use crate::wire::{Connection, Reply};
 use crate::{ConnectOptions, Error};
 
@@ -25,6 +26,13 @@ pub struct ServerIdentity {
     /// True for a node of a cluster, which has a part of its keys.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub cluster: bool,
+    /// How many masters a whole cluster has; 0 for a single server, and for one node of a cluster.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub masters: u32,
+}
+
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 impl ServerIdentity {
@@ -38,6 +46,14 @@ impl ServerIdentity {
 impl fmt::Display for ServerIdentity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = if self.flavor == "valkey" { "Valkey" } else { "Redis" };
+        if self.masters > 0 {
+            let masters = if self.masters == 1 { "master" } else { "masters" };
+            return write!(
+                f,
+                "{name} {} cluster of {} {masters} at {}",
+                self.version, self.masters, self.address
+            );
+        }
         let run: String = self.run_id.chars().take(12).collect();
         write!(f, "{name} {} at {}, run {run}", self.version, self.address)
     }
@@ -91,6 +107,13 @@ pub(crate) async fn identify(
             conflicts: vec![format!("{words}. Of a proxy, name the server behind it; a user needs +info")],
         });
     }
+    let mut masters = 0;
+    if options.is_cluster() {
+        // Any of its nodes was asked, and speaks for all.
+        let topology = Box::pin(Topology::read(options)).await?;
+        masters = u32::try_from(topology.masters.len()).unwrap_or(u32::MAX);
+        "master".clone_into(&mut role);
+    }
     Ok(ServerIdentity {
         flavor,
         version,
@@ -98,6 +121,7 @@ pub(crate) async fn identify(
         role,
         address,
         cluster: get("cluster_enabled") == "1" || mode == "cluster",
+        masters,
     })
 }
 

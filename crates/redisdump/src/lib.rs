@@ -3,6 +3,7 @@
 //! - [`rdb`] reads the RDB format: a streaming codec on bytes alone; [`aof`] the append-only file in one or many parts;
 //! - [`Capture`] asks a server for its RDB as a replica would, over PSYNC, and checks it while it passes;
 //! - [`FolderCapture`] takes what a server keeps in its data folder, whether it runs or not;
+//! - [`ClusterCapture`] takes all masters of a cluster at once, and [`merge_rdb`] reads their RDBs as one;
 //! - [`restore`] puts the keys of an RDB stream into an empty server by pipelined RESTORE, with absolute expiries;
 //! - [`apply_aof`] does the same with an append-only file: its base, then its commands in their order;
 //! - [`prove`] looks every key of an RDB stream up on a server, and [`compare()`] compares two servers both ways;
@@ -28,6 +29,7 @@ pub mod verify;
 
 mod acl;
 mod capture;
+mod cluster;
 mod compare;
 mod databases;
 mod digest_log;
@@ -54,9 +56,10 @@ mod write_position;
 
 pub use acl::{Access, AccessReport, User, apply_access, read_access, try_access};
 pub use capture::{
-    AofContents, Capture, CaptureMethod, CaptureOptions, Consistency, FolderCapture, FolderFile,
-    FolderReport, Persistence,
+    AofContents, Capture, CaptureMethod, CaptureOptions, ClusterCapture, Consistency, FolderCapture,
+    FolderFile, FolderReport, NodeCapture, Persistence,
 };
+pub use cluster::{merge_rdb, wait_until_settled};
 pub use compare::{CompareOptions, compare};
 pub use databases::key_count;
 pub use digest_log::DigestLog;
@@ -67,8 +70,8 @@ pub use options::{ConnectOptions, Environment, TlsFiles};
 pub use prove::{prove, prove_digests};
 pub use report::{Comparison, Difference, DifferenceKind, Progress};
 pub use restore::{
-    AofReport, ExpiryBase, KeyChoice, MemoryLimit, OnExisting, ReplayOptions, RestoreOptions, RestoreReport,
+    AofReport, ClusterRestore, ExpiryBase, KeyChoice, MemoryLimit, OnExisting, ReplayOptions, RestoreOptions, RestoreReport,
     UndatedExpiries, apply_aof, memory_limit, restore, server_identity, takes_all_of, unsupported,
 };
-pub use tally::{CaptureReport, DatabaseCount};
+pub use tally::{CaptureReport, CapturedNode, DatabaseCount};
 pub use write_position::{WritePosition, write_position};

@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use crate::cluster::masters;
 use crate::identity::info;
 use crate::wire::Connection;
 use crate::{ConnectOptions, Error};
@@ -57,6 +58,23 @@ impl Lineage {
 /// # Errors
 /// [`Error::Refused`]: nothing was written. A server that cannot be asked.
 pub async fn refuse_shared_data(
+    source: &ConnectOptions,
+    target: &ConnectOptions,
+    destructive: bool,
+) -> Result<(), Error> {
+    if !source.is_cluster() && !target.is_cluster() {
+        return refuse_shared(source, target, destructive).await;
+    }
+    let (sources, targets) = futures::try_join!(masters(source), masters(target))?;
+    for source in &sources {
+        for target in &targets {
+            refuse_shared(source, target, destructive).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn refuse_shared(
     source: &ConnectOptions,
     target: &ConnectOptions,
     destructive: bool,

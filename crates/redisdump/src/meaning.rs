@@ -1,6 +1,9 @@
 //! What a live key means, asked for in pipelines: its value by DUMP, and its expiry.
 
+mod asker;
 mod payload;
+
+pub(crate) use asker::Asker;
 
 use std::collections::BTreeMap;
 
@@ -40,7 +43,7 @@ const TRIES: usize = 100;
 const DOING: &str = "reading keys (DUMP)";
 
 /// A connection that asks for keys, and does not make them look used where the server can do that.
-pub(crate) struct Asker {
+pub(crate) struct NodeAsker {
     connection: Connection,
     /// PEXPIRETIME came with 7.0; before it, only the time left can be asked for.
     exact: bool,
@@ -52,18 +55,20 @@ pub(crate) struct Asker {
     buffer: Vec<u8>,
     slack: u64,
     metadata: u64,
+    /// The keys are in a slot of a cluster that this node takes over.
+    asking: bool,
 }
 
-impl Asker {
+impl NodeAsker {
     /// Connects to a server that is known already.
-    pub(crate) async fn open(options: &ConnectOptions, server: &ServerIdentity) -> Result<Asker, Error> {
+    pub(crate) async fn open(options: &ConnectOptions, server: &ServerIdentity) -> Result<NodeAsker, Error> {
         let mut connection = Connection::open(options).await?;
         // Reading a key makes it look used, which eviction goes by; from 7.2 on it can be had without.
         connection.ask_raw(&[b"CLIENT", b"NO-TOUCH", b"ON"]).await?;
         let now = clock(&connection.ask(&[b"TIME"]).await?);
         let now = now.ok_or_else(|| connection.reader.protocol("TIME answered no time".to_owned()))?;
         let exact = server.at_least(7, 0);
-        let mut asker = Asker {
+        let mut asker = NodeAsker {
             connection,
             exact,
             counters: exact,
@@ -74,6 +79,7 @@ impl Asker {
             buffer: Vec::new(),
             slack: 0,
             metadata: 0,
+            asking: false,
         };
         asker.counters(exact);
         Ok(asker)
@@ -126,6 +132,11 @@ impl Asker {
         Ok(())
     }
 
+    /// Asks for keys of a slot that this node of a cluster is taking over, or no more.
+    pub(crate) fn set_asking(&mut self, asking: bool) {
+        self.asking = asking;
+    }
+
     /// What these keys mean; nothing for one that is not there.
     pub(crate) async fn look_up(&mut self, keys: &[&[u8]]) -> Result<Vec<Option<Live>>, Error> {
         let mut found = Vec::with_capacity(keys.len());
@@ -154,10 +165,13 @@ impl Asker {
         let mut out = Vec::new();
         for key in keys {
             if self.exact {
+                self.announce(&mut out);
                 command(&mut out, &[b"DUMP", key]);
+                self.announce(&mut out);
                 command(&mut out, &[b"PEXPIRETIME", key]);
             } else {
-                time_left(&mut out, key);
+                time_left(&mut out, key, self.asking);
+                self.announce(&mut out);
                 command(&mut out, &[b"DUMP", key]);
             }
         }
@@ -168,11 +182,16 @@ impl Asker {
         let (mut bytes, mut metadata) = (0_u64, 0);
         let answers = async {
             for key in keys {
-                let told = if self.exact { None } else { Some(left(reader, key).await?) };
+                let told = if self.exact { None } else { Some(left(reader, key, self.asking).await?) };
                 digester.watch(Watch::new(self.now, *room));
+                announced(reader, self.asking).await?;
                 let value = value(reader, key, digester, buffer).await?;
                 let (expiry, slack) = match told {
                     Some(told) => told,
+                    None if self.asking => {
+                        announced(reader, true).await?;
+                        (number(reader, "PEXPIRETIME", key).await?, 0)
+                    }
                     None => (number(reader, "PEXPIRETIME", key).await?, 0),
                 };
                 let Some(value) = value.filter(|_| expiry != -2) else {
@@ -196,13 +215,20 @@ impl Asker {
         Ok(())
     }
 
+    /// What has to stand before a question about a key of a slot that this node takes over.
+    fn announce(&self, out: &mut Vec<u8>) {
+        if self.asking {
+            command(out, &[b"ASKING"]);
+        }
+    }
+
     /// Asks for a key's time left until the clock stands still meanwhile.
     async fn pin(&mut self, key: &[u8], live: &mut Option<Live>) -> Result<(), Error> {
         for _ in 0..TRIES {
             let mut out = Vec::new();
-            time_left(&mut out, key);
+            time_left(&mut out, key, self.asking);
             self.connection.writer.send(&out, DOING).await?;
-            let (expiry, slack) = left(&mut self.connection.reader, key).await?;
+            let (expiry, slack) = left(&mut self.connection.reader, key, self.asking).await?;
             if expiry == -2 {
                 *live = None;
             }
@@ -246,21 +272,33 @@ async fn value(
 }
 
 /// The time left means something only with the time: it is exact when both clocks read the same.
-fn time_left(out: &mut Vec<u8>, key: &[u8]) {
+fn time_left(out: &mut Vec<u8>, key: &[u8], asking: bool) {
     command(out, &[b"TIME"]);
+    if asking {
+        command(out, &[b"ASKING"]);
+    }
     command(out, &[b"PTTL", key]);
     command(out, &[b"TIME"]);
 }
 
 /// When a key expires by its time left (-1 for never, -2 for a key that is not there), and how far that may be off.
-async fn left(reader: &mut Reader, key: &[u8]) -> Result<(i64, u64), Error> {
+async fn left(reader: &mut Reader, key: &[u8], asking: bool) -> Result<(i64, u64), Error> {
     let before = time(reader).await?;
+    announced(reader, asking).await?;
     let left = number(reader, "PTTL", key).await?;
     let after = time(reader).await?;
     Ok(match left {
         ..0 => (left, 0),
         left => (before.saturating_add(left), after.abs_diff(before)),
     })
+}
+
+/// Reads the answer to ASKING.
+async fn announced(reader: &mut Reader, asking: bool) -> Result<(), Error> {
+    if asking {
+        reader.reply(DOING).await?;
+    }
+    Ok(())
 }
 
 async fn number(reader: &mut Reader, question: &str, key: &[u8]) -> Result<i64, Error> {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use crate::Error;
@@ -27,6 +27,42 @@ pub(crate) enum Place {
     Tcp { host: String, port: u16, tls: Option<Tls> },
     Unix(String),
     Sentinel(Sentinel),
+    Cluster(Cluster),
+}
+
+/// A whole cluster.
+#[derive(Clone)]
+pub(crate) struct Cluster {
+    /// Nodes of it, by any of which the others are found.
+    pub(crate) nodes: Vec<(String, u16)>,
+    pub(crate) tls: Option<Tls>,
+    /// Masters that were seen: the nodes that were named may be gone by the time the cluster is asked again.
+    seen: Arc<Mutex<Vec<(String, u16)>>>,
+}
+
+impl PartialEq for Cluster {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.nodes, &self.tls) == (&other.nodes, &other.tls)
+    }
+}
+
+impl Eq for Cluster {}
+
+impl Cluster {
+    /// Remembers nodes for later.
+    pub(crate) fn learn(&self, nodes: impl Iterator<Item = (String, u16)>) {
+        if let Ok(mut seen) = self.seen.lock() {
+            *seen = nodes.collect();
+        }
+    }
+
+    /// The nodes to ask, one after another.
+    pub(crate) fn candidates(&self) -> Vec<(String, u16)> {
+        let mut nodes = self.nodes.clone();
+        let seen = self.seen.lock().map(|seen| seen.clone()).unwrap_or_default();
+        nodes.extend(seen.into_iter().filter(|node| !self.nodes.contains(node)));
+        nodes
+    }
 }
 
 /// Sentinels that know where a master is.
@@ -88,7 +124,8 @@ pub struct ConnectOptions {
 impl ConnectOptions {
     /// Reads `redis://`, `rediss://` (TLS), `valkey://`, `valkeys://`, and `redis+unix://[user[:password]@]/path`, and
     /// `redis+sentinel://[user[:password]@]host[:port][,host[:port]…]/master-name` (`rediss+sentinel` for TLS), of which the
-    /// login is the master's, and the Sentinels' where they ask for one. A password that the URL leaves out comes from the environment. A database in the URL is refused: the whole server is
+    /// login is the master's, and the Sentinels' where they ask for one, and `redis+cluster://[user[:password]@]host[:port]
+    /// [,host[:port]…]` (`rediss+cluster` for TLS) for all masters of a cluster, found by any of its nodes. A password that the URL leaves out comes from the environment. A database in the URL is refused: the whole server is
     /// meant.
     ///
     /// Options follow a `?`: of all `user`, `timeout` (seconds without a sign of life; 0 for ever), `cluster=this-node`; of
@@ -100,14 +137,17 @@ impl ConnectOptions {
         let (scheme, rest) = url.split_once("://").ok_or_else(|| wrong("redis://host:port is the form"))?;
         let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
         let sentinel = scheme.strip_suffix("+sentinel");
-        let (unix, secure) = match sentinel.unwrap_or(scheme) {
+        let cluster = scheme.strip_suffix("+cluster");
+        let (unix, secure) = match sentinel.or(cluster).unwrap_or(scheme) {
             "unix" if sentinel.is_some() => return Err(wrong("Sentinels are reached by TCP")),
+            "unix" if cluster.is_some() => return Err(wrong("nodes of a cluster are reached by TCP")),
             "redis" | "valkey" => (false, false),
             "rediss" | "valkeys" => (false, true),
             "redis+unix" | "valkey+unix" | "unix" => (true, false),
             other => {
                 return Err(wrong(&format!(
-                    "`{other}` is none of redis, rediss, valkey, valkeys, redis+unix, redis+sentinel, rediss+sentinel"
+                    "`{other}` is none of redis, rediss, valkey, valkeys, redis+unix, redis+sentinel, \
+                     rediss+sentinel, redis+cluster, rediss+cluster"
                 )));
             }
         };
@@ -142,6 +182,12 @@ impl ConnectOptions {
             false if sentinel.is_some() => {
                 sentinels(address, path, secure.then(|| std::mem::take(&mut said.tls)))?
             }
+            false if cluster.is_some() && said.this_node => {
+                return Err(wrong("cluster=this-node means one node, and redis+cluster:// all of them"));
+            }
+            false if cluster.is_some() => {
+                cluster_of(address, path, secure.then(|| std::mem::take(&mut said.tls)))?
+            }
             false => tcp(address, path, secure.then(|| std::mem::take(&mut said.tls)))?,
         };
         Ok(ConnectOptions {
@@ -162,8 +208,9 @@ impl ConnectOptions {
         if *files == TlsFiles::default() {
             return Ok(self);
         }
-        let (Place::Tcp { tls: Some(tls), .. } | Place::Sentinel(Sentinel { tls: Some(tls), .. })) =
-            &mut self.place
+        let (Place::Tcp { tls: Some(tls), .. }
+        | Place::Sentinel(Sentinel { tls: Some(tls), .. })
+        | Place::Cluster(Cluster { tls: Some(tls), .. })) = &mut self.place
         else {
             return Err(Error::Options("files for TLS are of no use without a rediss:// URL".to_owned()));
         };
@@ -214,7 +261,9 @@ impl ConnectOptions {
 
     fn tls(&self) -> Option<&Tls> {
         match &self.place {
-            Place::Tcp { tls, .. } | Place::Sentinel(Sentinel { tls, .. }) => tls.as_ref(),
+            Place::Tcp { tls, .. }
+            | Place::Sentinel(Sentinel { tls, .. })
+            | Place::Cluster(Cluster { tls, .. }) => tls.as_ref(),
             Place::Unix(_) => None,
         }
     }
@@ -224,7 +273,7 @@ impl ConnectOptions {
         match &self.place {
             Place::Tcp { host, .. } => Some(host),
             Place::Sentinel(sentinel) => sentinel.found.get().map(|(host, _)| host.as_str()),
-            Place::Unix(_) => None,
+            Place::Cluster(_) | Place::Unix(_) => None,
         }
     }
 
@@ -233,7 +282,7 @@ impl ConnectOptions {
         match &self.place {
             Place::Tcp { port, .. } => Some(*port),
             Place::Sentinel(sentinel) => sentinel.found.get().map(|(_, port)| *port),
-            Place::Unix(_) => None,
+            Place::Cluster(_) | Place::Unix(_) => None,
         }
     }
 
@@ -245,8 +294,16 @@ impl ConnectOptions {
                 None => sentinel.to_string(),
             },
             Place::Tcp { host, port, .. } => format!("{host}:{port}"),
+            Place::Cluster(cluster) => {
+                cluster.nodes.first().map(|(host, port)| format!("{host}:{port}")).unwrap_or_default()
+            }
             Place::Unix(path) => path.clone(),
         }
+    }
+
+    /// True for a whole cluster.
+    pub fn is_cluster(&self) -> bool {
+        matches!(self.place, Place::Cluster(_))
     }
 
     /// The connection for people, without secrets.
@@ -255,6 +312,10 @@ impl ConnectOptions {
             Place::Tcp { tls: Some(_), .. } => format!("rediss://{}", self.address()),
             Place::Tcp { .. } => format!("redis://{}", self.address()),
             Place::Unix(path) => format!("redis+unix://{path}"),
+            Place::Cluster(cluster) => {
+                let scheme = if cluster.tls.is_some() { "rediss" } else { "redis" };
+                format!("{scheme}+cluster://{}", self.address())
+            }
             Place::Sentinel(sentinel) => {
                 let scheme = if sentinel.tls.is_some() { "rediss" } else { "redis" };
                 let found = sentinel.found.get().map(|(host, port)| format!(" (master {host}:{port})"));
@@ -348,6 +409,16 @@ fn tcp(address: &str, path: &str, tls: Option<Tls>) -> Result<Place, Error> {
     }
     let (host, port) = host_and_port(address, 6379)?;
     Ok(Place::Tcp { host, port, tls })
+}
+
+/// Nodes of a cluster.
+fn cluster_of(addresses: &str, path: &str, tls: Option<Tls>) -> Result<Place, Error> {
+    if !matches!(path, "" | "/" | "/0") {
+        return Err(wrong("redis+cluster://[user[:password]@]host[:port][,host[:port]] is the form"));
+    }
+    let nodes: Result<Vec<_>, Error> =
+        addresses.split(',').map(|address| host_and_port(address, 6379)).collect();
+    Ok(Place::Cluster(Cluster { nodes: nodes?, tls, seen: Arc::default() }))
 }
 
 /// Sentinels, and the master's name.
@@ -453,6 +524,13 @@ mod tests {
         );
         assert!(of.tls.as_ref().unwrap().insecure && sentinel.password.as_deref() == Some("p"));
         assert_eq!(sentinel.display().to_string(), "rediss+sentinel://a:26379,::1:7/my master");
+        let cluster = parse("rediss+cluster://u:p@a,[::1]:7?insecure=true").unwrap();
+        assert!(cluster.is_cluster() && cluster.password.as_deref() == Some("p"));
+        assert_eq!(cluster.display().to_string(), "rediss+cluster://a:6379");
+        assert_eq!(cluster.at("b", 1).display().to_string(), "rediss://b:1");
+        for wrong in ["redis+cluster://h/1", "unix+cluster:///s", "redis+cluster://h?cluster=this-node"] {
+            assert!(parse(wrong).unwrap_err().is_usage(), "{wrong}");
+        }
         for wrong in
             ["redis+sentinel://h", "redis+sentinel://h/m/1", "redis+sentinel://h:x/m", "unix+sentinel://h/m"]
         {

@@ -10,7 +10,7 @@ use crate::digest::Digester;
 use crate::digest_log::{DigestLog, Record};
 use crate::emit::Losses;
 use crate::expiring::{Fields, LISTED, Watch};
-use crate::identity::{functions, identify};
+use crate::identity::identify;
 use crate::meaning::{Asker, Live};
 use crate::names::{Names, Scan};
 use crate::rdb::{Elements, Key, Reader, StreamId, StreamMeta, Visitor};
@@ -59,21 +59,23 @@ where
 /// The same for what a capture held whose digests were kept: proves that a server holds what was captured, however the
 /// captured server has changed since. `left` names that one.
 pub async fn prove_digests(
-    mut log: DigestLog,
+    log: DigestLog,
     left: &str,
     options: &ConnectOptions,
     settings: &CompareOptions,
     on_progress: &(dyn Fn(Progress) + Sync),
 ) -> Result<Comparison, Error> {
     let (server, mut server_side, mut expected) = begin(options, settings).await?;
-    expected.functions = log.functions().to_vec();
-    let mut records = log.read()?;
     let mut seen = 0;
-    while let Some(Record { db, name, live, metadata }) = records.next()? {
-        expected.add(settings.choice.database(db), name, live, metadata);
-        if expected.is_full() {
-            seen += server_side.look_up(&mut expected).await?;
-            on_progress(Progress { bytes: 0, keys: seen });
+    for mut log in log.into_parts() {
+        expected.functions.extend_from_slice(log.functions());
+        let mut records = log.read()?;
+        while let Some(Record { db, name, live, metadata }) = records.next()? {
+            expected.add(settings.choice.database(db), name, live, metadata);
+            if expected.is_full() {
+                seen += server_side.look_up(&mut expected).await?;
+                on_progress(Progress { bytes: 0, keys: seen });
+            }
         }
     }
     seen += server_side.look_up(&mut expected).await?;
@@ -129,8 +131,11 @@ async fn end(
         server_side.find_others(&server, &expected.names, settings.remembered_keys).await?;
     }
     let ServerSide { mut asker, findings, .. } = server_side;
-    let of_server = functions(asker.connection(), &server).await?;
+    let of_server = asker.functions(&server).await?;
+    let slots_moved = asker.changed().await?;
     expected.functions.sort_unstable();
+    // Each master of a cluster has the same ones.
+    expected.functions.dedup();
     let functions_equal = match of_server {
         _ if settings.left_out.left_out_functions() => None,
         // A server that knows no functions lacks those of the RDB.
@@ -148,6 +153,7 @@ async fn end(
         counters: asker.has_counters(),
         slack: asker.slack(),
         with_metadata: asker.with_metadata().max(expected.with_metadata),
+        slots_moved,
     }))
 }
 
@@ -213,12 +219,14 @@ impl ServerSide<'_> {
         let mut others = Names::new(remembered);
         for db in dbs.into_keys() {
             self.asker.select(db).await?;
-            let mut scan = Scan::of_chosen(self.asker.connection());
-            while let Some(keys) = scan.next().await? {
-                for key in keys.iter().filter(|key| !names.holds(db, key)) {
-                    if others.add(db, key) {
-                        let verdict = Verdict::Different(DifferenceKind::MissingLeft, String::new());
-                        self.findings.note(db, key, verdict);
+            for connection in self.asker.connections() {
+                let mut scan = Scan::of_chosen(connection);
+                while let Some(keys) = scan.next().await? {
+                    for key in keys.iter().filter(|key| !names.holds(db, key)) {
+                        if others.add(db, key) {
+                            let verdict = Verdict::Different(DifferenceKind::MissingLeft, String::new());
+                            self.findings.note(db, key, verdict);
+                        }
                     }
                 }
             }

@@ -99,6 +99,10 @@ pub struct Comparison {
     pub counters_compared: bool,
     /// Keys with metadata of modules beside their values, which was not compared.
     pub with_metadata: u64,
+    /// True when slots of a cluster changed hands meanwhile, so that keys of the right side beyond those of the left may have
+    /// been missed.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub slots_moved: bool,
 }
 
 impl Comparison {
@@ -174,6 +178,12 @@ impl fmt::Display for Comparison {
             writeln!(
                 f,
                 "what streams count (entries ever added, the newest deleted, entries read) was not compared: a server before 7.0 does not keep it"
+            )?;
+        }
+        if self.slots_moved {
+            writeln!(
+                f,
+                "slots of the cluster changed hands meanwhile: keys that only the right side has may have been missed"
             )?;
         }
         write!(f, "{} keys compared: {} equal, {} different", self.keys, self.equal_keys, self.different_keys)

@@ -1,11 +1,13 @@
 //! What passed by in an RDB: counts and the digest of the key space.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use crate::ServerIdentity;
 use crate::capture::Consistency;
+use crate::cluster::{SlotSet, slot_of};
 use crate::digest::{Digester, KeyspaceDigest};
 use crate::digest_log::DigestLog;
 use crate::rdb::{Checksum, Dialect, Elements, Key, Kind, StreamId, StreamMeta, Visitor};
@@ -65,6 +67,9 @@ pub struct CaptureReport {
     /// Keys that expired or were deleted between being found and being read, one by one.
     #[serde(default)]
     pub gone_meanwhile: u64,
+    /// The masters of a cluster that was captured as a whole, in the order of their slots; none of a single server.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub nodes: Vec<CapturedNode>,
 }
 
 impl CaptureReport {
@@ -72,6 +77,26 @@ impl CaptureReport {
     pub fn keys(&self) -> u64 {
         self.digest.keys()
     }
+}
+
+/// One master of a cluster that was captured.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct CapturedNode {
+    /// The node's id, which it keeps for life.
+    pub id: String,
+    /// Where it listens: host and port.
+    pub address: String,
+    /// The slots that it holds, as ranges.
+    pub slots: String,
+    /// Keys.
+    pub keys: u64,
+    /// As [`CaptureReport::replication_id`].
+    pub replication_id: String,
+    /// As [`CaptureReport::replication_offset`].
+    pub replication_offset: i64,
+    /// How many milliseconds after the first of the masters its moment is.
+    pub after_ms: u64,
 }
 
 /// Counts and sums what a reader tells.
@@ -88,9 +113,18 @@ pub(crate) struct Tally {
     /// Where each key's digest is kept, if anybody asks for them later.
     pub(crate) log: Option<DigestLog>,
     metadata: bool,
+    /// The slots of a cluster's node that is counted: keys of others are not what clients of the cluster see.
+    pub(crate) slots: Option<Arc<SlotSet>>,
+    outside: u64,
+    first_outside: Option<Vec<u8>>,
 }
 
 impl Tally {
+    /// Keys of slots that the node does not hold, with the first of them.
+    pub(crate) fn outside(&self) -> Option<(u64, &[u8])> {
+        self.first_outside.as_deref().map(|key| (self.outside, key))
+    }
+
     /// Keeps the digest of each key too.
     pub(crate) fn keeping(log: Option<DigestLog>) -> Tally {
         let digester = log.as_ref().map(DigestLog::digester).unwrap_or_default();
@@ -173,6 +207,10 @@ impl Visitor for Tally {
         self.current.1.extend_from_slice(key.name);
         self.current.2 = key.expiry;
         self.metadata = !key.metadata.is_empty();
+        if self.slots.as_ref().is_some_and(|slots| !slots.has(slot_of(key.name))) {
+            self.outside += 1;
+            self.first_outside.get_or_insert_with(|| key.name.to_vec());
+        }
         self.kind = Some(key.value_type.kind());
         self.digester.begin(key.value_type.kind());
     }

@@ -114,6 +114,8 @@ pub(crate) struct Sides {
     pub(crate) counters: bool,
     pub(crate) slack: u64,
     pub(crate) with_metadata: u64,
+    /// Slots of a cluster changed hands while keys were looked up.
+    pub(crate) slots_moved: bool,
 }
 
 impl Findings {
@@ -176,6 +178,7 @@ impl Findings {
             expiry_within: sides.slack,
             counters_compared: sides.counters,
             with_metadata: sides.with_metadata,
+            slots_moved: sides.slots_moved,
         }
     }
 }

@@ -287,6 +287,10 @@ impl Connection {
                 resolved = Box::pin(crate::sentinel::master(options, sentinel)).await?;
                 &resolved
             }
+            Place::Cluster(_) => {
+                resolved = crate::cluster::seed(options).await?;
+                &resolved
+            }
             _ => options,
         };
         let target = options.display().to_string();
@@ -361,6 +365,8 @@ async fn dial(options: &ConnectOptions) -> Result<Socket, String> {
     let socket: Socket = match &options.place {
         // It was asked where the master is before.
         Place::Sentinel(_) => return Err("Sentinels hold no keys".to_owned()),
+        // One of its nodes was chosen before.
+        Place::Cluster(_) => return Err("a cluster is reached by its nodes".to_owned()),
         Place::Unix(path) => Box::new(UnixStream::connect(path).await.map_err(|e| e.to_string())?),
         Place::Tcp { host, port, tls } => {
             let connector = tls.as_ref().map(connector).transpose()?;

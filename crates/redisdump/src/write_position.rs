@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use crate::cluster::each_master;
 use crate::identity::info;
 use crate::wire::Connection;
 use crate::{ConnectOptions, Error};
@@ -25,6 +26,17 @@ pub struct WritePosition {
 /// # Errors
 /// It cannot be reached.
 pub async fn write_position(options: &ConnectOptions) -> Result<WritePosition, Error> {
+    // Of a cluster the sums: where one of its masters goes on, so do they.
+    let positions = each_master(options, |node| async move { of_node(&node).await }).await?;
+    let sum = |one: WritePosition, other: WritePosition| WritePosition {
+        offset: one.offset.zip(other.offset).map(|(one, other)| one.saturating_add(other)),
+        changes: one.changes.zip(other.changes).map(|(one, other)| one.saturating_add(other)),
+        saved: one.saved.zip(other.saved).map(|(one, other)| one.saturating_add(other)),
+    };
+    Ok(positions.into_iter().reduce(sum).unwrap_or_default())
+}
+
+async fn of_node(options: &ConnectOptions) -> Result<WritePosition, Error> {
     let mut connection = Connection::open(options).await?;
     let mut said = std::collections::BTreeMap::new();
     for section in ["replication", "persistence"] {

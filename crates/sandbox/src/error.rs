@@ -34,6 +34,14 @@ pub enum Error {
         /// The end of the server's log.
         log: String,
     },
+    /// The nodes of a private cluster did not join.
+    #[error("{server} did not form a cluster: {message}")]
+    Cluster {
+        /// Which servers.
+        server: String,
+        /// What the nodes said last.
+        message: String,
+    },
     /// The temporary folder could not be prepared.
     #[error("cannot prepare {}: {source}", path.display())]
     Folder {

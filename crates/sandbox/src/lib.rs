@@ -22,6 +22,7 @@
 
 pub mod postgres;
 pub mod redis;
+pub mod redis_cluster;
 pub mod testing;
 
 mod error;
@@ -36,4 +37,5 @@ pub use listen::Listen;
 pub use places::Places;
 pub use postgres::{Postgres, PostgresBinaries, PostgresOptions, Tls};
 pub use redis::{Flavor, Redis, RedisBinaries, RedisOptions};
+pub use redis_cluster::{ClusterOptions, RedisCluster};
 pub use version::Version;

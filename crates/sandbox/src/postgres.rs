@@ -198,8 +198,9 @@ impl Postgres {
                 folder.write(name, &content, user)?;
             }
         }
-        let (process, port) =
-            process::on_free_port(options.listen, |port| launch(binaries, &options, user, &folder, port))?;
+        let (process, port) = process::on_free_port(options.listen, process::free_port, |port| {
+            launch(binaries, &options, user, &folder, port)
+        })?;
         Ok(Postgres { process, binaries: binaries.clone(), options, user, port, folder })
     }
 

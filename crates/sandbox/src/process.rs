@@ -97,9 +97,27 @@ pub(crate) fn free_port() -> Result<u16, Error> {
         .map_err(|source| Error::Port { source })
 }
 
+/// How far the port on which nodes of a Redis Cluster talk to each other lies above that of clients.
+const CLUSTER_BUS: u16 = 10_000;
+
+/// A free port whose cluster bus port is free too.
+pub(crate) fn free_cluster_port() -> Result<u16, Error> {
+    let mut port = free_port()?;
+    // Ports beyond 55535 have none.
+    for _ in 0..100 {
+        let bus = port.checked_add(CLUSTER_BUS);
+        if bus.is_some_and(|bus| TcpListener::bind((Ipv4Addr::LOCALHOST, bus)).is_ok()) {
+            break;
+        }
+        port = free_port()?;
+    }
+    Ok(port)
+}
+
 /// Tries `launch` on free ports, where one is wanted: between finding one and listening on it, somebody else may take it.
 pub(crate) fn on_free_port(
     listen: Listen,
+    pick: impl Fn() -> Result<u16, Error>,
     mut launch: impl FnMut(Option<u16>) -> Result<Process, Error>,
 ) -> Result<(Process, Option<u16>), Error> {
     if listen == Listen::Socket {
@@ -107,7 +125,7 @@ pub(crate) fn on_free_port(
     }
     let mut tries = 5;
     loop {
-        let port = Some(free_port()?);
+        let port = Some(pick()?);
         tries -= 1;
         match launch(port) {
             Ok(process) => return Ok((process, port)),

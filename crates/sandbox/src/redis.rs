@@ -148,8 +148,12 @@ impl Redis {
                 .copy_file(rdb, "dump.rdb")
                 .map_err(|source| Error::Folder { path: rdb.clone(), source })?;
         }
+        let clustered =
+            options.settings.iter().any(|(name, value)| name == "cluster-enabled" && value == "yes");
+        let pick: fn() -> Result<u16, Error> =
+            if clustered { process::free_cluster_port } else { process::free_port };
         let (process, port) =
-            process::on_free_port(options.listen, |port| launch(binaries, &options, &folder, port))?;
+            process::on_free_port(options.listen, pick, |port| launch(binaries, &options, &folder, port))?;
         Ok(Redis { process, binaries: binaries.clone(), options, port, folder })
     }
 

@@ -16,7 +16,7 @@ use crate::jobs::record::{
     ViewRecord, attributes, note_times,
 };
 use crate::jobs::series::{Configured, PART};
-use crate::jobs::{access, baseline, by_hand, clock, data_folder, databases, forget, lineage};
+use crate::jobs::{access, baseline, by_hand, clock, cluster, data_folder, databases, forget, lineage};
 use crate::report::backup::{BackupReport, SourceOutcome};
 use crate::ui::Progress;
 
@@ -159,6 +159,7 @@ async fn one(
             Some(folder) => {
                 data_folder::store(source, folder, Some(options), writer, backup.progress).await?
             }
+            None if options.is_cluster() => cluster::store(source, options, writer, backup.progress).await?,
             None => redis(source, options, writer, backup).await?,
         },
         Connection::Folder(folder) => {

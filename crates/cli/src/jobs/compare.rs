@@ -3,17 +3,16 @@
 use std::path::PathBuf;
 
 use anyhow::Context as _;
-use futures::stream::{StreamExt as _, TryStreamExt as _};
 use repository::{Manifest, Repository, SourceRecord};
 
 use crate::config::Kind;
 use crate::endpoint::{Connection, Endpoint};
 use crate::exit;
 use crate::jobs::find::{self, Ask};
-use crate::jobs::record::{PART_RDB, PostgresDetails, typed};
-use crate::jobs::restore::{only_part, read_catalog, source_for};
+use crate::jobs::record::{PostgresDetails, typed};
+use crate::jobs::restore::{read_catalog, source_for};
 use crate::jobs::series::Series;
-use crate::jobs::{keys, replay};
+use crate::jobs::{cluster, keys, replay};
 use crate::report::compare::CompareReport;
 use crate::ui::Progress;
 
@@ -196,8 +195,7 @@ async fn redis(compare: &Compare<'_>) -> anyhow::Result<CompareReport> {
         | (Side::Server(server), Side::Snapshot { snapshot, source }) => {
             let (_, source) = stored(compare, snapshot, source.as_deref(), Kind::Redis).await?;
             let repository = compare.repository.context("no repository is open")?;
-            let part = only_part(&source, PART_RDB)?;
-            let stream = repository.read_part(part).map_err(anyhow::Error::new).boxed();
+            let stream = cluster::rdb_stream(repository, &cluster::rdb_parts(&source)?);
             redisdump::prove(stream, &connection(server)?, &options, &on_progress).await?
         }
         (Side::File(path), Side::Server(server)) | (Side::Server(server), Side::File(path)) => {

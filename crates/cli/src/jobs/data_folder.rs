@@ -14,6 +14,7 @@ use tokio::io::AsyncWriteExt as _;
 
 use crate::config::Kind;
 use crate::endpoint::Endpoint;
+use crate::exit;
 use crate::jobs::record::{PART_AOF, PART_RDB, attributes, typed};
 use crate::jobs::replay;
 use crate::jobs::settings::TargetSettings;
@@ -29,6 +30,11 @@ pub(crate) async fn store(
     writer: &SnapshotWriter,
     progress: &Progress,
 ) -> anyhow::Result<SourceRecord> {
+    if server.is_some_and(redisdump::ConnectOptions::is_cluster) {
+        return Err(exit::usage(
+            "a data folder is one server's, and redis+cluster:// means all of them: leave out the folder, or name its server",
+        ));
+    }
     let mut capture = FolderCapture::open(folder, server).await?;
     let files = capture.files();
     let said = capture.warnings().len();

@@ -14,10 +14,9 @@ use repository::Repository;
 use crate::config::Kind;
 use crate::exit;
 use crate::jobs::find::{self, Ask};
-use crate::jobs::record::PART_RDB;
-use crate::jobs::replay;
-use crate::jobs::restore::{only_part, source_for};
+use crate::jobs::restore::source_for;
 use crate::jobs::series::Series;
+use crate::jobs::{cluster, replay};
 use crate::ui::Progress;
 
 /// Settings of one export.
@@ -153,11 +152,11 @@ pub(crate) async fn stored(
     let ask = Ask::named_or(source, Kind::Redis);
     let manifest = find::snapshot(repository, series, snapshot, ask, progress).await?;
     let source = source_for(&manifest, source, Kind::Redis)?;
-    let part = only_part(source, PART_RDB)?;
+    let parts = cluster::rdb_parts(source)?;
     let text = |pointer: &str| source.server.pointer(pointer).and_then(serde_json::Value::as_str);
     let flavor = text("/flavor").unwrap_or("redis");
     let version = text("/version").and_then(|version| format!("{flavor}-{version}").parse().ok());
-    let open = || repository.read_part(part).map_err(anyhow::Error::new).boxed();
+    let open = || cluster::rdb_stream(repository, &parts);
     run(open, settings.options(version)?, out).await
 }
 

@@ -1,13 +1,13 @@
 //! inspect = a snapshot's manifest and its stored catalogs, as a list.
 
-use futures::stream::{StreamExt as _, TryStreamExt as _};
 use repository::{Repository, SourceRecord};
 
 use crate::config::Kind;
 use crate::exit;
+use crate::jobs::cluster;
 use crate::jobs::find::{self, Ask};
-use crate::jobs::record::{PART_RDB, PostgresDetails, typed};
-use crate::jobs::restore::{only_part, read_catalog};
+use crate::jobs::record::{PostgresDetails, typed};
+use crate::jobs::restore::read_catalog;
 use crate::jobs::series::Series;
 use crate::report::inspect::{InspectReport, SourceInspection};
 use crate::ui::Progress;
@@ -85,6 +85,6 @@ pub(crate) async fn redis(
     options: redisdump::inspect::InspectOptions,
     on_key: &mut (dyn FnMut(&redisdump::inspect::KeyRecord) + Send),
 ) -> anyhow::Result<redisdump::inspect::Inspection> {
-    let stream = repository.read_part(only_part(source, PART_RDB)?).map_err(anyhow::Error::new).boxed();
+    let stream = cluster::rdb_stream(repository, &cluster::rdb_parts(source)?);
     Ok(redisdump::inspect::inspect_stream(stream, options, on_key, &|_| ()).await?)
 }

@@ -16,6 +16,7 @@ pub(crate) mod baseline;
 pub(crate) mod by_hand;
 pub(crate) mod check;
 pub(crate) mod clock;
+pub(crate) mod cluster;
 pub(crate) mod compare;
 pub(crate) mod copy;
 pub(crate) mod data_folder;

@@ -17,6 +17,10 @@ pub(crate) const PART_GLOBALS: &str = "postgres/globals";
 pub(crate) const PART_SQL: &str = "postgres/sql";
 /// Part kind: an RDB file.
 pub(crate) const PART_RDB: &str = "redis/rdb";
+/// Part kind: the RDB file of one master of a cluster, with a [`redisdump::CapturedNode`] as its attributes. The keys of the
+/// source are those of all its parts of this kind. It is not [`PART_RDB`], so that a version which reads one RDB a source
+/// refuses the source and does not restore a part of it.
+pub(crate) const PART_CLUSTER_RDB: &str = "redis/cluster-rdb";
 /// Part kind: a file of an append-only file, with a [`redisdump::FolderFile`] as its attributes.
 pub(crate) const PART_AOF: &str = "redis/aof";
 /// Part kind: the users and settings of a Redis server ([`redisdump::Access`] as JSON).

@@ -16,7 +16,7 @@ use crate::jobs::record::{
 };
 use crate::jobs::series::Series;
 use crate::jobs::settings::TargetSettings;
-use crate::jobs::{baseline, data_folder, keys, replacing};
+use crate::jobs::{baseline, cluster, data_folder, keys, replacing};
 use crate::report::restore::{Proven, RestoreReport, TargetOutcome};
 use crate::ui::Progress;
 
@@ -121,8 +121,8 @@ async fn redis(
     let mut outcome = if source.parts.iter().any(|part| part.kind == PART_AOF) {
         data_folder::replay(restore.repository, source, options, settings, progress).await?
     } else {
-        let part = only_part(source, PART_RDB)?;
-        let open = || restore.repository.read_part(part).map_err(anyhow::Error::new).boxed();
+        let parts = cluster::rdb_parts(source)?;
+        let open = || cluster::rdb_stream(restore.repository, &parts);
         keys::fill_and_prove(source.name.as_str(), open, known_keys(source), options, settings, progress)
             .await?
     };

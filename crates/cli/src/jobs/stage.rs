@@ -4,6 +4,7 @@ use repository::SourceRecord;
 
 use crate::config::Kind;
 use crate::endpoint::{Connection, Endpoint};
+use crate::jobs::record::PART_CLUSTER_RDB;
 
 /// A private server; gone when stopped or dropped.
 pub(crate) enum Private {
@@ -11,6 +12,8 @@ pub(crate) enum Private {
     Postgres(sandbox::Postgres),
     /// Redis or Valkey.
     Redis(sandbox::Redis),
+    /// A cluster of Redis or Valkey.
+    Cluster(sandbox::RedisCluster),
 }
 
 /// This host has no server that could hold a source. What a rehearsal would have shown is not known.
@@ -36,7 +39,8 @@ pub(crate) async fn start_for(
         }
         Kind::Redis => {
             let flavor = source.server.pointer("/flavor").and_then(serde_json::Value::as_str);
-            start_redis(flavor, version).await
+            let clustered = source.parts.iter().any(|part| part.kind == PART_CLUSTER_RDB);
+            start_redis(flavor, version, clustered).await
         }
     }
 }
@@ -121,13 +125,19 @@ fn lacking<'a>(
 }
 
 /// Starts Redis or Valkey of this flavour, of this version or newer, or the newest.
-pub(crate) async fn start_redis(flavor: Option<&str>, version: &str) -> anyhow::Result<Private> {
+///
+/// # Errors
+/// [`Lacking`] where this host has none.
+pub(crate) async fn start_redis(
+    flavor: Option<&str>,
+    version: &str,
+    clustered: bool,
+) -> anyhow::Result<Private> {
     let valkey = flavor == Some("valkey");
     let wanted = version.to_owned();
     tokio::task::spawn_blocking(move || {
         // A snapshot by replication would otherwise wait for further replicas, for 5 s.
         let settings = vec![("repl-diskless-sync-delay".to_owned(), "0".to_owned())];
-        let options = sandbox::RedisOptions { settings, ..sandbox::RedisOptions::default() };
         let flavor = if valkey { sandbox::Flavor::Valkey } else { sandbox::Flavor::Redis };
         let mut found = sandbox::redis::find_all(&sandbox::Places::from_env());
         found.retain(|binaries| binaries.flavor() == flavor);
@@ -144,6 +154,12 @@ pub(crate) async fn start_redis(flavor: Option<&str>, version: &str) -> anyhow::
                  where it is"
             ))));
         };
+        if clustered {
+            // Three masters, whatever the source had: that every key finds its slot is what counts.
+            let options = sandbox::ClusterOptions { settings, ..sandbox::ClusterOptions::default() };
+            return Ok(Private::Cluster(sandbox::RedisCluster::start(&binaries, &options)?));
+        }
+        let options = sandbox::RedisOptions { settings, ..sandbox::RedisOptions::default() };
         let server = sandbox::Redis::start(&binaries, options)?;
         anyhow::Ok(Private::Redis(server))
     })
@@ -154,9 +170,18 @@ impl std::fmt::Display for Private {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Private::Postgres(server) => write!(f, "PostgreSQL {}", server.version()),
+            Private::Cluster(cluster) => match cluster.nodes().first() {
+                Some(node) => write!(f, "{} {} cluster", node.flavor(), node.version()),
+                None => f.write_str("an empty cluster"),
+            },
             Private::Redis(server) => write!(f, "{} {}", server.flavor(), server.version()),
         }
     }
+}
+
+fn redis_at(url: &str) -> anyhow::Result<Connection> {
+    let options = redisdump::ConnectOptions::parse(url, &redisdump::Environment::default())?;
+    Ok(Connection::Redis(Box::new(options)))
 }
 
 impl Private {
@@ -168,11 +193,8 @@ impl Private {
                     pgmove::ConnectOptions::parse(&server.url("postgres"), &pgmove::Environment::default())?;
                 Connection::Postgres(Box::new(options))
             }
-            Private::Redis(server) => {
-                let options =
-                    redisdump::ConnectOptions::parse(&server.url(), &redisdump::Environment::default())?;
-                Connection::Redis(Box::new(options))
-            }
+            Private::Redis(server) => redis_at(&server.url())?,
+            Private::Cluster(cluster) => redis_at(&cluster.url())?,
         };
         Ok(Endpoint {
             name: name.to_owned(),

@@ -4,6 +4,7 @@ mod acl;
 mod baseline;
 mod by_hand;
 mod care;
+mod cluster;
 mod common;
 mod databases;
 mod encryption;

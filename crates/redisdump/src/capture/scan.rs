@@ -14,7 +14,6 @@ use super::payload::{Part, Payload};
 use super::questions::{Answer, Questions};
 use super::{Consistency, PIECE};
 use crate::databases::{databases, told};
-use crate::digest_log::DigestLog;
 use crate::meaning::shown;
 use crate::rdb::{Crc64, Dialect, Reader, dump};
 use crate::tally::{CaptureReport, Tally};
@@ -76,7 +75,7 @@ impl Scan {
         mut connection: Connection,
         server: &ServerIdentity,
         remembered: u64,
-        log: Option<DigestLog>,
+        tally: Tally,
     ) -> Result<Scan, Error> {
         // Reading a key makes it look used, which eviction goes by; from 7.2 on it can be had without.
         connection.ask_raw(&[b"CLIENT", b"NO-TOUCH", b"ON"]).await?;
@@ -129,7 +128,7 @@ impl Scan {
             pieces: VecDeque::new(),
             crc: Crc64::default(),
             reader: Reader::new(),
-            tally: Tally::keeping(log),
+            tally,
             gone: 0,
             warnings,
         };
@@ -427,6 +426,7 @@ impl Scan {
 
     pub(super) fn report(&self, server: ServerIdentity) -> Result<CaptureReport, Error> {
         let (dialect, rdb_version) = self.reader.version();
+        super::refuse_outside(&self.tally, self.connection.reader.target())?;
         Ok(CaptureReport {
             server,
             dialect,
@@ -443,6 +443,7 @@ impl Scan {
             consistency: self.consistency(),
             warnings: self.warnings.clone(),
             gone_meanwhile: self.gone,
+            nodes: Vec::new(),
         })
     }
 }
@@ -453,7 +454,7 @@ fn string(out: &mut Vec<u8>, bytes: &[u8]) {
 }
 
 /// A length as RDBs have it: in one byte up to 63, else marked and big-endian.
-fn length(out: &mut Vec<u8>, n: u64) {
+pub(crate) fn length(out: &mut Vec<u8>, n: u64) {
     match (u8::try_from(n), u32::try_from(n)) {
         (Ok(n), _) if n < 1 << 6 => out.push(n),
         (_, Ok(n)) => {

@@ -32,6 +32,8 @@ pub struct Reader {
     idle: Option<u64>,
     frequency: Option<u8>,
     checksum: Option<Checksum>,
+    /// Where the last key that was read whole ends, and the database that was chosen there.
+    key_end: Option<(u64, u64)>,
     try_newer: bool,
     templates: Templates,
     scratch: Vec<u8>,
@@ -89,6 +91,7 @@ impl Default for Reader {
             idle: None,
             frequency: None,
             checksum: None,
+            key_end: None,
             try_newer: false,
             templates: Templates::default(),
             scratch: Vec::new(),
@@ -129,6 +132,12 @@ impl Reader {
     /// The version and dialect; meaningful once the header was read.
     pub fn version(&self) -> (Dialect, u16) {
         (self.dialect, self.version)
+    }
+
+    /// The offset behind the last key that was read whole, and the database that was chosen there; nothing before the
+    /// first.
+    pub(crate) fn key_end(&self) -> Option<(u64, u64)> {
+        self.key_end
     }
 
     /// Takes the next bytes. Returns how many of them belong to the RDB: fewer than given only once it has ended.
@@ -197,6 +206,7 @@ impl Reader {
         let mut summed = 0;
         let result = loop {
             let rest = input.get(at..).unwrap_or_default();
+            let in_value = self.state == State::Value;
             let step = match self.state {
                 State::End => break Ok(()),
                 State::Value => self.value(rest, visitor),
@@ -208,7 +218,12 @@ impl Reader {
                 _ => self.item(rest, visitor),
             };
             match step {
-                Ok(n) => at += n,
+                Ok(n) => {
+                    at += n;
+                    if in_value && self.state == State::Items {
+                        self.key_end = Some((self.offset + at as u64, self.db));
+                    }
+                }
                 Err(Stop::More(want)) => {
                     self.want = want;
                     break Ok(());

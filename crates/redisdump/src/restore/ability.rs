@@ -5,6 +5,7 @@
 
 use std::hash::{BuildHasher as _, RandomState};
 
+use crate::cluster::{Tags, Topology};
 use crate::emit::Target;
 use crate::identity::setting;
 use crate::rdb::{Dialect, NEWEST_REDIS, NEWEST_VALKEY, dump};
@@ -37,8 +38,11 @@ impl Ability {
         const USUAL: u64 = 512 << 20;
         let number = |said: Option<String>| said.and_then(|number| number.parse().ok());
         let longest = setting(connection, "proto-max-bulk-len").await?.ok().flatten();
-        let databases = setting(connection, "databases").await?.ok().flatten();
-        let (rdb, no_restore) = match stamps(connection).await? {
+        // Nodes of clusters have one database, but where Valkey 9 is told otherwise.
+        let name = if server.cluster { "cluster-databases" } else { "databases" };
+        let databases = setting(connection, name).await?.ok().flatten();
+        let tag = if server.cluster { own_tag(connection).await? } else { None };
+        let (rdb, no_restore) = match stamps(connection, tag).await? {
             Ok(Some(newest)) => (newest, None),
             Ok(None) => (server.target().rdb(), Some("it takes no payload that is known here".to_owned())),
             Err(words) => (server.target().rdb(), Some(words)),
@@ -47,9 +51,27 @@ impl Ability {
             target: server.target().taking(rdb),
             no_restore,
             longest: number(longest).unwrap_or(USUAL),
-            databases: number(databases),
+            databases: number(databases).or(server.cluster.then_some(1)),
             modules: modules(connection).await?,
         })
+    }
+
+    /// What both take: of two nodes of a cluster.
+    pub(super) fn least(mut self, mut other: Ability) -> Ability {
+        let modules = std::mem::take(&mut self.modules);
+        let other_modules = std::mem::take(&mut other.modules);
+        let (longest, databases) = (self.longest.min(other.longest), self.databases.min(other.databases));
+        let older = match other.target.rdb().1 < self.target.rdb().1 {
+            true => other.target,
+            false => self.target,
+        };
+        Ability {
+            target: older,
+            no_restore: self.no_restore.or(other.no_restore),
+            longest,
+            databases,
+            modules: modules.into_iter().filter(|module| other_modules.contains(module)).collect(),
+        }
     }
 
     /// Whether a module that knows values of this type is loaded.
@@ -97,9 +119,7 @@ pub async fn takes_all_of(
     target: &crate::ConnectOptions,
     source: &crate::ConnectOptions,
 ) -> Result<bool, Error> {
-    let mut connection = Connection::open(target).await?;
-    let server = crate::identity::identify(&mut connection, target).await?;
-    let ability = Ability::ask(&mut connection, &server).await?;
+    let (_, ability, _) = super::fit::asked(target).await?;
     let mut connection = Connection::open(source).await?;
     let source = crate::identity::identify(&mut connection, source).await?;
     // The source is only read, and is believed its version.
@@ -113,9 +133,15 @@ pub async fn takes_all_of(
 }
 
 /// The newest stamp that RESTORE takes, or the server's words if it lets us RESTORE nothing.
-async fn stamps(connection: &mut Connection) -> Result<Result<Option<(Dialect, u16)>, String>, Error> {
+async fn stamps(
+    connection: &mut Connection,
+    tag: Option<String>,
+) -> Result<Result<Option<(Dialect, u16)>, String>, Error> {
     // A name that nobody has: a key that is there would be told before the stamp is looked at.
-    let name = format!("dbhaul:no-such-key:{:016x}", RandomState::new().hash_one(0_u8));
+    let mut name = format!("dbhaul:no-such-key:{:016x}", RandomState::new().hash_one(0_u8));
+    if let Some(tag) = tag {
+        name.push_str(&format!(":{{{tag}}}"));
+    }
     let stamps: Vec<u16> = std::iter::once(NEWEST_VALKEY).chain((6..=NEWEST_REDIS).rev()).collect();
     let mut out = Vec::new();
     for stamp in &stamps {
@@ -143,6 +169,11 @@ async fn stamps(connection: &mut Connection) -> Result<Result<Option<(Dialect, u
         (None, Some(words)) => Err(words),
         (newest, _) => Ok(newest),
     })
+}
+
+/// What a key's name must have for the node of a cluster to serve it.
+async fn own_tag(connection: &mut Connection) -> Result<Option<String>, Error> {
+    Ok(Topology::own_slot(connection).await?.map(Tags::of))
 }
 
 /// The modules that a server has loaded, in lower case; none where it does not say.

@@ -8,6 +8,7 @@ use super::loader::Loader;
 use super::memory::{self, mebibytes};
 use super::settings::{OnExisting, RestoreOptions};
 use super::{BATCH, clock};
+use crate::cluster::each_master;
 use crate::databases::databases;
 use crate::emit::{Losses, Target};
 use crate::identity::{functions, identify};
@@ -32,6 +33,24 @@ pub async fn server_identity(options: &ConnectOptions) -> Result<ServerIdentity,
     identify(&mut connection, options).await
 }
 
+/// A server, what it takes, and its clock; of a cluster what all of its masters take.
+pub(super) async fn asked(options: &ConnectOptions) -> Result<(ServerIdentity, Ability, i64), Error> {
+    let mut connection = Connection::open(options).await?;
+    let server = identify(&mut connection, options).await?;
+    drop(connection);
+    let nodes = each_master(options, |node| async move {
+        let mut connection = Connection::open(&node).await?;
+        let server = identify(&mut connection, &node).await?;
+        let now = clock(&mut connection).await?;
+        Ok((Ability::ask(&mut connection, &server).await?, now))
+    })
+    .await?;
+    let now = nodes.iter().map(|(_, now)| *now).min().unwrap_or_default();
+    let least = nodes.into_iter().map(|(ability, _)| ability).reduce(Ability::least);
+    let ability = least.ok_or_else(|| Error::stream("a cluster without a master"))?;
+    Ok((server, ability, now))
+}
+
 /// What of an RDB a server cannot hold, if it is restored by these settings: reads all of it, and writes nothing.
 ///
 /// # Errors
@@ -45,10 +64,7 @@ pub async fn unsupported<E>(
 where
     E: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    let mut connection = Connection::open(options).await?;
-    let server = identify(&mut connection, options).await?;
-    let ability = Ability::ask(&mut connection, &server).await?;
-    let now = clock(&mut connection).await?;
+    let (server, ability, now) = asked(options).await?;
     let mut loader = Loader::new(settings, &ability, server.at_least(5, 0), now).only_look();
     let mut rdb = Reader::new().try_newer(settings.try_newer);
     let mut uniqueness = Uniqueness::default();
@@ -72,7 +88,7 @@ where
     if !loader.conflicts.is_empty() {
         return Err(misplaced(&server, loader.conflicts));
     }
-    if let Some(limit) = memory::limit(&mut connection).await?.filter(|limit| !limit.evicts()) {
+    if let Some(limit) = memory::memory_limit(options).await?.filter(|limit| !limit.evicts()) {
         // In memory nothing is smaller than in an RDB, where strings are compressed.
         let left = limit.left(settings.flush.is_some());
         if loader.wanted_bytes > left {
@@ -103,8 +119,8 @@ pub(super) async fn refuse_if_unfit(
     if settings.not_this_run.as_ref() == Some(&server.run_id) && !server.run_id.is_empty() {
         conflicts.push("it is the source itself".to_owned());
     }
-    if server.cluster {
-        conflicts.push("it is a node of a cluster, and takes only the keys of its own slots".to_owned());
+    if server.cluster && server.masters == 0 {
+        conflicts.push("it is a node of a cluster, and takes only the keys of its own slots: redis+cluster:// names all of them".to_owned());
     }
     if server.role == "slave" {
         conflicts.push("it is a replica, and read-only: name its master".to_owned());
@@ -117,16 +133,28 @@ pub(super) async fn refuse_if_unfit(
             server.address
         ));
     }
-    if settings.on_existing == OnExisting::Refuse && settings.flush.is_none() {
-        conflicts.extend(occupied(connection, server).await?);
+    // The nodes of a cluster are asked one by one.
+    if settings.on_existing == OnExisting::Refuse && settings.flush.is_none() && server.masters == 0 {
+        let found = occupied(connection, server).await?;
+        let any = !found.is_empty();
+        conflicts.extend(found);
+        conflicts.extend(any.then(|| remedy(server)));
     }
-    if conflicts.is_empty() {
-        return Ok(());
-    }
-    Err(Error::Refused { what: format!("{server} cannot be filled"), conflicts })
+    refuse(server, conflicts)
 }
 
-async fn occupied(connection: &mut Connection, server: &ServerIdentity) -> Result<Vec<String>, Error> {
+/// Refuses a server where anything stands against it.
+pub(super) fn refuse(server: &ServerIdentity, conflicts: Vec<String>) -> Result<(), Error> {
+    match conflicts.is_empty() {
+        true => Ok(()),
+        false => Err(Error::Refused { what: format!("{server} cannot be filled"), conflicts }),
+    }
+}
+
+pub(super) async fn occupied(
+    connection: &mut Connection,
+    server: &ServerIdentity,
+) -> Result<Vec<String>, Error> {
     let mut conflicts: Vec<String> = databases(connection, server)
         .await?
         .iter()
@@ -138,13 +166,15 @@ async fn occupied(connection: &mut Connection, server: &ServerIdentity) -> Resul
             libraries.len()
         ));
     }
-    if !conflicts.is_empty() {
-        conflicts.push(format!(
-            "--on-existing replace or skip says what is to become of it; --flush {} empties the server first",
-            server.address
-        ));
-    }
     Ok(conflicts)
+}
+
+/// What may be done about keys that are there.
+pub(super) fn remedy(server: &ServerIdentity) -> String {
+    format!(
+        "--on-existing replace or skip says what is to become of it; --flush {} empties the server first",
+        server.address
+    )
 }
 
 /// Empties the server, functions included.

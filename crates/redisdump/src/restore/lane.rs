@@ -54,12 +54,20 @@ impl Queue {
 pub(super) struct Lane {
     pub(super) out: Vec<u8>,
     pub(super) queue: Queue,
+    /// How many commands stand in `out`: more than are noted, in the middle of a long value.
+    pub(super) commands: usize,
     selected: u64,
 }
 
 impl Lane {
     /// Notes a command whose reply is awaited.
     pub(super) fn note(&mut self, what: What, db: u64, name: &[u8]) {
+        self.commands += 1;
+        self.note_counted(what, db, name);
+    }
+
+    /// The same of one that was counted when it was written.
+    pub(super) fn note_counted(&mut self, what: What, db: u64, name: &[u8]) {
         let at = self.queue.names.len();
         self.queue.names.extend_from_slice(name);
         self.queue.sent.push(Sent { what, db, name: (at, name.len()) });

@@ -6,7 +6,9 @@ use std::hash::{BuildHasher as _, RandomState};
 use super::ability::Ability;
 use super::lane::{Lane, Queue, What};
 use super::pieces::{self, Pieces};
+use super::routes::Routes;
 use super::settings::{OnExisting, RestoreOptions};
+use crate::cluster::{Tags, slot_of};
 use crate::emit::{Emitter, Inexpressible, Limits, Losses, StandIns};
 use crate::export::{convert, loads, module_of};
 use crate::rdb::{Dialect, EMPTY, Elements, Key, Kind, ValueType, Visitor, dump};
@@ -34,6 +36,8 @@ pub(super) struct Loader<'a> {
     dry: bool,
     pub(super) lanes: Vec<Lane>,
     next: usize,
+    /// Which lanes lead to which node, where the server is a cluster.
+    routes: Option<&'a Routes>,
     /// The type byte and the value as it stands in the RDB: what a payload begins with.
     raw: Vec<u8>,
     payload: Vec<u8>,
@@ -88,6 +92,7 @@ impl<'a> Loader<'a> {
             dry: false,
             lanes,
             next: 0,
+            routes: None,
             raw: Vec::new(),
             payload: Vec::new(),
             metadata: Vec::new(),
@@ -125,10 +130,25 @@ impl<'a> Loader<'a> {
         self
     }
 
+    /// Sends each key on a lane of the node that has its slot.
+    pub(super) fn routed(mut self, routes: &'a Routes) -> Self {
+        self.routes = Some(routes);
+        self
+    }
+
+    /// Chooses the lane of the next key.
+    fn choose_lane(&mut self) {
+        self.next = match self.routes {
+            Some(routes) => routes.lane(slot_of(&self.name), self.next),
+            None => (self.next + 1) % self.lanes.len().max(1),
+        };
+    }
+
     /// Drops what is ready: nothing is sent.
     pub(super) fn discard(&mut self) {
         for lane in &mut self.lanes {
             lane.out.clear();
+            lane.commands = 0;
             lane.queue = Queue::default();
         }
     }
@@ -263,12 +283,17 @@ impl<'a> Loader<'a> {
     /// A name that no key has, another one each time: what is undone on one connection is not what another one makes.
     fn stand_in(&mut self) -> Vec<u8> {
         self.given += 1;
-        format!("{}:{}", self.stand_in, self.given).into_bytes()
+        let name = format!("{}:{}", self.stand_in, self.given);
+        match self.routes {
+            // What is renamed stays in its slot.
+            Some(_) => format!("{name}:{{{}}}", Tags::of(slot_of(&self.name))).into_bytes(),
+            None => name.into_bytes(),
+        }
     }
 
     /// Begins to send the value by commands, with what of it has come so far.
     fn begin_pieces(&mut self, value_type: ValueType) {
-        self.next = (self.next + 1) % self.lanes.len().max(1);
+        self.choose_lane();
         self.mortal += u64::from(self.is_mortal(value_type));
         let limits = Limits { bulk: self.ability.longest, ..Limits::default() };
         let replace = self.settings.on_existing == OnExisting::Replace;
@@ -335,12 +360,15 @@ impl Visitor for Loader<'_> {
             self.losses.add(&crate::emit::Inexpressible::Function, 0, b"");
             return;
         }
-        let Some(lane) = self.lanes.first_mut() else { return };
-        match self.settings.on_existing {
-            OnExisting::Replace => command(&mut lane.out, &[b"FUNCTION", b"LOAD", b"REPLACE", code]),
-            _ => command(&mut lane.out, &[b"FUNCTION", b"LOAD", code]),
+        // Each master of a cluster has functions of its own.
+        let (each, nodes) = self.routes.map_or((1, 1), |routes| (routes.lanes_each(), routes.nodes()));
+        for lane in self.lanes.iter_mut().step_by(each).take(nodes) {
+            match self.settings.on_existing {
+                OnExisting::Replace => command(&mut lane.out, &[b"FUNCTION", b"LOAD", b"REPLACE", code]),
+                _ => command(&mut lane.out, &[b"FUNCTION", b"LOAD", code]),
+            }
+            lane.note(What::Function, 0, b"");
         }
-        lane.note(What::Function, 0, b"");
         self.functions += 1;
     }
 
@@ -436,7 +464,7 @@ impl Visitor for Loader<'_> {
                 self.end_pieces(pieces);
             }
         } else if self.make_payload(value_type) {
-            self.next = (self.next + 1) % self.lanes.len().max(1);
+            self.choose_lane();
             self.restore(kind);
         }
     }

@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 
+use crate::cluster::each_master;
 use crate::identity::{info, setting};
 use crate::wire::Connection;
 use crate::{ConnectOptions, Error};
@@ -52,10 +53,25 @@ pub(super) fn mebibytes(bytes: u64) -> String {
 /// # Errors
 /// The server cannot be reached.
 pub async fn memory_limit(options: &ConnectOptions) -> Result<Option<MemoryLimit>, Error> {
-    limit(&mut Connection::open(options).await?).await
+    let limits = each_master(options, |node| async move { limit(&mut Connection::open(&node).await?).await });
+    let mut all: Option<MemoryLimit> = None;
+    for limit in limits.await? {
+        // Where a master of a cluster has no limit, the cluster has none.
+        let Some(limit) = limit else { return Ok(None) };
+        all = Some(match all {
+            None => limit,
+            Some(all) => MemoryLimit {
+                maxmemory: all.maxmemory.saturating_add(limit.maxmemory),
+                policy: if limit.evicts() { limit.policy } else { all.policy },
+                used: all.used.saturating_add(limit.used),
+                used_when_empty: all.used_when_empty.saturating_add(limit.used_when_empty),
+            },
+        });
+    }
+    Ok(all)
 }
 
-pub(super) async fn limit(connection: &mut Connection) -> Result<Option<MemoryLimit>, Error> {
+async fn limit(connection: &mut Connection) -> Result<Option<MemoryLimit>, Error> {
     let said = match info(connection, "memory").await {
         Ok(said) => said,
         // Who may not ask is told nothing.
@@ -88,9 +104,16 @@ pub(super) async fn evicted(connection: &mut Connection) -> Result<Option<u64>, 
     }
 }
 
+/// The same of all masters of a cluster, or of a single server.
+pub(super) async fn evicted_of_all(options: &ConnectOptions) -> Result<Option<u64>, Error> {
+    let of_nodes =
+        each_master(options, |node| async move { evicted(&mut Connection::open(&node).await?).await });
+    Ok(of_nodes.await?.into_iter().sum())
+}
+
 /// How many more it has evicted since then.
 pub(super) async fn evicted_since(options: &ConnectOptions, before: Option<u64>) -> Result<u64, Error> {
     let Some(before) = before else { return Ok(0) };
-    let now = evicted(&mut Connection::open(options).await?).await?;
+    let now = evicted_of_all(options).await?;
     Ok(now.unwrap_or(before).saturating_sub(before))
 }

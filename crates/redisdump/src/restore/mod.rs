@@ -7,16 +7,19 @@
 //! does all of it where the server takes no payloads.
 
 mod ability;
+mod cluster;
 mod fit;
 mod lane;
 mod loader;
 mod memory;
 mod pieces;
+mod pipe;
 mod replay;
+mod routes;
 mod settings;
+mod taken;
 
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -26,18 +29,19 @@ use tokio::sync::mpsc;
 
 pub(crate) use ability::modules_of;
 pub use ability::takes_all_of;
+pub use cluster::ClusterRestore;
 pub use fit::{server_identity, unsupported};
 pub use memory::{MemoryLimit, memory_limit};
 pub use replay::{AofReport, UndatedExpiries, apply_aof};
 pub use settings::{ExpiryBase, KeyChoice, OnExisting, ReplayOptions, RestoreOptions};
 
 use ability::Ability;
-use lane::{Queue, What};
+use lane::Queue;
 use loader::Loader;
+use taken::Taken;
 
 use crate::emit::{Losses, StandIns};
 use crate::identity::identify;
-use crate::meaning::shown;
 use crate::rdb::Reader;
 use crate::report::Progress;
 use crate::wire::{Connection, Reply, Writer};
@@ -73,6 +77,9 @@ pub struct RestoreReport {
     pub bytes: u64,
     /// Keys that the server evicted meanwhile, to stay within its `maxmemory`.
     pub evicted: u64,
+    /// What became of the way, where the target is a cluster.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<ClusterRestore>,
 }
 
 impl fmt::Display for RestoreReport {
@@ -107,6 +114,9 @@ impl fmt::Display for RestoreReport {
                 "\nthe server EVICTED {} keys meanwhile: its maxmemory is too small for all of this",
                 self.evicted
             )?;
+        }
+        if let Some(cluster) = &self.cluster {
+            write!(f, "{cluster}")?;
         }
         if let Some(words) = &self.by_commands {
             write!(
@@ -157,6 +167,14 @@ async fn restore_with<E>(
 where
     E: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
+    if options.is_cluster() {
+        if stand_ins.is_some() {
+            return Err(cluster::no_commands(options));
+        }
+        return Box::pin(cluster::restore(stream, options, settings, on_progress))
+            .await
+            .map(|done| (done, 0));
+    }
     let mut connection = Connection::open(options).await?;
     let server = identify(&mut connection, options).await?;
     fit::refuse_if_unfit(&mut connection, &server, settings).await?;
@@ -216,40 +234,19 @@ where
         outlets.clear();
         Ok::<_, Error>(())
     };
-    let total = AtomicU64::new(0);
-    let skipped = AtomicU64::new(0);
-    let lapsed = AtomicU64::new(0);
+    let tally = Taken::new(&target, skip);
     let check = futures::future::try_join_all(readers.iter_mut().map(|(reader, awaited)| {
-        let (total, skipped, lapsed, target) = (&total, &skipped, &lapsed, &target);
+        let tally = &tally;
         async move {
             while let Some(batch) = awaited.recv().await {
                 let mut rest = batch.sent.as_slice();
                 while !rest.is_empty() {
                     let (taken, missing) = rest.split_at(reader.take_ok(rest.len()));
-                    let keys = taken.iter().filter(|sent| sent.what.is_key()).count() as u64;
-                    total.fetch_add(keys, Ordering::Relaxed);
+                    tally.all_taken(taken);
                     rest = missing;
                     let Some((sent, behind)) = rest.split_first() else { break };
                     rest = behind;
-                    let of = match (sent.what, reader.reply(DOING).await?) {
-                        // Somebody has that name.
-                        (What::Rename(_), Reply::Int(0)) => skipped,
-                        // It has expired before it got its name.
-                        (What::Rename(_), Reply::Error(message)) if message.contains("no such key") => lapsed,
-                        (what, Reply::Error(message)) if skip && is_there(what, &message) => skipped,
-                        (what, Reply::Error(message)) => {
-                            let key = (sent.db, batch.name(sent));
-                            return Err(refused_key(
-                                target,
-                                what,
-                                key,
-                                &message,
-                                total.load(Ordering::Relaxed),
-                            ));
-                        }
-                        _ => total,
-                    };
-                    of.fetch_add(u64::from(sent.what.is_key()), Ordering::Relaxed);
+                    tally.note(sent, batch.name(sent), reader.reply(DOING).await?)?;
                 }
             }
             Ok::<_, Error>(())
@@ -272,14 +269,14 @@ where
         fed?;
     }
     check?;
-    let keys = total.into_inner();
+    let keys = tally.keys();
     on_progress(Progress { bytes: rdb.offset(), keys });
     drop(readers);
     let report = RestoreReport {
         keys,
         evicted: memory::evicted_since(options, evicted).await?,
-        skipped: skipped.into_inner(),
-        expired: loader.expired + lapsed.into_inner(),
+        skipped: tally.skipped(),
+        expired: loader.expired + tally.lapsed(),
         unwanted: loader.unwanted,
         empty: loader.empty,
         left_out: loader.losses,
@@ -288,6 +285,7 @@ where
         skipped_module_data: loader.modules,
         bytes: rdb.offset(),
         server,
+        cluster: None,
     };
     Ok((report, loader.mortal))
 }
@@ -334,15 +332,6 @@ fn half_way(server: &ServerIdentity, message: &str, sent: u64) -> Error {
     }
 }
 
-/// Whether a refusal says that the name is taken.
-fn is_there(what: What, message: &str) -> bool {
-    match what {
-        What::Key(_) => message.starts_with("BUSYKEY"),
-        What::Function => message.contains("already exists"),
-        _ => false,
-    }
-}
-
 /// Sends what every lane has ready beyond `beyond` bytes; true when anything was sent.
 async fn flush(loader: &mut Loader<'_>, outlets: &mut [Outlet], beyond: usize) -> Result<bool, Error> {
     let mut any = false;
@@ -359,34 +348,13 @@ async fn flush(loader: &mut Loader<'_>, outlets: &mut [Outlet], beyond: usize) -
         };
         let ((), result) = futures::join!(note, outlet.writer.send(&lane.out, DOING));
         lane.out.clear();
+        lane.commands = 0;
         if lane.out.capacity() > 4 << 20 {
             lane.out = Vec::new();
         }
         result?;
     }
     Ok(any)
-}
-
-fn refused_key(target: &str, what: What, (db, name): (u64, &[u8]), message: &str, taken: u64) -> Error {
-    let doing = match what {
-        What::Select => format!("choosing database {db}"),
-        What::Function => "loading a function library".to_owned(),
-        What::Key(kind) | What::Part(kind) | What::Rename(kind) => {
-            format!("key {} of database {db} ({kind})", shown(name))
-        }
-    };
-    let hint = if message.contains("DUMP payload version or checksum") {
-        ". This server cannot load this kind of value: it is older than the source, or another fork"
-    } else {
-        ""
-    };
-    Error::Server {
-        target: target.to_owned(),
-        doing,
-        message: format!(
-            "{message}{hint}. It has taken {taken} keys before, which stay there: empty it before the next try"
-        ),
-    }
 }
 
 /// The target's clock: it decides what has expired.

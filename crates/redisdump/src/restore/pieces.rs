@@ -46,6 +46,7 @@ impl Pieces {
     /// Hands over what is ready, in the middle of the value.
     pub(super) fn take_into(&mut self, lane: &mut Lane) {
         let replies = self.value.emitter.take_into(&mut lane.out);
+        lane.commands += usize::try_from(replies).unwrap_or(usize::MAX);
         let all = replies + u64::from(self.held);
         self.held = all > 0;
         for _ in 1..all {
@@ -59,7 +60,7 @@ impl Pieces {
         self.take_into(lane);
         let Key { db, ref name, kind, .. } = self.key;
         match &self.stand_in {
-            None if ended.is_ok() => lane.note(What::Key(kind), db, name),
+            None if ended.is_ok() => lane.note_counted(What::Key(kind), db, name),
             _ if !self.held => {}
             _ => self.note_part(lane),
         }
@@ -71,6 +72,6 @@ impl Pieces {
 
     fn note_part(&self, lane: &mut Lane) {
         let Key { db, ref name, kind, .. } = self.key;
-        lane.note(What::Part(kind), db, name);
+        lane.note_counted(What::Part(kind), db, name);
     }
 }

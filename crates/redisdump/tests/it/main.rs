@@ -6,6 +6,7 @@ mod apply;
 mod apply_aof;
 mod apply_pieces;
 mod capture_limits;
+mod cluster;
 mod connect;
 mod corpus;
 mod damage;

@@ -137,6 +137,7 @@ impl Pass {
             role: String::new(),
             address,
             cluster: false,
+            masters: 0,
         }
     }
 
@@ -164,6 +165,7 @@ impl Pass {
                     consistency: Consistency::PointInTime,
                     warnings: warnings.to_vec(),
                     gone_meanwhile: 0,
+                    nodes: Vec::new(),
                 };
                 Ok((Some(report), None))
             }

@@ -54,6 +54,9 @@ pub async fn apply_aof(
     until: Option<i64>,
     on_progress: &(dyn Fn(Progress) + Sync),
 ) -> Result<AofReport, Error> {
+    if options.is_cluster() {
+        return Err(super::cluster::no_commands(options));
+    }
     let mut connection = Connection::open(options).await?;
     let server = identify(&mut connection, options).await?;
     if settings.on_existing != OnExisting::Refuse && settings.flush.is_none() {

@@ -1,0 +1,183 @@
+//! Commands that the cluster sends elsewhere: `MOVED` and `ASK` followed, and a failover waited for.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::topology::Topology;
+use crate::wire::{Connection, Reply};
+use crate::{ConnectOptions, Error};
+
+/// How long a slot may have no master before that is an error: a failover takes the cluster's node timeout (15 s by
+/// default) and an election.
+pub(crate) const FAILOVER: Duration = Duration::from_secs(120);
+/// Pause between two questions whether it has one again.
+pub(crate) const PAUSE: Duration = Duration::from_millis(200);
+
+/// Redirects that are followed at once.
+const HOPS: u64 = 4;
+
+/// Where a node of a cluster sends a command that it does not serve itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Redirect {
+    /// For good.
+    Moved { slot: u16, host: String, port: u16 },
+    /// This time: the key is in a slot that is being moved.
+    Ask { slot: u16, host: String, port: u16 },
+    /// A key of several is not where the others are yet.
+    Again,
+    /// The slot has no master now.
+    Down,
+}
+
+impl Redirect {
+    /// From an error reply; nothing for an error that is one.
+    pub(crate) fn of(message: &str) -> Option<Redirect> {
+        let mut words = message.split_whitespace();
+        let kind = words.next()?;
+        match kind {
+            "TRYAGAIN" => return Some(Redirect::Again),
+            "CLUSTERDOWN" | "LOADING" | "MASTERDOWN" => return Some(Redirect::Down),
+            "MOVED" | "ASK" => {}
+            _ => return None,
+        }
+        let slot = words.next()?.parse().ok()?;
+        let (host, port) = words.next()?.rsplit_once(':')?;
+        // A node that does not know its own address leaves it out.
+        let (host, port) = (host.trim_start_matches('?').to_owned(), port.parse().ok()?);
+        Some(match kind {
+            "MOVED" => Redirect::Moved { slot, host, port },
+            _ => Redirect::Ask { slot, host, port },
+        })
+    }
+}
+
+/// What became of a command that was sent elsewhere.
+pub(crate) struct Follow {
+    pub(crate) reply: Reply,
+    /// It may have been run twice: the connection broke before the reply came.
+    pub(crate) repeated: bool,
+}
+
+/// Connections to nodes of a cluster, for single commands.
+pub(crate) struct Link {
+    cluster: ConnectOptions,
+    open: BTreeMap<(String, u16), Connection>,
+}
+
+impl Link {
+    pub(crate) fn new(cluster: &ConnectOptions) -> Link {
+        Link { cluster: cluster.clone(), open: BTreeMap::new() }
+    }
+
+    /// Sends a ready command to where it belongs, until a node answers it itself. `from` is the node that sent it away.
+    ///
+    /// # Errors
+    /// The slot has no master for too long.
+    pub(crate) async fn follow(
+        &mut self,
+        command: &[u8],
+        slot: u16,
+        from: (&str, u16),
+        redirect: Redirect,
+        doing: &str,
+    ) -> Result<Follow, Error> {
+        let deadline = Instant::now() + FAILOVER;
+        let mut repeated = false;
+        let mut at = (from.0.to_owned(), from.1);
+        let mut redirect = redirect;
+        let mut said = String::new();
+        for hop in 0_u64.. {
+            // Nodes that send each other's commands back have to agree first.
+            if hop > HOPS {
+                tokio::time::sleep(PAUSE).await;
+            }
+            if Instant::now() > deadline {
+                break;
+            }
+            let mut asking = false;
+            match redirect {
+                Redirect::Moved { host, port, .. } => at = named(host, port, &at.0),
+                Redirect::Ask { host, port, .. } => {
+                    at = named(host, port, &at.0);
+                    asking = true;
+                }
+                Redirect::Again => tokio::time::sleep(PAUSE / 4).await,
+                Redirect::Down => {
+                    tokio::time::sleep(PAUSE).await;
+                    if let Ok(topology) = Topology::read(&self.cluster).await
+                        && let Some(owner) = topology.owner(slot)
+                    {
+                        at = (owner.host.clone(), owner.port);
+                    }
+                }
+            }
+            match self.ask(&at, asking, command, doing).await {
+                Ok(Reply::Error(message)) => match Redirect::of(&message) {
+                    Some(next) => {
+                        redirect = next;
+                        said = message;
+                    }
+                    None => return Ok(Follow { reply: Reply::Error(message), repeated }),
+                },
+                Ok(reply) => return Ok(Follow { reply, repeated }),
+                Err(error @ (Error::Lost { .. } | Error::Connect { .. })) => {
+                    repeated |= matches!(error, Error::Lost { .. });
+                    self.open.remove(&at);
+                    said = error.to_string();
+                    redirect = Redirect::Down;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        let target = self.cluster.display().to_string();
+        let message = format!("slot {slot} was served by no node for {} s: {said}", FAILOVER.as_secs());
+        Err(Error::Server { target, doing: doing.to_owned(), message })
+    }
+
+    async fn ask(
+        &mut self,
+        at: &(String, u16),
+        asking: bool,
+        command: &[u8],
+        doing: &str,
+    ) -> Result<Reply, Error> {
+        if !self.open.contains_key(at) {
+            let connection = Connection::open(&self.cluster.at(&at.0, at.1)).await?;
+            self.open.insert(at.clone(), connection);
+        }
+        let Some(connection) = self.open.get_mut(at) else { return Ok(Reply::Nil) };
+        if asking {
+            connection.ask_raw(&[b"ASKING"]).await?;
+        }
+        connection.writer.send(command, doing).await?;
+        connection.reader.reply(doing).await
+    }
+}
+
+/// A node that leaves out its host means the host that was asked.
+pub(crate) fn named(host: String, port: u16, asked: &str) -> (String, u16) {
+    (if host.is_empty() { asked.to_owned() } else { host }, port)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn redirects_are_read() {
+        let moved = Redirect::of("MOVED 3999 127.0.0.1:6381");
+        assert_eq!(moved, Some(Redirect::Moved { slot: 3999, host: "127.0.0.1".into(), port: 6381 }));
+        let ask = Redirect::of("ASK 1 ::1:7000");
+        assert_eq!(ask, Some(Redirect::Ask { slot: 1, host: "::1".into(), port: 7000 }));
+        let unknown = Redirect::of("MOVED 1 :7000");
+        assert_eq!(unknown, Some(Redirect::Moved { slot: 1, host: String::new(), port: 7000 }));
+        assert_eq!(named(String::new(), 1, "h"), ("h".to_owned(), 1));
+        assert_eq!(Redirect::of("CLUSTERDOWN Hash slot not served"), Some(Redirect::Down));
+        assert_eq!(Redirect::of("TRYAGAIN Multiple keys"), Some(Redirect::Again));
+        for other in ["ERR no", "MOVED", "MOVED x h:1", "BUSYKEY Target key name already exists."] {
+            assert_eq!(Redirect::of(other), None, "{other}");
+        }
+    }
+}

@@ -1,0 +1,20 @@
+//! Redis and Valkey Cluster: which master holds which slots, and how a key gets to the right one.
+//!
+//! The layout of a cluster is read from `CLUSTER NODES`, which alone tells which slots are being moved. Bytes are streamed
+//! over this crate's own connections, as everywhere else: a capture is one PSYNC to each master, a restore a pipeline to
+//! each.
+
+mod link;
+mod merge;
+mod nodes;
+mod slots;
+mod topology;
+
+pub use merge::merge_rdb;
+pub use nodes::wait_until_settled;
+
+pub(crate) use link::{FAILOVER, Link, PAUSE, Redirect, named};
+pub(crate) use merge::merge;
+pub(crate) use nodes::{each_master, masters, seed};
+pub(crate) use slots::{SLOTS, SlotSet, Tags, slot_of};
+pub(crate) use topology::{Node, Topology};

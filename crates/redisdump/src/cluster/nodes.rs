@@ -1,0 +1,68 @@
+//! The nodes of a cluster as servers of their own.
+
+use std::future::Future;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::link::PAUSE;
+use super::topology::Topology;
+use crate::options::Place;
+use crate::wire::Connection;
+use crate::{ConnectOptions, Error};
+
+/// A node that answers: the first of those that were named or were seen since.
+///
+/// # Errors
+/// [`Error::Connect`], with what became of each.
+pub(crate) async fn seed(options: &ConnectOptions) -> Result<ConnectOptions, Error> {
+    let Place::Cluster(cluster) = &options.place else { return Ok(options.clone()) };
+    let mut said = Vec::new();
+    for (host, port) in cluster.candidates() {
+        let node = options.at(&host, port);
+        match Box::pin(Connection::open(&node)).await {
+            Ok(_) => return Ok(node),
+            Err(Error::Connect { message, .. }) => said.push(format!("{host}:{port}: {message}")),
+            Err(error) => said.push(error.to_string()),
+        }
+    }
+    Err(Error::Connect { target: options.display().to_string(), message: said.join("; ") })
+}
+
+/// The masters of a cluster, each as a server of its own; any other server as it is.
+///
+/// # Errors
+/// A cluster that cannot be asked.
+pub(crate) async fn masters(options: &ConnectOptions) -> Result<Vec<ConnectOptions>, Error> {
+    if !options.is_cluster() {
+        return Ok(vec![options.clone()]);
+    }
+    let topology = Topology::read(options).await?;
+    Ok(topology.masters.iter().map(|node| options.at(&node.host, node.port)).collect())
+}
+
+/// Asks every master of a cluster the same at once; of any other server that server alone.
+///
+/// # Errors
+/// The first failure.
+pub(crate) async fn each_master<T, F: Future<Output = Result<T, Error>>>(
+    options: &ConnectOptions,
+    ask: impl Fn(ConnectOptions) -> F,
+) -> Result<Vec<T>, Error> {
+    futures::future::try_join_all(masters(options).await?.into_iter().map(ask)).await
+}
+
+/// Waits until each slot of a cluster has one master and none is being moved; for so long at the most.
+///
+/// # Errors
+/// What stands against it at the end.
+pub async fn wait_until_settled(options: &ConnectOptions, limit: Duration) -> Result<(), Error> {
+    let deadline = Instant::now() + limit;
+    loop {
+        match Topology::settled(options).await {
+            Ok(_) => return Ok(()),
+            Err(error) if Instant::now() > deadline => return Err(error),
+            Err(_) => tokio::time::sleep(PAUSE).await,
+        }
+    }
+}

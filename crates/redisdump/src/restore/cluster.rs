@@ -1,0 +1,234 @@
+//! Keys of an RDB stream into a cluster: each to the master of its slot, functions to every master.
+
+use std::fmt;
+use std::time::Instant;
+
+use bytes::Bytes;
+use futures::{Stream, StreamExt as _};
+use serde::Serialize;
+use tokio::sync::mpsc;
+
+use super::lane::Lane;
+use super::loader::Loader;
+use super::pipe::{Batch, Events, Pipe};
+use super::routes::Routes;
+use super::settings::{OnExisting, RestoreOptions};
+use super::taken::Taken;
+use super::{BATCH, RestoreReport, SLOW, cannot_hold, cannot_place, fit, memory, pause};
+use crate::cluster::{Topology, each_master};
+use crate::identity::identify;
+use crate::rdb::Reader;
+use crate::report::Progress;
+use crate::wire::Connection;
+use crate::{ConnectOptions, Error, ServerIdentity};
+
+/// Batches that wait for one pipeline, besides those that are on the way.
+const WAITING: usize = 2;
+
+/// How the keys got to the masters of a cluster.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct ClusterRestore {
+    /// Masters when it began.
+    pub masters: usize,
+    /// Commands that another node took than the one that was thought to have the slot.
+    pub redirected: u64,
+    /// Masters whose place another node took meanwhile: from where to where.
+    pub failovers: Vec<String>,
+}
+
+impl fmt::Display for ClusterRestore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, ", into {} masters", self.masters)?;
+        if self.redirected > 0 {
+            write!(f, "; {} commands were redirected, since slots moved meanwhile", self.redirected)?;
+        }
+        if !self.failovers.is_empty() {
+            write!(
+                f,
+                "\nfailover during the restore ({}): keys that the old master had taken and not passed on are lost, which only \
+                 the comparison shows",
+                self.failovers.join(", ")
+            )?;
+        }
+        Ok(())
+    }
+}
+
+/// Restores a stream into a cluster.
+pub(super) async fn restore<E>(
+    stream: impl Stream<Item = Result<Bytes, E>>,
+    options: &ConnectOptions,
+    settings: &RestoreOptions,
+    on_progress: &(dyn Fn(Progress) + Sync),
+) -> Result<RestoreReport, Error>
+where
+    E: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let (server, ability, now) = fit::asked(options).await?;
+    refuse_if_unfit(options, &server, settings).await?;
+    let topology = Topology::read(options).await?;
+    fit::refuse(&server, topology.gaps())?;
+    if settings.flush.is_some() {
+        each_master(options, |node| async move {
+            let mut connection = Connection::open(&node).await?;
+            let server = identify(&mut connection, &node).await?;
+            fit::flush(&mut connection, &server).await
+        })
+        .await?;
+    }
+    let evicted = memory::evicted_of_all(options).await?;
+    let masters = topology.masters.len();
+    let each = settings.connections.max(1).div_ceil(masters);
+    let spread = RestoreOptions { connections: each * masters, ..settings.clone() };
+    let routes = Routes::new(&topology, each);
+    let events = Events::default();
+    let target = options.address();
+    let taken = Taken::new(&target, settings.on_existing == OnExisting::Skip);
+    let mut senders = Vec::new();
+    let mut pipes = Vec::new();
+    for (number, node) in topology.masters.iter().enumerate() {
+        for _ in 0..each {
+            let (sender, awaited) = mpsc::channel(WAITING);
+            senders.push(sender);
+            let pipe = Pipe {
+                cluster: options,
+                routes: &routes,
+                events: &events,
+                taken: &taken,
+                was_empty: settings.on_existing == OnExisting::Refuse,
+                node: number,
+                slot: node.slots.first().unwrap_or_default(),
+                at: (node.host.clone(), node.port),
+                awaited,
+            };
+            pipes.push(pipe.run());
+        }
+    }
+    let mut loader = Loader::new(&spread, &ability, server.at_least(5, 0), now).routed(&routes);
+    let mut rdb = Reader::new().try_newer(settings.try_newer);
+    let rate = settings.rate.filter(|rate| *rate > 0);
+    let (step, beyond) = if rate.is_some() { (SLOW, 0) } else { (BATCH, BATCH) };
+    let feed = async {
+        let began = Instant::now();
+        let mut sent = 0;
+        let mut stream = std::pin::pin!(stream);
+        while let Some(piece) = stream.next().await {
+            let piece = piece.map_err(Error::stream)?;
+            for part in piece.chunks(step) {
+                rdb.feed(part, &mut loader)?;
+                if !settings.skip_unsupported && loader.losses.is_serious() {
+                    return Err(cannot_hold(&server, loader.losses.clone(), sent));
+                }
+                if !loader.conflicts.is_empty() {
+                    return Err(cannot_place(&server, std::mem::take(&mut loader.conflicts), sent));
+                }
+                if hand_on(&mut loader.lanes, &senders, beyond).await {
+                    sent = loader.keys;
+                    on_progress(Progress { bytes: rdb.offset(), keys: loader.keys });
+                    if let Some(rate) = rate {
+                        pause(began, loader.keys, rate).await;
+                    }
+                }
+            }
+        }
+        rdb.finish()?;
+        hand_on(&mut loader.lanes, &senders, 0).await;
+        senders.clear();
+        Ok::<_, Error>(())
+    };
+    let pipes = futures::future::try_join_all(pipes);
+    {
+        // When a master refuses a key, the feeding must stop too, and the refusal is what is reported.
+        let (mut feed, mut pipes) = (std::pin::pin!(feed), std::pin::pin!(pipes));
+        tokio::select! {
+            biased;
+            done = &mut pipes => {
+                done?;
+                feed.await?;
+            }
+            fed = &mut feed => {
+                fed?;
+                pipes.await?;
+            }
+        }
+    }
+    on_progress(Progress { bytes: rdb.offset(), keys: taken.keys() });
+    let cluster = ClusterRestore {
+        masters,
+        redirected: events.redirected.into_inner(),
+        failovers: events.failovers.into_inner().unwrap_or_default(),
+    };
+    Ok(RestoreReport {
+        keys: taken.keys(),
+        evicted: memory::evicted_since(options, evicted).await?,
+        skipped: taken.skipped(),
+        expired: loader.expired + taken.lapsed(),
+        unwanted: loader.unwanted,
+        empty: loader.empty,
+        left_out: loader.losses,
+        by_commands: ability.no_restore.clone(),
+        functions: loader.functions,
+        skipped_module_data: loader.modules,
+        bytes: rdb.offset(),
+        server,
+        cluster: Some(cluster),
+    })
+}
+
+/// Hands on what lanes have ready beyond so many bytes; true when anything was.
+async fn hand_on(lanes: &mut [Lane], senders: &[mpsc::Sender<Batch>], beyond: usize) -> bool {
+    let mut any = false;
+    for (lane, sender) in lanes.iter_mut().zip(senders) {
+        if lane.out.len() <= beyond {
+            continue;
+        }
+        any = true;
+        let batch = Batch {
+            bytes: std::mem::take(&mut lane.out),
+            commands: std::mem::take(&mut lane.commands),
+            queue: std::mem::take(&mut lane.queue),
+        };
+        // The pipeline only goes away with an error of its own, which is then the one that is reported.
+        let _ = sender.send(batch).await;
+    }
+    any
+}
+
+/// Refuses a cluster that is the source, or of which any master is not empty when all have to be.
+async fn refuse_if_unfit(
+    options: &ConnectOptions,
+    server: &ServerIdentity,
+    settings: &RestoreOptions,
+) -> Result<(), Error> {
+    let mut connection = Connection::open(options).await?;
+    fit::refuse_if_unfit(&mut connection, server, settings).await?;
+    if settings.on_existing != OnExisting::Refuse || settings.flush.is_some() {
+        return Ok(());
+    }
+    let conflicts = each_master(options, |node| async move {
+        let mut connection = Connection::open(&node).await?;
+        let server = identify(&mut connection, &node).await?;
+        let found = fit::occupied(&mut connection, &server).await?;
+        Ok(found.into_iter().map(|conflict| (server.address.clone(), conflict)).collect::<Vec<_>>())
+    })
+    .await?;
+    let mut shown: Vec<String> = Vec::new();
+    for (address, conflict) in conflicts.into_iter().flatten() {
+        shown.push(format!("{address}: {conflict}"));
+    }
+    if !shown.is_empty() {
+        shown.push(fit::remedy(server));
+    }
+    fit::refuse(server, shown)
+}
+
+/// Commands of an append-only file name keys of many slots at once.
+pub(super) fn no_commands(options: &ConnectOptions) -> Error {
+    Error::Refused {
+        what: format!("an append-only file cannot be replayed into the cluster of {}", options.display()),
+        conflicts: vec![
+            "its commands may name keys of several slots: replay it into a single server, and migrate that one".to_owned(),
+        ],
+    }
+}

@@ -1,0 +1,401 @@
+//! A pipeline to one master of a cluster, which survives that its slots or its role go to another node.
+//!
+//! What was sent and not answered is kept. A command that the master sends elsewhere (`MOVED`, `ASK`) is sent there by
+//! itself, in its turn; when the master is gone, what is unanswered goes again to the replica that has taken its place.
+
+use std::collections::VecDeque;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use super::DOING;
+use super::lane::{Queue, Sent, What};
+use super::routes::Routes;
+use super::taken::{Taken, is_there};
+use crate::cluster::{FAILOVER, Link, Node, PAUSE, Redirect, Topology, named, slot_of};
+use crate::meaning::shown;
+use crate::wire::{Connection, Reply};
+use crate::{ConnectOptions, Error};
+
+/// Batches that are on the way at a time.
+const FLYING: usize = 4;
+
+/// Commands that are ready for a master.
+pub(super) struct Batch {
+    pub(super) bytes: Vec<u8>,
+    /// How many commands they are.
+    pub(super) commands: usize,
+    /// What their replies are awaited for. In the middle of a long value it is one less than there are commands: the last
+    /// one's is told with the next batch.
+    pub(super) queue: Queue,
+}
+
+/// What happened on the way, on all pipelines.
+#[derive(Debug, Default)]
+pub(super) struct Events {
+    /// Commands that another node took.
+    pub(super) redirected: AtomicU64,
+    /// Masters whose place another node took: from where to where.
+    pub(super) failovers: Mutex<Vec<String>>,
+}
+
+/// A pipeline to one master.
+pub(super) struct Pipe<'a> {
+    pub(super) cluster: &'a ConnectOptions,
+    pub(super) routes: &'a Routes,
+    pub(super) events: &'a Events,
+    pub(super) taken: &'a Taken<'a>,
+    /// Keys that the target did not have before: one that is there when its command is sent again was made by it.
+    pub(super) was_empty: bool,
+    /// The number of the master, and a slot that it held when all began.
+    pub(super) node: usize,
+    pub(super) slot: u16,
+    pub(super) at: (String, u16),
+    pub(super) awaited: mpsc::Receiver<Batch>,
+}
+
+/// A batch that was sent.
+struct Flying {
+    bytes: Vec<u8>,
+    commands: usize,
+    answered: usize,
+}
+
+/// The state of a pipeline.
+struct Flow<'a> {
+    pipe: Pipe<'a>,
+    connection: Connection,
+    link: Link,
+    flying: VecDeque<Flying>,
+    notes: VecDeque<(Queue, usize)>,
+    /// How many of the next replies are to commands that were sent a second time.
+    repeated: usize,
+    /// The master is a replica now, and this node took its place: nothing more is sent before all is answered.
+    leaving: Option<(String, u16)>,
+}
+
+impl<'a> Pipe<'a> {
+    /// Sends what comes until nothing comes any more and all is answered.
+    ///
+    /// # Errors
+    /// A command that was refused; a master whose place nobody takes.
+    pub(super) async fn run(self) -> Result<(), Error> {
+        let connection = Connection::open(&self.cluster.at(&self.at.0, self.at.1)).await?;
+        let link = Link::new(self.cluster);
+        let flow = Flow {
+            pipe: self,
+            connection,
+            link,
+            flying: VecDeque::new(),
+            notes: VecDeque::new(),
+            repeated: 0,
+            leaving: None,
+        };
+        flow.run().await
+    }
+}
+
+impl Flow<'_> {
+    async fn run(mut self) -> Result<(), Error> {
+        loop {
+            if self.flying.is_empty() {
+                if let Some(to) = self.leaving.take() {
+                    self.move_to(to).await?;
+                }
+                match self.pipe.awaited.recv().await {
+                    Some(batch) => self.send(batch).await?,
+                    None => return Ok(()),
+                }
+            } else if self.leaving.is_none()
+                && self.flying.len() < FLYING
+                && let Ok(batch) = self.pipe.awaited.try_recv()
+            {
+                self.send(batch).await?;
+            } else {
+                self.answers().await?;
+            }
+        }
+    }
+
+    async fn send(&mut self, batch: Batch) -> Result<(), Error> {
+        let Batch { bytes, commands, queue } = batch;
+        self.notes.push_back((queue, 0));
+        self.flying.push_back(Flying { bytes, commands, answered: 0 });
+        let Some(last) = self.flying.back() else { return Ok(()) };
+        let sent = self.connection.writer.send(&last.bytes, DOING).await;
+        self.or_recover(sent).await.map(drop)
+    }
+
+    /// Recovers from a lost connection; nothing where it was lost.
+    async fn or_recover<T>(&mut self, result: Result<T, Error>) -> Result<Option<T>, Error> {
+        match result {
+            Ok(done) => Ok(Some(done)),
+            Err(error @ Error::Lost { .. }) => self.recover(error).await.map(|()| None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Reads the replies to the oldest batch.
+    async fn answers(&mut self) -> Result<(), Error> {
+        while let Some(front) = self.flying.front() {
+            let left = front.commands.saturating_sub(front.answered);
+            if left == 0 {
+                break;
+            }
+            if !self.has_note().await? {
+                return Err(self.connection.reader.protocol("a reply that nothing waits for".to_owned()));
+            }
+            if self.repeated == 0 && self.take_ok(left) > 0 {
+                continue;
+            }
+            let reply = self.connection.reader.reply(DOING).await;
+            let Some(reply) = self.or_recover(reply).await? else { continue };
+            self.answer(reply).await?;
+        }
+        self.flying.pop_front();
+        Ok(())
+    }
+
+    /// Whether it is known what the next reply is for; what the end of a batch is for comes with the next one.
+    async fn has_note(&mut self) -> Result<bool, Error> {
+        loop {
+            while self.notes.front().is_some_and(|(queue, next)| *next >= queue.sent.len()) {
+                self.notes.pop_front();
+            }
+            if !self.notes.is_empty() {
+                return Ok(true);
+            }
+            match self.pipe.awaited.recv().await {
+                Some(batch) => self.send(batch).await?,
+                None => return Ok(false),
+            }
+        }
+    }
+
+    /// Takes replies `+OK` that have come already.
+    fn take_ok(&mut self, most: usize) -> usize {
+        let Some((queue, next)) = self.notes.front_mut() else { return 0 };
+        let waiting = queue.sent.get(*next..).unwrap_or_default();
+        let count = self.connection.reader.take_ok(most.min(waiting.len()));
+        self.pipe.taken.all_taken(waiting.get(..count).unwrap_or_default());
+        *next += count;
+        if let Some(front) = self.flying.front_mut() {
+            front.answered += count;
+        }
+        count
+    }
+
+    /// One reply, to the command that is next.
+    async fn answer(&mut self, reply: Reply) -> Result<(), Error> {
+        let Some((queue, next)) = self.notes.front_mut() else { return Ok(()) };
+        let Some(sent) = queue.sent.get(*next).copied() else { return Ok(()) };
+        let name = queue.name(&sent).to_vec();
+        *next += 1;
+        let command = match (&reply, self.flying.front()) {
+            (Reply::Error(message), Some(front)) if Redirect::of(message).is_some() => {
+                nth(&front.bytes, front.answered).map(<[u8]>::to_vec)
+            }
+            _ => None,
+        };
+        if let Some(front) = self.flying.front_mut() {
+            front.answered += 1;
+        }
+        let mut repeated = self.repeated > 0;
+        self.repeated = self.repeated.saturating_sub(1);
+        let redirect = match &reply {
+            Reply::Error(message) => Redirect::of(message),
+            _ => None,
+        };
+        let (Some(redirect), Some(command)) = (redirect, command) else {
+            return self.settle(&sent, &name, reply, repeated);
+        };
+        if let Redirect::Moved { slot, host, port } = &redirect {
+            let to = named(host.clone(), *port, &self.pipe.at.0);
+            if !self.pipe.routes.moved(*slot, &to) && self.leaving.is_none() {
+                self.leaving = successor(self.pipe.cluster, &self.pipe.at, self.pipe.slot).await;
+            }
+        }
+        self.pipe.events.redirected.fetch_add(1, Ordering::Relaxed);
+        let slot = if name.is_empty() { self.pipe.slot } else { slot_of(&name) };
+        let at = (self.pipe.at.0.as_str(), self.pipe.at.1);
+        let followed = self.link.follow(&command, slot, at, redirect, DOING).await?;
+        if followed.repeated && !is_repeatable(sent.what) {
+            return Err(self.half_sent(&name));
+        }
+        repeated |= followed.repeated;
+        self.settle(&sent, &name, followed.reply, repeated)
+    }
+
+    /// Counts a reply. Of a command that was sent twice, a key that is there is the one that was sent.
+    fn settle(&self, sent: &Sent, name: &[u8], reply: Reply, repeated: bool) -> Result<(), Error> {
+        let reply = match reply {
+            Reply::Error(message) if repeated && self.pipe.was_empty && is_there(sent.what, &message) => {
+                Reply::Simple("OK".to_owned())
+            }
+            reply => reply,
+        };
+        self.pipe.taken.note(sent, name, reply)
+    }
+
+    async fn move_to(&mut self, to: (String, u16)) -> Result<(), Error> {
+        let node = self.pipe.cluster.at(&to.0, to.1);
+        match Connection::open(&node).await {
+            Ok(connection) => self.connection = connection,
+            Err(error @ (Error::Lost { .. } | Error::Connect { .. })) => return self.recover(error).await,
+            Err(error) => return Err(error),
+        }
+        self.note_failover(to);
+        Ok(())
+    }
+
+    fn note_failover(&mut self, to: (String, u16)) {
+        if to == self.pipe.at {
+            return;
+        }
+        let from = std::mem::replace(&mut self.pipe.at, to);
+        self.pipe.routes.replaced(self.pipe.node, &self.pipe.at);
+        let event = format!("{}:{} -> {}:{}", from.0, from.1, self.pipe.at.0, self.pipe.at.1);
+        if let Ok(mut failovers) = self.pipe.events.failovers.lock()
+            && !failovers.contains(&event)
+        {
+            failovers.push(event);
+        }
+    }
+
+    /// Waits for a master in this one's place, and sends it what was not answered.
+    async fn recover(&mut self, cause: Error) -> Result<(), Error> {
+        let deadline = Instant::now() + FAILOVER;
+        self.refuse_half_sent()?;
+        loop {
+            if Instant::now() > deadline {
+                return Err(cause);
+            }
+            tokio::time::sleep(PAUSE).await;
+            let Ok(topology) = Topology::read(self.pipe.cluster).await else { continue };
+            let Some(owner) = topology.owner(self.pipe.slot) else { continue };
+            let to = (owner.host.clone(), owner.port);
+            let Ok(mut connection) = Connection::open(&self.pipe.cluster.at(&to.0, to.1)).await else {
+                continue;
+            };
+            if !serves(&mut connection).await {
+                continue;
+            }
+            self.connection = connection;
+            if self.send_again().await.is_err() {
+                continue;
+            }
+            self.leaving = None;
+            self.note_failover(to);
+            return Ok(());
+        }
+    }
+
+    async fn send_again(&mut self) -> Result<(), Error> {
+        self.repeated = 0;
+        for flying in &self.flying {
+            let rest = skip(&flying.bytes, flying.answered).unwrap_or_default();
+            self.connection.writer.send(rest, DOING).await?;
+            self.repeated += flying.commands.saturating_sub(flying.answered);
+        }
+        Ok(())
+    }
+
+    /// A value that goes in several commands cannot be sent twice: some of them may have been taken.
+    fn refuse_half_sent(&self) -> Result<(), Error> {
+        let waiting = self.notes.iter().flat_map(|(queue, next)| {
+            queue.sent.get(*next..).unwrap_or_default().iter().map(move |sent| (queue, sent))
+        });
+        for (queue, sent) in waiting {
+            if !is_repeatable(sent.what) {
+                return Err(self.half_sent(queue.name(sent)));
+            }
+        }
+        Ok(())
+    }
+
+    fn half_sent(&self, name: &[u8]) -> Error {
+        Error::Server {
+            target: self.pipe.cluster.display().to_string(),
+            doing: DOING.to_owned(),
+            message: format!(
+                "{}:{} was lost in the middle of key {}, which goes by several commands: some of them may have been taken",
+                self.pipe.at.0,
+                self.pipe.at.1,
+                shown(name)
+            ),
+        }
+    }
+}
+
+/// The node that is master now in place of this one; nothing while it is one itself.
+async fn successor(cluster: &ConnectOptions, of: &(String, u16), slot: u16) -> Option<(String, u16)> {
+    let topology = Topology::read(cluster).await.ok()?;
+    let still = |node: &Node| (&node.host, node.port) == (&of.0, of.1);
+    if topology.masters.iter().any(still) {
+        return None;
+    }
+    topology.owner(slot).map(|owner| (owner.host.clone(), owner.port))
+}
+
+/// Whether a command may be sent twice: it makes a whole key, or nothing but what it makes again.
+fn is_repeatable(what: What) -> bool {
+    matches!(what, What::Key(_) | What::Function | What::Select)
+}
+
+/// Whether a node serves its slots.
+async fn serves(connection: &mut Connection) -> bool {
+    let Ok(reply) = connection.ask_raw(&[b"CLUSTER", b"INFO"]).await else { return false };
+    let text = reply.bytes().map(|text| String::from_utf8_lossy(text).into_owned()).unwrap_or_default();
+    text.contains("cluster_state:ok")
+}
+
+/// The command of this number among ready ones.
+fn nth(commands: &[u8], number: usize) -> Option<&[u8]> {
+    let rest = skip(commands, number)?;
+    let after = skip(rest, 1)?;
+    rest.get(..rest.len() - after.len())
+}
+
+/// Ready commands without the first so many.
+fn skip(commands: &[u8], number: usize) -> Option<&[u8]> {
+    let mut rest = commands;
+    for _ in 0..number {
+        let (arguments, mut after) = head(rest, b'*')?;
+        for _ in 0..arguments {
+            let (length, text) = head(after, b'$')?;
+            after = text.get(length.checked_add(2)?..)?;
+        }
+        rest = after;
+    }
+    Some(rest)
+}
+
+/// The number on a line, and what follows it.
+fn head(bytes: &[u8], kind: u8) -> Option<(usize, &[u8])> {
+    let line = bytes.strip_prefix(&[kind])?;
+    let end = line.windows(2).position(|pair| pair == b"\r\n")?;
+    let number = std::str::from_utf8(line.get(..end)?).ok()?.parse().ok()?;
+    Some((number, line.get(end + 2..)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::command;
+
+    #[test]
+    fn a_command_among_others_is_found() {
+        let mut bytes = Vec::new();
+        for words in [&[b"SET".as_slice(), b"a", b"\r\n$3\r\n"][..], &[b"PING"], &[b"GET", b""]] {
+            command(&mut bytes, words);
+        }
+        assert_eq!(nth(&bytes, 1), Some(b"*1\r\n$4\r\nPING\r\n".as_slice()));
+        assert!(
+            nth(&bytes, 0).unwrap().ends_with(b"$3\r\n\r\n")
+                && nth(&bytes, 2).unwrap().ends_with(b"$0\r\n\r\n")
+        );
+        assert_eq!((skip(&bytes, 3), nth(&bytes, 3)), (Some(b"".as_slice()), None));
+    }
+}

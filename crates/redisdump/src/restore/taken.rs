@@ -1,0 +1,102 @@
+//! What the server has made of what it was sent, reply by reply.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::lane::{Sent, What};
+use crate::Error;
+use crate::meaning::shown;
+use crate::wire::Reply;
+
+/// Counts of one restore, on all its connections.
+pub(super) struct Taken<'a> {
+    target: &'a str,
+    /// Keys that are there stay, and those that come for them are left out.
+    skip: bool,
+    total: AtomicU64,
+    skipped: AtomicU64,
+    lapsed: AtomicU64,
+}
+
+impl Taken<'_> {
+    pub(super) fn new(target: &str, skip: bool) -> Taken<'_> {
+        Taken {
+            target,
+            skip,
+            total: AtomicU64::new(0),
+            skipped: AtomicU64::new(0),
+            lapsed: AtomicU64::new(0),
+        }
+    }
+
+    /// Keys that the server took.
+    pub(super) fn keys(&self) -> u64 {
+        self.total.load(Ordering::Relaxed)
+    }
+
+    /// Keys that stayed as they were there.
+    pub(super) fn skipped(&self) -> u64 {
+        self.skipped.load(Ordering::Relaxed)
+    }
+
+    /// Keys that expired before they got their names.
+    pub(super) fn lapsed(&self) -> u64 {
+        self.lapsed.load(Ordering::Relaxed)
+    }
+
+    /// All of these were answered by OK.
+    pub(super) fn all_taken(&self, sent: &[Sent]) {
+        let keys = sent.iter().filter(|sent| sent.what.is_key()).count() as u64;
+        self.total.fetch_add(keys, Ordering::Relaxed);
+    }
+
+    /// One reply.
+    ///
+    /// # Errors
+    /// The server refused it.
+    pub(super) fn note(&self, sent: &Sent, name: &[u8], reply: Reply) -> Result<(), Error> {
+        let of = match (sent.what, reply) {
+            // Somebody has that name.
+            (What::Rename(_), Reply::Int(0)) => &self.skipped,
+            // It has expired before it got its name.
+            (What::Rename(_), Reply::Error(message)) if message.contains("no such key") => &self.lapsed,
+            (what, Reply::Error(message)) if self.skip && is_there(what, &message) => &self.skipped,
+            (what, Reply::Error(message)) => {
+                return Err(refused_key(self.target, what, (sent.db, name), &message, self.keys()));
+            }
+            _ => &self.total,
+        };
+        of.fetch_add(u64::from(sent.what.is_key()), Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+/// Whether a refusal says that the name is taken.
+pub(super) fn is_there(what: What, message: &str) -> bool {
+    match what {
+        What::Key(_) => message.starts_with("BUSYKEY"),
+        What::Function => message.contains("already exists"),
+        _ => false,
+    }
+}
+
+fn refused_key(target: &str, what: What, (db, name): (u64, &[u8]), message: &str, taken: u64) -> Error {
+    let doing = match what {
+        What::Select => format!("choosing database {db}"),
+        What::Function => "loading a function library".to_owned(),
+        What::Key(kind) | What::Part(kind) | What::Rename(kind) => {
+            format!("key {} of database {db} ({kind})", shown(name))
+        }
+    };
+    let hint = if message.contains("DUMP payload version or checksum") {
+        ". This server cannot load this kind of value: it is older than the source, or another fork"
+    } else {
+        ""
+    };
+    Error::Server {
+        target: target.to_owned(),
+        doing,
+        message: format!(
+            "{message}{hint}. It has taken {taken} keys before, which stay there: empty it before the next try"
+        ),
+    }
+}
