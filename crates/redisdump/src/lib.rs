@@ -70,8 +70,9 @@ pub use options::{ConnectOptions, Environment, TlsFiles};
 pub use prove::{prove, prove_digests};
 pub use report::{Comparison, Difference, DifferenceKind, Progress};
 pub use restore::{
-    AofReport, ClusterRestore, ExpiryBase, KeyChoice, MemoryLimit, OnExisting, ReplayOptions, RestoreOptions, RestoreReport,
-    UndatedExpiries, apply_aof, memory_limit, restore, server_identity, takes_all_of, unsupported,
+    AofReport, ClusterRestore, ExpiryBase, KeyChoice, MemoryLimit, OnExisting, ReplayOptions, RestoreOptions,
+    RestoreReport, UndatedExpiries, apply_aof, memory_limit, restore, server_identity, takes_all_of,
+    unsupported,
 };
 pub use tally::{CaptureReport, CapturedNode, DatabaseCount};
 pub use write_position::{WritePosition, write_position};
