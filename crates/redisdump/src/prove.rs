@@ -38,7 +38,8 @@ where
     E: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     let (server, mut server_side, mut expected) = begin(options, settings).await?;
-    let mut rdb = Reader::new();
+    // Whoever has restored it has decided that it can be read.
+    let mut rdb = Reader::new().try_newer(true);
     let mut stream = std::pin::pin!(stream);
     let mut seen = 0;
     while let Some(piece) = stream.next().await.transpose().map_err(Error::stream)? {

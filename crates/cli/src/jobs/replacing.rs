@@ -164,7 +164,7 @@ pub(crate) async fn keys_of_rdb(
 ) -> anyhow::Result<Option<u64>> {
     let mut keys = 0;
     let mut on_key = |key: &redisdump::inspect::KeyRecord| keys += u64::from(choice.wants(&key.name));
-    let options = redisdump::inspect::InspectOptions::default();
+    let options = counting();
     redisdump::inspect::inspect_stream(
         stream.map_err(anyhow::Error::into_boxed_dyn_error),
         options,
@@ -173,6 +173,11 @@ pub(crate) async fn keys_of_rdb(
     )
     .await?;
     Ok(Some(keys))
+}
+
+/// Keys are only counted: a version that is too new is refused elsewhere.
+fn counting() -> redisdump::inspect::InspectOptions {
+    redisdump::inspect::InspectOptions { try_newer: true, ..redisdump::inspect::InspectOptions::default() }
 }
 
 /// How many keys of a live server are wanted.
@@ -191,7 +196,7 @@ pub(crate) async fn keys_of_source(
 pub(crate) async fn keys_of_aof(path: &std::path::Path) -> anyhow::Result<Option<u64>> {
     let path = path.to_owned();
     let found = tokio::task::spawn_blocking(move || {
-        let options = redisdump::inspect::InspectOptions::default();
+        let options = counting();
         redisdump::inspect::inspect_path(&path, options, &mut |_| (), &mut |_| ())
     })
     .await??;

@@ -185,11 +185,11 @@ impl TargetOutcome {
             TargetResult::Aof { replayed } => {
                 out.push_str(&format!("{replayed}\n"));
                 out.push_str(
-                    "not verified key by key: what an append-only file holds is known only by running it. ",
+                    "not proven key by key: what an append-only file holds is known only by running it. ",
                 );
                 out.push_str(match replayed.errors {
-                    0 => "Verified: every command that was sent was answered without an error\n",
-                    _ => "Verified: every command that was sent was answered, without an error but for those named above\n",
+                    0 => "Proven is that every command that was sent was answered without an error\n",
+                    _ => "Proven is that every command that was sent was answered, and all but those named above without an error\n",
                 });
             }
         }

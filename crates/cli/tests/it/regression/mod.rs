@@ -10,6 +10,7 @@ mod others_on_the_host;
 mod pins;
 mod plain_role;
 mod recipients;
+mod redis_files;
 mod refusals_that_go_on;
 mod repositories;
 mod restore_proofs;

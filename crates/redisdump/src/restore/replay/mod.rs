@@ -74,7 +74,13 @@ pub async fn apply_aof(
     let now = clock(&mut connection).await?;
     let times = StandIns::new(now);
     let table = Table::ask(&mut connection).await?;
-    let against = Against { table, choice: settings.choice.clone(), times, target: server.target() };
+    let against = Against {
+        table,
+        choice: settings.choice.clone(),
+        times,
+        target: server.target(),
+        try_newer: settings.try_newer,
+    };
 
     let path = path.to_owned();
     let (files, against, found) = tokio::task::spawn_blocking(move || {

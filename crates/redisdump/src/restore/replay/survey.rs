@@ -31,6 +31,7 @@ pub(super) struct Against {
     pub(super) choice: KeyChoice,
     pub(super) times: StandIns,
     pub(super) target: Target,
+    pub(super) try_newer: bool,
 }
 
 impl Against {
@@ -87,7 +88,7 @@ pub(super) fn survey(files: &Files, until: Option<i64>, against: &Against) -> Re
         refused: Vec::new(),
         refusals: 0,
     };
-    let options = ReadOptions { keep: Keep::All { bytes: LONGEST }, until, ..ReadOptions::default() };
+    let options = ReadOptions { keep: Keep::All { bytes: LONGEST }, until, try_newer: against.try_newer };
     let mut on_part = |now: &aof::Part, _| {
         part.set(files.parts.iter().position(|one| one.path == now.path).unwrap_or_default());
     };
