@@ -83,7 +83,7 @@ impl VerifyFileReport {
         self.repair = Some(match outcome {
             Ok(Some(repaired)) => RepairReport::Written(repaired),
             Ok(None) => RepairReport::NotNeeded,
-            Err(error) => RepairReport::Failed { message: format!("{error:#}") },
+            Err(error) => RepairReport::Failed { message: error.to_string() },
         });
     }
 
