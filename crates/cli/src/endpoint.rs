@@ -77,7 +77,7 @@ impl Endpoint {
         if connection.password_in_url() {
             context.progress.warn(format!(
                 "the password of {name} stands in the command line, where other users of this host can read it; \
-                 better: PGPASSWORD, ~/.pgpass, REDISCLI_AUTH, or password-file in dbhaul.toml"
+                 better: PGPASSWORD, ~/.pgpass, REDISCLI_AUTH, a password file, or a source of dbhaul.toml"
             ));
         }
         Ok(Endpoint {
@@ -92,6 +92,12 @@ impl Endpoint {
             access: false,
             data_dir: None,
         })
+    }
+
+    /// The same server with another password.
+    #[must_use]
+    pub(crate) fn with_password(self, password: &str) -> Endpoint {
+        Endpoint { connection: self.connection.with_password(password), ..self }
     }
 
     /// A server from the configuration.

@@ -30,6 +30,7 @@ use tokio::io::AsyncReadExt as _;
 
 use crate::cluster::{SlotSet, slot_of};
 use crate::digest_log::DigestLog;
+use crate::error::forbids;
 use crate::identity::identify;
 use crate::rdb::Reader;
 use crate::tally::{CaptureReport, Tally};
@@ -183,7 +184,7 @@ impl Capture {
         connection.ask_raw(&[b"REPLCONF", b"version", server.version.as_bytes()]).await?;
         let (replication_id, replication_offset) = match psync(&mut connection).await? {
             Ok(granted) => granted,
-            Err(words) if settings.method == CaptureMethod::Auto && is_forbidden(&words) => {
+            Err(words) if settings.method == CaptureMethod::Auto && forbids(&words) => {
                 let mut warnings = warnings;
                 warnings.push(format!(
                     "{server} gives no snapshot (PSYNC: {words}), so its keys are read one by one"
@@ -314,15 +315,6 @@ async fn psync(connection: &mut Connection) -> Result<Result<(String, i64), Stri
         (Some("+FULLRESYNC"), Some(id), Some(offset)) => Ok((id.to_owned(), offset)),
         _ => Err(line.trim_start_matches('-').to_owned()),
     })
-}
-
-/// Whether a refusal of PSYNC is for good: the server does not know it, or this user may not. A server that is loading,
-/// or a replica without its master, says other things, and may say yes later.
-fn is_forbidden(words: &str) -> bool {
-    let lower = words.to_lowercase();
-    ["noperm", "unknown command", "not allowed", "not supported", "unsupported", "disabled"]
-        .iter()
-        .any(|sign| lower.contains(sign))
 }
 
 struct Transfer {

@@ -115,8 +115,24 @@ impl Error {
         matches!(self, Error::ClusterChanged { .. } | Error::Lost { .. } | Error::Connect { .. })
     }
 
+    /// True when a server forbids a command, or does not know it: by an ACL, a renamed command, or a service's rules.
+    pub fn is_forbidden(&self) -> bool {
+        match self {
+            Error::Server { message, .. } => forbids(message),
+            _ => false,
+        }
+    }
+
     /// True when the command line or the configuration is wrong.
     pub fn is_usage(&self) -> bool {
         matches!(self, Error::Options(_))
     }
+}
+
+/// Whether a server's words say that a command is forbidden, or not known.
+pub(crate) fn forbids(words: &str) -> bool {
+    let lower = words.to_lowercase();
+    ["noperm", "unknown command", "not allowed", "not supported", "unsupported", "disabled"]
+        .iter()
+        .any(|sign| lower.contains(sign))
 }

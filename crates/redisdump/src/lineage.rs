@@ -4,6 +4,7 @@
 //! Servers from 4.0 on that replicate from each other have one replication id, through any chain of replicas. Before it,
 //! and where a link has never been up, the masters are asked one after another.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::cluster::masters;
@@ -30,8 +31,15 @@ struct Lineage {
 impl Lineage {
     async fn of(options: &ConnectOptions) -> Result<Lineage, Error> {
         let mut connection = Connection::open(options).await?;
-        let mut fields = info(&mut connection, "server").await?;
-        fields.extend(info(&mut connection, "replication").await?);
+        let mut fields = BTreeMap::new();
+        for section in ["server", "replication"] {
+            match info(&mut connection, section).await {
+                Ok(said) => fields.extend(said),
+                // A user without INFO may read or fill a server all the same.
+                Err(error) if error.is_forbidden() => {}
+                Err(error) => return Err(error),
+            }
+        }
         let get = |name: &str| fields.get(name).cloned().unwrap_or_default();
         let replica = |(name, value): (&String, &String)| {
             let number = name.strip_prefix("slave")?;
@@ -83,7 +91,7 @@ async fn refuse_shared(
     let conflict = match direct(&from, &to) {
         Some(conflict) => Some(conflict),
         None if from.run_id.is_empty() || to.run_id.is_empty() => destructive.then(|| {
-            "one of the two does not say who it is (no run_id in INFO, as of a proxy): whether they are one server cannot \
+            "one of the two does not say who it is (no run_id in INFO: a proxy, or a user without +info): whether they are one server cannot \
              be known"
                 .to_owned()
         }),

@@ -65,15 +65,16 @@ impl NodeAsker {
         let mut connection = Connection::open(options).await?;
         // Reading a key makes it look used, which eviction goes by; from 7.2 on it can be had without.
         connection.ask_raw(&[b"CLIENT", b"NO-TOUCH", b"ON"]).await?;
-        let now = clock(&connection.ask(&[b"TIME"]).await?);
+        let now = connection.ask(&[b"TIME"]).await?.clock();
         let now = now.ok_or_else(|| connection.reader.protocol("TIME answered no time".to_owned()))?;
-        let exact = server.at_least(7, 0);
+        let counters = server.at_least(7, 0);
+        let exact = counters && knows_expire_time(&mut connection).await?;
         let mut asker = NodeAsker {
             connection,
             exact,
-            counters: exact,
+            counters,
             digester: Digester::default(),
-            db: None,
+            db: Some(0),
             batch: 16,
             now,
             buffer: Vec::new(),
@@ -81,7 +82,7 @@ impl NodeAsker {
             metadata: 0,
             asking: false,
         };
-        asker.counters(exact);
+        asker.counters(counters);
         Ok(asker)
     }
 
@@ -120,7 +121,8 @@ impl NodeAsker {
 
     /// The databases that hold keys, and about how many.
     pub(crate) async fn databases(&mut self, server: &ServerIdentity) -> Result<BTreeMap<u64, u64>, Error> {
-        self.db = None;
+        // It goes back to database 0.
+        self.db = Some(0);
         crate::databases::databases(&mut self.connection, server).await
     }
 
@@ -243,6 +245,16 @@ impl NodeAsker {
     }
 }
 
+/// Whether PEXPIRETIME may be asked for. Where it is forbidden or renamed, the time left tells the same with more questions.
+pub(crate) async fn knows_expire_time(connection: &mut Connection) -> Result<bool, Error> {
+    let reply = connection.ask_raw(&[b"PEXPIRETIME", b"dbhaul:no-such-key"]).await?;
+    Ok(match reply {
+        // Of the key's name it says nothing: a user may be let to other keys.
+        Reply::Error(words) => !(words.contains(" to run the ") || words.contains("unknown command")),
+        _ => true,
+    })
+}
+
 /// A value that was read.
 struct Value {
     bytes: u64,
@@ -271,8 +283,9 @@ async fn value(
     }
 }
 
-/// The time left means something only with the time: it is exact when both clocks read the same.
-fn time_left(out: &mut Vec<u8>, key: &[u8], asking: bool) {
+/// Asks for the time left between two questions for the time: only with it the time left means something, and it is exact
+/// when both clocks read the same.
+pub(crate) fn time_left(out: &mut Vec<u8>, key: &[u8], asking: bool) {
     command(out, &[b"TIME"]);
     if asking {
         command(out, &[b"ASKING"]);
@@ -287,10 +300,15 @@ async fn left(reader: &mut Reader, key: &[u8], asking: bool) -> Result<(i64, u64
     announced(reader, asking).await?;
     let left = number(reader, "PTTL", key).await?;
     let after = time(reader).await?;
-    Ok(match left {
+    Ok(expires_at(before, left, after))
+}
+
+/// When a key expires whose time left was asked for between two times, and how far that may be off.
+pub(crate) fn expires_at(before: i64, left: i64, after: i64) -> (i64, u64) {
+    match left {
         ..0 => (left, 0),
         left => (before.saturating_add(left), after.abs_diff(before)),
-    })
+    }
 }
 
 /// Reads the answer to ASKING.
@@ -312,7 +330,7 @@ async fn number(reader: &mut Reader, question: &str, key: &[u8]) -> Result<i64, 
 
 async fn time(reader: &mut Reader) -> Result<i64, Error> {
     let reply = reader.reply(DOING).await?;
-    clock(&reply).ok_or_else(|| match reply {
+    reply.clock().ok_or_else(|| match reply {
         Reply::Error(message) => Error::Server {
             target: reader.target().to_owned(),
             doing: "asking for its time (TIME)".to_owned(),
@@ -328,13 +346,6 @@ fn refused(reader: &Reader, question: &str, key: &[u8], message: String) -> Erro
         doing: format!("{question} of key {}", shown(key)),
         message,
     }
-}
-
-/// The server's clock from TIME's reply, in milliseconds.
-fn clock(reply: &Reply) -> Option<i64> {
-    let Reply::Array(parts) = reply else { return None };
-    let part = |at: usize| parts.get(at).and_then(Reply::int);
-    Some(part(0)?.saturating_mul(1000).saturating_add(part(1)? / 1000))
 }
 
 /// A key for people: printable, and not endless.

@@ -65,24 +65,30 @@ impl Scan<'_> {
     /// Some more keys; a name may come twice when the server's table changes its size. Nothing at the end.
     pub(crate) async fn next(&mut self) -> Result<Option<Vec<Vec<u8>>>, Error> {
         let Some(cursor) = self.cursor.take() else { return Ok(None) };
-        let reply = self.connection.ask(&[b"SCAN", &cursor, b"COUNT", b"1000"]).await?;
-        let Reply::Array(parts) = reply else {
-            return Err(self.connection.reader.protocol("SCAN answered no array".to_owned()));
-        };
-        let mut parts = parts.into_iter();
-        let (Some(next), Some(Reply::Array(keys))) = (parts.next(), parts.next()) else {
-            return Err(self.connection.reader.protocol("SCAN answered another array".to_owned()));
-        };
-        let next = next.bytes().unwrap_or_default().to_vec();
-        if next != b"0" {
-            self.cursor = Some(next);
-        }
-        let keys = keys.into_iter().filter_map(|key| match key {
-            Reply::Bulk(key) => Some(key),
-            _ => None,
-        });
-        Ok(Some(keys.collect()))
+        let (next, keys) = step(self.connection, &cursor).await?;
+        self.cursor = next;
+        Ok(Some(keys))
     }
+}
+
+/// One step of SCAN: where it goes on, nothing at the end, and keys; one may come twice.
+pub(crate) async fn step(
+    connection: &mut Connection,
+    cursor: &[u8],
+) -> Result<(Option<Vec<u8>>, Vec<Vec<u8>>), Error> {
+    let Reply::Array(parts) = connection.ask(&[b"SCAN", cursor, b"COUNT", b"1000"]).await? else {
+        return Err(connection.reader.protocol("SCAN answered no array".to_owned()));
+    };
+    let mut parts = parts.into_iter();
+    let (Some(next), Some(Reply::Array(keys))) = (parts.next(), parts.next()) else {
+        return Err(connection.reader.protocol("SCAN answered another array".to_owned()));
+    };
+    let next = next.bytes().filter(|next| *next != b"0").map(<[u8]>::to_vec);
+    let keys = keys.into_iter().filter_map(|key| match key {
+        Reply::Bulk(key) => Some(key),
+        _ => None,
+    });
+    Ok((next, keys.collect()))
 }
 
 #[cfg(test)]

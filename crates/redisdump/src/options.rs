@@ -243,6 +243,11 @@ impl ConnectOptions {
         self
     }
 
+    /// The user as whom one connects; nothing for the default user.
+    pub fn user(&self) -> Option<&str> {
+        self.user.as_deref()
+    }
+
     /// True when the password stood in the URL: other users of the host may read it there.
     pub fn password_in_url(&self) -> bool {
         self.password_in_url

@@ -36,6 +36,13 @@ impl Reply {
         }
     }
 
+    /// The server's clock in milliseconds since the epoch, from the reply of TIME.
+    pub(crate) fn clock(&self) -> Option<i64> {
+        let Reply::Array(parts) = self else { return None };
+        let part = |at: usize| parts.get(at).and_then(Reply::int);
+        Some(part(0)?.saturating_mul(1000).saturating_add(part(1)? / 1000))
+    }
+
     pub(crate) fn int(&self) -> Option<i64> {
         match self {
             Reply::Int(n) => Some(*n),
@@ -321,8 +328,11 @@ impl Connection {
             let mut arguments: Vec<&[u8]> = vec![b"AUTH"];
             arguments.extend(options.user.as_ref().map(String::as_bytes));
             arguments.push(password.as_bytes());
-            if let Reply::Error(message) = connection.ask_raw(&arguments).await.map_err(closed)? {
-                return Err(failed(message));
+            match connection.ask_raw(&arguments).await.map_err(closed)? {
+                Reply::Error(message) if !(options.user.is_none() && has_no_password(&message)) => {
+                    return Err(failed(message));
+                }
+                _ => {}
             }
         }
         match connection.ask_raw(&[b"PING"]).await.map_err(closed)? {
@@ -359,6 +369,13 @@ impl Connection {
             reply => Ok(reply),
         }
     }
+}
+
+/// Whether a server refuses a password because it has none: it lets everybody in, and a password meant for another server
+/// of the same job does no harm.
+fn has_no_password(message: &str) -> bool {
+    // Redis before 6.0, and from then on.
+    message.contains("no password is set") || message.contains("without any password configured")
 }
 
 async fn dial(options: &ConnectOptions) -> Result<Socket, String> {

@@ -1,13 +1,16 @@
 //! `dbhaul compare`
 
+use std::path::{Path, PathBuf};
+
 use clap::Args;
 
 use crate::commands::filter::FilterArgs;
 use crate::commands::inspect::is_path;
 use crate::commands::job::JobArgs;
 use crate::commands::locks::LockArgs;
+use crate::commands::side;
 use crate::context::Context;
-use crate::endpoint::{Endpoint, kind_of};
+use crate::endpoint::kind_of;
 use crate::exit::Exit;
 use crate::jobs::compare::{self, Compare, Side};
 
@@ -31,14 +34,23 @@ Examples:
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(crate) struct CompareArgs {
-    /// One side: a URL, a snapshot, or an RDB file
+    /// One side: a URL, a source in dbhaul.toml, a snapshot, or an RDB file
     ///
-    /// A snapshot is `latest`, its id, or the beginning of its id; write SNAPSHOT:SOURCE if it has several sources.
-    #[arg(value_name = "URL|SNAPSHOT|FILE")]
+    /// A name that dbhaul.toml has a source of is that source. A snapshot is `latest`, its id, or the beginning of its id; write SNAPSHOT:SOURCE if it has several sources.
+    #[arg(value_name = "URL|SOURCE|SNAPSHOT|FILE")]
     left: String,
     /// The other side, of the same kind
-    #[arg(value_name = "URL|SNAPSHOT|FILE")]
+    #[arg(value_name = "URL|SOURCE|SNAPSHOT|FILE")]
     right: String,
+    /// File with the password of the left server, on its first line
+    ///
+    /// PGPASSWORD and REDISCLI_AUTH go to both servers. Without this option, DBHAUL_FROM_PASSWORD is the password of
+    /// the left server alone.
+    #[arg(long, value_name = "FILE", alias = "from-password-file")]
+    left_password_file: Option<PathBuf>,
+    /// File with the password of the right server (otherwise DBHAUL_TO_PASSWORD)
+    #[arg(long, value_name = "FILE", alias = "to-password-file")]
+    right_password_file: Option<PathBuf>,
     #[command(flatten)]
     job: JobArgs,
     /// Compare the definitions of PostgreSQL objects, but no rows
@@ -57,13 +69,17 @@ pub(crate) struct CompareArgs {
 }
 
 pub(super) async fn run(args: CompareArgs, context: &Context) -> anyhow::Result<Exit> {
-    let repository = match [&args.left, &args.right].into_iter().any(|text| !is_url(text) && !is_file(text)) {
+    let mut stored = false;
+    for text in [&args.left, &args.right] {
+        stored |= !is_url(text) && !is_file(text) && side::configured(text, context)?.is_none();
+    }
+    let repository = match stored {
         true => Some(context.open_repository().await?),
         false => None,
     };
-    let side = |name: &str, text: &str| -> anyhow::Result<Side> {
-        if is_url(text) {
-            return Ok(Side::Server(Box::new(Endpoint::from_url(name, text, context)?)));
+    let side_of = |named: &side::Named, text: &str, password: Option<&Path>| -> anyhow::Result<Side> {
+        if is_url(text) || (!is_file(text) && side::configured(text, context)?.is_some()) {
+            return Ok(Side::Server(Box::new(side::side(named, text, password, context)?)));
         }
         if is_file(text) {
             return Ok(Side::File(text.into()));
@@ -78,8 +94,8 @@ pub(super) async fn run(args: CompareArgs, context: &Context) -> anyhow::Result<
         kind_of(&args.left)?;
     }
     let report = compare::run(Compare {
-        left: side("left", &args.left)?,
-        right: side("right", &args.right)?,
+        left: side_of(&side::LEFT, &args.left, args.left_password_file.as_deref())?,
+        right: side_of(&side::RIGHT, &args.right, args.right_password_file.as_deref())?,
         repository: repository.as_ref(),
         series: args.job.series(context),
         filter: args.filter.filter()?,

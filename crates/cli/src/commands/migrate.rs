@@ -6,10 +6,10 @@ use clap::Args;
 
 use crate::commands::filter::FilterArgs;
 use crate::commands::locks::LockArgs;
+use crate::commands::side::{FROM, TO, side};
 use crate::commands::sources;
 use crate::commands::target::TargetArgs;
 use crate::context::Context;
-use crate::endpoint::Endpoint;
 use crate::exit::Exit;
 use crate::jobs::baseline;
 use crate::jobs::migrate::{self, Migrate};
@@ -30,12 +30,21 @@ Examples:
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(crate) struct MigrateArgs {
-    /// Server to read: postgres://… or redis://…
-    #[arg(long, value_name = "URL", help_heading = "Servers")]
+    /// Server to read: postgres://… or redis://…, or the name of a source in dbhaul.toml
+    #[arg(long, value_name = "URL|SOURCE", help_heading = "Servers")]
     from: String,
     /// Empty server to fill, of the same kind
-    #[arg(long, value_name = "URL", help_heading = "Servers")]
+    #[arg(long, value_name = "URL|SOURCE", help_heading = "Servers")]
     to: String,
+    /// File with the password of the server to read, on its first line
+    ///
+    /// PGPASSWORD and REDISCLI_AUTH go to both servers. Without this option, DBHAUL_FROM_PASSWORD is the password of
+    /// this server alone.
+    #[arg(long, value_name = "FILE", help_heading = "Servers")]
+    from_password_file: Option<PathBuf>,
+    /// File with the password of the server to fill (otherwise DBHAUL_TO_PASSWORD)
+    #[arg(long, value_name = "FILE", help_heading = "Servers")]
+    to_password_file: Option<PathBuf>,
     #[command(flatten)]
     locks: LockArgs,
     #[command(flatten)]
@@ -51,10 +60,10 @@ pub(crate) struct MigrateArgs {
 }
 
 pub(super) async fn run(args: MigrateArgs, context: &Context) -> anyhow::Result<Exit> {
-    let mut from = [Endpoint::from_url("source", &args.from, context)?];
+    let mut from = [side(&FROM, &args.from, args.from_password_file.as_deref(), context)?];
     let part = args.filter.apply(&mut from)?;
     let [from] = &from;
-    let mut to = [Endpoint::from_url("target", &args.to, context)?];
+    let mut to = [side(&TO, &args.to, args.to_password_file.as_deref(), context)?];
     baseline::ready(args.baseline.as_deref(), args.environment.as_deref())?;
     sources::apply_baseline(&mut to, args.baseline, args.environment);
     let [to] = &to;

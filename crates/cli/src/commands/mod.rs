@@ -20,6 +20,7 @@ pub(crate) mod pin;
 pub(crate) mod prune;
 pub(crate) mod rehearse;
 pub(crate) mod restore;
+mod side;
 pub(crate) mod snapshots;
 mod sources;
 pub(crate) mod stats;

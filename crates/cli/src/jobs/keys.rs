@@ -3,11 +3,11 @@
 use bytes::Bytes;
 use futures::stream::{BoxStream, StreamExt as _, TryStreamExt as _};
 
-use crate::exit;
 use crate::jobs::replacing;
 use crate::jobs::settings::TargetSettings;
 use crate::report::restore::TargetOutcome;
 use crate::ui::Progress;
+use crate::{exit, failure};
 
 /// A stream of RDB bytes.
 pub(crate) type RdbStream<'a> = BoxStream<'a, anyhow::Result<Bytes>>;
@@ -95,10 +95,36 @@ async fn look_up(
     progress.stage("proving: looking every key up", None);
     let task = progress.task(format!("proof of {source}"), None, "keys");
     let compare = expectations(settings, restored);
-    let comparison =
-        redisdump::prove(stream, options, &compare, &|at| task.reached(at.bytes, at.keys)).await?;
+    let comparison = redisdump::prove(stream, options, &compare, &|at| task.reached(at.bytes, at.keys))
+        .await
+        .map_err(|error| unproven(error, restored, options))?;
     task.finish();
     Ok(comparison)
+}
+
+/// What is to be said where all keys were copied, and the target does not let them be read back.
+fn unproven(
+    error: redisdump::Error,
+    restored: &redisdump::RestoreReport,
+    options: &redisdump::ConnectOptions,
+) -> anyhow::Error {
+    let forbidden = error.is_forbidden();
+    let error = anyhow::Error::new(error).context(format!(
+        "all {} keys were copied into {}, and could not be read back: not verified",
+        restored.keys,
+        options.display()
+    ));
+    if !forbidden {
+        return error;
+    }
+    let user = options.user().unwrap_or("default");
+    failure::hint(
+        error,
+        format!(
+            "the proof reads every key: `ACL SETUSER {user} +select +dbsize +scan +exists +dump +pexpiretime +pttl +time ~*` \
+             lets it, and `dbhaul compare` makes up for it; --no-proof copies without it"
+        ),
+    )
 }
 
 fn expectations(settings: &TargetSettings, restored: &redisdump::RestoreReport) -> redisdump::CompareOptions {
@@ -160,7 +186,9 @@ pub(crate) async fn stream_and_prove(
             let compare = expectations(settings, &restored);
             let left = format!("what was captured of {}", capture.server());
             let on_progress = |at: redisdump::Progress| task.reached(at.bytes, at.keys);
-            let comparison = redisdump::prove_digests(digests, &left, to, &compare, &on_progress).await?;
+            let comparison = redisdump::prove_digests(digests, &left, to, &compare, &on_progress)
+                .await
+                .map_err(|error| unproven(error, &restored, to))?;
             task.finish();
             Some(comparison)
         }

@@ -2,6 +2,7 @@
 //! how long it is decides how it is read.
 
 use crate::Error;
+use crate::meaning::{expires_at, time_left};
 use crate::wire::{Head, Reader, Reply, command};
 
 /// How a key is asked for.
@@ -39,10 +40,7 @@ impl Questions {
         if self.exact {
             command(out, &[b"PEXPIRETIME", key]);
         } else {
-            // The time left means something only with the time: it is exact when both clocks read the same.
-            command(out, &[b"TIME"]);
-            command(out, &[b"PTTL", key]);
-            command(out, &[b"TIME"]);
+            time_left(out, key, false);
         }
         command(out, &[b"DUMP", key]);
         if self.atomic {
@@ -89,23 +87,16 @@ impl Questions {
         };
         let expiry = match answers.as_slice() {
             [at] => at.int().filter(|at| *at >= 0),
-            [before, left, after] => match left.int().filter(|left| *left >= 0) {
-                Some(left) if milliseconds(before) == milliseconds(after) => {
-                    milliseconds(before).map(|now| now.saturating_add(left))
-                }
-                // The clock went on in between.
-                Some(_) => return Ok(Answer::Again { length }),
-                None => None,
+            [before, left, after] => match (before.clock(), left.int(), after.clock()) {
+                (Some(before), Some(left), Some(after)) => match expires_at(before, left, after) {
+                    (at, 0) => Some(at).filter(|at| *at >= 0),
+                    // The clock went on in between.
+                    _ => return Ok(Answer::Again { length }),
+                },
+                _ => return Ok(Answer::Strange("TIME and PTTL answered no numbers".to_owned())),
             },
             _ => return Ok(Answer::Strange("too few answers".to_owned())),
         };
         Ok(Answer::Value { expiry, length })
     }
-}
-
-/// The server's clock from TIME's reply.
-fn milliseconds(reply: &Reply) -> Option<i64> {
-    let Reply::Array(parts) = reply else { return None };
-    let part = |at: usize| parts.get(at).and_then(Reply::int);
-    Some(part(0)?.saturating_mul(1000).saturating_add(part(1)? / 1000))
 }

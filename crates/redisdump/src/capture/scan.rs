@@ -14,7 +14,8 @@ use super::payload::{Part, Payload};
 use super::questions::{Answer, Questions};
 use super::{Consistency, PIECE};
 use crate::databases::{databases, told};
-use crate::meaning::shown;
+use crate::meaning::{knows_expire_time, shown};
+use crate::names::step;
 use crate::rdb::{Crc64, Dialect, Reader, dump};
 use crate::tally::{CaptureReport, Tally};
 use crate::wire::{Connection, Reply, command};
@@ -103,9 +104,10 @@ impl Scan {
             }
         }
         let dbs = databases(&mut connection, server).await?.into_iter().collect();
+        let exact = server.at_least(7, 0) && knows_expire_time(&mut connection).await?;
         let mut scan = Scan {
             connection,
-            questions: Questions { atomic, exact: server.at_least(7, 0) },
+            questions: Questions { atomic, exact },
             version,
             dbs,
             db: 0,
@@ -173,7 +175,10 @@ impl Scan {
                 self.check_count(counted).await?;
             } else if let Some((db, keys)) = self.dbs.pop_front() {
                 self.counted = Some((keys, 0));
-                self.connection.ask(&[b"SELECT", db.to_string().as_bytes()]).await?;
+                // A user who may not choose a database is in the first.
+                if db != self.db {
+                    self.connection.ask(&[b"SELECT", db.to_string().as_bytes()]).await?;
+                }
                 (self.db, self.part, self.parts) = (db, 0, u128::from(keys.div_ceil(self.remembered)));
                 self.begin_part();
             } else if !self.reader.is_complete() {
@@ -220,21 +225,10 @@ impl Scan {
 
     /// Finds more names of keys.
     async fn scan(&mut self, cursor: &[u8]) -> Result<(), Error> {
-        let reply = self.connection.ask(&[b"SCAN", cursor, b"COUNT", b"1000"]).await?;
-        let mut parts = match reply {
-            Reply::Array(parts) => parts.into_iter(),
-            _ => Vec::new().into_iter(),
-        };
-        let (Some(next), Some(Reply::Array(keys))) = (parts.next(), parts.next()) else {
-            return Err(self.connection.reader.protocol("SCAN answered another array".to_owned()));
-        };
-        let next = next.bytes().unwrap_or_default();
-        if next != b"0" {
-            self.cursor = Some(next.to_vec());
-        }
+        let (next, keys) = step(&mut self.connection, cursor).await?;
+        self.cursor = next;
         let mut found = Vec::new();
         for key in keys {
-            let Reply::Bulk(key) = key else { continue };
             let hash = xxh3_128_with_seed(&key, self.seed);
             if hash % self.parts.max(1) == self.part && self.seen.insert(hash) {
                 found.push(key);
@@ -319,7 +313,7 @@ impl Scan {
             Answer::Refused(message) => Err(Error::Server {
                 target: self.connection.reader.target().to_owned(),
                 doing: format!(
-                    "{DOING}: key {} of database {}; the user needs +scan +dump +pttl +pexpiretime +time on all keys",
+                    "{DOING}: key {} of database {}; the user needs +scan +dump, and +pexpiretime or +pttl +time, on all keys",
                     shown(&key),
                     self.db
                 ),

@@ -44,7 +44,7 @@ use crate::emit::{Losses, StandIns};
 use crate::identity::identify;
 use crate::rdb::Reader;
 use crate::report::Progress;
-use crate::wire::{Connection, Reply, Writer};
+use crate::wire::{Connection, Writer};
 use crate::{ConnectOptions, Error, ServerIdentity};
 
 /// What was restored.
@@ -359,7 +359,5 @@ async fn flush(loader: &mut Loader<'_>, outlets: &mut [Outlet], beyond: usize) -
 
 /// The target's clock: it decides what has expired.
 async fn clock(connection: &mut Connection) -> Result<i64, Error> {
-    let Reply::Array(parts) = connection.ask(&[b"TIME"]).await? else { return Ok(0) };
-    let part = |at: usize| parts.get(at).and_then(Reply::int).unwrap_or(0);
-    Ok(part(0).saturating_mul(1000).saturating_add(part(1) / 1000))
+    Ok(connection.ask(&[b"TIME"]).await?.clock().unwrap_or(0))
 }

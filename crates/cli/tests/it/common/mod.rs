@@ -69,6 +69,8 @@ pub fn command(folder: &Path, args: &[&str]) -> Command {
         "PGDATABASE",
         "PGSERVICE",
         "REDISCLI_AUTH",
+        "DBHAUL_FROM_PASSWORD",
+        "DBHAUL_TO_PASSWORD",
         "DBHAUL_CONFIG",
         "DBHAUL_REPOSITORY",
         "DBHAUL_KEY_FILE",

@@ -11,6 +11,7 @@ mod pins;
 mod plain_role;
 mod recipients;
 mod redis_files;
+mod redis_logins;
 mod refusals_that_go_on;
 mod repositories;
 mod restore_proofs;

@@ -1,0 +1,73 @@
+//! The two servers of a job that has two: by URL or by the name of a configured source, each with a password of its own.
+
+use std::path::Path;
+
+use crate::context::Context;
+use crate::endpoint::Endpoint;
+use crate::exit;
+
+/// What one of two servers is called.
+pub(super) struct Named {
+    /// In reports and warnings.
+    name: &'static str,
+    /// The environment variable with its password.
+    variable: &'static str,
+    /// The option with its password file.
+    option: &'static str,
+}
+
+/// The server that is read, or stands on the left.
+pub(super) const FROM: Named =
+    Named { name: "source", variable: "DBHAUL_FROM_PASSWORD", option: "--from-password-file" };
+/// The server that is filled, or stands on the right.
+pub(super) const TO: Named =
+    Named { name: "target", variable: "DBHAUL_TO_PASSWORD", option: "--to-password-file" };
+/// The left side of a comparison.
+pub(super) const LEFT: Named = Named { name: "left", option: "--left-password-file", ..FROM };
+/// The right side of a comparison.
+pub(super) const RIGHT: Named = Named { name: "right", option: "--right-password-file", ..TO };
+
+/// A server by its URL or by the name of a source in the configuration. Its password is the one in the file, else the
+/// one of the side's environment variable, else what the URL, the configuration or the common environment says.
+pub(super) fn side(
+    named: &Named,
+    text: &str,
+    password_file: Option<&Path>,
+    context: &Context,
+) -> anyhow::Result<Endpoint> {
+    let endpoint = match configured(text, context)? {
+        Some(endpoint) => endpoint,
+        None => Endpoint::from_url(named.name, text, context)?,
+    };
+    Ok(match password(named, password_file, context)? {
+        Some(password) => endpoint.with_password(&password),
+        None => endpoint,
+    })
+}
+
+/// The source of this name in the configuration; nothing for a URL, and for a name that is not there.
+pub(super) fn configured(text: &str, context: &Context) -> anyhow::Result<Option<Endpoint>> {
+    if text.contains("://") || text.contains('=') {
+        return Ok(None);
+    }
+    let sources = &context.config.sources;
+    let Some(source) = sources.iter().find(|source| source.covers(text)) else { return Ok(None) };
+    let server = Endpoint::from_config(source, context)?;
+    Ok(Some(match source.database_of(text) {
+        Some(database) => server.one_database(database),
+        None => server,
+    }))
+}
+
+fn password(named: &Named, file: Option<&Path>, context: &Context) -> anyhow::Result<Option<String>> {
+    let Some(file) = file else {
+        return Ok(context.secrets.get(named.variable).map(str::to_owned));
+    };
+    let text = std::fs::read_to_string(file).map_err(|error| {
+        exit::usage(format!("{}: cannot read `{}`: {error}", named.option, file.display()))
+    })?;
+    match text.lines().next().filter(|line| !line.is_empty()) {
+        Some(line) => Ok(Some(line.to_owned())),
+        None => Err(exit::usage(format!("{}: `{}` is empty", named.option, file.display()))),
+    }
+}
