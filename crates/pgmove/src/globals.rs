@@ -1,11 +1,16 @@
-//! What belongs to a whole cluster and not to one database: roles, memberships, settings of roles, tablespaces.
+//! What belongs to a whole cluster and not to one database: roles, memberships, settings of roles, privileges on
+//! parameters, tablespaces.
+
+mod memberships;
+
+use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
 use crate::catalog::query::rows;
 use crate::connect::{ConnectOptions, Session, connect};
-use crate::ddl::database::assignment;
+use crate::ddl::database::{assignment, parameter_grants};
 use crate::quote::{ident, literal};
 
 /// The global objects of a cluster.
@@ -20,8 +25,28 @@ pub struct Globals {
     pub memberships: Vec<Membership>,
     /// Tablespaces, without the server's own two.
     pub tablespaces: Vec<Tablespace>,
+    /// Settings of every role in every database (`ALTER ROLE ALL SET`), `name=value`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub settings: Vec<String>,
+    /// Privileges on parameters (15 and newer).
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub parameters: Vec<Parameter>,
+    /// The superuser that initdb made, which needs nobody's grant and makes those of other superusers (16 and newer).
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub bootstrap: String,
     /// Whether password hashes were read.
     pub passwords: bool,
+}
+
+/// Privileges on a parameter: who may `SET` or `ALTER SYSTEM` it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Parameter {
+    /// Its name.
+    pub name: String,
+    /// The privileges as `aclitem` text.
+    pub acl: Vec<String>,
+    /// What every parameter has.
+    pub initial_acl: Vec<String>,
 }
 
 /// A role. It shows no password in debugging output.
@@ -63,6 +88,9 @@ pub struct Membership {
     /// `SET` (16 and newer).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub set: Option<bool>,
+    /// Who granted it (16 and newer, where several may grant the same).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grantor: Option<String>,
 }
 
 /// A tablespace.
@@ -107,17 +135,17 @@ pub async fn read_globals(options: &ConnectOptions, passwords: bool) -> Result<G
         ),
     )
     .await?;
-    let (inherit, set) = match version {
-        160_000.. => ("m.inherit_option", "m.set_option"),
-        _ => ("NULL", "NULL"),
+    let (inherit, set, grantor) = match version {
+        160_000.. => ("m.inherit_option", "m.set_option", "pg_get_userbyid(m.grantor)"),
+        _ => ("NULL", "NULL", "NULL"),
     };
     let memberships = rows(
         client,
         "memberships",
         &format!(
-            "SELECT DISTINCT a.rolname AS role, b.rolname AS member, m.admin_option AS admin, {inherit} AS inherit, {set} AS set \
+            "SELECT DISTINCT a.rolname AS role, b.rolname AS member, m.admin_option AS admin, {inherit} AS inherit, {set} AS set, {grantor} AS grantor \
              FROM pg_auth_members m JOIN pg_roles a ON a.oid = m.roleid JOIN pg_roles b ON b.oid = m.member \
-             WHERE b.rolname !~ '^pg_' ORDER BY 1, 2"
+             WHERE b.rolname !~ '^pg_' ORDER BY 1, 2, 6"
         ),
     )
     .await?;
@@ -128,7 +156,38 @@ pub async fn read_globals(options: &ConnectOptions, passwords: bool) -> Result<G
          coalesce(to_json(spcoptions), '[]') AS options FROM pg_tablespace WHERE spcname !~ '^pg_' ORDER BY 1",
     )
     .await?;
-    Ok(Globals { server_version_num: version, roles, memberships, tablespaces, passwords })
+    let settings: Vec<Setting> = rows(
+        client,
+        "settings of all roles",
+        "SELECT unnest(setconfig) AS pair FROM pg_db_role_setting WHERE setrole = 0 AND setdatabase = 0",
+    )
+    .await?;
+    let settings = settings.into_iter().map(|setting| setting.pair).collect();
+    let parameters = match version {
+        150_000.. => {
+            let sql = "SELECT parname AS name, paracl::text[] AS acl, acldefault('p', 10)::text[] AS initial_acl \
+                       FROM pg_parameter_acl ORDER BY 1";
+            rows(client, "privileges on parameters", sql).await?
+        }
+        _ => Vec::new(),
+    };
+    let bootstrap =
+        session.value("the first superuser", "SELECT pg_get_userbyid(10)").await?.unwrap_or_default();
+    Ok(Globals {
+        server_version_num: version,
+        roles,
+        memberships,
+        tablespaces,
+        settings,
+        parameters,
+        bootstrap,
+        passwords,
+    })
+}
+
+#[derive(Deserialize)]
+struct Setting {
+    pair: String,
 }
 
 /// A statement that makes a global object, and what it is about.
@@ -141,17 +200,17 @@ pub struct GlobalStatement {
 }
 
 impl Globals {
-    /// Statements that make everything that is not there already, by what `has_role` and `has_tablespace` say.
-    pub fn statements(
-        &self,
-        target_version_num: u32,
-        has_role: &dyn Fn(&str) -> bool,
-        has_tablespace: &dyn Fn(&str) -> bool,
-    ) -> Vec<GlobalStatement> {
+    /// Statements that make everything that the target's server lacks.
+    pub fn statements(&self, target: &Present) -> Vec<GlobalStatement> {
         let mut out = Vec::new();
         let mut push = |object: String, sql: String| out.push(GlobalStatement { object, sql });
-        let fresh: Vec<&Role> = self.roles.iter().filter(|role| !has_role(&role.name)).collect();
-        for role in &fresh {
+        let fresh: BTreeSet<&str> = self
+            .roles
+            .iter()
+            .map(|role| role.name.as_str())
+            .filter(|name| !target.roles.contains(*name))
+            .collect();
+        for role in self.roles.iter().filter(|role| fresh.contains(role.name.as_str())) {
             let name = ident(&role.name);
             let password = role.password.as_ref().map(|hash| format!(" PASSWORD {}", literal(hash)));
             let password = password.unwrap_or_default();
@@ -163,24 +222,23 @@ impl Globals {
                 push(format!("role {name}"), format!("COMMENT ON ROLE {name} IS {}", literal(comment)));
             }
         }
-        for membership in &self.memberships {
-            // What an existing role is a member of is that server's business.
-            if !fresh.iter().any(|role| role.name == membership.member || role.name == membership.role) {
-                continue;
-            }
-            let (role, member) = (ident(&membership.role), ident(&membership.member));
-            let mut with = Vec::new();
-            if target_version_num >= 160_000 {
-                with.push(format!("ADMIN {}", membership.admin));
-                with.extend(membership.inherit.map(|inherit| format!("INHERIT {inherit}")));
-                with.extend(membership.set.map(|set| format!("SET {set}")));
-            } else if membership.admin {
-                with.push("ADMIN OPTION".to_owned());
-            }
-            let with = if with.is_empty() { String::new() } else { format!(" WITH {}", with.join(", ")) };
-            push(format!("membership of {member} in {role}"), format!("GRANT {role} TO {member}{with}"));
+        for grant in memberships::statements(self, &fresh, target) {
+            push(grant.object, grant.sql);
         }
-        for space in self.tablespaces.iter().filter(|space| !has_tablespace(&space.name)) {
+        let held =
+            |pair: &&String| !target.settings.iter().any(|there| setting_name(there) == setting_name(pair));
+        for set in self.settings.iter().filter(held).filter_map(|pair| assignment(pair)) {
+            push("settings of all roles".to_owned(), format!("ALTER ROLE ALL {set}"));
+        }
+        if target.version_num >= 150_000 {
+            for parameter in &self.parameters {
+                let object = format!("privileges on parameter {}", parameter.name);
+                for sql in parameter.grants(&fresh, target) {
+                    push(object.clone(), sql);
+                }
+            }
+        }
+        for space in self.tablespaces.iter().filter(|space| !target.tablespaces.contains(&space.name)) {
             let name = ident(&space.name);
             let sql = format!(
                 "CREATE TABLESPACE {name} OWNER {} LOCATION {}",
@@ -199,12 +257,43 @@ impl Globals {
     }
 }
 
+/// The name in a pair of name and value.
+fn setting_name(pair: &str) -> &str {
+    pair.split_once('=').map_or(pair, |(name, _)| name)
+}
+
+/// What a target's server has already.
+#[derive(Debug, Clone, Default)]
+pub struct Present {
+    /// The server (`server_version_num`).
+    pub version_num: u32,
+    /// Its roles, those too that it brings with it.
+    pub roles: BTreeSet<String>,
+    /// Its tablespaces.
+    pub tablespaces: BTreeSet<String>,
+    /// Its settings of every role in every database, `name=value`.
+    pub settings: BTreeSet<String>,
+    /// Privileges on parameters, each parameter with an `aclitem`.
+    pub parameters: BTreeSet<(String, String)>,
+}
+
+impl Parameter {
+    /// What of its privileges is not there and concerns a role that is made now, or everybody.
+    fn grants(&self, fresh: &BTreeSet<&str>, target: &Present) -> Vec<String> {
+        let there = |item: &&String| target.parameters.contains(&(self.name.clone(), (*item).clone()));
+        let missing: Vec<String> = self.acl.iter().filter(|item| !there(item)).cloned().collect();
+        parameter_grants(&self.name, &missing, &self.initial_acl, fresh)
+    }
+}
+
 /// What became of global objects at a target.
 #[derive(Debug, Clone, Default, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct GlobalsReport {
-    /// Roles and tablespaces that were there already, and were left as they are.
+    /// Roles, tablespaces and settings that were there already, and were left as they are.
     pub there: Vec<String>,
+    /// What this server cannot be given, and why.
+    pub left_out: Vec<String>,
     /// How many statements ran.
     pub ran: usize,
 }
@@ -215,24 +304,59 @@ pub struct GlobalsReport {
 /// [`Error::Server`] with the object; what was made before it stays.
 pub async fn apply_globals(options: &ConnectOptions, globals: &Globals) -> Result<GlobalsReport, Error> {
     let session = connect(&options.clone().with_database("postgres")).await?;
-    let roles = names(&session, "SELECT rolname FROM pg_roles").await?;
-    let spaces = names(&session, "SELECT spcname FROM pg_tablespace").await?;
-    let mut report = GlobalsReport::default();
-    let known_roles = globals.roles.iter().filter(|role| roles.contains(&role.name));
+    let all_settings =
+        "SELECT unnest(setconfig) FROM pg_db_role_setting WHERE setrole = 0 AND setdatabase = 0";
+    let present = Present {
+        version_num: session.server().version_num,
+        roles: names(&session, "SELECT rolname FROM pg_roles").await?,
+        tablespaces: names(&session, "SELECT spcname FROM pg_tablespace").await?,
+        settings: names(&session, all_settings).await?,
+        parameters: match session.server().version_num {
+            150_000.. => {
+                pairs(&session, "SELECT parname, unnest(paracl)::text FROM pg_parameter_acl").await?
+            }
+            _ => BTreeSet::new(),
+        },
+    };
+    let mut report = GlobalsReport { left_out: globals.left_out(&present), ..GlobalsReport::default() };
+    let known_roles = globals.roles.iter().filter(|role| present.roles.contains(&role.name));
     report.there.extend(known_roles.map(|role| format!("role {}", role.name)));
-    let known_spaces = globals.tablespaces.iter().filter(|space| spaces.contains(&space.name));
+    let known_spaces = globals.tablespaces.iter().filter(|space| present.tablespaces.contains(&space.name));
     report.there.extend(known_spaces.map(|space| format!("tablespace {}", space.name)));
-    let statements =
-        globals.statements(session.server().version_num, &|role| roles.contains(role), &|space| {
-            spaces.contains(space)
-        });
-    for statement in statements {
+    let known_settings = globals.settings.iter().filter(|pair| {
+        !present.settings.contains(*pair)
+            && present.settings.iter().any(|there| setting_name(there) == setting_name(pair))
+    });
+    report.there.extend(known_settings.map(|pair| format!("setting {} of all roles", setting_name(pair))));
+    for statement in globals.statements(&present) {
         session.execute(&statement.object, &statement.sql).await?;
         report.ran += 1;
     }
     Ok(report)
 }
 
-async fn names(session: &Session, sql: &str) -> Result<std::collections::BTreeSet<String>, Error> {
+impl Globals {
+    /// What the target's server cannot be given, in words.
+    fn left_out(&self, target: &Present) -> Vec<String> {
+        let mut out = memberships::left_out(self, target);
+        if target.version_num < 150_000 {
+            let named = self.parameters.iter();
+            out.extend(named.map(|parameter| {
+                format!("privileges on parameter {}: they need PostgreSQL 15 or newer", parameter.name)
+            }));
+        }
+        out
+    }
+}
+
+async fn names(session: &Session, sql: &str) -> Result<BTreeSet<String>, Error> {
     Ok(session.query("the server's names", sql).await?.into_iter().flatten().flatten().collect())
+}
+
+async fn pairs(session: &Session, sql: &str) -> Result<BTreeSet<(String, String)>, Error> {
+    let pair = |row: Vec<Option<String>>| {
+        let mut fields = row.into_iter().flatten();
+        Some((fields.next()?, fields.next()?))
+    };
+    Ok(session.query("the server's names", sql).await?.into_iter().filter_map(pair).collect())
 }

@@ -53,6 +53,9 @@ pub(crate) async fn globals(
     if !report.there.is_empty() {
         progress.note(format!("there already, and left as it is: {}", report.there.join(", ")));
     }
+    for what in &report.left_out {
+        progress.warn(format!("left out: {what}"));
+    }
     Ok(())
 }
 

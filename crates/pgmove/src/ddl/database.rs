@@ -24,19 +24,12 @@ pub(crate) fn statements(
     options: &RenderOptions,
     target: u32,
 ) -> Vec<String> {
-    let name = ident(name).into_owned();
+    let (unquoted, name) = (name.to_owned(), ident(name).into_owned());
     let mut out = Vec::new();
     if !options.no_owner && !info.meta.owner.is_empty() {
         out.push(format!("ALTER DATABASE {name} OWNER TO {}", ident(options.role(&info.meta.owner))));
     }
-    for setting in &info.settings {
-        let whose = match &setting.role {
-            Some(role) => format!("ALTER ROLE {} IN DATABASE {name}", ident(options.role(role))),
-            None => format!("ALTER DATABASE {name}"),
-        };
-        let carried = setting.config.iter().filter(|pair| !is_momentary(pair));
-        out.extend(carried.filter_map(|pair| assignment(pair)).map(|set| format!("{whose} {set}")));
-    }
+    out.extend(settings(info, &unquoted, options));
     if let Some(comment) = &info.comment {
         out.push(format!("COMMENT ON DATABASE {name} IS {}", literal(comment)));
     }
@@ -52,6 +45,44 @@ pub(crate) fn statements(
         ));
     }
     out
+}
+
+/// Statements that give the settings of database `name`, and those of roles in it.
+pub(crate) fn settings(info: &DatabaseInfo, name: &str, options: &RenderOptions) -> Vec<String> {
+    let name = ident(name);
+    let mut out = Vec::new();
+    for setting in &info.settings {
+        let whose = match &setting.role {
+            Some(role) => format!("ALTER ROLE {} IN DATABASE {name}", ident(options.role(role))),
+            None => format!("ALTER DATABASE {name}"),
+        };
+        let carried = setting.config.iter().filter(|pair| !is_momentary(pair));
+        out.extend(carried.filter_map(|pair| assignment(pair)).map(|set| format!("{whose} {set}")));
+    }
+    out
+}
+
+/// `GRANT … ON PARAMETER` for these roles and for everybody.
+pub(crate) fn parameter_grants(
+    name: &str,
+    acl: &[String],
+    initial: &[String],
+    roles: &BTreeSet<&str>,
+) -> Vec<String> {
+    let concerns = |item: &&String| {
+        acl::AclItem::parse(item)
+            .is_some_and(|item| item.grantee.is_empty() || roles.contains(item.grantee.as_str()))
+    };
+    let wanted: Vec<String> =
+        acl.iter().filter(|item| !initial.contains(item)).filter(concerns).cloned().collect();
+    // A setting of an extension has two names.
+    let parts: Vec<String> = name.split('.').map(|part| ident(part).into_owned()).collect();
+    let identity = parts.join(".");
+    // Every parameter belongs to the first superuser.
+    let owner = acl::roles(initial).into_iter().next().unwrap_or_default();
+    let on = On { kind: "PARAMETER", identity: &identity, column: None, prefix: "", owner: &owner };
+    let newest = Versions { source: acl::MAINTAIN_SINCE, target: acl::MAINTAIN_SINCE };
+    acl::commands(on, &wanted, &[], &RenderOptions::default(), newest)
 }
 
 /// Whether a setting says what is being done to a database rather than how it is: `timescaledb.restoring` is on while a

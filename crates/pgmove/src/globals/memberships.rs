@@ -1,0 +1,94 @@
+//! Who is a member of what, granted by whom.
+//!
+//! From 16 on a role may have one and the same membership from several grantors, each with options of its own, and a
+//! grantor must itself be allowed to grant: so grants come in an order in which each grantor has its right already, as
+//! in `pg_dumpall`. Before, there is one membership, with whatever any of them gives.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{GlobalStatement, Globals, Membership, Present};
+use crate::quote::ident;
+
+/// The first version in which the grantor is part of a membership.
+const GRANTORS_SINCE: u32 = 160_000;
+
+/// Grants that concern a role that is made now. What an existing role is a member of is that server's business.
+pub(super) fn statements(
+    globals: &Globals,
+    fresh: &BTreeSet<&str>,
+    target: &Present,
+) -> Vec<GlobalStatement> {
+    let wanted = globals.memberships.iter().filter(|membership| {
+        let concerns = |name: &String| fresh.contains(name.as_str());
+        (concerns(&membership.member) || concerns(&membership.role))
+            && known(globals, &membership.role, target)
+    });
+    if target.version_num < GRANTORS_SINCE {
+        let mut merged: BTreeMap<(&str, &str), bool> = BTreeMap::new();
+        for Membership { role, member, admin, .. } in wanted {
+            *merged.entry((role, member)).or_default() |= admin;
+        }
+        return merged
+            .into_iter()
+            .map(|((role, member), admin)| {
+                let with = if admin { " WITH ADMIN OPTION" } else { "" };
+                statement(role, member, with, "")
+            })
+            .collect();
+    }
+    let mut open: Vec<&Membership> = wanted.collect();
+    let mut out = Vec::new();
+    // Who may grant what, by grants that were made.
+    let mut admins: BTreeSet<(&str, &str)> = BTreeSet::new();
+    while !open.is_empty() {
+        let may = |membership: &&Membership| match grantor(globals, membership) {
+            Some(grantor) => admins.contains(&(membership.role.as_str(), grantor)),
+            None => true,
+        };
+        let (now, later): (Vec<_>, Vec<_>) = open.iter().copied().partition(may);
+        // Nobody gave the grantor its right here: the role that connects grants in its place.
+        let alone = now.is_empty();
+        for membership in if alone { &later } else { &now } {
+            let mut with = vec![format!("ADMIN {}", membership.admin)];
+            with.extend(membership.inherit.map(|inherit| format!("INHERIT {inherit}")));
+            with.extend(membership.set.map(|set| format!("SET {set}")));
+            let by = grantor(globals, membership).filter(|_| !alone);
+            let by = by.map(|name| format!(" GRANTED BY {}", ident(name))).unwrap_or_default();
+            let with = format!(" WITH {}", with.join(", "));
+            out.push(statement(&membership.role, &membership.member, &with, &by));
+            if membership.admin {
+                admins.insert((&membership.role, &membership.member));
+            }
+        }
+        open = if alone { Vec::new() } else { later };
+    }
+    out
+}
+
+/// Who is to be named as the grantor: not the first superuser, whose grants every superuser makes.
+fn grantor<'a>(globals: &'a Globals, membership: &'a Membership) -> Option<&'a str> {
+    membership.grantor.as_deref().filter(|grantor| *grantor != globals.bootstrap)
+}
+
+/// Whether the role will be there: it is made, or is one that the target's version brings with it.
+fn known(globals: &Globals, role: &str, target: &Present) -> bool {
+    target.roles.contains(role) || globals.roles.iter().any(|made| made.name == role)
+}
+
+/// Memberships in roles of the server's own that the target's version does not have.
+pub(super) fn left_out(globals: &Globals, target: &Present) -> Vec<String> {
+    let unknown = globals.memberships.iter().filter(|membership| !known(globals, &membership.role, target));
+    unknown
+        .map(|Membership { role, member, .. }| {
+            format!("membership of {} in {}: this server has no such role", ident(member), ident(role))
+        })
+        .collect()
+}
+
+fn statement(role: &str, member: &str, with: &str, by: &str) -> GlobalStatement {
+    let (role, member) = (ident(role), ident(member));
+    GlobalStatement {
+        object: format!("membership of {member} in {role}"),
+        sql: format!("GRANT {role} TO {member}{with}{by}"),
+    }
+}
