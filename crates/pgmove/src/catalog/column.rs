@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use tokio_postgres::Client;
 
-use super::deparsed::quoted;
+use super::deparsed::{quoted, type_name};
 use super::meta::{QualifiedName, in_user_schema};
 use super::query::rows;
 use crate::error::Error;
@@ -16,7 +16,7 @@ pub struct Column {
     /// Its name, unquoted.
     pub name: String,
     /// Its type, formatted and schema-qualified.
-    #[serde(rename = "type")]
+    #[serde(rename = "type", deserialize_with = "super::deparsed::text")]
     pub type_name: String,
     /// OID of its type.
     pub type_oid: u32,
@@ -57,7 +57,8 @@ pub struct Column {
     pub foreign_options: Vec<String>,
     /// Whether the table defines the column itself, rather than only inheriting it.
     pub local: bool,
-    /// Privileges on the column as `aclitem` text.
+    /// Privileges on the column as `aclitem` text. A column that was given some by its extension, and has none left, has
+    /// an empty list.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub acl: Option<Vec<String>>,
     /// Privileges that initdb or the extension's script gave.
@@ -213,13 +214,14 @@ pub(super) async fn read(client: &Client, version: u32) -> Result<Vec<ColumnRow>
         ("NULL", "")
     };
     let user = in_user_schema("c.relnamespace");
+    let type_name = type_name("a.atttypid", "a.atttypmod");
     let expression = quoted("pg_get_expr(d.adbin, d.adrelid)");
     rows(
         client,
         "columns",
         &format!(
             "SELECT a.attrelid::int8 AS table_oid, a.attnum AS number, a.attname AS name, \
-             format_type(a.atttypid, a.atttypmod) AS type, a.atttypid::int8 AS type_oid, \
+             {type_name} AS type, a.atttypid::int8 AS type_oid, \
              CASE WHEN a.attcollation <> t.typcollation THEN (SELECT json_build_object('schema', n.nspname, 'name', o.collname) \
                FROM pg_collation o JOIN pg_namespace n ON n.oid = o.collnamespace WHERE o.oid = a.attcollation) END AS collation, \
              a.attnotnull AS not_null, {not_null} AS not_null_constraint, \
@@ -227,11 +229,11 @@ pub(super) async fn read(client: &Client, version: u32) -> Result<Vec<ColumnRow>
              nullif(a.attidentity, '') AS identity, nullif(a.attgenerated, '') AS generated, a.attstorage AS storage, \
              t.typstorage AS type_storage, {compression} AS compression, {statistics} AS statistics, \
              coalesce((SELECT array_agg(o) FROM unnest(a.attoptions) o WHERE o NOT LIKE 'pg\\_attver=%'), '{{}}') AS options, coalesce(a.attfdwoptions, '{{}}') AS foreign_options, \
-             a.attislocal AS local, a.attacl::text[] AS acl, \
-             CASE WHEN a.attacl IS NOT NULL THEN (SELECT initprivs FROM pg_init_privs p WHERE p.classoid = 'pg_class'::regclass \
-               AND p.objoid = a.attrelid AND p.objsubid = a.attnum) END::text[] AS initial_acl \
+             a.attislocal AS local, coalesce(a.attacl, CASE WHEN ip.initprivs IS NOT NULL THEN '{{}}'::aclitem[] END)::text[] AS acl, \
+             ip.initprivs::text[] AS initial_acl \
              FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid JOIN pg_type t ON t.oid = a.atttypid \
-             LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum {join} \
+             LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum \
+             LEFT JOIN pg_init_privs ip ON ip.classoid = 'pg_class'::regclass AND ip.objoid = a.attrelid AND ip.objsubid = a.attnum {join} \
              WHERE a.attnum > 0 AND NOT a.attisdropped AND c.relkind IN ('r', 'p', 'v', 'm', 'f', 'c') \
              AND c.relpersistence <> 't' AND {user} ORDER BY a.attrelid, a.attnum"
         ),

@@ -21,6 +21,17 @@ pub(crate) fn quoted(expression: &str) -> String {
     )
 }
 
+/// An SQL expression that formats a type by its OID and modifier, with every name quoted where it is no built-in type. A
+/// schema may be named like a key word of another version, and so may a type.
+pub(crate) fn type_name(oid: &str, modifier: &str) -> String {
+    let formatted = format!("format_type({oid}, {modifier})");
+    format!(
+        "CASE WHEN (SELECT typnamespace FROM pg_type WHERE pg_type.oid = {oid}) = 'pg_catalog'::regnamespace \
+         THEN {formatted} ELSE {} END",
+        quoted(&formatted)
+    )
+}
+
 /// The text with quotes around those names alone that need them in some supported version.
 pub(crate) fn requoted(sql: &str) -> String {
     map_names(sql, &|name| ident(name))
@@ -50,6 +61,12 @@ pub(crate) fn optional<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Opt
 /// For `#[serde(deserialize_with)]`: several deparsed texts.
 pub(crate) fn list<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
     Ok(Vec::<String>::deserialize(deserializer)?.iter().map(|text| requoted(text)).collect())
+}
+
+/// For `#[serde(deserialize_with)]`: words, each with a deparsed text.
+pub(crate) fn pairs<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<(String, String)>, D::Error> {
+    let pairs = Vec::<(String, String)>::deserialize(deserializer)?;
+    Ok(pairs.into_iter().map(|(word, text)| (word, requoted(&text))).collect())
 }
 
 /// Types whose literals are names: what stands in their quotes is quoted like the rest.
@@ -117,7 +134,7 @@ fn map_names(sql: &str, write: &dyn Fn(&str) -> Cow<'_, str>) -> String {
 }
 
 /// From the opening quote to the closing one; a doubled quote, and with `escapes` one behind a backslash, ends nothing.
-fn until_quote(text: &str, quote: char, escapes: bool) -> &str {
+pub(crate) fn until_quote(text: &str, quote: char, escapes: bool) -> &str {
     let mut chars = text.char_indices().skip(1).peekable();
     while let Some((at, c)) = chars.next() {
         if c == quote && chars.next_if(|(_, next)| *next == quote).is_none() {
@@ -131,7 +148,7 @@ fn until_quote(text: &str, quote: char, escapes: bool) -> &str {
 }
 
 /// A dollar-quoted string at the start of the text.
-fn dollar_quoted(text: &str) -> Option<&str> {
+pub(crate) fn dollar_quoted(text: &str) -> Option<&str> {
     let end = text.get(1..)?.find('$')? + 1;
     let tag = text.get(..=end)?;
     let name = tag.get(1..end)?;

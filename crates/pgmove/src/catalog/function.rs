@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use tokio_postgres::Client;
 
 use super::address::class;
-use super::deparsed::quoted;
+use super::deparsed::{quoted, type_name};
 use super::meta::{Meta, MetaColumns, in_user_schema, object};
 use super::query::rows;
 use crate::error::Error;
@@ -22,7 +22,11 @@ pub struct Function {
     pub arguments: String,
     /// The types of its input arguments, formatted: what the server tells functions of one name apart by. Absent in
     /// catalogs that earlier versions stored.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "super::deparsed::optional"
+    )]
     pub types: Option<String>,
     /// `CREATE OR REPLACE FUNCTION …`, deparsed.
     #[serde(deserialize_with = "super::deparsed::text")]
@@ -43,12 +47,13 @@ pub struct Aggregate {
     #[serde(deserialize_with = "super::deparsed::text")]
     pub arguments: String,
     /// The types of its arguments alone, as `GRANT … ON FUNCTION` wants them: without `ORDER BY`.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "super::deparsed::text")]
     pub types: String,
     /// Its arguments with defaults and names, as `CREATE AGGREGATE` wants them.
     #[serde(deserialize_with = "super::deparsed::text")]
     pub full_arguments: String,
     /// The clauses of `CREATE AGGREGATE` with their values, ready for SQL, in order.
+    #[serde(deserialize_with = "super::deparsed::pairs")]
     pub clauses: Vec<(String, String)>,
     /// An ordered-set aggregate made `HYPOTHETICAL`.
     #[serde(default)]
@@ -72,12 +77,13 @@ pub(super) async fn read(client: &Client, version: u32) -> Result<Vec<Function>,
     let user = in_user_schema("p.pronamespace");
     let arguments = quoted("pg_get_function_identity_arguments(p.oid)");
     let definition = quoted("pg_get_functiondef(p.oid)");
+    let type_name = type_name("t", "NULL");
     rows(
         client,
         "functions",
         &format!(
             "SELECT {meta}, p.prokind = 'p' AS procedure, {arguments} AS arguments, \
-             coalesce((SELECT string_agg(format_type(t, NULL), ', ' ORDER BY n) FROM unnest(p.proargtypes::oid[]) WITH ORDINALITY u(t, n)), '') AS types, \
+             coalesce((SELECT string_agg({type_name}, ', ' ORDER BY n) FROM unnest(p.proargtypes::oid[]) WITH ORDINALITY u(t, n)), '') AS types, \
              {definition} AS definition, {sql_body} AS sql_body \
              FROM pg_proc p WHERE p.prokind <> 'a' AND {user} \
              AND NOT EXISTS (SELECT FROM pg_depend WHERE classid = 'pg_proc'::regclass AND objid = p.oid AND deptype = 'i') \
@@ -93,6 +99,22 @@ pub(super) async fn read_aggregates(client: &Client) -> Result<Vec<Aggregate>, E
     let user = in_user_schema("p.pronamespace");
     let arguments = quoted("pg_get_function_identity_arguments(p.oid)");
     let full_arguments = quoted("pg_get_function_arguments(p.oid)");
+    let function = |column: &str| quoted(&format!("nullif(a.{column}::regproc::text, '-')"));
+    let sfunc = function("aggtransfn");
+    let stype = type_name("a.aggtranstype", "NULL");
+    let mstype = type_name("a.aggmtranstype", "NULL");
+    let aggmtransfn = function("aggmtransfn");
+    let aggminvtransfn = function("aggminvtransfn");
+    let aggfinalfn = function("aggfinalfn");
+    let aggcombinefn = function("aggcombinefn");
+    let aggserialfn = function("aggserialfn");
+    let aggdeserialfn = function("aggdeserialfn");
+    let aggmfinalfn = function("aggmfinalfn");
+    let sort = quoted(
+        "(SELECT 'OPERATOR(' || quote_ident(on_.nspname) || '.' || o.oprname || ')' FROM pg_operator o \
+         JOIN pg_namespace on_ ON on_.oid = o.oprnamespace WHERE o.oid = a.aggsortop)",
+    );
+    let type_name = type_name("t", "NULL");
     // One row of VALUES for each clause; those that say the default are left out. The order is that in which
     // CREATE AGGREGATE is usually written. Qualified names come from the reg* types under an empty search_path.
     rows(
@@ -100,31 +122,30 @@ pub(super) async fn read_aggregates(client: &Client) -> Result<Vec<Aggregate>, E
         "aggregates",
         &format!(
             "SELECT {meta}, {arguments} AS arguments, \
-             coalesce((SELECT string_agg(format_type(t, NULL), ', ' ORDER BY n) FROM unnest(p.proargtypes::oid[]) WITH ORDINALITY u(t, n)), '') AS types, \
+             coalesce((SELECT string_agg({type_name}, ', ' ORDER BY n) FROM unnest(p.proargtypes::oid[]) WITH ORDINALITY u(t, n)), '') AS types, \
              {full_arguments} AS full_arguments, a.aggkind = 'h' AS hypothetical, \
              (SELECT json_agg(json_build_array(v.clause, v.value) ORDER BY v.n) FROM (VALUES \
-               (1, 'SFUNC', a.aggtransfn::regproc::text), \
-               (2, 'STYPE', format_type(a.aggtranstype, NULL)), \
+               (1, 'SFUNC', {sfunc}), \
+               (2, 'STYPE', {stype}), \
                (3, 'SSPACE', nullif(a.aggtransspace, 0)::text), \
                (4, 'INITCOND', quote_literal(a.agginitval)), \
-               (5, 'MSFUNC', nullif(a.aggmtransfn::regproc::text, '-')), \
-               (6, 'MINVFUNC', nullif(a.aggminvtransfn::regproc::text, '-')), \
-               (7, 'MSTYPE', CASE WHEN a.aggmtranstype <> 0 THEN format_type(a.aggmtranstype, NULL) END), \
+               (5, 'MSFUNC', {aggmtransfn}), \
+               (6, 'MINVFUNC', {aggminvtransfn}), \
+               (7, 'MSTYPE', CASE WHEN a.aggmtranstype <> 0 THEN {mstype} END), \
                (8, 'MSSPACE', nullif(a.aggmtransspace, 0)::text), \
                (9, 'MINITCOND', quote_literal(a.aggminitval)), \
-               (10, 'FINALFUNC', nullif(a.aggfinalfn::regproc::text, '-')), \
+               (10, 'FINALFUNC', {aggfinalfn}), \
                (11, 'FINALFUNC_EXTRA', CASE WHEN a.aggfinalextra THEN 'true' END), \
                (12, 'FINALFUNC_MODIFY', CASE WHEN a.aggfinalfn <> 0 AND a.aggfinalmodify <> CASE a.aggkind WHEN 'n' THEN 'r' ELSE 'w' END \
                   THEN CASE a.aggfinalmodify WHEN 'r' THEN 'READ_ONLY' WHEN 's' THEN 'SHAREABLE' ELSE 'READ_WRITE' END END), \
-               (13, 'COMBINEFUNC', nullif(a.aggcombinefn::regproc::text, '-')), \
-               (14, 'SERIALFUNC', nullif(a.aggserialfn::regproc::text, '-')), \
-               (15, 'DESERIALFUNC', nullif(a.aggdeserialfn::regproc::text, '-')), \
-               (16, 'MFINALFUNC', nullif(a.aggmfinalfn::regproc::text, '-')), \
+               (13, 'COMBINEFUNC', {aggcombinefn}), \
+               (14, 'SERIALFUNC', {aggserialfn}), \
+               (15, 'DESERIALFUNC', {aggdeserialfn}), \
+               (16, 'MFINALFUNC', {aggmfinalfn}), \
                (17, 'MFINALFUNC_EXTRA', CASE WHEN a.aggmfinalextra THEN 'true' END), \
                (18, 'MFINALFUNC_MODIFY', CASE WHEN a.aggmfinalfn <> 0 AND a.aggmfinalmodify <> CASE a.aggkind WHEN 'n' THEN 'r' ELSE 'w' END \
                   THEN CASE a.aggmfinalmodify WHEN 'r' THEN 'READ_ONLY' WHEN 's' THEN 'SHAREABLE' ELSE 'READ_WRITE' END END), \
-               (19, 'SORTOP', (SELECT 'OPERATOR(' || quote_ident(on_.nspname) || '.' || o.oprname || ')' FROM pg_operator o \
-                  JOIN pg_namespace on_ ON on_.oid = o.oprnamespace WHERE o.oid = a.aggsortop)), \
+               (19, 'SORTOP', {sort}), \
                (20, 'PARALLEL', CASE p.proparallel WHEN 's' THEN 'safe' WHEN 'r' THEN 'restricted' END), \
                (21, 'HYPOTHETICAL', CASE WHEN a.aggkind = 'h' THEN '' END) \
               ) v(n, clause, value) WHERE v.value IS NOT NULL) AS clauses \

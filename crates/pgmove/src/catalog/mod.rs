@@ -185,6 +185,41 @@ impl Catalog {
         aggregates.filter(|aggregate| aggregate.was_refreshed() && self.filter.wants_rows(&aggregate.name))
     }
 
+    /// Whether an extension declares this sequence of its own as the user's, or the table of the column that it counts
+    /// for: then where it stands goes with the rows.
+    pub fn is_config_sequence(&self, sequence: &sequence::Sequence) -> bool {
+        let table = sequence.owned_by.as_ref().map(|owner| owner.table_oid);
+        sequence.meta.extension.is_some()
+            && self
+                .extensions
+                .iter()
+                .flat_map(|extension| &extension.config_tables)
+                .any(|config| config.oid == sequence.meta.oid || Some(config.oid) == table)
+    }
+
+    /// The configuration tables in steps: rows of a later step may refer to those of an earlier one, for an extension's
+    /// foreign keys are there before the rows. Tables that refer to each other in a circle share the last step.
+    pub fn config_steps(&self) -> HashMap<QualifiedName, usize> {
+        let mut open: Vec<&table::Table> = self.config_tables().map(|(table, _)| table).collect();
+        let mut steps = HashMap::new();
+        let mut step = 0;
+        while !open.is_empty() {
+            let waits = |table: &table::Table| {
+                self.foreign_keys.iter().any(|key| {
+                    key.table_oid == table.meta.oid
+                        && key.references_oid != key.table_oid
+                        && open.iter().any(|other| other.meta.oid == key.references_oid)
+                })
+            };
+            let (later, now): (Vec<_>, Vec<_>) = open.iter().copied().partition(|table| waits(table));
+            let circle = now.is_empty();
+            steps.extend(if circle { &later } else { &now }.iter().map(|table| (table.name(), step)));
+            open = if circle { Vec::new() } else { later };
+            step += 1;
+        }
+        steps
+    }
+
     /// The tables of extensions whose rows, or some of them, are the user's, with the clause that chooses the rows.
     pub fn config_tables(&self) -> impl Iterator<Item = (&table::Table, &str)> {
         self.extensions.iter().flat_map(|extension| &extension.config_tables).filter_map(|config| {

@@ -7,7 +7,7 @@ use tokio_postgres::Client;
 
 use super::address::class;
 use super::column::{self, Check, Column};
-use super::deparsed::quoted;
+use super::deparsed::{quoted, type_name};
 use super::meta::{Meta, MetaColumns, QualifiedName, in_user_schema, object};
 use super::query::rows;
 use crate::error::Error;
@@ -29,7 +29,11 @@ pub struct Table {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tablespace: Option<String>,
     /// The composite type of a typed table (`OF type`), formatted.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "super::deparsed::optional"
+    )]
     pub of_type: Option<String>,
     /// Storage parameters, `name=value`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -210,11 +214,12 @@ pub(super) async fn read(
     }
     .sql();
     let user = in_user_schema("c.relnamespace");
+    let of_type = type_name("c.reloftype", "NULL");
     let key = quoted("pg_get_partkeydef(c.oid)");
     let definition = quoted("pg_get_viewdef(c.oid)");
     let sql = format!(
         "SELECT {meta}, c.relkind AS kind, c.relpersistence AS persistence, am.amname AS access_method, \
-         ts.spcname AS tablespace, CASE WHEN c.reloftype <> 0 THEN format_type(c.reloftype, NULL) END AS of_type, \
+         ts.spcname AS tablespace, CASE WHEN c.reloftype <> 0 THEN {of_type} END AS of_type, \
          coalesce(c.reloptions, '{{}}') AS options, coalesce(tc.reloptions, '{{}}') AS toast_options, \
          c.relrowsecurity AS row_security, c.relforcerowsecurity AS force_row_security, \
          c.relreplident AS replica_identity, \

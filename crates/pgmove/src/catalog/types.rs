@@ -5,7 +5,7 @@ use tokio_postgres::Client;
 
 use super::address::class;
 use super::column::{Check, Column};
-use super::deparsed::quoted;
+use super::deparsed::{quoted, type_name};
 use super::meta::{Meta, MetaColumns, QualifiedName, in_user_schema, object};
 use super::query::rows;
 use crate::error::Error;
@@ -58,6 +58,7 @@ pub enum TypeDefinition {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Domain {
     /// The type under it, formatted.
+    #[serde(deserialize_with = "super::deparsed::text")]
     pub base: String,
     /// Its collation, where it is not the base type's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -85,6 +86,7 @@ pub struct Domain {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Range {
     /// The type that it ranges over.
+    #[serde(deserialize_with = "super::deparsed::text")]
     pub subtype: String,
     /// The operator class, where it is not the subtype's default one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -93,10 +95,18 @@ pub struct Range {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub collation: Option<QualifiedName>,
     /// The canonical function.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "super::deparsed::optional"
+    )]
     pub canonical: Option<String>,
     /// The difference function.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "super::deparsed::optional"
+    )]
     pub difference: Option<String>,
     /// Name of its multirange type (14 and newer).
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -109,6 +119,7 @@ pub struct BaseType {
     /// `INTERNALLENGTH`, -1 for variable.
     pub length: i32,
     /// Functions by clause: `INPUT`, `OUTPUT`, `RECEIVE` and so on, qualified names.
+    #[serde(deserialize_with = "super::deparsed::pairs")]
     pub functions: Vec<(String, String)>,
     /// `PASSEDBYVALUE`
     pub by_value: bool,
@@ -123,7 +134,11 @@ pub struct BaseType {
     /// `DELIMITER`
     pub delimiter: String,
     /// `ELEMENT`
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "super::deparsed::optional"
+    )]
     pub element: Option<String>,
     /// `DEFAULT`
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -146,6 +161,12 @@ pub(super) async fn read(client: &Client, version: u32) -> Result<Vec<Type>, Err
     let user = in_user_schema("t.typnamespace");
     let default = quoted("coalesce(pg_get_expr(t.typdefaultbin, 0), quote_literal(t.typdefault))");
     let check = quoted("pg_get_constraintdef(k.oid)");
+    let base = type_name("t.typbasetype", "t.typtypmod");
+    let subtype = type_name("r.rngsubtype", "NULL");
+    let element = type_name("t.typelem", "NULL");
+    let canonical = quoted("nullif(r.rngcanonical::text, '-')");
+    let difference = quoted("nullif(r.rngsubdiff::text, '-')");
+    let proc = quoted("f.proc::text");
     let subscript = if version >= 140_000 { ", ('SUBSCRIPT', t.typsubscript)" } else { "" };
     let multirange = if version >= 140_000 {
         "(SELECT json_build_object('schema', mn.nspname, 'name', mt.typname) FROM pg_type mt \
@@ -168,7 +189,7 @@ pub(super) async fn read(client: &Client, version: u32) -> Result<Vec<Type>, Err
               WHEN NOT t.typisdefined THEN json_build_object('kind', 'p', 'x', 0) \
               WHEN t.typtype = 'e' THEN json_build_object('kind', 'e', 'labels', \
                 coalesce((SELECT json_agg(enumlabel ORDER BY enumsortorder) FROM pg_enum e WHERE e.enumtypid = t.oid), '[]')) \
-              WHEN t.typtype = 'd' THEN json_build_object('kind', 'd', 'base', format_type(t.typbasetype, t.typtypmod), \
+              WHEN t.typtype = 'd' THEN json_build_object('kind', 'd', 'base', {base}, \
                 'not_null', t.typnotnull, {not_null} \
                 'default', {default}, \
                 'collation', (SELECT json_build_object('schema', n.nspname, 'name', o.collname) FROM pg_collation o \
@@ -178,20 +199,20 @@ pub(super) async fn read(client: &Client, version: u32) -> Result<Vec<Type>, Err
                    'validated', k.convalidated, 'definition', {check}) ORDER BY k.conname) \
                    FROM pg_constraint k WHERE k.contypid = t.oid AND k.contype = 'c'), '[]')) \
               WHEN t.typtype = 'c' THEN json_build_object('kind', 'c', 'relation', t.typrelid::int8) \
-              WHEN t.typtype = 'r' THEN (SELECT json_build_object('kind', 'r', 'subtype', format_type(r.rngsubtype, NULL), \
+              WHEN t.typtype = 'r' THEN (SELECT json_build_object('kind', 'r', 'subtype', {subtype}, \
                  'opclass', CASE WHEN NOT o.opcdefault THEN json_build_object('schema', n.nspname, 'name', o.opcname) END, \
                  'collation', (SELECT json_build_object('schema', cn.nspname, 'name', l.collname) FROM pg_collation l \
                     JOIN pg_namespace cn ON cn.oid = l.collnamespace JOIN pg_type u ON u.oid = r.rngsubtype \
                     WHERE l.oid = r.rngcollation AND r.rngcollation <> u.typcollation), \
-                 'canonical', nullif(r.rngcanonical::text, '-'), 'difference', nullif(r.rngsubdiff::text, '-'), \
+                 'canonical', {canonical}, 'difference', {difference}, \
                  'multirange', {multirange}) \
                  FROM pg_range r JOIN pg_opclass o ON o.oid = r.rngsubopc JOIN pg_namespace n ON n.oid = o.opcnamespace \
                  WHERE r.rngtypid = t.oid) \
               ELSE json_build_object('kind', 'b', 'length', t.typlen, 'by_value', t.typbyval, 'alignment', t.typalign, \
                  'storage', t.typstorage, 'category', t.typcategory, 'preferred', t.typispreferred, 'delimiter', t.typdelim, \
-                 'element', CASE WHEN t.typelem <> 0 THEN format_type(t.typelem, NULL) END, \
+                 'element', CASE WHEN t.typelem <> 0 THEN {element} END, \
                  'default', coalesce(pg_get_expr(t.typdefaultbin, 0), t.typdefault), 'collatable', t.typcollation <> 0, \
-                 'functions', (SELECT json_agg(json_build_array(f.clause, f.proc::text)) FROM (VALUES ('INPUT', t.typinput), \
+                 'functions', (SELECT json_agg(json_build_array(f.clause, {proc})) FROM (VALUES ('INPUT', t.typinput), \
                     ('OUTPUT', t.typoutput), ('RECEIVE', t.typreceive), ('SEND', t.typsend), ('TYPMOD_IN', t.typmodin), \
                     ('TYPMOD_OUT', t.typmodout), ('ANALYZE', t.typanalyze){subscript}) f(clause, proc) WHERE f.proc <> 0)) \
               END AS definition \

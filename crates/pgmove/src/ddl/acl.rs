@@ -98,14 +98,17 @@ pub(crate) fn commands(
     options: &RenderOptions,
     versions: Versions,
 ) -> Vec<String> {
-    let (acl, initial) = (granted(acl), granted(initial));
+    // Roles are called what they are called at the target before anything else: two of them may be one there.
+    let on = On { owner: options.role(on.owner), ..on };
+    let name = |name: String| if name.is_empty() { name } else { options.role(&name).to_owned() };
+    let (acl, initial) = (renamed(granted(acl), &name), renamed(granted(initial), &name));
     let (mut acl, mut initial) = translated(on, acl, initial, versions);
     if options.owner_maintain_open && is_table(on) {
         for (_, letters) in acl.iter_mut().chain(&mut initial).filter(|(key, _)| key.0 == on.owner) {
             letters.remove(&'m');
         }
     }
-    difference(on, &acl, &initial, options)
+    difference(on, &acl, &initial)
 }
 
 /// What an object's privileges are to be.
@@ -137,14 +140,7 @@ pub(crate) fn settle(
                 owner if owner == wanted.owner => on.owner.to_owned(),
                 other => options.role(other).to_owned(),
             };
-            let mut named = Granted::new();
-            for ((grantee, grantor), letters) in granted(acl) {
-                let key = (name(grantee), name(grantor));
-                match named.iter_mut().find(|(known, _)| *known == key) {
-                    Some((_, known)) => known.extend(letters),
-                    None => named.push((key, letters)),
-                }
-            }
+            let named = renamed(granted(acl), &name);
             let born = Granted::from([(
                 (on.owner.to_owned(), on.owner.to_owned()),
                 OLD_TABLE.chars().map(|letter| (letter, false)).collect(),
@@ -152,20 +148,17 @@ pub(crate) fn settle(
             translated(on, named, born, versions).0
         }
     };
-    let as_it_is = RenderOptions::default();
-    difference(on, &target, &actual, &as_it_is)
+    difference(on, &target, &actual)
 }
 
-/// Statements that make `initial` into `acl`.
-fn difference(on: On<'_>, acl: &Granted, initial: &Granted, options: &RenderOptions) -> Vec<String> {
+/// Statements that make `initial` into `acl`; roles are named as the target names them.
+fn difference(on: On<'_>, acl: &Granted, initial: &Granted) -> Vec<String> {
     let to = format!(
         "{}{}",
         on.kind,
         if on.identity.is_empty() { String::new() } else { format!(" {}", on.identity) }
     );
-    let role = |name: &str| {
-        if name.is_empty() { "PUBLIC".to_owned() } else { ident(options.role(name)).into_owned() }
-    };
+    let role = |name: &str| if name.is_empty() { "PUBLIC".to_owned() } else { ident(name).into_owned() };
     // A privilege that somebody other than the owner gave is given and taken by the same role again.
     let by = |grantor: &str, sql: String| match grantor.is_empty()
         || grantor == on.owner
@@ -215,6 +208,23 @@ fn granted(acl: &[String]) -> Granted {
         match out.iter_mut().find(|(known, _)| *known == key) {
             Some((_, letters)) => letters.extend(item.privileges),
             None => out.push((key, item.privileges.into_iter().collect())),
+        }
+    }
+    out
+}
+
+/// The same with other names for roles; what two roles had that are one now, that one has.
+fn renamed(granted: Granted, name: &dyn Fn(String) -> String) -> Granted {
+    let mut out = Granted::new();
+    for ((grantee, grantor), letters) in granted {
+        let key = (name(grantee), name(grantor));
+        match out.iter_mut().find(|(known, _)| *known == key) {
+            Some((_, known)) => {
+                for (letter, passing) in letters {
+                    *known.entry(letter).or_default() |= passing;
+                }
+            }
+            None => out.push((key, letters)),
         }
     }
     out
@@ -348,6 +358,19 @@ mod tests {
                 "GRANT SELECT ON TABLE public.t TO o WITH GRANT OPTION",
             ]
         );
+    }
+
+    #[test]
+    fn two_roles_that_become_one_have_what_both_had() {
+        let options =
+            RenderOptions { role_map: [("u".to_owned(), "o".to_owned())].into(), ..RenderOptions::default() };
+        let said = |items: &[&str]| {
+            let versions = Versions { source: 150_000, target: 150_000 };
+            commands(TABLE, &acl(items), &acl(&["o=arwdDxt/o"]), &options, versions)
+        };
+        // Its owner has it already.
+        assert!(said(&["o=arwdDxt/o", "u=r/o"]).is_empty());
+        assert_eq!(said(&["o=arwdDxt/o", "v=r/o", "v=w/u"]), ["GRANT SELECT, UPDATE ON TABLE public.t TO v"]);
     }
 
     #[test]

@@ -25,6 +25,11 @@ impl<'a> Builder<'a> {
         if !usual {
             self.remarks("SCHEMA", &name, schema.address(), 0);
         }
+        // Every database is born with that comment: one that is gone has to be taken away.
+        let whole = self.catalog.filter.tables.is_empty() && !self.options.no_comments;
+        if schema.meta.name == "public" && whole && self.comment_of(schema.address(), 0).is_none() {
+            self.push(format!("COMMENT ON SCHEMA {name} IS NULL"));
+        }
     }
 
     pub(super) fn extension(&mut self, extension: &'a Extension) {

@@ -257,6 +257,9 @@ impl<'a> Graph<'a> {
         graph.add_members_of_extensions(catalog);
         graph.add_hypertables(catalog);
         graph.add_edges(catalog);
+        graph.order_inherited_defaults(catalog);
+        graph.postpone_reading_checks(catalog);
+        graph.order_inherited_checks(catalog);
         graph.add_refreshes(catalog);
         graph.add(Entity::Privileges, None);
         graph
@@ -393,6 +396,11 @@ impl<'a> Graph<'a> {
         for sequence in &catalog.sequences {
             let id = self.add_object(sequence, Entity::Sequence(sequence));
             if sequence.meta.extension.is_some() {
+                // The extension makes it; where it stands is the user's where the extension says so.
+                if sequence.value.is_some() && catalog.is_config_sequence(sequence) {
+                    let value = self.add(Entity::SequenceValue(sequence), None);
+                    self.need(value, id);
+                }
                 continue;
             }
             if let Some(owner) = &sequence.owned_by {

@@ -1,5 +1,7 @@
 //! What is made after the rows: indexes and constraints, foreign keys, triggers, rules, policies, statistics.
 
+use std::collections::BTreeSet;
+
 use super::script::{Builder, TableLock};
 use super::table::settings;
 use crate::catalog::address::class;
@@ -152,8 +154,9 @@ impl<'a> Builder<'a> {
         }
         sql += &format!(" FOR {}", policy.command);
         if !policy.roles.is_empty() {
-            let roles: Vec<String> =
-                policy.roles.iter().map(|role| ident(self.options.role(role)).into_owned()).collect();
+            // Two roles may be one at the target; the server gives them back by name.
+            let roles: BTreeSet<&str> = policy.roles.iter().map(|role| self.options.role(role)).collect();
+            let roles: Vec<String> = roles.into_iter().map(|role| ident(role).into_owned()).collect();
             sql += &format!(" TO {}", roles.join(", "));
         }
         if let Some(using) = &policy.using {

@@ -12,6 +12,7 @@ mod graph;
 mod hypertable;
 mod index;
 mod inexpressible;
+mod inherited;
 mod remark;
 mod script;
 mod sequence;

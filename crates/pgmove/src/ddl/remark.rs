@@ -72,6 +72,7 @@ impl<'a> Builder<'a> {
             match self.public_initial(&schema.meta) {
                 Some(initial) => {
                     self.about("schema", name.clone());
+                    self.made_by(None);
                     let on = On {
                         kind: "SCHEMA",
                         identity: &name,
@@ -107,12 +108,14 @@ impl<'a> Builder<'a> {
                         prefix: "",
                         owner: &table.meta.owner,
                     };
+                    self.made_by(table.meta.extension.as_ref());
                     self.grant(on, acl, column.initial_acl.as_deref().unwrap_or_default());
                 }
             }
         }
         for builtin in &catalog.builtin_acls {
             self.about("built-in", builtin.identity.clone());
+            self.made_by(None);
             let on = On {
                 kind: &builtin.kind,
                 identity: &builtin.identity,
@@ -127,6 +130,7 @@ impl<'a> Builder<'a> {
     fn object_privileges(&mut self, kind: &str, identity: &str, meta: &Meta) {
         if let Some(acl) = &meta.acl {
             self.about(&kind.to_lowercase(), identity.to_owned());
+            self.made_by(meta.extension.as_ref());
             let on = On { kind, identity, column: None, prefix: "", owner: &meta.owner };
             self.grant(on, acl, meta.initial_acl.as_deref().unwrap_or_default());
         }

@@ -1,6 +1,6 @@
 //! The script: statements in order, with what each belongs to and needs.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -125,6 +125,10 @@ pub struct Statement {
     /// Locks it takes: statements whose locks conflict should not run at the same time.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub locks: Vec<TableLock>,
+    /// The extension that makes the object, of privileges on such an object and of values of its sequences: another
+    /// version of it may lack the object.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub extension: Option<String>,
 }
 
 impl Statement {
@@ -147,6 +151,7 @@ impl std::fmt::Debug for Statement {
             .field("weight", &self.weight)
             .field("depends_on", &self.depends_on)
             .field("locks", &self.locks)
+            .field("extension", &self.extension)
             .finish()
     }
 }
@@ -183,6 +188,7 @@ pub(crate) struct Builder<'a> {
     /// Generated columns whose expression comes from the parent.
     inherited_generated: HashSet<u32>,
     tables: HashMap<u32, &'a Table>,
+    children: HashMap<u32, Vec<u32>>,
     script: Script,
     /// For each node that was written: the statements after which it is there.
     ends: HashMap<usize, Vec<usize>>,
@@ -197,6 +203,7 @@ struct Current {
     weight: u64,
     locks: Vec<TableLock>,
     depends_on: Vec<usize>,
+    extension: Option<String>,
 }
 
 impl<'a> Builder<'a> {
@@ -225,8 +232,12 @@ impl<'a> Builder<'a> {
         tied.values_mut().for_each(|names| names.sort_unstable());
         let tables: HashMap<u32, &Table> =
             catalog.tables.iter().map(|table| (table.meta.oid, table)).collect();
+        let mut children: HashMap<u32, Vec<u32>> = HashMap::new();
         let mut inherited_generated = HashSet::new();
         for table in &catalog.tables {
+            for parent in &table.parents {
+                children.entry(parent.oid).or_default().push(table.meta.oid);
+            }
             for column in &table.columns {
                 if let Some(default) = &column.default
                     && super::table::inherits_same_generated(table, column, &tables)
@@ -252,6 +263,7 @@ impl<'a> Builder<'a> {
             separate: separate.collect(),
             inherited_generated,
             tables,
+            children,
             comments: catalog
                 .comments
                 .iter()
@@ -270,6 +282,7 @@ impl<'a> Builder<'a> {
                 weight: 0,
                 locks: Vec::new(),
                 depends_on: Vec::new(),
+                extension: None,
             },
         }
     }
@@ -289,6 +302,7 @@ impl<'a> Builder<'a> {
             weight: 0,
             locks: Vec::new(),
             depends_on: depends_on.clone(),
+            extension: None,
         };
         self.write(node.entity, node.separate);
         let after = self.script.statements.len();
@@ -355,6 +369,17 @@ impl<'a> Builder<'a> {
         self.tables.get(&oid).copied()
     }
 
+    /// A table, and every table that inherits from it or is a partition of it.
+    pub(super) fn with_children(&self, oid: u32) -> BTreeSet<u32> {
+        let mut found = BTreeSet::from([oid]);
+        let mut open = vec![oid];
+        while let Some(next) = open.pop() {
+            let below = self.children.get(&next).into_iter().flatten();
+            open.extend(below.copied().filter(|child| found.insert(*child)));
+        }
+        found
+    }
+
     /// The size of a table in pages, by its files or by the server's last count.
     pub(super) fn pages(&self, oid: u32) -> u64 {
         let table = self.table_by_oid(oid);
@@ -372,6 +397,7 @@ impl<'a> Builder<'a> {
             weight: self.current.weight,
             depends_on: std::mem::replace(&mut self.current.depends_on, vec![position]),
             locks: self.current.locks.clone(),
+            extension: self.current.extension.clone(),
         });
     }
 
@@ -383,6 +409,11 @@ impl<'a> Builder<'a> {
     /// Says whom the node's statements are about and who owns it.
     pub(super) fn about(&mut self, kind: &str, name: String) {
         self.current.object = ObjectRef { kind: kind.to_owned(), name };
+    }
+
+    /// Says which extension makes the object that the statements that follow are about.
+    pub(super) fn made_by(&mut self, extension: Option<&String>) {
+        self.current.extension = extension.cloned();
     }
 
     /// The statements that follow run without waiting for each other.

@@ -40,6 +40,7 @@ impl<'a> Builder<'a> {
 
     pub(super) fn sequence_value(&mut self, sequence: &'a Sequence) {
         if let Some(value) = sequence.value {
+            self.made_by(sequence.meta.extension.as_ref());
             let name = literal(&sequence.name().to_string());
             self.push(format!("SELECT pg_catalog.setval({name}, {}, {})", value.last, value.called));
         }

@@ -156,8 +156,12 @@ impl<'a> Builder<'a> {
                 self.not_null_comment(&name, constraint);
             }
         }
-        for check in table.checks.iter().filter(|check| check.validated && check.local) {
-            self.check_comment(&name, check);
+        let here = |check: &&Check| check.validated && check.local;
+        for check in table.checks.iter().filter(here) {
+            // One that is made by itself gets its comment then.
+            if !self.is_separate(Address::new(class::CONSTRAINT, check.oid)) {
+                self.check_comment(&name, check);
+            }
         }
         self.hypertable(table.meta.oid);
     }
@@ -259,10 +263,9 @@ impl<'a> Builder<'a> {
                     && constraint.validated
                     && (says_not_null(table, column, self.tables()) || table.is_partition()) =>
             {
-                if constraint.name != format!("{}_{}_not_null", table.meta.name, column.name) {
-                    sql += &format!(" CONSTRAINT {}", ident(&constraint.name));
-                }
-                sql += " NOT NULL";
+                // Also the name that the server would choose: it is not free where another table of the schema has it,
+                // as a table made by LIKE has those of its model.
+                sql += &format!(" CONSTRAINT {} NOT NULL", ident(&constraint.name));
                 if constraint.no_inherit {
                     sql += " NO INHERIT";
                 }
@@ -370,7 +373,9 @@ impl<'a> Builder<'a> {
         }
         let name = table.meta.qualified();
         let kind = if table.kind == TableKind::Foreign { "FOREIGN TABLE" } else { "TABLE" };
-        self.cost(self.pages(table.meta.oid), vec![TableLock { table: table.meta.oid, exclusive: true }]);
+        let tables = self.with_children(table.meta.oid);
+        let locks = tables.iter().map(|&table| TableLock { table, exclusive: true }).collect();
+        self.cost(tables.iter().map(|&table| self.pages(table)).sum(), locks);
         self.push(format!("ALTER {kind} {name} ADD CONSTRAINT {} {}", ident(&check.name), check.definition));
         self.check_comment(&name, check);
     }

@@ -8,7 +8,7 @@ use super::options::OnRows;
 use super::plan::TablePlan;
 use super::rights;
 use crate::Error;
-use crate::catalog::{Catalog, QualifiedName, large_objects_table};
+use crate::catalog::{Catalog, QualifiedName, deparsed, large_objects_table};
 use crate::connect::Session;
 use crate::quote::{ident, literal};
 
@@ -203,15 +203,18 @@ async fn partitions(session: &Session) -> Result<Vec<(QualifiedName, QualifiedNa
 }
 
 async fn columns(session: &Session) -> Result<Tables, Error> {
-    let sql = "SELECT n.nspname, c.relname, a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull, \
+    let type_name = deparsed::type_name("a.atttypid", "a.atttypmod");
+    let sql = format!(
+        "SELECT n.nspname, c.relname, a.attname, {type_name}, a.attnotnull, \
                a.atthasdef OR a.attidentity <> '' OR EXISTS (SELECT FROM pg_type t WHERE t.oid = a.atttypid AND t.typdefault IS NOT NULL), \
                a.attgenerated <> '' \
                FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
                LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped \
                WHERE c.relkind IN ('r', 'p') AND c.relpersistence <> 't' AND n.nspname <> 'information_schema' \
-               AND n.nspname NOT LIKE 'pg\\_%' ORDER BY c.oid, a.attnum";
+               AND n.nspname NOT LIKE 'pg\\_%' ORDER BY c.oid, a.attnum"
+    );
     let mut tables = Tables::new();
-    for row in session.query("the target's columns", sql).await? {
+    for row in session.query("the target's columns", &sql).await? {
         let mut fields = row.into_iter();
         let (Some(Some(schema)), Some(Some(table))) = (fields.next(), fields.next()) else { continue };
         let columns = tables.entry(QualifiedName::new(schema, table)).or_default();
@@ -219,6 +222,7 @@ async fn columns(session: &Session) -> Result<Tables, Error> {
         let mut flag = || fields.next().flatten().as_deref() == Some("t");
         let (not_null, filled, generated) = (flag(), flag(), flag());
         // The expression of a generated column stands where defaults do.
+        let type_name = deparsed::requoted(&type_name);
         columns.insert(name, Column { type_name, not_null, filled: filled && !generated, generated });
     }
     Ok(tables)

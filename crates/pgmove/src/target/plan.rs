@@ -84,8 +84,9 @@ impl RestorePlan {
             || self.into.as_ref().is_some_and(|into| into.views.contains(view))
     }
 
-    /// Tables of a higher rank are to be filled after all those of a lower one. Nearly always all have rank 0: only a
-    /// role that cannot keep foreign keys from being checked has to heed their order.
+    /// Tables of a higher rank are to be filled after all those of a lower one. Nearly always all have rank 0: the order
+    /// of foreign keys has to be heeded by a role that cannot keep them from being checked, and among the configuration
+    /// tables of an extension, which come with their foreign keys.
     pub fn rank(&self, table: &QualifiedName) -> usize {
         self.tables.get(table).map_or(0, |table| table.rank)
     }
@@ -296,6 +297,9 @@ pub(super) async fn make(
             "the source's encoding is {from} and the target's is {to}: characters that {to} lacks will be refused, by table and row"
         ));
     }
+    if plan.into.is_none() && catalog.filter.is_all() {
+        warnings.extend(database_settings(session, catalog, options).await?);
+    }
     if version < catalog.server_version_num / 10_000 * 10_000 {
         warnings.push(format!(
             "the target is of an older version than the source ({} against {})",
@@ -339,7 +343,12 @@ fn tables_of(catalog: &Catalog) -> HashMap<QualifiedName, TablePlan> {
         ..TablePlan::default()
     };
     let plain = catalog.data_tables().map(|table| (table.name(), of(table, "")));
-    let config = catalog.config_tables().map(|(table, clause)| (table.name(), of(table, clause)));
+    let steps = catalog.config_steps();
+    let config = catalog.config_tables().map(|(table, clause)| {
+        let name = table.name();
+        let rank = steps.get(&name).copied().unwrap_or_default();
+        (name, TablePlan { rank, ..of(table, clause) })
+    });
     let large = (!catalog.large_objects.is_empty()).then(|| (large_objects_table(), TablePlan::default()));
     let aggregates = catalog.aggregates().map(|aggregate| (aggregate.name.clone(), of_aggregate(aggregate)));
     plain.chain(config).chain(large).chain(aggregates).collect()
@@ -353,6 +362,36 @@ fn of_aggregate(aggregate: &Aggregate) -> TablePlan {
 async fn has_default_privileges(session: &Session) -> Result<bool, Error> {
     let sql = "SELECT 1 FROM pg_default_acl WHERE defaclrole = (SELECT oid FROM pg_roles WHERE rolname = current_user) LIMIT 1";
     Ok(session.value("the default privileges", sql).await?.is_some())
+}
+
+/// Settings of the source's database, and of roles in it, that this database does not have. It is given them only when
+/// it is made for the restore.
+async fn database_settings(
+    session: &Session,
+    catalog: &Catalog,
+    options: &RenderOptions,
+) -> Result<Vec<String>, Error> {
+    let sql = "SELECT r.rolname, unnest(s.setconfig) FROM pg_db_role_setting s LEFT JOIN pg_roles r ON r.oid = s.setrole \
+               WHERE s.setdatabase = (SELECT oid FROM pg_database WHERE datname = current_database())";
+    let here: BTreeSet<(Option<String>, String)> = session
+        .query("the database's settings", sql)
+        .await?
+        .into_iter()
+        .filter_map(|row| {
+            let mut fields = row.into_iter();
+            Some((fields.next()?, fields.next()??))
+        })
+        .collect();
+    let mut missing = catalog.database.clone();
+    for setting in &mut missing.settings {
+        let role = setting.role.as_ref().map(|role| options.role(role).to_owned());
+        setting.config.retain(|pair| !here.contains(&(role.clone(), pair.clone())));
+    }
+    let missing = ddl::database::settings(&missing, &session.server().database, options);
+    Ok(missing
+        .into_iter()
+        .map(|sql| format!("a setting of the source's database is left behind: {sql}"))
+        .collect())
 }
 
 /// The roles of a server.

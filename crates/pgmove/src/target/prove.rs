@@ -62,6 +62,7 @@ impl Target {
         }
         let mut scope = Scope {
             ours: !matches!(self.options.existing, Existing::Refuse) || !catalog.filter.is_all(),
+            restored: true,
             sections: Vec::new(),
         };
         if sections.pre_data {
@@ -92,23 +93,8 @@ impl Target {
         timescale::settle_owners(&mut left, &here, &wanted);
         if !sections.data {
             // What was not to be brought cannot be missing: values, and what is filled from rows.
-            for sequence in &mut left.sequences {
-                sequence.value =
-                    here.sequences.iter().find(|s| s.name() == sequence.name()).and_then(|s| s.value);
-            }
-            for table in &mut left.tables {
-                table.populated = here.table(&table.name()).is_some_and(|table| table.populated);
-            }
-            left.large_objects.clear();
-            for timescale in [&mut left, &mut here].into_iter().filter_map(|c| c.timescale.as_mut()) {
-                let tables = timescale.hypertables.iter_mut();
-                let inner = timescale.aggregates.iter_mut().map(|aggregate| {
-                    aggregate.watermark = None;
-                    aggregate.invalid = None;
-                    &mut aggregate.materialized
-                });
-                tables.chain(inner).for_each(|table| table.chunks.clear());
-            }
+            compare::schema::without_data(&mut left);
+            compare::schema::without_data(&mut here);
         }
         compare::schema::prove(&left, &wanted, &here, &found, &scope)
     }
@@ -150,6 +136,7 @@ impl Target {
                 "definitions: the schema was here, and only rows, values of sequences and materialized views were brought"
                     .to_owned(),
             ],
+            outside: compare::schema::OUTSIDE,
             same_version: true,
         })
     }

@@ -9,6 +9,7 @@ use super::plan::LARGE_OBJECT;
 use super::{RestoreEvent, RestorePlan, Target};
 use crate::Error;
 use crate::ddl::{Section, Statement};
+use crate::quote::ident;
 
 /// Runs a section statement by statement.
 pub(super) async fn in_order(
@@ -25,12 +26,27 @@ pub(super) async fn in_order(
         }
         let begun = Instant::now();
         let object = statement.object.to_string();
-        let done = target.session.execute(&object, &statement.sql).await.map_err(|e| target.with_hint(e));
-        target.note(&object, done)?;
+        let done = target.session.execute(&object, &statement.sql).await;
+        if let (Err(error), Some(extension)) = (&done, &statement.extension)
+            && error.sqlstate().is_some_and(|state| LACKING.contains(&state))
+        {
+            let what = if section == Section::Privileges { "privileges" } else { "value" };
+            target.remark(format!(
+                "left out: {what} of {object}, which extension {} here does not make",
+                ident(extension)
+            ));
+            // It may have been in the middle of acting for another role.
+            target.session.execute("the session's role", "RESET SESSION AUTHORIZATION").await?;
+            continue;
+        }
+        target.note(&object, done.map_err(|e| target.with_hint(e)))?;
         on_event(RestoreEvent::Ran { object, took: begun.elapsed() });
     }
     Ok(())
 }
+
+/// What a server says of a function, relation, type or other object, schema or column that does not exist.
+const LACKING: [&str; 5] = ["42883", "42P01", "42704", "3F000", "42703"];
 
 /// Runs what is wanted of the post-data section on all workers: the heaviest statement first whose needs are met and whose locks are
 /// free. Statements whose locks conflict would only wait for each other, or deadlock.

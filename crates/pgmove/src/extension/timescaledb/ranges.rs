@@ -57,6 +57,18 @@ pub(super) fn shown(column_type: &str, (from, to): Range) -> String {
     format!("from {} up to {}", one(from), one(to))
 }
 
+/// The length of a range for people: of times in days and hours, else the number.
+pub(super) fn length(column_type: &str, length: i64) -> String {
+    const UNITS: [(&str, i64); 4] =
+        [("days", 86_400_000_000), ("hours", 3_600_000_000), ("minutes", 60_000_000), ("seconds", 1_000_000)];
+    let whole = UNITS.iter().find(|(_, unit)| length % unit == 0).filter(|_| is_time(column_type));
+    match whole {
+        Some((name, unit)) => format!("{} {name}", length / unit),
+        None if is_time(column_type) => format!("{length} microseconds"),
+        None => length.to_string(),
+    }
+}
+
 /// How many ranges a message names.
 const NAMED: usize = 5;
 
@@ -115,5 +127,8 @@ mod tests {
             "from 2026-02-01 00:00:00+00 up to 2026-02-01 00:00:00.500+00"
         );
         assert_eq!(shown("bigint", (1, 2)), "from 1 up to 2");
+        assert_eq!(length("date", 7 * 86_400_000_000), "7 days");
+        assert_eq!(length("timestamp with time zone", 90_000_000), "90 seconds");
+        assert_eq!(length("bigint", 86_400_000_000), "86400000000");
     }
 }

@@ -3,6 +3,7 @@
 use super::ranges;
 use crate::catalog::QualifiedName;
 use crate::catalog::timescale::{Aggregate, Chunk, Compression, Dimension, Hypertable, Job, Timescale};
+use crate::compare::schema::STATE;
 use crate::ddl::RenderOptions;
 use crate::quote::{ident, literal};
 
@@ -325,7 +326,7 @@ pub(super) fn facts(timescale: &Timescale, options: &RenderOptions) -> Vec<(Stri
         let time = aggregate.materialized.dimensions.first();
         let kind = time.map_or("", |dimension| dimension.column_type.as_str());
         if let Some(interval) = time.and_then(|dimension| dimension.interval) {
-            facts.push((object.clone(), format!("chunks of {interval}")));
+            facts.push((object.clone(), format!("chunks of {}", ranges::length(kind, interval))));
         }
         for range in aggregate.invalid.iter().flatten() {
             facts.push((object.clone(), format!("not refreshed {}", ranges::shown(kind, *range))));
@@ -359,8 +360,21 @@ pub(super) fn facts(timescale: &Timescale, options: &RenderOptions) -> Vec<(Stri
 
 fn chunk_facts(facts: &mut Vec<(String, String)>, kind: &str, name: &QualifiedName, table: &Hypertable) {
     for chunk in &table.chunks {
-        let compressed = if chunk.compressed { ", compressed" } else { "" };
-        facts.push((format!("chunks of {kind} {name}"), format!("{}{compressed}", slices(chunk))));
+        let ranges: Vec<String> = chunk
+            .slices
+            .iter()
+            .map(|(column, range)| {
+                let dimension = table.dimensions.iter().find(|dimension| dimension.column == *column);
+                let kind = dimension.filter(|dimension| dimension.partitions.is_none());
+                let kind = kind.map_or("", |dimension| dimension.column_type.as_str());
+                format!("{} {}", ident(column), ranges::shown(kind, *range))
+            })
+            .collect();
+        let ranges = ranges.join(", ");
+        if chunk.compressed {
+            facts.push((format!("{STATE}chunks of {kind} {name}"), format!("compressed: {ranges}")));
+        }
+        facts.push((format!("chunks of {kind} {name}"), ranges));
     }
     if let Some(compression) = &table.compression {
         facts.push((format!("compression of {kind} {name}"), set_compression("TABLE", name, compression)));

@@ -1,0 +1,196 @@
+//! Order of what tables and their children say of the same column or check, and checks that wait for the rows.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+use super::graph::{Entity, Graph};
+use super::script::Section;
+use crate::catalog::address::class;
+use crate::catalog::column::Column;
+use crate::catalog::function::Function;
+use crate::catalog::plain::PlainKind;
+use crate::catalog::table::Table;
+use crate::catalog::{Address, Catalog, Object as _};
+
+/// How many generations of parents are looked through. A catalog that says more is damaged.
+const GENERATIONS: usize = 1000;
+
+impl<'a> Graph<'a> {
+    /// A table with two parents is refused when their defaults for one column differ while it is made. So these are set
+    /// afterwards, on each of the tables by itself.
+    pub(super) fn order_inherited_defaults(&mut self, catalog: &'a Catalog) {
+        let by_oid: HashMap<u32, &Table> =
+            catalog.tables.iter().map(|table| (table.meta.oid, table)).collect();
+        let made = |table: &&&Table| table.parents.len() > 1 && !table.is_partition();
+        for table in catalog.tables.iter().collect::<Vec<_>>().iter().filter(made) {
+            let Some(child) = self.at(table.address()) else { continue };
+            let above = ancestors(table, &by_oid);
+            for column in &table.columns {
+                let direct = table.parents.iter().filter_map(|parent| by_oid.get(&parent.oid));
+                let sources = direct.filter(|parent| plain_default(parent, &column.name).is_some()).count();
+                let defaults: Vec<(&Table, &Column)> = above
+                    .iter()
+                    .filter_map(|parent| Some((*parent, plain_default(parent, &column.name)?)))
+                    .collect();
+                let said = |column: &Column| column.default.as_ref().map(|d| d.expression.clone());
+                let different: BTreeSet<_> = defaults.iter().map(|(_, column)| said(column)).collect();
+                if sources < 2 || different.len() < 2 {
+                    continue;
+                }
+                for (parent, column) in defaults {
+                    let Some(default) = &column.default else { continue };
+                    let part = self.at(Address::new(class::DEFAULT, default.oid));
+                    if let (Some(whole), Some(part)) = (self.at(parent.address()), part) {
+                        self.separate(whole, part);
+                        self.need(part, child);
+                    }
+                }
+            }
+        }
+    }
+
+    /// A check that reads other tables, by a function, is added when the rows are there: before, whether the rows of the
+    /// other table came first would decide. Nothing in the catalog says what a function reads, so that its text has to.
+    pub(super) fn postpone_reading_checks(&mut self, catalog: &'a Catalog) {
+        let own: HashMap<Address, &Function> = catalog
+            .functions
+            .iter()
+            .filter(|function| function.meta.extension.is_none())
+            .map(|function| (function.address(), function))
+            .collect();
+        let names: HashSet<String> = own.values().map(|function| function.meta.name.to_lowercase()).collect();
+        let reads = |address: &Address| own.get(address).is_some_and(|function| may_read(function, &names));
+        let operators: HashSet<Address> = catalog
+            .plain
+            .iter()
+            .filter(|plain| plain.kind == PlainKind::Operator && plain.meta.extension.is_none())
+            .map(|plain| plain.address())
+            .collect();
+        let reading_operators: HashSet<Address> = catalog
+            .dependencies
+            .iter()
+            .filter(|edge| operators.contains(&edge.from()) && reads(&edge.to()))
+            .map(|edge| edge.from())
+            .collect();
+        let late: HashSet<Address> = catalog
+            .dependencies
+            .iter()
+            .filter(|edge| edge.class == class::CONSTRAINT)
+            .filter(|edge| reads(&edge.to()) || reading_operators.contains(&edge.to()))
+            .map(|edge| edge.from())
+            .collect();
+        for table in &catalog.tables {
+            for check in &table.checks {
+                let address = Address::new(class::CONSTRAINT, check.oid);
+                if !late.contains(&address) {
+                    continue;
+                }
+                if let (Some(whole), Some(part)) = (self.at(table.address()), self.at(address)) {
+                    self.separate(whole, part);
+                    if let Some(node) = self.node_mut(part) {
+                        node.section = Section::PostData;
+                    }
+                }
+            }
+        }
+    }
+
+    /// A check of a table's own that its parent has too is added before the parent's, which then joins it: the other way
+    /// round the table has it already.
+    pub(super) fn order_inherited_checks(&mut self, catalog: &'a Catalog) {
+        let by_oid: HashMap<u32, &Table> =
+            catalog.tables.iter().map(|table| (table.meta.oid, table)).collect();
+        let separate = |graph: &Self, oid: u32| {
+            let id = graph.at(Address::new(class::CONSTRAINT, oid))?;
+            let node = graph.node(id)?;
+            (node.separate && matches!(node.entity, Entity::Check(..))).then_some(id)
+        };
+        for table in catalog.tables.iter().filter(|table| !table.parents.is_empty()) {
+            for check in table.checks.iter().filter(|check| check.local) {
+                let Some(own) = separate(self, check.oid) else { continue };
+                for parent in table.parents.iter().filter_map(|parent| by_oid.get(&parent.oid)) {
+                    for theirs in parent.checks.iter().filter(|theirs| theirs.name == check.name) {
+                        if let Some(theirs) = separate(self, theirs.oid) {
+                            self.need(theirs, own);
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The column of that name, if it has a default that is no generation.
+fn plain_default<'a>(table: &'a Table, name: &str) -> Option<&'a Column> {
+    let column = table.columns.iter().find(|column| column.name == name)?;
+    (column.default.is_some() && column.generated.is_none()).then_some(column)
+}
+
+/// Every table that this one inherits from, directly or not.
+fn ancestors<'a>(table: &Table, by_oid: &HashMap<u32, &'a Table>) -> Vec<&'a Table> {
+    let mut found: Vec<&Table> = Vec::new();
+    let mut next: Vec<u32> = table.parents.iter().map(|parent| parent.oid).collect();
+    for _ in 0..GENERATIONS {
+        let above: Vec<&'a Table> = next
+            .iter()
+            .filter(|oid| !found.iter().any(|table| table.meta.oid == **oid))
+            .filter_map(|oid| by_oid.get(oid).copied())
+            .collect();
+        if above.is_empty() {
+            break;
+        }
+        next = above.iter().flat_map(|table| table.parents.iter().map(|parent| parent.oid)).collect();
+        found.extend(above);
+    }
+    found
+}
+
+/// Words without which neither an SQL nor a PL/pgSQL function reads a table.
+const READING: [&str; 6] = ["from", "table", "execute", "perform", "call", "join"];
+
+/// Whether a function may read tables: unless it is SQL or PL/pgSQL without any word for it, and without the name of
+/// another function of the user's.
+fn may_read(function: &Function, names: &HashSet<String>) -> bool {
+    let definition = function.definition.to_lowercase();
+    // From here on it says what it does.
+    let body = definition.split_once("\nas ").map(|(_, body)| body);
+    let body = body.or_else(|| definition.split_once("\nbegin atomic").map(|(_, body)| body));
+    let body = body.or_else(|| definition.split_once("\nreturn ").map(|(_, body)| body));
+    let known = [" language sql", " language plpgsql"].iter().any(|language| definition.contains(language));
+    let Some(body) = body.filter(|_| known) else { return true };
+    let own = function.meta.name.to_lowercase();
+    body.split(|c: char| !(c.is_alphanumeric() || c == '_'))
+        .any(|word| READING.contains(&word) || (word != own && names.contains(word)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn function(definition: &str) -> Function {
+        Function {
+            meta: crate::catalog::Meta { name: "f".into(), ..Default::default() },
+            procedure: false,
+            arguments: String::new(),
+            types: None,
+            definition: definition.to_owned(),
+            sql_body: false,
+        }
+    }
+
+    #[test]
+    fn a_function_that_reads_nothing_is_known() {
+        let names = HashSet::from(["f".to_owned(), "g".to_owned()]);
+        let head = "CREATE OR REPLACE FUNCTION s.f(k text)\n RETURNS boolean\n LANGUAGE";
+        for (rest, reads) in [
+            ("sql\n IMMUTABLE\nAS $function$ SELECT k ~ '^[a-z]+$' $function$", false),
+            ("sql\nAS $function$ SELECT EXISTS (SELECT 1 FROM s.t WHERE a = k) $function$", true),
+            ("sql\nAS $function$ SELECT s.g(k) $function$", true),
+            ("sql\nRETURN (k <> ''::text)", false),
+            ("plpgsql\nAS $function$ BEGIN PERFORM 1 FROM s.t; RETURN FOUND; END $function$", true),
+            ("plpgsql\nAS $function$ BEGIN RETURN length(k) > 1; END $function$", false),
+            ("c\nAS '$libdir/x', $function$f$function$", true),
+        ] {
+            assert_eq!(may_read(&function(&format!("{head} {rest}")), &names), reads, "{rest}");
+        }
+    }
+}
