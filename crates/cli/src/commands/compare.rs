@@ -9,6 +9,7 @@ use crate::commands::inspect::is_path;
 use crate::commands::job::JobArgs;
 use crate::commands::locks::LockArgs;
 use crate::commands::side;
+use crate::commands::target::renamed;
 use crate::context::Context;
 use crate::endpoint::kind_of;
 use crate::exit::Exit;
@@ -56,6 +57,15 @@ pub(crate) struct CompareArgs {
     /// Compare the definitions of PostgreSQL objects, but no rows
     #[arg(long)]
     schema_only: bool,
+    /// Ignore owners
+    #[arg(long, help_heading = "PostgreSQL")]
+    no_owner: bool,
+    /// Ignore grants and default privileges
+    #[arg(long, help_heading = "PostgreSQL")]
+    no_acl: bool,
+    /// Take a role of the left side for another role of the right side; may be repeated
+    #[arg(long, value_name = "LEFT=RIGHT", help_heading = "PostgreSQL")]
+    role_map: Vec<String>,
     #[command(flatten)]
     locks: LockArgs,
     #[command(flatten)]
@@ -100,6 +110,12 @@ pub(super) async fn run(args: CompareArgs, context: &Context) -> anyhow::Result<
         series: args.job.series(context),
         filter: args.filter.filter()?,
         schema_only: args.schema_only,
+        render: pgmove::ddl::RenderOptions {
+            no_owner: args.no_owner,
+            no_acl: args.no_acl,
+            role_map: renamed("--role-map", &args.role_map)?,
+            ..pgmove::ddl::RenderOptions::default()
+        },
         jobs: context.jobs(args.jobs),
         lock_wait: args.locks.wait(),
         show: args.show,

@@ -276,7 +276,7 @@ impl PostgresTargetArgs {
 }
 
 /// The pairs `OLD=NEW` of a flag.
-fn renamed(flag: &str, pairs: &[String]) -> anyhow::Result<BTreeMap<String, String>> {
+pub(super) fn renamed(flag: &str, pairs: &[String]) -> anyhow::Result<BTreeMap<String, String>> {
     let pair = |pair: &String| match pair.split_once('=') {
         Some((old, new)) if !old.is_empty() && !new.is_empty() => Ok((old.to_owned(), new.to_owned())),
         _ => Err(exit::usage(format!("{flag} expects OLD=NEW, got `{pair}`"))),

@@ -30,6 +30,8 @@ pub(crate) struct Compare<'a> {
     pub(crate) filter: pgmove::Filter,
     /// No rows.
     pub(crate) schema_only: bool,
+    /// What to leave out of definitions, and other names for roles of the left.
+    pub(crate) render: pgmove::ddl::RenderOptions,
     /// Connections for each side.
     pub(crate) jobs: usize,
     /// How long to wait for a table that another session locks.
@@ -56,6 +58,7 @@ impl<'a> Compare<'a> {
             series: Series::default(),
             filter: pgmove::Filter::default(),
             schema_only: false,
+            render: pgmove::ddl::RenderOptions::default(),
             jobs,
             lock_wait: pgmove::SourceOptions::default().lock_timeout,
             show,
@@ -83,8 +86,12 @@ pub(crate) enum Side {
 pub(crate) async fn run(compare: Compare<'_>) -> anyhow::Result<CompareReport> {
     match kind(&compare).await? {
         Kind::Postgres => postgres(&compare).await,
-        Kind::Redis if compare.schema_only || !compare.filter.is_all() => {
-            Err(exit::usage("--schema-only, --table and their like are for PostgreSQL databases"))
+        Kind::Redis
+            if compare.schema_only
+                || !compare.filter.is_all()
+                || compare.render != pgmove::ddl::RenderOptions::default() =>
+        {
+            Err(exit::usage("--schema-only, --table, --no-owner and their like are for PostgreSQL databases"))
         }
         Kind::Redis => redis(&compare).await,
     }
@@ -141,6 +148,7 @@ async fn postgres(compare: &Compare<'_>) -> anyhow::Result<CompareReport> {
         jobs: compare.jobs,
         filter: compare.filter.clone(),
         schema_only: compare.schema_only,
+        render: compare.render.clone(),
         lock_timeout: compare.lock_wait,
     };
     let note = |event: &pgmove::TableComparison| compare.progress.note(event.to_string());
@@ -172,6 +180,11 @@ async fn side<'a>(compare: &Compare<'_>, side: &'a Side) -> anyhow::Result<pgmov
                 label: format!("snapshot {}, source {}", manifest.id, source.name),
                 catalog,
                 tables: details.tables.into_iter().map(|record| (record.table, record.proof)).collect(),
+                views: details
+                    .materialized_views
+                    .into_iter()
+                    .filter_map(|record| Some((record.view, record.proof?)))
+                    .collect(),
             })))
         }
     }

@@ -90,14 +90,21 @@ pub(crate) async fn sql(export: Export<'_>, out: &mut dyn Write) -> anyhow::Resu
             .chain(catalog.config_tables().map(|(table, _)| table.name()))
             .chain((!catalog.large_objects.is_empty()).then(pgmove::large_objects_table))
             .collect();
+        let mut parts = Vec::new();
         for part in source.parts.iter().filter(|part| part.kind == PART_COPY) {
             let value = serde_json::Value::Object(part.attributes.clone());
             let described: CopyAttributes = typed(value, &format!("part `{}`", part.name))?;
             if wanted.contains(&described.table) {
-                let task = export.progress.task(described.table.to_string(), Some(part.bytes), "rows");
-                write_rows(export.repository, part, &described, out, &task).await?;
-                task.finish();
+                parts.push((part, described));
             }
+        }
+        // An extension's tables come with their foreign keys.
+        let steps = catalog.config_steps();
+        parts.sort_by_key(|(_, described)| steps.get(&described.table).copied().unwrap_or_default());
+        for (part, described) in &parts {
+            let task = export.progress.task(described.table.to_string(), Some(part.bytes), "rows");
+            write_rows(export.repository, part, described, out, &task).await?;
+            task.finish();
         }
         write_section(out, &script.statements, Section::Data)?;
     }
@@ -139,7 +146,9 @@ async fn write_rows(
     let mut lines = sql::psql::RowLines::default();
     let refused = |why: String| exit::refused(format!("part `{}` of {}: {why}", part.name, described.table));
     while let Some(piece) = stream.try_next().await? {
-        task.advance(piece.len() as u64, 0);
+        // Each row of COPY text is a line: line breaks within values are escaped.
+        let rows = piece.iter().filter(|byte| **byte == b'\n').count();
+        task.advance(piece.len() as u64, rows as u64);
         lines.push(&piece).map_err(refused)?;
         if !large {
             out.write_all(&piece)?;

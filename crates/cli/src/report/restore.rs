@@ -251,6 +251,9 @@ fn render_schema(schema: &pgmove::SchemaProof) -> String {
         lines("target", &difference.right);
     }
     out.extend(schema.not_compared.iter().map(|what| format!("not compared: {what}\n")));
+    if !out.is_empty() {
+        out.push_str(&format!("never compared: {}\n", schema.outside.join("; ")));
+    }
     out
 }
 

@@ -5,12 +5,97 @@
 //! `ARRAY[('a'::character varying)::text, …]`. Every dump and restore turns the first form into the second (pg_dump's
 //! too), and a comparison of schemas must not call that a difference.
 
-use crate::catalog::deparsed::bare;
+use crate::catalog::deparsed::{bare, dollar_quoted, until_quote};
 
-/// The text with every cast of an array constructor written as casts of its elements, and without quotes that names
-/// need only in some versions.
+/// The text with every cast of an array constructor written as casts of its elements, without quotes that names need
+/// only in some versions, and without names of columns that mean nothing.
 pub(crate) fn settled(sql: &str) -> String {
-    settled_casts(&bare(sql))
+    settled_branches(&settled_casts(&bare(sql)))
+}
+
+/// Key words that join queries.
+const JOINING: [&str; 3] = ["UNION", "INTERSECT", "EXCEPT"];
+
+/// Key words that end the list of what a query selects.
+const ENDING: [&str; 12] = [
+    "FROM",
+    "WHERE",
+    "GROUP",
+    "HAVING",
+    "WINDOW",
+    "UNION",
+    "INTERSECT",
+    "EXCEPT",
+    "ORDER",
+    "LIMIT",
+    "OFFSET",
+    "FETCH",
+];
+
+/// The text without the names that later branches of a UNION, INTERSECT or EXCEPT give their columns. The first branch
+/// names the columns of the whole. In the others the server writes a name for a constant that was cast when it reads its
+/// own text again: `NULL::integer` becomes `NULL::integer AS int4`.
+fn settled_branches(sql: &str) -> String {
+    if !JOINING.iter().any(|word| sql.contains(word)) {
+        return sql.to_owned();
+    }
+    let mut out = String::with_capacity(sql.len());
+    // Depths of parentheses at which lists of later branches stand.
+    let (mut lists, mut depth, mut joined): (Vec<usize>, usize, bool) = (Vec::new(), 0, false);
+    let mut tokens = tokens(sql).into_iter().peekable();
+    while let Some(token) = tokens.next() {
+        let listed = lists.last() == Some(&depth);
+        match token {
+            "(" => depth += 1,
+            ")" => {
+                depth = depth.saturating_sub(1);
+                lists.retain(|at| *at <= depth);
+            }
+            "AS" if listed => {
+                let space = tokens.next_if(|next| next.trim().is_empty()).unwrap_or_default();
+                match tokens.next() {
+                    Some(name) if name.starts_with(|c: char| c == '"' || c == '_' || c.is_alphabetic()) => {
+                        out.truncate(out.trim_end().len());
+                    }
+                    other => out.extend([token, space, other.unwrap_or_default()]),
+                }
+                continue;
+            }
+            "SELECT" if joined => {
+                lists.push(depth);
+                joined = false;
+            }
+            word => {
+                if listed && (ENDING.contains(&word) || word == ";") {
+                    lists.pop();
+                }
+                joined = JOINING.contains(&word)
+                    || (joined && (word.trim().is_empty() || matches!(word, "ALL" | "DISTINCT")));
+            }
+        }
+        out.push_str(token);
+    }
+    out
+}
+
+/// Words, strings, quoted names, dollar-quoted bodies, white space and single signs, which together are the text.
+fn tokens(sql: &str) -> Vec<&str> {
+    let mut out = Vec::new();
+    let mut rest = sql;
+    while let Some(first) = rest.chars().next() {
+        let word = |c: char| c.is_alphanumeric() || c == '_' || c == '$';
+        let length = match first {
+            '\'' | '"' => until_quote(rest, first, out.last() == Some(&"E")).len(),
+            '$' => dollar_quoted(rest).map_or(1, str::len),
+            c if word(c) => rest.find(|c| !word(c)).unwrap_or(rest.len()),
+            c if c.is_whitespace() => rest.find(|c: char| !c.is_whitespace()).unwrap_or(rest.len()),
+            c => c.len_utf8(),
+        };
+        let (token, after) = rest.split_at(length);
+        out.push(token);
+        rest = after;
+    }
+    out
 }
 
 fn settled_casts(sql: &str) -> String {
@@ -76,6 +161,36 @@ mod tests {
         let second = "CHECK (((s)::text = ANY (ARRAY[('BUY'::character varying)::text, ('it''s, ]'::character varying)::text])))";
         assert_eq!(settled(first), second);
         assert_eq!(settled(second), second);
+    }
+
+    #[test]
+    fn names_in_later_branches_mean_nothing() {
+        for (written, settles) in [
+            (
+                "SELECT a.x, NULL::integer AS y FROM a UNION ALL SELECT a.x,\n    NULL::integer AS int4\n   FROM a",
+                "SELECT a.x, NULL::integer AS y FROM a UNION ALL SELECT a.x,\n    NULL::integer\n   FROM a",
+            ),
+            (
+                "SELECT 1 AS a UNION (SELECT 'AS b'::text AS text UNION SELECT f(CAST(x AS int)) AS c FROM t AS u)",
+                "SELECT 1 AS a UNION (SELECT 'AS b'::text UNION SELECT f(CAST(x AS int)) FROM t AS u)",
+            ),
+            (
+                "SELECT 1 UNION SELECT (SELECT a UNION SELECT 2 AS b) AS c, E'\\'(' AS d",
+                "SELECT 1 UNION SELECT (SELECT a UNION SELECT 2), E'\\'('",
+            ),
+            (
+                "SELECT a AS b FROM t WHERE x IN (SELECT 1 UNION SELECT 2 AS y) UNION SELECT 3 AS \"Q\"",
+                "SELECT a AS b FROM t WHERE x IN (SELECT 1 UNION SELECT 2) UNION SELECT 3",
+            ),
+            (
+                "SELECT 1 UNION SELECT (SELECT a AS b FROM u) AS c",
+                "SELECT 1 UNION SELECT (SELECT a AS b FROM u)",
+            ),
+            ("AS $$ SELECT 1 UNION SELECT 2 AS b $$", "AS $$ SELECT 1 UNION SELECT 2 AS b $$"),
+        ] {
+            assert_eq!(settled_branches(written), settles);
+            assert_eq!(settled_branches(settles), settles);
+        }
     }
 
     #[test]

@@ -1,8 +1,11 @@
 //! Two databases against each other: the schema object by object, the rows table by table, each side in one snapshot.
 
 mod columns;
+mod database;
 mod deparse;
+mod extensions;
 pub(crate) mod schema;
+mod spelling;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -13,6 +16,7 @@ use serde::Serialize;
 use crate::Error;
 use crate::catalog::{Catalog, Filter, QualifiedName};
 use crate::connect::ConnectOptions;
+use crate::ddl::RenderOptions;
 use crate::digest::TableProof;
 use crate::routing;
 use crate::source::{Source, SourceOptions, TableSlice};
@@ -26,6 +30,8 @@ pub struct CompareOptions {
     pub filter: Filter,
     /// Compare no rows.
     pub schema_only: bool,
+    /// What to leave out of the definitions of both sides, and other names for roles of the left.
+    pub render: RenderOptions,
     /// How long to wait for the lock on a table: see [`SourceOptions::lock_timeout`].
     pub lock_timeout: Option<std::time::Duration>,
 }
@@ -36,6 +42,7 @@ impl Default for CompareOptions {
             jobs: 2,
             filter: Filter::default(),
             schema_only: false,
+            render: RenderOptions::default(),
             lock_timeout: SourceOptions::default().lock_timeout,
         }
     }
@@ -59,6 +66,8 @@ pub struct Stored {
     pub catalog: Catalog,
     /// Rows and digest of each table.
     pub tables: Vec<(QualifiedName, TableProof)>,
+    /// The same of each materialized view, as far as that is known.
+    pub views: Vec<(QualifiedName, TableProof)>,
 }
 
 /// One table on both sides.
@@ -97,6 +106,8 @@ pub struct SchemaProof {
     pub differences: Vec<SchemaDifference>,
     /// What was not compared to the letter, and why.
     pub not_compared: Vec<String>,
+    /// What no comparison looks at.
+    pub outside: &'static [&'static str],
     /// True when both servers are of one major version. Else a difference may be another way to write the same.
     pub same_version: bool,
 }
@@ -122,6 +133,8 @@ pub struct Comparison {
     pub schema: Vec<SchemaDifference>,
     /// What was not compared, or not to the letter, and why.
     pub not_compared: Vec<String>,
+    /// What no comparison looks at.
+    pub outside: &'static [&'static str],
 }
 
 impl Comparison {
@@ -158,8 +171,9 @@ pub async fn compare_sides(
     let reordered = reordered.into_iter().map(|name| {
         format!("order of columns in {name}: it is another one; the rows were compared by the names of the columns")
     });
-    let (schema, spelling) = schema::differences(left.catalog(), right.catalog())?;
+    let (schema, spelling) = schema::differences(left.catalog(), right.catalog(), options)?;
     let mut tables = Vec::new();
+    let mut views = Vec::new();
     if !options.schema_only {
         let groups = groups(&left, &right);
         tables = stream::iter(groups)
@@ -180,6 +194,7 @@ pub async fn compare_sides(
             .buffered(options.jobs.max(1))
             .try_collect()
             .await?;
+        views = views_that_differ(&left, &right, options.jobs).await?;
     }
     let named = |side: &'static str, opened: &Opened| {
         opened
@@ -195,9 +210,12 @@ pub async fn compare_sides(
         .chain(named("right", &right))
         .chain(reordered)
         .chain(spelling)
+        .chain(views)
         .chain(rows)
         .collect();
-    let comparison = Comparison { left: left.label(), right: right.label(), tables, schema, not_compared };
+    let outside = schema::OUTSIDE;
+    let comparison =
+        Comparison { left: left.label(), right: right.label(), tables, schema, not_compared, outside };
     left.finish().await?;
     right.finish().await?;
     Ok(comparison)
@@ -220,10 +238,44 @@ fn groups(left: &Opened, right: &Opened) -> BTreeMap<QualifiedName, BTreeSet<Qua
     groups
 }
 
+/// Materialized views that both sides have filled, and not with the same rows, in words. A view may be out of date, or
+/// its query give other rows each time: whether that is a difference is for whoever knows the view.
+async fn views_that_differ(left: &Opened, right: &Opened, jobs: usize) -> Result<Vec<String>, Error> {
+    let filled = |opened: &Opened| -> BTreeSet<QualifiedName> {
+        opened.catalog().filled_views().map(|view| view.name()).collect()
+    };
+    let both: Vec<QualifiedName> = filled(left).intersection(&filled(right)).cloned().collect();
+    stream::iter(both)
+        .map(|view| async move {
+            let (one, other) = futures::try_join!(left.digest_view(&view), right.digest_view(&view))?;
+            Ok::<_, Error>(match (one, other) {
+                (Some(one), Some(other)) if one.rows == other.rows && one.digest == other.digest => None,
+                (Some(one), Some(other)) => Some(format!(
+                    "contents of materialized view {view}, which differ: {} rows on the left, {} on the right; it is out of \
+                     date on a side, or its query does not give the same rows twice",
+                    one.rows, other.rows
+                )),
+                _ => Some(format!("contents of materialized view {view}: what a side holds is not known")),
+            })
+        })
+        .buffered(jobs.max(1))
+        .try_filter_map(|said| std::future::ready(Ok(said)))
+        .try_collect()
+        .await
+}
+
 /// A side that can be asked.
 enum Opened {
-    Live { source: Box<Source>, slices: BTreeMap<QualifiedName, Vec<TableSlice>> },
-    Stored { label: String, catalog: Box<Catalog>, tables: BTreeMap<QualifiedName, TableProof> },
+    Live {
+        source: Box<Source>,
+        slices: BTreeMap<QualifiedName, Vec<TableSlice>>,
+    },
+    Stored {
+        label: String,
+        catalog: Box<Catalog>,
+        tables: BTreeMap<QualifiedName, TableProof>,
+        views: BTreeMap<QualifiedName, TableProof>,
+    },
 }
 
 impl Opened {
@@ -244,14 +296,15 @@ impl Opened {
                 Ok(Opened::Live { source: Box::new(source), slices })
             }
             Side::Stored(stored) => {
-                let Stored { label, catalog, tables } = *stored;
+                let Stored { label, catalog, tables, views } = *stored;
                 let catalog = match options.filter.is_all() {
                     true => catalog,
                     false => catalog.narrowed(&options.filter),
                 };
                 let wanted = |name: &QualifiedName| catalog.filter.wants_rows(name);
                 let tables = tables.into_iter().filter(|(name, _)| wanted(name)).collect();
-                Ok(Opened::Stored { label, catalog: Box::new(catalog), tables })
+                let views = views.into_iter().collect();
+                Ok(Opened::Stored { label, catalog: Box::new(catalog), tables, views })
             }
         }
     }
@@ -335,6 +388,18 @@ impl Opened {
         }
     }
 
+    async fn digest_view(&self, name: &QualifiedName) -> Result<Option<TableProof>, Error> {
+        match self {
+            Opened::Stored { views, .. } => Ok(views.get(name).copied()),
+            Opened::Live { source, .. } => {
+                match source.materialized_views().iter().find(|slice| slice.table == *name) {
+                    Some(slice) => source.digest(slice).await,
+                    None => Ok(None),
+                }
+            }
+        }
+    }
+
     async fn finish(self) -> Result<(), Error> {
         match self {
             Opened::Live { source, .. } => source.finish().await,
@@ -379,6 +444,7 @@ impl fmt::Display for Comparison {
         for skipped in &self.not_compared {
             writeln!(f, "not compared: {skipped}")?;
         }
+        writeln!(f, "never compared: {}", self.outside.join("; "))?;
         let equal = self.tables.iter().filter(|table| table.equal).count();
         let rows: u64 = self.tables.iter().filter_map(|table| table.left).map(|proof| proof.rows).sum();
         write!(

@@ -1,8 +1,9 @@
 //! The definitions of two databases against each other, object by object.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::{SchemaDifference, SchemaProof};
+use super::spelling::same_but_for_spelling;
+use super::{CompareOptions, SchemaDifference, SchemaProof, database, extensions};
 use crate::Error;
 use crate::catalog::Catalog;
 use crate::catalog::timescale::Timescale;
@@ -12,24 +13,59 @@ use crate::extension::HANDLERS;
 
 /// Both catalogs rendered for the older of the two servers: what the statements of an object say is what it is.
 ///
-/// Servers of different major versions write one and the same query differently: from 16 on without the table's name
-/// before a column where there is only one table, without `AS` before the alias of a table that is updated, and with
-/// the `NO INDENT` that older servers do not know. What differs in no more than that is told apart from real
-/// differences, and given as the second list.
+/// Servers of different major versions write one and the same query differently. What differs in no more than that is
+/// told apart from real differences, and given as the second list. Roles of the left are called by other names where
+/// that was asked for.
 pub(super) fn differences(
     left: &Catalog,
     right: &Catalog,
+    options: &CompareOptions,
 ) -> Result<(Vec<SchemaDifference>, Vec<String>), Error> {
-    let options = RenderOptions::default().comparing(left.server_version_num, right.server_version_num);
-    let found = prove(left, &options, right, &options, &Scope::default())?;
+    let left_options = options.render.clone().comparing(left.server_version_num, right.server_version_num);
+    let right_options = RenderOptions { role_map: Default::default(), ..left_options.clone() };
+    let found = match options.schema_only {
+        true => {
+            let definitions = |catalog: &Catalog| {
+                let mut catalog = catalog.clone();
+                without_data(&mut catalog);
+                catalog
+            };
+            prove(&definitions(left), &left_options, &definitions(right), &right_options, &Scope::default())?
+        }
+        false => prove(left, &left_options, right, &right_options, &Scope::default())?,
+    };
     Ok((found.differences, found.not_compared))
 }
+
+/// Takes away what rows bring: values of sequences, whether materialized views are filled, large objects, chunks.
+pub(crate) fn without_data(catalog: &mut Catalog) {
+    catalog.sequences.iter_mut().for_each(|sequence| sequence.value = None);
+    catalog.tables.iter_mut().for_each(|table| table.populated = false);
+    catalog.large_objects.clear();
+    if let Some(timescale) = &mut catalog.timescale {
+        let inner = timescale.aggregates.iter_mut().map(|aggregate| {
+            aggregate.watermark = None;
+            aggregate.invalid = None;
+            &mut aggregate.materialized
+        });
+        timescale.hypertables.iter_mut().chain(inner).for_each(|table| table.chunks.clear());
+    }
+}
+
+/// What no comparison of two databases looks at, whatever is in them.
+pub(crate) const OUTSIDE: &[&str] = &[
+    "roles, memberships, tablespaces and settings of the servers",
+    "what the scripts of extensions make (their versions and the names of their objects are compared)",
+    "rows of foreign tables, and statistics of the planner",
+];
 
 /// What of two schemas is held against each other.
 #[derive(Debug, Default)]
 pub(crate) struct Scope {
     /// Only what the left has; the right may hold other things.
     pub(crate) ours: bool,
+    /// The right is what was made of the left: versions of extensions and settings of the database are the target's.
+    pub(crate) restored: bool,
     /// Only statements of these sections; all when nothing is said.
     pub(crate) sections: Vec<Section>,
 }
@@ -54,6 +90,8 @@ pub(crate) fn prove(
     // A catalog that was stored by the first versions does not tell them.
     let ranges = [left, right].into_iter().filter_map(|c| c.timescale.as_ref()).all(Timescale::knows_ranges);
     let mut objects: BTreeMap<String, [Vec<String>; 2]> = BTreeMap::new();
+    let left_has = |name: &str| left.extensions.iter().any(|extension| extension.meta.name == name);
+    let mut made_by: BTreeMap<String, String> = BTreeMap::new();
     for (side, (catalog, options)) in [(left, left_options), (right, right_options)].into_iter().enumerate() {
         let mut catalog = super::columns::as_made(catalog.clone());
         if let Some(timescale) = catalog.timescale.as_mut().filter(|_| !ranges) {
@@ -62,7 +100,14 @@ pub(crate) fn prove(
         let statements = ddl::render(&catalog, version, options)?.statements.into_iter();
         let wanted = |section| scope.sections.is_empty() || scope.sections.contains(&section);
         for statement in statements.filter(|statement| wanted(statement.section)) {
+            // The target had the extension before: nothing of what was brought is in it.
+            if scope.restored && statement.extension.as_ref().is_some_and(|name| !left_has(name)) {
+                continue;
+            }
             let object = super::deparse::settled(&statement.object.to_string());
+            if let Some(extension) = statement.extension {
+                made_by.insert(object.clone(), extension);
+            }
             let entry = objects.entry(object).or_default();
             if let Some(statements) = entry.get_mut(side) {
                 statements.push(super::deparse::settled(&statement.sql));
@@ -75,13 +120,47 @@ pub(crate) fn prove(
             }
         }
     }
-    let (mut real, mut spelling) = (Vec::new(), Vec::new());
+    let of_extensions = extensions::compare(left, right, scope);
+    let (settings, notes) = database::compare((left, left_options), (right, right_options), scope);
+    let (mut real, mut spelling) = (of_extensions.differences, of_extensions.notes);
+    real.extend(settings);
+    spelling.extend(notes);
+    let named_here: BTreeSet<String> = extensions_here(left, right);
+    let other_version = |object: &str| {
+        let extension = made_by.get(object)?;
+        extensions::other_version(left, right, extension).then_some(extension)
+    };
+    if scope.restored {
+        objects.retain(|object, _| !named_here.contains(object));
+        spelling.extend(
+            named_here.iter().map(|object| format!("{object}: the target has it, the source has not")),
+        );
+    }
     if scope.ours {
         objects.retain(|_, [left, _]| !left.is_empty());
     }
     let number = objects.len();
     for (object, [left, right]) in objects {
         let (only_left, mut only_right) = (without(&left, &right), without(&right, &left));
+        if !scope.restored && object.starts_with(STATE) {
+            if !(only_left.is_empty() && only_right.is_empty()) {
+                spelling.push(format!(
+                    "{object}: {} of them on the left, {} on the right; rows are compared however they are stored",
+                    left.len(),
+                    right.len()
+                ));
+            }
+            continue;
+        }
+        // Privileges on an object that only one of two versions of an extension makes.
+        let one_sided = only_left.is_empty() != only_right.is_empty() && !object.starts_with("sequence ");
+        if let (Some(extension), true) = (other_version(&object), one_sided) {
+            spelling.push(format!(
+                "privileges of {object}, which extension {extension} makes in another version on each side: {}",
+                [only_left, only_right].concat().join("; ")
+            ));
+            continue;
+        }
         if scope.ours && ADDED_TO.iter().any(|kind| object.starts_with(kind)) {
             only_right.clear();
         }
@@ -103,7 +182,27 @@ pub(crate) fn prove(
             real.push(SchemaDifference { object, left: shown(only_left), right: shown(only_right) });
         }
     }
-    Ok(SchemaProof { objects: number, differences: real, not_compared: spelling, same_version: old == new })
+    Ok(SchemaProof {
+        objects: number,
+        differences: real,
+        not_compared: spelling,
+        outside: OUTSIDE,
+        same_version: old == new,
+    })
+}
+
+/// What tells of the state of something, which may change without any change of what is in it.
+pub(crate) const STATE: &str = "state of ";
+
+/// The extensions that only the right has, as objects.
+fn extensions_here(left: &Catalog, right: &Catalog) -> BTreeSet<String> {
+    let there = |name: &str| left.extensions.iter().any(|extension| extension.meta.name == name);
+    right
+        .extensions
+        .iter()
+        .filter(|extension| !there(&extension.meta.name))
+        .map(|extension| super::deparse::settled(&format!("extension {}", extension.meta.qualified())))
+        .collect()
 }
 
 fn without(all: &[String], others: &[String]) -> Vec<String> {
@@ -124,78 +223,6 @@ fn same_heir(left: &[String], right: &[String]) -> bool {
     }
 }
 
-fn same_but_for_spelling(left: &[String], right: &[String]) -> bool {
-    left.len() == right.len()
-        && left.iter().zip(right).all(|(left, right)| same_words(&words(left), &words(right)))
-}
-
-/// The same words, where one side may name a table before a column and the other not.
-fn same_words(left: &[String], right: &[String]) -> bool {
-    fn at(words: &[String], at: usize) -> Option<&str> {
-        words.get(at).map(String::as_str)
-    }
-    let (mut l, mut r) = (0, 0);
-    while l < left.len() || r < right.len() {
-        let (qualified_left, qualified_right) = (at(left, l + 1) == Some("."), at(right, r + 1) == Some("."));
-        if qualified_left && !qualified_right && at(left, l + 2) == at(right, r) {
-            l += 2;
-        } else if qualified_right && !qualified_left && at(right, r + 2) == at(left, l) {
-            r += 2;
-        }
-        if at(left, l) != at(right, r) {
-            return false;
-        }
-        l += 1;
-        r += 1;
-    }
-    true
-}
-
-/// The words of a statement without white space, parentheses, and what may be said or left unsaid.
-fn words(sql: &str) -> Vec<String> {
-    let mut out: Vec<String> = Vec::new();
-    for word in all_words(sql) {
-        match word.as_str() {
-            "AS" => {}
-            "INDENT" if out.last().is_some_and(|last| last == "NO") => {
-                out.pop();
-            }
-            _ => out.push(word),
-        }
-    }
-    out
-}
-
-fn all_words(sql: &str) -> Vec<String> {
-    let mut words: Vec<String> = Vec::new();
-    let mut rest = sql.chars().peekable();
-    while let Some(c) = rest.next() {
-        let mut word = String::from(c);
-        if c == '\'' || c == '"' {
-            while let Some(next) = rest.next() {
-                word.push(next);
-                // A doubled quote stands for itself.
-                if next == c && rest.next_if_eq(&c).is_none() {
-                    break;
-                }
-            }
-        } else if is_name(c) {
-            let number = c.is_ascii_digit();
-            while let Some(next) = rest.next_if(|next| is_name(*next) || (number && *next == '.')) {
-                word.push(next);
-            }
-        } else if c.is_whitespace() || c == '(' || c == ')' {
-            continue;
-        }
-        words.push(word);
-    }
-    words
-}
-
-fn is_name(c: char) -> bool {
-    c.is_alphanumeric() || c == '_' || c == '$'
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -207,24 +234,5 @@ mod tests {
         assert!(!same_heir(&heir("    a int,\n    b text"), &heir("    b text,\n    a bigint")));
         let plain = |columns: &str| vec![format!("CREATE TABLE s.t (\n{columns}\n)")];
         assert!(!same_heir(&plain("    a int,\n    b text"), &plain("    b text,\n    a int")));
-    }
-
-    #[test]
-    fn only_the_spelling_of_a_query_is_let_pass() {
-        let same = |left: &str, right: &str| same_but_for_spelling(&[left.to_owned()], &[right.to_owned()]);
-        assert!(same("SELECT g.a,\n  g.b FROM s.g WHERE (g.a > 50)", "SELECT a, b FROM s.g WHERE a > 50"));
-        assert!(same("UPDATE s.g AS t SET a = 1", "UPDATE s.g t SET a = 1"));
-        assert!(same("XMLSERIALIZE(CONTENT x AS text)", "XMLSERIALIZE(CONTENT x AS text NO INDENT)"));
-        assert!(!same("XMLSERIALIZE(CONTENT x AS text)", "XMLSERIALIZE(CONTENT x AS text INDENT)"));
-        assert!(!same("SELECT a AS b FROM g", "SELECT a AS c FROM g"));
-        assert!(!same("SELECT g.a FROM s.g", "SELECT g.b FROM s.g"));
-        assert!(same("SELECT a.a FROM s.a", "SELECT a FROM s.a"));
-        assert!(!same("SELECT a FROM s.g", "SELECT a FROM t.g"));
-        assert!(!same("SELECT t.a FROM t, u", "SELECT u.a FROM t, u"));
-        assert!(!same("SELECT 'a.b' FROM g", "SELECT 'b' FROM g"));
-        assert!(!same("SELECT 1.5", "SELECT 2.5"));
-        assert!(!same("SELECT a FROM g", "SELECT a FROM g LIMIT 1"));
-        assert!(!same("SELECT a FROM g WHERE a > 50", "SELECT a FROM g WHERE a > 51"));
-        assert!(!same("SELECT 'it''s (x)'", "SELECT 'it''s x'"));
     }
 }

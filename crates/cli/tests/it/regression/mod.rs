@@ -16,6 +16,7 @@ mod refusals_that_go_on;
 mod repositories;
 mod restore_proofs;
 mod rows_elsewhere;
+mod schema_reports;
 mod subset_snapshots;
 mod swapped;
 mod table_locks;

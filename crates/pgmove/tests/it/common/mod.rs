@@ -86,20 +86,28 @@ pub(crate) async fn copy_with(
     let target = Target::open(to, target_settings).await?;
     let plan = target.plan(source.catalog()).await?;
     target.pre_data(&plan).await?;
-    let proofs: Vec<(TableName, TableProof)> = stream::iter(source.slices())
-        .map(|slice| {
-            let (source, target, plan) = (&source, &target, &plan);
-            async move {
-                let mut rows = source.copy_out(&slice).await?;
-                let copied = target.copy_in(plan, &slice.table, rows.by_ref()).await?;
-                let proof = rows.proof().expect("a stream that has ended has a proof");
-                assert_eq!(copied, proof.rows, "{slice}");
-                Ok::<_, Error>((slice.table, proof))
-            }
-        })
-        .buffer_unordered(settings.jobs)
-        .try_collect()
-        .await?;
+    let mut ranks: BTreeMap<usize, Vec<pgmove::TableSlice>> = BTreeMap::new();
+    for slice in source.slices() {
+        ranks.entry(plan.rank(&slice.table)).or_default().push(slice);
+    }
+    let mut proofs: Vec<(TableName, TableProof)> = Vec::new();
+    for slices in ranks.into_values() {
+        let copied: Vec<(TableName, TableProof)> = stream::iter(slices)
+            .map(|slice| {
+                let (source, target, plan) = (&source, &target, &plan);
+                async move {
+                    let mut rows = source.copy_out(&slice).await?;
+                    let copied = target.copy_in(plan, &slice.table, rows.by_ref()).await?;
+                    let proof = rows.proof().expect("a stream that has ended has a proof");
+                    assert_eq!(copied, proof.rows, "{slice}");
+                    Ok::<_, Error>((slice.table, proof))
+                }
+            })
+            .buffer_unordered(settings.jobs)
+            .try_collect()
+            .await?;
+        proofs.extend(copied);
+    }
     source.finish().await?;
     target.post_data(&plan, &|_| ()).await?;
     target.finish(&plan, &|_| ()).await?;

@@ -48,3 +48,46 @@ async fn a_name_that_became_a_key_word_stays_a_name() {
     let found = compare(&from, &to, &CompareOptions::default(), &|_| ()).await.unwrap();
     assert_eq!(found.schema.len(), 1, "{found}");
 }
+
+/// What lies in a schema, or has a name, that is a key word of the newer server.
+const SCHEMA: &str = "
+create schema system_user; create schema json_array;
+create type system_user.mood as enum ('sad', 'ok'); create type json_array.pair as (a system_user.mood, b int);
+create domain system_user.known as system_user.mood default 'ok';
+create type json_array.system_user as range (subtype = int4);
+create table system_user.t(m system_user.mood, p json_array.pair, ms system_user.mood[], r json_array.system_user, k system_user.known);
+insert into system_user.t values ('ok', ('sad', 1), '{sad,ok}', '[1,2)');
+create function system_user.f(m system_user.mood, p json_array.pair[]) returns system_user.mood language sql as 'select $1';
+create function system_user.step(s int8, m system_user.mood) returns int8 language sql as 'select s + 1';
+create aggregate system_user.agg(system_user.mood) (sfunc = system_user.step, stype = int8, initcond = '0');
+grant execute on function system_user.f(system_user.mood, json_array.pair[]) to public;
+create table system_user.typed of json_array.pair;
+create cast (system_user.mood as int) with function system_user.as_int(system_user.mood);
+create function system_user.same(a system_user.mood, b system_user.mood) returns boolean language sql as 'select $1 = $2';
+create operator system_user.=== (leftarg = system_user.mood, rightarg = system_user.mood, function = system_user.same);
+create view v as select m::system_user.mood as m from system_user.t;
+";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_schema_may_have_such_a_name_too() {
+    let (Some(old), Some(new)) = (server(15), server(18)) else { return };
+    let cast =
+        "create function system_user.as_int(m system_user.mood) returns int language sql as 'select 1';
+                create cast (system_user.mood as int)";
+    let from = database(&old, "a", &SCHEMA.replace("create cast (system_user.mood as int)", cast)).await;
+    let to = database(&new, "b", "").await;
+    copy(&from, &to, &SourceOptions::default()).await.unwrap();
+    let found = compare(&from, &to, &CompareOptions::default(), &|_| ()).await.unwrap();
+    assert!(found.equal(), "{found}");
+    let b = session(&new, "b").await;
+    assert_eq!(value(&b, "SELECT \"system_user\".agg(m) FROM \"system_user\".t").await, "1");
+
+    // Rows alone, into the same tables.
+    common::run(&b, "TRUNCATE \"system_user\".t").await;
+    let rows = pgmove::TargetOptions {
+        existing: pgmove::Existing::Into(pgmove::OnRows::Refuse),
+        sections: pgmove::Sections::DATA,
+        ..pgmove::TargetOptions::default()
+    };
+    common::copy_with(&from, &to, &SourceOptions::default(), &rows).await.unwrap();
+}

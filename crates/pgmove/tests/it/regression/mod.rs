@@ -2,11 +2,15 @@
 
 mod clean;
 mod clean_configuration;
+mod extension_members;
 mod foreign_code;
+mod globals;
 mod held_locks;
+mod inheritance;
 mod key_words;
 mod partition_filters;
 mod privileges;
+mod schema_comparisons;
 mod source_settings;
 mod timescale_versions;
 mod vanished;

@@ -1,0 +1,73 @@
+//! The databases themselves: their settings, and what else `CREATE DATABASE` and `ALTER DATABASE` say.
+
+use super::SchemaDifference;
+use super::schema::Scope;
+use crate::catalog::Catalog;
+use crate::catalog::database::{DatabaseInfo, LocaleProvider};
+use crate::ddl::{RenderOptions, database};
+
+/// What differs, and what differs without counting as a difference.
+pub(super) fn compare(
+    (left, left_options): (&Catalog, &RenderOptions),
+    (right, right_options): (&Catalog, &RenderOptions),
+    scope: &Scope,
+) -> (Option<SchemaDifference>, Vec<String>) {
+    if !left.filter.is_all() || !right.filter.is_all() {
+        return (None, Vec::new());
+    }
+    let (one, other) = (&left.database, &right.database);
+    // A database may have another name on each side.
+    let said =
+        |info: &DatabaseInfo, options: &RenderOptions| database::settings(info, &one.meta.name, options);
+    let (ours, theirs) = (said(one, left_options), said(other, right_options));
+    let only = |some: &[String], others: &[String]| {
+        some.iter().filter(|sql| !others.contains(sql)).cloned().collect::<Vec<_>>()
+    };
+    let (only_left, only_right) = (only(&ours, &theirs), only(&theirs, &ours));
+    let mut notes = Vec::new();
+    if scope.restored {
+        // The database was there, or was made with them.
+        notes.extend(only_left.iter().map(|sql| {
+            format!("a setting of the source's database, which an existing database is not given: {sql}")
+        }));
+    }
+    for (what, left, right) in properties(one, other) {
+        if left != right && !scope.restored {
+            notes.push(format!("{what} of the database: {left} on the left, {right} on the right"));
+        }
+    }
+    let same = only_left.is_empty() && only_right.is_empty();
+    let difference = (!scope.restored && !same).then(|| SchemaDifference {
+        object: "settings of the database".to_owned(),
+        left: only_left,
+        right: only_right,
+    });
+    (difference, notes)
+}
+
+/// What a database is beside its settings. It is chosen when the database is made, and belongs to no object in it.
+fn properties(left: &DatabaseInfo, right: &DatabaseInfo) -> Vec<(&'static str, String, String)> {
+    let text = |value: &Option<String>| value.clone().unwrap_or_else(|| "none".to_owned());
+    let locale = |info: &DatabaseInfo| {
+        let provider = match info.locale_provider {
+            LocaleProvider::Libc => "libc",
+            LocaleProvider::Icu => "ICU",
+            LocaleProvider::Builtin => "builtin",
+        };
+        let own = info.locale.as_ref().map(|locale| format!(" {locale}")).unwrap_or_default();
+        format!("{provider}{own}, collate {}, ctype {}", info.collate, info.ctype)
+    };
+    let privileges = |info: &DatabaseInfo| match &info.meta.acl {
+        Some(acl) => acl.join(" "),
+        None => "the default ones".to_owned(),
+    };
+    vec![
+        ("encoding", left.encoding.clone(), right.encoding.clone()),
+        ("locale", locale(left), locale(right)),
+        ("owner", left.meta.owner.clone(), right.meta.owner.clone()),
+        ("privileges", privileges(left), privileges(right)),
+        ("comment", text(&left.comment), text(&right.comment)),
+        ("connection limit", left.connection_limit.to_string(), right.connection_limit.to_string()),
+        ("tablespace", text(&left.tablespace), text(&right.tablespace)),
+    ]
+}
