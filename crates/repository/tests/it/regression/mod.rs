@@ -2,6 +2,7 @@
 
 mod credentials;
 mod damage;
+mod earlier_versions;
 mod folders;
 mod full_disk;
 mod lost_document;
