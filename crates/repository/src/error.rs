@@ -314,7 +314,7 @@ impl Error {
     /// True when there was no room for what was to be written.
     pub fn is_no_room(&self) -> bool {
         match self {
-            Error::Store { source, .. } => crate::store::is_no_room(source),
+            Error::Store { source, .. } => crate::store::objects::is_no_room(source),
             Error::OutOfSpace { .. } => true,
             _ => false,
         }

@@ -1,0 +1,364 @@
+//! Checking that every listed snapshot is whole: by looking at what is there, or by reading all of it, or a part.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use chrono::{DateTime, Utc};
+use futures::stream::{self, StreamExt as _};
+use serde::{Deserialize, Serialize};
+
+use crate::format::chunk::ChunkObject;
+use crate::maintenance::attest::Stored;
+use crate::maintenance::check_report::{CheckReport, DataRead, Fault, FaultKind, Portion};
+use crate::maintenance::forget::{Tombstone, snapshot_of};
+use crate::maintenance::prune::MarkFile;
+use crate::maintenance::quarantine::ListFile;
+use crate::progress::Phase;
+use crate::snapshot::chunk_set::{Gather, Gathered};
+use crate::snapshot::journal::Journal;
+use crate::store::failure_budget::Patience;
+use crate::{Attestation, AttestationKind, ChunkRef, Error, Repository, SnapshotId, Unreadable};
+
+/// Chunks that are read at the same time.
+const READERS: usize = 4;
+/// Faults that are noted on one snapshot.
+const MOST_BLAMED: usize = 1000;
+/// Where the last check of a portion ended.
+const CURSOR: &str = "checks/cursor.json";
+
+/// How thorough a check is.
+#[derive(Debug, Clone)]
+pub struct CheckOptions {
+    /// Read, decrypt, decompress and hash every chunk, instead of looking whether it is there.
+    pub read_data: bool,
+    /// The caller's clock, for attestations.
+    pub now: DateTime<Utc>,
+}
+
+/// Which data is read.
+#[derive(Debug, Clone, Copy)]
+enum Reading {
+    Nothing,
+    Everything,
+    Portion(Portion),
+}
+
+/// `checks/cursor.json`
+#[derive(Debug, Serialize, Deserialize)]
+struct Cursor {
+    format: u64,
+    /// The first chunk that the next check of a portion reads, or the place where it would be.
+    next: crate::ChunkId,
+}
+
+impl Repository {
+    /// Checks every listed snapshot. With `read_data`, notes the finding on each.
+    pub async fn check(&self, options: &CheckOptions) -> Result<CheckReport, Error> {
+        let reading = if options.read_data { Reading::Everything } else { Reading::Nothing };
+        self.check_reading(reading, options.now).await
+    }
+
+    /// Checks every listed snapshot, and reads a portion of the data: the chunks that follow, in the order of their
+    /// ids, on those that the last such check read. So a check of 10 % reads everything in ten runs. Only damage is
+    /// noted on snapshots: a part that is whole proves no snapshot.
+    pub async fn check_portion(&self, portion: Portion, now: DateTime<Utc>) -> Result<CheckReport, Error> {
+        self.check_reading(Reading::Portion(portion), now).await
+    }
+
+    async fn check_reading(&self, reading: Reading, now: DateTime<Utc>) -> Result<CheckReport, Error> {
+        let reads = !matches!(reading, Reading::Nothing);
+        if reads && !self.crypt.can_read() {
+            return Err(Error::Locked { what: "the data".to_owned() });
+        }
+        let mut report = CheckReport::new(self.place(), reads);
+        self.observer.began(Phase::Manifests, None, None);
+        let (mut gather, mut ids) = (Gather::default(), BTreeSet::new());
+        let mut closed = Vec::new();
+        report.unreadable = self
+            .visit_manifests_with(Patience::some(), reads, |manifest| {
+                self.observer.advanced(0, 1);
+                gather.add(manifest.chunks());
+                if reads && manifest.is_sealed() {
+                    closed.push(manifest.id.clone());
+                }
+                // By time, as snapshots are listed.
+                ids.insert((manifest.taken_at, manifest.id));
+            })
+            .await?;
+        let needed = gather.finish();
+        report.chunks = needed.objects().count() as u64;
+
+        let mut wrong = BTreeMap::new();
+        let doubtful = self.look(&needed, &mut wrong, &mut report).await?;
+        let mut chosen = match reading {
+            Reading::Nothing => Vec::new(),
+            Reading::Everything => present(&needed, &wrong).collect(),
+            Reading::Portion(portion) => self.choose(portion, &needed, &wrong, &mut report).await,
+        };
+        if !matches!(reading, Reading::Everything) {
+            chosen.extend(doubtful);
+        }
+        self.read_all(chosen, &mut wrong, &mut report).await?;
+        self.observer.ended();
+        self.blame(wrong, ids, &closed, &mut report).await?;
+        self.look_at_documents(&mut report).await?;
+        report.not_restorable = self.not_restorable().await?;
+        report.strays.extend(self.stray_manifests().await?);
+        report.strays.extend(self.store.strays().await?);
+        report.strays.sort();
+        if reads {
+            let whole = matches!(reading, Reading::Everything);
+            report.not_attested = self.attest_all(&report, whole, now).await.err().map(|e| e.to_string());
+        }
+        if let (Reading::Portion(_), Some(read)) = (reading, &report.data) {
+            let cursor = Cursor { format: crate::FORMAT, next: read.next };
+            let noted = self.store.put(CURSOR, self.crypt.seal(CURSOR, &cursor).into()).await;
+            report.not_attested = report.not_attested.or(noted.err().map(|e| e.to_string()));
+        }
+        Ok(report)
+    }
+
+    /// Looks whether every chunk is there. Gives those whose size is not what any manifest says: two hosts may have
+    /// packed the same chunk differently at the same time, so that another size is no proof.
+    async fn look(
+        &self,
+        needed: &Gathered,
+        wrong: &mut BTreeMap<ChunkObject, FaultKind>,
+        report: &mut CheckReport,
+    ) -> Result<Vec<ChunkRef>, Error> {
+        self.observer.began(Phase::Listing, None, None);
+        let mut seen = vec![false; needed.entries().len()];
+        let mut doubtful = Vec::new();
+        self.store
+            .visit("chunks", |meta| {
+                self.observer.advanced(0, 1);
+                let object = ChunkObject::parse(meta.location.as_ref());
+                match object.and_then(|object| needed.find(&object)) {
+                    Some((at, entries)) => {
+                        if let Some(seen) = seen.get_mut(at) {
+                            *seen = true;
+                        }
+                        let fits = entries.iter().any(|chunk| u64::from(chunk.stored) == meta.size);
+                        if let Some(chunk) = entries.first().filter(|_| !fits) {
+                            doubtful.push((*chunk, meta.size));
+                        }
+                    }
+                    None => {
+                        report.unreferenced += 1;
+                        report.unreferenced_bytes += meta.size;
+                    }
+                }
+            })
+            .await?;
+        for (at, chunk) in needed.objects() {
+            if seen.get(at) != Some(&true) {
+                wrong.insert(chunk.object(), FaultKind::Missing);
+            }
+        }
+        if self.crypt.can_read() {
+            return Ok(doubtful.into_iter().map(|(chunk, _)| chunk).collect());
+        }
+        for (chunk, size) in doubtful {
+            let message = format!(
+                "it has {size} bytes instead of {}, and without an identity it cannot be read to see why",
+                chunk.stored
+            );
+            wrong.insert(chunk.object(), FaultKind::Damaged { message });
+        }
+        Ok(Vec::new())
+    }
+
+    /// The chunks that a check of a portion reads, from where the last one ended.
+    async fn choose(
+        &self,
+        portion: Portion,
+        needed: &Gathered,
+        wrong: &BTreeMap<ChunkObject, FaultKind>,
+        report: &mut CheckReport,
+    ) -> Vec<ChunkRef> {
+        let stored = |chunk: &ChunkRef| u64::from(chunk.stored);
+        let total: u64 = present(needed, wrong).map(|chunk| stored(&chunk)).sum();
+        let target = portion.of(total);
+        // A cursor that cannot be read costs order and nothing else: the round begins anew.
+        let cursor = match self.store.get(CURSOR).await {
+            Ok(Some(bytes)) => self.crypt.read::<Cursor>(CURSOR, &bytes).ok(),
+            _ => None,
+        };
+        let start = cursor.map(|cursor| cursor.next);
+        let from = start.unwrap_or(crate::ChunkId::from_bytes([0; 32]));
+        let behind = present(needed, wrong).filter(|chunk| chunk.id >= from);
+        let before = present(needed, wrong).filter(|chunk| chunk.id < from);
+        let (mut chosen, mut bytes, mut next) = (Vec::new(), 0, from);
+        for chunk in behind.chain(before) {
+            if bytes >= target {
+                next = chunk.id;
+                break;
+            }
+            bytes += stored(&chunk);
+            chosen.push(chunk);
+        }
+        report.data = Some(DataRead {
+            portion,
+            chunks: chosen.len() as u64,
+            stored_bytes: bytes,
+            of_stored_bytes: total,
+            from,
+            next,
+        });
+        chosen
+    }
+
+    async fn read_all(
+        &self,
+        chosen: Vec<ChunkRef>,
+        wrong: &mut BTreeMap<ChunkObject, FaultKind>,
+        report: &mut CheckReport,
+    ) -> Result<(), Error> {
+        let mut patience = Patience::some();
+        if !chosen.is_empty() {
+            let bytes = chosen.iter().map(|chunk| u64::from(chunk.stored)).sum();
+            self.observer.began(Phase::Reading, Some(bytes), Some(chosen.len() as u64));
+        }
+        let mut reads = stream::iter(chosen)
+            .map(|chunk| async move { (chunk, self.read_chunk(chunk).await) })
+            .buffer_unordered(READERS);
+        while let Some((chunk, read)) = reads.next().await {
+            self.observer.advanced(u64::from(chunk.stored), 1);
+            let kind = match read {
+                Ok(_) => {
+                    report.bytes_read += u64::from(chunk.bytes);
+                    patience.restore();
+                    continue;
+                }
+                Err(Error::Damaged { message, .. }) => FaultKind::Damaged { message },
+                Err(Error::OtherRecipients { .. }) => FaultKind::OtherRecipients,
+                Err(error @ Error::Store { .. }) => FaultKind::Unreadable { message: patience.bear(error)? },
+                Err(other) => return Err(other),
+            };
+            if !matches!(kind, FaultKind::Unreadable { .. }) {
+                patience.restore();
+            }
+            wrong.insert(chunk.object(), kind);
+        }
+        Ok(())
+    }
+
+    /// Says whom each fault touches. Only then are the manifests read a second time. Of those that stay closed it is said
+    /// that they do, and nothing of their snapshots unless their chunks are proven to be damaged.
+    async fn blame(
+        &self,
+        wrong: BTreeMap<ChunkObject, FaultKind>,
+        ids: BTreeSet<(DateTime<Utc>, SnapshotId)>,
+        closed: &[SnapshotId],
+        report: &mut CheckReport,
+    ) -> Result<(), Error> {
+        let mut touches: BTreeMap<ChunkObject, BTreeSet<String>> = BTreeMap::new();
+        let mut hurt = BTreeSet::new();
+        let mut unknown: BTreeSet<SnapshotId> = closed.iter().cloned().collect();
+        if !wrong.is_empty() {
+            self.visit_manifests_with(Patience::some(), true, |manifest| {
+                for (part, chunk) in manifest.chunks_by_part() {
+                    if let Some(kind) = wrong.get(&chunk.object()) {
+                        touches.entry(chunk.object()).or_default().insert(format!("{}: {part}", manifest.id));
+                        let such = if kind.is_proven() { &mut hurt } else { &mut unknown };
+                        if !such.contains(&manifest.id) {
+                            such.insert(manifest.id.clone());
+                        }
+                    }
+                }
+            })
+            .await?;
+        }
+        let ids = ids.into_iter().map(|(_, id)| id);
+        let (broken, others): (Vec<_>, Vec<_>) = ids.partition(|id| hurt.contains(id));
+        (report.unknown, report.whole) = others.into_iter().partition(|id| unknown.contains(id));
+        report.broken = broken;
+        report.unreadable.extend(closed.iter().map(|id| Unreadable {
+            name: id.object(),
+            error: Error::OtherRecipients { what: format!("snapshot {id}") }.to_string(),
+            other_format: None,
+        }));
+        report.unreadable.sort_by(|a, b| a.name.cmp(&b.name));
+        report.faults = wrong
+            .into_iter()
+            .map(|(object, kind)| Fault {
+                chunk: object.id,
+                object: object.to_string(),
+                kind,
+                touches: touches.remove(&object).unwrap_or_default().into_iter().collect(),
+            })
+            .collect();
+        Ok(())
+    }
+
+    /// The documents that are no manifests.
+    async fn look_at_documents(&self, report: &mut CheckReport) -> Result<(), Error> {
+        report.unreadable.extend(self.look_at_config().await?);
+        let mut patience = Patience::some();
+        for prefix in ["attestations", "checks", "journals", "marks", "quarantine", "tombstones"] {
+            for meta in self.store.list(prefix).await? {
+                let name = meta.location.to_string();
+                if !name.ends_with(".json") {
+                    continue;
+                }
+                if prefix == "tombstones" && snapshot_of(&name).is_none() {
+                    report.strays.push(name);
+                    continue;
+                }
+                let error = match self.store.get(&name).await {
+                    Ok(None) => continue,
+                    Ok(Some(bytes)) => {
+                        patience.restore();
+                        self.look_at_document(prefix, &name, &bytes, meta.last_modified)
+                            .err()
+                            .map(|error| error.to_string())
+                    }
+                    Err(error @ Error::Store { .. }) => Some(patience.bear(error)?),
+                    Err(error) => Some(error.to_string()),
+                };
+                report.unreadable.extend(error.map(|error| Unreadable { name, error, other_format: None }));
+            }
+        }
+        Ok(())
+    }
+
+    /// One document under another's name is as much damage as a flipped bit, so that each is read as what it should be.
+    fn look_at_document(
+        &self,
+        prefix: &str,
+        name: &str,
+        bytes: &[u8],
+        written: DateTime<Utc>,
+    ) -> Result<(), Error> {
+        match prefix {
+            "attestations" => Stored::parse(&self.crypt, name, bytes).map(drop),
+            "checks" => self.crypt.read::<Cursor>(name, bytes).map(drop),
+            "journals" => self.crypt.read::<Journal>(name, bytes).map(drop),
+            "marks" => self.crypt.read::<MarkFile>(name, bytes).map(drop),
+            "quarantine" => self.crypt.read::<ListFile>(name, bytes).map(drop),
+            _ => Tombstone::parse(&self.crypt, name, bytes, written).map(drop),
+        }
+    }
+
+    async fn attest_all(&self, report: &CheckReport, whole: bool, at: DateTime<Utc>) -> Result<(), Error> {
+        let passed = report.whole.iter().filter(|_| whole).map(|id| (id, true));
+        let blamed = report.blamed();
+        for (id, passed) in passed.chain(report.broken.iter().map(|id| (id, false))) {
+            let details = serde_json::json!({ "read-data": true });
+            let faults = blamed.get(id.as_str()).cloned().unwrap_or_default();
+            // A list that is not complete would let a snapshot pass for mended that is not.
+            let faults = if faults.len() > MOST_BLAMED { Vec::new() } else { faults };
+            let attestation =
+                Attestation { kind: AttestationKind::Check, passed, incomplete: false, at, details, faults };
+            self.attest(id, &attestation).await?;
+        }
+        Ok(())
+    }
+}
+
+/// One entry of each chunk that is there.
+fn present<'a>(
+    needed: &'a Gathered,
+    wrong: &'a BTreeMap<ChunkObject, FaultKind>,
+) -> impl Iterator<Item = ChunkRef> + 'a {
+    needed.objects().map(|(_, chunk)| *chunk).filter(|chunk| !wrong.contains_key(&chunk.object()))
+}

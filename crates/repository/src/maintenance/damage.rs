@@ -1,0 +1,119 @@
+//! Which snapshots are known to be damaged. A check notes what it finds; but what was found may have been mended since, by
+//! a backup that met the same data, and a snapshot that is whole again must not be treated as if it were lost.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+
+use chrono::{DateTime, Utc};
+
+use crate::format::chunk::ChunkObject;
+use crate::maintenance::attest::beginning;
+use crate::{Attestation, AttestationKind, ChunkRef, Error, Repository, SnapshotId};
+
+/// What was found of chunks so far, each as it is since a time.
+type Looked = HashMap<(ChunkObject, DateTime<Utc>), bool>;
+
+impl Repository {
+    /// Of these newest findings ([`Repository::newest_attestations`]), the snapshots that are known to be damaged: the
+    /// check failed, and not every chunk that it blamed is sound by now. Each of those is looked at again: read, or, where
+    /// data cannot be read, asked whether it was written after it was blamed.
+    ///
+    /// What was mended proves no snapshot: nobody has looked at the rest of it since.
+    pub async fn known_bad(
+        &self,
+        newest: &BTreeMap<SnapshotId, Vec<Attestation>>,
+    ) -> Result<BTreeSet<SnapshotId>, Error> {
+        let mut looked = Looked::new();
+        let mut bad = BTreeSet::new();
+        for (id, findings) in newest {
+            let check = findings.iter().find(|finding| finding.kind == AttestationKind::Check);
+            if let Some(check) = check.filter(|check| !check.passed)
+                && !self.is_mended(id, check, &mut looked).await?
+            {
+                bad.insert(id.clone());
+            }
+        }
+        Ok(bad)
+    }
+
+    /// The chunks that the newest check of a listed snapshot found missing or damaged, and when that was noted: no writer
+    /// leans on them, nor on any chunk of a snapshot of which it is only known that its check failed.
+    pub(crate) async fn condemned(&self) -> Result<HashMap<ChunkObject, DateTime<Utc>>, Error> {
+        let mut condemned: HashMap<ChunkObject, DateTime<Utc>> = HashMap::new();
+        for (id, check, noted) in self.failed_checks().await? {
+            let blamed: Option<Vec<ChunkObject>> =
+                check.faults.iter().map(|name| ChunkObject::parse(name)).collect();
+            let objects = match blamed.filter(|blamed| !blamed.is_empty()) {
+                Some(blamed) => blamed,
+                None => match self.manifest(&id).await {
+                    Ok(Some(manifest)) => manifest.chunks().map(ChunkRef::object).collect(),
+                    Err(error @ Error::Store { .. }) => return Err(error),
+                    Ok(None) | Err(_) => continue,
+                },
+            };
+            for object in objects {
+                let at = condemned.entry(object).or_insert(noted);
+                *at = (*at).max(noted);
+            }
+        }
+        Ok(condemned)
+    }
+
+    async fn is_mended(
+        &self,
+        id: &SnapshotId,
+        check: &Attestation,
+        looked: &mut Looked,
+    ) -> Result<bool, Error> {
+        let blamed: HashSet<ChunkObject> =
+            check.faults.iter().filter_map(|name| ChunkObject::parse(name)).collect();
+        if blamed.is_empty() || blamed.len() != check.faults.len() {
+            return Ok(false);
+        }
+        let Some(at) = self.noted_at(id, check).await? else { return Ok(false) };
+        let manifest = match self.manifest(id).await {
+            Ok(Some(manifest)) => manifest,
+            Ok(None) => return Ok(true),
+            Err(error @ Error::Store { .. }) => return Err(error),
+            Err(_) => return Ok(false),
+        };
+        let mut named: HashMap<ChunkObject, ChunkRef> = HashMap::new();
+        for chunk in manifest.chunks().filter(|chunk| blamed.contains(&chunk.object())) {
+            named.insert(chunk.object(), *chunk);
+        }
+        for (object, chunk) in named {
+            let sound = match looked.get(&(object, at)) {
+                Some(sound) => *sound,
+                None => {
+                    let sound = self.is_sound(chunk, at).await?;
+                    looked.insert((object, at), sound);
+                    sound
+                }
+            };
+            if !sound {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// When a finding was noted, by the store's clock.
+    async fn noted_at(&self, id: &SnapshotId, finding: &Attestation) -> Result<Option<DateTime<Utc>>, Error> {
+        let beginning = beginning(id, finding);
+        let listed = self.store.list(&format!("attestations/{id}")).await?;
+        let such = listed.iter().filter(|meta| meta.location.as_ref().starts_with(&beginning));
+        Ok(such.map(|meta| meta.last_modified).max())
+    }
+
+    async fn is_sound(&self, chunk: ChunkRef, blamed_at: DateTime<Utc>) -> Result<bool, Error> {
+        match self.read_chunk(chunk).await {
+            Ok(_) => Ok(true),
+            // What cannot be read here was written again after it was blamed, or was not.
+            Err(Error::Locked { .. } | Error::OtherRecipients { .. }) => {
+                let written = self.store.written_at(&chunk.object().to_string()).await?;
+                Ok(written.is_some_and(|written| written > blamed_at))
+            }
+            // One that the store cannot give, too: nothing says that it was mended.
+            Err(_) => Ok(false),
+        }
+    }
+}

@@ -1,0 +1,14 @@
+//! Work on a repository as a whole: checking, forgetting, pruning, repairing, copying, re-encrypting, counting.
+
+pub(crate) mod attest;
+pub(crate) mod check;
+pub(crate) mod check_report;
+pub(crate) mod copy;
+pub(crate) mod damage;
+pub(crate) mod forget;
+pub(crate) mod pins;
+pub(crate) mod prune;
+pub(crate) mod quarantine;
+pub(crate) mod repair;
+pub(crate) mod rotate;
+pub(crate) mod stats;

@@ -1,0 +1,160 @@
+//! Prune that does not wait, for a disk that is full: what no listed snapshot needs is deleted at once, also what
+//! forgotten snapshots hold.
+//!
+//! It is meant for when nobody else writes, refuses to begin when somebody does, and is safe even if that is wrong. What
+//! it is going to delete is marked first, so that who begins later keeps away from it. Who began before showed that by
+//! a sign ([`crate::presence`]), and either is seen here, and nothing is deleted, or is taken for dead, and finds its
+//! sign gone when it has listed its manifest.
+
+use std::collections::HashMap;
+
+use bytes::Bytes;
+use futures::StreamExt as _;
+
+use crate::format::chunk::ChunkObject;
+use crate::maintenance::forget::{Tombstone, snapshot_of};
+use crate::maintenance::prune::DONE;
+use crate::snapshot::chunk_set::{Gather, Gathered};
+use crate::snapshot::deadline::Begun;
+use crate::store::fetch::Fetched;
+use crate::{Error, Manifest, PruneOptions, PruneReport, Repository, SnapshotId};
+
+/// Objects that are deleted without a mark to make room for one.
+const FIRST: usize = 64;
+
+impl Repository {
+    /// Deletes what no listed snapshot needs, at once. Snapshots that were forgotten cannot be brought back afterwards, and
+    /// an interrupted backup's chunks are not used again. Works on a disk that has no room at all.
+    ///
+    /// Refused while something writes to the repository, with [`Error::InUse`].
+    pub async fn prune_now(&self, options: &PruneOptions) -> Result<PruneReport, Error> {
+        let mut report = PruneReport { dry_run: options.dry_run, ..PruneReport::default() };
+        let now = if options.dry_run { options.now } else { self.store.clock().await? };
+        self.refuse_if_in_use(now).await?;
+        let marked = self.marked().await?;
+        let needed = self.needed_now().await?;
+        let mut going: HashMap<ChunkObject, u64> = HashMap::new();
+        self.store
+            .visit("chunks", |meta| {
+                if let Some(object) = ChunkObject::parse(meta.location.as_ref())
+                    && !needed.contains(&object)
+                {
+                    going.insert(object, meta.size);
+                }
+            })
+            .await?;
+        let spent = self.forgotten_for_good(&mut report).await?;
+        if options.dry_run {
+            report.deleted = going.len() as u64;
+            report.deleted_bytes = going.values().sum();
+            return Ok(report);
+        }
+
+        let mut names: Vec<ChunkObject> = going.keys().copied().collect();
+        names.sort_unstable();
+        let mut unmarked: Vec<ChunkObject> =
+            names.iter().copied().filter(|object| !marked.contains(object)).collect();
+        let marks = loop {
+            let written = self.mark(&unmarked, now).await?;
+            if written.left == 0 || unmarked.is_empty() {
+                break written.marks;
+            }
+            // A few go unmarked, to make room for a mark of the others. Nobody was writing a moment ago.
+            let first: Vec<ChunkObject> = unmarked.drain(..FIRST.min(unmarked.len())).collect();
+            self.delete_now(&first, &mut going, &mut report).await?;
+            // What these named is marked anew, with the rest.
+            self.store.delete_all(&written.marks).await?;
+        };
+        // Who began before the marks were there has shown it by now. What was found dead is made sure to find out.
+        if let Err(error) = self.refuse_if_in_use(now).await {
+            // Nothing of what was marked goes, and marks would keep others from it.
+            let _ = self.store.delete_all(&marks).await;
+            return Err(error);
+        }
+        self.remove_journals().await?;
+        for (object, bytes) in &spent {
+            match self.store.put(object, bytes.clone()).await {
+                Err(error) if error.is_no_room() => {}
+                other => other?,
+            }
+        }
+        let begun = Begun::now();
+        let needed = self.needed_now().await?;
+        names.retain(|object| going.contains_key(object));
+        let (spared, names): (Vec<_>, Vec<_>) = names.into_iter().partition(|object| needed.contains(object));
+        report.spared = spared.len() as u64;
+        for batch in names.chunks(self.store.deletions_at_once().max(FIRST)) {
+            if begun.elapsed() > self.margin() {
+                report.stopped_early = true;
+                return Ok(report);
+            }
+            self.delete_now(batch, &mut going, &mut report).await?;
+        }
+        if report.held == 0 {
+            for mark in marks {
+                self.put_if_room(&format!("{mark}.done"), Bytes::from_static(DONE), &mut report).await?;
+            }
+        }
+        for (object, bytes) in spent {
+            if self.store.get(&object).await?.is_some_and(|there| there != bytes) {
+                self.put_if_room(&object, bytes, &mut report).await?;
+            }
+        }
+        self.store.keep_reserve().await;
+        Ok(report)
+    }
+
+    async fn needed_now(&self) -> Result<Gathered, Error> {
+        let mut named = Gather::default();
+        let unreadable = self.visit_manifests(false, |manifest| named.add(manifest.chunks())).await?;
+        if let Some(unreadable) = unreadable.into_iter().next() {
+            return Err(unreadable.into_error("nothing was pruned, since it may name any chunk"));
+        }
+        // Those that a rotation keeps aside, to put them back if it fails.
+        let mut aside = std::pin::pin!(self.store.fetch("rotated").await?);
+        while let Some(Fetched { object, bytes, .. }) = aside.next().await {
+            let id = object.strip_prefix("rotated/").and_then(|name| name.rsplit_once('-'));
+            let Some(id) = id.and_then(|(id, _)| SnapshotId::parse(id)) else { continue };
+            let Some(bytes) = bytes? else { continue };
+            named.add(Manifest::parse(&self.crypt, &id.object(), &bytes)?.chunks());
+        }
+        Ok(named.finish())
+    }
+
+    /// The tombstones of snapshots that are not listed, as they will be when nothing brings them back any more.
+    async fn forgotten_for_good(&self, report: &mut PruneReport) -> Result<Vec<(String, Bytes)>, Error> {
+        let listed = self.listed().await?;
+        let mut spent = Vec::new();
+        let mut tombstones = std::pin::pin!(self.store.fetch("tombstones").await?);
+        while let Some(Fetched { object, meta, bytes, .. }) = tombstones.next().await {
+            let Some(id) = snapshot_of(&object).filter(|id| !listed.contains(&id.object())) else { continue };
+            let Some(bytes) = bytes? else { continue };
+            let mut tombstone = Tombstone::parse(&self.crypt, &object, &bytes, meta.last_modified)?;
+            if tombstone.manifest.take().is_some() {
+                report.expired.push(id);
+                spent.push((object.clone(), self.crypt.seal(&object, &tombstone).into()));
+            }
+        }
+        report.expired.sort();
+        Ok(spent)
+    }
+
+    async fn delete_now(
+        &self,
+        objects: &[ChunkObject],
+        sizes: &mut HashMap<ChunkObject, u64>,
+        report: &mut PruneReport,
+    ) -> Result<(), Error> {
+        let names: Vec<String> = objects.iter().map(ToString::to_string).collect();
+        let held = self.store.delete_allowed(&names).await?;
+        for object in objects {
+            let size = sizes.remove(object).unwrap_or_default();
+            if !held.iter().any(|(held, _)| *held == object.to_string()) {
+                report.deleted += 1;
+                report.deleted_bytes += size;
+            }
+        }
+        report.note_held(held);
+        Ok(())
+    }
+}

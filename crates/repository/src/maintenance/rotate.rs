@@ -1,0 +1,217 @@
+//! Encrypting anew: what is stored is made readable for every recipient of today. New objects are written beside the old
+//! ones, read back with an identity of today alone, and only then named by the manifest in the place of the old ones,
+//! which prune removes after its grace.
+
+use std::collections::{HashMap, HashSet};
+
+use chrono::Utc;
+use futures::stream::{self, StreamExt as _, TryStreamExt as _};
+use serde::Serialize;
+
+use crate::format::chunk::ChunkObject;
+use crate::maintenance::copy::NotCopied;
+use crate::snapshot::index::Reuse;
+use crate::snapshot::write::{SnapshotStart, SnapshotWriter};
+use crate::{ChunkRef, Error, Manifest, Part, Repository, SnapshotId, SourceRecord, Unreadable};
+
+/// Chunks that are under way at the same time.
+const AT_ONCE: usize = 4;
+
+/// What a rotation did.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct RotateReport {
+    /// Snapshots that every recipient can restore now.
+    pub rotated: Vec<SnapshotId>,
+    /// Snapshots that every recipient could restore before.
+    pub current: u64,
+    /// Chunks that were encrypted anew.
+    pub chunks: u64,
+    /// Their size in the store.
+    pub stored_bytes: u64,
+    /// Snapshots that are left as they were, and why.
+    pub failed: Vec<NotCopied>,
+    /// Manifests that cannot be read.
+    pub unreadable: Vec<Unreadable>,
+}
+
+impl Repository {
+    /// The listed snapshots that no recipient of today can restore alone. Recipients change for what is written from then
+    /// on: older chunks stay as they were encrypted, until [`Repository::rotate`].
+    pub async fn not_restorable(&self) -> Result<Vec<SnapshotId>, Error> {
+        let sets = self.crypt.sets();
+        let mut found = Vec::new();
+        if sets.have_changed() {
+            self.visit_manifests(false, |manifest| {
+                if !sets.anybody_restores(&manifest) {
+                    found.push(manifest.id);
+                }
+            })
+            .await?;
+        }
+        found.sort();
+        Ok(found)
+    }
+
+    /// Makes every listed snapshot readable for every recipient of today. Needs the identities that open what is stored,
+    /// and one of a recipient of today, with which each new object is read back before the old one is given up.
+    ///
+    /// A snapshot that nothing opens which was given, or that is damaged, is named and left as it is. Interrupted, it is
+    /// simply run again.
+    pub async fn rotate(&self, on_bytes: &(dyn Fn(u64) + Sync)) -> Result<RotateReport, Error> {
+        let mut report = RotateReport::default();
+        if !self.is_encrypted() {
+            return Err(Error::Key {
+                what: "the list of recipients".to_owned(),
+                message: format!("{} is not encrypted, which is decided when it is created", self.store),
+            });
+        }
+        let proof = self.crypt.of_current_recipients();
+        if !proof.can_read() {
+            return Err(Error::Key {
+                what: "the identities".to_owned(),
+                message: "none of them belongs to a recipient of today, so that nothing could be read back before the old \
+                          objects are given up; give one such identity too"
+                    .to_owned(),
+            });
+        }
+        let proof = Repository { crypt: proof, ..self.clone() };
+        let mut wanted = Vec::new();
+        report.unreadable = self
+            .visit_manifests(false, |manifest| match self.crypt.sets().everybody_restores(&manifest) {
+                true => report.current += 1,
+                false => wanted.push((manifest.taken_at, manifest.id)),
+            })
+            .await?;
+        wanted.sort();
+        let mut writer: Option<SnapshotWriter> = None;
+        let mut proven = HashSet::new();
+        for (_, id) in wanted {
+            let fresh = match writer.take() {
+                Some(current) if current.is_fresh() => Some(current),
+                Some(old) => {
+                    old.abandon().await;
+                    None
+                }
+                None => None,
+            };
+            let current = match fresh {
+                Some(current) => current,
+                None => {
+                    let start = SnapshotStart::new("rotate", Utc::now(), "rotate");
+                    self.begin_with(start, Reuse::ByEveryRecipient).await?
+                }
+            };
+            match self.rotate_one(&current, &proof, &id, &mut proven, on_bytes).await {
+                Ok(true) => report.rotated.push(id),
+                // Forgotten meanwhile.
+                Ok(false) => {}
+                Err(error) => match NotCopied::because(&id, error) {
+                    Ok(failed) => report.failed.push(failed),
+                    Err(fatal) => return Err(current.give_up(fatal).await),
+                },
+            }
+            let written = current.written();
+            writer = Some(current);
+            (report.chunks, report.stored_bytes) = (written.new_chunks, written.stored_bytes);
+        }
+        match writer {
+            Some(writer) if report.failed.is_empty() => writer.forget_journal().await,
+            Some(writer) => writer.abandon().await,
+            None => {}
+        }
+        Ok(report)
+    }
+
+    async fn rotate_one(
+        &self,
+        writer: &SnapshotWriter,
+        proof: &Repository,
+        id: &SnapshotId,
+        proven: &mut HashSet<ChunkObject>,
+        on_bytes: &(dyn Fn(u64) + Sync),
+    ) -> Result<bool, Error> {
+        let object = id.object();
+        let Some(before) = self.store.get(&object).await? else { return Ok(false) };
+        let old = Manifest::parse(&self.crypt, &object, &before)?.open(&self.crypt)?;
+        let mut renamed: HashMap<ChunkObject, ChunkRef> = HashMap::new();
+        let stale: HashMap<ChunkObject, ChunkRef> = old
+            .chunks()
+            .filter(|chunk| !self.crypt.sets().all_open(chunk.copy))
+            .map(|chunk| (chunk.object(), *chunk))
+            .collect();
+        let mut copying = stream::iter(stale.into_values())
+            .map(|chunk| async move {
+                let new = match writer.present(chunk.id, chunk.bytes) {
+                    Some(present) => present,
+                    None => writer.write_chunk(self.read_chunk(chunk).await?).await?,
+                };
+                on_bytes(u64::from(chunk.bytes));
+                Ok::<_, Error>((chunk.object(), new))
+            })
+            .buffer_unordered(AT_ONCE);
+        while let Some((from, to)) = copying.try_next().await? {
+            renamed.insert(from, to);
+        }
+        drop(copying);
+        // The proof: one of today's identities alone reads each, and its bytes are those of its name.
+        let fresh: Vec<ChunkRef> =
+            renamed.values().filter(|chunk| proven.insert(chunk.object())).copied().collect();
+        let mut reads = stream::iter(fresh).map(|chunk| proof.read_chunk(chunk)).buffer_unordered(AT_ONCE);
+        while reads.try_next().await?.is_some() {}
+        drop(reads);
+
+        let rename = |part: Part| {
+            let chunks = part.chunks.iter().map(|chunk| *renamed.get(&chunk.object()).unwrap_or(chunk));
+            Part { chunks: chunks.collect(), ..part }
+        };
+        let sources = old
+            .sources
+            .into_iter()
+            .map(|source| SourceRecord { parts: source.parts.into_iter().map(rename).collect(), ..source });
+        let new = Manifest { sources: sources.collect(), ..old };
+        self.replace_manifest(writer, proof, &new, before).await
+    }
+
+    /// Puts a manifest into the place of the one that it was made from, whose bytes are kept aside until the new one has
+    /// been read back.
+    async fn replace_manifest(
+        &self,
+        writer: &SnapshotWriter,
+        proof: &Repository,
+        new: &Manifest,
+        before: bytes::Bytes,
+    ) -> Result<bool, Error> {
+        let object = new.id.object();
+        let aside = format!("rotated/{}-{}.json", new.id, uuid::Uuid::new_v4().simple());
+        writer.in_time()?;
+        if self.store.written_at(&object).await?.is_none() {
+            return Ok(false);
+        }
+        self.store.put(&aside, before.clone()).await?;
+        let bytes = bytes::Bytes::from(self.crypt.seal(&object, &new.seal(&self.crypt)?));
+        let replaced = async {
+            self.store.put(&object, bytes).await?;
+            let stored = self.store.get(&object).await?.unwrap_or_default();
+            let read = Manifest::parse(&proof.crypt, &object, &stored)?.open(&proof.crypt)?;
+            if read != *new {
+                let message = "it was not kept as it was written".to_owned();
+                return Err(Error::Damaged { object: object.clone(), message });
+            }
+            // Its chunks may be gone if this took too long, or if a prune that does not wait ran meanwhile: that spares
+            // what the manifest kept aside names, which was there before.
+            writer.in_time()?;
+            writer.is_present().await
+        };
+        if let Err(error) = replaced.await {
+            self.store.put(&object, before).await?;
+            return Err(error);
+        }
+        // Forgotten in the same moment: then it stays so.
+        if self.store.written_at(&new.id.tombstone()).await?.is_some() {
+            self.store.delete(&object).await?;
+        }
+        self.store.delete(&aside).await?;
+        Ok(true)
+    }
+}

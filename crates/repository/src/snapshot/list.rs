@@ -1,0 +1,361 @@
+//! What snapshots there are. Manifests are visited one after the other, and no more than a few are ever held: a large
+//! repository's manifests together are larger than any memory.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use futures::stream::{self, StreamExt as _};
+use object_store::ObjectMeta;
+use serde::{Deserialize, Serialize};
+use tokio::sync::Semaphore;
+
+use crate::store::failure_budget::Patience;
+use crate::tasks::blocking;
+use crate::{Content, Error, Manifest, Repository, SnapshotId, SnapshotStats};
+
+/// Manifests that are fetched and parsed at the same time,
+const FETCHES: usize = 8;
+/// and how large they may be together. A larger one is fetched alone.
+const BUDGET: u32 = 32 << 20;
+
+/// A manifest that cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Unreadable {
+    /// The object.
+    pub name: String,
+    /// Why.
+    pub error: String,
+    /// The format that it is of, if it is sound and only of another one than is read here.
+    #[serde(skip)]
+    pub(crate) other_format: Option<u64>,
+}
+
+impl Unreadable {
+    pub(crate) fn new(name: String, why: &Error) -> Unreadable {
+        let other_format = match why {
+            Error::Format { found, .. } => Some(*found),
+            _ => None,
+        };
+        Unreadable { name, error: why.to_string(), other_format }
+    }
+
+    /// The error of somebody who cannot do without it.
+    pub(crate) fn into_error(self, consequence: &'static str) -> Error {
+        match self.other_format {
+            Some(found) => Error::Format { object: self.name, found, known: crate::FORMAT, consequence },
+            None => Error::Damaged { message: format!("{}; {consequence}", self.cause()), object: self.name },
+        }
+    }
+
+    /// Why, without the object's name and without what to do, for errors that say both themselves.
+    fn cause(&self) -> &str {
+        let error = self.error.strip_prefix(&*format!("{} is damaged: ", self.name)).unwrap_or(&self.error);
+        error.strip_suffix(crate::error::remedy(&self.name)).unwrap_or(error)
+    }
+}
+
+/// All snapshots.
+#[derive(Debug, Clone, Default)]
+pub struct Listing {
+    /// Oldest first.
+    pub manifests: Vec<Manifest>,
+    /// What could not be read.
+    pub unreadable: Vec<Unreadable>,
+}
+
+/// What a manifest says of a snapshot as a whole: small, whatever the snapshot's size, and never encrypted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct SnapshotHeader {
+    /// The snapshot's name.
+    pub id: SnapshotId,
+    /// The series it belongs to.
+    pub job: String,
+    /// When it was begun.
+    pub taken_at: DateTime<Utc>,
+    /// When the last part was written.
+    pub finished_at: DateTime<Utc>,
+    /// The tool that made it.
+    pub tool: String,
+    /// False when a source that was asked for is missing.
+    pub complete: bool,
+    /// The sources that it holds whole; nothing where they cannot be known without opening it, in an encrypted repository
+    /// of the first versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub contents: Option<Vec<Content>>,
+    /// From here on the series may be of other sources than before.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub new_lineage: bool,
+    /// Words that somebody gave it.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub tags: BTreeSet<String>,
+    /// When its manifest was stored, by the store's clock; not part of what is stored.
+    #[serde(default, skip_deserializing, skip_serializing_if = "Option::is_none")]
+    pub stored_at: Option<DateTime<Utc>>,
+    /// Sizes.
+    #[serde(default)]
+    pub stats: SnapshotStats,
+}
+
+/// Where the contents are found in manifests that do not list them.
+#[derive(Deserialize)]
+struct OpenSources {
+    #[serde(default)]
+    sources: Vec<OpenSource>,
+}
+
+#[derive(Deserialize)]
+struct OpenSource {
+    name: String,
+    kind: String,
+}
+
+impl SnapshotHeader {
+    fn read(repository: &Repository, object: &str, bytes: &[u8]) -> Result<SnapshotHeader, Error> {
+        let mut header: SnapshotHeader = repository.crypt.read(object, bytes)?;
+        header.id.check_object(object)?;
+        if header.contents.is_none() && !repository.crypt.is_encrypted() {
+            let open: OpenSources = repository.crypt.read(object, bytes)?;
+            let content =
+                |source: OpenSource| Content { name: source.name, kind: source.kind, identity: None };
+            header.contents = Some(open.sources.into_iter().map(content).collect());
+        }
+        Ok(header)
+    }
+
+    /// Whether it holds a source of this name whole; nothing where that cannot be known without opening it.
+    pub fn holds(&self, source: &str) -> Option<bool> {
+        self.contents.as_ref().map(|contents| contents.iter().any(|content| content.name == source))
+    }
+
+    /// True when both are of one snapshot: a copy keeps all of this.
+    pub(crate) fn is_copy_of(&self, other: &SnapshotHeader) -> bool {
+        let known = |header: &SnapshotHeader| {
+            let SnapshotHeader { id, job, taken_at, finished_at, tool, complete, stats, .. } = header.clone();
+            (id, job, taken_at, finished_at, tool, complete, stats.plain_bytes)
+        };
+        known(self) == known(other)
+    }
+
+    pub(crate) fn of(manifest: &Manifest) -> SnapshotHeader {
+        SnapshotHeader {
+            id: manifest.id.clone(),
+            job: manifest.job.clone(),
+            taken_at: manifest.taken_at,
+            finished_at: manifest.finished_at,
+            tool: manifest.tool.clone(),
+            complete: manifest.complete,
+            contents: Some(manifest.contents.clone()).filter(|contents| !contents.is_empty()),
+            new_lineage: manifest.new_lineage,
+            tags: manifest.tags.clone(),
+            stored_at: None,
+            stats: manifest.stats.clone(),
+        }
+    }
+}
+
+/// The headers of all snapshots.
+#[derive(Debug, Clone, Default)]
+pub struct Headers {
+    /// Oldest first.
+    pub headers: Vec<SnapshotHeader>,
+    /// What could not be read.
+    pub unreadable: Vec<Unreadable>,
+}
+
+impl Headers {
+    /// The headers, if all could be read; else the error of the first that could not, with what follows from it.
+    pub fn readable(self, consequence: &'static str) -> Result<Vec<SnapshotHeader>, Error> {
+        match self.unreadable.into_iter().next() {
+            Some(unreadable) => Err(unreadable.into_error(consequence)),
+            None => Ok(self.headers),
+        }
+    }
+}
+
+/// An object called otherwise was not put there by us, and is left alone.
+pub(crate) fn is_manifest(object: &str) -> bool {
+    let id = object.strip_prefix("snapshots/").and_then(|name| name.strip_suffix(".json"));
+    id.and_then(SnapshotId::parse).is_some()
+}
+
+impl Repository {
+    /// Every snapshot with all that is in it, oldest first; a manifest that cannot be read is named beside them, and
+    /// hides no other. Without an identity, those of an encrypted repository stay sealed: see
+    /// [`Manifest::is_sealed`]; so do those that no identity opens which was given. Holds them all: where headers suffice, [`Repository::headers`] costs less.
+    pub async fn snapshots(&self) -> Result<Listing, Error> {
+        let mut manifests = Vec::new();
+        let unreadable = self.visit_manifests(true, |manifest| manifests.push(manifest)).await?;
+        manifests.sort_by(|a, b| (a.taken_at, &a.id).cmp(&(b.taken_at, &b.id)));
+        Ok(Listing { manifests, unreadable })
+    }
+
+    /// The header of every snapshot, oldest first.
+    pub async fn headers(&self) -> Result<Headers, Error> {
+        let mut headers = Vec::new();
+        let read = |repository: Repository, meta: ObjectMeta, bytes: bytes::Bytes| {
+            let header = SnapshotHeader::read(&repository, meta.location.as_ref(), &bytes)?;
+            Ok(SnapshotHeader { stored_at: Some(meta.last_modified), ..header })
+        };
+        let unreadable =
+            self.visit_documents("snapshots", Patience::none(), read, |header| headers.push(header)).await?;
+        headers.sort_by(|a, b| (a.taken_at, &a.id).cmp(&(b.taken_at, &b.id)));
+        Ok(Headers { headers, unreadable })
+    }
+
+    /// The header of one snapshot; nothing if it is not listed.
+    pub(crate) async fn header(&self, id: &SnapshotId) -> Result<Option<SnapshotHeader>, Error> {
+        let object = id.object();
+        let bytes = self.store.get(&object).await?;
+        bytes.map(|bytes| SnapshotHeader::read(self, &object, &bytes)).transpose()
+    }
+
+    /// Calls `visit` for every snapshot, opened as by [`Repository::snapshots`], and when the store says that its manifest
+    /// was stored; in no certain order, and holds few at a time. Gives those that could not be read.
+    pub async fn visit_snapshots(
+        &self,
+        mut visit: impl FnMut(Manifest, DateTime<Utc>),
+    ) -> Result<Vec<Unreadable>, Error> {
+        let open = self.crypt.can_read();
+        let read = move |repository: Repository, meta: ObjectMeta, bytes: bytes::Bytes| {
+            let manifest = Manifest::parse(&repository.crypt, meta.location.as_ref(), &bytes)?;
+            let manifest = if open { manifest.open_if_possible(&repository.crypt)? } else { manifest };
+            Ok((manifest, meta.last_modified))
+        };
+        self.visit_documents("snapshots", Patience::none(), read, |(manifest, at)| visit(manifest, at)).await
+    }
+
+    /// Calls `visit` for every manifest, in no certain order; opens the sealed ones if `open` and if it can. Gives those
+    /// that could not be read. A store that fails ends it: what is built on the list would be wrong.
+    pub(crate) async fn visit_manifests(
+        &self,
+        open: bool,
+        visit: impl FnMut(Manifest),
+    ) -> Result<Vec<Unreadable>, Error> {
+        self.visit_manifests_with(Patience::none(), open, visit).await
+    }
+
+    /// The same with patience for a store that fails on one or the other, which is then among the unreadable ones.
+    pub(crate) async fn visit_manifests_with(
+        &self,
+        patience: Patience,
+        open: bool,
+        visit: impl FnMut(Manifest),
+    ) -> Result<Vec<Unreadable>, Error> {
+        let open = open && self.crypt.can_read();
+        let read = move |repository: Repository, meta: ObjectMeta, bytes: bytes::Bytes| {
+            let manifest = Manifest::parse(&repository.crypt, meta.location.as_ref(), &bytes)?;
+            if open { manifest.open_if_possible(&repository.crypt) } else { Ok(manifest) }
+        };
+        self.visit_documents("snapshots", patience, read, visit).await
+    }
+
+    async fn visit_documents<T: Send + 'static>(
+        &self,
+        prefix: &str,
+        mut patience: Patience,
+        read: impl Fn(Repository, ObjectMeta, bytes::Bytes) -> Result<T, Error> + Clone + Send + 'static,
+        mut visit: impl FnMut(T),
+    ) -> Result<Vec<Unreadable>, Error> {
+        let documents = self.store.list(prefix).await?.into_iter();
+        let documents = documents.filter(|meta| is_manifest(meta.location.as_ref()));
+        let budget = Arc::new(Semaphore::new(BUDGET as usize));
+        let mut reads = stream::iter(documents)
+            .map(|meta| {
+                let name = meta.location.to_string();
+                let (read, budget) = (read.clone(), Arc::clone(&budget));
+                async move {
+                    let share = u32::try_from(meta.size).unwrap_or(BUDGET).min(BUDGET);
+                    // Held until the document has been visited. The semaphore is never closed.
+                    let permit = budget.acquire_many_owned(share).await.ok();
+                    let result = match self.store.get(&name).await {
+                        // Forgotten between listing and reading: as if it had never been listed.
+                        Ok(None) => None,
+                        Ok(Some(bytes)) => {
+                            let repository = self.clone();
+                            let read = blocking(move || read(repository, meta, bytes)).await;
+                            Some(read.unwrap_or_else(Err))
+                        }
+                        Err(error) => Some(Err(error)),
+                    };
+                    (name, result, permit)
+                }
+            })
+            .buffer_unordered(FETCHES);
+        let mut unreadable = Vec::new();
+        while let Some((name, result, _permit)) = reads.next().await {
+            match result {
+                None => {}
+                Some(Ok(document)) => {
+                    patience.restore();
+                    visit(document);
+                }
+                Some(Err(error @ Error::Store { .. })) => {
+                    unreadable.push(Unreadable { name, error: patience.bear(error)?, other_format: None });
+                }
+                Some(Err(error)) => unreadable.push(Unreadable::new(name, &error)),
+            }
+        }
+        unreadable.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(unreadable)
+    }
+
+    async fn document_names(&self, prefix: &str) -> Result<Vec<String>, Error> {
+        let objects = self.store.list(prefix).await?;
+        let names = objects.into_iter().map(|meta| meta.location.to_string());
+        Ok(names.filter(|name| name.ends_with(".json")).collect())
+    }
+
+    /// What lies among the manifests and is not called like one.
+    pub(crate) async fn stray_manifests(&self) -> Result<Vec<String>, Error> {
+        let mut names = self.document_names("snapshots").await?;
+        names.retain(|name| !is_manifest(name));
+        Ok(names)
+    }
+
+    /// One snapshot: by its id, by the beginning of its id, or `latest`, the newest complete one.
+    pub async fn find(&self, wanted: &str) -> Result<Manifest, Error> {
+        let id = if wanted == "latest" { self.latest().await? } else { self.id_of(wanted).await? };
+        let manifest = self.manifest(&id).await?.ok_or_else(|| Error::NoSnapshot {
+            wanted: wanted.to_owned(),
+            hint: "it was forgotten just now".to_owned(),
+        })?;
+        let crypt = self.crypt.clone();
+        blocking(move || manifest.open(&crypt)).await?
+    }
+
+    /// A listed manifest, sealed if it is; nothing if it is not listed.
+    pub(crate) async fn manifest(&self, id: &SnapshotId) -> Result<Option<Manifest>, Error> {
+        let object = id.object();
+        let bytes = self.store.get(&object).await?;
+        bytes.map(|bytes| Manifest::parse(&self.crypt, &object, &bytes)).transpose()
+    }
+
+    async fn latest(&self) -> Result<SnapshotId, Error> {
+        // A newer snapshot that cannot be read must not make an older one pass for the latest in silence.
+        let headers = self.headers().await?;
+        let headers = headers.readable("name the snapshot you want by its id instead of `latest`")?;
+        let latest = headers.into_iter().rev().find(|header| header.complete);
+        latest.map(|header| header.id).ok_or_else(|| Error::NoSnapshot {
+            wanted: "latest".to_owned(),
+            hint: "the repository holds no complete snapshot".to_owned(),
+        })
+    }
+
+    /// The only id that is or begins so.
+    pub(crate) async fn id_of(&self, wanted: &str) -> Result<SnapshotId, Error> {
+        let missing = |hint: &str| Error::NoSnapshot { wanted: wanted.to_owned(), hint: hint.to_owned() };
+        let names = self.document_names("snapshots").await?;
+        let ids = names
+            .iter()
+            .filter_map(|name| SnapshotId::parse(name.strip_prefix("snapshots/")?.strip_suffix(".json")?));
+        let mut matching = ids.filter(|id| id.as_str().starts_with(wanted) && !wanted.is_empty());
+        match (matching.next(), matching.next()) {
+            (Some(only), None) => Ok(only),
+            (Some(_), Some(_)) => Err(missing("several begin so: give more of the id")),
+            (None, _) => Err(missing("`dbhaul snapshots` lists what there is")),
+        }
+    }
+}
