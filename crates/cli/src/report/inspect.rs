@@ -133,6 +133,20 @@ impl SourceInspection {
             }
             out.push_str(&table.render());
         }
+        if let Some(nodes) = self.details.get("nodes").and_then(serde_json::Value::as_array) {
+            let mut table = Table::new(&["master", "slots", ">keys", ">ms after the first"]);
+            for node in nodes {
+                let text = |name: &str| node.get(name).and_then(serde_json::Value::as_str).unwrap_or("?");
+                let number = |name: &str| node.get(name).and_then(serde_json::Value::as_u64).unwrap_or(0);
+                table.row([
+                    text("address").to_owned(),
+                    text("slots").to_owned(),
+                    count(number("keys")),
+                    count(number("after-ms")),
+                ]);
+            }
+            out.push_str(&table.render());
+        }
         if list {
             let mut table = Table::new(&["kind", "object", "owner", "extension"]);
             for object in &self.objects {

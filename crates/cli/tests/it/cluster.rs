@@ -6,8 +6,13 @@ use sandbox::testing::require_redis;
 use sandbox::{ClusterOptions, Redis, RedisCluster};
 
 fn cluster(version: &str) -> Option<RedisCluster> {
-    let settings = vec![("repl-diskless-sync-delay".to_owned(), "0".to_owned())];
-    let options = ClusterOptions { settings, ..ClusterOptions::default() };
+    with_replicas(version, 0)
+}
+
+fn with_replicas(version: &str, replicas: u16) -> Option<RedisCluster> {
+    let settings = [("repl-diskless-sync-delay", "0"), ("cluster-node-timeout", "2000")];
+    let settings = settings.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
+    let options = ClusterOptions { replicas, settings, ..ClusterOptions::default() };
     Some(RedisCluster::start(&require_redis(version)?, &options).unwrap())
 }
 
@@ -38,6 +43,7 @@ async fn a_cluster_goes_through_every_job() {
     dbhaul(here.path(), &["backup"]).exits(0).says("500 keys of 3 masters").says("ms apart");
     dbhaul(here.path(), &["rehearse", "latest"]).exits(0).shows("500 keys").shows("into 3 masters");
     dbhaul(here.path(), &["inspect", "latest", "--source", "cache"]).exits(0).shows("500");
+    dbhaul(here.path(), &["inspect", "latest"]).exits(0).shows("0-5460").shows("ms after the first");
     let listed = dbhaul(here.path(), &["inspect", "latest", "--json"]).exits(0).json();
     let nodes = listed.pointer("/sources/0/details/nodes").and_then(|nodes| nodes.as_array()).unwrap();
     assert_eq!((nodes.len(), nodes[0]["slots"].as_str()), (3, Some("0-5460")));
@@ -81,4 +87,33 @@ async fn a_cluster_that_is_not_complete_gives_no_snapshot() {
     assert!(failed.stderr.contains(&address), "{}", failed.stderr);
     let listed = dbhaul(here.path(), &["snapshots", "--json"]).exits(0).json();
     assert!(!listed.to_string().contains("cache"), "{listed}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_backup_begins_again_when_a_replica_takes_its_masters_place() {
+    let (Some(cluster), Some(binaries)) = (with_replicas("7.0", 1), require_redis("7.0")) else { return };
+    let single = Redis::start(&binaries, quick_redis()).unwrap();
+    let mut connection = redis(&single.url()).await;
+    for n in 0..900 {
+        ::redis::cmd("SET").arg(n).arg(n).exec_async(&mut connection).await.unwrap();
+    }
+    let here = folder();
+    dbhaul(here.path(), &["migrate", "--from", &single.url(), "--to", &cluster.url()]).exits(0);
+    dbhaul(here.path(), &["init"]).exits(0);
+    let text = format!(
+        "[repository]\nurl = \"backup\"\n[[source]]\nname = \"cache\"\nkind = \"redis\"\nurl = \"{}\"\n",
+        cluster.url()
+    );
+    std::fs::write(here.path().join("dbhaul.toml"), text).unwrap();
+    // About 300 keys of each master take 3 seconds.
+    for node in &cluster.nodes()[..3] {
+        ask(&node.url(), &["CONFIG", "SET", "rdb-key-save-delay", "10000"]).await.unwrap();
+    }
+    let path = here.path().to_owned();
+    let backup = tokio::task::spawn_blocking(move || dbhaul(&path, &["backup"]));
+    tokio::time::sleep(std::time::Duration::from_millis(1500)).await;
+    ask(&cluster.nodes()[4].url(), &["CLUSTER", "FAILOVER"]).await.unwrap();
+    let done = backup.await.unwrap().exits(0);
+    done.says("capturing again (2 of 3)").says("900 keys of 3 masters");
+    dbhaul(here.path(), &["compare", "latest", &single.url()]).exits(0).shows("900 equal, 0 different");
 }

@@ -36,8 +36,14 @@ fn filled(version: &str) -> Option<Redis> {
     let server = start(&require_redis(version)?, RedisOptions::default());
     fill(&server, Corners::All);
     let mut client = Client::new(&server);
-    for line in ["SELECT 3", "FLUSHDB"] {
+    for line in ["SELECT 3", "FLUSHDB", "SELECT 0"] {
         client.ask(line);
+    }
+    // Beyond 8 MB a value goes by several commands.
+    for n in 0..12 {
+        let mut command = words("RPUSH giant{of}list");
+        command.extend((0..100).map(|m| format!("{n} {m} {}", "x".repeat(10_000)).into_bytes()));
+        client.send(&command).unwrap();
     }
     Some(server)
 }
