@@ -1,6 +1,7 @@
-//! What can go wrong in a repository, with the object that it went wrong on.
+//! Errors of a repository; each names the object it concerns.
 
 use crate::ByteSize;
+use crate::remedy::Remedy;
 
 type Source = Box<dyn std::error::Error + Send + Sync>;
 
@@ -9,7 +10,7 @@ type Source = Box<dyn std::error::Error + Send + Sync>;
 #[non_exhaustive]
 pub enum Error {
     /// The URL does not name a store.
-    #[error("`{url}` is not a repository's place: {message}")]
+    #[error("`{url}` is not a repository address: {message}")]
     Url {
         /// What was given, without secrets.
         url: String,
@@ -30,7 +31,7 @@ pub enum Error {
     },
     /// The bucket, or container, is not there.
     #[error(
-        "there is no such bucket: {store} ({source}); make it, or look at the name, the region and the endpoint"
+        "bucket not found: {store} ({source}); create it, or check its name, the region and the endpoint"
     )]
     NoBucket {
         /// Where.
@@ -47,13 +48,13 @@ pub enum Error {
         message: String,
     },
     /// There is no repository here.
-    #[error("{store} holds no repository: there is no dbhaul.json")]
+    #[error("{store} does not contain a repository: there is no dbhaul.json")]
     NotARepository {
         /// Where.
         store: String,
     },
     /// There is a repository here already.
-    #[error("{store} holds a repository already; nothing was changed")]
+    #[error("{store} already contains a repository; nothing was changed")]
     AlreadyExists {
         /// Where.
         store: String,
@@ -76,9 +77,9 @@ pub enum Error {
     },
     /// The place is not empty: it holds what is left of a repository.
     #[error(
-        "{store} holds {} snapshots and {} of a repository, but neither its dbhaul.json nor the copy of it: nothing was \
-         changed. Put dbhaul.json back from a copy of this place",
-        .snapshots,
+        "{store} holds {} and {} of a repository, but neither its dbhaul.json nor the second copy of it: nothing was \
+         changed. Put dbhaul.json back from a copy of this store",
+        count(*.snapshots as u64, "snapshot"),
         if *.chunks { "the chunks" } else { "no chunk" }
     )]
     Orphaned {
@@ -91,7 +92,7 @@ pub enum Error {
     },
     /// Something else writes to the repository.
     #[error(
-        "the repository is in use: {by}, which began to write to it, was last seen at {}; nothing was deleted",
+        "the repository is in use: {by} began writing to it and was last seen at {}; nothing was deleted",
         .seen.format("%Y-%m-%d %H:%M:%S UTC")
     )]
     InUse {
@@ -102,14 +103,14 @@ pub enum Error {
     },
     /// Prune ran at once, in the belief that nobody else writes.
     #[error(
-        "a prune that does not wait ran while this backup did, and may have deleted what it needs; it is not listed. Run it \
-         again"
+        "a prune without waiting ran during this backup, and may have deleted chunks that it references; the backup is not \
+         listed. Run it again"
     )]
     Overrun,
     /// The store acknowledged a manifest, and does not give it back.
     #[error(
-        "{store} acknowledged {object} and did not keep it: {found}. No snapshot is listed that can be relied on; look at \
-         the store before anything is deleted"
+        "{store} acknowledged {object} and did not keep it: {found}. No listed snapshot can be relied on; check the store \
+         before anything is deleted"
     )]
     NotKept {
         /// Where.
@@ -138,7 +139,7 @@ pub enum Error {
         kept_bytes: u64,
     },
     /// An object is not what it should be.
-    #[error("{object} is damaged: {message}{}", remedy(object))]
+    #[error("{object} is damaged: {message}")]
     Damaged {
         /// Which object; with the snapshot and part it was read for, where there is one.
         object: String,
@@ -146,7 +147,9 @@ pub enum Error {
         message: String,
     },
     /// What is read into memory as a whole is larger than it may be.
-    #[error("{object} has {bytes}, and at most {limit} are read into memory; nothing of it was read")]
+    #[error(
+        "{object} has {bytes}, more than the {limit} that may be read into memory; nothing of it was read"
+    )]
     TooLarge {
         /// What it is.
         object: String,
@@ -156,16 +159,13 @@ pub enum Error {
         limit: ByteSize,
     },
     /// Source and target of a copy are one repository.
-    #[error("{store} is the repository that was to be copied; nothing was done")]
+    #[error("{store} is the source of the copy itself; nothing was done")]
     SameRepository {
         /// Where.
         store: String,
     },
     /// It is encrypted, and nothing was given that opens it.
-    #[error(
-        "{what} is encrypted, and nothing was given that opens it: reading needs an identity (`--identity FILE`) or the \
-         passphrase; writing, listing and a check without `--read-data` need only the key file (`--key-file FILE`)"
-    )]
+    #[error("{what} is encrypted, and neither an identity nor the passphrase was given to decrypt it")]
     Locked {
         /// What was to be read.
         what: String,
@@ -173,8 +173,8 @@ pub enum Error {
     /// It is encrypted, and to none of the identities that were given. What is stored stays encrypted as it was, so that
     /// whoever became a recipient later cannot open it.
     #[error(
-        "{what} cannot be read here: no identity that was given opens it. What is stored stays encrypted to those who were \
-         recipients when it was written; give an identity of theirs too (`--identity` can be given several times)"
+        "{what} cannot be read: none of the given identities can decrypt it. Stored data stays encrypted for those who were \
+         recipients when it was written"
     )]
     OtherRecipients {
         /// What was to be read.
@@ -189,7 +189,7 @@ pub enum Error {
         message: String,
     },
     /// No snapshot has this id.
-    #[error("there is no snapshot `{wanted}`: {hint}")]
+    #[error("snapshot not found: `{wanted}`: {hint}")]
     NoSnapshot {
         /// What was asked for.
         wanted: String,
@@ -206,7 +206,7 @@ pub enum Error {
     },
     /// Two backups that began in the same second drew the same random number.
     #[error(
-        "another backup has the name {id}, and is listed; this one is not. Run it again: what it wrote is used again"
+        "another backup is listed under the name {id}; this one is not listed. Run it again: its chunks are reused"
     )]
     NameTaken {
         /// The name.
@@ -214,7 +214,7 @@ pub enum Error {
     },
     /// A backup ran so long that prune might have removed what it re-used.
     #[error(
-        "this backup ran longer than {hours} hours, and may lean on chunks that were pruned meanwhile; it is not listed"
+        "this backup ran longer than {hours} hours and may reference chunks pruned in the meantime; it is not listed"
     )]
     TooLong {
         /// The limit.
@@ -222,11 +222,19 @@ pub enum Error {
     },
 }
 
+/// The hint of [`Error::NoSnapshot`] where no listed snapshot matches.
+pub(crate) const NOT_LISTED: &str = "no snapshot has such an id";
+
+/// `1 snapshot`, `2 snapshots`.
+pub(crate) fn count(number: u64, noun: &str) -> String {
+    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
+}
+
 /// What becomes of what a backup wrote before the disk was full.
 fn kept_hint(kept: u64, bytes: u64) -> String {
     match kept {
-        0 => "; this run had written nothing that the next one can use again".to_owned(),
-        _ => format!("; {kept} chunks ({bytes} bytes) that this run wrote are used again by the next one"),
+        0 => "; this run had written nothing that the next one can reuse".to_owned(),
+        _ => format!("; the next run reuses {} ({bytes} bytes) that this run wrote", count(kept, "chunk")),
     }
 }
 
@@ -237,20 +245,20 @@ fn hint(error: &object_store::Error) -> &'static str {
         error,
         object_store::Error::PermissionDenied { .. } | object_store::Error::Unauthenticated { .. }
     ) {
-        return "; the store refuses these credentials, which was not tried again: check the keys, what they are allowed \
-                to do, and this host's clock";
+        return "; the store refuses these credentials and the request was not retried: check the keys, their permissions \
+                and this host's clock";
     }
     let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
     while let Some(current) = cause {
         match current.downcast_ref::<std::io::Error>().map(std::io::Error::kind) {
             Some(ErrorKind::StorageFull | ErrorKind::QuotaExceeded) => {
-                return "; the disk is full; what is listed stays whole";
+                return "; the disk is full; listed snapshots stay intact";
             }
             Some(ErrorKind::ReadOnlyFilesystem) => {
-                return "; it is mounted read-only: what is listed can be restored, and nothing can be written";
+                return "; it is mounted read-only: listed snapshots can be restored, and nothing can be written";
             }
             Some(ErrorKind::PermissionDenied) => {
-                return "; this user may not: look at the folder's owner and mode";
+                return "; permission denied: check the folder's owner and mode";
             }
             _ => cause = current.source(),
         }
@@ -258,27 +266,18 @@ fn hint(error: &object_store::Error) -> &'static str {
     ""
 }
 
-/// What to do about a damaged document. Chunks are another matter: a check finds and repairs those.
-pub(crate) fn remedy(object: &str) -> &'static str {
-    let folder = object.split_once('/').map_or(object, |(folder, _)| folder);
-    match folder {
-        "dbhaul.json" => {
-            "; put back a copy of dbhaul.json, which is the same for as long as no key is added or removed: nothing else can take its place, and dbhaul.json.copy is missing or damaged too"
+/// There is no room for what was to be written.
+pub(crate) fn is_no_room(error: &object_store::Error) -> bool {
+    use std::io::ErrorKind;
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(current) = cause {
+        let kind = current.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
+        if matches!(kind, Some(ErrorKind::StorageFull | ErrorKind::QuotaExceeded)) {
+            return true;
         }
-        "snapshots" => {
-            "; no other snapshot is touched by this. Put the object back from a copy of this folder, or remove it by hand: then this snapshot is gone, and can be fetched with `dbhaul copy` if a second repository has it"
-        }
-        "tombstones" => {
-            "; it was a forgotten snapshot, and prune waits until its object is put back or removed by hand: then the snapshot can no longer be brought back"
-        }
-        "marks" => {
-            "; backups and prune wait until this object is removed by hand, which is safe once no prune has been running for an hour: what it named is marked anew"
-        }
-        "quarantine" => {
-            "; backups wait until this object is removed by hand: then run `dbhaul check --read-data --repair`, which finds anew what it named"
-        }
-        _ => "",
+        cause = current.source();
     }
+    false
 }
 
 /// What to do about another format.
@@ -291,6 +290,20 @@ fn advice(found: u64, known: u64) -> &'static str {
 }
 
 impl Error {
+    /// What can be done about it, where that is known.
+    pub fn remedy(&self) -> Option<Remedy> {
+        match self {
+            Error::InUse { .. } => Some(Remedy::WaitForWriter),
+            Error::Orphaned { .. } => Some(Remedy::ChooseEmptyStore),
+            Error::Locked { .. } => Some(Remedy::SupplyKey),
+            Error::OtherRecipients { .. } => Some(Remedy::SupplyFurtherIdentity),
+            Error::NoSnapshot { hint, .. } if hint == NOT_LISTED => Some(Remedy::ListSnapshots),
+            Error::Damaged { object, .. } => Remedy::for_document(object),
+            error if error.is_no_room() => Some(Remedy::FreeSpace),
+            _ => None,
+        }
+    }
+
     /// True when the repository exists already.
     pub fn is_already_exists(&self) -> bool {
         matches!(self, Error::AlreadyExists { .. })
@@ -314,7 +327,7 @@ impl Error {
     /// True when there was no room for what was to be written.
     pub fn is_no_room(&self) -> bool {
         match self {
-            Error::Store { source, .. } => crate::store::objects::is_no_room(source),
+            Error::Store { source, .. } => is_no_room(source),
             Error::OutOfSpace { .. } => true,
             _ => false,
         }

@@ -20,11 +20,13 @@
 //! # }
 //! ```
 
+mod config;
 mod crypto;
 mod error;
 mod format;
 mod maintenance;
 mod progress;
+mod remedy;
 mod repository;
 mod size;
 mod snapshot;
@@ -34,23 +36,28 @@ mod tasks;
 pub use crypto::envelope::Encryption;
 pub use crypto::keys::{Access, Identity, Passphrase, Recipient, RepositoryKey};
 pub use error::Error;
+pub use format::FORMAT;
 pub use format::chunk::{ChunkId, Chunker, CopyTag};
 pub use format::manifest::{
     ChunkRef, Content, Manifest, Part, PartHeader, SnapshotId, SnapshotStats, SourceRecord,
 };
+pub use format::unreadable::Unreadable;
 pub use maintenance::attest::{Attestation, AttestationKind};
 pub use maintenance::check::CheckOptions;
 pub use maintenance::check_report::{CheckReport, DataRead, Fault, FaultKind, Portion};
 pub use maintenance::copy::{Copied, CopyReport, NotCopied};
 pub use maintenance::forget::Forgotten;
-pub use maintenance::prune::{PruneOptions, PruneReport};
+pub use maintenance::prune::PruneOptions;
+pub use maintenance::prune::report::PruneReport;
 pub use maintenance::quarantine::QuarantineReport;
 pub use maintenance::rotate::RotateReport;
 pub use maintenance::stats::{SnapshotUsage, StatsReport};
 pub use progress::{Phase, Step};
-pub use repository::{FORMAT, InitOptions, Repository};
+pub use remedy::Remedy;
+pub use repository::{InitOptions, Repository};
 pub use size::{ByteSize, Rate};
-pub use snapshot::list::{Headers, Listing, SnapshotHeader, Unreadable};
+pub use snapshot::list::{Headers, Listing, SnapshotHeader};
 pub use snapshot::write::{SnapshotStart, SnapshotWriter};
-pub use store::objects::{Store, StoreEnv};
+pub use store::env::StoreEnv;
+pub use store::objects::Store;
 pub use store::probe::Probe;

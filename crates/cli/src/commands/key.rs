@@ -135,7 +135,7 @@ fn generate(output: Option<PathBuf>, context: &Context) -> anyhow::Result<Exit> 
 async fn export(output: Option<PathBuf>, context: &Context) -> anyhow::Result<Exit> {
     let repository = context.open_repository().await?;
     let Some(key) = repository.key() else {
-        return Err(exit::usage(format!("{} is not encrypted: it has no key", repository.place())));
+        return Err(exit::usage(format!("{} is not encrypted: it has no key", repository.address())));
     };
     Written::put(None, key.to_file(), output, context)
 }
@@ -165,7 +165,7 @@ impl KeyReport {
             None => None,
         };
         Ok(KeyReport {
-            repository: repository.place(),
+            repository: repository.address(),
             encrypted: repository.is_encrypted(),
             recipients: repository.recipients().iter().map(ToString::to_string).collect(),
             passphrase,

@@ -57,17 +57,11 @@ pub(crate) async fn run(backup: Backup<'_>) -> anyhow::Result<BackupReport> {
         lineage::check(repository, job, &known, declared, &identities).await?;
     }
     let started = Utc::now();
-    let start = SnapshotStart::new(backup.job, started, concat!("dbhaul ", env!("CARGO_PKG_VERSION")));
-    let writer = backup
-        .repository
-        .begin(SnapshotStart {
-            identities,
-            new_lineage: backup.new_lineage,
-            tags: backup.tags.clone(),
-            ..start
-        })
-        .await
-        .context("cannot begin a snapshot")?;
+    let mut start = SnapshotStart::new(backup.job, started, concat!("dbhaul ", env!("CARGO_PKG_VERSION")));
+    start.identities = identities;
+    start.new_lineage = backup.new_lineage;
+    start.tags = backup.tags.clone();
+    let writer = backup.repository.begin(start).await.context("cannot begin a snapshot")?;
 
     let mut records = Vec::new();
     let mut outcomes = Vec::new();

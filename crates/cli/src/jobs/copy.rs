@@ -25,10 +25,10 @@ pub(crate) async fn run(
             ids.push(id);
         }
     }
-    progress.stage(&format!("copying {} to {}", from.place(), to.place()), None);
+    progress.stage(&format!("copying {} to {}", from.address(), to.address()), None);
     let task = progress.task("snapshots", None, "snapshots");
     let report = from.copy_to(to, &ids, &|bytes| task.advance(bytes, 0)).await?;
     task.advance(0, report.copied.len() as u64);
     task.finish();
-    Ok(CopyReport { from: from.place(), to: to.place(), report, unreadable })
+    Ok(CopyReport { from: from.address(), to: to.address(), report, unreadable })
 }

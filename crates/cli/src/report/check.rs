@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 
+use crate::failure;
+
 /// The repository's own report, and what was done about it.
 #[derive(Debug, Serialize)]
 pub(crate) struct CheckReport {
@@ -22,6 +24,14 @@ impl CheckReport {
     /// For people.
     pub(crate) fn render(&self) -> String {
         let mut text = self.check.to_string();
+        for unreadable in &self.check.unreadable {
+            if let Some(remedy) = unreadable.remedy().and_then(failure::remedy) {
+                text += &format!("{}: {remedy}\n", unreadable.name);
+            }
+        }
+        if !self.check.read_data {
+            text += "`dbhaul check --read-data` reads and verifies the data too\n";
+        }
         if let Some(repair) = &self.repair {
             for object in repair.damaged.iter().chain(&repair.missing) {
                 text += &format!("the next backup that meets its data writes {object} again\n");

@@ -39,7 +39,7 @@ impl CopyReport {
                 size(copied.stats.stored_bytes)
             );
         }
-        for id in &report.mended {
+        for id in &report.repaired {
             text += &format!("{id} was there already; what was missing or damaged of it was written again\n");
         }
         for id in &report.forgotten {

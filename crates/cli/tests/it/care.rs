@@ -38,7 +38,7 @@ async fn a_repository_is_cared_for_from_the_command_line() {
     let again = run(&["copy", "--to", "second", "latest", "--json"]).exits(0).json();
     assert_eq!(again["present"].as_array().unwrap().len(), 1);
     run(&["check", "--repository", "second", "--read-data"]).exits(0);
-    run(&["copy", "--to", "nowhere"]).exits(1).says("holds no repository");
+    run(&["copy", "--to", "nowhere"]).exits(1).says("does not contain a repository");
 
     let chunk = walk(&here.path().join("backup/chunks"));
     let mut bytes = std::fs::read(&chunk).unwrap();

@@ -57,7 +57,7 @@ async fn a_host_that_writes_cannot_read_and_another_restores() {
     dbhaul(host.path(), &["key", "add", &second]).exits(2).says("already");
     dbhaul(host.path(), &["key", "remove", &recipient]).exits(0).shows("can still be read");
     dbhaul(host.path(), &["key", "remove", &second]).exits(2).says("nobody could read");
-    with(&["snapshots"]).exits(2).says("no identity that was given opens it");
+    with(&["snapshots"]).exits(2).says("none of the given identities can decrypt it");
     let both = ["--identity", "second.txt"];
     dbhaul(admin.path(), &[&["check", "--read-data"], repository.as_slice(), &both].concat()).exits(0);
     let exported =

@@ -95,7 +95,7 @@ fn a_repository_that_does_not_exist_yet_names_the_command_that_creates_it() {
     let backup = ["backup", "--repository", place, "--redis", &keys.url()];
     let run = dbhaul(here.path(), &backup)
         .exits(1)
-        .says("holds no repository")
+        .says("does not contain a repository")
         .says("hint: create it with `dbhaul init --no-config");
     let offered = run.stderr.lines().find_map(|line| line.strip_prefix("hint: create it with `")).unwrap();
     let offered =
@@ -131,7 +131,7 @@ fn errors_are_json_too() {
     let found = error(&["--json", "snapshots", "--repository", "none"], 1);
     assert!(found["message"].as_str().unwrap().contains("none"), "{found}");
     assert!(found["hints"][0].as_str().unwrap().contains("dbhaul init"), "{found}");
-    assert!(found["caused-by"][0].as_str().unwrap().contains("holds no repository"), "{found}");
+    assert!(found["caused-by"][0].as_str().unwrap().contains("does not contain a repository"), "{found}");
     error(&["backup", "--json"], 2);
     let found = error(&["nonsense", "--json"], 2);
     assert!(found["message"].as_str().unwrap().contains("nonsense"), "{found}");

@@ -113,7 +113,7 @@ async fn damage_in_the_repository_is_found_and_named() {
     let chunk = some_file(&here.path().join("store/chunks"));
     let whole = std::fs::read(&chunk).unwrap();
     std::fs::write(&chunk, &whole[..whole.len() / 2]).unwrap();
-    dbhaul(here.path(), &["check", "--read-data", STORE[0], STORE[1]]).exits(3).shows("NOT whole");
+    dbhaul(here.path(), &["check", "--read-data", STORE[0], STORE[1]]).exits(3).shows("is DAMAGED");
     let target = Postgres::start(&pg, PostgresOptions::default()).unwrap();
     let run = dbhaul(
         here.path(),

@@ -40,7 +40,7 @@ impl Identity {
         Identity(age::x25519::Identity::generate())
     }
 
-    /// The identities of a file as `age-keygen` and `dbhaul key generate` write it: one a line, with comments.
+    /// The identities of a file as `age-keygen` writes it: one a line, with comments.
     pub fn parse_file(text: &str) -> Result<Vec<Identity>, Error> {
         let what = "the identity file";
         let mut found = Vec::new();
@@ -202,10 +202,7 @@ impl RepositoryKey {
         let (Some(KEY_LINE), Some(repository), Some(key), None) =
             (words.next(), words.next(), words.next(), words.next())
         else {
-            return Err(unusable(
-                what,
-                format!("it has no line `{KEY_LINE} …`; `dbhaul key export` writes such a file"),
-            ));
+            return Err(unusable(what, format!("it has no line `{KEY_LINE} …`")));
         };
         let bytes = unhex(key).ok_or_else(|| unusable(what, "its key is not 64 hexadecimal digits"))?;
         Ok(RepositoryKey { repository: repository.to_owned(), bytes })

@@ -5,3 +5,4 @@ pub(crate) mod crypt;
 pub(crate) mod envelope;
 pub(crate) mod keys;
 pub(crate) mod recipient_sets;
+pub(crate) mod sealed_manifest;

@@ -84,7 +84,7 @@ impl RecipientSets {
     }
 
     /// True if this recipient can open what bears this tag. Of a tag that no set has, that is not known.
-    fn opens(&self, recipient: &str, tag: Option<CopyTag>) -> bool {
+    fn can_decrypt(&self, recipient: &str, tag: Option<CopyTag>) -> bool {
         let holds = |set: &Set| set.recipients.iter().any(|name| name == recipient);
         match (tag, self.sets.as_slice()) {
             (_, [only]) => holds(only),
@@ -101,13 +101,13 @@ impl RecipientSets {
     }
 
     /// True if some recipient of today can open what bears this tag.
-    pub(crate) fn any_opens(&self, tag: Option<CopyTag>) -> bool {
-        self.sets.is_empty() || self.current().iter().any(|recipient| self.opens(recipient, tag))
+    pub(crate) fn readable_by_any(&self, tag: Option<CopyTag>) -> bool {
+        self.sets.is_empty() || self.current().iter().any(|recipient| self.can_decrypt(recipient, tag))
     }
 
     /// True if every recipient of today can.
-    pub(crate) fn all_open(&self, tag: Option<CopyTag>) -> bool {
-        self.current().iter().all(|recipient| self.opens(recipient, tag))
+    pub(crate) fn readable_by_all(&self, tag: Option<CopyTag>) -> bool {
+        self.current().iter().all(|recipient| self.can_decrypt(recipient, tag))
     }
 
     /// Which tags a snapshot needs opened: those of its chunks, and that of its manifest.
@@ -118,15 +118,15 @@ impl RecipientSets {
     }
 
     /// True if some recipient of today can restore this sealed snapshot without the help of another identity.
-    pub(crate) fn anybody_restores(&self, manifest: &Manifest) -> bool {
+    pub(crate) fn restorable_by_any(&self, manifest: &Manifest) -> bool {
         let tags = RecipientSets::tags(manifest);
         self.sets.is_empty()
-            || self.current().iter().any(|recipient| tags.iter().all(|tag| self.opens(recipient, *tag)))
+            || self.current().iter().any(|recipient| tags.iter().all(|tag| self.can_decrypt(recipient, *tag)))
     }
 
     /// True if every recipient of today can.
-    pub(crate) fn everybody_restores(&self, manifest: &Manifest) -> bool {
-        RecipientSets::tags(manifest).into_iter().all(|tag| self.all_open(tag))
+    pub(crate) fn restorable_by_all(&self, manifest: &Manifest) -> bool {
+        RecipientSets::tags(manifest).into_iter().all(|tag| self.readable_by_all(tag))
     }
 }
 
@@ -142,16 +142,20 @@ mod tests {
         let first = RecipientSets::new(&key, &[], std::slice::from_ref(&a));
         assert!(!first.have_changed() && first.tag().is_none());
         // A tag of before there were marks.
-        assert!(first.all_open(Some(CopyTag(5))));
+        assert!(first.readable_by_all(Some(CopyTag(5))));
         let both = RecipientSets::new(&key, &first.history(), &[b.clone(), a.clone()]);
-        assert!(both.have_changed() && both.any_opens(None) && !both.all_open(None));
-        assert!(both.all_open(both.tag()) && both.all_open(Some(both.fresh_tag())));
-        assert!(!both.any_opens(Some(CopyTag(5))), "not known to anybody");
+        assert!(both.have_changed() && both.readable_by_any(None) && !both.readable_by_all(None));
+        assert!(both.readable_by_all(both.tag()) && both.readable_by_all(Some(both.fresh_tag())));
+        assert!(!both.readable_by_any(Some(CopyTag(5))), "not known to anybody");
         let second = RecipientSets::new(&key, &both.history(), std::slice::from_ref(&b));
         assert_eq!(second.history().len(), 3);
-        assert!(!second.any_opens(None) && second.all_open(both.tag()) && second.all_open(second.tag()));
+        assert!(
+            !second.readable_by_any(None)
+                && second.readable_by_all(both.tag())
+                && second.readable_by_all(second.tag())
+        );
         // Back again: the plain names.
         let again = RecipientSets::new(&key, &second.history(), &[a]);
-        assert!(again.tag().is_none() && again.history().len() == 3 && !again.any_opens(second.tag()));
+        assert!(again.tag().is_none() && again.history().len() == 3 && !again.readable_by_any(second.tag()));
     }
 }

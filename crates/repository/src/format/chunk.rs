@@ -195,16 +195,16 @@ impl Chunker {
 
 /// The end of a stream that is not cut yet. Chunks leave it as copies of their own: a piece of a shared buffer would keep
 /// the whole of it while the chunk is uploaded.
-pub(crate) struct Uncut {
+pub(crate) struct ChunkBuffer {
     chunker: Chunker,
     bytes: Vec<u8>,
     /// Where the next chunk begins.
     at: usize,
 }
 
-impl Uncut {
-    pub(crate) fn new(chunker: Chunker) -> Uncut {
-        Uncut { chunker, bytes: Vec::new(), at: 0 }
+impl ChunkBuffer {
+    pub(crate) fn new(chunker: Chunker) -> ChunkBuffer {
+        ChunkBuffer { chunker, bytes: Vec::new(), at: 0 }
     }
 
     pub(crate) fn push(&mut self, more: &[u8]) {

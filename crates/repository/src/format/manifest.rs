@@ -1,29 +1,19 @@
 //! The manifest: what a snapshot is.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::BTreeSet;
 use std::fmt;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::format::chunk::ChunkObject;
-use zstd::bulk::Compressor;
-
-use crate::crypto::crypt::{Crypt, Unpack};
 use crate::{ChunkId, CopyTag, Error};
-
-/// Manifests are small beside what they describe, and shorter ones are read at every start.
-const BODY_LEVEL: i32 = 9;
-/// No body is larger when it is plain: what a hostile store can make us allocate.
-const LARGEST_BODY: usize = 512 << 20;
 
 /// In a part's place where parts cannot be known.
 const SEALED: &str = "(part unknown: the manifest is encrypted)";
 
-/// A snapshot's name: the UTC time at which it was begun, and six random digits, so that names sort by time and two
+/// A snapshot's name: the UTC time at which it was run_clock, and six random digits, so that names sort by time and two
 /// hosts never choose the same.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -56,6 +46,16 @@ impl SnapshotId {
         } else {
             Err(Error::Damaged { object: object.to_owned(), message: format!("it calls itself {self}") })
         }
+    }
+
+    /// The snapshot whose manifest has this name; `None` for the name of any other object.
+    pub(crate) fn of_manifest(object: &str) -> Option<SnapshotId> {
+        SnapshotId::parse(object.strip_prefix("snapshots/")?.strip_suffix(".json")?)
+    }
+
+    /// The snapshot whose tombstone has this name; `None` for the name of any other object.
+    pub(crate) fn of_tombstone(object: &str) -> Option<SnapshotId> {
+        SnapshotId::parse(object.strip_prefix("tombstones/")?.strip_suffix(".json")?)
     }
 
     pub(crate) fn tombstone(&self) -> String {
@@ -200,7 +200,7 @@ pub struct Manifest {
     pub id: SnapshotId,
     /// The series it belongs to.
     pub job: String,
-    /// When it was begun.
+    /// When it was run_clock.
     pub taken_at: DateTime<Utc>,
     /// When the last part was written.
     pub finished_at: DateTime<Utc>,
@@ -253,24 +253,8 @@ impl Manifest {
         open.chain(sealed)
     }
 
-    /// Reads a stored manifest, and leaves it sealed if it is.
-    pub(crate) fn parse(crypt: &Crypt, object: &str, bytes: &[u8]) -> Result<Manifest, Error> {
-        let damaged = |message: String| Error::Damaged { object: object.to_owned(), message };
-        let manifest: Manifest = crypt.read(object, bytes)?;
-        if crypt.is_encrypted() != manifest.is_sealed()
-            || (manifest.is_sealed() && !manifest.sources.is_empty())
-        {
-            return Err(damaged(
-                "it is encrypted where the repository is not, or the other way round".to_owned(),
-            ));
-        }
-        manifest.check_parts(object)?;
-        manifest.id.check_object(object)?;
-        Ok(manifest)
-    }
-
     /// A part is as long as its chunks together.
-    fn check_parts(&self, object: &str) -> Result<(), Error> {
+    pub(crate) fn check_parts(&self, object: &str) -> Result<(), Error> {
         let damaged = |message: String| Error::Damaged { object: object.to_owned(), message };
         for (_, part) in self.parts() {
             // At most 2^32 a chunk, and a manifest of 2^32 chunks would not fit into memory: this cannot overflow.
@@ -284,79 +268,4 @@ impl Manifest {
         }
         Ok(())
     }
-
-    /// As it is stored in an encrypted repository.
-    pub(crate) fn seal(&self, crypt: &Crypt) -> Result<Manifest, Error> {
-        let failed = |message: String| Error::Damaged { object: self.id.object(), message };
-        let mut chunks: Vec<ChunkRef> = self.chunks().copied().collect();
-        chunks.sort_unstable_by_key(ChunkRef::object);
-        chunks.dedup_by_key(|chunk| chunk.object());
-        let identities = self.contents.iter().filter_map(|c| Some((c.name.as_str(), c.identity.as_deref()?)));
-        let body = Body { sources: &self.sources, identities: identities.collect() };
-        let body = serde_json::to_vec(&body).map_err(|e| failed(e.to_string()))?;
-        let body = Compressor::new(BODY_LEVEL)
-            .and_then(|mut compressor| crypt.pack(&body, &mut compressor))
-            .map_err(|e| failed(e.to_string()))?;
-        let sealed = Some(Box::new(Sealed { chunks, body: STANDARD.encode(body), set: crypt.sets().tag() }));
-        let hashed = |content: &Content| {
-            let identity = content.identity.as_ref().map(|identity| crypt.identity_as_stored(identity));
-            Content { identity, ..content.clone() }
-        };
-        let contents = self.contents.iter().map(hashed).collect();
-        Ok(Manifest { sources: Vec::new(), contents, sealed, ..self.clone() })
-    }
-
-    /// Opens a sealed manifest; one that is open stays as it is.
-    pub(crate) fn open(self, crypt: &Crypt) -> Result<Manifest, Error> {
-        let manifest = self.open_if_possible(crypt)?;
-        let what = format!("snapshot {}", manifest.id);
-        match manifest.is_sealed() {
-            true if crypt.can_read() => Err(Error::OtherRecipients { what }),
-            true => Err(Error::Locked { what }),
-            false => Ok(manifest),
-        }
-    }
-
-    /// The same; one that nothing opens which was given stays sealed.
-    pub(crate) fn open_if_possible(mut self, crypt: &Crypt) -> Result<Manifest, Error> {
-        let Some(sealed) = self.sealed.take() else { return Ok(self) };
-        let object = self.id.object();
-        let damaged = |message: String| Error::Damaged { object: object.clone(), message };
-        let body = STANDARD.decode(&sealed.body).map_err(|e| damaged(e.to_string()))?;
-        let body = match crypt.unpack_at_most(&body, LARGEST_BODY) {
-            Ok(body) => body,
-            Err(Unpack::Locked | Unpack::OtherRecipients) => {
-                return Ok(Manifest { sealed: Some(sealed), ..self });
-            }
-            Err(Unpack::Damaged(message)) => return Err(damaged(message)),
-        };
-        let body: OpenBody = serde_json::from_slice(&body).map_err(|e| damaged(e.to_string()))?;
-        self.sources = body.sources;
-        let mut identities = body.identities;
-        for content in &mut self.contents {
-            content.identity = identities.remove(&content.name);
-        }
-        self.check_parts(&object)?;
-        // What the header does not name, prune would take for needless.
-        let header: HashSet<ChunkObject> = sealed.chunks.iter().map(ChunkRef::object).collect();
-        if self.chunks().any(|chunk| !header.contains(&chunk.object())) {
-            return Err(damaged("its header does not name every chunk of its parts".to_owned()));
-        }
-        Ok(self)
-    }
-}
-
-/// What a sealed manifest holds.
-#[derive(Serialize)]
-struct Body<'a> {
-    sources: &'a [SourceRecord],
-    identities: BTreeMap<&'a str, &'a str>,
-}
-
-#[derive(Deserialize)]
-struct OpenBody {
-    sources: Vec<SourceRecord>,
-    /// Absent in the first versions.
-    #[serde(default)]
-    identities: BTreeMap<String, String>,
 }

@@ -9,13 +9,13 @@ use serde::{Deserialize, Serialize};
 use crate::format::chunk::ChunkObject;
 use crate::maintenance::attest::Stored;
 use crate::maintenance::check_report::{CheckReport, DataRead, Fault, FaultKind, Portion};
-use crate::maintenance::forget::{Tombstone, snapshot_of};
-use crate::maintenance::prune::MarkFile;
+use crate::maintenance::forget::Tombstone;
+use crate::maintenance::prune::marks::MarkFile;
 use crate::maintenance::quarantine::ListFile;
 use crate::progress::Phase;
-use crate::snapshot::chunk_set::{Gather, Gathered};
+use crate::snapshot::chunk_set::{ChunkSet, ChunkSetBuilder};
 use crate::snapshot::journal::Journal;
-use crate::store::failure_budget::Patience;
+use crate::store::failure_budget::FailureBudget;
 use crate::{Attestation, AttestationKind, ChunkRef, Error, Repository, SnapshotId, Unreadable};
 
 /// Chunks that are read at the same time.
@@ -69,14 +69,14 @@ impl Repository {
         if reads && !self.crypt.can_read() {
             return Err(Error::Locked { what: "the data".to_owned() });
         }
-        let mut report = CheckReport::new(self.place(), reads);
+        let mut report = CheckReport::new(self.address(), reads);
         self.observer.began(Phase::Manifests, None, None);
-        let (mut gather, mut ids) = (Gather::default(), BTreeSet::new());
+        let (mut builder, mut ids) = (ChunkSetBuilder::default(), BTreeSet::new());
         let mut closed = Vec::new();
         report.unreadable = self
-            .visit_manifests_with(Patience::some(), reads, |manifest| {
+            .visit_manifests_with(FailureBudget::tolerant(), reads, |manifest| {
                 self.observer.advanced(0, 1);
-                gather.add(manifest.chunks());
+                builder.add(manifest.chunks());
                 if reads && manifest.is_sealed() {
                     closed.push(manifest.id.clone());
                 }
@@ -84,23 +84,23 @@ impl Repository {
                 ids.insert((manifest.taken_at, manifest.id));
             })
             .await?;
-        let needed = gather.finish();
+        let needed = builder.finish();
         report.chunks = needed.objects().count() as u64;
 
         let mut wrong = BTreeMap::new();
-        let doubtful = self.look(&needed, &mut wrong, &mut report).await?;
+        let doubtful = self.locate_chunks(&needed, &mut wrong, &mut report).await?;
         let mut chosen = match reading {
             Reading::Nothing => Vec::new(),
             Reading::Everything => present(&needed, &wrong).collect(),
-            Reading::Portion(portion) => self.choose(portion, &needed, &wrong, &mut report).await,
+            Reading::Portion(portion) => self.select_portion(portion, &needed, &wrong, &mut report).await,
         };
         if !matches!(reading, Reading::Everything) {
             chosen.extend(doubtful);
         }
         self.read_all(chosen, &mut wrong, &mut report).await?;
         self.observer.ended();
-        self.blame(wrong, ids, &closed, &mut report).await?;
-        self.look_at_documents(&mut report).await?;
+        self.attribute_faults(wrong, ids, &closed, &mut report).await?;
+        self.check_documents(&mut report).await?;
         report.not_restorable = self.not_restorable().await?;
         report.strays.extend(self.stray_manifests().await?);
         report.strays.extend(self.store.strays().await?);
@@ -119,9 +119,9 @@ impl Repository {
 
     /// Looks whether every chunk is there. Gives those whose size is not what any manifest says: two hosts may have
     /// packed the same chunk differently at the same time, so that another size is no proof.
-    async fn look(
+    async fn locate_chunks(
         &self,
-        needed: &Gathered,
+        needed: &ChunkSet,
         wrong: &mut BTreeMap<ChunkObject, FaultKind>,
         report: &mut CheckReport,
     ) -> Result<Vec<ChunkRef>, Error> {
@@ -168,10 +168,10 @@ impl Repository {
     }
 
     /// The chunks that a check of a portion reads, from where the last one ended.
-    async fn choose(
+    async fn select_portion(
         &self,
         portion: Portion,
-        needed: &Gathered,
+        needed: &ChunkSet,
         wrong: &BTreeMap<ChunkObject, FaultKind>,
         report: &mut CheckReport,
     ) -> Vec<ChunkRef> {
@@ -213,7 +213,7 @@ impl Repository {
         wrong: &mut BTreeMap<ChunkObject, FaultKind>,
         report: &mut CheckReport,
     ) -> Result<(), Error> {
-        let mut patience = Patience::some();
+        let mut failures = FailureBudget::tolerant();
         if !chosen.is_empty() {
             let bytes = chosen.iter().map(|chunk| u64::from(chunk.stored)).sum();
             self.observer.began(Phase::Reading, Some(bytes), Some(chosen.len() as u64));
@@ -226,16 +226,16 @@ impl Repository {
             let kind = match read {
                 Ok(_) => {
                     report.bytes_read += u64::from(chunk.bytes);
-                    patience.restore();
+                    failures.reset();
                     continue;
                 }
                 Err(Error::Damaged { message, .. }) => FaultKind::Damaged { message },
                 Err(Error::OtherRecipients { .. }) => FaultKind::OtherRecipients,
-                Err(error @ Error::Store { .. }) => FaultKind::Unreadable { message: patience.bear(error)? },
+                Err(error @ Error::Store { .. }) => FaultKind::Unreadable { message: failures.spend(error)? },
                 Err(other) => return Err(other),
             };
             if !matches!(kind, FaultKind::Unreadable { .. }) {
-                patience.restore();
+                failures.reset();
             }
             wrong.insert(chunk.object(), kind);
         }
@@ -244,7 +244,7 @@ impl Repository {
 
     /// Says whom each fault touches. Only then are the manifests read a second time. Of those that stay closed it is said
     /// that they do, and nothing of their snapshots unless their chunks are proven to be damaged.
-    async fn blame(
+    async fn attribute_faults(
         &self,
         wrong: BTreeMap<ChunkObject, FaultKind>,
         ids: BTreeSet<(DateTime<Utc>, SnapshotId)>,
@@ -255,7 +255,7 @@ impl Repository {
         let mut hurt = BTreeSet::new();
         let mut unknown: BTreeSet<SnapshotId> = closed.iter().cloned().collect();
         if !wrong.is_empty() {
-            self.visit_manifests_with(Patience::some(), true, |manifest| {
+            self.visit_manifests_with(FailureBudget::tolerant(), true, |manifest| {
                 for (part, chunk) in manifest.chunks_by_part() {
                     if let Some(kind) = wrong.get(&chunk.object()) {
                         touches.entry(chunk.object()).or_default().insert(format!("{}: {part}", manifest.id));
@@ -291,28 +291,28 @@ impl Repository {
     }
 
     /// The documents that are no manifests.
-    async fn look_at_documents(&self, report: &mut CheckReport) -> Result<(), Error> {
-        report.unreadable.extend(self.look_at_config().await?);
-        let mut patience = Patience::some();
+    async fn check_documents(&self, report: &mut CheckReport) -> Result<(), Error> {
+        report.unreadable.extend(self.check_config().await?);
+        let mut failures = FailureBudget::tolerant();
         for prefix in ["attestations", "checks", "journals", "marks", "quarantine", "tombstones"] {
             for meta in self.store.list(prefix).await? {
                 let name = meta.location.to_string();
                 if !name.ends_with(".json") {
                     continue;
                 }
-                if prefix == "tombstones" && snapshot_of(&name).is_none() {
+                if prefix == "tombstones" && SnapshotId::of_tombstone(&name).is_none() {
                     report.strays.push(name);
                     continue;
                 }
                 let error = match self.store.get(&name).await {
                     Ok(None) => continue,
                     Ok(Some(bytes)) => {
-                        patience.restore();
-                        self.look_at_document(prefix, &name, &bytes, meta.last_modified)
+                        failures.reset();
+                        self.check_document(prefix, &name, &bytes, meta.last_modified)
                             .err()
                             .map(|error| error.to_string())
                     }
-                    Err(error @ Error::Store { .. }) => Some(patience.bear(error)?),
+                    Err(error @ Error::Store { .. }) => Some(failures.spend(error)?),
                     Err(error) => Some(error.to_string()),
                 };
                 report.unreadable.extend(error.map(|error| Unreadable { name, error, other_format: None }));
@@ -322,7 +322,7 @@ impl Repository {
     }
 
     /// One document under another's name is as much damage as a flipped bit, so that each is read as what it should be.
-    fn look_at_document(
+    fn check_document(
         &self,
         prefix: &str,
         name: &str,
@@ -357,7 +357,7 @@ impl Repository {
 
 /// One entry of each chunk that is there.
 fn present<'a>(
-    needed: &'a Gathered,
+    needed: &'a ChunkSet,
     wrong: &'a BTreeMap<ChunkObject, FaultKind>,
 ) -> impl Iterator<Item = ChunkRef> + 'a {
     needed.objects().map(|(_, chunk)| *chunk).filter(|chunk| !wrong.contains_key(&chunk.object()))

@@ -6,6 +6,7 @@ use std::str::FromStr;
 
 use serde::Serialize;
 
+use crate::error::count;
 use crate::{ByteSize, ChunkId, SnapshotId, Unreadable};
 
 /// How much of the data a check reads.
@@ -43,7 +44,7 @@ impl FromStr for Portion {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Portion, String> {
-        let wrong = || format!("`{text}` is no portion: 10% and 5GiB are");
+        let wrong = || format!("`{text}` is not a portion: expected a percentage (10%) or a size (5GiB)");
         let Some(percent) = text.trim_end().strip_suffix('%') else {
             return text.parse().map(|ByteSize(bytes)| Portion::Bytes(bytes)).map_err(|_| wrong());
         };
@@ -206,7 +207,7 @@ impl fmt::Display for CheckReport {
                 FaultKind::Missing => "is missing".to_owned(),
                 FaultKind::Damaged { message } => format!("is damaged: {message}"),
                 FaultKind::OtherRecipients => {
-                    "cannot be opened by any identity that was given: it was encrypted to other recipients, or its header \
+                    "cannot be decrypted with any of the given identities: it was encrypted for other recipients, or its header \
                      is damaged"
                         .to_owned()
                 }
@@ -214,7 +215,7 @@ impl fmt::Display for CheckReport {
             };
             writeln!(f, "{} {what}", fault.object)?;
             for touched in &fault.touches {
-                writeln!(f, "  needed by {touched}")?;
+                writeln!(f, "  referenced by {touched}")?;
             }
         }
         for id in &self.not_restorable {
@@ -224,22 +225,22 @@ impl fmt::Display for CheckReport {
             writeln!(f, "{} cannot be read: {}", damaged.name, damaged.error)?;
         }
         for name in &self.strays {
-            writeln!(f, "{name} is not called like an object of a repository, and was left alone")?;
+            writeln!(f, "{name} is not an object of the repository, and was ignored")?;
         }
         for id in &self.broken {
-            writeln!(f, "snapshot {id} is NOT whole")?;
+            writeln!(f, "snapshot {id} is DAMAGED")?;
         }
         for id in &self.unknown {
-            writeln!(f, "snapshot {id}: not all of it could be read, and nothing is said of it")?;
+            writeln!(f, "snapshot {id}: not all of it could be read, so its state is unknown")?;
         }
         if !self.passed() {
             for id in &self.whole {
-                writeln!(f, "snapshot {id} is whole")?;
+                writeln!(f, "snapshot {id} is intact")?;
             }
         }
         let how = match &self.data {
             Some(read) => format!(
-                "{} of them read, {} of {} stored bytes, from id {:.8}; the next check of a portion goes on at {:.8}",
+                "{} of them read, {} of {} stored bytes, from id {:.8}; the next check of a portion continues at {:.8}",
                 read.chunks,
                 read.stored_bytes,
                 read.of_stored_bytes,
@@ -247,7 +248,7 @@ impl fmt::Display for CheckReport {
                 read.next.to_string()
             ),
             None if self.read_data => "all data read".to_owned(),
-            None => "looked at, not read: --read-data reads it".to_owned(),
+            None => "names and sizes checked, data not read".to_owned(),
         };
         let unknown = match self.unknown.len() {
             0 => String::new(),
@@ -255,16 +256,16 @@ impl fmt::Display for CheckReport {
         };
         writeln!(
             f,
-            "{}: {} snapshots whole, {} not, {unknown}{} documents unreadable; {} chunks ({how}), {} unreferenced",
+            "{}: {} intact, {} damaged, {unknown}{} unreadable; {} ({how}), {} unreferenced",
             self.repository,
-            self.whole.len(),
+            count(self.whole.len() as u64, "snapshot"),
             self.broken.len(),
-            self.unreadable.len(),
-            self.chunks,
+            count(self.unreadable.len() as u64, "document"),
+            count(self.chunks, "chunk"),
             self.unreferenced
         )?;
         if let Some(why) = &self.not_attested {
-            writeln!(f, "the finding could not be noted in the repository: {why}")?;
+            writeln!(f, "the result could not be recorded in the repository: {why}")?;
         }
         Ok(())
     }

@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// Chunks that are under way at the same time.
-const AT_ONCE: usize = 4;
+const CONCURRENCY: usize = 4;
 
 /// A snapshot that was copied.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -52,7 +52,7 @@ impl NotCopied {
 }
 
 /// One beginning serves many snapshots, as long as it is young enough to commit a long one.
-async fn ready(writer: Option<SnapshotWriter>, target: &Repository) -> Result<SnapshotWriter, Error> {
+async fn writer_for(writer: Option<SnapshotWriter>, target: &Repository) -> Result<SnapshotWriter, Error> {
     match writer {
         Some(current) if current.is_fresh() => return Ok(current),
         Some(old) => old.abandon().await,
@@ -70,7 +70,7 @@ pub struct CopyReport {
     /// Snapshots that the target held already.
     pub present: Vec<SnapshotId>,
     /// Those among them of which something was missing or known to be damaged in the target, and was written again.
-    pub mended: Vec<SnapshotId>,
+    pub repaired: Vec<SnapshotId>,
     /// Snapshots that were forgotten in the target, as long as a tombstone tells of it: they are left so.
     pub forgotten: Vec<SnapshotId>,
     /// Snapshots whose data is damaged here, or whose name another snapshot has in the target.
@@ -89,22 +89,22 @@ impl Repository {
         ids: &[SnapshotId],
         on_bytes: &(dyn Fn(u64) + Sync),
     ) -> Result<CopyReport, Error> {
-        if self.id() == target.id() && self.place() == target.place() {
-            return Err(Error::SameRepository { store: target.place() });
+        if self.id() == target.id() && self.address() == target.address() {
+            return Err(Error::SameRepository { store: target.address() });
         }
         let mut report = CopyReport::default();
         let mut writer: Option<SnapshotWriter> = None;
         for id in ids {
             if target.store.written_at(&id.object()).await?.is_some() {
-                if !self.held_already(target, id, &mut report).await? {
+                if !self.is_already_present(target, id, &mut report).await? {
                     continue;
                 }
-                let current = ready(writer.take(), target).await?;
-                match self.mend_copy(target, &current, id).await {
-                    Ok(mended) => report.mended.extend(mended.then(|| id.clone())),
+                let current = writer_for(writer.take(), target).await?;
+                match self.repair_copy(target, &current, id).await {
+                    Ok(mended) => report.repaired.extend(mended.then(|| id.clone())),
                     Err(error) => match NotCopied::because(id, error) {
                         Ok(failed) => report.failed.push(failed),
-                        Err(fatal) => return Err(current.give_up(fatal).await),
+                        Err(fatal) => return Err(current.abort_with(fatal).await),
                     },
                 }
                 writer = Some(current);
@@ -123,22 +123,22 @@ impl Repository {
                     continue;
                 }
             };
-            let current = ready(writer.take(), target).await?;
+            let current = writer_for(writer.take(), target).await?;
             match self.copy_one(&current, target, manifest, on_bytes).await {
                 Ok(stats) => report.copied.push(Copied { id: id.clone(), stats }),
                 // Another copy was faster.
                 Err(Error::NameTaken { .. }) => {
-                    self.held_already(target, id, &mut report).await?;
+                    self.is_already_present(target, id, &mut report).await?;
                 }
                 Err(error) => match NotCopied::because(id, error) {
                     Ok(failed) => report.failed.push(failed),
-                    Err(fatal) => return Err(current.give_up(fatal).await),
+                    Err(fatal) => return Err(current.abort_with(fatal).await),
                 },
             }
             writer = Some(current);
         }
         match writer {
-            Some(writer) if report.failed.is_empty() => writer.forget_journal().await,
+            Some(writer) if report.failed.is_empty() => writer.finish().await,
             Some(writer) => writer.abandon().await,
             None => {}
         }
@@ -147,7 +147,7 @@ impl Repository {
 
     /// What is said of a snapshot whose name the target has: true if it is the same one. A name has few random digits, and
     /// a repository of another history may have drawn the same.
-    async fn held_already(
+    async fn is_already_present(
         &self,
         target: &Repository,
         id: &SnapshotId,
@@ -166,7 +166,7 @@ impl Repository {
             Ok((Some(here), Some(there))) => format!(
                 "{} holds another snapshot of this name (of {}, taken at {}, {} bytes; this one is of {}, taken at {}, {} \
                  bytes), which is left as it is",
-                target.place(),
+                target.address(),
                 there.job,
                 there.taken_at,
                 there.stats.plain_bytes,
@@ -255,7 +255,7 @@ impl Repository {
                 on_bytes(u64::from(chunk.bytes));
                 Ok::<_, Error>(copied)
             })
-            .buffered(AT_ONCE);
+            .buffered(CONCURRENCY);
         let mut chunks: Vec<ChunkRef> = Vec::new();
         // Of a part that was read whole it is proven too that its chunks are in order, and all of them.
         let mut whole = Some(Sha256::new());

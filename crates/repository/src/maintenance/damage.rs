@@ -27,7 +27,7 @@ impl Repository {
         for (id, findings) in newest {
             let check = findings.iter().find(|finding| finding.kind == AttestationKind::Check);
             if let Some(check) = check.filter(|check| !check.passed)
-                && !self.is_mended(id, check, &mut looked).await?
+                && !self.is_repaired(id, check, &mut looked).await?
             {
                 bad.insert(id.clone());
             }
@@ -37,8 +37,8 @@ impl Repository {
 
     /// The chunks that the newest check of a listed snapshot found missing or damaged, and when that was noted: no writer
     /// leans on them, nor on any chunk of a snapshot of which it is only known that its check failed.
-    pub(crate) async fn condemned(&self) -> Result<HashMap<ChunkObject, DateTime<Utc>>, Error> {
-        let mut condemned: HashMap<ChunkObject, DateTime<Utc>> = HashMap::new();
+    pub(crate) async fn damaged_by_checks(&self) -> Result<HashMap<ChunkObject, DateTime<Utc>>, Error> {
+        let mut damaged_by_checks: HashMap<ChunkObject, DateTime<Utc>> = HashMap::new();
         for (id, check, noted) in self.failed_checks().await? {
             let blamed: Option<Vec<ChunkObject>> =
                 check.faults.iter().map(|name| ChunkObject::parse(name)).collect();
@@ -51,14 +51,14 @@ impl Repository {
                 },
             };
             for object in objects {
-                let at = condemned.entry(object).or_insert(noted);
+                let at = damaged_by_checks.entry(object).or_insert(noted);
                 *at = (*at).max(noted);
             }
         }
-        Ok(condemned)
+        Ok(damaged_by_checks)
     }
 
-    async fn is_mended(
+    async fn is_repaired(
         &self,
         id: &SnapshotId,
         check: &Attestation,

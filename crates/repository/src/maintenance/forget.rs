@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::crypto::crypt::Crypt;
 use crate::format::chunk::ChunkObject;
-use crate::snapshot::deadline::Begun;
+use crate::snapshot::deadline::RunClock;
 use crate::store::fetch::Fetched;
 use crate::{ChunkRef, Error, Headers, Manifest, Repository, SnapshotHeader, SnapshotId};
 
@@ -43,7 +43,7 @@ impl Tombstone {
             Err(error) => error,
         };
         // Where there was no room to write one, the manifest itself was given the tombstone's name.
-        let Some(id) = snapshot_of(object) else { return Err(error) };
+        let Some(id) = SnapshotId::of_tombstone(object) else { return Err(error) };
         let Ok(manifest) = Manifest::parse(crypt, &id.object(), bytes) else { return Err(error) };
         Ok(Tombstone {
             format: crate::FORMAT,
@@ -52,11 +52,6 @@ impl Tombstone {
             manifest: Some(manifest),
         })
     }
-}
-
-/// The snapshot that a tombstone of this name is of; nothing if it is not called like one.
-pub(crate) fn snapshot_of(object: &str) -> Option<SnapshotId> {
-    SnapshotId::parse(object.strip_prefix("tombstones/")?.strip_suffix(".json")?)
 }
 
 /// A snapshot that can still be brought back.
@@ -81,7 +76,7 @@ impl Repository {
         let listed = self.listed().await?;
         let mut tombstones = std::pin::pin!(self.store.fetch("tombstones").await?);
         while let Some(Fetched { object, meta, bytes, .. }) = tombstones.next().await {
-            if snapshot_of(&object).is_none() {
+            if SnapshotId::of_tombstone(&object).is_none() {
                 continue;
             }
             let Some(bytes) = bytes? else { continue };
@@ -116,10 +111,14 @@ impl Repository {
                 job: manifest.job.clone(),
                 manifest: Some(manifest),
             };
-            let spent = id.tombstone();
-            match self.store.put(&spent, self.crypt.seal(&spent, &tombstone).into()).await {
+            let tombstone_object = id.tombstone();
+            match self
+                .store
+                .put(&tombstone_object, self.crypt.seal(&tombstone_object, &tombstone).into())
+                .await
+            {
                 Err(error) if error.is_no_room() => {
-                    if !self.store.retire(&object, &spent).await? {
+                    if !self.store.retire(&object, &tombstone_object).await? {
                         return Err(error);
                     }
                     continue;
@@ -153,7 +152,7 @@ impl Repository {
         let Some(written) = self.store.written_at(&object).await? else {
             return Err(gone("it has no tombstone".to_owned()));
         };
-        let begun = Begun::now();
+        let run_clock = RunClock::start();
         // So that a prune that does not wait does not take what is about to be listed. Without room it must do without.
         // Under a name of its own: another may bring the same one back.
         let sign = SnapshotId::new(written, uuid::Uuid::new_v4().as_fields().0);
@@ -161,7 +160,7 @@ impl Repository {
             Err(error) if error.is_no_room() => None,
             other => Some(other?),
         };
-        let undeleted = self.undelete_announced(id, &object, written, begun).await;
+        let undeleted = self.undelete_announced(id, &object, written, run_clock).await;
         let Some(presence) = presence else { return undeleted };
         let overrun = match &undeleted {
             Ok(_) => presence.check(self).await,
@@ -181,7 +180,7 @@ impl Repository {
         id: &SnapshotId,
         object: &str,
         written: DateTime<Utc>,
-        begun: Begun,
+        run_clock: RunClock,
     ) -> Result<Vec<String>, Error> {
         let gone = |hint: String| Error::NoSnapshot { wanted: id.to_string(), hint };
         let age = (self.store.clock().await? - written).to_std().unwrap_or_default();
@@ -190,7 +189,7 @@ impl Repository {
             None => return Err(gone("it has no tombstone".to_owned())),
         };
         // With the time that passed since: a machine may have slept between these requests.
-        let late = age.saturating_add(begun.elapsed()) > self.grace.saturating_sub(self.margin());
+        let late = age.saturating_add(run_clock.elapsed()) > self.grace.saturating_sub(self.margin());
         let Some(manifest) = tombstone.manifest.filter(|_| !late) else {
             return Err(gone(format!(
                 "it was forgotten at {}, and the grace of {} hours is over",
@@ -249,7 +248,7 @@ impl Repository {
         let mut newest = None;
         let mut tombstones = std::pin::pin!(self.store.fetch("tombstones").await?);
         while let Some(Fetched { object, meta, bytes, .. }) = tombstones.next().await {
-            if snapshot_of(&object).is_none() {
+            if SnapshotId::of_tombstone(&object).is_none() {
                 continue;
             }
             if meta.location.filename().is_some_and(|name| listed.contains(&format!("snapshots/{name}"))) {

@@ -15,7 +15,7 @@ use crate::snapshot::write::{SnapshotStart, SnapshotWriter};
 use crate::{ChunkRef, Error, Manifest, Part, Repository, SnapshotId, SourceRecord, Unreadable};
 
 /// Chunks that are under way at the same time.
-const AT_ONCE: usize = 4;
+const CONCURRENCY: usize = 4;
 
 /// What a rotation did.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -43,7 +43,7 @@ impl Repository {
         let mut found = Vec::new();
         if sets.have_changed() {
             self.visit_manifests(false, |manifest| {
-                if !sets.anybody_restores(&manifest) {
+                if !sets.restorable_by_any(&manifest) {
                     found.push(manifest.id);
                 }
             })
@@ -78,7 +78,7 @@ impl Repository {
         let proof = Repository { crypt: proof, ..self.clone() };
         let mut wanted = Vec::new();
         report.unreadable = self
-            .visit_manifests(false, |manifest| match self.crypt.sets().everybody_restores(&manifest) {
+            .visit_manifests(false, |manifest| match self.crypt.sets().restorable_by_all(&manifest) {
                 true => report.current += 1,
                 false => wanted.push((manifest.taken_at, manifest.id)),
             })
@@ -108,7 +108,7 @@ impl Repository {
                 Ok(false) => {}
                 Err(error) => match NotCopied::because(&id, error) {
                     Ok(failed) => report.failed.push(failed),
-                    Err(fatal) => return Err(current.give_up(fatal).await),
+                    Err(fatal) => return Err(current.abort_with(fatal).await),
                 },
             }
             let written = current.written();
@@ -116,7 +116,7 @@ impl Repository {
             (report.chunks, report.stored_bytes) = (written.new_chunks, written.stored_bytes);
         }
         match writer {
-            Some(writer) if report.failed.is_empty() => writer.forget_journal().await,
+            Some(writer) if report.failed.is_empty() => writer.finish().await,
             Some(writer) => writer.abandon().await,
             None => {}
         }
@@ -137,7 +137,7 @@ impl Repository {
         let mut renamed: HashMap<ChunkObject, ChunkRef> = HashMap::new();
         let stale: HashMap<ChunkObject, ChunkRef> = old
             .chunks()
-            .filter(|chunk| !self.crypt.sets().all_open(chunk.copy))
+            .filter(|chunk| !self.crypt.sets().readable_by_all(chunk.copy))
             .map(|chunk| (chunk.object(), *chunk))
             .collect();
         let mut copying = stream::iter(stale.into_values())
@@ -149,7 +149,7 @@ impl Repository {
                 on_bytes(u64::from(chunk.bytes));
                 Ok::<_, Error>((chunk.object(), new))
             })
-            .buffer_unordered(AT_ONCE);
+            .buffer_unordered(CONCURRENCY);
         while let Some((from, to)) = copying.try_next().await? {
             renamed.insert(from, to);
         }
@@ -157,7 +157,8 @@ impl Repository {
         // The proof: one of today's identities alone reads each, and its bytes are those of its name.
         let fresh: Vec<ChunkRef> =
             renamed.values().filter(|chunk| proven.insert(chunk.object())).copied().collect();
-        let mut reads = stream::iter(fresh).map(|chunk| proof.read_chunk(chunk)).buffer_unordered(AT_ONCE);
+        let mut reads =
+            stream::iter(fresh).map(|chunk| proof.read_chunk(chunk)).buffer_unordered(CONCURRENCY);
         while reads.try_next().await?.is_some() {}
         drop(reads);
 
@@ -184,7 +185,7 @@ impl Repository {
     ) -> Result<bool, Error> {
         let object = new.id.object();
         let aside = format!("rotated/{}-{}.json", new.id, uuid::Uuid::new_v4().simple());
-        writer.in_time()?;
+        writer.check_deadline()?;
         if self.store.written_at(&object).await?.is_none() {
             return Ok(false);
         }
@@ -200,7 +201,7 @@ impl Repository {
             }
             // Its chunks may be gone if this took too long, or if a prune that does not wait ran meanwhile: that spares
             // what the manifest kept aside names, which was there before.
-            writer.in_time()?;
+            writer.check_deadline()?;
             writer.is_present().await
         };
         if let Err(error) = replaced.await {

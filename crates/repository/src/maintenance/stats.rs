@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
-use crate::snapshot::chunk_set::Gather;
+use crate::snapshot::chunk_set::ChunkSetBuilder;
 use crate::{Error, PruneOptions, PruneReport, Repository, SnapshotId, Unreadable};
 
 /// Shared by several snapshots.
@@ -19,7 +19,7 @@ pub struct SnapshotUsage {
     pub id: SnapshotId,
     /// The series it belongs to.
     pub job: String,
-    /// When it was begun.
+    /// When it was run_clock.
     pub taken_at: DateTime<Utc>,
     /// All its parts.
     pub raw_bytes: u64,
@@ -60,9 +60,9 @@ pub struct StatsReport {
 impl Repository {
     /// Counts. Needs no identity. Reads every manifest twice, so that memory follows the chunks and not the snapshots.
     pub async fn stats(&self, now: DateTime<Utc>) -> Result<StatsReport, Error> {
-        let mut gather = Gather::default();
-        self.visit_manifests(false, |manifest| gather.add(manifest.chunks())).await?;
-        let all = gather.finish();
+        let mut builder = ChunkSetBuilder::default();
+        self.visit_manifests(false, |manifest| builder.add(manifest.chunks())).await?;
+        let all = builder.finish();
 
         // Which snapshot needs the chunk at this place: 0 none, n the n-th alone.
         let mut owners = vec![0_u32; all.entries().len()];
@@ -118,7 +118,7 @@ impl Repository {
             Err(error) => return Err(error),
         };
         Ok(StatsReport {
-            repository: self.place(),
+            repository: self.address(),
             // What manifests say of themselves: any number may stand there.
             raw_bytes: snapshots.iter().map(|usage| usage.raw_bytes).fold(0, u64::saturating_add),
             deduplicated_bytes: all.objects().map(|(_, chunk)| u64::from(chunk.bytes)).sum(),

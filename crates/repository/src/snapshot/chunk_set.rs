@@ -5,7 +5,7 @@ use crate::{ChunkId, ChunkRef};
 
 /// Collects chunks, with repetitions.
 #[derive(Debug, Default)]
-pub(crate) struct Gather {
+pub(crate) struct ChunkSetBuilder {
     chunks: Vec<ChunkRef>,
     /// How many there were when repetitions were last removed.
     distinct: usize,
@@ -13,14 +13,14 @@ pub(crate) struct Gather {
 
 /// Chunks by object, each with every size that somebody gave for it.
 #[derive(Debug, Default)]
-pub(crate) struct Gathered(Vec<ChunkRef>);
+pub(crate) struct ChunkSet(Vec<ChunkRef>);
 
 /// Two writers may have packed one chunk to different sizes: both are kept.
 fn key(chunk: &ChunkRef) -> (ChunkObject, u32) {
     (chunk.object(), chunk.stored)
 }
 
-impl Gather {
+impl ChunkSetBuilder {
     pub(crate) fn add<'a>(&mut self, chunks: impl Iterator<Item = &'a ChunkRef>) {
         for chunk in chunks {
             self.chunks.push(*chunk);
@@ -54,14 +54,14 @@ impl Gather {
         self.chunks.reserve_exact(self.distinct / 4 + (64 << 10) + 1);
     }
 
-    pub(crate) fn finish(mut self) -> Gathered {
+    pub(crate) fn finish(mut self) -> ChunkSet {
         self.compact();
         self.chunks.shrink_to_fit();
-        Gathered(self.chunks)
+        ChunkSet(self.chunks)
     }
 }
 
-impl Gathered {
+impl ChunkSet {
     /// All entries of this object, and where the first of them stands.
     pub(crate) fn find(&self, object: &ChunkObject) -> Option<(usize, &[ChunkRef])> {
         let from = self.0.partition_point(|chunk| chunk.object() < *object);
@@ -117,20 +117,20 @@ mod tests {
             stored,
             copy,
         };
-        let mut gather = Gather::default();
+        let mut builder = ChunkSetBuilder::default();
         for _ in 0..50 {
             let round: Vec<_> = (0..5_000).map(|n| chunk(n, n, None)).collect();
-            gather.add(round.iter());
-            assert!(gather.chunks.len() <= 5_000 + 5_000 / 4 + (64 << 10) + 1);
+            builder.add(round.iter());
+            assert!(builder.chunks.len() <= 5_000 + 5_000 / 4 + (64 << 10) + 1);
         }
-        gather.add([chunk(7, 8, None), chunk(7, 7, Some(CopyTag(1)))].iter());
-        let all = gather.finish();
+        builder.add([chunk(7, 8, None), chunk(7, 7, Some(CopyTag(1)))].iter());
+        let all = builder.finish();
         assert_eq!((all.entries().len(), all.objects().count()), (5_002, 5_001));
         let object = chunk(7, 0, None).object();
         assert_eq!(all.find(&object).unwrap().1.len(), 2);
         assert!(all.sized(&object, 8).is_some() && all.sized(&object, 9).is_none());
         assert!(all.has_size(object.id, 8) && all.has_size(object.id, 7) && !all.has_size(object.id, 9));
         assert!(!all.contains(&chunk(9_999, 0, None).object()));
-        assert!(Gather::default().finish().is_empty());
+        assert!(ChunkSetBuilder::default().finish().is_empty());
     }
 }

@@ -1,59 +1,45 @@
-//! Time: a snapshot is committed only while what its writer saw at its beginning surely still holds.
+//! The deadline of a run: a snapshot is committed only while the chunk index that its writer read still holds. Prune
+//! may delete unreferenced chunks once the grace period is over.
 
 use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
-use crate::snapshot::presence::Presence;
-use crate::{Error, Manifest, Repository};
+use crate::{Error, Repository};
 
-/// The moment of a beginning, by two clocks: the monotonic one stands still while a laptop sleeps, the other may be set.
+/// When a run started, by two clocks: the monotonic clock stops while a machine sleeps, the system clock can be set.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Begun(pub(crate) Instant, pub(crate) SystemTime);
+pub(crate) struct RunClock(pub(crate) Instant, pub(crate) SystemTime);
 
-impl Begun {
-    pub(crate) fn now() -> Begun {
-        Begun(Instant::now(), SystemTime::now())
+impl RunClock {
+    pub(crate) fn start() -> RunClock {
+        RunClock(Instant::now(), SystemTime::now())
     }
 
-    /// The longer of what the two clocks say.
+    /// The longer of the two clocks' durations.
     pub(crate) fn elapsed(self) -> Duration {
         self.0.elapsed().max(self.1.elapsed().unwrap_or_default())
     }
 }
 
 impl Repository {
-    /// How long after its beginning a run may still commit a snapshot.
+    /// How long after its start a run may still commit a snapshot.
     pub(crate) fn longest_run(&self) -> Duration {
         self.grace.saturating_sub(self.margin())
     }
 
-    pub(crate) fn in_time(&self, begun: Begun) -> Result<(), Error> {
+    /// Fails once the run is past its deadline.
+    pub(crate) fn check_deadline(&self, run_clock: RunClock) -> Result<(), Error> {
         let longest = self.longest_run();
-        if begun.elapsed() > longest {
+        if run_clock.elapsed() > longest {
             return Err(Error::TooLong { hours: longest.as_secs() / 3600 });
         }
         Ok(())
     }
 
-    /// Writes a manifest, and takes it back if that took so long that its chunks may be gone by now: a machine may have
-    /// slept in the midst of it.
-    /// The same if a prune that does not wait took the writer for dead.
-    pub(crate) async fn list_in_time(
-        &self,
-        begun: Begun,
-        presence: &Presence,
-        manifest: &Manifest,
-    ) -> Result<(), Error> {
-        self.put_manifest(manifest).await?;
-        let present = presence.check(self).await;
-        match self.in_time(begun).and(present) {
-            Err(late @ (Error::TooLong { .. } | Error::Overrun)) => {
-                self.store.delete(&manifest.id.object()).await?;
-                Err(late)
-            }
-            other => other,
-        }
+    /// The part of the grace period reserved for slow requests: writers, undelete and prune all stop this much earlier.
+    pub(crate) fn margin(&self) -> Duration {
+        Duration::from_secs(3600).min(self.grace / 4)
     }
 }
 
@@ -62,13 +48,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_clock_that_says_more_counts() {
+    fn the_longer_duration_counts() {
         let ago = |by| SystemTime::now().checked_sub(by).unwrap();
         // A machine that slept, or whose clock was set forward.
-        assert!(Begun(Instant::now(), ago(hours(80))).elapsed() >= hours(80));
+        assert!(RunClock(Instant::now(), ago(hours(80))).elapsed() >= hours(80));
         // One whose clock was set back.
         let ahead = SystemTime::now() + hours(1000);
-        assert!(Begun(Instant::now(), ahead).elapsed() < hours(1));
+        assert!(RunClock(Instant::now(), ahead).elapsed() < hours(1));
     }
 
     fn hours(hours: u64) -> Duration {

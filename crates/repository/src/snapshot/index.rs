@@ -1,72 +1,71 @@
-//! What a writer knows when it begins: which chunks are surely there, which names it keeps away from, and what is to be
-//! written again.
+//! The chunk index: what a writer knows when it begins. Which chunks are certainly stored, which names are pending
+//! deletion, and what needs repair.
 
 use std::collections::{HashMap, HashSet};
 
+use chrono::{DateTime, Utc};
+
+use super::chunk_set::{ChunkSet, ChunkSetBuilder};
+use super::repair_set::RepairSet;
 use crate::format::chunk::ChunkObject;
-use crate::maintenance::repair::Mending;
-use crate::snapshot::chunk_set::Gather;
 use crate::{ChunkId, CopyTag, Error, Repository};
 
-/// What is there, by the rules of `docs/repository-format.md`.
-pub(crate) struct Known {
-    /// Chunks that are there, with the size of their object and its name.
+/// What is stored, by the rules of `docs/repository-format.md`.
+pub(crate) struct ChunkIndex {
+    /// Chunks that are stored, with the size of their object and its copy tag.
     pub(crate) present: HashMap<ChunkId, (u32, Option<CopyTag>)>,
-    /// Objects that prune has marked: their names are not written to.
-    pub(crate) shunned: HashSet<ChunkObject>,
-    /// What manifests name and is missing or damaged.
-    pub(crate) mending: Mending,
+    /// Objects that prune has marked: nothing is written under their names.
+    pub(crate) pending_deletion: HashSet<ChunkObject>,
+    /// What manifests reference and is missing or damaged.
+    pub(crate) repairs: RepairSet,
 }
 
-/// Which chunks are leaned on, of those that are there.
+/// Which stored chunks a new snapshot may reference.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Reuse {
-    /// Those that some recipient of today can open: what is written must not depend on an identity that is given up.
+    /// Those that at least one current recipient can decrypt: a new snapshot must not depend on a removed identity.
     ByAnyRecipient,
-    /// Those that every recipient of today can open.
+    /// Those that every current recipient can decrypt.
     ByEveryRecipient,
 }
 
 impl Repository {
-    /// Looks. Marks are read before anything else.
-    pub(crate) async fn known(&self, reuse: Reuse) -> Result<Known, Error> {
-        let marked = self.marked().await?;
-        let mut named = Gather::default();
-        self.visit_manifests(false, |manifest| named.add(manifest.chunks())).await?;
-        let named = named.finish();
-        let mut journaled = Gather::default();
-        self.journaled(&mut journaled).await?;
-        let journaled = journaled.finish();
-        let mut quarantined = self.quarantined().await?;
-        for (object, found) in self.condemned().await? {
-            let at = quarantined.entry(object).or_insert(found);
-            *at = (*at).max(found);
-        }
+    /// Builds the index. Marks are read before anything else.
+    pub(crate) async fn chunk_index(&self, reuse: Reuse) -> Result<ChunkIndex, Error> {
+        let pending_deletion = self.marked().await?;
+        let mut builder = ChunkSetBuilder::default();
+        self.visit_manifests(false, |manifest| builder.add(manifest.chunks())).await?;
+        let referenced = builder.finish();
+        let mut builder = ChunkSetBuilder::default();
+        self.journaled(&mut builder).await?;
+        let journaled = builder.finish();
+        let damaged = self.damaged_chunks().await?;
+
         let mut present = HashMap::new();
         let sets = self.crypt.sets();
         let reusable = |object: &ChunkObject| match reuse {
-            Reuse::ByAnyRecipient => sets.any_opens(object.copy),
-            Reuse::ByEveryRecipient => sets.all_open(object.copy),
+            Reuse::ByAnyRecipient => sets.readable_by_any(object.copy),
+            Reuse::ByEveryRecipient => sets.readable_by_all(object.copy),
         };
-        let mut sound = vec![false; named.entries().len()];
-        if !named.is_empty() || !journaled.is_empty() {
+        let mut intact = vec![false; referenced.entries().len()];
+        if !referenced.is_empty() || !journaled.is_empty() {
             self.store
                 .visit("chunks", |meta| {
                     let Some(object) = ChunkObject::parse(meta.location.as_ref()) else { return };
-                    if quarantined.get(&object).is_some_and(|found| meta.last_modified <= *found) {
+                    if damaged.get(&object).is_some_and(|found| meta.last_modified <= *found) {
                         return;
                     }
-                    let known = named.sized(&object, meta.size);
-                    // Written again by somebody who packs otherwise: not leaned on, for nobody gives it this size, and
-                    // not written once more.
-                    if known.is_some() || named.has_size(object.id, meta.size) {
-                        let at = named.find(&object).map(|(at, _)| at);
-                        if let Some(sound) = at.and_then(|at| sound.get_mut(at)) {
-                            *sound = true;
+                    let known = referenced.sized(&object, meta.size);
+                    // A chunk that was repaired by a host that compresses differently is not reused, since no manifest
+                    // states its size, and not written once more.
+                    if known.is_some() || referenced.has_size(object.id, meta.size) {
+                        let at = referenced.find(&object).map(|(at, _)| at);
+                        if let Some(intact) = at.and_then(|at| intact.get_mut(at)) {
+                            *intact = true;
                         }
                     }
                     if let Some(chunk) = known.or_else(|| journaled.sized(&object, meta.size))
-                        && !marked.contains(&object)
+                        && !pending_deletion.contains(&object)
                         && reusable(&object)
                     {
                         present.insert(object.id, (chunk.stored, object.copy));
@@ -74,9 +73,24 @@ impl Repository {
                 })
                 .await?;
         }
-        let unsound = named.objects().filter(|(at, _)| sound.get(*at) != Some(&true));
-        let unsound = unsound.map(|(_, chunk)| chunk.object()).filter(|object| !marked.contains(object));
-        let mending = Mending::of(unsound);
-        Ok(Known { present, shunned: marked, mending })
+        let repairs = to_repair(&referenced, &intact, &pending_deletion);
+        Ok(ChunkIndex { present, pending_deletion, repairs })
     }
+
+    /// Chunks that checks found missing or damaged, with when they were last found so.
+    async fn damaged_chunks(&self) -> Result<HashMap<ChunkObject, DateTime<Utc>>, Error> {
+        let mut damaged = self.quarantined().await?;
+        for (object, found) in self.damaged_by_checks().await? {
+            let at = damaged.entry(object).or_insert(found);
+            *at = (*at).max(found);
+        }
+        Ok(damaged)
+    }
+}
+
+fn to_repair(referenced: &ChunkSet, intact: &[bool], pending_deletion: &HashSet<ChunkObject>) -> RepairSet {
+    let missing = referenced.objects().filter(|(at, _)| intact.get(*at) != Some(&true));
+    RepairSet::new(
+        missing.map(|(_, chunk)| chunk.object()).filter(|object| !pending_deletion.contains(object)),
+    )
 }

@@ -10,7 +10,7 @@ use futures::StreamExt as _;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use crate::snapshot::chunk_set::Gather;
+use crate::snapshot::chunk_set::ChunkSetBuilder;
 use crate::store::fetch::Fetched;
 use crate::{ChunkRef, Error, Repository, SnapshotId};
 
@@ -45,7 +45,7 @@ struct Pending {
 impl JournalWriter {
     /// Notes a chunk that the store has acknowledged. A journal that cannot be written is left out: the store's next
     /// failure to take a chunk ends the backup anyway, and says more.
-    pub(crate) async fn note(&self, repository: &Repository, id: &SnapshotId, chunk: ChunkRef) {
+    pub(crate) async fn record(&self, repository: &Repository, id: &SnapshotId, chunk: ChunkRef) {
         let (object, chunks) = {
             let mut pending = self.0.lock().unwrap_or_else(PoisonError::into_inner);
             pending.chunks.push(chunk);
@@ -137,17 +137,17 @@ impl Repository {
     }
 
     /// Adds what journals name.
-    pub(crate) async fn journaled(&self, gather: &mut Gather) -> Result<(), Error> {
-        self.visit_journals(|_, _, chunks| gather.add(chunks.iter())).await
+    pub(crate) async fn journaled(&self, builder: &mut ChunkSetBuilder) -> Result<(), Error> {
+        self.visit_journals(|_, _, chunks| builder.add(chunks.iter())).await
     }
 
     /// Removes the journals that no running backup can be writing any more, and adds what the younger ones name: it is
     /// worth keeping for the next backup.
-    pub(crate) async fn tend_journals(
+    pub(crate) async fn expire_journals(
         &self,
         now: DateTime<Utc>,
         dry_run: bool,
-        kept: &mut Gather,
+        kept: &mut ChunkSetBuilder,
     ) -> Result<(), Error> {
         let grace = TimeDelta::from_std(self.grace).unwrap_or(TimeDelta::MAX);
         let mut old = Vec::new();

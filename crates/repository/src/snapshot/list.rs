@@ -10,7 +10,9 @@ use object_store::ObjectMeta;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 
-use crate::store::failure_budget::Patience;
+use crate::error::NOT_LISTED;
+use crate::format::unreadable::Unreadable;
+use crate::store::failure_budget::FailureBudget;
 use crate::tasks::blocking;
 use crate::{Content, Error, Manifest, Repository, SnapshotId, SnapshotStats};
 
@@ -18,43 +20,6 @@ use crate::{Content, Error, Manifest, Repository, SnapshotId, SnapshotStats};
 const FETCHES: usize = 8;
 /// and how large they may be together. A larger one is fetched alone.
 const BUDGET: u32 = 32 << 20;
-
-/// A manifest that cannot be read.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub struct Unreadable {
-    /// The object.
-    pub name: String,
-    /// Why.
-    pub error: String,
-    /// The format that it is of, if it is sound and only of another one than is read here.
-    #[serde(skip)]
-    pub(crate) other_format: Option<u64>,
-}
-
-impl Unreadable {
-    pub(crate) fn new(name: String, why: &Error) -> Unreadable {
-        let other_format = match why {
-            Error::Format { found, .. } => Some(*found),
-            _ => None,
-        };
-        Unreadable { name, error: why.to_string(), other_format }
-    }
-
-    /// The error of somebody who cannot do without it.
-    pub(crate) fn into_error(self, consequence: &'static str) -> Error {
-        match self.other_format {
-            Some(found) => Error::Format { object: self.name, found, known: crate::FORMAT, consequence },
-            None => Error::Damaged { message: format!("{}; {consequence}", self.cause()), object: self.name },
-        }
-    }
-
-    /// Why, without the object's name and without what to do, for errors that say both themselves.
-    fn cause(&self) -> &str {
-        let error = self.error.strip_prefix(&*format!("{} is damaged: ", self.name)).unwrap_or(&self.error);
-        error.strip_suffix(crate::error::remedy(&self.name)).unwrap_or(error)
-    }
-}
 
 /// All snapshots.
 #[derive(Debug, Clone, Default)]
@@ -73,7 +38,7 @@ pub struct SnapshotHeader {
     pub id: SnapshotId,
     /// The series it belongs to.
     pub job: String,
-    /// When it was begun.
+    /// When it was run_clock.
     pub taken_at: DateTime<Utc>,
     /// When the last part was written.
     pub finished_at: DateTime<Utc>,
@@ -175,12 +140,6 @@ impl Headers {
     }
 }
 
-/// An object called otherwise was not put there by us, and is left alone.
-pub(crate) fn is_manifest(object: &str) -> bool {
-    let id = object.strip_prefix("snapshots/").and_then(|name| name.strip_suffix(".json"));
-    id.and_then(SnapshotId::parse).is_some()
-}
-
 impl Repository {
     /// Every snapshot with all that is in it, oldest first; a manifest that cannot be read is named beside them, and
     /// hides no other. Without an identity, those of an encrypted repository stay sealed: see
@@ -199,8 +158,9 @@ impl Repository {
             let header = SnapshotHeader::read(&repository, meta.location.as_ref(), &bytes)?;
             Ok(SnapshotHeader { stored_at: Some(meta.last_modified), ..header })
         };
-        let unreadable =
-            self.visit_documents("snapshots", Patience::none(), read, |header| headers.push(header)).await?;
+        let unreadable = self
+            .visit_documents("snapshots", FailureBudget::strict(), read, |header| headers.push(header))
+            .await?;
         headers.sort_by(|a, b| (a.taken_at, &a.id).cmp(&(b.taken_at, &b.id)));
         Ok(Headers { headers, unreadable })
     }
@@ -224,7 +184,8 @@ impl Repository {
             let manifest = if open { manifest.open_if_possible(&repository.crypt)? } else { manifest };
             Ok((manifest, meta.last_modified))
         };
-        self.visit_documents("snapshots", Patience::none(), read, |(manifest, at)| visit(manifest, at)).await
+        self.visit_documents("snapshots", FailureBudget::strict(), read, |(manifest, at)| visit(manifest, at))
+            .await
     }
 
     /// Calls `visit` for every manifest, in no certain order; opens the sealed ones if `open` and if it can. Gives those
@@ -234,13 +195,13 @@ impl Repository {
         open: bool,
         visit: impl FnMut(Manifest),
     ) -> Result<Vec<Unreadable>, Error> {
-        self.visit_manifests_with(Patience::none(), open, visit).await
+        self.visit_manifests_with(FailureBudget::strict(), open, visit).await
     }
 
     /// The same with patience for a store that fails on one or the other, which is then among the unreadable ones.
     pub(crate) async fn visit_manifests_with(
         &self,
-        patience: Patience,
+        failures: FailureBudget,
         open: bool,
         visit: impl FnMut(Manifest),
     ) -> Result<Vec<Unreadable>, Error> {
@@ -249,18 +210,18 @@ impl Repository {
             let manifest = Manifest::parse(&repository.crypt, meta.location.as_ref(), &bytes)?;
             if open { manifest.open_if_possible(&repository.crypt) } else { Ok(manifest) }
         };
-        self.visit_documents("snapshots", patience, read, visit).await
+        self.visit_documents("snapshots", failures, read, visit).await
     }
 
     async fn visit_documents<T: Send + 'static>(
         &self,
         prefix: &str,
-        mut patience: Patience,
+        mut failures: FailureBudget,
         read: impl Fn(Repository, ObjectMeta, bytes::Bytes) -> Result<T, Error> + Clone + Send + 'static,
         mut visit: impl FnMut(T),
     ) -> Result<Vec<Unreadable>, Error> {
         let documents = self.store.list(prefix).await?.into_iter();
-        let documents = documents.filter(|meta| is_manifest(meta.location.as_ref()));
+        let documents = documents.filter(|meta| SnapshotId::of_manifest(meta.location.as_ref()).is_some());
         let budget = Arc::new(Semaphore::new(BUDGET as usize));
         let mut reads = stream::iter(documents)
             .map(|meta| {
@@ -289,11 +250,11 @@ impl Repository {
             match result {
                 None => {}
                 Some(Ok(document)) => {
-                    patience.restore();
+                    failures.reset();
                     visit(document);
                 }
                 Some(Err(error @ Error::Store { .. })) => {
-                    unreadable.push(Unreadable { name, error: patience.bear(error)?, other_format: None });
+                    unreadable.push(Unreadable { name, error: failures.spend(error)?, other_format: None });
                 }
                 Some(Err(error)) => unreadable.push(Unreadable::new(name, &error)),
             }
@@ -311,7 +272,7 @@ impl Repository {
     /// What lies among the manifests and is not called like one.
     pub(crate) async fn stray_manifests(&self) -> Result<Vec<String>, Error> {
         let mut names = self.document_names("snapshots").await?;
-        names.retain(|name| !is_manifest(name));
+        names.retain(|name| SnapshotId::of_manifest(name).is_none());
         Ok(names)
     }
 
@@ -320,7 +281,7 @@ impl Repository {
         let id = if wanted == "latest" { self.latest().await? } else { self.id_of(wanted).await? };
         let manifest = self.manifest(&id).await?.ok_or_else(|| Error::NoSnapshot {
             wanted: wanted.to_owned(),
-            hint: "it was forgotten just now".to_owned(),
+            hint: "it was just forgotten".to_owned(),
         })?;
         let crypt = self.crypt.clone();
         blocking(move || manifest.open(&crypt)).await?
@@ -348,14 +309,12 @@ impl Repository {
     pub(crate) async fn id_of(&self, wanted: &str) -> Result<SnapshotId, Error> {
         let missing = |hint: &str| Error::NoSnapshot { wanted: wanted.to_owned(), hint: hint.to_owned() };
         let names = self.document_names("snapshots").await?;
-        let ids = names
-            .iter()
-            .filter_map(|name| SnapshotId::parse(name.strip_prefix("snapshots/")?.strip_suffix(".json")?));
+        let ids = names.iter().filter_map(|name| SnapshotId::of_manifest(name));
         let mut matching = ids.filter(|id| id.as_str().starts_with(wanted) && !wanted.is_empty());
         match (matching.next(), matching.next()) {
             (Some(only), None) => Ok(only),
-            (Some(_), Some(_)) => Err(missing("several begin so: give more of the id")),
-            (None, _) => Err(missing("`dbhaul snapshots` lists what there is")),
+            (Some(_), Some(_)) => Err(missing("several snapshot ids begin with it: give more of the id")),
+            (None, _) => Err(missing(NOT_LISTED)),
         }
     }
 }

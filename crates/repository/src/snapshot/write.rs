@@ -1,48 +1,41 @@
-//! Writing a snapshot: parts into chunks, chunks into the store, and at last the manifest.
+//! Writing a snapshot: streams become parts, parts become chunks, and the manifest comes last.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use futures::stream::{FuturesOrdered, Stream, StreamExt as _};
 use sha2::{Digest as _, Sha256};
-use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore};
-use zstd::bulk::Compressor;
 
-use crate::format::chunk::{ChunkObject, Uncut};
+use super::chunk_writer::ChunkWriter;
+use super::deadline::RunClock;
+use super::index::Reuse;
+use super::presence::Presence;
+use super::repair_set::RepairSet;
+use crate::format::chunk::ChunkBuffer;
 use crate::format::document::hex;
-use crate::maintenance::repair::Mending;
-use crate::snapshot::compression_pool::Packers;
-use crate::snapshot::deadline::Begun;
-use crate::snapshot::index::{Known, Reuse};
-use crate::snapshot::journal::JournalWriter;
-use crate::snapshot::presence::Presence;
 use crate::tasks::{Task, blocking};
 use crate::{
-    ChunkId, ChunkRef, Content, CopyTag, Error, FORMAT, Manifest, Part, PartHeader, Repository, SnapshotId,
+    ChunkId, ChunkRef, Content, Error, FORMAT, Manifest, Part, PartHeader, Repository, SnapshotId,
     SnapshotStats, SourceRecord,
 };
 
-/// Bytes of chunks that may wait, be packed or be uploaded at the same time, over all parts: plain ones until they are
-/// packed, then what is left of them.
-const IN_FLIGHT: usize = 16 << 20;
-
 /// What a snapshot begins with.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct SnapshotStart {
     /// The series.
     pub job: String,
-    /// When it is begun: the caller's clock.
+    /// When the snapshot was begun, by the caller's clock.
     pub taken_at: DateTime<Utc>,
     /// The tool's name and version.
     pub tool: String,
-    /// What tells each source from another one of its name, by name; see [`Content::identity`].
+    /// What distinguishes each source from another of the same name, by name; see [`Content::identity`].
     pub identities: BTreeMap<String, String>,
-    /// The series may be of other sources from here on.
+    /// From this snapshot on the series may consist of other sources.
     pub new_lineage: bool,
-    /// Words that somebody gave it; retention may keep what bears one. Not encrypted.
+    /// Tags, which retention may use to keep the snapshot. Not encrypted.
     pub tags: BTreeSet<String>,
 }
 
@@ -60,52 +53,23 @@ impl SnapshotStart {
     }
 }
 
-/// A snapshot under way. Dropped before [`SnapshotWriter::commit`], it leaves nothing that is listed.
+/// A snapshot being written. Dropped before [`SnapshotWriter::commit`], it leaves nothing that is listed.
 #[derive(Debug)]
 pub struct SnapshotWriter {
     repository: Repository,
     start: SnapshotStart,
     id: SnapshotId,
-    begun: Begun,
+    run_clock: RunClock,
     presence: Presence,
-    shared: Arc<Shared>,
-}
-
-/// What all parts of one snapshot share.
-#[derive(Debug)]
-struct Shared {
-    /// Chunks that are surely there: named by a listed snapshot when we began and seen in the store with the right
-    /// size, or written by us and acknowledged. A chunk enters only after the store said yes, so that no part ever
-    /// leans on another part's failed upload.
-    present: Mutex<HashMap<ChunkId, (u32, Option<CopyTag>)>>,
-    /// Objects that prune has marked: such a chunk is written under another name, which no running removal can hit.
-    shunned: HashSet<ChunkObject>,
-    /// What manifests name and is missing or damaged.
-    mending: Mending,
-    budget: Arc<Semaphore>,
-    /// Started for the first chunk.
-    packers: OnceCell<Packers>,
-    /// The snapshot's name, under which its journal lies.
-    id: SnapshotId,
-    journal: JournalWriter,
-    new_plain: AtomicU64,
-    stored: AtomicU64,
-    new_chunks: AtomicU64,
-}
-
-impl Shared {
-    fn present(&self, id: ChunkId, bytes: u32) -> Option<ChunkRef> {
-        let present = self.present.lock().unwrap_or_else(PoisonError::into_inner);
-        present.get(&id).map(|&(stored, copy)| ChunkRef { id, bytes, stored, copy })
-    }
+    chunks: Arc<ChunkWriter>,
 }
 
 impl Repository {
-    /// Begins a snapshot: reads which chunks the listed snapshots name and the store has, to store none of them again.
+    /// Begins a snapshot: reads which chunks the listed snapshots reference and the store holds, to store none of them
+    /// again.
     ///
-    /// A chunk that is missing, or has not the size that its manifest gives, is not leaned on: it is written again, in its
-    /// place, if its data comes by.
-    /// A chunk that no recipient of today can open is written again too, for them.
+    /// A chunk that is missing, or has another size than its manifest states, is not reused; it is written again under its
+    /// name if the new data contains it. A chunk that no current recipient can decrypt is written again for them.
     pub async fn begin(&self, start: SnapshotStart) -> Result<SnapshotWriter, Error> {
         self.begin_with(start, Reuse::ByAnyRecipient).await
     }
@@ -115,33 +79,16 @@ impl Repository {
         start: SnapshotStart,
         reuse: Reuse,
     ) -> Result<SnapshotWriter, Error> {
-        let begun = Begun::now();
+        let run_clock = RunClock::start();
         let random = uuid::Uuid::new_v4().as_fields().0;
         let id = SnapshotId::new(start.taken_at, random);
         self.store.keep_reserve().await;
-        // Before anything is read: a prune that does not wait either sees it, or was there first.
+        // Before anything is read: a prune without waiting either sees this writer, or finished before it began.
         let presence = self.announce(&id).await?;
-        self.keep_config().await?;
-        let Known { present, shunned, mending } = self.known(reuse).await?;
-        Ok(SnapshotWriter {
-            repository: self.clone(),
-            id: id.clone(),
-            start,
-            begun,
-            presence,
-            shared: Arc::new(Shared {
-                present: Mutex::new(present),
-                shunned,
-                mending,
-                budget: Arc::new(Semaphore::new(IN_FLIGHT)),
-                packers: OnceCell::new(),
-                id,
-                journal: JournalWriter::default(),
-                new_plain: AtomicU64::new(0),
-                stored: AtomicU64::new(0),
-                new_chunks: AtomicU64::new(0),
-            }),
-        })
+        self.restore_config().await?;
+        let index = self.chunk_index(reuse).await?;
+        let chunks = Arc::new(ChunkWriter::new(id.clone(), index));
+        Ok(SnapshotWriter { repository: self.clone(), start, id, run_clock, presence, chunks })
     }
 }
 
@@ -153,7 +100,7 @@ impl SnapshotWriter {
 
     /// Stores a stream as a part. May be called for several parts at the same time.
     ///
-    /// The part comes back with empty attributes; what is only known at the stream's end can be set then.
+    /// The returned part has no attributes; set those that are known only at the end of the stream before the commit.
     pub async fn write_part<E>(
         &self,
         header: PartHeader,
@@ -165,9 +112,9 @@ impl SnapshotWriter {
         let mut writing = FuturesOrdered::new();
         match self.cut_and_write(header, stream, &mut writing).await {
             Err(error) if error.is_no_room() => {
-                // What is under way may find room yet, and is noted with the rest.
+                // Chunks in flight may still find room, and are noted with the rest.
                 while writing.next().await.is_some() {}
-                let (kept, kept_bytes) = self.shared.journal.flush(&self.repository, &self.id).await;
+                let (kept, kept_bytes) = self.chunks.journal.flush(&self.repository, &self.id).await;
                 Err(Error::OutOfSpace { source: Box::new(error), kept, kept_bytes })
             }
             other => other,
@@ -183,9 +130,8 @@ impl SnapshotWriter {
     where
         E: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
-        let chunker = self.repository.chunker;
         let mut stream = std::pin::pin!(stream);
-        let mut buffer = Uncut::new(chunker);
+        let mut buffer = ChunkBuffer::new(self.repository.chunker);
         let mut whole = Sha256::new();
         let mut bytes = 0_u64;
         let mut chunks = Vec::new();
@@ -202,18 +148,18 @@ impl SnapshotWriter {
             };
             while let Some(chunk) = buffer.cut(ended) {
                 let permit = loop {
-                    // Waiting for room must not stop the chunks that are under way from being finished.
+                    // Waiting for the budget must not stop the chunks in flight from finishing.
                     tokio::select! {
                         biased;
                         Some(done) = writing.next(), if !writing.is_empty() => chunks.push(joined(&header, done)?),
-                        permit = self.shared.budget.clone().acquire_many_owned(chunk.len() as u32) => break permit,
+                        permit = self.chunks.reserve(chunk.len() as u32) => break permit,
                     }
                 };
                 let permit = permit
                     .map_err(|_| Error::Damaged { object: header.name.clone(), message: "closed".into() })?;
-                let (repository, shared) = (self.repository.clone(), Arc::clone(&self.shared));
+                let (repository, writer) = (self.repository.clone(), Arc::clone(&self.chunks));
                 writing.push_back(Task::start(async move {
-                    write_chunk(&repository, &shared, chunk, Some(permit)).await
+                    writer.write(&repository, chunk, Some(permit)).await
                 }));
             }
             if ended {
@@ -233,26 +179,40 @@ impl SnapshotWriter {
         })
     }
 
-    /// Writes the manifest: from here on the snapshot exists. `complete` says whether every source is in it.
+    /// Writes the manifest: from here on the snapshot exists. `complete` states whether every requested source is in it.
     pub async fn commit(self, sources: Vec<SourceRecord>, complete: bool) -> Result<Manifest, Error> {
-        if let Err(late) = self.repository.in_time(self.begun) {
+        if let Err(late) = self.check_deadline() {
             self.abandon().await;
             return Err(late);
         }
+        let manifest = self.manifest(sources, complete);
+        if let Err(error) = self.commit_manifest(&manifest).await {
+            self.abandon().await;
+            return Err(error);
+        }
+        // What a failed source had written so far is in no manifest, and is worth keeping for the next run.
+        if complete {
+            self.finish().await;
+        } else {
+            self.abandon().await;
+        }
+        Ok(manifest)
+    }
+
+    /// The manifest of what was written.
+    fn manifest(&self, sources: Vec<SourceRecord>, complete: bool) -> Manifest {
         let parts = || sources.iter().flat_map(|source| &source.parts);
         let stats = SnapshotStats {
             plain_bytes: parts().map(|part| part.bytes).sum(),
-            new_plain_bytes: self.shared.new_plain.load(Ordering::Relaxed),
-            stored_bytes: self.shared.stored.load(Ordering::Relaxed),
             chunks: parts().map(|part| part.chunks.len() as u64).sum(),
-            new_chunks: self.shared.new_chunks.load(Ordering::Relaxed),
+            ..self.written()
         };
         let identities = &self.start.identities;
         let content = |source: &SourceRecord| Content {
             identity: identities.get(&source.name).cloned(),
             ..Content::of(source)
         };
-        let manifest = Manifest {
+        Manifest {
             format: FORMAT,
             id: self.id.clone(),
             job: self.start.job.clone(),
@@ -266,96 +226,80 @@ impl SnapshotWriter {
             sources,
             sealed: None,
             stats,
-        };
-        if let Err(error) = self.repository.list_in_time(self.begun, &self.presence, &manifest).await {
-            self.abandon().await;
-            return Err(error);
         }
-        // What a failed source had written so far is named by no manifest, and is worth something to the next run.
-        if complete {
-            self.forget_journal().await;
-        } else {
-            self.abandon().await;
-        }
-        Ok(manifest)
     }
 
-    /// Ends a backup that failed. Nothing of it is listed; what it wrote is noted for the next one to use again. One that
-    /// is merely dropped leaves the same, but for the last few chunks, and counts as being under way for some minutes.
+    /// Ends a failed backup. Nothing of it is listed; the journal names what it wrote, for the next one to reuse. Merely
+    /// dropping the writer leaves the same, except for the last few chunks, and it counts as running for some minutes.
     pub async fn abandon(self) {
-        self.shared.journal.flush(&self.repository, &self.id).await;
+        self.chunks.journal.flush(&self.repository, &self.id).await;
         self.presence.end(&self.repository).await;
     }
 }
 
-/// What a copy from another repository needs: chunks as they are already cut, and manifests as they already are.
+/// What a copy from another repository needs: chunks that are already cut, and manifests that already exist.
 impl SnapshotWriter {
     /// True while there is time for another long snapshot.
     pub(crate) fn is_fresh(&self) -> bool {
-        self.begun.elapsed() < self.repository.longest_run() / 4
+        self.run_clock.elapsed() < self.repository.longest_run() / 4
     }
 
-    /// The chunk if it is there, and nothing that bears its name is to be written again.
+    /// The chunk, if it is stored and no object of it needs repair.
     pub(crate) fn present(&self, id: ChunkId, bytes: u32) -> Option<ChunkRef> {
-        let mend = !self.shared.mending.objects(id).is_empty();
-        self.shared.present(id, bytes).filter(|_| !mend)
+        let repair = !self.repairs().objects(id).is_empty();
+        self.chunks.present(id, bytes).filter(|_| !repair)
     }
 
-    /// What is to be written again when its data comes by.
-    pub(crate) fn mending(&self) -> &Mending {
-        &self.shared.mending
+    /// What to write again when its data is at hand.
+    pub(crate) fn repairs(&self) -> &RepairSet {
+        &self.chunks.repairs
     }
 
-    /// Writes a chunk if it is to be written again.
-    pub(crate) async fn mend(&self, plain: Bytes) -> Result<(), Error> {
+    /// Writes a chunk if it needs repair.
+    pub(crate) async fn repair(&self, plain: Bytes) -> Result<(), Error> {
         let (crypt, bytes) = (self.repository.crypt.clone(), plain.clone());
         let id = blocking(move || crypt.name(&bytes)).await?;
-        if !self.shared.mending.objects(id).is_empty() {
+        if !self.repairs().objects(id).is_empty() {
             self.write_chunk(plain).await?;
         }
         Ok(())
     }
 
     pub(crate) async fn write_chunk(&self, plain: Bytes) -> Result<ChunkRef, Error> {
-        write_chunk(&self.repository, &self.shared, plain, None).await
+        self.chunks.write(&self.repository, plain, None).await
     }
 
     /// What was written so far.
     pub(crate) fn written(&self) -> SnapshotStats {
-        SnapshotStats {
-            new_plain_bytes: self.shared.new_plain.load(Ordering::Relaxed),
-            stored_bytes: self.shared.stored.load(Ordering::Relaxed),
-            new_chunks: self.shared.new_chunks.load(Ordering::Relaxed),
-            ..SnapshotStats::default()
-        }
+        self.chunks.written()
     }
 
-    /// Fails once too much time has passed to name what this writer leans on.
-    pub(crate) fn in_time(&self) -> Result<(), Error> {
-        self.repository.in_time(self.begun)
+    /// Fails once too much time has passed to reference what the chunk index named.
+    pub(crate) fn check_deadline(&self) -> Result<(), Error> {
+        self.repository.check_deadline(self.run_clock)
     }
 
-    /// An error if a prune that does not wait took this writer for dead.
+    /// Fails if a prune without waiting took this writer for dead.
     pub(crate) async fn is_present(&self) -> Result<(), Error> {
         self.presence.check(&self.repository).await
     }
 
-    /// Commits a manifest of another name than this writer's own; more may follow.
+    /// Commits a manifest, of this writer's name or of another; more may follow.
     pub(crate) async fn commit_manifest(&self, manifest: &Manifest) -> Result<(), Error> {
-        self.repository.in_time(self.begun)?;
-        self.repository.list_in_time(self.begun, &self.presence, manifest).await
+        self.check_deadline()?;
+        self.repository.commit_before_deadline(self.run_clock, &self.presence, manifest).await
     }
 
     /// Abandons a run for this error.
-    pub(crate) async fn give_up(self, error: Error) -> Error {
+    pub(crate) async fn abort_with(self, error: Error) -> Error {
         self.abandon().await;
         error
     }
 
     /// Ends a run of which everything is listed.
-    pub(crate) async fn forget_journal(self) {
+    pub(crate) async fn finish(self) {
         drop(self.presence);
-        self.shared.journal.remove(&self.repository, &self.id).await;
+        self.chunks.journal.remove(&self.repository, &self.id).await;
     }
 }
 
@@ -364,68 +308,6 @@ fn joined(
     done: Result<Result<ChunkRef, Error>, tokio::task::JoinError>,
 ) -> Result<ChunkRef, Error> {
     done.unwrap_or_else(|e| Err(Error::Stream { part: header.name.clone(), source: Box::new(e) }))
-}
-
-/// What a packing thread makes of a chunk.
-enum Packed {
-    Present(ChunkRef),
-    /// Where it is to be written again, if it is, and its bytes.
-    New(ChunkId, Vec<ChunkObject>, std::io::Result<Vec<u8>>),
-}
-
-/// Packs and stores a chunk that is not there. What the permit holds back follows what the chunk still takes.
-async fn write_chunk(
-    repository: &Repository,
-    shared: &Arc<Shared>,
-    plain: Bytes,
-    permit: Option<OwnedSemaphorePermit>,
-) -> Result<ChunkRef, Error> {
-    let bytes = plain.len() as u32;
-    let (crypt, known) = (repository.crypt.clone(), Arc::clone(shared));
-    let pack = move |compressor: &mut Compressor<'static>| {
-        let id = crypt.name(&plain);
-        // In this order: whoever writes it again first says that it is present, and then that it is done.
-        let again = known.mending.objects(id);
-        match known.present(id, bytes) {
-            Some(present) if again.is_empty() => Packed::Present(present),
-            _ => Packed::New(id, again, crypt.pack(&plain, compressor)),
-        }
-    };
-    let packers = shared.packers.get_or_try_init(async || Packers::start(repository.level)).await?;
-    let (id, again, packed) = match packers.run(pack).await? {
-        Packed::Present(present) => return Ok(present),
-        Packed::New(id, again, packed) => (id, again, packed),
-    };
-    let mut again = again.into_iter();
-    let ChunkObject { copy, .. } = again.next().unwrap_or_else(|| {
-        let sets = repository.crypt.sets();
-        let mut object = ChunkObject { id, copy: sets.tag() };
-        while shared.shunned.contains(&object) {
-            object.copy = Some(sets.fresh_tag());
-        }
-        object
-    });
-    let object = ChunkObject { id, copy }.to_string();
-    let damaged = |message: String| Error::Damaged { object: object.clone(), message };
-    let packed = packed.map_err(|e| damaged(format!("cannot be packed: {e}")))?;
-    let stored = u32::try_from(packed.len()).map_err(|e| damaged(e.to_string()))?;
-    let _still = permit.map(|mut permit| permit.split(packed.len().min(permit.num_permits())));
-    let packed = Bytes::from(packed);
-    for object in std::iter::once(object.clone()).chain(again.map(|other| other.to_string())) {
-        repository.store.put(&object, packed.clone()).await?;
-    }
-    let chunk = ChunkRef { id, bytes, stored, copy };
-    let known = {
-        let mut present = shared.present.lock().unwrap_or_else(PoisonError::into_inner);
-        present.insert(id, (stored, copy)).is_some()
-    };
-    if shared.mending.done(id) || !known {
-        shared.new_plain.fetch_add(u64::from(bytes), Ordering::Relaxed);
-        shared.stored.fetch_add(u64::from(stored), Ordering::Relaxed);
-        shared.new_chunks.fetch_add(1, Ordering::Relaxed);
-        shared.journal.note(repository, &shared.id, chunk).await;
-    }
-    Ok(chunk)
 }
 
 #[cfg(test)]
@@ -452,10 +334,10 @@ mod tests {
         let begin = || repository.begin(SnapshotStart::new("job", Utc::now(), "test"));
         let slept = SystemTime::now().checked_sub(hours(72)).unwrap();
         let mut writer = begin().await.unwrap();
-        writer.begun = Begun(Instant::now(), slept);
+        writer.run_clock = RunClock(Instant::now(), slept);
         assert!(matches!(writer.commit(Vec::new(), true).await, Err(Error::TooLong { hours: 71 })));
         let mut writer = begin().await.unwrap();
-        writer.begun = Begun(Instant::now(), SystemTime::now() + hours(1000));
+        writer.run_clock = RunClock(Instant::now(), SystemTime::now() + hours(1000));
         writer.commit(Vec::new(), true).await.unwrap();
         assert_eq!(repository.headers().await.unwrap().headers.len(), 1);
         repository.prune(&PruneOptions { dry_run: false, now: Utc::now() }).await.unwrap();

@@ -17,7 +17,7 @@ use crate::StoreEnv;
 const LARGEST: u64 = 1 << 20;
 
 /// What sends a tool elsewhere for keys, and is not followed here.
-const ELSEWHERE: [&str; 6] =
+const UNSUPPORTED: [&str; 6] =
     ["credential_process", "sso_session", "sso_start_url", "role_arn", "credential_source", "login_session"];
 
 /// What both files say of one profile.
@@ -115,7 +115,7 @@ impl Profile {
     /// Why there are no keys here, and what to do.
     pub(crate) fn complaint(&self) -> String {
         let name = &self.name;
-        match ELSEWHERE.iter().find(|key| self.get(key).is_some()) {
+        match UNSUPPORTED.iter().find(|key| self.get(key).is_some()) {
             Some(key) => format!(
                 "the profile `{name}` gets its keys by `{key}`, which is not supported: `eval \"$(aws configure \
                  export-credentials --profile {name} --format env)\"` puts them into the environment"

@@ -29,7 +29,7 @@ fn duration(text: &str) -> Option<Duration> {
 }
 
 /// A place in a bucket: what all clouds' URLs have in common.
-pub(crate) struct Place {
+pub(crate) struct Address {
     url: url::Url,
     bucket: String,
     /// The URL as it may be shown: without query.
@@ -39,8 +39,8 @@ pub(crate) struct Place {
     uploads: Arc<UploadLimit>,
 }
 
-impl Place {
-    pub(crate) fn parse(text: &str) -> Result<Place, Error> {
+impl Address {
+    pub(crate) fn parse(text: &str) -> Result<Address, Error> {
         let (scheme, rest) = text.split_once("://").unwrap_or((text, ""));
         let name = format!("{scheme}://{}", rest.split('?').next().unwrap_or_default());
         let hidden = format!("{scheme}://…");
@@ -67,7 +67,7 @@ impl Place {
                 message: format!("`{RETRY_TIMEOUT}={text}` is not a time from 1s to 10m"),
             })?,
         };
-        Ok(Place { url, bucket, name, budget, uploads: Arc::default() })
+        Ok(Address { url, bucket, name, budget, uploads: Arc::default() })
     }
 
     fn connector(&self) -> Connector {
@@ -153,7 +153,7 @@ fn known_settings<'a, K: FromStr>(
 
 /// `s3://bucket/prefix`
 pub(crate) fn s3(text: &str, env: &StoreEnv) -> Result<Store, Error> {
-    let place = Place::parse(text)?;
+    let address = Address::parse(text)?;
     let mut builder = AmazonS3Builder::new();
     for (key, value) in known_settings::<AmazonS3ConfigKey>(env, "AWS_") {
         builder = builder.with_config(key, value);
@@ -162,20 +162,20 @@ pub(crate) fn s3(text: &str, env: &StoreEnv) -> Result<Store, Error> {
     let mut endpoint = env.get("AWS_ENDPOINT_URL_S3").or(env.get("AWS_ENDPOINT_URL")).map(str::to_owned);
     let (mut virtual_hosted, mut bulk_delete, mut instance) = (false, false, false);
     let known = ["endpoint", "region", "virtual-hosted", "bulk-delete", "credentials"];
-    for (key, value) in place.options(&known)? {
+    for (key, value) in address.options(&known)? {
         match key.as_str() {
             "region" => region = Some(value),
             "endpoint" => endpoint = Some(value),
-            "virtual-hosted" => virtual_hosted = place.switch(&key, &value)?,
-            "bulk-delete" => bulk_delete = place.switch(&key, &value)?,
+            "virtual-hosted" => virtual_hosted = address.switch(&key, &value)?,
+            "bulk-delete" => bulk_delete = address.switch(&key, &value)?,
             "credentials" if value == "instance" => instance = true,
-            _ => return Err(place.wrong(format!("`{key}={value}`: `credentials=instance` is meant?"))),
+            _ => return Err(address.wrong(format!("`{key}={value}`: `credentials=instance` is meant?"))),
         }
     }
     let has = |names: &[&str]| names.iter().any(|name| env.get(name).is_some());
     let has_keys = has(&["AWS_ACCESS_KEY_ID"]) && has(&["AWS_SECRET_ACCESS_KEY"]);
     if !has_keys || region.is_none() {
-        let profile = Profile::read(env).map_err(|message| place.wrong(message))?;
+        let profile = Profile::read(env).map_err(|message| address.wrong(message))?;
         region = region.or_else(|| profile.get("region").map(str::to_owned));
         endpoint = endpoint.or_else(|| profile.get("endpoint_url").map(str::to_owned));
         match profile.keys() {
@@ -187,7 +187,7 @@ pub(crate) fn s3(text: &str, env: &StoreEnv) -> Result<Store, Error> {
                 "AWS_CONTAINER_CREDENTIALS_FULL_URI",
             ]) => {}
             None => {
-                return Err(place.wrong(format!(
+                return Err(address.wrong(format!(
                     "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are not set, nor are the variables of a web identity or \
                      a container; {}; `credentials=instance` in the URL asks the machine's own role",
                     profile.complaint()
@@ -197,66 +197,66 @@ pub(crate) fn s3(text: &str, env: &StoreEnv) -> Result<Store, Error> {
     }
     let region = region.unwrap_or_else(|| "us-east-1".to_owned());
     builder = builder
-        .with_bucket_name(&place.bucket)
+        .with_bucket_name(&address.bucket)
         .with_region(region)
         .with_virtual_hosted_style_request(virtual_hosted)
         // Deleting many objects in one request is what S3-compatible stores most often lack.
         .with_disable_bulk_delete(!bulk_delete)
-        .with_http_connector(place.connector())
+        .with_http_connector(address.connector())
         .with_retry(no_retries());
-    let mut options = client_options(place.budget);
+    let mut options = client_options(address.budget);
     if let Some(endpoint) = endpoint {
-        place.check_endpoint(&endpoint)?;
+        address.check_endpoint(&endpoint)?;
         options = options.with_allow_http(endpoint.starts_with("http://"));
         builder = builder.with_endpoint(endpoint);
     }
     install_tls();
     let builder = builder.with_client_options(options);
-    let build = |builder: AmazonS3Builder| builder.build().map_err(|e| place.wrong(e.to_string()));
-    let plain = place.below(build(builder.clone())?);
+    let build = |builder: AmazonS3Builder| builder.build().map_err(|e| address.wrong(e.to_string()));
+    let plain = address.below(build(builder.clone())?);
     // For buckets with an object lock, which take nothing without. Others may not know such headers.
-    let checked = place.below(build(builder.with_checksum_algorithm(Checksum::SHA256))?);
-    Ok(Store::of(plain, place.name.clone(), bulk_delete, Arc::clone(&place.uploads)).or_checked(checked))
+    let checked = address.below(build(builder.with_checksum_algorithm(Checksum::SHA256))?);
+    Ok(Store::of(plain, address.name.clone(), bulk_delete, Arc::clone(&address.uploads)).or_checked(checked))
 }
 
 /// `gs://bucket/prefix`
 #[cfg(feature = "gcs")]
 pub(crate) fn gcs(text: &str, env: &StoreEnv) -> Result<Store, Error> {
     use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
-    let place = Place::parse(text)?;
-    place.options(&[])?;
+    let address = Address::parse(text)?;
+    address.options(&[])?;
     let mut builder = GoogleCloudStorageBuilder::new();
     for (key, value) in known_settings::<GoogleConfigKey>(env, "GOOGLE_") {
         builder = builder.with_config(key, value);
     }
     install_tls();
     let builder = builder
-        .with_bucket_name(&place.bucket)
-        .with_http_connector(place.connector())
+        .with_bucket_name(&address.bucket)
+        .with_http_connector(address.connector())
         .with_retry(no_retries())
-        .with_client_options(client_options(place.budget));
-    let objects = builder.build().map_err(|e| place.wrong(e.to_string()))?;
-    Ok(place.store(objects))
+        .with_client_options(client_options(address.budget));
+    let objects = builder.build().map_err(|e| address.wrong(e.to_string()))?;
+    Ok(address.store(objects))
 }
 
 /// `az://container/prefix`
 #[cfg(feature = "azure")]
 pub(crate) fn azure(text: &str, env: &StoreEnv) -> Result<Store, Error> {
     use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
-    let place = Place::parse(text)?;
-    place.options(&[])?;
+    let address = Address::parse(text)?;
+    address.options(&[])?;
     let mut builder = MicrosoftAzureBuilder::new();
     for (key, value) in known_settings::<AzureConfigKey>(env, "AZURE_") {
         builder = builder.with_config(key, value);
     }
     install_tls();
     let builder = builder
-        .with_container_name(&place.bucket)
-        .with_http_connector(place.connector())
+        .with_container_name(&address.bucket)
+        .with_http_connector(address.connector())
         .with_retry(no_retries())
-        .with_client_options(client_options(place.budget));
-    let objects = builder.build().map_err(|e| place.wrong(e.to_string()))?;
-    Ok(place.store(objects))
+        .with_client_options(client_options(address.budget));
+    let objects = builder.build().map_err(|e| address.wrong(e.to_string()))?;
+    Ok(address.store(objects))
 }
 
 #[cfg(test)]
@@ -265,7 +265,7 @@ mod tests {
 
     #[test]
     fn the_time_for_retries_is_part_of_the_url() {
-        let budget = |text: &str| Place::parse(text).map(|place| place.budget.as_secs());
+        let budget = |text: &str| Address::parse(text).map(|address| address.budget.as_secs());
         assert_eq!(budget("s3://b/p").unwrap(), 180);
         assert_eq!(budget("s3://b/p?retry-timeout=5m&region=r").unwrap(), 300);
         assert_eq!(budget("gs://b/p?retry-timeout=90").unwrap(), 90);

@@ -1,36 +1,36 @@
-//! How long to go on when a store fails. A disk has bad sectors and a server has its moments: one object that cannot be
-//! read must not hide what is to be said of the others. But a store that is gone fails on all of them.
+//! How many failures of a store a run tolerates. A disk has bad sectors and a server has outages: one unreadable object
+//! must not hide the state of the others. A store that is gone, however, fails on every object.
 
 use crate::Error;
 
-/// Failures in a row after which the store counts as gone.
-const IN_A_ROW: u32 = 8;
+/// Consecutive failures after which the store counts as gone.
+const CONSECUTIVE: u32 = 8;
 
-/// Counts failures in a row.
+/// Counts consecutive failures.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Patience {
-    most: u32,
+pub(crate) struct FailureBudget {
+    limit: u32,
     left: u32,
 }
 
-impl Patience {
-    /// Ends with the first failure.
-    pub(crate) fn none() -> Patience {
-        Patience { most: 0, left: 0 }
+impl FailureBudget {
+    /// The first failure ends the run.
+    pub(crate) fn strict() -> FailureBudget {
+        FailureBudget { limit: 0, left: 0 }
     }
 
-    /// Bears what a store with a few bad places does.
-    pub(crate) fn some() -> Patience {
-        Patience { most: IN_A_ROW, left: IN_A_ROW }
+    /// Tolerates what a store with a few bad objects does.
+    pub(crate) fn tolerant() -> FailureBudget {
+        FailureBudget { limit: CONSECUTIVE, left: CONSECUTIVE }
     }
 
     /// The store answered.
-    pub(crate) fn restore(&mut self) {
-        self.left = self.most;
+    pub(crate) fn reset(&mut self) {
+        self.left = self.limit;
     }
 
-    /// It failed: gives what to say of the object, or the error itself if it is one too many.
-    pub(crate) fn bear(&mut self, error: Error) -> Result<String, Error> {
+    /// The store failed: returns the text to report for this object, or the error itself once the budget is spent.
+    pub(crate) fn spend(&mut self, error: Error) -> Result<String, Error> {
         match self.left.checked_sub(1) {
             Some(left) => {
                 self.left = left;

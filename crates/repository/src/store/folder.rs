@@ -250,7 +250,7 @@ impl Folder {
             let entry = entry.map_err(generic)?;
             // What is not called like an object is none.
             let Ok(name) = entry.file_name().into_string() else { continue };
-            if is_half(&name) {
+            if is_partial(&name) {
                 continue;
             }
             let meta = match std::fs::metadata(entry.path()) {
@@ -313,7 +313,7 @@ pub(crate) fn describe(location: Path, meta: &std::fs::Metadata) -> Result<Objec
 }
 
 /// `name#digits`: a file that a process began to write.
-pub(crate) fn is_half(name: &str) -> bool {
+pub(crate) fn is_partial(name: &str) -> bool {
     name.rsplit_once('#').is_some_and(|(name, number)| {
         !name.is_empty() && !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit())
     })
@@ -338,10 +338,10 @@ mod tests {
     #[test]
     fn only_what_is_half_written_is_called_so() {
         for name in ["x#1", "ab34-1f00#27"] {
-            assert!(is_half(name), "{name}");
+            assert!(is_partial(name), "{name}");
         }
         for name in ["x", "#1", "x#", "x#a", "x#1b"] {
-            assert!(!is_half(name), "{name}");
+            assert!(!is_partial(name), "{name}");
         }
     }
 }

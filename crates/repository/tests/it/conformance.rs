@@ -72,7 +72,7 @@ async fn suite(store: Store, conditional: bool) {
     println!(
         "count: conformance ({}): 3 snapshots written, 1 forgotten twice and brought back once, {} chunks deleted, {} of {} chunks read \
          back: nothing lost",
-        repo.place(),
+        repo.address(),
         pruned.deleted,
         report.chunks,
         report.chunks

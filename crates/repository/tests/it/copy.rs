@@ -175,7 +175,7 @@ async fn a_copy_mends_what_the_target_has_lost() {
         let first = write_snapshot(&from, "nightly", &[("a", &data(1, 300_000))]).await;
         let second = write_snapshot(&from, "nightly", &[("a", &data(2, 30_000))]).await;
         copy(&from, &to).await.unwrap();
-        assert!(copy(&from, &to).await.unwrap().mended.is_empty(), "{story}: nothing is wrong yet");
+        assert!(copy(&from, &to).await.unwrap().repaired.is_empty(), "{story}: nothing is wrong yet");
 
         // One chunk is gone, and one has a flipped bit that a check has found.
         let chunks = files(&b.path().join("repo/chunks"));
@@ -189,11 +189,11 @@ async fn a_copy_mends_what_the_target_has_lost() {
 
         let copied = copy(&from, &to).await.unwrap();
         assert_eq!(copied.present, [first.id.clone(), second.id.clone()], "{story}: {copied:?}");
-        assert_eq!(copied.mended, report.broken, "{story}: {copied:?}");
+        assert_eq!(copied.repaired, report.broken, "{story}: {copied:?}");
         assert_eq!(files(&b.path().join("repo/chunks")), chunks, "{story}: in its place");
         whole(&to).await;
         let copied = copy(&from, &to).await.unwrap();
-        assert!(copied.mended.is_empty() && copied.failed.is_empty(), "{story}: {copied:?}");
+        assert!(copied.repaired.is_empty() && copied.failed.is_empty(), "{story}: {copied:?}");
     }
 }
 
@@ -207,7 +207,7 @@ async fn what_cannot_be_mended_is_named() {
         std::fs::remove_file(dir.path().join(format!("repo/chunks/{}/{chunk}", &chunk[..2]))).unwrap();
     }
     let report = copy(&from, &to).await.unwrap();
-    assert!(report.mended.is_empty() && report.failed.len() == 1, "{report:?}");
+    assert!(report.repaired.is_empty() && report.failed.len() == 1, "{report:?}");
     assert!(report.failed[0].error.contains(&chunk), "{report:?}");
 }
 

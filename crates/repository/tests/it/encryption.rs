@@ -4,7 +4,7 @@ use crate::common;
 use crate::common::{data, folder, read, reseal, small, write_snapshot};
 use repository::{
     Access, Attestation, AttestationKind, CheckOptions, Encryption, FaultKind, Identity, InitOptions,
-    Manifest, Passphrase, PruneOptions, Repository, RepositoryKey, Store, StoreEnv,
+    Manifest, Passphrase, PruneOptions, Remedy, Repository, RepositoryKey, Store, StoreEnv,
 };
 
 fn encrypted(recipients: &[&Identity], passphrase: Option<&str>) -> InitOptions {
@@ -67,7 +67,7 @@ async fn a_backup_host_does_its_work_and_reads_nothing() {
 
     // What it cannot do, with an error that says what is missing.
     let error = host.find("latest").await.unwrap_err();
-    assert!(error.is_locked() && error.to_string().contains("--identity"), "{error}");
+    assert!(error.is_locked() && error.remedy() == Some(Remedy::SupplyKey), "{error}");
     assert!(host.check(&check(true)).await.unwrap_err().is_locked());
     let part = &first.sources[0].parts[0];
     let mut stream = Box::pin(host.read_part(part));
@@ -100,7 +100,7 @@ async fn a_backup_host_does_its_work_and_reads_nothing() {
             .await
             .unwrap_err()
             .to_string()
-            .contains("no identity that was given opens it")
+            .contains("none of the given identities can decrypt it")
     );
 
     // The identity alone opens all.
@@ -201,8 +201,8 @@ async fn what_is_missing_or_wrong_is_told() {
     let (dir, repo) = folder(encrypted(&[&identity], None)).await;
     let (_other_dir, other) = folder(encrypted(&[&identity], None)).await;
     let open = async |access: &Access| Repository::open_with(store(&dir), access).await;
-    let error = open(&Access::default()).await.unwrap_err().to_string();
-    assert!(error.contains("--identity") && error.contains("--key-file"), "{error}");
+    let error = open(&Access::default()).await.unwrap_err();
+    assert_eq!(error.remedy(), Some(Remedy::SupplyKey), "{error}");
     let error = open(&host(&other)).await.unwrap_err().to_string();
     assert!(error.contains("belongs to the repository"), "{error}");
     assert!(open(&with(&Identity::generate())).await.unwrap_err().is_locked());

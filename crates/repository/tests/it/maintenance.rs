@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::common::{begin, data, flip, folder, read, small, write_snapshot};
 use repository::{
-    Attestation, AttestationKind, CheckOptions, Error, FaultKind, InitOptions, Portion, PruneOptions,
+    Attestation, AttestationKind, CheckOptions, Error, FaultKind, InitOptions, Portion, PruneOptions, Remedy,
     Repository, Store,
 };
 
@@ -326,9 +326,9 @@ async fn what_to_do_about_a_damaged_document_is_said_once() {
     let (dir, repo) = folder(InitOptions { grace: Duration::from_millis(300), ..small() }).await;
     let first = write_snapshot(&repo, "nightly", &[("a", &data(1, 20_000))]).await.id;
     write_snapshot(&repo, "nightly", &[("a", &data(2, 20_000))]).await;
-    let says = |error: Error, what: &str| {
+    let says = |error: Error, remedy: Remedy| {
         let text = error.to_string();
-        assert_eq!((text.matches("is damaged").count(), text.matches(what).count()), (1, 1), "{text}");
+        assert_eq!((text.matches("is damaged").count(), error.remedy()), (1, Some(remedy)), "{text}");
         assert!(!text.contains("  "), "{text}");
     };
     let tear = |folder: &str| {
@@ -339,15 +339,15 @@ async fn what_to_do_about_a_damaged_document_is_said_once() {
     };
 
     let (path, bytes) = tear("snapshots");
-    says(repo.prune(&prune()).await.unwrap_err(), "remove it by hand");
-    says(repo.find("latest").await.unwrap_err(), "remove it by hand");
+    says(repo.prune(&prune()).await.unwrap_err(), Remedy::RestoreManifest);
+    says(repo.find("latest").await.unwrap_err(), Remedy::RestoreManifest);
     // The advice holds: with the object back all is as before.
     std::fs::write(path, bytes).unwrap();
     repo.prune(&prune()).await.unwrap();
 
     repo.forget(std::slice::from_ref(&first), chrono::Utc::now()).await.unwrap();
     let (path, bytes) = tear("tombstones");
-    says(repo.prune(&prune()).await.unwrap_err(), "removed by hand");
+    says(repo.prune(&prune()).await.unwrap_err(), Remedy::RestoreTombstone);
     std::fs::write(path, bytes).unwrap();
     tokio::time::sleep(Duration::from_millis(400)).await;
     repo.prune(&prune()).await.unwrap();
@@ -355,8 +355,8 @@ async fn what_to_do_about_a_damaged_document_is_said_once() {
 
     let (path, _) = tear("marks");
     let start = || repository::SnapshotStart::new("nightly", chrono::Utc::now(), "test 1");
-    says(repo.begin(start()).await.err().unwrap(), "removed by hand");
-    says(repo.prune(&prune()).await.unwrap_err(), "removed by hand");
+    says(repo.begin(start()).await.err().unwrap(), Remedy::RemoveMark);
+    says(repo.prune(&prune()).await.unwrap_err(), Remedy::RemoveMark);
     std::fs::remove_file(path).unwrap();
     write_snapshot(&repo, "nightly", &[("a", &data(1, 20_000))]).await;
     assert!(repo.prune(&prune()).await.is_ok() && repo.check(&check(true)).await.unwrap().passed());

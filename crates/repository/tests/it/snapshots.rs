@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use crate::common::{begin, data, flip, folder, is_about, read, reseal, small, write_snapshot};
 use repository::{
-    CheckOptions, Error, FaultKind, InitOptions, PartHeader, PruneOptions, Repository, Store, StoreEnv,
+    CheckOptions, Error, FaultKind, InitOptions, PartHeader, PruneOptions, Remedy, Repository, Store,
+    StoreEnv,
 };
 
 fn check(read_data: bool) -> CheckOptions {
@@ -144,10 +145,10 @@ async fn a_damaged_manifest_is_named_and_hides_no_other() {
             for error in [error, repo.find("latest").await.unwrap_err()] {
                 assert!(matches!(error, Error::Format { found: 7, .. }), "{error}");
                 let text = error.to_string();
-                assert!(text.contains("newer version") && !text.contains("by hand"), "{text}");
+                assert!(text.contains("newer version") && error.remedy().is_none(), "{text}");
             }
         } else {
-            assert!(error.is_damaged() && error.to_string().contains("remove it by hand"), "{error}");
+            assert!(error.is_damaged() && error.remedy() == Some(Remedy::RestoreManifest), "{error}");
         }
     }
 }
@@ -229,7 +230,7 @@ async fn places_that_do_not_work_are_told_clearly() {
     let error = Repository::init(wrong, &InitOptions::default()).await.unwrap_err();
     assert!(error.to_string().contains("dbhaul.json"), "{error}");
     let (_dir, repo) = folder(small()).await;
-    let again = Repository::init(open(&repo.place()).unwrap(), &InitOptions::default()).await;
+    let again = Repository::init(open(&repo.address()).unwrap(), &InitOptions::default()).await;
     assert!(again.unwrap_err().is_already_exists());
     for url in ["ftp://host/x", "s3://", "s3://b?colour=red", "s3://key:secret@b/p", "s3://bucket"] {
         let error = open(url).unwrap_err().to_string();

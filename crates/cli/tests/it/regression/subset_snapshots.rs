@@ -26,7 +26,8 @@ pub(super) async fn take_tagged(
 ) -> String {
     let repository = Repository::open(Store::folder(&here.join("store")).unwrap()).await.unwrap();
     let tags = tags.iter().map(|tag| (*tag).to_owned()).collect();
-    let start = SnapshotStart { tags, ..SnapshotStart::new(job, at, "test 1") };
+    let mut start = SnapshotStart::new(job, at, "test 1");
+    start.tags = tags;
     let writer = repository.begin(start).await.unwrap();
     let mut records = Vec::new();
     for name in sources {

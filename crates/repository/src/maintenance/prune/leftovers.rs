@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use crate::store::folder::is_half;
+use crate::store::folder::is_partial;
 use crate::tasks::blocking;
 use crate::{Error, PruneReport, Repository, SnapshotId};
 
@@ -17,7 +17,7 @@ const DEPTH: usize = 3;
 impl Repository {
     /// Removes leftovers that are older than the grace, and counts them. `alive` are the names of the
     /// tombstones of snapshots that are listed or can be brought back.
-    pub(crate) async fn tidy(
+    pub(crate) async fn remove_leftovers(
         &self,
         now: DateTime<Utc>,
         dry_run: bool,
@@ -100,7 +100,7 @@ fn half_written(root: &Path, old: DateTime<Utc>) -> Vec<PathBuf> {
             let (Ok(kind), Ok(name)) = (entry.file_type(), entry.file_name().into_string()) else { continue };
             if kind.is_dir() && depth < DEPTH {
                 folders.push((entry.path(), depth + 1));
-            } else if kind.is_file() && is_half(&name) {
+            } else if kind.is_file() && is_partial(&name) {
                 let modified = entry.metadata().and_then(|meta| meta.modified());
                 if modified.is_ok_and(|modified| DateTime::<Utc>::from(modified) < old) {
                     found.push(entry.path());

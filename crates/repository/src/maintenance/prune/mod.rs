@@ -8,27 +8,25 @@
 //! `docs/repository-format.md`.
 
 pub(crate) mod leftovers;
+pub(crate) mod marks;
 pub(crate) mod now;
+pub(crate) mod report;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::fmt;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use futures::StreamExt as _;
-use serde::{Deserialize, Serialize};
 
+use self::marks::{DONE, Mark};
+use self::report::PruneReport;
 use crate::format::chunk::ChunkObject;
-use crate::maintenance::forget::{Tombstone, snapshot_of};
+use crate::maintenance::forget::Tombstone;
+use crate::maintenance::quarantine::QuarantineList;
 use crate::progress::Phase;
-use crate::snapshot::chunk_set::{Gather, Gathered};
-use crate::snapshot::deadline::Begun;
+use crate::snapshot::chunk_set::{ChunkSet, ChunkSetBuilder};
+use crate::snapshot::deadline::RunClock;
 use crate::store::fetch::Fetched;
 use crate::{Error, Repository, SnapshotId};
-
-/// Objects that one mark names: keeps each mark small enough to be read and rewritten in one go.
-const PER_MARK: usize = 10_000;
-/// What a mark that is done has beside it.
-pub(crate) const DONE: &[u8] = b"{}\n";
 
 /// How to prune.
 #[derive(Debug, Clone)]
@@ -39,58 +37,9 @@ pub struct PruneOptions {
     pub now: DateTime<Utc>,
 }
 
-/// What prune did, or would do.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub struct PruneReport {
-    /// Nothing was done.
-    pub dry_run: bool,
-    /// Forgotten snapshots that cannot be brought back any more.
-    pub expired: Vec<SnapshotId>,
-    /// Chunks that were marked for a later run.
-    pub marked: u64,
-    /// Their size in the store.
-    pub marked_bytes: u64,
-    /// Chunks that were marked by earlier runs, and whose grace is not over.
-    pub waiting: u64,
-    /// Their size in the store.
-    pub waiting_bytes: u64,
-    /// Chunks that only snapshots need which were forgotten and can still be brought back.
-    pub forgotten: u64,
-    /// Their size in the store.
-    pub forgotten_bytes: u64,
-    /// Chunks that were deleted.
-    pub deleted: u64,
-    /// Their size in the store.
-    pub deleted_bytes: u64,
-    /// Chunks that were marked, and are needed again.
-    pub spared: u64,
-    /// Findings about snapshots that are gone, and what processes left behind that died: removed, once older than the
-    /// grace.
-    pub leftovers: u64,
-    /// The run became too slow to be sure of its listing and stopped; the next one goes on.
-    pub stopped_early: bool,
-    /// Objects that the store did not let go, by an object lock or a retention rule: a later run tries again.
-    pub held: u64,
-    /// The store's own words about one of them.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub held_because: Option<String>,
-    /// Documents for which there was no room. What they would have said is found anew by the next run.
-    pub unwritten: u64,
-}
-
-/// `marks/<name>.json`
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) struct MarkFile {
-    format: u64,
-    /// Names of objects.
-    objects: Vec<String>,
-}
-
 /// Tombstones whose grace period is over.
 #[derive(Default)]
-struct Spent {
+struct ExpiredTombstones {
     /// How they will be.
     rewritten: Vec<(String, Vec<u8>)>,
     /// Those that will not be needed even so.
@@ -99,42 +48,29 @@ struct Spent {
 
 /// What tombstones within the grace hold.
 #[derive(Default)]
-struct Held {
-    chunks: Gather,
+struct Retained {
+    chunks: ChunkSetBuilder,
     tombstones: HashSet<String>,
 }
 
 /// What must stay: for a listed snapshot, or for one that can be brought back.
 struct Needed {
-    listed: Gathered,
-    held: Gathered,
+    listed: ChunkSet,
+    retained: ChunkSet,
+}
+
+/// Chunks that no listed snapshot references.
+#[derive(Default)]
+struct Listed {
+    /// Those under marks that are not carried out, with their sizes.
+    sizes: HashMap<ChunkObject, u64>,
+    /// Those to mark.
+    unmarked: Vec<(ChunkObject, u64)>,
 }
 
 impl Needed {
     fn contains(&self, object: &ChunkObject) -> bool {
-        self.listed.contains(object) || self.held.contains(object)
-    }
-}
-
-/// Marks that were written.
-pub(crate) struct Marked {
-    pub(crate) marks: Vec<String>,
-    /// Objects, the last of those that were given, for which there was no room.
-    pub(crate) left: usize,
-}
-
-/// A mark as it lies in the store.
-struct Mark {
-    object: String,
-    written: DateTime<Utc>,
-    objects: Vec<ChunkObject>,
-    /// When everything under it had been deleted.
-    done: Option<DateTime<Utc>>,
-}
-
-impl Mark {
-    fn done_object(&self) -> String {
-        format!("{}.done", self.object)
+        self.listed.contains(object) || self.retained.contains(object)
     }
 }
 
@@ -144,7 +80,7 @@ impl Repository {
     /// A manifest or tombstone that cannot be read ends it before anything is done: it may name any chunk.
     pub async fn prune(&self, options: &PruneOptions) -> Result<PruneReport, Error> {
         let mut report = PruneReport { dry_run: options.dry_run, ..PruneReport::default() };
-        let begun = Begun::now();
+        let run_clock = RunClock::start();
         let now = if options.dry_run { options.now } else { self.store.clock().await? };
         self.observer.began(Phase::Manifests, None, None);
         let marks = self.marks().await?;
@@ -152,8 +88,8 @@ impl Repository {
         // From here on: names are gathered after `now`, so that every mark which is due at `now` is older than the
         // grace by the time of the listing. Tombstones before and after manifests: one that is brought back meanwhile
         // keeps its tombstone, so that a snapshot which moves is seen as one of the two, however often it moves.
-        let (mut named, mut held) = (Gather::default(), Held::default());
-        self.tombstones(now, None, &mut held, &mut report).await?;
+        let (mut named, mut retained) = (ChunkSetBuilder::default(), Retained::default());
+        self.tombstones(now, None, &mut retained, &mut report).await?;
         let mut listed = HashSet::new();
         let unreadable = self
             .visit_manifests(false, |manifest| {
@@ -165,73 +101,30 @@ impl Repository {
         if let Some(unreadable) = unreadable.into_iter().next() {
             return Err(unreadable.into_error("nothing was pruned, since it may name any chunk"));
         }
-        let spent = self.tombstones(now, Some(&listed), &mut held, &mut report).await?;
-        let needed = Needed { listed: named.finish(), held: held.chunks.finish() };
-        listed.extend(held.tombstones);
+        let expired = self.tombstones(now, Some(&listed), &mut retained, &mut report).await?;
+        let needed = Needed { listed: named.finish(), retained: retained.chunks.finish() };
+        listed.extend(retained.tombstones);
         // What a backup under way or an interrupted one has written is not marked, so that the next one can re-use it;
         // what was marked before is deleted all the same, for nobody re-uses that.
-        let mut journaled = Gather::default();
-        self.tend_journals(now, options.dry_run, &mut journaled).await?;
+        let mut journaled = ChunkSetBuilder::default();
+        self.expire_journals(now, options.dry_run, &mut journaled).await?;
         let journaled = journaled.finish();
         let mut quarantine = self.quarantine().await?;
 
-        let marked: HashSet<ChunkObject> = marks
-            .iter()
-            .filter(|mark| mark.done.is_none())
-            .flat_map(|mark| mark.objects.iter().copied())
-            .collect();
-        let mut sizes: HashMap<ChunkObject, u64> = HashMap::new();
-        let mut unmarked: Vec<(ChunkObject, u64)> = Vec::new();
-        self.observer.began(Phase::Listing, None, None);
-        self.store
-            .visit("chunks", |meta| {
-                self.observer.advanced(0, 1);
-                // What is not called like a chunk was not put there by us, and is left alone.
-                let Some(object) = ChunkObject::parse(meta.location.as_ref()) else { return };
-                quarantine.iter_mut().for_each(|list| list.see(&object, meta.last_modified));
-                if marked.contains(&object) {
-                    sizes.insert(object, meta.size);
-                } else if needed.listed.contains(&object) {
-                    // A listed snapshot's: nothing to say.
-                } else if needed.held.contains(&object) {
-                    report.forgotten += 1;
-                    report.forgotten_bytes += meta.size;
-                } else if !journaled.contains(&object) {
-                    report.marked += 1;
-                    report.marked_bytes += meta.size;
-                    unmarked.push((object, meta.size));
-                }
-            })
-            .await?;
-
-        let grace = TimeDelta::from_std(self.grace).unwrap_or(TimeDelta::MAX);
-        let margin = TimeDelta::from_std(self.margin()).unwrap_or(TimeDelta::MAX);
-        for mark in &marks {
-            match mark.done {
-                // Other runs may still be deleting under this mark for a margin after it was done: until then
-                // writers must go on shunning its names.
-                Some(done) if now - done > margin * 2 && !options.dry_run => {
-                    self.store.delete(&mark.object).await?;
-                    self.store.delete(&mark.done_object()).await?;
-                }
-                Some(_) => {}
-                None => {
-                    let due = now - mark.written > grace;
-                    if due && !self.sweep(mark, &needed, &mut sizes, begun, &mut report).await? {
-                        report.stopped_early = true;
-                        self.spend(spent, &mut report).await?;
-                        return Ok(report);
-                    }
-                }
-            }
+        let Listed { mut sizes, mut unmarked } =
+            self.list_chunks(&marks, &needed, &journaled, &mut quarantine, &mut report).await?;
+        if !self.sweep_marks(&marks, now, &needed, &mut sizes, run_clock, &mut report).await? {
+            report.stopped_early = true;
+            self.write_expired(expired, &mut report).await?;
+            return Ok(report);
         }
         self.observer.ended();
         // From here on it is written, now that there is room for it, if there was anything to free.
-        self.spend(spent, &mut report).await?;
+        self.write_expired(expired, &mut report).await?;
         // What is left of them belongs to marks that are not due.
         report.waiting = sizes.len() as u64;
         report.waiting_bytes = sizes.values().sum();
-        self.tidy(now, options.dry_run, &listed, &mut report).await?;
+        self.remove_leftovers(now, options.dry_run, &listed, &mut report).await?;
         if !options.dry_run {
             self.release(&quarantine).await?;
             unmarked.sort_unstable();
@@ -247,32 +140,85 @@ impl Repository {
         Ok(report)
     }
 
-    /// Marks these objects, as many as there is room for.
-    pub(crate) async fn mark(&self, objects: &[ChunkObject], now: DateTime<Utc>) -> Result<Marked, Error> {
-        let mut marked = Marked { marks: Vec::new(), left: objects.len() };
-        for (number, objects) in objects.chunks(PER_MARK).enumerate() {
-            let random = uuid::Uuid::new_v4().as_fields().0;
-            let object = format!("marks/{}-{random:08x}-{number}.json", now.format("%Y%m%dT%H%M%SZ"));
-            let count = objects.len();
-            let objects = objects.iter().map(ToString::to_string).collect();
-            let mark = self.crypt.seal(&object, &MarkFile { format: crate::FORMAT, objects });
-            match self.store.put(&object, mark.into()).await {
-                Err(error) if error.is_no_room() => break,
-                other => other?,
+    /// Lists the chunks and sorts them by what is to become of each; counts those of forgotten snapshots and those to mark.
+    async fn list_chunks(
+        &self,
+        marks: &[Mark],
+        needed: &Needed,
+        journaled: &ChunkSet,
+        quarantine: &mut [QuarantineList],
+        report: &mut PruneReport,
+    ) -> Result<Listed, Error> {
+        let marked: HashSet<ChunkObject> = marks
+            .iter()
+            .filter(|mark| mark.done.is_none())
+            .flat_map(|mark| mark.objects.iter().copied())
+            .collect();
+        let mut listed = Listed::default();
+        self.observer.began(Phase::Listing, None, None);
+        self.store
+            .visit("chunks", |meta| {
+                self.observer.advanced(0, 1);
+                // Other objects are not the repository's, and are left alone.
+                let Some(object) = ChunkObject::parse(meta.location.as_ref()) else { return };
+                quarantine.iter_mut().for_each(|list| list.see(&object, meta.last_modified));
+                if marked.contains(&object) {
+                    listed.sizes.insert(object, meta.size);
+                } else if needed.listed.contains(&object) {
+                    // Referenced by a listed snapshot.
+                } else if needed.retained.contains(&object) {
+                    report.forgotten += 1;
+                    report.forgotten_bytes += meta.size;
+                } else if !journaled.contains(&object) {
+                    report.marked += 1;
+                    report.marked_bytes += meta.size;
+                    listed.unmarked.push((object, meta.size));
+                }
+            })
+            .await?;
+        Ok(listed)
+    }
+
+    /// Deletes what is under marks older than the grace period, and marks that were carried out long ago. False when the
+    /// run has become too slow to go on.
+    async fn sweep_marks(
+        &self,
+        marks: &[Mark],
+        now: DateTime<Utc>,
+        needed: &Needed,
+        sizes: &mut HashMap<ChunkObject, u64>,
+        run_clock: RunClock,
+        report: &mut PruneReport,
+    ) -> Result<bool, Error> {
+        let grace = TimeDelta::from_std(self.grace).unwrap_or(TimeDelta::MAX);
+        let margin = TimeDelta::from_std(self.margin()).unwrap_or(TimeDelta::MAX);
+        for mark in marks {
+            match mark.done {
+                // Other runs may still be deleting under this mark for a margin after it was done: until then writers must
+                // keep avoiding its names.
+                Some(done) if now - done > margin * 2 && !report.dry_run => {
+                    self.store.delete(&mark.object).await?;
+                    self.store.delete(&mark.done_object()).await?;
+                }
+                Some(_) => {}
+                None => {
+                    let due = now - mark.written > grace;
+                    if due && !self.sweep(mark, needed, sizes, run_clock, report).await? {
+                        return Ok(false);
+                    }
+                }
             }
-            marked.left -= count;
-            marked.marks.push(object);
         }
-        Ok(marked)
+        Ok(true)
     }
 
     /// Writes the tombstones whose grace period is over. The next run does it for those for which there is no room: what
     /// they hold is not held any more, for nobody can bring it back.
-    async fn spend(&self, spent: Spent, report: &mut PruneReport) -> Result<(), Error> {
-        for (object, bytes) in spent.rewritten {
+    async fn write_expired(&self, expired: ExpiredTombstones, report: &mut PruneReport) -> Result<(), Error> {
+        for (object, bytes) in expired.rewritten {
             self.put_if_room(&object, bytes.into(), report).await?;
         }
-        for object in spent.removed {
+        for object in expired.removed {
             match self.store.delete(&object).await {
                 Err(error) if error.is_refused_by_store() => report.note_held([(object, error)]),
                 other => other?,
@@ -300,7 +246,7 @@ impl Repository {
         mark: &Mark,
         needed: &Needed,
         sizes: &mut HashMap<ChunkObject, u64>,
-        begun: Begun,
+        run_clock: RunClock,
         report: &mut PruneReport,
     ) -> Result<bool, Error> {
         let (mut going, mut swept) = (Vec::new(), HashMap::new());
@@ -324,7 +270,7 @@ impl Repository {
         }
         let mut all = true;
         for batch in going.chunks(self.store.deletions_at_once()) {
-            if begun.elapsed() > self.margin() {
+            if run_clock.elapsed() > self.margin() {
                 return Ok(false);
             }
             let held = self.store.delete_allowed(batch).await?;
@@ -351,16 +297,16 @@ impl Repository {
         &self,
         now: DateTime<Utc>,
         listed: Option<&HashSet<String>>,
-        held: &mut Held,
+        retained: &mut Retained,
         report: &mut PruneReport,
-    ) -> Result<Spent, Error> {
+    ) -> Result<ExpiredTombstones, Error> {
         let grace = TimeDelta::from_std(self.grace).unwrap_or(TimeDelta::MAX);
-        let mut spent: BTreeMap<String, Vec<(DateTime<Utc>, String)>> = BTreeMap::new();
+        let mut expired: BTreeMap<String, Vec<(DateTime<Utc>, String)>> = BTreeMap::new();
         let mut over = Vec::new();
         let mut tombstones = std::pin::pin!(self.store.fetch("tombstones").await?);
         while let Some(Fetched { object, meta, bytes, .. }) = tombstones.next().await {
             // What is not called like one is none.
-            if snapshot_of(&object).is_none() {
+            if SnapshotId::of_tombstone(&object).is_none() {
                 continue;
             }
             let Some(bytes) = bytes? else { continue };
@@ -374,134 +320,24 @@ impl Repository {
             }
             match &tombstone.manifest {
                 Some(manifest) => {
-                    held.chunks.add(manifest.chunks());
-                    held.tombstones.insert(object);
+                    retained.chunks.add(manifest.chunks());
+                    retained.tombstones.insert(object);
                 }
                 None if listed.is_some_and(|listed| listed.contains(&object)) => {}
-                None => spent.entry(tombstone.job).or_default().push((tombstone.forgotten_at, object)),
+                None => expired.entry(tombstone.job).or_default().push((tombstone.forgotten_at, object)),
             }
         }
         report.expired.sort();
         if listed.is_none() || report.dry_run {
-            return Ok(Spent::default());
+            return Ok(ExpiredTombstones::default());
         }
         // One spent tombstone a series is enough to tell when it was last thinned.
         let mut removed = Vec::new();
-        for mut series in spent.into_values() {
+        for mut series in expired.into_values() {
             series.sort();
             series.pop();
             removed.extend(series.into_iter().map(|(_, object)| object));
         }
-        Ok(Spent { rewritten: over, removed })
-    }
-
-    /// The objects that prune has marked: a writer re-uses none of them, and writes to none of their names.
-    pub(crate) async fn marked(&self) -> Result<HashSet<ChunkObject>, Error> {
-        Ok(self.marks().await?.into_iter().flat_map(|mark| mark.objects).collect())
-    }
-
-    async fn marks(&self) -> Result<Vec<Mark>, Error> {
-        let listed = self.store.list("marks").await?;
-        let done: HashMap<String, DateTime<Utc>> = listed
-            .iter()
-            .filter_map(|meta| {
-                Some((meta.location.as_ref().strip_suffix(".done")?.to_owned(), meta.last_modified))
-            })
-            .collect();
-        let mut marks = Vec::new();
-        let mut fetched = std::pin::pin!(self.store.fetch_listed(listed));
-        while let Some(Fetched { object, meta, bytes, .. }) = fetched.next().await {
-            // Removed meanwhile: its work was over long before.
-            let Some(bytes) = bytes? else { continue };
-            let damaged = |message: String| Error::Damaged { object: object.clone(), message };
-            let file: MarkFile = self.crypt.read(&object, &bytes)?;
-            let objects = file
-                .objects
-                .iter()
-                .map(|name| ChunkObject::parse(name).ok_or_else(|| damaged(format!("`{name}` is no chunk"))))
-                .collect::<Result<_, _>>()?;
-            let done = done.get(&object).copied();
-            marks.push(Mark { object, written: meta.last_modified, objects, done });
-        }
-        marks.sort_by(|a, b| a.object.cmp(&b.object));
-        Ok(marks)
-    }
-}
-
-impl PruneReport {
-    /// Notes objects that the store did not let go.
-    pub(crate) fn note_held(&mut self, held: impl IntoIterator<Item = (String, Error)>) {
-        for (_, error) in held {
-            self.held += 1;
-            self.held_because.get_or_insert_with(|| error.to_string());
-        }
-    }
-
-    /// True when all was done that could be done by now.
-    pub fn is_done(&self) -> bool {
-        self.held == 0 && self.unwritten == 0 && !self.stopped_early
-    }
-}
-
-impl fmt::Display for PruneReport {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (delete, mark) = if self.dry_run { ("to delete", "to mark") } else { ("deleted", "marked") };
-        for id in &self.expired {
-            writeln!(f, "snapshot {id} can no longer be brought back: its grace is over")?;
-        }
-        writeln!(
-            f,
-            "{} chunks {delete} ({} bytes), {} {mark} for a later run ({} bytes), {} waiting ({} bytes), {} needed again",
-            self.deleted,
-            self.deleted_bytes,
-            self.marked,
-            self.marked_bytes,
-            self.waiting,
-            self.waiting_bytes,
-            self.spared
-        )?;
-        if self.forgotten > 0 {
-            writeln!(
-                f,
-                "{} chunks ({} bytes) are held by forgotten snapshots that can still be brought back",
-                self.forgotten, self.forgotten_bytes
-            )?;
-        }
-        if self.dry_run {
-            writeln!(
-                f,
-                "so this would free {} bytes now, {} bytes once the grace is over, and {} bytes one grace after the last \
-                 forgotten snapshot can be brought back",
-                self.deleted_bytes,
-                self.marked_bytes + self.waiting_bytes,
-                self.forgotten_bytes
-            )?;
-        }
-        if self.leftovers > 0 {
-            let remove = if self.dry_run { "to remove" } else { "removed" };
-            writeln!(
-                f,
-                "{} leftovers {remove} of processes that died and of snapshots that are gone",
-                self.leftovers
-            )?;
-        }
-        if let Some(because) = &self.held_because {
-            writeln!(
-                f,
-                "{} objects are held by the store, and stay until it lets them go: {because}",
-                self.held
-            )?;
-        }
-        if self.unwritten > 0 {
-            writeln!(
-                f,
-                "there was no room for {} documents: what they would have marked or noted is left to a later run",
-                self.unwritten
-            )?;
-        }
-        if self.stopped_early {
-            writeln!(f, "stopped early, since its listing grew old; run it again to go on")?;
-        }
-        Ok(())
+        Ok(ExpiredTombstones { rewritten: over, removed })
     }
 }

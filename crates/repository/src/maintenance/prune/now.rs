@@ -12,10 +12,10 @@ use bytes::Bytes;
 use futures::StreamExt as _;
 
 use crate::format::chunk::ChunkObject;
-use crate::maintenance::forget::{Tombstone, snapshot_of};
-use crate::maintenance::prune::DONE;
-use crate::snapshot::chunk_set::{Gather, Gathered};
-use crate::snapshot::deadline::Begun;
+use crate::maintenance::forget::Tombstone;
+use crate::maintenance::prune::marks::DONE;
+use crate::snapshot::chunk_set::{ChunkSet, ChunkSetBuilder};
+use crate::snapshot::deadline::RunClock;
 use crate::store::fetch::Fetched;
 use crate::{Error, Manifest, PruneOptions, PruneReport, Repository, SnapshotId};
 
@@ -43,7 +43,7 @@ impl Repository {
                 }
             })
             .await?;
-        let spent = self.forgotten_for_good(&mut report).await?;
+        let expired = self.forgotten_for_good(&mut report).await?;
         if options.dry_run {
             report.deleted = going.len() as u64;
             report.deleted_bytes = going.values().sum();
@@ -72,19 +72,19 @@ impl Repository {
             return Err(error);
         }
         self.remove_journals().await?;
-        for (object, bytes) in &spent {
+        for (object, bytes) in &expired {
             match self.store.put(object, bytes.clone()).await {
                 Err(error) if error.is_no_room() => {}
                 other => other?,
             }
         }
-        let begun = Begun::now();
+        let run_clock = RunClock::start();
         let needed = self.needed_now().await?;
         names.retain(|object| going.contains_key(object));
         let (spared, names): (Vec<_>, Vec<_>) = names.into_iter().partition(|object| needed.contains(object));
         report.spared = spared.len() as u64;
         for batch in names.chunks(self.store.deletions_at_once().max(FIRST)) {
-            if begun.elapsed() > self.margin() {
+            if run_clock.elapsed() > self.margin() {
                 report.stopped_early = true;
                 return Ok(report);
             }
@@ -95,7 +95,7 @@ impl Repository {
                 self.put_if_room(&format!("{mark}.done"), Bytes::from_static(DONE), &mut report).await?;
             }
         }
-        for (object, bytes) in spent {
+        for (object, bytes) in expired {
             if self.store.get(&object).await?.is_some_and(|there| there != bytes) {
                 self.put_if_room(&object, bytes, &mut report).await?;
             }
@@ -104,8 +104,8 @@ impl Repository {
         Ok(report)
     }
 
-    async fn needed_now(&self) -> Result<Gathered, Error> {
-        let mut named = Gather::default();
+    async fn needed_now(&self) -> Result<ChunkSet, Error> {
+        let mut named = ChunkSetBuilder::default();
         let unreadable = self.visit_manifests(false, |manifest| named.add(manifest.chunks())).await?;
         if let Some(unreadable) = unreadable.into_iter().next() {
             return Err(unreadable.into_error("nothing was pruned, since it may name any chunk"));
@@ -124,19 +124,22 @@ impl Repository {
     /// The tombstones of snapshots that are not listed, as they will be when nothing brings them back any more.
     async fn forgotten_for_good(&self, report: &mut PruneReport) -> Result<Vec<(String, Bytes)>, Error> {
         let listed = self.listed().await?;
-        let mut spent = Vec::new();
+        let mut expired = Vec::new();
         let mut tombstones = std::pin::pin!(self.store.fetch("tombstones").await?);
         while let Some(Fetched { object, meta, bytes, .. }) = tombstones.next().await {
-            let Some(id) = snapshot_of(&object).filter(|id| !listed.contains(&id.object())) else { continue };
+            let Some(id) = SnapshotId::of_tombstone(&object).filter(|id| !listed.contains(&id.object()))
+            else {
+                continue;
+            };
             let Some(bytes) = bytes? else { continue };
             let mut tombstone = Tombstone::parse(&self.crypt, &object, &bytes, meta.last_modified)?;
             if tombstone.manifest.take().is_some() {
                 report.expired.push(id);
-                spent.push((object.clone(), self.crypt.seal(&object, &tombstone).into()));
+                expired.push((object.clone(), self.crypt.seal(&object, &tombstone).into()));
             }
         }
         report.expired.sort();
-        Ok(spent)
+        Ok(expired)
     }
 
     async fn delete_now(

@@ -16,30 +16,30 @@ const NO_SUCH_NAME: [&str; 4] = [
 
 /// The end of a request, in words.
 #[derive(Debug)]
-pub(super) struct Reported(String);
+pub(super) struct RequestError(String);
 
-impl Reported {
-    pub(super) fn new(text: String) -> Reported {
-        Reported(text)
+impl RequestError {
+    pub(super) fn new(text: String) -> RequestError {
+        RequestError(text)
     }
 }
 
-impl fmt::Display for Reported {
+impl fmt::Display for RequestError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
 }
 
-impl StdError for Reported {}
+impl StdError for RequestError {}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     /// Another attempt may succeed.
-    Passing,
+    Transient,
     /// There was no connection.
     Unreachable,
     /// No attempt can succeed.
-    Final,
+    Permanent,
 }
 
 /// A failed attempt.
@@ -57,18 +57,18 @@ impl Fault {
     }
 
     /// What cannot pass.
-    pub(super) fn hopeless(text: String) -> Fault {
-        Fault::of(Kind::Final, text)
+    pub(super) fn permanent(text: String) -> Fault {
+        Fault::of(Kind::Permanent, text)
     }
 
     /// Nothing came for so long.
     pub(super) fn timed_out(after: Duration) -> Fault {
-        Fault::of(Kind::Passing, format!("the server did not answer within {:.1} s", after.as_secs_f64()))
+        Fault::of(Kind::Transient, format!("the server did not answer within {:.1} s", after.as_secs_f64()))
     }
 
     /// The body ended before its length.
     pub(super) fn cut_off(at: u64) -> Fault {
-        Fault::of(Kind::Passing, format!("the answer was cut off after {at} bytes"))
+        Fault::of(Kind::Transient, format!("the answer was cut off after {at} bytes"))
     }
 
     /// A status that says that the server could not do it now.
@@ -79,30 +79,30 @@ impl Fault {
         };
         let said: Vec<String> = ["Code", "Message"].into_iter().filter_map(inside).collect();
         let said = if said.is_empty() { String::new() } else { format!(" ({})", said.join(": ")) };
-        Fault { pause, ..Fault::of(Kind::Passing, format!("the server answered {status}{said}")) }
+        Fault { pause, ..Fault::of(Kind::Transient, format!("the server answered {status}{said}")) }
     }
 
     /// The connection failed.
     pub(super) fn transport(error: HttpError) -> Fault {
         let root = root_cause(&error);
         if is_certificate(&error) {
-            return Fault::hopeless(format!(
+            return Fault::permanent(format!(
                 "the TLS connection was refused: {root}; this does not pass by itself: check the endpoint's host name, \
                  this host's clock and its certificate authorities"
             ));
         }
         if NO_SUCH_NAME.iter().any(|said| root.contains(said)) {
-            return Fault::hopeless(format!("the host name does not exist: {root}; check the endpoint"));
+            return Fault::permanent(format!("the host name does not exist: {root}; check the endpoint"));
         }
         let kind = match error.kind() {
             HttpErrorKind::Connect => Kind::Unreachable,
-            _ => Kind::Passing,
+            _ => Kind::Transient,
         };
         Fault::of(kind, format!("the connection failed: {root}"))
     }
 
-    pub(super) fn is_final(&self) -> bool {
-        self.kind == Kind::Final
+    pub(super) fn is_permanent(&self) -> bool {
+        self.kind == Kind::Permanent
     }
 
     pub(super) fn is_unreachable(&self) -> bool {
@@ -116,13 +116,13 @@ impl Fault {
     /// The request's error.
     pub(super) fn into_error(self, attempts: u32, elapsed: Duration) -> HttpError {
         let text = match self.kind {
-            Kind::Final => self.text,
+            Kind::Permanent => self.text,
             _ => {
                 let (s, seconds) = (if attempts == 1 { "" } else { "s" }, elapsed.as_secs_f64());
                 format!("gave up after {attempts} attempt{s} in {seconds:.1} s: {}", self.text)
             }
         };
-        Reported::new(text).into()
+        RequestError::new(text).into()
     }
 }
 
@@ -164,20 +164,21 @@ mod tests {
         let refused = rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer);
         let error = HttpError::new(HttpErrorKind::Connect, io(io(refused)));
         let fault = Fault::transport(error);
-        assert!(fault.is_final() && fault.text.contains("UnknownIssuer"), "{fault:?}");
+        assert!(fault.is_permanent() && fault.text.contains("UnknownIssuer"), "{fault:?}");
         let reset =
             HttpError::new(HttpErrorKind::Connect, std::io::Error::from(std::io::ErrorKind::ConnectionReset));
-        assert!(!Fault::transport(reset).is_final());
+        assert!(!Fault::transport(reset).is_permanent());
     }
 
     #[test]
     fn a_name_that_does_not_exist_is_told_from_a_resolver_that_fails() {
         let said = |text: &'static str| {
-            Fault::transport(HttpError::new(HttpErrorKind::Connect, io(Reported::new(text.to_owned()))))
+            Fault::transport(HttpError::new(HttpErrorKind::Connect, io(RequestError::new(text.to_owned()))))
         };
-        assert!(said("failed to lookup address information: Name or service not known").is_final());
+        assert!(said("failed to lookup address information: Name or service not known").is_permanent());
         assert!(
-            !said("failed to lookup address information: Temporary failure in name resolution").is_final()
+            !said("failed to lookup address information: Temporary failure in name resolution")
+                .is_permanent()
         );
     }
 

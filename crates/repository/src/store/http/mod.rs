@@ -25,7 +25,7 @@ use object_store::{BackoffConfig, ClientOptions, RetryConfig};
 use tokio::time::{Instant, timeout};
 
 use crate::store::upload_limit::UploadLimit;
-use fault::{Fault, Reported};
+use fault::{Fault, RequestError};
 
 /// How long a request is tried again, if nothing else is said.
 pub(crate) const DEFAULT_BUDGET: Duration = Duration::from_secs(180);
@@ -140,7 +140,7 @@ impl HttpService for RetryingClient {
                 false => budget,
             };
             pause = fault.wanted_pause().unwrap_or_default().max(next_pause(pause, self.budget));
-            if fault.is_final() || began.elapsed() + pause > budget {
+            if fault.is_permanent() || began.elapsed() + pause > budget {
                 return Err(fault.into_error(attempt + 1, began.elapsed()));
             }
             tokio::time::sleep(pause).await;
@@ -215,7 +215,7 @@ async fn collect(
             if explains {
                 break;
             }
-            return Err(Fault::hopeless(format!("the answer is larger than {most} bytes")));
+            return Err(Fault::permanent(format!("the answer is larger than {most} bytes")));
         }
         whole.extend_from_slice(&piece);
     }
@@ -256,7 +256,7 @@ impl Fault {
             ));
         }
         if repeats_page(request, &text()) {
-            return Err(Fault::hopeless(
+            return Err(Fault::permanent(
                 "the server repeats a page of the listing: it ignores continuation tokens".to_owned(),
             ));
         }
@@ -274,8 +274,8 @@ fn repeats_page(request: &HttpRequest, page: &str) -> bool {
     asked.is_some_and(|(_, asked)| Some(asked.as_ref()) == next)
 }
 
-impl From<Reported> for HttpError {
-    fn from(reported: Reported) -> HttpError {
+impl From<RequestError> for HttpError {
+    fn from(reported: RequestError) -> HttpError {
         HttpError::new(HttpErrorKind::Unknown, reported)
     }
 }
@@ -330,7 +330,7 @@ mod tests {
     #[async_trait::async_trait]
     impl HttpService for NoServer {
         async fn call(&self, _: HttpRequest) -> Result<HttpResponse, HttpError> {
-            Err(Reported::new("no server".to_owned()).into())
+            Err(RequestError::new("no server".to_owned()).into())
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Faults that were reported: one test for each kind, in a file of its own.
 
+mod addresses;
 mod credentials;
 mod damage;
 mod earlier_versions;
@@ -7,6 +8,5 @@ mod folders;
 mod full_disk;
 mod lost_document;
 mod object_lock;
-mod places;
 mod recipients;
 mod unreliable_s3;

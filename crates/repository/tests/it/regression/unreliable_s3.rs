@@ -325,7 +325,7 @@ async fn refused_credentials_and_unknown_names_fail_at_once() {
     for (status, code) in [("403 Forbidden", "AccessDenied"), ("401 Unauthorized", "InvalidAccessKeyId")] {
         server.fail(move |_| Fault::Status(status, code));
         let error = Repository::open(store(&endpoint, "60s")).await.unwrap_err().to_string();
-        assert!(error.contains(code) && error.contains("not tried again"), "{error}");
+        assert!(error.contains(code) && error.contains("not retried"), "{error}");
         assert_eq!(server.faults(), 1, "{code}");
     }
     let began = Instant::now();

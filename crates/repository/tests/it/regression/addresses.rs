@@ -37,6 +37,6 @@ async fn a_bucket_that_is_not_there_is_said_to_be() {
         [Repository::open(open()).await.unwrap_err(), Repository::init(open(), &small()).await.unwrap_err()]
     {
         assert!(matches!(error, Error::NoBucket { .. }), "{error}");
-        assert!(error.to_string().contains("no such bucket: s3://nowhere/p"), "{error}");
+        assert!(error.to_string().contains("bucket not found: s3://nowhere/p"), "{error}");
     }
 }
