@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::commands::{
-    backup, baseline, check, compare, copy, export, forget, init, inspect, key, migrate, pin, prune,
-    rehearse, restore, snapshots, stats, undelete, verify_file,
+    backup, baseline, check, compare, completions, copy, export, forget, init, inspect, key, man, migrate,
+    pin, prune, rehearse, restore, snapshots, stats, undelete, verify_file,
 };
 
 /// Migrate, back up, restore and verify PostgreSQL and Redis
@@ -108,4 +108,7 @@ pub(crate) enum Command {
     Key(key::KeyArgs),
     Rehearse(rehearse::RehearseArgs),
     Baseline(baseline::BaselineArgs),
+    Completions(completions::CompletionsArgs),
+    #[command(hide = true)]
+    Man(man::ManArgs),
 }

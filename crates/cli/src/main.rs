@@ -18,6 +18,8 @@ mod failure;
 mod interrupt;
 mod jobs;
 mod redact;
+#[cfg(test)]
+mod reference;
 mod report;
 mod ui;
 
@@ -40,6 +42,9 @@ fn main() -> ExitCode {
     if matches!(cli.command, args::Command::Backup(_)) {
         step_back();
     }
+    if let Some(result) = commands::describe(&cli.command) {
+        return ended(result, json);
+    }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return fail(&anyhow::Error::new(error).context("cannot start the runtime"), json),
@@ -50,6 +55,11 @@ fn main() -> ExitCode {
     });
     // A worker stuck in a system call must not keep a stopped program alive.
     runtime.shutdown_timeout(std::time::Duration::from_secs(5));
+    ended(result, json)
+}
+
+/// The exit code of a command, whose error is printed.
+fn ended(result: anyhow::Result<Exit>, json: bool) -> ExitCode {
     match result {
         Ok(exit) => exit.into(),
         Err(error) if exit::is_closed_stdout(&error) => Exit::Done.into(),

@@ -6,6 +6,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::cluster::Topology;
+use crate::rdb::Dialect;
 use crate::wire::{Connection, Reply};
 use crate::{ConnectOptions, Error};
 
@@ -13,8 +14,8 @@ use crate::{ConnectOptions, Error};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct ServerIdentity {
-    /// `redis` or `valkey`.
-    pub flavor: String,
+    /// Redis or Valkey.
+    pub flavor: Dialect,
     /// The version, such as `8.2.3`.
     pub version: String,
     /// Made anew at every start of the server.
@@ -45,7 +46,7 @@ impl ServerIdentity {
 
 impl fmt::Display for ServerIdentity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = if self.flavor == "valkey" { "Valkey" } else { "Redis" };
+        let name = if self.flavor == Dialect::Valkey { "Valkey" } else { "Redis" };
         if self.masters > 0 {
             let masters = if self.masters == 1 { "master" } else { "masters" };
             return write!(
@@ -78,17 +79,15 @@ pub(crate) async fn identify(
     }
     let get = |name: &str| said.get(name).cloned().unwrap_or_default();
     let valkey = get("valkey_version");
-    let (mut flavor, mut version) = if valkey.is_empty() {
-        ("redis".to_owned(), get("redis_version"))
-    } else {
-        ("valkey".to_owned(), valkey)
-    };
+    let (mut flavor, mut version) =
+        if valkey.is_empty() { (Dialect::Redis, get("redis_version")) } else { (Dialect::Valkey, valkey) };
     let (mut mode, mut role) = (get("redis_mode"), get("role"));
     if version.is_empty() {
         // A proxy with an INFO of its own, or a user who may not ask: from 6.0 on a server says it in another place too.
         let hello = hello(connection).await?;
         let said = |name: &str| hello.get(name).cloned().unwrap_or_default();
-        (flavor, version, mode) = (said("server"), said("version"), said("mode"));
+        flavor = if said("server") == "valkey" { Dialect::Valkey } else { Dialect::Redis };
+        (version, mode) = (said("version"), said("mode"));
         if role.is_empty() {
             role = if said("role") == "replica" { "slave".to_owned() } else { said("role") };
         }

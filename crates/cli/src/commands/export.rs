@@ -1,7 +1,7 @@
 //! `dbhaul export`
 
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
@@ -43,7 +43,9 @@ pub(crate) struct ExportArgs {
     /// Format to write
     #[arg(long, value_name = "FORMAT")]
     format: Format,
-    /// File to write, which must not exist [default: standard output]
+    /// File to write, which must not exist, or `-` [default: standard output]
+    ///
+    /// A pipe, a terminal or another special file is written to as it is.
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
     /// PostgreSQL major version to write for [default: that of the source]
@@ -117,27 +119,56 @@ pub(super) async fn run(args: ExportArgs, context: &Context) -> anyhow::Result<E
     if is_path(&args.snapshot) && args.format == Format::Sql {
         return Err(exit::usage("--format sql exports a snapshot, not a file"));
     }
-    let mut out: Box<dyn std::io::Write> = match &args.output {
-        // An export never replaces a file: it could be the last one.
-        Some(path) => Box::new(std::io::BufWriter::with_capacity(
-            1 << 18,
-            // It holds what the database held: for its owner alone.
-            std::fs::OpenOptions::new()
-                .write(true)
-                .create_new(true)
-                .mode(0o600)
-                .open(path)
-                .with_context(|| format!("cannot create {}", path.display()))?,
-        )),
-        None => Box::new(std::io::BufWriter::with_capacity(1 << 18, Stdout)),
-    };
+    let output = Output::of(args.output.as_deref());
+    let mut out = std::io::BufWriter::with_capacity(1 << 18, output.open()?);
     let done = write(&args, filter, context, &mut out).await;
-    if let (Err(_), Some(path)) = (&done, &args.output) {
+    if let (Err(_), Output::New(path)) = (&done, &output) {
         // Half a script would pass for a whole one.
         let _ = std::fs::remove_file(path);
     }
     done?;
     Ok(Exit::Done)
+}
+
+/// Where an export is written to.
+#[derive(Debug, PartialEq, Eq)]
+enum Output<'a> {
+    Stdout,
+    /// A file of our own.
+    New(&'a Path),
+    /// A pipe, a terminal or a device, which is there before us and stays.
+    Special(&'a Path),
+}
+
+impl<'a> Output<'a> {
+    fn of(path: Option<&'a Path>) -> Output<'a> {
+        let Some(path) = path else { return Output::Stdout };
+        // Opening /dev/stdout anew would begin at the front of a file that the shell appends to.
+        if ["-", "/dev/stdout", "/dev/fd/1"].iter().any(|name| path == Path::new(name)) {
+            return Output::Stdout;
+        }
+        match path.metadata() {
+            Ok(found) if !found.is_file() && !found.is_dir() => Output::Special(path),
+            _ => Output::New(path),
+        }
+    }
+
+    fn open(&self) -> anyhow::Result<Box<dyn std::io::Write>> {
+        let mut options = std::fs::OpenOptions::new();
+        options.write(true);
+        let (path, doing) = match self {
+            Output::Stdout => return Ok(Box::new(Stdout)),
+            // An export never replaces a file: it could be the last one. It holds what the database held: for its owner
+            // alone.
+            Output::New(path) => {
+                options.create_new(true).mode(0o600);
+                (path, "create")
+            }
+            Output::Special(path) => (path, "open"),
+        };
+        let file = options.open(path).with_context(|| format!("cannot {doing} {}", path.display()))?;
+        Ok(Box::new(file))
+    }
 }
 
 async fn write(
@@ -174,7 +205,7 @@ async fn write(
         modules: args.modules,
     };
     let report = if is_path(&args.snapshot) {
-        export_redis::file(std::path::Path::new(&args.snapshot), settings, out, &context.progress).await?
+        export_redis::file(Path::new(&args.snapshot), settings, out, &context.progress).await?
     } else {
         let repository = context.open_repository().await?;
         let wanted = (&args.job.series(context), args.snapshot.as_str());

@@ -5,6 +5,7 @@ pub(crate) mod backup;
 pub(crate) mod baseline;
 pub(crate) mod check;
 pub(crate) mod compare;
+pub(crate) mod completions;
 pub(crate) mod copy;
 pub(crate) mod export;
 mod files;
@@ -15,6 +16,7 @@ pub(crate) mod inspect;
 mod job;
 pub(crate) mod key;
 mod locks;
+pub(crate) mod man;
 pub(crate) mod migrate;
 pub(crate) mod pin;
 pub(crate) mod prune;
@@ -28,9 +30,20 @@ mod target;
 pub(crate) mod undelete;
 pub(crate) mod verify_file;
 
-use crate::args::Command;
+use clap::CommandFactory as _;
+
+use crate::args::{Cli, Command};
 use crate::context::Context;
 use crate::exit::Exit;
+
+/// Runs a command that describes the program itself, for which no configuration is read; nothing for any other.
+pub(crate) fn describe(command: &Command) -> Option<anyhow::Result<Exit>> {
+    match command {
+        Command::Completions(args) => Some(completions::run(args, Cli::command())),
+        Command::Man(args) => Some(man::run(args, Cli::command())),
+        _ => None,
+    }
+}
 
 /// Runs one command to its end.
 pub(crate) async fn run(command: Command, context: &Context) -> anyhow::Result<Exit> {
@@ -55,5 +68,7 @@ pub(crate) async fn run(command: Command, context: &Context) -> anyhow::Result<E
         Command::Copy(args) => copy::run(args, context).await,
         Command::Rehearse(args) => rehearse::run(args, context).await,
         Command::Baseline(args) => baseline::run(args, context).await,
+        Command::Completions(args) => completions::run(&args, Cli::command()),
+        Command::Man(args) => man::run(&args, Cli::command()),
     }
 }

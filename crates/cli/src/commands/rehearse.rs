@@ -7,7 +7,7 @@ use clap::Args;
 use crate::commands::job::JobArgs;
 use crate::context::Context;
 use crate::exit::Exit;
-use crate::jobs::{baseline, demo, rehearse};
+use crate::jobs::{baseline, rehearse};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -40,21 +40,32 @@ pub(crate) struct RehearseArgs {
     /// Number of connections that work at the same time
     #[arg(long, short, value_name = "N")]
     jobs: Option<usize>,
+    #[cfg(feature = "demo")]
+    #[command(flatten)]
+    demonstration: Demonstration,
+}
+
+/// The demonstration's flags.
+#[cfg(feature = "demo")]
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Demonstration")]
+struct Demonstration {
     /// Run a demonstration that needs no servers of yours
     ///
     /// Starts private source servers too, fills them with a sample application, backs them up, restores them and
     /// verifies the result.
-    #[arg(long, conflicts_with = "snapshot", help_heading = "Demonstration")]
+    #[arg(long, conflicts_with = "snapshot")]
     demo: bool,
     /// Amount of sample data; 1 is the size of the real application
-    #[arg(long, value_name = "N", default_value_t = 1, requires = "demo", help_heading = "Demonstration")]
+    #[arg(long, value_name = "N", default_value_t = 1, requires = "demo")]
     scale: u32,
 }
 
 pub(super) async fn run(args: RehearseArgs, context: &Context) -> anyhow::Result<Exit> {
     let jobs = context.jobs(args.jobs);
-    if args.demo {
-        let report = demo::run(args.scale, jobs, &context.progress).await?;
+    #[cfg(feature = "demo")]
+    if args.demonstration.demo {
+        let report = crate::jobs::demo::run(args.demonstration.scale, jobs, &context.progress).await?;
         return context.conclude(report.exit(), &report, || report.render());
     }
     baseline::ready(args.baseline.as_deref(), args.environment.as_deref())?;

@@ -2,9 +2,11 @@
 //!
 //! Everything here is optional for the tool: each command also works from flags alone. The file is TOML with
 //! kebab-case keys; an unknown key is an error that names the line and the nearest key that exists.
+//! What each key means is written in [`keys`].
 
 mod error;
 mod exposed;
+pub(crate) mod keys;
 mod secret;
 mod template;
 mod zone;
@@ -58,9 +60,7 @@ pub(crate) struct Config {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub(crate) struct JobConfig {
-    /// Names the series of snapshots. It outlives a renamed host or a moved folder.
     pub(crate) id: String,
-    /// Connections per source that copy at the same time; 0 chooses by the number of cores.
     pub(crate) jobs: usize,
 }
 
@@ -74,30 +74,21 @@ impl Default for JobConfig {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub(crate) struct RepositoryConfig {
-    /// A folder, or `s3://bucket/prefix?endpoint=…&region=…`. `${VAR}` is taken from the environment.
     pub(crate) url: String,
-    /// The key file of an encrypted repository: what a host that writes backups needs. It opens none.
     #[serde(default)]
     pub(crate) key_file: Option<PathBuf>,
-    /// The identity file that opens an encrypted repository: for hosts that restore.
     #[serde(default)]
     pub(crate) identity_file: Option<PathBuf>,
-    /// The passphrase, in an identity's place; `${VAR}` keeps it out of the file.
     #[serde(default)]
     pub(crate) passphrase: Option<String>,
-    /// A file whose first line is the passphrase.
     #[serde(default)]
     pub(crate) passphrase_file: Option<PathBuf>,
-    /// A command whose first line of output is the passphrase. Run without a shell.
     #[serde(default)]
     pub(crate) passphrase_command: Option<Vec<String>>,
-    /// zstd's level for what is written.
     #[serde(default)]
     pub(crate) compression_level: Option<i32>,
-    /// Average rate of a run's uploads.
     #[serde(default)]
     pub(crate) limit_upload: Option<repository::Rate>,
-    /// Largest catalog, or other part, that is read into memory as a whole.
     #[serde(default)]
     pub(crate) max_in_memory: Option<repository::ByteSize>,
 }
@@ -126,57 +117,38 @@ impl Kind {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub(crate) struct SourceConfig {
-    /// The name by which `restore --source` finds it.
     pub(crate) name: String,
-    /// PostgreSQL or Redis.
     pub(crate) kind: Kind,
-    /// Where it is. `${VAR}` is taken from the environment. Empty for a stopped Redis server whose data folder is named.
     #[serde(default)]
     pub(crate) url: String,
-    /// The PostgreSQL database, in place of the url's; `*` means every one of the server, each as a source of its own.
     #[serde(default)]
     pub(crate) database: Option<String>,
-    /// The password; `${VAR}` keeps it out of the file.
     #[serde(default)]
     pub(crate) password: Option<String>,
-    /// A file whose first line is the password.
     #[serde(default)]
     pub(crate) password_file: Option<PathBuf>,
-    /// A command whose first line of output is the password. Run without a shell.
     #[serde(default)]
     pub(crate) password_command: Option<Vec<String>>,
-    /// The schema baseline that this database must meet.
     #[serde(default)]
     pub(crate) baseline: Option<PathBuf>,
-    /// The environment whose part of the baseline applies.
     #[serde(default)]
     pub(crate) environment: Option<String>,
-    /// Which part of the database; the whole when nothing is said.
     #[serde(default)]
     pub(crate) filter: Option<FilterConfig>,
-    /// Also the server's roles, memberships, settings of roles and tablespaces.
     #[serde(default)]
     pub(crate) globals: bool,
-    /// With the hashes of the roles' passwords; needs a superuser.
     #[serde(default)]
     pub(crate) role_passwords: bool,
-    /// How the keys of a Redis server are had: `auto`, `psync` or `scan`.
     #[serde(default)]
     pub(crate) capture: redisdump::CaptureMethod,
-    /// Also a Redis server's users, with the hashes of their passwords, and its settings.
     #[serde(default)]
     pub(crate) with_acl: bool,
-    /// The data folder of a Redis server on this host, or a file in it: what lies there is taken, and the server at `url`,
-    /// where one is given, is only asked what counts.
     #[serde(default)]
     pub(crate) data_dir: Option<PathBuf>,
-    /// The authorities (PEM) that a Redis server's certificate may be signed by, in place of the host's; for `rediss://`.
     #[serde(default)]
     pub(crate) tls_cacert: Option<PathBuf>,
-    /// The certificate (PEM) that a Redis server wants of us.
     #[serde(default)]
     pub(crate) tls_cert: Option<PathBuf>,
-    /// Its key (PEM).
     #[serde(default)]
     pub(crate) tls_key: Option<PathBuf>,
 }

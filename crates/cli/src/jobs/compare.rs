@@ -9,7 +9,7 @@ use crate::config::Kind;
 use crate::endpoint::{Connection, Endpoint};
 use crate::exit;
 use crate::jobs::find::{self, Ask};
-use crate::jobs::record::{PostgresDetails, typed};
+use crate::jobs::record::{PostgresDetails, kind_of, typed};
 use crate::jobs::restore::{read_catalog, source_for};
 use crate::jobs::series::Series;
 use crate::jobs::{cluster, keys, replay};
@@ -108,7 +108,7 @@ async fn kind(compare: &Compare<'_>) -> anyhow::Result<Kind> {
                 let source = manifest.sources.iter().find(|source| source.name == *name);
                 let source = source
                     .ok_or_else(|| exit::usage(format!("snapshot {} has no source `{name}`", manifest.id)))?;
-                kinds.push(if source.kind == Kind::Redis.as_str() { Kind::Redis } else { Kind::Postgres });
+                kinds.push(kind_of(source)?);
             }
             Side::Snapshot { .. } => {}
             Side::File(_) => kinds.push(Kind::Redis),

@@ -20,8 +20,14 @@ const SHOWN: usize = 20;
 /// Starts servers, fills them, backs them up, restores into others, and compares.
 pub(crate) async fn run(scale: u32, jobs: usize, progress: &Progress) -> anyhow::Result<DemoReport> {
     progress.stage("starting private servers", None);
-    let sources = [stage::start_postgres(None, &[]).await?, stage::start_redis(None, "", false).await?];
-    let targets = [stage::start_postgres(None, &[]).await?, stage::start_redis(None, "", false).await?];
+    let sources = [
+        stage::start_postgres(None, &[]).await?,
+        stage::start_redis(sandbox::Flavor::Redis, "", false).await?,
+    ];
+    let targets = [
+        stage::start_postgres(None, &[]).await?,
+        stage::start_redis(sandbox::Flavor::Redis, "", false).await?,
+    ];
 
     progress.stage("filling them with the sample application", None);
     let from = endpoints(&sources, ["postgres", "redis"])?;

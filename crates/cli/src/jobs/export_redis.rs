@@ -9,11 +9,13 @@ use futures::SinkExt as _;
 use futures::stream::{BoxStream, StreamExt as _, TryStreamExt as _};
 use redisdump::emit::Target;
 use redisdump::export::{Export, ExportOptions, ExportReport, Format, OnLoss, survey};
+use redisdump::rdb::Dialect;
 use repository::Repository;
 
 use crate::config::Kind;
 use crate::exit;
 use crate::jobs::find::{self, Ask};
+use crate::jobs::record::flavor_of;
 use crate::jobs::restore::source_for;
 use crate::jobs::series::Series;
 use crate::jobs::{cluster, replay};
@@ -153,9 +155,11 @@ pub(crate) async fn stored(
     let manifest = find::snapshot(repository, series, snapshot, ask, progress).await?;
     let source = source_for(&manifest, source, Kind::Redis)?;
     let parts = cluster::rdb_parts(source)?;
-    let text = |pointer: &str| source.server.pointer(pointer).and_then(serde_json::Value::as_str);
-    let flavor = text("/flavor").unwrap_or("redis");
-    let version = text("/version").and_then(|version| format!("{flavor}-{version}").parse().ok());
+    let version = source.server.pointer("/version").and_then(serde_json::Value::as_str);
+    let version = version.and_then(|version| version.parse::<Target>().ok());
+    // The manifest has the number alone, which reads as one of Redis.
+    let flavor = flavor_of(source)?.unwrap_or(Dialect::Redis);
+    let version = version.map(|target| Target { flavor, ..target });
     let open = || cluster::rdb_stream(repository, &parts);
     run(open, settings.options(version)?, out).await
 }

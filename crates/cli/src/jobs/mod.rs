@@ -21,6 +21,7 @@ pub(crate) mod compare;
 pub(crate) mod copy;
 pub(crate) mod data_folder;
 pub(crate) mod databases;
+#[cfg(feature = "demo")]
 pub(crate) mod demo;
 pub(crate) mod export;
 pub(crate) mod export_redis;

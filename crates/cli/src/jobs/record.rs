@@ -5,7 +5,10 @@
 
 use anyhow::Context as _;
 use chrono::{DateTime, SecondsFormat, Utc};
+use repository::SourceRecord;
 use serde::{Deserialize, Serialize};
+
+use crate::config::Kind;
 
 /// Part kind: the catalog of a PostgreSQL database, JSON.
 pub(crate) const PART_CATALOG: &str = "postgres/catalog";
@@ -92,6 +95,47 @@ pub(crate) fn note_times(details: &mut serde_json::Value, started: DateTime<Utc>
     }
 }
 
+/// A source of a snapshot that this version cannot read: a later one wrote it. That says nothing of the snapshot itself.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "source `{source_name}` is of unknown {what} `{value}`: the snapshot was written by a newer version of dbhaul\nhint: \
+     update dbhaul on this host"
+)]
+pub(crate) struct WrittenByNewer {
+    source_name: String,
+    what: &'static str,
+    value: String,
+}
+
+/// What kind of server a source of a snapshot was.
+///
+/// # Errors
+/// [`WrittenByNewer`] for a kind that this version does not have.
+pub(crate) fn kind_of(source: &SourceRecord) -> Result<Kind, WrittenByNewer> {
+    parsed(source, "kind", &source.kind)
+}
+
+/// Redis or Valkey; nothing where the manifest does not tell.
+///
+/// # Errors
+/// [`WrittenByNewer`] for a flavor that this version does not have.
+pub(crate) fn flavor_of(source: &SourceRecord) -> Result<Option<redisdump::rdb::Dialect>, WrittenByNewer> {
+    let flavor = source.server.pointer("/flavor").and_then(serde_json::Value::as_str);
+    flavor.filter(|flavor| !flavor.is_empty()).map(|flavor| parsed(source, "flavor", flavor)).transpose()
+}
+
+fn parsed<T: serde::de::DeserializeOwned>(
+    source: &SourceRecord,
+    what: &'static str,
+    value: &str,
+) -> Result<T, WrittenByNewer> {
+    serde_json::from_value(serde_json::Value::String(value.to_owned())).map_err(|_| WrittenByNewer {
+        source_name: source.name.clone(),
+        what,
+        value: value.to_owned(),
+    })
+}
+
 /// Any serializable value as the manifest's attribute map.
 pub(crate) fn attributes<T: Serialize>(
     value: &T,
@@ -117,6 +161,28 @@ pub(crate) fn typed<T: serde::de::DeserializeOwned>(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn kinds_and_flavors_of_a_newer_version_are_errors() {
+        let source = |kind: &str, flavor: &str| SourceRecord {
+            name: "s".into(),
+            kind: kind.into(),
+            server: serde_json::json!({ "flavor": flavor }),
+            details: serde_json::Value::Null,
+            parts: Vec::new(),
+        };
+        for kind in [Kind::Postgres, Kind::Redis] {
+            assert_eq!(kind_of(&source(kind.as_str(), "")).unwrap(), kind);
+        }
+        for (kind, flavor) in [("sqlite", ""), ("Postgres", ""), ("", ""), ("redis", "garnet")] {
+            let source = source(kind, flavor);
+            let error = kind_of(&source).map(drop).and_then(|()| flavor_of(&source).map(drop));
+            let message = error.unwrap_err().to_string();
+            assert!(message.contains("written by a newer version"), "{message}");
+        }
+        assert_eq!(flavor_of(&source("redis", "")).unwrap(), None);
+        assert_eq!(flavor_of(&source("redis", "valkey")).unwrap(), Some(redisdump::rdb::Dialect::Valkey));
+    }
 
     #[test]
     fn details_of_the_first_versions_are_read_and_times_are_no_hindrance() {

@@ -10,6 +10,7 @@ use crate::config::{Config, Kind};
 use crate::endpoint::Endpoint;
 use crate::failure::Failure;
 use crate::jobs::find::{self, Ask};
+use crate::jobs::record::{WrittenByNewer, kind_of};
 use crate::jobs::restore::{self, Restore};
 use crate::jobs::series::Series;
 use crate::jobs::settings::TargetSettings;
@@ -60,9 +61,10 @@ pub(crate) async fn run(
             Ok(outcome) => report.restored.targets.push(outcome),
             Err(error) => {
                 let not = NotRehearsed { source: source.name.clone(), why: Failure::of(&error).line() };
-                match error.downcast_ref::<Lacking>() {
-                    Some(_) => report.incomplete.push(not),
-                    None => {
+                // Neither says anything of the snapshot: what the rehearsal would have shown is not known.
+                match error.is::<Lacking>() || error.is::<WrittenByNewer>() {
+                    true => report.incomplete.push(not),
+                    false => {
                         report.failed.push(not);
                         last = Some(error);
                     }
@@ -99,7 +101,7 @@ async fn one(
     progress: &Progress,
 ) -> anyhow::Result<TargetOutcome> {
     progress.note(format!("rehearsing `{}` of {}", source.name, manifest.id));
-    let kind = if source.kind == Kind::Redis.as_str() { Kind::Redis } else { Kind::Postgres };
+    let kind = kind_of(source)?;
     let extensions = match kind {
         Kind::Postgres => restore::read_catalog(repository, source).await?.extensions,
         Kind::Redis => Vec::new(),

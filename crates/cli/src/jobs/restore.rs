@@ -12,7 +12,8 @@ use crate::jobs::access::{self, Users};
 use crate::jobs::fill::{self, Piece, RowStream, Rows};
 use crate::jobs::find::{self, Ask};
 use crate::jobs::record::{
-    CopyAttributes, PART_AOF, PART_CATALOG, PART_COPY, PART_GLOBALS, PART_RDB, PostgresDetails, typed,
+    CopyAttributes, PART_AOF, PART_CATALOG, PART_COPY, PART_GLOBALS, PART_RDB, PostgresDetails, kind_of,
+    typed,
 };
 use crate::jobs::series::Series;
 use crate::jobs::settings::TargetSettings;
@@ -286,7 +287,7 @@ pub(crate) fn source_for<'a>(
                 listed()
             )));
         };
-        if source.kind != kind.as_str() {
+        if kind_of(source)? != kind {
             return Err(exit::usage(format!(
                 "source `{name}` is of kind {}, and the target is of kind {}",
                 source.kind,

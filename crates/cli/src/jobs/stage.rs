@@ -1,10 +1,11 @@
 //! Private servers for rehearsals: which program fits a snapshot, and how it is reached.
 
+use redisdump::rdb::Dialect;
 use repository::SourceRecord;
 
 use crate::config::Kind;
 use crate::endpoint::{Connection, Endpoint};
-use crate::jobs::record::PART_CLUSTER_RDB;
+use crate::jobs::record::{PART_CLUSTER_RDB, flavor_of};
 
 /// A private server; gone when stopped or dropped.
 pub(crate) enum Private {
@@ -38,7 +39,10 @@ pub(crate) async fn start_for(
             start_postgres(major, extensions).await
         }
         Kind::Redis => {
-            let flavor = source.server.pointer("/flavor").and_then(serde_json::Value::as_str);
+            let flavor = match flavor_of(source)? {
+                Some(Dialect::Valkey) => sandbox::Flavor::Valkey,
+                Some(Dialect::Redis) | None => sandbox::Flavor::Redis,
+            };
             let clustered = source.parts.iter().any(|part| part.kind == PART_CLUSTER_RDB);
             start_redis(flavor, version, clustered).await
         }
@@ -129,16 +133,14 @@ fn lacking<'a>(
 /// # Errors
 /// [`Lacking`] where this host has none.
 pub(crate) async fn start_redis(
-    flavor: Option<&str>,
+    flavor: sandbox::Flavor,
     version: &str,
     clustered: bool,
 ) -> anyhow::Result<Private> {
-    let valkey = flavor == Some("valkey");
     let wanted = version.to_owned();
     tokio::task::spawn_blocking(move || {
         // A snapshot by replication would otherwise wait for further replicas, for 5 s.
         let settings = vec![("repl-diskless-sync-delay".to_owned(), "0".to_owned())];
-        let flavor = if valkey { sandbox::Flavor::Valkey } else { sandbox::Flavor::Redis };
         let mut found = sandbox::redis::find_all(&sandbox::Places::from_env());
         found.retain(|binaries| binaries.flavor() == flavor);
         found.sort_by_key(|binaries| binaries.version());

@@ -5,6 +5,7 @@ pub(crate) mod baseline;
 pub(crate) mod check;
 pub(crate) mod compare;
 pub(crate) mod copy;
+#[cfg(feature = "demo")]
 pub(crate) mod demo;
 pub(crate) mod forget;
 pub(crate) mod inspect;

@@ -6,6 +6,7 @@ mod by_hand;
 mod care;
 mod cluster;
 mod common;
+mod completions;
 mod databases;
 mod encryption;
 mod files;

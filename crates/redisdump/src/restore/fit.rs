@@ -12,7 +12,7 @@ use crate::cluster::each_master;
 use crate::databases::databases;
 use crate::emit::{Losses, Target};
 use crate::identity::{functions, identify};
-use crate::rdb::{Both, Dialect, Reader};
+use crate::rdb::{Both, Reader};
 use crate::uniqueness::Uniqueness;
 use crate::wire::Connection;
 use crate::{ConnectOptions, Error, ServerIdentity};
@@ -22,8 +22,7 @@ impl ServerIdentity {
     pub fn target(&self) -> Target {
         let mut numbers = self.version.split('.').map(|n| n.parse::<u32>().unwrap_or(0));
         let (major, minor) = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
-        let flavor = if self.flavor == "valkey" { Dialect::Valkey } else { Dialect::Redis };
-        Target { flavor, major, minor }
+        Target { flavor: self.flavor, major, minor }
     }
 }
 

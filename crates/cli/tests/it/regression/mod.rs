@@ -2,6 +2,7 @@
 
 mod aof_commands;
 mod closed_connections;
+mod export_outputs;
 mod forged_repository;
 mod jobs_apart;
 mod lineage;
@@ -23,4 +24,5 @@ mod table_locks;
 mod timescale_native;
 mod timescale_rehearsal;
 mod timescale_restoring;
+mod unknown_kinds;
 mod upload_rate;

@@ -129,9 +129,9 @@ impl Pass {
             // What is wrong with it was told when it was read whole.
             let _ = rdb::Reader::new().try_newer(true).feed(&self.front, &mut says);
         }
-        let flavor = if says.valkey { "valkey" } else { "redis" };
+        let flavor = if says.valkey { Dialect::Valkey } else { Dialect::Redis };
         ServerIdentity {
-            flavor: flavor.to_owned(),
+            flavor,
             version: says.version,
             run_id: String::new(),
             role: String::new(),
