@@ -24,7 +24,7 @@ fn default_grace() -> u64 {
     InitOptions::default().grace.as_millis() as u64
 }
 
-/// No grace is longer: what a damaged `dbhaul.json` could ask for, kept within what times can be added to.
+/// No grace period is longer: what a damaged `dbhaul.json` could ask for, kept within what times can be added to.
 const LONGEST_GRACE: Duration = Duration::from_secs(3650 * 86_400);
 
 /// `dbhaul.json`.
@@ -88,7 +88,7 @@ impl Repository {
             store: Some(probe),
             recipient_sets: Vec::new(),
         };
-        // Another host may have had the same thought since we looked.
+        // Another host may have created it since we checked.
         let bytes = bytes::Bytes::from(crypt.seal(CONFIG, &config));
         if !store.put_new(CONFIG, bytes.clone(), probe.conditional_put).await? {
             return Err(Error::AlreadyExists { store: store.to_string() });

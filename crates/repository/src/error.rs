@@ -128,7 +128,7 @@ pub enum Error {
         /// The store's own words about the first of them.
         source: Box<Error>,
     },
-    /// The disk is full, in the midst of a backup.
+    /// The disk is full, in the middle of a backup.
     #[error("{source}{}", kept_hint(*.kept, *.kept_bytes))]
     OutOfSpace {
         /// What could not be written.
@@ -212,7 +212,7 @@ pub enum Error {
         /// The name.
         id: String,
     },
-    /// A backup ran so long that prune might have removed what it re-used.
+    /// A backup ran so long that prune might have removed what it reused.
     #[error(
         "this backup ran longer than {hours} hours and may reference chunks pruned in the meantime; it is not listed"
     )]

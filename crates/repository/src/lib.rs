@@ -1,24 +1,46 @@
 //! A backup repository on object stores: content-addressed chunks, and one manifest for each snapshot.
 //!
-//! A *part* is a named stream of bytes (a table's rows, an RDB file). It is cut into chunks where its content says so,
-//! each chunk is stored once under a hash of its plain bytes, compressed by zstd and encrypted with age if that is
-//! asked for, and a snapshot is the manifest
-//! that lists its parts and their chunks. The manifest is written last and once: what has no manifest does not exist,
-//! so that a killed backup lists nothing. The format is described in `docs/repository-format.md`.
+//! A *part* is a named stream of bytes (a table's rows, an RDB file). It is cut into chunks by content, each chunk is
+//! stored once under a hash of its plain bytes, compressed by zstd and encrypted with age if that is requested. A
+//! snapshot is the manifest that lists its parts and their chunks. The manifest is written last and once: a chunk without
+//! a manifest is not part of any snapshot, and an interrupted backup lists nothing. `docs/repository-format.md` describes
+//! the format.
 //!
-//! ```no_run
-//! # async fn example() -> Result<(), repository::Error> {
-//! use repository::{InitOptions, PartHeader, Repository, SnapshotStart, Store, StoreEnv};
+//! ```
+//! use chrono::Utc;
+//! use futures::TryStreamExt as _;
+//! use repository::{
+//!     InitOptions, PartHeader, Repository, SnapshotStart, SourceRecord, Store, StoreEnv,
+//! };
 //!
-//! let store = Store::open("backup", &StoreEnv::from_process())?;
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), repository::Error> {
+//! // A path, or s3://bucket/prefix with the variables of AWS in the environment.
+//! let store = Store::open("memory:", &StoreEnv::from_process())?;
 //! let repository = Repository::init(store, &InitOptions::default()).await?;
-//! let writer = repository.begin(SnapshotStart::new("nightly", chrono::Utc::now(), "example 1.0")).await?;
+//!
+//! let writer = repository.begin(SnapshotStart::new("nightly", Utc::now(), "example 1.0")).await?;
 //! let rows = futures::stream::iter([Ok::<_, std::io::Error>("1\tone\n".into())]);
 //! let part = writer.write_part(PartHeader::new("public.t", "rows"), rows).await?;
-//! # let _ = part;
+//! let source = SourceRecord {
+//!     name: "shop".to_owned(),
+//!     kind: "postgres".to_owned(),
+//!     server: serde_json::json!({ "version": 18 }),
+//!     details: serde_json::Value::Null,
+//!     parts: vec![part],
+//! };
+//! writer.commit(vec![source], true).await?;
+//!
+//! let latest = repository.find("latest").await?;
+//! for (_, part) in latest.parts() {
+//!     let bytes: Vec<_> = repository.read_part(part).try_collect().await?;
+//!     assert_eq!(bytes.concat(), b"1\tone\n");
+//! }
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! Errors name the object they concern; [`Error::remedy`] says what a user can do, as data.
 
 mod config;
 mod crypto;

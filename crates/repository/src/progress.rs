@@ -41,7 +41,7 @@ pub enum Step {
     Ended,
 }
 
-/// Whoever is told, if anybody is.
+/// The callback, if there is one.
 #[derive(Clone, Default)]
 pub(crate) struct Observer(Option<Arc<dyn Fn(Step) + Send + Sync>>);
 

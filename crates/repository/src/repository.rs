@@ -17,7 +17,7 @@ pub struct InitOptions {
     /// How long what is no longer needed stays: `undelete` works so long, prune waits so long between marking and
     /// deleting, and a backup that runs longer is refused. At least a few hours for real use.
     pub grace: Duration,
-    /// Whom everything is encrypted to; nothing is where there is nobody.
+    /// For whom everything is encrypted; `None` for no encryption.
     pub encryption: Option<Encryption>,
 }
 
@@ -38,7 +38,7 @@ pub struct Repository {
     pub(crate) level: i32,
     /// How large a part may be that is read into memory.
     pub(crate) most_in_memory: u64,
-    /// Who is told how far long work is.
+    /// The callback for progress.
     pub(crate) observer: Observer,
     pub(crate) id: String,
     pub(crate) probe: Option<Probe>,
@@ -79,7 +79,7 @@ impl Repository {
         self
     }
 
-    /// Has this told how far [`Repository::check`] and [`Repository::prune`] are. It is called on the path of the data, and
+    /// Calls this with the progress of [`Repository::check`] and [`Repository::prune`] are. It is called on the path of the data, and
     /// must not block for long.
     #[must_use]
     pub fn observed(mut self, tell: impl Fn(Step) + Send + Sync + 'static) -> Repository {
@@ -117,7 +117,7 @@ impl Repository {
         self.crypt.key()
     }
 
-    /// Whom new data is encrypted to.
+    /// For whom new data is encrypted.
     pub fn recipients(&self) -> &[Recipient] {
         self.crypt.recipients()
     }
@@ -128,7 +128,7 @@ impl Repository {
         self.crypt.identity_as_stored(identity)
     }
 
-    /// When a snapshot's manifest was stored, by the store's clock; nothing if it is not listed.
+    /// When a snapshot's manifest was stored, by the store's clock; `None` if it is not listed.
     pub async fn stored_at(&self, id: &SnapshotId) -> Result<Option<DateTime<Utc>>, Error> {
         self.store.written_at(&id.object()).await
     }

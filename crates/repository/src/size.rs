@@ -1,4 +1,4 @@
-//! Sizes and rates as people write them.
+//! Sizes and rates in human notation.
 
 use std::fmt;
 use std::num::NonZeroU64;

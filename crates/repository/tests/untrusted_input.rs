@@ -19,7 +19,7 @@ fn peak() -> Option<u64> {
     Some(line.split_whitespace().nth(1)?.parse::<u64>().ok()? * 1024)
 }
 
-/// Every way of use meets the hostile object. Gives what each said.
+/// Every way of use meets the malicious object. Gives what each said.
 async fn use_all(folder: &Path) -> Vec<String> {
     let repo = match Repository::open(Store::folder(folder).unwrap()).await {
         Ok(repo) => repo,

@@ -16,17 +16,17 @@
 //! last N slots *that hold one*, counted in one time zone; rules may overlap; while a rule has counts left, the oldest
 //! snapshot is kept too. Each source of the series is counted by itself, and a snapshot is kept while any source in it
 //! needs it: a snapshot of some sources never takes the place of another source's. Beside them some snapshots are always
-//! kept ([`Reason`]), and a plan that looks like an accident is refused ([`Refusal`]). A plan is data: it is printed,
-//! serialized, and carried out by somebody else.
+//! kept ([`Reason`]), and a plan that looks like an accident is refused ([`Refusal`]). A plan is data: the caller prints, serializes and
+//! applies it.
 
-mod judge;
+mod decide;
 mod plan;
 mod policy;
 mod render;
 mod slot;
 mod snapshot;
 
-pub use judge::{plan, protected};
+pub use decide::{plan, protected};
 pub use plan::{Because, Entry, Plan, Reason, Refusal, RestorePoint, Warning};
 pub use policy::{Policy, PolicyError};
 pub use slot::Period;

@@ -1,4 +1,4 @@
-//! What comes out: every snapshot with its verdict and its reasons.
+//! Output: every snapshot with its decision and its reasons.
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
@@ -23,7 +23,7 @@ pub enum Reason {
     Checked,
     /// It is the newest that passed a rehearsal.
     Rehearsed,
-    /// Somebody pinned it.
+    /// Pinned by a user.
     Pinned,
     /// It is younger than a day.
     Young,
@@ -47,7 +47,7 @@ pub struct Because {
     pub sources: Vec<String>,
 }
 
-/// The verdict on one snapshot.
+/// The decision on one snapshot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Entry {

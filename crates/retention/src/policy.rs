@@ -29,7 +29,7 @@ pub struct Policy {
     pub keep_within: Option<String>,
     /// Snapshots with one of these tags are kept like pinned ones. By default that is `keep`.
     pub keep_tags: BTreeSet<String>,
-    /// The zone whose calendar is meant.
+    /// The time zone whose calendar the rules use.
     pub zone: chrono_tz::Tz,
 }
 
@@ -49,13 +49,13 @@ impl Default for Policy {
     }
 }
 
-/// A policy that cannot be meant.
+/// An invalid policy.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PolicyError {
     /// Every count is zero: this would keep nothing.
     #[error(
-        "the retention policy keeps nothing: give at least one of last, hourly, daily, weekly, monthly, yearly, keep-within"
+        "the retention policy keeps nothing: set at least one of last, hourly, daily, weekly, monthly, yearly, keep-within"
     )]
     Empty,
     /// `keep-within` is not a duration.

@@ -1,4 +1,4 @@
-//! Plans for people.
+//! Human-readable plans.
 
 use std::fmt;
 
@@ -42,7 +42,7 @@ impl fmt::Display for Refusal {
                 since.format("%Y-%m-%d %H:%M UTC")
             ),
             Refusal::TooMany { would_go, limit } => {
-                write!(f, "{would_go} snapshots would be removed, and at most {limit} may be at once")
+                write!(f, "{would_go} snapshots would be removed, more than the {limit} allowed at once")
             }
         }
     }
@@ -90,14 +90,14 @@ impl Plan {
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for entry in &self.entries {
-            let verdict = if entry.keep { "keep  " } else { "remove" };
+            let decision = if entry.keep { "keep  " } else { "remove" };
             let at = self.local(entry.taken_at);
             let unproven = if entry.date_unproven {
                 "  [stored at another time than dated: takes no slot from others]"
             } else {
                 ""
             };
-            writeln!(f, "{verdict}  {at}  {}  {}{unproven}", entry.id, self.reasons(entry))?;
+            writeln!(f, "{decision}  {at}  {}  {}{unproven}", entry.id, self.reasons(entry))?;
         }
         writeln!(f, "{} kept, {} removed", self.kept().count(), self.removed().count())?;
         for point in &self.oldest_restore_points {

@@ -1,4 +1,4 @@
-//! What goes in: snapshots as retention sees them, and what else must be known before anything may be removed.
+//! Input: snapshots as retention sees them, and the guards that must hold before anything is removed.
 
 use std::collections::BTreeSet;
 
@@ -25,7 +25,7 @@ pub struct Snapshot {
     pub complete: bool,
     /// Its newest check found damage.
     pub known_bad: bool,
-    /// Somebody pinned it.
+    /// Pinned by a user.
     pub pinned: bool,
     /// It passed a check of its data.
     pub checked: bool,
@@ -68,7 +68,7 @@ impl Snapshot {
     }
 
     /// True if its manifest was stored much later than it says it was taken, or before. The first is so of a copy from
-    /// another repository, of one that was brought back, and of one whose writer chose the date; the second of one that
+    /// another repository, of one that was undeleted, and of one whose writer chose the date; the second of one that
     /// was taken while the clock was ahead, also once that date has passed.
     pub fn is_date_unproven(&self) -> bool {
         let differs = |stored| stored > self.taken_at + LATE || is_future(self.taken_at, stored);
@@ -119,7 +119,7 @@ pub(crate) fn is_future(at: DateTime<Utc>, now: DateTime<Utc>) -> bool {
     at > now + TOLERANCE
 }
 
-/// What else must be known before anything may be removed.
+/// What must be known before anything may be removed.
 #[derive(Debug, Clone, Default)]
 pub struct Guards {
     /// Manifests that could not be read: they may be snapshots of this series.

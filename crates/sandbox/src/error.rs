@@ -1,4 +1,4 @@
-//! What can go wrong with a private server.
+//! Errors of private servers.
 
 use std::path::PathBuf;
 
@@ -6,12 +6,12 @@ use std::path::PathBuf;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// No program of the wanted kind and version lies on this host.
-    #[error("no {wanted} on this host; looked in {}", looked.join(", "))]
+    /// No program of the requested kind and version is installed.
+    #[error("{wanted} not found on this host; searched {}", looked.join(", "))]
     NotFound {
-        /// What was wanted, such as "PostgreSQL 15".
+        /// What was requested, such as "PostgreSQL 15".
         wanted: String,
-        /// Where it was looked for.
+        /// Where it was searched.
         looked: Vec<String>,
     },
     /// A program could not be run, or failed.
@@ -50,7 +50,7 @@ pub enum Error {
         /// Why.
         source: std::io::Error,
     },
-    /// No port of 127.0.0.1 could be had.
+    /// No port of 127.0.0.1 is available.
     #[error("no free port on 127.0.0.1: {source}")]
     Port {
         /// Why.
@@ -62,7 +62,7 @@ pub enum Error {
         /// The setting's name.
         name: String,
     },
-    /// PostgreSQL refuses to run as root, and no other user is there to run it as.
-    #[error("PostgreSQL does not run as root, and neither `postgres` nor `nobody` is in /etc/passwd")]
+    /// PostgreSQL refuses to run as root, and there is no other user to run it as.
+    #[error("PostgreSQL refuses to run as root, and neither `postgres` nor `nobody` is in /etc/passwd")]
     NoUser,
 }

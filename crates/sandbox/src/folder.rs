@@ -34,12 +34,12 @@ impl Folder {
         &self.0
     }
 
-    /// Copies what is in another folder: plain files and folders, not sockets. What comes is for our own user alone.
+    /// Copies what is in another folder: plain files and folders, not sockets. Copies are accessible to the current user only.
     pub(crate) fn copy_from(&self, from: &Path) -> std::io::Result<()> {
         copy_folder(from, self.path())
     }
 
-    /// Copies one file, for our own user alone.
+    /// Copies one file, accessible to the current user only.
     pub(crate) fn copy_file(&self, from: &Path, name: &str) -> std::io::Result<()> {
         copy_file(from, &self.0.join(name))
     }

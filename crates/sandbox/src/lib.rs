@@ -1,12 +1,12 @@
 //! Private PostgreSQL, Redis and Valkey servers: find the programs, start them in a temporary folder, stop them, and
-//! leave nothing behind.
+//! clean up.
 //!
 //! Nobody else on the host reads or reaches them: they listen on a Unix socket in a folder that only its user enters
 //! (as root, PostgreSQL runs as another user, and the folder is that user's), or on request on a port with a password.
 //! Their programs get an environment of their own.
 //!
-//! The same code serves users (`dbhaul rehearse` restores into such servers) and the tests of every crate, so that
-//! what users trust to rehearse is what tests run on every day.
+//! The same code serves rehearsals of restores and the tests of every crate, so that what users trust to rehearse is
+//! what tests run on every day.
 //!
 //! ```no_run
 //! use sandbox::{Places, Postgres, PostgresOptions};

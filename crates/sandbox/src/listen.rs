@@ -1,6 +1,6 @@
-//! Where a private server is reached.
+//! How a private server is reached.
 
-/// Where a private server is reached. Others on the host reach it neither way.
+/// How a private server is reached. Other users of the host cannot reach it either way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Listen {
     /// On a Unix socket in the server's own folder, which nobody else can enter, and on no port. There is no password

@@ -1,4 +1,4 @@
-//! Where server programs are looked for.
+//! Where server programs are searched.
 
 use std::path::{Path, PathBuf};
 

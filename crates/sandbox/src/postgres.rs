@@ -117,7 +117,7 @@ pub fn find(major: Option<u32>, places: &Places) -> Result<PostgresBinaries, Err
 pub struct PostgresOptions {
     /// The superuser's name.
     pub superuser: String,
-    /// Where it is reached.
+    /// How the server is reached.
     pub listen: Listen,
     /// The superuser's password; with one, every connection must authenticate by SCRAM. On a port there always is one.
     pub password: Option<String>,
@@ -125,7 +125,7 @@ pub struct PostgresOptions {
     pub encoding: String,
     /// Settings as name and value, such as `shared_preload_libraries` and `pg_stat_statements`.
     pub settings: Vec<(String, String)>,
-    /// Write-ahead logging and fsync as in earnest. Off, a crash of the host loses the cluster, and nothing else.
+    /// Write-ahead logging and fsync as in production. Off, a crash of the host loses the cluster, and nothing else.
     pub durable: bool,
     /// The certificate with which the server offers TLS; without one it speaks no TLS.
     pub tls: Option<Tls>,
@@ -159,7 +159,7 @@ impl fmt::Debug for PostgresOptions {
         f.debug_struct("PostgresOptions")
             .field("superuser", &self.superuser)
             .field("listen", &self.listen)
-            .field("password", &process::veiled(&self.password))
+            .field("password", &process::redacted(&self.password))
             .field("encoding", &self.encoding)
             .field("settings", &self.settings)
             .field("durable", &self.durable)
@@ -255,7 +255,7 @@ impl Postgres {
         self.process.stop();
     }
 
-    /// Ends the server as a crash would.
+    /// Kills the server, as a crash would.
     pub fn kill(&mut self) {
         self.process.kill();
     }

@@ -1,4 +1,4 @@
-//! A server as a process: its user, its environment, its port, its end.
+//! A server as a process: its user, its environment, its port, how it ends.
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -46,7 +46,7 @@ impl User {
 }
 
 /// A program to be run as this user, with an environment of its own: what the caller's holds (passwords, settings of
-/// clients and of a shell) is no business of a server that runs what somebody else's database says. `home` is also
+/// clients and of a shell) is not meant for a server that runs what somebody else's database says. `home` is also
 /// where temporary files go.
 pub(crate) fn command(user: Option<User>, program: &Path, home: &Path) -> Command {
     let mut command = Command::new(program);
@@ -249,7 +249,7 @@ pub(crate) fn wait_ready(
             return Ok(());
         }
         if ended || Instant::now() > deadline {
-            let message = if ended { "it ended at once" } else { "it was not ready within 60 s" };
+            let message = if ended { "it exited immediately" } else { "it was not ready within 60 s" };
             return Err(Error::Start {
                 server: server.to_owned(),
                 place: place.to_owned(),
@@ -302,6 +302,6 @@ pub(crate) fn percent(text: &str) -> String {
 }
 
 /// How an option that holds a password shows itself.
-pub(crate) fn veiled(password: &Option<String>) -> &'static str {
+pub(crate) fn redacted(password: &Option<String>) -> &'static str {
     if password.is_some() { "<hidden>" } else { "none" }
 }

@@ -12,7 +12,7 @@ use crate::folder::Folder;
 use crate::process::{self, Process};
 use crate::{Error, Listen, Places, Version};
 
-/// Which of the two.
+/// Redis or Valkey.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Flavor {
     /// Redis.
@@ -93,7 +93,7 @@ pub fn find(flavor: Flavor, version: &str, places: &Places) -> Result<RedisBinar
 /// How a private server is set up.
 #[derive(Clone, Default)]
 pub struct RedisOptions {
-    /// Where it is reached.
+    /// How the server is reached.
     pub listen: Listen,
     /// `requirepass`, and `masterauth` for what replicates from servers with the same password. On a port there always is
     /// one.
@@ -113,7 +113,7 @@ impl fmt::Debug for RedisOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RedisOptions")
             .field("listen", &self.listen)
-            .field("password", &process::veiled(&self.password))
+            .field("password", &process::redacted(&self.password))
             .field("settings", &self.settings)
             .field("appendonly", &self.appendonly)
             .field("rdb", &self.rdb)
@@ -187,7 +187,7 @@ impl Redis {
         self.options.password.as_deref()
     }
 
-    /// The place as `dbhaul` asks for it by name: `127.0.0.1:PORT`, or the socket's path.
+    /// The address as confirmation prompts name it: `127.0.0.1:PORT`, or the socket's path.
     pub fn address(&self) -> String {
         match self.port {
             Some(port) => format!("127.0.0.1:{port}"),

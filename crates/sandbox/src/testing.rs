@@ -1,6 +1,6 @@
-//! For tests: a server version, or a loud skip.
+//! For tests: a server of a version, or a visible skip.
 //!
-//! A version that is not on this host makes a test skip, and say so where everybody sees it. With
+//! A version that is not on this host makes a test skip, and print SKIPPED. With
 //! `DBHAUL_REQUIRE_SERVERS=1`, as in CI, it fails instead.
 //!
 //! A test that runs by default can ask only for what a default run of `scripts/servers` fetches: both read the same

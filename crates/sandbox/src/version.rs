@@ -41,7 +41,7 @@ impl FromStr for Version {
             let digits: String = word.chars().take_while(char::is_ascii_digit).collect();
             match (digits.parse(), numbers.get_mut(at)) {
                 (Ok(number), Some(slot)) => *slot = number,
-                _ if at == 0 => return Err(format!("`{text}` is no version")),
+                _ if at == 0 => return Err(format!("`{text}` is not a version")),
                 _ => break,
             }
         }

@@ -61,13 +61,13 @@ impl Crypt {
         Crypt(Some(Arc::new(Keys { ids, documents, key, recipients, identities, sets })))
     }
 
-    /// To whom what is encrypted to.
+    /// For whom data is encrypted.
     pub(crate) fn sets(&self) -> &RecipientSets {
         static NONE: RecipientSets = RecipientSets::none();
         self.0.as_ref().map_or(&NONE, |keys| &keys.sets)
     }
 
-    /// The same keys, with those identities alone that belong to recipients of today.
+    /// The same keys, with those identities alone that belong to current recipients.
     pub(crate) fn of_current_recipients(&self) -> Crypt {
         let Some(keys) = &self.0 else { return Crypt(None) };
         let current =

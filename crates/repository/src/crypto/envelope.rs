@@ -12,7 +12,7 @@ use crate::{Access, Error, Identity, Passphrase, Recipient, RepositoryKey};
 
 /// The work of trying one passphrase: 2^17 blocks of scrypt, 128 MiB and a fraction of a second.
 const WORK: u8 = 17;
-/// A hostile `dbhaul.json` could otherwise ask for all memory.
+/// A malicious `dbhaul.json` could otherwise ask for all memory.
 const MOST_WORK: u8 = 18;
 
 /// `encryption` in `dbhaul.json`.
@@ -21,7 +21,7 @@ const MOST_WORK: u8 = 18;
 pub(crate) struct Envelope {
     /// `age`.
     scheme: String,
-    /// Whom to encrypt to from now on.
+    /// For whom to encrypt from now on.
     recipients: Vec<String>,
     /// The repository key, as an age file for the recipients, in base64.
     key: String,
@@ -30,7 +30,7 @@ pub(crate) struct Envelope {
     passphrase_identity: Option<String>,
 }
 
-/// Whom a new repository is encrypted to. At least one of both is given.
+/// For whom a new repository is encrypted. At least one of both is given.
 #[derive(Debug, Clone, Default)]
 pub struct Encryption {
     /// The public halves of identities that lie elsewhere.

@@ -2,7 +2,7 @@
 //!
 //! Three things, so that each machine holds no more than it needs. An *identity* opens backups, and belongs where
 //! restores are done. A *recipient* is its public half, and lies in `dbhaul.json`. The *repository key* is what a
-//! backup host holds: chunk ids are made with it, so that who sees the store cannot tell whether a known chunk lies
+//! backup host holds: chunk ids are made with it, so that a reader of the store cannot tell whether a known chunk lies
 //! there, and documents are signed with it, so that who can write to the store cannot forge any. It opens nothing.
 
 use std::fmt;

@@ -77,7 +77,7 @@ impl RecipientSets {
         (self.current > 0).then(|| CopyTag(self.mark()))
     }
 
-    /// A tag that nobody else draws, for a chunk whose usual name is taken by prune.
+    /// A tag that nobody else chooses, for a chunk whose usual name is taken by prune.
     pub(crate) fn fresh_tag(&self) -> CopyTag {
         let random = uuid::Uuid::new_v4().as_fields().0;
         CopyTag(if self.sets.is_empty() { random } else { self.mark() | (random & 0xffff).max(1) })
@@ -100,12 +100,12 @@ impl RecipientSets {
         self.sets.get(self.current).map_or(&[], |set| &set.recipients)
     }
 
-    /// True if some recipient of today can open what bears this tag.
+    /// True if some current recipient can open what bears this tag.
     pub(crate) fn readable_by_any(&self, tag: Option<CopyTag>) -> bool {
         self.sets.is_empty() || self.current().iter().any(|recipient| self.can_decrypt(recipient, tag))
     }
 
-    /// True if every recipient of today can.
+    /// True if every current recipient can.
     pub(crate) fn readable_by_all(&self, tag: Option<CopyTag>) -> bool {
         self.current().iter().all(|recipient| self.can_decrypt(recipient, tag))
     }
@@ -117,14 +117,14 @@ impl RecipientSets {
         tags
     }
 
-    /// True if some recipient of today can restore this sealed snapshot without the help of another identity.
+    /// True if some current recipient can restore this sealed snapshot without the help of another identity.
     pub(crate) fn restorable_by_any(&self, manifest: &Manifest) -> bool {
         let tags = RecipientSets::tags(manifest);
         self.sets.is_empty()
             || self.current().iter().any(|recipient| tags.iter().all(|tag| self.can_decrypt(recipient, *tag)))
     }
 
-    /// True if every recipient of today can.
+    /// True if every current recipient can.
     pub(crate) fn restorable_by_all(&self, manifest: &Manifest) -> bool {
         RecipientSets::tags(manifest).into_iter().all(|tag| self.readable_by_all(tag))
     }

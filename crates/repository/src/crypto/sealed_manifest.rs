@@ -14,7 +14,7 @@ use crate::{ChunkRef, Content, Error, Manifest, SourceRecord};
 
 /// Manifests are small beside what they describe, and shorter ones are read at every start.
 const BODY_LEVEL: i32 = 9;
-/// No body is larger when it is plain: what a hostile store can make us allocate.
+/// No body is larger when it is plain: bounds what a malicious store can make us allocate.
 const LARGEST_BODY: usize = 512 << 20;
 
 /// What a sealed manifest holds.
@@ -81,7 +81,7 @@ impl Manifest {
         }
     }
 
-    /// The same; one that nothing opens which was given stays sealed.
+    /// The same; one that none of the given identities can decrypt stays sealed.
     pub(crate) fn open_if_possible(mut self, crypt: &Crypt) -> Result<Manifest, Error> {
         let Some(sealed) = self.sealed.take() else { return Ok(self) };
         let object = self.id.object();

@@ -34,7 +34,7 @@ pub(crate) struct ChunkObject {
 }
 
 impl ChunkObject {
-    /// Reads an object's name; nothing if no chunk is called so.
+    /// Reads an object's name; `None` if it is not a chunk's name.
     pub(crate) fn parse(object: &str) -> Option<ChunkObject> {
         let name = object.strip_prefix("chunks/")?.get(3..)?;
         let (id, copy) = match name.split_once('-') {

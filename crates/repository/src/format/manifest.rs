@@ -214,7 +214,7 @@ pub struct Manifest {
     /// From here on the series may be of other sources than before: somebody said that it is meant to be.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub new_lineage: bool,
-    /// Words that somebody gave it.
+    /// Tags given by the user.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub tags: BTreeSet<String>,
     /// The servers; empty while the manifest is sealed.

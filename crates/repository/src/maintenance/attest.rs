@@ -16,7 +16,7 @@ use crate::{Error, Repository, SnapshotId};
 
 /// What was found is a report, and small.
 const LEVEL: i32 = 9;
-/// No report is larger when it is plain: what a hostile store can make us allocate.
+/// No report is larger when it is plain: bounds what a malicious store can make us allocate.
 const LARGEST_DETAILS: usize = 64 << 20;
 
 /// What was done.
@@ -46,7 +46,7 @@ pub struct Attestation {
     /// What was found. Nothing where it is sealed, and no identity opens it that was given.
     pub details: serde_json::Value,
     /// The chunk objects that a check found to be missing or damaged, so that it can be seen later whether all of them
-    /// were mended. Empty if there were too many to list.
+    /// were repaired. Empty if there were too many to list.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub faults: Vec<String>,
 }

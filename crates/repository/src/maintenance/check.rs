@@ -345,7 +345,7 @@ impl Repository {
         for (id, passed) in passed.chain(report.broken.iter().map(|id| (id, false))) {
             let details = serde_json::json!({ "read-data": true });
             let faults = blamed.get(id.as_str()).cloned().unwrap_or_default();
-            // A list that is not complete would let a snapshot pass for mended that is not.
+            // A list that is not complete would let a snapshot pass for repaired that is not.
             let faults = if faults.len() > MOST_BLAMED { Vec::new() } else { faults };
             let attestation =
                 Attestation { kind: AttestationKind::Check, passed, incomplete: false, at, details, faults };

@@ -97,7 +97,7 @@ pub enum FaultKind {
 }
 
 impl FaultKind {
-    /// True when it is certain that the store does not hold the chunk. Only that is noted on snapshots, and mended.
+    /// True when it is certain that the store does not hold the chunk. Only that is noted on snapshots, and repaired.
     pub fn is_proven(&self) -> bool {
         matches!(self, FaultKind::Missing | FaultKind::Damaged { .. })
     }
@@ -137,7 +137,7 @@ pub struct CheckReport {
     /// Snapshots of which that cannot be said here: something of them was encrypted to other recipients, or the store
     /// could not give it.
     pub unknown: Vec<SnapshotId>,
-    /// Snapshots that no recipient of today can restore alone: recipients changed after their data was written.
+    /// Snapshots that no current recipient can restore alone: recipients changed after their data was written.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub not_restorable: Vec<SnapshotId>,
     /// Manifests and other documents that cannot be read.

@@ -40,7 +40,7 @@ pub struct NotCopied {
 }
 
 impl NotCopied {
-    /// What speaks against this one snapshot. What speaks against all of them ends the copy.
+    /// The error of this one snapshot. An error that affects all of them ends the copy.
     pub(crate) fn because(id: &SnapshotId, error: Error) -> Result<NotCopied, Error> {
         match error {
             Error::Damaged { .. } | Error::OtherRecipients { .. } | Error::Format { .. } => {

@@ -1,4 +1,4 @@
-//! Which snapshots are known to be damaged. A check notes what it finds; but what was found may have been mended since, by
+//! Which snapshots are known to be damaged. A check notes what it finds; but what was found may have been repaired since, by
 //! a backup that met the same data, and a snapshot that is whole again must not be treated as if it were lost.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -17,7 +17,7 @@ impl Repository {
     /// check failed, and not every chunk that it blamed is sound by now. Each of those is looked at again: read, or, where
     /// data cannot be read, asked whether it was written after it was blamed.
     ///
-    /// What was mended proves no snapshot: nobody has looked at the rest of it since.
+    /// What was repaired proves no snapshot: nobody has looked at the rest of it since.
     pub async fn known_bad(
         &self,
         newest: &BTreeMap<SnapshotId, Vec<Attestation>>,
@@ -36,7 +36,7 @@ impl Repository {
     }
 
     /// The chunks that the newest check of a listed snapshot found missing or damaged, and when that was noted: no writer
-    /// leans on them, nor on any chunk of a snapshot of which it is only known that its check failed.
+    /// relies on them, nor on any chunk of a snapshot of which it is only known that its check failed.
     pub(crate) async fn damaged_by_checks(&self) -> Result<HashMap<ChunkObject, DateTime<Utc>>, Error> {
         let mut damaged_by_checks: HashMap<ChunkObject, DateTime<Utc>> = HashMap::new();
         for (id, check, noted) in self.failed_checks().await? {
@@ -112,7 +112,7 @@ impl Repository {
                 let written = self.store.written_at(&chunk.object().to_string()).await?;
                 Ok(written.is_some_and(|written| written > blamed_at))
             }
-            // One that the store cannot give, too: nothing says that it was mended.
+            // One that the store cannot give, too: nothing says that it was repaired.
             Err(_) => Ok(false),
         }
     }

@@ -1,4 +1,4 @@
-//! Forgetting a snapshot, and bringing it back. A forgotten manifest becomes a tombstone; its chunks stay until they
+//! Forgetting a snapshot, and undeleting it. A forgotten manifest becomes a tombstone; its chunks stay until they
 //! are pruned.
 
 use std::collections::HashSet;
@@ -20,7 +20,7 @@ pub(crate) struct Tombstone {
     pub(crate) format: u64,
     pub(crate) forgotten_at: DateTime<Utc>,
     pub(crate) job: String,
-    /// Gone once the grace is over. What is left tells when the series was last thinned, which retention must know.
+    /// Gone once the grace period is over. What is left tells when the series was last thinned, which retention must know.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) manifest: Option<Manifest>,
 }
@@ -54,7 +54,7 @@ impl Tombstone {
     }
 }
 
-/// A snapshot that can still be brought back.
+/// A snapshot that can still be undeleted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Forgotten {
@@ -68,7 +68,7 @@ pub struct Forgotten {
 }
 
 impl Repository {
-    /// The snapshots that can still be brought back, oldest first.
+    /// The snapshots that can still be undeleted, oldest first.
     pub async fn forgotten(&self) -> Result<Vec<Forgotten>, Error> {
         let now = self.store.clock().await?;
         let longest = TimeDelta::from_std(self.grace.saturating_sub(self.margin())).unwrap_or(TimeDelta::MAX);
@@ -138,7 +138,7 @@ impl Repository {
         }
     }
 
-    /// Puts a forgotten snapshot back on the list. Works until the grace is nearly over: what begins later could be
+    /// Puts a forgotten snapshot back on the list. Works until the grace period is nearly over: what begins later could be
     /// overtaken by prune.
     ///
     /// The tombstone stays, and means nothing while the snapshot is listed. Were it deleted, a forget of the same
@@ -153,8 +153,8 @@ impl Repository {
             return Err(gone("it has no tombstone".to_owned()));
         };
         let run_clock = RunClock::start();
-        // So that a prune that does not wait does not take what is about to be listed. Without room it must do without.
-        // Under a name of its own: another may bring the same one back.
+        // So that a prune without waiting does not take what is about to be listed. Without room it must do without.
+        // Under a name of its own: another may undelete the same one.
         let sign = SnapshotId::new(written, uuid::Uuid::new_v4().as_fields().0);
         let presence = match self.announce(&sign).await {
             Err(error) if error.is_no_room() => None,
@@ -197,7 +197,7 @@ impl Repository {
                 self.grace.as_secs() / 3600
             )));
         };
-        // A prune that does not wait marks what this snapshot needs too, before it looks for signs of others.
+        // A prune without waiting marks what this snapshot needs too, before it looks for signs of others.
         let marked = self.marked().await?;
         if manifest.chunks().any(|chunk| marked.contains(&chunk.object())) {
             return Err(gone("a prune has marked its data, and may be deleting it".to_owned()));
@@ -232,7 +232,7 @@ impl Repository {
         Ok(self.store.list("snapshots").await?.into_iter().map(|meta| meta.location.to_string()).collect())
     }
 
-    /// When a snapshot of this series was last forgotten and not brought back, given what is listed, by the clock of who
+    /// When a snapshot of this series was last forgotten and not undeleted, given what is listed, by the clock of who
     /// did it or the store's, whichever says less. What both date later than `until` was done while a clock was ahead, and
     /// does not count. A tombstone that cannot be read is an error: retention would otherwise believe that nothing was
     /// deleted.

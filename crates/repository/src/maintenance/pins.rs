@@ -1,4 +1,4 @@
-//! Pins: snapshots that somebody wants kept whatever the policy says. Nothing is changed or removed to pin or unpin: each
+//! Pins: snapshots that a user wants kept whatever the policy says. Nothing is changed or removed to pin or unpin: each
 //! is a document of its own, numbered, and the last number counts. So a host that may not delete can pin, and no clock
 //! decides which came later.
 
@@ -19,7 +19,7 @@ struct Pin {
     at: DateTime<Utc>,
 }
 
-/// The snapshot and the number of a pin's name; nothing if it is not named like one.
+/// The snapshot and the number of a pin's name; `None` for any other name.
 pub(crate) fn parse_name(object: &str) -> Option<(SnapshotId, u64)> {
     let (id, name) = object.strip_prefix("pins/")?.split_once('/')?;
     let (number, _) = name.strip_suffix(".json")?.split_once('-')?;

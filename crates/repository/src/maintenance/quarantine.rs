@@ -1,6 +1,6 @@
-//! Quarantine: chunks that a check found damaged. Nothing is deleted. Their bytes are copied aside, for whoever wants to
-//! look at them, and their names are listed, so that no writer leans on them: the next backup that meets the same data
-//! writes them again, in place, which mends every snapshot that needs them.
+//! Quarantine: chunks that a check found damaged. Nothing is deleted. Their bytes are copied into quarantine, for whoever wants to
+//! look at them, and their names are listed, so that no writer relies on them: the next backup that meets the same data
+//! writes them again, in place, which repairs every snapshot that needs them.
 //!
 //! A listed chunk counts as good again as soon as the store says that it was written later than the list.
 
@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::format::chunk::ChunkObject;
 use crate::{CheckReport, Error, FaultKind, Repository};
 
-/// No object that is copied aside is larger: a chunk never is.
+/// No object that is copied into quarantine is larger: a chunk never is.
 const LARGEST_ASIDE: u64 = 17 << 20;
 
 /// What was quarantined.
@@ -96,7 +96,7 @@ impl Repository {
         Ok(report)
     }
 
-    /// Every list that is there. One that cannot be read is an error: a writer would lean on what it names.
+    /// Every list that is there. One that cannot be read is an error: a writer would rely on what it names.
     pub(crate) async fn quarantine(&self) -> Result<Vec<QuarantineList>, Error> {
         let mut lists = Vec::new();
         for meta in self.store.list("quarantine").await? {
@@ -126,7 +126,7 @@ impl Repository {
         Ok(found)
     }
 
-    /// Removes lists whose chunks have all been written again or are gone, with the bytes that were put aside.
+    /// Removes lists whose chunks have all been written again or are gone, with the bytes that were set aside.
     pub(crate) async fn release(&self, lists: &[QuarantineList]) -> Result<(), Error> {
         for list in lists.iter().filter(|list| list.waiting.values().all(|waiting| !waiting)) {
             for object in list.aside.iter().chain([&list.object]) {

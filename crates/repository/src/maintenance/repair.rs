@@ -20,7 +20,7 @@ impl Repository {
         writer: &SnapshotWriter,
         id: &SnapshotId,
     ) -> Result<bool, Error> {
-        // Forgotten in the target meanwhile: nothing references its chunks.
+        // Forgotten in the target in the meantime: nothing references its chunks.
         let Some(there) = target.manifest(id).await? else { return Ok(false) };
         let mut wanted: HashSet<ChunkId> = HashSet::new();
         for chunk in there.chunks() {

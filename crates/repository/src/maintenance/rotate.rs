@@ -1,6 +1,6 @@
-//! Encrypting anew: what is stored is made readable for every recipient of today. New objects are written beside the old
-//! ones, read back with an identity of today alone, and only then named by the manifest in the place of the old ones,
-//! which prune removes after its grace.
+//! Encrypting anew: what is stored is made readable for every current recipient. New objects are written beside the old
+//! ones, read back with an current identity alone, and only then named by the manifest in the place of the old ones,
+//! which prune removes after its grace period.
 
 use std::collections::{HashMap, HashSet};
 
@@ -36,7 +36,7 @@ pub struct RotateReport {
 }
 
 impl Repository {
-    /// The listed snapshots that no recipient of today can restore alone. Recipients change for what is written from then
+    /// The listed snapshots that no current recipient can restore alone. Recipients change for what is written from then
     /// on: older chunks stay as they were encrypted, until [`Repository::rotate`].
     pub async fn not_restorable(&self) -> Result<Vec<SnapshotId>, Error> {
         let sets = self.crypt.sets();
@@ -53,10 +53,10 @@ impl Repository {
         Ok(found)
     }
 
-    /// Makes every listed snapshot readable for every recipient of today. Needs the identities that open what is stored,
-    /// and one of a recipient of today, with which each new object is read back before the old one is given up.
+    /// Makes every listed snapshot readable for every current recipient. Needs the identities that open what is stored,
+    /// and one of a current recipient, with which each new object is read back before the old one is given up.
     ///
-    /// A snapshot that nothing opens which was given, or that is damaged, is named and left as it is. Interrupted, it is
+    /// A snapshot that none of the given identities can decrypt, or that is damaged, is named and left as it is. Interrupted, it is
     /// simply run again.
     pub async fn rotate(&self, on_bytes: &(dyn Fn(u64) + Sync)) -> Result<RotateReport, Error> {
         let mut report = RotateReport::default();
@@ -104,7 +104,7 @@ impl Repository {
             };
             match self.rotate_one(&current, &proof, &id, &mut proven, on_bytes).await {
                 Ok(true) => report.rotated.push(id),
-                // Forgotten meanwhile.
+                // Forgotten in the meantime.
                 Ok(false) => {}
                 Err(error) => match NotCopied::because(&id, error) {
                     Ok(failed) => report.failed.push(failed),
@@ -154,7 +154,7 @@ impl Repository {
             renamed.insert(from, to);
         }
         drop(copying);
-        // The proof: one of today's identities alone reads each, and its bytes are those of its name.
+        // The proof: a current identity alone reads each, and its bytes are those of its name.
         let fresh: Vec<ChunkRef> =
             renamed.values().filter(|chunk| proven.insert(chunk.object())).copied().collect();
         let mut reads =
@@ -174,7 +174,7 @@ impl Repository {
         self.replace_manifest(writer, proof, &new, before).await
     }
 
-    /// Puts a manifest into the place of the one that it was made from, whose bytes are kept aside until the new one has
+    /// Puts a manifest into the place of the one that it was made from, whose bytes are set aside until the new one has
     /// been read back.
     async fn replace_manifest(
         &self,
@@ -199,8 +199,8 @@ impl Repository {
                 let message = "it was not kept as it was written".to_owned();
                 return Err(Error::Damaged { object: object.clone(), message });
             }
-            // Its chunks may be gone if this took too long, or if a prune that does not wait ran meanwhile: that spares
-            // what the manifest kept aside names, which was there before.
+            // Its chunks may be gone if this took too long, or if a prune without waiting ran in the meantime: that spares
+            // what the manifest set aside names, which was there before.
             writer.check_deadline()?;
             writer.is_present().await
         };

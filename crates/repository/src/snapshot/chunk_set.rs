@@ -11,7 +11,7 @@ pub(crate) struct ChunkSetBuilder {
     distinct: usize,
 }
 
-/// Chunks by object, each with every size that somebody gave for it.
+/// Chunks by object, each with every size that a source states for it.
 #[derive(Debug, Default)]
 pub(crate) struct ChunkSet(Vec<ChunkRef>);
 

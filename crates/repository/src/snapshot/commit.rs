@@ -6,7 +6,7 @@ use crate::{Error, Manifest, Repository};
 
 impl Repository {
     /// Writes a manifest and withdraws it if that took so long that its chunks may be gone by now (the machine may have
-    /// slept meanwhile), or if a prune without waiting took the writer for dead.
+    /// slept in the meantime), or if a prune without waiting took the writer for dead.
     pub(crate) async fn commit_before_deadline(
         &self,
         run_clock: RunClock,

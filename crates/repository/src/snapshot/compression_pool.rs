@@ -42,7 +42,7 @@ impl CompressionPool {
     }
 
     /// Runs a job on one of the threads. A blocking thread of the runtime waits for it, so that a paused test clock does
-    /// not advance meanwhile.
+    /// not advance in the meantime.
     pub(crate) async fn run<T: Send + 'static>(
         &self,
         job: impl FnOnce(&mut Compressor<'static>) -> T + Send + 'static,
@@ -50,7 +50,7 @@ impl CompressionPool {
         let sender = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let (done, outcome) = sync_channel(1);
         let job: Job = Box::new(move |compressor| {
-            // The caller may have given up meanwhile.
+            // The caller may have given up in the meantime.
             let _ = done.send(job(compressor));
         });
         let waited = blocking(move || sender.send(job).ok().and_then(|()| outcome.recv().ok())).await?;

@@ -1,5 +1,5 @@
 //! The journal of a backup under way: which chunks it has written so far. If the backup is interrupted, the next one
-//! re-uses them. Nothing is lost without it but time: what a journal names is used only where a mark does not name it
+//! reuses them. Nothing is lost without it but time: what a journal names is used only where a mark does not name it
 //! and a listing shows it, like what a manifest names.
 
 use std::sync::{Mutex, PoisonError};

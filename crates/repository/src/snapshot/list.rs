@@ -53,7 +53,7 @@ pub struct SnapshotHeader {
     /// From here on the series may be of other sources than before.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub new_lineage: bool,
-    /// Words that somebody gave it.
+    /// Tags given by the user.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub tags: BTreeSet<String>,
     /// When its manifest was stored, by the store's clock; not part of what is stored.
@@ -143,7 +143,7 @@ impl Headers {
 impl Repository {
     /// Every snapshot with all that is in it, oldest first; a manifest that cannot be read is named beside them, and
     /// hides no other. Without an identity, those of an encrypted repository stay sealed: see
-    /// [`Manifest::is_sealed`]; so do those that no identity opens which was given. Holds them all: where headers suffice, [`Repository::headers`] costs less.
+    /// [`Manifest::is_sealed`]; so do those that none of the given identities can decrypt. Holds them all: where headers suffice, [`Repository::headers`] costs less.
     pub async fn snapshots(&self) -> Result<Listing, Error> {
         let mut manifests = Vec::new();
         let unreadable = self.visit_manifests(true, |manifest| manifests.push(manifest)).await?;
@@ -165,7 +165,7 @@ impl Repository {
         Ok(Headers { headers, unreadable })
     }
 
-    /// The header of one snapshot; nothing if it is not listed.
+    /// The header of one snapshot; `None` if it is not listed.
     pub(crate) async fn header(&self, id: &SnapshotId) -> Result<Option<SnapshotHeader>, Error> {
         let object = id.object();
         let bytes = self.store.get(&object).await?;
@@ -173,7 +173,7 @@ impl Repository {
     }
 
     /// Calls `visit` for every snapshot, opened as by [`Repository::snapshots`], and when the store says that its manifest
-    /// was stored; in no certain order, and holds few at a time. Gives those that could not be read.
+    /// was stored; in any order, and holds few at a time. Gives those that could not be read.
     pub async fn visit_snapshots(
         &self,
         mut visit: impl FnMut(Manifest, DateTime<Utc>),
@@ -188,7 +188,7 @@ impl Repository {
             .await
     }
 
-    /// Calls `visit` for every manifest, in no certain order; opens the sealed ones if `open` and if it can. Gives those
+    /// Calls `visit` for every manifest, in any order; opens the sealed ones if `open` and if it can. Gives those
     /// that could not be read. A store that fails ends it: what is built on the list would be wrong.
     pub(crate) async fn visit_manifests(
         &self,
@@ -198,7 +198,7 @@ impl Repository {
         self.visit_manifests_with(FailureBudget::strict(), open, visit).await
     }
 
-    /// The same with patience for a store that fails on one or the other, which is then among the unreadable ones.
+    /// The same but tolerates a store that fails on some of them, which are then among the unreadable ones.
     pub(crate) async fn visit_manifests_with(
         &self,
         failures: FailureBudget,
@@ -287,7 +287,7 @@ impl Repository {
         blocking(move || manifest.open(&crypt)).await?
     }
 
-    /// A listed manifest, sealed if it is; nothing if it is not listed.
+    /// A listed manifest, sealed if it is; `None` if it is not listed.
     pub(crate) async fn manifest(&self, id: &SnapshotId) -> Result<Option<Manifest>, Error> {
         let object = id.object();
         let bytes = self.store.get(&object).await?;
@@ -295,7 +295,7 @@ impl Repository {
     }
 
     async fn latest(&self) -> Result<SnapshotId, Error> {
-        // A newer snapshot that cannot be read must not make an older one pass for the latest in silence.
+        // A newer snapshot that cannot be read must not make an older one pass for the latest silently.
         let headers = self.headers().await?;
         let headers = headers.readable("name the snapshot you want by its id instead of `latest`")?;
         let latest = headers.into_iter().rev().find(|header| header.complete);

@@ -1,4 +1,4 @@
-//! Presence: a sign in the store that something writes to it, for a prune that does not wait. Nothing else looks at it.
+//! Presence: a sign in the store that something writes to it, for a prune without waiting. Nothing else looks at it.
 //!
 //! The sign is a journal that names nothing. A writer puts it there before it reads anything, writes it anew from time to
 //! time, and looks for it once its manifest is listed: were it gone then, somebody took this writer for dead, may have
@@ -59,7 +59,7 @@ impl Repository {
         let beat = Task::start(async move {
             loop {
                 tokio::time::sleep(BEAT).await;
-                // One that was removed meanwhile stays so: this writer must find out.
+                // One that was removed in the meantime stays so: this writer must find out.
                 if let Ok(Some(_)) = store.written_at(&name).await {
                     let _ = store.put(&name, bytes.clone()).await;
                 }

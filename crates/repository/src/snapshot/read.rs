@@ -80,7 +80,7 @@ impl Repository {
     pub(crate) async fn read_chunk(&self, chunk: ChunkRef) -> Result<Bytes, Error> {
         let object = chunk.object().to_string();
         let damaged = |message: String| Error::Damaged { object: object.clone(), message };
-        // The chunker's bound also bounds what a hostile manifest can make us allocate.
+        // The chunker's bound also bounds what a malicious manifest can make us allocate.
         if chunk.bytes > self.chunker.max {
             return Err(damaged(format!("{} bytes are more than any chunk has", chunk.bytes)));
         }

@@ -130,7 +130,7 @@ impl Profile {
 #[derive(Debug)]
 pub(crate) struct ProfileKeys {
     env: StoreEnv,
-    /// What was read last, for when the file is in the midst of being written.
+    /// What was read last, for when the file is in the middle of being written.
     last: Mutex<Option<Arc<AwsCredential>>>,
 }
 

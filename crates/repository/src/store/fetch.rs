@@ -25,12 +25,12 @@ pub(crate) struct Fetched {
 }
 
 impl Store {
-    /// Every document below a prefix, in no certain order.
+    /// Every document below a prefix, in any order.
     pub(crate) async fn fetch(&self, prefix: &str) -> Result<impl Stream<Item = Fetched> + '_, Error> {
         Ok(self.fetch_listed(self.list(prefix).await?))
     }
 
-    /// The documents among these objects, in no certain order.
+    /// The documents among these objects, in any order.
     pub(crate) fn fetch_listed(&self, listed: Vec<ObjectMeta>) -> impl Stream<Item = Fetched> + '_ {
         let budget = Arc::new(Semaphore::new(BUDGET as usize));
         let documents = listed.into_iter().filter(|meta| meta.location.as_ref().ends_with(".json"));

@@ -2,7 +2,7 @@
 //! group where the folder is shared.
 //!
 //! `files.rs` gives it the shape of an `ObjectStore`. `object_store` has such a store too. This one differs where a backup must: modes do not depend on the umask, file
-//! systems that cannot sync a folder are borne, names that are none of ours end no listing, and a full disk can be
+//! systems that cannot sync a folder are tolerated, names that are none of ours end no listing, and a full disk can be
 //! freed, for which see [`Folder::release_reserve`], [`Folder::touch`] and [`Folder::retire`].
 
 use std::fs::{DirBuilder, File, OpenOptions, Permissions};
@@ -16,7 +16,7 @@ use object_store::path::Path;
 use object_store::{Error, ObjectMeta, PutPayload, Result};
 use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT, utimensat};
 
-/// How many folders deep a listing goes: objects lie three deep, and a link that leads upward must not lead for ever.
+/// How many folders deep a listing goes: objects lie three deep, and a link that leads upward must not lead forever.
 pub(crate) const DEPTH: usize = 6;
 /// A file that holds room for what must be written before anything can be freed.
 const RESERVE: &str = "reserve";
@@ -66,7 +66,7 @@ impl Folder {
         self.create_folders(&self.root)?;
         std::fs::set_permissions(&self.root, Permissions::from_mode(self.folder_mode()))?;
         let mode = std::fs::metadata(&self.root)?.mode();
-        // The kernel leaves the bit out, without a word, for a group that the user is not in.
+        // The kernel leaves the bit out, silently, for a group that the user is not in.
         if mode & 0o2070 == 0o2070 {
             return Ok(());
         }
@@ -248,14 +248,14 @@ impl Folder {
         };
         for entry in entries {
             let entry = entry.map_err(generic)?;
-            // What is not called like an object is none.
+            // Other names are not objects.
             let Ok(name) = entry.file_name().into_string() else { continue };
             if is_partial(&name) {
                 continue;
             }
             let meta = match std::fs::metadata(entry.path()) {
                 Ok(meta) => meta,
-                // Removed meanwhile, or a link that leads nowhere.
+                // Removed in the meantime, or a link that leads nowhere.
                 Err(error) if error.kind() == ErrorKind::NotFound => continue,
                 Err(error) => return Err(generic(error)),
             };

@@ -8,7 +8,7 @@ use super::objects::Store;
 use crate::Error;
 
 impl Store {
-    /// Calls `visit` for every object below a prefix, in no certain order; nothing is gathered.
+    /// Calls `visit` for every object below a prefix, in any order; nothing is gathered.
     pub(crate) async fn visit(&self, prefix: &str, mut visit: impl FnMut(ObjectMeta)) -> Result<(), Error> {
         let path = Path::from(prefix);
         let mut listed = self.objects.list(Some(&path));
@@ -29,7 +29,7 @@ impl Store {
         Ok(())
     }
 
-    /// Every object below a prefix, in no certain order.
+    /// Every object below a prefix, in any order.
     pub(crate) async fn list(&self, prefix: &str) -> Result<Vec<ObjectMeta>, Error> {
         let mut objects = Vec::new();
         self.visit(prefix, |meta| objects.push(meta)).await?;

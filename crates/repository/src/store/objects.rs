@@ -19,7 +19,7 @@ use crate::store::http::AtMost;
 use crate::store::upload_limit::UploadLimit;
 use crate::tasks::blocking;
 
-/// No manifest, mark or other document is larger: what a hostile store can make us allocate.
+/// No manifest, mark or other document is larger: bounds what a malicious store can make us allocate.
 const LARGEST_DOCUMENT: u64 = 256 << 20;
 
 /// Objects by name, somewhere.
@@ -193,7 +193,7 @@ impl Store {
             Err(object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. }) => {
                 Ok(true)
             }
-            // One that does not know the header may refuse the request, or write over the object in silence.
+            // One that does not know the header may refuse the request, or write over the object silently.
             Ok(_) | Err(_) => Ok(false),
         }
     }

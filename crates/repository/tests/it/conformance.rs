@@ -15,7 +15,7 @@ use repository::{
 /// an S3 server rounds its times.
 const GRACE: Duration = Duration::from_secs(6);
 
-/// Until the grace of what has just been written is over, by whatever the store's clock rounds to.
+/// Until the grace period of what has just been written is over, by whatever the store's clock rounds to.
 async fn outlast_the_grace() {
     tokio::time::sleep(GRACE + Duration::from_secs(2)).await;
 }
@@ -52,7 +52,7 @@ async fn suite(store: Store, conditional: bool) {
     assert_eq!(repo.attestations(&first.id).await.unwrap().len(), 1);
     assert_eq!(repo.stats(now).await.unwrap().raw_bytes, 120_000 * 3 + 40_000);
 
-    // Forgotten, brought back, forgotten, marked, deleted.
+    // Forgotten, undeleted, forgotten, marked, deleted.
     repo.forget(std::slice::from_ref(&second.id), now).await.unwrap();
     assert_eq!(repo.forgotten().await.unwrap()[0].header.id, second.id);
     repo.undelete(&second.id).await.unwrap();

@@ -1,5 +1,5 @@
 //! A rotation of recipients is killed at every failpoint. Each time whoever holds all identities reads every listed
-//! snapshot back, and the next rotation ends the work: the recipient of today reads all of it alone.
+//! snapshot back, and the next rotation ends the work: the current recipient reads all of it alone.
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! Checks of a portion, quarantine, and the journal by which an interrupted backup's chunks are re-used.
+//! Checks of a portion, quarantine, and the journal by which an interrupted backup's chunks are reused.
 
 use std::time::Duration;
 
@@ -269,7 +269,7 @@ async fn a_journal_holds_nothing_back_from_prune_once_the_grace_is_over() {
     let report = repo.prune(&prune()).await.unwrap();
     assert!(report.marked > 64, "{report}");
     assert_eq!(std::fs::read_dir(dir.path().join("repo/journals")).unwrap().count(), 0);
-    // The journal is back, as if prune had been killed before it removed it: what is marked is not leaned on.
+    // The journal is back, as if prune had been killed before it removed it: what is marked is not relied on.
     let second = write_snapshot(&repo, "nightly", &[("a", &data(1, 1_000_000))]).await;
     assert_eq!(second.stats.new_plain_bytes, 1_000_000);
     tokio::time::sleep(grace * 3 / 2).await;

@@ -141,7 +141,7 @@ async fn a_damaged_manifest_is_named_and_hides_no_other() {
         assert!(error.to_string().contains("nothing was pruned"), "{error}");
         assert!(repo.stats(chrono::Utc::now()).await.unwrap().prune.is_none());
         if word == "format 7" {
-            // It is sound: whoever removed it by hand would lose a snapshot.
+            // It is sound: whoever removed it manually would lose a snapshot.
             for error in [error, repo.find("latest").await.unwrap_err()] {
                 assert!(matches!(error, Error::Format { found: 7, .. }), "{error}");
                 let text = error.to_string();

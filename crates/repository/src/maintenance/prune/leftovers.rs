@@ -1,5 +1,5 @@
 //! What is of no use any more and is no chunk: questions for the time that a crash left behind, findings about snapshots
-//! that are gone, and half-written files of a folder. Prune removes what of these is older than the grace, so that
+//! that are gone, and half-written files of a folder. Prune removes what of these is older than the grace period, so that
 //! nothing that is under way is touched.
 
 use std::collections::HashSet;
@@ -15,8 +15,8 @@ use crate::{Error, PruneReport, Repository, SnapshotId};
 const DEPTH: usize = 3;
 
 impl Repository {
-    /// Removes leftovers that are older than the grace, and counts them. `alive` are the names of the
-    /// tombstones of snapshots that are listed or can be brought back.
+    /// Removes leftovers that are older than the grace period, and counts them. `alive` are the names of the
+    /// tombstones of snapshots that are listed or can be undeleted.
     pub(crate) async fn remove_leftovers(
         &self,
         now: DateTime<Utc>,
@@ -33,7 +33,7 @@ impl Repository {
                 }
             })
             .await?;
-        // A manifest that a rotation kept aside, and that died before it could remove it.
+        // A manifest that a rotation set aside, and that crashed before it could remove it.
         self.store
             .visit("rotated", |meta| {
                 if meta.last_modified < old {
@@ -82,7 +82,7 @@ impl Repository {
     }
 }
 
-/// The snapshot that an attestation of this name is about; nothing if it is not named like one.
+/// The snapshot that an attestation of this name is about; `None` for any other name.
 fn attested(object: &str) -> Option<SnapshotId> {
     let (id, name) = object.strip_prefix("attestations/")?.split_once('/')?;
     name.ends_with(".json").then(|| SnapshotId::parse(id)).flatten()

@@ -66,7 +66,7 @@ impl Repository {
         Ok(marked)
     }
 
-    /// The objects that prune has marked: a writer re-uses none of them, and writes to none of their names.
+    /// The objects that prune has marked: a writer reuses none of them, and writes to none of their names.
     pub(crate) async fn marked(&self) -> Result<HashSet<ChunkObject>, Error> {
         Ok(self.marks().await?.into_iter().flat_map(|mark| mark.objects).collect())
     }
@@ -82,7 +82,7 @@ impl Repository {
         let mut marks = Vec::new();
         let mut fetched = std::pin::pin!(self.store.fetch_listed(listed));
         while let Some(Fetched { object, meta, bytes, .. }) = fetched.next().await {
-            // Removed meanwhile: its work was over long before.
+            // Removed in the meantime: its work was over long before.
             let Some(bytes) = bytes? else { continue };
             let damaged = |message: String| Error::Damaged { object: object.clone(), message };
             let file: MarkFile = self.crypt.read(&object, &bytes)?;

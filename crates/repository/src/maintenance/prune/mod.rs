@@ -1,9 +1,9 @@
 //! Prune: removing what no snapshot needs, beside running backups, and without locks.
 //!
-//! Chunks that nothing names are *marked*, and deleted by a later run, once the mark is older than the grace by the
+//! Chunks that nothing names are *marked*, and deleted by a later run, once the mark is older than the grace period by the
 //! store's own clock and a listing of all manifests made since then still does not name them. A writer reads the marks
-//! when it begins: it never re-uses a marked object, never writes to a marked name (it chooses another), and refuses
-//! to commit when it ran for nearly the grace. So a writer that began after the mark does not touch the object; one
+//! when it begins: it never reuses a marked object, never writes to a marked name (it chooses another), and refuses
+//! to commit when it ran for nearly the grace period. So a writer that began after the mark does not touch the object; one
 //! that began before it has committed by the time of the listing, or never will. The rules are numbered in
 //! `docs/repository-format.md`.
 
@@ -46,14 +46,14 @@ struct ExpiredTombstones {
     removed: Vec<String>,
 }
 
-/// What tombstones within the grace hold.
+/// What tombstones within the grace period hold.
 #[derive(Default)]
 struct Retained {
     chunks: ChunkSetBuilder,
     tombstones: HashSet<String>,
 }
 
-/// What must stay: for a listed snapshot, or for one that can be brought back.
+/// What must stay: for a listed snapshot, or for one that can be undeleted.
 struct Needed {
     listed: ChunkSet,
     retained: ChunkSet,
@@ -86,7 +86,7 @@ impl Repository {
         let marks = self.marks().await?;
 
         // From here on: names are gathered after `now`, so that every mark which is due at `now` is older than the
-        // grace by the time of the listing. Tombstones before and after manifests: one that is brought back meanwhile
+        // grace by the time of the listing. Tombstones before and after manifests: one that is undeleted in the meantime
         // keeps its tombstone, so that a snapshot which moves is seen as one of the two, however often it moves.
         let (mut named, mut retained) = (ChunkSetBuilder::default(), Retained::default());
         self.tombstones(now, None, &mut retained, &mut report).await?;
@@ -104,8 +104,8 @@ impl Repository {
         let expired = self.tombstones(now, Some(&listed), &mut retained, &mut report).await?;
         let needed = Needed { listed: named.finish(), retained: retained.chunks.finish() };
         listed.extend(retained.tombstones);
-        // What a backup under way or an interrupted one has written is not marked, so that the next one can re-use it;
-        // what was marked before is deleted all the same, for nobody re-uses that.
+        // What a backup under way or an interrupted one has written is not marked, so that the next one can reuse it;
+        // what was marked before is deleted all the same, for nobody reuses that.
         let mut journaled = ChunkSetBuilder::default();
         self.expire_journals(now, options.dry_run, &mut journaled).await?;
         let journaled = journaled.finish();
@@ -213,7 +213,7 @@ impl Repository {
     }
 
     /// Writes the tombstones whose grace period is over. The next run does it for those for which there is no room: what
-    /// they hold is not held any more, for nobody can bring it back.
+    /// they hold is not held any more, for nobody can undelete it.
     async fn write_expired(&self, expired: ExpiredTombstones, report: &mut PruneReport) -> Result<(), Error> {
         for (object, bytes) in expired.rewritten {
             self.put_if_room(&object, bytes.into(), report).await?;
@@ -290,7 +290,7 @@ impl Repository {
         Ok(true)
     }
 
-    /// Adds what tombstones within the grace name. Gives how those will be that are older, if it is given which snapshots are
+    /// Adds what tombstones within the grace period name. Gives how those will be that are older, if it is given which snapshots are
     /// listed: a listed one may be forgotten again at this moment, under the same name, and its tombstone is left alone.
     /// One that is not listed so long after it was forgotten never will be again, as long as its tombstone is there.
     async fn tombstones(
@@ -305,7 +305,7 @@ impl Repository {
         let mut over = Vec::new();
         let mut tombstones = std::pin::pin!(self.store.fetch("tombstones").await?);
         while let Some(Fetched { object, meta, bytes, .. }) = tombstones.next().await {
-            // What is not called like one is none.
+            // Other objects are not tombstones.
             if SnapshotId::of_tombstone(&object).is_none() {
                 continue;
             }

@@ -1,4 +1,4 @@
-//! Prune that does not wait, for a disk that is full: what no listed snapshot needs is deleted at once, also what
+//! Prune without waiting, for a disk that is full: what no listed snapshot needs is deleted at once, also what
 //! forgotten snapshots hold.
 //!
 //! It is meant for when nobody else writes, refuses to begin when somebody does, and is safe even if that is wrong. What
@@ -23,7 +23,7 @@ use crate::{Error, Manifest, PruneOptions, PruneReport, Repository, SnapshotId};
 const FIRST: usize = 64;
 
 impl Repository {
-    /// Deletes what no listed snapshot needs, at once. Snapshots that were forgotten cannot be brought back afterwards, and
+    /// Deletes what no listed snapshot needs, at once. Snapshots that were forgotten cannot be undeleted afterwards, and
     /// an interrupted backup's chunks are not used again. Works on a disk that has no room at all.
     ///
     /// Refused while something writes to the repository, with [`Error::InUse`].
@@ -110,7 +110,7 @@ impl Repository {
         if let Some(unreadable) = unreadable.into_iter().next() {
             return Err(unreadable.into_error("nothing was pruned, since it may name any chunk"));
         }
-        // Those that a rotation keeps aside, to put them back if it fails.
+        // Those that a rotation sets aside, to put them back if it fails.
         let mut aside = std::pin::pin!(self.store.fetch("rotated").await?);
         while let Some(Fetched { object, bytes, .. }) = aside.next().await {
             let id = object.strip_prefix("rotated/").and_then(|name| name.rsplit_once('-'));
@@ -121,7 +121,7 @@ impl Repository {
         Ok(named.finish())
     }
 
-    /// The tombstones of snapshots that are not listed, as they will be when nothing brings them back any more.
+    /// The tombstones of snapshots that are not listed, as they will be when nothing undeletes them any more.
     async fn forgotten_for_good(&self, report: &mut PruneReport) -> Result<Vec<(String, Bytes)>, Error> {
         let listed = self.listed().await?;
         let mut expired = Vec::new();

@@ -13,7 +13,7 @@ use crate::{Error, SnapshotId};
 pub struct PruneReport {
     /// Nothing was done.
     pub dry_run: bool,
-    /// Forgotten snapshots that cannot be brought back any more.
+    /// Forgotten snapshots that cannot be undeleted any more.
     pub expired: Vec<SnapshotId>,
     /// Chunks that were marked for a later run.
     pub marked: u64,
@@ -23,7 +23,7 @@ pub struct PruneReport {
     pub waiting: u64,
     /// Their size in the store.
     pub waiting_bytes: u64,
-    /// Chunks that only snapshots need which were forgotten and can still be brought back.
+    /// Chunks that only snapshots need which were forgotten and can still be undeleted.
     pub forgotten: u64,
     /// Their size in the store.
     pub forgotten_bytes: u64,

@@ -56,7 +56,7 @@ pub(crate) struct Outcome {
     pub(crate) undeleted: u64,
     pub(crate) copied: u64,
     pub(crate) prunes: u64,
-    /// Prunes that did not wait for the grace.
+    /// Prunes that did not wait for the grace period.
     pub(crate) prunes_now: u64,
     pub(crate) read_back: u64,
     pub(crate) faults: u64,
@@ -88,7 +88,7 @@ impl Outcome {
 struct Log {
     /// What each committed snapshot must hold.
     contents: BTreeMap<String, Vec<usize>>,
-    /// Snapshots that must be listed: committed or brought back, and no forget was begun since.
+    /// Snapshots that must be listed: committed or undeleted, and no forget was begun since.
     must_list: BTreeSet<String>,
     /// How often forgetting each snapshot was begun, and ended.
     forgetting: BTreeMap<String, (usize, usize)>,
@@ -137,7 +137,7 @@ impl Host {
         if let Err(error) = result {
             let mut log = self.log();
             match error {
-                // Also by a prune that does not wait, and of what it had taken for dead.
+                // Also by a prune without waiting, and of what it had taken for dead.
                 Error::TooLong { .. } | Error::NoSnapshot { .. } | Error::InUse { .. } | Error::Overrun => {
                     log.outcome.refusals += 1;
                 }
@@ -191,7 +191,7 @@ impl Host {
         {
             let mut log = self.log();
             log.must_list.remove(id.as_str());
-            // One that dies while it forgets counts for ever: its requests may still arrive.
+            // One that dies while it forgets counts forever: its requests may still arrive.
             log.forgetting.entry(id.to_string()).or_default().0 += 1;
         }
         repo.forget(std::slice::from_ref(&id), Utc::now()).await?;

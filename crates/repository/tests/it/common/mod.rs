@@ -81,7 +81,7 @@ pub(crate) async fn write_snapshot(repo: &Repository, job: &str, parts: &[(&str,
     try_snapshot(repo, job, parts).await.unwrap()
 }
 
-/// A document whose text was changed by hand, with the last line that fits.
+/// A document whose text was changed manually, with the last line that fits.
 pub(crate) fn reseal(document: &str) -> String {
     let (text, _) = document.trim_end().rsplit_once('\n').unwrap();
     let text = format!("{text}\n");

@@ -58,9 +58,9 @@ pub(crate) enum Broken {
     WriterTooLate,
     /// Rule 5: prune does not see tombstones.
     PruneBlindToTombstones,
-    /// Rule 7: prune takes every mark for older than the grace.
+    /// Rule 7: prune takes every mark for older than the grace period.
     PruneIgnoresGrace,
-    /// Rule 7: prune looks at no listing made after the grace, but at one from the time of the mark.
+    /// Rule 7: prune looks at no listing made after the grace period, but at one from the time of the mark.
     PruneStaleListing,
     /// Rule 1: the store acknowledges chunks that it has not got.
     ChunksAfterManifest,
@@ -201,7 +201,7 @@ pub(crate) struct World {
     epoch: Option<Instant>,
     /// How far the store's clock has run away from everybody else's.
     skew: TimeDelta,
-    /// The same, by little and for ever changing.
+    /// The same, by little and forever changing.
     drift: TimeDelta,
     pub(crate) jumps: u64,
     pub(crate) broken: Option<Broken>,
@@ -223,7 +223,7 @@ pub(crate) struct World {
     pub(crate) swept: u64,
     /// Failures that were injected.
     pub(crate) faults: u64,
-    /// Documents whose write was torn: whoever runs the repository removes them by hand.
+    /// Documents whose write was torn: whoever runs the repository removes them manually.
     pub(crate) torn: BTreeSet<String>,
     /// Hosts to which a failure was told: they must tell it, too.
     pub(crate) failed: BTreeSet<usize>,

@@ -27,7 +27,7 @@ async fn keys_that_end_during_a_run_are_read_again() {
     assert!(error.contains("SignatureDoesNotMatch"), "{error}");
     write("right-secret");
     let second = write_snapshot(&repo, "nightly", &[("a", &data(2, 20_000))]).await;
-    // In the midst of being written anew.
+    // In the middle of being written anew.
     std::fs::write(&path, "[default]\n").unwrap();
     assert_eq!(read(&repo, &second, "a").await.unwrap(), data(2, 20_000));
     assert!(Store::open(&url, &env).is_err());

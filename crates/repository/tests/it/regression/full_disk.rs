@@ -56,7 +56,7 @@ async fn what_a_backup_wrote_before_the_disk_was_full_is_used_again() {
     is_whole(&repo, 2).await;
 }
 
-/// Forgetting, bringing back and pruning, with nothing left to write into.
+/// Forgetting, undeleting and pruning, with nothing left to write into.
 #[tokio::test]
 async fn a_full_disk_can_be_freed_with_no_room_at_all() {
     let encryption = Encryption { recipients: vec![Identity::generate().recipient()], passphrase: None };
@@ -170,7 +170,7 @@ async fn a_prune_that_does_not_wait_is_refused_while_a_backup_runs() {
     let error = writer.commit(vec![source], true).await.unwrap_err();
     assert!(matches!(error, Error::Overrun), "{error}");
     is_whole(&repo, 1).await;
-    // And what it left behind is shunned by nobody for ever.
+    // And what it left behind is shunned by nobody forever.
     write_snapshot(&repo, "nightly", &[("a", &data(3, 50_000))]).await;
     is_whole(&repo, 2).await;
 }

@@ -57,7 +57,7 @@ async fn a_snapshot_that_no_recipient_can_restore_is_named_and_rotated() {
     let first = write_snapshot(&repo, "nightly", &[("a", &early)]).await;
     assert!(repo.not_restorable().await.unwrap().is_empty());
 
-    // Added: the first one still restores all of it; re-use goes on.
+    // Added: the first one still restores all of it; reuse goes on.
     repo.set_recipients(vec![old.recipient(), new.recipient()]).await.unwrap();
     let host = open(&dir, &repo, &[]).await;
     let second = write_snapshot(&host, "nightly", &[("a", &early), ("b", &late)]).await;
@@ -77,7 +77,7 @@ async fn a_snapshot_that_no_recipient_can_restore_is_named_and_rotated() {
     let report = host.check(&check).await.unwrap();
     assert_eq!(report.not_restorable, both);
     assert!(report.to_string().contains("cannot be restored by any current recipient"), "{report}");
-    // The next backup does not lean on what it could not restore from, and on all else.
+    // The next backup does not rely on what it could not restore from, and on all else.
     let next = write_snapshot(&host, "nightly", &[("a", &early), ("b", &late)]).await;
     assert_eq!(next.stats.new_plain_bytes, 40_000);
     assert_eq!(readable(&open(&dir, &repo, &[&new]).await, &next, "a").await.unwrap(), early);

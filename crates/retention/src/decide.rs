@@ -1,5 +1,5 @@
-//! Which snapshots are kept. Each source of a series is counted by itself, whatever is taken beside it: a snapshot is
-//! kept as long as any source in it needs it.
+//! Decides which snapshots are kept. The rules apply to each source of a series separately, whatever else a snapshot
+//! contains: a snapshot is kept as long as any of its sources needs it.
 
 use std::collections::BTreeSet;
 
@@ -10,12 +10,12 @@ use crate::slot::Slot;
 use crate::snapshot::{Holds, is_future};
 use crate::{Guards, Policy, PolicyError, Snapshot};
 
-/// What is younger than this is always kept.
+/// Snapshots younger than this are always kept.
 const YOUNG: TimeDelta = TimeDelta::hours(24);
-/// As many may always be removed at once, however small the series.
+/// This many may always be removed at once, however small the series.
 const SMALL: usize = 3;
 
-/// Judges one series. The order of `snapshots` does not matter; `now` is the caller's clock.
+/// Plans the retention of one series. The order of `snapshots` does not matter; `now` is the caller's clock.
 pub fn plan(
     policy: &Policy,
     snapshots: &[Snapshot],
@@ -29,14 +29,14 @@ pub fn plan(
     for source in series.sources() {
         series.count(policy, within, source.as_deref());
         series.guard(source.as_deref());
-        series.keep_the_best_there_is(source.as_deref());
+        series.keep_best_available(source.as_deref());
     }
     series.keep_always();
     Ok(series.into_plan(policy.zone, guards))
 }
 
-/// What is never removed by itself, whatever the policy: of each source the newest snapshot, the newest that passed a
-/// check and the newest that passed a rehearsal; and what is pinned. Entries of other snapshots have no reason.
+/// The snapshots that no policy removes: for each source the newest, the newest that passed a check and the newest that
+/// passed a rehearsal; and the pinned ones. Entries of other snapshots have no reason.
 pub fn protected(snapshots: &[Snapshot], now: DateTime<Utc>) -> Vec<Entry> {
     let mut series = Series::new(snapshots, now);
     for source in series.sources() {
@@ -110,17 +110,17 @@ impl<'a> Series<'a> {
     }
 
     /// Counts one source. What is not certain, of its date or of what it holds, takes no slot from what is; it is kept
-    /// if it would be were it certain.
+    /// if it it would be if it were certain.
     fn count(&mut self, policy: &Policy, within: Option<TimeDelta>, source: Option<&str>) {
         let (mut certain, mut all) = self.holders(source);
         let unpinned = |at: &usize| !self.snapshots[*at].pinned;
         certain.retain(unpinned);
         all.retain(unpinned);
-        for (at, reason) in self.counted(policy, within, &certain) {
+        for (at, reason) in self.kept_by_rules(policy, within, &certain) {
             self.keep(at, reason, source);
         }
         if certain.len() < all.len() {
-            for (at, reason) in self.counted(policy, within, &all) {
+            for (at, reason) in self.kept_by_rules(policy, within, &all) {
                 if !certain.contains(&at) {
                     self.keep(at, reason, source);
                 }
@@ -129,7 +129,7 @@ impl<'a> Series<'a> {
     }
 
     /// What the rules keep of these, which are given newest first.
-    fn counted(
+    fn kept_by_rules(
         &self,
         policy: &Policy,
         within: Option<TimeDelta>,
@@ -167,7 +167,7 @@ impl<'a> Series<'a> {
         kept
     }
 
-    /// What must not be removed without something in its place. Neither a snapshot from the future nor one whose date or
+    /// What must not be removed without a replacement. Neither a snapshot from the future nor one whose date or
     /// content is uncertain stands for the newest in place of one that is certain: both are kept.
     fn guard(&mut self, source: Option<&str>) {
         let (certain, all) = self.holders(source);
@@ -185,8 +185,8 @@ impl<'a> Series<'a> {
         }
     }
 
-    /// What cannot be restored is still better than nothing, while nothing better is newer.
-    fn keep_the_best_there_is(&mut self, source: Option<&str>) {
+    /// A snapshot that cannot be restored is still better than nothing while no better one is newer.
+    fn keep_best_available(&mut self, source: Option<&str>) {
         let newest = self.holders(source).1.first().copied();
         for at in 0..self.snapshots.len() {
             let snapshot = self.snapshots[at];
@@ -197,7 +197,7 @@ impl<'a> Series<'a> {
         }
     }
 
-    /// What is kept whatever it holds.
+    /// What is kept whatever it contains.
     fn keep_always(&mut self) {
         for at in 0..self.snapshots.len() {
             let snapshot = self.snapshots[at];
@@ -215,8 +215,8 @@ impl<'a> Series<'a> {
     }
 
     fn into_entries(self) -> Vec<Entry> {
-        let judged = self.snapshots.iter().zip(self.reasons);
-        judged
+        let decided = self.snapshots.iter().zip(self.reasons);
+        decided
             .map(|(snapshot, reasons)| Entry {
                 id: snapshot.id.clone(),
                 taken_at: snapshot.taken_at,
@@ -247,8 +247,8 @@ impl<'a> Series<'a> {
         Plan { zone, sources, entries: self.into_entries(), warnings, oldest_restore_points, refused }
     }
 
-    /// What speaks against carrying the plan out. One stray in the future is kept and told; when half of the series or
-    /// more lies in the future, it is the clock that is wrong, and no date can be trusted.
+    /// Why the plan must not be carried out. One snapshot dated in the future is kept with a warning; when half of
+    /// the series or more is, the clock is wrong and no date can be trusted.
     fn refusal(&self, guards: &Guards) -> Option<Refusal> {
         if guards.unreadable_manifests > 0 {
             return Some(Refusal::Unreadable { manifests: guards.unreadable_manifests });
