@@ -29,7 +29,7 @@ async fn a_repository_is_cared_for_from_the_command_line() {
     let portion = run(&["check", "--read-data=10%", "--json"]).exits(0).json();
     assert!(portion["data"]["chunks"].as_u64().unwrap() >= 1);
     run(&["check", "--read-data=5GiB"]).exits(0).shows("of them read");
-    run(&["check", "--read-data=much"]).exits(2).says("is no portion");
+    run(&["check", "--read-data=much"]).exits(2).says("is not a portion");
     run(&["check", "--read-data"]).exits(0).shows("all data read");
 
     // A second place, then damage in the first: named, set aside, mended by the next backup.

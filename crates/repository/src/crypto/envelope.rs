@@ -133,7 +133,7 @@ impl Envelope {
             Unpack::OtherRecipients => Error::Key {
                 what: "the repository's key".to_owned(),
                 message:
-                    "no identity that was given opens it: it is encrypted to other recipients, or damaged"
+                    "none of the given identities can decrypt it: it is encrypted for other recipients, or damaged"
                         .to_owned(),
             },
             Unpack::Damaged(message) => Error::Key { what: "the repository's key".to_owned(), message },
