@@ -44,6 +44,7 @@ pub(crate) struct Compare<'a> {
 
 impl<'a> Compare<'a> {
     /// Two servers, whole.
+    #[cfg(feature = "demo")]
     pub(crate) fn servers(
         left: &Endpoint,
         right: &Endpoint,

@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use super::tables::{self, TableOutcome, ViewOutcome};
 use crate::exit::Exit;
+#[cfg(feature = "demo")]
 use crate::ui::count;
 
 /// The outcome for all targets of one run.
@@ -208,6 +209,7 @@ impl TargetOutcome {
     }
 
     /// One line: how much was proven.
+    #[cfg(feature = "demo")]
     pub(crate) fn summary(&self) -> String {
         let verdict = if self.passed() { "equal" } else { "DIFFERENT" };
         match &self.result {
