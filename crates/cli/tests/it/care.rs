@@ -45,7 +45,7 @@ async fn a_repository_is_cared_for_from_the_command_line() {
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;
     std::fs::write(&chunk, bytes).unwrap();
-    run(&["check", "--read-data"]).exits(3).shows("is damaged").shows("needed by").shows("--repair");
+    run(&["check", "--read-data"]).exits(3).shows("is damaged").shows("referenced by").shows("--repair");
     let report = run(&["check", "--read-data", "--repair", "--json"]).exits(3).json();
     assert_eq!(report["repair"]["damaged"].as_array().unwrap().len(), 1);
     run(&["copy", "--to", "second"]).exits(0);
