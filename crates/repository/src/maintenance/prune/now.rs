@@ -125,12 +125,13 @@ impl Repository {
     async fn forgotten_for_good(&self, report: &mut PruneReport) -> Result<Vec<(String, Bytes)>, Error> {
         let listed = self.listed().await?;
         let mut expired = Vec::new();
-        let mut tombstones = std::pin::pin!(self.store.fetch("tombstones").await?);
+        // Those of listed snapshots mean nothing, and need not be read.
+        let mut wanted = self.store.list("tombstones").await?;
+        let of = |object: &str| SnapshotId::of_tombstone(object).filter(|id| !listed.contains(&id.object()));
+        wanted.retain(|meta| of(meta.location.as_ref()).is_some());
+        let mut tombstones = std::pin::pin!(self.store.fetch_listed(wanted));
         while let Some(Fetched { object, meta, bytes, .. }) = tombstones.next().await {
-            let Some(id) = SnapshotId::of_tombstone(&object).filter(|id| !listed.contains(&id.object()))
-            else {
-                continue;
-            };
+            let Some(id) = of(&object) else { continue };
             let Some(bytes) = bytes? else { continue };
             let mut tombstone = Tombstone::parse(&self.crypt, &object, &bytes, meta.last_modified)?;
             if tombstone.manifest.take().is_some() {

@@ -214,7 +214,15 @@ impl Host {
         let id = serde_json::from_value(serde_json::Value::String(text.clone())).unwrap();
         let forgetting = |log: &Log| log.forgetting.get(text).copied().unwrap_or_default();
         let before = forgetting(&self.log());
-        repo.undelete(&id).await?;
+        if let Err(error) = repo.undelete(&id).await {
+            if matches!(error, Error::Overrun) {
+                // It takes the snapshot off the list again, also if another host brought it back at the same time.
+                let mut log = self.log();
+                log.must_list.remove(text);
+                log.forgetting.entry(text.clone()).or_default().0 += 1;
+            }
+            return Err(error);
+        }
         let mut log = self.log();
         log.outcome.undeleted += 1;
         if before.0 == before.1 && forgetting(&log) == before {

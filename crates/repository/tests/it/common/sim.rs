@@ -344,6 +344,9 @@ impl World {
             let _ = pending.reply.send(reply);
             return;
         }
+        if self.faults > faults {
+            self.trace.push("that failed".to_owned());
+        }
         if self.faults > faults && !noted_only {
             self.failed.insert(actor);
         }
