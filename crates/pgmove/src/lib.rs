@@ -37,6 +37,7 @@ pub use digest::{Digest, TableProof};
 pub use error::Error;
 pub use source::{SLICE_PAGES, ServerState, Source, SourceOptions, TableSlice};
 pub use target::{
-    Existing, Failure, OnError, OnRows, RestoreEvent, RestorePlan, RowCount, Sections, Target, TargetOptions,
-    count_rows, create_database, drop_created_database,
+    Existing, Failure, Graph, GraphOutcome, Load, Node, OnError, OnRows, RestoreEvent, RestorePlan, RowCount,
+    Sections, StepNumber, Target, TargetOptions, TimeSpent, Work, count_rows, create_database,
+    drop_created_database,
 };

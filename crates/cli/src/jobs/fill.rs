@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 
 use anyhow::Context as _;
 use bytes::Bytes;
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, FutureExt as _};
 use futures::stream::{self, BoxStream, StreamExt as _, TryStreamExt as _};
 
 use crate::exit::{self, Exit};
@@ -26,6 +26,12 @@ pub(crate) struct Piece {
     /// About how many bytes it holds.
     pub(crate) bytes: u64,
 }
+
+/// A table gets its rows frozen from so many bytes on.
+const FREEZE_FROM: u64 = 1 << 20;
+
+/// What tables held when they were read back while others were loaded.
+pub(crate) type ReadBack = std::collections::BTreeMap<pgmove::TableName, pgmove::TableProof>;
 
 /// A stream of COPY text.
 pub(crate) type RowStream<'a> = BoxStream<'a, anyhow::Result<Bytes>>;
@@ -97,11 +103,12 @@ async fn connect_and_plan(
 pub(crate) async fn fill(
     target: &pgmove::Target,
     plan: &pgmove::RestorePlan,
+    catalog: &pgmove::Catalog,
     rows: &impl Rows,
     settings: &TargetSettings,
     progress: &Progress,
-) -> anyhow::Result<()> {
-    sections(target, plan, rows, settings, progress).await.map_err(|error| {
+) -> anyhow::Result<ReadBack> {
+    sections(target, plan, catalog, rows, settings, progress).await.map_err(|error| {
         if exit::code_of(&error) == Exit::Refused {
             // By a rule, before anything was written.
             return error;
@@ -116,10 +123,11 @@ pub(crate) async fn fill(
 async fn sections(
     target: &pgmove::Target,
     plan: &pgmove::RestorePlan,
+    catalog: &pgmove::Catalog,
     rows: &impl Rows,
     settings: &TargetSettings,
     progress: &Progress,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<ReadBack> {
     progress.stage("creating schemas, types and tables", None);
     target.pre_data(plan).await?;
 
@@ -129,11 +137,22 @@ async fn sections(
         let pieces = rows.pieces().into_iter().filter(|piece| data && plan.takes(&piece.table));
         pieces.partition(|piece| late.contains(&piece.table))
     };
-    if data {
-        copy_rows(target, plan, rows, pieces, settings, progress).await?;
-    }
-
-    progress.stage("building indexes and constraints", None);
+    let read_back = settings.proof && data;
+    let loads: Vec<pgmove::Load> =
+        pieces.iter().map(|piece| pgmove::Load { table: piece.table.clone(), bytes: piece.bytes }).collect();
+    let graph = target.graph(plan, catalog, &loads, read_back);
+    progress.stage(
+        "loading rows, building indexes and constraints",
+        Some(loads.iter().map(|load| load.bytes).sum()),
+    );
+    let streams = pieces.iter().map(|piece| {
+        let whole = pieces.iter().filter(|other| other.table == piece.table).count() == 1;
+        load(target, plan, rows, piece, whole, progress).boxed()
+    });
+    let urgent = |ready: &[usize]| rows.urgent(&ready.iter().filter_map(|at| pieces.get(*at)).collect());
+    let told = |event: pgmove::RestoreEvent| progress.note(event.to_string());
+    let outcome = target.run_graph(plan, &graph, streams.collect(), &urgent, &told).await?;
+    progress.note(spent(&outcome.spent));
     target.post_data(plan, &|event| progress.note(event.to_string())).await?;
 
     if data {
@@ -142,62 +161,55 @@ async fn sections(
             let bytes = pieces.iter().map(|piece| piece.bytes).sum();
             progress.stage(&format!("filling continuous aggregate {table}"), Some(bytes));
             target.open_late(plan, &table).await?;
-            copy_rank(target, plan, rows, &pieces, settings, progress).await?;
+            stream::iter(&pieces)
+                .map(|piece| load(target, plan, rows, piece, false, progress))
+                .buffer_unordered(settings.jobs)
+                .try_collect::<()>()
+                .await?;
             target.close_late(plan, &table).await?;
         }
     }
 
     progress.stage("finishing", None);
     target.finish(plan, &|event| progress.note(event.to_string())).await?;
-    Ok(())
+    Ok(outcome.read_back)
 }
 
-/// All these rows, on all connections at once; rank by rank where the target heeds order.
-async fn copy_rows(
+/// Loads one stream.
+async fn load(
     target: &pgmove::Target,
     plan: &pgmove::RestorePlan,
     rows: &impl Rows,
-    pieces: Vec<Piece>,
-    settings: &TargetSettings,
+    piece: &Piece,
+    whole: bool,
     progress: &Progress,
 ) -> anyhow::Result<()> {
-    let mut ranks = std::collections::BTreeMap::<usize, Vec<Piece>>::new();
-    for piece in pieces {
-        ranks.entry(plan.rank(&piece.table)).or_default().push(piece);
-    }
-    progress.stage("copying rows", Some(ranks.values().flatten().map(|piece| piece.bytes).sum()));
-    for pieces in ranks.values() {
-        copy_rank(target, plan, rows, pieces, settings, progress).await?;
-    }
-    Ok(())
-}
-
-async fn copy_rank(
-    target: &pgmove::Target,
-    plan: &pgmove::RestorePlan,
-    rows: &impl Rows,
-    pieces: &[Piece],
-    settings: &TargetSettings,
-    progress: &Progress,
-) -> anyhow::Result<()> {
-    let mut pending: VecDeque<&Piece> = pieces.iter().collect();
-    let next = move || {
-        let at = rows.urgent(&pending).unwrap_or(0);
-        pending.remove(at)
+    let task = progress.task(piece.table.to_string(), Some(piece.bytes), "rows");
+    let stream = rows.open(piece).await?;
+    let counted = stream.inspect_ok(|chunk| task.advance(chunk.len() as u64, 0));
+    // Emptying a table first takes longer than what it spares a small one.
+    let copied = match whole && piece.bytes >= FREEZE_FROM {
+        true => target.copy_in_whole(plan, &piece.table, counted).await?,
+        false => target.copy_in(plan, &piece.table, counted).await?,
     };
-    stream::iter(std::iter::from_fn(next))
-        .map(|piece| async move {
-            let task = progress.task(piece.table.to_string(), Some(piece.bytes), "rows");
-            let stream = rows.open(piece).await?;
-            let counted = stream.inspect_ok(|chunk| task.advance(chunk.len() as u64, 0));
-            let copied = target.copy_in(plan, &piece.table, counted).await?;
-            task.advance(0, copied);
-            task.finish();
-            anyhow::Ok(())
-        })
-        .buffer_unordered(settings.jobs)
-        .try_collect::<()>()
-        .await
+    task.advance(0, copied);
+    task.finish();
+    Ok(())
+}
+
+/// Where the time went, in a line.
+fn spent(spent: &pgmove::TimeSpent) -> String {
+    let seconds = |time: std::time::Duration| format!("{:.1} s", time.as_secs_f64());
+    format!(
+        "{} over all connections: load {}, index {}, constraint {}, analyze {}, read back {}, idle {}",
+        seconds(spent.wall),
+        seconds(spent.load),
+        seconds(spent.index),
+        seconds(spent.constraint),
+        seconds(spent.analyze),
+        seconds(spent.read_back),
+        seconds(spent.idle)
+    )
 }
 
 /// Reads the schema back, as far as it was to be made.
@@ -215,20 +227,25 @@ pub(crate) async fn prove_schema(
     Ok(Some(target.prove_schema(plan, catalog).await?))
 }
 
-/// Reads every table back and holds it against what was expected.
+/// Reads every table back that was not read yet, and holds each against what was expected.
 pub(crate) async fn prove(
     target: &pgmove::Target,
     plan: &pgmove::RestorePlan,
     expected: &[(pgmove::TableName, pgmove::TableProof)],
+    read_back: &ReadBack,
     settings: &TargetSettings,
     progress: &Progress,
 ) -> anyhow::Result<Vec<TableOutcome>> {
     // Where partitions may take other rows than at the source, those of all of them together are the same.
     let expected = expected.iter().filter(|(table, _)| plan.takes(table));
     let expected = sum_by_table(expected.map(|(table, proof)| (plan.proven_as(table), proof)));
-    progress.stage("verifying: reading every table back", Some(expected.iter().map(|(_, p)| p.bytes).sum()));
+    let open = expected.iter().filter(|(table, _)| !read_back.contains_key(table));
+    progress.stage("verifying: reading every table back", Some(open.map(|(_, p)| p.bytes).sum()));
     let mut outcomes: Vec<TableOutcome> = stream::iter(&expected)
         .map(|(table, expected)| async move {
+            if let Some(found) = read_back.get(table) {
+                return Ok(TableOutcome::new(table, *expected, *found));
+            }
             let task = progress.task(format!("verified {table}"), Some(expected.bytes), "rows");
             let found = match target.prove(plan, table).await {
                 // What became of it is among the failures already.

@@ -72,7 +72,7 @@ async fn postgres(
     let coming = replacing::rows_of_source(from, source.catalog());
     replacing::postgres(to, source.catalog(), settings, coming, progress).await?;
     let rows = LiveRows::new(&source);
-    fill::fill(&target, &plan, &rows, settings, progress).await?;
+    let read_back = fill::fill(&target, &plan, source.catalog(), &rows, settings, progress).await?;
     let expected = match settings.postgres.sections.data {
         true => rows.proofs(&plan, !target.failures().is_empty())?,
         false => Vec::new(),
@@ -87,7 +87,7 @@ async fn postgres(
     source.finish().await?;
 
     let tables = match settings.proof && settings.postgres.sections.data {
-        true => Some(fill::prove(&target, &plan, &expected, settings, progress).await?),
+        true => Some(fill::prove(&target, &plan, &expected, &read_back, settings, progress).await?),
         false => None,
     };
     let views = fill::prove_views(&target, &plan, &catalog, &held, settings).await?;

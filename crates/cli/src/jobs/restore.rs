@@ -177,11 +177,11 @@ async fn postgres(
     let wanted = details.tables.iter().filter(|record| plan.takes(&record.table));
     let coming = pgmove::RowCount { rows: wanted.map(|record| record.proof.rows).sum(), exact: true };
     replacing::postgres(options, &catalog, settings, async { Ok(coming) }, progress).await?;
-    fill::fill(&target, &plan, &rows, settings, progress).await?;
+    let read_back = fill::fill(&target, &plan, &catalog, &rows, settings, progress).await?;
 
     let expected: Vec<_> = details.tables.into_iter().map(|record| (record.table, record.proof)).collect();
     let tables = match settings.proof && settings.postgres.sections.data {
-        true => Some(fill::prove(&target, &plan, &expected, settings, progress).await?),
+        true => Some(fill::prove(&target, &plan, &expected, &read_back, settings, progress).await?),
         false => None,
     };
     let views = fill::prove_views(&target, &plan, &catalog, &details.materialized_views, settings).await?;

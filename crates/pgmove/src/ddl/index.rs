@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::script::{Builder, TableLock};
+use super::script::{Builder, Step, TableLock};
 use super::table::settings;
 use crate::catalog::address::class;
 use crate::catalog::constraint::{ForeignKey, IndexConstraint, IndexConstraintKind};
@@ -24,6 +24,7 @@ impl<'a> Builder<'a> {
                     self.only(index.table_oid),
                     ident(&constraint.name)
                 ));
+                self.stage_unique(index, constraint);
             }
             None => {
                 let tablespace = self.tablespace(index.tablespace.as_deref());
@@ -54,6 +55,44 @@ impl<'a> Builder<'a> {
             self.remarks("CONSTRAINT", &of, Address::new(class::CONSTRAINT, constraint.oid), 0);
         }
         self.remarks("INDEX", &name, index.address(), 0);
+    }
+
+    /// A unique index can be built beside others of its table, and become a constraint afterwards. Not on partitioned
+    /// tables and hypertables, and not for `WITHOUT OVERLAPS`, which is no b-tree.
+    fn stage_unique(&mut self, index: &Index, constraint: &IndexConstraint) {
+        let hypertable = self.hypertables().any(|table| table.oid == index.table_oid);
+        let word = match constraint.kind {
+            IndexConstraintKind::PrimaryKey => "PRIMARY KEY",
+            IndexConstraintKind::Unique => "UNIQUE",
+            IndexConstraintKind::Exclusion => return,
+        };
+        // Where the names differ, attaching would rename the index; here it is made under the constraint's name.
+        let named = constraint.name == index.meta.name;
+        if index.partitioned || index.parent.is_some() || hypertable || constraint.period || !named {
+            return;
+        }
+        let (table, name) = (index.table.to_string(), ident(&constraint.name).into_owned());
+        let mut first = index.definition.clone();
+        let tablespace = self.tablespace(index.tablespace.as_deref());
+        if !tablespace.is_empty() {
+            // Nothing follows the tablespace: a constraint's index has no condition.
+            first += &tablespace;
+        }
+        let mut then = format!(
+            "ALTER TABLE {}{table} ADD CONSTRAINT {name} {word} USING INDEX {name}",
+            self.only(index.table_oid)
+        );
+        if constraint.deferrable {
+            then += " DEFERRABLE";
+        }
+        if constraint.deferred {
+            then += " INITIALLY DEFERRED";
+        }
+        let lock = |exclusive| vec![TableLock { table: index.table_oid, exclusive }];
+        self.stage(
+            Step { sql: first, weight: self.pages(index.table_oid), locks: lock(false) },
+            Step { sql: then, weight: 0, locks: lock(true) },
+        );
     }
 
     fn constraint_body(&self, index: &Index, constraint: &IndexConstraint) -> String {
@@ -114,8 +153,27 @@ impl<'a> Builder<'a> {
             ident(&key.name),
             key.definition
         ));
+        self.stage_foreign_key(key, &table, only);
         let of = format!("{} ON {table}", ident(&key.name));
         self.remarks("CONSTRAINT", &of, Address::new(class::CONSTRAINT, key.oid), 0);
+    }
+
+    /// The rows of a table can be checked while others are, once the key is there. A partitioned table knows no key that
+    /// is not valid.
+    fn stage_foreign_key(&mut self, key: &ForeignKey, table: &str, only: &str) {
+        if key.partitioned || !key.validated {
+            return;
+        }
+        let name = ident(&key.name);
+        let add = format!("ALTER TABLE {only}{table} ADD CONSTRAINT {name} {} NOT VALID", key.definition);
+        let validate = format!("ALTER TABLE {only}{table} VALIDATE CONSTRAINT {name}");
+        let lock = |table, exclusive| TableLock { table, exclusive };
+        let own = lock(key.table_oid, true);
+        let then = vec![own, lock(key.references_oid, key.references_oid == key.table_oid)];
+        self.stage(
+            Step { sql: add, weight: 0, locks: vec![own, lock(key.references_oid, true)] },
+            Step { sql: validate, weight: self.pages(key.table_oid), locks: then },
+        );
     }
 
     pub(super) fn trigger(&mut self, trigger: &'a Trigger) {
@@ -171,6 +229,9 @@ impl<'a> Builder<'a> {
 
     pub(super) fn statistics(&mut self, statistics: &'a Statistics) {
         let name = statistics.meta.qualified();
+        let needs = self.catalog.dependencies.iter().filter(|edge| edge.from() == statistics.address());
+        let tables = needs.map(|edge| edge.to()).filter(|to| to.class == class::CLASS);
+        self.cost(0, tables.map(|table| TableLock { table: table.oid, exclusive: true }).collect());
         self.push(statistics.definition.clone());
         self.owner("STATISTICS", &name, &statistics.meta);
         if let Some(target) = statistics.target.filter(|target| *target >= 0 && self.target >= 130_000) {

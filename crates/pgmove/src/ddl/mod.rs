@@ -21,7 +21,7 @@ mod types;
 
 pub use inexpressible::{inexpressible, lz4_columns, needs_icu};
 pub(crate) use remark::settle_privileges;
-pub use script::{ObjectRef, RenderOptions, Script, Section, Statement, TableLock};
+pub use script::{ObjectRef, RenderOptions, Script, Section, Staged, Statement, Step, TableLock};
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -129,6 +129,30 @@ pub struct Statement {
     /// version of it may lack the object.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub extension: Option<String>,
+    /// The same in two steps, of which the long one leaves the table to others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub staged: Option<Box<Staged>>,
+}
+
+/// A statement in two steps: a unique index and then its constraint, a foreign key and then the check of its rows. What
+/// is there afterwards is the same.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Staged {
+    /// Runs first.
+    pub first: Step,
+    /// Runs when that is done.
+    pub then: Step,
+}
+
+/// One step of a statement.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Step {
+    /// The text, without a final semicolon.
+    pub sql: String,
+    /// As [`Statement::weight`].
+    pub weight: u64,
+    /// As [`Statement::locks`].
+    pub locks: Vec<TableLock>,
 }
 
 impl Statement {
@@ -398,7 +422,15 @@ impl<'a> Builder<'a> {
             depends_on: std::mem::replace(&mut self.current.depends_on, vec![position]),
             locks: self.current.locks.clone(),
             extension: self.current.extension.clone(),
+            staged: None,
         });
+    }
+
+    /// Says how the statement that was just added can be run in two steps.
+    pub(super) fn stage(&mut self, first: Step, then: Step) {
+        if let Some(statement) = self.script.statements.last_mut() {
+            statement.staged = Some(Box::new(Staged { first, then }));
+        }
     }
 
     /// Notes something to tell whoever runs the script.

@@ -6,6 +6,7 @@ mod copy_in;
 mod create;
 mod existing;
 mod fit;
+mod graph;
 mod large_objects;
 mod options;
 mod plan;
@@ -14,6 +15,7 @@ mod prove;
 mod rights;
 mod row_count;
 mod run;
+mod schedule;
 mod tablespaces;
 mod timescale;
 
@@ -24,14 +26,16 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::stream::Stream;
+use futures::stream::{self, Stream, StreamExt as _, TryStreamExt as _};
 
 use build::Build;
 use copy_in::CopyIn;
 pub use create::{create_database, drop_created_database};
+pub use graph::{Graph, Load, Node, StepNumber, Work};
 pub use options::{Existing, Failure, OnError, OnRows, Sections, TargetOptions};
 pub use plan::RestorePlan;
 pub use row_count::{RowCount, count_rows};
+pub use schedule::{GraphOutcome, TimeSpent};
 
 use crate::Error;
 use crate::catalog::{Catalog, QualifiedName, large_objects_table};
@@ -88,6 +92,8 @@ pub struct Target {
     places: Mutex<HashMap<QualifiedName, QualifiedName>>,
     /// Jobs that are made and do not run yet.
     jobs: Mutex<Vec<timescale::Waiting>>,
+    /// What has no statistics yet, once a graph was run; nothing before.
+    analyzed_last: Mutex<Option<Vec<QualifiedName>>>,
     /// Worth a word, not told yet.
     remarks: Mutex<Vec<String>>,
 }
@@ -115,7 +121,7 @@ impl Target {
         let build = Build::of(&session).await?;
         let workers = Pool::new(options, settings.jobs, format!("{PREPARE}{path}"));
         let readers = Pool::new(options, settings.jobs, restricted(VIEWS, false));
-        let (values, failures, before, places, jobs, remarks) = Default::default();
+        let (values, failures, before, places, jobs, analyzed_last, remarks) = Default::default();
         let options = settings.clone();
         Ok(Target {
             session,
@@ -128,6 +134,7 @@ impl Target {
             before,
             places,
             jobs,
+            analyzed_last,
             remarks,
         })
     }
@@ -306,6 +313,33 @@ impl Target {
     where
         E: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
+        self.copy_stream(plan, table, false, stream).await
+    }
+
+    /// The same of a stream that is all that the table gets: its rows are stored frozen, which spares the server a second
+    /// writing of them.
+    pub async fn copy_in_whole<E>(
+        &self,
+        plan: &RestorePlan,
+        table: &QualifiedName,
+        stream: impl Stream<Item = Result<Bytes, E>>,
+    ) -> Result<u64, Error>
+    where
+        E: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        self.copy_stream(plan, table, plan.freezes(table), stream).await
+    }
+
+    async fn copy_stream<E>(
+        &self,
+        plan: &RestorePlan,
+        table: &QualifiedName,
+        freeze: bool,
+        stream: impl Stream<Item = Result<Bytes, E>>,
+    ) -> Result<u64, Error>
+    where
+        E: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
         let lease = self.workers.get().await?;
         if *table == large_objects_table() {
             let done = large_objects::write(lease.session(), stream).await;
@@ -314,12 +348,20 @@ impl Target {
                 rows
             }));
         }
+        let place = self.place(table);
+        let mut statement = plan.copy_in_statement(table, place.as_ref().unwrap_or(table));
+        let mut begin = plan.into.as_ref().map_or_else(String::new, |into| into.begin.clone());
+        if freeze && place.is_none() {
+            // Rows may be stored frozen in a table that this very transaction emptied.
+            begin = format!("TRUNCATE ONLY {table}");
+            statement += " WITH (FREEZE)";
+        }
         let copy = CopyIn {
             session: lease.session(),
             object: format!("table {table}"),
-            statement: plan.copy_in_statement(table, self.place(table).as_ref().unwrap_or(table)),
+            statement,
             patience: self.options.patience,
-            begin: plan.into.as_ref().map_or("", |into| into.begin.as_str()),
+            begin: &begin,
         };
         let done = copy.run(stream).await;
         // A session whose transaction failed is not given back.
@@ -329,7 +371,14 @@ impl Target {
         }))
     }
 
-    /// What comes right after the rows: values of sequences, then indexes and constraints in parallel, compression.
+    /// The graph of what follows the creation of tables, for these streams of rows and the sections that are wanted. With
+    /// `read_back`, each table is read back once it is loaded.
+    pub fn graph(&self, plan: &RestorePlan, catalog: &Catalog, loads: &[Load], read_back: bool) -> Graph {
+        graph::make(plan, catalog, loads, self.options.sections.post_data, read_back)
+    }
+
+    /// What comes right after the rows: values of sequences, then what no graph ([`Target::run_graph`]) has done already
+    /// of indexes and constraints, in parallel; compression.
     pub async fn post_data(
         &self,
         plan: &RestorePlan,
@@ -342,7 +391,10 @@ impl Target {
         if sections.post_data {
             // Chunks that foreign keys refer to cannot be compressed; compressed ones can be referred to.
             let late = |statement: &Statement| plan.waits_for_compression(statement);
-            run::in_parallel(self, plan, &|statement| !late(statement), on_event).await?;
+            let graph_ran = self.analyzed_last.lock().unwrap_or_else(PoisonError::into_inner).is_some();
+            if !graph_ran {
+                run::in_parallel(self, plan, &|statement| !late(statement), on_event).await?;
+            }
             self.settle_aggregates(plan).await?;
             self.compress(plan, on_event).await?;
             run::in_parallel(self, plan, &late, on_event).await?;
@@ -378,6 +430,16 @@ impl Target {
             self.check_references(into).await?;
         }
         self.session.execute("the session's settings", "SET synchronous_commit = on").await?;
+        let last = self.analyzed_last.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(tables) = last {
+            stream::iter(&tables)
+                .map(|table| self.analyze(table))
+                .buffer_unordered(self.options.jobs.max(1))
+                .try_collect::<()>()
+                .await?;
+            self.tell(on_event);
+            return Ok(());
+        }
         match self.session.execute("the planner's statistics", "ANALYZE").await {
             // A foreign table among the partitions whose server cannot be reached, for example. Everything is there
             // without them, and they can be had at any time.

@@ -8,6 +8,7 @@ use super::existing::{self, Into};
 use super::options::{Existing, OnError, OnRows, TargetOptions};
 use super::{rights, tablespaces};
 use crate::Error;
+use crate::catalog::table::TableKind;
 use crate::catalog::timescale::{Aggregate, Timescale};
 use crate::catalog::{Catalog, QualifiedName, Unsupported, large_objects_table};
 use crate::connect::Session;
@@ -53,6 +54,8 @@ pub(super) struct TablePlan {
     pub(super) rank: usize,
     /// Whether its rows lie in partitions here.
     pub(super) divided: bool,
+    /// Whether `COPY` may store its rows frozen: an ordinary table of the user's own.
+    pub(super) freezes: bool,
 }
 
 impl RestorePlan {
@@ -127,6 +130,12 @@ impl RestorePlan {
             self.tables.entry(root.clone()).or_insert(plan);
         }
         conflicts
+    }
+
+    /// Whether rows of a table that this plan makes can be stored frozen.
+    pub(super) fn freezes(&self, table: &QualifiedName) -> bool {
+        let own = self.into.is_none() && !self.through.contains_key(table);
+        own && self.tables.get(table).is_some_and(|table| table.freezes)
     }
 
     /// Every table that takes rows.
@@ -342,7 +351,12 @@ fn tables_of(catalog: &Catalog) -> HashMap<QualifiedName, TablePlan> {
         condition: condition.to_owned(),
         ..TablePlan::default()
     };
-    let plain = catalog.data_tables().map(|table| (table.name(), of(table, "")));
+    let hypertable =
+        |oid| catalog.timescale.as_ref().is_some_and(|timescale| timescale.hypertable(oid).is_some());
+    let plain = catalog.data_tables().map(|table| {
+        let freezes = table.kind == TableKind::Ordinary && !hypertable(table.meta.oid);
+        (table.name(), TablePlan { freezes, ..of(table, "") })
+    });
     let steps = catalog.config_steps();
     let config = catalog.config_tables().map(|(table, clause)| {
         let name = table.name();

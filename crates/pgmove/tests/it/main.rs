@@ -6,6 +6,7 @@ mod common;
 mod connect;
 mod faults;
 mod flow;
+mod graph;
 mod large_objects;
 mod policies;
 mod refusals;

@@ -1,13 +1,14 @@
 //! What the tests of this crate share: private servers of two versions, sessions, and the main job in one call.
 #![allow(dead_code, reason = "each test file uses a part")]
 
-use futures::{StreamExt as _, TryStreamExt as _, stream};
+use futures::{FutureExt as _, StreamExt as _};
 use pgmove::{
     ConnectOptions, Environment, Error, Session, Source, SourceOptions, TableName, TableProof, Target,
     TargetOptions,
 };
 use sandbox::{Postgres, PostgresOptions};
 use std::collections::BTreeMap;
+use std::sync::Mutex;
 
 /// The versions that every change is tried on.
 pub(crate) const MAJORS: [u32; 2] = [15, 18];
@@ -86,28 +87,30 @@ pub(crate) async fn copy_with(
     let target = Target::open(to, target_settings).await?;
     let plan = target.plan(source.catalog()).await?;
     target.pre_data(&plan).await?;
-    let mut ranks: BTreeMap<usize, Vec<pgmove::TableSlice>> = BTreeMap::new();
-    for slice in source.slices() {
-        ranks.entry(plan.rank(&slice.table)).or_default().push(slice);
-    }
-    let mut proofs: Vec<(TableName, TableProof)> = Vec::new();
-    for slices in ranks.into_values() {
-        let copied: Vec<(TableName, TableProof)> = stream::iter(slices)
-            .map(|slice| {
-                let (source, target, plan) = (&source, &target, &plan);
-                async move {
-                    let mut rows = source.copy_out(&slice).await?;
-                    let copied = target.copy_in(plan, &slice.table, rows.by_ref()).await?;
-                    let proof = rows.proof().expect("a stream that has ended has a proof");
-                    assert_eq!(copied, proof.rows, "{slice}");
-                    Ok::<_, Error>((slice.table, proof))
-                }
-            })
-            .buffer_unordered(settings.jobs)
-            .try_collect()
-            .await?;
-        proofs.extend(copied);
-    }
+    let slices = source.slices();
+    let loads: Vec<pgmove::Load> = slices
+        .iter()
+        .map(|slice| pgmove::Load { table: slice.table.clone(), bytes: slice.estimated_bytes })
+        .collect();
+    let graph = target.graph(&plan, source.catalog(), &loads, true);
+    let proofs: Mutex<Vec<(TableName, TableProof)>> = Mutex::default();
+    let streams = slices.iter().map(|slice| {
+        let (source, target, plan, proofs) = (&source, &target, &plan, &proofs);
+        async move {
+            let mut rows = source.copy_out(slice).await?;
+            let copied = match slice.number {
+                (_, 1) => target.copy_in_whole(plan, &slice.table, rows.by_ref()).await?,
+                _ => target.copy_in(plan, &slice.table, rows.by_ref()).await?,
+            };
+            let proof = rows.proof().expect("a stream that has ended has a proof");
+            assert_eq!(copied, proof.rows, "{slice}");
+            proofs.lock().unwrap().push((slice.table.clone(), proof));
+            Ok::<_, Error>(())
+        }
+        .boxed()
+    });
+    let outcome = target.run_graph(&plan, &graph, streams.collect(), &|_| None, &|_| ()).await?;
+    let proofs = proofs.into_inner().unwrap();
     source.finish().await?;
     target.post_data(&plan, &|_| ()).await?;
     target.finish(&plan, &|_| ()).await?;
@@ -117,6 +120,9 @@ pub(crate) async fn copy_with(
         *sum = *sum + proof;
     }
     for (table, proof) in &sums {
+        if let Some(early) = outcome.read_back.get(table) {
+            assert_eq!(early, proof, "{table}");
+        }
         assert_eq!(target.prove(&plan, table).await?, *proof, "{table}");
     }
     Ok(sums)
