@@ -372,8 +372,10 @@ impl Target {
     }
 
     /// The graph of what follows the creation of tables, for these streams of rows and the sections that are wanted. With
-    /// `read_back`, each table is read back once it is loaded.
+    /// `read_back`, each table is read back once it is loaded, where there are several connections.
     pub fn graph(&self, plan: &RestorePlan, catalog: &Catalog, loads: &[Load], read_back: bool) -> Graph {
+        // With one connection there is nothing to read beside.
+        let read_back = read_back && self.options.jobs > 1;
         graph::make(plan, catalog, loads, self.options.sections.post_data, read_back)
     }
 

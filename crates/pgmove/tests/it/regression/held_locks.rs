@@ -117,3 +117,53 @@ async fn locks_that_were_lost_are_told() {
     let lost = source.finish().await.unwrap_err();
     assert!(matches!(lost, pgmove::Error::SnapshotLost { .. }), "{lost}");
 }
+
+/// A policy that decompresses a chunk waits for the backup, and whoever reads the hypertable waits behind the policy.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "long: run by scripts/test --all, where two native builds of TimescaleDB are named"]
+async fn a_chunk_that_is_decompressed_meanwhile_is_read_before_others_and_loses_no_row() {
+    for binaries in sandbox::testing::require_timescale() {
+        let settings = [("shared_preload_libraries", "timescaledb"), ("timescaledb.telemetry_level", "off")]
+            .map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let options =
+            sandbox::PostgresOptions { settings: settings.to_vec(), ..sandbox::PostgresOptions::default() };
+        let server = sandbox::Postgres::start(&binaries, options).unwrap();
+        let from = database(&server, "a", "CREATE EXTENSION timescaledb").await;
+        let made = session(&server, "a").await;
+        for sql in [
+            "SET search_path = public",
+            "CREATE TABLE h (ts timestamptz NOT NULL, v int)",
+            "SELECT create_hypertable('h', 'ts', chunk_time_interval => interval '1 day')",
+            "INSERT INTO h SELECT '2026-01-01'::timestamptz + g * interval '1 hour', g FROM generate_series(0, 239) g",
+            "ALTER TABLE h SET (timescaledb.compress)",
+            "SELECT compress_chunk(c) FROM show_chunks('h') c",
+        ] {
+            run(&made, sql).await;
+        }
+        let source = Source::open(&from, &SourceOptions::default()).await.unwrap();
+        let mut slices: std::collections::VecDeque<TableSlice> = source.slices().into();
+        let all = slices.len();
+        let (changes, reads) = (session(&server, "a").await, session(&server, "a").await);
+        let change = tokio::spawn(async move {
+            run(&changes, "SET search_path = public; SELECT decompress_chunk(c) FROM show_chunks('h') c ORDER BY c DESC LIMIT 1").await;
+        });
+        until("somebody waits", async || source.first_wanted(slices.iter()).is_some()).await;
+        let reader = tokio::spawn(async move { value(&reads, "SELECT count(*) FROM public.h").await });
+        let begun = Instant::now();
+        let mut rows = 0;
+        // What is waited for comes first; nothing else is needed for the others to go on.
+        while let Some(wanted) = source.first_wanted(slices.iter()).and_then(|at| slices.remove(at)) {
+            rows += read(&source, &wanted).await.rows;
+            tokio::time::sleep(Duration::from_secs(2)).await;
+        }
+        assert_eq!(reader.await.unwrap(), "240");
+        change.await.unwrap();
+        assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
+        assert!(slices.len() > all / 2, "{} of {all} were still to be read", slices.len());
+        for slice in slices {
+            rows += read(&source, &slice).await.rows;
+        }
+        assert_eq!(rows, 240);
+        source.finish().await.unwrap();
+    }
+}
