@@ -1,6 +1,6 @@
 //! Clusters on real servers: captured as one source, filled as one target, compared; also while slots and roles change
 //! hands.
-#![allow(clippy::unwrap_used, missing_docs, reason = "test code")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs, reason = "test code")]
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

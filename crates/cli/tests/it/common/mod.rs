@@ -1,6 +1,6 @@
 //! What the tests of the binary share: real servers, the binary itself, and a folder for its repository.
 #![allow(dead_code, reason = "each test file uses its own part of this")]
-#![allow(clippy::unwrap_used, missing_docs, unreachable_pub, reason = "test code")]
+#![allow(clippy::unwrap_used, clippy::print_stderr, missing_docs, unreachable_pub, reason = "test code")]
 
 pub mod cut;
 
@@ -101,7 +101,7 @@ pub fn dbhaul_with_clock_off(folder: &Path, seconds: i64, args: &[&str]) -> Opti
     let library =
         places.map(|place| place.path().join("faketime/libfaketime.so.1")).find(|path| path.exists());
     let Some(library) = library else {
-        println!("SKIPPED: libfaketime is not installed");
+        eprintln!("SKIPPED: libfaketime is not installed");
         return None;
     };
     let mut command = command(folder, args);
