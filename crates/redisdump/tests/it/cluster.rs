@@ -71,7 +71,15 @@ async fn taken(of: &ConnectOptions, method: CaptureMethod) -> (Vec<u8>, CaptureR
 }
 
 async fn equal(left: &ConnectOptions, right: &ConnectOptions) {
-    let found = compare(left, right, &CompareOptions::default(), &|_| ()).await.unwrap();
+    // The nodes tell each other of slots that moved, and of masters that took over, within some seconds.
+    let mut tries = 0;
+    let found = loop {
+        match compare(left, right, &CompareOptions::default(), &|_| ()).await {
+            Err(redisdump::Error::ClusterChanged { .. }) if tries < 20 => tries += 1,
+            found => break found.unwrap(),
+        }
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    };
     assert!(found.equal() && found.keys > 0, "{found}");
 }
 
