@@ -214,15 +214,7 @@ impl Host {
         let id = serde_json::from_value(serde_json::Value::String(text.clone())).unwrap();
         let forgetting = |log: &Log| log.forgetting.get(text).copied().unwrap_or_default();
         let before = forgetting(&self.log());
-        if let Err(error) = repo.undelete(&id).await {
-            if matches!(error, Error::Overrun) {
-                // It takes the snapshot off the list again, also if another host brought it back at the same time.
-                let mut log = self.log();
-                log.must_list.remove(text);
-                log.forgetting.entry(text.clone()).or_default().0 += 1;
-            }
-            return Err(error);
-        }
+        repo.undelete(&id).await?;
         let mut log = self.log();
         log.outcome.undeleted += 1;
         if before.0 == before.1 && forgetting(&log) == before {
@@ -445,9 +437,10 @@ async fn settle(world: &Arc<Mutex<World>>, log: &Arc<Mutex<Log>>, sound: &Reposi
         let listed: BTreeMap<String, &Manifest> =
             listing.manifests.iter().map(|m| (m.id.to_string(), m)).collect();
         wrongs.extend(listing.unreadable.iter().map(|u| format!("{}: {}", u.name, u.error)));
-        wrongs.extend(
-            must_list.iter().filter(|id| !listed.contains_key(*id)).map(|id| format!("{id} is not listed")),
-        );
+        let taken_back = lock().taken_back.clone();
+        let must_list = must_list.iter().filter(|id| !taken_back.contains(*id));
+        wrongs
+            .extend(must_list.filter(|id| !listed.contains_key(*id)).map(|id| format!("{id} is not listed")));
         for (id, manifest) in &listed {
             for ((_, part), number) in manifest.parts().zip(contents.get(id).into_iter().flatten()) {
                 let read: Result<Vec<_>, Error> = sound.read_part(part).try_collect().await;

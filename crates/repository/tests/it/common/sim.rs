@@ -209,6 +209,9 @@ pub(crate) struct World {
     listed: BTreeMap<String, BTreeSet<String>>,
     /// Who wrote each listed manifest: it may take it back, before it says that there is one.
     makers: BTreeMap<String, usize>,
+    /// What was taken back so by who could not tell whether a prune took it for dead. Another host may have undeleted the
+    /// same snapshot at the same time: its tombstone holds it still.
+    pub(crate) taken_back: BTreeSet<String>,
     /// Names of deleted objects, their size and times, for listings that lag.
     deleted: BTreeMap<String, (u64, DateTime<Utc>, Instant)>,
     /// Writes that were acknowledged and have not happened.
@@ -494,6 +497,9 @@ impl World {
             self.listed.remove(name);
             let tombstone = self.objects.get(&format!("tombstones/{id}"));
             let taken_back = self.makers.remove(name) == Some(actor);
+            if taken_back {
+                self.taken_back.insert(id.trim_end_matches(".json").to_owned());
+            }
             if !taken_back
                 && !tombstone.is_some_and(|(bytes, _)| bytes.windows(10).any(|w| w == b"\"manifest\""))
             {
