@@ -51,7 +51,7 @@ pub(crate) async fn run(backup: Backup<'_>) -> anyhow::Result<BackupReport> {
     let known: Vec<&Endpoint> =
         sources.iter().filter(|(_, unlisted)| unlisted.is_none()).map(|(source, _)| source).collect();
     let identities = lineage::identities(&known).await;
-    // A part that was chosen by flags is counted by nobody.
+    // Retention does not count a part that was chosen by flags.
     if !backup.new_lineage && !backup.job.ends_with(PART) {
         let Backup { repository, job, declared, .. } = backup;
         lineage::check(repository, job, &known, declared, &identities).await?;

@@ -29,7 +29,7 @@ pub(crate) async fn store(
         match store_once(source, options, writer, progress).await {
             Err(error) if is_changed(&error) => {
                 progress.warn(format!("{error:#}; capturing again ({} of {ATTEMPTS})", attempt + 1));
-                // What stands against it at the end is told by the next attempt.
+                // If the cluster does not settle, the next attempt says why.
                 let _ = redisdump::wait_until_settled(options, SETTLING).await;
             }
             done => return done,

@@ -111,7 +111,7 @@ impl<'a> LiveRows<'a> {
     }
 
     /// The proofs of all tables that the plan takes, after every stream has ended. Where the target refused something
-    /// and the rest went on, tables are left out whose rows were not read to the end: what was refused is told apart.
+    /// and the rest went on, tables whose rows were not read to the end are left out: refusals are reported separately.
     fn proofs(
         &self,
         plan: &pgmove::RestorePlan,

@@ -55,7 +55,7 @@ impl JournalWriter {
             }
             pending.take(id)
         };
-        self.write(repository, object, chunks).await;
+        self.write(repository, object, chunks, false).await;
     }
 
     /// Writes what has come together so far. Gives how many chunks journals name by now, and their size.
@@ -65,15 +65,19 @@ impl JournalWriter {
             (!pending.chunks.is_empty()).then(|| pending.take(id))
         };
         if let Some((object, chunks)) = taken {
-            self.write(repository, object, chunks).await;
+            self.write(repository, object, chunks, true).await;
         }
         self.0.lock().unwrap_or_else(PoisonError::into_inner).kept
     }
 
-    async fn write(&self, repository: &Repository, object: String, chunks: Vec<ChunkRef>) {
+    /// `last` when nothing else is being written: only then the reserve's room is a journal's.
+    async fn write(&self, repository: &Repository, object: String, chunks: Vec<ChunkRef>, last: bool) {
         let journal = Journal { format: crate::FORMAT, chunks };
         let bytes = repository.crypt.seal(&object, &journal).into();
-        let written = repository.store.put(&object, bytes).await.is_ok();
+        let written = match last {
+            true => repository.store.put(&object, bytes).await.is_ok(),
+            false => repository.store.put_outside_reserve(&object, bytes).await.is_ok(),
+        };
         let mut pending = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if written {
             let stored: u64 = journal.chunks.iter().map(|chunk| u64::from(chunk.stored)).sum();

@@ -96,6 +96,15 @@ impl Store {
     /// Writes an object. A store that asks for a checksum gets one, then and from then on; a document for which a folder
     /// has no room gets that of the reserve.
     pub(super) async fn put_as(&self, object: &str, bytes: Bytes, mode: PutMode) -> object_store::Result<()> {
+        let written = self.put_once(object, bytes.clone(), mode.clone()).await;
+        match self.release_reserve_for(object, &written).await {
+            true => self.put_once(object, bytes, mode).await,
+            false => written,
+        }
+    }
+
+    /// The same, with what room there is.
+    async fn put_once(&self, object: &str, bytes: Bytes, mode: PutMode) -> object_store::Result<()> {
         let path = Path::from(object);
         let put = async |objects: &Arc<dyn ObjectStore>| {
             let payload = PutPayload::from_bytes(bytes.clone());
@@ -111,9 +120,6 @@ impl Store {
         {
             self.send_checksums();
             written = put(checked).await;
-        }
-        if self.release_reserve_for(object, &written).await {
-            written = put(&self.objects).await;
         }
         written
     }
@@ -134,6 +140,16 @@ impl Store {
         self.uploads.take(bytes.len() as u64).await;
         failpoint::before(Step::Put, object);
         let written = self.put_as(object, bytes, PutMode::Overwrite).await;
+        written.map_err(|e| self.failed("write", object, e))?;
+        failpoint::after(Step::Put, object);
+        Ok(())
+    }
+
+    /// Writes a document without the room of the reserve: while data is being written, that would go to the data.
+    pub(crate) async fn put_outside_reserve(&self, object: &str, bytes: Bytes) -> Result<(), Error> {
+        self.uploads.take(bytes.len() as u64).await;
+        failpoint::before(Step::Put, object);
+        let written = self.put_once(object, bytes, PutMode::Overwrite).await;
         written.map_err(|e| self.failed("write", object, e))?;
         failpoint::after(Step::Put, object);
         Ok(())

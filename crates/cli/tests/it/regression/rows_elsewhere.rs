@@ -181,7 +181,7 @@ async fn tablespaces_that_are_missing_are_found_before_anything_is_written() {
         .shows("schema equal");
     let placed = "SELECT count(*)::text FROM pg_class c JOIN pg_tablespace s ON s.oid = c.reltablespace WHERE s.spcname = 'slow'";
     assert_eq!(value(&c, placed).await, "5");
-    // The database's own is named by nobody.
+    // Nothing names the database's default tablespace.
     let d = to.url("d");
     dbhaul(here.path(), &["migrate", "--from", &from, "--to", &d, "--tablespace-map", "fast=pg_default"])
         .exits(0)
