@@ -12,19 +12,15 @@ pub mod catalog;
 pub mod connect;
 pub mod ddl;
 pub mod digest;
+mod dump;
 pub mod error;
-pub mod extension;
 pub mod globals;
 pub mod quote;
+mod restore;
 pub mod sql;
 
 mod compare;
-mod copy;
-mod pool;
-mod routing;
-mod source;
-mod target;
-mod value_settings;
+mod timescaledb;
 
 pub use catalog::{Catalog, Filter, QualifiedName as TableName, Unsupported, large_objects_table};
 pub use compare::{
@@ -32,11 +28,11 @@ pub use compare::{
     compare_sides,
 };
 pub use connect::{ConnectOptions, Environment, ServerIdentity, Session, connect};
-pub use copy::CopyOut;
+
 pub use digest::{Digest, TableProof};
+pub use dump::{CopyOut, SLICE_PAGES, ServerState, Source, SourceOptions, TableSlice};
 pub use error::Error;
-pub use source::{SLICE_PAGES, ServerState, Source, SourceOptions, TableSlice};
-pub use target::{
+pub use restore::{
     Existing, Failure, Graph, GraphOutcome, Load, Node, OnError, OnRows, RestoreEvent, RestorePlan, RowCount,
     Sections, StepNumber, Target, TargetOptions, TimeSpent, Work, count_rows, create_database,
     drop_created_database,

@@ -9,7 +9,23 @@ use super::address::class;
 use super::meta::{Meta, MetaColumns, object};
 use super::query::rows;
 use crate::error::Error;
-use crate::value_settings::NAMES;
+
+/// The server's own settings that are carried, besides those with a dot in their name.
+pub(crate) const VALUE_SETTINGS: [&str; 13] = [
+    "DateStyle",
+    "IntervalStyle",
+    "TimeZone",
+    "array_nulls",
+    "bytea_output",
+    "default_text_search_config",
+    "extra_float_digits",
+    "lc_monetary",
+    "lc_numeric",
+    "lc_time",
+    "timezone_abbreviations",
+    "xmlbinary",
+    "xmloption",
+];
 
 /// The database that the catalog was read from.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -101,7 +117,7 @@ pub(super) async fn read(client: &Client, version: u32) -> Result<DatabaseInfo, 
     let collation_version = if version >= 150_000 { "d.datcollversion" } else { "NULL" };
     // What the session pins for itself does not count: `reset_val` is what stood before. Settings of the user's own are
     // in no list of the server's; what an extension keeps from users is not theirs, nor is a state of TimescaleDB's.
-    let names = NAMES.map(|name| format!("'{name}'")).join(", ");
+    let names = VALUE_SETTINGS.map(|name| format!("'{name}'")).join(", ");
     let value_settings = format!(
         "coalesce((SELECT json_object_agg(name, value) FROM ( \
            SELECT p.name, p.reset_val AS value FROM pg_settings p WHERE p.name IN ({names}) AND p.reset_val IS NOT NULL \

@@ -18,28 +18,28 @@ pub mod meta;
 mod narrow;
 pub mod plain;
 pub(crate) mod query;
+mod read;
 pub mod remark;
+pub(crate) mod routing;
 pub mod rule;
 pub mod schema;
 pub mod sequence;
 pub mod table;
-pub mod timescale;
 pub mod types;
 pub mod unsupported;
 
 use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
-use tokio_postgres::Client;
 
 pub use address::{Address, Alias, Dependency};
 pub use filter::Filter;
 pub use large_object::large_objects_table;
 pub use meta::{Meta, Object, QualifiedName};
+pub use read::read;
 pub use unsupported::Unsupported;
 
-use crate::error::Error;
-use crate::value_settings::NAMES;
+use crate::timescaledb::model::{Aggregate, Timescale};
 
 /// The version of the form in which a catalog is stored.
 pub const FORMAT: u32 = 1;
@@ -102,7 +102,7 @@ pub struct Catalog {
     pub aliases: Vec<Alias>,
     /// What TimescaleDB adds, where it is installed.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub timescale: Option<timescale::Timescale>,
+    pub timescale: Option<Timescale>,
     /// What the database holds and this version does not carry, found by counting.
     pub unsupported: Vec<Unsupported>,
 }
@@ -133,7 +133,7 @@ impl Catalog {
     /// Takes settings of the source from elsewhere where the catalog, one of the first versions, does not have them.
     pub fn assume_settings(&mut self, settings: &std::collections::BTreeMap<String, String>) {
         if self.database.value_settings.is_empty() {
-            let known = settings.iter().filter(|(name, _)| NAMES.contains(&name.as_str()));
+            let known = settings.iter().filter(|(name, _)| database::VALUE_SETTINGS.contains(&name.as_str()));
             self.database.value_settings = known.map(|(name, value)| (name.clone(), value.clone())).collect();
         }
     }
@@ -180,7 +180,7 @@ impl Catalog {
     }
 
     /// Continuous aggregates whose rows are to be copied, each after those that it reads.
-    pub fn aggregates(&self) -> impl Iterator<Item = &timescale::Aggregate> {
+    pub fn aggregates(&self) -> impl Iterator<Item = &Aggregate> {
         let aggregates = self.timescale.iter().flat_map(|timescale| &timescale.aggregates);
         aggregates.filter(|aggregate| aggregate.was_refreshed() && self.filter.wants_rows(&aggregate.name))
     }
@@ -227,105 +227,4 @@ impl Catalog {
             Some((table, config.condition.as_str()))
         })
     }
-}
-
-/// Reads the catalog of the current database. `client` has an empty `search_path`, and is best inside the caller's
-/// snapshot transaction; else a transaction is begun and ended. `server_version_num` is that of its server.
-///
-/// # Errors
-/// [`Error::Server`] when the server refuses a query, naming the kind that was read, and [`Error::CatalogRow`] when a
-/// row has a form that this version does not know.
-pub async fn read(client: &Client, server_version_num: u32, filter: &Filter) -> Result<Catalog, Error> {
-    let run = async |sql: &str| {
-        client.batch_execute(sql).await.map_err(|error| Error::from_server("the catalog", sql, error))
-    };
-    // 25P01 no_active_sql_transaction
-    let own = match run("SAVEPOINT catalog").await {
-        Err(error) if error.sqlstate() == Some("25P01") => true,
-        inside => inside.map(|()| false)?,
-    };
-    if !own {
-        let catalog = read_all(client, server_version_num, filter).await?;
-        run("RELEASE SAVEPOINT catalog").await?;
-        return Ok(catalog);
-    }
-    run("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
-    let catalog = read_all(client, server_version_num, filter).await;
-    run(if catalog.is_ok() { "COMMIT" } else { "ROLLBACK" }).await?;
-    catalog
-}
-
-async fn read_all(client: &Client, server_version_num: u32, filter: &Filter) -> Result<Catalog, Error> {
-    let version = server_version_num;
-    let mut catalog = Catalog {
-        format: FORMAT,
-        server_version_num,
-        filter: filter.clone(),
-        database: database::read(client, version).await?,
-        schemas: schema::read_schemas(client).await?,
-        extensions: schema::read_extensions(client).await?,
-        types: types::read(client, version).await?,
-        functions: function::read(client, version).await?,
-        aggregates: function::read_aggregates(client).await?,
-        tables: Vec::new(),
-        sequences: sequence::read(client, version).await?,
-        indexes: index::read(client, version).await?,
-        foreign_keys: constraint::read_foreign_keys(client).await?,
-        triggers: rule::read_triggers(client, version).await?,
-        rules: rule::read_rules(client).await?,
-        policies: rule::read_policies(client).await?,
-        statistics: rule::read_statistics(client, version).await?,
-        plain: plain::read(client, version).await?,
-        large_objects: large_object::read_large_objects(client).await?,
-        comments: remark::read_comments(client).await?,
-        security_labels: remark::read_labels(client).await?,
-        default_acls: remark::read_default_acls(client).await?,
-        builtin_acls: remark::read_builtin_acls(client).await?,
-        dependencies: depend::read(client).await?,
-        aliases: depend::read_aliases(client, version).await?,
-        unsupported: unsupported::read(client, version).await?,
-        left_out: Vec::new(),
-        timescale: None,
-    };
-    let mut composites: HashMap<u32, usize> = HashMap::new();
-    for (i, kind) in catalog.types.iter().enumerate() {
-        if let types::TypeDefinition::Composite { relation, .. } = kind.definition {
-            composites.insert(relation, i);
-        }
-    }
-    catalog.tables = table::read(client, version, |row| {
-        let kind = composites.get(&row.table_oid).and_then(|&i| catalog.types.get_mut(i));
-        if let Some(types::Type { definition: types::TypeDefinition::Composite { columns, .. }, .. }) = kind {
-            columns.push(row.column);
-        }
-    })
-    .await?;
-    for handler in crate::extension::HANDLERS {
-        if catalog.extensions.iter().any(|extension| extension.meta.name == handler.name()) {
-            // What an extension tells of itself, it may tell by views.
-            let kinds = read_kinds(client).await?;
-            restrict(client, "").await?;
-            handler.read(client, &mut catalog).await?;
-            restrict(client, &kinds).await?;
-        }
-    }
-    catalog.filter = catalog.informed(catalog.filter.clone());
-    catalog.apply_filter();
-    Ok(catalog)
-}
-
-/// Which kinds of relations the session does not read, where the server knows how to restrict them.
-async fn read_kinds(client: &Client) -> Result<String, Error> {
-    #[derive(Deserialize)]
-    struct Kinds {
-        kinds: Option<String>,
-    }
-    let sql = "SELECT current_setting('restrict_nonsystem_relation_kind', true) AS kinds";
-    let found: Vec<Kinds> = query::rows(client, "settings", sql).await?;
-    Ok(found.into_iter().find_map(|row| row.kinds).unwrap_or_default())
-}
-
-async fn restrict(client: &Client, kinds: &str) -> Result<(), Error> {
-    let sql = crate::connect::restricted(kinds, true);
-    client.batch_execute(&sql).await.map_err(|error| Error::from_server("the catalog", &sql, error))
 }

@@ -14,12 +14,12 @@ use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use serde::Serialize;
 
 use crate::Error;
+use crate::catalog::routing;
 use crate::catalog::{Catalog, Filter, QualifiedName};
 use crate::connect::ConnectOptions;
 use crate::ddl::RenderOptions;
 use crate::digest::TableProof;
-use crate::routing;
-use crate::source::{Source, SourceOptions, TableSlice};
+use crate::dump::{Source, SourceOptions, TableSlice};
 
 /// How two databases are compared.
 #[derive(Debug, Clone)]

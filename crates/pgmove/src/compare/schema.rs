@@ -6,10 +6,10 @@ use super::spelling::same_but_for_spelling;
 use super::{CompareOptions, SchemaDifference, SchemaProof, database, extensions};
 use crate::Error;
 use crate::catalog::Catalog;
-use crate::catalog::timescale::Timescale;
 use crate::ddl::{self, RenderOptions, Section};
 use crate::error::without_secrets;
-use crate::extension::HANDLERS;
+use crate::timescaledb::model::Timescale;
+use crate::timescaledb::statements::{STATE, facts};
 
 /// Both catalogs rendered for the older of the two servers: what the statements of an object say is what it is.
 ///
@@ -113,7 +113,8 @@ pub(crate) fn prove(
                 statements.push(super::deparse::settled(&statement.sql));
             }
         }
-        for (object, fact) in HANDLERS.iter().flat_map(|handler| handler.facts(&catalog, options)) {
+        let hypertables = catalog.timescale.iter();
+        for (object, fact) in hypertables.flat_map(|timescale| facts(timescale, options)) {
             let entry = objects.entry(object).or_default();
             if let Some(facts) = entry.get_mut(side) {
                 facts.push(fact);
@@ -190,9 +191,6 @@ pub(crate) fn prove(
         same_version: old == new,
     })
 }
-
-/// What tells of the state of something, which may change without any change of what is in it.
-pub(crate) const STATE: &str = "state of ";
 
 /// The extensions that only the right has, as objects.
 fn extensions_here(left: &Catalog, right: &Catalog) -> BTreeSet<String> {

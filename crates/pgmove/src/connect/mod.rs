@@ -4,10 +4,12 @@ mod databases;
 mod dial;
 mod identity;
 mod options;
+mod parameters;
 mod passfile;
 mod session;
 mod text;
 mod tls;
+pub(crate) mod value_settings;
 
 pub use databases::databases;
 pub use identity::ServerIdentity;

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tokio_postgres::config::{ChannelBinding, Config, SslNegotiation, TargetSessionAttrs};
 
+use super::parameters::is_known;
 use super::text::{self, Parameters};
 use super::{passfile, tls::TlsFiles};
 use crate::Error;
@@ -103,52 +104,6 @@ pub struct ConnectOptions {
     /// Seconds, 0 for ever.
     pub(super) connect_timeout: u64,
     pub(super) warnings: Vec<String>,
-}
-
-/// Parameters that are used.
-const KNOWN: &[&str] = &[
-    "host",
-    "hostaddr",
-    "port",
-    "user",
-    "password",
-    "dbname",
-    "sslmode",
-    "sslrootcert",
-    "sslcert",
-    "sslkey",
-    "sslnegotiation",
-    "channel_binding",
-    "connect_timeout",
-    "options",
-    "application_name",
-    "service",
-    "passfile",
-    "target_session_attrs",
-    "keepalives",
-    "keepalives_idle",
-    "keepalives_interval",
-    "keepalives_count",
-    "tcp_user_timeout",
-];
-
-/// Parameters that change nothing for us, or ask for what is done anyway.
-const IGNORED: &[&str] = &[
-    "client_encoding",
-    "fallback_application_name",
-    "gssencmode",
-    "krbsrvname",
-    "load_balance_hosts",
-    "sslcompression",
-    "sslsni",
-    "ssl_min_protocol_version",
-    "min_protocol_version",
-    "max_protocol_version",
-];
-
-/// True for a parameter of libpq's.
-pub(super) fn is_known(name: &str) -> bool {
-    KNOWN.contains(&name) || IGNORED.contains(&name)
 }
 
 /// Values as the URL, the service file and the environment give them, in this order.

@@ -21,7 +21,7 @@ fn url(rest: &str) -> Result<Parameters, String> {
     // With a raw `/` or `?` in a password its parts would be taken for a host, a database, an option, and be shown as such.
     let query_may_have = |pair: &str| {
         let name = pair.split('=').next().unwrap_or_default();
-        !pair.contains('@') || (pair.contains('=') && super::options::is_known(name))
+        !pair.contains('@') || (pair.contains('=') && super::parameters::is_known(name))
     };
     if database.contains('@') || !query.split('&').all(query_may_have) {
         return Err("an @ stands behind the host: in a user name, password or database write / as %2F, ? as %3F and @ as \

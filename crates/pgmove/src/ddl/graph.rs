@@ -15,9 +15,9 @@ use crate::catalog::rule::{Policy, Rule, Statistics, Trigger};
 use crate::catalog::schema::{Extension, Schema};
 use crate::catalog::sequence::Sequence;
 use crate::catalog::table::{Table, TableKind};
-use crate::catalog::timescale::Hypertable;
 use crate::catalog::types::{Type, TypeDefinition};
 use crate::catalog::{Address, Catalog, Object, QualifiedName};
+use crate::timescaledb::model::Hypertable;
 
 /// What a node makes.
 #[derive(Debug, Clone, Copy)]
@@ -342,7 +342,7 @@ impl<'a> Graph<'a> {
             }
             for column in &table.columns {
                 if let Some(default) = &column.default {
-                    if super::table::inherits_same_generated(table, column, &by_oid) {
+                    if super::parents::inherits_same_generated(table, column, &by_oid) {
                         continue;
                     }
                     let part = self
@@ -352,12 +352,12 @@ impl<'a> Graph<'a> {
                     } else {
                         self.part(id, part);
                     }
-                } else if super::table::drops_inherited_default(table, column, &by_oid) {
+                } else if super::parents::drops_inherited_default(table, column, &by_oid) {
                     let part = self.add(Entity::NoDefault(table, column), None);
                     self.separate(id, part);
                 }
                 if let Some(constraint) = &column.not_null_constraint
-                    && super::table::separate_not_null(table, column, &by_oid)
+                    && super::parents::separate_not_null(table, column, &by_oid)
                 {
                     let part = self.add(
                         Entity::NotNull(table, column),

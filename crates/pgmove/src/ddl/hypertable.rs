@@ -1,8 +1,8 @@
 //! Hypertables and continuous aggregates among the statements.
 
 use super::script::{Builder, TableLock};
-use crate::catalog::timescale::{Aggregate, Hypertable};
-use crate::extension::timescaledb::statements;
+use crate::timescaledb::model::{Aggregate, Hypertable};
+use crate::timescaledb::statements;
 
 impl<'a> Builder<'a> {
     /// What keeps a statement to one table, where it has heirs. A hypertable's chunks are to follow it, and it refuses

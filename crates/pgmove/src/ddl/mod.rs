@@ -13,15 +13,18 @@ mod hypertable;
 mod index;
 mod inexpressible;
 mod inherited;
+pub(crate) mod options;
+mod parents;
 mod remark;
-mod script;
+pub(crate) mod script;
 mod sequence;
 mod table;
 mod types;
 
 pub use inexpressible::{inexpressible, lz4_columns, needs_icu};
+pub use options::RenderOptions;
 pub(crate) use remark::settle_privileges;
-pub use script::{ObjectRef, RenderOptions, Script, Section, Staged, Statement, Step, TableLock};
+pub use script::{ObjectRef, Script, Section, Staged, Statement, Step, TableLock};
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,94 +1,14 @@
 //! Tables, views and materialized views, and their parts: defaults, checks, NOT NULL, row security, attaching.
 
-use std::collections::HashMap;
-
+use super::parents::{not_null_in_line, says_not_null, separate_not_null};
 use super::script::{Builder, TableLock};
 use super::sequence::clauses;
 use crate::catalog::address::class;
 use crate::catalog::column::{Check, Column, Compression, Generated, Identity};
 use crate::catalog::table::{Persistence, ReplicaIdentity, Table, TableKind};
 use crate::catalog::{Address, Object};
-use crate::extension::timescaledb::statements::create_aggregate;
 use crate::quote::{ident, literal};
-
-/// Whether a child's generated column repeats its parent's expression, so that inheritance brings it.
-pub(super) fn inherits_same_generated(table: &Table, column: &Column, by_oid: &HashMap<u32, &Table>) -> bool {
-    let Some(default) =
-        column.default.as_ref().filter(|_| column.generated.is_some() && !table.is_partition())
-    else {
-        return false;
-    };
-    let mut same = false;
-    for parent in parents_column(table, column, by_oid).filter(|parent| parent.generated.is_some()) {
-        if parent.default.as_ref().is_none_or(|theirs| theirs.expression != default.expression) {
-            return false;
-        }
-        same = true;
-    }
-    same
-}
-
-/// Whether a parent's column has a default that this one lacks: inheritance would bring it.
-pub(super) fn drops_inherited_default(table: &Table, column: &Column, by_oid: &HashMap<u32, &Table>) -> bool {
-    table.kind != TableKind::View
-        && !table.is_partition()
-        && column.default.is_none()
-        && parents_column(table, column, by_oid)
-            .any(|parent| parent.default.is_some() && parent.generated.is_none())
-}
-
-/// Whether a NOT NULL constraint of 18 is made by a statement of its own: an invalid one, or one that the table adds to
-/// a column which it only inherits.
-pub(super) fn separate_not_null(table: &Table, column: &Column, by_oid: &HashMap<u32, &Table>) -> bool {
-    column.not_null_constraint.as_ref().is_some_and(|constraint| {
-        !constraint.validated || (!table.prints(column) && says_not_null(table, column, by_oid))
-    })
-}
-
-/// Whether the table itself has to say its NOT NULL constraint. What it inherits comes from its parents, but valid only
-/// where one of theirs is.
-fn says_not_null(table: &Table, column: &Column, by_oid: &HashMap<u32, &Table>) -> bool {
-    column
-        .not_null_constraint
-        .as_ref()
-        .is_some_and(|constraint| constraint.local || outdoes_parents(table, column, by_oid))
-}
-
-/// Whether a NOT NULL constraint is valid, and those of the parents, which it was inherited from, are not.
-fn outdoes_parents(table: &Table, column: &Column, by_oid: &HashMap<u32, &Table>) -> bool {
-    let is = |valid: bool| {
-        move |parent: &Column| {
-            parent.not_null_constraint.as_ref().is_some_and(|theirs| theirs.validated == valid)
-        }
-    };
-    column.not_null_constraint.as_ref().is_some_and(|constraint| constraint.validated)
-        && parents_column(table, column, by_oid).any(is(false))
-        && !parents_column(table, column, by_oid).any(is(true))
-}
-
-/// Whether a constraint of the table's own, on a column that it only inherits, can stand among the columns of
-/// `CREATE TABLE`: only there does it keep its name, for afterwards the column has the parent's.
-fn not_null_in_line(table: &Table, column: &Column, by_oid: &HashMap<u32, &Table>, target: u32) -> bool {
-    target >= 180_000
-        && !table.prints(column)
-        && column
-            .not_null_constraint
-            .as_ref()
-            .is_some_and(|constraint| constraint.local && constraint.validated)
-        && !outdoes_parents(table, column, by_oid)
-}
-
-fn parents_column<'a>(
-    table: &'a Table,
-    column: &'a Column,
-    by_oid: &'a HashMap<u32, &'a Table>,
-) -> impl Iterator<Item = &'a Column> {
-    table
-        .parents
-        .iter()
-        .filter_map(|parent| by_oid.get(&parent.oid))
-        .filter_map(|parent| parent.columns.iter().find(|candidate| candidate.name == column.name))
-}
+use crate::timescaledb::statements::create_aggregate;
 
 impl<'a> Builder<'a> {
     pub(super) fn table(&mut self, table: &'a Table, empty_view: bool) {

@@ -1,0 +1,47 @@
+//! The connection parameters of libpq, by name.
+
+/// Parameters that are used.
+const KNOWN: &[&str] = &[
+    "host",
+    "hostaddr",
+    "port",
+    "user",
+    "password",
+    "dbname",
+    "sslmode",
+    "sslrootcert",
+    "sslcert",
+    "sslkey",
+    "sslnegotiation",
+    "channel_binding",
+    "connect_timeout",
+    "options",
+    "application_name",
+    "service",
+    "passfile",
+    "target_session_attrs",
+    "keepalives",
+    "keepalives_idle",
+    "keepalives_interval",
+    "keepalives_count",
+    "tcp_user_timeout",
+];
+
+/// Parameters that change nothing for us, or ask for what is done anyway.
+const IGNORED: &[&str] = &[
+    "client_encoding",
+    "fallback_application_name",
+    "gssencmode",
+    "krbsrvname",
+    "load_balance_hosts",
+    "sslcompression",
+    "sslsni",
+    "ssl_min_protocol_version",
+    "min_protocol_version",
+    "max_protocol_version",
+];
+
+/// Whether libpq has a parameter of this name.
+pub(super) fn is_known(name: &str) -> bool {
+    KNOWN.contains(&name) || IGNORED.contains(&name)
+}

@@ -1,0 +1,280 @@
+//! A database that is read: locked, seen in one snapshot by several connections, described by its catalog.
+
+mod contention;
+pub(crate) mod copy_out;
+mod held;
+mod lock;
+pub(crate) mod pool;
+mod slices;
+mod state;
+mod vanished;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+
+use held::{Held, Watch};
+pub(crate) use lock::Holder as LockHolder;
+pub(crate) use slices::{PageRange, ranges};
+pub use slices::{SLICE_PAGES, TableSlice};
+pub use state::ServerState;
+
+use crate::Error;
+use crate::catalog::{Catalog, Filter, Unsupported};
+use crate::connect::value_settings::ValueSettings;
+use crate::connect::{ConnectOptions, ServerIdentity, Session, VIEWS, connect, restricted};
+use crate::digest::TableProof;
+use crate::dump::pool::Pool;
+pub use copy_out::CopyOut;
+use copy_out::{Chosen, Wanted};
+
+/// How a source is read.
+#[derive(Debug, Clone)]
+pub struct SourceOptions {
+    /// Connections that copy at the same time, beside the one that holds the snapshot.
+    pub jobs: usize,
+    /// Which part of the database.
+    pub filter: Filter,
+    /// How long the server may send nothing in the middle of a table.
+    pub patience: Duration,
+    /// How long to wait for the lock on a table that somebody alters, holding no other; nothing for as long as it takes.
+    /// Whoever waits longer for a table that is locked here, because its rows are not read yet, is named:
+    /// [`Source::notes`].
+    pub lock_timeout: Option<Duration>,
+    /// Heap pages in one slice of a large table, [`SLICE_PAGES`] unless there is a reason.
+    pub slice_pages: u64,
+}
+
+impl Default for SourceOptions {
+    fn default() -> Self {
+        SourceOptions {
+            jobs: 2,
+            filter: Filter::default(),
+            patience: Duration::from_secs(1800),
+            lock_timeout: Some(Duration::from_secs(10)),
+            slice_pages: SLICE_PAGES,
+        }
+    }
+}
+
+/// An open source. Dropped, it gives up its locks and its snapshot.
+#[derive(Debug)]
+pub struct Source {
+    coordinator: Arc<Session>,
+    held: Arc<Held>,
+    watch: Watch,
+    workers: Pool,
+    catalog: Catalog,
+    slices: Vec<TableSlice>,
+    taken_at: DateTime<Utc>,
+    state: ServerState,
+    warnings: Vec<String>,
+    values: ValueSettings,
+    patience: Duration,
+}
+
+impl Source {
+    /// Connects, locks every table against changes of its definition, takes one snapshot for all connections, and
+    /// reads the catalog in it.
+    ///
+    /// # Errors
+    /// Whatever would make the copy incomplete is found here, by name: [`Error::Unreadable`], and [`Error::Refused`]
+    /// for row security, for too few locks and for unlogged tables on a standby.
+    pub async fn open(options: &ConnectOptions, settings: &SourceOptions) -> Result<Source, Error> {
+        let coordinator = connect(options).await?;
+        let restricted = restricted(VIEWS, false);
+        coordinator.execute("the session's settings", &restricted).await?;
+        let mut warnings = options.warnings().to_vec();
+        warnings.extend(pool_warning(&coordinator));
+        if coordinator.server().in_recovery {
+            warnings.push(format!(
+                "{} is a standby: a conflict with recovery may end the backup; max_standby_streaming_delay can avoid it",
+                coordinator.server()
+            ));
+        }
+        lock::refuse_unmatched(&coordinator, &settings.filter).await?;
+        let holder = LockHolder::connect(options).await?;
+        holder.session.execute("the session's settings", &restricted).await?;
+        let read = vanished::read(&coordinator, &holder, settings).await?;
+        let vanished::Read { tables, snapshot, taken_at, state, catalog } = read;
+        let coordinator = Arc::new(coordinator);
+        lock::refuse_row_security(&coordinator, &catalog.filter).await?;
+        let mut slices = slices::cut(&coordinator, &catalog, settings.slice_pages).await?;
+        holder.import(&snapshot).await?;
+        let patience = settings.lock_timeout;
+        let held = Held::new(options, Arc::clone(&coordinator), snapshot.clone(), holder, tables, patience);
+        held.expect(&catalog, &mut slices);
+        let held = Arc::new(held);
+        // What a worker has to wait for waits itself, for the lock that is held here: [`Source::copy_out`].
+        let prepare = format!(
+            "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET TRANSACTION SNAPSHOT {}; SET LOCAL lock_timeout = '2s'; {restricted}",
+            crate::quote::literal(&snapshot)
+        );
+        Ok(Source {
+            workers: Pool::new(options, settings.jobs, prepare),
+            watch: held.watch(),
+            held,
+            coordinator,
+            values: ValueSettings::of(&catalog.database),
+            catalog,
+            slices,
+            taken_at,
+            state,
+            warnings,
+            patience: settings.patience,
+        })
+    }
+
+    /// The server that was reached.
+    pub fn server(&self) -> &ServerIdentity {
+        self.coordinator.server()
+    }
+
+    /// The schema, as it was in the snapshot.
+    pub fn catalog(&self) -> &Catalog {
+        &self.catalog
+    }
+
+    /// What the database holds and this version does not carry.
+    pub fn unsupported(&self) -> &[Unsupported] {
+        self.catalog.unsupported()
+    }
+
+    /// When the snapshot was taken, by the server's clock.
+    pub fn taken_at(&self) -> DateTime<Utc> {
+        self.taken_at
+    }
+
+    /// What the server said of itself when the snapshot was taken.
+    pub fn state(&self) -> &ServerState {
+        &self.state
+    }
+
+    /// Worth a word.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
+    /// Every slice of every table that holds rows, biggest first.
+    pub fn slices(&self) -> Vec<TableSlice> {
+        self.slices.clone()
+    }
+
+    /// The first of these slices whose table somebody waits to change: it is best read before the others, for whoever
+    /// wants to read the same table waits behind them. It is looked once a second whether somebody waits.
+    pub fn first_wanted<'a>(&self, slices: impl Iterator<Item = &'a TableSlice>) -> Option<usize> {
+        self.held.first_wanted(slices.map(|slice| slice.locks.as_slice()))
+    }
+
+    /// Who waited longer than [`SourceOptions::lock_timeout`] for a table that was still to be read, in words; each once.
+    pub fn notes(&self) -> Vec<String> {
+        self.held.notes()
+    }
+
+    /// Reads a slice. As many may be read at the same time as there are jobs; further ones wait. Once all slices of a
+    /// table are read to their end its lock may be let go: then it cannot be read again.
+    ///
+    /// # Errors
+    /// [`Error::SnapshotLost`] when the connection that holds the snapshot is gone: then no further connection can
+    /// see what the others saw. Otherwise what the server says, with the table.
+    pub async fn copy_out(&self, slice: &TableSlice) -> Result<CopyOut, Error> {
+        if !self.held.holds(&slice.locks) {
+            return Err(Error::SnapshotLost {
+                server: self.server().to_string(),
+                message: format!("table {} has been read before, and its lock was let go", slice.table),
+            });
+        }
+        if self.held.is_wanted(&slice.locks) {
+            return self.copy_out_shared(slice).await;
+        }
+        match self.copy_out_now(slice).await {
+            Err(error) if error.sqlstate() == Some("55P03") => self.copy_out_shared(slice).await,
+            started => started,
+        }
+    }
+
+    /// Somebody wants to change the table and waits for us; who comes later waits for them. Only the session that has the
+    /// lock already is let through.
+    async fn copy_out_shared(&self, slice: &TableSlice) -> Result<CopyOut, Error> {
+        let casts = BTreeMap::new();
+        let holder = self.held.holder();
+        let started = CopyOut::start_shared(holder, self.wanted(slice, &casts), self.patience).await;
+        self.noted(slice, started)
+    }
+
+    async fn copy_out_now(&self, slice: &TableSlice) -> Result<CopyOut, Error> {
+        let casts = BTreeMap::new();
+        let started = CopyOut::start_in_transaction(&self.workers, self.wanted(slice, &casts), self.patience);
+        let started = started.await;
+        self.noted(slice, started)
+    }
+
+    fn noted(&self, slice: &TableSlice, started: Result<CopyOut, Error>) -> Result<CopyOut, Error> {
+        let (held, locks) = (Arc::clone(&self.held), slice.locks.clone());
+        let started = started.map_err(|error| self.lost(error))?;
+        Ok(started.then(move || held.done(&locks)))
+    }
+
+    fn wanted<'a>(&'a self, slice: &'a TableSlice, casts: &'a BTreeMap<String, String>) -> Wanted<'a> {
+        Wanted {
+            table: &slice.table,
+            columns: &slice.columns,
+            pages: slice.pages,
+            relation: slice.relation.as_ref(),
+            condition: &slice.condition,
+            chosen: slice.chosen.then_some(Chosen { values: &self.values, money: slice.money }),
+            casts,
+        }
+    }
+
+    /// Without the connection that holds the snapshot, no other can see what was seen.
+    fn lost(&self, error: Error) -> Error {
+        let closed = |session: &Session| session.client().is_closed();
+        match closed(&self.coordinator) || closed(&self.held.holder().session) {
+            true => Error::SnapshotLost { server: self.server().to_string(), message: error.to_string() },
+            false => error,
+        }
+    }
+
+    /// The materialized views that hold rows. Their rows are not copied, for a target fills them itself; by
+    /// [`Source::digest`] what it fills them with can be held against what they held here.
+    pub fn materialized_views(&self) -> Vec<TableSlice> {
+        slices::materialized_views(&self.catalog)
+    }
+
+    /// Reads a slice for its proof alone. Nothing where the role may not read it, or somebody is filling it anew.
+    ///
+    /// # Errors
+    /// As [`Source::copy_out`].
+    pub async fn digest(&self, slice: &TableSlice) -> Result<Option<TableProof>, Error> {
+        let read = async { self.copy_out_now(slice).await?.drain().await };
+        match read.await {
+            Err(error) if matches!(error.sqlstate(), Some("55P03" | "42501" | "55000")) => Ok(None),
+            read => read.map(Some),
+        }
+    }
+
+    /// Ends the snapshot, after making sure that it was held to the end: only then is what was read consistent.
+    ///
+    /// # Errors
+    /// [`Error::SnapshotLost`] when it was not.
+    pub async fn finish(self) -> Result<(), Error> {
+        let server = self.server().to_string();
+        drop(self.watch);
+        let lost = |e: Error| Error::SnapshotLost { server: server.clone(), message: e.to_string() };
+        self.held.finish().await.map_err(lost)?;
+        self.coordinator.execute("the snapshot", "SELECT 1; COMMIT").await.map_err(lost)
+    }
+}
+
+/// A word about a pooler that can be worked with.
+pub(crate) fn pool_warning(session: &Session) -> Option<String> {
+    session.is_pooled().then(|| {
+        format!(
+            "a connection pooler stands before {}, with a session for each client; its timeouts may end long work",
+            session.server()
+        )
+    })
+}

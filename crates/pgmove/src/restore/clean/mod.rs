@@ -1,0 +1,271 @@
+//! Dropping what is going to be made, and nothing else.
+//!
+//! The target's catalog is read, and each object that comes is matched with what stands there under the same name. What
+//! depends on these and would go with them is found by the target's own dependencies, and then the whole is refused, by
+//! name, before anything is dropped. What the server's lock table can hold goes in one transaction, more in several.
+
+mod dependents;
+mod named;
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+use dependents::Dependents;
+use named::{Named, Signatures, named};
+
+use super::plan::{Drop, Drops};
+use crate::Error;
+use crate::catalog::{Address, Catalog, QualifiedName};
+use crate::connect::Session;
+use crate::quote::ident;
+
+/// How many of the victims are named.
+const NAMED: usize = 10;
+
+impl Drops {
+    /// Matches what comes with what is there. Changes nothing.
+    pub(super) async fn plan(session: &Session, coming: &Catalog) -> Result<Drops, Error> {
+        let here = super::read_back::read_catalog(session, &Default::default()).await?;
+        let mut drops = Drops::default();
+        let mut matched: Vec<Named> = Vec::new();
+        for (object, there) in matches(coming, &here) {
+            if let Some(conflict) = object.conflict(&there) {
+                drops.conflicts.push(conflict);
+            } else if there.drop.is_some() {
+                matched.push(there);
+            }
+        }
+        matched.sort_by(|a, b| (a.rank, &a.identity).cmp(&(b.rank, &b.identity)));
+        matched.dedup_by(|a, b| a.address == b.address && a.drop == b.drop);
+        let addresses: HashSet<Address> = matched.iter().map(|object| object.address).collect();
+
+        let further = crate::timescaledb::lookup::aggregate_sources(session, &here).await?;
+        let dependents = Dependents::of(&here, &further);
+        let victims = dependents::describe(session, &dependents.victims(&addresses)).await?;
+        let victims = victims
+            .into_iter()
+            .map(|said| format!("{said} depends on what would be replaced, and would be lost"));
+        drops.conflicts.extend(first(victims.collect()));
+
+        let planned = matched.into_iter().filter_map(|object| {
+            Some(Drop {
+                object: object.described(),
+                locks: dependents.locks(object.address),
+                sql: object.drop?,
+            })
+        });
+        drops.batch(planned.collect(), lock_table(session).await?);
+        drops.config_rows = config_tables(coming, &here)
+            .into_iter()
+            .map(|(table, condition)| (table.to_string(), format!("DELETE FROM {table} {condition}")))
+            .collect();
+        Ok(drops)
+    }
+
+    /// Divides what is dropped so that the locks of each transaction fit into half of the server's lock table; where
+    /// all of it does, there is one transaction.
+    fn batch(&mut self, planned: Vec<Drop>, capacity: u64) {
+        let total: u64 = planned.iter().map(|drop| drop.locks).sum();
+        if total <= capacity / 2 {
+            self.batches = vec![planned];
+            return;
+        }
+        let most = (capacity / 4).max(1);
+        let mut held = 0;
+        for drop in planned {
+            if held == 0 || held + drop.locks > most {
+                self.batches.push(Vec::new());
+                held = 0;
+            }
+            held += drop.locks;
+            if let Some(batch) = self.batches.last_mut() {
+                batch.push(drop);
+            }
+        }
+        self.warnings.push(format!(
+            "what is replaced is dropped in {} transactions, since dropping it takes about {total} locks and the server's \
+             lock table holds {capacity}: an interrupted run leaves a part of it dropped, and the same run again completes it",
+            self.batches.len()
+        ));
+    }
+
+    /// Drops for good.
+    pub(super) async fn carry_out(&self, session: &Session) -> Result<(), Error> {
+        for batch in &self.batches {
+            session.execute("dropping what will be replaced", "BEGIN").await?;
+            for drop in batch {
+                execute(session, drop).await?;
+            }
+            session.execute("dropping what will be replaced", "COMMIT").await?;
+        }
+        if self.config_rows.is_empty() {
+            return Ok(());
+        }
+        session.execute("emptying configuration tables", "BEGIN").await?;
+        self.empty_config_tables(session).await?;
+        session.execute("emptying configuration tables", "COMMIT").await
+    }
+
+    /// Tables that others refer to come after these: what a foreign key refuses is tried again.
+    async fn empty_config_tables(&self, session: &Session) -> Result<(), Error> {
+        let mut open: Vec<&(String, String)> = self.config_rows.iter().collect();
+        while !open.is_empty() {
+            let before = open.len();
+            let mut refused = None;
+            let mut left = Vec::new();
+            for statement @ (table, sql) in open {
+                let object = format!("emptying configuration table {table}");
+                session.execute(&object, "SAVEPOINT one").await?;
+                match session.execute(&object, sql).await {
+                    Ok(()) => session.execute(&object, "RELEASE one").await?,
+                    Err(error) if error.sqlstate() == Some("23503") => {
+                        session.execute(&object, "ROLLBACK TO one; RELEASE one").await?;
+                        refused = Some(error);
+                        left.push(statement);
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
+            if let (Some(error), true) = (refused, left.len() == before) {
+                return Err(error);
+            }
+            open = left;
+        }
+        Ok(())
+    }
+}
+
+/// One statement, which may find that an earlier one has taken its object along.
+async fn execute(session: &Session, drop: &Drop) -> Result<(), Error> {
+    let sql = format!("SAVEPOINT one; {}; RELEASE one", drop.sql);
+    match session.execute(&format!("dropping {}", drop.object), &sql).await {
+        Ok(()) => Ok(()),
+        // A schema or a type of an argument that is gone means that the object is gone too: IF EXISTS says so for most
+        // kinds, and these for the rest.
+        Err(error) if matches!(error.sqlstate(), Some("3F000" | "42704" | "42883" | "42P01")) => {
+            session.execute("dropping", "ROLLBACK TO one; RELEASE one").await
+        }
+        Err(error) => Err(error),
+    }
+}
+
+impl Named {
+    /// Why this object, which comes, cannot take the place of that one.
+    fn conflict(&self, there: &Named) -> Option<String> {
+        if self.kind != there.kind {
+            return Some(format!(
+                "{} is here under the name of {}: an object of another kind is not replaced",
+                there.described(),
+                self.described()
+            ));
+        }
+        let extension = there.extension.as_ref()?;
+        Some(format!("{} belongs to extension {} here", there.described(), ident(extension)))
+    }
+}
+
+/// Each object that comes and is not an extension's, with what stands here under its name.
+fn matches(coming: &Catalog, here: &Catalog) -> Vec<(Named, Named)> {
+    let signatures = Signatures::of(coming);
+    let mut there: HashMap<_, Vec<Named>> = HashMap::new();
+    for object in named(here, signatures) {
+        there.entry((object.namespace, object.identity.clone())).or_default().push(object);
+    }
+    let mut found = Vec::new();
+    for object in named(coming, signatures).into_iter().filter(|object| object.extension.is_none()) {
+        let here = there.get(&(object.namespace, object.identity.clone()));
+        found.extend(here.into_iter().flatten().map(|there| (object.clone(), there.clone())));
+    }
+    found
+}
+
+/// The configuration tables that come and are here already, with the clause that chooses the user's rows here: rows
+/// that come would meet those.
+fn config_tables(coming: &Catalog, here: &Catalog) -> Vec<(QualifiedName, String)> {
+    let there: HashMap<QualifiedName, &str> =
+        here.config_tables().map(|(table, condition)| (table.name(), condition)).collect();
+    let coming = coming.config_tables().map(|(table, _)| table.name());
+    coming
+        .filter_map(|name| {
+            let condition = (*there.get(&name)?).to_owned();
+            Some((name, condition))
+        })
+        .collect()
+}
+
+/// How many locks all sessions together can hold on objects (`src/backend/storage/lmgr/lock.c`, `NLOCKENTS`).
+async fn lock_table(session: &Session) -> Result<u64, Error> {
+    let sql = "SELECT current_setting('max_locks_per_transaction')::int8 * \
+               (current_setting('max_connections')::int8 + current_setting('max_prepared_transactions')::int8)";
+    let found = session.value("the size of the server's lock table", sql).await?;
+    Ok(found.and_then(|count| count.parse().ok()).unwrap_or(6400))
+}
+
+/// The first few of many, and how many more there are.
+fn first(mut found: Vec<String>) -> Vec<String> {
+    let total = found.len();
+    found.truncate(NAMED);
+    if total > NAMED {
+        found.push(format!("… and {} more", total - NAMED));
+    }
+    found
+}
+
+/// The objects that exist already under names that come: what would collide in a target that may hold other things.
+pub(super) async fn collisions(session: &Session, coming: &Catalog) -> Result<Vec<String>, Error> {
+    let here = super::read_back::read_catalog(session, &Default::default()).await?;
+    let found: BTreeSet<String> = matches(coming, &here)
+        .into_iter()
+        .map(|(_, there)| format!("{} is here already", there.described()))
+        .collect();
+    let mut found = first(found.into_iter().collect());
+    if !found.is_empty() {
+        found.push(
+            "--clean drops what is going to be made; --data-only brings only rows into it; another database is safest"
+                .to_owned(),
+        );
+    }
+    Ok(found)
+}
+
+/// How many objects of an occupied target are named.
+const OCCUPANTS: usize = 5;
+
+/// What the database holds already, beside what every new database holds and what extensions own; of their
+/// configuration tables, the rows that would meet those that come.
+pub(super) async fn occupied(session: &Session, coming: &Catalog) -> Result<Vec<String>, Error> {
+    let here = super::read_back::read_catalog(session, &Default::default()).await?;
+    let mut objects = named(&here, Signatures::Types);
+    objects.retain(|object| object.extension.is_none() && object.drop.is_some());
+    objects.sort_by(|a, b| (a.kind != "TABLE", &a.identity).cmp(&(b.kind != "TABLE", &b.identity)));
+    let schemas =
+        here.schemas.iter().filter(|schema| schema.meta.extension.is_none() && schema.meta.name != "public");
+    let mut found: Vec<String> = objects.iter().map(Named::described).collect();
+    found.extend(schemas.map(|schema| format!("schema {}", schema.meta.qualified())));
+    let total = found.len();
+    found.truncate(OCCUPANTS);
+    let mut conflicts: Vec<String> =
+        found.into_iter().map(|object| format!("it is not empty: it holds {object}")).collect();
+    if total > OCCUPANTS {
+        conflicts.push(format!("… and {} objects more", total - OCCUPANTS));
+    }
+    for (table, condition) in config_tables(coming, &here) {
+        let holds = format!("SELECT 1 FROM {table} {condition} LIMIT 1");
+        if session.value(&format!("the rows of {table}"), &holds).await?.is_some() {
+            conflicts.push(format!("it is not empty: configuration table {table} holds rows"));
+        }
+    }
+    if !conflicts.is_empty() {
+        conflicts.push(
+            "restore into an empty database (CREATE DATABASE … makes one, or --create), or choose how to handle existing data: \
+             --clean drops what is going to be made, --into-existing brings only rows into it"
+                .to_owned(),
+        );
+    }
+    Ok(conflicts)
+}
+
+/// Schemas that are here already need not be made.
+pub(super) async fn schemas(session: &Session) -> Result<BTreeSet<String>, Error> {
+    let rows = session.query("the target's schemas", "SELECT nspname FROM pg_namespace").await?;
+    Ok(rows.into_iter().flatten().flatten().map(|name| ident(&name).into_owned()).collect())
+}

@@ -1,0 +1,81 @@
+//! What every step of a restore works with: sessions, options, and what was noted on the way.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::event::RestoreEvent;
+use super::options::{Failure, OnError, TargetOptions};
+use crate::Error;
+use crate::catalog::QualifiedName;
+use crate::connect::Session;
+use crate::dump::pool::Pool;
+use crate::timescaledb::model::WaitingJob;
+
+/// An open target, as the steps of a restore see it.
+#[derive(Debug)]
+pub(crate) struct Context {
+    pub(crate) session: Session,
+    pub(crate) workers: Pool,
+    pub(crate) options: TargetOptions,
+    pub(crate) failures: Mutex<Vec<Failure>>,
+    /// The tables that hold the rows of continuous aggregates here.
+    places: Mutex<HashMap<QualifiedName, QualifiedName>>,
+    /// Jobs that are made and do not run yet.
+    jobs: Mutex<Vec<WaitingJob>>,
+    /// Remarks that were not reported yet.
+    remarks: Mutex<Vec<String>>,
+}
+
+impl Context {
+    pub(crate) fn new(session: Session, workers: Pool, options: TargetOptions) -> Context {
+        let (failures, places, jobs, remarks) = Default::default();
+        Context { session, workers, options, failures, places, jobs, remarks }
+    }
+
+    /// What the server refused while the rest went on ([`OnError::Continue`]), in order.
+    pub(crate) fn failures(&self) -> Vec<Failure> {
+        self.failures.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn places(&self) -> MutexGuard<'_, HashMap<QualifiedName, QualifiedName>> {
+        self.places.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn jobs(&self) -> MutexGuard<'_, Vec<WaitingJob>> {
+        self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The table that holds the rows of a continuous aggregate.
+    pub(crate) fn place(&self, name: &QualifiedName) -> Option<QualifiedName> {
+        self.places().get(name).cloned()
+    }
+
+    /// Keeps a word until it can be told.
+    pub(crate) fn remark(&self, message: String) {
+        self.remarks.lock().unwrap_or_else(PoisonError::into_inner).push(message);
+    }
+
+    pub(crate) fn tell(&self, on_event: &(dyn Fn(RestoreEvent) + Sync)) {
+        let remarks = std::mem::take(&mut *self.remarks.lock().unwrap_or_else(PoisonError::into_inner));
+        remarks.into_iter().for_each(|message| on_event(RestoreEvent::Warned { message }));
+    }
+
+    /// Notes a refusal of the server and goes on, where that was asked for. A lost connection, a full disk and the
+    /// like are no such refusals: what follows would fail for the same reason.
+    pub(crate) fn note<T>(&self, object: &str, result: Result<T, Error>) -> Result<Option<T>, Error> {
+        match result {
+            Err(error @ Error::Server { .. })
+                if self.options.on_error == OnError::Continue
+                    && !error.is_lost()
+                    && !error
+                        .sqlstate()
+                        .is_some_and(|state| state.starts_with("53") || state.starts_with("58")) =>
+            {
+                let failure = Failure { object: object.to_owned(), error: error.to_string() };
+                self.failures.lock().unwrap_or_else(PoisonError::into_inner).push(failure);
+                Ok(None)
+            }
+            other => other.map(Some),
+        }
+    }
+}

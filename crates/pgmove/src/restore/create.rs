@@ -1,0 +1,94 @@
+//! Making the database itself, as it was at the source.
+
+use crate::Error;
+use crate::catalog::database::{DatabaseInfo, LocaleProvider};
+use crate::connect::{ConnectOptions, connect};
+use crate::ddl::database;
+use crate::quote::{ident, literal};
+
+use super::TargetOptions;
+
+/// Makes the database that `options` names, with the encoding, the locale and the settings of `info`. It is made from
+/// `template0`, through the maintenance database `postgres`.
+///
+/// # Errors
+/// [`Error::Refused`] when a database of that name exists; the server's words when it cannot be made so, for example
+/// for want of a locale.
+pub async fn create_database(
+    options: &ConnectOptions,
+    info: &DatabaseInfo,
+    settings: &TargetOptions,
+) -> Result<(), Error> {
+    let name = options.database().to_owned();
+    let session = connect(&options.clone().with_database("postgres")).await?;
+    let there = format!("SELECT 1 FROM pg_database WHERE datname = {}", literal(&name));
+    if session.value("the list of databases", &there).await?.is_some() {
+        return Err(Error::Refused {
+            what: format!("database {} cannot be made on {}", ident(&name), session.server()),
+            conflicts: vec![
+                "it exists: leave --create out to fill it, or drop it first, or name another".to_owned(),
+            ],
+        });
+    }
+    let object = format!("database {}", ident(&name));
+    let present = super::planner::roles(&session).await?;
+    let missing: Vec<String> = database::roles(info, &settings.render())
+        .into_iter()
+        .filter(|(role, _)| !present.contains(role))
+        .map(|(role, what)| {
+            format!("role {} does not exist here: {}", ident(&role), Vec::from_iter(what).join(", "))
+        })
+        .collect();
+    if !missing.is_empty() {
+        return Err(Error::Refused {
+            what: format!("{object} cannot be made on {}", session.server()),
+            conflicts: missing
+                .into_iter()
+                .chain(["create these roles, or use --role-map OLD=NEW, or --no-owner --no-acl".to_owned()])
+                .collect(),
+        });
+    }
+    session.execute(&object, &create_statement(&name, info, session.server().version_num)).await?;
+    for sql in database::statements(info, &name, &settings.render(), session.server().version_num) {
+        session.execute(&object, &sql).await?;
+    }
+    Ok(())
+}
+
+/// Takes back what [`create_database`] has made, as long as nobody else uses it: for a plan that is refused.
+pub async fn drop_created_database(options: &ConnectOptions) -> Result<(), Error> {
+    let name = ident(options.database()).into_owned();
+    let session = connect(&options.clone().with_database("postgres")).await?;
+    session.execute(&format!("database {name}"), &format!("DROP DATABASE IF EXISTS {name}")).await
+}
+
+/// `CREATE DATABASE`, as far as the server's version knows how to say it.
+fn create_statement(name: &str, info: &DatabaseInfo, version: u32) -> String {
+    let mut sql = format!(
+        "CREATE DATABASE {} WITH TEMPLATE template0 ENCODING {} LC_COLLATE {} LC_CTYPE {}",
+        ident(name),
+        literal(&info.encoding),
+        literal(&info.collate),
+        literal(&info.ctype)
+    );
+    let provider = match info.locale_provider {
+        LocaleProvider::Libc => "libc",
+        LocaleProvider::Icu => "icu",
+        LocaleProvider::Builtin => "builtin",
+    };
+    if version >= 150_000 {
+        sql += &format!(" LOCALE_PROVIDER {provider}");
+        if let Some(locale) = &info.locale {
+            let word =
+                if info.locale_provider == LocaleProvider::Builtin { "BUILTIN_LOCALE" } else { "ICU_LOCALE" };
+            sql += &format!(" {word} {}", literal(locale));
+        }
+        if let (Some(rules), 160_000..) = (&info.icu_rules, version) {
+            sql += &format!(" ICU_RULES {}", literal(rules));
+        }
+    }
+    if info.connection_limit >= 0 {
+        sql += &format!(" CONNECTION LIMIT {}", info.connection_limit);
+    }
+    sql
+}

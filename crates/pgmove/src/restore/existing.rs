@@ -1,0 +1,432 @@
+//! Rows into a schema that is there already, made by somebody else: columns matched by name, every conflict of every
+//! table found before anything is written.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use super::fit::{self, Fit};
+use super::options::OnRows;
+use super::plan::{Into, TablePlan};
+use super::rights;
+use crate::Error;
+use crate::catalog::{Catalog, QualifiedName, deparsed, large_objects_table};
+use crate::connect::Session;
+use crate::quote::{ident, literal};
+
+/// A column of the target.
+#[derive(Debug)]
+pub(super) struct Column {
+    pub(super) type_name: String,
+    pub(super) not_null: bool,
+    /// Filled by itself: a default, an identity.
+    pub(super) filled: bool,
+    pub(super) generated: bool,
+}
+
+type Tables = HashMap<QualifiedName, BTreeMap<String, Column>>;
+
+/// A foreign key of the target.
+#[derive(Debug)]
+struct Reference {
+    name: String,
+    from: QualifiedName,
+    to: QualifiedName,
+    orphans: String,
+    /// Whether a partition repeats it.
+    repeated: bool,
+}
+
+/// Holds the catalog against the target's own schema.
+pub(super) async fn plan(session: &Session, catalog: &Catalog, on_rows: OnRows) -> Result<Into, Error> {
+    let mut into = Into { append: on_rows == OnRows::Append, ..Into::default() };
+    let there = columns(session).await?;
+    into.divided = divided(session).await?;
+    for table in catalog.data_tables() {
+        let name = table.name();
+        match there.get(&name) {
+            None => into.conflicts.push(format!("table {name} does not exist here")),
+            Some(columns) => {
+                let plan = match_columns(table, columns, &mut into);
+                let plan = TablePlan { divided: into.divided.contains(&name), ..plan };
+                into.tables.insert(name, plan);
+            }
+        }
+    }
+    if !catalog.large_objects.is_empty() {
+        into.tables.insert(large_objects_table(), TablePlan::default());
+        let sql = "SELECT oid FROM pg_largeobject_metadata";
+        let here: BTreeSet<String> =
+            session.query("the target's large objects", sql).await?.into_iter().flatten().flatten().collect();
+        let taken: Vec<&str> = catalog
+            .large_objects
+            .iter()
+            .map(|object| object.meta.name.as_str())
+            .filter(|oid| here.contains(*oid))
+            .collect();
+        match on_rows {
+            OnRows::Truncate if taken.is_empty() => {}
+            OnRows::Truncate => {
+                let these = taken.join(", ");
+                into.before.push(format!(
+                    "SELECT pg_catalog.lo_unlink(oid) FROM pg_catalog.pg_largeobject_metadata WHERE oid IN ({these})"
+                ));
+            }
+            _ => into.conflicts.extend(taken.iter().map(|oid| format!("large object {oid} is here already"))),
+        }
+    }
+    let mut references = references(session).await?;
+    // A chunk repeats the foreign keys of its hypertable.
+    let chunks = crate::timescaledb::lookup::all_chunks(session).await?;
+    references.retain(|reference| !chunks.contains(&reference.from) && !chunks.contains(&reference.to));
+    // And a partition those of the table that it is part of.
+    references.retain(|reference| !reference.repeated || into.tables.contains_key(&reference.from));
+    quiet(session, &references, &mut into).await?;
+    let lacking = rights::to_fill(session, &into, on_rows == OnRows::Truncate).await?;
+    match on_rows {
+        OnRows::Append => {}
+        // What may not be read cannot be looked into.
+        OnRows::Refuse if !lacking.is_empty() => {}
+        OnRows::Refuse => {
+            for name in occupied(session, &into).await? {
+                into.conflicts.push(format!(
+                    "table {name} holds rows: --on-existing truncate empties it first, --on-existing append leaves them"
+                ));
+            }
+        }
+        OnRows::Truncate => {
+            let hypertables = crate::timescaledb::lookup::hypertables(session).await?;
+            truncate(&references, &hypertables, &mut into);
+        }
+    }
+    into.conflicts.extend(lacking);
+    sequences(session, catalog, &mut into).await?;
+    materialized_views(session, catalog, &mut into).await?;
+    let touched = |reference: &&Reference| {
+        into.tables.contains_key(&reference.from) || into.tables.contains_key(&reference.to)
+    };
+    if !into.begin.is_empty() {
+        into.references =
+            references.iter().filter(touched).map(|r| (r.name.clone(), r.orphans.clone())).collect();
+    }
+    Ok(into)
+}
+
+fn match_columns(
+    table: &crate::catalog::table::Table,
+    there: &BTreeMap<String, Column>,
+    into: &mut Into,
+) -> TablePlan {
+    let name = table.name();
+    let mut plan = TablePlan::default();
+    for column in table.copy_columns() {
+        let said = format!("{name}.{}", ident(&column.name));
+        let Some(found) = there.get(&column.name) else {
+            into.conflicts.push(format!("column {said} does not exist here"));
+            continue;
+        };
+        if found.generated {
+            into.conflicts
+                .push(format!("column {said} is generated here, and holds values of its own at the source"));
+        }
+        match fit::fit(&column.type_name, &found.type_name) {
+            Fit::Same => {}
+            // Read back, it must be the same text again.
+            Fit::Wider => {
+                plan.casts.insert(column.name.clone(), column.type_name.clone());
+            }
+            Fit::No => into.conflicts.push(format!(
+                "column {said} is {} here and {} at the source: not every value is sure to fit",
+                found.type_name, column.type_name
+            )),
+        }
+        if found.not_null && !column.not_null {
+            into.warnings.push(format!(
+                "column {said} may be NULL at the source and may not here: a NULL would stop this table"
+            ));
+        }
+        plan.columns.push(column.name.clone());
+    }
+    for (column, found) in there {
+        let known = table.columns.iter().any(|c| c.name == *column && c.generated.is_none());
+        if !known && found.not_null && !found.filled && !found.generated {
+            into.conflicts.push(format!(
+                "column {name}.{} is NOT NULL here, has no default, and does not exist at the source",
+                ident(column)
+            ));
+        }
+    }
+    plan
+}
+
+async fn divided(session: &Session) -> Result<BTreeSet<QualifiedName>, Error> {
+    let sql = "SELECT n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind = 'p'";
+    Ok(QualifiedName::of_rows(session.query("the target's partitioned tables", sql).await?))
+}
+
+/// The tables that rows reach through others: partitions, each with every table above it.
+async fn partitions(session: &Session) -> Result<Vec<(QualifiedName, QualifiedName)>, Error> {
+    let sql = "WITH RECURSIVE above(leaf, oid) AS ( \
+                 SELECT i.inhrelid, i.inhparent FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid AND c.relispartition \
+                 UNION ALL SELECT a.leaf, i.inhparent FROM above a JOIN pg_inherits i ON i.inhrelid = a.oid) \
+               SELECT n.nspname, c.relname, m.nspname, p.relname FROM above a JOIN pg_class c ON c.oid = a.leaf \
+               JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_class p ON p.oid = a.oid JOIN pg_namespace m ON m.oid = p.relnamespace";
+    let pair = |row: Vec<Option<String>>| {
+        let mut fields = row.into_iter().flatten();
+        let leaf = QualifiedName::new(fields.next()?, fields.next()?);
+        Some((leaf, QualifiedName::new(fields.next()?, fields.next()?)))
+    };
+    Ok(session.query("the target's partitions", sql).await?.into_iter().filter_map(pair).collect())
+}
+
+async fn columns(session: &Session) -> Result<Tables, Error> {
+    let type_name = deparsed::type_name("a.atttypid", "a.atttypmod");
+    let sql = format!(
+        "SELECT n.nspname, c.relname, a.attname, {type_name}, a.attnotnull, \
+               a.atthasdef OR a.attidentity <> '' OR EXISTS (SELECT FROM pg_type t WHERE t.oid = a.atttypid AND t.typdefault IS NOT NULL), \
+               a.attgenerated <> '' \
+               FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
+               LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped \
+               WHERE c.relkind IN ('r', 'p') AND c.relpersistence <> 't' AND n.nspname <> 'information_schema' \
+               AND n.nspname NOT LIKE 'pg\\_%' ORDER BY c.oid, a.attnum"
+    );
+    let mut tables = Tables::new();
+    for row in session.query("the target's columns", &sql).await? {
+        let mut fields = row.into_iter();
+        let (Some(Some(schema)), Some(Some(table))) = (fields.next(), fields.next()) else { continue };
+        let columns = tables.entry(QualifiedName::new(schema, table)).or_default();
+        let (Some(Some(name)), Some(Some(type_name))) = (fields.next(), fields.next()) else { continue };
+        let mut flag = || fields.next().flatten().as_deref() == Some("t");
+        let (not_null, filled, generated) = (flag(), flag(), flag());
+        // The expression of a generated column stands where defaults do.
+        let type_name = deparsed::requoted(&type_name);
+        columns.insert(name, Column { type_name, not_null, filled: filled && !generated, generated });
+    }
+    Ok(tables)
+}
+
+/// Foreign keys, each with a query for references that lead nowhere.
+async fn references(session: &Session) -> Result<Vec<Reference>, Error> {
+    let sql = "SELECT k.conname, n.nspname, c.relname, m.nspname, r.relname, \
+               (SELECT json_agg(json_build_array(f.attname, p.attname) ORDER BY x.at) FROM unnest(k.conkey, k.confkey) WITH ORDINALITY x(f, p, at) \
+                 JOIN pg_attribute f ON f.attrelid = k.conrelid AND f.attnum = x.f \
+                 JOIN pg_attribute p ON p.attrelid = k.confrelid AND p.attnum = x.p)::text, \
+               k.conparentid <> 0 \
+               FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid JOIN pg_namespace n ON n.oid = c.relnamespace \
+               JOIN pg_class r ON r.oid = k.confrelid JOIN pg_namespace m ON m.oid = r.relnamespace \
+               WHERE k.contype = 'f' AND k.convalidated ORDER BY 2, 3, 1";
+    let mut references = Vec::new();
+    for row in session.query("the target's foreign keys", sql).await? {
+        let mut fields = row.into_iter().map(Option::unwrap_or_default);
+        let mut next = || fields.next().unwrap_or_default();
+        let name = next();
+        let from = QualifiedName::new(next(), next());
+        let to = QualifiedName::new(next(), next());
+        let pairs: Vec<(String, String)> = serde_json::from_str(&next()).unwrap_or_default();
+        let repeated = next() == "t";
+        let join: Vec<String> =
+            pairs.iter().map(|(f, p)| format!("f.{} = p.{}", ident(f), ident(p))).collect();
+        let set: Vec<String> = pairs.iter().map(|(f, _)| format!("f.{} IS NOT NULL", ident(f))).collect();
+        let orphans = format!(
+            "SELECT 1 FROM {from} f WHERE {} AND NOT EXISTS (SELECT FROM {to} p WHERE {}) LIMIT 1",
+            set.join(" AND "),
+            join.join(" AND ")
+        );
+        references.push(Reference {
+            name: format!("foreign key {} on {from}", ident(&name)),
+            from,
+            to,
+            orphans,
+            repeated,
+        });
+    }
+    Ok(references)
+}
+
+/// Finds a way that triggers do not fire and the order of tables does not matter; else an order that works.
+async fn quiet(session: &Session, references: &[Reference], into: &mut Into) -> Result<(), Error> {
+    let may = "SELECT CASE WHEN rolsuper THEN true WHEN current_setting('server_version_num')::int >= 150000 \
+               THEN has_parameter_privilege('session_replication_role', 'SET') ELSE false END \
+               FROM pg_roles WHERE rolname = current_user";
+    // The function does not exist before 15, and CASE does not keep the parser from looking.
+    let may = if session.server().version_num >= 150_000 {
+        may.to_owned()
+    } else {
+        "SELECT rolsuper FROM pg_roles WHERE rolname = current_user".to_owned()
+    };
+    let replica = session.value("the role's rights", &may).await?.as_deref() == Some("t");
+    let reached: BTreeSet<QualifiedName> = match into.tables.values().any(|table| table.divided) {
+        true => partitions(session)
+            .await?
+            .into_iter()
+            .filter_map(|(leaf, above)| into.tables.contains_key(&above).then_some(leaf))
+            .collect(),
+        false => BTreeSet::new(),
+    };
+    for (table, trigger, enabled) in triggers(session).await? {
+        if !into.tables.contains_key(&table) && !reached.contains(&table) {
+            continue;
+        }
+        match (replica, enabled.as_str()) {
+            (true, "A" | "R") => into.conflicts.push(format!(
+                "trigger {} on {table} fires even for replicated rows (ENABLE {}): disable it for the time",
+                ident(&trigger),
+                if enabled == "A" { "ALWAYS" } else { "REPLICA" }
+            )),
+            (true, _) | (false, "D" | "R") => {}
+            (false, _) => into.conflicts.push(format!(
+                "trigger {} on {table} would fire for every row: connect as a superuser, or GRANT SET ON PARAMETER session_replication_role to this role (15 and newer), or disable the trigger for the time",
+                ident(&trigger)
+            )),
+        }
+    }
+    if replica {
+        into.begin = "SET LOCAL session_replication_role = replica".to_owned();
+        return Ok(());
+    }
+    rank(references, into);
+    Ok(())
+}
+
+/// Numbers the tables so that each comes after those that it refers to.
+fn rank(references: &[Reference], into: &mut Into) {
+    let mut open: BTreeSet<QualifiedName> = into.tables.keys().cloned().collect();
+    let mut round = 0;
+    while !open.is_empty() {
+        let free: Vec<QualifiedName> = open
+            .iter()
+            .filter(|name| {
+                !references.iter().any(|r| r.from == **name && r.to != **name && open.contains(&r.to))
+            })
+            .cloned()
+            .collect();
+        if free.is_empty() {
+            let circle: Vec<String> = open.iter().map(ToString::to_string).collect();
+            into.conflicts.push(format!(
+                "the foreign keys of {} refer to each other in a circle: connect as a superuser, or GRANT SET ON PARAMETER session_replication_role to this role",
+                circle.join(", ")
+            ));
+            return;
+        }
+        for name in free {
+            open.remove(&name);
+            if let Some(plan) = into.tables.get_mut(&name) {
+                plan.rank = round;
+            }
+        }
+        round += 1;
+    }
+}
+
+async fn triggers(session: &Session) -> Result<Vec<(QualifiedName, String, String)>, Error> {
+    let sql = "SELECT n.nspname, c.relname, t.tgname, t.tgenabled FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid \
+               JOIN pg_namespace n ON n.oid = c.relnamespace WHERE NOT t.tgisinternal AND (t.tgtype & 4) > 0 ORDER BY 1, 2, 3";
+    let rows = session.query("the target's triggers", sql).await?;
+    Ok(rows
+        .into_iter()
+        .filter_map(|row| {
+            let mut fields = row.into_iter().flatten();
+            let table = QualifiedName::new(fields.next()?, fields.next()?);
+            Some((table, fields.next()?, fields.next()?))
+        })
+        .collect())
+}
+
+/// The tables that hold rows.
+async fn occupied(session: &Session, into: &Into) -> Result<Vec<QualifiedName>, Error> {
+    let mut names: Vec<&QualifiedName> =
+        into.tables.keys().filter(|name| **name != large_objects_table()).collect();
+    names.sort();
+    let mut occupied = Vec::new();
+    for batch in names.chunks(200) {
+        let questions: Vec<String> = batch
+            .iter()
+            .enumerate()
+            .map(|(at, name)| format!("SELECT {at} WHERE EXISTS (SELECT FROM {name})"))
+            .collect();
+        for row in session.query("the target's rows", &questions.join(" UNION ALL ")).await? {
+            let at = row.into_iter().next().flatten().and_then(|at| at.parse::<usize>().ok());
+            occupied.extend(at.and_then(|at| batch.get(at)).map(|name| (*name).clone()));
+        }
+    }
+    Ok(occupied)
+}
+
+fn truncate(references: &[Reference], hypertables: &[QualifiedName], into: &mut Into) {
+    for reference in references {
+        if into.tables.contains_key(&reference.to) && !into.tables.contains_key(&reference.from) {
+            into.conflicts.push(format!(
+                "table {} cannot be emptied: {} refers to it, and is not among the tables that come",
+                reference.to, reference.from
+            ));
+        }
+    }
+    let tables = into.tables.keys().filter(|name| **name != large_objects_table());
+    // A hypertable refuses to be emptied without its chunks, a divided table without its partitions.
+    let only = |name: &QualifiedName| match hypertables.contains(name) || into.divided.contains(name) {
+        true => "",
+        false => "ONLY ",
+    };
+    let mut names: Vec<String> = tables.map(|name| format!("{}{name}", only(name))).collect();
+    names.sort();
+    if !names.is_empty() {
+        into.before.push(format!("TRUNCATE {}", names.join(", ")));
+    }
+}
+
+/// Sequences go on where those of the source stood: found by the column that owns them, else by name.
+async fn sequences(session: &Session, catalog: &Catalog, into: &mut Into) -> Result<(), Error> {
+    for sequence in &catalog.sequences {
+        let (Some(value), None) = (&sequence.value, &sequence.meta.extension) else { continue };
+        let name = sequence.name();
+        let find = match &sequence.owned_by {
+            Some(owner) if into.tables.contains_key(&owner.table) => format!(
+                "SELECT coalesce(pg_get_serial_sequence({0}, {1}), to_regclass({2})::text)",
+                literal(&owner.table.to_string()),
+                literal(&owner.column),
+                literal(&name.to_string())
+            ),
+            Some(_) => continue,
+            None => format!("SELECT to_regclass({})::text", literal(&name.to_string())),
+        };
+        let Some(found) = session.value(&format!("sequence {name}"), &find).await? else {
+            into.warnings
+                .push(format!("sequence {name} has no counterpart here, and its value is not brought"));
+            continue;
+        };
+        let last = value.last;
+        let sql = if into.append {
+            format!(
+                "SELECT pg_catalog.setval({0}, greatest(last_value, {last}), is_called OR {1}) FROM {found}",
+                literal(&found),
+                value.called
+            )
+        } else {
+            format!("SELECT pg_catalog.setval({}, {last}, {})", literal(&found), value.called)
+        };
+        into.values.push((found.clone(), last, value.called));
+        into.after.push((format!("sequence {found}"), sql));
+    }
+    Ok(())
+}
+
+/// Materialized views that are here under the same name are filled again.
+async fn materialized_views(session: &Session, catalog: &Catalog, into: &mut Into) -> Result<(), Error> {
+    use crate::catalog::table::TableKind;
+    let sql = "SELECT n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind = 'm'";
+    let here: BTreeSet<QualifiedName> =
+        QualifiedName::of_rows(session.query("the target's materialized views", sql).await?);
+    let mut views: Vec<_> = catalog
+        .tables
+        .iter()
+        .filter(|table| {
+            table.kind == TableKind::MaterializedView && table.populated && here.contains(&table.name())
+        })
+        .collect();
+    // A view can only read views that are older.
+    views.sort_by_key(|table| table.meta.oid);
+    for view in views {
+        let name = view.name();
+        into.after.push((format!("materialized view {name}"), format!("REFRESH MATERIALIZED VIEW {name}")));
+        into.views.insert(name);
+    }
+    Ok(())
+}

@@ -1,0 +1,421 @@
+//! A database that is filled: every conflict found before anything is written; then schema, rows, indexes.
+
+mod build;
+mod clean;
+pub(crate) mod context;
+mod copy_in;
+mod create;
+pub(crate) mod event;
+mod existing;
+mod fit;
+mod graph;
+mod large_objects;
+pub(crate) mod options;
+pub(crate) mod plan;
+mod planner;
+mod privileges;
+mod prove;
+mod read_back;
+mod rights;
+mod row_count;
+mod run;
+mod schedule;
+mod tablespaces;
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::sync::{Mutex, PoisonError};
+
+use bytes::Bytes;
+use futures::stream::{self, Stream, StreamExt as _, TryStreamExt as _};
+
+use build::Build;
+use context::Context;
+use copy_in::CopyIn;
+pub use create::{create_database, drop_created_database};
+pub use event::RestoreEvent;
+pub use graph::{Graph, Load, Node, StepNumber, Work};
+pub use options::{Existing, Failure, OnError, OnRows, Sections, TargetOptions};
+pub use plan::RestorePlan;
+pub use row_count::{RowCount, count_rows};
+pub use schedule::{GraphOutcome, TimeSpent};
+
+use crate::Error;
+use crate::catalog::{Catalog, QualifiedName, large_objects_table};
+use crate::connect::value_settings::ValueSettings;
+use crate::connect::{ConnectOptions, ServerIdentity, VIEWS, connect, restricted};
+use crate::ddl::{RenderOptions, Section, Statement, required_roles};
+use crate::digest::TableProof;
+use crate::dump::pool::Pool;
+use crate::dump::pool_warning;
+use crate::quote::ident;
+use crate::timescaledb::rebuild;
+
+/// An open target.
+#[derive(Debug)]
+pub struct Target {
+    context: Context,
+    /// Sessions that read tables back: pinned in everything, while the workers have settings of the source.
+    readers: Pool,
+    /// What of the source's settings this server accepts.
+    values: Mutex<ValueSettings>,
+    build: Build,
+    /// What tables held before rows were added.
+    before: Mutex<HashMap<QualifiedName, TableProof>>,
+    /// What has no statistics yet, once a graph was run; nothing before.
+    analyzed_last: Mutex<Option<Vec<QualifiedName>>>,
+}
+
+/// No commit waits for the disk: until the end of the restore the whole target is void anyway. The last step does
+/// wait, and what is on disk then has all before it on disk too, for the log is written in order.
+const PREPARE: &str = "SET synchronous_commit = off; SET maintenance_work_mem = '256MB'";
+
+impl Target {
+    /// Connects.
+    pub async fn open(options: &ConnectOptions, settings: &TargetOptions) -> Result<Target, Error> {
+        let session = connect(options).await?;
+        session.execute("the session's settings", PREPARE).await?;
+        if session.server().in_recovery {
+            return Err(Error::Refused {
+                what: format!("{} cannot be filled", session.server()),
+                conflicts: vec!["it is a standby, and read-only: name the primary".to_owned()],
+            });
+        }
+        let path = settings.search_path.as_ref();
+        let path = path.map(|path| format!("; SET search_path = {path}")).unwrap_or_default();
+        if !path.is_empty() {
+            session.execute("the search path", path.trim_start_matches("; ")).await?;
+        }
+        let build = Build::of(&session).await?;
+        let workers = Pool::new(options, settings.jobs, format!("{PREPARE}{path}"));
+        let readers = Pool::new(options, settings.jobs, restricted(VIEWS, false));
+        let (values, before, analyzed_last) = Default::default();
+        let context = Context::new(session, workers, settings.clone());
+        Ok(Target { context, readers, values, build, before, analyzed_last })
+    }
+
+    /// What the server refused while the rest went on ([`OnError::Continue`]), in order.
+    pub fn failures(&self) -> Vec<Failure> {
+        self.context.failures()
+    }
+
+    /// Something was not found: often by a function that names it without its schema, while the search path is empty.
+    fn with_hint(&self, mut error: Error) -> Error {
+        if let Error::Server { sqlstate, hint, context: Some(_), .. } = &mut error
+            && matches!(sqlstate.as_str(), "42P01" | "42883" | "42704")
+            && self.context.options.search_path.is_none()
+        {
+            *hint = Some(
+                "the search path is empty here; if a function names things without their schema, mend it \
+                 (ALTER FUNCTION … SET search_path), or restore with --search-path SCHEMAS"
+                    .to_owned(),
+            );
+        }
+        error
+    }
+
+    /// Prepares a continuous aggregate for its rows ([`RestorePlan::late`]); what the source kept of it follows by
+    /// [`Target::copy_in`], then [`Target::close_late`].
+    ///
+    /// # Errors
+    /// [`Error::Server`] when a refresh is refused.
+    pub async fn open_late(&self, plan: &RestorePlan, name: &QualifiedName) -> Result<(), Error> {
+        rebuild::late::open_late(&self.context, plan, name).await
+    }
+
+    /// Completes a continuous aggregate after its rows: its watermark, compression.
+    ///
+    /// # Errors
+    /// [`Error::Server`] when the server refuses a statement.
+    pub async fn close_late(&self, plan: &RestorePlan, name: &QualifiedName) -> Result<(), Error> {
+        rebuild::late::close_late(&self.context, plan, name).await
+    }
+
+    /// Whether jobs were made that do not run yet.
+    pub fn has_jobs(&self) -> bool {
+        rebuild::jobs::has_jobs(&self.context)
+    }
+
+    /// Starts the jobs that ran at the source. Call it when everything is proven: a policy may at once compress or drop
+    /// what a proof still has to read.
+    ///
+    /// # Errors
+    /// [`Error::Server`] when the server refuses to start one.
+    pub async fn start_jobs(&self, plan: &RestorePlan) -> Result<(), Error> {
+        rebuild::jobs::start_jobs(&self.context, plan).await
+    }
+
+    /// The server that was reached.
+    pub fn server(&self) -> &ServerIdentity {
+        self.context.session.server()
+    }
+
+    fn render_options(&self) -> RenderOptions {
+        RenderOptions {
+            no_lz4: !self.build.lz4,
+            no_extension_comments: !self.build.superuser,
+            ..self.context.options.render()
+        }
+    }
+
+    /// Makes the roles that the catalog names and the server lacks, without a password. Only for servers of one's own.
+    pub async fn create_missing_roles(&self, catalog: &Catalog) -> Result<(), Error> {
+        let present = planner::roles(&self.context.session).await?;
+        let options = self.render_options();
+        // Nobody can log in without a password; but the owner of a job has to be allowed to.
+        let owners: Vec<&str> = catalog
+            .timescale
+            .iter()
+            .flat_map(|timescale| &timescale.jobs)
+            .map(|job| options.role(&job.owner))
+            .collect();
+        for role in required_roles(catalog, &options).keys() {
+            if !present.contains(role) {
+                let login = if owners.contains(&role.as_str()) { " LOGIN" } else { "" };
+                self.context
+                    .session
+                    .execute(&format!("role {role}"), &format!("CREATE ROLE {}{login}", ident(role)))
+                    .await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Renders the catalog for this server and looks for every conflict. Writes nothing.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] with all conflicts at once: a target that is not empty, roles and extensions that are
+    /// missing, objects that the server cannot express. With [`OnError::Continue`] these last are failures instead, and
+    /// what can be had of them comes.
+    pub async fn plan(&self, catalog: &Catalog) -> Result<RestorePlan, Error> {
+        let catalog = &*tablespaces::mapped(&self.context.session, catalog, &self.context.options).await?;
+        let mut plan = planner::make(
+            &self.context.session,
+            self.build,
+            catalog,
+            &self.render_options(),
+            &self.context.options,
+        )
+        .await?;
+        plan.warnings.extend(pool_warning(&self.context.session));
+        let mut failures = self.context.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        failures.extend(plan.beyond.iter().map(|object| Failure {
+            object: format!("{} {}", object.kind, object.name),
+            error: format!("it is not here, or not as it was: {}", object.why),
+        }));
+        drop(failures);
+        Ok(plan)
+    }
+
+    /// Makes everything that rows need: schemas, types, functions, tables. What is to be replaced is dropped first; in
+    /// a schema that is there already, tables are emptied where that was asked for.
+    pub async fn pre_data(&self, plan: &RestorePlan) -> Result<(), Error> {
+        if let Some(drops) = &plan.drops {
+            drops.carry_out(&self.context.session).await?;
+        }
+        if let Some(into) = &plan.into {
+            for sql in &into.before {
+                self.context.session.execute("emptying the tables", sql).await?;
+            }
+            if into.append {
+                for table in plan.tables() {
+                    let proof = self.read_back(plan, table).await?;
+                    self.before.lock().unwrap_or_else(PoisonError::into_inner).insert(table.clone(), proof);
+                }
+            }
+        }
+        if self.context.options.sections.pre_data || plan.into.is_some() {
+            run::in_order(self, plan, Section::PreData, &|_| ()).await?;
+            rebuild::check_license(&self.context, plan).await?;
+            rebuild::make_chunks(&self.context, plan).await?;
+        }
+        self.take_settings(plan).await
+    }
+
+    /// From here on the workers evaluate expressions as the source does. Only now, for a text search configuration of
+    /// the source's own is not there earlier.
+    async fn take_settings(&self, plan: &RestorePlan) -> Result<(), Error> {
+        let (values, refused) = plan.values.clone().accepted(&self.context.session).await?;
+        refused.into_iter().for_each(|message| self.context.remark(message));
+        let path = self.context.options.search_path.as_ref();
+        let path = path.map(|path| format!("; SET search_path = {path}")).unwrap_or_default();
+        self.context.workers.prepare_by(format!("{PREPARE}{path}; {}", values.for_rows()));
+        *self.values.lock().unwrap_or_else(PoisonError::into_inner) = values;
+        Ok(())
+    }
+
+    /// Runs what fills materialized views under the source's settings.
+    async fn as_at_source<T>(&self, work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+        let values = self.values.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        self.context.session.execute("the session's settings", &values.for_views()).await?;
+        let done = work.await?;
+        self.context.session.execute("the session's settings", &values.undo()).await?;
+        Ok(done)
+    }
+
+    /// Copies a stream of COPY text into a table, in a transaction of its own, and gives the number of rows. May be
+    /// called for several streams at the same time, also of one table.
+    pub async fn copy_in<E>(
+        &self,
+        plan: &RestorePlan,
+        table: &QualifiedName,
+        stream: impl Stream<Item = Result<Bytes, E>>,
+    ) -> Result<u64, Error>
+    where
+        E: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        self.copy_stream(plan, table, false, stream).await
+    }
+
+    /// The same of a stream that is all that the table gets: its rows are stored frozen, which spares the server a second
+    /// writing of them.
+    pub async fn copy_in_whole<E>(
+        &self,
+        plan: &RestorePlan,
+        table: &QualifiedName,
+        stream: impl Stream<Item = Result<Bytes, E>>,
+    ) -> Result<u64, Error>
+    where
+        E: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        self.copy_stream(plan, table, plan.freezes(table), stream).await
+    }
+
+    async fn copy_stream<E>(
+        &self,
+        plan: &RestorePlan,
+        table: &QualifiedName,
+        freeze: bool,
+        stream: impl Stream<Item = Result<Bytes, E>>,
+    ) -> Result<u64, Error>
+    where
+        E: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let lease = self.context.workers.get().await?;
+        if *table == large_objects_table() {
+            let done = large_objects::write(lease.session(), stream).await;
+            return Ok(self.context.note("large objects", done)?.map_or(0, |rows| {
+                lease.give_back();
+                rows
+            }));
+        }
+        let place = self.context.place(table);
+        let mut statement = plan.copy_in_statement(table, place.as_ref().unwrap_or(table));
+        let mut begin = plan.into.as_ref().map_or_else(String::new, |into| into.begin.clone());
+        if freeze && place.is_none() {
+            // Rows may be stored frozen in a table that this very transaction emptied.
+            begin = format!("TRUNCATE ONLY {table}");
+            statement += " WITH (FREEZE)";
+        }
+        let copy = CopyIn {
+            session: lease.session(),
+            object: format!("table {table}"),
+            statement,
+            patience: self.context.options.patience,
+            begin: &begin,
+        };
+        let done = copy.run(stream).await;
+        // A session whose transaction failed is not given back.
+        Ok(self.context.note(&format!("table {table}"), done)?.map_or(0, |rows| {
+            lease.give_back();
+            rows
+        }))
+    }
+
+    /// The graph of what follows the creation of tables, for these streams of rows and the sections that are wanted. With
+    /// `read_back`, each table is read back once it is loaded, where there are several connections.
+    pub fn graph(&self, plan: &RestorePlan, catalog: &Catalog, loads: &[Load], read_back: bool) -> Graph {
+        // With one connection there is nothing to read beside.
+        let read_back = read_back && self.context.options.jobs > 1;
+        graph::make(plan, catalog, loads, self.context.options.sections.post_data, read_back)
+    }
+
+    /// What comes right after the rows: values of sequences, then what no graph ([`Target::run_graph`]) has done already
+    /// of indexes and constraints, in parallel; compression.
+    pub async fn post_data(
+        &self,
+        plan: &RestorePlan,
+        on_event: &(dyn Fn(RestoreEvent) + Sync),
+    ) -> Result<(), Error> {
+        let sections = self.context.options.sections;
+        if sections.data {
+            run::in_order(self, plan, Section::Data, &|_| ()).await?;
+        }
+        if sections.post_data {
+            // Chunks that foreign keys refer to cannot be compressed; compressed ones can be referred to.
+            let late = |statement: &Statement| plan.waits_for_compression(statement);
+            let graph_ran = self.analyzed_last.lock().unwrap_or_else(PoisonError::into_inner).is_some();
+            if !graph_ran {
+                run::in_parallel(self, plan, &|statement| !late(statement), on_event).await?;
+            }
+            rebuild::late::settle_aggregates(&self.context, plan).await?;
+            rebuild::compress(&self.context, plan, on_event).await?;
+            run::in_parallel(self, plan, &late, on_event).await?;
+        }
+        self.context.tell(on_event);
+        Ok(())
+    }
+
+    /// Everything else, after the last rows ([`RestorePlan::late`]): privileges, materialized views, event triggers,
+    /// jobs that do not run yet; at last the planner's statistics.
+    pub async fn finish(
+        &self,
+        plan: &RestorePlan,
+        on_event: &(dyn Fn(RestoreEvent) + Sync),
+    ) -> Result<(), Error> {
+        if self.context.options.sections.post_data {
+            rebuild::late::close_empty(&self.context, plan).await?;
+            run::in_order(self, plan, Section::Privileges, &|_| ()).await?;
+            self.settle_privileges(plan).await?;
+            self.as_at_source(run::in_order(self, plan, Section::Finish, on_event)).await?;
+            rebuild::jobs::make_jobs(&self.context, plan).await?;
+        }
+        self.context.tell(on_event);
+        if let Some(into) = &plan.into {
+            run::in_order(self, plan, Section::Privileges, &|_| ()).await?;
+            self.as_at_source(async {
+                for (object, sql) in &into.after {
+                    self.context.note(object, self.context.session.execute(object, sql).await)?;
+                }
+                Ok(())
+            })
+            .await?;
+            self.check_references(into).await?;
+        }
+        self.context.session.execute("the session's settings", "SET synchronous_commit = on").await?;
+        let last = self.analyzed_last.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(tables) = last {
+            stream::iter(&tables)
+                .map(|table| self.analyze(table))
+                .buffer_unordered(self.context.options.jobs.max(1))
+                .try_collect::<()>()
+                .await?;
+            self.context.tell(on_event);
+            return Ok(());
+        }
+        match self.context.session.execute("the planner's statistics", "ANALYZE").await {
+            // A foreign table among the partitions whose server cannot be reached, for example. Everything is there
+            // without them, and they can be had at any time.
+            Err(error @ Error::Server { .. }) => {
+                let message = format!("not every table has statistics for the planner: {error}");
+                on_event(RestoreEvent::Warned { message });
+                Ok(())
+            }
+            done => done,
+        }
+    }
+
+    /// Rows came in while foreign keys were not checked: now they are.
+    async fn check_references(&self, into: &plan::Into) -> Result<(), Error> {
+        let mut dangling = Vec::new();
+        for (name, sql) in &into.references {
+            if self.context.session.value(name, sql).await?.is_some() {
+                dangling.push(format!("{name}: some rows refer to rows that are not there"));
+            }
+        }
+        match dangling.is_empty() {
+            true => Ok(()),
+            false => Err(Error::Dangling { server: self.server().to_string(), references: dangling }),
+        }
+    }
+}

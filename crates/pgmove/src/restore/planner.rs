@@ -1,0 +1,336 @@
+//! The plan of a restore: the script, and what stands against it.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use super::build::Build;
+use super::clean;
+use super::existing;
+use super::options::{Existing, OnError, OnRows, TargetOptions};
+use super::plan::{Drops, LARGE_OBJECT, RestorePlan, TablePlan};
+use super::{rights, tablespaces};
+use crate::Error;
+use crate::catalog::table::TableKind;
+use crate::catalog::{Catalog, QualifiedName, large_objects_table};
+use crate::connect::Session;
+use crate::connect::value_settings::ValueSettings;
+use crate::ddl::{self, RenderOptions, Script, Statement, required_roles};
+use crate::quote::ident;
+use crate::timescaledb::model::Aggregate;
+use crate::timescaledb::{self, preflight};
+
+/// Looks for every conflict and renders the script.
+pub(crate) async fn make(
+    session: &Session,
+    build: Build,
+    catalog: &Catalog,
+    options: &RenderOptions,
+    target: &TargetOptions,
+) -> Result<RestorePlan, Error> {
+    let version = session.server().version_num;
+    let mut conflicts = Vec::new();
+    let mut warnings = catalog.left_out.clone();
+    let mut plan = RestorePlan {
+        script: Script::default(),
+        warnings: Vec::new(),
+        drops: None,
+        into: None,
+        beyond: Vec::new(),
+        timescale: catalog.timescale.clone(),
+        hypertables: crate::timescaledb::lookup::hypertables(session).await?.into_iter().collect(),
+        tables: tables_of(catalog),
+        through: HashMap::new(),
+        values: ValueSettings::of(&catalog.database),
+        privileges: None,
+    };
+    let encodings_differ = catalog.database.encoding != session.server().encoding;
+    let here = preflight::schema(session).await?;
+    if let Some(timescale) = &mut plan.timescale {
+        warnings.extend(timescale.warnings.iter().cloned());
+        if let (Some(here), Existing::Into(_)) = (&here, target.existing) {
+            timescale.schema.clone_from(here);
+        }
+    }
+    if here.is_some() || catalog.timescale.is_some() {
+        conflicts.extend(preflight::restoring(session).await?);
+    }
+    if let Existing::Into(on_rows) = target.existing {
+        let mut into = existing::plan(session, catalog, on_rows).await?;
+        conflicts.append(&mut into.conflicts);
+        warnings.append(&mut into.warnings);
+        plan.tables = std::mem::take(&mut into.tables);
+        let here = crate::timescaledb::lookup::aggregates(session).await?;
+        for aggregate in catalog.aggregates() {
+            let name = &aggregate.name;
+            let Some(place) = here.get(name) else {
+                warnings
+                    .push(format!("continuous aggregate {name} does not exist here: its rows are left out"));
+                continue;
+            };
+            let holds = format!("SELECT 1 FROM {place} LIMIT 1");
+            match on_rows {
+                OnRows::Append => warnings.push(format!(
+                    "continuous aggregate {name}: its rows are left out, for they cannot be added to others; refresh it afterwards"
+                )),
+                OnRows::Refuse if session.value("the target's rows", &holds).await?.is_some() => {
+                    conflicts.push(format!(
+                        "continuous aggregate {name} holds rows: --on-existing truncate puts those of the source in their place"
+                    ));
+                }
+                _ => {
+                    plan.tables.insert(name.clone(), of_aggregate(aggregate));
+                }
+            }
+        }
+        conflicts.extend(plan.lead_through(catalog, encodings_differ, Some(&into.divided)));
+        plan.into = Some(into);
+        warnings.extend(crate::timescaledb::lookup::running_jobs(session, &plan.tables).await?);
+        // Large objects are data: they come with their owners and privileges, whoever made the schema.
+        let only = Catalog { large_objects: catalog.large_objects.clone(), ..Catalog::default() };
+        conflicts.extend(missing_roles(session, &only, options).await?);
+        plan.script = ddl::render(catalog, version, options)?;
+        plan.script.statements.retain(|statement| statement.object.kind == LARGE_OBJECT);
+    } else {
+        match target.existing {
+            Existing::Clean => {
+                let mut drops = Drops::plan(session, catalog).await?;
+                conflicts.append(&mut drops.conflicts);
+                warnings.append(&mut drops.warnings);
+                plan.drops = Some(drops);
+            }
+            Existing::Beside if target.sections.pre_data => {
+                conflicts.extend(clean::collisions(session, catalog).await?);
+            }
+            _ if target.sections.pre_data => conflicts.extend(clean::occupied(session, catalog).await?),
+            _ => {}
+        }
+        conflicts.extend(plan.lead_through(catalog, encodings_differ, None));
+        if !options.no_acl && has_default_privileges(session).await? {
+            plan.privileges = Some(Box::new(catalog.clone()));
+        }
+        let missing = missing_roles(session, catalog, options).await?;
+        match target.on_error {
+            OnError::Stop => conflicts.extend(missing),
+            // The server refuses the statements that name them, and the report lists each.
+            OnError::Continue => warnings.extend(missing),
+        }
+        if target.sections.pre_data || target.sections.post_data {
+            let rights = rights::to_make(session, catalog, options).await?;
+            warnings.extend(rights.warnings);
+            match target.on_error {
+                OnError::Stop => conflicts.extend(rights.conflicts),
+                OnError::Continue => warnings.extend(rights.conflicts),
+            }
+        }
+        if !options.no_tablespaces {
+            let lacking = tablespaces::conflicts(session, catalog).await?;
+            match target.on_error {
+                OnError::Stop => conflicts.extend(lacking),
+                OnError::Continue => warnings.extend(lacking),
+            }
+        }
+        extensions(session, catalog, &mut conflicts, &mut warnings).await?;
+        if timescaledb::is_needed(catalog) {
+            conflicts
+                .extend(preflight::conflicts(session, catalog, options, target.untried_extensions).await?);
+        }
+        let tables = catalog.timescale.iter().flat_map(|timescale| &timescale.hypertables);
+        plan.hypertables.extend(tables.map(|table| table.name.clone()));
+        let mut beyond = ddl::inexpressible(catalog, version);
+        if !build.icu {
+            beyond.extend(ddl::needs_icu(catalog));
+        }
+        match target.on_error {
+            OnError::Stop => conflicts.extend(beyond.iter().map(ToString::to_string)),
+            OnError::Continue => plan.beyond = beyond,
+        }
+        let lz4 = ddl::lz4_columns(catalog);
+        if !build.lz4 && version >= 140_000 && !lz4.is_empty() {
+            warnings.push(format!(
+                "this server was built without LZ4: its own method will compress {}",
+                lz4.join(", ")
+            ));
+        }
+    }
+    conflicts.extend(catalog.unsupported().iter().map(ToString::to_string));
+    if !target.untried_extensions {
+        conflicts.extend(catalog.untried().map(|extension| extension.to_string()));
+    }
+    let (from, to) = (&catalog.database.encoding, &session.server().encoding);
+    if encodings_differ {
+        warnings.push(format!(
+            "the source's encoding is {from} and the target's is {to}: characters that {to} lacks will be refused, by table and row"
+        ));
+    }
+    if plan.into.is_none() && catalog.filter.is_all() {
+        warnings.extend(database_settings(session, catalog, options).await?);
+    }
+    if version < catalog.server_version_num / 10_000 * 10_000 {
+        warnings.push(format!(
+            "the target is of an older version than the source ({} against {})",
+            version / 10_000,
+            catalog.server_version_num / 10_000
+        ));
+    }
+    let mut said = BTreeSet::new();
+    conflicts.retain(|conflict| said.insert(conflict.clone()));
+    if !conflicts.is_empty() {
+        return Err(Error::Refused { what: format!("{} cannot take this", session.server()), conflicts });
+    }
+    if plan.into.is_none() {
+        plan.script = ddl::render(catalog, version, options)?;
+        if target.existing != Existing::Refuse {
+            let there = clean::schemas(session).await?;
+            plan.script.statements.iter_mut().for_each(|statement| tolerate(statement, &there));
+        }
+        warnings.extend(plan.script.warnings.iter().cloned());
+    }
+    plan.warnings = warnings;
+    Ok(plan)
+}
+
+/// A schema that is there already is not made again.
+fn tolerate(statement: &mut Statement, there: &BTreeSet<String>) {
+    if let Some(rest) = statement.sql.strip_prefix("CREATE SCHEMA ")
+        && there.contains(&statement.object.name)
+    {
+        statement.sql = format!("CREATE SCHEMA IF NOT EXISTS {rest}");
+    }
+}
+
+fn tables_of(catalog: &Catalog) -> HashMap<QualifiedName, TablePlan> {
+    let of = |table: &crate::catalog::table::Table, condition: &str| TablePlan {
+        columns: table.copy_columns().iter().map(|column| column.name.clone()).collect(),
+        condition: condition.to_owned(),
+        ..TablePlan::default()
+    };
+    let hypertable =
+        |oid| catalog.timescale.as_ref().is_some_and(|timescale| timescale.hypertable(oid).is_some());
+    let plain = catalog.data_tables().map(|table| {
+        let freezes = table.kind == TableKind::Ordinary && !hypertable(table.meta.oid);
+        (table.name(), TablePlan { freezes, ..of(table, "") })
+    });
+    let steps = catalog.config_steps();
+    let config = catalog.config_tables().map(|(table, clause)| {
+        let name = table.name();
+        let rank = steps.get(&name).copied().unwrap_or_default();
+        (name, TablePlan { rank, ..of(table, clause) })
+    });
+    let large = (!catalog.large_objects.is_empty()).then(|| (large_objects_table(), TablePlan::default()));
+    let aggregates = catalog.aggregates().map(|aggregate| (aggregate.name.clone(), of_aggregate(aggregate)));
+    plain.chain(config).chain(large).chain(aggregates).collect()
+}
+
+fn of_aggregate(aggregate: &Aggregate) -> TablePlan {
+    TablePlan { columns: aggregate.columns.clone(), ..TablePlan::default() }
+}
+
+/// Whether new objects of this role get other privileges here than the server's own defaults.
+async fn has_default_privileges(session: &Session) -> Result<bool, Error> {
+    let sql = "SELECT 1 FROM pg_default_acl WHERE defaclrole = (SELECT oid FROM pg_roles WHERE rolname = current_user) LIMIT 1";
+    Ok(session.value("the default privileges", sql).await?.is_some())
+}
+
+/// Settings of the source's database, and of roles in it, that this database does not have. It is given them only when
+/// it is made for the restore.
+async fn database_settings(
+    session: &Session,
+    catalog: &Catalog,
+    options: &RenderOptions,
+) -> Result<Vec<String>, Error> {
+    let sql = "SELECT r.rolname, unnest(s.setconfig) FROM pg_db_role_setting s LEFT JOIN pg_roles r ON r.oid = s.setrole \
+               WHERE s.setdatabase = (SELECT oid FROM pg_database WHERE datname = current_database())";
+    let here: BTreeSet<(Option<String>, String)> = session
+        .query("the database's settings", sql)
+        .await?
+        .into_iter()
+        .filter_map(|row| {
+            let mut fields = row.into_iter();
+            Some((fields.next()?, fields.next()??))
+        })
+        .collect();
+    let mut missing = catalog.database.clone();
+    for setting in &mut missing.settings {
+        let role = setting.role.as_ref().map(|role| options.role(role).to_owned());
+        setting.config.retain(|pair| !here.contains(&(role.clone(), pair.clone())));
+    }
+    let missing = ddl::database::settings(&missing, &session.server().database, options);
+    Ok(missing
+        .into_iter()
+        .map(|sql| format!("a setting of the source's database is left behind: {sql}"))
+        .collect())
+}
+
+/// The roles of a server.
+pub(crate) async fn roles(session: &Session) -> Result<BTreeSet<String>, Error> {
+    let rows = session.query("the server's roles", "SELECT rolname FROM pg_roles").await?;
+    // PUBLIC stands for everybody, and is no role that could be missing.
+    Ok(rows.into_iter().flatten().flatten().chain(["public".to_owned(), "PUBLIC".to_owned()]).collect())
+}
+
+async fn missing_roles(
+    session: &Session,
+    catalog: &Catalog,
+    options: &RenderOptions,
+) -> Result<Vec<String>, Error> {
+    let present = roles(session).await?;
+    let missing: BTreeMap<_, _> =
+        required_roles(catalog, options).into_iter().filter(|(role, _)| !present.contains(role)).collect();
+    let mut conflicts: Vec<String> = missing
+        .iter()
+        .map(|(role, objects)| {
+            let some: Vec<&str> = objects.iter().take(3).map(String::as_str).collect();
+            let more = objects.len().saturating_sub(some.len());
+            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+            format!("role {} does not exist here, and is needed by {}{more}", ident(role), some.join(", "))
+        })
+        .collect();
+    if !conflicts.is_empty() {
+        conflicts.push(if options.no_owner && options.no_acl {
+            "policies and user mappings name these roles themselves: create the roles, put others in their place by --role-map OLD=NEW, \
+             bring them by --globals, or leave these objects out by --on-error continue"
+                .to_owned()
+        } else {
+            "create these roles, or bring them by --globals, or put others in their place by --role-map OLD=NEW, or leave them out by \
+             --no-owner --no-acl"
+                .to_owned()
+        });
+    }
+    Ok(conflicts)
+}
+
+async fn extensions(
+    session: &Session,
+    catalog: &Catalog,
+    conflicts: &mut Vec<String>,
+    warnings: &mut Vec<String>,
+) -> Result<(), Error> {
+    if catalog.extensions.is_empty() {
+        return Ok(());
+    }
+    let sql = "SELECT name, coalesce(installed_version, default_version) FROM pg_available_extensions";
+    let rows = session.query("the extensions on offer", sql).await?;
+    let offered: HashMap<String, String> = rows
+        .into_iter()
+        .filter_map(|row| {
+            let mut fields = row.into_iter();
+            Some((fields.next()??, fields.next()?.unwrap_or_default()))
+        })
+        .collect();
+    for extension in &catalog.extensions {
+        let name = &extension.meta.name;
+        match offered.get(name) {
+            None => conflicts.push(format!(
+                "extension {} {} is not offered by this server: install it there",
+                ident(name),
+                extension.version
+            )),
+            Some(version) if *version != extension.version => warnings.push(format!(
+                "extension {}: version {version} here, {} at the source",
+                ident(name),
+                extension.version
+            )),
+            Some(_) => {}
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,183 @@
+//! What a target holds after it was filled: tables read back by digest, the schema as statements.
+
+use std::collections::BTreeMap;
+use std::sync::PoisonError;
+
+use futures::stream::{self, StreamExt as _, TryStreamExt as _};
+
+use super::plan::Into;
+use super::{Existing, RestorePlan, Target, read_back, tablespaces};
+use crate::Error;
+use crate::catalog::{Catalog, QualifiedName, large_objects_table};
+use crate::compare::schema::Scope;
+use crate::compare::{self, SchemaDifference, SchemaProof};
+use crate::ddl::{RenderOptions, Section};
+use crate::digest::TableProof;
+use crate::dump::copy_out::{CopyOut, Wanted};
+use crate::dump::{PageRange, SLICE_PAGES, ranges};
+use crate::timescaledb::lookup;
+
+impl Target {
+    /// Reads a table back and digests it, in parallel where the table is large. Rows that it held before others were
+    /// added do not count.
+    pub async fn prove(&self, plan: &RestorePlan, table: &QualifiedName) -> Result<TableProof, Error> {
+        let proof = self.read_back(plan, table).await?;
+        let before = self.before.lock().unwrap_or_else(PoisonError::into_inner).get(table).copied();
+        Ok(proof.without(before.unwrap_or_default()))
+    }
+
+    /// The rows of a materialized view that was filled here, column by column as the catalog has them: to be held against
+    /// [`Source::digest`](crate::Source::digest).
+    pub async fn prove_view(&self, catalog: &Catalog, view: &QualifiedName) -> Result<TableProof, Error> {
+        let columns = catalog.table(view).map(|table| table.columns.as_slice()).unwrap_or_default();
+        let columns: Vec<String> = columns.iter().map(|column| column.name.clone()).collect();
+        let wanted = Wanted {
+            table: view,
+            columns: &columns,
+            pages: None,
+            relation: Some(view),
+            condition: "",
+            chosen: None,
+            casts: &BTreeMap::new(),
+        };
+        CopyOut::start(&self.readers, wanted, self.context.options.patience).await?.drain().await
+    }
+
+    /// Reads the schema back and holds it against what it was to be, owners and privileges included where they were
+    /// wanted: all of it in a database that was empty, and of a part, or of what replaced something, that part alone.
+    /// What was not to be made is not compared, and the proof says so.
+    pub async fn prove_schema(&self, plan: &RestorePlan, catalog: &Catalog) -> Result<SchemaProof, Error> {
+        let sections = self.context.options.sections;
+        if let Some(into) = &plan.into {
+            return self.prove_sequences(into).await;
+        }
+        let mut scope = Scope {
+            ours: !matches!(self.context.options.existing, Existing::Refuse) || !catalog.filter.is_all(),
+            restored: true,
+            sections: Vec::new(),
+        };
+        if sections.pre_data {
+            scope.sections.push(Section::PreData);
+        }
+        if sections.data {
+            scope.sections.push(Section::Data);
+        }
+        if sections.post_data {
+            scope.sections.extend([Section::PostData, Section::Privileges, Section::Finish]);
+        }
+        if sections.pre_data && sections.post_data {
+            // What is not filled yet is levelled below; definitions may stand in any section.
+            scope.sections = vec![];
+        }
+        let wanted = RenderOptions {
+            privileges_for: Some(self.server().version_num),
+            ..self.render_options().comparing(catalog.server_version_num, self.server().version_num)
+        };
+        let found = RenderOptions { role_map: Default::default(), ..wanted.clone() };
+        let here = read_back::read_catalog(&self.context.session, &catalog.filter).await?;
+        let mut left =
+            tablespaces::mapped(&self.context.session, catalog, &self.context.options).await?.into_owned();
+        let mut here = here;
+        for jobs in [&mut left, &mut here].map(|catalog| catalog.timescale.as_mut().map(|t| &mut t.jobs)) {
+            // They run when everything is proven, this too.
+            jobs.into_iter().flatten().for_each(|job| job.scheduled = false);
+        }
+        lookup::settle_owners(&mut left, &here, &wanted);
+        if !sections.data {
+            // What was not to be brought cannot be missing: values, and what is filled from rows.
+            compare::schema::without_data(&mut left);
+            compare::schema::without_data(&mut here);
+        }
+        compare::schema::prove(&left, &wanted, &here, &found, &scope)
+    }
+
+    /// Rows came into a schema that was here: of what was asked, sequences have definitions that can be looked at.
+    async fn prove_sequences(&self, into: &Into) -> Result<SchemaProof, Error> {
+        let mut differences = Vec::new();
+        let lease = self.readers.get().await?;
+        for (name, last, called) in &into.values {
+            let sql = format!("SELECT last_value, is_called FROM {name}");
+            let object = format!("sequence {name}");
+            let row = lease.session().query(&object, &sql).await?.into_iter().next().unwrap_or_default();
+            let mut fields = row.into_iter().flatten();
+            let stands = fields.next().and_then(|value| value.parse::<i64>().ok());
+            let given = fields.next().as_deref() == Some("t");
+            let right = match into.append {
+                true => stands.is_some_and(|stands| stands >= *last),
+                false => stands == Some(*last) && given == *called,
+            };
+            if !right {
+                let said = |last: Option<i64>, called: bool| {
+                    vec![format!(
+                        "last value {}, given: {called}",
+                        last.map_or_else(String::new, |n| n.to_string())
+                    )]
+                };
+                differences.push(SchemaDifference {
+                    object,
+                    left: said(Some(*last), *called),
+                    right: said(stands, given),
+                });
+            }
+        }
+        lease.give_back();
+        Ok(SchemaProof {
+            objects: into.values.len(),
+            differences,
+            not_compared: vec![
+                "definitions: the schema was here, and only rows, values of sequences and materialized views were brought"
+                    .to_owned(),
+            ],
+            outside: compare::schema::OUTSIDE,
+            same_version: true,
+        })
+    }
+
+    pub(super) async fn read_back(
+        &self,
+        plan: &RestorePlan,
+        table: &QualifiedName,
+    ) -> Result<TableProof, Error> {
+        let how = plan.table(table);
+        let whole = how.condition.is_empty() && how.casts.is_empty() && *table != large_objects_table();
+        let splits = self.server().version_num >= 140_000 && whole && !how.divided;
+        let at = self.context.place(table).unwrap_or_else(|| table.clone());
+        // A hypertable is read chunk by chunk. One without chunks is read itself, and so is one of which a part is meant.
+        let chunks = match plan.hypertables.contains(table) || at != *table {
+            true if whole => Some(lookup::chunks(&self.context.session, &at).await?),
+            true => Some(Vec::new()),
+            false => None,
+        };
+        let pieces: Vec<(Option<PageRange>, Option<QualifiedName>)> = match chunks {
+            None if how.divided => vec![(None, Some(at))],
+            Some(chunks) if chunks.is_empty() => vec![(None, Some(at))],
+            Some(chunks) => chunks.into_iter().map(|chunk| (None, Some(chunk))).collect(),
+            None => {
+                let ranges = if splits { ranges(self.pages(table).await?, SLICE_PAGES) } else { None };
+                match ranges {
+                    None => vec![(None, None)],
+                    Some(ranges) => ranges.into_iter().map(|pages| (Some(pages), None)).collect(),
+                }
+            }
+        };
+        stream::iter(pieces)
+            .map(|(pages, relation)| {
+                let (columns, condition, casts) = (&how.columns, &how.condition, &how.casts);
+                async move {
+                    let relation = relation.as_ref();
+                    let wanted = Wanted { table, columns, pages, relation, condition, chosen: None, casts };
+                    CopyOut::start(&self.readers, wanted, self.context.options.patience).await?.drain().await
+                }
+            })
+            .buffer_unordered(self.context.options.jobs.max(1))
+            .try_fold(TableProof::default(), |sum, proof| async move { Ok(sum + proof) })
+            .await
+    }
+
+    async fn pages(&self, table: &QualifiedName) -> Result<u64, Error> {
+        let name = crate::quote::literal(&table.to_string());
+        let sql = format!("SELECT pg_relation_size({name}::regclass) / current_setting('block_size')::int8");
+        let pages = self.context.session.value(&format!("table {table}"), &sql).await?;
+        Ok(pages.and_then(|n| n.parse().ok()).unwrap_or(0))
+    }
+}

@@ -1,0 +1,320 @@
+//! What a role that is no superuser may not do at a target, found before the first write. Managed servers give no other
+//! role, and elsewhere it is good practice: what belongs to one role is restored by that role.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::plan::Into;
+use crate::Error;
+use crate::catalog::function::Function;
+use crate::catalog::plain::PlainKind;
+use crate::catalog::types::TypeDefinition;
+use crate::catalog::{Catalog, Meta, QualifiedName, large_objects_table};
+use crate::connect::Session;
+use crate::ddl::RenderOptions;
+use crate::quote::{ident, literal};
+
+/// What cannot be done, and what is left out without harm.
+#[derive(Debug, Default)]
+pub(super) struct Rights {
+    pub(super) conflicts: Vec<String>,
+    pub(super) warnings: Vec<String>,
+}
+
+/// Whether the session's role is a superuser.
+pub(super) async fn is_superuser(session: &Session) -> Result<bool, Error> {
+    let sql = "SELECT 1 FROM pg_roles WHERE rolname = current_user AND rolsuper";
+    Ok(session.value("the role's rights", sql).await?.is_some())
+}
+
+/// Looks through what is going to be made; `schema` is wanted, with whatever belongs to it.
+pub(super) async fn to_make(
+    session: &Session,
+    catalog: &Catalog,
+    options: &RenderOptions,
+) -> Result<Rights, Error> {
+    let mut rights = Rights::default();
+    if is_superuser(session).await? {
+        return Ok(rights);
+    }
+    let facts = Facts::read(session).await?;
+    extensions(session, catalog, &mut rights).await?;
+    database(&facts, catalog, &mut rights);
+    kinds(&facts, catalog, &mut rights);
+    if !options.no_owner {
+        owners(session, &facts, catalog, options, &mut rights).await?;
+    }
+    if !options.no_acl {
+        privileges(catalog, &mut rights);
+    }
+    if !rights.conflicts.is_empty() {
+        rights.conflicts.push(format!(
+            "connect as a superuser, or as a role that may do this, or let role {} own everything and leave privileges out",
+            ident(&facts.user)
+        ));
+    }
+    Ok(rights)
+}
+
+/// Looks through the tables that take rows.
+pub(super) async fn to_fill(session: &Session, into: &Into, empties: bool) -> Result<Vec<String>, Error> {
+    if is_superuser(session).await? {
+        return Ok(Vec::new());
+    }
+    let needed: &[&str] = if empties { &["INSERT", "SELECT", "TRUNCATE"] } else { &["INSERT", "SELECT"] };
+    let mut names: Vec<&QualifiedName> =
+        into.tables.keys().filter(|name| **name != large_objects_table()).collect();
+    names.sort();
+    let mut conflicts = Vec::new();
+    for batch in names.chunks(200) {
+        let questions: Vec<String> = batch
+            .iter()
+            .enumerate()
+            .flat_map(|(at, name)| {
+                needed.iter().map(move |right| {
+                    format!(
+                        "SELECT {at}, '{right}' WHERE NOT has_table_privilege({}, '{right}')",
+                        literal(&name.to_string())
+                    )
+                })
+            })
+            .collect();
+        for row in session.query("the role's rights", &questions.join(" UNION ALL ")).await? {
+            let mut fields = row.into_iter().flatten();
+            let at = fields.next().and_then(|at| at.parse::<usize>().ok());
+            if let (Some(name), Some(right)) = (at.and_then(|at| batch.get(at)), fields.next()) {
+                conflicts.push(format!("table {name}: this role lacks {right} on it"));
+            }
+        }
+    }
+    Ok(conflicts)
+}
+
+/// What the server says of the role and of itself.
+struct Facts {
+    user: String,
+    /// May make schemas in the database.
+    may_create: bool,
+    /// May make objects in `public`.
+    may_use_public: bool,
+    /// Languages that only a superuser may write functions in.
+    untrusted: BTreeSet<String>,
+    /// Roles that this one may act as.
+    roles: BTreeSet<String>,
+}
+
+impl Facts {
+    async fn read(session: &Session) -> Result<Facts, Error> {
+        let object = "the role's rights";
+        let flags = "SELECT current_user, has_database_privilege(current_database(), 'CREATE'), \
+                     coalesce((SELECT has_schema_privilege(oid, 'CREATE') FROM pg_namespace WHERE nspname = 'public'), true)";
+        let row = session.query(object, flags).await?.into_iter().next().unwrap_or_default();
+        let text = |at: usize| row.get(at).cloned().flatten().unwrap_or_default();
+        let untrusted = "SELECT lanname FROM pg_language WHERE NOT lanpltrusted";
+        // From 16 on a member may be kept from acting as the role.
+        let way = if session.server().version_num >= 160_000 { "SET" } else { "MEMBER" };
+        let roles = format!("SELECT rolname FROM pg_roles WHERE pg_has_role(oid, '{way}')");
+        let names = async |sql: &str| -> Result<BTreeSet<String>, Error> {
+            Ok(session.query(object, sql).await?.into_iter().flatten().flatten().collect())
+        };
+        Ok(Facts {
+            user: text(0),
+            may_create: text(1) == "t",
+            may_use_public: text(2) == "t",
+            untrusted: names(untrusted).await?,
+            roles: names(&roles).await?,
+        })
+    }
+}
+
+/// Extensions that are not here, and that only a superuser may make. Comments on those that are here are their owner's.
+async fn extensions(session: &Session, catalog: &Catalog, rights: &mut Rights) -> Result<(), Error> {
+    let trusted = if session.server().version_num >= 130_000 { "v.trusted" } else { "false" };
+    let sql = format!(
+        "SELECT a.name, a.installed_version IS NULL AND v.superuser AND NOT {trusted}, coalesce(obj_description(e.oid, 'pg_extension'), a.comment) \
+         FROM pg_available_extensions a JOIN pg_available_extension_versions v ON v.name = a.name AND v.version = a.default_version \
+         LEFT JOIN pg_extension e ON e.extname = a.name"
+    );
+    let found: BTreeMap<String, (bool, String)> = session
+        .query("the extensions on offer", &sql)
+        .await?
+        .into_iter()
+        .filter_map(|row| {
+            let mut fields = row.into_iter();
+            let (name, closed) = (fields.next()??, fields.next()?? == "t");
+            Some((name, (closed, fields.next()?.unwrap_or_default())))
+        })
+        .collect();
+    for extension in &catalog.extensions {
+        let name = &extension.meta.name;
+        let Some((closed, comment)) = found.get(name) else { continue };
+        if *closed {
+            rights
+                .conflicts
+                .push(format!("extension {0}: only a superuser may CREATE EXTENSION {0}", ident(name)));
+        }
+        let said = catalog.comments.iter().find(|said| {
+            said.class == crate::catalog::address::class::EXTENSION && said.oid == extension.meta.oid
+        });
+        if said.map_or("", |said| said.text.as_str()) != comment {
+            rights.warnings.push(format!(
+                "the comment on extension {} is not carried: only the extension's owner may change it",
+                ident(name)
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn database(facts: &Facts, catalog: &Catalog, rights: &mut Rights) {
+    let own = |meta: &Meta| meta.extension.is_none();
+    let mut made = catalog.schemas.iter().filter(|schema| own(&schema.meta) && schema.meta.name != "public");
+    if let (Some(schema), false) = (made.next(), facts.may_create) {
+        rights.conflicts.push(format!(
+            "schema {}: role {} may make no schemas in this database (GRANT CREATE ON DATABASE)",
+            ident(&schema.meta.name),
+            ident(&facts.user)
+        ));
+    }
+    let in_public = catalog.metas().any(|(_, meta)| own(meta) && meta.schema == "public");
+    if in_public && !facts.may_use_public {
+        rights.conflicts.push(format!(
+            "schema public: role {} may make nothing in it (GRANT CREATE ON SCHEMA public)",
+            ident(&facts.user)
+        ));
+    }
+}
+
+/// Kinds of objects that only a superuser may make.
+fn kinds(facts: &Facts, catalog: &Catalog, rights: &mut Rights) {
+    let mut closed = |kind: &str, name: &str| {
+        rights.conflicts.push(format!("{} {name}: only a superuser may make it", kind.to_lowercase()));
+    };
+    for plain in catalog.plain.iter().filter(|plain| plain.meta.extension.is_none()) {
+        let everybody = plain.statements.first().is_some_and(|sql| sql.contains("FOR ALL TABLES"));
+        let closed_kind = match plain.kind {
+            PlainKind::Language
+            | PlainKind::AccessMethod
+            | PlainKind::OperatorFamily
+            | PlainKind::OperatorClass
+            | PlainKind::TextSearchParser
+            | PlainKind::TextSearchTemplate
+            | PlainKind::ForeignDataWrapper
+            | PlainKind::Subscription
+            | PlainKind::EventTrigger
+            | PlainKind::PublicationSchema => true,
+            PlainKind::Publication => everybody,
+            _ => false,
+        };
+        if closed_kind {
+            closed(plain.kind.keyword(), &plain.identity);
+        }
+    }
+    for kind in catalog.types.iter().filter(|kind| kind.meta.extension.is_none()) {
+        if matches!(kind.definition, TypeDefinition::Base(_)) {
+            closed("type", &kind.meta.qualified());
+        }
+    }
+    for function in catalog.functions.iter().filter(|function| function.meta.extension.is_none()) {
+        let head = head(function);
+        let written = head.split_once("\n LANGUAGE ").map_or("", |(_, rest)| rest);
+        let language = written.split_whitespace().next().unwrap_or_default().trim_matches('"');
+        if facts.untrusted.contains(language) || head.contains(" LEAKPROOF") || head.contains(" SUPPORT ") {
+            closed("function", &format!("{}({})", function.meta.qualified(), function.arguments));
+        }
+    }
+}
+
+/// A function's definition up to its body.
+fn head(function: &Function) -> &str {
+    let text = function.definition.as_str();
+    let end = ["\nAS ", "\nBEGIN ATOMIC", "\nRETURN "].iter().filter_map(|mark| text.find(mark)).min();
+    end.and_then(|end| text.get(..end)).unwrap_or(text)
+}
+
+/// Only who may act as a role may give it objects, and only where that role may make some.
+async fn owners(
+    session: &Session,
+    facts: &Facts,
+    catalog: &Catalog,
+    options: &RenderOptions,
+    rights: &mut Rights,
+) -> Result<(), Error> {
+    let mut owned: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    for (kind, meta) in catalog.metas().filter(|(_, meta)| meta.extension.is_none() && !meta.owner.is_empty())
+    {
+        // `public` belongs to the owner of the database, which nobody has to be told.
+        if kind != "schema" || meta.name != "public" {
+            owned.entry(options.role(&meta.owner)).or_default().push(format!("{kind} {}", meta.qualified()));
+        }
+    }
+    let jobs = catalog.timescale.iter().flat_map(|timescale| &timescale.jobs);
+    for job in jobs {
+        owned.entry(options.role(&job.owner)).or_default().push(format!("job {}", job.procedure));
+    }
+    let some = |objects: &[String]| {
+        let named: Vec<&str> = objects.iter().take(3).map(String::as_str).collect();
+        let more = objects.len().saturating_sub(named.len());
+        named.join(", ") + &if more > 0 { format!(" and {more} more") } else { String::new() }
+    };
+    for (role, objects) in owned.iter().filter(|(role, _)| **role != facts.user) {
+        if !facts.roles.contains(*role) {
+            rights.conflicts.push(format!(
+                "role {} may not give objects to role {}, which owns {} (GRANT {1} TO {0})",
+                ident(&facts.user),
+                ident(role),
+                some(objects)
+            ));
+            continue;
+        }
+        let in_public: Vec<String> =
+            objects.iter().filter(|object| object.contains(" public.")).cloned().collect();
+        let sql = format!(
+            "SELECT 1 FROM pg_namespace n, pg_roles r WHERE n.nspname = 'public' AND r.rolname = {} AND NOT has_schema_privilege(r.oid, n.oid, 'CREATE')",
+            literal(role)
+        );
+        if !in_public.is_empty() && session.value("the role's rights", &sql).await?.is_some() {
+            rights.conflicts.push(format!(
+                "role {0} may make nothing in schema public, and so cannot be given {1} there (GRANT CREATE ON SCHEMA public TO {0})",
+                ident(role),
+                some(&in_public)
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Privileges of what belongs to the server or to an extension are not this role's to give.
+fn privileges(catalog: &Catalog, rights: &mut Rights) {
+    for builtin in &catalog.builtin_acls {
+        rights.conflicts.push(format!(
+            "privileges of {}: it belongs to the server, and only a superuser may change them",
+            builtin.identity
+        ));
+    }
+    for (kind, meta) in catalog.metas() {
+        if let Some(extension) = meta.extension.as_ref().filter(|_| meta.acl != meta.initial_acl) {
+            rights.conflicts.push(format!(
+                "privileges of {kind} {}: it belongs to extension {}, and only its owner may change them",
+                meta.qualified(),
+                ident(extension)
+            ));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_head_of_a_function_says_how_it_is_written() {
+        let function = Function {
+            definition: "CREATE OR REPLACE FUNCTION public.f()\n RETURNS text\n LANGUAGE sql\n IMMUTABLE\nAS $function$ SELECT ' LEAKPROOF \n LANGUAGE c' $function$\n".into(),
+            ..serde_json::from_value(serde_json::json!({
+                "oid": 1, "name": "f", "procedure": false, "arguments": "", "definition": "", "sql_body": false
+            }))
+            .unwrap()
+        };
+        assert!(head(&function).ends_with("IMMUTABLE"));
+    }
+}

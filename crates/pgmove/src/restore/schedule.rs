@@ -1,0 +1,265 @@
+//! Carrying a graph out: on every connection runs what is ready, whose locks are free, and behind which most is waiting.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::PoisonError;
+use std::time::{Duration, Instant};
+
+use futures::future::BoxFuture;
+use futures::stream::{FuturesUnordered, StreamExt as _};
+use serde::Serialize;
+
+use super::graph::{Graph, Node, StepNumber, Work};
+use super::{RestoreEvent, RestorePlan, Target};
+use crate::Error;
+use crate::catalog::QualifiedName;
+use crate::digest::TableProof;
+
+/// Where the time of a restore went.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub struct TimeSpent {
+    /// From the first row to the last node.
+    pub wall: Duration,
+    /// Loading rows, over all connections.
+    pub load: Duration,
+    /// Building indexes.
+    pub index: Duration,
+    /// Adding constraints and checking foreign keys, and what else follows the rows.
+    pub constraint: Duration,
+    /// Collecting statistics for the planner.
+    pub analyze: Duration,
+    /// Reading tables back.
+    pub read_back: Duration,
+    /// Connections without work.
+    pub idle: Duration,
+}
+
+/// What became of a graph.
+#[derive(Debug, Default)]
+#[non_exhaustive]
+pub struct GraphOutcome {
+    /// What each table held when it was read back. One whose reading was refused is missing.
+    pub read_back: BTreeMap<QualifiedName, TableProof>,
+    /// Where the time went.
+    pub spent: TimeSpent,
+}
+
+/// What a node came to.
+enum Done {
+    /// It ran.
+    Ran,
+    /// It was refused, and the rest goes on.
+    Refused,
+    /// It read a table back.
+    Read(QualifiedName, TableProof),
+}
+
+/// The nodes that have not begun.
+struct Waiting<'a> {
+    nodes: &'a [Node],
+    /// How many nodes each still needs.
+    needs: Vec<usize>,
+    needed_by: Vec<Vec<usize>>,
+    /// Those that need nothing any more: the longest path first.
+    ready: BTreeSet<(Reverse<u64>, usize)>,
+}
+
+impl<'a> Waiting<'a> {
+    fn new(nodes: &'a [Node]) -> Waiting<'a> {
+        let mut needed_by = vec![Vec::new(); nodes.len()];
+        for (at, node) in nodes.iter().enumerate() {
+            for need in &node.needs {
+                if let Some(list) = needed_by.get_mut(*need) {
+                    list.push(at);
+                }
+            }
+        }
+        let needs: Vec<usize> = nodes.iter().map(|node| node.needs.len()).collect();
+        let ready = nodes.iter().enumerate().filter(|(_, node)| node.needs.is_empty());
+        let ready = ready.map(|(at, node)| (Reverse(node.path), at)).collect();
+        Waiting { nodes, needs, needed_by, ready }
+    }
+
+    /// The next node that may run beside these. A stream of rows that is urgent goes before everything.
+    fn next(
+        &mut self,
+        running: &BTreeSet<usize>,
+        urgent: &(dyn Fn(&[usize]) -> Option<usize> + Sync),
+    ) -> Option<usize> {
+        let mut loads: Vec<(usize, (Reverse<u64>, usize))> = Vec::new();
+        for ready in &self.ready {
+            if let Some(Work::Load { stream, .. }) = self.nodes.get(ready.1).map(|node| &node.work) {
+                loads.push((*stream, *ready));
+            }
+        }
+        let streams: Vec<usize> = loads.iter().map(|(stream, _)| *stream).collect();
+        if let Some((_, ready)) = urgent(&streams).and_then(|at| loads.get(at)) {
+            self.ready.remove(ready);
+            return Some(ready.1);
+        }
+        let free = |at: usize| running.iter().all(|other| !self.conflict(at, *other));
+        let next = self.ready.iter().find(|(_, at)| free(*at)).copied()?;
+        self.ready.remove(&next);
+        Some(next.1)
+    }
+
+    fn done(&mut self, at: usize) {
+        for next in self.needed_by.get(at).cloned().unwrap_or_default() {
+            let (Some(needs), Some(node)) = (self.needs.get_mut(next), self.nodes.get(next)) else {
+                continue;
+            };
+            *needs = needs.saturating_sub(1);
+            if *needs == 0 {
+                self.ready.insert((Reverse(node.path), next));
+            }
+        }
+    }
+
+    /// Statements whose locks conflict would only wait for each other, or deadlock.
+    fn conflict(&self, a: usize, b: usize) -> bool {
+        let (Some(a), Some(b)) = (self.nodes.get(a), self.nodes.get(b)) else { return false };
+        a.locks.iter().any(|mine| {
+            b.locks.iter().any(|theirs| mine.table == theirs.table && (mine.exclusive || theirs.exclusive))
+        })
+    }
+}
+
+impl Target {
+    /// Carries a graph out. `loads` are the streams that it was made of, by position: each begins when it is its turn.
+    /// `urgent` is given the positions of those that could begin, and may choose one by its place in that list.
+    ///
+    /// # Errors
+    /// The first of a load or a node; what else is running is dropped, and its connection closed.
+    pub async fn run_graph<'a, E: From<Error>>(
+        &'a self,
+        plan: &'a RestorePlan,
+        graph: &'a Graph,
+        loads: Vec<BoxFuture<'a, Result<(), E>>>,
+        urgent: &(dyn Fn(&[usize]) -> Option<usize> + Sync),
+        on_event: &(dyn Fn(RestoreEvent) + Sync),
+    ) -> Result<GraphOutcome, E> {
+        let mut loads: Vec<Option<BoxFuture<'a, Result<(), E>>>> = loads.into_iter().map(Some).collect();
+        let mut waiting = Waiting::new(&graph.nodes);
+        let mut running = BTreeSet::new();
+        let mut refused = BTreeSet::new();
+        let mut outcome = GraphOutcome::default();
+        let mut work = FuturesUnordered::new();
+        let (begun, jobs) = (Instant::now(), self.context.options.jobs.max(1));
+        loop {
+            while running.len() < jobs
+                && let Some(at) = waiting.next(&running, urgent)
+            {
+                let Some(node) = graph.nodes.get(at) else { continue };
+                running.insert(at);
+                let load = match &node.work {
+                    Work::Load { stream, .. } => loads.get_mut(*stream).and_then(Option::take),
+                    _ => None,
+                };
+                // The second step of what was refused has nothing to stand on.
+                let skip = matches!(&node.work, Work::Statement { step: Some(StepNumber::Then), .. })
+                    && node.needs.iter().any(|need| refused.contains(need));
+                work.push(async move {
+                    let begun = Instant::now();
+                    let done = match load {
+                        Some(load) => load.await.map(|()| Done::Ran),
+                        None if skip => Ok(Done::Refused),
+                        None => self.run_node(plan, node).await.map_err(E::from),
+                    };
+                    (at, begun.elapsed(), done)
+                });
+            }
+            let Some((at, took, done)) = work.next().await else { break };
+            running.remove(&at);
+            waiting.done(at);
+            match done? {
+                Done::Ran => {}
+                Done::Refused => drop(refused.insert(at)),
+                Done::Read(table, proof) => drop(outcome.read_back.insert(table, proof)),
+            }
+            if let Some(node) = graph.nodes.get(at) {
+                self.account(plan, node, took, &mut outcome.spent);
+                if let Work::Statement { object, .. } = &node.work {
+                    on_event(RestoreEvent::Ran { object: object.clone(), took });
+                }
+            }
+        }
+        outcome.spent.close(begun.elapsed(), jobs);
+        if plan.into.is_none() {
+            let last = Some(graph.analyzed_last.clone());
+            *self.analyzed_last.lock().unwrap_or_else(PoisonError::into_inner) = last;
+        }
+        self.context.tell(on_event);
+        Ok(outcome)
+    }
+
+    async fn run_node(&self, plan: &RestorePlan, node: &Node) -> Result<Done, Error> {
+        match &node.work {
+            Work::Load { .. } => Ok(Done::Ran),
+            Work::Statement { object, statement, step } => {
+                let Some(statement) = plan.script.statements.get(*statement) else { return Ok(Done::Ran) };
+                let sql = match (step, &statement.staged) {
+                    (Some(StepNumber::First), Some(staged)) => &staged.first.sql,
+                    (Some(StepNumber::Then), Some(staged)) => &staged.then.sql,
+                    _ => &statement.sql,
+                };
+                let lease = self.context.workers.get().await?;
+                let done = lease.session().execute(object, sql).await.map_err(|e| self.with_hint(e));
+                lease.give_back();
+                Ok(self.context.note(object, done)?.map_or(Done::Refused, |_| Done::Ran))
+            }
+            Work::Analyze { table } => {
+                self.analyze(table).await?;
+                Ok(Done::Ran)
+            }
+            Work::ReadBack { table } => match self.prove(plan, table).await {
+                Ok(proof) => Ok(Done::Read(table.clone(), proof)),
+                // What became of it is among the failures already.
+                Err(Error::Server { .. }) if !self.context.failures().is_empty() => Ok(Done::Refused),
+                Err(error) => Err(error),
+            },
+        }
+    }
+
+    /// Collects a table's statistics. Everything is there without them, and they can be had at any time.
+    pub(super) async fn analyze(&self, table: &QualifiedName) -> Result<(), Error> {
+        let lease = self.context.workers.get().await?;
+        let object = format!("the planner's statistics of {table}");
+        match lease.session().execute(&object, &format!("ANALYZE {table}")).await {
+            Err(error @ Error::Server { .. }) if !error.is_lost() => {
+                self.context.remark(format!("{table} has no statistics for the planner: {error}"));
+            }
+            done => done?,
+        }
+        lease.give_back();
+        Ok(())
+    }
+
+    fn account(&self, plan: &RestorePlan, node: &Node, took: Duration, spent: &mut TimeSpent) {
+        let place = match &node.work {
+            Work::Load { .. } => &mut spent.load,
+            Work::Analyze { .. } => &mut spent.analyze,
+            Work::ReadBack { .. } => &mut spent.read_back,
+            Work::Statement { statement, step, .. } => {
+                let kind = plan.script.statements.get(*statement).map(|s| s.object.kind.as_str());
+                match (kind, step) {
+                    (Some("index"), _) | (Some("constraint"), None | Some(StepNumber::First)) => {
+                        &mut spent.index
+                    }
+                    _ => &mut spent.constraint,
+                }
+            }
+        };
+        *place += took;
+    }
+}
+
+impl TimeSpent {
+    fn close(&mut self, wall: Duration, connections: usize) {
+        let busy = self.load + self.index + self.constraint + self.analyze + self.read_back;
+        let connections = u32::try_from(connections).unwrap_or(u32::MAX);
+        self.wall = wall;
+        self.idle = wall.saturating_mul(connections).saturating_sub(busy);
+    }
+}

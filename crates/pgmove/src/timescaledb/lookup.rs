@@ -1,0 +1,127 @@
+//! What a target with TimescaleDB already has: hypertables, aggregates, chunks, running jobs.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use super::installed;
+use crate::Error;
+use crate::catalog::address::class;
+use crate::catalog::{Address, Catalog, QualifiedName};
+use crate::connect::Session;
+use crate::ddl::RenderOptions;
+use crate::quote::literal;
+use crate::restore::plan::TablePlan;
+
+/// The tables that are hypertables here; none where the extension is not installed.
+pub(crate) async fn hypertables(session: &Session) -> Result<Vec<QualifiedName>, Error> {
+    if !installed(session).await? {
+        return Ok(Vec::new());
+    }
+    let sql =
+        "SELECT schema_name, table_name FROM _timescaledb_catalog.hypertable WHERE compression_state <> 2";
+    Ok(QualifiedName::of_rows(session.query("the target's hypertables", sql).await?))
+}
+
+/// The continuous aggregates, each with the hypertable that keeps its rows.
+pub(crate) async fn aggregates(session: &Session) -> Result<BTreeMap<QualifiedName, QualifiedName>, Error> {
+    if !installed(session).await? {
+        return Ok(BTreeMap::new());
+    }
+    let sql = "SELECT a.user_view_schema, a.user_view_name, h.schema_name, h.table_name FROM _timescaledb_catalog.continuous_agg a \
+               JOIN _timescaledb_catalog.hypertable h ON h.id = a.mat_hypertable_id";
+    let rows = session.query("the target's continuous aggregates", sql).await?;
+    Ok(rows
+        .into_iter()
+        .filter_map(|row| {
+            let mut fields = row.into_iter().flatten();
+            let view = QualifiedName::new(fields.next()?, fields.next()?);
+            Some((view, QualifiedName::new(fields.next()?, fields.next()?)))
+        })
+        .collect())
+}
+
+/// Each continuous aggregate with the hypertable or the aggregate that it is computed from: a dependency that
+/// `pg_depend` does not hold.
+pub(crate) async fn aggregate_sources(
+    session: &Session,
+    here: &Catalog,
+) -> Result<Vec<(Address, Address)>, Error> {
+    let Some(timescale) = here.timescale.as_ref().filter(|timescale| !timescale.aggregates.is_empty()) else {
+        return Ok(Vec::new());
+    };
+    let sql = "SELECT a.user_view_schema, a.user_view_name, h.schema_name, h.table_name FROM _timescaledb_catalog.continuous_agg a \
+               JOIN _timescaledb_catalog.hypertable h ON h.id = a.raw_hypertable_id";
+    let rows = session.query("what the target's continuous aggregates are computed from", sql).await?;
+    let address = |oid| Address::new(class::CLASS, oid);
+    let pair = |row: Vec<Option<String>>| {
+        let mut fields = row.into_iter().flatten();
+        let view = QualifiedName::new(fields.next()?, fields.next()?);
+        let source = QualifiedName::new(fields.next()?, fields.next()?);
+        let view = timescale.aggregates.iter().find(|aggregate| aggregate.name == view)?;
+        let below = timescale.aggregates.iter().find(|aggregate| aggregate.materialized.name == source);
+        let table = || here.table(&source).map(|table| table.meta.oid);
+        Some((address(view.oid), address(below.map(|aggregate| aggregate.oid).or_else(table)?)))
+    };
+    Ok(rows.into_iter().filter_map(pair).collect())
+}
+
+/// Policies belong to whoever owns what they work on: one that belonged to another role cannot be as it was, which is
+/// told when it is made.
+pub(crate) fn settle_owners(left: &mut Catalog, here: &Catalog, options: &RenderOptions) {
+    let Some(made) = &here.timescale else { return };
+    for job in left.timescale.iter_mut().flat_map(|timescale| &mut timescale.jobs) {
+        let Some(relation) = job.relation.clone() else { continue };
+        let same =
+            made.jobs.iter().find(|other| other.procedure == job.procedure && other.relation == job.relation);
+        let owner = here.table(&relation).map(|table| &table.meta.owner);
+        if let Some(other) =
+            same.filter(|other| owner == Some(&other.owner) && options.role(&job.owner) != other.owner)
+        {
+            // Told by the name that becomes this one, where roles are mapped.
+            let source = options.role_map.iter().find(|(_, to)| **to == other.owner).map(|(from, _)| from);
+            job.owner = source.unwrap_or(&other.owner).clone();
+        }
+    }
+}
+
+/// Policies and jobs that run at the target and work on tables that are going to be filled, each as a warning.
+pub(crate) async fn running_jobs(
+    session: &Session,
+    tables: &HashMap<QualifiedName, TablePlan>,
+) -> Result<Vec<String>, Error> {
+    if !installed(session).await? {
+        return Ok(Vec::new());
+    }
+    let sql = "SELECT hypertable_schema, hypertable_name, job_id, application_name FROM timescaledb_information.jobs \
+               WHERE scheduled AND job_id >= 1000 AND hypertable_name IS NOT NULL ORDER BY job_id";
+    let rows = session.query("the target's jobs", sql).await?;
+    let warning = |row: Vec<Option<String>>| {
+        let mut fields = row.into_iter().flatten();
+        let table = QualifiedName::new(fields.next()?, fields.next()?);
+        let (id, title) = (fields.next()?, fields.next()?);
+        tables.contains_key(&table).then(|| {
+            format!("job {title} on {table} is switched on here, and may work on rows while they arrive: alter_job({id}, scheduled => false) stops it for the time")
+        })
+    };
+    Ok(rows.into_iter().filter_map(warning).collect())
+}
+
+/// The tables of all chunks.
+pub(crate) async fn all_chunks(session: &Session) -> Result<BTreeSet<QualifiedName>, Error> {
+    if !installed(session).await? {
+        return Ok(BTreeSet::new());
+    }
+    let sql = "SELECT schema_name, table_name FROM _timescaledb_catalog.chunk";
+    Ok(QualifiedName::of_rows(session.query("the target's chunks", sql).await?))
+}
+
+/// The tables of a hypertable's chunks.
+pub(crate) async fn chunks(session: &Session, table: &QualifiedName) -> Result<Vec<QualifiedName>, Error> {
+    let sql = format!(
+        "SELECT k.schema_name, k.table_name FROM _timescaledb_catalog.chunk k JOIN _timescaledb_catalog.hypertable h ON h.id = k.hypertable_id \
+         JOIN pg_namespace n ON n.nspname = k.schema_name JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = k.table_name \
+         WHERE h.schema_name = {} AND h.table_name = {} ORDER BY k.id",
+        literal(&table.schema),
+        literal(&table.name)
+    );
+    Ok(QualifiedName::of_rows(session.query(&format!("the chunks of {table}"), &sql).await?))
+}

@@ -1,0 +1,201 @@
+//! What stands against making it again at a target, found before anything is written.
+
+use std::collections::BTreeSet;
+
+use super::{NAME, installed, numbers, too_old, untried};
+use crate::catalog::rule::{Firing, Trigger};
+use crate::catalog::{Catalog, QualifiedName};
+use crate::connect::Session;
+use crate::ddl::RenderOptions;
+use crate::error::Error;
+use crate::quote::{ident, literal};
+use crate::timescaledb::model::Timescale;
+
+/// Everything that does not fit, in words.
+pub(crate) async fn conflicts(
+    target: &Session,
+    catalog: &Catalog,
+    options: &RenderOptions,
+    try_untried: bool,
+) -> Result<Vec<String>, Error> {
+    let mut conflicts = Vec::new();
+    let sql = format!(
+        "SELECT coalesce(installed_version, default_version) FROM pg_available_extensions WHERE name = {}",
+        literal(NAME)
+    );
+    let here = installed(target).await?;
+    let comes = catalog.extensions.iter().any(|extension| extension.meta.name == NAME);
+    let Some(version) = target.value("the extensions on offer", &sql).await? else {
+        // Of an extension that comes along this is said already.
+        if !comes {
+            conflicts
+                .push(format!("extension {NAME} is not offered by this server, and hypertables need it"));
+        }
+        return Ok(conflicts);
+    };
+    let why = too_old(&version).or_else(|| untried(&version).filter(|_| !try_untried));
+    conflicts.extend(why.map(|why| format!("extension {NAME} of the target: {why}")));
+    // Without its library in the server from the start, neither planner nor jobs know hypertables. Which libraries are
+    // loaded not every role may ask; what they can be set to, everybody may.
+    let preloaded = "SELECT 1 FROM pg_settings WHERE name LIKE 'timescaledb.%' LIMIT 1";
+    if !here && target.value("the libraries", preloaded).await?.is_none() {
+        conflicts.push(format!(
+            "extension {NAME} is not loaded at the target: add it to shared_preload_libraries and restart the server"
+        ));
+    }
+    if !here && !comes {
+        conflicts.push(format!(
+            "extension {NAME} is not in this database, and does not come with single tables: CREATE EXTENSION {NAME} first"
+        ));
+    }
+    if let (true, Some(timescale)) = (here, &catalog.timescale) {
+        conflicts.extend(other_schema(target, timescale).await?);
+    }
+    conflicts.extend(disabled_triggers(catalog, &version));
+    conflicts.extend(sleeping_owners(target, catalog, options).await?);
+    Ok(conflicts)
+}
+
+/// Definitions name the extension's functions with their schema.
+async fn other_schema(target: &Session, timescale: &Timescale) -> Result<Option<String>, Error> {
+    Ok(schema(target).await?.filter(|here| *here != timescale.schema).map(|here| {
+        format!(
+            "extension {NAME} is in schema {} here and in schema {} at the source, where definitions name its functions: DROP \
+             EXTENSION {NAME} here, so that it is made where it was",
+            ident(&here),
+            ident(&timescale.schema)
+        )
+    }))
+}
+
+/// The schema of the extension's public functions in a database that has it.
+pub(crate) async fn schema(session: &Session) -> Result<Option<String>, Error> {
+    let sql = format!(
+        "SELECT n.nspname FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace WHERE e.extname = {}",
+        literal(NAME)
+    );
+    session.value("the extensions", &sql).await
+}
+
+/// Only 2.27 has learnt that a trigger of a hypertable can be switched off, and 2.28.3 where chunks are compressed.
+fn disabled_triggers(catalog: &Catalog, version: &str) -> Vec<String> {
+    let Some(timescale) = &catalog.timescale else { return Vec::new() };
+    let knows = numbers(version) >= (2, 27);
+    let of_hypertable = |trigger: &&Trigger| timescale.hypertable(trigger.table_oid).is_some();
+    let changed = catalog.triggers.iter().filter(|trigger| !knows && trigger.firing != Firing::Origin);
+    changed
+        .filter(of_hypertable)
+        .map(|trigger| {
+            format!(
+                "trigger {} on hypertable {}: TimescaleDB {version} cannot {} triggers of hypertables, 2.27 is the first: \
+                 update the extension here, or drop the trigger at the source",
+                ident(&trigger.name),
+                trigger.table,
+                trigger.firing.keyword()
+            )
+        })
+        .collect()
+}
+
+async fn sleeping_owners(
+    target: &Session,
+    catalog: &Catalog,
+    options: &RenderOptions,
+) -> Result<Vec<String>, Error> {
+    let owners: BTreeSet<&str> = match &catalog.timescale {
+        Some(timescale) if !options.no_owner => {
+            timescale.jobs.iter().map(|job| options.role(&job.owner)).collect()
+        }
+        _ => BTreeSet::new(),
+    };
+    let sleepers = "SELECT rolname FROM pg_roles WHERE NOT rolcanlogin";
+    let roles = target.query("the roles", sleepers).await?.into_iter().flatten().flatten();
+    Ok(roles
+        .filter(|role| owners.contains(role.as_str()))
+        .map(|role| {
+            format!(
+                "role {0} owns jobs and may not log in, so that none of them could run: ALTER ROLE {0} LOGIN",
+                ident(&role)
+            )
+        })
+        .collect())
+}
+
+/// Why rows must not be read from or brought into this database: it is in the mode that `timescaledb_pre_restore()`
+/// leaves, in which a hypertable is an ordinary table. Rows go into it and none comes out, without an error.
+pub(crate) async fn restoring(session: &Session) -> Result<Option<String>, Error> {
+    // The session has what was set when it began; others, that begin later, have what stands in the database now.
+    let on = "('on', 'true', 'yes', '1', 't', 'y')";
+    let sql = format!(
+        "SELECT 1 WHERE lower(current_setting('timescaledb.restoring', true)) IN {on} OR EXISTS (SELECT FROM pg_db_role_setting s, unnest(s.setconfig) pair \
+         WHERE s.setdatabase IN (0, (SELECT oid FROM pg_database WHERE datname = current_database())) \
+         AND s.setrole IN (0, (SELECT oid FROM pg_roles WHERE rolname = current_user)) \
+         AND split_part(lower(pair), '=', 1) = 'timescaledb.restoring' AND split_part(lower(pair), '=', 2) IN {on})"
+    );
+    let found = session.value("TimescaleDB's restoring mode", &sql).await?;
+    Ok(found.map(|_| restoring_mode(&session.server().database)))
+}
+
+/// What the restoring mode is, and how it ends.
+pub(super) fn restoring_mode(database: &str) -> String {
+    let database = ident(database);
+    format!(
+        "timescaledb.restoring is on in database {database}, as timescaledb_pre_restore() leaves it: hypertables take rows and \
+         show none; run SELECT timescaledb_post_restore() there, or ALTER DATABASE {database} RESET timescaledb.restoring, \
+         and try again"
+    )
+}
+
+/// What a server under the Apache license (`timescaledb.license`) does not do.
+pub(crate) fn beyond_apache(timescale: &Timescale) -> Vec<String> {
+    let said = |what: &str, name: &QualifiedName| {
+        format!("{what} {name}: this server has TimescaleDB under the Apache license, which lacks it")
+    };
+    let mut found = Vec::new();
+    for table in timescale.hypertables.iter().filter(|table| table.compression.is_some()) {
+        found.push(said("compression of hypertable", &table.name));
+    }
+    for aggregate in &timescale.aggregates {
+        found.push(said("continuous aggregate", &aggregate.name));
+    }
+    for job in &timescale.jobs {
+        found.push(match &job.relation {
+            Some(relation) => said(&format!("job {} on", job.procedure), relation),
+            None => said("job", &job.procedure),
+        });
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalog::table::TableKind;
+
+    #[test]
+    fn an_older_version_is_asked_for_no_disabled_trigger() {
+        let name = QualifiedName::new("public", "h");
+        let trigger = |firing| Trigger {
+            oid: 1,
+            name: "t".into(),
+            table_oid: 7,
+            table: name.clone(),
+            table_kind: TableKind::Ordinary,
+            definition: String::new(),
+            firing,
+            inherited: false,
+        };
+        let table = serde_json::from_value(serde_json::json!({
+            "oid": 7, "schema": "public", "name": "h", "dimensions": []
+        }));
+        let timescale = Timescale { hypertables: vec![table.unwrap()], ..Timescale::default() };
+        let catalog = |firing| Catalog {
+            triggers: vec![trigger(firing)],
+            timescale: Some(timescale.clone()),
+            ..Catalog::default()
+        };
+        assert_eq!(disabled_triggers(&catalog(Firing::Disabled), "2.24.0").len(), 1);
+        assert_eq!(disabled_triggers(&catalog(Firing::Origin), "2.24.0").len(), 0);
+        assert_eq!(disabled_triggers(&catalog(Firing::Always), "2.28.3").len(), 0);
+    }
+}

@@ -1,0 +1,134 @@
+//! Which ranges of time a continuous aggregate counts as up to date, in the extension's internal numbers.
+//!
+//! The extension keeps ranges that are *not* up to date: one log for each aggregate, one for changes of a hypertable
+//! that were not handed on to its aggregates yet, and ranges whose refresh has begun. Together they say what a refresh
+//! will compute anew. A target must get the same ranges: more would be computed from raw rows that may be gone, less
+//! would never be computed at all.
+
+use super::statements::is_time;
+use crate::timescaledb::model::Aggregate;
+
+/// From and to, both inclusive, as the extension's logs keep them.
+pub(crate) type Range = (i64, i64);
+
+/// Sorted, with what overlaps or touches made one.
+pub(super) fn merged(mut ranges: Vec<Range>) -> Vec<Range> {
+    ranges.retain(|(from, to)| from <= to);
+    ranges.sort_unstable();
+    let mut out: Vec<Range> = Vec::new();
+    for (from, to) in ranges {
+        match out.last_mut() {
+            Some(last) if from <= last.1.saturating_add(1) => last.1 = last.1.max(to),
+            _ => out.push((from, to)),
+        }
+    }
+    out
+}
+
+/// What of `ranges` lies in one of `within`.
+pub(super) fn overlap(ranges: &[Range], within: &[Range]) -> Vec<Range> {
+    let pairs = ranges.iter().flat_map(|range| within.iter().map(move |other| (range, other)));
+    merged(pairs.map(|(a, b)| (a.0.max(b.0), a.1.min(b.1))).collect())
+}
+
+/// The ranges between `invalid`, which is merged: what is up to date, as `[from, to)`, where nothing stands for an open
+/// end.
+pub(crate) fn valid(invalid: &[Range]) -> Vec<(Option<i64>, Option<i64>)> {
+    let mut out = Vec::new();
+    let mut from = Some(i64::MIN);
+    for (start, end) in invalid {
+        if let Some(from) = from.filter(|from| from < start) {
+            out.push(((from != i64::MIN).then_some(from), Some(*start)));
+        }
+        from = end.checked_add(1);
+    }
+    if let Some(from) = from {
+        out.push(((from != i64::MIN).then_some(from), None));
+    }
+    out
+}
+
+/// Numbers a range for people: times as times.
+pub(super) fn shown(column_type: &str, (from, to): Range) -> String {
+    let one = |value: i64| match chrono::DateTime::from_timestamp_micros(value) {
+        Some(time) if is_time(column_type) => time.format("%Y-%m-%d %H:%M:%S%.f+00").to_string(),
+        _ => value.to_string(),
+    };
+    format!("from {} up to {}", one(from), one(to))
+}
+
+/// The length of a range for people: of times in days and hours, else the number.
+pub(super) fn length(column_type: &str, length: i64) -> String {
+    const UNITS: [(&str, i64); 4] =
+        [("days", 86_400_000_000), ("hours", 3_600_000_000), ("minutes", 60_000_000), ("seconds", 1_000_000)];
+    let whole = UNITS.iter().find(|(_, unit)| length % unit == 0).filter(|_| is_time(column_type));
+    match whole {
+        Some((name, unit)) => format!("{} {name}", length / unit),
+        None if is_time(column_type) => format!("{length} microseconds"),
+        None => length.to_string(),
+    }
+}
+
+/// How many ranges a message names.
+const NAMED: usize = 5;
+
+/// A word about rows that were changed below the watermark and not refreshed since, where raw rows are left: `changed`
+/// are such ranges. Without raw rows there is nothing that a refresh could bring, and nothing to say.
+pub(super) fn pending_warning(aggregate: &Aggregate, changed: &[Range]) -> Option<String> {
+    let kind = aggregate.materialized.dimensions.first().map_or("", |d| d.column_type.as_str());
+    let mut said: Vec<String> = changed.iter().take(NAMED).map(|range| shown(kind, *range)).collect();
+    if changed.len() > NAMED {
+        said.push(format!("and in {} ranges more", changed.len() - NAMED));
+    }
+    (!said.is_empty()).then(|| {
+        format!(
+            "continuous aggregate {}: not refreshed {}, where there are rows to refresh it from; its rows are copied as they \
+             are, and the target marks the same ranges as not refreshed",
+            aggregate.name,
+            said.join(", ")
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_that_touch_are_one() {
+        assert_eq!(
+            merged(vec![(5, 9), (i64::MIN, 4), (20, i64::MAX), (21, 22)]),
+            [(i64::MIN, 9), (20, i64::MAX)]
+        );
+        assert_eq!(merged(vec![(3, 1)]), []);
+    }
+
+    #[test]
+    fn what_is_not_invalid_is_valid() {
+        assert_eq!(valid(&[(i64::MIN, i64::MAX)]), []);
+        assert_eq!(valid(&[(10, i64::MAX)]), [(None, Some(10))]);
+        assert_eq!(
+            valid(&[(i64::MIN, 4), (10, 19), (30, i64::MAX)]),
+            [(Some(5), Some(10)), (Some(20), Some(30))]
+        );
+        assert_eq!(valid(&[]), [(None, None)]);
+    }
+
+    #[test]
+    fn only_what_raw_rows_are_left_of_counts() {
+        assert_eq!(overlap(&[(0, 10), (50, 60)], &[(5, 20), (21, 40)]), [(5, 10)]);
+        assert_eq!(overlap(&[(0, 10)], &[]), []);
+    }
+
+    #[test]
+    fn times_are_shown_as_times() {
+        assert_eq!(
+            shown("timestamp with time zone", (1_769_904_000_000_000, 1_769_904_000_500_000)),
+            "from 2026-02-01 00:00:00+00 up to 2026-02-01 00:00:00.500+00"
+        );
+        assert_eq!(shown("bigint", (1, 2)), "from 1 up to 2");
+        assert_eq!(length("date", 7 * 86_400_000_000), "7 days");
+        assert_eq!(length("timestamp with time zone", 90_000_000), "90 seconds");
+        assert_eq!(length("bigint", 86_400_000_000), "86400000000");
+    }
+}

@@ -1,0 +1,164 @@
+//! What a target with TimescaleDB needs beside the script: chunks, compression, rows of continuous aggregates, jobs.
+
+pub(crate) mod jobs;
+pub(crate) mod late;
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use futures::stream::{self, StreamExt as _, TryStreamExt as _};
+
+use crate::Error;
+use crate::catalog::QualifiedName;
+use crate::quote::{ident, literal};
+use crate::restore::context::Context;
+use crate::restore::event::RestoreEvent;
+use crate::restore::options::{OnError, Sections};
+use crate::restore::plan::RestorePlan;
+use crate::timescaledb::lookup::chunks;
+use crate::timescaledb::model::{Hypertable, Timescale};
+use crate::timescaledb::{FUNCTIONS, preflight, statements};
+
+/// Chunks are made in batches of this many.
+const CHUNKS_AT_ONCE: usize = 100;
+
+/// A chunk of the target, and its ranges.
+struct Found {
+    name: QualifiedName,
+    slices: BTreeMap<String, (i64, i64)>,
+}
+
+/// Gives the hypertables, which are still empty, the chunks of the source. Rows would make chunks too, but a table
+/// whose interval was once changed would get others. The function is not public: where it refuses, they come by
+/// the rows, and that is told.
+pub(crate) async fn make_chunks(target: &Context, plan: &RestorePlan) -> Result<(), Error> {
+    // Without rows to come they would only lie there.
+    let rows = target.options.sections != Sections::SCHEMA;
+    let Some(timescale) = plan.rebuilt().filter(|_| rows) else { return Ok(()) };
+    for table in &timescale.hypertables {
+        make_chunks_of(target, &table.name, table).await?;
+    }
+    Ok(())
+}
+
+pub(super) async fn make_chunks_of(
+    target: &Context,
+    name: &QualifiedName,
+    like: &Hypertable,
+) -> Result<(), Error> {
+    let functions = functions(target).await?;
+    for batch in like.chunks.chunks(CHUNKS_AT_ONCE) {
+        let sql: Vec<String> = batch
+            .iter()
+            .map(|chunk| {
+                format!(
+                    "SELECT {functions}.create_chunk({}::regclass, {}::jsonb)",
+                    literal(&name.to_string()),
+                    literal(&statements::slices(chunk))
+                )
+            })
+            .collect();
+        match target.session.execute(&format!("chunks of {name}"), &sql.join("; ")).await {
+            Err(error @ Error::Server { .. }) if !error.is_lost() => {
+                target.remark(format!(
+                    "the chunks of {name} cannot be made as they were, and come as the rows do: {error}"
+                ));
+                return Ok(());
+            }
+            done => done?,
+        }
+    }
+    Ok(())
+}
+
+/// Looks whether the extension, which is there only now, may do what it is going to be asked for: under the Apache
+/// license it knows no compression, aggregates and policies.
+pub(crate) async fn check_license(target: &Context, plan: &RestorePlan) -> Result<(), Error> {
+    let Some(timescale) = plan.rebuilt() else { return Ok(()) };
+    let sql = "SELECT current_setting('timescaledb.license', true)";
+    let license = target.session.value("TimescaleDB's license", sql).await?;
+    let conflicts = preflight::beyond_apache(timescale);
+    // With failures noted one by one, the server itself refuses each.
+    let goes_on = target.options.on_error == OnError::Continue;
+    if license.as_deref() != Some("apache") || conflicts.is_empty() || goes_on {
+        return Ok(());
+    }
+    Err(Error::Incapable { what: format!("{} cannot take this", target.session.server()), conflicts })
+}
+
+/// Switches compression on, and compresses what was compressed.
+pub(crate) async fn compress(
+    target: &Context,
+    plan: &RestorePlan,
+    on_event: &(dyn Fn(RestoreEvent) + Sync),
+) -> Result<(), Error> {
+    let Some(timescale) = plan.rebuilt() else { return Ok(()) };
+    for table in timescale.hypertables.iter().filter(|table| table.compression.is_some()) {
+        let (data, begun) = (target.options.sections.data, Instant::now());
+        compress_one(target, timescale, ("TABLE", &table.name), table, &table.name, data).await?;
+        let object = format!("compression of hypertable {}", table.name);
+        on_event(RestoreEvent::Ran { object, took: begun.elapsed() });
+    }
+    Ok(())
+}
+
+/// `what` is altered, `at` is the hypertable that holds its rows here, `like` is what it was.
+pub(super) async fn compress_one(
+    target: &Context,
+    timescale: &Timescale,
+    what: (&str, &QualifiedName),
+    like: &Hypertable,
+    at: &QualifiedName,
+    chunks: bool,
+) -> Result<(), Error> {
+    let Some(compression) = &like.compression else { return Ok(()) };
+    let object = format!("compression of {}", what.1);
+    let sql = statements::set_compression(what.0, what.1, compression);
+    if target.note(&object, target.session.execute(&object, &sql).await)?.is_none() || !chunks {
+        return Ok(());
+    }
+    let overlaps = |found: &Found, compressed: bool| {
+        like.chunks.iter().filter(|chunk| chunk.compressed == compressed).any(|chunk| {
+            found.slices.iter().all(|(column, (from, to))| {
+                chunk.slices.get(column).is_some_and(|(start, end)| from < end && start < to)
+            })
+        })
+    };
+    let found = chunks_with_ranges(target, at).await?;
+    let wanted = found.iter().filter(|chunk| overlaps(chunk, true) && !overlaps(chunk, false));
+    stream::iter(wanted)
+        .map(|chunk| async {
+            let sql = format!(
+                "SELECT {}.compress_chunk({}::regclass)",
+                ident(&timescale.schema),
+                literal(&chunk.name.to_string())
+            );
+            let object = format!("compression of chunk {} of {}", chunk.name, what.1);
+            let lease = target.workers.get().await?;
+            let done = lease.session().execute(&object, &sql).await;
+            lease.give_back();
+            target.note(&object, done).map(|_| ())
+        })
+        .buffer_unordered(target.options.jobs.max(1))
+        .try_collect::<()>()
+        .await
+}
+
+async fn chunks_with_ranges(target: &Context, table: &QualifiedName) -> Result<Vec<Found>, Error> {
+    let functions = functions(target).await?;
+    let mut found = Vec::new();
+    for name in chunks(&target.session, table).await? {
+        let sql =
+            format!("SELECT slices FROM {functions}.show_chunk({}::regclass)", literal(&name.to_string()));
+        let slices = target.session.value(&format!("chunk {name}"), &sql).await?;
+        let slices = slices.and_then(|slices| serde_json::from_str(&slices).ok()).unwrap_or_default();
+        found.push(Found { name, slices });
+    }
+    Ok(found)
+}
+
+/// The schema of the extension's inner functions, quoted.
+pub(super) async fn functions(target: &Context) -> Result<String, Error> {
+    let found = target.session.value("TimescaleDB's functions", FUNCTIONS).await?;
+    Ok(found.map_or_else(|| "_timescaledb_functions".to_owned(), |schema| ident(&schema).into_owned()))
+}
