@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| redisdump::hostile::rdb(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| redisdump::fuzzing::rdb(data));

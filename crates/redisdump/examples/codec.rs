@@ -6,8 +6,8 @@ use std::io::Write as _;
 use std::path::Path;
 
 use futures::TryStreamExt as _;
-use redisdump::emit::Target;
-use redisdump::export::{Export, ExportOptions, Format, file, survey};
+use redisdump::convert::commands::Target;
+use redisdump::convert::export::{Export, ExportOptions, Format, file, survey};
 use redisdump::inspect::{InspectOptions, inspect_path};
 use redisdump::verify::{VerifyOptions, verify_file};
 use redisdump::{ConnectOptions, Environment, RestoreOptions, restore};

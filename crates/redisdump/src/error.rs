@@ -81,7 +81,7 @@ pub enum Error {
         /// Which version of which server.
         target: String,
         /// What it cannot hold.
-        losses: crate::emit::Losses,
+        losses: crate::convert::commands::Losses,
     },
     /// A file of an RDB or AOF cannot be read, or is damaged.
     #[error(transparent)]

@@ -2,8 +2,8 @@
 #![allow(clippy::unwrap_used, missing_docs, reason = "test code")]
 
 use futures::TryStreamExt as _;
-use redisdump::emit::Target;
-use redisdump::export::{Export, ExportOptions, Format};
+use redisdump::convert::commands::Target;
+use redisdump::convert::export::{Export, ExportOptions, Format};
 
 /// A string of 300 MB, and a list of as many bytes, pass into RESTORE commands without being held.
 #[tokio::test]

@@ -62,7 +62,7 @@ pub(crate) struct ExportArgs {
     schema_only: bool,
     /// Redis or Valkey version to write for: 6.2, valkey-8 [default: that of the source]
     #[arg(long, value_name = "VERSION", help_heading = "Redis")]
-    redis_version: Option<redisdump::emit::Target>,
+    redis_version: Option<redisdump::convert::commands::Target>,
     /// What to do with values that this version cannot hold
     #[arg(long, value_name = "POLICY", default_value = "refuse", help_heading = "Redis")]
     on_unsupported: OnUnsupported,
@@ -91,13 +91,13 @@ enum Format {
 }
 
 impl Format {
-    fn of_redis(self) -> Option<redisdump::export::Format> {
+    fn of_redis(self) -> Option<redisdump::convert::export::Format> {
         match self {
             Format::Sql => None,
-            Format::Rdb => Some(redisdump::export::Format::Rdb),
-            Format::Resp => Some(redisdump::export::Format::Resp),
-            Format::Restore => Some(redisdump::export::Format::Restore),
-            Format::Json => Some(redisdump::export::Format::Json),
+            Format::Rdb => Some(redisdump::convert::export::Format::Rdb),
+            Format::Resp => Some(redisdump::convert::export::Format::Resp),
+            Format::Restore => Some(redisdump::convert::export::Format::Restore),
+            Format::Json => Some(redisdump::convert::export::Format::Json),
         }
     }
 }

@@ -7,8 +7,8 @@ use anyhow::Context as _;
 use bytes::Bytes;
 use futures::SinkExt as _;
 use futures::stream::{BoxStream, StreamExt as _, TryStreamExt as _};
-use redisdump::emit::Target;
-use redisdump::export::{Export, ExportOptions, ExportReport, Format, OnLoss, survey};
+use redisdump::convert::commands::Target;
+use redisdump::convert::export::{Export, ExportOptions, ExportReport, Format, OnLoss, survey};
 use redisdump::rdb::Dialect;
 use repository::Repository;
 
@@ -95,11 +95,12 @@ async fn aof(
         keys: 0,
         bytes_read: summary.files.iter().map(|file| file.bytes).sum(),
         bytes_written: 0,
-        losses: redisdump::emit::Losses::default(),
+        losses: redisdump::convert::commands::Losses::default(),
     };
     for file in &summary.files {
         let Some(length) = file.preamble_bytes else { continue };
-        let open = || redisdump::export::beginning(&file.path, length).map_err(anyhow::Error::new).boxed();
+        let open =
+            || redisdump::convert::export::beginning(&file.path, length).map_err(anyhow::Error::new).boxed();
         report = run(open, settings.options(version)?, out).await?;
     }
     if commands > 0 {
@@ -107,7 +108,7 @@ async fn aof(
             "keys may expire while these commands run that a later one of them renews; `dbhaul restore` of the same file keeps \
              them"
         );
-        let (_, bytes) = redisdump::export::aof_commands(&summary, out)?;
+        let (_, bytes) = redisdump::convert::export::aof_commands(&summary, out)?;
         out.flush()?;
         report.bytes_written += bytes;
     }
@@ -126,7 +127,7 @@ async fn rdb_file(path: &Path, settings: Settings, out: &mut dyn Write) -> anyho
     if settings.target.is_none() && settings.format != Format::Json {
         version = version_of_file(path).await?;
     }
-    let open = || redisdump::export::file(path).map_err(anyhow::Error::new).boxed();
+    let open = || redisdump::convert::export::file(path).map_err(anyhow::Error::new).boxed();
     run(open, settings.options(version)?, out).await
 }
 

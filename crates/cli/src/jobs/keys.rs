@@ -14,7 +14,7 @@ pub(crate) type RdbStream<'a> = BoxStream<'a, anyhow::Result<Bytes>>;
 
 /// An RDB file as a stream.
 pub(crate) fn file(path: &std::path::Path) -> RdbStream<'static> {
-    redisdump::export::file(path).map_err(anyhow::Error::new).boxed()
+    redisdump::convert::export::file(path).map_err(anyhow::Error::new).boxed()
 }
 
 /// Restores a stream into a server; then reads the stream a second time and looks every key up. What the server cannot

@@ -1,7 +1,7 @@
 //! A source that is a node of a cluster: its keys are a part of the whole, and must not pass for it.
 
-use crate::identity::fields;
-use crate::wire::{Connection, Reply};
+use crate::client::identity::fields;
+use crate::client::wire::{Connection, Reply};
 use crate::{ConnectOptions, Error, ServerIdentity};
 
 /// The slots of a cluster.

@@ -4,8 +4,8 @@
 //! server closes the link without a word, and the next try ends as this one did. `repl-timeout` closes it when nothing is
 //! acknowledged or read for so long.
 
-use crate::identity::{info, setting};
-use crate::wire::Connection;
+use crate::client::identity::{info, setting};
+use crate::client::wire::Connection;
 use crate::{ConnectOptions, Error};
 
 /// What was going on, what the server's limits are, and what to do.

@@ -10,11 +10,11 @@ use std::sync::{Arc, Mutex, OnceLock};
 use futures::StreamExt as _;
 
 use super::{Capture, CaptureOptions, Consistency};
+use crate::capture::stats::{CaptureReport, CapturedNode};
+use crate::client::identity::{functions, identify};
+use crate::client::wire::Connection;
 use crate::cluster::{Node, Topology, each_master, merge};
-use crate::digest_log::DigestLog;
-use crate::identity::{functions, identify};
-use crate::tally::{CaptureReport, CapturedNode};
-use crate::wire::Connection;
+use crate::compare::digest_log::DigestLog;
 use crate::{ConnectOptions, Error, ServerIdentity};
 
 /// All masters of a cluster, each with a stream of its RDB. The streams are to be read at the same time: servers do not

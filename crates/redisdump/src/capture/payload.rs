@@ -2,8 +2,8 @@
 
 use super::PIECE;
 use crate::Error;
+use crate::client::wire::Reader;
 use crate::rdb::{Crc64, Problem, dump};
-use crate::wire::Reader;
 
 /// A payload on the wire.
 pub(super) struct Payload {

@@ -2,8 +2,8 @@
 //! how long it is decides how it is read.
 
 use crate::Error;
-use crate::meaning::{expires_at, time_left};
-use crate::wire::{Head, Reader, Reply, command};
+use crate::client::wire::{Head, Reader, Reply, command};
+use crate::compare::canonical::{expires_at, time_left};
 
 /// How a key is asked for.
 #[derive(Debug, Clone, Copy)]

@@ -13,12 +13,13 @@ use xxhash_rust::xxh3::xxh3_128_with_seed;
 use super::payload::{Part, Payload};
 use super::questions::{Answer, Questions};
 use super::{Consistency, PIECE};
-use crate::databases::{databases, told};
-use crate::meaning::{knows_expire_time, shown};
-use crate::names::step;
+use crate::capture::stats::{CaptureReport, Tally};
+use crate::client::databases::{databases, told};
+use crate::client::names::step;
+use crate::client::wire::{Connection, Reply, command};
+use crate::compare::canonical::knows_expire_time;
+use crate::display::shown;
 use crate::rdb::{Crc64, Dialect, Reader, dump};
-use crate::tally::{CaptureReport, Tally};
-use crate::wire::{Connection, Reply, command};
 use crate::{Error, ServerIdentity};
 
 /// Keys that are asked for at a time, at the most.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::topology::Topology;
-use crate::wire::{Connection, Reply};
+use crate::client::wire::{Connection, Reply};
 use crate::{ConnectOptions, Error};
 
 /// How long a slot may have no master before that is an error: a failover takes the cluster's node timeout (15 s by

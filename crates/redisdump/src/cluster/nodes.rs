@@ -7,8 +7,8 @@ use tokio::time::Instant;
 
 use super::link::PAUSE;
 use super::topology::Topology;
-use crate::options::Place;
-use crate::wire::Connection;
+use crate::client::options::Place;
+use crate::client::wire::Connection;
 use crate::{ConnectOptions, Error};
 
 /// A node that answers: the first of those that were named or were seen since.
@@ -20,7 +20,7 @@ pub(crate) async fn seed(options: &ConnectOptions) -> Result<ConnectOptions, Err
     let mut said = Vec::new();
     for (host, port) in cluster.candidates() {
         let node = options.at(&host, port);
-        match Box::pin(Connection::open(&node)).await {
+        match Connection::to_server(&node).await {
             Ok(_) => return Ok(node),
             Err(Error::Connect { message, .. }) => said.push(format!("{host}:{port}: {message}")),
             Err(error) => said.push(error.to_string()),

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::slots::{SLOTS, SlotSet};
-use crate::options::Place;
-use crate::wire::Connection;
+use crate::client::options::Place;
+use crate::client::wire::Connection;
 use crate::{ConnectOptions, Error};
 
 /// A master that holds slots.

@@ -8,8 +8,8 @@ use super::read::InspectOptions;
 use super::record::KeyRecord;
 use super::top::Top;
 use crate::aof::{self, Command};
+use crate::capture::stats::counted_as;
 use crate::rdb::{Checksum, Dialect, Elements, Key, Kind, StreamId, Visitor, module_name};
-use crate::tally::counted_as;
 
 /// Names of commands, aux fields and modules that are kept apart; a file may make up any number of them.
 const NAMES: usize = 512;

@@ -10,8 +10,8 @@ use super::inspector::Inspector;
 use super::record::KeyRecord;
 use crate::Error;
 use crate::aof::{self, FileError, Files, ReadOptions};
+use crate::compare::report::Progress;
 use crate::rdb::Reader;
-use crate::report::Progress;
 
 /// How much an inspection tells.
 #[derive(Debug, Clone, Copy)]

@@ -7,6 +7,7 @@
 //! What lives here does no I/O and knows no server. The layout follows `rdb.c` and `rdb.h` of Redis 2.4 to 8.10 and of
 //! Valkey 9 (of 8.8 and 8.10 as published; no server of them was at hand); `value` documents the types, `reader` the opcodes.
 
+pub mod dialect;
 pub mod dump;
 pub(crate) mod hostile;
 pub mod value;

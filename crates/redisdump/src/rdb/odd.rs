@@ -1,6 +1,6 @@
 //! What is wrong with a value that can be read all the same.
 
-use super::value::Dialect;
+use super::dialect::Dialect;
 
 /// Something that no server writes, and that does not keep a value from being read. Reading goes on, so that keys which
 /// a running server holds like that can be copied; who verifies a file tells it.

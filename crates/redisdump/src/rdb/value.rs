@@ -16,17 +16,8 @@ use super::ziplist::Ziplist;
 use super::zipmap::Zipmap;
 use super::{array, intset, module};
 
+pub use super::dialect::Dialect;
 pub use super::elements::{Elements, StreamId, StreamMeta};
-
-/// Whose numbering of types and opcodes holds: they collide above RDB 11.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Dialect {
-    /// `REDISnnnn`, and `DUMP` payloads up to version 79.
-    Redis,
-    /// `VALKEYnnn`, and `DUMP` payloads from version 80.
-    Valkey,
-}
 
 /// What a key holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]

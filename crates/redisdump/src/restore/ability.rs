@@ -5,11 +5,11 @@
 
 use std::hash::{BuildHasher as _, RandomState};
 
+use crate::client::identity::setting;
+use crate::client::wire::{Connection, Reply, command};
 use crate::cluster::{Tags, Topology};
-use crate::emit::Target;
-use crate::identity::setting;
+use crate::convert::commands::Target;
 use crate::rdb::{Dialect, NEWEST_REDIS, NEWEST_VALKEY, dump};
-use crate::wire::{Connection, Reply, command};
 use crate::{Error, ServerIdentity};
 
 /// A type byte that no server ever had.
@@ -86,7 +86,7 @@ impl Ability {
     }
 
     /// Whether it has each of these modules.
-    fn has_all_modules(&self, others: &[String]) -> bool {
+    pub(super) fn has_all_modules(&self, others: &[String]) -> bool {
         others.iter().all(|module| self.modules.contains(module))
     }
 }
@@ -111,25 +111,6 @@ const KNOWN: &[(&str, &[&str])] = &[
 pub(crate) fn modules_of(module_type: &str) -> &'static [&'static str] {
     let of_type = module_type.to_lowercase();
     KNOWN.iter().find(|(name, _)| *name == of_type).map_or(&[], |(_, modules)| modules)
-}
-
-/// Whether a server takes all that another one has, as far as can be known without reading it: its payloads, and its
-/// modules. Nothing is written to either.
-pub async fn takes_all_of(
-    target: &crate::ConnectOptions,
-    source: &crate::ConnectOptions,
-) -> Result<bool, Error> {
-    let (_, ability, _) = super::fit::asked(target).await?;
-    let mut connection = Connection::open(source).await?;
-    let source = crate::identity::identify(&mut connection, source).await?;
-    // The source is only read, and is believed its version.
-    let (dialect, version) = source.target().rdb();
-    let newest = ability.target.rdb();
-    // Up to 11 the two forks write the same.
-    let payloads = (dialect == newest.0 || version <= 11) && version <= newest.1;
-    let known = source.target().rdb().1 <= NEWEST_REDIS || dialect == Dialect::Valkey;
-    let modules = modules(&mut connection).await?;
-    Ok(payloads && known && ability.no_restore.is_none() && ability.has_all_modules(&modules))
 }
 
 /// The newest stamp that RESTORE takes, or the server's words if it lets us RESTORE nothing.
@@ -177,7 +158,7 @@ async fn own_tag(connection: &mut Connection) -> Result<Option<String>, Error> {
 }
 
 /// The modules that a server has loaded, in lower case; none where it does not say.
-async fn modules(connection: &mut Connection) -> Result<Vec<String>, Error> {
+pub(super) async fn modules(connection: &mut Connection) -> Result<Vec<String>, Error> {
     let Reply::Array(modules) = connection.ask_raw(&[b"MODULE", b"LIST"]).await? else {
         return Ok(Vec::new());
     };

@@ -12,14 +12,15 @@ use super::lane::Lane;
 use super::loader::Loader;
 use super::pipe::{Batch, Events, Pipe};
 use super::routes::Routes;
+use super::settings::BATCH;
 use super::settings::{OnExisting, RestoreOptions};
 use super::taken::Taken;
-use super::{BATCH, RestoreReport, SLOW, cannot_hold, cannot_place, fit, memory, pause};
+use super::{RestoreReport, SLOW, cannot_hold, cannot_place, fit, memory, pause};
+use crate::client::identity::identify;
+use crate::client::wire::Connection;
 use crate::cluster::{Topology, each_master};
-use crate::identity::identify;
+use crate::compare::report::Progress;
 use crate::rdb::Reader;
-use crate::report::Progress;
-use crate::wire::Connection;
 use crate::{ConnectOptions, Error, ServerIdentity};
 
 /// Batches that wait for one pipeline, besides those that are on the way.

@@ -3,18 +3,17 @@
 use bytes::Bytes;
 use futures::{Stream, StreamExt as _};
 
-use super::ability::Ability;
+use super::ability::{self, Ability};
 use super::loader::Loader;
 use super::memory::{self, mebibytes};
-use super::settings::{OnExisting, RestoreOptions};
-use super::{BATCH, clock};
+use super::settings::{BATCH, OnExisting, RestoreOptions};
+use crate::client::databases::databases;
+use crate::client::identity::{clock, functions, identify};
+use crate::client::wire::Connection;
 use crate::cluster::each_master;
-use crate::databases::databases;
-use crate::emit::{Losses, Target};
-use crate::identity::{functions, identify};
-use crate::rdb::{Both, Reader};
-use crate::uniqueness::Uniqueness;
-use crate::wire::Connection;
+use crate::convert::commands::{Losses, Target};
+use crate::rdb::{Both, Dialect, NEWEST_REDIS, Reader};
+use crate::verify::uniqueness::Uniqueness;
 use crate::{ConnectOptions, Error, ServerIdentity};
 
 impl ServerIdentity {
@@ -183,4 +182,20 @@ pub(super) async fn flush(connection: &mut Connection, server: &ServerIdentity) 
         connection.ask(&[b"FUNCTION", b"FLUSH"]).await?;
     }
     Ok(())
+}
+
+/// Whether a server takes all that another one has, as far as can be known without reading it: its payloads, and its
+/// modules. Nothing is written to either.
+pub async fn takes_all_of(target: &ConnectOptions, source: &ConnectOptions) -> Result<bool, Error> {
+    let (_, ability, _) = asked(target).await?;
+    let mut connection = Connection::open(source).await?;
+    let source = identify(&mut connection, source).await?;
+    // The source is only read, and is believed its version.
+    let (dialect, version) = source.target().rdb();
+    let newest = ability.target.rdb();
+    // Up to 11 the two forks write the same.
+    let payloads = (dialect == newest.0 || version <= 11) && version <= newest.1;
+    let known = source.target().rdb().1 <= NEWEST_REDIS || dialect == Dialect::Valkey;
+    let modules = ability::modules(&mut connection).await?;
+    Ok(payloads && known && ability.no_restore.is_none() && ability.has_all_modules(&modules))
 }

@@ -1,7 +1,7 @@
 //! What one connection is sent, and what is awaited for it.
 
+use crate::client::wire::command;
 use crate::rdb::Kind;
-use crate::wire::command;
 
 /// What a reply is awaited for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

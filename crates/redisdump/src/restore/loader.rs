@@ -8,12 +8,12 @@ use super::lane::{Lane, Queue, What};
 use super::pieces::{self, Pieces};
 use super::routes::Routes;
 use super::settings::{OnExisting, RestoreOptions};
+use crate::client::resp::text_of;
+use crate::client::wire::command;
 use crate::cluster::{Tags, slot_of};
-use crate::emit::{Emitter, Inexpressible, Limits, Losses, StandIns};
-use crate::export::{convert, loads, module_of};
+use crate::convert::commands::{Emitter, Inexpressible, Limits, Losses, StandIns};
+use crate::convert::export::{convert, loads, module_of};
 use crate::rdb::{Dialect, EMPTY, Elements, Key, Kind, ValueType, Visitor, dump};
-use crate::resp::text_of;
-use crate::wire::command;
 
 /// A value that is longer goes as commands, so that it is never in memory whole: beside it a payload and a command would
 /// be.
@@ -357,7 +357,7 @@ impl Visitor for Loader<'_> {
 
     fn function(&mut self, code: &[u8]) {
         if !self.ability.target.features().functions {
-            self.losses.add(&crate::emit::Inexpressible::Function, 0, b"");
+            self.losses.add(&crate::convert::commands::Inexpressible::Function, 0, b"");
             return;
         }
         // Each master of a cluster has functions of its own.

@@ -4,9 +4,9 @@ use std::fmt;
 
 use serde::Serialize;
 
+use crate::client::identity::{info, setting};
+use crate::client::wire::Connection;
 use crate::cluster::each_master;
-use crate::identity::{info, setting};
-use crate::wire::Connection;
 use crate::{ConnectOptions, Error};
 
 /// A limit of a server's memory.

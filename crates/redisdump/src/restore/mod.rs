@@ -28,11 +28,11 @@ use serde::Serialize;
 use tokio::sync::mpsc;
 
 pub(crate) use ability::modules_of;
-pub use ability::takes_all_of;
 pub use cluster::ClusterRestore;
-pub use fit::{server_identity, unsupported};
+pub use fit::{server_identity, takes_all_of, unsupported};
 pub use memory::{MemoryLimit, memory_limit};
 pub use replay::{AofReport, UndatedExpiries, apply_aof};
+use settings::BATCH;
 pub use settings::{ExpiryBase, KeyChoice, OnExisting, ReplayOptions, RestoreOptions};
 
 use ability::Ability;
@@ -40,11 +40,11 @@ use lane::Queue;
 use loader::Loader;
 use taken::Taken;
 
-use crate::emit::{Losses, StandIns};
-use crate::identity::identify;
+use crate::client::identity::{clock, identify};
+use crate::client::wire::{Connection, Writer};
+use crate::compare::report::Progress;
+use crate::convert::commands::{Losses, StandIns};
 use crate::rdb::Reader;
-use crate::report::Progress;
-use crate::wire::{Connection, Writer};
 use crate::{ConnectOptions, Error, ServerIdentity};
 
 /// What was restored.
@@ -132,8 +132,6 @@ impl fmt::Display for RestoreReport {
 const WINDOW: usize = 4096;
 /// The same in batches, where commands are noted by the batch.
 const BATCHES: usize = 16;
-/// Commands are sent when about so many bytes are ready.
-const BATCH: usize = 64 << 10;
 /// Bytes of an RDB that are read at a time where the rate is limited.
 const SLOW: usize = 512;
 
@@ -355,9 +353,4 @@ async fn flush(loader: &mut Loader<'_>, outlets: &mut [Outlet], beyond: usize) -
         result?;
     }
     Ok(any)
-}
-
-/// The target's clock: it decides what has expired.
-async fn clock(connection: &mut Connection) -> Result<i64, Error> {
-    Ok(connection.ask(&[b"TIME"]).await?.clock().unwrap_or(0))
 }

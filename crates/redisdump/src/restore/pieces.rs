@@ -2,7 +2,7 @@
 //! memory whole, or because the server takes no payloads.
 
 use super::lane::{Lane, What};
-use crate::emit::{Emitter, Inexpressible, Pieced};
+use crate::convert::commands::{Emitter, Inexpressible, Pieced};
 use crate::rdb::{Kind, ValueType};
 
 /// A value under way.

@@ -14,9 +14,9 @@ use super::DOING;
 use super::lane::{Queue, Sent, What};
 use super::routes::Routes;
 use super::taken::{Taken, is_there};
+use crate::client::wire::{Connection, Reply};
 use crate::cluster::{FAILOVER, Link, Node, PAUSE, Redirect, Topology, named, slot_of};
-use crate::meaning::shown;
-use crate::wire::{Connection, Reply};
+use crate::display::shown;
 use crate::{ConnectOptions, Error};
 
 /// Batches that are on the way at a time.
@@ -383,7 +383,7 @@ fn head(bytes: &[u8], kind: u8) -> Option<(usize, &[u8])> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::command;
+    use crate::client::wire::command;
 
     #[test]
     fn a_command_among_others_is_found() {

@@ -4,6 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+/// Commands are sent when about so many bytes are ready.
+pub(super) const BATCH: usize = 64 << 10;
+
 /// How a server is filled.
 #[derive(Debug, Clone)]
 pub struct RestoreOptions {

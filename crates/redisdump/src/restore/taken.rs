@@ -4,8 +4,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::lane::{Sent, What};
 use crate::Error;
-use crate::meaning::shown;
-use crate::wire::Reply;
+use crate::client::wire::Reply;
+use crate::display::shown;
 
 /// Counts of one restore, on all its connections.
 pub(super) struct Taken<'a> {

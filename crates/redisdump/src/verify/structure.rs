@@ -5,8 +5,8 @@ use std::io;
 
 use xxhash_rust::xxh3::xxh3_128;
 
-use crate::duplicates::Duplicates;
 use crate::rdb::{Elements, Kind, Odd, StreamId, StreamMeta, ValueType};
+use crate::verify::duplicates::Duplicates;
 
 /// So many ids or names are remembered of one stream; what comes after them is taken to be right.
 const MOST: usize = 1 << 16;

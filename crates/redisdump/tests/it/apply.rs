@@ -3,7 +3,7 @@
 
 use crate::support::{Client, Corners, captured, fill, options, start, stream, words};
 use futures::TryStreamExt as _;
-use redisdump::export::{Export, ExportOptions, Format};
+use redisdump::convert::export::{Export, ExportOptions, Format};
 use redisdump::{
     CompareOptions, Error, KeyChoice, OnExisting, RestoreOptions, compare, prove, restore, unsupported,
 };

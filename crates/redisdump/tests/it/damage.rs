@@ -14,7 +14,7 @@ use crate::support;
 use std::path::PathBuf;
 
 use crate::support::{Client, captured, start};
-use redisdump::hostile;
+use redisdump::fuzzing;
 use redisdump::rdb::{Dialect, Kind};
 use sandbox::RedisOptions;
 use sandbox::testing::require_redis;
@@ -155,10 +155,10 @@ type Entry = (&'static str, fn(&[u8]), Vec<Vec<u8>>);
 fn entries() -> Vec<Entry> {
     let rdbs = files("rdb");
     assert!(rdbs.len() >= 10, "fuzz/seeds is not whole");
-    let values: Vec<_> = rdbs.iter().flat_map(|rdb| hostile::values(rdb)).collect();
+    let values: Vec<_> = rdbs.iter().flat_map(|rdb| fuzzing::values(rdb)).collect();
     let blobs = |codes: &[u8]| -> Vec<Vec<u8>> {
         let of_type = values.iter().filter(|(value_type, _)| codes.contains(&value_type.code()));
-        of_type.filter_map(|(value_type, raw)| hostile::blob(*value_type, raw)).collect()
+        of_type.filter_map(|(value_type, raw)| fuzzing::blob(*value_type, raw)).collect()
     };
     let payloads: Vec<Vec<u8>> = values
         .iter()
@@ -180,16 +180,16 @@ fn entries() -> Vec<Entry> {
     ];
     let zipmap = vec![b"\x02\x03key\x05\x00value\x01a\x01\x02b  \xff".to_vec()];
     vec![
-        ("rdb", hostile::rdb, rdbs),
-        ("aof", hostile::aof, files("aof")),
-        ("manifest", hostile::manifest, files("manifest")),
-        ("dump", hostile::payload, payloads),
-        ("lzf", hostile::lzf, lzf),
-        ("listpack", hostile::listpack, blobs(&[16, 17, 20])),
-        ("ziplist", hostile::ziplist, blobs(&[10, 12, 13])),
-        ("intset", hostile::intset, blobs(&[11])),
-        ("zipmap", hostile::zipmap, zipmap),
-        ("stream", hostile::stream, streams),
+        ("rdb", fuzzing::rdb, rdbs),
+        ("aof", fuzzing::aof, files("aof")),
+        ("manifest", fuzzing::manifest, files("manifest")),
+        ("dump", fuzzing::payload, payloads),
+        ("lzf", fuzzing::lzf, lzf),
+        ("listpack", fuzzing::listpack, blobs(&[16, 17, 20])),
+        ("ziplist", fuzzing::ziplist, blobs(&[10, 12, 13])),
+        ("intset", fuzzing::intset, blobs(&[11])),
+        ("zipmap", fuzzing::zipmap, zipmap),
+        ("stream", fuzzing::stream, streams),
     ]
 }
 
@@ -228,7 +228,7 @@ fn millions_of_damaged_files_give_an_answer() {
 
 /// Why a server that looks closely refuses what we read.
 fn reason(payload: &[u8], newest: u16) -> String {
-    let (odd, empty) = hostile::oddities(payload, true);
+    let (odd, empty) = fuzzing::oddities(payload, true);
     let since =
         redisdump::rdb::ValueType::new(payload[0], redisdump::rdb::dump::dialect(newest)).unwrap().since();
     if since.is_some_and(|since| since > newest) {
@@ -258,10 +258,10 @@ fn what_a_server_takes_is_what_we_read() {
         let stock = start(&binaries, RedisOptions::default());
         let mut as_it_comes = Client::new(&stock);
         let mut told = 0;
-        let newest = version.parse::<redisdump::emit::Target>().unwrap().rdb().1;
+        let newest = version.parse::<redisdump::convert::commands::Target>().unwrap().rdb().1;
         let mut payloads = Vec::new();
         for rdb in files("rdb") {
-            for (value_type, raw) in hostile::values(&rdb) {
+            for (value_type, raw) in fuzzing::values(&rdb) {
                 let foreign = value_type.code() >= 22
                     && (value_type.dialect() == redisdump::rdb::Dialect::Valkey) != (newest >= 80);
                 if !foreign && value_type.since().is_some_and(|since| since <= newest) {
@@ -280,7 +280,7 @@ fn what_a_server_takes_is_what_we_read() {
             mutate(&mut random, seed, other, &mut damaged);
             let mut payload = damaged.clone();
             redisdump::rdb::dump::seal(&mut payload, 0, newest);
-            let ours = hostile::meaning(&payload);
+            let ours = fuzzing::meaning(&payload);
             let restore =
                 [b"RESTORE".to_vec(), b"k".to_vec(), b"0".to_vec(), payload.clone(), b"REPLACE".to_vec()];
             if client.send(&restore).is_err() {
@@ -289,7 +289,7 @@ fn what_a_server_takes_is_what_we_read() {
                     read += 1;
                     *reasons.entry(reason(&payload, newest)).or_insert(0) += 1;
                     // What verification says of servers as they come is so.
-                    let (odd, _) = hostile::oddities(&payload, false);
+                    let (odd, _) = fuzzing::oddities(&payload, false);
                     // (With the other faults it may go on to where it stumbles, and end.)
                     if !odd.is_empty() && odd.iter().all(|odd| odd.refused_by(Dialect::Redis).is_some()) {
                         assert!(as_it_comes.send(&restore).is_err(), "{version} takes {odd:?}: {damaged:x?}");
@@ -300,13 +300,13 @@ fn what_a_server_takes_is_what_we_read() {
             }
             taken += 1;
             if ours.is_ok() {
-                let (mut odd, empty) = hostile::oddities(&payload, true);
+                let (mut odd, empty) = fuzzing::oddities(&payload, true);
                 // No server holds a stream's counters against its entries.
                 odd.retain(|odd| *odd != redisdump::rdb::Odd::StreamCounters);
                 assert!(odd.is_empty() && !empty, "{version} takes {odd:?}: {damaged:x?}");
             }
             let Ok(theirs) = client.bytes(&[b"DUMP".to_vec(), b"k".to_vec()]) else { continue };
-            match (ours, hostile::meaning(&theirs)) {
+            match (ours, fuzzing::meaning(&theirs)) {
                 (Err(problem), _) => *stricter.entry(format!("{problem} {}", damaged[0])).or_insert(0) += 1,
                 // A server sorts a stream's nodes by their ids, which no whole stream needs.
                 (Ok(ours), theirs) if ours.kind == Kind::Stream => streams += u64::from(theirs != Ok(ours)),
@@ -406,7 +406,7 @@ async fn write_seeds() {
                     let _ = client.send(&support::words(&format!("CONFIG SET {name} 1")));
                 }
             }
-            let features = version.parse::<redisdump::emit::Target>().unwrap().features();
+            let features = version.parse::<redisdump::convert::commands::Target>().unwrap().features();
             small(&mut client, features.streams, features.streams, features.field_expiry, features.functions);
             if version == "8.6" {
                 for line in [

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, missing_docs, reason = "test code")]
 
 use crate::support::{Client, Corners, captured, fill, options, start, stream};
-use redisdump::emit::{Emitter, Target};
+use redisdump::convert::commands::{Emitter, Target};
 use redisdump::rdb::Reader;
 use redisdump::{CompareOptions, prove};
 use sandbox::testing::require_redis;

@@ -3,8 +3,8 @@
 
 use crate::support::{Client, Corners, captured, fill, options, start, stream};
 use futures::TryStreamExt as _;
-use redisdump::emit::{Losses, Target};
-use redisdump::export::{Export, ExportOptions, ExportReport, Format, OnLoss, convert, survey};
+use redisdump::convert::commands::{Losses, Target};
+use redisdump::convert::export::{Export, ExportOptions, ExportReport, Format, OnLoss, convert, survey};
 use redisdump::rdb::{Dialect, Elements, Key, Reader, ValueType, Visitor, dump};
 use redisdump::verify::{VerifyOptions, verify_file};
 use redisdump::{CompareOptions, Error, prove};

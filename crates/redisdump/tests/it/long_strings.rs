@@ -3,8 +3,8 @@
 
 use crate::support::{Client, captured, start, stream};
 use futures::TryStreamExt as _;
-use redisdump::digest::Digester;
-use redisdump::export::{Export, ExportOptions, Format};
+use redisdump::compare::digest::Digester;
+use redisdump::convert::export::{Export, ExportOptions, Format};
 use redisdump::rdb::{Elements, Key, Kind, Reader, Visitor};
 use sandbox::RedisOptions;
 use sandbox::testing::require_redis;

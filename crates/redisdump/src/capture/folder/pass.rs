@@ -7,9 +7,9 @@ use super::held::Held;
 use super::{AofContents, Persistence};
 use crate::aof::{self, FileError, Keep};
 use crate::capture::Consistency;
+use crate::capture::stats::{CaptureReport, Tally};
 use crate::rdb::{self, Both, Dialect, Elements, Key, Visitor};
-use crate::tally::{CaptureReport, Tally};
-use crate::uniqueness::Uniqueness;
+use crate::verify::uniqueness::Uniqueness;
 use crate::{Error, ServerIdentity};
 
 /// Bytes that are read at a time.

@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
 
-use crate::identity::{identify, info, setting};
-use crate::wire::{Connection, Reply};
+use crate::client::identity::{identify, info, setting};
+use crate::client::wire::{Connection, Reply};
 use crate::{ConnectOptions, Error, ServerIdentity};
 
 /// The setting that makes a server rewrite its AOF by itself.

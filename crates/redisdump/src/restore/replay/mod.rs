@@ -23,12 +23,12 @@ use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
 use super::settings::{ExpiryBase, OnExisting, RestoreOptions};
 use super::{clock, fit, memory, restore_with, unsupported};
 use crate::aof::{Files, Moments, moments};
-use crate::databases::databases;
-use crate::emit::StandIns;
-use crate::identity::identify;
-use crate::meaning::shown;
-use crate::report::Progress;
-use crate::wire::{Connection, Reply};
+use crate::client::databases::databases;
+use crate::client::identity::identify;
+use crate::client::wire::{Connection, Reply};
+use crate::compare::report::Progress;
+use crate::convert::commands::StandIns;
+use crate::display::shown;
 use crate::{ConnectOptions, Error, ServerIdentity};
 
 pub use report::{AofReport, UndatedExpiries};

@@ -14,10 +14,11 @@ use super::translate::Translator;
 use super::{NAMED, part_of, shown_command};
 use crate::Error;
 use crate::aof::{self, Command, FileSummary, Keep, Reader};
+use crate::client::wire::{self, Connection, Failed};
 use crate::rdb::{self, Elements};
+use crate::restore::settings::BATCH;
 use crate::restore::settings::RestoreOptions;
-use crate::restore::{BATCH, WINDOW, pause};
-use crate::wire::{self, Connection, Failed};
+use crate::restore::{WINDOW, pause};
 
 const DOING: &str = "replaying commands; what it has taken stays there: empty it before the next try";
 /// Commands of a transaction that are remembered by name until EXEC answers.

@@ -24,7 +24,7 @@ pub struct AofReport {
     /// Function libraries of the base.
     pub functions: u64,
     /// What of the base the server cannot hold.
-    pub left_out: crate::emit::Losses,
+    pub left_out: crate::convert::commands::Losses,
     /// Commands of the files that the server answered without an error; those of transactions that were not finished do
     /// not count.
     pub commands: u64,
@@ -162,7 +162,7 @@ impl AofReport {
             timestamp: summary.timestamp,
             base_keys: 0,
             functions: 0,
-            left_out: crate::emit::Losses::default(),
+            left_out: crate::convert::commands::Losses::default(),
             commands: 0,
             error_replies: Vec::new(),
             errors: 0,

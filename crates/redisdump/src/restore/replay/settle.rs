@@ -2,9 +2,10 @@
 
 use crate::Error;
 use crate::ServerIdentity;
-use crate::databases::databases;
-use crate::emit::StandIns;
-use crate::wire::{Connection, Reply, command};
+use crate::client::databases::databases;
+use crate::client::identity::clock;
+use crate::client::wire::{Connection, Reply, command};
+use crate::convert::commands::StandIns;
 
 /// Keys that are asked about at a time.
 const BATCH: &[u8] = b"1000";
@@ -51,7 +52,7 @@ async fn keys(
     loop {
         let names: Vec<Vec<u8>>;
         (cursor, names) = scan(connection, &[b"SCAN", &cursor, b"COUNT", BATCH]).await?;
-        let now = super::super::clock(connection).await?;
+        let now = clock(connection).await?;
         let told = if server.at_least(7, 0) {
             batch(connection, names.iter().map(|name| vec![b"PEXPIRETIME".as_slice(), name])).await?
         } else {
@@ -89,9 +90,9 @@ async fn keys(
 async fn exactly(connection: &mut Connection, name: &[u8], settled: &mut Settled) -> Result<i64, Error> {
     let mut at = -1;
     for _ in 0..TRIES {
-        let before = super::super::clock(connection).await?;
+        let before = clock(connection).await?;
         let left = connection.ask(&[b"PTTL", name]).await?.int().unwrap_or(-1);
-        let after = super::super::clock(connection).await?;
+        let after = clock(connection).await?;
         if left < 0 {
             return Ok(-1);
         }
@@ -134,7 +135,7 @@ async fn fields(
             words.extend(fields.iter().map(Vec::as_slice));
             // None at all when the key is gone: its last field has expired.
             let Reply::Array(told) = connection.ask(&words).await? else { return Ok(()) };
-            let now = super::super::clock(connection).await?;
+            let now = clock(connection).await?;
             let right: Vec<(&[u8], String)> = fields
                 .iter()
                 .zip(&told)

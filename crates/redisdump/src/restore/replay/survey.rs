@@ -9,7 +9,7 @@ use super::translate::Translator;
 use super::{NAMED, shown_command};
 use crate::Error;
 use crate::aof::{self, AofSummary, Command, Files, Keep, ReadOptions};
-use crate::emit::{StandIns, Target};
+use crate::convert::commands::{StandIns, Target};
 use crate::rdb::{self, Elements};
 
 /// The longest command that is held; a server takes no longer argument by default.

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::LazyLock;
 
 use crate::Error;
-use crate::wire::{Connection, Reply};
+use crate::client::wire::{Connection, Reply};
 
 /// What servers of every version write into their append-only files, by their own tables: see the file itself.
 const REPLICATED: &str = include_str!("commands.txt");

@@ -8,8 +8,8 @@ use super::super::settings::KeyChoice;
 use super::expiry::{self, Expiring};
 use super::report::UndatedExpiries;
 use super::table::{Table, may_stand_in_aof};
-use crate::emit::{StandIns, Target};
-use crate::wire::command;
+use crate::client::wire::command;
+use crate::convert::commands::{StandIns, Target};
 
 /// Why a command is not sent: in words that follow its name.
 pub(super) type Refusal = String;

@@ -5,8 +5,8 @@
 use crate::support::stream;
 use futures::TryStreamExt as _;
 use redisdump::Error;
-use redisdump::emit::Target;
-use redisdump::export::{Export, ExportOptions, ExportReport, Format};
+use redisdump::convert::commands::Target;
+use redisdump::convert::export::{Export, ExportOptions, ExportReport, Format};
 use redisdump::rdb::crc64;
 use redisdump::verify::{VerifyOptions, verify_file};
 

@@ -7,8 +7,8 @@ use std::path::PathBuf;
 
 use crate::support::{Client, options, start, stream};
 use futures::TryStreamExt as _;
-use redisdump::emit::Target;
-use redisdump::export::{Export, ExportOptions, Format, OnLoss};
+use redisdump::convert::commands::Target;
+use redisdump::convert::export::{Export, ExportOptions, Format, OnLoss};
 use redisdump::inspect::{InspectOptions, inspect_path};
 use redisdump::rdb::crc64;
 use redisdump::verify::{Fault, Verified, VerifyOptions, verify_file};

@@ -1,0 +1,482 @@
+//! A server's RDB, asked for as a replica does; where that is forbidden, put together of its keys ([`scan`]).
+//!
+//! `PSYNC ? -1` makes the server send a snapshot of all databases, functions included, in one moment, without access
+//! to its files. With `REPLCONF rdb-only 1` (6.2 and newer) it does not even keep a replication buffer for us. The
+//! bytes are handed on as they come, and read on the way: counts, digest and checksum cost no second pass.
+
+mod cluster;
+mod folder;
+mod limits;
+mod nodes;
+mod payload;
+mod questions;
+mod scan;
+pub(crate) mod stats;
+
+use std::fmt;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, OnceLock};
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+pub use nodes::{ClusterCapture, NodeCapture};
+pub(crate) use scan::length;
+
+pub use folder::{AofContents, FolderCapture, FolderFile, FolderReport, Persistence};
+
+use bytes::Bytes;
+use futures::Stream;
+use serde::{Deserialize, Serialize};
+use tokio::io::AsyncReadExt as _;
+
+use crate::capture::stats::{CaptureReport, Tally};
+use crate::client::identity::identify;
+use crate::client::wire::Connection;
+use crate::cluster::{SlotSet, slot_of};
+use crate::compare::digest_log::DigestLog;
+use crate::error::forbids;
+use crate::rdb::Reader;
+use crate::{ConnectOptions, Error, ServerIdentity};
+
+/// How a capture is made.
+#[derive(Debug, Clone)]
+pub struct CaptureOptions {
+    /// By which of the server's doors.
+    pub method: CaptureMethod,
+    /// Keys whose names are remembered at a time where keys are read one by one, about 40 bytes each. A database of more
+    /// keys is gone through by SCAN several times, each time for another part of them; no value is read twice.
+    pub remembered_keys: u64,
+}
+
+impl Default for CaptureOptions {
+    fn default() -> Self {
+        CaptureOptions { method: CaptureMethod::default(), remembered_keys: 800_000 }
+    }
+}
+
+impl CaptureOptions {
+    /// By this of the server's doors.
+    pub fn by(method: CaptureMethod) -> CaptureOptions {
+        CaptureOptions { method, ..CaptureOptions::default() }
+    }
+}
+
+/// How the keys of a server are had.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CaptureMethod {
+    /// By replication; key by key where the server does not know PSYNC or forbids it, with a warning.
+    #[default]
+    Auto,
+    /// By replication: one moment, or an error.
+    Psync,
+    /// Key by key: SCAN and DUMP. Each key is as it was when it was read.
+    Scan,
+}
+
+/// What moment a capture stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Consistency {
+    /// All keys as they were at one moment.
+    #[default]
+    PointInTime,
+    /// Each key as it was when it was read; no point in time.
+    EachKey,
+    /// The keys of each master of a cluster as they were at one moment, which is another one for each.
+    EachNode,
+    /// As [`Consistency::EachKey`], and a key's expiry may be older than its value: the server forbids MULTI.
+    EachPart,
+}
+
+impl fmt::Display for Consistency {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Consistency::PointInTime => "all keys as they were at one moment",
+            Consistency::EachNode => "the keys of each master as they were at one moment",
+            Consistency::EachKey => "each key as it was when it was read; no point in time",
+            Consistency::EachPart => {
+                "each key, and apart from it its expiry, as it was when it was read; no point in time"
+            }
+        })
+    }
+}
+
+/// Bytes that are handed on at a time, at the most.
+const PIECE: usize = 64 << 10;
+/// Length of the random mark at the end of a transfer without a length.
+const MARK: usize = 40;
+
+/// How the end of the transfer is told.
+#[derive(Debug, Clone)]
+enum End {
+    /// So many bytes are left.
+    Length(u64),
+    /// This mark follows the RDB.
+    Mark(Vec<u8>),
+}
+
+/// A stream of RDB bytes. [`Capture::report`] tells after its end what passed by.
+pub struct Capture {
+    server: ServerIdentity,
+    warnings: Vec<String>,
+    pieces: Pin<Box<dyn Stream<Item = Result<Bytes, Error>> + Send>>,
+    done: Arc<OnceLock<CaptureReport>>,
+    digests: Arc<Mutex<Option<DigestLog>>>,
+    /// When the server gave its snapshot.
+    moment: Instant,
+}
+
+impl Capture {
+    /// Connects, and asks for the snapshot. The stream begins when the server has it.
+    ///
+    /// # Errors
+    /// A server that cannot be reached or asked; one that refuses PSYNC, unless it does so for good and
+    /// [`CaptureMethod::Auto`] lets its keys be read one by one.
+    pub async fn start(options: &ConnectOptions, settings: &CaptureOptions) -> Result<Capture, Error> {
+        Capture::of(options, settings, None).await
+    }
+
+    /// The same, and keeps the digest of each key: see [`Capture::digests`].
+    ///
+    /// # Errors
+    /// As [`Capture::start`].
+    pub async fn start_with_digests(
+        options: &ConnectOptions,
+        settings: &CaptureOptions,
+        digests: DigestLog,
+    ) -> Result<Capture, Error> {
+        Capture::of(options, settings, Some(digests)).await
+    }
+
+    async fn of(
+        options: &ConnectOptions,
+        settings: &CaptureOptions,
+        log: Option<DigestLog>,
+    ) -> Result<Capture, Error> {
+        match options.is_cluster() {
+            true => nodes::whole(options, settings, log).await,
+            false => Capture::begin(options, settings, log, None).await,
+        }
+    }
+
+    async fn begin(
+        options: &ConnectOptions,
+        settings: &CaptureOptions,
+        log: Option<DigestLog>,
+        slots: Option<Arc<SlotSet>>,
+    ) -> Result<Capture, Error> {
+        let mut connection = Connection::open(options).await?;
+        let server = identify(&mut connection, options).await?;
+        let warnings: Vec<String> = match slots {
+            // The others of its cluster are captured too.
+            Some(_) => Vec::new(),
+            None => cluster::of_node(&mut connection, &server, options).await?.into_iter().collect(),
+        };
+        let mut tally = Tally::keeping(log);
+        tally.slots = slots;
+        if settings.method == CaptureMethod::Scan {
+            return Capture::scan(connection, server, settings, warnings, tally).await;
+        }
+        // What an old server does not know it answers with an error, and that is all.
+        connection.ask_raw(&[b"REPLCONF", b"capa", b"eof", b"capa", b"psync2"]).await?;
+        connection.ask_raw(&[b"REPLCONF", b"rdb-only", b"1"]).await?;
+        // Valkey writes an old RDB for a replica that does not say how new it is; we read what the server itself reads.
+        connection.ask_raw(&[b"REPLCONF", b"version", server.version.as_bytes()]).await?;
+        let (replication_id, replication_offset) = match psync(&mut connection).await? {
+            Ok(granted) => granted,
+            Err(words) if settings.method == CaptureMethod::Auto && forbids(&words) => {
+                let mut warnings = warnings;
+                warnings.push(format!(
+                    "{server} gives no snapshot (PSYNC: {words}), so its keys are read one by one"
+                ));
+                let connection = Connection::open(options).await?;
+                return Capture::scan(connection, server, settings, warnings, tally).await;
+            }
+            Err(words) => {
+                return Err(Error::Server {
+                    target: connection.reader.target().to_owned(),
+                    doing: "PSYNC (a snapshot by replication)".to_owned(),
+                    message: format!(
+                        "{words}. Managed services often forbid it; the user needs +psync +replconf, and a replica needs \
+                         its master. Without it keys can be read one by one (capture = \"scan\")"
+                    ),
+                });
+            }
+        };
+        let moment = Instant::now();
+        let transfer = Transfer {
+            connection,
+            options: options.clone(),
+            end: None,
+            reader: Reader::new(),
+            tally,
+            failed: false,
+            mark: Vec::new(),
+        };
+        let (done, digests) = (Arc::new(OnceLock::new()), Arc::new(Mutex::new(None)));
+        let ready = (done.clone(), digests.clone());
+        let report = (ready, server.clone(), replication_id, replication_offset, warnings.clone());
+        let pieces = futures::stream::try_unfold((transfer, report), |(mut transfer, report)| async move {
+            match transfer.next().await? {
+                Some(piece) => Ok(Some((piece, (transfer, report)))),
+                None => {
+                    let ((done, digests), server, id, offset, warnings) = report;
+                    hand_over(&digests, &mut transfer.tally);
+                    let _ = done.set(CaptureReport { warnings, ..transfer.report(server, id, offset)? });
+                    Ok(None)
+                }
+            }
+        });
+        Ok(Capture { server, warnings, pieces: Box::pin(pieces), done, digests, moment })
+    }
+
+    /// Reads the keys one by one; with what is to be known of it already.
+    async fn scan(
+        connection: Connection,
+        server: ServerIdentity,
+        settings: &CaptureOptions,
+        mut warnings: Vec<String>,
+        tally: Tally,
+    ) -> Result<Capture, Error> {
+        let moment = Instant::now();
+        let mut scan = scan::Scan::begin(connection, &server, settings.remembered_keys, tally).await?;
+        // It has to be said where nobody asked for it.
+        if let Some(refused) = warnings.last_mut().filter(|_| settings.method == CaptureMethod::Auto) {
+            refused.push_str(&format!(": {}", scan.consistency()));
+        }
+        warnings.append(&mut scan.warnings);
+        scan.warnings = warnings;
+        let warnings = scan.warnings.clone();
+        let (done, digests) = (Arc::new(OnceLock::new()), Arc::new(Mutex::new(None)));
+        let report = (done.clone(), digests.clone(), server.clone());
+        let pieces = futures::stream::try_unfold((scan, report), |(mut scan, report)| async move {
+            match scan.next().await? {
+                Some(piece) => Ok(Some((piece, (scan, report)))),
+                None => {
+                    let (done, digests, server) = report;
+                    hand_over(&digests, &mut scan.tally);
+                    let _ = done.set(scan.report(server)?);
+                    Ok(None)
+                }
+            }
+        });
+        Ok(Capture { server, warnings, pieces: Box::pin(pieces), done, digests, moment })
+    }
+
+    /// What is to be known of this capture before it is used: that it stands for no moment, or lacks functions.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
+    /// The server that was reached.
+    pub fn server(&self) -> &ServerIdentity {
+        &self.server
+    }
+
+    /// The digests of the keys that passed by, where they were asked for; nothing before the stream has ended well.
+    pub fn digests(&self) -> Option<DigestLog> {
+        self.digests.lock().ok()?.take()
+    }
+
+    /// What passed by; nothing before the stream has ended well.
+    pub fn report(&self) -> Option<CaptureReport> {
+        self.done.get().cloned()
+    }
+}
+
+fn hand_over(digests: &Mutex<Option<DigestLog>>, tally: &mut Tally) {
+    if let Ok(mut digests) = digests.lock() {
+        *digests = tally.log.take();
+    }
+}
+
+impl Stream for Capture {
+    type Item = Result<Bytes, Error>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.pieces.as_mut().poll_next(context)
+    }
+}
+
+/// Asks for a snapshot: the replication id and offset that it stands for, or the server's words of refusal.
+async fn psync(connection: &mut Connection) -> Result<Result<(String, i64), String>, Error> {
+    let mut out = Vec::new();
+    crate::client::wire::command(&mut out, &[b"PSYNC", b"?", b"-1"]);
+    connection.writer.send(&out, "PSYNC").await?;
+    let line = loop {
+        // While it forks, the server sends bare newlines to keep the connection alive.
+        let line = connection.reader.line("PSYNC").await?;
+        if !line.is_empty() {
+            break line;
+        }
+    };
+    let mut words = line.split_whitespace();
+    Ok(match (words.next(), words.next(), words.next().and_then(|n| n.parse().ok())) {
+        (Some("+FULLRESYNC"), Some(id), Some(offset)) => Ok((id.to_owned(), offset)),
+        _ => Err(line.trim_start_matches('-').to_owned()),
+    })
+}
+
+struct Transfer {
+    connection: Connection,
+    /// To ask the server why it hung up.
+    options: ConnectOptions,
+    end: Option<End>,
+    reader: Reader,
+    tally: Tally,
+    failed: bool,
+    mark: Vec<u8>,
+}
+
+impl Transfer {
+    async fn next(&mut self) -> Result<Option<Bytes>, Error> {
+        if self.failed {
+            return Ok(None);
+        }
+        let result = self.step().await;
+        self.failed = result.is_err();
+        match result {
+            // A server that says nothing any more is not asked why.
+            Err(Error::Lost { target, source, .. }) if source.kind() != std::io::ErrorKind::TimedOut => {
+                let doing = limits::explain(&self.options).await;
+                Err(Error::Lost { target, doing, source })
+            }
+            other => other,
+        }
+    }
+
+    async fn step(&mut self) -> Result<Option<Bytes>, Error> {
+        let end = match self.end.clone() {
+            Some(end) => end,
+            None => self.begin().await?,
+        };
+        let most = match end {
+            End::Length(0) => {
+                return match self.reader.is_complete() {
+                    true => Ok(None),
+                    false => Err(self
+                        .reader
+                        .finish()
+                        .map_or_else(Error::from, |_| self.uneven("the RDB is longer"))),
+                };
+            }
+            End::Length(left) => PIECE.min(usize::try_from(left).unwrap_or(PIECE)),
+            End::Mark(_) => PIECE,
+        };
+        if self.reader.is_complete() {
+            return self.finish_mark(&end).await;
+        }
+        let mut piece = vec![0; most];
+        let got = self.connection.reader.socket.read(&mut piece).await;
+        let n = match got {
+            Ok(0) => Err(std::io::ErrorKind::UnexpectedEof.into()),
+            other => other,
+        }
+        .map_err(|e| self.connection.reader.lost(SENDING, e))?;
+        piece.truncate(n);
+        let used = self.reader.feed(&piece, &mut self.tally)?;
+        match &mut self.end {
+            Some(End::Length(left)) => {
+                *left = left.saturating_sub(n as u64);
+                if used < n {
+                    return Err(self.uneven("the transfer is longer"));
+                }
+            }
+            _ => self.mark.extend_from_slice(piece.get(used..).unwrap_or_default()),
+        }
+        piece.truncate(used);
+        Ok(Some(Bytes::from(piece)))
+    }
+
+    /// Reads the line before the transfer: `$<length>` or `$EOF:<mark>`.
+    async fn begin(&mut self) -> Result<End, Error> {
+        let line = loop {
+            let line = self.connection.reader.line("waiting for the snapshot").await?;
+            if !line.is_empty() {
+                break line;
+            }
+        };
+        let end = match line.strip_prefix('$').map(|rest| (rest.strip_prefix("EOF:"), rest.parse())) {
+            Some((Some(mark), _)) if mark.len() == MARK => End::Mark(mark.as_bytes().to_vec()),
+            Some((None, Ok(length))) => End::Length(length),
+            _ => {
+                let target = self.connection.reader.target().to_owned();
+                let doing = "sending its snapshot".to_owned();
+                return Err(Error::Server {
+                    target,
+                    doing,
+                    message: line.trim_start_matches('-').to_owned(),
+                });
+            }
+        };
+        self.end = Some(end.clone());
+        Ok(end)
+    }
+
+    /// After the RDB's own end: the mark, and then nothing that matters.
+    async fn finish_mark(&mut self, end: &End) -> Result<Option<Bytes>, Error> {
+        if let End::Mark(mark) = end {
+            while self.mark.len() < MARK {
+                let mut rest = [0; MARK];
+                let got = self.connection.reader.socket.read(&mut rest).await;
+                let n = match got {
+                    Ok(0) => Err(std::io::ErrorKind::UnexpectedEof.into()),
+                    other => other,
+                }
+                .map_err(|e| self.connection.reader.lost(SENDING, e))?;
+                self.mark.extend_from_slice(rest.get(..n).unwrap_or_default());
+            }
+            if !self.mark.starts_with(mark) {
+                return Err(self.uneven("the end mark is another one than was announced"));
+            }
+        }
+        Ok(None)
+    }
+
+    fn uneven(&self, message: &str) -> Error {
+        Error::Transfer { target: self.connection.reader.target().to_owned(), message: message.to_owned() }
+    }
+
+    fn report(&self, server: ServerIdentity, id: String, offset: i64) -> Result<CaptureReport, Error> {
+        let (dialect, rdb_version) = self.reader.version();
+        refuse_outside(&self.tally, self.connection.reader.target())?;
+        Ok(CaptureReport {
+            server,
+            dialect,
+            rdb_version,
+            bytes: self.reader.offset(),
+            checksum: self.reader.finish()?,
+            replication_id: id,
+            replication_offset: offset,
+            databases: self.tally.databases.clone(),
+            types: self.tally.types.clone(),
+            functions: self.tally.functions,
+            modules: self.tally.modules.clone(),
+            digest: self.tally.digest,
+            consistency: Consistency::PointInTime,
+            warnings: Vec::new(),
+            gone_meanwhile: 0,
+            nodes: Vec::new(),
+        })
+    }
+}
+
+/// Refuses what a node of a cluster holds beside the keys of its own slots: clients of the cluster do not see it, and
+/// another node may have keys of the same names.
+fn refuse_outside(tally: &Tally, target: &str) -> Result<(), Error> {
+    let Some((keys, first)) = tally.outside() else { return Ok(()) };
+    Err(Error::Server {
+        target: target.to_owned(),
+        doing: SENDING.to_owned(),
+        message: format!(
+            "it holds {keys} keys of slots that are not its own, such as {} of slot {}: `redis-cli --cluster fix` puts that \
+             right",
+            crate::display::shown(first),
+            slot_of(first)
+        ),
+    })
+}
+
+/// What goes on when the connection breaks; [`limits`] finds out more.
+const SENDING: &str = "its snapshot was sent";

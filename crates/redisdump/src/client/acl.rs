@@ -1,0 +1,388 @@
+//! The users of a server and its configuration: read for a backup, users made again on another server.
+//!
+//! Passwords are what `ACL LIST` gives: SHA-256 hashes. Settings whose value is a secret are left out, by name. Neither
+//! `Debug` nor an error shows a rule, since a hash of a weak password is as good as the password.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::client::identity::identify;
+use crate::client::wire::{Connection, Reply, command};
+use crate::cluster::masters;
+use crate::{ConnectOptions, Error, ServerIdentity};
+
+/// Settings whose value is a secret, or may hold one.
+const SECRET: &[&str] = &["requirepass", "masterauth", "tls-key-file-pass", "tls-client-key-file-pass"];
+/// What no setting's name has by chance: settings of versions to come, and of modules.
+const SECRET_SIGNS: &[&str] = &["pass", "auth", "secret", "token"];
+/// Settings that say how somebody is let in, and nothing by which one is.
+const PLAIN: &[&str] = &["tls-auth-clients", "tls-auth-clients-user"];
+
+/// A user: its name and its rules, as `ACL LIST` gives them (with hashes of passwords).
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct User {
+    /// The name.
+    pub name: String,
+    /// The rules, for `ACL SETUSER` behind the name.
+    pub rules: Vec<String>,
+}
+
+impl fmt::Debug for User {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "User({}, {} rules)", self.name, self.rules.len())
+    }
+}
+
+/// Users and configuration of a server.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Access {
+    /// The server.
+    pub server: ServerIdentity,
+    /// Its users; nothing where it has none (before 6.0).
+    pub users: Option<Vec<User>>,
+    /// Its settings, without those that are secret; nothing where it does not let them be read.
+    pub configuration: Option<BTreeMap<String, String>>,
+    /// Settings that have a value which was left out, for it is secret.
+    pub secret_settings: Vec<String>,
+    /// What could not be read, and why.
+    pub warnings: Vec<String>,
+}
+
+/// What became of users.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct AccessReport {
+    /// Users that the server has now, as they were.
+    pub users: Vec<String>,
+    /// Users that were not touched, and why.
+    pub left: Vec<String>,
+    /// Settings that have another value at the server: name, value of the backup, value there. None was changed.
+    pub other_settings: Vec<(String, String, String)>,
+}
+
+impl fmt::Display for AccessReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} users made: {}", self.users.len(), self.users.join(", "))?;
+        for left in &self.left {
+            write!(f, "\n  left: {left}")?;
+        }
+        if !self.other_settings.is_empty() {
+            write!(
+                f,
+                "\n  {} settings have another value here (none was changed):",
+                self.other_settings.len()
+            )?;
+        }
+        for (name, was, now) in &self.other_settings {
+            write!(f, "\n    {name}: {was:?} in the backup, {now:?} here")?;
+        }
+        Ok(())
+    }
+}
+
+/// Reads users and configuration. It needs `+acl|list` and `+config|get`.
+///
+/// # Errors
+/// A server that cannot be reached, or that has users and does not let them be read.
+pub async fn read_access(options: &ConnectOptions) -> Result<Access, Error> {
+    let mut connection = Connection::open(options).await?;
+    let server = identify(&mut connection, options).await?;
+    let mut warnings = Vec::new();
+    let users = if server.at_least(6, 0) {
+        Some(users(&mut connection).await?)
+    } else {
+        warnings.push(format!("{server} has no users: ACLs came with 6.0"));
+        None
+    };
+    let (mut configuration, mut secret_settings) = (None, Vec::new());
+    match settings(&mut connection).await? {
+        Ok(mut all) => {
+            all.retain(|name, value| {
+                let secret = is_secret(name);
+                if secret && !value.is_empty() {
+                    secret_settings.push(name.clone());
+                }
+                !secret
+            });
+            configuration = Some(all);
+        }
+        Err(words) => warnings.push(format!("the configuration of {server} could not be read: {words}")),
+    }
+    Ok(Access { server, users, configuration, secret_settings, warnings })
+}
+
+/// Makes users on a server as they were on another: all but `default` and the user that we are, then those two. Every
+/// user is made under another, disabled name first, so that a rule which the server does not know is found before any
+/// user is changed. Users that are there and not in the backup stay. No setting is changed; those that differ are told.
+///
+/// # Errors
+/// [`Error::Refused`]: the server has no ACLs, does not know a rule, or would lock us out; no user was changed.
+pub async fn apply_access(access: &Access, options: &ConnectOptions) -> Result<AccessReport, Error> {
+    if !options.is_cluster() {
+        return apply_to(access, options).await;
+    }
+    // Each node of a cluster has users of its own.
+    let mut report = AccessReport::default();
+    for node in masters(options).await? {
+        let of_node = apply_to(access, &node).await?;
+        report.users = of_node.users;
+        let address = node.address();
+        report.left.extend(of_node.left.into_iter().map(|left| format!("{address}: {left}")));
+        report.other_settings = of_node.other_settings;
+    }
+    report.left.push("users of replicas: they were made on the masters alone".to_owned());
+    Ok(report)
+}
+
+async fn apply_to(access: &Access, options: &ConnectOptions) -> Result<AccessReport, Error> {
+    let mut connection = Connection::open(options).await?;
+    let server = identify(&mut connection, options).await?;
+    let mut report = AccessReport::default();
+    if let (Some(was), Ok(now)) = (&access.configuration, settings(&mut connection).await?) {
+        let differ = was.iter().filter_map(|(name, was)| {
+            let now = now.get(name).filter(|now| *now != was && !is_secret(name))?;
+            Some((name.clone(), was.clone(), now.clone()))
+        });
+        report.other_settings = differ.collect();
+    }
+    let Some(users) = &access.users else {
+        report.left.push(format!("the backup holds no users: {} has none", access.server));
+        return Ok(report);
+    };
+    let me = tried(&mut connection, &server, users).await?;
+    let mut ordered: Vec<&User> = users.iter().collect();
+    ordered.sort_by_key(|user| (user.name == me, user.name == "default"));
+    for user in ordered {
+        // The password with which one connects is the target's own: taking it away would lock the next one out.
+        if user.name == me && !lets_in(&mut connection, user, options).await? {
+            report.left.push(format!(
+                "{me}: this connection's own user has another password in the backup, and keeps the one it has"
+            ));
+            continue;
+        }
+        if let Err(words) = set(&mut connection, &user.name, &user.rules).await? {
+            return Err(Error::Server {
+                target: server.to_string(),
+                doing: format!("making user {}; made before it: {}", user.name, report.users.join(", ")),
+                message: words,
+            });
+        }
+        report.users.push(user.name.clone());
+    }
+    Ok(report)
+}
+
+/// Tries whether [`apply_access`] could make these users on a server, and changes nothing there.
+///
+/// # Errors
+/// As of [`apply_access`].
+pub async fn try_access(access: &Access, options: &ConnectOptions) -> Result<(), Error> {
+    for node in masters(options).await? {
+        let mut connection = Connection::open(&node).await?;
+        let server = identify(&mut connection, &node).await?;
+        if let Some(users) = &access.users {
+            tried(&mut connection, &server, users).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Makes each user for a moment under another name. Gives the name of the user that we are.
+async fn tried(
+    connection: &mut Connection,
+    server: &ServerIdentity,
+    users: &[User],
+) -> Result<String, Error> {
+    let refused =
+        |conflicts| Error::Refused { what: format!("the users cannot be made on {server}"), conflicts };
+    if !server.at_least(6, 0) {
+        return Err(refused(vec!["it has no users: ACLs came with 6.0".to_owned()]));
+    }
+    let me = match connection.ask(&[b"ACL", b"WHOAMI"]).await? {
+        Reply::Bulk(name) => String::from_utf8_lossy(&name).into_owned(),
+        _ => "default".to_owned(),
+    };
+    let mut conflicts = Vec::new();
+    for user in users {
+        // The first complaint is enough of one user; it names the rule, whose secret ones are veiled.
+        if let Err(words) = rehearse(connection, user).await? {
+            conflicts.push(format!("user {}: {words}", user.name));
+        }
+    }
+    if let Some(mine) = users.iter().find(|user| user.name == me)
+        && mine.rules.iter().any(|rule| rule == "off")
+    {
+        conflicts.push(format!("user {me} is disabled in the backup, and this connection is that user's"));
+    }
+    if conflicts.is_empty() { Ok(me) } else { Err(refused(conflicts)) }
+}
+
+/// Whether the password that we have opens this user: tried on a copy of it, for a moment.
+async fn lets_in(connection: &mut Connection, user: &User, options: &ConnectOptions) -> Result<bool, Error> {
+    if user.rules.iter().any(|rule| rule == "nopass") {
+        return Ok(true);
+    }
+    if options.password.is_none() {
+        return Ok(false);
+    }
+    let name = stand_in();
+    let made = set(connection, &name, &user.rules).await?.is_ok();
+    let mut as_it = options.clone();
+    as_it.user = Some(name.clone());
+    let opened = made && Connection::open(&as_it).await.is_ok();
+    let doing = format!("taking away user {name}, which may be left there (ACL DELUSER {name})");
+    let mut out = Vec::new();
+    command(&mut out, &[b"ACL", b"DELUSER", name.as_bytes()]);
+    connection.writer.send(&out, &doing).await?;
+    match connection.reader.reply(&doing).await? {
+        Reply::Error(message) => {
+            Err(Error::Server { target: connection.reader.target().to_owned(), doing, message })
+        }
+        _ => Ok(opened),
+    }
+}
+
+fn stand_in() -> String {
+    format!("dbhaul-rehearsal-{}", std::process::id())
+}
+
+/// Makes a user under a name that nobody has, disabled, and takes it away again: sent as one, so that nothing stays should
+/// the connection be lost.
+async fn rehearse(connection: &mut Connection, user: &User) -> Result<Result<(), String>, Error> {
+    let name = stand_in();
+    let rules: Vec<String> = user.rules.iter().filter(|rule| *rule != "on").cloned().collect();
+    let doing = format!("trying user {}", user.name);
+    let mut out = Vec::new();
+    command(&mut out, &[b"MULTI"]);
+    command(&mut out, &setuser(&name, &rules));
+    command(&mut out, &[b"ACL", b"DELUSER", name.as_bytes()]);
+    command(&mut out, &[b"EXEC"]);
+    connection.writer.send(&out, &doing).await?;
+    let mut replies = Vec::new();
+    for _ in 0..4 {
+        replies.push(connection.reader.reply(&doing).await?);
+    }
+    // Where MULTI is forbidden, each did what it does alone.
+    let together = match replies.pop() {
+        Some(Reply::Array(together)) => together,
+        _ => replies.split_off(1),
+    };
+    let made = together.iter().find_map(|reply| match reply {
+        Reply::Error(message) => Some(message.clone()),
+        _ => None,
+    });
+    Ok(made.map_or(Ok(()), |message| Err(veiled(&rules, message))))
+}
+
+fn setuser<'a>(name: &'a str, rules: &'a [String]) -> Vec<&'a [u8]> {
+    let mut words: Vec<&[u8]> = vec![b"ACL", b"SETUSER", name.as_bytes(), b"reset"];
+    words.extend(rules.iter().map(String::as_bytes));
+    words
+}
+
+/// The server's words, which name the rule that it does not know; a hash among them is veiled.
+fn veiled(rules: &[String], message: String) -> String {
+    let hashes = rules.iter().filter(|rule| rule.starts_with('#'));
+    hashes.fold(message, |said, hash| said.replace(hash.as_str(), "#…"))
+}
+
+/// Makes a user.
+async fn set(connection: &mut Connection, name: &str, rules: &[String]) -> Result<Result<(), String>, Error> {
+    Ok(match connection.ask_raw(&setuser(name, rules)).await? {
+        Reply::Error(message) => Err(veiled(rules, message)),
+        _ => Ok(()),
+    })
+}
+
+async fn users(connection: &mut Connection) -> Result<Vec<User>, Error> {
+    let Reply::Array(lines) = connection.ask(&[b"ACL", b"LIST"]).await? else {
+        return Err(connection.reader.protocol("ACL LIST answered no array".to_owned()));
+    };
+    let mut users = Vec::new();
+    for line in &lines {
+        let line = line.bytes().map(String::from_utf8_lossy);
+        let user = line.as_deref().and_then(parse);
+        users.push(
+            user.ok_or_else(|| connection.reader.protocol("ACL LIST answered another line".to_owned()))?,
+        );
+    }
+    Ok(users)
+}
+
+/// `user NAME RULE…`; a selector in parentheses is one rule.
+fn parse(line: &str) -> Option<User> {
+    let mut words = line.split(' ');
+    if words.next() != Some("user") {
+        return None;
+    }
+    let name = words.next()?.to_owned();
+    let mut rules: Vec<String> = Vec::new();
+    let mut open = false;
+    for word in words.filter(|word| !word.is_empty()) {
+        match rules.last_mut().filter(|_| open) {
+            Some(selector) => {
+                selector.push(' ');
+                selector.push_str(word);
+            }
+            None => rules.push(word.to_owned()),
+        }
+        open = (open || word.starts_with('(')) && !word.ends_with(')');
+    }
+    Some(User { name, rules })
+}
+
+async fn settings(connection: &mut Connection) -> Result<Result<BTreeMap<String, String>, String>, Error> {
+    Ok(match connection.ask_raw(&[b"CONFIG", b"GET", b"*"]).await? {
+        Reply::Error(words) => Err(words),
+        Reply::Array(words) => {
+            let text = |reply: &Reply| {
+                reply.bytes().map(|bytes| String::from_utf8_lossy(bytes).into_owned()).unwrap_or_default()
+            };
+            Ok(words.as_chunks::<2>().0.iter().map(|[name, value]| (text(name), text(value))).collect())
+        }
+        other => {
+            return Err(connection
+                .reader
+                .protocol(format!("CONFIG GET answered {} bytes", other.bytes().map_or(0, <[u8]>::len))));
+        }
+    })
+}
+
+fn is_secret(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    let signed = || SECRET_SIGNS.iter().any(|sign| name.contains(sign));
+    SECRET.contains(&name.as_str()) || (signed() && !PLAIN.contains(&name.as_str()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_of_the_list_is_a_user() {
+        let hash = "#5e884898da28047151d0e56f8dc6292773603d0d6aabbdd62a11ef721d1542d8";
+        let line =
+            format!("user bot on {hash} sanitize-payload ~bot:* resetchannels -@all +get (~x:* +set) (~y)");
+        let user = parse(&line).unwrap();
+        assert_eq!((user.name.as_str(), user.rules.len()), ("bot", 9));
+        assert_eq!(user.rules[7..], ["(~x:* +set)".to_owned(), "(~y)".to_owned()]);
+        assert!(!format!("{user:?}").contains("5e88"));
+        assert_eq!(parse("nobody x"), None);
+    }
+
+    #[test]
+    fn secret_settings_are_known_by_name() {
+        for name in ["requirepass", "masterauth", "tls-key-file-pass", "masteruser-token", "search.PASSWORD"]
+        {
+            assert!(is_secret(name), "{name}");
+        }
+        for name in ["maxmemory", "appendonly", "tls-auth-clients"] {
+            assert!(!is_secret(name), "{name}");
+        }
+        assert!(is_secret("primaryauth") && is_secret("auth-clients"));
+    }
+}

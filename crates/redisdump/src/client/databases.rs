@@ -1,0 +1,174 @@
+//! Which databases a server has keys in: asked for database by database, and not only read from INFO, which a proxy may
+//! answer in its own way, and a user may be forbidden.
+
+use std::collections::BTreeMap;
+
+use crate::client::identity::{fields, identify, setting};
+use crate::client::wire::{Connection, Reply, command};
+use crate::cluster::each_master;
+use crate::{ConnectOptions, Error, ServerIdentity};
+
+/// Databases that are asked about at a time.
+const BATCH: u64 = 128;
+/// A server that claims more databases is asked about so many.
+const MOST: u64 = 1 << 20;
+const DOING: &str = "asking for its databases (SELECT, DBSIZE, SCAN)";
+
+/// What INFO says of the keys of a database.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Told {
+    pub(crate) keys: u64,
+    pub(crate) expires: u64,
+}
+
+/// What `INFO keyspace` says; nothing where it does not say it as a server does.
+pub(crate) async fn told(connection: &mut Connection) -> Result<Option<BTreeMap<u64, Told>>, Error> {
+    let reply = connection.ask_raw(&[b"INFO", b"keyspace"]).await?;
+    let Some(text) = reply.bytes() else { return Ok(None) };
+    if !text.to_ascii_lowercase().windows(10).any(|words| words == b"# keyspace") {
+        return Ok(None);
+    }
+    let databases = fields(text).into_iter().filter_map(|(name, value)| {
+        let db = name.strip_prefix("db")?.parse().ok()?;
+        let number = |name: &str| value.split(',').find_map(|pair| pair.strip_prefix(name)?.parse().ok());
+        Some((db, Told { keys: number("keys=")?, expires: number("expires=").unwrap_or(0) }))
+    });
+    Ok(Some(databases.collect()))
+}
+
+/// The databases that hold keys, and about how many. Afterwards database 0 is selected.
+///
+/// # Errors
+/// [`Error::Refused`]: the server does not let it be known.
+pub(crate) async fn databases(
+    connection: &mut Connection,
+    server: &ServerIdentity,
+) -> Result<BTreeMap<u64, u64>, Error> {
+    let told = told(connection).await?;
+    let all = match setting(connection, "databases").await? {
+        Ok(Some(number)) => number.parse().ok(),
+        _ => None,
+    };
+    let mut found = BTreeMap::new();
+    let mut next = 0;
+    // Where nobody says how many there are, they are asked for until one is not there.
+    let end = all.unwrap_or(MOST).min(MOST);
+    'probing: while next < end {
+        let last = (next + if all.is_some() { BATCH } else { 16 }).min(end);
+        for (db, probe) in probe(connection, next..last).await? {
+            match probe.selected {
+                Err(words) if db > 0 && is_missing(&words) => break 'probing,
+                Err(words) if db > 0 || !only_one(server, told.as_ref(), &words) => {
+                    // What INFO says of the others stands for them, where it is a server's.
+                    let Some(told) = &told else {
+                        return Err(unknown(server, db, &words));
+                    };
+                    found.extend(told.iter().filter(|(_, told)| told.keys > 0).map(|(db, t)| (*db, t.keys)));
+                    break 'probing;
+                }
+                _ => {}
+            }
+            let told = told.as_ref().map(|told| told.get(&db).copied().unwrap_or_default().keys);
+            let keys = match (probe.size, told) {
+                (Ok(keys), told) => keys.max(told.unwrap_or(0)),
+                (Err(_), Some(keys)) => keys,
+                (Err(words), None) => match probe.any {
+                    Ok(any) => u64::from(any),
+                    Err(_) => return Err(unknown(server, db, &words)),
+                },
+            };
+            let keys = keys.max(u64::from(matches!(probe.any, Ok(true))));
+            if keys > 0 {
+                found.insert(db, keys);
+            }
+            if db == 0 && server.cluster && told.is_none() {
+                break 'probing;
+            }
+        }
+        next = last;
+    }
+    connection.ask_raw(&[b"SELECT", b"0"]).await?;
+    Ok(found)
+}
+
+/// A server, and how many keys it holds in all its databases together.
+///
+/// # Errors
+/// A server that cannot be asked, or does not let it be known.
+pub async fn key_count(options: &ConnectOptions) -> Result<(ServerIdentity, u64), Error> {
+    let mut connection = Connection::open(options).await?;
+    let server = identify(&mut connection, options).await?;
+    drop(connection);
+    let counts = each_master(options, |node| async move {
+        let mut connection = Connection::open(&node).await?;
+        let server = identify(&mut connection, &node).await?;
+        Ok(databases(&mut connection, &server).await?.values().sum::<u64>())
+    });
+    let keys = counts.await?.into_iter().sum();
+    Ok((server, keys))
+}
+
+/// What was answered about one database.
+struct Probe {
+    selected: Result<(), String>,
+    size: Result<u64, String>,
+    /// Whether a first step of SCAN shows that there are keys.
+    any: Result<bool, String>,
+}
+
+async fn probe(connection: &mut Connection, dbs: std::ops::Range<u64>) -> Result<Vec<(u64, Probe)>, Error> {
+    let mut out = Vec::new();
+    for db in dbs.clone() {
+        command(&mut out, &[b"SELECT", db.to_string().as_bytes()]);
+        command(&mut out, &[b"DBSIZE"]);
+        command(&mut out, &[b"SCAN", b"0"]);
+    }
+    let Connection { reader, writer } = connection;
+    let answers = async {
+        let mut probes = Vec::new();
+        for db in dbs {
+            let [selected, size, any] =
+                [reader.reply(DOING).await?, reader.reply(DOING).await?, reader.reply(DOING).await?];
+            let words = |reply: &Reply| match reply {
+                Reply::Error(words) => Err(words.clone()),
+                _ => Ok(()),
+            };
+            let size = words(&size).and_then(|()| {
+                let keys = size.int().and_then(|keys| u64::try_from(keys).ok());
+                keys.ok_or_else(|| format!("DBSIZE answered {size:?}"))
+            });
+            let any = words(&any).map(|()| match &any {
+                Reply::Array(parts) => {
+                    let on = parts.first().and_then(Reply::bytes).is_some_and(|cursor| cursor != b"0");
+                    on || matches!(parts.get(1), Some(Reply::Array(keys)) if !keys.is_empty())
+                }
+                _ => false,
+            });
+            probes.push((db, Probe { selected: words(&selected), size, any }));
+        }
+        Ok::<_, Error>(probes)
+    };
+    let ((), probes) = futures::try_join!(writer.send(&out, DOING), answers)?;
+    Ok(probes)
+}
+
+/// Whether a refusal of SELECT says that there is no such database.
+fn is_missing(words: &str) -> bool {
+    let words = words.to_ascii_lowercase();
+    ["out of range", "invalid db index", "cluster mode"].iter().any(|sign| words.contains(sign))
+}
+
+/// Whether a server that refuses `SELECT 0` has no other database.
+fn only_one(server: &ServerIdentity, told: Option<&BTreeMap<u64, Told>>, words: &str) -> bool {
+    server.cluster || is_missing(words) || told.is_some_and(|told| told.keys().all(|db| *db == 0))
+}
+
+fn unknown(server: &ServerIdentity, db: u64, words: &str) -> Error {
+    Error::Refused {
+        what: format!("which keys {server} has cannot be known"),
+        conflicts: vec![format!(
+            "database {db}: {words}. The user needs +select +dbsize +scan, or +info; a proxy that knows none of them hides \
+             the server behind it: name that server itself"
+        )],
+    }
+}

@@ -1,0 +1,220 @@
+//! Which server was really reached.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::client::wire::{Connection, Reply};
+use crate::cluster::Topology;
+use crate::rdb::Dialect;
+use crate::{ConnectOptions, Error};
+
+/// A server, as it says of itself (`INFO`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct ServerIdentity {
+    /// Redis or Valkey.
+    pub flavor: Dialect,
+    /// The version, such as `8.2.3`.
+    pub version: String,
+    /// Made anew at every start of the server.
+    pub run_id: String,
+    /// `master` or `slave`.
+    pub role: String,
+    /// Where it was reached: host and port, or a socket.
+    pub address: String,
+    /// True for a node of a cluster, which has a part of its keys.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub cluster: bool,
+    /// How many masters a whole cluster has; 0 for a single server, and for one node of a cluster.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub masters: u32,
+}
+
+fn is_zero(number: &u32) -> bool {
+    *number == 0
+}
+
+impl ServerIdentity {
+    /// True from this version on. Valkey counts on from Redis 7.2.
+    pub(crate) fn at_least(&self, major: u32, minor: u32) -> bool {
+        let mut numbers = self.version.split('.').map(|n| n.parse::<u32>().unwrap_or(0));
+        (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) >= (major, minor)
+    }
+}
+
+impl fmt::Display for ServerIdentity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = if self.flavor == Dialect::Valkey { "Valkey" } else { "Redis" };
+        if self.masters > 0 {
+            let masters = if self.masters == 1 { "master" } else { "masters" };
+            return write!(
+                f,
+                "{name} {} cluster of {} {masters} at {}",
+                self.version, self.masters, self.address
+            );
+        }
+        let run: String = self.run_id.chars().take(12).collect();
+        write!(f, "{name} {} at {}, run {run}", self.version, self.address)
+    }
+}
+
+/// Asks a server who it is.
+///
+/// # Errors
+/// [`Error::Refused`] for what is no server of keys: a Sentinel, and a proxy behind which it cannot be known which server
+/// stands.
+pub(crate) async fn identify(
+    connection: &mut Connection,
+    options: &ConnectOptions,
+) -> Result<ServerIdentity, Error> {
+    let mut said = BTreeMap::new();
+    let mut refused = None;
+    for section in ["server", "replication", "cluster"] {
+        match connection.ask_raw(&[b"INFO", section.as_bytes()]).await? {
+            Reply::Error(words) => refused = Some(words),
+            reply => said.extend(fields(reply.bytes().unwrap_or_default())),
+        }
+    }
+    let get = |name: &str| said.get(name).cloned().unwrap_or_default();
+    let valkey = get("valkey_version");
+    let (mut flavor, mut version) =
+        if valkey.is_empty() { (Dialect::Redis, get("redis_version")) } else { (Dialect::Valkey, valkey) };
+    let (mut mode, mut role) = (get("redis_mode"), get("role"));
+    if version.is_empty() {
+        // A proxy with an INFO of its own, or a user who may not ask: from 6.0 on a server says it in another place too.
+        let hello = hello(connection).await?;
+        let said = |name: &str| hello.get(name).cloned().unwrap_or_default();
+        flavor = if said("server") == "valkey" { Dialect::Valkey } else { Dialect::Redis };
+        (version, mode) = (said("version"), said("mode"));
+        if role.is_empty() {
+            role = if said("role") == "replica" { "slave".to_owned() } else { said("role") };
+        }
+    }
+    let address = options.address();
+    if mode == "sentinel" {
+        return Err(is_sentinel(connection, &address).await?);
+    }
+    if version.is_empty() || !version.starts_with(|first: char| first.is_ascii_digit()) {
+        let words = refused.map_or_else(
+            || "INFO names no version of a server, and HELLO neither".to_owned(),
+            |words| format!("INFO: {words}; and HELLO names no version either"),
+        );
+        return Err(Error::Refused {
+            what: format!("{address} is not known to be a Redis or Valkey server"),
+            conflicts: vec![format!("{words}. Of a proxy, name the server behind it; a user needs +info")],
+        });
+    }
+    let mut masters = 0;
+    if options.is_cluster() {
+        // Any of its nodes was asked, and speaks for all.
+        let topology = Box::pin(Topology::read(options)).await?;
+        masters = u32::try_from(topology.masters.len()).unwrap_or(u32::MAX);
+        "master".clone_into(&mut role);
+    }
+    Ok(ServerIdentity {
+        flavor,
+        version,
+        run_id: get("run_id"),
+        role,
+        address,
+        cluster: get("cluster_enabled") == "1" || mode == "cluster",
+        masters,
+    })
+}
+
+/// What a server says of itself to `HELLO` (6.0), by name; nothing where it does not know it.
+async fn hello(connection: &mut Connection) -> Result<BTreeMap<String, String>, Error> {
+    let Reply::Array(said) = connection.ask_raw(&[b"HELLO", b"2"]).await? else { return Ok(BTreeMap::new()) };
+    let text = |reply: &Reply| reply.bytes().map(|bytes| String::from_utf8_lossy(bytes).into_owned());
+    let (pairs, _) = said.as_chunks::<2>();
+    Ok(pairs.iter().filter_map(|[name, value]| Some((text(name)?, text(value)?))).collect())
+}
+
+/// A Sentinel, with the names of the masters that it watches.
+async fn is_sentinel(connection: &mut Connection, address: &str) -> Result<Error, Error> {
+    let mut names = Vec::new();
+    if let Reply::Array(masters) = connection.ask_raw(&[b"SENTINEL", b"MASTERS"]).await? {
+        for master in &masters {
+            let Reply::Array(said) = master else { continue };
+            let (pairs, _) = said.as_chunks::<2>();
+            let name = pairs.iter().find(|[name, _]| name.bytes() == Some(b"name"));
+            names.extend(
+                name.and_then(|[_, name]| name.bytes())
+                    .map(|name| String::from_utf8_lossy(name).into_owned()),
+            );
+        }
+    }
+    let name = names.first().map_or("MASTER-NAME", String::as_str);
+    let known = match names.is_empty() {
+        true => String::new(),
+        false => format!(" (it watches {})", names.join(", ")),
+    };
+    Ok(Error::Refused {
+        what: format!("{address} is a Sentinel, which holds no keys"),
+        conflicts: vec![format!("redis+sentinel://{address}/{name} finds the master that it watches{known}")],
+    })
+}
+
+/// Hashes of the code of every function library; nothing where the server knows no functions (before 7.0).
+pub(crate) async fn functions(
+    connection: &mut Connection,
+    server: &ServerIdentity,
+) -> Result<Option<Vec<u128>>, Error> {
+    if !server.at_least(7, 0) {
+        return Ok(None);
+    }
+    use crate::client::wire::Reply;
+    let Reply::Array(libraries) = connection.ask(&[b"FUNCTION", b"LIST", b"WITHCODE"]).await? else {
+        return Ok(None);
+    };
+    let mut hashes: Vec<u128> = libraries
+        .iter()
+        .filter_map(|library| {
+            let Reply::Array(fields) = library else { return None };
+            let (pairs, _) = fields.as_chunks::<2>();
+            let code = pairs.iter().find(|[name, _]| name.bytes() == Some(b"library_code"))?;
+            code[1].bytes().map(crate::compare::digest::function)
+        })
+        .collect();
+    hashes.sort_unstable();
+    Ok(Some(hashes))
+}
+
+pub(crate) async fn info(
+    connection: &mut Connection,
+    section: &str,
+) -> Result<BTreeMap<String, String>, Error> {
+    let reply = connection.ask(&[b"INFO", section.as_bytes()]).await?;
+    Ok(fields(reply.bytes().unwrap_or_default()))
+}
+
+/// Lines of `name:value`.
+pub(crate) fn fields(text: &[u8]) -> BTreeMap<String, String> {
+    let text = String::from_utf8_lossy(text);
+    text.lines()
+        .filter_map(|line| line.split_once(':'))
+        .map(|(name, value)| (name.to_owned(), value.trim().to_owned()))
+        .collect()
+}
+
+/// A setting's value (`CONFIG GET`), or the server's words of refusal.
+pub(crate) async fn setting(
+    connection: &mut Connection,
+    name: &str,
+) -> Result<Result<Option<String>, String>, Error> {
+    Ok(match connection.ask_raw(&[b"CONFIG", b"GET", name.as_bytes()]).await? {
+        Reply::Error(words) => Err(words),
+        Reply::Array(pair) => {
+            let value = pair.get(1).and_then(Reply::bytes);
+            Ok(value.map(|value| String::from_utf8_lossy(value).into_owned()))
+        }
+        _ => Ok(None),
+    })
+}
+
+/// The target's clock: it decides what has expired.
+pub(crate) async fn clock(connection: &mut Connection) -> Result<i64, Error> {
+    Ok(connection.ask(&[b"TIME"]).await?.clock().unwrap_or(0))
+}

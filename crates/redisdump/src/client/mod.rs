@@ -1,0 +1,15 @@
+//! A connection to a server: URL and TLS, the RESP protocol, who the server is, what its ACL allows.
+
+pub(crate) mod acl;
+pub(crate) mod databases;
+pub(crate) mod identity;
+pub(crate) mod idle_timeout;
+pub(crate) mod lineage;
+pub(crate) mod names;
+mod open;
+pub(crate) mod options;
+pub(crate) mod resp;
+pub(crate) mod sentinel;
+pub(crate) mod tls;
+pub(crate) mod wire;
+pub(crate) mod write_position;

@@ -1,0 +1,106 @@
+//! Names of keys: found by SCAN, and remembered by their hashes, so that a million of them take tens of megabytes.
+
+use std::collections::HashSet;
+use std::hash::{BuildHasher as _, RandomState};
+
+use xxhash_rust::xxh3::xxh3_128_with_seed;
+
+use crate::Error;
+use crate::client::wire::{Connection, Reply};
+
+/// A bounded number of names, each with its database.
+pub(crate) struct Names {
+    hashes: HashSet<u128>,
+    most: u64,
+    /// Drawn anew, so that nobody can make two names that look the same here.
+    seed: u64,
+    full: bool,
+}
+
+impl Names {
+    pub(crate) fn new(most: u64) -> Names {
+        Names { hashes: HashSet::new(), most, seed: RandomState::new().hash_one(0_u8), full: false }
+    }
+
+    /// Remembers a name while there is room; true unless it was remembered before.
+    pub(crate) fn add(&mut self, db: u64, name: &[u8]) -> bool {
+        let hash = self.hash(db, name);
+        if self.hashes.len() as u64 >= self.most && !self.hashes.contains(&hash) {
+            self.full = true;
+            return true;
+        }
+        self.hashes.insert(hash)
+    }
+
+    pub(crate) fn holds(&self, db: u64, name: &[u8]) -> bool {
+        self.hashes.contains(&self.hash(db, name))
+    }
+
+    /// True when there were more names than are remembered.
+    pub(crate) fn is_full(&self) -> bool {
+        self.full
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.hashes.clear();
+        self.full = false;
+    }
+
+    fn hash(&self, db: u64, name: &[u8]) -> u128 {
+        xxh3_128_with_seed(name, self.seed.wrapping_add(db))
+    }
+}
+
+/// Goes over the keys of the database that a connection has chosen.
+pub(crate) struct Scan<'a> {
+    connection: &'a mut Connection,
+    cursor: Option<Vec<u8>>,
+}
+
+impl Scan<'_> {
+    pub(crate) fn of_chosen(connection: &mut Connection) -> Scan<'_> {
+        Scan { connection, cursor: Some(b"0".to_vec()) }
+    }
+
+    /// Some more keys; a name may come twice when the server's table changes its size. Nothing at the end.
+    pub(crate) async fn next(&mut self) -> Result<Option<Vec<Vec<u8>>>, Error> {
+        let Some(cursor) = self.cursor.take() else { return Ok(None) };
+        let (next, keys) = step(self.connection, &cursor).await?;
+        self.cursor = next;
+        Ok(Some(keys))
+    }
+}
+
+/// One step of SCAN: where it goes on, nothing at the end, and keys; one may come twice.
+pub(crate) async fn step(
+    connection: &mut Connection,
+    cursor: &[u8],
+) -> Result<(Option<Vec<u8>>, Vec<Vec<u8>>), Error> {
+    let Reply::Array(parts) = connection.ask(&[b"SCAN", cursor, b"COUNT", b"1000"]).await? else {
+        return Err(connection.reader.protocol("SCAN answered no array".to_owned()));
+    };
+    let mut parts = parts.into_iter();
+    let (Some(next), Some(Reply::Array(keys))) = (parts.next(), parts.next()) else {
+        return Err(connection.reader.protocol("SCAN answered another array".to_owned()));
+    };
+    let next = next.bytes().filter(|next| *next != b"0").map(<[u8]>::to_vec);
+    let keys = keys.into_iter().filter_map(|key| match key {
+        Reply::Bulk(key) => Some(key),
+        _ => None,
+    });
+    Ok((next, keys.collect()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_counts_once_and_only_in_its_database() {
+        let mut names = Names::new(2);
+        assert!(names.add(0, b"a") && !names.add(0, b"a") && names.add(1, b"a"));
+        assert!(!names.is_full() && names.holds(1, b"a") && !names.holds(1, b"b"));
+        // Beyond the bound a name is taken as new, and what is remembered stays.
+        assert!(names.add(0, b"b") && names.is_full() && !names.add(0, b"a"));
+    }
+}

@@ -1,0 +1,20 @@
+//! A connection to whatever a URL names: a server, the master that Sentinels know, any node of a cluster.
+
+use super::options::Place;
+use super::sentinel;
+use super::wire::Connection;
+use crate::cluster::seed;
+use crate::{ConnectOptions, Error};
+
+impl Connection {
+    /// Connects and authenticates.
+    pub(crate) async fn open(options: &ConnectOptions) -> Result<Connection, Error> {
+        match &options.place {
+            Place::Sentinel(watching) => {
+                Connection::to_server(&Box::pin(sentinel::master(options, watching)).await?).await
+            }
+            Place::Cluster(_) => Connection::to_server(&seed(options).await?).await,
+            _ => Connection::to_server(options).await,
+        }
+    }
+}

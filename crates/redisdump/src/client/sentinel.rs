@@ -1,0 +1,86 @@
+//! The master that Sentinels watch: asked for once for each job, and only believed when it says of itself that it is one.
+
+use std::time::Duration;
+
+use crate::client::identity::info;
+use crate::client::options::{Place, Sentinel};
+use crate::client::wire::{Connection, Reply};
+use crate::{ConnectOptions, Error};
+
+/// After a failover Sentinels name the old master for some seconds.
+const TRIES: u32 = 20;
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// Where the master is.
+///
+/// # Errors
+/// [`Error::Connect`], with what each Sentinel said.
+pub(crate) async fn master(options: &ConnectOptions, sentinel: &Sentinel) -> Result<ConnectOptions, Error> {
+    if let Some((host, port)) = sentinel.found.get() {
+        return Ok(options.at(host, *port));
+    }
+    let mut said = Vec::new();
+    for attempt in 0..TRIES {
+        if attempt > 0 {
+            tokio::time::sleep(PAUSE).await;
+        }
+        said.clear();
+        let mut again = false;
+        for (host, port) in &sentinel.nodes {
+            let name = format!("{host}:{port}");
+            match named(options, sentinel, host, *port).await {
+                Err(error) => said.push(format!("{name}: {error}")),
+                Ok(None) => said.push(format!("{name} knows no master `{}`", sentinel.master)),
+                Ok(Some((host, port))) => match is_master(&options.at(&host, port)).await {
+                    Ok(true) => {
+                        let (host, port) = sentinel.found.get_or_init(|| (host, port));
+                        return Ok(options.at(host, *port));
+                    }
+                    Ok(false) => {
+                        again = true;
+                        said.push(format!("{name} names {host}:{port}, which is no master"));
+                    }
+                    Err(error) => {
+                        again = true;
+                        said.push(format!("{name} names {host}:{port}: {error}"));
+                    }
+                },
+            }
+        }
+        // Only a failover is waited for.
+        if !again {
+            break;
+        }
+    }
+    Err(Error::Connect { target: options.display().to_string(), message: said.join("; ") })
+}
+
+/// What one Sentinel names.
+async fn named(
+    options: &ConnectOptions,
+    sentinel: &Sentinel,
+    host: &str,
+    port: u16,
+) -> Result<Option<(String, u16)>, Error> {
+    // Most Sentinels ask for no login, and refuse one that they do not know.
+    let node = options.at(host, port);
+    let open = node.clone().without_login();
+    let mut connection = match Connection::open(&open).await {
+        Err(Error::Connect { message, .. }) if message.starts_with("NOAUTH") => {
+            Connection::open(&node).await?
+        }
+        opened => opened?,
+    };
+    let asked: [&[u8]; 3] = [b"SENTINEL", b"GET-MASTER-ADDR-BY-NAME", sentinel.master.as_bytes()];
+    let Reply::Array(parts) = connection.ask(&asked).await? else { return Ok(None) };
+    let text = |at: usize| parts.get(at).and_then(Reply::bytes).map(String::from_utf8_lossy);
+    let port = text(1).and_then(|port| port.parse().ok());
+    Ok(text(0).map(std::borrow::Cow::into_owned).zip(port))
+}
+
+async fn is_master(options: &ConnectOptions) -> Result<bool, Error> {
+    debug_assert!(!matches!(options.place, Place::Sentinel(_)));
+    let mut connection = Connection::open(options).await?;
+    let said = info(&mut connection, "replication").await?;
+    Ok(said.get("role").is_some_and(|role| role == "master"))
+}

@@ -1,0 +1,143 @@
+//! TLS: whom we believe, and who we are. The files are named as redis-cli names them.
+
+use std::sync::Arc;
+
+use rustls::RootCertStore;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use crate::client::options::Tls;
+
+/// Reads the files, which can be told before anybody is asked.
+pub(crate) fn connector(tls: &Tls) -> Result<TlsConnector, String> {
+    config(tls).map(|config| TlsConnector::from(Arc::new(config)))
+}
+
+/// Makes TLS of a connection.
+pub(crate) async fn secured(
+    connector: TlsConnector,
+    tls: &Tls,
+    host: &str,
+    stream: TcpStream,
+) -> Result<TlsStream<TcpStream>, String> {
+    let name = tls.sni.as_deref().unwrap_or(host);
+    let server = ServerName::try_from(name.to_owned()).map_err(|e| format!("TLS for {name}: {e}"))?;
+    connector.connect(server, stream).await.map_err(|error| {
+        let said = error.to_string();
+        let authority = tls.cacert.as_deref().unwrap_or("the authorities of this host");
+        let hint = match () {
+            () if said.contains("UnknownIssuer") => {
+                format!(": the server's certificate is not signed by {authority} (?cacert=FILE names others)")
+            }
+            () if said.contains("not valid for name") || said.contains("NotValidForName") => {
+                format!(": the server's certificate is not for {name} (?sni=NAME says whose it is to be)")
+            }
+            () => String::new(),
+        };
+        format!("TLS: {said}{hint}")
+    })
+}
+
+fn config(tls: &Tls) -> Result<rustls::ClientConfig, String> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = rustls::ClientConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()
+        .map_err(|e| e.to_string())?;
+    let builder = match tls.insecure {
+        true => builder.dangerous().with_custom_certificate_verifier(Arc::new(insecure::Anything(provider))),
+        false => builder.with_root_certificates(roots(tls)?),
+    };
+    let (Some(cert), Some(key)) = (&tls.cert, &tls.key) else { return Ok(builder.with_no_client_auth()) };
+    let chain = certificates("cert", cert)?;
+    // Its errors may quote what they stumble over; nothing of a key is to be seen.
+    std::fs::metadata(key).map_err(|e| format!("key {key}: {e}"))?;
+    let secret = PrivateKeyDer::from_pem_file(key)
+        .map_err(|_| format!("key {key}: it cannot be read as a private key in PEM, without a passphrase"))?;
+    builder
+        .with_client_auth_cert(chain, secret)
+        .map_err(|e| format!("cert {cert} and key {key} do not make a client's certificate: {e}"))
+}
+
+fn roots(tls: &Tls) -> Result<RootCertStore, String> {
+    let mut roots = RootCertStore::empty();
+    match &tls.cacert {
+        Some(file) => {
+            for certificate in certificates("cacert", file)? {
+                roots.add(certificate).map_err(|e| format!("cacert {file}: {e}"))?;
+            }
+        }
+        None => {
+            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+            if roots.is_empty() {
+                return Err(
+                    "this host has no certificate authorities (ca-certificates); ?cacert=FILE names some"
+                        .to_owned(),
+                );
+            }
+        }
+    }
+    Ok(roots)
+}
+
+fn certificates(option: &str, file: &str) -> Result<Vec<CertificateDer<'static>>, String> {
+    std::fs::metadata(file).map_err(|e| format!("{option} {file}: {e}"))?;
+    let read = CertificateDer::pem_file_iter(file).and_then(|found| found.collect::<Result<Vec<_>, _>>());
+    match read {
+        Ok(found) if found.is_empty() => Err(format!("{option} {file}: there is no certificate in it (PEM)")),
+        // What it stumbled over may be a key, where the files were mixed up.
+        Err(_) => Err(format!("{option} {file}: it cannot be read as certificates in PEM")),
+        Ok(found) => Ok(found),
+    }
+}
+
+mod insecure {
+    //! A verifier that believes everything, for those who ask for it.
+
+    use std::sync::Arc;
+
+    use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+    use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
+    use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+    use rustls::{DigitallySignedStruct, Error, SignatureScheme};
+
+    #[derive(Debug)]
+    pub(super) struct Anything(pub(super) Arc<CryptoProvider>);
+
+    impl ServerCertVerifier for Anything {
+        fn verify_server_cert(
+            &self,
+            _: &CertificateDer<'_>,
+            _: &[CertificateDer<'_>],
+            _: &ServerName<'_>,
+            _: &[u8],
+            _: UnixTime,
+        ) -> Result<ServerCertVerified, Error> {
+            Ok(ServerCertVerified::assertion())
+        }
+
+        fn verify_tls12_signature(
+            &self,
+            message: &[u8],
+            cert: &CertificateDer<'_>,
+            dss: &DigitallySignedStruct,
+        ) -> Result<HandshakeSignatureValid, Error> {
+            verify_tls12_signature(message, cert, dss, &self.0.signature_verification_algorithms)
+        }
+
+        fn verify_tls13_signature(
+            &self,
+            message: &[u8],
+            cert: &CertificateDer<'_>,
+            dss: &DigitallySignedStruct,
+        ) -> Result<HandshakeSignatureValid, Error> {
+            verify_tls13_signature(message, cert, dss, &self.0.signature_verification_algorithms)
+        }
+
+        fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+            self.0.signature_verification_algorithms.supported_schemes()
+        }
+    }
+}

@@ -1,0 +1,391 @@
+//! RESP2 over a connection: commands out, replies in, nothing read that was not asked for, nothing allocated that a
+//! length field merely claims.
+
+use std::time::Duration;
+
+use tokio::io::{
+    AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, BufReader, ReadHalf,
+    WriteHalf,
+};
+use tokio::net::{TcpStream, UnixStream};
+
+use crate::client::idle_timeout::{Watched, keep_alive};
+use crate::client::options::Place;
+pub(crate) use crate::client::resp::command;
+use crate::client::tls::{connector, secured};
+use crate::{ConnectOptions, Error};
+
+/// A reply.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Reply {
+    Simple(String),
+    Error(String),
+    Int(i64),
+    Bulk(Vec<u8>),
+    Nil,
+    Array(Vec<Reply>),
+}
+
+impl Reply {
+    /// The bytes of a string reply, of either kind.
+    pub(crate) fn bytes(&self) -> Option<&[u8]> {
+        match self {
+            Reply::Bulk(bytes) => Some(bytes),
+            Reply::Simple(text) => Some(text.as_bytes()),
+            _ => None,
+        }
+    }
+
+    /// The server's clock in milliseconds since the epoch, from the reply of TIME.
+    pub(crate) fn clock(&self) -> Option<i64> {
+        let Reply::Array(parts) = self else { return None };
+        let part = |at: usize| parts.get(at).and_then(Reply::int);
+        Some(part(0)?.saturating_mul(1000).saturating_add(part(1)? / 1000))
+    }
+
+    pub(crate) fn int(&self) -> Option<i64> {
+        match self {
+            Reply::Int(n) => Some(*n),
+            other => other.bytes().and_then(|bytes| std::str::from_utf8(bytes).ok()?.parse().ok()),
+        }
+    }
+}
+
+pub(crate) trait Both: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Both for T {}
+pub(crate) type Socket = Box<dyn Both>;
+
+/// Lines (and so simple strings, errors and lengths) are never longer.
+const LINE: u64 = 64 << 10;
+/// Bulk strings are read in steps of this size, so that memory grows with what really came.
+const STEP: usize = 1 << 20;
+/// Nested arrays are never deeper (FUNCTION LIST has three levels).
+const DEPTH: usize = 8;
+
+/// The errors of a reply.
+#[derive(Debug)]
+pub(crate) struct Failed {
+    /// The place of the element that the first of them stands for in an array of replies, as EXEC gives.
+    pub(crate) place: Option<u64>,
+    /// The server's words, of the first.
+    pub(crate) message: String,
+    /// How many they are.
+    pub(crate) errors: u64,
+}
+
+/// The beginning of a reply.
+#[derive(Debug)]
+pub(crate) enum Head {
+    /// A string of so many bytes follows: [`Reader::part`] reads it, and [`Reader::end`] what closes it.
+    Bulk(u64),
+    /// So many replies follow.
+    Array(u64),
+    /// All of it.
+    Other(Reply),
+}
+
+/// The reading half.
+pub(crate) struct Reader {
+    pub(crate) socket: BufReader<ReadHalf<Socket>>,
+    target: String,
+}
+
+/// The writing half.
+pub(crate) struct Writer {
+    socket: WriteHalf<Socket>,
+    target: String,
+}
+
+/// A connection that has been let in.
+pub(crate) struct Connection {
+    pub(crate) reader: Reader,
+    pub(crate) writer: Writer,
+}
+
+impl Writer {
+    pub(crate) async fn send(&mut self, bytes: &[u8], doing: &str) -> Result<(), Error> {
+        let sent = async {
+            self.socket.write_all(bytes).await?;
+            self.socket.flush().await
+        };
+        sent.await.map_err(|source| Error::Lost {
+            target: self.target.clone(),
+            doing: doing.to_owned(),
+            source,
+        })
+    }
+}
+
+impl Reader {
+    pub(crate) fn target(&self) -> &str {
+        &self.target
+    }
+
+    pub(crate) fn lost(&self, doing: &str, source: std::io::Error) -> Error {
+        Error::Lost { target: self.target.clone(), doing: doing.to_owned(), source }
+    }
+
+    /// One line without its end.
+    pub(crate) async fn line(&mut self, doing: &str) -> Result<String, Error> {
+        let mut line = Vec::new();
+        let read = (&mut self.socket).take(LINE).read_until(b'\n', &mut line).await;
+        read.map_err(|e| self.lost(doing, e))?;
+        if line.pop() != Some(b'\n') {
+            if line.len() as u64 >= LINE - 1 {
+                return Err(self.protocol("a line without an end".to_owned()));
+            }
+            return Err(self.lost(doing, std::io::ErrorKind::UnexpectedEof.into()));
+        }
+        if line.last() == Some(&b'\r') {
+            line.pop();
+        }
+        Ok(String::from_utf8_lossy(&line).into_owned())
+    }
+
+    pub(crate) async fn reply(&mut self, doing: &str) -> Result<Reply, Error> {
+        self.nested(doing, 0).await
+    }
+
+    async fn nested(&mut self, doing: &str, depth: usize) -> Result<Reply, Error> {
+        match self.head(doing).await? {
+            Head::Bulk(n) => self.bulk(n, doing).await.map(Reply::Bulk),
+            Head::Array(n) if depth < DEPTH => {
+                let mut items = Vec::new();
+                for _ in 0..n {
+                    items.push(Box::pin(self.nested(doing, depth + 1)).await?);
+                }
+                Ok(Reply::Array(items))
+            }
+            Head::Array(_) => Err(self.protocol("it answered arrays within arrays without end".to_owned())),
+            Head::Other(reply) => Ok(reply),
+        }
+    }
+
+    /// The beginning of a reply; what follows it is the caller's to read.
+    pub(crate) async fn head(&mut self, doing: &str) -> Result<Head, Error> {
+        let line = self.line(doing).await?;
+        let (kind, rest) = line.split_at_checked(1).unwrap_or(("", ""));
+        Ok(match (kind, rest.parse::<i64>()) {
+            ("+", _) => Head::Other(Reply::Simple(rest.to_owned())),
+            ("-", _) => Head::Other(Reply::Error(rest.to_owned())),
+            (":", Ok(n)) => Head::Other(Reply::Int(n)),
+            ("$" | "*", Ok(-1)) => Head::Other(Reply::Nil),
+            ("$", Ok(n)) if n >= 0 => Head::Bulk(n.unsigned_abs()),
+            ("*", Ok(n)) if n >= 0 => Head::Array(n.unsigned_abs()),
+            _ => {
+                let shown: String = line.chars().take(60).collect();
+                return Err(self.protocol(format!("it answered {shown:?}")));
+            }
+        })
+    }
+
+    /// Reads a reply and keeps nothing of it but its first error, if there is one.
+    pub(crate) async fn outcome(&mut self, doing: &str) -> Result<Option<Failed>, Error> {
+        let mut failed: Option<Failed> = None;
+        // How many elements are missing at each depth, and the element of the outermost array that is being read.
+        let mut missing: Vec<u64> = Vec::new();
+        let mut element = 0;
+        loop {
+            let line = self.line(doing).await?;
+            let (kind, rest) = line.split_at_checked(1).unwrap_or(("", ""));
+            match (kind, rest.parse::<i64>()) {
+                ("-", _) => {
+                    let place = (!missing.is_empty()).then_some(element);
+                    let first = || Failed { place, message: rest.to_owned(), errors: 0 };
+                    failed.get_or_insert_with(first).errors += 1;
+                }
+                ("+", _) | (":", Ok(_)) | ("$" | "*", Ok(-1)) => {}
+                ("$", Ok(n)) if n >= 0 => self.skip(n.unsigned_abs().saturating_add(2), doing).await?,
+                ("*", Ok(n)) if n >= 0 && missing.len() < DEPTH => {
+                    missing.push(n.unsigned_abs().saturating_add(1));
+                }
+                _ => {
+                    let shown: String = line.chars().take(60).collect();
+                    return Err(self.protocol(format!("it answered {shown:?}")));
+                }
+            }
+            // What was read completes its array, which may complete the one around it.
+            while let Some(left) = missing.last_mut() {
+                *left -= 1;
+                if *left > 0 {
+                    break;
+                }
+                missing.pop();
+            }
+            match missing.as_slice() {
+                [] => return Ok(failed),
+                [_] => element += 1,
+                _ => {}
+            }
+        }
+    }
+
+    /// Takes as many replies `+OK` as are there already, at most so many: millions of them are awaited one after another,
+    /// and nothing is made of them.
+    pub(crate) fn take_ok(&mut self, most: usize) -> usize {
+        const OK: &[u8; 5] = b"+OK\r\n";
+        let (replies, _) = self.socket.buffer().as_chunks::<5>();
+        let count = replies.iter().take(most).take_while(|reply| *reply == OK).count();
+        self.socket.consume(count * OK.len());
+        count
+    }
+
+    /// Passes over bytes of a reply whose head was read.
+    pub(crate) async fn skip(&mut self, bytes: u64, doing: &str) -> Result<(), Error> {
+        let skipped = tokio::io::copy(&mut (&mut self.socket).take(bytes), &mut tokio::io::sink()).await;
+        match skipped.map_err(|e| self.lost(doing, e))? == bytes {
+            true => Ok(()),
+            false => Err(self.lost(doing, std::io::ErrorKind::UnexpectedEof.into())),
+        }
+    }
+
+    /// Appends what is there of a reply whose head was read, at most so many bytes; how many they were, at least one.
+    pub(crate) async fn some(&mut self, out: &mut Vec<u8>, most: usize, doing: &str) -> Result<usize, Error> {
+        let before = out.len();
+        out.resize(before + most, 0);
+        let read = self.socket.read(out.get_mut(before..).unwrap_or_default()).await;
+        out.truncate(before + read.as_ref().map_or(0, |n| *n));
+        match read.map_err(|e| self.lost(doing, e))? {
+            0 => Err(self.lost(doing, std::io::ErrorKind::UnexpectedEof.into())),
+            n => Ok(n),
+        }
+    }
+
+    /// Reads a string whose head was read, and what closes it.
+    pub(crate) async fn bulk(&mut self, length: u64, doing: &str) -> Result<Vec<u8>, Error> {
+        let mut bytes = Vec::new();
+        self.part(&mut bytes, length, doing).await?;
+        self.end(doing).await?;
+        Ok(bytes)
+    }
+
+    /// Appends the next bytes of a string.
+    pub(crate) async fn part(&mut self, into: &mut Vec<u8>, bytes: u64, doing: &str) -> Result<(), Error> {
+        let mut left = bytes;
+        while left > 0 {
+            let step = usize::try_from(left).unwrap_or(STEP).min(STEP);
+            let before = into.len();
+            into.resize(before + step, 0);
+            let part = into.get_mut(before..).unwrap_or_default();
+            let read = self.socket.read_exact(part).await;
+            read.map_err(|e| self.lost(doing, e))?;
+            left -= step as u64;
+        }
+        Ok(())
+    }
+
+    /// The line end that closes a string.
+    pub(crate) async fn end(&mut self, doing: &str) -> Result<(), Error> {
+        let read = self.socket.read_exact(&mut [0; 2]).await;
+        read.map(drop).map_err(|e| self.lost(doing, e))
+    }
+
+    pub(crate) fn protocol(&self, message: String) -> Error {
+        Error::Protocol { target: self.target.clone(), message }
+    }
+}
+
+impl Connection {
+    /// Connects to one server, named by its address, and authenticates. [`Connection::open`] takes every URL.
+    pub(crate) async fn to_server(options: &ConnectOptions) -> Result<Connection, Error> {
+        let target = options.display().to_string();
+        let failed = |message: String| Error::Connect { target: target.clone(), message };
+        let socket = match tokio::time::timeout(Duration::from_secs(30), dial(options)).await {
+            Ok(dialled) => dialled.map_err(failed)?,
+            Err(_) => return Err(failed("it did not answer within 30 s".to_owned())),
+        };
+        let (read, write) = tokio::io::split(socket);
+        let mut connection = Connection {
+            reader: Reader { socket: BufReader::with_capacity(64 << 10, read), target: target.clone() },
+            writer: Writer { socket: write, target: target.clone() },
+        };
+        // Only with the first answer it is known that the server takes us without a certificate.
+        let closed = |error: Error| match error {
+            Error::Lost { target, doing, source } if options.wants_certificate() => {
+                let doing = format!(
+                    "{doing}, the first question (a server with `tls-auth-clients yes` wants a client's certificate: \
+                     ?cert=FILE&key=FILE)"
+                );
+                Error::Lost { target, doing, source }
+            }
+            other => other,
+        };
+        // A user of whom no password is known may have none.
+        let password = options.password.as_deref().or(options.user.as_ref().map(|_| ""));
+        if let Some(password) = password {
+            let mut arguments: Vec<&[u8]> = vec![b"AUTH"];
+            arguments.extend(options.user.as_ref().map(String::as_bytes));
+            arguments.push(password.as_bytes());
+            match connection.ask_raw(&arguments).await.map_err(closed)? {
+                Reply::Error(message) if !(options.user.is_none() && has_no_password(&message)) => {
+                    return Err(failed(message));
+                }
+                _ => {}
+            }
+        }
+        match connection.ask_raw(&[b"PING"]).await.map_err(closed)? {
+            Reply::Error(message) if message.starts_with("NOAUTH") => Err(failed(format!(
+                "{message} Give a password: REDISCLI_AUTH, redis://:password@…, or the configuration"
+            ))),
+            // A user that may not PING may still do all that is needed; and a loading server says so later.
+            _ => Ok(connection),
+        }
+    }
+
+    /// Sends a command and gives its reply, errors included.
+    pub(crate) async fn ask_raw(&mut self, arguments: &[&[u8]]) -> Result<Reply, Error> {
+        let doing =
+            arguments.first().map(|name| String::from_utf8_lossy(name).into_owned()).unwrap_or_default();
+        let mut out = Vec::new();
+        command(&mut out, arguments);
+        self.writer.send(&out, &doing).await?;
+        self.reader.reply(&doing).await
+    }
+
+    /// Sends a command and gives its reply; an error reply is an error.
+    pub(crate) async fn ask(&mut self, arguments: &[&[u8]]) -> Result<Reply, Error> {
+        match self.ask_raw(arguments).await? {
+            Reply::Error(message) => {
+                let doing = arguments
+                    .iter()
+                    .take(2)
+                    .map(|a| String::from_utf8_lossy(a))
+                    .collect::<Vec<_>>()
+                    .join(" ");
+                Err(Error::Server { target: self.reader.target.clone(), doing, message })
+            }
+            reply => Ok(reply),
+        }
+    }
+}
+
+/// Whether a server refuses a password because it has none: it lets everybody in, and a password meant for another server
+/// of the same job does no harm.
+fn has_no_password(message: &str) -> bool {
+    // Redis before 6.0, and from then on.
+    message.contains("no password is set") || message.contains("without any password configured")
+}
+
+async fn dial(options: &ConnectOptions) -> Result<Socket, String> {
+    let socket: Socket = match &options.place {
+        // It was asked where the master is before.
+        Place::Sentinel(_) => return Err("Sentinels hold no keys".to_owned()),
+        // One of its nodes was chosen before.
+        Place::Cluster(_) => return Err("a cluster is reached by its nodes".to_owned()),
+        Place::Unix(path) => Box::new(UnixStream::connect(path).await.map_err(|e| e.to_string())?),
+        Place::Tcp { host, port, tls } => {
+            let connector = tls.as_ref().map(connector).transpose()?;
+            let stream = TcpStream::connect((host.as_str(), *port)).await.map_err(|e| e.to_string())?;
+            stream.set_nodelay(true).map_err(|e| e.to_string())?;
+            keep_alive(&stream).map_err(|e| e.to_string())?;
+            match (tls, connector) {
+                (Some(tls), Some(connector)) => Box::new(secured(connector, tls, host, stream).await?),
+                _ => Box::new(stream),
+            }
+        }
+    };
+    Ok(match options.silence {
+        Some(silence) => Box::new(Watched::new(socket, silence)),
+        None => socket,
+    })
+}

@@ -1,0 +1,93 @@
+//! How far a server has come with what is written to it, so that a copy can say whether its source went on meanwhile.
+
+use serde::Serialize;
+
+use crate::client::identity::info;
+use crate::client::wire::Connection;
+use crate::cluster::each_master;
+use crate::{ConnectOptions, Error};
+
+/// What a server counts of its writes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct WritePosition {
+    /// Its replication offset: bytes of commands, and of the PINGs that replicas get.
+    pub offset: Option<i64>,
+    /// Changes since it saved an RDB last.
+    #[serde(skip)]
+    pub changes: Option<u64>,
+    /// When that was, in seconds since the epoch.
+    #[serde(skip)]
+    pub saved: Option<i64>,
+}
+
+/// Asks a server how far it has come. What it does not say, or not to this user, is left out.
+///
+/// # Errors
+/// It cannot be reached.
+pub async fn write_position(options: &ConnectOptions) -> Result<WritePosition, Error> {
+    // Of a cluster the sums: where one of its masters goes on, so do they.
+    let positions = each_master(options, |node| async move { of_node(&node).await }).await?;
+    let sum = |one: WritePosition, other: WritePosition| WritePosition {
+        offset: one.offset.zip(other.offset).map(|(one, other)| one.saturating_add(other)),
+        changes: one.changes.zip(other.changes).map(|(one, other)| one.saturating_add(other)),
+        saved: one.saved.zip(other.saved).map(|(one, other)| one.saturating_add(other)),
+    };
+    Ok(positions.into_iter().reduce(sum).unwrap_or_default())
+}
+
+async fn of_node(options: &ConnectOptions) -> Result<WritePosition, Error> {
+    let mut connection = Connection::open(options).await?;
+    let mut said = std::collections::BTreeMap::new();
+    for section in ["replication", "persistence"] {
+        match info(&mut connection, section).await {
+            Ok(fields) => said.extend(fields),
+            Err(Error::Server { .. }) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    let offset = if said.get("role").is_some_and(|role| role == "slave") {
+        "slave_repl_offset"
+    } else {
+        "master_repl_offset"
+    };
+    Ok(WritePosition {
+        offset: said.get(offset).and_then(|n| n.parse().ok()),
+        changes: said.get("rdb_changes_since_last_save").and_then(|n| n.parse().ok()),
+        saved: said.get("rdb_last_save_time").and_then(|n| n.parse().ok()),
+    })
+}
+
+impl WritePosition {
+    /// Whether anything was written after this position, up to a later one; nothing where it cannot be known.
+    pub fn written_until(&self, later: &WritePosition) -> Option<bool> {
+        if let (Some(before), Some(after)) = (self.changes, later.changes)
+            && self.saved == later.saved
+        {
+            return Some(before != after);
+        }
+        match (self.offset, later.offset) {
+            (Some(before), Some(after)) if before != after => Some(true),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn changes_are_believed_where_nothing_was_saved_meanwhile() {
+        let at = |offset, changes, saved| WritePosition {
+            offset: Some(offset),
+            changes: Some(changes),
+            saved: Some(saved),
+        };
+        assert_eq!(at(1, 5, 0).written_until(&at(99, 5, 0)), Some(false));
+        assert_eq!(at(1, 5, 0).written_until(&at(1, 6, 0)), Some(true));
+        assert_eq!(at(1, 5, 0).written_until(&at(2, 0, 7)), Some(true));
+        assert_eq!(at(1, 5, 0).written_until(&at(1, 0, 7)), None);
+        assert_eq!(WritePosition::default().written_until(&WritePosition::default()), None);
+    }
+}

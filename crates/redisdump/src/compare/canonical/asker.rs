@@ -1,0 +1,286 @@
+//! Keys of a server, or of all masters of a cluster: each asked for where it is, also while slots and roles change hands.
+
+use std::collections::BTreeMap;
+
+use tokio::time::Instant;
+
+use super::{Live, NodeAsker};
+use crate::client::identity::{functions, identify};
+use crate::client::wire::{Connection, Reply, command};
+use crate::cluster::{FAILOVER, PAUSE, Redirect, Topology, named, slot_of};
+use crate::display::shown;
+use crate::{ConnectOptions, Error, ServerIdentity};
+
+/// Connections that ask for keys.
+pub(crate) struct Asker {
+    options: ConnectOptions,
+    /// The masters of a cluster, in the order of its slots; nothing of a single server.
+    topology: Option<Topology>,
+    nodes: Vec<NodeAsker>,
+    counters: bool,
+    db: Option<u64>,
+    /// The cluster has changed since the first question.
+    changed: bool,
+    /// Of nodes that are no masters any more.
+    slack: u64,
+    metadata: u64,
+}
+
+impl Asker {
+    /// Connects to a server that is known already.
+    pub(crate) async fn open(options: &ConnectOptions, server: &ServerIdentity) -> Result<Asker, Error> {
+        let mut asker = Asker {
+            options: options.clone(),
+            topology: None,
+            nodes: Vec::new(),
+            counters: true,
+            db: None,
+            changed: false,
+            slack: 0,
+            metadata: 0,
+        };
+        match options.is_cluster() {
+            true => asker.connect().await?,
+            false => asker.nodes = vec![NodeAsker::open(options, server).await?],
+        }
+        asker.counters = asker.nodes.iter().all(NodeAsker::has_counters);
+        asker.counters(true);
+        Ok(asker)
+    }
+
+    /// Connects to all masters of a cluster.
+    async fn connect(&mut self) -> Result<(), Error> {
+        let topology = Topology::read(&self.options).await?;
+        let mut nodes = Vec::new();
+        for node in &topology.masters {
+            let at = self.options.at(&node.host, node.port);
+            let mut connection = Connection::open(&at).await?;
+            let server = identify(&mut connection, &at).await?;
+            let mut asker = NodeAsker::open(&at, &server).await?;
+            if let Some(db) = self.db {
+                asker.select(db).await?;
+            }
+            nodes.push(asker);
+        }
+        for node in &self.nodes {
+            self.slack = self.slack.max(node.slack());
+            self.metadata += node.with_metadata();
+        }
+        self.changed |= self.topology.as_ref().is_some_and(|before| !before.changes(&topology).is_empty());
+        self.topology = Some(topology);
+        self.nodes = nodes;
+        self.counters(self.counters);
+        Ok(())
+    }
+
+    /// Whether counters of streams are part of what keys mean: the other side may not keep them.
+    pub(crate) fn counters(&mut self, counters: bool) {
+        self.counters &= counters;
+        for node in &mut self.nodes {
+            node.counters(self.counters);
+        }
+    }
+
+    /// True when this server keeps counters of streams.
+    pub(crate) fn has_counters(&self) -> bool {
+        self.counters
+    }
+
+    /// The server's clock, in milliseconds, when it answered last: it alone tells what is due from what is lost. Of several
+    /// the latest.
+    pub(crate) fn now(&self) -> i64 {
+        self.nodes.iter().map(NodeAsker::now).max().unwrap_or_default()
+    }
+
+    /// By how many milliseconds any expiry may be told wrong.
+    pub(crate) fn slack(&self) -> u64 {
+        self.nodes.iter().map(NodeAsker::slack).max().unwrap_or_default().max(self.slack)
+    }
+
+    /// How many values had metadata of modules beside them.
+    pub(crate) fn with_metadata(&self) -> u64 {
+        self.nodes.iter().map(NodeAsker::with_metadata).sum::<u64>() + self.metadata
+    }
+
+    /// The connections over which all keys are found by SCAN.
+    pub(crate) fn connections(&mut self) -> impl Iterator<Item = &mut Connection> {
+        self.nodes.iter_mut().map(NodeAsker::connection)
+    }
+
+    /// Hashes of the function libraries. Of a cluster whose masters have other ones, all of all, which equals nothing.
+    pub(crate) async fn functions(&mut self, server: &ServerIdentity) -> Result<Option<Vec<u128>>, Error> {
+        let mut found: Option<Vec<u128>> = None;
+        for node in &mut self.nodes {
+            let of_node = functions(node.connection(), server).await?;
+            match (&mut found, of_node) {
+                (found @ None, of_node) => *found = of_node,
+                (Some(found), Some(of_node)) if *found != of_node => found.extend(of_node),
+                _ => {}
+            }
+        }
+        Ok(found)
+    }
+
+    /// The databases that hold keys, and about how many.
+    pub(crate) async fn databases(&mut self, server: &ServerIdentity) -> Result<BTreeMap<u64, u64>, Error> {
+        self.db = None;
+        let mut all = BTreeMap::new();
+        for node in &mut self.nodes {
+            for (db, keys) in node.databases(server).await? {
+                *all.entry(db).or_default() += keys;
+            }
+        }
+        Ok(all)
+    }
+
+    pub(crate) async fn select(&mut self, db: u64) -> Result<(), Error> {
+        self.db = Some(db);
+        for node in &mut self.nodes {
+            node.select(db).await?;
+        }
+        Ok(())
+    }
+
+    /// Whether slots or roles changed hands since the first question, so that SCAN may have missed keys.
+    pub(crate) async fn changed(&mut self) -> Result<bool, Error> {
+        let Some(before) = &self.topology else { return Ok(false) };
+        let now = Topology::read(&self.options).await?;
+        Ok(self.changed || !before.changes(&now).is_empty())
+    }
+
+    /// What these keys mean; nothing for one that is not there.
+    pub(crate) async fn look_up(&mut self, keys: &[&[u8]]) -> Result<Vec<Option<Live>>, Error> {
+        if self.topology.is_none() {
+            return match self.nodes.first_mut() {
+                Some(node) => node.look_up(keys).await,
+                None => Ok(Vec::new()),
+            };
+        }
+        let deadline = Instant::now() + FAILOVER;
+        loop {
+            match self.of_all(keys).await {
+                Err(error) if is_passing(&error) && Instant::now() < deadline => {
+                    // A connection on which a question was given up is of no use any more.
+                    tokio::time::sleep(PAUSE).await;
+                    match self.connect().await {
+                        Err(error) if !is_passing(&error) => return Err(error),
+                        _ => {}
+                    }
+                    match self.one_by_one(keys).await {
+                        Err(error) if is_passing(&error) => {}
+                        other => return other,
+                    }
+                }
+                other => return other,
+            }
+        }
+    }
+
+    /// Asks every master for the keys of its slots, all masters at once.
+    async fn of_all(&mut self, keys: &[&[u8]]) -> Result<Vec<Option<Live>>, Error> {
+        let mut places: Vec<Vec<usize>> = vec![Vec::new(); self.nodes.len()];
+        for (at, key) in keys.iter().enumerate() {
+            if let Some(of_node) = places.get_mut(self.node_of(key)?) {
+                of_node.push(at);
+            }
+        }
+        let asked = self.nodes.iter_mut().zip(&places).map(|(node, places)| async move {
+            let keys: Vec<&[u8]> = places.iter().filter_map(|at| keys.get(*at).copied()).collect();
+            if keys.is_empty() { Ok(Vec::new()) } else { node.look_up(&keys).await }
+        });
+        let answers = futures::future::try_join_all(asked).await?;
+        let mut found = vec![None; keys.len()];
+        for (places, answers) in places.iter().zip(answers) {
+            for (at, live) in places.iter().zip(answers) {
+                if let Some(place) = found.get_mut(*at) {
+                    *place = live;
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// The same key by key, each where the cluster says that it is: while its slot is being moved.
+    async fn one_by_one(&mut self, keys: &[&[u8]]) -> Result<Vec<Option<Live>>, Error> {
+        let mut found = Vec::new();
+        for key in keys {
+            let mut answered = self.of_all(&[*key]).await;
+            if let Err(Error::Server { message, .. }) = &answered
+                && let Some(Redirect::Ask { host, port, .. }) = Redirect::of(message)
+            {
+                let (host, port) = named(host, port, &self.options.address());
+                self.connect().await?;
+                answered = self.ask_there(&host, port, key).await.map(|live| vec![live]);
+            }
+            found.push(answered?.pop().flatten());
+        }
+        Ok(found)
+    }
+
+    /// Asks the node that takes a slot over.
+    async fn ask_there(&mut self, host: &str, port: u16, key: &[u8]) -> Result<Option<Live>, Error> {
+        let at = self.options.at(host, port);
+        let mut connection = Connection::open(&at).await?;
+        let server = identify(&mut connection, &at).await?;
+        let mut node = NodeAsker::open(&at, &server).await?;
+        node.counters(self.counters);
+        node.set_asking(true);
+        Ok(node.look_up(&[key]).await?.pop().flatten())
+    }
+
+    fn node_of(&self, key: &[u8]) -> Result<usize, Error> {
+        let Some(topology) = &self.topology else { return Ok(0) };
+        let slot = slot_of(key);
+        topology.masters.iter().position(|node| node.slots.has(slot)).ok_or_else(|| Error::Server {
+            target: self.options.display().to_string(),
+            doing: format!("reading key {}", shown(key)),
+            message: format!("CLUSTERDOWN slot {slot} belongs to no master"),
+        })
+    }
+
+    /// Those of these keys that are not there.
+    pub(crate) async fn missing<'k>(&mut self, keys: &[&'k [u8]]) -> Result<Vec<&'k [u8]>, Error> {
+        if self.topology.is_some() {
+            let found = self.look_up(keys).await?;
+            return Ok(keys
+                .iter()
+                .zip(found)
+                .filter(|(_, live)| live.is_none())
+                .map(|(key, _)| *key)
+                .collect());
+        }
+        let Some(node) = self.nodes.first_mut() else { return Ok(Vec::new()) };
+        let mut out = Vec::new();
+        for key in keys {
+            command(&mut out, &[b"EXISTS", key]);
+        }
+        let doing = "looking for keys (EXISTS)";
+        let Connection { reader, writer } = node.connection();
+        let answers = async {
+            let mut missing = Vec::new();
+            for key in keys {
+                match reader.reply(doing).await? {
+                    Reply::Int(0) => missing.push(*key),
+                    Reply::Error(message) => {
+                        let target = reader.target().to_owned();
+                        let doing = format!("{doing}: key {}", shown(key));
+                        return Err(Error::Server { target, doing, message });
+                    }
+                    _ => {}
+                }
+            }
+            Ok::<_, Error>(missing)
+        };
+        let ((), missing) = futures::try_join!(writer.send(&out, doing), answers)?;
+        Ok(missing)
+    }
+}
+
+/// Whether a failure may pass: the cluster sends elsewhere, or a node is gone whose place another one takes.
+fn is_passing(error: &Error) -> bool {
+    match error {
+        Error::Server { message, .. } => Redirect::of(message).is_some(),
+        Error::Lost { .. } | Error::Connect { .. } => true,
+        _ => false,
+    }
+}

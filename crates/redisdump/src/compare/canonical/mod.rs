@@ -1,0 +1,350 @@
+//! What a live key means, asked for in pipelines: its value by DUMP, and its expiry.
+
+mod asker;
+mod payload;
+
+pub(crate) use asker::Asker;
+
+use std::collections::BTreeMap;
+
+use crate::client::wire::{Connection, Head, Reader, Reply, command};
+use crate::compare::digest::{Digester, Meaning};
+use crate::compare::field_ttl::{Fields, LISTED, SOON, Watch};
+use crate::display::shown;
+use crate::rdb::Problem;
+use crate::{ConnectOptions, Error, ServerIdentity};
+
+/// A key as one side has it.
+#[derive(Debug, Clone)]
+pub(crate) struct Live {
+    pub(crate) meaning: Meaning,
+    /// Fields of a hash that expire.
+    pub(crate) fields: Option<Fields>,
+    /// Absolute, in milliseconds.
+    pub(crate) expiry: Option<i64>,
+    /// By how many milliseconds it may expire later than that; nothing, mostly.
+    pub(crate) slack: u64,
+}
+
+impl Live {
+    /// True when nothing of it need be there any more by a clock that shows `now`.
+    pub(crate) fn is_due(&self, now: i64) -> bool {
+        let whole = self.expiry.is_some_and(|at| at <= now.saturating_add(SOON));
+        let rest = self.fields.as_ref().and_then(|fields| fields.rest(now));
+        whole || rest.is_some_and(|rest| rest.count == 0)
+    }
+}
+
+/// Keys that are asked for at a time, at the most.
+const BATCH: usize = 64;
+/// Bytes of replies that the server may have to hold for us, about.
+const WINDOW: u64 = 4 << 20;
+/// How often the time left is asked for again when the clock went on meanwhile.
+const TRIES: usize = 100;
+const DOING: &str = "reading keys (DUMP)";
+
+/// A connection that asks for keys, and does not make them look used where the server can do that.
+pub(crate) struct NodeAsker {
+    connection: Connection,
+    /// PEXPIRETIME came with 7.0; before it, only the time left can be asked for.
+    exact: bool,
+    counters: bool,
+    digester: Digester,
+    db: Option<u64>,
+    batch: usize,
+    now: i64,
+    buffer: Vec<u8>,
+    slack: u64,
+    metadata: u64,
+    /// The keys are in a slot of a cluster that this node takes over.
+    asking: bool,
+}
+
+impl NodeAsker {
+    /// Connects to a server that is known already.
+    pub(crate) async fn open(options: &ConnectOptions, server: &ServerIdentity) -> Result<NodeAsker, Error> {
+        let mut connection = Connection::open(options).await?;
+        // Reading a key makes it look used, which eviction goes by; from 7.2 on it can be had without.
+        connection.ask_raw(&[b"CLIENT", b"NO-TOUCH", b"ON"]).await?;
+        let now = connection.ask(&[b"TIME"]).await?.clock();
+        let now = now.ok_or_else(|| connection.reader.protocol("TIME answered no time".to_owned()))?;
+        let counters = server.at_least(7, 0);
+        let exact = counters && knows_expire_time(&mut connection).await?;
+        let mut asker = NodeAsker {
+            connection,
+            exact,
+            counters,
+            digester: Digester::default(),
+            db: Some(0),
+            batch: 16,
+            now,
+            buffer: Vec::new(),
+            slack: 0,
+            metadata: 0,
+            asking: false,
+        };
+        asker.counters(counters);
+        Ok(asker)
+    }
+
+    /// Whether counters of streams are part of what keys mean: the other side may not keep them.
+    pub(crate) fn counters(&mut self, counters: bool) {
+        self.counters &= counters;
+        self.digester = match self.counters {
+            true => Digester::default(),
+            false => Digester::default().without_counters(),
+        };
+    }
+
+    /// True when this server keeps counters of streams.
+    pub(crate) fn has_counters(&self) -> bool {
+        self.counters
+    }
+
+    /// The server's clock, in milliseconds, when it answered last: it alone tells what is due from what is lost.
+    pub(crate) fn now(&self) -> i64 {
+        self.now
+    }
+
+    /// By how many milliseconds any expiry may be told wrong.
+    pub(crate) fn slack(&self) -> u64 {
+        self.slack
+    }
+
+    /// How many values had metadata of modules beside them.
+    pub(crate) fn with_metadata(&self) -> u64 {
+        self.metadata
+    }
+
+    pub(crate) fn connection(&mut self) -> &mut Connection {
+        &mut self.connection
+    }
+
+    /// The databases that hold keys, and about how many.
+    pub(crate) async fn databases(&mut self, server: &ServerIdentity) -> Result<BTreeMap<u64, u64>, Error> {
+        // It goes back to database 0.
+        self.db = Some(0);
+        crate::client::databases::databases(&mut self.connection, server).await
+    }
+
+    pub(crate) async fn select(&mut self, db: u64) -> Result<(), Error> {
+        if self.db != Some(db) {
+            self.connection.ask(&[b"SELECT", db.to_string().as_bytes()]).await?;
+            self.db = Some(db);
+        }
+        Ok(())
+    }
+
+    /// Asks for keys of a slot that this node of a cluster is taking over, or no more.
+    pub(crate) fn set_asking(&mut self, asking: bool) {
+        self.asking = asking;
+    }
+
+    /// What these keys mean; nothing for one that is not there.
+    pub(crate) async fn look_up(&mut self, keys: &[&[u8]]) -> Result<Vec<Option<Live>>, Error> {
+        let mut found = Vec::with_capacity(keys.len());
+        let mut room = LISTED;
+        let mut rest = keys;
+        while !rest.is_empty() {
+            let (some, later) = rest.split_at(self.batch.min(rest.len()));
+            rest = later;
+            self.ask(some, &mut room, &mut found).await?;
+        }
+        for (key, live) in keys.iter().zip(&mut found) {
+            if live.as_ref().is_some_and(|live| live.slack > 0) {
+                self.pin(key, live).await?;
+            }
+        }
+        Ok(found)
+    }
+
+    /// Asks for some keys, and makes of each reply what it means before the next is read.
+    async fn ask(
+        &mut self,
+        keys: &[&[u8]],
+        room: &mut usize,
+        found: &mut Vec<Option<Live>>,
+    ) -> Result<(), Error> {
+        let mut out = Vec::new();
+        for key in keys {
+            if self.exact {
+                self.announce(&mut out);
+                command(&mut out, &[b"DUMP", key]);
+                self.announce(&mut out);
+                command(&mut out, &[b"PEXPIRETIME", key]);
+            } else {
+                time_left(&mut out, key, self.asking);
+                self.announce(&mut out);
+                command(&mut out, &[b"DUMP", key]);
+            }
+        }
+        command(&mut out, &[b"TIME"]);
+        // Both at once: the server may answer before it has read all questions.
+        let Connection { reader, writer } = &mut self.connection;
+        let (digester, buffer) = (&mut self.digester, &mut self.buffer);
+        let (mut bytes, mut metadata) = (0_u64, 0);
+        let answers = async {
+            for key in keys {
+                let told = if self.exact { None } else { Some(left(reader, key, self.asking).await?) };
+                digester.watch(Watch::new(self.now, *room));
+                announced(reader, self.asking).await?;
+                let value = value(reader, key, digester, buffer).await?;
+                let (expiry, slack) = match told {
+                    Some(told) => told,
+                    None if self.asking => {
+                        announced(reader, true).await?;
+                        (number(reader, "PEXPIRETIME", key).await?, 0)
+                    }
+                    None => (number(reader, "PEXPIRETIME", key).await?, 0),
+                };
+                let Some(value) = value.filter(|_| expiry != -2) else {
+                    found.push(None);
+                    continue;
+                };
+                bytes = bytes.saturating_add(value.bytes);
+                metadata += u64::from(value.metadata);
+                let fields = digester.fields();
+                *room = room.saturating_sub(fields.as_ref().map_or(0, Fields::listed));
+                let expiry = (expiry >= 0).then_some(expiry);
+                found.push(Some(Live { meaning: digester.meaning(), fields, expiry, slack }));
+            }
+            time(reader).await
+        };
+        let ((), now) = futures::try_join!(writer.send(&out, DOING), answers)?;
+        self.now = now;
+        self.metadata += metadata;
+        let each = (bytes / keys.len().max(1) as u64).max(1);
+        self.batch = usize::try_from(WINDOW / each).unwrap_or(BATCH).clamp(1, BATCH);
+        Ok(())
+    }
+
+    /// What has to stand before a question about a key of a slot that this node takes over.
+    fn announce(&self, out: &mut Vec<u8>) {
+        if self.asking {
+            command(out, &[b"ASKING"]);
+        }
+    }
+
+    /// Asks for a key's time left until the clock stands still meanwhile.
+    async fn pin(&mut self, key: &[u8], live: &mut Option<Live>) -> Result<(), Error> {
+        for _ in 0..TRIES {
+            let mut out = Vec::new();
+            time_left(&mut out, key, self.asking);
+            self.connection.writer.send(&out, DOING).await?;
+            let (expiry, slack) = left(&mut self.connection.reader, key, self.asking).await?;
+            if expiry == -2 {
+                *live = None;
+            }
+            let Some(live) = live else { return Ok(()) };
+            (live.expiry, live.slack) = ((expiry >= 0).then_some(expiry), slack);
+            if slack == 0 {
+                return Ok(());
+            }
+        }
+        self.slack = self.slack.max(live.as_ref().map_or(0, |live| live.slack));
+        Ok(())
+    }
+}
+
+/// Whether PEXPIRETIME may be asked for. Where it is forbidden or renamed, the time left tells the same with more questions.
+pub(crate) async fn knows_expire_time(connection: &mut Connection) -> Result<bool, Error> {
+    let reply = connection.ask_raw(&[b"PEXPIRETIME", b"dbhaul:no-such-key"]).await?;
+    Ok(match reply {
+        // Of the key's name it says nothing: a user may be let to other keys.
+        Reply::Error(words) => !(words.contains(" to run the ") || words.contains("unknown command")),
+        _ => true,
+    })
+}
+
+/// A value that was read.
+struct Value {
+    bytes: u64,
+    /// Modules keep metadata beside it.
+    metadata: bool,
+}
+
+/// Reads what DUMP answers, and tells the digester of it as it comes.
+async fn value(
+    reader: &mut Reader,
+    key: &[u8],
+    digester: &mut Digester,
+    buffer: &mut Vec<u8>,
+) -> Result<Option<Value>, Error> {
+    match reader.head(DOING).await? {
+        Head::Bulk(bytes) => {
+            let metadata = payload::digest(reader, bytes, digester, buffer).await?;
+            let metadata = metadata.map_err(|problem: Problem| {
+                reader.protocol(format!("the DUMP of key {} cannot be read: {problem}", shown(key)))
+            })?;
+            Ok(Some(Value { bytes, metadata }))
+        }
+        Head::Other(Reply::Nil) => Ok(None),
+        Head::Other(Reply::Error(message)) => Err(refused(reader, "DUMP", key, message)),
+        other => Err(refused(reader, "DUMP", key, format!("unexpected reply {other:?}"))),
+    }
+}
+
+/// Asks for the time left between two questions for the time: only with it the time left means something, and it is exact
+/// when both clocks read the same.
+pub(crate) fn time_left(out: &mut Vec<u8>, key: &[u8], asking: bool) {
+    command(out, &[b"TIME"]);
+    if asking {
+        command(out, &[b"ASKING"]);
+    }
+    command(out, &[b"PTTL", key]);
+    command(out, &[b"TIME"]);
+}
+
+/// When a key expires by its time left (-1 for never, -2 for a key that is not there), and how far that may be off.
+async fn left(reader: &mut Reader, key: &[u8], asking: bool) -> Result<(i64, u64), Error> {
+    let before = time(reader).await?;
+    announced(reader, asking).await?;
+    let left = number(reader, "PTTL", key).await?;
+    let after = time(reader).await?;
+    Ok(expires_at(before, left, after))
+}
+
+/// When a key expires whose time left was asked for between two times, and how far that may be off.
+pub(crate) fn expires_at(before: i64, left: i64, after: i64) -> (i64, u64) {
+    match left {
+        ..0 => (left, 0),
+        left => (before.saturating_add(left), after.abs_diff(before)),
+    }
+}
+
+/// Reads the answer to ASKING.
+async fn announced(reader: &mut Reader, asking: bool) -> Result<(), Error> {
+    if asking {
+        reader.reply(DOING).await?;
+    }
+    Ok(())
+}
+
+async fn number(reader: &mut Reader, question: &str, key: &[u8]) -> Result<i64, Error> {
+    match reader.reply(DOING).await? {
+        Reply::Error(message) => Err(refused(reader, question, key, message)),
+        reply => {
+            reply.int().ok_or_else(|| refused(reader, question, key, format!("unexpected reply {reply:?}")))
+        }
+    }
+}
+
+async fn time(reader: &mut Reader) -> Result<i64, Error> {
+    let reply = reader.reply(DOING).await?;
+    reply.clock().ok_or_else(|| match reply {
+        Reply::Error(message) => Error::Server {
+            target: reader.target().to_owned(),
+            doing: "asking for its time (TIME)".to_owned(),
+            message,
+        },
+        other => reader.protocol(format!("TIME answered {other:?}")),
+    })
+}
+
+fn refused(reader: &Reader, question: &str, key: &[u8], message: String) -> Error {
+    Error::Server {
+        target: reader.target().to_owned(),
+        doing: format!("{question} of key {}", shown(key)),
+        message,
+    }
+}

@@ -1,0 +1,303 @@
+//! What passed by in a capture, key by key, as digests: a target can be held against it however the source has changed
+//! since, and without reading anything twice.
+//!
+//! A record is a key's name, its expiry, and the digest of its value. Records stay in memory up to a bound, and beyond it
+//! go to a temporary file that has no name and that only this process can read; no value is in it.
+
+use std::fs::File;
+use std::io::{self, BufReader, Read, Seek as _, Write as _};
+
+use crate::client::identity::identify;
+use crate::compare::canonical::{Asker, Live};
+use crate::compare::digest::{Digester, Meaning};
+use crate::compare::field_ttl::{Fields, LISTED, Watch, number};
+use crate::rdb::Kind;
+use crate::{ConnectOptions, Error};
+
+/// Bytes of records that are in memory.
+const HELD: usize = 16 << 20;
+
+/// The digests of a capture's keys, in the order in which they came.
+#[derive(Debug)]
+pub struct DigestLog {
+    /// Whether the server that is held against them keeps counters of streams.
+    counters: bool,
+    /// That server's clock when the log began.
+    now: i64,
+    most: usize,
+    held: Vec<u8>,
+    spilled: Option<File>,
+    failed: Option<io::Error>,
+    records: u64,
+    functions: Vec<u128>,
+    /// The logs of the other nodes of a cluster.
+    others: Vec<DigestLog>,
+}
+
+/// One key of a log.
+pub(crate) struct Record {
+    pub(crate) db: u64,
+    pub(crate) name: Vec<u8>,
+    pub(crate) live: Live,
+    /// Modules keep metadata beside its value.
+    pub(crate) metadata: bool,
+}
+
+impl DigestLog {
+    /// An empty log, of what this server will be held against: what it does not keep is left out of the digests.
+    ///
+    /// # Errors
+    /// The server cannot be asked.
+    pub async fn against(target: &ConnectOptions) -> Result<DigestLog, Error> {
+        let mut connection = crate::client::wire::Connection::open(target).await?;
+        let server = identify(&mut connection, target).await?;
+        let asker = Asker::open(target, &server).await?;
+        Ok(DigestLog {
+            counters: asker.has_counters(),
+            now: asker.now(),
+            most: HELD,
+            held: Vec::new(),
+            spilled: None,
+            failed: None,
+            records: 0,
+            functions: Vec::new(),
+            others: Vec::new(),
+        })
+    }
+
+    /// Empty logs for the nodes of a cluster, which share the memory of this one.
+    pub(crate) fn divided(&self, number: usize) -> Vec<DigestLog> {
+        let most = self.most / number.max(1);
+        let one = || DigestLog {
+            counters: self.counters,
+            now: self.now,
+            most,
+            held: Vec::new(),
+            spilled: None,
+            failed: None,
+            records: 0,
+            functions: Vec::new(),
+            others: Vec::new(),
+        };
+        (0..number).map(|_| one()).collect()
+    }
+
+    /// The logs of several nodes as one.
+    pub(crate) fn joined(logs: Vec<DigestLog>) -> Option<DigestLog> {
+        let mut logs = logs.into_iter();
+        let first = logs.next()?;
+        Some(DigestLog { others: logs.collect(), ..first })
+    }
+
+    /// The logs that it is made of, to be read one after another.
+    pub(crate) fn into_parts(mut self) -> Vec<DigestLog> {
+        let others = std::mem::take(&mut self.others);
+        std::iter::once(self).chain(others).collect()
+    }
+
+    /// Holds so many bytes of records in memory.
+    #[must_use]
+    pub fn holding(mut self, bytes: usize) -> DigestLog {
+        self.most = bytes;
+        self
+    }
+
+    /// Keys in the log.
+    pub fn keys(&self) -> u64 {
+        self.records + self.others.iter().map(DigestLog::keys).sum::<u64>()
+    }
+
+    /// Digests as the log keeps them.
+    pub(crate) fn digester(&self) -> Digester {
+        let mut digester = match self.counters {
+            true => Digester::default(),
+            false => Digester::default().without_counters(),
+        };
+        digester.watch(Watch::new(self.now, LISTED));
+        digester
+    }
+
+    pub(crate) fn function(&mut self, code: &[u8]) {
+        self.functions.push(crate::compare::digest::function(code));
+    }
+
+    /// The function libraries, as hashes of their code.
+    pub(crate) fn functions(&self) -> &[u128] {
+        &self.functions
+    }
+
+    /// A key. What cannot be written is told when the log is read.
+    pub(crate) fn add(
+        &mut self,
+        (db, name): (u64, &[u8]),
+        expiry: Option<i64>,
+        meaning: &Meaning,
+        fields: Option<Fields>,
+        metadata: bool,
+    ) {
+        self.records += 1;
+        let out = &mut self.held;
+        out.extend_from_slice(&db.to_le_bytes());
+        out.extend_from_slice(&(name.len() as u64).to_le_bytes());
+        out.extend_from_slice(name);
+        let flags = u8::from(expiry.is_some())
+            | u8::from(meaning.field_expiry) << 1
+            | u8::from(meaning.opaque) << 2
+            | u8::from(metadata) << 3
+            | u8::from(fields.is_some()) << 4;
+        out.extend_from_slice(&[flags, meaning.kind as u8]);
+        out.extend_from_slice(&expiry.unwrap_or_default().to_le_bytes());
+        out.extend_from_slice(&meaning.value.to_le_bytes());
+        out.extend_from_slice(&meaning.module.to_le_bytes());
+        if let Some(fields) = fields {
+            fields.write(out);
+        }
+        if self.held.len() >= self.most
+            && let Err(error) = self.spill()
+        {
+            self.failed.get_or_insert(error);
+            self.held.clear();
+        }
+    }
+
+    fn spill(&mut self) -> io::Result<()> {
+        if self.spilled.is_none() {
+            self.spilled = Some(tempfile::tempfile()?);
+        }
+        if let Some(file) = &mut self.spilled {
+            file.write_all(&self.held)?;
+        }
+        self.held.clear();
+        Ok(())
+    }
+
+    /// Reads the log from its beginning.
+    ///
+    /// # Errors
+    /// The temporary file could not be written or read.
+    pub(crate) fn read(&mut self) -> Result<Records<'_>, Error> {
+        if let Some(error) = self.failed.take() {
+            return Err(broken(error));
+        }
+        let file = match &mut self.spilled {
+            Some(file) => {
+                file.rewind().map_err(broken)?;
+                Some(BufReader::with_capacity(256 << 10, &*file))
+            }
+            None => None,
+        };
+        Ok(Records { file, held: &self.held, left: self.records })
+    }
+}
+
+/// The records of a log, one after another.
+pub(crate) struct Records<'a> {
+    file: Option<BufReader<&'a File>>,
+    held: &'a [u8],
+    left: u64,
+}
+
+impl Records<'_> {
+    /// The next record.
+    pub(crate) fn next(&mut self) -> Result<Option<Record>, Error> {
+        if self.left == 0 {
+            return Ok(None);
+        }
+        self.left -= 1;
+        // A record is never divided between the two.
+        if let Some(file) = &mut self.file {
+            match io::BufRead::fill_buf(file).map_err(broken)?.is_empty() {
+                true => self.file = None,
+                false => return record(file).map(Some).map_err(broken),
+            }
+        }
+        record(&mut self.held).map(Some).map_err(broken)
+    }
+}
+
+fn broken(error: io::Error) -> Error {
+    Error::stream(format!(
+        "the temporary file with the digests of the capture (TMPDIR says where it is): {error}"
+    ))
+}
+
+fn record(from: &mut impl Read) -> io::Result<Record> {
+    let db = u64::from_le_bytes(number(from)?);
+    let length = u64::from_le_bytes(number(from)?);
+    let mut name = Vec::new();
+    if from.by_ref().take(length).read_to_end(&mut name)? as u64 != length {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    let [flags, kind] = number(from)?;
+    let expiry = i64::from_le_bytes(number(from)?);
+    let value = u128::from_le_bytes(number(from)?);
+    let module = u64::from_le_bytes(number(from)?);
+    let flag = |bit: u8| flags & 1 << bit != 0;
+    const KINDS: [Kind; 8] = [
+        Kind::String,
+        Kind::List,
+        Kind::Set,
+        Kind::Zset,
+        Kind::Hash,
+        Kind::Stream,
+        Kind::Module,
+        Kind::Array,
+    ];
+    let kind = KINDS.into_iter().find(|one| *one as u8 == kind);
+    let kind = kind.ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))?;
+    let meaning = Meaning { kind, value, field_expiry: flag(1), module, opaque: flag(2) };
+    let fields = if flag(4) { Some(Fields::read(from)?) } else { None };
+    let expiry = flag(0).then_some(expiry);
+    Ok(Record { db, name, live: Live { meaning, fields, expiry, slack: 0 }, metadata: flag(3) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rdb::Elements as _;
+
+    fn log(most: usize) -> DigestLog {
+        DigestLog {
+            counters: true,
+            now: 1_000_000,
+            most,
+            held: Vec::new(),
+            spilled: None,
+            failed: None,
+            records: 0,
+            functions: Vec::new(),
+            others: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn records_come_out_as_they_went_in() {
+        for most in [0, 100, 1 << 20] {
+            let mut log = log(most);
+            let mut digester = log.digester();
+            let mut expected = Vec::new();
+            for n in 0..50_u64 {
+                digester.begin(if n % 2 == 0 { Kind::Hash } else { Kind::String });
+                match n % 2 {
+                    0 => digester.field(b"f", &n.to_le_bytes(), Some(1_005_000 + n as i64)),
+                    _ => digester.string(&n.to_le_bytes()),
+                }
+                let (fields, meaning) = (digester.fields(), digester.meaning());
+                let expiry = (n % 3 == 0).then_some(n as i64);
+                let name = vec![b'x'; n as usize];
+                log.add((n, &name), expiry, &meaning, fields.clone(), n % 5 == 0);
+                expected.push((n, name, meaning, fields, expiry, n % 5 == 0));
+            }
+            let mut records = log.read().unwrap();
+            for (db, name, meaning, fields, expiry, metadata) in expected {
+                let found = records.next().unwrap().unwrap();
+                assert_eq!((found.db, found.name, found.metadata), (db, name, metadata), "{most}");
+                assert_eq!(
+                    (found.live.meaning, found.live.fields, found.live.expiry),
+                    (meaning, fields, expiry)
+                );
+            }
+            assert!(records.next().unwrap().is_none());
+        }
+    }
+}

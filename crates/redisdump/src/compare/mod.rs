@@ -1,0 +1,10 @@
+//! Whether two sides hold the same keys: canonical digests of values, and what is compared by them.
+
+pub(crate) mod canonical;
+pub mod digest;
+pub(crate) mod digest_log;
+pub(crate) mod field_ttl;
+pub(crate) mod outcome;
+pub(crate) mod prove;
+pub(crate) mod report;
+pub(crate) mod servers;

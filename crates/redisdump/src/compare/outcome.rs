@@ -1,0 +1,285 @@
+//! Whether two sides of a key are the same, and what was found of all keys.
+
+use std::collections::BTreeMap;
+
+use crate::ServerIdentity;
+use crate::compare::canonical::Live;
+use crate::compare::digest::hash_value;
+use crate::compare::field_ttl::{LISTED, Rest};
+use crate::compare::report::{Comparison, Difference, DifferenceKind};
+use crate::display::shown;
+use crate::rdb::module_name;
+
+/// What was found of a key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// Both sides have it, and it is the same; one side has so many fields no more that have expired.
+    Equal {
+        /// Fields.
+        expired: u64,
+    },
+    /// Values of this module type that are not the same bytes: whether they are the same to clients, only the module knows.
+    Unverified(u64),
+    /// At least one side has it no more, and it has expired.
+    Expired,
+    /// They differ.
+    Different(DifferenceKind, String),
+}
+
+/// Holds two sides of a key against each other, by a server's clock: what is due there may be gone already.
+pub(crate) fn judge(left: Option<&Live>, right: Option<&Live>, now: i64) -> Verdict {
+    let (left, right) = match (left, right) {
+        (None, None) => return Verdict::Expired,
+        (Some(one), None) | (None, Some(one)) if one.is_due(now) => return Verdict::Expired,
+        (Some(left), None) => return Verdict::Different(DifferenceKind::MissingRight, unlisted(&[left])),
+        (None, Some(right)) => return Verdict::Different(DifferenceKind::MissingLeft, unlisted(&[right])),
+        (Some(left), Some(right)) => (left, right),
+    };
+    if left.meaning.kind != right.meaning.kind {
+        let details = format!("({} against {})", left.meaning.kind, right.meaning.kind);
+        return Verdict::Different(DifferenceKind::Type, details);
+    }
+    if left.meaning.module != right.meaning.module {
+        let [one, other] = [left, right].map(|side| module_name(side.meaning.module));
+        return Verdict::Different(DifferenceKind::Type, format!("({one} against {other})"));
+    }
+    let opaque = left.meaning.opaque || right.meaning.opaque;
+    let unverified = opaque && left.meaning.value != right.meaning.value;
+    let expired = match left.meaning == right.meaning || unverified {
+        true => 0,
+        false => match equal_but_for_expired(left, right, now) {
+            Some(expired) => expired,
+            None => {
+                let details = format!("({}){}", left.meaning.kind, unlisted(&[left, right]));
+                return Verdict::Different(DifferenceKind::Value, details);
+            }
+        },
+    };
+    let same = match (left.expiry, right.expiry) {
+        (Some(at), Some(other)) => at.abs_diff(other) <= left.slack + right.slack,
+        (at, other) => at == other,
+    };
+    if same {
+        return if unverified {
+            Verdict::Unverified(left.meaning.module)
+        } else {
+            Verdict::Equal { expired }
+        };
+    }
+    let word = |expiry: Option<i64>| expiry.map_or_else(|| "never".to_owned(), |at| format!("at {at} ms"));
+    let details = format!("({} against {})", word(left.expiry), word(right.expiry));
+    Verdict::Different(DifferenceKind::Expiry, details)
+}
+
+/// How many fields one side has more, where two hashes are the same but for fields that are due.
+fn equal_but_for_expired(left: &Live, right: &Live, now: i64) -> Option<u64> {
+    let rest = |side: &Live| match &side.fields {
+        None => Some((side.meaning.value, 0)),
+        Some(fields) => fields.rest(now).map(|Rest { sum, count, due }| (hash_value(sum, count), due)),
+    };
+    let ((of_left, left_due), (of_right, right_due)) = (rest(left)?, rest(right)?);
+    (of_left == of_right).then(|| left_due.abs_diff(right_due))
+}
+
+/// What is to be said of hashes of whose fields too many are about to expire.
+fn unlisted(sides: &[&Live]) -> String {
+    let cut_off =
+        |side: &&Live| side.fields.as_ref().is_some_and(crate::compare::field_ttl::Fields::is_cut_off);
+    match sides.iter().any(cut_off) {
+        true => format!(
+            " more than {LISTED} of its fields expire within a day: whether it is only that cannot be told"
+        ),
+        false => String::new(),
+    }
+}
+
+/// Collects what was found.
+pub(crate) struct Findings {
+    show: usize,
+    keys: u64,
+    equal: u64,
+    different: u64,
+    expired_meanwhile: u64,
+    expired_fields: u64,
+    left_out: u64,
+    not_verified: BTreeMap<String, u64>,
+    pub(crate) unnamed_extra: u64,
+    pub(crate) extra_is_counted: bool,
+    differences: Vec<Difference>,
+}
+
+/// What is known of the two sides at the end.
+pub(crate) struct Sides {
+    pub(crate) left: String,
+    pub(crate) right: ServerIdentity,
+    pub(crate) functions_equal: Option<bool>,
+    pub(crate) counters: bool,
+    pub(crate) slack: u64,
+    pub(crate) with_metadata: u64,
+    /// Slots of a cluster changed hands while keys were looked up.
+    pub(crate) slots_moved: bool,
+}
+
+impl Findings {
+    pub(crate) fn new(show: usize) -> Findings {
+        Findings {
+            show,
+            keys: 0,
+            equal: 0,
+            different: 0,
+            expired_meanwhile: 0,
+            expired_fields: 0,
+            left_out: 0,
+            not_verified: BTreeMap::new(),
+            unnamed_extra: 0,
+            extra_is_counted: false,
+            differences: Vec::new(),
+        }
+    }
+
+    pub(crate) fn note(&mut self, db: u64, key: &[u8], verdict: Verdict) {
+        match verdict {
+            Verdict::Equal { expired } => {
+                self.keys += 1;
+                self.equal += 1;
+                self.expired_fields += expired;
+            }
+            Verdict::Unverified(module) => *self.not_verified.entry(module_name(module)).or_default() += 1,
+            Verdict::Expired => self.expired_meanwhile += 1,
+            Verdict::Different(kind, details) => {
+                self.keys += 1;
+                self.different += 1;
+                if self.differences.len() < self.show {
+                    self.differences.push(Difference { db, key: shown(key), kind, details });
+                }
+            }
+        }
+    }
+
+    /// A key that the right side cannot hold, and does not.
+    pub(crate) fn leave_out(&mut self) {
+        self.left_out += 1;
+    }
+
+    pub(crate) fn finish(self, sides: Sides) -> Comparison {
+        Comparison {
+            left: sides.left,
+            right: sides.right,
+            keys: self.keys,
+            equal_keys: self.equal,
+            different_keys: self.different,
+            expired_meanwhile: self.expired_meanwhile,
+            expired_fields: self.expired_fields,
+            left_out: self.left_out,
+            not_verified: self.not_verified,
+            unnamed_extra: self.unnamed_extra,
+            extra_is_counted: self.extra_is_counted,
+            differences: self.differences,
+            functions_equal: sides.functions_equal,
+            expiry_exact: sides.slack == 0,
+            expiry_within: sides.slack,
+            counters_compared: sides.counters,
+            with_metadata: sides.with_metadata,
+            slots_moved: sides.slots_moved,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::compare::digest::Digester;
+    use crate::compare::field_ttl::Watch;
+    use crate::rdb::{Elements as _, Kind};
+
+    /// A year that no clock of a host shows.
+    const NOW: i64 = 4_102_444_800_000;
+
+    fn hash(fields: &[(&str, Option<i64>)], expiry: Option<i64>) -> Live {
+        let mut digester = Digester::default();
+        digester.watch(Watch::new(NOW - 60_000, LISTED));
+        digester.begin(Kind::Hash);
+        for (field, at) in fields {
+            digester.field(field.as_bytes(), b"v", *at);
+        }
+        Live { fields: digester.fields(), meaning: digester.meaning(), expiry, slack: 0 }
+    }
+
+    #[test]
+    fn the_servers_clock_says_what_has_expired() {
+        let stays = hash(&[("f", None)], None);
+        let goes = hash(&[("f", None)], Some(NOW));
+        assert_eq!(judge(Some(&goes), None, NOW), Verdict::Expired);
+        assert_eq!(judge(None, Some(&goes), NOW), Verdict::Expired);
+        let missing = |verdict| matches!(verdict, Verdict::Different(DifferenceKind::MissingRight, _));
+        assert!(missing(judge(Some(&goes), None, NOW - 2000)) && missing(judge(Some(&stays), None, NOW)));
+    }
+
+    #[test]
+    fn a_hash_is_the_same_without_the_fields_that_are_due() {
+        let all =
+            hash(&[("a", None), ("b", Some(NOW - 70_000)), ("c", Some(NOW)), ("d", Some(NOW + 9999))], None);
+        let rest = hash(&[("a", None), ("d", Some(NOW + 9999))], None);
+        assert_eq!(judge(Some(&all), Some(&rest), NOW), Verdict::Equal { expired: 2 });
+        assert_eq!(judge(Some(&rest), Some(&all), NOW), Verdict::Equal { expired: 2 });
+        assert_eq!(
+            judge(Some(&all), Some(&hash(&[("a", None)], None)), NOW + 9999),
+            Verdict::Equal { expired: 3 }
+        );
+        // A field that is not due, or that stays for good, is a difference.
+        let value = |verdict| matches!(verdict, Verdict::Different(DifferenceKind::Value, _));
+        assert!(value(judge(Some(&all), Some(&rest), NOW - 9999)));
+        assert!(value(judge(Some(&all), Some(&hash(&[("a", None)], None)), NOW)));
+        assert!(value(judge(
+            Some(&all),
+            Some(&hash(&[("a", None), ("b", None), ("d", Some(NOW + 9999))], None)),
+            NOW
+        )));
+        // Nothing of it need be there any more.
+        let mortal = hash(&[("b", Some(NOW - 70_000)), ("c", Some(NOW))], None);
+        assert_eq!(judge(Some(&mortal), None, NOW), Verdict::Expired);
+        assert!(matches!(judge(Some(&all), None, NOW + 99_999), Verdict::Different(..)));
+    }
+
+    fn module(id: u64, bytes: &[u8], expiry: Option<i64>) -> Live {
+        let mut digester = Digester::default();
+        digester.begin(Kind::Module);
+        digester.opaque(&id.to_le_bytes());
+        digester.opaque(bytes);
+        Live { fields: None, meaning: digester.meaning(), expiry, slack: 0 }
+    }
+
+    #[test]
+    fn other_bytes_of_a_module_that_nobody_knows_are_no_difference() {
+        let (id, other) = (7 << 10 | 1, 8 << 10);
+        let one = module(id, b"\x05\x01a", None);
+        assert_eq!(judge(Some(&one), Some(&one), NOW), Verdict::Equal { expired: 0 });
+        let changed = judge(Some(&one), Some(&module(id + 1, b"\x05\x01b", None)), NOW);
+        assert_eq!(changed, Verdict::Unverified(7 << 10));
+        let mut findings = Findings::new(9);
+        findings.note(0, b"k", changed);
+        assert_eq!((findings.keys, findings.different, findings.not_verified.values().sum()), (0, 0, 1));
+        // Another module, another expiry, and none at all are differences still.
+        let kind = |found| match found {
+            Verdict::Different(kind, _) => Some(kind),
+            _ => None,
+        };
+        let other = module(other, b"\x05\x01a", None);
+        assert_eq!(kind(judge(Some(&one), Some(&other), NOW)), Some(DifferenceKind::Type));
+        let later = module(id, b"\x05\x01b", Some(NOW + 99_999));
+        assert_eq!(kind(judge(Some(&one), Some(&later), NOW)), Some(DifferenceKind::Expiry));
+        assert_eq!(kind(judge(Some(&one), None, NOW)), Some(DifferenceKind::MissingRight));
+    }
+
+    #[test]
+    fn an_expiry_is_held_to_the_millisecond_unless_it_was_told_loosely() {
+        let (one, mut other) =
+            (hash(&[("f", None)], Some(NOW + 5000)), hash(&[("f", None)], Some(NOW + 5001)));
+        assert!(matches!(
+            judge(Some(&one), Some(&other), NOW),
+            Verdict::Different(DifferenceKind::Expiry, _)
+        ));
+        other.slack = 1;
+        assert_eq!(judge(Some(&one), Some(&other), NOW), Verdict::Equal { expired: 0 });
+    }
+}

@@ -1,0 +1,554 @@
+//! The emitter: strings, lists, sets, sorted sets and hashes, and the frame around every key.
+
+use crate::client::resp::{array, bulk, bulk_head};
+use crate::rdb::{Elements, Key, Kind, StreamId, StreamMeta, ValueType, Visitor, Walker, module_name};
+
+use super::streams::StreamState;
+use super::{Features, Inexpressible, Losses, StandIns};
+
+/// How large commands get, and what is held back.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Arguments in one command, about.
+    pub arguments: u64,
+    /// Bytes of one command, about: one element may be longer.
+    pub bytes: usize,
+    /// Bytes of one argument, at the most: the server's `proto-max-bulk-len`.
+    pub bulk: u64,
+    /// Bytes of commands that a stream's entries are held back for, in case that pending entries of deleted ones must
+    /// be made before them.
+    pub stream: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits { arguments: 512, bytes: 128 << 10, bulk: 512 << 20, stream: 12 << 20 }
+    }
+}
+
+/// Commands, ready to be sent.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Commands {
+    /// In RESP.
+    pub resp: Vec<u8>,
+    /// How many they are: so many replies follow, none of which is an error where all goes well.
+    pub replies: u64,
+}
+
+impl Commands {
+    /// Adds one command.
+    pub fn push(&mut self, arguments: &[&[u8]]) {
+        self.begin(arguments.len() as u64);
+        for argument in arguments {
+            self.argument(argument);
+        }
+    }
+
+    pub(crate) fn begin(&mut self, arguments: u64) {
+        array(&mut self.resp, arguments);
+        self.replies += 1;
+    }
+
+    pub(crate) fn argument(&mut self, bytes: &[u8]) {
+        bulk(&mut self.resp, bytes);
+    }
+}
+
+/// A score as every server reads it back to the last bit: the shortest decimal that does.
+pub(crate) fn score_text(score: f64) -> String {
+    if score.is_infinite() {
+        return if score > 0.0 { "inf".to_owned() } else { "-inf".to_owned() };
+    }
+    let magnitude = score.abs();
+    if magnitude == 0.0 || (1e-5..1e17).contains(&magnitude) {
+        format!("{score}")
+    } else {
+        format!("{score:e}")
+    }
+}
+
+/// Turns the elements of values into commands; the module's page shows how.
+#[derive(Debug)]
+pub struct Emitter {
+    pub(super) features: Features,
+    pub(super) limits: Limits,
+    replace: bool,
+    pub(super) out: Commands,
+    db: Option<u64>,
+    pub(super) name: Vec<u8>,
+    kind: Kind,
+    expiry: Option<i64>,
+    /// The elements of the command that is being put together.
+    arguments: Vec<u8>,
+    count: u64,
+    /// Fields of it that expire: when, and the field as an argument.
+    expiring: Vec<(i64, Vec<u8>)>,
+    /// How the expiries of fields are told, where commands follow that may change them.
+    stand_ins: Option<StandIns>,
+    pub(super) stream: StreamState,
+    pub(super) failed: Option<Inexpressible>,
+    pub(super) harmless: Vec<Inexpressible>,
+    /// Where this key's commands begin; nothing when some of them were taken.
+    mark: Option<(usize, u64)>,
+    /// The key's elements are ignored: nothing of it can be emitted.
+    skip: bool,
+    /// Bytes of a long string that are missing.
+    long: u64,
+    losses: Losses,
+    keys: u64,
+}
+
+impl Emitter {
+    /// For a server with these features, with [`Limits::default`].
+    pub fn new(features: Features) -> Emitter {
+        Emitter::with_limits(features, Limits::default())
+    }
+
+    /// For a server with these features.
+    pub fn with_limits(features: Features, limits: Limits) -> Emitter {
+        Emitter {
+            features,
+            limits,
+            replace: false,
+            out: Commands::default(),
+            db: None,
+            name: Vec::new(),
+            kind: Kind::String,
+            expiry: None,
+            arguments: Vec::new(),
+            count: 0,
+            expiring: Vec::new(),
+            stand_ins: None,
+            stream: StreamState::default(),
+            failed: None,
+            harmless: Vec::new(),
+            mark: None,
+            skip: false,
+            long: 0,
+            losses: Losses::default(),
+            keys: 0,
+        }
+    }
+
+    /// Deletes each key before it is written, so that what a server has under its name does not mix with it, and
+    /// function libraries replace those of the same name.
+    #[must_use]
+    pub fn replacing(mut self, replace: bool) -> Emitter {
+        self.replace = replace;
+        self
+    }
+
+    /// Tells the expiries of hash fields by their stand-ins.
+    pub(crate) fn standing_in(mut self, stand_ins: StandIns) -> Emitter {
+        self.stand_ins = Some(stand_ins);
+        self
+    }
+
+    /// Begins a key; `expiry` in milliseconds since the epoch. A `SELECT` comes first where the database changes (the
+    /// first key of database 0 needs none on a fresh connection).
+    ///
+    /// # Errors
+    /// What can be known to be inexpressible by the kind alone. Nothing is emitted then, and [`Emitter::end`] must not
+    /// be called.
+    pub fn begin(
+        &mut self,
+        db: u64,
+        name: &[u8],
+        kind: Kind,
+        expiry: Option<i64>,
+    ) -> Result<(), Inexpressible> {
+        self.failed = None;
+        self.skip = false;
+        self.harmless.clear();
+        if kind == Kind::Stream && !self.features.streams {
+            return Err(Inexpressible::Stream);
+        }
+        if kind == Kind::Array {
+            return Err(Inexpressible::Array);
+        }
+        if self.db.unwrap_or(0) != db {
+            self.out.push(&[b"SELECT", db.to_string().as_bytes()]);
+        }
+        self.db = Some(db);
+        self.mark = Some((self.out.resp.len(), self.out.replies));
+        self.name.clear();
+        self.name.extend_from_slice(name);
+        (self.kind, self.expiry, self.count) = (kind, expiry, 0);
+        self.arguments.clear();
+        self.expiring.clear();
+        self.stream.begin();
+        if self.replace {
+            self.out.push(&[b"DEL", name]);
+        }
+        if name.len() as u64 > self.limits.bulk {
+            self.fail(Inexpressible::TooLong { bytes: name.len() as u64 });
+        }
+        Ok(())
+    }
+
+    /// Ends the key.
+    ///
+    /// # Errors
+    /// What the target cannot hold. The key's commands are taken back; where some of them were taken already, a `DEL`
+    /// is emitted instead.
+    pub fn end(&mut self) -> Result<(), Inexpressible> {
+        if self.failed.is_none() {
+            self.flush();
+            if self.kind == Kind::Stream {
+                self.end_stream();
+            }
+        }
+        if let Some(failed) = self.failed.take() {
+            match self.mark.take() {
+                Some((len, replies)) => {
+                    self.out.resp.truncate(len);
+                    self.out.replies = replies;
+                }
+                None => {
+                    let Emitter { out, name, .. } = self;
+                    out.push(&[b"DEL", name]);
+                }
+            }
+            return Err(failed);
+        }
+        if let Some(at) = self.expiry {
+            self.out.push(&[b"PEXPIREAT", &self.name, at.to_string().as_bytes()]);
+        }
+        Ok(())
+    }
+
+    /// What of the key that ended last the target does not keep, though every client sees the same value.
+    pub fn harmless(&self) -> &[Inexpressible] {
+        &self.harmless
+    }
+
+    /// Loads a library of functions.
+    ///
+    /// # Errors
+    /// [`Inexpressible::Function`] where the target knows none.
+    pub fn function(&mut self, code: &[u8]) -> Result<(), Inexpressible> {
+        if !self.features.functions {
+            return Err(Inexpressible::Function);
+        }
+        if self.replace {
+            self.out.push(&[b"FUNCTION", b"LOAD", b"REPLACE", code]);
+        } else {
+            self.out.push(&[b"FUNCTION", b"LOAD", code]);
+        }
+        Ok(())
+    }
+
+    /// What was left out of the RDB that a reader has told.
+    pub fn losses(&self) -> &Losses {
+        &self.losses
+    }
+
+    /// Keys that were emitted whole from the RDB that a reader has told.
+    pub fn keys(&self) -> u64 {
+        self.keys
+    }
+
+    /// Bytes that are ready to be taken.
+    pub fn ready(&self) -> usize {
+        self.out.resp.len()
+    }
+
+    /// Takes the commands that are ready: also in the middle of a key, which keeps memory bounded.
+    pub fn take(&mut self) -> Commands {
+        self.mark = None;
+        std::mem::take(&mut self.out)
+    }
+
+    /// As [`Emitter::take`], into a buffer that is reused; returns the number of commands.
+    pub fn take_into(&mut self, resp: &mut Vec<u8>) -> u64 {
+        self.mark = None;
+        resp.extend_from_slice(&self.out.resp);
+        self.out.resp.clear();
+        std::mem::take(&mut self.out.replies)
+    }
+
+    /// Says of the key that is under way that it cannot be emitted.
+    pub(crate) fn fail(&mut self, why: Inexpressible) {
+        self.failed.get_or_insert(why);
+    }
+
+    /// True when an element of this length can be sent, and nothing has failed before.
+    pub(super) fn fits(&mut self, bytes: &[u8]) -> bool {
+        if bytes.len() as u64 > self.limits.bulk {
+            self.fail(Inexpressible::TooLong { bytes: bytes.len() as u64 });
+        }
+        self.failed.is_none() && !self.skip
+    }
+
+    fn add(&mut self, elements: &[&[u8]]) {
+        for element in elements {
+            if !self.fits(element) {
+                return;
+            }
+        }
+        for element in elements {
+            bulk(&mut self.arguments, element);
+        }
+        self.count += elements.len() as u64;
+        if self.count >= self.limits.arguments || self.arguments.len() >= self.limits.bytes {
+            self.flush();
+        }
+    }
+
+    /// Emits the command that is being put together.
+    fn flush(&mut self) {
+        if self.count == 0 {
+            return;
+        }
+        let command: &[u8] = match self.kind {
+            Kind::List => b"RPUSH",
+            Kind::Set => b"SADD",
+            Kind::Zset => b"ZADD",
+            _ if self.features.many_fields => b"HSET",
+            _ => b"HMSET",
+        };
+        self.out.begin(self.count + 2);
+        self.out.argument(command);
+        self.out.argument(&self.name);
+        self.out.resp.append(&mut self.arguments);
+        self.count = 0;
+        // Fields that expire together in one command. The order of fields means nothing.
+        self.expiring.sort_unstable();
+        for group in self.expiring.chunk_by(|a, b| a.0 == b.0) {
+            let Some((at, _)) = group.first() else { continue };
+            self.out.begin(5 + group.len() as u64);
+            self.out.argument(b"HPEXPIREAT");
+            self.out.argument(&self.name);
+            self.out.argument(at.to_string().as_bytes());
+            self.out.argument(b"FIELDS");
+            self.out.argument(group.len().to_string().as_bytes());
+            for (_, field) in group {
+                self.out.argument(field);
+            }
+        }
+        self.expiring.clear();
+    }
+}
+
+impl Elements for Emitter {
+    fn string(&mut self, bytes: &[u8]) {
+        if self.fits(bytes) {
+            self.out.push(&[b"SET", &self.name, bytes]);
+        }
+    }
+
+    fn long_string(&mut self, length: u64) {
+        if length > self.limits.bulk {
+            self.fail(Inexpressible::TooLong { bytes: length });
+        }
+        if self.fits(&[]) {
+            self.out.begin(3);
+            // Its reply can be awaited only when it is out whole.
+            self.out.replies -= 1;
+            self.out.argument(b"SET");
+            self.out.argument(&self.name);
+            bulk_head(&mut self.out.resp, length);
+        }
+        self.long = length;
+    }
+
+    fn long_part(&mut self, bytes: &[u8]) {
+        self.long = self.long.saturating_sub(bytes.len() as u64);
+        if self.fits(&[]) {
+            self.out.resp.extend_from_slice(bytes);
+            if self.long == 0 {
+                self.out.resp.extend_from_slice(b"\r\n");
+                self.out.replies += 1;
+            }
+        }
+    }
+
+    fn item(&mut self, bytes: &[u8]) {
+        self.add(&[bytes]);
+    }
+
+    fn member(&mut self, bytes: &[u8]) {
+        self.add(&[bytes]);
+    }
+
+    fn scored(&mut self, member: &[u8], score: f64) {
+        self.add(&[score_text(score).as_bytes(), member]);
+    }
+
+    fn field(&mut self, field: &[u8], value: &[u8], expiry: Option<i64>) {
+        if let Some(at) = expiry {
+            if self.features.field_expiry {
+                let at = self.stand_ins.map_or(at, |stand_ins| stand_ins.told(at));
+                self.expiring.push((at, field.to_vec()));
+            } else {
+                self.fail(Inexpressible::FieldExpiry);
+            }
+        }
+        self.add(&[field, value]);
+    }
+
+    fn entry(&mut self, id: StreamId, fields: &[u8]) {
+        self.stream_entry(id, fields);
+    }
+
+    fn stream(&mut self, meta: &StreamMeta) {
+        self.stream.meta = *meta;
+    }
+
+    fn group(&mut self, name: &[u8], last_id: StreamId, entries_read: Option<u64>) {
+        self.stream.group(name, last_id, entries_read);
+    }
+
+    fn pending(&mut self, id: StreamId, at: i64, count: u64) {
+        self.stream.pending(id, at, count);
+    }
+
+    fn consumer(&mut self, name: &[u8], _seen: i64) {
+        self.stream.consumer(name);
+    }
+
+    fn owned(&mut self, id: StreamId) {
+        self.stream.owned(id);
+    }
+
+    fn nacked(&mut self, _id: StreamId) {
+        self.fail(Inexpressible::Nacked);
+    }
+
+    fn group_end(&mut self) {}
+
+    fn producers(&mut self, count: u64) {
+        if count > 0 {
+            self.harmless.push(Inexpressible::Producers);
+        }
+    }
+
+    fn opaque(&mut self, raw: &[u8]) {
+        if self.kind == Kind::Module && self.failed.is_none() && !self.skip {
+            let id = raw.first_chunk::<8>().map_or(0, |id| u64::from_le_bytes(*id));
+            self.fail(Inexpressible::Module { module: module_name(id) });
+        }
+    }
+}
+
+impl Visitor for Emitter {
+    fn function(&mut self, code: &[u8]) {
+        if let Err(loss) = Emitter::function(self, code) {
+            self.losses.add(&loss, 0, b"");
+        }
+    }
+
+    fn module_aux(&mut self, module: &str) {
+        self.losses.add(&Inexpressible::ModuleData { module: module.to_owned() }, 0, b"");
+    }
+
+    fn key(&mut self, key: &Key<'_>) {
+        if let Err(loss) = self.begin(key.db, key.name, key.value_type.kind(), key.expiry) {
+            self.losses.add(&loss, key.db, key.name);
+            self.skip = true;
+        }
+    }
+
+    fn key_end(&mut self) {
+        if std::mem::take(&mut self.skip) {
+            return;
+        }
+        let ended = self.end();
+        self.keys += u64::from(ended.is_ok());
+        for loss in ended.as_ref().err().into_iter().chain(&self.harmless) {
+            self.losses.add(loss, self.db.unwrap_or(0), &self.name);
+        }
+    }
+}
+
+/// Emits one key from its raw value (the body of a `DUMP` payload without the type byte, or what
+/// [`crate::rdb::Visitor::raw`] has told).
+///
+/// # Errors
+/// What the target cannot hold, or [`Inexpressible::Damaged`]: nothing is emitted then.
+pub fn emit(
+    emitter: &mut Emitter,
+    db: u64,
+    name: &[u8],
+    expiry: Option<i64>,
+    value_type: ValueType,
+    raw: &[u8],
+) -> Result<(), Inexpressible> {
+    emitter.begin(db, name, value_type.kind(), expiry)?;
+    let damaged = match Walker::new(value_type).walk(raw, emitter) {
+        Ok(walked) if walked.done && walked.consumed == raw.len() => None,
+        Ok(_) => Some("it does not end where its bytes end".to_owned()),
+        Err((at, problem)) => Some(format!("byte {at}: {problem}")),
+    };
+    if let Some(problem) = damaged {
+        emitter.fail(Inexpressible::Damaged { problem });
+    }
+    emitter.end()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::convert::commands::Target;
+
+    fn text(commands: &Commands) -> String {
+        String::from_utf8_lossy(&commands.resp).into_owned()
+    }
+
+    #[test]
+    fn scores_come_back_to_the_last_bit() {
+        for score in [
+            0.0,
+            -0.0,
+            0.1,
+            1.0 / 3.0,
+            1e308,
+            f64::MIN_POSITIVE,
+            5e-324,
+            f64::MAX,
+            f64::MIN,
+            123_456_789.125,
+            9_007_199_254_740_993.0,
+            f64::INFINITY,
+            f64::NEG_INFINITY,
+        ] {
+            let written = score_text(score);
+            assert!(written.len() <= 24, "{written}");
+            assert_eq!(written.parse::<f64>().unwrap().to_bits(), score.to_bits(), "{written}");
+        }
+    }
+
+    #[test]
+    fn what_is_too_much_is_refused_and_leaves_nothing() {
+        let limits = Limits { arguments: 2, bulk: 4, ..Limits::default() };
+        let mut emitter = Emitter::with_limits(Target::redis(7, 0).features(), limits);
+        emitter.begin(0, b"k", Kind::List, None).unwrap();
+        emitter.item(b"12345");
+        assert_eq!(emitter.end(), Err(Inexpressible::TooLong { bytes: 5 }));
+        assert_eq!(emitter.take(), Commands::default());
+        // Where half of it is out already, it is deleted.
+        emitter.begin(0, b"k", Kind::List, None).unwrap();
+        emitter.item(b"1");
+        emitter.item(b"2");
+        assert_eq!(emitter.take().replies, 1);
+        emitter.item(b"12345");
+        assert!(emitter.end().is_err());
+        assert_eq!(text(&emitter.take()), "*2\r\n$3\r\nDEL\r\n$1\r\nk\r\n");
+    }
+
+    #[test]
+    fn a_field_that_expires_needs_a_server_that_knows() {
+        let mut emitter = Emitter::new(Target::redis(7, 2).features());
+        emitter.begin(0, b"h", Kind::Hash, None).unwrap();
+        emitter.field(b"f", b"v", Some(5));
+        assert_eq!(emitter.end(), Err(Inexpressible::FieldExpiry));
+        let mut emitter = Emitter::new(Target::valkey(9, 0).features());
+        emitter.begin(2, b"h", Kind::Hash, None).unwrap();
+        emitter.field(b"f", b"v", Some(5));
+        emitter.field(b"g", b"v", Some(5));
+        emitter.end().unwrap();
+        let out = emitter.take();
+        assert_eq!(out.replies, 3);
+        assert!(text(&out).contains("HPEXPIREAT\r\n$1\r\nh\r\n$1\r\n5\r\n$6\r\nFIELDS\r\n$1\r\n2\r\n"));
+    }
+}

@@ -1,0 +1,156 @@
+//! What of a whole key space a target cannot hold, counted.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use serde::Serialize;
+use xxhash_rust::xxh3::xxh3_128_with_seed;
+
+use super::Inexpressible;
+use crate::display::shown;
+
+/// Examples that are kept of each kind of loss.
+const EXAMPLES: usize = 5;
+/// Names of keys that are remembered, by a hash of 16 bytes each.
+const NAMES: usize = 500_000;
+
+/// What was left out, or would be, with counts and the first keys of each kind.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Losses {
+    /// One for each kind, in a stable order.
+    pub kinds: Vec<Loss>,
+    #[serde(skip)]
+    index: BTreeMap<Inexpressible, usize>,
+    #[serde(skip)]
+    names: BTreeSet<u128>,
+}
+
+/// One kind of loss.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Loss {
+    /// What it is, in words.
+    pub reason: String,
+    /// True when every client sees the same value without it: the key is carried, and only this is left out.
+    pub harmless: bool,
+    /// How many keys, or function libraries.
+    pub count: u64,
+    /// The first of them, as database and name; a library has no name here.
+    pub examples: Vec<(u64, String)>,
+}
+
+impl Losses {
+    /// Counts one.
+    pub fn add(&mut self, what: &Inexpressible, db: u64, name: &[u8]) {
+        // Numbers that differ from key to key do not make kinds of their own.
+        let kind = match what {
+            Inexpressible::TooLong { .. } => Inexpressible::TooLong { bytes: 0 },
+            Inexpressible::PendingOfDeleted { limit, .. } => {
+                Inexpressible::PendingOfDeleted { count: 0, limit: *limit }
+            }
+            Inexpressible::PendingWithoutOwner { .. } => Inexpressible::PendingWithoutOwner { count: 0 },
+            other => other.clone(),
+        };
+        let of_a_key = !matches!(what, Inexpressible::Function | Inexpressible::ModuleData { .. });
+        if of_a_key && !what.is_harmless() && self.names.len() < NAMES {
+            self.names.insert(xxh3_128_with_seed(name, db));
+        }
+        let kinds = &mut self.kinds;
+        let at = *self.index.entry(kind).or_insert_with(|| {
+            kinds.push(Loss {
+                reason: what.to_string(),
+                harmless: what.is_harmless(),
+                count: 0,
+                examples: Vec::new(),
+            });
+            kinds.len() - 1
+        });
+        if let Some(loss) = kinds.get_mut(at) {
+            loss.count += 1;
+            if loss.examples.len() < EXAMPLES {
+                loss.examples.push((db, shown(name)));
+            }
+        }
+    }
+
+    /// True for a key that was left out. Of more than half a million the rest is not remembered.
+    pub(crate) fn left_out(&self, db: u64, name: &[u8]) -> bool {
+        !self.names.is_empty() && self.names.contains(&xxh3_128_with_seed(name, db))
+    }
+
+    /// True when libraries of functions were left out.
+    pub(crate) fn left_out_functions(&self) -> bool {
+        self.index.contains_key(&Inexpressible::Function)
+    }
+
+    /// True when nothing at all is left out.
+    pub fn is_empty(&self) -> bool {
+        self.kinds.is_empty()
+    }
+
+    /// True when keys or libraries of functions are left out. Data that modules keep beside their keys is none of them.
+    pub fn has_keys(&self) -> bool {
+        let beside = |what: &Inexpressible| matches!(what, Inexpressible::ModuleData { .. });
+        self.index.keys().any(|what| !what.is_harmless() && !beside(what))
+    }
+
+    /// True when something is left out that a client would miss.
+    pub fn is_serious(&self) -> bool {
+        self.kinds.iter().any(|loss| !loss.harmless)
+    }
+}
+
+impl fmt::Display for Losses {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, loss) in self.kinds.iter().enumerate() {
+            let separator = if at > 0 { "\n" } else { "" };
+            write!(f, "{separator}{} × {}", loss.count, loss.reason)?;
+            let names: Vec<String> = loss
+                .examples
+                .iter()
+                .filter(|(_, name)| !name.is_empty())
+                .map(|(db, name)| format!("{name} (database {db})"))
+                .collect();
+            if !names.is_empty() {
+                let more = if loss.count > names.len() as u64 { " …" } else { "" };
+                write!(f, ": {}{more}", names.join(", "))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn data_beside_the_keys_is_none_of_them() {
+        let mut losses = Losses::default();
+        losses.add(&Inexpressible::ModuleData { module: "m".to_owned() }, 0, b"");
+        losses.add(&Inexpressible::StreamCounters, 0, b"s");
+        assert!(losses.is_serious() && !losses.has_keys());
+        losses.add(&Inexpressible::Module { module: "m".to_owned() }, 0, b"k");
+        assert!(losses.has_keys());
+    }
+
+    #[test]
+    fn losses_are_counted_by_kind_with_examples() {
+        let mut losses = Losses::default();
+        assert!(losses.is_empty() && !losses.is_serious());
+        losses.add(&Inexpressible::StreamCounters, 0, b"s");
+        assert!(!losses.is_serious());
+        for n in 0..9_u8 {
+            losses.add(&Inexpressible::TooLong { bytes: u64::from(n) }, 1, &[b'a' + n]);
+        }
+        assert!(losses.left_out(1, b"a") && !losses.left_out(0, b"a") && !losses.left_out(0, b"s"));
+        losses.add(&Inexpressible::Function, 0, b"");
+        assert!(losses.left_out_functions() && !losses.left_out(0, b""));
+        losses.kinds.pop();
+        assert!(losses.is_serious());
+        let text = losses.to_string();
+        assert!(text.contains("9 × an element of 0 bytes") && text.contains("a (database 1), b"), "{text}");
+        assert!(text.ends_with("e (database 1) …"), "{text}");
+    }
+}

@@ -1,0 +1,293 @@
+//! The stream of an export.
+
+use std::path::Path;
+use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use futures::{Stream, StreamExt as _, TryStreamExt as _};
+use serde::Serialize;
+use tokio::io::AsyncReadExt as _;
+
+use super::json::JsonWriter;
+use super::rdb_file::RdbWriter;
+use super::restore_commands::RestoreWriter;
+use super::sink::Sink;
+use crate::Error;
+use crate::convert::commands::{Emitter, Losses, Target};
+use crate::rdb::Reader;
+
+/// What an RDB is turned into.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Format {
+    /// An RDB that the target loads.
+    Rdb,
+    /// Commands that make the values, for `redis-cli --pipe`.
+    Resp,
+    /// RESTORE commands, for the same: quicker, and whole to idle times; the user needs the right to RESTORE.
+    Restore,
+    /// A line of JSON for each key.
+    Json,
+}
+
+/// What is done about what the target cannot hold.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnLoss {
+    /// The export fails, and names all of it; data of modules beside their keys alone is left out and named. JSON has no
+    /// target, and leaves values of modules out.
+    #[default]
+    Refuse,
+    /// The keys concerned are left out, and the report names them.
+    Skip,
+}
+
+/// How an RDB is exported.
+#[derive(Debug, Clone, Copy)]
+pub struct ExportOptions {
+    /// Into what.
+    pub format: Format,
+    /// For which server; JSON does not ask.
+    pub target: Target,
+    /// What is done about what the target cannot hold.
+    pub on_loss: OnLoss,
+    /// Commands delete or replace what a server has under the same names.
+    pub replace: bool,
+    /// Values of modules are put out too, into an RDB or RESTORE commands. A server without the module refuses the whole
+    /// file, or the command.
+    pub modules: bool,
+    /// Tries RDB versions that are newer than those known here.
+    pub try_newer: bool,
+}
+
+impl ExportOptions {
+    /// Into this format, for this target; what it cannot hold is refused.
+    pub fn new(format: Format, target: Target) -> ExportOptions {
+        let on_loss = OnLoss::Refuse;
+        ExportOptions { format, target, on_loss, replace: false, modules: false, try_newer: false }
+    }
+
+    /// Whether an export fails for this.
+    fn refuses(&self, losses: &Losses) -> bool {
+        self.on_loss == OnLoss::Refuse && self.format != Format::Json && losses.has_keys()
+    }
+
+    fn sink(&self) -> Box<dyn Sink> {
+        match self.format {
+            Format::Rdb => Box::new(RdbWriter::new(self.target, self.modules)),
+            Format::Resp => Box::new(Emitter::new(self.target.features()).replacing(self.replace)),
+            Format::Restore => Box::new(RestoreWriter::new(self.target, self.replace, self.modules)),
+            Format::Json => Box::new(JsonWriter::new()),
+        }
+    }
+}
+
+/// What was exported.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct ExportReport {
+    /// Into what.
+    pub format: Format,
+    /// For which server.
+    pub target: Target,
+    /// Keys that were put out.
+    pub keys: u64,
+    /// Bytes of the RDB that was read.
+    pub bytes_read: u64,
+    /// Bytes that were put out.
+    pub bytes_written: u64,
+    /// What was left out.
+    pub losses: Losses,
+}
+
+/// A stream of the exported bytes. [`Export::report`] tells after its end what passed.
+///
+/// With [`OnLoss::Refuse`] it fails with [`Error::Inexpressible`] at its end, after bytes have come that are of no use
+/// then; [`survey`] finds out before.
+pub struct Export {
+    pieces: Pin<Box<dyn Stream<Item = Result<Bytes, Error>> + Send>>,
+    done: Arc<OnceLock<ExportReport>>,
+}
+
+/// Bytes are handed on when about so many are ready.
+const PIECE: usize = 128 << 10;
+
+impl Export {
+    /// Begins.
+    pub fn new<E>(
+        stream: impl Stream<Item = Result<Bytes, E>> + Send + 'static,
+        options: ExportOptions,
+    ) -> Export
+    where
+        E: Into<Box<dyn std::error::Error + Send + Sync>> + 'static,
+    {
+        let done = Arc::new(OnceLock::new());
+        let work = Work {
+            stream: Box::pin(stream.map(|piece| piece.map_err(Error::stream))),
+            piece: Bytes::new(),
+            reader: Reader::new().try_newer(options.try_newer),
+            visitor: Some(options.sink()),
+            options,
+            written: 0,
+            done: done.clone(),
+        };
+        let pieces = futures::stream::try_unfold(work, |mut work| async move {
+            Ok(work.next().await?.map(|piece| (piece, work)))
+        });
+        Export { pieces: Box::pin(pieces), done }
+    }
+
+    /// What passed; nothing before the stream has ended well.
+    pub fn report(&self) -> Option<ExportReport> {
+        self.done.get().cloned()
+    }
+}
+
+impl Stream for Export {
+    type Item = Result<Bytes, Error>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.pieces.as_mut().poll_next(context)
+    }
+}
+
+struct Work {
+    stream: Pin<Box<dyn Stream<Item = Result<Bytes, Error>> + Send>>,
+    piece: Bytes,
+    reader: Reader,
+    /// Nothing once the end has been put out.
+    visitor: Option<Box<dyn Sink>>,
+    options: ExportOptions,
+    written: u64,
+    done: Arc<OnceLock<ExportReport>>,
+}
+
+impl Work {
+    async fn next(&mut self) -> Result<Option<Bytes>, Error> {
+        let Some(sink) = &mut self.visitor else { return Ok(None) };
+        let mut out = Vec::new();
+        loop {
+            if self.piece.is_empty() {
+                match self.stream.next().await {
+                    Some(piece) => self.piece = piece?,
+                    None => break,
+                }
+            }
+            // Small steps, so that what is ready never grows far beyond a piece.
+            let part = self.piece.split_to(self.piece.len().min(PIECE));
+            sink.feed(&mut self.reader, &part)?;
+            if self.options.refuses(sink.losses()) {
+                // It fails in the end, when all of it can be told.
+                out.clear();
+                sink.take_into(&mut out);
+                out.clear();
+            } else if sink.ready() >= PIECE {
+                sink.take_into(&mut out);
+                self.written += out.len() as u64;
+                return Ok(Some(Bytes::from(out)));
+            }
+        }
+        self.reader.finish()?;
+        if self.options.refuses(sink.losses()) {
+            let (target, losses) = (self.options.target.to_string(), sink.losses().clone());
+            self.visitor = None;
+            return Err(Error::Inexpressible { target, losses });
+        }
+        if let Some(mut sink) = self.visitor.take() {
+            // What is ready is checksummed when it is taken; the end comes after it.
+            sink.take_into(&mut out);
+            sink.finish();
+            let mut end = Vec::new();
+            sink.take_into(&mut end);
+            out.append(&mut end);
+            self.written += out.len() as u64;
+            let _ = self.done.set(ExportReport {
+                format: self.options.format,
+                target: self.options.target,
+                keys: sink.keys(),
+                bytes_read: self.reader.offset(),
+                bytes_written: self.written,
+                losses: sink.losses().clone(),
+            });
+        }
+        Ok((!out.is_empty()).then(|| Bytes::from(out)))
+    }
+}
+
+/// What of an RDB the target of an export cannot hold: reads all of it, and puts nothing out.
+///
+/// # Errors
+/// A damaged RDB with the fault's offset, or the stream's own failure.
+pub async fn survey<E>(
+    stream: impl Stream<Item = Result<Bytes, E>>,
+    options: ExportOptions,
+) -> Result<Losses, Error>
+where
+    E: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let mut sink = options.sink();
+    let mut reader = Reader::new().try_newer(options.try_newer);
+    let mut stream = std::pin::pin!(stream);
+    while let Some(piece) = stream.next().await {
+        for part in piece.map_err(Error::stream)?.chunks(PIECE) {
+            sink.feed(&mut reader, part)?;
+            sink.discard();
+        }
+    }
+    reader.finish()?;
+    Ok(sink.losses().clone())
+}
+
+/// An RDB in memory, exported; what is left out is told beside it.
+pub(crate) fn through(data: &[u8], options: ExportOptions) -> Result<(Vec<u8>, Losses), Error> {
+    let mut sink = options.sink();
+    let mut reader = Reader::new().try_newer(options.try_newer);
+    let mut out = Vec::new();
+    for piece in data.chunks(PIECE) {
+        sink.feed(&mut reader, piece)?;
+        let mut ready = Vec::new();
+        sink.take_into(&mut ready);
+        out.append(&mut ready);
+    }
+    reader.finish()?;
+    sink.finish();
+    let mut end = Vec::new();
+    sink.take_into(&mut end);
+    out.append(&mut end);
+    Ok((out, sink.losses().clone()))
+}
+
+/// The first bytes of a file as a stream: the RDB at the front of an AOF.
+pub fn beginning(path: &Path, length: u64) -> impl Stream<Item = std::io::Result<Bytes>> + Send + 'static {
+    let mut left = length;
+    file(path)
+        .map_ok(move |mut piece| {
+            piece.truncate(usize::try_from(left).unwrap_or(usize::MAX));
+            left -= piece.len() as u64;
+            piece
+        })
+        .try_take_while(|piece| futures::future::ready(Ok(!piece.is_empty())))
+}
+
+/// A file as a stream.
+pub fn file(path: &Path) -> impl Stream<Item = std::io::Result<Bytes>> + Send + 'static {
+    let path = path.to_owned();
+    futures::stream::try_unfold(None, move |open: Option<tokio::fs::File>| {
+        let path = path.clone();
+        async move {
+            let mut file = match open {
+                Some(file) => file,
+                None => {
+                    let mut file = tokio::fs::File::open(&path).await?;
+                    file.set_max_buf_size(1 << 20);
+                    file
+                }
+            };
+            let mut piece = Vec::with_capacity(1 << 20);
+            let read = file.read_buf(&mut piece).await?;
+            Ok((read > 0).then(|| (Bytes::from(piece), Some(file))))
+        }
+    })
+}

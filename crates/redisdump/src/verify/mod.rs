@@ -1,0 +1,417 @@
+//! Is this file whole? Structure and checksum of an RDB, of an AOF file, of an AOF folder.
+//!
+//! Every value is read down to its last element, in whatever encoding; what a server would trip over when it loads or
+//! uses the key is found here, and what can be read though servers refuse it is told beside ([`Oddity`]): keys, members and
+//! fields that stand there twice, too, of which as many as there are memory for are held against each other there, and more
+//! in a temporary file.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use crate::aof::{self, AofSummary, FileError, Files, ReadOptions};
+use crate::capture::stats::{DatabaseCount, counted_as};
+use crate::rdb::{self, Checksum, Dialect, Elements, Key, Kind, Odd, StreamId, StreamMeta};
+use crate::verify::duplicates::Duplicates;
+use crate::verify::uniqueness::first_of;
+use structure::Structure;
+
+pub(crate) mod duplicates;
+mod repair;
+pub(crate) mod structure;
+pub(crate) mod uniqueness;
+
+pub use repair::{Repaired, repair};
+
+/// What a path turned out to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FileKind {
+    /// An RDB.
+    Rdb,
+    /// An AOF in one file, with or without an RDB at its front.
+    Aof,
+    /// An AOF of several files with a manifest.
+    MultiPartAof,
+}
+
+/// A file, or a folder of files, that is whole.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Verified {
+    /// What was verified.
+    pub path: PathBuf,
+    /// What it is.
+    pub kind: FileKind,
+    /// Bytes of all files.
+    pub bytes: u64,
+    /// Whose numbering the RDB (or the preamble) is in.
+    pub dialect: Option<Dialect>,
+    /// Its version.
+    pub rdb_version: Option<u16>,
+    /// What its checksum said.
+    pub checksum: Option<Checksum>,
+    /// Bytes behind the end of an RDB that belong to nothing: a server does not look at them.
+    pub trailing_bytes: u64,
+    /// Keys of the RDB or preamble, as a server from 7.0 on counts them.
+    pub keys: u64,
+    /// Lists, sets, sorted sets and hashes without elements, which such a server leaves out when it loads the file.
+    pub empty_keys: u64,
+    /// By database.
+    pub databases: BTreeMap<u64, DatabaseCount>,
+    /// By type.
+    pub types: BTreeMap<Kind, u64>,
+    /// Module types, by name.
+    pub modules: BTreeMap<String, ModuleUse>,
+    /// Libraries of functions.
+    pub functions: u64,
+    /// Commands of an AOF that count.
+    pub commands: u64,
+    /// The files of an AOF, and what a server would cut off.
+    pub aof: Option<AofSummary>,
+    /// What can be read, and is not as servers write it.
+    pub oddities: Vec<Oddity>,
+}
+
+impl Verified {
+    /// True when no server refuses the file, and nothing stands twice in it.
+    pub fn is_whole(&self) -> bool {
+        self.refusals().next().is_none() && !self.oddities.iter().any(|oddity| oddity.what.is_duplicate())
+    }
+
+    /// True when its RDB version is newer than the servers that this was tried with, and was read by the published format.
+    pub fn is_untried(&self) -> bool {
+        self.dialect == Some(Dialect::Redis) && self.rdb_version.is_some_and(|it| it > rdb::NEWEST_TRIED)
+    }
+
+    /// What servers do not load the file for.
+    pub fn refusals(&self) -> impl Iterator<Item = &Oddity> {
+        self.oddities.iter().filter(|oddity| oddity.refused_by.is_some())
+    }
+}
+
+/// Something wrong that does not hinder reading.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Oddity {
+    /// What it is.
+    pub what: Odd,
+    /// Which servers do not load a file with it: see [`Odd::refused_by`].
+    pub refused_by: Option<&'static str>,
+    /// In how many keys.
+    pub keys: u64,
+    /// The database of the first of them.
+    pub db: u64,
+    /// Its name, as it is shown.
+    pub key: String,
+}
+
+/// What a file holds of a module type: a server loads it only with a module that knows the type.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct ModuleUse {
+    /// The modules any of which knows it, as `MODULE LIST` names them; empty where that is not known.
+    pub modules: Vec<String>,
+    /// Keys with values of it.
+    pub values: u64,
+    /// Pieces of data beside the keys.
+    pub data: u64,
+}
+
+/// The first fault, and where the reading stood.
+#[derive(Debug, thiserror::Error)]
+#[error("{source}{}", place(.key, *.keys_before))]
+pub struct Fault {
+    /// Which file, which offset, what.
+    pub source: FileError,
+    /// The key whose value was being read: database, name, type.
+    pub key: Option<(u64, String, Kind)>,
+    /// Keys that were read before it.
+    pub keys_before: u64,
+    /// What is at fault may be what later servers write.
+    newer: bool,
+}
+
+impl Fault {
+    /// Where in its file the fault is, if it is in one.
+    pub fn offset(&self) -> Option<u64> {
+        self.source.offset()
+    }
+
+    /// True when it is not known to be damaged: its RDB version, or something that it holds, is newer than what is known
+    /// here.
+    pub fn is_newer(&self) -> bool {
+        self.newer
+    }
+
+    /// True when the file could not be read at all, rather than being at fault.
+    pub fn is_io(&self) -> bool {
+        matches!(self.source, FileError::Io { .. } | FileError::NotFound { .. })
+    }
+}
+
+fn place(key: &Option<(u64, String, Kind)>, keys_before: u64) -> String {
+    let within = key
+        .as_ref()
+        .map(|(db, name, kind)| format!(" (in key {name} of database {db}, a {kind})"))
+        .unwrap_or_default();
+    format!("{within}; {keys_before} keys before it can be read")
+}
+
+/// How a file is verified.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct VerifyOptions {
+    /// Tries RDB versions that are newer than those known here.
+    pub try_newer: bool,
+}
+
+/// Verifies an RDB file, an AOF file, or an AOF folder ([`Files::locate`] says which paths mean what). It blocks on the
+/// disk. `on_progress` is told the bytes read of the file at hand.
+///
+/// # Errors
+/// The first fault. A truncated tail that a server cuts off by itself is none: [`Verified::aof`] tells it.
+pub fn verify_file(
+    path: &Path,
+    options: VerifyOptions,
+    on_progress: &mut dyn FnMut(u64),
+) -> Result<Verified, Fault> {
+    let mut census = Census::default();
+    let outcome = read(path, options, &mut census, on_progress);
+    let (files, summary) = outcome.map_err(|source| Fault {
+        // Outside of a value the key that was read last is not to blame.
+        key: census.within.then(|| (census.db, crate::display::shown(&census.name), census.kind)),
+        keys_before: census.keys,
+        newer: is_newer(&source, census.version),
+        source,
+    })?;
+    let first = summary.files.first();
+    let rdb_alone = first.is_some_and(aof::FileSummary::is_rdb);
+    let kind = match (&files.manifest, rdb_alone && !census.aof_base) {
+        (Some(_), _) => FileKind::MultiPartAof,
+        (None, true) => FileKind::Rdb,
+        (None, false) => FileKind::Aof,
+    };
+    let spill = |source| Fault {
+        source: FileError::Io { path: std::env::temp_dir(), source },
+        key: None,
+        keys_before: census.keys,
+        newer: false,
+    };
+    if let Some(error) = census.structure.failure() {
+        return Err(spill(error));
+    }
+    let twice = census.names.take().map_err(spill)?;
+    if !twice.is_empty() {
+        let named = summary.files.iter().find(|file| file.preamble_bytes.is_some()).and_then(|file| {
+            let file = std::fs::File::open(&file.path).ok()?;
+            first_of(&census.names, file, &twice)
+        });
+        let (db, name) = named.unwrap_or_default();
+        let dialect = census.version.map_or(Dialect::Redis, |(dialect, _)| dialect);
+        let (what, keys, key) = (Odd::KeyTwice, twice.len() as u64, crate::display::shown(&name));
+        census.oddities.insert(what, Oddity { what, refused_by: what.refused_by(dialect), keys, db, key });
+    }
+    Ok(Verified {
+        path: path.to_owned(),
+        kind,
+        bytes: summary.files.iter().map(|file| file.bytes).sum(),
+        dialect: census.version.map(|(dialect, _)| dialect),
+        rdb_version: census.version.map(|(_, version)| version),
+        checksum: summary.files.iter().find_map(|file| file.checksum),
+        trailing_bytes: summary.files.iter().map(|file| file.trailing_bytes).sum(),
+        keys: census.keys,
+        empty_keys: census.empty,
+        databases: census.databases,
+        types: census.types.into_iter().collect(),
+        functions: census.functions,
+        modules: census.modules,
+        commands: summary.files.iter().map(|file| file.commands).sum(),
+        aof: (kind != FileKind::Rdb).then_some(summary),
+        oddities: census.oddities.into_values().collect(),
+    })
+}
+
+/// Whether a fault may be what later servers write: their version, or a type that came after the versions that were tried.
+fn is_newer(fault: &FileError, version: Option<(Dialect, u16)>) -> bool {
+    let FileError::Corrupt { source, .. } = fault else { return false };
+    let late = version.is_some_and(|(dialect, version)| match dialect {
+        Dialect::Redis => version > rdb::NEWEST_TRIED,
+        Dialect::Valkey => version > rdb::NEWEST_VALKEY,
+    });
+    match source.problem {
+        rdb::Problem::Version { .. } => true,
+        rdb::Problem::Type(_) => late,
+        _ => false,
+    }
+}
+
+fn read(
+    path: &Path,
+    options: VerifyOptions,
+    census: &mut Census,
+    on_progress: &mut dyn FnMut(u64),
+) -> Result<(Files, AofSummary), FileError> {
+    let files = Files::locate(path)?;
+    let read = ReadOptions { try_newer: options.try_newer, ..ReadOptions::default() };
+    let summary = aof::read(&files, read, census, &mut |_, bytes| on_progress(bytes))?;
+    Ok((files, summary))
+}
+
+/// Counts, and remembers where the reading stands.
+#[derive(Debug)]
+struct Census {
+    version: Option<(Dialect, u16)>,
+    aof_base: bool,
+    keys: u64,
+    empty: u64,
+    within: bool,
+    db: u64,
+    name: Vec<u8>,
+    kind: Kind,
+    expires: bool,
+    structure: Structure,
+    names: Duplicates,
+    oddities: BTreeMap<Odd, Oddity>,
+    databases: BTreeMap<u64, DatabaseCount>,
+    types: BTreeMap<Kind, u64>,
+    functions: u64,
+    modules: BTreeMap<String, ModuleUse>,
+    /// The type of the module's value that is being read is counted.
+    module_seen: bool,
+}
+
+impl Census {
+    /// What is known of a module type; nothing once a file has made up too many.
+    fn module(&mut self, name: &str) -> Option<&mut ModuleUse> {
+        const MOST: usize = 512;
+        if self.modules.len() >= MOST && !self.modules.contains_key(name) {
+            return None;
+        }
+        Some(self.modules.entry(name.to_owned()).or_insert_with(|| ModuleUse {
+            modules: crate::restore::modules_of(name).iter().map(|module| (*module).to_owned()).collect(),
+            values: 0,
+            data: 0,
+        }))
+    }
+}
+
+impl Default for Census {
+    fn default() -> Self {
+        Census {
+            version: None,
+            aof_base: false,
+            keys: 0,
+            empty: 0,
+            within: false,
+            db: 0,
+            name: Vec::new(),
+            kind: Kind::String,
+            expires: false,
+            structure: Structure::default(),
+            names: Duplicates::default(),
+            oddities: BTreeMap::new(),
+            databases: BTreeMap::new(),
+            types: BTreeMap::new(),
+            functions: 0,
+            modules: BTreeMap::new(),
+            module_seen: false,
+        }
+    }
+}
+
+/// Hands what holds a value together on to [`Structure`].
+macro_rules! watch_structure {
+    ($type:ty, $($method:ident($($name:ident: $of:ty),*);)*) => {
+        impl Elements for $type {
+            $(fn $method(&mut self, $($name: $of),*) {
+                self.structure.$method($($name),*);
+            })*
+
+            fn opaque(&mut self, raw: &[u8]) {
+                if !std::mem::replace(&mut self.module_seen, true) {
+                    let id = raw.first_chunk::<8>().map_or(0, |id| u64::from_le_bytes(*id));
+                    if let Some(module) = self.module(&rdb::module_name(id)) {
+                        module.values += 1;
+                    }
+                }
+            }
+        }
+    };
+}
+watch_structure!(Census,
+    odd(odd: Odd);
+    item(bytes: &[u8]);
+    member(bytes: &[u8]);
+    scored(member: &[u8], score: f64);
+    field(field: &[u8], value: &[u8], expiry: Option<i64>);
+    node(id: StreamId, listpack: &[u8]);
+    entry(id: StreamId, fields: &[u8]);
+    stream(meta: &StreamMeta);
+    group(name: &[u8], last_id: StreamId, entries_read: Option<u64>);
+    pending(id: StreamId, at: i64, count: u64);
+    consumer(name: &[u8], seen: i64);
+    owned(id: StreamId);
+    nacked(id: StreamId);
+    group_end();
+);
+
+impl rdb::Visitor for Census {
+    fn header(&mut self, dialect: Dialect, version: u16) {
+        self.version.get_or_insert((dialect, version));
+    }
+
+    fn aux(&mut self, name: &[u8], value: &[u8]) {
+        self.aof_base |= (name == b"aof-base" || name == b"aof-preamble") && value == b"1";
+    }
+
+    fn function(&mut self, _code: &[u8]) {
+        self.functions += 1;
+    }
+
+    fn module_aux(&mut self, module: &str) {
+        if let Some(module) = self.module(module) {
+            module.data += 1;
+        }
+    }
+
+    fn key(&mut self, key: &Key<'_>) {
+        self.within = true;
+        self.module_seen = false;
+        self.name.clear();
+        self.name.extend_from_slice(key.name);
+        (self.db, self.kind) = (key.db, key.value_type.kind());
+        self.expires = key.expiry.is_some();
+        self.structure.begin(key.value_type);
+    }
+
+    fn key_end(&mut self) {
+        self.within = false;
+        let dialect = self.version.map_or(Dialect::Redis, |(dialect, _)| dialect);
+        self.structure.end();
+        for odd in self.structure.found() {
+            let (db, name) = (self.db, &self.name);
+            let oddity = self.oddities.entry(odd).or_insert_with(|| Oddity {
+                what: odd,
+                refused_by: odd.refused_by(dialect),
+                keys: 0,
+                db,
+                key: crate::display::shown(name),
+            });
+            oddity.keys += 1;
+        }
+        if self.structure.is_empty_collection() {
+            self.empty += 1;
+            return;
+        }
+        self.keys += 1;
+        self.names.add(self.db, &self.name);
+        let db = counted_as(&self.databases, self.db);
+        let count = self.databases.entry(db).or_default();
+        count.keys += 1;
+        count.expires += u64::from(self.expires);
+        *self.types.entry(self.kind).or_default() += 1;
+    }
+}
+
+impl aof::Visitor for Census {}
