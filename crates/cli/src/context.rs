@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 
-use crate::args::Shared;
 use crate::config::{self, Config, ConfigError, Secrets, expand};
 use crate::exit::{self, Exit};
 use crate::failure;
 use crate::redact::without_user;
+use crate::shared_args::Shared;
 use crate::ui::stdout::{self, Stdout};
 use crate::ui::{self, Progress};
 

@@ -21,6 +21,7 @@ mod redact;
 #[cfg(test)]
 mod reference;
 mod report;
+mod shared_args;
 mod ui;
 
 use std::io::Write as _;

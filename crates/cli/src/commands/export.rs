@@ -12,7 +12,7 @@ use crate::commands::job::JobArgs;
 use crate::context::Context;
 use crate::exit::{self, Exit};
 use crate::jobs::export::{self, Export};
-use crate::jobs::export_redis;
+use crate::jobs::redis;
 use crate::ui::stdout::Stdout;
 
 const EXAMPLES: &str = "\
@@ -197,7 +197,7 @@ async fn write(
         };
         return export::sql(export, out).await;
     };
-    let settings = export_redis::Settings {
+    let settings = redis::export::Settings {
         format,
         target: args.redis_version,
         skip: args.on_unsupported == OnUnsupported::Skip,
@@ -205,12 +205,12 @@ async fn write(
         modules: args.modules,
     };
     let report = if is_path(&args.snapshot) {
-        export_redis::file(Path::new(&args.snapshot), settings, out, &context.progress).await?
+        redis::export::file(Path::new(&args.snapshot), settings, out, &context.progress).await?
     } else {
         let repository = context.open_repository().await?;
         let wanted = (&args.job.series(context), args.snapshot.as_str());
         let (source, progress) = (args.source.as_deref(), &context.progress);
-        export_redis::stored(&repository, wanted, source, settings, out, progress).await?
+        redis::export::stored(&repository, wanted, source, settings, out, progress).await?
     };
     if !report.losses.is_empty() {
         let target = match args.format {

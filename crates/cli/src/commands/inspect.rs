@@ -9,7 +9,8 @@ use redisdump::inspect::{InspectOptions, Inspection, KeyRecord};
 use crate::commands::job::JobArgs;
 use crate::context::Context;
 use crate::exit::{self, Exit};
-use crate::jobs::{data_folder, inspect};
+use crate::jobs::inspect;
+use crate::jobs::redis::data_folder;
 use crate::report::inspect_redis;
 use crate::ui::stdout::Stdout;
 

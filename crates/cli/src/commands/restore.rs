@@ -13,9 +13,10 @@ use crate::context::Context;
 use crate::endpoint::{Connection, Endpoint};
 use crate::exit::{self, Exit};
 use crate::jobs::baseline;
+use crate::jobs::redis;
+use crate::jobs::redis::replay;
 use crate::jobs::restore::{self, Restore};
 use crate::jobs::settings::TargetSettings;
-use crate::jobs::{keys, replay};
 use crate::report::restore::RestoreReport;
 
 const EXAMPLES: &str = "\
@@ -164,8 +165,9 @@ async fn from_file(args: &RestoreArgs, targets: &[Endpoint], context: &Context) 
             return Err(exit::usage("--until applies to an append-only file, not to an RDB file"));
         }
         replay::Found::Rdb(rdb) => {
-            let open = || keys::file(&rdb);
-            keys::fill_and_prove(&args.snapshot, open, None, options, &settings, &context.progress).await?
+            let open = || redis::load::file(&rdb);
+            redis::load::fill_and_prove(&args.snapshot, open, None, options, &settings, &context.progress)
+                .await?
         }
     };
     let report = RestoreReport::migrated(&args.snapshot, outcome);

@@ -9,14 +9,17 @@ use repository::{PartHeader, Repository, SnapshotStart, SnapshotWriter, SourceRe
 
 use crate::config::Kind;
 use crate::endpoint::{Connection, Endpoint, Globals};
-use crate::exit;
 use crate::failure::Failure;
+use crate::jobs::postgres::databases;
+use crate::jobs::postgres::source::{digest_views, open_source, sum_by_table};
 use crate::jobs::record::{
     CopyAttributes, PART_CATALOG, PART_COPY, PART_GLOBALS, PART_RDB, PostgresDetails, TableRecord,
-    ViewRecord, attributes, note_times,
+    attributes, note_times,
 };
+use crate::jobs::redis::{cluster, data_folder};
 use crate::jobs::series::{Configured, PART};
-use crate::jobs::{access, baseline, by_hand, clock, cluster, data_folder, databases, forget, lineage};
+use crate::jobs::{baseline, clock, forget, lineage};
+use crate::jobs::{postgres, redis};
 use crate::report::backup::{BackupReport, SourceOutcome};
 use crate::ui::Progress;
 
@@ -160,7 +163,7 @@ async fn one(
             data_folder::store(source, folder, None, writer, backup.progress).await?
         }
     };
-    record.parts.extend(access::store(source, writer, backup.progress).await?);
+    record.parts.extend(redis::acl::store(source, writer, backup.progress).await?);
     note_times(&mut record.details, started, Utc::now());
     Ok(record)
 }
@@ -185,7 +188,7 @@ async fn postgres(
     let catalog = serde_json::to_vec(source.catalog())?;
     let header = PartHeader::new(format!("{name}/catalog.json"), PART_CATALOG);
     let mut parts = vec![writer.write_part(header, once(catalog)).await?];
-    parts.extend(by_hand::write(name, source.catalog(), writer).await?);
+    parts.extend(postgres::scripts::write(name, source.catalog(), writer).await?);
 
     if endpoint.globals != Globals::Leave {
         let passwords = endpoint.globals == Globals::TakeWithPasswords;
@@ -277,64 +280,6 @@ async fn redis(
         details: serde_json::to_value(&report)?,
         parts: vec![part],
     })
-}
-
-/// Opens a database for reading, and refuses it when it holds what this version cannot carry.
-pub(crate) async fn open_source(
-    options: &pgmove::ConnectOptions,
-    filter: &pgmove::Filter,
-    jobs: usize,
-    lock_wait: Option<std::time::Duration>,
-    progress: &Progress,
-) -> anyhow::Result<pgmove::Source> {
-    let settings = pgmove::SourceOptions {
-        jobs,
-        filter: filter.clone(),
-        lock_timeout: lock_wait,
-        ..pgmove::SourceOptions::default()
-    };
-    let source = pgmove::Source::open(options, &settings)
-        .await
-        .with_context(|| format!("cannot read {}", options.display()))?;
-    for warning in source.warnings() {
-        progress.warn(warning);
-    }
-    for left_out in &source.catalog().left_out {
-        progress.warn(left_out);
-    }
-    let list: Vec<String> = source.unsupported().iter().map(ToString::to_string).collect();
-    if !list.is_empty() {
-        return Err(exit::refused(format!(
-            "{} holds what this version of dbhaul does not carry; nothing was copied:\n  {}",
-            options.display(),
-            list.join("\n  ")
-        )));
-    }
-    Ok(source)
-}
-
-/// What every materialized view holds, in the source's snapshot.
-pub(crate) async fn digest_views(source: &pgmove::Source, jobs: usize) -> anyhow::Result<Vec<ViewRecord>> {
-    stream::iter(source.materialized_views())
-        .map(|slice| async move {
-            let proof = source.digest(&slice).await?;
-            anyhow::Ok(ViewRecord { view: slice.table.clone(), proof })
-        })
-        .buffered(jobs)
-        .try_collect()
-        .await
-}
-
-/// Adds the proofs of slices up to proofs of tables, by name.
-pub(crate) fn sum_by_table<'a>(
-    proofs: impl Iterator<Item = (&'a pgmove::TableName, &'a pgmove::TableProof)>,
-) -> Vec<(pgmove::TableName, pgmove::TableProof)> {
-    let mut sums = std::collections::BTreeMap::<pgmove::TableName, pgmove::TableProof>::new();
-    for (table, proof) in proofs {
-        let sum = sums.entry(table.clone()).or_default();
-        *sum = *sum + *proof;
-    }
-    sums.into_iter().collect()
 }
 
 pub(crate) fn once(

@@ -9,10 +9,11 @@ use crate::config::Kind;
 use crate::endpoint::{Connection, Endpoint};
 use crate::exit;
 use crate::jobs::find::{self, Ask};
+use crate::jobs::parts::{read_catalog, source_for};
 use crate::jobs::record::{PostgresDetails, kind_of, typed};
-use crate::jobs::restore::{read_catalog, source_for};
+use crate::jobs::redis;
+use crate::jobs::redis::{cluster, replay};
 use crate::jobs::series::Series;
-use crate::jobs::{cluster, keys, replay};
 use crate::report::compare::CompareReport;
 use crate::ui::Progress;
 
@@ -220,7 +221,7 @@ async fn redis(compare: &Compare<'_>) -> anyhow::Result<CompareReport> {
                     path.display()
                 )));
             };
-            let stream = keys::file(&rdb);
+            let stream = redis::load::file(&rdb);
             let found = redisdump::prove(stream, &connection(server)?, &options, &on_progress).await?;
             redisdump::Comparison { left: rdb.display().to_string(), ..found }
         }

@@ -11,8 +11,8 @@ use repository::Repository;
 use crate::config::Kind;
 use crate::exit;
 use crate::jobs::find::{self, Ask};
+use crate::jobs::parts::{narrowed, read_catalog, source_for};
 use crate::jobs::record::{CopyAttributes, PART_COPY, PostgresDetails, typed};
-use crate::jobs::restore::{narrowed, read_catalog, source_for};
 use crate::jobs::series::Series;
 use crate::ui::Progress;
 

@@ -4,10 +4,10 @@ use repository::{Repository, SourceRecord};
 
 use crate::config::Kind;
 use crate::exit;
-use crate::jobs::cluster;
 use crate::jobs::find::{self, Ask};
+use crate::jobs::parts::read_catalog;
 use crate::jobs::record::{PostgresDetails, typed};
-use crate::jobs::restore::read_catalog;
+use crate::jobs::redis::cluster;
 use crate::jobs::series::Series;
 use crate::report::inspect::{InspectReport, SourceInspection};
 use crate::ui::Progress;

@@ -9,11 +9,12 @@ use futures::stream::{StreamExt as _, TryStreamExt as _};
 
 use crate::endpoint::{Connection, Endpoint};
 use crate::exit;
-use crate::jobs::access::Users;
-use crate::jobs::backup::{digest_views, open_source, sum_by_table};
-use crate::jobs::fill::{self, Piece, RowStream, Rows};
+use crate::jobs::postgres::load::{Piece, RowStream, Rows};
+use crate::jobs::postgres::source::{digest_views, open_source, sum_by_table};
+use crate::jobs::redis::acl::Users;
 use crate::jobs::settings::TargetSettings;
-use crate::jobs::{baseline, keys, replacing};
+use crate::jobs::{baseline, replacing};
+use crate::jobs::{postgres, redis};
 use crate::report::restore::{Proven, RestoreReport, TargetOutcome};
 use crate::ui::Progress;
 
@@ -55,9 +56,9 @@ async fn postgres(
     let source = open_source(from, &migrate.from.filter, settings.jobs, migrate.lock_wait, progress).await?;
     if settings.globals {
         let globals = pgmove::globals::read_globals(from, false).await?;
-        fill::globals(to, &globals, progress).await?;
+        postgres::load::globals(to, &globals, progress).await?;
     }
-    let (target, plan) = fill::prepare(to, source.catalog(), settings).await?;
+    let (target, plan) = postgres::load::prepare(to, source.catalog(), settings).await?;
     progress.note(format!("from {}", source.server()));
     progress.note(format!("into {}", target.server()));
     if source.server().same_database(target.server()) {
@@ -72,7 +73,7 @@ async fn postgres(
     let coming = replacing::rows_of_source(from, source.catalog());
     replacing::postgres(to, source.catalog(), settings, coming, progress).await?;
     let rows = LiveRows::new(&source);
-    let read_back = fill::fill(&target, &plan, source.catalog(), &rows, settings, progress).await?;
+    let read_back = postgres::load::fill(&target, &plan, source.catalog(), &rows, settings, progress).await?;
     let expected = match settings.postgres.sections.data {
         true => rows.proofs(&plan, !target.failures().is_empty())?,
         false => Vec::new(),
@@ -87,12 +88,12 @@ async fn postgres(
     source.finish().await?;
 
     let tables = match settings.proof && settings.postgres.sections.data {
-        true => Some(fill::prove(&target, &plan, &expected, &read_back, settings, progress).await?),
+        true => Some(postgres::load::prove(&target, &plan, &expected, &read_back, settings, progress).await?),
         false => None,
     };
-    let views = fill::prove_views(&target, &plan, &catalog, &held, settings).await?;
-    let schema = fill::prove_schema(&target, &plan, &catalog, settings, progress).await?;
-    fill::start_jobs(&target, &plan, tables.as_deref(), schema.as_ref(), progress).await?;
+    let views = postgres::load::prove_views(&target, &plan, &catalog, &held, settings).await?;
+    let schema = postgres::load::prove_schema(&target, &plan, &catalog, settings, progress).await?;
+    postgres::load::start_jobs(&target, &plan, tables.as_deref(), schema.as_ref(), progress).await?;
     let verdict = baseline::verdict_for_target(migrate.to, progress).await?;
     let proven = Proven { tables, views, schema, baseline: verdict, failures: target.failures() };
     Ok(TargetOutcome::postgres(&migrate.from.name, target.server(), proven))
@@ -184,7 +185,7 @@ async fn redis(
     };
     let settings = &migrate.settings;
     let mut outcome =
-        keys::stream_and_prove(&migrate.from.name, from, to, settings, migrate.progress).await?;
+        redis::load::stream_and_prove(&migrate.from.name, from, to, settings, migrate.progress).await?;
     if let Some(users) = users {
         users.make(&mut outcome).await?;
     }

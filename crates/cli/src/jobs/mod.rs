@@ -10,33 +10,27 @@
 //!
 //! No argument is parsed here and nothing is printed: a job takes typed settings and hands back a report.
 
-pub(crate) mod access;
 pub(crate) mod backup;
 pub(crate) mod baseline;
-pub(crate) mod by_hand;
 pub(crate) mod check;
 pub(crate) mod clock;
-pub(crate) mod cluster;
 pub(crate) mod compare;
 pub(crate) mod copy;
-pub(crate) mod data_folder;
-pub(crate) mod databases;
 #[cfg(feature = "demo")]
 pub(crate) mod demo;
 pub(crate) mod export;
-pub(crate) mod export_redis;
-pub(crate) mod fill;
 pub(crate) mod find;
 pub(crate) mod forget;
 pub(crate) mod inspect;
-pub(crate) mod keys;
 pub(crate) mod lineage;
 pub(crate) mod migrate;
+pub(crate) mod parts;
 pub(crate) mod pin;
+pub(crate) mod postgres;
 pub(crate) mod record;
+pub(crate) mod redis;
 pub(crate) mod rehearse;
 pub(crate) mod replacing;
-pub(crate) mod replay;
 pub(crate) mod restore;
 pub(crate) mod series;
 pub(crate) mod settings;

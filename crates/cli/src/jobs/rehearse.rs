@@ -10,6 +10,7 @@ use crate::config::{Config, Kind};
 use crate::endpoint::Endpoint;
 use crate::failure::Failure;
 use crate::jobs::find::{self, Ask};
+use crate::jobs::parts;
 use crate::jobs::record::{WrittenByNewer, kind_of};
 use crate::jobs::restore::{self, Restore};
 use crate::jobs::series::Series;
@@ -103,7 +104,7 @@ async fn one(
     progress.note(format!("rehearsing `{}` of {}", source.name, manifest.id));
     let kind = kind_of(source)?;
     let extensions = match kind {
-        Kind::Postgres => restore::read_catalog(repository, source).await?.extensions,
+        Kind::Postgres => parts::read_catalog(repository, source).await?.extensions,
         Kind::Redis => Vec::new(),
     };
     let names: Vec<String> = extensions.into_iter().map(|extension| extension.meta.name).collect();

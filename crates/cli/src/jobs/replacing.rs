@@ -7,7 +7,7 @@ use std::future::Future;
 use futures::stream::TryStreamExt as _;
 
 use crate::exit;
-use crate::jobs::keys::RdbStream;
+use crate::jobs::redis::load::RdbStream;
 use crate::jobs::settings::TargetSettings;
 use crate::ui::{Progress, count};
 

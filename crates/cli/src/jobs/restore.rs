@@ -8,16 +8,16 @@ use repository::{Manifest, Part, Repository, SourceRecord};
 use crate::config::Kind;
 use crate::endpoint::{Connection, Endpoint};
 use crate::exit;
-use crate::jobs::access::{self, Users};
-use crate::jobs::fill::{self, Piece, RowStream, Rows};
 use crate::jobs::find::{self, Ask};
-use crate::jobs::record::{
-    CopyAttributes, PART_AOF, PART_CATALOG, PART_COPY, PART_GLOBALS, PART_RDB, PostgresDetails, kind_of,
-    typed,
-};
+use crate::jobs::parts::{narrowed, read_catalog, read_json, source_for};
+use crate::jobs::postgres::load::{Piece, RowStream, Rows};
+use crate::jobs::record::{CopyAttributes, PART_AOF, PART_COPY, PART_GLOBALS, PostgresDetails, typed};
+use crate::jobs::redis::acl::Users;
+use crate::jobs::redis::{cluster, data_folder};
 use crate::jobs::series::Series;
 use crate::jobs::settings::TargetSettings;
-use crate::jobs::{baseline, cluster, data_folder, keys, replacing};
+use crate::jobs::{baseline, replacing};
+use crate::jobs::{postgres, redis};
 use crate::report::restore::{Proven, RestoreReport, TargetOutcome};
 use crate::ui::Progress;
 
@@ -116,7 +116,7 @@ async fn redis(
 ) -> anyhow::Result<TargetOutcome> {
     let (settings, progress) = (&restore.settings, restore.progress);
     let users = match settings.access {
-        true => Some(Users::tried(access::stored(restore.repository, source).await?, options).await?),
+        true => Some(Users::tried(redis::acl::stored(restore.repository, source).await?, options).await?),
         false => None,
     };
     let mut outcome = if source.parts.iter().any(|part| part.kind == PART_AOF) {
@@ -124,8 +124,15 @@ async fn redis(
     } else {
         let parts = cluster::rdb_parts(source)?;
         let open = || cluster::rdb_stream(restore.repository, &parts);
-        keys::fill_and_prove(source.name.as_str(), open, known_keys(source), options, settings, progress)
-            .await?
+        redis::load::fill_and_prove(
+            source.name.as_str(),
+            open,
+            known_keys(source),
+            options,
+            settings,
+            progress,
+        )
+        .await?
     };
     if let Some(users) = users {
         users.make(&mut outcome).await?;
@@ -166,10 +173,10 @@ async fn postgres(
                 source.name
             )));
         };
-        fill::globals(options, &read_json(restore.repository, part).await?, progress).await?;
+        postgres::load::globals(options, &read_json(restore.repository, part).await?, progress).await?;
     }
 
-    let (target, plan) = fill::prepare(options, &catalog, settings).await?;
+    let (target, plan) = postgres::load::prepare(options, &catalog, settings).await?;
     progress.note(format!("restoring `{}` into {}", source.name, target.server()));
     for warning in plan.warnings() {
         progress.warn(warning);
@@ -177,34 +184,20 @@ async fn postgres(
     let wanted = details.tables.iter().filter(|record| plan.takes(&record.table));
     let coming = pgmove::RowCount { rows: wanted.map(|record| record.proof.rows).sum(), exact: true };
     replacing::postgres(options, &catalog, settings, async { Ok(coming) }, progress).await?;
-    let read_back = fill::fill(&target, &plan, &catalog, &rows, settings, progress).await?;
+    let read_back = postgres::load::fill(&target, &plan, &catalog, &rows, settings, progress).await?;
 
     let expected: Vec<_> = details.tables.into_iter().map(|record| (record.table, record.proof)).collect();
     let tables = match settings.proof && settings.postgres.sections.data {
-        true => Some(fill::prove(&target, &plan, &expected, &read_back, settings, progress).await?),
+        true => Some(postgres::load::prove(&target, &plan, &expected, &read_back, settings, progress).await?),
         false => None,
     };
-    let views = fill::prove_views(&target, &plan, &catalog, &details.materialized_views, settings).await?;
-    let schema = fill::prove_schema(&target, &plan, &catalog, settings, progress).await?;
-    fill::start_jobs(&target, &plan, tables.as_deref(), schema.as_ref(), progress).await?;
+    let views =
+        postgres::load::prove_views(&target, &plan, &catalog, &details.materialized_views, settings).await?;
+    let schema = postgres::load::prove_schema(&target, &plan, &catalog, settings, progress).await?;
+    postgres::load::start_jobs(&target, &plan, tables.as_deref(), schema.as_ref(), progress).await?;
     let verdict = baseline::verdict_for_target(endpoint, progress).await?;
     let proven = Proven { tables, views, schema, baseline: verdict, failures: target.failures() };
     Ok(TargetOutcome::postgres(&source.name, target.server(), proven))
-}
-
-/// The part of a stored catalog that is wanted. Rows are stored as they are: no condition can choose among them now.
-pub(crate) fn narrowed(catalog: pgmove::Catalog, filter: &pgmove::Filter) -> anyhow::Result<pgmove::Catalog> {
-    if let Some(table) = filter.conditions.keys().next() {
-        return Err(exit::usage(format!(
-            "--where {table}=… chooses rows while they are read from a server, and a snapshot's are stored already: \
-             use it with backup or migrate"
-        )));
-    }
-    let unmatched = catalog.unmatched(filter);
-    if !unmatched.is_empty() {
-        return Err(exit::usage(format!("the snapshot lacks what is asked for: {}", unmatched.join("; "))));
-    }
-    Ok(catalog.narrowed(filter))
 }
 
 /// The rows of a snapshot's PostgreSQL source.
@@ -243,87 +236,4 @@ impl Rows for StoredRows<'_> {
         }
         .boxed()
     }
-}
-
-/// The catalog that was stored with a PostgreSQL source.
-pub(crate) async fn read_catalog(
-    repository: &Repository,
-    source: &SourceRecord,
-) -> anyhow::Result<pgmove::Catalog> {
-    read_json(repository, only_part(source, PART_CATALOG)?).await
-}
-
-/// A part that is a JSON document.
-pub(crate) async fn read_json<T: serde::de::DeserializeOwned>(
-    repository: &Repository,
-    part: &Part,
-) -> anyhow::Result<T> {
-    let bytes = match repository.read_whole(part).await {
-        Err(error @ repository::Error::TooLarge { .. }) => {
-            return Err(anyhow::Error::new(error).context(
-                "the snapshot holds a document that is too large: either the repository was damaged or forged, or \
-                 `max-in-memory` under [repository] in dbhaul.toml must be raised",
-            ));
-        }
-        other => other?,
-    };
-    serde_json::from_slice(&bytes)
-        .with_context(|| format!("part `{}` is not as this version of dbhaul knows it", part.name))
-}
-
-/// The snapshot's source for a target of this kind.
-pub(crate) fn source_for<'a>(
-    manifest: &'a Manifest,
-    named: Option<&str>,
-    kind: Kind,
-) -> anyhow::Result<&'a SourceRecord> {
-    let listed =
-        || manifest.sources.iter().map(|s| format!("{} ({})", s.name, s.kind)).collect::<Vec<_>>().join(", ");
-    if let Some(name) = named {
-        let Some(source) = manifest.sources.iter().find(|source| source.name == name) else {
-            return Err(exit::usage(format!(
-                "snapshot {} has no source `{name}`; it has: {}",
-                manifest.id,
-                listed()
-            )));
-        };
-        if kind_of(source)? != kind {
-            return Err(exit::usage(format!(
-                "source `{name}` is of kind {}, and the target is of kind {}",
-                source.kind,
-                kind.as_str()
-            )));
-        }
-        return Ok(source);
-    }
-    let mut candidates = manifest.sources.iter().filter(|source| source.kind == kind.as_str());
-    match (candidates.next(), candidates.next()) {
-        (Some(only), None) => Ok(only),
-        (None, _) => Err(exit::usage(format!(
-            "snapshot {} has no source of kind {}; it has: {}",
-            manifest.id,
-            kind.as_str(),
-            listed()
-        ))),
-        (Some(_), Some(_)) => Err(exit::usage(format!(
-            "snapshot {} has several sources of kind {}: choose with --source NAME --to URL among {}",
-            manifest.id,
-            kind.as_str(),
-            listed()
-        ))),
-    }
-}
-
-/// The one part of this kind.
-pub(crate) fn only_part<'a>(source: &'a SourceRecord, kind: &str) -> anyhow::Result<&'a Part> {
-    if kind == PART_RDB && source.parts.iter().any(|part| part.kind == PART_AOF) {
-        return Err(exit::usage(format!(
-            "source `{}` of this snapshot is an append-only file, whose keys are known only by running it: `restore` and \
-             `rehearse` do that; then look into, compare or export the server that holds them",
-            source.name
-        )));
-    }
-    source.parts.iter().find(|part| part.kind == kind).with_context(|| {
-        format!("source `{}` has no part of kind {kind}: the manifest is not whole", source.name)
-    })
 }

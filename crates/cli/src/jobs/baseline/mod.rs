@@ -12,7 +12,7 @@ use repository::Repository;
 use crate::config::Kind;
 use crate::endpoint::{Connection, Endpoint};
 use crate::exit;
-use crate::jobs::restore::{read_catalog, source_for};
+use crate::jobs::parts::{read_catalog, source_for};
 use crate::report::baseline::{BaselineReport, CaptureReport};
 use crate::ui::Progress;
 

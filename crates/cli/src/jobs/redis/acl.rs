@@ -6,8 +6,8 @@ use repository::{Part, PartHeader, Repository, SnapshotWriter, SourceRecord};
 use crate::endpoint::{Connection, Endpoint};
 use crate::exit;
 use crate::jobs::backup::once;
+use crate::jobs::parts::read_json;
 use crate::jobs::record::PART_ACCESS;
-use crate::jobs::restore::read_json;
 use crate::report::restore::TargetOutcome;
 use crate::ui::Progress;
 

@@ -8,9 +8,9 @@ use repository::{Part, PartHeader, Repository, SnapshotWriter, SourceRecord};
 
 use crate::config::Kind;
 use crate::endpoint::Endpoint;
-use crate::jobs::keys::RdbStream;
+use crate::jobs::parts::only_part;
 use crate::jobs::record::{PART_CLUSTER_RDB, PART_RDB, attributes};
-use crate::jobs::restore::only_part;
+use crate::jobs::redis::load::RdbStream;
 use crate::ui::{Progress, count};
 
 /// How often a cluster is captured that changes meanwhile.

@@ -16,7 +16,7 @@ use crate::config::Kind;
 use crate::endpoint::Endpoint;
 use crate::exit;
 use crate::jobs::record::{PART_AOF, PART_RDB, attributes, typed};
-use crate::jobs::replay;
+use crate::jobs::redis::replay;
 use crate::jobs::settings::TargetSettings;
 use crate::jobs::temporary;
 use crate::report::restore::TargetOutcome;

@@ -15,10 +15,10 @@ use repository::Repository;
 use crate::config::Kind;
 use crate::exit;
 use crate::jobs::find::{self, Ask};
+use crate::jobs::parts::source_for;
 use crate::jobs::record::flavor_of;
-use crate::jobs::restore::source_for;
+use crate::jobs::redis::{cluster, replay};
 use crate::jobs::series::Series;
-use crate::jobs::{cluster, replay};
 use crate::ui::Progress;
 
 /// Settings of one export.

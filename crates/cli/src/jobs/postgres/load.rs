@@ -10,7 +10,7 @@ use futures::stream::{self, BoxStream, StreamExt as _, TryStreamExt as _};
 
 use crate::exit::{self, Exit};
 use crate::failure;
-use crate::jobs::backup::sum_by_table;
+use crate::jobs::postgres::source::sum_by_table;
 use crate::jobs::record::ViewRecord;
 use crate::jobs::settings::TargetSettings;
 use crate::report::tables::{TableOutcome, ViewOutcome};

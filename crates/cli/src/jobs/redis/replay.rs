@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 
 use redisdump::aof::Files;
 
+use crate::jobs::redis;
+use crate::jobs::replacing;
 use crate::jobs::settings::TargetSettings;
-use crate::jobs::{keys, replacing};
 use crate::report::restore::TargetOutcome;
 use crate::ui::Progress;
 
@@ -39,7 +40,7 @@ pub(crate) async fn run(
     progress: &Progress,
 ) -> anyhow::Result<TargetOutcome> {
     replacing::redis(options, settings, replacing::keys_of_aof(path), progress).await?;
-    keys::warn_of_evictions(options, progress).await?;
+    redis::load::warn_of_evictions(options, progress).await?;
     let source = path.display().to_string();
     progress.stage(&format!("replaying `{source}` into {}", options.display()), None);
     let task = progress.task(&source, None, "keys");

@@ -1,0 +1,66 @@
+//! A PostgreSQL source that is read by a job.
+
+use anyhow::Context as _;
+use futures::stream::{self, StreamExt as _, TryStreamExt as _};
+
+use crate::exit;
+use crate::jobs::record::ViewRecord;
+use crate::ui::Progress;
+
+/// Opens a database for reading, and refuses it when it holds what this version cannot carry.
+pub(crate) async fn open_source(
+    options: &pgmove::ConnectOptions,
+    filter: &pgmove::Filter,
+    jobs: usize,
+    lock_wait: Option<std::time::Duration>,
+    progress: &Progress,
+) -> anyhow::Result<pgmove::Source> {
+    let settings = pgmove::SourceOptions {
+        jobs,
+        filter: filter.clone(),
+        lock_timeout: lock_wait,
+        ..pgmove::SourceOptions::default()
+    };
+    let source = pgmove::Source::open(options, &settings)
+        .await
+        .with_context(|| format!("cannot read {}", options.display()))?;
+    for warning in source.warnings() {
+        progress.warn(warning);
+    }
+    for left_out in &source.catalog().left_out {
+        progress.warn(left_out);
+    }
+    let list: Vec<String> = source.unsupported().iter().map(ToString::to_string).collect();
+    if !list.is_empty() {
+        return Err(exit::refused(format!(
+            "{} holds what this version of dbhaul does not carry; nothing was copied:\n  {}",
+            options.display(),
+            list.join("\n  ")
+        )));
+    }
+    Ok(source)
+}
+
+/// What every materialized view holds, in the source's snapshot.
+pub(crate) async fn digest_views(source: &pgmove::Source, jobs: usize) -> anyhow::Result<Vec<ViewRecord>> {
+    stream::iter(source.materialized_views())
+        .map(|slice| async move {
+            let proof = source.digest(&slice).await?;
+            anyhow::Ok(ViewRecord { view: slice.table.clone(), proof })
+        })
+        .buffered(jobs)
+        .try_collect()
+        .await
+}
+
+/// Adds the proofs of slices up to proofs of tables, by name.
+pub(crate) fn sum_by_table<'a>(
+    proofs: impl Iterator<Item = (&'a pgmove::TableName, &'a pgmove::TableProof)>,
+) -> Vec<(pgmove::TableName, pgmove::TableProof)> {
+    let mut sums = std::collections::BTreeMap::<pgmove::TableName, pgmove::TableProof>::new();
+    for (table, proof) in proofs {
+        let sum = sums.entry(table.clone()).or_default();
+        *sum = *sum + *proof;
+    }
+    sums.into_iter().collect()
+}
