@@ -39,7 +39,7 @@ pub use capture::{
     FolderFile, FolderReport, NodeCapture, Persistence,
 };
 pub use client::acl::{Access, AccessReport, User, apply_access, read_access, try_access};
-pub use client::databases::key_count;
+pub use client::databases::{key_count, refuse_missing_databases};
 pub use client::identity::ServerIdentity;
 pub use client::lineage::refuse_shared_data;
 pub use client::options::{ConnectOptions, Environment, TlsFiles};
@@ -51,7 +51,7 @@ pub use compare::report::{Comparison, Difference, DifferenceKind, Progress};
 pub use compare::servers::{CompareOptions, compare};
 pub use error::Error;
 pub use restore::{
-    AofReport, ClusterRestore, ExpiryBase, KeyChoice, MemoryLimit, OnExisting, ReplayOptions, RestoreOptions,
-    RestoreReport, UndatedExpiries, apply_aof, memory_limit, restore, server_identity, takes_all_of,
-    unsupported,
+    AofReport, ClusterRestore, Expiries, ExpiryBase, KeyChoice, MemoryLimit, OnExisting, ReplayOptions,
+    RestoreOptions, RestoreReport, UndatedExpiries, apply_aof, data_size, mebibytes, memory_limit, restore,
+    server_identity, takes_all_of, unsupported,
 };

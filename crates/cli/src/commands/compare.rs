@@ -8,6 +8,7 @@ use crate::commands::filter::FilterArgs;
 use crate::commands::inspect::is_path;
 use crate::commands::job::JobArgs;
 use crate::commands::locks::LockArgs;
+use crate::commands::redis_keys::RedisKeyArgs;
 use crate::commands::side;
 use crate::commands::target::renamed;
 use crate::context::Context;
@@ -29,7 +30,8 @@ Examples:
 /// Compare two databases or two Redis servers completely
 ///
 /// PostgreSQL: the schema object by object, and every row of every table by count and digest, each side as of one
-/// moment. Redis: every key of every database by type, value and expiry, in both directions. Either side may be a
+/// moment. Redis: every key of every database by type, value and expiry, in both directions; or the selected keys, as
+/// they arrive on the right side under the same flags as those of migrate and restore. Either side may be a
 /// snapshot in the repository, or, for Redis, an RDB file. Neither side is written to. The exit code is 0 if both are
 /// equal, 3 if they differ.
 #[derive(Debug, Args)]
@@ -70,6 +72,8 @@ pub(crate) struct CompareArgs {
     locks: LockArgs,
     #[command(flatten)]
     filter: FilterArgs,
+    #[command(flatten)]
+    keys: RedisKeyArgs,
     /// Number of connections per side
     #[arg(long, short, value_name = "N")]
     jobs: Option<usize>,
@@ -109,6 +113,7 @@ pub(super) async fn run(args: CompareArgs, context: &Context) -> anyhow::Result<
         repository: repository.as_ref(),
         series: args.job.series(context),
         filter: args.filter.filter()?,
+        choice: args.keys.choice()?,
         schema_only: args.schema_only,
         render: pgmove::ddl::RenderOptions {
             no_owner: args.no_owner,

@@ -20,6 +20,7 @@ pub(crate) mod man;
 pub(crate) mod migrate;
 pub(crate) mod pin;
 pub(crate) mod prune;
+mod redis_keys;
 pub(crate) mod rehearse;
 pub(crate) mod restore;
 mod side;

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use clap::{Args, ValueEnum};
 use pgmove::{Existing, OnError, OnRows, Sections};
 
+use crate::commands::redis_keys::RedisKeyArgs;
 use crate::exit;
 use crate::jobs::replacing::Replacing;
 use crate::jobs::settings::TargetSettings;
@@ -34,6 +35,8 @@ pub(crate) struct TargetArgs {
     postgres: PostgresTargetArgs,
     #[command(flatten)]
     redis: RedisTargetArgs,
+    #[command(flatten)]
+    keys: RedisKeyArgs,
 }
 
 /// What to do with what the target holds already.
@@ -57,15 +60,6 @@ struct RedisTargetArgs {
     /// Delete all keys of the target first; HOST:PORT must be the target's
     #[arg(long, value_name = "HOST:PORT")]
     flush: Option<String>,
-    /// Restore the keys of one database into another; may be repeated
-    #[arg(long, value_name = "FROM=TO")]
-    db: Vec<String>,
-    /// Include only keys that match this pattern (as for KEYS); may be repeated
-    #[arg(long, value_name = "PATTERN")]
-    key: Vec<String>,
-    /// Exclude keys that match this pattern; may be repeated
-    #[arg(long, value_name = "PATTERN")]
-    exclude_key: Vec<String>,
     /// Maximum number of keys per second
     #[arg(long, value_name = "N")]
     rate: Option<u64>,
@@ -93,19 +87,9 @@ impl RedisTargetArgs {
         &self,
         on_existing: Option<OnExisting>,
         jobs: usize,
-    ) -> anyhow::Result<redisdump::RestoreOptions> {
-        let mut databases = BTreeMap::new();
-        for pair in &self.db {
-            let numbers =
-                pair.split_once('=').and_then(|(from, to)| Some((from.parse().ok()?, to.parse().ok()?)));
-            let Some((from, to)) = numbers else {
-                return Err(exit::usage(format!("--db expects FROM=TO, two database numbers, got `{pair}`")));
-            };
-            if databases.insert(from, to).is_some_and(|other| other != to) {
-                return Err(exit::usage(format!("--db maps database {from} to two others")));
-            }
-        }
-        Ok(redisdump::RestoreOptions {
+        choice: redisdump::KeyChoice,
+    ) -> redisdump::RestoreOptions {
+        redisdump::RestoreOptions {
             connections: jobs.max(2),
             on_existing: match on_existing {
                 Some(OnExisting::Replace) => redisdump::OnExisting::Replace,
@@ -113,15 +97,11 @@ impl RedisTargetArgs {
                 _ => redisdump::OnExisting::Refuse,
             },
             flush: self.flush.clone(),
-            choice: redisdump::KeyChoice {
-                include: self.key.clone(),
-                exclude: self.exclude_key.clone(),
-                databases,
-            },
+            choice,
             rate: self.rate,
             skip_unsupported: self.on_unsupported == OnUnsupported::Skip,
             ..redisdump::RestoreOptions::default()
-        })
+        }
     }
 }
 
@@ -210,7 +190,7 @@ impl TargetArgs {
         settings.create = args.create;
         settings.globals = args.globals;
         settings.access = self.redis.with_acl;
-        settings.redis = self.redis.settings(self.on_existing, jobs)?;
+        settings.redis = self.redis.settings(self.on_existing, jobs, self.keys.choice()?);
         settings.replacing = Replacing { named: args.replace.clone(), fewer: self.allow_fewer };
         if args.replace.is_some() && !args.clean && self.on_existing != Some(OnExisting::Truncate) {
             return Err(exit::usage(

@@ -14,6 +14,7 @@ use crate::jobs::record::{PostgresDetails, kind_of, typed};
 use crate::jobs::redis;
 use crate::jobs::redis::{cluster, replay};
 use crate::jobs::series::Series;
+use crate::jobs::settings::REDIS_ONLY;
 use crate::report::compare::CompareReport;
 use crate::ui::Progress;
 
@@ -29,6 +30,8 @@ pub(crate) struct Compare<'a> {
     pub(crate) series: Series,
     /// Which part of two databases.
     pub(crate) filter: pgmove::Filter,
+    /// Which keys of the left side, and how they arrive on the right one.
+    pub(crate) choice: redisdump::KeyChoice,
     /// No rows.
     pub(crate) schema_only: bool,
     /// What to leave out of definitions, and other names for roles of the left.
@@ -59,6 +62,7 @@ impl<'a> Compare<'a> {
             repository: None,
             series: Series::default(),
             filter: pgmove::Filter::default(),
+            choice: redisdump::KeyChoice::default(),
             schema_only: false,
             render: pgmove::ddl::RenderOptions::default(),
             jobs,
@@ -87,6 +91,7 @@ pub(crate) enum Side {
 /// Compares two sides of one kind completely. Neither is written to.
 pub(crate) async fn run(compare: Compare<'_>) -> anyhow::Result<CompareReport> {
     match kind(&compare).await? {
+        Kind::Postgres if !compare.choice.is_all() => Err(exit::usage(REDIS_ONLY)),
         Kind::Postgres => postgres(&compare).await,
         Kind::Redis
             if compare.schema_only
@@ -196,7 +201,12 @@ async fn redis(compare: &Compare<'_>) -> anyhow::Result<CompareReport> {
     let progress = compare.progress;
     progress.stage("comparing key by key, both ways", None);
     let task = progress.task("keys", None, "keys");
-    let options = redisdump::CompareOptions { show: compare.show, ..redisdump::CompareOptions::default() };
+    let options = redisdump::CompareOptions {
+        show: compare.show,
+        choice: compare.choice.clone(),
+        only_selected: true,
+        ..redisdump::CompareOptions::default()
+    };
     let on_progress = |at: redisdump::Progress| task.reached(at.bytes, at.keys);
     let connection = |endpoint: &'_ Endpoint| match &endpoint.connection {
         Connection::Redis(options) => Ok((**options).clone()),
@@ -205,6 +215,11 @@ async fn redis(compare: &Compare<'_>) -> anyhow::Result<CompareReport> {
     let comparison = match (&compare.left, &compare.right) {
         (Side::Server(left), Side::Server(right)) => {
             redisdump::compare(&connection(left)?, &connection(right)?, &options, &on_progress).await?
+        }
+        (Side::Server(_), Side::Snapshot { .. } | Side::File(_)) if !compare.choice.is_all() => {
+            return Err(exit::usage(
+                "--key, --db, --rename and --ttl refer to the left side: name the snapshot or the file first",
+            ));
         }
         (Side::Snapshot { snapshot, source }, Side::Server(server))
         | (Side::Server(server), Side::Snapshot { snapshot, source }) => {

@@ -12,7 +12,7 @@ use crate::exit;
 use crate::jobs::postgres::load::{Piece, RowStream, Rows};
 use crate::jobs::postgres::source::{digest_views, open_source, sum_by_table};
 use crate::jobs::redis::acl::Users;
-use crate::jobs::settings::TargetSettings;
+use crate::jobs::settings::{REDIS_ONLY, TargetSettings};
 use crate::jobs::{baseline, replacing};
 use crate::jobs::{postgres, redis};
 use crate::report::restore::{Proven, RestoreReport, TargetOutcome};
@@ -39,6 +39,9 @@ pub(crate) async fn run(migrate: Migrate<'_>) -> anyhow::Result<RestoreReport> {
             return Err(exit::usage(
                 "--with-acl is for Redis or Valkey servers; for PostgreSQL see --globals",
             ));
+        }
+        (Connection::Postgres(_), _) if !migrate.settings.redis.choice.is_all() => {
+            return Err(exit::usage(REDIS_ONLY));
         }
         (Connection::Postgres(from), Connection::Postgres(to)) => postgres(&migrate, from, to).await?,
         (Connection::Redis(from), Connection::Redis(to)) => redis(&migrate, from, to).await?,

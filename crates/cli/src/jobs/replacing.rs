@@ -163,7 +163,8 @@ pub(crate) async fn keys_of_rdb(
     choice: &redisdump::KeyChoice,
 ) -> anyhow::Result<Option<u64>> {
     let mut keys = 0;
-    let mut on_key = |key: &redisdump::inspect::KeyRecord| keys += u64::from(choice.wants(&key.name));
+    let mut on_key =
+        |key: &redisdump::inspect::KeyRecord| keys += u64::from(choice.selects(key.db, &key.name));
     let options = counting();
     redisdump::inspect::inspect_stream(
         stream.map_err(anyhow::Error::into_boxed_dyn_error),

@@ -15,7 +15,7 @@ use crate::jobs::record::{CopyAttributes, PART_AOF, PART_COPY, PART_GLOBALS, Pos
 use crate::jobs::redis::acl::Users;
 use crate::jobs::redis::{cluster, data_folder};
 use crate::jobs::series::Series;
-use crate::jobs::settings::TargetSettings;
+use crate::jobs::settings::{REDIS_ONLY, TargetSettings};
 use crate::jobs::{baseline, replacing};
 use crate::jobs::{postgres, redis};
 use crate::report::restore::{Proven, RestoreReport, TargetOutcome};
@@ -51,6 +51,10 @@ pub(crate) async fn run(restore: Restore<'_>) -> anyhow::Result<RestoreReport> {
         return Err(exit::usage(
             "--with-acl is for a Redis or Valkey server, and none of the targets is one",
         ));
+    }
+    let redis = restore.targets.iter().any(|target| target.kind() == Kind::Redis);
+    if !restore.settings.redis.choice.is_all() && !redis {
+        return Err(exit::usage(REDIS_ONLY));
     }
     let mut outcomes = Vec::new();
     for (manifest, source, target) in pairs {

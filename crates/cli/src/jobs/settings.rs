@@ -2,6 +2,9 @@
 
 use crate::jobs::replacing::Replacing;
 
+/// Said where flags for the keys of Redis are given and none of the targets is a Redis server.
+pub(crate) const REDIS_ONLY: &str = "--key, --db, --rename, --ttl and their like are for Redis or Valkey servers, and none of the targets is one";
+
 /// Settings of every job that writes into a target.
 #[derive(Debug, Clone)]
 pub(crate) struct TargetSettings {

@@ -11,6 +11,7 @@ use crate::cluster::{SlotSet, slot_of};
 use crate::compare::digest::{Digester, KeyspaceDigest};
 use crate::compare::digest_log::DigestLog;
 use crate::rdb::{Checksum, Dialect, Elements, Key, Kind, StreamId, StreamMeta, Visitor};
+use crate::restore::written;
 
 /// Keys of one database.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -188,6 +189,14 @@ pub(crate) use digest_elements;
 digest_elements!(Tally);
 
 impl Visitor for Tally {
+    fn aux(&mut self, name: &[u8], value: &[u8]) {
+        if let Some(log) = &mut self.log
+            && let Some(moment) = written(name, value).and_then(|moment| log.written(moment))
+        {
+            self.digester.without_field_expiries(moment);
+        }
+    }
+
     fn function(&mut self, code: &[u8]) {
         self.functions += 1;
         if let Some(log) = &mut self.log {

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use crate::client::identity::{fields, identify, setting};
 use crate::client::wire::{Connection, Reply, command};
 use crate::cluster::each_master;
+use crate::restore::{KeyChoice, named, unmatched, without_keys};
 use crate::{ConnectOptions, Error, ServerIdentity};
 
 /// Databases that are asked about at a time.
@@ -108,6 +109,26 @@ pub async fn key_count(options: &ConnectOptions) -> Result<(ServerIdentity, u64)
     Ok((server, keys))
 }
 
+/// Refuses a choice of databases of a server of which any holds no keys.
+///
+/// # Errors
+/// [`Error::Options`] with each of them, and a server that cannot be asked.
+pub async fn refuse_missing_databases(options: &ConnectOptions, choice: &KeyChoice) -> Result<(), Error> {
+    let mut wanted = named(choice);
+    if wanted.is_empty() {
+        return Ok(());
+    }
+    let found = each_master(options, |node| async move {
+        let mut connection = Connection::open(&node).await?;
+        let server = identify(&mut connection, &node).await?;
+        databases(&mut connection, &server).await
+    });
+    for of_node in found.await? {
+        wanted.retain(|db| !of_node.contains_key(db));
+    }
+    unmatched(without_keys(wanted.iter()))
+}
+
 /// What was answered about one database.
 struct Probe {
     selected: Result<(), String>,
@@ -153,7 +174,7 @@ async fn probe(connection: &mut Connection, dbs: std::ops::Range<u64>) -> Result
 }
 
 /// Whether a refusal of SELECT says that there is no such database.
-fn is_missing(words: &str) -> bool {
+pub(crate) fn is_missing(words: &str) -> bool {
     let words = words.to_ascii_lowercase();
     ["out of range", "invalid db index", "cluster mode"].iter().any(|sign| words.contains(sign))
 }

@@ -68,13 +68,12 @@ impl Topology {
             .map_err(|problem| connection.reader.protocol(format!("CLUSTER NODES: {problem}")))
     }
 
-    /// A slot that the node of this connection holds; nothing where it holds none, or does not say.
-    pub(crate) async fn own_slot(connection: &mut Connection) -> Result<Option<u16>, Error> {
+    /// The slots that the node of this connection holds; nothing where it holds none, or does not say.
+    pub(crate) async fn own_slots(connection: &mut Connection) -> Result<Option<SlotSet>, Error> {
         let said = connection.ask_raw(&[b"CLUSTER", b"NODES"]).await?;
         let Some(text) = said.bytes().map(String::from_utf8_lossy) else { return Ok(None) };
         let Ok(view) = parse(&text, "") else { return Ok(None) };
-        let own = view.masters.iter().find(|node| node.id == view.asked);
-        Ok(own.and_then(|node| node.slots.first()))
+        Ok(view.masters.into_iter().find(|node| node.id == view.asked).map(|node| node.slots))
     }
 
     /// As each master sees its own slots, which is what it serves: all slots once, and none that is being moved.

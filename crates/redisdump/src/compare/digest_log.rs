@@ -24,6 +24,10 @@ pub struct DigestLog {
     counters: bool,
     /// That server's clock when the log began.
     now: i64,
+    /// Fields of hashes are digested without their expiries.
+    unexpiring: bool,
+    /// When what was captured was written, in milliseconds since the epoch, where it says that.
+    moment: i64,
     most: usize,
     held: Vec<u8>,
     spilled: Option<File>,
@@ -52,25 +56,16 @@ impl DigestLog {
         let mut connection = crate::client::wire::Connection::open(target).await?;
         let server = identify(&mut connection, target).await?;
         let asker = Asker::open(target, &server).await?;
-        Ok(DigestLog {
-            counters: asker.has_counters(),
-            now: asker.now(),
-            most: HELD,
-            held: Vec::new(),
-            spilled: None,
-            failed: None,
-            records: 0,
-            functions: Vec::new(),
-            others: Vec::new(),
-        })
+        Ok(DigestLog::empty(asker.has_counters(), asker.now(), HELD))
     }
 
-    /// Empty logs for the nodes of a cluster, which share the memory of this one.
-    pub(crate) fn divided(&self, number: usize) -> Vec<DigestLog> {
-        let most = self.most / number.max(1);
-        let one = || DigestLog {
-            counters: self.counters,
-            now: self.now,
+    /// An empty log, with so many bytes of records in memory.
+    fn empty(counters: bool, now: i64, most: usize) -> DigestLog {
+        DigestLog {
+            counters,
+            now,
+            unexpiring: false,
+            moment: i64::MIN,
             most,
             held: Vec::new(),
             spilled: None,
@@ -78,7 +73,14 @@ impl DigestLog {
             records: 0,
             functions: Vec::new(),
             others: Vec::new(),
-        };
+        }
+    }
+
+    /// Empty logs for the nodes of a cluster, which share the memory of this one.
+    pub(crate) fn divided(&self, number: usize) -> Vec<DigestLog> {
+        let most = self.most / number.max(1);
+        let one =
+            || DigestLog { unexpiring: self.unexpiring, ..DigestLog::empty(self.counters, self.now, most) };
         (0..number).map(|_| one()).collect()
     }
 
@@ -102,6 +104,13 @@ impl DigestLog {
         self
     }
 
+    /// Digests fields of hashes without their expiries, where the target is given them so.
+    #[must_use]
+    pub fn without_field_expiries(mut self, without: bool) -> DigestLog {
+        self.unexpiring = without;
+        self
+    }
+
     /// Keys in the log.
     pub fn keys(&self) -> u64 {
         self.records + self.others.iter().map(DigestLog::keys).sum::<u64>()
@@ -114,7 +123,21 @@ impl DigestLog {
             false => Digester::default().without_counters(),
         };
         digester.watch(Watch::new(self.now, LISTED));
+        if self.unexpiring {
+            digester.without_field_expiries(self.moment);
+        }
         digester
+    }
+
+    /// Notes when what is captured was written; gives it back where digests depend on it.
+    pub(crate) fn written(&mut self, moment: i64) -> Option<i64> {
+        self.moment = moment;
+        self.unexpiring.then_some(moment)
+    }
+
+    /// When what was captured was written; of several nodes, the first.
+    pub(crate) fn moment(&self) -> i64 {
+        self.moment
     }
 
     pub(crate) fn function(&mut self, code: &[u8]) {
@@ -256,24 +279,10 @@ mod tests {
     use super::*;
     use crate::rdb::Elements as _;
 
-    fn log(most: usize) -> DigestLog {
-        DigestLog {
-            counters: true,
-            now: 1_000_000,
-            most,
-            held: Vec::new(),
-            spilled: None,
-            failed: None,
-            records: 0,
-            functions: Vec::new(),
-            others: Vec::new(),
-        }
-    }
-
     #[test]
     fn records_come_out_as_they_went_in() {
         for most in [0, 100, 1 << 20] {
-            let mut log = log(most);
+            let mut log = DigestLog::empty(true, 1_000_000, most);
             let mut digester = log.digester();
             let mut expected = Vec::new();
             for n in 0..50_u64 {

@@ -6,5 +6,6 @@ pub(crate) mod digest_log;
 pub(crate) mod field_ttl;
 pub(crate) mod outcome;
 pub(crate) mod prove;
+pub(crate) mod reach;
 pub(crate) mod report;
 pub(crate) mod servers;

@@ -106,6 +106,8 @@ pub(crate) struct Findings {
     pub(crate) unnamed_extra: u64,
     pub(crate) extra_is_counted: bool,
     differences: Vec<Difference>,
+    /// Keys that one of the sides cannot be asked for, in words.
+    pub(crate) unreachable: Vec<String>,
 }
 
 /// What is known of the two sides at the end.
@@ -134,6 +136,7 @@ impl Findings {
             unnamed_extra: 0,
             extra_is_counted: false,
             differences: Vec::new(),
+            unreachable: Vec::new(),
         }
     }
 
@@ -175,6 +178,7 @@ impl Findings {
             unnamed_extra: self.unnamed_extra,
             extra_is_counted: self.extra_is_counted,
             differences: self.differences,
+            unreachable: self.unreachable,
             functions_equal: sides.functions_equal,
             expiry_exact: sides.slack == 0,
             expiry_within: sides.slack,

@@ -14,11 +14,12 @@ use crate::compare::digest::Digester;
 use crate::compare::digest_log::{DigestLog, Record};
 use crate::compare::field_ttl::{Fields, LISTED, Watch};
 use crate::compare::outcome::{Findings, Sides, Verdict, judge};
+use crate::compare::reach::Reach;
 use crate::compare::report::{Comparison, DifferenceKind, Progress};
 use crate::compare::servers::{BATCH, CompareOptions, equal_functions};
 use crate::convert::commands::Losses;
 use crate::rdb::{Elements, Key, Reader, StreamId, StreamMeta, Visitor};
-use crate::restore::KeyChoice;
+use crate::restore::{KeyChoice, Matched, written};
 use crate::{ConnectOptions, Error, ServerIdentity};
 
 /// Bytes of an RDB that are read between two rounds of questions.
@@ -52,6 +53,7 @@ where
         }
     }
     rdb.finish()?;
+    expected.matched.finish(&settings.choice)?;
     seen += server_side.look_up(&mut expected).await?;
     on_progress(Progress { bytes: rdb.offset(), keys: seen });
     end("the snapshot's RDB", server, server_side, expected, settings).await
@@ -68,11 +70,12 @@ pub async fn prove_digests(
 ) -> Result<Comparison, Error> {
     let (server, mut server_side, mut expected) = begin(options, settings).await?;
     let mut seen = 0;
+    expected.moment = log.moment();
     for mut log in log.into_parts() {
         expected.functions.extend_from_slice(log.functions());
         let mut records = log.read()?;
         while let Some(Record { db, name, live, metadata }) = records.next()? {
-            expected.add(settings.choice.database(db), name, live, metadata);
+            expected.add(db, name, live, metadata);
             if expected.is_full() {
                 seen += server_side.look_up(&mut expected).await?;
                 on_progress(Progress { bytes: 0, keys: seen });
@@ -97,6 +100,9 @@ async fn begin<'a>(
         false => Digester::default().without_counters(),
     };
     digester.watch(Watch::new(asker.now(), LISTED));
+    if settings.choice.drop_field_expiries {
+        digester.without_field_expiries(i64::MIN);
+    }
     let expected = Expected {
         digester,
         db: 0,
@@ -107,6 +113,8 @@ async fn begin<'a>(
         listed: 0,
         functions: Vec::new(),
         choice: &settings.choice,
+        moment: i64::MIN,
+        matched: Matched::default(),
         // Where others are allowed nobody asks which they are.
         names: Names::new(if settings.others_allowed { 0 } else { settings.remembered_keys }),
         with_metadata: 0,
@@ -114,6 +122,7 @@ async fn begin<'a>(
     let server_side = ServerSide {
         asker,
         findings: Findings::new(settings.show),
+        reach: Reach::of(options, &server).await?,
         present: BTreeMap::new(),
         left_out: &settings.left_out,
     };
@@ -129,9 +138,10 @@ async fn end(
     settings: &CompareOptions,
 ) -> Result<Comparison, Error> {
     if !settings.others_allowed {
-        server_side.find_others(&server, &expected.names, settings.remembered_keys).await?;
+        server_side.find_others(&server, &expected.names, settings).await?;
     }
-    let ServerSide { mut asker, findings, .. } = server_side;
+    let ServerSide { mut asker, mut findings, reach, .. } = server_side;
+    findings.unreachable = reach.told(&server.to_string());
     let of_server = asker.functions(&server).await?;
     let slots_moved = asker.changed().await?;
     expected.functions.sort_unstable();
@@ -141,7 +151,7 @@ async fn end(
         _ if settings.left_out.left_out_functions() => None,
         // A server that knows no functions lacks those of the RDB.
         None if expected.functions.is_empty() => None,
-        found if settings.others_allowed => {
+        found if settings.others_allowed || (settings.only_selected && settings.choice.is_part()) => {
             let found = found.unwrap_or_default();
             Some(expected.functions.iter().all(|library| found.contains(library)))
         }
@@ -162,6 +172,7 @@ async fn end(
 struct ServerSide<'a> {
     asker: Asker,
     findings: Findings,
+    reach: Reach,
     /// Keys of each database that were there when they were looked up.
     present: BTreeMap<u64, u64>,
     left_out: &'a Losses,
@@ -181,10 +192,14 @@ impl ServerSide<'_> {
     }
 
     async fn look_up_of(&mut self, db: u64, batch: &[ExpectedKey]) -> Result<(), Error> {
-        self.asker.select(db).await?;
-        let names: Vec<&[u8]> = batch.iter().map(|key| key.name.as_slice()).collect();
+        if self.reach.is_without(&mut self.asker, db, batch.len() as u64).await? {
+            return Ok(());
+        }
+        let served: Vec<&ExpectedKey> = batch.iter().filter(|key| self.reach.serves(&key.name)).collect();
+        self.reach.outside((batch.len() - served.len()) as u64);
+        let names: Vec<&[u8]> = served.iter().map(|key| key.name.as_slice()).collect();
         let found = self.asker.look_up(&names).await?;
-        for (expected, mut found) in batch.iter().zip(found) {
+        for (expected, mut found) in served.into_iter().zip(found) {
             *self.present.entry(db).or_default() += u64::from(found.is_some());
             // The room for fields that expire is shared by those that are asked for together.
             if found.as_ref().and_then(|live| live.fields.as_ref()).is_some_and(Fields::is_cut_off) {
@@ -206,9 +221,20 @@ impl ServerSide<'_> {
         &mut self,
         server: &ServerIdentity,
         names: &Names,
-        remembered: u64,
+        settings: &CompareOptions,
     ) -> Result<(), Error> {
-        let dbs = self.asker.databases(server).await?;
+        let (choice, part) = (&settings.choice, settings.only_selected && settings.choice.is_part());
+        let mut dbs = self.asker.databases(server).await?;
+        if part {
+            dbs.retain(|db, _| !choice.origins(*db).is_empty());
+        }
+        let by_name = part && (!choice.include.is_empty() || !choice.exclude.is_empty());
+        if names.is_full() && by_name {
+            return Err(Error::Options(format!(
+                "more than {} keys are selected, too many to tell which others the server has: compare fewer at a time",
+                settings.remembered_keys
+            )));
+        }
         if names.is_full() {
             self.findings.extra_is_counted = true;
             for (db, keys) in dbs {
@@ -217,13 +243,14 @@ impl ServerSide<'_> {
             }
             return Ok(());
         }
-        let mut others = Names::new(remembered);
+        let mut others = Names::new(settings.remembered_keys);
+        let chosen = |key: &[u8]| !by_name || !choice.origin_names(key).is_empty();
         for db in dbs.into_keys() {
             self.asker.select(db).await?;
             for connection in self.asker.connections() {
                 let mut scan = Scan::of_chosen(connection);
                 while let Some(keys) = scan.next().await? {
-                    for key in keys.iter().filter(|key| !names.holds(db, key)) {
+                    for key in keys.iter().filter(|key| !names.holds(db, key) && chosen(key)) {
                         if others.add(db, key) {
                             let verdict = Verdict::Different(DifferenceKind::MissingLeft, String::new());
                             self.findings.note(db, key, verdict);
@@ -255,6 +282,9 @@ struct Expected<'a> {
     listed: usize,
     functions: Vec<u128>,
     choice: &'a KeyChoice,
+    /// When the RDB was written, where it says that.
+    moment: i64,
+    matched: Matched,
     names: Names,
     with_metadata: u64,
 }
@@ -265,11 +295,18 @@ impl Expected<'_> {
         self.keys.len() >= BATCH || self.listed >= LISTED
     }
 
-    /// A key, in the database that it was to go to.
-    fn add(&mut self, db: u64, name: Vec<u8>, live: Live, metadata: bool) {
-        if !self.choice.wants(&name) {
+    /// A key of the source.
+    fn add(&mut self, db: u64, name: Vec<u8>, mut live: Live, metadata: bool) {
+        self.matched.note(self.choice, db, &name);
+        let choice = self.choice;
+        if !choice.selects(db, &name) || choice.had_expired(live.expiry, self.moment) {
             return;
         }
+        live.expiry = choice.expiry(live.expiry, self.moment);
+        let (db, name) = match choice.keeps_keys() {
+            true => (choice.database(db), name),
+            false => (choice.database(db), choice.name(&name).into_owned()),
+        };
         self.names.add(db, &name);
         self.with_metadata += u64::from(metadata);
         self.listed += live.fields.as_ref().map_or(0, Fields::listed);
@@ -279,12 +316,20 @@ impl Expected<'_> {
 digest_elements!(Expected<'_>);
 
 impl Visitor for Expected<'_> {
+    fn aux(&mut self, name: &[u8], value: &[u8]) {
+        let Some(moment) = written(name, value) else { return };
+        self.moment = moment;
+        if self.choice.drop_field_expiries {
+            self.digester.without_field_expiries(moment);
+        }
+    }
+
     fn function(&mut self, code: &[u8]) {
         self.functions.push(crate::compare::digest::function(code));
     }
 
     fn key(&mut self, key: &Key<'_>) {
-        self.db = self.choice.database(key.db);
+        self.db = key.db;
         self.name = key.name.to_vec();
         self.expiry = key.expiry;
         self.metadata = !key.metadata.is_empty();

@@ -86,6 +86,9 @@ pub struct Comparison {
     pub unnamed_extra: u64,
     /// True when the left side has more keys than names are remembered, so that keys beyond them were only counted.
     pub extra_is_counted: bool,
+    /// Keys that could not be compared, and why: one of the sides lacks their database, or does not serve their slot.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unreachable: Vec<String>,
     /// The first of the keys that differ.
     pub differences: Vec<Difference>,
     /// True when both sides have the same function libraries; nothing where a server knows none.
@@ -111,9 +114,12 @@ impl Comparison {
         self.not_verified.values().sum()
     }
 
-    /// True when nothing differs.
+    /// True when nothing differs, and everything could be compared.
     pub fn equal(&self) -> bool {
-        self.different_keys == 0 && self.unnamed_extra == 0 && self.functions_equal != Some(false)
+        self.different_keys == 0
+            && self.unnamed_extra == 0
+            && self.unreachable.is_empty()
+            && self.functions_equal != Some(false)
     }
 }
 
@@ -140,6 +146,9 @@ impl fmt::Display for Comparison {
                 f,
                 "keys beyond the left side's were only counted, since it has too many names to remember: as many as expired meanwhile may hide"
             )?;
+        }
+        for unreachable in &self.unreachable {
+            writeln!(f, "NOT compared: {unreachable}")?;
         }
         if self.functions_equal == Some(false) {
             writeln!(f, "the function libraries are DIFFERENT")?;

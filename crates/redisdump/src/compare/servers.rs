@@ -1,16 +1,18 @@
 //! Two servers against each other, key by key, both ways.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use crate::client::identity::identify;
 use crate::client::names::{Names, Scan};
 use crate::client::wire::Connection;
 use crate::cluster::each_master;
-use crate::compare::canonical::Asker;
+use crate::compare::canonical::{Asker, Live};
 use crate::compare::outcome::{Findings, Sides, Verdict, judge};
+use crate::compare::reach::Reach;
 use crate::compare::report::{Comparison, DifferenceKind, Progress};
 use crate::convert::commands::Losses;
-use crate::restore::KeyChoice;
+use crate::restore::{KeyChoice, Matched};
 use crate::{ConnectOptions, Error};
 
 /// How two sides are compared.
@@ -18,8 +20,10 @@ use crate::{ConnectOptions, Error};
 pub struct CompareOptions {
     /// How many of the keys that differ are named.
     pub show: usize,
-    /// Which keys of an RDB a server is to hold, and in which databases ([`prove`](crate::prove()) only).
+    /// Which keys of the left side the right one is to hold, in which databases, and with which names and expiries.
     pub choice: KeyChoice,
+    /// Where the choice is a part, the server may hold keys and functions beside it ([`compare()`] always lets it).
+    pub only_selected: bool,
     /// The server may hold other keys and functions too ([`prove`](crate::prove()) only).
     pub others_allowed: bool,
     /// What the right side cannot hold and was not given, as its restore has told: it is counted apart.
@@ -33,6 +37,7 @@ impl Default for CompareOptions {
         CompareOptions {
             show: 20,
             choice: KeyChoice::default(),
+            only_selected: false,
             others_allowed: false,
             left_out: Losses::default(),
             remembered_keys: 800_000,
@@ -43,7 +48,10 @@ impl Default for CompareOptions {
 /// Keys that are asked for at a time.
 pub(crate) const BATCH: usize = 64;
 
-/// Compares every key of every database: type, value and expiry. Neither server is written to.
+/// Compares the selected keys of every database: type, value and expiry. Neither server is written to.
+///
+/// # Errors
+/// [`Error::Options`] for patterns and databases that match no key, besides servers that cannot be asked.
 pub async fn compare(
     left: &ConnectOptions,
     right: &ConnectOptions,
@@ -55,48 +63,72 @@ pub async fn compare(
     let (left_id, right_id) =
         futures::try_join!(identify(&mut left_scan, left), identify(&mut right_scan, right))?;
     let (mut left_scans, mut right_scans) = (scans(left).await?, scans(right).await?);
+    let choice = &options.choice;
     let mut pair = Pair {
         left: Asker::open(left, &left_id).await?,
         right: Asker::open(right, &right_id).await?,
+        left_reach: Reach::of(left, &left_id).await?,
+        right_reach: Reach::of(right, &right_id).await?,
         findings: Findings::new(options.show),
         left_out: &options.left_out,
+        choice,
     };
     let counters = pair.left.has_counters() && pair.right.has_counters();
     pair.left.counters(counters);
     pair.right.counters(counters);
-    let mut dbs: BTreeSet<u64> = pair.left.databases(&left_id).await?.into_keys().collect();
-    dbs.extend(pair.right.databases(&right_id).await?.into_keys());
+    if choice.drop_field_expiries {
+        pair.left.without_field_expiries();
+    }
+    let left_dbs: BTreeSet<u64> = pair.left.databases(&left_id).await?.into_keys().collect();
+    let right_dbs: BTreeSet<u64> = pair.right.databases(&right_id).await?.into_keys().collect();
+    let arriving = left_dbs.iter().filter(|db| choice.has_database(**db)).map(|db| choice.database(*db));
+    let dbs: BTreeSet<u64> = arriving.chain(right_dbs.iter().copied()).collect();
 
     let mut seen = 0;
+    let mut matched = Matched::default();
     // SCAN tells some keys twice; of a giant database those beyond what is remembered may count twice.
     let mut names = Names::new(options.remembered_keys);
-    for db in &dbs {
-        pair.left.select(*db).await?;
-        pair.right.select(*db).await?;
+    for db in dbs {
+        let origins = choice.origins(db);
+        if origins.is_empty() && choice.is_part() {
+            continue;
+        }
+        let origins: Vec<u64> = origins.into_iter().filter(|from| left_dbs.contains(from)).collect();
         names.clear();
-        for connection in &mut left_scans {
-            connection.ask(&[b"SELECT", db.to_string().as_bytes()]).await?;
-            let mut scan = Scan::of_chosen(connection);
-            while let Some(mut keys) = scan.next().await? {
-                keys.retain(|key| names.add(*db, key));
-                for batch in keys.chunks(BATCH) {
-                    pair.compare(*db, batch).await?;
-                    seen += batch.len() as u64;
-                    on_progress(Progress { bytes: 0, keys: seen });
+        for from in &origins {
+            pair.left.select(*from).await?;
+            for connection in &mut left_scans {
+                connection.ask(&[b"SELECT", from.to_string().as_bytes()]).await?;
+                let mut scan = Scan::of_chosen(connection);
+                while let Some(mut keys) = scan.next().await? {
+                    keys.retain(|key| {
+                        matched.note(choice, *from, key);
+                        choice.wants(key) && names.add(db, &choice.name(key))
+                    });
+                    for batch in keys.chunks(BATCH) {
+                        pair.compare(db, batch).await?;
+                        seen += batch.len() as u64;
+                        on_progress(Progress { bytes: 0, keys: seen });
+                    }
                 }
             }
         }
         names.clear();
+        if !right_dbs.contains(&db) {
+            continue;
+        }
+        pair.right.select(db).await?;
         for connection in &mut right_scans {
             connection.ask(&[b"SELECT", db.to_string().as_bytes()]).await?;
             let mut scan = Scan::of_chosen(connection);
             while let Some(keys) = scan.next().await? {
                 for batch in keys.chunks(BATCH * 8) {
-                    pair.only_right(*db, batch, &mut names).await?;
+                    pair.only_right(db, &origins, batch, &mut names).await?;
                 }
             }
         }
     }
+    matched.finish(choice)?;
     let libraries = (pair.left.functions(&left_id).await?, pair.right.functions(&right_id).await?);
     for (asker, options) in [(&mut pair.left, left), (&mut pair.right, right)] {
         if asker.changed().await? {
@@ -104,11 +136,21 @@ pub async fn compare(
             return Err(Error::ClusterChanged { target: options.display().to_string(), changes });
         }
     }
-    let Pair { left: one, right: other, findings, .. } = pair;
+    let functions_equal = match libraries {
+        // Of a part, what the right side has beside it is not asked for.
+        (Some(of_left), of_right) if choice.is_part() => {
+            let of_right = of_right.unwrap_or_default();
+            Some(of_left.iter().all(|library| of_right.contains(library)))
+        }
+        libraries => equal_functions(libraries),
+    };
+    let Pair { left: one, right: other, left_reach, right_reach, mut findings, .. } = pair;
+    findings.unreachable = left_reach.told(&left_id.to_string());
+    findings.unreachable.extend(right_reach.told(&right_id.to_string()));
     Ok(findings.finish(Sides {
         left: left_id.to_string(),
         right: right_id,
-        functions_equal: equal_functions(libraries).filter(|_| !options.left_out.left_out_functions()),
+        functions_equal: functions_equal.filter(|_| !options.left_out.left_out_functions()),
         counters,
         slack: one.slack().max(other.slack()),
         with_metadata: one.with_metadata().max(other.with_metadata()),
@@ -132,8 +174,11 @@ pub(crate) fn equal_functions(sides: (Option<Vec<u128>>, Option<Vec<u128>>)) -> 
 struct Pair<'a> {
     left: Asker,
     right: Asker,
+    left_reach: Reach,
+    right_reach: Reach,
     findings: Findings,
     left_out: &'a Losses,
+    choice: &'a KeyChoice,
 }
 
 impl Pair<'_> {
@@ -142,45 +187,96 @@ impl Pair<'_> {
         self.left.now().max(self.right.now())
     }
 
+    /// What the right side is to have of a key of the left one, by whose clock it may have expired there.
+    fn expected(&self, live: Option<Live>) -> Option<Live> {
+        let mut live = live.filter(|live| !self.choice.had_expired(live.expiry, self.left.now()))?;
+        live.expiry = self.choice.expiry(live.expiry, self.left.now());
+        Some(live)
+    }
+
+    /// Compares keys of the left side's selected database with what they are in database `db` of the right one.
     async fn compare(&mut self, db: u64, keys: &[Vec<u8>]) -> Result<(), Error> {
-        let names: Vec<&[u8]> = keys.iter().map(Vec::as_slice).collect();
-        let (left, right) = futures::try_join!(self.left.look_up(&names), self.right.look_up(&names))?;
+        if self.right_reach.is_without(&mut self.right, db, keys.len() as u64).await? {
+            return Ok(());
+        }
+        let new: Vec<(&[u8], Cow<'_, [u8]>)> =
+            keys.iter().map(|key| (key.as_slice(), self.choice.name(key))).collect();
+        let served: Vec<(&[u8], &[u8])> = new
+            .iter()
+            .map(|(name, new)| (*name, new.as_ref()))
+            .filter(|(_, new)| self.right_reach.serves(new))
+            .collect();
+        self.right_reach.outside((keys.len() - served.len()) as u64);
+        let (names, new): (Vec<&[u8]>, Vec<&[u8]>) = served.into_iter().unzip();
+        let (left, right) = futures::try_join!(self.left.look_up(&names), self.right.look_up(&new))?;
         let now = self.now();
-        for ((name, left), right) in names.iter().zip(left).zip(right) {
-            let mut verdict = judge(left.as_ref(), right.as_ref(), now);
+        for (((name, new), left), right) in names.iter().zip(&new).zip(left).zip(right) {
+            let mut verdict = judge(self.expected(left).as_ref(), right.as_ref(), now);
             if matches!(verdict, Verdict::Different(..)) {
                 // Asked once more: it may have expired or changed between the two questions.
-                let one = [*name];
-                let (l, r) = futures::try_join!(self.left.look_up(&one), self.right.look_up(&one))?;
+                let (one, other) = ([*name], [*new]);
+                let (l, r) = futures::try_join!(self.left.look_up(&one), self.right.look_up(&other))?;
                 let (l, r) = (l.into_iter().flatten().next(), r.into_iter().flatten().next());
-                verdict = judge(l.as_ref(), r.as_ref(), self.now());
+                verdict = judge(self.expected(l).as_ref(), r.as_ref(), self.now());
             }
             let missing = matches!(verdict, Verdict::Different(DifferenceKind::MissingRight, _));
-            if missing && self.left_out.left_out(db, name) {
+            if missing && self.left_out.left_out(db, new) {
                 self.findings.leave_out();
             } else {
-                self.findings.note(db, name, verdict);
+                self.findings.note(db, new, verdict);
             }
         }
         Ok(())
     }
 
-    /// Keys of the right side that the left one lacks, but for those that were found before.
-    async fn only_right(&mut self, db: u64, keys: &[Vec<u8>], found: &mut Names) -> Result<(), Error> {
-        let names: Vec<&[u8]> = keys.iter().map(Vec::as_slice).collect();
-        let mut missing = self.left.missing(&names).await?;
-        missing.retain(|name| found.add(db, name));
+    /// Keys of the right side that come from no key of the left one, but for those that were found before. `origins` are
+    /// the left side's databases whose keys arrive in this one.
+    async fn only_right(
+        &mut self,
+        db: u64,
+        origins: &[u64],
+        keys: &[Vec<u8>],
+        found: &mut Names,
+    ) -> Result<(), Error> {
+        let mut missing: Vec<(&[u8], Vec<Vec<u8>>)> = Vec::new();
+        for key in keys {
+            let names = self.choice.origin_names(key);
+            match names.iter().all(|name| self.left_reach.serves(name)) {
+                _ if names.is_empty() && self.choice.is_part() => {}
+                true => missing.push((key, names)),
+                false => self.left_reach.outside(1),
+            }
+        }
+        missing = self.without_origin(origins, missing).await?;
+        missing.retain(|(name, _)| found.add(db, name));
         for batch in missing.chunks(BATCH) {
-            let left = self.left.look_up(batch).await?;
-            let right = self.right.look_up(batch).await?;
+            let names: Vec<&[u8]> = batch.iter().map(|(name, _)| *name).collect();
+            let right = self.right.look_up(&names).await?;
+            // What the left side has again was looked at before.
+            let still = self.without_origin(origins, batch.to_vec()).await?;
             let now = self.now();
-            for ((name, left), right) in batch.iter().zip(left).zip(right) {
-                // What the left side has again, or the right one no more, was looked at before.
-                if let (None, Some(right)) = (left, right) {
+            for (name, right) in names.iter().zip(right) {
+                if let Some(right) = right.filter(|_| still.iter().any(|(other, _)| other == name)) {
                     self.findings.note(db, name, judge(None, Some(&right), now));
                 }
             }
         }
         Ok(())
+    }
+
+    /// Those of some keys of the right side that come from no key of these databases of the left one.
+    async fn without_origin<'k>(
+        &mut self,
+        origins: &[u64],
+        mut keys: Vec<(&'k [u8], Vec<Vec<u8>>)>,
+    ) -> Result<Vec<(&'k [u8], Vec<Vec<u8>>)>, Error> {
+        for from in origins {
+            self.left.select(*from).await?;
+            let names: Vec<&[u8]> = keys.iter().flat_map(|(_, names)| names).map(Vec::as_slice).collect();
+            let gone: BTreeSet<Vec<u8>> =
+                self.left.missing(&names).await?.into_iter().map(<[u8]>::to_vec).collect();
+            keys.retain(|(_, names)| names.iter().all(|name| gone.contains(name)));
+        }
+        Ok(keys)
     }
 }

@@ -154,7 +154,8 @@ async fn stamps(
 
 /// What a key's name must have for the node of a cluster to serve it.
 async fn own_tag(connection: &mut Connection) -> Result<Option<String>, Error> {
-    Ok(Topology::own_slot(connection).await?.map(Tags::of))
+    let own = Topology::own_slots(connection).await?;
+    Ok(own.and_then(|slots| slots.first()).map(Tags::of))
 }
 
 /// The modules that a server has loaded, in lower case; none where it does not say.

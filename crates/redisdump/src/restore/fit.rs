@@ -74,6 +74,7 @@ where
         }
     }
     rdb.finish()?;
+    loader.matched.finish(&settings.choice)?;
     if let Some(twice) = uniqueness.finish().map_err(Error::stream)? {
         return Err(Error::Refused {
             what: format!("{server} cannot be filled from this RDB"),
@@ -85,6 +86,12 @@ where
     }
     if !loader.conflicts.is_empty() {
         return Err(misplaced(&server, loader.conflicts));
+    }
+    let collisions = loader.collisions.map_or(Ok(Vec::new()), |found| found.finish());
+    let collisions = collisions.map_err(Error::stream)?;
+    if !collisions.is_empty() {
+        let what = format!("{server} cannot take the keys under their new names");
+        return Err(Error::Refused { what, conflicts: collisions });
     }
     if let Some(limit) = memory::memory_limit(options).await?.filter(|limit| !limit.evicts()) {
         // In memory nothing is smaller than in an RDB, where strings are compressed.

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::hash::{BuildHasher as _, RandomState};
 
 use super::ability::Ability;
+use super::choice::{Matched, written};
+use super::collisions::Collisions;
 use super::lane::{Lane, Queue, What};
 use super::pieces::{self, Pieces};
 use super::routes::Routes;
@@ -29,6 +31,12 @@ const NAMED: usize = 20;
 pub(super) struct Loader<'a> {
     settings: &'a RestoreOptions,
     ability: &'a Ability,
+    /// What of the choice has matched keys of the source; noted where nothing is sent.
+    pub(super) matched: Matched,
+    /// New names of keys, noted where nothing is sent.
+    pub(super) collisions: Option<Collisions>,
+    /// When the RDB was written, where it says that: what had expired by then is gone, whatever becomes of expiries.
+    moment: i64,
     /// ABSTTL, IDLETIME and FREQ came with 5.0.
     absolute: bool,
     now: i64,
@@ -87,6 +95,9 @@ impl<'a> Loader<'a> {
         Loader {
             settings,
             ability,
+            matched: Matched::default(),
+            collisions: None,
+            moment: i64::MIN,
             absolute,
             now,
             dry: false,
@@ -127,6 +138,7 @@ impl<'a> Loader<'a> {
     /// Sends nothing, and only finds out what would be lost.
     pub(super) fn only_look(mut self) -> Self {
         self.dry = true;
+        self.collisions = (!self.settings.choice.rename.is_empty()).then(Collisions::default);
         self
     }
 
@@ -294,12 +306,15 @@ impl<'a> Loader<'a> {
     /// Begins to send the value by commands, with what of it has come so far.
     fn begin_pieces(&mut self, value_type: ValueType) {
         self.choose_lane();
-        self.mortal += u64::from(self.is_mortal(value_type));
+        self.mortal += u64::from(self.stand_ins.is_some() && value_type.has_field_expiry());
         let limits = Limits { bulk: self.ability.longest, ..Limits::default() };
         let replace = self.settings.on_existing == OnExisting::Replace;
         let mut emitter = Emitter::with_limits(self.ability.target.features(), limits).replacing(replace);
         if let Some(stand_ins) = self.stand_ins {
             emitter = emitter.standing_in(stand_ins);
+        }
+        if self.settings.choice.drop_field_expiries {
+            emitter = emitter.without_field_expiries(self.moment);
         }
         let apart = self.settings.on_existing == OnExisting::Skip;
         let stand_in = apart.then(|| self.stand_in());
@@ -321,15 +336,22 @@ impl<'a> Loader<'a> {
         self.raw.clear();
     }
 
-    /// Whether it is a hash whose fields may have to expire later than they say.
-    fn is_mortal(&self, value_type: ValueType) -> bool {
-        self.stand_ins.is_some() && value_type.has_field_expiry()
+    /// Whether it is a hash whose fields are not to expire as they say: later, or not at all.
+    fn changes_fields(&self, value_type: ValueType) -> bool {
+        let changes = self.stand_ins.is_some() || self.settings.choice.drop_field_expiries;
+        changes && value_type.has_field_expiry()
     }
 
     fn end_pieces(&mut self, pieces: Pieces) {
         let Some(lane) = self.lanes.get_mut(self.next) else { return };
         match pieces.end(lane) {
-            Ok(()) => self.keys += 1,
+            Ok(harmless) => {
+                self.keys += 1;
+                for loss in &harmless {
+                    self.losses.add(loss, self.db, &self.name);
+                }
+            }
+            Err(Inexpressible::Expired) => self.expired += 1,
             Err(loss) => self.losses.add(&loss, self.db, &self.name),
         }
     }
@@ -353,6 +375,10 @@ impl Elements for Loader<'_> {}
 impl Visitor for Loader<'_> {
     fn header(&mut self, dialect: Dialect, version: u16) {
         (self.dialect, self.version) = (dialect, version);
+    }
+
+    fn aux(&mut self, name: &[u8], value: &[u8]) {
+        self.moment = written(name, value).unwrap_or(self.moment);
     }
 
     fn function(&mut self, code: &[u8]) {
@@ -392,21 +418,32 @@ impl Visitor for Loader<'_> {
         self.metadata.clear();
         self.metadata.extend_from_slice(key.metadata);
         self.name.clear();
-        self.name.extend_from_slice(key.name);
-        (self.expiry, self.value_type, self.pieces) = (key.expiry, Some(key.value_type), None);
+        let settings = self.settings;
+        let choice = &settings.choice;
+        self.name.extend_from_slice(&choice.name(key.name));
+        self.expiry = choice.expiry(key.expiry, self.moment);
+        (self.value_type, self.pieces) = (Some(key.value_type), None);
+        if self.dry {
+            self.matched.note(choice, key.db, key.name);
+        }
         if let Some(stand_ins) = self.stand_ins {
             self.expiry = key.expiry.map(|at| stand_ins.told(at));
         }
         (self.idle, self.frequency) = (key.idle, key.frequency);
         self.skip = false;
-        if self.gone() {
+        if self.gone() || choice.had_expired(key.expiry, self.moment) {
             self.skip = true;
             self.expired += 1;
-        } else if !self.settings.choice.wants(key.name) {
+        } else if !choice.selects(key.db, key.name) {
             self.skip = true;
             self.unwanted += 1;
         } else {
             self.db = self.database(key.db);
+            if let Some(collisions) = &mut self.collisions
+                && choice.may_collide(&self.name)
+            {
+                collisions.add(self.db, &self.name);
+            }
             self.light = self.is_plain(key.value_type);
         }
     }
@@ -458,7 +495,7 @@ impl Visitor for Loader<'_> {
         // Room for the footer.
         let long = self.raw.len() as u64 + 64 > self.ability.longest;
         let by_commands = long || self.ability.no_restore.is_some();
-        if (by_commands && kind != Kind::Module) || self.is_mortal(value_type) {
+        if (by_commands && kind != Kind::Module) || self.changes_fields(value_type) {
             self.begin_pieces(value_type);
             if let Some(pieces) = self.pieces.take() {
                 self.end_pieces(pieces);
@@ -480,6 +517,7 @@ impl Loader<'_> {
             && self.ability.no_restore.is_none()
             && self.ability.longest >= USUAL
             && !matches!(kind, Kind::Stream | Kind::Module)
+            && !self.changes_fields(value_type)
             && loads(self.ability.target.rdb(), value_type)
     }
 }

@@ -30,7 +30,7 @@ impl MemoryLimit {
     }
 
     /// Bytes that are left, with its keys or without them.
-    pub(super) fn left(&self, emptied: bool) -> u64 {
+    pub fn left(&self, emptied: bool) -> u64 {
         self.maxmemory.saturating_sub(if emptied { self.used_when_empty } else { self.used })
     }
 }
@@ -43,7 +43,7 @@ impl fmt::Display for MemoryLimit {
 }
 
 /// A size for people.
-pub(super) fn mebibytes(bytes: u64) -> String {
+pub fn mebibytes(bytes: u64) -> String {
     let tenths = bytes.saturating_mul(10) / (1 << 20);
     format!("{}.{} MiB", tenths / 10, tenths % 10)
 }
@@ -93,6 +93,24 @@ async fn limit(connection: &mut Connection) -> Result<Option<MemoryLimit>, Error
         used: number("used_memory").unwrap_or(0),
         used_when_empty: number("used_memory_startup").unwrap_or(0),
     }))
+}
+
+/// About how many bytes of memory the keys of a server use; nothing where it does not tell. Of a cluster all masters.
+///
+/// # Errors
+/// The server cannot be reached.
+pub async fn data_size(options: &ConnectOptions) -> Result<Option<u64>, Error> {
+    let sizes = each_master(options, |node| async move {
+        let said = match info(&mut Connection::open(&node).await?, "memory").await {
+            Ok(said) => said,
+            Err(Error::Server { .. }) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let number = |name: &str| said.get(name).and_then(|number| number.parse::<u64>().ok());
+        // From 4.0 on without what buffers and bookkeeping use.
+        Ok(number("used_memory_dataset").or_else(|| number("used_memory")))
+    });
+    Ok(sizes.await?.into_iter().sum())
 }
 
 /// How many keys a server has ever evicted; nothing where it does not tell.

@@ -7,8 +7,11 @@
 //! does all of it where the server takes no payloads.
 
 mod ability;
+mod choice;
 mod cluster;
+mod collisions;
 mod fit;
+mod glob;
 mod lane;
 mod loader;
 mod memory;
@@ -28,12 +31,14 @@ use serde::Serialize;
 use tokio::sync::mpsc;
 
 pub(crate) use ability::modules_of;
+pub use choice::{Expiries, KeyChoice};
+pub(crate) use choice::{Matched, named, unmatched, without_keys, written};
 pub use cluster::ClusterRestore;
 pub use fit::{server_identity, takes_all_of, unsupported};
-pub use memory::{MemoryLimit, memory_limit};
+pub use memory::{MemoryLimit, data_size, mebibytes, memory_limit};
 pub use replay::{AofReport, UndatedExpiries, apply_aof};
 use settings::BATCH;
-pub use settings::{ExpiryBase, KeyChoice, OnExisting, ReplayOptions, RestoreOptions};
+pub use settings::{ExpiryBase, OnExisting, ReplayOptions, RestoreOptions};
 
 use ability::Ability;
 use lane::Queue;

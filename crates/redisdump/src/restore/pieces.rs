@@ -54,8 +54,8 @@ impl Pieces {
         }
     }
 
-    /// Ends the key. Its commands are taken back, or undone, if the server cannot hold it.
-    pub(super) fn end(mut self, lane: &mut Lane) -> Result<(), Inexpressible> {
+    /// Ends the key, and says what of it was left out. Its commands are taken back, or undone, if the server cannot hold it.
+    pub(super) fn end(mut self, lane: &mut Lane) -> Result<Vec<Inexpressible>, Inexpressible> {
         let ended = self.value.emitter.end();
         self.take_into(lane);
         let Key { db, ref name, kind, .. } = self.key;
@@ -67,7 +67,7 @@ impl Pieces {
         if let Some(stand_in) = self.stand_in.as_ref().filter(|_| ended.is_ok()) {
             lane.rename(stand_in, db, name, kind);
         }
-        ended
+        ended.map(|()| self.value.emitter.harmless().to_vec())
     }
 
     fn note_part(&self, lane: &mut Lane) {

@@ -119,6 +119,7 @@ async fn what_is_there_stays_goes_or_is_emptied_as_asked() {
         include: vec!["bot:*".into(), "sec*".into()],
         exclude: vec!["*:tmp".into()],
         databases: [(2, 5)].into(),
+        ..KeyChoice::default()
     };
     let some = RestoreOptions { choice: choice.clone(), rate: Some(1000), ..settings() };
     let report = run(&some).await.unwrap();

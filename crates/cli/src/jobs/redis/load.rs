@@ -83,6 +83,29 @@ pub(crate) async fn warn_of_evictions(
     Ok(())
 }
 
+/// Whether what the source holds may be more than a target that refuses writes has memory for: then its keys are read
+/// before anything is written, since only their sizes tell.
+async fn may_be_full(
+    from: &redisdump::ConnectOptions,
+    to: &redisdump::ConnectOptions,
+    settings: &TargetSettings,
+    progress: &Progress,
+) -> anyhow::Result<bool> {
+    let Some(limit) = redisdump::memory_limit(to).await?.filter(|limit| !limit.evicts()) else {
+        return Ok(false);
+    };
+    let Some(bytes) = redisdump::data_size(from).await? else { return Ok(true) };
+    let full = bytes > limit.left(settings.redis.flush.is_some());
+    if full {
+        progress.warn(format!(
+            "{} may have too little memory ({limit}): the keys of the source use {} there; writes are refused when it is full",
+            to.display(),
+            redisdump::mebibytes(bytes)
+        ));
+    }
+    Ok(full)
+}
+
 /// Reads a stream and looks every key up on the server, but for what it could not hold.
 async fn look_up(
     source: &str,
@@ -149,7 +172,10 @@ pub(crate) async fn stream_and_prove(
     let destructive =
         settings.redis.flush.is_some() || settings.redis.on_existing == redisdump::OnExisting::Replace;
     redisdump::refuse_shared_data(from, to, destructive).await?;
-    if !redisdump::takes_all_of(to, from).await? {
+    redisdump::refuse_missing_databases(from, &settings.redis.choice).await?;
+    let survey_needed =
+        settings.redis.choice.needs_survey() || may_be_full(from, to, settings, progress).await?;
+    if survey_needed || !redisdump::takes_all_of(to, from).await? {
         let capture = redisdump::Capture::start(from, &capture_options).await?;
         survey(capture.map_err(anyhow::Error::new).boxed(), to, settings, progress).await?;
     }
@@ -160,7 +186,8 @@ pub(crate) async fn stream_and_prove(
     let proof = settings.proof && settings.redis.on_existing != redisdump::OnExisting::Skip;
     let mut capture = match proof {
         true => {
-            let digests = redisdump::DigestLog::against(to).await?;
+            let without = settings.redis.choice.drop_field_expiries;
+            let digests = redisdump::DigestLog::against(to).await?.without_field_expiries(without);
             redisdump::Capture::start_with_digests(from, &capture_options, digests).await?
         }
         false => redisdump::Capture::start(from, &capture_options).await?,

@@ -13,6 +13,7 @@ mod plain_role;
 mod recipients;
 mod redis_files;
 mod redis_logins;
+mod redis_selections;
 mod refusals_that_go_on;
 mod repositories;
 mod restore_proofs;

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use tokio::time::Instant;
 
 use super::{Live, NodeAsker};
+use crate::client::databases::is_missing;
 use crate::client::identity::{functions, identify};
 use crate::client::wire::{Connection, Reply, command};
 use crate::cluster::{FAILOVER, PAUSE, Redirect, Topology, named, slot_of};
@@ -18,6 +19,7 @@ pub(crate) struct Asker {
     topology: Option<Topology>,
     nodes: Vec<NodeAsker>,
     counters: bool,
+    unexpiring: bool,
     db: Option<u64>,
     /// The cluster has changed since the first question.
     changed: bool,
@@ -34,6 +36,7 @@ impl Asker {
             topology: None,
             nodes: Vec::new(),
             counters: true,
+            unexpiring: false,
             db: None,
             changed: false,
             slack: 0,
@@ -70,6 +73,9 @@ impl Asker {
         self.topology = Some(topology);
         self.nodes = nodes;
         self.counters(self.counters);
+        if self.unexpiring {
+            self.without_field_expiries();
+        }
         Ok(())
     }
 
@@ -79,6 +85,12 @@ impl Asker {
         for node in &mut self.nodes {
             node.counters(self.counters);
         }
+    }
+
+    /// Takes fields of hashes as if they did not expire: the other side was given them so.
+    pub(crate) fn without_field_expiries(&mut self) {
+        self.unexpiring = true;
+        self.nodes.iter_mut().for_each(NodeAsker::without_field_expiries);
     }
 
     /// True when this server keeps counters of streams.
@@ -139,6 +151,17 @@ impl Asker {
             node.select(db).await?;
         }
         Ok(())
+    }
+
+    /// The server's words, where it has no such database; else it is selected.
+    pub(crate) async fn is_without(&mut self, db: u64) -> Result<Option<String>, Error> {
+        match self.select(db).await {
+            Err(Error::Server { message, .. }) if is_missing(&message) => {
+                self.db = None;
+                Ok(Some(message))
+            }
+            other => other.map(|()| None),
+        }
     }
 
     /// Whether slots or roles changed hands since the first question, so that SCAN may have missed keys.
@@ -224,6 +247,9 @@ impl Asker {
         let server = identify(&mut connection, &at).await?;
         let mut node = NodeAsker::open(&at, &server).await?;
         node.counters(self.counters);
+        if self.unexpiring {
+            node.without_field_expiries();
+        }
         node.set_asking(true);
         Ok(node.look_up(&[key]).await?.pop().flatten())
     }

@@ -49,6 +49,8 @@ pub(crate) struct NodeAsker {
     /// PEXPIRETIME came with 7.0; before it, only the time left can be asked for.
     exact: bool,
     counters: bool,
+    /// Fields of hashes are taken as if they did not expire.
+    unexpiring: bool,
     digester: Digester,
     db: Option<u64>,
     batch: usize,
@@ -74,6 +76,7 @@ impl NodeAsker {
             connection,
             exact,
             counters,
+            unexpiring: false,
             digester: Digester::default(),
             db: Some(0),
             batch: 16,
@@ -94,6 +97,11 @@ impl NodeAsker {
             true => Digester::default(),
             false => Digester::default().without_counters(),
         };
+    }
+
+    /// Takes fields of hashes as if they did not expire: the other side was given them so.
+    pub(crate) fn without_field_expiries(&mut self) {
+        self.unexpiring = true;
     }
 
     /// True when this server keeps counters of streams.
@@ -182,6 +190,9 @@ impl NodeAsker {
         // Both at once: the server may answer before it has read all questions.
         let Connection { reader, writer } = &mut self.connection;
         let (digester, buffer) = (&mut self.digester, &mut self.buffer);
+        if self.unexpiring {
+            digester.without_field_expiries(self.now);
+        }
         let (mut bytes, mut metadata) = (0_u64, 0);
         let answers = async {
             for key in keys {
@@ -197,7 +208,8 @@ impl NodeAsker {
                     }
                     None => (number(reader, "PEXPIRETIME", key).await?, 0),
                 };
-                let Some(value) = value.filter(|_| expiry != -2) else {
+                let gone = expiry == -2 || (self.unexpiring && digester.is_empty_collection());
+                let Some(value) = value.filter(|_| !gone) else {
                     found.push(None);
                     continue;
                 };
@@ -341,7 +353,10 @@ async fn time(reader: &mut Reader) -> Result<i64, Error> {
     })
 }
 
-fn refused(reader: &Reader, question: &str, key: &[u8], message: String) -> Error {
+fn refused(reader: &Reader, question: &str, key: &[u8], mut message: String) -> Error {
+    if message.starts_with("MOVED") {
+        message.push_str(": this node of a cluster does not serve the key's slot; name the whole cluster (redis+cluster://)");
+    }
     Error::Server {
         target: reader.target().to_owned(),
         doing: format!("{question} of key {}", shown(key)),

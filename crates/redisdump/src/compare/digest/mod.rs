@@ -168,6 +168,8 @@ pub struct Digester {
     /// The id of the type of a module's value.
     module: u64,
     vectors: Option<VectorSet>,
+    /// Fields of hashes count without their expiries, and not at all where those had passed at this moment.
+    unexpiring: Option<i64>,
 }
 
 impl fmt::Debug for Digester {
@@ -195,6 +197,7 @@ impl Default for Digester {
             watch: None,
             module: 0,
             vectors: None,
+            unexpiring: None,
         }
     }
 }
@@ -206,6 +209,11 @@ impl Digester {
     pub fn without_counters(mut self) -> Digester {
         self.counters = false;
         self
+    }
+
+    /// Takes fields of hashes as if they did not expire, but for those that had expired at this moment: they are gone.
+    pub(crate) fn without_field_expiries(&mut self, moment: i64) {
+        self.unexpiring = Some(moment);
     }
 
     /// Notes fields that expire, for [`Digester::fields`].
@@ -318,7 +326,13 @@ impl Elements for Digester {
         self.add(tuple(&[xxh3_128(member), u128::from((score + 0.0).to_bits())]));
     }
 
-    fn field(&mut self, field: &[u8], value: &[u8], expiry: Option<i64>) {
+    fn field(&mut self, field: &[u8], value: &[u8], mut expiry: Option<i64>) {
+        if let Some(moment) = self.unexpiring {
+            if expiry.is_some_and(|at| at <= moment) {
+                return;
+            }
+            expiry = None;
+        }
         self.field_expiry |= expiry.is_some();
         let at = expiry.map_or(0, |at| u128::from(at.cast_unsigned()) | 1 << 64);
         let digest = tuple(&[xxh3_128(field), xxh3_128(value), at]);

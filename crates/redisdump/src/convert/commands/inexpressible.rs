@@ -25,6 +25,12 @@ pub enum Inexpressible {
     /// Expiries of hash fields came with Redis 7.4 and Valkey 9.0.
     #[error("a hash whose fields expire; the target cannot do that (it came with Redis 7.4 and Valkey 9.0)")]
     FieldExpiry,
+    /// The same, where it was asked for: every field is there, and none expires any more.
+    #[error("a hash whose fields expire: as requested, it was written without their expiries")]
+    FieldExpiryDropped,
+    /// A hash all of whose fields had expired, where fields are written without their expiries.
+    #[error("a hash whose fields had all expired")]
+    Expired,
     /// Arrays came with Redis 8.8.
     #[error("an array, which the target does not know or takes by RESTORE alone (they came with Redis 8.8)")]
     Array,
@@ -81,9 +87,12 @@ pub enum Inexpressible {
 }
 
 impl Inexpressible {
-    /// True when every client sees the same value without it: counters and caches that the target's version has not.
-    /// Such a loss is told, and refused only where somebody asks for that.
+    /// True when every client sees the same value without it: counters and caches that the target's version has not; and
+    /// for what was asked to be left out. Such a loss is told, and refused only where somebody asks for that.
     pub fn is_harmless(&self) -> bool {
-        matches!(self, Inexpressible::StreamCounters | Inexpressible::Producers)
+        matches!(
+            self,
+            Inexpressible::StreamCounters | Inexpressible::Producers | Inexpressible::FieldExpiryDropped
+        )
     }
 }

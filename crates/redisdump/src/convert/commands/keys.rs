@@ -85,6 +85,12 @@ pub struct Emitter {
     expiring: Vec<(i64, Vec<u8>)>,
     /// How the expiries of fields are told, where commands follow that may change them.
     stand_ins: Option<StandIns>,
+    /// Fields of hashes no longer expire; those are left out that had expired at this moment.
+    unexpiring: Option<i64>,
+    /// Fields of this key whose expiries were dropped, and fields that were left out since they had expired.
+    dropped: (u64, u64),
+    /// Fields that were not.
+    fields: u64,
     pub(super) stream: StreamState,
     pub(super) failed: Option<Inexpressible>,
     pub(super) harmless: Vec<Inexpressible>,
@@ -119,6 +125,9 @@ impl Emitter {
             count: 0,
             expiring: Vec::new(),
             stand_ins: None,
+            unexpiring: None,
+            dropped: (0, 0),
+            fields: 0,
             stream: StreamState::default(),
             failed: None,
             harmless: Vec::new(),
@@ -141,6 +150,12 @@ impl Emitter {
     /// Tells the expiries of hash fields by their stand-ins.
     pub(crate) fn standing_in(mut self, stand_ins: StandIns) -> Emitter {
         self.stand_ins = Some(stand_ins);
+        self
+    }
+
+    /// Tells fields of hashes without their expiries, and leaves out those that had expired at this moment.
+    pub(crate) fn without_field_expiries(mut self, moment: i64) -> Emitter {
+        self.unexpiring = Some(moment);
         self
     }
 
@@ -176,6 +191,7 @@ impl Emitter {
         (self.kind, self.expiry, self.count) = (kind, expiry, 0);
         self.arguments.clear();
         self.expiring.clear();
+        (self.dropped, self.fields) = ((0, 0), 0);
         self.stream.begin();
         if self.replace {
             self.out.push(&[b"DEL", name]);
@@ -192,6 +208,9 @@ impl Emitter {
     /// What the target cannot hold. The key's commands are taken back; where some of them were taken already, a `DEL`
     /// is emitted instead.
     pub fn end(&mut self) -> Result<(), Inexpressible> {
+        if self.failed.is_none() && self.dropped.1 > 0 && self.fields == 0 {
+            self.fail(Inexpressible::Expired);
+        }
         if self.failed.is_none() {
             self.flush();
             if self.kind == Kind::Stream {
@@ -210,6 +229,9 @@ impl Emitter {
                 }
             }
             return Err(failed);
+        }
+        if self.dropped.0 > 0 {
+            self.harmless.push(Inexpressible::FieldExpiryDropped);
         }
         if let Some(at) = self.expiry {
             self.out.push(&[b"PEXPIREAT", &self.name, at.to_string().as_bytes()]);
@@ -375,7 +397,16 @@ impl Elements for Emitter {
         self.add(&[score_text(score).as_bytes(), member]);
     }
 
-    fn field(&mut self, field: &[u8], value: &[u8], expiry: Option<i64>) {
+    fn field(&mut self, field: &[u8], value: &[u8], mut expiry: Option<i64>) {
+        if let (Some(moment), Some(at)) = (self.unexpiring, expiry) {
+            if at <= moment {
+                self.dropped.1 += 1;
+                return;
+            }
+            self.dropped.0 += 1;
+            expiry = None;
+        }
+        self.fields += 1;
         if let Some(at) = expiry {
             if self.features.field_expiry {
                 let at = self.stand_ins.map_or(at, |stand_ins| stand_ins.told(at));

@@ -59,6 +59,16 @@ pub async fn apply_aof(
     }
     let mut connection = Connection::open(options).await?;
     let server = identify(&mut connection, options).await?;
+    if !settings.choice.keeps_keys() || !settings.choice.only.is_empty() {
+        return Err(Error::Refused {
+            what: format!("{server} cannot be filled from an AOF under other names or expiries, or from some of its databases"),
+            conflicts: vec![
+                "commands state names and expiries in ways that cannot be changed safely: replay the file into a server of \
+                 its own, and migrate from there"
+                    .to_owned(),
+            ],
+        });
+    }
     if settings.on_existing != OnExisting::Refuse && settings.flush.is_none() {
         return Err(Error::Refused {
             what: format!("{server} cannot be filled from an AOF beside what it holds"),
@@ -93,6 +103,7 @@ pub async fn apply_aof(
     })
     .await
     .map_err(Error::stream)??;
+    found.matched.finish(&settings.choice)?;
     if settings.flush.is_some() && found.summary.files.iter().all(|file| file.bytes == 0) {
         return Err(Error::Refused {
             what: format!("{server} was to be emptied for an append-only file that is empty"),

@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::collections::BTreeMap;
 
-use super::super::settings::KeyChoice;
+use super::super::choice::{KeyChoice, Matched};
 use super::table::Table;
 use super::translate::Translator;
 use super::{NAMED, shown_command};
@@ -23,6 +23,8 @@ pub(super) struct Survey {
     pub(super) refused: Vec<String>,
     pub(super) refusals: u64,
     pub(super) databases: BTreeMap<u64, u64>,
+    /// What of the choice has matched keys.
+    pub(super) matched: Matched,
 }
 
 /// What the commands are held against.
@@ -53,7 +55,9 @@ impl Elements for Surveyor<'_> {}
 
 impl rdb::Visitor for Surveyor<'_> {
     fn key(&mut self, key: &rdb::Key<'_>) {
-        self.translator.databases.insert(key.db, self.translator.choice.database(key.db));
+        let Translator { choice, matched, databases, .. } = &mut self.translator;
+        databases.insert(key.db, choice.database(key.db));
+        matched.note(choice, key.db, key.name);
     }
 }
 
@@ -94,7 +98,9 @@ pub(super) fn survey(files: &Files, until: Option<i64>, against: &Against) -> Re
     };
     let summary = aof::read(files, options, &mut surveyor, &mut on_part)?;
     let Surveyor { translator, refused, refusals, .. } = surveyor;
-    Ok(Survey { summary, refused, refusals, databases: translator.databases })
+    let Translator { databases, mut matched, choice, .. } = translator;
+    databases.keys().for_each(|db| matched.note_database(choice, *db));
+    Ok(Survey { summary, refused, refusals, databases, matched })
 }
 
 impl Survey {

@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use super::super::settings::KeyChoice;
+use super::super::choice::{KeyChoice, Matched};
 use super::expiry::{self, Expiring};
 use super::report::UndatedExpiries;
 use super::table::{Table, may_stand_in_aof};
@@ -18,6 +18,8 @@ pub(super) type Refusal = String;
 pub(super) struct Translator<'a> {
     pub(super) table: &'a Table,
     pub(super) choice: &'a KeyChoice,
+    /// What of the choice has matched keys.
+    pub(super) matched: Matched,
     pub(super) times: StandIns,
     target: Target,
     /// `SET` takes an absolute expiry (6.2).
@@ -65,6 +67,7 @@ impl<'a> Translator<'a> {
         Translator {
             table,
             choice,
+            matched: Matched::default(),
             times,
             target,
             set_takes_expiry: since((6, 2)),
@@ -195,7 +198,12 @@ impl<'a> Translator<'a> {
     }
 
     /// Leaves keys out that are not wanted; false when nothing remains.
-    fn chosen(&self, name: &str, entry: super::table::Entry, words: &mut Words<'_>) -> Result<bool, Refusal> {
+    fn chosen(
+        &mut self,
+        name: &str,
+        entry: super::table::Entry,
+        words: &mut Words<'_>,
+    ) -> Result<bool, Refusal> {
         if self.choice.include.is_empty() && self.choice.exclude.is_empty() {
             return Ok(true);
         }
@@ -205,8 +213,11 @@ impl<'a> Translator<'a> {
                     .to_owned(),
             );
         }
-        let wanted = |words: &Words<'_>, at: usize| words.get(at).is_some_and(|key| self.choice.wants(key));
         let keys: Vec<usize> = entry.keys(words.len()).collect();
+        for key in keys.iter().filter_map(|at| words.get(*at)) {
+            self.matched.note(self.choice, 0, key);
+        }
+        let wanted = |words: &Words<'_>, at: usize| words.get(at).is_some_and(|key| self.choice.wants(key));
         let many = keys.iter().filter(|at| wanted(words, **at)).count();
         if many == keys.len() {
             return Ok(true);

@@ -11,3 +11,4 @@ mod moving_source;
 mod newer_rdb;
 mod proxies_and_sentinels;
 mod replica_of_target;
+mod selections;
