@@ -8,9 +8,13 @@
 //! ask through [`long`], which gives every version of the table.
 #![allow(clippy::print_stderr, reason = "a skipped test must be seen")]
 
+mod kubernetes;
 mod pglite;
+mod sshd;
 
+pub use kubernetes::{FakeKubernetes, FakePod, require_kubectl};
 pub use pglite::Pglite;
+pub use sshd::{Sshd, children_of, require_sshd};
 
 use crate::{Error, Flavor, Places, PostgresBinaries, RedisBinaries, postgres, redis};
 

@@ -1,0 +1,213 @@
+//! The URL of a server behind kubectl, docker or ssh, taken apart.
+
+mod parse;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+
+/// Where a server is, and through which hosts it is reached.
+///
+/// ```
+/// let address = tunnel::Address::parse("ssh://ubuntu@vm/docker://coinpilot-db/coinpilot?user=postgres")?;
+/// assert_eq!(address.to_string(), "ssh://ubuntu@vm/docker://coinpilot-db");
+/// assert_eq!(address.database(), Some("coinpilot"));
+/// # Ok::<(), tunnel::Error>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Address {
+    /// The hosts on the way, the first one first.
+    pub(crate) hops: Vec<Hop>,
+    pub(crate) place: Place,
+    pub(crate) details: Details,
+}
+
+/// A host that is reached by ssh.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Hop {
+    pub(crate) user: Option<String>,
+    pub(crate) host: String,
+    pub(crate) port: Option<u16>,
+}
+
+/// What stands at the end of the way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// A pod of Kubernetes.
+    Kubernetes(Kubernetes),
+    /// A container of Docker.
+    Docker { name: String, port: Option<u16>, route: Option<Route> },
+    /// A server that the last host reaches by TCP or by a socket. The URL is the caller's to read.
+    Url(String),
+}
+
+/// What names a pod.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Kubernetes {
+    pub(crate) context: Option<String>,
+    pub(crate) namespace: String,
+    pub(crate) workload: Workload,
+    pub(crate) name: String,
+    pub(crate) port: Option<u16>,
+}
+
+/// A kind of object that leads to pods.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Workload {
+    Pod,
+    Service,
+    StatefulSet,
+    Deployment,
+}
+
+impl Workload {
+    /// The name that kubectl has for it.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Workload::Pod => "pod",
+            Workload::Service => "service",
+            Workload::StatefulSet => "statefulset",
+            Workload::Deployment => "deployment",
+        }
+    }
+}
+
+/// How a container is entered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Route {
+    /// By its own address in a network that this host is part of.
+    Address,
+    /// Over the standard input and output of a program that `docker exec` runs in it.
+    Exec,
+    /// By a port that Docker publishes.
+    Published,
+}
+
+impl Route {
+    /// The name in a URL.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Route::Address => "address",
+            Route::Exec => "exec",
+            Route::Published => "published",
+        }
+    }
+}
+
+/// What a URL says beside the place.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Details {
+    pub(crate) database: Option<String>,
+    pub(crate) user: Option<String>,
+    pub(crate) secret: Option<(String, String)>,
+    pub(crate) password_env: Option<String>,
+    pub(crate) kind: Option<String>,
+    /// Options for whoever speaks over the stream.
+    pub(crate) rest: Vec<(String, String)>,
+}
+
+impl Address {
+    /// True for a text that this crate reads: `k8s://`, `docker://` or `ssh://`.
+    pub fn recognizes(url: &str) -> bool {
+        url.split_once("://").is_some_and(|(scheme, _)| parse::SCHEMES.contains(&scheme))
+    }
+
+    /// The URL behind the last `ssh://`, where no pod and no container ends the way. It is the caller's to read; the
+    /// addresses in it are the last host's.
+    pub fn inner_url(&self) -> Option<&str> {
+        match &self.place {
+            Place::Url(url) => Some(url),
+            Place::Kubernetes(_) | Place::Docker { .. } => None,
+        }
+    }
+
+    /// The database of a pod's or a container's server.
+    pub fn database(&self) -> Option<&str> {
+        self.details.database.as_deref()
+    }
+
+    /// The user, where the URL says one.
+    pub fn user(&self) -> Option<&str> {
+        self.details.user.as_deref()
+    }
+
+    /// What `kind=` says: the protocol that the server speaks.
+    pub fn kind(&self) -> Option<&str> {
+        self.details.kind.as_deref()
+    }
+
+    /// The port of a pod's or a container's server, where the URL says one.
+    pub fn port(&self) -> Option<u16> {
+        match &self.place {
+            Place::Kubernetes(place) => place.port,
+            Place::Docker { port, .. } => *port,
+            Place::Url(_) => None,
+        }
+    }
+
+    /// Options of the URL that are none of this crate's, such as `sslmode`, decoded.
+    pub fn options(&self) -> &[(String, String)] {
+        &self.details.rest
+    }
+
+    /// True when the URL says where the password is.
+    pub fn has_secret(&self) -> bool {
+        self.details.secret.is_some() || self.details.password_env.is_some()
+    }
+}
+
+/// The way and the place, without database, user and options.
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for hop in &self.hops {
+            write!(f, "ssh://{hop}/")?;
+        }
+        let port = |f: &mut fmt::Formatter<'_>, port: Option<u16>| match port {
+            Some(port) => write!(f, ":{port}"),
+            None => Ok(()),
+        };
+        match &self.place {
+            Place::Kubernetes(place) => {
+                f.write_str("k8s://")?;
+                if let Some(context) = &place.context {
+                    write!(f, "{context}/")?;
+                }
+                let Kubernetes { namespace, name, workload, .. } = place;
+                write!(f, "{namespace}/{}/{name}", workload.as_str())?;
+                port(f, place.port)
+            }
+            Place::Docker { name, port: number, .. } => {
+                write!(f, "docker://{name}")?;
+                port(f, *number)
+            }
+            Place::Url(url) => f.write_str(without_login(url)),
+        }
+    }
+}
+
+impl fmt::Display for Hop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(user) = &self.user {
+            write!(f, "{user}@")?;
+        }
+        match self.host.contains(':') {
+            true => write!(f, "[{}]", self.host)?,
+            false => f.write_str(&self.host)?,
+        }
+        match self.port {
+            Some(port) => write!(f, ":{port}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The scheme of a URL alone, where more may hold a password.
+fn without_login(url: &str) -> &str {
+    match url.split_once("://") {
+        Some((_, rest)) if !rest.contains('@') && !rest.contains('?') => url,
+        Some((scheme, _)) => scheme,
+        None => "",
+    }
+}

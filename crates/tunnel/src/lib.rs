@@ -1,0 +1,64 @@
+//! Byte streams to servers that no port leads to: in a pod of Kubernetes, in a container of Docker, behind ssh.
+//!
+//! One URL names the way and the server:
+//!
+//! ```text
+//! k8s://[context/]namespace/(pod|svc|statefulset|deployment)/name[:port]/database?user=…&secret=NAME/KEY
+//! docker://container[:port]/database?user=…&password-env=POSTGRES_PASSWORD
+//! ssh://[user@]host[:port]/<another URL>
+//! ```
+//!
+//! [`Address::parse`] reads it, [`Tunnel::open`] finds what it names and reads the password, [`Tunnel::connect`] gives one
+//! stream for each connection.
+//!
+//! ```no_run
+//! use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+//! use tunnel::{Address, Programs, Target, Tunnel};
+//!
+//! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+//! let address = Address::parse("ssh://ubuntu@vm/docker://coinpilot-redis?kind=redis")?;
+//! let tunnel = Tunnel::open(&address, 6379, &Programs::default()).await?;
+//! println!("{}", tunnel.reached()); // container coinpilot-redis (id 3f2a…, image redis:8.4.0-alpine) through ssh ubuntu@vm
+//! let mut stream = tunnel.connect(&Target::Tcp("localhost".to_owned(), 6379)).await?;
+//! stream.write_all(b"PING\r\n").await?;
+//! let mut answer = [0; 7];
+//! stream.read_exact(&mut answer).await?;
+//! assert_eq!(&answer, b"+PONG\r\n");
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # How
+//!
+//! The user's own `kubectl`, `docker` and `ssh` do the work, so that the user's own configuration counts: contexts, keys,
+//! agents, jump hosts.
+//!
+//! | place | a connection is |
+//! |---|---|
+//! | behind ssh | `ssh -W host:port` over its standard input and output, within one login for all |
+//! | a container | TCP to its address, where Docker's network is the host's own; else `docker exec -i` with a relay that the image has (bash, nc, perl); else a published port |
+//! | a pod | a `kubectl port-forward` of its own, to a port of 127.0.0.1 that kubectl chooses |
+//!
+//! Children are reaped, and end with their connection. They end too when this process is killed by a signal that it cannot
+//! handle: each one reads from a pipe that ends with this process, or has a shell beside it that does.
+//!
+//! What dies in the middle is an error of the stream with the last words of the program. Names that begin with `-` are
+//! refused, and each word for the shell of a far host is quoted. Passwords come by pipe and stay in memory.
+
+mod address;
+mod docker;
+mod error;
+mod host;
+mod kubernetes;
+mod process;
+mod quote;
+mod secret;
+mod stream;
+mod tunnel;
+
+pub use address::{Address, Route};
+pub use error::Error;
+pub use host::Target;
+pub use secret::Secret;
+pub use stream::Stream;
+pub use tunnel::{Programs, Reached, ReachedContainer, ReachedPod, Tunnel};

@@ -1,0 +1,260 @@
+//! Child processes: their last words, their end, and that none outlives its use.
+
+mod supervisor;
+mod words;
+
+use std::io;
+use std::process::{ExitStatus, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncReadExt as _};
+use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use tokio::sync::{oneshot, watch};
+
+pub(crate) use supervisor::supervised;
+pub(crate) use words::Words;
+
+use crate::Error;
+
+/// How long a program may take to answer.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The most that a program's answer may have. `docker inspect` of one container has some tens of kilobytes; a list of the
+/// pods of a large deployment has a few megabytes.
+const MOST: u64 = 32 << 20;
+
+/// A program to run: its words, and what an error calls it.
+pub(crate) struct Line {
+    pub(crate) program: String,
+    pub(crate) arguments: Vec<String>,
+    /// What it does, for errors.
+    pub(crate) what: String,
+}
+
+impl Line {
+    pub(crate) fn new(what: impl Into<String>, program: &str, arguments: &[&str]) -> Line {
+        let arguments = arguments.iter().map(|argument| (*argument).to_owned()).collect();
+        Line { program: program.to_owned(), arguments, what: what.into() }
+    }
+
+    pub(crate) fn words(&self) -> impl Iterator<Item = &str> {
+        std::iter::once(self.program.as_str()).chain(self.arguments.iter().map(String::as_str))
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new(&self.program);
+        // A group of its own: Ctrl-C is for us, who end what is under way in order.
+        command.args(&self.arguments).process_group(0);
+        command
+    }
+
+    fn failed_to_start(&self, source: io::Error) -> Error {
+        Error::Program { program: self.program.clone(), source }
+    }
+}
+
+/// Runs a program to its end and gives what it prints.
+pub(crate) async fn output(line: &Line) -> Result<Vec<u8>, Error> {
+    let mut command = line.command();
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    let mut child = command.spawn().map_err(|e| line.failed_to_start(e))?;
+    let words = Arc::new(Words::default());
+    let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+    let mut printed = Vec::new();
+    let run = async {
+        let (read, ()) = tokio::join!(bounded(stdout, &mut printed), words.collect(stderr));
+        read?;
+        child.wait().await
+    };
+    let status = match tokio::time::timeout(PATIENCE, run).await {
+        Ok(status) => status.map_err(|e| Error::io(line.what.clone(), e))?,
+        Err(_) => return Err(Error::TimedOut { what: line.what.clone(), seconds: PATIENCE.as_secs() }),
+    };
+    match status.success() {
+        true => Ok(printed),
+        false => Err(Error::Failed { what: line.what.clone(), words: words.or_status(status) }),
+    }
+}
+
+async fn bounded(from: Option<ChildStdout>, into: &mut Vec<u8>) -> io::Result<()> {
+    let Some(from) = from else { return Ok(()) };
+    from.take(MOST + 1).read_to_end(into).await?;
+    match into.len() as u64 > MOST {
+        true => Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("more than {} MiB", MOST >> 20))),
+        false => Ok(()),
+    }
+}
+
+/// What is known of a program at its end.
+#[derive(Debug, Clone)]
+pub(crate) struct Ended {
+    status: Option<ExitStatus>,
+}
+
+/// A program that runs. It ends when this is dropped, and is reaped.
+#[derive(Debug)]
+pub(crate) struct Running {
+    /// What it does, for errors.
+    pub(crate) what: String,
+    words: Arc<Words>,
+    ended: watch::Receiver<Option<Ended>>,
+    /// Ends the program when it is dropped.
+    _lifeline: Lifeline,
+}
+
+#[derive(Debug)]
+enum Lifeline {
+    /// The program is killed.
+    Kill { _tell: oneshot::Sender<()> },
+    /// The program's input ends, which a supervisor waits for.
+    Input { _pipe: Option<ChildStdin> },
+}
+
+/// Starts a program whose standard input and output are a stream of bytes.
+pub(crate) fn piped(line: &Line) -> Result<(ChildStdin, ChildStdout, Running), Error> {
+    let (mut child, stdout) = spawn(line)?;
+    let stdin = child.stdin.take().ok_or_else(|| no_pipe(line))?;
+    let (tell, told) = oneshot::channel();
+    let running = watched(line, child, Lifeline::Kill { _tell: tell }, Some(told));
+    Ok((stdin, stdout, running))
+}
+
+/// Starts a program that reads no input, through a shell that ends it with the pipe which leads from here to it.
+pub(crate) fn background(line: &Line) -> Result<(ChildStdout, Running), Error> {
+    background_over(&supervised(line))
+}
+
+/// The same for a line that leads to such a shell on a far host.
+pub(crate) fn background_over(line: &Line) -> Result<(ChildStdout, Running), Error> {
+    let (mut child, stdout) = spawn(line)?;
+    let pipe = child.stdin.take();
+    Ok((stdout, watched(line, child, Lifeline::Input { _pipe: pipe }, None)))
+}
+
+fn spawn(line: &Line) -> Result<(Child, ChildStdout), Error> {
+    let mut command = line.command();
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().map_err(|e| line.failed_to_start(e))?;
+    let stdout = child.stdout.take().ok_or_else(|| no_pipe(line))?;
+    Ok((child, stdout))
+}
+
+fn no_pipe(line: &Line) -> Error {
+    Error::io(line.what.clone(), io::Error::other("the process has no pipe"))
+}
+
+/// Has a task wait for the end of a program, which reaps it.
+fn watched(
+    line: &Line,
+    mut child: Child,
+    lifeline: Lifeline,
+    told: Option<oneshot::Receiver<()>>,
+) -> Running {
+    let words = Arc::new(Words::default());
+    let (tell, ended) = watch::channel(None);
+    let heard = Arc::clone(&words);
+    let stderr = child.stderr.take();
+    tokio::spawn(async move {
+        let listening = tokio::spawn(async move { heard.collect(stderr).await });
+        let dropped = async {
+            match told {
+                Some(told) => drop(told.await),
+                None => std::future::pending().await,
+            }
+        };
+        let status = tokio::select! {
+            status = child.wait() => status,
+            () = dropped => {
+                let _ = child.start_kill();
+                child.wait().await
+            }
+        };
+        // A grandchild may hold the pipe open; what was said before the end is there at once.
+        let _ = tokio::time::timeout(Duration::from_millis(500), listening).await;
+        let _ = tell.send(Some(Ended { status: status.ok() }));
+    });
+    Running { what: line.what.clone(), words, ended, _lifeline: lifeline }
+}
+
+impl Running {
+    /// Waits for the end at most so long; nothing while it runs.
+    pub(crate) async fn ended_within(&self, time: Duration) -> Option<Ended> {
+        let mut ended = self.ended.clone();
+        let result = tokio::time::timeout(time, ended.wait_for(Option::is_some)).await;
+        result.ok().and_then(Result::ok).and_then(|ended| ended.clone())
+    }
+
+    /// How much it has said so far.
+    pub(crate) fn mark(&self) -> usize {
+        self.words.mark()
+    }
+
+    /// What it says at the end of a stream: its words if it failed, and of one that goes on what it has said after a mark.
+    pub(crate) async fn complaint_within(&self, time: Duration, mark: usize) -> Option<String> {
+        let ended = self.ended_within(time).await;
+        let said = self.words.text_since(mark);
+        let failed = ended.as_ref().is_some_and(|ended| !ended.status.is_some_and(|status| status.success()));
+        match (failed, said.is_empty()) {
+            (true, _) => Some(format!("{}: {}", self.what, self.last_words(ended.as_ref()))),
+            (false, false) => Some(format!("{}: {said}", self.what)),
+            (false, true) => None,
+        }
+    }
+
+    /// What it has said so far.
+    pub(crate) fn said(&self) -> String {
+        self.words.text()
+    }
+
+    /// The error of a program that is not to end yet.
+    pub(crate) fn failed(&self, ended: Option<&Ended>) -> Error {
+        Error::Failed { what: self.what.clone(), words: self.last_words(ended) }
+    }
+
+    fn last_words(&self, ended: Option<&Ended>) -> String {
+        match ended.and_then(|ended| ended.status) {
+            Some(status) => self.words.or_status(status),
+            None => self.words.or("it ended without a word"),
+        }
+    }
+}
+
+/// Reads on without keeping anything, so that a program which prints is not held up.
+pub(crate) fn drain(mut from: impl AsyncRead + Unpin + Send + 'static) {
+    tokio::spawn(async move { tokio::io::copy(&mut from, &mut tokio::io::sink()).await });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sh(text: &str) -> Line {
+        Line::new("the test", "sh", &["-c", text])
+    }
+
+    #[tokio::test]
+    async fn a_failure_has_the_programs_own_words() {
+        assert_eq!(output(&sh("echo out")).await.unwrap(), b"out\n");
+        let error = output(&sh("echo 'no such thing' >&2; exit 3")).await.unwrap_err();
+        assert_eq!(error.to_string(), "the test: no such thing");
+        let error = output(&sh("exit 3")).await.unwrap_err();
+        assert!(error.to_string().contains("exit status: 3"), "{error}");
+        let error = output(&Line::new("x", "/no/such/program", &[])).await.unwrap_err();
+        assert_eq!(error.to_string(), "cannot run `/no/such/program`");
+        let error = output(&sh("head -c 40000000 /dev/zero")).await.unwrap_err();
+        assert!(matches!(error, Error::Io { .. }), "{error:?}");
+    }
+
+    #[tokio::test]
+    async fn a_dropped_program_is_killed_and_reaped() {
+        let (_, mut stdout, running) = piped(&sh("echo $$; exec sleep 1000")).unwrap();
+        let mut bytes = [0; 32];
+        let read = stdout.read(&mut bytes).await.unwrap();
+        let pid: u32 = String::from_utf8_lossy(&bytes[..read]).trim().parse().unwrap();
+        let mut ended = running.ended.clone();
+        drop(running);
+        ended.wait_for(Option::is_some).await.unwrap();
+        assert!(!std::path::Path::new(&format!("/proc/{pid}")).exists());
+    }
+}

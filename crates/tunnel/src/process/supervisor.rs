@@ -1,0 +1,69 @@
+//! A shell that ends a program when the pipe to it ends.
+//!
+//! `kubectl port-forward` and `ssh -N` read no input, so that they would run on for ever if this process were killed by
+//! SIGKILL. The system offers what would prevent it (`PR_SET_PDEATHSIG`) only to unsafe code. A pipe is as good: it ends
+//! with the process that holds its other end, whatever ended that.
+
+use super::Line;
+
+/// Runs the words that follow it. One part waits for the program, and passes on how it ended; the other for the end of the
+/// input, and ends the program. Neither a newline nor a backslash is in it: shells of far hosts may have other rules for
+/// them.
+const SCRIPT: &str = "exec 3<&0; \"$@\" </dev/null 3<&- & child=$!; \
+    { cat <&3 >/dev/null; kill \"$child\"; sleep 3; kill -9 \"$child\"; } >/dev/null 2>&1 & watch=$!; \
+    exec 3<&-; wait \"$child\"; status=$?; kill \"$watch\" 2>/dev/null; exit \"$status\"";
+
+/// The line that runs another one so.
+pub(crate) fn supervised(line: &Line) -> Line {
+    let arguments = ["-c", SCRIPT, "sh"].into_iter().chain(line.words()).map(str::to_owned).collect();
+    Line { program: "sh".to_owned(), arguments, what: line.what.clone() }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufRead as _, BufReader};
+    use std::path::PathBuf;
+    use std::process::{Command, Stdio};
+    use std::time::{Duration, Instant};
+
+    use super::*;
+
+    fn start(text: &str) -> std::process::Child {
+        let line = supervised(&Line::new("the test", "sh", &["-c", text]));
+        let mut command = Command::new(&line.program);
+        command.args(&line.arguments).stdin(Stdio::piped()).stdout(Stdio::piped());
+        command.spawn().unwrap()
+    }
+
+    fn gone(pid: &str) -> bool {
+        let began = Instant::now();
+        while PathBuf::from(format!("/proc/{pid}")).exists() {
+            if began.elapsed() > Duration::from_secs(8) {
+                return false;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        true
+    }
+
+    #[test]
+    fn a_program_ends_with_the_pipe_and_passes_on_its_status() {
+        let mut child = start("echo $$; exec sleep 1000");
+        let mut pid = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut pid).unwrap();
+        drop(child.stdin.take());
+        assert_eq!(child.wait().unwrap().code(), Some(143));
+        assert!(gone(pid.trim()));
+        assert_eq!(start("exit 7").wait().unwrap().code(), Some(7));
+    }
+
+    #[test]
+    fn one_that_does_not_want_to_end_is_killed() {
+        let mut child = start("trap '' TERM; echo $$; while :; do sleep 0.1; done");
+        let mut pid = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut pid).unwrap();
+        drop(child.stdin.take());
+        assert_eq!(child.wait().unwrap().code(), Some(137));
+        assert!(gone(pid.trim()));
+    }
+}

@@ -1,0 +1,196 @@
+//! The stream of a connection, which knows why it ended.
+
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::process::{ChildStdin, ChildStdout};
+
+use crate::Error;
+use crate::process::Running;
+
+/// How long a program whose output has ended may take to say why.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// The same for one that goes on for a while after its connection.
+const COMPLAINT: Duration = Duration::from_millis(300);
+
+/// A connection to a server.
+///
+/// Where the way to the server is cut, reading and writing fail with the words of the program that led there. Dropping the
+/// stream ends the programs that it consists of.
+pub struct Stream {
+    ends: Ends,
+    /// The program of this connection, and those that it depends on.
+    running: Vec<Used>,
+    ending: Option<Ending>,
+}
+
+/// A program, and how much it had said when the stream began: what others have heard before is none of this one's.
+type Used = (Arc<Running>, usize);
+
+fn used(running: Arc<Running>) -> Used {
+    let mark = running.mark();
+    (running, mark)
+}
+
+type Ending = Pin<Box<dyn Future<Output = Option<String>> + Send>>;
+
+enum Ends {
+    Pipes(Option<ChildStdin>, ChildStdout),
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+/// How long a refusal may take that no handshake tells.
+const REFUSAL: Duration = Duration::from_millis(800);
+
+impl Stream {
+    pub(crate) fn pipes(stdin: ChildStdin, stdout: ChildStdout, running: Vec<Arc<Running>>) -> Stream {
+        let running = running.into_iter().map(used).collect();
+        Stream { ends: Ends::Pipes(Some(stdin), stdout), running, ending: None }
+    }
+
+    pub(crate) fn tcp(stream: TcpStream) -> Stream {
+        Stream { ends: Ends::Tcp(stream), running: Vec::new(), ending: None }
+    }
+
+    pub(crate) fn unix(stream: UnixStream, running: Vec<Arc<Running>>) -> Stream {
+        Stream { ends: Ends::Unix(stream), running: running.into_iter().map(used).collect(), ending: None }
+    }
+
+    /// The same stream, which another program must live for.
+    pub(crate) fn with(mut self, running: Running) -> Stream {
+        // All that it has said is of this one connection.
+        self.running.insert(0, (Arc::new(running), 0));
+        self
+    }
+
+    /// Waits a moment for a refusal: pipes exist before it is known whether a server is at their end.
+    pub(crate) async fn survives(mut self) -> Result<(), Error> {
+        if matches!(self.ends, Ends::Tcp(_)) {
+            return Ok(());
+        }
+        let mut byte = [0; 1];
+        match tokio::time::timeout(REFUSAL, self.read(&mut byte)).await {
+            Ok(Err(error)) => Err(Error::io("connecting", error)),
+            Ok(Ok(0)) => Err(Error::io("connecting", io::ErrorKind::ConnectionReset.into())),
+            Ok(Ok(_)) | Err(_) => Ok(()),
+        }
+    }
+
+    /// Asks each program why the stream has ended.
+    fn poll_why(&mut self, context: &mut Context<'_>) -> Poll<Option<String>> {
+        let own = matches!(self.ends, Ends::Pipes(..));
+        let running = &self.running;
+        let ending = self.ending.get_or_insert_with(|| {
+            let running = running.clone();
+            Box::pin(async move {
+                let mut said = Vec::new();
+                for (at, (running, mark)) in running.iter().enumerate() {
+                    // The end of a pipe is the end of its program; the others may go on.
+                    let time = if at == 0 && own { LAST_WORDS } else { COMPLAINT };
+                    said.extend(running.complaint_within(time, *mark).await);
+                }
+                (!said.is_empty()).then(|| said.join("; "))
+            })
+        });
+        let said = ready!(ending.as_mut().poll(context));
+        self.ending = None;
+        Poll::Ready(said)
+    }
+
+    /// An error of the system, with the words of the programs.
+    fn poll_failed(&mut self, error: io::Error, context: &mut Context<'_>) -> Poll<io::Error> {
+        Poll::Ready(match ready!(self.poll_why(context)) {
+            Some(words) => io::Error::new(error.kind(), words),
+            None => error,
+        })
+    }
+}
+
+impl fmt::Debug for Stream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let whats: Vec<&str> = self.running.iter().map(|(running, _)| running.what.as_str()).collect();
+        f.debug_tuple("Stream").field(&whats).finish()
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        if this.ending.is_none() {
+            let before = buffer.filled().len();
+            let read = match &mut this.ends {
+                Ends::Pipes(_, stdout) => Pin::new(stdout).poll_read(context, buffer),
+                Ends::Tcp(stream) => Pin::new(stream).poll_read(context, buffer),
+                Ends::Unix(stream) => Pin::new(stream).poll_read(context, buffer),
+            };
+            match ready!(read) {
+                Ok(()) if buffer.filled().len() > before || buffer.remaining() == 0 => {
+                    return Poll::Ready(Ok(()));
+                }
+                Ok(()) => {}
+                Err(error) => return this.poll_failed(error, context).map(Err),
+            }
+        }
+        Poll::Ready(match ready!(this.poll_why(context)) {
+            Some(words) => Err(io::Error::new(io::ErrorKind::ConnectionAborted, words)),
+            None => Ok(()),
+        })
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let this = &mut *self;
+        let written = match &mut this.ends {
+            Ends::Pipes(Some(stdin), _) => Pin::new(stdin).poll_write(context, bytes),
+            Ends::Pipes(None, _) => Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
+            Ends::Tcp(stream) => Pin::new(stream).poll_write(context, bytes),
+            Ends::Unix(stream) => Pin::new(stream).poll_write(context, bytes),
+        };
+        match ready!(written) {
+            Ok(written) => Poll::Ready(Ok(written)),
+            Err(error) => this.poll_failed(error, context).map(Err),
+        }
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.ends {
+            Ends::Pipes(Some(stdin), _) => Pin::new(stdin).poll_flush(context),
+            Ends::Pipes(None, _) => Poll::Ready(Ok(())),
+            Ends::Tcp(stream) => Pin::new(stream).poll_flush(context),
+            Ends::Unix(stream) => Pin::new(stream).poll_flush(context),
+        }
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.ends {
+            Ends::Pipes(stdin, _) => {
+                // A pipe is shut down by closing it.
+                if let Some(stdin) = stdin {
+                    ready!(Pin::new(stdin).poll_flush(context))?;
+                }
+                *stdin = None;
+                Poll::Ready(Ok(()))
+            }
+            Ends::Tcp(stream) => Pin::new(stream).poll_shutdown(context),
+            Ends::Unix(stream) => Pin::new(stream).poll_shutdown(context),
+        }
+    }
+}

@@ -1,0 +1,221 @@
+//! The way to a server, opened once; connections through it.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use crate::address::{Place, Route};
+use crate::docker::Container;
+use crate::host::{Host, Target};
+use crate::kubernetes::Forwarded;
+use crate::stream::Stream;
+use crate::{Address, Error, Secret};
+
+/// The programs that lead there, by name or path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Programs {
+    /// `kubectl`
+    pub kubectl: String,
+    /// `docker`
+    pub docker: String,
+    /// `ssh`
+    pub ssh: String,
+}
+
+impl Default for Programs {
+    fn default() -> Programs {
+        Programs { kubectl: "kubectl".to_owned(), docker: "docker".to_owned(), ssh: "ssh".to_owned() }
+    }
+}
+
+/// The way to a server. What the address names was found, and is what every connection leads to.
+#[derive(Debug)]
+pub struct Tunnel {
+    address: Address,
+    end: End,
+    password: Option<Secret>,
+    reached: Reached,
+}
+
+#[derive(Debug)]
+enum End {
+    Pod(Box<Forwarded>),
+    Container(Box<Container>),
+    Host(Host),
+}
+
+/// What was really reached.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub struct Reached {
+    /// The hosts on the way, `user@host:port`, the first one first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub hosts: Vec<String>,
+    /// The pod.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pod: Option<ReachedPod>,
+    /// The container.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub container: Option<ReachedContainer>,
+}
+
+/// A pod that was reached.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub struct ReachedPod {
+    /// The context of the configuration; nothing inside of a cluster.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub context: Option<String>,
+    /// The address of the cluster's API.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub server: Option<String>,
+    /// The namespace.
+    pub namespace: String,
+    /// The name.
+    pub name: String,
+    /// The UID, which no other pod has.
+    pub uid: String,
+    /// The port in it.
+    pub port: u16,
+}
+
+/// A container that was reached.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub struct ReachedContainer {
+    /// The name.
+    pub name: String,
+    /// The id, which no other container has.
+    pub id: String,
+    /// The image.
+    pub image: String,
+    /// The port in it.
+    pub port: u16,
+    /// How it is entered.
+    pub route: Route,
+}
+
+impl Tunnel {
+    /// Finds what an address names, once, and reads the password from where it says. `default_port` is that of a pod's or a
+    /// container's server, where the address names none.
+    ///
+    /// # Errors
+    /// What a program says that does not do what it is asked, and what is missing.
+    pub async fn open(address: &Address, default_port: u16, programs: &Programs) -> Result<Tunnel, Error> {
+        let mut host = Host::Local;
+        let mut reached = Reached::default();
+        for hop in &address.hops {
+            host = host.hop(hop, programs).await?;
+            reached.hosts.push(hop.to_string());
+        }
+        let mut password = None;
+        let end = match &address.place {
+            Place::Kubernetes(place) => {
+                let pod = Forwarded::open(host, place, default_port, programs).await?;
+                if let Some((secret, key)) = &address.details.secret {
+                    password = Some(pod.kubectl().secret(secret, key).await?);
+                }
+                reached.pod = Some(reached_pod(&pod, &place.namespace));
+                End::Pod(Box::new(pod))
+            }
+            Place::Docker { name, port, route } => {
+                let port = port.unwrap_or(default_port);
+                let container = Container::open(host, name, port, *route, programs).await?;
+                if let Some(variable) = &address.details.password_env {
+                    password = Some(container.password(variable)?);
+                }
+                reached.container = container.route().map(|route| ReachedContainer {
+                    name: container.name.clone(),
+                    id: container.id().to_owned(),
+                    image: container.image().to_owned(),
+                    port: container.port,
+                    route,
+                });
+                End::Container(Box::new(container))
+            }
+            Place::Url(_) => End::Host(host),
+        };
+        Ok(Tunnel { address: address.clone(), end, password, reached })
+    }
+
+    /// The address that was opened.
+    pub fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// What was really reached.
+    pub fn reached(&self) -> &Reached {
+        &self.reached
+    }
+
+    /// The password, where the address says where it is.
+    pub fn password(&self) -> Option<&Secret> {
+        self.password.as_ref()
+    }
+
+    /// A variable of the container's environment; nothing elsewhere.
+    pub fn variable(&self, name: &str) -> Option<&str> {
+        match &self.end {
+            End::Container(container) => container.variable(name),
+            End::Pod(_) | End::Host(_) => None,
+        }
+    }
+
+    /// A new connection. `target` is where it leads from the last host; a pod and a container have only the one place that
+    /// the address names.
+    ///
+    /// A stream may be given before it is known whether a server is at its end: then the first read fails.
+    ///
+    /// # Errors
+    /// The words of the program that fails; [`Error::Replaced`] when the pod or the container of this name is another one
+    /// by now.
+    pub async fn connect(&self, target: &Target) -> Result<Stream, Error> {
+        match &self.end {
+            End::Pod(pod) => pod.connect().await,
+            End::Container(container) => container.connect().await,
+            End::Host(host) => host.connect(target).await,
+        }
+    }
+}
+
+fn reached_pod(forwarded: &Forwarded, namespace: &str) -> ReachedPod {
+    let kubectl = forwarded.kubectl();
+    let metadata = &forwarded.pod.metadata;
+    ReachedPod {
+        context: kubectl.context.clone(),
+        server: kubectl.server.clone(),
+        namespace: match metadata.namespace.is_empty() {
+            true => namespace.to_owned(),
+            false => metadata.namespace.clone(),
+        },
+        name: metadata.name.clone(),
+        uid: metadata.uid.clone(),
+        port: forwarded.port,
+    }
+}
+
+impl fmt::Display for Reached {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut separator = "";
+        if let Some(pod) = &self.pod {
+            write!(f, "pod {}/{} (uid {}", pod.namespace, pod.name, pod.uid)?;
+            if let Some(context) = &pod.context {
+                write!(f, ", context {context}")?;
+            }
+            f.write_str(")")?;
+            separator = " ";
+        }
+        if let Some(container) = &self.container {
+            let id: String = container.id.chars().take(12).collect();
+            write!(f, "container {} (id {id}, image {})", container.name, container.image)?;
+            separator = " ";
+        }
+        if !self.hosts.is_empty() {
+            write!(f, "{separator}through ssh {}", self.hosts.join(", "))?;
+        }
+        Ok(())
+    }
+}
