@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use crate::address::Hop;
 use crate::process::{self, Line, PATIENCE, Running};
-use crate::stream::Stream;
+use crate::stream::{Stream, Used, used};
 use crate::{Error, Programs, quote};
 
 /// The options of every ssh: nobody is there to type a password, and a connection whose peer is gone ends after a minute.
@@ -85,9 +85,9 @@ impl Host {
 
     /// Starts a program there whose standard input and output are the stream.
     pub(crate) fn piped(&self, line: Line) -> Result<Stream, Error> {
+        let masters = self.masters();
         let (stdin, stdout, running) = process::piped(&self.line(line))?;
-        let mut all = vec![Arc::new(running)];
-        all.extend(self.masters());
+        let all = [vec![(Arc::new(running), 0)], masters].concat();
         Ok(Stream::pipes(stdin, stdout, all))
     }
 
@@ -106,10 +106,11 @@ impl Host {
             Host::Local => return local(target).await,
             Host::Ssh(master) => master,
         };
+        let masters = self.masters();
         let target = match target {
             Target::Tcp(host, port) => address(host, *port)?,
             Target::Unix(path) => {
-                return Ok(Stream::unix(master.socket_to(path).await?, self.masters()));
+                return Ok(Stream::unix(master.socket_to(path).await?, masters));
             }
         };
         let mut arguments = master.options();
@@ -117,8 +118,7 @@ impl Host {
         let what = format!("ssh {} to {target}", master.hop);
         let line = Line { program: master.program.clone(), arguments, what };
         let (stdin, stdout, running) = process::piped(&line)?;
-        let mut all = vec![Arc::new(running)];
-        all.extend(self.masters());
+        let all = [vec![(Arc::new(running), 0)], masters].concat();
         Ok(Stream::pipes(stdin, stdout, all))
     }
 
@@ -143,14 +143,14 @@ impl Host {
         }
     }
 
-    fn masters(&self) -> Vec<Arc<Running>> {
+    fn masters(&self) -> Vec<Used> {
         let mut all = Vec::new();
         let mut next = match self {
             Host::Local => None,
             Host::Ssh(master) => Some(master),
         };
         while let Some(master) = next {
-            all.push(Arc::clone(&master.running));
+            all.push(used(Arc::clone(&master.running)));
             next = master.through.as_ref();
         }
         all

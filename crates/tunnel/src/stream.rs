@@ -33,9 +33,10 @@ pub struct Stream {
 }
 
 /// A program, and how much it had said when the stream began: what others have heard before is none of this one's.
-type Used = (Arc<Running>, usize);
+pub(crate) type Used = (Arc<Running>, usize);
 
-fn used(running: Arc<Running>) -> Used {
+/// A program as it is used from now on.
+pub(crate) fn used(running: Arc<Running>) -> Used {
     let mark = running.mark();
     (running, mark)
 }
@@ -52,8 +53,7 @@ enum Ends {
 const REFUSAL: Duration = Duration::from_millis(800);
 
 impl Stream {
-    pub(crate) fn pipes(stdin: ChildStdin, stdout: ChildStdout, running: Vec<Arc<Running>>) -> Stream {
-        let running = running.into_iter().map(used).collect();
+    pub(crate) fn pipes(stdin: ChildStdin, stdout: ChildStdout, running: Vec<Used>) -> Stream {
         Stream { ends: Ends::Pipes(Some(stdin), stdout), running, ending: None }
     }
 
@@ -61,8 +61,8 @@ impl Stream {
         Stream { ends: Ends::Tcp(stream), running: Vec::new(), ending: None }
     }
 
-    pub(crate) fn unix(stream: UnixStream, running: Vec<Arc<Running>>) -> Stream {
-        Stream { ends: Ends::Unix(stream), running: running.into_iter().map(used).collect(), ending: None }
+    pub(crate) fn unix(stream: UnixStream, running: Vec<Used>) -> Stream {
+        Stream { ends: Ends::Unix(stream), running, ending: None }
     }
 
     /// The same stream, which another program must live for.

@@ -115,7 +115,7 @@ impl Sshd {
     /// Ends all connections at once, as a host that is switched off.
     pub fn cut(&self) {
         for process in self.sessions() {
-            let _ = Command::new("kill").arg("-9").arg(process.to_string()).status();
+            let _ = Command::new("kill").arg("-9").arg(process.to_string()).stderr(Stdio::null()).status();
         }
     }
 }

@@ -1,6 +1,6 @@
 //! A process that is killed by SIGKILL leaves no child behind. The test runs itself as that process.
 
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Command, Stdio};
 
 use sandbox::testing::{FakeKubernetes, Sshd, children_of, require_kubectl, require_sshd};
@@ -23,7 +23,7 @@ async fn victim() {
     };
     let tunnel = open(&url, &programs).await.unwrap();
     let _stream = echoes(tunnel.connect(&target).await.unwrap(), 1000).await;
-    println!("\nready");
+    std::io::stdout().write_all(b"\nready\n").unwrap();
     tokio::time::sleep(std::time::Duration::from_secs(60)).await;
 }
 
