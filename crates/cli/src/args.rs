@@ -5,7 +5,7 @@ use clap::{Parser, Subcommand};
 
 use crate::commands::{
     backup, baseline, check, compare, completions, copy, export, forget, init, inspect, key, man, migrate,
-    pin, prune, rehearse, restore, snapshots, stats, undelete, verify_file,
+    nightly, pin, prune, rehearse, restore, snapshots, stats, status, undelete, verify_file,
 };
 use crate::shared_args::Shared;
 
@@ -30,7 +30,8 @@ Examples:
   dbhaul rehearse --demo                  Try everything on private servers with sample data
   dbhaul init --repository /var/backups   Create a repository and a commented dbhaul.toml
   dbhaul backup                           Back up every source in dbhaul.toml
-  dbhaul snapshots                        List the snapshots
+  dbhaul nightly                          The same as cron calls it: with a check, notices and metrics
+  dbhaul status                           Show whether the data is safe
 
 Exit codes:
   0    done
@@ -52,6 +53,8 @@ password-file, password-command or ${VAR} in dbhaul.toml.";
 pub(crate) enum Command {
     Init(init::InitArgs),
     Backup(backup::BackupArgs),
+    Nightly(nightly::NightlyArgs),
+    Status(status::StatusArgs),
     Snapshots(snapshots::SnapshotsArgs),
     Restore(restore::RestoreArgs),
     Migrate(migrate::MigrateArgs),

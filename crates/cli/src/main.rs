@@ -17,10 +17,13 @@ mod exit;
 mod failure;
 mod interrupt;
 mod jobs;
+mod metrics;
+mod notify;
 mod redact;
 #[cfg(test)]
 mod reference;
 mod report;
+mod schedule;
 mod shared_args;
 mod ui;
 
@@ -40,7 +43,7 @@ fn main() -> ExitCode {
         Err(error) => return misused(&error),
     };
     let json = cli.shared.json;
-    if matches!(cli.command, args::Command::Backup(_)) {
+    if matches!(cli.command, args::Command::Backup(_) | args::Command::Nightly(_)) {
         step_back();
     }
     if let Some(result) = commands::describe(&cli.command) {
@@ -52,6 +55,10 @@ fn main() -> ExitCode {
     };
     let result = runtime.block_on(async {
         let context = Context::new(cli.shared)?;
+        // It tells that it was stopped before it ends.
+        if matches!(cli.command, args::Command::Nightly(_)) {
+            return commands::run(cli.command, &context).await;
+        }
         interrupt::stop_on_signal(commands::run(cli.command, &context)).await
     });
     // A worker stuck in a system call must not keep a stopped program alive.

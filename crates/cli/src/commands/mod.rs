@@ -18,6 +18,7 @@ pub(crate) mod key;
 mod locks;
 pub(crate) mod man;
 pub(crate) mod migrate;
+pub(crate) mod nightly;
 pub(crate) mod pin;
 pub(crate) mod prune;
 mod redis_keys;
@@ -27,6 +28,7 @@ mod side;
 pub(crate) mod snapshots;
 mod sources;
 pub(crate) mod stats;
+pub(crate) mod status;
 mod target;
 pub(crate) mod undelete;
 pub(crate) mod verify_file;
@@ -51,6 +53,8 @@ pub(crate) async fn run(command: Command, context: &Context) -> anyhow::Result<E
     match command {
         Command::Init(args) => init::run(args, context).await,
         Command::Backup(args) => backup::run(args, context).await,
+        Command::Nightly(args) => nightly::run(args, context).await,
+        Command::Status(args) => status::run(args, context).await,
         Command::Snapshots(args) => snapshots::run(args, context).await,
         Command::Restore(args) => restore::run(args, context).await,
         Command::Migrate(args) => migrate::run(args, context).await,

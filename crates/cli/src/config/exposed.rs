@@ -43,6 +43,9 @@ impl Config {
             files.extend(at("the key file", &repository.key_file));
             files.extend(at("the identity file", &repository.identity_file));
         }
+        for notify in &self.notify {
+            files.extend(at("the file with the URL of a notice", &notify.url_file));
+        }
         files.extend(more.iter().map(|(what, path)| (*what, (*path).to_owned())));
         let mut warnings: Vec<String> = Vec::new();
         for (what, path) in files {
@@ -62,6 +65,7 @@ impl Config {
         };
         self.sources.iter().any(|source| plain(&source.password) || in_url(&source.url))
             || self.repository.as_ref().is_some_and(|repository| plain(&repository.passphrase))
+            || self.notify.iter().any(|notify| plain(&notify.url))
     }
 }
 

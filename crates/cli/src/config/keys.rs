@@ -25,7 +25,7 @@ pub(crate) struct Key {
     pub(crate) meaning: &'static str,
 }
 
-const fn key(
+pub(super) const fn key(
     name: &'static str,
     value: &'static str,
     default: &'static str,
@@ -339,6 +339,9 @@ pub(crate) const TABLES: &[Table] = &[
             ),
         ],
     },
+    super::nightly_keys::NIGHTLY,
+    super::nightly_keys::NOTIFY,
+    super::nightly_keys::METRICS,
 ];
 
 /// Environment variables that no flag of the command line names, with their meaning.
@@ -354,6 +357,10 @@ pub(crate) const VARIABLES: &[(&str, &str)] = &[
         "Folder in which `rehearse` looks for server programs, besides PATH and /usr/lib/postgresql.",
     ),
     ("XDG_CONFIG_HOME", "Folder of dbhaul/dbhaul.toml of the user; ~/.config when unset."),
+    (
+        "STATE_DIRECTORY, XDG_STATE_HOME",
+        "Where `nightly` keeps its lock and the record of its last run, unless state-dir is set: the first is set by systemd, the second is ~/.local/state when unset.",
+    ),
     (
         "PGHOST, PGHOSTADDR, PGPORT, PGUSER, PGDATABASE, PGPASSWORD, PGPASSFILE, PGSERVICE, PGSERVICEFILE, PGSYSCONFDIR",
         "What a PostgreSQL URL leaves out, as in libpq.",
@@ -414,11 +421,18 @@ mod tests {
     #[test]
     fn every_key_of_the_types_is_documented_and_no_other() {
         use crate::config::{Config, FilterConfig, JobConfig, RepositoryConfig, SourceConfig};
+        use crate::config::{MetricsConfig, NightlyConfig, NotifyConfig};
         let documented = |name: &str| -> Vec<&str> {
             let table = TABLES.iter().find(|table| table.name == name).unwrap();
             table.keys.iter().map(|key| key.name).collect()
         };
-        assert_eq!(fields_of::<Config>(), ["job", "repository", "source", "retention"]);
+        assert_eq!(
+            fields_of::<Config>(),
+            ["job", "repository", "source", "retention", "nightly", "notify", "metrics"]
+        );
+        assert_eq!(fields_of::<NightlyConfig>(), documented("[nightly]"));
+        assert_eq!(fields_of::<NotifyConfig>(), documented("[[notify]]"));
+        assert_eq!(fields_of::<MetricsConfig>(), documented("[metrics]"));
         assert_eq!(fields_of::<JobConfig>(), documented("[job]"));
         assert_eq!(fields_of::<RepositoryConfig>(), documented("[repository]"));
         assert_eq!(fields_of::<SourceConfig>(), documented("[[source]]"));
@@ -440,6 +454,12 @@ mod tests {
         let job = crate::config::JobConfig::default();
         assert_eq!(default("[job]", "id"), job.id);
         assert_eq!(default("[job]", "jobs"), job.jobs.to_string());
+        let nightly = crate::config::NightlyConfig::default();
+        assert_eq!(default("[nightly]", "at"), nightly.at.to_string());
+        assert_eq!(default("[nightly]", "rehearse-at"), nightly.rehearse_at.to_string());
+        assert_eq!(default("[nightly]", "stale-after"), nightly.stale_after.to_string());
+        assert_eq!(default("[nightly]", "check-after").parse(), Ok(nightly.check_after));
+        assert_eq!(default("[nightly]", "alert-shrink").parse(), Ok(nightly.alert_shrink));
         let capture = serde_json::to_value(redisdump::CaptureMethod::default()).unwrap();
         assert_eq!(capture, default("[[source]]", "capture"));
     }

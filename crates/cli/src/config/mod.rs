@@ -7,8 +7,11 @@
 mod error;
 mod exposed;
 pub(crate) mod keys;
+mod nightly;
+mod nightly_keys;
 mod secret;
 mod template;
+pub(crate) mod units;
 mod zone;
 
 use std::path::{Path, PathBuf};
@@ -16,6 +19,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 pub(crate) use error::ConfigError;
+pub(crate) use nightly::{ChannelKind, MetricsConfig, NightlyConfig, NotifyConfig, Occasion};
 pub(crate) use secret::{Secrets, expand};
 pub(crate) use template::template;
 pub(crate) use zone::parse_zone;
@@ -48,6 +52,12 @@ pub(crate) struct Config {
     pub(crate) sources: Vec<SourceConfig>,
     /// Which snapshots stay.
     pub(crate) retention: Option<retention::Policy>,
+    /// What the nightly run does beside the backup.
+    pub(crate) nightly: NightlyConfig,
+    /// Who is told how it ended.
+    pub(crate) notify: Vec<NotifyConfig>,
+    /// Where its metrics go.
+    pub(crate) metrics: MetricsConfig,
     /// Where this file lies: relative paths in it start there.
     #[serde(skip)]
     pub(crate) folder: PathBuf,
@@ -312,6 +322,17 @@ impl Config {
                     "`repository` has more than one of passphrase, passphrase-file and passphrase-command"
                         .into(),
                 ));
+            }
+        }
+        for (at, notify) in self.notify.iter().enumerate() {
+            if let Some(message) = notify.misplaced() {
+                return Err(invalid(message));
+            }
+            if self.notify.iter().take(at).any(|other| other.shown() == notify.shown()) {
+                return Err(invalid(format!(
+                    "two channels of notify are called `{}`: give each a `name`",
+                    notify.shown()
+                )));
             }
         }
         if let Some(policy) = &self.retention {

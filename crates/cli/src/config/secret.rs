@@ -98,16 +98,16 @@ impl RepositoryConfig {
 }
 
 /// The three places that a secret may come from; at most one is set.
-struct Places<'a> {
+pub(super) struct Places<'a> {
     /// What the secret is called; the others are this with `-file` and `-command`.
-    key: String,
-    text: Option<&'a str>,
-    file: Option<&'a Path>,
-    command: Option<&'a [String]>,
+    pub(super) key: String,
+    pub(super) text: Option<&'a str>,
+    pub(super) file: Option<&'a Path>,
+    pub(super) command: Option<&'a [String]>,
 }
 
 impl Places<'_> {
-    fn resolve(&self, folder: &Path, secrets: &Secrets) -> Result<Option<String>, ConfigError> {
+    pub(super) fn resolve(&self, folder: &Path, secrets: &Secrets) -> Result<Option<String>, ConfigError> {
         if let Some(text) = self.text {
             return expand(&self.key, text, secrets).map(Some);
         }

@@ -50,11 +50,30 @@ pub(crate) async fn run(
     jobs: usize,
     progress: &Progress,
 ) -> anyhow::Result<RehearsalReport> {
+    match attempt(repository, series, snapshot, gate, jobs, progress).await? {
+        // With one source its error is the command's.
+        (report, Some(error)) if report.sources() == 1 => Err(error),
+        (report, _) => Ok(report),
+    }
+}
+
+/// The same; a source that fails is in the report, and the last such error stands beside it.
+pub(crate) async fn attempt(
+    repository: &Repository,
+    series: &Series,
+    snapshot: &str,
+    gate: &Gate<'_>,
+    jobs: usize,
+    progress: &Progress,
+) -> anyhow::Result<(RehearsalReport, Option<anyhow::Error>)> {
+    let began = std::time::Instant::now();
     let manifest = find::snapshot(repository, series, snapshot, Ask::Whole, progress).await?;
     let mut report = RehearsalReport {
         restored: RestoreReport::new(std::slice::from_ref(&manifest), Vec::new()),
         incomplete: Vec::new(),
         failed: Vec::new(),
+        damaged: false,
+        seconds: 0.0,
     };
     let mut last = None;
     for source in &manifest.sources {
@@ -67,12 +86,15 @@ pub(crate) async fn run(
                     true => report.incomplete.push(not),
                     false => {
                         report.failed.push(not);
+                        let cause = error.chain().find_map(|cause| cause.downcast_ref::<repository::Error>());
+                        report.damaged |= cause.is_some_and(repository::Error::is_damaged);
                         last = Some(error);
                     }
                 }
             }
         }
     }
+    report.seconds = began.elapsed().as_secs_f64();
     // A rehearsal that failed is worth knowing too: retention and the list of snapshots show it.
     let (kind, details) = (AttestationKind::Rehearsal, serde_json::to_value(&report)?);
     let attestation = match report.is_incomplete() {
@@ -85,11 +107,7 @@ pub(crate) async fn run(
             "the result of this rehearsal was not stored, and retention will not know of it: {error}"
         ));
     }
-    match last {
-        // With one source its error is the command's.
-        Some(error) if manifest.sources.len() == 1 => Err(error),
-        _ => Ok(report),
-    }
+    Ok((report, last))
 }
 
 async fn one(

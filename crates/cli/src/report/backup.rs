@@ -1,5 +1,7 @@
 //! What a backup stored.
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
@@ -7,6 +9,7 @@ use super::Table;
 use super::forget::ForgetReport;
 use crate::endpoint::Endpoint;
 use crate::exit::Exit;
+use crate::jobs::nightly::plausibility::SourceCounts;
 use crate::ui::{count, size};
 
 /// A finished backup.
@@ -23,6 +26,9 @@ pub(crate) struct BackupReport {
     pub(crate) sources: Vec<SourceOutcome>,
     /// Sizes: plain, new, stored.
     pub(crate) stats: repository::SnapshotStats,
+    /// What each source holds, counted.
+    #[serde(skip)]
+    pub(crate) counts: BTreeMap<String, SourceCounts>,
     /// What retention did afterwards, where it was asked.
     pub(crate) retention: Option<ForgetReport>,
     /// Why retention failed after the snapshot was saved.
@@ -89,9 +95,19 @@ impl BackupReport {
             complete: manifest.complete,
             sources,
             stats: manifest.stats.clone(),
+            counts: manifest
+                .sources
+                .iter()
+                .map(|source| (source.name.clone(), SourceCounts::of(source)))
+                .collect(),
             retention,
             retention_error: None,
         }
+    }
+
+    /// What failed sources said.
+    pub(crate) fn complaints(&self) -> impl Iterator<Item = String> {
+        self.sources.iter().filter_map(SourceOutcome::complaint)
     }
 
     /// 4 when a source failed; 5 when all are saved but retention refused its plan; else 0.

@@ -8,12 +8,16 @@ pub(crate) mod copy;
 #[cfg(feature = "demo")]
 pub(crate) mod demo;
 pub(crate) mod forget;
+pub(crate) mod html;
 pub(crate) mod inspect;
 pub(crate) mod inspect_redis;
+pub(crate) mod nightly;
 pub(crate) mod rehearsal;
 pub(crate) mod restore;
 pub(crate) mod snapshots;
 pub(crate) mod stats;
+pub(crate) mod status;
+pub(crate) mod status_html;
 pub(crate) mod tables;
 pub(crate) mod verify_file;
 

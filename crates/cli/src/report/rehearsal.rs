@@ -18,6 +18,11 @@ pub(crate) struct RehearsalReport {
     /// Sources whose rehearsal failed.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) failed: Vec<NotRehearsed>,
+    /// Stored data of a source is not what it should be.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) damaged: bool,
+    /// Time to restore and verify everything, in seconds.
+    pub(crate) seconds: f64,
 }
 
 /// A source of which nothing was proven.
@@ -31,6 +36,11 @@ pub(crate) struct NotRehearsed {
 }
 
 impl RehearsalReport {
+    /// Sources of the snapshot.
+    pub(crate) fn sources(&self) -> usize {
+        self.restored.targets.len() + self.failed.len() + self.incomplete.len()
+    }
+
     /// True when every source was rehearsed and everything held.
     pub(crate) fn passed(&self) -> bool {
         self.nothing_failed() && self.incomplete.is_empty()
@@ -67,7 +77,7 @@ impl RehearsalReport {
             out.push_str(&format!("\n{}: not rehearsed: {}\n", source.source, indented(&source.why)));
         }
         if !self.incomplete.is_empty() {
-            let all = self.restored.targets.len() + self.failed.len() + self.incomplete.len();
+            let all = self.sources();
             out.push_str(&format!(
                 "\nrehearsal INCOMPLETE: {} of {all} sources cannot be rehearsed on this host; this says nothing against the \
                  snapshot, and earlier results stand\n",

@@ -58,6 +58,12 @@ impl Progress {
         Progress { shown, next: Arc::new(AtomicU64::new(1)) }
     }
 
+    /// Shown by somebody of the caller's.
+    #[cfg(test)]
+    pub(crate) fn shown_by(shown: Arc<dyn Show>) -> Progress {
+        Progress { shown, next: Arc::new(AtomicU64::new(1)) }
+    }
+
     /// Begins a stage.
     pub(crate) fn stage(&self, name: &str, total: Option<u64>) {
         self.shown.show(&Event::Stage { name: &redact(name), total });

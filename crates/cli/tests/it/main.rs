@@ -13,6 +13,7 @@ mod files;
 mod help;
 mod main_job;
 mod messages;
+mod nightly;
 mod parts;
 mod progress;
 mod quiet;

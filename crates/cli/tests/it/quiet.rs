@@ -38,6 +38,16 @@ async fn every_command_that_succeeds_is_silent_when_quiet() {
     silent(&["init", "--repository", "store"]);
     silent(&["init", "--no-config", "--repository", "other", "--recipient", &recipient]);
     silent(&["backup", "--postgres", &app, "--redis", &from]);
+    std::fs::write(
+        here.path().join("n.toml"),
+        format!(
+            "[job]\nid = \"n\"\n[repository]\nurl = \"store\"\n[nightly]\nstate-dir = \"state\"\n\
+         [[source]]\nname = \"app\"\nkind = \"postgres\"\nurl = \"{app}\"\n"
+        ),
+    )
+    .unwrap();
+    silent(&["nightly", "--config", "n.toml"]);
+    shows(&["status", "--config", "n.toml"]);
     shows(&["snapshots"]);
     shows(&["stats"]);
     shows(&["inspect"]);

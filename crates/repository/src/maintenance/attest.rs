@@ -27,6 +27,25 @@ pub enum AttestationKind {
     Check,
     /// The snapshot was restored into private servers and compared.
     Rehearsal,
+    /// The snapshot was held against the one before it: nothing in it shrank beyond measure, it is not empty, and its
+    /// schema is as declared. The first versions of the tool did not know it.
+    Plausibility,
+}
+
+impl AttestationKind {
+    /// The kind in an object's name.
+    fn word(self) -> &'static str {
+        match self {
+            AttestationKind::Check => "check",
+            AttestationKind::Rehearsal => "rehearsal",
+            AttestationKind::Plausibility => "plausibility",
+        }
+    }
+
+    /// The word in the name of an object.
+    fn in_name(name: &str) -> &str {
+        name.split('-').nth(1).unwrap_or_default()
+    }
 }
 
 /// One finding about one snapshot.
@@ -122,11 +141,7 @@ impl Stored {
 
 /// What the name of such an attestation begins with.
 pub(crate) fn beginning(id: &SnapshotId, attestation: &Attestation) -> String {
-    let kind = match attestation.kind {
-        AttestationKind::Check => "check",
-        AttestationKind::Rehearsal => "rehearsal",
-    };
-    format!("attestations/{id}/{}-{kind}-", attestation.at.format("%Y%m%dT%H%M%SZ"))
+    format!("attestations/{id}/{}-{}-", attestation.at.format("%Y%m%dT%H%M%SZ"), attestation.kind.word())
 }
 
 /// Attestations that are read at the same time.
@@ -153,12 +168,13 @@ impl Repository {
     /// that cannot be read counts as none, and the one before it is taken; one that is incomplete counts where there is
     /// no other.
     pub async fn newest_attestations(&self) -> Result<BTreeMap<SnapshotId, Vec<Attestation>>, Error> {
-        let mut names: BTreeMap<(SnapshotId, bool), Vec<String>> = BTreeMap::new();
+        let mut names: BTreeMap<(SnapshotId, String), Vec<String>> = BTreeMap::new();
         for meta in self.store.list("attestations").await? {
             let object = meta.location.to_string();
             let Some((id, name)) = split(&object) else { continue };
             let Some(id) = SnapshotId::parse(id) else { continue };
-            names.entry((id, name.contains("-rehearsal-"))).or_default().push(object);
+            let kind = AttestationKind::in_name(name).to_owned();
+            names.entry((id, kind)).or_default().push(object);
         }
         let mut reads = stream::iter(names)
             .map(|((id, _), mut objects)| async move {

@@ -1,0 +1,101 @@
+//! One run of a job at a time on this host: an advisory lock on a file, which the kernel releases when its holder ends,
+//! however that ends.
+
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::{Read as _, Seek as _, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use chrono::{DateTime, SecondsFormat, Utc};
+use rustix::fs::{FlockOperation, flock};
+
+use crate::exit;
+use crate::failure;
+
+/// How often a lock is tried again that another run holds.
+const RETRY: Duration = Duration::from_millis(500);
+/// What is read of who holds it.
+const LONGEST_HOLDER: u64 = 500;
+
+/// Held until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Lock {
+    _file: File,
+}
+
+/// Creates a folder that only its owner may look into, with those above it.
+pub(crate) fn private_folder(folder: &Path) -> anyhow::Result<()> {
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
+    made.with_context(|| format!("cannot create the state folder {}", folder.display()))
+}
+
+/// Takes the lock; waits for another run of the same job, but no longer than `wait`. `what` tells others what runs.
+pub(crate) async fn acquire(
+    path: &Path,
+    job: &str,
+    what: &str,
+    now: DateTime<Utc>,
+    wait: Duration,
+) -> anyhow::Result<Lock> {
+    let open = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path);
+    let mut file = open.with_context(|| {
+        format!("cannot open the lock {}: does another user run this job?", path.display())
+    })?;
+    let began = std::time::Instant::now();
+    loop {
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => break,
+            Err(rustix::io::Errno::WOULDBLOCK) if began.elapsed() < wait => tokio::time::sleep(RETRY).await,
+            Err(rustix::io::Errno::WOULDBLOCK) => return Err(held(&mut file, job)),
+            Err(error) => {
+                return Err(std::io::Error::from(error))
+                    .with_context(|| format!("cannot lock {}", path.display()));
+            }
+        }
+    }
+    let holder = format!(
+        "`dbhaul {what}`, process {}, since {}\n",
+        std::process::id(),
+        now.to_rfc3339_opts(SecondsFormat::Secs, true)
+    );
+    // Only for the words of another run: the lock itself is what counts.
+    let _ = file.set_len(0).and_then(|()| file.rewind()).and_then(|()| file.write_all(holder.as_bytes()));
+    Ok(Lock { _file: file })
+}
+
+fn held(file: &mut File, job: &str) -> anyhow::Error {
+    let mut holder = String::new();
+    let _ = file.rewind().and_then(|()| file.take(LONGEST_HOLDER).read_to_string(&mut holder));
+    let holder = match holder.trim() {
+        "" => "another process".to_owned(),
+        holder => holder.to_owned(),
+    };
+    failure::hint(
+        exit::refused(format!("another run of job `{job}` is under way: {holder}; nothing was done")),
+        "wait until it has ended, or pass `--wait DURATION`",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_second_run_is_refused_and_told_who_holds_the_lock() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("app.lock");
+        let now = DateTime::from_timestamp(1_800_000_000, 0).unwrap();
+        let take = || acquire(&path, "app", "nightly", now, Duration::ZERO);
+        let first = take().await.unwrap();
+        let error = take().await.unwrap_err();
+        assert_eq!(exit::code_of(&error), exit::Exit::Refused);
+        let text = failure::Failure::of(&error).render();
+        let holder = format!("`dbhaul nightly`, process {}, since 2027-01-15T08:00:00Z", std::process::id());
+        assert!(text.contains(&holder), "{text}");
+        drop(first);
+        // A file that was left behind holds nobody up.
+        take().await.unwrap();
+    }
+}

@@ -1,0 +1,235 @@
+//! nightly = lock, backup, comparison with the snapshot before, retention, a sample check; then metrics and notices,
+//! however it went. Or, once a week, a rehearsal in the backup's place.
+//!
+//! The order is what makes it safe: nothing is removed before the new snapshot is complete and compared, and what it was
+//! compared with is pinned if it looks wrong.
+
+mod conclude;
+mod keep_before;
+pub(crate) mod lock;
+pub(crate) mod plausibility;
+pub(crate) mod state;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use repository::Repository;
+
+use crate::context::Context;
+use crate::endpoint::Endpoint;
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::interrupt;
+use crate::jobs::backup::{self, Backup};
+use crate::jobs::check::{self, Reading};
+use crate::jobs::series::{Configured, Series};
+use crate::jobs::{forget, rehearse};
+use crate::notify::{Channel, Limits, Notifier};
+use crate::report::nightly::NightlyReport;
+use plausibility::SourceCounts;
+use state::State;
+
+/// What a run does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// Takes a backup.
+    Backup,
+    /// Rehearses the newest snapshot.
+    Rehearse,
+}
+
+impl Step {
+    fn command(self) -> &'static str {
+        match self {
+            Step::Backup => "nightly",
+            Step::Rehearse => "nightly --rehearse",
+        }
+    }
+}
+
+/// Settings of a run.
+pub(crate) struct Nightly<'a> {
+    /// Configuration, repository and progress.
+    pub(crate) context: &'a Context,
+    /// What it does.
+    pub(crate) step: Step,
+    /// The sources; an error in the configuration of one is told like any other failure.
+    pub(crate) sources: anyhow::Result<Vec<Endpoint>>,
+    /// The sources of the job.
+    pub(crate) declared: Vec<Configured>,
+    /// The series of the job.
+    pub(crate) series: Series,
+    /// How long to wait for a table that another session locks.
+    pub(crate) lock_wait: Option<Duration>,
+    /// Connections at a time.
+    pub(crate) jobs: usize,
+    /// How long to wait for another run of the job.
+    pub(crate) wait: Duration,
+}
+
+/// Where a host keeps what it remembers of a job.
+pub(crate) struct Paths {
+    pub(crate) folder: PathBuf,
+    pub(crate) state: PathBuf,
+    pub(crate) lock: PathBuf,
+}
+
+impl Paths {
+    /// In this state folder.
+    pub(crate) fn of(folder: &Path, job: &str) -> Paths {
+        Paths {
+            folder: folder.to_owned(),
+            state: folder.join(state::file_name(job, "json")),
+            lock: folder.join(state::file_name(job, "lock")),
+        }
+    }
+}
+
+/// What has been done so far; it outlives a run that is stopped.
+#[derive(Default)]
+struct Night {
+    report: NightlyReport,
+    repository: Option<Repository>,
+    counts: BTreeMap<String, SourceCounts>,
+}
+
+/// Runs once. The report says everything, also where the run failed: with it comes the error that ended it.
+pub(crate) async fn run(mut nightly: Nightly<'_>) -> anyhow::Result<(NightlyReport, Option<anyhow::Error>)> {
+    let context = nightly.context;
+    let job = context.config.job.id.clone();
+    let started_at = Utc::now();
+    let began = std::time::Instant::now();
+    let folder = state::folder(&context.config, &context.secrets)?;
+    lock::private_folder(&folder)?;
+    let paths = Paths::of(&folder, &job);
+    let _lock = lock::acquire(&paths.lock, &job, nightly.step.command(), started_at, nightly.wait).await?;
+    let (mut state, said) = State::read(&paths.state);
+    if let Some(said) = said {
+        context.progress.warn(said);
+    }
+    let channels = Channel::configured(&context.config, &context.secrets, &context.progress);
+    let notifier = Notifier::start(channels, Limits::default(), &context.progress);
+
+    let mut night = Night::default();
+    night.report.job = job;
+    night.report.host = host();
+    night.report.step = nightly.step.command();
+    night.report.started_at = started_at;
+    let sources = std::mem::replace(&mut nightly.sources, Ok(Vec::new()));
+    let work = async {
+        match nightly.step {
+            Step::Backup => back_up(&nightly, sources, &state, &mut night).await,
+            Step::Rehearse => rehearse_newest(&nightly, &mut night).await,
+        }
+    };
+    let error = interrupt::stop_on_signal(work).await.err();
+    let stopped = error.as_ref().map(crate::exit::code_of) == Some(Exit::Interrupted);
+    night.report.error = error.as_ref().map(Failure::of);
+    night.report.exit_code = night.report.exit(error.as_ref()).code();
+    night.report.seconds = began.elapsed().as_secs_f64();
+    conclude::run(&nightly, &paths, &mut state, &mut night, notifier, stopped).await;
+    Ok((night.report, error))
+}
+
+async fn back_up(
+    nightly: &Nightly<'_>,
+    sources: anyhow::Result<Vec<Endpoint>>,
+    state: &State,
+    night: &mut Night,
+) -> anyhow::Result<()> {
+    let context = nightly.context;
+    let (config, progress) = (&context.config, &context.progress);
+    // First, so that what is known of the job can be told even where its sources are misconfigured.
+    let repository = night.repository.insert(context.open_repository().await?);
+    let sources = sources?;
+    let taken = backup::run(Backup {
+        repository,
+        job: &config.job.id,
+        sources: &sources,
+        declared: &nightly.declared,
+        new_lineage: false,
+        tags: &std::collections::BTreeSet::new(),
+        jobs: nightly.jobs,
+        lock_wait: nightly.lock_wait,
+        // Not before the snapshot has been compared.
+        retention: None,
+        progress,
+    })
+    .await?;
+    night.counts = taken.counts.clone();
+    let (snapshot, complete) = (taken.snapshot.clone(), taken.complete);
+    let report = &mut night.report;
+    report.backup = Some(taken);
+
+    let comparison = keep_before::Comparison {
+        repository,
+        job: &config.job.id,
+        snapshot: &snapshot,
+        now: &night.counts,
+        remembered: &state.counted,
+        limits: plausibility::Limits {
+            shrink: config.nightly.alert_shrink.0,
+            except: &config.nightly.alert_shrink_except,
+        },
+        progress,
+    };
+    let compared = match comparison.run(Utc::now()).await {
+        Ok(findings) => {
+            report.suspicions = findings.suspicions;
+            report.pinned = findings.pinned.iter().map(ToString::to_string).collect();
+            true
+        }
+        Err(error) => {
+            let said = Failure::of(&error).line();
+            report.troubles.push(format!("the snapshot was not compared with the one before it: {said}"));
+            false
+        }
+    };
+    // What fails stops deletion: a missing source, and a comparison that was not made.
+    if let Some(policy) = config.retention.as_ref().filter(|_| complete && compared) {
+        match forget::run(repository, &config.job.id, policy, None, false, progress).await {
+            Ok(applied) => report.retention = Some(applied),
+            Err(error) => report.troubles.push(format!("retention failed: {}", Failure::of(&error).line())),
+        }
+    }
+    if let Some(portion) = config.nightly.check_after.0 {
+        let reading = match (repository.can_read(), portion) {
+            // A host that cannot decrypt still sees what is missing.
+            (false, _) => Reading::Nothing,
+            (true, repository::Portion::BasisPoints(10_000)) => Reading::Everything,
+            (true, portion) => Reading::Portion(portion),
+        };
+        match check::run(repository, reading, false, progress).await {
+            Ok(checked) => report.check = Some(checked),
+            Err(error) => {
+                report
+                    .troubles
+                    .push(format!("the repository was not checked: {}", Failure::of(&error).line()));
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn rehearse_newest(nightly: &Nightly<'_>, night: &mut Night) -> anyhow::Result<()> {
+    let context = nightly.context;
+    let repository = night.repository.insert(context.open_repository().await?);
+    let gate = rehearse::Gate { file: None, environment: None, config: &context.config };
+    let (report, _) =
+        rehearse::attempt(repository, &nightly.series, "latest", &gate, nightly.jobs, &context.progress)
+            .await?;
+    night.report.rehearsal = Some(report);
+    Ok(())
+}
+
+/// The name of this host.
+fn host() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+/// Seconds of a moment, for what has no fractions.
+fn seconds_since(from: DateTime<Utc>, to: DateTime<Utc>) -> i64 {
+    (to - from).num_seconds()
+}

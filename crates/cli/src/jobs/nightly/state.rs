@@ -1,0 +1,171 @@
+//! What a host remembers of its runs: how the last one ended, who was told of what, what was counted, and the metrics.
+//! Everything that matters for restoring is in the repository; where this file is lost or damaged, the next run begins a
+//! new one.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+use crate::config::{Config, Secrets};
+use crate::exit;
+use crate::jobs::nightly::plausibility::SourceCounts;
+use crate::metrics::Sample;
+
+/// A larger file is not ours.
+const LARGEST: u64 = 64 << 20;
+
+/// How the last run ended.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) struct LastRun {
+    /// When it began.
+    pub(crate) started_at: DateTime<Utc>,
+    /// How long it took.
+    pub(crate) seconds: f64,
+    /// Its exit code.
+    pub(crate) exit_code: u8,
+    /// What went wrong, in a sentence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) message: Option<String>,
+}
+
+/// How the last sample check ended.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) struct LastCheck {
+    /// When.
+    pub(crate) at: DateTime<Utc>,
+    /// Whether what was read was whole.
+    pub(crate) passed: bool,
+}
+
+/// The file.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", default)]
+pub(crate) struct State {
+    /// The last run that took a backup.
+    pub(crate) backup: Option<LastRun>,
+    /// The last run that rehearsed.
+    pub(crate) rehearsal: Option<LastRun>,
+    /// The last sample check.
+    pub(crate) check: Option<LastCheck>,
+    /// The last run of either kind did not end as it should.
+    pub(crate) in_trouble: bool,
+    /// Size of the repository, when it was last summed up.
+    pub(crate) stored_bytes: Option<u64>,
+    /// What the newest snapshot held, where its manifest cannot be read here.
+    pub(crate) counted: Counted,
+    /// When each notice was last delivered.
+    pub(crate) told: BTreeMap<String, DateTime<Utc>>,
+    /// The metrics of the last run.
+    pub(crate) samples: Vec<Sample>,
+}
+
+/// What a snapshot held.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", default)]
+pub(crate) struct Counted {
+    /// Which snapshot.
+    pub(crate) snapshot: String,
+    /// Each source by name.
+    pub(crate) sources: BTreeMap<String, SourceCounts>,
+}
+
+impl State {
+    /// Reads the file; an empty state where there is none. With it the reason why a file could not be used.
+    pub(crate) fn read(path: &Path) -> (State, Option<String>) {
+        let ignored = |why: String| {
+            (
+                State::default(),
+                Some(format!("the record of earlier runs {} is ignored: {why}", path.display())),
+            )
+        };
+        let bytes = match std::fs::metadata(path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return (State::default(), None),
+            Ok(file) if file.len() > LARGEST => return ignored("it is too large".to_owned()),
+            Err(error) => return ignored(error.to_string()),
+            Ok(_) => std::fs::read(path),
+        };
+        let parsed = bytes
+            .map_err(|error| error.to_string())
+            .and_then(|bytes| serde_json::from_slice(&bytes).map_err(|error| error.to_string()));
+        parsed.map_or_else(ignored, |state| (state, None))
+    }
+
+    /// Replaces the file as a whole, so that a crash leaves the old or the new one.
+    pub(crate) fn write(&self, path: &Path) -> anyhow::Result<()> {
+        let folder = path.parent().unwrap_or(Path::new("."));
+        let mut file = tempfile::NamedTempFile::new_in(folder)?;
+        serde_json::to_writer_pretty(&mut file, self)?;
+        file.as_file().sync_all()?;
+        file.persist(path).with_context(|| format!("cannot write {}", path.display()))?;
+        Ok(())
+    }
+}
+
+/// The state folder: the configured one, that of the systemd unit, or that of the user.
+pub(crate) fn folder(config: &Config, environment: &Secrets) -> anyhow::Result<PathBuf> {
+    if let Some(folder) = &config.nightly.state_dir {
+        return Ok(config.folder.join(folder));
+    }
+    if let Some(folders) = environment.get("STATE_DIRECTORY") {
+        return Ok(PathBuf::from(folders.split(':').next().unwrap_or(folders)));
+    }
+    let absolute = |name: &str| environment.get(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let user = absolute("XDG_STATE_HOME").or_else(|| absolute("HOME").map(|home| home.join(".local/state")));
+    user.map(|folder| folder.join("dbhaul")).ok_or_else(|| {
+        exit::usage("there is no folder for the lock and the record of runs: set `state-dir` of `[nightly]`")
+    })
+}
+
+/// The name of a job as a name of a file: anything but letters, digits, `.`, `_` and `-` is written as `%XX`.
+pub(crate) fn file_name(job: &str, extension: &str) -> String {
+    let mut name = String::new();
+    for (at, byte) in job.bytes().enumerate() {
+        match byte {
+            b'.' if at == 0 => name.push_str("%2E"),
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'.' | b'_' | b'-' => name.push(char::from(byte)),
+            other => name.push_str(&format!("%{other:02X}")),
+        }
+    }
+    format!("{name}.{extension}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_damaged_file_is_told_and_begun_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(file_name("app/../x", "json"));
+        assert_eq!(path.file_name().unwrap(), "app%2F..%2Fx.json");
+        assert!(State::read(&path).1.is_none());
+        let state = State { in_trouble: true, ..State::default() };
+        state.write(&path).unwrap();
+        assert!(State::read(&path).0.in_trouble);
+        for damaged in ["", "{", "3", "{\"told\": 3}"] {
+            std::fs::write(&path, damaged).unwrap();
+            let (state, said) = State::read(&path);
+            assert!(!state.in_trouble && said.unwrap().contains("is ignored"), "{damaged}");
+        }
+        // A later version may have written more.
+        std::fs::write(&path, "{\"in-trouble\": true, \"more\": {}}").unwrap();
+        assert!(State::read(&path).0.in_trouble);
+    }
+
+    #[test]
+    fn the_folder_is_the_configured_one_or_the_units_or_the_users() {
+        let mut config = Config { folder: PathBuf::from("/etc/dbhaul"), ..Config::default() };
+        let of = |config: &Config, pairs: &[(&str, &str)]| folder(config, &Secrets::of(pairs));
+        assert_eq!(of(&config, &[("HOME", "/h")]).unwrap(), Path::new("/h/.local/state/dbhaul"));
+        let unit = [("HOME", "/h"), ("STATE_DIRECTORY", "/var/lib/dbhaul:/x")];
+        assert_eq!(of(&config, &unit).unwrap(), Path::new("/var/lib/dbhaul"));
+        assert!(of(&config, &[]).is_err());
+        config.nightly.state_dir = Some("state".into());
+        assert_eq!(of(&config, &[]).unwrap(), Path::new("/etc/dbhaul/state"));
+    }
+}

@@ -1,0 +1,183 @@
+//! One request of a few kilobytes, tried a few times within bounds.
+
+use std::fmt;
+use std::time::Duration;
+
+/// How long and how often is tried.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    /// Of one attempt: connecting, sending, and the answer.
+    pub(crate) attempt: Duration,
+    /// Attempts.
+    pub(crate) attempts: u32,
+    /// The pause after the first attempt; each further one is twice as long.
+    pub(crate) pause: Duration,
+    /// The longest that a server may ask us to wait; what is told to wait longer is not sent.
+    pub(crate) longest_wait: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            attempt: Duration::from_secs(10),
+            attempts: 3,
+            pause: Duration::from_secs(1),
+            longest_wait: Duration::from_secs(20),
+        }
+    }
+}
+
+/// How it is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Method {
+    /// POST.
+    Post,
+    /// PUT.
+    Put,
+}
+
+/// What is sent where.
+#[derive(Clone)]
+pub(crate) struct Request {
+    pub(crate) method: Method,
+    pub(crate) url: String,
+    pub(crate) content_type: &'static str,
+    pub(crate) body: String,
+}
+
+/// Why it did not arrive; never with the URL.
+#[derive(Debug)]
+pub(crate) struct Undelivered {
+    reason: String,
+    attempts: u32,
+}
+
+impl fmt::Display for Undelivered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.attempts {
+            0 | 1 => f.write_str(&self.reason),
+            attempts => write!(f, "{} ({attempts} attempts)", self.reason),
+        }
+    }
+}
+
+/// How an attempt ended that did not succeed.
+enum Attempt {
+    /// Trying again makes no sense.
+    Final(String),
+    /// It may succeed later; after this long, if the server said so.
+    Again(String, Option<Duration>),
+}
+
+/// What is read of an answer.
+const LARGEST_ANSWER: usize = 64 << 10;
+
+/// The client of a run.
+#[derive(Clone)]
+pub(crate) struct Http {
+    client: reqwest::Client,
+    limits: Limits,
+}
+
+impl Http {
+    /// A client with the authorities that this host trusts.
+    pub(crate) fn new(limits: Limits) -> Result<Http, Undelivered> {
+        // Fails where somebody has chosen one already, which serves as well.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let client = reqwest::Client::builder()
+            .timeout(limits.attempt)
+            .connect_timeout(limits.attempt)
+            .user_agent(concat!("dbhaul/", env!("CARGO_PKG_VERSION")))
+            .build();
+        let client = client.map_err(|error| Undelivered { reason: words(error), attempts: 0 })?;
+        Ok(Http { client, limits })
+    }
+
+    /// Sends it, and tries again what may succeed later.
+    pub(crate) async fn deliver(&self, request: &Request) -> Result<(), Undelivered> {
+        let mut pause = self.limits.pause;
+        for number in 1.. {
+            let (reason, wanted) = match self.attempt(request).await {
+                Ok(()) => return Ok(()),
+                Err(Attempt::Final(reason)) => return Err(Undelivered { reason, attempts: number }),
+                Err(Attempt::Again(reason, wanted)) => (reason, wanted),
+            };
+            if number >= self.limits.attempts {
+                return Err(Undelivered { reason, attempts: number });
+            }
+            if let Some(wanted) = wanted.filter(|wanted| *wanted > self.limits.longest_wait) {
+                let reason =
+                    format!("{reason}, to be tried again in {} s, which is too long", wanted.as_secs());
+                return Err(Undelivered { reason, attempts: number });
+            }
+            tokio::time::sleep(wanted.unwrap_or_default().max(pause)).await;
+            pause = pause.saturating_mul(2);
+        }
+        Ok(())
+    }
+
+    async fn attempt(&self, request: &Request) -> Result<(), Attempt> {
+        let method = match request.method {
+            Method::Post => reqwest::Method::POST,
+            Method::Put => reqwest::Method::PUT,
+        };
+        let sent = self
+            .client
+            .request(method, &request.url)
+            .header("content-type", request.content_type)
+            .body(request.body.clone())
+            .send()
+            .await;
+        let mut answer = sent.map_err(|error| match error.is_builder() {
+            true => Attempt::Final(words(error)),
+            false => Attempt::Again(words(error), None),
+        })?;
+        let status = answer.status();
+        if status.is_success() {
+            return Ok(());
+        }
+        let header = answer.headers().get("retry-after").and_then(|value| value.to_str().ok());
+        let header = header.and_then(|value| value.parse::<f64>().ok());
+        let mut said = Vec::new();
+        while let Ok(Some(piece)) = answer.chunk().await {
+            if said.len() + piece.len() > LARGEST_ANSWER {
+                break;
+            }
+            said.extend_from_slice(&piece);
+        }
+        let reason = format!("the server answered {status}");
+        match status.as_u16() {
+            429 => Err(Attempt::Again(reason, retry_after(&said).or(header).and_then(seconds))),
+            408 | 500..=599 => Err(Attempt::Again(reason, header.and_then(seconds))),
+            _ => Err(Attempt::Final(reason)),
+        }
+    }
+}
+
+/// Discord says it in the body, and more exactly than in the header.
+fn retry_after(body: &[u8]) -> Option<f64> {
+    serde_json::from_slice::<serde_json::Value>(body).ok()?.get("retry_after")?.as_f64()
+}
+
+fn seconds(seconds: f64) -> Option<Duration> {
+    Duration::try_from_secs_f64(seconds).ok()
+}
+
+/// What an error of the client says, with its causes and without the URL.
+fn words(error: reqwest::Error) -> String {
+    let timed_out = error.is_timeout();
+    let error = error.without_url();
+    if timed_out {
+        return "no answer in time".to_owned();
+    }
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(&error);
+    while let Some(error) = cause {
+        let said = error.to_string();
+        if !text.contains(&said) {
+            text += &format!(": {said}");
+        }
+        cause = error.source();
+    }
+    text
+}

@@ -1,0 +1,149 @@
+//! Telling somebody how a run ended: Discord, Slack, JSON to any URL, and dead-man's switches that speak the protocol of
+//! healthchecks.io.
+//!
+//! Everything is sent by tasks of their own, beside the run, so that nothing here delays a backup; what is not delivered
+//! [`DRAIN`] after the run is dropped with a warning. A failure changes no exit code. The URL of a channel is a secret: it is
+//! in no message, and errors of the HTTP client are stripped of it.
+
+mod body;
+mod dead_man;
+mod http;
+
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+pub(crate) use body::Notice;
+pub(crate) use http::{Http, Limits, Method, Request, Undelivered};
+
+use crate::config::{ChannelKind, Config, Occasion, Secrets};
+use crate::ui::Progress;
+use dead_man::Switch;
+
+/// How long a run that is over waits for its notices.
+pub(crate) const DRAIN: Duration = Duration::from_secs(30);
+
+/// Somebody to tell.
+pub(crate) struct Channel {
+    /// How messages call it.
+    pub(crate) name: String,
+    kind: ChannelKind,
+    url: String,
+    occasions: Vec<Occasion>,
+    quiet_for: TimeDelta,
+}
+
+impl Channel {
+    /// The configured channels. One whose URL cannot be had is told and left out: it is no reason to make no backup.
+    pub(crate) fn configured(config: &Config, secrets: &Secrets, progress: &Progress) -> Vec<Channel> {
+        let open = |notify: &crate::config::NotifyConfig| match notify.resolve_url(&config.folder, secrets) {
+            Ok(url) => Some(Channel {
+                name: notify.shown().to_owned(),
+                kind: notify.kind,
+                url,
+                occasions: notify.occasions().to_vec(),
+                quiet_for: notify.quiet_for(),
+            }),
+            Err(error) => {
+                progress.warn(format!("nothing is sent to `{}`: {error}", notify.shown()));
+                None
+            }
+        };
+        config.notify.iter().filter_map(open).collect()
+    }
+
+    /// Whether this channel is told of what happened. `last` is when it was told the same the last time.
+    fn wants(&self, notice: &Notice, last: Option<DateTime<Utc>>) -> bool {
+        if self.occasions.contains(&Occasion::Always) {
+            return true;
+        }
+        let asked = notice.occasions.iter().any(|occasion| self.occasions.contains(occasion));
+        // A clock that was set back must not silence it for longer than the span.
+        let lately = last.is_some_and(|last| (notice.at - last).abs() < self.quiet_for);
+        asked && (!lately || notice.occasions.contains(&Occasion::Recovered))
+    }
+
+    /// Under what the time of the last such notice is kept.
+    pub(crate) fn key(&self, notice: &Notice) -> String {
+        let words: Vec<&str> = notice.occasions.iter().map(|occasion| occasion.as_str()).collect();
+        format!("{}: {}", self.name, words.join(" "))
+    }
+}
+
+/// The notices of one run, under way.
+pub(crate) struct Notifier {
+    channels: Vec<Channel>,
+    http: Option<Http>,
+    switches: Vec<Switch>,
+    progress: Progress,
+}
+
+impl Notifier {
+    /// Prepares the channels, and tells dead-man's switches that a run begins.
+    pub(crate) fn start(channels: Vec<Channel>, limits: Limits, progress: &Progress) -> Notifier {
+        let http = match channels.is_empty() {
+            true => None,
+            false => Http::new(limits)
+                .inspect_err(|error| progress.warn(format!("no notice can be sent: {error}")))
+                .ok(),
+        };
+        let run = uuid::Uuid::new_v4();
+        let of_kind = channels.iter().filter(|channel| channel.kind == ChannelKind::Healthchecks);
+        let switches = http.iter().flat_map(|http| {
+            of_kind.clone().map(|channel| Switch::start(&channel.name, &channel.url, run, http.clone()))
+        });
+        let switches = switches.collect();
+        Notifier { channels, http, switches, progress: progress.clone() }
+    }
+
+    /// Tells everybody who wants to know, and waits until they are told, but no longer than `within`. `last` gives when
+    /// a channel was last told the same. Gives the keys ([`Channel::key`]) of what was delivered.
+    pub(crate) async fn finish(
+        self,
+        notice: &Notice,
+        last: impl Fn(&str) -> Option<DateTime<Utc>>,
+        within: Duration,
+    ) -> Vec<String> {
+        let Some(http) = &self.http else { return Vec::new() };
+        type Delivery = JoinHandle<Result<(), Undelivered>>;
+        let mut under_way: Vec<(String, Option<String>, Delivery)> = Vec::new();
+        for channel in self.channels.iter().filter(|channel| channel.kind != ChannelKind::Healthchecks) {
+            let key = channel.key(notice);
+            if !channel.wants(notice, last(&key)) {
+                continue;
+            }
+            let (http, request) = (http.clone(), notice.request(channel.kind, &channel.url));
+            let task = tokio::spawn(async move { http.deliver(&request).await });
+            under_way.push((channel.name.clone(), Some(key), task));
+        }
+        for switch in self.switches {
+            let (name, task) = switch.finish(notice.exit_code, &notice.text);
+            under_way.push((name, None, task));
+        }
+        let deadline = tokio::time::Instant::now() + within;
+        let mut delivered = Vec::new();
+        for (name, key, mut task) in under_way {
+            let left = deadline.saturating_duration_since(tokio::time::Instant::now());
+            match timeout(left, &mut task).await {
+                Ok(Ok(Ok(()))) => delivered.extend(key),
+                Ok(Ok(Err(error))) => {
+                    self.progress.warn(format!("the notice to `{name}` was not delivered: {error}"));
+                }
+                Ok(Err(_)) => self.progress.warn(format!("the notice to `{name}` was not delivered")),
+                Err(_) => {
+                    task.abort();
+                    self.progress.warn(format!(
+                        "the notice to `{name}` was dropped: it was not delivered within {} s",
+                        within.as_secs_f32()
+                    ));
+                }
+            }
+        }
+        delivered
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,23 @@
+//! What self-contained pages share: escaping, and writing a file as a whole.
+
+use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+use anyhow::Context as _;
+
+/// Text that stands between tags or in a quoted attribute.
+pub(crate) fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}
+
+/// Replaces a file; a web server that is another user can read it.
+pub(crate) fn write(path: &Path, page: &str) -> anyhow::Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let failed = || format!("cannot write {}", path.display());
+    let mut file = tempfile::Builder::new().prefix(".dbhaul-").tempfile_in(folder).with_context(failed)?;
+    file.write_all(page.as_bytes()).with_context(failed)?;
+    file.as_file().set_permissions(std::fs::Permissions::from_mode(0o644)).with_context(failed)?;
+    file.persist(path).with_context(failed)?;
+    Ok(())
+}

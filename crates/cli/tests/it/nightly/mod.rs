@@ -1,0 +1,4 @@
+//! `dbhaul nightly` and what belongs to it: the lock, notices, metrics, suspicious results, the status.
+
+mod runs;
+mod stage;
