@@ -205,7 +205,7 @@ impl Facts<'_> {
             bytes: counts.as_ref().map(|counts| counts.bytes),
             rows: counted(SourceCounts::rows, postgres),
             keys: counted(SourceCounts::keys, !postgres),
-            trend: trend.map(|header| size(header)).collect(),
+            trend: trend.map(size).collect(),
             baseline_passed: counts.as_ref().and_then(|counts| counts.baseline_passed),
             checked: proven(AttestationKind::Check),
             rehearsed: proven(AttestationKind::Rehearsal),
