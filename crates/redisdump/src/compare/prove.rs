@@ -122,6 +122,7 @@ async fn begin<'a>(
     let server_side = ServerSide {
         asker,
         findings: Findings::new(settings.show),
+        others_allowed: settings.others_allowed,
         reach: Reach::of(options, &server).await?,
         present: BTreeMap::new(),
         left_out: &settings.left_out,
@@ -172,6 +173,8 @@ async fn end(
 struct ServerSide<'a> {
     asker: Asker,
     findings: Findings,
+    /// The server held keys before, which stay where none comes for their names.
+    others_allowed: bool,
     reach: Reach,
     /// Keys of each database that were there when they were looked up.
     present: BTreeMap<u64, u64>,
@@ -205,7 +208,13 @@ impl ServerSide<'_> {
             if found.as_ref().and_then(|live| live.fields.as_ref()).is_some_and(Fields::is_cut_off) {
                 found = self.asker.look_up(&[expected.name.as_slice()]).await?.into_iter().flatten().next();
             }
-            let verdict = judge(Some(&expected.live), found.as_ref(), self.asker.now());
+            let now = self.asker.now();
+            let mut verdict = judge(Some(&expected.live), found.as_ref(), now);
+            // It may have expired before it was sent: what has its name then is the server's own.
+            let gone = self.others_allowed && expected.live.expiry.is_some_and(|at| at <= now);
+            if gone && matches!(verdict, Verdict::Different(..)) {
+                verdict = Verdict::Expired;
+            }
             let missing = matches!(verdict, Verdict::Different(DifferenceKind::MissingRight, _));
             if missing && self.left_out.left_out(db, &expected.name) {
                 self.findings.leave_out();

@@ -1,21 +1,20 @@
 //! Keys of an RDB stream into a cluster: each to the master of its slot, functions to every master.
 
 use std::fmt;
-use std::time::Instant;
 
 use bytes::Bytes;
-use futures::{Stream, StreamExt as _};
+use futures::Stream;
 use serde::Serialize;
 use tokio::sync::mpsc;
 
+use super::feed::{Feed, Outlets};
 use super::lane::Lane;
 use super::loader::Loader;
 use super::pipe::{Batch, Events, Pipe};
 use super::routes::Routes;
-use super::settings::BATCH;
 use super::settings::{OnExisting, RestoreOptions};
 use super::taken::Taken;
-use super::{RestoreReport, SLOW, cannot_hold, cannot_place, fit, memory, pause};
+use super::{RestoreReport, fit, memory};
 use crate::client::identity::identify;
 use crate::client::wire::Connection;
 use crate::cluster::{Topology, each_master};
@@ -108,36 +107,9 @@ where
     }
     let mut loader = Loader::new(&spread, &ability, server.at_least(5, 0), now).routed(&routes);
     let mut rdb = Reader::new().try_newer(settings.try_newer);
-    let rate = settings.rate.filter(|rate| *rate > 0);
-    let (step, beyond) = if rate.is_some() { (SLOW, 0) } else { (BATCH, BATCH) };
-    let feed = async {
-        let began = Instant::now();
-        let mut sent = 0;
-        let mut stream = std::pin::pin!(stream);
-        while let Some(piece) = stream.next().await {
-            let piece = piece.map_err(Error::stream)?;
-            for part in piece.chunks(step) {
-                rdb.feed(part, &mut loader)?;
-                if !settings.skip_unsupported && loader.losses.is_serious() {
-                    return Err(cannot_hold(&server, loader.losses.clone(), sent));
-                }
-                if !loader.conflicts.is_empty() {
-                    return Err(cannot_place(&server, std::mem::take(&mut loader.conflicts), sent));
-                }
-                if hand_on(&mut loader.lanes, &senders, beyond).await {
-                    sent = loader.keys;
-                    on_progress(Progress { bytes: rdb.offset(), keys: loader.keys });
-                    if let Some(rate) = rate {
-                        pause(began, loader.keys, rate).await;
-                    }
-                }
-            }
-        }
-        rdb.finish()?;
-        hand_on(&mut loader.lanes, &senders, 0).await;
-        senders.clear();
-        Ok::<_, Error>(())
-    };
+    let mut outlets = Pipelines(senders);
+    let feeding = Feed { server: &server, settings, on_progress };
+    let feed = feeding.run(stream, &mut rdb, &mut loader, &mut outlets);
     let pipes = futures::future::try_join_all(pipes);
     {
         // When a master refuses a key, the feeding must stop too, and the refusal is what is reported.
@@ -177,23 +149,31 @@ where
     })
 }
 
-/// Hands on what lanes have ready beyond so many bytes; true when anything was.
-async fn hand_on(lanes: &mut [Lane], senders: &[mpsc::Sender<Batch>], beyond: usize) -> bool {
-    let mut any = false;
-    for (lane, sender) in lanes.iter_mut().zip(senders) {
-        if lane.out.len() <= beyond {
-            continue;
+/// The pipelines to the masters of a cluster, a lane to each.
+struct Pipelines(Vec<mpsc::Sender<Batch>>);
+
+impl Outlets for Pipelines {
+    async fn flush(&mut self, lanes: &mut [Lane], beyond: usize) -> Result<bool, Error> {
+        let mut any = false;
+        for (lane, sender) in lanes.iter_mut().zip(&self.0) {
+            if lane.out.len() <= beyond {
+                continue;
+            }
+            any = true;
+            let batch = Batch {
+                bytes: std::mem::take(&mut lane.out),
+                commands: std::mem::take(&mut lane.commands),
+                queue: std::mem::take(&mut lane.queue),
+            };
+            // The pipeline only goes away with an error of its own, which is then the one that is reported.
+            let _ = sender.send(batch).await;
         }
-        any = true;
-        let batch = Batch {
-            bytes: std::mem::take(&mut lane.out),
-            commands: std::mem::take(&mut lane.commands),
-            queue: std::mem::take(&mut lane.queue),
-        };
-        // The pipeline only goes away with an error of its own, which is then the one that is reported.
-        let _ = sender.send(batch).await;
+        Ok(any)
     }
-    any
+
+    fn close(&mut self) {
+        self.0.clear();
+    }
 }
 
 /// Refuses a cluster that is the source, or of which any master is not empty when all have to be.

@@ -10,6 +10,7 @@ mod ability;
 mod choice;
 mod cluster;
 mod collisions;
+mod feed;
 mod fit;
 mod glob;
 mod lane;
@@ -23,10 +24,9 @@ mod settings;
 mod taken;
 
 use std::fmt;
-use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use futures::{Stream, StreamExt as _};
+use futures::Stream;
 use serde::Serialize;
 use tokio::sync::mpsc;
 
@@ -37,11 +37,11 @@ pub use cluster::ClusterRestore;
 pub use fit::{server_identity, takes_all_of, unsupported};
 pub use memory::{MemoryLimit, data_size, mebibytes, memory_limit};
 pub use replay::{AofReport, UndatedExpiries, apply_aof};
-use settings::BATCH;
 pub use settings::{ExpiryBase, OnExisting, ReplayOptions, RestoreOptions};
 
 use ability::Ability;
-use lane::Queue;
+use feed::{Feed, Outlets};
+use lane::{Lane, Queue};
 use loader::Loader;
 use taken::Taken;
 
@@ -137,8 +137,6 @@ impl fmt::Display for RestoreReport {
 const WINDOW: usize = 4096;
 /// The same in batches, where commands are noted by the batch.
 const BATCHES: usize = 16;
-/// Bytes of an RDB that are read at a time where the rate is limited.
-const SLOW: usize = 512;
 
 /// Restores a stream into a server: an empty one, unless the settings say what is to become of what it holds.
 ///
@@ -204,39 +202,9 @@ where
     let mut loader = Loader::new(settings, &ability, server.at_least(5, 0), now);
     loader.stand_ins = stand_ins;
     let mut rdb = Reader::new().try_newer(settings.try_newer);
-    let rate = settings.rate.filter(|rate| *rate > 0);
-    let (step, beyond) = if rate.is_some() { (SLOW, 0) } else { (BATCH, BATCH) };
-    let feed = async {
-        let began = Instant::now();
-        // Keys that were ready when something was sent last.
-        let mut sent = 0;
-        let mut stream = std::pin::pin!(stream);
-        while let Some(piece) = stream.next().await {
-            let piece = piece.map_err(Error::stream)?;
-            // Small steps, so that the ready commands never grow far beyond a batch; and very small ones where keys are
-            // counted.
-            for part in piece.chunks(step) {
-                rdb.feed(part, &mut loader)?;
-                if !settings.skip_unsupported && loader.losses.is_serious() {
-                    return Err(cannot_hold(&server, loader.losses.clone(), sent));
-                }
-                if !loader.conflicts.is_empty() {
-                    return Err(cannot_place(&server, std::mem::take(&mut loader.conflicts), sent));
-                }
-                if flush(&mut loader, &mut outlets, beyond).await? {
-                    sent = loader.keys;
-                    on_progress(Progress { bytes: rdb.offset(), keys: loader.keys });
-                    if let Some(rate) = rate {
-                        pause(began, loader.keys, rate).await;
-                    }
-                }
-            }
-        }
-        rdb.finish()?;
-        flush(&mut loader, &mut outlets, 0).await?;
-        outlets.clear();
-        Ok::<_, Error>(())
-    };
+    let mut outlets = Connections(outlets);
+    let feeding = Feed { server: &server, settings, on_progress };
+    let feed = feeding.run(stream, &mut rdb, &mut loader, &mut outlets);
     let tally = Taken::new(&target, skip);
     let check = futures::future::try_join_all(readers.iter_mut().map(|(reader, awaited)| {
         let tally = &tally;
@@ -301,61 +269,35 @@ struct Outlet {
 
 const DOING: &str = "restoring keys; what it has taken stays there: empty it before the next try";
 
-/// Waits until so many keys are due at this rate.
-async fn pause(began: Instant, keys: u64, rate: u64) {
-    let due = Duration::from_millis(keys.saturating_mul(1000) / rate);
-    if let Some(ahead) = due.checked_sub(began.elapsed()) {
-        tokio::time::sleep(ahead).await;
-    }
-}
+/// The connections of one server, a lane to each.
+struct Connections(Vec<Outlet>);
 
-/// What the server cannot hold, when that is found only while keys are sent.
-fn cannot_hold(server: &ServerIdentity, losses: Losses, sent: u64) -> Error {
-    match sent {
-        0 => Error::Inexpressible { target: server.to_string(), losses },
-        _ => half_way(server, &format!("it cannot hold all of this:\n{losses}\n"), sent),
-    }
-}
-
-/// Keys whose database is not there, or another's, when that is found only while keys are sent.
-fn cannot_place(server: &ServerIdentity, conflicts: Vec<String>, sent: u64) -> Error {
-    match sent {
-        0 => fit::misplaced(server, conflicts),
-        _ => half_way(server, &format!("{}. ", conflicts.join("; ")), sent),
-    }
-}
-
-fn half_way(server: &ServerIdentity, message: &str, sent: u64) -> Error {
-    Error::Server {
-        target: server.to_string(),
-        doing: "restoring keys".to_owned(),
-        message: format!(
-            "{message}Up to {sent} keys were sent before, which stay there: empty it before the next try"
-        ),
-    }
-}
-
-/// Sends what every lane has ready beyond `beyond` bytes; true when anything was sent.
-async fn flush(loader: &mut Loader<'_>, outlets: &mut [Outlet], beyond: usize) -> Result<bool, Error> {
-    let mut any = false;
-    for (lane, outlet) in loader.lanes.iter_mut().zip(outlets) {
-        if lane.out.len() <= beyond {
-            continue;
+impl Outlets for Connections {
+    async fn flush(&mut self, lanes: &mut [Lane], beyond: usize) -> Result<bool, Error> {
+        let mut any = false;
+        for (lane, outlet) in lanes.iter_mut().zip(&mut self.0) {
+            if lane.out.len() <= beyond {
+                continue;
+            }
+            any = true;
+            // Both at once: what is noted may be more than the other side takes before it sees replies.
+            let (queue, sent) = (std::mem::take(&mut lane.queue), &outlet.sent);
+            let note = async {
+                // The other side only goes away with an error of its own, which is then the one that is reported.
+                let _ = sent.send(queue).await;
+            };
+            let ((), result) = futures::join!(note, outlet.writer.send(&lane.out, DOING));
+            lane.out.clear();
+            lane.commands = 0;
+            if lane.out.capacity() > 4 << 20 {
+                lane.out = Vec::new();
+            }
+            result?;
         }
-        any = true;
-        // Both at once: what is noted may be more than the other side takes before it sees replies.
-        let (queue, sent) = (std::mem::take(&mut lane.queue), &outlet.sent);
-        let note = async {
-            // The other side only goes away with an error of its own, which is then the one that is reported.
-            let _ = sent.send(queue).await;
-        };
-        let ((), result) = futures::join!(note, outlet.writer.send(&lane.out, DOING));
-        lane.out.clear();
-        lane.commands = 0;
-        if lane.out.capacity() > 4 << 20 {
-            lane.out = Vec::new();
-        }
-        result?;
+        Ok(any)
     }
-    Ok(any)
+
+    fn close(&mut self) {
+        self.0.clear();
+    }
 }

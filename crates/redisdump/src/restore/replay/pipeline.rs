@@ -16,9 +16,10 @@ use crate::Error;
 use crate::aof::{self, Command, FileSummary, Keep, Reader};
 use crate::client::wire::{self, Connection, Failed};
 use crate::rdb::{self, Elements};
+use crate::restore::WINDOW;
+use crate::restore::feed::pause;
 use crate::restore::settings::BATCH;
 use crate::restore::settings::RestoreOptions;
-use crate::restore::{WINDOW, pause};
 
 const DOING: &str = "replaying commands; what it has taken stays there: empty it before the next try";
 /// Commands of a transaction that are remembered by name until EXEC answers.

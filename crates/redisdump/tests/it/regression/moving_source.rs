@@ -1,10 +1,10 @@
 //! A source that goes on while it is copied. Reported as "389 keys differ after a migration under 500 writes a second".
 #![allow(clippy::unwrap_used, missing_docs, reason = "test code")]
 
-use crate::support::{Client, Corners, fill, options, start};
+use crate::support::{Client, Corners, captured, fill, options, start, stream};
 use redisdump::{
-    Capture, CaptureMethod, CaptureOptions, CompareOptions, Comparison, DigestLog, RestoreOptions,
-    prove_digests, restore, write_position,
+    Capture, CaptureMethod, CaptureOptions, CompareOptions, Comparison, DigestLog, OnExisting,
+    RestoreOptions, prove, prove_digests, restore, write_position,
 };
 use sandbox::testing::require_redis;
 use sandbox::{Redis, RedisOptions};
@@ -65,4 +65,31 @@ async fn a_copy_is_held_against_what_was_captured() {
         keys.sort_unstable();
         assert_eq!(keys, ["beside", "hash", "int"], "{found}");
     }
+}
+
+/// What had expired before it was sent leaves the key of its name as it is at the target, which is no difference.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_that_expired_on_the_way_does_not_make_the_targets_own_a_difference() {
+    let (Some(source), Some(target)) = (plain("7.0"), plain("7.0")) else { return };
+    let (mut from, mut to) = (Client::new(&source), Client::new(&target));
+    for line in ["SET goes 1 PX 600", "SET stays 1", "HSET hash f v", "PEXPIRE hash 600"] {
+        from.ask(line);
+    }
+    to.ask("SET goes own");
+    to.ask("SET hash own");
+    let (rdb, _) = captured(&source).await;
+    tokio::time::sleep(std::time::Duration::from_millis(700)).await;
+    for on_existing in [OnExisting::Replace, OnExisting::Skip] {
+        let settings = RestoreOptions { on_existing, ..RestoreOptions::default() };
+        let report = restore(stream(&rdb), &options(&target), &settings, &|_| ()).await.unwrap();
+        assert_eq!(report.expired, 2, "{report}");
+        let mut settings = CompareOptions { others_allowed: true, ..CompareOptions::default() };
+        let found = prove(stream(&rdb), &options(&target), &settings, &|_| ()).await.unwrap();
+        assert!(found.equal() && (found.equal_keys, found.expired_meanwhile) == (1, 2), "{found}");
+        // A target that was empty has no keys of its own.
+        settings.others_allowed = false;
+        let found = prove(stream(&rdb), &options(&target), &settings, &|_| ()).await.unwrap();
+        assert_eq!(found.different_keys, 2, "{found}");
+    }
+    assert_eq!((to.ask("GET goes"), to.ask("GET hash")), ("own".to_owned(), "own".to_owned()));
 }
