@@ -1,12 +1,14 @@
 //! A server at one end of a job: what kind it is, how it is reached, and what its schema must meet.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use anyhow::Context as _;
 
 use crate::config::{Kind, SourceConfig};
 use crate::context::Context;
-use crate::exit;
+use crate::transport::{self, Dialing, Transport};
+use crate::{exit, failure};
 
 /// How a server is reached.
 #[derive(Clone)]
@@ -42,6 +44,8 @@ pub(crate) struct Endpoint {
     pub(crate) access: bool,
     /// The data folder of a Redis server that is taken in place of what it would send.
     pub(crate) data_dir: Option<PathBuf>,
+    /// The tunnel that leads to it.
+    pub(crate) transport: Option<Arc<Transport>>,
 }
 
 /// What of a PostgreSQL server goes beyond one database.
@@ -68,12 +72,22 @@ impl Globals {
 }
 
 impl Endpoint {
-    /// A server named by a URL on the command line.
-    pub(crate) fn from_url(name: &str, url: &str, context: &Context) -> anyhow::Result<Endpoint> {
-        let connection = match kind_of(url)? {
-            Kind::Postgres => postgres(url)?,
-            Kind::Redis => redis(url)?,
+    /// A server named by a URL on the command line; of this kind, where one is expected.
+    pub(crate) fn from_url(
+        name: &str,
+        url: &str,
+        kind: Option<Kind>,
+        context: &Context,
+    ) -> anyhow::Result<Endpoint> {
+        let (connection, transport) = match transport::inner(url, kind, has_user(context))? {
+            Some(inner) => {
+                (connection(inner.kind, &inner.url, Some(&inner.transport))?, Some(inner.transport))
+            }
+            None => (connection(kind_of(url)?, url, None)?, None),
         };
+        if kind.is_some_and(|kind| kind != connection.kind()) {
+            return Err(exit::usage(format!("--{name} was given the URL of another kind of server")));
+        }
         if connection.password_in_url() {
             context.progress.warn(format!(
                 "the password of {name} stands in the command line, where other users of this host can read it; \
@@ -91,6 +105,7 @@ impl Endpoint {
             capture: redisdump::CaptureMethod::Auto,
             access: false,
             data_dir: None,
+            transport,
         })
     }
 
@@ -106,10 +121,13 @@ impl Endpoint {
         let password = source.resolve_password(&context.config.folder, &context.secrets)?;
         let named = || format!("source `{}`", source.name);
         let data_dir = source.data_dir.as_ref().map(|path| context.config.folder.join(path));
+        let inner = transport::inner(&url, Some(source.kind), has_user(context)).with_context(named)?;
+        let transport = inner.as_ref().map(|inner| Arc::clone(&inner.transport));
+        let url = inner.map_or(url, |inner| inner.url);
         let connection = match source.kind {
             Kind::Redis if url.is_empty() => Connection::Folder(data_dir.clone().unwrap_or_default()),
             Kind::Postgres => {
-                let connection = postgres(&url).with_context(named)?;
+                let connection = connection(source.kind, &url, transport.as_ref()).with_context(named)?;
                 match source.database.as_deref().filter(|_| !source.every_database()) {
                     Some(database) => connection.with_database(database),
                     None => connection,
@@ -124,7 +142,7 @@ impl Endpoint {
                 };
                 let options = redisdump::ConnectOptions::parse(&url, &redisdump::Environment::from_process());
                 let options = options.and_then(|options| options.with_tls_files(&files));
-                Connection::Redis(Box::new(options.with_context(named)?))
+                Connection::Redis(Box::new(through(options.with_context(named)?, transport.as_ref())))
             }
         };
         Ok(Endpoint {
@@ -141,6 +159,7 @@ impl Endpoint {
             capture: source.capture,
             access: source.with_acl,
             data_dir,
+            transport,
         })
     }
 
@@ -156,26 +175,42 @@ impl Endpoint {
 
     /// What kind of server it is.
     pub(crate) fn kind(&self) -> Kind {
-        match self.connection {
-            Connection::Postgres(_) => Kind::Postgres,
-            Connection::Redis(_) | Connection::Folder(_) => Kind::Redis,
+        self.connection.kind()
+    }
+
+    /// Adds to a failure what the programs of the tunnel said, if they were the cause.
+    pub(crate) fn explain(&self, error: anyhow::Error) -> anyhow::Error {
+        match self.transport.as_ref().and_then(|transport| transport.cut()) {
+            Some(words) => failure::because(error, words),
+            None => error,
         }
     }
 
     /// Where it is, without secrets.
     pub(crate) fn shown(&self) -> String {
-        match &self.connection {
+        let shown = match &self.connection {
             Connection::Postgres(options) => options.display().to_string(),
             Connection::Redis(options) => match &self.data_dir {
                 Some(folder) => format!("{} of {}", folder.display(), options.display()),
                 None => options.display().to_string(),
             },
             Connection::Folder(folder) => folder.display().to_string(),
+        };
+        match &self.transport {
+            Some(transport) => format!("{shown} through {transport}"),
+            None => shown,
         }
     }
 }
 
 impl Connection {
+    fn kind(&self) -> Kind {
+        match self {
+            Connection::Postgres(_) => Kind::Postgres,
+            Connection::Redis(_) | Connection::Folder(_) => Kind::Redis,
+        }
+    }
+
     fn password_in_url(&self) -> bool {
         match self {
             Connection::Postgres(options) => options.password_in_url(),
@@ -207,6 +242,7 @@ impl Connection {
 /// The kind of server that a URL speaks of. A conninfo string (`host=… dbname=…`) is PostgreSQL's.
 pub(crate) fn kind_of(url: &str) -> anyhow::Result<Kind> {
     match url.split_once("://").map(|(scheme, _)| scheme) {
+        Some("k8s" | "docker" | "ssh") => transport::kind_of(url),
         Some("postgres" | "postgresql") => Ok(Kind::Postgres),
         Some("redis" | "rediss" | "valkey" | "valkeys" | "redis+unix" | "valkey+unix") => Ok(Kind::Redis),
         Some("redis+sentinel" | "rediss+sentinel" | "valkey+sentinel" | "valkeys+sentinel") => {
@@ -214,7 +250,7 @@ pub(crate) fn kind_of(url: &str) -> anyhow::Result<Kind> {
         }
         Some("redis+cluster" | "rediss+cluster" | "valkey+cluster" | "valkeys+cluster") => Ok(Kind::Redis),
         Some(other) => Err(exit::usage(format!(
-            "`{other}://` is not a server that dbhaul knows: use postgres://, redis://, rediss:// or valkey://"
+            "`{other}://` is not a server that dbhaul knows: use postgres://, redis://, rediss://, valkey://, or k8s://, docker:// or ssh:// before them"
         ))),
         None if url.contains('=') => Ok(Kind::Postgres),
         None => Err(exit::usage(
@@ -224,14 +260,35 @@ pub(crate) fn kind_of(url: &str) -> anyhow::Result<Kind> {
     }
 }
 
-fn postgres(url: &str) -> anyhow::Result<Connection> {
-    let options = pgmove::ConnectOptions::parse(url, &pgmove::Environment::from_process())?;
-    Ok(Connection::Postgres(Box::new(options)))
+/// True where the environment names the user of PostgreSQL.
+fn has_user(context: &Context) -> bool {
+    context.secrets.get("PGUSER").is_some()
 }
 
-fn redis(url: &str) -> anyhow::Result<Connection> {
-    let options = redisdump::ConnectOptions::parse(url, &redisdump::Environment::from_process())?;
-    Ok(Connection::Redis(Box::new(options)))
+fn connection(kind: Kind, url: &str, transport: Option<&Arc<Transport>>) -> anyhow::Result<Connection> {
+    Ok(match kind {
+        Kind::Postgres => {
+            let options = pgmove::ConnectOptions::parse(url, &pgmove::Environment::from_process())?;
+            Connection::Postgres(Box::new(match transport {
+                Some(transport) => options.with_dialer(Arc::new(Dialing(Arc::clone(transport))))?,
+                None => options,
+            }))
+        }
+        Kind::Redis => {
+            let options = redisdump::ConnectOptions::parse(url, &redisdump::Environment::from_process())?;
+            Connection::Redis(Box::new(through(options, transport)))
+        }
+    })
+}
+
+fn through(
+    options: redisdump::ConnectOptions,
+    transport: Option<&Arc<Transport>>,
+) -> redisdump::ConnectOptions {
+    match transport {
+        Some(transport) => options.with_dialer(Arc::new(Dialing(Arc::clone(transport)))),
+        None => options,
+    }
 }
 
 #[cfg(test)]

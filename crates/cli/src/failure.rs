@@ -34,6 +34,30 @@ pub(crate) fn hint(error: impl Into<anyhow::Error>, hint: impl Into<String>) -> 
     anyhow::Error::new(Hinted { inner: error.into(), hint: hint.into() })
 }
 
+/// An error whose cause is known from elsewhere: a program whose pipe was a connection.
+#[derive(Debug)]
+pub(crate) struct Because {
+    inner: anyhow::Error,
+    words: String,
+}
+
+impl fmt::Display for Because {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.inner.fmt(f)
+    }
+}
+
+impl std::error::Error for Because {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(self.inner.as_ref())
+    }
+}
+
+/// Adds the root of all causes.
+pub(crate) fn because(error: anyhow::Error, words: String) -> anyhow::Error {
+    anyhow::Error::new(Because { inner: error, words })
+}
+
 /// What to do about a failure of the repository, with the commands and flags that do it.
 pub(crate) fn remedy(remedy: repository::Remedy) -> Option<&'static str> {
     use repository::Remedy;
@@ -101,7 +125,12 @@ impl Failure {
             hints: Vec::new(),
             exit_code: exit::code_of(error).code(),
         };
+        let mut roots = Vec::new();
         for cause in error.chain() {
+            if let Some(because) = cause.downcast_ref::<Because>() {
+                roots.push(redact(&because.words));
+                continue;
+            }
             if let Some(hinted) = cause.downcast_ref::<Hinted>() {
                 failure.add_hint(&redact(&hinted.hint));
                 continue;
@@ -112,6 +141,7 @@ impl Failure {
                 failure.add_hint(remedy);
             }
         }
+        roots.iter().for_each(|root| failure.add(root));
         failure
     }
 

@@ -25,6 +25,7 @@ mod reference;
 mod report;
 mod schedule;
 mod shared_args;
+mod transport;
 mod ui;
 
 use std::io::Write as _;

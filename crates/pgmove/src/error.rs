@@ -229,6 +229,11 @@ impl Error {
         Self::Connect { target, message, hint: hint.map(str::to_owned), source: Some(source) }
     }
 
+    /// A server to which no way leads.
+    pub(crate) fn unreachable(target: String, error: &std::io::Error) -> Self {
+        Self::Connect { target, message: error.to_string(), hint: None, source: None }
+    }
+
     /// A server that did not answer in time.
     pub(crate) fn silent(target: String, seconds: u64) -> Self {
         Self::Connect { target, message: format!("no answer within {seconds} s"), hint: None, source: None }

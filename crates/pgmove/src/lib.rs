@@ -27,7 +27,9 @@ pub use compare::{
     CompareOptions, Comparison, SchemaDifference, SchemaProof, Side, Stored, TableComparison, compare,
     compare_sides,
 };
-pub use connect::{ConnectOptions, Environment, ServerIdentity, Session, connect};
+pub use connect::{
+    ByteStream, ConnectOptions, Dialer, Dialing, Environment, ServerIdentity, Session, Way, connect,
+};
 
 pub use digest::{Digest, TableProof};
 pub use dump::{CopyOut, SLICE_PAGES, ServerState, Source, SourceOptions, TableSlice};

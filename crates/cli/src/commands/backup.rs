@@ -165,7 +165,7 @@ pub(super) async fn run(args: BackupArgs, context: &Context) -> anyhow::Result<E
         declared: &declared,
         new_lineage: args.new_lineage,
         tags: &args.tags.into_iter().collect(),
-        jobs: context.jobs(args.jobs),
+        jobs: context.jobs_with(args.jobs, &endpoints),
         lock_wait: args.locks.wait(),
         retention: context.config.retention.as_ref().filter(|_| !args.no_forget && !part),
         progress: &context.progress,

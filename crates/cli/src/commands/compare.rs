@@ -107,9 +107,16 @@ pub(super) async fn run(args: CompareArgs, context: &Context) -> anyhow::Result<
     if is_url(&args.left) {
         kind_of(&args.left)?;
     }
+    let left = side_of(&side::LEFT, &args.left, args.left_password_file.as_deref())?;
+    let right = side_of(&side::RIGHT, &args.right, args.right_password_file.as_deref())?;
+    let servers = [&left, &right].into_iter().filter_map(|side| match side {
+        Side::Server(server) => Some(&**server),
+        Side::Snapshot { .. } | Side::File(_) => None,
+    });
+    let jobs = context.jobs_with(args.jobs, servers);
     let report = compare::run(Compare {
-        left: side_of(&side::LEFT, &args.left, args.left_password_file.as_deref())?,
-        right: side_of(&side::RIGHT, &args.right, args.right_password_file.as_deref())?,
+        left,
+        right,
         repository: repository.as_ref(),
         series: args.job.series(context),
         filter: args.filter.filter()?,
@@ -121,7 +128,7 @@ pub(super) async fn run(args: CompareArgs, context: &Context) -> anyhow::Result<
             role_map: renamed("--role-map", &args.role_map)?,
             ..pgmove::ddl::RenderOptions::default()
         },
-        jobs: context.jobs(args.jobs),
+        jobs,
         lock_wait: args.locks.wait(),
         show: args.show,
         progress: &context.progress,

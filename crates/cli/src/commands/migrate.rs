@@ -67,7 +67,7 @@ pub(super) async fn run(args: MigrateArgs, context: &Context) -> anyhow::Result<
     baseline::ready(args.baseline.as_deref(), args.environment.as_deref())?;
     sources::apply_baseline(&mut to, args.baseline, args.environment);
     let [to] = &to;
-    let settings = args.target.settings(context.jobs(args.target.jobs), part)?;
+    let settings = args.target.settings(context.jobs_with(args.target.jobs, [from, to]), part)?;
     let report = migrate::run(Migrate {
         from,
         to,

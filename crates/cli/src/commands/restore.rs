@@ -93,8 +93,13 @@ enum RelativeExpiry {
 }
 
 impl RestoreArgs {
-    fn settings(&self, context: &Context, part: bool) -> anyhow::Result<TargetSettings> {
-        let mut settings = self.target.settings(context.jobs(self.target.jobs), part)?;
+    fn settings(
+        &self,
+        targets: &[Endpoint],
+        context: &Context,
+        part: bool,
+    ) -> anyhow::Result<TargetSettings> {
+        let mut settings = self.target.settings(context.jobs_with(self.target.jobs, targets), part)?;
         settings.redis.try_newer = self.force;
         settings.redis.replay = redisdump::ReplayOptions {
             strict: self.strict,
@@ -110,7 +115,7 @@ impl RestoreArgs {
 pub(super) async fn run(args: RestoreArgs, context: &Context) -> anyhow::Result<Exit> {
     let mut targets = sources::flagged(args.postgres.as_deref(), args.redis.as_deref(), context)?;
     if let Some(url) = &args.to {
-        targets.push(Endpoint::from_url("target", url, context)?);
+        targets.push(Endpoint::from_url("target", url, None, context)?);
     }
     if targets.is_empty() {
         return Err(exit::usage(
@@ -134,7 +139,7 @@ pub(super) async fn run(args: RestoreArgs, context: &Context) -> anyhow::Result<
         series: &args.job.series(context),
         source: args.source.as_deref(),
         targets: &targets,
-        settings: args.settings(context, part)?,
+        settings: args.settings(&targets, context, part)?,
         progress: &context.progress,
     })
     .await?;
@@ -151,7 +156,7 @@ async fn from_file(args: &RestoreArgs, targets: &[Endpoint], context: &Context) 
             "an RDB or AOF file is restored into a Redis or Valkey server: pass --redis URL",
         ));
     };
-    let settings = args.settings(context, false)?;
+    let settings = args.settings(targets, context, false)?;
     if settings.access {
         return Err(exit::usage("--with-acl applies to a snapshot: a file holds no users"));
     }

@@ -37,7 +37,7 @@ pub(super) fn side(
 ) -> anyhow::Result<Endpoint> {
     let endpoint = match configured(text, context)? {
         Some(endpoint) => endpoint,
-        None => Endpoint::from_url(named.name, text, context)?,
+        None => Endpoint::from_url(named.name, text, None, context)?,
     };
     Ok(match password(named, password_file, context)? {
         Some(password) => endpoint.with_password(&password),

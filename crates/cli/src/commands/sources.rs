@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use crate::config::Kind;
 use crate::context::Context;
-use crate::endpoint::{Endpoint, kind_of};
+use crate::endpoint::Endpoint;
 use crate::exit;
 
 /// The sources to read: flags replace the configuration; names choose from it.
@@ -61,13 +61,7 @@ pub(super) fn flagged(
     let mut endpoints = Vec::new();
     for (kind, url) in [(Kind::Postgres, postgres), (Kind::Redis, redis)] {
         let Some(url) = url else { continue };
-        if kind_of(url)? != kind {
-            return Err(exit::usage(format!(
-                "--{} was given the URL of another kind of server",
-                kind.as_str()
-            )));
-        }
-        endpoints.push(Endpoint::from_url(kind.as_str(), url, context)?);
+        endpoints.push(Endpoint::from_url(kind.as_str(), url, Some(kind), context)?);
     }
     Ok(endpoints)
 }

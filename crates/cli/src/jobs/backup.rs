@@ -73,7 +73,7 @@ pub(crate) async fn run(backup: Backup<'_>) -> anyhow::Result<BackupReport> {
         let source = &source;
         let done = match unlisted {
             Some(error) => Err(error),
-            None => one(source, &writer, &backup).await,
+            None => one(source, &writer, &backup).await.map_err(|error| source.explain(error)),
         };
         match done {
             Ok(record) => {

@@ -90,9 +90,18 @@ pub(crate) enum Side {
 
 /// Compares two sides of one kind completely. Neither is written to.
 pub(crate) async fn run(compare: Compare<'_>) -> anyhow::Result<CompareReport> {
-    match kind(&compare).await? {
+    let explain = |error, side: &Side| match side {
+        Side::Server(server) => server.explain(error),
+        Side::Snapshot { .. } | Side::File(_) => error,
+    };
+    let report = one(&compare).await;
+    report.map_err(|error| explain(explain(error, &compare.left), &compare.right))
+}
+
+async fn one(compare: &Compare<'_>) -> anyhow::Result<CompareReport> {
+    match kind(compare).await? {
         Kind::Postgres if !compare.choice.is_all() => Err(exit::usage(REDIS_ONLY)),
-        Kind::Postgres => postgres(&compare).await,
+        Kind::Postgres => postgres(compare).await,
         Kind::Redis
             if compare.schema_only
                 || !compare.filter.is_all()
@@ -100,7 +109,7 @@ pub(crate) async fn run(compare: Compare<'_>) -> anyhow::Result<CompareReport> {
         {
             Err(exit::usage("--schema-only, --table, --no-owner and their like are for PostgreSQL databases"))
         }
-        Kind::Redis => redis(&compare).await,
+        Kind::Redis => redis(compare).await,
     }
 }
 

@@ -34,20 +34,22 @@ pub(crate) struct Migrate<'a> {
 
 /// Moves one database or one Redis server.
 pub(crate) async fn run(migrate: Migrate<'_>) -> anyhow::Result<RestoreReport> {
-    let outcome = match (&migrate.from.connection, &migrate.to.connection) {
+    let outcome = one(&migrate).await.map_err(|error| migrate.to.explain(migrate.from.explain(error)))?;
+    Ok(RestoreReport::migrated(&migrate.from.shown(), outcome))
+}
+
+async fn one(migrate: &Migrate<'_>) -> anyhow::Result<TargetOutcome> {
+    match (&migrate.from.connection, &migrate.to.connection) {
         (Connection::Postgres(_), _) if migrate.settings.access => {
-            return Err(exit::usage(
-                "--with-acl is for Redis or Valkey servers; for PostgreSQL see --globals",
-            ));
+            Err(exit::usage("--with-acl is for Redis or Valkey servers; for PostgreSQL see --globals"))
         }
         (Connection::Postgres(_), _) if !migrate.settings.redis.choice.is_all() => {
-            return Err(exit::usage(REDIS_ONLY));
+            Err(exit::usage(REDIS_ONLY))
         }
-        (Connection::Postgres(from), Connection::Postgres(to)) => postgres(&migrate, from, to).await?,
-        (Connection::Redis(from), Connection::Redis(to)) => redis(&migrate, from, to).await?,
-        _ => return Err(exit::usage("--from and --to must be of one kind: both PostgreSQL, or both Redis")),
-    };
-    Ok(RestoreReport::migrated(&migrate.from.shown(), outcome))
+        (Connection::Postgres(from), Connection::Postgres(to)) => postgres(migrate, from, to).await,
+        (Connection::Redis(from), Connection::Redis(to)) => redis(migrate, from, to).await,
+        _ => Err(exit::usage("--from and --to must be of one kind: both PostgreSQL, or both Redis")),
+    }
 }
 
 async fn postgres(

@@ -58,20 +58,23 @@ pub(crate) async fn run(restore: Restore<'_>) -> anyhow::Result<RestoreReport> {
     }
     let mut outcomes = Vec::new();
     for (manifest, source, target) in pairs {
-        let outcome = one(&restore, source, target).await.with_context(|| {
-            let done: Vec<String> = outcomes.iter().map(|o: &TargetOutcome| o.source.clone()).collect();
-            let before = if done.is_empty() {
-                String::new()
-            } else {
-                format!(" (restored before it: {})", done.join(", "))
-            };
-            format!(
-                "source `{}` of {} was not restored into {}{before}",
-                source.name,
-                manifest.id,
-                target.shown()
-            )
-        })?;
+        let outcome = one(&restore, source, target)
+            .await
+            .map_err(|error| target.explain(error))
+            .with_context(|| {
+                let done: Vec<String> = outcomes.iter().map(|o: &TargetOutcome| o.source.clone()).collect();
+                let before = if done.is_empty() {
+                    String::new()
+                } else {
+                    format!(" (restored before it: {})", done.join(", "))
+                };
+                format!(
+                    "source `{}` of {} was not restored into {}{before}",
+                    source.name,
+                    manifest.id,
+                    target.shown()
+                )
+            })?;
         outcomes.push(outcome);
     }
     Ok(RestoreReport::new(&manifests, outcomes))

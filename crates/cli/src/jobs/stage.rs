@@ -209,6 +209,7 @@ impl Private {
             capture: redisdump::CaptureMethod::Auto,
             access: false,
             data_dir: None,
+            transport: None,
         })
     }
 

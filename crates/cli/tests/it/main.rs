@@ -24,6 +24,7 @@ mod runbooks;
 mod s3_server;
 mod story;
 mod timescale;
+mod transports;
 mod trouble;
 mod usage;
 mod vector;

@@ -4,9 +4,11 @@ use std::time::Duration;
 
 use tokio::task::JoinHandle;
 use tokio_postgres::config::SslMode as DriverSslMode;
+use tokio_postgres::tls::MakeTlsConnect;
 use tokio_postgres::{CancelToken, Client, Config, NoTls};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
+use super::dialer::{Dialed as Through, Shared, Way};
 use super::options::{Host, SslMode};
 use super::{ConnectOptions, tls};
 use crate::Error;
@@ -19,22 +21,43 @@ pub(super) struct Dialed {
     /// True when something between us and the server refused the mark below.
     pub(super) refused_mark: bool,
     pub(super) cancel: Cancel,
+    /// What a dialer went through.
+    pub(super) via: Option<String>,
 }
 
 /// What is needed to end the server's work for a connection.
 pub(super) struct Cancel {
     token: CancelToken,
     tls: Option<MakeRustlsConnect>,
+    dialer: Option<(Shared, Host)>,
 }
 
 impl Cancel {
     pub(super) async fn send(self) {
         // Whether it arrives or not, the connection is gone and the server will notice.
-        let _ = match self.tls {
-            Some(tls) => self.token.cancel_query(tls).await,
-            None => self.token.cancel_query(NoTls).await,
+        let _ = match (self.dialer, self.tls) {
+            (None, Some(tls)) => self.token.cancel_query(tls).await,
+            (None, None) => self.token.cancel_query(NoTls).await,
+            (Some((dialer, host)), tls) => {
+                let dialed = dialer.dial(&host.name, host.port).await;
+                let Ok(stream) = dialed.map(Through) else { return };
+                match tls {
+                    Some(mut tls) => match make_tls(&mut tls, &host) {
+                        Ok(tls) => self.token.cancel_query_raw(stream, tls).await,
+                        Err(_) => return,
+                    },
+                    None => self.token.cancel_query_raw(stream, NoTls).await,
+                }
+            }
         };
     }
+}
+
+fn make_tls(
+    tls: &mut MakeRustlsConnect,
+    host: &Host,
+) -> Result<<MakeRustlsConnect as MakeTlsConnect<Through>>::TlsConnect, std::io::Error> {
+    MakeTlsConnect::<Through>::make_tls_connect(tls, &host.name).map_err(std::io::Error::other)
 }
 
 /// A setting of our own that travels with the request to connect. A server keeps it; PgBouncer refuses it or drops it.
@@ -42,9 +65,16 @@ pub(super) const MARK: &str = "dbhaul.session";
 
 /// Tries the hosts in order, and gives up at the first that answers but refuses.
 pub(super) async fn dial(options: &ConnectOptions) -> Result<Dialed, Error> {
+    let way = match &options.dialer {
+        Some(dialer) => Some(dialer.open().await.map_err(|error| {
+            let host = options.hosts.first().map(|host| options.display_host(host)).unwrap_or_default();
+            Error::unreachable(host, &error)
+        })?),
+        None => None,
+    };
     let mut last = None;
     for host in &options.hosts {
-        match dial_host(options, host).await {
+        match dial_host(options, host, way.as_ref()).await {
             Ok(dialed) => return Ok(dialed),
             // 57P03: it is starting up or shutting down.
             Err(error) if error.is_unreachable() || error.sqlstate() == Some("57P03") => last = Some(error),
@@ -54,8 +84,16 @@ pub(super) async fn dial(options: &ConnectOptions) -> Result<Dialed, Error> {
     Err(last.unwrap_or_else(|| Error::options("no host is named")))
 }
 
-async fn dial_host(options: &ConnectOptions, host: &Host) -> Result<Dialed, Error> {
+async fn dial_host(options: &ConnectOptions, host: &Host, way: Option<&Way>) -> Result<Dialed, Error> {
     let mut config = options.driver.clone();
+    if let Some(way) = way {
+        if let Some(user) = &way.user {
+            config.user(user);
+        }
+        if let Some(password) = &way.password {
+            config.password(password);
+        }
+    }
     match (&host.address, host.name.as_str()) {
         (Some(address), name) => config.hostaddr(*address).host(name),
         (None, name) => config.host(name),
@@ -70,7 +108,7 @@ async fn dial_host(options: &ConnectOptions, host: &Host) -> Result<Dialed, Erro
         config
     };
     let attempt = Attempt { options, host };
-    match attempt.within_time(&marked).await {
+    let dialed = match attempt.within_time(&marked).await {
         // 08P01: "unsupported startup parameter".
         Err(error) if error.sqlstate() == Some("08P01") => {
             if let Some(options) = &options.startup_options {
@@ -80,7 +118,8 @@ async fn dial_host(options: &ConnectOptions, host: &Host) -> Result<Dialed, Erro
             Ok(Dialed { refused_mark: true, ..dialed })
         }
         result => result,
-    }
+    };
+    dialed.map(|dialed| Dialed { via: way.map(|way| way.via.clone()), ..dialed })
 }
 
 struct Attempt<'a> {
@@ -132,20 +171,54 @@ impl Attempt<'_> {
     async fn plain(&self, config: &Config) -> Result<Dialed, Error> {
         let mut config = config.clone();
         config.ssl_mode(DriverSslMode::Disable);
-        let (client, connection) = config.connect(NoTls).await.map_err(|e| self.failed(e))?;
         // An error of the connection reaches whoever waits for an answer on it; the task itself has nobody to tell.
-        Ok(self.dialed(client, tokio::spawn(async move { drop(connection.await) }), None))
+        match &self.options.dialer {
+            None => {
+                let (client, connection) = config.connect(NoTls).await.map_err(|e| self.failed(e))?;
+                Ok(self.dialed(client, tokio::spawn(async move { drop(connection.await) }), None))
+            }
+            Some(dialer) => {
+                let stream = self.through(dialer).await?;
+                let (client, connection) =
+                    config.connect_raw(stream, NoTls).await.map_err(|e| self.failed(e))?;
+                Ok(self.dialed(client, tokio::spawn(async move { drop(connection.await) }), None))
+            }
+        }
     }
 
     async fn with_tls(&self, config: &Config) -> Result<Dialed, Error> {
-        let tls = tls::connector(self.options.ssl_mode, &self.options.tls)?;
-        let (client, connection) = config.connect(tls.clone()).await.map_err(|e| self.failed(e))?;
-        Ok(self.dialed(client, tokio::spawn(async move { drop(connection.await) }), Some(tls)))
+        let mut tls = tls::connector(self.options.ssl_mode, &self.options.tls)?;
+        match &self.options.dialer {
+            None => {
+                let (client, connection) = config.connect(tls.clone()).await.map_err(|e| self.failed(e))?;
+                Ok(self.dialed(client, tokio::spawn(async move { drop(connection.await) }), Some(tls)))
+            }
+            // There is no TLS on a socket.
+            Some(_) if self.host.name.starts_with('/') => self.plain(config).await,
+            Some(dialer) => {
+                let stream = self.through(dialer).await?;
+                let named =
+                    make_tls(&mut tls, self.host).map_err(|e| Error::unreachable(self.shown(), &e))?;
+                let (client, connection) =
+                    config.connect_raw(stream, named).await.map_err(|e| self.failed(e))?;
+                Ok(self.dialed(client, tokio::spawn(async move { drop(connection.await) }), Some(tls)))
+            }
+        }
+    }
+
+    async fn through(&self, dialer: &Shared) -> Result<Through, Error> {
+        let dialed = dialer.dial(&self.host.name, self.host.port).await;
+        dialed.map(Through).map_err(|error| Error::unreachable(self.shown(), &error))
     }
 
     fn dialed(&self, client: Client, connection: JoinHandle<()>, tls: Option<MakeRustlsConnect>) -> Dialed {
-        let cancel = Cancel { token: client.cancel_token(), tls };
-        Dialed { client, connection, host: self.host.clone(), refused_mark: false, cancel }
+        let dialer = self.options.dialer.clone().map(|dialer| (dialer, self.host.clone()));
+        let cancel = Cancel { token: client.cancel_token(), tls, dialer };
+        Dialed { client, connection, host: self.host.clone(), refused_mark: false, cancel, via: None }
+    }
+
+    fn shown(&self) -> String {
+        self.options.display_host(self.host)
     }
 
     fn failed(&self, source: tokio_postgres::Error) -> Error {

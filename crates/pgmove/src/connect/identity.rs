@@ -28,6 +28,12 @@ pub struct ServerIdentity {
     pub encoding: String,
     /// True on a standby.
     pub in_recovery: bool,
+    /// What a dialer went through to reach it, such as a pod with its UID.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub via: Option<String>,
+    /// When the server was started, to the microsecond: whoever may not read the identifier may read this.
+    #[serde(skip)]
+    pub(super) started: Option<String>,
 }
 
 impl ServerIdentity {
@@ -40,7 +46,10 @@ impl ServerIdentity {
     pub fn same_database(&self, other: &ServerIdentity) -> bool {
         let same_cluster = match (&self.system_identifier, &other.system_identifier) {
             (Some(a), Some(b)) => a == b,
-            _ => self.host == other.host && self.port == other.port,
+            _ => match (&self.started, &other.started) {
+                (Some(a), Some(b)) => a == b,
+                _ => (&self.host, self.port, &self.via) == (&other.host, other.port, &other.via),
+            },
         };
         same_cluster && self.database == other.database
     }
@@ -50,8 +59,11 @@ impl fmt::Display for ServerIdentity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let version = self.version.split_whitespace().next().unwrap_or_default();
         write!(f, "PostgreSQL {version} at {}:{}, database {}", self.host, self.port, self.database)?;
-        match &self.system_identifier {
-            Some(identifier) => write!(f, ", system {identifier}"),
+        if let Some(identifier) = &self.system_identifier {
+            write!(f, ", system {identifier}")?;
+        }
+        match &self.via {
+            Some(via) => write!(f, ", {via}"),
             None => Ok(()),
         }
     }

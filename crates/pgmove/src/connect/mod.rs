@@ -2,6 +2,7 @@
 
 mod databases;
 mod dial;
+mod dialer;
 mod identity;
 mod options;
 mod parameters;
@@ -12,6 +13,7 @@ mod tls;
 pub(crate) mod value_settings;
 
 pub use databases::databases;
+pub use dialer::{ByteStream, Dialer, Dialing, Way};
 pub use identity::ServerIdentity;
 pub use options::{ConnectOptions, Environment, SslMode};
 pub use session::{Session, connect};

@@ -4,10 +4,12 @@ use std::collections::HashMap;
 use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_postgres::config::{ChannelBinding, Config, SslNegotiation, TargetSessionAttrs};
 
+use super::dialer::{self, Dialer};
 use super::parameters::is_known;
 use super::text::{self, Parameters};
 use super::{passfile, tls::TlsFiles};
@@ -104,6 +106,8 @@ pub struct ConnectOptions {
     /// Seconds, 0 for ever.
     pub(super) connect_timeout: u64,
     pub(super) warnings: Vec<String>,
+    /// Makes the connections, where they are not made by TCP.
+    pub(super) dialer: Option<dialer::Shared>,
 }
 
 /// Values as the URL, the service file and the environment give them, in this order.
@@ -181,7 +185,22 @@ impl ConnectOptions {
             tls,
             connect_timeout: given.number("connect_timeout", "PGCONNECT_TIMEOUT")?.unwrap_or(30),
             warnings,
+            dialer: None,
         })
+    }
+
+    /// The same server, reached through a dialer.
+    ///
+    /// # Errors
+    /// [`Error::Options`] for `target_session_attrs`, which chooses among servers that are reached directly.
+    pub fn with_dialer(mut self, dialer: Arc<dyn Dialer>) -> Result<ConnectOptions, Error> {
+        if self.driver.get_target_session_attrs() != TargetSessionAttrs::Any {
+            return Err(Error::options(
+                "target_session_attrs has no effect through a tunnel: name the one server",
+            ));
+        }
+        self.dialer = Some(dialer);
+        Ok(self)
     }
 
     /// The same connection with another password.

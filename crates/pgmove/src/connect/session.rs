@@ -1,19 +1,23 @@
 //! A session: connected, identified, and pinned to settings that make equal values give equal text.
 
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use tokio::task::JoinHandle;
 use tokio_postgres::Client;
 
 use super::dial::{Cancel, Dialed, MARK, dial};
+use super::dialer::keep_alive;
 use super::{ConnectOptions, ServerIdentity};
 use crate::Error;
 
 /// A connected session. Dropping it closes the connection at once; if the server still works for it, that is cancelled.
 pub struct Session {
-    client: Client,
+    client: Arc<Client>,
     connection: JoinHandle<()>,
+    /// Keeps a connection through a dialer from being forgotten.
+    keeping: Option<JoinHandle<()>>,
     server: ServerIdentity,
     pooled: bool,
     busy: AtomicBool,
@@ -29,6 +33,9 @@ impl fmt::Debug for Session {
 impl Drop for Session {
     fn drop(&mut self) {
         self.connection.abort();
+        if let Some(keeping) = &self.keeping {
+            keeping.abort();
+        }
         // A closed connection alone ends a COPY, but not a CREATE INDEX, which would go on for hours.
         let busy = *self.busy.get_mut();
         if let (true, Some(cancel), Ok(runtime)) =
@@ -146,9 +153,12 @@ async fn refuse_shared_sessions(session: &Session, options: &ConnectOptions) -> 
 }
 
 async fn identify(dialed: Dialed, options: &ConnectOptions) -> Result<Session, Error> {
+    let client = Arc::new(dialed.client);
+    let keeping = dialed.via.is_some().then(|| tokio::spawn(keep_alive(Arc::downgrade(&client), None)));
     let mut session = Session {
-        client: dialed.client,
+        client,
         connection: dialed.connection,
+        keeping,
         server: ServerIdentity {
             version: String::new(),
             version_num: 0,
@@ -159,6 +169,8 @@ async fn identify(dialed: Dialed, options: &ConnectOptions) -> Result<Session, E
             user: options.user().to_owned(),
             encoding: String::new(),
             in_recovery: false,
+            via: dialed.via,
+            started: None,
         },
         pooled: false,
         busy: AtomicBool::new(false),
@@ -167,7 +179,8 @@ async fn identify(dialed: Dialed, options: &ConnectOptions) -> Result<Session, E
     // The search path is not ours yet: what the database puts there must not stand in the place of the server's own.
     let sql = "SELECT pg_catalog.current_setting('server_version'), pg_catalog.current_setting('server_version_num'), \
                pg_catalog.current_database(), current_user, pg_catalog.current_setting('server_encoding'), \
-               pg_catalog.pg_is_in_recovery()";
+               pg_catalog.pg_is_in_recovery(), \
+               pg_catalog.date_part('epoch', pg_catalog.pg_postmaster_start_time())::pg_catalog.text";
     let rows = session.query("the server's identity", sql).await?;
     let text = |at: usize| rows.first().and_then(|row| row.get(at)).cloned().flatten().unwrap_or_default();
     session.server.version = text(0);
@@ -176,6 +189,7 @@ async fn identify(dialed: Dialed, options: &ConnectOptions) -> Result<Session, E
     session.server.user = text(3);
     session.server.encoding = text(4);
     session.server.in_recovery = text(5) == "t";
+    session.server.started = Some(text(6)).filter(|started| !started.is_empty());
     if session.server.version_num < 120_000 {
         return Err(Error::Refused {
             what: session.server.to_string(),

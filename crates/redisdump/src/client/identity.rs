@@ -30,6 +30,9 @@ pub struct ServerIdentity {
     /// How many masters a whole cluster has; 0 for a single server, and for one node of a cluster.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub masters: u32,
+    /// What a dialer went through to reach it, such as a pod with its UID.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub via: Option<String>,
 }
 
 fn is_zero(number: &u32) -> bool {
@@ -49,14 +52,15 @@ impl fmt::Display for ServerIdentity {
         let name = if self.flavor == Dialect::Valkey { "Valkey" } else { "Redis" };
         if self.masters > 0 {
             let masters = if self.masters == 1 { "master" } else { "masters" };
-            return write!(
-                f,
-                "{name} {} cluster of {} {masters} at {}",
-                self.version, self.masters, self.address
-            );
+            write!(f, "{name} {} cluster of {} {masters} at {}", self.version, self.masters, self.address)?;
+        } else {
+            let run: String = self.run_id.chars().take(12).collect();
+            write!(f, "{name} {} at {}, run {run}", self.version, self.address)?;
         }
-        let run: String = self.run_id.chars().take(12).collect();
-        write!(f, "{name} {} at {}, run {run}", self.version, self.address)
+        match &self.via {
+            Some(via) => write!(f, ", {via}"),
+            None => Ok(()),
+        }
     }
 }
 
@@ -106,6 +110,10 @@ pub(crate) async fn identify(
             conflicts: vec![format!("{words}. Of a proxy, name the server behind it; a user needs +info")],
         });
     }
+    let via = match &options.dialer {
+        Some(dialer) => dialer.open().await.ok().map(|way| way.via),
+        None => None,
+    };
     let mut masters = 0;
     if options.is_cluster() {
         // Any of its nodes was asked, and speaks for all.
@@ -121,6 +129,7 @@ pub(crate) async fn identify(
         address,
         cluster: get("cluster_enabled") == "1" || mode == "cluster",
         masters,
+        via,
     })
 }
 

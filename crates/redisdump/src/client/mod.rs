@@ -2,6 +2,7 @@
 
 pub(crate) mod acl;
 pub(crate) mod databases;
+pub(crate) mod dialer;
 pub(crate) mod identity;
 pub(crate) mod idle_timeout;
 pub(crate) mod lineage;

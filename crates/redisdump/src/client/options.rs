@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use crate::Error;
+use crate::client::dialer::Dialer;
 
 /// The part of the environment that matters here; an argument, so that tests bring their own.
 #[derive(Clone, Default)]
@@ -119,6 +120,8 @@ pub struct ConnectOptions {
     pub(crate) silence: Option<Duration>,
     /// Of a cluster this one node is meant.
     pub(crate) this_node: bool,
+    /// Makes the connections, where they are not made by TCP.
+    pub(crate) dialer: Option<Arc<dyn Dialer>>,
 }
 
 impl ConnectOptions {
@@ -197,7 +200,15 @@ impl ConnectOptions {
             password: password.or_else(|| env.password.clone()),
             silence: (said.timeout > 0).then(|| Duration::from_secs(said.timeout)),
             this_node: said.this_node,
+            dialer: None,
         })
+    }
+
+    /// The same server, reached through a dialer; and so are the servers that it names, masters and nodes of a cluster.
+    #[must_use]
+    pub fn with_dialer(mut self, dialer: Arc<dyn Dialer>) -> ConnectOptions {
+        self.dialer = Some(dialer);
+        self
     }
 
     /// The same connection with files for TLS, beside those that the URL names.

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use rustls::RootCertStore;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use crate::client::options::Tls;
+use crate::client::wire::Socket;
 
 /// Reads the files, which can be told before anybody is asked.
 pub(crate) fn connector(tls: &Tls) -> Result<TlsConnector, String> {
@@ -21,8 +21,8 @@ pub(crate) async fn secured(
     connector: TlsConnector,
     tls: &Tls,
     host: &str,
-    stream: TcpStream,
-) -> Result<TlsStream<TcpStream>, String> {
+    stream: Socket,
+) -> Result<TlsStream<Socket>, String> {
     let name = tls.sni.as_deref().unwrap_or(host);
     let server = ServerName::try_from(name.to_owned()).map_err(|e| format!("TLS for {name}: {e}"))?;
     connector.connect(server, stream).await.map_err(|error| {

@@ -4,11 +4,11 @@
 use std::time::Duration;
 
 use tokio::io::{
-    AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, BufReader, ReadHalf,
-    WriteHalf,
+    AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader, ReadHalf, WriteHalf,
 };
 use tokio::net::{TcpStream, UnixStream};
 
+use crate::client::dialer::{ByteStream, Destination, Dialer};
 use crate::client::idle_timeout::{Watched, keep_alive};
 use crate::client::options::Place;
 pub(crate) use crate::client::resp::command;
@@ -51,9 +51,7 @@ impl Reply {
     }
 }
 
-pub(crate) trait Both: AsyncRead + AsyncWrite + Unpin + Send {}
-impl<T: AsyncRead + AsyncWrite + Unpin + Send> Both for T {}
-pub(crate) type Socket = Box<dyn Both>;
+pub(crate) type Socket = Box<dyn ByteStream>;
 
 /// Lines (and so simple strings, errors and lengths) are never longer.
 const LINE: u64 = 64 << 10;
@@ -290,6 +288,10 @@ impl Connection {
     pub(crate) async fn to_server(options: &ConnectOptions) -> Result<Connection, Error> {
         let target = options.display().to_string();
         let failed = |message: String| Error::Connect { target: target.clone(), message };
+        let way = match &options.dialer {
+            Some(dialer) => Some(dialer.open().await.map_err(|error| failed(error.to_string()))?),
+            None => None,
+        };
         let socket = match tokio::time::timeout(Duration::from_secs(30), dial(options)).await {
             Ok(dialled) => dialled.map_err(failed)?,
             Err(_) => return Err(failed("it did not answer within 30 s".to_owned())),
@@ -311,7 +313,8 @@ impl Connection {
             other => other,
         };
         // A user of whom no password is known may have none.
-        let password = options.password.as_deref().or(options.user.as_ref().map(|_| ""));
+        let known = way.as_ref().and_then(|way| way.password.as_deref()).or(options.password.as_deref());
+        let password = known.or(options.user.as_ref().map(|_| ""));
         if let Some(password) = password {
             let mut arguments: Vec<&[u8]> = vec![b"AUTH"];
             arguments.extend(options.user.as_ref().map(String::as_bytes));
@@ -372,15 +375,25 @@ async fn dial(options: &ConnectOptions) -> Result<Socket, String> {
         Place::Sentinel(_) => return Err("Sentinels hold no keys".to_owned()),
         // One of its nodes was chosen before.
         Place::Cluster(_) => return Err("a cluster is reached by its nodes".to_owned()),
-        Place::Unix(path) => Box::new(UnixStream::connect(path).await.map_err(|e| e.to_string())?),
+        Place::Unix(path) => match &options.dialer {
+            Some(dialer) => dialed(dialer.as_ref(), Destination::Unix(path.as_ref())).await?,
+            None => Box::new(UnixStream::connect(path).await.map_err(|e| e.to_string())?),
+        },
         Place::Tcp { host, port, tls } => {
             let connector = tls.as_ref().map(connector).transpose()?;
-            let stream = TcpStream::connect((host.as_str(), *port)).await.map_err(|e| e.to_string())?;
-            stream.set_nodelay(true).map_err(|e| e.to_string())?;
-            keep_alive(&stream).map_err(|e| e.to_string())?;
+            let stream: Socket = match &options.dialer {
+                Some(dialer) => dialed(dialer.as_ref(), Destination::Tcp(host, *port)).await?,
+                None => {
+                    let stream =
+                        TcpStream::connect((host.as_str(), *port)).await.map_err(|e| e.to_string())?;
+                    stream.set_nodelay(true).map_err(|e| e.to_string())?;
+                    keep_alive(&stream).map_err(|e| e.to_string())?;
+                    Box::new(stream)
+                }
+            };
             match (tls, connector) {
                 (Some(tls), Some(connector)) => Box::new(secured(connector, tls, host, stream).await?),
-                _ => Box::new(stream),
+                _ => stream,
             }
         }
     };
@@ -388,4 +401,8 @@ async fn dial(options: &ConnectOptions) -> Result<Socket, String> {
         Some(silence) => Box::new(Watched::new(socket, silence)),
         None => socket,
     })
+}
+
+async fn dialed(dialer: &dyn Dialer, to: Destination<'_>) -> Result<Socket, String> {
+    dialer.dial(to).await.map_err(|error| error.to_string())
 }

@@ -147,6 +147,20 @@ impl Address {
         }
     }
 
+    /// What a pod's or a container's server may be called: `NAME.NAMESPACE`, the container's name.
+    pub fn server_name(&self) -> Option<String> {
+        match &self.place {
+            Place::Kubernetes(place) => Some(format!("{}.{}", place.name, place.namespace)),
+            Place::Docker { name, .. } => Some(name.clone()),
+            Place::Url(_) => None,
+        }
+    }
+
+    /// The hosts on the way, `user@host:port`, the first one first.
+    pub fn hosts(&self) -> Vec<String> {
+        self.hops.iter().map(ToString::to_string).collect()
+    }
+
     /// Options of the URL that are none of this crate's, such as `sslmode`, decoded.
     pub fn options(&self) -> &[(String, String)] {
         &self.details.rest

@@ -91,7 +91,7 @@ pub(super) struct ApplyArgs {
 pub(super) async fn apply(args: ApplyArgs, context: &Context) -> anyhow::Result<Exit> {
     let wanted = args.files.wanted(None, context);
     let url = args.url.or(args.to).unwrap_or_default();
-    let endpoint = Endpoint::from_url("target", &url, context)?;
+    let endpoint = Endpoint::from_url("target", &url, None, context)?;
     let report = migrations::apply(&endpoint, &wanted, &context.progress).await?;
     let exit = if report.passed() { Exit::Done } else { Exit::Differs };
     context.conclude(exit, &report, || report.render())

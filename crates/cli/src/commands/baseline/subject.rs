@@ -33,7 +33,7 @@ impl SubjectArgs {
     /// Opens what is meant, as far as it must be open.
     pub(super) async fn subject(&self, context: &Context) -> anyhow::Result<Subject> {
         match (self.url.as_ref().or(self.to.as_ref()), &self.snapshot) {
-            (Some(url), _) => Ok(Subject::Live(Box::new(Endpoint::from_url("target", url, context)?))),
+            (Some(url), _) => Ok(Subject::Live(Box::new(Endpoint::from_url("target", url, None, context)?))),
             (None, Some(snapshot)) => {
                 let repository = Box::new(context.open_repository().await?);
                 let ask = Ask::named_or(self.source.as_deref(), Kind::Postgres);

@@ -138,6 +138,7 @@ impl Pass {
             address,
             cluster: false,
             masters: 0,
+            via: None,
         }
     }
 

@@ -1,0 +1,50 @@
+//! Connections by other means than TCP and sockets, such as a tunnel.
+
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::path::Path;
+use std::pin::Pin;
+
+use tokio::io::{AsyncRead, AsyncWrite};
+
+/// A stream of bytes to and from a server.
+pub trait ByteStream: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> ByteStream for S {}
+
+/// What a dialer gives, at some time.
+pub type Dialing<'a, T> = Pin<Box<dyn Future<Output = io::Result<T>> + Send + 'a>>;
+
+/// Makes the connections of a server, in the place of TCP. TLS, the login and everything above are as without it.
+pub trait Dialer: Send + Sync {
+    /// Opens the way, as far as it is not open yet. It is asked for before each connection.
+    fn open(&self) -> Dialing<'_, Way>;
+
+    /// Connects.
+    fn dial<'a>(&'a self, to: Destination<'a>) -> Dialing<'a, Box<dyn ByteStream>>;
+}
+
+/// Where a connection leads, as the options or a server name it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Destination<'a> {
+    /// A host and a port.
+    Tcp(&'a str, u16),
+    /// A socket.
+    Unix(&'a Path),
+}
+
+/// What is known once the way is open.
+#[derive(Clone, Default)]
+pub struct Way {
+    /// What was reached, for people and reports: `pod shop/redis-0 (uid …)`.
+    pub via: String,
+    /// The password, where it is known there; it stands over that of the options.
+    pub password: Option<String>,
+}
+
+impl fmt::Debug for Way {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Way").field("via", &self.via).finish_non_exhaustive()
+    }
+}
