@@ -143,7 +143,7 @@ pub(crate) const TABLES: &[Table] = &[
                 "URL",
                 "",
                 "PG*, see below",
-                "postgres://… or a conninfo string, redis:// or rediss://. ${VAR} is replaced from the environment. Required unless data-dir is set.",
+                "postgres://… or a conninfo string, redis:// or rediss://; through a tunnel k8s://, docker:// or ssh://. ${VAR} is replaced from the environment. Required unless data-dir is set.",
             ),
             key(
                 "database",
