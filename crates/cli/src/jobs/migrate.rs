@@ -59,6 +59,8 @@ async fn postgres(
 ) -> anyhow::Result<TargetOutcome> {
     let (settings, progress) = (&migrate.settings, migrate.progress);
     let source = open_source(from, &migrate.from.filter, settings.jobs, migrate.lock_wait, progress).await?;
+    // Before anything else is said of the target, or written to it.
+    refuse_itself(source.server(), pgmove::connect(to).await?.server())?;
     if settings.globals {
         let globals = pgmove::globals::read_globals(from, false).await?;
         postgres::load::globals(to, &globals, progress).await?;
@@ -66,12 +68,7 @@ async fn postgres(
     let (target, plan) = postgres::load::prepare(to, source.catalog(), settings).await?;
     progress.note(format!("from {}", source.server()));
     progress.note(format!("into {}", target.server()));
-    if source.server().same_database(target.server()) {
-        return Err(exit::refused(format!(
-            "source and target are the same database, {}; nothing was written",
-            target.server()
-        )));
-    }
+    refuse_itself(source.server(), target.server())?;
     for warning in plan.warnings() {
         progress.warn(warning);
     }
@@ -102,6 +99,15 @@ async fn postgres(
     let verdict = baseline::verdict_for_target(migrate.to, progress).await?;
     let proven = Proven { tables, views, schema, baseline: verdict, failures: target.failures() };
     Ok(TargetOutcome::postgres(&migrate.from.name, target.server(), proven))
+}
+
+fn refuse_itself(source: &pgmove::ServerIdentity, target: &pgmove::ServerIdentity) -> anyhow::Result<()> {
+    match source.same_database(target) {
+        true => Err(exit::refused(format!(
+            "source and target are the same database, {target}; nothing was written"
+        ))),
+        false => Ok(()),
+    }
 }
 
 /// The rows of a live source; each stream leaves its proof behind when it ends.

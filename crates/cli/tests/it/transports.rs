@@ -17,7 +17,7 @@ const PASSWORD: &str = "s3cret word";
 
 /// PostgreSQL and Redis, each in a pod of its own and behind ssh.
 struct Stage {
-    source: Postgres,
+    source: Option<Postgres>,
     redis: Redis,
     api: FakeKubernetes,
     sshd: Sshd,
@@ -36,12 +36,14 @@ fn pod(name: &str, app: &str, socket: PathBuf) -> FakePod {
 }
 
 fn stage() -> Option<Stage> {
-    let (kubectl, sshd) = (require_kubectl()?, require_sshd()?);
-    let (binaries, redis) = (require_postgres(15)?, require_redis("7.0")?);
     let options = PostgresOptions { password: Some(PASSWORD.to_owned()), ..PostgresOptions::default() };
-    let source = Postgres::start(&binaries, options).unwrap();
-    let redis = Redis::start(&redis, quick_redis()).unwrap();
-    let socket = source.socket_dir().join(".s.PGSQL.5432");
+    stage_with(Some(Postgres::start(&require_postgres(15)?, options).unwrap()))
+}
+
+fn stage_with(source: Option<Postgres>) -> Option<Stage> {
+    let (kubectl, sshd) = (require_kubectl()?, require_sshd()?);
+    let redis = Redis::start(&require_redis("7.0")?, quick_redis()).unwrap();
+    let socket = source.as_ref().map(|source| source.socket_dir().join(".s.PGSQL.5432")).unwrap_or_default();
     let api = FakeKubernetes::start(vec![pod("db-0", "db", socket), pod("redis-0", "redis", redis.socket())])
         .unwrap();
     api.service("db", "db", r#"[{"port":5432}]"#);
@@ -57,6 +59,10 @@ fn stage() -> Option<Stage> {
 }
 
 impl Stage {
+    fn source(&self) -> &Postgres {
+        self.source.as_ref().unwrap()
+    }
+
     fn command(&self, args: &[&str]) -> std::process::Command {
         let mut command = command(self.here.path(), args);
         // By this mark the processes are known that a run leaves behind.
@@ -92,7 +98,7 @@ impl Stage {
 
     /// A database of the source, behind ssh.
     fn by_ssh(&self, role: &str, database: &str) -> String {
-        let folder = self.source.socket_dir().display().to_string().replace('/', "%2F");
+        let folder = self.source().socket_dir().display().to_string().replace('/', "%2F");
         format!("ssh://vm/postgres://{role}@{folder}/{database}")
     }
 
@@ -103,14 +109,14 @@ impl Stage {
              INSERT INTO a SELECT n, repeat(md5(n::text), 32) FROM generate_series(1, {}) n",
             megabytes * 1000
         );
-        postgres(&self.source.url("app")).await.batch_execute(&sql).await.unwrap();
+        postgres(&self.source().url("app")).await.batch_execute(&sql).await.unwrap();
     }
 }
 
 const IN_POD: &str = "k8s://coin-pilot-ns/svc/db/app?user=postgres&secret=coin-pilot-secret/DB_PASSWORD";
 
 async fn databases(stage: &Stage) {
-    let admin = postgres(&stage.source.url("postgres")).await;
+    let admin = postgres(&stage.source().url("postgres")).await;
     for name in ["app", "copy"] {
         admin.batch_execute(&format!("CREATE DATABASE {name}")).await.unwrap();
     }
@@ -156,7 +162,7 @@ async fn a_database_moves_from_a_pod_to_a_host_behind_ssh() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn keys_move_between_transports() {
-    let Some(stage) = stage() else { return };
+    let Some(stage) = stage_with(None) else { return };
     let Some(binaries) = require_redis("8.2") else { return };
     let target = Redis::start(&binaries, quick_redis()).unwrap();
     for n in 0..50 {
@@ -184,7 +190,7 @@ async fn one_server_is_known_by_whatever_way_it_is_reached() {
     };
     same("postgres");
     // A role that may not read the identifier.
-    let client = postgres(&stage.source.url("app")).await;
+    let client = postgres(&stage.source().url("app")).await;
     let sql = format!(
         "CREATE ROLE plain LOGIN PASSWORD '{PASSWORD}'; GRANT SELECT ON ALL TABLES IN SCHEMA public TO plain; \
          REVOKE EXECUTE ON FUNCTION pg_control_system() FROM PUBLIC"
@@ -200,14 +206,14 @@ async fn one_server_is_known_by_whatever_way_it_is_reached() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_cannot_be_reached_is_told_in_the_programs_words() {
-    let Some(stage) = stage() else { return };
-    let run = |url: &str| stage.run(&["baseline", "capture", url, "--output", "x.toml"]);
+    let Some(stage) = stage_with(None) else { return };
+    let run = |url: &str| stage.run(&["baseline", "capture", url]);
     run(&IN_POD.replace("DB_PASSWORD", "PASSWORD"))
         .exits(1)
         .says("has no key `PASSWORD`; it has `DB_PASSWORD`");
     run("k8s://elsewhere/coin-pilot-ns/svc/db/app").exits(1).says("127.0.0.1:1");
     run("k8s://coin-pilot-ns/svc/db:9999/app").exits(1).says("service `db` has no port 9999; it has 5432");
-    run("ssh://nobody@vm/postgres://localhost/app").exits(1).says("Permission denied");
+    run("ssh://no-such-user@vm/postgres://localhost/app").exits(1).says("Permission denied");
     run("ssh://vm/postgres://127.0.0.1:1/app").exits(1).says("Connection refused");
     run("ssh://-oProxyCommand=id/docker://x/app").exits(2).says("must not begin with `-`");
     run("docker://x").exits(2).says("?kind=postgres");
@@ -221,7 +227,7 @@ async fn cut_by_kubectl(megabytes: u32) {
     databases(&stage).await;
     stage.fill(megabytes).await;
     stage.api.cut_after(u64::from(megabytes) << 19);
-    let to = stage.source.url("copy");
+    let to = stage.source().url("copy");
     let run = stage.run(&["migrate", "--from", IN_POD, "--to", &to]).exits(1);
     run.says("kubectl port-forward to pod `db-0`").says("lost connection to pod");
 }
@@ -231,15 +237,16 @@ async fn cut_by_ssh(megabytes: u32) {
     databases(&stage).await;
     stage.fill(megabytes).await;
     std::fs::write(stage.here.path().join("password"), PASSWORD).unwrap();
-    let (from, to) = (stage.by_ssh("postgres", "app"), stage.source.url("copy"));
+    let (from, to) = (stage.by_ssh("postgres", "app"), stage.source().url("copy"));
     let args = ["migrate", "--from", &from, "--to", &to, "--from-password-file", "password"];
     let child = stage.command(&args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let admin = postgres(&stage.source.url("postgres")).await;
+    let admin = postgres(&stage.source().url("postgres")).await;
     let began = Instant::now();
     let copying =
         "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'COPY%TO STDOUT%' AND state = 'active'";
     while admin.query_one(copying, &[]).await.unwrap().get::<_, i64>(0) == 0 {
         assert!(began.elapsed() < Duration::from_secs(30), "no COPY began");
+        std::thread::sleep(Duration::from_millis(5));
     }
     stage.sshd.cut();
     let run = Run::of(child.wait_with_output().unwrap()).exits(1);
@@ -254,7 +261,7 @@ async fn a_forward_that_is_cut_during_a_copy_fails_with_its_words() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_host_that_goes_away_during_a_copy_fails_with_sshs_words() {
-    cut_by_ssh(40).await;
+    cut_by_ssh(30).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -273,11 +280,12 @@ async fn a_run_that_is_killed_leaves_no_child() {
     let to = stage.by_ssh("postgres", "copy");
     let args = ["migrate", "--from", IN_POD, "--to", &to, "--to-password-file", "password"];
     let mut child = stage.command(&args).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    let admin = postgres(&stage.source.url("postgres")).await;
+    let admin = postgres(&stage.source().url("postgres")).await;
     let began = Instant::now();
     let copying = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'COPY%FROM STDIN%'";
     while admin.query_one(copying, &[]).await.unwrap().get::<_, i64>(0) == 0 {
         assert!(began.elapsed() < Duration::from_secs(30), "no COPY began");
+        std::thread::sleep(Duration::from_millis(5));
     }
     child.kill().unwrap();
     child.wait().unwrap();
