@@ -273,6 +273,36 @@ pub(crate) fn loses_maintain(on: On<'_>, acl: &[String], initial: &[String], tar
     target < MAINTAIN_SINCE && is_table(on) && acl.iter().any(given)
 }
 
+/// Who gave the first of these privileges.
+pub(crate) fn grantor(acl: &[String]) -> Option<String> {
+    acl.iter().find_map(|item| AclItem::parse(item)).map(|item| item.grantor)
+}
+
+/// The same privileges as they were while an object belonged to `before`: a new owner takes the place of the old one.
+pub(crate) fn of_owner(acl: &[String], owner: &str, before: &str) -> Vec<String> {
+    if owner == before {
+        return acl.to_vec();
+    }
+    let named = |role: &str| quoted(if role == owner { before } else { role });
+    let item = |item: &String| {
+        let Some(item) = AclItem::parse(item) else { return item.clone() };
+        let letters: String = item
+            .privileges
+            .iter()
+            .flat_map(|(letter, passing)| [Some(*letter), passing.then_some('*')])
+            .flatten()
+            .collect();
+        format!("{}={letters}/{}", named(&item.grantee), named(&item.grantor))
+    };
+    acl.iter().map(item).collect()
+}
+
+/// A role's name as `aclitem` writes it.
+pub(super) fn quoted(name: &str) -> String {
+    let plain = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    if plain { name.to_owned() } else { format!("\"{}\"", name.replace('"', "\"\"")) }
+}
+
 /// The roles that a list of privileges names.
 pub(crate) fn roles(acl: &[String]) -> Vec<String> {
     let items = acl.iter().filter_map(|item| AclItem::parse(item));

@@ -26,7 +26,9 @@ impl<'a> Builder<'a> {
             self.remarks("SCHEMA", &name, schema.address(), 0);
         }
         // Every database is born with that comment: one that is gone has to be taken away.
-        let whole = self.catalog.filter.tables.is_empty() && !self.options.no_comments;
+        let whole = self.catalog.filter.tables.is_empty()
+            && !self.options.no_comments
+            && !self.options.no_public_comment;
         if schema.meta.name == "public" && whole && self.comment_of(schema.address(), 0).is_none() {
             self.push(format!("COMMENT ON SCHEMA {name} IS NULL"));
         }

@@ -9,6 +9,7 @@ use crate::catalog::column::Column;
 use crate::catalog::function::Function;
 use crate::catalog::plain::PlainKind;
 use crate::catalog::table::Table;
+use crate::catalog::types::TypeDefinition;
 use crate::catalog::{Address, Catalog, Object as _};
 
 /// How many generations of parents are looked through. A catalog that says more is damaged.
@@ -48,7 +49,7 @@ impl<'a> Graph<'a> {
         }
     }
 
-    /// A check that reads other tables, by a function, is added when the rows are there: before, whether the rows of the
+    /// A check of a table or of a domain that reads other tables, by a function, is added when the rows are there: before, whether the rows of the
     /// other table came first would decide. Nothing in the catalog says what a function reads, so that its text has to.
     pub(super) fn postpone_reading_checks(&mut self, catalog: &'a Catalog) {
         let own: HashMap<Address, &Function> = catalog
@@ -84,12 +85,30 @@ impl<'a> Graph<'a> {
                 if !late.contains(&address) {
                     continue;
                 }
-                if let (Some(whole), Some(part)) = (self.at(table.address()), self.at(address)) {
-                    self.separate(whole, part);
-                    if let Some(node) = self.node_mut(part) {
-                        node.section = Section::PostData;
-                    }
+                self.postpone(table.address(), address);
+            }
+        }
+        for kind in &catalog.types {
+            let TypeDefinition::Domain(domain) = &kind.definition else { continue };
+            // The server adds no check to a domain that stands inside of another type of some column.
+            if is_nested(catalog, &kind.meta.qualified()) {
+                continue;
+            }
+            for check in &domain.checks {
+                let address = Address::new(class::CONSTRAINT, check.oid);
+                if late.contains(&address) {
+                    self.postpone(kind.address(), address);
                 }
+            }
+        }
+    }
+
+    /// Has a check added by itself, after the rows.
+    fn postpone(&mut self, whole: Address, check: Address) {
+        if let (Some(whole), Some(part)) = (self.at(whole), self.at(check)) {
+            self.separate(whole, part);
+            if let Some(node) = self.node_mut(part) {
+                node.section = Section::PostData;
             }
         }
     }
@@ -123,6 +142,22 @@ impl<'a> Graph<'a> {
 fn plain_default<'a>(table: &'a Table, name: &str) -> Option<&'a Column> {
     let column = table.columns.iter().find(|column| column.name == name)?;
     (column.default.is_some() && column.generated.is_none()).then_some(column)
+}
+
+/// Whether a domain is the element, an attribute or the subtype of another type.
+fn is_nested(catalog: &Catalog, domain: &str) -> bool {
+    let array = format!("{domain}[]");
+    let columns = catalog.tables.iter().flat_map(|table| &table.columns);
+    let inside = |kind: &TypeDefinition| match kind {
+        TypeDefinition::Composite { columns, .. } => {
+            columns.iter().any(|column| column.type_name == domain || column.type_name == array)
+        }
+        TypeDefinition::Range(range) => range.subtype == domain,
+        TypeDefinition::Domain(other) => other.base == array,
+        _ => false,
+    };
+    columns.into_iter().any(|column| column.type_name == array)
+        || catalog.types.iter().any(|kind| inside(&kind.definition))
 }
 
 /// Every table that this one inherits from, directly or not.

@@ -102,7 +102,8 @@ pub fn required_roles(catalog: &Catalog, options: &RenderOptions) -> BTreeMap<St
             }
         }
         for builtin in &catalog.builtin_acls {
-            for role in acl::roles(&builtin.acl) {
+            let owner = (!options.no_owner).then(|| builtin.owner.clone());
+            for role in acl::roles(&builtin.acl).into_iter().chain(owner) {
                 need(&role, format!("privileges of {}", builtin.identity));
             }
         }

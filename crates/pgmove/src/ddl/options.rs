@@ -16,6 +16,8 @@ pub struct RenderOptions {
     pub no_comments: bool,
     /// No comments on extensions, which only their owners may make.
     pub no_extension_comments: bool,
+    /// No comment on the schema `public`, which only its owner may make.
+    pub no_public_comment: bool,
     /// No security labels.
     pub no_security_labels: bool,
     /// No tablespaces: everything goes to the database's own.

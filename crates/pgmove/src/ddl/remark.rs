@@ -22,8 +22,9 @@ impl<'a> Builder<'a> {
         for extension in self.tied.get(&address).filter(|_| sub == 0).cloned().unwrap_or_default() {
             self.push(format!("ALTER {keyword} {identity} DEPENDS ON EXTENSION {}", ident(extension)));
         }
-        let unwanted =
-            self.options.no_comments || (keyword == "EXTENSION" && self.options.no_extension_comments);
+        let unwanted = self.options.no_comments
+            || (keyword == "EXTENSION" && self.options.no_extension_comments)
+            || (keyword == "SCHEMA" && identity == "public" && self.options.no_public_comment);
         if let Some(text) = self.comment_of(address, sub).filter(|_| !unwanted) {
             self.push(format!("COMMENT ON {keyword} {identity} IS {}", literal(text)));
         }
@@ -84,7 +85,7 @@ impl<'a> Builder<'a> {
                         .meta
                         .acl
                         .clone()
-                        .unwrap_or_else(|| vec![format!("{0}=UC/{0}", role(&schema.meta.owner))]);
+                        .unwrap_or_else(|| vec![format!("{0}=UC/{0}", acl::quoted(&schema.meta.owner))]);
                     self.grant(on, &acl, &initial);
                 }
                 None => self.object_privileges("SCHEMA", &name, &schema.meta),
@@ -116,14 +117,21 @@ impl<'a> Builder<'a> {
         for builtin in &catalog.builtin_acls {
             self.about("built-in", builtin.identity.clone());
             self.made_by(None);
+            // Whoever initdb gave it to gave the privileges; a later owner took them over, and gets them again.
+            let born = acl::grantor(&builtin.initial_acl).unwrap_or_else(|| builtin.owner.clone());
+            let acl = acl::of_owner(&builtin.acl, &builtin.owner, &born);
             let on = On {
                 kind: &builtin.kind,
                 identity: &builtin.identity,
                 column: builtin.column.as_deref(),
                 prefix: "",
-                owner: &builtin.owner,
+                owner: &born,
             };
-            self.grant(on, &builtin.acl, &builtin.initial_acl);
+            self.grant(on, &acl, &builtin.initial_acl);
+            if born != builtin.owner && builtin.column.is_none() && !self.options.no_owner {
+                let owner = ident(self.options.role(&builtin.owner)).into_owned();
+                self.push(format!("ALTER {} {} OWNER TO {owner}", builtin.kind, builtin.identity));
+            }
         }
     }
 
@@ -155,17 +163,11 @@ impl<'a> Builder<'a> {
     /// have been of another mind about `CREATE` for everybody.
     fn public_initial(&self, meta: &Meta) -> Option<Vec<String>> {
         (meta.name == "public").then(|| {
-            let owner = role(&meta.owner);
+            let owner = acl::quoted(&meta.owner);
             let everybody = if self.target >= 150_000 { "U" } else { "UC" };
             vec![format!("{owner}=UC/{owner}"), format!("={everybody}/{owner}")]
         })
     }
-}
-
-/// A role's name as `aclitem` writes it.
-fn role(name: &str) -> String {
-    let plain = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
-    if plain { name.to_owned() } else { format!("\"{}\"", name.replace('"', "\"\"")) }
 }
 
 /// Every object that has privileges: the kind as `GRANT … ON` calls it, the object ready for SQL, and its privileges.

@@ -119,7 +119,10 @@ impl<'a> Builder<'a> {
 
     pub(super) fn domain_check(&mut self, kind: &'a Type, check: &'a Check) {
         let name = kind.meta.qualified();
-        self.cost(0, vec![TableLock { table: kind.meta.oid, exclusive: true }]);
+        // Every table with such a column is read and locked.
+        let users = self.catalog.tables.iter().filter(|t| t.columns.iter().any(|c| c.type_name == name));
+        let tables = users.map(|table| table.meta.oid).chain([kind.meta.oid]);
+        self.cost(0, tables.map(|table| TableLock { table, exclusive: true }).collect());
         self.push(format!("ALTER DOMAIN {name} ADD CONSTRAINT {} {}", ident(&check.name), check.definition));
         self.domain_check_comment(&name, check);
     }

@@ -51,6 +51,7 @@ pub(super) async fn plan(session: &Session, catalog: &Catalog, on_rows: OnRows) 
             }
         }
     }
+    configuration(catalog, &there, &mut into);
     if !catalog.large_objects.is_empty() {
         into.tables.insert(large_objects_table(), TablePlan::default());
         let sql = "SELECT oid FROM pg_largeobject_metadata";
@@ -108,6 +109,25 @@ pub(super) async fn plan(session: &Session, catalog: &Catalog, on_rows: OnRows) 
             references.iter().filter(touched).map(|r| (r.name.clone(), r.orphans.clone())).collect();
     }
     Ok(into)
+}
+
+/// The users' rows in configuration tables of extensions that are here too. What an extension's script put there is not
+/// touched.
+fn configuration(catalog: &Catalog, there: &Tables, into: &mut Into) {
+    for (table, condition) in catalog.config_tables() {
+        let name = table.name();
+        let Some(columns) = there.get(&name) else {
+            let extension = table.meta.extension.as_deref().unwrap_or_default();
+            into.warnings.push(format!(
+                "configuration table {name} of extension {} does not exist here: its rows are left out",
+                ident(extension)
+            ));
+            continue;
+        };
+        let plan = TablePlan { condition: condition.to_owned(), ..match_columns(table, columns, into) };
+        into.config.insert(name.clone());
+        into.tables.insert(name, plan);
+    }
 }
 
 fn match_columns(
@@ -340,7 +360,10 @@ async fn occupied(session: &Session, into: &Into) -> Result<Vec<QualifiedName>, 
         let questions: Vec<String> = batch
             .iter()
             .enumerate()
-            .map(|(at, name)| format!("SELECT {at} WHERE EXISTS (SELECT FROM {name})"))
+            .map(|(at, name)| {
+                let condition = into.tables.get(*name).map_or("", |plan| plan.condition.as_str());
+                format!("SELECT {at} WHERE EXISTS (SELECT FROM {name} {condition})")
+            })
             .collect();
         for row in session.query("the target's rows", &questions.join(" UNION ALL ")).await? {
             let at = row.into_iter().next().flatten().and_then(|at| at.parse::<usize>().ok());
@@ -359,7 +382,8 @@ fn truncate(references: &[Reference], hypertables: &[QualifiedName], into: &mut 
             ));
         }
     }
-    let tables = into.tables.keys().filter(|name| **name != large_objects_table());
+    let tables =
+        into.tables.keys().filter(|name| **name != large_objects_table() && !into.config.contains(*name));
     // A hypertable refuses to be emptied without its chunks, a divided table without its partitions.
     let only = |name: &QualifiedName| match hypertables.contains(name) || into.divided.contains(name) {
         true => "",
@@ -370,12 +394,26 @@ fn truncate(references: &[Reference], hypertables: &[QualifiedName], into: &mut 
     if !names.is_empty() {
         into.before.push(format!("TRUNCATE {}", names.join(", ")));
     }
+    // The extension's own rows stay. Tables that refer to others come first.
+    let mut open: Vec<QualifiedName> = into.config.iter().cloned().collect();
+    while !open.is_empty() {
+        let referred = |name: &QualifiedName| {
+            references.iter().any(|r| r.to == *name && r.from != *name && open.contains(&r.from))
+        };
+        let at = open.iter().position(|name| !referred(name)).unwrap_or(0);
+        let name = open.remove(at);
+        let condition = into.tables.get(&name).map_or("", |plan| plan.condition.as_str());
+        into.before.push(format!("DELETE FROM {name} {condition}"));
+    }
 }
 
 /// Sequences go on where those of the source stood: found by the column that owns them, else by name.
 async fn sequences(session: &Session, catalog: &Catalog, into: &mut Into) -> Result<(), Error> {
     for sequence in &catalog.sequences {
-        let (Some(value), None) = (&sequence.value, &sequence.meta.extension) else { continue };
+        let Some(value) = &sequence.value else { continue };
+        if sequence.meta.extension.is_some() && !catalog.is_config_sequence(sequence) {
+            continue;
+        }
         let name = sequence.name();
         let find = match &sequence.owned_by {
             Some(owner) if into.tables.contains_key(&owner.table) => format!(

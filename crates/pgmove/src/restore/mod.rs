@@ -154,6 +154,7 @@ impl Target {
         RenderOptions {
             no_lz4: !self.build.lz4,
             no_extension_comments: !self.build.superuser,
+            no_public_comment: !self.build.owns_public,
             ..self.context.options.render()
         }
     }

@@ -179,6 +179,8 @@ impl RestorePlan {
 pub(crate) struct Into {
     /// Every table that takes rows.
     pub(crate) tables: HashMap<QualifiedName, TablePlan>,
+    /// Those of them that belong to an extension, of which only some rows are the user's.
+    pub(crate) config: BTreeSet<QualifiedName>,
     /// The tables of the target that are divided into partitions.
     pub(crate) divided: BTreeSet<QualifiedName>,
     /// Run first: empty tables.

@@ -38,6 +38,9 @@ pub(super) async fn to_make(
     }
     let facts = Facts::read(session).await?;
     extensions(session, catalog, &mut rights).await?;
+    if options.no_public_comment && !options.no_comments {
+        public_comment(session, catalog, &mut rights).await?;
+    }
     database(&facts, catalog, &mut rights);
     kinds(&facts, catalog, &mut rights);
     if !options.no_owner {
@@ -161,6 +164,25 @@ async fn extensions(session: &Session, catalog: &Catalog, rights: &mut Rights) -
                 ident(name)
             ));
         }
+    }
+    Ok(())
+}
+
+/// What `public` is commented with is its owner's.
+async fn public_comment(session: &Session, catalog: &Catalog, rights: &mut Rights) -> Result<(), Error> {
+    let Some(schema) = catalog.schemas.iter().find(|schema| schema.meta.name == "public") else {
+        return Ok(());
+    };
+    let sql = "SELECT obj_description(to_regnamespace('public'), 'pg_namespace')";
+    let here = session.value("the comment on public", sql).await?.unwrap_or_default();
+    let said = catalog
+        .comments
+        .iter()
+        .find(|said| said.class == crate::catalog::address::class::SCHEMA && said.oid == schema.meta.oid);
+    if said.map_or("", |said| said.text.as_str()) != here {
+        rights.warnings.push(
+            "the comment on schema public is not carried: only the schema's owner may change it".to_owned(),
+        );
     }
     Ok(())
 }

@@ -96,3 +96,31 @@ async fn what_a_plain_role_may_not_do_is_named_before_the_first_write() {
         .says("table public.foreign_owned: this role lacks INSERT on it")
         .says("table public.plain: this role lacks SELECT on it");
 }
+
+/// Neither what `public` is commented with nor that it has no comment is for everybody who may make objects in it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_comment_on_public_is_left_to_its_owner() {
+    for major in [12, 15] {
+        let Some(binaries) = require_postgres(major) else { return };
+        let server = Postgres::start(&binaries, PostgresOptions::default()).unwrap();
+        let (here, boss) = (folder(), postgres(&server.url("postgres")).await);
+        boss.batch_execute("CREATE ROLE app LOGIN").await.unwrap();
+        for (name, comment) in [("none", "NULL"), ("other", "'ours'")] {
+            for name in [name.to_owned(), format!("{name}_copy")] {
+                boss.batch_execute(&format!("CREATE DATABASE {name}")).await.unwrap();
+                let own =
+                    format!("GRANT CREATE ON DATABASE {name} TO app; GRANT ALL ON SCHEMA public TO app");
+                postgres(&server.url(&name)).await.batch_execute(&own).await.unwrap();
+            }
+            let (from, to) = (server.url(name), as_app(&server.url(&format!("{name}_copy"))));
+            let made = format!(
+                "CREATE TABLE t (id int); ALTER TABLE t OWNER TO app; COMMENT ON SCHEMA public IS {comment}"
+            );
+            postgres(&from).await.batch_execute(&made).await.unwrap();
+            dbhaul(here.path(), &["migrate", "--from", &from, "--to", &to, "--no-acl"])
+                .exits(0)
+                .says("the comment on schema public is not carried: only the schema's owner may change it")
+                .shows("1 of 1 tables equal");
+        }
+    }
+}

@@ -1,7 +1,9 @@
 //! One test a fault, named for its kind.
 
+mod builtin_owners;
 mod clean;
 mod clean_configuration;
+mod domain_checks;
 mod extension_members;
 mod foreign_code;
 mod globals;
