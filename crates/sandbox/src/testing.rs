@@ -124,11 +124,20 @@ pub fn require_pgvector() -> Vec<PostgresBinaries> {
 /// Native builds of PostgreSQL with TimescaleDB, which no package registry holds: the folders of their programs stand in
 /// `DBHAUL_TIMESCALE`, divided by colons. None, and a printed `SKIPPED`, where there are fewer than two.
 pub fn require_timescale() -> Vec<PostgresBinaries> {
-    let folders = std::env::var("DBHAUL_TIMESCALE").unwrap_or_default();
+    timescale_builds("DBHAUL_TIMESCALE")
+}
+
+/// The same of builds under the Apache license, which `DBHAUL_TIMESCALE_APACHE` names.
+pub fn require_timescale_apache() -> Vec<PostgresBinaries> {
+    timescale_builds("DBHAUL_TIMESCALE_APACHE")
+}
+
+fn timescale_builds(variable: &str) -> Vec<PostgresBinaries> {
+    let folders = std::env::var(variable).unwrap_or_default();
     let found: Vec<PostgresBinaries> =
         folders.split(':').filter_map(|folder| postgres::in_folder(folder.as_ref())).collect();
     if found.len() < 2 {
-        eprintln!("SKIPPED: no two native builds of TimescaleDB; DBHAUL_TIMESCALE=BIN:BIN names them");
+        eprintln!("SKIPPED: no two native builds of TimescaleDB; {variable}=BIN:BIN names them");
         return Vec::new();
     }
     found

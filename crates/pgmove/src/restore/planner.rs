@@ -132,6 +132,9 @@ pub(crate) async fn make(
         if timescaledb::is_needed(catalog) {
             conflicts
                 .extend(preflight::conflicts(session, catalog, options, target.untried_extensions).await?);
+            if target.on_error == OnError::Stop {
+                conflicts.extend(preflight::license(session, catalog).await?);
+            }
         }
         let tables = catalog.timescale.iter().flat_map(|timescale| &timescale.hypertables);
         plan.hypertables.extend(tables.map(|table| table.name.clone()));

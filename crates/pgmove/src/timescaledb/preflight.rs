@@ -146,6 +146,22 @@ pub(super) fn restoring_mode(database: &str) -> String {
     )
 }
 
+/// Whether the extension, which is in this database, is of the Apache edition.
+pub(super) async fn is_apache(session: &Session) -> Result<bool, Error> {
+    let sql = "SELECT current_setting('timescaledb.license', true)";
+    Ok(session.value("TimescaleDB's license", sql).await?.as_deref() == Some("apache"))
+}
+
+/// What the target does not do because of its license, as far as that shows before the extension is made.
+pub(crate) async fn license(target: &Session, catalog: &Catalog) -> Result<Vec<String>, Error> {
+    match &catalog.timescale {
+        Some(timescale) if installed(target).await? && is_apache(target).await? => {
+            Ok(beyond_apache(timescale))
+        }
+        _ => Ok(Vec::new()),
+    }
+}
+
 /// What a server under the Apache license (`timescaledb.license`) does not do.
 pub(crate) fn beyond_apache(timescale: &Timescale) -> Vec<String> {
     let said = |what: &str, name: &QualifiedName| {

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "test code")]
 
 use crate::common::{dbhaul, folder, postgres};
-use sandbox::testing::require_timescale;
+use sandbox::testing::{require_timescale, require_timescale_apache};
 use sandbox::{Postgres, PostgresOptions};
 
 fn start(binaries: &sandbox::PostgresBinaries) -> Postgres {
@@ -255,4 +255,82 @@ async fn what_does_not_fit_is_found_before_rows_move() {
         .exits(5)
         .says("trigger quiet on hypertable public.h")
         .says("nothing was written");
+}
+
+/// Plain hypertables are all that the Apache edition has: they come from it and go to it, and the rest is refused.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "long: run by scripts/test --all, where native builds of TimescaleDB of both licenses are named"]
+async fn apache_servers_give_and_take_plain_hypertables() {
+    let (community, apache) = (require_timescale(), require_timescale_apache());
+    let (Some(old), Some(new)) = (apache.first(), apache.get(1)) else { return };
+    let Some(full) = community.first() else { return };
+    let (old, new, full, here) = (start(old), start(new), start(full), folder());
+    for server in [&old, &new, &full] {
+        run(&server.url("postgres"), "CREATE DATABASE app\nCREATE DATABASE other\nCREATE DATABASE third")
+            .await;
+    }
+    let from = old.url("app");
+    run(&from, HOURS).await;
+    run(
+        &from,
+        "CREATE TABLE spread (ts timestamptz NOT NULL, d int NOT NULL, v int, UNIQUE (d, ts))
+         SELECT create_hypertable('spread', 'ts', 'd', 3)
+         INSERT INTO spread SELECT '2026-01-01'::timestamptz + g * interval '1 hour', g % 7, g FROM generate_series(0, 500) g
+         CREATE TABLE plain (id serial PRIMARY KEY)
+         INSERT INTO plain DEFAULT VALUES",
+    )
+    .await;
+    // To the other license, to a newer version, and back to the older one.
+    let (there, newer, back) = (full.url("app"), new.url("app"), old.url("other"));
+    for (from, to) in [(&from, &there), (&from, &newer), (&newer, &back), (&there, &new.url("other"))] {
+        dbhaul(here.path(), &["migrate", "--from", from, "--to", to])
+            .exits(0)
+            .shows("3 of 3 tables equal, 1,503 rows")
+            .shows("schema equal");
+        dbhaul(here.path(), &["compare", from, to]).exits(0);
+    }
+    dbhaul(here.path(), &["init", "--repository", "r"]).exits(0);
+    dbhaul(here.path(), &["backup", "--repository", "r", "--postgres", &newer]).exits(0);
+    let third = new.url("third");
+    dbhaul(here.path(), &["restore", "latest", "--repository", "r", "--postgres", &third])
+        .exits(0)
+        .shows("3 of 3 tables equal, 1,503 rows");
+    // What only the other license has is named before anything is written where the extension is in the database, and else
+    // before a row moves: without it the server does not say its license.
+    let rich = full.url("other");
+    run(&rich, HOURS).await;
+    run(
+        &rich,
+        "ALTER TABLE h SET (timescaledb.compress)
+         CREATE MATERIALIZED VIEW c WITH (timescaledb.continuous) AS SELECT time_bucket('1 day', ts) b, count(*) FROM h GROUP BY 1 WITH NO DATA
+         SELECT add_retention_policy('h', interval '20 years')",
+    )
+    .await;
+    let to = old.url("third");
+    for made in [true, false] {
+        let refused = match made {
+            true => {
+                run(&to, "CREATE EXTENSION timescaledb").await;
+                dbhaul(here.path(), &["migrate", "--from", &rich, "--to", &to])
+                    .exits(5)
+                    .says("nothing was written")
+            }
+            false => {
+                run(&to, "DROP EXTENSION timescaledb").await;
+                dbhaul(here.path(), &["migrate", "--from", &rich, "--to", &to]).exits(1)
+            }
+        };
+        for what in [
+            "compression of hypertable public.h",
+            "continuous aggregate public.c",
+            "under the Apache license",
+        ] {
+            assert!(refused.stderr.contains(what), "{what}\n{}", refused.stderr);
+        }
+        if made {
+            assert_eq!(lines(&to, "SELECT count(*) FROM pg_class WHERE relname IN ('h', 'c')").await, ["0"]);
+        } else {
+            assert_eq!(lines(&to, "SELECT count(*) FROM h").await, ["0"]);
+        }
+    }
 }

@@ -75,12 +75,10 @@ pub(super) async fn make_chunks_of(
 /// license it knows no compression, aggregates and policies.
 pub(crate) async fn check_license(target: &Context, plan: &RestorePlan) -> Result<(), Error> {
     let Some(timescale) = plan.rebuilt() else { return Ok(()) };
-    let sql = "SELECT current_setting('timescaledb.license', true)";
-    let license = target.session.value("TimescaleDB's license", sql).await?;
     let conflicts = preflight::beyond_apache(timescale);
     // With failures noted one by one, the server itself refuses each.
     let goes_on = target.options.on_error == OnError::Continue;
-    if license.as_deref() != Some("apache") || conflicts.is_empty() || goes_on {
+    if conflicts.is_empty() || goes_on || !preflight::is_apache(&target.session).await? {
         return Ok(());
     }
     Err(Error::Incapable { what: format!("{} cannot take this", target.session.server()), conflicts })
