@@ -59,6 +59,12 @@ pub(crate) struct CompareArgs {
     /// Compare the definitions of PostgreSQL objects, but no rows
     #[arg(long)]
     schema_only: bool,
+    /// Count different settings of the databases as a difference
+    ///
+    /// Settings made by ALTER DATABASE … SET and ALTER ROLE … IN DATABASE … SET. `restore` and `migrate` carry them only
+    /// with --create. Without this option they are listed as not compared.
+    #[arg(long, help_heading = "PostgreSQL")]
+    database_settings: bool,
     /// Ignore owners
     #[arg(long, help_heading = "PostgreSQL")]
     no_owner: bool,
@@ -122,6 +128,7 @@ pub(super) async fn run(args: CompareArgs, context: &Context) -> anyhow::Result<
         filter: args.filter.filter()?,
         choice: args.keys.choice()?,
         schema_only: args.schema_only,
+        database_settings: args.database_settings,
         render: pgmove::ddl::RenderOptions {
             no_owner: args.no_owner,
             no_acl: args.no_acl,

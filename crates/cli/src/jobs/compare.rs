@@ -34,6 +34,8 @@ pub(crate) struct Compare<'a> {
     pub(crate) choice: redisdump::KeyChoice,
     /// No rows.
     pub(crate) schema_only: bool,
+    /// Whether settings of the databases count.
+    pub(crate) database_settings: bool,
     /// What to leave out of definitions, and other names for roles of the left.
     pub(crate) render: pgmove::ddl::RenderOptions,
     /// Connections for each side.
@@ -64,6 +66,7 @@ impl<'a> Compare<'a> {
             filter: pgmove::Filter::default(),
             choice: redisdump::KeyChoice::default(),
             schema_only: false,
+            database_settings: false,
             render: pgmove::ddl::RenderOptions::default(),
             jobs,
             lock_wait: pgmove::SourceOptions::default().lock_timeout,
@@ -104,6 +107,7 @@ async fn one(compare: &Compare<'_>) -> anyhow::Result<CompareReport> {
         Kind::Postgres => postgres(compare).await,
         Kind::Redis
             if compare.schema_only
+                || compare.database_settings
                 || !compare.filter.is_all()
                 || compare.render != pgmove::ddl::RenderOptions::default() =>
         {
@@ -164,6 +168,7 @@ async fn postgres(compare: &Compare<'_>) -> anyhow::Result<CompareReport> {
         jobs: compare.jobs,
         filter: compare.filter.clone(),
         schema_only: compare.schema_only,
+        database_settings: compare.database_settings,
         render: compare.render.clone(),
         lock_timeout: compare.lock_wait,
     };

@@ -1,10 +1,14 @@
 //! The databases themselves: their settings, and what else `CREATE DATABASE` and `ALTER DATABASE` say.
+//!
+//! As for pg_dump, none of it is content of a database: a restore into one that exists leaves it alone. Settings count
+//! as a difference only where that is asked for; all that differs is named in any case.
 
 use super::SchemaDifference;
 use super::schema::Scope;
 use crate::catalog::Catalog;
 use crate::catalog::database::{DatabaseInfo, LocaleProvider};
 use crate::ddl::{RenderOptions, database};
+use crate::error::without_secrets;
 
 /// What differs, and what differs without counting as a difference.
 pub(super) fn compare(
@@ -13,7 +17,9 @@ pub(super) fn compare(
     scope: &Scope,
 ) -> (Option<SchemaDifference>, Vec<String>) {
     if !left.filter.is_all() || !right.filter.is_all() {
-        return (None, Vec::new());
+        // What is not in question after the restore of a part is in question when two databases are compared.
+        let part = "settings, locale, owner and comment of the databases: only a part of what is in them is compared";
+        return (None, if scope.restored { Vec::new() } else { vec![part.to_owned()] });
     }
     let (one, other) = (&left.database, &right.database);
     // A database may have another name on each side.
@@ -31,13 +37,23 @@ pub(super) fn compare(
             format!("a setting of the source's database, which an existing database is not given: {sql}")
         }));
     }
+    if !scope.restored && !scope.settings {
+        for (side, settings) in [("left", &only_left), ("right", &only_right)] {
+            notes.extend(settings.iter().map(|sql| {
+                format!(
+                    "a setting that only the database on the {side} has: {}",
+                    without_secrets(sql.clone())
+                )
+            }));
+        }
+    }
     for (what, left, right) in properties(one, other) {
         if left != right && !scope.restored {
             notes.push(format!("{what} of the database: {left} on the left, {right} on the right"));
         }
     }
     let same = only_left.is_empty() && only_right.is_empty();
-    let difference = (!scope.restored && !same).then(|| SchemaDifference {
+    let difference = (scope.settings && !same).then(|| SchemaDifference {
         object: "settings of the database".to_owned(),
         left: only_left,
         right: only_right,

@@ -32,7 +32,9 @@ pub(super) fn compare(left: &Catalog, right: &Catalog, scope: &Scope) -> Found {
     for (one, other) in both(left, right) {
         let name = ident(&one.meta.name);
         let same = one.version == other.version;
-        if !same && same_major && !scope.restored {
+        // TimescaleDB is rebuilt in the version that each server has, and what belongs to it compared by itself.
+        let of_server = one.meta.name == timescaledb::NAME;
+        if !same && same_major && !scope.restored && !of_server {
             let said = |extension: &Extension| vec![format!("version {}", extension.version)];
             found.differences.push(SchemaDifference {
                 object: format!("extension {name}"),
@@ -45,8 +47,8 @@ pub(super) fn compare(left: &Catalog, right: &Catalog, scope: &Scope) -> Found {
                 one.version, other.version
             ));
         }
-        // It creates relations as it works; hypertables are compared by themselves.
-        if one.meta.name == timescaledb::NAME {
+        // It creates relations as it works.
+        if of_server {
             continue;
         }
         let sides = [members(left, &one.meta.name), members(right, &one.meta.name)];

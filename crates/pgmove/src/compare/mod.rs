@@ -30,6 +30,9 @@ pub struct CompareOptions {
     pub filter: Filter,
     /// Compare no rows.
     pub schema_only: bool,
+    /// Whether settings of the databases (`ALTER DATABASE … SET`, `ALTER ROLE … IN DATABASE … SET`) count as differences.
+    /// They are named in any case.
+    pub database_settings: bool,
     /// What to leave out of the definitions of both sides, and other names for roles of the left.
     pub render: RenderOptions,
     /// How long to wait for the lock on a table: see [`SourceOptions::lock_timeout`].
@@ -42,6 +45,7 @@ impl Default for CompareOptions {
             jobs: 2,
             filter: Filter::default(),
             schema_only: false,
+            database_settings: false,
             render: RenderOptions::default(),
             lock_timeout: SourceOptions::default().lock_timeout,
         }

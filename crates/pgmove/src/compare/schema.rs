@@ -23,6 +23,7 @@ pub(super) fn differences(
 ) -> Result<(Vec<SchemaDifference>, Vec<String>), Error> {
     let left_options = options.render.clone().comparing(left.server_version_num, right.server_version_num);
     let right_options = RenderOptions { role_map: Default::default(), ..left_options.clone() };
+    let scope = Scope { settings: options.database_settings, ..Scope::default() };
     let found = match options.schema_only {
         true => {
             let definitions = |catalog: &Catalog| {
@@ -30,9 +31,9 @@ pub(super) fn differences(
                 without_data(&mut catalog);
                 catalog
             };
-            prove(&definitions(left), &left_options, &definitions(right), &right_options, &Scope::default())?
+            prove(&definitions(left), &left_options, &definitions(right), &right_options, &scope)?
         }
-        false => prove(left, &left_options, right, &right_options, &Scope::default())?,
+        false => prove(left, &left_options, right, &right_options, &scope)?,
     };
     Ok((found.differences, found.not_compared))
 }
@@ -66,6 +67,8 @@ pub(crate) struct Scope {
     pub(crate) ours: bool,
     /// The right is what was made of the left: versions of extensions and settings of the database are the target's.
     pub(crate) restored: bool,
+    /// Whether settings of the databases count.
+    pub(crate) settings: bool,
     /// Only statements of these sections; all when nothing is said.
     pub(crate) sections: Vec<Section>,
 }

@@ -54,6 +54,7 @@ impl Target {
         let mut scope = Scope {
             ours: !matches!(self.context.options.existing, Existing::Refuse) || !catalog.filter.is_all(),
             restored: true,
+            settings: false,
             sections: Vec::new(),
         };
         if sections.pre_data {

@@ -74,7 +74,8 @@ async fn settings_of_the_database_versions_of_extensions_and_views_are_looked_at
     )
     .await;
     run(&b, "COMMENT ON DATABASE b IS 'another'; INSERT INTO public.t VALUES (2); REFRESH MATERIALIZED VIEW public.m; DELETE FROM public.t WHERE a = 2").await;
-    let found = compared(&from, &to).await;
+    let strict = CompareOptions { database_settings: true, ..CompareOptions::default() };
+    let found = compare(&from, &to, &strict, &|_| ()).await.unwrap();
     let said = found.to_string();
     for words in [
         "extension hstore: DIFFERENT",
@@ -87,6 +88,23 @@ async fn settings_of_the_database_versions_of_extensions_and_views_are_looked_at
         assert!(said.contains(words), "{words}\n{said}");
     }
     assert_eq!(found.schema.len(), 2, "{said}");
+
+    // Without being asked for they do not count, and are named all the same, as are those of the other side.
+    run(&b, "ALTER DATABASE b SET statement_timeout = '1h'").await;
+    let found = compared(&from, &to).await;
+    let said = found.to_string();
+    assert_eq!(found.schema.len(), 1, "{said}");
+    for words in [
+        "not compared: a setting that only the database on the left has: ALTER DATABASE a SET work_mem TO '7MB'",
+        "not compared: a setting that only the database on the left has: ALTER ROLE r1 IN DATABASE a SET work_mem TO '8MB'",
+        "not compared: a setting that only the database on the right has: ALTER DATABASE a SET statement_timeout TO '1h'",
+    ] {
+        assert!(said.contains(words), "{words}\n{said}");
+    }
+    let part = pgmove::Filter { tables: vec!["t".into()], ..pgmove::Filter::default() };
+    let part = CompareOptions { filter: part, database_settings: true, ..CompareOptions::default() };
+    let said = compare(&from, &to, &part, &|_| ()).await.unwrap().to_string();
+    assert!(said.contains("not compared: settings, locale, owner and comment of the databases"), "{said}");
 
     // Told by the plan, for an existing database is not given them.
     let source = pgmove::Source::open(&from, &SourceOptions::default()).await.unwrap();
