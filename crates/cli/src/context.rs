@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 
 use crate::config::{self, Config, ConfigError, Secrets, expand};
-use crate::endpoint::Endpoint;
 use crate::exit::{self, Exit};
 use crate::failure;
 use crate::redact::without_user;
@@ -188,19 +187,6 @@ impl Context {
             return wanted;
         }
         std::thread::available_parallelism().map_or(2, std::num::NonZero::get).clamp(2, 8)
-    }
-
-    /// The same for a job with these servers: through a tunnel each connection is a child process of its own.
-    pub(crate) fn jobs_with<'a>(
-        &self,
-        flag: Option<usize>,
-        servers: impl IntoIterator<Item = &'a Endpoint>,
-    ) -> usize {
-        let chosen = flag.unwrap_or(self.config.job.jobs) > 0;
-        match !chosen && servers.into_iter().any(|server| server.transport.is_some()) {
-            true => 2,
-            false => self.jobs(flag),
-        }
     }
 
     /// Ends a command: prints its report, unless it succeeded and `--quiet` asks for silence. For what a command is

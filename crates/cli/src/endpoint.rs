@@ -203,6 +203,21 @@ impl Endpoint {
     }
 }
 
+impl Context {
+    /// [`Context::jobs`] for a job with these servers: through a tunnel each connection is a child process of its own.
+    pub(crate) fn jobs_with<'a>(
+        &self,
+        flag: Option<usize>,
+        servers: impl IntoIterator<Item = &'a Endpoint>,
+    ) -> usize {
+        let chosen = flag.unwrap_or(self.config.job.jobs) > 0;
+        match !chosen && servers.into_iter().any(|server| server.transport.is_some()) {
+            true => 2,
+            false => self.jobs(flag),
+        }
+    }
+}
+
 impl Connection {
     fn kind(&self) -> Kind {
         match self {

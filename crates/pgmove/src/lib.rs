@@ -36,6 +36,6 @@ pub use dump::{CopyOut, SLICE_PAGES, ServerState, Source, SourceOptions, TableSl
 pub use error::Error;
 pub use restore::{
     Existing, Failure, Graph, GraphOutcome, Load, Node, OnError, OnRows, RestoreEvent, RestorePlan, RowCount,
-    Sections, StepNumber, Target, TargetOptions, TimeSpent, Work, count_rows, create_database,
-    drop_created_database,
+    Sections, StepNumber, Target, TargetOptions, TimeSpent, Work, check_new_database, count_rows,
+    create_database, drop_created_database,
 };

@@ -9,24 +9,7 @@ use crate::docker::Container;
 use crate::host::{Host, Target};
 use crate::kubernetes::Forwarded;
 use crate::stream::Stream;
-use crate::{Address, Error, Secret};
-
-/// The programs that lead there, by name or path.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Programs {
-    /// `kubectl`
-    pub kubectl: String,
-    /// `docker`
-    pub docker: String,
-    /// `ssh`
-    pub ssh: String,
-}
-
-impl Default for Programs {
-    fn default() -> Programs {
-        Programs { kubectl: "kubectl".to_owned(), docker: "docker".to_owned(), ssh: "ssh".to_owned() }
-    }
-}
+use crate::{Address, Error, Programs, Secret};
 
 /// The way to a server. What the address names was found, and is what every connection leads to.
 #[derive(Debug)]

@@ -13,6 +13,7 @@ use crate::context::Context;
 use crate::exit::Exit;
 use crate::jobs::baseline;
 use crate::jobs::migrate::{self, Migrate};
+use crate::jobs::plan;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -68,13 +69,11 @@ pub(super) async fn run(args: MigrateArgs, context: &Context) -> anyhow::Result<
     sources::apply_baseline(&mut to, args.baseline, args.environment);
     let [to] = &to;
     let settings = args.target.settings(context.jobs_with(args.target.jobs, [from, to]), part)?;
-    let report = migrate::run(Migrate {
-        from,
-        to,
-        settings,
-        lock_wait: args.locks.wait(),
-        progress: &context.progress,
-    })
-    .await?;
+    let migrate = Migrate { from, to, settings, lock_wait: args.locks.wait(), progress: &context.progress };
+    if args.target.dry_run {
+        let report = plan::of_migration(migrate).await?;
+        return context.conclude(report.exit(), &report, || report.render());
+    }
+    let report = migrate::run(migrate).await?;
     context.conclude(report.exit(), &report, || report.render())
 }

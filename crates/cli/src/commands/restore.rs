@@ -13,6 +13,7 @@ use crate::context::Context;
 use crate::endpoint::{Connection, Endpoint};
 use crate::exit::{self, Exit};
 use crate::jobs::baseline;
+use crate::jobs::plan;
 use crate::jobs::redis;
 use crate::jobs::redis::replay;
 use crate::jobs::restore::{self, Restore};
@@ -133,7 +134,7 @@ pub(super) async fn run(args: RestoreArgs, context: &Context) -> anyhow::Result<
     sources::apply_baseline(&mut targets, args.baseline.clone(), args.environment.clone());
     let part = args.filter.apply(&mut targets)?;
     let repository = context.open_repository().await?;
-    let report = restore::run(Restore {
+    let restore = Restore {
         repository: &repository,
         snapshot: &args.snapshot,
         series: &args.job.series(context),
@@ -141,8 +142,12 @@ pub(super) async fn run(args: RestoreArgs, context: &Context) -> anyhow::Result<
         targets: &targets,
         settings: args.settings(&targets, context, part)?,
         progress: &context.progress,
-    })
-    .await?;
+    };
+    if args.target.dry_run {
+        let report = plan::of_restore(restore).await?;
+        return context.conclude(report.exit(), &report, || report.render());
+    }
+    let report = restore::run(restore).await?;
     context.conclude(report.exit(), &report, || report.render())
 }
 
@@ -156,6 +161,11 @@ async fn from_file(args: &RestoreArgs, targets: &[Endpoint], context: &Context) 
             "an RDB or AOF file is restored into a Redis or Valkey server: pass --redis URL",
         ));
     };
+    if args.target.dry_run {
+        return Err(exit::usage(
+            "--dry-run plans the restore of a snapshot; `dbhaul inspect FILE` describes a file",
+        ));
+    }
     let settings = args.settings(targets, context, false)?;
     if settings.access {
         return Err(exit::usage("--with-acl applies to a snapshot: a file holds no users"));

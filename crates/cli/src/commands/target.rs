@@ -17,6 +17,9 @@ pub(crate) struct TargetArgs {
     /// Number of connections that work at the same time
     #[arg(long, short, value_name = "N")]
     pub(super) jobs: Option<usize>,
+    /// Print the plan, with every step and what it waits for, and write nothing
+    #[arg(long)]
+    pub(super) dry_run: bool,
     /// Do not read the target back; the report then says `not verified`
     #[arg(long)]
     no_proof: bool,

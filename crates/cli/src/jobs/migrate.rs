@@ -59,8 +59,10 @@ async fn postgres(
 ) -> anyhow::Result<TargetOutcome> {
     let (settings, progress) = (&migrate.settings, migrate.progress);
     let source = open_source(from, &migrate.from.filter, settings.jobs, migrate.lock_wait, progress).await?;
-    // Before anything else is said of the target, or written to it.
-    refuse_itself(source.server(), pgmove::connect(to).await?.server())?;
+    // Before anything else is said of the target, or written to it. A database that is going to be created is no other's.
+    if !settings.create {
+        refuse_itself(source.server(), pgmove::connect(to).await?.server())?;
+    }
     if settings.globals {
         let globals = pgmove::globals::read_globals(from, false).await?;
         postgres::load::globals(to, &globals, progress).await?;
@@ -101,7 +103,11 @@ async fn postgres(
     Ok(TargetOutcome::postgres(&migrate.from.name, target.server(), proven))
 }
 
-fn refuse_itself(source: &pgmove::ServerIdentity, target: &pgmove::ServerIdentity) -> anyhow::Result<()> {
+/// A database is not migrated into itself, by whatever names it was reached.
+pub(crate) fn refuse_itself(
+    source: &pgmove::ServerIdentity,
+    target: &pgmove::ServerIdentity,
+) -> anyhow::Result<()> {
     match source.same_database(target) {
         true => Err(exit::refused(format!(
             "source and target are the same database, {target}; nothing was written"
@@ -111,14 +117,14 @@ fn refuse_itself(source: &pgmove::ServerIdentity, target: &pgmove::ServerIdentit
 }
 
 /// The rows of a live source; each stream leaves its proof behind when it ends.
-struct LiveRows<'a> {
+pub(crate) struct LiveRows<'a> {
     source: &'a pgmove::Source,
     slices: Vec<pgmove::TableSlice>,
     proofs: Mutex<Vec<(pgmove::TableName, pgmove::TableProof)>>,
 }
 
 impl<'a> LiveRows<'a> {
-    fn new(source: &'a pgmove::Source) -> LiveRows<'a> {
+    pub(crate) fn new(source: &'a pgmove::Source) -> LiveRows<'a> {
         LiveRows { source, slices: source.slices(), proofs: Mutex::new(Vec::new()) }
     }
 

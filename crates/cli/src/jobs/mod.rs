@@ -27,6 +27,7 @@ pub(crate) mod migrate;
 pub(crate) mod nightly;
 pub(crate) mod parts;
 pub(crate) mod pin;
+pub(crate) mod plan;
 pub(crate) mod postgres;
 pub(crate) mod record;
 pub(crate) mod redis;

@@ -39,10 +39,11 @@ pub(crate) struct Restore<'a> {
     pub(crate) progress: &'a Progress,
 }
 
-/// Restores into every target, one after the other.
-pub(crate) async fn run(restore: Restore<'_>) -> anyhow::Result<RestoreReport> {
-    let manifests = manifests(&restore).await?;
-    // Which source goes where is settled for all targets before the first is touched.
+/// Which source of which snapshot goes into each target.
+pub(crate) fn pairs<'a>(
+    restore: &Restore<'a>,
+    manifests: &'a [Manifest],
+) -> anyhow::Result<Vec<(&'a Manifest, &'a SourceRecord, &'a Endpoint)>> {
     let mut pairs = Vec::new();
     for (manifest, target) in manifests.iter().zip(restore.targets) {
         pairs.push((manifest, source_for(manifest, restore.source, target.kind())?, target));
@@ -56,6 +57,14 @@ pub(crate) async fn run(restore: Restore<'_>) -> anyhow::Result<RestoreReport> {
     if !restore.settings.redis.choice.is_all() && !redis {
         return Err(exit::usage(REDIS_ONLY));
     }
+    Ok(pairs)
+}
+
+/// Restores into every target, one after the other.
+pub(crate) async fn run(restore: Restore<'_>) -> anyhow::Result<RestoreReport> {
+    let manifests = manifests(&restore).await?;
+    // Which source goes where is settled for all targets before the first is touched.
+    let pairs = pairs(&restore, &manifests)?;
     let mut outcomes = Vec::new();
     for (manifest, source, target) in pairs {
         let outcome = one(&restore, source, target)
@@ -81,7 +90,7 @@ pub(crate) async fn run(restore: Restore<'_>) -> anyhow::Result<RestoreReport> {
 }
 
 /// The snapshot that each target is restored from. They differ where `latest` is another one for each source.
-async fn manifests(restore: &Restore<'_>) -> anyhow::Result<Vec<Manifest>> {
+pub(crate) async fn manifests(restore: &Restore<'_>) -> anyhow::Result<Vec<Manifest>> {
     let mut manifests: Vec<Manifest> = Vec::new();
     for target in restore.targets {
         let ask = Ask::named_or(restore.source, target.kind());
@@ -148,9 +157,44 @@ async fn redis(
 }
 
 /// How many keys a captured RDB holds, by what was noted with it.
-fn known_keys(source: &SourceRecord) -> Option<u64> {
+pub(crate) fn known_keys(source: &SourceRecord) -> Option<u64> {
     let databases = source.details.get("databases")?.as_object()?;
     databases.values().map(|database| database.get("keys")?.as_u64()).sum()
+}
+
+/// What is stored of a database, as far as it is wanted.
+pub(crate) async fn described(
+    restore: &Restore<'_>,
+    source: &SourceRecord,
+    endpoint: &Endpoint,
+) -> anyhow::Result<(pgmove::Catalog, PostgresDetails)> {
+    let mut catalog = read_catalog(restore.repository, source).await?;
+    let details: PostgresDetails = typed(source.details.clone(), &format!("source `{}`", source.name))?;
+    if !details.filter.is_all() {
+        restore.progress.warn(format!(
+            "source `{}` of this snapshot is not a whole database, only: {}",
+            source.name, details.filter
+        ));
+    }
+    catalog.assume_settings(&details.state.settings);
+    if !endpoint.filter.is_all() {
+        catalog = narrowed(catalog, &endpoint.filter)?;
+    }
+    Ok((catalog, details))
+}
+
+/// The roles and tablespaces that were stored with a database.
+pub(crate) async fn stored_globals(
+    restore: &Restore<'_>,
+    source: &SourceRecord,
+) -> anyhow::Result<pgmove::globals::Globals> {
+    let Some(part) = source.parts.iter().find(|part| part.kind == PART_GLOBALS) else {
+        return Err(exit::usage(format!(
+            "source `{}` of this snapshot holds no roles: it was taken without --globals",
+            source.name
+        )));
+    };
+    read_json(restore.repository, part).await
 }
 
 async fn postgres(
@@ -160,27 +204,11 @@ async fn postgres(
     options: &pgmove::ConnectOptions,
 ) -> anyhow::Result<TargetOutcome> {
     let (settings, progress) = (&restore.settings, restore.progress);
-    let mut catalog = read_catalog(restore.repository, source).await?;
-    let details: PostgresDetails = typed(source.details.clone(), &format!("source `{}`", source.name))?;
-    if !details.filter.is_all() {
-        progress.warn(format!(
-            "source `{}` of this snapshot is not a whole database, only: {}",
-            source.name, details.filter
-        ));
-    }
-    catalog.assume_settings(&details.state.settings);
-    if !endpoint.filter.is_all() {
-        catalog = narrowed(catalog, &endpoint.filter)?;
-    }
+    let (catalog, details) = described(restore, source, endpoint).await?;
     let rows = StoredRows::new(restore.repository, source)?;
     if settings.globals {
-        let Some(part) = source.parts.iter().find(|part| part.kind == PART_GLOBALS) else {
-            return Err(exit::usage(format!(
-                "source `{}` of this snapshot holds no roles: it was taken without --globals",
-                source.name
-            )));
-        };
-        postgres::load::globals(options, &read_json(restore.repository, part).await?, progress).await?;
+        let globals = stored_globals(restore, source).await?;
+        postgres::load::globals(options, &globals, progress).await?;
     }
 
     let (target, plan) = postgres::load::prepare(options, &catalog, settings).await?;
@@ -208,13 +236,16 @@ async fn postgres(
 }
 
 /// The rows of a snapshot's PostgreSQL source.
-struct StoredRows<'a> {
+pub(crate) struct StoredRows<'a> {
     repository: &'a Repository,
     parts: Vec<(&'a Part, CopyAttributes)>,
 }
 
 impl<'a> StoredRows<'a> {
-    fn new(repository: &'a Repository, source: &'a SourceRecord) -> anyhow::Result<StoredRows<'a>> {
+    pub(crate) fn new(
+        repository: &'a Repository,
+        source: &'a SourceRecord,
+    ) -> anyhow::Result<StoredRows<'a>> {
         let mut parts = Vec::new();
         for part in source.parts.iter().filter(|part| part.kind == PART_COPY) {
             let value = serde_json::Value::Object(part.attributes.clone());

@@ -12,6 +12,7 @@ pub(crate) mod html;
 pub(crate) mod inspect;
 pub(crate) mod inspect_redis;
 pub(crate) mod nightly;
+pub(crate) mod plan;
 pub(crate) mod rehearsal;
 pub(crate) mod restore;
 pub(crate) mod snapshots;

@@ -8,6 +8,7 @@ mod cluster;
 mod common;
 mod completions;
 mod databases;
+mod dry_run;
 mod encryption;
 mod files;
 mod help;
@@ -19,6 +20,7 @@ mod progress;
 mod quiet;
 mod redis_folder;
 mod regression;
+mod rooms;
 mod runbooks;
 #[path = "../../../repository/tests/it/s3_server/mod.rs"]
 mod s3_server;

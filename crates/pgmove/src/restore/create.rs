@@ -2,7 +2,7 @@
 
 use crate::Error;
 use crate::catalog::database::{DatabaseInfo, LocaleProvider};
-use crate::connect::{ConnectOptions, connect};
+use crate::connect::{ConnectOptions, Session, connect};
 use crate::ddl::database;
 use crate::quote::{ident, literal};
 
@@ -19,6 +19,32 @@ pub async fn create_database(
     info: &DatabaseInfo,
     settings: &TargetOptions,
 ) -> Result<(), Error> {
+    let (name, session) = check(options, info, settings).await?;
+    let object = format!("database {}", ident(&name));
+    session.execute(&object, &create_statement(&name, info, session.server().version_num)).await?;
+    for sql in database::statements(info, &name, &settings.render(), session.server().version_num) {
+        session.execute(&object, &sql).await?;
+    }
+    Ok(())
+}
+
+/// Whether [`create_database`] may be tried; writes nothing.
+///
+/// # Errors
+/// [`Error::Refused`] when a database of that name exists, or roles are missing that it needs.
+pub async fn check_new_database(
+    options: &ConnectOptions,
+    info: &DatabaseInfo,
+    settings: &TargetOptions,
+) -> Result<(), Error> {
+    check(options, info, settings).await.map(drop)
+}
+
+async fn check(
+    options: &ConnectOptions,
+    info: &DatabaseInfo,
+    settings: &TargetOptions,
+) -> Result<(String, Session), Error> {
     let name = options.database().to_owned();
     let session = connect(&options.clone().with_database("postgres")).await?;
     let there = format!("SELECT 1 FROM pg_database WHERE datname = {}", literal(&name));
@@ -34,7 +60,7 @@ pub async fn create_database(
     let present = super::planner::roles(&session).await?;
     let missing: Vec<String> = database::roles(info, &settings.render())
         .into_iter()
-        .filter(|(role, _)| !present.contains(role))
+        .filter(|(role, _)| !present.contains(role) && !settings.assumed_roles.contains(role))
         .map(|(role, what)| {
             format!("role {} does not exist here: {}", ident(&role), Vec::from_iter(what).join(", "))
         })
@@ -48,11 +74,7 @@ pub async fn create_database(
                 .collect(),
         });
     }
-    session.execute(&object, &create_statement(&name, info, session.server().version_num)).await?;
-    for sql in database::statements(info, &name, &settings.render(), session.server().version_num) {
-        session.execute(&object, &sql).await?;
-    }
-    Ok(())
+    Ok((name, session))
 }
 
 /// Takes back what [`create_database`] has made, as long as nobody else uses it: for a plan that is refused.

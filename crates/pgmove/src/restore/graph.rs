@@ -2,6 +2,7 @@
 //! reading back are nodes, with what each needs, locks and costs. It is data, which can be looked at before it is run.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::fmt;
 
 use serde::Serialize;
 
@@ -62,6 +63,20 @@ pub enum Work {
         /// The table.
         table: QualifiedName,
     },
+}
+
+impl fmt::Display for Work {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Work::Load { table, .. } => write!(f, "load {table}"),
+            Work::Statement { object, step: Some(StepNumber::Then), .. } => {
+                write!(f, "{object}, second step")
+            }
+            Work::Statement { object, .. } => f.write_str(object),
+            Work::Analyze { table } => write!(f, "analyze {table}"),
+            Work::ReadBack { table } => write!(f, "read back {table}"),
+        }
+    }
 }
 
 /// A step of a statement in two steps.

@@ -32,7 +32,7 @@ use futures::stream::{self, Stream, StreamExt as _, TryStreamExt as _};
 use build::Build;
 use context::Context;
 use copy_in::CopyIn;
-pub use create::{create_database, drop_created_database};
+pub use create::{check_new_database, create_database, drop_created_database};
 pub use event::RestoreEvent;
 pub use graph::{Graph, Load, Node, StepNumber, Work};
 pub use options::{Existing, Failure, OnError, OnRows, Sections, TargetOptions};

@@ -1,6 +1,6 @@
 //! How a target is filled: what to do with what it holds already, and which part of the work is wanted.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::ddl::RenderOptions;
@@ -30,6 +30,8 @@ pub struct TargetOptions {
     pub untried_extensions: bool,
     /// What to do when the server refuses a statement or the rows of a table.
     pub on_error: OnError,
+    /// Roles that the server lacks and that will exist when the plan is carried out.
+    pub assumed_roles: BTreeSet<String>,
     /// The `search_path` while indexes, constraints and materialized views are made. It is empty unless something
     /// here depends on it: a function that names tables without their schema.
     pub search_path: Option<String>,
@@ -49,6 +51,7 @@ impl Default for TargetOptions {
             sections: Sections::ALL,
             untried_extensions: false,
             on_error: OnError::Stop,
+            assumed_roles: BTreeSet::new(),
             search_path: None,
         }
     }

@@ -57,6 +57,21 @@ impl RestorePlan {
         self.timescale.as_ref().filter(|_| self.into.is_none())
     }
 
+    /// Existing objects that are dropped first, with [`Existing::Clean`](super::Existing::Clean).
+    pub fn dropped(&self) -> impl Iterator<Item = &str> {
+        self.drops.iter().flat_map(|drops| drops.batches.iter().flatten()).map(|drop| drop.object.as_str())
+    }
+
+    /// The table whose `COPY` the rows of a partition go through, where its own may refuse them.
+    pub fn routed(&self, table: &QualifiedName) -> Option<&QualifiedName> {
+        self.through.get(table)
+    }
+
+    /// Whether `COPY` may store a table's rows frozen: one stream into an ordinary table that the plan creates.
+    pub fn may_freeze(&self, table: &QualifiedName) -> bool {
+        self.freezes(table)
+    }
+
     /// Statements in order.
     pub fn script(&self) -> &Script {
         &self.script

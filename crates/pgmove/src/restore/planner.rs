@@ -86,7 +86,7 @@ pub(crate) async fn make(
         warnings.extend(crate::timescaledb::lookup::running_jobs(session, &plan.tables).await?);
         // Large objects are data: they come with their owners and privileges, whoever made the schema.
         let only = Catalog { large_objects: catalog.large_objects.clone(), ..Catalog::default() };
-        conflicts.extend(missing_roles(session, &only, options).await?);
+        conflicts.extend(missing_roles(session, &only, options, target).await?);
         plan.script = ddl::render(catalog, version, options)?;
         plan.script.statements.retain(|statement| statement.object.kind == LARGE_OBJECT);
     } else {
@@ -107,7 +107,7 @@ pub(crate) async fn make(
         if !options.no_acl && has_default_privileges(session).await? {
             plan.privileges = Some(Box::new(catalog.clone()));
         }
-        let missing = missing_roles(session, catalog, options).await?;
+        let missing = missing_roles(session, catalog, options, target).await?;
         match target.on_error {
             OnError::Stop => conflicts.extend(missing),
             // The server refuses the statements that name them, and the report lists each.
@@ -274,10 +274,12 @@ async fn missing_roles(
     session: &Session,
     catalog: &Catalog,
     options: &RenderOptions,
+    target: &TargetOptions,
 ) -> Result<Vec<String>, Error> {
     let present = roles(session).await?;
+    let exists = |role: &String| present.contains(role) || target.assumed_roles.contains(role);
     let missing: BTreeMap<_, _> =
-        required_roles(catalog, options).into_iter().filter(|(role, _)| !present.contains(role)).collect();
+        required_roles(catalog, options).into_iter().filter(|(role, _)| !exists(role)).collect();
     let mut conflicts: Vec<String> = missing
         .iter()
         .map(|(role, objects)| {

@@ -28,7 +28,7 @@ pub(crate) struct Piece {
 }
 
 /// A table gets its rows frozen from so many bytes on.
-const FREEZE_FROM: u64 = 1 << 20;
+pub(crate) const FREEZE_FROM: u64 = 1 << 20;
 
 /// What tables held when they were read back while others were loaded.
 pub(crate) type ReadBack = std::collections::BTreeMap<pgmove::TableName, pgmove::TableProof>;

@@ -85,7 +85,7 @@ pub(crate) async fn warn_of_evictions(
 
 /// Whether what the source holds may be more than a target that refuses writes has memory for: then its keys are read
 /// before anything is written, since only their sizes tell.
-async fn may_be_full(
+pub(crate) async fn may_be_full(
     from: &redisdump::ConnectOptions,
     to: &redisdump::ConnectOptions,
     settings: &TargetSettings,
