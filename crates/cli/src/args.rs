@@ -5,7 +5,7 @@ use clap::{Parser, Subcommand};
 
 use crate::commands::{
     backup, baseline, check, compare, completions, copy, export, forget, init, inspect, key, man, migrate,
-    nightly, pin, prune, rehearse, restore, snapshots, stats, status, undelete, verify_file,
+    nightly, pin, prune, rehearse, restore, schedule, snapshots, stats, status, undelete, verify_file,
 };
 use crate::shared_args::Shared;
 
@@ -55,6 +55,7 @@ pub(crate) enum Command {
     Backup(backup::BackupArgs),
     Nightly(nightly::NightlyArgs),
     Status(status::StatusArgs),
+    Schedule(schedule::ScheduleArgs),
     Snapshots(snapshots::SnapshotsArgs),
     Restore(restore::RestoreArgs),
     Migrate(migrate::MigrateArgs),

@@ -24,6 +24,7 @@ pub(crate) mod prune;
 mod redis_keys;
 pub(crate) mod rehearse;
 pub(crate) mod restore;
+pub(crate) mod schedule;
 mod side;
 pub(crate) mod snapshots;
 mod sources;
@@ -54,6 +55,7 @@ pub(crate) async fn run(command: Command, context: &Context) -> anyhow::Result<E
         Command::Init(args) => init::run(args, context).await,
         Command::Backup(args) => backup::run(args, context).await,
         Command::Nightly(args) => nightly::run(args, context).await,
+        Command::Schedule(args) => schedule::run(args, context).await,
         Command::Status(args) => status::run(args, context).await,
         Command::Snapshots(args) => snapshots::run(args, context).await,
         Command::Restore(args) => restore::run(args, context).await,

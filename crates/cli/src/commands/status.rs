@@ -61,6 +61,10 @@ pub(super) async fn run(args: StatusArgs, context: &Context) -> anyhow::Result<E
     })
     .await?;
     if let Some(installed) = schedule::installed(std::path::Path::new("/"), now) {
+        if installed.disabled {
+            let text = format!("{}: nothing starts the next run", installed.description);
+            report.problems.push(report::status::Problem::warning(None, text));
+        }
         report.next_run = installed.next_run;
         report.schedule = Some(installed.description);
     }

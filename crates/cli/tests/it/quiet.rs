@@ -48,6 +48,7 @@ async fn every_command_that_succeeds_is_silent_when_quiet() {
     .unwrap();
     silent(&["nightly", "--config", "n.toml"]);
     shows(&["status", "--config", "n.toml"]);
+    shows(&["schedule", "print", "--cron"]);
     shows(&["snapshots"]);
     shows(&["stats"]);
     shows(&["inspect"]);

@@ -1,4 +1,6 @@
 //! `dbhaul nightly` and what belongs to it: the lock, notices, metrics, suspicious results, the status.
 
+mod monitoring;
 mod runs;
+mod schedules;
 mod stage;
