@@ -1,8 +1,7 @@
-//! The digest of a table: independent of the order of its rows, and of how it was read.
+//! The digest of a table, independent of the order of its rows and of how it was read.
 //!
-//! Every row of COPY text (without its newline) is hashed by XXH3-128, and the hashes are added modulo 2^128. Sums of
-//! slices add up to the sum of the table. The row count stands beside it, so that a row and its absence differ even
-//! where hashes cancel.
+//! Every row of COPY text (without its newline) is hashed with XXH3-128, and the hashes are added modulo 2^128, so that
+//! the sums of slices add up to the sum of the table. The row count is kept beside the sum.
 
 use std::fmt;
 use std::iter::Sum;
@@ -12,7 +11,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_128;
 
-/// A sum of row hashes.
+/// A sum of row hashes modulo 2^128.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Hash)]
 pub struct Digest(u128);
 
@@ -49,13 +48,13 @@ impl<'de> Deserialize<'de> for Digest {
     }
 }
 
-/// What is known of a table's rows, or of a slice of them.
+/// Row count, size and digest of a table's rows, or of a slice of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct TableProof {
-    /// Rows.
+    /// Number of rows.
     pub rows: u64,
-    /// Bytes of COPY text, newlines included.
+    /// Number of bytes of COPY text, newlines included.
     pub bytes: u64,
     /// The sum of the rows' hashes.
     pub digest: Digest,
@@ -74,7 +73,7 @@ impl Add for TableProof {
 }
 
 impl TableProof {
-    /// What is left when rows that were there before are taken away again: the sums of hashes are exact both ways.
+    /// Subtracts rows that were there before; exact, because hashes are added modulo 2^128.
     #[must_use]
     pub fn without(self, before: TableProof) -> TableProof {
         TableProof {
@@ -91,16 +90,17 @@ impl Sum for TableProof {
     }
 }
 
-/// Hashes a stream of COPY text, however it is cut.
+/// Hashes a stream of COPY text, whatever its chunk boundaries.
 #[derive(Debug, Default)]
 pub struct RowHasher {
     proof: TableProof,
-    /// The beginning of a row whose end has not come yet; at most one row long.
+    /// The beginning of an incomplete row; at most one row long.
     open: Vec<u8>,
 }
 
 impl RowHasher {
-    /// Takes the next bytes. A newline ends a row and nothing else does: inside values COPY writes it as `\n`.
+    /// Takes the next bytes. Only a newline ends a row: COPY writes newlines inside values as `
+    /// `.
     pub fn update(&mut self, mut bytes: &[u8]) {
         self.proof.bytes += bytes.len() as u64;
         while let Some(end) = memchr::memchr(b'\n', bytes) {

@@ -1,20 +1,20 @@
-//! What can go wrong, with the object, the server's own words, and what to do.
+//! Errors, with the object, the server's own words, and what to do.
 
 /// Errors of this crate.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The server refused a statement.
+    /// The server rejected a statement.
     #[error(
         "{object}: {message} (SQLSTATE {sqlstate}){}{}{}{}",
         line("detail", .detail), line("hint", .hint), line("where", .context), line("statement", &Some(brief(.statement)))
     )]
     Server {
-        /// What was worked on, in words: `table public.market_data`.
+        /// What was worked on, such as `table public.market_data`.
         object: String,
-        /// The statement that was refused. One that holds a password is not shown.
+        /// The statement that failed. Statements that may contain a password are shortened.
         statement: String,
-        /// The server's five-letter code.
+        /// The SQLSTATE.
         sqlstate: String,
         /// The server's message.
         message: String,
@@ -22,7 +22,7 @@ pub enum Error {
         detail: Option<String>,
         /// The server's HINT.
         hint: Option<String>,
-        /// The server's CONTEXT: the line and the column of a COPY, the calls of a function.
+        /// The server's CONTEXT, such as the line and column of a COPY, or the call stack of a function.
         context: Option<String>,
         /// The driver's error.
         #[source]
@@ -39,9 +39,9 @@ pub enum Error {
         source: tokio_postgres::Error,
     },
 
-    /// The server sent text that is no UTF-8: a database whose encoding is SQL_ASCII may hold names of any bytes.
+    /// The server sent text that is not UTF-8: in a SQL_ASCII database, names may contain any bytes.
     #[error(
-        "{object}: a name, a definition or a comment there is not UTF-8, and cannot be carried\nhint: the database's encoding is most likely SQL_ASCII; rename the object, or drop the comment, that holds such bytes (rows may hold any)"
+        "{object}: a name, definition or comment is not valid UTF-8 and cannot be copied\nhint: the database's encoding is most likely SQL_ASCII; rename the object, or drop the comment, that holds such bytes (rows may hold any)"
     )]
     NotText {
         /// What was read.
@@ -51,50 +51,50 @@ pub enum Error {
         source: tokio_postgres::Error,
     },
 
-    /// The connection could not be made.
+    /// The connection could not be established.
     #[error("cannot connect to {target}: {message}{}", line("hint", .hint))]
     Connect {
-        /// Where to, without secrets.
+        /// The address, without secrets.
         target: String,
-        /// What went wrong: the server's words, or the system's.
+        /// The server's or the system's message.
         message: String,
-        /// What to do.
+        /// One thing to do.
         hint: Option<String>,
-        /// The driver's error; nothing when the server did not answer in time.
+        /// The driver's error; `None` if the server did not answer in time.
         #[source]
         source: Option<tokio_postgres::Error>,
     },
 
-    /// The connection's parameters make no sense.
+    /// The connection parameters are invalid.
     #[error("{0}")]
     Options(String),
 
-    /// A safety rule forbids it; nothing was written.
+    /// A safety rule forbids the operation; nothing was written.
     #[error("{what}; nothing was written:\n  {}", .conflicts.join("\n  "))]
     Refused {
-        /// What is refused.
+        /// What was refused.
         what: String,
         /// Every reason.
         conflicts: Vec<String>,
     },
 
-    /// The lock on a table was not to be had in time. Found before any row was read.
+    /// A table lock was not granted in time, before any row was read.
     #[error(
-        "lock on table {table} was not available within {seconds} s; nothing was read:\n  {}\nhint: end the transaction that has it (COMMIT PREPARED or ROLLBACK PREPARED for a prepared one), or allow a longer wait",
+        "lock on table {table} was not available within {seconds} s; nothing was read:\n  {}\nhint: end the transaction that holds it (COMMIT PREPARED or ROLLBACK PREPARED for a prepared one), or allow a longer wait",
         .holders.join("\n  ")
     )]
     Locked {
         /// The table.
         table: String,
-        /// How long it was waited for.
+        /// How long the lock was waited for, in seconds.
         seconds: f64,
-        /// Who holds or wants it, in words.
+        /// The sessions that hold or wait for the lock, described.
         holders: Vec<String>,
     },
 
-    /// The server lacks what the rest needs: found after the schema was begun, before any row was copied.
+    /// The server lacks something the restore needs. Found after the schema was begun, before any row was copied.
     #[error(
-        "{what}; no row was copied, and what was made of the schema is there:\n  {}\nhint: drop it, and restore into a server that has this, or leave these out",
+        "{what}; no row was copied; the part of the schema that was created remains:\n  {}\nhint: drop it and restore into a server that supports this, or leave these objects out",
         .conflicts.join("\n  ")
     )]
     Incapable {
@@ -104,9 +104,9 @@ pub enum Error {
         conflicts: Vec<String>,
     },
 
-    /// The role may not read all that is to be read. Found before any row is.
+    /// The role lacks privileges to read part of the source. Found before any row is read.
     #[error(
-        "role {role} may not read all of {server}; nothing was read:\n  {}\nhint: GRANT SELECT on these (and USAGE on their schemas), connect as another role, or leave them out by a filter",
+        "role {role} cannot read all of {server}; nothing was read:\n  {}\nhint: GRANT SELECT on these (and USAGE on their schemas), connect as another role, or leave them out by a filter",
         .objects.join("\n  ")
     )]
     Unreadable {
@@ -114,24 +114,24 @@ pub enum Error {
         server: String,
         /// The role.
         role: String,
-        /// What it may not read.
+        /// The objects that it may not read.
         objects: Vec<String>,
     },
 
-    /// The source's snapshot was lost before all was read, so that what was read is of no use.
+    /// The source's snapshot was lost before all rows were read, so that the rows read so far are inconsistent.
     #[error(
-        "{server}: the snapshot was lost before all rows were read ({message}); what was copied so far is not consistent and is not used"
+        "{server}: the snapshot was lost before all rows were read ({message}); what was copied so far is inconsistent and is not used"
     )]
     SnapshotLost {
         /// The source.
         server: String,
-        /// The server's words.
+        /// The server's message.
         message: String,
     },
 
-    /// The server was silent, or took nothing, for too long.
+    /// The server neither sent nor accepted data for too long.
     #[error(
-        "{object}: nothing moved for {seconds} s; does the server wait for a lock, or is the connection dead?"
+        "{object}: no progress for {seconds} s; the server may be waiting for a lock, or the connection may be dead"
     )]
     Stalled {
         /// What was copied.
@@ -140,19 +140,19 @@ pub enum Error {
         seconds: u64,
     },
 
-    /// The server took another number of rows than were sent.
-    #[error("{object}: {sent} rows were sent, and the server took {taken}; none of them are in the table")]
+    /// The server reported a different number of rows than were sent.
+    #[error("{object}: sent {sent} rows, but the server reported {taken}; none of them were kept")]
     RowCount {
         /// The table.
         object: String,
-        /// Rows in the stream.
+        /// Rows that were sent.
         sent: u64,
-        /// Rows by the server's word.
+        /// Rows that the server reported.
         taken: u64,
     },
 
-    /// The stream that was to be copied in failed; the table's transaction was rolled back.
-    #[error("{object}: the stream of rows failed, and none of this stream's rows are in the table: {source}")]
+    /// The stream of rows to copy in failed; its transaction was rolled back.
+    #[error("{object}: the stream of rows failed; none of its rows were kept: {source}")]
     Rows {
         /// The table.
         object: String,
@@ -161,39 +161,37 @@ pub enum Error {
         source: Box<dyn std::error::Error + Send + Sync>,
     },
 
-    /// Rows were brought into a schema with foreign keys, and some refer to nothing.
+    /// Rows were loaded into an existing schema, and some violate its foreign keys.
     #[error(
-        "{server}: the rows are in, and do not fit together:\n  {}\nhint: bring the tables that they refer to as well, or mend the rows; the server does not check again by itself",
+        "{server}: rows were loaded but violate constraints:\n  {}\nhint: load the referenced tables as well, or fix the rows; the server does not check existing rows again by itself",
         .references.join("\n  ")
     )]
     Dangling {
         /// The target.
         server: String,
-        /// Each foreign key.
+        /// The violated foreign keys.
         references: Vec<String>,
     },
 
-    /// Something was dropped while the catalog was read, each time that it was.
+    /// An object was dropped while the catalog was read, at every attempt.
     #[error(
-        "{object} was dropped while the catalog was read, or the catalog is damaged; nothing was read\nhint: the catalog was read {attempts} times; try again when nobody creates and drops objects"
+        "{object} was dropped while the catalog was read, or the catalog is damaged; nothing was read\nhint: the catalog was read {attempts} times; try again when no objects are being created or dropped"
     )]
     Vanished {
-        /// What, with its kind.
+        /// The object with its kind.
         object: String,
         /// How often the catalog was read.
         attempts: u32,
     },
 
-    /// A row of the server's catalog does not have the form that this version knows.
-    #[error(
-        "the server's list of {what} has a row that this version does not understand: {source}; row: {row}"
-    )]
+    /// A row of the server's catalog does not have the expected form.
+    #[error("cannot parse a row of the server's list of {what}: {source}; row: {row}")]
     CatalogRow {
         /// The kind of object.
         what: &'static str,
-        /// The row as it came, shortened.
+        /// The row, shortened.
         row: String,
-        /// Why it was not understood.
+        /// The parser's error.
         #[source]
         source: serde_json::Error,
     },
@@ -204,7 +202,7 @@ impl Error {
         Self::Options(message.into())
     }
 
-    /// A failure to connect, in words that lead on.
+    /// A connection error with a hint for common causes.
     pub(crate) fn connect(target: String, source: tokio_postgres::Error) -> Self {
         let message = match source.as_db_error() {
             Some(db) => format!("{} (SQLSTATE {})", db.message(), db.code().code()),
@@ -212,17 +210,17 @@ impl Error {
         };
         let hint = match source.code().map(tokio_postgres::error::SqlState::code) {
             Some("28P01") => Some(
-                "is the password right? It is taken from the URL, PGPASSWORD, ~/.pgpass or the configuration",
+                "check the password; it is read from the URL, PGPASSWORD, ~/.pgpass or the configuration",
             ),
             Some("28000") => Some(
-                "pg_hba.conf of the server decides who may connect from where, and whether TLS is wanted",
+                "check pg_hba.conf on the server, which decides who may connect from where and whether TLS is required",
             ),
-            Some("3D000") => Some("create the database first, or name another"),
+            Some("3D000") => Some("create the database first, or connect to another"),
             Some("53300") => Some(
-                "the server has no room for further connections: fewer --jobs, or a higher max_connections",
+                "the server has no connection slots left: use fewer parallel jobs, or raise max_connections",
             ),
             _ if message.contains("password missing") => {
-                Some("the server asks for a password: PGPASSWORD, ~/.pgpass or the configuration may give it")
+                Some("the server requires a password: set it in PGPASSWORD, ~/.pgpass or the configuration")
             }
             _ => None,
         };
@@ -239,12 +237,12 @@ impl Error {
         Self::Connect { target, message: format!("no answer within {seconds} s"), hint: None, source: None }
     }
 
-    /// True when a safety rule forbade it and nothing was written.
+    /// True when a safety rule forbade the operation; nothing was written.
     pub fn is_refused(&self) -> bool {
         matches!(self, Self::Refused { .. })
     }
 
-    /// True when the command line or the configuration is wrong.
+    /// True when the connection parameters are invalid.
     pub fn is_usage(&self) -> bool {
         matches!(self, Self::Options(_))
     }
@@ -257,12 +255,12 @@ impl Error {
         matches!(self, Self::Connect { source, .. } if !answered(source)) && !self.is_tls() && !self.is_auth()
     }
 
-    /// True when TLS could not be agreed on, or the server's certificate was not accepted.
+    /// True when the TLS handshake failed, for example because the server's certificate was not accepted.
     pub fn is_tls(&self) -> bool {
         matches!(self, Self::Connect { message, .. } if message.starts_with("error performing TLS handshake"))
     }
 
-    /// True when the server does not believe that we are who we say: SQLSTATE class 28, or no password to give.
+    /// True when authentication failed: SQLSTATE class 28, or no password available.
     pub fn is_auth(&self) -> bool {
         match self {
             Self::Connect { message, .. } => {
@@ -273,12 +271,12 @@ impl Error {
         }
     }
 
-    /// True when the role lacks a right: SQLSTATE 42501, or tables that it may not read.
+    /// True when the role lacks a privilege: SQLSTATE 42501, or [`Error::Unreadable`].
     pub fn is_denied(&self) -> bool {
         matches!(self, Self::Unreadable { .. }) || self.sqlstate() == Some("42501")
     }
 
-    /// True when an established connection broke, or the server was shut down below it (SQLSTATE 57P01 to 57P03).
+    /// True when an established connection broke, or the server was shut down (SQLSTATE 57P01 to 57P03).
     pub fn is_lost(&self) -> bool {
         match self {
             Self::Connection { .. } | Self::SnapshotLost { .. } | Self::Stalled { .. } => true,
@@ -287,7 +285,7 @@ impl Error {
         }
     }
 
-    /// The server's five-letter code, where the server refused something.
+    /// The SQLSTATE, if the server rejected something.
     pub fn sqlstate(&self) -> Option<&str> {
         match self {
             Self::Server { sqlstate, .. } => Some(sqlstate),
@@ -297,7 +295,7 @@ impl Error {
         }
     }
 
-    /// An error of the driver while `object` was worked on by `statement`.
+    /// Wraps a driver error that occurred while `statement` worked on `object`.
     pub fn from_server(
         object: impl Into<String>,
         statement: impl Into<String>,
@@ -314,7 +312,7 @@ impl Error {
                 context: db.where_().map(str::to_owned),
                 source,
             },
-            // The driver tells its kinds of failure apart by their words alone.
+            // The driver distinguishes kinds of failure only by their text.
             None if !source.is_closed() && source.to_string().contains("deserializing") => {
                 Self::NotText { object: object.into(), source }
             }
@@ -323,7 +321,7 @@ impl Error {
     }
 }
 
-/// Statements of user mappings, subscriptions and roles may hold a password; those are not kept.
+/// Statements for user mappings, subscriptions and roles may contain a password: those are shortened.
 pub(crate) fn without_secrets(statement: String) -> String {
     let lower = statement.to_ascii_lowercase();
     let named = ["user mapping", "create subscription", "alter subscription"]
@@ -335,7 +333,7 @@ pub(crate) fn without_secrets(statement: String) -> String {
     });
     if named || given {
         let verb: Vec<&str> = statement.split_whitespace().take(3).collect();
-        return format!("{} … (not shown: it may hold a password)", verb.join(" "));
+        return format!("{} … (not shown: it may contain a password)", verb.join(" "));
     }
     statement
 }
@@ -351,7 +349,7 @@ fn brief(statement: &str) -> String {
     words
 }
 
-/// An error with its causes, each once: the driver's own text alone says little.
+/// An error with its causes, each once: the driver's own text is not sufficient.
 fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut next = error.source();

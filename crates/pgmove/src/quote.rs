@@ -1,10 +1,9 @@
-//! Quoting of identifiers and literals by the server's rules.
+//! Quoting of identifiers and literals.
 
 use std::borrow::Cow;
 
-/// An identifier, quoted unless it is plainly one: lower-case ASCII letters, digits and underscores, not starting
-/// with a digit, and no key word of any kind. Quoting more than a server needs is never wrong; quoting less is, and
-/// servers differ in their key words: so every key word of every supported version is quoted.
+/// Quotes an identifier unless it consists of lower-case ASCII letters, digits and underscores, does not start with a
+/// digit, and is not a keyword of any supported version. Unnecessary quotes are harmless; missing ones are not.
 pub fn ident(name: &str) -> Cow<'_, str> {
     let plain = name.bytes().next().is_some_and(|c| c.is_ascii_lowercase() || c == b'_')
         && name.bytes().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'_')
@@ -12,15 +11,15 @@ pub fn ident(name: &str) -> Cow<'_, str> {
     if plain { Cow::Borrowed(name) } else { Cow::Owned(format!("\"{}\"", name.replace('"', "\"\""))) }
 }
 
-/// A string literal that reads the same whatever `standard_conforming_strings` says: with a backslash in it, it is
-/// written as an `E''` literal.
+/// A string literal that does not depend on `standard_conforming_strings`: text with a backslash becomes an `E''`
+/// literal.
 pub fn literal(text: &str) -> String {
     let doubled = text.replace('\'', "''");
     if text.contains('\\') { format!("E'{}'", doubled.replace('\\', "\\\\")) } else { format!("'{doubled}'") }
 }
 
-/// Key words that are reserved, or are so as a column or function name, in at least one supported version
-/// (`src/include/parser/kwlist.h`), in order.
+/// Keywords that are reserved, or reserved as a column or function name, in at least one supported version
+/// (`src/include/parser/kwlist.h`), sorted.
 const KEYWORDS: &[&str] = &[
     "all",
     "analyse",

@@ -60,7 +60,7 @@ pub(crate) async fn sql(export: Export<'_>, out: &mut dyn Write) -> anyhow::Resu
         catalog = narrowed(catalog, &export.filter)?;
     }
     let version = export.version.map_or(catalog.server_version_num, |major| major * 10_000);
-    let inexpressible = pgmove::ddl::inexpressible(&catalog, version);
+    let inexpressible = pgmove::ddl::unsupported(&catalog, version);
     if !inexpressible.is_empty() {
         let list: Vec<String> = inexpressible.iter().map(ToString::to_string).collect();
         return Err(exit::refused(format!(

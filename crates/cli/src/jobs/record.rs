@@ -43,7 +43,7 @@ pub(crate) struct PostgresDetails {
     pub(crate) materialized_views: Vec<ViewRecord>,
     /// The schema baseline's verdict, where one was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) baseline: Option<pgmove::baseline::Verdict>,
+    pub(crate) baseline: Option<pgmove::baseline::CheckOutcome>,
     /// Which part of the database this is; the whole when nothing is said.
     #[serde(default, skip_serializing_if = "pgmove::Filter::is_all")]
     pub(crate) filter: pgmove::Filter,

@@ -58,7 +58,7 @@ pub(crate) struct Proven {
     /// The schema's, as far as it was to be made.
     pub(crate) schema: Option<pgmove::SchemaProof>,
     /// The baseline's verdict, where there is a baseline.
-    pub(crate) baseline: Option<pgmove::baseline::Verdict>,
+    pub(crate) baseline: Option<pgmove::baseline::CheckOutcome>,
     /// What the server refused while the rest went on.
     pub(crate) failures: Vec<pgmove::Failure>,
 }

@@ -44,7 +44,7 @@ async fn captured_live_or_from_a_snapshot_it_passes_until_a_column_is_dropped() 
     run(&["baseline", "check", &url, "--baseline", "wrong.toml"])
         .exits(2)
         .says(&format!("wrong.toml: line {line}: column public."))
-        .says("`dat` is no type; did you mean `date`?");
+        .says("unknown type `dat`; did you mean `date`?");
     // A schema pattern that matches nothing is most often misspelt.
     run(&["baseline", "capture", &url, "--schema", "pubic"]).exits(2).says("pubic");
     run(&["baseline", "capture"]).exits(2);
@@ -68,7 +68,7 @@ async fn migrations_are_planned_applied_and_stopped_at_the_first_error() {
     run(&plan).exits(3).shows("1_make").shows("run as number 2").shows("2 to apply");
     run(&apply).exits(0).shows("applied 1_make (2 statements").shows("applied 2_seed");
     // What only brings rows cannot be seen afterwards: it is asked, and not run again.
-    run(&plan).exits(0).shows("cannot tell").shows("--run 2_seed").shows("does not show whether it ran");
+    run(&plan).exits(0).shows("cannot tell").shows("`--run 2_seed`").shows("does not show whether it ran");
 
     // An error: file, line, SQLSTATE, and what state things are in.
     file("3_bad.sql", "CREATE TABLE b (id int);\n\nINSERT INTO a\nVALUES (1);\n");

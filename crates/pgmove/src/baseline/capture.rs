@@ -1,4 +1,4 @@
-//! A baseline written from a catalog: the same words that [`super::Baseline::parse`] reads.
+//! Writes a baseline from a catalog, in the form that [`super::Baseline::parse`] reads.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -9,12 +9,12 @@ use crate::catalog::constraint::IndexConstraintKind;
 use crate::catalog::index::Index;
 use crate::catalog::table::{Table, TableKind};
 
-/// A baseline of all that a catalog holds, as text that a person can edit: extensions, and of every table and view
-/// the columns, constraints and indexes. Checked against the same database it passes.
+/// A baseline of all that a catalog contains, as text to be edited: extensions, and the columns, constraints and
+/// indexes of every table and view. The same database passes a check against it.
 ///
-/// The order is by name, and that of the columns the table's own, so that two captures of one schema are equal. What
-/// the server or an extension made is left out, and so are partitions, which come and go while their parent stays.
-/// `of` says where it comes from, for the first line.
+/// Objects are sorted by name and columns by position, so that two captures of one schema are equal. Objects of the
+/// server and of extensions are left out, and so are partitions, which change while their parent remains. `of` names
+/// the origin for the first line.
 pub fn capture(catalog: &Catalog, of: &str) -> String {
     let mut out = head(of);
     let partitions = catalog.tables.iter().filter(|table| table.is_partition()).count();
@@ -22,13 +22,13 @@ pub fn capture(catalog: &Catalog, of: &str) -> String {
     if partitions > 0 {
         let _ = writeln!(
             out,
-            "# Left out: {partitions} partitions, which come and go; their parents stand here."
+            "# Left out: {partitions} partitions, which change over time; their parents are included."
         );
     }
     for index in &invalid {
         let _ = writeln!(
             out,
-            "# Left out: index {} on {}, which is not valid there.",
+            "# Left out: index {} on {}, which is not valid.",
             one_line(&index.meta.name),
             one_line(&key(&index.table))
         );
@@ -63,17 +63,15 @@ fn head(of: &str) -> String {
     format!(
         "# What the database must have, captured from {}.\n\
          #\n\
-         #   dbhaul baseline check --to URL --baseline THIS-FILE\n\
-         #\n\
-         # Edit it: take out what is nobody's business, and say what is particular.\n\
+         # Edit it: remove what need not be checked, and mark exceptions.\n\
          # - Types are compared by meaning: varchar(20) is character varying(20). `nullable` and `default` may be left out;\n\
-         #   then both will do, and `name = \"type\"` is enough.\n\
+         #   then any value is accepted, and `name = \"type\"` is enough.\n\
          # - Environments are declared once, before anything else: environments = [\"staging\", \"production\"].\n\
-         #   `optional-in = \"staging\"` on an extension, table, column, index or constraint lets it be missing there;\n\
-         #   `type-in = {{ staging = \"text\" }}` on a column gives it another type there.\n\
+         #   `optional-in = \"staging\"` on an extension, table, column, index or constraint allows it to be missing there;\n\
+         #   `type-in = {{ staging = \"text\" }}` on a column sets a different type there.\n\
          # - Migrations are declared in the order in which they are applied, each by [[migration]] with `name = \"…\"`;\n\
-         #   `provided-by = \"…\"` on an object then says which one brings it.\n\
-         # - An index or a constraint of another name that means the same will do, except for checks.\n",
+         #   `provided-by = \"…\"` on an object then names the one that creates it.\n\
+         # - An equivalent index or constraint with another name is accepted, except for checks.\n",
         one_line(of)
     )
 }
@@ -95,7 +93,7 @@ fn table_text(out: &mut String, catalog: &Catalog, name: &str, table: &Table) {
     let _ = writeln!(out, "\n[table.{name}.columns]{remark}");
     for column in &table.columns {
         let mut said = format!("type = {}", toml_string(&column.type_name));
-        // The columns of a view are what its query makes of them.
+        // The columns of a view follow from its query.
         if !matches!(table.kind, TableKind::View | TableKind::MaterializedView) {
             let _ = write!(said, ", nullable = {}", !column.not_null);
             if column.default.is_some() || column.identity.is_some() {
@@ -161,7 +159,7 @@ fn toml_key(name: &str) -> String {
     if bare { name.to_owned() } else { toml_string(name) }
 }
 
-/// A basic string. Control characters have no other way into TOML than an escape.
+/// A TOML basic string. TOML allows control characters only as escapes.
 fn toml_string(text: &str) -> String {
     let mut out = String::from("\"");
     for c in text.chars() {
@@ -178,7 +176,7 @@ fn toml_string(text: &str) -> String {
     out
 }
 
-/// Text that cannot leave its comment.
+/// Escapes control characters, so that the text cannot leave its comment.
 fn one_line(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }

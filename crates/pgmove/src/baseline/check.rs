@@ -1,35 +1,35 @@
-//! A baseline held against a database.
+//! Checks a database against a baseline.
 
 use toml::Spanned;
 
 use super::declared::{Baseline, Column, Constraint, ConstraintKind, Index, Names, Table};
 use super::error::BaselineError;
 use super::observed::{Observed, ObservedConstraint, ObservedIndex, ObservedTable};
-use super::types::{Meaning, nearest};
-use super::verdict::{Finding, Severity, Verdict};
+use super::outcome::{CheckOutcome, Finding, Severity};
+use super::types::{CanonicalType, nearest};
 
-/// Holds a baseline against a database. Without an environment everything is required.
+/// Checks a database against a baseline. Without an environment, everything is required.
 ///
 /// # Errors
-/// [`BaselineError::UnknownType`] for a type that neither PostgreSQL nor the database knows: a misspelt baseline must
+/// [`BaselineError::UnknownType`] for a type that neither PostgreSQL nor the database knows: a misspelled baseline must
 /// not look like a wrong database. [`BaselineError::UnknownEnvironment`] for an environment that the baseline does not
 /// list.
 pub fn check(
     baseline: &Baseline,
     observed: &Observed,
     environment: Option<&str>,
-) -> Result<Verdict, BaselineError> {
+) -> Result<CheckOutcome, BaselineError> {
     if let Some(name) = environment {
         baseline.knows_environment(name)?;
     }
     let mut run = Run { baseline, environment, checked: 0, findings: Vec::new() };
     for (name, extension) in &baseline.extensions {
-        let duty = run.duty(&[&extension.provided_by], &[&extension.optional_in]);
+        let requirement = run.requirement(&[&extension.provided_by], &[&extension.optional_in]);
         run.present(
             observed.extensions.contains(name),
             &format!("extension {name}"),
             "installed".to_owned(),
-            duty,
+            requirement,
         );
     }
     for (name, table) in &baseline.tables {
@@ -42,7 +42,7 @@ pub fn check(
         run.table(&full, table, observed.tables.get(&full));
     }
     run.findings.sort_by(|a, b| (a.severity, &a.object).cmp(&(b.severity, &b.object)));
-    Ok(Verdict {
+    Ok(CheckOutcome {
         passed: run.findings.iter().all(|finding| finding.severity == Severity::Optional),
         environment: environment.map(str::to_owned),
         checked: run.checked,
@@ -55,9 +55,9 @@ fn qualified(name: &str) -> String {
     if name.contains('.') { name.to_owned() } else { format!("public.{name}") }
 }
 
-/// Whether an object must be there, and what provides it.
+/// Whether an object is required, and what provides it.
 #[derive(Clone)]
-struct Duty {
+struct Requirement {
     optional: bool,
     provided_by: Vec<String>,
 }
@@ -77,7 +77,7 @@ impl Run<'_> {
         type_name: &Spanned<String>,
         observed: &Observed,
     ) -> Result<(), BaselineError> {
-        let meaning = Meaning::of(type_name.get_ref());
+        let meaning = CanonicalType::of(type_name.get_ref());
         if meaning.is_known() || observed.types.contains(meaning.bare()) {
             return Ok(());
         }
@@ -94,32 +94,36 @@ impl Run<'_> {
     }
 
     fn table(&mut self, full: &str, table: &Table, seen: Option<&ObservedTable>) {
-        let duty = self.duty(&[&table.provided_by], &[&table.optional_in]);
-        self.present(seen.is_some(), &format!("table {full}"), "a table".to_owned(), duty);
-        // Of a table that is missing, its parts are not told one by one.
+        let requirement = self.requirement(&[&table.provided_by], &[&table.optional_in]);
+        self.present(seen.is_some(), &format!("table {full}"), "a table".to_owned(), requirement);
+        // The parts of a missing table are not reported separately.
         let Some(seen) = seen else { return };
         for (name, column) in &table.columns {
-            let duty = self
-                .duty(&[&column.provided_by, &table.provided_by], &[&table.optional_in, &column.optional_in]);
-            self.column(&format!("column {full}.{name}"), column, seen.columns.get(name), duty);
+            let requirement = self.requirement(
+                &[&column.provided_by, &table.provided_by],
+                &[&table.optional_in, &column.optional_in],
+            );
+            self.column(&format!("column {full}.{name}"), column, seen.columns.get(name), requirement);
         }
         for (name, index) in &table.indexes {
-            let duty = self
-                .duty(&[&index.provided_by, &table.provided_by], &[&table.optional_in, &index.optional_in]);
-            self.index(&format!("index {name} on {full}"), name, index, seen, duty);
+            let requirement = self.requirement(
+                &[&index.provided_by, &table.provided_by],
+                &[&table.optional_in, &index.optional_in],
+            );
+            self.index(&format!("index {name} on {full}"), name, index, seen, requirement);
         }
         for (name, constraint) in &table.constraints {
-            let duty = self.duty(
+            let requirement = self.requirement(
                 &[&constraint.provided_by, &table.provided_by],
                 &[&table.optional_in, &constraint.optional_in],
             );
-            self.constraint(&format!("constraint {name} on {full}"), name, constraint, seen, duty);
+            self.constraint(&format!("constraint {name} on {full}"), name, constraint, seen, requirement);
         }
     }
 
-    /// The first providers that are given count: a column's own before its table's. An object that only optional
-    /// migrations provide is optional; one that several provide is told with those that are required.
-    fn duty(&self, providers: &[&Names], optional_in: &[&Names]) -> Duty {
+    /// The first non-empty list of providers counts: a column's own before its table's. An object provided only by
+    /// optional migrations is optional; otherwise only the required providers are reported.
+    fn requirement(&self, providers: &[&Names], optional_in: &[&Names]) -> Requirement {
         let here = |names: &Names| self.environment.is_some_and(|environment| names.contains(environment));
         let providers = providers.iter().find(|names| !names.is_empty());
         let migrations = || {
@@ -128,22 +132,29 @@ impl Run<'_> {
         };
         let by_migration = providers.is_some() && migrations().all(|migration| here(&migration.optional_in));
         let told = migrations().filter(|migration| by_migration || !here(&migration.optional_in));
-        Duty {
+        Requirement {
             optional: by_migration || optional_in.iter().any(|names| here(names)),
             provided_by: told.map(|migration| migration.name.clone()).collect(),
         }
     }
 
-    fn present(&mut self, there: bool, object: &str, expected: String, duty: Duty) {
+    fn present(&mut self, there: bool, object: &str, expected: String, requirement: Requirement) {
         self.checked += 1;
         if !there {
-            let severity = if duty.optional { Severity::Optional } else { Severity::Missing };
-            self.found(severity, object, expected, "nothing".to_owned(), duty);
+            let severity = if requirement.optional { Severity::Optional } else { Severity::Missing };
+            self.found(severity, object, expected, "nothing".to_owned(), requirement);
         }
     }
 
-    fn found(&mut self, severity: Severity, object: &str, expected: String, found: String, duty: Duty) {
-        let (object, provided_by) = (object.to_owned(), duty.provided_by);
+    fn found(
+        &mut self,
+        severity: Severity,
+        object: &str,
+        expected: String,
+        found: String,
+        requirement: Requirement,
+    ) {
+        let (object, provided_by) = (object.to_owned(), requirement.provided_by);
         self.findings.push(Finding { severity, object, expected, found, provided_by });
     }
 
@@ -152,13 +163,13 @@ impl Run<'_> {
         object: &str,
         declared: &Column,
         seen: Option<&super::observed::ObservedColumn>,
-        duty: Duty,
+        requirement: Requirement,
     ) {
         let type_name = declared.type_for(self.environment).get_ref();
-        self.present(seen.is_some(), object, type_name.clone(), duty.clone());
+        self.present(seen.is_some(), object, type_name.clone(), requirement.clone());
         let Some(seen) = seen else { return };
         let mut wrong = Vec::new();
-        if !Meaning::of(type_name).same(&Meaning::of(&seen.type_name)) {
+        if !CanonicalType::of(type_name).same(&CanonicalType::of(&seen.type_name)) {
             wrong.push((type_name.clone(), seen.type_name.clone()));
         }
         let words = |nullable| if nullable { "nullable" } else { "not null" }.to_owned();
@@ -170,11 +181,18 @@ impl Run<'_> {
             wrong.push((words(default), words(seen.default)));
         }
         for (expected, found) in wrong {
-            self.found(Severity::Different, object, expected, found, duty.clone());
+            self.found(Severity::Different, object, expected, found, requirement.clone());
         }
     }
 
-    fn index(&mut self, object: &str, name: &str, declared: &Index, table: &ObservedTable, duty: Duty) {
+    fn index(
+        &mut self,
+        object: &str,
+        name: &str,
+        declared: &Index,
+        table: &ObservedTable,
+        requirement: Requirement,
+    ) {
         let same = |seen: &ObservedIndex| {
             seen.valid
                 && (&seen.columns, seen.unique, &seen.method, seen.partial)
@@ -182,15 +200,16 @@ impl Run<'_> {
         };
         let expected = index_words(declared.unique, &declared.method, &declared.columns, declared.partial);
         let seen = table.indexes.get(name);
-        // Names of indexes are nobody's interface: one that does the same under another name will do.
+        // Index names are not part of an application's interface: an equivalent index with another name satisfies the
+        // baseline.
         let there = seen.is_some() || table.indexes.values().any(same);
-        self.present(there, object, expected.clone(), duty.clone());
+        self.present(there, object, expected.clone(), requirement.clone());
         if let Some(seen) = seen.filter(|seen| !same(seen)) {
             let mut found = index_words(seen.unique, &seen.method, &seen.columns, seen.partial);
             if !seen.valid {
                 found.push_str(", not valid");
             }
-            self.found(Severity::Different, object, expected, found, duty);
+            self.found(Severity::Different, object, expected, found, requirement);
         }
     }
 
@@ -200,7 +219,7 @@ impl Run<'_> {
         name: &str,
         declared: &Constraint,
         table: &ObservedTable,
-        duty: Duty,
+        requirement: Requirement,
     ) {
         let references = declared.references.as_deref().map(qualified);
         let same = |seen: &ObservedConstraint| {
@@ -209,10 +228,10 @@ impl Run<'_> {
         let expected = constraint_words(declared.kind, &declared.columns, references.as_deref());
         let seen = table.constraints.get(name);
         let elsewhere = || declared.kind != ConstraintKind::Check && table.constraints.values().any(same);
-        self.present(seen.is_some() || elsewhere(), object, expected.clone(), duty.clone());
+        self.present(seen.is_some() || elsewhere(), object, expected.clone(), requirement.clone());
         if let Some(seen) = seen.filter(|seen| !same(seen)) {
             let found = constraint_words(seen.kind, &seen.columns, seen.references.as_deref());
-            self.found(Severity::Different, object, expected, found, duty);
+            self.found(Severity::Different, object, expected, found, requirement);
         }
     }
 }

@@ -64,7 +64,7 @@ fn observed() -> Observed {
     Observed { tables: [("public.t".to_owned(), table)].into(), extensions, ..Observed::default() }
 }
 
-fn verdict(observed: &Observed, environment: Option<&str>) -> Verdict {
+fn verdict(observed: &Observed, environment: Option<&str>) -> CheckOutcome {
     check(&Baseline::parse(TEXT).unwrap(), observed, environment).unwrap()
 }
 

@@ -1,4 +1,4 @@
-//! What a baseline file may say.
+//! The contents of a baseline file.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,9 +15,9 @@ use super::types::nearest;
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub struct Baseline {
-    /// The application's name, for people.
+    /// The application's name, for display.
     pub name: Option<String>,
-    /// The environments that exist. Where any are named, another one is an error.
+    /// The existing environments. If any are listed, others are errors.
     pub environments: Vec<String>,
     /// Migrations that provide objects, in the order in which they are applied.
     #[serde(rename = "migration")]
@@ -28,7 +28,7 @@ pub struct Baseline {
     /// Tables, as `table` (in schema public) or `schema.table`.
     #[serde(rename = "table")]
     pub tables: BTreeMap<String, Table>,
-    /// The text that was parsed: tells the line of an error.
+    /// The parsed text, to find the line of an error.
     #[serde(skip)]
     text: String,
 }
@@ -37,9 +37,9 @@ pub struct Baseline {
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Migration {
-    /// Its name: mostly that of its file, without the ending.
+    /// Its name, usually that of its file without the extension.
     pub name: String,
-    /// Environments that need not have it.
+    /// Environments in which it is optional.
     #[serde(default)]
     pub optional_in: Names,
 }
@@ -48,9 +48,9 @@ pub struct Migration {
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub struct Extension {
-    /// The migrations that install it; any one of them does.
+    /// The migrations that install it; one of them is sufficient.
     pub provided_by: Names,
-    /// Environments that need not have it.
+    /// Environments in which it is optional.
     pub optional_in: Names,
 }
 
@@ -58,10 +58,10 @@ pub struct Extension {
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub struct Table {
-    /// The migrations that make it; any one of them does. Its columns, indexes and constraints come with it unless
-    /// they say otherwise.
+    /// The migrations that create it; one of them is sufficient. Its columns, indexes and constraints inherit this
+    /// unless they specify their own.
     pub provided_by: Names,
-    /// Environments that need not have it.
+    /// Environments in which it is optional.
     pub optional_in: Names,
     /// Columns.
     pub columns: BTreeMap<String, Column>,
@@ -76,23 +76,23 @@ pub struct Table {
 pub struct Column {
     /// The type.
     pub type_name: Spanned<String>,
-    /// The type in environments where it is another one.
+    /// Different types in some environments.
     pub type_in: BTreeMap<Spanned<String>, Spanned<String>>,
-    /// Whether NULL is allowed; unsaid, both will do.
+    /// Whether NULL is allowed; `None` accepts both.
     pub nullable: Option<bool>,
-    /// Whether it has a default or makes its values itself; unsaid, both will do.
+    /// Whether it has a default or is generated; `None` accepts both.
     pub default: Option<bool>,
-    /// The migrations that make it.
+    /// The migrations that create it.
     pub provided_by: Names,
-    /// Environments that need not have it.
+    /// Environments in which it is optional.
     pub optional_in: Names,
 }
 
-/// An index. One with another name and the same meaning will do.
+/// An index. An equivalent index with another name satisfies it.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Index {
-    /// Its key columns, in order; an expression is written `(expression)` and matches any.
+    /// Its key columns, in order; an expression is written `(expression)` and matches any expression.
     pub columns: Vec<String>,
     /// Whether it is unique.
     #[serde(default)]
@@ -100,13 +100,13 @@ pub struct Index {
     /// Its access method.
     #[serde(default = "btree")]
     pub method: String,
-    /// Whether it has a WHERE clause.
+    /// Whether it is partial (has a WHERE clause).
     #[serde(default)]
     pub partial: bool,
-    /// The migrations that make it.
+    /// The migrations that create it.
     #[serde(default)]
     pub provided_by: Names,
-    /// Environments that need not have it.
+    /// Environments in which it is optional.
     #[serde(default)]
     pub optional_in: Names,
 }
@@ -115,27 +115,27 @@ fn btree() -> String {
     "btree".to_owned()
 }
 
-/// A constraint. One with another name and the same meaning will do, except for checks, which have only their name.
+/// A constraint. An equivalent one with another name satisfies it, except for checks, which are matched by name.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Constraint {
-    /// What it demands.
+    /// Its kind.
     pub kind: ConstraintKind,
-    /// Its columns, in order; none for a check.
+    /// Its columns, in order; empty for a check.
     #[serde(default)]
     pub columns: Vec<String>,
-    /// The table that a foreign key refers to.
+    /// The table referenced by a foreign key.
     #[serde(default)]
     pub references: Option<String>,
-    /// The migrations that make it.
+    /// The migrations that create it.
     #[serde(default)]
     pub provided_by: Names,
-    /// Environments that need not have it.
+    /// Environments in which it is optional.
     #[serde(default)]
     pub optional_in: Names,
 }
 
-/// What a constraint demands.
+/// The kind of a constraint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ConstraintKind {
@@ -173,12 +173,12 @@ impl Names {
         self.0.iter().map(|name| name.get_ref().as_str())
     }
 
-    /// True when there is none.
+    /// True if it is empty.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// True when this name is among them.
+    /// True if it contains this name.
     pub fn contains(&self, name: &str) -> bool {
         self.iter().any(|known| known == name)
     }
@@ -203,7 +203,7 @@ impl<'de> Deserialize<'de> for Names {
                 Ok(out)
             }
         }
-        // The whole value's place stands in for that of a single name.
+        // The span of the whole value is used for a single name.
         struct Inner(Vec<Spanned<String>>);
         impl<'de> Deserialize<'de> for Inner {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -284,24 +284,24 @@ impl<'de> Deserialize<'de> for Column {
 }
 
 impl Column {
-    /// The type that this environment wants.
+    /// The type required in this environment.
     pub(super) fn type_for(&self, environment: Option<&str>) -> &Spanned<String> {
         let other =
             environment.and_then(|wanted| self.type_in.iter().find(|(name, _)| name.get_ref() == wanted));
         other.map_or(&self.type_name, |(_, type_name)| type_name)
     }
 
-    /// Every type that it may have.
+    /// All types that it may have.
     pub(super) fn types(&self) -> impl Iterator<Item = &Spanned<String>> {
         std::iter::once(&self.type_name).chain(self.type_in.values())
     }
 }
 
 impl Baseline {
-    /// Reads a baseline.
+    /// Parses a baseline.
     ///
     /// # Errors
-    /// [`BaselineError::Syntax`] for what is no TOML or no key of a baseline, [`BaselineError::UnknownMigration`] and
+    /// [`BaselineError::Syntax`] for invalid TOML or unknown keys, [`BaselineError::UnknownMigration`] and
     /// [`BaselineError::UnknownEnvironment`] for names that are used but not declared; each with its line.
     pub fn parse(text: &str) -> Result<Baseline, BaselineError> {
         let mut baseline: Baseline =
@@ -331,12 +331,12 @@ impl Baseline {
         Ok(baseline)
     }
 
-    /// The migration of that name.
+    /// The migration with that name.
     pub fn migration(&self, name: &str) -> Option<&Migration> {
         self.migrations.iter().find(|migration| migration.name == name)
     }
 
-    /// Complains about an environment that is not listed, where any are.
+    /// Checks that an environment is listed, if any are.
     ///
     /// # Errors
     /// [`BaselineError::UnknownEnvironment`].
@@ -348,7 +348,7 @@ impl Baseline {
         Err(BaselineError::UnknownEnvironment { line: None, name: name.to_owned(), known })
     }
 
-    /// The line of a place in the text, counted from 1.
+    /// The line of a byte offset, counted from 1.
     pub(super) fn line(&self, offset: usize) -> usize {
         self.text.as_bytes().iter().take(offset).filter(|byte| **byte == b'\n').count() + 1
     }

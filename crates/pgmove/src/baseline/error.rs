@@ -1,14 +1,14 @@
-//! A baseline that cannot be used.
+//! Errors in a baseline.
 
-/// What is wrong with a baseline, never with a database.
+/// What is wrong with a baseline, as opposed to a database.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BaselineError {
-    /// It is not what this version understands; the message has line and column.
+    /// The file cannot be parsed; the message has line and column.
     #[error("{0}")]
     Syntax(String),
-    /// A column's type is none that PostgreSQL, a common extension or the database knows.
-    #[error("line {line}: column {table}.{column}: `{type_name}` is no type{}", did_you_mean(.suggestion))]
+    /// A column's type is not known to PostgreSQL, a common extension or the database.
+    #[error("line {line}: column {table}.{column}: unknown type `{type_name}`{}", did_you_mean(.suggestion))]
     UnknownType {
         /// The line of the baseline.
         line: usize,
@@ -18,35 +18,35 @@ pub enum BaselineError {
         column: String,
         /// The type as written.
         type_name: String,
-        /// The type that was probably meant.
+        /// A similar name, which was probably meant.
         suggestion: Option<String>,
     },
-    /// A migration is named that is not declared.
+    /// A migration is used but not declared.
     #[error("line {line}: migration `{name}` is not declared by a [[migration]]{}", did_you_mean(.suggestion))]
     UnknownMigration {
         /// The line of the baseline.
         line: usize,
         /// The name as written.
         name: String,
-        /// The name that was probably meant.
+        /// A similar name, which was probably meant.
         suggestion: Option<String>,
     },
-    /// An environment is named that `environments` does not list.
-    #[error("{}environment `{name}` is none of those that the baseline knows: {known}", at_line(.line))]
+    /// An environment is used that `environments` does not list.
+    #[error("{}unknown environment `{name}`; the baseline lists {known}", at_line(.line))]
     UnknownEnvironment {
-        /// The line of the baseline; none when it was asked for from outside.
+        /// The line of the baseline; `None` if the name was given by the caller.
         line: Option<usize>,
         /// The name.
         name: String,
         /// The names that are listed.
         known: String,
     },
-    /// A migration is to be run or skipped that no file holds.
+    /// A migration to run or skip is in none of the files.
     #[error("no migration `{name}` is among the files{}", did_you_mean(.suggestion))]
     UnknownScript {
         /// The name.
         name: String,
-        /// The name that was probably meant.
+        /// A similar name, which was probably meant.
         suggestion: Option<String>,
     },
 }

@@ -1,4 +1,4 @@
-//! A schema baseline: what a database must have, declared by people, checked against a catalog.
+//! A schema baseline: a declaration of what a database must have, checked against a catalog.
 //!
 //! ```toml
 //! environments = ["minikube", "oci"]
@@ -19,7 +19,7 @@
 //! ```
 //!
 //! Types are compared by meaning: `varchar(20)` is `character varying(20)`. What is optional in an environment is
-//! told when it is missing, and does not fail the check there. What a database has beyond its baseline is not looked at.
+//! reported when missing, but does not fail the check there. Objects that are not in the baseline are ignored.
 
 mod capture;
 mod check;
@@ -27,17 +27,18 @@ mod declared;
 mod error;
 mod migrate;
 mod observed;
+mod outcome;
 pub(crate) mod script;
 mod types;
-mod verdict;
 
 pub use capture::capture;
 pub use check::check;
 pub use declared::{Baseline, Column, Constraint, ConstraintKind, Extension, Index, Migration, Names, Table};
 pub use error::BaselineError;
 pub use migrate::{
-    Action, Applied, ApplyError, Failed, Mode, Plan, PlanOptions, PlannedFile, Status, apply, plan,
+    Action, Applied, ApplyError, Failed, MigrationRemedy, Mode, Plan, PlanOptions, PlannedFile, Status,
+    apply, plan,
 };
 pub use observed::{Observed, ObservedColumn, ObservedConstraint, ObservedIndex, ObservedTable};
+pub use outcome::{CheckOutcome, Finding, Severity};
 pub use script::{Obstacle, Script};
-pub use verdict::{Finding, Severity, Verdict};

@@ -1,50 +1,50 @@
-//! A database as far as a baseline looks at it.
+//! The parts of a database that a baseline checks.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use tokio_postgres::Client;
 
 use super::declared::ConstraintKind;
-use super::types::{Meaning, in_quotes};
+use super::types::{CanonicalType, in_quotes};
 use crate::Error;
 use crate::catalog::constraint::IndexConstraintKind;
 use crate::catalog::index::Index;
 use crate::catalog::{self, Catalog, Filter, QualifiedName};
 
-/// What is there.
+/// The existing objects.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Observed {
     /// Tables and views by `schema.name`, unquoted.
     pub tables: BTreeMap<String, ObservedTable>,
     /// Extensions.
     pub extensions: BTreeSet<String>,
-    /// Names of types that the database has made or uses, without schema; those that need quotes have them.
+    /// Names of types that the database defines or uses, without schema; quoted if needed.
     pub types: BTreeSet<String>,
 }
 
-/// A table that is there.
+/// An existing table.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ObservedTable {
     /// Columns by name.
     pub columns: BTreeMap<String, ObservedColumn>,
-    /// Indexes by name, those of constraints too.
+    /// Indexes by name, including those of constraints.
     pub indexes: BTreeMap<String, ObservedIndex>,
     /// Constraints by name.
     pub constraints: BTreeMap<String, ObservedConstraint>,
 }
 
-/// A column that is there.
+/// An existing column.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ObservedColumn {
-    /// The type as the server formats it.
+    /// The type, formatted by the server.
     pub type_name: String,
     /// Whether NULL is allowed.
     pub nullable: bool,
-    /// Whether it has a default or makes its values itself.
+    /// Whether it has a default or is generated.
     pub default: bool,
 }
 
-/// An index that is there.
+/// An existing index.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ObservedIndex {
     /// Key columns, in order; `(expression)` for an expression.
@@ -53,25 +53,25 @@ pub struct ObservedIndex {
     pub unique: bool,
     /// Its access method.
     pub method: String,
-    /// Whether it has a WHERE clause.
+    /// Whether it is partial.
     pub partial: bool,
-    /// Whether it is usable.
+    /// Whether it is valid.
     pub valid: bool,
 }
 
-/// A constraint that is there.
+/// An existing constraint.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ObservedConstraint {
-    /// What it demands.
+    /// Its kind.
     pub kind: ConstraintKind,
-    /// Its columns, in order; none for a check.
+    /// Its columns, in order; empty for a check.
     pub columns: Vec<String>,
-    /// The table that a foreign key refers to, as `schema.name`.
+    /// The table referenced by a foreign key, as `schema.name`.
     pub references: Option<String>,
 }
 
 impl Observed {
-    /// Looks at a live database. The client's session has an empty `search_path`, as those of [`crate::connect()`] have.
+    /// Reads a live database. The session must have an empty `search_path`, as those of [`crate::connect()`] do.
     ///
     /// # Errors
     /// As [`catalog::read`].
@@ -79,7 +79,7 @@ impl Observed {
         Ok(Observed::from_catalog(&catalog::read(client, server_version_num, &Filter::default()).await?))
     }
 
-    /// Looks at a stored catalog.
+    /// Reads a stored catalog.
     pub fn from_catalog(catalog: &Catalog) -> Observed {
         let mut observed = Observed {
             extensions: catalog.extensions.iter().map(|extension| extension.meta.name.clone()).collect(),
@@ -89,7 +89,7 @@ impl Observed {
         for table in &catalog.tables {
             let seen = observed.tables.entry(key(&table.name())).or_default();
             for column in &table.columns {
-                observed.types.insert(Meaning::of(&column.type_name).bare().to_owned());
+                observed.types.insert(CanonicalType::of(&column.type_name).bare().to_owned());
                 let column_seen = ObservedColumn {
                     type_name: column.type_name.clone(),
                     nullable: !column.not_null,
@@ -148,7 +148,7 @@ pub(super) fn observe_index(index: &Index) -> ObservedIndex {
     }
 }
 
-/// The words of a deparsed statement that stand outside quotes and parentheses.
+/// The words of a deparsed statement outside quotes and parentheses.
 fn bare_words(definition: &str) -> Vec<&str> {
     let (mut words, mut start, mut depth, mut quote) = (Vec::new(), None, 0_usize, None);
     for (at, c) in definition.char_indices() {

@@ -1,6 +1,6 @@
-//! Types by meaning: one spelling for each.
+//! Canonical names of types.
 
-/// Spellings that mean another type's name (`gram.y`, `pg_type.dat`).
+/// Aliases of type names (`gram.y`, `pg_type.dat`).
 const ALIASES: &[(&str, &str)] = &[
     ("int", "integer"),
     ("int2", "smallint"),
@@ -27,7 +27,7 @@ const ALIASES: &[(&str, &str)] = &[
     ("timetz", "time with time zone"),
 ];
 
-/// Built-in types by the names that `format_type` gives.
+/// Built-in types, as named by `format_type`.
 const BUILT_IN: &[&str] = &[
     "aclitem",
     "bigint",
@@ -114,7 +114,7 @@ const BUILT_IN: &[&str] = &[
     "xml",
 ];
 
-/// Types that extensions bring, and the extension: they may be declared, or used by a migration, before it is there.
+/// Types of extensions, with the extension: they may be declared, or used by a migration, before the extension exists.
 const OF_EXTENSIONS: &[(&str, &str)] = &[
     ("citext", "citext"),
     ("cube", "cube"),
@@ -127,18 +127,18 @@ const OF_EXTENSIONS: &[(&str, &str)] = &[
     ("vector", "vector"),
 ];
 
-/// A type taken apart: its name in one spelling, its modifiers, whether it is an array.
+/// A parsed type: its canonical name, its modifiers, whether it is an array.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Meaning {
+pub(super) struct CanonicalType {
     schema: Option<String>,
     name: String,
     modifiers: Vec<String>,
     array: bool,
 }
 
-impl Meaning {
-    /// Reads a type as people or `format_type` write it.
-    pub(super) fn of(text: &str) -> Meaning {
+impl CanonicalType {
+    /// Parses a type as written by people or `format_type`.
+    pub(super) fn of(text: &str) -> CanonicalType {
         let Written { names, inside, mut array } = Written::read(text);
         let mut names = names;
         let mut name = names.pop().unwrap_or_default();
@@ -157,7 +157,7 @@ impl Meaning {
         if let Some((_, meant)) = ALIASES.iter().find(|(alias, _)| *alias == name) {
             name = (*meant).to_owned();
         }
-        // Without a length `bpchar` is a type of its own: blank-padded, as long as it may be.
+        // `bpchar` without a length is a type of its own: blank-padded, of any length.
         if name == "bpchar" && !modifiers.is_empty() {
             name = "character".to_owned();
         }
@@ -167,17 +167,16 @@ impl Meaning {
             ("character" | "bit", 0) => modifiers.push("1".to_owned()),
             _ => {}
         }
-        Meaning { schema, name, modifiers, array }
+        CanonicalType { schema, name, modifiers, array }
     }
 
-    /// The name without its schema, for types of extensions, whose schema is the server's business. One that needs
-    /// quotes has them.
+    /// The name without its schema, for types of extensions, whose schema may vary. Quoted if needed.
     pub(super) fn bare(&self) -> &str {
         &self.name
     }
 
-    /// True when both mean one type; a schema counts only where both name one.
-    pub(super) fn same(&self, other: &Meaning) -> bool {
+    /// True if both are the same type; schemas are compared only if both have one.
+    pub(super) fn same(&self, other: &CanonicalType) -> bool {
         let schemas = match (&self.schema, &other.schema) {
             (Some(one), Some(other)) => one == other,
             _ => true,
@@ -185,24 +184,24 @@ impl Meaning {
         schemas && self.name == other.name && self.modifiers == other.modifiers && self.array == other.array
     }
 
-    /// True when PostgreSQL itself, or a common extension, has such a type.
+    /// True if PostgreSQL or a common extension defines such a type.
     pub(super) fn is_known(&self) -> bool {
         BUILT_IN.contains(&self.bare()) || self.extension().is_some()
     }
 
-    /// The extension that brings this type, where it is a well-known one.
+    /// The well-known extension that defines this type.
     pub(super) fn extension(&self) -> Option<&'static str> {
         OF_EXTENSIONS.iter().find(|(name, _)| *name == self.name).map(|(_, extension)| *extension)
     }
 }
 
-/// A type as it is written, its parts told apart around quotes.
+/// A type as written, parsed with regard to quotes.
 struct Written {
-    /// Schema and name, or the name alone. What stands unquoted is in lower case, with single spaces.
+    /// Schema and name, or the name alone. Unquoted parts are in lower case, with single spaces.
     names: Vec<String>,
-    /// What stands in parentheses, wherever they are: `timestamp(3) with time zone` has them in the middle.
+    /// The text in parentheses, wherever it is: `timestamp(3) with time zone` has it in the middle.
     inside: Option<String>,
-    /// PostgreSQL does not tell one dimension from two.
+    /// PostgreSQL does not distinguish numbers of dimensions.
     array: bool,
 }
 
@@ -253,7 +252,7 @@ impl Written {
     }
 }
 
-/// A quoted name as this module keeps it: without quotes where it means the same without them.
+/// A quoted name, without the quotes if they are unnecessary.
 pub(super) fn in_quotes(name: &str) -> String {
     let plain = name.chars().next().is_some_and(|c| c.is_ascii_lowercase() || c == '_')
         && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
@@ -261,13 +260,13 @@ pub(super) fn in_quotes(name: &str) -> String {
     if plain { name.to_owned() } else { format!("\"{}\"", name.replace('"', "\"\"")) }
 }
 
-/// Every type name that is known, in all spellings.
+/// All known type names, including aliases.
 pub(super) fn names<'a>() -> impl Iterator<Item = &'a str> {
     let others = ALIASES.iter().chain(OF_EXTENSIONS).map(|(name, _)| *name);
     BUILT_IN.iter().copied().chain(others)
 }
 
-/// The one of `known` that is nearest to a misspelt name, if one is near.
+/// The entry of `known` that is most similar to a misspelled name, if any is similar.
 pub(super) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<String> {
     known
         .map(|known| (distance(name, known), known))
@@ -276,7 +275,7 @@ pub(super) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> O
         .map(|(_, known)| known.to_owned())
 }
 
-/// How many letters must be added, removed or changed.
+/// Edit distance: insertions, deletions and substitutions.
 fn distance(a: &str, b: &str) -> usize {
     let b: Vec<char> = b.chars().collect();
     let mut row: Vec<usize> = (0..=b.len()).collect();
@@ -315,7 +314,7 @@ mod tests {
             (r#"public."Mood, (a.b)"[]"#, r#""Mood, (a.b)"[3]"#),
             (r#""mood""#, "Mood"),
         ] {
-            assert!(Meaning::of(a).same(&Meaning::of(b)), "{a} {b}");
+            assert!(CanonicalType::of(a).same(&CanonicalType::of(b)), "{a} {b}");
         }
         for (a, b) in [
             ("varchar(20)", "varchar(21)"),
@@ -327,7 +326,7 @@ mod tests {
             (r#""Mood""#, "mood"),
             ("interval(3)", "interval"),
         ] {
-            assert!(!Meaning::of(a).same(&Meaning::of(b)), "{a} {b}");
+            assert!(!CanonicalType::of(a).same(&CanonicalType::of(b)), "{a} {b}");
         }
     }
 

@@ -1,13 +1,13 @@
-//! How catalog objects refer to each other: the server's own (class, object) pairs.
+//! References between catalog objects: PostgreSQL's pairs of catalog OID and object OID.
 //!
-//! OIDs mean something only inside the database they were read from. They are kept in the stored catalog because
-//! `pg_depend` speaks in them, and because they tie comments, labels and dependencies to their objects; nothing that
-//! is rendered ever contains one.
+//! OIDs are valid only inside the database they were read from. The stored catalog keeps them because `pg_depend` uses
+//! them, and because they connect comments, labels and dependencies with their objects. Rendered SQL never contains
+//! one.
 
 use serde::{Deserialize, Serialize};
 
-/// The OIDs of the system catalogs that objects live in. Fixed by the server's own headers (`src/include/catalog`),
-/// the same in every version.
+/// OIDs of the system catalogs, which are fixed in the server's headers (`src/include/catalog`) and the same in every
+/// version.
 pub mod class {
     /// `pg_type`
     pub const TYPE: u32 = 1247;
@@ -87,7 +87,7 @@ pub mod class {
     pub const DEFAULT_ACL: u32 = 826;
 }
 
-/// One object, as `pg_depend` names it: the catalog it lives in and its OID there.
+/// An object as in `pg_depend`: the OID of its catalog and its own OID.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Address {
     /// OID of the system catalog, one of [`class`].
@@ -103,7 +103,7 @@ impl Address {
     }
 }
 
-/// One row of `pg_depend`: `class`/`oid` needs `ref_class`/`ref_oid`.
+/// A row of `pg_depend`: `class`/`oid` depends on `ref_class`/`ref_oid`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Dependency {
     /// Catalog of the dependent object.
@@ -140,32 +140,32 @@ fn is_zero(value: &i32) -> bool {
     *value == 0
 }
 
-/// `pg_depend.deptype`, without those that order nothing (pins, extension membership).
+/// `pg_depend.deptype`, without kinds that do not affect the order (pins, extension membership).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum DependencyKind {
-    /// An ordinary reference.
+    /// `DEPENDENCY_NORMAL`: an ordinary reference.
     #[serde(alias = "n")]
     Normal,
-    /// Goes away with the object it refers to.
+    /// `DEPENDENCY_AUTO`: dropped together with the referenced object.
     #[serde(alias = "a")]
     Auto,
-    /// Part of the implementation of the object it refers to.
+    /// `DEPENDENCY_INTERNAL`: part of the implementation of the referenced object.
     #[serde(alias = "i")]
     Internal,
-    /// A partition's object and its parent's object.
+    /// `DEPENDENCY_PARTITION_PRI`: an object of a partition and the one of its parent.
     #[serde(alias = "P")]
     PartitionPrimary,
-    /// A partition's object and the partition itself.
+    /// `DEPENDENCY_PARTITION_SEC`: an object of a partition and the partition itself.
     #[serde(alias = "S")]
     PartitionSecondary,
-    /// Marked by `ALTER … DEPENDS ON EXTENSION`.
+    /// `DEPENDENCY_AUTO_EXTENSION`: made by `ALTER … DEPENDS ON EXTENSION`.
     #[serde(alias = "x")]
     AutoExtension,
 }
 
-/// An object that exists only as a part of another one for the purpose of ordering: a row type belongs to its table,
-/// an array type to its element type, a constraint's index to the constraint.
+/// An object that is ordered as part of another one: a table's row type, an element type's array type, a constraint's
+/// index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Alias {
     /// Catalog of the part.

@@ -11,7 +11,7 @@ use crate::error::Error;
 /// A column that was not dropped.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Column {
-    /// Its number in the table.
+    /// Its number in the table (`attnum`).
     pub number: i32,
     /// Its name, unquoted.
     pub name: String,
@@ -20,13 +20,13 @@ pub struct Column {
     pub type_name: String,
     /// OID of its type.
     pub type_oid: u32,
-    /// Its collation, where it is not the type's.
+    /// Its collation, if it differs from the type's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub collation: Option<QualifiedName>,
-    /// Whether NULL is refused.
+    /// Whether it is NOT NULL.
     #[serde(default)]
     pub not_null: bool,
-    /// The constraint that refuses NULL (18 and newer; older servers have none in their catalog).
+    /// Its NOT NULL constraint (18 and newer; older servers have no such constraints in the catalog).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_null_constraint: Option<NotNull>,
     /// Default, or the expression of a generated column.
@@ -38,35 +38,35 @@ pub struct Column {
     /// `GENERATED ALWAYS AS (…)`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub generated: Option<Generated>,
-    /// How long values are stored.
+    /// `STORAGE` of the column.
     pub storage: Storage,
-    /// How the type stores long values unless told otherwise.
+    /// `STORAGE` of its type, the default.
     pub type_storage: Storage,
-    /// Compression, where it was chosen (14 and newer).
+    /// `COMPRESSION`, if set (14 and newer).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub compression: Option<Compression>,
-    /// Statistics target, where it was chosen.
+    /// `STATISTICS`, if set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub statistics: Option<i32>,
-    /// `n_distinct=…` and the like. Not `pg_attver`, which servers write there for themselves (15.20 and its sisters):
-    /// it counts changes of the column, and is no setting.
+    /// Options such as `n_distinct=…`, without `pg_attver`, which servers maintain themselves (from 15.20 and the
+    /// corresponding minor releases on): it counts changes of the column and is not a setting.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub options: Vec<String>,
-    /// Options of a foreign table's column, `name=value`.
+    /// Options of a foreign table's column, as `name=value`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub foreign_options: Vec<String>,
-    /// Whether the table defines the column itself, rather than only inheriting it.
+    /// Whether the table defines the column locally (`attislocal`), not only by inheritance.
     pub local: bool,
-    /// Privileges on the column as `aclitem` text. A column that was given some by its extension, and has none left, has
-    /// an empty list.
+    /// Privileges on the column as `aclitem` text. The list is empty if the extension granted privileges and all of
+    /// them were revoked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub acl: Option<Vec<String>>,
-    /// Privileges that initdb or the extension's script gave.
+    /// Privileges granted by initdb or by the extension's script (`pg_init_privs`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub initial_acl: Option<Vec<String>>,
 }
 
-/// The expression of a default or of a generated column: an object of its own in `pg_depend`.
+/// A default or generation expression, which is an object of its own in `pg_depend`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Default {
     /// OID in `pg_attrdef`.
@@ -76,16 +76,16 @@ pub struct Default {
     pub expression: String,
 }
 
-/// A NOT NULL constraint of 18 and newer.
+/// A NOT NULL constraint (18 and newer).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NotNull {
     /// OID in `pg_constraint`.
     pub oid: u32,
     /// Its name.
     pub name: String,
-    /// Whether the table defines it itself.
+    /// Whether the table defines it locally.
     pub local: bool,
-    /// Whether the rows that were there have been checked.
+    /// Whether it is validated.
     pub validated: bool,
     /// `NO INHERIT`.
     pub no_inherit: bool,
@@ -107,10 +107,10 @@ pub enum Identity {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Generated {
-    /// Computed when the row is written.
+    /// `STORED`
     #[serde(alias = "s")]
     Stored,
-    /// Computed when the row is read (18 and newer).
+    /// `VIRTUAL` (18 and newer).
     #[serde(alias = "v")]
     Virtual,
 }
@@ -119,22 +119,22 @@ pub enum Generated {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Storage {
-    /// In line, uncompressed.
+    /// Inline, uncompressed.
     #[serde(alias = "p")]
     Plain,
     /// Out of line, uncompressed.
     #[serde(alias = "e")]
     External,
-    /// Compressed, then out of line.
+    /// Out of line, compressed.
     #[serde(alias = "x")]
     Extended,
-    /// Compressed, out of line as a last resort.
+    /// Inline as long as possible, compressed.
     #[serde(alias = "m")]
     Main,
 }
 
 impl Storage {
-    /// As `SET STORAGE` names it.
+    /// The keyword of `SET STORAGE`.
     pub const fn keyword(self) -> &'static str {
         match self {
             Self::Plain => "PLAIN",
@@ -149,16 +149,16 @@ impl Storage {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Compression {
-    /// The server's own method.
+    /// `pglz`
     #[serde(alias = "p")]
     Pglz,
-    /// LZ4.
+    /// `lz4`
     #[serde(alias = "l")]
     Lz4,
 }
 
 impl Compression {
-    /// As `SET COMPRESSION` names it.
+    /// The keyword of `SET COMPRESSION`.
     pub const fn keyword(self) -> &'static str {
         match self {
             Self::Pglz => "pglz",
@@ -177,13 +177,13 @@ pub struct Check {
     /// `CHECK (…) [NO INHERIT] [NOT VALID]`, deparsed.
     #[serde(deserialize_with = "super::deparsed::text")]
     pub definition: String,
-    /// Whether the table defines it itself.
+    /// Whether the table defines it locally.
     pub local: bool,
-    /// Whether the rows that were there have been checked.
+    /// Whether it is validated.
     pub validated: bool,
 }
 
-/// A column with the table it belongs to.
+/// A column and the OID of its table.
 #[derive(Debug, Deserialize)]
 pub(super) struct ColumnRow {
     pub(super) table_oid: u32,
@@ -191,7 +191,7 @@ pub(super) struct ColumnRow {
     pub(super) column: Column,
 }
 
-/// A check with the table it belongs to.
+/// A CHECK constraint and the OID of its table.
 #[derive(Debug, Deserialize)]
 pub(super) struct CheckRow {
     pub(super) table_oid: u32,
@@ -199,10 +199,10 @@ pub(super) struct CheckRow {
     pub(super) check: Check,
 }
 
-/// The columns of every table, view and composite type of the user's schemas, in one query.
+/// The columns of all tables, views and composite types in user schemas.
 pub(super) async fn read(client: &Client, version: u32) -> Result<Vec<ColumnRow>, Error> {
     let compression = if version >= 140_000 { "nullif(a.attcompression, '')" } else { "NULL" };
-    // Until 16 the column held -1 for "no target chosen".
+    // Until 16 the column is -1 for "not set".
     let statistics = if version >= 170_000 { "a.attstattarget" } else { "nullif(a.attstattarget, -1)" };
     let (not_null, join) = if version >= 180_000 {
         (
@@ -241,7 +241,7 @@ pub(super) async fn read(client: &Client, version: u32) -> Result<Vec<ColumnRow>
     .await
 }
 
-/// The CHECK constraints of every table.
+/// The CHECK constraints of all tables.
 pub(super) async fn read_checks(client: &Client, _version: u32) -> Result<Vec<CheckRow>, Error> {
     let user = in_user_schema("k.connamespace");
     let definition = quoted("pg_get_constraintdef(k.oid)");

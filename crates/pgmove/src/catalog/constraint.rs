@@ -1,4 +1,4 @@
-//! Constraints: those that an index carries, foreign keys, and the checks of domains (in `types`).
+//! Constraints: those backed by an index, and foreign keys. Checks of domains are in `types`.
 
 use serde::{Deserialize, Serialize};
 use tokio_postgres::Client;
@@ -13,9 +13,9 @@ use crate::error::Error;
 pub struct IndexConstraint {
     /// OID in `pg_constraint`.
     pub oid: u32,
-    /// Its name; not always the index's.
+    /// Its name, which may differ from the index's.
     pub name: String,
-    /// What it demands.
+    /// Primary key, unique or exclusion constraint.
     pub kind: IndexConstraintKind,
     /// `DEFERRABLE`
     #[serde(default)]
@@ -35,7 +35,7 @@ pub struct IndexConstraint {
     pub definition: Option<String>,
 }
 
-/// `pg_constraint.contype` of constraints that have an index.
+/// `pg_constraint.contype` of constraints backed by an index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum IndexConstraintKind {
@@ -50,33 +50,33 @@ pub enum IndexConstraintKind {
     Exclusion,
 }
 
-/// A foreign key. Those that a partition has because its parent has them are not listed: they come with the parent's.
+/// A foreign key. Those that partitions inherit from their parent are not listed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ForeignKey {
     /// OID in `pg_constraint`.
     pub oid: u32,
     /// Its name.
     pub name: String,
-    /// OID of the table that has it.
+    /// OID of the referencing table.
     pub table_oid: u32,
-    /// The table that has it.
+    /// The referencing table.
     pub table: QualifiedName,
-    /// Whether that table is partitioned.
+    /// Whether the referencing table is partitioned.
     pub partitioned: bool,
-    /// OID of the table referred to.
+    /// OID of the referenced table.
     pub references_oid: u32,
-    /// The table referred to.
+    /// The referenced table.
     pub references: QualifiedName,
-    /// OID of the index of the table referred to.
+    /// OID of the referenced index.
     pub index_oid: u32,
     /// `FOREIGN KEY (…) REFERENCES …`, deparsed.
     #[serde(deserialize_with = "super::deparsed::text")]
     pub definition: String,
-    /// Whether the rows that were there have been checked.
+    /// Whether it is validated.
     pub validated: bool,
 }
 
-/// The foreign keys of the user's tables.
+/// The foreign keys of user tables.
 pub(super) async fn read_foreign_keys(client: &Client) -> Result<Vec<ForeignKey>, Error> {
     let user = in_user_schema("k.connamespace");
     let definition = quoted("pg_get_constraintdef(k.oid)");

@@ -1,4 +1,4 @@
-//! The database itself.
+//! Properties of the database itself.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use super::meta::{Meta, MetaColumns, object};
 use super::query::rows;
 use crate::error::Error;
 
-/// The server's own settings that are carried, besides those with a dot in their name.
+/// The settings that are copied with a catalog, besides custom settings, whose names contain a dot.
 pub(crate) const VALUE_SETTINGS: [&str; 13] = [
     "DateStyle",
     "IntervalStyle",
@@ -41,13 +41,13 @@ pub struct DatabaseInfo {
     pub ctype: String,
     /// `libc`, `icu` or `builtin`.
     pub locale_provider: LocaleProvider,
-    /// The ICU or builtin locale, where the provider has one.
+    /// The ICU or builtin locale, if the provider has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub locale: Option<String>,
     /// ICU rules (16 and newer).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub icu_rules: Option<String>,
-    /// Version of the collation provider when the database was made.
+    /// Version of the collation provider when the database was created.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub collation_version: Option<String>,
     /// The tablespace, unless it is `pg_default`.
@@ -55,22 +55,22 @@ pub struct DatabaseInfo {
     pub tablespace: Option<String>,
     /// Whether it is a template.
     pub is_template: bool,
-    /// Most connections allowed, -1 for no limit.
+    /// Maximum number of connections, -1 for no limit.
     pub connection_limit: i32,
     /// The comment.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub comment: Option<String>,
-    /// Settings of the database (`role` absent) and of roles in this database.
+    /// Settings of the database (`role` is `None`) and of roles in this database.
     pub settings: Vec<Setting>,
-    /// The settings under which the database's own expressions are evaluated, as they stand for the role that reads it:
-    /// time zone, date style and their like, and settings with a dot that the database or the role sets. Catalogs of
-    /// the first versions lack it.
+    /// The settings under which the database's expressions are evaluated, as effective for the role that reads it: time
+    /// zone, date style and the like, and custom settings of the database or the role. The first catalog versions lack
+    /// it.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub value_settings: BTreeMap<String, String>,
 }
 object!(DatabaseInfo, class::DATABASE);
 
-/// Who provides the database's locale.
+/// The provider of the database's locale.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum LocaleProvider {
@@ -81,15 +81,15 @@ pub enum LocaleProvider {
     /// ICU.
     #[serde(alias = "i")]
     Icu,
-    /// The server's own (17 and newer).
+    /// The builtin provider (17 and newer).
     #[serde(alias = "b")]
     Builtin,
 }
 
-/// One row of `pg_db_role_setting` that concerns this database.
+/// A row of `pg_db_role_setting` for this database.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Setting {
-    /// The role, or nobody in particular.
+    /// The role; `None` for all roles.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub role: Option<String>,
     /// `name=value` pairs as stored.
@@ -115,8 +115,8 @@ pub(super) async fn read(client: &Client, version: u32) -> Result<DatabaseInfo, 
     };
     let rules = if version >= 160_000 { "d.daticurules" } else { "NULL" };
     let collation_version = if version >= 150_000 { "d.datcollversion" } else { "NULL" };
-    // What the session pins for itself does not count: `reset_val` is what stood before. Settings of the user's own are
-    // in no list of the server's; what an extension keeps from users is not theirs, nor is a state of TimescaleDB's.
+    // Use `reset_val`, because the session pins its own values. Custom settings are in no list of the server; exclude
+    // those that an extension hides from users and TimescaleDB's internal state.
     let names = VALUE_SETTINGS.map(|name| format!("'{name}'")).join(", ");
     let value_settings = format!(
         "coalesce((SELECT json_object_agg(name, value) FROM ( \

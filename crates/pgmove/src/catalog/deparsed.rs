@@ -1,9 +1,10 @@
-//! Texts that the server deparses: read with every name quoted, kept with quotes only where a name needs them.
+//! Deparsed SQL: read with all names quoted, stored with quotes only where some version needs them.
 //!
-//! A server quotes the key words of its own version and no others. `system_user` is a plain name in 15 and means
-//! another thing from 16 on, `f(json json)` is a syntax error from 17 on: a text that is read bare on the older server
-//! becomes another expression on the newer one, or none. So the server is asked to quote every name, and
-//! [`crate::quote::ident`], which knows the key words of every supported version, says which quotes stay. Both servers'
+//! A server quotes only keywords of its own version. `system_user` is an ordinary name in 15 and a keyword from 16 on;
+//! `f(json json)` is a syntax error from 17 on. Text that an older server deparses without quotes may therefore mean
+//! something else on a newer one, or fail. So the server is made to quote all names (`quote_all_identifiers`), and
+//! [`crate::quote::ident`], which knows the keywords of all supported versions, decides which quotes remain. The texts
+//! of one object are then equal on all versions.
 //! texts of one thing are then the same text.
 
 use std::borrow::Cow;
@@ -12,8 +13,8 @@ use serde::{Deserialize, Deserializer};
 
 use crate::quote::ident;
 
-/// An SQL expression that deparses something, with every name in its result quoted. The setting is switched on and off
-/// around it in each row: names that the same query writes by other means stay as they are.
+/// An SQL expression that deparses something with all names quoted. The setting is switched on and off around it in
+/// each row, because other parts of the query must return bare names.
 pub(crate) fn quoted(expression: &str) -> String {
     format!(
         "CASE WHEN set_config('quote_all_identifiers', 'on', true) IS NOT NULL \
@@ -21,8 +22,8 @@ pub(crate) fn quoted(expression: &str) -> String {
     )
 }
 
-/// An SQL expression that formats a type by its OID and modifier, with every name quoted where it is no built-in type. A
-/// schema may be named like a key word of another version, and so may a type.
+/// An SQL expression that formats a type by OID and modifier; all names are quoted unless it is a built-in type,
+/// because the names of schemas and types may be keywords in another version.
 pub(crate) fn type_name(oid: &str, modifier: &str) -> String {
     let formatted = format!("format_type({oid}, {modifier})");
     format!(
@@ -32,13 +33,13 @@ pub(crate) fn type_name(oid: &str, modifier: &str) -> String {
     )
 }
 
-/// The text with quotes around those names alone that need them in some supported version.
+/// Keeps only quotes that some supported version needs.
 pub(crate) fn requoted(sql: &str) -> String {
     map_names(sql, &|name| ident(name))
 }
 
-/// The text without quotes around plain names, key words too: for comparisons, where one side may come from a catalog
-/// that was read bare. `"char"` keeps its own, for `char` is another type.
+/// Removes the quotes from all simple names, including keywords: for comparisons in which one side may come from a
+/// catalog that was stored without quotes. `"char"` keeps its quotes, because `char` is another type.
 pub(crate) fn bare(sql: &str) -> String {
     map_names(sql, &|name| {
         let plain = name.bytes().next().is_some_and(|c| c.is_ascii_lowercase() || c == b'_')
@@ -63,13 +64,13 @@ pub(crate) fn list<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Str
     Ok(Vec::<String>::deserialize(deserializer)?.iter().map(|text| requoted(text)).collect())
 }
 
-/// For `#[serde(deserialize_with)]`: words, each with a deparsed text.
+/// For `#[serde(deserialize_with)]`: pairs of a keyword and a deparsed text.
 pub(crate) fn pairs<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<(String, String)>, D::Error> {
     let pairs = Vec::<(String, String)>::deserialize(deserializer)?;
     Ok(pairs.into_iter().map(|(word, text)| (word, requoted(&text))).collect())
 }
 
-/// Types whose literals are names: what stands in their quotes is quoted like the rest.
+/// Types whose literals contain names, which are quoted like other names.
 const NAMING: &[&str] = &[
     "regclass",
     "regcollation",
@@ -133,7 +134,8 @@ fn map_names(sql: &str, write: &dyn Fn(&str) -> Cow<'_, str>) -> String {
     out
 }
 
-/// From the opening quote to the closing one; a doubled quote, and with `escapes` one behind a backslash, ends nothing.
+/// The text from the opening to the closing quote. Doubled quotes, and with `escapes` those after a backslash, do not
+/// close it.
 pub(crate) fn until_quote(text: &str, quote: char, escapes: bool) -> &str {
     let mut chars = text.char_indices().skip(1).peekable();
     while let Some((at, c)) = chars.next() {
@@ -158,12 +160,12 @@ pub(crate) fn dollar_quoted(text: &str) -> Option<&str> {
     valid.then(|| text.get(..end + 1 + close + tag.len())).flatten()
 }
 
-/// Whether the text ends in the middle of a name, so that a `$` belongs to it.
+/// Whether the text ends inside a name, so that a following `$` belongs to it.
 fn names_end(text: &str) -> bool {
     text.chars().next_back().is_some_and(|c| c == '_' || c == '$' || c.is_alphanumeric())
 }
 
-/// Whether what follows a string makes it a name of something.
+/// Whether the cast after a string shows that it contains a name.
 fn names_something(after: &str) -> bool {
     let Some(kind) = after.strip_prefix("::") else { return false };
     let kind = kind.strip_prefix("pg_catalog.").unwrap_or(kind).trim_start_matches('"');

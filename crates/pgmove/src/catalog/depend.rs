@@ -1,4 +1,4 @@
-//! `pg_depend`, and which objects are parts of which for the purpose of ordering.
+//! Reads `pg_depend`, and which objects are ordered as parts of others.
 
 use tokio_postgres::Client;
 
@@ -7,7 +7,7 @@ use super::meta::FIRST_NORMAL_OID;
 use super::query::rows;
 use crate::error::Error;
 
-/// The edges between objects of the user. What the server itself provides is always there and orders nothing.
+/// Dependencies between user objects. Objects of the server always exist and do not affect the order.
 pub(super) async fn read(client: &Client) -> Result<Vec<Dependency>, Error> {
     rows(
         client,
@@ -22,8 +22,8 @@ pub(super) async fn read(client: &Client) -> Result<Vec<Dependency>, Error> {
     .await
 }
 
-/// Row types of tables, array types, multiranges, composite types' relations, view rules, TOAST tables, members of
-/// operator families.
+/// Row types, array types, multiranges, relations of composite types, rules of views, TOAST tables, members of operator
+/// families.
 pub(super) async fn read_aliases(client: &Client, version: u32) -> Result<Vec<Alias>, Error> {
     let multirange = if version >= 140_000 {
         "UNION ALL SELECT 'pg_type'::regclass::int8, rngmultitypid::int8, 'pg_type'::regclass::int8, rngtypid::int8 FROM pg_range WHERE rngmultitypid >= 16384"

@@ -1,4 +1,4 @@
-//! Which part of a database is wanted.
+//! Selects a part of a database.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -7,41 +7,41 @@ use serde::{Deserialize, Serialize};
 
 use super::meta::QualifiedName;
 
-/// Patterns that choose schemas and tables. `*` stands for any run of characters and `?` for one; everything else
-/// stands for itself, case included. A table pattern is `table` (in any schema) or `schema.table`, and means the table
-/// with its partitions, the tables that inherit from it and the chunks of a hypertable.
+/// Patterns that select schemas and tables. `*` matches any sequence of characters and `?` one character; all others
+/// match themselves, case-sensitively. A table pattern is `table` (in any schema) or `schema.table`, and includes
+/// partitions, inheriting tables and chunks of hypertables.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, rename_all = "kebab-case")]
 pub struct Filter {
-    /// Only objects of these schemas.
+    /// Only objects in these schemas.
     pub schemas: Vec<String>,
-    /// No objects of these schemas.
+    /// No objects in these schemas.
     pub exclude_schemas: Vec<String>,
-    /// Only these tables, and no objects other than tables and what belongs to them.
+    /// Only these tables, and no other objects except what belongs to them.
     pub tables: Vec<String>,
-    /// Not these tables.
+    /// Exclude these tables.
     pub exclude_tables: Vec<String>,
-    /// The definition of these tables, without their rows.
+    /// Only the definitions of these tables, without rows.
     pub exclude_table_data: Vec<String>,
-    /// Only some rows of these tables: the condition by the table's pattern, as it stands after WHERE.
+    /// Only the rows of these tables that satisfy a condition: pattern to SQL condition (as after WHERE).
     #[serde(rename = "where", skip_serializing_if = "BTreeMap::is_empty")]
     pub conditions: BTreeMap<String, String>,
-    /// The tables above each table that is a partition or inherits: what is said of one is meant for all below it.
-    /// Found when a database is read, see `Filter::knowing`.
+    /// The parents of each partition or inheriting table: what applies to a parent applies to its children. Set when a
+    /// catalog is read, see `Filter::with_parents`.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub ancestors: BTreeMap<String, Vec<QualifiedName>>,
 }
 
-/// A relation that a filter can name.
+/// A relation that a filter can select.
 #[derive(Debug, Clone)]
 pub(crate) struct Nameable {
     pub(crate) name: QualifiedName,
-    /// Whether a condition can choose among its rows: an ordinary or partitioned table.
+    /// Whether conditions on its rows are possible: an ordinary or partitioned table.
     pub(crate) table: bool,
 }
 
 impl Filter {
-    /// Whether everything is wanted.
+    /// Whether everything is selected.
     pub fn is_all(&self) -> bool {
         self.schemas.is_empty()
             && self.exclude_schemas.is_empty()
@@ -51,9 +51,9 @@ impl Filter {
             && self.conditions.is_empty()
     }
 
-    /// The filter with the knowledge which table stands below which: pairs of a partition or child and its parent.
+    /// Adds the knowledge of partitions and inheritance, as pairs of child and parent.
     #[must_use]
-    pub(crate) fn knowing(
+    pub(crate) fn with_parents(
         mut self,
         pairs: impl IntoIterator<Item = (QualifiedName, QualifiedName)>,
     ) -> Filter {
@@ -77,7 +77,7 @@ impl Filter {
         self
     }
 
-    /// The table itself, then those above it.
+    /// The table itself, then its ancestors.
     fn line<'a>(&'a self, name: &'a QualifiedName) -> impl Iterator<Item = &'a QualifiedName> + Clone {
         let above = match self.ancestors.is_empty() {
             true => None,
@@ -86,12 +86,12 @@ impl Filter {
         std::iter::once(name).chain(above.into_iter().flatten())
     }
 
-    /// Whether one of the patterns means the table or one above it.
+    /// Whether one of the patterns matches the table or an ancestor.
     fn means(&self, patterns: &[String], name: &QualifiedName) -> bool {
         !patterns.is_empty() && self.line(name).any(|name| names(patterns, name))
     }
 
-    /// The condition on the rows of a table, where there is one: all of them, where several patterns mean it.
+    /// The condition on the rows of a table, if any; the conjunction if several patterns match.
     pub fn condition(&self, name: &QualifiedName) -> Option<String> {
         let mut said: Vec<&str> = Vec::new();
         for (pattern, condition) in &self.conditions {
@@ -106,8 +106,8 @@ impl Filter {
         }
     }
 
-    /// This filter on what another one has let pass: tables without rows stay without, and rows that were left out
-    /// are still gone.
+    /// Applies this filter to the result of an earlier one: tables without rows stay without rows, and excluded rows
+    /// stay excluded.
     pub(crate) fn after(&self, before: &Filter) -> Filter {
         let mut both = self.clone();
         both.exclude_table_data.extend(before.exclude_table_data.iter().cloned());
@@ -116,8 +116,8 @@ impl Filter {
         both
     }
 
-    /// Patterns that match nothing of these relations and schemas, in words: most often a misspelling, after which a part
-    /// would be missing, or there, that was meant otherwise.
+    /// Descriptions of patterns that match nothing. They are usually misspelled and would select something else than
+    /// intended.
     pub(crate) fn unmatched(&self, relations: &[Nameable], schemas: &[String]) -> Vec<String> {
         let mut unmatched = Vec::new();
         for pattern in self.tables.iter().chain(&self.exclude_tables).chain(&self.exclude_table_data) {
@@ -132,7 +132,7 @@ impl Filter {
                 unmatched.push(format!("no table matches `{pattern}`"));
             } else if !meant.any(|relation| relation.table && self.wants_rows(&relation.name)) {
                 unmatched.push(format!(
-                    "`{pattern}` has a condition on rows, and matches no table whose rows are taken"
+                    "`{pattern}` has a condition on rows, but no table with selected rows matches it"
                 ));
             }
         }
@@ -144,14 +144,13 @@ impl Filter {
         unmatched
     }
 
-    /// Whether objects of a schema are wanted.
+    /// Whether objects of a schema are selected.
     pub fn wants_schema(&self, schema: &str) -> bool {
         let listed = |patterns: &[String]| patterns.iter().any(|pattern| glob(pattern, schema));
         (self.schemas.is_empty() || listed(&self.schemas)) && !listed(&self.exclude_schemas)
     }
 
-    /// Whether a table or view is wanted. A partition or child goes with its parent, also where it lives in another
-    /// schema.
+    /// Whether a table or view is selected. A child is selected with its parent, even in another schema.
     pub fn wants_table(&self, name: &QualifiedName) -> bool {
         let listed = |patterns: &[String]| {
             self.line(name).any(|name| patterns.iter().any(|pattern| glob(pattern, &name.schema)))
@@ -162,13 +161,13 @@ impl Filter {
             && !self.means(&self.exclude_tables, name)
     }
 
-    /// Whether large objects are wanted: they belong to no schema and no table, so that who asks for some of these
-    /// does not mean them.
+    /// Whether large objects are selected. They belong to no schema or table, so a filter that selects some of those
+    /// excludes them.
     pub fn wants_large_objects(&self) -> bool {
         self.schemas.is_empty() && self.tables.is_empty()
     }
 
-    /// Whether the rows of a table are wanted.
+    /// Whether the rows of a table are selected.
     pub fn wants_rows(&self, name: &QualifiedName) -> bool {
         self.wants_table(name) && !self.means(&self.exclude_table_data, name)
     }
@@ -193,13 +192,13 @@ impl fmt::Display for Filter {
     }
 }
 
-/// Whether one of the patterns means the table.
+/// Whether one of the patterns matches the table.
 fn names(patterns: &[String], name: &QualifiedName) -> bool {
     let full = format!("{}.{}", name.schema, name.name);
     patterns.iter().any(|pattern| glob(pattern, &name.name) || glob(pattern, &full))
 }
 
-/// Matches `text` with `*` and `?`. The usual backtracking over the last star: linear memory, no recursion.
+/// Matches `text` against a pattern with `*` and `?`, by backtracking to the last star: constant memory, no recursion.
 fn glob(pattern: &str, text: &str) -> bool {
     let pattern: Vec<char> = pattern.chars().collect();
     let text: Vec<char> = text.chars().collect();
@@ -266,7 +265,7 @@ mod tests {
         let name = |name: &str| QualifiedName::new("public", name);
         let (root, middle, leaf) = (name("root"), name("middle"), QualifiedName::new("other", "leaf"));
         let pairs = [(leaf.clone(), middle.clone()), (middle.clone(), root.clone())];
-        let filter = |filter: Filter| filter.knowing(pairs.clone());
+        let filter = |filter: Filter| filter.with_parents(pairs.clone());
         let only = filter(Filter { tables: vec!["root".into()], ..Filter::default() });
         assert!(only.wants_rows(&leaf) && only.wants_table(&root) && !only.wants_table(&name("else")));
         let without = filter(Filter { exclude_tables: vec!["public.middle".into()], ..Filter::default() });

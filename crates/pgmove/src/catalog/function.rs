@@ -17,11 +17,11 @@ pub struct Function {
     pub meta: Meta,
     /// Whether it is a procedure.
     pub procedure: bool,
-    /// Its arguments as they identify it: types and modes, formatted.
+    /// Its identity arguments: types and modes, formatted.
     #[serde(deserialize_with = "super::deparsed::text")]
     pub arguments: String,
-    /// The types of its input arguments, formatted: what the server tells functions of one name apart by. Absent in
-    /// catalogs that earlier versions stored.
+    /// The types of its input arguments, formatted, which distinguish overloads. Missing in catalogs of earlier
+    /// versions.
     #[serde(
         default,
         skip_serializing_if = "Option::is_none",
@@ -31,7 +31,7 @@ pub struct Function {
     /// `CREATE OR REPLACE FUNCTION …`, deparsed.
     #[serde(deserialize_with = "super::deparsed::text")]
     pub definition: String,
-    /// Whether the body is SQL that the server keeps parsed (`RETURN …`, `BEGIN ATOMIC …`; 14 and newer).
+    /// Whether the body is stored as a parse tree (`RETURN …`, `BEGIN ATOMIC …`; 14 and newer).
     #[serde(default)]
     pub sql_body: bool,
 }
@@ -43,19 +43,19 @@ pub struct Aggregate {
     /// Identity, owner and privileges.
     #[serde(flatten)]
     pub meta: Meta,
-    /// Its arguments as they identify it.
+    /// Its identity arguments.
     #[serde(deserialize_with = "super::deparsed::text")]
     pub arguments: String,
-    /// The types of its arguments alone, as `GRANT … ON FUNCTION` wants them: without `ORDER BY`.
+    /// The types of its arguments without `ORDER BY`, as in `GRANT … ON FUNCTION`.
     #[serde(default, deserialize_with = "super::deparsed::text")]
     pub types: String,
-    /// Its arguments with defaults and names, as `CREATE AGGREGATE` wants them.
+    /// Its arguments with names and defaults, as in `CREATE AGGREGATE`.
     #[serde(deserialize_with = "super::deparsed::text")]
     pub full_arguments: String,
     /// The clauses of `CREATE AGGREGATE` with their values, ready for SQL, in order.
     #[serde(deserialize_with = "super::deparsed::pairs")]
     pub clauses: Vec<(String, String)>,
-    /// An ordered-set aggregate made `HYPOTHETICAL`.
+    /// Whether it is an ordered-set aggregate with `HYPOTHETICAL`.
     #[serde(default)]
     pub hypothetical: bool,
 }
@@ -70,7 +70,7 @@ const META: MetaColumns = MetaColumns {
     acl: Some(("proacl", "'f'")),
 };
 
-/// Functions and procedures of the user's schemas, without those that the server makes with a range type.
+/// Functions and procedures in user schemas, except constructors of range types.
 pub(super) async fn read(client: &Client, version: u32) -> Result<Vec<Function>, Error> {
     let meta = META.sql();
     let sql_body = if version >= 140_000 { "p.prosqlbody IS NOT NULL" } else { "false" };
@@ -93,7 +93,7 @@ pub(super) async fn read(client: &Client, version: u32) -> Result<Vec<Function>,
     .await
 }
 
-/// Aggregates of the user's schemas.
+/// Aggregates in user schemas.
 pub(super) async fn read_aggregates(client: &Client) -> Result<Vec<Aggregate>, Error> {
     let meta = META.sql();
     let user = in_user_schema("p.pronamespace");
@@ -115,8 +115,8 @@ pub(super) async fn read_aggregates(client: &Client) -> Result<Vec<Aggregate>, E
          JOIN pg_namespace on_ ON on_.oid = o.oprnamespace WHERE o.oid = a.aggsortop)",
     );
     let type_name = type_name("t", "NULL");
-    // One row of VALUES for each clause; those that say the default are left out. The order is that in which
-    // CREATE AGGREGATE is usually written. Qualified names come from the reg* types under an empty search_path.
+    // One row of VALUES for each clause that is not the default, in the usual order of CREATE AGGREGATE. The reg* types
+    // produce qualified names because the search_path is empty.
     rows(
         client,
         "aggregates",

@@ -1,4 +1,4 @@
-//! Indexes, and the constraints that an index carries.
+//! Indexes, and the constraints backed by them.
 
 use serde::{Deserialize, Serialize};
 use tokio_postgres::Client;
@@ -10,7 +10,7 @@ use super::meta::{Meta, MetaColumns, QualifiedName, in_user_schema, object};
 use super::query::rows;
 use crate::error::Error;
 
-/// An index; when it carries a constraint, the constraint makes it.
+/// An index. If it backs a constraint, the constraint creates it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Index {
     /// Identity; indexes have their table's owner and no privileges.
@@ -23,16 +23,16 @@ pub struct Index {
     /// `CREATE INDEX …`, deparsed.
     #[serde(deserialize_with = "super::deparsed::text")]
     pub definition: String,
-    /// Whether it is usable. One that a failed `CREATE INDEX CONCURRENTLY` left behind is not, nor is a partitioned
-    /// index some of whose partitions still lack theirs.
+    /// Whether it is valid. An index left behind by a failed `CREATE INDEX CONCURRENTLY` is not, nor is a partitioned
+    /// index that is missing on some partitions.
     pub valid: bool,
     /// Whether its table is partitioned.
     #[serde(default)]
     pub partitioned: bool,
-    /// The tablespace, unless it is the database's own.
+    /// The tablespace, if it is not the database's default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tablespace: Option<String>,
-    /// Storage parameters, `name=value`.
+    /// Storage parameters, as `name=value`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub options: Vec<String>,
     /// `CLUSTER ON`.
@@ -44,10 +44,10 @@ pub struct Index {
     /// `UNIQUE NULLS NOT DISTINCT` (15 and newer).
     #[serde(default)]
     pub nulls_not_distinct: bool,
-    /// The partitioned index that it is a part of.
+    /// The partitioned index that it is attached to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent: Option<super::table::Parent>,
-    /// Names of the key columns, then of the included ones; absent for expressions.
+    /// Names of the key columns, then of the included columns; `None` for expressions.
     pub columns: Vec<Option<String>>,
     /// How many of `columns` are key columns.
     pub key_columns: i32,
@@ -67,7 +67,7 @@ impl Index {
     }
 }
 
-/// The indexes of every table of the user's schemas.
+/// The indexes of all tables in user schemas.
 pub(super) async fn read(client: &Client, version: u32) -> Result<Vec<Index>, Error> {
     let meta = MetaColumns {
         catalog: "pg_class",

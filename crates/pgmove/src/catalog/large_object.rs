@@ -1,4 +1,4 @@
-//! Large objects: what `pg_largeobject_metadata` says of them. Their bytes travel like the rows of a table.
+//! Large objects by `pg_largeobject_metadata`. Their data is transferred like the rows of a table.
 
 use serde::{Deserialize, Serialize};
 use tokio_postgres::Client;
@@ -8,7 +8,7 @@ use super::meta::{Meta, MetaColumns, QualifiedName, object};
 use super::query::rows;
 use crate::error::Error;
 
-/// A large object. Its name is its OID, and stays the same at the target, for the rows of tables refer to it.
+/// A large object. Its OID is its name and is kept at the target, because rows of tables refer to it.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct LargeObject {
     /// Identity, owner and privileges.
@@ -17,13 +17,12 @@ pub struct LargeObject {
 }
 object!(LargeObject, class::LARGE_OBJECT);
 
-/// The name under which the bytes of all large objects travel, as if they were the rows of a table: object, offset,
-/// bytes.
+/// The pseudo-table in which the data of all large objects is transferred. Its columns are object, offset and bytes.
 pub fn large_objects_table() -> QualifiedName {
     QualifiedName::new("pg_catalog", "pg_largeobject")
 }
 
-/// Every large object of the database.
+/// All large objects of the database.
 pub(super) async fn read_large_objects(client: &Client) -> Result<Vec<LargeObject>, Error> {
     let meta = MetaColumns {
         catalog: "pg_largeobject",

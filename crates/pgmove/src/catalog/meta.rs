@@ -1,10 +1,10 @@
-//! What every object has: identity, name, owner, privileges.
+//! Common properties of objects: identity, name, owner, privileges.
 
 use serde::{Deserialize, Serialize};
 
 use super::address::Address;
 
-/// A name inside a schema.
+/// A name in a schema.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct QualifiedName {
     /// The schema, unquoted.
@@ -19,7 +19,7 @@ impl QualifiedName {
         Self { schema: schema.into(), name: name.into() }
     }
 
-    /// The names in rows whose first two columns are schema and name.
+    /// Names from rows whose first two columns are schema and name.
     pub(crate) fn of_rows<C: FromIterator<Self>>(rows: Vec<Vec<Option<String>>>) -> C {
         let name = |row: Vec<Option<String>>| {
             let mut fields = row.into_iter().flatten();
@@ -30,7 +30,7 @@ impl QualifiedName {
 }
 
 impl std::fmt::Display for QualifiedName {
-    /// Both parts quoted as SQL needs them.
+    /// Both parts, quoted as needed.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}.{}", crate::quote::ident(&self.schema), crate::quote::ident(&self.name))
     }
@@ -41,28 +41,28 @@ impl std::fmt::Display for QualifiedName {
 pub struct Meta {
     /// OID in the source database.
     pub oid: u32,
-    /// Schema, unquoted; empty for kinds that live in no schema.
+    /// Schema, unquoted; empty for kinds without a schema.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub schema: String,
     /// Name, unquoted.
     pub name: String,
-    /// Owner, unquoted; empty for kinds that have none.
+    /// Owner, unquoted; empty for kinds without an owner.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub owner: String,
-    /// Privileges as `aclitem` text; absent when they never were changed.
+    /// Privileges as `aclitem` text; `None` if they were never changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub acl: Option<Vec<String>>,
-    /// What the object has on the day of its birth, as `aclitem` text: the built-in default of its kind, or what
-    /// initdb or its extension's script left (`pg_init_privs`). Read only where `acl` is present.
+    /// The object's initial privileges as `aclitem` text: the built-in default of its kind, or those granted by initdb
+    /// or by its extension's script (`pg_init_privs`). Read only if `acl` is present.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub initial_acl: Option<Vec<String>>,
-    /// The extension that owns the object, if one does: then its definition comes with the extension.
+    /// The extension that owns the object, if any. The extension then defines it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub extension: Option<String>,
 }
 
 impl Meta {
-    /// The name with its schema, quoted for SQL; without schema where the kind has none.
+    /// The qualified name, quoted for SQL; without schema for kinds that have none.
     pub fn qualified(&self) -> String {
         if self.schema.is_empty() {
             crate::quote::ident(&self.name).into_owned()
@@ -74,13 +74,13 @@ impl Meta {
 
 /// An object of the catalog.
 pub trait Object {
-    /// The OID of the system catalog that this kind lives in.
+    /// OID of the kind's system catalog.
     const CLASS: u32;
 
     /// Identity, owner and privileges.
     fn meta(&self) -> &Meta;
 
-    /// Where `pg_depend` finds it.
+    /// Its address in `pg_depend`.
     fn address(&self) -> Address {
         Address::new(Self::CLASS, self.meta().oid)
     }
@@ -99,20 +99,20 @@ macro_rules! object {
 }
 pub(crate) use object;
 
-/// The select list that fills [`Meta`], for one kind of object.
+/// The select list for [`Meta`] of one kind of object.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct MetaColumns {
-    /// The catalog, for example `pg_proc`.
+    /// The catalog, such as `pg_proc`.
     pub(crate) catalog: &'static str,
     /// Its alias in the query.
     pub(crate) alias: &'static str,
-    /// Expression of the name.
+    /// Expression for the name.
     pub(crate) name: &'static str,
-    /// Column with the schema's OID, if the kind lives in schemas.
+    /// Column with the schema's OID, if the kind has schemas.
     pub(crate) schema: Option<&'static str>,
     /// Column with the owner's OID, if the kind has owners.
     pub(crate) owner: Option<&'static str>,
-    /// Column with the privileges and the code of the kind for `acldefault()`.
+    /// Column with the privileges, and the kind's code for `acldefault()`.
     pub(crate) acl: Option<(&'static str, &'static str)>,
 }
 
@@ -129,9 +129,9 @@ impl MetaColumns {
         if let Some(owner) = self.owner {
             sql += &format!(", pg_get_userbyid({alias}.{owner}) AS owner");
             if let Some((acl, kind)) = self.acl {
-                // An object whose privileges were never touched has NULL there, but one that an extension or initdb
-                // gave privileges and that was set back to none keeps its pg_init_privs row: the server then stores
-                // an explicit default, so NULL always means "nothing to say".
+                // The privileges are NULL if they were never changed. After privileges from an extension or initdb are
+                // reset to the default, the server stores that default explicitly and keeps the pg_init_privs row. So
+                // NULL always means "unchanged".
                 sql += &format!(
                     ", {alias}.{acl}::text[] AS acl, CASE WHEN {alias}.{acl} IS NOT NULL THEN \
                      coalesce((SELECT initprivs FROM pg_init_privs WHERE classoid = '{catalog}'::regclass \
@@ -148,12 +148,12 @@ impl MetaColumns {
     }
 }
 
-/// The condition that an object lives in a schema of the user's own.
+/// The condition that an object is in a user schema.
 pub(crate) fn in_user_schema(column: &str) -> String {
     format!(
         "{column} IN (SELECT oid FROM pg_namespace WHERE nspname <> 'information_schema' AND nspname !~ '^pg_')"
     )
 }
 
-/// The first OID that the server gives to objects made after initdb (`FirstNormalObjectId`).
+/// The first OID assigned after initdb (`FirstNormalObjectId` in `access/transam.h`).
 pub(crate) const FIRST_NORMAL_OID: u32 = 16384;

@@ -1,8 +1,8 @@
-//! The schema of a database as data: what `pg_catalog` says, typed, serializable and versioned.
+//! The schema of a database as data: a typed, serializable and versioned model of `pg_catalog`.
 //!
-//! [`read`] runs inside the caller's snapshot with an empty `search_path`, one query per kind of object. The server's
-//! own deparsers write everything that is an expression or a query; what they leave out is in the fields. Nothing
-//! here writes SQL for a target: that is `ddl`, which needs no connection and works on a catalog out of a snapshot.
+//! [`read`] runs in the caller's snapshot with an empty `search_path`, one query per kind of object. The server's own
+//! deparsers produce expressions and queries; the fields hold the rest. SQL for a target is rendered by `ddl`, which
+//! needs no connection and also works on a stored catalog.
 
 pub mod address;
 pub mod column;
@@ -41,22 +41,22 @@ pub use unsupported::Unsupported;
 
 use crate::timescaledb::model::{Aggregate, Timescale};
 
-/// The version of the form in which a catalog is stored.
+/// The version of the stored form of a catalog.
 pub const FORMAT: u32 = 1;
 
-/// The schema of one database at one moment.
+/// The schema of a database at one moment.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Catalog {
-    /// Version of this form: [`FORMAT`].
+    /// Version of the stored form: [`FORMAT`].
     pub format: u32,
-    /// The server that it was read from (`server_version_num`).
+    /// `server_version_num` of the server that it was read from.
     pub server_version_num: u32,
     /// The database.
     pub database: database::DatabaseInfo,
-    /// What part of the database was asked for.
+    /// The selected part of the database.
     pub filter: Filter,
-    /// What belongs to the part that was asked for, and needs something that does not: in words.
+    /// Descriptions of selected objects that depend on excluded ones.
     pub left_out: Vec<String>,
     /// Schemas.
     pub schemas: Vec<schema::Schema>,
@@ -84,9 +84,9 @@ pub struct Catalog {
     pub policies: Vec<rule::Policy>,
     /// Extended statistics.
     pub statistics: Vec<rule::Statistics>,
-    /// Kinds that are one statement each: operators, casts, collations, text search, foreign servers and so on.
+    /// Kinds defined by a single statement: operators, casts, collations, text search, foreign servers and so on.
     pub plain: Vec<plain::Plain>,
-    /// Large objects, without their bytes.
+    /// Large objects, without their data.
     pub large_objects: Vec<large_object::LargeObject>,
     /// Comments.
     pub comments: Vec<remark::Comment>,
@@ -96,25 +96,25 @@ pub struct Catalog {
     pub default_acls: Vec<remark::DefaultAcl>,
     /// Changed privileges of built-in objects.
     pub builtin_acls: Vec<remark::BuiltinAcl>,
-    /// What needs what.
+    /// Dependencies between objects.
     pub dependencies: Vec<Dependency>,
-    /// What is a part of what.
+    /// Objects that are ordered as parts of others.
     pub aliases: Vec<Alias>,
-    /// What TimescaleDB adds, where it is installed.
+    /// TimescaleDB's metadata, if it is installed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timescale: Option<Timescale>,
-    /// What the database holds and this version does not carry, found by counting.
+    /// Objects of the database that this version does not support.
     pub unsupported: Vec<Unsupported>,
 }
 
 impl Catalog {
-    /// Objects of the database that this version does not carry. A job refuses while there are any, before data moves.
+    /// Objects of the database that this version does not support. A job must refuse to run while there are any.
     pub fn unsupported(&self) -> &[Unsupported] {
         &self.unsupported
     }
 
-    /// Extensions in a version that nobody has tried, each with a reason: what was read of them may be wrong. A job
-    /// refuses them unless it is told to try.
+    /// Extensions in an untested version, each with a reason: their metadata may have been misread. A job refuses them
+    /// unless the user accepts the risk.
     pub fn untried(&self) -> impl Iterator<Item = Unsupported> {
         let timescale = self.timescale.iter().filter_map(|timescale| timescale.untried.clone());
         timescale.map(|why| Unsupported { kind: "extension".to_owned(), name: "timescaledb".to_owned(), why })
@@ -130,7 +130,7 @@ impl Catalog {
         })
     }
 
-    /// Takes settings of the source from elsewhere where the catalog, one of the first versions, does not have them.
+    /// Supplies settings of the source for a catalog of the first versions, which lacks them.
     pub fn assume_settings(&mut self, settings: &std::collections::BTreeMap<String, String>) {
         if self.database.value_settings.is_empty() {
             let known = settings.iter().filter(|(name, _)| database::VALUE_SETTINGS.contains(&name.as_str()));
@@ -138,12 +138,12 @@ impl Catalog {
         }
     }
 
-    /// Identity, owner and privileges of every object that has them, with the kind in words.
+    /// Identity, owner and privileges of all objects that have them, with a description of the kind.
     pub fn metas(&self) -> impl Iterator<Item = (&'static str, &Meta)> {
         self.addressed().map(|(_, kind, meta)| (kind, meta))
     }
 
-    /// The same with addresses instead of kinds.
+    /// As [`Catalog::metas`], with addresses.
     pub(crate) fn addressed_metas(&self) -> impl Iterator<Item = (Address, &Meta)> {
         self.addressed().map(|(address, _, meta)| (address, meta))
     }
@@ -167,26 +167,26 @@ impl Catalog {
             .chain(self.plain.iter().map(|plain| (plain.address(), plain.kind.keyword(), &plain.meta)))
     }
 
-    /// The table of that name.
+    /// The table with that name.
     pub fn table(&self, name: &QualifiedName) -> Option<&table::Table> {
         self.tables.iter().find(|table| table.meta.schema == name.schema && table.meta.name == name.name)
     }
 
-    /// The tables whose rows are to be copied: ordinary tables that no extension owns and that the filter wants.
+    /// The tables whose rows are copied: selected ordinary tables that do not belong to an extension.
     pub fn data_tables(&self) -> impl Iterator<Item = &table::Table> {
         self.tables.iter().filter(|table| {
             table.has_data() && table.meta.extension.is_none() && self.filter.wants_rows(&table.name())
         })
     }
 
-    /// Continuous aggregates whose rows are to be copied, each after those that it reads.
+    /// The continuous aggregates whose rows are copied, each after those that it reads.
     pub fn aggregates(&self) -> impl Iterator<Item = &Aggregate> {
         let aggregates = self.timescale.iter().flat_map(|timescale| &timescale.aggregates);
         aggregates.filter(|aggregate| aggregate.was_refreshed() && self.filter.wants_rows(&aggregate.name))
     }
 
-    /// Whether an extension declares this sequence of its own as the user's, or the table of the column that it counts
-    /// for: then where it stands goes with the rows.
+    /// Whether an extension declares this sequence, or the table of the owning column, as configuration: its value is
+    /// then copied with the rows.
     pub fn is_config_sequence(&self, sequence: &sequence::Sequence) -> bool {
         let table = sequence.owned_by.as_ref().map(|owner| owner.table_oid);
         sequence.meta.extension.is_some()
@@ -197,8 +197,8 @@ impl Catalog {
                 .any(|config| config.oid == sequence.meta.oid || Some(config.oid) == table)
     }
 
-    /// The configuration tables in steps: rows of a later step may refer to those of an earlier one, for an extension's
-    /// foreign keys are there before the rows. Tables that refer to each other in a circle share the last step.
+    /// The step in which each configuration table is loaded. Rows of a later step may refer to those of an earlier one,
+    /// because an extension's foreign keys exist before the rows. Tables with circular references share the last step.
     pub fn config_steps(&self) -> HashMap<QualifiedName, usize> {
         let mut open: Vec<&table::Table> = self.config_tables().map(|(table, _)| table).collect();
         let mut steps = HashMap::new();
@@ -220,7 +220,8 @@ impl Catalog {
         steps
     }
 
-    /// The tables of extensions whose rows, or some of them, are the user's, with the clause that chooses the rows.
+    /// The configuration tables of extensions (`pg_extension_config_dump`), with the clause that selects their user
+    /// rows.
     pub fn config_tables(&self) -> impl Iterator<Item = (&table::Table, &str)> {
         self.extensions.iter().flat_map(|extension| &extension.config_tables).filter_map(|config| {
             let table = self.tables.iter().find(|table| table.meta.oid == config.oid)?;

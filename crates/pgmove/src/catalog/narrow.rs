@@ -1,4 +1,4 @@
-//! The part of a catalog that a filter wants.
+//! Narrows a catalog to the part selected by a filter.
 
 use std::collections::{HashMap, HashSet};
 
@@ -7,7 +7,7 @@ use super::table::{Parent, Table, TableKind};
 use super::{Catalog, Filter, Meta, QualifiedName};
 
 impl Catalog {
-    /// The part of it that a filter wants. What an earlier filter has left out stays away.
+    /// Applies a filter. What an earlier filter excluded stays excluded.
     #[must_use]
     pub fn narrowed(mut self, filter: &Filter) -> Catalog {
         self.filter = self.informed(filter.after(&self.filter));
@@ -15,7 +15,7 @@ impl Catalog {
         self
     }
 
-    /// The filter with the knowledge which of these tables stands below which.
+    /// The filter with the knowledge of this catalog's partitions and inheritance.
     pub(super) fn informed(&self, filter: Filter) -> Filter {
         if filter.is_all() {
             return filter;
@@ -24,10 +24,10 @@ impl Catalog {
             .tables
             .iter()
             .flat_map(|table| table.parents.iter().map(|parent| (table.name(), parent.name.clone())));
-        filter.knowing(pairs)
+        filter.with_parents(pairs)
     }
 
-    /// Patterns of a filter that match nothing of this catalog, in words.
+    /// Descriptions of patterns that match nothing in this catalog.
     pub fn unmatched(&self, filter: &Filter) -> Vec<String> {
         let tables = self.tables.iter().map(|table| Nameable {
             name: table.name(),
@@ -39,7 +39,7 @@ impl Catalog {
         self.informed(filter.clone()).unmatched(&relations, &schemas)
     }
 
-    /// Leaves out what the filter does not want. Edges and comments of what is gone find no object and are ignored.
+    /// Removes what the filter excludes. Dependencies and comments of removed objects are ignored later.
     pub(super) fn apply_filter(&mut self) {
         if self.filter.is_all() {
             return;
@@ -57,7 +57,7 @@ impl Catalog {
             let (from, to) = (filter.wants_table(&key.table), filter.wants_table(&key.references));
             if from && !to {
                 left_out.push(format!(
-                    "foreign key {} on {} refers to {}, which the filter leaves out, and is left out too",
+                    "foreign key {} on {} refers to {}, which the filter excludes, and is excluded too",
                     key.name, key.table, key.references
                 ));
             }
@@ -89,7 +89,7 @@ impl Catalog {
         self.aggregates.retain(|aggregate| wants(&aggregate.meta));
         self.statistics.retain(|statistics| wants(&statistics.meta));
         self.plain.retain(|plain| {
-            // What lives in no schema is not meant by who asks for some schemas.
+            // A filter that selects schemas excludes objects that belong to no schema.
             let wanted = match plain.meta.schema.is_empty() {
                 true => filter.schemas.is_empty(),
                 false => filter.wants_schema(&plain.meta.schema),
@@ -111,7 +111,7 @@ impl Catalog {
         }
     }
 
-    /// A partition or child whose parent is left out becomes a table that says all of itself.
+    /// Turns a child whose parent is excluded into an independent table.
     fn part_from_parents(&mut self, filter: &Filter) {
         let kept: HashMap<u32, Table> =
             self.tables.iter().map(|table| (table.meta.oid, table.clone())).collect();
@@ -123,7 +123,7 @@ impl Catalog {
             let Some(first) = gone.first() else { continue };
             let role = if table.is_partition() { "a partition of" } else { "a child of" };
             self.left_out.push(format!(
-                "table {} is {role} {}, which the filter leaves out: it becomes a table by itself, without the foreign keys and \
+                "table {} is {role} {}, which the filter excludes: it becomes an independent table, without the foreign keys and \
                  triggers that it has from there",
                 table.name(),
                 first.name

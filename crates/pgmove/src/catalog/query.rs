@@ -1,7 +1,7 @@
-//! One query per kind: rows arrive as JSON made by the server, and serde types them.
+//! Runs one query per kind: the server builds JSON rows, and serde deserializes them.
 //!
-//! The struct is so the only description of a kind: its field names are the select list's names. The statement is
-//! unnamed, so that nothing stays behind in a pooled session.
+//! The struct is thus the only description of a kind: its field names are the names of the select list. The statement
+//! is unnamed, so that nothing remains in a pooled session.
 
 use futures::TryStreamExt;
 use serde::de::DeserializeOwned;
@@ -10,7 +10,7 @@ use tokio_postgres::types::Type;
 
 use crate::error::Error;
 
-/// Runs `sql` and types every row as a `T`. `what` names the kind in errors.
+/// Runs `sql` and deserializes each row as a `T`. `what` names the kind in errors.
 pub(crate) async fn rows<T: DeserializeOwned>(
     client: &Client,
     what: &'static str,
@@ -29,14 +29,14 @@ pub(crate) async fn rows<T: DeserializeOwned>(
     Ok(out)
 }
 
-/// A statement that the server has read and not run: the relations that it names are locked.
+/// A prepared statement that has not run: the server holds locks on the relations that it names.
 pub(crate) struct Prepared<'a> {
     statement: tokio_postgres::Statement,
     what: &'static str,
     sql: &'a str,
 }
 
-/// Prepares what [`rows`] would run.
+/// Prepares the statement that [`rows`] would run.
 pub(crate) async fn prepared<'a>(
     client: &Client,
     what: &'static str,
@@ -50,7 +50,7 @@ pub(crate) async fn prepared<'a>(
 }
 
 impl Prepared<'_> {
-    /// Runs it, and types every row as a `T`.
+    /// Runs it and deserializes each row as a `T`.
     pub(crate) async fn rows<T: DeserializeOwned>(self, client: &Client) -> Result<Vec<T>, Error> {
         let failed = |error| Error::from_server(format!("the catalog of {}", self.what), self.sql, error);
         let mut out = Vec::new();

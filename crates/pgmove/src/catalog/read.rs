@@ -1,4 +1,4 @@
-//! Reads a whole catalog in one snapshot: kind after kind, then what TimescaleDB adds to it.
+//! Reads a whole catalog in one snapshot: one kind after the other, then TimescaleDB's metadata.
 
 use std::collections::HashMap;
 
@@ -12,12 +12,12 @@ use super::{
 use crate::error::Error;
 use crate::timescaledb;
 
-/// Reads the catalog of the current database. `client` has an empty `search_path`, and is best inside the caller's
-/// snapshot transaction; else a transaction is begun and ended. `server_version_num` is that of its server.
+/// Reads the catalog of the current database. `client` must have an empty `search_path`. Without an open transaction,
+/// one is begun and ended here. `server_version_num` is that of its server.
 ///
 /// # Errors
-/// [`Error::Server`] when the server refuses a query, naming the kind that was read, and [`Error::CatalogRow`] when a
-/// row has a form that this version does not know.
+/// [`Error::Server`] when the server rejects a query, with the kind that was read, and [`Error::CatalogRow`] when a row
+/// does not have the expected form.
 pub async fn read(client: &Client, server_version_num: u32, filter: &Filter) -> Result<Catalog, Error> {
     let run = async |sql: &str| {
         client.batch_execute(sql).await.map_err(|error| Error::from_server("the catalog", sql, error))
@@ -84,7 +84,7 @@ async fn read_all(client: &Client, server_version_num: u32, filter: &Filter) -> 
     })
     .await?;
     if catalog.extensions.iter().any(|extension| extension.meta.name == timescaledb::NAME) {
-        // The extension describes itself by views.
+        // TimescaleDB's metadata is in views, which may be read only here.
         let kinds = read_kinds(client).await?;
         restrict(client, "").await?;
         timescaledb::read(client, &mut catalog).await?;
@@ -95,7 +95,7 @@ async fn read_all(client: &Client, server_version_num: u32, filter: &Filter) -> 
     Ok(catalog)
 }
 
-/// Which kinds of relations the session does not read, where the server knows how to restrict them.
+/// The current `restrict_nonsystem_relation_kind`, or an empty string if the server lacks it.
 async fn read_kinds(client: &Client) -> Result<String, Error> {
     #[derive(Deserialize)]
     struct Kinds {

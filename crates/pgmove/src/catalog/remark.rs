@@ -1,4 +1,4 @@
-//! What is said about objects: comments, security labels, default privileges, changed privileges of built-in objects.
+//! Comments, security labels, default privileges, changed privileges of built-in objects.
 
 use serde::{Deserialize, Serialize};
 use tokio_postgres::Client;
@@ -20,7 +20,7 @@ pub struct Comment {
     pub text: String,
 }
 
-/// Every comment on an object that initdb did not make, and on the schema `public`.
+/// All comments on objects not created by initdb, and on the schema `public`.
 pub(super) async fn read_comments(client: &Client) -> Result<Vec<Comment>, Error> {
     rows(
         client,
@@ -43,13 +43,13 @@ pub struct SecurityLabel {
     pub oid: u32,
     /// Column, 0 for the whole object.
     pub sub: i32,
-    /// Who reads the label.
+    /// The label provider.
     pub provider: String,
     /// The label.
     pub label: String,
 }
 
-/// Every security label of the database's objects.
+/// All security labels of the database's objects.
 pub(super) async fn read_labels(client: &Client) -> Result<Vec<SecurityLabel>, Error> {
     rows(
         client,
@@ -64,22 +64,22 @@ pub(super) async fn read_labels(client: &Client) -> Result<Vec<SecurityLabel>, E
 pub struct DefaultAcl {
     /// OID in `pg_default_acl`.
     pub oid: u32,
-    /// The role whose new objects are concerned.
+    /// The role whose future objects are affected.
     pub role: String,
-    /// The schema, or everywhere.
+    /// The schema; `None` for all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schema: Option<String>,
     /// `TABLES`, `SEQUENCES`, `FUNCTIONS`, `TYPES`, `SCHEMAS` or `LARGE OBJECTS`.
     pub objects: String,
     /// The privileges as `aclitem` text.
     pub acl: Vec<String>,
-    /// What they would be without this: the built-in default, or nothing for one schema.
+    /// The privileges without this entry: the built-in default, or none for one schema.
     pub initial_acl: Vec<String>,
 }
 
 /// Default privileges.
 pub(super) async fn read_default_acls(client: &Client) -> Result<Vec<DefaultAcl>, Error> {
-    // A schema's default privileges are added to the global ones, so that they start from nothing.
+    // Default privileges of a schema are added to the global ones, so their base is empty.
     rows(
         client,
         "default privileges",
@@ -94,27 +94,26 @@ pub(super) async fn read_default_acls(client: &Client) -> Result<Vec<DefaultAcl>
     .await
 }
 
-/// Privileges of an object that the definition of no object of this catalog carries: a built-in one, whose
-/// privileges were changed since initdb.
+/// Privileges of a built-in object that were changed since initdb. The object itself is not in this catalog.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BuiltinAcl {
-    /// What `GRANT … ON` calls the kind: `TABLE`, `FUNCTION`, `TYPE`, `LANGUAGE`, `SCHEMA`.
+    /// The keyword of the kind in `GRANT … ON`: `TABLE`, `FUNCTION`, `TYPE`, `LANGUAGE`, `SCHEMA`.
     pub kind: String,
     /// The object, ready for SQL.
     #[serde(deserialize_with = "super::deparsed::text")]
     pub identity: String,
-    /// A column of it, unquoted.
+    /// The column, unquoted, for column privileges.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub column: Option<String>,
     /// Its owner.
     pub owner: String,
     /// The privileges as `aclitem` text.
     pub acl: Vec<String>,
-    /// What initdb left.
+    /// The privileges after initdb.
     pub initial_acl: Vec<String>,
 }
 
-/// Built-in objects of `pg_catalog` whose privileges are not those that initdb left.
+/// Objects of `pg_catalog` whose privileges differ from those after initdb.
 pub(super) async fn read_builtin_acls(client: &Client) -> Result<Vec<BuiltinAcl>, Error> {
     let initial = |class: &str, alias: &str, sub: &str| {
         format!(

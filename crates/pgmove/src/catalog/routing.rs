@@ -1,17 +1,17 @@
-//! Hash partitions whose rows may belong elsewhere at another server.
+//! Hash partitions whose rows may belong to another partition on another server.
 //!
-//! The hash of an enum is that of its label's number, which each database gives anew; that of text depends on the encoding,
-//! that of a user's own type or operator class on what the user made. Rows of such partitions go through the table that
-//! divides them, and what is equal on two servers is all of that table's rows, not those of each partition.
+//! The hash of an enum value depends on the OID of its label, which differs between databases; that of text depends on
+//! the encoding, that of a user-defined type or operator class on its definition. Rows of such partitions are loaded
+//! through the partitioned table, and only the whole partitioned table is compared, not each partition.
 
 use std::collections::HashMap;
 
 use crate::catalog::table::{Table, TableKind};
 use crate::catalog::{Catalog, QualifiedName};
 
-/// For each partition with rows the table that its rows have to go through, where a partition of the same name may not
-/// take them: the uppermost one that divides by an uncertain hash. `encodings_differ` says that the other server has
-/// another encoding.
+/// For each partition with rows, the table through which they must be loaded, if the partition of the same name may not
+/// accept them: the topmost one with an unportable hash. `encodings_differ` tells that the other server has another
+/// encoding.
 pub(crate) fn through(catalog: &Catalog, encodings_differ: bool) -> HashMap<QualifiedName, QualifiedName> {
     let by_oid: HashMap<u32, &Table> = catalog.tables.iter().map(|table| (table.meta.oid, table)).collect();
     let mut found = HashMap::new();
@@ -33,17 +33,18 @@ pub(crate) fn through(catalog: &Catalog, encodings_differ: bool) -> HashMap<Qual
     found
 }
 
-/// Whether the hash by which a table divides its rows may be another one elsewhere.
+/// Whether the hash partitioning of a table may differ on another server.
 fn is_uncertain(table: &Table, encodings_differ: bool) -> bool {
     let key = table.partition_key.as_deref().filter(|_| table.kind == TableKind::Partitioned);
     let Some(columns) = key.and_then(|key| key.strip_prefix("HASH (")?.strip_suffix(')')) else {
         return false;
     };
-    // What is not just the name of a column has an expression, a collation or an operator class, or a name with a comma.
+    // Other than a simple column name, a key contains an expression, a collation, an operator class or a name with a
+    // comma.
     columns.split(", ").any(|item| {
         let is_item = |name: &str| item == name || item == format!("\"{}\"", name.replace('"', "\"\""));
         match table.columns.iter().find(|column| is_item(&column.name)) {
-            // Types of the user's own have their schema in front.
+            // User-defined types are schema-qualified.
             Some(column) => {
                 column.type_name.contains('.') || (encodings_differ && is_text(&column.type_name))
             }

@@ -1,4 +1,4 @@
-//! What hangs on tables: triggers, rules, policies, extended statistics.
+//! Objects attached to tables: triggers, rules, policies, extended statistics.
 
 use serde::{Deserialize, Serialize};
 use tokio_postgres::Client;
@@ -10,17 +10,17 @@ use super::query::rows;
 use super::table::TableKind;
 use crate::error::Error;
 
-/// When a trigger, rule or event trigger fires (`session_replication_role`).
+/// When a trigger, rule or event trigger fires, depending on `session_replication_role`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Firing {
-    /// In sessions that are no replica.
+    /// In sessions with the role `origin` or `local`.
     #[serde(alias = "O")]
     Origin,
     /// Never.
     #[serde(alias = "D")]
     Disabled,
-    /// In replica sessions only.
+    /// In sessions with the role `replica`.
     #[serde(alias = "R")]
     Replica,
     /// In every session.
@@ -29,7 +29,7 @@ pub enum Firing {
 }
 
 impl Firing {
-    /// `ENABLE`, `DISABLE` and so on, as `ALTER TABLE` and `ALTER EVENT TRIGGER` spell it.
+    /// The keyword of `ALTER TABLE` and `ALTER EVENT TRIGGER`: `ENABLE`, `DISABLE` and so on.
     pub const fn keyword(self) -> &'static str {
         match self {
             Self::Origin => "ENABLE",
@@ -51,21 +51,21 @@ pub struct Trigger {
     pub table_oid: u32,
     /// Its table.
     pub table: QualifiedName,
-    /// What its table is.
+    /// The kind of its table.
     pub table_kind: TableKind,
     /// `CREATE TRIGGER …`, deparsed.
     #[serde(deserialize_with = "super::deparsed::text")]
     pub definition: String,
     /// When it fires.
     pub firing: Firing,
-    /// Whether the partition has it because its parent has: then only `firing`, which differs, is the partition's own.
+    /// Whether it was cloned from the parent of a partition. Then only `firing` differs from the parent's trigger.
     pub inherited: bool,
 }
 
-/// Triggers of the user's tables, without those that constraints are made of.
+/// Triggers of user tables, except those that implement constraints.
 pub(super) async fn read_triggers(client: &Client, version: u32) -> Result<Vec<Trigger>, Error> {
-    // How a partition's copy of its parent's trigger is told: 15 records the parent and no longer calls the copy
-    // internal; 13 and 14 record the parent; 12 has only the dependency.
+    // How to recognize cloned triggers: 15 records the parent and does not mark the clone internal; 13 and 14 record
+    // the parent; 12 has only the dependency.
     let (parent, wanted, inherited) = match version {
         150_000.. => (
             "LEFT JOIN pg_trigger u ON u.oid = t.tgparentid",
@@ -100,7 +100,7 @@ pub(super) async fn read_triggers(client: &Client, version: u32) -> Result<Vec<T
     .await
 }
 
-/// A rewrite rule; the `_RETURN` rules that make views are the views' own.
+/// A rewrite rule, except the `_RETURN` rules of views.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rule {
     /// OID in `pg_rewrite`.
@@ -111,7 +111,7 @@ pub struct Rule {
     pub table_oid: u32,
     /// Its table.
     pub table: QualifiedName,
-    /// What its table is.
+    /// The kind of its table.
     pub table_kind: TableKind,
     /// `CREATE RULE …`, deparsed.
     #[serde(deserialize_with = "super::deparsed::text")]
@@ -120,7 +120,7 @@ pub struct Rule {
     pub firing: Firing,
 }
 
-/// Rules of the user's tables and views.
+/// Rules of user tables and views.
 pub(super) async fn read_rules(client: &Client) -> Result<Vec<Rule>, Error> {
     let user = in_user_schema("c.relnamespace");
     let definition = quoted("pg_get_ruledef(r.oid)");
@@ -152,9 +152,9 @@ pub struct Policy {
     pub table: QualifiedName,
     /// `ALL`, `SELECT`, `INSERT`, `UPDATE` or `DELETE`.
     pub command: String,
-    /// Whether it widens what others allow, rather than narrowing it.
+    /// Whether it is permissive rather than restrictive.
     pub permissive: bool,
-    /// The roles that it is for; none means everybody.
+    /// The roles that it applies to; empty for PUBLIC.
     pub roles: Vec<String>,
     /// `USING`
     #[serde(
@@ -172,7 +172,7 @@ pub struct Policy {
     pub check: Option<String>,
 }
 
-/// Policies of the user's tables.
+/// Policies of user tables.
 pub(super) async fn read_policies(client: &Client) -> Result<Vec<Policy>, Error> {
     let user = in_user_schema("c.relnamespace");
     let using = quoted("pg_get_expr(p.polqual, p.polrelid)");
@@ -203,13 +203,13 @@ pub struct Statistics {
     /// `CREATE STATISTICS …`, deparsed.
     #[serde(deserialize_with = "super::deparsed::text")]
     pub definition: String,
-    /// The statistics target, where it was chosen.
+    /// The statistics target, if set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target: Option<i32>,
 }
 object!(Statistics, class::STATISTICS);
 
-/// Extended statistics of the user's schemas.
+/// Extended statistics in user schemas.
 pub(super) async fn read_statistics(client: &Client, version: u32) -> Result<Vec<Statistics>, Error> {
     let meta = MetaColumns {
         catalog: "pg_statistic_ext",

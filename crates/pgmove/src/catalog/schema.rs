@@ -17,7 +17,7 @@ pub struct Schema {
 }
 object!(Schema, class::SCHEMA);
 
-/// Schemas of the user, `public` among them; not the server's own.
+/// User schemas, including `public`.
 pub(super) async fn read_schemas(client: &Client) -> Result<Vec<Schema>, Error> {
     let meta = MetaColumns {
         catalog: "pg_namespace",
@@ -38,7 +38,7 @@ pub(super) async fn read_schemas(client: &Client) -> Result<Vec<Schema>, Error> 
     .await
 }
 
-/// An extension, with the version that is installed at the source.
+/// An extension with its version at the source.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Extension {
     /// Identity and owner.
@@ -48,26 +48,26 @@ pub struct Extension {
     pub version: String,
     /// The schema that holds its objects.
     pub target_schema: String,
-    /// Whether it may be moved to another schema.
+    /// Whether it is relocatable.
     pub relocatable: bool,
-    /// The tables whose rows belong to the user (`pg_extension_config_dump`).
+    /// Its configuration tables (`pg_extension_config_dump`).
     pub config_tables: Vec<ConfigTable>,
 }
 object!(Extension, class::EXTENSION);
 
-/// A table that an extension made and whose rows, or some of them, are the user's: to be copied.
+/// A table of an extension that contains user rows, which are copied.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ConfigTable {
     /// OID of the table or sequence at the source.
     pub oid: u32,
     /// The table.
     pub table: QualifiedName,
-    /// Which rows: a `WHERE …` clause as the extension gave it, or nothing for all of them.
+    /// The `WHERE …` clause that selects user rows; empty for all rows.
     #[serde(default)]
     pub condition: String,
 }
 
-/// Extensions that were created by hand; those of initdb (plpgsql) are everywhere.
+/// Extensions that were created by users; those of initdb (plpgsql) exist everywhere.
 pub(super) async fn read_extensions(client: &Client) -> Result<Vec<Extension>, Error> {
     let meta = MetaColumns {
         catalog: "pg_extension",

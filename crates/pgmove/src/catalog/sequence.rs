@@ -1,4 +1,4 @@
-//! Sequences with their values.
+//! Sequences and their values.
 
 use serde::{Deserialize, Serialize};
 use tokio_postgres::Client;
@@ -15,7 +15,7 @@ pub struct Sequence {
     /// Identity, owner and privileges.
     #[serde(flatten)]
     pub meta: Meta,
-    /// Whether it is written to the log.
+    /// Whether it is logged.
     pub persistence: Persistence,
     /// `smallint`, `integer` or `bigint`.
     #[serde(rename = "type")]
@@ -35,7 +35,7 @@ pub struct Sequence {
     /// The column that owns it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owned_by: Option<OwningColumn>,
-    /// Where it stands; absent when the role may not read it.
+    /// Its value; `None` if the role may not read it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub value: Option<SequenceValue>,
 }
@@ -47,13 +47,13 @@ impl Sequence {
         QualifiedName::new(&self.meta.schema, &self.meta.name)
     }
 
-    /// Whether it is the engine of an identity column.
+    /// Whether it implements an identity column.
     pub fn is_identity(&self) -> bool {
         self.owned_by.as_ref().is_some_and(|owner| owner.identity)
     }
 }
 
-/// The column that a sequence goes away with.
+/// The column that owns a sequence; the sequence is dropped with it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OwningColumn {
     /// OID of the table.
@@ -62,16 +62,16 @@ pub struct OwningColumn {
     pub table: QualifiedName,
     /// The column.
     pub column: String,
-    /// Whether the sequence is part of an identity column, rather than only `OWNED BY`.
+    /// Whether the sequence implements an identity column, rather than being `OWNED BY`.
     pub identity: bool,
 }
 
-/// Where a sequence stands.
+/// The value of a sequence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SequenceValue {
-    /// The last value given, or the first to give.
+    /// `last_value`: the last value returned, or the first to return.
     pub last: i64,
-    /// Whether `last` has been given.
+    /// `is_called`: whether `last` has been returned.
     pub called: bool,
 }
 
@@ -83,10 +83,10 @@ struct ValueRow {
     value: SequenceValue,
 }
 
-/// So many sequences are asked for their values in one statement: each takes a lock.
+/// Number of sequences per statement, because each takes a lock.
 const VALUES_AT_ONCE: usize = 200;
 
-/// The sequences of the user's schemas.
+/// The sequences in user schemas.
 pub(super) async fn read(client: &Client, version: u32) -> Result<Vec<Sequence>, Error> {
     let meta = MetaColumns {
         catalog: "pg_class",
@@ -119,10 +119,9 @@ pub(super) async fn read(client: &Client, version: u32) -> Result<Vec<Sequence>,
     Ok(sequences)
 }
 
-/// The value of a sequence is given by the function of 18, which takes its OID. Before, a sequence is a relation of one
-/// row that is read by its name, and a view which somebody puts in its place would run as whoever reads it. So the
-/// statement is prepared first, which locks what the names mean and runs nothing; only if these are the sequences
-/// themselves it is run.
+/// From 18 on, `pg_get_sequence_data` reads a sequence by OID. Before, a sequence is read as a relation, by name, and
+/// somebody could replace it by a view, which would run with the reader's rights. So the statement is prepared first,
+/// which locks the relations and runs nothing, and is run only if the locked relations are the sequences themselves.
 async fn read_values(client: &Client, version: u32, sequences: &mut [Sequence]) -> Result<(), Error> {
     for batch in sequences.chunks_mut(VALUES_AT_ONCE) {
         let selects: Vec<String> = batch
@@ -149,9 +148,10 @@ async fn read_values(client: &Client, version: u32, sequences: &mut [Sequence]) 
                     let name = batch.iter().find(|sequence| sequence.meta.oid == oid).map(Sequence::name);
                     let name = name.map(|name| name.to_string()).unwrap_or_default();
                     return Err(Error::Refused {
-                        what: format!("sequence {name} is not what it was when the catalog was read"),
+                        what: format!("sequence {name} was replaced while the catalog was read"),
                         conflicts: vec![
-                            "another relation has its name now, and is not read: look what it is, and run again".to_owned(),
+                            "another relation now has its name and was not read; check it and run again"
+                                .to_owned(),
                         ],
                     });
                 }
@@ -167,7 +167,7 @@ async fn read_values(client: &Client, version: u32, sequences: &mut [Sequence]) 
     Ok(())
 }
 
-/// Which of these sequences the transaction holds no lock on. What is locked keeps its name until the transaction ends.
+/// Those sequences that the transaction has not locked. A locked relation cannot be renamed until the transaction ends.
 async fn not_locked(client: &Client, batch: &[Sequence]) -> Result<Vec<u32>, Error> {
     #[derive(Deserialize)]
     struct Oid {

@@ -1,4 +1,4 @@
-//! Tables of every kind, views and materialized views: everything of `pg_class` that has columns of its own.
+//! Tables of all kinds, views and materialized views: entries of `pg_class` with columns.
 
 use std::collections::HashMap;
 
@@ -20,12 +20,12 @@ pub struct Table {
     pub meta: Meta,
     /// What it is.
     pub kind: TableKind,
-    /// Whether it is written to the log.
+    /// Whether it is logged.
     pub persistence: Persistence,
-    /// The table access method, where the kind has one.
+    /// The table access method, if the kind has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub access_method: Option<String>,
-    /// The tablespace, unless it is the database's own.
+    /// The tablespace, if it is not the database's default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tablespace: Option<String>,
     /// The composite type of a typed table (`OF type`), formatted.
@@ -35,10 +35,10 @@ pub struct Table {
         deserialize_with = "super::deparsed::optional"
     )]
     pub of_type: Option<String>,
-    /// Storage parameters, `name=value`.
+    /// Storage parameters, as `name=value`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub options: Vec<String>,
-    /// Storage parameters of the TOAST table, `name=value`.
+    /// Storage parameters of the TOAST table, as `name=value`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub toast_options: Vec<String>,
     /// `ENABLE ROW LEVEL SECURITY`.
@@ -47,9 +47,9 @@ pub struct Table {
     /// `FORCE ROW LEVEL SECURITY`.
     #[serde(default)]
     pub force_row_security: bool,
-    /// What a logical replica sees of an old row.
+    /// `REPLICA IDENTITY`.
     pub replica_identity: ReplicaIdentity,
-    /// The tables it inherits from, or the one it is a partition of, in order.
+    /// The tables it inherits from, in order, or the one it is a partition of.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub parents: Vec<Parent>,
     /// `FOR VALUES …` or `DEFAULT` of a partition.
@@ -69,25 +69,25 @@ pub struct Table {
         deserialize_with = "super::deparsed::optional"
     )]
     pub definition: Option<String>,
-    /// Whether a materialized view has been filled.
+    /// Whether a materialized view is populated.
     #[serde(default)]
     pub populated: bool,
     /// The server of a foreign table.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub server: Option<String>,
-    /// The options of a foreign table, `name=value`.
+    /// The options of a foreign table, as `name=value`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub foreign_options: Vec<String>,
-    /// Size in pages by the server's last count (`relpages`); an estimate.
+    /// Estimated size in pages (`relpages`).
     #[serde(default)]
     pub pages: i64,
-    /// Rows by the server's last count (`reltuples`), -1 when never counted; an estimate.
+    /// Estimated number of rows (`reltuples`), -1 if unknown.
     #[serde(default)]
     pub row_estimate: f64,
-    /// Size of the heap and its TOAST table on disk, in bytes, 0 where it could not be had.
+    /// Size of the heap and its TOAST table in bytes, 0 if unknown.
     #[serde(default)]
     pub bytes: i64,
-    /// Columns in the order of the table, without those that were dropped.
+    /// Columns in order, without dropped ones.
     #[serde(default)]
     pub columns: Vec<Column>,
     /// CHECK constraints, by name.
@@ -107,32 +107,32 @@ impl Table {
         self.partition_bound.is_some()
     }
 
-    /// Whether rows lie in this very relation, to be copied. Partitioned tables, views and foreign tables hold none;
-    /// a materialized view is filled again from its query.
+    /// Whether the relation itself stores rows to copy. Partitioned tables, views and foreign tables store none; a
+    /// materialized view is refreshed from its query.
     pub fn has_data(&self) -> bool {
         self.kind == TableKind::Ordinary
     }
 
-    /// The columns that a COPY reads and writes: all but the generated ones.
+    /// The columns that COPY reads and writes: all except generated ones.
     pub fn copy_columns(&self) -> Vec<&Column> {
         self.columns.iter().filter(|column| column.generated.is_none()).collect()
     }
 
-    /// The columns that `CREATE TABLE` prints: a partition's all, for it is created alone and attached afterwards;
-    /// an heir's own.
+    /// The columns that `CREATE TABLE` prints: all of a partition, which is created alone and attached afterwards; of
+    /// an inheriting table, only the local ones.
     pub fn prints(&self, column: &Column) -> bool {
         column.local || self.is_partition()
     }
 }
 
-/// `pg_class.relkind`, as far as it has columns and a name of its own.
+/// `pg_class.relkind` of tables and views.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum TableKind {
     /// An ordinary table, or a partition.
     #[serde(alias = "r")]
     Ordinary,
-    /// A partitioned table: holds no rows itself.
+    /// A partitioned table, which stores no rows itself.
     #[serde(alias = "p")]
     Partitioned,
     /// A view.
@@ -147,7 +147,7 @@ pub enum TableKind {
 }
 
 impl TableKind {
-    /// As SQL names the kind.
+    /// The keyword in SQL.
     pub const fn keyword(self) -> &'static str {
         match self {
             Self::Ordinary | Self::Partitioned => "TABLE",
@@ -162,10 +162,10 @@ impl TableKind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Persistence {
-    /// Written to the log.
+    /// Logged.
     #[serde(alias = "p")]
     Permanent,
-    /// Not written to the log, empty after a crash.
+    /// Unlogged: empty after a crash.
     #[serde(alias = "u")]
     Unlogged,
 }
@@ -183,12 +183,12 @@ pub enum ReplicaIdentity {
     /// The whole row.
     #[serde(alias = "f")]
     Full,
-    /// An index, which says so itself.
+    /// `USING INDEX`; the index has the mark.
     #[serde(alias = "i")]
     Index,
 }
 
-/// A table that another one inherits from or is a partition of.
+/// A table that another one inherits from, or is a partition of.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Parent {
     /// OID of the parent.
@@ -198,7 +198,7 @@ pub struct Parent {
     pub name: QualifiedName,
 }
 
-/// Tables and views of the user's schemas, with columns, defaults and checks. Columns of composite types go to `other`.
+/// Tables and views in user schemas, with columns, defaults and checks. Columns of composite types go to `other`.
 pub(super) async fn read(
     client: &Client,
     version: u32,

@@ -10,18 +10,18 @@ use super::meta::{Meta, MetaColumns, QualifiedName, in_user_schema, object};
 use super::query::rows;
 use crate::error::Error;
 
-/// A type. Row types of tables, array types and multiranges are parts of other objects and are not listed.
+/// A type. Row types of tables, array types and multiranges belong to other objects and are not listed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Type {
     /// Identity, owner and privileges.
     #[serde(flatten)]
     pub meta: Meta,
-    /// What it is.
+    /// Its definition.
     pub definition: TypeDefinition,
 }
 object!(Type, class::TYPE);
 
-/// What a type is.
+/// The definition of a type.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "kind")]
 pub enum TypeDefinition {
@@ -34,7 +34,7 @@ pub enum TypeDefinition {
     /// A domain.
     #[serde(alias = "d")]
     Domain(Domain),
-    /// A composite type made by itself.
+    /// A standalone composite type.
     #[serde(alias = "c")]
     Composite {
         /// OID of its row in `pg_class`.
@@ -49,7 +49,7 @@ pub enum TypeDefinition {
     /// A base type, with input and output functions.
     #[serde(alias = "b")]
     Base(Box<BaseType>),
-    /// A type that is declared and not defined.
+    /// A shell type: declared but not defined.
     #[serde(alias = "p")]
     Shell,
 }
@@ -57,13 +57,13 @@ pub enum TypeDefinition {
 /// A domain.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Domain {
-    /// The type under it, formatted.
+    /// The base type, formatted.
     #[serde(deserialize_with = "super::deparsed::text")]
     pub base: String,
-    /// Its collation, where it is not the base type's.
+    /// Its collation, if it differs from the base type's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub collation: Option<QualifiedName>,
-    /// Whether NULL is refused.
+    /// Whether it is NOT NULL.
     pub not_null: bool,
     /// Name of the NOT NULL constraint (17 and newer).
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -85,13 +85,13 @@ pub struct Domain {
 /// A range type.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Range {
-    /// The type that it ranges over.
+    /// The subtype.
     #[serde(deserialize_with = "super::deparsed::text")]
     pub subtype: String,
-    /// The operator class, where it is not the subtype's default one.
+    /// The operator class, if it is not the subtype's default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub opclass: Option<QualifiedName>,
-    /// The collation, where it is not the subtype's.
+    /// The collation, if it differs from the subtype's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub collation: Option<QualifiedName>,
     /// The canonical function.
@@ -116,16 +116,16 @@ pub struct Range {
 /// A base type: every clause of `CREATE TYPE name (…)`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BaseType {
-    /// `INTERNALLENGTH`, -1 for variable.
+    /// `INTERNALLENGTH`, -1 for variable length.
     pub length: i32,
-    /// Functions by clause: `INPUT`, `OUTPUT`, `RECEIVE` and so on, qualified names.
+    /// Functions by clause (`INPUT`, `OUTPUT`, `RECEIVE` and so on), as qualified names.
     #[serde(deserialize_with = "super::deparsed::pairs")]
     pub functions: Vec<(String, String)>,
     /// `PASSEDBYVALUE`
     pub by_value: bool,
-    /// `c`, `s`, `i`, `d`
+    /// `ALIGNMENT`: `c`, `s`, `i` or `d`.
     pub alignment: String,
-    /// `p`, `e`, `x`, `m`
+    /// `STORAGE`: `p`, `e`, `x` or `m`.
     pub storage: String,
     /// `CATEGORY`
     pub category: String,
@@ -147,7 +147,7 @@ pub struct BaseType {
     pub collatable: bool,
 }
 
-/// Types of the user's schemas.
+/// Types in user schemas.
 pub(super) async fn read(client: &Client, version: u32) -> Result<Vec<Type>, Error> {
     let meta = MetaColumns {
         catalog: "pg_type",
@@ -180,7 +180,7 @@ pub(super) async fn read(client: &Client, version: u32) -> Result<Vec<Type>, Err
     } else {
         ""
     };
-    // Arrays are recognised by their element type pointing back at them.
+    // Array types are recognized by an element type that points back at them.
     rows(
         client,
         "types",

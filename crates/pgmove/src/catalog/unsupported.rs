@@ -1,4 +1,4 @@
-//! What the database holds and this version does not carry, found by counting the rows of the server's catalogs.
+//! Finds objects of the database that this version does not support.
 
 use serde::{Deserialize, Serialize};
 use tokio_postgres::Client;
@@ -7,14 +7,14 @@ use super::meta::FIRST_NORMAL_OID;
 use super::query::rows;
 use crate::error::Error;
 
-/// An object, or a number of them, that would be lost.
+/// An unsupported object, or a number of them, which would be lost.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Unsupported {
-    /// The kind, in words.
+    /// The kind of object.
     pub kind: String,
-    /// Which one, or which ones.
+    /// Its name, or a list of names.
     pub name: String,
-    /// Why it is not carried.
+    /// Why it is not supported.
     pub why: String,
 }
 
@@ -24,26 +24,26 @@ impl std::fmt::Display for Unsupported {
     }
 }
 
-/// Counts. Each query names what would be lost.
+/// Runs the queries that find unsupported objects.
 pub(super) async fn read(client: &Client, version: u32) -> Result<Vec<Unsupported>, Error> {
     let queries = [
-        "SELECT 'subscription' AS kind, subname::text AS name, 'this role may not read its connection' AS why \
+        "SELECT 'subscription' AS kind, subname::text AS name, 'the role may not read its connection string' AS why \
          FROM pg_subscription WHERE subdbid = (SELECT oid FROM pg_database WHERE datname = current_database()) \
          AND NOT has_column_privilege('pg_catalog.pg_subscription', 'subconninfo', 'SELECT')"
             .to_owned(),
-        // The server lets nobody but a superuser with special settings put things here; they look built-in.
+        // Only a superuser with special settings can create objects in these schemas; they look built-in.
         format!(
-            "SELECT 'relation in pg_catalog', oid::regclass::text, 'it lies in a schema that belongs to the server' FROM pg_class c \
+            "SELECT 'relation in pg_catalog', oid::regclass::text, 'it is in a schema that belongs to the server' FROM pg_class c \
              WHERE oid >= {FIRST_NORMAL_OID} AND relnamespace = 'pg_catalog'::regnamespace AND relkind NOT IN ('t', 'i') \
              AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')"
         ),
         format!(
-            "SELECT 'function in pg_catalog', oid::regprocedure::text, 'it lies in a schema that belongs to the server' FROM pg_proc p \
+            "SELECT 'function in pg_catalog', oid::regprocedure::text, 'it is in a schema that belongs to the server' FROM pg_proc p \
              WHERE oid >= {FIRST_NORMAL_OID} AND pronamespace = 'pg_catalog'::regnamespace \
              AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e')"
         ),
-        // Nobody but a role that may read a mapping sees its options; without them the mapping would be another one.
-        "SELECT 'user mapping', format('for %s on %s', u.usename, u.srvname), 'this role may not read its options' \
+        // Options of a mapping are visible only to roles that may read it; without them the mapping would change.
+        "SELECT 'user mapping', format('for %s on %s', u.usename, u.srvname), 'the role may not read its options' \
          FROM pg_user_mappings u WHERE u.umoptions IS NULL AND NOT (SELECT rolsuper FROM pg_roles WHERE rolname = current_user)"
             .to_owned(),
     ];

@@ -3,9 +3,9 @@
 use super::{ConnectOptions, connect};
 use crate::Error;
 
-/// The names of all databases of the server that can be read: those that are no templates and allow connections.
+/// The names of all databases that can be dumped: those that are not templates and allow connections.
 ///
-/// The list is read in the database `postgres`, or, where there is none, in that of `options`.
+/// The list is read in the database `postgres`, or in that of `options` if there is none.
 ///
 /// # Errors
 /// [`Error::Connect`] when the server cannot be reached or does not let the role in.

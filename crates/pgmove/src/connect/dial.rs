@@ -1,4 +1,4 @@
-//! One connection to one of the hosts, with or without TLS as `sslmode` says, and whether a pooler answered.
+//! Opens one connection: tries the hosts, negotiates TLS according to `sslmode`, and detects a pooler.
 
 use std::time::Duration;
 
@@ -13,19 +13,19 @@ use super::options::{Host, SslMode};
 use super::{ConnectOptions, tls};
 use crate::Error;
 
-/// A connection that nothing was asked on yet.
+/// A connection on which nothing has been sent yet.
 pub(super) struct Dialed {
     pub(super) client: Client,
     pub(super) connection: JoinHandle<()>,
     pub(super) host: Host,
-    /// True when something between us and the server refused the mark below.
+    /// True when a pooler rejected the startup parameter [`MARK`].
     pub(super) refused_mark: bool,
     pub(super) cancel: Cancel,
     /// What a dialer went through.
     pub(super) via: Option<String>,
 }
 
-/// What is needed to end the server's work for a connection.
+/// What a cancel request for the connection needs.
 pub(super) struct Cancel {
     token: CancelToken,
     tls: Option<MakeRustlsConnect>,
@@ -63,7 +63,7 @@ fn make_tls(
 /// A setting of our own that travels with the request to connect. A server keeps it; PgBouncer refuses it or drops it.
 pub(super) const MARK: &str = "dbhaul.session";
 
-/// Tries the hosts in order, and gives up at the first that answers but refuses.
+/// Tries the hosts in order. Stops at the first host that answers, even if it rejects the connection.
 pub(super) async fn dial(options: &ConnectOptions) -> Result<Dialed, Error> {
     let way = match &options.dialer {
         Some(dialer) => Some(dialer.open().await.map_err(|error| {
@@ -76,12 +76,12 @@ pub(super) async fn dial(options: &ConnectOptions) -> Result<Dialed, Error> {
     for host in &options.hosts {
         match dial_host(options, host, way.as_ref()).await {
             Ok(dialed) => return Ok(dialed),
-            // 57P03: it is starting up or shutting down.
+            // 57P03 (cannot_connect_now): the server is starting up or shutting down.
             Err(error) if error.is_unreachable() || error.sqlstate() == Some("57P03") => last = Some(error),
             Err(error) => return Err(error),
         }
     }
-    Err(last.unwrap_or_else(|| Error::options("no host is named")))
+    Err(last.unwrap_or_else(|| Error::options("no host given")))
 }
 
 async fn dial_host(options: &ConnectOptions, host: &Host, way: Option<&Way>) -> Result<Dialed, Error> {
@@ -100,7 +100,7 @@ async fn dial_host(options: &ConnectOptions, host: &Host, way: Option<&Way>) -> 
     };
     config.port(host.port);
     let marked = {
-        // Role settings stand below what comes with the request: a timeout of theirs could hit before we can set ours.
+        // Startup parameters take precedence over settings of the role: its timeouts could fire before ours are set.
         let mark = format!("-c {MARK}=direct -c statement_timeout=0 -c lock_timeout=0");
         let options = options.startup_options.iter().cloned().chain([mark]);
         let mut config = config.clone();
@@ -128,7 +128,8 @@ struct Attempt<'a> {
 }
 
 impl Attempt<'_> {
-    /// The driver's own timeout ends with the TCP handshake; a server that accepts and is silent would hold us for ever.
+    /// The driver's timeout covers the TCP handshake only; a server that accepts and then stays silent would block
+    /// forever.
     async fn within_time(&self, config: &Config) -> Result<Dialed, Error> {
         let seconds = self.options.connect_timeout;
         if seconds == 0 {
@@ -148,7 +149,7 @@ impl Attempt<'_> {
         };
         match self.options.ssl_mode {
             SslMode::Disable => self.plain(config).await,
-            // First without, then with: what the server insists on decides.
+            // Without TLS first, then with TLS: whichever the server requires succeeds.
             SslMode::Allow => match self.plain(config).await {
                 Err(error) if error.sqlstate() == Some("28000") => {
                     self.with_tls(&encrypted(DriverSslMode::Require)).await.map_err(|_| error)
@@ -156,7 +157,8 @@ impl Attempt<'_> {
                 result => result,
             },
             SslMode::Prefer => match self.with_tls(&encrypted(DriverSslMode::Prefer)).await {
-                // As libpq: TLS that fails, or is refused by pg_hba.conf, was only preferred.
+                // As in libpq: in mode `prefer`, a failed TLS handshake or a rejection by pg_hba.conf falls back to no
+                // TLS.
                 Err(error) if error.sqlstate() == Some("28000") || error.is_tls() => {
                     self.plain(config).await.map_err(|_| error)
                 }

@@ -1,11 +1,11 @@
-//! Which server it is that answered.
+//! The identity of the server that answered.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// Which server was really reached. Reports and confirmations name it, since one port of one host may lead to
-/// different servers at different times.
+/// The server that was reached. Reports and confirmations name it, because one host and port may lead to different
+/// servers at different times.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct ServerIdentity {
@@ -13,12 +13,12 @@ pub struct ServerIdentity {
     pub version: String,
     /// The version as a number, such as 150018.
     pub version_num: u32,
-    /// The cluster's own identifier, made by initdb; absent where the role may not read it.
+    /// The system identifier that initdb assigned to the cluster; `None` if the role may not read it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub system_identifier: Option<String>,
-    /// The host that answered, as it was asked for.
+    /// The host as given in the connection parameters.
     pub host: String,
-    /// Its port.
+    /// The port.
     pub port: u16,
     /// The database.
     pub database: String,
@@ -42,7 +42,7 @@ impl ServerIdentity {
         self.version_num / 10_000
     }
 
-    /// True when both are the same database of the same cluster, however they were reached.
+    /// True when both are the same database of the same cluster, whatever address was used.
     pub fn same_database(&self, other: &ServerIdentity) -> bool {
         let same_cluster = match (&self.system_identifier, &other.system_identifier) {
             (Some(a), Some(b)) => a == b,

@@ -1,4 +1,4 @@
-//! Connecting the way libpq does: where the parameters come from, how TLS is made, what a session is pinned to.
+//! Connecting as libpq does: connection parameters, TLS, sessions with pinned settings.
 
 mod databases;
 mod dial;

@@ -1,4 +1,4 @@
-//! Where a connection's parameters come from: the URL first, then a service, then libpq's environment variables.
+//! Connection parameters and their precedence: the URL, then a service, then libpq's environment variables.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -15,7 +15,7 @@ use super::text::{self, Parameters};
 use super::{passfile, tls::TlsFiles};
 use crate::Error;
 
-/// libpq's part of the environment; an argument, so that tests and callers can bring their own.
+/// The part of the environment that libpq reads, passed as an argument so that callers and tests can supply their own.
 #[derive(Clone, Default)]
 pub struct Environment {
     variables: HashMap<String, String>,
@@ -33,7 +33,7 @@ impl Environment {
                 .filter(|(name, _)| name.starts_with("PG"))
                 .collect(),
             home: std::env::var_os("HOME").map(PathBuf::from),
-            // Cron sets LOGNAME alone, and containers neither: libpq asks the system, and so do we.
+            // Cron sets only LOGNAME, and containers set neither; like libpq, fall back to the system's user database.
             user: text("USER").or_else(|| text("LOGNAME")).or_else(system_user),
         }
     }
@@ -47,7 +47,7 @@ impl Environment {
     }
 }
 
-/// The name of the user that this process runs as, by `/etc/passwd`.
+/// The name of the user that runs this process, from `/etc/passwd`.
 fn system_user() -> Option<String> {
     use std::os::unix::fs::MetadataExt as _;
     let uid = std::fs::metadata("/proc/self").ok()?.uid().to_string();
@@ -59,30 +59,30 @@ fn system_user() -> Option<String> {
     })
 }
 
-/// How much TLS is asked for: libpq's `sslmode`.
+/// libpq's `sslmode`: whether to use TLS and what to verify.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SslMode {
-    /// None.
+    /// No TLS.
     Disable,
-    /// None, unless the server insists.
+    /// No TLS unless the server requires it.
     Allow,
-    /// TLS if the server offers it. The default.
+    /// TLS if the server supports it (the default).
     Prefer,
-    /// TLS, with whatever certificate.
+    /// TLS without verification of the certificate.
     Require,
-    /// TLS, with a certificate that a known authority signed.
+    /// TLS; the certificate must be signed by a trusted authority.
     VerifyCa,
-    /// The same, and for this very host.
+    /// TLS; as `verify-ca`, and the certificate must be for this host.
     VerifyFull,
 }
 
-/// Where one server may be.
+/// One server address to try.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Host {
-    /// A name, an address or the folder of a Unix socket. TLS verifies this name.
+    /// A host name, an IP address or the folder of a Unix socket. TLS verifies this name.
     pub(super) name: String,
     pub(super) port: u16,
-    /// The address to connect to without looking the name up.
+    /// `hostaddr`: connect to this address instead of resolving the name.
     pub(super) address: Option<IpAddr>,
 }
 
@@ -92,72 +92,71 @@ impl fmt::Display for Host {
     }
 }
 
-/// Where and how to connect. Neither `Debug` nor [`ConnectOptions::display`] shows the password.
+/// How to reach a database. Neither `Debug` nor [`ConnectOptions::display`] shows the password.
 #[derive(Clone)]
 pub struct ConnectOptions {
     pub(super) hosts: Vec<Host>,
-    /// Everything but host, port, TLS mode and `options`, in the driver's form.
+    /// Everything except host, port, TLS mode and `options`, in the driver's form.
     pub(super) driver: Config,
-    /// Settings that travel with the request to connect.
+    /// libpq's `options`: command-line options for the server process.
     pub(super) startup_options: Option<String>,
     pub(super) password_in_url: bool,
     pub(super) ssl_mode: SslMode,
     pub(super) tls: TlsFiles,
-    /// Seconds, 0 for ever.
+    /// `connect_timeout` in seconds; 0 waits forever.
     pub(super) connect_timeout: u64,
     pub(super) warnings: Vec<String>,
     /// Makes the connections, where they are not made by TCP.
     pub(super) dialer: Option<dialer::Shared>,
 }
 
-/// Values as the URL, the service file and the environment give them, in this order.
-struct Given<'a> {
+/// Looks parameters up in the URL, then the service file, then the environment.
+struct ParameterSources<'a> {
     text: Parameters,
     service: Parameters,
     env: &'a Environment,
 }
 
-impl Given<'_> {
+impl ParameterSources<'_> {
     fn get(&self, name: &str, variable: &str) -> Option<String> {
         self.text.get(name).or_else(|| self.service.get(name)).cloned().or_else(|| self.env.get(variable))
     }
 
-    /// A whole number without a sign; 0 and an empty text mean libpq's default.
+    /// An unsigned integer; as in libpq, 0 and an empty string select the default.
     fn number(&self, name: &str, variable: &str) -> Result<Option<u64>, Error> {
         let Some(text) = self.get(name, variable) else { return Ok(None) };
         text.trim()
             .parse()
             .map(Some)
-            .map_err(|_| Error::options(format!("{name}=`{text}` is no whole number")))
+            .map_err(|_| Error::options(format!("{name}=`{text}` is not an integer")))
     }
 }
 
 impl ConnectOptions {
-    /// Reads a URL or a conninfo string; what it leaves out comes from `PGSERVICE`, `PGHOST`, `PGHOSTADDR`, `PGPORT`,
-    /// `PGUSER`, `PGDATABASE`, `PGPASSWORD`, `PGPASSFILE`, `PGSSLMODE`, `PGSSLROOTCERT`, `PGSSLCERT`, `PGSSLKEY`,
-    /// `PGSSLNEGOTIATION`, `PGCHANNELBINDING`, `PGTARGETSESSIONATTRS`, `PGCONNECT_TIMEOUT`, `PGOPTIONS` and
-    /// `PGAPPNAME`, as with libpq.
+    /// Parses a URL or a conninfo string. Missing parameters are taken, as in libpq, from `PGSERVICE`, `PGHOST`,
+    /// `PGHOSTADDR`, `PGPORT`, `PGUSER`, `PGDATABASE`, `PGPASSWORD`, `PGPASSFILE`, `PGSSLMODE`, `PGSSLROOTCERT`,
+    /// `PGSSLCERT`, `PGSSLKEY`, `PGSSLNEGOTIATION`, `PGCHANNELBINDING`, `PGTARGETSESSIONATTRS`, `PGCONNECT_TIMEOUT`,
+    /// `PGOPTIONS` and `PGAPPNAME`.
     ///
     /// # Errors
-    /// [`Error::Options`] for what is not understood. A parameter is never ignored when it asks for protection.
+    /// [`Error::Options`] if a parameter is unknown or invalid. Parameters that request protection are never ignored.
     pub fn parse(text: &str, env: &Environment) -> Result<ConnectOptions, Error> {
         let text = text::parse(text).map_err(Error::options)?;
         if let Some(name) = text.keys().find(|name| !is_known(name)) {
-            // What is no name may be a piece of a URL, and of a password.
+            // Text that is not a parameter name may be part of a URL, including its password: do not quote it.
             let plain = name.len() < 40 && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
             return Err(Error::options(match plain {
-                true => format!("`{name}` is no connection parameter that dbhaul knows"),
+                true => format!("unknown connection parameter `{name}`"),
                 false => {
-                    "a connection is a URL, postgres://user@host/database, or name=value pairs".to_owned()
+                    "expected a URL such as postgres://user@host/database, or name=value pairs".to_owned()
                 }
             }));
         }
         let password_in_url = text.contains_key("password");
-        let given = Given { service: service(&text, env)?, text, env };
-        let user = given
-            .get("user", "PGUSER")
-            .or_else(|| env.user.clone())
-            .ok_or_else(|| Error::options("no user is named: postgres://user@host/database, or PGUSER"))?;
+        let given = ParameterSources { service: service(&text, env)?, text, env };
+        let user = given.get("user", "PGUSER").or_else(|| env.user.clone()).ok_or_else(|| {
+            Error::options("no user given: use postgres://user@host/database or set PGUSER")
+        })?;
         let database = given.get("dbname", "PGDATABASE").unwrap_or_else(|| user.clone());
         let hosts = hosts(&given)?;
         let mut warnings = Vec::new();
@@ -210,39 +209,39 @@ impl ConnectOptions {
         self
     }
 
-    /// The same server and user, another database.
+    /// The same options for another database.
     #[must_use]
     pub fn with_database(mut self, database: &str) -> ConnectOptions {
         self.driver.dbname(database);
         self
     }
 
-    /// The database that is asked for.
+    /// The requested database.
     pub fn database(&self) -> &str {
         self.driver.get_dbname().unwrap_or_default()
     }
 
-    /// The role that is asked for.
+    /// The requested role.
     pub fn user(&self) -> &str {
         self.driver.get_user().unwrap_or_default()
     }
 
-    /// True when the password stood in the URL: other users of the host may read it there.
+    /// True when the password is part of the URL, where other users of the host may see it in the process list.
     pub fn password_in_url(&self) -> bool {
         self.password_in_url
     }
 
-    /// What is odd about where the parameters came from.
+    /// Warnings about the parameters' sources, such as a password file with too open permissions.
     pub fn warnings(&self) -> &[String] {
         &self.warnings
     }
 
-    /// The connection for people: user, host, port and database, and no secret.
+    /// The connection for display: user, host, port and database; no secrets.
     pub fn display(&self) -> impl fmt::Display + '_ {
         Shown(self)
     }
 
-    /// The same for one of several hosts.
+    /// As [`ConnectOptions::display`], for one of several hosts.
     pub(super) fn display_host(&self, host: &Host) -> String {
         format!("postgres://{}@{host}/{}", self.user(), self.database())
     }
@@ -263,17 +262,16 @@ impl fmt::Debug for ConnectOptions {
     }
 }
 
-/// What the driver does by itself.
-fn driver(given: &Given<'_>) -> Result<Config, Error> {
-    let unknown =
-        |name: &str, text: &str, known: &str| Error::options(format!("{name}=`{text}` is none of {known}"));
+/// The parameters that the driver handles.
+fn driver(given: &ParameterSources<'_>) -> Result<Config, Error> {
+    let unknown = |name: &str, text: &str, known: &str| {
+        Error::options(format!("{name}=`{text}` must be one of {known}"))
+    };
     let mut config = Config::new();
     config
         .application_name(given.get("application_name", "PGAPPNAME").unwrap_or_else(|| "dbhaul".to_owned()));
     if given.get("gssencmode", "PGGSSENCMODE").as_deref() == Some("require") {
-        return Err(Error::options(
-            "gssencmode=require: dbhaul encrypts by TLS only; sslmode=verify-full asks for it",
-        ));
+        return Err(Error::options("gssencmode=require is not supported; use TLS with sslmode=verify-full"));
     }
     if let Some(text) = given.get("channel_binding", "PGCHANNELBINDING") {
         config.channel_binding(match text.as_str() {
@@ -304,7 +302,7 @@ fn driver(given: &Given<'_>) -> Result<Config, Error> {
             }
         });
     }
-    // A peer that is gone without a word is noticed after about two minutes.
+    // Detects a peer that vanished without closing the connection after about two minutes.
     let seconds = |name: &str, default: u64| -> Result<Duration, Error> {
         let seconds = given.number(name, "")?.filter(|seconds| *seconds > 0);
         Ok(Duration::from_secs(seconds.unwrap_or(default)))
@@ -322,8 +320,8 @@ fn driver(given: &Given<'_>) -> Result<Config, Error> {
     Ok(config)
 }
 
-/// The named files, and libpq's own in `~/.postgresql` where none are named and they exist.
-fn tls_files(given: &Given<'_>) -> TlsFiles {
+/// The TLS files: as given, or libpq's defaults in `~/.postgresql` if they exist.
+fn tls_files(given: &ParameterSources<'_>) -> TlsFiles {
     let usual = |name: &str| {
         let path = given.env.home.as_ref()?.join(".postgresql").join(name);
         path.is_file().then(|| path.display().to_string())
@@ -343,10 +341,10 @@ fn service(given: &Parameters, env: &Environment) -> Result<Parameters, Error> {
     let system = env.get("PGSYSCONFDIR").unwrap_or_else(|| "/etc/postgresql-common".to_owned());
     files.push(PathBuf::from(system).join("pg_service.conf"));
     passfile::service(&name, &files)
-        .ok_or_else(|| Error::options(format!("the service `{name}` is in none of libpq's service files")))
+        .ok_or_else(|| Error::options(format!("service `{name}` not found in libpq's service files")))
 }
 
-fn hosts(given: &Given<'_>) -> Result<Vec<Host>, Error> {
+fn hosts(given: &ParameterSources<'_>) -> Result<Vec<Host>, Error> {
     let list = |text: Option<String>| -> Vec<String> {
         text.map(|text| text.split(',').map(str::to_owned).collect()).unwrap_or_default()
     };
@@ -356,31 +354,29 @@ fn hosts(given: &Given<'_>) -> Result<Vec<Host>, Error> {
         names = if addresses.is_empty() { vec![String::new()] } else { addresses.clone() };
     }
     if !addresses.is_empty() && addresses.len() != names.len() {
-        return Err(Error::options("hostaddr names another number of servers than host"));
+        return Err(Error::options("hostaddr and host have different numbers of entries"));
     }
     let ports = list(given.get("port", "PGPORT"));
     if ports.len() > 1 && ports.len() != names.len() {
-        return Err(Error::options("port names another number of servers than host"));
+        return Err(Error::options("port and host have different numbers of entries"));
     }
     let mut hosts = Vec::new();
     for (at, name) in names.into_iter().enumerate() {
         let name = if name.is_empty() { default_host() } else { name };
         if name.contains('@') && !name.starts_with('/') {
-            return Err(Error::options(
-                "host holds an @: the user and the password have parameters of their own",
-            ));
+            return Err(Error::options("host contains an @: use the parameters user and password"));
         }
-        let port =
-            match ports.get(at).or_else(|| ports.first()).map(String::as_str).unwrap_or_default() {
-                "" => 5432,
-                text => text.parse().ok().filter(|port| *port > 0).ok_or_else(|| {
-                    Error::options(format!("the port of {name} is no number from 1 to 65535"))
-                })?,
-            };
+        let port = match ports.get(at).or_else(|| ports.first()).map(String::as_str).unwrap_or_default() {
+            "" => 5432,
+            text => text.parse().ok().filter(|port| *port > 0).ok_or_else(|| {
+                Error::options(format!("the port of {name} is not a number from 1 to 65535"))
+            })?,
+        };
         let address = match addresses.get(at).map(String::as_str).unwrap_or_default() {
             "" => None,
             text => Some(
-                text.parse().map_err(|_| Error::options(format!("hostaddr=`{text}` is no IP address")))?,
+                text.parse()
+                    .map_err(|_| Error::options(format!("hostaddr=`{text}` is not an IP address")))?,
             ),
         };
         hosts.push(Host { name, port, address });
@@ -388,7 +384,7 @@ fn hosts(given: &Given<'_>) -> Result<Vec<Host>, Error> {
     Ok(hosts)
 }
 
-/// libpq's default, where the server's packages put it; else the loopback.
+/// As in libpq: the Unix socket folder of the server packages, or else the loopback interface.
 fn default_host() -> String {
     let socket = "/var/run/postgresql";
     if std::path::Path::new(socket).is_dir() { socket.to_owned() } else { "localhost".to_owned() }
@@ -406,13 +402,13 @@ fn ssl_mode(text: Option<&str>, tls: &TlsFiles) -> Result<SslMode, Error> {
         Some("verify-full") => SslMode::VerifyFull,
         Some(other) => {
             return Err(Error::options(format!(
-                "sslmode=`{other}` is none of disable, allow, prefer, require, verify-ca, verify-full"
+                "sslmode=`{other}` must be one of disable, allow, prefer, require, verify-ca, verify-full"
             )));
         }
     };
-    // Anybody can have a certificate for some name from a public authority: only the name makes it worth anything.
+    // Public authorities issue certificates to anybody: they prove something only together with the name.
     if system && mode != SslMode::VerifyFull {
-        return Err(Error::options("sslrootcert=system needs sslmode=verify-full"));
+        return Err(Error::options("sslrootcert=system requires sslmode=verify-full"));
     }
     Ok(mode)
 }

@@ -1,6 +1,6 @@
-//! The connection parameters of libpq, by name.
+//! Names of libpq's connection parameters.
 
-/// Parameters that are used.
+/// Parameters that take effect.
 const KNOWN: &[&str] = &[
     "host",
     "hostaddr",
@@ -27,7 +27,7 @@ const KNOWN: &[&str] = &[
     "tcp_user_timeout",
 ];
 
-/// Parameters that change nothing for us, or ask for what is done anyway.
+/// Accepted parameters without effect: they do not apply to this client, or request what it always does.
 const IGNORED: &[&str] = &[
     "client_encoding",
     "fallback_application_name",
@@ -41,7 +41,7 @@ const IGNORED: &[&str] = &[
     "max_protocol_version",
 ];
 
-/// Whether libpq has a parameter of this name.
+/// True if libpq has a parameter of this name.
 pub(super) fn is_known(name: &str) -> bool {
     KNOWN.contains(&name) || IGNORED.contains(&name)
 }

@@ -5,8 +5,8 @@ use std::path::Path;
 
 use super::text::Parameters;
 
-/// The password for a connection, by the first line that fits: `host:port:database:user:password`, where `*` fits
-/// all and a backslash escapes. A file that others may read is ignored with a warning, as libpq does.
+/// The password from the first matching line `host:port:database:user:password`, where `*` matches anything and a
+/// backslash escapes. As in libpq, a file that other users may read is ignored with a warning.
 pub(super) fn password(
     file: &Path,
     host: &str,
@@ -17,7 +17,7 @@ pub(super) fn password(
     let Ok(metadata) = std::fs::metadata(file) else { return (None, None) };
     if metadata.permissions().mode() & 0o077 != 0 {
         let warning = format!(
-            "{} can be read by others and is ignored, as libpq does; `chmod 600 {}` mends it",
+            "{} is ignored because other users can read it; fix it with `chmod 600 {}`",
             file.display(),
             file.display()
         );
@@ -27,7 +27,7 @@ pub(super) fn password(
     let found = text.lines().filter(|line| !line.starts_with('#')).find_map(|line| {
         let fields = split(line);
         let wanted = [host, port, database, user];
-        // The line of a Unix socket is that of its folder, or of `localhost`.
+        // For a Unix socket, lines match by its folder or by `localhost`.
         let local = host.starts_with('/') && fields.first().is_some_and(|field| field == "localhost");
         let fits = fields
             .iter()
@@ -39,7 +39,7 @@ pub(super) fn password(
     (found, None)
 }
 
-/// Splits a line at its unescaped colons, into five fields at the most.
+/// Splits a line at unescaped colons, into at most five fields.
 fn split(line: &str) -> Vec<String> {
     let mut fields = vec![String::new()];
     let mut rest = line.chars();
@@ -62,7 +62,7 @@ fn split(line: &str) -> Vec<String> {
     fields
 }
 
-/// The parameters of a service, from the first of these files that has it.
+/// The parameters of a service, from the first of these files that defines it.
 pub(super) fn service(name: &str, files: &[std::path::PathBuf]) -> Option<Parameters> {
     for file in files {
         let Ok(text) = std::fs::read_to_string(file) else { continue };

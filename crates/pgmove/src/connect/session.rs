@@ -1,4 +1,4 @@
-//! A session: connected, identified, and pinned to settings that make equal values give equal text.
+//! A connected session with its settings pinned, so that equal values have equal text.
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use super::dialer::keep_alive;
 use super::{ConnectOptions, ServerIdentity};
 use crate::Error;
 
-/// A connected session. Dropping it closes the connection at once; if the server still works for it, that is cancelled.
+/// A connected session. Dropping it closes the connection and cancels a running statement.
 pub struct Session {
     client: Arc<Client>,
     connection: JoinHandle<()>,
@@ -57,23 +57,23 @@ impl Session {
         &self.server
     }
 
-    /// True when a connection pooler stands before the server. It is one that gives each client a server's session of
-    /// its own; any other is refused.
+    /// True when a session-mode connection pooler is between us and the server. Other pooling modes are rejected by
+    /// [`connect`].
     pub fn is_pooled(&self) -> bool {
         self.pooled
     }
 
-    /// Says that the server works for this session until [`Session::rest`].
+    /// Marks the session as busy until [`Session::rest`]: dropping it then cancels the statement.
     pub(crate) fn work(&self) {
         self.busy.store(true, Ordering::Relaxed);
     }
 
-    /// Says that the server has answered.
+    /// Marks the session as idle.
     pub(crate) fn rest(&self) {
         self.busy.store(false, Ordering::Relaxed);
     }
 
-    /// Runs statements without parameters; `object` says in an error what was worked on.
+    /// Runs statements without parameters. `object` names what they work on, for errors.
     pub(crate) async fn execute(&self, object: &str, sql: &str) -> Result<(), Error> {
         self.work();
         let result = self.client.batch_execute(sql).await;
@@ -81,7 +81,7 @@ impl Session {
         result.map_err(|e| Error::from_server(object, sql, e))
     }
 
-    /// Runs a query without parameters and gives its rows as text.
+    /// Runs a query without parameters; the values of the result are text.
     pub(crate) async fn query(&self, object: &str, sql: &str) -> Result<Vec<Vec<Option<String>>>, Error> {
         self.work();
         let result = self.client.simple_query(sql).await;
@@ -97,31 +97,32 @@ impl Session {
         Ok(rows)
     }
 
-    /// The first field of the first row.
+    /// The first value of the first row.
     pub(crate) async fn value(&self, object: &str, sql: &str) -> Result<Option<String>, Error> {
         Ok(self.query(object, sql).await?.into_iter().next().and_then(|row| row.into_iter().next().flatten()))
     }
 }
 
-/// Connects, finds out who answered, and pins the session.
+/// Connects, identifies the server and pins the session's settings.
 ///
 /// # Errors
-/// [`Error::Connect`] when no host answers or one refuses; [`Error::Refused`] for a server older than 12 and for a
-/// pooler that gives each transaction another of the server's sessions, for settings and snapshots do not hold there.
+/// [`Error::Connect`] when no host answers or one rejects the connection; [`Error::Refused`] for a server older than
+/// 12, and for a pooler that assigns server sessions per transaction, where settings and snapshots do not persist.
 pub async fn connect(options: &ConnectOptions) -> Result<Session, Error> {
     let dialed = dial(options).await?;
     let refused_mark = dialed.refused_mark;
     let mut session = identify(dialed, options).await?;
-    // PgBouncer either refuses a setting that it does not know, or leaves it out.
+    // PgBouncer rejects or drops startup parameters that it does not know.
     session.pooled = refused_mark || mark(&session).await?.is_none();
     if session.pooled {
         refuse_shared_sessions(&session, options).await?;
     }
-    // Whoever had the server's session before us may have left this one behind; who needs it says so.
+    // The previous client of a pooled server session may have left this setting; callers that need it set it
+    // themselves.
     let pinned = settings(&session.server) + &restricted("", false);
     session.execute("the session's settings", &pinned).await?;
     if session.server.version_num >= 140_000 {
-        // The server looks whether we still live while it works; not every system that it runs on can.
+        // Makes the server check for a closed connection during long statements; not every platform supports it.
         let _ =
             session.execute("the session's settings", "SET client_connection_check_interval = '10s'").await;
     }
@@ -133,7 +134,8 @@ async fn mark(session: &Session) -> Result<Option<String>, Error> {
     Ok(session.value("the session's mark", &sql).await?.filter(|mark| !mark.is_empty()))
 }
 
-/// Marks this session and looks whether another connection finds the mark: then both are the same to the server.
+/// Sets a mark in this session and looks for it from a second connection: if it is visible there, both share a server
+/// session.
 async fn refuse_shared_sessions(session: &Session, options: &ConnectOptions) -> Result<(), Error> {
     static MARKS: AtomicU64 = AtomicU64::new(0);
     let own = format!("{}/{}", std::process::id(), MARKS.fetch_add(1, Ordering::Relaxed));
@@ -143,9 +145,9 @@ async fn refuse_shared_sessions(session: &Session, options: &ConnectOptions) -> 
         return Ok(());
     }
     Err(Error::Refused {
-        what: format!("a connection pooler such as PgBouncer stands before {}", session.server),
+        what: format!("{} is behind a connection pooler such as PgBouncer", session.server),
         conflicts: vec![
-            "it gives each transaction another session of the server, where settings and snapshots do not hold: \
+            "it assigns a server session to each transaction, so that settings and snapshots do not persist: \
              connect to the server itself, or to a pool with pool_mode = session"
                 .to_owned(),
         ],
@@ -176,7 +178,8 @@ async fn identify(dialed: Dialed, options: &ConnectOptions) -> Result<Session, E
         busy: AtomicBool::new(false),
         cancel: Some(dialed.cancel),
     };
-    // The search path is not ours yet: what the database puts there must not stand in the place of the server's own.
+    // The search path is not pinned yet: qualify all names, so that objects of the database cannot shadow the server's
+    // own.
     let sql = "SELECT pg_catalog.current_setting('server_version'), pg_catalog.current_setting('server_version_num'), \
                pg_catalog.current_database(), current_user, pg_catalog.current_setting('server_encoding'), \
                pg_catalog.pg_is_in_recovery(), \
@@ -196,14 +199,14 @@ async fn identify(dialed: Dialed, options: &ConnectOptions) -> Result<Session, E
             conflicts: vec!["servers older than PostgreSQL 12 are not supported".to_owned()],
         });
     }
-    // Not every role may ask; a missing identifier is no failure.
+    // Some managed services deny this to ordinary roles; the identifier is optional.
     let sql = "SELECT system_identifier::pg_catalog.text FROM pg_catalog.pg_control_system()";
     session.server.system_identifier = session.value("the system identifier", sql).await.ok().flatten();
     Ok(session)
 }
 
-/// Settings that decide how values are written and read, so that equal values are equal text on every server, and
-/// that keep the server from giving up on long work. A role's or a database's own settings would stand otherwise.
+/// Settings that decide how values are written and read, so that equal values have equal text on every server, and
+/// timeouts that would abort long work. They override settings of the role and the database.
 const PINNED: &[(&str, &str)] = &[
     ("search_path", "''"),
     ("DateStyle", "'ISO, YMD'"),
@@ -232,12 +235,12 @@ const PINNED: &[(&str, &str)] = &[
     ("default_transaction_deferrable", "off"),
 ];
 
-/// The value that a setting is pinned to, ready for `SET`.
+/// The value to which a setting is pinned, ready for `SET`.
 pub(crate) fn pinned(name: &str) -> Option<&'static str> {
     PINNED.iter().find(|(pinned, _)| *pinned == name).map(|(_, value)| *value)
 }
 
-/// Statements that pin how values are written and read, in a transaction whose settings were others for a while.
+/// Statements that pin the text form of values again, in a transaction that changed those settings.
 pub(crate) fn pinned_text(server: &ServerIdentity) -> String {
     settings(server).replace("SET ", "SET LOCAL ")
 }
@@ -250,16 +253,18 @@ fn settings(server: &ServerIdentity) -> String {
     if server.version_num >= 170_000 {
         all.push(("transaction_timeout", "0"));
     }
-    // Such a database holds bytes of no known encoding; only when we ask for none either do they pass as they are.
+    // A SQL_ASCII database may contain bytes in any encoding; they pass through unchanged only with the same client
+    // encoding.
     if server.encoding == "SQL_ASCII" {
         all.push(("client_encoding", "'SQL_ASCII'"));
     }
     all.iter().map(|(name, value)| format!("SET {name} = {value};")).collect()
 }
 
-/// Statements after which no view and no foreign table of a user's is read: somebody may put one in the place of a
-/// table or a sequence, and what it calls would run with the rights of whoever reads it (CVE-2024-7348). Servers know
-/// the setting from 12.20, 13.16, 14.13, 15.8, 16.4 and 17 on; to others it says nothing. `local` is for a transaction.
+/// Statements that forbid reading user-defined views and foreign tables: their owner could replace a table or a
+/// sequence by one of those, and the functions it calls would run with the reader's rights (CVE-2024-7348). The setting
+/// `restrict_nonsystem_relation_kind` exists from 12.20, 13.16, 14.13, 15.8, 16.4 and 17 on; elsewhere this does
+/// nothing. `local` limits it to the transaction.
 pub(crate) fn restricted(kinds: &str, local: bool) -> String {
     format!(
         "SELECT pg_catalog.set_config(name, '{kinds}', {local}) FROM pg_catalog.pg_settings \
@@ -267,5 +272,5 @@ pub(crate) fn restricted(kinds: &str, local: bool) -> String {
     )
 }
 
-/// The kinds of relations that reading rows never needs.
+/// The kinds of relations that are not needed to read rows.
 pub(crate) const VIEWS: &str = "view, foreign-table";

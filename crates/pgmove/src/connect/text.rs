@@ -1,11 +1,11 @@
-//! The two ways in which libpq writes a connection: a URL, and `key=value` pairs.
+//! libpq's two connection string formats: URLs and `key=value` pairs.
 
 use std::collections::BTreeMap;
 
 /// Parameters by libpq's names.
 pub(super) type Parameters = BTreeMap<String, String>;
 
-/// Reads either form. Errors say what is wrong, and never quote the password.
+/// Parses either format. Error messages never quote the password.
 pub(super) fn parse(text: &str) -> Result<Parameters, String> {
     match text.strip_prefix("postgres://").or_else(|| text.strip_prefix("postgresql://")) {
         Some(rest) => url(rest),
@@ -18,15 +18,18 @@ fn url(rest: &str) -> Result<Parameters, String> {
     let mut found = Parameters::new();
     let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
     let (authority, database) = rest.split_once('/').unwrap_or((rest, ""));
-    // With a raw `/` or `?` in a password its parts would be taken for a host, a database, an option, and be shown as such.
+    // With an unescaped `/` or `?` in a password, the rest of it would be parsed, and displayed, as host, database or
+    // parameter.
     let query_may_have = |pair: &str| {
         let name = pair.split('=').next().unwrap_or_default();
         !pair.contains('@') || (pair.contains('=') && super::parameters::is_known(name))
     };
     if database.contains('@') || !query.split('&').all(query_may_have) {
-        return Err("an @ stands behind the host: in a user name, password or database write / as %2F, ? as %3F and @ as \
+        return Err(
+            "an @ follows the host: in a user name, password or database, write / as %2F, ? as %3F and @ as \
                     %40"
-            .to_owned());
+            .to_owned(),
+        );
     }
     let hosts = match authority.rsplit_once('@') {
         Some((user, hosts)) => {
@@ -39,7 +42,7 @@ fn url(rest: &str) -> Result<Parameters, String> {
                 set(
                     &mut found,
                     "password",
-                    decode(password).map_err(|_| "the password has a wrong %-escape")?,
+                    decode(password).map_err(|_| "the password contains an invalid %-escape")?,
                 );
             }
             hosts
@@ -48,7 +51,7 @@ fn url(rest: &str) -> Result<Parameters, String> {
     };
     let (mut names, mut ports) = (Vec::new(), Vec::new());
     for host in hosts.split(',').filter(|host| !host.is_empty()) {
-        // An IPv6 address stands in brackets, with colons of its own.
+        // IPv6 addresses are enclosed in brackets because they contain colons.
         let (name, port) = match host.strip_prefix('[').and_then(|host| host.split_once(']')) {
             Some((name, port)) => (name, port.strip_prefix(':')),
             None => match host.rsplit_once(':') {
@@ -65,10 +68,11 @@ fn url(rest: &str) -> Result<Parameters, String> {
     }
     set(&mut found, "dbname", decode(database)?);
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-        let (name, value) =
-            pair.split_once('=').ok_or_else(|| "behind the ? something is not name=value".to_owned())?;
+        let (name, value) = pair
+            .split_once('=')
+            .ok_or_else(|| "a parameter after the ? is not of the form name=value".to_owned())?;
         let name = decode(name)?;
-        // libpq knows this one for JDBC's sake.
+        // libpq accepts `ssl=true` for compatibility with JDBC URLs.
         if name == "ssl" && value == "true" {
             set(&mut found, "sslmode", "require".to_owned());
         } else {
@@ -98,7 +102,7 @@ fn decode(text: &str) -> Result<String, String> {
             bytes.push(byte);
         }
     }
-    String::from_utf8(bytes).map_err(|_| "%-escapes do not give UTF-8".to_owned())
+    String::from_utf8(bytes).map_err(|_| "%-escapes do not decode to UTF-8".to_owned())
 }
 
 /// `name=value name='a value'`, with backslash escapes.
@@ -116,9 +120,9 @@ fn pairs(text: &str) -> Result<Parameters, String> {
         }
         while rest.next_if(|c| c.is_whitespace()).is_some() {}
         if rest.next_if_eq(&'=').is_none() {
-            // It may be anything, also a URL with a password.
+            // The text may be anything, including a URL with a password: do not quote it.
             return Err(
-                "a name without a value: a connection is a URL, postgres://…, or name=value pairs".to_owned()
+                "expected a URL such as postgres://user@host/database, or name=value pairs".to_owned()
             );
         }
         while rest.next_if(|c| c.is_whitespace()).is_some() {}
@@ -130,7 +134,7 @@ fn pairs(text: &str) -> Result<Parameters, String> {
                 Some('\'') if quoted => break,
                 Some(c) if c.is_whitespace() && !quoted => break,
                 Some(c) => value.push(c),
-                None if quoted => return Err("a value has no closing quote".to_owned()),
+                None if quoted => return Err("unterminated quoted value".to_owned()),
                 None => break,
             }
         }

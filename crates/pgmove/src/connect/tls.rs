@@ -1,4 +1,4 @@
-//! TLS by rustls, with the meanings that libpq gives to its `sslmode`s.
+//! TLS by rustls, with the semantics of libpq's `sslmode`.
 
 use std::sync::Arc;
 
@@ -13,24 +13,24 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 use super::SslMode;
 use crate::Error;
 
-/// Files named by libpq's parameters.
+/// Files given by libpq's parameters.
 #[derive(Debug, Clone, Default)]
 pub(super) struct TlsFiles {
-    /// Authorities: `sslrootcert`; `system` and nothing mean the host's own.
+    /// `sslrootcert`: trusted authorities; `None` and `system` select those of the host.
     pub(super) root: Option<String>,
-    /// Our certificate: `sslcert`.
+    /// `sslcert`: the client certificate.
     pub(super) certificate: Option<String>,
-    /// Its key: `sslkey`.
+    /// `sslkey`: the key of the client certificate.
     pub(super) key: Option<String>,
 }
 
-/// Makes TLS for a mode that uses it.
+/// A TLS connector for a mode that uses TLS.
 pub(super) fn connector(mode: SslMode, files: &TlsFiles) -> Result<MakeRustlsConnect, Error> {
     let provider = Arc::new(ring::default_provider());
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
         .map_err(|e| Error::options(format!("TLS cannot be set up: {e}")))?;
-    // libpq verifies in mode `require` too when a root certificate is named explicitly.
+    // As in libpq, `require` verifies the authority if a root certificate is given.
     let verify = match mode {
         SslMode::VerifyFull => Verify::Full,
         SslMode::VerifyCa => Verify::Authority,
@@ -58,7 +58,7 @@ pub(super) fn connector(mode: SslMode, files: &TlsFiles) -> Result<MakeRustlsCon
                 .map_err(|e| Error::options(format!("sslkey {key}: {e}")))?;
             builder
                 .with_client_auth_cert(chain, key)
-                .map_err(|e| Error::options(format!("sslcert and sslkey do not fit: {e}")))?
+                .map_err(|e| Error::options(format!("sslcert and sslkey do not match: {e}")))?
         }
         _ => builder.with_no_client_auth(),
     };
@@ -80,7 +80,7 @@ fn roots(files: &TlsFiles) -> Result<RootCertStore, Error> {
             roots.add_parsable_certificates(found.certs);
             if roots.is_empty() {
                 return Err(Error::options(
-                    "the host has no certificate authorities (ca-certificates): name some with sslrootcert"
+                    "the host has no certificate authorities; install ca-certificates or set sslrootcert"
                         .to_owned(),
                 ));
             }
@@ -95,7 +95,7 @@ fn roots(files: &TlsFiles) -> Result<RootCertStore, Error> {
     Ok(roots)
 }
 
-/// Checks what libpq checks below `verify-full`: the signer if there are authorities, and never the host's name.
+/// The verification below `verify-full`: the authority if one is given, but never the host name.
 #[derive(Debug)]
 struct Relaxed {
     provider: Arc<CryptoProvider>,
@@ -114,7 +114,7 @@ impl ServerCertVerifier for Relaxed {
         use rustls::CertificateError::{NotValidForName, NotValidForNameContext};
         let Some(authority) = &self.authority else { return Ok(ServerCertVerified::assertion()) };
         match authority.verify_server_cert(end_entity, intermediates, server_name, ocsp, now) {
-            // The name is checked last: with this error, all before it held.
+            // The name is checked last, so this error means that all other checks passed.
             Err(rustls::Error::InvalidCertificate(NotValidForName | NotValidForNameContext { .. })) => {
                 Ok(ServerCertVerified::assertion())
             }

@@ -1,18 +1,18 @@
-//! The settings under which a source's own expressions have their meaning.
+//! The settings under which a source evaluates its own expressions.
 //!
-//! The text of values on the wire is pinned ([`crate::connect::session`]), so that equal values are equal text. But what
-//! a CHECK, a generated column, an expression of an index, the key of a partition or the query of a materialized view
-//! gives depends on the session too: `at::date` is another day under another time zone. Those are evaluated under the
-//! settings of the source: what its server, its database and the role that reads it say, taken together.
+//! The text of values on the wire is pinned ([`crate::connect::session`]), so that equal values have equal text. But
+//! the results of CHECK constraints, generated columns, index expressions, partition keys and materialized views depend
+//! on the session too: `at::date` is a different day in another time zone. Those expressions are evaluated under the
+//! source's settings: the combination of what its server, its database and the reading role define.
 //!
 //! | setting | rows and indexes | materialized views | text of rows |
 //! |---|---|---|---|
-//! | `TimeZone`, `DateStyle`, `IntervalStyle`, `extra_float_digits`, `bytea_output` | source's | source's | pinned when written; read alike under any |
-//! | `default_text_search_config`, `lc_numeric`, `lc_time`, `xmlbinary`, `timezone_abbreviations`, settings with a dot | source's | source's | not concerned |
+//! | `TimeZone`, `DateStyle`, `IntervalStyle`, `extra_float_digits`, `bytea_output` | source's | source's | pinned when written; reading does not depend on them |
+//! | `default_text_search_config`, `lc_numeric`, `lc_time`, `xmlbinary`, `timezone_abbreviations`, settings with a dot | source's | source's | no effect |
 //! | `lc_monetary`, `xmloption`, `array_nulls` | pinned: they decide how the text of rows is read | source's | pinned |
 //!
-//! `standard_conforming_strings`, `transform_null_equals` and `search_path` stay pinned everywhere: they decide how the
-//! statements themselves are read.
+//! `standard_conforming_strings`, `transform_null_equals` and `search_path` stay pinned everywhere, because they decide
+//! how statements are parsed.
 
 use std::collections::BTreeMap;
 
@@ -21,7 +21,7 @@ use crate::catalog::database::{DatabaseInfo, VALUE_SETTINGS};
 use crate::connect::{Session, pinned};
 use crate::quote::literal;
 
-/// They decide how the text of rows, and of constants in statements, is read.
+/// They decide how the text of rows, and of constants in statements, is parsed.
 const READING: [&str; 3] = ["array_nulls", "lc_monetary", "xmloption"];
 
 /// They decide how values are written.
@@ -32,7 +32,7 @@ const WRITING: [&str; 5] = ["DateStyle", "IntervalStyle", "TimeZone", "bytea_out
 pub(crate) struct ValueSettings(BTreeMap<String, String>);
 
 impl ValueSettings {
-    /// What a catalog says. One of the first versions knows only what was set for the database.
+    /// The settings in a catalog. The first catalog version recorded only settings of the database.
     pub(crate) fn of(info: &DatabaseInfo) -> ValueSettings {
         if !info.value_settings.is_empty() {
             return ValueSettings(info.value_settings.clone());
@@ -47,7 +47,8 @@ impl ValueSettings {
         )
     }
 
-    /// Those that this server accepts, and a word for each that it does not; the session is as it was afterwards.
+    /// Splits the settings into those that this server accepts and warnings about the others. The session's settings
+    /// are unchanged afterwards.
     pub(crate) async fn accepted(self, session: &Session) -> Result<(ValueSettings, Vec<String>), Error> {
         let (mut accepted, mut refused) = (BTreeMap::new(), Vec::new());
         for (name, value) in self.0 {
@@ -55,13 +56,13 @@ impl ValueSettings {
                 Ok(()) => {
                     accepted.insert(name, value);
                 }
-                // The value of a setting of the user's own may be a secret: it is not said.
+                // The value of a custom setting may be a secret: do not show it.
                 Err(Error::Server { message, .. }) if VALUE_SETTINGS.contains(&name.as_str()) => refused.push(format!(
                     "the source's setting {name} = {value} is not accepted here ({message}): expressions that depend on it \
-                     may give other values"
+                     may give different values"
                 )),
                 Err(error @ Error::Server { .. }) if !error.is_lost() => refused.push(format!(
-                    "the source's setting {name} is not accepted here: expressions that ask for it may give other values"
+                    "the source's setting {name} is not accepted here: expressions that read it may give different values"
                 )),
                 Err(error) => return Err(error),
             }
@@ -71,17 +72,17 @@ impl ValueSettings {
         Ok((accepted, refused))
     }
 
-    /// Statements for a session that brings rows in, and builds indexes and constraints on them.
+    /// Statements for a session that loads rows and builds indexes and constraints on them.
     pub(crate) fn for_rows(&self) -> String {
         self.assigned(false, |name| !READING.contains(&name))
     }
 
-    /// Statements for a session that fills materialized views.
+    /// Statements for a session that refreshes materialized views.
     pub(crate) fn for_views(&self) -> String {
         self.assigned(false, |_| true)
     }
 
-    /// Statements after which a session is pinned again.
+    /// Statements that pin the session again.
     pub(crate) fn undo(&self) -> String {
         let one = |name: &String| match pinned(name) {
             Some(value) => format!("SET {name} = {value};"),
@@ -92,12 +93,12 @@ impl ValueSettings {
         self.0.keys().map(one).collect()
     }
 
-    /// Statements for a transaction that reads rows which a condition of the user's chooses.
+    /// Statements for a transaction that reads rows chosen by a user-defined condition.
     pub(crate) fn for_condition(&self) -> String {
         self.assigned(true, |_| true)
     }
 
-    /// The same as lines of a script, without settings of the user's own.
+    /// The same as lines of a script, without custom settings.
     pub(crate) fn as_script(&self, views: bool) -> String {
         let wanted = self.0.iter().filter(|(name, _)| {
             VALUE_SETTINGS.contains(&name.as_str()) && (views || !READING.contains(&name.as_str()))
@@ -109,9 +110,9 @@ impl ValueSettings {
         self.0.iter().filter(|(name, _)| wanted(name)).map(|(name, value)| set(name, value, local)).collect()
     }
 
-    /// Two conditions that are always true, for one query that both evaluates a condition and writes rows: the first
-    /// puts the source's settings in place, the second those under which values are written. Nothing where they do not
-    /// differ. `money` says whether the rows may hold money.
+    /// Two conditions that are always true, for a query that both evaluates a condition and writes rows: the first
+    /// applies the source's settings, the second those under which values are written. `None` if they do not differ.
+    /// `money` tells whether the rows may contain values of type `money`.
     pub(crate) fn switches(&self, money: bool) -> Option<(String, String)> {
         let matters = |name: &str| WRITING.contains(&name) || (money && name == "lc_monetary");
         let differing: Vec<(&String, &String, &str)> = self
@@ -132,7 +133,7 @@ impl ValueSettings {
     }
 }
 
-/// What a setting stands at when the server starts a session, as an expression.
+/// The value of a setting at the start of a session, as an expression.
 fn default_of(name: &str) -> String {
     let known = format!("(SELECT reset_val FROM pg_catalog.pg_settings WHERE name = {})", literal(name));
     format!("coalesce({known}, '')")
@@ -142,12 +143,12 @@ fn set(name: &str, value: &str, local: bool) -> String {
     format!("SELECT pg_catalog.set_config({}, {}, {local});", literal(name), literal(value))
 }
 
-/// A pinned value as a string literal: words of `SET` stand without quotes.
+/// A pinned value as a string literal; keywords in a `SET` are unquoted.
 fn quoted(pinned: &str) -> String {
     if pinned.starts_with('\'') { pinned.to_owned() } else { literal(pinned) }
 }
 
-/// Whether two values mean the same when rows are written. From 12 on every positive number of extra digits does.
+/// Whether two values produce the same text. From PostgreSQL 12 on, all positive values of `extra_float_digits` do.
 fn same(name: &str, value: &str, pinned: &str) -> bool {
     match name {
         "extra_float_digits" => value.parse::<i32>().is_ok_and(|digits| digits > 0),

@@ -1,27 +1,27 @@
 //! `GRANT` and `REVOKE` from `aclitem` text.
 //!
-//! An object's privileges are compared with those it is born with, letter by letter: what is missing is revoked, what is
-//! new is granted, in the order in which the server keeps them, so that a grant by somebody who holds a grant option
-//! comes after it.
+//! An object's privileges are compared with its initial ones, letter by letter: missing ones are revoked, new ones
+//! granted, in the order in which the server stores them, so that a grant made by virtue of a grant option comes after
+//! that option.
 
 use std::collections::BTreeMap;
 
 use super::RenderOptions;
 use crate::quote::ident;
 
-/// One `grantee=privileges/grantor`, taken apart.
+/// A parsed `grantee=privileges/grantor`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct AclItem {
-    /// Who has the privileges; empty for everybody.
+    /// The grantee; empty for PUBLIC.
     pub(crate) grantee: String,
-    /// The letters, each with whether it may be passed on.
+    /// The privilege letters, each with whether it has the grant option.
     pub(crate) privileges: Vec<(char, bool)>,
-    /// Who gave them.
+    /// The grantor.
     pub(crate) grantor: String,
 }
 
 impl AclItem {
-    /// Parses the server's text form. Names are in double quotes where they need it, quotes in them doubled.
+    /// Parses the server's text form (`aclitemin`). Names are double-quoted where needed, with quotes in them doubled.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let (grantee, rest) = name(text)?;
         let rest = rest.strip_prefix('=')?;
@@ -37,7 +37,7 @@ impl AclItem {
     }
 }
 
-/// A role's name at the start of the text, and what follows it.
+/// Splits off the role name at the start of the text.
 fn name(text: &str) -> Option<(String, &str)> {
     let mut out = String::new();
     let mut quoted = false;
@@ -56,41 +56,41 @@ fn name(text: &str) -> Option<(String, &str)> {
     (!quoted).then_some((out, ""))
 }
 
-/// What privileges are granted on.
+/// The object of a `GRANT` or `REVOKE`.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct On<'a> {
-    /// The kind as `GRANT … ON` names it.
+    /// The keyword of the kind in `GRANT … ON`.
     pub(crate) kind: &'a str,
     /// The object, ready for SQL; empty for default privileges.
     pub(crate) identity: &'a str,
-    /// A column of it, unquoted.
+    /// The column, unquoted, for column privileges.
     pub(crate) column: Option<&'a str>,
-    /// Before the verb: `ALTER DEFAULT PRIVILEGES …`.
+    /// Text before the verb: `ALTER DEFAULT PRIVILEGES …`.
     pub(crate) prefix: &'a str,
     /// The owner at the source.
     pub(crate) owner: &'a str,
 }
 
-/// The versions (`server_version_num`) that privileges were read from and are written for.
+/// The source's and the target's version (`server_version_num`).
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Versions {
-    /// The server that they were read from.
+    /// The version that the privileges were read from.
     pub(crate) source: u32,
-    /// The server that they are written for.
+    /// The version that they are written for.
     pub(crate) target: u32,
 }
 
-/// Privileges by who has them and who gave them, each letter with whether it may be passed on.
+/// Privileges by grantee and grantor; each letter with whether it has the grant option.
 type Granted = Vec<((String, String), BTreeMap<char, bool>)>;
 
-/// The first version that knows MAINTAIN.
+/// The first version with the privilege MAINTAIN.
 pub(super) const MAINTAIN_SINCE: u32 = 170_000;
 
-/// Every privilege of a table before [`MAINTAIN_SINCE`].
+/// All table privileges before [`MAINTAIN_SINCE`].
 const OLD_TABLE: &str = "arwdDxt";
 
-/// Statements that make `initial` into `acl`: exactly the privileges that differ, letter by letter. `ALL` is never
-/// written, for a newer server understands more by it than the one that the privileges come from.
+/// Statements that change `initial` into `acl`, letter by letter. `ALL` is never written, because it includes more
+/// privileges on a newer server.
 pub(crate) fn commands(
     on: On<'_>,
     acl: &[String],
@@ -98,7 +98,7 @@ pub(crate) fn commands(
     options: &RenderOptions,
     versions: Versions,
 ) -> Vec<String> {
-    // Roles are called what they are called at the target before anything else: two of them may be one there.
+    // Map roles to their names at the target first: two of them may be the same role there.
     let on = On { owner: options.role(on.owner), ..on };
     let name = |name: String| if name.is_empty() { name } else { options.role(&name).to_owned() };
     let (acl, initial) = (renamed(granted(acl), &name), renamed(granted(initial), &name));
@@ -111,19 +111,19 @@ pub(crate) fn commands(
     difference(on, &acl, &initial)
 }
 
-/// What an object's privileges are to be.
+/// The privileges that an object should have.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Wanted<'a> {
-    /// The source's; nothing when they never were touched.
+    /// Those of the source; `None` if they were never changed.
     pub(crate) acl: Option<&'a [String]>,
     /// The owner at the source.
     pub(crate) owner: &'a str,
-    /// The defaults of the target's server, for the owner there.
+    /// The target server's defaults for the owner there.
     pub(crate) default: &'a [String],
 }
 
-/// Statements that make `actual`, which an object at the target has, into what is wanted. Here `on` names the owner at
-/// the target.
+/// Statements that change `actual`, the privileges of an existing object at the target, into the wanted ones. Here `on`
+/// names the owner at the target.
 pub(crate) fn settle(
     on: On<'_>,
     wanted: Wanted<'_>,
@@ -151,7 +151,7 @@ pub(crate) fn settle(
     difference(on, &target, &actual)
 }
 
-/// Statements that make `initial` into `acl`; roles are named as the target names them.
+/// Statements that change `initial` into `acl`; role names are those of the target.
 fn difference(on: On<'_>, acl: &Granted, initial: &Granted) -> Vec<String> {
     let to = format!(
         "{}{}",
@@ -159,7 +159,7 @@ fn difference(on: On<'_>, acl: &Granted, initial: &Granted) -> Vec<String> {
         if on.identity.is_empty() { String::new() } else { format!(" {}", on.identity) }
     );
     let role = |name: &str| if name.is_empty() { "PUBLIC".to_owned() } else { ident(name).into_owned() };
-    // A privilege that somebody other than the owner gave is given and taken by the same role again.
+    // A privilege granted by a role other than the owner must be granted and revoked by that role.
     let by = |grantor: &str, sql: String| match grantor.is_empty()
         || grantor == on.owner
         || !on.prefix.is_empty()
@@ -213,7 +213,7 @@ fn granted(acl: &[String]) -> Granted {
     out
 }
 
-/// The same with other names for roles; what two roles had that are one now, that one has.
+/// Renames roles; where two become one, their privileges are combined.
 fn renamed(granted: Granted, name: &dyn Fn(String) -> String) -> Granted {
     let mut out = Granted::new();
     for ((grantee, grantor), letters) in granted {
@@ -234,9 +234,9 @@ fn find<'a>(granted: &'a Granted, key: &(String, String)) -> Option<&'a BTreeMap
     granted.iter().find(|(known, _)| known == key).map(|(_, letters)| letters)
 }
 
-/// Both lists as the target knows them. A table's owner has every privilege on the day of its birth, those of a newer
-/// server too, and keeps them unless the owner gave one up at the source; nobody else gets what the source did not
-/// know. What the target does not know is left out.
+/// Translates both lists to the target's version. The owner of a table initially has all privileges, including those
+/// new in the target's version, and keeps them unless one was revoked at the source. Other roles do not get privileges
+/// that the source's version lacks. Privileges that the target lacks are omitted.
 fn translated(on: On<'_>, mut acl: Granted, mut initial: Granted, versions: Versions) -> (Granted, Granted) {
     if !is_table(on) {
         return (acl, initial);
@@ -264,7 +264,7 @@ fn is_table(on: On<'_>) -> bool {
     matches!(on.kind, "TABLE" | "TABLES") && on.column.is_none()
 }
 
-/// Whether a list of privileges on tables gives somebody what `target` does not know.
+/// Whether table privileges contain one that the version `target` lacks.
 pub(crate) fn loses_maintain(on: On<'_>, acl: &[String], initial: &[String], target: u32) -> bool {
     let given = |item: &String| {
         !initial.contains(item)
@@ -309,7 +309,7 @@ pub(crate) fn roles(acl: &[String]) -> Vec<String> {
     items.flat_map(|item| [item.grantee, item.grantor]).filter(|role| !role.is_empty()).collect()
 }
 
-/// Every privilege in the order in which the server writes them (`ACL_ALL_RIGHTS_STR`), with its word.
+/// All privileges in the server's order (`ACL_ALL_RIGHTS_STR`), with their keywords.
 const PRIVILEGES: &[(char, &str)] = &[
     ('a', "INSERT"),
     ('r', "SELECT"),
@@ -328,7 +328,7 @@ const PRIVILEGES: &[(char, &str)] = &[
     ('m', "MAINTAIN"),
 ];
 
-/// The privileges as words, in one order whatever theirs is; nothing when there are none.
+/// The privileges as keywords in the server's order; `None` if there are none.
 fn words<'a>(on: On<'_>, letters: impl Iterator<Item = &'a char>) -> Option<String> {
     let letters: Vec<char> = letters.copied().collect();
     let column = on.column.map(|column| format!("({})", ident(column))).unwrap_or_default();

@@ -1,9 +1,9 @@
-//! Cycles, and how each is broken: the same way as `pg_dump` does.
+//! Breaks dependency cycles, as `pg_dump` does (`pg_dump_sort.c`).
 //!
-//! Two things cannot be sorted: objects that need each other, and something of before the rows that needs something of
-//! after them (a view that groups by a primary key, which is an index, which is made after the rows). Both are mended by
-//! making one of the objects in two steps, or later. The rules are tried in order; the first that fits changes the graph,
-//! and the search begins again.
+//! Two situations prevent sorting: objects that depend on each other, and a pre-data object that depends on a post-data
+//! object (a view that groups by a primary key depends on its index). Both are resolved by creating one of the objects
+//! in two steps, or later. The rules are tried in order; the first that applies changes the graph, and the search
+//! starts again.
 
 use std::collections::BTreeSet;
 
@@ -14,7 +14,7 @@ use crate::catalog::table::{Table, TableKind};
 use crate::catalog::types::TypeDefinition;
 use crate::catalog::{Address, Object};
 
-/// Breaks every cycle.
+/// Breaks all cycles.
 pub(super) fn break_all(graph: &mut Graph<'_>) {
     loop {
         postpone(graph);
@@ -28,7 +28,7 @@ pub(super) fn break_all(graph: &mut Graph<'_>) {
     }
 }
 
-/// Moves what needs something of a later section to that section, or takes it apart.
+/// Moves objects that depend on a later section to that section, or splits them.
 fn postpone(graph: &mut Graph<'_>) {
     loop {
         let late = |id: usize| graph.node(id).is_some_and(|node| node.section > Section::PreData);
@@ -65,7 +65,7 @@ fn later(graph: &mut Graph<'_>, id: usize) -> bool {
     })
 }
 
-/// Takes the late parts out of a table or domain.
+/// Separates the late parts of a table or domain.
 fn parts_later(graph: &mut Graph<'_>, whole: usize, _table: u32) -> bool {
     let parts: Vec<usize> =
         graph.node(whole).map(|node| node.needs.iter().copied().collect()).unwrap_or_default();
@@ -85,7 +85,7 @@ fn parts_later(graph: &mut Graph<'_>, whole: usize, _table: u32) -> bool {
     changed
 }
 
-/// Makes a view in two steps: an empty one with the right columns, and its query after the rows.
+/// Creates a view in two steps: an empty one with the right columns, and its query after the rows.
 fn empty_view<'a>(graph: &mut Graph<'a>, id: usize, table: &'a Table) -> bool {
     let Some(node) = graph.node(id) else { return false };
     if node.separate {
@@ -116,7 +116,7 @@ fn empty_view<'a>(graph: &mut Graph<'a>, id: usize, table: &'a Table) -> bool {
         node.needs = needs;
         node.needs.insert(id);
     }
-    // A rule or default of the view, and what else is made later, sees the real one.
+    // Rules and defaults of the view, and all post-data objects, depend on the final view.
     let after: Vec<usize> = (0..graph.nodes().len())
         .filter(|&other| {
             graph.node(other).is_some_and(|node| {
@@ -132,7 +132,7 @@ fn empty_view<'a>(graph: &mut Graph<'a>, id: usize, table: &'a Table) -> bool {
     true
 }
 
-/// Breaks one knot of nodes that need each other.
+/// Breaks one cycle.
 fn break_one(graph: &mut Graph<'_>, cycle: &BTreeSet<usize>) {
     let in_line = |graph: &Graph<'_>, part: usize| {
         graph.node(part).and_then(|node| match node.entity {
@@ -141,7 +141,7 @@ fn break_one(graph: &mut Graph<'_>, cycle: &BTreeSet<usize>) {
             _ => None,
         })
     };
-    // A range type and its functions: the type is declared first.
+    // A range type and its functions: declare the type first.
     for &id in cycle {
         if let Some(Entity::Type(kind)) = graph.node(id).map(|node| node.entity) {
             let functions: Vec<usize> = cycle
@@ -164,7 +164,7 @@ fn break_one(graph: &mut Graph<'_>, cycle: &BTreeSet<usize>) {
             }
         }
     }
-    // A default or check that needs its own table, through a function or another table.
+    // A default or check that depends on its own table, through a function or another table.
     for &part in cycle {
         if in_line(graph, part).is_some() {
             let whole = match graph.node(part).map(|node| node.entity) {
@@ -194,7 +194,7 @@ fn break_one(graph: &mut Graph<'_>, cycle: &BTreeSet<usize>) {
             _ => {}
         }
     }
-    // No rule fits. Some order is better than none; it is told.
+    // No rule applies. Any order is better than none; warn about it.
     let edge = cycle.iter().copied().find_map(|id| {
         let need = graph.node(id)?.needs.iter().copied().find(|need| cycle.contains(need))?;
         Some((id, need))
@@ -204,14 +204,14 @@ fn break_one(graph: &mut Graph<'_>, cycle: &BTreeSet<usize>) {
         if let Some(node) = graph.node_mut(id) {
             node.needs.remove(&need);
             node.warning = Some(format!(
-                "{} and {told} need each other and no rule says which comes first",
+                "{} and {told} depend on each other, and no rule decides which comes first",
                 node.entity.object()
             ));
         }
     }
 }
 
-/// The knots: strongly connected components of more than one node (Tarjan's algorithm, without recursion).
+/// The cycles: strongly connected components of more than one node (Tarjan's algorithm, without recursion).
 fn cycles(graph: &Graph<'_>) -> Vec<BTreeSet<usize>> {
     #[derive(Clone, Copy)]
     struct State {

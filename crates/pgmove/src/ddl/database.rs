@@ -1,4 +1,4 @@
-//! What belongs to the database itself: owner, settings, comment, privileges.
+//! Statements for the database itself: owner, settings, comment, privileges.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,7 +7,7 @@ use super::acl::{self, On, Versions};
 use crate::catalog::database::DatabaseInfo;
 use crate::quote::{ident, literal};
 
-/// Settings whose value is a list of names: each is quoted by itself (`GUC_LIST_QUOTE` in the server's source).
+/// Settings whose value is a list of names, which are quoted one by one (`GUC_LIST_QUOTE` in `guc_tables.c`).
 const LISTS: &[&str] = &[
     "local_preload_libraries",
     "search_path",
@@ -17,7 +17,7 @@ const LISTS: &[&str] = &[
     "unix_socket_directories",
 ];
 
-/// Statements that give database `name` what `info` says of the one at the source.
+/// Statements that give database `name` the properties of the source's database.
 pub(crate) fn statements(
     info: &DatabaseInfo,
     name: &str,
@@ -40,14 +40,14 @@ pub(crate) fn statements(
             acl,
             info.meta.initial_acl.as_deref().unwrap_or_default(),
             options,
-            // Nothing that a database can grant depends on the version.
+            // Database privileges are the same in all versions.
             Versions { source: target, target },
         ));
     }
     out
 }
 
-/// Statements that give the settings of database `name`, and those of roles in it.
+/// Statements for the settings of database `name`, and of roles in it.
 pub(crate) fn settings(info: &DatabaseInfo, name: &str, options: &RenderOptions) -> Vec<String> {
     let name = ident(name);
     let mut out = Vec::new();
@@ -62,7 +62,7 @@ pub(crate) fn settings(info: &DatabaseInfo, name: &str, options: &RenderOptions)
     out
 }
 
-/// `GRANT … ON PARAMETER` for these roles and for everybody.
+/// `GRANT … ON PARAMETER` for these roles and PUBLIC.
 pub(crate) fn parameter_grants(
     name: &str,
     acl: &[String],
@@ -75,26 +75,26 @@ pub(crate) fn parameter_grants(
     };
     let wanted: Vec<String> =
         acl.iter().filter(|item| !initial.contains(item)).filter(concerns).cloned().collect();
-    // A setting of an extension has two names.
+    // Names of custom settings have two parts.
     let parts: Vec<String> = name.split('.').map(|part| ident(part).into_owned()).collect();
     let identity = parts.join(".");
-    // Every parameter belongs to the first superuser.
+    // The bootstrap superuser owns all parameters.
     let owner = acl::roles(initial).into_iter().next().unwrap_or_default();
     let on = On { kind: "PARAMETER", identity: &identity, column: None, prefix: "", owner: &owner };
     let newest = Versions { source: acl::MAINTAIN_SINCE, target: acl::MAINTAIN_SINCE };
     acl::commands(on, &wanted, &[], &RenderOptions::default(), newest)
 }
 
-/// Whether a setting says what is being done to a database rather than how it is: `timescaledb.restoring` is on while a
-/// dump is restored, and a database that has it takes rows and shows none.
+/// Whether a setting is a temporary state rather than a configuration: `timescaledb.restoring` is on during a restore,
+/// and a database with it accepts rows but shows none.
 fn is_momentary(pair: &str) -> bool {
     pair.split_once('=').is_some_and(|(name, _)| name.eq_ignore_ascii_case("timescaledb.restoring"))
 }
 
-/// `SET name TO value` from the server's `name=value`.
+/// `SET name TO value` from `name=value`.
 pub(crate) fn assignment(pair: &str) -> Option<String> {
     let (name, value) = pair.split_once('=')?;
-    // A setting of an extension has two names.
+    // Names of custom settings have two parts.
     let quoted: Vec<String> = name.split('.').map(|part| ident(part).into_owned()).collect();
     let value = match LISTS.contains(&name) {
         true => {
@@ -106,7 +106,7 @@ pub(crate) fn assignment(pair: &str) -> Option<String> {
     Some(format!("SET {} TO {value}", quoted.join(".")))
 }
 
-/// A list of names as the server keeps it: separated by commas, in double quotes where they need it.
+/// Parses a stored list of names: comma-separated, double-quoted where needed.
 fn list(value: &str) -> Vec<String> {
     let mut names = Vec::new();
     let mut name = String::new();
@@ -140,7 +140,7 @@ fn list(value: &str) -> Vec<String> {
     names
 }
 
-/// The roles that the database itself needs, each with what for.
+/// The roles that the database itself requires, each with the reasons.
 pub(crate) fn roles(info: &DatabaseInfo, options: &RenderOptions) -> BTreeMap<String, BTreeSet<String>> {
     let mut out: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     let mut need = |role: &str, what: &str| {

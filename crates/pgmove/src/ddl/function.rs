@@ -1,4 +1,4 @@
-//! Schemas, extensions, functions, aggregates, and the kinds that are one statement each.
+//! Schemas, extensions, functions, aggregates, and kinds of a single statement.
 
 use super::script::Builder;
 use crate::catalog::Object;
@@ -7,13 +7,13 @@ use crate::catalog::plain::{Plain, PlainKind};
 use crate::catalog::schema::{Extension, Schema};
 use crate::quote::ident;
 
-/// The role that owns `public` in a database of 15 or newer.
+/// The role that owns `public` from 15 on.
 pub(super) const PUBLIC_OWNER: &str = "pg_database_owner";
 
 impl<'a> Builder<'a> {
     pub(super) fn schema(&mut self, schema: &'a Schema) {
         let name = ident(&schema.meta.name).into_owned();
-        // Every database is born with `public`.
+        // New databases already contain `public`.
         if schema.meta.name != "public" {
             self.push(format!("CREATE SCHEMA {name}"));
         }
@@ -36,7 +36,7 @@ impl<'a> Builder<'a> {
 
     pub(super) fn extension(&mut self, extension: &'a Extension) {
         let name = ident(&extension.meta.name).into_owned();
-        // A schema that the extension's own script makes is not there yet.
+        // A schema created by the extension's own script does not exist yet.
         let own = self.catalog.schemas.iter().any(|schema| {
             schema.meta.name == extension.target_schema
                 && schema.meta.extension.as_ref() == Some(&extension.meta.name)
@@ -48,7 +48,7 @@ impl<'a> Builder<'a> {
     }
 
     pub(super) fn function(&mut self, function: &'a Function) {
-        // An existing function of that name is a conflict, not something to replace.
+        // Without OR REPLACE, so that an existing function is a conflict.
         let definition = function.definition.trim_end().trim_end_matches(';');
         let sql = match definition.strip_prefix("CREATE OR REPLACE ") {
             Some(rest) => format!("CREATE {rest}"),
@@ -112,7 +112,7 @@ impl<'a> Builder<'a> {
             self.remarks(plain.kind.keyword(), &plain.identity, plain.address(), 0);
         }
     }
-    /// The statement names a role, which may have another name here.
+    /// The statement names a role, which may be mapped to another name.
     fn user_mapping(&mut self, plain: &'a Plain) {
         for sql in &plain.statements {
             let sql = match sql.strip_prefix(MAPPING).and_then(leading_name) {
@@ -126,13 +126,13 @@ impl<'a> Builder<'a> {
 
 const MAPPING: &str = "CREATE USER MAPPING FOR ";
 
-/// The role that a user mapping is for; nothing for one that is for everybody.
+/// The role of a user mapping; `None` for PUBLIC.
 pub(super) fn mapped_role(plain: &Plain) -> Option<String> {
     let statement = plain.statements.first().filter(|_| plain.kind == PlainKind::UserMapping)?;
     leading_name(statement.strip_prefix(MAPPING)?).map(|(role, _)| role)
 }
 
-/// The name at the start of a text, as it is without quotes, and what follows; nothing for `PUBLIC`.
+/// The unquoted name at the start of a text, and the rest; `None` for `PUBLIC`.
 fn leading_name(text: &str) -> Option<(String, &str)> {
     let Some(quoted) = text.strip_prefix('"') else {
         let (name, _) = text.split_once(' ')?;

@@ -1,4 +1,4 @@
-//! The graph of everything that is made by a statement of its own, or could have to be.
+//! The dependency graph of everything created by its own statement, or possibly so.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap, HashMap};
@@ -19,12 +19,12 @@ use crate::catalog::types::{Type, TypeDefinition};
 use crate::catalog::{Address, Catalog, Object, QualifiedName};
 use crate::timescaledb::model::Hypertable;
 
-/// What a node makes.
+/// What a node creates.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Entity<'a> {
     Schema(&'a Schema),
     Extension(&'a Extension),
-    /// The declaration of a type that its own functions mention.
+    /// The shell type that a type's own functions refer to.
     Shell(&'a Type),
     Type(&'a Type),
     DomainCheck(&'a Type, &'a Check),
@@ -36,15 +36,15 @@ pub(crate) enum Entity<'a> {
     SequenceOwner(&'a Sequence),
     SequenceValue(&'a Sequence),
     Table(&'a Table),
-    /// The query of a view that had to be made as an empty one first.
+    /// The query of a view that was first created empty.
     ViewBody(&'a Table),
     /// `ATTACH PARTITION`
     Attach(&'a Table),
     Default(&'a Table, &'a Column),
-    /// A column that has no default although its parent's has.
+    /// A column without default whose parent's column has one.
     NoDefault(&'a Table, &'a Column),
     Check(&'a Table, &'a Check),
-    /// A NOT NULL constraint that is not validated, or that cannot be written in line.
+    /// A NOT NULL constraint that is not validated, or cannot be written inline.
     NotNull(&'a Table, &'a Column),
     Index(&'a Index),
     IndexAttach(&'a Index),
@@ -56,11 +56,11 @@ pub(crate) enum Entity<'a> {
     Statistics(&'a Statistics),
     LargeObject(&'a LargeObject),
     Refresh(&'a Table),
-    /// What "now" is in a hypertable whose time is a number.
+    /// The function for the current time of a hypertable with integer time.
     IntegerNow(&'a Hypertable),
-    /// Every privilege: one node, for they come after everything else.
+    /// All privileges: one node, after everything else.
     Privileges,
-    /// Nothing: an object of an extension, which is there when the extension is.
+    /// An object of an extension, which the extension creates.
     Gone,
 }
 
@@ -118,7 +118,7 @@ impl Entity<'_> {
         ObjectRef { kind: kind.to_owned(), name }
     }
 
-    /// When it is made, unless a dependency says later.
+    /// The section, unless a dependency requires a later one.
     fn section(&self) -> Section {
         match self {
             Self::Check(_, check) if !check.validated => Section::PostData,
@@ -152,7 +152,7 @@ impl Entity<'_> {
         }
     }
 
-    /// Where it stands among its neighbours when nothing else decides: as a person would write a schema down.
+    /// The position among nodes that no dependency orders: the order in which people write schemas.
     fn rank(&self) -> u8 {
         match self {
             Self::Gone => 0,
@@ -196,18 +196,18 @@ impl Entity<'_> {
         }
     }
 
-    /// Name for a stable order.
+    /// The name, for a stable order.
     fn sort_name(&self) -> (String, String) {
         let object = self.object();
         (object.name, object.kind)
     }
 }
 
-/// How many partitioned tables stand above a table.
+/// The number of partitioned tables above a table.
 fn level(table: &Table, by_oid: &HashMap<u32, &Table>) -> usize {
     let mut level = 0;
     let mut at = table;
-    // Partitions are never in a circle; a damaged catalog must not make one endless.
+    // The depth is limited, in case a damaged catalog contains a cycle.
     while level < 64
         && at.is_partition()
         && let Some(parent) = at.parents.first().and_then(|parent| by_oid.get(&parent.oid))
@@ -223,14 +223,15 @@ fn level(table: &Table, by_oid: &HashMap<u32, &Table>) -> usize {
 pub(crate) struct Node<'a> {
     pub(crate) entity: Entity<'a>,
     pub(crate) section: Section,
-    /// For a part of another object: whether it is made by itself, after it. For a view: whether it is made empty first.
+    /// For a part of another object: whether it is created separately, after it. For a view: whether it is first
+    /// created empty.
     pub(crate) separate: bool,
-    /// Nodes that must come before.
+    /// The nodes that it depends on.
     pub(crate) needs: BTreeSet<usize>,
-    /// A doubt to tell.
+    /// A warning.
     pub(crate) warning: Option<String>,
-    /// How many levels of partitioned tables stand above it. A partition needs none of them, but comes after them all
-    /// the same: names of constraints that it has from them are then still free when they are made.
+    /// The number of partitioned tables above it. A partition does not depend on them, but is created after them, so
+    /// that the names of inherited constraints are still free when they are created.
     pub(crate) level: usize,
 }
 
@@ -242,7 +243,7 @@ pub(crate) struct Graph<'a> {
 }
 
 impl<'a> Graph<'a> {
-    /// Everything of the catalog, with the edges of `pg_depend` and those that it leaves to common sense.
+    /// All objects of the catalog, with the dependencies of `pg_depend` and those that it does not record.
     pub(crate) fn build(catalog: &'a Catalog) -> Self {
         let mut graph = Self::default();
         graph.add_objects(catalog);
@@ -282,7 +283,7 @@ impl<'a> Graph<'a> {
         id
     }
 
-    /// The same as [`Graph::add`], for objects; one of an extension is there with the extension.
+    /// As [`Graph::add`], for objects; those of an extension are created with the extension.
     fn add_object<T: Object>(&mut self, object: &'a T, entity: Entity<'a>) -> usize {
         let entity = if object.meta().extension.is_some() { Entity::Gone } else { entity };
         self.add(entity, Some(object.address()))
@@ -385,7 +386,7 @@ impl<'a> Graph<'a> {
                 }
             }
         }
-        // Partitions may be read before their parents; so the parents' nodes are looked up once more.
+        // Partitions may precede their parents in the catalog, so look the parents' nodes up in a second pass.
         for id in 0..self.nodes.len() {
             if let Some(Entity::Attach(table)) = self.nodes.get(id).map(|node| node.entity) {
                 for parent in &table.parents {
@@ -396,7 +397,7 @@ impl<'a> Graph<'a> {
         for sequence in &catalog.sequences {
             let id = self.add_object(sequence, Entity::Sequence(sequence));
             if sequence.meta.extension.is_some() {
-                // The extension makes it; where it stands is the user's where the extension says so.
+                // The extension creates it; if it is a configuration table, its value is the user's.
                 if sequence.value.is_some() && catalog.is_config_sequence(sequence) {
                     let value = self.add(Entity::SequenceValue(sequence), None);
                     self.need(value, id);
@@ -420,8 +421,8 @@ impl<'a> Graph<'a> {
         }
     }
 
-    /// Hypertables need the functions that divide their rows; aggregates come after the rows, and need to know what
-    /// "now" is where time is a number.
+    /// Hypertables depend on their partitioning functions; continuous aggregates come after the rows and, for integer
+    /// time, need the function for the current time.
     fn add_hypertables(&mut self, catalog: &'a Catalog) {
         let Some(timescale) = &catalog.timescale else { return };
         let function = |name: &QualifiedName| {
@@ -486,7 +487,7 @@ impl<'a> Graph<'a> {
                 attaches.entry(parent.oid).or_default().push(id);
             }
         }
-        // An attach of a lower level completes the index that the level above attaches.
+        // Attaching at a lower level completes the index that the level above attaches.
         let lower: Vec<(usize, usize)> = attaches
             .values()
             .flatten()
@@ -534,7 +535,7 @@ impl<'a> Graph<'a> {
         }
     }
 
-    /// Whether the table came with an extension, or is not part of the catalog at all.
+    /// Whether the table belongs to an extension or is not in the catalog.
     fn is_gone(&self, table: Address) -> bool {
         match self.by_address.get(&table).and_then(|&id| self.nodes.get(id)) {
             Some(node) => matches!(node.entity, Entity::Gone),
@@ -546,12 +547,12 @@ impl<'a> Graph<'a> {
         if let Some(&id) = self.by_address.get(&address) {
             return Some(id);
         }
-        // A part of a part: the array of a row type. More than two levels do not exist.
+        // A part of a part, such as the array of a row type. There are no more than two levels.
         let next = catalog.aliases.iter().find(|alias| Address::new(alias.class, alias.oid) == address)?;
         self.by_address.get(&Address::new(next.of_class, next.of_oid)).copied()
     }
 
-    /// What an extension owns is there when the extension is.
+    /// Objects of an extension are created with the extension.
     fn add_members_of_extensions(&mut self, catalog: &'a Catalog) {
         let extensions: HashMap<&str, usize> = catalog
             .extensions
@@ -578,23 +579,23 @@ impl<'a> Graph<'a> {
             };
             let (Some(a), Some(b)) = (self.nodes.get(from), self.nodes.get(to)) else { continue };
             let skip = match (a.entity, b.entity) {
-                // A part in line is made by its whole.
+                // Inline parts are created by their owner.
                 (Entity::Default(..) | Entity::Check(..) | Entity::DomainCheck(..), _)
                     if b.needs.contains(&from) =>
                 {
                     true
                 }
-                // `OWNED BY` is said afterwards.
+                // `OWNED BY` is set afterwards.
                 (Entity::Sequence(sequence), Entity::Table(_)) => {
                     !sequence.is_identity() && edge.kind == DependencyKind::Auto
                 }
-                // Only partitions' own edges: a partition is made alone, then attached.
+                // Only a partition's own dependencies: it is created alone, then attached.
                 (Entity::Table(table), Entity::Table(_)) if edge.kind == DependencyKind::Auto => {
                     table.is_partition()
                 }
-                // Whatever it is made of, it comes with its extension.
+                // Members of extensions have no dependencies besides the extension.
                 (Entity::Gone, _) => true,
-                // The order of indexes and their attaching has edges of its own.
+                // Indexes and their attachment have edges of their own.
                 (Entity::Index(_), Entity::Index(_)) => true,
                 _ => false,
             };
@@ -606,8 +607,8 @@ impl<'a> Graph<'a> {
         self.declare_base_types();
     }
 
-    /// A partition's trigger comes with that of its parent, or of the parent's parent: the first that is made by a
-    /// statement, for those between are not listed.
+    /// A partition's trigger is cloned from its parent's, or from the nearest ancestor's that is created by a
+    /// statement, because those in between are not listed.
     fn order_inherited_triggers(&mut self, catalog: &Catalog) {
         let parents: HashMap<Address, Address> = catalog
             .dependencies
@@ -629,7 +630,7 @@ impl<'a> Graph<'a> {
         }
     }
 
-    /// A base type needs functions that need the type: it is declared first, and they need the declaration.
+    /// A base type and its functions depend on each other: the type is declared as a shell type first.
     fn declare_base_types(&mut self) {
         for id in 0..self.nodes.len() {
             let Some(Node { entity: Entity::Type(kind), needs, .. }) = self.nodes.get(id) else { continue };
@@ -646,7 +647,7 @@ impl<'a> Graph<'a> {
         }
     }
 
-    /// Adds the declaration of a type, which the type then needs.
+    /// Adds the shell type for a type, which then depends on it.
     pub(super) fn shell(&mut self, id: usize, kind: &'a Type) -> usize {
         let schema = self.nodes.get(id).map(|node| {
             let schemas = node.needs.iter().copied();
@@ -662,7 +663,7 @@ impl<'a> Graph<'a> {
         shell
     }
 
-    /// Replaces a need of a node by another one.
+    /// Replaces a dependency of a node.
     pub(super) fn redirect(&mut self, node: usize, from: usize, to: usize) {
         if let Some(node) = self.nodes.get_mut(node)
             && node.needs.remove(&from)
@@ -675,7 +676,7 @@ impl<'a> Graph<'a> {
         matches!(self.nodes.get(id).map(|node| node.entity), Some(Entity::Function(_)))
     }
 
-    /// A materialized view is filled after those that it reads, also through views and functions.
+    /// A materialized view is refreshed after those that it reads, also through views and functions.
     fn add_refreshes(&mut self, catalog: &'a Catalog) {
         let mut refreshes: HashMap<usize, usize> = HashMap::new();
         for table in
@@ -720,12 +721,12 @@ impl<'a> Graph<'a> {
         }
     }
 
-    /// Declares `part` to be written by `whole`.
+    /// Declares that `whole` writes `part`.
     fn part(&mut self, whole: usize, part: usize) {
         self.need(whole, part);
     }
 
-    /// Declares `part` to be made by itself after `whole`.
+    /// Declares that `part` is created separately, after `whole`.
     pub(super) fn separate(&mut self, whole: usize, part: usize) {
         if let Some(node) = self.nodes.get_mut(whole) {
             node.needs.remove(&part);
@@ -753,12 +754,12 @@ impl<'a> Graph<'a> {
         self.by_address.get(&address).copied()
     }
 
-    /// Adds the query of a view that is made empty first.
+    /// Adds the query of a view that is first created empty.
     pub(super) fn view_body(&mut self, table: &'a Table) -> usize {
         self.add(Entity::ViewBody(table), None)
     }
 
-    /// The nodes, each after those that it needs; among those that could come next, by section, rank and name.
+    /// The nodes, each after its dependencies; otherwise ordered by section, rank and name.
     pub(crate) fn sorted(&self) -> Vec<usize> {
         let mut waiting: Vec<usize> = self.nodes.iter().map(|node| node.needs.len()).collect();
         let mut dependents: Vec<Vec<usize>> = vec![Vec::new(); self.nodes.len()];

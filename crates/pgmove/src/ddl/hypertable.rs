@@ -1,28 +1,27 @@
-//! Hypertables and continuous aggregates among the statements.
+//! Statements for hypertables and continuous aggregates.
 
 use super::script::{Builder, TableLock};
 use crate::timescaledb::model::{Aggregate, Hypertable};
 use crate::timescaledb::statements;
 
 impl<'a> Builder<'a> {
-    /// What keeps a statement to one table, where it has heirs. A hypertable's chunks are to follow it, and it refuses
-    /// to be altered alone.
+    /// `ONLY ` for a table with children. A hypertable cannot be altered without its chunks.
     pub(super) fn only(&self, table: u32) -> &'static str {
         let hypertable = self.catalog.timescale.as_ref().and_then(|timescale| timescale.hypertable(table));
         if hypertable.is_some() { "" } else { "ONLY " }
     }
 
-    /// The continuous aggregate whose view this is.
+    /// The continuous aggregate that this view belongs to.
     pub(super) fn continuous_aggregate(&self, view: u32) -> Option<&'a Aggregate> {
         self.catalog.timescale.as_ref().and_then(|timescale| timescale.aggregate(view))
     }
 
-    /// Every hypertable.
+    /// All hypertables.
     pub(super) fn hypertables(&self) -> impl Iterator<Item = &'a Hypertable> + use<'a> {
         self.catalog.timescale.iter().flat_map(|timescale| &timescale.hypertables)
     }
 
-    /// Makes a table that was just created, and is empty, a hypertable.
+    /// Turns a newly created, empty table into a hypertable.
     pub(super) fn hypertable(&mut self, table: u32) {
         let Some(timescale) = &self.catalog.timescale else { return };
         if let Some(hypertable) = timescale.hypertable(table) {

@@ -1,4 +1,4 @@
-//! What is made after the rows: indexes and constraints, foreign keys, triggers, rules, policies, statistics.
+//! Post-data objects: indexes and constraints, foreign keys, triggers, rules, policies, statistics.
 
 use std::collections::BTreeSet;
 
@@ -28,8 +28,7 @@ impl<'a> Builder<'a> {
             }
             None => {
                 let tablespace = self.tablespace(index.tablespace.as_deref());
-                // The deparser says everything but the tablespace; that goes before a partial index's condition, so
-                // it is set afterwards.
+                // The deparser omits the tablespace, whose clause precedes that of a partial index: set it afterwards.
                 self.push(index.definition.clone());
                 if !tablespace.is_empty() {
                     self.push(format!("ALTER INDEX {name} SET {}", tablespace.trim_start()));
@@ -57,8 +56,8 @@ impl<'a> Builder<'a> {
         self.remarks("INDEX", &name, index.address(), 0);
     }
 
-    /// A unique index can be built beside others of its table, and become a constraint afterwards. Not on partitioned
-    /// tables and hypertables, and not for `WITHOUT OVERLAPS`, which is no b-tree.
+    /// A unique index can be built in parallel with others of its table and become a constraint afterwards, except on
+    /// partitioned tables and hypertables, and except `WITHOUT OVERLAPS`, which is not a B-tree.
     fn stage_unique(&mut self, index: &Index, constraint: &IndexConstraint) {
         let hypertable = self.hypertables().any(|table| table.oid == index.table_oid);
         let word = match constraint.kind {
@@ -66,7 +65,7 @@ impl<'a> Builder<'a> {
             IndexConstraintKind::Unique => "UNIQUE",
             IndexConstraintKind::Exclusion => return,
         };
-        // Where the names differ, attaching would rename the index; here it is made under the constraint's name.
+        // Attaching an index under another name would rename it; here it is built with the constraint's name.
         let named = constraint.name == index.meta.name;
         if index.partitioned || index.parent.is_some() || hypertable || constraint.period || !named {
             return;
@@ -75,7 +74,7 @@ impl<'a> Builder<'a> {
         let mut first = index.definition.clone();
         let tablespace = self.tablespace(index.tablespace.as_deref());
         if !tablespace.is_empty() {
-            // Nothing follows the tablespace: a constraint's index has no condition.
+            // A constraint's index has no condition, so the tablespace is the last clause.
             first += &tablespace;
         }
         let mut then = format!(
@@ -145,7 +144,7 @@ impl<'a> Builder<'a> {
     pub(super) fn foreign_key(&mut self, key: &'a ForeignKey) {
         let lock = |table| TableLock { table, exclusive: true };
         self.cost(self.pages(key.table_oid), vec![lock(key.table_oid), lock(key.references_oid)]);
-        // On a partitioned table a foreign key always reaches the partitions.
+        // On a partitioned table a foreign key always includes the partitions.
         let only = if key.partitioned { "" } else { self.only(key.table_oid) };
         let table = key.table.to_string();
         self.push(format!(
@@ -158,8 +157,8 @@ impl<'a> Builder<'a> {
         self.remarks("CONSTRAINT", &of, Address::new(class::CONSTRAINT, key.oid), 0);
     }
 
-    /// The rows of a table can be checked while others are, once the key is there. A partitioned table knows no key that
-    /// is not valid.
+    /// A foreign key can be added as NOT VALID and validated in parallel with other work on the table. Partitioned
+    /// tables do not support NOT VALID.
     fn stage_foreign_key(&mut self, key: &ForeignKey, table: &str, only: &str) {
         if key.partitioned || !key.validated {
             return;
@@ -212,7 +211,7 @@ impl<'a> Builder<'a> {
         }
         sql += &format!(" FOR {}", policy.command);
         if !policy.roles.is_empty() {
-            // Two roles may be one at the target; the server gives them back by name.
+            // Two roles may be the same at the target; the server returns them ordered by name.
             let roles: BTreeSet<&str> = policy.roles.iter().map(|role| self.options.role(role)).collect();
             let roles: Vec<String> = roles.into_iter().map(|role| ident(role).into_owned()).collect();
             sql += &format!(" TO {}", roles.join(", "));

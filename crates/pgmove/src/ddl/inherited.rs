@@ -1,4 +1,4 @@
-//! Order of what tables and their children say of the same column or check, and checks that wait for the rows.
+//! Order of defaults and checks that tables and their children share, and checks that must wait for the rows.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
@@ -12,12 +12,12 @@ use crate::catalog::table::Table;
 use crate::catalog::types::TypeDefinition;
 use crate::catalog::{Address, Catalog, Object as _};
 
-/// How many generations of parents are looked through. A catalog that says more is damaged.
+/// Maximum depth of inheritance; a catalog with more is damaged.
 const GENERATIONS: usize = 1000;
 
 impl<'a> Graph<'a> {
-    /// A table with two parents is refused when their defaults for one column differ while it is made. So these are set
-    /// afterwards, on each of the tables by itself.
+    /// Creating a table with two parents fails if their defaults for a column differ. So these defaults are set
+    /// afterwards, on each table separately.
     pub(super) fn order_inherited_defaults(&mut self, catalog: &'a Catalog) {
         let by_oid: HashMap<u32, &Table> =
             catalog.tables.iter().map(|table| (table.meta.oid, table)).collect();
@@ -138,7 +138,7 @@ impl<'a> Graph<'a> {
     }
 }
 
-/// The column of that name, if it has a default that is no generation.
+/// The column with that name, if it has a default and is not generated.
 fn plain_default<'a>(table: &'a Table, name: &str) -> Option<&'a Column> {
     let column = table.columns.iter().find(|column| column.name == name)?;
     (column.default.is_some() && column.generated.is_none()).then_some(column)
@@ -179,14 +179,14 @@ fn ancestors<'a>(table: &Table, by_oid: &HashMap<u32, &'a Table>) -> Vec<&'a Tab
     found
 }
 
-/// Words without which neither an SQL nor a PL/pgSQL function reads a table.
+/// Keywords without which an SQL or PL/pgSQL function cannot read a table.
 const READING: [&str; 6] = ["from", "table", "execute", "perform", "call", "join"];
 
-/// Whether a function may read tables: unless it is SQL or PL/pgSQL without any word for it, and without the name of
-/// another function of the user's.
+/// Whether a function may read tables: true unless it is in SQL or PL/pgSQL and contains none of the keywords and no
+/// name of another user function.
 fn may_read(function: &Function, names: &HashSet<String>) -> bool {
     let definition = function.definition.to_lowercase();
-    // From here on it says what it does.
+    // The body starts here.
     let body = definition.split_once("\nas ").map(|(_, body)| body);
     let body = body.or_else(|| definition.split_once("\nbegin atomic").map(|(_, body)| body));
     let body = body.or_else(|| definition.split_once("\nreturn ").map(|(_, body)| body));

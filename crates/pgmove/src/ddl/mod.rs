@@ -1,8 +1,8 @@
-//! Statements that make a catalog come true on another server: rendered from data, without a connection.
+//! Statements that create a catalog's objects on another server: rendered from data, without a connection.
 //!
-//! Every object, and every part of one that may have to be made by itself (a default, a check, the attaching of a
-//! partition), is a node of a graph whose edges are `pg_depend`. The graph is sorted, its cycles broken, and each
-//! node written for the target's version.
+//! Every object, and every part that may have to be created separately (a default, a check, the attachment of a
+//! partition), is a node of a graph whose edges come from `pg_depend`. The graph is sorted, its cycles are broken, and
+//! each node is rendered for the target's version.
 
 mod acl;
 mod cycles;
@@ -11,7 +11,6 @@ mod function;
 mod graph;
 mod hypertable;
 mod index;
-mod inexpressible;
 mod inherited;
 pub(crate) mod options;
 mod parents;
@@ -20,18 +19,19 @@ pub(crate) mod script;
 mod sequence;
 mod table;
 mod types;
+mod unsupported;
 
-pub use inexpressible::{inexpressible, lz4_columns, needs_icu};
 pub use options::RenderOptions;
 pub(crate) use remark::settle_privileges;
 pub use script::{ObjectRef, Script, Section, Staged, Statement, Step, TableLock};
+pub use unsupported::{lz4_columns, needs_icu, unsupported};
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::catalog::Catalog;
 use crate::error::Error;
 
-/// Settings that a session must have before it runs a [`Script`]: name and value, for `SET name = value`.
+/// Settings required in a session that runs a [`Script`], as name and value for `SET name = value`.
 pub const SESSION: &[(&str, &str)] = &[
     ("search_path", "''"),
     ("check_function_bodies", "off"),
@@ -40,14 +40,14 @@ pub const SESSION: &[(&str, &str)] = &[
     ("client_min_messages", "warning"),
     ("standard_conforming_strings", "on"),
     ("default_tablespace", "''"),
-    // Statements name the access method of a table only where it is another one.
+    // Statements name a table's access method only if it differs from this one.
     ("default_table_access_method", "heap"),
 ];
 
-/// Renders `catalog` for a server of version `target_version_num`, sorted by dependency.
+/// Renders `catalog` for a server of version `target_version_num`, sorted by dependencies.
 ///
 /// # Errors
-/// None today; a catalog that holds what the target cannot express is told by [`inexpressible`].
+/// None at present; [`unsupported`] lists what the target does not support.
 pub fn render(catalog: &Catalog, target_version_num: u32, options: &RenderOptions) -> Result<Script, Error> {
     let mut graph = graph::Graph::build(catalog);
     cycles::break_all(&mut graph);
@@ -59,11 +59,11 @@ pub fn render(catalog: &Catalog, target_version_num: u32, options: &RenderOption
     Ok(script.finish())
 }
 
-/// The roles that the script names, each with the objects that need it. A target must have them all, or the options
-/// must map them or leave owners and privileges out.
+/// The roles that the script names, each with the objects that require it. The target must have all of them, unless the
+/// options map them or leave out owners and privileges.
 pub fn required_roles(catalog: &Catalog, options: &RenderOptions) -> BTreeMap<String, BTreeSet<String>> {
     let mut out: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-    // Servers from 14 on have it by birth, and `public` belongs to it. On an older one `public` stays whose it is.
+    // From 14 on this predefined role exists and owns `public`. On an older server `public` keeps its owner.
     let born = |role: &str, object: &str| role == function::PUBLIC_OWNER && object.ends_with("schema public");
     let mut need = |role: &str, object: String| {
         if !role.is_empty() && !born(role, &object) {

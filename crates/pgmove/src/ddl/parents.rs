@@ -1,11 +1,11 @@
-//! What a column of a child inherits from its parents, and what the child has to say itself.
+//! What a child's column inherits from its parents, and what the child must define itself.
 
 use std::collections::HashMap;
 
 use crate::catalog::column::Column;
 use crate::catalog::table::{Table, TableKind};
 
-/// Whether a child's generated column repeats its parent's expression, so that inheritance brings it.
+/// Whether a child's generated column has the same expression as its parent's and inherits it.
 pub(super) fn inherits_same_generated(table: &Table, column: &Column, by_oid: &HashMap<u32, &Table>) -> bool {
     let Some(default) =
         column.default.as_ref().filter(|_| column.generated.is_some() && !table.is_partition())
@@ -22,7 +22,7 @@ pub(super) fn inherits_same_generated(table: &Table, column: &Column, by_oid: &H
     same
 }
 
-/// Whether a parent's column has a default that this one lacks: inheritance would bring it.
+/// Whether a parent's column has a default that this one lacks but would inherit.
 pub(super) fn drops_inherited_default(table: &Table, column: &Column, by_oid: &HashMap<u32, &Table>) -> bool {
     table.kind != TableKind::View
         && !table.is_partition()
@@ -31,15 +31,15 @@ pub(super) fn drops_inherited_default(table: &Table, column: &Column, by_oid: &H
             .any(|parent| parent.default.is_some() && parent.generated.is_none())
 }
 
-/// Whether a NOT NULL constraint of 18 is made by a statement of its own: an invalid one, or one that the table adds to
-/// a column which it only inherits.
+/// Whether a NOT NULL constraint (18 and newer) needs its own statement: if it is not validated, or if the table adds
+/// it to a column that it only inherits.
 pub(super) fn separate_not_null(table: &Table, column: &Column, by_oid: &HashMap<u32, &Table>) -> bool {
     column.not_null_constraint.as_ref().is_some_and(|constraint| {
         !constraint.validated || (!table.prints(column) && says_not_null(table, column, by_oid))
     })
 }
 
-/// Whether the table itself has to say its NOT NULL constraint. What it inherits comes from its parents, but valid only
+/// Whether the table itself must define its NOT NULL constraint. It inherits those of its parents, but validated only
 /// where one of theirs is.
 pub(super) fn says_not_null(table: &Table, column: &Column, by_oid: &HashMap<u32, &Table>) -> bool {
     column
@@ -48,7 +48,7 @@ pub(super) fn says_not_null(table: &Table, column: &Column, by_oid: &HashMap<u32
         .is_some_and(|constraint| constraint.local || outdoes_parents(table, column, by_oid))
 }
 
-/// Whether a NOT NULL constraint is valid, and those of the parents, which it was inherited from, are not.
+/// Whether a NOT NULL constraint is validated although those of its parents are not.
 pub(super) fn outdoes_parents(table: &Table, column: &Column, by_oid: &HashMap<u32, &Table>) -> bool {
     let is = |valid: bool| {
         move |parent: &Column| {
@@ -60,8 +60,8 @@ pub(super) fn outdoes_parents(table: &Table, column: &Column, by_oid: &HashMap<u
         && !parents_column(table, column, by_oid).any(is(true))
 }
 
-/// Whether a constraint of the table's own, on a column that it only inherits, can stand among the columns of
-/// `CREATE TABLE`: only there does it keep its name, for afterwards the column has the parent's.
+/// Whether a local constraint on an inherited column can be part of `CREATE TABLE`. Only there does it keep its name;
+/// afterwards the column has the parent's constraint.
 pub(super) fn not_null_in_line(
     table: &Table,
     column: &Column,

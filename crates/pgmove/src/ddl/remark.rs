@@ -17,7 +17,7 @@ impl<'a> Builder<'a> {
         self.comments.get(&(address, sub)).copied()
     }
 
-    /// Comment, security labels, and the extensions that the object is to go away with.
+    /// Comment, security labels, and `DEPENDS ON EXTENSION`.
     pub(super) fn remarks(&mut self, keyword: &str, identity: &str, address: Address, sub: i32) {
         for extension in self.tied.get(&address).filter(|_| sub == 0).cloned().unwrap_or_default() {
             self.push(format!("ALTER {keyword} {identity} DEPENDS ON EXTENSION {}", ident(extension)));
@@ -39,7 +39,7 @@ impl<'a> Builder<'a> {
         }
     }
 
-    /// An empty large object under its own number; its bytes come with the rows.
+    /// An empty large object with its OID; its data follows with the rows.
     pub(super) fn large_object(&mut self, object: &LargeObject) {
         let oid = &object.meta.name;
         self.push(format!("SELECT pg_catalog.lo_create({oid})"));
@@ -47,7 +47,7 @@ impl<'a> Builder<'a> {
         self.remarks("LARGE OBJECT", oid, object.address(), 0);
     }
 
-    /// Every privilege of every object.
+    /// All privileges of all objects.
     pub(super) fn privileges(&mut self) {
         if self.options.no_acl {
             return;
@@ -159,8 +159,8 @@ impl<'a> Builder<'a> {
         }
     }
 
-    /// What `public` has at the target before anything is granted: not what it had at the source, whose version may
-    /// have been of another mind about `CREATE` for everybody.
+    /// Privileges of `public` at the target before any grant. They may differ from the source's, because the default
+    /// changed in 15 (`CREATE` for PUBLIC).
     fn public_initial(&self, meta: &Meta) -> Option<Vec<String>> {
         (meta.name == "public").then(|| {
             let owner = acl::quoted(&meta.owner);
@@ -199,8 +199,8 @@ fn privileged(catalog: &Catalog) -> Vec<(&'static str, String, &Meta)> {
     out
 }
 
-/// Statements, each with its object, that make the privileges of what is `here` those that are `wanted`, whatever the
-/// objects were born with. Objects that an extension made, and the schema `public`, are not born by a restore.
+/// Statements, each with its object, that change privileges of existing objects into the wanted ones, whatever their
+/// initial privileges. Objects of extensions and the schema `public` are not created by a restore.
 pub(crate) fn settle_privileges(
     wanted: &Catalog,
     here: &Catalog,
@@ -214,7 +214,7 @@ pub(crate) fn settle_privileges(
     let mut out = Vec::new();
     for (kind, identity, meta) in privileged(wanted).into_iter().filter(|(kind, _, meta)| own(kind, meta)) {
         let Some(found) = there.get(&(kind, identity.clone())) else { continue };
-        // Privileges that were never touched are the server's own defaults.
+        // Privileges that were never changed are the server's defaults.
         let Some(acl) = &found.acl else { continue };
         let on = On { kind, identity: &identity, column: None, prefix: "", owner: &found.owner };
         let versions = Versions { source: wanted.server_version_num, target };

@@ -1,4 +1,4 @@
-//! The script: statements in order, with what each belongs to and needs.
+//! The script: ordered statements, each with its object and dependencies.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
@@ -12,28 +12,30 @@ use crate::catalog::{Address, Catalog, Meta, Object as _};
 use crate::error::without_secrets;
 use crate::quote::ident;
 
-/// When a statement runs. The sections run in this order; a section starts when the one before has ended.
+/// When a statement runs. Sections run in this order; each starts when the previous one is complete.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Section {
-    /// Before the rows: everything that rows need to be loaded. Run one after the other.
+    /// Pre-data: everything required to load rows. Run one after the other.
     PreData,
-    /// With the rows: values of sequences.
+    /// Data: values of sequences.
     Data,
-    /// After the rows: indexes, constraints, triggers, and what needs them. May run in parallel by `depends_on` and `locks`.
+    /// Post-data: indexes, constraints, triggers, and what depends on them. May run in parallel, subject to
+    /// `depends_on` and `locks`.
     PostData,
-    /// Privileges: late, for an owner may have taken rights from itself that loading needs.
+    /// Privileges: late, because an owner may have revoked its own privileges that loading needs.
     Privileges,
-    /// Last: materialized views are filled with the privileges in place; event triggers fire on nothing of ours.
+    /// Last: materialized views, refreshed with the privileges in place, and event triggers, so that they do not fire
+    /// during the restore.
     Finish,
 }
 
-/// Which object a statement is about.
+/// The object of a statement.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ObjectRef {
-    /// The kind, in words: `table`, `foreign key`.
+    /// The kind, such as `table` or `foreign key`.
     pub kind: String,
-    /// The object, as SQL names it.
+    /// The object's name in SQL.
     pub name: String,
 }
 
@@ -43,12 +45,13 @@ impl std::fmt::Display for ObjectRef {
     }
 }
 
-/// A lock that a statement takes on a table, strong enough to matter to its neighbours.
+/// A table lock that may conflict with other statements of the script.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TableLock {
-    /// OID of the table at the source, only to be compared with other locks of the script.
+    /// OID of the table at the source, only for comparison with other locks of the script.
     pub table: u32,
-    /// Whether nobody else may hold one on the same table. Two that are not exclusive get along: two `CREATE INDEX`.
+    /// Whether it conflicts with all other locks on the table. Two that are not exclusive, such as those of two `CREATE
+    /// INDEX`, do not conflict.
     pub exclusive: bool,
 }
 
@@ -57,38 +60,38 @@ pub struct TableLock {
 pub struct Statement {
     /// When it runs.
     pub section: Section,
-    /// What it is about.
+    /// Its object.
     pub object: ObjectRef,
-    /// The text, without a final semicolon. Now and then several commands that belong together, to be sent at once.
+    /// The text, without a final semicolon; sometimes several commands to be sent together.
     pub sql: String,
-    /// The object's owner at the target, where it has one and owners are wanted.
+    /// The object's owner at the target, if it has one and owners are restored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owner: Option<String>,
-    /// How long it may take, in pages of the table it reads: start the heavy ones first.
+    /// The expected cost, in pages of the table that it reads: start expensive statements first.
     #[serde(default)]
     pub weight: u64,
-    /// Statements of the script that must have run before, by position.
+    /// Positions of the statements that must run before.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub depends_on: Vec<usize>,
-    /// Locks it takes: statements whose locks conflict should not run at the same time.
+    /// Table locks: do not run statements with conflicting locks at the same time.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub locks: Vec<TableLock>,
-    /// The extension that makes the object, of privileges on such an object and of values of its sequences: another
-    /// version of it may lack the object.
+    /// For privileges and sequence values on objects of an extension: the extension. Another version of it may lack the
+    /// object.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub extension: Option<String>,
-    /// The same in two steps, of which the long one leaves the table to others.
+    /// The same in two steps, the expensive one of which does not block the table.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub staged: Option<Box<Staged>>,
 }
 
-/// A statement in two steps: a unique index and then its constraint, a foreign key and then the check of its rows. What
-/// is there afterwards is the same.
+/// A statement in two steps with the same result: a unique index and then its constraint, a foreign key and then its
+/// validation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Staged {
     /// Runs first.
     pub first: Step,
-    /// Runs when that is done.
+    /// Runs after the first step.
     pub then: Step,
 }
 
@@ -104,7 +107,7 @@ pub struct Step {
 }
 
 impl Statement {
-    /// Whether it fills a materialized view.
+    /// Whether it refreshes a materialized view.
     pub fn fills_view(&self) -> bool {
         self.section == Section::Finish
             && self.object.kind == "materialized view"
@@ -113,7 +116,7 @@ impl Statement {
 }
 
 impl std::fmt::Debug for Statement {
-    /// Without the text of statements that may hold a password.
+    /// Hides statements that may contain a password.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Statement")
             .field("section", &self.section)
@@ -128,12 +131,12 @@ impl std::fmt::Debug for Statement {
     }
 }
 
-/// Statements in an order that works.
+/// Statements in an executable order.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Script {
     /// The statements.
     pub statements: Vec<Statement>,
-    /// What had to be decided without being sure: cycles that no rule breaks.
+    /// Warnings about decisions without a rule, such as cycles that no rule breaks.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
 }
@@ -145,7 +148,7 @@ impl Script {
     }
 }
 
-/// Collects the statements of nodes.
+/// Collects statements of nodes.
 pub(crate) struct Builder<'a> {
     pub(super) catalog: &'a Catalog,
     /// Version of the target.
@@ -153,21 +156,21 @@ pub(crate) struct Builder<'a> {
     pub(super) options: &'a RenderOptions,
     pub(super) comments: HashMap<(Address, i32), &'a str>,
     pub(super) labels: HashMap<(Address, i32), Vec<(&'a str, &'a str)>>,
-    /// What goes away with an extension that it is no member of.
+    /// Extensions by dependent objects (`DEPENDS ON EXTENSION`).
     pub(super) tied: HashMap<Address, Vec<&'a str>>,
-    /// Parts that are made by a statement of their own.
+    /// Parts with a statement of their own.
     separate: HashSet<Address>,
-    /// Generated columns whose expression comes from the parent.
+    /// Generated columns that inherit their expression.
     inherited_generated: HashSet<u32>,
     tables: HashMap<u32, &'a Table>,
     children: HashMap<u32, Vec<u32>>,
     script: Script,
-    /// For each node that was written: the statements after which it is there.
+    /// For each written node: the statements after which it exists.
     ends: HashMap<usize, Vec<usize>>,
     current: Current,
 }
 
-/// What the statements that are being added belong to.
+/// Properties of the statements that are being added.
 struct Current {
     section: Section,
     object: ObjectRef,
@@ -278,13 +281,13 @@ impl<'a> Builder<'a> {
         };
         self.write(node.entity, node.separate);
         let after = self.script.statements.len();
-        // A part that its whole has written is there when what it needs is there.
+        // A part written by its owner exists when its dependencies exist.
         let ends = if after > before { vec![after - 1] } else { depends_on };
         self.ends.insert(id, ends);
         self.script.warnings.extend(node.warning.clone());
     }
 
-    /// One kind of node, one line.
+    /// Dispatches by the kind of node.
     fn write(&mut self, entity: Entity<'a>, separate: bool) {
         match entity {
             Entity::Schema(schema) => self.schema(schema),
@@ -322,17 +325,17 @@ impl<'a> Builder<'a> {
         }
     }
 
-    /// Whether a default or check is made by a statement of its own.
+    /// Whether a default or check has a statement of its own.
     pub(super) fn is_separate(&self, part: Address) -> bool {
         self.separate.contains(&part)
     }
 
-    /// Whether a generated column's expression comes from the parent.
+    /// Whether a generated column inherits its expression.
     pub(super) fn inherited_generated(&self, default: u32) -> bool {
         self.inherited_generated.contains(&default)
     }
 
-    /// The tables by their OIDs.
+    /// Tables by OID.
     pub(super) fn tables(&self) -> &HashMap<u32, &'a Table> {
         &self.tables
     }
@@ -341,7 +344,7 @@ impl<'a> Builder<'a> {
         self.tables.get(&oid).copied()
     }
 
-    /// A table, and every table that inherits from it or is a partition of it.
+    /// A table and all its children.
     pub(super) fn with_children(&self, oid: u32) -> BTreeSet<u32> {
         let mut found = BTreeSet::from([oid]);
         let mut open = vec![oid];
@@ -352,13 +355,13 @@ impl<'a> Builder<'a> {
         found
     }
 
-    /// The size of a table in pages, by its files or by the server's last count.
+    /// The size of a table in pages, by its files or by `relpages`.
     pub(super) fn pages(&self, oid: u32) -> u64 {
         let table = self.table_by_oid(oid);
         table.map_or(0, |table| u64::try_from(table.pages.max(table.bytes / 8192)).unwrap_or(0))
     }
 
-    /// Adds a statement to the node that is being written; it follows the node's earlier ones.
+    /// Adds a statement to the current node, after the node's earlier ones.
     pub(super) fn push(&mut self, sql: impl Into<String>) {
         let position = self.script.statements.len();
         self.script.statements.push(Statement {
@@ -374,40 +377,40 @@ impl<'a> Builder<'a> {
         });
     }
 
-    /// Says how the statement that was just added can be run in two steps.
+    /// Sets the two-step form of the last statement.
     pub(super) fn stage(&mut self, first: Step, then: Step) {
         if let Some(statement) = self.script.statements.last_mut() {
             statement.staged = Some(Box::new(Staged { first, then }));
         }
     }
 
-    /// Notes something to tell whoever runs the script.
+    /// Adds a warning for the user.
     pub(super) fn warn(&mut self, message: String) {
         self.script.warnings.push(message);
     }
 
-    /// Says whom the node's statements are about and who owns it.
+    /// Sets object and owner of the node's statements.
     pub(super) fn about(&mut self, kind: &str, name: String) {
         self.current.object = ObjectRef { kind: kind.to_owned(), name };
     }
 
-    /// Says which extension makes the object that the statements that follow are about.
+    /// Sets the extension that creates the object of the following statements.
     pub(super) fn made_by(&mut self, extension: Option<&String>) {
         self.current.extension = extension.cloned();
     }
 
-    /// The statements that follow run without waiting for each other.
+    /// The following statements do not depend on each other.
     pub(super) fn free(&mut self) {
         self.current.depends_on.clear();
     }
 
-    /// Says how heavy the statements that follow are, and what they lock.
+    /// Sets cost and locks of the following statements.
     pub(super) fn cost(&mut self, weight: u64, locks: Vec<TableLock>) {
         self.current.weight = weight;
         self.current.locks = locks;
     }
 
-    /// `ALTER … OWNER TO`, unless owners are not wanted.
+    /// `ALTER … OWNER TO`, unless owners are left out.
     pub(super) fn owner(&mut self, keyword: &str, identity: &str, meta: &Meta) {
         if self.options.no_owner || meta.owner.is_empty() {
             return;

@@ -1,4 +1,4 @@
-//! Sequences: making them, giving them to their columns, setting their values.
+//! Sequences: creation, ownership, values.
 
 use super::script::Builder;
 use crate::catalog::Object;
@@ -47,7 +47,7 @@ impl<'a> Builder<'a> {
     }
 }
 
-/// Every clause of a sequence but its type. All are said: what a server would choose by itself differs by version.
+/// All clauses of a sequence except its type. None is omitted, because defaults differ between versions.
 pub(super) fn clauses(sequence: &Sequence) -> String {
     let cycle = if sequence.cycle { " CYCLE" } else { "" };
     format!(

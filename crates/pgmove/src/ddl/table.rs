@@ -1,4 +1,4 @@
-//! Tables, views and materialized views, and their parts: defaults, checks, NOT NULL, row security, attaching.
+//! Tables, views and materialized views, and their parts: defaults, checks, NOT NULL, row security, partitions.
 
 use super::parents::{not_null_in_line, says_not_null, separate_not_null};
 use super::script::{Builder, TableLock};
@@ -55,7 +55,7 @@ impl<'a> Builder<'a> {
                 self.column(table, &name, column);
             }
             let only = self.only(table.meta.oid);
-            // A foreign table is noted as having none, and cannot be told so.
+            // Foreign tables have no replica identity and cannot set one.
             match table.replica_identity {
                 ReplicaIdentity::Nothing if table.kind != TableKind::Foreign => {
                     self.push(format!("ALTER TABLE {only}{name} REPLICA IDENTITY NOTHING"))
@@ -78,7 +78,7 @@ impl<'a> Builder<'a> {
         }
         let here = |check: &&Check| check.validated && check.local;
         for check in table.checks.iter().filter(here) {
-            // One that is made by itself gets its comment then.
+            // If it has a statement of its own, its comment follows that.
             if !self.is_separate(Address::new(class::CONSTRAINT, check.oid)) {
                 self.check_comment(&name, check);
             }
@@ -129,7 +129,7 @@ impl<'a> Builder<'a> {
         }
         let kind = match (table.kind, table.persistence) {
             (TableKind::Foreign, _) => "FOREIGN TABLE",
-            // 18 refuses an unlogged partitioned table, where it never meant anything.
+            // 18 rejects unlogged partitioned tables, which never had an effect.
             (TableKind::Partitioned, Persistence::Unlogged) if self.target >= 180_000 => "TABLE",
             (_, Persistence::Unlogged) => "UNLOGGED TABLE",
             _ => "TABLE",
@@ -162,7 +162,7 @@ impl<'a> Builder<'a> {
         self.push(sql);
     }
 
-    /// Default, generation and NOT NULL of a column in `CREATE TABLE`.
+    /// Default, generation and NOT NULL clauses of a column in `CREATE TABLE`.
     fn column_clauses(&self, table: &Table, column: &Column) -> String {
         let mut sql = String::new();
         if let Some(default) =
@@ -183,14 +183,14 @@ impl<'a> Builder<'a> {
                     && constraint.validated
                     && (says_not_null(table, column, self.tables()) || table.is_partition()) =>
             {
-                // Also the name that the server would choose: it is not free where another table of the schema has it,
-                // as a table made by LIKE has those of its model.
+                // Write the name even if the server would choose the same: it may be taken by another table of the
+                // schema, as with tables made by LIKE.
                 sql += &format!(" CONSTRAINT {} NOT NULL", ident(&constraint.name));
                 if constraint.no_inherit {
                     sql += " NO INHERIT";
                 }
             }
-            // Rows that were there before it may hold NULL: it is added after them.
+            // Existing rows may contain NULL: it is added after the rows.
             Some(constraint) if self.target >= 180_000 && !constraint.validated => {}
             _ if column.not_null && !self.inherited_not_null(table, column) => sql += " NOT NULL",
             _ => {}
@@ -198,7 +198,7 @@ impl<'a> Builder<'a> {
         sql
     }
 
-    /// Whether a parent refuses NULL too; a partition says it again, for it is created alone.
+    /// Whether a parent has NOT NULL too; a partition repeats it, because it is created alone.
     fn inherited_not_null(&self, table: &Table, column: &Column) -> bool {
         !table.is_partition()
             && table.parents.iter().any(|parent| {
@@ -208,7 +208,7 @@ impl<'a> Builder<'a> {
             })
     }
 
-    /// What a column has that `CREATE TABLE` cannot say.
+    /// Properties of a column that `CREATE TABLE` cannot set.
     fn column(&mut self, table: &Table, name: &str, column: &Column) {
         let foreign = if table.kind == TableKind::Foreign { "FOREIGN " } else { "" };
         let kind = match table.kind {
@@ -269,7 +269,7 @@ impl<'a> Builder<'a> {
         };
         let (name, column_name) = (table.meta.qualified(), ident(&column.name));
         self.cost(0, vec![TableLock { table: table.meta.oid, exclusive: true }]);
-        // A generated column that an heir only inherits has no expression of its own that could be set.
+        // A generated column that a child only inherits has no local expression to set.
         if column.generated.is_none() {
             self.push(format!(
                 "ALTER {kind}{name} ALTER COLUMN {column_name} SET DEFAULT {}",
@@ -287,7 +287,7 @@ impl<'a> Builder<'a> {
     }
 
     pub(super) fn check(&mut self, table: &'a Table, check: &'a Check) {
-        // A child gets its parents' checks from them.
+        // Children inherit their parents' checks.
         if !check.local {
             return;
         }
@@ -306,10 +306,10 @@ impl<'a> Builder<'a> {
         let kind = if table.kind == TableKind::Foreign { "FOREIGN TABLE" } else { "TABLE" };
         self.cost(0, vec![TableLock { table: table.meta.oid, exclusive: true }]);
         if self.target < 180_000 {
-            // An older server knows neither the name nor a constraint that is not validated.
+            // An older server supports neither names nor NOT VALID here.
             return;
         }
-        // What comes from a parent is made with the parent's.
+        // Inherited constraints are created with the parent's.
         if !says_not_null(table, column, self.tables()) {
             return;
         }
@@ -341,8 +341,8 @@ impl<'a> Builder<'a> {
     pub(super) fn refresh(&mut self, table: &'a Table) {
         self.cost(self.pages(table.meta.oid), vec![TableLock { table: table.meta.oid, exclusive: true }]);
         let refresh = format!("REFRESH MATERIALIZED VIEW {}", table.meta.qualified());
-        // What the view shows may be what row security lets its owner see: as it was when it was filled at the source,
-        // not an error. The session's own setting stands again afterwards.
+        // The view may contain only what row security showed its owner when it was refreshed at the source, which is
+        // not an error. The session's setting is restored afterwards.
         let secured = self.catalog.tables.iter().any(|table| table.row_security || table.force_row_security);
         self.push(match secured {
             true => format!("SET row_security = on;\n{refresh};\nSET row_security = off"),
@@ -350,7 +350,7 @@ impl<'a> Builder<'a> {
         });
     }
 
-    /// `ALTER TABLE … ADD GENERATED … AS IDENTITY`, which makes the sequence.
+    /// `ALTER TABLE … ADD GENERATED … AS IDENTITY`, which creates the sequence.
     pub(super) fn identity(&mut self, sequence: &'a crate::catalog::sequence::Sequence) {
         let Some(owner) = &sequence.owned_by else { return };
         let Some(table) = self.table_by_oid(owner.table_oid) else { return };
@@ -379,7 +379,7 @@ impl<'a> Builder<'a> {
     }
 
     fn access_method(&self, table: &Table) -> String {
-        // A partitioned table can say one from 17 on, and then it is not the same as saying none.
+        // From 17 on a partitioned table can have one, which differs from having none.
         let partitioned = table.kind == TableKind::Partitioned;
         let may = !partitioned || self.target >= 170_000;
         match &table.access_method {
@@ -411,14 +411,14 @@ fn view_query(table: &Table) -> String {
     format!("{} AS\n{query}{check}", with(&options, &[]))
 }
 
-/// ` WITH (…)`, or nothing.
+/// ` WITH (…)`, or an empty string.
 pub(super) fn with(options: &[String], toast: &[String]) -> String {
     let all: Vec<String> =
         [settings("", options), settings("toast.", toast)].into_iter().filter(|s| !s.is_empty()).collect();
     if all.is_empty() { String::new() } else { format!("\nWITH ({})", all.join(", ")) }
 }
 
-/// `name=value` pairs of `reloptions` for SQL. A value that is no plain word is a literal.
+/// `name=value` pairs of `reloptions` as SQL. Values that are not simple words become literals.
 pub(super) fn settings(prefix: &str, options: &[String]) -> String {
     let one = |option: &String| {
         let (name, value) = option.split_once('=').unwrap_or((option, ""));
@@ -428,7 +428,7 @@ pub(super) fn settings(prefix: &str, options: &[String]) -> String {
     options.iter().map(one).collect::<Vec<_>>().join(", ")
 }
 
-/// `name=value` pairs of foreign options for SQL, by name.
+/// `name=value` pairs of foreign options as SQL, by name.
 fn foreign_options(options: &[String]) -> String {
     let mut all: Vec<String> = options
         .iter()

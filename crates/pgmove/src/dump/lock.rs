@@ -245,7 +245,7 @@ async fn informed(session: &Session, filter: &Filter) -> Result<Filter, Error> {
         Some((child, QualifiedName::new(fields.next()?, fields.next()?)))
     };
     let pairs = session.query("the tables that inherit", sql).await?;
-    Ok(filter.clone().knowing(pairs.into_iter().filter_map(pair)))
+    Ok(filter.clone().with_parents(pairs.into_iter().filter_map(pair)))
 }
 
 /// A pattern that matches nothing is a misspelling, and what it meant would be missing, or there in spite of it.

@@ -1,8 +1,8 @@
-//! Who is a member of what, granted by whom.
+//! Role memberships and their grantors.
 //!
-//! From 16 on a role may have one and the same membership from several grantors, each with options of its own, and a
-//! grantor must itself be allowed to grant: so grants come in an order in which each grantor has its right already, as
-//! in `pg_dumpall`. Before, there is one membership, with whatever any of them gives.
+//! From PostgreSQL 16 on, a role may have the same membership from several grantors, each with its own options, and a
+//! grantor needs ADMIN OPTION itself: so the grants are ordered such that each grantor already has its right, as in
+//! `pg_dumpall`. In older versions there is one membership, whoever granted it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,7 +12,7 @@ use crate::quote::ident;
 /// The first version in which the grantor is part of a membership.
 const GRANTORS_SINCE: u32 = 160_000;
 
-/// Grants that concern a role that is made now. What an existing role is a member of is that server's business.
+/// Grants that concern a newly created role. Memberships of existing roles are left to the target's administrator.
 pub(super) fn statements(
     globals: &Globals,
     fresh: &BTreeSet<&str>,
@@ -38,7 +38,7 @@ pub(super) fn statements(
     }
     let mut open: Vec<&Membership> = wanted.collect();
     let mut out = Vec::new();
-    // Who may grant what, by grants that were made.
+    // ADMIN OPTIONs granted so far.
     let mut admins: BTreeSet<(&str, &str)> = BTreeSet::new();
     while !open.is_empty() {
         let may = |membership: &&Membership| match grantor(globals, membership) {
@@ -46,7 +46,7 @@ pub(super) fn statements(
             None => true,
         };
         let (now, later): (Vec<_>, Vec<_>) = open.iter().copied().partition(may);
-        // Nobody gave the grantor its right here: the role that connects grants in its place.
+        // No remaining grantor has its right at this server: the connecting role becomes the grantor.
         let alone = now.is_empty();
         for membership in if alone { &later } else { &now } {
             let mut with = vec![format!("ADMIN {}", membership.admin)];
@@ -65,17 +65,17 @@ pub(super) fn statements(
     out
 }
 
-/// Who is to be named as the grantor: not the first superuser, whose grants every superuser makes.
+/// The grantor to name, except for the bootstrap superuser, which is the default grantor for all superusers.
 fn grantor<'a>(globals: &'a Globals, membership: &'a Membership) -> Option<&'a str> {
     membership.grantor.as_deref().filter(|grantor| *grantor != globals.bootstrap)
 }
 
-/// Whether the role will be there: it is made, or is one that the target's version brings with it.
+/// Whether the role will exist: it is created, or is a predefined role of the target's version.
 fn known(globals: &Globals, role: &str, target: &Present) -> bool {
     target.roles.contains(role) || globals.roles.iter().any(|made| made.name == role)
 }
 
-/// Memberships in roles of the server's own that the target's version does not have.
+/// Memberships in predefined roles that the target's version does not have.
 pub(super) fn left_out(globals: &Globals, target: &Present) -> Vec<String> {
     let unknown = globals.memberships.iter().filter(|membership| !known(globals, &membership.role, target));
     unknown

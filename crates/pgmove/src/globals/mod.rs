@@ -1,4 +1,4 @@
-//! What belongs to a whole cluster and not to one database: roles, memberships, settings of roles, privileges on
+//! Objects of a whole cluster (as in `pg_dumpall --globals-only`): roles, memberships, settings of roles, privileges on
 //! parameters, tablespaces.
 
 mod memberships;
@@ -17,52 +17,52 @@ use crate::quote::{ident, literal};
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default, rename_all = "kebab-case")]
 pub struct Globals {
-    /// The server that they were read from (`server_version_num`).
+    /// `server_version_num` of the server that they were read from.
     pub server_version_num: u32,
-    /// Roles, without those that the server brings with it.
+    /// Roles, without predefined ones.
     pub roles: Vec<Role>,
-    /// Who is a member of what.
+    /// Role memberships.
     pub memberships: Vec<Membership>,
-    /// Tablespaces, without the server's own two.
+    /// Tablespaces, without `pg_default` and `pg_global`.
     pub tablespaces: Vec<Tablespace>,
-    /// Settings of every role in every database (`ALTER ROLE ALL SET`), `name=value`.
+    /// Settings of all roles in all databases (`ALTER ROLE ALL SET`), as `name=value`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub settings: Vec<String>,
-    /// Privileges on parameters (15 and newer).
+    /// Privileges on configuration parameters (15 and newer).
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub parameters: Vec<Parameter>,
-    /// The superuser that initdb made, which needs nobody's grant and makes those of other superusers (16 and newer).
+    /// The bootstrap superuser, whose memberships need no grant (16 and newer).
     #[serde(skip_serializing_if = "String::is_empty")]
     pub bootstrap: String,
     /// Whether password hashes were read.
     pub passwords: bool,
 }
 
-/// Privileges on a parameter: who may `SET` or `ALTER SYSTEM` it.
+/// Privileges on a configuration parameter (`SET`, `ALTER SYSTEM`).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Parameter {
     /// Its name.
     pub name: String,
     /// The privileges as `aclitem` text.
     pub acl: Vec<String>,
-    /// What every parameter has.
+    /// The default privileges of every parameter.
     pub initial_acl: Vec<String>,
 }
 
-/// A role. It shows no password in debugging output.
+/// A role. Its `Debug` does not show the password.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Role {
     /// Its name.
     pub name: String,
-    /// What it is and may, ready for `CREATE ROLE … WITH`.
+    /// Its attributes, ready for `CREATE ROLE … WITH`.
     pub options: String,
-    /// The password's hash, where it was asked for and is there.
+    /// The password hash, if it was requested and is set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub password: Option<String>,
     /// The comment.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub comment: Option<String>,
-    /// Its settings in every database, `name=value`.
+    /// Its settings in all databases, as `name=value`.
     #[serde(default)]
     pub settings: Vec<String>,
 }
@@ -73,12 +73,12 @@ impl std::fmt::Debug for Role {
     }
 }
 
-/// One row of `pg_auth_members`.
+/// A row of `pg_auth_members`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Membership {
-    /// The role that gives its rights.
+    /// The role whose privileges are granted.
     pub role: String,
-    /// The role that has them by it.
+    /// The member.
     pub member: String,
     /// `WITH ADMIN OPTION`
     pub admin: bool,
@@ -88,7 +88,7 @@ pub struct Membership {
     /// `SET` (16 and newer).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub set: Option<bool>,
-    /// Who granted it (16 and newer, where several may grant the same).
+    /// The grantor (16 and newer, where several may grant the same membership).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub grantor: Option<String>,
 }
@@ -102,12 +102,12 @@ pub struct Tablespace {
     pub owner: String,
     /// Its folder at the source.
     pub location: String,
-    /// Its options, `name=value`.
+    /// Its options, as `name=value`.
     #[serde(default)]
     pub options: Vec<String>,
 }
 
-/// Reads the global objects. `passwords` asks for the hashes too, which only a superuser may read.
+/// Reads the global objects, and the password hashes if `passwords` is true (superusers only).
 ///
 /// # Errors
 /// [`Error::Server`] when the role may not read them.
@@ -190,17 +190,17 @@ struct Setting {
     pair: String,
 }
 
-/// A statement that makes a global object, and what it is about.
+/// A statement that creates a global object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GlobalStatement {
-    /// The object, in words.
+    /// The object, such as `role app`.
     pub object: String,
-    /// The statement. It may hold a password's hash: not for logs.
+    /// The statement. It may contain a password hash: do not log it.
     pub sql: String,
 }
 
 impl Globals {
-    /// Statements that make everything that the target's server lacks.
+    /// Statements that create the objects that the target's server lacks.
     pub fn statements(&self, target: &Present) -> Vec<GlobalStatement> {
         let mut out = Vec::new();
         let mut push = |object: String, sql: String| out.push(GlobalStatement { object, sql });
@@ -257,28 +257,28 @@ impl Globals {
     }
 }
 
-/// The name in a pair of name and value.
+/// The name in a `name=value` pair.
 fn setting_name(pair: &str) -> &str {
     pair.split_once('=').map_or(pair, |(name, _)| name)
 }
 
-/// What a target's server has already.
+/// Global objects that a target's server already has.
 #[derive(Debug, Clone, Default)]
 pub struct Present {
-    /// The server (`server_version_num`).
+    /// `server_version_num` of the server.
     pub version_num: u32,
-    /// Its roles, those too that it brings with it.
+    /// Its roles, including predefined ones.
     pub roles: BTreeSet<String>,
     /// Its tablespaces.
     pub tablespaces: BTreeSet<String>,
-    /// Its settings of every role in every database, `name=value`.
+    /// Its settings of all roles in all databases, as `name=value`.
     pub settings: BTreeSet<String>,
-    /// Privileges on parameters, each parameter with an `aclitem`.
+    /// Its privileges on parameters, as pairs of parameter and `aclitem`.
     pub parameters: BTreeSet<(String, String)>,
 }
 
 impl Parameter {
-    /// What of its privileges is not there and concerns a role that is made now, or everybody.
+    /// The missing privileges that concern a new role or PUBLIC.
     fn grants(&self, fresh: &BTreeSet<&str>, target: &Present) -> Vec<String> {
         let there = |item: &&String| target.parameters.contains(&(self.name.clone(), (*item).clone()));
         let missing: Vec<String> = self.acl.iter().filter(|item| !there(item)).cloned().collect();
@@ -286,22 +286,22 @@ impl Parameter {
     }
 }
 
-/// What became of global objects at a target.
+/// The result of [`apply_globals`].
 #[derive(Debug, Clone, Default, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct GlobalsReport {
-    /// Roles, tablespaces and settings that were there already, and were left as they are.
+    /// Roles, tablespaces and settings that already existed and were left unchanged.
     pub there: Vec<String>,
-    /// What this server cannot be given, and why.
+    /// What this server does not support, with the reason.
     pub left_out: Vec<String>,
-    /// How many statements ran.
+    /// Number of executed statements.
     pub ran: usize,
 }
 
-/// Makes the global objects that the target's server lacks. What is there already stays as it is.
+/// Creates the global objects that the target's server lacks. Existing objects are left unchanged.
 ///
 /// # Errors
-/// [`Error::Server`] with the object; what was made before it stays.
+/// [`Error::Server`] with the object; objects created before it remain.
 pub async fn apply_globals(options: &ConnectOptions, globals: &Globals) -> Result<GlobalsReport, Error> {
     let session = connect(&options.clone().with_database("postgres")).await?;
     let all_settings =
@@ -336,13 +336,13 @@ pub async fn apply_globals(options: &ConnectOptions, globals: &Globals) -> Resul
 }
 
 impl Globals {
-    /// What the target's server cannot be given, in words.
+    /// What the target's server does not support, described.
     fn left_out(&self, target: &Present) -> Vec<String> {
         let mut out = memberships::left_out(self, target);
         if target.version_num < 150_000 {
             let named = self.parameters.iter();
             out.extend(named.map(|parameter| {
-                format!("privileges on parameter {}: they need PostgreSQL 15 or newer", parameter.name)
+                format!("privileges on parameter {}: requires PostgreSQL 15 or newer", parameter.name)
             }));
         }
         out

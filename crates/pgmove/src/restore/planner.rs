@@ -138,7 +138,7 @@ pub(crate) async fn make(
         }
         let tables = catalog.timescale.iter().flat_map(|timescale| &timescale.hypertables);
         plan.hypertables.extend(tables.map(|table| table.name.clone()));
-        let mut beyond = ddl::inexpressible(catalog, version);
+        let mut beyond = ddl::unsupported(catalog, version);
         if !build.icu {
             beyond.extend(ddl::needs_icu(catalog));
         }

@@ -1,8 +1,7 @@
-//! A database as a script that plain `psql` restores: statements, and rows in COPY blocks.
+//! A database as a script for `psql`: statements, and rows in COPY blocks.
 //!
-//! Names are data of somebody else's making. In a statement they are quoted; in a comment, which ends with its line,
-//! a newline in a name would begin a statement of its own (CVE-2025-8714): there every control character is written
-//! as an escape.
+//! Names are untrusted. In statements they are quoted. A comment ends with its line, so that a newline in a name would
+//! begin a statement (CVE-2025-8714): in comments, control characters are escaped.
 
 pub mod psql;
 
@@ -11,7 +10,7 @@ use crate::connect::value_settings::ValueSettings;
 use crate::ddl::{SESSION, Section, Statement};
 use crate::quote::ident;
 
-/// The beginning: where it comes from, and the settings that every statement after it needs.
+/// The beginning of a script: its origin, and the settings that its statements need.
 pub fn header(catalog: &Catalog, target_version_num: u32) -> String {
     let database = &catalog.database.meta.name;
     let mut out = format!(
@@ -26,7 +25,7 @@ pub fn header(catalog: &Catalog, target_version_num: u32) -> String {
     if target_version_num >= 170_000 {
         out += "SET transaction_timeout = 0;\n";
     }
-    // Money is read in the form that it was written in.
+    // Values of type `money` are read in the format in which they were written.
     out += "SET lc_monetary = 'C';\nSET DateStyle = 'ISO, YMD';\n";
     out += &format!("SET client_encoding = '{}';\n", client_encoding(catalog));
     for (name, value) in SESSION {
@@ -36,14 +35,14 @@ pub fn header(catalog: &Catalog, target_version_num: u32) -> String {
     out
 }
 
-/// The settings under which the source evaluates its own expressions: those that rows can be read under, to stand before
-/// them, or all of them, to stand before the filling of materialized views.
+/// The source's settings for evaluating its expressions: without `views`, those under which rows can be read, to
+/// precede the rows; with `views`, all of them, to precede the refresh of materialized views.
 pub fn value_settings(catalog: &Catalog, views: bool) -> String {
     let settings = ValueSettings::of(&catalog.database).as_script(views);
     if settings.is_empty() { settings } else { format!("-- as at the source\n{settings}\n") }
 }
 
-/// Rows are read in this encoding, and stand so in the script.
+/// The encoding of the rows in the script.
 fn client_encoding(catalog: &Catalog) -> &str {
     match catalog.database.encoding.as_str() {
         "SQL_ASCII" => "SQL_ASCII",
@@ -51,13 +50,13 @@ fn client_encoding(catalog: &Catalog) -> &str {
     }
 }
 
-/// What a script cannot say of a database with TimescaleDB, line by line: its functions do it, in an order that depends
-/// on the rows. A restore does all of it.
+/// What a script cannot contain of a TimescaleDB database, one line each: TimescaleDB's functions create it in an order
+/// that depends on the rows. A restore does all of it.
 pub fn left_out(catalog: &Catalog) -> Vec<String> {
     let Some(timescale) = &catalog.timescale else { return Vec::new() };
     let aggregates = timescale.aggregates.iter().map(|aggregate| {
         format!(
-            "rows of continuous aggregate {}: refresh_continuous_aggregate makes those anew whose raw rows are left",
+            "rows of continuous aggregate {}: refresh_continuous_aggregate recreates those whose raw rows still exist",
             one_line(&aggregate.name.to_string())
         )
     });
@@ -68,12 +67,12 @@ pub fn left_out(catalog: &Catalog) -> Vec<String> {
     aggregates.chain(compressed).chain(jobs).collect()
 }
 
-/// The same as comments of a script; empty where nothing is left out.
+/// The same as SQL comments; empty if nothing is left out.
 pub fn left_out_comments(catalog: &Catalog) -> String {
     left_out(catalog).iter().map(|what| format!("-- left out: {what}\n")).collect()
 }
 
-/// The statements of a script in the order in which a restore runs them: all of one section.
+/// The statements of one section, in the order in which a restore runs them.
 pub fn section(statements: &[Statement], section: Section) -> impl Iterator<Item = String> + '_ {
     statements.iter().filter(move |statement| statement.section == section).map(statement)
 }
@@ -86,7 +85,7 @@ fn statement(statement: &Statement) -> String {
     )
 }
 
-/// What stands before the rows of a table.
+/// The lines before the rows of a table.
 pub fn copy_begin(table: &QualifiedName, columns: &[String]) -> String {
     let said = one_line(&table.to_string());
     if *table == large_objects_table() {
@@ -97,12 +96,12 @@ pub fn copy_begin(table: &QualifiedName, columns: &[String]) -> String {
     format!("-- rows of {said}\nCOPY {table}{list} FROM stdin;\n")
 }
 
-/// What stands after the rows of a table.
+/// The lines after the rows of a table.
 pub fn copy_end(table: &QualifiedName) -> &'static str {
     if *table == large_objects_table() { "COMMIT;\n\n" } else { "\\.\n\n" }
 }
 
-/// A row of large objects' bytes, as a statement. Rows of other tables stand as they are.
+/// A row of large object data as a statement. Rows of other tables are written unchanged.
 pub fn large_object_row(row: &str) -> Option<String> {
     let mut fields = row.trim_end_matches('\n').splitn(3, '\t');
     let object: u32 = fields.next()?.parse().ok()?;
@@ -114,7 +113,7 @@ pub fn large_object_row(row: &str) -> Option<String> {
     Some(format!("SELECT pg_catalog.lo_put({object}, {offset}, '\\x{digits}');\n"))
 }
 
-/// Text that cannot leave its line.
+/// Escapes control characters, so that the text cannot leave its line.
 fn one_line(text: &str) -> String {
     text.chars()
         .map(|c| {

@@ -1,12 +1,12 @@
-//! What psql would do on its own when it reads a script: a backslash outside of what is quoted begins a command of
-//! psql's, and some of those run programs. No statement of PostgreSQL needs one there, so that one which stands there was
-//! put there by somebody (CVE-2025-8714).
+//! Protection against meta-commands: when psql reads a script, a backslash outside quotes begins a meta-command, and
+//! some of those run programs. No statement that a PostgreSQL server deparses contains one there, so an occurrence was
+//! injected (CVE-2025-8714).
 
 use crate::Error;
 use crate::baseline::script::lex::{Kind, Token, tokens};
 use crate::ddl::Statement;
 
-/// The first releases of psql that know `\restrict`, as ranges of its `VERSION_NUM`.
+/// The first releases of psql that support `\restrict`, as ranges of its `VERSION_NUM`.
 const KNOW_RESTRICT: [(u32, u32); 6] = [
     (130_022, 139_999),
     (140_019, 149_999),
@@ -16,9 +16,9 @@ const KNOW_RESTRICT: [(u32, u32); 6] = [
     (180_000, 9_999_999),
 ];
 
-/// The first lines of a script: where psql knows `\restrict`, it runs no command of its own until [`unrestrict`] gives
-/// the same key, which nobody who wrote the rest can have known. An older psql refuses commands that it does not know, so
-/// that the command comes out of a variable, which is empty there.
+/// The first lines of a script: a psql that supports `\restrict` runs no meta-command until [`unrestrict`] gives the
+/// same key, which the author of the content cannot know. An older psql rejects unknown commands, so the command comes
+/// from a variable that is empty there.
 pub fn restrict(key: &str) -> String {
     let known: Vec<_> =
         KNOW_RESTRICT.iter().map(|(from, to)| format!(":VERSION_NUM BETWEEN {from} AND {to}")).collect();
@@ -34,10 +34,9 @@ pub fn unrestrict() -> &'static str {
     ":dbhaul_unrestrict\n"
 }
 
-/// Refuses statements of which psql would take a part for a command of its own, or which it would not end where the
-/// server ends them.
+/// Refuses statements in which psql would find a meta-command, or which it would split differently than the server.
 ///
-/// # Errors
+/// [`Error::Refused`] with all such objects.
 /// [`Error::Refused`] with every such object.
 pub fn check(statements: &[Statement]) -> Result<(), Error> {
     let conflicts: Vec<String> = statements
@@ -51,14 +50,13 @@ pub fn check(statements: &[Statement]) -> Result<(), Error> {
         return Ok(());
     }
     Err(Error::Refused {
-        what: "the stored schema is not one that a PostgreSQL server gave: psql would run parts of it as commands of its \
-               own"
+        what: "the stored schema was not produced by a PostgreSQL server: psql would run parts of it as meta-commands"
             .to_owned(),
         conflicts,
     })
 }
 
-/// Why psql must not read this text.
+/// Why psql must not read this text, if so.
 pub(crate) fn danger(text: &str) -> Option<String> {
     if text.contains('\0') {
         return Some("a zero byte".to_owned());
@@ -66,10 +64,10 @@ pub(crate) fn danger(text: &str) -> Option<String> {
     let mut carriage_return = false;
     let tokens = match tokens(text, |_, comment| carriage_return |= comment.contains('\r')) {
         Ok(tokens) => tokens,
-        Err(unfinished) => return Some(format!("{} that does not end", unfinished.what)),
+        Err(unfinished) => return Some(format!("{} without an end", unfinished.what)),
     };
     let mut before: Option<&Token> = None;
-    // Where psql sends what it has: behind it, settings may be others than those that a script begins with.
+    // Here psql sends its buffer; the settings afterwards may differ from those at the beginning of the script.
     let (mut depth, mut ended) = (0_u32, false);
     let atomic = tokens.windows(2).any(|pair| matches!(pair, [a, b] if a.is("begin") && b.is("atomic")));
     for token in &tokens {
@@ -77,12 +75,12 @@ pub(crate) fn danger(text: &str) -> Option<String> {
         let own = text.get(token.start..token.end).unwrap_or_default();
         match &token.kind {
             Kind::Psql("a meta-command") => return Some("a backslash outside of quotes".to_owned()),
-            // Versions of psql differ in where such a number ends.
+            // Versions of psql disagree about where such a number ends.
             Kind::Number(_) if !is_plain_number(own) && own.ends_with(|c: char| !c.is_ascii_digit()) => {
                 let next = text.get(token.end..).and_then(|rest| rest.chars().next());
                 let exponent = own.ends_with(['e', 'E']) && matches!(next, Some('+' | '-'));
                 if !exponent && matches!(next, Some('\'' | '"' | '$')) || own.contains('$') {
-                    return Some(format!("`{own}`, which is no number"));
+                    return Some(format!("`{own}`, which is not a number"));
                 }
             }
             Kind::Other('(') => depth = depth.saturating_add(1),
@@ -91,14 +89,14 @@ pub(crate) fn danger(text: &str) -> Option<String> {
             _ => {}
         }
         if ended && own.contains('\\') {
-            return Some("several statements, of which a later one holds a backslash".to_owned());
+            return Some("several statements, a later one of which contains a backslash".to_owned());
         }
         let gap = before.map_or(0, |before| before.end);
         let gap = text.get(gap..token.start).unwrap_or_default();
         if gap.chars().any(|c| c.is_whitespace() && !c.is_ascii()) {
-            return Some("a space that only some take for one".to_owned());
+            return Some("a character that only some parsers treat as whitespace".to_owned());
         }
-        // A string that goes on in another line keeps the rules of its beginning.
+        // A string continued on another line follows the rules of its beginning.
         if is_text && own.contains('\\') && before.is_some_and(|before| matches!(before.kind, Kind::Text(_)))
         {
             return Some("a string in two pieces".to_owned());
@@ -112,20 +110,20 @@ fn is_plain_number(text: &str) -> bool {
     text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.')
 }
 
-/// Rows of COPY text on their way into a script, where a line `\.` ends them.
+/// Checks rows of COPY text on their way into a script, where a line `\.` ends them.
 #[derive(Debug, Default)]
 pub struct RowLines {
-    /// How much of the line has passed, and its first bytes.
+    /// The number of bytes of the current line so far, and its first bytes.
     length: usize,
     begin: [u8; 3],
     lines: u64,
 }
 
 impl RowLines {
-    /// Looks at the next bytes.
+    /// Checks the next bytes.
     ///
     /// # Errors
-    /// A line that would end the rows: the server writes no such line, so that the rest was to be read as statements.
+    /// On a line that would end the rows. No server writes one: psql would read the rest as statements.
     pub fn push(&mut self, bytes: &[u8]) -> Result<(), String> {
         for byte in bytes {
             if *byte != b'\n' {
@@ -140,7 +138,7 @@ impl RowLines {
                 || (self.length == 3 && self.begin == *b"\\.\r")
             {
                 return Err(format!(
-                    "row {} is `\\.`, which ends the rows of a script; no server wrote it",
+                    "row {} is `\\.`, which would end the COPY block early; no server writes such a row",
                     self.lines
                 ));
             }
@@ -149,12 +147,12 @@ impl RowLines {
         Ok(())
     }
 
-    /// To be called behind the last bytes.
+    /// To be called after the last bytes.
     ///
     /// # Errors
-    /// The last line does not end.
+    /// If the last line is not terminated.
     pub fn finish(&self) -> Result<(), String> {
-        if self.length == 0 { Ok(()) } else { Err("the last row does not end".to_owned()) }
+        if self.length == 0 { Ok(()) } else { Err("the last row is not terminated".to_owned()) }
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use pgmove::baseline::{Baseline, Observed, Severity, Verdict, check};
+use pgmove::baseline::{Baseline, CheckOutcome, Observed, Severity, check};
 use pgmove::{ConnectOptions, Environment, Session};
 use sandbox::{Postgres, PostgresOptions};
 
@@ -48,7 +48,7 @@ async fn session(server: &Postgres, database: &str) -> Session {
     open(database).await
 }
 
-async fn verdict(session: &Session, baseline: &Baseline, environment: &str) -> Verdict {
+async fn verdict(session: &Session, baseline: &Baseline, environment: &str) -> CheckOutcome {
     let observed = Observed::read(session.client(), session.server().version_num).await.unwrap();
     check(baseline, &observed, Some(environment)).unwrap()
 }

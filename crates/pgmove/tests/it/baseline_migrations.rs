@@ -143,7 +143,7 @@ async fn the_old_database_of_the_story_needs_them_in_their_order() {
     let found = stage.plan(&scripts, &PlanOptions { skip: &skip, ..options }).await;
     let stuck = found.file("v3_3_1_agent_decisions_baseline").unwrap();
     assert_eq!(stuck.action, Action::Blocked);
-    assert!(stuck.reasons[0].contains("would not bring column public.agent_decisions"), "{stuck:#?}");
+    assert!(stuck.reasons[0].contains("would not create column public.agent_decisions"), "{stuck:#?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -185,7 +185,7 @@ async fn an_error_is_told_with_its_line_and_what_stays() {
     assert_eq!((told.line, told.source.sqlstate()), (6, Some("22012")));
     assert!(
         told.state.contains("begins on line 4 was rolled back")
-            && told.state.contains("line 3, is committed"),
+            && told.state.contains("up to line 3 are committed"),
         "{}",
         told.state
     );
@@ -196,7 +196,7 @@ async fn an_error_is_told_with_its_line_and_what_stays() {
     let told =
         failed("CREATE TABLE two (id int);\nCREATE INDEX CONCURRENTLY two_id ON two (id);\nSELECT 1/0;")
             .await;
-    assert!(told.state.contains("up to the statement on line 2, is committed"), "{}", told.state);
+    assert!(told.state.contains("up to line 2 are committed"), "{}", told.state);
     assert_eq!(stage.count("pg_class WHERE relname = 'two_id'").await, 1);
     stage.sql("DROP TABLE two").await;
 
@@ -218,7 +218,7 @@ async fn what_must_not_run_stops_all_before_anything_runs() {
             "CREATE TABLE half (a int);\nALTER TABLE half ADD COLUMN b int;",
             "line 1 (create table half a int)",
         ),
-        ("ALTER TABLE nowhere ADD COLUMN b int", "needs public.nowhere, which no file makes"),
+        ("ALTER TABLE nowhere ADD COLUMN b int", "needs public.nowhere, which no file creates"),
     ] {
         let error =
             stage.apply(&scripts(&[("1", "CREATE TABLE one (id int)"), ("2", sql)])).await.unwrap_err();

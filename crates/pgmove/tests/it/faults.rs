@@ -182,7 +182,7 @@ async fn a_target_that_takes_nothing_is_noticed() {
         .map(|at| Ok::<_, std::io::Error>(Bytes::from(format!("{at}\tabcd\n"))));
     let error = target.copy_in(&plan, &TableName::new("public", "t"), rows).await.unwrap_err();
     assert!(matches!(error, Error::Stalled { seconds: 2, .. }) && error.is_lost(), "{error:?}");
-    assert!(error.to_string().starts_with("table public.t: nothing moved for 2 s"), "{error}");
+    assert!(error.to_string().starts_with("table public.t: no progress for 2 s"), "{error}");
     drop(blocker);
     assert_eq!(value(&session(&server, "b").await, "SELECT count(*) FROM public.t").await, "0");
 }
@@ -207,7 +207,7 @@ async fn a_source_that_sends_nothing_is_noticed() {
     signal("-CONT", &pid);
     let failure = failure.expect("the stream ends with an error");
     assert!(matches!(failure, Error::Stalled { seconds: 1, .. }), "{failure:?}");
-    assert!(failure.to_string().starts_with("table public.big: nothing moved for 1 s"), "{failure}");
+    assert!(failure.to_string().starts_with("table public.big: no progress for 1 s"), "{failure}");
 }
 
 fn signal(name: &str, pid: &str) {

@@ -64,7 +64,7 @@ async fn a_filter_brings_what_it_says_and_names_what_it_leaves() {
         assert_eq!(
             source.catalog().left_out,
             [
-                "foreign key customer_best_order_fkey on public.customer refers to public.orders, which the filter leaves out, and is left out too"
+                "foreign key customer_best_order_fkey on public.customer refers to public.orders, which the filter excludes, and is excluded too"
             ]
         );
         drop(source);

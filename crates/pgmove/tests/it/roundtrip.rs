@@ -215,7 +215,7 @@ async fn a_server_that_was_built_with_less_says_so() {
     let to = database(&new.server, "b", "").await;
     let refused = copy(&from, &to, &SourceOptions::default()).await.unwrap_err().to_string();
     assert!(
-        refused.contains("collation public.c: it is ICU's, and this server was built without"),
+        refused.contains("collation public.c: it requires ICU, and this server was built without"),
         "{refused}"
     );
     run(&session(&old.server, "a").await, "DROP COLLATION public.c").await;

@@ -5,7 +5,7 @@ pub(crate) mod migrations;
 use std::path::Path;
 
 use anyhow::Context as _;
-use pgmove::baseline::{Baseline, Observed, Verdict};
+use pgmove::baseline::{Baseline, CheckOutcome, Observed};
 use pgmove::{Catalog, Filter};
 use repository::Repository;
 
@@ -72,7 +72,7 @@ pub(crate) fn verdict_for_source(
     endpoint: &Endpoint,
     catalog: &pgmove::Catalog,
     progress: &Progress,
-) -> anyhow::Result<Option<Verdict>> {
+) -> anyhow::Result<Option<CheckOutcome>> {
     let Some(file) = &endpoint.baseline else { return Ok(None) };
     let observed = Observed::from_catalog(catalog);
     let judged =
@@ -105,7 +105,7 @@ pub(crate) fn ready(file: Option<&Path>, environment: Option<&str>) -> anyhow::R
 pub(crate) async fn verdict_for_target(
     endpoint: &Endpoint,
     progress: &Progress,
-) -> anyhow::Result<Option<Verdict>> {
+) -> anyhow::Result<Option<CheckOutcome>> {
     let Some(file) = &endpoint.baseline else { return Ok(None) };
     progress.stage("checking the schema baseline", None);
     let (_, catalog) = live_catalog(endpoint, &Filter::default()).await?;
@@ -139,7 +139,7 @@ fn judge(
     file: &Path,
     observed: &Observed,
     environment: Option<&str>,
-) -> anyhow::Result<Verdict> {
+) -> anyhow::Result<CheckOutcome> {
     pgmove::baseline::check(baseline, observed, environment).map_err(|e| unusable(file, &e))
 }
 

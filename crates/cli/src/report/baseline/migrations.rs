@@ -1,6 +1,6 @@
 //! What is to be done to reach a folder's migrations, and what was done.
 
-use pgmove::baseline::{Action, Applied, Mode, Plan, PlannedFile, Status, Verdict};
+use pgmove::baseline::{Action, Applied, CheckOutcome, MigrationRemedy, Mode, Plan, PlannedFile, Status};
 use serde::Serialize;
 
 /// A plan, and what it is about.
@@ -36,7 +36,7 @@ pub(crate) struct ApplyReport {
     pub(crate) applied: Vec<Applied>,
     /// The baseline's verdict afterwards, where there is a baseline.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) verdict: Option<Verdict>,
+    pub(crate) verdict: Option<CheckOutcome>,
 }
 
 impl ApplyReport {
@@ -58,7 +58,8 @@ impl ApplyReport {
             ));
         }
         for file in self.plan.files.iter().filter(|file| matches!(file.action, Action::Skip | Action::Ask)) {
-            out.push_str(&format!("not run {}: {}\n", file.name, file.reasons.join("; ")));
+            let reasons: Vec<String> = file.reasons.iter().cloned().chain(remedy(file)).collect();
+            out.push_str(&format!("not run {}: {}\n", file.name, reasons.join("; ")));
         }
         if self.applied.is_empty() {
             out.push_str("there was nothing to apply\n");
@@ -76,6 +77,17 @@ fn mode(mode: Mode) -> &'static str {
         Mode::Own => ", by its own BEGIN and COMMIT",
         Mode::Statements => ", each statement by itself",
     }
+}
+
+/// The remedy of a file, with the flags that apply it.
+fn remedy(file: &PlannedFile) -> Option<String> {
+    let name = &file.name;
+    Some(match file.remedy? {
+        MigrationRemedy::RunIfNeedsExist => format!("if it is created by other means, pass `--run {name}`"),
+        MigrationRemedy::FixOrRun => format!("fix it by hand, or pass `--run {name}`"),
+        MigrationRemedy::RunOrSkip => format!("pass `--run {name}` or `--skip {name}`"),
+        _ => return None,
+    })
 }
 
 fn render(plan: &Plan) -> String {
@@ -126,7 +138,7 @@ fn details(file: &PlannedFile) -> Vec<String> {
     if file.action == Action::Nothing {
         return Vec::new();
     }
-    let mut lines = file.reasons.clone();
+    let mut lines: Vec<String> = file.reasons.iter().cloned().chain(remedy(file)).collect();
     lines.extend(
         file.obstacles
             .iter()

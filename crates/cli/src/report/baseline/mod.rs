@@ -13,7 +13,7 @@ pub(crate) struct BaselineReport {
     /// The baseline's file.
     pub(crate) baseline: String,
     /// The finding.
-    pub(crate) verdict: pgmove::baseline::Verdict,
+    pub(crate) verdict: pgmove::baseline::CheckOutcome,
 }
 
 impl BaselineReport {

@@ -139,11 +139,11 @@ async fn a_forged_snapshot_runs_no_program_by_way_of_psql() {
     let ends = format!("x\n\\.\n{touch}\n");
     let with_rows = |bytes: Vec<u8>| [bytes, ends.clone().into_bytes()].concat();
     let id = forge(at, real.id.as_str(), rows, with_rows).await;
-    export(&id).exits(5).says("ends the rows of a script");
+    export(&id).exits(5).says("would end the COPY block early");
     let refused = by_hand(at, &["store", "postgres", &id, &name, &server.url("by_hand")]);
     assert!(!refused.status.success() && stderr(&refused).contains("forged"), "{}", stderr(&refused));
     let id = forge(at, real.id.as_str(), rows, |bytes| [bytes, b"cut off".to_vec()].concat()).await;
-    export(&id).exits(5).says("does not end");
+    export(&id).exits(5).says("not terminated");
     let tables = "SELECT count(*) FROM pg_class WHERE relnamespace = 'public'::regnamespace";
     let client = postgres(&server.url("by_hand")).await;
     let count: i64 = client.query_one(tables, &[]).await.unwrap().get(0);

@@ -1,4 +1,4 @@
-//! Running a plan: each file in a session of its own, as `psql -f` would, and nothing after the first error.
+//! Applies a plan: each file in its own session, as `psql -f` would, stopping at the first error.
 
 use std::time::Instant;
 
@@ -9,10 +9,10 @@ use crate::baseline::script::Script;
 use crate::baseline::script::effect::Control;
 use crate::{ConnectOptions, Error, Session, connect};
 
-/// Whoever applies migrations holds this advisory lock, so that two runs do not meet: "dbhaul" and "m" in ASCII.
+/// Advisory lock that prevents concurrent runs: "dbhaul" and "m" in ASCII.
 const LOCK: i64 = 0x0064_6268_6175_6c6d;
 
-/// A file that was run.
+/// An applied file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Applied {
@@ -20,55 +20,55 @@ pub struct Applied {
     pub name: String,
     /// The file.
     pub file: String,
-    /// How it ran.
+    /// The transaction mode.
     pub mode: Mode,
-    /// Statements that ran.
+    /// Number of statements.
     pub statements: usize,
-    /// How long it took, in milliseconds.
+    /// Duration in milliseconds.
     pub millis: u64,
 }
 
-/// A statement that the server refused.
+/// A statement that the server rejected.
 #[derive(Debug)]
 pub struct Failed {
     /// The file.
     pub file: String,
-    /// The line of the file, counted from 1: where the server points to, else where the statement begins.
+    /// The line of the file, counted from 1: the server's error position, or the beginning of the statement.
     pub line: usize,
-    /// What the server said.
+    /// The server's error.
     pub source: Error,
-    /// The state that things are in now.
+    /// The resulting state of the database.
     pub state: String,
-    /// The files that had run before.
+    /// Files applied before.
     pub applied: Vec<Applied>,
-    /// The names of those that were not run.
+    /// Names of files that were not run.
     pub not_run: Vec<String>,
 }
 
-/// Why a plan was not run to its end.
+/// Why a plan was not completed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ApplyError {
-    /// A file of the plan cannot be run; nothing was.
+    /// A file of the plan cannot be run; nothing was run.
     #[error("nothing was run:\n  {}", .0.join("\n  "))]
     Blocked(Vec<String>),
     /// A statement failed.
     #[error("{}, line {}: {}\nstate: {}", .0.file, .0.line, .0.source, .0.state)]
     Failed(Box<Failed>),
-    /// The server could not be reached, or does not take changes.
+    /// The server is unreachable or does not accept changes.
     #[error(transparent)]
     Server(#[from] Error),
 }
 
-/// Runs what a plan says, in its order. `on_file` is told each file before it runs.
+/// Applies a plan in its order. `on_file` is called with each file before it runs.
 ///
-/// A file runs in one transaction where it can ([`Mode`]). The session has the settings that the role and the
-/// database give it, none of this tool's own.
+/// A file runs in one transaction if possible ([`Mode`]). The session has the settings of the role and the database;
+/// this crate's pinned settings do not apply.
 ///
 /// # Errors
-/// [`ApplyError::Blocked`] before anything runs when a file of the plan cannot; [`ApplyError::Failed`] at the first
-/// error of a file, with the line and what state things are in; [`ApplyError::Server`] when no session can be had,
-/// the server is a standby, or another run holds the lock.
+/// [`ApplyError::Blocked`] before anything runs if a file of the plan cannot be run; [`ApplyError::Failed`] at the
+/// first error in a file, with the line and the resulting state; [`ApplyError::Server`] if the connection fails, the
+/// server is a standby, or another run holds the lock.
 pub async fn apply(
     options: &ConnectOptions,
     scripts: &[Script],
@@ -98,7 +98,7 @@ pub async fn apply(
     let mut applied = Vec::new();
     for (at, name) in plan.order.iter().enumerate() {
         let Some(script) = scripts.iter().find(|script| script.name == *name) else {
-            let what = format!("{name} is in the plan, and its file is not among those given");
+            let what = format!("{name} is in the plan, but its file was not given");
             return Err(ApplyError::Blocked(vec![what]));
         };
         on_file(&script.file);
@@ -146,7 +146,7 @@ fn refuse_standby(session: &Session) -> Result<(), Error> {
     }
     Err(Error::Refused {
         what: session.server().to_string(),
-        conflicts: vec!["it is a standby, which takes no changes: connect to its primary".to_owned()],
+        conflicts: vec!["it is a standby, which is read-only: connect to its primary".to_owned()],
     })
 }
 
@@ -158,7 +158,7 @@ async fn take_lock(session: &Session) -> Result<(), Error> {
     Err(Error::Refused {
         what: session.server().to_string(),
         conflicts: vec![format!(
-            "another run applies migrations to this database just now (advisory lock {LOCK}): wait for its end"
+            "another run is applying migrations to this database (advisory lock {LOCK}): wait until it ends"
         )],
     })
 }
@@ -172,8 +172,8 @@ struct Stopped {
 
 async fn run(session: &Session, script: &Script) -> Result<(), Stopped> {
     let mode = script.mode();
-    // Of a file that commits by itself: the line of the last statement that stays whatever follows, and where the
-    // transaction began that is open.
+    // For a file with its own COMMIT: the line of the last committed statement, and the line at which the open
+    // transaction began.
     let (mut kept, mut begun) = (None::<usize>, None::<usize>);
     let first = script.statements.first().map_or(1, |statement| statement.line);
     if mode == Mode::Transaction {
@@ -183,7 +183,7 @@ async fn run(session: &Session, script: &Script) -> Result<(), Stopped> {
         let object = format!("the statement that begins on line {}", statement.line);
         if let Err(source) = session.execute(&object, &statement.text).await {
             let line = statement.line + lines_before(&source, &statement.text);
-            // The connection may be gone; then the server has rolled back by itself.
+            // The connection may be lost; then the server has rolled back by itself.
             let _ = session.execute("the failed transaction", "ROLLBACK").await;
             return Err(Stopped { line, state: state(mode, begun, kept), source });
         }
@@ -201,8 +201,7 @@ async fn run(session: &Session, script: &Script) -> Result<(), Stopped> {
         (_, Some(line)) => {
             let _ = session.execute("the open transaction", "ROLLBACK").await;
             let source = Error::Options(
-                "the transaction that begins here is never ended: write COMMIT at its end, or leave BEGIN out"
-                    .to_owned(),
+                "the transaction that begins here is never ended: add COMMIT, or remove BEGIN".to_owned(),
             );
             Err(Stopped { line, source, state: state(mode, begun, kept) })
         }
@@ -210,15 +209,14 @@ async fn run(session: &Session, script: &Script) -> Result<(), Stopped> {
     }
 }
 
-/// BEGIN or COMMIT of our own. A COMMIT may fail by a deferred constraint.
+/// Our own BEGIN or COMMIT. COMMIT may fail because of a deferred constraint.
 async fn bracket(session: &Session, script: &Script, sql: &str, line: usize) -> Result<(), Stopped> {
     let object = format!("{sql} of {}", script.file);
     session.execute(&object, sql).await.map_err(|source| Stopped {
         line,
         state: match source.is_lost() && sql == "COMMIT" {
             true => {
-                "the connection was lost at COMMIT: whether this file is in the database must be looked at \
-                     (`dbhaul baseline plan`)"
+                "the connection was lost during COMMIT: plan again to find out whether this file was applied"
                     .to_owned()
             }
             false => state(Mode::Transaction, None, None),
@@ -234,17 +232,15 @@ fn state(mode: Mode, begun: Option<usize>, kept: Option<usize>) -> String {
     }
     let rolled_back = match begun {
         Some(line) => format!("its transaction that begins on line {line} was rolled back"),
-        None => "the statement that failed left nothing".to_owned(),
+        None => "the failed statement changed nothing".to_owned(),
     };
     match kept {
-        Some(line) => format!(
-            "{rolled_back}; what stands before it, up to the statement on line {line}, is committed and stays"
-        ),
+        Some(line) => format!("{rolled_back}; the statements up to line {line} are committed"),
         None => format!("{rolled_back}; nothing of this file is in the database"),
     }
 }
 
-/// How many lines into the statement the server points.
+/// The number of lines between the statement's beginning and the server's error position.
 fn lines_before(error: &Error, text: &str) -> usize {
     use tokio_postgres::error::ErrorPosition;
     let Error::Server { source, .. } = error else { return 0 };

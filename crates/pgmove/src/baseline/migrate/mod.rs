@@ -1,14 +1,14 @@
-//! Migrations against a database: which have been applied, what is left, in which order it can run, and running it.
+//! Migrations: which have been applied, which remain, in which order they can run, and running them.
 //!
-//! Nothing is recorded in the database. What a file makes is looked for in the catalog, and where the catalog cannot
-//! tell (rows, `DO` blocks, calls) that is said.
+//! Nothing is recorded in the database. The catalog is searched for what a file creates; where it cannot tell (rows,
+//! `DO` blocks, calls), the plan says so.
 
 mod apply;
-mod judge;
 mod order;
 mod plan;
 mod state;
+mod status;
 
 pub use apply::{Applied, ApplyError, Failed, apply};
 pub use order::plan;
-pub use plan::{Action, Mode, Plan, PlanOptions, PlannedFile, Status};
+pub use plan::{Action, MigrationRemedy, Mode, Plan, PlanOptions, PlannedFile, Status};

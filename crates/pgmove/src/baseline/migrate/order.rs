@@ -1,21 +1,21 @@
-//! In which order migrations can run, found by running them on a [`State`] instead of a server.
+//! Determines the order in which migrations can run, by running them on a [`State`] instead of a server.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::judge::{Judged, judge, words};
-use super::plan::{Action, Plan, PlanOptions, PlannedFile, Status};
+use super::plan::{Action, MigrationRemedy, Plan, PlanOptions, PlannedFile, Status};
 use super::state::State;
+use super::status::{FileStatus, describe, file_statuses};
 use crate::baseline::script::Script;
 use crate::baseline::script::effect::{Effects, Mark, Object};
 use crate::baseline::{Baseline, BaselineError};
 use crate::catalog::Catalog;
 
-/// Works out what is to be done to bring a database up to these files. `search_path` names the schemas in which
-/// names without schema are looked for; objects are made in the first.
+/// Plans how to bring a database up to these files. `search_path` lists the schemas in which unqualified names are
+/// looked up; objects are created in the first.
 ///
 /// # Errors
 /// [`BaselineError::UnknownEnvironment`] for an environment that the baseline does not list, and
-/// [`BaselineError::UnknownScript`] for a migration to run or skip that no file holds.
+/// [`BaselineError::UnknownScript`] for a migration to run or skip that is in none of the files.
 pub fn plan(
     scripts: &[Script],
     catalog: &Catalog,
@@ -37,12 +37,13 @@ pub fn plan(
     let scripts = sorted(scripts, options.baseline);
     let state = State::of(catalog, search_path);
     let made = made(&scripts, &state);
-    let mut work = Work { judged: judge(&scripts, &state), scripts: &scripts, state, made, options };
+    let mut work =
+        Work { statuses: file_statuses(&scripts, &state), scripts: &scripts, state, made, options };
     let actions = work.first_actions();
     Ok(work.settle(actions))
 }
 
-/// Those that the baseline declares in its order, then the others by name, numbers by value.
+/// Declared migrations in the baseline's order, then the others by name, with numbers compared by value.
 fn sorted(scripts: &[Script], baseline: Option<&Baseline>) -> Vec<Script> {
     let place = |script: &Script| {
         let declared = |baseline: &Baseline| {
@@ -55,7 +56,7 @@ fn sorted(scripts: &[Script], baseline: Option<&Baseline>) -> Vec<Script> {
     sorted
 }
 
-/// A name such that `v3_10` comes after `v3_9`.
+/// A sort key in which `v3_10` comes after `v3_9`.
 fn natural(name: &str) -> Vec<(String, u128)> {
     let (mut parts, mut text, mut digits) = (Vec::new(), String::new(), String::new());
     for c in name.chars().chain(['\0']) {
@@ -76,9 +77,9 @@ fn natural(name: &str) -> Vec<(String, u128)> {
 
 struct Work<'a> {
     scripts: &'a [Script],
-    judged: Vec<Judged>,
+    statuses: Vec<FileStatus>,
     state: State,
-    /// Which files make an object.
+    /// The files that create each object.
     made: BTreeMap<Object, BTreeSet<usize>>,
     options: &'a PlanOptions<'a>,
 }
@@ -98,27 +99,27 @@ fn made(scripts: &[Script], state: &State) -> BTreeMap<Object, BTreeSet<usize>> 
     made
 }
 
-/// Something that a file needs and that is not there.
+/// An object that a file needs and that does not exist.
 struct Unmet {
     object: Object,
     line: usize,
 }
 
 impl Work<'_> {
-    /// What each file's status alone says.
+    /// The actions that follow from each file's status alone.
     fn first_actions(&mut self) -> Vec<(Action, Vec<String>)> {
         let mut actions = Vec::new();
-        for (script, judged) in self.scripts.iter().zip(&self.judged) {
+        for (script, found) in self.scripts.iter().zip(&self.statuses) {
             let optional = self.options.environment.is_some_and(|environment| {
                 let migration = self.options.baseline.and_then(|baseline| baseline.migration(&script.name));
                 migration.is_some_and(|migration| migration.optional_in.contains(environment))
             });
             let forced = self.options.run.contains(&script.name);
-            actions.push(match judged.status {
+            actions.push(match found.status {
                 _ if self.options.skip.contains(&script.name) => {
-                    (Action::Skip, vec!["left out as asked for".to_owned()])
+                    (Action::Skip, vec!["skipped on request".to_owned()])
                 }
-                _ if forced => (Action::Run, vec!["run as asked for".to_owned()]),
+                _ if forced => (Action::Run, vec!["run on request".to_owned()]),
                 Status::Applied => (Action::Nothing, Vec::new()),
                 _ if optional => {
                     let environment = self.options.environment.unwrap_or_default();
@@ -128,7 +129,7 @@ impl Work<'_> {
                 Status::Missing | Status::Partly => (Action::Run, Vec::new()),
             });
         }
-        // What needs something that is still to be made cannot have run.
+        // A file that needs an object which is yet to be created cannot have run.
         for (at, script) in self.scripts.iter().enumerate() {
             if !actions.get(at).is_some_and(|(action, _)| *action == Action::Ask) {
                 continue;
@@ -144,21 +145,21 @@ impl Work<'_> {
                 && waits
             {
                 *action = Action::Run;
-                if let Some(judged) = self.judged.get_mut(at) {
-                    judged.status = Status::Missing;
+                if let Some(found) = self.statuses.get_mut(at) {
+                    found.status = Status::Missing;
                 }
             }
         }
         actions
     }
 
-    /// The files other than this one that make an object.
+    /// The other files that create an object.
     fn makers(&self, object: &Object, except: usize) -> Vec<usize> {
         let makers = self.made.get(object).into_iter().flatten().copied();
         makers.filter(|maker| *maker != except).collect()
     }
 
-    /// What a file would miss, were it to run in this state.
+    /// What a file would lack if it ran in this state.
     fn unmet(&self, script: &Script, state: &State, at: usize) -> Vec<Unmet> {
         let mut state = state.clone();
         let mut unmet: Vec<Unmet> = Vec::new();
@@ -172,7 +173,7 @@ impl Work<'_> {
                     if state.has(&object) || unmet.iter().any(|known| known.object == object) {
                         continue;
                     }
-                    // A column of a table that is missing is no news beside the table.
+                    // A missing column is not reported if its table is missing.
                     let table = match &object {
                         Object::Column(table, _) => Some(Object::Relation(table.clone())),
                         _ => None,
@@ -180,8 +181,8 @@ impl Work<'_> {
                     if table.is_some_and(|table| !state.has(&table)) {
                         continue;
                     }
-                    // What only seems to be used counts where a file makes it; and a DO block or a function that
-                    // runs before may have made what no file makes by a statement.
+                    // Objects that only seem to be used count if a file creates them; an earlier DO block or function
+                    // may have created what no file creates by a statement.
                     if (sure && !anything) || !self.makers(&object, at).is_empty() {
                         unmet.push(Unmet { object, line: statement.line });
                     }
@@ -193,7 +194,7 @@ impl Work<'_> {
         unmet
     }
 
-    /// What of a file is not there in a state, in words.
+    /// Descriptions of what a file creates and a state lacks.
     fn left(&self, script: &Script, state: &State) -> Vec<String> {
         let mut after = state.clone();
         for statement in &script.statements {
@@ -203,10 +204,10 @@ impl Work<'_> {
         for statement in &script.statements {
             let path = statement.effect.path.as_deref();
             for mark in &statement.effect.marks {
-                // What the file itself undoes again is not left to do.
+                // What the file itself undoes does not remain to be done.
                 let passing = !after.holds(mark, path) && !statement.effect.if_not_exists;
                 if !passing && !state.holds(mark, path) {
-                    left.push(words(mark, &statement.effect, state));
+                    left.push(describe(mark, &statement.effect, state));
                 }
             }
         }
@@ -217,6 +218,7 @@ impl Work<'_> {
         let mut state = self.state.clone();
         let mut order = Vec::new();
         let mut drops: BTreeMap<usize, Vec<String>> = BTreeMap::new();
+        let mut remedies = BTreeMap::new();
         let mut pending: BTreeSet<usize> =
             actions.iter().enumerate().filter(|(_, (a, _))| *a == Action::Run).map(|(at, _)| at).collect();
         let mut waited: BTreeMap<usize, Vec<String>> = BTreeMap::new();
@@ -225,8 +227,8 @@ impl Work<'_> {
             for &at in &pending {
                 let Some(script) = self.scripts.get(at) else { continue };
                 let forced = self.options.run.contains(&script.name);
-                let status = self.judged.get(at).map(|judged| judged.status);
-                // Only marks tell that nothing is left: a file that also changes rows still has those to change.
+                let status = self.statuses.get(at).map(|found| found.status);
+                // Marks alone show that nothing remains: a file that also changes rows still has to run.
                 let covered = !forced
                     && self.left(script, &state).is_empty()
                     && script.statements.iter().all(|statement| {
@@ -234,7 +236,7 @@ impl Work<'_> {
                     });
                 let mut unmet = self.unmet(script, &state, at);
                 if forced {
-                    // Whoever asks for it knows of what no file makes.
+                    // A file run on request may rely on objects that no file creates.
                     unmet.retain(|unmet| {
                         self.makers(&unmet.object, at).iter().any(|maker| pending.contains(maker))
                     });
@@ -256,17 +258,18 @@ impl Work<'_> {
             if covered {
                 *action = Action::Covered;
                 reasons.extend(needed);
-                reasons.push("after those before it, all that it makes is there".to_owned());
+                reasons.push("the preceding files create everything in it".to_owned());
                 continue;
             }
-            if let Some(obstacle) = self.obstacle(at, status, &state) {
+            if let Some((obstacle, remedy)) = self.obstacle(at, status, &state) {
                 *action = Action::Blocked;
                 reasons.push(obstacle);
+                remedies.extend(remedy.map(|remedy| (at, remedy)));
                 continue;
             }
             if !needed.is_empty() {
                 reasons.extend(needed);
-                reasons.push("so it runs after that".to_owned());
+                reasons.push("so it runs afterwards".to_owned());
             }
             drops.insert(at, dropped(script, &state));
             for statement in &script.statements {
@@ -275,7 +278,8 @@ impl Work<'_> {
             order.push(script.name.clone());
         }
         for &at in &pending {
-            let reasons = self.stuck(at, &pending, &state, &actions);
+            let (reasons, remedy) = self.stuck(at, &pending, &state, &actions);
+            remedies.extend(remedy.map(|remedy| (at, remedy)));
             if let Some(entry) = actions.get_mut(at) {
                 entry.0 = Action::Blocked;
                 entry.1.extend(reasons);
@@ -291,60 +295,65 @@ impl Work<'_> {
                 }
             }
         }
-        self.plan(actions, order, drops)
+        self.plan(actions, order, drops, remedies)
     }
 
-    /// Why a file whose needs are met must not run all the same.
-    fn obstacle(&self, at: usize, status: Option<Status>, state: &State) -> Option<String> {
+    /// Why a file whose needs are met must not run.
+    fn obstacle(
+        &self,
+        at: usize,
+        status: Option<Status>,
+        state: &State,
+    ) -> Option<(String, Option<MigrationRemedy>)> {
         let script = self.scripts.get(at)?;
         if !script.obstacles.is_empty() {
-            return Some("this tool cannot run it".to_owned());
+            return Some(("it contains unsupported statements".to_owned(), None));
         }
         if self.options.run.contains(&script.name) {
             return None;
         }
         if status == Some(Status::Partly) {
-            let judged = self.judged.get(at)?;
+            let found = self.statuses.get(at)?;
             let harmful: Vec<String> = script
                 .statements
                 .iter()
                 .enumerate()
-                .zip(&judged.may_have_run)
+                .zip(&found.may_have_run)
                 .filter(|((number, _), run)| **run && !repeatable(script, *number))
                 .map(|((_, statement), _)| format!("line {} ({})", statement.line, statement.effect.title))
                 .collect();
             if !harmful.is_empty() {
-                return Some(format!(
-                    "partly applied, and running it again is not safe: {}; mend it by hand, or say --run {}",
-                    harmful.join(", "),
-                    script.name
-                ));
+                let reason =
+                    format!("partly applied, and running it again is not safe: {}", harmful.join(", "));
+                return Some((reason, Some(MigrationRemedy::FixOrRun)));
             }
         }
         let mut after = state.clone();
         for (number, statement) in script.statements.iter().enumerate() {
             let path = statement.effect.path.as_deref();
-            // A function may have its name from another with other arguments.
+            // A function may share its name with one that has other arguments.
             let twice = statement.effect.marks.iter().find_map(|mark| match mark {
                 Mark::Present(Object::Function(_)) => None,
                 Mark::Present(object) if after.holds(mark, path) => Some(after.resolve(object, path)),
                 _ => None,
             });
             if let (Some(object), false) = (twice, repeatable(script, number)) {
-                return Some(format!("line {} makes {object}, which will be there", statement.line));
+                let reason = format!("line {} creates {object}, which will already exist", statement.line);
+                return Some((reason, None));
             }
             after.run(&statement.effect);
         }
         let left = self.left(script, &after);
         (!left.is_empty()).then(|| {
-            format!(
-                "running it would not bring {}: what IF NOT EXISTS finds is left as it is",
+            let reason = format!(
+                "running it would not create {}: IF NOT EXISTS leaves existing objects unchanged",
                 left.join(", ")
-            )
+            );
+            (reason, None)
         })
     }
 
-    /// A need in words, with who makes it.
+    /// Describes a need, with the files that create the object.
     fn need(&self, unmet: &Unmet, at: usize, actions: &[(Action, Vec<String>)]) -> String {
         let makers: Vec<String> = self
             .makers(&unmet.object, at)
@@ -352,35 +361,34 @@ impl Work<'_> {
             .filter_map(|maker| {
                 let left_out = match actions.get(*maker)?.0 {
                     Action::Skip => " (left out)",
-                    Action::Ask => " (of which the catalog does not show whether it ran)",
+                    Action::Ask => " (the catalog does not show whether it ran)",
                     _ => "",
                 };
                 Some(format!("{}{left_out}", self.scripts.get(*maker)?.name))
             })
             .collect();
         let who = match makers.as_slice() {
-            [] => "no file makes".to_owned(),
-            [one] => format!("only {one} makes"),
-            more => format!("{} make", more.join(" and ")),
+            [] => "no file creates".to_owned(),
+            [one] => format!("only {one} creates"),
+            more => format!("{} create", more.join(" and ")),
         };
         format!("line {} needs {}, which {who}", unmet.line, unmet.object)
     }
 
-    /// Why a file is never reached.
+    /// Why a file can never run.
     fn stuck(
         &self,
         at: usize,
         pending: &BTreeSet<usize>,
         state: &State,
         actions: &[(Action, Vec<String>)],
-    ) -> Vec<String> {
-        let Some(script) = self.scripts.get(at) else { return Vec::new() };
+    ) -> (Vec<String>, Option<MigrationRemedy>) {
+        let Some(script) = self.scripts.get(at) else { return (Vec::new(), None) };
         let unmet = self.unmet(script, state, at);
         let mut reasons: Vec<String> = unmet.iter().map(|unmet| self.need(unmet, at, actions)).collect();
-        if unmet.iter().any(|unmet| self.makers(&unmet.object, at).is_empty()) {
-            reasons.push(format!("if it is made by other means, say --run {}", script.name));
-        }
-        // Follow who waits for whom; coming back here is a cycle.
+        let without_maker = unmet.iter().any(|unmet| self.makers(&unmet.object, at).is_empty());
+        let remedy = without_maker.then_some(MigrationRemedy::RunIfNeedsExist);
+        // Follow the dependencies; returning to this file is a cycle.
         let waits_for = |at: usize| -> Vec<usize> {
             let Some(script) = self.scripts.get(at) else { return Vec::new() };
             let unmet = self.unmet(script, state, at);
@@ -398,14 +406,14 @@ impl Work<'_> {
                         .filter_map(|at| self.scripts.get(*at).map(|script| script.name.as_str()))
                         .collect();
                     reasons.push(format!("a cycle: {}", names.join(" waits for ")));
-                    return reasons;
+                    return (reasons, remedy);
                 }
                 if seen.insert(maker) {
                     paths.push(path.iter().copied().chain([maker]).collect());
                 }
             }
         }
-        reasons
+        (reasons, remedy)
     }
 
     fn plan(
@@ -413,30 +421,31 @@ impl Work<'_> {
         actions: Vec<(Action, Vec<String>)>,
         order: Vec<String>,
         mut drops: BTreeMap<usize, Vec<String>>,
+        mut remedies: BTreeMap<usize, MigrationRemedy>,
     ) -> Plan {
         let without_file = self.options.baseline.map_or_else(Vec::new, |baseline| {
             let declared = baseline.migrations.iter().map(|migration| migration.name.clone());
             declared.filter(|name| !self.scripts.iter().any(|script| script.name == *name)).collect()
         });
-        let files = self.scripts.iter().zip(self.judged).zip(actions).enumerate();
+        let files = self.scripts.iter().zip(self.statuses).zip(actions).enumerate();
         let files = files
-            .map(|(at, ((script, judged), (action, mut reasons)))| {
+            .map(|(at, ((script, found), (action, mut reasons)))| {
+                let mut remedy = remedies.remove(&at);
                 if action == Action::Ask {
-                    reasons.push(format!(
-                        "the catalog does not show whether it ran: say --run {0} or --skip {0}",
-                        script.name
-                    ));
+                    reasons.push("the catalog does not show whether it ran".to_owned());
+                    remedy = Some(MigrationRemedy::RunOrSkip);
                 }
                 PlannedFile {
                     name: script.name.clone(),
                     file: script.file.clone(),
-                    status: judged.status,
+                    status: found.status,
                     action,
                     mode: script.mode(),
                     reasons,
-                    there: if judged.status == Status::Partly { judged.there } else { Vec::new() },
-                    lacking: judged.lacking,
-                    unseen_lines: judged.unseen,
+                    remedy,
+                    there: if found.status == Status::Partly { found.there } else { Vec::new() },
+                    lacking: found.lacking,
+                    unseen_lines: found.unseen,
                     drops: drops.remove(&at).unwrap_or_default(),
                     obstacles: script.obstacles.clone(),
                 }
@@ -446,7 +455,7 @@ impl Work<'_> {
     }
 }
 
-/// What is there and goes when the file runs.
+/// Existing objects that the file drops.
 fn dropped(script: &Script, state: &State) -> Vec<String> {
     let marks = script.statements.iter().flat_map(|statement| {
         statement.effect.marks.iter().map(|mark| (mark, statement.effect.path.as_deref()))
@@ -461,8 +470,8 @@ fn dropped(script: &Script, state: &State) -> Vec<String> {
     gone.collect()
 }
 
-/// True when running a statement once more does no harm: by itself, or because one before it drops what it makes,
-/// which of a table would be its rows.
+/// True if running a statement again is harmless: by itself, or because an earlier one drops what it creates, unless
+/// that is a table with rows.
 fn repeatable(script: &Script, number: usize) -> bool {
     let Some(statement) = script.statements.get(number) else { return false };
     let effect = &statement.effect;

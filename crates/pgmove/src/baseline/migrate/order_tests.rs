@@ -31,7 +31,7 @@ fn files_run_in_the_order_of_their_numbers_unless_one_needs_another() {
     assert_eq!(found.files[0].name, "v1_1");
     assert_eq!(
         reasons(&found, "v1_1"),
-        "line 1 needs public.c, which only v1_10 makes; so it runs after that"
+        "line 1 needs public.c, which only v1_10 creates; so it runs afterwards"
     );
     assert!(!found.is_done());
 }
@@ -45,7 +45,7 @@ fn what_another_has_made_whole_is_not_run() {
     let found = empty(&files);
     assert_eq!(found.order, ["2_create"]);
     assert_eq!(found.file("1_alter").unwrap().action, Action::Covered);
-    assert!(reasons(&found, "1_alter").starts_with("line 1 needs public.t, which only 2_create makes"));
+    assert!(reasons(&found, "1_alter").starts_with("line 1 needs public.t, which only 2_create creates"));
 
     // Rows that it changes besides are not covered by that.
     let sql = "ALTER TABLE t ADD COLUMN IF NOT EXISTS b int; UPDATE t SET b = 1 WHERE b IS NULL;";
@@ -54,7 +54,9 @@ fn what_another_has_made_whole_is_not_run() {
 
     // Without IF NOT EXISTS it would fail, and is told before.
     let found = empty(&[("1_alter", "ALTER TABLE t ADD COLUMN b int; UPDATE t SET b = 1;"), files[1]]);
-    assert!(reasons(&found, "1_alter").contains("line 1 makes column public.t.b, which will be there"));
+    assert!(
+        reasons(&found, "1_alter").contains("line 1 creates column public.t.b, which will already exist")
+    );
     assert_eq!(found.file("1_alter").unwrap().action, Action::Blocked);
 }
 
@@ -70,7 +72,7 @@ fn optional_files_are_left_out_and_told_what_they_need() {
     let found = planned(&files, &options(Some("a")));
     assert_eq!(found.order, ["two"]);
     assert_eq!(found.file("one").unwrap().action, Action::Skip);
-    assert_eq!(reasons(&found, "one"), "optional in a; line 1 needs public.t, which only two makes");
+    assert_eq!(reasons(&found, "one"), "optional in a; line 1 needs public.t, which only two creates");
     assert_eq!(found.without_file, ["gone"]);
     assert_eq!(planned(&files, &options(Some("b"))).order, ["two", "one"]);
     let error = plan(&scripts(&files), &Catalog::default(), &[], &options(Some("c"))).unwrap_err();
@@ -88,7 +90,7 @@ fn cycles_and_needs_that_nobody_meets_are_named() {
     assert_eq!(found.order, ["d"]);
     assert!(reasons(&found, "a").ends_with("a cycle: a waits for b waits for a"), "{}", reasons(&found, "a"));
     assert!(reasons(&found, "b").contains("a cycle: b waits for a waits for b"));
-    assert!(reasons(&found, "c").starts_with("line 3 needs public.nowhere, which no file makes; if"));
+    assert!(reasons(&found, "c").starts_with("line 3 needs public.nowhere, which no file creates"));
     assert_eq!(found.blocked().count(), 3);
     // What is left out makes nothing.
     let skip = ["d".to_owned()];
@@ -147,7 +149,7 @@ fn names_are_found_where_the_search_path_says() {
         ("3", "ALTER TABLE t ADD COLUMN c int"),
     ]);
     assert_eq!(found.order, ["1", "2"]);
-    assert!(reasons(&found, "3").starts_with("line 1 needs public.t, which no file makes"));
+    assert!(reasons(&found, "3").starts_with("line 1 needs public.t, which no file creates"));
 }
 
 #[test]
@@ -175,7 +177,7 @@ fn what_a_block_may_have_made_blocks_nothing() {
     assert_eq!(empty(&[("1", &format!("{block} {alter}"))]).order, ["1"]);
     // In another file it stands in the way until somebody says that it is there.
     let files = [("1", block), ("2", alter)];
-    assert!(reasons(&empty(&files), "2").ends_with("if it is made by other means, say --run 2"));
+    assert!(reasons(&empty(&files), "2").ends_with("which no file creates"));
     let run = ["1".to_owned(), "2".to_owned()];
     assert_eq!(planned(&files, &PlanOptions { run: &run, ..PlanOptions::default() }).order, ["1", "2"]);
 }

@@ -1,65 +1,78 @@
-//! A plan as data: it is printed, serialized, and applied.
+//! A migration plan as data, to be printed, serialized and applied.
 
 use serde::Serialize;
 
 use crate::baseline::Baseline;
 use crate::baseline::script::{Obstacle, Script};
 
-/// What a plan takes into account beside the files and the database.
+/// What a plan considers besides the files and the database.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct PlanOptions<'a> {
-    /// Gives the order of the migrations and which are optional where.
+    /// Defines the order of migrations and where they are optional.
     pub baseline: Option<&'a Baseline>,
-    /// Whose part of the baseline applies.
+    /// The environment whose part of the baseline applies.
     pub environment: Option<&'a str>,
-    /// Run these, whatever the catalog says of them.
+    /// Run these, whatever the catalog shows.
     pub run: &'a [String],
-    /// Leave these out.
+    /// Skip these.
     pub skip: &'a [String],
 }
 
-/// Whether a migration has been applied, as far as the catalog shows.
+/// Whether a migration has been applied, as shown by the catalog.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Status {
-    /// All that it makes is there.
+    /// Everything it creates exists.
     Applied,
-    /// Nothing of it is there.
+    /// Nothing of it exists.
     Missing,
-    /// Some of it is there.
+    /// Part of it exists.
     Partly,
-    /// The catalog does not show what it does.
+    /// The catalog does not show its effects.
     Unknown,
 }
 
-/// What is to be done with a migration.
+/// What to do with a migration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Action {
-    /// Nothing.
+    /// Nothing; it has been applied.
     Nothing,
     /// Run it.
     Run,
-    /// Nothing: after the others have run, all that it makes is there.
+    /// Nothing: after the others have run, everything it creates exists.
     Covered,
-    /// Leave it out: it is optional in this environment, or that was asked for.
+    /// Skip it: it is optional in this environment, or the caller asked for it.
     Skip,
-    /// It ought to run and cannot.
+    /// It should run but cannot.
     Blocked,
-    /// Somebody must say whether it has run: the catalog cannot.
+    /// The caller must decide, because the catalog does not show whether it ran.
     Ask,
 }
 
-/// How a file runs.
+/// The transaction mode of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Mode {
-    /// In one transaction: all of it or nothing.
+    /// In one transaction.
     Transaction,
-    /// By its own BEGIN and COMMIT.
+    /// With its own BEGIN and COMMIT.
     Own,
-    /// Statement by statement, each committed by itself, because of one that runs in no transaction.
+    /// Statement by statement, each committed separately, because one of them cannot run inside a transaction.
     Statements,
+}
+
+/// What a user can do about a migration that is not planned, as data: the caller words it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum MigrationRemedy {
+    /// List it in [`PlanOptions::run`] if the objects that no file creates are created by other means.
+    RunIfNeedsExist,
+    /// Fix the partly applied file by hand, or list it in [`PlanOptions::run`].
+    FixOrRun,
+    /// List it in [`PlanOptions::run`] or [`PlanOptions::skip`].
+    RunOrSkip,
 }
 
 /// A file of a plan.
@@ -72,51 +85,54 @@ pub struct PlannedFile {
     pub file: String,
     /// Whether it has been applied.
     pub status: Status,
-    /// What is to be done.
+    /// What to do.
     pub action: Action,
-    /// How it runs.
+    /// The transaction mode.
     pub mode: Mode,
-    /// Why, in sentences.
+    /// Explanations, one sentence each.
     pub reasons: Vec<String>,
-    /// What of it is there, of a file that is partly applied.
+    /// What the user can do if it is blocked or undecided.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub remedy: Option<MigrationRemedy>,
+    /// What exists of a partly applied file.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub there: Vec<String>,
-    /// What of it is not there.
+    /// What is missing of it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub lacking: Vec<String>,
-    /// Lines of statements whose effect the catalog does not show.
+    /// Lines of statements whose effects the catalog does not show.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub unseen_lines: Vec<usize>,
-    /// What is there now and goes when it runs.
+    /// Existing objects that it drops.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub drops: Vec<String>,
-    /// What in the file cannot be run by this tool.
+    /// Unsupported parts of the file.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub obstacles: Vec<Obstacle>,
 }
 
-/// What is to be done to bring a database up to a folder of migrations.
+/// What to do to bring a database up to a folder of migrations.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Plan {
-    /// The environment that was asked about.
+    /// The environment.
     pub environment: Option<String>,
-    /// Every file, in the order in which migrations are declared.
+    /// All files, in the order in which migrations are declared.
     pub files: Vec<PlannedFile>,
-    /// The names of those to run, in the order in which they can.
+    /// The names of those to run, in order.
     pub order: Vec<String>,
-    /// Migrations that the baseline declares and no file holds.
+    /// Migrations that the baseline declares but no file contains.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub without_file: Vec<String>,
 }
 
 impl Plan {
-    /// True when nothing is to run and nothing is in the way.
+    /// True when nothing is to run and nothing is blocked.
     pub fn is_done(&self) -> bool {
         !self.files.iter().any(|file| matches!(file.action, Action::Run | Action::Blocked))
     }
 
-    /// Files that ought to run and cannot.
+    /// Files that should run but cannot.
     pub fn blocked(&self) -> impl Iterator<Item = &PlannedFile> {
         self.files.iter().filter(|file| file.action == Action::Blocked)
     }
@@ -128,11 +144,11 @@ impl Plan {
 }
 
 impl Script {
-    /// How this file can run.
+    /// The transaction mode in which this file can run.
     pub(super) fn mode(&self) -> Mode {
         if self.statements.iter().any(|statement| statement.effect.control.is_some()) {
             Mode::Own
-        } else if self.statements.iter().any(|statement| statement.effect.alone.is_some()) {
+        } else if self.statements.iter().any(|statement| statement.effect.outside_transaction.is_some()) {
             Mode::Statements
         } else {
             Mode::Transaction

@@ -1,14 +1,14 @@
-//! A database as far as migrations change it: read from a catalog, then changed statement by statement without a server.
+//! A simulated database: read from a catalog, then changed statement by statement without a server.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::baseline::script::effect::{Effect, Mark, Object};
 use crate::baseline::script::names::Written;
-use crate::baseline::types::Meaning;
+use crate::baseline::types::CanonicalType;
 use crate::catalog::types::TypeDefinition;
 use crate::catalog::{Catalog, QualifiedName};
 
-/// What is there. Every name in it has its schema.
+/// Existing objects; all names are qualified.
 #[derive(Debug, Clone, Default)]
 pub(super) struct State {
     objects: BTreeSet<Object>,
@@ -16,13 +16,13 @@ pub(super) struct State {
     not_null: BTreeSet<(Written, String)>,
     defaults: BTreeSet<(Written, String)>,
     labels: BTreeSet<(Written, String)>,
-    /// Relations whose columns are not all known, because a query or another table decides them.
+    /// Relations with unknown columns, because a query or another table defines them.
     opaque: BTreeSet<Written>,
     path: Vec<String>,
 }
 
 impl State {
-    /// What a catalog holds. `path` is where names without schema are looked for, and made in the first.
+    /// The state of a catalog. Unqualified names are looked up in `path` and created in its first schema.
     pub(super) fn of(catalog: &Catalog, path: &[String]) -> State {
         let mut state = State { path: path.to_vec(), ..State::default() };
         let objects = &mut state.objects;
@@ -81,12 +81,12 @@ impl State {
         state
     }
 
-    /// The object with its schema: where the path finds it, else where it would be made.
+    /// Qualifies the object: where it is found in the path, or else where it would be created.
     pub(super) fn resolve(&self, object: &Object, path: Option<&[String]>) -> Object {
         let Some(name) = object.written().filter(|name| name.schema.is_none()) else { return object.clone() };
         let path = path.unwrap_or(&self.path);
         let in_schema = |schema: &String| Written { schema: Some(schema.clone()), name: name.name.clone() };
-        // What hangs on a table is where the table is.
+        // Objects attached to a table are in the table's schema.
         let probe = |name: Written| match object {
             Object::Type(_) => Object::Type(name),
             Object::Function(_) => Object::Function(name),
@@ -97,7 +97,7 @@ impl State {
         object.with(found.unwrap_or_else(home))
     }
 
-    /// True when the object, resolved, is there.
+    /// True if the resolved object exists.
     pub(super) fn has(&self, object: &Object) -> bool {
         let column_of_opaque = match object {
             Object::Column(table, _) => self.opaque.contains(table),
@@ -106,7 +106,7 @@ impl State {
         column_of_opaque || self.objects.contains(object)
     }
 
-    /// True when what a mark says is so.
+    /// True if a mark holds.
     pub(super) fn holds(&self, mark: &Mark, path: Option<&[String]>) -> bool {
         let column = |table: &Written, name: &str| match self
             .resolve(&Object::Column(table.clone(), name.to_owned()), path)
@@ -120,7 +120,7 @@ impl State {
             Mark::Type(table, name, wanted) => self
                 .types
                 .get(&column(table, name))
-                .is_some_and(|is| Meaning::of(is).same(&Meaning::of(wanted))),
+                .is_some_and(|is| CanonicalType::of(is).same(&CanonicalType::of(wanted))),
             Mark::NotNull(table, name, wanted) => {
                 let key = column(table, name);
                 self.objects.contains(&Object::Column(key.0.clone(), key.1.clone()))
@@ -138,13 +138,13 @@ impl State {
         }
     }
 
-    /// True when `IF NOT EXISTS` makes the statement do nothing here.
+    /// True if `IF NOT EXISTS` makes the statement a no-op in this state.
     pub(super) fn passes_over(&self, effect: &Effect) -> bool {
         let path = effect.path.as_deref();
         effect.if_not_exists && effect.marks.first().is_some_and(|mark| self.holds(mark, path))
     }
 
-    /// Becomes what the statement leaves behind.
+    /// Applies the effect of a statement.
     pub(super) fn run(&mut self, effect: &Effect) {
         if self.passes_over(effect) {
             return;
@@ -197,7 +197,7 @@ impl State {
         }
     }
 
-    /// A renamed table keeps its columns and what else hangs on it.
+    /// A renamed table keeps its columns and attached objects.
     fn rename(&mut self, old: &Object, new: &Written) {
         let Some(old_name) = old.written() else { return };
         let schema = new.schema.clone().or_else(|| old_name.schema.clone());
@@ -214,7 +214,7 @@ impl State {
     }
 }
 
-/// What goes with the object's table or schema goes where that goes.
+/// The table and schema with which the object is dropped.
 pub(super) fn wholes(object: &Object) -> Vec<Object> {
     let Some(name) = object.written() else { return Vec::new() };
     let mut wholes: Vec<Object> = name.schema.clone().map(Object::Schema).into_iter().collect();
@@ -225,7 +225,7 @@ pub(super) fn wholes(object: &Object) -> Vec<Object> {
     wholes
 }
 
-/// True when `object` goes where `gone` goes: it is the same, or a part of it.
+/// True if dropping `gone` drops `object`: it is the same, or a part of it.
 fn goes_with(object: &Object, gone: &Object) -> bool {
     object == gone || wholes(object).contains(gone)
 }

@@ -1,11 +1,11 @@
-//! What `CREATE …` makes and needs.
+//! The effects of `CREATE …`.
 
 use super::effect::{Effect, Effects, Mark, Object, Session, has, has_all, used};
 use super::lex::Token;
 use super::names::{Reader, Written, parts};
-use crate::baseline::types::Meaning;
+use crate::baseline::types::CanonicalType;
 
-/// Functions by which well-known extensions are mostly seen.
+/// Functions that indicate the use of well-known extensions.
 const FUNCTIONS: &[(&str, &[&str])] = &[
     ("pg_trgm", &["similarity"]),
     ("pgcrypto", &["crypt", "digest", "gen_random_bytes", "gen_salt", "hmac"]),
@@ -14,7 +14,7 @@ const FUNCTIONS: &[(&str, &[&str])] = &[
     ("uuid-ossp", &["uuid_generate_v1", "uuid_generate_v1mc", "uuid_generate_v4", "uuid_generate_v5"]),
 ];
 
-/// Types that well-known extensions bring.
+/// Types that well-known extensions define.
 const TYPES: &[&str] =
     &["citext", "cube", "geography", "geometry", "halfvec", "hstore", "ltree", "sparsevec", "vector"];
 
@@ -107,13 +107,13 @@ pub(super) fn column(mut reader: Reader<'_>, table: &Written, effect: &mut Effec
 }
 
 pub(super) fn uses_type(kind: Written, effect: &mut Effect) {
-    let meaning = Meaning::of(&kind.name);
+    let meaning = CanonicalType::of(&kind.name);
     if !meaning.is_known() || meaning.extension().is_some() {
         effect.uses.push(Object::Type(kind));
     }
 }
 
-/// Named constraints, and the tables that they refer to; functions that defaults call.
+/// Named constraints, the tables that they reference, and functions called by defaults.
 pub(super) fn constraints(tokens: &[Token], table: &Written, effect: &mut Effect) {
     used(tokens, effect);
     for (at, token) in tokens.iter().enumerate() {
@@ -124,7 +124,7 @@ pub(super) fn constraints(tokens: &[Token], table: &Written, effect: &mut Effect
             }
         } else if token.is("constraint")
             && let Some(name) = after.name()
-            // NOT NULL is a constraint of the catalog since 18 only.
+            // NOT NULL is a constraint in the catalog only since 18.
             && !(after.eat("not") || after.eat("null") || after.eat("default") || after.eat("generated"))
         {
             effect.makes(Object::Constraint(table.clone(), name));
@@ -134,7 +134,7 @@ pub(super) fn constraints(tokens: &[Token], table: &Written, effect: &mut Effect
 
 fn index(mut reader: Reader<'_>, effect: &mut Effect) {
     if reader.eat("concurrently") {
-        effect.alone = Some("CREATE INDEX CONCURRENTLY runs in no transaction");
+        effect.outside_transaction = Some("CREATE INDEX CONCURRENTLY cannot run inside a transaction");
     }
     if_not_exists(&mut reader, effect);
     let name = if reader.peek().is_some_and(|token| token.is("on")) { None } else { reader.qualified() };
@@ -142,9 +142,9 @@ fn index(mut reader: Reader<'_>, effect: &mut Effect) {
     let Some(table) = reader.qualified() else { return unknown(effect) };
     effect.needs_relation(&table, false);
     match name {
-        // An index lives in its table's schema.
+        // An index is in its table's schema.
         Some(name) => effect.makes(Object::Relation(Written { schema: table.schema.clone(), ..name })),
-        // The server invents the name; whether it is there cannot be told.
+        // The server generates the name, so its existence cannot be checked.
         None => effect.effects = Effects::Unknown,
     }
     let mut ahead = reader;
@@ -179,7 +179,8 @@ fn view(mut reader: Reader<'_>, effect: &mut Effect, session: &mut Session, temp
         _ => false,
     });
     if continuous && !has_all(rest, &["with", "no", "data"]) {
-        effect.alone = Some("a continuous aggregate that is filled at once runs in no transaction");
+        effect.outside_transaction =
+            Some("a continuous aggregate WITH DATA cannot be created inside a transaction");
     }
 }
 
@@ -192,7 +193,7 @@ fn made(object: Object, effect: &mut Effect, replace: bool) {
     }
 }
 
-/// A trigger, a policy or a rule: `name … ON table`, or for a rule `name AS ON event TO table`.
+/// A trigger or policy: `name … ON table`; a rule: `name AS ON event TO table`.
 fn on_table(mut reader: Reader<'_>, effect: &mut Effect, replace: bool) {
     let title = effect.title.clone();
     let Some(name) = reader.name() else { return unknown(effect) };
@@ -226,7 +227,8 @@ fn other(mut reader: Reader<'_>, effect: &mut Effect, replace: bool) {
         "extension" => {
             let Some(name) = reader.name() else { return unknown(effect) };
             let bare = |name: &str| Written { schema: None, name: name.to_owned() };
-            for kind in TYPES.iter().filter(|kind| Meaning::of(kind).extension() == Some(name.as_str())) {
+            for kind in TYPES.iter().filter(|kind| CanonicalType::of(kind).extension() == Some(name.as_str()))
+            {
                 effect.makes(Object::Type(bare(kind)));
             }
             for (_, functions) in FUNCTIONS.iter().filter(|(extension, _)| *extension == name) {
@@ -234,7 +236,7 @@ fn other(mut reader: Reader<'_>, effect: &mut Effect, replace: bool) {
                     effect.makes(Object::Function(bare(function)));
                 }
             }
-            // First in the list: where it is there, the statement does nothing.
+            // First in the list: if it exists, the statement is a no-op.
             effect.marks.insert(0, Mark::Present(Object::Extension(name)));
         }
         "sequence" | "type" | "domain" | "function" | "procedure" | "aggregate" => {
@@ -248,7 +250,8 @@ fn other(mut reader: Reader<'_>, effect: &mut Effect, replace: bool) {
         }
         "database" | "tablespace" | "subscription" => {
             unknown(effect);
-            effect.alone = Some("databases, tablespaces and subscriptions are made in no transaction");
+            effect.outside_transaction =
+                Some("databases, tablespaces and subscriptions cannot be created inside a transaction");
         }
         _ => unknown(effect),
     }

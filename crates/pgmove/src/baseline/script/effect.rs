@@ -1,5 +1,5 @@
-//! What a statement makes, takes away and needs, as far as its text says. What cannot be read from it is called unknown,
-//! never guessed.
+//! What a statement creates, drops and needs, as far as its text shows. Everything else is treated as unknown, never
+//! guessed.
 
 use std::fmt;
 
@@ -7,12 +7,12 @@ use super::lex::{Kind, Token};
 use super::names::{Reader, Written};
 use super::{alter, create};
 
-/// An object by name. Overloads of a function are not told apart.
+/// An object by name. Overloads of functions are not distinguished.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Object {
     Schema(String),
     Extension(String),
-    /// A table, view, index or sequence: they share their names.
+    /// A table, view, index or sequence, which share a namespace.
     Relation(Written),
     Column(Written, String),
     Constraint(Written, String),
@@ -24,7 +24,7 @@ pub(crate) enum Object {
 }
 
 impl Object {
-    /// The name with a schema that decides where the object is, if it lives in one.
+    /// The name that determines the object's schema, if it is in one.
     pub(crate) fn written(&self) -> Option<&Written> {
         match self {
             Object::Schema(_) | Object::Extension(_) => None,
@@ -37,7 +37,7 @@ impl Object {
         }
     }
 
-    /// The same object under another name of what it lives in.
+    /// The same object in another schema or table.
     pub(crate) fn with(&self, written: Written) -> Object {
         match self.clone() {
             Object::Relation(_) => Object::Relation(written),
@@ -70,20 +70,20 @@ impl fmt::Display for Object {
     }
 }
 
-/// What a catalog shows once a statement has run.
+/// What a catalog shows after a statement has run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Mark {
-    /// It is there.
+    /// The object exists.
     Present(Object),
-    /// It is there, as it may have been before: `CREATE OR REPLACE`.
+    /// It exists, possibly since before: `CREATE OR REPLACE`.
     Replaced(Object),
-    /// It is gone.
+    /// It does not exist.
     Absent(Object),
     /// A column has this type.
     Type(Written, String, String),
-    /// A column refuses NULL, or does not.
+    /// Whether a column is NOT NULL.
     NotNull(Written, String, bool),
-    /// A column has a default; which one is not looked at.
+    /// Whether a column has a default, whatever it is.
     Default(Written, String, bool),
     /// An enum has this label.
     Label(Written, String),
@@ -92,15 +92,15 @@ pub(crate) enum Mark {
 /// How much of a statement's effect is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum Effects {
-    /// It changes the schema, and the marks say how.
+    /// It changes the schema as the marks say.
     Schema,
     /// It changes rows, which no catalog shows.
     Rows,
-    /// It says something about what is there (privileges, comments, settings): not looked at.
+    /// It changes properties (privileges, comments, settings) that are not checked.
     Remark,
-    /// It lasts no longer than the session.
+    /// It is limited to the session.
     Session,
-    /// It may do anything: `DO`, `SELECT f()`, `CALL`, and what this tool does not know.
+    /// It may do anything: `DO`, `SELECT f()`, `CALL`, and unknown statements.
     #[default]
     Unknown,
 }
@@ -113,7 +113,7 @@ pub(crate) enum Control {
     Rollback,
 }
 
-/// What a statement does.
+/// The effect of a statement.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Effect {
     /// Its first words, for messages.
@@ -122,23 +122,23 @@ pub(crate) struct Effect {
     pub(crate) effects: Effects,
     /// What the catalog shows afterwards.
     pub(crate) marks: Vec<Mark>,
-    /// What must be there before.
+    /// What must exist before.
     pub(crate) needs: Vec<Object>,
-    /// What it seems to use: counts as needed where some file makes it.
+    /// What it seems to use: a need if some file creates it.
     pub(crate) uses: Vec<Object>,
-    /// `IF NOT EXISTS`: where the first thing that it makes is there, it does nothing at all.
+    /// `IF NOT EXISTS`: if the first created object exists, the statement is a no-op.
     pub(crate) if_not_exists: bool,
-    /// What it makes has columns that its text does not name.
+    /// It creates relations with columns that its text does not list.
     pub(crate) opaque: bool,
-    /// Running it again where it has run does no harm.
+    /// Running it again is harmless.
     pub(crate) repeatable: bool,
     /// Why it cannot run inside a transaction.
-    pub(crate) alone: Option<&'static str>,
+    pub(crate) outside_transaction: Option<&'static str>,
     /// Whether it begins or ends a transaction.
     pub(crate) control: Option<Control>,
     /// `COPY … FROM stdin`: rows follow it in the file.
     pub(crate) rows_follow: bool,
-    /// The search path, where the file has set one.
+    /// The search path, if the file has set one.
     pub(crate) path: Option<Vec<String>>,
 }
 
@@ -151,7 +151,7 @@ impl Effect {
         self.marks.push(Mark::Absent(object));
     }
 
-    /// A relation that must be there; with `IF EXISTS` it only counts where a file makes it.
+    /// A required relation; with `IF EXISTS`, only if a file creates it.
     pub(super) fn needs_relation(&mut self, name: &Written, if_exists: bool) {
         if is_the_servers(name) {
             return;
@@ -161,15 +161,15 @@ impl Effect {
     }
 }
 
-/// What earlier statements of a file have left in its session.
+/// The state of a file's session after its earlier statements.
 #[derive(Debug, Default)]
 pub(crate) struct Session {
     path: Option<Vec<String>>,
-    /// Temporary relations: they hide others, and nobody else sees them.
+    /// Temporary relations, which shadow others and are invisible outside.
     pub(super) temporary: Vec<String>,
 }
 
-/// Reads a statement.
+/// Analyzes a statement.
 pub(crate) fn of(tokens: &[Token], session: &mut Session) -> Effect {
     let words = tokens.iter().filter_map(Token::name).take(5).collect::<Vec<_>>().join(" ");
     let mut effect = Effect { title: words, path: session.path.clone(), ..Effect::default() };
@@ -208,16 +208,17 @@ pub(crate) fn of(tokens: &[Token], session: &mut Session) -> Effect {
                 }
             }
         }
-        "call" => effect.alone = Some("a procedure may end transactions itself"),
+        "call" => effect.outside_transaction = Some("a procedure may contain COMMIT or ROLLBACK"),
         "vacuum" => {
             (effect.effects, effect.repeatable) = (Effects::Session, true);
-            effect.alone = Some("VACUUM runs in no transaction");
+            effect.outside_transaction = Some("VACUUM cannot run inside a transaction");
         }
         "reindex" | "cluster" => {
             (effect.effects, effect.repeatable) = (Effects::Session, true);
             let whole = tokens.len() == 1 || matches!(second, "database" | "system" | "schema");
             if whole || has(tokens, "concurrently") {
-                effect.alone = Some("REINDEX and CLUSTER of this form run in no transaction");
+                effect.outside_transaction =
+                    Some("this form of REINDEX or CLUSTER cannot run inside a transaction");
             }
         }
         _ => {}
@@ -238,7 +239,7 @@ fn control(effect: &mut Effect, control: Control) {
     (effect.effects, effect.control, effect.repeatable) = (Effects::Session, Some(control), true);
 }
 
-/// True for what every server has.
+/// True for objects that exist on every server.
 pub(super) fn is_the_servers(name: &Written) -> bool {
     match name.schema.as_deref() {
         Some(schema) => schema == "information_schema" || schema.starts_with("pg_"),
@@ -246,17 +247,17 @@ pub(super) fn is_the_servers(name: &Written) -> bool {
     }
 }
 
-/// True when a key word stands anywhere in the statement.
+/// True if a keyword occurs anywhere in the statement.
 pub(super) fn has(tokens: &[Token], word: &str) -> bool {
     tokens.iter().any(|token| token.is(word))
 }
 
-/// True when these key words stand one after another, anywhere.
+/// True if these keywords occur in sequence.
 pub(super) fn has_all(tokens: &[Token], words: &[&str]) -> bool {
     tokens.windows(words.len()).any(|window| window.iter().zip(words).all(|(token, word)| token.is(word)))
 }
 
-/// `SET [SESSION|LOCAL] search_path TO a, "b"`; the rest of `SET` is of no interest.
+/// `SET [SESSION|LOCAL] search_path TO a, "b"`; other settings are ignored.
 fn set(mut reader: Reader<'_>, effect: &mut Effect, session: &mut Session) {
     (effect.effects, effect.repeatable) = (Effects::Session, true);
     let _ = reader.eat("session") || reader.eat("local");
@@ -275,7 +276,7 @@ fn set(mut reader: Reader<'_>, effect: &mut Effect, session: &mut Session) {
     session.path = Some(path);
 }
 
-/// What a comment or a privilege is about.
+/// The object of a comment or privilege.
 fn remark(tokens: &[Token], effect: &mut Effect) {
     let Some(on) = tokens.iter().position(|token| token.is("on")) else { return };
     let mut reader = Reader::new(tokens.get(on + 1..).unwrap_or_default());
@@ -318,13 +319,13 @@ fn rows(first: &str, mut reader: Reader<'_>, tokens: &[Token], effect: &mut Effe
     effect.rows_follow = first == "copy" && has_all(tokens, &["from", "stdin"]);
 }
 
-/// A query may call functions that change anything; `INTO` makes a table.
+/// A query may call functions with any effect; `INTO` creates a table.
 fn select(tokens: &[Token], effect: &mut Effect, session: &mut Session) {
     used(tokens, effect);
     let texts: Vec<&Kind> = tokens.iter().map(|token| &token.kind).collect();
     let setting = |name: &str| texts.iter().any(|kind| matches!(kind, Kind::Text(text) if text == name));
     if has(tokens, "set_config") && setting("search_path") {
-        // As pg_dump writes it: then every name that follows is qualified.
+        // As pg_dump writes it: all following names are qualified.
         session.path = Some(Vec::new());
         (effect.effects, effect.repeatable) = (Effects::Session, true);
         return;
@@ -332,18 +333,18 @@ fn select(tokens: &[Token], effect: &mut Effect, session: &mut Session) {
     if ["insert", "update", "delete"].iter().any(|word| has(tokens, word)) {
         effect.effects = Effects::Rows;
     }
-    // Functions of extensions such as TimescaleDB's say so by a named argument.
+    // Functions of extensions such as TimescaleDB indicate it by a named argument.
     effect.repeatable = has(tokens, "if_not_exists");
 }
 
-/// What a statement seems to use: names after FROM, JOIN and the like, and functions that it calls.
+/// What a statement seems to use: names after FROM, JOIN and the like, and called functions.
 pub(super) fn used(tokens: &[Token], effect: &mut Effect) {
     let mut openers: Vec<bool> = Vec::new();
     for (at, token) in tokens.iter().enumerate() {
         let before = at.checked_sub(1).and_then(|at| tokens.get(at));
         match &token.kind {
             Kind::Other('(') => {
-                // `extract(epoch FROM x)`: a FROM that names no table.
+                // `extract(epoch FROM x)`: a FROM without a table.
                 let special = ["extract", "substring", "trim", "overlay", "position"];
                 openers.push(before.is_some_and(|token| special.iter().any(|word| token.is(word))));
                 let mut name = Written { schema: None, name: String::new() };

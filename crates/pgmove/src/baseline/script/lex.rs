@@ -1,45 +1,45 @@
-//! SQL as tokens, by the rules of PostgreSQL's scanner (`scan.l`, `psqlscan.l`): enough to find where statements end and
-//! what they name, and no more.
+//! A lexer for SQL by the rules of PostgreSQL's scanners (`scan.l`, `psqlscan.l`), sufficient to find the ends of
+//! statements and the names in them.
 
-/// What a token is.
+/// The kind of a token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// A key word or an unquoted name, in lower case.
+    /// A keyword or an unquoted name, in lower case.
     Word(String),
     /// A quoted name, without its quotes.
     Quoted(String),
-    /// A string of any form: its text as it stands between the quotes, escapes as they are.
+    /// A string of any form: the text between the quotes, escapes unchanged.
     Text(String),
-    /// A number, as it is written.
+    /// A number, as written.
     Number(String),
-    /// The character of an operator, or what introduces a parameter.
+    /// An operator character, or the beginning of a parameter.
     Other(char),
-    /// Something that only `psql` understands: what it is.
+    /// Something that only `psql` understands, with a description.
     Psql(&'static str),
 }
 
-/// A token and where it is.
+/// A token with its position.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Token {
     pub(crate) kind: Kind,
     /// Byte offset of its beginning.
     pub(crate) start: usize,
-    /// Byte offset behind it.
+    /// Byte offset after its end.
     pub(crate) end: usize,
 }
 
 impl Token {
-    /// True for this key word, unquoted.
+    /// True for this keyword, unquoted.
     pub(crate) fn is(&self, word: &str) -> bool {
         matches!(&self.kind, Kind::Word(own) if own == word)
     }
 
-    /// True for this character of punctuation.
+    /// True for this punctuation character.
     pub(crate) fn is_char(&self, c: char) -> bool {
         self.kind == Kind::Other(c)
     }
 
-    /// A name, quoted or not, as the server keeps it.
+    /// A name, quoted or not, as stored in the catalog.
     pub(crate) fn name(&self) -> Option<&str> {
         match &self.kind {
             Kind::Word(name) | Kind::Quoted(name) => Some(name),
@@ -48,16 +48,16 @@ impl Token {
     }
 }
 
-/// Why a text cannot be taken apart.
+/// An unterminated string, comment or name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Unfinished {
-    /// Where the thing begins that does not end.
+    /// Byte offset of its beginning.
     pub(crate) start: usize,
-    /// What does not end.
+    /// A description of it.
     pub(crate) what: &'static str,
 }
 
-/// Takes a text apart. Comments are left out; `on_comment` sees each line comment with its offset.
+/// Splits a text into tokens. Comments are omitted; `on_comment` is called for each line comment with its offset.
 pub(crate) fn tokens(text: &str, mut on_comment: impl FnMut(usize, &str)) -> Result<Vec<Token>, Unfinished> {
     let mut scan = Scan { text, at: 0 };
     let mut out = Vec::new();
@@ -107,7 +107,7 @@ impl<'a> Scan<'a> {
         self.rest().starts_with(text)
     }
 
-    /// Comments nest.
+    /// Block comments nest.
     fn block_comment(&mut self) -> Result<(), Unfinished> {
         let (start, mut depth) = (self.at, 0_usize);
         while !self.rest().is_empty() {
@@ -150,7 +150,7 @@ impl<'a> Scan<'a> {
             }
             ('$', ..) => self.dollar(),
             ('\\', ..) => {
-                // A meta-command takes the rest of its line.
+                // A meta-command extends to the end of its line.
                 let line = self.rest().lines().next().unwrap_or_default();
                 self.at += line.len();
                 Ok(Kind::Psql("a meta-command"))

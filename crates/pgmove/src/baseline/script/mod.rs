@@ -1,7 +1,7 @@
-//! A migration file: its statements, where each is, and what stands in the way of running it.
+//! A migration file: its statements with their positions, and obstacles to running it.
 //!
-//! - `lex` takes SQL apart into tokens, and this file the tokens into statements, as `psql` would;
-//! - [`effect`] says what a statement makes, takes away and needs, as far as that can be read from its text.
+//! - `lex` splits SQL into tokens; this file groups tokens into statements, as `psql` would;
+//! - [`effect`] tells what a statement creates, drops and needs, as far as its text shows.
 
 mod alter;
 mod create;
@@ -12,41 +12,41 @@ pub(crate) mod names;
 use effect::Effect;
 use lex::{Kind, Token};
 
-/// A migration file, read and taken apart. Nothing of it has been run.
+/// A parsed migration file, which has not been run.
 #[derive(Debug, Clone)]
 pub struct Script {
-    /// Its name: that of the file without `.sql`.
+    /// Its name: the file name without `.sql`.
     pub name: String,
-    /// The file as it was named, for messages.
+    /// The path as given, for messages.
     pub file: String,
     /// Its statements in order.
     pub(crate) statements: Vec<Statement>,
-    /// Why it cannot be run at all.
+    /// Why it cannot be run.
     pub obstacles: Vec<Obstacle>,
 }
 
-/// Something in a file that this tool cannot run.
+/// Something in a file that cannot be run.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Obstacle {
     /// The line, counted from 1.
     pub line: usize,
-    /// What it is, as a sentence without its beginning: `has a meta-command of psql: \i other.sql`.
+    /// A description, as a predicate: `has a meta-command of psql: \i other.sql`.
     pub what: String,
 }
 
-/// One statement of a file.
+/// A statement of a file.
 #[derive(Debug, Clone)]
 pub(crate) struct Statement {
     /// The text, without the semicolon.
     pub(crate) text: String,
     /// The line on which it begins, counted from 1.
     pub(crate) line: usize,
-    /// What it does.
+    /// Its effect.
     pub(crate) effect: Effect,
 }
 
 impl Script {
-    /// Takes a file apart. `file` is its path for messages; its last part without `.sql` and `.up.sql` is its name.
+    /// Parses a file. `file` is its path for messages; its name is the last component without `.sql` or `.up.sql`.
     pub fn read(file: &str, text: &str) -> Script {
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let last = file.rsplit(['/', '\\']).next().unwrap_or(file);
@@ -65,13 +65,13 @@ impl Script {
             }
         });
         if let Some((at, comment)) = undo {
-            let what = format!("holds its own undoing, which must not be run with it: {comment}");
+            let what = format!("contains a down migration, which must not run with it: {comment}");
             script.obstacle(text, at, what);
         }
         match tokens {
             Ok(tokens) => script.split(text, &tokens),
             Err(unfinished) => {
-                script.obstacle(text, unfinished.start, format!("has {} that does not end", unfinished.what));
+                script.obstacle(text, unfinished.start, format!("has {} without an end", unfinished.what));
             }
         }
         script
@@ -114,8 +114,8 @@ impl Script {
         let effect = effect::of(tokens, session);
         let line = lines.of(first.start);
         if effect.rows_follow {
-            // What follows a COPY FROM stdin is rows, and no SQL.
-            let what = "has rows for a COPY FROM stdin, which only psql sends".to_owned();
+            // The lines after COPY FROM stdin are rows.
+            let what = "has rows for COPY FROM stdin, which only psql sends".to_owned();
             self.obstacles.push(Obstacle { line, what });
         }
         self.statements.push(Statement {
@@ -126,7 +126,7 @@ impl Script {
     }
 }
 
-/// Lines of places that come one after another: a file is counted once, however many statements it has.
+/// Line numbers of increasing offsets, computed in one pass over the file.
 struct Lines<'a> {
     text: &'a str,
     at: usize,
@@ -142,7 +142,7 @@ impl Lines<'_> {
     }
 }
 
-/// `BEGIN ATOMIC … END` in the body of a function: semicolons in it end no statement of the file.
+/// `BEGIN ATOMIC … END` in a function body, in which semicolons do not end the statement.
 #[derive(Default)]
 struct Blocks {
     words: Vec<String>,
@@ -155,7 +155,7 @@ impl Blocks {
         self.depth > 0
     }
 
-    /// As `psqlscan.l` counts: only after CREATE [OR REPLACE] FUNCTION or PROCEDURE; CASE has an END of its own.
+    /// The rules of `psqlscan.l`: only after CREATE [OR REPLACE] FUNCTION or PROCEDURE; CASE has its own END.
     fn see(&mut self, position: usize, word: &str) {
         if position < 4 {
             self.words.push(word.to_owned());
@@ -175,14 +175,14 @@ impl Blocks {
     }
 }
 
-/// Files of several migration tools hold both ways in one, told apart by a comment.
+/// Some migration tools keep up and down migrations in one file, separated by a comment.
 fn holds_undo(comment: &str) -> bool {
     let words = comment.trim_start_matches('-').trim().to_lowercase();
     let words = words.split_whitespace().collect::<Vec<_>>().join(" ");
     ["+goose down", "+migrate down", "migrate:down", "//@undo"].iter().any(|mark| words.starts_with(mark))
 }
 
-/// The line of a place, counted from 1.
+/// The line of an offset, counted from 1.
 fn line_of(text: &str, offset: usize) -> usize {
     text.as_bytes().iter().take(offset).filter(|byte| **byte == b'\n').count() + 1
 }

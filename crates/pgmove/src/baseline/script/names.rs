@@ -1,8 +1,8 @@
-//! A reader over a statement's tokens: key words, names, lists in parentheses.
+//! A reader over a statement's tokens: keywords, names, lists in parentheses.
 
 use super::lex::{Kind, Token};
 
-/// A name as a statement writes it: with its schema or without.
+/// A name as written in a statement, qualified or not.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Written {
     pub(crate) schema: Option<String>,
@@ -44,7 +44,7 @@ impl<'a> Reader<'a> {
         self.tokens.get(self.at..).unwrap_or_default()
     }
 
-    /// True, and past it, when these key words come next.
+    /// Consumes these keywords if they come next; returns whether they did.
     pub(super) fn eat(&mut self, words: &str) -> bool {
         let mut ahead = *self;
         for word in words.split(' ') {
@@ -69,7 +69,7 @@ impl<'a> Reader<'a> {
         Some(name)
     }
 
-    /// `name` or `schema.name`; of `database.schema.name` the last two.
+    /// `name` or `schema.name`; of `database.schema.name`, the last two parts.
     pub(super) fn qualified(&mut self) -> Option<Written> {
         let mut written = Written { schema: None, name: self.name()? };
         while self.peek().is_some_and(|token| token.is_char('.')) {
@@ -79,7 +79,7 @@ impl<'a> Reader<'a> {
         Some(written)
     }
 
-    /// What stands in the parentheses that open here, and goes past them.
+    /// Consumes a group in parentheses and returns its contents.
     pub(super) fn group(&mut self) -> Option<&'a [Token]> {
         if !self.eat_char('(') {
             return None;
@@ -99,7 +99,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// The parts of a list: split at the commas that stand outside parentheses and brackets.
+/// Splits a list at commas outside parentheses and brackets.
 pub(super) fn parts(tokens: &[Token]) -> Vec<&[Token]> {
     let (mut parts, mut from, mut depth) = (Vec::new(), 0, 0_usize);
     for (at, token) in tokens.iter().enumerate() {

@@ -2,7 +2,7 @@
 
 use crate::catalog::meta::{FIRST_NORMAL_OID, MetaColumns};
 
-/// ` OPTIONS (name 'value', …)`, or nothing where there are none.
+/// ` OPTIONS (name 'value', …)`, or an empty string.
 fn options(column: &str) -> String {
     format!(
         "coalesce((SELECT ' OPTIONS (' || string_agg(quote_ident(option_name) || ' ' || quote_literal(option_value), ', ' ORDER BY option_name) \
@@ -52,7 +52,7 @@ pub(super) fn servers(_: u32) -> Option<String> {
 }
 
 pub(super) fn user_mappings(_: u32) -> Option<String> {
-    // The view, not the table: it shows a role what the role may see.
+    // The view hides options that the role may not read.
     let options = options("u.umoptions");
     Some(format!(
         "SELECT u.umid::int8 AS oid, format('%s on %s', u.usename, u.srvname) AS name, \

@@ -1,8 +1,8 @@
-//! Kinds of object that come down to one statement, with at most a few that complete it: operators, casts,
-//! collations, languages, text search, foreign servers, publications and the like.
+//! Kinds of objects defined by one statement and a few that complete it: operators, casts, collations, languages, text
+//! search, foreign servers, publications and the like.
 //!
-//! The server puts the statement together from its catalog: names and literals are quoted by the server's own rules,
-//! functions and operators are written by their `reg…` types, which qualify them under an empty `search_path`.
+//! The server composes the statement from its catalog: names and literals are quoted by its own functions; functions
+//! and operators are written by their `reg…` types, which qualify them because the `search_path` is empty.
 
 mod foreign;
 mod operator;
@@ -19,50 +19,51 @@ use super::meta::Meta;
 use super::query::rows;
 use crate::error::{Error, without_secrets};
 
-/// An object that its statements say all about.
+/// An object completely defined by its statements.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plain {
     /// Identity, owner and privileges.
     #[serde(flatten)]
     pub meta: Meta,
-    /// What it is.
+    /// The kind.
     pub kind: PlainKind,
-    /// How statements other than `CREATE` name it, ready for SQL: `public.=== (integer, integer)`.
+    /// Its name in statements other than `CREATE`, ready for SQL: `public.=== (integer, integer)`.
     #[serde(deserialize_with = "deparsed::text")]
     pub identity: String,
-    /// The statement that makes it, then those that complete it.
+    /// The `CREATE` statement, then those that complete it.
     #[serde(deserialize_with = "deparsed::list")]
     pub statements: Vec<String>,
-    /// What the first statement says in parentheses at its end, piece by piece.
+    /// Clauses in the parentheses at the end of the first statement.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub clauses: Vec<Clause>,
 }
 
-/// A piece of a statement that not every server knows.
+/// A clause that not every version supports.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Clause {
-    /// The first version (`server_version_num`) that knows it.
+    /// The first version (`server_version_num`) that supports it.
     pub since: u32,
-    /// The first version for which another clause says it.
+    /// The first version in which another clause replaces it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<u32>,
     /// The text, ready for SQL.
     #[serde(deserialize_with = "deparsed::text")]
     pub text: String,
-    /// Whether an older server would make another object without it, rather than one that only works another way.
+    /// Whether an older server, without it, would create an object with another meaning rather than one that only
+    /// behaves differently.
     #[serde(default)]
     pub needed: bool,
 }
 
 impl Clause {
-    /// Whether it is said to a server of this version.
+    /// Whether it is written for a server of this version.
     pub fn applies(&self, version: u32) -> bool {
         version >= self.since && self.until.is_none_or(|until| version < until)
     }
 }
 
 impl std::fmt::Debug for Plain {
-    /// Without the statements of user mappings and subscriptions: they may hold passwords.
+    /// Hides the statements of user mappings and subscriptions: they may contain passwords.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let statements: Vec<String> = self.statements.iter().cloned().map(without_secrets).collect();
         f.debug_struct("Plain")
@@ -76,13 +77,13 @@ impl std::fmt::Debug for Plain {
 }
 
 impl Plain {
-    /// Where `pg_depend` finds it.
+    /// Its address in `pg_depend`.
     pub fn address(&self) -> Address {
         Address::new(self.kind.class(), self.meta.oid)
     }
 }
 
-/// What a [`Plain`] object is.
+/// The kind of a [`Plain`] object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[allow(missing_docs)] // The names say it.
@@ -111,7 +112,7 @@ pub enum PlainKind {
 }
 
 impl PlainKind {
-    /// As SQL names the kind in `COMMENT ON`, `ALTER … OWNER` and `DROP`.
+    /// The keyword in `COMMENT ON`, `ALTER … OWNER` and `DROP`.
     pub const fn keyword(self) -> &'static str {
         match self {
             Self::Collation => "COLLATION",
@@ -138,7 +139,7 @@ impl PlainKind {
         }
     }
 
-    /// The system catalog that the kind lives in.
+    /// The kind's system catalog.
     pub const fn class(self) -> u32 {
         match self {
             Self::Collation => class::COLLATION,
@@ -166,8 +167,8 @@ impl PlainKind {
     }
 }
 
-/// One kind's query: its name for errors, and the SQL for a server's version, or nothing where the server has no
-/// such kind. It selects the fields of [`Plain`] other than `kind`.
+/// A kind's query: a description for errors, and the SQL for a version, or `None` if the version lacks the kind. It
+/// selects the fields of [`Plain`] other than `kind`.
 type KindQuery = (PlainKind, &'static str, fn(u32) -> Option<String>);
 
 const QUERIES: &[KindQuery] = &[
@@ -194,7 +195,7 @@ const QUERIES: &[KindQuery] = &[
     (PlainKind::Subscription, "subscriptions", replication::subscriptions),
 ];
 
-/// A row of a kind's query.
+/// A row of such a query.
 #[derive(Debug, Deserialize)]
 struct Row {
     #[serde(flatten)]
@@ -207,14 +208,14 @@ struct Row {
     clauses: Vec<Clause>,
 }
 
-/// Reads every kind.
+/// Reads all kinds.
 pub(super) async fn read(client: &Client, version: u32) -> Result<Vec<Plain>, Error> {
     let mut out = Vec::new();
-    // These are put together from quoted names altogether.
+    // These statements consist of quoted names only.
     quote_all(client, "on").await?;
     let may_read_subscriptions = replication::may_read_subscriptions(client).await?;
     for (kind, what, query) in QUERIES {
-        // A refused query would end the transaction; what is not read here is told as not carried.
+        // A failed query would abort the transaction. What is skipped here is reported as unsupported.
         if *kind == PlainKind::Subscription && !may_read_subscriptions {
             continue;
         }

@@ -13,7 +13,8 @@ pub(super) fn operators(_: u32) -> Option<String> {
     }
     .sql();
     let user = in_user_schema("o.oprnamespace");
-    // A link to another operator is only its name: the server finds it by the argument types, or keeps a place for it.
+    // References to other operators are by name: the server resolves them by argument types, or creates a shell
+    // operator.
     let linked = |column: &str| {
         format!(
             "(SELECT format('OPERATOR(%I.%s)', x.nspname, l.oprname) FROM pg_operator l JOIN pg_namespace x ON x.oid = l.oprnamespace \
@@ -36,8 +37,8 @@ pub(super) fn operators(_: u32) -> Option<String> {
     ))
 }
 
-/// The operators and functions of a family or class, as the list that `ALTER OPERATOR FAMILY … ADD` and
-/// `CREATE OPERATOR CLASS … AS` take. Members belong to what `pg_depend` says they belong to.
+/// The operators and functions of a family or class, as the list of `ALTER OPERATOR FAMILY … ADD` and `CREATE OPERATOR
+/// CLASS … AS`. `pg_depend` tells whether a member belongs to the class or the family.
 fn members(catalog: &str, oid: &str) -> String {
     format!(
         "(SELECT string_agg(m.item, ', ' ORDER BY m.kind, m.number, m.item) FROM ( \

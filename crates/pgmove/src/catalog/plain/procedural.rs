@@ -13,7 +13,7 @@ pub(super) fn collations(version: u32) -> Option<String> {
     }
     .sql();
     let user = in_user_schema("c.collnamespace");
-    // Where the locale of ICU and builtin collations is kept.
+    // The column with the locale of ICU and builtin collations.
     let locale = match version {
         170_000.. => "c.colllocale",
         150_000.. => "c.colliculocale",
@@ -87,7 +87,7 @@ pub(super) fn conversions(_: u32) -> Option<String> {
 }
 
 pub(super) fn casts(version: u32) -> Option<String> {
-    // The casts from a range to its multirange come with the range.
+    // Casts from a range to its multirange are created with the range.
     let ranges = if version >= 140_000 {
         "AND NOT EXISTS (SELECT FROM pg_range r WHERE r.rngtypid = c.castsource AND r.rngmultitypid = c.casttarget)"
     } else {

@@ -65,7 +65,7 @@ pub(super) fn publication_schemas(version: u32) -> Option<String> {
     })
 }
 
-/// Whether the role may read the connections of subscriptions, which hold passwords.
+/// Whether the role may read connection strings of subscriptions, which contain passwords.
 pub(super) async fn may_read_subscriptions(client: &Client) -> Result<bool, Error> {
     #[derive(Deserialize)]
     struct May {
@@ -75,8 +75,8 @@ pub(super) async fn may_read_subscriptions(client: &Client) -> Result<bool, Erro
     Ok(rows::<May>(client, "subscriptions", sql).await?.iter().all(|row| row.may))
 }
 
-/// Subscriptions of this database. They come disabled and connect to nobody: the same slot cannot be read by two, and
-/// which of the two it is to be is not ours to say.
+/// Subscriptions of this database. They are created disabled and without connecting: two subscribers cannot share a
+/// slot, and the user must decide which one continues.
 pub(super) fn subscriptions(version: u32) -> Option<String> {
     let meta = MetaColumns {
         catalog: "pg_subscription",
@@ -87,7 +87,8 @@ pub(super) fn subscriptions(version: u32) -> Option<String> {
         acl: None,
     }
     .sql();
-    // The versions that know it, text, whether the subscription says it, whether it would be another one without.
+    // Columns: first and last version that supports it, text, whether the subscription has it, whether it changes the
+    // meaning.
     let mut clauses = vec![
         "(0, NULL::int, 'connect = false', true, false)".to_owned(),
         "(0, NULL, 'slot_name = ' || coalesce(quote_literal(s.subslotname), 'NONE'), true, false)".to_owned(),
@@ -102,10 +103,10 @@ pub(super) fn subscriptions(version: u32) -> Option<String> {
     clause(140_000, "NULL", "'binary = true'", "s.subbinary", true);
     if version >= 160_000 {
         clause(160_000, "NULL", "'streaming = parallel'", "s.substream = 'p'", false);
-        // A server that does not know parallel application streams all the same.
+        // Servers that do not support parallel apply still stream.
         clause(140_000, "160000", "'streaming = on'", "s.substream = 'p'", false);
         clause(140_000, "NULL", "'streaming = on'", "s.substream = 't'", false);
-        // From 18 on a subscription streams unless it is told not to.
+        // From 18 on, streaming is the default.
         clause(140_000, "NULL", "'streaming = off'", "s.substream = 'f'", false);
     } else {
         clause(140_000, "NULL", "'streaming = on'", "s.substream", false);

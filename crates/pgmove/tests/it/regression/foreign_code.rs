@@ -54,7 +54,7 @@ async fn a_view_in_the_place_of_a_sequence_is_not_run() {
             assert!(error.to_string().contains("restricted"), "{error}");
         } else {
             assert!(
-                matches!(&error, Error::Refused { what, .. } if what.contains("sequence public.s is not what it was")),
+                matches!(&error, Error::Refused { what, .. } if what.contains("sequence public.s was replaced")),
                 "{error}"
             );
         }

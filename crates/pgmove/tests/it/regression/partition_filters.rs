@@ -129,7 +129,7 @@ async fn a_partition_without_its_table_is_a_table_and_that_is_told() {
         let source = Source::open(&from, &settings(filter.clone())).await.unwrap();
         let told = source.catalog().left_out.join("\n");
         assert!(
-            told.contains("table public.pt1 is a partition of public.pt, which the filter leaves out"),
+            told.contains("table public.pt1 is a partition of public.pt, which the filter excludes"),
             "{told}"
         );
         assert!(told.contains("table public.child is a child of public.base"), "{told}");
@@ -156,10 +156,13 @@ async fn a_pattern_that_matches_nothing_is_an_error_whatever_it_asks_for() {
         (Filter { schemas: one("othr"), ..Filter::default() }, "no schema matches `othr`"),
         (Filter { exclude_schemas: one("othr"), ..Filter::default() }, "no schema matches `othr`"),
         (Filter { conditions: condition("ptt"), ..Filter::default() }, "no table matches `ptt`"),
-        (Filter { conditions: condition("v"), ..Filter::default() }, "matches no table whose rows are taken"),
+        (
+            Filter { conditions: condition("v"), ..Filter::default() },
+            "no table with selected rows matches it",
+        ),
         (
             Filter { conditions: condition("plain"), tables: one("pt"), ..Filter::default() },
-            "`plain` has a condition on rows, and matches no table whose rows are taken",
+            "`plain` has a condition on rows, but no table with selected rows matches it",
         ),
     ] {
         let refused = Source::open(&from, &settings(filter)).await.unwrap_err();

@@ -1,9 +1,10 @@
-//! What a target cannot express: features that an older server has not learnt, and a few that newer ones have dropped.
+//! Features of a catalog that a target's version does not support: those that older servers lack, and a few that newer
+//! ones removed.
 //!
-//! Found from the catalog alone, so that it is told before anything is written. What an older server lacks but the
-//! meaning does without (the name of a NOT NULL constraint, a compression method, a statistics target) is left out of
-//! the statements instead and is not listed. Expressions and queries are texts that the source deparsed; what a newer
-//! server's SQL says in them is not looked into, and an older server refuses it by itself.
+//! Found from the catalog alone, before anything is written. Features that an older server lacks but whose absence does
+//! not change the meaning (the name of a NOT NULL constraint, a compression method, a statistics target) are omitted
+//! from the statements and not listed. Deparsed expressions and queries are not analyzed; an older server rejects what
+//! it does not support in them.
 
 use std::collections::{HashMap, HashSet};
 
@@ -16,7 +17,7 @@ use crate::catalog::types::TypeDefinition;
 use crate::catalog::{Address, Catalog, Object as _, Unsupported};
 use crate::quote::ident;
 
-/// Storage parameters, and the version that learnt each.
+/// Storage parameters, and the version that introduced each.
 const OPTIONS: &[(&str, u32)] = &[
     ("autovacuum_vacuum_insert_threshold", 130_000),
     ("autovacuum_vacuum_insert_scale_factor", 130_000),
@@ -26,7 +27,7 @@ const OPTIONS: &[(&str, u32)] = &[
     ("vacuum_max_eager_freeze_failure_rate", 180_000),
 ];
 
-/// Functions that take `anycompatiblearray` since 14: what was made over them with `anyarray` no longer finds them.
+/// Functions with `anycompatiblearray` since 14: objects created over their `anyarray` form no longer find them.
 const COMPATIBLE: &[&str] = &[
     "array_append",
     "array_cat",
@@ -38,8 +39,8 @@ const COMPATIBLE: &[&str] = &[
     "width_bucket",
 ];
 
-/// What a server of version `target_version_num` cannot express, object by object.
-pub fn inexpressible(catalog: &Catalog, target_version_num: u32) -> Vec<Unsupported> {
+/// What a server of version `target_version_num` does not support, object by object.
+pub fn unsupported(catalog: &Catalog, target_version_num: u32) -> Vec<Unsupported> {
     let mut list = List { target: target_version_num, found: Vec::new() };
     let by_oid: HashMap<u32, &Table> = catalog.tables.iter().map(|table| (table.meta.oid, table)).collect();
     for table in catalog.tables.iter().filter(|table| table.meta.extension.is_none()) {
@@ -62,7 +63,7 @@ pub fn inexpressible(catalog: &Catalog, target_version_num: u32) -> Vec<Unsuppor
     list.found
 }
 
-/// What a server cannot make because it was built without ICU.
+/// Objects that a server built without ICU cannot create.
 pub fn needs_icu(catalog: &Catalog) -> Vec<Unsupported> {
     let own = catalog
         .plain
@@ -72,12 +73,12 @@ pub fn needs_icu(catalog: &Catalog) -> Vec<Unsupported> {
         .map(|plain| Unsupported {
             kind: "collation".to_owned(),
             name: plain.identity.clone(),
-            why: "it is ICU's, and this server was built without ICU".to_owned(),
+            why: "it requires ICU, and this server was built without ICU".to_owned(),
         })
         .collect()
 }
 
-/// The columns that are compressed by LZ4, which not every server was built with.
+/// Columns with LZ4 compression, which requires a server built with LZ4.
 pub fn lz4_columns(catalog: &Catalog) -> Vec<String> {
     let of = |table: &Table| {
         let lz4 = table.columns.iter().filter(|column| column.compression == Some(Compression::Lz4));
@@ -86,7 +87,7 @@ pub fn lz4_columns(catalog: &Catalog) -> Vec<String> {
     catalog.tables.iter().filter(|table| table.meta.extension.is_none()).flat_map(of).collect()
 }
 
-/// What was found, for one target.
+/// The findings for one target.
 struct List {
     target: u32,
     found: Vec<Unsupported>,
@@ -102,7 +103,7 @@ impl List {
 
     fn dropped(&mut self, since: u32, kind: &str, name: String, what: &str) {
         if self.target >= since {
-            let why = format!("{what} are refused by PostgreSQL {} and newer", since / 10_000);
+            let why = format!("{what} are not supported by PostgreSQL {} and newer", since / 10_000);
             self.found.push(Unsupported { kind: kind.to_owned(), name, why });
         }
     }
@@ -306,7 +307,7 @@ impl List {
     }
 }
 
-/// `numeric(precision, scale)` with a scale that older servers refuse.
+/// `numeric(precision, scale)` with a scale that older servers reject.
 fn negative_scale(type_name: &str) -> bool {
     let Some(modifiers) = type_name.strip_prefix("numeric(").and_then(|rest| rest.split_once(')')) else {
         return false;
@@ -318,7 +319,7 @@ fn negative_scale(type_name: &str) -> bool {
     }
 }
 
-/// The text without what stands in quotes of either kind.
+/// The text without quoted strings and names.
 fn outside_quotes(sql: &str) -> String {
     let mut out = String::with_capacity(sql.len());
     let mut quote = None;
@@ -333,7 +334,7 @@ fn outside_quotes(sql: &str) -> String {
     out
 }
 
-/// Whether anything refers to the multirange of a range type, other than the functions that come with it.
+/// Whether anything refers to the multirange of a range type, besides its own constructor functions.
 fn uses_multirange(catalog: &Catalog, range: u32) -> bool {
     let mut own: HashSet<u32> =
         catalog.aliases.iter().filter(|alias| alias.of_oid == range).map(|alias| alias.oid).collect();

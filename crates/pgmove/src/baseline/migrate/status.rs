@@ -1,4 +1,4 @@
-//! Which migrations have been applied, as far as a catalog shows.
+//! Infers from a catalog which migrations have been applied.
 
 use std::collections::BTreeMap;
 
@@ -7,42 +7,43 @@ use super::state::{State, wholes};
 use crate::baseline::script::Script;
 use crate::baseline::script::effect::{Effect, Effects, Mark, Object};
 
-/// What the catalog says of one file.
+/// What the catalog shows about a file.
 #[derive(Debug, Clone)]
-pub(super) struct Judged {
+pub(super) struct FileStatus {
     pub(super) status: Status,
-    /// What of it is there, and what is not, in words.
+    /// Descriptions of what exists, and of what is missing.
     pub(super) there: Vec<String>,
     pub(super) lacking: Vec<String>,
-    /// Lines of statements of which it says nothing.
+    /// Lines of statements that leave no trace in the catalog.
     pub(super) unseen: Vec<usize>,
-    /// For each statement, whether something of it may have run.
+    /// For each statement, whether part of it may have run.
     pub(super) may_have_run: Vec<bool>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Seen {
-    /// It is as the statement leaves it.
+    /// The result of the statement is present.
     Done,
-    /// It is so, and may always have been.
+    /// It is present, but may have been so before.
     Weak,
-    /// It is not so.
+    /// It is absent.
     Undone,
-    /// It cannot be told.
+    /// It cannot be determined.
     Unclear,
     /// A later statement of the file undoes it.
     Passing,
 }
 
-/// Judges files in their declared order. What a later file takes away again tells of an earlier one only through the
-/// later one: so the last is judged first.
-pub(super) fn judge(scripts: &[Script], state: &State) -> Vec<Judged> {
-    let deeds = Deeds::of(scripts, state);
-    let mut judged: Vec<Judged> = Vec::new();
+/// Infers the status of files in their declared order. If a later file undoes an earlier one, only the later one's
+/// status tells about the earlier: so the last file comes first.
+pub(super) fn file_statuses(scripts: &[Script], state: &State) -> Vec<FileStatus> {
+    let changes = Changes::of(scripts, state);
+    let mut statuses: Vec<FileStatus> = Vec::new();
     for (at, script) in scripts.iter().enumerate().rev() {
-        // `judged` holds the later ones, the last first.
-        let status =
-            |file: Option<usize>| judged.get(scripts.len() - 1 - file?).map(|judged: &Judged| judged.status);
+        // `statuses` holds the later files, in reverse order.
+        let status = |file: Option<usize>| {
+            statuses.get(scripts.len() - 1 - file?).map(|found: &FileStatus| found.status)
+        };
         let mut sum = Sum::default();
         for (number, statement) in script.statements.iter().enumerate() {
             let effect = &statement.effect;
@@ -58,11 +59,11 @@ pub(super) fn judge(scripts: &[Script], state: &State) -> Vec<Judged> {
                 let verdict = match mark {
                     Mark::Present(object) | Mark::Replaced(object) => {
                         let object = state.resolve(object, path);
-                        if deeds.taken.within(&object, at, number + 1) {
+                        if changes.taken.within(&object, at, number + 1) {
                             Seen::Passing
                         } else if !holds {
-                            by_later(status(deeds.taken.after(&object, at)))
-                        } else if matches!(mark, Mark::Replaced(_)) && deeds.made.elsewhere(&object, at) {
+                            by_later(status(changes.taken.after(&object, at)))
+                        } else if matches!(mark, Mark::Replaced(_)) && changes.made.elsewhere(&object, at) {
                             Seen::Unclear
                         } else {
                             Seen::Done
@@ -70,11 +71,11 @@ pub(super) fn judge(scripts: &[Script], state: &State) -> Vec<Judged> {
                     }
                     Mark::Absent(object) => {
                         let object = state.resolve(object, path);
-                        if deeds.made.within(&object, at, number) {
+                        if changes.made.within(&object, at, number) {
                             Seen::Passing
                         } else if !holds {
-                            by_later(status(deeds.made.after(&object, at)))
-                        } else if deeds.made.before(&object, at) {
+                            by_later(status(changes.made.after(&object, at)))
+                        } else if changes.made.before(&object, at) {
                             Seen::Unclear
                         } else {
                             Seen::Weak
@@ -85,7 +86,7 @@ pub(super) fn judge(scripts: &[Script], state: &State) -> Vec<Judged> {
                     | Mark::NotNull(table, name, _)
                     | Mark::Default(table, name, _) => {
                         let column = state.resolve(&Object::Column(table.clone(), name.clone()), path);
-                        let later = [deeds.taken.after(&column, at), deeds.changed.after(&column, at)];
+                        let later = [changes.taken.after(&column, at), changes.changed.after(&column, at)];
                         if holds { Seen::Done } else { by_later(status(later.into_iter().flatten().min())) }
                     }
                     Mark::Label(..) => {
@@ -100,70 +101,70 @@ pub(super) fn judge(scripts: &[Script], state: &State) -> Vec<Judged> {
             }
             sum.statement(effect, &seen, statement.line, state);
         }
-        judged.push(sum.judged());
+        statuses.push(sum.into_status());
     }
-    judged.reverse();
-    judged
+    statuses.reverse();
+    statuses
 }
 
-/// Who does something to an object: file and statement, by the object's full name, in order.
+/// Which statements change an object: file and statement, by the object's full name, in order.
 #[derive(Default)]
-struct Doers(BTreeMap<Object, Vec<(usize, usize)>>);
+struct ChangesByObject(BTreeMap<Object, Vec<(usize, usize)>>);
 
-impl Doers {
+impl ChangesByObject {
     fn push(&mut self, object: Object, file: usize, statement: usize) {
         self.0.entry(object).or_default().push((file, statement));
     }
 
-    /// What is done to the object itself, or to what it is a part of.
+    /// The statements that change the object itself, or what contains it.
     fn of(&self, object: &Object) -> impl Iterator<Item = (usize, usize)> {
         let whole = wholes(object).into_iter().filter_map(|whole| self.0.get(&whole));
         self.0.get(object).into_iter().chain(whole).flatten().copied()
     }
 
-    /// True when a statement of this file does it, from that number on.
+    /// True if a statement of this file changes it, from that number on.
     fn within(&self, object: &Object, file: usize, from: usize) -> bool {
         self.of(object).any(|(doer, statement)| doer == file && statement >= from)
     }
 
-    /// The first later file that does it.
+    /// The first later file that changes it.
     fn after(&self, object: &Object, file: usize) -> Option<usize> {
         self.of(object).map(|(doer, _)| doer).filter(|doer| *doer > file).min()
     }
 
-    /// True when an earlier file does it, to the object itself.
+    /// True if an earlier file changes the object itself.
     fn before(&self, object: &Object, file: usize) -> bool {
         self.0.get(object).is_some_and(|doers| doers.iter().any(|(doer, _)| *doer < file))
     }
 
-    /// True when any other file does it, to the object itself.
+    /// True if any other file changes the object itself.
     fn elsewhere(&self, object: &Object, file: usize) -> bool {
         self.0.get(object).is_some_and(|doers| doers.iter().any(|(doer, _)| *doer != file))
     }
 }
 
-/// What files do to objects.
+/// What files change.
 #[derive(Default)]
-struct Deeds {
-    made: Doers,
-    taken: Doers,
-    changed: Doers,
+struct Changes {
+    made: ChangesByObject,
+    taken: ChangesByObject,
+    changed: ChangesByObject,
 }
 
-impl Deeds {
-    fn of(scripts: &[Script], state: &State) -> Deeds {
-        let mut deeds = Deeds::default();
+impl Changes {
+    fn of(scripts: &[Script], state: &State) -> Changes {
+        let mut changes = Changes::default();
         for (file, script) in scripts.iter().enumerate() {
             for (number, statement) in script.statements.iter().enumerate() {
                 let path = statement.effect.path.as_deref();
                 for mark in &statement.effect.marks {
                     let (doers, object) = match mark {
-                        Mark::Present(object) | Mark::Replaced(object) => (&mut deeds.made, object.clone()),
-                        Mark::Absent(object) => (&mut deeds.taken, object.clone()),
+                        Mark::Present(object) | Mark::Replaced(object) => (&mut changes.made, object.clone()),
+                        Mark::Absent(object) => (&mut changes.taken, object.clone()),
                         Mark::Type(table, name, _)
                         | Mark::NotNull(table, name, _)
                         | Mark::Default(table, name, _) => {
-                            (&mut deeds.changed, Object::Column(table.clone(), name.clone()))
+                            (&mut changes.changed, Object::Column(table.clone(), name.clone()))
                         }
                         Mark::Label(..) => continue,
                     };
@@ -171,11 +172,11 @@ impl Deeds {
                 }
             }
         }
-        deeds
+        changes
     }
 }
 
-/// What has been seen of a file so far.
+/// The findings about a file so far.
 #[derive(Default)]
 struct Sum {
     there: Vec<String>,
@@ -191,7 +192,7 @@ impl Sum {
     fn statement(&mut self, effect: &Effect, seen: &[(Seen, &Mark)], line: usize, state: &State) {
         let (mut some, mut unclear) = (false, false);
         for (verdict, mark) in seen {
-            // Of a table that is made whole, its parts are not told one by one.
+            // The parts of a completely new table are not reported separately.
             let with_its_table = seen.iter().any(|(other, whole)| match (whole, mark) {
                 (Mark::Present(table @ Object::Relation(name)), Mark::Present(part)) => {
                     other == verdict && part != table && part.written() == Some(name)
@@ -202,11 +203,11 @@ impl Sum {
                 Seen::Done => {
                     some = true;
                     if !with_its_table {
-                        self.there.push(words(mark, effect, state));
+                        self.there.push(describe(mark, effect, state));
                     }
                 }
                 Seen::Undone if with_its_table => {}
-                Seen::Undone => self.lacking.push(words(mark, effect, state)),
+                Seen::Undone => self.lacking.push(describe(mark, effect, state)),
                 Seen::Weak => self.weak += 1,
                 Seen::Unclear => (self.unclear, unclear) = (self.unclear + 1, true),
                 Seen::Passing => {}
@@ -217,11 +218,11 @@ impl Sum {
             self.unseen.push(line);
         }
         self.lasting |= effect.effects != Effects::Session;
-        // A statement of which only something else is known, or nothing, may have run.
+        // A statement with only indirect evidence, or none, may have run.
         self.may_have_run.push(some || unclear || silent || effect.effects == Effects::Remark);
     }
 
-    fn judged(self) -> Judged {
+    fn into_status(self) -> FileStatus {
         let status = match (self.there.is_empty(), self.lacking.is_empty()) {
             (false, false) => Status::Partly,
             (true, false) => Status::Missing,
@@ -230,7 +231,7 @@ impl Sum {
             (true, true) if !self.lasting => Status::Applied,
             (true, true) => Status::Unknown,
         };
-        Judged {
+        FileStatus {
             status,
             there: self.there,
             lacking: self.lacking,
@@ -240,8 +241,8 @@ impl Sum {
     }
 }
 
-/// A mark as a sentence's object: `column public.t.c`, `public.t.c not null`.
-pub(super) fn words(mark: &Mark, effect: &Effect, state: &State) -> String {
+/// Describes a mark: `column public.t.c`, `public.t.c not null`.
+pub(super) fn describe(mark: &Mark, effect: &Effect, state: &State) -> String {
     let full = |object: &Object| state.resolve(object, effect.path.as_deref()).to_string();
     let column = |table: &crate::baseline::script::names::Written, name: &str| {
         full(&Object::Column(table.clone(), name.to_owned()))

@@ -1,61 +1,61 @@
-//! What a check found, as data and as a table for people.
+//! The outcome of a check, as data and as a table.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// How bad a finding is.
+/// The severity of a finding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Severity {
-    /// A required object is not there.
+    /// A required object is missing.
     Missing,
-    /// It is there, and is another one.
+    /// It exists but differs.
     Different,
-    /// It is not there, and need not be in this environment.
+    /// It is missing, but optional in this environment.
     Optional,
 }
 
-/// One thing that is not as declared.
+/// A deviation from the baseline.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Finding {
-    /// How bad it is.
+    /// Its severity.
     pub severity: Severity,
     /// The object, such as `column public.daily_risk_state.buy_count`.
     pub object: String,
-    /// What was declared.
+    /// The declaration.
     pub expected: String,
-    /// What is there.
+    /// What exists.
     pub found: String,
-    /// The migrations that provide it, in the order in which they are applied; any one of them does.
+    /// The migrations that provide it, in the order in which they are applied; one of them is sufficient.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub provided_by: Vec<String>,
 }
 
-/// What a check found.
+/// The outcome of a check.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub struct Verdict {
-    /// True when nothing required is missing or different.
+pub struct CheckOutcome {
+    /// True if nothing required is missing or different.
     pub passed: bool,
-    /// The environment that was asked about.
+    /// The environment.
     pub environment: Option<String>,
-    /// Objects that were looked at.
+    /// Number of checked objects.
     pub checked: usize,
-    /// What is not as declared: first what is missing, then what differs, then what is optional.
+    /// Deviations: missing objects first, then different ones, then optional ones.
     pub findings: Vec<Finding>,
 }
 
-impl Verdict {
-    /// Findings that fail the check.
+impl CheckOutcome {
+    /// The findings that fail the check.
     pub fn failures(&self) -> impl Iterator<Item = &Finding> {
         self.findings.iter().filter(|finding| finding.severity != Severity::Optional)
     }
 }
 
-impl fmt::Display for Verdict {
-    /// A table of the findings, if there are any, and a last line with the verdict.
+impl fmt::Display for CheckOutcome {
+    /// Writes a table of the findings, if any, and a line with the result.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if !self.findings.is_empty() {
             let head = ["", "object", "expected", "found", "provided by"].map(str::to_owned);
@@ -87,7 +87,7 @@ fn cells(finding: &Finding) -> [String; 5] {
         Severity::Optional => "optional",
     };
     let provided_by = finding.provided_by.join(" or ");
-    // A name may hold anything; a line of the table is one line all the same.
+    // Escapes control characters, so that a row stays on one line.
     let line = |text: &str| text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
     [word.to_owned(), line(&finding.object), line(&finding.expected), line(&finding.found), provided_by]
 }
