@@ -1,11 +1,44 @@
-//! PostgreSQL for `dbhaul`: the catalog read natively, DDL rendered from it, rows moved by COPY, equality proven.
+//! Moves PostgreSQL databases over the wire protocol: reads the catalog, renders DDL, copies rows out of one snapshot and
+//! into another server, and proves by digests that both sides are equal.
 //!
-//! - [`mod@connect`] reaches a server the way libpq does, and pins the session so that equal values are equal text;
-//! - [`Source`] locks a database, exports one snapshot to several connections, and streams tables out;
-//! - [`Target`] finds every conflict before anything is written, then fills schema, rows and indexes;
-//! - [`digest`] proves a table equal whatever the order of its rows;
-//! - [`compare()`] holds two databases against each other;
-//! - [`catalog`] is the schema as data and [`ddl`] renders it for a server.
+//! - [`mod@connect`] connects as libpq does and pins the session's settings, so that equal values have equal text;
+//! - [`Source`] locks a database, exports its snapshot to several connections and streams its tables;
+//! - [`Target`] finds all conflicts before anything is written, then creates the schema, loads rows and builds indexes;
+//! - [`digest`] computes digests of tables that do not depend on the order of rows;
+//! - [`compare()`] compares two databases;
+//! - [`catalog`] is the schema as data, and [`ddl`] renders it for a server.
+//!
+//! A source is read like this:
+//!
+//! ```no_run
+//! use futures::TryStreamExt as _;
+//! use pgmove::{ConnectOptions, Environment, Source, SourceOptions};
+//!
+//! # async fn example() -> Result<(), pgmove::Error> {
+//! let options = ConnectOptions::parse("postgres://app@db-1/app", &Environment::from_process())?;
+//! let source = Source::open(&options, &SourceOptions::default()).await?;
+//! for slice in source.slices() {
+//!     let mut rows = source.copy_out(&slice).await?;
+//!     while let Some(_bytes) = rows.try_next().await? {}
+//!     println!("{}: {:?}", slice.table, rows.proof());
+//! }
+//! source.finish().await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Digests of parts add up to the digest of the table, whatever the order:
+//!
+//! ```
+//! use pgmove::digest::RowHasher;
+//!
+//! let proof = |rows: &[u8]| {
+//!     let mut hasher = RowHasher::default();
+//!     hasher.update(rows);
+//!     hasher.proof()
+//! };
+//! assert_eq!(proof(b"1\tone\n2\ttwo\n"), proof(b"2\ttwo\n") + proof(b"1\tone\n"));
+//! ```
 
 pub mod baseline;
 pub mod catalog;

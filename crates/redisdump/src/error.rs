@@ -1,93 +1,93 @@
-//! What can go wrong, with the server's own words.
+//! Errors, with the server's own words.
 
 use crate::rdb::{Corrupt, Problem};
 
-/// Redis could not be read, filled or compared.
+/// Errors of this crate.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The URL makes no sense.
+    /// The connection options are invalid.
     #[error("{0}")]
     Options(String),
-    /// The server cannot be reached, or does not let us in.
+    /// The server is unreachable or rejects the connection.
     #[error("cannot connect to {target}: {message}")]
     Connect {
-        /// Where to, without secrets.
+        /// The address, without secrets.
         target: String,
-        /// The server's words, or the system's.
+        /// The server's or the system's message.
         message: String,
     },
-    /// The connection broke.
+    /// The connection was lost.
     #[error("{target}: the connection was lost while {doing}: {source}")]
     Lost {
-        /// Which server.
+        /// The server.
         target: String,
-        /// What was going on, and what state that leaves.
+        /// The operation, and the state that it leaves.
         doing: String,
-        /// The system's words.
+        /// The system's error.
         source: std::io::Error,
     },
-    /// The server said no.
+    /// The server returned an error.
     #[error("{target}: {doing}: {message}")]
     Server {
-        /// Which server.
+        /// The server.
         target: String,
-        /// What was asked.
+        /// The command.
         doing: String,
-        /// The server's words.
+        /// The server's message.
         message: String,
     },
-    /// What came is no answer of the Redis protocol.
+    /// The reply is not valid RESP.
     #[error("{target} does not speak the Redis protocol: {message}")]
     Protocol {
-        /// Which server.
+        /// The server.
         target: String,
-        /// What came.
+        /// What was received.
         message: String,
     },
-    /// A safety rule forbids it; nothing was written.
+    /// A safety rule forbids the operation; nothing was written.
     #[error("{what}; nothing was written:\n  {}", conflicts.join("\n  "))]
     Refused {
-        /// What is refused.
+        /// What was refused.
         what: String,
-        /// Why.
+        /// The reasons.
         conflicts: Vec<String>,
     },
-    /// A cluster's slots or masters were not the same before and after; what was read is not all of it.
-    #[error("{target} changed while its keys were read, and what was read is not used:\n  {}", changes.join("\n  "))]
+    /// The slots or masters of a cluster changed during a read, so that the result is incomplete.
+    #[error("{target} changed while its keys were read; the result is not used:\n  {}", changes.join("\n  "))]
     ClusterChanged {
-        /// Which cluster.
+        /// The cluster.
         target: String,
-        /// What is not as it was.
+        /// The changes.
         changes: Vec<String>,
     },
     /// The RDB is damaged.
     #[error("{}", shown_corrupt(.0))]
     Corrupt(#[from] Corrupt),
-    /// The RDB ended, and the transfer went on, or the other way round.
-    #[error("{target}: the transfer and the RDB in it do not end together: {message}")]
+    /// The RDB and the transfer that contains it end at different positions.
+    #[error("{target}: the transfer and the RDB in it end at different positions: {message}")]
     Transfer {
-        /// Which server.
+        /// The server.
         target: String,
-        /// How they differ.
+        /// The difference.
         message: String,
     },
-    /// A target cannot hold all of an RDB, and it was asked for all.
+    /// A target does not support part of an RDB.
     #[error(
         "{target} cannot hold all of this RDB; what was put out so far is of no use. Choose a newer target, or leave out what \
          it cannot hold:\n{losses}"
     )]
     Inexpressible {
-        /// Which version of which server.
+        /// The target's flavor and version.
         target: String,
-        /// What it cannot hold.
+        /// What it does not support.
         losses: crate::convert::commands::Losses,
     },
     /// A file of an RDB or AOF cannot be read, or is damaged.
     #[error(transparent)]
     File(#[from] crate::aof::FileError),
-    /// The stream that was to be read failed.
-    #[error("the stream of the RDB failed: {0}")]
+    /// The input stream failed.
+    #[error("the RDB stream failed: {0}")]
     Stream(Box<dyn std::error::Error + Send + Sync>),
 }
 
@@ -100,22 +100,22 @@ fn shown_corrupt(corrupt: &Corrupt) -> String {
 }
 
 impl Error {
-    /// An error of the stream that somebody else feeds us.
+    /// Wraps an error of the input stream.
     pub fn stream(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
         Error::Stream(source.into())
     }
 
-    /// True when a safety rule forbade it and nothing was written.
+    /// True when a safety rule forbade the operation; nothing was written.
     pub fn is_refused(&self) -> bool {
         matches!(self, Error::Refused { .. } | Error::Inexpressible { .. })
     }
 
-    /// True when a cluster changed meanwhile or lost a node: the next attempt may succeed.
+    /// True when a cluster changed or lost a node during the operation; a retry may succeed.
     pub fn is_cluster_changed(&self) -> bool {
         matches!(self, Error::ClusterChanged { .. } | Error::Lost { .. } | Error::Connect { .. })
     }
 
-    /// True when a server forbids a command, or does not know it: by an ACL, a renamed command, or a service's rules.
+    /// True when a server does not allow or know a command, because of an ACL, a renamed command or a service's rules.
     pub fn is_forbidden(&self) -> bool {
         match self {
             Error::Server { message, .. } => forbids(message),
@@ -123,13 +123,13 @@ impl Error {
         }
     }
 
-    /// True when the command line or the configuration is wrong.
+    /// True when the connection options are invalid.
     pub fn is_usage(&self) -> bool {
         matches!(self, Error::Options(_))
     }
 }
 
-/// Whether a server's words say that a command is forbidden, or not known.
+/// Whether an error reply says that a command is forbidden or unknown.
 pub(crate) fn forbids(words: &str) -> bool {
     let lower = words.to_lowercase();
     ["noperm", "unknown command", "not allowed", "not supported", "unsupported", "disabled"]

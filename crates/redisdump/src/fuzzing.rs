@@ -8,10 +8,12 @@ use crate::capture::stats::Tally;
 use crate::compare::digest::{Digester, Meaning};
 use crate::convert::commands::{Emitter, Target};
 use crate::convert::export::{ExportOptions, Format, through};
-use crate::rdb::{Corrupt, Elements, Key, Odd, Problem, Reader, ValueType, Visitor, Walker, dump, hostile};
+use crate::rdb::{
+    Corrupt, Elements, Key, Lint, Problem, Reader, ValueType, Visitor, Walker, dump, packed_fuzzing,
+};
 use crate::verify::structure::Structure;
 
-pub use hostile::{blob, intset, listpack, lzf, ziplist, zipmap};
+pub use packed_fuzzing::{blob, intset, listpack, lzf, ziplist, zipmap};
 
 /// Reads an RDB in pieces of a size.
 fn read(data: &[u8], step: usize) -> (Result<(), Corrupt>, Tally) {
@@ -131,10 +133,10 @@ pub fn meaning(data: &[u8]) -> Result<Meaning, Problem> {
     if walked.done { Ok(digester.meaning()) } else { Err(Problem::Truncated) }
 }
 
-/// What is wrong with the value of a `DUMP` payload that [`meaning`] reads, in the words of [`Odd`](crate::rdb::Odd), and
+/// What is wrong with the value of a `DUMP` payload that [`meaning`] reads, in the words of [`Lint`](crate::rdb::Lint), and
 /// whether it is an empty list, set, sorted set or hash; duplicates also where a server looks for them only when it is
 /// told to, when it is to be `thorough`.
-pub fn oddities(data: &[u8], thorough: bool) -> (Vec<Odd>, bool) {
+pub fn lints(data: &[u8], thorough: bool) -> (Vec<Lint>, bool) {
     let mut structure = Structure::default();
     if let (Ok((_, version)), Some((&code, raw))) = (dump::open(data), data.split_first())
         && let Ok(value_type) = ValueType::new(code, dump::dialect(version))
@@ -143,7 +145,7 @@ pub fn oddities(data: &[u8], thorough: bool) -> (Vec<Odd>, bool) {
         let _ = Walker::new(value_type).walk(raw, &mut structure);
         structure.end();
     }
-    let found = structure.found().filter(|odd| thorough || *odd != Odd::PackedTwice).collect();
+    let found = structure.found().filter(|lint| thorough || *lint != Lint::PackedTwice).collect();
     (found, structure.is_empty_collection())
 }
 

@@ -1,25 +1,41 @@
-//! Captures, restores and compares Redis and Valkey.
+//! Captures, restores, converts and compares Redis and Valkey.
 //!
-//! - [`rdb`] reads the RDB format: a streaming codec on bytes alone; [`aof`] the append-only file in one or many parts;
-//! - [`Capture`] asks a server for its RDB as a replica would, over PSYNC, and checks it while it passes;
-//! - [`FolderCapture`] takes what a server keeps in its data folder, whether it runs or not;
-//! - [`ClusterCapture`] takes all masters of a cluster at once, and [`merge_rdb`] reads their RDBs as one;
-//! - [`restore`] puts the keys of an RDB stream into an empty server by pipelined RESTORE, with absolute expiries;
-//! - [`apply_aof`] does the same with an append-only file: its base, then its commands in their order;
-//! - [`prove`] looks every key of an RDB stream up on a server, and [`compare()`] compares two servers both ways;
-//! - [`DigestLog`] keeps the digests of a capture's keys, by which [`prove_digests`] holds a server against it later;
-//! - [`verify`] says whether a file is whole, [`inspect`] what is in it;
-//! - [`convert::export`] turns an RDB into one for an older server, commands, JSON;
-//! - [`convert::commands`] turns values into commands, for servers that cannot load their payload;
-//! - [`compare::digest`] adds up canonical digests of keys, independent of encoding, order and version.
+//! - [`rdb`] reads the RDB format: a streaming codec on bytes alone; [`aof`] reads append-only files;
+//! - [`Capture`] requests an RDB from a server as a replica would (PSYNC) and verifies it while it passes;
+//! - [`FolderCapture`] reads the data folder of a server, running or not;
+//! - [`ClusterCapture`] captures all masters of a cluster, and [`merge_rdb`] reads their RDBs as one;
+//! - [`restore`] loads the keys of an RDB stream by pipelined RESTORE, with absolute expiries;
+//! - [`apply_aof`] does so with an append-only file: its base, then its commands in order;
+//! - [`prove`] looks up every key of an RDB stream on a server, and [`compare()`] compares two servers;
+//! - [`DigestLog`] stores the digests of a capture's keys, which [`prove_digests`] compares with a server later;
+//! - [`verify`] checks the integrity of a file, [`inspect`] reports its contents;
+//! - [`convert::export`] converts an RDB to one for an older server, to commands, or to JSON;
+//! - [`convert::commands`] converts values to commands, for servers that cannot load their payload;
+//! - [`compare::digest`] computes digests of keys, independent of encoding, order and version.
 //!
-//! RESP is spoken here directly (`client`): a replica's handshake and pipelines whose memory is bounded need control
-//! over every byte, which a client library rightly keeps to itself.
+//! ```
+//! use redisdump::inspect::{InspectOptions, inspect_stream};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), redisdump::Error> {
+//! // SET key value, as an RDB whose checksum is off.
+//! let rdb = b"REDIS0009\xfe\x00\x00\x03key\x05value\xff\0\0\0\0\0\0\0\0";
+//! let stream = futures::stream::iter([Ok::<_, std::io::Error>(rdb.as_slice().into())]);
+//! let mut names = Vec::new();
+//! let found = inspect_stream(stream, InspectOptions::default(), &mut |key| names.push(key.name.clone()), &|_| ()).await?;
+//! assert_eq!((found.sizes.keys, names), (1, vec![b"key".to_vec()]));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! RESP is implemented here (`client`): the replication handshake, and pipelines with bounded memory, need control over
+//! every byte, which client libraries do not give.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod aof;
 pub mod compare;
 pub mod convert;
+#[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod inspect;

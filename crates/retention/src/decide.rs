@@ -109,8 +109,8 @@ impl<'a> Series<'a> {
         (all.iter().copied().filter(certain).collect(), all)
     }
 
-    /// Counts one source. What is not certain, of its date or of what it holds, takes no slot from what is; it is kept
-    /// if it it would be if it were certain.
+    /// Counts one source. A snapshot whose date or content is uncertain takes no slot from a certain one; it is kept if
+    /// it would be kept when certain.
     fn count(&mut self, policy: &Policy, within: Option<TimeDelta>, source: Option<&str>) {
         let (mut certain, mut all) = self.holders(source);
         let unpinned = |at: &usize| !self.snapshots[*at].pinned;
@@ -128,7 +128,7 @@ impl<'a> Series<'a> {
         }
     }
 
-    /// What the rules keep of these, which are given newest first.
+    /// What the rules keep of these snapshots, which are sorted newest first.
     fn kept_by_rules(
         &self,
         policy: &Policy,
@@ -144,7 +144,7 @@ impl<'a> Series<'a> {
                 if filled == count {
                     break;
                 }
-                // The first that falls into a slot is its newest.
+                // The first one in a slot is its newest.
                 let slot = Slot::of(period, &self.local[at]);
                 if last != Some(slot) {
                     last = Some(slot);
@@ -167,8 +167,8 @@ impl<'a> Series<'a> {
         kept
     }
 
-    /// What must not be removed without a replacement. Neither a snapshot from the future nor one whose date or
-    /// content is uncertain stands for the newest in place of one that is certain: both are kept.
+    /// Keeps what must not be removed without a replacement. A snapshot from the future, or with an uncertain date or
+    /// content, does not replace a certain one as the newest: both are kept.
     fn guard(&mut self, source: Option<&str>) {
         let (certain, all) = self.holders(source);
         for reason in [Reason::Newest, Reason::Checked, Reason::Rehearsed] {
@@ -185,7 +185,7 @@ impl<'a> Series<'a> {
         }
     }
 
-    /// A snapshot that cannot be restored is still better than nothing while no better one is newer.
+    /// A snapshot that cannot be restored is better than nothing while there is no better, newer one.
     fn keep_best_available(&mut self, source: Option<&str>) {
         let newest = self.holders(source).1.first().copied();
         for at in 0..self.snapshots.len() {
@@ -197,7 +197,7 @@ impl<'a> Series<'a> {
         }
     }
 
-    /// What is kept whatever it contains.
+    /// Keeps snapshots regardless of their contents.
     fn keep_always(&mut self) {
         for at in 0..self.snapshots.len() {
             let snapshot = self.snapshots[at];
@@ -247,8 +247,8 @@ impl<'a> Series<'a> {
         Plan { zone, sources, entries: self.into_entries(), warnings, oldest_restore_points, refused }
     }
 
-    /// Why the plan must not be carried out. One snapshot dated in the future is kept with a warning; when half of
-    /// the series or more is, the clock is wrong and no date can be trusted.
+    /// Why the plan must not be applied. A single snapshot dated in the future is kept with a warning; if half of the
+    /// series or more is, the clock is wrong and no date can be trusted.
     fn refusal(&self, guards: &Guards) -> Option<Refusal> {
         if guards.unreadable_manifests > 0 {
             return Some(Refusal::Unreadable { manifests: guards.unreadable_manifests });

@@ -1,4 +1,4 @@
-//! Which snapshots are kept, which are removed, and why. Pure: no I/O, and no clock of its own.
+//! Decides which snapshots to keep and which to remove, and why. Pure: no I/O, and no clock of its own.
 //!
 //! ```
 //! use chrono::{TimeZone as _, Utc};
@@ -12,12 +12,12 @@
 //! # Ok::<(), retention::PolicyError>(())
 //! ```
 //!
-//! The rules: each of `hourly`, `daily`, `weekly`, `monthly` and `yearly` keeps the newest snapshot in each of the
-//! last N slots *that hold one*, counted in one time zone; rules may overlap; while a rule has counts left, the oldest
-//! snapshot is kept too. Each source of the series is counted by itself, and a snapshot is kept while any source in it
-//! needs it: a snapshot of some sources never takes the place of another source's. Beside them some snapshots are always
-//! kept ([`Reason`]), and a plan that looks like an accident is refused ([`Refusal`]). A plan is data: the caller prints, serializes and
-//! applies it.
+//! Rules: `hourly`, `daily`, `weekly`, `monthly` and `yearly` keep the newest snapshot in each of the last N periods
+//! *that contain one*, in one time zone. Rules may overlap; while a rule has kept fewer than N, it also keeps the
+//! oldest snapshot. Each source of the series is counted separately, and a snapshot is kept while any of its sources
+//! needs it, so that a snapshot of some sources never replaces those of another source. Some snapshots are always kept
+//! ([`Reason`]), and a plan that looks like an accident is refused ([`Refusal`]). A plan is data: the caller prints,
+//! serializes and applies it.
 
 mod decide;
 mod plan;

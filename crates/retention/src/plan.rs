@@ -71,14 +71,14 @@ impl Entry {
     }
 }
 
-/// Why nothing may be removed.
+/// Why nothing must be removed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case", tag = "refusal")]
 #[non_exhaustive]
 pub enum Refusal {
     /// Some manifests cannot be read, so the series is not known.
     Unreadable {
-        /// How many.
+        /// Number of unreadable manifests.
         manifests: usize,
     },
     /// Half of the snapshots or more are dated in the future: the clock is wrong.
@@ -88,7 +88,7 @@ pub enum Refusal {
         /// The last deletion.
         since: DateTime<Utc>,
     },
-    /// More would be removed than looks like housekeeping.
+    /// The number of removals looks like an accident.
     TooMany {
         /// How many would be removed.
         would_go: usize,
@@ -104,7 +104,7 @@ pub enum Refusal {
 pub enum Warning {
     /// A snapshot is dated in the future.
     Future {
-        /// Which.
+        /// The snapshot's id.
         id: String,
         /// Its date.
         taken_at: DateTime<Utc>,
@@ -113,32 +113,32 @@ pub enum Warning {
     NoneComplete,
 }
 
-/// The oldest moment to which a source can be restored.
+/// The earliest time to which a source can be restored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct RestorePoint {
-    /// The source; nothing where the series' sources are not known.
+    /// The source; `None` if the series' sources are unknown.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,
     /// The moment.
     pub taken_at: DateTime<Utc>,
 }
 
-/// The verdict on a whole series.
+/// The decisions on a whole series.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Plan {
     /// The zone of the policy, in which times are shown.
     pub zone: chrono_tz::Tz,
-    /// The sources of the series, by name. Each is counted by itself.
+    /// The sources of the series, by name. Each is counted separately.
     pub sources: Vec<String>,
     /// Every snapshot, oldest first.
     pub entries: Vec<Entry>,
-    /// What the user should know.
+    /// Warnings for the user.
     pub warnings: Vec<Warning>,
-    /// What can still be restored once the plan is carried out, source by source.
+    /// The earliest restore point of each source after the plan is applied.
     pub oldest_restore_points: Vec<RestorePoint>,
-    /// Why the plan must not be carried out.
+    /// Why the plan must not be applied.
     pub refused: Option<Refusal>,
 }
 

@@ -12,7 +12,7 @@ use crate::Period;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub struct Policy {
-    /// The newest so many, whatever their age.
+    /// The newest N, whatever their age.
     pub last: u32,
     /// Hours.
     pub hourly: u32,
@@ -24,10 +24,10 @@ pub struct Policy {
     pub monthly: u32,
     /// Calendar years.
     pub yearly: u32,
-    /// Everything this close to the newest snapshot stays: a number and `h`, `d` or `w`, such as `28d`.
+    /// Everything within this duration of the newest snapshot: a number and `h`, `d` or `w`, such as `28d`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub keep_within: Option<String>,
-    /// Snapshots with one of these tags are kept like pinned ones. By default that is `keep`.
+    /// Snapshots with one of these tags are kept like pinned ones; `keep` by default.
     pub keep_tags: BTreeSet<String>,
     /// The time zone whose calendar the rules use.
     pub zone: chrono_tz::Tz,

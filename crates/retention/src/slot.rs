@@ -1,4 +1,4 @@
-//! Slots of the calendar: which hour, day, week, month or year a moment lies in.
+//! Calendar slots: the hour, day, week, month or year of a point in time.
 
 use std::fmt;
 
@@ -33,8 +33,8 @@ impl fmt::Display for Period {
     }
 }
 
-/// The slot that a moment falls into: equal for two moments exactly when they share the period. Keys of different
-/// periods are never compared with each other.
+/// The slot of a point in time: equal for two points in time if they are in the same period. Slots of different periods
+/// are never compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Slot([i32; 5]);
 

@@ -4,10 +4,9 @@ use std::collections::BTreeSet;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-/// A snapshot may be this much ahead of `now` before it counts as dated in the future.
+/// How far a snapshot may be ahead of `now` before it counts as dated in the future.
 const TOLERANCE: TimeDelta = TimeDelta::minutes(10);
-/// A manifest that was stored this much later than it says it was taken does not prove its date. A backup that ran
-/// longer loses nothing by it.
+/// A manifest stored this much later than its date does not prove the date. Backups that take longer are unaffected.
 const LATE: TimeDelta = TimeDelta::hours(24);
 
 /// What retention needs to know about one snapshot of a series.
@@ -15,15 +14,15 @@ const LATE: TimeDelta = TimeDelta::hours(24);
 pub struct Snapshot {
     /// Its id.
     pub id: String,
-    /// When the database's own snapshot began, as the manifest says.
+    /// When the database snapshot began, by the manifest.
     pub taken_at: DateTime<Utc>,
     /// When its manifest was stored, by the store's clock.
     pub stored_at: Option<DateTime<Utc>>,
-    /// The sources that it holds whole. `None` where they cannot be known.
+    /// The sources that it contains completely; `None` if unknown.
     pub sources: Option<BTreeSet<String>>,
-    /// Every source that was asked for is in it.
+    /// True if it contains all requested sources.
     pub complete: bool,
-    /// Its newest check found damage.
+    /// True if its newest check found damage.
     pub known_bad: bool,
     /// Pinned by a user.
     pub pinned: bool,
@@ -36,7 +35,7 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// A complete snapshot about which nothing else is known.
+    /// A complete snapshot with no other properties.
     pub fn complete(id: impl Into<String>, taken_at: DateTime<Utc>) -> Snapshot {
         Snapshot {
             id: id.into(),
@@ -52,7 +51,7 @@ impl Snapshot {
         }
     }
 
-    /// The same, of these sources.
+    /// A complete snapshot of these sources.
     pub fn of<S: Into<String>>(
         id: impl Into<String>,
         taken_at: DateTime<Utc>,
@@ -62,14 +61,14 @@ impl Snapshot {
         Snapshot { sources, ..Snapshot::complete(id, taken_at) }
     }
 
-    /// True if it is dated later than the clock allows for.
+    /// True if its date is later than the clock tolerance.
     pub fn is_future(&self, now: DateTime<Utc>) -> bool {
         is_future(self.taken_at, now)
     }
 
-    /// True if its manifest was stored much later than it says it was taken, or before. The first is so of a copy from
-    /// another repository, of one that was undeleted, and of one whose writer chose the date; the second of one that
-    /// was taken while the clock was ahead, also once that date has passed.
+    /// True if its manifest was stored much later than its date, or before it. The former applies to a copy from
+    /// another repository, to an undeleted snapshot, and to one whose writer chose the date; the latter to one taken
+    /// while the clock was ahead, even after that date has passed.
     pub fn is_date_unproven(&self) -> bool {
         let differs = |stored| stored > self.taken_at + LATE || is_future(self.taken_at, stored);
         self.stored_at.is_some_and(differs)
@@ -80,12 +79,12 @@ impl Snapshot {
         !self.known_bad && !self.in_progress
     }
 
-    /// Could be restored, as far as is known, at least in part.
+    /// Can be restored at least in part, as far as is known.
     pub(crate) fn good(&self) -> bool {
         self.sound() && self.sources.as_ref().map_or(self.complete, |sources| !sources.is_empty())
     }
 
-    /// Whether it can restore this source; without a name, the whole of what it is about.
+    /// Whether it can restore this source, or without a name, all of its sources.
     pub(crate) fn holds(&self, source: Option<&str>) -> Holds {
         match (&self.sources, source) {
             _ if !self.sound() => Holds::No,
@@ -96,7 +95,7 @@ impl Snapshot {
         }
     }
 
-    /// Whether it was to hold this source, restorable or not.
+    /// Whether it was meant to contain this source, restorable or not.
     pub(crate) fn is_about(&self, source: Option<&str>) -> bool {
         match (&self.sources, source) {
             (Some(sources), Some(source)) => sources.is_empty() || sources.contains(source),
@@ -110,23 +109,22 @@ impl Snapshot {
 pub(crate) enum Holds {
     Yes,
     No,
-    /// It is complete, but what it is complete of is not known.
+    /// It is complete, but its sources are unknown.
     Unknown,
 }
 
-/// True if this moment lies further ahead of `now` than clocks may differ.
+/// True if this time is ahead of `now` by more than the clock tolerance.
 pub(crate) fn is_future(at: DateTime<Utc>, now: DateTime<Utc>) -> bool {
     at > now + TOLERANCE
 }
 
-/// What must be known before anything may be removed.
+/// Facts that must be known before anything is removed.
 #[derive(Debug, Clone, Default)]
 pub struct Guards {
     /// Manifests that could not be read: they may be snapshots of this series.
     pub unreadable_manifests: usize,
-    /// When something of this series was last removed. A moment in the future was stamped by a wrong clock, and is not
-    /// taken into account.
+    /// When something of this series was last removed. A time in the future came from a wrong clock and is ignored.
     pub last_deletion_at: Option<DateTime<Utc>>,
-    /// The most that may be removed at once; without it, half of the series.
+    /// The maximum number of removals at once; by default, half of the series.
     pub max_delete: Option<usize>,
 }

@@ -19,17 +19,17 @@ pub enum Error {
     Program {
         /// The program's path.
         program: PathBuf,
-        /// Why, with the end of its own output.
+        /// Why, with the end of its output.
         message: String,
     },
-    /// The server ended, or did not answer in time; its own log tells why.
+    /// The server exited, or did not answer in time; its log tells why.
     #[error("{server} did not start {place}: {message}\n{log}")]
     Start {
-        /// Which server.
+        /// The server.
         server: String,
         /// Where it should have listened.
         place: String,
-        /// What was seen from outside.
+        /// What was observed.
         message: String,
         /// The end of the server's log.
         log: String,
@@ -37,9 +37,9 @@ pub enum Error {
     /// The nodes of a private cluster did not join.
     #[error("{server} did not form a cluster: {message}")]
     Cluster {
-        /// Which servers.
+        /// The servers.
         server: String,
-        /// What the nodes said last.
+        /// The last state of the nodes.
         message: String,
     },
     /// The temporary folder could not be prepared.
@@ -56,13 +56,13 @@ pub enum Error {
         /// Why.
         source: std::io::Error,
     },
-    /// A setting cannot be given to a server.
-    #[error("the setting `{name}` holds a line break or a zero byte")]
+    /// A setting cannot be passed to a server.
+    #[error("the setting `{name}` contains a line break or a zero byte")]
     Setting {
         /// The setting's name.
         name: String,
     },
-    /// PostgreSQL refuses to run as root, and there is no other user to run it as.
+    /// PostgreSQL refuses to run as root, and there is no other user for it.
     #[error("PostgreSQL refuses to run as root, and neither `postgres` nor `nobody` is in /etc/passwd")]
     NoUser,
 }

@@ -1,4 +1,4 @@
-//! The temporary folder of a private server: nobody else on the host enters it.
+//! The temporary folder of a private server, accessible only to its user.
 
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
@@ -12,14 +12,14 @@ use crate::process::User;
 pub(crate) struct Folder(PathBuf);
 
 impl Folder {
-    /// A new folder with a short path, because a Unix socket's path holds at most 107 bytes, and one that `user` can
-    /// reach: the temporary folder of the environment where it is so, else `/tmp`.
+    /// Creates a folder with a short path, because the path of a Unix socket is limited to 107 bytes, which `user` can
+    /// reach: below the temporary folder of the environment if that works, or else below `/tmp`.
     pub(crate) fn new(prefix: &str, user: Option<User>) -> Result<Folder, Error> {
         let usual = std::env::temp_dir();
         let short = usual.as_os_str().len() <= 60;
         let reachable = user.is_none() || usual.ancestors().all(anybody_may_enter);
         let base = if short && reachable { usual } else { PathBuf::from("/tmp") };
-        // From the first moment on: whoever has entered a folder once keeps it open.
+        // Set from the beginning: a process that has opened a folder keeps access to it.
         let folder = tempfile::Builder::new()
             .prefix(prefix)
             .permissions(std::fs::Permissions::from_mode(0o700))
@@ -34,7 +34,7 @@ impl Folder {
         &self.0
     }
 
-    /// Copies what is in another folder: plain files and folders, not sockets. Copies are accessible to the current user only.
+    /// Copies the files and folders of another folder, without sockets, accessible to the current user only.
     pub(crate) fn copy_from(&self, from: &Path) -> std::io::Result<()> {
         copy_folder(from, self.path())
     }
@@ -60,7 +60,7 @@ impl Folder {
 
 impl Drop for Folder {
     fn drop(&mut self) {
-        // After a crash of PostgreSQL its children need a moment to see that they are orphans, and may still write.
+        // After a crash of PostgreSQL its children need a moment to notice, and may still write.
         for _ in 0..40 {
             match std::fs::remove_dir_all(&self.0) {
                 Err(error) if error.kind() != std::io::ErrorKind::NotFound => {

@@ -1,12 +1,11 @@
 //! Private PostgreSQL, Redis and Valkey servers: find the programs, start them in a temporary folder, stop them, and
 //! clean up.
 //!
-//! Nobody else on the host reads or reaches them: they listen on a Unix socket in a folder that only its user enters
-//! (as root, PostgreSQL runs as another user, and the folder is that user's), or on request on a port with a password.
+//! They are inaccessible to other users of the host: they listen on a Unix socket in a folder that only its user can
+//! enter (as root, PostgreSQL runs as another user, who owns the folder), or on request on a port with a password.
 //! Their programs get an environment of their own.
 //!
-//! The same code serves rehearsals of restores and the tests of every crate, so that what users trust to rehearse is
-//! what tests run on every day.
+//! The same code serves rehearsals of restores and the tests of all crates.
 //!
 //! ```no_run
 //! use sandbox::{Places, Postgres, PostgresOptions};
@@ -17,8 +16,8 @@
 //! # Ok::<(), sandbox::Error>(())
 //! ```
 //!
-//! Everything here blocks; an async caller wraps it in a blocking task. Dropping a server stops it and removes its
-//! folder; when the process that started it is killed, a watcher does the same within seconds.
+//! All functions block: call them from a blocking task in async code. Dropping a server stops it and removes its
+//! folder; if the process is killed, a watcher does the same within seconds.
 
 pub mod postgres;
 pub mod redis;

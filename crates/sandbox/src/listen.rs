@@ -1,13 +1,13 @@
-//! How a private server is reached.
+//! How a private server can be reached.
 
-/// How a private server is reached. Other users of the host cannot reach it either way.
+/// How a private server can be reached; never by other users of the host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Listen {
-    /// On a Unix socket in the server's own folder, which nobody else can enter, and on no port. There is no password
-    /// unless one is named.
+    /// On a Unix socket in the server's folder, which other users cannot enter, without a port. There is no password
+    /// unless one is given.
     #[default]
     Socket,
-    /// Also on a free port of 127.0.0.1, which everybody on the host can reach: each connection needs a password. It is
-    /// random unless one is named.
+    /// Also on a free port of 127.0.0.1, which all users of the host can reach: every connection needs a password,
+    /// which is random unless one is given.
     Port,
 }

@@ -1,19 +1,19 @@
-//! Where server programs are searched.
+//! Where to search for server programs.
 
 use std::path::{Path, PathBuf};
 
-/// Folders that may hold server programs.
+/// Folders that may contain server programs.
 #[derive(Debug, Clone, Default)]
 pub struct Places {
-    /// Folders that hold programs directly, such as those of `PATH`.
+    /// Folders that contain programs directly, such as those of `PATH`.
     pub folders: Vec<PathBuf>,
     /// Caches filled by `scripts/servers`: `<cache>/<kind>/<version>/bin/<program>`.
     pub caches: Vec<PathBuf>,
 }
 
 impl Places {
-    /// `PATH`, the folders of Debian's packages, and the cache: `DBHAUL_SERVERS`, or `dbhaul/servers` below the user's
-    /// cache folder, or for root below `/var/cache`, where other users can read it (PostgreSQL does not run as root).
+    /// `PATH`, the folders of Debian's packages, and the cache: `DBHAUL_SERVERS`, or `dbhaul/servers` in the user's
+    /// cache folder, or for root in `/var/cache`, where other users can read it (PostgreSQL does not run as root).
     pub fn from_env() -> Places {
         let mut folders: Vec<PathBuf> =
             std::env::var_os("PATH").map(|path| std::env::split_paths(&path).collect()).unwrap_or_default();
@@ -32,8 +32,8 @@ impl Places {
         Places { folders, caches: cache.into_iter().collect() }
     }
 
-    /// Every program with this name, in the folders and in the caches below `kind`, by the path where it was found:
-    /// some programs tell from their name what to be (Debian's `redis-server` is a link to `redis-check-rdb`).
+    /// All programs with this name, in the folders and in the caches of this kind, by the path where they were found:
+    /// some programs depend on their name (Debian's `redis-server` is a link to `redis-check-rdb`).
     pub(crate) fn programs(&self, kind: &str, name: &str) -> Vec<PathBuf> {
         let cached =
             self.caches.iter().flat_map(|cache| subfolders(&cache.join(kind))).map(|v| v.join("bin"));
@@ -41,7 +41,7 @@ impl Places {
         let mut found = Vec::new();
         for folder in self.folders.iter().cloned().chain(cached) {
             let path = folder.join(name);
-            // One program may be reached by several ways (a link, a folder named twice).
+            // A program may be found several times (links, duplicate folders).
             if let Ok(real) = path.canonicalize()
                 && real.is_file()
                 && !seen.contains(&real)
@@ -53,7 +53,7 @@ impl Places {
         found
     }
 
-    /// The places as text, for "looked in".
+    /// The folders as text, for error messages.
     pub(crate) fn shown(&self) -> Vec<String> {
         vec![
             "PATH".to_owned(),

@@ -11,7 +11,7 @@ use crate::folder::Folder;
 use crate::process::{self, Process, User};
 use crate::{Error, Listen, Places, Version};
 
-/// The port that a socket is named for where nothing listens on a port.
+/// The port in the socket's name when no port is used.
 const SOCKET_PORT: u16 = 5432;
 
 /// The programs of one PostgreSQL version.
@@ -22,25 +22,25 @@ pub struct PostgresBinaries {
 }
 
 impl PostgresBinaries {
-    /// The version, as `postgres --version` tells it.
+    /// The version, as printed by `postgres --version`.
     pub fn version(&self) -> Version {
         self.version
     }
 
-    /// The folder that holds `postgres` and `initdb`.
+    /// The folder with `postgres` and `initdb`.
     pub fn bin(&self) -> &Path {
         &self.bin
     }
 
-    /// The names of the extensions whose control files lie beside these programs, sorted. What an extension needs of
-    /// the host beyond that is found out by CREATE EXTENSION.
+    /// The names of the extensions whose control files are installed, sorted. Whether their dependencies are present,
+    /// only CREATE EXTENSION shows.
     pub fn available_extensions(&self) -> Vec<String> {
         let mut folders = vec![
             self.bin.join("../share/postgresql/extension"),
             self.bin.join("../share/extension"),
-            // The layout of Debian, unpacked anywhere.
+            // Debian's layout, unpacked in any folder.
             self.bin.join(format!("../../../../share/postgresql/{}/extension", self.version.major())),
-            // Debian and Ubuntu keep data apart from programs.
+            // Debian and Ubuntu separate data from programs.
             PathBuf::from(format!("/usr/share/postgresql/{}/extension", self.version.major())),
         ];
         if self.bin.starts_with("/usr/lib/postgresql") {
@@ -59,10 +59,10 @@ impl PostgresBinaries {
         names
     }
 
-    /// One of the programs, to be run as `user`, with the libraries that came with it.
+    /// A command that runs one of the programs as `user`, with the libraries that came with it.
     fn command(&self, user: Option<User>, program: &str, home: &Path) -> Command {
         let mut command = process::command(user, &self.bin.join(program), home);
-        // Packages that are unpacked anywhere carry their own libpq, and their programs do not always know where.
+        // Packages unpacked in any folder have their own libpq, which their programs do not always find.
         let lib = self.bin.join("../lib");
         let carries_libpq = std::fs::read_dir(&lib).is_ok_and(|entries| {
             entries.filter_map(Result::ok).any(|entry| {
@@ -81,16 +81,16 @@ impl PostgresBinaries {
 pub fn find_all(places: &Places) -> Vec<PostgresBinaries> {
     let mut found = Vec::new();
     for program in places.programs("postgres", "postgres") {
-        // PostgreSQL finds its other files from where its program really is.
+        // PostgreSQL finds its other files relative to the program's real path.
         let Some(program) = program.canonicalize().ok() else { continue };
         found.extend(program.parent().and_then(in_folder));
     }
     found
 }
 
-/// The PostgreSQL whose programs lie in this folder.
+/// The PostgreSQL whose programs are in this folder.
 pub(crate) fn in_folder(bin: &Path) -> Option<PostgresBinaries> {
-    // A client package may leave a lone `postgres` link; without initdb it is of no use.
+    // A client package may leave a lone `postgres` link; initdb is required too.
     if !bin.join("initdb").is_file() {
         return None;
     }
@@ -112,31 +112,31 @@ pub fn find(major: Option<u32>, places: &Places) -> Result<PostgresBinaries, Err
         })
 }
 
-/// How a private server is set up.
+/// Options of a private server.
 #[derive(Clone)]
 pub struct PostgresOptions {
     /// The superuser's name.
     pub superuser: String,
-    /// How the server is reached.
+    /// How the server can be reached.
     pub listen: Listen,
-    /// The superuser's password; with one, every connection must authenticate by SCRAM. On a port there always is one.
+    /// The superuser's password; if set, every connection must authenticate by SCRAM. Always set for a port.
     pub password: Option<String>,
     /// The encoding of the cluster's databases, such as `UTF8` or `SQL_ASCII`.
     pub encoding: String,
     /// Settings as name and value, such as `shared_preload_libraries` and `pg_stat_statements`.
     pub settings: Vec<(String, String)>,
-    /// Write-ahead logging and fsync as in production. Off, a crash of the host loses the cluster, and nothing else.
+    /// Whether to use WAL and fsync as in production. If false, a crash of the host loses the cluster.
     pub durable: bool,
-    /// The certificate with which the server offers TLS; without one it speaks no TLS.
+    /// The server's certificate for TLS; without one, TLS is off.
     pub tls: Option<Tls>,
 }
 
-/// A server's certificate: PEM files, which are copied.
+/// A server certificate: PEM files, which are copied.
 #[derive(Debug, Clone)]
 pub struct Tls {
-    /// The certificate, followed by those between it and the root.
+    /// The certificate, followed by its chain.
     pub certificate: PathBuf,
-    /// Its private key, without a passphrase.
+    /// Its private key, without passphrase.
     pub key: PathBuf,
 }
 
@@ -171,7 +171,7 @@ impl fmt::Debug for PostgresOptions {
 /// A running private server. Dropping it stops it and removes its folder.
 #[derive(Debug)]
 pub struct Postgres {
-    // Fields drop in this order: the process must end before its folder goes.
+    // Fields are dropped in this order: the process must end before its folder is removed.
     process: Process,
     binaries: PostgresBinaries,
     options: PostgresOptions,
@@ -181,8 +181,8 @@ pub struct Postgres {
 }
 
 impl Postgres {
-    /// Makes a cluster in a temporary folder and starts it, reached as the options say. As root the server runs as
-    /// `postgres`, or else as `nobody`. Returns when it accepts connections.
+    /// Creates a cluster in a temporary folder and starts it. As root the server runs as `postgres`, or else as
+    /// `nobody`. Returns when it accepts connections.
     pub fn start(binaries: &PostgresBinaries, mut options: PostgresOptions) -> Result<Postgres, Error> {
         if options.listen == Listen::Port && options.password.is_none() {
             options.password = Some(process::random_password()?);
@@ -191,7 +191,7 @@ impl Postgres {
         let folder = Folder::new("dbhaul-pg-", user)?;
         initdb(binaries, &options, user, &folder)?;
         if let Some(tls) = &options.tls {
-            // PostgreSQL wants a key that belongs to its user and that nobody else can read.
+            // PostgreSQL requires that only its user owns and can read the key.
             for (name, file) in [("server.crt", &tls.certificate), ("server.key", &tls.key)] {
                 let content =
                     std::fs::read(file).map_err(|source| Error::Folder { path: file.clone(), source })?;
@@ -214,7 +214,7 @@ impl Postgres {
         self.folder.path()
     }
 
-    /// The cluster's data folder. As root, it belongs to the user that the server runs as.
+    /// The cluster's data folder. For root, it belongs to the server's user.
     pub fn data_dir(&self) -> PathBuf {
         self.folder.path().join("data")
     }
@@ -236,7 +236,7 @@ impl Postgres {
         self.url_of(&process::percent(role), database)
     }
 
-    /// `login` and what comes of it stand in the URL as they are; a host that is a folder is libpq's way to name a socket.
+    /// `login` is inserted unchanged; libpq treats a host that is a folder as a socket.
     fn url_of(&self, login: &str, database: &str) -> String {
         let place = match self.port {
             Some(port) => format!("127.0.0.1:{port}"),
@@ -255,13 +255,13 @@ impl Postgres {
         self.process.stop();
     }
 
-    /// Kills the server, as a crash would.
+    /// Kills the server, simulating a crash.
     pub fn kill(&mut self) {
         self.process.kill();
     }
 
-    /// Stops the server if it runs, and starts it again on the same port and data. After [`kill`](Self::kill) it
-    /// recovers from its log as after a crash.
+    /// Stops the server if it is running, and starts it again with the same port and data. After [`kill`](Self::kill)
+    /// it performs crash recovery.
     pub fn restart(&mut self) -> Result<(), Error> {
         self.process.stop();
         let mut tries = 20;
@@ -271,7 +271,7 @@ impl Postgres {
                     self.process = process;
                     return Ok(());
                 }
-                // The children of a killed server end by themselves, after a moment.
+                // The children of a killed server exit after a moment.
                 Err(Error::Start { log, .. })
                     if tries > 0 && log.contains("pre-existing shared memory block") =>
                 {
@@ -295,7 +295,7 @@ fn initdb(
         Some(password) if password.contains(['\n', '\r', '\0']) => {
             return Err(Error::Setting { name: "password".into() });
         }
-        // Handed over in a file, so that it stands in no argument list.
+        // Passed in a file, because argument lists are public.
         Some(password) => Some(folder.write("password", password.as_bytes(), user)?),
         None => None,
     };
@@ -306,12 +306,12 @@ fn initdb(
         command.arg(format!("--locale={locale}"));
         match &password {
             Some(file) => command.args(["-A", "scram-sha-256"]).arg("--pwfile").arg(file),
-            // Whoever reaches the socket is its user. Should it ever listen on a port, nobody is let in there.
+            // The socket's folder protects it. If a port were open, it would reject everybody.
             None => command.args(["--auth-local=trust", "--auth-host=reject"]),
         };
         process::run(command).map(drop)
     };
-    // C.UTF-8 sorts like C and knows letters; not every host has it, nor every encoding bears it.
+    // C.UTF-8 sorts like C and classifies letters; not every host has it, and not every encoding supports it.
     let made = attempt("C.UTF-8").or_else(|_| {
         let _ = std::fs::remove_dir_all(&data);
         attempt("C")
@@ -360,11 +360,9 @@ fn launch(
     Ok(process)
 }
 
-/// True when the server says in its own folder that it accepts connections. Asking on the port instead could be
-/// answered by another server that was quicker to take it.
-///
-/// `postmaster.pid` holds the process number in its first line and the state in its eighth (PostgreSQL's
-/// `src/include/utils/pidfile.h`).
+/// True when the server's own files say that it accepts connections. A request to the port could be answered by another
+/// server that took it first. `postmaster.pid` contains the process id in its first line and the status in its eighth
+/// (`src/include/utils/pidfile.h`).
 fn is_ready(process: &Process, data: &Path) -> bool {
     let text = std::fs::read_to_string(data.join("postmaster.pid")).unwrap_or_default();
     let mut lines = text.lines();

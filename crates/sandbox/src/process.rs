@@ -1,4 +1,4 @@
-//! A server as a process: its user, its environment, its port, how it ends.
+//! A server process: its user, its environment, its port, its end.
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -11,7 +11,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::{Error, Listen};
 
-/// The user that servers run as, when we are root.
+/// The user for servers when running as root.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct User {
     uid: u32,
@@ -19,7 +19,7 @@ pub(crate) struct User {
 }
 
 impl User {
-    /// Nobody else, unless we are root: then `postgres`, or `nobody`.
+    /// The current user, unless running as root: then `postgres` or `nobody`.
     pub(crate) fn for_postgres() -> Result<Option<User>, Error> {
         if !rustix::process::geteuid().is_root() {
             return Ok(None);
@@ -37,7 +37,7 @@ impl User {
         named("postgres").or_else(|| named("nobody")).map(Some).ok_or(Error::NoUser)
     }
 
-    /// Hands a file or folder over to this user.
+    /// Makes this user the owner of a file or folder.
     pub(crate) fn own(user: Option<User>, path: &Path) -> Result<(), Error> {
         let Some(user) = user else { return Ok(()) };
         std::os::unix::fs::chown(path, Some(user.uid), Some(user.gid))
@@ -45,9 +45,8 @@ impl User {
     }
 }
 
-/// A program to be run as this user, with an environment of its own: what the caller's holds (passwords, settings of
-/// clients and of a shell) is not meant for a server that runs what somebody else's database says. `home` is also
-/// where temporary files go.
+/// A command that runs a program as this user with a clean environment: the caller's passwords and client settings must
+/// not reach a server that executes the contents of a foreign database. `home` is also the folder for temporary files.
 pub(crate) fn command(user: Option<User>, program: &Path, home: &Path) -> Command {
     let mut command = Command::new(program);
     if let Some(user) = user {
@@ -60,7 +59,7 @@ pub(crate) fn command(user: Option<User>, program: &Path, home: &Path) -> Comman
 /// A program that creates files only for its user, whatever the caller's file mode mask is. PostgreSQL sees to that by
 /// itself.
 pub(crate) fn command_with_private_files(program: &Path, home: &Path) -> Command {
-    // The mask belongs to a process: a shell of the child's own sets it, and becomes the program.
+    // The umask belongs to the process: a shell sets it in the child and then executes the program.
     let mut command = Command::new("/bin/sh");
     command.args(["-c", "umask 077; exec \"$0\" \"$@\""]).arg(program);
     clean_environment(&mut command, home);
@@ -70,15 +69,15 @@ pub(crate) fn command_with_private_files(program: &Path, home: &Path) -> Command
 fn clean_environment(command: &mut Command, home: &Path) {
     command.env_clear();
     command.env("PATH", "/usr/local/bin:/usr/bin:/bin").env("HOME", home).env("TMPDIR", home);
-    // Messages in English and numbers with a point, whatever the caller speaks.
+    // Messages in English and numbers with a point, whatever the caller's locale.
     command.env("LANG", "C").env("LC_ALL", "C");
-    // Programs that were installed apart may find their libraries only by it.
+    // Programs installed outside the system may find their libraries only by it.
     if let Some(libraries) = std::env::var_os("LD_LIBRARY_PATH") {
         command.env("LD_LIBRARY_PATH", libraries);
     }
 }
 
-/// 128 random bits in hexadecimal: a password that nobody guesses and that needs no quotes.
+/// 128 random bits in hexadecimal, as a password that needs no quoting.
 pub(crate) fn random_password() -> Result<String, Error> {
     use std::io::Read as _;
     let path = Path::new("/dev/urandom");
@@ -89,7 +88,7 @@ pub(crate) fn random_password() -> Result<String, Error> {
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
-/// A port that nobody listens on right now.
+/// A port that is currently free.
 pub(crate) fn free_port() -> Result<u16, Error> {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
         .and_then(|listener| listener.local_addr())
@@ -97,13 +96,13 @@ pub(crate) fn free_port() -> Result<u16, Error> {
         .map_err(|source| Error::Port { source })
 }
 
-/// How far the port on which nodes of a Redis Cluster talk to each other lies above that of clients.
+/// The offset of the cluster bus port of a Redis Cluster node from its client port.
 const CLUSTER_BUS: u16 = 10_000;
 
 /// A free port whose cluster bus port is free too.
 pub(crate) fn free_cluster_port() -> Result<u16, Error> {
     let mut port = free_port()?;
-    // Ports beyond 55535 have none.
+    // Ports above 55535 have no bus port.
     for _ in 0..100 {
         let bus = port.checked_add(CLUSTER_BUS);
         if bus.is_some_and(|bus| TcpListener::bind((Ipv4Addr::LOCALHOST, bus)).is_ok()) {
@@ -114,7 +113,7 @@ pub(crate) fn free_cluster_port() -> Result<u16, Error> {
     Ok(port)
 }
 
-/// Tries `launch` on free ports, where one is wanted: between finding one and listening on it, somebody else may take it.
+/// Calls `launch` with free ports if one is required; retries if another process takes the port first.
 pub(crate) fn on_free_port(
     listen: Listen,
     pick: impl Fn() -> Result<u16, Error>,
@@ -135,7 +134,7 @@ pub(crate) fn on_free_port(
     }
 }
 
-/// A running server, and a watcher that stops it when we are gone.
+/// A running server, and a watcher that stops it if this process dies.
 #[derive(Debug)]
 pub(crate) struct Process {
     child: Child,
@@ -144,7 +143,7 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    /// Starts a server whose output goes to `log`.
+    /// Starts a server with its output going to `log`.
     pub(crate) fn spawn(
         mut command: Command,
         log: &Path,
@@ -161,7 +160,7 @@ impl Process {
             .stdin(Stdio::null())
             .stdout(file)
             .stderr(copy)
-            // Its own group: Ctrl-C in a terminal is for us; we stop the server ourselves, in order.
+            // A process group of its own: Ctrl-C in a terminal is for this process, which stops the server in order.
             .process_group(0)
             .spawn()
             .map_err(failed)?;
@@ -170,17 +169,17 @@ impl Process {
         Ok(process)
     }
 
-    /// The server's process number.
+    /// The server's process id.
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
     }
 
-    /// True when it has ended.
+    /// True when it has exited.
     pub(crate) fn ended(&mut self) -> bool {
         !matches!(self.child.try_wait(), Ok(None))
     }
 
-    /// Asks it to stop, waits, and kills it if it does not.
+    /// Asks it to stop, waits, and kills it if necessary.
     pub(crate) fn stop(&mut self) {
         if !self.ended() {
             self.signal(self.stop_signal);
@@ -192,7 +191,7 @@ impl Process {
         self.kill();
     }
 
-    /// Ends it without a chance to tidy up, as a crash would. The folder is not removed, and no longer watched.
+    /// Kills it without cleanup, as a crash would. The folder is kept and no longer watched.
     pub(crate) fn kill(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
@@ -215,9 +214,9 @@ impl Drop for Process {
     }
 }
 
-/// A shell that outlives us: when our process is gone without having stopped the server (SIGKILL, a crash, a signal
-/// that nobody handles), it stops the server and removes the folder. It learns of it from its standard input, a pipe
-/// whose other end only we hold, and which the system closes however we end.
+/// A shell that outlives this process: if it ends without stopping the server (SIGKILL, a crash, an unhandled signal),
+/// the shell stops the server and removes the folder. It is notified by its standard input, a pipe whose other end only
+/// this process holds.
 fn watch(server: u32, folder: &Path) -> std::io::Result<Child> {
     let script = "read -r _; kill -INT \"$1\" 2>/dev/null; n=0; \
                   while kill -0 \"$1\" 2>/dev/null && [ $n -lt 50 ]; do sleep 0.1; n=$((n+1)); done; \
@@ -234,7 +233,7 @@ fn watch(server: u32, folder: &Path) -> std::io::Result<Child> {
         .spawn()
 }
 
-/// Waits until `ready`, the process's end, or a minute.
+/// Waits until `ready`, the end of the process, or a minute has passed.
 pub(crate) fn wait_ready(
     process: &mut Process,
     server: &str,
@@ -275,7 +274,7 @@ pub(crate) fn tail(log: &Path, bytes: u64) -> String {
     String::from_utf8_lossy(&read().unwrap_or_default()).into_owned()
 }
 
-/// Runs a program to its end and gives its output.
+/// Runs a program to completion and returns its output.
 pub(crate) fn run(mut command: Command) -> Result<String, Error> {
     let program = PathBuf::from(command.get_program());
     let failed = |message: String| Error::Program { program: program.clone(), message };
@@ -288,7 +287,7 @@ pub(crate) fn run(mut command: Command) -> Result<String, Error> {
     }
 }
 
-/// A text as it may stand in a URL before the host.
+/// Percent-encodes a text for use in a URL before the host.
 pub(crate) fn percent(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for byte in text.bytes() {
@@ -301,7 +300,7 @@ pub(crate) fn percent(text: &str) -> String {
     shown
 }
 
-/// How an option that holds a password shows itself.
+/// The `Debug` form of an optional password.
 pub(crate) fn redacted(password: &Option<String>) -> &'static str {
     if password.is_some() { "<hidden>" } else { "none" }
 }

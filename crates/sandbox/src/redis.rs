@@ -44,12 +44,12 @@ impl RedisBinaries {
         self.flavor
     }
 
-    /// The version, as the program tells it.
+    /// The version, as printed by the program.
     pub fn version(&self) -> Version {
         self.version
     }
 
-    /// Where the program is.
+    /// The path of the program.
     pub fn program(&self) -> &Path {
         &self.program
     }
@@ -63,7 +63,7 @@ pub fn find_all(places: &Places) -> Vec<RedisBinaries> {
             let mut command = process::command(None, &program, Path::new("/"));
             command.arg("--version");
             let Ok(text) = process::run(command) else { continue };
-            // Valkey packages link redis-server to valkey-server: the program's own word counts.
+            // Valkey packages link redis-server to valkey-server: trust the program's own output.
             let flavor =
                 if text.to_ascii_lowercase().contains("valkey") { Flavor::Valkey } else { Flavor::Redis };
             let number = text.split("v=").nth(1).and_then(|rest| rest.split_whitespace().next());
@@ -75,7 +75,7 @@ pub fn find_all(places: &Places) -> Vec<RedisBinaries> {
     found
 }
 
-/// The newest server of a flavour whose version begins with these numbers ("7.0", "9").
+/// The newest server of a flavor whose version begins with these numbers ("7.0", "9").
 pub fn find(flavor: Flavor, version: &str, places: &Places) -> Result<RedisBinaries, Error> {
     let numbers = version.split('.').count();
     let wanted: Version = version.parse().unwrap_or_default();
@@ -90,22 +90,21 @@ pub fn find(flavor: Flavor, version: &str, places: &Places) -> Result<RedisBinar
         .ok_or_else(|| Error::NotFound { wanted: format!("{flavor} {version}"), looked: places.shown() })
 }
 
-/// How a private server is set up.
+/// Options of a private server.
 #[derive(Clone, Default)]
 pub struct RedisOptions {
-    /// How the server is reached.
+    /// How the server can be reached.
     pub listen: Listen,
-    /// `requirepass`, and `masterauth` for what replicates from servers with the same password. On a port there always is
-    /// one.
+    /// `requirepass`, and `masterauth` for replication from servers with the same password. Always set for a port.
     pub password: Option<String>,
-    /// Further lines of `redis.conf`, as name and value. A value of several words needs no quotes, an empty one
+    /// Further lines of `redis.conf`, as name and value. A value of several words needs no quotes; an empty value
     /// becomes `""`.
     pub settings: Vec<(String, String)>,
-    /// Keeps an append-only file in the server's folder, so that its keys outlive a restart.
+    /// Whether to keep an append-only file in the server's folder, so that its keys survive a restart.
     pub appendonly: bool,
-    /// An RDB file to load at the start; it is copied.
+    /// An RDB file to load at the start, which is copied.
     pub rdb: Option<PathBuf>,
-    /// A data folder of another server to begin with: its files and folders are copied.
+    /// An initial data folder, whose files and folders are copied.
     pub data: Option<PathBuf>,
 }
 
@@ -133,8 +132,8 @@ pub struct Redis {
 }
 
 impl Redis {
-    /// Starts a server in a temporary folder, reached as the options say. It saves nothing by itself, unless the options
-    /// say so. Returns when it has loaded its data and answers.
+    /// Starts a server in a temporary folder. It saves nothing by itself unless the options say so. Returns when it has
+    /// loaded its data and answers.
     pub fn start(binaries: &RedisBinaries, mut options: RedisOptions) -> Result<Redis, Error> {
         if options.listen == Listen::Port && options.password.is_none() {
             options.password = Some(process::random_password()?);
@@ -172,12 +171,12 @@ impl Redis {
         self.binaries.version
     }
 
-    /// A URL, `redis://` for a port and else `redis+unix://` for the socket, with the password if there is one.
+    /// A URL: `redis://` for a port, or else `redis+unix://` for the socket, with the password if there is one.
     pub fn url(&self) -> String {
         self.url_of(self.options.password.as_ref().map(|p| format!(":{}", process::percent(p))))
     }
 
-    /// A URL for another user (an empty one for none) with this password.
+    /// A URL for another user (empty for none) with this password.
     pub fn url_as(&self, user: &str, password: &str) -> String {
         self.url_of(Some(format!("{}:{}", process::percent(user), process::percent(password))))
     }
@@ -187,7 +186,7 @@ impl Redis {
         self.options.password.as_deref()
     }
 
-    /// The address as confirmation prompts name it: `127.0.0.1:PORT`, or the socket's path.
+    /// The address as shown in confirmation prompts: `127.0.0.1:PORT`, or the socket's path.
     pub fn address(&self) -> String {
         match self.port {
             Some(port) => format!("127.0.0.1:{port}"),
@@ -206,7 +205,7 @@ impl Redis {
         self.folder.path().join("socket")
     }
 
-    /// The server's folder, where it keeps its files.
+    /// The server's folder.
     pub fn dir(&self) -> &Path {
         self.folder.path()
     }
@@ -221,13 +220,13 @@ impl Redis {
         self.process.stop();
     }
 
-    /// Ends the server as a crash would.
+    /// Kills the server, simulating a crash.
     pub fn kill(&mut self) {
         self.process.kill();
     }
 
-    /// Stops the server if it runs, and starts it again on the same port. Its keys are those that it kept in files:
-    /// an append-only file, or `dump.rdb` after a SAVE.
+    /// Stops the server if it is running, and starts it again on the same port. Its keys are those in its files: an
+    /// append-only file, or `dump.rdb` after a SAVE.
     pub fn restart(&mut self) -> Result<(), Error> {
         self.process.stop();
         self.process = launch(&self.binaries, &self.options, &self.folder, self.port)?;
@@ -242,7 +241,7 @@ fn launch(
     port: Option<u16>,
 ) -> Result<Process, Error> {
     let log = folder.path().join("log");
-    // In a file that only we can read, and not as arguments, which everybody on the host can.
+    // In a file that only the user can read, because argument lists are public.
     let file = folder.write("redis.conf", configuration(options, folder.path(), port)?.as_bytes(), None)?;
     let mut command = process::command_with_private_files(&binaries.program, folder.path());
     command.current_dir(folder.path()).arg(file);
@@ -259,11 +258,11 @@ fn launch(
     Ok(process)
 }
 
-/// The text of `redis.conf`. Later lines win, so that the caller's settings come last.
+/// The text of `redis.conf`. Later lines take precedence, so the caller's settings come last.
 fn configuration(options: &RedisOptions, folder: &Path, port: Option<u16>) -> Result<String, Error> {
     let folder = folder.display().to_string();
     let mut lines = vec![
-        // On 0 it listens on none.
+        // With port 0 it does not listen on a port.
         format!("port {}", port.unwrap_or(0)),
         "bind 127.0.0.1".to_owned(),
         format!("dir {}", quoted(&folder)),
@@ -290,7 +289,7 @@ fn configuration(options: &RedisOptions, folder: &Path, port: Option<u16>) -> Re
     Ok(lines.join("\n"))
 }
 
-/// A text as one word of `redis.conf`, whatever it holds.
+/// Quotes a text as one word of `redis.conf`.
 fn quoted(text: &str) -> String {
     let mut word = String::from("\"");
     for byte in text.bytes() {
@@ -304,8 +303,8 @@ fn quoted(text: &str) -> String {
     word
 }
 
-/// True when the server answers PING with anything but "loading". It is asked on its own socket, which it opens after
-/// its port: on the port another server may answer that was quicker to take it.
+/// True when the server answers PING with anything but "loading". It is asked on its socket, which it opens after its
+/// port: the port could belong to another server that took it first.
 fn answers(socket: &Path, password: Option<&str>) -> bool {
     let attempt = || -> std::io::Result<bool> {
         let mut stream = UnixStream::connect(socket)?;
@@ -321,7 +320,7 @@ fn answers(socket: &Path, password: Option<&str>) -> bool {
     attempt().unwrap_or(false)
 }
 
-/// One line of a reply; at most 512 bytes of it.
+/// One line of a reply, at most 512 bytes.
 fn line(stream: &mut UnixStream) -> std::io::Result<String> {
     let mut text = String::new();
     BufReader::new(stream.take(512)).read_line(&mut text)?;

@@ -1,7 +1,7 @@
-//! A private Redis or Valkey Cluster: masters that share all slots, and replicas of each where they are wanted.
+//! A private Redis or Valkey Cluster: masters that share all slots, and optionally replicas of each.
 //!
-//! The nodes listen on free ports of 127.0.0.1, since nodes of a cluster know each other by port, with one random
-//! password for all of them.
+//! The nodes listen on free ports of 127.0.0.1, because cluster nodes address each other by port, with one random
+//! password for all.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::net::UnixStream;
@@ -10,24 +10,24 @@ use std::time::{Duration, Instant};
 use crate::process;
 use crate::{Error, Listen, Redis, RedisBinaries, RedisOptions};
 
-/// The number of slots of every cluster.
+/// The number of slots of a cluster.
 pub const SLOTS: u16 = 16_384;
-/// How long the nodes may take to join, and replicas to synchronize.
+/// Timeout for nodes to join and replicas to synchronize.
 const JOINING: Duration = Duration::from_secs(60);
 
-/// How a private cluster is set up.
+/// Options of a private cluster.
 #[derive(Debug, Clone)]
 pub struct ClusterOptions {
-    /// Masters, which share the slots evenly.
+    /// Number of masters, which share the slots evenly.
     pub masters: u16,
-    /// Replicas of each master.
+    /// Number of replicas of each master.
     pub replicas: u16,
     /// Further lines of each node's `redis.conf`, as name and value.
     pub settings: Vec<(String, String)>,
 }
 
 impl Default for ClusterOptions {
-    /// Three masters, the fewest that a cluster is run with, and no replicas.
+    /// Three masters, the minimum for a cluster, without replicas.
     fn default() -> Self {
         ClusterOptions { masters: 3, replicas: 0, settings: Vec::new() }
     }
@@ -41,11 +41,11 @@ pub struct RedisCluster {
 }
 
 impl RedisCluster {
-    /// Starts the nodes and joins them. Returns when every node says that the cluster is up and every replica follows its
-    /// master.
+    /// Starts the nodes and joins them. Returns when every node reports that the cluster is up and every replica
+    /// follows its master.
     ///
     /// # Errors
-    /// A node that does not start, or nodes that have not joined within a minute.
+    /// A node that does not start, or nodes that do not join within a minute.
     pub fn start(binaries: &RedisBinaries, options: &ClusterOptions) -> Result<RedisCluster, Error> {
         let masters = usize::from(options.masters.max(1));
         let number = masters * (1 + usize::from(options.replicas));
@@ -65,8 +65,8 @@ impl RedisCluster {
         Ok(cluster)
     }
 
-    /// The nodes: the masters in the order of their slots, then the replicas, which follow the masters in turn. A failover
-    /// changes the roles and not this order.
+    /// The nodes: masters in the order of their slots, then replicas in the order of their masters. A failover changes
+    /// roles but not this order.
     pub fn nodes(&self) -> &[Redis] {
         &self.nodes
     }
@@ -76,7 +76,7 @@ impl RedisCluster {
         &mut self.nodes
     }
 
-    /// How many of the nodes began as masters.
+    /// The number of nodes that started as masters.
     pub fn masters(&self) -> usize {
         self.masters
     }
@@ -105,7 +105,7 @@ impl RedisCluster {
             command.extend(slots.iter().map(String::as_str));
             node.ask(&command)?;
         }
-        // With epochs of their own nodes need not agree on them first.
+        // With distinct epochs, nodes need not negotiate them first.
         for (at, node) in nodes.iter_mut().enumerate() {
             node.ask(&["CLUSTER", "SET-CONFIG-EPOCH", &(at + 1).to_string()])?;
         }
@@ -131,7 +131,7 @@ impl RedisCluster {
         })
     }
 
-    /// Waits until each node's `CLUSTER INFO` and `INFO replication` are as they should be.
+    /// Waits until the `CLUSTER INFO` and `INFO replication` of all nodes satisfy a condition.
     fn wait(&self, nodes: &mut [Control], done: impl Fn(&str, &str) -> bool) -> Result<(), Error> {
         let deadline = Instant::now() + JOINING;
         for node in nodes {
@@ -173,7 +173,7 @@ impl Control {
         Error::Cluster { server: self.server.clone(), message: message.to_owned() }
     }
 
-    /// Sends a command whose reply is one line or one string.
+    /// Sends a command whose reply is a line or a string.
     fn ask(&mut self, words: &[&str]) -> Result<String, Error> {
         let said = self.exchange(words).map_err(|error| self.failed(&error.to_string()))?;
         match said.strip_prefix('-') {
@@ -185,7 +185,7 @@ impl Control {
         }
     }
 
-    /// The same, again for a while where the node does not know of the others yet.
+    /// As [`Control::ask`], with retries while the node does not know the others yet.
     fn retry(&mut self, words: &[&str]) -> Result<String, Error> {
         let deadline = Instant::now() + JOINING;
         loop {

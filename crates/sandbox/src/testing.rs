@@ -1,11 +1,10 @@
-//! For tests: a server of a version, or a visible skip.
+//! For tests: a server of a given version, or a visible skip.
 //!
-//! A version that is not on this host makes a test skip, and print SKIPPED. With
-//! `DBHAUL_REQUIRE_SERVERS=1`, as in CI, it fails instead.
+//! If the version is not installed, the test prints SKIPPED and ends. With `DBHAUL_REQUIRE_SERVERS=1`, as in CI, it
+//! fails instead.
 //!
-//! A test that runs by default can ask only for what a default run of `scripts/servers` fetches: both read the same
-//! table, `servers.txt`, and asking for more is a fault of the test, wherever it runs. Tests that are ignored by default
-//! ask through [`long`], which gives every version of the table.
+//! Tests that run by default may request only servers that `scripts/servers` fetches by default: both read the same
+//! table, `servers.txt`, and other requests panic. Ignored tests use [`long`], which offers all versions in the table.
 #![allow(clippy::print_stderr, reason = "a skipped test must be seen")]
 
 mod kubernetes;
@@ -21,47 +20,47 @@ use crate::{Error, Flavor, Places, PostgresBinaries, RedisBinaries, postgres, re
 /// What `scripts/servers` can fetch.
 const SERVERS: &str = include_str!("../servers.txt");
 
-/// PostgreSQL of this major version, or nothing and a printed `SKIPPED`.
+/// PostgreSQL of this major version; otherwise prints `SKIPPED` and returns `None`.
 ///
 /// # Panics
 ///
-/// When a default run of `scripts/servers` does not fetch it.
+/// If `scripts/servers` does not fetch it by default.
 pub fn require_postgres(major: u32) -> Option<PostgresBinaries> {
     assert_tier(&format!("postgres-{major}"), &["default"]);
     or_skip(postgres::find(Some(major), &Places::from_env()))
 }
 
-/// Redis whose version begins so ("7.0"), or Valkey ("valkey-9"), or nothing and a printed `SKIPPED`.
+/// Redis with this version prefix ("7.0"), or Valkey ("valkey-9"); otherwise prints `SKIPPED` and returns `None`.
 ///
 /// # Panics
 ///
-/// When a default run of `scripts/servers` does not fetch it.
+/// If `scripts/servers` does not fetch it by default.
 pub fn require_redis(version: &str) -> Option<RedisBinaries> {
     assert_tier(&redis_name(version), &["default"]);
     find_redis(version)
 }
 
-/// For tests that are ignored by default: every server of the table.
+/// For ignored tests: all servers in the table.
 pub mod long {
     use super::{
         Places, PostgresBinaries, RedisBinaries, assert_tier, find_redis, or_skip, postgres, redis_name,
     };
 
-    /// As [`super::require_postgres`], of any version that the project is tried on.
+    /// As [`super::require_postgres`], for any version in the table.
     ///
     /// # Panics
     ///
-    /// When the table has no such server.
+    /// If the version is not in the table.
     pub fn require_postgres(major: u32) -> Option<PostgresBinaries> {
         assert_tier(&format!("postgres-{major}"), &["default", "all"]);
         or_skip(postgres::find(Some(major), &Places::from_env()))
     }
 
-    /// As [`super::require_redis`], of any version that the project is tried on.
+    /// As [`super::require_redis`], for any version in the table.
     ///
     /// # Panics
     ///
-    /// When the table has no such server.
+    /// If the version is not in the table.
     pub fn require_redis(version: &str) -> Option<RedisBinaries> {
         assert_tier(&redis_name(version), &["default", "all"]);
         find_redis(version)
@@ -97,7 +96,8 @@ fn assert_tier(name: &str, tiers: &[&str]) {
     );
 }
 
-/// Every PostgreSQL here that offers pgvector, oldest first: two versions, or nothing and a printed `SKIPPED`.
+/// All installed PostgreSQL versions with pgvector, oldest first; with fewer than two, prints `SKIPPED` and returns
+/// none.
 pub fn require_pgvector() -> Vec<PostgresBinaries> {
     assert_tier("pgvector-16", &["default"]);
     assert_tier("postgres-18", &["default"]);
@@ -121,8 +121,8 @@ pub fn require_pgvector() -> Vec<PostgresBinaries> {
     }
 }
 
-/// Native builds of PostgreSQL with TimescaleDB, which no package registry holds: the folders of their programs stand in
-/// `DBHAUL_TIMESCALE`, divided by colons. None, and a printed `SKIPPED`, where there are fewer than two.
+/// Native builds of PostgreSQL with TimescaleDB, which are in no package registry: `DBHAUL_TIMESCALE` lists their
+/// program folders, separated by colons. With fewer than two, prints `SKIPPED` and returns none.
 pub fn require_timescale() -> Vec<PostgresBinaries> {
     timescale_builds("DBHAUL_TIMESCALE")
 }

@@ -1,9 +1,9 @@
-//! Versions of servers, compared number by number.
+//! Server versions, compared number by number.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// A server's version; what it does not name is 0.
+/// A server's version; missing numbers are 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Version([u32; 3]);
 
@@ -34,7 +34,7 @@ impl Version {
 impl FromStr for Version {
     type Err = String;
 
-    /// Reads `15`, `15.18`, `8.2.3`, and what follows a number ("18beta1" is 18).
+    /// Parses `15`, `15.18`, `8.2.3`, and ignores what follows a number ("18beta1" is 18).
     fn from_str(text: &str) -> Result<Version, String> {
         let mut numbers = [0; 3];
         for (at, word) in text.trim().splitn(3, '.').enumerate() {

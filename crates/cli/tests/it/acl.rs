@@ -79,7 +79,7 @@ async fn a_server_that_cannot_have_the_users_gets_no_keys() {
     let (from, to) = (source.url(), old.url());
     dbhaul(here.path(), &["migrate", "--from", &from, "--to", &to, "--with-acl"])
         .exits(5)
-        .says("ACLs came with 6.0");
+        .says("ACLs require Redis 6.0");
     assert_eq!(told(&old, "DBSIZE").await, "0");
     dbhaul(here.path(), &["migrate", "--from", &from, "--to", &to]).exits(0);
     assert_eq!(told(&old, "GET k").await, "v");

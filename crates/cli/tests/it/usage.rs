@@ -81,7 +81,7 @@ fn files_for_tls_are_looked_for_beside_the_configuration() {
     let config = here.path().join("dbhaul.toml").display().to_string();
     dbhaul(here.path(), &["--config", &config, "backup"]).exits(1).says(&expected);
     write("url = \"rediss://127.0.0.1:1\"\ntls-cert = \"client.pem\"\n");
-    dbhaul(here.path(), &["backup"]).exits(2).says("cert and key belong together");
+    dbhaul(here.path(), &["backup"]).exits(2).says("cert and key require each other");
     write("url = \"redis://127.0.0.1:1\"\ntls-cacert = \"ca.pem\"\n");
     dbhaul(here.path(), &["backup"]).exits(2).says("rediss://");
 }

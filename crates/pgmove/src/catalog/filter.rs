@@ -293,8 +293,8 @@ mod tests {
             found,
             [
                 "no table matches `c`",
-                "`b` has a condition on rows, and matches no table whose rows are taken",
-                "`v` has a condition on rows, and matches no table whose rows are taken",
+                "`b` has a condition on rows, but no table with selected rows matches it",
+                "`v` has a condition on rows, but no table with selected rows matches it",
                 "no schema matches `publik`",
             ]
         );

@@ -98,7 +98,7 @@ async fn the_new_database_of_the_story_is_mended() {
             skipped.reasons,
             [
                 "optional in oci",
-                "line 2 needs public.agent_decisions, which only v3_3_1_agent_decisions_baseline makes"
+                "line 2 needs public.agent_decisions, which only v3_3_1_agent_decisions_baseline creates"
             ]
         );
         for name in ["004_add_pgvector", "v3_0_regime_trading", "v3_3_2_llm_usage_observability"] {

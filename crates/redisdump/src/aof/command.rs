@@ -1,18 +1,18 @@
-//! One command of an AOF, and how much of it is held.
+//! A command of an AOF, and how much of it is kept in memory.
 
-/// How much of each command a reader holds.
+/// How much of each command a reader keeps in memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Keep {
-    /// The first arguments, and of each the first bytes: enough to count by command and key.
+    /// The beginning of the first arguments: enough to count by command and key.
     Beginning {
-        /// How many arguments.
+        /// Number of arguments.
         arguments: usize,
-        /// How many bytes of each.
+        /// Number of bytes of each.
         bytes: usize,
     },
-    /// All of it. A command of more bytes than this is an error.
+    /// All of it. A longer command is an error.
     All {
-        /// The limit.
+        /// Maximum length in bytes.
         bytes: usize,
     },
 }
@@ -23,47 +23,47 @@ impl Default for Keep {
     }
 }
 
-/// A command, when it has been read whole.
+/// A completely read command.
 #[derive(Debug, Clone, Copy)]
 pub struct Command<'a> {
-    /// Where it begins in its file.
+    /// Byte offset in its file.
     pub offset: u64,
-    /// Its length in the file.
+    /// Its length in the file, in bytes.
     pub length: u64,
-    /// The database that is selected when it runs.
+    /// The database selected when it runs.
     pub db: u64,
-    /// How many arguments it has, its name included.
+    /// Number of arguments, including the command's name.
     pub arguments: u64,
-    /// True between MULTI and EXEC: it counts only once EXEC comes.
+    /// True between MULTI and EXEC: it takes effect only with EXEC.
     pub in_transaction: bool,
     pub(super) held: &'a Held,
 }
 
 impl<'a> Command<'a> {
-    /// An argument, as far as it is held; the first is the command's name.
+    /// An argument, as far as it is kept; the first is the command's name.
     pub fn argument(&self, at: usize) -> Option<&'a [u8]> {
         let (start, end) = *self.held.ranges.get(at)?;
         self.held.bytes.get(start..end)
     }
 
-    /// The arguments, as far as they are held.
+    /// The arguments, as far as they are kept.
     pub fn held(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
         let held = self.held;
         held.ranges.iter().filter_map(|(start, end)| held.bytes.get(*start..*end))
     }
 
-    /// True when every byte of every argument is held.
+    /// True when all bytes of all arguments are kept.
     pub fn is_whole(&self) -> bool {
         self.held.whole
     }
 
-    /// True when this is its name, in any case.
+    /// True for this command name, case-insensitively.
     pub fn is(&self, name: &str) -> bool {
         self.argument(0).is_some_and(|first| first.eq_ignore_ascii_case(name.as_bytes()))
     }
 }
 
-/// The arguments that are held.
+/// The kept arguments.
 #[derive(Debug, Default)]
 pub(super) struct Held {
     bytes: Vec<u8>,
@@ -81,7 +81,7 @@ impl Held {
         self.whole = true;
     }
 
-    /// An argument begins. Nothing is allocated for it yet.
+    /// Begins an argument. Nothing is allocated yet.
     pub(super) fn argument(&mut self, keep: Keep) {
         self.room = match keep {
             Keep::Beginning { arguments, .. } if self.ranges.len() >= arguments => {
@@ -96,7 +96,7 @@ impl Held {
         }
     }
 
-    /// Bytes of the argument that began last; false when a limit forbids to hold them.
+    /// Adds bytes to the last argument; false when a limit is exceeded.
     pub(super) fn push(&mut self, bytes: &[u8], keep: Keep) -> bool {
         let taken = bytes.get(..self.room.min(bytes.len())).unwrap_or_default();
         self.whole &= taken.len() == bytes.len();

@@ -1,4 +1,4 @@
-//! What can be wrong with files on disk.
+//! Errors in files on disk.
 
 use std::path::{Path, PathBuf};
 
@@ -13,87 +13,87 @@ pub enum FileError {
     /// A file or folder cannot be read.
     #[error("{path}: {source}")]
     Io {
-        /// Which.
+        /// The path.
         path: PathBuf,
-        /// The system's words.
+        /// The system's error.
         source: std::io::Error,
     },
-    /// A folder holds no AOF, or several.
+    /// A folder contains no AOF, or several.
     #[error("{path}: {message}")]
     NotFound {
-        /// Which.
+        /// The folder.
         path: PathBuf,
-        /// What was looked for.
+        /// What was expected.
         message: String,
     },
-    /// A file without a single byte.
+    /// An empty file.
     #[error(
-        "{path}: the file is empty (0 bytes): an RDB has at least a header and an end, and no server loads this"
+        "{path}: the file is empty (0 bytes): an RDB has at least a header and an end; no server loads this"
     )]
     Empty {
-        /// Which.
+        /// The path.
         path: PathBuf,
     },
     /// A file that ends within the header of an RDB.
     #[error(
-        "{path}: the file has only {bytes} bytes, and ends within the header of an RDB: no server loads this"
+        "{path}: the file has only {bytes} bytes and ends within the header of an RDB; no server loads this"
     )]
     TooShort {
-        /// Which.
+        /// The path.
         path: PathBuf,
-        /// How long it is.
+        /// Its length in bytes.
         bytes: u64,
     },
-    /// A file that begins neither like an RDB nor like an AOF.
-    #[error("{path}: this is neither an RDB nor an append-only file: {what}")]
+    /// A file that begins like neither an RDB nor an AOF.
+    #[error("{path}: not an RDB or append-only file: {what}")]
     Foreign {
-        /// Which.
+        /// The path.
         path: PathBuf,
         /// What it is, or how it begins.
         what: String,
     },
-    /// A key, or a member or field of one, stands there twice.
-    #[error("{path}: {what}: servers do not load this file, and it is not used")]
+    /// A duplicate key, member or field.
+    #[error("{path}: {what}: servers do not load this file; it is not used")]
     Twice {
-        /// Which.
+        /// The path.
         path: PathBuf,
-        /// Which key.
+        /// The key.
         what: String,
     },
-    /// The manifest makes no sense.
+    /// An invalid manifest.
     #[error("{path}: {source}")]
     Manifest {
-        /// Which.
+        /// The path.
         path: PathBuf,
-        /// The line at fault.
+        /// The invalid line.
         source: ManifestError,
     },
-    /// A file that the manifest lists is not there.
+    /// A file listed in the manifest is missing.
     #[error(
         "{path}: there is no such file, and the manifest {} lists it: no server loads that (a copy of the whole folder, \
          made while no rewrite ran, has it)", manifest.display()
     )]
     Missing {
-        /// Which.
+        /// The path.
         path: PathBuf,
         /// The manifest.
         manifest: PathBuf,
     },
-    /// A file is damaged.
+    /// A damaged file.
     #[error("{path}: {source}")]
     Corrupt {
-        /// Which.
+        /// The path.
         path: PathBuf,
-        /// Where and how.
+        /// Position and kind of the damage.
         source: Corrupt,
     },
-    /// A file that is not the last one ends early: a server loads none of it.
+    /// A file other than the last ends early, so that a server does not load the AOF.
     #[error(
         "{path}: byte {}: the file is cut off here ({} bytes do not count), and it is not the last of the AOF: no server \
          loads that", tail.offset, tail.bytes
     )]
     CutInside {
-        /// Which.
+        /// The path.
         path: PathBuf,
         /// What is cut off.
         tail: Tail,
@@ -101,7 +101,7 @@ pub enum FileError {
 }
 
 impl FileError {
-    /// Where in a file the fault is, if it is in one.
+    /// The byte offset of the fault in the file, if known.
     pub fn offset(&self) -> Option<u64> {
         match self {
             FileError::Corrupt { source, .. } => Some(source.offset),
@@ -113,7 +113,7 @@ impl FileError {
         }
     }
 
-    /// The file or folder at fault.
+    /// The faulty file or folder.
     pub fn path(&self) -> &Path {
         match self {
             FileError::Io { path, .. }

@@ -1,4 +1,4 @@
-//! The files of an AOF on disk: found, opened, read in order.
+//! The files of an AOF on disk: locating, opening, reading in order.
 
 use std::fs::File;
 use std::io::Read as _;
@@ -12,39 +12,39 @@ use super::manifest::{FileType, Manifest};
 use super::reader::{CutReason, End, Reader, Tail, Visitor};
 use crate::rdb::Checksum;
 
-/// One file of an AOF.
+/// A file of an AOF.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Part {
-    /// Where it is.
+    /// Its path.
     pub path: PathBuf,
-    /// What it is for; a single file is a base and increments in one.
+    /// Its type; a single file is base and increments in one.
     pub file_type: Option<FileType>,
 }
 
 impl Part {
-    /// True for a base that is an RDB: servers name it so, and never leave it empty.
+    /// True for an RDB base: servers name it so, and never leave it empty.
     pub(crate) fn is_rdb_base(&self) -> bool {
         self.file_type == Some(FileType::Base)
             && self.path.extension().is_some_and(|extension| extension == "rdb")
     }
 }
 
-/// The files that make an AOF, in the order in which they are loaded.
+/// The files of an AOF in the order in which they are loaded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Files {
-    /// The manifest, where there is one.
+    /// The path of the manifest, if any.
     pub manifest: Option<(PathBuf, Manifest)>,
     /// The files.
     pub parts: Vec<Part>,
 }
 
 impl Files {
-    /// Finds the AOF that a path means: a file, a manifest, the folder of a multi-part AOF, or a server's data folder with
-    /// such a folder in it (`appendonlydir`), with `appendonly.aof`, or, where there is no AOF, with `dump.rdb`: an RDB is
-    /// read as an AOF that has only a preamble.
+    /// Locates the AOF at a path: a file, a manifest, the folder of a multi-part AOF, or a server's data folder that
+    /// contains such a folder (`appendonlydir`), `appendonly.aof` or, if there is no AOF, `dump.rdb`: an RDB is read as
+    /// an AOF that consists of a preamble only.
     ///
     /// # Errors
-    /// What cannot be read, is not there, or is there twice; a single file that is neither an RDB nor an AOF.
+    /// If something is unreadable, missing or ambiguous, or a single file is neither an RDB nor an AOF.
     pub fn locate(path: &Path) -> Result<Files, FileError> {
         let io = |path: &Path| {
             let path = path.to_owned();
@@ -76,23 +76,23 @@ impl Files {
             [] if dump.is_file() => Files::locate(&dump),
             [] => Err(FileError::NotFound {
                 path: path.to_owned(),
-                message: "nothing is here: neither a manifest (*.manifest) nor appendonly.aof nor dump.rdb"
-                    .to_owned(),
+                message: "found no manifest (*.manifest), appendonly.aof or dump.rdb".to_owned(),
             }),
             several => Err(FileError::NotFound {
                 path: path.to_owned(),
-                message: format!("{} AOF manifests are here: name the one that is meant", several.len()),
+                message: format!("found {} AOF manifests: give the path of one of them", several.len()),
             }),
         }
     }
 
-    /// Whether it is an AOF, and not an RDB alone. A single file is told by its beginning: an AOF begins with a command or
-    /// an annotation, or with an RDB that says of itself that commands follow (`aof-preamble`, 4.0; `aof-base`, 7.0).
+    /// Whether it is an AOF rather than only an RDB. A single file is recognized by its beginning: an AOF begins with a
+    /// command, an annotation, or an RDB whose metadata says that commands follow (`aof-preamble`, 4.0; `aof-base`,
+    /// 7.0).
     ///
     /// # Errors
-    /// What cannot be read.
+    /// If the file cannot be read.
     pub fn is_aof(&self) -> Result<bool, FileError> {
-        // What an RDB says of itself stands before everything else.
+        // The metadata of an RDB precedes everything else.
         const FRONT: u64 = 64 << 10;
         let [Part { path, file_type: None }] = self.parts.as_slice() else { return Ok(true) };
         let io = |source| FileError::Io { path: path.clone(), source };
@@ -102,12 +102,12 @@ impl Files {
             return Ok(matches!(front.first(), None | Some(b'*' | b'#')));
         }
         let mut says = SaysBase(false);
-        // What is wrong with it is told when it is read whole.
+        // Faults are reported when the file is read completely.
         let _ = crate::rdb::Reader::new().try_newer(true).feed(&front, &mut says);
         Ok(says.0)
     }
 
-    /// A file that cannot be read because it is not there is the folder's fault, where a manifest lists it.
+    /// Reports a missing file that a manifest lists as a fault of the folder.
     fn as_missing(&self, error: FileError) -> FileError {
         match (error, &self.manifest) {
             (FileError::Io { path, source }, Some((manifest, _)))
@@ -120,7 +120,7 @@ impl Files {
     }
 
     fn of_manifest(path: &Path) -> Result<Files, FileError> {
-        // A line is at most 1 KiB; a manifest has a handful of them.
+        // A line is at most 1 KiB, and a manifest has only a few.
         const MOST: u64 = 16 << 20;
         let mut bytes = Vec::new();
         File::open(path)
@@ -137,7 +137,7 @@ impl Files {
     }
 }
 
-/// Whether the front of an RDB says that it belongs to an AOF.
+/// Whether the metadata of an RDB says that it is the base of an AOF.
 struct SaysBase(bool);
 
 impl crate::rdb::Elements for SaysBase {}
@@ -153,7 +153,7 @@ fn manifests_in(folder: &Path) -> Result<Vec<PathBuf>, FileError> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(folder).map_err(io)? {
         let path = entry.map_err(io)?.path();
-        // A temporary one is that of a rewrite which did not come to its end.
+        // A temporary manifest belongs to an interrupted rewrite.
         let temporary = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("temp"));
         if path.extension().is_some_and(|extension| extension == "manifest") && !temporary && path.is_file() {
             found.push(path);
@@ -162,47 +162,47 @@ fn manifests_in(folder: &Path) -> Result<Vec<PathBuf>, FileError> {
     Ok(found)
 }
 
-/// What one file was.
+/// What one file contained.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct FileSummary {
-    /// Where it is.
+    /// Its path.
     pub path: PathBuf,
-    /// What it is for; nothing for a single file.
+    /// Its type; `None` for a single file.
     pub file_type: Option<FileType>,
-    /// Its size.
+    /// Its size in bytes.
     pub bytes: u64,
-    /// The size of its RDB preamble.
+    /// The size of its RDB preamble in bytes.
     pub preamble_bytes: Option<u64>,
-    /// What the preamble's checksum said.
+    /// The result of the preamble's checksum.
     pub checksum: Option<Checksum>,
-    /// Commands that count.
+    /// Number of commands that take effect.
     pub commands: u64,
-    /// Bytes behind the end of an RDB that belong to nothing: a server does not look at them.
+    /// Bytes after the end of an RDB, which servers ignore.
     pub trailing_bytes: u64,
 }
 
-/// What is cut off from an AOF.
+/// The part of an AOF that was cut off.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Cut {
-    /// In which file.
+    /// The file.
     pub path: PathBuf,
-    /// Where, how much, why.
+    /// Position, size and reason.
     #[serde(flatten)]
     pub tail: Tail,
-    /// Files after it that do not count either (only where a point in time was asked for).
+    /// Later files, which are ignored too (only when reading up to a point in time).
     pub files_after: Vec<PathBuf>,
 }
 
 impl FileSummary {
-    /// True when the file is an RDB and nothing more that counts.
+    /// True when the file is an RDB without effective commands.
     pub fn is_rdb(&self) -> bool {
         self.preamble_bytes.is_some_and(|preamble| preamble + self.trailing_bytes == self.bytes)
     }
 }
 
-/// What an AOF was.
+/// What an AOF contained.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct AofSummary {
@@ -210,26 +210,26 @@ pub struct AofSummary {
     pub files: Vec<FileSummary>,
     /// The last `#TS:` annotation, in seconds since the epoch.
     pub timestamp: Option<i64>,
-    /// The tail that a server drops when it loads it.
+    /// The truncated tail, which servers drop on loading.
     pub cut: Option<Cut>,
 }
 
-/// How an AOF is read.
+/// How to read an AOF.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct ReadOptions {
-    /// How much of each command is held.
+    /// How much of each command to keep in memory.
     pub keep: Keep,
-    /// Stops before the first annotation later than this (seconds since the epoch), as `redis-check-aof
+    /// Stop before the first annotation later than this, in seconds since the epoch, as `redis-check-aof
     /// --truncate-to-timestamp` does.
     pub until: Option<i64>,
-    /// Tries RDB versions that are newer than those known here.
+    /// Try to read RDB versions newer than the known ones.
     pub try_newer: bool,
 }
 
-/// Reads an AOF whole. `on_progress` is told of each file and how many of its bytes were read.
+/// Reads a whole AOF. `on_progress` is called with each file and the number of bytes read of it.
 ///
 /// # Errors
-/// The first fault, with its file and offset: what no server loads.
+/// The first fault that prevents servers from loading it, with its file and offset.
 pub fn read<V: Visitor>(
     files: &Files,
     options: ReadOptions,

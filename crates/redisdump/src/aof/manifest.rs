@@ -1,16 +1,16 @@
-//! The manifest of a multi-part AOF: which files, in which order.
+//! The manifest of a multi-part AOF: its files and their order.
 
 use serde::{Deserialize, Serialize};
 
-/// What a file of a multi-part AOF is for.
+/// The type of a file in a multi-part AOF.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum FileType {
-    /// The key space at the last rewrite.
+    /// `b`, base: the key space at the last rewrite.
     Base,
-    /// Commands since then.
+    /// `i`, increment: the commands since then.
     Incremental,
-    /// No longer needed; a server deletes it in the background.
+    /// `h`, history: obsolete, to be deleted by the server in the background.
     History,
 }
 
@@ -20,29 +20,29 @@ pub enum FileType {
 pub struct ManifestFile {
     /// The file's name, in the manifest's folder.
     pub name: String,
-    /// Its number.
+    /// Its sequence number.
     pub sequence: i64,
-    /// What it is for.
+    /// Its type.
     pub file_type: FileType,
 }
 
-/// Why a manifest is refused: by the rules with which a server refuses it.
+/// Why a manifest is invalid, by the server's own rules.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("line {line} of the AOF manifest (byte {offset}): {message}")]
 pub struct ManifestError {
-    /// Bytes before the line.
+    /// Byte offset of the line.
     pub offset: u64,
-    /// Counted from 1.
+    /// Line number, counted from 1.
     pub line: usize,
     /// What is wrong.
     pub message: String,
 }
 
-/// Which files make the AOF.
+/// The files of an AOF.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Manifest {
-    /// The base, where there is one.
+    /// The base, if any.
     pub base: Option<ManifestFile>,
     /// The increments, oldest first.
     pub increments: Vec<ManifestFile>,
@@ -50,15 +50,15 @@ pub struct Manifest {
     pub history: Vec<ManifestFile>,
 }
 
-/// The longest line that a server reads.
+/// The maximum length of a line for servers.
 const LINE: usize = 1024;
 
 impl Manifest {
-    /// Reads a manifest.
+    /// Parses a manifest.
     ///
     /// # Errors
-    /// The first line that a server would refuse: it must end with a newline, be shorter than 1024 bytes, name a file
-    /// (no path), a number and a type; one base at the most; increments with rising numbers.
+    /// At the first line that a server rejects. A line must end with a newline, be shorter than 1024 bytes, and have a
+    /// file name without a path, a number and a type; there may be one base, and the numbers of increments must ascend.
     pub fn parse(bytes: &[u8]) -> Result<Manifest, ManifestError> {
         let mut manifest = Manifest::default();
         let mut offset = 0;
@@ -73,7 +73,7 @@ impl Manifest {
         for (at, line) in bytes.split_inclusive(|byte| *byte == b'\n').enumerate() {
             let number = at + 1;
             if line.len() >= LINE || !line.ends_with(b"\n") {
-                return Err(bad(offset, number, "the line is too long, or cut off before its end"));
+                return Err(bad(offset, number, "the line is too long or truncated"));
             }
             let end = offset + line.len() as u64;
             if line.starts_with(b"#") {
@@ -89,7 +89,11 @@ impl Manifest {
                 FileType::History => manifest.history.push(file),
                 FileType::Incremental => {
                     if manifest.increments.last().is_some_and(|last| file.sequence <= last.sequence) {
-                        return Err(bad(offset, number, "the numbers of increments do not rise"));
+                        return Err(bad(
+                            offset,
+                            number,
+                            "the sequence numbers of increments are not ascending",
+                        ));
                     }
                     manifest.increments.push(file);
                 }
@@ -99,40 +103,41 @@ impl Manifest {
         Ok(manifest)
     }
 
-    /// The files that are loaded, in order.
+    /// The files to load, in order.
     pub fn loaded(&self) -> impl Iterator<Item = &ManifestFile> {
         self.base.iter().chain(&self.increments)
     }
 }
 
 fn parse_line(line: &[u8]) -> Result<ManifestFile, &'static str> {
-    const BAD: &str = "it is not of the form: file NAME seq NUMBER type b|h|i";
-    let words = split_words(line).ok_or("its quotes do not close")?;
+    const BAD: &str = "expected the form: file NAME seq NUMBER type b|h|i";
+    let words = split_words(line).ok_or("unterminated quotes")?;
     if words.len() < 6 || words.len() % 2 != 0 {
         return Err(BAD);
     }
     let (mut name, mut sequence, mut file_type) = (None, None, None);
-    // Later versions add pairs of their own (offsets, in 8.0); a server skips those that it does not know.
+    // Later versions add further pairs (offsets in 8.0); servers skip unknown ones.
     for pair in words.as_chunks::<2>().0 {
         let [key, value] = pair;
         match key.to_ascii_lowercase().as_slice() {
             b"file" => {
                 let value = String::from_utf8(value.clone()).map_err(|_| "the file's name is not UTF-8")?;
                 if value.is_empty() || value.contains(['/', '\\', '\0']) || value == "." || value == ".." {
-                    return Err("the file is a path, and not just a name");
+                    return Err("the file name contains a path");
                 }
                 name = Some(value);
             }
             b"seq" => {
                 let number = std::str::from_utf8(value).ok().and_then(|n| n.parse::<i64>().ok());
-                sequence = Some(number.filter(|n| *n > 0).ok_or("the number is none")?);
+                sequence =
+                    Some(number.filter(|n| *n > 0).ok_or("the sequence number is not a positive integer")?);
             }
             b"type" => {
                 file_type = Some(match value.first() {
                     Some(b'b') => FileType::Base,
                     Some(b'i') => FileType::Incremental,
                     Some(b'h') => FileType::History,
-                    _ => return Err("the type is none of b, h, i"),
+                    _ => return Err("the type must be one of b, h, i"),
                 });
             }
             _ => {}
@@ -144,7 +149,7 @@ fn parse_line(line: &[u8]) -> Result<ManifestFile, &'static str> {
     }
 }
 
-/// Words as the server's configuration splits them (`sdssplitargs`): quoted ones may hold blanks and escapes.
+/// Splits words like the server's configuration parser (`sdssplitargs`): quoted words may contain blanks and escapes.
 fn split_words(line: &[u8]) -> Option<Vec<Vec<u8>>> {
     let mut words = Vec::new();
     let mut rest = line.iter().copied().peekable();
@@ -164,7 +169,7 @@ fn split_words(line: &[u8]) -> Option<Vec<Vec<u8>>> {
                             other => word.push(other),
                         }
                     }
-                    // A closing quote ends the word.
+                    // A closing quote must end the word.
                     if rest.peek().is_some_and(|next| !next.is_ascii_whitespace()) {
                         return None;
                     }
@@ -188,7 +193,7 @@ fn split_words(line: &[u8]) -> Option<Vec<Vec<u8>>> {
     }
 }
 
-/// What follows a backslash between double quotes.
+/// Decodes an escape between double quotes.
 fn escape(rest: &mut std::iter::Peekable<impl Iterator<Item = u8> + Clone>) -> Option<u8> {
     let byte = rest.next()?;
     Some(match byte {

@@ -1,4 +1,4 @@
-//! Which moments an AOF can be read up to: what its base and its `#TS:` annotations say of time.
+//! The points in time up to which an AOF can be read, by its base and its `#TS:` annotations.
 
 use super::command::{Command, Keep};
 use super::error::FileError;
@@ -6,26 +6,26 @@ use super::files::{Files, ReadOptions, read};
 use super::reader::Visitor;
 use crate::rdb::{self, Elements};
 
-/// The time that an AOF tells of, in seconds since the epoch.
+/// The time range of an AOF, in seconds since the epoch.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Moments {
-    /// When its base was written (`ctime` of an RDB).
+    /// The time at which its base was written (`ctime` of an RDB).
     pub base: Option<i64>,
     /// The first annotation.
     pub first: Option<i64>,
     /// The latest annotation.
     pub last: Option<i64>,
-    /// Commands, and those of them before the first annotation: nobody knows when they ran.
+    /// Number of commands; [`Moments::undated`] of them precede the first annotation, so that their time is unknown.
     pub commands: u64,
     /// See [`Moments::commands`].
     pub undated: u64,
 }
 
 impl Moments {
-    /// Reads all files. It blocks on the disk.
+    /// Reads all files, blocking on disk I/O.
     ///
     /// # Errors
-    /// The first fault, as [`read`] finds it.
+    /// The first fault found by [`read`].
     pub fn of(files: &Files) -> Result<Moments, FileError> {
         let mut moments = Moments::default();
         let keep = Keep::Beginning { arguments: 1, bytes: 16 };
@@ -33,7 +33,7 @@ impl Moments {
         Ok(moments)
     }
 
-    /// The earliest moment that the files can give; nothing where they do not say.
+    /// The earliest point in time that can be restored, if known.
     pub fn earliest(&self) -> Option<i64> {
         match (self.undated, self.base) {
             (0, Some(base)) => Some(base),
@@ -41,7 +41,7 @@ impl Moments {
         }
     }
 
-    /// The latest moment that they tell of.
+    /// The latest time in the files.
     pub fn latest(&self) -> Option<i64> {
         match self.commands {
             0 => self.last.max(self.base),
@@ -49,7 +49,7 @@ impl Moments {
         }
     }
 
-    /// Why what the files held at a moment cannot be known; nothing where it can.
+    /// Why the contents at a point in time are unknown; `None` if they are known.
     pub fn refusal(&self, until: i64) -> Option<String> {
         let why = match (self.earliest(), self.first) {
             (_, None) if self.commands > 0 => {
@@ -58,8 +58,8 @@ impl Moments {
                     .to_owned()
             }
             (Some(earliest), _) if until >= earliest => return None,
-            (Some(_), _) => format!("{} lies before all that it can give", shown(until)),
-            (None, _) => "it says nothing of time".to_owned(),
+            (Some(_), _) => format!("{} is before the earliest restorable time", shown(until)),
+            (None, _) => "it contains no timestamps".to_owned(),
         };
         let moment = |at: Option<i64>| at.map_or_else(|| "not known".to_owned(), shown);
         let base = match self.base {
@@ -98,10 +98,10 @@ impl Visitor for Moments {
     }
 }
 
-/// A moment in UTC, as RFC 3339 has it.
+/// A point in time in UTC, in the form of RFC 3339.
 pub(crate) fn shown(seconds: i64) -> String {
     let (days, second) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
-    // Years beyond four digits have no form there; the calculation is that of Howard Hinnant's `civil_from_days`.
+    // RFC 3339 has no form for years with more than four digits. The calculation is Howard Hinnant's `civil_from_days`.
     if !(-719_528..2_932_897).contains(&days) {
         return format!("{seconds} s since 1970");
     }

@@ -1,4 +1,4 @@
-//! The reader of one file.
+//! The reader of a single AOF file.
 
 use crate::rdb::{self, Checksum, Corrupt, Problem};
 
@@ -7,76 +7,76 @@ use super::command::{Command, Held, Keep};
 /// Is told what an AOF holds: first what a preamble does, then annotations and commands.
 #[allow(unused_variables, reason = "the default bodies ignore what they are given")]
 pub trait Visitor: rdb::Visitor {
-    /// The preamble has ended well; commands may follow.
+    /// The preamble ended without error; commands may follow.
     fn preamble_end(&mut self, length: u64, checksum: Checksum) {}
-    /// A line between commands, without its `#` and its end.
+    /// A line between commands, without its `#` and line end.
     fn annotation(&mut self, offset: u64, text: &[u8]) {}
-    /// A command. Between MULTI and EXEC it counts only when EXEC comes.
+    /// A command. Between MULTI and EXEC it takes effect only with EXEC.
     fn command(&mut self, command: &Command<'_>) {}
 }
 
 impl rdb::Visitor for () {}
 impl Visitor for () {}
 
-/// Why the end of a file counts as cut off.
+/// Why the tail of a file is dropped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum CutReason {
-    /// The file ends in the middle of a command.
+    /// The file ends within a command.
     ShortRead,
     /// The file ends between MULTI and EXEC.
     UnfinishedTransaction,
-    /// A point in time was asked for, and what follows is later.
+    /// The rest is later than the requested point in time.
     LaterThanAsked,
 }
 
 impl std::fmt::Display for CutReason {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
-            CutReason::ShortRead => "the file ends in the middle of a command",
+            CutReason::ShortRead => "the file ends within a command",
             CutReason::UnfinishedTransaction => "the file ends between MULTI and EXEC",
-            CutReason::LaterThanAsked => "what follows is later than the moment that was asked for",
+            CutReason::LaterThanAsked => "the rest is later than the requested point in time",
         })
     }
 }
 
-/// A tail that does not count.
+/// A dropped tail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Tail {
-    /// Where it begins: everything before it is valid.
+    /// The offset at which it begins; everything before is valid.
     pub offset: u64,
-    /// How many bytes it has.
+    /// Its size in bytes.
     pub bytes: u64,
-    /// Why it does not count.
+    /// Why it is dropped.
     pub reason: CutReason,
 }
 
-/// What a file was, when it has ended.
+/// The summary of a completely read file.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct End {
-    /// Bytes in all.
+    /// Size in bytes.
     pub bytes: u64,
-    /// Commands that count.
+    /// Number of commands that take effect.
     pub commands: u64,
     /// The last `#TS:` annotation before the tail, in seconds since the epoch.
     pub timestamp: Option<i64>,
-    /// The preamble's length and what its checksum said.
+    /// The preamble's length and the result of its checksum.
     pub preamble: Option<(u64, Checksum)>,
-    /// The tail that does not count.
+    /// The dropped tail, if any.
     pub tail: Option<Tail>,
-    /// Bytes behind an RDB that belong to nothing ([`Reader::rdb_may_trail`]).
+    /// Bytes after the end of an RDB ([`Reader::rdb_may_trail`]).
     pub trailing: u64,
 }
 
-/// The longest line that a server reads: annotations, and the lengths before arguments.
+/// The maximum length of a line for servers: annotations, and length fields.
 const LINE: usize = 1024;
 
-const NO_BEGINNING: &str = "neither a command nor an annotation begins here";
+const NO_BEGINNING: &str = "expected a command or an annotation";
 
 #[derive(Debug)]
 enum State {
-    /// The first bytes decide whether there is a preamble.
+    /// The first bytes tell whether there is a preamble.
     Begin,
     Preamble(Box<rdb::Reader>),
     /// Before a command or an annotation.
@@ -89,35 +89,35 @@ enum State {
         left: u64,
         bytes: u64,
     },
-    /// The two bytes behind an argument.
+    /// The CRLF after an argument.
     ArgumentEnd {
         left: u64,
         bytes: u8,
     },
-    /// What comes is later than was asked for.
+    /// The rest is later than the requested time.
     Past,
-    /// What comes belongs to nothing.
+    /// The rest is ignored.
     Trailing,
 }
 
-/// Reads one file of an AOF.
+/// Reads a single file of an AOF.
 #[derive(Debug)]
 pub struct Reader {
     keep: Keep,
     until: Option<i64>,
     state: State,
-    /// A line, or the file's first bytes, whose end has not come.
+    /// An incomplete line, or the file's first bytes.
     line: Vec<u8>,
     /// Bytes consumed.
     offset: u64,
-    /// Where the command that is being read begins.
+    /// Offset of the current command.
     start: u64,
     arguments: u64,
     held: Held,
     db: u64,
-    /// End of the last command that counts.
+    /// End of the last effective command.
     valid: u64,
-    /// Within a transaction: where its MULTI began, how many commands counted before it, and the time before it.
+    /// Within a transaction: the offset of its MULTI, and the number of commands and the time before it.
     transaction: Option<(u64, u64, Option<i64>)>,
     commands: u64,
     timestamp: Option<i64>,
@@ -134,7 +134,7 @@ impl Default for Reader {
 }
 
 impl Reader {
-    /// Begins before a file's first byte.
+    /// Starts at a file's first byte.
     pub fn new(keep: Keep) -> Reader {
         Reader {
             keep,
@@ -157,7 +157,7 @@ impl Reader {
         }
     }
 
-    /// Begins behind a preamble of so many bytes, which is not fed.
+    /// Starts after a preamble of this length, which is not fed.
     #[must_use]
     pub(crate) fn behind_preamble(mut self, length: u64) -> Reader {
         self.state = State::Between;
@@ -165,35 +165,34 @@ impl Reader {
         self
     }
 
-    /// Reads only up to the first annotation that is later than this many seconds since the epoch.
+    /// Reads only up to the first annotation later than this, in seconds since the epoch.
     #[must_use]
     pub fn until(mut self, seconds: Option<i64>) -> Reader {
         self.until = seconds;
         self
     }
 
-    /// Tries a preamble of an RDB version that is newer than those known here.
+    /// Tries to read a preamble of an RDB version newer than the known ones.
     #[must_use]
     pub fn try_newer(mut self, try_newer: bool) -> Reader {
         self.try_newer = try_newer;
         self
     }
 
-    /// The file may be an RDB and no AOF: then a server does not look at what is behind its end, such as the mark that
-    /// some tools leave there when they store what a server has sent to a replica.
+    /// Accepts bytes after the end of an RDB that is not followed by commands, as servers do. Some tools leave the end
+    /// mark of a replication transfer there.
     #[must_use]
     pub fn rdb_may_trail(mut self, may_trail: bool) -> Reader {
         self.may_trail = may_trail;
         self
     }
 
-    /// Bytes consumed so far.
+    /// Bytes consumed.
     pub fn offset(&self) -> u64 {
         self.offset
     }
 
-    /// The end of the last command or transaction that is whole, also when a fault was found behind it; nothing within an
-    /// RDB at the front.
+    /// The end of the last complete command or transaction, even after an error; `None` within an RDB preamble.
     pub(crate) fn whole(&self) -> Option<u64> {
         match self.state {
             State::Begin | State::Preamble(_) => None,
@@ -201,10 +200,10 @@ impl Reader {
         }
     }
 
-    /// Takes the next bytes.
+    /// Feeds the next bytes.
     ///
     /// # Errors
-    /// The first fault, with its offset: what no server tolerates. A reader that has failed must not be fed again.
+    /// The first fault that servers do not tolerate, with its offset. Do not feed a reader that has failed.
     pub fn feed<V: Visitor>(&mut self, mut chunk: &[u8], visitor: &mut V) -> Result<(), Corrupt> {
         while !chunk.is_empty() {
             let used = self.step(chunk, visitor)?;
@@ -213,10 +212,10 @@ impl Reader {
         Ok(())
     }
 
-    /// Says that no more bytes come.
+    /// Ends the input.
     ///
     /// # Errors
-    /// A preamble that is cut off: a server tolerates none.
+    /// A truncated preamble, which no server tolerates.
     pub fn finish<V: Visitor>(mut self, visitor: &mut V) -> Result<End, Corrupt> {
         match &mut self.state {
             State::Begin => {
@@ -231,7 +230,7 @@ impl Reader {
             }
             _ => {}
         }
-        // A server takes an annotation that is cut off for whole.
+        // Servers accept a truncated annotation.
         let between = matches!(self.state, State::Between) && self.line.first().is_none_or(|b| *b == b'#');
         if matches!(self.state, State::Trailing) {
             let trailing = self.offset - self.valid;
@@ -315,9 +314,9 @@ impl Reader {
                     return Err(self.bad(self.start, NO_BEGINNING));
                 }
                 if self.line.len() + used >= LINE {
-                    // Named by its beginning, however its bytes came.
+                    // Reported at its beginning, however the bytes were split.
                     let begin = self.offset - self.line.len() as u64;
-                    return Err(self.bad(begin, "a line has no end where it must"));
+                    return Err(self.bad(begin, "a line is too long"));
                 }
                 self.line.extend_from_slice(chunk.get(..used).unwrap_or_default());
                 self.offset += used as u64;
@@ -335,7 +334,7 @@ impl Reader {
                 *bytes -= used as u64;
                 let done = *bytes == 0;
                 if !self.held.push(chunk.get(..used).unwrap_or_default(), self.keep) {
-                    return Err(self.bad(self.start, "a command is longer than is held at a time"));
+                    return Err(self.bad(self.start, "a command exceeds the memory limit"));
                 }
                 self.offset += used as u64;
                 if done {
@@ -347,7 +346,7 @@ impl Reader {
                 let (left, bytes) = (*left, *bytes);
                 let expected = if bytes == 2 { b'\r' } else { b'\n' };
                 if chunk.first() != Some(&expected) {
-                    return Err(self.bad(self.offset, "an argument does not end where its length says"));
+                    return Err(self.bad(self.offset, "an argument's length is wrong"));
                 }
                 self.offset += 1;
                 self.state = match (bytes, left) {
@@ -386,8 +385,8 @@ impl Reader {
             }
             (State::Between, Some(b'*')) => {
                 let count = number().filter(|n| (1..=i64::MAX.unsigned_abs()).contains(n));
-                let left =
-                    count.ok_or_else(|| self.bad(self.start, "a command's number of arguments is none"))?;
+                let left = count
+                    .ok_or_else(|| self.bad(self.start, "a command's number of arguments is invalid"))?;
                 self.arguments = left;
                 self.held.begin();
                 self.state = State::Length { left };
@@ -397,7 +396,7 @@ impl Reader {
             (State::Length { left }, Some(b'$')) => {
                 let left = left.saturating_sub(1);
                 let bytes =
-                    number().ok_or_else(|| self.bad(self.offset, "an argument's length is no number"))?;
+                    number().ok_or_else(|| self.bad(self.offset, "an argument's length is not a number"))?;
                 self.held.argument(self.keep);
                 self.state = match bytes {
                     0 => State::ArgumentEnd { left, bytes: 2 },

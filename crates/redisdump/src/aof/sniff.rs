@@ -1,4 +1,4 @@
-//! What a file is by its first bytes, so that one which is neither an RDB nor an AOF is named for what it is.
+//! Recognizes files that are neither an RDB nor an AOF by their first bytes, for error messages.
 
 use std::fs::File;
 use std::io::Read as _;
@@ -9,7 +9,7 @@ use super::error::FileError;
 /// `REDIS0011`, `VALKEY080`.
 const HEADER: u64 = 9;
 
-/// Beginnings of files that are taken for a backup of Redis now and then.
+/// Signatures of files that are sometimes mistaken for a Redis backup.
 const KNOWN: &[(&[u8], &str)] = &[
     (b"\x1f\x8b", "a gzip file: decompress it first"),
     (b"\x28\xb5\x2f\xfd", "a zstd file: decompress it first"),
@@ -22,12 +22,12 @@ const KNOWN: &[(&[u8], &str)] = &[
     (b"PGDMP", "an archive of pg_dump"),
     (b"SQLite format 3\0", "an SQLite database"),
     (b"\x7fELF", "a program"),
-    (b"file ", "the manifest of an append-only file, which is to be named *.manifest"),
-    (b"\0\0\0\0\0\0\0\0", "zeros, as a crash leaves them in place of what was written last"),
+    (b"file ", "the manifest of an append-only file, which must be named *.manifest"),
+    (b"\0\0\0\0\0\0\0\0", "zeros, as left by a crash in place of the last writes"),
 ];
 
-/// Checks that a file which stands alone begins like an RDB or an AOF. Only an AOF may be empty, and only its name tells
-/// that it is one.
+/// Checks that a single file begins like an RDB or an AOF. Only an AOF may be empty, and then only its name shows that
+/// it is one.
 ///
 /// # Errors
 /// [`FileError::Empty`], [`FileError::TooShort`], [`FileError::Foreign`], or that the file cannot be read.
@@ -52,7 +52,7 @@ pub(super) fn check(path: &Path) -> Result<(), FileError> {
     }
 }
 
-/// What begins so.
+/// Describes the file with this beginning.
 fn named(front: &[u8]) -> String {
     if let Some((_, name)) = KNOWN.iter().find(|(mark, _)| front.starts_with(mark)) {
         return format!("it is {name}");

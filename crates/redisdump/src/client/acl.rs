@@ -1,7 +1,7 @@
-//! The users of a server and its configuration: read for a backup, users made again on another server.
+//! Users and configuration of a server: read for a backup, and users recreated on another server.
 //!
-//! Passwords are what `ACL LIST` gives: SHA-256 hashes. Settings whose value is a secret are left out, by name. Neither
-//! `Debug` nor an error shows a rule, since a hash of a weak password is as good as the password.
+//! Passwords are the SHA-256 hashes of `ACL LIST`. Secret settings are omitted; only their names are reported. Neither
+//! `Debug` nor errors show rules, because the hash of a weak password is as good as the password.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,20 +13,20 @@ use crate::client::wire::{Connection, Reply, command};
 use crate::cluster::masters;
 use crate::{ConnectOptions, Error, ServerIdentity};
 
-/// Settings whose value is a secret, or may hold one.
+/// Settings whose value is or may contain a secret.
 const SECRET: &[&str] = &["requirepass", "masterauth", "tls-key-file-pass", "tls-client-key-file-pass"];
-/// What no setting's name has by chance: settings of versions to come, and of modules.
+/// Parts of names that indicate a secret, for settings of later versions and modules.
 const SECRET_SIGNS: &[&str] = &["pass", "auth", "secret", "token"];
-/// Settings that say how somebody is let in, and nothing by which one is.
+/// Settings with such a name that are not secret.
 const PLAIN: &[&str] = &["tls-auth-clients", "tls-auth-clients-user"];
 
-/// A user: its name and its rules, as `ACL LIST` gives them (with hashes of passwords).
+/// A user: name and rules, as in `ACL LIST` (with password hashes).
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct User {
     /// The name.
     pub name: String,
-    /// The rules, for `ACL SETUSER` behind the name.
+    /// The rules, as in `ACL SETUSER` after the name.
     pub rules: Vec<String>,
 }
 
@@ -42,25 +42,25 @@ impl fmt::Debug for User {
 pub struct Access {
     /// The server.
     pub server: ServerIdentity,
-    /// Its users; nothing where it has none (before 6.0).
+    /// Its users; `None` if it has none (before 6.0).
     pub users: Option<Vec<User>>,
-    /// Its settings, without those that are secret; nothing where it does not let them be read.
+    /// Its settings, without secret ones; `None` if it does not allow reading them.
     pub configuration: Option<BTreeMap<String, String>>,
-    /// Settings that have a value which was left out, for it is secret.
+    /// Names of settings that were omitted because their values are secret.
     pub secret_settings: Vec<String>,
     /// What could not be read, and why.
     pub warnings: Vec<String>,
 }
 
-/// What became of users.
+/// The result of [`apply_access`].
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct AccessReport {
-    /// Users that the server has now, as they were.
+    /// Created or updated users.
     pub users: Vec<String>,
-    /// Users that were not touched, and why.
+    /// Users that were left unchanged, and why.
     pub left: Vec<String>,
-    /// Settings that have another value at the server: name, value of the backup, value there. None was changed.
+    /// Settings that differ on the server: name, value in the backup, value there. None was changed.
     pub other_settings: Vec<(String, String, String)>,
 }
 
@@ -71,11 +71,7 @@ impl fmt::Display for AccessReport {
             write!(f, "\n  left: {left}")?;
         }
         if !self.other_settings.is_empty() {
-            write!(
-                f,
-                "\n  {} settings have another value here (none was changed):",
-                self.other_settings.len()
-            )?;
+            write!(f, "\n  {} settings differ here (none was changed):", self.other_settings.len())?;
         }
         for (name, was, now) in &self.other_settings {
             write!(f, "\n    {name}: {was:?} in the backup, {now:?} here")?;
@@ -84,10 +80,10 @@ impl fmt::Display for AccessReport {
     }
 }
 
-/// Reads users and configuration. It needs `+acl|list` and `+config|get`.
+/// Reads users and configuration. Requires `+acl|list` and `+config|get`.
 ///
 /// # Errors
-/// A server that cannot be reached, or that has users and does not let them be read.
+/// A server that is unreachable, or that has users but does not allow reading them.
 pub async fn read_access(options: &ConnectOptions) -> Result<Access, Error> {
     let mut connection = Connection::open(options).await?;
     let server = identify(&mut connection, options).await?;
@@ -95,7 +91,7 @@ pub async fn read_access(options: &ConnectOptions) -> Result<Access, Error> {
     let users = if server.at_least(6, 0) {
         Some(users(&mut connection).await?)
     } else {
-        warnings.push(format!("{server} has no users: ACLs came with 6.0"));
+        warnings.push(format!("{server} has no users: ACLs require Redis 6.0"));
         None
     };
     let (mut configuration, mut secret_settings) = (None, Vec::new());
@@ -115,17 +111,18 @@ pub async fn read_access(options: &ConnectOptions) -> Result<Access, Error> {
     Ok(Access { server, users, configuration, secret_settings, warnings })
 }
 
-/// Makes users on a server as they were on another: all but `default` and the user that we are, then those two. Every
-/// user is made under another, disabled name first, so that a rule which the server does not know is found before any
-/// user is changed. Users that are there and not in the backup stay. No setting is changed; those that differ are told.
+/// Recreates users on a server: first all except `default` and the connection's own user, then those two. Each user is
+/// first created disabled under a temporary name, so that unsupported rules are found before any user is changed. Other
+/// existing users are left unchanged. Settings are not changed; differences are reported.
 ///
 /// # Errors
-/// [`Error::Refused`]: the server has no ACLs, does not know a rule, or would lock us out; no user was changed.
+/// [`Error::Refused`] if the server has no ACLs, does not support a rule, or would lock out the connection; no user was
+/// changed.
 pub async fn apply_access(access: &Access, options: &ConnectOptions) -> Result<AccessReport, Error> {
     if !options.is_cluster() {
         return apply_to(access, options).await;
     }
-    // Each node of a cluster has users of its own.
+    // Each node of a cluster has its own users.
     let mut report = AccessReport::default();
     for node in masters(options).await? {
         let of_node = apply_to(access, &node).await?;
@@ -134,7 +131,7 @@ pub async fn apply_access(access: &Access, options: &ConnectOptions) -> Result<A
         report.left.extend(of_node.left.into_iter().map(|left| format!("{address}: {left}")));
         report.other_settings = of_node.other_settings;
     }
-    report.left.push("users of replicas: they were made on the masters alone".to_owned());
+    report.left.push("users of replicas: created on the masters only".to_owned());
     Ok(report)
 }
 
@@ -150,24 +147,24 @@ async fn apply_to(access: &Access, options: &ConnectOptions) -> Result<AccessRep
         report.other_settings = differ.collect();
     }
     let Some(users) = &access.users else {
-        report.left.push(format!("the backup holds no users: {} has none", access.server));
+        report.left.push(format!("the backup contains no users: {} has none", access.server));
         return Ok(report);
     };
     let me = tried(&mut connection, &server, users).await?;
     let mut ordered: Vec<&User> = users.iter().collect();
     ordered.sort_by_key(|user| (user.name == me, user.name == "default"));
     for user in ordered {
-        // The password with which one connects is the target's own: taking it away would lock the next one out.
+        // The connection's password belongs to the target: replacing it would lock out the next connection.
         if user.name == me && !lets_in(&mut connection, user, options).await? {
             report.left.push(format!(
-                "{me}: this connection's own user has another password in the backup, and keeps the one it has"
+                "{me}: the user of this connection has a different password in the backup; its current password was kept"
             ));
             continue;
         }
         if let Err(words) = set(&mut connection, &user.name, &user.rules).await? {
             return Err(Error::Server {
                 target: server.to_string(),
-                doing: format!("making user {}; made before it: {}", user.name, report.users.join(", ")),
+                doing: format!("creating user {}; already created: {}", user.name, report.users.join(", ")),
                 message: words,
             });
         }
@@ -176,7 +173,7 @@ async fn apply_to(access: &Access, options: &ConnectOptions) -> Result<AccessRep
     Ok(report)
 }
 
-/// Tries whether [`apply_access`] could make these users on a server, and changes nothing there.
+/// Tests whether [`apply_access`] could create these users on a server, without changing anything.
 ///
 /// # Errors
 /// As of [`apply_access`].
@@ -191,16 +188,16 @@ pub async fn try_access(access: &Access, options: &ConnectOptions) -> Result<(),
     Ok(())
 }
 
-/// Makes each user for a moment under another name. Gives the name of the user that we are.
+/// Creates each user briefly under a temporary name. Returns the name of the connection's own user.
 async fn tried(
     connection: &mut Connection,
     server: &ServerIdentity,
     users: &[User],
 ) -> Result<String, Error> {
     let refused =
-        |conflicts| Error::Refused { what: format!("the users cannot be made on {server}"), conflicts };
+        |conflicts| Error::Refused { what: format!("the users cannot be created on {server}"), conflicts };
     if !server.at_least(6, 0) {
-        return Err(refused(vec!["it has no users: ACLs came with 6.0".to_owned()]));
+        return Err(refused(vec!["it has no users: ACLs require Redis 6.0".to_owned()]));
     }
     let me = match connection.ask(&[b"ACL", b"WHOAMI"]).await? {
         Reply::Bulk(name) => String::from_utf8_lossy(&name).into_owned(),
@@ -208,7 +205,7 @@ async fn tried(
     };
     let mut conflicts = Vec::new();
     for user in users {
-        // The first complaint is enough of one user; it names the rule, whose secret ones are veiled.
+        // The first error of each user is sufficient. It quotes the rejected rule; secret rules are masked.
         if let Err(words) = rehearse(connection, user).await? {
             conflicts.push(format!("user {}: {words}", user.name));
         }
@@ -216,12 +213,12 @@ async fn tried(
     if let Some(mine) = users.iter().find(|user| user.name == me)
         && mine.rules.iter().any(|rule| rule == "off")
     {
-        conflicts.push(format!("user {me} is disabled in the backup, and this connection is that user's"));
+        conflicts.push(format!("user {me} of this connection is disabled in the backup"));
     }
     if conflicts.is_empty() { Ok(me) } else { Err(refused(conflicts)) }
 }
 
-/// Whether the password that we have opens this user: tried on a copy of it, for a moment.
+/// Whether this user accepts the connection's password: tested with a temporary copy of the user.
 async fn lets_in(connection: &mut Connection, user: &User, options: &ConnectOptions) -> Result<bool, Error> {
     if user.rules.iter().any(|rule| rule == "nopass") {
         return Ok(true);
@@ -234,7 +231,7 @@ async fn lets_in(connection: &mut Connection, user: &User, options: &ConnectOpti
     let mut as_it = options.clone();
     as_it.user = Some(name.clone());
     let opened = made && Connection::open(&as_it).await.is_ok();
-    let doing = format!("taking away user {name}, which may be left there (ACL DELUSER {name})");
+    let doing = format!("deleting the temporary user {name}, which may remain (ACL DELUSER {name})");
     let mut out = Vec::new();
     command(&mut out, &[b"ACL", b"DELUSER", name.as_bytes()]);
     connection.writer.send(&out, &doing).await?;
@@ -250,8 +247,8 @@ fn stand_in() -> String {
     format!("dbhaul-rehearsal-{}", std::process::id())
 }
 
-/// Makes a user under a name that nobody has, disabled, and takes it away again: sent as one, so that nothing stays should
-/// the connection be lost.
+/// Creates a user disabled under a temporary name and deletes it, in one transaction, so that nothing remains if the
+/// connection is lost.
 async fn rehearse(connection: &mut Connection, user: &User) -> Result<Result<(), String>, Error> {
     let name = stand_in();
     let rules: Vec<String> = user.rules.iter().filter(|rule| *rule != "on").cloned().collect();
@@ -266,7 +263,7 @@ async fn rehearse(connection: &mut Connection, user: &User) -> Result<Result<(),
     for _ in 0..4 {
         replies.push(connection.reader.reply(&doing).await?);
     }
-    // Where MULTI is forbidden, each did what it does alone.
+    // Without MULTI, each command takes effect by itself.
     let together = match replies.pop() {
         Some(Reply::Array(together)) => together,
         _ => replies.split_off(1),
@@ -284,13 +281,13 @@ fn setuser<'a>(name: &'a str, rules: &'a [String]) -> Vec<&'a [u8]> {
     words
 }
 
-/// The server's words, which name the rule that it does not know; a hash among them is veiled.
+/// The server's error, which quotes an unsupported rule; hashes are masked.
 fn veiled(rules: &[String], message: String) -> String {
     let hashes = rules.iter().filter(|rule| rule.starts_with('#'));
     hashes.fold(message, |said, hash| said.replace(hash.as_str(), "#…"))
 }
 
-/// Makes a user.
+/// Creates or updates a user.
 async fn set(connection: &mut Connection, name: &str, rules: &[String]) -> Result<Result<(), String>, Error> {
     Ok(match connection.ask_raw(&setuser(name, rules)).await? {
         Reply::Error(message) => Err(veiled(rules, message)),
@@ -300,14 +297,16 @@ async fn set(connection: &mut Connection, name: &str, rules: &[String]) -> Resul
 
 async fn users(connection: &mut Connection) -> Result<Vec<User>, Error> {
     let Reply::Array(lines) = connection.ask(&[b"ACL", b"LIST"]).await? else {
-        return Err(connection.reader.protocol("ACL LIST answered no array".to_owned()));
+        return Err(connection.reader.protocol("ACL LIST did not return an array".to_owned()));
     };
     let mut users = Vec::new();
     for line in &lines {
         let line = line.bytes().map(String::from_utf8_lossy);
         let user = line.as_deref().and_then(parse);
         users.push(
-            user.ok_or_else(|| connection.reader.protocol("ACL LIST answered another line".to_owned()))?,
+            user.ok_or_else(|| {
+                connection.reader.protocol("ACL LIST returned an unexpected line".to_owned())
+            })?,
         );
     }
     Ok(users)

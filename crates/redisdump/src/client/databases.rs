@@ -1,5 +1,5 @@
-//! Which databases a server has keys in: asked for database by database, and not only read from INFO, which a proxy may
-//! answer in its own way, and a user may be forbidden.
+//! Finds the databases that contain keys by asking for each of them. INFO alone is not sufficient: proxies answer it in
+//! their own way, and users may lack the permission.
 
 use std::collections::BTreeMap;
 
@@ -9,20 +9,20 @@ use crate::cluster::each_master;
 use crate::restore::{KeyChoice, named, unmatched, without_keys};
 use crate::{ConnectOptions, Error, ServerIdentity};
 
-/// Databases that are asked about at a time.
+/// Number of databases per round trip.
 const BATCH: u64 = 128;
-/// A server that claims more databases is asked about so many.
+/// Limit for the number of databases that a server claims to have.
 const MOST: u64 = 1 << 20;
 const DOING: &str = "asking for its databases (SELECT, DBSIZE, SCAN)";
 
-/// What INFO says of the keys of a database.
+/// Statistics of a database in INFO.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Told {
     pub(crate) keys: u64,
     pub(crate) expires: u64,
 }
 
-/// What `INFO keyspace` says; nothing where it does not say it as a server does.
+/// `INFO keyspace`; `None` if the reply does not have the server's format.
 pub(crate) async fn told(connection: &mut Connection) -> Result<Option<BTreeMap<u64, Told>>, Error> {
     let reply = connection.ask_raw(&[b"INFO", b"keyspace"]).await?;
     let Some(text) = reply.bytes() else { return Ok(None) };
@@ -37,10 +37,10 @@ pub(crate) async fn told(connection: &mut Connection) -> Result<Option<BTreeMap<
     Ok(Some(databases.collect()))
 }
 
-/// The databases that hold keys, and about how many. Afterwards database 0 is selected.
+/// The databases with keys, and their approximate numbers of keys. Afterwards, database 0 is selected.
 ///
 /// # Errors
-/// [`Error::Refused`]: the server does not let it be known.
+/// [`Error::Refused`] if the server does not reveal it.
 pub(crate) async fn databases(
     connection: &mut Connection,
     server: &ServerIdentity,
@@ -52,7 +52,7 @@ pub(crate) async fn databases(
     };
     let mut found = BTreeMap::new();
     let mut next = 0;
-    // Where nobody says how many there are, they are asked for until one is not there.
+    // If the number of databases is unknown, ask until one does not exist.
     let end = all.unwrap_or(MOST).min(MOST);
     'probing: while next < end {
         let last = (next + if all.is_some() { BATCH } else { 16 }).min(end);
@@ -60,7 +60,7 @@ pub(crate) async fn databases(
             match probe.selected {
                 Err(words) if db > 0 && is_missing(&words) => break 'probing,
                 Err(words) if db > 0 || !only_one(server, told.as_ref(), &words) => {
-                    // What INFO says of the others stands for them, where it is a server's.
+                    // For the others use INFO, if it is the server's own.
                     let Some(told) = &told else {
                         return Err(unknown(server, db, &words));
                     };
@@ -92,10 +92,10 @@ pub(crate) async fn databases(
     Ok(found)
 }
 
-/// A server, and how many keys it holds in all its databases together.
+/// A server's identity, and the total number of keys in all its databases.
 ///
 /// # Errors
-/// A server that cannot be asked, or does not let it be known.
+/// A server that is unreachable or does not reveal it.
 pub async fn key_count(options: &ConnectOptions) -> Result<(ServerIdentity, u64), Error> {
     let mut connection = Connection::open(options).await?;
     let server = identify(&mut connection, options).await?;
@@ -133,7 +133,7 @@ pub async fn refuse_missing_databases(options: &ConnectOptions, choice: &KeyChoi
 struct Probe {
     selected: Result<(), String>,
     size: Result<u64, String>,
-    /// Whether a first step of SCAN shows that there are keys.
+    /// Whether the first step of SCAN shows that there are keys.
     any: Result<bool, String>,
 }
 
@@ -179,16 +179,16 @@ pub(crate) fn is_missing(words: &str) -> bool {
     ["out of range", "invalid db index", "cluster mode"].iter().any(|sign| words.contains(sign))
 }
 
-/// Whether a server that refuses `SELECT 0` has no other database.
+/// Whether a server that rejects `SELECT 0` has only one database.
 fn only_one(server: &ServerIdentity, told: Option<&BTreeMap<u64, Told>>, words: &str) -> bool {
     server.cluster || is_missing(words) || told.is_some_and(|told| told.keys().all(|db| *db == 0))
 }
 
 fn unknown(server: &ServerIdentity, db: u64, words: &str) -> Error {
     Error::Refused {
-        what: format!("which keys {server} has cannot be known"),
+        what: format!("cannot determine the keys of {server}"),
         conflicts: vec![format!(
-            "database {db}: {words}. The user needs +select +dbsize +scan, or +info; a proxy that knows none of them hides \
+            "database {db}: {words}. The user needs +select +dbsize +scan, or +info; a proxy that supports none of them hides \
              the server behind it: name that server itself"
         )],
     }

@@ -1,4 +1,4 @@
-//! Which server was really reached.
+//! The identity of the server that answered.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,7 +10,7 @@ use crate::cluster::Topology;
 use crate::rdb::Dialect;
 use crate::{ConnectOptions, Error};
 
-/// A server, as it says of itself (`INFO`).
+/// A server, as described by its `INFO`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct ServerIdentity {
@@ -18,16 +18,16 @@ pub struct ServerIdentity {
     pub flavor: Dialect,
     /// The version, such as `8.2.3`.
     pub version: String,
-    /// Made anew at every start of the server.
+    /// The run id, which changes with every start of the server.
     pub run_id: String,
     /// `master` or `slave`.
     pub role: String,
-    /// Where it was reached: host and port, or a socket.
+    /// The address at which it was reached: host and port, or a socket.
     pub address: String,
-    /// True for a node of a cluster, which has a part of its keys.
+    /// True for a node of a cluster, which contains part of the keys.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub cluster: bool,
-    /// How many masters a whole cluster has; 0 for a single server, and for one node of a cluster.
+    /// The number of masters of a whole cluster; 0 for a single server or one node.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub masters: u32,
     /// What a dialer went through to reach it, such as a pod with its UID.
@@ -40,7 +40,7 @@ fn is_zero(number: &u32) -> bool {
 }
 
 impl ServerIdentity {
-    /// True from this version on. Valkey counts on from Redis 7.2.
+    /// True from this version on. Valkey continues Redis 7.2's numbering.
     pub(crate) fn at_least(&self, major: u32, minor: u32) -> bool {
         let mut numbers = self.version.split('.').map(|n| n.parse::<u32>().unwrap_or(0));
         (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) >= (major, minor)
@@ -64,11 +64,10 @@ impl fmt::Display for ServerIdentity {
     }
 }
 
-/// Asks a server who it is.
+/// Identifies a server.
 ///
 /// # Errors
-/// [`Error::Refused`] for what is no server of keys: a Sentinel, and a proxy behind which it cannot be known which server
-/// stands.
+/// [`Error::Refused`] for a Sentinel, and for a proxy that does not reveal which server is behind it.
 pub(crate) async fn identify(
     connection: &mut Connection,
     options: &ConnectOptions,
@@ -87,7 +86,8 @@ pub(crate) async fn identify(
         if valkey.is_empty() { (Dialect::Redis, get("redis_version")) } else { (Dialect::Valkey, valkey) };
     let (mut mode, mut role) = (get("redis_mode"), get("role"));
     if version.is_empty() {
-        // A proxy with an INFO of its own, or a user who may not ask: from 6.0 on a server says it in another place too.
+        // Behind a proxy with an INFO of its own, or without permission for INFO, HELLO identifies the server from 6.0
+        // on.
         let hello = hello(connection).await?;
         let said = |name: &str| hello.get(name).cloned().unwrap_or_default();
         flavor = if said("server") == "valkey" { Dialect::Valkey } else { Dialect::Redis };
@@ -102,12 +102,12 @@ pub(crate) async fn identify(
     }
     if version.is_empty() || !version.starts_with(|first: char| first.is_ascii_digit()) {
         let words = refused.map_or_else(
-            || "INFO names no version of a server, and HELLO neither".to_owned(),
-            |words| format!("INFO: {words}; and HELLO names no version either"),
+            || "neither INFO nor HELLO returned a server version".to_owned(),
+            |words| format!("INFO: {words}; HELLO returned no version either"),
         );
         return Err(Error::Refused {
-            what: format!("{address} is not known to be a Redis or Valkey server"),
-            conflicts: vec![format!("{words}. Of a proxy, name the server behind it; a user needs +info")],
+            what: format!("cannot identify {address} as a Redis or Valkey server"),
+            conflicts: vec![format!("{words}. Connect to the server behind a proxy; a user needs +info")],
         });
     }
     let via = match &options.dialer {
@@ -116,7 +116,7 @@ pub(crate) async fn identify(
     };
     let mut masters = 0;
     if options.is_cluster() {
-        // Any of its nodes was asked, and speaks for all.
+        // Any of its nodes speaks for the whole cluster.
         let topology = Box::pin(Topology::read(options)).await?;
         masters = u32::try_from(topology.masters.len()).unwrap_or(u32::MAX);
         "master".clone_into(&mut role);
@@ -133,7 +133,7 @@ pub(crate) async fn identify(
     })
 }
 
-/// What a server says of itself to `HELLO` (6.0), by name; nothing where it does not know it.
+/// The fields of the reply to `HELLO` (6.0); empty if the server does not support it.
 async fn hello(connection: &mut Connection) -> Result<BTreeMap<String, String>, Error> {
     let Reply::Array(said) = connection.ask_raw(&[b"HELLO", b"2"]).await? else { return Ok(BTreeMap::new()) };
     let text = |reply: &Reply| reply.bytes().map(|bytes| String::from_utf8_lossy(bytes).into_owned());
@@ -141,7 +141,7 @@ async fn hello(connection: &mut Connection) -> Result<BTreeMap<String, String>, 
     Ok(pairs.iter().filter_map(|[name, value]| Some((text(name)?, text(value)?))).collect())
 }
 
-/// A Sentinel, with the names of the masters that it watches.
+/// Whether it is a Sentinel, with the names of the masters that it monitors.
 async fn is_sentinel(connection: &mut Connection, address: &str) -> Result<Error, Error> {
     let mut names = Vec::new();
     if let Reply::Array(masters) = connection.ask_raw(&[b"SENTINEL", b"MASTERS"]).await? {
@@ -158,15 +158,17 @@ async fn is_sentinel(connection: &mut Connection, address: &str) -> Result<Error
     let name = names.first().map_or("MASTER-NAME", String::as_str);
     let known = match names.is_empty() {
         true => String::new(),
-        false => format!(" (it watches {})", names.join(", ")),
+        false => format!(" (it monitors {})", names.join(", ")),
     };
     Ok(Error::Refused {
-        what: format!("{address} is a Sentinel, which holds no keys"),
-        conflicts: vec![format!("redis+sentinel://{address}/{name} finds the master that it watches{known}")],
+        what: format!("{address} is a Sentinel, which stores no keys"),
+        conflicts: vec![format!(
+            "redis+sentinel://{address}/{name} connects to the master that it monitors{known}"
+        )],
     })
 }
 
-/// Hashes of the code of every function library; nothing where the server knows no functions (before 7.0).
+/// Hashes of the code of all function libraries; `None` if the server has no functions (before 7.0).
 pub(crate) async fn functions(
     connection: &mut Connection,
     server: &ServerIdentity,
@@ -199,7 +201,7 @@ pub(crate) async fn info(
     Ok(fields(reply.bytes().unwrap_or_default()))
 }
 
-/// Lines of `name:value`.
+/// Lines of the form `name:value`.
 pub(crate) fn fields(text: &[u8]) -> BTreeMap<String, String> {
     let text = String::from_utf8_lossy(text);
     text.lines()
@@ -208,7 +210,7 @@ pub(crate) fn fields(text: &[u8]) -> BTreeMap<String, String> {
         .collect()
 }
 
-/// A setting's value (`CONFIG GET`), or the server's words of refusal.
+/// The value of a setting (`CONFIG GET`), or the server's error.
 pub(crate) async fn setting(
     connection: &mut Connection,
     name: &str,
@@ -223,7 +225,7 @@ pub(crate) async fn setting(
     })
 }
 
-/// The target's clock: it decides what has expired.
+/// The target's clock, which decides what has expired.
 pub(crate) async fn clock(connection: &mut Connection) -> Result<i64, Error> {
     Ok(connection.ask(&[b"TIME"]).await?.clock().unwrap_or(0))
 }

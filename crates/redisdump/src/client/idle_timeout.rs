@@ -1,8 +1,8 @@
-//! Connections that nobody answers any more.
+//! Detection of dead connections.
 //!
-//! A peer that is gone (its host was switched off, a firewall forgot the connection) is noticed by TCP keepalive. One whose
-//! host still answers while the server itself does nothing is noticed by the silence: nothing came and nothing went for
-//! long, while something was waited for.
+//! A peer that has vanished (its host was switched off, a firewall dropped the connection) is detected by TCP
+//! keepalive. A server that hangs while its host still answers is detected by the idle timeout: no data in either
+//! direction for a long time during a wait.
 
 use std::io;
 use std::pin::Pin;
@@ -14,7 +14,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-/// Has the system ask after the peer: a dead one is noticed two minutes after it was heard last.
+/// Enables TCP keepalive: a dead peer is detected after about two minutes.
 pub(crate) fn keep_alive(stream: &TcpStream) -> io::Result<()> {
     let keepalive = TcpKeepalive::new()
         .with_time(Duration::from_secs(60))
@@ -23,8 +23,8 @@ pub(crate) fn keep_alive(stream: &TcpStream) -> io::Result<()> {
     SockRef::from(stream).set_tcp_keepalive(&keepalive)
 }
 
-/// A connection on which a wait ends after so long a silence. What moves in one direction counts for the other too: who
-/// sends a large value is not answered before its end.
+/// A connection on which waits end after an idle period. Traffic in one direction counts for the other too, because a
+/// large request is not answered before its end.
 pub(crate) struct Watched<S> {
     inner: S,
     silence: Duration,
@@ -33,7 +33,7 @@ pub(crate) struct Watched<S> {
     writing: Wait,
 }
 
-/// What one direction waits for.
+/// The wait in one direction.
 #[derive(Default)]
 struct Wait {
     since: Option<Instant>,
@@ -55,13 +55,13 @@ impl Wait {
         if until <= now {
             self.since = None;
             let message = format!(
-                "nothing came and nothing went for {} s (?timeout=SECONDS in the URL allows more)",
+                "connection idle for {} s (?timeout=SECONDS in the URL allows more)",
                 silence.as_secs()
             );
             return Poll::Ready(io::Error::new(io::ErrorKind::TimedOut, message));
         }
         let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep_until(until)));
-        // The alarm is only moved when it rings: what moves needs no look at the clockwork.
+        // The timer is only moved when it fires, so that traffic costs nothing.
         while sleep.as_mut().poll(context).is_ready() {
             sleep.as_mut().reset(until);
         }

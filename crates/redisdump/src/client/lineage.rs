@@ -1,8 +1,8 @@
-//! Whether two servers share one data set by replication: what is written to a master reaches its replicas, so that a
-//! target which is emptied empties a source that follows it, at once or when the link between them is up again.
+//! Detects whether two servers share a data set by replication. Writes to a master reach its replicas, so that clearing
+//! a target also clears a source that replicates from it, immediately or when their link is up again.
 //!
-//! Servers from 4.0 on that replicate from each other have one replication id, through any chain of replicas. Before it,
-//! and where a link has never been up, the masters are asked one after another.
+//! Servers from 4.0 on that replicate from each other share a replication id, through any chain of replicas. For older
+//! servers, and for links that were never up, the masters are followed one by one.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -12,19 +12,19 @@ use crate::client::wire::Connection;
 use crate::cluster::masters;
 use crate::{ConnectOptions, Error};
 
-/// Masters that are followed: a chain is never longer but where it is a circle.
+/// Maximum number of masters to follow; a longer chain is a cycle.
 const LONGEST: usize = 16;
-/// How long a master may take to answer that may not be reachable from here.
+/// Timeout for a master that may be unreachable from here.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Where a server stands among others.
+/// A server's role in replication.
 #[derive(Debug, Clone)]
 struct Lineage {
     run_id: String,
     replication_id: String,
     master: Option<(String, u16)>,
     port: Option<u16>,
-    /// The ports of its own replicas, as it sees them.
+    /// The ports of its replicas.
     replicas: Vec<u16>,
 }
 
@@ -35,7 +35,7 @@ impl Lineage {
         for section in ["server", "replication"] {
             match info(&mut connection, section).await {
                 Ok(said) => fields.extend(said),
-                // A user without INFO may read or fill a server all the same.
+                // A user without INFO may still read or write.
                 Err(error) if error.is_forbidden() => {}
                 Err(error) => return Err(error),
             }
@@ -60,11 +60,11 @@ impl Lineage {
     }
 }
 
-/// Refuses a target that shares its data with the source. `destructive` says that keys of the target are deleted or
-/// replaced: then a target of which it cannot be known is refused too.
+/// Refuses a target that shares its data with the source. With `destructive` (keys of the target are deleted or
+/// replaced), a target whose relation is unknown is refused too.
 ///
 /// # Errors
-/// [`Error::Refused`]: nothing was written. A server that cannot be asked.
+/// [`Error::Refused`], with nothing written; or a server that is unreachable.
 pub async fn refuse_shared_data(
     source: &ConnectOptions,
     target: &ConnectOptions,
@@ -108,7 +108,7 @@ async fn refuse_shared(
 
 fn direct(from: &Lineage, to: &Lineage) -> Option<String> {
     if !from.run_id.is_empty() && from.run_id == to.run_id {
-        return Some("they are one and the same server".to_owned());
+        return Some("they are the same server".to_owned());
     }
     let known = !from.replication_id.is_empty() && from.replication_id.bytes().any(|digit| digit != b'0');
     (known && from.replication_id == to.replication_id).then(|| {
@@ -120,7 +120,7 @@ fn direct(from: &Lineage, to: &Lineage) -> Option<String> {
     })
 }
 
-/// Goes from the source to its master, and on to that one's.
+/// Follows the source's master, and that one's master, and so on.
 async fn follow(
     source: &ConnectOptions,
     from: &Lineage,
@@ -132,7 +132,7 @@ async fn follow(
     for _ in 0..LONGEST {
         let (host, port) = current.master.clone()?;
         let place = format!("{host}:{port}");
-        let detach = "detach the source first (REPLICAOF NO ONE), or name another target";
+        let detach = "detach the source first (REPLICAOF NO ONE), or choose another target";
         let master = source.at(&host, port);
         match tokio::time::timeout(PATIENCE, Lineage::of(&master)).await {
             Ok(Ok(master)) if master.run_id == to.run_id => {
@@ -141,7 +141,7 @@ async fn follow(
             Ok(Ok(master)) if master.run_id == from.run_id => return None,
             Ok(Ok(master)) => current = master,
             Ok(Err(_)) | Err(_) => {
-                // It may be reached by another name from here.
+                // From here, it may be reached by another name.
                 let listens = to.port == Some(port) || target.port() == Some(port);
                 let knows = current.port.is_some_and(|port| to.replicas.contains(&port));
                 if listens && (knows || same_host(&host, port, target).await) {
@@ -161,7 +161,7 @@ async fn follow(
     None
 }
 
-/// Whether a name means the host of a server.
+/// Whether a name refers to the host of a server.
 async fn same_host(host: &str, port: u16, server: &ConnectOptions) -> bool {
     let Some(name) = server.host() else { return false };
     let lookup = |host: String| async move {

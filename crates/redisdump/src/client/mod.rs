@@ -1,4 +1,4 @@
-//! A connection to a server: URL and TLS, the RESP protocol, who the server is, what its ACL allows.
+//! Connections to a server: URL and TLS, RESP, identity, ACL.
 
 pub(crate) mod acl;
 pub(crate) mod databases;

@@ -1,4 +1,4 @@
-//! Names of keys: found by SCAN, and remembered by their hashes, so that a million of them take tens of megabytes.
+//! Names of keys: iterated by SCAN, and remembered by hash, so that a million names take tens of megabytes.
 
 use std::collections::HashSet;
 use std::hash::{BuildHasher as _, RandomState};
@@ -8,11 +8,11 @@ use xxhash_rust::xxh3::xxh3_128_with_seed;
 use crate::Error;
 use crate::client::wire::{Connection, Reply};
 
-/// A bounded number of names, each with its database.
+/// A bounded set of names, each with its database.
 pub(crate) struct Names {
     hashes: HashSet<u128>,
     most: u64,
-    /// Drawn anew, so that nobody can make two names that look the same here.
+    /// A random seed, so that nobody can craft collisions.
     seed: u64,
     full: bool,
 }
@@ -22,7 +22,7 @@ impl Names {
         Names { hashes: HashSet::new(), most, seed: RandomState::new().hash_one(0_u8), full: false }
     }
 
-    /// Remembers a name while there is room; true unless it was remembered before.
+    /// Adds a name if there is room; false if it was already present.
     pub(crate) fn add(&mut self, db: u64, name: &[u8]) -> bool {
         let hash = self.hash(db, name);
         if self.hashes.len() as u64 >= self.most && !self.hashes.contains(&hash) {
@@ -36,7 +36,7 @@ impl Names {
         self.hashes.contains(&self.hash(db, name))
     }
 
-    /// True when there were more names than are remembered.
+    /// True when there were more names than fit.
     pub(crate) fn is_full(&self) -> bool {
         self.full
     }
@@ -51,7 +51,7 @@ impl Names {
     }
 }
 
-/// Goes over the keys of the database that a connection has chosen.
+/// Iterates over the keys of the selected database.
 pub(crate) struct Scan<'a> {
     connection: &'a mut Connection,
     cursor: Option<Vec<u8>>,
@@ -62,7 +62,7 @@ impl Scan<'_> {
         Scan { connection, cursor: Some(b"0".to_vec()) }
     }
 
-    /// Some more keys; a name may come twice when the server's table changes its size. Nothing at the end.
+    /// The next keys; `None` at the end. A name may occur twice if the server's table is resized.
     pub(crate) async fn next(&mut self) -> Result<Option<Vec<Vec<u8>>>, Error> {
         let Some(cursor) = self.cursor.take() else { return Ok(None) };
         let (next, keys) = step(self.connection, &cursor).await?;
@@ -71,17 +71,17 @@ impl Scan<'_> {
     }
 }
 
-/// One step of SCAN: where it goes on, nothing at the end, and keys; one may come twice.
+/// One step of SCAN: the next cursor (`None` at the end) and keys, which may repeat.
 pub(crate) async fn step(
     connection: &mut Connection,
     cursor: &[u8],
 ) -> Result<(Option<Vec<u8>>, Vec<Vec<u8>>), Error> {
     let Reply::Array(parts) = connection.ask(&[b"SCAN", cursor, b"COUNT", b"1000"]).await? else {
-        return Err(connection.reader.protocol("SCAN answered no array".to_owned()));
+        return Err(connection.reader.protocol("SCAN did not return an array".to_owned()));
     };
     let mut parts = parts.into_iter();
     let (Some(next), Some(Reply::Array(keys))) = (parts.next(), parts.next()) else {
-        return Err(connection.reader.protocol("SCAN answered another array".to_owned()));
+        return Err(connection.reader.protocol("SCAN returned an unexpected array".to_owned()));
     };
     let next = next.bytes().filter(|next| *next != b"0").map(<[u8]>::to_vec);
     let keys = keys.into_iter().filter_map(|key| match key {

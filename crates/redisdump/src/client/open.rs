@@ -1,4 +1,4 @@
-//! A connection to whatever a URL names: a server, the master that Sentinels know, any node of a cluster.
+//! Opens a connection to what a URL denotes: a server, the master known to Sentinels, or any node of a cluster.
 
 use super::options::Place;
 use super::sentinel;

@@ -1,4 +1,4 @@
-//! How a server is reached: `redis://[user[:password]@]host[:port][/db]` and its relatives.
+//! Connection options: `redis://[user[:password]@]host[:port][/db]` and related URLs.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::Error;
 use crate::client::dialer::Dialer;
 
-/// The part of the environment that matters here; an argument, so that tests bring their own.
+/// The part of the environment that is used, passed as an argument so that tests can supply their own.
 #[derive(Clone, Default)]
 pub struct Environment {
     /// `REDISCLI_AUTH`
@@ -22,7 +22,7 @@ impl Environment {
     }
 }
 
-/// Where a server listens.
+/// The address of a server.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) enum Place {
     Tcp { host: String, port: u16, tls: Option<Tls> },
@@ -31,13 +31,13 @@ pub(crate) enum Place {
     Cluster(Cluster),
 }
 
-/// A whole cluster.
+/// A cluster.
 #[derive(Clone)]
 pub(crate) struct Cluster {
-    /// Nodes of it, by any of which the others are found.
+    /// Nodes from which the others are discovered.
     pub(crate) nodes: Vec<(String, u16)>,
     pub(crate) tls: Option<Tls>,
-    /// Masters that were seen: the nodes that were named may be gone by the time the cluster is asked again.
+    /// Masters seen so far: the given nodes may be gone when the cluster is queried again.
     seen: Arc<Mutex<Vec<(String, u16)>>>,
 }
 
@@ -50,14 +50,14 @@ impl PartialEq for Cluster {
 impl Eq for Cluster {}
 
 impl Cluster {
-    /// Remembers nodes for later.
+    /// Remembers nodes for later queries.
     pub(crate) fn learn(&self, nodes: impl Iterator<Item = (String, u16)>) {
         if let Ok(mut seen) = self.seen.lock() {
             *seen = nodes.collect();
         }
     }
 
-    /// The nodes to ask, one after another.
+    /// The nodes to query, in order.
     pub(crate) fn candidates(&self) -> Vec<(String, u16)> {
         let mut nodes = self.nodes.clone();
         let seen = self.seen.lock().map(|seen| seen.clone()).unwrap_or_default();
@@ -66,78 +66,79 @@ impl Cluster {
     }
 }
 
-/// Sentinels that know where a master is.
+/// Sentinels that monitor a master.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Sentinel {
-    /// Where they listen.
+    /// Their addresses.
     pub(crate) nodes: Vec<(String, u16)>,
-    /// What they call the master.
+    /// The name of the master.
     pub(crate) master: String,
     pub(crate) tls: Option<Tls>,
-    /// The master, as soon as they were asked. It stays the same for the whole job: the connections of one job all lead to
-    /// one server, and one that is master no more ends the job.
+    /// The master, once resolved. It is fixed for the whole job, so that all its connections reach one server; a
+    /// failover ends the job.
     pub(crate) found: Arc<OnceLock<(String, u16)>>,
 }
 
-/// How TLS is done. The files are read when a connection is made.
+/// TLS options. The files are read when a connection is opened.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub(crate) struct Tls {
-    /// The server is not checked at all.
+    /// The server's certificate is not verified.
     pub(crate) insecure: bool,
-    /// The authorities that are believed; those of the host where none are named.
+    /// The trusted authorities; those of the host by default.
     pub(crate) cacert: Option<String>,
-    /// Our own certificate, with those that lead to its authority.
+    /// The client certificate, with its chain.
     pub(crate) cert: Option<String>,
     /// Its key.
     pub(crate) key: Option<String>,
-    /// The name that the server's certificate is to be for, where it is not that of the host.
+    /// The expected name in the server's certificate, if it differs from the host.
     pub(crate) sni: Option<String>,
 }
 
-/// Files in PEM for TLS.
+/// PEM files for TLS.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TlsFiles {
-    /// The authorities that are believed; nothing for those of the host.
+    /// The trusted authorities; `None` for those of the host.
     pub cacert: Option<PathBuf>,
-    /// Our own certificate, where the server wants one.
+    /// The client certificate, if the server requires one.
     pub cert: Option<PathBuf>,
     /// Its key.
     pub key: Option<PathBuf>,
 }
 
-/// How long nothing may come and nothing go while something is waited for, where the URL does not say. A server that forks
-/// for a snapshot sends newlines meanwhile; what blocks it for longer is rare.
+/// The default idle timeout in seconds. A server that forks for a snapshot sends newlines meanwhile; other blocking for
+/// longer is rare.
 const SILENCE: u64 = 900;
 
-/// Where and how to connect. Neither `Debug` nor [`ConnectOptions::display`] shows the password.
+/// How to reach a server. Neither `Debug` nor [`ConnectOptions::display`] shows the password.
 #[derive(Clone)]
 pub struct ConnectOptions {
     pub(crate) place: Place,
     pub(crate) user: Option<String>,
     pub(crate) password: Option<String>,
     password_in_url: bool,
-    /// How long nothing may happen while something is waited for.
+    /// The idle timeout.
     pub(crate) silence: Option<Duration>,
-    /// Of a cluster this one node is meant.
+    /// Only this node of a cluster is meant.
     pub(crate) this_node: bool,
     /// Makes the connections, where they are not made by TCP.
     pub(crate) dialer: Option<Arc<dyn Dialer>>,
 }
 
 impl ConnectOptions {
-    /// Reads `redis://`, `rediss://` (TLS), `valkey://`, `valkeys://`, and `redis+unix://[user[:password]@]/path`, and
-    /// `redis+sentinel://[user[:password]@]host[:port][,host[:port]…]/master-name` (`rediss+sentinel` for TLS), of which the
-    /// login is the master's, and the Sentinels' where they ask for one, and `redis+cluster://[user[:password]@]host[:port]
-    /// [,host[:port]…]` (`rediss+cluster` for TLS) for all masters of a cluster, found by any of its nodes. A password that the URL leaves out comes from the environment. A database in the URL is refused: the whole server is
-    /// meant.
+    /// Parses `redis://`, `rediss://` (TLS), `valkey://`, `valkeys://`, `redis+unix://[user[:password]@]/path`,
+    /// `redis+sentinel://[user[:password]@]host[:port][,host[:port]…]/master-name` (`rediss+sentinel` for TLS; the
+    /// login is for the master, and for Sentinels that require one) and
+    /// `redis+cluster://[user[:password]@]host[:port][,host[:port]…]` (`rediss+cluster` for TLS) for all masters of a
+    /// cluster, discovered from any of its nodes. A missing password is taken from the environment. A database in the
+    /// URL is an error, because all databases of the server are used.
     ///
-    /// Options follow a `?`: of all `user`, `timeout` (seconds without a sign of life; 0 for ever), `cluster=this-node`; of
-    /// TLS `cacert`, `cert`, `key`, `sni` and `insecure=true`.
+    /// Query parameters: `user`, `timeout` (idle timeout in seconds; 0 for none), `cluster=this-node`; with TLS also
+    /// `cacert`, `cert`, `key`, `sni` and `insecure=true`.
     ///
     /// # Errors
-    /// [`Error::Options`], which repeats nothing that may be a password.
+    /// [`Error::Options`], whose message never quotes a password.
     pub fn parse(url: &str, env: &Environment) -> Result<ConnectOptions, Error> {
-        let (scheme, rest) = url.split_once("://").ok_or_else(|| wrong("redis://host:port is the form"))?;
+        let (scheme, rest) = url.split_once("://").ok_or_else(|| wrong("expected redis://host:port"))?;
         let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
         let sentinel = scheme.strip_suffix("+sentinel");
         let cluster = scheme.strip_suffix("+cluster");
@@ -149,13 +150,13 @@ impl ConnectOptions {
             "redis+unix" | "valkey+unix" | "unix" => (true, false),
             other => {
                 return Err(wrong(&format!(
-                    "`{other}` is none of redis, rediss, valkey, valkeys, redis+unix, redis+sentinel, \
+                    "scheme `{other}` must be one of redis, rediss, valkey, valkeys, redis+unix, redis+sentinel, \
                      rediss+sentinel, redis+cluster, rediss+cluster"
                 )));
             }
         };
         let mut said = Said::parse(query, secure)?;
-        // Neither a host nor a login has a slash; a path begins with one.
+        // Neither host nor login contains a slash; a path begins with one.
         let (authority, path) = match (rest.find('/'), unix && !rest.contains('@')) {
             (_, true) => ("", rest),
             (Some(at), _) => rest.split_at(at),
@@ -168,25 +169,27 @@ impl ConnectOptions {
         let (user, password) = match login.map(|login| login.split_once(':').unwrap_or((login, ""))) {
             Some((user, password)) => (
                 decode(user).map_err(|e| wrong(&e))?,
-                decode(password).map_err(|_| wrong("its password has a wrong %-escape"))?,
+                decode(password).map_err(|_| wrong("the password contains an invalid %-escape"))?,
             ),
             None => (String::new(), String::new()),
         };
         let some = |text: String| (!text.is_empty()).then_some(text);
         let (user, password) = (some(user), some(password));
         if user.is_some() && said.user.is_some() {
-            return Err(wrong("it names two users: before the @, and as an option"));
+            return Err(wrong("the user is given twice: before the @, and as a parameter"));
         }
         let place = match unix {
             true if address.is_empty() && !path.is_empty() => {
                 Place::Unix(decode(path).map_err(|e| wrong(&e))?)
             }
-            true => return Err(wrong("redis+unix://[user@]/path/of/the/socket is the form")),
+            true => return Err(wrong("expected redis+unix://[user@]/path/of/the/socket")),
             false if sentinel.is_some() => {
                 sentinels(address, path, secure.then(|| std::mem::take(&mut said.tls)))?
             }
             false if cluster.is_some() && said.this_node => {
-                return Err(wrong("cluster=this-node means one node, and redis+cluster:// all of them"));
+                return Err(wrong(
+                    "cluster=this-node (one node) and redis+cluster:// (all nodes) are mutually exclusive",
+                ));
             }
             false if cluster.is_some() => {
                 cluster_of(address, path, secure.then(|| std::mem::take(&mut said.tls)))?
@@ -214,7 +217,7 @@ impl ConnectOptions {
     /// The same connection with files for TLS, beside those that the URL names.
     ///
     /// # Errors
-    /// [`Error::Options`]: the URL says nothing of TLS, names another file, or a file is no name in UTF-8.
+    /// [`Error::Options`] if the URL does not use TLS or gives the same file, or if a path is not UTF-8.
     pub fn with_tls_files(mut self, files: &TlsFiles) -> Result<ConnectOptions, Error> {
         if *files == TlsFiles::default() {
             return Ok(self);
@@ -223,7 +226,7 @@ impl ConnectOptions {
         | Place::Sentinel(Sentinel { tls: Some(tls), .. })
         | Place::Cluster(Cluster { tls: Some(tls), .. })) = &mut self.place
         else {
-            return Err(Error::Options("files for TLS are of no use without a rediss:// URL".to_owned()));
+            return Err(Error::Options("TLS files require a rediss:// URL".to_owned()));
         };
         let named = [
             ("cacert", &files.cacert, &mut tls.cacert),
@@ -233,44 +236,44 @@ impl ConnectOptions {
         for (name, file, place) in named {
             let Some(file) = file else { continue };
             let text = file.to_str().map(str::to_owned);
-            let text = text.ok_or_else(|| Error::Options(format!("{name}: {file:?} is no UTF-8")))?;
+            let text = text.ok_or_else(|| Error::Options(format!("{name}: {file:?} is not valid UTF-8")))?;
             if place.replace(text).is_some() {
-                return Err(Error::Options(format!("{name} is named twice, once in the URL")));
+                return Err(Error::Options(format!("{name} is given twice, once in the URL")));
             }
         }
         tls.check()?;
         Ok(self)
     }
 
-    /// True where a server may turn us away for want of a certificate.
+    /// True if a server may reject the connection for lack of a client certificate.
     pub(crate) fn wants_certificate(&self) -> bool {
         matches!(self.tls(), Some(tls) if tls.cert.is_none())
     }
 
-    /// The same connection with another password.
+    /// The same options with another password.
     #[must_use]
     pub fn with_password(mut self, password: &str) -> ConnectOptions {
         self.password = Some(password.to_owned());
         self
     }
 
-    /// The user as whom one connects; nothing for the default user.
+    /// The user; `None` for the default user.
     pub fn user(&self) -> Option<&str> {
         self.user.as_deref()
     }
 
-    /// True when the password stood in the URL: other users of the host may read it there.
+    /// True when the password is part of the URL, where other users of the host may see it in the process list.
     pub fn password_in_url(&self) -> bool {
         self.password_in_url
     }
 
-    /// Another server, reached in the same way: by the same login, and by TLS where this one is.
+    /// Another server with the same login, and with TLS if this one uses it.
     pub(crate) fn at(&self, host: &str, port: u16) -> ConnectOptions {
         let tls = self.tls().cloned();
         ConnectOptions { place: Place::Tcp { host: host.to_owned(), port, tls }, ..self.clone() }
     }
 
-    /// The same connection as nobody in particular.
+    /// The same options without login.
     pub(crate) fn without_login(self) -> ConnectOptions {
         ConnectOptions { user: None, password: None, ..self }
     }
@@ -284,7 +287,7 @@ impl ConnectOptions {
         }
     }
 
-    /// The host's name or address; nothing for a socket.
+    /// The host name or address; `None` for a socket.
     pub(crate) fn host(&self) -> Option<&str> {
         match &self.place {
             Place::Tcp { host, .. } => Some(host),
@@ -293,7 +296,7 @@ impl ConnectOptions {
         }
     }
 
-    /// The port; nothing for a socket.
+    /// The port; `None` for a socket.
     pub(crate) fn port(&self) -> Option<u16> {
         match &self.place {
             Place::Tcp { port, .. } => Some(*port),
@@ -302,7 +305,7 @@ impl ConnectOptions {
         }
     }
 
-    /// `host:port`, or the socket's path; of a master behind Sentinels its own, once they have been asked.
+    /// `host:port`, or the socket's path; for Sentinels the master's address, once resolved.
     pub fn address(&self) -> String {
         match &self.place {
             Place::Sentinel(sentinel) => match sentinel.found.get() {
@@ -317,12 +320,12 @@ impl ConnectOptions {
         }
     }
 
-    /// True for a whole cluster.
+    /// True for a cluster.
     pub fn is_cluster(&self) -> bool {
         matches!(self.place, Place::Cluster(_))
     }
 
-    /// The connection for people, without secrets.
+    /// The connection for display, without secrets.
     pub fn display(&self) -> impl fmt::Display + '_ {
         match &self.place {
             Place::Tcp { tls: Some(_), .. } => format!("rediss://{}", self.address()),
@@ -355,10 +358,10 @@ impl fmt::Debug for ConnectOptions {
 }
 
 fn wrong(message: &str) -> Error {
-    Error::Options(format!("this is no Redis URL: {message}"))
+    Error::Options(format!("invalid Redis URL: {message}"))
 }
 
-/// What stands behind the `?`.
+/// The parameters after the `?`.
 struct Said {
     user: Option<String>,
     timeout: u64,
@@ -376,7 +379,8 @@ impl Said {
             match name {
                 "user" if !value.is_empty() => said.user = Some(value),
                 "timeout" => {
-                    said.timeout = value.parse().map_err(|_| wrong("its timeout is no number of seconds"))?;
+                    said.timeout =
+                        value.parse().map_err(|_| wrong("the timeout is not a number of seconds"))?;
                 }
                 "cluster" if value == "this-node" => said.this_node = true,
                 "insecure" if secure => tls.insecure = value == "true",
@@ -391,7 +395,7 @@ impl Said {
                 }
                 _ => {
                     return Err(wrong(
-                        "its options are user=NAME, timeout=SECONDS, cluster=this-node, and for rediss:// cacert=FILE, \
+                        "the parameters are user=NAME, timeout=SECONDS, cluster=this-node, and for rediss:// cacert=FILE, \
                          cert=FILE, key=FILE, sni=NAME, insecure=true",
                     ));
                 }
@@ -405,50 +409,44 @@ impl Said {
 impl Tls {
     fn check(&self) -> Result<(), Error> {
         if self.cert.is_some() != self.key.is_some() {
-            return Err(Error::Options("cert and key belong together: name both files, or none".to_owned()));
+            return Err(Error::Options("cert and key require each other".to_owned()));
         }
         if self.insecure && self.cacert.is_some() {
-            return Err(Error::Options(
-                "insecure=true believes anybody, and cacert only some: name one".to_owned(),
-            ));
+            return Err(Error::Options("insecure=true and cacert are mutually exclusive".to_owned()));
         }
         Ok(())
     }
 }
 
-/// `host:port`, and a path that may only be a database.
+/// `host:port`, and a path that may only be a database number.
 fn tcp(address: &str, path: &str, tls: Option<Tls>) -> Result<Place, Error> {
     if !matches!(path, "" | "/" | "/0") {
-        return Err(wrong(
-            "it names a database, but a Redis source or target is the whole server, with all its databases",
-        ));
+        return Err(wrong("it contains a database number, but all databases of a server are used"));
     }
     let (host, port) = host_and_port(address, 6379)?;
     Ok(Place::Tcp { host, port, tls })
 }
 
-/// Nodes of a cluster.
+/// The nodes of a cluster.
 fn cluster_of(addresses: &str, path: &str, tls: Option<Tls>) -> Result<Place, Error> {
     if !matches!(path, "" | "/" | "/0") {
-        return Err(wrong("redis+cluster://[user[:password]@]host[:port][,host[:port]] is the form"));
+        return Err(wrong("expected redis+cluster://[user[:password]@]host[:port][,host[:port]]"));
     }
     let nodes: Result<Vec<_>, Error> =
         addresses.split(',').map(|address| host_and_port(address, 6379)).collect();
     Ok(Place::Cluster(Cluster { nodes: nodes?, tls, seen: Arc::default() }))
 }
 
-/// Sentinels, and the master's name.
+/// The Sentinels and the master's name.
 fn sentinels(addresses: &str, path: &str, tls: Option<Tls>) -> Result<Place, Error> {
-    const FORM: &str = "redis+sentinel://[user[:password]@]host[:port][,host[:port]]/master-name is the form";
+    const FORM: &str = "expected redis+sentinel://[user[:password]@]host[:port][,host[:port]]/master-name";
     let name = path.trim_start_matches('/');
     let name = name.strip_suffix("/0").unwrap_or(name);
     if name.is_empty() {
         return Err(wrong(FORM));
     }
     if name.contains('/') {
-        return Err(wrong(
-            "it names a database, but a Redis source or target is the whole server, with all its databases",
-        ));
+        return Err(wrong("it contains a database number, but all databases of a server are used"));
     }
     let nodes: Result<Vec<_>, Error> =
         addresses.split(',').map(|address| host_and_port(address, 26379)).collect();
@@ -466,7 +464,7 @@ fn host_and_port(address: &str, usual: u16) -> Result<(String, u16), Error> {
     };
     let host = if host.is_empty() { "127.0.0.1" } else { host };
     let port = match port {
-        Some(text) => text.parse().map_err(|_| wrong("its port is no number from 1 to 65535"))?,
+        Some(text) => text.parse().map_err(|_| wrong("the port is not a number from 1 to 65535"))?,
         None => usual,
     };
     Ok((host.to_owned(), port))
@@ -487,7 +485,7 @@ fn decode(text: &str) -> Result<String, String> {
             bytes.push(byte);
         }
     }
-    String::from_utf8(bytes).map_err(|_| "its %-escapes do not give UTF-8".to_owned())
+    String::from_utf8(bytes).map_err(|_| "%-escapes do not decode to UTF-8".to_owned())
 }
 
 #[cfg(test)]

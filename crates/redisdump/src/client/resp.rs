@@ -1,4 +1,4 @@
-//! Commands in RESP, written: by the hundred million for a large key space.
+//! Writes commands in RESP; fast, because a large key space needs hundreds of millions.
 
 /// Appends a command.
 pub(crate) fn command(out: &mut Vec<u8>, arguments: &[&[u8]]) {
@@ -8,7 +8,7 @@ pub(crate) fn command(out: &mut Vec<u8>, arguments: &[&[u8]]) {
     }
 }
 
-/// Appends the head of an array of so many elements.
+/// Appends the header of an array with this number of elements.
 pub(crate) fn array(out: &mut Vec<u8>, elements: u64) {
     out.push(b'*');
     decimal(out, elements);
@@ -23,7 +23,7 @@ pub(crate) fn bulk(out: &mut Vec<u8>, bytes: &[u8]) {
     out.extend_from_slice(b"\r\n");
 }
 
-/// Appends the head of a bulk string: so many bytes follow, and the end of a line.
+/// Appends the header of a bulk string: this number of bytes follows, then a line end.
 pub(crate) fn bulk_head(out: &mut Vec<u8>, length: u64) {
     out.push(b'$');
     decimal(out, length);
@@ -37,7 +37,7 @@ fn decimal(out: &mut Vec<u8>, n: u64) {
     out.extend_from_slice(text_of(&mut digits, n));
 }
 
-/// A number in decimal, without an allocation.
+/// A decimal number, without allocation.
 #[inline]
 pub(crate) fn text_of(digits: &mut [u8; 20], mut n: u64) -> &[u8] {
     let mut used = 0;

@@ -1,4 +1,4 @@
-//! The master that Sentinels watch: asked for once for each job, and only believed when it says of itself that it is one.
+//! Resolves the master monitored by Sentinels: once per job, and only if the server confirms that it is a master.
 
 use std::time::Duration;
 
@@ -7,14 +7,14 @@ use crate::client::options::{Place, Sentinel};
 use crate::client::wire::{Connection, Reply};
 use crate::{ConnectOptions, Error};
 
-/// After a failover Sentinels name the old master for some seconds.
+/// After a failover, Sentinels report the old master for some seconds.
 const TRIES: u32 = 20;
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// Where the master is.
+/// The address of the master.
 ///
 /// # Errors
-/// [`Error::Connect`], with what each Sentinel said.
+/// [`Error::Connect`], with the answer of each Sentinel.
 pub(crate) async fn master(options: &ConnectOptions, sentinel: &Sentinel) -> Result<ConnectOptions, Error> {
     if let Some((host, port)) = sentinel.found.get() {
         return Ok(options.at(host, *port));
@@ -30,7 +30,7 @@ pub(crate) async fn master(options: &ConnectOptions, sentinel: &Sentinel) -> Res
             let name = format!("{host}:{port}");
             match named(options, sentinel, host, *port).await {
                 Err(error) => said.push(format!("{name}: {error}")),
-                Ok(None) => said.push(format!("{name} knows no master `{}`", sentinel.master)),
+                Ok(None) => said.push(format!("{name} does not monitor a master `{}`", sentinel.master)),
                 Ok(Some((host, port))) => match is_master(&options.at(&host, port)).await {
                     Ok(true) => {
                         let (host, port) = sentinel.found.get_or_init(|| (host, port));
@@ -38,7 +38,7 @@ pub(crate) async fn master(options: &ConnectOptions, sentinel: &Sentinel) -> Res
                     }
                     Ok(false) => {
                         again = true;
-                        said.push(format!("{name} names {host}:{port}, which is no master"));
+                        said.push(format!("{name} reports {host}:{port}, which is not a master"));
                     }
                     Err(error) => {
                         again = true;
@@ -47,7 +47,7 @@ pub(crate) async fn master(options: &ConnectOptions, sentinel: &Sentinel) -> Res
                 },
             }
         }
-        // Only a failover is waited for.
+        // Retry only during a failover.
         if !again {
             break;
         }
@@ -55,14 +55,14 @@ pub(crate) async fn master(options: &ConnectOptions, sentinel: &Sentinel) -> Res
     Err(Error::Connect { target: options.display().to_string(), message: said.join("; ") })
 }
 
-/// What one Sentinel names.
+/// The master according to one Sentinel.
 async fn named(
     options: &ConnectOptions,
     sentinel: &Sentinel,
     host: &str,
     port: u16,
 ) -> Result<Option<(String, u16)>, Error> {
-    // Most Sentinels ask for no login, and refuse one that they do not know.
+    // Most Sentinels require no login, and reject an unknown one.
     let node = options.at(host, port);
     let open = node.clone().without_login();
     let mut connection = match Connection::open(&open).await {

@@ -1,4 +1,4 @@
-//! TLS: whom we believe, and who we are. The files are named as redis-cli names them.
+//! TLS: verification of the server, and the client certificate. Files have the names of redis-cli's options.
 
 use std::sync::Arc;
 
@@ -11,12 +11,12 @@ use tokio_rustls::client::TlsStream;
 use crate::client::options::Tls;
 use crate::client::wire::Socket;
 
-/// Reads the files, which can be told before anybody is asked.
+/// Reads the files, before any connection is opened.
 pub(crate) fn connector(tls: &Tls) -> Result<TlsConnector, String> {
     config(tls).map(|config| TlsConnector::from(Arc::new(config)))
 }
 
-/// Makes TLS of a connection.
+/// Starts TLS on a connection.
 pub(crate) async fn secured(
     connector: TlsConnector,
     tls: &Tls,
@@ -27,13 +27,13 @@ pub(crate) async fn secured(
     let server = ServerName::try_from(name.to_owned()).map_err(|e| format!("TLS for {name}: {e}"))?;
     connector.connect(server, stream).await.map_err(|error| {
         let said = error.to_string();
-        let authority = tls.cacert.as_deref().unwrap_or("the authorities of this host");
+        let authority = tls.cacert.as_deref().unwrap_or("an authority of this host");
         let hint = match () {
             () if said.contains("UnknownIssuer") => {
-                format!(": the server's certificate is not signed by {authority} (?cacert=FILE names others)")
+                format!(": the server's certificate is not signed by {authority} (?cacert=FILE sets another)")
             }
             () if said.contains("not valid for name") || said.contains("NotValidForName") => {
-                format!(": the server's certificate is not for {name} (?sni=NAME says whose it is to be)")
+                format!(": the server's certificate is not for {name} (?sni=NAME sets the expected name)")
             }
             () => String::new(),
         };
@@ -52,13 +52,13 @@ fn config(tls: &Tls) -> Result<rustls::ClientConfig, String> {
     };
     let (Some(cert), Some(key)) = (&tls.cert, &tls.key) else { return Ok(builder.with_no_client_auth()) };
     let chain = certificates("cert", cert)?;
-    // Its errors may quote what they stumble over; nothing of a key is to be seen.
+    // The errors may quote their input; never show a key.
     std::fs::metadata(key).map_err(|e| format!("key {key}: {e}"))?;
     let secret = PrivateKeyDer::from_pem_file(key)
-        .map_err(|_| format!("key {key}: it cannot be read as a private key in PEM, without a passphrase"))?;
+        .map_err(|_| format!("key {key}: not a PEM private key without passphrase"))?;
     builder
         .with_client_auth_cert(chain, secret)
-        .map_err(|e| format!("cert {cert} and key {key} do not make a client's certificate: {e}"))
+        .map_err(|e| format!("cert {cert} and key {key} are not a valid client certificate: {e}"))
 }
 
 fn roots(tls: &Tls) -> Result<RootCertStore, String> {
@@ -73,7 +73,7 @@ fn roots(tls: &Tls) -> Result<RootCertStore, String> {
             roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
             if roots.is_empty() {
                 return Err(
-                    "this host has no certificate authorities (ca-certificates); ?cacert=FILE names some"
+                    "this host has no certificate authorities; install ca-certificates or set ?cacert=FILE"
                         .to_owned(),
                 );
             }
@@ -86,15 +86,15 @@ fn certificates(option: &str, file: &str) -> Result<Vec<CertificateDer<'static>>
     std::fs::metadata(file).map_err(|e| format!("{option} {file}: {e}"))?;
     let read = CertificateDer::pem_file_iter(file).and_then(|found| found.collect::<Result<Vec<_>, _>>());
     match read {
-        Ok(found) if found.is_empty() => Err(format!("{option} {file}: there is no certificate in it (PEM)")),
-        // What it stumbled over may be a key, where the files were mixed up.
-        Err(_) => Err(format!("{option} {file}: it cannot be read as certificates in PEM")),
+        Ok(found) if found.is_empty() => Err(format!("{option} {file}: contains no PEM certificate")),
+        // The input may be a key, if the files were confused: do not quote it.
+        Err(_) => Err(format!("{option} {file}: not PEM certificates")),
         Ok(found) => Ok(found),
     }
 }
 
 mod insecure {
-    //! A verifier that believes everything, for those who ask for it.
+    //! A verifier that accepts any certificate, for `insecure=true`.
 
     use std::sync::Arc;
 

@@ -1,5 +1,5 @@
-//! RESP2 over a connection: commands out, replies in, nothing read that was not asked for, nothing allocated that a
-//! length field merely claims.
+//! RESP2 over a connection: sends commands and reads replies. Nothing is read ahead of a request, and a length field
+//! alone allocates nothing.
 
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ pub(crate) enum Reply {
 }
 
 impl Reply {
-    /// The bytes of a string reply, of either kind.
+    /// The bytes of a string reply, simple or bulk.
     pub(crate) fn bytes(&self) -> Option<&[u8]> {
         match self {
             Reply::Bulk(bytes) => Some(bytes),
@@ -36,7 +36,7 @@ impl Reply {
         }
     }
 
-    /// The server's clock in milliseconds since the epoch, from the reply of TIME.
+    /// The server's clock in milliseconds since the epoch, from a reply to TIME.
     pub(crate) fn clock(&self) -> Option<i64> {
         let Reply::Array(parts) = self else { return None };
         let part = |at: usize| parts.get(at).and_then(Reply::int);
@@ -53,32 +53,32 @@ impl Reply {
 
 pub(crate) type Socket = Box<dyn ByteStream>;
 
-/// Lines (and so simple strings, errors and lengths) are never longer.
+/// Maximum length of a line (simple strings, errors, lengths).
 const LINE: u64 = 64 << 10;
-/// Bulk strings are read in steps of this size, so that memory grows with what really came.
+/// Bulk strings are read in steps of this size, so that memory grows with the received data.
 const STEP: usize = 1 << 20;
-/// Nested arrays are never deeper (FUNCTION LIST has three levels).
+/// Maximum depth of nested arrays (FUNCTION LIST has three levels).
 const DEPTH: usize = 8;
 
-/// The errors of a reply.
+/// Errors in a reply.
 #[derive(Debug)]
 pub(crate) struct Failed {
-    /// The place of the element that the first of them stands for in an array of replies, as EXEC gives.
+    /// The position of the first failed element in an array of replies, as returned by EXEC.
     pub(crate) place: Option<u64>,
-    /// The server's words, of the first.
+    /// The first error message.
     pub(crate) message: String,
-    /// How many they are.
+    /// The number of errors.
     pub(crate) errors: u64,
 }
 
-/// The beginning of a reply.
+/// The header of a reply.
 #[derive(Debug)]
 pub(crate) enum Head {
-    /// A string of so many bytes follows: [`Reader::part`] reads it, and [`Reader::end`] what closes it.
+    /// A string of this length follows: [`Reader::part`] reads it, and [`Reader::end`] the line end after it.
     Bulk(u64),
-    /// So many replies follow.
+    /// This number of replies follows.
     Array(u64),
-    /// All of it.
+    /// The complete reply.
     Other(Reply),
 }
 
@@ -94,7 +94,7 @@ pub(crate) struct Writer {
     target: String,
 }
 
-/// A connection that has been let in.
+/// An authenticated connection.
 pub(crate) struct Connection {
     pub(crate) reader: Reader,
     pub(crate) writer: Writer,
@@ -130,7 +130,7 @@ impl Reader {
         read.map_err(|e| self.lost(doing, e))?;
         if line.pop() != Some(b'\n') {
             if line.len() as u64 >= LINE - 1 {
-                return Err(self.protocol("a line without an end".to_owned()));
+                return Err(self.protocol("unterminated line".to_owned()));
             }
             return Err(self.lost(doing, std::io::ErrorKind::UnexpectedEof.into()));
         }
@@ -154,12 +154,14 @@ impl Reader {
                 }
                 Ok(Reply::Array(items))
             }
-            Head::Array(_) => Err(self.protocol("it answered arrays within arrays without end".to_owned())),
+            Head::Array(_) => {
+                Err(self.protocol("the reply contains arrays that are nested too deeply".to_owned()))
+            }
             Head::Other(reply) => Ok(reply),
         }
     }
 
-    /// The beginning of a reply; what follows it is the caller's to read.
+    /// Reads the header of a reply; the caller reads the rest.
     pub(crate) async fn head(&mut self, doing: &str) -> Result<Head, Error> {
         let line = self.line(doing).await?;
         let (kind, rest) = line.split_at_checked(1).unwrap_or(("", ""));
@@ -172,15 +174,15 @@ impl Reader {
             ("*", Ok(n)) if n >= 0 => Head::Array(n.unsigned_abs()),
             _ => {
                 let shown: String = line.chars().take(60).collect();
-                return Err(self.protocol(format!("it answered {shown:?}")));
+                return Err(self.protocol(format!("unexpected reply {shown:?}")));
             }
         })
     }
 
-    /// Reads a reply and keeps nothing of it but its first error, if there is one.
+    /// Reads a reply and keeps only its errors.
     pub(crate) async fn outcome(&mut self, doing: &str) -> Result<Option<Failed>, Error> {
         let mut failed: Option<Failed> = None;
-        // How many elements are missing at each depth, and the element of the outermost array that is being read.
+        // The number of missing elements at each depth, and the current element of the outermost array.
         let mut missing: Vec<u64> = Vec::new();
         let mut element = 0;
         loop {
@@ -199,10 +201,10 @@ impl Reader {
                 }
                 _ => {
                     let shown: String = line.chars().take(60).collect();
-                    return Err(self.protocol(format!("it answered {shown:?}")));
+                    return Err(self.protocol(format!("unexpected reply {shown:?}")));
                 }
             }
-            // What was read completes its array, which may complete the one around it.
+            // Completes an array, and the arrays around it that it completes.
             while let Some(left) = missing.last_mut() {
                 *left -= 1;
                 if *left > 0 {
@@ -218,8 +220,7 @@ impl Reader {
         }
     }
 
-    /// Takes as many replies `+OK` as are there already, at most so many: millions of them are awaited one after another,
-    /// and nothing is made of them.
+    /// Consumes buffered `+OK` replies, at most this many: a fast path for millions of them.
     pub(crate) fn take_ok(&mut self, most: usize) -> usize {
         const OK: &[u8; 5] = b"+OK\r\n";
         let (replies, _) = self.socket.buffer().as_chunks::<5>();
@@ -228,7 +229,7 @@ impl Reader {
         count
     }
 
-    /// Passes over bytes of a reply whose head was read.
+    /// Skips bytes of a reply whose header was read.
     pub(crate) async fn skip(&mut self, bytes: u64, doing: &str) -> Result<(), Error> {
         let skipped = tokio::io::copy(&mut (&mut self.socket).take(bytes), &mut tokio::io::sink()).await;
         match skipped.map_err(|e| self.lost(doing, e))? == bytes {
@@ -237,7 +238,7 @@ impl Reader {
         }
     }
 
-    /// Appends what is there of a reply whose head was read, at most so many bytes; how many they were, at least one.
+    /// Appends available bytes of a reply whose header was read, at most `most`; returns their number, at least one.
     pub(crate) async fn some(&mut self, out: &mut Vec<u8>, most: usize, doing: &str) -> Result<usize, Error> {
         let before = out.len();
         out.resize(before + most, 0);
@@ -249,7 +250,7 @@ impl Reader {
         }
     }
 
-    /// Reads a string whose head was read, and what closes it.
+    /// Reads a string whose header was read, and its line end.
     pub(crate) async fn bulk(&mut self, length: u64, doing: &str) -> Result<Vec<u8>, Error> {
         let mut bytes = Vec::new();
         self.part(&mut bytes, length, doing).await?;
@@ -272,7 +273,7 @@ impl Reader {
         Ok(())
     }
 
-    /// The line end that closes a string.
+    /// Reads the line end after a string.
     pub(crate) async fn end(&mut self, doing: &str) -> Result<(), Error> {
         let read = self.socket.read_exact(&mut [0; 2]).await;
         read.map(drop).map_err(|e| self.lost(doing, e))
@@ -284,7 +285,7 @@ impl Reader {
 }
 
 impl Connection {
-    /// Connects to one server, named by its address, and authenticates. [`Connection::open`] takes every URL.
+    /// Connects to the server at an address, and authenticates. [`Connection::open`] accepts all URLs.
     pub(crate) async fn to_server(options: &ConnectOptions) -> Result<Connection, Error> {
         let target = options.display().to_string();
         let failed = |message: String| Error::Connect { target: target.clone(), message };
@@ -301,7 +302,7 @@ impl Connection {
             reader: Reader { socket: BufReader::with_capacity(64 << 10, read), target: target.clone() },
             writer: Writer { socket: write, target: target.clone() },
         };
-        // Only with the first answer it is known that the server takes us without a certificate.
+        // Only the first reply shows that the server accepts the connection without a client certificate.
         let closed = |error: Error| match error {
             Error::Lost { target, doing, source } if options.wants_certificate() => {
                 let doing = format!(
@@ -328,14 +329,14 @@ impl Connection {
         }
         match connection.ask_raw(&[b"PING"]).await.map_err(closed)? {
             Reply::Error(message) if message.starts_with("NOAUTH") => Err(failed(format!(
-                "{message} Give a password: REDISCLI_AUTH, redis://:password@…, or the configuration"
+                "{message} Set a password: REDISCLI_AUTH, redis://:password@…, or the configuration"
             ))),
-            // A user that may not PING may still do all that is needed; and a loading server says so later.
+            // A user without permission for PING may have all that is needed; a loading server reports it later.
             _ => Ok(connection),
         }
     }
 
-    /// Sends a command and gives its reply, errors included.
+    /// Sends a command and returns its reply, including errors.
     pub(crate) async fn ask_raw(&mut self, arguments: &[&[u8]]) -> Result<Reply, Error> {
         let doing =
             arguments.first().map(|name| String::from_utf8_lossy(name).into_owned()).unwrap_or_default();
@@ -345,7 +346,7 @@ impl Connection {
         self.reader.reply(&doing).await
     }
 
-    /// Sends a command and gives its reply; an error reply is an error.
+    /// Sends a command and returns its reply; an error reply is an error.
     pub(crate) async fn ask(&mut self, arguments: &[&[u8]]) -> Result<Reply, Error> {
         match self.ask_raw(arguments).await? {
             Reply::Error(message) => {
@@ -362,18 +363,18 @@ impl Connection {
     }
 }
 
-/// Whether a server refuses a password because it has none: it lets everybody in, and a password meant for another server
-/// of the same job does no harm.
+/// Whether a server rejects a password because it has none. It accepts everybody, so a password meant for another
+/// server of the job does no harm.
 fn has_no_password(message: &str) -> bool {
-    // Redis before 6.0, and from then on.
+    // Before and from Redis 6.0 on.
     message.contains("no password is set") || message.contains("without any password configured")
 }
 
 async fn dial(options: &ConnectOptions) -> Result<Socket, String> {
     let socket: Socket = match &options.place {
-        // It was asked where the master is before.
-        Place::Sentinel(_) => return Err("Sentinels hold no keys".to_owned()),
-        // One of its nodes was chosen before.
+        // The master was resolved before.
+        Place::Sentinel(_) => return Err("Sentinels store no keys".to_owned()),
+        // A node was chosen before.
         Place::Cluster(_) => return Err("a cluster is reached by its nodes".to_owned()),
         Place::Unix(path) => match &options.dialer {
             Some(dialer) => dialed(dialer.as_ref(), Destination::Unix(path.as_ref())).await?,

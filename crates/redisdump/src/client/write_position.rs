@@ -1,4 +1,4 @@
-//! How far a server has come with what is written to it, so that a copy can say whether its source went on meanwhile.
+//! How much has been written to a server, to detect writes to the source during a copy.
 
 use serde::Serialize;
 
@@ -7,26 +7,26 @@ use crate::client::wire::Connection;
 use crate::cluster::each_master;
 use crate::{ConnectOptions, Error};
 
-/// What a server counts of its writes.
+/// A server's counters of writes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct WritePosition {
-    /// Its replication offset: bytes of commands, and of the PINGs that replicas get.
+    /// Its replication offset: bytes of commands and of PINGs to replicas.
     pub offset: Option<i64>,
-    /// Changes since it saved an RDB last.
+    /// Number of changes since the last saved RDB (`rdb_changes_since_last_save`).
     #[serde(skip)]
     pub changes: Option<u64>,
-    /// When that was, in seconds since the epoch.
+    /// The time of that RDB, in seconds since the epoch.
     #[serde(skip)]
     pub saved: Option<i64>,
 }
 
-/// Asks a server how far it has come. What it does not say, or not to this user, is left out.
+/// Reads a server's counters. Those that it does not reveal are `None`.
 ///
 /// # Errors
-/// It cannot be reached.
+/// If it is unreachable.
 pub async fn write_position(options: &ConnectOptions) -> Result<WritePosition, Error> {
-    // Of a cluster the sums: where one of its masters goes on, so do they.
+    // For a cluster, the sums over its masters.
     let positions = each_master(options, |node| async move { of_node(&node).await }).await?;
     let sum = |one: WritePosition, other: WritePosition| WritePosition {
         offset: one.offset.zip(other.offset).map(|(one, other)| one.saturating_add(other)),
@@ -59,7 +59,7 @@ async fn of_node(options: &ConnectOptions) -> Result<WritePosition, Error> {
 }
 
 impl WritePosition {
-    /// Whether anything was written after this position, up to a later one; nothing where it cannot be known.
+    /// Whether anything was written between this position and a later one; `None` if unknown.
     pub fn written_until(&self, later: &WritePosition) -> Option<bool> {
         if let (Some(before), Some(after)) = (self.changes, later.changes)
             && self.saved == later.saved

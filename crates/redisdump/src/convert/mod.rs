@@ -1,4 +1,4 @@
-//! Values in another form: commands for servers that cannot load a payload, files for older servers, JSON.
+//! Conversion of values: to commands for servers that cannot load a payload, to files for older servers, to JSON.
 
 pub mod commands;
 pub mod export;

@@ -1,4 +1,4 @@
-//! What an inspection tells.
+//! The result of an inspection.
 
 use std::collections::BTreeMap;
 use std::ops::AddAssign;
@@ -10,17 +10,17 @@ use super::record::KeyRecord;
 use crate::aof::AofSummary;
 use crate::rdb::{Checksum, Dialect, Kind};
 
-/// How many, how large.
+/// Counts and sizes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Sizes {
-    /// Keys.
+    /// Number of keys.
     pub keys: u64,
     /// Bytes of their names and values in the file.
     pub bytes: u64,
-    /// Items, members, fields, entries.
+    /// Number of items, members, fields or entries.
     pub elements: u64,
-    /// Keys with an expiry.
+    /// Number of keys with an expiry.
     pub expires: u64,
 }
 
@@ -33,7 +33,7 @@ impl AddAssign for Sizes {
     }
 }
 
-/// One database.
+/// Statistics of one database.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct DatabaseStats {
@@ -48,27 +48,27 @@ pub struct DatabaseStats {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Expiries {
-    /// Keys that have one.
+    /// Number of keys with an expiry.
     pub keys: u64,
-    /// Hashes with fields that have one.
+    /// Number of hashes with field TTLs.
     pub hashes_with_expiring_fields: u64,
-    /// The soonest of a key.
+    /// The earliest expiry of a key.
     pub soonest_ms: Option<i64>,
-    /// The latest of a key.
+    /// The latest expiry of a key.
     pub latest_ms: Option<i64>,
-    /// Keys that had expired at the time that was given to compare with.
+    /// Number of keys that had expired at the reference time.
     pub expired: u64,
 }
 
-/// Libraries of functions.
+/// Function libraries.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Functions {
-    /// How many.
+    /// Number of libraries.
     pub libraries: u64,
     /// Bytes of their code.
     pub bytes: u64,
-    /// The names of the first of them, as their code says.
+    /// Names of the first libraries, from their code.
     pub names: Vec<String>,
 }
 
@@ -76,55 +76,55 @@ pub struct Functions {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct CommandStats {
-    /// All that count.
+    /// Number of effective commands.
     pub commands: u64,
-    /// By name, in lower case; beyond a bound, under `(other)`.
+    /// By name, in lower case; beyond a limit, under `(other)`.
     pub by_name: BTreeMap<String, u64>,
-    /// By the database that was selected.
+    /// By the selected database.
     pub by_database: BTreeMap<u64, u64>,
-    /// Transactions that came to their end.
+    /// Number of completed transactions.
     pub transactions: u64,
 }
 
-/// What is in an RDB or an AOF.
+/// The contents of an RDB or an AOF.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Inspection {
-    /// Bytes read.
+    /// Number of bytes read.
     pub bytes: u64,
-    /// Whose numbering the RDB is in; nothing where there is none (an AOF without a preamble).
+    /// The dialect of the RDB; `None` if there is none (an AOF without a preamble).
     pub dialect: Option<Dialect>,
     /// Its version.
     pub rdb_version: Option<u16>,
-    /// What its checksum said.
+    /// The result of its checksum.
     pub checksum: Option<Checksum>,
-    /// What the server wrote about itself: `redis-ver`, `ctime`, `used-mem` …
+    /// The server's auxiliary fields: `redis-ver`, `ctime`, `used-mem` …
     pub aux: BTreeMap<String, String>,
-    /// All keys of the RDB, as a server from 7.0 on counts them.
+    /// All keys of the RDB, as counted by servers from 7.0 on.
     pub sizes: Sizes,
-    /// Lists, sets, sorted sets and hashes without elements, which such a server leaves out when it loads the file.
+    /// Number of empty lists, sets, sorted sets and hashes, which such a server omits on loading.
     pub empty_keys: u64,
-    /// By database; beyond 100,000 of them, the rest under `u64::MAX`.
+    /// By database; beyond 100,000 of them, the rest is under `u64::MAX`.
     pub databases: BTreeMap<u64, DatabaseStats>,
     /// By encoding, as type and encoding.
     pub encodings: BTreeMap<String, Sizes>,
     /// Expiries.
     pub expiries: Expiries,
-    /// The biggest keys by bytes in the file.
+    /// The largest keys by bytes in the file.
     pub biggest: Vec<KeyRecord>,
     /// The keys with the most elements.
     pub longest: Vec<KeyRecord>,
-    /// By the parts of the keys' names.
+    /// By prefix of the keys' names.
     pub prefixes: PrefixNode,
-    /// False when there were too many prefixes to keep: the smallest are then counted under what is above them.
+    /// False when there were too many prefixes: the smallest are then counted under their parents.
     pub prefixes_exact: bool,
-    /// Libraries of functions.
+    /// Function libraries.
     pub functions: Functions,
     /// Types of module values, with the number of keys.
     pub module_values: BTreeMap<String, u64>,
-    /// Modules with data beside their keys, with the number of records.
+    /// Modules with data without a key, with the number of records.
     pub module_data: BTreeMap<String, u64>,
-    /// Keys by idle time or frequency are not told, only how many keys carry one.
+    /// Number of keys with an idle time or access frequency; the values themselves are not collected.
     pub keys_with_usage: u64,
     /// The files of an AOF.
     pub aof: Option<AofSummary>,

@@ -1,4 +1,4 @@
-//! Counts what passes.
+//! Collects statistics while a file is read.
 
 use std::collections::BTreeMap;
 
@@ -11,10 +11,10 @@ use crate::aof::{self, Command};
 use crate::capture::stats::counted_as;
 use crate::rdb::{Checksum, Dialect, Elements, Key, Kind, StreamId, Visitor, module_name};
 
-/// Names of commands, aux fields and modules that are kept apart; a file may make up any number of them.
+/// Maximum number of distinct names of commands, auxiliary fields and modules; a file may contain arbitrarily many.
 const NAMES: usize = 512;
 
-/// Sees an RDB or an AOF pass, and tells what was in it.
+/// Observes an RDB or AOF and collects its statistics.
 pub struct Inspector<'a> {
     options: InspectOptions,
     on_key: &'a mut dyn FnMut(&KeyRecord),
@@ -27,7 +27,7 @@ pub struct Inspector<'a> {
     usage: bool,
     module: Option<u64>,
     encodings: BTreeMap<(Kind, &'static str), Sizes>,
-    /// Commands of the transaction that is open.
+    /// Commands of the open transaction.
     open: Option<Vec<(String, u64, u64)>>,
 }
 
@@ -38,7 +38,7 @@ impl std::fmt::Debug for Inspector<'_> {
 }
 
 impl<'a> Inspector<'a> {
-    /// `on_key` is told of each key of the RDB when its value has passed.
+    /// `on_key` is called for each key of the RDB at the end of its value.
     pub fn new(options: InspectOptions, on_key: &'a mut dyn FnMut(&KeyRecord)) -> Inspector<'a> {
         Inspector {
             options,
@@ -64,7 +64,7 @@ impl<'a> Inspector<'a> {
         }
     }
 
-    /// What passed, when it has ended.
+    /// The result, at the end.
     pub fn finish(mut self, bytes: u64) -> Inspection {
         self.found.bytes = bytes;
         self.found.prefixes = self.prefixes.finish();
@@ -132,7 +132,7 @@ impl Visitor for Inspector<'_> {
     }
 
     fn aux(&mut self, name: &[u8], value: &[u8]) {
-        // Old servers keep whole scripts in aux fields.
+        // Old servers store whole scripts in auxiliary fields.
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes.get(..256).unwrap_or(bytes)).into_owned();
         if self.found.aux.len() < NAMES {
             self.found.aux.insert(text(name), text(value));
@@ -221,7 +221,7 @@ impl aof::Visitor for Inspector<'_> {
         if name == "multi" {
             self.open.get_or_insert_with(Vec::new);
         }
-        // What a transaction has counts only when it ends: until then a sum of it is kept.
+        // Commands of a transaction count only when it ends; until then, only sums are kept.
         if let Some(open) = &mut self.open {
             let room = open.len() < NAMES;
             if let Some(known) = open.iter_mut().find(|known| known.0 == name && known.1 == command.db) {

@@ -1,9 +1,9 @@
-//! What is in an RDB or an AOF: one pass, bounded memory, nothing executed.
+//! Statistics of an RDB or an AOF: one pass, bounded memory, nothing executed.
 //!
-//! [`inspect_path`] reads a file or the folder of a multi-part AOF, [`inspect_stream`] an RDB that comes from anywhere.
-//! The result is an [`Inspection`]: versions, keys by database, type, encoding and prefix, expiries, the biggest keys.
-//! A callback is told of every key, for lists. Of an AOF's commands only names, databases and numbers are told: what
-//! they leave behind would need a server to run them.
+//! [`inspect_path`] reads a file or the folder of a multi-part AOF, [`inspect_stream`] an RDB from any stream. The
+//! result is an [`Inspection`]: versions, keys by database, type, encoding and prefix, expiries, the largest keys. A
+//! callback is called for every key. Of an AOF's commands, only names, databases and counts are collected: their effect
+//! would require a server.
 
 mod inspection;
 mod inspector;

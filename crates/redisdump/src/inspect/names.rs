@@ -1,4 +1,4 @@
-//! Byte strings in JSON: as text where they are text, else in base64 under a name that says so.
+//! Byte strings in JSON: text if possible, or else base64.
 
 /// Standard base64 with padding (RFC 4648, section 4).
 pub(crate) fn base64(bytes: &[u8]) -> String {
@@ -38,7 +38,7 @@ pub(crate) fn json_text(out: &mut Vec<u8>, text: &str) {
     out.push(b'"');
 }
 
-/// Appends bytes as JSON: a string where they are UTF-8, else `{"base64":"…"}`.
+/// Appends bytes as JSON: a string if they are UTF-8, or else `{"base64":"…"}`.
 pub(crate) fn json_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
     match std::str::from_utf8(bytes) {
         Ok(text) => json_text(out, text),

@@ -1,4 +1,4 @@
-//! Keys and bytes by the parts of their names, as a tree of bounded size.
+//! Keys and bytes by prefix, as a tree of bounded size.
 
 use std::collections::HashMap;
 
@@ -6,19 +6,19 @@ use serde::Serialize;
 
 use super::inspection::Sizes;
 
-/// Keys whose names begin alike.
+/// Keys with a common prefix.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct PrefixNode {
-    /// What the names begin with, the separator at its end included; bytes that are not UTF-8 are replaced.
+    /// The prefix, including the separator at its end; invalid UTF-8 is replaced.
     pub prefix: String,
     /// All keys under it.
     #[serde(flatten)]
     pub sizes: Sizes,
-    /// Prefixes that go on from it, the biggest (in bytes) first.
+    /// Longer prefixes, the largest (in bytes) first.
     pub children: Vec<PrefixNode>,
-    /// Keys under it that are under none of the children: names that end here, and prefixes that were let go of when
-    /// there were too many.
+    /// Keys that are under none of the children: names that end here, and prefixes that were dropped when there were
+    /// too many.
     pub other: Sizes,
 }
 
@@ -29,7 +29,7 @@ struct Node {
     children: HashMap<Box<[u8]>, usize>,
 }
 
-/// The tree while it grows.
+/// The tree under construction.
 #[derive(Debug)]
 pub(super) struct Prefixes {
     separator: u8,
@@ -44,7 +44,7 @@ impl Prefixes {
         Prefixes { separator, depth, most: most.max(1), nodes: vec![Node::default()], exact: true }
     }
 
-    /// True while every prefix has been counted from its first key on.
+    /// True while no prefix was dropped.
     pub(super) fn exact(&self) -> bool {
         self.exact
     }
@@ -77,7 +77,7 @@ impl Prefixes {
         }
     }
 
-    /// Lets go of the smaller half of the prefixes; what they held counts as other of what is above them.
+    /// Drops the smaller half of the prefixes; their keys are counted as other keys of their parents.
     fn shrink(&mut self) {
         self.exact = false;
         let mut sizes: Vec<u64> = self.nodes.iter().map(|node| node.sizes.bytes).collect();
@@ -90,7 +90,7 @@ impl Prefixes {
         self.nodes = kept;
     }
 
-    /// The tree as it is told.
+    /// The finished tree.
     pub(super) fn finish(&self) -> PrefixNode {
         self.tell(0, &[])
     }
@@ -108,7 +108,7 @@ impl Prefixes {
     }
 }
 
-/// Copies a node and those below it that are big enough, at most `most` of all; the depth of the tree is bounded.
+/// Copies a node and its large enough descendants, at most `most` in total; the depth of the tree is bounded.
 fn copy(old: &[Node], from: usize, least: u64, most: usize, kept: &mut Vec<Node>, to: usize) {
     let Some(node) = old.get(from) else { return };
     let mut other = node.other;

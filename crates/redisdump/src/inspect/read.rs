@@ -13,20 +13,20 @@ use crate::aof::{self, FileError, Files, ReadOptions};
 use crate::compare::report::Progress;
 use crate::rdb::Reader;
 
-/// How much an inspection tells.
+/// Options of an inspection.
 #[derive(Debug, Clone, Copy)]
 pub struct InspectOptions {
-    /// How many of the biggest keys.
+    /// Number of largest keys to list.
     pub top: usize,
-    /// What parts the names of keys.
+    /// The separator in names of keys.
     pub separator: u8,
-    /// How many parts deep the tree of prefixes goes.
+    /// Maximum depth of the prefix tree.
     pub prefix_depth: usize,
-    /// How many prefixes are kept at a time.
+    /// Maximum number of prefixes in memory.
     pub prefixes: usize,
-    /// The time that expiries are compared with, in milliseconds since the epoch.
+    /// The reference time for expiries, in milliseconds since the epoch.
     pub now_ms: Option<i64>,
-    /// Tries RDB versions that are newer than those known here.
+    /// Try to read RDB versions newer than the known ones.
     pub try_newer: bool,
 }
 
@@ -43,8 +43,8 @@ impl Default for InspectOptions {
     }
 }
 
-/// Inspects an RDB file, an AOF file, or an AOF folder ([`Files::locate`] says which paths mean what). It blocks on the
-/// disk. `on_key` is told of every key of the RDB, or of the preamble.
+/// Inspects an RDB file, an AOF file, or an AOF folder (see [`Files::locate`] for paths). Blocks on disk I/O. `on_key`
+/// is called for every key of the RDB, or of the preamble.
 ///
 /// # Errors
 /// The first fault, with its file and offset.
@@ -60,7 +60,7 @@ pub fn inspect_path(
     let summary = aof::read(&files, read, &mut inspector, &mut |_, bytes| on_progress(bytes))?;
     let bytes = summary.files.iter().map(|file| file.bytes).sum();
     let mut found = inspector.finish(bytes);
-    // An RDB alone is read as an AOF that has only a preamble.
+    // A single RDB is read as an AOF that consists of a preamble only.
     let rdb_alone = files.manifest.is_none() && matches!(summary.files.as_slice(), [file] if file.is_rdb());
     if !rdb_alone {
         found.aof = Some(summary);
@@ -69,10 +69,10 @@ pub fn inspect_path(
     Ok(found)
 }
 
-/// Inspects an RDB that comes as a stream.
+/// Inspects an RDB stream.
 ///
 /// # Errors
-/// A damaged RDB with the fault's offset, or the stream's own failure.
+/// A damaged RDB with the fault's offset, or a failure of the stream.
 pub async fn inspect_stream<E>(
     stream: impl Stream<Item = Result<Bytes, E>>,
     options: InspectOptions,

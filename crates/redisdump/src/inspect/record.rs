@@ -1,4 +1,4 @@
-//! One key, as lists show it.
+//! A key in lists.
 
 use serde::ser::SerializeMap as _;
 use serde::{Serialize, Serializer};
@@ -6,27 +6,27 @@ use serde::{Serialize, Serializer};
 use super::names::base64;
 use crate::rdb::Kind;
 
-/// A key with what is known of it without its value.
+/// A key with its properties except the value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyRecord {
-    /// The database's number.
+    /// The number of the database.
     pub db: u64,
     /// The name.
     pub name: Vec<u8>,
-    /// What it holds.
+    /// The type of its value.
     pub kind: Kind,
-    /// How the file keeps it.
+    /// The encoding in the file.
     pub encoding: &'static str,
     /// Items, members, fields or entries; 1 for a string, 0 for a module's value.
     pub elements: u64,
     /// Bytes of its name and value in the file.
     pub bytes: u64,
-    /// When it expires, in milliseconds since the epoch.
+    /// Its expiry, in milliseconds since the epoch.
     pub expiry_ms: Option<i64>,
 }
 
 impl Serialize for KeyRecord {
-    /// `key` is text; a name that is not UTF-8 is under `key-base64` instead.
+    /// `key` is text; a name that is not UTF-8 is in `key-base64` instead.
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
         map.serialize_entry("db", &self.db)?;

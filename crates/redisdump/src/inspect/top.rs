@@ -1,12 +1,12 @@
-//! The biggest of many.
+//! The largest of many keys.
 
 use super::record::KeyRecord;
 
-/// Keeps the keys with the greatest measure, and copies no other.
+/// Keeps the keys with the greatest measure, without copying others.
 #[derive(Debug, Default)]
 pub(super) struct Top {
     most: usize,
-    /// Ascending by measure; of equals, the one that came first is the greater.
+    /// Ascending by measure; among equals, earlier ones are greater.
     kept: Vec<(u64, KeyRecord)>,
 }
 
@@ -29,7 +29,7 @@ impl Top {
         self.kept.insert(at, (measure, record.clone()));
     }
 
-    /// The greatest first.
+    /// In descending order.
     pub(super) fn into_sorted(self) -> Vec<KeyRecord> {
         self.kept.into_iter().rev().map(|(_, record)| record).collect()
     }

@@ -1,5 +1,5 @@
-//! Arrays (Redis 8.8): elements at indexes, with gaps between them. `rdbSaveObject` in `rdb.c`, `t_array.c` for how an
-//! element is kept: a number, a short string or a long one, which are strings to every client.
+//! Arrays (Redis 8.8): elements at indexes, with gaps between them. `rdbSaveObject` in `rdb.c`, and `t_array.c` for the
+//! elements: numbers, short strings and long strings, all of which are strings to clients.
 
 use super::cursor::Cursor;
 use super::cursor::Stop;
@@ -7,13 +7,13 @@ use super::error::Problem;
 use super::text::Text;
 use super::value::Elements;
 
-/// Reads what stands before the elements: how many they are, and where `ARINSERT` goes on.
+/// Reads the header: the number of elements, and the index at which `ARINSERT` continues.
 pub(crate) fn head<E: Elements>(cursor: &mut Cursor<'_>, out: &mut E) -> Result<u64, Stop> {
     let count = cursor.count()?;
     let next = match cursor.count()? {
         0 => None,
         1 => Some(cursor.count()?),
-        _ => return Err(Problem::Item("an array's insert index is in an unknown form").into()),
+        _ => return Err(Problem::Item("an array's insert index has an unknown encoding").into()),
     };
     out.elements(count);
     out.insert_index(next);
@@ -31,12 +31,12 @@ pub(crate) fn element<E: Elements>(
         0 | 3 => out.slot(index, cursor.text()?.bytes(scratch)?),
         1 => out.slot(index, Text::Int(i64::from_le_bytes(cursor.array()?)).bytes(scratch)?),
         2 => out.slot(index, decimal(f64::from_le_bytes(cursor.array()?)).as_bytes()),
-        _ => return Err(Problem::Item("an array's element is of an unknown kind").into()),
+        _ => return Err(Problem::Item("an array's element has an unknown kind").into()),
     }
     Ok(())
 }
 
-/// A number as clients see it: only strings of digits with one point are kept as such numbers, and none with an exponent.
+/// A number as clients see it: only digits with one point are stored as numbers, without an exponent.
 fn decimal(number: f64) -> String {
     let text = format!("{number}");
     if text.contains('.') || !number.is_finite() { text } else { text + ".0" }

@@ -1,10 +1,11 @@
-//! The checksum of RDB files and `DUMP` payloads: CRC-64 with Jones' polynomial, reflected, zero in and out.
+//! The checksum of RDB files and `DUMP` payloads: CRC-64 with the Jones polynomial, reflected, initial value and final
+//! XOR 0 (`crc64.c`).
 //!
-//! The arithmetic is `crc-fast`'s, which folds with carry-less multiplication where the processor has it.
+//! The implementation is `crc-fast`, which uses carry-less multiplication if the processor supports it.
 
 use crc_fast::{CrcAlgorithm, Digest};
 
-/// A checksum that grows as bytes arrive.
+/// An incremental checksum.
 #[derive(Debug, Clone)]
 pub struct Crc64(Digest);
 
@@ -15,7 +16,7 @@ impl Default for Crc64 {
 }
 
 impl Crc64 {
-    /// Takes the next bytes in.
+    /// Adds bytes.
     pub fn update(&mut self, bytes: &[u8]) {
         self.0.update(bytes);
     }

@@ -1,17 +1,17 @@
-//! A position in bytes that may not all have arrived.
+//! A position in incomplete data.
 //!
-//! Every read says either what it found, or how many bytes from the cursor's start it needs at least, or what is wrong.
-//! A step that stops for want of bytes is tried again from its beginning once they are there.
+//! Each read returns a value, the number of bytes that it needs at least (from the cursor's start), or a fault. A step
+//! that lacks bytes is retried from its beginning once they have arrived.
 
 use super::error::Problem;
 use super::text::Text;
 
-/// Why a step could not be finished.
+/// Why a step cannot be completed.
 #[derive(Debug)]
 pub(crate) enum Stop {
     /// Bytes are missing; at least this many are needed, counted from the cursor's start.
     More(usize),
-    /// The bytes are wrong.
+    /// The data is invalid.
     Bad(Problem),
 }
 
@@ -21,12 +21,12 @@ impl From<Problem> for Stop {
     }
 }
 
-/// A length as RDB writes it.
+/// A length field of the RDB format.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Length {
     /// A count.
     Plain(u64),
-    /// A string in a special form follows.
+    /// A string in a special encoding follows.
     Encoded(u8),
 }
 
@@ -42,19 +42,15 @@ impl<'a> Cursor<'a> {
         Cursor { data, at: 0 }
     }
 
-    /// Bytes read so far.
+    /// Number of bytes read.
     pub(crate) fn position(&self) -> usize {
         self.at
     }
 
     #[inline]
     pub(crate) fn take(&mut self, n: u64) -> Result<&'a [u8], Stop> {
-        let n = usize::try_from(n)
-            .map_err(|_| Problem::Item("a length is beyond what this machine can address"))?;
-        let end = self
-            .at
-            .checked_add(n)
-            .ok_or(Problem::Item("a length is beyond what this machine can address"))?;
+        let n = usize::try_from(n).map_err(|_| Problem::Item("a length exceeds the address space"))?;
+        let end = self.at.checked_add(n).ok_or(Problem::Item("a length exceeds the address space"))?;
         let taken = self.data.get(self.at..end).ok_or(Stop::More(end))?;
         self.at = end;
         Ok(taken)
@@ -73,7 +69,7 @@ impl<'a> Cursor<'a> {
         self.array::<1>().map(|[byte]| byte)
     }
 
-    /// Milliseconds, little-endian, signed.
+    /// A signed time in milliseconds, little-endian.
     pub(crate) fn millis(&mut self) -> Result<i64, Stop> {
         Ok(i64::from_le_bytes(self.array()?))
     }
@@ -86,21 +82,21 @@ impl<'a> Cursor<'a> {
             1 => Length::Plain(u64::from(first & 0x3f) << 8 | u64::from(self.u8()?)),
             2 if first == 0x80 => Length::Plain(u64::from(u32::from_be_bytes(self.array()?))),
             2 if first == 0x81 => Length::Plain(u64::from_be_bytes(self.array()?)),
-            2 => return Err(Problem::Item("a length begins with a byte that no version writes").into()),
+            2 => return Err(Problem::Item("a length has an unknown encoding").into()),
             _ => Length::Encoded(first & 0x3f),
         })
     }
 
-    /// A length that must be a count.
+    /// A length field that must be a count.
     #[inline]
     pub(crate) fn count(&mut self) -> Result<u64, Stop> {
         match self.length()? {
             Length::Plain(n) => Ok(n),
-            Length::Encoded(_) => Err(Problem::Item("a string stands where a count belongs").into()),
+            Length::Encoded(_) => Err(Problem::Item("found a string instead of a count").into()),
         }
     }
 
-    /// A string in any of its forms, not yet expanded.
+    /// A string in any encoding, not yet decoded.
     #[inline]
     pub(crate) fn text(&mut self) -> Result<Text<'a>, Stop> {
         Ok(match self.length()? {
@@ -111,12 +107,12 @@ impl<'a> Cursor<'a> {
             Length::Encoded(3) => {
                 let packed = self.count()?;
                 let len = self.count()?;
-                let len = usize::try_from(len)
-                    .map_err(|_| Problem::Item("a length is beyond what this machine can address"))?;
+                let len =
+                    usize::try_from(len).map_err(|_| Problem::Item("a length exceeds the address space"))?;
                 Text::Packed { packed: self.take(packed)?, len }
             }
             Length::Encoded(_) => {
-                return Err(Problem::Item("a string is in an encoding that no version writes").into());
+                return Err(Problem::Item("a string has an unknown encoding").into());
             }
         })
     }

@@ -1,6 +1,6 @@
 //! The two numberings of RDB types and opcodes.
 
-/// Whose numbering of types and opcodes holds: they collide above RDB 11.
+/// The fork whose numbering of types and opcodes applies; they conflict above RDB 11.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Dialect {

@@ -1,20 +1,20 @@
-//! `DUMP` payloads: type byte and value, the version that wrote it, a checksum.
+//! `DUMP` payloads: type byte, value, RDB version, checksum.
 //!
-//! A payload has no magic: versions of 80 and above are Valkey's, those below are Redis' (Valkey 8 included).
+//! A payload has no magic: versions from 80 on are Valkey's, those below are Redis' (and Valkey 8's).
 
 use super::crc::{Crc64, crc64};
 use super::error::Problem;
 use super::value::Dialect;
 
-/// Bytes after the value: two of version, eight of checksum.
+/// Bytes after the value: two for the version, eight for the checksum.
 pub const FOOTER: usize = 10;
 
-/// The dialect that a payload of this version is written in.
+/// The dialect of payloads with this version.
 pub fn dialect(version: u16) -> Dialect {
     if version >= 80 { Dialect::Valkey } else { Dialect::Redis }
 }
 
-/// Appends the footer to `out`, whose bytes from `start` are the payload so far: anything of the key (metadata), the
+/// Appends the footer to `out`, whose bytes from `start` on are the payload so far: metadata of the key (if any), the
 /// type byte and the raw value.
 pub fn seal(out: &mut Vec<u8>, start: usize, version: u16) {
     out.extend_from_slice(&version.to_le_bytes());
@@ -25,7 +25,7 @@ pub fn seal(out: &mut Vec<u8>, start: usize, version: u16) {
 /// Splits a payload into its body (type byte and value) and its version.
 ///
 /// # Errors
-/// A payload that is too short, or whose checksum does not fit (a stored zero means that it was not computed).
+/// If the payload is too short or its checksum does not match (a stored zero means that none was computed).
 pub fn open(payload: &[u8]) -> Result<(&[u8], u16), Problem> {
     let (rest, &crc) = payload.split_last_chunk::<8>().ok_or(Problem::Truncated)?;
     let (body, &version) = rest.split_last_chunk::<2>().ok_or(Problem::Truncated)?;
@@ -33,7 +33,7 @@ pub fn open(payload: &[u8]) -> Result<(&[u8], u16), Problem> {
     Ok((body, u16::from_le_bytes(version)))
 }
 
-/// Holds the footer of a payload against all of its other bytes, which have passed through `crc`; gives the version.
+/// Checks a payload's footer, after all other bytes have passed through `crc`; returns the version.
 pub(crate) fn close(footer: &[u8], mut crc: Crc64) -> Result<u16, Problem> {
     let (&version, rest) = footer.split_first_chunk::<2>().ok_or(Problem::Truncated)?;
     let (&stored, _) = rest.split_first_chunk::<8>().ok_or(Problem::Truncated)?;

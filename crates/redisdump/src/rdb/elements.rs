@@ -1,23 +1,23 @@
-//! The elements of values in canonical form: what a walker tells of them.
+//! The elements of values in canonical form, as reported by a walker.
 
-use super::odd::Odd;
+use super::lint::Lint;
 
 /// The id of a stream entry.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StreamId {
-    /// Milliseconds since the epoch, mostly.
+    /// Usually milliseconds since the epoch.
     pub ms: u64,
-    /// Counts within the millisecond.
+    /// Sequence number within the millisecond.
     pub seq: u64,
 }
 
 impl StreamId {
-    /// Both numbers, big-endian: the form in which pending lists keep ids, and the one that is hashed.
+    /// Both numbers, big-endian, as in pending entry lists and in digests.
     pub fn to_bytes(self) -> [u8; 16] {
         ((u128::from(self.ms) << 64) | u128::from(self.seq)).to_be_bytes()
     }
 
-    /// Reads both numbers, big-endian.
+    /// Parses both numbers, big-endian.
     pub fn from_bytes(bytes: [u8; 16]) -> StreamId {
         let both = u128::from_be_bytes(bytes).to_be_bytes();
         let (ms, seq) = both.split_at(8);
@@ -34,37 +34,38 @@ impl std::fmt::Display for StreamId {
     }
 }
 
-/// What a stream says about itself beside its entries. Streams of before 7.0 do not say the last two; a server derives
-/// them while it loads, and so does the walker.
+/// Metadata of a stream. Before 7.0 the last two values are not stored; servers derive them on loading, and so does the
+/// walker.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct StreamMeta {
-    /// Entries now.
+    /// Number of entries.
     pub length: u64,
-    /// The id given last.
+    /// The last generated id.
     pub last_id: StreamId,
-    /// The greatest id that was ever deleted.
+    /// The greatest deleted id.
     pub max_deleted: StreamId,
-    /// Entries ever added.
+    /// Number of entries ever added.
     pub entries_added: u64,
-    /// Consumer groups that follow.
+    /// Number of consumer groups that follow.
     pub groups: u64,
 }
 
-/// Takes the elements of a value in canonical form. Every method has an empty body by default.
+/// Receives the elements of a value in canonical form. By default, all methods do nothing.
 #[allow(unused_variables, reason = "the default bodies ignore what they are given")]
 pub trait Elements {
-    /// How many elements follow, where the bytes say so up front: those of a table, the nodes of a quicklist or a stream.
+    /// The number of elements that follow, if it is known in advance: those of a table, or nodes of a quicklist or
+    /// stream.
     fn elements(&mut self, count: u64) {}
-    /// A string's bytes.
+    /// A string.
     fn string(&mut self, bytes: &[u8]) {}
-    /// A long string begins: so many bytes follow by [`Elements::long_part`], and [`Elements::string`] is not called, so
-    /// that it is never in memory whole, compressed or not.
+    /// Begins a long string of this length, which follows in calls of [`Elements::long_part`] instead of
+    /// [`Elements::string`], so that it is never entirely in memory.
     fn long_string(&mut self, length: u64) {}
     /// The next bytes of a long string.
     fn long_part(&mut self, bytes: &[u8]) {}
     /// The next item of a list.
     fn item(&mut self, bytes: &[u8]) {}
-    /// A node of a quicklist has ended.
+    /// A node of a quicklist ended.
     fn node_end(&mut self) {}
     /// A member of a set.
     fn member(&mut self, bytes: &[u8]) {}
@@ -72,37 +73,37 @@ pub trait Elements {
     fn scored(&mut self, member: &[u8], score: f64) {}
     /// A field of a hash; `expiry` in absolute milliseconds, if it has one.
     fn field(&mut self, field: &[u8], value: &[u8], expiry: Option<i64>) {}
-    /// The next node of a stream as it stands: the id that its entries' ids are relative to, and its listpack.
+    /// The next raw node of a stream: the id to which its entries' ids are relative, and its listpack.
     fn node(&mut self, id: StreamId, listpack: &[u8]) {}
-    /// The next entry of a stream: fields and values in turn, each behind its length (`u32`, little-endian).
+    /// The next entry of a stream: fields and values alternating, each after its length (`u32`, little-endian).
     fn entry(&mut self, id: StreamId, fields: &[u8]) {}
-    /// What a stream says of itself; after its entries.
+    /// The metadata of a stream, after its entries.
     fn stream(&mut self, meta: &StreamMeta) {}
-    /// A consumer group begins. `entries_read` is nothing where the server does not know.
+    /// Begins a consumer group. `entries_read` is `None` if the server does not know it.
     fn group(&mut self, name: &[u8], last_id: StreamId, entries_read: Option<u64>) {}
-    /// An entry pending in the group: delivered last at `at` (milliseconds), `count` times.
+    /// A pending entry of the group: last delivered at `at` (milliseconds since the epoch), `count` times.
     fn pending(&mut self, id: StreamId, at: i64, count: u64) {}
     /// A consumer of the group; its pending entries follow.
     fn consumer(&mut self, name: &[u8], seen: i64) {}
-    /// When the consumer that was told last got entries last, in milliseconds (7.2).
+    /// When the last reported consumer last received entries, in milliseconds since the epoch (7.2).
     fn active(&mut self, at: i64) {}
-    /// An entry of the group's pending ones that is this consumer's.
+    /// A pending entry of the group that belongs to this consumer.
     fn owned(&mut self, id: StreamId) {}
-    /// An entry of the group's pending ones that was given back by its consumer, and is nobody's (XNACK, 8.8).
+    /// A pending entry of the group that its consumer gave back and that has no consumer (XNACK, 8.8).
     fn nacked(&mut self, id: StreamId) {}
     /// The group ends.
     fn group_end(&mut self) {}
-    /// How many producers a stream's table of idempotent messages knows: a cache that expires by itself (8.6).
+    /// Number of producers in a stream's table of idempotent messages: a cache that expires by itself (8.6).
     fn producers(&mut self, count: u64) {}
-    /// Where an array goes on when an element is inserted; nothing where none ever was.
+    /// The index at which an array continues inserting; `None` if nothing was inserted yet.
     fn insert_index(&mut self, index: Option<u64>) {}
     /// An element of an array, at its index.
     fn slot(&mut self, index: u64, bytes: &[u8]) {}
-    /// Something is wrong with the value that does not keep it from being read. It may be told several times.
-    fn odd(&mut self, odd: Odd) {}
-    /// Raw bytes of something that has no canonical form here: a module's value, its type's id first.
+    /// An anomaly of the value that does not prevent reading it. May be reported repeatedly.
+    fn lint(&mut self, lint: Lint) {}
+    /// Raw bytes without a canonical form: a module's value, beginning with the id of its type.
     fn opaque(&mut self, raw: &[u8]) {}
 }
 
-/// Ignores every element.
+/// Ignores all elements.
 impl Elements for () {}

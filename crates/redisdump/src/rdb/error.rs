@@ -1,13 +1,13 @@
-//! What can be wrong with RDB bytes, and where.
+//! Faults in RDB data, and their positions.
 
 /// A fault in an RDB stream or in a `DUMP` payload.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("byte {offset}: {problem}")]
 #[non_exhaustive]
 pub struct Corrupt {
-    /// Bytes before the item that is at fault, from the beginning of the stream.
+    /// Offset of the faulty item from the beginning of the stream, in bytes.
     pub offset: u64,
-    /// What is wrong with it.
+    /// The kind of fault.
     pub problem: Problem,
 }
 
@@ -16,40 +16,41 @@ pub struct Corrupt {
 #[non_exhaustive]
 pub enum Problem {
     /// The first nine bytes are neither `REDIS` nor `VALKEY` with a version.
-    #[error("this is no RDB file: it begins with neither REDISnnnn nor VALKEYnnn")]
+    #[error("not an RDB file: it begins with neither REDISnnnn nor VALKEYnnn")]
     Magic,
-    /// A version that nobody has written yet when this was built.
+    /// A version that is not known to this release.
     #[error(
-        "RDB version {magic} is newer than this reader knows (up to REDIS{redis:04} and VALKEY{valkey:03})"
+        "RDB version {magic} is newer than the supported ones (up to REDIS{redis:04} and VALKEY{valkey:03})"
     )]
     Version {
         /// The nine bytes as text.
         magic: String,
-        /// The newest version of Redis that is known.
+        /// The newest known version of Redis' numbering.
         redis: u16,
-        /// The newest version of Valkey that is known.
+        /// The newest known version of Valkey's numbering.
         valkey: u16,
     },
     /// The stream ended early.
-    #[error("the data ends in the middle of an item")]
+    #[error("the data ends within an item")]
     Truncated,
-    /// The checksum at the end does not fit the bytes.
-    #[error("checksum mismatch: the data says {stored:016x}, its bytes give {computed:016x}")]
+    /// The checksum at the end does not match.
+    #[error("checksum mismatch: stored {stored:016x}, computed {computed:016x}")]
     Checksum {
         /// As stored.
         stored: u64,
         /// As computed.
         computed: u64,
     },
-    /// A type byte or an opcode that is not known in this dialect.
+    /// A type byte or opcode that this dialect does not have.
     #[error("type or opcode {0} is unknown in this dialect")]
     Type(u8),
-    /// Values of module types before Redis 4.0 GA cannot be skipped: they have no structure of their own.
+    /// A module value in the format before Redis 4.0 GA, which cannot be skipped because it has no structure of its
+    /// own.
     #[error(
-        "a module value in the form of 4.0 release candidates: its end cannot be found without the module"
+        "a module value in the format of the 4.0 release candidates, whose end cannot be found without the module"
     )]
     ModulePreGa,
-    /// Anything else: which item, and what about it.
+    /// Other faults: the item and what is wrong with it.
     #[error("{0}")]
     Item(&'static str),
 }

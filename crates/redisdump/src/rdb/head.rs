@@ -1,27 +1,27 @@
-//! What stands before the first key of an RDB, item by item as raw bytes: information, functions, data of modules.
+//! The raw bytes of an RDB before its first key: auxiliary fields, functions, module data.
 
 use super::cursor::{Cursor, Stop};
 use super::error::{Corrupt, Problem};
 use super::module;
 use super::value::Dialect;
 
-/// The front of an RDB.
+/// The beginning of an RDB.
 #[derive(Debug)]
 pub(crate) struct Head {
-    /// How its versions are numbered.
+    /// The dialect of its versions.
     pub(crate) dialect: Dialect,
     /// Its version.
     pub(crate) version: u16,
-    /// Information and data of modules, as it stands.
+    /// Auxiliary fields and module data, raw.
     pub(crate) rest: Vec<u8>,
-    /// Each library of functions as it stands, and its code.
+    /// Each function library, raw, and its code.
     pub(crate) functions: Vec<(Vec<u8>, Vec<u8>)>,
-    /// Bytes of it.
+    /// Size in bytes.
     pub(crate) length: usize,
 }
 
 impl Head {
-    /// Reads it from the beginning of an RDB; nothing where its end is not among these bytes.
+    /// Reads it from the beginning of an RDB; `None` if its end is not among these bytes.
     pub(crate) fn read(bytes: &[u8]) -> Result<Option<Head>, Corrupt> {
         let mut cursor = Cursor::new(bytes);
         match read(&mut cursor, bytes) {

@@ -1,10 +1,10 @@
-//! Intsets: small sets of integers; `intset.c`.
+//! Intsets: small sets of integers (`intset.c`).
 
 use super::error::Problem;
 
 const BAD: Problem = Problem::Item("an intset is damaged");
 
-/// Calls `each` with every member; says whether they are in ascending order, which a server relies on.
+/// Calls `each` with every member; returns whether they are in ascending order, as servers rely on.
 pub(crate) fn each(data: &[u8], mut each: impl FnMut(i64)) -> Result<bool, Problem> {
     let (&width, rest) = data.split_first_chunk::<4>().ok_or(BAD)?;
     let (&count, rest) = rest.split_first_chunk::<4>().ok_or(BAD)?;

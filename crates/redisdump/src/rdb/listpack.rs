@@ -1,21 +1,21 @@
-//! Listpacks: the packed lists of Redis 5.0 (streams) and 7.0 (everything small); `listpack.c`.
+//! Listpacks: the packed lists of Redis 5.0 (streams) and 7.0 (all small collections); `listpack.c`.
 
 use super::error::Problem;
 use super::text::Text;
 
 const BAD: Problem = Problem::Item("a listpack is damaged");
 
-/// Reads the entries of one listpack.
+/// Reads the entries of a listpack.
 #[derive(Debug, Clone)]
 pub(crate) struct Listpack<'a> {
     rest: &'a [u8],
-    odd: bool,
-    /// Entries that the header states and that were not read yet; nothing when the header does not state them.
+    broken_links: bool,
+    /// Number of unread entries by the header; `None` if the header does not state it.
     left: Option<u16>,
 }
 
 impl<'a> Listpack<'a> {
-    /// Checks the frame: stated size, end mark.
+    /// Checks the frame: total size and end mark.
     pub(crate) fn new(data: &'a [u8]) -> Result<Self, Problem> {
         let (&size, rest) = data.split_first_chunk::<4>().ok_or(BAD)?;
         let (&count, rest) = rest.split_first_chunk::<2>().ok_or(BAD)?;
@@ -24,7 +24,7 @@ impl<'a> Listpack<'a> {
             return Err(BAD);
         }
         let count = u16::from_le_bytes(count);
-        Ok(Listpack { rest, odd: false, left: (count != u16::MAX).then_some(count) })
+        Ok(Listpack { rest, broken_links: false, left: (count != u16::MAX).then_some(count) })
     }
 
     fn take(&mut self, n: usize) -> Result<&'a [u8], Problem> {
@@ -75,7 +75,7 @@ impl<'a> Listpack<'a> {
             0xf4 => Text::Int(i64::from_le_bytes(self.array()?)),
             _ => return Err(BAD),
         };
-        // The entry's own length follows, in groups of seven bits, so that it can be read backwards.
+        // The entry's length follows in groups of seven bits, for traversal backwards.
         let length = before - self.rest.len();
         let width = match length {
             0..=127 => 1,
@@ -85,29 +85,29 @@ impl<'a> Listpack<'a> {
             _ => 5,
         };
         self.take(width)?;
-        self.odd |= !ends_with(entry.get(..length + width).unwrap_or_default(), length);
+        self.broken_links |= !ends_with(entry.get(..length + width).unwrap_or_default(), length);
         Ok(Some(text))
     }
 
-    /// Whether what was read so far cannot be read backwards. No server notices it before it tries.
-    pub(crate) fn is_odd(&self) -> bool {
-        self.odd
+    /// Whether the entries read so far cannot be traversed backwards. Servers notice it only when they try.
+    pub(crate) fn has_broken_links(&self) -> bool {
+        self.broken_links
     }
 
-    /// The next entry, which must be there.
+    /// The next entry, which must exist.
     #[inline]
     pub(crate) fn expect(&mut self) -> Result<Text<'a>, Problem> {
         self.next()?.ok_or(BAD)
     }
 
-    /// The next entry, which must be there and be a number.
+    /// The next entry, which must exist and be an integer.
     pub(crate) fn integer(&mut self) -> Result<i64, Problem> {
         self.expect()?.integer()
     }
 }
 
-/// Whether these bytes end with this length as whoever comes from behind reads it: the high bit says that there is more
-/// of it before.
+/// Whether the bytes end with this length as encoded for traversal backwards: the high bit marks a continuation to the
+/// left.
 #[inline]
 fn ends_with(entry: &[u8], length: usize) -> bool {
     let (mut stated, mut shift) = (0, 0);

@@ -1,18 +1,17 @@
-//! LZF, as Redis compresses strings of more than 20 bytes (`lzf_d.c`): whole at once, or in parts while the compressed
-//! bytes arrive.
+//! LZF, with which Redis compresses strings of more than 20 bytes (`lzf_d.c`): decompressed at once, or in parts as
+//! compressed bytes arrive.
 
 use super::cursor::Stop;
 use super::error::Problem;
 
-/// The longest run that three compressed bytes can stand for: what a claimed length is held against before anything
-/// is allocated.
+/// The longest run that three compressed bytes can encode: the limit for claimed lengths before allocation.
 const EXPANSION: usize = 264;
 
-const BAD: Problem = Problem::Item("a compressed string does not expand to its stated length");
+const BAD: Problem = Problem::Item("a compressed string does not decompress to its stated length");
 
-/// Expands `packed` into `out` (cleared first), which must come out as exactly `len` bytes.
+/// Decompresses `packed` into `out` (cleared first), which must result in exactly `len` bytes.
 pub(crate) fn expand(packed: &[u8], len: usize, out: &mut Vec<u8>) -> Result<(), Problem> {
-    /// So much is taken on a claim; beyond it, memory grows with what was really expanded.
+    /// Initial allocation for a claimed length; beyond it, memory grows with decompressed data.
     const TRUSTED: usize = 64 << 10;
     out.clear();
     if len > packed.len().saturating_mul(EXPANSION) {
@@ -54,13 +53,13 @@ pub(crate) fn expand(packed: &[u8], len: usize, out: &mut Vec<u8>) -> Result<(),
     if out.len() == len { Ok(()) } else { Err(BAD) }
 }
 
-/// Appends `run` bytes of `out` itself, from `from` on, which is before its end.
+/// Appends `run` bytes of `out` itself, starting at `from`, which is before its end.
 #[inline]
 fn repeat(out: &mut Vec<u8>, from: usize, run: usize) {
     if out.len() - from >= run {
         out.extend_from_within(from..from + run);
     } else {
-        // The run overlaps what it writes: the period repeats.
+        // The run overlaps its own output: the period repeats.
         let mut left = run;
         while left > 0 {
             let piece = left.min(out.len() - from);
@@ -70,35 +69,35 @@ fn repeat(out: &mut Vec<u8>, from: usize, run: usize) {
     }
 }
 
-/// How far back a run reaches at the most.
+/// Maximum distance of a back reference.
 const WINDOW: usize = 8 << 10;
-/// About so much is expanded at a time.
+/// Approximate size of a decompressed part.
 const PART: usize = 64 << 10;
 
-/// Expands a string in parts, holding no more of it than a run can reach back to.
+/// Decompresses a string in parts, keeping only as much as back references can reach.
 #[derive(Debug)]
 pub(crate) struct Expander {
-    /// Compressed bytes that are still to come.
+    /// Remaining compressed bytes.
     packed: u64,
-    /// Bytes of the string that are still to come out.
+    /// Remaining bytes of the string.
     left: u64,
-    /// What came out last.
+    /// The end of the output so far.
     held: Vec<u8>,
 }
 
-/// What one step of an [`Expander`] came to.
+/// The result of a step of an [`Expander`].
 #[derive(Debug)]
 pub(crate) enum Expanded<'a> {
-    /// So many compressed bytes became these.
+    /// This many compressed bytes were decompressed to these.
     Part(usize, &'a [u8]),
-    /// At least so many compressed bytes must be there.
+    /// At least this many compressed bytes are required.
     More(usize),
-    /// The string is out, whole.
+    /// The string is complete.
     Done,
 }
 
 impl Expander {
-    /// For so many compressed bytes, which stand for `len` bytes.
+    /// For `packed` compressed bytes that encode `len` bytes.
     pub(crate) fn new(packed: u64, len: u64) -> Result<Expander, Problem> {
         if len > packed.saturating_mul(EXPANSION as u64) {
             return Err(BAD);
@@ -106,8 +105,8 @@ impl Expander {
         Ok(Expander { packed, left: len, held: Vec::new() })
     }
 
-    /// Goes on with the compressed bytes that are there. What is wrong is told at the code that is wrong: those before it
-    /// have been expanded by then, however the bytes were cut.
+    /// Continues with the available bytes. A fault is reported at the faulty code, after everything before it was
+    /// decompressed, however the input was split.
     pub(crate) fn step(&mut self, input: &[u8]) -> Result<Expanded<'_>, Problem> {
         if self.packed == 0 {
             return if self.left == 0 { Ok(Expanded::Done) } else { Err(BAD) };
@@ -127,7 +126,7 @@ impl Expander {
         Ok(Expanded::Part(used, self.held.get(before..).unwrap_or_default()))
     }
 
-    /// Expands one code; returns its length.
+    /// Decompresses one code; returns its length.
     #[inline]
     fn code(&mut self, input: &[u8]) -> Result<usize, Stop> {
         let control = usize::from(*input.first().ok_or(Stop::More(1))?);
@@ -155,7 +154,7 @@ impl Expander {
     }
 }
 
-/// How many bytes a code stands for that is a run.
+/// The number of bytes that a run encodes.
 #[inline]
 fn run(code: &[u8]) -> usize {
     match *code {

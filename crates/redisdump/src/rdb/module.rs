@@ -1,9 +1,9 @@
-//! Values of modules since 4.0 GA: pieces, each with its kind, so that they can be skipped without the module.
+//! Values of modules since 4.0 GA: tagged pieces, which can be skipped without the module.
 
 use super::cursor::{Cursor, Stop};
 use super::error::Problem;
 
-/// Reads one piece; true when it was the end mark.
+/// Reads one piece; true for the end mark.
 pub(crate) fn piece(cursor: &mut Cursor<'_>) -> Result<bool, Stop> {
     match cursor.count()? {
         0 => return Ok(true),
@@ -19,12 +19,12 @@ pub(crate) fn piece(cursor: &mut Cursor<'_>) -> Result<bool, Stop> {
         5 => {
             cursor.text()?;
         }
-        _ => return Err(Problem::Item("a module's value has a piece of unknown kind").into()),
+        _ => return Err(Problem::Item("a module's value has an unknown piece").into()),
     }
     Ok(false)
 }
 
-/// A piece of a module's value, as it is read.
+/// A piece of a module's value.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Piece<'a> {
     /// The value has ended.
@@ -37,7 +37,7 @@ pub(crate) enum Piece<'a> {
     Other,
 }
 
-/// Reads what a piece says whose bytes are all there.
+/// Decodes a complete piece.
 pub(crate) fn read<'a>(raw: &'a [u8], scratch: &'a mut Vec<u8>) -> Piece<'a> {
     try_read(raw, scratch).unwrap_or(Piece::Other)
 }
@@ -52,8 +52,8 @@ fn try_read<'a>(raw: &'a [u8], scratch: &'a mut Vec<u8>) -> Result<Piece<'a>, St
     })
 }
 
-/// The length of the metadata of modules at the front of a `DUMP` payload, opcode and all; nothing where its end is not
-/// among these bytes.
+/// The length of module metadata at the front of a `DUMP` payload, including the opcode; `None` if its end is not among
+/// these bytes.
 pub(crate) fn metadata(bytes: &[u8]) -> Result<Option<usize>, Problem> {
     let mut cursor = Cursor::new(bytes);
     let mut all = || {
@@ -71,7 +71,7 @@ pub(crate) fn metadata(bytes: &[u8]) -> Result<Option<usize>, Problem> {
     }
 }
 
-/// A module type's name: nine characters of six bits each; the low ten bits are its encoding version.
+/// The name of a module type: nine characters of six bits each; the low ten bits are its encoding version.
 pub fn name(id: u64) -> String {
     const CHARSET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
     (0..9)

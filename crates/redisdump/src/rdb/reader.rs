@@ -9,17 +9,17 @@ use super::value::{Dialect, ValueType, Walker};
 use super::version::header;
 use super::visitor::{Checksum, Key, Visitor};
 
-/// Reads one RDB from the bytes it is fed.
+/// Reads an RDB from the bytes it is fed.
 #[derive(Debug)]
 pub struct Reader {
     dialect: Dialect,
     version: u16,
     state: State,
-    /// Bytes that came and were not consumed: the beginning of an item whose end has not come.
+    /// Unconsumed bytes: the beginning of an incomplete item.
     pending: Vec<u8>,
-    /// How many bytes `pending` must have before the item can be complete.
+    /// The length that `pending` must reach before the item can be complete.
     want: usize,
-    /// Bytes consumed in all.
+    /// Total number of consumed bytes.
     offset: u64,
     /// Bytes of a value before its fault.
     right: usize,
@@ -32,7 +32,7 @@ pub struct Reader {
     idle: Option<u64>,
     frequency: Option<u8>,
     checksum: Option<Checksum>,
-    /// Where the last key that was read whole ends, and the database that was chosen there.
+    /// The end of the last complete key, and the database selected there.
     key_end: Option<(u64, u64)>,
     try_newer: bool,
     templates: Templates,
@@ -46,12 +46,12 @@ enum State {
     Items,
     Value,
     ModuleAux,
-    /// Module metadata of the next key: classes left, and whether one is open.
+    /// Module metadata of the next key: number of remaining classes, and whether one has begun.
     Metadata {
         left: u64,
         open: bool,
     },
-    /// Ranges of slots that a migration has still to name.
+    /// Slot ranges of a migration that follow.
     Slots {
         left: u64,
     },
@@ -60,7 +60,7 @@ enum State {
         id: u64,
         left: u64,
     },
-    /// A hash of a template, which its value names: in a listpack with the values, or before them.
+    /// A hash with a template: its values are in a listpack, or follow one by one.
     Templated {
         packed: bool,
     },
@@ -101,13 +101,13 @@ impl Default for Reader {
 }
 
 impl Reader {
-    /// Begins before the first byte.
+    /// Starts at the first byte.
     pub fn new() -> Reader {
         Reader::default()
     }
 
-    /// Tries to read versions that are newer than those known here, instead of refusing them: most of what a newer
-    /// version writes is as it was before.
+    /// Tries to read versions newer than the known ones instead of rejecting them: most of a newer version's format is
+    /// usually unchanged.
     #[must_use]
     pub fn try_newer(mut self, try_newer: bool) -> Reader {
         self.try_newer = try_newer;
@@ -119,34 +119,33 @@ impl Reader {
         self.state == State::End
     }
 
-    /// Bytes consumed so far.
+    /// Number of consumed bytes.
     pub fn offset(&self) -> u64 {
         self.offset
     }
 
-    /// The checksum's verdict; nothing before the end.
+    /// The result of the checksum; `None` before the end.
     pub fn checksum(&self) -> Option<Checksum> {
         self.checksum
     }
 
-    /// The version and dialect; meaningful once the header was read.
+    /// The version and dialect; valid once the header was read.
     pub fn version(&self) -> (Dialect, u16) {
         (self.dialect, self.version)
     }
 
-    /// The offset behind the last key that was read whole, and the database that was chosen there; nothing before the
-    /// first.
+    /// The offset of the end of the last complete key, and the database selected there; `None` before the first key.
     pub(crate) fn key_end(&self) -> Option<(u64, u64)> {
         self.key_end
     }
 
-    /// Takes the next bytes. Returns how many of them belong to the RDB: fewer than given only once it has ended.
+    /// Feeds the next bytes. Returns how many of them belong to the RDB: fewer than given only after its end.
     ///
     /// # Errors
-    /// The first fault, with its offset. A reader that has failed must not be fed again.
+    /// The first fault, with its offset. Do not feed a reader that has failed.
     pub fn feed<V: Visitor>(&mut self, chunk: &[u8], visitor: &mut V) -> Result<usize, Corrupt> {
         let mut rest = chunk;
-        // The item that is pending is completed with few bytes more than it needs; what follows is read in place.
+        // A pending item is completed with few more bytes than it needs; the rest is read in place.
         while !self.pending.is_empty() && !rest.is_empty() {
             const STEP: usize = 512;
             let missing = self.want.saturating_sub(self.pending.len()).max(STEP);
@@ -186,7 +185,7 @@ impl Reader {
         Ok(chunk.len())
     }
 
-    /// Says that no more bytes come.
+    /// Ends the input.
     ///
     /// # Errors
     /// [`Problem::Truncated`] unless the RDB has ended.
@@ -199,10 +198,10 @@ impl Reader {
         }
     }
 
-    /// Goes as far as the bytes reach; returns how many were consumed.
+    /// Reads as far as the bytes reach; returns how many were consumed.
     fn run<V: Visitor>(&mut self, input: &[u8], visitor: &mut V) -> Result<usize, Corrupt> {
         let mut at = 0;
-        // The checksum covers everything before itself; it is taken over long runs.
+        // The checksum covers everything before it; it is computed over long runs.
         let mut summed = 0;
         let result = loop {
             let rest = input.get(at..).unwrap_or_default();
@@ -243,7 +242,7 @@ impl Reader {
 
     fn value<V: Visitor>(&mut self, rest: &[u8], visitor: &mut V) -> Result<usize, Stop> {
         let Some(walker) = &mut self.walker else {
-            return Err(Problem::Item("a value without a type").into());
+            return Err(Problem::Item("a value has no type").into());
         };
         let walked = walker.walk(rest, visitor).map_err(|(right, problem)| {
             self.right = right;
@@ -260,18 +259,18 @@ impl Reader {
         Ok(walked.consumed)
     }
 
-    /// The value that is being read is complete.
+    /// Ends the current value.
     fn end_value<V: Visitor>(&mut self, visitor: &mut V) {
         visitor.key_end();
         self.state = State::Items;
     }
 
-    /// Bytes that stand for what the file has, in a form that means the same without it.
+    /// Reports bytes that replace those of the file, in a form that does not depend on the file.
     fn expanded<V: Visitor>(&mut self, raw: &[u8], visitor: &mut V) -> Result<(), Problem> {
         if let Some(walker) = &mut self.walker {
             let walked = walker.walk(raw, visitor).map_err(|(_, problem)| problem)?;
             if walked.consumed != raw.len() {
-                return Err(Problem::Item("a hash of a template is not what its template says"));
+                return Err(Problem::Item("a hash does not match its template"));
             }
         }
         visitor.raw(raw);
@@ -375,7 +374,7 @@ impl Reader {
                 self.metadata.clear();
                 self.state = State::Metadata { left, open: false };
             }
-            // The state of a slot migration in a cluster: a job's name and ranges of slots.
+            // The state of a slot migration in a cluster: a job name and slot ranges.
             (243, Dialect::Valkey) => {
                 cursor.text()?;
                 self.state = State::Slots { left: cursor.count()? };
@@ -389,8 +388,8 @@ impl Reader {
                 let code = cursor.text()?;
                 visitor.function(code.bytes(&mut self.scratch)?);
             }
-            // The form of the release candidates of 7.0, which 7.0 itself loads: its name and its engine stand beside the
-            // code, and in front of it ever since (`rdbFunctionLoad`).
+            // The format of the 7.0 release candidates, which 7.0 itself loads: name and engine are separate from the
+            // code, rather than part of it as today (`rdbFunctionLoad`).
             (246, _) => {
                 let (name, engine) = (cursor.text()?, cursor.text()?);
                 if cursor.count()? > 0 {
@@ -430,7 +429,7 @@ impl Reader {
             (254, _) => self.db = cursor.count()?,
             (255, _) => self.state = State::Footer,
             (code, dialect) => {
-                // Hashes that name a template of this file are told as they are without it.
+                // Hashes that refer to a template of this file are reported in their form without it.
                 let templated = dialect == Dialect::Redis && matches!(code, 30 | 32);
                 let value_type = ValueType::new(if templated { 31 } else { code }, dialect)?;
                 let name = cursor.text()?.bytes(&mut self.scratch)?;

@@ -1,14 +1,14 @@
-//! Streams: entries in listpacks behind their master ids, then what the stream says of itself, then consumer groups
-//! with pending entries and consumers; `rdbSaveObject` in `rdb.c`, `t_stream.c` for the entries.
+//! Streams: entries in listpacks after their master ids, then the stream's metadata, then consumer groups with pending
+//! entries and consumers; `rdbSaveObject` in `rdb.c`, and `t_stream.c` for the entries.
 //!
-//! Versions add to the same layout: 2 (7.0) first id, greatest deleted id, entries added and each group's entries read;
-//! 3 (7.2) a consumer's active time; 4 (8.6) the table of idempotent producers after the groups; 5 (8.8) each group's
-//! pending entries that were given back and are nobody's, after its consumers.
+//! Versions extend the same layout: 2 (7.0) adds the first id, the greatest deleted id, the number of entries added and
+//! each group's number of entries read; 3 (7.2) a consumer's active time; 4 (8.6) the table of idempotent producers
+//! after the groups; 5 (8.8) each group's pending entries without a consumer, after its consumers.
 
 use super::cursor::{Cursor, Stop};
 use super::error::Problem;
+use super::lint::Lint;
 use super::listpack::Listpack;
-use super::odd::Odd;
 use super::value::{Elements, StreamId, StreamMeta};
 
 const BAD: Problem = Problem::Item("a stream's listpack is damaged");
@@ -16,7 +16,7 @@ const BAD: Problem = Problem::Item("a stream's listpack is damaged");
 const DELETED: i64 = 1;
 const SAME_FIELDS: i64 = 2;
 
-/// Where in a stream's bytes the walk stands.
+/// The position in a stream's value.
 #[derive(Debug)]
 pub(crate) struct StreamWalk {
     version: u8,
@@ -56,7 +56,7 @@ impl StreamWalk {
         }
     }
 
-    /// One step; true at the end.
+    /// Takes one step; returns true at the end.
     pub(crate) fn step<E: Elements>(
         &mut self,
         cursor: &mut Cursor<'_>,
@@ -81,7 +81,7 @@ impl StreamWalk {
                 let (master, list) = (StreamId::from_bytes(master), list.bytes(scratch)?);
                 out.node(master, list);
                 if self.node(master, list, fields, out)? {
-                    out.odd(Odd::ListpackLinks);
+                    out.lint(Lint::ListpackLinks);
                 }
                 At::Nodes(left - 1)
             }
@@ -105,7 +105,7 @@ impl StreamWalk {
                 let last_id = id(cursor)?;
                 let read = match self.version {
                     1 => estimate_entries_read(&self.meta, self.first_id, last_id),
-                    // The server keeps -1 for "unknown".
+                    // The server stores -1 for "unknown".
                     _ => Some(cursor.count()?).filter(|read| *read != u64::MAX),
                 };
                 let pending = cursor.count()?;
@@ -152,8 +152,8 @@ impl StreamWalk {
                 out.owned(StreamId::from_bytes(cursor.array()?));
                 At::Owned(left - 1)
             }
-            // The settings (how long, how many), then for each producer its ids and the entries they stand for, then
-            // two counters. Only how many producers there are is told: the table is a cache that expires by itself.
+            // The settings (duration, maximum), then for each producer its ids and their entries, then two counters.
+            // Only the number of producers is reported: the table is a cache that expires by itself.
             At::Idempotency => {
                 cursor.count()?;
                 cursor.count()?;
@@ -194,9 +194,9 @@ impl StreamWalk {
         })
     }
 
-    /// The entries of one node. The listpack begins with a master entry (entries, deleted ones, field names, a zero);
-    /// entries keep their ids as differences from the node's, and may share the master's field names. True when the
-    /// listpack cannot be read backwards.
+    /// Reads the entries of one node. The listpack begins with a master entry (number of entries, number of deleted
+    /// ones, field names, a zero); entries store their ids as differences to the node's, and may share the master's
+    /// field names. Returns true if the listpack cannot be traversed backwards.
     fn node<E: Elements>(
         &mut self,
         master: StreamId,
@@ -216,13 +216,13 @@ impl StreamWalk {
             return Err(BAD);
         }
         let mut number = Vec::new();
-        let mut odd = false;
+        let mut broken_links = false;
         let total = live.checked_add(deleted).ok_or(BAD)?;
         for _ in 0..total {
             let flags = list.integer()?;
             let ms = list.integer()?;
             let seq = list.integer()?;
-            // Differences are written as signed numbers and wrap, as in the server.
+            // Differences are stored as signed numbers and wrap, as in the server.
             let id =
                 StreamId { ms: master.ms.wrapping_add_signed(ms), seq: master.seq.wrapping_add_signed(seq) };
             let same = flags & SAME_FIELDS != 0;
@@ -234,25 +234,25 @@ impl StreamWalk {
                 push(fields, name.bytes(&mut number)?);
                 push(fields, list.expect()?.bytes(&mut number)?);
             }
-            // How many listpack entries this one took, for walking backwards.
+            // The number of listpack entries of this one, for traversal backwards.
             let own =
                 if same { pairs.checked_add(3) } else { pairs.checked_mul(2).and_then(|n| n.checked_add(4)) };
-            odd |= u64::try_from(list.integer()?).ok() != own;
+            broken_links |= u64::try_from(list.integer()?).ok() != own;
             if flags & DELETED == 0 {
                 self.first_id.get_or_insert(id);
                 out.entry(id, fields);
             }
         }
         match list.next()? {
-            None => Ok(odd || list.is_odd()),
+            None => Ok(broken_links || list.has_broken_links()),
             Some(_) => Err(BAD),
         }
     }
 }
 
-/// How many entries a group has read in a stream whose server does not count that (before 7.0), by the rule with which
-/// 7.0 derives it on loading (`streamEstimateDistanceFromFirstEverEntry`, with nothing known to be deleted). `first_id`
-/// is that of the first entry, if there is one.
+/// The number of entries that a group has read, for streams from before 7.0, which do not store it: the rule by which
+/// 7.0 derives it on loading (`streamEstimateDistanceFromFirstEverEntry`, with no known deletions). `first_id` is the
+/// id of the first entry, if any.
 pub(crate) fn estimate_entries_read(
     meta: &StreamMeta,
     first_id: Option<StreamId>,
@@ -276,7 +276,7 @@ pub(crate) fn estimate_entries_read(
 }
 
 fn push(fields: &mut Vec<u8>, bytes: &[u8]) {
-    // A listpack is at most 4 GiB, so are its strings.
+    // A listpack is at most 4 GiB, and so are its strings.
     fields.extend_from_slice(&u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_le_bytes());
     fields.extend_from_slice(bytes);
 }

@@ -1,9 +1,10 @@
-//! Hashes that share their field names (Redis 8.10): the names stand once, in a template, and each hash has its values.
+//! Hashes that share field names (Redis 8.10): the names are stored once, in a template, and each hash stores its
+//! values.
 //!
-//! An RDB lists its templates at the front (opcode 242: an id, then a number of names) and its hashes name one of them by
-//! its id; such a value means nothing without the file, and a server takes it in no payload. The reader puts the names in
-//! their place: what it tells is the form in which a server's `DUMP` has such a hash, in which the names stand before the
-//! values ([`TemplateWalk`]). The layouts follow `rdb.c` of 8.10 and its tests, `tests/unit/type/hash-templates.tcl`.
+//! An RDB lists its templates at the front (opcode 242: an id, then field names), and its hashes refer to them by id.
+//! Such a value depends on the file, and servers do not accept it in a payload. The reader inserts the names: it
+//! reports the form of `DUMP`, in which the names precede the values ([`TemplateWalk`]). The layouts follow `rdb.c` of
+//! 8.10 and its tests, `tests/unit/type/hash-templates.tcl`.
 
 use std::collections::BTreeMap;
 
@@ -12,13 +13,13 @@ use super::error::Problem;
 use super::listpack::Listpack;
 use super::value::Elements;
 
-/// Bytes of field names that are held at a time: those of a file's templates, and those of one hash.
+/// Limit for field names in memory: those of a file's templates, and those of one hash.
 const MOST: usize = 16 << 20;
 
-const TOO_MANY: Problem = Problem::Item("the field names of hash templates are more than are held (16 MiB)");
+const TOO_MANY: Problem = Problem::Item("the field names of hash templates exceed 16 MiB");
 const NO_FIELDS: Problem = Problem::Item("a hash template has no fields");
-const COUNT: Problem = Problem::Item("a hash has another number of values than its template has fields");
-const UNKNOWN: Problem = Problem::Item("a hash names a template that the file does not have");
+const COUNT: Problem = Problem::Item("a hash has a different number of values than its template has fields");
+const UNKNOWN: Problem = Problem::Item("a hash refers to a template that is not in the file");
 
 /// The templates of a file.
 #[derive(Debug, Default)]
@@ -27,16 +28,16 @@ pub(crate) struct Templates {
     bytes: usize,
 }
 
-/// Names of fields.
+/// Field names.
 #[derive(Debug, Default, Clone)]
 struct Template {
-    /// As strings of an RDB, one after the other.
+    /// As RDB strings, concatenated.
     fields: Vec<u8>,
     count: u64,
 }
 
 impl Templates {
-    /// The template of this id has another field.
+    /// Adds a field to the template with this id.
     pub(crate) fn add(&mut self, id: u64, field: &[u8]) -> Result<(), Problem> {
         let template = self.by_id.entry(id).or_default();
         let before = template.fields.len();
@@ -50,25 +51,25 @@ impl Templates {
         }
     }
 
-    /// Forgets what was said of this id: a template begins.
+    /// Begins a template, replacing an earlier one with this id.
     pub(crate) fn begin(&mut self, id: u64) {
         if let Some(before) = self.by_id.remove(&id) {
             self.bytes -= before.fields.len();
         }
     }
 
-    /// The front of a hash of this template in the form that `DUMP` has, up to its values; and how many follow.
+    /// The beginning of a hash with this template in the form of `DUMP`, up to its values; and the number of values.
     pub(crate) fn front(&self, id: u64) -> Result<(Vec<u8>, u64), Problem> {
         let template = self.by_id.get(&id).filter(|template| template.count > 0).ok_or(UNKNOWN)?;
-        // The names one by one, and not in a listpack.
+        // The names one by one, not in a listpack.
         let mut front = vec![1];
         length(&mut front, template.count);
         front.extend_from_slice(&template.fields);
         Ok((front, template.count))
     }
 
-    /// A hash whose values stand in a listpack behind the id of its template, in the form that `DUMP` has for one whose
-    /// values stand alone.
+    /// A hash whose values are in a listpack after the id of its template, in the form that `DUMP` uses for one whose
+    /// values are in a listpack of their own.
     pub(crate) fn expand(&self, listpack: &[u8], scratch: &mut Vec<u8>) -> Result<Vec<u8>, Problem> {
         let mut list = Listpack::new(listpack)?;
         let id = list.next()?.ok_or(COUNT)?.integer()?;
@@ -95,16 +96,16 @@ fn string(out: &mut Vec<u8>, bytes: &[u8]) {
     out.extend_from_slice(bytes);
 }
 
-/// Goes over a hash of a template as `DUMP` has it: its names, in a listpack or one by one, and then its values likewise.
+/// Walks a hash in the form of `DUMP`: its names, in a listpack or one by one, then its values likewise.
 #[derive(Debug)]
 pub(crate) struct TemplateWalk {
-    /// The values stand in a listpack, behind an id that means nothing here.
+    /// The values are in a listpack, after an id that is not used here.
     packed: bool,
     at: At,
     names: Vec<u8>,
-    /// Where each name ends.
+    /// The end of each name.
     ends: Vec<usize>,
-    /// Values that have passed.
+    /// Number of values so far.
     passed: usize,
 }
 
@@ -135,7 +136,7 @@ impl TemplateWalk {
         Ok(begin..end)
     }
 
-    /// One step; true at the end.
+    /// Takes one step; returns true at the end.
     pub(crate) fn step<E: Elements>(
         &mut self,
         cursor: &mut Cursor<'_>,
@@ -155,7 +156,7 @@ impl TemplateWalk {
                 1 => self.at = At::Names(cursor.count()?),
                 _ => {
                     return Err(
-                        Problem::Item("the field names of a hash template are in an unknown form").into()
+                        Problem::Item("the field names of a hash template have an unknown encoding").into()
                     );
                 }
             },

@@ -1,16 +1,16 @@
-//! A string in one of the forms in which RDB and its packed lists keep it.
+//! Strings in the encodings of RDB and its packed lists.
 
 use std::io::Write as _;
 
 use super::error::Problem;
 use super::lzf;
 
-/// A string, where it stands; [`Text::bytes`] expands it.
+/// An encoded string; [`Text::bytes`] decodes it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Text<'a> {
-    /// As it is.
+    /// Unencoded.
     Bytes(&'a [u8]),
-    /// A number in decimal.
+    /// A decimal number.
     Int(i64),
     /// Compressed with LZF.
     Packed {
@@ -22,7 +22,7 @@ pub(crate) enum Text<'a> {
 }
 
 impl<'a> Text<'a> {
-    /// The string's bytes: in place where they are plain, otherwise expanded into `scratch`.
+    /// The string's bytes: borrowed if unencoded, otherwise decoded into `scratch`.
     #[inline]
     pub(crate) fn bytes<'s>(self, scratch: &'s mut Vec<u8>) -> Result<&'s [u8], Problem>
     where
@@ -43,9 +43,9 @@ impl<'a> Text<'a> {
         }
     }
 
-    /// The number that this string is, if it is one in decimal.
+    /// The value of a string that is a decimal integer.
     pub(crate) fn integer(self) -> Result<i64, Problem> {
-        const BAD: Problem = Problem::Item("a number in a packed list is not one");
+        const BAD: Problem = Problem::Item("a number in a packed list is invalid");
         match self {
             Text::Int(n) => Ok(n),
             Text::Bytes(bytes) => std::str::from_utf8(bytes).ok().and_then(|s| s.parse().ok()).ok_or(BAD),
@@ -53,7 +53,7 @@ impl<'a> Text<'a> {
         }
     }
 
-    /// The score that this string is.
+    /// The value of a string that is a score.
     pub(crate) fn score(self) -> Result<f64, Problem> {
         match self {
             #[allow(
@@ -67,7 +67,7 @@ impl<'a> Text<'a> {
     }
 }
 
-/// Reads a score as the server prints it; `nan` is refused as the server refuses it.
+/// Parses a score as printed by servers, which reject `nan` too.
 pub(crate) fn parse_score(bytes: &[u8]) -> Result<f64, Problem> {
     let score: Option<f64> = std::str::from_utf8(bytes).ok().and_then(|s| s.trim().parse().ok());
     match score {

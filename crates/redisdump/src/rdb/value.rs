@@ -1,14 +1,14 @@
 //! Values: from the raw bytes of any encoding to elements in canonical form.
 //!
-//! A [`Walker`] goes over one value, element by element, as its bytes arrive, and tells an [`Elements`] sink what they
-//! mean. The encoding does not show in what it tells: a hash is a hash, whether it was a zipmap, a ziplist, a listpack
-//! or a table. What the walker has consumed is the raw value, so one pass serves both `RESTORE` and the digest.
+//! A [`Walker`] reads a value element by element as its bytes arrive, and reports them to an [`Elements`] sink. The
+//! sink does not see the encoding: a hash is a hash, whether it was a zipmap, a ziplist, a listpack or a table. The
+//! bytes that the walker has consumed are the raw value, so that one pass serves both `RESTORE` and the digest.
 
 use super::cursor::{Cursor, Length, Stop};
 use super::error::Problem;
+use super::lint::Lint;
 use super::listpack::Listpack;
 use super::lzf::{Expanded, Expander};
-use super::odd::Odd;
 use super::stream::StreamWalk;
 use super::template::TemplateWalk;
 use super::text::{Text, parse_score};
@@ -19,7 +19,7 @@ use super::{array, intset, module};
 pub use super::dialect::Dialect;
 pub use super::elements::{Elements, StreamId, StreamMeta};
 
-/// What a key holds.
+/// The type of a key's value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Kind {
@@ -35,14 +35,14 @@ pub enum Kind {
     Hash,
     /// A stream.
     Stream,
-    /// A value of a module, opaque to us.
+    /// A module's value, which is opaque here.
     Module,
     /// An array (Redis 8.8).
     Array,
 }
 
 impl Kind {
-    /// As the server's `TYPE` command says it, save for modules, which have names of their own there.
+    /// As returned by the `TYPE` command, except for modules, which have their own type names.
     pub fn as_str(self) -> &'static str {
         match self {
             Kind::String => "string",
@@ -63,7 +63,7 @@ impl std::fmt::Display for Kind {
     }
 }
 
-/// The type byte before a value, in one dialect: what it holds and how. The constants of `rdb.h`.
+/// The type byte before a value, in one dialect: the constants `RDB_TYPE_*` of `rdb.h`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ValueType {
     code: u8,
@@ -94,11 +94,10 @@ enum Shape {
     Template { packed: bool },
 }
 
-/// No empty list, set, sorted set or hash is longer, in any encoding that a server writes (quicklists of empty nodes come
-/// from damage).
+/// No empty list, set, sorted set or hash is longer, in any encoding that a server writes.
 pub(crate) const EMPTY: usize = 64;
 
-/// Says whether there was any element.
+/// Records whether there was any element.
 struct Any(bool);
 
 impl Elements for Any {
@@ -117,11 +116,11 @@ impl Elements for Any {
 }
 
 impl ValueType {
-    /// True for a list, a set, a sorted set or a hash without any element. No server makes one, some RDBs have them all
-    /// the same, and servers from 7.0 on leave them out when they load those.
+    /// True for an empty list, set, sorted set or hash. No server creates one, but some RDBs contain them, and servers
+    /// from 7.0 on omit them on loading.
     pub(crate) fn is_empty(self, raw: &[u8]) -> bool {
         let can_be = matches!(self.kind, Kind::List | Kind::Set | Kind::Zset | Kind::Hash);
-        // Most values end here.
+        // Most values are longer.
         if !can_be || raw.len() > EMPTY {
             return false;
         }
@@ -129,15 +128,15 @@ impl ValueType {
         matches!(Walker::new(self).walk(raw, &mut any), Ok(walked) if walked.done) && !any.0
     }
 
-    /// True for the types of hashes that can hold fields which expire.
+    /// True for the types of hashes with field TTLs.
     pub(crate) fn has_field_expiry(self) -> bool {
         self.kind == Kind::Hash && (22..=25).contains(&self.code)
     }
 
-    /// Looks a type byte up.
+    /// The value type for a type byte.
     ///
     /// # Errors
-    /// [`Problem::Type`] for a byte that the dialect does not have.
+    /// [`Problem::Type`] if the dialect does not have it.
     pub fn new(code: u8, dialect: Dialect) -> Result<ValueType, Problem> {
         use Shape::{
             Array, Intset, Listpack, ListpackTtl, Module, Pairs, PairsMeta, PairsMetaPreGa, PairsValkey,
@@ -173,7 +172,7 @@ impl ValueType {
             (26, Dialect::Redis) => (Kind::Stream, Stream(4)),
             (27, Dialect::Redis) => (Kind::Stream, Stream(5)),
             (28, Dialect::Redis) => (Kind::Array, Array),
-            // 30 and 32 name a template of their file: the reader makes them 31.
+            // The reader converts 30 and 32, which refer to a template of the file, to 31.
             (29, Dialect::Redis) => (Kind::Hash, Template { packed: true }),
             (31, Dialect::Redis) => (Kind::Hash, Template { packed: false }),
             _ => return Err(Problem::Type(code)),
@@ -186,17 +185,17 @@ impl ValueType {
         self.code
     }
 
-    /// Whose numbering it is in.
+    /// The dialect of the type byte.
     pub fn dialect(self) -> Dialect {
         self.dialect
     }
 
-    /// What the value is to a client.
+    /// The type as seen by clients.
     pub fn kind(self) -> Kind {
         self.kind
     }
 
-    /// How it is written, in the server's words for its encodings; `table` is one element after the other.
+    /// The encoding, in the server's terms; `table` means element by element.
     pub fn encoding(self) -> &'static str {
         match self.shape {
             Shape::Plain => "string",
@@ -220,9 +219,9 @@ impl ValueType {
         }
     }
 
-    /// The lowest RDB version whose servers know this type byte: what a `DUMP` payload with it may be stamped with. The
-    /// layout of a type never changes once it is out, so that the stamp decides only who accepts it. Module values are
-    /// an exception (they may depend on the version), and have none.
+    /// The lowest RDB version that supports this type byte, which may be used as the version of a `DUMP` payload.
+    /// Released layouts never change, so the version only decides which servers accept the payload. `None` for module
+    /// values, which may depend on the version.
     pub fn since(self) -> Option<u16> {
         Some(match (self.code, self.dialect) {
             (0..=4 | 9..=13, _) => 6,
@@ -241,21 +240,21 @@ impl ValueType {
     }
 }
 
-/// How far [`Walker::walk`] came.
+/// The progress of [`Walker::walk`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Walked {
-    /// Bytes that were consumed: drop them before the next call.
+    /// Number of consumed bytes, to be dropped before the next call.
     pub consumed: usize,
     /// True at the end of the value.
     pub done: bool,
-    /// Where it is not done: bytes that must be there from the new beginning before another call makes sense.
+    /// If not done: the minimum number of bytes for the next call.
     pub want: usize,
 }
 
-/// Longer strings are told in parts.
+/// Longer strings are reported in parts.
 const LONG: u64 = 64 << 10;
 
-/// Goes over one value.
+/// Walks a value.
 #[derive(Debug)]
 pub struct Walker {
     ty: ValueType,
@@ -277,12 +276,12 @@ enum State {
 }
 
 impl Walker {
-    /// Begins before a value's first byte.
+    /// Starts before a value's first byte.
     pub fn new(ty: ValueType) -> Walker {
         Walker { ty, state: State::Begin, scratch: Vec::new(), scratch2: Vec::new() }
     }
 
-    /// Begins anew with another value; keeps its buffers, unless a giant has passed through them.
+    /// Starts with another value, reusing buffers unless they have become very large.
     pub fn reset(&mut self, ty: ValueType) {
         const KEEP: usize = 1 << 20;
         for scratch in [&mut self.scratch, &mut self.scratch2] {
@@ -299,10 +298,10 @@ impl Walker {
         self.ty
     }
 
-    /// Goes as far as the bytes reach. Elements are told once, when all their bytes are there.
+    /// Reads as far as the bytes reach. Each element is reported once, when it is complete.
     ///
     /// # Errors
-    /// What is wrong, and how many bytes before it were right.
+    /// The fault, and the number of valid bytes before it.
     pub fn walk<E: Elements>(&mut self, input: &[u8], out: &mut E) -> Result<Walked, (usize, Problem)> {
         let mut consumed = 0;
         loop {
@@ -431,8 +430,8 @@ impl Walker {
                 while let Some((field, value)) = map.next()? {
                     out.field(field, value, None);
                 }
-                if map.is_odd() {
-                    out.odd(Odd::ZipmapCount);
+                if map.has_broken_links() {
+                    out.lint(Lint::ZipmapCount);
                 }
                 State::Done
             }
@@ -442,7 +441,7 @@ impl Walker {
                     out.member(Text::Int(n).bytes(scratch).unwrap_or_default());
                 })?;
                 if !ascending {
-                    out.odd(Odd::IntsetOrder);
+                    out.lint(Lint::IntsetOrder);
                 }
                 State::Done
             }
@@ -455,14 +454,14 @@ impl Walker {
                 if self.ty.shape == Shape::Ziplist {
                     let mut list = Ziplist::new(bytes)?;
                     packed(self.ty.kind, expiring, || list.next(), &mut self.scratch2, out)?;
-                    if list.is_odd() {
-                        out.odd(Odd::ZiplistLinks);
+                    if list.has_broken_links() {
+                        out.lint(Lint::ZiplistLinks);
                     }
                 } else {
                     let mut list = Listpack::new(bytes)?;
                     packed(self.ty.kind, expiring, || list.next(), &mut self.scratch2, out)?;
-                    if list.is_odd() {
-                        out.odd(Odd::ListpackLinks);
+                    if list.has_broken_links() {
+                        out.lint(Lint::ListpackLinks);
                     }
                 }
                 State::Done
@@ -478,7 +477,7 @@ impl Walker {
         Ok(())
     }
 
-    /// One element of a value that is written out one by one.
+    /// One element of a value that is stored element by element.
     #[inline]
     fn element<E: Elements>(
         &mut self,
@@ -523,7 +522,7 @@ impl Walker {
                 };
                 let (field, value) = (cursor.text()?, cursor.text()?);
                 if expiry.is_some_and(|at| at > LATEST_FIELD) {
-                    out.odd(Odd::FieldExpiry);
+                    out.lint(Lint::FieldExpiry);
                 }
                 out.field(field.bytes(scratch)?, value.bytes(scratch2)?, expiry);
             }
@@ -538,8 +537,8 @@ impl Walker {
                 while let Some(item) = list.next()? {
                     out.item(item.bytes(scratch2)?);
                 }
-                if list.is_odd() {
-                    out.odd(Odd::ZiplistLinks);
+                if list.has_broken_links() {
+                    out.lint(Lint::ZiplistLinks);
                 }
                 out.node_end();
             }
@@ -548,7 +547,7 @@ impl Walker {
                     1 => {
                         let item = cursor.text()?.bytes(scratch)?;
                         if item.is_empty() {
-                            out.odd(Odd::EmptyNode);
+                            out.lint(Lint::EmptyNode);
                         }
                         out.item(item);
                     }
@@ -557,11 +556,11 @@ impl Walker {
                         while let Some(item) = list.next()? {
                             out.item(item.bytes(scratch2)?);
                         }
-                        if list.is_odd() {
-                            out.odd(Odd::ListpackLinks);
+                        if list.has_broken_links() {
+                            out.lint(Lint::ListpackLinks);
                         }
                     }
-                    _ => return Err(Problem::Item("a list's node is of an unknown kind").into()),
+                    _ => return Err(Problem::Item("a list's node has an unknown kind").into()),
                 }
                 out.node_end();
             }
@@ -571,7 +570,7 @@ impl Walker {
     }
 }
 
-/// The two lengths of a compressed string that is long, in either form; nothing is read of one that is not.
+/// The two lengths of a long compressed string; `None`, with nothing consumed, for other strings.
 fn long_packed(cursor: &mut Cursor<'_>) -> Result<Option<(u64, u64)>, Stop> {
     let mut ahead = cursor.clone();
     ahead.length()?;
@@ -583,13 +582,13 @@ fn long_packed(cursor: &mut Cursor<'_>) -> Result<Option<(u64, u64)>, Stop> {
     Ok(Some(lengths))
 }
 
-/// The latest moment at which a field of a hash expires in Redis (`EB_EXPIRE_TIME_MAX`).
+/// The latest expiry of a hash field in Redis (`EB_EXPIRE_TIME_MAX`).
 const LATEST_FIELD: i64 = (1 << 48) - 1;
 
 const FIELD_EXPIRY: Problem = Problem::Item("a hash field's expiry is out of range");
 
-/// The moment at which a field expires. No server takes one before 1970, and each fork writes its own negative numbers
-/// for fields that never expire: such a moment would mean something else in the other's file.
+/// The expiry of a field. Servers do not accept times before 1970, and each fork uses its own negative numbers for
+/// fields that never expire, which would change their meaning in the other fork.
 fn field_expiry(at: i64) -> Result<i64, Problem> {
     if at < 0 { Err(FIELD_EXPIRY) } else { Ok(at) }
 }
@@ -602,7 +601,7 @@ fn packed<'a, E: Elements>(
     scratch: &mut Vec<u8>,
     out: &mut E,
 ) -> Result<(), Problem> {
-    const ODD: Problem = Problem::Item("a packed list ends in the middle of an element");
+    const ODD: Problem = Problem::Item("a packed list ends within an element");
     let mut second = Vec::new();
     while let Some(first) = next()? {
         match kind {
@@ -619,7 +618,7 @@ fn packed<'a, E: Elements>(
                         0 => None,
                         at => {
                             if at > LATEST_FIELD {
-                                out.odd(Odd::PackedFieldExpiry);
+                                out.lint(Lint::PackedFieldExpiry);
                             }
                             Some(field_expiry(at)?)
                         }
@@ -633,7 +632,7 @@ fn packed<'a, E: Elements>(
     Ok(())
 }
 
-/// A score in the form of before RDB 8: decimal behind a length byte, or one of three marks.
+/// A score in the format before RDB 8: decimal after a length byte, or one of three marks.
 fn old_score(cursor: &mut Cursor<'_>) -> Result<f64, Stop> {
     Ok(match cursor.u8()? {
         253 => f64::NAN,

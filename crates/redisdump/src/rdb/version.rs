@@ -1,16 +1,16 @@
-//! The nine bytes at the front of an RDB, and which versions are known.
+//! The nine bytes at the front of an RDB, and the known versions.
 
 use super::error::Problem;
 use super::value::Dialect;
 
-/// The newest version of Redis' numbering that this reader knows (Redis 8.10).
+/// The newest known version of Redis' numbering (Redis 8.10).
 pub const NEWEST_REDIS: u16 = 15;
-/// The newest of them that was tried on a server's own files (Redis 8.6); what came later is read as it is published.
+/// The newest version that was tested with files of a server (Redis 8.6); later ones follow the published sources.
 pub const NEWEST_TRIED: u16 = 13;
-/// The newest version of Valkey's numbering that this reader knows (Valkey 9.0).
+/// The newest known version of Valkey's numbering (Valkey 9.0).
 pub const NEWEST_VALKEY: u16 = 80;
 
-/// Reads the front; a version that is newer than those known is refused unless it is to be tried.
+/// Parses the header. Newer versions than the known ones are rejected unless `try_newer` is set.
 pub(super) fn header(magic: [u8; 9], try_newer: bool) -> Result<(Dialect, u16), Problem> {
     let digits = |bytes: &[u8]| -> Option<u16> {
         bytes.iter().try_fold(0u16, |n, byte| byte.is_ascii_digit().then(|| n * 10 + u16::from(byte - b'0')))

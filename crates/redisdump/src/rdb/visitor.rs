@@ -1,40 +1,40 @@
-//! What a reader tells of an RDB.
+//! The visitor of an RDB reader.
 
 use super::value::{Dialect, Elements, ValueType};
 
 /// A key, before its value.
 #[derive(Debug, Clone, Copy)]
 pub struct Key<'a> {
-    /// The database's number.
+    /// The number of the database.
     pub db: u64,
     /// The name.
     pub name: &'a [u8],
-    /// When it expires, in milliseconds since the epoch.
+    /// Its expiry, in milliseconds since the epoch.
     pub expiry: Option<i64>,
-    /// Seconds since it was last used, where the server keeps that.
+    /// Seconds since its last use (LRU), if stored.
     pub idle: Option<u64>,
-    /// How often it is used, as a logarithmic counter, where the server keeps that.
+    /// Logarithmic access counter (LFU), if stored.
     pub frequency: Option<u8>,
     /// The type of its value.
     pub value_type: ValueType,
-    /// Raw metadata of modules (opcode and all) which stands before the type byte, here as in a `DUMP` payload; mostly
+    /// Raw module metadata (including the opcode) that precedes the type byte here and in a `DUMP` payload; usually
     /// empty.
     pub metadata: &'a [u8],
 }
 
-/// Is told what an RDB holds.
+/// Receives the contents of an RDB.
 ///
-/// For each key: [`Visitor::key`], then [`Visitor::raw`] and the element calls in turn as the value passes, then
+/// For each key: [`Visitor::key`], then [`Visitor::raw`] and element calls as the value passes, then
 /// [`Visitor::key_end`].
 #[allow(unused_variables, reason = "the default bodies ignore what they are given")]
 pub trait Visitor: Elements {
     /// The version at the front.
     fn header(&mut self, dialect: Dialect, version: u16) {}
-    /// A pair of information at the front.
+    /// An auxiliary field at the front.
     fn aux(&mut self, name: &[u8], value: &[u8]) {}
-    /// A library of functions: its code.
+    /// The code of a function library.
     fn function(&mut self, code: &[u8]) {}
-    /// Data of a module that belongs to no key; its type's name.
+    /// Module data that does not belong to a key: the name of its type.
     fn module_aux(&mut self, module: &str) {}
     /// A key begins.
     fn key(&mut self, key: &Key<'_>) {}
@@ -44,13 +44,13 @@ pub trait Visitor: Elements {
     fn key_end(&mut self) {}
 }
 
-/// What the checksum at the end said.
+/// The result of the checksum at the end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Checksum {
-    /// It fits.
+    /// It matches.
     Verified,
-    /// The server had `rdbchecksum no`.
+    /// Not computed: the server had `rdbchecksum no`.
     Disabled,
     /// Versions 1 to 4 have none.
     Absent,

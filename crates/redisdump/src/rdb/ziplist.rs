@@ -1,27 +1,27 @@
-//! Ziplists: the packed lists before Redis 7.0; `ziplist.c`.
+//! Ziplists: the packed lists before Redis 7.0 (`ziplist.c`).
 
 use super::error::Problem;
 use super::text::Text;
 
 const BAD: Problem = Problem::Item("a ziplist is damaged");
 
-/// Reads the entries of one ziplist.
+/// Reads the entries of a ziplist.
 #[derive(Debug, Clone)]
 pub(crate) struct Ziplist<'a> {
     rest: &'a [u8],
-    /// Bytes of the whole, its end mark left out.
+    /// Total size in bytes without the end mark.
     length: usize,
-    /// Where the last entry begins, as the header states it.
+    /// The offset of the last entry by the header.
     tail: usize,
-    /// Where the entry begins that was read last, and how long it is.
+    /// The offset and length of the last read entry.
     last: (usize, usize),
-    odd: bool,
-    /// Entries that the header states and that were not read yet; nothing when the header does not state them.
+    broken_links: bool,
+    /// Number of unread entries by the header; `None` if the header does not state it.
     left: Option<u16>,
 }
 
 impl<'a> Ziplist<'a> {
-    /// Checks the frame: stated size, end mark.
+    /// Checks the frame: total size and end mark.
     pub(crate) fn new(data: &'a [u8]) -> Result<Self, Problem> {
         let (&size, rest) = data.split_first_chunk::<4>().ok_or(BAD)?;
         let (&tail, rest) = rest.split_first_chunk::<4>().ok_or(BAD)?;
@@ -33,7 +33,7 @@ impl<'a> Ziplist<'a> {
         let count = u16::from_le_bytes(count);
         let (length, tail) = (data.len() - 1, u32::from_le_bytes(tail) as usize);
         let left = (count != u16::MAX).then_some(count);
-        Ok(Ziplist { rest, length, tail, last: (0, 0), odd: tail > length, left })
+        Ok(Ziplist { rest, length, tail, last: (0, 0), broken_links: tail > length, left })
     }
 
     fn take(&mut self, n: usize) -> Result<&'a [u8], Problem> {
@@ -51,17 +51,17 @@ impl<'a> Ziplist<'a> {
     /// The next entry.
     pub(crate) fn next(&mut self) -> Result<Option<Text<'a>>, Problem> {
         if self.rest.is_empty() {
-            self.odd |= self.last.1 > 0 && self.last.0 != self.tail;
+            self.broken_links |= self.last.1 > 0 && self.last.0 != self.tail;
             return if self.left.is_none_or(|left| left == 0) { Ok(None) } else { Err(BAD) };
         }
         let begin = self.length - self.rest.len();
         if let Some(left) = &mut self.left {
             *left = left.checked_sub(1).ok_or(BAD)?;
         }
-        // The length of the entry before: one byte, or 0xfe and four more.
-        self.odd |= match self.array::<1>()? {
+        // The length of the previous entry: one byte, or 0xfe and four more.
+        self.broken_links |= match self.array::<1>()? {
             [0xfe] => u32::from_le_bytes(self.array()?) as usize != self.last.1,
-            // The mark of the end: whoever meets it here goes no further.
+            // The end mark.
             [0xff] => true,
             [before] => usize::from(before) != self.last.1,
         };
@@ -91,9 +91,9 @@ impl<'a> Ziplist<'a> {
         Ok(Some(text))
     }
 
-    /// Whether what was read so far cannot be read backwards. It does not hinder reading forwards, and servers before 7.0
-    /// do not notice it before they try.
-    pub(crate) fn is_odd(&self) -> bool {
-        self.odd
+    /// Whether the entries read so far cannot be traversed backwards, which does not prevent forward reading. Servers
+    /// before 7.0 notice it only when they try.
+    pub(crate) fn has_broken_links(&self) -> bool {
+        self.broken_links
     }
 }

@@ -1,4 +1,4 @@
-//! Zipmaps: small hashes before Redis 2.6; `zipmap.c`.
+//! Zipmaps: small hashes before Redis 2.6 (`zipmap.c`).
 
 use super::error::Problem;
 
@@ -7,13 +7,13 @@ const BAD: Problem = Problem::Item("a zipmap is damaged");
 /// A field and its value.
 pub(crate) type Pair<'a> = (&'a [u8], &'a [u8]);
 
-/// Reads the fields of one zipmap.
+/// Reads the fields of a zipmap.
 #[derive(Debug, Clone)]
 pub(crate) struct Zipmap<'a> {
     rest: &'a [u8],
-    /// Fields as the map states them; nothing for one with too many.
+    /// Number of fields by the header; `None` if there are too many for it.
     stated: Option<u8>,
-    /// Fields that were read.
+    /// Number of read fields.
     read: usize,
 }
 
@@ -51,8 +51,8 @@ impl<'a> Zipmap<'a> {
         }
     }
 
-    /// Whether it states another number of fields than were read: true at its end means that something is wrong.
-    pub(crate) fn is_odd(&self) -> bool {
+    /// Whether the header states a different number of fields than were read: a fault if true at the end.
+    pub(crate) fn has_broken_links(&self) -> bool {
         self.stated.is_some_and(|stated| usize::from(stated) != self.read)
     }
 

@@ -12,7 +12,7 @@ use crate::client::identity::{clock, functions, identify};
 use crate::client::wire::Connection;
 use crate::cluster::each_master;
 use crate::convert::commands::{Losses, Target};
-use crate::rdb::{Both, Dialect, NEWEST_REDIS, Reader};
+use crate::rdb::{Dialect, NEWEST_REDIS, Reader, Tee};
 use crate::verify::uniqueness::Uniqueness;
 use crate::{ConnectOptions, Error, ServerIdentity};
 
@@ -69,7 +69,7 @@ where
     let mut stream = std::pin::pin!(stream);
     while let Some(piece) = stream.next().await {
         for part in piece.map_err(Error::stream)?.chunks(BATCH) {
-            rdb.feed(part, &mut Both(&mut loader, &mut uniqueness))?;
+            rdb.feed(part, &mut Tee(&mut loader, &mut uniqueness))?;
             loader.discard();
         }
     }

@@ -1,8 +1,8 @@
-//! Names that come twice, among any number of them, in bounded memory.
+//! Finds duplicate names among any number of them, in bounded memory.
 //!
-//! Of each name a hash of 128 bits is kept. As many as fit are sorted, and equal ones stand side by side; beyond that
-//! sorted runs go to a temporary file without a name, 16 bytes a name, and are merged at the end. Nothing is missed, and
-//! the hashes are seeded anew each time, so that no file can be made that finds what is not there.
+//! Each name is represented by a 128-bit hash. Hashes are sorted in memory; when there are too many, sorted runs are
+//! spilled to an unnamed temporary file (16 bytes per name) and merged at the end. No duplicate is missed, and the
+//! hashes are seeded randomly, so that no file can be crafted to cause a false positive.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -13,14 +13,14 @@ use std::os::unix::fs::FileExt as _;
 
 use xxhash_rust::xxh3::xxh3_128_with_seed;
 
-/// Hashes that are in memory: 16 MiB.
+/// Maximum number of hashes in memory (16 MiB).
 const RUN: usize = 1 << 20;
-/// Hashes of each run that are read at a time when runs are merged.
+/// Number of hashes read at a time from each run during a merge.
 const STEP: usize = 4096;
-/// Names that are found twice are counted up to here.
+/// Maximum number of reported duplicates.
 const FOUND: usize = 1000;
 
-/// Takes names, and tells those that came more than once.
+/// Collects names and reports duplicates.
 #[derive(Debug)]
 pub(crate) struct Duplicates {
     seed: u64,
@@ -33,7 +33,7 @@ pub(crate) struct Duplicates {
 #[derive(Debug)]
 struct Spilled {
     file: File,
-    /// Where each run begins, and where the last one ends, in hashes.
+    /// The beginning of each run and the end of the last one, in hashes.
     ends: Vec<u64>,
 }
 
@@ -50,25 +50,25 @@ impl Default for Duplicates {
 }
 
 impl Duplicates {
-    /// Holds so many hashes at a time.
+    /// Keeps at most this many hashes in memory.
     #[cfg(test)]
     fn holding(most: usize) -> Duplicates {
         Duplicates { most, ..Duplicates::default() }
     }
 
-    /// Forgets all.
+    /// Removes all names.
     pub(crate) fn clear(&mut self) {
         self.run.clear();
         self.run.shrink_to(1 << 12);
         self.spilled = None;
     }
 
-    /// True when fewer than two names have come.
+    /// True for fewer than two names.
     pub(crate) fn is_trivial(&self) -> bool {
         self.spilled.is_none() && self.run.len() < 2
     }
 
-    /// A name, within the space (a database) that it belongs to.
+    /// Adds a name in a space (a database).
     #[inline]
     pub(crate) fn add(&mut self, space: u64, name: &[u8]) {
         if self.run.len() >= self.most
@@ -102,10 +102,10 @@ impl Duplicates {
         Ok(())
     }
 
-    /// The hashes of names that came more than once, the first thousand of them. Forgets all.
+    /// The hashes of duplicate names, at most the first thousand. Removes all names.
     ///
     /// # Errors
-    /// The temporary file could not be written or read: nothing is known then.
+    /// The temporary file could not be written or read; the result is unknown then.
     pub(crate) fn take(&mut self) -> io::Result<Vec<u128>> {
         if let Some(error) = self.failed.take() {
             return Err(error);
@@ -158,7 +158,7 @@ impl Spilled {
 struct Run {
     next: u64,
     end: u64,
-    /// Hashes that were read, the next one last.
+    /// Hashes in memory, the next one last.
     ready: Vec<u128>,
 }
 

@@ -1,9 +1,8 @@
-//! Is this file whole? Structure and checksum of an RDB, of an AOF file, of an AOF folder.
+//! Verifies the integrity of a file: structure and checksum of an RDB, an AOF file, or an AOF folder.
 //!
-//! Every value is read down to its last element, in whatever encoding; what a server would trip over when it loads or
-//! uses the key is found here, and what can be read though servers refuse it is told beside ([`Oddity`]): keys, members and
-//! fields that stand there twice, too, of which as many as there are memory for are held against each other there, and more
-//! in a temporary file.
+//! Every value is decoded to its last element, in any encoding, so that faults which would break a server on loading or
+//! on use are found. Anomalies that do not prevent reading are reported as [`Oddity`], including duplicate keys,
+//! members and fields, which are compared in memory or, if there are too many, in a temporary file.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -12,7 +11,7 @@ use serde::Serialize;
 
 use crate::aof::{self, AofSummary, FileError, Files, ReadOptions};
 use crate::capture::stats::{DatabaseCount, counted_as};
-use crate::rdb::{self, Checksum, Dialect, Elements, Key, Kind, Odd, StreamId, StreamMeta};
+use crate::rdb::{self, Checksum, Dialect, Elements, Key, Kind, Lint, StreamId, StreamMeta};
 use crate::verify::duplicates::Duplicates;
 use crate::verify::uniqueness::first_of;
 use structure::Structure;
@@ -24,39 +23,39 @@ pub(crate) mod uniqueness;
 
 pub use repair::{Repaired, repair};
 
-/// What a path turned out to be.
+/// The kind of a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum FileKind {
     /// An RDB.
     Rdb,
-    /// An AOF in one file, with or without an RDB at its front.
+    /// A single-file AOF, with or without an RDB preamble.
     Aof,
-    /// An AOF of several files with a manifest.
+    /// A multi-part AOF with a manifest.
     MultiPartAof,
 }
 
-/// A file, or a folder of files, that is whole.
+/// The result for a readable file or folder.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Verified {
-    /// What was verified.
+    /// The path.
     pub path: PathBuf,
-    /// What it is.
+    /// Its kind.
     pub kind: FileKind,
-    /// Bytes of all files.
+    /// Total number of bytes.
     pub bytes: u64,
-    /// Whose numbering the RDB (or the preamble) is in.
+    /// The dialect of the RDB or preamble.
     pub dialect: Option<Dialect>,
     /// Its version.
     pub rdb_version: Option<u16>,
-    /// What its checksum said.
+    /// The result of its checksum.
     pub checksum: Option<Checksum>,
-    /// Bytes behind the end of an RDB that belong to nothing: a server does not look at them.
+    /// Bytes after the end of an RDB, which servers ignore.
     pub trailing_bytes: u64,
-    /// Keys of the RDB or preamble, as a server from 7.0 on counts them.
+    /// Keys of the RDB or preamble, as counted by servers from 7.0 on.
     pub keys: u64,
-    /// Lists, sets, sorted sets and hashes without elements, which such a server leaves out when it loads the file.
+    /// Number of empty lists, sets, sorted sets and hashes, which such a server omits on loading.
     pub empty_keys: u64,
     /// By database.
     pub databases: BTreeMap<u64, DatabaseCount>,
@@ -64,88 +63,88 @@ pub struct Verified {
     pub types: BTreeMap<Kind, u64>,
     /// Module types, by name.
     pub modules: BTreeMap<String, ModuleUse>,
-    /// Libraries of functions.
+    /// Function libraries.
     pub functions: u64,
-    /// Commands of an AOF that count.
+    /// Effective commands of an AOF.
     pub commands: u64,
     /// The files of an AOF, and what a server would cut off.
     pub aof: Option<AofSummary>,
-    /// What can be read, and is not as servers write it.
+    /// Anomalies that do not prevent reading.
     pub oddities: Vec<Oddity>,
 }
 
 impl Verified {
-    /// True when no server refuses the file, and nothing stands twice in it.
+    /// True when no server refuses the file and it contains no duplicates.
     pub fn is_whole(&self) -> bool {
         self.refusals().next().is_none() && !self.oddities.iter().any(|oddity| oddity.what.is_duplicate())
     }
 
-    /// True when its RDB version is newer than the servers that this was tried with, and was read by the published format.
+    /// True when its RDB version is newer than those of the tested servers; it was read by the published format.
     pub fn is_untried(&self) -> bool {
         self.dialect == Some(Dialect::Redis) && self.rdb_version.is_some_and(|it| it > rdb::NEWEST_TRIED)
     }
 
-    /// What servers do not load the file for.
+    /// The anomalies because of which servers do not load the file.
     pub fn refusals(&self) -> impl Iterator<Item = &Oddity> {
         self.oddities.iter().filter(|oddity| oddity.refused_by.is_some())
     }
 }
 
-/// Something wrong that does not hinder reading.
+/// An anomaly that does not prevent reading.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Oddity {
-    /// What it is.
-    pub what: Odd,
-    /// Which servers do not load a file with it: see [`Odd::refused_by`].
+    /// Its kind.
+    pub what: Lint,
+    /// Which servers do not load such a file: see [`Lint::refused_by`].
     pub refused_by: Option<&'static str>,
-    /// In how many keys.
+    /// Number of affected keys.
     pub keys: u64,
     /// The database of the first of them.
     pub db: u64,
-    /// Its name, as it is shown.
+    /// Its name, for display.
     pub key: String,
 }
 
-/// What a file holds of a module type: a server loads it only with a module that knows the type.
+/// The use of a module type in a file: a server loads it only with a module that supports the type.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct ModuleUse {
-    /// The modules any of which knows it, as `MODULE LIST` names them; empty where that is not known.
+    /// The modules that support it, as named by `MODULE LIST`; empty if unknown.
     pub modules: Vec<String>,
     /// Keys with values of it.
     pub values: u64,
-    /// Pieces of data beside the keys.
+    /// Number of data records without a key.
     pub data: u64,
 }
 
-/// The first fault, and where the reading stood.
+/// The first fault, and the position of the reader.
 #[derive(Debug, thiserror::Error)]
 #[error("{source}{}", place(.key, *.keys_before))]
 pub struct Fault {
-    /// Which file, which offset, what.
+    /// The file, the offset and the fault.
     pub source: FileError,
     /// The key whose value was being read: database, name, type.
     pub key: Option<(u64, String, Kind)>,
-    /// Keys that were read before it.
+    /// Number of keys before it.
     pub keys_before: u64,
-    /// What is at fault may be what later servers write.
+    /// True if the fault may be a feature of a later version.
     newer: bool,
 }
 
 impl Fault {
-    /// Where in its file the fault is, if it is in one.
+    /// The byte offset of the fault in its file, if known.
     pub fn offset(&self) -> Option<u64> {
         self.source.offset()
     }
 
-    /// True when it is not known to be damaged: its RDB version, or something that it holds, is newer than what is known
-    /// here.
+    /// True when the file is not known to be damaged: its RDB version, or something in it, is newer than the known
+    /// ones.
     pub fn is_newer(&self) -> bool {
         self.newer
     }
 
-    /// True when the file could not be read at all, rather than being at fault.
+    /// True when the file could not be read, as opposed to being faulty.
     pub fn is_io(&self) -> bool {
         matches!(self.source, FileError::Io { .. } | FileError::NotFound { .. })
     }
@@ -159,18 +158,18 @@ fn place(key: &Option<(u64, String, Kind)>, keys_before: u64) -> String {
     format!("{within}; {keys_before} keys before it can be read")
 }
 
-/// How a file is verified.
+/// Options of a verification.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct VerifyOptions {
-    /// Tries RDB versions that are newer than those known here.
+    /// Try to read RDB versions newer than the known ones.
     pub try_newer: bool,
 }
 
-/// Verifies an RDB file, an AOF file, or an AOF folder ([`Files::locate`] says which paths mean what). It blocks on the
-/// disk. `on_progress` is told the bytes read of the file at hand.
+/// Verifies an RDB file, an AOF file, or an AOF folder (see [`Files::locate`] for paths). Blocks on disk I/O.
+/// `on_progress` is called with the number of bytes read of the current file.
 ///
 /// # Errors
-/// The first fault. A truncated tail that a server cuts off by itself is none: [`Verified::aof`] tells it.
+/// The first fault. A truncated tail that servers drop is not a fault: [`Verified::aof`] describes it.
 pub fn verify_file(
     path: &Path,
     options: VerifyOptions,
@@ -179,7 +178,7 @@ pub fn verify_file(
     let mut census = Census::default();
     let outcome = read(path, options, &mut census, on_progress);
     let (files, summary) = outcome.map_err(|source| Fault {
-        // Outside of a value the key that was read last is not to blame.
+        // Outside a value, the fault is not in the last key.
         key: census.within.then(|| (census.db, crate::display::shown(&census.name), census.kind)),
         keys_before: census.keys,
         newer: is_newer(&source, census.version),
@@ -209,7 +208,7 @@ pub fn verify_file(
         });
         let (db, name) = named.unwrap_or_default();
         let dialect = census.version.map_or(Dialect::Redis, |(dialect, _)| dialect);
-        let (what, keys, key) = (Odd::KeyTwice, twice.len() as u64, crate::display::shown(&name));
+        let (what, keys, key) = (Lint::KeyTwice, twice.len() as u64, crate::display::shown(&name));
         census.oddities.insert(what, Oddity { what, refused_by: what.refused_by(dialect), keys, db, key });
     }
     Ok(Verified {
@@ -232,7 +231,8 @@ pub fn verify_file(
     })
 }
 
-/// Whether a fault may be what later servers write: their version, or a type that came after the versions that were tried.
+/// Whether a fault may be a feature of a later version: the version itself, or a type introduced after the tested
+/// versions.
 fn is_newer(fault: &FileError, version: Option<(Dialect, u16)>) -> bool {
     let FileError::Corrupt { source, .. } = fault else { return false };
     let late = version.is_some_and(|(dialect, version)| match dialect {
@@ -258,7 +258,7 @@ fn read(
     Ok((files, summary))
 }
 
-/// Counts, and remembers where the reading stands.
+/// Counts, and tracks the position of the reader.
 #[derive(Debug)]
 struct Census {
     version: Option<(Dialect, u16)>,
@@ -272,17 +272,17 @@ struct Census {
     expires: bool,
     structure: Structure,
     names: Duplicates,
-    oddities: BTreeMap<Odd, Oddity>,
+    oddities: BTreeMap<Lint, Oddity>,
     databases: BTreeMap<u64, DatabaseCount>,
     types: BTreeMap<Kind, u64>,
     functions: u64,
     modules: BTreeMap<String, ModuleUse>,
-    /// The type of the module's value that is being read is counted.
+    /// The type of the current module value was counted.
     module_seen: bool,
 }
 
 impl Census {
-    /// What is known of a module type; nothing once a file has made up too many.
+    /// The entry of a module type; `None` if a file contains too many.
     fn module(&mut self, name: &str) -> Option<&mut ModuleUse> {
         const MOST: usize = 512;
         if self.modules.len() >= MOST && !self.modules.contains_key(name) {
@@ -320,7 +320,7 @@ impl Default for Census {
     }
 }
 
-/// Hands what holds a value together on to [`Structure`].
+/// Forwards structural elements to [`Structure`].
 macro_rules! watch_structure {
     ($type:ty, $($method:ident($($name:ident: $of:ty),*);)*) => {
         impl Elements for $type {
@@ -340,7 +340,7 @@ macro_rules! watch_structure {
     };
 }
 watch_structure!(Census,
-    odd(odd: Odd);
+    lint(lint: Lint);
     item(bytes: &[u8]);
     member(bytes: &[u8]);
     scored(member: &[u8], score: f64);
@@ -389,11 +389,11 @@ impl rdb::Visitor for Census {
         self.within = false;
         let dialect = self.version.map_or(Dialect::Redis, |(dialect, _)| dialect);
         self.structure.end();
-        for odd in self.structure.found() {
+        for lint in self.structure.found() {
             let (db, name) = (self.db, &self.name);
-            let oddity = self.oddities.entry(odd).or_insert_with(|| Oddity {
-                what: odd,
-                refused_by: odd.refused_by(dialect),
+            let oddity = self.oddities.entry(lint).or_insert_with(|| Oddity {
+                what: lint,
+                refused_by: lint.refused_by(dialect),
                 keys: 0,
                 db,
                 key: crate::display::shown(name),

@@ -1,8 +1,8 @@
-//! A copy of an append-only file without its broken tail, as `redis-check-aof --fix` leaves it behind, and the file itself
-//! as it was.
+//! Writes a copy of an append-only file without its damaged tail, with the contents that `redis-check-aof --fix`
+//! produces. The original is unchanged.
 //!
-//! What is kept is all that a server runs: whole commands, and whole transactions. Only the end of the last file can be
-//! cut off: what is wrong before, in an RDB at the front or in another file, is no tail.
+//! The copy contains everything that a server runs: complete commands and complete transactions. Only the end of the
+//! last file can be cut off: faults before it, in an RDB preamble or in another file, are not a tail.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
@@ -13,25 +13,25 @@ use serde::Serialize;
 
 use crate::aof::{self, Cut, FileError, Files, Keep, Part, ReadOptions, Reader};
 
-/// A copy that was written.
+/// The result of a repair.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Repaired {
-    /// The copy: a file, or the folder of an AOF with a manifest.
+    /// The path of the copy: a file, or the folder of an AOF with a manifest.
     pub to: PathBuf,
-    /// The file whose end was cut off.
+    /// The file whose tail was cut off.
     pub file: PathBuf,
-    /// Where the copy of it ends.
+    /// The length of its copy in bytes.
     pub offset: u64,
-    /// How many bytes of it were left out.
+    /// Number of omitted bytes.
     pub bytes_dropped: u64,
-    /// Commands that the copy holds behind its base.
+    /// Number of commands in the copy after its base.
     pub commands: u64,
-    /// What is wrong with the tail.
+    /// The fault in the tail.
     pub reason: String,
 }
 
-/// Where the broken tail of the last file begins.
+/// The offset of the damaged tail of the last file.
 #[derive(Debug)]
 struct Broken {
     file: PathBuf,
@@ -39,8 +39,8 @@ struct Broken {
     reason: String,
 }
 
-/// Copies an AOF without its broken tail to a place where nothing is: a single file to a file, an AOF with a manifest to a
-/// folder. Nothing is written where nothing is broken: then there is no copy. Blocks on the disk.
+/// Copies an AOF without its damaged tail to a path that does not exist: a single file to a file, an AOF with a
+/// manifest to a folder. Returns `None`, with nothing written, if nothing is damaged. Blocks on disk I/O.
 ///
 /// # Errors
 /// A fault that is not in the tail of the last file, and files that cannot be read or written.
@@ -60,7 +60,7 @@ pub fn repair(path: &Path, to: &Path) -> Result<Option<Repaired>, FileError> {
             }
         }
     }
-    // What was written is read once more: the copy is what a server loads.
+    // Read the copy again, as a server would.
     let summary = aof::read(&Files::locate(to)?, ReadOptions::default(), &mut (), &mut |_, _| ())?;
     if let Some(Cut { path, tail, .. }) = summary.cut {
         return Err(FileError::CutInside { path, tail });
@@ -92,7 +92,7 @@ fn broken(files: &Files) -> Result<Option<Broken>, FileError> {
                 Some(offset) => {
                     Ok(Some(Broken { file: path.clone(), offset, reason: source.problem.to_string() }))
                 }
-                // The fault is in the RDB at its front.
+                // The fault is in the RDB preamble.
                 None => Err(fault),
             }
         }
@@ -100,8 +100,7 @@ fn broken(files: &Files) -> Result<Option<Broken>, FileError> {
     }
 }
 
-/// The end of the last command, or transaction, that is whole before the first fault; nothing where that is in an RDB at
-/// the front.
+/// The end of the last complete command or transaction before the first fault; `None` if that is in an RDB preamble.
 fn whole_before_fault(part: &Part) -> Result<Option<u64>, FileError> {
     let mut file = File::open(&part.path).map_err(io_of(&part.path))?;
     let mut reader = Reader::new(Keep::default());
@@ -120,7 +119,7 @@ fn whole_before_fault(part: &Part) -> Result<Option<u64>, FileError> {
     }
 }
 
-/// Copies the first bytes of a file into a new one, for its owner alone.
+/// Copies the first bytes of a file to a new one, accessible only to its owner.
 fn copy(from: &Path, to: &Path, length: u64) -> Result<(), FileError> {
     let source = File::open(from).map_err(io_of(from))?;
     let mut out = OpenOptions::new().write(true).create_new(true).mode(0o600).open(to).map_err(io_of(to))?;

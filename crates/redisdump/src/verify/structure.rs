@@ -1,26 +1,26 @@
-//! What holds a value together, beyond that it can be read: nothing twice, nothing that refers to nothing.
+//! Consistency of a value beyond its encoding: no duplicates, no dangling references.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
 use xxhash_rust::xxh3::xxh3_128;
 
-use crate::rdb::{Elements, Kind, Odd, StreamId, StreamMeta, ValueType};
+use crate::rdb::{Elements, Kind, Lint, StreamId, StreamMeta, ValueType};
 use crate::verify::duplicates::Duplicates;
 
-/// So many ids or names are remembered of one stream; what comes after them is taken to be right.
+/// Maximum number of remembered ids or names of one stream; later ones are assumed correct.
 const MOST: usize = 1 << 16;
 
-/// Watches the elements of one value after another.
+/// Checks the elements of one value after another.
 #[derive(Debug, Default)]
 pub(crate) struct Structure {
-    /// What it is when a member or a field comes twice.
-    twice: Option<Odd>,
+    /// The lint for a duplicate member or field.
+    twice: Option<Lint>,
     any: bool,
     can_be_empty: bool,
-    found: BTreeSet<Odd>,
+    found: BTreeSet<Lint>,
     members: Duplicates,
-    /// A hash that servers make a listpack of when they load it, as they come: then they do not look.
+    /// A hash that servers convert to a listpack on loading, in which case they do not check for duplicates.
     small_hash: bool,
     fields: u64,
     failed: Option<io::Error>,
@@ -31,17 +31,17 @@ pub(crate) struct Structure {
     groups: Seen,
     consumers: Seen,
     owned: Seen,
-    /// The group's pending entries, and whether a consumer has them.
+    /// The group's pending entries, and whether each has a consumer.
     pending: BTreeMap<u128, bool>,
     pending_full: bool,
 }
 
-/// What has come by already, as far as it is remembered.
+/// The elements seen so far, up to a limit.
 #[derive(Debug, Default)]
 struct Seen(BTreeSet<u128>);
 
 impl Seen {
-    /// False when it is known to have come by before.
+    /// False when it was seen before.
     fn first(&mut self, what: u128) -> bool {
         if self.0.len() >= MOST { !self.0.contains(&what) } else { self.0.insert(what) }
     }
@@ -52,16 +52,16 @@ fn number(id: StreamId) -> u128 {
 }
 
 impl Structure {
-    /// A value begins.
+    /// Begins a value.
     pub(crate) fn begin(&mut self, ty: ValueType) {
         self.twice = match (ty.kind(), ty.encoding()) {
             (Kind::List | Kind::Stream | Kind::Module | Kind::String | Kind::Array, _) => None,
-            // Servers from 7.0 on rebuild these two when they load them, and notice.
-            (_, "ziplist" | "zipmap") => Some(Odd::Twice),
-            (_, "table") => Some(Odd::TableTwice),
-            // That its numbers ascend is looked at anyway.
+            // Servers from 7.0 on rebuild these two on loading, and notice duplicates.
+            (_, "ziplist" | "zipmap") => Some(Lint::Twice),
+            (_, "table") => Some(Lint::TableTwice),
+            // The ascending order of an intset is checked elsewhere.
             (_, "intset") => None,
-            _ => Some(Odd::PackedTwice),
+            _ => Some(Lint::PackedTwice),
         };
         self.can_be_empty = matches!(ty.kind(), Kind::List | Kind::Set | Kind::Zset | Kind::Hash);
         (self.small_hash, self.fields) = (ty.kind() == Kind::Hash, 0);
@@ -76,34 +76,34 @@ impl Structure {
         }
     }
 
-    /// True for a list, a set, a sorted set or a hash without elements.
+    /// True for an empty list, set, sorted set or hash.
     pub(crate) fn is_empty_collection(&self) -> bool {
         self.can_be_empty && !self.any
     }
 
-    /// The value has ended: its members are held against each other.
+    /// Ends the value and checks its members for duplicates.
     pub(crate) fn end(&mut self) {
-        let odd = match self.twice {
-            Some(Odd::TableTwice) if self.small_hash => Odd::PackedTwice,
-            Some(odd) => odd,
+        let lint = match self.twice {
+            Some(Lint::TableTwice) if self.small_hash => Lint::PackedTwice,
+            Some(lint) => lint,
             None => return,
         };
         if self.members.is_trivial() {
             return self.members.clear();
         }
         match self.members.take() {
-            Ok(twice) => self.expect(twice.is_empty(), odd),
+            Ok(twice) => self.expect(twice.is_empty(), lint),
             Err(error) => drop(self.failed.get_or_insert(error)),
         }
     }
 
-    /// Why members could not be held against each other: the temporary file for many of them.
+    /// Why members could not be checked: an error of the temporary file.
     pub(crate) fn failure(&mut self) -> Option<io::Error> {
         self.failed.take()
     }
 
-    /// What was found in the value, after its end.
-    pub(crate) fn found(&self) -> impl Iterator<Item = Odd> + '_ {
+    /// The findings in the value, after its end.
+    pub(crate) fn found(&self) -> impl Iterator<Item = Lint> + '_ {
         self.found.iter().copied()
     }
 
@@ -122,16 +122,16 @@ impl Structure {
         }
     }
 
-    fn expect(&mut self, holds: bool, odd: Odd) {
+    fn expect(&mut self, holds: bool, lint: Lint) {
         if !holds {
-            self.found.insert(odd);
+            self.found.insert(lint);
         }
     }
 }
 
 impl Elements for Structure {
-    fn odd(&mut self, odd: Odd) {
-        self.found.insert(odd);
+    fn lint(&mut self, lint: Lint) {
+        self.found.insert(lint);
     }
 
     fn item(&mut self, _bytes: &[u8]) {
@@ -147,7 +147,7 @@ impl Elements for Structure {
     }
 
     fn field(&mut self, field: &[u8], value: &[u8], _expiry: Option<i64>) {
-        // `hash-max-listpack-entries` and `hash-max-listpack-value` where nobody has changed them.
+        // Defaults of `hash-max-listpack-entries` and `hash-max-listpack-value`.
         const ENTRIES: u64 = 512;
         const VALUE: usize = 64;
         self.fields += 1;
@@ -157,7 +157,7 @@ impl Elements for Structure {
 
     fn node(&mut self, id: StreamId, _listpack: &[u8]) {
         let first = self.nodes.first(number(id));
-        self.expect(first, Odd::NodeTwice);
+        self.expect(first, Lint::NodeTwice);
     }
 
     fn entry(&mut self, id: StreamId, _fields: &[u8]) {
@@ -167,20 +167,20 @@ impl Elements for Structure {
 
     fn stream(&mut self, meta: &StreamMeta) {
         let fits = meta.length == self.entries && meta.last_id >= self.last;
-        self.expect(fits, Odd::StreamCounters);
-        self.expect(meta.length == 0 || !self.nodes.0.is_empty(), Odd::NoNodes);
+        self.expect(fits, Lint::StreamCounters);
+        self.expect(meta.length == 0 || !self.nodes.0.is_empty(), Lint::NoNodes);
     }
 
     fn group(&mut self, name: &[u8], _last_id: StreamId, _entries_read: Option<u64>) {
         self.begin_group();
         let first = self.groups.first(xxh3_128(name));
-        self.expect(first, Odd::GroupTwice);
+        self.expect(first, Lint::GroupTwice);
     }
 
     fn pending(&mut self, id: StreamId, _at: i64, _count: u64) {
         if self.pending.len() < MOST {
             let before = self.pending.insert(number(id), false);
-            self.expect(before.is_none(), Odd::PendingTwice);
+            self.expect(before.is_none(), Lint::PendingTwice);
         } else {
             self.pending_full = true;
         }
@@ -189,27 +189,27 @@ impl Elements for Structure {
     fn consumer(&mut self, name: &[u8], _seen: i64) {
         self.owned.0.clear();
         let first = self.consumers.first(xxh3_128(name));
-        self.expect(first, Odd::ConsumerTwice);
+        self.expect(first, Lint::ConsumerTwice);
     }
 
     fn owned(&mut self, id: StreamId) {
         match self.pending.get_mut(&number(id)) {
             Some(owned) => *owned = true,
-            None => self.expect(self.pending_full, Odd::OwnedNotPending),
+            None => self.expect(self.pending_full, Lint::OwnedNotPending),
         }
         let first = self.owned.first(number(id));
-        self.expect(first, Odd::OwnedTwice);
+        self.expect(first, Lint::OwnedTwice);
     }
 
     fn nacked(&mut self, id: StreamId) {
         match self.pending.get_mut(&number(id)) {
             Some(owned) => *owned = true,
-            None => self.expect(self.pending_full, Odd::OwnedNotPending),
+            None => self.expect(self.pending_full, Lint::OwnedNotPending),
         }
     }
 
     fn group_end(&mut self) {
         let all = self.pending_full || self.pending.values().all(|owned| *owned);
-        self.expect(all, Odd::PendingNotOwned);
+        self.expect(all, Lint::PendingNotOwned);
     }
 }

@@ -1,42 +1,42 @@
-//! Keys, and members of tables, that an RDB has twice: servers refuse the file, and RESTORE the value, after others were
-//! taken. It is looked for wherever a file is read that no running server holds.
+//! Finds duplicate keys, and duplicate members of tables, in an RDB: servers reject such a file, and RESTORE rejects
+//! such a value after others were accepted. Checked for every file that did not come from a running server.
 
 use std::io;
 
 use crate::display::shown;
-use crate::rdb::{Elements, Key, Kind, Odd, Reader, Visitor};
+use crate::rdb::{Elements, Key, Kind, Lint, Reader, Visitor};
 use crate::verify::duplicates::Duplicates;
 
-/// Watches a whole RDB.
+/// Checks a whole RDB.
 #[derive(Debug, Default)]
 pub(crate) struct Uniqueness {
     names: Duplicates,
     members: Duplicates,
-    /// The value is a table, in which servers notice what comes twice.
+    /// The value is a table, in which servers notice duplicates.
     table: bool,
     any: bool,
     can_be_empty: bool,
     db: u64,
     name: Vec<u8>,
-    /// The first key with a member that comes twice.
+    /// The first key with a duplicate member.
     member: Option<(u64, Vec<u8>)>,
     failed: Option<io::Error>,
 }
 
-/// What an RDB has twice.
+/// A duplicate in an RDB.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Twice {
-    /// A member or field of this key.
+    /// A duplicate member or field of this key.
     Member(u64, Vec<u8>),
-    /// So many keys; their hashes name them ([`Uniqueness::name`]).
+    /// Duplicate keys, by their hashes; [`Uniqueness::name`] finds the first name.
     Keys(Vec<u128>),
 }
 
 impl Uniqueness {
-    /// What was found, at the end.
+    /// The findings, at the end.
     ///
     /// # Errors
-    /// The temporary file for many names could not be used.
+    /// The temporary file could not be used.
     pub(crate) fn finish(&mut self) -> io::Result<Option<Twice>> {
         if let Some(error) = self.failed.take() {
             return Err(error);
@@ -48,7 +48,7 @@ impl Uniqueness {
         Ok((!twice.is_empty()).then_some(Twice::Keys(twice)))
     }
 
-    /// Names the first of the keys that come twice, by reading the RDB once more.
+    /// Finds the name of the first duplicate key by reading the RDB again.
     pub(crate) fn name(&self, file: impl io::Read, twice: &[u128]) -> Option<(u64, Vec<u8>)> {
         first_of(&self.names, file, twice)
     }
@@ -62,7 +62,7 @@ impl Uniqueness {
 }
 
 impl Twice {
-    /// For people; `file` is the RDB once more, so that a key can be named.
+    /// For display; `file` is the RDB again, to find the name of a key.
     pub(crate) fn shown(&self, of: &Uniqueness, file: Option<impl io::Read>) -> String {
         let key = |db: &u64, name: &[u8]| format!("key {} of database {db}", shown(name));
         match self {
@@ -71,13 +71,13 @@ impl Twice {
                 let (named, more) = (file.and_then(|file| of.name(file, twice)), twice.len() - 1);
                 let named = named.map_or_else(|| "a key".to_owned(), |(db, name)| key(&db, &name));
                 let others = if more > 0 { format!(", and {more} more") } else { String::new() };
-                format!("{named} stands there twice{others}")
+                format!("{named} is duplicated{others}")
             }
         }
     }
 }
 
-/// The first key of an RDB whose hash is one of these.
+/// The first key of an RDB with one of these hashes.
 pub(crate) fn first_of(
     names: &Duplicates,
     mut file: impl io::Read,
@@ -123,7 +123,7 @@ impl Elements for Uniqueness {
         self.element(field);
     }
 
-    fn odd(&mut self, _odd: Odd) {}
+    fn lint(&mut self, _odd: Lint) {}
 }
 
 impl Visitor for Uniqueness {
@@ -138,7 +138,7 @@ impl Visitor for Uniqueness {
     }
 
     fn key_end(&mut self) {
-        // Such a key is left out by servers.
+        // Servers omit such a key.
         if !self.can_be_empty || self.any {
             self.names.add(self.db, &self.name);
         }

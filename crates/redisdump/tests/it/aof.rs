@@ -157,7 +157,7 @@ fn only_the_last_file_may_be_cut() {
     let base = std::fs::read(&files.parts[0].path).unwrap();
     std::fs::write(&files.parts[0].path, &base[..base.len() - 3]).unwrap();
     let error = read(folder.path()).unwrap_err();
-    assert!(error.to_string().contains("ends in the middle"), "{error}");
+    assert!(error.to_string().contains("ends within"), "{error}");
     std::fs::write(&files.parts[0].path, "*1\r\n$4\r\nPI").unwrap();
     let error = read(folder.path()).unwrap_err();
     assert!(matches!(error, aof::FileError::CutInside { .. }) && error.offset() == Some(0), "{error}");

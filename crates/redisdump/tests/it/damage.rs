@@ -228,7 +228,7 @@ fn millions_of_damaged_files_give_an_answer() {
 
 /// Why a server that looks closely refuses what we read.
 fn reason(payload: &[u8], newest: u16) -> String {
-    let (odd, empty) = fuzzing::oddities(payload, true);
+    let (odd, empty) = fuzzing::lints(payload, true);
     let since =
         redisdump::rdb::ValueType::new(payload[0], redisdump::rdb::dump::dialect(newest)).unwrap().since();
     if since.is_some_and(|since| since > newest) {
@@ -289,7 +289,7 @@ fn what_a_server_takes_is_what_we_read() {
                     read += 1;
                     *reasons.entry(reason(&payload, newest)).or_insert(0) += 1;
                     // What verification says of servers as they come is so.
-                    let (odd, _) = fuzzing::oddities(&payload, false);
+                    let (odd, _) = fuzzing::lints(&payload, false);
                     // (With the other faults it may go on to where it stumbles, and end.)
                     if !odd.is_empty() && odd.iter().all(|odd| odd.refused_by(Dialect::Redis).is_some()) {
                         assert!(as_it_comes.send(&restore).is_err(), "{version} takes {odd:?}: {damaged:x?}");
@@ -300,9 +300,9 @@ fn what_a_server_takes_is_what_we_read() {
             }
             taken += 1;
             if ours.is_ok() {
-                let (mut odd, empty) = fuzzing::oddities(&payload, true);
+                let (mut odd, empty) = fuzzing::lints(&payload, true);
                 // No server holds a stream's counters against its entries.
-                odd.retain(|odd| *odd != redisdump::rdb::Odd::StreamCounters);
+                odd.retain(|odd| *odd != redisdump::rdb::Lint::StreamCounters);
                 assert!(odd.is_empty() && !empty, "{version} takes {odd:?}: {damaged:x?}");
             }
             let Ok(theirs) = client.bytes(&[b"DUMP".to_vec(), b"k".to_vec()]) else { continue };

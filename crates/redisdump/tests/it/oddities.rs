@@ -3,7 +3,7 @@
 
 use crate::support::Client;
 use redisdump::inspect::{InspectOptions, inspect_path};
-use redisdump::rdb::Odd;
+use redisdump::rdb::Lint;
 use redisdump::verify::{VerifyOptions, verify_file};
 use sandbox::testing::require_redis;
 use sandbox::{Redis, RedisOptions};
@@ -37,7 +37,7 @@ fn with(mut bytes: Vec<u8>, at: usize, byte: u8) -> Vec<u8> {
     bytes
 }
 
-fn cases() -> Vec<(Vec<u8>, Vec<Odd>, u64)> {
+fn cases() -> Vec<(Vec<u8>, Vec<Lint>, u64)> {
     let pairs = ziplist(&["f", "v", "g", "w"]);
     let zipmap = b"\x02\x01f\x01\x00v\x01g\x01\x00w\xff".to_vec();
     let quicklist = |list: Vec<u8>| [&[1, list.len() as u8][..], &list].concat();
@@ -50,14 +50,14 @@ fn cases() -> Vec<(Vec<u8>, Vec<Odd>, u64)> {
         (file(9, &zipmap), vec![], 1),
         (quick(ziplist(&["a", "b"])), vec![], 1),
         // The second entry's length of the one before; the tail; both in a list.
-        (file(13, &with(pairs.clone(), 13, 9)), vec![Odd::ZiplistLinks], 1),
-        (file(13, &with(pairs, 4, 13)), vec![Odd::ZiplistLinks], 1),
-        (quick(with(ziplist(&["a", "b"]), 13, 9)), vec![Odd::ZiplistLinks], 1),
-        (file(13, &ziplist(&["f", "v", "f", "w"])), vec![Odd::Twice], 1),
-        (file(12, &ziplist(&["m", "1", "m", "2"])), vec![Odd::Twice], 1),
-        (file(9, &with(zipmap.clone(), 0, 3)), vec![Odd::ZipmapCount], 1),
-        (file(9, &with(zipmap, 7, b'f')), vec![Odd::Twice], 1),
-        (file(11, b"\x02\0\0\0\x02\0\0\0\x05\0\x04\0"), vec![Odd::IntsetOrder], 1),
+        (file(13, &with(pairs.clone(), 13, 9)), vec![Lint::ZiplistLinks], 1),
+        (file(13, &with(pairs, 4, 13)), vec![Lint::ZiplistLinks], 1),
+        (quick(with(ziplist(&["a", "b"]), 13, 9)), vec![Lint::ZiplistLinks], 1),
+        (file(13, &ziplist(&["f", "v", "f", "w"])), vec![Lint::Twice], 1),
+        (file(12, &ziplist(&["m", "1", "m", "2"])), vec![Lint::Twice], 1),
+        (file(9, &with(zipmap.clone(), 0, 3)), vec![Lint::ZipmapCount], 1),
+        (file(9, &with(zipmap, 7, b'f')), vec![Lint::Twice], 1),
+        (file(11, b"\x02\0\0\0\x02\0\0\0\x05\0\x04\0"), vec![Lint::IntsetOrder], 1),
         (file(13, &ziplist(&[])), vec![], 0),
     ]
 }
@@ -69,7 +69,7 @@ fn what_servers_refuse_is_told() {
     for (bytes, odd, keys) in cases() {
         std::fs::write(&path, &bytes).unwrap();
         let verified = verify_file(&path, VerifyOptions::default(), &mut |_| ()).unwrap();
-        let found: Vec<Odd> = verified.oddities.iter().map(|oddity| oddity.what).collect();
+        let found: Vec<Lint> = verified.oddities.iter().map(|oddity| oddity.what).collect();
         assert_eq!((found, verified.keys, verified.empty_keys), (odd, keys, 1 - keys), "{bytes:x?}");
         assert!(verified.oddities.iter().all(|odd| (odd.keys, odd.db, odd.key.as_str()) == (1, 0, "k")));
         let inspected = inspect_path(&path, InspectOptions::default(), &mut |_| (), &mut |_| ()).unwrap();

@@ -200,7 +200,7 @@ async fn a_damaged_stream_is_an_error_with_its_place() {
     let cut = Bytes::from(whole[..whole.len() - 20].to_vec());
     let error =
         restore(stream(&[cut]), &options(&target), &RestoreOptions::default(), &|_| ()).await.unwrap_err();
-    assert!(error.to_string().contains("ends in the middle"), "{error}");
+    assert!(error.to_string().contains("ends within"), "{error}");
     send(&target, &["FLUSHALL", "FUNCTION FLUSH"].map(words));
     let at = whole.len() - 12;
     whole[at] ^= 0x40;

@@ -100,7 +100,7 @@ async fn the_server_is_checked_by_the_authority_that_is_named() {
         (String::new(), "?cacert=FILE"),
         (format!("cacert={ca}&sni=else.test"), "is not for else.test"),
         ("cacert=/nowhere/ca.pem".to_owned(), "cacert /nowhere/ca.pem: No such file"),
-        (format!("cacert={}", file("extensions")), "no certificate in it"),
+        (format!("cacert={}", file("extensions")), "no PEM certificate"),
     ] {
         let error = server_identity(&at(&format!("rediss://127.0.0.1:{port}?{query}"))).await.unwrap_err();
         let error = error.to_string();
@@ -147,9 +147,9 @@ async fn a_client_shows_its_certificate_where_one_is_wanted() {
     // Files that were mixed up are named, and what is in them is not.
     let secret = std::fs::read_to_string(folder.path().join("client.key")).unwrap();
     for (cert, key, expected) in [
-        ("client.pem", "server.key", "do not make"),
-        ("client.pem", "client.pem", "private key in PEM"),
-        ("client.key", "client.key", "no certificate in it"),
+        ("client.pem", "server.key", "not a valid client certificate"),
+        ("client.pem", "client.pem", "not a PEM private key"),
+        ("client.key", "client.key", "no PEM certificate"),
         ("client.pem", "missing.key", "missing.key: No such file"),
     ] {
         let error = server_identity(&with(from, cert, key)).await.unwrap_err().to_string();

@@ -220,9 +220,9 @@ mod tests {
             [(2, "has a meta-command of psql: \\i other.sql".to_owned())]
         );
         assert_eq!(told("SELECT 1\n;SELECT :'x';"), [(2, "has a variable of psql: :'x';".to_owned())]);
-        assert_eq!(told("\n\nSELECT 'a"), [(3, "has a string that does not end".to_owned())]);
+        assert_eq!(told("\n\nSELECT 'a"), [(3, "has a string without an end".to_owned())]);
         assert!(told("COPY t (a) FROM STDIN;\n1\n\\.\n")[0].1.contains("stdin"));
-        assert!(told("-- +goose Up\nSELECT 1;\n-- +goose Down\nSELECT 2;")[0].1.contains("undoing"));
+        assert!(told("-- +goose Up\nSELECT 1;\n-- +goose Down\nSELECT 2;")[0].1.contains("down migration"));
         assert_eq!(Script::read("dir/a.up.sql", "").name, "a");
     }
 }

@@ -8,7 +8,7 @@ use super::{AofContents, Persistence};
 use crate::aof::{self, FileError, Keep};
 use crate::capture::Consistency;
 use crate::capture::stats::{CaptureReport, Tally};
-use crate::rdb::{self, Both, Dialect, Elements, Key, Visitor};
+use crate::rdb::{self, Dialect, Elements, Key, Tee, Visitor};
 use crate::verify::uniqueness::Uniqueness;
 use crate::{Error, ServerIdentity};
 
@@ -78,10 +78,10 @@ impl Pass {
         match &mut self.what {
             What::Rdb(reader, _) if reader.is_complete() => return Ok(0),
             What::Rdb(reader, tally) => {
-                return Ok(reader.feed(piece, &mut Both(tally.as_mut(), uniqueness)).map_err(corrupt)?);
+                return Ok(reader.feed(piece, &mut Tee(tally.as_mut(), uniqueness)).map_err(corrupt)?);
             }
             What::Aof(Some(reader), counts, _) => {
-                reader.feed(piece, &mut Both(counts, uniqueness)).map_err(corrupt)?;
+                reader.feed(piece, &mut Tee(counts, uniqueness)).map_err(corrupt)?;
             }
             What::Aof(None, ..) => {}
         }

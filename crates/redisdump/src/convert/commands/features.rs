@@ -1,4 +1,4 @@
-//! What servers of a version understand.
+//! The capabilities of server versions.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,25 +7,25 @@ use serde::{Deserialize, Serialize};
 
 use crate::rdb::Dialect;
 
-/// A server's fork and version: what a value is put into form for.
+/// The fork and version of a server for which values are converted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Target {
-    /// Whose numbering of versions.
+    /// The fork.
     pub flavor: Dialect,
-    /// The first number of its version.
+    /// The major version.
     pub major: u32,
-    /// The second.
+    /// The minor version.
     pub minor: u32,
 }
 
 impl Target {
-    /// Redis of this version.
+    /// Redis with this version.
     pub const fn redis(major: u32, minor: u32) -> Target {
         Target { flavor: Dialect::Redis, major, minor }
     }
 
-    /// Valkey of this version.
+    /// Valkey with this version.
     pub const fn valkey(major: u32, minor: u32) -> Target {
         Target { flavor: Dialect::Valkey, major, minor }
     }
@@ -35,9 +35,9 @@ impl Target {
         (self.major, self.minor) >= since
     }
 
-    /// What it understands as commands.
+    /// The commands that it supports.
     pub fn features(self) -> Features {
-        // Valkey begins as Redis 7.2.
+        // Valkey starts with the features of Redis 7.2.
         let since = |redis| self.at_least(redis, (0, 0));
         Features {
             many_fields: since((4, 0)),
@@ -49,16 +49,16 @@ impl Target {
         }
     }
 
-    /// The numbering and the version of the RDB that it writes itself (`RDB_VERSION` in its `rdb.h`), which is the newest
-    /// that it loads. Later versions than those known here are taken to load what the last one did.
+    /// The dialect and version of the RDBs that it writes (`RDB_VERSION` in its `rdb.h`), which are the newest that it
+    /// loads. Versions later than the known ones are assumed to load what the last known one does.
     pub fn rdb(self) -> (Dialect, u16) {
         let known = if self.flavor == Dialect::Valkey { VALKEY } else { REDIS };
         let reached = known.iter().rev().find(|(since, ..)| (self.major, self.minor) >= *since);
         reached.map_or((Dialect::Redis, 6), |(_, dialect, version)| (*dialect, *version))
     }
 
-    /// The target that loads RDBs up to this one: itself, where it is what this version loads, otherwise the oldest
-    /// version that loads just them.
+    /// The target that loads RDBs up to this one: itself if possible, or else the oldest version that loads exactly
+    /// those.
     #[must_use]
     pub fn taking(self, rdb: (Dialect, u16)) -> Target {
         if self.rdb() == rdb {
@@ -73,7 +73,7 @@ impl Target {
     }
 }
 
-/// From which version on a server writes which RDB.
+/// The first server version with an RDB version.
 type Since = ((u32, u32), Dialect, u16);
 const VALKEY: &[Since] = &[((7, 2), Dialect::Redis, 11), ((9, 0), Dialect::Valkey, 80)];
 const REDIS: &[Since] = &[
@@ -99,7 +99,7 @@ impl fmt::Display for Target {
 impl FromStr for Target {
     type Err = String;
 
-    /// Reads `6.2`, `7`, `redis-7.2.5`, `valkey-9`, and what [`Display`](fmt::Display) writes.
+    /// Parses `6.2`, `7`, `redis-7.2.5`, `valkey-9`, and the output of [`Display`](fmt::Display).
     fn from_str(text: &str) -> Result<Target, String> {
         let lower = text.trim().to_ascii_lowercase();
         let (flavor, number) = match lower.split_once(['-', ' ']) {
@@ -111,7 +111,7 @@ impl FromStr for Target {
         let first = |n: Option<Option<u32>>| n.unwrap_or(Some(0));
         match (numbers.next().flatten(), first(numbers.next())) {
             (Some(major), Some(minor)) if (2..100).contains(&major) => Ok(Target { flavor, major, minor }),
-            _ => Err(format!("{text:?} is no version of a server: say 6.2, or valkey-9")),
+            _ => Err(format!("{text:?} is not a server version: expected a form like 6.2 or valkey-9")),
         }
     }
 }
@@ -130,15 +130,16 @@ impl From<Target> for String {
     }
 }
 
-/// What a server understands as commands. [`Target::features`] knows it by version; a probe may know better.
+/// The commands that a server supports. [`Target::features`] derives them from the version; probing may be more
+/// accurate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(clippy::struct_excessive_bools, reason = "each is a feature of its own, probed by itself")]
 pub struct Features {
-    /// `HSET` with many fields (4.0); before it, `HMSET`.
+    /// `HSET` with several fields (4.0); `HMSET` before.
     pub many_fields: bool,
     /// Streams (5.0).
     pub streams: bool,
-    /// `XGROUP CREATECONSUMER` (6.2); before it, a consumer is made by reading as one.
+    /// `XGROUP CREATECONSUMER` (6.2); before, reading as a consumer creates it.
     pub create_consumer: bool,
     /// `ENTRIESADDED`, `MAXDELETEDID` of `XSETID`, and `ENTRIESREAD` of `XGROUP` (7.0).
     pub stream_counters: bool,

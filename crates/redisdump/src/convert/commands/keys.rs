@@ -1,4 +1,4 @@
-//! The emitter: strings, lists, sets, sorted sets and hashes, and the frame around every key.
+//! The emitter: strings, lists, sets, sorted sets and hashes, and the commands around every key.
 
 use crate::client::resp::{array, bulk, bulk_head};
 use crate::rdb::{Elements, Key, Kind, StreamId, StreamMeta, ValueType, Visitor, Walker, module_name};
@@ -6,17 +6,17 @@ use crate::rdb::{Elements, Key, Kind, StreamId, StreamMeta, ValueType, Visitor, 
 use super::streams::StreamState;
 use super::{Features, Inexpressible, Losses, StandIns};
 
-/// How large commands get, and what is held back.
+/// Size limits of commands and buffers.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// Arguments in one command, about.
+    /// Approximate number of arguments in one command.
     pub arguments: u64,
-    /// Bytes of one command, about: one element may be longer.
+    /// Approximate number of bytes of one command; a single element may be longer.
     pub bytes: usize,
-    /// Bytes of one argument, at the most: the server's `proto-max-bulk-len`.
+    /// Maximum number of bytes of one argument: the server's `proto-max-bulk-len`.
     pub bulk: u64,
-    /// Bytes of commands that a stream's entries are held back for, in case that pending entries of deleted ones must
-    /// be made before them.
+    /// Maximum number of bytes for which a stream's entries are buffered, in case pending entries of deleted entries
+    /// must be created first.
     pub stream: usize,
 }
 
@@ -31,7 +31,7 @@ impl Default for Limits {
 pub struct Commands {
     /// In RESP.
     pub resp: Vec<u8>,
-    /// How many they are: so many replies follow, none of which is an error where all goes well.
+    /// Number of commands, and of replies to expect; none is an error if all goes well.
     pub replies: u64,
 }
 
@@ -54,7 +54,7 @@ impl Commands {
     }
 }
 
-/// A score as every server reads it back to the last bit: the shortest decimal that does.
+/// A score as the shortest decimal that servers parse back to the same bits.
 pub(crate) fn score_text(score: f64) -> String {
     if score.is_infinite() {
         return if score > 0.0 { "inf".to_owned() } else { "-inf".to_owned() };
@@ -67,7 +67,7 @@ pub(crate) fn score_text(score: f64) -> String {
     }
 }
 
-/// Turns the elements of values into commands; the module's page shows how.
+/// Converts the elements of values to commands; see the module's documentation.
 #[derive(Debug)]
 pub struct Emitter {
     pub(super) features: Features,
@@ -78,12 +78,12 @@ pub struct Emitter {
     pub(super) name: Vec<u8>,
     kind: Kind,
     expiry: Option<i64>,
-    /// The elements of the command that is being put together.
+    /// The elements of the current command.
     arguments: Vec<u8>,
     count: u64,
-    /// Fields of it that expire: when, and the field as an argument.
+    /// Its fields with a TTL: expiry, and the field as an argument.
     expiring: Vec<(i64, Vec<u8>)>,
-    /// How the expiries of fields are told, where commands follow that may change them.
+    /// How to replace field expiries, if later commands may change them.
     stand_ins: Option<StandIns>,
     /// Fields of hashes no longer expire; those are left out that had expired at this moment.
     unexpiring: Option<i64>,
@@ -94,11 +94,11 @@ pub struct Emitter {
     pub(super) stream: StreamState,
     pub(super) failed: Option<Inexpressible>,
     pub(super) harmless: Vec<Inexpressible>,
-    /// Where this key's commands begin; nothing when some of them were taken.
+    /// The offset of this key's commands; `None` if some of them were taken.
     mark: Option<(usize, u64)>,
-    /// The key's elements are ignored: nothing of it can be emitted.
+    /// The key's elements are ignored because it is unsupported.
     skip: bool,
-    /// Bytes of a long string that are missing.
+    /// Missing bytes of a long string.
     long: u64,
     losses: Losses,
     keys: u64,
@@ -139,15 +139,15 @@ impl Emitter {
         }
     }
 
-    /// Deletes each key before it is written, so that what a server has under its name does not mix with it, and
-    /// function libraries replace those of the same name.
+    /// Deletes each key before writing it, so that it does not merge with an existing one, and replaces function
+    /// libraries of the same name.
     #[must_use]
     pub fn replacing(mut self, replace: bool) -> Emitter {
         self.replace = replace;
         self
     }
 
-    /// Tells the expiries of hash fields by their stand-ins.
+    /// Replaces expiries of hash fields by placeholders.
     pub(crate) fn standing_in(mut self, stand_ins: StandIns) -> Emitter {
         self.stand_ins = Some(stand_ins);
         self
@@ -163,8 +163,7 @@ impl Emitter {
     /// first key of database 0 needs none on a fresh connection).
     ///
     /// # Errors
-    /// What can be known to be inexpressible by the kind alone. Nothing is emitted then, and [`Emitter::end`] must not
-    /// be called.
+    /// If the type itself is unsupported. Nothing is emitted then, and [`Emitter::end`] must not be called.
     pub fn begin(
         &mut self,
         db: u64,
@@ -205,8 +204,8 @@ impl Emitter {
     /// Ends the key.
     ///
     /// # Errors
-    /// What the target cannot hold. The key's commands are taken back; where some of them were taken already, a `DEL`
-    /// is emitted instead.
+    /// What the target does not support. The key's commands are removed; if some of them were already taken, a `DEL` is
+    /// emitted.
     pub fn end(&mut self) -> Result<(), Inexpressible> {
         if self.failed.is_none() && self.dropped.1 > 0 && self.fields == 0 {
             self.fail(Inexpressible::Expired);
@@ -239,15 +238,15 @@ impl Emitter {
         Ok(())
     }
 
-    /// What of the key that ended last the target does not keep, though every client sees the same value.
+    /// What the target does not keep of the last key although clients see the same value.
     pub fn harmless(&self) -> &[Inexpressible] {
         &self.harmless
     }
 
-    /// Loads a library of functions.
+    /// Loads a function library.
     ///
     /// # Errors
-    /// [`Inexpressible::Function`] where the target knows none.
+    /// If the target does not support functions.
     pub fn function(&mut self, code: &[u8]) -> Result<(), Inexpressible> {
         if !self.features.functions {
             return Err(Inexpressible::Function);
@@ -260,28 +259,28 @@ impl Emitter {
         Ok(())
     }
 
-    /// What was left out of the RDB that a reader has told.
+    /// What was omitted from the RDB fed by a reader.
     pub fn losses(&self) -> &Losses {
         &self.losses
     }
 
-    /// Keys that were emitted whole from the RDB that a reader has told.
+    /// Number of keys completely emitted from the RDB fed by a reader.
     pub fn keys(&self) -> u64 {
         self.keys
     }
 
-    /// Bytes that are ready to be taken.
+    /// Number of bytes ready to be taken.
     pub fn ready(&self) -> usize {
         self.out.resp.len()
     }
 
-    /// Takes the commands that are ready: also in the middle of a key, which keeps memory bounded.
+    /// Takes the ready commands, even within a key, which bounds memory.
     pub fn take(&mut self) -> Commands {
         self.mark = None;
         std::mem::take(&mut self.out)
     }
 
-    /// As [`Emitter::take`], into a buffer that is reused; returns the number of commands.
+    /// As [`Emitter::take`], into a reused buffer; returns the number of commands.
     pub fn take_into(&mut self, resp: &mut Vec<u8>) -> u64 {
         self.mark = None;
         resp.extend_from_slice(&self.out.resp);
@@ -289,12 +288,12 @@ impl Emitter {
         std::mem::take(&mut self.out.replies)
     }
 
-    /// Says of the key that is under way that it cannot be emitted.
+    /// Marks the current key as unsupported.
     pub(crate) fn fail(&mut self, why: Inexpressible) {
         self.failed.get_or_insert(why);
     }
 
-    /// True when an element of this length can be sent, and nothing has failed before.
+    /// True if an element of this length can be sent and nothing has failed.
     pub(super) fn fits(&mut self, bytes: &[u8]) -> bool {
         if bytes.len() as u64 > self.limits.bulk {
             self.fail(Inexpressible::TooLong { bytes: bytes.len() as u64 });
@@ -317,7 +316,7 @@ impl Emitter {
         }
     }
 
-    /// Emits the command that is being put together.
+    /// Emits the current command.
     fn flush(&mut self) {
         if self.count == 0 {
             return;
@@ -334,7 +333,7 @@ impl Emitter {
         self.out.argument(&self.name);
         self.out.resp.append(&mut self.arguments);
         self.count = 0;
-        // Fields that expire together in one command. The order of fields means nothing.
+        // Fields with the same expiry share a command. The order of fields has no meaning.
         self.expiring.sort_unstable();
         for group in self.expiring.chunk_by(|a, b| a.0 == b.0) {
             let Some((at, _)) = group.first() else { continue };
@@ -365,7 +364,7 @@ impl Elements for Emitter {
         }
         if self.fits(&[]) {
             self.out.begin(3);
-            // Its reply can be awaited only when it is out whole.
+            // Its reply can be expected only when all of it was emitted.
             self.out.replies -= 1;
             self.out.argument(b"SET");
             self.out.argument(&self.name);
@@ -492,11 +491,11 @@ impl Visitor for Emitter {
     }
 }
 
-/// Emits one key from its raw value (the body of a `DUMP` payload without the type byte, or what
-/// [`crate::rdb::Visitor::raw`] has told).
+/// Emits one key from its raw value (the body of a `DUMP` payload without the type byte, as passed to
+/// [`crate::rdb::Visitor::raw`]).
 ///
 /// # Errors
-/// What the target cannot hold, or [`Inexpressible::Damaged`]: nothing is emitted then.
+/// What the target does not support, or damaged bytes: nothing is emitted then.
 pub fn emit(
     emitter: &mut Emitter,
     db: u64,
@@ -508,7 +507,7 @@ pub fn emit(
     emitter.begin(db, name, value_type.kind(), expiry)?;
     let damaged = match Walker::new(value_type).walk(raw, emitter) {
         Ok(walked) if walked.done && walked.consumed == raw.len() => None,
-        Ok(_) => Some("it does not end where its bytes end".to_owned()),
+        Ok(_) => Some("the value does not end with its bytes".to_owned()),
         Err((at, problem)) => Some(format!("byte {at}: {problem}")),
     };
     if let Some(problem) = damaged {

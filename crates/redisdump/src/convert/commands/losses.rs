@@ -1,4 +1,4 @@
-//! What of a whole key space a target cannot hold, counted.
+//! Counts what a target does not support in a whole key space.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -9,16 +9,16 @@ use xxhash_rust::xxh3::xxh3_128_with_seed;
 use super::Inexpressible;
 use crate::display::shown;
 
-/// Examples that are kept of each kind of loss.
+/// Number of examples for each kind.
 const EXAMPLES: usize = 5;
-/// Names of keys that are remembered, by a hash of 16 bytes each.
+/// Maximum number of remembered names, by a hash of 16 bytes each.
 const NAMES: usize = 500_000;
 
-/// What was left out, or would be, with counts and the first keys of each kind.
+/// What is omitted, with counts and the first keys of each kind.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Losses {
-    /// One for each kind, in a stable order.
+    /// One entry for each kind, in a stable order.
     pub kinds: Vec<Loss>,
     #[serde(skip)]
     index: BTreeMap<Inexpressible, usize>,
@@ -26,24 +26,24 @@ pub struct Losses {
     names: BTreeSet<u128>,
 }
 
-/// One kind of loss.
+/// One kind.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Loss {
-    /// What it is, in words.
+    /// A description.
     pub reason: String,
-    /// True when every client sees the same value without it: the key is carried, and only this is left out.
+    /// True when clients see the same value without it: the key is copied, and only this is omitted.
     pub harmless: bool,
-    /// How many keys, or function libraries.
+    /// Number of keys or function libraries.
     pub count: u64,
-    /// The first of them, as database and name; a library has no name here.
+    /// The first of them, as database and name; empty names for libraries.
     pub examples: Vec<(u64, String)>,
 }
 
 impl Losses {
-    /// Counts one.
+    /// Counts one occurrence.
     pub fn add(&mut self, what: &Inexpressible, db: u64, name: &[u8]) {
-        // Numbers that differ from key to key do not make kinds of their own.
+        // Values that differ between keys do not make separate kinds.
         let kind = match what {
             Inexpressible::TooLong { .. } => Inexpressible::TooLong { bytes: 0 },
             Inexpressible::PendingOfDeleted { limit, .. } => {
@@ -74,28 +74,28 @@ impl Losses {
         }
     }
 
-    /// True for a key that was left out. Of more than half a million the rest is not remembered.
+    /// True for an omitted key. Beyond half a million names, the rest is not remembered.
     pub(crate) fn left_out(&self, db: u64, name: &[u8]) -> bool {
         !self.names.is_empty() && self.names.contains(&xxh3_128_with_seed(name, db))
     }
 
-    /// True when libraries of functions were left out.
+    /// True when function libraries were omitted.
     pub(crate) fn left_out_functions(&self) -> bool {
         self.index.contains_key(&Inexpressible::Function)
     }
 
-    /// True when nothing at all is left out.
+    /// True when nothing is omitted.
     pub fn is_empty(&self) -> bool {
         self.kinds.is_empty()
     }
 
-    /// True when keys or libraries of functions are left out. Data that modules keep beside their keys is none of them.
+    /// True when keys or function libraries are omitted. Module data without a key does not count.
     pub fn has_keys(&self) -> bool {
         let beside = |what: &Inexpressible| matches!(what, Inexpressible::ModuleData { .. });
         self.index.keys().any(|what| !what.is_harmless() && !beside(what))
     }
 
-    /// True when something is left out that a client would miss.
+    /// True when something is omitted that clients would notice.
     pub fn is_serious(&self) -> bool {
         self.kinds.iter().any(|loss| !loss.harmless)
     }

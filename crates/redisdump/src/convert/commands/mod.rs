@@ -1,11 +1,10 @@
-//! Values as commands, for servers that cannot load their payload.
+//! Converts values to commands, for servers that cannot load their payload.
 //!
-//! An [`Emitter`] takes the elements of one value after the other, as [`crate::rdb::Walker`] and
-//! [`crate::rdb::Reader`] tell them, and appends RESP commands to its [`Commands`] which give the same value on a
-//! server with the [`Features`] of its [`Target`]:
+//! An [`Emitter`] receives the elements of values from a [`crate::rdb::Walker`] or [`crate::rdb::Reader`], and appends
+//! RESP commands to its [`Commands`] which create the same values on a server with the [`Features`] of its [`Target`]:
 //!
 //! ```
-//! use redisdump::emit::{Emitter, Target};
+//! use redisdump::convert::commands::{Emitter, Target};
 //! use redisdump::rdb::{Elements as _, Kind};
 //!
 //! let target: Target = "6.2".parse().unwrap();
@@ -16,23 +15,21 @@
 //! emitter.end()?;
 //! let commands = emitter.take(); // RESP bytes, and how many replies to await: SADD and PEXPIREAT
 //! assert_eq!(commands.replies, 2);
-//! # Ok::<(), redisdump::emit::Inexpressible>(())
+//! # Ok::<(), redisdump::convert::commands::Inexpressible>(())
 //! ```
 //!
-//! [`emit()`] does the same for one raw value that is in memory whole, and leaves nothing behind when it fails. Commands
-//! come in pieces of bounded size ([`Limits`]): a list of a billion items needs no more memory than one of a thousand.
-//! Take what is ready between two pieces of input: it may end within the command of a long string, whose reply is counted
-//! when its end is taken.
+//! [`emit()`] does the same for one complete raw value, and emits nothing if it fails. Commands have a bounded size
+//! ([`Limits`]): a list of a billion items needs no more memory than one of a thousand. Take what is ready between
+//! chunks of input; it may end within the command of a long string, whose reply is counted when its end is taken.
 //!
-//! An emitter is a [`Visitor`](crate::rdb::Visitor) too: fed by a reader, it emits a whole RDB, and counts in
-//! [`Emitter::losses`] what it had to leave out.
+//! An emitter is also a [`Visitor`](crate::rdb::Visitor): fed by a reader, it emits a whole RDB and counts in
+//! [`Emitter::losses`] what it omits.
 //!
-//! What is exact: every value and order, scores to the last bit, expiries as absolute milliseconds, the expiries of hash
-//! fields, ids, counters and groups of streams with consumers and pending entries, also those of deleted entries (they
-//! are pending on placeholders first, which are trimmed before the real entries come). What commands cannot say: idle
-//! times and frequencies of keys, when a consumer was last seen. What the target does not know at all is
-//! [`Inexpressible`]. Where RESTORE is allowed, a payload that [`crate::convert::export::convert()`] has put into a form that
-//! the target knows is quicker and loses nothing of that either.
+//! Exact are: all values and their order, scores to the last bit, expiries as absolute milliseconds, field TTLs, and
+//! ids, counters and groups of streams with consumers and pending entries, including those of deleted entries (they are
+//! first claimed on placeholders, which are trimmed before the real entries are added). Commands cannot express: idle
+//! times and access frequencies of keys, and when a consumer was last seen. Where RESTORE is allowed, a payload
+//! converted by [`crate::convert::export::convert()`] is faster and keeps those too.
 
 mod features;
 mod inexpressible;

@@ -1,9 +1,9 @@
-//! One value, told by commands while its raw bytes come.
+//! Emits one value as commands while its raw bytes arrive.
 
 use super::{Emitter, Inexpressible};
 use crate::rdb::{ValueType, Walker};
 
-/// A value under way: its raw bytes go in, and the commands for it come out of the emitter.
+/// A partial value: raw bytes in, commands in the emitter out.
 #[derive(Debug)]
 pub(crate) struct Pieced {
     walker: Walker,
@@ -11,16 +11,16 @@ pub(crate) struct Pieced {
 }
 
 impl Pieced {
-    /// Of an emitter that has begun the key.
+    /// Starts with an emitter that has begun the key.
     pub(crate) fn new(emitter: Emitter, value_type: ValueType) -> Pieced {
         Pieced { walker: Walker::new(value_type), emitter }
     }
 
-    /// Takes raw bytes: as many elements as a reader has found whole.
+    /// Feeds raw bytes that consist of complete elements.
     pub(crate) fn feed(&mut self, raw: &[u8]) {
         let problem = match self.walker.walk(raw, &mut self.emitter) {
             Ok(walked) if walked.consumed == raw.len() => return,
-            Ok(_) => "it does not end where its bytes end".to_owned(),
+            Ok(_) => "the value does not end with its bytes".to_owned(),
             Err((at, problem)) => format!("byte {at}: {problem}"),
         };
         self.emitter.fail(Inexpressible::Damaged { problem });

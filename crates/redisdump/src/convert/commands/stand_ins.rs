@@ -1,19 +1,19 @@
-//! Expiries during a replay.
+//! Placeholders for expiries during a replay.
 //!
-//! A server that loads its own AOF lets nothing expire meanwhile: a key whose time has passed may be renewed by a later
-//! command, and is deleted by one if it was not. A live server has no such state. So every expiry that may pass during
-//! the replay is told as one of a far future, a stand-in, and set right at the end: what has passed then goes.
+//! A server that loads its own AOF does not expire keys meanwhile: a later command may still extend or delete a key
+//! whose time has passed. A live server has no such mode. So every expiry that may pass during the replay is replaced
+//! by a placeholder in the far future, and restored at the end, when past ones take effect.
 //!
-//! The target keeps what it is told in its own AOF, which may be replayed in its turn, so that times that look like
-//! stand-ins do occur. They move a step farther on themselves, and back at the end: no time is taken for another.
+//! The target records the commands in its own AOF, which may be replayed again, so that times which look like
+//! placeholders do occur. Those are moved by a further step, and back at the end: times are never confused.
 
-/// One step into the future: the year 2527, and so far on that three steps are within what hash fields take (2^46 ms,
+/// One step into the future: the year 2527, so far that three steps are within the range of field TTLs (2^46 ms,
 /// `HFE_MAX_ABS_TIME_MSEC` in `t_hash.c`).
 const STEP: i64 = 1 << 44;
-/// What may pass while a replay runs, in milliseconds.
+/// The maximum duration of a replay, in milliseconds.
 const SOON: i64 = 24 * 3600 * 1000;
 
-/// Which expiries have stand-ins.
+/// Decides which expiries have placeholders.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct StandIns {
     horizon: i64,
@@ -25,10 +25,10 @@ impl StandIns {
         StandIns { horizon: now.saturating_add(SOON) }
     }
 
-    /// What is told the server: the expiry itself, or its stand-in.
+    /// The expiry to send: the expiry itself, or its placeholder.
     pub(crate) fn told(self, at: i64) -> i64 {
         if at <= self.horizon {
-            // Every time until the epoch's second day is equally past.
+            // All times up to the epoch's second day are equally past.
             STEP + at.max(SOON)
         } else if self.is_stand_in(at) {
             at.saturating_add(STEP)
@@ -37,12 +37,12 @@ impl StandIns {
         }
     }
 
-    /// What an expiry of the server means, when it is a stand-in.
+    /// The expiry that a placeholder on the server stands for.
     pub(crate) fn meant(self, at: i64) -> Option<i64> {
         self.is_stand_in(at).then(|| at - STEP)
     }
 
-    /// Some servers tell expiries within milliseconds only: there is room at both ends.
+    /// Some servers round expiries to milliseconds, so leave room at both ends.
     fn is_stand_in(self, at: i64) -> bool {
         at >= STEP && at % STEP <= self.horizon.saturating_add(SOON)
     }

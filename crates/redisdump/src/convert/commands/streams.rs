@@ -1,8 +1,8 @@
-//! Streams as commands: entries with their ids, groups, consumers, pending entries.
+//! Converts streams to commands: entries with their ids, groups, consumers, pending entries.
 //!
-//! `XCLAIM … FORCE` only makes an entry pending that exists. For pending entries that were deleted, the stream is made of
-//! placeholders with their ids first; these are claimed, then trimmed (which leaves pending lists alone), the last id is
-//! set back, and the real entries follow. For that, the entries are held back until the groups are known, up to
+//! `XCLAIM … FORCE` only makes existing entries pending. For pending entries that were deleted, the stream is first
+//! filled with placeholders of the same ids; these are claimed, then trimmed (which does not affect pending lists), the
+//! last id is reset, and the real entries follow. For that, entries are buffered until the groups are known, up to
 //! [`super::Limits::stream`].
 
 use std::collections::BTreeMap;
@@ -12,12 +12,12 @@ use crate::rdb::{StreamId, StreamMeta, estimate_entries_read};
 use super::keys::Commands;
 use super::{Emitter, Features, Inexpressible};
 
-/// What is known of the stream that is being emitted.
+/// The state of the current stream.
 #[derive(Debug, Default)]
 pub(super) struct StreamState {
-    /// Entries that are held back.
+    /// Buffered entries.
     held: Commands,
-    /// True once entries are no longer held back.
+    /// True once entries are no longer buffered.
     flowing: bool,
     ids: Ids,
     pub(super) meta: StreamMeta,
@@ -38,7 +38,7 @@ struct Group {
 struct Delivery {
     at: i64,
     count: u64,
-    /// Which of the consumers.
+    /// Index of the consumer.
     owner: Option<usize>,
 }
 
@@ -77,7 +77,7 @@ impl StreamState {
     }
 }
 
-/// The ids of a stream's entries, in few bytes each: what was seen in order can be walked again in order.
+/// A compact list of entry ids, delta-encoded in their order.
 #[derive(Debug, Default)]
 struct Ids {
     bytes: Vec<u8>,
@@ -209,7 +209,7 @@ impl Emitter {
         let (name, out, features) = (&self.name, &mut self.out, self.features);
         let last_id = meta.last_id.to_string();
         if empty && deleted.is_empty() {
-            // A stream without entries is made by adding one that is trimmed at once.
+            // An empty stream is created by adding an entry that is trimmed at once.
             let id = if meta.last_id == StreamId::default() { "0-1" } else { &last_id };
             out.push(&[b"XADD", name, b"MAXLEN", b"0", id.as_bytes(), b"x", b"y"]);
         }
@@ -228,7 +228,7 @@ impl Emitter {
             out.push(&[b"XSETID", name, last_id.as_bytes()]);
         }
         for group in &stream.groups {
-            // A group that had to come first is set to where it stands only now.
+            // Sets the position of groups that had to be created first.
             let verb: &[u8] = if deleted.is_empty() { b"CREATE" } else { b"SETID" };
             group_command(out, name, group, verb, group.last_id, features);
             group.consumers(out, name, features);
@@ -240,7 +240,7 @@ impl Emitter {
         }
     }
 
-    /// Makes the groups and those of their pending entries whose entries are deleted, and leaves the stream empty.
+    /// Creates the groups and those of their pending entries whose entries are deleted, and leaves the stream empty.
     fn placeholders(&mut self, stream: &StreamState, deleted: &[StreamId]) {
         let (name, out) = (&self.name, &mut self.out);
         for id in deleted {
@@ -260,7 +260,7 @@ impl Emitter {
 }
 
 impl StreamState {
-    /// Ids that are pending and not among the entries, sorted.
+    /// Ids that are pending but not among the entries, sorted.
     fn deleted(&self) -> Vec<StreamId> {
         let mut pending: Vec<StreamId> =
             self.groups.iter().flat_map(|group| group.pending.keys().copied()).collect();
@@ -277,7 +277,7 @@ impl StreamState {
         pending
     }
 
-    /// True when its counters say more than a server that has none would derive.
+    /// True when its counters differ from what a server would derive without them.
     fn has_counters(&self) -> bool {
         let meta = &self.meta;
         meta.entries_added != meta.length
@@ -295,7 +295,7 @@ impl Group {
             if features.create_consumer {
                 out.push(&[b"XGROUP", b"CREATECONSUMER", key, &self.name, consumer]);
             } else {
-                // Reading one's own history makes the consumer and delivers nothing new.
+                // Reading its own history creates a consumer without delivering new entries.
                 out.push(&[
                     b"XREADGROUP",
                     b"GROUP",
@@ -348,7 +348,7 @@ fn group_command(
     }
 }
 
-/// Moves commands, and lets go of a buffer that has grown large.
+/// Moves commands, and releases a buffer that has grown large.
 fn release(from: &mut Commands, to: &mut Commands) {
     to.resp.extend_from_slice(&from.resp);
     to.replies += std::mem::take(&mut from.replies);
@@ -356,7 +356,7 @@ fn release(from: &mut Commands, to: &mut Commands) {
     from.resp.shrink_to(1 << 20);
 }
 
-/// The fields and values of an entry, from the form in which they are told.
+/// Splits the encoded fields and values of an entry.
 fn split(mut fields: &[u8]) -> Option<Vec<&[u8]>> {
     let mut texts = Vec::new();
     while let Some((len, rest)) = fields.split_first_chunk::<4>() {

@@ -1,4 +1,4 @@
-//! The commands of an AOF as a stream for `redis-cli --pipe`: those that count, without annotations.
+//! The effective commands of an AOF as a stream for `redis-cli --pipe`, without annotations.
 
 use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom, Write};
@@ -8,9 +8,9 @@ use crate::aof::{self, AofSummary, Command, FileError, Keep, Reader};
 use crate::client::wire;
 use crate::rdb::{self, Elements};
 
-/// The longest command that is held.
+/// Maximum length of a command.
 const LONGEST: usize = 1 << 30;
-/// Written when about so many bytes are ready.
+/// Approximate size of a write.
 const BATCH: usize = 256 << 10;
 
 #[derive(Default)]
@@ -30,11 +30,12 @@ impl aof::Visitor for Commands {
     }
 }
 
-/// Writes the commands behind the preambles of an AOF that [`aof::read()`] has read whole: what its summary cuts off is
-/// left out, every file begins in database 0. Blocks on the disk. Gives their number and their bytes.
+/// Writes the commands after the preambles of an AOF that [`aof::read()`] has read: without what its summary cuts off,
+/// and with database 0 selected at the beginning of every file. Blocks on disk I/O. Returns the number of commands and
+/// bytes.
 ///
 /// # Errors
-/// A file that cannot be read, or has changed since; an output that takes no more.
+/// A file that cannot be read or has changed, or a failed output.
 pub fn aof_commands(summary: &AofSummary, out: &mut dyn Write) -> Result<(u64, u64), Error> {
     let mut commands = Commands::default();
     let mut bytes = 0;

@@ -1,8 +1,8 @@
-//! Values in a form that an older server, or another fork, loads.
+//! Converts values to a form that an older server, or the other fork, loads.
 //!
-//! Most types are known to every later server and stay as they are, to the last byte. What came after the target is
-//! written in the plainest form that it knows: tables for listpacks, ziplists for the nodes of lists, older stream
-//! layouts (their nodes have never changed).
+//! Most types are supported by all later servers and are copied unchanged. Types that the target lacks are written in
+//! the simplest form that it supports: tables for listpacks, ziplists for list nodes, older stream layouts (whose nodes
+//! have never changed).
 
 use crate::convert::commands::{Inexpressible, Target, score_text};
 use crate::rdb::{
@@ -11,15 +11,15 @@ use crate::rdb::{
 
 use super::encode::{self, Ziplist};
 
-/// Whether a server whose RDBs are of this numbering and version loads values of this type byte.
+/// Whether a server with this RDB dialect and version loads values with this type byte.
 pub(crate) fn loads(target: (Dialect, u16), value_type: ValueType) -> bool {
-    // Up to 21 the numberings are one; Valkey's versions begin at 80.
+    // Up to 21 both dialects agree; Valkey's versions start at 80.
     let shared = value_type.code() <= 21 || value_type.dialect() == target.0;
-    // Module values came with 4.0; whether the module is there, only the server knows.
+    // Module values require 4.0; whether the module is loaded, only the server knows.
     shared && value_type.since().unwrap_or(8) <= target.1
 }
 
-/// How a value is written.
+/// How to write a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Form {
     List,
@@ -41,7 +41,7 @@ impl Form {
             Kind::Set => (Form::Set, 2),
             Kind::Zset if version >= 8 => (Form::Scores { binary: true }, 5),
             Kind::Zset => (Form::Scores { binary: false }, 3),
-            // Only types that hold expiring fields came after the plain table.
+            // Only types with field TTLs are newer than the plain table.
             Kind::Hash if !value_type.has_field_expiry() => (Form::Pairs, 4),
             Kind::Hash if dialect == Dialect::Valkey => (Form::PairsValkey, 22),
             Kind::Hash if version >= 12 => (Form::PairsMeta, 24),
@@ -57,16 +57,16 @@ impl Form {
     }
 }
 
-/// Writes the elements that it is told in the form that a target knows.
+/// Writes elements in a form that a target supports.
 #[derive(Debug)]
 pub(super) struct Converter {
     target: (Dialect, u16),
     form: Form,
     pub(super) out: Vec<u8>,
     count: u64,
-    /// The count stands already.
+    /// The count is already written.
     told: bool,
-    /// Where the count goes when all is known.
+    /// The offset at which to insert the count.
     count_at: Option<usize>,
     node: Ziplist,
     first_id: Option<StreamId>,
@@ -77,7 +77,7 @@ pub(super) struct Converter {
     pub(super) harmless: Vec<Inexpressible>,
 }
 
-/// The parts of a consumer group whose numbers stand before them.
+/// The parts of a consumer group that are preceded by their counts.
 #[derive(Debug, Default)]
 struct Group {
     head: Vec<u8>,
@@ -111,7 +111,7 @@ impl Converter {
         }
     }
 
-    /// Begins a value, and returns the type byte that goes before it.
+    /// Begins a value; returns the type byte that precedes it.
     pub(super) fn begin(&mut self, value_type: ValueType) -> Result<u8, Inexpressible> {
         let (form, code) = Form::of(self.target, value_type)?;
         self.form = form;
@@ -121,7 +121,7 @@ impl Converter {
         self.group = Group::default();
         self.harmless.clear();
         if form == Form::PairsMeta {
-            // What times are relative to: a server takes any, and the least is known only at the end.
+            // The base of relative times: a server accepts any, and the minimum is known only at the end.
             self.out.extend_from_slice(&0_i64.to_le_bytes());
         }
         Ok(code)
@@ -143,12 +143,12 @@ impl Converter {
         self.failed.take().map_or(Ok(()), Err)
     }
 
-    /// True once the value is known to be inexpressible.
+    /// True once the value is known to be unsupported.
     pub(super) fn has_failed(&self) -> bool {
         self.failed.is_some()
     }
 
-    /// True when nothing of the value that is at hand can prove inexpressible any more.
+    /// True when the rest of the value can no longer turn out to be unsupported.
     pub(super) fn is_safe(&self) -> bool {
         self.form != Form::Pairs && self.count_at.is_none()
     }
@@ -186,7 +186,7 @@ impl Converter {
 
 impl Elements for Converter {
     fn elements(&mut self, count: u64) {
-        // A list that becomes a plain one has as many elements as items, and not as nodes.
+        // A quicklist that becomes a plain list has as many elements as items, not nodes.
         if self.form != Form::List {
             encode::length(&mut self.out, count);
             self.told = true;
@@ -225,7 +225,7 @@ impl Elements for Converter {
             self.out.push(if score > 0.0 { 254 } else { 255 });
         } else {
             let text = score_text(score);
-            // A score's shortest text has 24 characters at the most.
+            // The shortest text of a score has at most 24 characters.
             self.out.push(u8::try_from(text.len()).unwrap_or_default());
             self.out.extend_from_slice(text.as_bytes());
         }
@@ -234,7 +234,7 @@ impl Elements for Converter {
     fn field(&mut self, field: &[u8], value: &[u8], expiry: Option<i64>) {
         self.one();
         if self.form == Form::PairsMeta {
-            // One more than the time, so that 0 is none.
+            // The time plus one, so that 0 means none.
             let ttl = expiry.and_then(|at| u64::try_from(at).ok()).map_or(0, |at| at.saturating_add(1));
             encode::length(&mut self.out, ttl);
         }
@@ -309,7 +309,7 @@ impl Elements for Converter {
     }
 
     fn nacked(&mut self, _id: StreamId) {
-        // Servers before 8.8 do not load a file with a pending entry that is nobody's.
+        // Servers before 8.8 do not load a file with a pending entry without a consumer.
         self.fail(Inexpressible::Nacked);
     }
 
@@ -330,14 +330,14 @@ impl Elements for Converter {
     }
 }
 
-/// The body of a `DUMP` payload (type byte and value, without the footer) in a form that a target loads, appended to
-/// `out`. `raw` is the value as a reader has told it ([`crate::rdb::Visitor::raw`]). Returns the RDB version that the
-/// payload must be sealed with ([`crate::rdb::dump::seal`]), and what is left out that no client sees.
+/// Appends the body of a `DUMP` payload (type byte and value, without the footer) to `out`, in a form that a target
+/// loads. `raw` is the value as passed to [`crate::rdb::Visitor::raw`]. Returns the RDB version for
+/// [`crate::rdb::dump::seal`], and what is omitted that clients do not see.
 ///
-/// A value of a module stays as it is: only the server knows whether it has the module.
+/// A module's value is copied unchanged: only the server knows whether it has the module.
 ///
 /// # Errors
-/// What the target cannot hold, or [`Inexpressible::Damaged`]; `out` is as it was then.
+/// What the target does not support, or damaged bytes; `out` is unchanged then.
 pub fn convert(
     value_type: ValueType,
     raw: &[u8],
@@ -357,7 +357,7 @@ pub fn convert(
     let code = converter.begin(value_type)?;
     let damaged = match Walker::new(value_type).walk(raw, &mut converter) {
         Ok(walked) if walked.done && walked.consumed == raw.len() => None,
-        Ok(_) => Some("it does not end where its bytes end".to_owned()),
+        Ok(_) => Some("the value does not end with its bytes".to_owned()),
         Err((at, problem)) => Some(format!("byte {at}: {problem}")),
     };
     if let Some(problem) = damaged {
@@ -370,9 +370,9 @@ pub fn convert(
     Ok((since.unwrap_or(rdb.1), converter.harmless))
 }
 
-/// The name of the module type that a raw value begins with.
+/// The name of the module type at the beginning of a raw value.
 pub(crate) fn module_of(raw: &[u8]) -> String {
-    // The id is a length, always in the form of nine bytes.
+    // The id is a length, always encoded in nine bytes.
     let id = raw.split_first().and_then(|(_, rest)| rest.first_chunk::<8>());
     module_name(id.map_or(0, |id| u64::from_be_bytes(*id)))
 }

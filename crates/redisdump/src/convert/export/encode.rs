@@ -1,4 +1,4 @@
-//! The bytes of RDB, written: lengths, strings, ziplists.
+//! Writes RDB encodings: lengths, strings, ziplists.
 
 use crate::rdb::StreamId;
 
@@ -22,27 +22,27 @@ pub(super) fn length(out: &mut Vec<u8>, n: u64) {
     }
 }
 
-/// Appends a string as it is.
+/// Appends an uncompressed string.
 #[inline]
 pub(super) fn string(out: &mut Vec<u8>, bytes: &[u8]) {
     length(out, bytes.len() as u64);
     out.extend_from_slice(bytes);
 }
 
-/// Appends a stream's id as two lengths.
+/// Appends a stream id as two lengths.
 pub(super) fn id(out: &mut Vec<u8>, id: StreamId) {
     length(out, id.ms);
     length(out, id.seq);
 }
 
-/// Room for a length that is known only later; always five bytes. [`patch`] fills it.
+/// Reserves five bytes for a length that is set later by [`patch`].
 pub(super) fn placeholder(out: &mut Vec<u8>) -> usize {
     let at = out.len();
     out.extend_from_slice(&[0x80, 0, 0, 0, 0]);
     at
 }
 
-/// Writes a length into its room; false where it does not fit.
+/// Sets a reserved length; false if it does not fit.
 pub(super) fn patch(out: &mut [u8], at: usize, n: u64) -> bool {
     let room = out
         .get_mut(at..)
@@ -62,7 +62,7 @@ pub(super) fn patch(out: &mut [u8], at: usize, n: u64) -> bool {
 pub(super) struct Ziplist {
     entries: Vec<u8>,
     count: u64,
-    /// Where the last entry begins, and its length.
+    /// Offset and length of the last entry.
     last: (usize, usize),
 }
 
@@ -93,7 +93,7 @@ impl Ziplist {
         self.last = (start, self.entries.len() - start);
     }
 
-    /// Appends the ziplist as an RDB string, and begins anew. False where it is too large for its own header.
+    /// Appends the ziplist as an RDB string and resets it. False if it exceeds its own header.
     pub(super) fn finish(&mut self, out: &mut Vec<u8>) -> bool {
         const HEADER: usize = 10;
         let total = self.entries.len() + HEADER + 1;

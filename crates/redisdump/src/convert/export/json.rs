@@ -1,18 +1,18 @@
-//! One line of JSON for each key, safe for any bytes.
+//! One line of JSON for each key, for arbitrary bytes.
 //!
-//! `{"db":0,"key":…,"type":"hash","expiry-ms":null,"value":…}`. Byte strings are JSON strings where they are UTF-8 and
-//! `{"base64":"…"}` where they are not, or where they are longer than 4 MiB: whether they are text is known only at their
-//! end, and they are not held until then. A list and a set are arrays; a sorted set is an array of `[member, score]`, where
-//! an infinite score is the string `"inf"` or `"-inf"`; a hash is an array of `[field, value]` or
-//! `[field, value, expiry-ms]`; a stream is an object with `entries` (`[id, [field, value, …]]`), its counters and
-//! `groups`; an array is an object with `insert-index` and `elements` (`[index, string]`). A library of functions is a line `{"type":"function","code":…}`.
+//! `{"db":0,"key":…,"type":"hash","expiry-ms":null,"value":…}`. Byte strings are JSON strings if they are UTF-8, and
+//! `{"base64":"…"}` if not, or if they are longer than 4 MiB: whether they are text is known only at their end, and
+//! they are not buffered. Lists and sets are arrays; a sorted set is an array of `[member, score]`, with an infinite
+//! score as the string `"inf"` or `"-inf"`; a hash is an array of `[field, value]` or `[field, value, expiry-ms]`; a
+//! stream is an object with `entries` (`[id, [field, value, …]]`), its counters and `groups`; an array is an object
+//! with `insert-index` and `elements` (`[index, string]`). A function library is a line `{"type":"function","code":…}`.
 
 use super::sink::Sink;
 use crate::convert::commands::{Inexpressible, Losses, score_text};
 use crate::inspect::{base64, json_bytes, json_text};
 use crate::rdb::{Corrupt, Elements, Key, Kind, Reader, StreamId, StreamMeta, Visitor, module_name};
 
-/// The longest string that is held whole.
+/// Maximum length of a buffered string.
 const HELD: u64 = 4 << 20;
 
 /// Writes JSON lines.
@@ -21,7 +21,7 @@ pub(super) struct JsonWriter {
     out: Vec<u8>,
     kind: Kind,
     name: (u64, Vec<u8>),
-    /// Elements so far.
+    /// Number of elements so far.
     count: u64,
     module: Option<u64>,
     groups: u64,
@@ -29,7 +29,7 @@ pub(super) struct JsonWriter {
     consumers: u64,
     owned: u64,
     nacked: u64,
-    /// Of a long string what is held, how many bytes of it are missing, and whether it goes out as base64 meanwhile.
+    /// A long string: its buffered part, the number of missing bytes, and whether it is written as base64 meanwhile.
     long: Vec<u8>,
     left: u64,
     passing: bool,
@@ -100,7 +100,7 @@ impl Elements for JsonWriter {
         self.left = self.left.saturating_sub(bytes.len() as u64);
         let done = self.left == 0;
         if self.passing {
-            // Three bytes are four digits; fewer wait for the next part.
+            // Three bytes make four digits; a remainder waits for the next part.
             let whole = if done { self.long.len() } else { self.long.len() / 3 * 3 };
             let digits = base64(self.long.get(..whole).unwrap_or_default());
             self.text(&digits);

@@ -1,11 +1,12 @@
-//! An RDB, turned into something else while it passes.
+//! Converts an RDB stream to other formats.
 //!
-//! [`Export`] is a stream of bytes made from a stream of bytes: an RDB that an older server or another fork loads,
-//! commands for `redis-cli --pipe`, or a line of JSON for each key. It holds no more than one element of one key, save
-//! where a form puts numbers before what they count.
+//! [`Export`] is a stream of bytes made from a stream of bytes: an RDB for an older server or the other fork, commands
+//! for `redis-cli --pipe`, or a line of JSON for each key. It keeps at most one element of one key in memory, except
+//! where a format puts counts before what they count.
 //!
-//! What the target cannot hold is refused by default: [`survey`] tells it before anything is written, the report tells
-//! it afterwards. Of an AOF, [`beginning`] gives the RDB at its front and [`aof_commands`] what follows. [`convert()`] puts a single value into a form that a target loads, for RESTORE.
+//! By default, anything that the target does not support is an error: [`survey`] finds it before anything is written;
+//! the report lists it afterwards. For an AOF, [`beginning`] returns the RDB at its front and [`aof_commands`] the
+//! rest. [`convert()`] converts a single value for RESTORE.
 
 mod aof_commands;
 mod convert;

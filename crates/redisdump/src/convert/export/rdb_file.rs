@@ -1,4 +1,4 @@
-//! An RDB for a server of a given version.
+//! Writes an RDB for a server of a given version.
 
 use super::convert::{Converter, loads, module_of};
 use super::encode;
@@ -13,14 +13,14 @@ pub(super) struct RdbWriter {
     rdb: (Dialect, u16),
     modules: bool,
     out: Vec<u8>,
-    /// So many bytes of `out` stand for good.
+    /// This many bytes of `out` are final.
     safe: usize,
     crc: Crc64,
     db: Option<u64>,
     name: (u64, Vec<u8>),
     state: State,
     value_type: Option<ValueType>,
-    /// The beginning of the value, as it came, and its length.
+    /// The unmodified beginning of the value, and its length.
     beginning: Vec<u8>,
     length: usize,
     converter: Converter,
@@ -30,18 +30,18 @@ pub(super) struct RdbWriter {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
-    /// The value goes out as it is.
+    /// The value is copied unchanged.
     Raw,
     /// A module's value: its name is needed before it is dropped.
     Module,
-    /// The value is put into another form.
+    /// The value is converted.
     Convert,
-    /// The value is left out.
+    /// The value is omitted.
     Skip,
 }
 
 impl RdbWriter {
-    /// `modules` says whether values of modules go out too: the file loads only where the modules are then.
+    /// With `modules`, module values are written too: the file then loads only where the modules are.
     pub(super) fn new(target: Target, modules: bool) -> RdbWriter {
         let rdb = target.rdb();
         let magic = match rdb {
@@ -85,7 +85,7 @@ super::forward_elements!(RdbWriter, converter, converting);
 
 impl Visitor for RdbWriter {
     fn aux(&mut self, name: &[u8], value: &[u8]) {
-        // What a server says of itself and of the moment; not its replication, and not that this is part of an AOF.
+        // Keep what describes the server and the time; drop replication data, and the mark of an AOF base.
         const KEPT: [&[u8]; 5] = [b"redis-ver", b"valkey-ver", b"redis-bits", b"ctime", b"used-mem"];
         if self.version() >= 7 && KEPT.contains(&name) {
             self.out.push(250);
@@ -165,7 +165,7 @@ impl Visitor for RdbWriter {
             self.beginning.extend_from_slice(bytes.get(..EMPTY).unwrap_or(bytes));
         }
         self.length = self.length.saturating_add(bytes.len());
-        // A short value may turn out to be none: nothing of its key stands before its end.
+        // A short value may turn out to be empty: write nothing of its key before its end.
         let short = self.length <= EMPTY;
         match self.state {
             State::Raw => {
@@ -175,7 +175,7 @@ impl Visitor for RdbWriter {
                 }
             }
             State::Convert if self.converter.has_failed() => {
-                // Nothing more is kept of it; what is wrong is told at its end.
+                // Keep nothing more of it; the reason is reported at its end.
                 self.converter.out.clear();
             }
             State::Convert if !short && self.converter.is_safe() => {
@@ -194,7 +194,7 @@ impl Visitor for RdbWriter {
             State::Skip => return,
             _ if empty => {
                 if self.state == State::Convert {
-                    // Whatever it says: nothing of it is written.
+                    // Drop it in any case.
                     let _ = self.converter.end();
                     self.converter.harmless.clear();
                 }
@@ -239,7 +239,7 @@ impl Sink for RdbWriter {
     }
 
     fn discard(&mut self) {
-        // Neither copied nor summed.
+        // Neither copied nor included in the checksum.
         self.out.drain(..self.safe);
         self.safe = 0;
     }
@@ -248,7 +248,7 @@ impl Sink for RdbWriter {
         self.out.push(255);
         let mut crc = self.crc.clone();
         crc.update(&self.out);
-        // Version 5 brought the checksum; no target is older than that.
+        // Checksums exist since version 5; no target is older.
         self.out.extend_from_slice(&crc.value().to_le_bytes());
         self.safe = self.out.len();
     }

@@ -1,7 +1,7 @@
-//! RESTORE commands: the values' own bytes, as payloads that the target loads.
+//! Writes RESTORE commands with payloads that the target loads.
 //!
-//! A payload's length and checksum stand around it, so that it is held whole; a value that is longer than [`GIANT`] goes
-//! by commands that make it, which are not.
+//! A payload is framed by its length and checksum, so it is buffered; a value longer than [`GIANT`] is written as
+//! ordinary commands instead.
 
 use std::hash::{BuildHasher as _, RandomState};
 
@@ -15,7 +15,7 @@ use crate::rdb::{Corrupt, Dialect, Elements, Key, Kind, Reader, ValueType, Visit
 pub(super) struct RestoreWriter {
     target: Target,
     rdb: (Dialect, u16),
-    /// ABSTTL, IDLETIME and FREQ came with 5.0.
+    /// ABSTTL, IDLETIME and FREQ require 5.0.
     absolute: bool,
     replace: bool,
     modules: bool,
@@ -28,9 +28,9 @@ pub(super) struct RestoreWriter {
     value_type: Option<ValueType>,
     has_metadata: bool,
     payload: Vec<u8>,
-    /// The value that is being read, where it goes by commands, and the name that they make it under.
+    /// The current value, if it is written as commands, and its temporary name.
     giant: Option<(Pieced, Vec<u8>)>,
-    /// Names that no key has begin so, and how many were given.
+    /// A prefix that no key has, and the number of names used.
     stand_in: String,
     given: u64,
     number: Vec<u8>,
@@ -38,11 +38,11 @@ pub(super) struct RestoreWriter {
     keys: u64,
 }
 
-/// Values of more bytes go by commands.
+/// Longer values (in bytes) are written as commands.
 const GIANT: usize = 8 << 20;
-/// Metadata of modules came with this version of the RDB.
+/// The first RDB version with module metadata.
 const METADATA: u16 = 13;
-/// Buffers of more bytes than this are let go of when the value is out.
+/// Larger buffers (in bytes) are released when the value was written.
 const KEEP: usize = 4 << 20;
 
 impl RestoreWriter {
@@ -71,14 +71,14 @@ impl RestoreWriter {
         }
     }
 
-    /// Makes the payload of what has been read.
+    /// Creates the payload of the current value.
     fn seal(&mut self, value_type: ValueType) -> Result<(), Inexpressible> {
         let body = self.payload.get(1..).unwrap_or_default();
         if value_type.kind() == Kind::Module && !self.modules {
             return Err(Inexpressible::Module { module: super::convert::module_of(body) });
         }
         let version = if self.has_metadata {
-            // Metadata stands before the type byte; its form is that of one version.
+            // Metadata precedes the type byte; its format belongs to one version.
             if self.rdb.0 != Dialect::Redis || self.rdb.1 < METADATA || !self.modules {
                 return Err(Inexpressible::Module { module: "(of a key's metadata)".to_owned() });
             }
@@ -98,8 +98,8 @@ impl RestoreWriter {
         Ok(())
     }
 
-    /// Begins to tell a value by commands, with what of it has come so far. A key that is there already stays, as it does
-    /// with RESTORE, unless it is to be replaced: the value gets its name at its end.
+    /// Starts to write a value as commands, beginning with what has arrived. As with RESTORE, an existing key is kept
+    /// unless it is to be replaced: the value is renamed at its end.
     fn begin_giant(&mut self, value_type: ValueType) {
         let mut emitter = Emitter::new(self.target.features()).replacing(self.replace);
         let name = if self.replace {
@@ -108,7 +108,7 @@ impl RestoreWriter {
             self.given += 1;
             format!("{}:{}", self.stand_in, self.given).into_bytes()
         };
-        // The database is chosen already.
+        // The database is already selected.
         match emitter.begin(0, &name, value_type.kind(), self.expiry) {
             Ok(()) => {
                 let mut value = Pieced::new(emitter, value_type);
@@ -169,7 +169,7 @@ impl RestoreWriter {
             self.out.argument(b"ABSTTL");
         }
         if usage {
-            // A server takes one of the two.
+            // A server accepts only one of the two.
             let (word, n): (&[u8], i64) = match (self.idle, self.frequency) {
                 (Some(idle), _) => (b"IDLETIME", i64::try_from(idle).unwrap_or(i64::MAX)),
                 (None, frequency) => (b"FREQ", i64::from(frequency.unwrap_or(0))),
@@ -237,7 +237,7 @@ impl Visitor for RestoreWriter {
         }
         let body = self.payload.get(1..).unwrap_or_default();
         if !self.has_metadata && value_type.is_empty(body) {
-            // No server takes it.
+            // No server accepts it.
             return;
         }
         match self.seal(value_type) {

@@ -1,26 +1,26 @@
-//! What every form of export has in common.
+//! The interface common to all export formats.
 
 use crate::convert::commands::{Emitter, Losses};
 use crate::rdb::{Corrupt, Reader, Visitor};
 
-/// Takes an RDB, gives bytes.
+/// Consumes an RDB and produces bytes.
 pub(super) trait Sink: Visitor + Send {
-    /// Lets a reader tell it the next bytes: in every implementation, `reader.feed(bytes, self)`. Behind a pointer this is
-    /// one call for many keys, instead of one for each element.
+    /// Feeds the next bytes through a reader: `reader.feed(bytes, self)` in all implementations. Behind a pointer, this
+    /// is one virtual call for many keys instead of one for each element.
     fn feed(&mut self, reader: &mut Reader, bytes: &[u8]) -> Result<usize, Corrupt>;
-    /// Bytes that can be taken.
+    /// Number of bytes ready to be taken.
     fn ready(&self) -> usize;
     /// Appends what is ready to `out`.
     fn take_into(&mut self, out: &mut Vec<u8>);
-    /// Throws away what is ready: only the losses matter to whoever looks before he writes.
+    /// Discards what is ready, for a preflight scan.
     fn discard(&mut self) {
         self.take_into(&mut Vec::new());
     }
     /// The RDB has ended.
     fn finish(&mut self) {}
-    /// What was left out.
+    /// What was omitted.
     fn losses(&self) -> &Losses;
-    /// Keys that were put out.
+    /// Number of written keys.
     fn keys(&self) -> u64;
 }
 

@@ -1,4 +1,4 @@
-//! The stream of an export.
+//! The export stream.
 
 use std::path::Path;
 use std::pin::Pin;
@@ -18,58 +18,59 @@ use crate::Error;
 use crate::convert::commands::{Emitter, Losses, Target};
 use crate::rdb::Reader;
 
-/// What an RDB is turned into.
+/// The output format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Format {
     /// An RDB that the target loads.
     Rdb,
-    /// Commands that make the values, for `redis-cli --pipe`.
+    /// Commands that create the values, for `redis-cli --pipe`.
     Resp,
-    /// RESTORE commands, for the same: quicker, and whole to idle times; the user needs the right to RESTORE.
+    /// RESTORE commands for `redis-cli --pipe`: faster and including idle times, but the user must be allowed to
+    /// RESTORE.
     Restore,
-    /// A line of JSON for each key.
+    /// One line of JSON for each key.
     Json,
 }
 
-/// What is done about what the target cannot hold.
+/// How to handle what the target does not support.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum OnLoss {
-    /// The export fails, and names all of it; data of modules beside their keys alone is left out and named. JSON has no
-    /// target, and leaves values of modules out.
+    /// The export fails and lists all of it; module data without a key is omitted and reported. JSON has no target and
+    /// omits module values.
     #[default]
     Refuse,
-    /// The keys concerned are left out, and the report names them.
+    /// The affected keys are omitted and reported.
     Skip,
 }
 
-/// How an RDB is exported.
+/// Options of an export.
 #[derive(Debug, Clone, Copy)]
 pub struct ExportOptions {
-    /// Into what.
+    /// The format.
     pub format: Format,
-    /// For which server; JSON does not ask.
+    /// The target server; ignored for JSON.
     pub target: Target,
-    /// What is done about what the target cannot hold.
+    /// How to handle what the target does not support.
     pub on_loss: OnLoss,
-    /// Commands delete or replace what a server has under the same names.
+    /// Commands delete or replace existing keys of the same name.
     pub replace: bool,
-    /// Values of modules are put out too, into an RDB or RESTORE commands. A server without the module refuses the whole
+    /// Module values are written too, to an RDB or RESTORE commands. A server without the module rejects the whole
     /// file, or the command.
     pub modules: bool,
-    /// Tries RDB versions that are newer than those known here.
+    /// Try to read RDB versions newer than the known ones.
     pub try_newer: bool,
 }
 
 impl ExportOptions {
-    /// Into this format, for this target; what it cannot hold is refused.
+    /// An export in this format for this target, which fails if something is unsupported.
     pub fn new(format: Format, target: Target) -> ExportOptions {
         let on_loss = OnLoss::Refuse;
         ExportOptions { format, target, on_loss, replace: false, modules: false, try_newer: false }
     }
 
-    /// Whether an export fails for this.
+    /// Whether an export fails because of this.
     fn refuses(&self, losses: &Losses) -> bool {
         self.on_loss == OnLoss::Refuse && self.format != Format::Json && losses.has_keys()
     }
@@ -84,28 +85,28 @@ impl ExportOptions {
     }
 }
 
-/// What was exported.
+/// The result of an export.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct ExportReport {
-    /// Into what.
+    /// The format.
     pub format: Format,
-    /// For which server.
+    /// The target server.
     pub target: Target,
-    /// Keys that were put out.
+    /// Number of exported keys.
     pub keys: u64,
-    /// Bytes of the RDB that was read.
+    /// Number of RDB bytes read.
     pub bytes_read: u64,
-    /// Bytes that were put out.
+    /// Number of bytes written.
     pub bytes_written: u64,
-    /// What was left out.
+    /// What was omitted.
     pub losses: Losses,
 }
 
-/// A stream of the exported bytes. [`Export::report`] tells after its end what passed.
+/// A stream of the exported bytes. [`Export::report`] describes it after its end.
 ///
-/// With [`OnLoss::Refuse`] it fails with [`Error::Inexpressible`] at its end, after bytes have come that are of no use
-/// then; [`survey`] finds out before.
+/// With [`OnLoss::Refuse`] it fails with [`Error::Inexpressible`] at its end, after yielding bytes that are then
+/// incomplete; [`survey`] checks this in advance.
 pub struct Export {
     pieces: Pin<Box<dyn Stream<Item = Result<Bytes, Error>> + Send>>,
     done: Arc<OnceLock<ExportReport>>,
@@ -115,7 +116,7 @@ pub struct Export {
 const PIECE: usize = 128 << 10;
 
 impl Export {
-    /// Begins.
+    /// Starts an export.
     pub fn new<E>(
         stream: impl Stream<Item = Result<Bytes, E>> + Send + 'static,
         options: ExportOptions,
@@ -139,7 +140,7 @@ impl Export {
         Export { pieces: Box::pin(pieces), done }
     }
 
-    /// What passed; nothing before the stream has ended well.
+    /// The report; `None` before the stream has ended successfully.
     pub fn report(&self) -> Option<ExportReport> {
         self.done.get().cloned()
     }
@@ -157,7 +158,7 @@ struct Work {
     stream: Pin<Box<dyn Stream<Item = Result<Bytes, Error>> + Send>>,
     piece: Bytes,
     reader: Reader,
-    /// Nothing once the end has been put out.
+    /// `None` after the end.
     visitor: Option<Box<dyn Sink>>,
     options: ExportOptions,
     written: u64,
@@ -175,11 +176,11 @@ impl Work {
                     None => break,
                 }
             }
-            // Small steps, so that what is ready never grows far beyond a piece.
+            // Small steps, so that the ready bytes never grow far beyond a chunk.
             let part = self.piece.split_to(self.piece.len().min(PIECE));
             sink.feed(&mut self.reader, &part)?;
             if self.options.refuses(sink.losses()) {
-                // It fails in the end, when all of it can be told.
+                // It fails at the end, when everything is known.
                 out.clear();
                 sink.take_into(&mut out);
                 out.clear();
@@ -196,7 +197,7 @@ impl Work {
             return Err(Error::Inexpressible { target, losses });
         }
         if let Some(mut sink) = self.visitor.take() {
-            // What is ready is checksummed when it is taken; the end comes after it.
+            // Ready bytes are checksummed when taken; the trailer follows.
             sink.take_into(&mut out);
             sink.finish();
             let mut end = Vec::new();
@@ -216,10 +217,10 @@ impl Work {
     }
 }
 
-/// What of an RDB the target of an export cannot hold: reads all of it, and puts nothing out.
+/// Finds what the target of an export does not support, by reading a whole RDB without output.
 ///
 /// # Errors
-/// A damaged RDB with the fault's offset, or the stream's own failure.
+/// A damaged RDB with the fault's offset, or a failure of the stream.
 pub async fn survey<E>(
     stream: impl Stream<Item = Result<Bytes, E>>,
     options: ExportOptions,
@@ -240,7 +241,7 @@ where
     Ok(sink.losses().clone())
 }
 
-/// An RDB in memory, exported; what is left out is told beside it.
+/// Exports an RDB in memory; returns also what was omitted.
 pub(crate) fn through(data: &[u8], options: ExportOptions) -> Result<(Vec<u8>, Losses), Error> {
     let mut sink = options.sink();
     let mut reader = Reader::new().try_newer(options.try_newer);
@@ -259,7 +260,7 @@ pub(crate) fn through(data: &[u8], options: ExportOptions) -> Result<(Vec<u8>, L
     Ok((out, sink.losses().clone()))
 }
 
-/// The first bytes of a file as a stream: the RDB at the front of an AOF.
+/// The first bytes of a file as a stream, such as the RDB at the front of an AOF.
 pub fn beginning(path: &Path, length: u64) -> impl Stream<Item = std::io::Result<Bytes>> + Send + 'static {
     let mut left = length;
     file(path)

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use crate::support::{Client, options, start, stream};
 use futures::TryStreamExt as _;
-use redisdump::rdb::Odd;
+use redisdump::rdb::Lint;
 use redisdump::verify::{VerifyOptions, verify_file};
 use redisdump::{FolderCapture, RestoreOptions, unsupported};
 use sandbox::testing::require_redis;
@@ -38,7 +38,7 @@ fn listpack(entries: &[&str]) -> Vec<u8> {
     [&length.to_le_bytes()[..], &(entries.len() as u16).to_le_bytes(), &body, &[0xff]].concat()
 }
 
-fn found(path: &Path) -> Vec<(Odd, u64, String)> {
+fn found(path: &Path) -> Vec<(Lint, u64, String)> {
     let verified = verify_file(path, VerifyOptions::default(), &mut |_| ()).unwrap();
     verified.oddities.iter().map(|odd| (odd.what, odd.keys, odd.key.clone())).collect()
 }
@@ -73,15 +73,15 @@ async fn what_stands_twice_is_found_wherever_a_file_is_read() {
     };
     // What it is; whether a server loads it all the same; whether it is taken from a folder.
     for (bytes, what, name, loaded, accepted) in [
-        (file(&[text("a"), text("b"), text("a"), text("c"), text("c")]), Odd::KeyTwice, "a", false, false),
-        (file(&[text("before"), set, text("after")]), Odd::TableTwice, "s", false, false),
-        (file(&[zset, text("after")]), Odd::TableTwice, "z", false, false),
-        (file(&[large, text("after")]), Odd::TableTwice, "l", false, false),
-        (file(&[hash, text("after")]), Odd::PackedTwice, "h", true, false),
-        (packed, Odd::PackedTwice, "p", true, true),
+        (file(&[text("a"), text("b"), text("a"), text("c"), text("c")]), Lint::KeyTwice, "a", false, false),
+        (file(&[text("before"), set, text("after")]), Lint::TableTwice, "s", false, false),
+        (file(&[zset, text("after")]), Lint::TableTwice, "z", false, false),
+        (file(&[large, text("after")]), Lint::TableTwice, "l", false, false),
+        (file(&[hash, text("after")]), Lint::PackedTwice, "h", true, false),
+        (packed, Lint::PackedTwice, "p", true, true),
     ] {
         std::fs::write(&path, &bytes).unwrap();
-        let keys = if what == Odd::KeyTwice { 2 } else { 1 };
+        let keys = if what == Lint::KeyTwice { 2 } else { 1 };
         assert_eq!(found(&path), [(what, keys, name.to_owned())], "{bytes:x?}");
         let settings = RestoreOptions::default();
         let survey = unsupported(stream(&bytes), &options(&target), &settings).await;
@@ -122,7 +122,7 @@ async fn of_millions_the_one_is_found() {
         let keys: Vec<u8> = (0..count).chain([last]).flat_map(|n| text(&n.to_string())).collect();
         std::fs::write(&path, file(&[set, keys])).unwrap();
         let expected = match twice {
-            true => vec![(Odd::TableTwice, 1, "set".to_owned()), (Odd::KeyTwice, 1, "17".to_owned())],
+            true => vec![(Lint::TableTwice, 1, "set".to_owned()), (Lint::KeyTwice, 1, "17".to_owned())],
             false => Vec::new(),
         };
         assert_eq!(found(&path), expected);

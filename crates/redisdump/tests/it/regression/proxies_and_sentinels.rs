@@ -69,7 +69,7 @@ async fn what_cannot_be_known_is_refused() {
         b"SELECT" => Some(b"-ERR unsupported\r\n".to_vec()),
         _ => proxy(words),
     });
-    for (options, words) in [(mute, "not known to be a Redis"), (narrow, "cannot be known")] {
+    for (options, words) in [(mute, "cannot identify"), (narrow, "cannot determine the keys")] {
         let error = taken(&options).await.unwrap_err();
         assert!(error.is_refused() && error.to_string().contains(words), "{error}");
         let error = compare(&options, &options, &CompareOptions::default(), &|_| ()).await.unwrap_err();
@@ -162,7 +162,7 @@ async fn a_sentinel_is_no_server_and_leads_to_its_master() {
     let (_, report) = taken(&at(url())).await.unwrap();
     assert_eq!((report.keys(), report.server.address), (1, one.address()));
     let unknown = server_identity(&at(format!("redis+sentinel://127.0.0.1:{port}/other"))).await.unwrap_err();
-    assert!(unknown.to_string().contains("knows no master `other`"), "{unknown}");
+    assert!(unknown.to_string().contains("does not monitor a master `other`"), "{unknown}");
 
     // After a failover the other one is found; a job that has begun stays with its server.
     let begun = at(url());

@@ -49,7 +49,7 @@ async fn a_master_is_no_target_for_its_replicas() {
         let words = if version == "3.2" { "the master of the source" } else { "replication id" };
         refused(&replica, &master, words).await;
         refused(&chained, &master, words).await;
-        refused(&master, &master, "one and the same").await;
+        refused(&master, &master, "the same server").await;
         // By the other's socket it is the same one.
         let socket = format!("redis+unix://:pw@{}", master.socket().display());
         let socket = ConnectOptions::parse(&socket, &Environment::default()).unwrap();

@@ -1,14 +1,14 @@
-//! Two visitors that are told the same.
+//! A visitor that passes everything to two visitors.
 
-use super::odd::Odd;
+use super::lint::Lint;
 
 use super::value::{Dialect, Elements, StreamId, StreamMeta};
 use super::visitor::{Key, Visitor};
 
-/// Tells the one, and then the other.
-pub(crate) struct Both<'a, A, B>(pub(crate) &'a mut A, pub(crate) &'a mut B);
+/// Calls the first visitor, then the second.
+pub(crate) struct Tee<'a, A, B>(pub(crate) &'a mut A, pub(crate) &'a mut B);
 
-macro_rules! tell {
+macro_rules! forward {
     ($($method:ident($($name:ident: $of:ty),*);)*) => {
         $(
             #[inline]
@@ -20,8 +20,8 @@ macro_rules! tell {
     };
 }
 
-impl<A: Elements, B: Elements> Elements for Both<'_, A, B> {
-    tell!(
+impl<A: Elements, B: Elements> Elements for Tee<'_, A, B> {
+    forward!(
         elements(count: u64);
         string(bytes: &[u8]);
         long_string(length: u64);
@@ -44,13 +44,13 @@ impl<A: Elements, B: Elements> Elements for Both<'_, A, B> {
         producers(count: u64);
         insert_index(index: Option<u64>);
         slot(index: u64, bytes: &[u8]);
-        odd(odd: Odd);
+        lint(lint: Lint);
         opaque(raw: &[u8]);
     );
 }
 
-impl<A: Visitor, B: Visitor> Visitor for Both<'_, A, B> {
-    tell!(
+impl<A: Visitor, B: Visitor> Visitor for Tee<'_, A, B> {
+    forward!(
         header(dialect: Dialect, version: u16);
         aux(name: &[u8], value: &[u8]);
         function(code: &[u8]);
@@ -61,4 +61,4 @@ impl<A: Visitor, B: Visitor> Visitor for Both<'_, A, B> {
     );
 }
 
-impl<A: Visitor, B: Visitor> crate::aof::Visitor for Both<'_, A, B> {}
+impl<A: Visitor, B: Visitor> crate::aof::Visitor for Tee<'_, A, B> {}

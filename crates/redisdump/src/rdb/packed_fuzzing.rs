@@ -1,4 +1,4 @@
-//! Entry points for fuzzers: each packed encoding by itself.
+//! Entry points for fuzzing each packed encoding.
 
 use super::cursor::Cursor;
 use super::error::Problem;
@@ -9,7 +9,7 @@ use super::value::ValueType;
 use super::ziplist::Ziplist;
 use super::zipmap::Zipmap;
 
-/// Every entry of a packed list, each in every reading.
+/// Reads all entries of a packed list in every way.
 fn entries<'a>(mut next: impl FnMut() -> Result<Option<Text<'a>>, Problem>) {
     let mut scratch = Vec::new();
     while let Ok(Some(text)) = next() {
@@ -46,15 +46,15 @@ pub fn zipmap(data: &[u8]) {
     }
 }
 
-/// A string compressed with LZF, behind the four bytes of its claimed length.
+/// An LZF-compressed string after its claimed length (four bytes).
 pub fn lzf(data: &[u8]) {
     let Some((len, packed)) = data.split_first_chunk::<4>() else { return };
     let len = u32::from_le_bytes(*len) as usize;
     let mut out = Vec::new();
     let expanded = super::lzf::expand(packed, len, &mut out);
     assert!(out.capacity() <= packed.len().saturating_mul(300) + 64, "more memory than the bytes can fill");
-    assert!(expanded.is_err() || out.len() == len, "another length than was claimed");
-    // In parts it is the same string, or at fault as well.
+    assert!(expanded.is_err() || out.len() == len, "the length differs from the claimed one");
+    // Decompression in parts must give the same string or fail too.
     let (mut at, mut there, mut parts) = (0, 0, Vec::new());
     let Ok(mut expander) = Expander::new(packed.len() as u64, len as u64) else {
         return assert!(expanded.is_err(), "refused in parts");
@@ -74,7 +74,7 @@ pub fn lzf(data: &[u8]) {
     assert!(outcome.is_err() || parts == out, "another string in parts");
 }
 
-/// The string that a raw value consists of, expanded, where it is one: a packed list.
+/// The decoded packed list of a raw value, if it is one.
 pub fn blob(value_type: ValueType, raw: &[u8]) -> Option<Vec<u8>> {
     if !matches!(value_type.code(), 9..=13 | 16 | 17 | 20) {
         return None;
