@@ -95,8 +95,8 @@ impl Host {
     pub(crate) fn background(&self, line: &Line) -> Result<(ChildStdout, Running), Error> {
         // On a far host a supervisor there ends it: the death of ssh here ends the far shell's input, and nothing else.
         match self {
-            Host::Local => process::background(line),
-            Host::Ssh(_) => process::background_over(&self.line(process::supervised(line))),
+            Host::Local => process::background(line, None),
+            Host::Ssh(_) => process::background_over(&self.line(process::supervised(line, None))),
         }
     }
 
@@ -215,7 +215,7 @@ impl Master {
         arguments.extend(["-T", "-N", "--"].map(str::to_owned));
         arguments.push(destination(&hop));
         let line = Line { program: programs.ssh.clone(), arguments, what: format!("ssh {hop}") };
-        let (stdout, running) = process::background(&line)?;
+        let (stdout, running) = process::background(&line, Some(folder.path()))?;
         process::drain(stdout);
         let master = Master {
             hop,

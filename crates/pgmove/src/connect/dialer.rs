@@ -95,3 +95,45 @@ impl AsyncWrite for Dialed {
 
 /// A shared dialer.
 pub(super) type Shared = Arc<dyn Dialer>;
+
+#[cfg(test)]
+mod tests {
+    use futures::{SinkExt as _, StreamExt as _};
+    use tokio_postgres::NoTls;
+
+    use super::*;
+
+    /// In a transaction, in a failed one, and in the middle of a COPY in both directions.
+    #[tokio::test]
+    async fn a_connection_is_kept_alive_without_harm() {
+        let Some(binaries) = sandbox::testing::require_postgres(15) else { return };
+        let server = sandbox::Postgres::start(&binaries, sandbox::PostgresOptions::default()).unwrap();
+        let (client, connection) = tokio_postgres::connect(&server.url("postgres"), NoTls).await.unwrap();
+        tokio::spawn(connection);
+        let client = Arc::new(client);
+        let silence = Duration::from_millis(2);
+        let keeping = tokio::spawn(keep_alive(Arc::downgrade(&client), Some(silence)));
+        let wait = || tokio::time::sleep(20 * silence);
+
+        client.batch_execute("BEGIN; CREATE TABLE t (n int)").await.unwrap();
+        wait().await;
+        let mut sink = std::pin::pin!(client.copy_in::<_, bytes::Bytes>("COPY t FROM STDIN").await.unwrap());
+        for n in 0..100 {
+            sink.send(format!("{n}\n").into()).await.unwrap();
+            tokio::time::sleep(silence).await;
+        }
+        assert_eq!(sink.finish().await.unwrap(), 100);
+        client.batch_execute("COMMIT; BEGIN").await.unwrap();
+        let sql = "COPY (SELECT n, pg_sleep(0.002) FROM t) TO STDOUT";
+        let rows = client.copy_out(sql).await.unwrap().count().await;
+        assert_eq!(rows, 100);
+        client.batch_execute("SELECT 1/0").await.unwrap_err();
+        wait().await;
+        let error = client.batch_execute("SELECT 1").await.unwrap_err();
+        assert_eq!(error.code().unwrap().code(), "25P02");
+        client.batch_execute("ROLLBACK").await.unwrap();
+        assert!(!keeping.is_finished());
+        drop(client);
+        keeping.await.unwrap();
+    }
+}

@@ -42,11 +42,15 @@ mod tests {
             let found = found.unwrap_or_else(|| panic!("no {program} here"));
             std::os::unix::fs::symlink(found, folder.path().join(program)).unwrap();
         }
+        relayed_in(folder.path());
+    }
+
+    fn relayed_in(folder: &std::path::Path) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let line = line("docker", "ab", "c", listener.local_addr().unwrap().port());
         let start = || {
-            let mut command = Command::new(folder.path().join("sh"));
-            command.args(line.arguments.iter().skip(4)).env("PATH", folder.path());
+            let mut command = Command::new(folder.join("sh"));
+            command.args(line.arguments.iter().skip(4)).env("PATH", folder);
             command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap()
         };
         // The server closes.
@@ -79,6 +83,22 @@ mod tests {
     #[test]
     fn bash_relays() {
         relayed(&["sh", "bash", "cat"]);
+    }
+
+    /// As in images of Alpine.
+    #[test]
+    #[allow(clippy::print_stderr, reason = "a skipped test must be seen")]
+    fn busybox_relays() {
+        let busybox = std::path::Path::new("/bin/busybox");
+        if !busybox.exists() {
+            eprintln!("SKIPPED: no busybox here");
+            return;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        for applet in ["sh", "nc", "grep", "cat"] {
+            std::os::unix::fs::symlink(busybox, folder.path().join(applet)).unwrap();
+        }
+        relayed_in(folder.path());
     }
 
     #[test]

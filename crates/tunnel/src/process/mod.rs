@@ -4,6 +4,7 @@ mod supervisor;
 mod words;
 
 use std::io;
+use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
@@ -121,8 +122,9 @@ pub(crate) fn piped(line: &Line) -> Result<(ChildStdin, ChildStdout, Running), E
 }
 
 /// Starts a program that reads no input, through a shell that ends it with the pipe which leads from here to it.
-pub(crate) fn background(line: &Line) -> Result<(ChildStdout, Running), Error> {
-    background_over(&supervised(line))
+/// The shell removes `folder` in the end.
+pub(crate) fn background(line: &Line, folder: Option<&Path>) -> Result<(ChildStdout, Running), Error> {
+    background_over(&supervised(line, folder))
 }
 
 /// The same for a line that leads to such a shell on a far host.

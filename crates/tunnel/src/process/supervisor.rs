@@ -4,18 +4,24 @@
 //! SIGKILL. The system offers what would prevent it (`PR_SET_PDEATHSIG`) only to unsafe code. A pipe is as good: it ends
 //! with the process that holds its other end, whatever ended that.
 
+use std::path::Path;
+
 use super::Line;
 
 /// Runs the words that follow it. One part waits for the program, and passes on how it ended; the other for the end of the
 /// input, and ends the program. Neither a newline nor a backslash is in it: shells of far hosts may have other rules for
 /// them.
-const SCRIPT: &str = "exec 3<&0; \"$@\" </dev/null 3<&- & child=$!; \
+/// The first word is a folder to remove in the end, or empty.
+const SCRIPT: &str = "folder=$1; shift; exec 3<&0; \"$@\" </dev/null 3<&- & child=$!; \
     { cat <&3 >/dev/null; kill \"$child\"; sleep 3; kill -9 \"$child\"; } >/dev/null 2>&1 & watch=$!; \
-    exec 3<&-; wait \"$child\"; status=$?; kill \"$watch\" 2>/dev/null; exit \"$status\"";
+    exec 3<&-; wait \"$child\"; status=$?; kill \"$watch\" 2>/dev/null; \
+    [ -z \"$folder\" ] || rm -rf -- \"$folder\"; exit \"$status\"";
 
 /// The line that runs another one so.
-pub(crate) fn supervised(line: &Line) -> Line {
-    let arguments = ["-c", SCRIPT, "sh"].into_iter().chain(line.words()).map(str::to_owned).collect();
+pub(crate) fn supervised(line: &Line, folder: Option<&Path>) -> Line {
+    let folder = folder.map(|folder| folder.display().to_string()).unwrap_or_default();
+    let arguments =
+        ["-c", SCRIPT, "sh", &folder].into_iter().chain(line.words()).map(str::to_owned).collect();
     Line { program: "sh".to_owned(), arguments, what: line.what.clone() }
 }
 
@@ -28,8 +34,8 @@ mod tests {
 
     use super::*;
 
-    fn start(text: &str) -> std::process::Child {
-        let line = supervised(&Line::new("the test", "sh", &["-c", text]));
+    fn start(text: &str, folder: Option<&Path>) -> std::process::Child {
+        let line = supervised(&Line::new("the test", "sh", &["-c", text]), folder);
         let mut command = Command::new(&line.program);
         command.args(&line.arguments).stdin(Stdio::piped()).stdout(Stdio::piped());
         command.spawn().unwrap()
@@ -48,18 +54,21 @@ mod tests {
 
     #[test]
     fn a_program_ends_with_the_pipe_and_passes_on_its_status() {
-        let mut child = start("echo $$; exec sleep 1000");
+        let parent = tempfile::tempdir().unwrap();
+        let folder = parent.path().join("own");
+        std::fs::create_dir(&folder).unwrap();
+        let mut child = start("echo $$; exec sleep 1000", Some(&folder));
         let mut pid = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut pid).unwrap();
         drop(child.stdin.take());
         assert_eq!(child.wait().unwrap().code(), Some(143));
-        assert!(gone(pid.trim()));
-        assert_eq!(start("exit 7").wait().unwrap().code(), Some(7));
+        assert!(gone(pid.trim()) && !folder.exists());
+        assert_eq!(start("exit 7", None).wait().unwrap().code(), Some(7));
     }
 
     #[test]
     fn one_that_does_not_want_to_end_is_killed() {
-        let mut child = start("trap '' TERM; echo $$; while :; do sleep 0.1; done");
+        let mut child = start("trap '' TERM; echo $$; while :; do sleep 0.1; done", None);
         let mut pid = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut pid).unwrap();
         drop(child.stdin.take());
