@@ -1,4 +1,4 @@
-use sandbox::testing::{FakeKubernetes, FakePod, children_of, require_kubectl};
+use sandbox::testing::{FakeKubernetes, FakePod, Sshd, children_of, require_kubectl, require_sshd};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tunnel::Programs;
 
@@ -131,4 +131,39 @@ async fn without_kubectl_it_is_said_what_is_missing() {
     let programs = Programs { kubectl: "/no/such/kubectl".to_owned(), ..Programs::default() };
     let error = open("k8s://ns/pod/p/d", &programs).await.unwrap_err();
     assert_eq!(error.to_string(), "cannot run `/no/such/kubectl`");
+}
+
+/// kubectl runs on the far host then, and its port is that host's.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cluster_behind_ssh_is_reached() {
+    let (Some(stage), Some(sshd)) = (stage(), require_sshd()) else { return };
+    let bin = std::path::Path::new(&stage.programs.kubectl).parent().unwrap().display().to_string();
+    let sshd = Sshd::start(&sshd, &format!("SetEnv PATH={bin}:/usr/bin:/bin")).unwrap();
+    let ssh = sshd.ssh().unwrap().display().to_string();
+    let programs = Programs { ssh, kubectl: "kubectl".to_owned(), ..Programs::default() };
+    let url = "ssh://vm/k8s://minikube/coin-pilot-ns/svc/db/app?secret=coin-pilot-secret/DB_PASSWORD";
+    let tunnel = open(url, &programs).await.unwrap();
+    assert_eq!(tunnel.password().unwrap().expose(), "s3cret word");
+    let reached = tunnel.reached().to_string();
+    assert_eq!(reached, "pod coin-pilot-ns/db-0 (uid uid-1, context minikube) through ssh vm");
+    let stream = echoes(tunnel.connect(&anywhere()).await.unwrap(), 1_000_000).await;
+    stage.api.cut_after(2 << 20);
+    let (error, _) = flooded(stream).await;
+    assert!(error.to_string().contains("lost connection to pod"), "{error}");
+    // The far kubectl ends with its connection.
+    stage.api.cut_after(u64::MAX);
+    let stream = tunnel.connect(&anywhere()).await.unwrap();
+    let forwards = || {
+        let processes = std::fs::read_dir("/proc").unwrap().flatten();
+        let own = |path: std::path::PathBuf| {
+            let environment = std::fs::read(path.join("environ")).unwrap_or_default();
+            let line = std::fs::read(path.join("cmdline")).unwrap_or_default();
+            String::from_utf8_lossy(&environment).contains(&bin)
+                && String::from_utf8_lossy(&line).contains("port-forward")
+        };
+        processes.filter(|process| own(process.path())).count()
+    };
+    assert!(forwards() > 0);
+    drop(stream);
+    eventually("the far kubectl goes on", || forwards() == 0);
 }
