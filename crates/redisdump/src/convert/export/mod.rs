@@ -20,10 +20,11 @@ mod stream;
 pub use aof_commands::aof_commands;
 pub use convert::convert;
 pub(crate) use convert::{loads, module_of};
+#[cfg(feature = "fuzzing")]
 pub(crate) use stream::through;
 pub use stream::{Export, ExportOptions, ExportReport, Format, OnLoss, beginning, file, survey};
 
-/// Hands every element on to a field, while a method says so.
+/// Implements `Elements` by forwarding to a field while a method returns true.
 macro_rules! forward_elements {
     ($type:ty, $field:ident, $when:ident) => {
         impl crate::rdb::Elements for $type {

@@ -242,6 +242,7 @@ where
 }
 
 /// Exports an RDB in memory; returns also what was omitted.
+#[cfg(feature = "fuzzing")]
 pub(crate) fn through(data: &[u8], options: ExportOptions) -> Result<(Vec<u8>, Losses), Error> {
     let mut sink = options.sink();
     let mut reader = Reader::new().try_newer(options.try_newer);
