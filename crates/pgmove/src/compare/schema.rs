@@ -8,6 +8,7 @@ use crate::Error;
 use crate::catalog::Catalog;
 use crate::ddl::{self, RenderOptions, Section};
 use crate::error::without_secrets;
+use crate::timescaledb::lookup::settle_owners;
 use crate::timescaledb::model::Timescale;
 use crate::timescaledb::statements::{STATE, facts};
 
@@ -24,6 +25,8 @@ pub(super) fn differences(
     let left_options = options.render.clone().comparing(left.server_version_num, right.server_version_num);
     let right_options = RenderOptions { role_map: Default::default(), ..left_options.clone() };
     let scope = Scope { settings: options.database_settings, ..Scope::default() };
+    let (left, right, owners) = settled(left, right, &left_options, &right_options);
+    let (left, right) = (&left, &right);
     let found = match options.schema_only {
         true => {
             let definitions = |catalog: &Catalog| {
@@ -35,7 +38,33 @@ pub(super) fn differences(
         }
         false => prove(left, &left_options, right, &right_options, &scope)?,
     };
-    Ok((found.differences, found.not_compared))
+    Ok((found.differences, [owners, found.not_compared].concat()))
+}
+
+/// A policy that belongs, on one side, to whoever owns what it works on is one that a restore there can have given no
+/// other owner: both catalogs with one owner for it, and a word for each.
+fn settled(
+    left: &Catalog,
+    right: &Catalog,
+    left_options: &RenderOptions,
+    right_options: &RenderOptions,
+) -> (Catalog, Catalog, Vec<String>) {
+    let (mut one, mut other) = (left.clone(), right.clone());
+    if left_options.no_owner {
+        return (one, other, Vec::new());
+    }
+    let mut found = settle_owners(&mut one, right, left_options);
+    // The names of the right are not those of the left where roles are mapped.
+    if left_options.role_map.is_empty() {
+        let reversed = settle_owners(&mut other, &one, right_options).into_iter();
+        found.extend(reversed.map(|(policy, [theirs, ours])| (policy, [ours, theirs])));
+    }
+    let said = |(policy, [ours, theirs]): (String, [String; 2])| {
+        format!(
+            "owner of {policy}: {ours} on the left, {theirs} on the right, and one of them owns what it works on"
+        )
+    };
+    (one, other, found.into_iter().map(said).collect())
 }
 
 /// Takes away what rows bring: values of sequences, whether materialized views are filled, large objects, chunks.

@@ -8,7 +8,7 @@ use crate::catalog::address::class;
 use crate::catalog::{Address, Catalog, QualifiedName};
 use crate::connect::Session;
 use crate::ddl::RenderOptions;
-use crate::quote::literal;
+use crate::quote::{ident, literal};
 use crate::restore::plan::TablePlan;
 
 /// The tables that are hypertables here; none where the extension is not installed.
@@ -65,9 +65,14 @@ pub(crate) async fn aggregate_sources(
 }
 
 /// Policies belong to whoever owns what they work on: one that belonged to another role cannot be as it was, which is
-/// told when it is made.
-pub(crate) fn settle_owners(left: &mut Catalog, here: &Catalog, options: &RenderOptions) {
-    let Some(made) = &here.timescale else { return };
+/// told when it is made. Gives such policies, each with its two owners.
+pub(crate) fn settle_owners(
+    left: &mut Catalog,
+    here: &Catalog,
+    options: &RenderOptions,
+) -> Vec<(String, [String; 2])> {
+    let mut settled = Vec::new();
+    let Some(made) = &here.timescale else { return settled };
     for job in left.timescale.iter_mut().flat_map(|timescale| &mut timescale.jobs) {
         let Some(relation) = job.relation.clone() else { continue };
         let same =
@@ -78,9 +83,12 @@ pub(crate) fn settle_owners(left: &mut Catalog, here: &Catalog, options: &Render
         {
             // Told by the name that becomes this one, where roles are mapped.
             let source = options.role_map.iter().find(|(_, to)| **to == other.owner).map(|(from, _)| from);
+            let policy = format!("job {} on {relation}", ident(&job.procedure.name));
+            settled.push((policy, [job.owner.clone(), other.owner.clone()]));
             job.owner = source.unwrap_or(&other.owner).clone();
         }
     }
+    settled
 }
 
 /// Policies and jobs that run at the target and work on tables that are going to be filled, each as a warning.
