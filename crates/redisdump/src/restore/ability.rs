@@ -5,6 +5,7 @@
 
 use std::hash::{BuildHasher as _, RandomState};
 
+use super::dry_run::{DryRun, unordered};
 use crate::client::identity::setting;
 use crate::client::wire::{Connection, Reply, command};
 use crate::cluster::{Tags, Topology};
@@ -27,6 +28,9 @@ pub(super) struct Ability {
     pub(super) longest: u64,
     /// How many databases it has, where it says that.
     pub(super) databases: Option<u64>,
+    /// It looks closely at payloads (`sanitize-dump-payload`, and Valkey from 9.1 on in any case), and refuses some that others
+    /// load.
+    pub(super) sanitizes: bool,
     /// The modules that it has loaded, in lower case.
     modules: Vec<String>,
 }
@@ -47,8 +51,11 @@ impl Ability {
             Ok(None) => (server.target().rdb(), Some("it takes no payload that is known here".to_owned())),
             Err(words) => (server.target().rdb(), Some(words)),
         };
+        let dry_run = DryRun::of(connection, server).await?;
+        let sanitizes = no_restore.is_none() && dry_run.refuses(connection, &unordered()).await?.is_some();
         Ok(Ability {
             target: server.target().taking(rdb),
+            sanitizes,
             no_restore,
             longest: number(longest).unwrap_or(USUAL),
             databases: number(databases).or(server.cluster.then_some(1)),
@@ -70,6 +77,7 @@ impl Ability {
             no_restore: self.no_restore.or(other.no_restore),
             longest,
             databases,
+            sanitizes: self.sanitizes || other.sanitizes,
             modules: modules.into_iter().filter(|module| other_modules.contains(module)).collect(),
         }
     }
@@ -153,7 +161,7 @@ async fn stamps(
 }
 
 /// What a key's name must have for the node of a cluster to serve it.
-async fn own_tag(connection: &mut Connection) -> Result<Option<String>, Error> {
+pub(super) async fn own_tag(connection: &mut Connection) -> Result<Option<String>, Error> {
     let own = Topology::own_slots(connection).await?;
     Ok(own.and_then(|slots| slots.first()).map(Tags::of))
 }
@@ -179,7 +187,8 @@ mod tests {
     fn types_belong_to_modules_by_name_or_by_what_is_known() {
         let modules = ["bf", "rejson", "timeseries", "vectorset", "search"].map(str::to_owned).to_vec();
         let target = Target::redis(8, 2);
-        let mut ability = Ability { target, no_restore: None, longest: 1, databases: None, modules };
+        let mut ability =
+            Ability { target, no_restore: None, longest: 1, databases: None, sanitizes: false, modules };
         for known in ["MBbloom--", "MBbloomCF", "TDIS-TYPE", "ReJSON-RL", "TSDB-TYPE", "vectorset"] {
             assert!(ability.has_module(known), "{known}");
         }

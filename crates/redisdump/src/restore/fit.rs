@@ -4,7 +4,8 @@ use bytes::Bytes;
 use futures::{Stream, StreamExt as _};
 
 use super::ability::{self, Ability};
-use super::loader::Loader;
+use super::dry_run::DryRun;
+use super::loader::{Doubtful, Loader};
 use super::memory::{self, mebibytes};
 use super::settings::{BATCH, OnExisting, RestoreOptions};
 use crate::client::databases::databases;
@@ -12,6 +13,7 @@ use crate::client::identity::{clock, functions, identify};
 use crate::client::wire::Connection;
 use crate::cluster::each_master;
 use crate::convert::commands::{Losses, Target};
+use crate::display::shown;
 use crate::rdb::{Dialect, NEWEST_REDIS, Reader, Tee};
 use crate::verify::uniqueness::Uniqueness;
 use crate::{ConnectOptions, Error, ServerIdentity};
@@ -66,11 +68,15 @@ where
     let mut loader = Loader::new(settings, &ability, server.at_least(5, 0), now).only_look();
     let mut rdb = Reader::new().try_newer(settings.try_newer);
     let mut uniqueness = Uniqueness::default();
+    let mut refused = RefusedValues::default();
     let mut stream = std::pin::pin!(stream);
     while let Some(piece) = stream.next().await {
         for part in piece.map_err(Error::stream)?.chunks(BATCH) {
             rdb.feed(part, &mut Tee(&mut loader, &mut uniqueness))?;
             loader.discard();
+            for doubtful in std::mem::take(&mut loader.doubtful) {
+                refused.ask(options, doubtful).await?;
+            }
         }
     }
     rdb.finish()?;
@@ -84,6 +90,7 @@ where
             )],
         });
     }
+    refuse(&server, refused.told())?;
     if !loader.conflicts.is_empty() {
         return Err(misplaced(&server, loader.conflicts));
     }
@@ -107,6 +114,46 @@ where
         }
     }
     Ok((server, loader.losses))
+}
+
+/// Values that the server has refused when it was asked about them.
+#[derive(Default)]
+struct RefusedValues {
+    asked: Option<(Connection, DryRun)>,
+    named: Vec<String>,
+    keys: usize,
+}
+
+impl RefusedValues {
+    /// Asks about a value. All masters of a cluster are taken to be as the first.
+    async fn ask(&mut self, options: &ConnectOptions, value: Doubtful) -> Result<(), Error> {
+        const NAMED: usize = 20;
+        if self.asked.is_none() {
+            let node = match options.is_cluster() {
+                true => crate::cluster::seed(options).await?,
+                false => options.clone(),
+            };
+            let mut connection = Connection::open(&node).await?;
+            let server = identify(&mut connection, &node).await?;
+            let dry_run = DryRun::of(&mut connection, &server).await?;
+            self.asked = Some((connection, dry_run));
+        }
+        let Some((connection, dry_run)) = &mut self.asked else { return Ok(()) };
+        let Some(words) = dry_run.refuses(connection, &value.payload).await? else { return Ok(()) };
+        self.keys += 1;
+        if self.named.len() < NAMED {
+            let name = shown(&value.name);
+            self.named.push(format!("key `{name}` of database {}: {} ({words})", value.db, value.lint));
+        }
+        Ok(())
+    }
+
+    fn told(mut self) -> Vec<String> {
+        if self.keys > self.named.len() {
+            self.named.push(format!("… and {} keys more", self.keys - self.named.len()));
+        }
+        self.named
+    }
 }
 
 /// Keys cannot go where they are to go.

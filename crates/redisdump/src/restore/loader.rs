@@ -15,7 +15,8 @@ use crate::client::wire::command;
 use crate::cluster::{Tags, slot_of};
 use crate::convert::commands::{Emitter, Inexpressible, Limits, Losses, StandIns};
 use crate::convert::export::{convert, loads, module_of};
-use crate::rdb::{Dialect, EMPTY, Elements, Key, Kind, ValueType, Visitor, dump};
+use crate::rdb::{Dialect, EMPTY, Elements, Key, Kind, Lint, ValueType, Visitor, Walker, dump};
+use crate::verify::structure::Structure;
 
 /// A value that is longer goes as commands, so that it is never in memory whole: beside it a payload and a command would
 /// be.
@@ -82,6 +83,17 @@ pub(super) struct Loader<'a> {
     pub(super) functions: u64,
     pub(super) modules: Vec<String>,
     pub(super) losses: Losses,
+    /// Payloads that a server which looks closely may refuse, noted where nothing is sent.
+    pub(super) doubtful: Vec<Doubtful>,
+    structure: Structure,
+}
+
+/// A value that can be read, and that no server writes like this.
+pub(super) struct Doubtful {
+    pub(super) db: u64,
+    pub(super) name: Vec<u8>,
+    pub(super) lint: Lint,
+    pub(super) payload: Vec<u8>,
 }
 
 impl<'a> Loader<'a> {
@@ -132,6 +144,8 @@ impl<'a> Loader<'a> {
             functions: 0,
             modules: Vec::new(),
             losses: Losses::default(),
+            doubtful: Vec::new(),
+            structure: Structure::default(),
         }
     }
 
@@ -500,14 +514,32 @@ impl Visitor for Loader<'_> {
             if let Some(pieces) = self.pieces.take() {
                 self.end_pieces(pieces);
             }
-        } else if self.make_payload(value_type) {
-            self.choose_lane();
-            self.restore(kind);
+        } else {
+            let lint = self.lint(value_type);
+            if self.make_payload(value_type) {
+                if let Some(lint) = lint {
+                    let (name, payload) = (self.name.clone(), self.raw.clone());
+                    self.doubtful.push(Doubtful { db: self.db, name, lint, payload });
+                }
+                self.choose_lane();
+                self.restore(kind);
+            }
         }
     }
 }
 
 impl Loader<'_> {
+    /// What is wrong with a value, where nothing is sent and the server looks closely.
+    fn lint(&mut self, value_type: ValueType) -> Option<Lint> {
+        if !self.dry || !self.ability.sanitizes {
+            return None;
+        }
+        self.structure.begin(value_type);
+        Walker::new(value_type).walk(self.raw.get(1..)?, &mut self.structure).ok()?;
+        self.structure.end();
+        self.structure.found().next()
+    }
+
     /// Whether nothing about this value can prove inexpressible, while nothing is sent: a payload that the server loads as
     /// it stands, or an ordinary value of any size by commands.
     fn is_plain(&self, value_type: ValueType) -> bool {
@@ -515,6 +547,7 @@ impl Loader<'_> {
         let kind = value_type.kind();
         self.dry
             && self.ability.no_restore.is_none()
+            && !self.ability.sanitizes
             && self.ability.longest >= USUAL
             && !matches!(kind, Kind::Stream | Kind::Module)
             && !self.changes_fields(value_type)

@@ -10,6 +10,7 @@ mod ability;
 mod choice;
 mod cluster;
 mod collisions;
+mod dry_run;
 mod feed;
 mod fit;
 mod glob;

@@ -1,10 +1,11 @@
 //! Files that can be read, and that servers refuse, or load and stumble over.
 #![allow(clippy::unwrap_used, missing_docs, reason = "test code")]
 
-use crate::support::Client;
+use crate::support::{Client, options, start, stream};
 use redisdump::inspect::{InspectOptions, inspect_path};
 use redisdump::rdb::Lint;
 use redisdump::verify::{VerifyOptions, verify_file};
+use redisdump::{RestoreOptions, restore, unsupported};
 use sandbox::testing::require_redis;
 use sandbox::{Redis, RedisOptions};
 
@@ -76,8 +77,8 @@ fn what_servers_refuse_is_told() {
         assert_eq!((inspected.sizes.keys, inspected.empty_keys), (keys, 1 - keys));
         for version in ["7.0", "8.2", "valkey-9"] {
             let Some(binaries) = require_redis(version) else { continue };
-            let options = RedisOptions { rdb: Some(path.clone()), ..RedisOptions::default() };
-            match Redis::start(&binaries, options) {
+            let loading = RedisOptions { rdb: Some(path.clone()), ..RedisOptions::default() };
+            match Redis::start(&binaries, loading) {
                 Ok(server) => {
                     assert_eq!(Client::new(&server).ask("DBSIZE"), keys.to_string(), "{version} {bytes:x?}");
                     assert_eq!(verified.refusals().count(), 0, "{version} loads {bytes:x?}");
@@ -85,6 +86,53 @@ fn what_servers_refuse_is_told() {
                 // This one looks at everything.
                 Err(_) if version == "valkey-9" => assert!(!verified.oddities.is_empty(), "{bytes:x?}"),
                 Err(_) => assert!(verified.refusals().count() > 0, "{version} refuses {bytes:x?}"),
+            }
+        }
+    }
+}
+
+/// Values that can be read and that a server refuses which looks closely: named before anything is written. Of a public
+/// report: a stream that states another length than it has entries.
+#[tokio::test]
+async fn what_a_target_refuses_is_found_before_anything_is_written() {
+    let body = b"REDIS0011\xfe\x00\x13\x01x\x01\x10\0\0\0\0\0\0\0\x64\0\0\0\0\0\0\0\x32\
+        \x23\x23\0\0\0\x0c\0\x01\x01\0\x01\x02\x01\x81f\x02\x81g\x02\0\x01\x02\x01\0\x01\0\x01\x81\x31\x02\x81\x32\
+        \x02\x05\x01\xff\x07\x40\x64\x32\x40\x64\x32\0\0\x07\0\0\x05after\x01v\xff\0\0\0\0\0\0\0\0";
+    let unordered = file(11, b"\x02\0\0\0\x02\0\0\0\x05\0\x04\0");
+    let plain = file(11, b"\x02\0\0\0\x02\0\0\0\x04\0\x05\0");
+    for (version, settings) in [
+        ("5.0", &[][..]),
+        ("6.2", &[]),
+        ("7.0", &[]),
+        ("7.0", &[("sanitize-dump-payload", "yes")]),
+        ("8.6", &[]),
+        ("valkey-9", &[]),
+    ] {
+        let Some(binaries) = require_redis(version) else { continue };
+        let settings: Vec<_> =
+            settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        // Redis looks at the order of numbers when it is told to, and never at a stream's length.
+        let refuses = |bytes: &[u8]| {
+            (version == "valkey-9" && bytes != plain) || (!settings.is_empty() && bytes == unordered)
+        };
+        let refused: Vec<bool> = [&plain[..], &unordered, body].iter().map(|bytes| refuses(bytes)).collect();
+        let server = start(&binaries, RedisOptions { settings, ..RedisOptions::default() });
+        let all = RestoreOptions::default();
+        for (bytes, refused) in [&plain[..], &unordered, body].into_iter().zip(refused) {
+            let mut client = Client::new(&server);
+            let found = unsupported(stream(bytes), &options(&server), &all).await;
+            assert_eq!(client.ask("DBSIZE"), "0", "{version}");
+            match found {
+                // What it has not refused then, it takes.
+                Ok((_, losses)) => {
+                    assert!(!refused, "{version}: {bytes:x?} {losses}");
+                    restore(stream(bytes), &options(&server), &all, &|_| ()).await.unwrap();
+                    client.ask("FLUSHALL");
+                }
+                Err(error) => {
+                    assert!(refused && error.is_refused(), "{version}: {error}");
+                    assert!(error.to_string().contains("Bad data format"), "{error}");
+                }
             }
         }
     }

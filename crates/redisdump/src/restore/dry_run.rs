@@ -1,0 +1,57 @@
+//! Whether a server takes a payload, without writing it: RESTORE with an expiry that has passed reads the payload and makes no
+//! key.
+
+use std::hash::{BuildHasher as _, RandomState};
+
+use super::ability::own_tag;
+use crate::client::wire::{Connection, Reply, command};
+use crate::rdb::dump;
+use crate::{Error, ServerIdentity};
+
+const DOING: &str = "asking whether it takes a value (RESTORE with an expiry that has passed)";
+
+/// How a server is asked.
+pub(super) struct DryRun {
+    /// A name that no key has; nothing where the server would make the key, and let it expire.
+    name: Option<String>,
+}
+
+impl DryRun {
+    /// Of a server that is known already.
+    pub(super) async fn of(connection: &mut Connection, server: &ServerIdentity) -> Result<DryRun, Error> {
+        if !server.at_least(6, 2) {
+            return Ok(DryRun { name: None });
+        }
+        let mut name = format!("dbhaul:no-such-key:{:016x}", RandomState::new().hash_one(0_u8));
+        if server.cluster
+            && let Some(tag) = own_tag(connection).await?
+        {
+            name.push_str(&format!(":{{{tag}}}"));
+        }
+        Ok(DryRun { name: Some(name) })
+    }
+
+    /// The server's words where it does not take a payload; nothing where it does, or does not say.
+    pub(super) async fn refuses(
+        &self,
+        connection: &mut Connection,
+        payload: &[u8],
+    ) -> Result<Option<String>, Error> {
+        let Some(name) = &self.name else { return Ok(None) };
+        let mut out = Vec::new();
+        command(&mut out, &[b"RESTORE", name.as_bytes(), b"1", payload, b"ABSTTL"]);
+        let Connection { reader, writer } = connection;
+        let ((), reply) = futures::try_join!(writer.send(&out, DOING), reader.reply(DOING))?;
+        Ok(match reply {
+            Reply::Error(words) if words.to_lowercase().contains("bad data format") => Some(words),
+            _ => None,
+        })
+    }
+}
+
+/// A set of two numbers that are not in order, which only a server refuses that looks closely.
+pub(super) fn unordered() -> Vec<u8> {
+    let mut payload = b"\x0b\x0c\x02\0\0\0\x02\0\0\0\x05\0\x04\0".to_vec();
+    dump::seal(&mut payload, 0, 6);
+    payload
+}
