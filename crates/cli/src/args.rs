@@ -4,8 +4,9 @@
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    backup, baseline, check, compare, completions, copy, export, forget, init, inspect, key, man, migrate,
-    nightly, pin, prune, rehearse, restore, schedule, snapshots, stats, status, undelete, verify_file,
+    backup, baseline, check, compare, completions, copy, doctor, export, forget, init, inspect, key, man,
+    migrate, nightly, pin, prune, rehearse, restore, schedule, snapshots, stats, status, undelete,
+    verify_file,
 };
 use crate::shared_args::Shared;
 
@@ -56,6 +57,7 @@ pub(crate) enum Command {
     Nightly(nightly::NightlyArgs),
     Status(status::StatusArgs),
     Schedule(schedule::ScheduleArgs),
+    Doctor(doctor::DoctorArgs),
     Snapshots(snapshots::SnapshotsArgs),
     Restore(restore::RestoreArgs),
     Migrate(migrate::MigrateArgs),

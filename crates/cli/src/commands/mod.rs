@@ -7,6 +7,7 @@ pub(crate) mod check;
 pub(crate) mod compare;
 pub(crate) mod completions;
 pub(crate) mod copy;
+pub(crate) mod doctor;
 pub(crate) mod export;
 mod files;
 mod filter;
@@ -55,6 +56,7 @@ pub(crate) async fn run(command: Command, context: &Context) -> anyhow::Result<E
         Command::Init(args) => init::run(args, context).await,
         Command::Backup(args) => backup::run(args, context).await,
         Command::Nightly(args) => nightly::run(args, context).await,
+        Command::Doctor(args) => doctor::run(args, context).await,
         Command::Schedule(args) => schedule::run(args, context).await,
         Command::Status(args) => status::run(args, context).await,
         Command::Snapshots(args) => snapshots::run(args, context).await,

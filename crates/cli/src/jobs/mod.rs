@@ -18,6 +18,7 @@ pub(crate) mod compare;
 pub(crate) mod copy;
 #[cfg(feature = "demo")]
 pub(crate) mod demo;
+pub(crate) mod doctor;
 pub(crate) mod export;
 pub(crate) mod find;
 pub(crate) mod forget;

@@ -34,6 +34,11 @@ impl Switch {
     }
 }
 
+/// An entry of the switch's log.
+pub(super) fn log(url: &str, text: &str) -> Request {
+    ping(url, "/log", uuid::Uuid::new_v4(), text)
+}
+
 fn ping(url: &str, path: &str, run: uuid::Uuid, text: &str) -> Request {
     let (base, query) = url.split_once('?').unwrap_or((url, ""));
     let join = if query.is_empty() { "" } else { "&" };

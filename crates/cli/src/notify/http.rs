@@ -46,7 +46,7 @@ pub(crate) struct Request {
 }
 
 /// Why it did not arrive; never with the URL.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Undelivered {
     reason: String,
     attempts: u32,

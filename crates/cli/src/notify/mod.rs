@@ -18,7 +18,7 @@ use tokio::time::timeout;
 pub(crate) use body::Notice;
 pub(crate) use http::{Http, Limits, Method, Request, Undelivered};
 
-use crate::config::{ChannelKind, Config, Occasion, Secrets};
+use crate::config::{ChannelKind, Config, ConfigError, NotifyConfig, Occasion, Secrets};
 use crate::ui::Progress;
 use dead_man::Switch;
 
@@ -38,20 +38,29 @@ pub(crate) struct Channel {
 impl Channel {
     /// The configured channels. One whose URL cannot be had is told and left out: it is no reason to make no backup.
     pub(crate) fn configured(config: &Config, secrets: &Secrets, progress: &Progress) -> Vec<Channel> {
-        let open = |notify: &crate::config::NotifyConfig| match notify.resolve_url(&config.folder, secrets) {
-            Ok(url) => Some(Channel {
-                name: notify.shown().to_owned(),
-                kind: notify.kind,
-                url,
-                occasions: notify.occasions().to_vec(),
-                quiet_for: notify.quiet_for(),
-            }),
-            Err(error) => {
+        let open = |notify: &NotifyConfig| {
+            let opened = Channel::open(notify, config, secrets);
+            let warn = |error: &ConfigError| {
                 progress.warn(format!("nothing is sent to `{}`: {error}", notify.shown()));
-                None
-            }
+            };
+            opened.inspect_err(warn).ok()
         };
         config.notify.iter().filter_map(open).collect()
+    }
+
+    /// One channel, with its URL.
+    pub(crate) fn open(
+        notify: &NotifyConfig,
+        config: &Config,
+        secrets: &Secrets,
+    ) -> Result<Channel, ConfigError> {
+        Ok(Channel {
+            name: notify.shown().to_owned(),
+            kind: notify.kind,
+            url: notify.resolve_url(&config.folder, secrets)?,
+            occasions: notify.occasions().to_vec(),
+            quiet_for: notify.quiet_for(),
+        })
     }
 
     /// Whether this channel is told of what happened. `last` is when it was told the same the last time.
@@ -70,6 +79,28 @@ impl Channel {
         let words: Vec<&str> = notice.occasions.iter().map(|occasion| occasion.as_str()).collect();
         format!("{}: {}", self.name, words.join(" "))
     }
+}
+
+/// Sends a notice to every channel, whatever it wants to know, and tells of each whether it was delivered. A dead-man's
+/// switch gets a log entry, which counts as no run.
+pub(crate) async fn send_test(
+    channels: Vec<Channel>,
+    notice: &Notice,
+) -> Vec<(String, Result<(), Undelivered>)> {
+    let mut sent = Vec::new();
+    let http = Http::new(Limits { attempts: 1, ..Limits::default() });
+    for channel in channels {
+        let request = match channel.kind {
+            ChannelKind::Healthchecks => dead_man::log(&channel.url, &notice.text),
+            kind => notice.request(kind, &channel.url),
+        };
+        let delivered = match &http {
+            Ok(http) => http.deliver(&request).await,
+            Err(error) => Err(error.clone()),
+        };
+        sent.push((channel.name, delivered));
+    }
+    sent
 }
 
 /// The notices of one run, under way.

@@ -7,6 +7,7 @@ pub(crate) mod compare;
 pub(crate) mod copy;
 #[cfg(feature = "demo")]
 pub(crate) mod demo;
+pub(crate) mod doctor;
 pub(crate) mod forget;
 pub(crate) mod html;
 pub(crate) mod inspect;

@@ -49,6 +49,7 @@ async fn every_command_that_succeeds_is_silent_when_quiet() {
     silent(&["nightly", "--config", "n.toml"]);
     shows(&["status", "--config", "n.toml"]);
     shows(&["schedule", "print", "--cron"]);
+    shows(&["doctor", "--config", "n.toml"]);
     shows(&["snapshots"]);
     shows(&["stats"]);
     shows(&["inspect"]);

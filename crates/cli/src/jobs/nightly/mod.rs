@@ -225,7 +225,7 @@ async fn rehearse_newest(nightly: &Nightly<'_>, night: &mut Night) -> anyhow::Re
 }
 
 /// The name of this host.
-fn host() -> String {
+pub(crate) fn host() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 

@@ -1,5 +1,6 @@
 //! `dbhaul nightly` and what belongs to it: the lock, notices, metrics, suspicious results, the status.
 
+mod doctor;
 mod monitoring;
 mod runs;
 mod schedules;

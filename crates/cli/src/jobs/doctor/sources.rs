@@ -1,0 +1,139 @@
+//! Whether a source can be backed up: reached, and read as a backup reads it, but for the rows.
+
+use std::time::Duration;
+
+use crate::endpoint::{Connection, Endpoint};
+use crate::failure::Failure;
+use crate::report::doctor::Finding;
+use crate::ui::count;
+
+/// How long a table that another session locks is waited for.
+const LOCK_WAIT: Duration = Duration::from_secs(2);
+
+pub(super) async fn check(endpoint: &Endpoint) -> Vec<Finding> {
+    match &endpoint.connection {
+        Connection::Postgres(options) => postgres(endpoint, options).await,
+        Connection::Redis(options) => redis(endpoint, options).await,
+        Connection::Folder(folder) => vec![match std::fs::read_dir(folder).map(|_| ()) {
+            Ok(()) => Finding::ok(&endpoint.name, format!("{} can be read", folder.display())),
+            Err(_) if folder.is_file() => {
+                Finding::ok(&endpoint.name, format!("{} is there", folder.display()))
+            }
+            Err(error) => Finding::error(&endpoint.name, &error.into()),
+        }],
+    }
+}
+
+async fn postgres(endpoint: &Endpoint, options: &pgmove::ConnectOptions) -> Vec<Finding> {
+    let name = &endpoint.name;
+    let session = match pgmove::connect(options).await {
+        Ok(session) => session,
+        Err(error) => return vec![Finding::error(name, &error.into())],
+    };
+    let server = session.server().clone();
+    let system = server.system_identifier.as_deref().unwrap_or("not readable by this role");
+    let mut found = vec![Finding::ok(
+        name,
+        format!(
+            "PostgreSQL {} at {}:{}, database {}, role {}, system identifier {system}",
+            server.version, server.host, server.port, server.database, server.user
+        ),
+    )];
+    if session.is_pooled() {
+        found.push(Finding::warning(
+            name,
+            "a connection pooler stands before it",
+            "use the server's own port",
+        ));
+    }
+    if server.in_recovery {
+        found.push(Finding::warning(
+            name,
+            "it is a standby: replay may cancel a long backup",
+            "set max_standby_streaming_delay, or back up the primary",
+        ));
+    }
+    drop(session);
+    let settings = pgmove::SourceOptions {
+        jobs: 1,
+        filter: endpoint.filter.clone(),
+        lock_timeout: Some(LOCK_WAIT),
+        ..pgmove::SourceOptions::default()
+    };
+    // It locks every table as a backup does, for which it needs the same rights.
+    match pgmove::Source::open(options, &settings).await {
+        Ok(source) => {
+            let tables = source.slices().len();
+            found.push(Finding::ok(
+                name,
+                format!("every table can be read ({} slices)", count(tables as u64)),
+            ));
+            found.extend(source.warnings().iter().map(|text| Finding::warning(name, text.to_string(), "")));
+            for untried in source.catalog().untried() {
+                found.push(Finding::warning(name, untried.to_string(), "rehearse a backup of it"));
+            }
+            for unsupported in source.unsupported() {
+                found.push(Finding::failure(
+                    name,
+                    format!("not supported: {unsupported}"),
+                    "exclude it by a filter",
+                ));
+            }
+            let names: Vec<&str> =
+                source.catalog().extensions.iter().map(|extension| extension.meta.name.as_str()).collect();
+            if !names.is_empty() {
+                found.push(Finding::ok(name, format!("extensions: {}", names.join(", "))));
+            }
+            if let Err(error) = source.finish().await {
+                found.push(Finding::error(name, &error.into()));
+            }
+        }
+        Err(error) => {
+            let error = anyhow::Error::new(error);
+            let said = Failure::of(&error).line();
+            let grant = match server.major() >= 14 {
+                true => format!("GRANT pg_read_all_data TO \"{}\"", server.user.replace('"', "\"\"")),
+                false => format!(
+                    "GRANT USAGE ON SCHEMA … and GRANT SELECT ON ALL TABLES IN SCHEMA … and ON ALL SEQUENCES IN SCHEMA … TO \"{}\"",
+                    server.user.replace('"', "\"\"")
+                ),
+            };
+            let hint = if said.contains("42501") || said.contains("permission denied") {
+                grant
+            } else {
+                String::new()
+            };
+            found.push(Finding::failure(name, said, hint));
+        }
+    }
+    found
+}
+
+async fn redis(endpoint: &Endpoint, options: &redisdump::ConnectOptions) -> Vec<Finding> {
+    let name = &endpoint.name;
+    let mut found = Vec::new();
+    match redisdump::key_count(options).await {
+        Ok((server, keys)) => {
+            found
+                .push(Finding::ok(name, format!("{server}, {} keys, run id {}", count(keys), server.run_id)));
+        }
+        Err(error) => {
+            let said = Failure::of(&error.into()).line();
+            let hint = match said.contains("NOPERM") {
+                true => {
+                    "ACL SETUSER USER +@connection +info +psync +replconf +select +scan +dump +pttl +memory|usage ~*"
+                }
+                false => "",
+            };
+            found.push(Finding::failure(name, said, hint));
+        }
+    }
+    let shown = endpoint.shown();
+    let host =
+        shown.strip_prefix("redis://").map(|rest| rest.rsplit_once('@').map_or(rest, |(_, host)| host));
+    let near = |host: &str| ["127.", "localhost", "[::1]"].iter().any(|near| host.starts_with(near));
+    if host.is_some_and(|host| !near(host)) {
+        found.push(Finding::warning(name, "keys and the password travel without TLS", "use a rediss:// URL"));
+    }
+    found
+}
