@@ -98,11 +98,12 @@ async fn postgres(endpoint: &Endpoint, options: &pgmove::ConnectOptions) -> Vec<
                     server.user.replace('"', "\"\"")
                 ),
             };
-            let hint = if said.contains("42501") || said.contains("permission denied") {
-                grant
-            } else {
-                String::new()
-            };
+            let hint =
+                if ["42501", "permission denied", "may not read"].iter().any(|words| said.contains(words)) {
+                    grant
+                } else {
+                    String::new()
+                };
             found.push(Finding::failure(name, said, hint));
         }
     }
