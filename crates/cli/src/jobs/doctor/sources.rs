@@ -99,7 +99,7 @@ async fn postgres(endpoint: &Endpoint, options: &pgmove::ConnectOptions) -> Vec<
                 ),
             };
             let hint =
-                if ["42501", "permission denied", "may not read"].iter().any(|words| said.contains(words)) {
+                if ["42501", "permission denied", "GRANT SELECT"].iter().any(|words| said.contains(words)) {
                     grant
                 } else {
                     String::new()
