@@ -74,7 +74,7 @@ pub enum Error {
     },
     /// A target does not support part of an RDB.
     #[error(
-        "{target} cannot hold all of this RDB; what was put out so far is of no use. Choose a newer target, or leave out what \
+        "{target} cannot hold all of this RDB; the output written so far is incomplete. Choose a newer target, or leave out what \
          it cannot hold:\n{losses}"
     )]
     Inexpressible {

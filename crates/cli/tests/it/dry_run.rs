@@ -11,7 +11,7 @@ CREATE TABLE customer (id int PRIMARY KEY, name text);
 CREATE TABLE orders (id int PRIMARY KEY, customer int REFERENCES customer, total int);
 CREATE INDEX orders_total ON orders (total);
 INSERT INTO customer SELECT g, 'c' || g FROM generate_series(1, 50) g;
-INSERT INTO orders SELECT g, 1 + g % 50, g FROM generate_series(1, 40000) g;
+INSERT INTO orders SELECT g, 1 + g % 50, g FROM generate_series(1, 120000) g;
 ALTER TABLE orders OWNER TO clerk;
 ";
 
@@ -56,7 +56,7 @@ async fn the_plan_of_a_database_is_told_and_nothing_is_written() {
     let plan = &plan["targets"][0];
     assert_eq!(plan["kind"], "postgres");
     assert_eq!(plan["existing"]["policy"], "new-database");
-    let orders = plan["tables"].as_array().unwrap().iter().find(|table| table["rows"] == 40000).unwrap();
+    let orders = plan["tables"].as_array().unwrap().iter().find(|table| table["rows"] == 120000).unwrap();
     assert_eq!((&orders["streams"], &orders["copy"]), (&1.into(), &"frozen".into()));
     let nodes = plan["graph"]["nodes"].as_array().unwrap();
     assert!(nodes.iter().any(|node| node["work"] == "load"));

@@ -133,12 +133,16 @@ async fn a_snapshot_is_restored_whole_in_part_and_without_this_tool() {
         Ok(output) => {
             let said = String::from_utf8_lossy(&output.stderr);
             assert!(output.status.success() && !said.contains("ERROR"), "{said}");
-            // A script brings no settings of the database.
-            let setting = "settings of the database: DIFFERENT definition";
-            run(&["compare", "latest", &to.url("psql")]).exits(3).shows(setting);
-            let set = "ALTER DATABASE psql SET search_path = public, pg_catalog";
+            // A script brings no settings of the database: always named, and counted on request.
+            let psql = to.url("psql");
+            let counted = ["compare", "latest", &psql, "--database-settings"];
+            run(&["compare", "latest", &psql])
+                .exits(0)
+                .shows("not compared: a setting that only the database");
+            run(&counted).exits(3).shows("settings of the database: DIFFERENT definition");
+            let set = "ALTER DATABASE psql SET search_path = public, pg_catalog; COMMENT ON DATABASE psql IS 'it''s'";
             postgres(&to.url("postgres")).await.batch_execute(set).await.unwrap();
-            run(&["compare", "latest", &to.url("psql")]).exits(0);
+            run(&counted).exits(0);
         }
         Err(error) => {
             assert!(std::env::var_os("DBHAUL_REQUIRE_SERVERS").is_none(), "psql is required here: {error}");

@@ -94,7 +94,7 @@ async fn the_move_of_coinpilot() {
     stage
         .gated(&plan)
         .exits(3)
-        .shows("needs public.agent_decisions, which only v3_3_1_agent_decisions_baseline makes")
+        .shows("needs public.agent_decisions, which only v3_3_1_agent_decisions_baseline creates")
         .shows("lacks: column public.daily_risk_state.buy_count, column public.daily_risk_state.sell_count\n")
         .shows("3 to apply");
     // Where it is optional it is left out.

@@ -237,15 +237,15 @@ mod tests {
     fn what_servers_refuse() {
         for (text, line, word) in [
             ("", 1, "empty"),
-            ("file a seq 1 type b", 1, "cut off"),
+            ("file a seq 1 type b", 1, "truncated"),
             ("\n", 1, "form"),
             ("file a seq 1\n", 1, "form"),
             ("file a seq 1 type b\nfile b seq 2 type b\n", 2, "second base"),
-            ("file a seq 2 type i\nfile b seq 2 type i\n", 2, "rise"),
+            ("file a seq 2 type i\nfile b seq 2 type i\n", 2, "ascending"),
             ("file ../a seq 1 type b\n", 1, "path"),
             ("file .. seq 1 type b\n", 1, "path"),
-            ("file a seq x type b\n", 1, "number"),
-            ("file a seq 1 type z\n", 1, "none of"),
+            ("file a seq x type b\n", 1, "integer"),
+            ("file a seq 1 type z\n", 1, "one of"),
             ("file \"a seq 1 type b\n", 1, "quotes"),
             ("file \"a\"b seq 1 type b\n", 1, "quotes"),
         ] {

@@ -154,7 +154,7 @@ async fn what_a_target_cannot_hold_is_refused_or_named() {
         assert_eq!((target.as_str(), losses.kinds.len()), ("Redis 3.0", 3), "{losses}");
         let text = error.to_string();
         assert!(text.contains("5 × a stream") && text.contains("2 × a hash with field TTLs"), "{text}");
-        assert!(text.contains("1 × a library") && text.contains("mortal (database 0)"), "{text}");
+        assert!(text.contains("1 × a function library") && text.contains("mortal (database 0)"), "{text}");
         settings.on_loss = OnLoss::Skip;
         let (bytes, skipped) = exported(&rdb, settings).await.unwrap();
         assert_eq!((skipped.keys, &skipped.losses), (report.keys() - 7, losses));

@@ -92,7 +92,11 @@ async fn beside_a_single_server(load: Load) {
     let target = empty();
     let migrated =
         timed("migrate", here.path(), &["migrate", "--from", &from, "--to", &target.url()]).exits(0);
-    migrated.shows(" 0 different").shows("the source was written to meanwhile");
+    let migrated = migrated.shows(" 0 different");
+    // A few thousand keys may be across between two writes.
+    if load.rate >= 20_000 {
+        migrated.shows("the source was written to meanwhile");
+    }
     is_of_one_moment(&target.url(), "").await;
     let whole = timed("compare all", here.path(), &["compare", &from, &target.url()]).exits(3);
     whole.shows("different");

@@ -161,7 +161,7 @@ async fn older_servers_take_what_they_can_hold() {
     let proof = prove(stream(&bytes), &options(&target), &CompareOptions::default(), &|_| ()).await.unwrap();
     assert!(proof.equal() && proof.keys == 4, "{proof}");
     // What they cannot hold is refused by name.
-    for (item, words) in [(array(), "an array"), (nacked(), "given back (XNACK)")] {
+    for (item, words) in [(array(), "an array"), (nacked(), "without a consumer (XNACK)")] {
         let settings = ExportOptions::new(Format::Rdb, Target::redis(8, 6));
         let refused = exported(&rdb("0014", &[&item]), settings).await.unwrap_err().to_string();
         assert!(refused.contains(words), "{refused}");
