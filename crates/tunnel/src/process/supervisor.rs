@@ -63,7 +63,11 @@ mod tests {
         drop(child.stdin.take());
         assert_eq!(child.wait().unwrap().code(), Some(143));
         assert!(gone(pid.trim()) && !folder.exists());
-        assert_eq!(start("exit 7", None).wait().unwrap().code(), Some(7));
+        let mut child = start("exit 7", None);
+        // Waiting would close the pipe, which ends the program.
+        let pipe = child.stdin.take();
+        assert_eq!(child.wait().unwrap().code(), Some(7));
+        drop(pipe);
     }
 
     #[test]
