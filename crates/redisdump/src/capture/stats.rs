@@ -10,7 +10,7 @@ use crate::capture::Consistency;
 use crate::cluster::{SlotSet, slot_of};
 use crate::compare::digest::{Digester, KeyspaceDigest};
 use crate::compare::digest_log::DigestLog;
-use crate::rdb::{Checksum, Dialect, Elements, Key, Kind, StreamId, StreamMeta, Visitor};
+use crate::rdb::{Checksum, Dialect, Forward, Key, Kind, Visitor};
 use crate::restore::written;
 
 /// Keys of one database.
@@ -133,60 +133,13 @@ impl Tally {
     }
 }
 
-/// Hands every element on to a digester.
-macro_rules! digest_elements {
-    ($type:ty) => {
-        impl Elements for $type {
-            fn string(&mut self, bytes: &[u8]) {
-                self.digester.string(bytes);
-            }
-            fn long_string(&mut self, length: u64) {
-                self.digester.long_string(length);
-            }
-            fn long_part(&mut self, bytes: &[u8]) {
-                self.digester.long_part(bytes);
-            }
-            fn item(&mut self, bytes: &[u8]) {
-                self.digester.item(bytes);
-            }
-            fn member(&mut self, bytes: &[u8]) {
-                self.digester.member(bytes);
-            }
-            fn scored(&mut self, member: &[u8], score: f64) {
-                self.digester.scored(member, score);
-            }
-            fn field(&mut self, field: &[u8], value: &[u8], expiry: Option<i64>) {
-                self.digester.field(field, value, expiry);
-            }
-            fn entry(&mut self, id: StreamId, fields: &[u8]) {
-                self.digester.entry(id, fields);
-            }
-            fn stream(&mut self, meta: &StreamMeta) {
-                self.digester.stream(meta);
-            }
-            fn group(&mut self, name: &[u8], last_id: StreamId, entries_read: Option<u64>) {
-                self.digester.group(name, last_id, entries_read);
-            }
-            fn pending(&mut self, id: StreamId, at: i64, count: u64) {
-                self.digester.pending(id, at, count);
-            }
-            fn consumer(&mut self, name: &[u8], seen: i64) {
-                self.digester.consumer(name, seen);
-            }
-            fn owned(&mut self, id: StreamId) {
-                self.digester.owned(id);
-            }
-            fn group_end(&mut self) {
-                self.digester.group_end();
-            }
-            fn opaque(&mut self, raw: &[u8]) {
-                self.digester.opaque(raw);
-            }
-        }
-    };
+impl Forward for Tally {
+    type To = Digester;
+
+    fn to(&mut self) -> Option<&mut Digester> {
+        Some(&mut self.digester)
+    }
 }
-pub(crate) use digest_elements;
-digest_elements!(Tally);
 
 impl Visitor for Tally {
     fn aux(&mut self, name: &[u8], value: &[u8]) {

@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use futures::{Stream, StreamExt as _};
 
-use crate::capture::stats::digest_elements;
 use crate::client::identity::identify;
 use crate::client::names::{Names, Scan};
 use crate::client::wire::Connection;
@@ -18,7 +17,7 @@ use crate::compare::reach::Reach;
 use crate::compare::report::{Comparison, DifferenceKind, Progress};
 use crate::compare::servers::{BATCH, CompareOptions, equal_functions};
 use crate::convert::commands::Losses;
-use crate::rdb::{Elements, Key, Reader, StreamId, StreamMeta, Visitor};
+use crate::rdb::{Forward, Key, Reader, Visitor};
 use crate::restore::{KeyChoice, Matched, written};
 use crate::{ConnectOptions, Error, ServerIdentity};
 
@@ -322,7 +321,13 @@ impl Expected<'_> {
         self.keys.push(ExpectedKey { db, name, live });
     }
 }
-digest_elements!(Expected<'_>);
+impl Forward for Expected<'_> {
+    type To = Digester;
+
+    fn to(&mut self) -> Option<&mut Digester> {
+        Some(&mut self.digester)
+    }
+}
 
 impl Visitor for Expected<'_> {
     fn aux(&mut self, name: &[u8], value: &[u8]) {

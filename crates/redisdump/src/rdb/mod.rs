@@ -18,6 +18,7 @@ mod crc;
 mod cursor;
 mod elements;
 mod error;
+mod forward;
 mod head;
 mod intset;
 mod lint;
@@ -36,6 +37,7 @@ mod zipmap;
 
 pub use crc::{Crc64, crc64};
 pub use error::{Corrupt, Problem};
+pub use forward::Forward;
 pub(crate) use head::Head;
 pub use lint::Lint;
 pub(crate) use module::metadata as module_metadata;

@@ -5,7 +5,7 @@ use super::encode;
 use super::sink::Sink;
 use crate::convert::commands::{Inexpressible, Losses, Target};
 use crate::rdb::value::EMPTY;
-use crate::rdb::{Corrupt, Crc64, Dialect, Key, Kind, Reader, ValueType, Visitor};
+use crate::rdb::{Corrupt, Crc64, Dialect, Forward, Key, Kind, Reader, ValueType, Visitor};
 
 /// Writes an RDB.
 #[derive(Debug)]
@@ -72,16 +72,18 @@ impl RdbWriter {
         self.state = State::Skip;
     }
 
-    fn converting(&self) -> bool {
-        self.state == State::Convert
-    }
-
     fn version(&self) -> u16 {
         self.rdb.1
     }
 }
 
-super::forward_elements!(RdbWriter, converter, converting);
+impl Forward for RdbWriter {
+    type To = Converter;
+
+    fn to(&mut self) -> Option<&mut Converter> {
+        (self.state == State::Convert).then_some(&mut self.converter)
+    }
+}
 
 impl Visitor for RdbWriter {
     fn aux(&mut self, name: &[u8], value: &[u8]) {

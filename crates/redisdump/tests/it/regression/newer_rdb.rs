@@ -210,3 +210,32 @@ async fn functions_of_release_candidates_load() {
     let list = |client: &mut Client| client.ask("FUNCTION LIST WITHCODE");
     assert_eq!(list(&mut Client::new(&itself)), list(&mut to));
 }
+
+/// The digest of a data folder that holds nothing but this RDB.
+async fn digest_of(rdb: &[u8]) -> redisdump::compare::digest::KeyspaceDigest {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("dump.rdb"), rdb).unwrap();
+    let mut capture = redisdump::FolderCapture::open(folder.path(), None).await.unwrap();
+    capture.read_next().try_collect::<Vec<_>>().await.unwrap();
+    capture.finish().unwrap().rdb.unwrap().digest
+}
+
+#[tokio::test]
+async fn every_kind_of_element_counts_in_a_captures_digest() {
+    let other = |item: Vec<u8>, from: &[u8], to: &[u8]| {
+        let at = item.windows(from.len()).position(|part| part == from).unwrap();
+        [&item[..at], to, &item[at + from.len()..]].concat()
+    };
+    let given_back = [&[1_u8][..], &1_u64.to_be_bytes(), &1_u64.to_be_bytes(), &[10]].concat();
+    let pairs = [
+        // An element of an array, and the index at which it continues.
+        (array(), other(array(), b"hello there world", b"hello there World")),
+        // A pending entry that was given back, and one that is simply nobody's.
+        (nacked(), other(nacked(), &given_back, &[0, 10])),
+    ];
+    for (one, another) in pairs {
+        let (one, another) =
+            (digest_of(&rdb("0014", &[&one])).await, digest_of(&rdb("0014", &[&another])).await);
+        assert_ne!(one, another);
+    }
+}
