@@ -65,7 +65,9 @@ async fn the_plan_of_a_database_is_told_and_nothing_is_written() {
     }
 
     // A database that holds something: refused as the run itself would be, and what would be dropped is named.
-    postgres(&maintenance).await.batch_execute("CREATE DATABASE there; CREATE ROLE clerk").await.unwrap();
+    for sql in ["CREATE DATABASE there", "CREATE ROLE clerk"] {
+        postgres(&maintenance).await.batch_execute(sql).await.unwrap();
+    }
     let there = to.url("there");
     postgres(&there)
         .await
