@@ -190,7 +190,7 @@ fn writes(context: &Context) -> Vec<String> {
     all.filter(|path| !path.starts_with("/var/lib/dbhaul") && !path.contains(char::is_whitespace)).collect()
 }
 
-/// The zone of this host, as far as it can be told.
+/// The time zone of this host, if known.
 fn host_zone() -> chrono_tz::Tz {
     let link = std::fs::read_link("/etc/localtime").unwrap_or_default();
     let link = link.to_string_lossy().into_owned();
@@ -293,7 +293,7 @@ fn remove(scheduler: Scheduler, files: &[File], to: Option<&Path>) -> anyhow::Re
     Ok(removed)
 }
 
-/// A schedule of a user who does not exist fails every night, and nobody sees it.
+/// A schedule for a user that does not exist would fail silently every night.
 fn require_user(user: &str) -> anyhow::Result<()> {
     let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
     let known = users.lines().any(|line| line.split(':').next() == Some(user));

@@ -54,7 +54,7 @@ pub(crate) struct Config {
     pub(crate) retention: Option<retention::Policy>,
     /// What the nightly run does beside the backup.
     pub(crate) nightly: NightlyConfig,
-    /// Who is told how it ended.
+    /// Where notices of the outcome are sent.
     pub(crate) notify: Vec<NotifyConfig>,
     /// Where its metrics go.
     pub(crate) metrics: MetricsConfig,

@@ -124,7 +124,7 @@ impl std::fmt::Debug for NotifyConfig {
 }
 
 impl NotifyConfig {
-    /// What it is told where nothing is configured.
+    /// The events it is notified of by default.
     pub(crate) const DEFAULT_ON: [Occasion; 4] =
         [Occasion::Failure, Occasion::Recovered, Occasion::Stale, Occasion::Suspicious];
 
@@ -133,7 +133,7 @@ impl NotifyConfig {
         self.name.as_deref().unwrap_or(self.kind.as_str())
     }
 
-    /// What it is told of.
+    /// The events it is notified of.
     pub(crate) fn occasions(&self) -> &[Occasion] {
         self.on.as_deref().unwrap_or(&Self::DEFAULT_ON)
     }
@@ -167,7 +167,7 @@ impl NotifyConfig {
         match given.iter().filter(|given| **given).count() {
             0 => Some(format!("notify `{}` has none of url, url-file and url-command", self.shown())),
             1 if self.kind == ChannelKind::Healthchecks && self.on.is_some() => Some(format!(
-                "notify `{}` is of kind healthchecks, which is told of every run: `on` does not apply",
+                "notify `{}` is of kind healthchecks, which is notified of every run: `on` does not apply",
                 self.shown()
             )),
             1 => None,

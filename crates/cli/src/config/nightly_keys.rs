@@ -90,7 +90,7 @@ pub(super) const NOTIFY: Table = Table {
             "list of \"failure\", \"recovered\", \"stale\", \"suspicious\", \"always\"",
             "all but always",
             "",
-            "Which runs to tell of. Not for healthchecks, which is told of every run.",
+            "Which runs to send notices for. Not for healthchecks, which is notified of every run.",
         ),
         key(
             "repeat-after",

@@ -107,3 +107,36 @@ pub trait Elements {
 
 /// Ignores all elements.
 impl Elements for () {}
+
+/// Hands the signature of every method of [`Elements`] to a macro, so that what passes elements on lists none of them.
+macro_rules! every_element {
+    ($forward:ident) => {
+        $forward!(
+            elements(count: u64);
+            string(bytes: &[u8]);
+            long_string(length: u64);
+            long_part(bytes: &[u8]);
+            item(bytes: &[u8]);
+            node_end();
+            member(bytes: &[u8]);
+            scored(member: &[u8], score: f64);
+            field(field: &[u8], value: &[u8], expiry: Option<i64>);
+            node(id: StreamId, listpack: &[u8]);
+            entry(id: StreamId, fields: &[u8]);
+            stream(meta: &StreamMeta);
+            group(name: &[u8], last_id: StreamId, entries_read: Option<u64>);
+            pending(id: StreamId, at: i64, count: u64);
+            consumer(name: &[u8], seen: i64);
+            active(at: i64);
+            owned(id: StreamId);
+            nacked(id: StreamId);
+            group_end();
+            producers(count: u64);
+            insert_index(index: Option<u64>);
+            slot(index: u64, bytes: &[u8]);
+            lint(lint: Lint);
+            opaque(raw: &[u8]);
+        );
+    };
+}
+pub(super) use every_element;

@@ -75,7 +75,7 @@ async fn notices(context: &Context, send_test: bool, now: DateTime<Utc>, report:
     if configured.is_empty() {
         return report.add(Finding::warning(
             subject,
-            "nobody is told when a run fails or when none runs",
+            "no notice is sent when a run fails or when none runs",
             "set `[[notify]]`, best of all one of kind healthchecks",
         ));
     }

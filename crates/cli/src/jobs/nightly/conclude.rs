@@ -15,7 +15,7 @@ use crate::metrics;
 use crate::notify::{DRAIN, Limits, Notice, Notifier};
 use crate::report::status::StatusReport;
 
-/// How long a run that was told to stop waits for its notices.
+/// How long a run that is being stopped waits for its notices.
 const DRAIN_WHEN_STOPPED: Duration = Duration::from_secs(10);
 
 pub(super) async fn run(

@@ -95,7 +95,7 @@ mod tests {
         let holder = format!("`dbhaul nightly`, process {}, since 2027-01-15T08:00:00Z", std::process::id());
         assert!(text.contains(&holder), "{text}");
         drop(first);
-        // A file that was left behind holds nobody up.
+        // A file left behind blocks no run: only the lock on it does.
         take().await.unwrap();
     }
 }

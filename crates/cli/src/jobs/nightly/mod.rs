@@ -55,7 +55,7 @@ pub(crate) struct Nightly<'a> {
     pub(crate) context: &'a Context,
     /// What it does.
     pub(crate) step: Step,
-    /// The sources; an error in the configuration of one is told like any other failure.
+    /// The sources; a configuration error of one is reported like any other failure.
     pub(crate) sources: anyhow::Result<Vec<Endpoint>>,
     /// The sources of the job.
     pub(crate) declared: Vec<Configured>,
