@@ -142,7 +142,7 @@ mod tests {
         assert!(!is_closed_stdout(&anyhow::Error::new(pipe()).context("cannot send")));
         let lost = redisdump::Error::Lost {
             target: "redis://h:1".to_owned(),
-            doing: "restoring keys".to_owned(),
+            operation: "restoring keys".to_owned(),
             source: pipe(),
         };
         let lost = anyhow::Error::new(lost).context("the restore failed");

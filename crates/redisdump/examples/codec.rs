@@ -7,7 +7,7 @@ use std::path::Path;
 
 use futures::TryStreamExt as _;
 use redisdump::convert::commands::Target;
-use redisdump::convert::export::{Export, ExportOptions, Format, file, survey};
+use redisdump::convert::export::{Export, ExportOptions, Format, file, preflight};
 use redisdump::inspect::{InspectOptions, inspect_path};
 use redisdump::verify::{VerifyOptions, verify_file};
 use redisdump::{ConnectOptions, Environment, RestoreOptions, restore};
@@ -17,7 +17,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);
     let (Some(what), Some(path), version) = (arguments.next(), arguments.next(), arguments.next()) else {
         return Err(
-            "usage: codec verify|inspect|survey|restore|resp|rdb|json FILE [VERSION], or apply FILE URL"
+            "usage: codec verify|inspect|preflight|restore|resp|rdb|json FILE [VERSION], or apply FILE URL"
                 .into(),
         );
     };
@@ -40,8 +40,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
             println!("{report}");
             return Ok(());
         }
-        "survey" => {
-            let found = survey(
+        "preflight" => {
+            let found = preflight(
                 file(path),
                 ExportOptions::new(Format::Rdb, version.as_deref().unwrap_or("7.0").parse()?),
             );

@@ -18,22 +18,22 @@ pub enum Error {
         message: String,
     },
     /// The connection was lost.
-    #[error("{target}: the connection was lost while {doing}: {source}")]
+    #[error("{target}: the connection was lost while {operation}: {source}")]
     Lost {
         /// The server.
         target: String,
         /// The operation, and the state that it leaves.
-        doing: String,
+        operation: String,
         /// The system's error.
         source: std::io::Error,
     },
     /// The server returned an error.
-    #[error("{target}: {doing}: {message}")]
+    #[error("{target}: {operation}: {message}")]
     Server {
         /// The server.
         target: String,
         /// The command.
-        doing: String,
+        operation: String,
         /// The server's message.
         message: String,
     },
@@ -75,13 +75,13 @@ pub enum Error {
     /// A target does not support part of an RDB.
     #[error(
         "{target} cannot hold all of this RDB; the output written so far is incomplete. Choose a newer target, or leave out what \
-         it cannot hold:\n{losses}"
+         it cannot hold:\n{unsupported}"
     )]
-    Inexpressible {
+    Unsupported {
         /// The target's flavor and version.
         target: String,
         /// What it does not support.
-        losses: crate::convert::commands::Losses,
+        unsupported: crate::convert::commands::UnsupportedValues,
     },
     /// A file of an RDB or AOF cannot be read, or is damaged.
     #[error(transparent)]
@@ -107,7 +107,7 @@ impl Error {
 
     /// True when a safety rule forbade the operation; nothing was written.
     pub fn is_refused(&self) -> bool {
-        matches!(self, Error::Refused { .. } | Error::Inexpressible { .. })
+        matches!(self, Error::Refused { .. } | Error::Unsupported { .. })
     }
 
     /// True when a cluster changed or lost a node during the operation; a retry may succeed.

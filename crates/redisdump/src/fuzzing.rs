@@ -5,7 +5,7 @@
 
 use crate::aof;
 use crate::capture::stats::Tally;
-use crate::compare::digest::{Digester, Meaning};
+use crate::compare::digest::{CanonicalDigest, Digester};
 use crate::convert::commands::{Emitter, Target};
 use crate::convert::export::{ExportOptions, Format, through};
 use crate::rdb::{
@@ -57,11 +57,11 @@ pub fn rdb(data: &[u8]) {
     ] {
         let mut options = ExportOptions::new(format, target);
         options.try_newer = true;
-        let Ok((bytes, losses)) = through(data, options) else { continue };
+        let Ok((bytes, unsupported)) = through(data, options) else { continue };
         if format == Format::Rdb {
             let (again, exported) = read(&bytes, bytes.len());
             assert_eq!(again, Ok(()), "what was exported cannot be read");
-            if losses.is_empty() {
+            if unsupported.is_empty() {
                 assert_eq!(exported.digest, tally.digest, "what was exported means something else: {target}");
             }
         }
@@ -123,17 +123,17 @@ pub fn payload(data: &[u8]) {
 
 /// What a `DUMP` payload means, where it can be read. As in a server, bytes behind the value do not matter here, and a
 /// value may reach into the footer.
-pub fn meaning(data: &[u8]) -> Result<Meaning, Problem> {
+pub fn canonical_digest(data: &[u8]) -> Result<CanonicalDigest, Problem> {
     let (_, version) = dump::open(data)?;
     let (&code, raw) = data.split_first().ok_or(Problem::Truncated)?;
     let value_type = ValueType::new(code, dump::dialect(version))?;
     let mut digester = Digester::default();
     digester.begin(value_type.kind());
     let walked = Walker::new(value_type).walk(raw, &mut digester).map_err(|(_, problem)| problem)?;
-    if walked.done { Ok(digester.meaning()) } else { Err(Problem::Truncated) }
+    if walked.done { Ok(digester.digest()) } else { Err(Problem::Truncated) }
 }
 
-/// What is wrong with the value of a `DUMP` payload that [`meaning`] reads, in the words of [`Lint`](crate::rdb::Lint), and
+/// What is wrong with the value of a `DUMP` payload that [`canonical_digest`] reads, in the words of [`Lint`](crate::rdb::Lint), and
 /// whether it is an empty list, set, sorted set or hash; duplicates also where a server looks for them only when it is
 /// told to, when it is to be `thorough`.
 pub fn lints(data: &[u8], thorough: bool) -> (Vec<Lint>, bool) {

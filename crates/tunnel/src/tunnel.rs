@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use crate::address::{Place, Route};
+use crate::address::{Destination, Route};
 use crate::docker::Container;
 use crate::host::{Host, Target};
 use crate::kubernetes::Forwarded;
@@ -95,8 +95,8 @@ impl Tunnel {
             reached.hosts.push(hop.to_string());
         }
         let mut password = None;
-        let end = match &address.place {
-            Place::Kubernetes(place) => {
+        let end = match &address.destination {
+            Destination::Kubernetes(place) => {
                 let pod = Forwarded::open(host, place, default_port, programs).await?;
                 if let Some((secret, key)) = &address.details.secret {
                     password = Some(pod.kubectl().secret(secret, key).await?);
@@ -104,7 +104,7 @@ impl Tunnel {
                 reached.pod = Some(reached_pod(&pod, &place.namespace));
                 End::Pod(Box::new(pod))
             }
-            Place::Docker { name, port, route } => {
+            Destination::Docker { name, port, route } => {
                 let port = port.unwrap_or(default_port);
                 let container = Container::open(host, name, port, *route, programs).await?;
                 if let Some(variable) = &address.details.password_env {
@@ -119,7 +119,7 @@ impl Tunnel {
                 });
                 End::Container(Box::new(container))
             }
-            Place::Url(_) => End::Host(host),
+            Destination::Url(_) => End::Host(host),
         };
         Ok(Tunnel { address: address.clone(), end, password, reached })
     }

@@ -212,12 +212,12 @@ async fn write(
         let (source, progress) = (args.source.as_deref(), &context.progress);
         redis::export::stored(&repository, wanted, source, settings, out, progress).await?
     };
-    if !report.losses.is_empty() {
+    if !report.left_out.is_empty() {
         let target = match args.format {
             Format::Json => "JSON".to_owned(),
             _ => report.target.to_string(),
         };
-        context.progress.warn(format!("left out, because {target} cannot hold it:\n{}", report.losses));
+        context.progress.warn(format!("left out, because {target} cannot hold it:\n{}", report.left_out));
     }
     context.progress.note(format!("{} keys, {} bytes", report.keys, report.bytes_written));
     Ok(())

@@ -60,9 +60,9 @@ pub(crate) async fn sql(export: Export<'_>, out: &mut dyn Write) -> anyhow::Resu
         catalog = narrowed(catalog, &export.filter)?;
     }
     let version = export.version.map_or(catalog.server_version_num, |major| major * 10_000);
-    let inexpressible = pgmove::ddl::unsupported(&catalog, version);
-    if !inexpressible.is_empty() {
-        let list: Vec<String> = inexpressible.iter().map(ToString::to_string).collect();
+    let unsupported = pgmove::ddl::unsupported(&catalog, version);
+    if !unsupported.is_empty() {
+        let list: Vec<String> = unsupported.iter().map(ToString::to_string).collect();
         return Err(exit::refused(format!(
             "PostgreSQL {} cannot express all of this; nothing was written:\n  {}",
             version / 10_000,

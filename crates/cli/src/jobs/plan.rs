@@ -230,9 +230,11 @@ async fn redis(
             existing,
             keys: keys.filter(|_| settings.redis.choice.is_all()),
             existing_keys,
-            refused: unsupported.as_ref().is_some_and(|losses| losses.is_serious())
+            refused: unsupported.as_ref().is_some_and(|unsupported| unsupported.is_serious())
                 && !settings.redis.skip_unsupported,
-            unsupported: unsupported.filter(|losses| losses.is_serious()).map(|losses| losses.to_string()),
+            unsupported: unsupported
+                .filter(|unsupported| unsupported.is_serious())
+                .map(|unsupported| unsupported.to_string()),
             memory: limit.map(|limit| limit.to_string()),
             verified: settings.proof,
         }),

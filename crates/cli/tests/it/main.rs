@@ -3,7 +3,6 @@
 mod acl;
 mod baseline;
 mod by_hand;
-mod care;
 mod cluster;
 mod common;
 mod completions;
@@ -24,6 +23,7 @@ mod rooms;
 mod runbooks;
 #[path = "../../../repository/tests/it/s3_server/mod.rs"]
 mod s3_server;
+mod safety;
 mod story;
 mod timescale;
 mod transports;

@@ -248,18 +248,18 @@ fn cycles(graph: &Graph<'_>) -> Vec<BTreeSet<usize>> {
             }
             let Some(state) = states[id] else { continue };
             if state.low == state.index {
-                let mut knot = BTreeSet::new();
+                let mut cycle = BTreeSet::new();
                 while let Some(member) = stack.pop() {
                     if let Some(state) = states[member].as_mut() {
                         state.open = false;
                     }
-                    knot.insert(member);
+                    cycle.insert(member);
                     if member == id {
                         break;
                     }
                 }
-                if knot.len() > 1 {
-                    out.push(knot);
+                if cycle.len() > 1 {
+                    out.push(cycle);
                 }
             }
             if let Some(&(caller, _)) = calls.last() {

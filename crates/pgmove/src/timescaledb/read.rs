@@ -297,13 +297,13 @@ async fn compression(client: &Client, tables: &mut HashMap<i32, Hypertable>) -> 
 /// Policies and jobs that are not the extension's own.
 async fn jobs(client: &Client) -> Result<Vec<Job>, Error> {
     #[derive(Deserialize)]
-    struct Place {
+    struct JobTable {
         schema: String,
     }
     // Their table moved in 2.25.
-    let place = "SELECT n.nspname AS schema FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
+    let table = "SELECT n.nspname AS schema FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
                  WHERE c.relname = 'bgw_job' AND n.nspname IN ('_timescaledb_catalog', '_timescaledb_config')";
-    let Some(place) = rows::<Place>(client, "TimescaleDB's jobs", place).await?.into_iter().next() else {
+    let Some(table) = rows::<JobTable>(client, "TimescaleDB's jobs", table).await?.into_iter().next() else {
         return Ok(Vec::new());
     };
     let sql = format!(
@@ -318,7 +318,7 @@ async fn jobs(client: &Client) -> Result<Vec<Job>, Error> {
          FROM {}.bgw_job j LEFT JOIN _timescaledb_catalog.hypertable h ON h.id = j.hypertable_id \
          LEFT JOIN _timescaledb_catalog.continuous_agg a ON a.mat_hypertable_id = j.hypertable_id \
          WHERE j.id >= 1000 ORDER BY j.id",
-        ident(&place.schema)
+        ident(&table.schema)
     );
     rows(client, "TimescaleDB's jobs", &sql).await
 }

@@ -3,7 +3,7 @@
 //! - [`Reader`] is fed the bytes of one file as they arrive. It passes an RDB preamble to [`crate::rdb::Reader`] and
 //!   then reads commands and the annotations (`#TS:…`) between them.
 //! - [`Manifest`] lists the files of a multi-part AOF (7.0 and newer), [`Files`] locates them in a folder.
-//! - [`Moments`] tells which points in time they can be read up to.
+//! - [`TimeRange`] tells which points in time they can be read up to.
 //! - [`read()`] reads all of them in order, by the server's own rules for a truncated tail: only the last file may end
 //!   early, and an unfinished MULTI is dropped. The result tells the offset of the truncation.
 //!
@@ -15,13 +15,13 @@ mod command;
 mod error;
 mod files;
 mod manifest;
-pub(crate) mod moments;
 mod reader;
 mod sniff;
+pub(crate) mod time_range;
 
 pub use command::{Command, Keep};
 pub use error::FileError;
 pub use files::{AofSummary, Cut, FileSummary, Files, Part, ReadOptions, read};
 pub use manifest::{FileType, Manifest, ManifestError, ManifestFile};
-pub use moments::Moments;
 pub use reader::{CutReason, End, Reader, Tail, Visitor};
+pub use time_range::TimeRange;

@@ -196,7 +196,7 @@ impl Capture {
             Err(words) => {
                 return Err(Error::Server {
                     target: connection.reader.target().to_owned(),
-                    doing: "PSYNC (a snapshot by replication)".to_owned(),
+                    operation: "PSYNC (a snapshot by replication)".to_owned(),
                     message: format!(
                         "{words}. Managed services often forbid it; the user needs +psync +replconf, and a replica needs \
                          its master. Without it keys can be read one by one (capture = \"scan\")"
@@ -339,8 +339,8 @@ impl Transfer {
         match result {
             // A server that says nothing any more is not asked why.
             Err(Error::Lost { target, source, .. }) if source.kind() != std::io::ErrorKind::TimedOut => {
-                let doing = limits::explain(&self.options).await;
-                Err(Error::Lost { target, doing, source })
+                let operation = limits::explain(&self.options).await;
+                Err(Error::Lost { target, operation, source })
             }
             other => other,
         }
@@ -402,10 +402,10 @@ impl Transfer {
             Some((None, Ok(length))) => End::Length(length),
             _ => {
                 let target = self.connection.reader.target().to_owned();
-                let doing = "sending its snapshot".to_owned();
+                let operation = "sending its snapshot".to_owned();
                 return Err(Error::Server {
                     target,
-                    doing,
+                    operation,
                     message: line.trim_start_matches('-').to_owned(),
                 });
             }
@@ -468,7 +468,7 @@ fn refuse_outside(tally: &Tally, target: &str) -> Result<(), Error> {
     let Some((keys, first)) = tally.outside() else { return Ok(()) };
     Err(Error::Server {
         target: target.to_owned(),
-        doing: SENDING.to_owned(),
+        operation: SENDING.to_owned(),
         message: format!(
             "it holds {keys} keys of slots that are not its own, such as {} of slot {}: `redis-cli --cluster fix` puts that \
              right",

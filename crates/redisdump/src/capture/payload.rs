@@ -27,18 +27,18 @@ impl Payload {
         Payload { left: length, held: Vec::new(), crc: Crc64::default() }
     }
 
-    pub(super) async fn next(&mut self, reader: &mut Reader, doing: &str) -> Result<Part, Error> {
+    pub(super) async fn next(&mut self, reader: &mut Reader, operation: &str) -> Result<Part, Error> {
         while self.left > 0 {
             let most = usize::try_from(self.left).unwrap_or(PIECE).min(PIECE - dump::FOOTER);
             let mut bytes = std::mem::take(&mut self.held);
-            self.left -= reader.some(&mut bytes, most, doing).await? as u64;
+            self.left -= reader.some(&mut bytes, most, operation).await? as u64;
             self.held = bytes.split_off(bytes.len().saturating_sub(dump::FOOTER));
             if !bytes.is_empty() {
                 self.crc.update(&bytes);
                 return Ok(Part::Body(bytes));
             }
         }
-        reader.skip(2, doing).await?;
+        reader.skip(2, operation).await?;
         Ok(Part::End(dump::close(&self.held, std::mem::take(&mut self.crc))))
     }
 }

@@ -49,18 +49,18 @@ impl Questions {
     }
 
     /// Reads the answers up to the value.
-    pub(super) async fn answer(self, reader: &mut Reader, doing: &str) -> Result<Answer, Error> {
+    pub(super) async fn answer(self, reader: &mut Reader, operation: &str) -> Result<Answer, Error> {
         // All but that of DUMP.
         let count = if self.exact { 1 } else { 3 };
         if self.atomic {
             // MULTI's, and that each question is queued.
             let mut refused = None;
             for _ in 0..count + 2 {
-                if let Reply::Error(message) = reader.reply(doing).await? {
+                if let Reply::Error(message) = reader.reply(operation).await? {
                     refused.get_or_insert(message);
                 }
             }
-            match (refused, reader.head(doing).await?) {
+            match (refused, reader.head(operation).await?) {
                 (Some(message), _) => return Ok(Answer::Refused(message)),
                 (None, Head::Array(n)) if n == count + 1 => {}
                 (None, Head::Other(Reply::Error(message))) => return Ok(Answer::Refused(message)),
@@ -70,14 +70,14 @@ impl Questions {
         let mut answers = Vec::new();
         let mut refused = None;
         for _ in 0..count {
-            match reader.reply(doing).await? {
+            match reader.reply(operation).await? {
                 Reply::Error(message) => {
                     refused.get_or_insert(message);
                 }
                 answer => answers.push(answer),
             }
         }
-        let length = match (refused, reader.head(doing).await?) {
+        let length = match (refused, reader.head(operation).await?) {
             (Some(message), _) | (None, Head::Other(Reply::Error(message))) => {
                 return Ok(Answer::Refused(message));
             }

@@ -28,7 +28,7 @@ const BATCH: usize = 256;
 const WINDOW: u64 = 4 << 20;
 /// Payloads are held up to this length, and pass through in pieces beyond.
 const HELD: u64 = 1 << 20;
-const DOING: &str = "reading keys one by one (SCAN and DUMP)";
+const OPERATION: &str = "reading keys one by one (SCAN and DUMP)";
 
 /// A server whose keys are read.
 pub(super) struct Scan {
@@ -216,7 +216,7 @@ impl Scan {
         }
         Err(Error::Server {
             target: self.connection.reader.target().to_owned(),
-            doing: format!("{DOING}: database {}", self.db),
+            operation: format!("{OPERATION}: database {}", self.db),
             message: format!(
                 "DBSIZE counts {least} keys, and SCAN tells {told_names}: what is read so is not all of it, and is not used. \
                  Of a proxy, name the servers behind it"
@@ -252,10 +252,10 @@ impl Scan {
         for key in keys {
             command(&mut out, &[b"MEMORY", b"USAGE", key]);
         }
-        self.connection.writer.send(&out, DOING).await?;
+        self.connection.writer.send(&out, OPERATION).await?;
         let mut sizes = Vec::new();
         for _ in keys {
-            let reply = self.connection.reader.reply(DOING).await?;
+            let reply = self.connection.reader.reply(OPERATION).await?;
             // Whoever may not ask it may still read the keys.
             self.sized &= !matches!(reply, Reply::Error(_));
             sizes.push(reply.int().and_then(|bytes| u64::try_from(bytes).ok()));
@@ -280,13 +280,13 @@ impl Scan {
         // Not by one step to where a guess would have been too low.
         self.batch = self.asked.len().saturating_mul(2).clamp(1, BATCH);
         self.largest = 0;
-        self.connection.writer.send(&out, DOING).await
+        self.connection.writer.send(&out, OPERATION).await
     }
 
     /// Reads what was answered about the next of the keys that were asked for.
     async fn read(&mut self) -> Result<(), Error> {
         let Some(key) = self.asked.pop_front() else { return Ok(()) };
-        let answer = self.questions.answer(&mut self.connection.reader, DOING).await?;
+        let answer = self.questions.answer(&mut self.connection.reader, OPERATION).await?;
         if let Answer::Value { length, .. } | Answer::Again { length } = &answer {
             self.largest = self.largest.max(*length);
         }
@@ -299,7 +299,7 @@ impl Scan {
                 Ok(())
             }
             Answer::Again { length } => {
-                self.connection.reader.skip(length.saturating_add(2), DOING).await?;
+                self.connection.reader.skip(length.saturating_add(2), OPERATION).await?;
                 self.waiting.push_front((key, Some(length)));
                 Ok(())
             }
@@ -307,14 +307,14 @@ impl Scan {
                 self.begin_passing(key, expiry, length).await
             }
             Answer::Value { expiry, length } => {
-                let payload = self.connection.reader.bulk(length, DOING).await?;
+                let payload = self.connection.reader.bulk(length, OPERATION).await?;
                 self.record(&key, expiry, payload)
             }
             Answer::Strange(message) => Err(self.strange(&key, &message)),
             Answer::Refused(message) => Err(Error::Server {
                 target: self.connection.reader.target().to_owned(),
-                doing: format!(
-                    "{DOING}: key {} of database {}; the user needs +scan +dump, and +pexpiretime or +pttl +time, on all keys",
+                operation: format!(
+                    "{OPERATION}: key {} of database {}; the user needs +scan +dump, and +pexpiretime or +pttl +time, on all keys",
                     shown(&key),
                     self.db
                 ),
@@ -345,7 +345,7 @@ impl Scan {
     /// The same for a value that is not held.
     async fn begin_passing(&mut self, key: Vec<u8>, expiry: Option<i64>, length: u64) -> Result<(), Error> {
         let mut payload = Payload::new(length);
-        let Part::Body(body) = payload.next(&mut self.connection.reader, DOING).await? else {
+        let Part::Body(body) = payload.next(&mut self.connection.reader, OPERATION).await? else {
             return Err(self.strange(&key, "its DUMP is empty"));
         };
         let body = Bytes::from(body);
@@ -358,7 +358,7 @@ impl Scan {
 
     /// More of a value that passes through.
     async fn pass(&mut self, key: Vec<u8>, mut payload: Payload) -> Result<(), Error> {
-        match payload.next(&mut self.connection.reader, DOING).await? {
+        match payload.next(&mut self.connection.reader, OPERATION).await? {
             Part::Body(bytes) => {
                 self.put(Bytes::from(bytes))?;
                 self.passing = Some((key, payload));

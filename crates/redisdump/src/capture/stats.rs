@@ -188,10 +188,10 @@ impl Visitor for Tally {
         if let Some(kind) = self.kind {
             *self.types.entry(kind).or_default() += 1;
         }
-        let meaning = self.digester.meaning();
-        self.digest.add(*db, name, *expiry, &meaning);
+        let canonical = self.digester.digest();
+        self.digest.add(*db, name, *expiry, &canonical);
         if let Some(log) = &mut self.log {
-            log.add((*db, name), *expiry, &meaning, self.digester.fields(), self.metadata);
+            log.add((*db, name), *expiry, &canonical, self.digester.fields(), self.metadata);
         }
     }
 }

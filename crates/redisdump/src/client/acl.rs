@@ -164,7 +164,11 @@ async fn apply_to(access: &Access, options: &ConnectOptions) -> Result<AccessRep
         if let Err(words) = set(&mut connection, &user.name, &user.rules).await? {
             return Err(Error::Server {
                 target: server.to_string(),
-                doing: format!("creating user {}; already created: {}", user.name, report.users.join(", ")),
+                operation: format!(
+                    "creating user {}; already created: {}",
+                    user.name,
+                    report.users.join(", ")
+                ),
                 message: words,
             });
         }
@@ -226,42 +230,42 @@ async fn lets_in(connection: &mut Connection, user: &User, options: &ConnectOpti
     if options.password.is_none() {
         return Ok(false);
     }
-    let name = stand_in();
+    let name = temporary_name();
     let made = set(connection, &name, &user.rules).await?.is_ok();
     let mut as_it = options.clone();
     as_it.user = Some(name.clone());
     let opened = made && Connection::open(&as_it).await.is_ok();
-    let doing = format!("deleting the temporary user {name}, which may remain (ACL DELUSER {name})");
+    let operation = format!("deleting the temporary user {name}, which may remain (ACL DELUSER {name})");
     let mut out = Vec::new();
     command(&mut out, &[b"ACL", b"DELUSER", name.as_bytes()]);
-    connection.writer.send(&out, &doing).await?;
-    match connection.reader.reply(&doing).await? {
+    connection.writer.send(&out, &operation).await?;
+    match connection.reader.reply(&operation).await? {
         Reply::Error(message) => {
-            Err(Error::Server { target: connection.reader.target().to_owned(), doing, message })
+            Err(Error::Server { target: connection.reader.target().to_owned(), operation, message })
         }
         _ => Ok(opened),
     }
 }
 
-fn stand_in() -> String {
+fn temporary_name() -> String {
     format!("dbhaul-rehearsal-{}", std::process::id())
 }
 
 /// Creates a user disabled under a temporary name and deletes it, in one transaction, so that nothing remains if the
 /// connection is lost.
 async fn rehearse(connection: &mut Connection, user: &User) -> Result<Result<(), String>, Error> {
-    let name = stand_in();
+    let name = temporary_name();
     let rules: Vec<String> = user.rules.iter().filter(|rule| *rule != "on").cloned().collect();
-    let doing = format!("trying user {}", user.name);
+    let operation = format!("trying user {}", user.name);
     let mut out = Vec::new();
     command(&mut out, &[b"MULTI"]);
     command(&mut out, &setuser(&name, &rules));
     command(&mut out, &[b"ACL", b"DELUSER", name.as_bytes()]);
     command(&mut out, &[b"EXEC"]);
-    connection.writer.send(&out, &doing).await?;
+    connection.writer.send(&out, &operation).await?;
     let mut replies = Vec::new();
     for _ in 0..4 {
-        replies.push(connection.reader.reply(&doing).await?);
+        replies.push(connection.reader.reply(&operation).await?);
     }
     // Without MULTI, each command takes effect by itself.
     let together = match replies.pop() {
@@ -284,7 +288,7 @@ fn setuser<'a>(name: &'a str, rules: &'a [String]) -> Vec<&'a [u8]> {
 /// The server's error, which quotes an unsupported rule; hashes are masked.
 fn veiled(rules: &[String], message: String) -> String {
     let hashes = rules.iter().filter(|rule| rule.starts_with('#'));
-    hashes.fold(message, |said, hash| said.replace(hash.as_str(), "#…"))
+    hashes.fold(message, |message, hash| message.replace(hash.as_str(), "#…"))
 }
 
 /// Creates or updates a user.

@@ -13,7 +13,7 @@ use crate::{ConnectOptions, Error, ServerIdentity};
 const BATCH: u64 = 128;
 /// Limit for the number of databases that a server claims to have.
 const MOST: u64 = 1 << 20;
-const DOING: &str = "asking for its databases (SELECT, DBSIZE, SCAN)";
+const OPERATION: &str = "asking for its databases (SELECT, DBSIZE, SCAN)";
 
 /// Statistics of a database in INFO.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -148,8 +148,11 @@ async fn probe(connection: &mut Connection, dbs: std::ops::Range<u64>) -> Result
     let answers = async {
         let mut probes = Vec::new();
         for db in dbs {
-            let [selected, size, any] =
-                [reader.reply(DOING).await?, reader.reply(DOING).await?, reader.reply(DOING).await?];
+            let [selected, size, any] = [
+                reader.reply(OPERATION).await?,
+                reader.reply(OPERATION).await?,
+                reader.reply(OPERATION).await?,
+            ];
             let words = |reply: &Reply| match reply {
                 Reply::Error(words) => Err(words.clone()),
                 _ => Ok(()),
@@ -169,7 +172,7 @@ async fn probe(connection: &mut Connection, dbs: std::ops::Range<u64>) -> Result
         }
         Ok::<_, Error>(probes)
     };
-    let ((), probes) = futures::try_join!(writer.send(&out, DOING), answers)?;
+    let ((), probes) = futures::try_join!(writer.send(&out, OPERATION), answers)?;
     Ok(probes)
 }
 

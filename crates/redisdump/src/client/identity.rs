@@ -72,15 +72,15 @@ pub(crate) async fn identify(
     connection: &mut Connection,
     options: &ConnectOptions,
 ) -> Result<ServerIdentity, Error> {
-    let mut said = BTreeMap::new();
+    let mut info = BTreeMap::new();
     let mut refused = None;
     for section in ["server", "replication", "cluster"] {
         match connection.ask_raw(&[b"INFO", section.as_bytes()]).await? {
             Reply::Error(words) => refused = Some(words),
-            reply => said.extend(fields(reply.bytes().unwrap_or_default())),
+            reply => info.extend(fields(reply.bytes().unwrap_or_default())),
         }
     }
-    let get = |name: &str| said.get(name).cloned().unwrap_or_default();
+    let get = |name: &str| info.get(name).cloned().unwrap_or_default();
     let valkey = get("valkey_version");
     let (mut flavor, mut version) =
         if valkey.is_empty() { (Dialect::Redis, get("redis_version")) } else { (Dialect::Valkey, valkey) };
@@ -89,11 +89,11 @@ pub(crate) async fn identify(
         // Behind a proxy with an INFO of its own, or without permission for INFO, HELLO identifies the server from 6.0
         // on.
         let hello = hello(connection).await?;
-        let said = |name: &str| hello.get(name).cloned().unwrap_or_default();
-        flavor = if said("server") == "valkey" { Dialect::Valkey } else { Dialect::Redis };
-        (version, mode) = (said("version"), said("mode"));
+        let field = |name: &str| hello.get(name).cloned().unwrap_or_default();
+        flavor = if field("server") == "valkey" { Dialect::Valkey } else { Dialect::Redis };
+        (version, mode) = (field("version"), field("mode"));
         if role.is_empty() {
-            role = if said("role") == "replica" { "slave".to_owned() } else { said("role") };
+            role = if field("role") == "replica" { "slave".to_owned() } else { field("role") };
         }
     }
     let address = options.address();
@@ -135,9 +135,11 @@ pub(crate) async fn identify(
 
 /// The fields of the reply to `HELLO` (6.0); empty if the server does not support it.
 async fn hello(connection: &mut Connection) -> Result<BTreeMap<String, String>, Error> {
-    let Reply::Array(said) = connection.ask_raw(&[b"HELLO", b"2"]).await? else { return Ok(BTreeMap::new()) };
+    let Reply::Array(reply) = connection.ask_raw(&[b"HELLO", b"2"]).await? else {
+        return Ok(BTreeMap::new());
+    };
     let text = |reply: &Reply| reply.bytes().map(|bytes| String::from_utf8_lossy(bytes).into_owned());
-    let (pairs, _) = said.as_chunks::<2>();
+    let (pairs, _) = reply.as_chunks::<2>();
     Ok(pairs.iter().filter_map(|[name, value]| Some((text(name)?, text(value)?))).collect())
 }
 
@@ -146,8 +148,8 @@ async fn is_sentinel(connection: &mut Connection, address: &str) -> Result<Error
     let mut names = Vec::new();
     if let Reply::Array(masters) = connection.ask_raw(&[b"SENTINEL", b"MASTERS"]).await? {
         for master in &masters {
-            let Reply::Array(said) = master else { continue };
-            let (pairs, _) = said.as_chunks::<2>();
+            let Reply::Array(reply) = master else { continue };
+            let (pairs, _) = reply.as_chunks::<2>();
             let name = pairs.iter().find(|[name, _]| name.bytes() == Some(b"name"));
             names.extend(
                 name.and_then(|[_, name]| name.bytes())

@@ -25,7 +25,7 @@ pub(crate) fn keep_alive(stream: &TcpStream) -> io::Result<()> {
 
 /// A connection on which waits end after an idle period. Traffic in one direction counts for the other too, because a
 /// large request is not answered before its end.
-pub(crate) struct Watched<S> {
+pub(crate) struct IdleTimeout<S> {
     inner: S,
     silence: Duration,
     moved: Instant,
@@ -40,9 +40,15 @@ struct Wait {
     sleep: Option<Pin<Box<Sleep>>>,
 }
 
-impl<S> Watched<S> {
-    pub(crate) fn new(inner: S, silence: Duration) -> Watched<S> {
-        Watched { inner, silence, moved: Instant::now(), reading: Wait::default(), writing: Wait::default() }
+impl<S> IdleTimeout<S> {
+    pub(crate) fn new(inner: S, silence: Duration) -> IdleTimeout<S> {
+        IdleTimeout {
+            inner,
+            silence,
+            moved: Instant::now(),
+            reading: Wait::default(),
+            writing: Wait::default(),
+        }
     }
 }
 
@@ -69,7 +75,7 @@ impl Wait {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for IdleTimeout<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -87,7 +93,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> Watched<S> {
+impl<S: AsyncWrite + Unpin> IdleTimeout<S> {
     fn written<T>(&mut self, context: &mut Context<'_>, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         match polled {
             Poll::Pending => Poll::Ready(Err(ready!(self.writing.poll(self.moved, self.silence, context)))),
@@ -100,7 +106,7 @@ impl<S: AsyncWrite + Unpin> Watched<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for IdleTimeout<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -143,7 +149,7 @@ mod tests {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (mut peer, _) = listener.accept().await.unwrap();
-        let (mut read, mut write) = tokio::io::split(Watched::new(stream, Duration::from_millis(400)));
+        let (mut read, mut write) = tokio::io::split(IdleTimeout::new(stream, Duration::from_millis(400)));
         let began = Instant::now();
         let mut bytes = [0; 1];
         let busy = async {

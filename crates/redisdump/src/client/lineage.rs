@@ -34,7 +34,7 @@ impl Lineage {
         let mut fields = BTreeMap::new();
         for section in ["server", "replication"] {
             match info(&mut connection, section).await {
-                Ok(said) => fields.extend(said),
+                Ok(more) => fields.extend(more),
                 // A user without INFO may still read or write.
                 Err(error) if error.is_forbidden() => {}
                 Err(error) => return Err(error),

@@ -1,6 +1,6 @@
 //! Opens a connection to what a URL denotes: a server, the master known to Sentinels, or any node of a cluster.
 
-use super::options::Place;
+use super::options::Address;
 use super::sentinel;
 use super::wire::Connection;
 use crate::cluster::seed;
@@ -9,11 +9,11 @@ use crate::{ConnectOptions, Error};
 impl Connection {
     /// Connects and authenticates.
     pub(crate) async fn open(options: &ConnectOptions) -> Result<Connection, Error> {
-        match &options.place {
-            Place::Sentinel(watching) => {
+        match &options.address {
+            Address::Sentinel(watching) => {
                 Connection::to_server(&Box::pin(sentinel::master(options, watching)).await?).await
             }
-            Place::Cluster(_) => Connection::to_server(&seed(options).await?).await,
+            Address::Cluster(_) => Connection::to_server(&seed(options).await?).await,
             _ => Connection::to_server(options).await,
         }
     }

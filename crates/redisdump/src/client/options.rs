@@ -24,7 +24,7 @@ impl Environment {
 
 /// The address of a server.
 #[derive(Clone, PartialEq, Eq)]
-pub(crate) enum Place {
+pub(crate) enum Address {
     Tcp { host: String, port: u16, tls: Option<Tls> },
     Unix(String),
     Sentinel(Sentinel),
@@ -112,7 +112,7 @@ const SILENCE: u64 = 900;
 /// How to reach a server. Neither `Debug` nor [`ConnectOptions::display`] shows the password.
 #[derive(Clone)]
 pub struct ConnectOptions {
-    pub(crate) place: Place,
+    pub(crate) address: Address,
     pub(crate) user: Option<String>,
     pub(crate) password: Option<String>,
     password_in_url: bool,
@@ -155,7 +155,7 @@ impl ConnectOptions {
                 )));
             }
         };
-        let mut said = Said::parse(query, secure)?;
+        let mut parameters = Parameters::parse(query, secure)?;
         // Neither host nor login contains a slash; a path begins with one.
         let (authority, path) = match (rest.find('/'), unix && !rest.contains('@')) {
             (_, true) => ("", rest),
@@ -175,34 +175,34 @@ impl ConnectOptions {
         };
         let some = |text: String| (!text.is_empty()).then_some(text);
         let (user, password) = (some(user), some(password));
-        if user.is_some() && said.user.is_some() {
+        if user.is_some() && parameters.user.is_some() {
             return Err(wrong("the user is given twice: before the @, and as a parameter"));
         }
-        let place = match unix {
+        let address = match unix {
             true if address.is_empty() && !path.is_empty() => {
-                Place::Unix(decode(path).map_err(|e| wrong(&e))?)
+                Address::Unix(decode(path).map_err(|e| wrong(&e))?)
             }
             true => return Err(wrong("expected redis+unix://[user@]/path/of/the/socket")),
             false if sentinel.is_some() => {
-                sentinels(address, path, secure.then(|| std::mem::take(&mut said.tls)))?
+                sentinels(address, path, secure.then(|| std::mem::take(&mut parameters.tls)))?
             }
-            false if cluster.is_some() && said.this_node => {
+            false if cluster.is_some() && parameters.this_node => {
                 return Err(wrong(
                     "cluster=this-node (one node) and redis+cluster:// (all nodes) are mutually exclusive",
                 ));
             }
             false if cluster.is_some() => {
-                cluster_of(address, path, secure.then(|| std::mem::take(&mut said.tls)))?
+                cluster_of(address, path, secure.then(|| std::mem::take(&mut parameters.tls)))?
             }
-            false => tcp(address, path, secure.then(|| std::mem::take(&mut said.tls)))?,
+            false => tcp(address, path, secure.then(|| std::mem::take(&mut parameters.tls)))?,
         };
         Ok(ConnectOptions {
-            place,
-            user: user.or(said.user),
+            address,
+            user: user.or(parameters.user),
             password_in_url: password.is_some(),
             password: password.or_else(|| env.password.clone()),
-            silence: (said.timeout > 0).then(|| Duration::from_secs(said.timeout)),
-            this_node: said.this_node,
+            silence: (parameters.timeout > 0).then(|| Duration::from_secs(parameters.timeout)),
+            this_node: parameters.this_node,
             dialer: None,
         })
     }
@@ -222,9 +222,9 @@ impl ConnectOptions {
         if *files == TlsFiles::default() {
             return Ok(self);
         }
-        let (Place::Tcp { tls: Some(tls), .. }
-        | Place::Sentinel(Sentinel { tls: Some(tls), .. })
-        | Place::Cluster(Cluster { tls: Some(tls), .. })) = &mut self.place
+        let (Address::Tcp { tls: Some(tls), .. }
+        | Address::Sentinel(Sentinel { tls: Some(tls), .. })
+        | Address::Cluster(Cluster { tls: Some(tls), .. })) = &mut self.address
         else {
             return Err(Error::Options("TLS files require a rediss:// URL".to_owned()));
         };
@@ -270,7 +270,7 @@ impl ConnectOptions {
     /// Another server with the same login, and with TLS if this one uses it.
     pub(crate) fn at(&self, host: &str, port: u16) -> ConnectOptions {
         let tls = self.tls().cloned();
-        ConnectOptions { place: Place::Tcp { host: host.to_owned(), port, tls }, ..self.clone() }
+        ConnectOptions { address: Address::Tcp { host: host.to_owned(), port, tls }, ..self.clone() }
     }
 
     /// The same options without login.
@@ -279,63 +279,63 @@ impl ConnectOptions {
     }
 
     fn tls(&self) -> Option<&Tls> {
-        match &self.place {
-            Place::Tcp { tls, .. }
-            | Place::Sentinel(Sentinel { tls, .. })
-            | Place::Cluster(Cluster { tls, .. }) => tls.as_ref(),
-            Place::Unix(_) => None,
+        match &self.address {
+            Address::Tcp { tls, .. }
+            | Address::Sentinel(Sentinel { tls, .. })
+            | Address::Cluster(Cluster { tls, .. }) => tls.as_ref(),
+            Address::Unix(_) => None,
         }
     }
 
     /// The host name or address; `None` for a socket.
     pub(crate) fn host(&self) -> Option<&str> {
-        match &self.place {
-            Place::Tcp { host, .. } => Some(host),
-            Place::Sentinel(sentinel) => sentinel.found.get().map(|(host, _)| host.as_str()),
-            Place::Cluster(_) | Place::Unix(_) => None,
+        match &self.address {
+            Address::Tcp { host, .. } => Some(host),
+            Address::Sentinel(sentinel) => sentinel.found.get().map(|(host, _)| host.as_str()),
+            Address::Cluster(_) | Address::Unix(_) => None,
         }
     }
 
     /// The port; `None` for a socket.
     pub(crate) fn port(&self) -> Option<u16> {
-        match &self.place {
-            Place::Tcp { port, .. } => Some(*port),
-            Place::Sentinel(sentinel) => sentinel.found.get().map(|(_, port)| *port),
-            Place::Cluster(_) | Place::Unix(_) => None,
+        match &self.address {
+            Address::Tcp { port, .. } => Some(*port),
+            Address::Sentinel(sentinel) => sentinel.found.get().map(|(_, port)| *port),
+            Address::Cluster(_) | Address::Unix(_) => None,
         }
     }
 
     /// `host:port`, or the socket's path; for Sentinels the master's address, once resolved.
     pub fn address(&self) -> String {
-        match &self.place {
-            Place::Sentinel(sentinel) => match sentinel.found.get() {
+        match &self.address {
+            Address::Sentinel(sentinel) => match sentinel.found.get() {
                 Some((host, port)) => format!("{host}:{port}"),
                 None => sentinel.to_string(),
             },
-            Place::Tcp { host, port, .. } => format!("{host}:{port}"),
-            Place::Cluster(cluster) => {
+            Address::Tcp { host, port, .. } => format!("{host}:{port}"),
+            Address::Cluster(cluster) => {
                 cluster.nodes.first().map(|(host, port)| format!("{host}:{port}")).unwrap_or_default()
             }
-            Place::Unix(path) => path.clone(),
+            Address::Unix(path) => path.clone(),
         }
     }
 
     /// True for a cluster.
     pub fn is_cluster(&self) -> bool {
-        matches!(self.place, Place::Cluster(_))
+        matches!(self.address, Address::Cluster(_))
     }
 
     /// The connection for display, without secrets.
     pub fn display(&self) -> impl fmt::Display + '_ {
-        match &self.place {
-            Place::Tcp { tls: Some(_), .. } => format!("rediss://{}", self.address()),
-            Place::Tcp { .. } => format!("redis://{}", self.address()),
-            Place::Unix(path) => format!("redis+unix://{path}"),
-            Place::Cluster(cluster) => {
+        match &self.address {
+            Address::Tcp { tls: Some(_), .. } => format!("rediss://{}", self.address()),
+            Address::Tcp { .. } => format!("redis://{}", self.address()),
+            Address::Unix(path) => format!("redis+unix://{path}"),
+            Address::Cluster(cluster) => {
                 let scheme = if cluster.tls.is_some() { "rediss" } else { "redis" };
                 format!("{scheme}+cluster://{}", self.address())
             }
-            Place::Sentinel(sentinel) => {
+            Address::Sentinel(sentinel) => {
                 let scheme = if sentinel.tls.is_some() { "rediss" } else { "redis" };
                 let found = sentinel.found.get().map(|(host, port)| format!(" (master {host}:{port})"));
                 format!("{scheme}+sentinel://{sentinel}{}", found.unwrap_or_default())
@@ -362,27 +362,28 @@ fn wrong(message: &str) -> Error {
 }
 
 /// The parameters after the `?`.
-struct Said {
+struct Parameters {
     user: Option<String>,
     timeout: u64,
     this_node: bool,
     tls: Tls,
 }
 
-impl Said {
-    fn parse(query: &str, secure: bool) -> Result<Said, Error> {
-        let mut said = Said { user: None, timeout: SILENCE, this_node: false, tls: Tls::default() };
+impl Parameters {
+    fn parse(query: &str, secure: bool) -> Result<Parameters, Error> {
+        let mut parameters =
+            Parameters { user: None, timeout: SILENCE, this_node: false, tls: Tls::default() };
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             let value = decode(value).map_err(|e| wrong(&e))?;
-            let tls = &mut said.tls;
+            let tls = &mut parameters.tls;
             match name {
-                "user" if !value.is_empty() => said.user = Some(value),
+                "user" if !value.is_empty() => parameters.user = Some(value),
                 "timeout" => {
-                    said.timeout =
+                    parameters.timeout =
                         value.parse().map_err(|_| wrong("the timeout is not a number of seconds"))?;
                 }
-                "cluster" if value == "this-node" => said.this_node = true,
+                "cluster" if value == "this-node" => parameters.this_node = true,
                 "insecure" if secure => tls.insecure = value == "true",
                 "cacert" | "cert" | "key" | "sni" if secure && !value.is_empty() => {
                     let place = match name {
@@ -401,8 +402,8 @@ impl Said {
                 }
             }
         }
-        said.tls.check()?;
-        Ok(said)
+        parameters.tls.check()?;
+        Ok(parameters)
     }
 }
 
@@ -419,26 +420,26 @@ impl Tls {
 }
 
 /// `host:port`, and a path that may only be a database number.
-fn tcp(address: &str, path: &str, tls: Option<Tls>) -> Result<Place, Error> {
+fn tcp(address: &str, path: &str, tls: Option<Tls>) -> Result<Address, Error> {
     if !matches!(path, "" | "/" | "/0") {
         return Err(wrong("it contains a database number, but all databases of a server are used"));
     }
     let (host, port) = host_and_port(address, 6379)?;
-    Ok(Place::Tcp { host, port, tls })
+    Ok(Address::Tcp { host, port, tls })
 }
 
 /// The nodes of a cluster.
-fn cluster_of(addresses: &str, path: &str, tls: Option<Tls>) -> Result<Place, Error> {
+fn cluster_of(addresses: &str, path: &str, tls: Option<Tls>) -> Result<Address, Error> {
     if !matches!(path, "" | "/" | "/0") {
         return Err(wrong("expected redis+cluster://[user[:password]@]host[:port][,host[:port]]"));
     }
     let nodes: Result<Vec<_>, Error> =
         addresses.split(',').map(|address| host_and_port(address, 6379)).collect();
-    Ok(Place::Cluster(Cluster { nodes: nodes?, tls, seen: Arc::default() }))
+    Ok(Address::Cluster(Cluster { nodes: nodes?, tls, seen: Arc::default() }))
 }
 
 /// The Sentinels and the master's name.
-fn sentinels(addresses: &str, path: &str, tls: Option<Tls>) -> Result<Place, Error> {
+fn sentinels(addresses: &str, path: &str, tls: Option<Tls>) -> Result<Address, Error> {
     const FORM: &str = "expected redis+sentinel://[user[:password]@]host[:port][,host[:port]]/master-name";
     let name = path.trim_start_matches('/');
     let name = name.strip_suffix("/0").unwrap_or(name);
@@ -451,7 +452,7 @@ fn sentinels(addresses: &str, path: &str, tls: Option<Tls>) -> Result<Place, Err
     let nodes: Result<Vec<_>, Error> =
         addresses.split(',').map(|address| host_and_port(address, 26379)).collect();
     let master = decode(name).map_err(|e| wrong(&e))?;
-    Ok(Place::Sentinel(Sentinel { nodes: nodes?, master, tls, found: Arc::default() }))
+    Ok(Address::Sentinel(Sentinel { nodes: nodes?, master, tls, found: Arc::default() }))
 }
 
 fn host_and_port(address: &str, usual: u16) -> Result<(String, u16), Error> {
@@ -496,7 +497,7 @@ mod tests {
     fn files_for_tls_stand_beside_the_url() {
         let parse = |url: &str| ConnectOptions::parse(url, &Environment::default()).unwrap();
         let files = TlsFiles { cacert: Some("/ca".into()), cert: Some("/c".into()), key: Some("/k".into()) };
-        let Place::Tcp { tls, .. } = parse("rediss://h").with_tls_files(&files).unwrap().place else {
+        let Address::Tcp { tls, .. } = parse("rediss://h").with_tls_files(&files).unwrap().address else {
             panic!()
         };
         assert_eq!(tls.unwrap().cert.as_deref(), Some("/c"));
@@ -528,10 +529,10 @@ mod tests {
         assert_eq!((socket.user.as_deref(), socket.this_node, socket.silence), (Some("bot"), true, None));
         let tls = parse("rediss://h?cacert=/ca%20s.pem&cert=c&key=k&sni=n").unwrap();
         assert!(!tls.wants_certificate());
-        let Place::Tcp { tls: Some(tls), .. } = tls.place else { panic!() };
+        let Address::Tcp { tls: Some(tls), .. } = tls.address else { panic!() };
         assert_eq!((tls.cacert.as_deref(), tls.sni.as_deref()), (Some("/ca s.pem"), Some("n")));
         let sentinel = parse("rediss+sentinel://u:p@a,[::1]:7/my%20master/0?insecure=true").unwrap();
-        let Place::Sentinel(of) = &sentinel.place else { panic!() };
+        let Address::Sentinel(of) = &sentinel.address else { panic!() };
         assert_eq!(
             (of.nodes.clone(), of.master.as_str()),
             (vec![("a".into(), 26379), ("::1".into(), 7)], "my master")

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::client::identity::info;
-use crate::client::options::{Place, Sentinel};
+use crate::client::options::{Address, Sentinel};
 use crate::client::wire::{Connection, Reply};
 use crate::{ConnectOptions, Error};
 
@@ -19,18 +19,18 @@ pub(crate) async fn master(options: &ConnectOptions, sentinel: &Sentinel) -> Res
     if let Some((host, port)) = sentinel.found.get() {
         return Ok(options.at(host, *port));
     }
-    let mut said = Vec::new();
+    let mut failures = Vec::new();
     for attempt in 0..TRIES {
         if attempt > 0 {
             tokio::time::sleep(PAUSE).await;
         }
-        said.clear();
+        failures.clear();
         let mut again = false;
         for (host, port) in &sentinel.nodes {
             let name = format!("{host}:{port}");
             match named(options, sentinel, host, *port).await {
-                Err(error) => said.push(format!("{name}: {error}")),
-                Ok(None) => said.push(format!("{name} does not monitor a master `{}`", sentinel.master)),
+                Err(error) => failures.push(format!("{name}: {error}")),
+                Ok(None) => failures.push(format!("{name} does not monitor a master `{}`", sentinel.master)),
                 Ok(Some((host, port))) => match is_master(&options.at(&host, port)).await {
                     Ok(true) => {
                         let (host, port) = sentinel.found.get_or_init(|| (host, port));
@@ -38,11 +38,11 @@ pub(crate) async fn master(options: &ConnectOptions, sentinel: &Sentinel) -> Res
                     }
                     Ok(false) => {
                         again = true;
-                        said.push(format!("{name} reports {host}:{port}, which is not a master"));
+                        failures.push(format!("{name} reports {host}:{port}, which is not a master"));
                     }
                     Err(error) => {
                         again = true;
-                        said.push(format!("{name} names {host}:{port}: {error}"));
+                        failures.push(format!("{name} names {host}:{port}: {error}"));
                     }
                 },
             }
@@ -52,7 +52,7 @@ pub(crate) async fn master(options: &ConnectOptions, sentinel: &Sentinel) -> Res
             break;
         }
     }
-    Err(Error::Connect { target: options.display().to_string(), message: said.join("; ") })
+    Err(Error::Connect { target: options.display().to_string(), message: failures.join("; ") })
 }
 
 /// The master according to one Sentinel.
@@ -79,8 +79,8 @@ async fn named(
 }
 
 async fn is_master(options: &ConnectOptions) -> Result<bool, Error> {
-    debug_assert!(!matches!(options.place, Place::Sentinel(_)));
+    debug_assert!(!matches!(options.address, Address::Sentinel(_)));
     let mut connection = Connection::open(options).await?;
-    let said = info(&mut connection, "replication").await?;
-    Ok(said.get("role").is_some_and(|role| role == "master"))
+    let fields = info(&mut connection, "replication").await?;
+    Ok(fields.get("role").is_some_and(|role| role == "master"))
 }

@@ -26,18 +26,18 @@ pub(crate) async fn secured(
     let name = tls.sni.as_deref().unwrap_or(host);
     let server = ServerName::try_from(name.to_owned()).map_err(|e| format!("TLS for {name}: {e}"))?;
     connector.connect(server, stream).await.map_err(|error| {
-        let said = error.to_string();
+        let message = error.to_string();
         let authority = tls.cacert.as_deref().unwrap_or("an authority of this host");
         let hint = match () {
-            () if said.contains("UnknownIssuer") => {
+            () if message.contains("UnknownIssuer") => {
                 format!(": the server's certificate is not signed by {authority} (?cacert=FILE sets another)")
             }
-            () if said.contains("not valid for name") || said.contains("NotValidForName") => {
+            () if message.contains("not valid for name") || message.contains("NotValidForName") => {
                 format!(": the server's certificate is not for {name} (?sni=NAME sets the expected name)")
             }
             () => String::new(),
         };
-        format!("TLS: {said}{hint}")
+        format!("TLS: {message}{hint}")
     })
 }
 

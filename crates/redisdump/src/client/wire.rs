@@ -9,8 +9,8 @@ use tokio::io::{
 use tokio::net::{TcpStream, UnixStream};
 
 use crate::client::dialer::{ByteStream, Destination, Dialer};
-use crate::client::idle_timeout::{Watched, keep_alive};
-use crate::client::options::Place;
+use crate::client::idle_timeout::{IdleTimeout, keep_alive};
+use crate::client::options::Address;
 pub(crate) use crate::client::resp::command;
 use crate::client::tls::{connector, secured};
 use crate::{ConnectOptions, Error};
@@ -101,14 +101,14 @@ pub(crate) struct Connection {
 }
 
 impl Writer {
-    pub(crate) async fn send(&mut self, bytes: &[u8], doing: &str) -> Result<(), Error> {
+    pub(crate) async fn send(&mut self, bytes: &[u8], operation: &str) -> Result<(), Error> {
         let sent = async {
             self.socket.write_all(bytes).await?;
             self.socket.flush().await
         };
         sent.await.map_err(|source| Error::Lost {
             target: self.target.clone(),
-            doing: doing.to_owned(),
+            operation: operation.to_owned(),
             source,
         })
     }
@@ -119,20 +119,20 @@ impl Reader {
         &self.target
     }
 
-    pub(crate) fn lost(&self, doing: &str, source: std::io::Error) -> Error {
-        Error::Lost { target: self.target.clone(), doing: doing.to_owned(), source }
+    pub(crate) fn lost(&self, operation: &str, source: std::io::Error) -> Error {
+        Error::Lost { target: self.target.clone(), operation: operation.to_owned(), source }
     }
 
     /// One line without its end.
-    pub(crate) async fn line(&mut self, doing: &str) -> Result<String, Error> {
+    pub(crate) async fn line(&mut self, operation: &str) -> Result<String, Error> {
         let mut line = Vec::new();
         let read = (&mut self.socket).take(LINE).read_until(b'\n', &mut line).await;
-        read.map_err(|e| self.lost(doing, e))?;
+        read.map_err(|e| self.lost(operation, e))?;
         if line.pop() != Some(b'\n') {
             if line.len() as u64 >= LINE - 1 {
                 return Err(self.protocol("unterminated line".to_owned()));
             }
-            return Err(self.lost(doing, std::io::ErrorKind::UnexpectedEof.into()));
+            return Err(self.lost(operation, std::io::ErrorKind::UnexpectedEof.into()));
         }
         if line.last() == Some(&b'\r') {
             line.pop();
@@ -140,17 +140,17 @@ impl Reader {
         Ok(String::from_utf8_lossy(&line).into_owned())
     }
 
-    pub(crate) async fn reply(&mut self, doing: &str) -> Result<Reply, Error> {
-        self.nested(doing, 0).await
+    pub(crate) async fn reply(&mut self, operation: &str) -> Result<Reply, Error> {
+        self.nested(operation, 0).await
     }
 
-    async fn nested(&mut self, doing: &str, depth: usize) -> Result<Reply, Error> {
-        match self.head(doing).await? {
-            Head::Bulk(n) => self.bulk(n, doing).await.map(Reply::Bulk),
+    async fn nested(&mut self, operation: &str, depth: usize) -> Result<Reply, Error> {
+        match self.head(operation).await? {
+            Head::Bulk(n) => self.bulk(n, operation).await.map(Reply::Bulk),
             Head::Array(n) if depth < DEPTH => {
                 let mut items = Vec::new();
                 for _ in 0..n {
-                    items.push(Box::pin(self.nested(doing, depth + 1)).await?);
+                    items.push(Box::pin(self.nested(operation, depth + 1)).await?);
                 }
                 Ok(Reply::Array(items))
             }
@@ -162,8 +162,8 @@ impl Reader {
     }
 
     /// Reads the header of a reply; the caller reads the rest.
-    pub(crate) async fn head(&mut self, doing: &str) -> Result<Head, Error> {
-        let line = self.line(doing).await?;
+    pub(crate) async fn head(&mut self, operation: &str) -> Result<Head, Error> {
+        let line = self.line(operation).await?;
         let (kind, rest) = line.split_at_checked(1).unwrap_or(("", ""));
         Ok(match (kind, rest.parse::<i64>()) {
             ("+", _) => Head::Other(Reply::Simple(rest.to_owned())),
@@ -180,13 +180,13 @@ impl Reader {
     }
 
     /// Reads a reply and keeps only its errors.
-    pub(crate) async fn outcome(&mut self, doing: &str) -> Result<Option<Failed>, Error> {
+    pub(crate) async fn outcome(&mut self, operation: &str) -> Result<Option<Failed>, Error> {
         let mut failed: Option<Failed> = None;
         // The number of missing elements at each depth, and the current element of the outermost array.
         let mut missing: Vec<u64> = Vec::new();
         let mut element = 0;
         loop {
-            let line = self.line(doing).await?;
+            let line = self.line(operation).await?;
             let (kind, rest) = line.split_at_checked(1).unwrap_or(("", ""));
             match (kind, rest.parse::<i64>()) {
                 ("-", _) => {
@@ -195,7 +195,7 @@ impl Reader {
                     failed.get_or_insert_with(first).errors += 1;
                 }
                 ("+", _) | (":", Ok(_)) | ("$" | "*", Ok(-1)) => {}
-                ("$", Ok(n)) if n >= 0 => self.skip(n.unsigned_abs().saturating_add(2), doing).await?,
+                ("$", Ok(n)) if n >= 0 => self.skip(n.unsigned_abs().saturating_add(2), operation).await?,
                 ("*", Ok(n)) if n >= 0 && missing.len() < DEPTH => {
                     missing.push(n.unsigned_abs().saturating_add(1));
                 }
@@ -230,36 +230,46 @@ impl Reader {
     }
 
     /// Skips bytes of a reply whose header was read.
-    pub(crate) async fn skip(&mut self, bytes: u64, doing: &str) -> Result<(), Error> {
+    pub(crate) async fn skip(&mut self, bytes: u64, operation: &str) -> Result<(), Error> {
         let skipped = tokio::io::copy(&mut (&mut self.socket).take(bytes), &mut tokio::io::sink()).await;
-        match skipped.map_err(|e| self.lost(doing, e))? == bytes {
+        match skipped.map_err(|e| self.lost(operation, e))? == bytes {
             true => Ok(()),
-            false => Err(self.lost(doing, std::io::ErrorKind::UnexpectedEof.into())),
+            false => Err(self.lost(operation, std::io::ErrorKind::UnexpectedEof.into())),
         }
     }
 
     /// Appends available bytes of a reply whose header was read, at most `most`; returns their number, at least one.
-    pub(crate) async fn some(&mut self, out: &mut Vec<u8>, most: usize, doing: &str) -> Result<usize, Error> {
+    pub(crate) async fn some(
+        &mut self,
+        out: &mut Vec<u8>,
+        most: usize,
+        operation: &str,
+    ) -> Result<usize, Error> {
         let before = out.len();
         out.resize(before + most, 0);
         let read = self.socket.read(out.get_mut(before..).unwrap_or_default()).await;
         out.truncate(before + read.as_ref().map_or(0, |n| *n));
-        match read.map_err(|e| self.lost(doing, e))? {
-            0 => Err(self.lost(doing, std::io::ErrorKind::UnexpectedEof.into())),
+        match read.map_err(|e| self.lost(operation, e))? {
+            0 => Err(self.lost(operation, std::io::ErrorKind::UnexpectedEof.into())),
             n => Ok(n),
         }
     }
 
     /// Reads a string whose header was read, and its line end.
-    pub(crate) async fn bulk(&mut self, length: u64, doing: &str) -> Result<Vec<u8>, Error> {
+    pub(crate) async fn bulk(&mut self, length: u64, operation: &str) -> Result<Vec<u8>, Error> {
         let mut bytes = Vec::new();
-        self.part(&mut bytes, length, doing).await?;
-        self.end(doing).await?;
+        self.part(&mut bytes, length, operation).await?;
+        self.end(operation).await?;
         Ok(bytes)
     }
 
     /// Appends the next bytes of a string.
-    pub(crate) async fn part(&mut self, into: &mut Vec<u8>, bytes: u64, doing: &str) -> Result<(), Error> {
+    pub(crate) async fn part(
+        &mut self,
+        into: &mut Vec<u8>,
+        bytes: u64,
+        operation: &str,
+    ) -> Result<(), Error> {
         let mut left = bytes;
         while left > 0 {
             let step = usize::try_from(left).unwrap_or(STEP).min(STEP);
@@ -267,16 +277,16 @@ impl Reader {
             into.resize(before + step, 0);
             let part = into.get_mut(before..).unwrap_or_default();
             let read = self.socket.read_exact(part).await;
-            read.map_err(|e| self.lost(doing, e))?;
+            read.map_err(|e| self.lost(operation, e))?;
             left -= step as u64;
         }
         Ok(())
     }
 
     /// Reads the line end after a string.
-    pub(crate) async fn end(&mut self, doing: &str) -> Result<(), Error> {
+    pub(crate) async fn end(&mut self, operation: &str) -> Result<(), Error> {
         let read = self.socket.read_exact(&mut [0; 2]).await;
-        read.map(drop).map_err(|e| self.lost(doing, e))
+        read.map(drop).map_err(|e| self.lost(operation, e))
     }
 
     pub(crate) fn protocol(&self, message: String) -> Error {
@@ -304,12 +314,12 @@ impl Connection {
         };
         // Only the first reply shows that the server accepts the connection without a client certificate.
         let closed = |error: Error| match error {
-            Error::Lost { target, doing, source } if options.wants_certificate() => {
-                let doing = format!(
-                    "{doing}, the first question (a server with `tls-auth-clients yes` wants a client's certificate: \
+            Error::Lost { target, operation, source } if options.wants_certificate() => {
+                let operation = format!(
+                    "{operation}, the first question (a server with `tls-auth-clients yes` wants a client's certificate: \
                      ?cert=FILE&key=FILE)"
                 );
-                Error::Lost { target, doing, source }
+                Error::Lost { target, operation, source }
             }
             other => other,
         };
@@ -338,25 +348,25 @@ impl Connection {
 
     /// Sends a command and returns its reply, including errors.
     pub(crate) async fn ask_raw(&mut self, arguments: &[&[u8]]) -> Result<Reply, Error> {
-        let doing =
+        let operation =
             arguments.first().map(|name| String::from_utf8_lossy(name).into_owned()).unwrap_or_default();
         let mut out = Vec::new();
         command(&mut out, arguments);
-        self.writer.send(&out, &doing).await?;
-        self.reader.reply(&doing).await
+        self.writer.send(&out, &operation).await?;
+        self.reader.reply(&operation).await
     }
 
     /// Sends a command and returns its reply; an error reply is an error.
     pub(crate) async fn ask(&mut self, arguments: &[&[u8]]) -> Result<Reply, Error> {
         match self.ask_raw(arguments).await? {
             Reply::Error(message) => {
-                let doing = arguments
+                let operation = arguments
                     .iter()
                     .take(2)
                     .map(|a| String::from_utf8_lossy(a))
                     .collect::<Vec<_>>()
                     .join(" ");
-                Err(Error::Server { target: self.reader.target.clone(), doing, message })
+                Err(Error::Server { target: self.reader.target.clone(), operation, message })
             }
             reply => Ok(reply),
         }
@@ -371,16 +381,16 @@ fn has_no_password(message: &str) -> bool {
 }
 
 async fn dial(options: &ConnectOptions) -> Result<Socket, String> {
-    let socket: Socket = match &options.place {
+    let socket: Socket = match &options.address {
         // The master was resolved before.
-        Place::Sentinel(_) => return Err("Sentinels store no keys".to_owned()),
+        Address::Sentinel(_) => return Err("Sentinels store no keys".to_owned()),
         // A node was chosen before.
-        Place::Cluster(_) => return Err("a cluster is reached by its nodes".to_owned()),
-        Place::Unix(path) => match &options.dialer {
+        Address::Cluster(_) => return Err("a cluster is reached by its nodes".to_owned()),
+        Address::Unix(path) => match &options.dialer {
             Some(dialer) => dialed(dialer.as_ref(), Destination::Unix(path.as_ref())).await?,
             None => Box::new(UnixStream::connect(path).await.map_err(|e| e.to_string())?),
         },
-        Place::Tcp { host, port, tls } => {
+        Address::Tcp { host, port, tls } => {
             let connector = tls.as_ref().map(connector).transpose()?;
             let stream: Socket = match &options.dialer {
                 Some(dialer) => dialed(dialer.as_ref(), Destination::Tcp(host, *port)).await?,
@@ -399,7 +409,7 @@ async fn dial(options: &ConnectOptions) -> Result<Socket, String> {
         }
     };
     Ok(match options.silence {
-        Some(silence) => Box::new(Watched::new(socket, silence)),
+        Some(silence) => Box::new(IdleTimeout::new(socket, silence)),
         None => socket,
     })
 }

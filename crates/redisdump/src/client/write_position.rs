@@ -38,23 +38,23 @@ pub async fn write_position(options: &ConnectOptions) -> Result<WritePosition, E
 
 async fn of_node(options: &ConnectOptions) -> Result<WritePosition, Error> {
     let mut connection = Connection::open(options).await?;
-    let mut said = std::collections::BTreeMap::new();
+    let mut fields = std::collections::BTreeMap::new();
     for section in ["replication", "persistence"] {
         match info(&mut connection, section).await {
-            Ok(fields) => said.extend(fields),
+            Ok(more) => fields.extend(more),
             Err(Error::Server { .. }) => {}
             Err(error) => return Err(error),
         }
     }
-    let offset = if said.get("role").is_some_and(|role| role == "slave") {
+    let offset = if fields.get("role").is_some_and(|role| role == "slave") {
         "slave_repl_offset"
     } else {
         "master_repl_offset"
     };
     Ok(WritePosition {
-        offset: said.get(offset).and_then(|n| n.parse().ok()),
-        changes: said.get("rdb_changes_since_last_save").and_then(|n| n.parse().ok()),
-        saved: said.get("rdb_last_save_time").and_then(|n| n.parse().ok()),
+        offset: fields.get(offset).and_then(|n| n.parse().ok()),
+        changes: fields.get("rdb_changes_since_last_save").and_then(|n| n.parse().ok()),
+        saved: fields.get("rdb_last_save_time").and_then(|n| n.parse().ok()),
     })
 }
 

@@ -81,13 +81,13 @@ impl Link {
         slot: u16,
         from: (&str, u16),
         redirect: Redirect,
-        doing: &str,
+        operation: &str,
     ) -> Result<Follow, Error> {
         let deadline = Instant::now() + FAILOVER;
         let mut repeated = false;
         let mut at = (from.0.to_owned(), from.1);
         let mut redirect = redirect;
-        let mut said = String::new();
+        let mut last_error = String::new();
         for hop in 0_u64.. {
             // Nodes that send each other's commands back have to agree first.
             if hop > HOPS {
@@ -113,11 +113,11 @@ impl Link {
                     }
                 }
             }
-            match self.ask(&at, asking, command, doing).await {
+            match self.ask(&at, asking, command, operation).await {
                 Ok(Reply::Error(message)) => match Redirect::of(&message) {
                     Some(next) => {
                         redirect = next;
-                        said = message;
+                        last_error = message;
                     }
                     None => return Ok(Follow { reply: Reply::Error(message), repeated }),
                 },
@@ -125,15 +125,15 @@ impl Link {
                 Err(error @ (Error::Lost { .. } | Error::Connect { .. })) => {
                     repeated |= matches!(error, Error::Lost { .. });
                     self.open.remove(&at);
-                    said = error.to_string();
+                    last_error = error.to_string();
                     redirect = Redirect::Down;
                 }
                 Err(error) => return Err(error),
             }
         }
         let target = self.cluster.display().to_string();
-        let message = format!("slot {slot} was served by no node for {} s: {said}", FAILOVER.as_secs());
-        Err(Error::Server { target, doing: doing.to_owned(), message })
+        let message = format!("slot {slot} was served by no node for {} s: {last_error}", FAILOVER.as_secs());
+        Err(Error::Server { target, operation: operation.to_owned(), message })
     }
 
     async fn ask(
@@ -141,7 +141,7 @@ impl Link {
         at: &(String, u16),
         asking: bool,
         command: &[u8],
-        doing: &str,
+        operation: &str,
     ) -> Result<Reply, Error> {
         if !self.open.contains_key(at) {
             let connection = Connection::open(&self.cluster.at(&at.0, at.1)).await?;
@@ -151,8 +151,8 @@ impl Link {
         if asking {
             connection.ask_raw(&[b"ASKING"]).await?;
         }
-        connection.writer.send(command, doing).await?;
-        connection.reader.reply(doing).await
+        connection.writer.send(command, operation).await?;
+        connection.reader.reply(operation).await
     }
 }
 

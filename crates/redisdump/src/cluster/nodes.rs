@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::link::PAUSE;
 use super::topology::Topology;
-use crate::client::options::Place;
+use crate::client::options::Address;
 use crate::client::wire::Connection;
 use crate::{ConnectOptions, Error};
 
@@ -16,17 +16,17 @@ use crate::{ConnectOptions, Error};
 /// # Errors
 /// [`Error::Connect`], with what became of each.
 pub(crate) async fn seed(options: &ConnectOptions) -> Result<ConnectOptions, Error> {
-    let Place::Cluster(cluster) = &options.place else { return Ok(options.clone()) };
-    let mut said = Vec::new();
+    let Address::Cluster(cluster) = &options.address else { return Ok(options.clone()) };
+    let mut failures = Vec::new();
     for (host, port) in cluster.candidates() {
         let node = options.at(&host, port);
         match Connection::to_server(&node).await {
             Ok(_) => return Ok(node),
-            Err(Error::Connect { message, .. }) => said.push(format!("{host}:{port}: {message}")),
-            Err(error) => said.push(error.to_string()),
+            Err(Error::Connect { message, .. }) => failures.push(format!("{host}:{port}: {message}")),
+            Err(error) => failures.push(error.to_string()),
         }
     }
-    Err(Error::Connect { target: options.display().to_string(), message: said.join("; ") })
+    Err(Error::Connect { target: options.display().to_string(), message: failures.join("; ") })
 }
 
 /// The masters of a cluster, each as a server of its own; any other server as it is.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::slots::{SLOTS, SlotSet};
-use crate::client::options::Place;
+use crate::client::options::Address;
 use crate::client::wire::Connection;
 use crate::{ConnectOptions, Error};
 
@@ -46,7 +46,7 @@ impl Topology {
     pub(crate) async fn read(options: &ConnectOptions) -> Result<Topology, Error> {
         let asked = super::seed(options).await?;
         let topology = Topology::of(&asked).await?;
-        if let Place::Cluster(cluster) = &options.place {
+        if let Address::Cluster(cluster) = &options.address {
             let known = topology.masters.iter().map(|node| (node.host.clone(), node.port));
             cluster.learn(known);
         }
@@ -56,22 +56,22 @@ impl Topology {
     /// As this node sees it.
     pub(crate) async fn of(node: &ConnectOptions) -> Result<Topology, Error> {
         let mut connection = Connection::open(node).await?;
-        let said = connection.ask(&[b"CLUSTER", b"NODES"]).await.map_err(|error| match error {
+        let reply = connection.ask(&[b"CLUSTER", b"NODES"]).await.map_err(|error| match error {
             Error::Server { message, .. } => Error::Refused {
                 what: format!("{} is not a node of a cluster", node.display()),
                 conflicts: vec![format!("CLUSTER NODES: {message}. Of a single server, use redis://")],
             },
             other => other,
         })?;
-        let text = String::from_utf8_lossy(said.bytes().unwrap_or_default()).into_owned();
+        let text = String::from_utf8_lossy(reply.bytes().unwrap_or_default()).into_owned();
         parse(&text, node.host().unwrap_or_default())
             .map_err(|problem| connection.reader.protocol(format!("CLUSTER NODES: {problem}")))
     }
 
     /// The slots that the node of this connection holds; nothing where it holds none, or does not say.
     pub(crate) async fn own_slots(connection: &mut Connection) -> Result<Option<SlotSet>, Error> {
-        let said = connection.ask_raw(&[b"CLUSTER", b"NODES"]).await?;
-        let Some(text) = said.bytes().map(String::from_utf8_lossy) else { return Ok(None) };
+        let reply = connection.ask_raw(&[b"CLUSTER", b"NODES"]).await?;
+        let Some(text) = reply.bytes().map(String::from_utf8_lossy) else { return Ok(None) };
         let Ok(view) = parse(&text, "") else { return Ok(None) };
         Ok(view.masters.into_iter().find(|node| node.id == view.asked).map(|node| node.slots))
     }

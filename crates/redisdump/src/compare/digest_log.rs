@@ -8,8 +8,8 @@ use std::fs::File;
 use std::io::{self, BufReader, Read, Seek as _, Write as _};
 
 use crate::client::identity::identify;
-use crate::compare::canonical::{Asker, Live};
-use crate::compare::digest::{Digester, Meaning};
+use crate::compare::canonical::{KeyReader, Live};
+use crate::compare::digest::{CanonicalDigest, Digester};
 use crate::compare::field_ttl::{Fields, LISTED, Watch, number};
 use crate::rdb::Kind;
 use crate::{ConnectOptions, Error};
@@ -55,8 +55,8 @@ impl DigestLog {
     pub async fn against(target: &ConnectOptions) -> Result<DigestLog, Error> {
         let mut connection = crate::client::wire::Connection::open(target).await?;
         let server = identify(&mut connection, target).await?;
-        let asker = Asker::open(target, &server).await?;
-        Ok(DigestLog::empty(asker.has_counters(), asker.now(), HELD))
+        let key_reader = KeyReader::open(target, &server).await?;
+        Ok(DigestLog::empty(key_reader.has_counters(), key_reader.now(), HELD))
     }
 
     /// An empty log, with so many bytes of records in memory.
@@ -154,7 +154,7 @@ impl DigestLog {
         &mut self,
         (db, name): (u64, &[u8]),
         expiry: Option<i64>,
-        meaning: &Meaning,
+        digest: &CanonicalDigest,
         fields: Option<Fields>,
         metadata: bool,
     ) {
@@ -164,14 +164,14 @@ impl DigestLog {
         out.extend_from_slice(&(name.len() as u64).to_le_bytes());
         out.extend_from_slice(name);
         let flags = u8::from(expiry.is_some())
-            | u8::from(meaning.field_expiry) << 1
-            | u8::from(meaning.opaque) << 2
+            | u8::from(digest.field_expiry) << 1
+            | u8::from(digest.opaque) << 2
             | u8::from(metadata) << 3
             | u8::from(fields.is_some()) << 4;
-        out.extend_from_slice(&[flags, meaning.kind as u8]);
+        out.extend_from_slice(&[flags, digest.kind as u8]);
         out.extend_from_slice(&expiry.unwrap_or_default().to_le_bytes());
-        out.extend_from_slice(&meaning.value.to_le_bytes());
-        out.extend_from_slice(&meaning.module.to_le_bytes());
+        out.extend_from_slice(&digest.value.to_le_bytes());
+        out.extend_from_slice(&digest.module.to_le_bytes());
         if let Some(fields) = fields {
             fields.write(out);
         }
@@ -268,10 +268,10 @@ fn record(from: &mut impl Read) -> io::Result<Record> {
     ];
     let kind = KINDS.into_iter().find(|one| *one as u8 == kind);
     let kind = kind.ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))?;
-    let meaning = Meaning { kind, value, field_expiry: flag(1), module, opaque: flag(2) };
+    let digest = CanonicalDigest { kind, value, field_expiry: flag(1), module, opaque: flag(2) };
     let fields = if flag(4) { Some(Fields::read(from)?) } else { None };
     let expiry = flag(0).then_some(expiry);
-    Ok(Record { db, name, live: Live { meaning, fields, expiry, slack: 0 }, metadata: flag(3) })
+    Ok(Record { db, name, live: Live { digest, fields, expiry, slack: 0 }, metadata: flag(3) })
 }
 
 #[cfg(test)]
@@ -291,19 +291,19 @@ mod tests {
                     0 => digester.field(b"f", &n.to_le_bytes(), Some(1_005_000 + n as i64)),
                     _ => digester.string(&n.to_le_bytes()),
                 }
-                let (fields, meaning) = (digester.fields(), digester.meaning());
+                let (fields, digest) = (digester.fields(), digester.digest());
                 let expiry = (n % 3 == 0).then_some(n as i64);
                 let name = vec![b'x'; n as usize];
-                log.add((n, &name), expiry, &meaning, fields.clone(), n % 5 == 0);
-                expected.push((n, name, meaning, fields, expiry, n % 5 == 0));
+                log.add((n, &name), expiry, &digest, fields.clone(), n % 5 == 0);
+                expected.push((n, name, digest, fields, expiry, n % 5 == 0));
             }
             let mut records = log.read().unwrap();
-            for (db, name, meaning, fields, expiry, metadata) in expected {
+            for (db, name, digest, fields, expiry, metadata) in expected {
                 let found = records.next().unwrap().unwrap();
                 assert_eq!((found.db, found.name, found.metadata), (db, name, metadata), "{most}");
                 assert_eq!(
-                    (found.live.meaning, found.live.fields, found.live.expiry),
-                    (meaning, fields, expiry)
+                    (found.live.digest, found.live.fields, found.live.expiry),
+                    (digest, fields, expiry)
                 );
             }
             assert!(records.next().unwrap().is_none());

@@ -12,7 +12,7 @@ use crate::rdb::module_name;
 
 /// What was found of a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Verdict {
+pub(crate) enum KeyOutcome {
     /// Both sides have it, and it is the same; one side has so many fields no more that have expired.
     Equal {
         /// Fields.
@@ -27,31 +27,31 @@ pub(crate) enum Verdict {
 }
 
 /// Holds two sides of a key against each other, by a server's clock: what is due there may be gone already.
-pub(crate) fn judge(left: Option<&Live>, right: Option<&Live>, now: i64) -> Verdict {
+pub(crate) fn diff(left: Option<&Live>, right: Option<&Live>, now: i64) -> KeyOutcome {
     let (left, right) = match (left, right) {
-        (None, None) => return Verdict::Expired,
-        (Some(one), None) | (None, Some(one)) if one.is_due(now) => return Verdict::Expired,
-        (Some(left), None) => return Verdict::Different(DifferenceKind::MissingRight, unlisted(&[left])),
-        (None, Some(right)) => return Verdict::Different(DifferenceKind::MissingLeft, unlisted(&[right])),
+        (None, None) => return KeyOutcome::Expired,
+        (Some(one), None) | (None, Some(one)) if one.is_due(now) => return KeyOutcome::Expired,
+        (Some(left), None) => return KeyOutcome::Different(DifferenceKind::MissingRight, unlisted(&[left])),
+        (None, Some(right)) => return KeyOutcome::Different(DifferenceKind::MissingLeft, unlisted(&[right])),
         (Some(left), Some(right)) => (left, right),
     };
-    if left.meaning.kind != right.meaning.kind {
-        let details = format!("({} against {})", left.meaning.kind, right.meaning.kind);
-        return Verdict::Different(DifferenceKind::Type, details);
+    if left.digest.kind != right.digest.kind {
+        let details = format!("({} against {})", left.digest.kind, right.digest.kind);
+        return KeyOutcome::Different(DifferenceKind::Type, details);
     }
-    if left.meaning.module != right.meaning.module {
-        let [one, other] = [left, right].map(|side| module_name(side.meaning.module));
-        return Verdict::Different(DifferenceKind::Type, format!("({one} against {other})"));
+    if left.digest.module != right.digest.module {
+        let [one, other] = [left, right].map(|side| module_name(side.digest.module));
+        return KeyOutcome::Different(DifferenceKind::Type, format!("({one} against {other})"));
     }
-    let opaque = left.meaning.opaque || right.meaning.opaque;
-    let unverified = opaque && left.meaning.value != right.meaning.value;
-    let expired = match left.meaning == right.meaning || unverified {
+    let opaque = left.digest.opaque || right.digest.opaque;
+    let unverified = opaque && left.digest.value != right.digest.value;
+    let expired = match left.digest == right.digest || unverified {
         true => 0,
         false => match equal_but_for_expired(left, right, now) {
             Some(expired) => expired,
             None => {
-                let details = format!("({}){}", left.meaning.kind, unlisted(&[left, right]));
-                return Verdict::Different(DifferenceKind::Value, details);
+                let details = format!("({}){}", left.digest.kind, unlisted(&[left, right]));
+                return KeyOutcome::Different(DifferenceKind::Value, details);
             }
         },
     };
@@ -61,20 +61,20 @@ pub(crate) fn judge(left: Option<&Live>, right: Option<&Live>, now: i64) -> Verd
     };
     if same {
         return if unverified {
-            Verdict::Unverified(left.meaning.module)
+            KeyOutcome::Unverified(left.digest.module)
         } else {
-            Verdict::Equal { expired }
+            KeyOutcome::Equal { expired }
         };
     }
     let word = |expiry: Option<i64>| expiry.map_or_else(|| "never".to_owned(), |at| format!("at {at} ms"));
     let details = format!("({} against {})", word(left.expiry), word(right.expiry));
-    Verdict::Different(DifferenceKind::Expiry, details)
+    KeyOutcome::Different(DifferenceKind::Expiry, details)
 }
 
 /// How many fields one side has more, where two hashes are the same but for fields that are due.
 fn equal_but_for_expired(left: &Live, right: &Live, now: i64) -> Option<u64> {
     let rest = |side: &Live| match &side.fields {
-        None => Some((side.meaning.value, 0)),
+        None => Some((side.digest.value, 0)),
         Some(fields) => fields.rest(now).map(|Rest { sum, count, due }| (hash_value(sum, count), due)),
     };
     let ((of_left, left_due), (of_right, right_due)) = (rest(left)?, rest(right)?);
@@ -140,16 +140,16 @@ impl Findings {
         }
     }
 
-    pub(crate) fn note(&mut self, db: u64, key: &[u8], verdict: Verdict) {
-        match verdict {
-            Verdict::Equal { expired } => {
+    pub(crate) fn note(&mut self, db: u64, key: &[u8], outcome: KeyOutcome) {
+        match outcome {
+            KeyOutcome::Equal { expired } => {
                 self.keys += 1;
                 self.equal += 1;
                 self.expired_fields += expired;
             }
-            Verdict::Unverified(module) => *self.not_verified.entry(module_name(module)).or_default() += 1,
-            Verdict::Expired => self.expired_meanwhile += 1,
-            Verdict::Different(kind, details) => {
+            KeyOutcome::Unverified(module) => *self.not_verified.entry(module_name(module)).or_default() += 1,
+            KeyOutcome::Expired => self.expired_meanwhile += 1,
+            KeyOutcome::Different(kind, details) => {
                 self.keys += 1;
                 self.different += 1;
                 if self.differences.len() < self.show {
@@ -206,17 +206,17 @@ mod tests {
         for (field, at) in fields {
             digester.field(field.as_bytes(), b"v", *at);
         }
-        Live { fields: digester.fields(), meaning: digester.meaning(), expiry, slack: 0 }
+        Live { fields: digester.fields(), digest: digester.digest(), expiry, slack: 0 }
     }
 
     #[test]
     fn the_servers_clock_says_what_has_expired() {
         let stays = hash(&[("f", None)], None);
         let goes = hash(&[("f", None)], Some(NOW));
-        assert_eq!(judge(Some(&goes), None, NOW), Verdict::Expired);
-        assert_eq!(judge(None, Some(&goes), NOW), Verdict::Expired);
-        let missing = |verdict| matches!(verdict, Verdict::Different(DifferenceKind::MissingRight, _));
-        assert!(missing(judge(Some(&goes), None, NOW - 2000)) && missing(judge(Some(&stays), None, NOW)));
+        assert_eq!(diff(Some(&goes), None, NOW), KeyOutcome::Expired);
+        assert_eq!(diff(None, Some(&goes), NOW), KeyOutcome::Expired);
+        let missing = |outcome| matches!(outcome, KeyOutcome::Different(DifferenceKind::MissingRight, _));
+        assert!(missing(diff(Some(&goes), None, NOW - 2000)) && missing(diff(Some(&stays), None, NOW)));
     }
 
     #[test]
@@ -224,25 +224,25 @@ mod tests {
         let all =
             hash(&[("a", None), ("b", Some(NOW - 70_000)), ("c", Some(NOW)), ("d", Some(NOW + 9999))], None);
         let rest = hash(&[("a", None), ("d", Some(NOW + 9999))], None);
-        assert_eq!(judge(Some(&all), Some(&rest), NOW), Verdict::Equal { expired: 2 });
-        assert_eq!(judge(Some(&rest), Some(&all), NOW), Verdict::Equal { expired: 2 });
+        assert_eq!(diff(Some(&all), Some(&rest), NOW), KeyOutcome::Equal { expired: 2 });
+        assert_eq!(diff(Some(&rest), Some(&all), NOW), KeyOutcome::Equal { expired: 2 });
         assert_eq!(
-            judge(Some(&all), Some(&hash(&[("a", None)], None)), NOW + 9999),
-            Verdict::Equal { expired: 3 }
+            diff(Some(&all), Some(&hash(&[("a", None)], None)), NOW + 9999),
+            KeyOutcome::Equal { expired: 3 }
         );
         // A field that is not due, or that stays for good, is a difference.
-        let value = |verdict| matches!(verdict, Verdict::Different(DifferenceKind::Value, _));
-        assert!(value(judge(Some(&all), Some(&rest), NOW - 9999)));
-        assert!(value(judge(Some(&all), Some(&hash(&[("a", None)], None)), NOW)));
-        assert!(value(judge(
+        let value = |outcome| matches!(outcome, KeyOutcome::Different(DifferenceKind::Value, _));
+        assert!(value(diff(Some(&all), Some(&rest), NOW - 9999)));
+        assert!(value(diff(Some(&all), Some(&hash(&[("a", None)], None)), NOW)));
+        assert!(value(diff(
             Some(&all),
             Some(&hash(&[("a", None), ("b", None), ("d", Some(NOW + 9999))], None)),
             NOW
         )));
         // Nothing of it need be there any more.
         let mortal = hash(&[("b", Some(NOW - 70_000)), ("c", Some(NOW))], None);
-        assert_eq!(judge(Some(&mortal), None, NOW), Verdict::Expired);
-        assert!(matches!(judge(Some(&all), None, NOW + 99_999), Verdict::Different(..)));
+        assert_eq!(diff(Some(&mortal), None, NOW), KeyOutcome::Expired);
+        assert!(matches!(diff(Some(&all), None, NOW + 99_999), KeyOutcome::Different(..)));
     }
 
     fn module(id: u64, bytes: &[u8], expiry: Option<i64>) -> Live {
@@ -250,29 +250,29 @@ mod tests {
         digester.begin(Kind::Module);
         digester.opaque(&id.to_le_bytes());
         digester.opaque(bytes);
-        Live { fields: None, meaning: digester.meaning(), expiry, slack: 0 }
+        Live { fields: None, digest: digester.digest(), expiry, slack: 0 }
     }
 
     #[test]
     fn other_bytes_of_a_module_that_nobody_knows_are_no_difference() {
         let (id, other) = (7 << 10 | 1, 8 << 10);
         let one = module(id, b"\x05\x01a", None);
-        assert_eq!(judge(Some(&one), Some(&one), NOW), Verdict::Equal { expired: 0 });
-        let changed = judge(Some(&one), Some(&module(id + 1, b"\x05\x01b", None)), NOW);
-        assert_eq!(changed, Verdict::Unverified(7 << 10));
+        assert_eq!(diff(Some(&one), Some(&one), NOW), KeyOutcome::Equal { expired: 0 });
+        let changed = diff(Some(&one), Some(&module(id + 1, b"\x05\x01b", None)), NOW);
+        assert_eq!(changed, KeyOutcome::Unverified(7 << 10));
         let mut findings = Findings::new(9);
         findings.note(0, b"k", changed);
         assert_eq!((findings.keys, findings.different, findings.not_verified.values().sum()), (0, 0, 1));
         // Another module, another expiry, and none at all are differences still.
         let kind = |found| match found {
-            Verdict::Different(kind, _) => Some(kind),
+            KeyOutcome::Different(kind, _) => Some(kind),
             _ => None,
         };
         let other = module(other, b"\x05\x01a", None);
-        assert_eq!(kind(judge(Some(&one), Some(&other), NOW)), Some(DifferenceKind::Type));
+        assert_eq!(kind(diff(Some(&one), Some(&other), NOW)), Some(DifferenceKind::Type));
         let later = module(id, b"\x05\x01b", Some(NOW + 99_999));
-        assert_eq!(kind(judge(Some(&one), Some(&later), NOW)), Some(DifferenceKind::Expiry));
-        assert_eq!(kind(judge(Some(&one), None, NOW)), Some(DifferenceKind::MissingRight));
+        assert_eq!(kind(diff(Some(&one), Some(&later), NOW)), Some(DifferenceKind::Expiry));
+        assert_eq!(kind(diff(Some(&one), None, NOW)), Some(DifferenceKind::MissingRight));
     }
 
     #[test]
@@ -280,10 +280,10 @@ mod tests {
         let (one, mut other) =
             (hash(&[("f", None)], Some(NOW + 5000)), hash(&[("f", None)], Some(NOW + 5001)));
         assert!(matches!(
-            judge(Some(&one), Some(&other), NOW),
-            Verdict::Different(DifferenceKind::Expiry, _)
+            diff(Some(&one), Some(&other), NOW),
+            KeyOutcome::Different(DifferenceKind::Expiry, _)
         ));
         other.slack = 1;
-        assert_eq!(judge(Some(&one), Some(&other), NOW), Verdict::Equal { expired: 0 });
+        assert_eq!(diff(Some(&one), Some(&other), NOW), KeyOutcome::Equal { expired: 0 });
     }
 }

@@ -8,15 +8,15 @@ use futures::{Stream, StreamExt as _};
 use crate::client::identity::identify;
 use crate::client::names::{Names, Scan};
 use crate::client::wire::Connection;
-use crate::compare::canonical::{Asker, Live};
+use crate::compare::canonical::{KeyReader, Live};
 use crate::compare::digest::Digester;
 use crate::compare::digest_log::{DigestLog, Record};
 use crate::compare::field_ttl::{Fields, LISTED, Watch};
-use crate::compare::outcome::{Findings, Sides, Verdict, judge};
+use crate::compare::outcome::{Findings, KeyOutcome, Sides, diff};
 use crate::compare::reach::Reach;
 use crate::compare::report::{Comparison, DifferenceKind, Progress};
 use crate::compare::servers::{BATCH, CompareOptions, equal_functions};
-use crate::convert::commands::Losses;
+use crate::convert::commands::UnsupportedValues;
 use crate::rdb::{Forward, Key, Reader, Visitor};
 use crate::restore::{KeyChoice, Matched, written};
 use crate::{ConnectOptions, Error, ServerIdentity};
@@ -93,12 +93,12 @@ async fn begin<'a>(
     let mut connection = Connection::open(options).await?;
     let server = identify(&mut connection, options).await?;
     drop(connection);
-    let asker = Asker::open(options, &server).await?;
-    let mut digester = match asker.has_counters() {
+    let key_reader = KeyReader::open(options, &server).await?;
+    let mut digester = match key_reader.has_counters() {
         true => Digester::default(),
         false => Digester::default().without_counters(),
     };
-    digester.watch(Watch::new(asker.now(), LISTED));
+    digester.watch(Watch::new(key_reader.now(), LISTED));
     if settings.choice.drop_field_expiries {
         digester.without_field_expiries(i64::MIN);
     }
@@ -119,7 +119,7 @@ async fn begin<'a>(
         with_metadata: 0,
     };
     let server_side = ServerSide {
-        asker,
+        key_reader,
         findings: Findings::new(settings.show),
         others_allowed: settings.others_allowed,
         reach: Reach::of(options, &server).await?,
@@ -140,10 +140,10 @@ async fn end(
     if !settings.others_allowed {
         server_side.find_others(&server, &expected.names, settings).await?;
     }
-    let ServerSide { mut asker, mut findings, reach, .. } = server_side;
+    let ServerSide { mut key_reader, mut findings, reach, .. } = server_side;
     findings.unreachable = reach.told(&server.to_string());
-    let of_server = asker.functions(&server).await?;
-    let slots_moved = asker.changed().await?;
+    let of_server = key_reader.functions(&server).await?;
+    let slots_moved = key_reader.changed().await?;
     expected.functions.sort_unstable();
     // Each master of a cluster has the same ones.
     expected.functions.dedup();
@@ -161,23 +161,23 @@ async fn end(
         left: left.to_owned(),
         right: server,
         functions_equal,
-        counters: asker.has_counters(),
-        slack: asker.slack(),
-        with_metadata: asker.with_metadata().max(expected.with_metadata),
+        counters: key_reader.has_counters(),
+        slack: key_reader.slack(),
+        with_metadata: key_reader.with_metadata().max(expected.with_metadata),
         slots_moved,
     }))
 }
 
 /// The server, and what was found of it.
 struct ServerSide<'a> {
-    asker: Asker,
+    key_reader: KeyReader,
     findings: Findings,
     /// The server held keys before, which stay where none comes for their names.
     others_allowed: bool,
     reach: Reach,
     /// Keys of each database that were there when they were looked up.
     present: BTreeMap<u64, u64>,
-    left_out: &'a Losses,
+    left_out: &'a UnsupportedValues,
 }
 
 impl ServerSide<'_> {
@@ -189,36 +189,37 @@ impl ServerSide<'_> {
             let Some(db) = batch.first().map(|key| key.db) else { continue };
             self.look_up_of(db, batch).await?;
         }
-        expected.digester.set_now(self.asker.now());
+        expected.digester.set_now(self.key_reader.now());
         Ok(keys.len() as u64)
     }
 
     async fn look_up_of(&mut self, db: u64, batch: &[ExpectedKey]) -> Result<(), Error> {
-        if self.reach.is_without(&mut self.asker, db, batch.len() as u64).await? {
+        if self.reach.is_without(&mut self.key_reader, db, batch.len() as u64).await? {
             return Ok(());
         }
         let served: Vec<&ExpectedKey> = batch.iter().filter(|key| self.reach.serves(&key.name)).collect();
         self.reach.outside((batch.len() - served.len()) as u64);
         let names: Vec<&[u8]> = served.iter().map(|key| key.name.as_slice()).collect();
-        let found = self.asker.look_up(&names).await?;
+        let found = self.key_reader.look_up(&names).await?;
         for (expected, mut found) in served.into_iter().zip(found) {
             *self.present.entry(db).or_default() += u64::from(found.is_some());
             // The room for fields that expire is shared by those that are asked for together.
             if found.as_ref().and_then(|live| live.fields.as_ref()).is_some_and(Fields::is_cut_off) {
-                found = self.asker.look_up(&[expected.name.as_slice()]).await?.into_iter().flatten().next();
+                found =
+                    self.key_reader.look_up(&[expected.name.as_slice()]).await?.into_iter().flatten().next();
             }
-            let now = self.asker.now();
-            let mut verdict = judge(Some(&expected.live), found.as_ref(), now);
+            let now = self.key_reader.now();
+            let mut outcome = diff(Some(&expected.live), found.as_ref(), now);
             // It may have expired before it was sent: what has its name then is the server's own.
             let gone = self.others_allowed && expected.live.expiry.is_some_and(|at| at <= now);
-            if gone && matches!(verdict, Verdict::Different(..)) {
-                verdict = Verdict::Expired;
+            if gone && matches!(outcome, KeyOutcome::Different(..)) {
+                outcome = KeyOutcome::Expired;
             }
-            let missing = matches!(verdict, Verdict::Different(DifferenceKind::MissingRight, _));
+            let missing = matches!(outcome, KeyOutcome::Different(DifferenceKind::MissingRight, _));
             if missing && self.left_out.left_out(db, &expected.name) {
                 self.findings.leave_out();
             } else {
-                self.findings.note(db, &expected.name, verdict);
+                self.findings.note(db, &expected.name, outcome);
             }
         }
         Ok(())
@@ -232,7 +233,7 @@ impl ServerSide<'_> {
         settings: &CompareOptions,
     ) -> Result<(), Error> {
         let (choice, part) = (&settings.choice, settings.only_selected && settings.choice.is_part());
-        let mut dbs = self.asker.databases(server).await?;
+        let mut dbs = self.key_reader.databases(server).await?;
         if part {
             dbs.retain(|db, _| !choice.origins(*db).is_empty());
         }
@@ -254,14 +255,14 @@ impl ServerSide<'_> {
         let mut others = Names::new(settings.remembered_keys);
         let chosen = |key: &[u8]| !by_name || !choice.origin_names(key).is_empty();
         for db in dbs.into_keys() {
-            self.asker.select(db).await?;
-            for connection in self.asker.connections() {
+            self.key_reader.select(db).await?;
+            for connection in self.key_reader.connections() {
                 let mut scan = Scan::of_chosen(connection);
                 while let Some(keys) = scan.next().await? {
                     for key in keys.iter().filter(|key| !names.holds(db, key) && chosen(key)) {
                         if others.add(db, key) {
-                            let verdict = Verdict::Different(DifferenceKind::MissingLeft, String::new());
-                            self.findings.note(db, key, verdict);
+                            let outcome = KeyOutcome::Different(DifferenceKind::MissingLeft, String::new());
+                            self.findings.note(db, key, outcome);
                         }
                     }
                 }
@@ -355,7 +356,7 @@ impl Visitor for Expected<'_> {
             return;
         }
         let fields = self.digester.fields();
-        let live = Live { meaning: self.digester.meaning(), fields, expiry: self.expiry, slack: 0 };
+        let live = Live { digest: self.digester.digest(), fields, expiry: self.expiry, slack: 0 };
         let name = std::mem::take(&mut self.name);
         self.add(self.db, name, live, self.metadata);
     }

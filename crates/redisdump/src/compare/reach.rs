@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use crate::client::wire::Connection;
 use crate::cluster::{SlotSet, Topology, slot_of};
-use crate::compare::canonical::Asker;
+use crate::compare::canonical::KeyReader;
 use crate::{ConnectOptions, Error, ServerIdentity};
 
 /// What can be asked of one side, and what could not.
@@ -39,12 +39,17 @@ impl Reach {
     }
 
     /// Selects a database; true where there is none, for which so many keys of the other side are counted.
-    pub(crate) async fn is_without(&mut self, asker: &mut Asker, db: u64, keys: u64) -> Result<bool, Error> {
+    pub(crate) async fn is_without(
+        &mut self,
+        key_reader: &mut KeyReader,
+        db: u64,
+        keys: u64,
+    ) -> Result<bool, Error> {
         if let Some((_, all)) = self.missing.get_mut(&db) {
             *all += keys;
             return Ok(true);
         }
-        let words = asker.is_without(db).await?;
+        let words = key_reader.is_without(db).await?;
         let missing = words.is_some();
         if let Some(words) = words {
             self.missing.insert(db, (words, keys));

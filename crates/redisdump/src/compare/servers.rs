@@ -7,11 +7,11 @@ use crate::client::identity::identify;
 use crate::client::names::{Names, Scan};
 use crate::client::wire::Connection;
 use crate::cluster::each_master;
-use crate::compare::canonical::{Asker, Live};
-use crate::compare::outcome::{Findings, Sides, Verdict, judge};
+use crate::compare::canonical::{KeyReader, Live};
+use crate::compare::outcome::{Findings, KeyOutcome, Sides, diff};
 use crate::compare::reach::Reach;
 use crate::compare::report::{Comparison, DifferenceKind, Progress};
-use crate::convert::commands::Losses;
+use crate::convert::commands::UnsupportedValues;
 use crate::restore::{KeyChoice, Matched};
 use crate::{ConnectOptions, Error};
 
@@ -27,7 +27,7 @@ pub struct CompareOptions {
     /// The server may hold other keys and functions too ([`prove`](crate::prove()) only).
     pub others_allowed: bool,
     /// What the right side cannot hold and was not given, as its restore has told: it is counted apart.
-    pub left_out: Losses,
+    pub left_out: UnsupportedValues,
     /// Keys whose names are remembered, about 40 bytes each, so that what is beyond them can be named.
     pub remembered_keys: u64,
 }
@@ -39,7 +39,7 @@ impl Default for CompareOptions {
             choice: KeyChoice::default(),
             only_selected: false,
             others_allowed: false,
-            left_out: Losses::default(),
+            left_out: UnsupportedValues::default(),
             remembered_keys: 800_000,
         }
     }
@@ -65,8 +65,8 @@ pub async fn compare(
     let (mut left_scans, mut right_scans) = (scans(left).await?, scans(right).await?);
     let choice = &options.choice;
     let mut pair = Pair {
-        left: Asker::open(left, &left_id).await?,
-        right: Asker::open(right, &right_id).await?,
+        left: KeyReader::open(left, &left_id).await?,
+        right: KeyReader::open(right, &right_id).await?,
         left_reach: Reach::of(left, &left_id).await?,
         right_reach: Reach::of(right, &right_id).await?,
         findings: Findings::new(options.show),
@@ -130,8 +130,8 @@ pub async fn compare(
     }
     matched.finish(choice)?;
     let libraries = (pair.left.functions(&left_id).await?, pair.right.functions(&right_id).await?);
-    for (asker, options) in [(&mut pair.left, left), (&mut pair.right, right)] {
-        if asker.changed().await? {
+    for (key_reader, options) in [(&mut pair.left, left), (&mut pair.right, right)] {
+        if key_reader.changed().await? {
             let changes = vec!["slots or roles changed hands: compare again".to_owned()];
             return Err(Error::ClusterChanged { target: options.display().to_string(), changes });
         }
@@ -172,12 +172,12 @@ pub(crate) fn equal_functions(sides: (Option<Vec<u128>>, Option<Vec<u128>>)) -> 
 }
 
 struct Pair<'a> {
-    left: Asker,
-    right: Asker,
+    left: KeyReader,
+    right: KeyReader,
     left_reach: Reach,
     right_reach: Reach,
     findings: Findings,
-    left_out: &'a Losses,
+    left_out: &'a UnsupportedValues,
     choice: &'a KeyChoice,
 }
 
@@ -211,19 +211,19 @@ impl Pair<'_> {
         let (left, right) = futures::try_join!(self.left.look_up(&names), self.right.look_up(&new))?;
         let now = self.now();
         for (((name, new), left), right) in names.iter().zip(&new).zip(left).zip(right) {
-            let mut verdict = judge(self.expected(left).as_ref(), right.as_ref(), now);
-            if matches!(verdict, Verdict::Different(..)) {
+            let mut outcome = diff(self.expected(left).as_ref(), right.as_ref(), now);
+            if matches!(outcome, KeyOutcome::Different(..)) {
                 // Asked once more: it may have expired or changed between the two questions.
                 let (one, other) = ([*name], [*new]);
                 let (l, r) = futures::try_join!(self.left.look_up(&one), self.right.look_up(&other))?;
                 let (l, r) = (l.into_iter().flatten().next(), r.into_iter().flatten().next());
-                verdict = judge(self.expected(l).as_ref(), r.as_ref(), self.now());
+                outcome = diff(self.expected(l).as_ref(), r.as_ref(), self.now());
             }
-            let missing = matches!(verdict, Verdict::Different(DifferenceKind::MissingRight, _));
+            let missing = matches!(outcome, KeyOutcome::Different(DifferenceKind::MissingRight, _));
             if missing && self.left_out.left_out(db, new) {
                 self.findings.leave_out();
             } else {
-                self.findings.note(db, new, verdict);
+                self.findings.note(db, new, outcome);
             }
         }
         Ok(())
@@ -257,7 +257,7 @@ impl Pair<'_> {
             let now = self.now();
             for (name, right) in names.iter().zip(right) {
                 if let Some(right) = right.filter(|_| still.iter().any(|(other, _)| other == name)) {
-                    self.findings.note(db, name, judge(None, Some(&right), now));
+                    self.findings.note(db, name, diff(None, Some(&right), now));
                 }
             }
         }

@@ -8,13 +8,13 @@ use serde::Serialize;
 use tokio::sync::mpsc;
 
 use super::feed::{Feed, Outlets};
-use super::lane::Lane;
 use super::loader::Loader;
-use super::pipe::{Batch, Events, Pipe};
+use super::node_pipeline::{Batch, Events, NodePipeline};
+use super::pipeline::Pipeline;
 use super::routes::Routes;
 use super::settings::{OnExisting, RestoreOptions};
-use super::taken::Taken;
-use super::{RestoreReport, fit, memory};
+use super::stats::RestoreStats;
+use super::{RestoreReport, memory, preflight};
 use crate::client::identity::identify;
 use crate::client::wire::Connection;
 use crate::cluster::{Topology, each_master};
@@ -65,15 +65,15 @@ pub(super) async fn restore<E>(
 where
     E: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    let (server, ability, now) = fit::asked(options).await?;
-    refuse_if_unfit(options, &server, settings).await?;
+    let (server, capabilities, now) = preflight::asked(options).await?;
+    refuse_unsuitable(options, &server, settings).await?;
     let topology = Topology::read(options).await?;
-    fit::refuse(&server, topology.gaps())?;
+    preflight::refuse(&server, topology.gaps())?;
     if settings.flush.is_some() {
         each_master(options, |node| async move {
             let mut connection = Connection::open(&node).await?;
             let server = identify(&mut connection, &node).await?;
-            fit::flush(&mut connection, &server).await
+            preflight::flush(&mut connection, &server).await
         })
         .await?;
     }
@@ -84,14 +84,14 @@ where
     let routes = Routes::new(&topology, each);
     let events = Events::default();
     let target = options.address();
-    let taken = Taken::new(&target, settings.on_existing == OnExisting::Skip);
+    let taken = RestoreStats::new(&target, settings.on_existing == OnExisting::Skip);
     let mut senders = Vec::new();
     let mut pipes = Vec::new();
     for (number, node) in topology.masters.iter().enumerate() {
         for _ in 0..each {
             let (sender, awaited) = mpsc::channel(WAITING);
             senders.push(sender);
-            let pipe = Pipe {
+            let pipe = NodePipeline {
                 cluster: options,
                 routes: &routes,
                 events: &events,
@@ -105,9 +105,9 @@ where
             pipes.push(pipe.run());
         }
     }
-    let mut loader = Loader::new(&spread, &ability, server.at_least(5, 0), now).routed(&routes);
+    let mut loader = Loader::new(&spread, &capabilities, server.at_least(5, 0), now).routed(&routes);
     let mut rdb = Reader::new().try_newer(settings.try_newer);
-    let mut outlets = Pipelines(senders);
+    let mut outlets = NodePipelines(senders);
     let feeding = Feed { server: &server, settings, on_progress };
     let feed = feeding.run(stream, &mut rdb, &mut loader, &mut outlets);
     let pipes = futures::future::try_join_all(pipes);
@@ -139,8 +139,8 @@ where
         expired: loader.expired + taken.lapsed(),
         unwanted: loader.unwanted,
         empty: loader.empty,
-        left_out: loader.losses,
-        by_commands: ability.no_restore.clone(),
+        left_out: loader.unsupported,
+        by_commands: capabilities.no_restore.clone(),
         functions: loader.functions,
         skipped_module_data: loader.modules,
         bytes: rdb.offset(),
@@ -149,21 +149,21 @@ where
     })
 }
 
-/// The pipelines to the masters of a cluster, a lane to each.
-struct Pipelines(Vec<mpsc::Sender<Batch>>);
+/// The pipelines to the masters of a cluster, a pipeline to each.
+struct NodePipelines(Vec<mpsc::Sender<Batch>>);
 
-impl Outlets for Pipelines {
-    async fn flush(&mut self, lanes: &mut [Lane], beyond: usize) -> Result<bool, Error> {
+impl Outlets for NodePipelines {
+    async fn flush(&mut self, pipelines: &mut [Pipeline], beyond: usize) -> Result<bool, Error> {
         let mut any = false;
-        for (lane, sender) in lanes.iter_mut().zip(&self.0) {
-            if lane.out.len() <= beyond {
+        for (pipeline, sender) in pipelines.iter_mut().zip(&self.0) {
+            if pipeline.out.len() <= beyond {
                 continue;
             }
             any = true;
             let batch = Batch {
-                bytes: std::mem::take(&mut lane.out),
-                commands: std::mem::take(&mut lane.commands),
-                queue: std::mem::take(&mut lane.queue),
+                bytes: std::mem::take(&mut pipeline.out),
+                commands: std::mem::take(&mut pipeline.commands),
+                queue: std::mem::take(&mut pipeline.queue),
             };
             // The pipeline only goes away with an error of its own, which is then the one that is reported.
             let _ = sender.send(batch).await;
@@ -177,20 +177,20 @@ impl Outlets for Pipelines {
 }
 
 /// Refuses a cluster that is the source, or of which any master is not empty when all have to be.
-async fn refuse_if_unfit(
+async fn refuse_unsuitable(
     options: &ConnectOptions,
     server: &ServerIdentity,
     settings: &RestoreOptions,
 ) -> Result<(), Error> {
     let mut connection = Connection::open(options).await?;
-    fit::refuse_if_unfit(&mut connection, server, settings).await?;
+    preflight::refuse_unsuitable(&mut connection, server, settings).await?;
     if settings.on_existing != OnExisting::Refuse || settings.flush.is_some() {
         return Ok(());
     }
     let conflicts = each_master(options, |node| async move {
         let mut connection = Connection::open(&node).await?;
         let server = identify(&mut connection, &node).await?;
-        let found = fit::occupied(&mut connection, &server).await?;
+        let found = preflight::occupied(&mut connection, &server).await?;
         Ok(found.into_iter().map(|conflict| (server.address.clone(), conflict)).collect::<Vec<_>>())
     })
     .await?;
@@ -199,9 +199,9 @@ async fn refuse_if_unfit(
         shown.push(format!("{address}: {conflict}"));
     }
     if !shown.is_empty() {
-        shown.push(fit::remedy(server));
+        shown.push(preflight::remedy(server));
     }
-    fit::refuse(server, shown)
+    preflight::refuse(server, shown)
 }
 
 /// Commands of an append-only file name keys of many slots at once.

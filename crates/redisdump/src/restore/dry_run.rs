@@ -3,12 +3,12 @@
 
 use std::hash::{BuildHasher as _, RandomState};
 
-use super::ability::own_tag;
+use super::capabilities::own_tag;
 use crate::client::wire::{Connection, Reply, command};
 use crate::rdb::dump;
 use crate::{Error, ServerIdentity};
 
-const DOING: &str = "asking whether it takes a value (RESTORE with an expiry that has passed)";
+const OPERATION: &str = "asking whether it takes a value (RESTORE with an expiry that has passed)";
 
 /// How a server is asked.
 pub(super) struct DryRun {
@@ -41,7 +41,7 @@ impl DryRun {
         let mut out = Vec::new();
         command(&mut out, &[b"RESTORE", name.as_bytes(), b"1", payload, b"ABSTTL"]);
         let Connection { reader, writer } = connection;
-        let ((), reply) = futures::try_join!(writer.send(&out, DOING), reader.reply(DOING))?;
+        let ((), reply) = futures::try_join!(writer.send(&out, OPERATION), reader.reply(OPERATION))?;
         Ok(match reply {
             Reply::Error(words) if words.to_lowercase().contains("bad data format") => Some(words),
             _ => None,

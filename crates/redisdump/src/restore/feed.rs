@@ -6,22 +6,22 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use futures::{Stream, StreamExt as _};
 
-use super::fit;
-use super::lane::Lane;
 use super::loader::Loader;
+use super::pipeline::Pipeline;
+use super::preflight;
 use super::settings::{BATCH, RestoreOptions};
 use crate::compare::report::Progress;
-use crate::convert::commands::Losses;
+use crate::convert::commands::UnsupportedValues;
 use crate::rdb::Reader;
 use crate::{Error, ServerIdentity};
 
 /// Bytes of an RDB that are read at a time where the rate is limited.
 const SLOW: usize = 512;
 
-/// Where the commands of lanes go.
+/// Where the commands of pipelines go.
 pub(super) trait Outlets {
-    /// Sends what lanes have ready beyond `beyond` bytes; true when anything was.
-    async fn flush(&mut self, lanes: &mut [Lane], beyond: usize) -> Result<bool, Error>;
+    /// Sends what pipelines have ready beyond `beyond` bytes; true when anything was.
+    async fn flush(&mut self, pipelines: &mut [Pipeline], beyond: usize) -> Result<bool, Error>;
 
     /// Nothing more follows.
     fn close(&mut self);
@@ -62,13 +62,13 @@ impl Feed<'_> {
             // counted.
             for part in piece.chunks(step) {
                 rdb.feed(part, loader)?;
-                if !self.settings.skip_unsupported && loader.losses.is_serious() {
-                    return Err(self.cannot_hold(loader.losses.clone(), sent));
+                if !self.settings.skip_unsupported && loader.unsupported.is_serious() {
+                    return Err(self.cannot_hold(loader.unsupported.clone(), sent));
                 }
                 if !loader.conflicts.is_empty() {
                     return Err(self.cannot_place(std::mem::take(&mut loader.conflicts), sent));
                 }
-                if outlets.flush(&mut loader.lanes, beyond).await? {
+                if outlets.flush(&mut loader.pipelines, beyond).await? {
                     sent = loader.keys;
                     (self.on_progress)(Progress { bytes: rdb.offset(), keys: loader.keys });
                     if let Some(rate) = rate {
@@ -78,23 +78,23 @@ impl Feed<'_> {
             }
         }
         rdb.finish()?;
-        outlets.flush(&mut loader.lanes, 0).await?;
+        outlets.flush(&mut loader.pipelines, 0).await?;
         outlets.close();
         Ok(())
     }
 
     /// What the server cannot hold, when that is found only while keys are sent.
-    fn cannot_hold(&self, losses: Losses, sent: u64) -> Error {
+    fn cannot_hold(&self, unsupported: UnsupportedValues, sent: u64) -> Error {
         match sent {
-            0 => Error::Inexpressible { target: self.server.to_string(), losses },
-            _ => self.half_way(&format!("it cannot hold all of this:\n{losses}\n"), sent),
+            0 => Error::Unsupported { target: self.server.to_string(), unsupported },
+            _ => self.half_way(&format!("it cannot hold all of this:\n{unsupported}\n"), sent),
         }
     }
 
     /// Keys whose database is not there, or another's, when that is found only while keys are sent.
     fn cannot_place(&self, conflicts: Vec<String>, sent: u64) -> Error {
         match sent {
-            0 => fit::misplaced(self.server, conflicts),
+            0 => preflight::misplaced(self.server, conflicts),
             _ => self.half_way(&format!("{}. ", conflicts.join("; ")), sent),
         }
     }
@@ -102,7 +102,7 @@ impl Feed<'_> {
     fn half_way(&self, message: &str, sent: u64) -> Error {
         Error::Server {
             target: self.server.to_string(),
-            doing: "restoring keys".to_owned(),
+            operation: "restoring keys".to_owned(),
             message: format!(
                 "{message}Up to {sent} keys were sent before, which stay there: empty it before the next try"
             ),

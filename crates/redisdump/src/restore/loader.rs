@@ -1,19 +1,19 @@
-//! Turns what a reader tells into commands, spread over several lanes.
+//! Turns what a reader tells into commands, spread over several pipelines.
 
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher as _, RandomState};
 
-use super::ability::Ability;
+use super::capabilities::Capabilities;
 use super::choice::{Matched, written};
+use super::chunked::{self, ChunkedRestore};
 use super::collisions::Collisions;
-use super::lane::{Lane, Queue, What};
-use super::pieces::{self, Pieces};
+use super::pipeline::{Operation, Pipeline, Queue};
 use super::routes::Routes;
 use super::settings::{OnExisting, RestoreOptions};
 use crate::client::resp::text_of;
 use crate::client::wire::command;
 use crate::cluster::{Tags, slot_of};
-use crate::convert::commands::{Emitter, Inexpressible, Limits, Losses, StandIns};
+use crate::convert::commands::{Emitter, Limits, PlaceholderExpiries, Unsupported, UnsupportedValues};
 use crate::convert::export::{convert, loads, module_of};
 use crate::rdb::{Dialect, EMPTY, Elements, Key, Kind, Lint, ValueType, Visitor, Walker, dump};
 use crate::verify::structure::Structure;
@@ -31,7 +31,7 @@ const NAMED: usize = 20;
 /// What the loader goes by.
 pub(super) struct Loader<'a> {
     settings: &'a RestoreOptions,
-    ability: &'a Ability,
+    capabilities: &'a Capabilities,
     /// What of the choice has matched keys of the source; noted where nothing is sent.
     pub(super) matched: Matched,
     /// New names of keys, noted where nothing is sent.
@@ -43,9 +43,9 @@ pub(super) struct Loader<'a> {
     now: i64,
     /// Nothing is sent: only what the server cannot hold is wanted.
     dry: bool,
-    pub(super) lanes: Vec<Lane>,
+    pub(super) pipelines: Vec<Pipeline>,
     next: usize,
-    /// Which lanes lead to which node, where the server is a cluster.
+    /// Which pipelines lead to which node, where the server is a cluster.
     routes: Option<&'a Routes>,
     /// The type byte and the value as it stands in the RDB: what a payload begins with.
     raw: Vec<u8>,
@@ -62,27 +62,27 @@ pub(super) struct Loader<'a> {
     skip: bool,
     /// The value is taken as it stands, and nothing is sent: its bytes are of no interest.
     light: bool,
-    pieces: Option<Pieces>,
+    chunked: Option<ChunkedRestore>,
     /// Names that no key has begin so, and how many were given.
-    stand_in: String,
+    temporary_name: String,
     given: u64,
     /// Which database the keys of each one come from.
     origins: BTreeMap<u64, u64>,
     /// Why the keys cannot go where they are to go.
     pub(super) conflicts: Vec<String>,
     /// Set where commands follow that may change expiries.
-    pub(super) stand_ins: Option<StandIns>,
+    pub(super) placeholders: Option<PlaceholderExpiries>,
     pub(super) keys: u64,
     /// Bytes of the values that are wanted, as they stand in the RDB.
     pub(super) wanted_bytes: u64,
     pub(super) expired: u64,
     pub(super) unwanted: u64,
     pub(super) empty: u64,
-    /// Hashes with fields that expire, told by commands for the sake of stand-ins.
+    /// Hashes with fields that expire, told by commands for the sake of placeholders.
     pub(super) mortal: u64,
     pub(super) functions: u64,
     pub(super) modules: Vec<String>,
-    pub(super) losses: Losses,
+    pub(super) unsupported: UnsupportedValues,
     /// Payloads that a server which looks closely may refuse, noted where nothing is sent.
     pub(super) doubtful: Vec<Doubtful>,
     structure: Structure,
@@ -99,21 +99,21 @@ pub(super) struct Doubtful {
 impl<'a> Loader<'a> {
     pub(super) fn new(
         settings: &'a RestoreOptions,
-        ability: &'a Ability,
+        capabilities: &'a Capabilities,
         absolute: bool,
         now: i64,
     ) -> Loader<'a> {
-        let lanes = (0..settings.connections.max(1)).map(|_| Lane::default()).collect();
+        let pipelines = (0..settings.connections.max(1)).map(|_| Pipeline::default()).collect();
         Loader {
             settings,
-            ability,
+            capabilities,
             matched: Matched::default(),
             collisions: None,
             moment: i64::MIN,
             absolute,
             now,
             dry: false,
-            lanes,
+            pipelines,
             next: 0,
             routes: None,
             raw: Vec::new(),
@@ -129,12 +129,12 @@ impl<'a> Loader<'a> {
             frequency: None,
             skip: false,
             light: false,
-            pieces: None,
-            stand_in: format!("dbhaul:{:016x}", RandomState::new().hash_one(0_u8)),
+            chunked: None,
+            temporary_name: format!("dbhaul:{:016x}", RandomState::new().hash_one(0_u8)),
             given: 0,
             origins: BTreeMap::new(),
             conflicts: Vec::new(),
-            stand_ins: None,
+            placeholders: None,
             keys: 0,
             wanted_bytes: 0,
             expired: 0,
@@ -143,7 +143,7 @@ impl<'a> Loader<'a> {
             mortal: 0,
             functions: 0,
             modules: Vec::new(),
-            losses: Losses::default(),
+            unsupported: UnsupportedValues::default(),
             doubtful: Vec::new(),
             structure: Structure::default(),
         }
@@ -156,26 +156,26 @@ impl<'a> Loader<'a> {
         self
     }
 
-    /// Sends each key on a lane of the node that has its slot.
+    /// Sends each key on a pipeline of the node that has its slot.
     pub(super) fn routed(mut self, routes: &'a Routes) -> Self {
         self.routes = Some(routes);
         self
     }
 
-    /// Chooses the lane of the next key.
+    /// Chooses the pipeline of the next key.
     fn choose_lane(&mut self) {
         self.next = match self.routes {
-            Some(routes) => routes.lane(slot_of(&self.name), self.next),
-            None => (self.next + 1) % self.lanes.len().max(1),
+            Some(routes) => routes.pipeline(slot_of(&self.name), self.next),
+            None => (self.next + 1) % self.pipelines.len().max(1),
         };
     }
 
     /// Drops what is ready: nothing is sent.
     pub(super) fn discard(&mut self) {
-        for lane in &mut self.lanes {
-            lane.out.clear();
-            lane.commands = 0;
-            lane.queue = Queue::default();
+        for pipeline in &mut self.pipelines {
+            pipeline.out.clear();
+            pipeline.commands = 0;
+            pipeline.queue = Queue::default();
         }
     }
 
@@ -200,7 +200,7 @@ impl<'a> Loader<'a> {
                 if self.origins.len() < DATABASES {
                     self.origins.insert(db, from);
                 }
-                match self.ability.databases {
+                match self.capabilities.databases {
                     Some(all) if db >= all => format!(
                         "keys go to database {db}, and the server has {all}: raise its setting `databases`, or send them \
                          elsewhere (--db {from}=…)"
@@ -217,7 +217,7 @@ impl<'a> Loader<'a> {
 
     /// Seals the payload for RESTORE in `self.raw`; false when the server cannot hold the value.
     fn make_payload(&mut self, value_type: ValueType) -> bool {
-        let rdb = self.ability.target.rdb();
+        let rdb = self.capabilities.target.rdb();
         let plain = loads(rdb, value_type);
         // Metadata of keys stands before the type, and only servers that know it write it.
         if !self.metadata.is_empty() && rdb.0 == self.dialect && rdb.1 >= self.version {
@@ -233,19 +233,19 @@ impl<'a> Loader<'a> {
         match convert(
             value_type,
             self.raw.get(1..).unwrap_or_default(),
-            self.ability.target,
+            self.capabilities.target,
             &mut self.payload,
         ) {
             Ok((stamp, harmless)) => {
                 dump::seal(&mut self.payload, 0, stamp);
                 std::mem::swap(&mut self.raw, &mut self.payload);
-                for loss in &harmless {
-                    self.losses.add(loss, self.db, &self.name);
+                for value in &harmless {
+                    self.unsupported.add(value, self.db, &self.name);
                 }
                 true
             }
-            Err(loss) => {
-                self.losses.add(&loss, self.db, &self.name);
+            Err(value) => {
+                self.unsupported.add(&value, self.db, &self.name);
                 false
             }
         }
@@ -257,8 +257,8 @@ impl<'a> Loader<'a> {
         // that may be another's, before it gets its name.
         let after = self.expiry.filter(|_| !self.absolute);
         let apart = after.is_some() && self.settings.on_existing == OnExisting::Skip;
-        let stand_in = apart.then(|| self.stand_in());
-        let name = stand_in.as_ref().unwrap_or(&self.name);
+        let temporary_name = apart.then(|| self.temporary_name());
+        let name = temporary_name.as_ref().unwrap_or(&self.name);
         let ttl = self.expiry.filter(|_| self.absolute).unwrap_or(0);
         let (mut digits, mut others) = ([0; 20], [0; 20]);
         let ttl = text_of(&mut digits, ttl.unsigned_abs());
@@ -289,27 +289,27 @@ impl<'a> Loader<'a> {
                 count += 1;
             }
         }
-        let Some(lane) = self.lanes.get_mut(self.next) else { return };
-        lane.select(self.db);
-        command(&mut lane.out, arguments.get(..count).unwrap_or_default());
+        let Some(pipeline) = self.pipelines.get_mut(self.next) else { return };
+        pipeline.select(self.db);
+        command(&mut pipeline.out, arguments.get(..count).unwrap_or_default());
         if let Some(at) = after {
-            lane.note(What::Part(kind), self.db, &self.name);
-            command(&mut lane.out, &[b"PEXPIREAT", name, at.to_string().as_bytes()]);
+            pipeline.note(Operation::Part(kind), self.db, &self.name);
+            command(&mut pipeline.out, &[b"PEXPIREAT", name, at.to_string().as_bytes()]);
         }
-        match &stand_in {
-            Some(stand_in) => {
-                lane.note(What::Part(kind), self.db, &self.name);
-                lane.rename(stand_in, self.db, &self.name, kind);
+        match &temporary_name {
+            Some(temporary_name) => {
+                pipeline.note(Operation::Part(kind), self.db, &self.name);
+                pipeline.rename(temporary_name, self.db, &self.name, kind);
             }
-            None => lane.note(What::Key(kind), self.db, &self.name),
+            None => pipeline.note(Operation::Key(kind), self.db, &self.name),
         }
         self.keys += 1;
     }
 
     /// A name that no key has, another one each time: what is undone on one connection is not what another one makes.
-    fn stand_in(&mut self) -> Vec<u8> {
+    fn temporary_name(&mut self) -> Vec<u8> {
         self.given += 1;
-        let name = format!("{}:{}", self.stand_in, self.given);
+        let name = format!("{}:{}", self.temporary_name, self.given);
         match self.routes {
             // What is renamed stays in its slot.
             Some(_) => format!("{name}:{{{}}}", Tags::of(slot_of(&self.name))).into_bytes(),
@@ -320,30 +320,31 @@ impl<'a> Loader<'a> {
     /// Begins to send the value by commands, with what of it has come so far.
     fn begin_pieces(&mut self, value_type: ValueType) {
         self.choose_lane();
-        self.mortal += u64::from(self.stand_ins.is_some() && value_type.has_field_expiry());
-        let limits = Limits { bulk: self.ability.longest, ..Limits::default() };
+        self.mortal += u64::from(self.placeholders.is_some() && value_type.has_field_expiry());
+        let limits = Limits { bulk: self.capabilities.longest, ..Limits::default() };
         let replace = self.settings.on_existing == OnExisting::Replace;
-        let mut emitter = Emitter::with_limits(self.ability.target.features(), limits).replacing(replace);
-        if let Some(stand_ins) = self.stand_ins {
-            emitter = emitter.standing_in(stand_ins);
+        let mut emitter =
+            Emitter::with_limits(self.capabilities.target.features(), limits).replacing(replace);
+        if let Some(placeholders) = self.placeholders {
+            emitter = emitter.with_placeholders(placeholders);
         }
         if self.settings.choice.drop_field_expiries {
             emitter = emitter.without_field_expiries(self.moment);
         }
         let apart = self.settings.on_existing == OnExisting::Skip;
-        let stand_in = apart.then(|| self.stand_in());
+        let temporary_name = apart.then(|| self.temporary_name());
         let kind = value_type.kind();
-        let key = pieces::Key { db: self.db, name: self.name.clone(), kind, expiry: self.expiry };
-        match Pieces::begin(emitter, key, stand_in, value_type) {
-            Ok(mut pieces) => {
-                if let Some(lane) = self.lanes.get_mut(self.next) {
-                    lane.select(self.db);
+        let key = chunked::Key { db: self.db, name: self.name.clone(), kind, expiry: self.expiry };
+        match ChunkedRestore::begin(emitter, key, temporary_name, value_type) {
+            Ok(mut chunked) => {
+                if let Some(pipeline) = self.pipelines.get_mut(self.next) {
+                    pipeline.select(self.db);
                 }
-                pieces.feed(self.value());
-                self.pieces = Some(pieces);
+                chunked.feed(self.value());
+                self.chunked = Some(chunked);
             }
-            Err(loss) => {
-                self.losses.add(&loss, self.db, &self.name);
+            Err(value) => {
+                self.unsupported.add(&value, self.db, &self.name);
                 self.skip = true;
             }
         }
@@ -352,21 +353,21 @@ impl<'a> Loader<'a> {
 
     /// Whether it is a hash whose fields are not to expire as they say: later, or not at all.
     fn changes_fields(&self, value_type: ValueType) -> bool {
-        let changes = self.stand_ins.is_some() || self.settings.choice.drop_field_expiries;
+        let changes = self.placeholders.is_some() || self.settings.choice.drop_field_expiries;
         changes && value_type.has_field_expiry()
     }
 
-    fn end_pieces(&mut self, pieces: Pieces) {
-        let Some(lane) = self.lanes.get_mut(self.next) else { return };
-        match pieces.end(lane) {
+    fn end_chunked(&mut self, chunked: ChunkedRestore) {
+        let Some(pipeline) = self.pipelines.get_mut(self.next) else { return };
+        match chunked.end(pipeline) {
             Ok(harmless) => {
                 self.keys += 1;
-                for loss in &harmless {
-                    self.losses.add(loss, self.db, &self.name);
+                for value in &harmless {
+                    self.unsupported.add(value, self.db, &self.name);
                 }
             }
-            Err(Inexpressible::Expired) => self.expired += 1,
-            Err(loss) => self.losses.add(&loss, self.db, &self.name),
+            Err(Unsupported::Expired) => self.expired += 1,
+            Err(value) => self.unsupported.add(&value, self.db, &self.name),
         }
     }
 
@@ -376,9 +377,9 @@ impl<'a> Loader<'a> {
             return false;
         }
         let module = module_of(self.value());
-        let lacks = !self.ability.has_module(&module) || self.ability.no_restore.is_some();
+        let lacks = !self.capabilities.has_module(&module) || self.capabilities.no_restore.is_some();
         if lacks {
-            self.losses.add(&Inexpressible::Module { module }, self.db, &self.name);
+            self.unsupported.add(&Unsupported::Module { module }, self.db, &self.name);
         }
         lacks
     }
@@ -396,18 +397,18 @@ impl Visitor for Loader<'_> {
     }
 
     fn function(&mut self, code: &[u8]) {
-        if !self.ability.target.features().functions {
-            self.losses.add(&crate::convert::commands::Inexpressible::Function, 0, b"");
+        if !self.capabilities.target.features().functions {
+            self.unsupported.add(&crate::convert::commands::Unsupported::Function, 0, b"");
             return;
         }
         // Each master of a cluster has functions of its own.
-        let (each, nodes) = self.routes.map_or((1, 1), |routes| (routes.lanes_each(), routes.nodes()));
-        for lane in self.lanes.iter_mut().step_by(each).take(nodes) {
+        let (each, nodes) = self.routes.map_or((1, 1), |routes| (routes.pipelines_each(), routes.nodes()));
+        for pipeline in self.pipelines.iter_mut().step_by(each).take(nodes) {
             match self.settings.on_existing {
-                OnExisting::Replace => command(&mut lane.out, &[b"FUNCTION", b"LOAD", b"REPLACE", code]),
-                _ => command(&mut lane.out, &[b"FUNCTION", b"LOAD", code]),
+                OnExisting::Replace => command(&mut pipeline.out, &[b"FUNCTION", b"LOAD", b"REPLACE", code]),
+                _ => command(&mut pipeline.out, &[b"FUNCTION", b"LOAD", code]),
             }
-            lane.note(What::Function, 0, b"");
+            pipeline.note(Operation::Function, 0, b"");
         }
         self.functions += 1;
     }
@@ -416,8 +417,8 @@ impl Visitor for Loader<'_> {
         if !self.modules.iter().any(|known| known == module) {
             self.modules.push(module.to_owned());
         }
-        if self.dry && !self.ability.has_module(module) {
-            self.losses.add(&Inexpressible::ModuleData { module: module.to_owned() }, 0, b"");
+        if self.dry && !self.capabilities.has_module(module) {
+            self.unsupported.add(&Unsupported::ModuleData { module: module.to_owned() }, 0, b"");
         }
     }
 
@@ -436,12 +437,12 @@ impl Visitor for Loader<'_> {
         let choice = &settings.choice;
         self.name.extend_from_slice(&choice.name(key.name));
         self.expiry = choice.expiry(key.expiry, self.moment);
-        (self.value_type, self.pieces) = (Some(key.value_type), None);
+        (self.value_type, self.chunked) = (Some(key.value_type), None);
         if self.dry {
             self.matched.note(choice, key.db, key.name);
         }
-        if let Some(stand_ins) = self.stand_ins {
-            self.expiry = key.expiry.map(|at| stand_ins.told(at));
+        if let Some(placeholders) = self.placeholders {
+            self.expiry = key.expiry.map(|at| placeholders.told(at));
         }
         (self.idle, self.frequency) = (key.idle, key.frequency);
         self.skip = false;
@@ -470,10 +471,10 @@ impl Visitor for Loader<'_> {
         if self.light && self.raw.len() > EMPTY + 1 {
             return;
         }
-        if let Some(pieces) = &mut self.pieces {
-            pieces.feed(bytes);
-            if let Some(lane) = self.lanes.get_mut(self.next) {
-                pieces.take_into(lane);
+        if let Some(chunked) = &mut self.chunked {
+            chunked.feed(bytes);
+            if let Some(pipeline) = self.pipelines.get_mut(self.next) {
+                chunked.take_into(pipeline);
             }
             return;
         }
@@ -491,8 +492,8 @@ impl Visitor for Loader<'_> {
         if self.skip {
             return;
         }
-        if let Some(pieces) = self.pieces.take() {
-            return self.end_pieces(pieces);
+        if let Some(chunked) = self.chunked.take() {
+            return self.end_chunked(chunked);
         }
         let kind = value_type.kind();
         if value_type.is_empty(self.value()) {
@@ -507,12 +508,12 @@ impl Visitor for Loader<'_> {
             return;
         }
         // Room for the footer.
-        let long = self.raw.len() as u64 + 64 > self.ability.longest;
-        let by_commands = long || self.ability.no_restore.is_some();
+        let long = self.raw.len() as u64 + 64 > self.capabilities.longest;
+        let by_commands = long || self.capabilities.no_restore.is_some();
         if (by_commands && kind != Kind::Module) || self.changes_fields(value_type) {
             self.begin_pieces(value_type);
-            if let Some(pieces) = self.pieces.take() {
-                self.end_pieces(pieces);
+            if let Some(chunked) = self.chunked.take() {
+                self.end_chunked(chunked);
             }
         } else {
             let lint = self.lint(value_type);
@@ -531,7 +532,7 @@ impl Visitor for Loader<'_> {
 impl Loader<'_> {
     /// What is wrong with a value, where nothing is sent and the server looks closely.
     fn lint(&mut self, value_type: ValueType) -> Option<Lint> {
-        if !self.dry || !self.ability.sanitizes {
+        if !self.dry || !self.capabilities.sanitizes {
             return None;
         }
         self.structure.begin(value_type);
@@ -540,17 +541,17 @@ impl Loader<'_> {
         self.structure.found().next()
     }
 
-    /// Whether nothing about this value can prove inexpressible, while nothing is sent: a payload that the server loads as
+    /// Whether nothing about this value can prove unsupported, while nothing is sent: a payload that the server loads as
     /// it stands, or an ordinary value of any size by commands.
     fn is_plain(&self, value_type: ValueType) -> bool {
         const USUAL: u64 = 512 << 20;
         let kind = value_type.kind();
         self.dry
-            && self.ability.no_restore.is_none()
-            && !self.ability.sanitizes
-            && self.ability.longest >= USUAL
+            && self.capabilities.no_restore.is_none()
+            && !self.capabilities.sanitizes
+            && self.capabilities.longest >= USUAL
             && !matches!(kind, Kind::Stream | Kind::Module)
             && !self.changes_fields(value_type)
-            && loads(self.ability.target.rdb(), value_type)
+            && loads(self.capabilities.target.rdb(), value_type)
     }
 }

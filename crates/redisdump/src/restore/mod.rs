@@ -6,23 +6,23 @@
 //! a value that is longer than any argument may be, or too long to be held in memory, goes in pieces, by commands. So
 //! does all of it where the server takes no payloads.
 
-mod ability;
+mod capabilities;
 mod choice;
+mod chunked;
 mod cluster;
 mod collisions;
 mod dry_run;
 mod feed;
-mod fit;
 mod glob;
-mod lane;
 mod loader;
 mod memory;
-mod pieces;
-mod pipe;
+mod node_pipeline;
+mod pipeline;
+mod preflight;
 mod replay;
 mod routes;
 mod settings;
-mod taken;
+mod stats;
 
 use std::fmt;
 
@@ -31,25 +31,25 @@ use futures::Stream;
 use serde::Serialize;
 use tokio::sync::mpsc;
 
-pub(crate) use ability::modules_of;
+pub(crate) use capabilities::modules_of;
 pub use choice::{Expiries, KeyChoice};
 pub(crate) use choice::{Matched, named, unmatched, without_keys, written};
 pub use cluster::ClusterRestore;
-pub use fit::{server_identity, takes_all_of, unsupported};
 pub use memory::{MemoryLimit, data_size, mebibytes, memory_limit};
+pub use preflight::{server_identity, takes_all_of, unsupported};
 pub use replay::{AofReport, UndatedExpiries, apply_aof};
 pub use settings::{ExpiryBase, OnExisting, ReplayOptions, RestoreOptions};
 
-use ability::Ability;
+use capabilities::Capabilities;
 use feed::{Feed, Outlets};
-use lane::{Lane, Queue};
 use loader::Loader;
-use taken::Taken;
+use pipeline::{Pipeline, Queue};
+use stats::RestoreStats;
 
 use crate::client::identity::{clock, identify};
 use crate::client::wire::{Connection, Writer};
 use crate::compare::report::Progress;
-use crate::convert::commands::{Losses, StandIns};
+use crate::convert::commands::{PlaceholderExpiries, UnsupportedValues};
 use crate::rdb::Reader;
 use crate::{ConnectOptions, Error, ServerIdentity};
 
@@ -70,7 +70,7 @@ pub struct RestoreReport {
     /// Lists, sets, sorted sets and hashes without any element: damage, which no server holds; they were not sent.
     pub empty: u64,
     /// Keys, and other things, that the server cannot hold.
-    pub left_out: Losses,
+    pub left_out: UnsupportedValues,
     /// The server's words, where it takes no payloads: all values were told by commands, which carry neither idle times nor
     /// frequencies.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -157,20 +157,20 @@ where
     Ok(report)
 }
 
-/// Restores a stream; with stand-ins for expiries where commands follow that may change them. Says how many hashes have
+/// Restores a stream; with placeholders for expiries where commands follow that may change them. Says how many hashes have
 /// fields that expire by them.
 async fn restore_with<E>(
     stream: impl Stream<Item = Result<Bytes, E>>,
     options: &ConnectOptions,
     settings: &RestoreOptions,
-    stand_ins: Option<StandIns>,
+    placeholders: Option<PlaceholderExpiries>,
     on_progress: &(dyn Fn(Progress) + Sync),
 ) -> Result<(RestoreReport, u64), Error>
 where
     E: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     if options.is_cluster() {
-        if stand_ins.is_some() {
+        if placeholders.is_some() {
             return Err(cluster::no_commands(options));
         }
         return Box::pin(cluster::restore(stream, options, settings, on_progress))
@@ -179,12 +179,12 @@ where
     }
     let mut connection = Connection::open(options).await?;
     let server = identify(&mut connection, options).await?;
-    fit::refuse_if_unfit(&mut connection, &server, settings).await?;
+    preflight::refuse_unsuitable(&mut connection, &server, settings).await?;
     let now = clock(&mut connection).await?;
-    let ability = Ability::ask(&mut connection, &server).await?;
+    let capabilities = Capabilities::ask(&mut connection, &server).await?;
     let evicted = memory::evicted(&mut connection).await?;
     if settings.flush.is_some() {
-        fit::flush(&mut connection, &server).await?;
+        preflight::flush(&mut connection, &server).await?;
     }
     let mut readers = Vec::new();
     let mut outlets = Vec::new();
@@ -200,25 +200,25 @@ where
     }
     let target = options.address();
     let skip = settings.on_existing == OnExisting::Skip;
-    let mut loader = Loader::new(settings, &ability, server.at_least(5, 0), now);
-    loader.stand_ins = stand_ins;
+    let mut loader = Loader::new(settings, &capabilities, server.at_least(5, 0), now);
+    loader.placeholders = placeholders;
     let mut rdb = Reader::new().try_newer(settings.try_newer);
     let mut outlets = Connections(outlets);
     let feeding = Feed { server: &server, settings, on_progress };
     let feed = feeding.run(stream, &mut rdb, &mut loader, &mut outlets);
-    let tally = Taken::new(&target, skip);
+    let stats = RestoreStats::new(&target, skip);
     let check = futures::future::try_join_all(readers.iter_mut().map(|(reader, awaited)| {
-        let tally = &tally;
+        let stats = &stats;
         async move {
             while let Some(batch) = awaited.recv().await {
                 let mut rest = batch.sent.as_slice();
                 while !rest.is_empty() {
                     let (taken, missing) = rest.split_at(reader.take_ok(rest.len()));
-                    tally.all_taken(taken);
+                    stats.all_taken(taken);
                     rest = missing;
                     let Some((sent, behind)) = rest.split_first() else { break };
                     rest = behind;
-                    tally.note(sent, batch.name(sent), reader.reply(DOING).await?)?;
+                    stats.note(sent, batch.name(sent), reader.reply(OPERATION).await?)?;
                 }
             }
             Ok::<_, Error>(())
@@ -241,18 +241,18 @@ where
         fed?;
     }
     check?;
-    let keys = tally.keys();
+    let keys = stats.keys();
     on_progress(Progress { bytes: rdb.offset(), keys });
     drop(readers);
     let report = RestoreReport {
         keys,
         evicted: memory::evicted_since(options, evicted).await?,
-        skipped: tally.skipped(),
-        expired: loader.expired + tally.lapsed(),
+        skipped: stats.skipped(),
+        expired: loader.expired + stats.lapsed(),
         unwanted: loader.unwanted,
         empty: loader.empty,
-        left_out: loader.losses,
-        by_commands: ability.no_restore.clone(),
+        left_out: loader.unsupported,
+        by_commands: capabilities.no_restore.clone(),
         functions: loader.functions,
         skipped_module_data: loader.modules,
         bytes: rdb.offset(),
@@ -268,30 +268,30 @@ struct Outlet {
     sent: mpsc::Sender<Queue>,
 }
 
-const DOING: &str = "restoring keys; what it has taken stays there: empty it before the next try";
+const OPERATION: &str = "restoring keys; what it has taken stays there: empty it before the next try";
 
-/// The connections of one server, a lane to each.
+/// The connections of one server, a pipeline to each.
 struct Connections(Vec<Outlet>);
 
 impl Outlets for Connections {
-    async fn flush(&mut self, lanes: &mut [Lane], beyond: usize) -> Result<bool, Error> {
+    async fn flush(&mut self, pipelines: &mut [Pipeline], beyond: usize) -> Result<bool, Error> {
         let mut any = false;
-        for (lane, outlet) in lanes.iter_mut().zip(&mut self.0) {
-            if lane.out.len() <= beyond {
+        for (pipeline, outlet) in pipelines.iter_mut().zip(&mut self.0) {
+            if pipeline.out.len() <= beyond {
                 continue;
             }
             any = true;
             // Both at once: what is noted may be more than the other side takes before it sees replies.
-            let (queue, sent) = (std::mem::take(&mut lane.queue), &outlet.sent);
+            let (queue, sent) = (std::mem::take(&mut pipeline.queue), &outlet.sent);
             let note = async {
                 // The other side only goes away with an error of its own, which is then the one that is reported.
                 let _ = sent.send(queue).await;
             };
-            let ((), result) = futures::join!(note, outlet.writer.send(&lane.out, DOING));
-            lane.out.clear();
-            lane.commands = 0;
-            if lane.out.capacity() > 4 << 20 {
-                lane.out = Vec::new();
+            let ((), result) = futures::join!(note, outlet.writer.send(&pipeline.out, OPERATION));
+            pipeline.out.clear();
+            pipeline.commands = 0;
+            if pipeline.out.capacity() > 4 << 20 {
+                pipeline.out = Vec::new();
             }
             result?;
         }

@@ -1,4 +1,4 @@
-//! Which lane leads to the master of a slot. Slots may change hands while keys are sent: what the masters say of it counts
+//! Which pipeline leads to the master of a slot. Slots may change hands while keys are sent: what the masters say of it counts
 //! for the keys that come after.
 
 use std::sync::Mutex;
@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::cluster::{SLOTS, Topology};
 
-/// The lanes of a cluster: so many to each master, one master after another.
+/// The pipelines of a cluster: so many to each master, one master after another.
 #[derive(Debug)]
 pub(super) struct Routes {
     /// The number of the master of each slot.
@@ -29,8 +29,8 @@ impl Routes {
         }
     }
 
-    /// Lanes to one master.
-    pub(super) fn lanes_each(&self) -> usize {
+    /// Pipelines to one master.
+    pub(super) fn pipelines_each(&self) -> usize {
         self.each
     }
 
@@ -39,13 +39,13 @@ impl Routes {
         self.nodes
     }
 
-    /// The lane for a key of this slot, by turns; `last` is the lane of the key before it.
-    pub(super) fn lane(&self, slot: u16, last: usize) -> usize {
+    /// The pipeline for a key of this slot, by turns; `last` is the pipeline of the key before it.
+    pub(super) fn pipeline(&self, slot: u16, last: usize) -> usize {
         let node = self.slots.get(usize::from(slot)).map_or(0, |node| node.load(Ordering::Relaxed));
         node * self.each + (last + 1) % self.each
     }
 
-    /// Notes where a slot is now; false where no lane leads there.
+    /// Notes where a slot is now; false where no pipeline leads there.
     pub(super) fn moved(&self, slot: u16, to: &(String, u16)) -> bool {
         let Ok(addresses) = self.addresses.lock() else { return false };
         let Some(node) = addresses.iter().position(|address| address == to) else { return false };

@@ -47,10 +47,11 @@ async fn what_an_older_server_cannot_hold_is_named_before_anything_is_written() 
         client.send(&words(line)).unwrap();
     }
     let (rdb, _) = captured(&source).await;
-    let (_, losses) = unsupported(stream(&rdb), &options(&target), &RestoreOptions::default()).await.unwrap();
-    assert!(losses.is_serious() && losses.to_string().contains("mortal"), "{losses}");
+    let (_, unsupported) =
+        unsupported(stream(&rdb), &options(&target), &RestoreOptions::default()).await.unwrap();
+    assert!(unsupported.is_serious() && unsupported.to_string().contains("mortal"), "{unsupported}");
     let refused = restore(stream(&rdb), &options(&target), &settings(), &|_| ()).await.unwrap_err();
-    assert!(matches!(refused, Error::Inexpressible { .. }), "{refused}");
+    assert!(matches!(refused, Error::Unsupported { .. }), "{refused}");
     Client::new(&target).send(&words("FLUSHALL")).unwrap();
 
     let skip = RestoreOptions { skip_unsupported: true, ..settings() };

@@ -3,8 +3,10 @@
 
 use crate::support::{Client, Corners, captured, fill, options, start, stream};
 use futures::TryStreamExt as _;
-use redisdump::convert::commands::{Losses, Target};
-use redisdump::convert::export::{Export, ExportOptions, ExportReport, Format, OnLoss, convert, survey};
+use redisdump::convert::commands::{Target, UnsupportedValues};
+use redisdump::convert::export::{
+    Export, ExportOptions, ExportReport, Format, OnUnsupported, convert, preflight,
+};
 use redisdump::rdb::{Dialect, Elements, Key, Reader, ValueType, Visitor, dump};
 use redisdump::verify::{VerifyOptions, verify_file};
 use redisdump::{CompareOptions, Error, prove};
@@ -21,13 +23,13 @@ async fn exported(rdb: &[u8], settings: ExportOptions) -> Result<(Vec<u8>, Expor
 }
 
 /// Every key of the RDB is on the server as it should be, save for counters that the target does not keep.
-async fn equal(rdb: &[u8], server: &Redis, losses: &Losses, what: &str) {
+async fn equal(rdb: &[u8], server: &Redis, unsupported: &UnsupportedValues, what: &str) {
     let proof = prove(stream(rdb), &options(server), &CompareOptions::default(), &|_| ()).await.unwrap();
-    if losses.is_empty() {
+    if unsupported.is_empty() {
         assert!(proof.equal(), "{what}: {proof}");
         return;
     }
-    assert!(!losses.is_serious(), "{what}: {losses}");
+    assert!(!unsupported.is_serious(), "{what}: {unsupported}");
     let streams = ["s", "empty", "gone", "many", "made"];
     assert!(
         proof.differences.iter().all(|difference| streams.contains(&difference.key.as_str())),
@@ -75,8 +77,8 @@ async fn moved(from: &str, to: &str, format: Format) {
     let version: Target = to.parse().unwrap();
     let (bytes, exported) = exported(&rdb, ExportOptions::new(format, version)).await.unwrap();
     assert_eq!((exported.keys, exported.bytes_read), (report.keys(), rdb.len() as u64), "{what}");
-    let surveyed = survey(stream(&rdb), ExportOptions::new(format, version)).await.unwrap();
-    assert_eq!(surveyed, exported.losses);
+    let preflighted = preflight(stream(&rdb), ExportOptions::new(format, version)).await.unwrap();
+    assert_eq!(preflighted, exported.left_out);
 
     let server = if format == Format::Rdb {
         let folder = tempfile::tempdir().unwrap();
@@ -95,7 +97,7 @@ async fn moved(from: &str, to: &str, format: Format) {
         client.run([bytes.as_slice(), marker].concat(), "the-end!", commands).unwrap();
         server
     };
-    equal(&rdb, &server, &exported.losses, &what).await;
+    equal(&rdb, &server, &exported.left_out, &what).await;
     if corners >= Corners::Streams {
         same_streams(&source, &server);
     }
@@ -137,7 +139,7 @@ async fn files_for_versions_between() {
         let path = folder.path().join("export.rdb");
         std::fs::write(&path, &bytes).unwrap();
         let server = start(&target, RedisOptions { rdb: Some(path), ..RedisOptions::default() });
-        equal(&rdb, &server, &report.losses, version).await;
+        equal(&rdb, &server, &report.left_out, version).await;
     }
 }
 
@@ -150,14 +152,14 @@ async fn what_a_target_cannot_hold_is_refused_or_named() {
     for format in [Format::Rdb, Format::Restore, Format::Resp] {
         let mut settings = ExportOptions::new(format, Target::redis(3, 0));
         let error = exported(&rdb, settings).await.unwrap_err();
-        let Error::Inexpressible { target, losses } = &error else { panic!("{error}") };
-        assert_eq!((target.as_str(), losses.kinds.len()), ("Redis 3.0", 3), "{losses}");
+        let Error::Unsupported { target, unsupported } = &error else { panic!("{error}") };
+        assert_eq!((target.as_str(), unsupported.kinds.len()), ("Redis 3.0", 3), "{unsupported}");
         let text = error.to_string();
         assert!(text.contains("5 × a stream") && text.contains("2 × a hash with field TTLs"), "{text}");
         assert!(text.contains("1 × a function library") && text.contains("mortal (database 0)"), "{text}");
-        settings.on_loss = OnLoss::Skip;
+        settings.on_unsupported = OnUnsupported::Skip;
         let (bytes, skipped) = exported(&rdb, settings).await.unwrap();
-        assert_eq!((skipped.keys, &skipped.losses), (report.keys() - 7, losses));
+        assert_eq!((skipped.keys, &skipped.left_out), (report.keys() - 7, unsupported));
         if format == Format::Rdb {
             let Some(old) = require_redis("3.0") else { continue };
             let folder = tempfile::tempdir().unwrap();
@@ -185,7 +187,7 @@ async fn a_table_of_producers_is_left_out_and_named() {
     for format in [Format::Rdb, Format::Restore, Format::Resp] {
         let (bytes, report) = exported(&rdb, ExportOptions::new(format, Target::redis(8, 2))).await.unwrap();
         assert!(
-            !report.losses.is_serious() && report.losses.to_string().contains("idempotent"),
+            !report.left_out.is_serious() && report.left_out.to_string().contains("idempotent"),
             "{report:?}"
         );
         let server = match format {
@@ -208,7 +210,7 @@ async fn a_table_of_producers_is_left_out_and_named() {
     }
     // A server that knows the table keeps it.
     let (_, report) = exported(&rdb, ExportOptions::new(Format::Rdb, Target::redis(8, 6))).await.unwrap();
-    assert!(report.losses.is_empty());
+    assert!(report.left_out.is_empty());
 }
 
 /// A value by itself, for RESTORE.
@@ -265,7 +267,7 @@ async fn json_lines_hold_every_value() {
     let (rdb, report) = captured(&source).await;
     let (bytes, exported) =
         exported(&rdb, ExportOptions::new(Format::Json, Target::redis(8, 2))).await.unwrap();
-    assert!(exported.losses.is_empty() && exported.keys == report.keys());
+    assert!(exported.left_out.is_empty() && exported.keys == report.keys());
     let text = String::from_utf8(bytes).unwrap();
     let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let (functions, keys): (Vec<_>, Vec<_>) = lines.iter().partition(|line| line["type"] == "function");

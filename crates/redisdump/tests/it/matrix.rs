@@ -26,8 +26,9 @@ async fn pair(from: &RedisBinaries, to: &RedisBinaries) -> String {
     let (corners, said) = corners(&source, &target);
     fill(&source, corners);
     let (rdb, _) = captured(&source).await;
-    let (_, losses) = unsupported(stream(&rdb), &options(&target), &RestoreOptions::default()).await.unwrap();
-    assert!(!losses.is_serious(), "{losses}");
+    let (_, unsupported) =
+        unsupported(stream(&rdb), &options(&target), &RestoreOptions::default()).await.unwrap();
+    assert!(!unsupported.is_serious(), "{unsupported}");
     let report = restore(stream(&rdb), &options(&target), &RestoreOptions::default(), &|_| ()).await.unwrap();
     let proof = prove(stream(&rdb), &options(&target), &CompareOptions::default(), &|_| ()).await.unwrap();
     assert!(proof.equal(), "{} -> {}: {proof}", source.version(), target.version());

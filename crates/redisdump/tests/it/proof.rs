@@ -201,8 +201,9 @@ async fn left_out(from: &str, to: &str, keys: u64) {
     let (Some(source), Some(target)) = (server(from), server(to)) else { return };
     fill(&source, Corners::All);
     let (rdb, report) = captured(&source).await;
-    let (_, losses) = unsupported(stream(&rdb), &options(&target), &RestoreOptions::default()).await.unwrap();
-    assert!(losses.is_serious());
+    let (_, unsupported) =
+        unsupported(stream(&rdb), &options(&target), &RestoreOptions::default()).await.unwrap();
+    assert!(unsupported.is_serious());
     let skip = RestoreOptions { skip_unsupported: true, ..RestoreOptions::default() };
     let restored = restore(stream(&rdb), &options(&target), &skip, &|_| ()).await.unwrap();
     let settings = CompareOptions { left_out: restored.left_out, ..CompareOptions::default() };

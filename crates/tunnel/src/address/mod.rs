@@ -18,7 +18,7 @@ use std::fmt;
 pub struct Address {
     /// The hosts on the way, the first one first.
     pub(crate) hops: Vec<Hop>,
-    pub(crate) place: Place,
+    pub(crate) destination: Destination,
     pub(crate) details: Details,
 }
 
@@ -32,7 +32,7 @@ pub(crate) struct Hop {
 
 /// What stands at the end of the way.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Place {
+pub(crate) enum Destination {
     /// A pod of Kubernetes.
     Kubernetes(Kubernetes),
     /// A container of Docker.
@@ -117,9 +117,9 @@ impl Address {
     /// The URL behind the last `ssh://`, where no pod and no container ends the way. It is the caller's to read; the
     /// addresses in it are the last host's.
     pub fn inner_url(&self) -> Option<&str> {
-        match &self.place {
-            Place::Url(url) => Some(url),
-            Place::Kubernetes(_) | Place::Docker { .. } => None,
+        match &self.destination {
+            Destination::Url(url) => Some(url),
+            Destination::Kubernetes(_) | Destination::Docker { .. } => None,
         }
     }
 
@@ -140,19 +140,19 @@ impl Address {
 
     /// The port of a pod's or a container's server, where the URL says one.
     pub fn port(&self) -> Option<u16> {
-        match &self.place {
-            Place::Kubernetes(place) => place.port,
-            Place::Docker { port, .. } => *port,
-            Place::Url(_) => None,
+        match &self.destination {
+            Destination::Kubernetes(place) => place.port,
+            Destination::Docker { port, .. } => *port,
+            Destination::Url(_) => None,
         }
     }
 
     /// What a pod's or a container's server may be called: `NAME.NAMESPACE`, the container's name.
     pub fn server_name(&self) -> Option<String> {
-        match &self.place {
-            Place::Kubernetes(place) => Some(format!("{}.{}", place.name, place.namespace)),
-            Place::Docker { name, .. } => Some(name.clone()),
-            Place::Url(_) => None,
+        match &self.destination {
+            Destination::Kubernetes(place) => Some(format!("{}.{}", place.name, place.namespace)),
+            Destination::Docker { name, .. } => Some(name.clone()),
+            Destination::Url(_) => None,
         }
     }
 
@@ -182,8 +182,8 @@ impl fmt::Display for Address {
             Some(port) => write!(f, ":{port}"),
             None => Ok(()),
         };
-        match &self.place {
-            Place::Kubernetes(place) => {
+        match &self.destination {
+            Destination::Kubernetes(place) => {
                 f.write_str("k8s://")?;
                 if let Some(context) = &place.context {
                     write!(f, "{context}/")?;
@@ -192,11 +192,11 @@ impl fmt::Display for Address {
                 write!(f, "{namespace}/{}/{name}", workload.as_str())?;
                 port(f, place.port)
             }
-            Place::Docker { name, port: number, .. } => {
+            Destination::Docker { name, port: number, .. } => {
                 write!(f, "docker://{name}")?;
                 port(f, *number)
             }
-            Place::Url(url) => f.write_str(without_login(url)),
+            Destination::Url(url) => f.write_str(without_login(url)),
         }
     }
 }

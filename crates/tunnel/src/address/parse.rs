@@ -1,6 +1,6 @@
 //! Reads URLs. No error repeats what may be a password.
 
-use super::{Address, Details, Hop, Kubernetes, Place, Route, Workload};
+use super::{Address, Destination, Details, Hop, Kubernetes, Route, Workload};
 use crate::Error;
 
 /// The schemes of this crate.
@@ -35,7 +35,7 @@ impl Address {
         let mut rest = url;
         loop {
             let (scheme, after) = rest.split_once("://").ok_or_else(|| wrong(format!("expected {SSH}")))?;
-            let (place, details) = match scheme {
+            let (destination, details) = match scheme {
                 "ssh" => {
                     let (authority, inner) =
                         after.split_once('/').ok_or_else(|| wrong(format!("expected {SSH}")))?;
@@ -51,9 +51,9 @@ impl Address {
                 _ if hops.is_empty() => {
                     return Err(wrong(format!("unknown scheme, expected {}", SCHEMES.join(", "))));
                 }
-                _ => (Place::Url(rest.to_owned()), Details::default()),
+                _ => (Destination::Url(rest.to_owned()), Details::default()),
             };
-            return Ok(Address { hops, place, details });
+            return Ok(Address { hops, destination, details });
         }
     }
 }
@@ -88,7 +88,7 @@ fn hop(authority: &str) -> Result<Hop, Error> {
     Ok(Hop { user, host, port })
 }
 
-fn kubernetes(text: &str) -> Result<(Place, Details), Error> {
+fn kubernetes(text: &str) -> Result<(Destination, Details), Error> {
     let (path, query) = text.split_once('?').unwrap_or((text, ""));
     let parts: Vec<&str> = path.split('/').collect();
     let kind_at = |at: usize| parts.get(at).and_then(|part| workload(part));
@@ -123,10 +123,10 @@ fn kubernetes(text: &str) -> Result<(Place, Details), Error> {
     if take(&mut details.rest, "route")?.is_some() {
         return Err(wrong("`route` is for docker://"));
     }
-    Ok((Place::Kubernetes(place), details))
+    Ok((Destination::Kubernetes(place), details))
 }
 
-fn docker(text: &str) -> Result<(Place, Details), Error> {
+fn docker(text: &str) -> Result<(Destination, Details), Error> {
     let (path, query) = text.split_once('?').unwrap_or((text, ""));
     let (target, database) = match path.split_once('/') {
         Some((target, database)) => (target, Some(database)),
@@ -149,7 +149,7 @@ fn docker(text: &str) -> Result<(Place, Details), Error> {
         Some("published") => Some(Route::Published),
         Some(_) => return Err(wrong("`route` must be one of address, exec, published")),
     };
-    Ok((Place::Docker { name: container, port, route }, details))
+    Ok((Destination::Docker { name: container, port, route }, details))
 }
 
 fn workload(kind: &str) -> Option<Workload> {

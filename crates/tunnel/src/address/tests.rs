@@ -8,8 +8,8 @@ fn parse(url: &str) -> Address {
 }
 
 fn kubernetes(url: &str) -> Kubernetes {
-    match parse(url).place {
-        Place::Kubernetes(place) => place,
+    match parse(url).destination {
+        Destination::Kubernetes(place) => place,
         other => panic!("{url}: {other:?}"),
     }
 }
@@ -39,8 +39,9 @@ fn a_pod_is_named_with_and_without_a_context() {
 #[test]
 fn a_container_is_named() {
     let address = parse("docker://coinpilot-db:5433/coin%20pilot?password-env=POSTGRES_PASSWORD&route=exec");
-    let place = Place::Docker { name: "coinpilot-db".to_owned(), port: Some(5433), route: Some(Route::Exec) };
-    assert_eq!(address.place, place);
+    let place =
+        Destination::Docker { name: "coinpilot-db".to_owned(), port: Some(5433), route: Some(Route::Exec) };
+    assert_eq!(address.destination, place);
     assert_eq!(address.database(), Some("coin pilot"));
     assert_eq!(address.details.password_env.as_deref(), Some("POSTGRES_PASSWORD"));
     assert_eq!(parse("docker://r?kind=redis").kind(), Some("redis"));

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use futures::SinkExt as _;
 use futures::stream::{BoxStream, StreamExt as _, TryStreamExt as _};
 use redisdump::convert::commands::Target;
-use redisdump::convert::export::{Export, ExportOptions, ExportReport, Format, OnLoss, survey};
+use redisdump::convert::export::{Export, ExportOptions, ExportReport, Format, OnUnsupported, preflight};
 use redisdump::rdb::Dialect;
 use repository::Repository;
 
@@ -46,7 +46,7 @@ impl Settings {
             .or(any)
             .context("the source's version is not known: give --redis-version")?;
         let mut options = ExportOptions::new(self.format, target);
-        options.on_loss = if self.skip { OnLoss::Skip } else { OnLoss::Refuse };
+        options.on_unsupported = if self.skip { OnUnsupported::Skip } else { OnUnsupported::Refuse };
         options.replace = self.replace;
         options.modules = self.modules;
         Ok(options)
@@ -95,7 +95,7 @@ async fn aof(
         keys: 0,
         bytes_read: summary.files.iter().map(|file| file.bytes).sum(),
         bytes_written: 0,
-        losses: redisdump::convert::commands::Losses::default(),
+        left_out: redisdump::convert::commands::UnsupportedValues::default(),
     };
     for file in &summary.files {
         let Some(length) = file.preamble_bytes else { continue };
@@ -170,10 +170,12 @@ async fn run<'a>(
     options: ExportOptions,
     out: &mut dyn Write,
 ) -> anyhow::Result<ExportReport> {
-    if options.on_loss == OnLoss::Refuse && options.format != Format::Json {
-        let losses = survey(open(), options).await?;
-        if losses.has_keys() {
-            return Err(redisdump::Error::Inexpressible { target: options.target.to_string(), losses }.into());
+    if options.on_unsupported == OnUnsupported::Refuse && options.format != Format::Json {
+        let unsupported = preflight(open(), options).await?;
+        if unsupported.has_keys() {
+            return Err(
+                redisdump::Error::Unsupported { target: options.target.to_string(), unsupported }.into()
+            );
         }
     }
     // The export keeps its stream; what feeds it may be borrowed.

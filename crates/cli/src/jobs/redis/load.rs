@@ -27,7 +27,7 @@ pub(crate) async fn fill_and_prove<'a>(
     settings: &TargetSettings,
     progress: &Progress,
 ) -> anyhow::Result<TargetOutcome> {
-    survey(open(), options, settings, progress).await?;
+    preflight(open(), options, settings, progress).await?;
     let choice = &settings.redis.choice;
     let coming = async {
         match known.filter(|_| choice.is_all()) {
@@ -51,19 +51,19 @@ pub(crate) async fn fill_and_prove<'a>(
 
 /// Refuses, by name and count, what the target cannot hold, unless it may be left out: then it is told. A damaged RDB is
 /// found here too, before anything is emptied.
-async fn survey(
+async fn preflight(
     stream: RdbStream<'_>,
     options: &redisdump::ConnectOptions,
     settings: &TargetSettings,
     progress: &Progress,
 ) -> anyhow::Result<()> {
     progress.stage(&format!("looking whether {} can hold all of it", options.display()), None);
-    let (server, losses) = redisdump::unsupported(stream, options, &settings.redis).await?;
-    if losses.is_serious() && settings.redis.skip_unsupported {
-        progress.warn(format!("{server} cannot hold all of this, and it is left out:\n{losses}"));
-    } else if losses.is_serious() {
+    let (server, unsupported) = redisdump::unsupported(stream, options, &settings.redis).await?;
+    if unsupported.is_serious() && settings.redis.skip_unsupported {
+        progress.warn(format!("{server} cannot hold all of this, and it is left out:\n{unsupported}"));
+    } else if unsupported.is_serious() {
         return Err(exit::refused(format!(
-            "{server} cannot hold all of this; nothing was written. --on-unsupported skip leaves it out:\n{losses}"
+            "{server} cannot hold all of this; nothing was written. --on-unsupported skip leaves it out:\n{unsupported}"
         )));
     }
     Ok(())
@@ -177,7 +177,7 @@ pub(crate) async fn stream_and_prove(
         settings.redis.choice.needs_survey() || may_be_full(from, to, settings, progress).await?;
     if survey_needed || !redisdump::takes_all_of(to, from).await? {
         let capture = redisdump::Capture::start(from, &capture_options).await?;
-        survey(capture.map_err(anyhow::Error::new).boxed(), to, settings, progress).await?;
+        preflight(capture.map_err(anyhow::Error::new).boxed(), to, settings, progress).await?;
     }
     let coming = replacing::keys_of_source(from, &settings.redis.choice);
     replacing::redis(to, settings, coming, progress).await?;

@@ -320,7 +320,7 @@ async fn open_beside(
         if before <= after && !(before..=after.saturating_add(EMPTY_BASE)).contains(&bytes) {
             return Err(Error::Server {
                 target: facts.server.to_string(),
-                doing: format!("reading its folder {}", path.display()),
+                operation: format!("reading its folder {}", path.display()),
                 message: format!(
                     "the append-only file there has {bytes} bytes, and the server says {before} to {after} (INFO persistence, \
                      aof_current_size): this is another server's folder, or not what this server writes. Nothing was read"

@@ -237,7 +237,7 @@ async fn resume(options: &ConnectOptions, value: &str) -> Result<(), Error> {
             Err(error) => {
                 return Err(Error::Server {
                     target: options.display().to_string(),
-                    doing: format!("putting {SETTING} back to {value}, from 0"),
+                    operation: format!("putting {SETTING} back to {value}, from 0"),
                     message: format!(
                         "{error}. Unless the server was restarted it does not rewrite its AOF by itself now: CONFIG SET \
                          {SETTING} {value}"

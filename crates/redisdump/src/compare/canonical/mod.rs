@@ -1,14 +1,14 @@
 //! What a live key means, asked for in pipelines: its value by DUMP, and its expiry.
 
-mod asker;
+mod key_reader;
 mod payload;
 
-pub(crate) use asker::Asker;
+pub(crate) use key_reader::KeyReader;
 
 use std::collections::BTreeMap;
 
 use crate::client::wire::{Connection, Head, Reader, Reply, command};
-use crate::compare::digest::{Digester, Meaning};
+use crate::compare::digest::{CanonicalDigest, Digester};
 use crate::compare::field_ttl::{Fields, LISTED, SOON, Watch};
 use crate::display::shown;
 use crate::rdb::Problem;
@@ -17,7 +17,7 @@ use crate::{ConnectOptions, Error, ServerIdentity};
 /// A key as one side has it.
 #[derive(Debug, Clone)]
 pub(crate) struct Live {
-    pub(crate) meaning: Meaning,
+    pub(crate) digest: CanonicalDigest,
     /// Fields of a hash that expire.
     pub(crate) fields: Option<Fields>,
     /// Absolute, in milliseconds.
@@ -41,10 +41,10 @@ const BATCH: usize = 64;
 const WINDOW: u64 = 4 << 20;
 /// How often the time left is asked for again when the clock went on meanwhile.
 const TRIES: usize = 100;
-const DOING: &str = "reading keys (DUMP)";
+const OPERATION: &str = "reading keys (DUMP)";
 
 /// A connection that asks for keys, and does not make them look used where the server can do that.
-pub(crate) struct NodeAsker {
+pub(crate) struct NodeKeyReader {
     connection: Connection,
     /// PEXPIRETIME came with 7.0; before it, only the time left can be asked for.
     exact: bool,
@@ -62,9 +62,12 @@ pub(crate) struct NodeAsker {
     asking: bool,
 }
 
-impl NodeAsker {
+impl NodeKeyReader {
     /// Connects to a server that is known already.
-    pub(crate) async fn open(options: &ConnectOptions, server: &ServerIdentity) -> Result<NodeAsker, Error> {
+    pub(crate) async fn open(
+        options: &ConnectOptions,
+        server: &ServerIdentity,
+    ) -> Result<NodeKeyReader, Error> {
         let mut connection = Connection::open(options).await?;
         // Reading a key makes it look used, which eviction goes by; from 7.2 on it can be had without.
         connection.ask_raw(&[b"CLIENT", b"NO-TOUCH", b"ON"]).await?;
@@ -72,7 +75,7 @@ impl NodeAsker {
         let now = now.ok_or_else(|| connection.reader.protocol("TIME answered no time".to_owned()))?;
         let counters = server.at_least(7, 0);
         let exact = counters && knows_expire_time(&mut connection).await?;
-        let mut asker = NodeAsker {
+        let mut key_reader = NodeKeyReader {
             connection,
             exact,
             counters,
@@ -86,8 +89,8 @@ impl NodeAsker {
             metadata: 0,
             asking: false,
         };
-        asker.counters(counters);
-        Ok(asker)
+        key_reader.counters(counters);
+        Ok(key_reader)
     }
 
     /// Whether counters of streams are part of what keys mean: the other side may not keep them.
@@ -218,11 +221,11 @@ impl NodeAsker {
                 let fields = digester.fields();
                 *room = room.saturating_sub(fields.as_ref().map_or(0, Fields::listed));
                 let expiry = (expiry >= 0).then_some(expiry);
-                found.push(Some(Live { meaning: digester.meaning(), fields, expiry, slack }));
+                found.push(Some(Live { digest: digester.digest(), fields, expiry, slack }));
             }
             time(reader).await
         };
-        let ((), now) = futures::try_join!(writer.send(&out, DOING), answers)?;
+        let ((), now) = futures::try_join!(writer.send(&out, OPERATION), answers)?;
         self.now = now;
         self.metadata += metadata;
         let each = (bytes / keys.len().max(1) as u64).max(1);
@@ -242,7 +245,7 @@ impl NodeAsker {
         for _ in 0..TRIES {
             let mut out = Vec::new();
             time_left(&mut out, key, self.asking);
-            self.connection.writer.send(&out, DOING).await?;
+            self.connection.writer.send(&out, OPERATION).await?;
             let (expiry, slack) = left(&mut self.connection.reader, key, self.asking).await?;
             if expiry == -2 {
                 *live = None;
@@ -282,7 +285,7 @@ async fn value(
     digester: &mut Digester,
     buffer: &mut Vec<u8>,
 ) -> Result<Option<Value>, Error> {
-    match reader.head(DOING).await? {
+    match reader.head(OPERATION).await? {
         Head::Bulk(bytes) => {
             let metadata = payload::digest(reader, bytes, digester, buffer).await?;
             let metadata = metadata.map_err(|problem: Problem| {
@@ -327,13 +330,13 @@ pub(crate) fn expires_at(before: i64, left: i64, after: i64) -> (i64, u64) {
 /// Reads the answer to ASKING.
 async fn announced(reader: &mut Reader, asking: bool) -> Result<(), Error> {
     if asking {
-        reader.reply(DOING).await?;
+        reader.reply(OPERATION).await?;
     }
     Ok(())
 }
 
 async fn number(reader: &mut Reader, question: &str, key: &[u8]) -> Result<i64, Error> {
-    match reader.reply(DOING).await? {
+    match reader.reply(OPERATION).await? {
         Reply::Error(message) => Err(refused(reader, question, key, message)),
         reply => {
             reply.int().ok_or_else(|| refused(reader, question, key, format!("unexpected reply {reply:?}")))
@@ -342,11 +345,11 @@ async fn number(reader: &mut Reader, question: &str, key: &[u8]) -> Result<i64, 
 }
 
 async fn time(reader: &mut Reader) -> Result<i64, Error> {
-    let reply = reader.reply(DOING).await?;
+    let reply = reader.reply(OPERATION).await?;
     reply.clock().ok_or_else(|| match reply {
         Reply::Error(message) => Error::Server {
             target: reader.target().to_owned(),
-            doing: "asking for its time (TIME)".to_owned(),
+            operation: "asking for its time (TIME)".to_owned(),
             message,
         },
         other => reader.protocol(format!("TIME answered {other:?}")),
@@ -359,7 +362,7 @@ fn refused(reader: &Reader, question: &str, key: &[u8], mut message: String) -> 
     }
     Error::Server {
         target: reader.target().to_owned(),
-        doing: format!("{question} of key {}", shown(key)),
+        operation: format!("{question} of key {}", shown(key)),
         message,
     }
 }

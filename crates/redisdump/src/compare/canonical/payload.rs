@@ -31,8 +31,8 @@ pub(super) async fn digest(
         buffer.shrink_to(2 * usize::try_from(WHOLE).unwrap_or_default());
         return found;
     }
-    reader.part(buffer, length, super::DOING).await?;
-    reader.end(super::DOING).await?;
+    reader.part(buffer, length, super::OPERATION).await?;
+    reader.end(super::OPERATION).await?;
     Ok(whole(buffer, digester))
 }
 
@@ -70,7 +70,7 @@ async fn long(
         let missing = value.want.saturating_sub(buffer.len()) as u64;
         let step = missing.max(PART).min(left);
         let before = buffer.len();
-        reader.part(buffer, step, super::DOING).await?;
+        reader.part(buffer, step, super::OPERATION).await?;
         left -= step;
         crc.update(buffer.get(before..).unwrap_or_default());
         match value.go_on(buffer, digester) {
@@ -79,8 +79,8 @@ async fn long(
         }
     }
     let mut footer = Vec::new();
-    reader.part(&mut footer, FOOTER as u64, super::DOING).await?;
-    reader.end(super::DOING).await?;
+    reader.part(&mut footer, FOOTER as u64, super::OPERATION).await?;
+    reader.end(super::OPERATION).await?;
     Ok(value.close(buffer, &footer, crc))
 }
 
@@ -166,13 +166,13 @@ mod tests {
             buffer.drain(..used);
         }
         let metadata = value.close(&buffer, footer, crc)?;
-        Ok((digester.meaning().value, metadata))
+        Ok((digester.digest().value, metadata))
     }
 
     fn at_once(payload: &[u8]) -> Result<(u128, bool), Problem> {
         let mut digester = Digester::default();
         let metadata = whole(payload, &mut digester)?;
-        Ok((digester.meaning().value, metadata))
+        Ok((digester.digest().value, metadata))
     }
 
     fn sealed(body: &[u8], version: u16) -> Vec<u8> {
@@ -213,6 +213,6 @@ mod tests {
         }
         let mut digester = Digester::default();
         whole(&payload, &mut digester).unwrap();
-        assert_eq!(digester.meaning().kind, Kind::String);
+        assert_eq!(digester.digest().kind, Kind::String);
     }
 }

@@ -86,9 +86,9 @@ pub struct KeyspaceDigest {
 
 impl KeyspaceDigest {
     /// Adds a key.
-    pub fn add(&mut self, db: u64, name: &[u8], expiry: Option<i64>, meaning: &Meaning) {
-        let digest = meaning.key_digest(db, name, expiry);
-        if expiry.is_some() || meaning.field_expiry {
+    pub fn add(&mut self, db: u64, name: &[u8], expiry: Option<i64>, value: &CanonicalDigest) {
+        let digest = value.key_digest(db, name, expiry);
+        if expiry.is_some() || value.field_expiry {
             self.volatile.add(digest);
         } else {
             self.persistent.add(digest);
@@ -112,7 +112,7 @@ impl KeyspaceDigest {
 
 /// What a value means, without its key and expiry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Meaning {
+pub struct CanonicalDigest {
     /// The type.
     pub kind: Kind,
     /// The digest of the value, with the expiries of hash fields.
@@ -126,7 +126,7 @@ pub struct Meaning {
     pub opaque: bool,
 }
 
-impl Meaning {
+impl CanonicalDigest {
     fn key_digest(&self, db: u64, name: &[u8], expiry: Option<i64>) -> u128 {
         let mut bytes = [0; 56];
         let (fields, _) = bytes.as_chunks_mut::<8>();
@@ -244,11 +244,11 @@ impl Digester {
         }
     }
 
-    /// The meaning of the value whose elements have passed.
-    pub fn meaning(&self) -> Meaning {
+    /// The canonical digest of the value whose elements have passed.
+    pub fn digest(&self) -> CanonicalDigest {
         let vectors = self.vectors.as_ref().and_then(VectorSet::digest);
         let as_it_stands = || tuple(&[self.chain, self.sum, u128::from(self.count)]);
-        Meaning {
+        CanonicalDigest {
             kind: self.kind,
             value: vectors.unwrap_or_else(as_it_stands),
             field_expiry: self.field_expiry,
@@ -415,11 +415,11 @@ pub(crate) fn function(code: &[u8]) -> u128 {
 mod tests {
     use super::*;
 
-    fn of(kind: Kind, tell: impl Fn(&mut Digester)) -> Meaning {
+    fn of(kind: Kind, tell: impl Fn(&mut Digester)) -> CanonicalDigest {
         let mut digester = Digester::default();
         digester.begin(kind);
         tell(&mut digester);
-        digester.meaning()
+        digester.digest()
     }
 
     #[test]
@@ -461,11 +461,11 @@ mod tests {
 
     #[test]
     fn a_key_is_its_database_name_and_expiry_too() {
-        let meaning = of(Kind::String, |d| d.string(b"x"));
+        let canonical = of(Kind::String, |d| d.string(b"x"));
         let mut sums = Vec::new();
         for (db, name, expiry) in [(0, b"k", None), (1, b"k", None), (0, b"l", None), (0, b"k", Some(0))] {
             let mut digest = KeyspaceDigest::default();
-            digest.add(db, name, expiry, &meaning);
+            digest.add(db, name, expiry, &canonical);
             assert_eq!(digest.keys(), 1);
             sums.push((digest.persistent.digest.0).wrapping_add(digest.volatile.digest.0));
         }

@@ -4,7 +4,7 @@ use crate::client::resp::{array, bulk, bulk_head};
 use crate::rdb::{Elements, Key, Kind, StreamId, StreamMeta, ValueType, Visitor, Walker, module_name};
 
 use super::streams::StreamState;
-use super::{Features, Inexpressible, Losses, StandIns};
+use super::{Features, PlaceholderExpiries, Unsupported, UnsupportedValues};
 
 /// Size limits of commands and buffers.
 #[derive(Debug, Clone, Copy)]
@@ -84,7 +84,7 @@ pub struct Emitter {
     /// Its fields with a TTL: expiry, and the field as an argument.
     expiring: Vec<(i64, Vec<u8>)>,
     /// How to replace field expiries, if later commands may change them.
-    stand_ins: Option<StandIns>,
+    placeholders: Option<PlaceholderExpiries>,
     /// Fields of hashes no longer expire; those are left out that had expired at this moment.
     unexpiring: Option<i64>,
     /// Fields of this key whose expiries were dropped, and fields that were left out since they had expired.
@@ -92,15 +92,15 @@ pub struct Emitter {
     /// Fields that were not.
     fields: u64,
     pub(super) stream: StreamState,
-    pub(super) failed: Option<Inexpressible>,
-    pub(super) harmless: Vec<Inexpressible>,
+    pub(super) failed: Option<Unsupported>,
+    pub(super) harmless: Vec<Unsupported>,
     /// The offset of this key's commands; `None` if some of them were taken.
     mark: Option<(usize, u64)>,
     /// The key's elements are ignored because it is unsupported.
     skip: bool,
     /// Missing bytes of a long string.
     long: u64,
-    losses: Losses,
+    unsupported: UnsupportedValues,
     keys: u64,
 }
 
@@ -124,7 +124,7 @@ impl Emitter {
             arguments: Vec::new(),
             count: 0,
             expiring: Vec::new(),
-            stand_ins: None,
+            placeholders: None,
             unexpiring: None,
             dropped: (0, 0),
             fields: 0,
@@ -134,7 +134,7 @@ impl Emitter {
             mark: None,
             skip: false,
             long: 0,
-            losses: Losses::default(),
+            unsupported: UnsupportedValues::default(),
             keys: 0,
         }
     }
@@ -148,8 +148,8 @@ impl Emitter {
     }
 
     /// Replaces expiries of hash fields by placeholders.
-    pub(crate) fn standing_in(mut self, stand_ins: StandIns) -> Emitter {
-        self.stand_ins = Some(stand_ins);
+    pub(crate) fn with_placeholders(mut self, placeholders: PlaceholderExpiries) -> Emitter {
+        self.placeholders = Some(placeholders);
         self
     }
 
@@ -170,15 +170,15 @@ impl Emitter {
         name: &[u8],
         kind: Kind,
         expiry: Option<i64>,
-    ) -> Result<(), Inexpressible> {
+    ) -> Result<(), Unsupported> {
         self.failed = None;
         self.skip = false;
         self.harmless.clear();
         if kind == Kind::Stream && !self.features.streams {
-            return Err(Inexpressible::Stream);
+            return Err(Unsupported::Stream);
         }
         if kind == Kind::Array {
-            return Err(Inexpressible::Array);
+            return Err(Unsupported::Array);
         }
         if self.db.unwrap_or(0) != db {
             self.out.push(&[b"SELECT", db.to_string().as_bytes()]);
@@ -196,7 +196,7 @@ impl Emitter {
             self.out.push(&[b"DEL", name]);
         }
         if name.len() as u64 > self.limits.bulk {
-            self.fail(Inexpressible::TooLong { bytes: name.len() as u64 });
+            self.fail(Unsupported::TooLong { bytes: name.len() as u64 });
         }
         Ok(())
     }
@@ -206,9 +206,9 @@ impl Emitter {
     /// # Errors
     /// What the target does not support. The key's commands are removed; if some of them were already taken, a `DEL` is
     /// emitted.
-    pub fn end(&mut self) -> Result<(), Inexpressible> {
+    pub fn end(&mut self) -> Result<(), Unsupported> {
         if self.failed.is_none() && self.dropped.1 > 0 && self.fields == 0 {
-            self.fail(Inexpressible::Expired);
+            self.fail(Unsupported::Expired);
         }
         if self.failed.is_none() {
             self.flush();
@@ -230,7 +230,7 @@ impl Emitter {
             return Err(failed);
         }
         if self.dropped.0 > 0 {
-            self.harmless.push(Inexpressible::FieldExpiryDropped);
+            self.harmless.push(Unsupported::FieldExpiryDropped);
         }
         if let Some(at) = self.expiry {
             self.out.push(&[b"PEXPIREAT", &self.name, at.to_string().as_bytes()]);
@@ -239,7 +239,7 @@ impl Emitter {
     }
 
     /// What the target does not keep of the last key although clients see the same value.
-    pub fn harmless(&self) -> &[Inexpressible] {
+    pub fn harmless(&self) -> &[Unsupported] {
         &self.harmless
     }
 
@@ -247,9 +247,9 @@ impl Emitter {
     ///
     /// # Errors
     /// If the target does not support functions.
-    pub fn function(&mut self, code: &[u8]) -> Result<(), Inexpressible> {
+    pub fn function(&mut self, code: &[u8]) -> Result<(), Unsupported> {
         if !self.features.functions {
-            return Err(Inexpressible::Function);
+            return Err(Unsupported::Function);
         }
         if self.replace {
             self.out.push(&[b"FUNCTION", b"LOAD", b"REPLACE", code]);
@@ -260,8 +260,8 @@ impl Emitter {
     }
 
     /// What was omitted from the RDB fed by a reader.
-    pub fn losses(&self) -> &Losses {
-        &self.losses
+    pub fn unsupported(&self) -> &UnsupportedValues {
+        &self.unsupported
     }
 
     /// Number of keys completely emitted from the RDB fed by a reader.
@@ -289,14 +289,14 @@ impl Emitter {
     }
 
     /// Marks the current key as unsupported.
-    pub(crate) fn fail(&mut self, why: Inexpressible) {
+    pub(crate) fn fail(&mut self, why: Unsupported) {
         self.failed.get_or_insert(why);
     }
 
     /// True if an element of this length can be sent and nothing has failed.
     pub(super) fn fits(&mut self, bytes: &[u8]) -> bool {
         if bytes.len() as u64 > self.limits.bulk {
-            self.fail(Inexpressible::TooLong { bytes: bytes.len() as u64 });
+            self.fail(Unsupported::TooLong { bytes: bytes.len() as u64 });
         }
         self.failed.is_none() && !self.skip
     }
@@ -360,7 +360,7 @@ impl Elements for Emitter {
 
     fn long_string(&mut self, length: u64) {
         if length > self.limits.bulk {
-            self.fail(Inexpressible::TooLong { bytes: length });
+            self.fail(Unsupported::TooLong { bytes: length });
         }
         if self.fits(&[]) {
             self.out.begin(3);
@@ -408,10 +408,10 @@ impl Elements for Emitter {
         self.fields += 1;
         if let Some(at) = expiry {
             if self.features.field_expiry {
-                let at = self.stand_ins.map_or(at, |stand_ins| stand_ins.told(at));
+                let at = self.placeholders.map_or(at, |placeholders| placeholders.told(at));
                 self.expiring.push((at, field.to_vec()));
             } else {
-                self.fail(Inexpressible::FieldExpiry);
+                self.fail(Unsupported::FieldExpiry);
             }
         }
         self.add(&[field, value]);
@@ -442,39 +442,39 @@ impl Elements for Emitter {
     }
 
     fn nacked(&mut self, _id: StreamId) {
-        self.fail(Inexpressible::Nacked);
+        self.fail(Unsupported::Nacked);
     }
 
     fn group_end(&mut self) {}
 
     fn producers(&mut self, count: u64) {
         if count > 0 {
-            self.harmless.push(Inexpressible::Producers);
+            self.harmless.push(Unsupported::Producers);
         }
     }
 
     fn opaque(&mut self, raw: &[u8]) {
         if self.kind == Kind::Module && self.failed.is_none() && !self.skip {
             let id = raw.first_chunk::<8>().map_or(0, |id| u64::from_le_bytes(*id));
-            self.fail(Inexpressible::Module { module: module_name(id) });
+            self.fail(Unsupported::Module { module: module_name(id) });
         }
     }
 }
 
 impl Visitor for Emitter {
     fn function(&mut self, code: &[u8]) {
-        if let Err(loss) = Emitter::function(self, code) {
-            self.losses.add(&loss, 0, b"");
+        if let Err(value) = Emitter::function(self, code) {
+            self.unsupported.add(&value, 0, b"");
         }
     }
 
     fn module_aux(&mut self, module: &str) {
-        self.losses.add(&Inexpressible::ModuleData { module: module.to_owned() }, 0, b"");
+        self.unsupported.add(&Unsupported::ModuleData { module: module.to_owned() }, 0, b"");
     }
 
     fn key(&mut self, key: &Key<'_>) {
-        if let Err(loss) = self.begin(key.db, key.name, key.value_type.kind(), key.expiry) {
-            self.losses.add(&loss, key.db, key.name);
+        if let Err(value) = self.begin(key.db, key.name, key.value_type.kind(), key.expiry) {
+            self.unsupported.add(&value, key.db, key.name);
             self.skip = true;
         }
     }
@@ -485,8 +485,8 @@ impl Visitor for Emitter {
         }
         let ended = self.end();
         self.keys += u64::from(ended.is_ok());
-        for loss in ended.as_ref().err().into_iter().chain(&self.harmless) {
-            self.losses.add(loss, self.db.unwrap_or(0), &self.name);
+        for value in ended.as_ref().err().into_iter().chain(&self.harmless) {
+            self.unsupported.add(value, self.db.unwrap_or(0), &self.name);
         }
     }
 }
@@ -503,7 +503,7 @@ pub fn emit(
     expiry: Option<i64>,
     value_type: ValueType,
     raw: &[u8],
-) -> Result<(), Inexpressible> {
+) -> Result<(), Unsupported> {
     emitter.begin(db, name, value_type.kind(), expiry)?;
     let damaged = match Walker::new(value_type).walk(raw, emitter) {
         Ok(walked) if walked.done && walked.consumed == raw.len() => None,
@@ -511,7 +511,7 @@ pub fn emit(
         Err((at, problem)) => Some(format!("byte {at}: {problem}")),
     };
     if let Some(problem) = damaged {
-        emitter.fail(Inexpressible::Damaged { problem });
+        emitter.fail(Unsupported::Damaged { problem });
     }
     emitter.end()
 }
@@ -554,7 +554,7 @@ mod tests {
         let mut emitter = Emitter::with_limits(Target::redis(7, 0).features(), limits);
         emitter.begin(0, b"k", Kind::List, None).unwrap();
         emitter.item(b"12345");
-        assert_eq!(emitter.end(), Err(Inexpressible::TooLong { bytes: 5 }));
+        assert_eq!(emitter.end(), Err(Unsupported::TooLong { bytes: 5 }));
         assert_eq!(emitter.take(), Commands::default());
         // Where half of it is out already, it is deleted.
         emitter.begin(0, b"k", Kind::List, None).unwrap();
@@ -571,7 +571,7 @@ mod tests {
         let mut emitter = Emitter::new(Target::redis(7, 2).features());
         emitter.begin(0, b"h", Kind::Hash, None).unwrap();
         emitter.field(b"f", b"v", Some(5));
-        assert_eq!(emitter.end(), Err(Inexpressible::FieldExpiry));
+        assert_eq!(emitter.end(), Err(Unsupported::FieldExpiry));
         let mut emitter = Emitter::new(Target::valkey(9, 0).features());
         emitter.begin(2, b"h", Kind::Hash, None).unwrap();
         emitter.field(b"f", b"v", Some(5));

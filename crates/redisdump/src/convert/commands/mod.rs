@@ -15,7 +15,7 @@
 //! emitter.end()?;
 //! let commands = emitter.take(); // RESP bytes, and how many replies to await: SADD and PEXPIREAT
 //! assert_eq!(commands.replies, 2);
-//! # Ok::<(), redisdump::convert::commands::Inexpressible>(())
+//! # Ok::<(), redisdump::convert::commands::Unsupported>(())
 //! ```
 //!
 //! [`emit()`] does the same for one complete raw value, and emits nothing if it fails. Commands have a bounded size
@@ -23,7 +23,7 @@
 //! chunks of input; it may end within the command of a long string, whose reply is counted when its end is taken.
 //!
 //! An emitter is also a [`Visitor`](crate::rdb::Visitor): fed by a reader, it emits a whole RDB and counts in
-//! [`Emitter::losses`] what it omits.
+//! [`Emitter::unsupported`] what it omits.
 //!
 //! Exact are: all values and their order, scores to the last bit, expiries as absolute milliseconds, field TTLs, and
 //! ids, counters and groups of streams with consumers and pending entries, including those of deleted entries (they are
@@ -31,18 +31,18 @@
 //! times and access frequencies of keys, and when a consumer was last seen. Where RESTORE is allowed, a payload
 //! converted by [`crate::convert::export::convert()`] is faster and keeps those too.
 
+mod chunked_value;
 mod features;
-mod inexpressible;
 mod keys;
-mod losses;
-mod pieced;
-mod stand_ins;
+mod placeholders;
 mod streams;
+mod unsupported;
+mod unsupported_values;
 
+pub(crate) use chunked_value::ChunkedValue;
 pub use features::{Features, Target};
-pub use inexpressible::Inexpressible;
 pub(crate) use keys::score_text;
 pub use keys::{Commands, Emitter, Limits, emit};
-pub use losses::{Loss, Losses};
-pub(crate) use pieced::Pieced;
-pub(crate) use stand_ins::StandIns;
+pub(crate) use placeholders::PlaceholderExpiries;
+pub use unsupported::Unsupported;
+pub use unsupported_values::{UnsupportedKind, UnsupportedValues};

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use crate::rdb::{StreamId, StreamMeta, estimate_entries_read};
 
 use super::keys::Commands;
-use super::{Emitter, Features, Inexpressible};
+use super::{Emitter, Features, Unsupported};
 
 /// The state of the current stream.
 #[derive(Debug, Default)]
@@ -149,7 +149,7 @@ impl Emitter {
             Some(texts) if !texts.is_empty() => texts,
             _ => {
                 return self
-                    .fail(Inexpressible::Damaged { problem: "a stream's entry has no fields".to_owned() });
+                    .fail(Unsupported::Damaged { problem: "a stream's entry has no fields".to_owned() });
             }
         };
         for text in &texts {
@@ -185,19 +185,19 @@ impl Emitter {
             .map(|group| group.strays + group.pending.values().filter(|d| d.owner.is_none()).count() as u64)
             .sum();
         if strays > 0 {
-            return self.fail(Inexpressible::PendingWithoutOwner { count: strays });
+            return self.fail(Unsupported::PendingWithoutOwner { count: strays });
         }
         let meta = stream.meta;
         if !stream.ids.sorted || stream.ids.last > meta.last_id || meta.max_deleted > meta.last_id {
-            return self.fail(Inexpressible::Contradiction);
+            return self.fail(Unsupported::Contradiction);
         }
         if !self.features.stream_counters && stream.has_counters() {
-            self.harmless.push(Inexpressible::StreamCounters);
+            self.harmless.push(Unsupported::StreamCounters);
         }
         let deleted = stream.deleted();
         if !deleted.is_empty() {
             if stream.flowing {
-                return self.fail(Inexpressible::PendingOfDeleted {
+                return self.fail(Unsupported::PendingOfDeleted {
                     count: deleted.len() as u64,
                     limit: self.limits.stream as u64,
                 });
@@ -394,7 +394,7 @@ mod tests {
     }
 
     /// A stream of entries 1-0, 2-0 … of which one is pending that is not among them.
-    fn emitted(entries: u64, limits: super::super::Limits) -> (Result<(), Inexpressible>, Commands, usize) {
+    fn emitted(entries: u64, limits: super::super::Limits) -> (Result<(), Unsupported>, Commands, usize) {
         use crate::rdb::{Elements as _, Kind};
         let mut emitter =
             Emitter::with_limits(crate::convert::commands::Target::redis(7, 0).features(), limits);
@@ -427,7 +427,7 @@ mod tests {
         // The placeholder is claimed before the first entry comes.
         assert!(text.find("XCLAIM").unwrap() < text.find("ffff").unwrap() && most < 1000);
         let (ended, all, most) = emitted(5000, limits);
-        assert_eq!(ended, Err(Inexpressible::PendingOfDeleted { count: 1, limit: 10_000 }));
+        assert_eq!(ended, Err(Unsupported::PendingOfDeleted { count: 1, limit: 10_000 }));
         assert!(most < 11_000);
         // What was sent of it is taken back.
         assert!(all.resp.ends_with(b"*2\r\n$3\r\nDEL\r\n$1\r\ns\r\n"));
@@ -444,11 +444,11 @@ mod tests {
             emitter.stream(&StreamMeta { length: 1, last_id, entries_added: 1, ..StreamMeta::default() });
         };
         stream(&mut emitter, 1);
-        assert_eq!(emitter.end(), Err(Inexpressible::Contradiction));
+        assert_eq!(emitter.end(), Err(Unsupported::Contradiction));
         stream(&mut emitter, 2);
         emitter.group(b"g", StreamId::default(), None);
         emitter.pending(StreamId { ms: 2, seq: 0 }, 5, 1);
-        assert_eq!(emitter.end(), Err(Inexpressible::PendingWithoutOwner { count: 1 }));
+        assert_eq!(emitter.end(), Err(Unsupported::PendingWithoutOwner { count: 1 }));
         assert!(emitter.take().resp.is_empty());
     }
 }

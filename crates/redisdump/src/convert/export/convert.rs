@@ -4,7 +4,7 @@
 //! the simplest form that it supports: tables for listpacks, ziplists for list nodes, older stream layouts (whose nodes
 //! have never changed).
 
-use crate::convert::commands::{Inexpressible, Target, score_text};
+use crate::convert::commands::{Target, Unsupported, score_text};
 use crate::rdb::{
     Dialect, Elements, Kind, StreamId, StreamMeta, ValueType, Walker, estimate_entries_read, module_name,
 };
@@ -33,7 +33,7 @@ enum Form {
 }
 
 impl Form {
-    fn of(target: (Dialect, u16), value_type: ValueType) -> Result<(Form, u8), Inexpressible> {
+    fn of(target: (Dialect, u16), value_type: ValueType) -> Result<(Form, u8), Unsupported> {
         let (dialect, version) = target;
         Ok(match value_type.kind() {
             Kind::List if version >= 7 => (Form::Quicklist, 14),
@@ -49,10 +49,10 @@ impl Form {
             Kind::Stream if version >= 11 => (Form::Stream(3), 21),
             Kind::Stream if version >= 10 => (Form::Stream(2), 19),
             Kind::Stream if version >= 9 => (Form::Stream(1), 15),
-            Kind::Stream => return Err(Inexpressible::Stream),
-            Kind::String => return Err(Inexpressible::Contradiction),
-            Kind::Module => return Err(Inexpressible::Module { module: "before 4.0".to_owned() }),
-            Kind::Array => return Err(Inexpressible::Array),
+            Kind::Stream => return Err(Unsupported::Stream),
+            Kind::String => return Err(Unsupported::Contradiction),
+            Kind::Module => return Err(Unsupported::Module { module: "before 4.0".to_owned() }),
+            Kind::Array => return Err(Unsupported::Array),
         })
     }
 }
@@ -73,8 +73,8 @@ pub(super) struct Converter {
     meta: StreamMeta,
     group: Group,
     counters: bool,
-    failed: Option<Inexpressible>,
-    pub(super) harmless: Vec<Inexpressible>,
+    failed: Option<Unsupported>,
+    pub(super) harmless: Vec<Unsupported>,
 }
 
 /// The parts of a consumer group that are preceded by their counts.
@@ -112,7 +112,7 @@ impl Converter {
     }
 
     /// Begins a value; returns the type byte that precedes it.
-    pub(super) fn begin(&mut self, value_type: ValueType) -> Result<u8, Inexpressible> {
+    pub(super) fn begin(&mut self, value_type: ValueType) -> Result<u8, Unsupported> {
         let (form, code) = Form::of(self.target, value_type)?;
         self.form = form;
         (self.count, self.told, self.count_at, self.first_id) = (0, false, None, None);
@@ -128,17 +128,17 @@ impl Converter {
     }
 
     /// Ends the value.
-    pub(super) fn end(&mut self) -> Result<(), Inexpressible> {
+    pub(super) fn end(&mut self) -> Result<(), Unsupported> {
         if !matches!(self.form, Form::Stream(_)) {
             self.ensure_count();
         }
         if let Some(at) = self.count_at
             && !encode::patch(&mut self.out, at, self.count)
         {
-            self.fail(Inexpressible::TooLong { bytes: self.count });
+            self.fail(Unsupported::TooLong { bytes: self.count });
         }
         if self.counters {
-            self.harmless.push(Inexpressible::StreamCounters);
+            self.harmless.push(Unsupported::StreamCounters);
         }
         self.failed.take().map_or(Ok(()), Err)
     }
@@ -153,7 +153,7 @@ impl Converter {
         self.form != Form::Pairs && self.count_at.is_none()
     }
 
-    fn fail(&mut self, why: Inexpressible) {
+    fn fail(&mut self, why: Unsupported) {
         self.failed.get_or_insert(why);
     }
 
@@ -206,7 +206,7 @@ impl Elements for Converter {
         if self.form == Form::Quicklist {
             self.one();
             if !self.node.finish(&mut self.out) {
-                self.fail(Inexpressible::TooLong { bytes: u64::from(u32::MAX) });
+                self.fail(Unsupported::TooLong { bytes: u64::from(u32::MAX) });
             }
         }
     }
@@ -244,7 +244,7 @@ impl Elements for Converter {
             self.out.extend_from_slice(&expiry.unwrap_or(-1).to_le_bytes());
         }
         if self.form == Form::Pairs && expiry.is_some() {
-            self.fail(Inexpressible::FieldExpiry);
+            self.fail(Unsupported::FieldExpiry);
         }
     }
 
@@ -310,7 +310,7 @@ impl Elements for Converter {
 
     fn nacked(&mut self, _id: StreamId) {
         // Servers before 8.8 do not load a file with a pending entry without a consumer.
-        self.fail(Inexpressible::Nacked);
+        self.fail(Unsupported::Nacked);
     }
 
     fn group_end(&mut self) {
@@ -325,7 +325,7 @@ impl Elements for Converter {
 
     fn producers(&mut self, count: u64) {
         if count > 0 {
-            self.harmless.push(Inexpressible::Producers);
+            self.harmless.push(Unsupported::Producers);
         }
     }
 }
@@ -343,7 +343,7 @@ pub fn convert(
     raw: &[u8],
     target: Target,
     out: &mut Vec<u8>,
-) -> Result<(u16, Vec<Inexpressible>), Inexpressible> {
+) -> Result<(u16, Vec<Unsupported>), Unsupported> {
     let rdb = target.rdb();
     if loads(rdb, value_type) {
         out.push(value_type.code());
@@ -351,7 +351,7 @@ pub fn convert(
         return Ok((value_type.since().unwrap_or(rdb.1), Vec::new()));
     }
     if value_type.kind() == Kind::Module {
-        return Err(Inexpressible::Module { module: module_of(raw) });
+        return Err(Unsupported::Module { module: module_of(raw) });
     }
     let mut converter = Converter::new(rdb);
     let code = converter.begin(value_type)?;
@@ -361,7 +361,7 @@ pub fn convert(
         Err((at, problem)) => Some(format!("byte {at}: {problem}")),
     };
     if let Some(problem) = damaged {
-        return Err(Inexpressible::Damaged { problem });
+        return Err(Unsupported::Damaged { problem });
     }
     converter.end()?;
     out.push(code);

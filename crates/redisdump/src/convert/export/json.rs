@@ -8,7 +8,7 @@
 //! with `insert-index` and `elements` (`[index, string]`). A function library is a line `{"type":"function","code":…}`.
 
 use super::sink::Sink;
-use crate::convert::commands::{Inexpressible, Losses, score_text};
+use crate::convert::commands::{Unsupported, UnsupportedValues, score_text};
 use crate::inspect::{base64, json_bytes, json_text};
 use crate::rdb::{Corrupt, Elements, Key, Kind, Reader, StreamId, StreamMeta, Visitor, module_name};
 
@@ -33,7 +33,7 @@ pub(super) struct JsonWriter {
     long: Vec<u8>,
     left: u64,
     passing: bool,
-    losses: Losses,
+    unsupported: UnsupportedValues,
     keys: u64,
 }
 
@@ -53,7 +53,7 @@ impl JsonWriter {
             long: Vec::new(),
             left: 0,
             passing: false,
-            losses: Losses::default(),
+            unsupported: UnsupportedValues::default(),
             keys: 0,
         }
     }
@@ -230,7 +230,7 @@ impl Elements for JsonWriter {
 
     fn producers(&mut self, count: u64) {
         if count > 0 {
-            self.losses.add(&Inexpressible::Producers, self.name.0, &self.name.1);
+            self.unsupported.add(&Unsupported::Producers, self.name.0, &self.name.1);
         }
     }
 
@@ -249,7 +249,7 @@ impl Visitor for JsonWriter {
     }
 
     fn module_aux(&mut self, module: &str) {
-        self.losses.add(&Inexpressible::ModuleData { module: module.to_owned() }, 0, b"");
+        self.unsupported.add(&Unsupported::ModuleData { module: module.to_owned() }, 0, b"");
     }
 
     fn key(&mut self, key: &Key<'_>) {
@@ -277,7 +277,7 @@ impl Visitor for JsonWriter {
                 let module = module_name(self.module.unwrap_or(0));
                 self.text("null,\"module\":");
                 json_text(&mut self.out, &module);
-                self.losses.add(&Inexpressible::Module { module }, self.name.0, &self.name.1);
+                self.unsupported.add(&Unsupported::Module { module }, self.name.0, &self.name.1);
             }
         }
         self.text("}\n");
@@ -298,8 +298,8 @@ impl Sink for JsonWriter {
         out.append(&mut self.out);
     }
 
-    fn losses(&self) -> &Losses {
-        &self.losses
+    fn unsupported(&self) -> &UnsupportedValues {
+        &self.unsupported
     }
 
     fn keys(&self) -> u64 {

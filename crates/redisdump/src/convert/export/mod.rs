@@ -4,7 +4,7 @@
 //! for `redis-cli --pipe`, or a line of JSON for each key. It keeps at most one element of one key in memory, except
 //! where a format puts counts before what they count.
 //!
-//! By default, anything that the target does not support is an error: [`survey`] finds it before anything is written;
+//! By default, anything that the target does not support is an error: [`preflight`] finds it before anything is written;
 //! the report lists it afterwards. For an AOF, [`beginning`] returns the RDB at its front and [`aof_commands`] the
 //! rest. [`convert()`] converts a single value for RESTORE.
 
@@ -22,4 +22,4 @@ pub use convert::convert;
 pub(crate) use convert::{loads, module_of};
 #[cfg(feature = "fuzzing")]
 pub(crate) use stream::through;
-pub use stream::{Export, ExportOptions, ExportReport, Format, OnLoss, beginning, file, survey};
+pub use stream::{Export, ExportOptions, ExportReport, Format, OnUnsupported, beginning, file, preflight};

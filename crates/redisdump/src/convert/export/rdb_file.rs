@@ -3,7 +3,7 @@
 use super::convert::{Converter, loads, module_of};
 use super::encode;
 use super::sink::Sink;
-use crate::convert::commands::{Inexpressible, Losses, Target};
+use crate::convert::commands::{Target, Unsupported, UnsupportedValues};
 use crate::rdb::value::EMPTY;
 use crate::rdb::{Corrupt, Crc64, Dialect, Forward, Key, Kind, Reader, ValueType, Visitor};
 
@@ -24,7 +24,7 @@ pub(super) struct RdbWriter {
     beginning: Vec<u8>,
     length: usize,
     converter: Converter,
-    losses: Losses,
+    unsupported: UnsupportedValues,
     keys: u64,
 }
 
@@ -61,13 +61,13 @@ impl RdbWriter {
             beginning: Vec::new(),
             length: 0,
             converter: Converter::new(rdb),
-            losses: Losses::default(),
+            unsupported: UnsupportedValues::default(),
             keys: 0,
         }
     }
 
-    fn lose(&mut self, what: &Inexpressible) {
-        self.losses.add(what, self.name.0, &self.name.1);
+    fn omit(&mut self, what: &Unsupported) {
+        self.unsupported.add(what, self.name.0, &self.name.1);
         self.out.truncate(self.safe);
         self.state = State::Skip;
     }
@@ -99,7 +99,7 @@ impl Visitor for RdbWriter {
 
     fn function(&mut self, code: &[u8]) {
         if self.version() < 10 {
-            self.losses.add(&Inexpressible::Function, 0, b"");
+            self.unsupported.add(&Unsupported::Function, 0, b"");
             return;
         }
         self.out.push(245);
@@ -108,7 +108,7 @@ impl Visitor for RdbWriter {
     }
 
     fn module_aux(&mut self, module: &str) {
-        self.losses.add(&Inexpressible::ModuleData { module: module.to_owned() }, 0, b"");
+        self.unsupported.add(&Unsupported::ModuleData { module: module.to_owned() }, 0, b"");
     }
 
     fn key(&mut self, key: &Key<'_>) {
@@ -124,17 +124,17 @@ impl Visitor for RdbWriter {
         let (dialect, version) = self.rdb;
         let takes_metadata = self.modules && dialect == Dialect::Redis && version >= 13;
         if !(key.metadata.is_empty() || takes_metadata) {
-            return self.lose(&Inexpressible::Module { module: "(of a key's metadata)".to_owned() });
+            return self.omit(&Unsupported::Module { module: "(of a key's metadata)".to_owned() });
         }
         let as_it_is = loads(self.rdb, key.value_type);
         let code = match (as_it_is, key.value_type.kind()) {
             (true, _) => Ok(key.value_type.code()),
-            (false, Kind::Module) => Err(Inexpressible::Module { module: "of 4.0 or later".to_owned() }),
+            (false, Kind::Module) => Err(Unsupported::Module { module: "of 4.0 or later".to_owned() }),
             (false, _) => self.converter.begin(key.value_type),
         };
         let code = match code {
             Ok(code) => code,
-            Err(loss) => return self.lose(&loss),
+            Err(value) => return self.omit(&value),
         };
         self.state = match (as_it_is, key.value_type.kind()) {
             (true, Kind::Module) if !self.modules => State::Module,
@@ -184,7 +184,7 @@ impl Visitor for RdbWriter {
                 self.out.append(&mut self.converter.out);
                 self.safe = self.out.len();
             }
-            State::Module => self.lose(&Inexpressible::Module { module: module_of(bytes) }),
+            State::Module => self.omit(&Unsupported::Module { module: module_of(bytes) }),
             State::Convert | State::Skip => {}
         }
     }
@@ -207,13 +207,13 @@ impl Visitor for RdbWriter {
             State::Convert => match self.converter.end() {
                 Ok(()) => {
                     self.out.append(&mut self.converter.out);
-                    for loss in self.converter.harmless.drain(..) {
-                        self.losses.add(&loss, self.name.0, &self.name.1);
+                    for value in self.converter.harmless.drain(..) {
+                        self.unsupported.add(&value, self.name.0, &self.name.1);
                     }
                 }
-                Err(loss) => {
+                Err(value) => {
                     self.converter.out = Vec::new();
-                    return self.lose(&loss);
+                    return self.omit(&value);
                 }
             },
             State::Raw | State::Module => {}
@@ -255,8 +255,8 @@ impl Sink for RdbWriter {
         self.safe = self.out.len();
     }
 
-    fn losses(&self) -> &Losses {
-        &self.losses
+    fn unsupported(&self) -> &UnsupportedValues {
+        &self.unsupported
     }
 
     fn keys(&self) -> u64 {

@@ -7,7 +7,7 @@ use std::hash::{BuildHasher as _, RandomState};
 
 use super::convert::{convert, loads};
 use super::sink::Sink;
-use crate::convert::commands::{Commands, Emitter, Inexpressible, Losses, Pieced, Target};
+use crate::convert::commands::{ChunkedValue, Commands, Emitter, Target, Unsupported, UnsupportedValues};
 use crate::rdb::{Corrupt, Dialect, Elements, Key, Kind, Reader, ValueType, Visitor, dump};
 
 /// Writes RESTORE commands.
@@ -29,12 +29,12 @@ pub(super) struct RestoreWriter {
     has_metadata: bool,
     payload: Vec<u8>,
     /// The current value, if it is written as commands, and its temporary name.
-    giant: Option<(Pieced, Vec<u8>)>,
+    giant: Option<(ChunkedValue, Vec<u8>)>,
     /// A prefix that no key has, and the number of names used.
-    stand_in: String,
+    temporary_name: String,
     given: u64,
     number: Vec<u8>,
-    losses: Losses,
+    unsupported: UnsupportedValues,
     keys: u64,
 }
 
@@ -63,24 +63,24 @@ impl RestoreWriter {
             has_metadata: false,
             payload: Vec::new(),
             giant: None,
-            stand_in: format!("dbhaul:{:016x}", RandomState::new().hash_one(0_u8)),
+            temporary_name: format!("dbhaul:{:016x}", RandomState::new().hash_one(0_u8)),
             given: 0,
             number: Vec::new(),
-            losses: Losses::default(),
+            unsupported: UnsupportedValues::default(),
             keys: 0,
         }
     }
 
     /// Creates the payload of the current value.
-    fn seal(&mut self, value_type: ValueType) -> Result<(), Inexpressible> {
+    fn seal(&mut self, value_type: ValueType) -> Result<(), Unsupported> {
         let body = self.payload.get(1..).unwrap_or_default();
         if value_type.kind() == Kind::Module && !self.modules {
-            return Err(Inexpressible::Module { module: super::convert::module_of(body) });
+            return Err(Unsupported::Module { module: super::convert::module_of(body) });
         }
         let version = if self.has_metadata {
             // Metadata precedes the type byte; its format belongs to one version.
             if self.rdb.0 != Dialect::Redis || self.rdb.1 < METADATA || !self.modules {
-                return Err(Inexpressible::Module { module: "(of a key's metadata)".to_owned() });
+                return Err(Unsupported::Module { module: "(of a key's metadata)".to_owned() });
             }
             self.rdb.1
         } else if loads(self.rdb, value_type) {
@@ -88,8 +88,8 @@ impl RestoreWriter {
         } else {
             let mut converted = Vec::new();
             let (version, harmless) = convert(value_type, body, self.target, &mut converted)?;
-            for loss in harmless {
-                self.losses.add(&loss, self.db, &self.name);
+            for value in harmless {
+                self.unsupported.add(&value, self.db, &self.name);
             }
             self.payload = converted;
             version
@@ -106,17 +106,17 @@ impl RestoreWriter {
             self.name.clone()
         } else {
             self.given += 1;
-            format!("{}:{}", self.stand_in, self.given).into_bytes()
+            format!("{}:{}", self.temporary_name, self.given).into_bytes()
         };
         // The database is already selected.
         match emitter.begin(0, &name, value_type.kind(), self.expiry) {
             Ok(()) => {
-                let mut value = Pieced::new(emitter, value_type);
+                let mut value = ChunkedValue::new(emitter, value_type);
                 value.feed(self.payload.get(1..).unwrap_or_default());
                 self.giant = Some((value, name));
             }
-            Err(loss) => {
-                self.losses.add(&loss, self.db, &self.name);
+            Err(value) => {
+                self.unsupported.add(&value, self.db, &self.name);
                 self.value_type = None;
             }
         }
@@ -141,7 +141,7 @@ impl RestoreWriter {
                 }
                 self.keys += 1;
             }
-            Err(loss) => self.losses.add(&loss, self.db, &self.name),
+            Err(value) => self.unsupported.add(&value, self.db, &self.name),
         }
     }
 
@@ -190,7 +190,7 @@ impl Elements for RestoreWriter {}
 impl Visitor for RestoreWriter {
     fn function(&mut self, code: &[u8]) {
         if !self.target.features().functions {
-            self.losses.add(&Inexpressible::Function, 0, b"");
+            self.unsupported.add(&Unsupported::Function, 0, b"");
         } else if self.replace {
             self.out.push(&[b"FUNCTION", b"LOAD", b"REPLACE", code]);
         } else {
@@ -199,7 +199,7 @@ impl Visitor for RestoreWriter {
     }
 
     fn module_aux(&mut self, module: &str) {
-        self.losses.add(&Inexpressible::ModuleData { module: module.to_owned() }, 0, b"");
+        self.unsupported.add(&Unsupported::ModuleData { module: module.to_owned() }, 0, b"");
     }
 
     fn key(&mut self, key: &Key<'_>) {
@@ -245,7 +245,7 @@ impl Visitor for RestoreWriter {
                 self.put();
                 self.keys += 1;
             }
-            Err(loss) => self.losses.add(&loss, self.db, &self.name),
+            Err(value) => self.unsupported.add(&value, self.db, &self.name),
         }
         if self.payload.capacity() > KEEP {
             self.payload = Vec::new();
@@ -270,8 +270,8 @@ impl Sink for RestoreWriter {
         }
     }
 
-    fn losses(&self) -> &Losses {
-        &self.losses
+    fn unsupported(&self) -> &UnsupportedValues {
+        &self.unsupported
     }
 
     fn keys(&self) -> u64 {

@@ -1,6 +1,6 @@
 //! The interface common to all export formats.
 
-use crate::convert::commands::{Emitter, Losses};
+use crate::convert::commands::{Emitter, UnsupportedValues};
 use crate::rdb::{Corrupt, Reader, Visitor};
 
 /// Consumes an RDB and produces bytes.
@@ -19,7 +19,7 @@ pub(super) trait Sink: Visitor + Send {
     /// The RDB has ended.
     fn finish(&mut self) {}
     /// What was omitted.
-    fn losses(&self) -> &Losses;
+    fn unsupported(&self) -> &UnsupportedValues;
     /// Number of written keys.
     fn keys(&self) -> u64;
 }
@@ -37,8 +37,8 @@ impl Sink for Emitter {
         Emitter::take_into(self, out);
     }
 
-    fn losses(&self) -> &Losses {
-        Emitter::losses(self)
+    fn unsupported(&self) -> &UnsupportedValues {
+        Emitter::unsupported(self)
     }
 
     fn keys(&self) -> u64 {

@@ -15,7 +15,7 @@ use super::rdb_file::RdbWriter;
 use super::restore_commands::RestoreWriter;
 use super::sink::Sink;
 use crate::Error;
-use crate::convert::commands::{Emitter, Losses, Target};
+use crate::convert::commands::{Emitter, Target, UnsupportedValues};
 use crate::rdb::Reader;
 
 /// The output format.
@@ -36,7 +36,7 @@ pub enum Format {
 /// How to handle what the target does not support.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum OnLoss {
+pub enum OnUnsupported {
     /// The export fails and lists all of it; module data without a key is omitted and reported. JSON has no target and
     /// omits module values.
     #[default]
@@ -53,7 +53,7 @@ pub struct ExportOptions {
     /// The target server; ignored for JSON.
     pub target: Target,
     /// How to handle what the target does not support.
-    pub on_loss: OnLoss,
+    pub on_unsupported: OnUnsupported,
     /// Commands delete or replace existing keys of the same name.
     pub replace: bool,
     /// Module values are written too, to an RDB or RESTORE commands. A server without the module rejects the whole
@@ -66,13 +66,13 @@ pub struct ExportOptions {
 impl ExportOptions {
     /// An export in this format for this target, which fails if something is unsupported.
     pub fn new(format: Format, target: Target) -> ExportOptions {
-        let on_loss = OnLoss::Refuse;
-        ExportOptions { format, target, on_loss, replace: false, modules: false, try_newer: false }
+        let on_unsupported = OnUnsupported::Refuse;
+        ExportOptions { format, target, on_unsupported, replace: false, modules: false, try_newer: false }
     }
 
     /// Whether an export fails because of this.
-    fn refuses(&self, losses: &Losses) -> bool {
-        self.on_loss == OnLoss::Refuse && self.format != Format::Json && losses.has_keys()
+    fn refuses(&self, unsupported: &UnsupportedValues) -> bool {
+        self.on_unsupported == OnUnsupported::Refuse && self.format != Format::Json && unsupported.has_keys()
     }
 
     fn sink(&self) -> Box<dyn Sink> {
@@ -100,13 +100,13 @@ pub struct ExportReport {
     /// Number of bytes written.
     pub bytes_written: u64,
     /// What was omitted.
-    pub losses: Losses,
+    pub left_out: UnsupportedValues,
 }
 
 /// A stream of the exported bytes. [`Export::report`] describes it after its end.
 ///
-/// With [`OnLoss::Refuse`] it fails with [`Error::Inexpressible`] at its end, after yielding bytes that are then
-/// incomplete; [`survey`] checks this in advance.
+/// With [`OnUnsupported::Refuse`] it fails with [`Error::Unsupported`] at its end, after yielding bytes that are then
+/// incomplete; [`preflight`] checks this in advance.
 pub struct Export {
     pieces: Pin<Box<dyn Stream<Item = Result<Bytes, Error>> + Send>>,
     done: Arc<OnceLock<ExportReport>>,
@@ -179,7 +179,7 @@ impl Work {
             // Small steps, so that the ready bytes never grow far beyond a chunk.
             let part = self.piece.split_to(self.piece.len().min(PIECE));
             sink.feed(&mut self.reader, &part)?;
-            if self.options.refuses(sink.losses()) {
+            if self.options.refuses(sink.unsupported()) {
                 // It fails at the end, when everything is known.
                 out.clear();
                 sink.take_into(&mut out);
@@ -191,10 +191,10 @@ impl Work {
             }
         }
         self.reader.finish()?;
-        if self.options.refuses(sink.losses()) {
-            let (target, losses) = (self.options.target.to_string(), sink.losses().clone());
+        if self.options.refuses(sink.unsupported()) {
+            let (target, unsupported) = (self.options.target.to_string(), sink.unsupported().clone());
             self.visitor = None;
-            return Err(Error::Inexpressible { target, losses });
+            return Err(Error::Unsupported { target, unsupported });
         }
         if let Some(mut sink) = self.visitor.take() {
             // Ready bytes are checksummed when taken; the trailer follows.
@@ -210,7 +210,7 @@ impl Work {
                 keys: sink.keys(),
                 bytes_read: self.reader.offset(),
                 bytes_written: self.written,
-                losses: sink.losses().clone(),
+                left_out: sink.unsupported().clone(),
             });
         }
         Ok((!out.is_empty()).then(|| Bytes::from(out)))
@@ -221,10 +221,10 @@ impl Work {
 ///
 /// # Errors
 /// A damaged RDB with the fault's offset, or a failure of the stream.
-pub async fn survey<E>(
+pub async fn preflight<E>(
     stream: impl Stream<Item = Result<Bytes, E>>,
     options: ExportOptions,
-) -> Result<Losses, Error>
+) -> Result<UnsupportedValues, Error>
 where
     E: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
@@ -238,12 +238,12 @@ where
         }
     }
     reader.finish()?;
-    Ok(sink.losses().clone())
+    Ok(sink.unsupported().clone())
 }
 
 /// Exports an RDB in memory; returns also what was omitted.
 #[cfg(feature = "fuzzing")]
-pub(crate) fn through(data: &[u8], options: ExportOptions) -> Result<(Vec<u8>, Losses), Error> {
+pub(crate) fn through(data: &[u8], options: ExportOptions) -> Result<(Vec<u8>, UnsupportedValues), Error> {
     let mut sink = options.sink();
     let mut reader = Reader::new().try_newer(options.try_newer);
     let mut out = Vec::new();
@@ -258,7 +258,7 @@ pub(crate) fn through(data: &[u8], options: ExportOptions) -> Result<(Vec<u8>, L
     let mut end = Vec::new();
     sink.take_into(&mut end);
     out.append(&mut end);
-    Ok((out, sink.losses().clone()))
+    Ok((out, sink.unsupported().clone()))
 }
 
 /// The first bytes of a file as a stream, such as the RDB at the front of an AOF.

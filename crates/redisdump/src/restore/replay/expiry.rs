@@ -109,7 +109,7 @@ pub(super) fn tell(
         Form::Expire => {
             put(0, Cow::Borrowed(b"PEXPIREAT"));
             put(2, time());
-            // NX, XX, GT, LT: a command that did nothing is not in the file; and beside stand-ins they would compare
+            // NX, XX, GT, LT: a command that did nothing is not in the file; and beside placeholders they would compare
             // what is not meant.
             words.truncate(3);
             None

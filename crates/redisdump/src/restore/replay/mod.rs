@@ -7,9 +7,9 @@
 mod error_reply;
 mod expiry;
 mod pipeline;
+mod preflight;
 mod report;
 mod settle;
-mod survey;
 mod table;
 mod translate;
 
@@ -21,20 +21,20 @@ use futures::{Stream, StreamExt as _};
 use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
 
 use super::settings::{ExpiryBase, OnExisting, RestoreOptions};
-use super::{clock, fit, memory, restore_with, unsupported};
-use crate::aof::{Files, Moments, moments};
+use super::{clock, memory, preflight as target_preflight, restore_with, unsupported};
+use crate::aof::{Files, TimeRange, time_range};
 use crate::client::databases::databases;
 use crate::client::identity::identify;
 use crate::client::wire::{Connection, Reply};
 use crate::compare::report::Progress;
-use crate::convert::commands::StandIns;
+use crate::convert::commands::PlaceholderExpiries;
 use crate::display::shown;
 use crate::{ConnectOptions, Error, ServerIdentity};
 
 pub use report::{AofReport, UndatedExpiries};
 
 use pipeline::Pipeline;
-use survey::{Against, Survey, survey};
+use preflight::{Against, Preflight, preflight_scan};
 use table::Table;
 
 /// Commands that are named; the others are counted.
@@ -44,7 +44,7 @@ const NAMED: usize = 20;
 /// With `until`, only what came before the first annotation later than that (seconds since the epoch).
 ///
 /// # Errors
-/// [`Error::Refused`] and [`Error::Inexpressible`]: the server is not fit, or commands cannot be told it; nothing was
+/// [`Error::Refused`] and [`Error::Unsupported`]: the server is not fit, or commands cannot be told it; nothing was
 /// written. [`Error::File`]: no server loads the file; nothing was written. Any later error names the file, the byte and
 /// the command.
 pub async fn apply_aof(
@@ -80,9 +80,9 @@ pub async fn apply_aof(
         });
     }
     let settings = RestoreOptions { on_existing: OnExisting::Refuse, ..settings.clone() };
-    fit::refuse_if_unfit(&mut connection, &server, &settings).await?;
+    target_preflight::refuse_unsuitable(&mut connection, &server, &settings).await?;
     let now = clock(&mut connection).await?;
-    let times = StandIns::new(now);
+    let times = PlaceholderExpiries::new(now);
     let table = Table::ask(&mut connection).await?;
     let against = Against {
         table,
@@ -98,7 +98,7 @@ pub async fn apply_aof(
         if let Some(until) = until {
             refuse_unknown_moment(&path, &files, until)?;
         }
-        let found = survey(&files, until, &against)?;
+        let found = preflight_scan(&files, until, &against)?;
         Ok::<_, Error>((files, against, found))
     })
     .await
@@ -116,18 +116,19 @@ pub async fn apply_aof(
     if !settings.skip_unsupported {
         for file in &found.summary.files {
             let Some(length) = file.preamble_bytes else { continue };
-            let (_, losses) = unsupported(part_of(&file.path, 0, Some(length)), options, &settings).await?;
-            if losses.is_serious() {
-                return Err(Error::Inexpressible { target: server.to_string(), losses });
+            let (_, unsupported) =
+                unsupported(part_of(&file.path, 0, Some(length)), options, &settings).await?;
+            if unsupported.is_serious() {
+                return Err(Error::Unsupported { target: server.to_string(), unsupported });
             }
         }
     }
     let evicted = memory::evicted(&mut connection).await?;
     if settings.flush.is_some() {
-        fit::flush(&mut connection, &server).await?;
+        target_preflight::flush(&mut connection, &server).await?;
     }
     let settings = RestoreOptions { flush: None, ..settings };
-    let Survey { summary, .. } = found;
+    let Preflight { summary, .. } = found;
     let mut report = AofReport::new(server, &summary);
     let mut pipeline = Pipeline::new(&against, &settings, connection, options.address());
     let mut done = 0;
@@ -156,8 +157,8 @@ pub async fn apply_aof(
     }
     let finished = pipeline.finish();
     let mut connection = finished.connection;
-    fields |= finished.field_stand_ins > 0;
-    let settled = match based || finished.stand_ins > 0 {
+    fields |= finished.field_placeholders > 0;
+    let settled = match based || finished.placeholders > 0 {
         true => settle::settle(&mut connection, &report.server, times, fields).await?,
         false => settle::Settled { exact: true, ..settle::Settled::default() },
     };
@@ -178,17 +179,17 @@ pub async fn apply_aof(
 
 /// Refuses a moment of which the files do not tell what was there then.
 fn refuse_unknown_moment(path: &Path, files: &Files, until: i64) -> Result<(), Error> {
-    match Moments::of(files)?.refusal(until) {
+    match TimeRange::of(files)?.refusal(until) {
         None => Ok(()),
         Some(why) => Err(Error::Refused {
-            what: format!("{} cannot be restored as of {}", path.display(), moments::shown(until)),
+            what: format!("{} cannot be restored as of {}", path.display(), time_range::shown(until)),
             conflicts: vec![why],
         }),
     }
 }
 
 /// Databases that commands go to and that the server has not. It is asked to choose each: its settings it may not tell.
-async fn missing_databases(connection: &mut Connection, found: &Survey) -> Result<Vec<String>, Error> {
+async fn missing_databases(connection: &mut Connection, found: &Preflight) -> Result<Vec<String>, Error> {
     /// An AOF that names more databases than this goes to none of the others unseen: the replay ends there.
     const MOST: usize = 100_000;
     let mut conflicts = Vec::new();
@@ -222,7 +223,7 @@ fn expiry_base(base: ExpiryBase, path: &Path, now: i64) -> i64 {
 
 fn refuse_what_cannot_be_told(
     server: &ServerIdentity,
-    found: &Survey,
+    found: &Preflight,
     mut conflicts: Vec<String>,
     skip: bool,
 ) -> Result<(), Error> {

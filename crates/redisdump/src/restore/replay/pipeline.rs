@@ -8,8 +8,8 @@ use futures::StreamExt as _;
 use tokio::sync::mpsc;
 
 use super::error_reply::is_of_target;
+use super::preflight::{Against, LONGEST};
 use super::report::UndatedExpiries;
-use super::survey::{Against, LONGEST};
 use super::translate::Translator;
 use super::{NAMED, part_of, shown_command};
 use crate::Error;
@@ -21,7 +21,7 @@ use crate::restore::feed::pause;
 use crate::restore::settings::BATCH;
 use crate::restore::settings::RestoreOptions;
 
-const DOING: &str = "replaying commands; what it has taken stays there: empty it before the next try";
+const OPERATION: &str = "replaying commands; what it has taken stays there: empty it before the next try";
 /// Commands of a transaction that are remembered by name until EXEC answers.
 const REMEMBERED: usize = 1000;
 
@@ -89,8 +89,8 @@ pub(super) struct Finished {
     pub(super) undated: Option<UndatedExpiries>,
     pub(super) counters: u64,
     pub(super) empty_streams: u64,
-    pub(super) stand_ins: u64,
-    pub(super) field_stand_ins: u64,
+    pub(super) placeholders: u64,
+    pub(super) field_placeholders: u64,
 }
 
 /// Is told the file's commands, and makes those of the target ready.
@@ -209,7 +209,7 @@ impl<'a> Pipeline<'a> {
                         }
                     }
                 };
-                let ((), result) = futures::join!(note, writer.send(&told.out, DOING));
+                let ((), result) = futures::join!(note, writer.send(&told.out, OPERATION));
                 told.out.clear();
                 told.out.shrink_to(4 << 20);
                 result?;
@@ -241,7 +241,7 @@ impl<'a> Pipeline<'a> {
         let check = async {
             let mut transaction: Option<Transaction> = None;
             while let Some(what) = awaited.recv().await {
-                let failed = replies.outcome(DOING).await?;
+                let failed = replies.outcome(OPERATION).await?;
                 match failed {
                     None => checked.answered(what, &mut transaction),
                     Some(Failed { place, message, errors }) => {
@@ -256,7 +256,7 @@ impl<'a> Pipeline<'a> {
                         if !skip {
                             return Err(Error::Server {
                                 target: target.clone(),
-                                doing: text,
+                                operation: text,
                                 message: format!(
                                     "{message}. It has taken {} commands before, whose effects stay there: empty it before \
                                      the next try",
@@ -303,8 +303,8 @@ impl<'a> Pipeline<'a> {
             undated: translator.undated,
             counters: translator.counters,
             empty_streams: translator.empty_streams,
-            stand_ins: translator.stand_ins,
-            field_stand_ins: translator.field_stand_ins,
+            placeholders: translator.placeholders,
+            field_placeholders: translator.field_placeholders,
         }
     }
 }

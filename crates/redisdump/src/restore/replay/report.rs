@@ -24,7 +24,7 @@ pub struct AofReport {
     /// Function libraries of the base.
     pub functions: u64,
     /// What of the base the server cannot hold.
-    pub left_out: crate::convert::commands::Losses,
+    pub left_out: crate::convert::commands::UnsupportedValues,
     /// Commands of the files that the server answered without an error; those of transactions that were not finished do
     /// not count.
     pub commands: u64,
@@ -107,7 +107,7 @@ impl fmt::Display for AofReport {
         named(f, "LEFT OUT", &self.refused, self.refusals)?;
         named(f, "ignored, as a server does that loads the file", &self.error_replies, self.errors)?;
         if let Some(UndatedExpiries { count, from_ms }) = self.undated_expiries {
-            let from = crate::aof::moments::shown(from_ms.div_euclid(1000));
+            let from = crate::aof::time_range::shown(from_ms.div_euclid(1000));
             write!(f, "\n{count} expiries have no date in the file, and are counted from {from}")?;
         }
         if self.empty_streams > 0 {
@@ -162,7 +162,7 @@ impl AofReport {
             timestamp: summary.timestamp,
             base_keys: 0,
             functions: 0,
-            left_out: crate::convert::commands::Losses::default(),
+            left_out: crate::convert::commands::UnsupportedValues::default(),
             commands: 0,
             error_replies: Vec::new(),
             errors: 0,

@@ -1,11 +1,11 @@
-//! Stand-ins, set right when all commands have run: see [`StandIns`].
+//! Placeholders, set right when all commands have run: see [`PlaceholderExpiries`].
 
 use crate::Error;
 use crate::ServerIdentity;
 use crate::client::databases::databases;
 use crate::client::identity::clock;
 use crate::client::wire::{Connection, Reply, command};
-use crate::convert::commands::StandIns;
+use crate::convert::commands::PlaceholderExpiries;
 
 /// Keys that are asked about at a time.
 const BATCH: &[u8] = b"1000";
@@ -14,7 +14,7 @@ const TRIES: usize = 20;
 /// So many milliseconds ago is certainly past, however inexactly it is known.
 const SURELY: i64 = 10_000;
 
-/// What became of the stand-ins.
+/// What became of the placeholders.
 #[derive(Debug, Default, Clone, Copy)]
 pub(super) struct Settled {
     /// Keys that had expired, and are gone.
@@ -28,7 +28,7 @@ pub(super) struct Settled {
 pub(super) async fn settle(
     connection: &mut Connection,
     server: &ServerIdentity,
-    times: StandIns,
+    times: PlaceholderExpiries,
     fields: bool,
 ) -> Result<Settled, Error> {
     let mut settled = Settled { exact: true, ..Settled::default() };
@@ -45,7 +45,7 @@ pub(super) async fn settle(
 async fn keys(
     connection: &mut Connection,
     server: &ServerIdentity,
-    times: StandIns,
+    times: PlaceholderExpiries,
     settled: &mut Settled,
 ) -> Result<(), Error> {
     let mut cursor = b"0".to_vec();
@@ -105,7 +105,11 @@ async fn exactly(connection: &mut Connection, name: &[u8], settled: &mut Settled
     Ok(at)
 }
 
-async fn hashes(connection: &mut Connection, times: StandIns, settled: &mut Settled) -> Result<(), Error> {
+async fn hashes(
+    connection: &mut Connection,
+    times: PlaceholderExpiries,
+    settled: &mut Settled,
+) -> Result<(), Error> {
     let mut cursor = b"0".to_vec();
     loop {
         let names: Vec<Vec<u8>>;
@@ -121,7 +125,7 @@ async fn hashes(connection: &mut Connection, times: StandIns, settled: &mut Sett
 
 async fn fields(
     connection: &mut Connection,
-    times: StandIns,
+    times: PlaceholderExpiries,
     name: &[u8],
     settled: &mut Settled,
 ) -> Result<(), Error> {
@@ -175,7 +179,8 @@ async fn batch<'b>(
     connection: &mut Connection,
     commands: impl Iterator<Item = Vec<&'b [u8]>>,
 ) -> Result<Vec<i64>, Error> {
-    const DOING: &str = "setting expiries right after a replay; those not reached yet are centuries ahead";
+    const OPERATION: &str =
+        "setting expiries right after a replay; those not reached yet are centuries ahead";
     let mut out = Vec::new();
     let mut count = 0;
     for words in commands {
@@ -186,11 +191,11 @@ async fn batch<'b>(
     let mut told = Vec::with_capacity(count);
     let read = async {
         for _ in 0..count {
-            match reader.reply(DOING).await? {
+            match reader.reply(OPERATION).await? {
                 Reply::Error(message) => {
                     return Err(Error::Server {
                         target: reader.target().to_owned(),
-                        doing: DOING.to_owned(),
+                        operation: OPERATION.to_owned(),
                         message,
                     });
                 }
@@ -199,6 +204,6 @@ async fn batch<'b>(
         }
         Ok(())
     };
-    futures::try_join!(writer.send(&out, DOING), read)?;
+    futures::try_join!(writer.send(&out, OPERATION), read)?;
     Ok(told)
 }

@@ -15,7 +15,7 @@ const REPLICATED: &str = include_str!("commands.txt");
 const ALSO_REPLICATED: [&str; 2] = ["fcall", "spublish"];
 
 /// Whether a server of any version may write this command into its append-only file.
-pub(super) fn may_stand_in_aof(name: &str, second: Option<&[u8]>) -> bool {
+pub(super) fn may_occur_in_aof(name: &str, second: Option<&[u8]>) -> bool {
     static KNOWN: LazyLock<HashSet<&'static str>> = LazyLock::new(|| {
         let lines = REPLICATED.lines().filter(|line| !line.starts_with('#'));
         lines.filter_map(|line| line.split(' ').next()).chain(ALSO_REPLICATED).collect()
@@ -119,13 +119,13 @@ mod tests {
     #[test]
     fn what_any_server_writes_into_an_aof() {
         for name in ["set", "pfcount", "eval", "fcall", "publish", "spublish", "script", "vadd", "delifeq"] {
-            assert!(may_stand_in_aof(name, None), "{name}");
+            assert!(may_occur_in_aof(name, None), "{name}");
         }
-        assert!(may_stand_in_aof("function", Some(b"LOAD")) && may_stand_in_aof("xgroup", Some(b"Create")));
+        assert!(may_occur_in_aof("function", Some(b"LOAD")) && may_occur_in_aof("xgroup", Some(b"Create")));
         for name in ["get", "#", "write", "keys", "shutdown", ""] {
-            assert!(!may_stand_in_aof(name, Some(b"x")), "{name}");
+            assert!(!may_occur_in_aof(name, Some(b"x")), "{name}");
         }
-        assert!(!may_stand_in_aof("function", Some(b"LIST")));
+        assert!(!may_occur_in_aof("function", Some(b"LIST")));
     }
 
     #[test]

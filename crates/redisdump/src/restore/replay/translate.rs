@@ -7,9 +7,9 @@ use std::collections::BTreeMap;
 use super::super::choice::{KeyChoice, Matched};
 use super::expiry::{self, Expiring};
 use super::report::UndatedExpiries;
-use super::table::{Table, may_stand_in_aof};
+use super::table::{Table, may_occur_in_aof};
 use crate::client::wire::command;
-use crate::convert::commands::{StandIns, Target};
+use crate::convert::commands::{PlaceholderExpiries, Target};
 
 /// Why a command is not sent: in words that follow its name.
 pub(super) type Refusal = String;
@@ -20,7 +20,7 @@ pub(super) struct Translator<'a> {
     pub(super) choice: &'a KeyChoice,
     /// What of the choice has matched keys.
     pub(super) matched: Matched,
-    pub(super) times: StandIns,
+    pub(super) times: PlaceholderExpiries,
     target: Target,
     /// `SET` takes an absolute expiry (6.2).
     set_takes_expiry: bool,
@@ -46,10 +46,10 @@ pub(super) struct Translator<'a> {
     pub(super) scripts: BTreeMap<String, u64>,
     /// Commands for keys that are not wanted.
     pub(super) unwanted: u64,
-    /// Expiries that were told by stand-ins.
-    pub(super) stand_ins: u64,
+    /// Expiries that were told by placeholders.
+    pub(super) placeholders: u64,
     /// Those of hash fields among them.
-    pub(super) field_stand_ins: u64,
+    pub(super) field_placeholders: u64,
 }
 
 /// A command's words.
@@ -59,7 +59,7 @@ impl<'a> Translator<'a> {
     pub(super) fn new(
         table: &'a Table,
         choice: &'a KeyChoice,
-        times: StandIns,
+        times: PlaceholderExpiries,
         target: Target,
     ) -> Translator<'a> {
         let since =
@@ -82,8 +82,8 @@ impl<'a> Translator<'a> {
             databases: [(0, choice.database(0))].into(),
             scripts: BTreeMap::new(),
             unwanted: 0,
-            stand_ins: 0,
-            field_stand_ins: 0,
+            placeholders: 0,
+            field_placeholders: 0,
         }
     }
 
@@ -132,7 +132,7 @@ impl<'a> Translator<'a> {
         let script = matches!(name.as_str(), "eval" | "evalsha" | "fcall" | "script");
         if script {
             *self.scripts.entry(name.to_ascii_uppercase()).or_default() += 1;
-        } else if !entry.writes && !may_stand_in_aof(&name, words.get(1).copied()) {
+        } else if !entry.writes && !may_occur_in_aof(&name, words.get(1).copied()) {
             return Err("it writes nothing: no server writes it there".to_owned());
         }
         let mut words: Words<'_> = words.iter().map(|word| Cow::Borrowed(*word)).collect();
@@ -149,8 +149,8 @@ impl<'a> Translator<'a> {
             Some(found) => {
                 let at = self.absolute(&found);
                 let told = self.times.told(at);
-                self.stand_ins += u64::from(told != at);
-                self.field_stand_ins += u64::from(told != at && found.of_fields);
+                self.placeholders += u64::from(told != at);
+                self.field_placeholders += u64::from(told != at && found.of_fields);
                 after = expiry::tell(&name, &mut words, &found, told, self.set_takes_expiry);
             }
         }
@@ -343,7 +343,7 @@ mod tests {
     /// What is told for these commands, as words; a refusal in angle brackets.
     fn told(target: Target, choice: &KeyChoice, annotated: Option<i64>, lines: &[&str]) -> Vec<String> {
         let table = table();
-        let mut translator = Translator::new(&table, choice, StandIns::new(NOW), target);
+        let mut translator = Translator::new(&table, choice, PlaceholderExpiries::new(NOW), target);
         (translator.annotated, translator.expiry_base) = (annotated, 2_000_000_000_000);
         let mut all = Vec::new();
         for line in lines {
@@ -416,9 +416,9 @@ mod tests {
 
     #[test]
     fn what_may_pass_meanwhile_is_told_by_a_stand_in() {
-        let stand_in = StandIns::new(NOW).told(NOW - 7);
+        let temporary_name = PlaceholderExpiries::new(NOW).told(NOW - 7);
         let line = format!("PEXPIREAT k {}", NOW - 7);
-        assert_eq!(all(Target::redis(7, 0), &[&line]), [format!("PEXPIREAT k {stand_in}")]);
+        assert_eq!(all(Target::redis(7, 0), &[&line]), [format!("PEXPIREAT k {temporary_name}")]);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Faults that were reported, each by a test that fails without its repair.
 
-mod aof_moments;
+mod aof_time_range;
 mod aof_tolerance;
 mod duplicates;
 mod empty_files;

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use crate::support::{Client, options, start, stream};
 use futures::TryStreamExt as _;
 use redisdump::convert::commands::Target;
-use redisdump::convert::export::{Export, ExportOptions, Format, OnLoss};
+use redisdump::convert::export::{Export, ExportOptions, Format, OnUnsupported};
 use redisdump::inspect::{InspectOptions, inspect_path};
 use redisdump::rdb::crc64;
 use redisdump::verify::{Fault, Verified, VerifyOptions, verify_file};
@@ -166,7 +166,7 @@ async fn older_servers_take_what_they_can_hold() {
         let refused = exported(&rdb("0014", &[&item]), settings).await.unwrap_err().to_string();
         assert!(refused.contains(words), "{refused}");
         let mut skip = ExportOptions::new(Format::Resp, Target::redis(7, 0));
-        skip.on_loss = OnLoss::Skip;
+        skip.on_unsupported = OnUnsupported::Skip;
         assert!(!exported(&rdb("0014", &[&item]), skip).await.unwrap().contains("XADD"));
     }
 }

@@ -152,9 +152,9 @@ async fn a_hash_with_field_expiries_goes_down_without_them_on_request() {
         client.ask("HPEXPIREAT other 9999999999999 FIELDS 1 f");
         let (rdb, _) = captured(&source).await;
         if !field_expiry(&target) {
-            let (_, losses) =
+            let (_, unsupported) =
                 unsupported(stream(&rdb), &options(&target), &RestoreOptions::default()).await.unwrap();
-            assert!(losses.is_serious(), "{losses}");
+            assert!(unsupported.is_serious(), "{unsupported}");
         }
         let choice = KeyChoice { drop_field_expiries: true, ..KeyChoice::default() };
         let (report, _) = copied(&options(&source), &options(&target), &choice, method).await;

@@ -6,7 +6,7 @@ use std::fmt;
 use serde::Serialize;
 use xxhash_rust::xxh3::xxh3_128_with_seed;
 
-use super::Inexpressible;
+use super::Unsupported;
 use crate::display::shown;
 
 /// Number of examples for each kind.
@@ -17,11 +17,11 @@ const NAMES: usize = 500_000;
 /// What is omitted, with counts and the first keys of each kind.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub struct Losses {
+pub struct UnsupportedValues {
     /// One entry for each kind, in a stable order.
-    pub kinds: Vec<Loss>,
+    pub kinds: Vec<UnsupportedKind>,
     #[serde(skip)]
-    index: BTreeMap<Inexpressible, usize>,
+    index: BTreeMap<Unsupported, usize>,
     #[serde(skip)]
     names: BTreeSet<u128>,
 }
@@ -29,7 +29,7 @@ pub struct Losses {
 /// One kind.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub struct Loss {
+pub struct UnsupportedKind {
     /// A description.
     pub reason: String,
     /// True when clients see the same value without it: the key is copied, and only this is omitted.
@@ -40,25 +40,25 @@ pub struct Loss {
     pub examples: Vec<(u64, String)>,
 }
 
-impl Losses {
+impl UnsupportedValues {
     /// Counts one occurrence.
-    pub fn add(&mut self, what: &Inexpressible, db: u64, name: &[u8]) {
+    pub fn add(&mut self, what: &Unsupported, db: u64, name: &[u8]) {
         // Values that differ between keys do not make separate kinds.
         let kind = match what {
-            Inexpressible::TooLong { .. } => Inexpressible::TooLong { bytes: 0 },
-            Inexpressible::PendingOfDeleted { limit, .. } => {
-                Inexpressible::PendingOfDeleted { count: 0, limit: *limit }
+            Unsupported::TooLong { .. } => Unsupported::TooLong { bytes: 0 },
+            Unsupported::PendingOfDeleted { limit, .. } => {
+                Unsupported::PendingOfDeleted { count: 0, limit: *limit }
             }
-            Inexpressible::PendingWithoutOwner { .. } => Inexpressible::PendingWithoutOwner { count: 0 },
+            Unsupported::PendingWithoutOwner { .. } => Unsupported::PendingWithoutOwner { count: 0 },
             other => other.clone(),
         };
-        let of_a_key = !matches!(what, Inexpressible::Function | Inexpressible::ModuleData { .. });
+        let of_a_key = !matches!(what, Unsupported::Function | Unsupported::ModuleData { .. });
         if of_a_key && !what.is_harmless() && self.names.len() < NAMES {
             self.names.insert(xxh3_128_with_seed(name, db));
         }
         let kinds = &mut self.kinds;
         let at = *self.index.entry(kind).or_insert_with(|| {
-            kinds.push(Loss {
+            kinds.push(UnsupportedKind {
                 reason: what.to_string(),
                 harmless: what.is_harmless(),
                 count: 0,
@@ -66,10 +66,10 @@ impl Losses {
             });
             kinds.len() - 1
         });
-        if let Some(loss) = kinds.get_mut(at) {
-            loss.count += 1;
-            if loss.examples.len() < EXAMPLES {
-                loss.examples.push((db, shown(name)));
+        if let Some(value) = kinds.get_mut(at) {
+            value.count += 1;
+            if value.examples.len() < EXAMPLES {
+                value.examples.push((db, shown(name)));
             }
         }
     }
@@ -81,7 +81,7 @@ impl Losses {
 
     /// True when function libraries were omitted.
     pub(crate) fn left_out_functions(&self) -> bool {
-        self.index.contains_key(&Inexpressible::Function)
+        self.index.contains_key(&Unsupported::Function)
     }
 
     /// True when nothing is omitted.
@@ -91,29 +91,29 @@ impl Losses {
 
     /// True when keys or function libraries are omitted. Module data without a key does not count.
     pub fn has_keys(&self) -> bool {
-        let beside = |what: &Inexpressible| matches!(what, Inexpressible::ModuleData { .. });
+        let beside = |what: &Unsupported| matches!(what, Unsupported::ModuleData { .. });
         self.index.keys().any(|what| !what.is_harmless() && !beside(what))
     }
 
     /// True when something is omitted that clients would notice.
     pub fn is_serious(&self) -> bool {
-        self.kinds.iter().any(|loss| !loss.harmless)
+        self.kinds.iter().any(|value| !value.harmless)
     }
 }
 
-impl fmt::Display for Losses {
+impl fmt::Display for UnsupportedValues {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (at, loss) in self.kinds.iter().enumerate() {
+        for (at, value) in self.kinds.iter().enumerate() {
             let separator = if at > 0 { "\n" } else { "" };
-            write!(f, "{separator}{} × {}", loss.count, loss.reason)?;
-            let names: Vec<String> = loss
+            write!(f, "{separator}{} × {}", value.count, value.reason)?;
+            let names: Vec<String> = value
                 .examples
                 .iter()
                 .filter(|(_, name)| !name.is_empty())
                 .map(|(db, name)| format!("{name} (database {db})"))
                 .collect();
             if !names.is_empty() {
-                let more = if loss.count > names.len() as u64 { " …" } else { "" };
+                let more = if value.count > names.len() as u64 { " …" } else { "" };
                 write!(f, ": {}{more}", names.join(", "))?;
             }
         }
@@ -127,29 +127,31 @@ mod tests {
 
     #[test]
     fn data_beside_the_keys_is_none_of_them() {
-        let mut losses = Losses::default();
-        losses.add(&Inexpressible::ModuleData { module: "m".to_owned() }, 0, b"");
-        losses.add(&Inexpressible::StreamCounters, 0, b"s");
-        assert!(losses.is_serious() && !losses.has_keys());
-        losses.add(&Inexpressible::Module { module: "m".to_owned() }, 0, b"k");
-        assert!(losses.has_keys());
+        let mut unsupported = UnsupportedValues::default();
+        unsupported.add(&Unsupported::ModuleData { module: "m".to_owned() }, 0, b"");
+        unsupported.add(&Unsupported::StreamCounters, 0, b"s");
+        assert!(unsupported.is_serious() && !unsupported.has_keys());
+        unsupported.add(&Unsupported::Module { module: "m".to_owned() }, 0, b"k");
+        assert!(unsupported.has_keys());
     }
 
     #[test]
     fn losses_are_counted_by_kind_with_examples() {
-        let mut losses = Losses::default();
-        assert!(losses.is_empty() && !losses.is_serious());
-        losses.add(&Inexpressible::StreamCounters, 0, b"s");
-        assert!(!losses.is_serious());
+        let mut unsupported = UnsupportedValues::default();
+        assert!(unsupported.is_empty() && !unsupported.is_serious());
+        unsupported.add(&Unsupported::StreamCounters, 0, b"s");
+        assert!(!unsupported.is_serious());
         for n in 0..9_u8 {
-            losses.add(&Inexpressible::TooLong { bytes: u64::from(n) }, 1, &[b'a' + n]);
+            unsupported.add(&Unsupported::TooLong { bytes: u64::from(n) }, 1, &[b'a' + n]);
         }
-        assert!(losses.left_out(1, b"a") && !losses.left_out(0, b"a") && !losses.left_out(0, b"s"));
-        losses.add(&Inexpressible::Function, 0, b"");
-        assert!(losses.left_out_functions() && !losses.left_out(0, b""));
-        losses.kinds.pop();
-        assert!(losses.is_serious());
-        let text = losses.to_string();
+        assert!(
+            unsupported.left_out(1, b"a") && !unsupported.left_out(0, b"a") && !unsupported.left_out(0, b"s")
+        );
+        unsupported.add(&Unsupported::Function, 0, b"");
+        assert!(unsupported.left_out_functions() && !unsupported.left_out(0, b""));
+        unsupported.kinds.pop();
+        assert!(unsupported.is_serious());
+        let text = unsupported.to_string();
         assert!(text.contains("9 × an element of 0 bytes") && text.contains("a (database 1), b"), "{text}");
         assert!(text.ends_with("e (database 1) …"), "{text}");
     }

@@ -124,8 +124,8 @@ async fn what_a_target_refuses_is_found_before_anything_is_written() {
             assert_eq!(client.ask("DBSIZE"), "0", "{version}");
             match found {
                 // What it has not refused then, it takes.
-                Ok((_, losses)) => {
-                    assert!(!refused, "{version}: {bytes:x?} {losses}");
+                Ok((_, unsupported)) => {
+                    assert!(!refused, "{version}: {bytes:x?} {unsupported}");
                     restore(stream(bytes), &options(&server), &all, &|_| ()).await.unwrap();
                     client.ask("FLUSHALL");
                 }

@@ -2,13 +2,13 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::lane::{Sent, What};
+use super::pipeline::{Operation, Sent};
 use crate::Error;
 use crate::client::wire::Reply;
 use crate::display::shown;
 
 /// Counts of one restore, on all its connections.
-pub(super) struct Taken<'a> {
+pub(super) struct RestoreStats<'a> {
     target: &'a str,
     /// Keys that are there stay, and those that come for them are left out.
     skip: bool,
@@ -17,9 +17,9 @@ pub(super) struct Taken<'a> {
     lapsed: AtomicU64,
 }
 
-impl Taken<'_> {
-    pub(super) fn new(target: &str, skip: bool) -> Taken<'_> {
-        Taken {
+impl RestoreStats<'_> {
+    pub(super) fn new(target: &str, skip: bool) -> RestoreStats<'_> {
+        RestoreStats {
             target,
             skip,
             total: AtomicU64::new(0),
@@ -56,9 +56,9 @@ impl Taken<'_> {
     pub(super) fn note(&self, sent: &Sent, name: &[u8], reply: Reply) -> Result<(), Error> {
         let of = match (sent.what, reply) {
             // Somebody has that name.
-            (What::Rename(_), Reply::Int(0)) => &self.skipped,
+            (Operation::Rename(_), Reply::Int(0)) => &self.skipped,
             // It has expired before it got its name.
-            (What::Rename(_), Reply::Error(message)) if message.contains("no such key") => &self.lapsed,
+            (Operation::Rename(_), Reply::Error(message)) if message.contains("no such key") => &self.lapsed,
             (what, Reply::Error(message)) if self.skip && is_there(what, &message) => &self.skipped,
             (what, Reply::Error(message)) => {
                 return Err(refused_key(self.target, what, (sent.db, name), &message, self.keys()));
@@ -71,19 +71,19 @@ impl Taken<'_> {
 }
 
 /// Whether a refusal says that the name is taken.
-pub(super) fn is_there(what: What, message: &str) -> bool {
+pub(super) fn is_there(what: Operation, message: &str) -> bool {
     match what {
-        What::Key(_) => message.starts_with("BUSYKEY"),
-        What::Function => message.contains("already exists"),
+        Operation::Key(_) => message.starts_with("BUSYKEY"),
+        Operation::Function => message.contains("already exists"),
         _ => false,
     }
 }
 
-fn refused_key(target: &str, what: What, (db, name): (u64, &[u8]), message: &str, taken: u64) -> Error {
-    let doing = match what {
-        What::Select => format!("choosing database {db}"),
-        What::Function => "loading a function library".to_owned(),
-        What::Key(kind) | What::Part(kind) | What::Rename(kind) => {
+fn refused_key(target: &str, what: Operation, (db, name): (u64, &[u8]), message: &str, taken: u64) -> Error {
+    let operation = match what {
+        Operation::Select => format!("choosing database {db}"),
+        Operation::Function => "loading a function library".to_owned(),
+        Operation::Key(kind) | Operation::Part(kind) | Operation::Rename(kind) => {
             format!("key {} of database {db} ({kind})", shown(name))
         }
     };
@@ -94,7 +94,7 @@ fn refused_key(target: &str, what: What, (db, name): (u64, &[u8]), message: &str
     };
     Error::Server {
         target: target.to_owned(),
-        doing,
+        operation,
         message: format!(
             "{message}{hint}. It has taken {taken} keys before, which stay there: empty it before the next try"
         ),

@@ -8,26 +8,26 @@ use crate::rdb::{self, Elements};
 
 /// The time range of an AOF, in seconds since the epoch.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Moments {
+pub struct TimeRange {
     /// The time at which its base was written (`ctime` of an RDB).
     pub base: Option<i64>,
     /// The first annotation.
     pub first: Option<i64>,
     /// The latest annotation.
     pub last: Option<i64>,
-    /// Number of commands; [`Moments::undated`] of them precede the first annotation, so that their time is unknown.
+    /// Number of commands; [`TimeRange::undated`] of them precede the first annotation, so that their time is unknown.
     pub commands: u64,
-    /// See [`Moments::commands`].
+    /// See [`TimeRange::commands`].
     pub undated: u64,
 }
 
-impl Moments {
+impl TimeRange {
     /// Reads all files, blocking on disk I/O.
     ///
     /// # Errors
     /// The first fault found by [`read`].
-    pub fn of(files: &Files) -> Result<Moments, FileError> {
-        let mut moments = Moments::default();
+    pub fn of(files: &Files) -> Result<TimeRange, FileError> {
+        let mut moments = TimeRange::default();
         let keep = Keep::Beginning { arguments: 1, bytes: 16 };
         read(files, ReadOptions { keep, ..ReadOptions::default() }, &mut moments, &mut |_, _| ())?;
         Ok(moments)
@@ -73,9 +73,9 @@ impl Moments {
     }
 }
 
-impl Elements for Moments {}
+impl Elements for TimeRange {}
 
-impl rdb::Visitor for Moments {
+impl rdb::Visitor for TimeRange {
     fn aux(&mut self, name: &[u8], value: &[u8]) {
         if name == b"ctime" && self.base.is_none() {
             self.base = std::str::from_utf8(value).ok().and_then(|digits| digits.parse().ok());
@@ -83,7 +83,7 @@ impl rdb::Visitor for Moments {
     }
 }
 
-impl Visitor for Moments {
+impl Visitor for TimeRange {
     fn annotation(&mut self, _offset: u64, text: &[u8]) {
         let digits = text.strip_prefix(b"TS:").and_then(|digits| std::str::from_utf8(digits).ok());
         if let Some(seconds) = digits.and_then(|digits| digits.trim().parse::<i64>().ok()) {
@@ -137,7 +137,7 @@ mod tests {
 
     #[test]
     fn what_can_be_known_of_a_moment() {
-        let all = Moments { base: Some(100), first: Some(110), last: Some(120), commands: 5, undated: 0 };
+        let all = TimeRange { base: Some(100), first: Some(110), last: Some(120), commands: 5, undated: 0 };
         assert_eq!((all.refusal(100), all.refusal(115), all.refusal(999)), (None, None, None));
         let early = all.refusal(99).unwrap();
         assert!(
@@ -145,13 +145,13 @@ mod tests {
             "{early}"
         );
         // Commands of unknown time stand between the base and the first annotation.
-        let undated = Moments { undated: 2, ..all };
+        let undated = TimeRange { undated: 2, ..all };
         assert!(undated.refusal(105).unwrap().contains("base was written at 1970-01-01T00:01:40Z"));
         assert_eq!(undated.refusal(110), None);
-        let none = Moments { first: None, last: None, undated: 5, ..all };
+        let none = TimeRange { first: None, last: None, undated: 5, ..all };
         assert!(none.refusal(999).unwrap().contains("no timestamps"));
-        let base = Moments { base: Some(100), ..Moments::default() };
+        let base = TimeRange { base: Some(100), ..TimeRange::default() };
         assert_eq!((base.refusal(100), base.latest()), (None, Some(100)));
-        assert!(base.refusal(99).is_some() && Moments::default().refusal(5).is_some());
+        assert!(base.refusal(99).is_some() && TimeRange::default().refusal(5).is_some());
     }
 }

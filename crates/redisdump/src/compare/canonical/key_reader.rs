@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use tokio::time::Instant;
 
-use super::{Live, NodeAsker};
+use super::{Live, NodeKeyReader};
 use crate::client::databases::is_missing;
 use crate::client::identity::{functions, identify};
 use crate::client::wire::{Connection, Reply, command};
@@ -13,11 +13,11 @@ use crate::display::shown;
 use crate::{ConnectOptions, Error, ServerIdentity};
 
 /// Connections that ask for keys.
-pub(crate) struct Asker {
+pub(crate) struct KeyReader {
     options: ConnectOptions,
     /// The masters of a cluster, in the order of its slots; nothing of a single server.
     topology: Option<Topology>,
-    nodes: Vec<NodeAsker>,
+    nodes: Vec<NodeKeyReader>,
     counters: bool,
     unexpiring: bool,
     db: Option<u64>,
@@ -28,10 +28,10 @@ pub(crate) struct Asker {
     metadata: u64,
 }
 
-impl Asker {
+impl KeyReader {
     /// Connects to a server that is known already.
-    pub(crate) async fn open(options: &ConnectOptions, server: &ServerIdentity) -> Result<Asker, Error> {
-        let mut asker = Asker {
+    pub(crate) async fn open(options: &ConnectOptions, server: &ServerIdentity) -> Result<KeyReader, Error> {
+        let mut key_reader = KeyReader {
             options: options.clone(),
             topology: None,
             nodes: Vec::new(),
@@ -43,12 +43,12 @@ impl Asker {
             metadata: 0,
         };
         match options.is_cluster() {
-            true => asker.connect().await?,
-            false => asker.nodes = vec![NodeAsker::open(options, server).await?],
+            true => key_reader.connect().await?,
+            false => key_reader.nodes = vec![NodeKeyReader::open(options, server).await?],
         }
-        asker.counters = asker.nodes.iter().all(NodeAsker::has_counters);
-        asker.counters(true);
-        Ok(asker)
+        key_reader.counters = key_reader.nodes.iter().all(NodeKeyReader::has_counters);
+        key_reader.counters(true);
+        Ok(key_reader)
     }
 
     /// Connects to all masters of a cluster.
@@ -59,11 +59,11 @@ impl Asker {
             let at = self.options.at(&node.host, node.port);
             let mut connection = Connection::open(&at).await?;
             let server = identify(&mut connection, &at).await?;
-            let mut asker = NodeAsker::open(&at, &server).await?;
+            let mut key_reader = NodeKeyReader::open(&at, &server).await?;
             if let Some(db) = self.db {
-                asker.select(db).await?;
+                key_reader.select(db).await?;
             }
-            nodes.push(asker);
+            nodes.push(key_reader);
         }
         for node in &self.nodes {
             self.slack = self.slack.max(node.slack());
@@ -90,7 +90,7 @@ impl Asker {
     /// Takes fields of hashes as if they did not expire: the other side was given them so.
     pub(crate) fn without_field_expiries(&mut self) {
         self.unexpiring = true;
-        self.nodes.iter_mut().for_each(NodeAsker::without_field_expiries);
+        self.nodes.iter_mut().for_each(NodeKeyReader::without_field_expiries);
     }
 
     /// True when this server keeps counters of streams.
@@ -101,22 +101,22 @@ impl Asker {
     /// The server's clock, in milliseconds, when it answered last: it alone tells what is due from what is lost. Of several
     /// the latest.
     pub(crate) fn now(&self) -> i64 {
-        self.nodes.iter().map(NodeAsker::now).max().unwrap_or_default()
+        self.nodes.iter().map(NodeKeyReader::now).max().unwrap_or_default()
     }
 
     /// By how many milliseconds any expiry may be told wrong.
     pub(crate) fn slack(&self) -> u64 {
-        self.nodes.iter().map(NodeAsker::slack).max().unwrap_or_default().max(self.slack)
+        self.nodes.iter().map(NodeKeyReader::slack).max().unwrap_or_default().max(self.slack)
     }
 
     /// How many values had metadata of modules beside them.
     pub(crate) fn with_metadata(&self) -> u64 {
-        self.nodes.iter().map(NodeAsker::with_metadata).sum::<u64>() + self.metadata
+        self.nodes.iter().map(NodeKeyReader::with_metadata).sum::<u64>() + self.metadata
     }
 
     /// The connections over which all keys are found by SCAN.
     pub(crate) fn connections(&mut self) -> impl Iterator<Item = &mut Connection> {
-        self.nodes.iter_mut().map(NodeAsker::connection)
+        self.nodes.iter_mut().map(NodeKeyReader::connection)
     }
 
     /// Hashes of the function libraries. Of a cluster whose masters have other ones, all of all, which equals nothing.
@@ -245,7 +245,7 @@ impl Asker {
         let at = self.options.at(host, port);
         let mut connection = Connection::open(&at).await?;
         let server = identify(&mut connection, &at).await?;
-        let mut node = NodeAsker::open(&at, &server).await?;
+        let mut node = NodeKeyReader::open(&at, &server).await?;
         node.counters(self.counters);
         if self.unexpiring {
             node.without_field_expiries();
@@ -259,7 +259,7 @@ impl Asker {
         let slot = slot_of(key);
         topology.masters.iter().position(|node| node.slots.has(slot)).ok_or_else(|| Error::Server {
             target: self.options.display().to_string(),
-            doing: format!("reading key {}", shown(key)),
+            operation: format!("reading key {}", shown(key)),
             message: format!("CLUSTERDOWN slot {slot} belongs to no master"),
         })
     }
@@ -280,24 +280,24 @@ impl Asker {
         for key in keys {
             command(&mut out, &[b"EXISTS", key]);
         }
-        let doing = "looking for keys (EXISTS)";
+        let operation = "looking for keys (EXISTS)";
         let Connection { reader, writer } = node.connection();
         let answers = async {
             let mut missing = Vec::new();
             for key in keys {
-                match reader.reply(doing).await? {
+                match reader.reply(operation).await? {
                     Reply::Int(0) => missing.push(*key),
                     Reply::Error(message) => {
                         let target = reader.target().to_owned();
-                        let doing = format!("{doing}: key {}", shown(key));
-                        return Err(Error::Server { target, doing, message });
+                        let operation = format!("{operation}: key {}", shown(key));
+                        return Err(Error::Server { target, operation, message });
                     }
                     _ => {}
                 }
             }
             Ok::<_, Error>(missing)
         };
-        let ((), missing) = futures::try_join!(writer.send(&out, doing), answers)?;
+        let ((), missing) = futures::try_join!(writer.send(&out, operation), answers)?;
         Ok(missing)
     }
 }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, thiserror::Error, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "what")]
 #[non_exhaustive]
-pub enum Inexpressible {
+pub enum Unsupported {
     /// A module's value, which only that module can read.
     #[error("a value of module type {module}, which only that module can read")]
     Module {
@@ -84,13 +84,10 @@ pub enum Inexpressible {
     },
 }
 
-impl Inexpressible {
+impl Unsupported {
     /// True when every client sees the same value without it: counters and caches that the target's version has not; and
     /// for what was asked to be left out. Such a loss is told, and refused only where somebody asks for that.
     pub fn is_harmless(&self) -> bool {
-        matches!(
-            self,
-            Inexpressible::StreamCounters | Inexpressible::Producers | Inexpressible::FieldExpiryDropped
-        )
+        matches!(self, Unsupported::StreamCounters | Unsupported::Producers | Unsupported::FieldExpiryDropped)
     }
 }

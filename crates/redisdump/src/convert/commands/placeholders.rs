@@ -15,14 +15,14 @@ const SOON: i64 = 24 * 3600 * 1000;
 
 /// Decides which expiries have placeholders.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct StandIns {
+pub(crate) struct PlaceholderExpiries {
     horizon: i64,
 }
 
-impl StandIns {
+impl PlaceholderExpiries {
     /// By the server's clock, in milliseconds since the epoch.
-    pub(crate) fn new(now: i64) -> StandIns {
-        StandIns { horizon: now.saturating_add(SOON) }
+    pub(crate) fn new(now: i64) -> PlaceholderExpiries {
+        PlaceholderExpiries { horizon: now.saturating_add(SOON) }
     }
 
     /// The expiry to send: the expiry itself, or its placeholder.
@@ -30,7 +30,7 @@ impl StandIns {
         if at <= self.horizon {
             // All times up to the epoch's second day are equally past.
             STEP + at.max(SOON)
-        } else if self.is_stand_in(at) {
+        } else if self.is_placeholder(at) {
             at.saturating_add(STEP)
         } else {
             at
@@ -39,11 +39,11 @@ impl StandIns {
 
     /// The expiry that a placeholder on the server stands for.
     pub(crate) fn meant(self, at: i64) -> Option<i64> {
-        self.is_stand_in(at).then(|| at - STEP)
+        self.is_placeholder(at).then(|| at - STEP)
     }
 
     /// Some servers round expiries to milliseconds, so leave room at both ends.
-    fn is_stand_in(self, at: i64) -> bool {
+    fn is_placeholder(self, at: i64) -> bool {
         at >= STEP && at % STEP <= self.horizon.saturating_add(SOON)
     }
 }
@@ -55,7 +55,7 @@ mod tests {
     #[test]
     fn only_what_may_pass_meanwhile_has_a_stand_in() {
         let now = 1_800_000_000_000;
-        let times = StandIns::new(now);
+        let times = PlaceholderExpiries::new(now);
         for at in [SOON, now - 1, now, now + SOON] {
             assert!(times.told(at) > now + SOON && times.meant(times.told(at)) == Some(at), "{at}");
             // Told twice, as by a replay of a replay.

@@ -9,7 +9,7 @@ use super::translate::Translator;
 use super::{NAMED, shown_command};
 use crate::Error;
 use crate::aof::{self, AofSummary, Command, Files, Keep, ReadOptions};
-use crate::convert::commands::{StandIns, Target};
+use crate::convert::commands::{PlaceholderExpiries, Target};
 use crate::rdb::{self, Elements};
 
 /// The longest command that is held; a server takes no longer argument by default.
@@ -17,7 +17,7 @@ pub(super) const LONGEST: usize = 1 << 30;
 
 /// What was found.
 #[derive(Debug, Default)]
-pub(super) struct Survey {
+pub(super) struct Preflight {
     pub(super) summary: AofSummary,
     /// Commands that cannot be told, the first of them by name, and how many there are.
     pub(super) refused: Vec<String>,
@@ -31,7 +31,7 @@ pub(super) struct Survey {
 pub(super) struct Against {
     pub(super) table: Table,
     pub(super) choice: KeyChoice,
-    pub(super) times: StandIns,
+    pub(super) times: PlaceholderExpiries,
     pub(super) target: Target,
     pub(super) try_newer: bool,
 }
@@ -42,7 +42,7 @@ impl Against {
     }
 }
 
-struct Surveyor<'a> {
+struct PreflightVisitor<'a> {
     translator: Translator<'a>,
     files: &'a Files,
     part: &'a Cell<usize>,
@@ -51,9 +51,9 @@ struct Surveyor<'a> {
     refusals: u64,
 }
 
-impl Elements for Surveyor<'_> {}
+impl Elements for PreflightVisitor<'_> {}
 
-impl rdb::Visitor for Surveyor<'_> {
+impl rdb::Visitor for PreflightVisitor<'_> {
     fn key(&mut self, key: &rdb::Key<'_>) {
         let Translator { choice, matched, databases, .. } = &mut self.translator;
         databases.insert(key.db, choice.database(key.db));
@@ -61,7 +61,7 @@ impl rdb::Visitor for Surveyor<'_> {
     }
 }
 
-impl aof::Visitor for Surveyor<'_> {
+impl aof::Visitor for PreflightVisitor<'_> {
     fn annotation(&mut self, _offset: u64, text: &[u8]) {
         self.translator.annotate(text);
     }
@@ -82,9 +82,13 @@ impl aof::Visitor for Surveyor<'_> {
 }
 
 /// Reads all of it. Blocks on the disk.
-pub(super) fn survey(files: &Files, until: Option<i64>, against: &Against) -> Result<Survey, Error> {
+pub(super) fn preflight_scan(
+    files: &Files,
+    until: Option<i64>,
+    against: &Against,
+) -> Result<Preflight, Error> {
     let part = Cell::new(0);
-    let mut surveyor = Surveyor {
+    let mut visitor = PreflightVisitor {
         translator: against.translator(),
         files,
         part: &part,
@@ -96,14 +100,14 @@ pub(super) fn survey(files: &Files, until: Option<i64>, against: &Against) -> Re
     let mut on_part = |now: &aof::Part, _| {
         part.set(files.parts.iter().position(|one| one.path == now.path).unwrap_or_default());
     };
-    let summary = aof::read(files, options, &mut surveyor, &mut on_part)?;
-    let Surveyor { translator, refused, refusals, .. } = surveyor;
+    let summary = aof::read(files, options, &mut visitor, &mut on_part)?;
+    let PreflightVisitor { translator, refused, refusals, .. } = visitor;
     let Translator { databases, mut matched, choice, .. } = translator;
     databases.keys().for_each(|db| matched.note_database(choice, *db));
-    Ok(Survey { summary, refused, refusals, databases, matched })
+    Ok(Preflight { summary, refused, refusals, databases, matched })
 }
 
-impl Survey {
+impl Preflight {
     /// Why it cannot be replayed, whatever may be left out.
     pub(super) fn conflicts(&self) -> Vec<String> {
         let mut from = BTreeMap::<u64, u64>::new();

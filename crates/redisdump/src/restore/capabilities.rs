@@ -15,11 +15,11 @@ use crate::{Error, ServerIdentity};
 
 /// A type byte that no server ever had.
 const NO_TYPE: u8 = 8;
-const DOING: &str = "asking which payloads it takes (RESTORE)";
+const OPERATION: &str = "asking which payloads it takes (RESTORE)";
 
 /// What a server takes.
 #[derive(Debug, Clone)]
-pub(super) struct Ability {
+pub(super) struct Capabilities {
     /// What values are put into form for: the server's version where the answers fit it, else the oldest that they fit.
     pub(super) target: Target,
     /// Its words, where it lets us RESTORE nothing: values are told by commands then.
@@ -35,9 +35,12 @@ pub(super) struct Ability {
     modules: Vec<String>,
 }
 
-impl Ability {
+impl Capabilities {
     /// Asks the server. Nothing is written.
-    pub(super) async fn ask(connection: &mut Connection, server: &ServerIdentity) -> Result<Ability, Error> {
+    pub(super) async fn ask(
+        connection: &mut Connection,
+        server: &ServerIdentity,
+    ) -> Result<Capabilities, Error> {
         /// What `proto-max-bulk-len` is where nobody has changed it.
         const USUAL: u64 = 512 << 20;
         let number = |said: Option<String>| said.and_then(|number| number.parse().ok());
@@ -53,7 +56,7 @@ impl Ability {
         };
         let dry_run = DryRun::of(connection, server).await?;
         let sanitizes = no_restore.is_none() && dry_run.refuses(connection, &unordered()).await?.is_some();
-        Ok(Ability {
+        Ok(Capabilities {
             target: server.target().taking(rdb),
             sanitizes,
             no_restore,
@@ -64,7 +67,7 @@ impl Ability {
     }
 
     /// What both take: of two nodes of a cluster.
-    pub(super) fn least(mut self, mut other: Ability) -> Ability {
+    pub(super) fn least(mut self, mut other: Capabilities) -> Capabilities {
         let modules = std::mem::take(&mut self.modules);
         let other_modules = std::mem::take(&mut other.modules);
         let (longest, databases) = (self.longest.min(other.longest), self.databases.min(other.databases));
@@ -72,7 +75,7 @@ impl Ability {
             true => other.target,
             false => self.target,
         };
-        Ability {
+        Capabilities {
             target: older,
             no_restore: self.no_restore.or(other.no_restore),
             longest,
@@ -138,11 +141,11 @@ async fn stamps(
         dump::seal(&mut payload, 0, *stamp);
         command(&mut out, &[b"RESTORE", name.as_bytes(), b"0", &payload]);
     }
-    connection.writer.send(&out, DOING).await?;
+    connection.writer.send(&out, OPERATION).await?;
     let mut newest = None;
     let mut refused = None;
     for stamp in stamps {
-        match connection.reader.reply(DOING).await? {
+        match connection.reader.reply(OPERATION).await? {
             Reply::Error(words) if words.contains("version or checksum") => {}
             Reply::Error(words) if words.to_lowercase().contains("bad data format") => {
                 newest.get_or_insert((dump::dialect(stamp), stamp));
@@ -187,14 +190,14 @@ mod tests {
     fn types_belong_to_modules_by_name_or_by_what_is_known() {
         let modules = ["bf", "rejson", "timeseries", "vectorset", "search"].map(str::to_owned).to_vec();
         let target = Target::redis(8, 2);
-        let mut ability =
-            Ability { target, no_restore: None, longest: 1, databases: None, sanitizes: false, modules };
+        let mut capabilities =
+            Capabilities { target, no_restore: None, longest: 1, databases: None, sanitizes: false, modules };
         for known in ["MBbloom--", "MBbloomCF", "TDIS-TYPE", "ReJSON-RL", "TSDB-TYPE", "vectorset"] {
-            assert!(ability.has_module(known), "{known}");
+            assert!(capabilities.has_module(known), "{known}");
         }
-        assert!(!ability.has_module("graphdata") && !ability.has_module("value-mod"));
-        ability.modules = vec!["value".to_owned()];
-        assert!(ability.has_module("value-mod") && !ability.has_module("ReJSON-RL"));
+        assert!(!capabilities.has_module("graphdata") && !capabilities.has_module("value-mod"));
+        capabilities.modules = vec!["value".to_owned()];
+        assert!(capabilities.has_module("value-mod") && !capabilities.has_module("ReJSON-RL"));
     }
 
     #[test]

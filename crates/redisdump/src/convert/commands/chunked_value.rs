@@ -1,19 +1,19 @@
 //! Emits one value as commands while its raw bytes arrive.
 
-use super::{Emitter, Inexpressible};
+use super::{Emitter, Unsupported};
 use crate::rdb::{ValueType, Walker};
 
 /// A partial value: raw bytes in, commands in the emitter out.
 #[derive(Debug)]
-pub(crate) struct Pieced {
+pub(crate) struct ChunkedValue {
     walker: Walker,
     pub(crate) emitter: Emitter,
 }
 
-impl Pieced {
+impl ChunkedValue {
     /// Starts with an emitter that has begun the key.
-    pub(crate) fn new(emitter: Emitter, value_type: ValueType) -> Pieced {
-        Pieced { walker: Walker::new(value_type), emitter }
+    pub(crate) fn new(emitter: Emitter, value_type: ValueType) -> ChunkedValue {
+        ChunkedValue { walker: Walker::new(value_type), emitter }
     }
 
     /// Feeds raw bytes that consist of complete elements.
@@ -23,6 +23,6 @@ impl Pieced {
             Ok(_) => "the value does not end with its bytes".to_owned(),
             Err((at, problem)) => format!("byte {at}: {problem}"),
         };
-        self.emitter.fail(Inexpressible::Damaged { problem });
+        self.emitter.fail(Unsupported::Damaged { problem });
     }
 }

@@ -10,10 +10,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::DOING;
-use super::lane::{Queue, Sent, What};
+use super::OPERATION;
+use super::pipeline::{Operation, Queue, Sent};
 use super::routes::Routes;
-use super::taken::{Taken, is_there};
+use super::stats::{RestoreStats, is_there};
 use crate::client::wire::{Connection, Reply};
 use crate::cluster::{FAILOVER, Link, Node, PAUSE, Redirect, Topology, named, slot_of};
 use crate::display::shown;
@@ -42,11 +42,11 @@ pub(super) struct Events {
 }
 
 /// A pipeline to one master.
-pub(super) struct Pipe<'a> {
+pub(super) struct NodePipeline<'a> {
     pub(super) cluster: &'a ConnectOptions,
     pub(super) routes: &'a Routes,
     pub(super) events: &'a Events,
-    pub(super) taken: &'a Taken<'a>,
+    pub(super) taken: &'a RestoreStats<'a>,
     /// Keys that the target did not have before: one that is there when its command is sent again was made by it.
     pub(super) was_empty: bool,
     /// The number of the master, and a slot that it held when all began.
@@ -65,7 +65,7 @@ struct Flying {
 
 /// The state of a pipeline.
 struct Flow<'a> {
-    pipe: Pipe<'a>,
+    pipe: NodePipeline<'a>,
     connection: Connection,
     link: Link,
     flying: VecDeque<Flying>,
@@ -76,7 +76,7 @@ struct Flow<'a> {
     leaving: Option<(String, u16)>,
 }
 
-impl<'a> Pipe<'a> {
+impl<'a> NodePipeline<'a> {
     /// Sends what comes until nothing comes any more and all is answered.
     ///
     /// # Errors
@@ -124,7 +124,7 @@ impl Flow<'_> {
         self.notes.push_back((queue, 0));
         self.flying.push_back(Flying { bytes, commands, answered: 0 });
         let Some(last) = self.flying.back() else { return Ok(()) };
-        let sent = self.connection.writer.send(&last.bytes, DOING).await;
+        let sent = self.connection.writer.send(&last.bytes, OPERATION).await;
         self.or_recover(sent).await.map(drop)
     }
 
@@ -150,7 +150,7 @@ impl Flow<'_> {
             if self.repeated == 0 && self.take_ok(left) > 0 {
                 continue;
             }
-            let reply = self.connection.reader.reply(DOING).await;
+            let reply = self.connection.reader.reply(OPERATION).await;
             let Some(reply) = self.or_recover(reply).await? else { continue };
             self.answer(reply).await?;
         }
@@ -220,7 +220,7 @@ impl Flow<'_> {
         self.pipe.events.redirected.fetch_add(1, Ordering::Relaxed);
         let slot = if name.is_empty() { self.pipe.slot } else { slot_of(&name) };
         let at = (self.pipe.at.0.as_str(), self.pipe.at.1);
-        let followed = self.link.follow(&command, slot, at, redirect, DOING).await?;
+        let followed = self.link.follow(&command, slot, at, redirect, OPERATION).await?;
         if followed.repeated && !is_repeatable(sent.what) {
             return Err(self.half_sent(&name));
         }
@@ -296,7 +296,7 @@ impl Flow<'_> {
         self.repeated = 0;
         for flying in &self.flying {
             let rest = skip(&flying.bytes, flying.answered).unwrap_or_default();
-            self.connection.writer.send(rest, DOING).await?;
+            self.connection.writer.send(rest, OPERATION).await?;
             self.repeated += flying.commands.saturating_sub(flying.answered);
         }
         Ok(())
@@ -318,7 +318,7 @@ impl Flow<'_> {
     fn half_sent(&self, name: &[u8]) -> Error {
         Error::Server {
             target: self.pipe.cluster.display().to_string(),
-            doing: DOING.to_owned(),
+            operation: OPERATION.to_owned(),
             message: format!(
                 "{}:{} was lost in the middle of key {}, which goes by several commands: some of them may have been taken",
                 self.pipe.at.0,
@@ -340,8 +340,8 @@ async fn successor(cluster: &ConnectOptions, of: &(String, u16), slot: u16) -> O
 }
 
 /// Whether a command may be sent twice: it makes a whole key, or nothing but what it makes again.
-fn is_repeatable(what: What) -> bool {
-    matches!(what, What::Key(_) | What::Function | What::Select)
+fn is_repeatable(what: Operation) -> bool {
+    matches!(what, Operation::Key(_) | Operation::Function | Operation::Select)
 }
 
 /// Whether a node serves its slots.

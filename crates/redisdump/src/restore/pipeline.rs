@@ -5,7 +5,7 @@ use crate::rdb::Kind;
 
 /// What a reply is awaited for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum What {
+pub(super) enum Operation {
     /// `SELECT`.
     Select,
     /// A function library.
@@ -18,23 +18,23 @@ pub(super) enum What {
     Rename(Kind),
 }
 
-impl What {
+impl Operation {
     /// True for what makes a key, or completes it.
     pub(super) fn is_key(self) -> bool {
-        matches!(self, What::Key(_) | What::Rename(_))
+        matches!(self, Operation::Key(_) | Operation::Rename(_))
     }
 }
 
 /// A command whose reply is awaited.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Sent {
-    pub(super) what: What,
+    pub(super) what: Operation,
     pub(super) db: u64,
     /// Where its key's name lies, and how long it is.
     name: (usize, usize),
 }
 
-/// The commands of a lane whose replies are awaited, in their order. The names lie in one piece: a string of its own for
+/// The commands of a pipeline whose replies are awaited, in their order. The names lie in one piece: a string of its own for
 /// each of millions of keys costs more than what is done with it.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
@@ -51,7 +51,7 @@ impl Queue {
 
 /// Commands for one connection.
 #[derive(Debug, Default)]
-pub(super) struct Lane {
+pub(super) struct Pipeline {
     pub(super) out: Vec<u8>,
     pub(super) queue: Queue,
     /// How many commands stand in `out`: more than are noted, in the middle of a long value.
@@ -59,15 +59,15 @@ pub(super) struct Lane {
     selected: u64,
 }
 
-impl Lane {
+impl Pipeline {
     /// Notes a command whose reply is awaited.
-    pub(super) fn note(&mut self, what: What, db: u64, name: &[u8]) {
+    pub(super) fn note(&mut self, what: Operation, db: u64, name: &[u8]) {
         self.commands += 1;
         self.note_counted(what, db, name);
     }
 
     /// The same of one that was counted when it was written.
-    pub(super) fn note_counted(&mut self, what: What, db: u64, name: &[u8]) {
+    pub(super) fn note_counted(&mut self, what: Operation, db: u64, name: &[u8]) {
         let at = self.queue.names.len();
         self.queue.names.extend_from_slice(name);
         self.queue.sent.push(Sent { what, db, name: (at, name.len()) });
@@ -78,15 +78,15 @@ impl Lane {
         if self.selected != db {
             self.selected = db;
             command(&mut self.out, &[b"SELECT", db.to_string().as_bytes()]);
-            self.note(What::Select, db, b"");
+            self.note(Operation::Select, db, b"");
         }
     }
 
     /// Gives a value that was put together under another name its own, unless a key has that already.
-    pub(super) fn rename(&mut self, stand_in: &[u8], db: u64, name: &[u8], kind: Kind) {
-        command(&mut self.out, &[b"RENAMENX", stand_in, name]);
-        self.note(What::Rename(kind), db, name);
-        command(&mut self.out, &[b"DEL", stand_in]);
-        self.note(What::Part(kind), db, name);
+    pub(super) fn rename(&mut self, temporary_name: &[u8], db: u64, name: &[u8], kind: Kind) {
+        command(&mut self.out, &[b"RENAMENX", temporary_name, name]);
+        self.note(Operation::Rename(kind), db, name);
+        command(&mut self.out, &[b"DEL", temporary_name]);
+        self.note(Operation::Part(kind), db, name);
     }
 }

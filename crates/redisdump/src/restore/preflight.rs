@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use futures::{Stream, StreamExt as _};
 
-use super::ability::{self, Ability};
+use super::capabilities::{self, Capabilities};
 use super::dry_run::DryRun;
 use super::loader::{Doubtful, Loader};
 use super::memory::{self, mebibytes};
@@ -12,7 +12,7 @@ use crate::client::databases::databases;
 use crate::client::identity::{clock, functions, identify};
 use crate::client::wire::Connection;
 use crate::cluster::each_master;
-use crate::convert::commands::{Losses, Target};
+use crate::convert::commands::{Target, UnsupportedValues};
 use crate::display::shown;
 use crate::rdb::{Dialect, NEWEST_REDIS, Reader, Tee};
 use crate::verify::uniqueness::Uniqueness;
@@ -34,7 +34,7 @@ pub async fn server_identity(options: &ConnectOptions) -> Result<ServerIdentity,
 }
 
 /// A server, what it takes, and its clock; of a cluster what all of its masters take.
-pub(super) async fn asked(options: &ConnectOptions) -> Result<(ServerIdentity, Ability, i64), Error> {
+pub(super) async fn asked(options: &ConnectOptions) -> Result<(ServerIdentity, Capabilities, i64), Error> {
     let mut connection = Connection::open(options).await?;
     let server = identify(&mut connection, options).await?;
     drop(connection);
@@ -42,13 +42,13 @@ pub(super) async fn asked(options: &ConnectOptions) -> Result<(ServerIdentity, A
         let mut connection = Connection::open(&node).await?;
         let server = identify(&mut connection, &node).await?;
         let now = clock(&mut connection).await?;
-        Ok((Ability::ask(&mut connection, &server).await?, now))
+        Ok((Capabilities::ask(&mut connection, &server).await?, now))
     })
     .await?;
     let now = nodes.iter().map(|(_, now)| *now).min().unwrap_or_default();
-    let least = nodes.into_iter().map(|(ability, _)| ability).reduce(Ability::least);
-    let ability = least.ok_or_else(|| Error::stream("a cluster without a master"))?;
-    Ok((server, ability, now))
+    let least = nodes.into_iter().map(|(capabilities, _)| capabilities).reduce(Capabilities::least);
+    let capabilities = least.ok_or_else(|| Error::stream("a cluster without a master"))?;
+    Ok((server, capabilities, now))
 }
 
 /// What of an RDB a server cannot hold, if it is restored by these settings: reads all of it, and writes nothing.
@@ -60,12 +60,12 @@ pub async fn unsupported<E>(
     stream: impl Stream<Item = Result<Bytes, E>>,
     options: &ConnectOptions,
     settings: &RestoreOptions,
-) -> Result<(ServerIdentity, Losses), Error>
+) -> Result<(ServerIdentity, UnsupportedValues), Error>
 where
     E: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    let (server, ability, now) = asked(options).await?;
-    let mut loader = Loader::new(settings, &ability, server.at_least(5, 0), now).only_look();
+    let (server, capabilities, now) = asked(options).await?;
+    let mut loader = Loader::new(settings, &capabilities, server.at_least(5, 0), now).only_look();
     let mut rdb = Reader::new().try_newer(settings.try_newer);
     let mut uniqueness = Uniqueness::default();
     let mut refused = RefusedValues::default();
@@ -113,7 +113,7 @@ where
             });
         }
     }
-    Ok((server, loader.losses))
+    Ok((server, loader.unsupported))
 }
 
 /// Values that the server has refused when it was asked about them.
@@ -162,7 +162,7 @@ pub(super) fn misplaced(server: &ServerIdentity, conflicts: Vec<String>) -> Erro
 }
 
 /// Refuses a server that is the source, a replica, or not empty when it has to be.
-pub(super) async fn refuse_if_unfit(
+pub(super) async fn refuse_unsuitable(
     connection: &mut Connection,
     server: &ServerIdentity,
     settings: &RestoreOptions,
@@ -241,15 +241,15 @@ pub(super) async fn flush(connection: &mut Connection, server: &ServerIdentity) 
 /// Whether a server takes all that another one has, as far as can be known without reading it: its payloads, and its
 /// modules. Nothing is written to either.
 pub async fn takes_all_of(target: &ConnectOptions, source: &ConnectOptions) -> Result<bool, Error> {
-    let (_, ability, _) = asked(target).await?;
+    let (_, capabilities, _) = asked(target).await?;
     let mut connection = Connection::open(source).await?;
     let source = identify(&mut connection, source).await?;
     // The source is only read, and is believed its version.
     let (dialect, version) = source.target().rdb();
-    let newest = ability.target.rdb();
+    let newest = capabilities.target.rdb();
     // Up to 11 the two forks write the same.
     let payloads = (dialect == newest.0 || version <= 11) && version <= newest.1;
     let known = source.target().rdb().1 <= NEWEST_REDIS || dialect == Dialect::Valkey;
-    let modules = ability::modules(&mut connection).await?;
-    Ok(payloads && known && ability.no_restore.is_none() && ability.has_all_modules(&modules))
+    let modules = capabilities::modules(&mut connection).await?;
+    Ok(payloads && known && capabilities.no_restore.is_none() && capabilities.has_all_modules(&modules))
 }

@@ -131,9 +131,9 @@ async fn a_server_that_takes_no_payload_is_told_by_commands() {
         [[("rename-command", "RESTORE \"\"")], [("user", "default on nopass ~* &* +@all -restore")]]
     {
         let Some(target) = server("7.0", &settings) else { return };
-        let (_, losses) =
+        let (_, unsupported) =
             unsupported(stream(&rdb), &options(&target), &RestoreOptions::default()).await.unwrap();
-        assert!(!losses.is_serious(), "{losses}");
+        assert!(!unsupported.is_serious(), "{unsupported}");
         let report =
             restore(stream(&rdb), &options(&target), &RestoreOptions::default(), &|_| ()).await.unwrap();
         assert!(report.by_commands.is_some() && report.to_string().contains("takes no RESTORE"), "{report}");
@@ -206,8 +206,8 @@ async fn values_of_modules_need_the_module_and_can_be_left_out() {
     }
     from.ask("SET plain x");
     let (rdb, _) = captured(&source).await;
-    let losses = unsupported(stream(&rdb), &options(&old), &RestoreOptions::default()).await.unwrap().1;
-    assert!(losses.is_serious() && losses.to_string().contains("vectorset"), "{losses}");
+    let found = unsupported(stream(&rdb), &options(&old), &RestoreOptions::default()).await.unwrap().1;
+    assert!(found.is_serious() && found.to_string().contains("vectorset"), "{found}");
     assert!(!takes_all_of(&options(&old), &options(&source)).await.unwrap());
     let skip = RestoreOptions { skip_unsupported: true, ..RestoreOptions::default() };
     let report = restore(stream(&rdb), &options(&old), &skip, &|_| ()).await.unwrap();
@@ -244,7 +244,7 @@ async fn what_proves_too_much_half_way_says_what_was_sent() {
     from.ask("HPEXPIREAT mortal 9999999999999 FIELDS 1 f");
     let (rdb, _) = captured(&source).await;
     let refused = restore(stream(&rdb), &options(&target), &RestoreOptions::default(), &|_| ()).await;
-    assert!(matches!(refused, Err(Error::Inexpressible { .. })), "{refused:?}");
+    assert!(matches!(refused, Err(Error::Unsupported { .. })), "{refused:?}");
     for n in 0..20 {
         from.ask(&format!("SET key:{n} {n}"));
     }
