@@ -1,4 +1,4 @@
-//! A source that is a node of a cluster: its keys are a part of the whole, and must not pass for it.
+//! A source that is a node of a cluster: it holds only part of the keys, and must not be mistaken for the whole.
 
 use crate::client::identity::fields;
 use crate::client::wire::{Connection, Reply};
@@ -7,10 +7,10 @@ use crate::{ConnectOptions, Error, ServerIdentity};
 /// The slots of a cluster.
 const SLOTS: u64 = 16_384;
 
-/// What is to be known of a capture of this server because of its cluster; nothing where it has all keys.
+/// A warning for a capture of a single node of a cluster; `None` if the server holds all keys.
 ///
 /// # Errors
-/// [`Error::Refused`] for a node that has a part of the keys, unless the connection says that this part is meant.
+/// [`Error::Refused`] for a node that holds part of the keys, unless the connection options select this part.
 pub(super) async fn of_node(
     connection: &mut Connection,
     server: &ServerIdentity,
@@ -21,7 +21,7 @@ pub(super) async fn of_node(
     }
     let cluster = match connection.ask_raw(&[b"CLUSTER", b"INFO"]).await? {
         Reply::Bulk(text) => fields(&text),
-        // Who may not ask does not know that it is the whole.
+        // A user who may not ask cannot tell whether this is the whole.
         _ => Default::default(),
     };
     let number = |name: &str| cluster.get(name).and_then(|n| n.parse::<u64>().ok());

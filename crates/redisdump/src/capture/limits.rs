@@ -1,14 +1,15 @@
-//! Why a server hangs up while it sends its snapshot: a limit of its own, which it can be asked for afterwards.
+//! Why a server closes the connection while it sends its snapshot: one of its own limits, which can be queried
+//! afterwards.
 //!
-//! A full sync keeps what is written meanwhile in the replica's output buffer. Over `client-output-buffer-limit` the
-//! server closes the link without a word, and the next try ends as this one did. `repl-timeout` closes it when nothing is
-//! acknowledged or read for so long.
+//! During a full sync, concurrent writes are kept in the replica's output buffer. Over `client-output-buffer-limit`,
+//! the server closes the link without a message, and the next attempt ends the same way. `repl-timeout` closes it when
+//! nothing is acknowledged or read for that long.
 
 use crate::client::identity::{info, setting};
 use crate::client::wire::Connection;
 use crate::{ConnectOptions, Error};
 
-/// What was going on, what the server's limits are, and what to do.
+/// What was in progress, the server's limits, and what to do.
 pub(super) async fn explain(options: &ConnectOptions) -> String {
     match ask(options).await {
         Ok(said) => said,
@@ -63,7 +64,7 @@ struct Limit {
     seconds: u64,
 }
 
-/// The limit of replicas out of `normal 0 0 0 slave 268435456 67108864 60 pubsub …`.
+/// The limit of replicas in `normal 0 0 0 slave 268435456 67108864 60 pubsub …`.
 fn of_replicas(limits: &str) -> Option<Limit> {
     let words: Vec<&str> = limits.split_whitespace().collect();
     let at = words.iter().position(|word| matches!(*word, "slave" | "replica"))?;

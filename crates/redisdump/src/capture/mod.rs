@@ -1,8 +1,8 @@
-//! A server's RDB, asked for as a replica does; where that is forbidden, put together of its keys ([`scan`]).
+//! Captures a server's RDB, requested as a replica would; where that is forbidden, assembled from its keys ([`scan`]).
 //!
-//! `PSYNC ? -1` makes the server send a snapshot of all databases, functions included, in one moment, without access
-//! to its files. With `REPLCONF rdb-only 1` (6.2 and newer) it does not even keep a replication buffer for us. The
-//! bytes are handed on as they come, and read on the way: counts, digest and checksum cost no second pass.
+//! `PSYNC ? -1` makes the server send a snapshot of all databases and functions at one point in time, without access to
+//! its files. With `REPLCONF rdb-only 1` (6.2 and newer), it does not even keep a replication buffer for us. The bytes
+//! are forwarded as they arrive and parsed meanwhile: counts, digest and checksum need no second pass.
 
 mod cluster;
 mod folder;
@@ -41,10 +41,10 @@ use crate::{ConnectOptions, Error, ServerIdentity};
 /// How a capture is made.
 #[derive(Debug, Clone)]
 pub struct CaptureOptions {
-    /// By which of the server's doors.
+    /// The capture method.
     pub method: CaptureMethod,
-    /// Keys whose names are remembered at a time where keys are read one by one, about 40 bytes each. A database of more
-    /// keys is gone through by SCAN several times, each time for another part of them; no value is read twice.
+    /// Maximum number of key names kept in memory while keys are read one by one, about 40 bytes each. A database with
+    /// more keys is scanned several times, each time for a different part of the keys; no value is read twice.
     pub remembered_keys: u64,
 }
 
@@ -55,37 +55,37 @@ impl Default for CaptureOptions {
 }
 
 impl CaptureOptions {
-    /// By this of the server's doors.
+    /// With this capture method.
     pub fn by(method: CaptureMethod) -> CaptureOptions {
         CaptureOptions { method, ..CaptureOptions::default() }
     }
 }
 
-/// How the keys of a server are had.
+/// How the keys of a server are captured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum CaptureMethod {
-    /// By replication; key by key where the server does not know PSYNC or forbids it, with a warning.
+    /// By replication; key by key if the server does not know PSYNC or forbids it, with a warning.
     #[default]
     Auto,
-    /// By replication: one moment, or an error.
+    /// By replication: one point in time, or an error.
     Psync,
-    /// Key by key: SCAN and DUMP. Each key is as it was when it was read.
+    /// Key by key, with SCAN and DUMP. Each key is as of the time at which it was read.
     Scan,
 }
 
-/// What moment a capture stands for.
+/// The point in time that a capture represents.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Consistency {
-    /// All keys as they were at one moment.
+    /// All keys as of one point in time.
     #[default]
     PointInTime,
-    /// Each key as it was when it was read; no point in time.
+    /// Each key as of the time at which it was read; no common point in time.
     EachKey,
-    /// The keys of each master of a cluster as they were at one moment, which is another one for each.
+    /// The keys of each master of a cluster as of one point in time, different for each master.
     EachNode,
-    /// As [`Consistency::EachKey`], and a key's expiry may be older than its value: the server forbids MULTI.
+    /// As [`Consistency::EachKey`], but a key's expiry may be older than its value: the server forbids MULTI.
     EachPart,
 }
 
@@ -102,37 +102,37 @@ impl fmt::Display for Consistency {
     }
 }
 
-/// Bytes that are handed on at a time, at the most.
+/// Maximum number of bytes forwarded at a time.
 const PIECE: usize = 64 << 10;
-/// Length of the random mark at the end of a transfer without a length.
+/// Length of the random marker at the end of a transfer without a length.
 const MARK: usize = 40;
 
-/// How the end of the transfer is told.
+/// How the end of the transfer is recognized.
 #[derive(Debug, Clone)]
 enum End {
-    /// So many bytes are left.
+    /// This number of bytes is left.
     Length(u64),
-    /// This mark follows the RDB.
+    /// This marker follows the RDB.
     Mark(Vec<u8>),
 }
 
-/// A stream of RDB bytes. [`Capture::report`] tells after its end what passed by.
+/// A stream of RDB bytes. [`Capture::report`] describes the contents after its end.
 pub struct Capture {
     server: ServerIdentity,
     warnings: Vec<String>,
     pieces: Pin<Box<dyn Stream<Item = Result<Bytes, Error>> + Send>>,
     done: Arc<OnceLock<CaptureReport>>,
     digests: Arc<Mutex<Option<DigestLog>>>,
-    /// When the server gave its snapshot.
+    /// When the server took its snapshot.
     moment: Instant,
 }
 
 impl Capture {
-    /// Connects, and asks for the snapshot. The stream begins when the server has it.
+    /// Connects and requests the snapshot. The stream begins when the server has it.
     ///
     /// # Errors
-    /// A server that cannot be reached or asked; one that refuses PSYNC, unless it does so for good and
-    /// [`CaptureMethod::Auto`] lets its keys be read one by one.
+    /// A server that cannot be reached or queried; one that refuses PSYNC, unless the refusal is permanent and
+    /// [`CaptureMethod::Auto`] allows reading the keys one by one.
     pub async fn start(options: &ConnectOptions, settings: &CaptureOptions) -> Result<Capture, Error> {
         Capture::of(options, settings, None).await
     }
@@ -169,7 +169,7 @@ impl Capture {
         let mut connection = Connection::open(options).await?;
         let server = identify(&mut connection, options).await?;
         let warnings: Vec<String> = match slots {
-            // The others of its cluster are captured too.
+            // The other nodes of its cluster are captured, too.
             Some(_) => Vec::new(),
             None => cluster::of_node(&mut connection, &server, options).await?.into_iter().collect(),
         };
@@ -178,10 +178,11 @@ impl Capture {
         if settings.method == CaptureMethod::Scan {
             return Capture::scan(connection, server, settings, warnings, tally).await;
         }
-        // What an old server does not know it answers with an error, and that is all.
+        // An old server answers what it does not know with an error, which does no harm.
         connection.ask_raw(&[b"REPLCONF", b"capa", b"eof", b"capa", b"psync2"]).await?;
         connection.ask_raw(&[b"REPLCONF", b"rdb-only", b"1"]).await?;
-        // Valkey writes an old RDB for a replica that does not say how new it is; we read what the server itself reads.
+        // Valkey writes an old RDB version for a replica that does not state its version; request the version that the
+        // server itself uses.
         connection.ask_raw(&[b"REPLCONF", b"version", server.version.as_bytes()]).await?;
         let (replication_id, replication_offset) = match psync(&mut connection).await? {
             Ok(granted) => granted,
@@ -231,7 +232,7 @@ impl Capture {
         Ok(Capture { server, warnings, pieces: Box::pin(pieces), done, digests, moment })
     }
 
-    /// Reads the keys one by one; with what is to be known of it already.
+    /// Reads the keys one by one; `warnings` are those collected so far.
     async fn scan(
         connection: Connection,
         server: ServerIdentity,
@@ -241,7 +242,7 @@ impl Capture {
     ) -> Result<Capture, Error> {
         let moment = Instant::now();
         let mut scan = scan::Scan::begin(connection, &server, settings.remembered_keys, tally).await?;
-        // It has to be said where nobody asked for it.
+        // A warning is needed if this method was not requested.
         if let Some(refused) = warnings.last_mut().filter(|_| settings.method == CaptureMethod::Auto) {
             refused.push_str(&format!(": {}", scan.consistency()));
         }
@@ -264,7 +265,7 @@ impl Capture {
         Ok(Capture { server, warnings, pieces: Box::pin(pieces), done, digests, moment })
     }
 
-    /// What is to be known of this capture before it is used: that it stands for no moment, or lacks functions.
+    /// Warnings about this capture: that it is not of one point in time, or lacks functions.
     pub fn warnings(&self) -> &[String] {
         &self.warnings
     }
@@ -274,12 +275,12 @@ impl Capture {
         &self.server
     }
 
-    /// The digests of the keys that passed by, where they were asked for; nothing before the stream has ended well.
+    /// The digests of the captured keys, if requested; `None` until the stream has ended successfully.
     pub fn digests(&self) -> Option<DigestLog> {
         self.digests.lock().ok()?.take()
     }
 
-    /// What passed by; nothing before the stream has ended well.
+    /// The statistics of the capture; `None` until the stream has ended successfully.
     pub fn report(&self) -> Option<CaptureReport> {
         self.done.get().cloned()
     }
@@ -299,7 +300,7 @@ impl Stream for Capture {
     }
 }
 
-/// Asks for a snapshot: the replication id and offset that it stands for, or the server's words of refusal.
+/// Requests a snapshot. Returns its replication id and offset, or the server's error message if it refuses.
 async fn psync(connection: &mut Connection) -> Result<Result<(String, i64), String>, Error> {
     let mut out = Vec::new();
     crate::client::wire::command(&mut out, &[b"PSYNC", b"?", b"-1"]);
@@ -320,7 +321,7 @@ async fn psync(connection: &mut Connection) -> Result<Result<(String, i64), Stri
 
 struct Transfer {
     connection: Connection,
-    /// To ask the server why it hung up.
+    /// For asking the server why it closed the connection.
     options: ConnectOptions,
     end: Option<End>,
     reader: Reader,
@@ -337,7 +338,7 @@ impl Transfer {
         let result = self.step().await;
         self.failed = result.is_err();
         match result {
-            // A server that says nothing any more is not asked why.
+            // A server that no longer answers is not asked why.
             Err(Error::Lost { target, source, .. }) if source.kind() != std::io::ErrorKind::TimedOut => {
                 let operation = limits::explain(&self.options).await;
                 Err(Error::Lost { target, operation, source })
@@ -389,7 +390,7 @@ impl Transfer {
         Ok(Some(Bytes::from(piece)))
     }
 
-    /// Reads the line before the transfer: `$<length>` or `$EOF:<mark>`.
+    /// Reads the line before the transfer: `$<length>` or `$EOF:<marker>`.
     async fn begin(&mut self) -> Result<End, Error> {
         let line = loop {
             let line = self.connection.reader.line("waiting for the snapshot").await?;
@@ -414,7 +415,7 @@ impl Transfer {
         Ok(end)
     }
 
-    /// After the RDB's own end: the mark, and then nothing that matters.
+    /// After the end of the RDB: the marker, then nothing relevant.
     async fn finish_mark(&mut self, end: &End) -> Result<Option<Bytes>, Error> {
         if let End::Mark(mark) = end {
             while self.mark.len() < MARK {
@@ -462,8 +463,8 @@ impl Transfer {
     }
 }
 
-/// Refuses what a node of a cluster holds beside the keys of its own slots: clients of the cluster do not see it, and
-/// another node may have keys of the same names.
+/// Refuses keys on a cluster node that are not in its own slots: clients of the cluster do not see them, and another
+/// node may have keys with the same names.
 fn refuse_outside(tally: &Tally, target: &str) -> Result<(), Error> {
     let Some((keys, first)) = tally.outside() else { return Ok(()) };
     Err(Error::Server {
@@ -478,5 +479,5 @@ fn refuse_outside(tally: &Tally, target: &str) -> Result<(), Error> {
     })
 }
 
-/// What goes on when the connection breaks; [`limits`] finds out more.
+/// The operation in progress if the connection is lost; [`limits`] determines the reason.
 const SENDING: &str = "its snapshot was sent";

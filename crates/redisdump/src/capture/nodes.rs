@@ -1,8 +1,8 @@
-//! A whole cluster: each of its masters as it was at one moment, all of them asked at the same time.
+//! Captures a whole cluster: each master as of one point in time, all queried at the same time.
 //!
-//! The masters' moments are close together and not the same. Which master holds which slots is read before, from each
-//! master itself, and once more when all keys have come: where anything changed hands meanwhile, keys may have been read
-//! twice or not at all, and the capture is not used.
+//! The masters' points in time are close together but not equal. The slots of each master are read from it before, and
+//! again after all keys have arrived: if anything moved meanwhile, keys may have been read twice or not at all, and the
+//! capture is not used.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, OnceLock};
@@ -17,8 +17,8 @@ use crate::cluster::{Node, Topology, each_master, merge};
 use crate::compare::digest_log::DigestLog;
 use crate::{ConnectOptions, Error, ServerIdentity};
 
-/// All masters of a cluster, each with a stream of its RDB. The streams are to be read at the same time: servers do not
-/// wait for long.
+/// All masters of a cluster, each with a stream of its RDB. The streams must be read concurrently: servers do not wait
+/// long.
 pub struct ClusterCapture {
     server: ServerIdentity,
     options: ConnectOptions,
@@ -29,17 +29,17 @@ pub struct ClusterCapture {
 
 /// One master of a cluster.
 pub struct NodeCapture {
-    /// What is known of it before its keys have come.
+    /// What is known about it before its keys have arrived.
     pub node: CapturedNode,
     /// Its RDB.
     pub capture: Capture,
 }
 
 impl ClusterCapture {
-    /// Looks whether each slot has one master and none is being moved, and asks all masters for their snapshots.
+    /// Checks that each slot has one master and that none is moving, and requests snapshots of all masters.
     ///
     /// # Errors
-    /// [`Error::Refused`] for a cluster that is not complete or is moving slots; what [`Capture::start`] says of a master.
+    /// [`Error::Refused`] for a cluster that is incomplete or is moving slots; for a master, as [`Capture::start`].
     pub async fn start(options: &ConnectOptions, settings: &CaptureOptions) -> Result<ClusterCapture, Error> {
         ClusterCapture::begin(options, settings, None).await
     }
@@ -83,7 +83,7 @@ impl ClusterCapture {
         &self.server
     }
 
-    /// What is to be known of this capture before it is used.
+    /// Warnings about this capture.
     pub fn warnings(&self) -> &[String] {
         &self.warnings
     }
@@ -93,7 +93,7 @@ impl ClusterCapture {
         &mut self.nodes
     }
 
-    /// Looks, after all streams have ended, whether the cluster is as it was before them, and sums up what passed by.
+    /// After all streams have ended, checks that the cluster has not changed, and sums up the statistics.
     ///
     /// # Errors
     /// [`Error::ClusterChanged`]; a stream that was not read to its end.
@@ -160,7 +160,7 @@ fn described(node: &Node, after_ms: u64) -> CapturedNode {
     }
 }
 
-/// Whether the cluster is still as it was.
+/// Whether the cluster is unchanged.
 async fn unchanged(options: &ConnectOptions, before: &Topology) -> Result<(), Error> {
     let changes = match Topology::settled(options).await {
         Ok(after) => before.changes(&after),
@@ -174,14 +174,14 @@ async fn unchanged(options: &ConnectOptions, before: &Topology) -> Result<(), Er
     }
 }
 
-/// Each master has the functions of its own; a cluster whose masters have other ones is not as it should be.
+/// Each master has its own functions; they should be the same on all masters.
 async fn other_functions(options: &ConnectOptions) -> Result<Option<String>, Error> {
     let found = each_master(options, |node| async move {
         let mut connection = Connection::open(&node).await?;
         let server = identify(&mut connection, &node).await?;
         Ok(match functions(&mut connection, &server).await {
             Ok(found) => found,
-            // Who may not ask for them still captures them.
+            // A user who may not list them still captures them.
             Err(Error::Server { .. }) => None,
             Err(error) => return Err(error),
         })

@@ -1,28 +1,29 @@
-//! A DUMP payload that is too long to be held: its body piece by piece as it comes, its version and checksum at the end.
+//! A DUMP payload that is too long to hold in memory: its body in chunks as it arrives, its version and checksum at the
+//! end.
 
 use super::PIECE;
 use crate::Error;
 use crate::client::wire::Reader;
 use crate::rdb::{Crc64, Problem, dump};
 
-/// A payload on the wire.
+/// A payload that is being received.
 pub(super) struct Payload {
     left: u64,
-    /// The last bytes that came: the footer, when no more come.
+    /// The last received bytes: the footer, if none follow.
     held: Vec<u8>,
     crc: Crc64,
 }
 
-/// What comes of a payload.
+/// A part of a payload.
 pub(super) enum Part {
     /// More of its body: type byte and value.
     Body(Vec<u8>),
-    /// Its end: the version that wrote it, or why its bytes are not to be trusted.
+    /// Its end: the version that wrote it, or why its bytes cannot be trusted.
     End(Result<u16, Problem>),
 }
 
 impl Payload {
-    /// A payload of so many bytes, none of which was read.
+    /// A payload of this many bytes, none of which was read.
     pub(super) fn new(length: u64) -> Payload {
         Payload { left: length, held: Vec::new(), crc: Crc64::default() }
     }

@@ -1,11 +1,11 @@
-//! What is asked about one key, and what is made of the answers. The value itself, which comes last, is left on the wire:
-//! how long it is decides how it is read.
+//! The queries about one key, and their replies. The value, which comes last, is not read here: its length decides how
+//! it is read.
 
 use crate::Error;
 use crate::client::wire::{Head, Reader, Reply, command};
 use crate::compare::canonical::{expires_at, time_left};
 
-/// How a key is asked for.
+/// How a key is queried.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Questions {
     /// Value and expiry of a key are read together.
@@ -14,21 +14,21 @@ pub(super) struct Questions {
     pub(super) exact: bool,
 }
 
-/// What the server says about a key.
+/// The server's reply about a key.
 pub(super) enum Answer {
-    /// It is not there.
+    /// It does not exist.
     Gone,
-    /// A DUMP payload of this many bytes follows, with its end of line.
+    /// A DUMP payload of this many bytes follows, with a line end.
     Value {
         /// Absolute, in milliseconds.
         expiry: Option<i64>,
         length: u64,
     },
-    /// A DUMP payload follows which cannot be used: the expiry is not known to the millisecond.
+    /// A DUMP payload follows that cannot be used: the expiry is not known to the millisecond.
     Again { length: u64 },
-    /// The server's words.
+    /// The server's error message.
     Refused(String),
-    /// What came in place of an answer.
+    /// An unexpected reply.
     Strange(String),
 }
 
@@ -48,12 +48,12 @@ impl Questions {
         }
     }
 
-    /// Reads the answers up to the value.
+    /// Reads the replies before the value.
     pub(super) async fn answer(self, reader: &mut Reader, operation: &str) -> Result<Answer, Error> {
-        // All but that of DUMP.
+        // All except that of DUMP.
         let count = if self.exact { 1 } else { 3 };
         if self.atomic {
-            // MULTI's, and that each question is queued.
+            // The reply to MULTI, and that each command is queued.
             let mut refused = None;
             for _ in 0..count + 2 {
                 if let Reply::Error(message) = reader.reply(operation).await? {
@@ -90,7 +90,7 @@ impl Questions {
             [before, left, after] => match (before.clock(), left.int(), after.clock()) {
                 (Some(before), Some(left), Some(after)) => match expires_at(before, left, after) {
                     (at, 0) => Some(at).filter(|at| *at >= 0),
-                    // The clock went on in between.
+                    // The clock advanced in between.
                     _ => return Ok(Answer::Again { length }),
                 },
                 _ => return Ok(Answer::Strange("TIME and PTTL answered no numbers".to_owned())),

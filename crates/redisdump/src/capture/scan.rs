@@ -1,8 +1,8 @@
-//! Keys read one by one, where no snapshot is to be had: SCAN, and for each key DUMP and its expiry.
+//! Reads keys one by one, where no snapshot is available: SCAN, and for each key DUMP and its expiry.
 //!
-//! What comes out is an RDB like any other: a value's bytes in a DUMP payload are those of an RDB. It stands for no
-//! moment, though: each key is as it was when it was read. Value and expiry of one key are read in one MULTI where the
-//! server lets us, so that they belong together.
+//! The output is an ordinary RDB: a value's bytes in a DUMP payload are those of an RDB. It is not of one point in
+//! time, though: each key is as of the time at which it was read. Value and expiry of a key are read in one MULTI if
+//! the server allows it, so that they belong together.
 
 use std::collections::{HashSet, VecDeque};
 use std::hash::{BuildHasher as _, RandomState};
@@ -22,11 +22,11 @@ use crate::display::shown;
 use crate::rdb::{Crc64, Dialect, Reader, dump};
 use crate::{Error, ServerIdentity};
 
-/// Keys that are asked for at a time, at the most.
+/// Maximum number of keys queried at a time.
 const BATCH: usize = 256;
-/// Bytes of replies that the server may have to hold for us, about.
+/// Approximate size of replies that the server may have to buffer for us.
 const WINDOW: u64 = 4 << 20;
-/// Payloads are held up to this length, and pass through in pieces beyond.
+/// Payloads up to this length are held in memory; longer ones are streamed.
 const HELD: u64 = 1 << 20;
 const OPERATION: &str = "reading keys one by one (SCAN and DUMP)";
 
@@ -35,33 +35,33 @@ pub(super) struct Scan {
     connection: Connection,
     questions: Questions,
     version: u16,
-    /// Databases that are left, and how many keys each had.
+    /// The remaining databases, with their numbers of keys.
     dbs: VecDeque<(u64, u64)>,
     db: u64,
-    /// Of the database that is read: how many keys it had, and how many names SCAN has told.
+    /// For the current database: its number of keys, and the number of names returned by SCAN.
     counted: Option<(u64, u64)>,
-    /// Of a database's keys those whose hash leaves this remainder, and of how many there are, are read now.
+    /// The current pass reads the keys whose hash leaves this remainder, of this number of passes.
     part: u128,
     parts: u128,
     remembered: u64,
-    /// The database that the RDB has named last.
+    /// The last database selected in the RDB.
     named: Option<u64>,
     cursor: Option<Vec<u8>>,
-    /// Keys, and how large the server says that they are.
+    /// Keys, with the sizes reported by the server.
     waiting: VecDeque<(Vec<u8>, Option<u64>)>,
     asked: VecDeque<Vec<u8>>,
-    /// The server says how large keys are (MEMORY USAGE, from 4.0 on, and not forbidden).
+    /// The server reports key sizes (MEMORY USAGE, from 4.0 on, if permitted).
     sized: bool,
-    /// Where it does not: what the next keys are taken for, and how many of them are asked for.
+    /// Otherwise: the assumed size of the next keys, and how many are queried.
     guess: u64,
     batch: usize,
-    /// The largest value of those that were asked for together.
+    /// The largest value among those queried together.
     largest: u64,
-    /// The key whose value passes through.
+    /// The key whose value is being streamed.
     passing: Option<(Vec<u8>, Payload)>,
-    /// What is to be handed on, and is not worth a piece yet.
+    /// Output that is too small to be forwarded yet.
     out: Vec<u8>,
-    /// Hashes of the keys of this part: SCAN tells a key twice when the server's table changes its size.
+    /// Hashes of the keys of this pass: SCAN returns a key twice when the server resizes its table.
     seen: HashSet<u128>,
     seed: u64,
     pieces: VecDeque<Bytes>,
@@ -79,7 +79,7 @@ impl Scan {
         remembered: u64,
         tally: Tally,
     ) -> Result<Scan, Error> {
-        // Reading a key makes it look used, which eviction goes by; from 7.2 on it can be had without.
+        // Reading a key marks it as used, which affects eviction; from 7.2 on this can be avoided.
         connection.ask_raw(&[b"CLIENT", b"NO-TOUCH", b"ON"]).await?;
         let mut warnings = Vec::new();
         let atomic = match connection.ask_raw(&[b"MULTI"]).await? {
@@ -176,7 +176,7 @@ impl Scan {
                 self.check_count(counted).await?;
             } else if let Some((db, keys)) = self.dbs.pop_front() {
                 self.counted = Some((keys, 0));
-                // A user who may not choose a database is in the first.
+                // A user who may not select a database is in the first.
                 if db != self.db {
                     self.connection.ask(&[b"SELECT", db.to_string().as_bytes()]).await?;
                 }
@@ -193,15 +193,15 @@ impl Scan {
         }
     }
 
-    /// From the beginning of the database, for other keys than before.
+    /// Starts the database again, for the next part of its keys.
     fn begin_part(&mut self) {
         self.cursor = Some(b"0".to_vec());
         self.seen.clear();
     }
 
-    /// Holds what SCAN has told of a database against what the server counts in it. Keys come and go meanwhile, and a
-    /// replica counts keys that have expired; a SCAN that tells less than half of the others does not tell them all, as
-    /// where a proxy counts the keys of all its servers and goes over those of one.
+    /// Compares the number of keys returned by SCAN with the server's own count. Keys come and go meanwhile, and a
+    /// replica counts expired keys. If SCAN returns less than half of the others, it is incomplete, as with a proxy
+    /// that counts the keys of all its servers and scans those of one.
     async fn check_count(&mut self, (before, told_names): (u64, u64)) -> Result<(), Error> {
         let after =
             self.connection.ask_raw(&[b"DBSIZE"]).await?.int().and_then(|keys| u64::try_from(keys).ok());
@@ -224,7 +224,7 @@ impl Scan {
         })
     }
 
-    /// Finds more names of keys.
+    /// Reads more key names.
     async fn scan(&mut self, cursor: &[u8]) -> Result<(), Error> {
         let (next, keys) = step(&mut self.connection, cursor).await?;
         self.cursor = next;
@@ -243,7 +243,7 @@ impl Scan {
         Ok(())
     }
 
-    /// How large the server says that keys are.
+    /// The key sizes reported by the server.
     async fn sizes(&mut self, keys: &[Vec<u8>]) -> Result<Vec<Option<u64>>, Error> {
         if !self.sized || keys.is_empty() {
             return Ok(vec![None; keys.len()]);
@@ -256,14 +256,14 @@ impl Scan {
         let mut sizes = Vec::new();
         for _ in keys {
             let reply = self.connection.reader.reply(OPERATION).await?;
-            // Whoever may not ask it may still read the keys.
+            // A user without this permission may still read the keys.
             self.sized &= !matches!(reply, Reply::Error(_));
             sizes.push(reply.int().and_then(|bytes| u64::try_from(bytes).ok()));
         }
         Ok(sizes)
     }
 
-    /// Asks for the next keys: so many as the server can answer without holding much for us, and at least one.
+    /// Queries the next keys: as many as the server can answer without buffering much, and at least one.
     async fn ask(&mut self) -> Result<(), Error> {
         let mut out = Vec::new();
         let mut bytes = 0_u64;
@@ -277,13 +277,13 @@ impl Scan {
             self.questions.write(&mut out, &key);
             self.asked.push_back(key);
         }
-        // Not by one step to where a guess would have been too low.
+        // Grows slowly, so that one step does not reach a number for which the guess was too low.
         self.batch = self.asked.len().saturating_mul(2).clamp(1, BATCH);
         self.largest = 0;
         self.connection.writer.send(&out, OPERATION).await
     }
 
-    /// Reads what was answered about the next of the keys that were asked for.
+    /// Reads the replies for the next of the queried keys.
     async fn read(&mut self) -> Result<(), Error> {
         let Some(key) = self.asked.pop_front() else { return Ok(()) };
         let answer = self.questions.answer(&mut self.connection.reader, OPERATION).await?;
@@ -323,7 +323,7 @@ impl Scan {
         }
     }
 
-    /// A key as it stands in an RDB.
+    /// A key in RDB format.
     fn record(&mut self, key: &[u8], expiry: Option<i64>, payload: Vec<u8>) -> Result<(), Error> {
         let (body, version) =
             dump::open(&payload).map_err(|problem| self.strange(key, &problem.to_string()))?;
@@ -342,7 +342,7 @@ impl Scan {
         self.put(Bytes::from(payload).slice(1..end))
     }
 
-    /// The same for a value that is not held.
+    /// The same for a value that is streamed.
     async fn begin_passing(&mut self, key: Vec<u8>, expiry: Option<i64>, length: u64) -> Result<(), Error> {
         let mut payload = Payload::new(length);
         let Part::Body(body) = payload.next(&mut self.connection.reader, OPERATION).await? else {
@@ -356,7 +356,7 @@ impl Scan {
         Ok(())
     }
 
-    /// More of a value that passes through.
+    /// Forwards more of a streamed value.
     async fn pass(&mut self, key: Vec<u8>, mut payload: Payload) -> Result<(), Error> {
         match payload.next(&mut self.connection.reader, OPERATION).await? {
             Part::Body(bytes) => {
@@ -377,7 +377,7 @@ impl Scan {
         Err(self.strange(key, &message))
     }
 
-    /// What stands before a value: its database where that is another, its expiry, its type and its name.
+    /// Writes what precedes a value: its database if it changed, its expiry, its type and its name.
     fn name(&mut self, key: &[u8], expiry: Option<i64>, code: u8) -> Result<(), Error> {
         if code == 243 {
             return Err(self.strange(
@@ -399,13 +399,13 @@ impl Scan {
         Ok(())
     }
 
-    /// Hands on what has gathered.
+    /// Forwards the collected output.
     fn flush(&mut self) -> Result<(), Error> {
         let out = std::mem::take(&mut self.out);
         self.put(Bytes::from(out))
     }
 
-    /// Hands bytes on, reading them as anybody will.
+    /// Forwards bytes after parsing them as a consumer would.
     fn put(&mut self, bytes: Bytes) -> Result<(), Error> {
         self.crc.update(&bytes);
         self.reader.feed(&bytes, &mut self.tally)?;
@@ -448,7 +448,7 @@ fn string(out: &mut Vec<u8>, bytes: &[u8]) {
     out.extend_from_slice(bytes);
 }
 
-/// A length as RDBs have it: in one byte up to 63, else marked and big-endian.
+/// A length in RDB format: in one byte up to 63, otherwise marked and big-endian.
 pub(crate) fn length(out: &mut Vec<u8>, n: u64) {
     match (u8::try_from(n), u32::try_from(n)) {
         (Ok(n), _) if n < 1 << 6 => out.push(n),

@@ -1,4 +1,4 @@
-//! What passed by in an RDB: counts and the digest of the key space.
+//! Statistics of a captured RDB: counts and the digest of the keyspace.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,94 +13,94 @@ use crate::compare::digest_log::DigestLog;
 use crate::rdb::{Checksum, Dialect, Forward, Key, Kind, Visitor};
 use crate::restore::written;
 
-/// Keys of one database.
+/// Key counts of one database.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct DatabaseCount {
-    /// Keys.
+    /// Number of keys.
     pub keys: u64,
-    /// Keys with an expiry.
+    /// Number of keys with an expiry.
     pub expires: u64,
 }
 
-/// Databases that are counted apart. A server has 16 mostly; a file may claim one for every key.
+/// Maximum number of databases counted separately. A server usually has 16; a file may claim one for every key.
 const DATABASES: usize = 100_000;
 
-/// The number under which a database's keys are counted: its own, or `u64::MAX` for all that are too many.
+/// The number under which a database's keys are counted: its own, or `u64::MAX` for all beyond the maximum.
 pub(crate) fn counted_as<T>(databases: &BTreeMap<u64, T>, db: u64) -> u64 {
     if databases.len() < DATABASES || databases.contains_key(&db) { db } else { u64::MAX }
 }
 
-/// What a capture holds.
+/// The result of a capture.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct CaptureReport {
-    /// The server it was taken from.
+    /// The captured server.
     pub server: ServerIdentity,
-    /// The numbering of the RDB.
+    /// The flavor whose RDB versions are used.
     pub dialect: Dialect,
-    /// Its version in that numbering.
+    /// The RDB version in that flavor.
     pub rdb_version: u16,
-    /// Its size.
+    /// Size of the RDB in bytes.
     pub bytes: u64,
-    /// What its checksum said.
+    /// The result of its checksum.
     pub checksum: Checksum,
-    /// The replication id that the capture belongs to; empty when keys were read one by one.
+    /// The replication id of the capture; empty if keys were read one by one.
     pub replication_id: String,
-    /// The replication offset that it stands for; -1 when keys were read one by one.
+    /// The replication offset of the capture; -1 if keys were read one by one.
     pub replication_offset: i64,
     /// Keys by database.
     pub databases: BTreeMap<u64, DatabaseCount>,
     /// Keys by type.
     pub types: BTreeMap<Kind, u64>,
-    /// Libraries of functions.
+    /// Number of function libraries.
     pub functions: u64,
-    /// Modules that keep data beside the keys.
+    /// Modules that store data outside of keys.
     pub modules: Vec<String>,
-    /// The sum of all keys.
+    /// The digest of all keys.
     pub digest: KeyspaceDigest,
-    /// What moment it stands for.
+    /// The point in time that it represents.
     #[serde(default)]
     pub consistency: Consistency,
-    /// What is to be known of it before it is used.
+    /// Warnings about the capture.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
-    /// Keys that expired or were deleted between being found and being read, one by one.
+    /// Number of keys that expired or were deleted between being found and being read, if read one by one.
     #[serde(default)]
     pub gone_meanwhile: u64,
-    /// The masters of a cluster that was captured as a whole, in the order of their slots; none of a single server.
+    /// The masters of a cluster that was captured as a whole, in slot order; empty for a single server.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub nodes: Vec<CapturedNode>,
 }
 
 impl CaptureReport {
-    /// All keys.
+    /// The total number of keys.
     pub fn keys(&self) -> u64 {
         self.digest.keys()
     }
 }
 
-/// One master of a cluster that was captured.
+/// One captured master of a cluster.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct CapturedNode {
-    /// The node's id, which it keeps for life.
+    /// The node id, which never changes.
     pub id: String,
-    /// Where it listens: host and port.
+    /// Its address: host and port.
     pub address: String,
-    /// The slots that it holds, as ranges.
+    /// Its slots, as ranges.
     pub slots: String,
-    /// Keys.
+    /// Number of keys.
     pub keys: u64,
     /// As [`CaptureReport::replication_id`].
     pub replication_id: String,
     /// As [`CaptureReport::replication_offset`].
     pub replication_offset: i64,
-    /// How many milliseconds after the first of the masters its moment is.
+    /// How many milliseconds its point in time is after that of the first master.
     pub after_ms: u64,
 }
 
-/// Counts and sums what a reader tells.
+/// Collects the statistics from the events of a reader.
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
     digester: Digester,
@@ -111,22 +111,22 @@ pub(crate) struct Tally {
     pub(crate) functions: u64,
     pub(crate) modules: Vec<String>,
     pub(crate) digest: KeyspaceDigest,
-    /// Where each key's digest is kept, if anybody asks for them later.
+    /// Stores each key's digest, if requested.
     pub(crate) log: Option<DigestLog>,
     metadata: bool,
-    /// The slots of a cluster's node that is counted: keys of others are not what clients of the cluster see.
+    /// The slots of the captured cluster node: clients of the cluster do not see keys of other slots.
     pub(crate) slots: Option<Arc<SlotSet>>,
     outside: u64,
     first_outside: Option<Vec<u8>>,
 }
 
 impl Tally {
-    /// Keys of slots that the node does not hold, with the first of them.
+    /// Keys in slots that the node does not serve, with the first of them.
     pub(crate) fn outside(&self) -> Option<(u64, &[u8])> {
         self.first_outside.as_deref().map(|key| (self.outside, key))
     }
 
-    /// Keeps the digest of each key too.
+    /// Stores the digest of each key, too.
     pub(crate) fn keeping(log: Option<DigestLog>) -> Tally {
         let digester = log.as_ref().map(DigestLog::digester).unwrap_or_default();
         Tally { digester, log, ..Tally::default() }

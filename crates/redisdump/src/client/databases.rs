@@ -109,10 +109,10 @@ pub async fn key_count(options: &ConnectOptions) -> Result<(ServerIdentity, u64)
     Ok((server, keys))
 }
 
-/// Refuses a choice of databases of a server of which any holds no keys.
+/// Refuses a selection of databases if any of them contains no keys.
 ///
 /// # Errors
-/// [`Error::Options`] with each of them, and a server that cannot be asked.
+/// [`Error::Options`], which lists all of them; or a server that cannot be queried.
 pub async fn refuse_missing_databases(options: &ConnectOptions, choice: &KeyChoice) -> Result<(), Error> {
     let mut wanted = named(choice);
     if wanted.is_empty() {
@@ -129,7 +129,7 @@ pub async fn refuse_missing_databases(options: &ConnectOptions, choice: &KeyChoi
     unmatched(without_keys(wanted.iter()))
 }
 
-/// What was answered about one database.
+/// The reply about one database.
 struct Probe {
     selected: Result<(), String>,
     size: Result<u64, String>,

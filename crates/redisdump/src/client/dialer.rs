@@ -8,24 +8,24 @@ use std::pin::Pin;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 
-/// A stream of bytes to and from a server.
+/// A byte stream to and from a server.
 pub trait ByteStream: AsyncRead + AsyncWrite + Unpin + Send {}
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> ByteStream for S {}
 
-/// What a dialer gives, at some time.
+/// The future that a dialer returns.
 pub type Dialing<'a, T> = Pin<Box<dyn Future<Output = io::Result<T>> + Send + 'a>>;
 
-/// Makes the connections of a server, in the place of TCP. TLS, the login and everything above are as without it.
+/// Makes the connections to a server instead of TCP. TLS, the login and everything above are unchanged.
 pub trait Dialer: Send + Sync {
-    /// Opens the way, as far as it is not open yet. It is asked for before each connection.
+    /// Opens the route if it is not open yet. Called before each connection.
     fn open(&self) -> Dialing<'_, Way>;
 
     /// Connects.
     fn dial<'a>(&'a self, to: Destination<'a>) -> Dialing<'a, Box<dyn ByteStream>>;
 }
 
-/// Where a connection leads, as the options or a server name it.
+/// The destination of a connection, as named by the options or by a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Destination<'a> {
     /// A host and a port.
@@ -34,12 +34,12 @@ pub enum Destination<'a> {
     Unix(&'a Path),
 }
 
-/// What is known once the way is open.
+/// What is known once the route is open.
 #[derive(Clone, Default)]
 pub struct Way {
-    /// What was reached, for people and reports: `pod shop/redis-0 (uid …)`.
+    /// What was reached, for display and reports: `pod shop/redis-0 (uid …)`.
     pub via: String,
-    /// The password, where it is known there; it stands over that of the options.
+    /// The password, if it is known there; it overrides that of the options.
     pub password: Option<String>,
 }
 

@@ -53,7 +53,7 @@ impl<S> IdleTimeout<S> {
 }
 
 impl Wait {
-    /// Pending, as long as the silence is not too long.
+    /// Pending until the idle period is over.
     fn poll(&mut self, moved: Instant, silence: Duration, context: &mut Context<'_>) -> Poll<io::Error> {
         let now = Instant::now();
         let since = *self.since.get_or_insert(now);
@@ -161,7 +161,7 @@ mod tests {
         let (error, ()) = tokio::join!(async { read.read(&mut bytes).await.unwrap_err() }, busy);
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
         assert!(began.elapsed() >= Duration::from_millis(1100), "{:?}", began.elapsed());
-        // The connection is as usable as the peer is.
+        // Delegates to the inner connection.
         peer.write_all(b"y").await.unwrap();
         assert_eq!(read.read(&mut bytes).await.unwrap(), 1);
     }

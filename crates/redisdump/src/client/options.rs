@@ -118,9 +118,9 @@ pub struct ConnectOptions {
     password_in_url: bool,
     /// The idle timeout.
     pub(crate) silence: Option<Duration>,
-    /// Only this node of a cluster is meant.
+    /// Only this node of a cluster is used.
     pub(crate) this_node: bool,
-    /// Makes the connections, where they are not made by TCP.
+    /// Makes the connections if they are not made by TCP.
     pub(crate) dialer: Option<Arc<dyn Dialer>>,
 }
 
@@ -207,7 +207,8 @@ impl ConnectOptions {
         })
     }
 
-    /// The same server, reached through a dialer; and so are the servers that it names, masters and nodes of a cluster.
+    /// The same server, reached through a dialer. The servers that it names, masters and nodes of a cluster, are
+    /// reached through it as well.
     #[must_use]
     pub fn with_dialer(mut self, dialer: Arc<dyn Dialer>) -> ConnectOptions {
         self.dialer = Some(dialer);

@@ -323,7 +323,7 @@ impl Connection {
             }
             other => other,
         };
-        // A user of whom no password is known may have none.
+        // A user without a known password may need none.
         let known = way.as_ref().and_then(|way| way.password.as_deref()).or(options.password.as_deref());
         let password = known.or(options.user.as_ref().map(|_| ""));
         if let Some(password) = password {
@@ -341,7 +341,8 @@ impl Connection {
             Reply::Error(message) if message.starts_with("NOAUTH") => Err(failed(format!(
                 "{message} Set a password: REDISCLI_AUTH, redis://:password@…, or the configuration"
             ))),
-            // A user without permission for PING may have all that is needed; a loading server reports it later.
+            // A user without permission for PING may have all others that are needed; a loading server reports it
+            // later.
             _ => Ok(connection),
         }
     }
@@ -373,8 +374,8 @@ impl Connection {
     }
 }
 
-/// Whether a server rejects a password because it has none. It accepts everybody, so a password meant for another
-/// server of the job does no harm.
+/// Whether a server rejects a password because it has none. It accepts everyone, so a password meant for another server
+/// of the job does no harm.
 fn has_no_password(message: &str) -> bool {
     // Before and from Redis 6.0 on.
     message.contains("no password is set") || message.contains("without any password configured")

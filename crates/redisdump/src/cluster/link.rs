@@ -1,4 +1,4 @@
-//! Commands that the cluster sends elsewhere: `MOVED` and `ASK` followed, and a failover waited for.
+//! Commands that a cluster redirects: follows `MOVED` and `ASK`, and waits for failovers.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,29 +10,29 @@ use crate::client::wire::{Connection, Reply};
 use crate::{ConnectOptions, Error};
 
 /// How long a slot may have no master before that is an error: a failover takes the cluster's node timeout (15 s by
-/// default) and an election.
+/// default) plus an election.
 pub(crate) const FAILOVER: Duration = Duration::from_secs(120);
-/// Pause between two questions whether it has one again.
+/// Pause between two checks whether it has one again.
 pub(crate) const PAUSE: Duration = Duration::from_millis(200);
 
-/// Redirects that are followed at once.
+/// Maximum number of redirects followed without a pause.
 const HOPS: u64 = 4;
 
-/// Where a node of a cluster sends a command that it does not serve itself.
+/// How a cluster node redirects a command that it does not serve itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Redirect {
-    /// For good.
+    /// Permanently.
     Moved { slot: u16, host: String, port: u16 },
-    /// This time: the key is in a slot that is being moved.
+    /// Once: the key is in a slot that is being moved.
     Ask { slot: u16, host: String, port: u16 },
-    /// A key of several is not where the others are yet.
+    /// One of several keys has not been moved yet.
     Again,
-    /// The slot has no master now.
+    /// The slot has no master at the moment.
     Down,
 }
 
 impl Redirect {
-    /// From an error reply; nothing for an error that is one.
+    /// Parses an error reply; `None` for any other error.
     pub(crate) fn of(message: &str) -> Option<Redirect> {
         let mut words = message.split_whitespace();
         let kind = words.next()?;
@@ -44,7 +44,7 @@ impl Redirect {
         }
         let slot = words.next()?.parse().ok()?;
         let (host, port) = words.next()?.rsplit_once(':')?;
-        // A node that does not know its own address leaves it out.
+        // A node that does not know its own address omits it.
         let (host, port) = (host.trim_start_matches('?').to_owned(), port.parse().ok()?);
         Some(match kind {
             "MOVED" => Redirect::Moved { slot, host, port },
@@ -53,10 +53,10 @@ impl Redirect {
     }
 }
 
-/// What became of a command that was sent elsewhere.
+/// The result of a redirected command.
 pub(crate) struct Follow {
     pub(crate) reply: Reply,
-    /// It may have been run twice: the connection broke before the reply came.
+    /// It may have been executed twice: the connection was lost before the reply arrived.
     pub(crate) repeated: bool,
 }
 
@@ -71,10 +71,11 @@ impl Link {
         Link { cluster: cluster.clone(), open: BTreeMap::new() }
     }
 
-    /// Sends a ready command to where it belongs, until a node answers it itself. `from` is the node that sent it away.
+    /// Sends an encoded command to the node that serves it, following redirects until a node executes it. `from` is the
+    /// node that redirected it.
     ///
     /// # Errors
-    /// The slot has no master for too long.
+    /// The slot has had no master for too long.
     pub(crate) async fn follow(
         &mut self,
         command: &[u8],
@@ -89,7 +90,7 @@ impl Link {
         let mut redirect = redirect;
         let mut last_error = String::new();
         for hop in 0_u64.. {
-            // Nodes that send each other's commands back have to agree first.
+            // Nodes that redirect to each other have to agree first.
             if hop > HOPS {
                 tokio::time::sleep(PAUSE).await;
             }
@@ -156,7 +157,7 @@ impl Link {
     }
 }
 
-/// A node that leaves out its host means the host that was asked.
+/// A node that omits its host means the host that was queried.
 pub(crate) fn named(host: String, port: u16, asked: &str) -> (String, u16) {
     (if host.is_empty() { asked.to_owned() } else { host }, port)
 }

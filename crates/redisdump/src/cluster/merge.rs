@@ -1,8 +1,8 @@
-//! Several RDBs read as one: those of a cluster's masters, whose keys are parts of one key space.
+//! Merges several RDBs into one: those of a cluster's masters, whose keys form one keyspace.
 //!
-//! The streams are read at the same time, for servers send them at the same time and do not wait long for a reader. One is
-//! left for another where a key ends, so that what comes out is an RDB like any other: one header, what stands at the front
-//! of the first, each library of functions once, all keys, and a checksum.
+//! The streams are read concurrently, because servers send them concurrently and do not wait long for a reader.
+//! Switching streams only after complete keys makes the output an ordinary RDB: one header, the front matter of the
+//! first stream, each function library once, all keys, and a checksum.
 
 use std::collections::HashSet;
 use std::future::poll_fn;
@@ -21,11 +21,11 @@ const FOOTER: usize = 9;
 /// The first version with a checksum.
 const CHECKSUMS: u16 = 5;
 
-/// Reads several RDBs as one.
+/// Merges several RDBs into one.
 ///
 /// # Errors
-/// The stream ends with [`Error::Corrupt`] where one of them is damaged, and with [`Error::Stream`] where one fails or where
-/// they are of Redis and of Valkey.
+/// The stream ends with [`Error::Corrupt`] if one of them is damaged, and with [`Error::Stream`] if one fails or if
+/// some are of Redis and some of Valkey.
 pub fn merge_rdb<'a, E>(
     streams: Vec<BoxStream<'a, Result<Bytes, E>>>,
 ) -> impl Stream<Item = Result<Bytes, Error>> + Send + 'a
@@ -35,7 +35,7 @@ where
     merge(streams.into_iter().map(|stream| stream.map_err(Error::stream).boxed()).collect())
 }
 
-/// The same of streams with errors of our own.
+/// The same for streams with this crate's errors.
 pub(crate) fn merge(
     streams: Vec<BoxStream<'_, Result<Bytes, Error>>>,
 ) -> impl Stream<Item = Result<Bytes, Error>> + Send + '_ {
@@ -57,9 +57,9 @@ struct Merge<'a> {
     sources: Vec<Source<'a>>,
     /// The stream that is in the middle of a key.
     current: Option<usize>,
-    /// Which stream is asked first.
+    /// The stream that is polled first.
     next: usize,
-    /// Whose bytes were handed on last.
+    /// The stream whose bytes were forwarded last.
     last: Option<usize>,
     begun: bool,
     ended: bool,
@@ -69,25 +69,25 @@ struct Merge<'a> {
 struct Source<'a> {
     stream: BoxStream<'a, Result<Bytes, Error>>,
     reader: Reader,
-    /// Bytes that were read and not handed on: behind the last key that is whole, or the last few of a long one.
+    /// Bytes that were read and not forwarded: after the last complete key, or the last few of a long one.
     held: Vec<u8>,
     /// The offset of the first of them.
     at: u64,
-    /// The database that is chosen there.
+    /// The database selected there.
     db: u64,
     state: State,
-    /// The stream gives no more.
+    /// The stream has ended.
     exhausted: bool,
-    /// What was handed on ends in the middle of a key.
+    /// The forwarded bytes end in the middle of a key.
     within: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
-    /// What was read together with the front is still to be handed on.
+    /// Bytes that were read together with the front matter still have to be forwarded.
     Begun,
     Reading,
-    /// The RDB has ended, and its stream not yet.
+    /// The RDB has ended, but its stream has not.
     Draining,
     Ended,
 }
@@ -117,7 +117,7 @@ impl Merge<'_> {
         Ok(Some(Bytes::from(footer)))
     }
 
-    /// The header, and what stands before the keys.
+    /// The header, and what precedes the keys.
     async fn begin(&mut self) -> Result<Bytes, Error> {
         let mut out = Vec::new();
         let mut known: HashSet<Vec<u8>> = HashSet::new();
@@ -152,7 +152,7 @@ impl Merge<'_> {
         Ok(Bytes::from(header))
     }
 
-    /// The next piece of the stream that is in the middle of a key, else of any.
+    /// The next chunk of the stream that is in the middle of a key, otherwise of any stream.
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<(usize, Result<Bytes, Error>)>> {
         let count = self.sources.len();
         let order: Vec<usize> = match self.current {
@@ -197,12 +197,12 @@ impl Merge<'_> {
     }
 }
 
-/// What a source hands on.
+/// Bytes forwarded from a stream.
 struct Taken {
     bytes: Vec<u8>,
-    /// The database that is chosen where they begin.
+    /// The database selected where they begin.
     db: u64,
-    /// It ends in the middle of a key.
+    /// They end in the middle of a key.
     within: bool,
 }
 
@@ -210,7 +210,7 @@ impl<'a> Source<'a> {
     fn new(stream: BoxStream<'a, Result<Bytes, Error>>) -> Source<'a> {
         Source {
             stream,
-            // Whoever reads what comes out says which versions it takes.
+            // The consumer of the output decides which versions it accepts.
             reader: Reader::new().try_newer(true),
             held: Vec::new(),
             at: 0,
@@ -225,7 +225,7 @@ impl<'a> Source<'a> {
     async fn head(&mut self) -> Result<Head, Error> {
         let mut wanted = 0;
         loop {
-            // Not tried again with each piece of a long library.
+            // Not retried with each chunk of a long library.
             if (self.held.len() >= wanted || self.exhausted)
                 && let Some(head) = Head::read(&self.held)?
             {
@@ -258,7 +258,7 @@ impl<'a> Source<'a> {
         }
     }
 
-    /// Takes the next bytes, and hands on what ends with a key; of a key that is longer than a piece, what there is.
+    /// Takes the next bytes, and forwards those up to the end of a key; for a key longer than a chunk, all of them.
     fn take(&mut self, piece: &[u8]) -> Result<Taken, Error> {
         self.feed(piece)?;
         self.held.extend_from_slice(piece);
@@ -342,7 +342,7 @@ mod tests {
         }
         out.extend([254, db, 251, 1, 0]);
         for (name, length) in keys {
-            // An expiry stands before its key, and belongs to it.
+            // An expiry precedes its key and belongs to it.
             out.push(252);
             out.extend(4_102_444_800_000_i64.to_le_bytes());
             out.extend([0, u8::try_from(name.len()).unwrap()]);

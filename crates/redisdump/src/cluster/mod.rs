@@ -1,8 +1,8 @@
-//! Redis and Valkey Cluster: which master holds which slots, and how a key gets to the right one.
+//! Redis and Valkey Cluster: which master serves which slots, and how keys are sent to the right one.
 //!
-//! The layout of a cluster is read from `CLUSTER NODES`, which alone tells which slots are being moved. Bytes are streamed
-//! over this crate's own connections, as everywhere else: a capture is one PSYNC to each master, a restore a pipeline to
-//! each.
+//! The layout of a cluster is read from `CLUSTER NODES`, since only that shows which slots are being moved. Bytes are
+//! streamed over this crate's own connections, as everywhere else: a capture is one PSYNC to each master, a restore is
+//! a pipeline to each.
 
 mod link;
 mod merge;

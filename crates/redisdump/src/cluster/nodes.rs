@@ -1,4 +1,4 @@
-//! The nodes of a cluster as servers of their own.
+//! The nodes of a cluster as individual servers.
 
 use std::future::Future;
 use std::time::Duration;
@@ -11,10 +11,10 @@ use crate::client::options::Address;
 use crate::client::wire::Connection;
 use crate::{ConnectOptions, Error};
 
-/// A node that answers: the first of those that were named or were seen since.
+/// The first node that answers, among those that were given or discovered since.
 ///
 /// # Errors
-/// [`Error::Connect`], with what became of each.
+/// [`Error::Connect`], with the error of each.
 pub(crate) async fn seed(options: &ConnectOptions) -> Result<ConnectOptions, Error> {
     let Address::Cluster(cluster) = &options.address else { return Ok(options.clone()) };
     let mut failures = Vec::new();
@@ -29,10 +29,10 @@ pub(crate) async fn seed(options: &ConnectOptions) -> Result<ConnectOptions, Err
     Err(Error::Connect { target: options.display().to_string(), message: failures.join("; ") })
 }
 
-/// The masters of a cluster, each as a server of its own; any other server as it is.
+/// The masters of a cluster as individual servers; any other server unchanged.
 ///
 /// # Errors
-/// A cluster that cannot be asked.
+/// A cluster that cannot be queried.
 pub(crate) async fn masters(options: &ConnectOptions) -> Result<Vec<ConnectOptions>, Error> {
     if !options.is_cluster() {
         return Ok(vec![options.clone()]);
@@ -41,7 +41,7 @@ pub(crate) async fn masters(options: &ConnectOptions) -> Result<Vec<ConnectOptio
     Ok(topology.masters.iter().map(|node| options.at(&node.host, node.port)).collect())
 }
 
-/// Asks every master of a cluster the same at once; of any other server that server alone.
+/// Runs the same query on every master of a cluster concurrently; on any other server, only once.
 ///
 /// # Errors
 /// The first failure.
@@ -52,10 +52,10 @@ pub(crate) async fn each_master<T, F: Future<Output = Result<T, Error>>>(
     futures::future::try_join_all(masters(options).await?.into_iter().map(ask)).await
 }
 
-/// Waits until each slot of a cluster has one master and none is being moved; for so long at the most.
+/// Waits until each slot of a cluster has one master and none is being moved, up to the given time.
 ///
 /// # Errors
-/// What stands against it at the end.
+/// The remaining obstacles at the end.
 pub async fn wait_until_settled(options: &ConnectOptions, limit: Duration) -> Result<(), Error> {
     let deadline = Instant::now() + limit;
     loop {

@@ -1,14 +1,15 @@
-//! Hash slots of keys, as the specification of Redis Cluster defines them.
+//! Hash slots of keys, as defined by the Redis Cluster specification.
 
 use std::fmt;
 use std::sync::OnceLock;
 
 use crc_fast::{CrcAlgorithm, checksum};
 
-/// The slots of a cluster.
+/// The number of slots in a cluster.
 pub(crate) const SLOTS: u16 = 16_384;
 
-/// The slot of a key: of what stands between its first `{` and the next `}` where that is not empty, else of all of it.
+/// The slot of a key: of the text between its first `{` and the next `}` if that is not empty, otherwise of the whole
+/// key.
 pub(crate) fn slot_of(key: &[u8]) -> u16 {
     let tag = key.iter().position(|byte| *byte == b'{').and_then(|open| {
         let rest = key.get(open + 1..)?;
@@ -19,7 +20,7 @@ pub(crate) fn slot_of(key: &[u8]) -> u16 {
     u16::try_from(crc % u64::from(SLOTS)).unwrap_or_default()
 }
 
-/// Some of the slots.
+/// A set of slots.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct SlotSet(Vec<bool>);
 
@@ -30,7 +31,7 @@ impl Default for SlotSet {
 }
 
 impl SlotSet {
-    /// Adds the slots from `first` to `last`; those that were there already.
+    /// Adds the slots from `first` to `last`; returns those that were already present.
     pub(crate) fn add(&mut self, first: u16, last: u16) -> Vec<u16> {
         let mut twice = Vec::new();
         for slot in first..=last.min(SLOTS - 1) {
@@ -47,7 +48,7 @@ impl SlotSet {
         self.0.get(usize::from(slot)).copied().unwrap_or_default()
     }
 
-    /// The slots that are not among these.
+    /// The slots that are not in this set.
     pub(crate) fn missing(&self) -> SlotSet {
         SlotSet(self.0.iter().map(|has| !has).collect())
     }
@@ -89,7 +90,7 @@ impl fmt::Debug for SlotSet {
     }
 }
 
-/// For each slot a short text that has it, so that a key of any slot can be named.
+/// For each slot, a short hash tag, so that a key of any slot can be named.
 pub(crate) struct Tags;
 
 impl Tags {

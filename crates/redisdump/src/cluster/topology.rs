@@ -1,4 +1,4 @@
-//! Which master holds which slots, from `CLUSTER NODES`.
+//! Which master serves which slots, from `CLUSTER NODES`.
 
 use std::collections::BTreeMap;
 
@@ -7,17 +7,17 @@ use crate::client::options::Address;
 use crate::client::wire::Connection;
 use crate::{ConnectOptions, Error};
 
-/// A master that holds slots.
+/// A master that serves slots.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Node {
-    /// The node's id, which it keeps for life.
+    /// The node id, which never changes.
     pub(crate) id: String,
     pub(crate) host: String,
     pub(crate) port: u16,
     pub(crate) slots: SlotSet,
-    /// Raised whenever a slot or a role changes hands.
+    /// Incremented whenever a slot or a role moves.
     pub(crate) epoch: u64,
-    /// How many replicas follow it.
+    /// Number of its replicas.
     pub(crate) replicas: usize,
 }
 
@@ -27,22 +27,22 @@ impl Node {
     }
 }
 
-/// The masters of a cluster, as one of its nodes sees them.
+/// The masters of a cluster, as seen by one of its nodes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Topology {
     /// In the order of their first slots.
     pub(crate) masters: Vec<Node>,
-    /// Slots that the node which was asked is moving: sentences for people.
+    /// Slots that the queried node is moving, described.
     moving: Vec<String>,
     /// The id of that node.
     asked: String,
 }
 
 impl Topology {
-    /// As the first node that answers sees it.
+    /// As seen by the first node that answers.
     ///
     /// # Errors
-    /// No node can be reached, or what answers is no node of a cluster.
+    /// No node can be reached, or the server is not a cluster node.
     pub(crate) async fn read(options: &ConnectOptions) -> Result<Topology, Error> {
         let asked = super::seed(options).await?;
         let topology = Topology::of(&asked).await?;
@@ -53,7 +53,7 @@ impl Topology {
         Ok(topology)
     }
 
-    /// As this node sees it.
+    /// As seen by this node.
     pub(crate) async fn of(node: &ConnectOptions) -> Result<Topology, Error> {
         let mut connection = Connection::open(node).await?;
         let reply = connection.ask(&[b"CLUSTER", b"NODES"]).await.map_err(|error| match error {
@@ -68,7 +68,7 @@ impl Topology {
             .map_err(|problem| connection.reader.protocol(format!("CLUSTER NODES: {problem}")))
     }
 
-    /// The slots that the node of this connection holds; nothing where it holds none, or does not say.
+    /// The slots of the connected node; `None` if it has none or does not reveal them.
     pub(crate) async fn own_slots(connection: &mut Connection) -> Result<Option<SlotSet>, Error> {
         let reply = connection.ask_raw(&[b"CLUSTER", b"NODES"]).await?;
         let Some(text) = reply.bytes().map(String::from_utf8_lossy) else { return Ok(None) };
@@ -76,10 +76,10 @@ impl Topology {
         Ok(view.masters.into_iter().find(|node| node.id == view.asked).map(|node| node.slots))
     }
 
-    /// As each master sees its own slots, which is what it serves: all slots once, and none that is being moved.
+    /// As seen by each master for its own slots: every slot exactly once, and none being moved.
     ///
     /// # Errors
-    /// [`Error::Refused`], with what is not as it should be.
+    /// [`Error::Refused`], which lists the problems.
     pub(crate) async fn settled(options: &ConnectOptions) -> Result<Topology, Error> {
         let topology = Topology::read(options).await?;
         let views = topology.masters.iter().map(|node| {
@@ -107,7 +107,7 @@ impl Topology {
         }
     }
 
-    /// Slots that no master holds, or several.
+    /// Slots that are served by no master, or by several.
     pub(crate) fn gaps(&self) -> Vec<String> {
         let mut all = SlotSet::default();
         let mut twice = SlotSet::default();
@@ -132,7 +132,7 @@ impl Topology {
         self.masters.iter().find(|node| node.slots.has(slot))
     }
 
-    /// What has changed since: slots that were moved, masters that came or went. Nothing where it is as it was.
+    /// What has changed since: slots that moved, masters that came or went. Empty if nothing has.
     pub(crate) fn changes(&self, later: &Topology) -> Vec<String> {
         let by_id = |topology: &Topology| -> BTreeMap<String, Node> {
             topology.masters.iter().map(|node| (node.id.clone(), node.clone())).collect()
@@ -164,7 +164,7 @@ impl Topology {
     }
 }
 
-/// Reads the lines of `CLUSTER NODES`; `host` stands where a node does not know its own address.
+/// Parses the lines of `CLUSTER NODES`; `host` is used if a node does not know its own address.
 fn parse(text: &str, host: &str) -> Result<Topology, String> {
     let mut masters: Vec<Node> = Vec::new();
     let mut followers: BTreeMap<String, usize> = BTreeMap::new();
@@ -213,7 +213,7 @@ fn parse(text: &str, host: &str) -> Result<Topology, String> {
     }
 }
 
-/// Host and port of `host:port@bus,hostname`; no host where the node does not know it.
+/// Host and port of `host:port@bus,hostname`; no host if the node does not know it.
 fn place(address: &str) -> Option<(Option<&str>, u16)> {
     let (client, name) = address
         .split_once(',')
@@ -225,7 +225,7 @@ fn place(address: &str) -> Option<(Option<&str>, u16)> {
     Some((host, port.parse().ok()?))
 }
 
-/// A slot that this node is giving away or taking over, told for people.
+/// A slot that this node is migrating or importing, described.
 fn open_slot(word: &str, address: &str) -> Option<String> {
     let inner = word.strip_prefix('[')?.strip_suffix(']')?;
     let shown = address.split(['@', ',']).next().unwrap_or(address);
@@ -275,7 +275,7 @@ e7d1 127.0.0.1:30001 myself,master - 0 0 1 connected 0-5459 5460 [93-<-292f] [77
         let moved = NODES.replace("5461-10922", "5462-10922").replace("0-5459 5460", "0-5461");
         let changes = before.changes(&parse(&moved, "h").unwrap()).join("\n");
         assert!(changes.contains("held slots 0-5460, and now 0-5461"), "{changes}");
-        // A slot that went there and back.
+        // A slot that moved there and back.
         let epoch = NODES.replace("1426238316232 2 connected", "1426238316232 9 connected");
         assert!(before.changes(&parse(&epoch, "h").unwrap())[0].contains("epoch"));
         let failed = NODES.replace("67ed 127.0.0.1:30002@31002 master", "ffff 127.0.0.1:30006@31006 master");

@@ -1,7 +1,7 @@
-//! What a server takes, found out by asking it: a version string may be a proxy's, a fork's or a service's.
+//! Capabilities of a server, found by asking it: the version string may be that of a proxy, a fork or a service.
 //!
-//! RESTORE looks at a payload's stamp before it looks at anything else in it, so that a payload with a type byte that no
-//! version has tells which stamps are taken, and is refused in any case: nothing is written.
+//! RESTORE checks the version stamp of a payload first. Payloads with a type byte that no version has reveal which
+//! stamps are accepted, and are always refused: nothing is written.
 
 use std::hash::{BuildHasher as _, RandomState};
 
@@ -13,39 +13,40 @@ use crate::convert::commands::Target;
 use crate::rdb::{Dialect, NEWEST_REDIS, NEWEST_VALKEY, dump};
 use crate::{Error, ServerIdentity};
 
-/// A type byte that no server ever had.
+/// A type byte that no server ever used.
 const NO_TYPE: u8 = 8;
 const OPERATION: &str = "asking which payloads it takes (RESTORE)";
 
-/// What a server takes.
+/// What a server accepts.
 #[derive(Debug, Clone)]
 pub(super) struct Capabilities {
-    /// What values are put into form for: the server's version where the answers fit it, else the oldest that they fit.
+    /// The format of the values: the server's version if its answers match it, otherwise the oldest version that they
+    /// match.
     pub(super) target: Target,
-    /// Its words, where it lets us RESTORE nothing: values are told by commands then.
+    /// The server's error message if it refuses every RESTORE. Values are then sent as commands.
     pub(super) no_restore: Option<String>,
-    /// The longest argument that it takes (`proto-max-bulk-len`), in bytes.
+    /// The longest argument that it accepts (`proto-max-bulk-len`), in bytes.
     pub(super) longest: u64,
-    /// How many databases it has, where it says that.
+    /// The number of databases, if the server reveals it.
     pub(super) databases: Option<u64>,
-    /// It looks closely at payloads (`sanitize-dump-payload`, and Valkey from 9.1 on in any case), and refuses some that others
+    /// The server validates payloads (`sanitize-dump-payload`; Valkey from 9.1 on always), and refuses some that others
     /// load.
     pub(super) sanitizes: bool,
-    /// The modules that it has loaded, in lower case.
+    /// The loaded modules, in lower case.
     modules: Vec<String>,
 }
 
 impl Capabilities {
-    /// Asks the server. Nothing is written.
+    /// Queries the server. Nothing is written.
     pub(super) async fn ask(
         connection: &mut Connection,
         server: &ServerIdentity,
     ) -> Result<Capabilities, Error> {
-        /// What `proto-max-bulk-len` is where nobody has changed it.
+        /// The default of `proto-max-bulk-len`.
         const USUAL: u64 = 512 << 20;
         let number = |said: Option<String>| said.and_then(|number| number.parse().ok());
         let longest = setting(connection, "proto-max-bulk-len").await?.ok().flatten();
-        // Nodes of clusters have one database, but where Valkey 9 is told otherwise.
+        // Cluster nodes have one database, unless Valkey 9 is configured otherwise.
         let name = if server.cluster { "cluster-databases" } else { "databases" };
         let databases = setting(connection, name).await?.ok().flatten();
         let tag = if server.cluster { own_tag(connection).await? } else { None };
@@ -66,7 +67,7 @@ impl Capabilities {
         })
     }
 
-    /// What both take: of two nodes of a cluster.
+    /// What both of two cluster nodes accept.
     pub(super) fn least(mut self, mut other: Capabilities) -> Capabilities {
         let modules = std::mem::take(&mut self.modules);
         let other_modules = std::mem::take(&mut other.modules);
@@ -85,24 +86,24 @@ impl Capabilities {
         }
     }
 
-    /// Whether a module that knows values of this type is loaded.
+    /// Whether a module that implements this value type is loaded.
     pub(super) fn has_module(&self, module_type: &str) -> bool {
         let of_type = module_type.to_lowercase();
         let known = modules_of(module_type);
         self.modules.iter().any(|module| match known {
-            // Most types begin as their module is called.
+            // Most type names begin with the module's name.
             [] => module.len() >= 3 && of_type.starts_with(module.as_str()),
             known => known.contains(&module.as_str()),
         })
     }
 
-    /// Whether it has each of these modules.
+    /// Whether it has all of these modules.
     pub(super) fn has_all_modules(&self, others: &[String]) -> bool {
         others.iter().all(|module| self.modules.contains(module))
     }
 }
 
-/// Types of values and the modules that know them, where the names do not tell.
+/// Value types and the modules that implement them, where the names do not match.
 const KNOWN: &[(&str, &[&str])] = &[
     ("rejson-rl", &["rejson", "json"]),
     ("tsdb-type", &["timeseries"]),
@@ -118,18 +119,18 @@ const KNOWN: &[(&str, &[&str])] = &[
     ("trietype0", &["search", "ft"]),
 ];
 
-/// The modules, in lower case, any of which knows values of this type; nothing where that is not known.
+/// The modules, in lower case, any of which implements this value type; empty if unknown.
 pub(crate) fn modules_of(module_type: &str) -> &'static [&'static str] {
     let of_type = module_type.to_lowercase();
     KNOWN.iter().find(|(name, _)| *name == of_type).map_or(&[], |(_, modules)| modules)
 }
 
-/// The newest stamp that RESTORE takes, or the server's words if it lets us RESTORE nothing.
+/// The newest version stamp that RESTORE accepts, or the server's error message if it refuses every RESTORE.
 async fn stamps(
     connection: &mut Connection,
     tag: Option<String>,
 ) -> Result<Result<Option<(Dialect, u16)>, String>, Error> {
-    // A name that nobody has: a key that is there would be told before the stamp is looked at.
+    // The name of a key that does not exist: an existing key would be reported before the stamp is checked.
     let mut name = format!("dbhaul:no-such-key:{:016x}", RandomState::new().hash_one(0_u8));
     if let Some(tag) = tag {
         name.push_str(&format!(":{{{tag}}}"));
@@ -151,7 +152,7 @@ async fn stamps(
                 newest.get_or_insert((dump::dialect(stamp), stamp));
             }
             Reply::Error(words) => refused = Some(words),
-            // A server that takes anything has no such rule, and whatever it made of it is not ours to keep.
+            // A server that accepts anything has no such rule. If it created a key, that key is not deleted here.
             _ => {
                 newest.get_or_insert((dump::dialect(stamp), stamp));
             }
@@ -163,13 +164,13 @@ async fn stamps(
     })
 }
 
-/// What a key's name must have for the node of a cluster to serve it.
+/// The hash tag that a key's name needs for this cluster node to serve it.
 pub(super) async fn own_tag(connection: &mut Connection) -> Result<Option<String>, Error> {
     let own = Topology::own_slots(connection).await?;
     Ok(own.and_then(|slots| slots.first()).map(Tags::of))
 }
 
-/// The modules that a server has loaded, in lower case; none where it does not say.
+/// The modules that a server has loaded, in lower case; empty if it does not reveal them.
 pub(super) async fn modules(connection: &mut Connection) -> Result<Vec<String>, Error> {
     let Reply::Array(modules) = connection.ask_raw(&[b"MODULE", b"LIST"]).await? else {
         return Ok(Vec::new());
@@ -204,7 +205,7 @@ mod tests {
     fn a_version_is_believed_where_its_answers_fit() {
         let taking = |text: &str, rdb| text.parse::<Target>().unwrap().taking(rdb).to_string();
         assert_eq!(taking("6.2", (Dialect::Redis, 9)), "Redis 6.2");
-        // A proxy that calls itself older than what stands behind it, and a fork that calls itself newer.
+        // A proxy that reports an older version than the server behind it, and a fork that reports a newer one.
         assert_eq!(taking("2.8", (Dialect::Redis, 12)), "Redis 7.4");
         assert_eq!(taking("7.4", (Dialect::Redis, 9)), "Redis 5.0");
         assert_eq!(taking("7.2", (Dialect::Valkey, 80)), "Valkey 9.0");

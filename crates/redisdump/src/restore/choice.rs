@@ -12,31 +12,31 @@ use crate::Error;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, rename_all = "kebab-case")]
 pub struct KeyChoice {
-    /// Only keys whose names match one of these patterns, as KEYS and SCAN read them: `*`, `?`, `[a-c]`, `\`.
+    /// Only keys whose names match one of these patterns, in the syntax of KEYS and SCAN: `*`, `?`, `[a-c]`, `\`.
     pub include: Vec<String>,
     /// No keys whose names match one of these.
     pub exclude: Vec<String>,
-    /// Databases that change their number: from, to.
+    /// Databases that get another number: from, to.
     pub databases: BTreeMap<u64, u64>,
-    /// Only keys of these databases of the source; of all where it is empty.
+    /// Only keys of these databases of the source; if empty, of all databases.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub only: BTreeSet<u64>,
-    /// Prefixes of names and what replaces them; the first that fits counts.
+    /// Prefixes of names and their replacements; the first match counts.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub rename: Vec<(String, String)>,
-    /// What becomes of the expiries of keys.
+    /// What happens to the expiries of keys.
     #[serde(skip_serializing_if = "Expiries::are_kept")]
     pub expiries: Expiries,
-    /// Fields of hashes no longer expire: for servers that know no expiries of fields.
+    /// Remove the expiries of hash fields, for servers that do not support them.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub drop_field_expiries: bool,
 }
 
-/// What becomes of the expiries of keys. Those of hash fields are [`KeyChoice::drop_field_expiries`].
+/// What happens to the expiries of keys. For those of hash fields see [`KeyChoice::drop_field_expiries`].
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Expiries {
-    /// They stay as they are.
+    /// They are kept.
     #[default]
     Keep,
     /// Keys no longer expire.
@@ -52,7 +52,7 @@ impl Expiries {
 }
 
 impl KeyChoice {
-    /// Whether every key is selected and arrives as it is.
+    /// Whether every key is selected and restored unchanged.
     pub fn is_all(&self) -> bool {
         *self == KeyChoice::default()
     }
@@ -67,8 +67,8 @@ impl KeyChoice {
         self.rename.is_empty() && self.expiries.are_kept() && !self.drop_field_expiries
     }
 
-    /// Whether the whole source has to be read before it is known that it can be restored like this: a pattern may match
-    /// nothing, and two keys may get the same name.
+    /// Whether the whole source has to be read before it is known whether it can be restored with this choice: a
+    /// pattern may match nothing, and two keys may get the same name.
     pub fn needs_survey(&self) -> bool {
         !self.include.is_empty() || !self.rename.is_empty() || self.drop_field_expiries
     }
@@ -83,25 +83,25 @@ impl KeyChoice {
         self.only.is_empty() || self.only.contains(&db)
     }
 
-    /// Whether keys of this name at the source are selected, in the databases that are.
+    /// Whether keys with this name are selected in the selected databases of the source.
     pub fn wants(&self, name: &[u8]) -> bool {
         let any = |patterns: &[String]| patterns.iter().any(|pattern| glob(pattern.as_bytes(), name));
         (self.include.is_empty() || any(&self.include)) && !any(&self.exclude)
     }
 
-    /// The database that a key of database `db` goes to.
+    /// The target database of the keys of database `db`.
     pub fn database(&self, db: u64) -> u64 {
         self.databases.get(&db).copied().unwrap_or(db)
     }
 
-    /// The selected databases of the source whose keys go to database `db`.
+    /// The selected databases of the source whose keys are restored into database `db`.
     pub(crate) fn origins(&self, db: u64) -> Vec<u64> {
         let own = (!self.databases.contains_key(&db)).then_some(db);
         let mapped = self.databases.iter().filter(|(_, to)| **to == db).map(|(from, _)| *from);
         mapped.chain(own).filter(|from| self.has_database(*from)).collect()
     }
 
-    /// The name with which a key arrives.
+    /// The name under which a key is restored.
     pub fn name<'a>(&self, name: &'a [u8]) -> Cow<'a, [u8]> {
         for (prefix, new) in &self.rename {
             if let Some(rest) = name.strip_prefix(prefix.as_bytes()) {
@@ -111,7 +111,7 @@ impl KeyChoice {
         Cow::Borrowed(name)
     }
 
-    /// The names of selected keys at the source that arrive with this name.
+    /// The names of selected keys of the source that are restored under this name.
     pub(crate) fn origin_names(&self, name: &[u8]) -> Vec<Vec<u8>> {
         let mut names = vec![name.to_vec()];
         for (prefix, new) in &self.rename {
@@ -125,13 +125,13 @@ impl KeyChoice {
         names
     }
 
-    /// Whether two keys may arrive with this name: one of them was renamed to it.
+    /// Whether two keys may be restored under this name, because one of them was renamed to it.
     pub(crate) fn may_collide(&self, name: &[u8]) -> bool {
         self.rename.iter().any(|(_, new)| name.starts_with(new.as_bytes()))
     }
 
-    /// The expiry with which a key arrives. One that had passed at `moment`, when the source was read, stays: the key was
-    /// gone there.
+    /// The expiry with which a key is restored. An expiry that had passed at `moment`, when the source was read, is
+    /// kept: the key no longer existed there.
     pub(crate) fn expiry(&self, at: Option<i64>, moment: i64) -> Option<i64> {
         let at = at?;
         match self.expiries {
@@ -142,26 +142,27 @@ impl KeyChoice {
         }
     }
 
-    /// Whether a key is gone that had expired at `moment`, though other keys expire later than they did.
+    /// Whether a key had expired at `moment` and is therefore dropped, although other keys get a later expiry.
     pub(crate) fn had_expired(&self, at: Option<i64>, moment: i64) -> bool {
         !self.expiries.are_kept() && at.is_some_and(|at| at <= moment)
     }
 }
 
-/// The moment at which an RDB was written, by its `ctime`, in milliseconds since the epoch.
+/// The time at which an RDB was written, by its `ctime`, in milliseconds since the epoch.
 pub(crate) fn written(name: &[u8], value: &[u8]) -> Option<i64> {
     let seconds: i64 = std::str::from_utf8(value).ok().filter(|_| name == b"ctime")?.parse().ok()?;
     seconds.checked_mul(1000)
 }
 
-/// Notes which patterns and databases of a choice any key of the source has matched: one without a key is a mistake.
+/// Tracks which patterns and databases of a choice have matched a key of the source: one that matches nothing is a
+/// mistake.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Matched {
     patterns: Vec<bool>,
     databases: BTreeSet<u64>,
     /// At least one key is selected.
     any: bool,
-    /// There is nothing more to learn.
+    /// Everything has matched.
     all: bool,
 }
 
@@ -195,10 +196,10 @@ impl Matched {
         }
     }
 
-    /// Fails for patterns and databases without a key.
+    /// Fails for patterns and databases that matched no key.
     ///
     /// # Errors
-    /// [`Error::Options`], with each of them.
+    /// [`Error::Options`], which lists all of them.
     pub(crate) fn finish(&self, choice: &KeyChoice) -> Result<(), Error> {
         let matched = |at: usize| self.patterns.get(at).copied().unwrap_or(false);
         let patterns = choice.include.iter().enumerate().filter(|(at, _)| !matched(*at));
@@ -217,12 +218,12 @@ pub(crate) fn named(choice: &KeyChoice) -> BTreeSet<u64> {
     choice.only.iter().chain(choice.databases.keys()).copied().collect()
 }
 
-/// Words for databases without any key.
+/// Describes databases without keys.
 pub(crate) fn without_keys<'a>(databases: impl Iterator<Item = &'a u64>) -> Vec<String> {
     databases.map(|db| format!("database {db} of the source holds no keys")).collect()
 }
 
-/// Fails where anything that was asked for is not there.
+/// Fails if anything that was requested does not exist.
 pub(crate) fn unmatched(missing: Vec<String>) -> Result<(), Error> {
     match missing.is_empty() {
         true => Ok(()),

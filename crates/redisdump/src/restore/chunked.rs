@@ -1,22 +1,22 @@
-//! A value that goes as commands: because no single argument can hold it, because it is so large that it must not be in
-//! memory whole, or because the server takes no payloads.
+//! Chunked restore: a value that is sent as several commands, because it is longer than any argument may be, because it
+//! is too large to hold in memory, or because the server does not accept payloads.
 
 use super::pipeline::{Operation, Pipeline};
 use crate::convert::commands::{ChunkedValue, Emitter, Unsupported};
 use crate::rdb::{Kind, ValueType};
 
-/// A value under way.
+/// A value that is being sent.
 pub(super) struct ChunkedRestore {
     value: ChunkedValue,
-    /// The name under which it is put together where the key's own may be another's; it gets that at its end, if nobody
-    /// has it.
+    /// The temporary name under which the value is built if a key of its own name may exist; it is renamed at the end
+    /// if that name is still free.
     temporary_name: Option<Vec<u8>>,
-    /// A command whose reply is not noted yet: the last one of all completes the key.
+    /// A command whose reply is not registered yet: the last command completes the key.
     held: bool,
     key: Key,
 }
 
-/// What the replies are noted for.
+/// The key to which the replies belong.
 pub(super) struct Key {
     pub(super) db: u64,
     pub(super) name: Vec<u8>,
@@ -33,17 +33,17 @@ impl ChunkedRestore {
         value_type: ValueType,
     ) -> Result<ChunkedRestore, Unsupported> {
         let name = temporary_name.as_deref().unwrap_or(&key.name);
-        // The connection has chosen the database already.
+        // The database is already selected on the connection.
         emitter.begin(0, name, key.kind, key.expiry)?;
         Ok(ChunkedRestore { value: ChunkedValue::new(emitter, value_type), temporary_name, held: false, key })
     }
 
-    /// Takes raw bytes: as many elements as a reader has found whole.
+    /// Feeds raw bytes: all elements that the reader has decoded completely.
     pub(super) fn feed(&mut self, raw: &[u8]) {
         self.value.feed(raw);
     }
 
-    /// Hands over what is ready, in the middle of the value.
+    /// Takes the commands that are ready in the middle of the value.
     pub(super) fn take_into(&mut self, pipeline: &mut Pipeline) {
         let replies = self.value.emitter.take_into(&mut pipeline.out);
         pipeline.commands += usize::try_from(replies).unwrap_or(usize::MAX);
@@ -54,7 +54,8 @@ impl ChunkedRestore {
         }
     }
 
-    /// Ends the key, and says what of it was left out. Its commands are taken back, or undone, if the server cannot hold it.
+    /// Ends the key, and returns what was left out of it. If the server does not support the value, its commands are
+    /// withdrawn or undone.
     pub(super) fn end(mut self, pipeline: &mut Pipeline) -> Result<Vec<Unsupported>, Unsupported> {
         let ended = self.value.emitter.end();
         self.take_into(pipeline);

@@ -1,4 +1,4 @@
-//! Keys of an RDB stream into a cluster: each to the master of its slot, functions to every master.
+//! Restores an RDB stream into a cluster: each key to the master of its slot, functions to every master.
 
 use std::fmt;
 
@@ -22,18 +22,18 @@ use crate::compare::report::Progress;
 use crate::rdb::Reader;
 use crate::{ConnectOptions, Error, ServerIdentity};
 
-/// Batches that wait for one pipeline, besides those that are on the way.
+/// Batches queued for one pipeline, in addition to those in flight.
 const WAITING: usize = 2;
 
-/// How the keys got to the masters of a cluster.
+/// How the keys reached the masters of a cluster.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct ClusterRestore {
-    /// Masters when it began.
+    /// Number of masters at the start.
     pub masters: usize,
-    /// Commands that another node took than the one that was thought to have the slot.
+    /// Number of commands that a different node than the expected one executed.
     pub redirected: u64,
-    /// Masters whose place another node took meanwhile: from where to where.
+    /// Failovers: from which node to which node.
     pub failovers: Vec<String>,
 }
 
@@ -112,7 +112,7 @@ where
     let feed = feeding.run(stream, &mut rdb, &mut loader, &mut outlets);
     let pipes = futures::future::try_join_all(pipes);
     {
-        // When a master refuses a key, the feeding must stop too, and the refusal is what is reported.
+        // When a master refuses a key, feeding must stop as well, and the refusal is what is reported.
         let (mut feed, mut pipes) = (std::pin::pin!(feed), std::pin::pin!(pipes));
         tokio::select! {
             biased;
@@ -165,7 +165,7 @@ impl Outlets for NodePipelines {
                 commands: std::mem::take(&mut pipeline.commands),
                 queue: std::mem::take(&mut pipeline.queue),
             };
-            // The pipeline only goes away with an error of its own, which is then the one that is reported.
+            // The pipeline ends early only with an error of its own, which is then the one that is reported.
             let _ = sender.send(batch).await;
         }
         Ok(any)
@@ -176,7 +176,7 @@ impl Outlets for NodePipelines {
     }
 }
 
-/// Refuses a cluster that is the source, or of which any master is not empty when all have to be.
+/// Refuses a cluster that is the source, or in which any master is not empty when all must be.
 async fn refuse_unsuitable(
     options: &ConnectOptions,
     server: &ServerIdentity,
@@ -204,7 +204,7 @@ async fn refuse_unsuitable(
     preflight::refuse(server, shown)
 }
 
-/// Commands of an append-only file name keys of many slots at once.
+/// Commands of an append-only file may name keys of several slots.
 pub(super) fn no_commands(options: &ConnectOptions) -> Error {
     Error::Refused {
         what: format!("an append-only file cannot be replayed into the cluster of {}", options.display()),

@@ -1,4 +1,4 @@
-//! Keys that would arrive with the same name: found among any number of keys, in bounded memory, before anything is written.
+//! Keys that would get the same name: found among any number of keys, in bounded memory, before anything is written.
 
 use std::io;
 
@@ -6,12 +6,12 @@ use crate::client::names::Names;
 use crate::display::shown;
 use crate::verify::duplicates::Duplicates;
 
-/// Names that are remembered, so that the first collisions can be named; the others are counted.
+/// Number of names that are kept in order to name the first collisions; further ones are only counted.
 const REMEMBERED: u64 = 100_000;
-/// Collisions that are named.
+/// Number of collisions that are named.
 const NAMED: usize = 20;
 
-/// The names with which keys arrive.
+/// The names under which keys are restored.
 pub(super) struct Collisions {
     names: Names,
     all: Duplicates,
@@ -25,7 +25,7 @@ impl Default for Collisions {
 }
 
 impl Collisions {
-    /// A key arrives with this name.
+    /// Adds a restored key's name.
     pub(super) fn add(&mut self, db: u64, name: &[u8]) {
         self.all.add(db, name);
         if !self.names.add(db, name) && self.found.len() < NAMED {
@@ -33,7 +33,7 @@ impl Collisions {
         }
     }
 
-    /// What was found, in words.
+    /// The collisions, described.
     ///
     /// # Errors
     /// The temporary file for many names could not be used.

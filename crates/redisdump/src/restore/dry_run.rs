@@ -1,5 +1,5 @@
-//! Whether a server takes a payload, without writing it: RESTORE with an expiry that has passed reads the payload and makes no
-//! key.
+//! Whether a server accepts a payload, without writing it: RESTORE with a past expiry validates the payload and creates
+//! no key.
 
 use std::hash::{BuildHasher as _, RandomState};
 
@@ -10,14 +10,14 @@ use crate::{Error, ServerIdentity};
 
 const OPERATION: &str = "asking whether it takes a value (RESTORE with an expiry that has passed)";
 
-/// How a server is asked.
+/// How the server is queried.
 pub(super) struct DryRun {
-    /// A name that no key has; nothing where the server would make the key, and let it expire.
+    /// A name that no key has; `None` if the server would create the key and let it expire.
     name: Option<String>,
 }
 
 impl DryRun {
-    /// Of a server that is known already.
+    /// For an identified server.
     pub(super) async fn of(connection: &mut Connection, server: &ServerIdentity) -> Result<DryRun, Error> {
         if !server.at_least(6, 2) {
             return Ok(DryRun { name: None });
@@ -31,7 +31,7 @@ impl DryRun {
         Ok(DryRun { name: Some(name) })
     }
 
-    /// The server's words where it does not take a payload; nothing where it does, or does not say.
+    /// The server's error message if it refuses a payload; `None` if it accepts it or gives no answer.
     pub(super) async fn refuses(
         &self,
         connection: &mut Connection,
@@ -49,7 +49,7 @@ impl DryRun {
     }
 }
 
-/// A set of two numbers that are not in order, which only a server refuses that looks closely.
+/// A set of two unordered numbers, which only a validating server refuses.
 pub(super) fn unordered() -> Vec<u8> {
     let mut payload = b"\x0b\x0c\x02\0\0\0\x02\0\0\0\x05\0\x04\0".to_vec();
     dump::seal(&mut payload, 0, 6);

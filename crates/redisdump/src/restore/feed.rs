@@ -1,5 +1,5 @@
-//! An RDB stream into a loader, and what the loader makes of it on to the server: the same for one server and for a
-//! cluster, which differ in where commands go ([`Outlets`]).
+//! Feeds an RDB stream into a loader and forwards the resulting commands. A single server and a cluster differ only in
+//! where commands are sent ([`Outlets`]).
 
 use std::time::{Duration, Instant};
 
@@ -15,19 +15,19 @@ use crate::convert::commands::UnsupportedValues;
 use crate::rdb::Reader;
 use crate::{Error, ServerIdentity};
 
-/// Bytes of an RDB that are read at a time where the rate is limited.
+/// Number of RDB bytes read at a time while the rate is limited.
 const SLOW: usize = 512;
 
-/// Where the commands of pipelines go.
+/// Where the commands of pipelines are sent.
 pub(super) trait Outlets {
-    /// Sends what pipelines have ready beyond `beyond` bytes; true when anything was.
+    /// Sends pipelines that have more than `beyond` bytes ready; true if anything was sent.
     async fn flush(&mut self, pipelines: &mut [Pipeline], beyond: usize) -> Result<bool, Error>;
 
-    /// Nothing more follows.
+    /// No further commands follow.
     fn close(&mut self);
 }
 
-/// What a stream is fed for.
+/// The context of a feed.
 pub(super) struct Feed<'a> {
     pub(super) server: &'a ServerIdentity,
     pub(super) settings: &'a RestoreOptions,
@@ -38,8 +38,8 @@ impl Feed<'_> {
     /// Feeds a whole stream.
     ///
     /// # Errors
-    /// Those of the stream and of the outlets, a damaged RDB, and what the server cannot hold or place, when that is found
-    /// only while keys are sent.
+    /// Errors of the stream and of the outlets, a damaged RDB, and values that the server does not support or that have
+    /// no target database, if found only while keys are being sent.
     pub(super) async fn run<E>(
         &self,
         stream: impl Stream<Item = Result<Bytes, E>>,
@@ -53,12 +53,12 @@ impl Feed<'_> {
         let rate = self.settings.rate.filter(|rate| *rate > 0);
         let (step, beyond) = if rate.is_some() { (SLOW, 0) } else { (BATCH, BATCH) };
         let began = Instant::now();
-        // Keys that were ready when something was sent last.
+        // Keys that were ready at the last send.
         let mut sent = 0;
         let mut stream = std::pin::pin!(stream);
         while let Some(piece) = stream.next().await {
             let piece = piece.map_err(Error::stream)?;
-            // Small steps, so that the ready commands never grow far beyond a batch; and very small ones where keys are
+            // Small steps keep the ready commands close to one batch; very small ones are needed while keys are
             // counted.
             for part in piece.chunks(step) {
                 rdb.feed(part, loader)?;
@@ -83,7 +83,7 @@ impl Feed<'_> {
         Ok(())
     }
 
-    /// What the server cannot hold, when that is found only while keys are sent.
+    /// Values that the server does not support, found only while keys were being sent.
     fn cannot_hold(&self, unsupported: UnsupportedValues, sent: u64) -> Error {
         match sent {
             0 => Error::Unsupported { target: self.server.to_string(), unsupported },
@@ -91,7 +91,7 @@ impl Feed<'_> {
         }
     }
 
-    /// Keys whose database is not there, or another's, when that is found only while keys are sent.
+    /// Keys whose database does not exist or is used by another one, found only while keys were being sent.
     fn cannot_place(&self, conflicts: Vec<String>, sent: u64) -> Error {
         match sent {
             0 => preflight::misplaced(self.server, conflicts),
@@ -110,7 +110,7 @@ impl Feed<'_> {
     }
 }
 
-/// Waits until so many keys are due at this rate.
+/// Waits until this number of keys is due at the rate limit.
 pub(super) async fn pause(began: Instant, keys: u64, rate: u64) {
     let due = Duration::from_millis(keys.saturating_mul(1000) / rate);
     if let Some(ahead) = due.checked_sub(began.elapsed()) {

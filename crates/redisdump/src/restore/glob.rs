@@ -1,6 +1,7 @@
-//! Patterns of key names, as KEYS and SCAN read them.
+//! Patterns of key names, in the syntax of KEYS and SCAN.
 
-/// Matches as the server does (`util.c`, `stringmatchlen`), without recursion: the last star is tried again one byte on.
+/// Matches as the server does (`util.c`, `stringmatchlen`), without recursion: the last star is retried one byte
+/// further.
 pub(super) fn glob(pattern: &[u8], text: &[u8]) -> bool {
     let (mut p, mut t) = (0, 0);
     let mut star: Option<(usize, usize)> = None;
@@ -30,7 +31,7 @@ pub(super) fn glob(pattern: &[u8], text: &[u8]) -> bool {
     pattern.get(p..).is_some_and(|rest| rest.iter().all(|byte| *byte == b'*'))
 }
 
-/// Where the pattern goes on when the piece of it at `at` stands for this byte.
+/// The position after the pattern element at `at` if that element matches this byte.
 fn one(pattern: &[u8], at: usize, byte: u8) -> Option<usize> {
     match pattern.get(at)? {
         b'?' => Some(at + 1),
@@ -57,7 +58,7 @@ fn one(pattern: &[u8], at: usize, byte: u8) -> Option<usize> {
                         found |= *single == byte;
                         i += 1;
                     }
-                    // A class that is not closed ends with the pattern.
+                    // An unclosed class ends with the pattern.
                     (None, ..) => break,
                 }
             }

@@ -1,4 +1,4 @@
-//! Turns what a reader tells into commands, spread over several pipelines.
+//! Turns the events of a reader into commands, distributed over several pipelines.
 
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher as _, RandomState};
@@ -18,36 +18,37 @@ use crate::convert::export::{convert, loads, module_of};
 use crate::rdb::{Dialect, EMPTY, Elements, Key, Kind, Lint, ValueType, Visitor, Walker, dump};
 use crate::verify::structure::Structure;
 
-/// A value that is longer goes as commands, so that it is never in memory whole: beside it a payload and a command would
-/// be.
+/// Longer values are sent as several commands, so that a value is never held in memory together with its payload and
+/// command.
 const GIANT: usize = 8 << 20;
-/// Memory that one large value has taken is given back before the next.
+/// Memory of a large value beyond this size is released before the next value.
 const KEPT: usize = 4 << 20;
-/// Databases whose origin is remembered, which is more than a server has.
+/// Maximum number of databases whose origin is tracked; more than any server has.
 const DATABASES: usize = 100_000;
-/// Reasons that are named.
+/// Maximum number of reasons that are listed.
 const NAMED: usize = 20;
 
-/// What the loader goes by.
+/// State of the loader.
 pub(super) struct Loader<'a> {
     settings: &'a RestoreOptions,
     capabilities: &'a Capabilities,
-    /// What of the choice has matched keys of the source; noted where nothing is sent.
+    /// Which parts of the choice have matched keys of the source; tracked in a dry run.
     pub(super) matched: Matched,
-    /// New names of keys, noted where nothing is sent.
+    /// New names of keys; tracked in a dry run.
     pub(super) collisions: Option<Collisions>,
-    /// When the RDB was written, where it says that: what had expired by then is gone, whatever becomes of expiries.
+    /// When the RDB was written, if it says so: keys that had expired by then are dropped, whatever happens to
+    /// expiries.
     moment: i64,
-    /// ABSTTL, IDLETIME and FREQ came with 5.0.
+    /// The server supports ABSTTL, IDLETIME and FREQ (5.0 and later).
     absolute: bool,
     now: i64,
-    /// Nothing is sent: only what the server cannot hold is wanted.
+    /// A dry run: nothing is sent, only unsupported values are collected.
     dry: bool,
     pub(super) pipelines: Vec<Pipeline>,
     next: usize,
-    /// Which pipelines lead to which node, where the server is a cluster.
+    /// Which pipelines lead to which node of a cluster.
     routes: Option<&'a Routes>,
-    /// The type byte and the value as it stands in the RDB: what a payload begins with.
+    /// The type byte and the value as in the RDB: the beginning of a payload.
     raw: Vec<u8>,
     payload: Vec<u8>,
     metadata: Vec<u8>,
@@ -60,35 +61,35 @@ pub(super) struct Loader<'a> {
     idle: Option<u64>,
     frequency: Option<u8>,
     skip: bool,
-    /// The value is taken as it stands, and nothing is sent: its bytes are of no interest.
+    /// The value's bytes are not needed: in a dry run, a value that is restored unchanged.
     light: bool,
     chunked: Option<ChunkedRestore>,
-    /// Names that no key has begin so, and how many were given.
+    /// Prefix of temporary names that no key has, and how many were used.
     temporary_name: String,
     given: u64,
-    /// Which database the keys of each one come from.
+    /// The source database of the keys of each target database.
     origins: BTreeMap<u64, u64>,
-    /// Why the keys cannot go where they are to go.
+    /// Why keys cannot be restored into their databases.
     pub(super) conflicts: Vec<String>,
-    /// Set where commands follow that may change expiries.
+    /// Set if commands follow that may change expiries.
     pub(super) placeholders: Option<PlaceholderExpiries>,
     pub(super) keys: u64,
-    /// Bytes of the values that are wanted, as they stand in the RDB.
+    /// Size of the selected values, as in the RDB, in bytes.
     pub(super) wanted_bytes: u64,
     pub(super) expired: u64,
     pub(super) unwanted: u64,
     pub(super) empty: u64,
-    /// Hashes with fields that expire, told by commands for the sake of placeholders.
+    /// Hashes with field TTLs that are sent as commands because of placeholders.
     pub(super) mortal: u64,
     pub(super) functions: u64,
     pub(super) modules: Vec<String>,
     pub(super) unsupported: UnsupportedValues,
-    /// Payloads that a server which looks closely may refuse, noted where nothing is sent.
+    /// Payloads that a validating server may refuse; collected in a dry run.
     pub(super) doubtful: Vec<Doubtful>,
     structure: Structure,
 }
 
-/// A value that can be read, and that no server writes like this.
+/// A value that is readable although no server writes it in this form.
 pub(super) struct Doubtful {
     pub(super) db: u64,
     pub(super) name: Vec<u8>,
@@ -149,14 +150,14 @@ impl<'a> Loader<'a> {
         }
     }
 
-    /// Sends nothing, and only finds out what would be lost.
+    /// Makes this a dry run, which only collects unsupported values.
     pub(super) fn only_look(mut self) -> Self {
         self.dry = true;
         self.collisions = (!self.settings.choice.rename.is_empty()).then(Collisions::default);
         self
     }
 
-    /// Sends each key on a pipeline of the node that has its slot.
+    /// Sends each key through a pipeline of the node that serves its slot.
     pub(super) fn routed(mut self, routes: &'a Routes) -> Self {
         self.routes = Some(routes);
         self
@@ -170,7 +171,7 @@ impl<'a> Loader<'a> {
         };
     }
 
-    /// Drops what is ready: nothing is sent.
+    /// Discards the ready commands of a dry run.
     pub(super) fn discard(&mut self) {
         for pipeline in &mut self.pipelines {
             pipeline.out.clear();
@@ -179,7 +180,7 @@ impl<'a> Loader<'a> {
         }
     }
 
-    /// The value as it stands in the RDB.
+    /// The value as in the RDB.
     fn value(&self) -> &[u8] {
         self.raw.get(1..).unwrap_or_default()
     }
@@ -188,7 +189,7 @@ impl<'a> Loader<'a> {
         self.expiry.is_some_and(|at| at <= self.now)
     }
 
-    /// The database that a key goes to. Each takes the keys of one only, and the server must have it.
+    /// The target database of a key. It takes the keys of only one source database, and must exist.
     fn database(&mut self, from: u64) -> u64 {
         let db = self.settings.choice.database(from);
         let conflict = match self.origins.get(&db) {
@@ -215,11 +216,11 @@ impl<'a> Loader<'a> {
         db
     }
 
-    /// Seals the payload for RESTORE in `self.raw`; false when the server cannot hold the value.
+    /// Seals the payload for RESTORE in `self.raw`; false if the server does not support the value.
     fn make_payload(&mut self, value_type: ValueType) -> bool {
         let rdb = self.capabilities.target.rdb();
         let plain = loads(rdb, value_type);
-        // Metadata of keys stands before the type, and only servers that know it write it.
+        // Metadata of keys precedes the type; only servers that support it write it.
         if !self.metadata.is_empty() && rdb.0 == self.dialect && rdb.1 >= self.version {
             self.raw.splice(..0, self.metadata.iter().copied());
             dump::seal(&mut self.raw, 0, self.version);
@@ -253,8 +254,8 @@ impl<'a> Loader<'a> {
 
     /// RESTORE with an absolute expiry.
     fn restore(&mut self, kind: Kind) {
-        // Where an expiry can only be told as the time that is left, it is told exactly by a command of its own; to a key
-        // that may be another's, before it gets its name.
+        // Where RESTORE takes only a remaining time, a separate command sets the exact expiry; if a key of that name
+        // may exist, before the key gets its name.
         let after = self.expiry.filter(|_| !self.absolute);
         let apart = after.is_some() && self.settings.on_existing == OnExisting::Skip;
         let temporary_name = apart.then(|| self.temporary_name());
@@ -276,7 +277,7 @@ impl<'a> Loader<'a> {
         if self.absolute && self.expiry.is_some() {
             add(b"ABSTTL");
         }
-        // A server takes one of the two.
+        // A server accepts only one of the two.
         let usage = match (self.idle, self.frequency) {
             _ if !self.absolute => None,
             (Some(idle), _) => Some((b"IDLETIME".as_slice(), idle)),
@@ -306,18 +307,18 @@ impl<'a> Loader<'a> {
         self.keys += 1;
     }
 
-    /// A name that no key has, another one each time: what is undone on one connection is not what another one makes.
+    /// A name that no key has, different each time, so that undoing on one connection does not affect another one.
     fn temporary_name(&mut self) -> Vec<u8> {
         self.given += 1;
         let name = format!("{}:{}", self.temporary_name, self.given);
         match self.routes {
-            // What is renamed stays in its slot.
+            // The renamed key stays in its slot.
             Some(_) => format!("{name}:{{{}}}", Tags::of(slot_of(&self.name))).into_bytes(),
             None => name.into_bytes(),
         }
     }
 
-    /// Begins to send the value by commands, with what of it has come so far.
+    /// Begins to send the value as commands, with the part that has been read so far.
     fn begin_pieces(&mut self, value_type: ValueType) {
         self.choose_lane();
         self.mortal += u64::from(self.placeholders.is_some() && value_type.has_field_expiry());
@@ -351,7 +352,7 @@ impl<'a> Loader<'a> {
         self.raw.clear();
     }
 
-    /// Whether it is a hash whose fields are not to expire as they say: later, or not at all.
+    /// Whether this is a hash whose field TTLs change: extended or removed.
     fn changes_fields(&self, value_type: ValueType) -> bool {
         let changes = self.placeholders.is_some() || self.settings.choice.drop_field_expiries;
         changes && value_type.has_field_expiry()
@@ -371,7 +372,7 @@ impl<'a> Loader<'a> {
         }
     }
 
-    /// Whether the server lacks the module that this value is of.
+    /// Whether the server lacks the module of this value.
     fn lacks_module(&mut self, kind: Kind) -> bool {
         if kind != Kind::Module {
             return false;
@@ -530,7 +531,7 @@ impl Visitor for Loader<'_> {
 }
 
 impl Loader<'_> {
-    /// What is wrong with a value, where nothing is sent and the server looks closely.
+    /// What is wrong with a value; only in a dry run against a validating server.
     fn lint(&mut self, value_type: ValueType) -> Option<Lint> {
         if !self.dry || !self.capabilities.sanitizes {
             return None;
@@ -541,8 +542,8 @@ impl Loader<'_> {
         self.structure.found().next()
     }
 
-    /// Whether nothing about this value can prove unsupported, while nothing is sent: a payload that the server loads as
-    /// it stands, or an ordinary value of any size by commands.
+    /// In a dry run, whether this value is certainly supported: a payload that the server loads unchanged, or an
+    /// ordinary value of any size sent as commands.
     fn is_plain(&self, value_type: ValueType) -> bool {
         const USUAL: u64 = 512 << 20;
         let kind = value_type.kind();

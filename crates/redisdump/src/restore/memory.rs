@@ -1,4 +1,4 @@
-//! How much memory a target may use, and what it does when that is not enough.
+//! How much memory a target may use, and what it does when that is exhausted.
 
 use std::fmt;
 
@@ -9,27 +9,27 @@ use crate::client::wire::Connection;
 use crate::cluster::each_master;
 use crate::{ConnectOptions, Error};
 
-/// A limit of a server's memory.
+/// A server's memory limit.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct MemoryLimit {
     /// `maxmemory`, in bytes.
     pub maxmemory: u64,
-    /// `maxmemory-policy`: which keys it evicts when that is reached.
+    /// `maxmemory-policy`: which keys it evicts at the limit.
     pub policy: String,
-    /// Bytes that it uses already.
+    /// Bytes in use.
     pub used: u64,
-    /// Bytes that it uses when it is empty.
+    /// Bytes in use when the server is empty.
     pub used_when_empty: u64,
 }
 
 impl MemoryLimit {
-    /// True when it evicts keys rather than refuse writes.
+    /// True if it evicts keys rather than refuse writes.
     pub fn evicts(&self) -> bool {
         self.policy != "noeviction"
     }
 
-    /// Bytes that are left, with its keys or without them.
+    /// Bytes available, with its current keys or without them.
     pub fn left(&self, emptied: bool) -> u64 {
         self.maxmemory.saturating_sub(if emptied { self.used_when_empty } else { self.used })
     }
@@ -42,13 +42,13 @@ impl fmt::Display for MemoryLimit {
     }
 }
 
-/// A size for people.
+/// A human-readable size.
 pub fn mebibytes(bytes: u64) -> String {
     let tenths = bytes.saturating_mul(10) / (1 << 20);
     format!("{}.{} MiB", tenths / 10, tenths % 10)
 }
 
-/// The limit of a server's memory; nothing where it has none, or does not tell it.
+/// A server's memory limit; `None` if it has none or does not reveal it.
 ///
 /// # Errors
 /// The server cannot be reached.
@@ -56,7 +56,7 @@ pub async fn memory_limit(options: &ConnectOptions) -> Result<Option<MemoryLimit
     let limits = each_master(options, |node| async move { limit(&mut Connection::open(&node).await?).await });
     let mut all: Option<MemoryLimit> = None;
     for limit in limits.await? {
-        // Where a master of a cluster has no limit, the cluster has none.
+        // If one master of a cluster has no limit, the cluster has none.
         let Some(limit) = limit else { return Ok(None) };
         all = Some(match all {
             None => limit,
@@ -74,12 +74,12 @@ pub async fn memory_limit(options: &ConnectOptions) -> Result<Option<MemoryLimit
 async fn limit(connection: &mut Connection) -> Result<Option<MemoryLimit>, Error> {
     let said = match info(connection, "memory").await {
         Ok(said) => said,
-        // Who may not ask is told nothing.
+        // A user who may not ask gets no answer.
         Err(Error::Server { .. }) => return Ok(None),
         Err(error) => return Err(error),
     };
     let number = |name: &str| said.get(name).and_then(|number| number.parse::<u64>().ok());
-    // INFO tells both from 4.0 on, CONFIG always did.
+    // INFO contains both from 4.0 on, CONFIG always did.
     let (mut maxmemory, mut policy) = (number("maxmemory"), said.get("maxmemory_policy").cloned());
     if maxmemory.is_none() {
         maxmemory = setting(connection, "maxmemory").await?.ok().flatten().and_then(|it| it.parse().ok());
@@ -95,7 +95,8 @@ async fn limit(connection: &mut Connection) -> Result<Option<MemoryLimit>, Error
     }))
 }
 
-/// About how many bytes of memory the keys of a server use; nothing where it does not tell. Of a cluster all masters.
+/// Approximate memory used by the keys of a server, in bytes; `None` if it does not reveal it. For a cluster, the sum
+/// over all masters.
 ///
 /// # Errors
 /// The server cannot be reached.
@@ -107,13 +108,13 @@ pub async fn data_size(options: &ConnectOptions) -> Result<Option<u64>, Error> {
             Err(error) => return Err(error),
         };
         let number = |name: &str| said.get(name).and_then(|number| number.parse::<u64>().ok());
-        // From 4.0 on without what buffers and bookkeeping use.
+        // From 4.0 on, without buffers and bookkeeping.
         Ok(number("used_memory_dataset").or_else(|| number("used_memory")))
     });
     Ok(sizes.await?.into_iter().sum())
 }
 
-/// How many keys a server has ever evicted; nothing where it does not tell.
+/// The number of keys that a server has ever evicted; `None` if it does not reveal it.
 pub(super) async fn evicted(connection: &mut Connection) -> Result<Option<u64>, Error> {
     match info(connection, "stats").await {
         Ok(said) => Ok(said.get("evicted_keys").and_then(|number| number.parse().ok())),
@@ -122,14 +123,14 @@ pub(super) async fn evicted(connection: &mut Connection) -> Result<Option<u64>, 
     }
 }
 
-/// The same of all masters of a cluster, or of a single server.
+/// The same for all masters of a cluster, or for a single server.
 pub(super) async fn evicted_of_all(options: &ConnectOptions) -> Result<Option<u64>, Error> {
     let of_nodes =
         each_master(options, |node| async move { evicted(&mut Connection::open(&node).await?).await });
     Ok(of_nodes.await?.into_iter().sum())
 }
 
-/// How many more it has evicted since then.
+/// The number of keys evicted since then.
 pub(super) async fn evicted_since(options: &ConnectOptions, before: Option<u64>) -> Result<u64, Error> {
     let Some(before) = before else { return Ok(0) };
     let now = evicted_of_all(options).await?;

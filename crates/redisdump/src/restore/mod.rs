@@ -1,10 +1,10 @@
-//! Keys of an RDB stream into a server: pipelined RESTORE with absolute expiries.
+//! Restores the keys of an RDB stream into a server: pipelined RESTORE with absolute expiries.
 //!
-//! A value's bytes in an RDB are the body of its DUMP payload, so nothing is decoded on the way where the server knows
-//! the type. The payload is stamped with the lowest version that knows it, since servers refuse stamps that are newer
-//! than themselves, and not types that they know. A type that the server does not know is written as one that it does;
-//! a value that is longer than any argument may be, or too long to be held in memory, goes in pieces, by commands. So
-//! does all of it where the server takes no payloads.
+//! A value's bytes in an RDB are the body of its DUMP payload, so nothing is decoded if the server supports the type.
+//! The payload is stamped with the lowest version that has the type, since servers refuse stamps newer than themselves
+//! even if they support the type. A type that the server does not support is converted to one that it does. A value
+//! that is longer than any argument may be, or too long to hold in memory, is sent as several commands; so is every
+//! value if the server does not accept payloads.
 
 mod capabilities;
 mod choice;
@@ -53,37 +53,38 @@ use crate::convert::commands::{PlaceholderExpiries, UnsupportedValues};
 use crate::rdb::Reader;
 use crate::{ConnectOptions, Error, ServerIdentity};
 
-/// What was restored.
+/// The result of a restore.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct RestoreReport {
-    /// The server that was filled.
+    /// The target server.
     pub server: ServerIdentity,
-    /// Keys that it took.
+    /// Number of keys restored.
     pub keys: u64,
-    /// Keys whose expiry had passed: they would be gone at once, and were not sent.
+    /// Number of keys that had already expired and were not sent.
     pub expired: u64,
-    /// Keys that stayed as they were at the server ([`OnExisting::Skip`]).
+    /// Number of existing keys that were kept ([`OnExisting::Skip`]).
     pub skipped: u64,
-    /// Keys that were not asked for.
+    /// Number of keys that were not selected.
     pub unwanted: u64,
-    /// Lists, sets, sorted sets and hashes without any element: damage, which no server holds; they were not sent.
+    /// Number of lists, sets, sorted sets and hashes without elements: damage that no server accepts. They were not
+    /// sent.
     pub empty: u64,
-    /// Keys, and other things, that the server cannot hold.
+    /// Keys and other data that the server does not support.
     pub left_out: UnsupportedValues,
-    /// The server's words, where it takes no payloads: all values were told by commands, which carry neither idle times nor
-    /// frequencies.
+    /// The server's error message if it does not accept payloads: all values were sent as commands, which carry neither
+    /// idle times nor access frequencies.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub by_commands: Option<String>,
-    /// Function libraries.
+    /// Number of function libraries.
     pub functions: u64,
-    /// Modules whose data beside the keys cannot be restored by commands.
+    /// Modules whose data outside of keys cannot be restored by commands.
     pub skipped_module_data: Vec<String>,
-    /// Bytes of the RDB.
+    /// Size of the RDB in bytes.
     pub bytes: u64,
-    /// Keys that the server evicted meanwhile, to stay within its `maxmemory`.
+    /// Number of keys that the server evicted during the restore because of its `maxmemory`.
     pub evicted: u64,
-    /// What became of the way, where the target is a cluster.
+    /// Events of a restore into a cluster.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cluster: Option<ClusterRestore>,
 }
@@ -134,16 +135,16 @@ impl fmt::Display for RestoreReport {
     }
 }
 
-/// Commands that may wait for their replies; with what the sockets hold, this bounds what is in flight.
+/// Maximum number of commands that wait for replies; together with socket buffers, this bounds the data in flight.
 const WINDOW: usize = 4096;
-/// The same in batches, where commands are noted by the batch.
+/// The same in batches, where replies are tracked by batch.
 const BATCHES: usize = 16;
 
-/// Restores a stream into a server: an empty one, unless the settings say what is to become of what it holds.
+/// Restores a stream into a server, which must be empty unless the settings say how to handle existing keys.
 ///
 /// # Errors
-/// [`Error::Refused`] when the server holds keys or functions, is a replica, or is the source itself: nothing was
-/// written. Any later error says how many keys the server has taken by then.
+/// [`Error::Refused`] if the server holds keys or functions, is a replica, or is the source itself: nothing was
+/// written. Any later error says how many keys the server has accepted.
 pub async fn restore<E>(
     stream: impl Stream<Item = Result<Bytes, E>>,
     options: &ConnectOptions,
@@ -157,8 +158,8 @@ where
     Ok(report)
 }
 
-/// Restores a stream; with placeholders for expiries where commands follow that may change them. Says how many hashes have
-/// fields that expire by them.
+/// Restores a stream, with placeholders for expiries if commands follow that may change them. Also returns the number
+/// of hashes whose field TTLs are placeholders.
 async fn restore_with<E>(
     stream: impl Stream<Item = Result<Bytes, E>>,
     options: &ConnectOptions,
@@ -225,7 +226,7 @@ where
         }
     }));
     let (feed, check) = {
-        // When the server refuses a key, the feeding must stop too, and the refusal is what is reported.
+        // When the server refuses a key, feeding must stop as well, and the refusal is what is reported.
         let mut feed = std::pin::pin!(feed);
         let mut check = std::pin::pin!(check);
         tokio::select! {
@@ -262,7 +263,7 @@ where
     Ok((report, loader.mortal))
 }
 
-/// One connection's writing half, and where what it sends is noted for the reading half.
+/// The writing half of a connection, and the channel that tells the reading half which replies to expect.
 struct Outlet {
     writer: Writer,
     sent: mpsc::Sender<Queue>,
@@ -281,10 +282,10 @@ impl Outlets for Connections {
                 continue;
             }
             any = true;
-            // Both at once: what is noted may be more than the other side takes before it sees replies.
+            // Both at once: more may be queued than the other side accepts before it sees replies.
             let (queue, sent) = (std::mem::take(&mut pipeline.queue), &outlet.sent);
             let note = async {
-                // The other side only goes away with an error of its own, which is then the one that is reported.
+                // The other side ends early only with an error of its own, which is then the one that is reported.
                 let _ = sent.send(queue).await;
             };
             let ((), result) = futures::join!(note, outlet.writer.send(&pipeline.out, OPERATION));

@@ -1,7 +1,8 @@
-//! A pipeline to one master of a cluster, which survives that its slots or its role go to another node.
+//! A pipeline to one master of a cluster, which survives the migration of its slots and a failover.
 //!
-//! What was sent and not answered is kept. A command that the master sends elsewhere (`MOVED`, `ASK`) is sent there by
-//! itself, in its turn; when the master is gone, what is unanswered goes again to the replica that has taken its place.
+//! Sent but unanswered commands are kept. A command that the master redirects (`MOVED`, `ASK`) is sent to the other
+//! node on its own, in order. If the master is lost, unanswered commands are sent again to the replica that replaces
+//! it.
 
 use std::collections::VecDeque;
 use std::sync::Mutex;
@@ -19,25 +20,25 @@ use crate::cluster::{FAILOVER, Link, Node, PAUSE, Redirect, Topology, named, slo
 use crate::display::shown;
 use crate::{ConnectOptions, Error};
 
-/// Batches that are on the way at a time.
+/// Maximum number of batches in flight.
 const FLYING: usize = 4;
 
 /// Commands that are ready for a master.
 pub(super) struct Batch {
     pub(super) bytes: Vec<u8>,
-    /// How many commands they are.
+    /// Number of commands.
     pub(super) commands: usize,
-    /// What their replies are awaited for. In the middle of a long value it is one less than there are commands: the last
-    /// one's is told with the next batch.
+    /// What their replies are for. In the middle of a long value there is one entry less than commands: the entry of
+    /// the last one arrives with the next batch.
     pub(super) queue: Queue,
 }
 
-/// What happened on the way, on all pipelines.
+/// Events on all pipelines.
 #[derive(Debug, Default)]
 pub(super) struct Events {
-    /// Commands that another node took.
+    /// Number of commands that another node executed.
     pub(super) redirected: AtomicU64,
-    /// Masters whose place another node took: from where to where.
+    /// Failovers: from which node to which node.
     pub(super) failovers: Mutex<Vec<String>>,
 }
 
@@ -47,16 +48,17 @@ pub(super) struct NodePipeline<'a> {
     pub(super) routes: &'a Routes,
     pub(super) events: &'a Events,
     pub(super) taken: &'a RestoreStats<'a>,
-    /// Keys that the target did not have before: one that is there when its command is sent again was made by it.
+    /// The target did not have these keys before: a key that exists when its command is sent again was created by that
+    /// command.
     pub(super) was_empty: bool,
-    /// The number of the master, and a slot that it held when all began.
+    /// The number of the master, and a slot that it served at the start.
     pub(super) node: usize,
     pub(super) slot: u16,
     pub(super) at: (String, u16),
     pub(super) awaited: mpsc::Receiver<Batch>,
 }
 
-/// A batch that was sent.
+/// A batch in flight.
 struct Flying {
     bytes: Vec<u8>,
     commands: usize,
@@ -70,17 +72,17 @@ struct Flow<'a> {
     link: Link,
     flying: VecDeque<Flying>,
     notes: VecDeque<(Queue, usize)>,
-    /// How many of the next replies are to commands that were sent a second time.
+    /// How many of the next replies belong to commands that were sent a second time.
     repeated: usize,
-    /// The master is a replica now, and this node took its place: nothing more is sent before all is answered.
+    /// The master has become a replica of this node: nothing more is sent until everything is answered.
     leaving: Option<(String, u16)>,
 }
 
 impl<'a> NodePipeline<'a> {
-    /// Sends what comes until nothing comes any more and all is answered.
+    /// Sends batches until the channel is closed and everything is answered.
     ///
     /// # Errors
-    /// A command that was refused; a master whose place nobody takes.
+    /// A command was refused, or no node replaces a lost master.
     pub(super) async fn run(self) -> Result<(), Error> {
         let connection = Connection::open(&self.cluster.at(&self.at.0, self.at.1)).await?;
         let link = Link::new(self.cluster);
@@ -128,7 +130,7 @@ impl Flow<'_> {
         self.or_recover(sent).await.map(drop)
     }
 
-    /// Recovers from a lost connection; nothing where it was lost.
+    /// Recovers from a lost connection; does nothing if it was not lost.
     async fn or_recover<T>(&mut self, result: Result<T, Error>) -> Result<Option<T>, Error> {
         match result {
             Ok(done) => Ok(Some(done)),
@@ -158,7 +160,7 @@ impl Flow<'_> {
         Ok(())
     }
 
-    /// Whether it is known what the next reply is for; what the end of a batch is for comes with the next one.
+    /// Whether the purpose of the next reply is known; that of the last reply of a batch arrives with the next batch.
     async fn has_note(&mut self) -> Result<bool, Error> {
         loop {
             while self.notes.front().is_some_and(|(queue, next)| *next >= queue.sent.len()) {
@@ -174,7 +176,7 @@ impl Flow<'_> {
         }
     }
 
-    /// Takes replies `+OK` that have come already.
+    /// Takes `+OK` replies that have already arrived.
     fn take_ok(&mut self, most: usize) -> usize {
         let Some((queue, next)) = self.notes.front_mut() else { return 0 };
         let waiting = queue.sent.get(*next..).unwrap_or_default();
@@ -187,7 +189,7 @@ impl Flow<'_> {
         count
     }
 
-    /// One reply, to the command that is next.
+    /// Handles one reply, to the next command.
     async fn answer(&mut self, reply: Reply) -> Result<(), Error> {
         let Some((queue, next)) = self.notes.front_mut() else { return Ok(()) };
         let Some(sent) = queue.sent.get(*next).copied() else { return Ok(()) };
@@ -228,7 +230,7 @@ impl Flow<'_> {
         self.settle(&sent, &name, followed.reply, repeated)
     }
 
-    /// Counts a reply. Of a command that was sent twice, a key that is there is the one that was sent.
+    /// Counts a reply. If a command was sent twice, an existing key is the one that it created.
     fn settle(&self, sent: &Sent, name: &[u8], reply: Reply, repeated: bool) -> Result<(), Error> {
         let reply = match reply {
             Reply::Error(message) if repeated && self.pipe.was_empty && is_there(sent.what, &message) => {
@@ -264,7 +266,7 @@ impl Flow<'_> {
         }
     }
 
-    /// Waits for a master in this one's place, and sends it what was not answered.
+    /// Waits for a master that replaces this one, and sends it the unanswered commands.
     async fn recover(&mut self, cause: Error) -> Result<(), Error> {
         let deadline = Instant::now() + FAILOVER;
         self.refuse_half_sent()?;
@@ -302,7 +304,7 @@ impl Flow<'_> {
         Ok(())
     }
 
-    /// A value that goes in several commands cannot be sent twice: some of them may have been taken.
+    /// A value that is sent as several commands cannot be sent again: some of them may have been executed.
     fn refuse_half_sent(&self) -> Result<(), Error> {
         let waiting = self.notes.iter().flat_map(|(queue, next)| {
             queue.sent.get(*next..).unwrap_or_default().iter().map(move |sent| (queue, sent))
@@ -329,7 +331,7 @@ impl Flow<'_> {
     }
 }
 
-/// The node that is master now in place of this one; nothing while it is one itself.
+/// The node that has replaced this master; `None` while this node is still a master.
 async fn successor(cluster: &ConnectOptions, of: &(String, u16), slot: u16) -> Option<(String, u16)> {
     let topology = Topology::read(cluster).await.ok()?;
     let still = |node: &Node| (&node.host, node.port) == (&of.0, of.1);
@@ -339,7 +341,7 @@ async fn successor(cluster: &ConnectOptions, of: &(String, u16), slot: u16) -> O
     topology.owner(slot).map(|owner| (owner.host.clone(), owner.port))
 }
 
-/// Whether a command may be sent twice: it makes a whole key, or nothing but what it makes again.
+/// Whether a command may be sent twice: it creates a whole key, or is idempotent.
 fn is_repeatable(what: Operation) -> bool {
     matches!(what, Operation::Key(_) | Operation::Function | Operation::Select)
 }
@@ -351,14 +353,14 @@ async fn serves(connection: &mut Connection) -> bool {
     text.contains("cluster_state:ok")
 }
 
-/// The command of this number among ready ones.
+/// The command at this position among the ready ones.
 fn nth(commands: &[u8], number: usize) -> Option<&[u8]> {
     let rest = skip(commands, number)?;
     let after = skip(rest, 1)?;
     rest.get(..rest.len() - after.len())
 }
 
-/// Ready commands without the first so many.
+/// The ready commands without the first `count`.
 fn skip(commands: &[u8], number: usize) -> Option<&[u8]> {
     let mut rest = commands;
     for _ in 0..number {
@@ -372,7 +374,7 @@ fn skip(commands: &[u8], number: usize) -> Option<&[u8]> {
     Some(rest)
 }
 
-/// The number on a line, and what follows it.
+/// The number on a line, and the rest after it.
 fn head(bytes: &[u8], kind: u8) -> Option<(usize, &[u8])> {
     let line = bytes.strip_prefix(&[kind])?;
     let end = line.windows(2).position(|pair| pair == b"\r\n")?;

@@ -1,41 +1,41 @@
-//! What one connection is sent, and what is awaited for it.
+//! Commands for one connection, and the replies that they expect.
 
 use crate::client::wire::command;
 use crate::rdb::Kind;
 
-/// What a reply is awaited for.
+/// What a reply is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Operation {
     /// `SELECT`.
     Select,
     /// A function library.
     Function,
-    /// One of several commands that make a key, and not the last.
+    /// One of several commands that create a key, except the last.
     Part(Kind),
-    /// The command that makes a key, or completes it.
+    /// The command that creates or completes a key.
     Key(Kind),
-    /// RENAMENX, which completes a key unless there is one of its name.
+    /// RENAMENX, which completes a key unless one with its name exists.
     Rename(Kind),
 }
 
 impl Operation {
-    /// True for what makes a key, or completes it.
+    /// True for a command that creates or completes a key.
     pub(super) fn is_key(self) -> bool {
         matches!(self, Operation::Key(_) | Operation::Rename(_))
     }
 }
 
-/// A command whose reply is awaited.
+/// A command that expects a reply.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Sent {
     pub(super) what: Operation,
     pub(super) db: u64,
-    /// Where its key's name lies, and how long it is.
+    /// Offset and length of its key's name.
     name: (usize, usize),
 }
 
-/// The commands of a pipeline whose replies are awaited, in their order. The names lie in one piece: a string of its own for
-/// each of millions of keys costs more than what is done with it.
+/// The commands of a pipeline that expect replies, in order. Names are stored in one buffer: an allocation for each of
+/// millions of keys would cost more than processing it.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
     pub(super) sent: Vec<Sent>,
@@ -54,26 +54,26 @@ impl Queue {
 pub(super) struct Pipeline {
     pub(super) out: Vec<u8>,
     pub(super) queue: Queue,
-    /// How many commands stand in `out`: more than are noted, in the middle of a long value.
+    /// Number of commands in `out`: in the middle of a long value, more than are registered.
     pub(super) commands: usize,
     selected: u64,
 }
 
 impl Pipeline {
-    /// Notes a command whose reply is awaited.
+    /// Registers a command that expects a reply.
     pub(super) fn note(&mut self, what: Operation, db: u64, name: &[u8]) {
         self.commands += 1;
         self.note_counted(what, db, name);
     }
 
-    /// The same of one that was counted when it was written.
+    /// The same for a command that was already counted.
     pub(super) fn note_counted(&mut self, what: Operation, db: u64, name: &[u8]) {
         let at = self.queue.names.len();
         self.queue.names.extend_from_slice(name);
         self.queue.sent.push(Sent { what, db, name: (at, name.len()) });
     }
 
-    /// Chooses a database for what follows.
+    /// Selects a database for the following commands.
     pub(super) fn select(&mut self, db: u64) {
         if self.selected != db {
             self.selected = db;
@@ -82,7 +82,7 @@ impl Pipeline {
         }
     }
 
-    /// Gives a value that was put together under another name its own, unless a key has that already.
+    /// Renames a value that was built under a temporary name, unless a key with its name exists.
     pub(super) fn rename(&mut self, temporary_name: &[u8], db: u64, name: &[u8], kind: Kind) {
         command(&mut self.out, &[b"RENAMENX", temporary_name, name]);
         self.note(Operation::Rename(kind), db, name);

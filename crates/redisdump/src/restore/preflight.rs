@@ -1,4 +1,4 @@
-//! Whether a server can be filled: found out before anything is written.
+//! Preflight: whether a server can be restored into, determined before anything is written.
 
 use bytes::Bytes;
 use futures::{Stream, StreamExt as _};
@@ -19,7 +19,7 @@ use crate::verify::uniqueness::Uniqueness;
 use crate::{ConnectOptions, Error, ServerIdentity};
 
 impl ServerIdentity {
-    /// What it understands, by its fork and version.
+    /// What it supports, by its flavor and version.
     pub fn target(&self) -> Target {
         let mut numbers = self.version.split('.').map(|n| n.parse::<u32>().unwrap_or(0));
         let (major, minor) = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
@@ -27,13 +27,13 @@ impl ServerIdentity {
     }
 }
 
-/// Asks a server who it is.
+/// Identifies a server.
 pub async fn server_identity(options: &ConnectOptions) -> Result<ServerIdentity, Error> {
     let mut connection = Connection::open(options).await?;
     identify(&mut connection, options).await
 }
 
-/// A server, what it takes, and its clock; of a cluster what all of its masters take.
+/// A server, its capabilities, and its clock; for a cluster, what all of its masters support.
 pub(super) async fn asked(options: &ConnectOptions) -> Result<(ServerIdentity, Capabilities, i64), Error> {
     let mut connection = Connection::open(options).await?;
     let server = identify(&mut connection, options).await?;
@@ -51,11 +51,12 @@ pub(super) async fn asked(options: &ConnectOptions) -> Result<(ServerIdentity, C
     Ok((server, capabilities, now))
 }
 
-/// What of an RDB a server cannot hold, if it is restored by these settings: reads all of it, and writes nothing.
+/// Which parts of an RDB a server does not support if it is restored with these settings. Reads all of it, and writes
+/// nothing.
 ///
 /// # Errors
-/// A damaged RDB, a server that cannot be asked, and [`Error::Refused`] for keys whose databases the server has not, or
-/// that would meet keys of another one, and for an RDB with keys or members twice.
+/// A damaged RDB; a server that cannot be queried; [`Error::Refused`] for keys whose databases do not exist on the
+/// server or would receive keys of another one, and for an RDB with duplicate keys or members.
 pub async fn unsupported<E>(
     stream: impl Stream<Item = Result<Bytes, E>>,
     options: &ConnectOptions,
@@ -116,7 +117,7 @@ where
     Ok((server, loader.unsupported))
 }
 
-/// Values that the server has refused when it was asked about them.
+/// Values that the server refused when asked about them.
 #[derive(Default)]
 struct RefusedValues {
     asked: Option<(Connection, DryRun)>,
@@ -125,7 +126,7 @@ struct RefusedValues {
 }
 
 impl RefusedValues {
-    /// Asks about a value. All masters of a cluster are taken to be as the first.
+    /// Asks about a value. All masters of a cluster are assumed to be like the first.
     async fn ask(&mut self, options: &ConnectOptions, value: Doubtful) -> Result<(), Error> {
         const NAMED: usize = 20;
         if self.asked.is_none() {
@@ -156,12 +157,12 @@ impl RefusedValues {
     }
 }
 
-/// Keys cannot go where they are to go.
+/// Keys cannot be restored into their databases.
 pub(super) fn misplaced(server: &ServerIdentity, conflicts: Vec<String>) -> Error {
     Error::Refused { what: format!("{server} cannot take the keys as they are numbered"), conflicts }
 }
 
-/// Refuses a server that is the source, a replica, or not empty when it has to be.
+/// Refuses a server that is the source, a replica, or not empty although it must be.
 pub(super) async fn refuse_unsuitable(
     connection: &mut Connection,
     server: &ServerIdentity,
@@ -195,7 +196,7 @@ pub(super) async fn refuse_unsuitable(
     refuse(server, conflicts)
 }
 
-/// Refuses a server where anything stands against it.
+/// Refuses a server if there are conflicts.
 pub(super) fn refuse(server: &ServerIdentity, conflicts: Vec<String>) -> Result<(), Error> {
     match conflicts.is_empty() {
         true => Ok(()),
@@ -221,7 +222,7 @@ pub(super) async fn occupied(
     Ok(conflicts)
 }
 
-/// What may be done about keys that are there.
+/// What to do about existing keys.
 pub(super) fn remedy(server: &ServerIdentity) -> String {
     format!(
         "--on-existing replace or skip says what is to become of it; --flush {} empties the server first",
@@ -229,7 +230,7 @@ pub(super) fn remedy(server: &ServerIdentity) -> String {
     )
 }
 
-/// Empties the server, functions included.
+/// Empties the server, including functions.
 pub(super) async fn flush(connection: &mut Connection, server: &ServerIdentity) -> Result<(), Error> {
     connection.ask(&[b"FLUSHALL"]).await?;
     if server.at_least(7, 0) {
@@ -238,16 +239,16 @@ pub(super) async fn flush(connection: &mut Connection, server: &ServerIdentity) 
     Ok(())
 }
 
-/// Whether a server takes all that another one has, as far as can be known without reading it: its payloads, and its
-/// modules. Nothing is written to either.
+/// Whether a server supports everything that another one has, as far as can be known without reading it: its payloads
+/// and its modules. Nothing is written to either.
 pub async fn takes_all_of(target: &ConnectOptions, source: &ConnectOptions) -> Result<bool, Error> {
     let (_, capabilities, _) = asked(target).await?;
     let mut connection = Connection::open(source).await?;
     let source = identify(&mut connection, source).await?;
-    // The source is only read, and is believed its version.
+    // The source is only read, so its version is trusted.
     let (dialect, version) = source.target().rdb();
     let newest = capabilities.target.rdb();
-    // Up to 11 the two forks write the same.
+    // Up to version 11 both forks write the same format.
     let payloads = (dialect == newest.0 || version <= 11) && version <= newest.1;
     let known = source.target().rdb().1 <= NEWEST_REDIS || dialect == Dialect::Valkey;
     let modules = capabilities::modules(&mut connection).await?;

@@ -1,17 +1,16 @@
-//! Which pipeline leads to the master of a slot. Slots may change hands while keys are sent: what the masters say of it counts
-//! for the keys that come after.
+//! Which pipeline leads to the master of a slot. Slots may move while keys are sent: redirections apply to later keys.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::cluster::{SLOTS, Topology};
 
-/// The pipelines of a cluster: so many to each master, one master after another.
+/// The pipelines of a cluster: a fixed number for each master, ordered by master.
 #[derive(Debug)]
 pub(super) struct Routes {
-    /// The number of the master of each slot.
+    /// The index of the master of each slot.
     slots: Vec<AtomicUsize>,
-    /// Where the masters are now.
+    /// The current addresses of the masters.
     addresses: Mutex<Vec<(String, u16)>>,
     nodes: usize,
     each: usize,
@@ -29,23 +28,23 @@ impl Routes {
         }
     }
 
-    /// Pipelines to one master.
+    /// Number of pipelines to each master.
     pub(super) fn pipelines_each(&self) -> usize {
         self.each
     }
 
-    /// Masters.
+    /// Number of masters.
     pub(super) fn nodes(&self) -> usize {
         self.nodes
     }
 
-    /// The pipeline for a key of this slot, by turns; `last` is the pipeline of the key before it.
+    /// The pipeline for a key of this slot, round-robin; `last` is the pipeline of the previous key.
     pub(super) fn pipeline(&self, slot: u16, last: usize) -> usize {
         let node = self.slots.get(usize::from(slot)).map_or(0, |node| node.load(Ordering::Relaxed));
         node * self.each + (last + 1) % self.each
     }
 
-    /// Notes where a slot is now; false where no pipeline leads there.
+    /// Records where a slot is now; false if no pipeline leads there.
     pub(super) fn moved(&self, slot: u16, to: &(String, u16)) -> bool {
         let Ok(addresses) = self.addresses.lock() else { return false };
         let Some(node) = addresses.iter().position(|address| address == to) else { return false };
@@ -55,7 +54,7 @@ impl Routes {
         true
     }
 
-    /// Notes that a replica has taken a master's place.
+    /// Records that a replica has replaced a master.
     pub(super) fn replaced(&self, node: usize, by: &(String, u16)) {
         if let Ok(mut addresses) = self.addresses.lock()
             && let Some(address) = addresses.get_mut(node)

@@ -1,30 +1,30 @@
-//! How a server is filled: what to do with what it holds, which keys, how fast.
+//! How a server is restored into: how to handle existing keys, which keys, how fast.
 
 use serde::Serialize;
 
 use super::choice::KeyChoice;
 
-/// Commands are sent when about so many bytes are ready.
+/// Commands are sent when about this many bytes are ready.
 pub(super) const BATCH: usize = 64 << 10;
 
-/// How a server is filled.
+/// How a server is restored into.
 #[derive(Debug, Clone)]
 pub struct RestoreOptions {
     /// Refuse the server with this run id: the source itself.
     pub not_this_run: Option<String>,
-    /// Connections that write at the same time.
+    /// Number of connections that write concurrently.
     pub connections: usize,
-    /// What to do with what the server holds already.
+    /// How to handle existing keys.
     pub on_existing: OnExisting,
-    /// Empty the whole server first. It must be named: by the address at which it is reached, `host:port`.
+    /// Empty the whole server first. It must be named by the address at which it is reached, `host:port`.
     pub flush: Option<String>,
-    /// Which keys, and as what they arrive.
+    /// Which keys, and how they are renamed and expire.
     pub choice: KeyChoice,
-    /// Keys a second, at the most.
+    /// Maximum number of keys per second.
     pub rate: Option<u64>,
-    /// Leave out what the server cannot hold, instead of refusing.
+    /// Omit unsupported values instead of refusing.
     pub skip_unsupported: bool,
-    /// Try RDB versions that are newer than those known here.
+    /// Try RDB versions newer than the supported ones.
     pub try_newer: bool,
     /// How the commands of an append-only file are replayed.
     pub replay: ReplayOptions,
@@ -49,35 +49,35 @@ impl Default for RestoreOptions {
 /// How the commands of an append-only file are replayed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ReplayOptions {
-    /// The first error reply ends the replay. Servers ignore error replies while they load, and so does a replay without
-    /// this, as far as the server that wrote the file would have got the same one.
+    /// The first error reply ends the replay. Servers ignore error replies while they load a file. So does a replay
+    /// without this option, if the server that wrote the file would have received the same error.
     pub strict: bool,
-    /// What undated relative expiries are counted from.
+    /// The base of undated relative expiries.
     pub expiry_base: ExpiryBase,
 }
 
-/// What an expiry is counted from that the file states relative to a moment which it does not state: servers before 4.0
-/// write `SET key value EX seconds` as they are told it.
+/// The base of an expiry that the file states relative to an unknown time: servers before 4.0 write `SET key value EX
+/// seconds` as they received it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum ExpiryBase {
-    /// The time at which the file was modified last.
+    /// The last modification time of the file.
     #[default]
     FileTime,
-    /// The target's clock at the beginning of the replay, as servers do when they load the file.
+    /// The target's clock at the start of the replay, as servers do when they load the file.
     Now,
-    /// This moment, in milliseconds since the epoch.
+    /// This time, in milliseconds since the epoch.
     At(i64),
 }
 
-/// What to do with what a server holds already.
+/// How to handle keys that a server already holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum OnExisting {
-    /// It must be empty.
+    /// The server must be empty.
     #[default]
     Refuse,
-    /// What has the name of a key that comes is replaced; all else stays.
+    /// Keys of the same name are replaced; all others are kept.
     Replace,
-    /// What has the name of a key that comes stays, and the key is left out.
+    /// Keys of the same name are kept, and the restored key is skipped.
     Skip,
 }

@@ -1,4 +1,4 @@
-//! What the server has made of what it was sent, reply by reply.
+//! Statistics of a restore, from the replies.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -7,10 +7,10 @@ use crate::Error;
 use crate::client::wire::Reply;
 use crate::display::shown;
 
-/// Counts of one restore, on all its connections.
+/// Counts of one restore, over all connections.
 pub(super) struct RestoreStats<'a> {
     target: &'a str,
-    /// Keys that are there stay, and those that come for them are left out.
+    /// Existing keys are kept, and restored keys of the same name are skipped.
     skip: bool,
     total: AtomicU64,
     skipped: AtomicU64,
@@ -28,17 +28,17 @@ impl RestoreStats<'_> {
         }
     }
 
-    /// Keys that the server took.
+    /// Number of keys restored.
     pub(super) fn keys(&self) -> u64 {
         self.total.load(Ordering::Relaxed)
     }
 
-    /// Keys that stayed as they were there.
+    /// Number of existing keys that were kept.
     pub(super) fn skipped(&self) -> u64 {
         self.skipped.load(Ordering::Relaxed)
     }
 
-    /// Keys that expired before they got their names.
+    /// Number of keys that expired before they were renamed.
     pub(super) fn lapsed(&self) -> u64 {
         self.lapsed.load(Ordering::Relaxed)
     }
@@ -52,12 +52,12 @@ impl RestoreStats<'_> {
     /// One reply.
     ///
     /// # Errors
-    /// The server refused it.
+    /// The server refused the command.
     pub(super) fn note(&self, sent: &Sent, name: &[u8], reply: Reply) -> Result<(), Error> {
         let of = match (sent.what, reply) {
-            // Somebody has that name.
+            // A key with that name exists.
             (Operation::Rename(_), Reply::Int(0)) => &self.skipped,
-            // It has expired before it got its name.
+            // It expired before it was renamed.
             (Operation::Rename(_), Reply::Error(message)) if message.contains("no such key") => &self.lapsed,
             (what, Reply::Error(message)) if self.skip && is_there(what, &message) => &self.skipped,
             (what, Reply::Error(message)) => {
@@ -70,7 +70,7 @@ impl RestoreStats<'_> {
     }
 }
 
-/// Whether a refusal says that the name is taken.
+/// Whether an error reply says that the name is taken.
 pub(super) fn is_there(what: Operation, message: &str) -> bool {
     match what {
         Operation::Key(_) => message.starts_with("BUSYKEY"),

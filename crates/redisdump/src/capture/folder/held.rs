@@ -1,7 +1,8 @@
-//! The files of a data folder, opened together: what is read later is what they were at that moment.
+//! The files of a data folder, opened together: later reads return their contents at that time.
 //!
-//! A server replaces its RDB and rewrites its AOF by new files and renames, and only ever appends to the last file of an
-//! AOF. A file that is held open keeps its bytes through all of that; a length, taken when all are open, is the moment.
+//! A server replaces its RDB and rewrites its AOF by new files and renames, and only ever appends to the last file of
+//! an AOF. An open file keeps its contents through all of that; its length, taken once all files are open, fixes the
+//! point in time.
 
 use std::collections::BTreeMap;
 use std::fs::{File, Metadata};
@@ -12,7 +13,7 @@ use std::time::{Duration, SystemTime};
 use crate::Error;
 use crate::aof::{FileError, FileType, Files, Part};
 
-/// A file that is held open.
+/// An open file.
 #[derive(Debug)]
 pub(super) struct Held {
     pub(super) path: PathBuf,
@@ -25,7 +26,7 @@ pub(super) struct Held {
     pub(super) may_grow: bool,
 }
 
-/// What was opened.
+/// The opened files.
 #[derive(Debug)]
 pub(super) struct Opened {
     pub(super) files: Vec<Held>,
@@ -33,11 +34,11 @@ pub(super) struct Opened {
     pub(super) not_taken: Vec<String>,
 }
 
-/// Tries, while a server changes its files at the same time.
+/// Number of attempts while a server changes its files.
 const TRIES: u32 = 20;
 
-/// Opens what a path means. `appendonly` is what the server says, where it could be asked, and `names` what it calls its
-/// files; else an AOF that is there is what counts, as it is for a server that is told to keep one.
+/// Opens the files that a path denotes. `appendonly` is the server's setting if it could be queried, and `names` its
+/// file names. Otherwise an existing AOF is used, as by a server that is configured to keep one.
 pub(super) fn open(
     path: &Path,
     appendonly: Option<bool>,
@@ -52,13 +53,13 @@ pub(super) fn open(
         let held: Result<Vec<Held>, FileError> = files.parts.iter().map(|part| hold(part, &files)).collect();
         let mut held = match held {
             Ok(held) => held,
-            // A rewrite has just deleted it: the manifest of now says what counts.
+            // A rewrite has just deleted it: read the current manifest again.
             Err(error) => {
                 last = Some(error);
                 continue;
             }
         };
-        // The same files by the same names, after all were open and their lengths taken: they belong together.
+        // The same files under the same names, after all were opened and their lengths taken: they belong together.
         if locate(path, appendonly, names)? != files || !held.iter().all(is_still_there) {
             continue;
         }
@@ -155,7 +156,7 @@ fn hold(part: &Part, files: &Files) -> Result<Held, FileError> {
     })
 }
 
-/// An AOF whose increments are empty is an RDB.
+/// An AOF with empty increments is an RDB.
 fn is_base_alone(held: &[Held]) -> bool {
     match held {
         [base, rest @ ..] => {
@@ -171,7 +172,7 @@ fn identity(metadata: &Metadata) -> (u64, u64) {
     (metadata.dev(), metadata.ino())
 }
 
-/// Whether the name still means the file that is held.
+/// Whether the name still refers to the open file.
 fn is_still_there(held: &Held) -> bool {
     match (std::fs::metadata(&held.path), held.file.metadata()) {
         (Ok(named), Ok(open)) => identity(&named) == identity(&open),
@@ -180,7 +181,7 @@ fn is_still_there(held: &Held) -> bool {
 }
 
 impl Held {
-    /// How many bytes were appended since; an error when it is not the file any more that was opened.
+    /// Number of bytes appended since; an error if it is no longer the file that was opened.
     pub(super) fn settled(&self) -> Result<u64, Error> {
         let changed = |message: &str| {
             Error::File(FileError::NotFound { path: self.path.clone(), message: message.to_owned() })
@@ -200,7 +201,7 @@ impl Held {
     }
 }
 
-/// What else of a server is there, and was not taken.
+/// Other files of a server that exist and were not used.
 fn others(path: &Path, taken: &Files) -> Vec<String> {
     let mut found = Vec::new();
     let folder = if path.is_dir() { path.to_owned() } else { return found };
@@ -235,7 +236,7 @@ fn others(path: &Path, taken: &Files) -> Vec<String> {
     found
 }
 
-/// Processes that have one of these files open, as far as this user may see: `redis-server (process 17)`.
+/// Processes that have one of these files open, as far as this user may see them: `redis-server (process 17)`.
 pub(super) fn users_of(held: &[Held]) -> Vec<String> {
     let wanted: Vec<(u64, u64)> = held
         .iter()

@@ -1,8 +1,9 @@
-//! A server's data folder: its RDB, its append-only file in one or many parts, of a stopped server or a running one.
+//! A server's data folder: its RDB and its append-only file in one or several parts, of a stopped or running server.
 //!
-//! Where the server can be asked, it says which of its files count, and does not rewrite its AOF while they are opened
-//! (`suspend`). They are opened together and read up to the length that they had then (`held`), so that what is taken is
-//! one moment, however the server goes on. What is read is checked on the way as a server checks it (`pass`).
+//! If the server can be queried, it says which of its files are current, and does not rewrite its AOF while they are
+//! opened (`suspend`). They are opened together and read up to the length that they had then (`held`), so that the
+//! capture is of one point in time, whatever the server does meanwhile. While reading, the contents are checked as a
+//! server checks them (`pass`).
 
 mod held;
 mod pass;
@@ -24,70 +25,70 @@ use held::{Held, Opened};
 use pass::Pass;
 use suspend::{Facts, Suspended};
 
-/// What a server keeps its keys in.
+/// How a server stores its keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Persistence {
-    /// An RDB; also an AOF that is nothing but one.
+    /// An RDB, or an AOF that contains only one.
     Rdb,
     /// An append-only file with commands.
     Aof,
 }
 
-/// A file that is taken.
+/// A captured file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct FolderFile {
     /// Its name, without its folder.
     pub name: String,
-    /// What it is for in a multi-part AOF; nothing for a single file.
+    /// Its role in a multi-part AOF; `None` for a single file.
     pub file_type: Option<FileType>,
-    /// Its number in a multi-part AOF.
+    /// Its sequence number in a multi-part AOF.
     pub sequence: Option<i64>,
-    /// How many of its bytes are taken.
+    /// Number of bytes captured.
     pub bytes: u64,
-    /// When it was modified last, in milliseconds since the epoch: relative expiries without a date are counted from it.
+    /// The last modification time in milliseconds since the epoch: the base of relative expiries without a date.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub modified_ms: Option<i64>,
 }
 
-/// What a data folder held.
+/// The contents of a data folder.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct FolderReport {
-    /// The server: as it says of itself, or as its files say of it.
+    /// The server, as described by itself or by its files.
     pub server: ServerIdentity,
-    /// What was taken.
+    /// How the keys were stored.
     pub persistence: Persistence,
     /// The files, in the order in which a server loads them.
     pub files: Vec<FolderFile>,
-    /// Files of a server that are there and were not taken.
+    /// Files of a server that exist and were not used.
     pub not_taken: Vec<String>,
-    /// What is to be known before it is used.
+    /// Warnings about the capture.
     pub warnings: Vec<String>,
-    /// What is known of an RDB; nothing of an AOF.
+    /// Statistics of an RDB; `None` for an AOF.
     pub rdb: Option<CaptureReport>,
-    /// What is known of an AOF; nothing of an RDB.
+    /// Statistics of an AOF; `None` for an RDB.
     pub aof: Option<AofContents>,
 }
 
-/// What an AOF held, as far as it can be known without running it.
+/// The contents of an AOF, as far as they are known without running it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct AofContents {
-    /// Keys of its RDB preamble.
+    /// Number of keys in its RDB preamble.
     pub base_keys: u64,
-    /// Function libraries of its RDB preamble.
+    /// Number of function libraries in its RDB preamble.
     pub functions: u64,
-    /// Commands after it.
+    /// Number of commands after it.
     pub commands: u64,
     /// The last `#TS:` annotation, in seconds since the epoch.
     pub timestamp: Option<i64>,
-    /// Bytes at the end of the last file that do not count, as they do for no server.
+    /// Number of bytes at the end of the last file that no server loads.
     pub cut_bytes: u64,
 }
 
-/// A data folder whose files are held open.
+/// A data folder whose files are open.
 pub struct FolderCapture {
     path: PathBuf,
     held: Vec<Held>,
@@ -100,16 +101,16 @@ pub struct FolderCapture {
 }
 
 impl FolderCapture {
-    /// Opens what a path means: a data folder, the folder or manifest of a multi-part AOF, an AOF file, an RDB file.
+    /// Opens what a path denotes: a data folder, the folder or manifest of a multi-part AOF, an AOF file, an RDB file.
     ///
-    /// With a running server's address, that server says which of its files count, and its automatic rewrites are
-    /// suspended (`auto-aof-rewrite-percentage 0`) until all are open; the setting is put back also when this fails or is
-    /// dropped. A server that cannot be reached is taken for stopped, with a warning. Without an address an AOF counts
-    /// where there is one, as for a server with `appendonly yes`; name the RDB itself where that is not so.
+    /// With a running server's address, that server says which of its files are current, and its automatic rewrites are
+    /// suspended (`auto-aof-rewrite-percentage 0`) until all are open; the setting is restored even if this fails or is
+    /// dropped. An unreachable server is assumed to be stopped, with a warning. Without an address, an existing AOF is
+    /// used, as by a server with `appendonly yes`; otherwise name the RDB itself.
     ///
     /// # Errors
-    /// [`Error::File`] for what is not there, cannot be read, or changes all the time; [`Error::Server`] when the folder is
-    /// not that server's, or its setting could not be put back.
+    /// [`Error::File`] for a file that does not exist, cannot be read, or keeps changing; [`Error::Server`] if the
+    /// folder does not belong to that server, or its setting could not be restored.
     pub async fn open(path: &Path, server: Option<&ConnectOptions>) -> Result<FolderCapture, Error> {
         let mut warnings = Vec::new();
         let mut suspended = server.map(Suspended::begin);
@@ -127,7 +128,7 @@ impl FolderCapture {
         let opened = open_beside(path, facts.as_ref(), suspended.as_ref()).await;
         if let Some(guard) = suspended.filter(|_| facts.is_some()) {
             let resumed = tokio::task::spawn_blocking(move || guard.end()).await.map_err(Error::stream)?;
-            // What went wrong first is what is told; that the setting is not back matters more.
+            // The first error is reported, unless the setting was not restored, which is more important.
             resumed?;
         }
         let Opened { files, is_aof, not_taken } = opened?;
@@ -146,7 +147,7 @@ impl FolderCapture {
         Ok(capture)
     }
 
-    /// Says what is to be known.
+    /// Collects the warnings.
     fn warn(&mut self, facts: Option<Facts>) {
         match facts {
             Some(facts) => {
@@ -180,7 +181,7 @@ impl FolderCapture {
         }
     }
 
-    /// A server without AOF leaves an old one lying, and nobody can be asked.
+    /// A server without AOF does not delete an old one, and there is no server to ask.
     fn warn_of_newer_rdb(&mut self) {
         if self.persistence == Persistence::Rdb || !self.path.is_dir() {
             return;
@@ -199,17 +200,17 @@ impl FolderCapture {
         }
     }
 
-    /// What is to be known before it is used.
+    /// Warnings about the capture.
     pub fn warnings(&self) -> &[String] {
         &self.warnings
     }
 
-    /// What is taken.
+    /// How the keys are stored.
     pub fn persistence(&self) -> Persistence {
         self.persistence
     }
 
-    /// The files that are taken, in the order in which they are to be read.
+    /// The captured files, in the order in which they must be read.
     pub fn files(&self) -> Vec<FolderFile> {
         let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         self.held
@@ -227,7 +228,7 @@ impl FolderCapture {
             .collect()
     }
 
-    /// Reads the next file; [`FolderCapture::files`] says which that is. Each is to be read to its end.
+    /// Reads the next of [`FolderCapture::files`]. Each must be read to its end.
     pub fn read_next(&mut self) -> impl Stream<Item = Result<Bytes, Error>> + Send + '_ {
         let at = self.read;
         self.read += 1;
@@ -258,10 +259,10 @@ impl FolderCapture {
         )
     }
 
-    /// After all files were read: that they are what they were when they were opened, and what they hold.
+    /// After all files were read: checks that they did not change since they were opened, and returns their contents.
     ///
     /// # Errors
-    /// [`Error::File`]: a file was changed while it was read, by something that is no server.
+    /// [`Error::File`]: a file was changed while it was read, by something other than a server.
     pub fn finish(mut self) -> Result<FolderReport, Error> {
         if self.read < self.held.len() {
             return Err(Error::stream("not all files of the folder were read"));
@@ -297,7 +298,7 @@ impl FolderCapture {
     }
 }
 
-/// Opens the files; those of a server that is asked must be as long as it says.
+/// Opens the files; those of a queried server must be as long as it says.
 async fn open_beside(
     path: &Path,
     facts: Option<&Facts>,
@@ -315,7 +316,7 @@ async fn open_beside(
         && let (Some(before), Some(after)) = (facts.aof_bytes, guard.aof_bytes().await)
     {
         let bytes: u64 = opened.files.iter().map(|file| file.bytes).sum();
-        // The base that a new server begins with is not in its own count; it holds nothing.
+        // The empty base that a new server starts with is not included in its own count.
         const EMPTY_BASE: u64 = 4096;
         if before <= after && !(before..=after.saturating_add(EMPTY_BASE)).contains(&bytes) {
             return Err(Error::Server {

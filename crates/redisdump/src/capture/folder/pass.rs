@@ -1,4 +1,4 @@
-//! What passes by while the files of a folder are read: checked, counted, told of.
+//! Checks and counts the files of a folder while they are read.
 
 use bytes::Bytes;
 use tokio::io::AsyncReadExt as _;
@@ -12,13 +12,13 @@ use crate::rdb::{self, Dialect, Elements, Key, Tee, Visitor};
 use crate::verify::uniqueness::Uniqueness;
 use crate::{Error, ServerIdentity};
 
-/// Bytes that are read at a time.
+/// Number of bytes read at a time.
 const PIECE: u64 = 256 << 10;
-/// What an RDB says of itself stands within so many bytes.
+/// The auxiliary fields of an RDB are within this many bytes.
 const FRONT: usize = 64 << 10;
 
 impl Held {
-    /// The next bytes of the file, behind `done` of them; nothing behind those that are taken.
+    /// The next bytes of the file after `done`; empty at the end of the captured part.
     pub(super) async fn piece(&self, file: &mut tokio::fs::File, done: u64) -> Result<Option<Bytes>, Error> {
         let most = self.bytes.saturating_sub(done).min(PIECE);
         if most == 0 {
@@ -34,11 +34,11 @@ impl Held {
     }
 }
 
-/// Reads along.
+/// Inspects the bytes while they are read.
 pub(super) struct Pass {
     what: What,
     uniqueness: Uniqueness,
-    /// The RDB has ended, and was looked over.
+    /// The RDB has ended and was checked.
     looked_over: bool,
     /// The last file may end early.
     last: bool,
@@ -62,12 +62,12 @@ impl Pass {
     pub(super) fn begin(&mut self, last: bool) {
         self.last = last;
         if let What::Aof(reader, ..) = &mut self.what {
-            // Names and keys are of no interest here; a transaction is, which a word tells.
+            // Names and keys are not needed here, but transactions are: the first word is sufficient.
             *reader = Some(Box::new(aof::Reader::new(Keep::Beginning { arguments: 2, bytes: 64 })));
         }
     }
 
-    /// How many of the bytes belong to it: what is behind the end of an RDB no server looks at.
+    /// Number of bytes that belong to it: no server looks at bytes after the end of an RDB.
     pub(super) fn feed(&mut self, file: &Held, piece: &[u8]) -> Result<usize, Error> {
         if self.front.len() < FRONT {
             let missing = FRONT - self.front.len();
@@ -108,7 +108,7 @@ impl Pass {
         self.look_over(file)
     }
 
-    /// Holds the keys of the RDB against each other, once, behind the file that it is in.
+    /// Checks the RDB for duplicate keys, once, at the end of its file.
     fn look_over(&mut self, file: &Held) -> Result<(), Error> {
         if std::mem::replace(&mut self.looked_over, true) {
             return Ok(());
@@ -122,11 +122,11 @@ impl Pass {
         Ok(())
     }
 
-    /// The server by what its RDB says: version and flavour. Of an AOF without a preamble nothing is known.
+    /// The server according to its RDB: version and flavor. For an AOF without a preamble, nothing is known.
     pub(super) fn origin(&self, address: String) -> ServerIdentity {
         let mut says = Says::default();
         if self.front.starts_with(b"REDIS") || self.front.starts_with(b"VALKEY") {
-            // What is wrong with it was told when it was read whole.
+            // Errors were reported when it was read completely.
             let _ = rdb::Reader::new().try_newer(true).feed(&self.front, &mut says);
         }
         let flavor = if says.valkey { Dialect::Valkey } else { Dialect::Redis };
@@ -200,7 +200,7 @@ impl Visitor for Counts {
 
 impl aof::Visitor for Counts {}
 
-/// Who wrote an RDB.
+/// The server that wrote an RDB.
 #[derive(Debug, Default)]
 struct Says {
     version: String,

@@ -1,8 +1,8 @@
-//! A running server whose rewriting of its AOF is suspended, and resumed whatever happens.
+//! Suspends AOF rewrites of a running server, and resumes them whatever happens.
 //!
-//! The connection lives in a thread of its own, with its own small runtime. Dropping the guard waits for that thread, so
-//! that the setting is back also when a job is cancelled and its runtime is going away. What no program can help is
-//! being killed by SIGKILL; the window is as short as it can be for that reason: it closes when the files are open.
+//! The connection lives in a thread with its own small runtime. Dropping the guard waits for that thread, so that the
+//! setting is restored even if a job is cancelled and its runtime is shutting down. SIGKILL cannot be handled; for that
+//! reason the window is as short as possible: it closes when the files are open.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,45 +16,44 @@ use crate::client::identity::{identify, info, setting};
 use crate::client::wire::{Connection, Reply};
 use crate::{ConnectOptions, Error, ServerIdentity};
 
-/// The setting that makes a server rewrite its AOF by itself.
+/// The setting that makes a server rewrite its AOF automatically.
 const SETTING: &str = "auto-aof-rewrite-percentage";
-/// How long a rewrite that runs already is waited for. The files are held open and hang together at any moment; waiting
-/// gives the smaller ones.
+/// How long to wait for a running rewrite. The open files are consistent at any time; waiting only makes them smaller.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// How long a server postpones a write at the most (2 s in `flushAppendOnlyFile`), and some more.
+/// The longest time for which a server postpones a write (2 s in `flushAppendOnlyFile`), plus a margin.
 const POSTPONED: Duration = Duration::from_secs(5);
-/// How long the setting is tried to be put back.
+/// How long to try to restore the setting.
 const INSISTENCE: Duration = Duration::from_secs(30);
 
-/// What a server says of its files.
+/// What a server says about its files.
 #[derive(Debug, Clone)]
 pub(super) struct Facts {
     pub(super) server: ServerIdentity,
     /// Whether it writes an AOF.
     pub(super) appendonly: bool,
-    /// The bytes of its AOF, all files that count; nothing where it says none.
+    /// Size of its AOF over all current files; `None` if unknown.
     pub(super) aof_bytes: Option<u64>,
-    /// Changes that no RDB holds yet.
+    /// Number of changes that no RDB contains yet.
     pub(super) unsaved: Option<u64>,
-    /// `appenddirname`, `appendfilename`, `dbfilename`, as far as it tells them.
+    /// `appenddirname`, `appendfilename`, `dbfilename`, as far as it reveals them.
     pub(super) names: BTreeMap<String, String>,
     pub(super) warnings: Vec<String>,
 }
 
-/// Asked for the bytes of the AOF; the thread answers.
+/// Requests the size of the AOF from the thread.
 type Question = oneshot::Sender<Option<u64>>;
 
-/// A server that does not rewrite its AOF now. Dropping it lets the server do so again.
+/// A server whose AOF rewrites are suspended. Dropping it resumes them.
 pub(super) struct Suspended {
     questions: Option<mpsc::UnboundedSender<Question>>,
     facts: Option<oneshot::Receiver<Facts>>,
-    /// The server was told to suspend, or is about to be.
+    /// The setting was changed, or is about to be.
     touched: Arc<AtomicBool>,
     thread: Option<JoinHandle<Result<(), Error>>>,
 }
 
 impl Suspended {
-    /// Begins to suspend rewriting; [`Suspended::facts`] waits until none runs.
+    /// Starts to suspend rewrites; [`Suspended::facts`] waits until none is running.
     pub(super) fn begin(options: &ConnectOptions) -> Suspended {
         let (told, facts) = oneshot::channel();
         let (questions, asked) = mpsc::unbounded_channel();
@@ -65,26 +64,26 @@ impl Suspended {
         Suspended { questions: Some(questions), facts: Some(facts), touched, thread: Some(thread) }
     }
 
-    /// What the server says of its files, now that it does not rewrite them.
+    /// What the server says about its files while rewrites are suspended.
     pub(super) async fn facts(&mut self) -> Result<Facts, Error> {
         if let Some(facts) = self.facts.take()
             && let Ok(facts) = facts.await
         {
             return Ok(facts);
         }
-        // The thread ended before it had anything to tell.
+        // The thread ended without a result.
         self.resume()?;
         Err(Error::stream("the connection that was to suspend rewrites of the AOF ended"))
     }
 
-    /// The bytes of the server's AOF by now.
+    /// The current size of the server's AOF.
     pub(super) async fn aof_bytes(&self) -> Option<u64> {
         let (answer, answered) = oneshot::channel();
         self.questions.as_ref()?.send(answer).ok()?;
         answered.await.ok()?
     }
 
-    /// Lets the server rewrite again.
+    /// Resumes rewrites.
     pub(super) fn end(mut self) -> Result<(), Error> {
         self.resume()
     }
@@ -101,25 +100,25 @@ impl Suspended {
 impl Drop for Suspended {
     fn drop(&mut self) {
         self.questions = None;
-        // A thread that has not touched the server looks whether it is still wanted before it does.
+        // A thread that has not changed the server yet checks this before it does.
         if self.touched.load(Ordering::SeqCst) {
-            // An error has been on its way already, or the job was cancelled: nobody is left to be told.
+            // An error is already being reported, or the job was cancelled: there is no one left to tell.
             let _ = self.resume();
         }
     }
 }
 
-/// The thread's own.
+/// The state of the thread.
 struct Keeper {
     options: ConnectOptions,
     asked: mpsc::UnboundedReceiver<Question>,
     touched: Arc<AtomicBool>,
-    /// What the setting was before it was changed.
+    /// The original value of the setting.
     before: Option<String>,
 }
 
 impl Keeper {
-    /// Suspends, answers, resumes.
+    /// Suspends, answers requests, resumes.
     fn keep(&mut self, told: oneshot::Sender<Facts>) -> Result<(), Error> {
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Error::stream)?;
@@ -134,7 +133,7 @@ impl Keeper {
         let mut connection = Connection::open(&self.options).await?;
         let facts = self.suspend(&mut connection).await?;
         if told.send(facts).is_ok() {
-            // Ends when the guard hangs up.
+            // Ends when the guard is dropped.
             while let Some(answer) = self.asked.recv().await {
                 let _ = answer.send(aof_bytes(&persistence(&mut connection).await?));
             }
@@ -168,7 +167,8 @@ impl Keeper {
                 tokio::time::sleep(Duration::from_millis(100)).await;
                 at = persistence(connection).await?;
             }
-            // While an fsync runs, writes wait (appendfsync everysec): what is acknowledged by now shall be in the file.
+            // While an fsync runs, writes are postponed (appendfsync everysec): wait until acknowledged writes are in
+            // the file.
             let wanted = aof_bytes(&at).unwrap_or_default().saturating_add(number(&at, "aof_buffer_length"));
             let since = Instant::now();
             while aof_bytes(&at).is_some_and(|bytes| bytes < wanted)
@@ -195,7 +195,7 @@ impl Keeper {
         })
     }
 
-    /// The server's words when it refuses.
+    /// The server's error message if it refuses.
     async fn set_to_zero(
         &mut self,
         connection: &mut Connection,
@@ -205,7 +205,7 @@ impl Keeper {
         if self.asked.is_closed() {
             return Ok(None);
         }
-        // Noted first: where the reply is lost the server may have obeyed.
+        // Recorded first: if the reply is lost, the server may have changed the setting.
         self.before = Some(value);
         match connection.ask_raw(&[b"CONFIG", b"SET", SETTING.as_bytes(), b"0"]).await? {
             Reply::Error(words) => {
@@ -223,7 +223,7 @@ fn not_suspended(server: &ServerIdentity, words: &str) -> String {
     )
 }
 
-/// Puts the setting back, on a new connection: the old one may be what failed.
+/// Restores the setting on a new connection, since the old one may be what failed.
 async fn resume(options: &ConnectOptions, value: &str) -> Result<(), Error> {
     let since = Instant::now();
     loop {

@@ -1,10 +1,11 @@
-//! What an error reply to a replayed command means: one that the server which wrote the file got as well when it loaded it,
-//! and ignored (`loadSingleAppendOnlyFile` in `aof.c` does not look at replies), or one that is the target's own.
+//! What an error reply to a replayed command means: either the server that wrote the file received it as well when it
+//! loaded the file, and ignored it (`loadSingleAppendOnlyFile` in `aof.c` does not look at replies), or it is specific
+//! to the target.
 //!
-//! Servers write commands that fail when they are run anew: 5.0 rewrites a stream that was made empty to an `XADD` with
-//! the id 0-0, which no server takes.
+//! Servers write commands that fail when replayed: 5.0 rewrites an empty stream to an `XADD` with the id 0-0, which no
+//! server accepts.
 
-/// Error codes of a state that the target is in, or of a right that the user lacks: the command itself is sound.
+/// Error codes of a state of the target, or of a missing permission: the command itself is valid.
 const STATES: &[&str] = &[
     "ASK",
     "BUSY",
@@ -26,7 +27,7 @@ const STATES: &[&str] = &[
     "WRONGPASS",
 ];
 
-/// Words of a server that does not understand a command: a server writes down only what it has understood.
+/// Messages of a server that does not understand a command: a server only logs commands that it understood.
 const NOT_UNDERSTOOD: &[&str] = &[
     "bad data format",
     "db index is out of range",

@@ -11,11 +11,11 @@ pub(super) struct Expiring {
     pub(super) number: i64,
     /// Milliseconds in one.
     pub(super) unit: i64,
-    /// It counts from the moment when the command runs.
+    /// It is relative to the time at which the command runs.
     pub(super) relative: bool,
-    /// Fields of a hash expire, and not the key.
+    /// Hash fields expire, not the key.
     pub(super) of_fields: bool,
-    /// Where the number is.
+    /// Position of the number.
     at: usize,
     form: Form,
 }
@@ -34,7 +34,7 @@ enum Form {
     Option,
 }
 
-/// Finds the expiry of a command, if it sets one. What is no number is left to the server to refuse.
+/// Finds the expiry that a command sets, if any. An invalid number is left to the server to refuse.
 pub(super) fn find(name: &str, words: &Words<'_>) -> Option<Expiring> {
     let number = |at: usize| -> Option<i64> { std::str::from_utf8(words.get(at)?).ok()?.parse().ok() };
     let second = |unit: i64, relative: bool, form: Form, of_fields: bool| {
@@ -53,7 +53,7 @@ pub(super) fn find(name: &str, words: &Words<'_>) -> Option<Expiring> {
         "hpexpireat" => second(1, false, Form::Fields, true),
         "restore" | "restore-asking" => {
             let absolute = words.iter().skip(4).any(|word| word.eq_ignore_ascii_case(b"ABSTTL"));
-            // None at all is 0.
+            // A missing number is 0.
             second(1, !absolute, Form::Restore, false).filter(|found| found.number != 0)
         }
         "set" => option(words, 3, false),
@@ -69,14 +69,14 @@ pub(super) fn find(name: &str, words: &Words<'_>) -> Option<Expiring> {
 
 fn option(words: &Words<'_>, from: usize, of_fields: bool) -> Option<Expiring> {
     let mut options = words.iter().enumerate().skip(from);
-    // Behind FIELDS come names and values, which may look like options.
+    // After FIELDS come names and values, which may look like options.
     while let Some((at, word)) = options.next().filter(|(_, word)| !word.eq_ignore_ascii_case(b"FIELDS")) {
         let (unit, relative) = match word.to_ascii_uppercase().as_slice() {
             b"EX" => (1000, true),
             b"PX" => (1, true),
             b"EXAT" => (1000, false),
             b"PXAT" => (1, false),
-            // What it compares with may look like an option, too.
+            // The comparison value may look like an option, too.
             b"IFEQ" | b"IFNE" | b"IFDEQ" | b"IFDNE" => {
                 options.next();
                 continue;
@@ -89,8 +89,8 @@ fn option(words: &Words<'_>, from: usize, of_fields: bool) -> Option<Expiring> {
     None
 }
 
-/// Puts an absolute time in milliseconds in the place of an expiry. What the server does not take in the same command
-/// is given back: the key and its time; and where nothing else is left to do, no word remains.
+/// Replaces an expiry by an absolute time in milliseconds. If the server does not support it in the same command, the
+/// key and its time are returned; if nothing else remains to be done, no words remain.
 pub(super) fn tell(
     name: &str,
     words: &mut Words<'_>,
@@ -109,15 +109,15 @@ pub(super) fn tell(
         Form::Expire => {
             put(0, Cow::Borrowed(b"PEXPIREAT"));
             put(2, time());
-            // NX, XX, GT, LT: a command that did nothing is not in the file; and beside placeholders they would compare
-            // what is not meant.
+            // NX, XX, GT, LT: a command without effect is not in the file; and with placeholders they would compare the
+            // wrong times.
             words.truncate(3);
             None
         }
         Form::Fields => {
             put(0, Cow::Borrowed(b"HPEXPIREAT"));
             put(2, time());
-            // Likewise: what remains in the file are the fields that it concerned.
+            // Likewise: only the fields that it affected are in the file.
             while words.get(3).is_some_and(|word| !word.eq_ignore_ascii_case(b"FIELDS")) {
                 words.remove(3);
             }

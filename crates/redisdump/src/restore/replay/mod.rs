@@ -1,8 +1,8 @@
-//! An AOF into a server: its base by the ordinary loader, then its commands, in their order, on one connection.
+//! Replays an AOF into a server: its base by the ordinary loader, then its commands, in order, on one connection.
 //!
-//! The whole file is read first: a command that the target does not know, or that cannot be told it, is named before
-//! anything is written. What such a file holds can be known only by running it, so that there is nothing to look keys up
-//! in afterwards: what a report can say is which commands were answered with an error.
+//! The whole file is read first: a command that the target does not know, or that cannot be translated, is reported
+//! before anything is written. The contents of such a file are known only by running it, so keys cannot be verified
+//! afterwards; a report can only list the commands that were answered with an error.
 
 mod error_reply;
 mod expiry;
@@ -37,16 +37,16 @@ use pipeline::Pipeline;
 use preflight::{Against, Preflight, preflight_scan};
 use table::Table;
 
-/// Commands that are named; the others are counted.
+/// Maximum number of commands that are listed; further ones are counted.
 const NAMED: usize = 20;
 
-/// Restores an AOF into an empty server: a file, a manifest, or a folder ([`Files::locate`] says which paths mean what).
-/// With `until`, only what came before the first annotation later than that (seconds since the epoch).
+/// Restores an AOF into an empty server: a file, a manifest, or a folder ([`Files::locate`] describes the paths). With
+/// `until`, only the commands before the first annotation later than that time (seconds since the epoch).
 ///
 /// # Errors
-/// [`Error::Refused`] and [`Error::Unsupported`]: the server is not fit, or commands cannot be told it; nothing was
-/// written. [`Error::File`]: no server loads the file; nothing was written. Any later error names the file, the byte and
-/// the command.
+/// [`Error::Refused`] and [`Error::Unsupported`]: the server is not suitable, or commands cannot be translated; nothing
+/// was written. [`Error::File`]: no server loads the file; nothing was written. Any later error names the file, the
+/// byte and the command.
 pub async fn apply_aof(
     path: &Path,
     options: &ConnectOptions,
@@ -177,7 +177,7 @@ pub async fn apply_aof(
     Ok(report)
 }
 
-/// Refuses a moment of which the files do not tell what was there then.
+/// Refuses a point in time for which the files do not determine the contents.
 fn refuse_unknown_moment(path: &Path, files: &Files, until: i64) -> Result<(), Error> {
     match TimeRange::of(files)?.refusal(until) {
         None => Ok(()),
@@ -188,9 +188,11 @@ fn refuse_unknown_moment(path: &Path, files: &Files, until: i64) -> Result<(), E
     }
 }
 
-/// Databases that commands go to and that the server has not. It is asked to choose each: its settings it may not tell.
+/// Databases that commands use and that the server does not have. Each is tried with SELECT, since the server may hide
+/// its settings.
 async fn missing_databases(connection: &mut Connection, found: &Preflight) -> Result<Vec<String>, Error> {
-    /// An AOF that names more databases than this goes to none of the others unseen: the replay ends there.
+    /// If an AOF uses more databases than this, the others are not checked here: the replay stops at the first missing
+    /// one.
     const MOST: usize = 100_000;
     let mut conflicts = Vec::new();
     for (from, to) in found.databases.iter().filter(|(_, to)| **to > 0).take(MOST) {
@@ -208,7 +210,7 @@ async fn missing_databases(connection: &mut Connection, found: &Preflight) -> Re
     Ok(conflicts)
 }
 
-/// What undated relative expiries of a file are counted from, in milliseconds since the epoch.
+/// The base of undated relative expiries of a file, in milliseconds since the epoch.
 fn expiry_base(base: ExpiryBase, path: &Path, now: i64) -> i64 {
     let modified = || {
         let modified = std::fs::metadata(path).and_then(|metadata| metadata.modified()).ok()?;
@@ -243,13 +245,13 @@ fn refuse_what_cannot_be_told(
     Err(Error::Refused { what: format!("not every command of the AOF can be told {server}"), conflicts })
 }
 
-/// A command for people: its name and its first argument.
+/// A command for display: its name and its first argument.
 fn shown_command(words: &[&[u8]]) -> String {
     let short = |word: &&[u8]| shown(word.get(..64).unwrap_or(word));
     words.iter().take(2).map(short).collect::<Vec<_>>().join(" ")
 }
 
-/// A part of a file as a stream.
+/// Part of a file as a stream.
 fn part_of(
     path: &Path,
     from: u64,

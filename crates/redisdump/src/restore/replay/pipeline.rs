@@ -1,4 +1,4 @@
-//! The commands of one file after another, sent while the replies to those before are read.
+//! Sends the commands of one file after another while the replies to earlier ones are read.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -22,24 +22,24 @@ use crate::restore::settings::BATCH;
 use crate::restore::settings::RestoreOptions;
 
 const OPERATION: &str = "replaying commands; what it has taken stays there: empty it before the next try";
-/// Commands of a transaction that are remembered by name until EXEC answers.
+/// Maximum number of commands of a transaction that are kept by name until EXEC answers.
 const REMEMBERED: usize = 1000;
 
-/// A transaction that waits for its EXEC: the first of its commands, MULTI included, and how many count.
+/// A transaction that waits for its EXEC: its first commands including MULTI, and how many count.
 #[derive(Debug, Default)]
 struct Transaction {
     first: Vec<Sent>,
     counted: u64,
 }
 
-/// What a reply is awaited for.
+/// What a reply is for.
 #[derive(Debug)]
 struct Sent {
-    /// Where the command begins in its file.
+    /// Offset of the command in its file.
     offset: u64,
     shown: Box<str>,
     kind: Kind,
-    /// The command of the file is complete with this one.
+    /// This command completes a command of the file.
     counts: bool,
 }
 
@@ -51,14 +51,14 @@ enum Kind {
     Discard,
 }
 
-/// A replay that is going on.
+/// A replay in progress.
 pub(super) struct Pipeline<'a> {
     translator: Translator<'a>,
     settings: &'a RestoreOptions,
     connection: Connection,
     target: String,
     checked: Checked,
-    /// Commands that were not sent.
+    /// Number of commands that were not sent.
     left_out: Vec<String>,
     lefts: u64,
     began: Instant,
@@ -76,7 +76,7 @@ struct Checked {
     error_replies: Vec<String>,
 }
 
-/// What a replay was.
+/// The result of a replay.
 pub(super) struct Finished {
     pub(super) connection: Connection,
     pub(super) commands: u64,
@@ -93,7 +93,7 @@ pub(super) struct Finished {
     pub(super) field_placeholders: u64,
 }
 
-/// Is told the file's commands, and makes those of the target ready.
+/// Receives the file's commands and prepares those for the target.
 struct Told<'t, 'a> {
     translator: &'t mut Translator<'a>,
     path: &'t Path,
@@ -167,12 +167,12 @@ impl<'a> Pipeline<'a> {
         }
     }
 
-    /// What relative expiries of the next file are counted from where it has no date, in milliseconds since the epoch.
+    /// The base of relative expiries of the next file where it has no date, in milliseconds since the epoch.
     pub(super) fn count_expiries_from(&mut self, moment: i64) {
         self.translator.expiry_base = moment;
     }
 
-    /// Replays the commands of a file, and waits for their replies.
+    /// Replays the commands of a file and waits for their replies.
     pub(super) async fn replay(
         &mut self,
         path: &Path,
@@ -198,12 +198,12 @@ impl<'a> Pipeline<'a> {
         let feed = async {
             let mut stream = std::pin::pin!(part_of(path, begin, None));
             let mut flush = async |told: &mut Told<'_, '_>| -> Result<(), Error> {
-                // Both at once: what is noted may be more than the other side takes before it sees replies.
+                // Both at once: more may be queued than the other side accepts before it sees replies.
                 let queue = std::mem::take(&mut told.queue);
                 *total += queue.len() as u64;
                 let note = async {
                     for what in queue {
-                        // The other side only goes away with an error of its own, which is the one that is reported.
+                        // The other side ends early only with an error of its own, which is the one that is reported.
                         if sent.send(what).await.is_err() {
                             break;
                         }
@@ -245,7 +245,7 @@ impl<'a> Pipeline<'a> {
                 match failed {
                     None => checked.answered(what, &mut transaction),
                     Some(Failed { place, message, errors }) => {
-                        // The replies begin with that to the command behind MULTI.
+                        // The replies begin with the one to the command after MULTI.
                         let within =
                             place.and_then(|at| transaction.as_ref()?.first.get(usize::try_from(at).ok()?));
                         let text = refused_by_server(path, &what, within, place);
@@ -276,7 +276,7 @@ impl<'a> Pipeline<'a> {
             }
             Ok::<_, Error>(())
         };
-        // When the server refuses a command, the feeding must stop too, and the refusal is what is reported.
+        // When the server refuses a command, feeding must stop as well, and the refusal is what is reported.
         let (mut feed, mut check) = (std::pin::pin!(feed), std::pin::pin!(check));
         tokio::select! {
             biased;
@@ -317,7 +317,7 @@ impl Told<'_, '_> {
         self.queue.push(Sent { offset: 0, shown: "SELECT".into(), kind: Kind::Plain, counts: false });
     }
 
-    /// A transaction without its end counts as not there.
+    /// An unfinished transaction is ignored.
     fn discard(&mut self, offset: u64) {
         wire::command(&mut self.out, &[b"DISCARD"]);
         self.queue.push(Sent { offset, shown: "DISCARD".into(), kind: Kind::Discard, counts: false });
@@ -348,7 +348,8 @@ impl Checked {
 }
 
 impl Checked {
-    /// An error reply that the server which wrote the file got as well, and ignored. Of a transaction all else was done.
+    /// An error reply that the server which wrote the file received as well, and ignored. The rest of a transaction was
+    /// executed.
     fn ignored(&mut self, what: Sent, errors: u64, text: String, transaction: &mut Option<Transaction>) {
         self.errors += errors;
         if self.error_replies.len() < NAMED {

@@ -1,4 +1,4 @@
-//! An AOF, read once before anything is written: its shape, and what cannot be told the target.
+//! Preflight scan of an AOF before anything is written: its structure, and what cannot be translated for the target.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -12,22 +12,22 @@ use crate::aof::{self, AofSummary, Command, Files, Keep, ReadOptions};
 use crate::convert::commands::{PlaceholderExpiries, Target};
 use crate::rdb::{self, Elements};
 
-/// The longest command that is held; a server takes no longer argument by default.
+/// The longest command that is held in memory; servers accept no longer arguments by default.
 pub(super) const LONGEST: usize = 1 << 30;
 
-/// What was found.
+/// The result of the scan.
 #[derive(Debug, Default)]
 pub(super) struct Preflight {
     pub(super) summary: AofSummary,
-    /// Commands that cannot be told, the first of them by name, and how many there are.
+    /// The first commands that cannot be translated, and how many there are.
     pub(super) refused: Vec<String>,
     pub(super) refusals: u64,
     pub(super) databases: BTreeMap<u64, u64>,
-    /// What of the choice has matched keys.
+    /// Which parts of the choice have matched keys.
     pub(super) matched: Matched,
 }
 
-/// What the commands are held against.
+/// What the commands are checked against.
 pub(super) struct Against {
     pub(super) table: Table,
     pub(super) choice: KeyChoice,
@@ -81,7 +81,7 @@ impl aof::Visitor for PreflightVisitor<'_> {
     }
 }
 
-/// Reads all of it. Blocks on the disk.
+/// Reads the whole file, blocking on disk I/O.
 pub(super) fn preflight_scan(
     files: &Files,
     until: Option<i64>,
@@ -108,7 +108,7 @@ pub(super) fn preflight_scan(
 }
 
 impl Preflight {
-    /// Why it cannot be replayed, whatever may be left out.
+    /// Why it cannot be replayed, regardless of what may be omitted.
     pub(super) fn conflicts(&self) -> Vec<String> {
         let mut from = BTreeMap::<u64, u64>::new();
         let mut conflicts = Vec::new();

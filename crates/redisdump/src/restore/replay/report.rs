@@ -1,4 +1,4 @@
-//! What became of an AOF.
+//! The result of the replay of an AOF.
 
 use std::fmt;
 
@@ -7,58 +7,57 @@ use serde::Serialize;
 use crate::ServerIdentity;
 use crate::aof::{AofSummary, Cut, CutReason, FileSummary};
 
-/// What became of an AOF.
+/// The result of the replay of an AOF.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct AofReport {
-    /// The server that was filled.
+    /// The target server.
     pub server: ServerIdentity,
     /// The files, in the order in which they were loaded.
     pub files: Vec<FileSummary>,
-    /// The tail that does not count, as it does for no server.
+    /// The truncated tail, which no server loads either.
     pub cut: Option<Cut>,
     /// The last `#TS:` annotation, in seconds since the epoch.
     pub timestamp: Option<i64>,
-    /// Keys of the base, before the commands.
+    /// Number of keys in the base, before the commands.
     pub base_keys: u64,
-    /// Function libraries of the base.
+    /// Number of function libraries in the base.
     pub functions: u64,
-    /// What of the base the server cannot hold.
+    /// Data of the base that the server does not support.
     pub left_out: crate::convert::commands::UnsupportedValues,
-    /// Commands of the files that the server answered without an error; those of transactions that were not finished do
-    /// not count.
+    /// Number of commands that the server answered without an error, except those of unfinished transactions.
     pub commands: u64,
-    /// Commands that the server answered with an error, as any server does with the same keys, so that the one which wrote
-    /// the file ignored them as well: the first of them, by file and offset.
+    /// The first commands that were answered with an error, by file and offset. Any server with the same keys gives the
+    /// same error, so that the one which wrote the file ignored it as well.
     pub error_replies: Vec<String>,
     /// How many there are.
     pub errors: u64,
-    /// Expiries that the file states relative to a moment which it does not state, and what they were counted from, in
-    /// milliseconds since the epoch (the earliest).
+    /// Expiries that the file states relative to an unknown time, and their base in milliseconds since the epoch (the
+    /// earliest).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub undated_expiries: Option<UndatedExpiries>,
-    /// Streams that servers of version 5.0 wrote as an `XADD` with the id 0-0, which later servers answer with an error: they
-    /// were made empty by another id.
+    /// Number of streams that servers of version 5.0 wrote as an `XADD` with the id 0-0, which later servers answer
+    /// with an error: they were created empty with another id.
     pub empty_streams: u64,
-    /// Commands whose counters of streams were left out, since the server keeps none (before 7.0).
+    /// Number of commands whose stream counters were omitted, since the server has none (before 7.0).
     pub stream_counters_left_out: u64,
-    /// Commands for keys that were not asked for, and were not sent.
+    /// Number of commands for keys that were not selected; they were not sent.
     pub unwanted: u64,
-    /// Keys that had expired when all was done, and are gone.
+    /// Number of keys that had expired at the end and no longer exist.
     pub expired: u64,
-    /// Fields of hashes likewise.
+    /// The same for hash fields.
     pub expired_fields: u64,
-    /// Scripts and functions that were run anew, by command: a time that they look at is now.
+    /// Scripts and functions that were run again, by command; they see the current time.
     pub scripts: std::collections::BTreeMap<String, u64>,
-    /// Commands that were left out or refused, since that was allowed: the first of them, by file and offset.
+    /// The first commands that were omitted or refused, as allowed by the options, by file and offset.
     pub refused: Vec<String>,
     /// How many there are.
     pub refusals: u64,
-    /// Keys that the server evicted meanwhile, to stay within its `maxmemory`.
+    /// Number of keys that the server evicted during the replay because of its `maxmemory`.
     pub evicted: u64,
-    /// Keys that the server holds now.
+    /// Number of keys that the server holds now.
     pub keys: u64,
-    /// False when some expiries may be off by a millisecond, for the server does not tell them exactly.
+    /// False if some expiries may be off by a millisecond, because the server does not report them exactly.
     pub expiry_exact: bool,
 }
 
@@ -131,17 +130,17 @@ impl fmt::Display for AofReport {
     }
 }
 
-/// Expiries without a date.
+/// Expiries without a known base.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct UndatedExpiries {
     /// How many.
     pub count: u64,
-    /// What they were counted from, in milliseconds since the epoch; the earliest, of several files.
+    /// Their base, in milliseconds since the epoch; for several files, the earliest.
     pub from_ms: i64,
 }
 
-/// The first of many commands, and how many more there are.
+/// The first of many commands, and the number of further ones.
 fn named(f: &mut fmt::Formatter<'_>, what: &str, first: &[String], all: u64) -> fmt::Result {
     for one in first {
         write!(f, "\n{what}: {one}")?;
@@ -153,7 +152,7 @@ fn named(f: &mut fmt::Formatter<'_>, what: &str, first: &[String], all: u64) -> 
 }
 
 impl AofReport {
-    /// Of files that have been read, before anything is sent.
+    /// For files that have been read, before anything is sent.
     pub(super) fn new(server: ServerIdentity, summary: &AofSummary) -> AofReport {
         AofReport {
             server,

@@ -1,4 +1,4 @@
-//! Placeholders, set right when all commands have run: see [`PlaceholderExpiries`].
+//! Replaces placeholders by the real expiries after all commands have run: see [`PlaceholderExpiries`].
 
 use crate::Error;
 use crate::ServerIdentity;
@@ -7,21 +7,21 @@ use crate::client::identity::clock;
 use crate::client::wire::{Connection, Reply, command};
 use crate::convert::commands::PlaceholderExpiries;
 
-/// Keys that are asked about at a time.
+/// Number of keys that are queried at a time.
 const BATCH: &[u8] = b"1000";
-/// How often a clock is asked that ticked while an expiry was.
+/// How often an expiry is queried again if the clock ticked meanwhile.
 const TRIES: usize = 20;
-/// So many milliseconds ago is certainly past, however inexactly it is known.
+/// A time this many milliseconds ago is certainly past, however inexact the clock.
 const SURELY: i64 = 10_000;
 
-/// What became of the placeholders.
+/// What happened to the placeholders.
 #[derive(Debug, Default, Clone, Copy)]
 pub(super) struct Settled {
-    /// Keys that had expired, and are gone.
+    /// Number of keys that had expired and no longer exist.
     pub(super) expired: u64,
-    /// Fields of hashes likewise.
+    /// The same for hash fields.
     pub(super) expired_fields: u64,
-    /// False when an expiry may be off by a millisecond: the server does not tell it exactly.
+    /// False if an expiry may be off by a millisecond: the server does not report it exactly.
     pub(super) exact: bool,
 }
 
@@ -74,7 +74,7 @@ async fn keys(
                 right.push((name, at.to_string()));
             }
         }
-        // What has passed is deleted by that.
+        // This deletes keys whose expiry has passed.
         batch(
             connection,
             right.iter().map(|(name, at)| vec![b"PEXPIREAT".as_slice(), name.as_slice(), at.as_bytes()]),
@@ -86,7 +86,7 @@ async fn keys(
     }
 }
 
-/// When a key expires, by a server that tells only how long it has: exact when its clock stood still meanwhile.
+/// When a key expires, for a server that only reports the remaining time: exact if its clock did not advance meanwhile.
 async fn exactly(connection: &mut Connection, name: &[u8], settled: &mut Settled) -> Result<i64, Error> {
     let mut at = -1;
     for _ in 0..TRIES {
@@ -137,7 +137,7 @@ async fn fields(
             let count = fields.len().to_string();
             let mut words: Vec<&[u8]> = vec![b"HPEXPIRETIME", name, b"FIELDS", count.as_bytes()];
             words.extend(fields.iter().map(Vec::as_slice));
-            // None at all when the key is gone: its last field has expired.
+            // Empty if the key no longer exists because its last field has expired.
             let Reply::Array(told) = connection.ask(&words).await? else { return Ok(()) };
             let now = clock(connection).await?;
             let right: Vec<(&[u8], String)> = fields
@@ -174,7 +174,7 @@ async fn scan(connection: &mut Connection, words: &[&[u8]]) -> Result<(Vec<u8>, 
     Ok((cursor.unwrap_or_else(|| b"0".to_vec()), names))
 }
 
-/// Sends commands at once and gives the number that each answers; -1 for any other reply.
+/// Sends commands together and returns the number that each is answered with; -1 for any other reply.
 async fn batch<'b>(
     connection: &mut Connection,
     commands: impl Iterator<Item = Vec<&'b [u8]>>,

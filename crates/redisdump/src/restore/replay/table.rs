@@ -1,5 +1,5 @@
-//! The target's own table of commands: what it knows, what writes, and where the names of keys stand; and beside it what
-//! servers of all versions may write into an append-only file, which the target's version alone does not tell.
+//! The target's own command table: which commands it knows, which write, and where key names are. In addition, what
+//! servers of all versions may write into an append-only file, which the target's version alone does not reveal.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::LazyLock;
@@ -10,7 +10,7 @@ use crate::client::wire::{Connection, Reply};
 /// What servers of every version write into their append-only files, by their own tables: see the file itself.
 const REPLICATED: &str = include_str!("commands.txt");
 
-/// Functions and shard channels came with 7.0, which has commands with the flag `may_replicate` and does not tell it
+/// Functions and shard channels came with 7.0, which has commands with the flag `may_replicate` but does not report it
 /// (`MAY_REPLICATE` in `src/commands/fcall.json` and `spublish.json` of Redis 7.0).
 const ALSO_REPLICATED: [&str; 2] = ["fcall", "spublish"];
 
@@ -23,18 +23,18 @@ pub(super) fn may_occur_in_aof(name: &str, second: Option<&[u8]>) -> bool {
     KNOWN.contains(name) || member(name, second).is_some_and(|member| KNOWN.contains(member.as_str()))
 }
 
-/// A subcommand's name as tables have it.
+/// The name of a subcommand as used in command tables.
 fn member(name: &str, second: Option<&[u8]>) -> Option<String> {
     let word = second.filter(|word| word.len() < 32).and_then(|word| std::str::from_utf8(word).ok())?;
     Some(format!("{name}|{}", word.to_ascii_lowercase()))
 }
 
-/// Where a command has the names of keys.
+/// Where the key names of a command are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Entry {
-    /// It may write, or be handed to replicas though it does not.
+    /// It may write, or be replicated although it does not write.
     pub(super) writes: bool,
-    /// Only the server itself can say which arguments are keys.
+    /// Only the server itself can tell which arguments are keys.
     pub(super) movable: bool,
     first: i64,
     last: i64,
@@ -42,7 +42,7 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    /// The arguments that name keys, of a command with so many.
+    /// The arguments that name keys, for a command with this number of arguments.
     pub(super) fn keys(self, arguments: usize) -> impl Iterator<Item = usize> {
         let count = i64::try_from(arguments).unwrap_or(i64::MAX);
         let last = if self.last < 0 { count.saturating_add(self.last) } else { self.last.min(count - 1) };
@@ -53,12 +53,12 @@ impl Entry {
     }
 }
 
-/// What `COMMAND` tells, by lower-case name; those in containers as `xgroup|create`.
+/// The reply to `COMMAND`, by lower-case name; subcommands as `xgroup|create`.
 #[derive(Debug, Default)]
 pub(super) struct Table(HashMap<String, Entry>);
 
 impl Table {
-    /// Asks the server.
+    /// Queries the server.
     pub(super) async fn ask(connection: &mut Connection) -> Result<Table, Error> {
         let reply = connection.ask(&[b"COMMAND"]).await?;
         let mut table = Table::default();
@@ -103,7 +103,7 @@ impl Table {
 
 #[cfg(test)]
 impl Table {
-    /// A table of so many commands: name, writes, movable, first, last, step.
+    /// A table of these commands: name, writes, movable, first, last, step.
     pub(super) fn of(commands: &[(&str, bool, bool, i64, i64, i64)]) -> Table {
         let entry = |&(name, writes, movable, first, last, step): &(&str, bool, bool, i64, i64, i64)| {
             (name.to_owned(), Entry { writes, movable, first, last, step })

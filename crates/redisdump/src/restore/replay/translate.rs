@@ -1,5 +1,5 @@
-//! A command of an AOF as the target is told it: databases and expiries put right, keys that are not wanted left out.
-//! Pure: bytes in, bytes out.
+//! Translates a command of an AOF for the target: databases and expiries adjusted, unselected keys omitted. Pure: bytes
+//! in, bytes out.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -11,42 +11,42 @@ use super::table::{Table, may_occur_in_aof};
 use crate::client::wire::command;
 use crate::convert::commands::{PlaceholderExpiries, Target};
 
-/// Why a command is not sent: in words that follow its name.
+/// Why a command is not sent: words that follow its name.
 pub(super) type Refusal = String;
 
-/// What the commands before left behind.
+/// State carried over from earlier commands.
 pub(super) struct Translator<'a> {
     pub(super) table: &'a Table,
     pub(super) choice: &'a KeyChoice,
-    /// What of the choice has matched keys.
+    /// Which parts of the choice have matched keys.
     pub(super) matched: Matched,
     pub(super) times: PlaceholderExpiries,
     target: Target,
-    /// `SET` takes an absolute expiry (6.2).
+    /// `SET` supports an absolute expiry (6.2).
     set_takes_expiry: bool,
     /// The last `#TS:`, in seconds.
     pub(super) annotated: Option<i64>,
-    /// What relative expiries before the first `#TS:` are counted from, in milliseconds.
+    /// The base of relative expiries before the first `#TS:`, in milliseconds.
     pub(super) expiry_base: i64,
-    /// How many there were, and the earliest moment that they were counted from.
+    /// How many there were, and their earliest base.
     pub(super) undated: Option<UndatedExpiries>,
-    /// Commands told without counters of streams, which the target does not keep.
+    /// Number of commands sent without stream counters, which the target does not have.
     pub(super) counters: u64,
-    /// Error replies are not ignored: what is an error elsewhere is told as it stands.
+    /// Error replies are not ignored: commands that fail elsewhere are sent unchanged.
     pub(super) strict: bool,
-    /// Streams that were made empty by another id than 0-0.
+    /// Number of streams that were created empty with another id than 0-0.
     pub(super) empty_streams: u64,
     /// Between MULTI and EXEC.
     in_multi: bool,
-    /// The command told last stands in a transaction of its own, so that it does not block.
+    /// The last command is in a transaction of its own, so that it does not block.
     pub(super) wrapped: bool,
-    /// Every database that was selected, and where it went.
+    /// Every selected database, and its target database.
     pub(super) databases: BTreeMap<u64, u64>,
     /// Scripts and functions that were called, by command.
     pub(super) scripts: BTreeMap<String, u64>,
-    /// Commands for keys that are not wanted.
+    /// Number of commands for unselected keys.
     pub(super) unwanted: u64,
-    /// Expiries that were told by placeholders.
+    /// Number of expiries sent as placeholders.
     pub(super) placeholders: u64,
     /// Those of hash fields among them.
     pub(super) field_placeholders: u64,
@@ -87,7 +87,7 @@ impl<'a> Translator<'a> {
         }
     }
 
-    /// A file begins; gives the database of the target that stands for its first one.
+    /// Starts a file; returns the target database that corresponds to its first one.
     pub(super) fn begin(&mut self) -> u64 {
         self.in_multi = false;
         self.choice.database(0)
@@ -99,10 +99,10 @@ impl<'a> Translator<'a> {
         self.annotated = seconds.and_then(|digits| digits.trim().parse().ok()).or(self.annotated);
     }
 
-    /// Appends what the target is told; gives the number of commands.
+    /// Appends the commands for the target; returns their number.
     ///
     /// # Errors
-    /// Why it cannot be told.
+    /// Why it cannot be translated.
     pub(super) fn translate(&mut self, words: &[&[u8]], out: &mut Vec<u8>) -> Result<u64, Refusal> {
         let Some(name) = words.first().and_then(|name| std::str::from_utf8(name).ok()) else {
             return Err("it has no name".to_owned());
@@ -155,7 +155,7 @@ impl<'a> Translator<'a> {
             }
         }
         let words: Vec<&[u8]> = words.iter().map(AsRef::as_ref).collect();
-        // A server that loads its file never blocks; another one does not within a transaction.
+        // A server that loads its file never blocks; a live one does not block within a transaction.
         self.wrapped = !self.in_multi && may_block(&name, &words);
         if self.wrapped {
             command(out, &[b"MULTI"]);
@@ -174,7 +174,7 @@ impl<'a> Translator<'a> {
         Ok(count)
     }
 
-    /// The time that is meant, in milliseconds since the epoch.
+    /// The absolute time, in milliseconds since the epoch.
     fn absolute(&mut self, found: &Expiring) -> i64 {
         let at = found.number.saturating_mul(found.unit);
         if !found.relative {
@@ -197,7 +197,7 @@ impl<'a> Translator<'a> {
         number.ok_or_else(|| "its database is no number".to_owned())
     }
 
-    /// Leaves keys out that are not wanted; false when nothing remains.
+    /// Omits unselected keys; false if nothing remains.
     fn chosen(
         &mut self,
         name: &str,
@@ -222,7 +222,7 @@ impl<'a> Translator<'a> {
         if many == keys.len() {
             return Ok(true);
         }
-        // What is done to one key does not depend on the others.
+        // The effect on one key does not depend on the others.
         let width = match name {
             "del" | "unlink" | "touch" => 1,
             "mset" => 2,
@@ -242,7 +242,7 @@ impl<'a> Translator<'a> {
         Ok(many > 0)
     }
 
-    /// What older servers call otherwise.
+    /// Commands that have other names on older servers.
     fn rename(&mut self, name: &str, words: &mut Words<'_>) {
         let features = self.target.features();
         let older = |redis| self.target.flavor == crate::rdb::Dialect::Redis && self.target.major < redis;
@@ -263,21 +263,21 @@ impl<'a> Translator<'a> {
                     self.counters += 1;
                 }
             }
-            // 5.0 writes an empty stream so, and makes it though it answers with an error; later servers make none. What
-            // they write themselves, and XSETID follows in any case.
+            // 5.0 writes an empty stream like this, and creates it although it answers with an error; later servers do
+            // not create it. The form that they write themselves is sent instead; XSETID follows in any case.
             "xadd" if !self.strict && is_empty_stream(words) => {
                 if let Some(id) = words.get_mut(4) {
                     *id = Cow::Borrowed(b"0-1");
                     self.empty_streams += 1;
                 }
             }
-            // The same in the foreground, whatever the server knows.
+            // The same in the foreground, whatever the server supports.
             "flushall" | "flushdb" if older(4) => words.truncate(1),
             _ => {}
         }
     }
 
-    /// Databases that a command names beside the one that is selected.
+    /// Databases that a command names in addition to the selected one.
     fn other_databases(&mut self, name: &str, words: &mut Words<'_>) -> Result<(), Refusal> {
         let places: Vec<usize> = match name {
             "move" => vec![2],
@@ -307,7 +307,7 @@ fn is_empty_stream(words: &Words<'_>) -> bool {
     is(2, b"MAXLEN") && is(3, b"0") && is(4, b"0-0")
 }
 
-/// True for a command that waits where there is nothing to take. Servers up to 6.0 write BRPOPLPUSH as it was sent.
+/// True for a command that waits if there is nothing to take. Servers up to 6.0 write BRPOPLPUSH as it was sent.
 fn may_block(name: &str, words: &[&[u8]]) -> bool {
     const BLOCKING: &[&str] =
         &["blmove", "blmpop", "blpop", "brpop", "brpoplpush", "bzmpop", "bzpopmax", "bzpopmin"];
@@ -340,7 +340,7 @@ mod tests {
         Table::of(&keys.into_iter().map(key).chain(others).collect::<Vec<_>>())
     }
 
-    /// What is told for these commands, as words; a refusal in angle brackets.
+    /// The translation of these commands, as words; a refusal in angle brackets.
     fn told(target: Target, choice: &KeyChoice, annotated: Option<i64>, lines: &[&str]) -> Vec<String> {
         let table = table();
         let mut translator = Translator::new(&table, choice, PlaceholderExpiries::new(NOW), target);
@@ -403,7 +403,7 @@ mod tests {
             assert_eq!(all(Target::redis(7, 0), &[line]).join(";"), new);
             assert_eq!(all(Target::redis(3, 0), &[line]).join(";"), old);
         }
-        // Without a date they are counted from the moment that is given, and keep their keys.
+        // Without a date, the given time is their base, and they keep their keys.
         let undated = told(
             Target::redis(7, 0),
             &KeyChoice::default(),
