@@ -1,8 +1,8 @@
-//! What passed by in a capture, key by key, as digests: a target can be held against it however the source has changed
-//! since, and without reading anything twice.
+//! The digests of a capture, key by key: a target can be compared with them however the source has changed since,
+//! without reading anything twice.
 //!
-//! A record is a key's name, its expiry, and the digest of its value. Records stay in memory up to a bound, and beyond it
-//! go to a temporary file that has no name and that only this process can read; no value is in it.
+//! A record is a key's name, its expiry, and the digest of its value. Records are kept in memory up to a limit; further
+//! ones go to an unnamed temporary file that only this process can read. No value is in it.
 
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek as _, Write as _};
@@ -14,19 +14,19 @@ use crate::compare::field_ttl::{Fields, LISTED, Watch, number};
 use crate::rdb::Kind;
 use crate::{ConnectOptions, Error};
 
-/// Bytes of records that are in memory.
+/// Maximum size of the records in memory, in bytes.
 const HELD: usize = 16 << 20;
 
-/// The digests of a capture's keys, in the order in which they came.
+/// The digests of a capture's keys, in order of arrival.
 #[derive(Debug)]
 pub struct DigestLog {
-    /// Whether the server that is held against them keeps counters of streams.
+    /// Whether the server to compare with has stream counters.
     counters: bool,
-    /// That server's clock when the log began.
+    /// That server's clock when the log was started.
     now: i64,
-    /// Fields of hashes are digested without their expiries.
+    /// Hash fields are digested without their expiries.
     unexpiring: bool,
-    /// When what was captured was written, in milliseconds since the epoch, where it says that.
+    /// When the captured data was written, in milliseconds since the epoch, if it says so.
     moment: i64,
     most: usize,
     held: Vec<u8>,
@@ -43,15 +43,15 @@ pub(crate) struct Record {
     pub(crate) db: u64,
     pub(crate) name: Vec<u8>,
     pub(crate) live: Live,
-    /// Modules keep metadata beside its value.
+    /// Modules store additional metadata.
     pub(crate) metadata: bool,
 }
 
 impl DigestLog {
-    /// An empty log, of what this server will be held against: what it does not keep is left out of the digests.
+    /// An empty log for a comparison with this server: what it does not store is omitted from the digests.
     ///
     /// # Errors
-    /// The server cannot be asked.
+    /// The server cannot be queried.
     pub async fn against(target: &ConnectOptions) -> Result<DigestLog, Error> {
         let mut connection = crate::client::wire::Connection::open(target).await?;
         let server = identify(&mut connection, target).await?;
@@ -59,7 +59,7 @@ impl DigestLog {
         Ok(DigestLog::empty(key_reader.has_counters(), key_reader.now(), HELD))
     }
 
-    /// An empty log, with so many bytes of records in memory.
+    /// An empty log with this limit for records in memory, in bytes.
     fn empty(counters: bool, now: i64, most: usize) -> DigestLog {
         DigestLog {
             counters,
@@ -76,7 +76,7 @@ impl DigestLog {
         }
     }
 
-    /// Empty logs for the nodes of a cluster, which share the memory of this one.
+    /// Empty logs for the nodes of a cluster, which share the memory limit of this one.
     pub(crate) fn divided(&self, number: usize) -> Vec<DigestLog> {
         let most = self.most / number.max(1);
         let one =
@@ -84,39 +84,39 @@ impl DigestLog {
         (0..number).map(|_| one()).collect()
     }
 
-    /// The logs of several nodes as one.
+    /// Combines the logs of several nodes.
     pub(crate) fn joined(logs: Vec<DigestLog>) -> Option<DigestLog> {
         let mut logs = logs.into_iter();
         let first = logs.next()?;
         Some(DigestLog { others: logs.collect(), ..first })
     }
 
-    /// The logs that it is made of, to be read one after another.
+    /// The logs that it consists of, to be read one after another.
     pub(crate) fn into_parts(mut self) -> Vec<DigestLog> {
         let others = std::mem::take(&mut self.others);
         std::iter::once(self).chain(others).collect()
     }
 
-    /// Holds so many bytes of records in memory.
+    /// Sets the limit for records in memory, in bytes.
     #[must_use]
     pub fn holding(mut self, bytes: usize) -> DigestLog {
         self.most = bytes;
         self
     }
 
-    /// Digests fields of hashes without their expiries, where the target is given them so.
+    /// Digests hash fields without their expiries, if the target is restored without them.
     #[must_use]
     pub fn without_field_expiries(mut self, without: bool) -> DigestLog {
         self.unexpiring = without;
         self
     }
 
-    /// Keys in the log.
+    /// Number of keys in the log.
     pub fn keys(&self) -> u64 {
         self.records + self.others.iter().map(DigestLog::keys).sum::<u64>()
     }
 
-    /// Digests as the log keeps them.
+    /// A digester with the settings of this log.
     pub(crate) fn digester(&self) -> Digester {
         let mut digester = match self.counters {
             true => Digester::default(),
@@ -129,13 +129,13 @@ impl DigestLog {
         digester
     }
 
-    /// Notes when what is captured was written; gives it back where digests depend on it.
+    /// Records when the captured data was written; returns it if digests depend on it.
     pub(crate) fn written(&mut self, moment: i64) -> Option<i64> {
         self.moment = moment;
         self.unexpiring.then_some(moment)
     }
 
-    /// When what was captured was written; of several nodes, the first.
+    /// When the captured data was written; for several nodes, the earliest time.
     pub(crate) fn moment(&self) -> i64 {
         self.moment
     }
@@ -149,7 +149,7 @@ impl DigestLog {
         &self.functions
     }
 
-    /// A key. What cannot be written is told when the log is read.
+    /// Adds a key. A write error is reported when the log is read.
     pub(crate) fn add(
         &mut self,
         (db, name): (u64, &[u8]),
@@ -227,7 +227,7 @@ impl Records<'_> {
             return Ok(None);
         }
         self.left -= 1;
-        // A record is never divided between the two.
+        // A record is never split between the two.
         if let Some(file) = &mut self.file {
             match io::BufRead::fill_buf(file).map_err(broken)?.is_empty() {
                 true => self.file = None,

@@ -1,41 +1,41 @@
-//! Fields of hashes that expire: kept beside a digest, so that two sides of a hash can be held against each other without
-//! the fields whose time has come.
+//! Field TTLs: hash fields that expire are kept beside a digest, so that two sides of a hash can be compared without
+//! the fields that have expired.
 //!
-//! A side that was written down yesterday has fields which a server has let go since; two servers let a field go some
-//! moments apart. Only what falls due while a comparison may last is listed one by one. What was due before it is one
-//! sum, and what is due later than a day from now counts as if it stayed.
+//! A side recorded yesterday has fields that a server has deleted since; two servers delete a field at slightly
+//! different times. Only fields that expire during the likely duration of a comparison are listed individually. Fields
+//! that had expired before are one sum, and fields that expire more than a day from now are treated as permanent.
 
-/// What is due within so many milliseconds may be gone already on either side.
+/// A field that expires within this many milliseconds may already be missing on either side.
 pub(crate) const SOON: i64 = 1000;
-/// No question about a key is judged later than so many milliseconds after it was answered.
+/// A reply about a key is evaluated at most this many milliseconds after it arrived.
 const HORIZON: i64 = 24 * 3600 * 1000;
-/// Fields that are listed at a time, at the most; 32 bytes each.
+/// Maximum number of fields listed at a time; 32 bytes each.
 pub(crate) const LISTED: usize = 100_000;
 
-/// What of a hash's fields can expire.
+/// The expiring fields of a hash.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Fields {
     /// The sum of the digests of all fields, and their number.
     all: (u128, u64),
-    /// Of those that were due when they were read.
+    /// The same for those that had expired when they were read.
     due: (u128, u64),
-    /// When each of those falls due that are due within a day, and its digest.
+    /// Expiry and digest of each field that expires within a day.
     near: Vec<(i64, u128)>,
-    /// There were more than there was room for.
+    /// There were more than could be listed.
     more: bool,
 }
 
-/// A hash without the fields that are due.
+/// A hash without its expired fields.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Rest {
     pub(crate) sum: u128,
     pub(crate) count: u64,
-    /// How many were left out.
+    /// Number of omitted fields.
     pub(crate) due: u64,
 }
 
 impl Fields {
-    /// What stays when the clock shows `now`; nothing where more fields are about to expire than were listed.
+    /// What remains when the clock shows `now`; `None` if more fields are about to expire than were listed.
     pub(crate) fn rest(&self, now: i64) -> Option<Rest> {
         if self.more {
             return None;
@@ -54,7 +54,7 @@ impl Fields {
         Some(rest)
     }
 
-    /// Appends it in a form that [`Fields::read`] reads.
+    /// Appends it in the format of [`Fields::read`].
     pub(crate) fn write(&self, out: &mut Vec<u8>) {
         for (sum, count) in [self.all, self.due] {
             out.extend_from_slice(&sum.to_le_bytes());
@@ -82,7 +82,7 @@ impl Fields {
         Ok(fields)
     }
 
-    /// How many fields are listed one by one.
+    /// Number of listed fields.
     pub(crate) fn listed(&self) -> usize {
         self.near.len()
     }
@@ -93,7 +93,7 @@ impl Fields {
     }
 }
 
-/// Notes fields as they pass.
+/// Tracks fields as they are read.
 #[derive(Debug, Clone)]
 pub(crate) struct Watch {
     now: i64,
@@ -102,12 +102,12 @@ pub(crate) struct Watch {
 }
 
 impl Watch {
-    /// Lists at most `room` fields of a value, by a clock that shows `now` or a little more.
+    /// Lists at most `room` fields of a value, by a clock that shows `now` or slightly more.
     pub(crate) fn new(now: i64, room: usize) -> Watch {
         Watch { now, room, fields: Fields::default() }
     }
 
-    /// The clock shows this now. Values that are under way may go on.
+    /// Sets the clock. Values in progress may continue.
     pub(crate) fn set_now(&mut self, now: i64) {
         self.now = now;
     }
@@ -130,13 +130,13 @@ impl Watch {
         }
     }
 
-    /// What was noted of a value whose fields have this sum and number.
+    /// The tracked fields of a value whose fields have this sum and number.
     pub(crate) fn take(&mut self, all: (u128, u64)) -> Fields {
         Fields { all, ..std::mem::take(&mut self.fields) }
     }
 }
 
-/// Reads so many bytes of a stored record.
+/// Reads this many bytes of a stored record.
 pub(crate) fn number<const N: usize>(from: &mut impl std::io::Read) -> std::io::Result<[u8; N]> {
     let mut bytes = [0; N];
     from.read_exact(&mut bytes)?;

@@ -1,4 +1,4 @@
-//! Whether two sides hold the same keys: canonical digests of values, and what is compared by them.
+//! Whether two sides hold the same keys: canonical digests of values, and comparisons based on them.
 
 pub(crate) mod canonical;
 pub mod digest;

@@ -1,4 +1,4 @@
-//! Whether two sides of a key are the same, and what was found of all keys.
+//! Compares two sides of a key, and collects the outcomes for all keys.
 
 use std::collections::BTreeMap;
 
@@ -10,23 +10,23 @@ use crate::compare::report::{Comparison, Difference, DifferenceKind};
 use crate::display::shown;
 use crate::rdb::module_name;
 
-/// What was found of a key.
+/// The outcome for a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum KeyOutcome {
-    /// Both sides have it, and it is the same; one side has so many fields no more that have expired.
+    /// Equal on both sides, except for this number of expired fields that one side has deleted.
     Equal {
-        /// Fields.
+        /// Number of fields.
         expired: u64,
     },
-    /// Values of this module type that are not the same bytes: whether they are the same to clients, only the module knows.
+    /// Values of this module type with different bytes: only the module knows whether they are the same to clients.
     Unverified(u64),
-    /// At least one side has it no more, and it has expired.
+    /// Expired, and missing on at least one side.
     Expired,
     /// They differ.
     Different(DifferenceKind, String),
 }
 
-/// Holds two sides of a key against each other, by a server's clock: what is due there may be gone already.
+/// Compares two sides of a key by a server's clock: what has expired there may already be missing.
 pub(crate) fn diff(left: Option<&Live>, right: Option<&Live>, now: i64) -> KeyOutcome {
     let (left, right) = match (left, right) {
         (None, None) => return KeyOutcome::Expired,
@@ -71,7 +71,7 @@ pub(crate) fn diff(left: Option<&Live>, right: Option<&Live>, now: i64) -> KeyOu
     KeyOutcome::Different(DifferenceKind::Expiry, details)
 }
 
-/// How many fields one side has more, where two hashes are the same but for fields that are due.
+/// How many more fields one side has, if two hashes are equal except for expired fields.
 fn equal_but_for_expired(left: &Live, right: &Live, now: i64) -> Option<u64> {
     let rest = |side: &Live| match &side.fields {
         None => Some((side.digest.value, 0)),
@@ -81,7 +81,7 @@ fn equal_but_for_expired(left: &Live, right: &Live, now: i64) -> Option<u64> {
     (of_left == of_right).then(|| left_due.abs_diff(right_due))
 }
 
-/// What is to be said of hashes of whose fields too many are about to expire.
+/// A note for hashes of which too many fields are about to expire.
 fn unlisted(sides: &[&Live]) -> String {
     let cut_off =
         |side: &&Live| side.fields.as_ref().is_some_and(crate::compare::field_ttl::Fields::is_cut_off);
@@ -93,7 +93,7 @@ fn unlisted(sides: &[&Live]) -> String {
     }
 }
 
-/// Collects what was found.
+/// Collects outcomes.
 pub(crate) struct Findings {
     show: usize,
     keys: u64,
@@ -106,11 +106,11 @@ pub(crate) struct Findings {
     pub(crate) unnamed_extra: u64,
     pub(crate) extra_is_counted: bool,
     differences: Vec<Difference>,
-    /// Keys that one of the sides cannot be asked for, in words.
+    /// Keys that could not be read from one of the sides, described.
     pub(crate) unreachable: Vec<String>,
 }
 
-/// What is known of the two sides at the end.
+/// What is known about the two sides at the end.
 pub(crate) struct Sides {
     pub(crate) left: String,
     pub(crate) right: ServerIdentity,
@@ -118,7 +118,7 @@ pub(crate) struct Sides {
     pub(crate) counters: bool,
     pub(crate) slack: u64,
     pub(crate) with_metadata: u64,
-    /// Slots of a cluster changed hands while keys were looked up.
+    /// Slots of a cluster moved while keys were read.
     pub(crate) slots_moved: bool,
 }
 
@@ -159,7 +159,7 @@ impl Findings {
         }
     }
 
-    /// A key that the right side cannot hold, and does not.
+    /// A key that the right side does not support and does not have.
     pub(crate) fn leave_out(&mut self) {
         self.left_out += 1;
     }
@@ -196,7 +196,7 @@ mod tests {
     use crate::compare::field_ttl::Watch;
     use crate::rdb::{Elements as _, Kind};
 
-    /// A year that no clock of a host shows.
+    /// A year that no host's clock shows.
     const NOW: i64 = 4_102_444_800_000;
 
     fn hash(fields: &[(&str, Option<i64>)], expiry: Option<i64>) -> Live {
@@ -230,7 +230,7 @@ mod tests {
             diff(Some(&all), Some(&hash(&[("a", None)], None)), NOW + 9999),
             KeyOutcome::Equal { expired: 3 }
         );
-        // A field that is not due, or that stays for good, is a difference.
+        // A field that has not expired, or that never expires, is a difference.
         let value = |outcome| matches!(outcome, KeyOutcome::Different(DifferenceKind::Value, _));
         assert!(value(diff(Some(&all), Some(&rest), NOW - 9999)));
         assert!(value(diff(Some(&all), Some(&hash(&[("a", None)], None)), NOW)));
@@ -239,7 +239,7 @@ mod tests {
             Some(&hash(&[("a", None), ("b", None), ("d", Some(NOW + 9999))], None)),
             NOW
         )));
-        // Nothing of it need be there any more.
+        // All of it may have expired.
         let mortal = hash(&[("b", Some(NOW - 70_000)), ("c", Some(NOW))], None);
         assert_eq!(diff(Some(&mortal), None, NOW), KeyOutcome::Expired);
         assert!(matches!(diff(Some(&all), None, NOW + 99_999), KeyOutcome::Different(..)));
@@ -263,7 +263,7 @@ mod tests {
         let mut findings = Findings::new(9);
         findings.note(0, b"k", changed);
         assert_eq!((findings.keys, findings.different, findings.not_verified.values().sum()), (0, 0, 1));
-        // Another module, another expiry, and none at all are differences still.
+        // Another module, another expiry, or none at all are still differences.
         let kind = |found| match found {
             KeyOutcome::Different(kind, _) => Some(kind),
             _ => None,

@@ -1,4 +1,4 @@
-//! An RDB stream against a live server: every key looked up, every key of the server accounted for.
+//! Compares an RDB stream with a live server: every key is looked up, and every key of the server is accounted for.
 
 use std::collections::BTreeMap;
 
@@ -21,13 +21,13 @@ use crate::rdb::{Forward, Key, Reader, Visitor};
 use crate::restore::{KeyChoice, Matched, written};
 use crate::{ConnectOptions, Error, ServerIdentity};
 
-/// Bytes of an RDB that are read between two rounds of questions.
+/// Number of RDB bytes read between two rounds of queries.
 const STEP: usize = 64 << 10;
 
-/// Proves that a server holds what an RDB holds: each key with its type, value and expiry, and no key beside them.
+/// Proves that a server holds the contents of an RDB: each key with its type, value and expiry, and no other key.
 ///
-/// Keys of the server beyond the RDB's are found by SCAN and named. Of an RDB with more keys than are to be remembered
-/// ([`CompareOptions::remembered_keys`]) they are known by count alone.
+/// Additional keys of the server are found by SCAN and named. If the RDB has more keys than may be kept in memory
+/// ([`CompareOptions::remembered_keys`]), they are only counted.
 pub async fn prove<E>(
     stream: impl Stream<Item = Result<Bytes, E>>,
     options: &ConnectOptions,
@@ -38,7 +38,7 @@ where
     E: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     let (server, mut server_side, mut expected) = begin(options, settings).await?;
-    // Whoever has restored it has decided that it can be read.
+    // The restore has already accepted this version.
     let mut rdb = Reader::new().try_newer(true);
     let mut stream = std::pin::pin!(stream);
     let mut seen = 0;
@@ -58,8 +58,8 @@ where
     end("the snapshot's RDB", server, server_side, expected, settings).await
 }
 
-/// The same for what a capture held whose digests were kept: proves that a server holds what was captured, however the
-/// captured server has changed since. `left` names that one.
+/// The same for a capture whose digests were kept: proves that a server holds what was captured, however the captured
+/// server has changed since. `left` is the name of the latter.
 pub async fn prove_digests(
     log: DigestLog,
     left: &str,
@@ -114,7 +114,7 @@ async fn begin<'a>(
         choice: &settings.choice,
         moment: i64::MIN,
         matched: Matched::default(),
-        // Where others are allowed nobody asks which they are.
+        // If others are allowed, their names do not matter.
         names: Names::new(if settings.others_allowed { 0 } else { settings.remembered_keys }),
         with_metadata: 0,
     };
@@ -129,7 +129,7 @@ async fn begin<'a>(
     Ok((server, server_side, expected))
 }
 
-/// When all keys were looked up: what the server holds beside them, and its functions.
+/// After all keys were looked up: additional keys of the server, and its functions.
 async fn end(
     left: &str,
     server: ServerIdentity,
@@ -149,7 +149,7 @@ async fn end(
     expected.functions.dedup();
     let functions_equal = match of_server {
         _ if settings.left_out.left_out_functions() => None,
-        // A server that knows no functions lacks those of the RDB.
+        // A server without support for functions lacks those of the RDB.
         None if expected.functions.is_empty() => None,
         found if settings.others_allowed || (settings.only_selected && settings.choice.is_part()) => {
             let found = found.unwrap_or_default();
@@ -168,20 +168,20 @@ async fn end(
     }))
 }
 
-/// The server, and what was found of it.
+/// The server, and the findings about it.
 struct ServerSide<'a> {
     key_reader: KeyReader,
     findings: Findings,
-    /// The server held keys before, which stay where none comes for their names.
+    /// The server held keys before, which are kept unless a restored key has the same name.
     others_allowed: bool,
     reach: Reach,
-    /// Keys of each database that were there when they were looked up.
+    /// Keys of each database that existed when they were looked up.
     present: BTreeMap<u64, u64>,
     left_out: &'a UnsupportedValues,
 }
 
 impl ServerSide<'_> {
-    /// Looks the keys up that have been collected; how many they were.
+    /// Looks up the collected keys; returns their number.
     async fn look_up(&mut self, expected: &mut Expected<'_>) -> Result<u64, Error> {
         let keys = std::mem::take(&mut expected.keys);
         expected.listed = 0;
@@ -203,14 +203,14 @@ impl ServerSide<'_> {
         let found = self.key_reader.look_up(&names).await?;
         for (expected, mut found) in served.into_iter().zip(found) {
             *self.present.entry(db).or_default() += u64::from(found.is_some());
-            // The room for fields that expire is shared by those that are asked for together.
+            // Keys that are queried together share the space for expiring fields.
             if found.as_ref().and_then(|live| live.fields.as_ref()).is_some_and(Fields::is_cut_off) {
                 found =
                     self.key_reader.look_up(&[expected.name.as_slice()]).await?.into_iter().flatten().next();
             }
             let now = self.key_reader.now();
             let mut outcome = diff(Some(&expected.live), found.as_ref(), now);
-            // It may have expired before it was sent: what has its name then is the server's own.
+            // It may have expired before it was sent: then the existing key of that name is the server's own.
             let gone = self.others_allowed && expected.live.expiry.is_some_and(|at| at <= now);
             if gone && matches!(outcome, KeyOutcome::Different(..)) {
                 outcome = KeyOutcome::Expired;
@@ -225,7 +225,7 @@ impl ServerSide<'_> {
         Ok(())
     }
 
-    /// Keys of the server that the RDB does not have: named where its names are all known, else counted.
+    /// Keys of the server that the RDB does not have: named if all names of the RDB are known, otherwise counted.
     async fn find_others(
         &mut self,
         server: &ServerIdentity,
@@ -279,7 +279,7 @@ struct ExpectedKey {
     live: Live,
 }
 
-/// Collects the keys of a piece of RDB.
+/// Collects the keys of a part of an RDB.
 struct Expected<'a> {
     digester: Digester,
     db: u64,
@@ -287,11 +287,11 @@ struct Expected<'a> {
     expiry: Option<i64>,
     metadata: bool,
     keys: Vec<ExpectedKey>,
-    /// Fields that expire of the keys that were collected.
+    /// The expiring fields of the collected keys.
     listed: usize,
     functions: Vec<u128>,
     choice: &'a KeyChoice,
-    /// When the RDB was written, where it says that.
+    /// When the RDB was written, if it says so.
     moment: i64,
     matched: Matched,
     names: Names,
@@ -299,7 +299,7 @@ struct Expected<'a> {
 }
 
 impl Expected<'_> {
-    /// True when it is time to look up what was collected.
+    /// True when the collected keys should be looked up.
     fn is_full(&self) -> bool {
         self.keys.len() >= BATCH || self.listed >= LISTED
     }

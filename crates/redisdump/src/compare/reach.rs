@@ -1,5 +1,5 @@
-//! Keys that a side of a comparison cannot be asked for: it lacks their database, or is one node of a cluster and does not
-//! serve their slots.
+//! Keys that cannot be read from one side of a comparison: it lacks their database, or is a single cluster node that
+//! does not serve their slots.
 
 use std::collections::BTreeMap;
 
@@ -8,18 +8,18 @@ use crate::cluster::{SlotSet, Topology, slot_of};
 use crate::compare::canonical::KeyReader;
 use crate::{ConnectOptions, Error, ServerIdentity};
 
-/// What can be asked of one side, and what could not.
+/// What can and what could not be read from one side.
 pub(crate) struct Reach {
-    /// The slots of a node that stands for itself and not for its cluster.
+    /// The slots of a node that is compared by itself, without its cluster.
     slots: Option<SlotSet>,
-    /// Keys in slots that it does not serve.
+    /// Number of keys in slots that it does not serve.
     outside: u64,
-    /// Databases that it lacks: its words, and how many keys the other side has there.
+    /// Databases that it lacks: its error message, and the number of keys on the other side.
     missing: BTreeMap<u64, (String, u64)>,
 }
 
 impl Reach {
-    /// Of a server that is known already.
+    /// For an identified server.
     pub(crate) async fn of(options: &ConnectOptions, server: &ServerIdentity) -> Result<Reach, Error> {
         let slots = match server.cluster && !options.is_cluster() {
             true => Topology::own_slots(&mut Connection::open(options).await?).await?,
@@ -38,7 +38,7 @@ impl Reach {
         self.outside += keys;
     }
 
-    /// Selects a database; true where there is none, for which so many keys of the other side are counted.
+    /// Selects a database; if it does not exist, returns true and counts this number of keys of the other side.
     pub(crate) async fn is_without(
         &mut self,
         key_reader: &mut KeyReader,
@@ -57,7 +57,7 @@ impl Reach {
         Ok(missing)
     }
 
-    /// What could not be compared, in words.
+    /// What could not be compared, described.
     pub(crate) fn told(&self, server: &str) -> Vec<String> {
         let keys = |number: u64| if number == 1 { "1 key".to_owned() } else { format!("{number} keys") };
         let missing = self.missing.iter().filter(|(_, (_, number))| *number > 0);

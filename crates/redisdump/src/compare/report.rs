@@ -1,4 +1,4 @@
-//! What a comparison found.
+//! The result of a comparison.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::ServerIdentity;
 
-/// How far a job is.
+/// The progress of a job.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Progress {
     /// Bytes so far.
@@ -24,11 +24,11 @@ pub enum DifferenceKind {
     MissingLeft,
     /// Only the left side has it.
     MissingRight,
-    /// It holds another type.
+    /// The types differ.
     Type,
-    /// It holds another value.
+    /// The values differ.
     Value,
-    /// It expires at another time, or only on one side.
+    /// The expiries differ, or only one side has one.
     Expiry,
 }
 
@@ -54,7 +54,7 @@ pub struct Difference {
     pub key: String,
     /// How it differs.
     pub kind: DifferenceKind,
-    /// What the two sides have, where that is short.
+    /// Details of both sides, if short.
     pub details: String,
 }
 
@@ -66,55 +66,54 @@ pub struct Comparison {
     pub left: String,
     /// The right side.
     pub right: ServerIdentity,
-    /// Keys that were compared.
+    /// Number of keys compared.
     pub keys: u64,
-    /// Keys that are equal: type, value and expiry.
+    /// Number of keys that are equal: type, value and expiry.
     pub equal_keys: u64,
-    /// Keys that differ.
+    /// Number of keys that differ.
     pub different_keys: u64,
-    /// Keys that have expired by the server's clock, and are on one side only for that.
+    /// Number of keys that exist on one side only because they have expired by the server's clock.
     pub expired_meanwhile: u64,
-    /// Fields of hashes, likewise, in keys that count as equal.
+    /// The same for hash fields, in keys that count as equal.
     pub expired_fields: u64,
-    /// Keys that the right side cannot hold, and were left out there.
+    /// Number of keys that the right side does not support and that were left out there.
     pub left_out: u64,
-    /// Keys that are on both sides, with values of modules whose bytes differ: whether they are the same to clients only the
-    /// module knows. By the name of the module's type; they count neither as equal nor as different.
+    /// Keys that exist on both sides, with module values whose bytes differ: only the module knows whether they are the
+    /// same to clients. By the name of the module's type; they count neither as equal nor as different.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub not_verified: BTreeMap<String, u64>,
-    /// Keys of the right side beyond those of the left which are known by count alone.
+    /// Number of additional keys on the right side that are only counted.
     pub unnamed_extra: u64,
-    /// True when the left side has more keys than names are remembered, so that keys beyond them were only counted.
+    /// True if the left side has more keys than may be kept in memory, so that further keys were only counted.
     pub extra_is_counted: bool,
-    /// Keys that could not be compared, and why: one of the sides lacks their database, or does not serve their slot.
+    /// Keys that could not be compared, and why: one of the sides lacks their database or does not serve their slot.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub unreachable: Vec<String>,
     /// The first of the keys that differ.
     pub differences: Vec<Difference>,
-    /// True when both sides have the same function libraries; nothing where a server knows none.
+    /// True if both sides have the same function libraries; `None` if a server does not support any.
     pub functions_equal: Option<bool>,
     /// True when every expiry was compared to the millisecond.
     pub expiry_exact: bool,
-    /// How many milliseconds apart two expiries may be that count as equal: 0, unless the clock of a server before 7.0
-    /// never stood still while the time left was asked for.
+    /// The tolerance in milliseconds within which two expiries count as equal: 0, unless the clock of a server before
+    /// 7.0 advanced during every query for the remaining time.
     pub expiry_within: u64,
-    /// False when a server is too old to keep what streams count (before 7.0), so that it was not compared.
+    /// False if stream counters were not compared, because a server is too old to have them (before 7.0).
     pub counters_compared: bool,
-    /// Keys with metadata of modules beside their values, which was not compared.
+    /// Number of keys with additional module metadata, which was not compared.
     pub with_metadata: u64,
-    /// True when slots of a cluster changed hands meanwhile, so that keys of the right side beyond those of the left may have
-    /// been missed.
+    /// True if slots of a cluster moved meanwhile, so that additional keys on the right side may have been missed.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub slots_moved: bool,
 }
 
 impl Comparison {
-    /// How many keys could not be verified ([`Comparison::not_verified`]).
+    /// Number of keys that could not be verified ([`Comparison::not_verified`]).
     pub fn unverified(&self) -> u64 {
         self.not_verified.values().sum()
     }
 
-    /// True when nothing differs, and everything could be compared.
+    /// True if nothing differs and everything could be compared.
     pub fn equal(&self) -> bool {
         self.different_keys == 0
             && self.unnamed_extra == 0

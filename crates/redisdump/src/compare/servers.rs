@@ -1,4 +1,4 @@
-//! Two servers against each other, key by key, both ways.
+//! Compares two servers, key by key, in both directions.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -18,17 +18,17 @@ use crate::{ConnectOptions, Error};
 /// How two sides are compared.
 #[derive(Debug, Clone)]
 pub struct CompareOptions {
-    /// How many of the keys that differ are named.
+    /// Number of differing keys that are named.
     pub show: usize,
-    /// Which keys of the left side the right one is to hold, in which databases, and with which names and expiries.
+    /// Which keys of the left side the right one must hold, in which databases, and with which names and expiries.
     pub choice: KeyChoice,
-    /// Where the choice is a part, the server may hold keys and functions beside it ([`compare()`] always lets it).
+    /// If the choice is partial, the server may hold other keys and functions ([`compare()`] always allows it).
     pub only_selected: bool,
-    /// The server may hold other keys and functions too ([`prove`](crate::prove()) only).
+    /// The server may hold other keys and functions ([`prove`](crate::prove()) only).
     pub others_allowed: bool,
-    /// What the right side cannot hold and was not given, as its restore has told: it is counted apart.
+    /// What the right side does not support and was not sent, as reported by its restore: counted separately.
     pub left_out: UnsupportedValues,
-    /// Keys whose names are remembered, about 40 bytes each, so that what is beyond them can be named.
+    /// Number of key names kept in memory, about 40 bytes each, so that additional keys can be named.
     pub remembered_keys: u64,
 }
 
@@ -45,13 +45,13 @@ impl Default for CompareOptions {
     }
 }
 
-/// Keys that are asked for at a time.
+/// Number of keys queried at a time.
 pub(crate) const BATCH: usize = 64;
 
 /// Compares the selected keys of every database: type, value and expiry. Neither server is written to.
 ///
 /// # Errors
-/// [`Error::Options`] for patterns and databases that match no key, besides servers that cannot be asked.
+/// [`Error::Options`] for patterns and databases that match no key; servers that cannot be queried.
 pub async fn compare(
     left: &ConnectOptions,
     right: &ConnectOptions,
@@ -86,7 +86,7 @@ pub async fn compare(
 
     let mut seen = 0;
     let mut matched = Matched::default();
-    // SCAN tells some keys twice; of a giant database those beyond what is remembered may count twice.
+    // SCAN may return a key twice; in a very large database, keys beyond those kept in memory may be counted twice.
     let mut names = Names::new(options.remembered_keys);
     for db in dbs {
         let origins = choice.origins(db);
@@ -137,7 +137,7 @@ pub async fn compare(
         }
     }
     let functions_equal = match libraries {
-        // Of a part, what the right side has beside it is not asked for.
+        // For a partial choice, additional keys of the right side are not looked for.
         (Some(of_left), of_right) if choice.is_part() => {
             let of_right = of_right.unwrap_or_default();
             Some(of_left.iter().all(|library| of_right.contains(library)))
@@ -158,12 +158,12 @@ pub async fn compare(
     }))
 }
 
-/// Connections over which all keys of a side are found: one, or one to each master of a cluster.
+/// Connections over which all keys of a side are found: one, or one for each master of a cluster.
 async fn scans(options: &ConnectOptions) -> Result<Vec<Connection>, Error> {
     each_master(options, |node| async move { Connection::open(&node).await }).await
 }
 
-/// Whether both sides have the same libraries; nothing where neither can have any.
+/// Whether both sides have the same libraries; `None` if neither supports any.
 pub(crate) fn equal_functions(sides: (Option<Vec<u128>>, Option<Vec<u128>>)) -> Option<bool> {
     match sides {
         (None, None) => None,
@@ -182,19 +182,19 @@ struct Pair<'a> {
 }
 
 impl Pair<'_> {
-    /// The later of the two clocks: what is due by one of them may be gone from its server.
+    /// The later of the two clocks: what has expired by one of them may be missing from its server.
     fn now(&self) -> i64 {
         self.left.now().max(self.right.now())
     }
 
-    /// What the right side is to have of a key of the left one, by whose clock it may have expired there.
+    /// What the right side should have for a key of the left one, which may have expired there by that side's clock.
     fn expected(&self, live: Option<Live>) -> Option<Live> {
         let mut live = live.filter(|live| !self.choice.had_expired(live.expiry, self.left.now()))?;
         live.expiry = self.choice.expiry(live.expiry, self.left.now());
         Some(live)
     }
 
-    /// Compares keys of the left side's selected database with what they are in database `db` of the right one.
+    /// Compares keys of the left side's selected database with database `db` of the right one.
     async fn compare(&mut self, db: u64, keys: &[Vec<u8>]) -> Result<(), Error> {
         if self.right_reach.is_without(&mut self.right, db, keys.len() as u64).await? {
             return Ok(());
@@ -213,7 +213,7 @@ impl Pair<'_> {
         for (((name, new), left), right) in names.iter().zip(&new).zip(left).zip(right) {
             let mut outcome = diff(self.expected(left).as_ref(), right.as_ref(), now);
             if matches!(outcome, KeyOutcome::Different(..)) {
-                // Asked once more: it may have expired or changed between the two questions.
+                // Read again: it may have expired or changed between the two queries.
                 let (one, other) = ([*name], [*new]);
                 let (l, r) = futures::try_join!(self.left.look_up(&one), self.right.look_up(&other))?;
                 let (l, r) = (l.into_iter().flatten().next(), r.into_iter().flatten().next());
@@ -229,8 +229,8 @@ impl Pair<'_> {
         Ok(())
     }
 
-    /// Keys of the right side that come from no key of the left one, but for those that were found before. `origins` are
-    /// the left side's databases whose keys arrive in this one.
+    /// Keys of the right side that correspond to no key of the left one, except those found before. `origins` are the
+    /// databases of the left side whose keys belong in this one.
     async fn only_right(
         &mut self,
         db: u64,
@@ -252,7 +252,7 @@ impl Pair<'_> {
         for batch in missing.chunks(BATCH) {
             let names: Vec<&[u8]> = batch.iter().map(|(name, _)| *name).collect();
             let right = self.right.look_up(&names).await?;
-            // What the left side has again was looked at before.
+            // A key that exists on the left side again was compared before.
             let still = self.without_origin(origins, batch.to_vec()).await?;
             let now = self.now();
             for (name, right) in names.iter().zip(right) {
@@ -264,7 +264,7 @@ impl Pair<'_> {
         Ok(())
     }
 
-    /// Those of some keys of the right side that come from no key of these databases of the left one.
+    /// Those of some keys of the right side that correspond to no key of these databases of the left one.
     async fn without_origin<'k>(
         &mut self,
         origins: &[u64],

@@ -1,4 +1,5 @@
-//! Keys of a server, or of all masters of a cluster: each asked for where it is, also while slots and roles change hands.
+//! Reads keys of a server or of all masters of a cluster, each from the node that serves it, even while slots and roles
+//! move.
 
 use std::collections::BTreeMap;
 
@@ -12,24 +13,24 @@ use crate::cluster::{FAILOVER, PAUSE, Redirect, Topology, named, slot_of};
 use crate::display::shown;
 use crate::{ConnectOptions, Error, ServerIdentity};
 
-/// Connections that ask for keys.
+/// Connections that read keys.
 pub(crate) struct KeyReader {
     options: ConnectOptions,
-    /// The masters of a cluster, in the order of its slots; nothing of a single server.
+    /// The masters of a cluster in slot order; `None` for a single server.
     topology: Option<Topology>,
     nodes: Vec<NodeKeyReader>,
     counters: bool,
     unexpiring: bool,
     db: Option<u64>,
-    /// The cluster has changed since the first question.
+    /// The cluster has changed since the first query.
     changed: bool,
-    /// Of nodes that are no masters any more.
+    /// Of nodes that are no longer masters.
     slack: u64,
     metadata: u64,
 }
 
 impl KeyReader {
-    /// Connects to a server that is known already.
+    /// Connects to an identified server.
     pub(crate) async fn open(options: &ConnectOptions, server: &ServerIdentity) -> Result<KeyReader, Error> {
         let mut key_reader = KeyReader {
             options: options.clone(),
@@ -79,7 +80,7 @@ impl KeyReader {
         Ok(())
     }
 
-    /// Whether counters of streams are part of what keys mean: the other side may not keep them.
+    /// Whether stream counters are part of canonical digests: the other side may not have them.
     pub(crate) fn counters(&mut self, counters: bool) {
         self.counters &= counters;
         for node in &mut self.nodes {
@@ -87,39 +88,39 @@ impl KeyReader {
         }
     }
 
-    /// Takes fields of hashes as if they did not expire: the other side was given them so.
+    /// Ignores the expiries of hash fields: the other side was restored without them.
     pub(crate) fn without_field_expiries(&mut self) {
         self.unexpiring = true;
         self.nodes.iter_mut().for_each(NodeKeyReader::without_field_expiries);
     }
 
-    /// True when this server keeps counters of streams.
+    /// True if this server has stream counters.
     pub(crate) fn has_counters(&self) -> bool {
         self.counters
     }
 
-    /// The server's clock, in milliseconds, when it answered last: it alone tells what is due from what is lost. Of several
-    /// the latest.
+    /// The server's clock at its last reply, in milliseconds; it decides whether a missing key has expired or is lost.
+    /// For a cluster, the latest clock.
     pub(crate) fn now(&self) -> i64 {
         self.nodes.iter().map(NodeKeyReader::now).max().unwrap_or_default()
     }
 
-    /// By how many milliseconds any expiry may be told wrong.
+    /// The maximum error of an expiry, in milliseconds.
     pub(crate) fn slack(&self) -> u64 {
         self.nodes.iter().map(NodeKeyReader::slack).max().unwrap_or_default().max(self.slack)
     }
 
-    /// How many values had metadata of modules beside them.
+    /// Number of values with additional module metadata.
     pub(crate) fn with_metadata(&self) -> u64 {
         self.nodes.iter().map(NodeKeyReader::with_metadata).sum::<u64>() + self.metadata
     }
 
-    /// The connections over which all keys are found by SCAN.
+    /// The connections over which SCAN finds all keys.
     pub(crate) fn connections(&mut self) -> impl Iterator<Item = &mut Connection> {
         self.nodes.iter_mut().map(NodeKeyReader::connection)
     }
 
-    /// Hashes of the function libraries. Of a cluster whose masters have other ones, all of all, which equals nothing.
+    /// Hashes of the function libraries. If the masters of a cluster differ, all of them, which equals nothing.
     pub(crate) async fn functions(&mut self, server: &ServerIdentity) -> Result<Option<Vec<u128>>, Error> {
         let mut found: Option<Vec<u128>> = None;
         for node in &mut self.nodes {
@@ -133,7 +134,7 @@ impl KeyReader {
         Ok(found)
     }
 
-    /// The databases that hold keys, and about how many.
+    /// The databases with keys, and their approximate numbers of keys.
     pub(crate) async fn databases(&mut self, server: &ServerIdentity) -> Result<BTreeMap<u64, u64>, Error> {
         self.db = None;
         let mut all = BTreeMap::new();
@@ -153,7 +154,7 @@ impl KeyReader {
         Ok(())
     }
 
-    /// The server's words, where it has no such database; else it is selected.
+    /// Selects a database; returns the server's error message if it does not exist.
     pub(crate) async fn is_without(&mut self, db: u64) -> Result<Option<String>, Error> {
         match self.select(db).await {
             Err(Error::Server { message, .. }) if is_missing(&message) => {
@@ -164,14 +165,14 @@ impl KeyReader {
         }
     }
 
-    /// Whether slots or roles changed hands since the first question, so that SCAN may have missed keys.
+    /// Whether slots or roles have moved since the first query, so that SCAN may have missed keys.
     pub(crate) async fn changed(&mut self) -> Result<bool, Error> {
         let Some(before) = &self.topology else { return Ok(false) };
         let now = Topology::read(&self.options).await?;
         Ok(self.changed || !before.changes(&now).is_empty())
     }
 
-    /// What these keys mean; nothing for one that is not there.
+    /// Reads these keys; `None` for a key that does not exist.
     pub(crate) async fn look_up(&mut self, keys: &[&[u8]]) -> Result<Vec<Option<Live>>, Error> {
         if self.topology.is_none() {
             return match self.nodes.first_mut() {
@@ -183,7 +184,7 @@ impl KeyReader {
         loop {
             match self.of_all(keys).await {
                 Err(error) if is_passing(&error) && Instant::now() < deadline => {
-                    // A connection on which a question was given up is of no use any more.
+                    // A connection with an abandoned query cannot be used any more.
                     tokio::time::sleep(PAUSE).await;
                     match self.connect().await {
                         Err(error) if !is_passing(&error) => return Err(error),
@@ -199,7 +200,7 @@ impl KeyReader {
         }
     }
 
-    /// Asks every master for the keys of its slots, all masters at once.
+    /// Queries all masters concurrently, each for the keys of its slots.
     async fn of_all(&mut self, keys: &[&[u8]]) -> Result<Vec<Option<Live>>, Error> {
         let mut places: Vec<Vec<usize>> = vec![Vec::new(); self.nodes.len()];
         for (at, key) in keys.iter().enumerate() {
@@ -223,7 +224,7 @@ impl KeyReader {
         Ok(found)
     }
 
-    /// The same key by key, each where the cluster says that it is: while its slot is being moved.
+    /// The same key by key while a slot is being moved, each at the node that the cluster names.
     async fn one_by_one(&mut self, keys: &[&[u8]]) -> Result<Vec<Option<Live>>, Error> {
         let mut found = Vec::new();
         for key in keys {
@@ -240,7 +241,7 @@ impl KeyReader {
         Ok(found)
     }
 
-    /// Asks the node that takes a slot over.
+    /// Queries the node that imports a slot.
     async fn ask_there(&mut self, host: &str, port: u16, key: &[u8]) -> Result<Option<Live>, Error> {
         let at = self.options.at(host, port);
         let mut connection = Connection::open(&at).await?;
@@ -264,7 +265,7 @@ impl KeyReader {
         })
     }
 
-    /// Those of these keys that are not there.
+    /// Those of these keys that do not exist.
     pub(crate) async fn missing<'k>(&mut self, keys: &[&'k [u8]]) -> Result<Vec<&'k [u8]>, Error> {
         if self.topology.is_some() {
             let found = self.look_up(keys).await?;
@@ -302,7 +303,7 @@ impl KeyReader {
     }
 }
 
-/// Whether a failure may pass: the cluster sends elsewhere, or a node is gone whose place another one takes.
+/// Whether a failure may be temporary: the cluster redirects, or a lost node will be replaced.
 fn is_passing(error: &Error) -> bool {
     match error {
         Error::Server { message, .. } => Redirect::of(message).is_some(),

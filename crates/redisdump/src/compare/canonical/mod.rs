@@ -1,4 +1,4 @@
-//! What a live key means, asked for in pipelines: its value by DUMP, and its expiry.
+//! Reads live keys in pipelines: the value by DUMP, and the expiry.
 
 mod key_reader;
 mod payload;
@@ -14,20 +14,20 @@ use crate::display::shown;
 use crate::rdb::Problem;
 use crate::{ConnectOptions, Error, ServerIdentity};
 
-/// A key as one side has it.
+/// A key as it is on one side.
 #[derive(Debug, Clone)]
 pub(crate) struct Live {
     pub(crate) digest: CanonicalDigest,
-    /// Fields of a hash that expire.
+    /// The field TTLs of a hash.
     pub(crate) fields: Option<Fields>,
     /// Absolute, in milliseconds.
     pub(crate) expiry: Option<i64>,
-    /// By how many milliseconds it may expire later than that; nothing, mostly.
+    /// The number of milliseconds by which it may expire later; usually 0.
     pub(crate) slack: u64,
 }
 
 impl Live {
-    /// True when nothing of it need be there any more by a clock that shows `now`.
+    /// True if the key may have expired completely by a clock that shows `now`.
     pub(crate) fn is_due(&self, now: i64) -> bool {
         let whole = self.expiry.is_some_and(|at| at <= now.saturating_add(SOON));
         let rest = self.fields.as_ref().and_then(|fields| fields.rest(now));
@@ -35,21 +35,21 @@ impl Live {
     }
 }
 
-/// Keys that are asked for at a time, at the most.
+/// Maximum number of keys queried at a time.
 const BATCH: usize = 64;
-/// Bytes of replies that the server may have to hold for us, about.
+/// Approximate size of replies that the server may have to buffer for us.
 const WINDOW: u64 = 4 << 20;
-/// How often the time left is asked for again when the clock went on meanwhile.
+/// How often the remaining time is queried again if the clock advanced meanwhile.
 const TRIES: usize = 100;
 const OPERATION: &str = "reading keys (DUMP)";
 
-/// A connection that asks for keys, and does not make them look used where the server can do that.
+/// A connection that reads keys, without marking them as used if the server supports that.
 pub(crate) struct NodeKeyReader {
     connection: Connection,
-    /// PEXPIRETIME came with 7.0; before it, only the time left can be asked for.
+    /// PEXPIRETIME came with 7.0; before, only the remaining time can be queried.
     exact: bool,
     counters: bool,
-    /// Fields of hashes are taken as if they did not expire.
+    /// The expiries of hash fields are ignored.
     unexpiring: bool,
     digester: Digester,
     db: Option<u64>,
@@ -58,18 +58,18 @@ pub(crate) struct NodeKeyReader {
     buffer: Vec<u8>,
     slack: u64,
     metadata: u64,
-    /// The keys are in a slot of a cluster that this node takes over.
+    /// The keys are in a cluster slot that this node is importing.
     asking: bool,
 }
 
 impl NodeKeyReader {
-    /// Connects to a server that is known already.
+    /// Connects to an identified server.
     pub(crate) async fn open(
         options: &ConnectOptions,
         server: &ServerIdentity,
     ) -> Result<NodeKeyReader, Error> {
         let mut connection = Connection::open(options).await?;
-        // Reading a key makes it look used, which eviction goes by; from 7.2 on it can be had without.
+        // Reading a key marks it as used, which affects eviction; from 7.2 on this can be avoided.
         connection.ask_raw(&[b"CLIENT", b"NO-TOUCH", b"ON"]).await?;
         let now = connection.ask(&[b"TIME"]).await?.clock();
         let now = now.ok_or_else(|| connection.reader.protocol("TIME answered no time".to_owned()))?;
@@ -93,7 +93,7 @@ impl NodeKeyReader {
         Ok(key_reader)
     }
 
-    /// Whether counters of streams are part of what keys mean: the other side may not keep them.
+    /// Whether stream counters are part of canonical digests: the other side may not have them.
     pub(crate) fn counters(&mut self, counters: bool) {
         self.counters &= counters;
         self.digester = match self.counters {
@@ -102,27 +102,27 @@ impl NodeKeyReader {
         };
     }
 
-    /// Takes fields of hashes as if they did not expire: the other side was given them so.
+    /// Ignores the expiries of hash fields: the other side was restored without them.
     pub(crate) fn without_field_expiries(&mut self) {
         self.unexpiring = true;
     }
 
-    /// True when this server keeps counters of streams.
+    /// True if this server has stream counters.
     pub(crate) fn has_counters(&self) -> bool {
         self.counters
     }
 
-    /// The server's clock, in milliseconds, when it answered last: it alone tells what is due from what is lost.
+    /// The server's clock at its last reply, in milliseconds; it decides whether a missing key has expired or is lost.
     pub(crate) fn now(&self) -> i64 {
         self.now
     }
 
-    /// By how many milliseconds any expiry may be told wrong.
+    /// The maximum error of an expiry, in milliseconds.
     pub(crate) fn slack(&self) -> u64 {
         self.slack
     }
 
-    /// How many values had metadata of modules beside them.
+    /// Number of values with additional module metadata.
     pub(crate) fn with_metadata(&self) -> u64 {
         self.metadata
     }
@@ -131,9 +131,9 @@ impl NodeKeyReader {
         &mut self.connection
     }
 
-    /// The databases that hold keys, and about how many.
+    /// The databases with keys, and their approximate numbers of keys.
     pub(crate) async fn databases(&mut self, server: &ServerIdentity) -> Result<BTreeMap<u64, u64>, Error> {
-        // It goes back to database 0.
+        // The call selects database 0 again.
         self.db = Some(0);
         crate::client::databases::databases(&mut self.connection, server).await
     }
@@ -146,12 +146,12 @@ impl NodeKeyReader {
         Ok(())
     }
 
-    /// Asks for keys of a slot that this node of a cluster is taking over, or no more.
+    /// Starts or stops querying keys of a slot that this cluster node is importing.
     pub(crate) fn set_asking(&mut self, asking: bool) {
         self.asking = asking;
     }
 
-    /// What these keys mean; nothing for one that is not there.
+    /// Reads these keys; `None` for a key that does not exist.
     pub(crate) async fn look_up(&mut self, keys: &[&[u8]]) -> Result<Vec<Option<Live>>, Error> {
         let mut found = Vec::with_capacity(keys.len());
         let mut room = LISTED;
@@ -169,7 +169,7 @@ impl NodeKeyReader {
         Ok(found)
     }
 
-    /// Asks for some keys, and makes of each reply what it means before the next is read.
+    /// Queries some keys, and digests each reply before the next is read.
     async fn ask(
         &mut self,
         keys: &[&[u8]],
@@ -190,7 +190,7 @@ impl NodeKeyReader {
             }
         }
         command(&mut out, &[b"TIME"]);
-        // Both at once: the server may answer before it has read all questions.
+        // Both at once: the server may answer before it has read all commands.
         let Connection { reader, writer } = &mut self.connection;
         let (digester, buffer) = (&mut self.digester, &mut self.buffer);
         if self.unexpiring {
@@ -233,14 +233,14 @@ impl NodeKeyReader {
         Ok(())
     }
 
-    /// What has to stand before a question about a key of a slot that this node takes over.
+    /// The prefix of a query about a key in a slot that this node is importing.
     fn announce(&self, out: &mut Vec<u8>) {
         if self.asking {
             command(out, &[b"ASKING"]);
         }
     }
 
-    /// Asks for a key's time left until the clock stands still meanwhile.
+    /// Queries a key's remaining time until the clock does not advance meanwhile.
     async fn pin(&mut self, key: &[u8], live: &mut Option<Live>) -> Result<(), Error> {
         for _ in 0..TRIES {
             let mut out = Vec::new();
@@ -261,11 +261,12 @@ impl NodeKeyReader {
     }
 }
 
-/// Whether PEXPIRETIME may be asked for. Where it is forbidden or renamed, the time left tells the same with more questions.
+/// Whether PEXPIRETIME is available. If it is forbidden or renamed, the remaining time gives the same result with more
+/// queries.
 pub(crate) async fn knows_expire_time(connection: &mut Connection) -> Result<bool, Error> {
     let reply = connection.ask_raw(&[b"PEXPIRETIME", b"dbhaul:no-such-key"]).await?;
     Ok(match reply {
-        // Of the key's name it says nothing: a user may be let to other keys.
+        // The key's name does not matter: a user may have access to other keys.
         Reply::Error(words) => !(words.contains(" to run the ") || words.contains("unknown command")),
         _ => true,
     })
@@ -274,11 +275,11 @@ pub(crate) async fn knows_expire_time(connection: &mut Connection) -> Result<boo
 /// A value that was read.
 struct Value {
     bytes: u64,
-    /// Modules keep metadata beside it.
+    /// Modules store additional metadata.
     metadata: bool,
 }
 
-/// Reads what DUMP answers, and tells the digester of it as it comes.
+/// Reads the reply to DUMP, and feeds it to the digester as it arrives.
 async fn value(
     reader: &mut Reader,
     key: &[u8],
@@ -299,8 +300,8 @@ async fn value(
     }
 }
 
-/// Asks for the time left between two questions for the time: only with it the time left means something, and it is exact
-/// when both clocks read the same.
+/// Queries the remaining time between two queries for the clock, which it is relative to; it is exact if both clock
+/// readings are equal.
 pub(crate) fn time_left(out: &mut Vec<u8>, key: &[u8], asking: bool) {
     command(out, &[b"TIME"]);
     if asking {
@@ -310,7 +311,7 @@ pub(crate) fn time_left(out: &mut Vec<u8>, key: &[u8], asking: bool) {
     command(out, &[b"TIME"]);
 }
 
-/// When a key expires by its time left (-1 for never, -2 for a key that is not there), and how far that may be off.
+/// The expiry that follows from the remaining time (-1 for never, -2 for a missing key), and its maximum error.
 async fn left(reader: &mut Reader, key: &[u8], asking: bool) -> Result<(i64, u64), Error> {
     let before = time(reader).await?;
     announced(reader, asking).await?;
@@ -319,7 +320,7 @@ async fn left(reader: &mut Reader, key: &[u8], asking: bool) -> Result<(i64, u64
     Ok(expires_at(before, left, after))
 }
 
-/// When a key expires whose time left was asked for between two times, and how far that may be off.
+/// The expiry that follows from the remaining time queried between two clock readings, and its maximum error.
 pub(crate) fn expires_at(before: i64, left: i64, after: i64) -> (i64, u64) {
     match left {
         ..0 => (left, 0),
@@ -327,7 +328,7 @@ pub(crate) fn expires_at(before: i64, left: i64, after: i64) -> (i64, u64) {
     }
 }
 
-/// Reads the answer to ASKING.
+/// Reads the reply to ASKING.
 async fn announced(reader: &mut Reader, asking: bool) -> Result<(), Error> {
     if asking {
         reader.reply(OPERATION).await?;

@@ -1,4 +1,4 @@
-//! DUMP payloads, digested as they come: a value of gigabytes passes through a few hundred kilobytes.
+//! Digests DUMP payloads as they arrive: a value of gigabytes needs a few hundred kilobytes of memory.
 
 use crate::Error;
 use crate::client::wire::Reader;
@@ -8,15 +8,15 @@ use crate::rdb::{Crc64, Dialect, Problem, ValueType, Walker, module_metadata};
 
 /// Payloads up to this size are read whole.
 const WHOLE: u64 = 1 << 20;
-/// Longer ones are read in parts of about this size; a part grows where one element needs it.
+/// Longer ones are read in parts of about this size; a part grows if one element needs it.
 const PART: u64 = 256 << 10;
-/// Marks metadata of modules before the type byte.
+/// Marks module metadata before the type byte.
 const METADATA: u8 = 243;
-/// From this type byte on the numberings of the two forks part.
+/// From this type byte on, Redis and Valkey assign different types.
 const SHARED_BELOW: u8 = 22;
 
-/// Reads a payload of so many bytes and tells the digester what it means. True when modules keep metadata beside the
-/// value, which is passed over. What is wrong with the bytes is no fault of the connection; what follows it was not read.
+/// Reads a payload of this length and feeds it to the digester. True if there is additional module metadata, which is
+/// skipped. Invalid bytes do not affect the connection; what follows the payload is not read.
 pub(super) async fn digest(
     reader: &mut Reader,
     length: u64,
@@ -26,7 +26,7 @@ pub(super) async fn digest(
     buffer.clear();
     if length > WHOLE {
         let found = long(reader, length, digester, buffer).await;
-        // An element may have needed far more than others will.
+        // One element may have needed far more memory than others will.
         buffer.clear();
         buffer.shrink_to(2 * usize::try_from(WHOLE).unwrap_or_default());
         return found;
@@ -56,7 +56,7 @@ fn whole(payload: &[u8], digester: &mut Digester) -> Result<bool, Problem> {
     Ok(metadata)
 }
 
-/// A payload that is not held. Whose numbering it is in stands at its end only, but no type byte means a thing in both.
+/// A payload that is not held in memory. Its flavor is known only at its end, but no type byte has a meaning in both.
 async fn long(
     reader: &mut Reader,
     length: u64,
@@ -84,18 +84,18 @@ async fn long(
     Ok(value.close(buffer, &footer, crc))
 }
 
-/// A value on its way.
+/// A value that is being received.
 #[derive(Default)]
 struct Value {
     metadata: bool,
     walker: Option<Walker>,
-    /// Bytes that must be there before it can go on.
+    /// Number of bytes needed before it can continue.
     want: usize,
     done: bool,
 }
 
 impl Value {
-    /// Goes as far as the bytes reach, and says how many it has used.
+    /// Parses as far as possible, and returns the number of bytes consumed.
     fn go_on(&mut self, bytes: &[u8], digester: &mut Digester) -> Result<usize, Problem> {
         let mut used = 0;
         if self.walker.is_none() {
@@ -133,7 +133,7 @@ impl Value {
         Ok(used)
     }
 
-    /// Holds the end against what came before it.
+    /// Checks the footer against what preceded it.
     fn close(&self, left_over: &[u8], footer: &[u8], crc: Crc64) -> Result<bool, Problem> {
         let version = dump::close(footer, crc)?;
         let value_type = match &self.walker {
@@ -194,7 +194,7 @@ mod tests {
             damaged[3] ^= 1;
             assert!(in_parts(&damaged, 4).is_err());
         }
-        // The type of one fork in the other's payload, bytes behind the end, and an end too early.
+        // A type of one flavor in the other's payload, bytes after the end, and an early end.
         assert_eq!(in_parts(&sealed(hash, 12), 5), Err(Problem::Type(22)));
         assert!(in_parts(&sealed(b"\x02\x01\x03onex", 9), 3).is_err());
         assert_eq!(in_parts(&sealed(b"\x02\x02\x03one", 9), 3), Err(Problem::Truncated));

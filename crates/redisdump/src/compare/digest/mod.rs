@@ -1,13 +1,13 @@
-//! Digests of keys by meaning: type, value and expiry, whatever the encoding, the order or the server's version.
+//! Canonical digests of keys: type, value and expiry, regardless of encoding, order or server version.
 //!
-//! Every element is hashed with XXH3-128. What has no order (members, fields, groups) is added modulo 2^128, what has
-//! one (items, entries) is chained. The digest of a key is a hash over its database, name, type, value and expiry; the
-//! digests of keys are added up, so that a sum does not depend on the order in which keys come. Keys that can expire
-//! are summed apart from those that cannot: of the latter two sides must agree to the last bit at any time.
+//! Every element is hashed with XXH3-128. Unordered elements (members, fields, groups) are added modulo 2^128, ordered
+//! ones (items, entries) are chained. The digest of a key is a hash over its database, name, type, value and expiry;
+//! the digests of keys are added, so that the sum does not depend on the order of the keys. Keys that can expire are
+//! summed separately from those that cannot: the latter must be equal on both sides at any time.
 //!
-//! Left out on purpose, because no two servers agree on them or because a client cannot see them: encodings, idle times
-//! and frequencies, when a consumer was last seen, the sign of a zero score, and a stream's table of idempotent
-//! producers (a cache with an expiry of its own).
+//! Omitted on purpose, because no two servers agree on them or because clients cannot see them: encodings, idle times
+//! and frequencies, the time when a consumer was last seen, the sign of a zero score, and a stream's table of
+//! idempotent producers (a cache with its own expiry).
 
 mod vector_set;
 
@@ -74,13 +74,13 @@ impl Sum {
     }
 }
 
-/// The digest of a key space.
+/// The digest of a keyspace.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct KeyspaceDigest {
-    /// Keys that never expire by themselves, neither whole nor by a field.
+    /// Keys that never expire, neither as a whole nor by field.
     pub persistent: Sum,
-    /// Keys with an expiry of their own or of a field.
+    /// Keys with an expiry, their own or of a field.
     pub volatile: Sum,
 }
 
@@ -95,7 +95,7 @@ impl KeyspaceDigest {
         }
     }
 
-    /// The keys of both: of parts of one key space, in any order.
+    /// The keys of both parts of a keyspace, in any order.
     #[must_use]
     pub fn and(self, other: KeyspaceDigest) -> KeyspaceDigest {
         KeyspaceDigest {
@@ -110,19 +110,19 @@ impl KeyspaceDigest {
     }
 }
 
-/// What a value means, without its key and expiry.
+/// The canonical digest of a value, without its key and expiry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CanonicalDigest {
     /// The type.
     pub kind: Kind,
-    /// The digest of the value, with the expiries of hash fields.
+    /// The digest of the value, including the expiries of hash fields.
     pub value: u128,
-    /// True when a field of it can expire.
+    /// True if one of its fields can expire.
     pub field_expiry: bool,
-    /// Of a module's value the id of its type, without the version of its encoding; 0 of any other.
+    /// For a module's value, the id of its type without the encoding version; otherwise 0.
     pub module: u64,
-    /// True for a module's value whose layout is not known here: it is digested as its bytes, and those may differ though
-    /// it is the same to clients.
+    /// True for a module's value with an unknown layout: its bytes are digested, and may differ although it is the same
+    /// to clients.
     pub opaque: bool,
 }
 
@@ -159,16 +159,16 @@ pub struct Digester {
     group: u128,
     consumer: u128,
     scratch: Vec<u8>,
-    /// A string that comes in parts: its hash so far, and how many bytes are missing.
+    /// A string that arrives in parts: its hash so far, and the number of missing bytes.
     long: Option<(Box<Xxh3>, u64)>,
-    /// Whether counters of streams count that servers keep from 7.0 on.
+    /// Whether stream counters are included, which servers have from 7.0 on.
     counters: bool,
-    /// Notes fields that expire, where somebody asks for them.
+    /// Tracks fields that expire, if requested.
     watch: Option<Watch>,
-    /// The id of the type of a module's value.
+    /// The type id of a module's value.
     module: u64,
     vectors: Option<VectorSet>,
-    /// Fields of hashes count without their expiries, and not at all where those had passed at this moment.
+    /// Hash fields are digested without their expiries, and omitted if those had passed at this time.
     unexpiring: Option<i64>,
 }
 
@@ -203,32 +203,33 @@ impl Default for Digester {
 }
 
 impl Digester {
-    /// Leaves out what servers before 7.0 do not keep: how many entries a stream has ever had, the newest that was
-    /// deleted, and how many a group has read. A value that was on such a server cannot be told apart by them.
+    /// Omits what servers before 7.0 do not store: the number of entries ever added to a stream, the newest deleted
+    /// entry, and the number of entries read by a group. A value that was on such a server cannot be distinguished by
+    /// them.
     #[must_use]
     pub fn without_counters(mut self) -> Digester {
         self.counters = false;
         self
     }
 
-    /// Takes fields of hashes as if they did not expire, but for those that had expired at this moment: they are gone.
+    /// Ignores the expiries of hash fields, except for fields that had expired at this time: they no longer exist.
     pub(crate) fn without_field_expiries(&mut self, moment: i64) {
         self.unexpiring = Some(moment);
     }
 
-    /// Notes fields that expire, for [`Digester::fields`].
+    /// Tracks fields that expire, for [`Digester::fields`].
     pub(crate) fn watch(&mut self, watch: Watch) {
         self.watch = Some(watch);
     }
 
-    /// The clock by which fields are noted shows this now.
+    /// Sets the clock for tracked fields.
     pub(crate) fn set_now(&mut self, now: i64) {
         if let Some(watch) = &mut self.watch {
             watch.set_now(now);
         }
     }
 
-    /// The fields that can expire of the value whose elements have passed; nothing where none can, or nobody asked.
+    /// The expiring fields of the value that was fed; `None` if there are none or they are not tracked.
     pub(crate) fn fields(&mut self) -> Option<Fields> {
         let watch = self.watch.as_mut().filter(|_| self.field_expiry)?;
         Some(watch.take((self.sum, self.count)))
@@ -244,7 +245,7 @@ impl Digester {
         }
     }
 
-    /// The canonical digest of the value whose elements have passed.
+    /// The canonical digest of the value that was fed.
     pub fn digest(&self) -> CanonicalDigest {
         let vectors = self.vectors.as_ref().and_then(VectorSet::digest);
         let as_it_stands = || tuple(&[self.chain, self.sum, u128::from(self.count)]);
@@ -257,7 +258,7 @@ impl Digester {
         }
     }
 
-    /// True for a list, a set, a sorted set or a hash without any element: no server holds one.
+    /// True for a list, set, sorted set or hash without elements: no server has one.
     pub(crate) fn is_empty_collection(&self) -> bool {
         matches!(self.kind, Kind::List | Kind::Set | Kind::Zset | Kind::Hash) && self.count == 0
     }
@@ -273,15 +274,15 @@ impl Digester {
     }
 }
 
-/// The bits of a module type's id that count the versions of its encoding.
+/// The bits of a module type id that contain the encoding version.
 const ENCODING: u64 = 0x3ff;
 
-/// The digest of a hash whose fields' digests have this sum.
+/// The digest of a hash with this sum of field digests.
 pub(crate) fn hash_value(sum: u128, count: u64) -> u128 {
     tuple(&[0, sum, u128::from(count)])
 }
 
-/// The hash of a few hashes.
+/// The hash of several hashes.
 #[inline]
 fn tuple(parts: &[u128]) -> u128 {
     let mut bytes = [0; 64];
@@ -322,7 +323,7 @@ impl Elements for Digester {
     }
 
     fn scored(&mut self, member: &[u8], score: f64) {
-        // Adding zero turns -0 into 0 and leaves every other score as it is.
+        // Adding zero turns -0 into 0 and leaves every other score unchanged.
         self.add(tuple(&[xxh3_128(member), u128::from((score + 0.0).to_bits())]));
     }
 
@@ -398,7 +399,7 @@ impl Elements for Digester {
             vectors.piece(&module_piece(raw, &mut self.scratch));
         } else if let (0, Some(id)) = (self.count, raw.first_chunk::<8>()) {
             self.module = u64::from_le_bytes(*id);
-            // Of the first encoding; another one would be laid out in another way.
+            // For the first encoding version; another one may have a different layout.
             self.vectors = (self.module & ENCODING == 0 && module_name(self.module) == "vectorset")
                 .then(VectorSet::default);
         }

@@ -1,19 +1,19 @@
-//! Vector sets (Redis 8): what the payload of one says, whatever the order in which a server keeps its elements.
+//! Vector sets (Redis 8): the contents of a payload, regardless of the order in which a server stores the elements.
 //!
-//! A server that loads a vector set keeps it otherwise than the one that wrote it: the order of the elements turns round,
-//! and each one's links are sorted. What clients see stays to the last bit, and is digested here: the settings of the set,
-//! each element's name, attributes, vector as it is quantized, level, and links. The layout is that of
-//! `VectorSetRdbSave` in `modules/vector-sets/vset.c` and `hnsw_serialize_node` in `hnsw.c` (Redis 8.0 to 8.6); a payload
-//! of any other is left opaque.
+//! A server that loads a vector set stores it differently from the one that wrote it: the order of the elements is
+//! reversed, and the links of each are sorted. What clients see is unchanged and is digested here: the settings of the
+//! set, and for each element its name, attributes, quantized vector, level, and links. The layout is that of
+//! `VectorSetRdbSave` in `modules/vector-sets/vset.c` and `hnsw_serialize_node` in `hnsw.c` (Redis 8.0 to 8.6); a
+//! payload with another layout is opaque.
 
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::tuple;
 use crate::rdb::Piece;
 
-/// A bit of the flags: a matrix that reduces the vectors follows.
+/// Flag: a matrix that reduces the vectors follows.
 const HAS_MATRIX: u64 = 1;
-/// A bit of the flags: each element has attributes.
+/// Flag: each element has attributes.
 const HAS_ATTRIBUTES: u64 = 2;
 
 /// What comes next.
@@ -42,29 +42,29 @@ enum Step {
         level: u64,
         left: u64,
     },
-    /// How far the worst of a level's links is, and at which place: it follows from the others and their order.
+    /// Distance and index of the worst link of a level; they follow from the other links and their order.
     Worst {
         level: u64,
     },
     /// The vector's length and the range of its quantization.
     Range,
     End,
-    /// It is not laid out like this.
+    /// The layout is unknown.
     Other,
 }
 
-/// Reads one vector set, piece by piece.
+/// Reads one vector set, item by item.
 #[derive(Debug, Clone)]
 pub(super) struct VectorSet {
     step: Step,
-    /// Elements that are to come, and how many there are in all.
+    /// Number of remaining elements, and of all elements.
     left: u64,
     elements: u64,
     flags: u64,
     head: u128,
     sum: u128,
     node: u128,
-    /// The highest level of the element that is read, and numbers of it that are to come.
+    /// The highest level of the current element, and the number of its remaining numbers.
     levels: u64,
     numbers: u64,
     ended: bool,
@@ -88,7 +88,7 @@ impl Default for VectorSet {
 }
 
 impl VectorSet {
-    /// The next piece of the value.
+    /// The next item of the value.
     pub(super) fn piece(&mut self, piece: &Piece<'_>) {
         self.step = match piece {
             Piece::End if self.step == Step::End && !self.ended => {
@@ -101,7 +101,7 @@ impl VectorSet {
         };
     }
 
-    /// The digest, where all of it was read as it must be.
+    /// The digest, if everything was read as expected.
     pub(super) fn digest(&self) -> Option<u128> {
         self.ended.then(|| tuple(&[self.head, self.sum, u128::from(self.elements)]))
     }
@@ -118,7 +118,7 @@ impl VectorSet {
                 | Step::Range
         );
         if in_node {
-            // One number less is to come; the last of them must be that which the layout ends with.
+            // One number less remains; the last must be the one with which the layout ends.
             let Some(left) = self.numbers.checked_sub(1) else { return Step::Other };
             self.numbers = left;
             if (left == 0) != (self.step == Step::Range) {
@@ -158,7 +158,7 @@ impl VectorSet {
                 self.of_node(number, next)
             }
             Step::Link { level, left } => {
-                // They have no order.
+                // They are unordered.
                 self.sum =
                     self.sum.wrapping_add(tuple(&[self.node_id(), u128::from(level), u128::from(number)]));
                 if left > 1 { Step::Link { level, left: left - 1 } } else { Step::Worst { level } }
@@ -193,7 +193,7 @@ impl VectorSet {
         }
     }
 
-    /// An element without attributes is the same whether others have some or not.
+    /// An element without attributes is the same whether or not others have some.
     fn attributes(&mut self, bytes: &[u8]) -> Step {
         self.node = tuple(&[self.node, xxh3_128(bytes)]);
         Step::Vector
@@ -219,7 +219,7 @@ impl VectorSet {
         next
     }
 
-    /// What the element's links are told apart by from those of others.
+    /// What distinguishes the element's links from those of others.
     fn node_id(&self) -> u128 {
         self.node
     }
