@@ -74,8 +74,8 @@ pub enum Error {
     },
     /// A target does not support part of an RDB.
     #[error(
-        "{target} cannot hold all of this RDB; the output written so far is incomplete. Choose a newer target, or leave out what \
-         it cannot hold:\n{unsupported}"
+        "{target} does not support all of this RDB; the output written so far is incomplete. Choose a newer target, or leave \
+         out what it does not support:\n{unsupported}"
     )]
     Unsupported {
         /// The target's flavor and version.

@@ -35,11 +35,11 @@ pub(super) async fn of_node(
     };
     if options.this_node {
         return Ok(Some(format!(
-            "{server} is a node of {of}: what it holds was taken, and not the cluster's other keys"
+            "{server} is a node of {of}: only its own keys were captured, not the cluster's other keys"
         )));
     }
     Err(Error::Refused {
-        what: format!("{server} is a node of {of}, and holds a part of its keys"),
+        what: format!("{server} is a node of {of}, and holds only part of its keys"),
         conflicts: vec![
             "every master of the cluster would be a source of its own; ?cluster=this-node in a source's URL says that \
              this node's part is meant"

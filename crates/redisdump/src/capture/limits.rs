@@ -14,7 +14,7 @@ pub(super) async fn explain(options: &ConnectOptions) -> String {
     match ask(options).await {
         Ok(said) => said,
         Err(error) => format!(
-            "its snapshot was sent (what came so far is not used; why it ended cannot be asked now: {error})"
+            "its snapshot was sent (the partial data is not used; the reason cannot be queried now: {error})"
         ),
     }
 }
@@ -27,10 +27,10 @@ async fn ask(options: &ConnectOptions) -> Result<String, Error> {
     let limit = setting(&mut connection, "client-output-buffer-limit").await?.ok().flatten();
     let timeout = setting(&mut connection, "repl-timeout").await?.ok().flatten();
     let limit = limit.as_deref().and_then(of_replicas);
-    let mut out = "its snapshot was sent. What came so far is not used. ".to_owned();
+    let mut out = "its snapshot was sent. The partial data is not used. ".to_owned();
     match limit {
         Some(Limit { hard: 0, soft: 0, .. }) => {
-            out.push_str("The server sets no limit to what it buffers for a replica meanwhile. ");
+            out.push_str("The server does not limit the output buffer of replicas. ");
         }
         Some(Limit { hard, soft, seconds }) => {
             out.push_str(&format!(
@@ -47,13 +47,13 @@ async fn ask(options: &ConnectOptions) -> Result<String, Error> {
             ));
         }
         None => out.push_str(
-            "The usual reason is client-output-buffer-limit for replicas, which the server does not let be read (CONFIG GET). ",
+            "The usual reason is client-output-buffer-limit for replicas, which the server does not allow reading (CONFIG GET). ",
         ),
     }
     if let Some(timeout) = timeout {
         out.push_str(&format!("The other limit is repl-timeout, here {timeout} s. "));
     }
-    out.push_str("The server's log says which it was. Key by key (capture = \"scan\") neither matters");
+    out.push_str("The server's log names the reason. Key by key (capture = \"scan\") neither matters");
     Ok(out)
 }
 

@@ -92,11 +92,11 @@ pub enum Consistency {
 impl fmt::Display for Consistency {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Consistency::PointInTime => "all keys as they were at one moment",
-            Consistency::EachNode => "the keys of each master as they were at one moment",
-            Consistency::EachKey => "each key as it was when it was read; no point in time",
+            Consistency::PointInTime => "all keys as of one point in time",
+            Consistency::EachNode => "the keys of each master as of one point in time",
+            Consistency::EachKey => "each key as of when it was read, not one point in time",
             Consistency::EachPart => {
-                "each key, and apart from it its expiry, as it was when it was read; no point in time"
+                "each key, and separately its expiry, as of when it was read, not one point in time"
             }
         })
     }
@@ -189,7 +189,7 @@ impl Capture {
             Err(words) if settings.method == CaptureMethod::Auto && forbids(&words) => {
                 let mut warnings = warnings;
                 warnings.push(format!(
-                    "{server} gives no snapshot (PSYNC: {words}), so its keys are read one by one"
+                    "{server} refuses a snapshot (PSYNC: {words}), so its keys are read one by one"
                 ));
                 let connection = Connection::open(options).await?;
                 return Capture::scan(connection, server, settings, warnings, tally).await;
@@ -429,7 +429,7 @@ impl Transfer {
                 self.mark.extend_from_slice(rest.get(..n).unwrap_or_default());
             }
             if !self.mark.starts_with(mark) {
-                return Err(self.uneven("the end mark is another one than was announced"));
+                return Err(self.uneven("the end marker differs from the announced one"));
             }
         }
         Ok(None)

@@ -188,7 +188,7 @@ async fn other_functions(options: &ConnectOptions) -> Result<Option<String>, Err
     });
     let found: BTreeSet<Vec<u128>> = found.await?.into_iter().flatten().collect();
     Ok((found.len() > 1).then(|| {
-        "the masters of the cluster do not have the same function libraries: all that any of them has are taken".to_owned()
+        "the masters of the cluster have different function libraries: those of all masters are captured".to_owned()
     }))
 }
 

@@ -93,7 +93,7 @@ impl Questions {
                     // The clock advanced in between.
                     _ => return Ok(Answer::Again { length }),
                 },
-                _ => return Ok(Answer::Strange("TIME and PTTL answered no numbers".to_owned())),
+                _ => return Ok(Answer::Strange("TIME and PTTL did not return numbers".to_owned())),
             },
             _ => return Ok(Answer::Strange("too few answers".to_owned())),
         };

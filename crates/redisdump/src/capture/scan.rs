@@ -101,7 +101,7 @@ impl Scan {
                     warnings
                         .push(format!("the function libraries could not be read and are missing: {message}"));
                 }
-                other => return Err(connection.reader.protocol(format!("FUNCTION DUMP answered {other:?}"))),
+                other => return Err(connection.reader.protocol(format!("unexpected reply to FUNCTION DUMP: {other:?}"))),
             }
         }
         let dbs = databases(&mut connection, server).await?.into_iter().collect();
@@ -382,7 +382,7 @@ impl Scan {
         if code == 243 {
             return Err(self.strange(
                 key,
-                "modules keep metadata with it, which can be captured over PSYNC only (capture = \"psync\")",
+                "it has module metadata, which can be captured over PSYNC only (capture = \"psync\")",
             ));
         }
         if self.named != Some(self.db) {

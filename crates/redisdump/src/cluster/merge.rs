@@ -130,7 +130,7 @@ impl Merge<'_> {
                     out.extend_from_slice(&head.rest);
                 }
                 Some((dialect, _)) if *dialect != head.dialect => {
-                    return Err(Error::stream("RDBs of Redis and of Valkey cannot be read as one"));
+                    return Err(Error::stream("RDBs of Redis and of Valkey cannot be merged"));
                 }
                 Some((_, version)) => *version = (*version).max(head.version),
             }

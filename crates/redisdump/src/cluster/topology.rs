@@ -93,7 +93,7 @@ impl Topology {
             conflicts.extend(view.moving.iter().cloned());
             match view.masters.into_iter().find(|own| own.id == view.asked && own.id == node.id) {
                 Some(own) => masters.push(own),
-                None => conflicts.push(format!("{} says that it is no master with slots", node.address())),
+                None => conflicts.push(format!("{} says that it is not a master with slots", node.address())),
             }
         }
         let settled = Topology { masters, moving: Vec::new(), asked: topology.asked };
@@ -101,7 +101,7 @@ impl Topology {
         match conflicts.is_empty() {
             true => Ok(settled),
             false => Err(Error::Refused {
-                what: format!("the cluster of {} is not in a state to be read as a whole", options.display()),
+                what: format!("the cluster of {} cannot be read as a whole in its current state", options.display()),
                 conflicts,
             }),
         }
@@ -141,15 +141,15 @@ impl Topology {
         let mut changes = Vec::new();
         for (id, node) in &before {
             match after.get(id) {
-                None => changes.push(format!("{} is a master with slots no more", node.address())),
+                None => changes.push(format!("{} is no longer a master with slots", node.address())),
                 Some(now) if now.slots != node.slots => changes.push(format!(
-                    "{} held slots {}, and now {}",
+                    "{} served slots {}, and now {}",
                     node.address(),
                     node.slots,
                     now.slots
                 )),
                 Some(now) if now.epoch != node.epoch => changes.push(format!(
-                    "{} has another configuration epoch ({}, and was {}): slots or roles changed hands",
+                    "{} has another configuration epoch ({}, was {}): slots or roles moved",
                     node.address(),
                     now.epoch,
                     node.epoch
@@ -230,10 +230,10 @@ fn open_slot(word: &str, address: &str) -> Option<String> {
     let inner = word.strip_prefix('[')?.strip_suffix(']')?;
     let shown = address.split(['@', ',']).next().unwrap_or(address);
     Some(match inner.split_once("->-") {
-        Some((slot, to)) => format!("slot {slot} is being moved from {shown} to node {to}: wait for its end"),
+        Some((slot, to)) => format!("slot {slot} is being moved from {shown} to node {to}: wait until that is complete"),
         None => match inner.split_once("-<-") {
             Some((slot, from)) => {
-                format!("slot {slot} is being moved to {shown} from node {from}: wait for its end")
+                format!("slot {slot} is being moved to {shown} from node {from}: wait until that is complete")
             }
             None => format!("{shown} is moving {inner}"),
         },

@@ -240,7 +240,7 @@ impl Records<'_> {
 
 fn broken(error: io::Error) -> Error {
     Error::stream(format!(
-        "the temporary file with the digests of the capture (TMPDIR says where it is): {error}"
+        "the temporary file with the digests of the capture (in the folder named by TMPDIR): {error}"
     ))
 }
 

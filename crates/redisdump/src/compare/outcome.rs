@@ -87,7 +87,7 @@ fn unlisted(sides: &[&Live]) -> String {
         |side: &&Live| side.fields.as_ref().is_some_and(crate::compare::field_ttl::Fields::is_cut_off);
     match sides.iter().any(cut_off) {
         true => format!(
-            " more than {LISTED} of its fields expire within a day: whether it is only that cannot be told"
+            " more than {LISTED} of its fields expire within a day: this may be the only difference"
         ),
         false => String::new(),
     }

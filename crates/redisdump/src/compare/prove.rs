@@ -240,7 +240,7 @@ impl ServerSide<'_> {
         let by_name = part && (!choice.include.is_empty() || !choice.exclude.is_empty());
         if names.is_full() && by_name {
             return Err(Error::Options(format!(
-                "more than {} keys are selected, too many to tell which others the server has: compare fewer at a time",
+                "more than {} keys are selected, too many to find which others the server has: compare fewer at a time",
                 settings.remembered_keys
             )));
         }

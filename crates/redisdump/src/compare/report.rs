@@ -135,15 +135,15 @@ impl fmt::Display for Comparison {
         }
         let named = self.differences.len() as u64;
         if self.different_keys > named {
-            writeln!(f, "… and {} keys more", self.different_keys - named)?;
+            writeln!(f, "… and {} more keys", self.different_keys - named)?;
         }
         if self.unnamed_extra > 0 {
-            writeln!(f, "the right side has {} keys more", self.unnamed_extra)?;
+            writeln!(f, "the right side has {} more keys", self.unnamed_extra)?;
         }
         if self.extra_is_counted {
             writeln!(
                 f,
-                "keys beyond the left side's were only counted, since it has too many names to remember: as many as expired meanwhile may hide"
+                "additional keys were only counted, because the left side has too many names to keep in memory: as many as expired meanwhile may be hidden"
             )?;
         }
         for unreachable in &self.unreachable {
@@ -153,7 +153,7 @@ impl fmt::Display for Comparison {
             writeln!(f, "the function libraries are DIFFERENT")?;
         }
         if self.left_out > 0 {
-            writeln!(f, "{} keys were left out, for the right side cannot hold them", self.left_out)?;
+            writeln!(f, "{} keys were left out, because the right side does not support them", self.left_out)?;
         }
         for (module, keys) in &self.not_verified {
             writeln!(
@@ -166,32 +166,32 @@ impl fmt::Display for Comparison {
             writeln!(f, "{} keys expired meanwhile, and count as equal", self.expired_meanwhile)?;
         }
         if self.expired_fields > 0 {
-            writeln!(f, "{} fields of hashes expired meanwhile, and count as equal", self.expired_fields)?;
+            writeln!(f, "{} hash fields expired meanwhile, and count as equal", self.expired_fields)?;
         }
         if self.with_metadata > 0 {
             writeln!(
                 f,
-                "{} keys have metadata of modules beside their values, which was NOT compared",
+                "{} keys have additional module metadata, which was NOT compared",
                 self.with_metadata
             )?;
         }
         if !self.expiry_exact {
             writeln!(
                 f,
-                "some expiries were compared within {} ms: the server's clock went on whenever they were asked for",
+                "some expiries were compared within {} ms: the server's clock advanced during every query",
                 self.expiry_within
             )?;
         }
         if !self.counters_compared {
             writeln!(
                 f,
-                "what streams count (entries ever added, the newest deleted, entries read) was not compared: a server before 7.0 does not keep it"
+                "stream counters (entries ever added, the newest deleted, entries read) were not compared: a server before 7.0 does not have them"
             )?;
         }
         if self.slots_moved {
             writeln!(
                 f,
-                "slots of the cluster changed hands meanwhile: keys that only the right side has may have been missed"
+                "slots of the cluster moved meanwhile: keys that only the right side has may have been missed"
             )?;
         }
         write!(f, "{} keys compared: {} equal, {} different", self.keys, self.equal_keys, self.different_keys)

@@ -132,7 +132,7 @@ pub async fn compare(
     let libraries = (pair.left.functions(&left_id).await?, pair.right.functions(&right_id).await?);
     for (key_reader, options) in [(&mut pair.left, left), (&mut pair.right, right)] {
         if key_reader.changed().await? {
-            let changes = vec!["slots or roles changed hands: compare again".to_owned()];
+            let changes = vec!["slots or roles moved: compare again".to_owned()];
             return Err(Error::ClusterChanged { target: options.display().to_string(), changes });
         }
     }

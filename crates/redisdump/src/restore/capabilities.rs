@@ -15,7 +15,7 @@ use crate::{Error, ServerIdentity};
 
 /// A type byte that no server ever used.
 const NO_TYPE: u8 = 8;
-const OPERATION: &str = "asking which payloads it takes (RESTORE)";
+const OPERATION: &str = "testing which payloads it accepts (RESTORE)";
 
 /// What a server accepts.
 #[derive(Debug, Clone)]
@@ -52,7 +52,7 @@ impl Capabilities {
         let tag = if server.cluster { own_tag(connection).await? } else { None };
         let (rdb, no_restore) = match stamps(connection, tag).await? {
             Ok(Some(newest)) => (newest, None),
-            Ok(None) => (server.target().rdb(), Some("it takes no payload that is known here".to_owned())),
+            Ok(None) => (server.target().rdb(), Some("it accepts no supported payload version".to_owned())),
             Err(words) => (server.target().rdb(), Some(words)),
         };
         let dry_run = DryRun::of(connection, server).await?;

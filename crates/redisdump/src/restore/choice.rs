@@ -207,7 +207,7 @@ impl Matched {
             patterns.map(|(_, pattern)| format!("no key of the source matches `{pattern}`")).collect();
         missing.extend(without_keys(named(choice).difference(&self.databases)));
         if missing.is_empty() && !choice.include.is_empty() && !self.any {
-            missing.push("every key that is included is excluded too".to_owned());
+            missing.push("every included key is excluded, too".to_owned());
         }
         unmatched(missing)
     }

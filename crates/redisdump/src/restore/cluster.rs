@@ -41,13 +41,12 @@ impl fmt::Display for ClusterRestore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, ", into {} masters", self.masters)?;
         if self.redirected > 0 {
-            write!(f, "; {} commands were redirected, since slots moved meanwhile", self.redirected)?;
+            write!(f, "; {} commands were redirected, because slots moved meanwhile", self.redirected)?;
         }
         if !self.failovers.is_empty() {
             write!(
                 f,
-                "\nfailover during the restore ({}): keys that the old master had taken and not passed on are lost, which only \
-                 the comparison shows",
+                "\nfailover during the restore ({}): keys that the old master had accepted but not replicated are lost; only a comparison detects them",
                 self.failovers.join(", ")
             )?;
         }
@@ -209,7 +208,7 @@ pub(super) fn no_commands(options: &ConnectOptions) -> Error {
     Error::Refused {
         what: format!("an append-only file cannot be replayed into the cluster of {}", options.display()),
         conflicts: vec![
-            "its commands may name keys of several slots: replay it into a single server, and migrate that one".to_owned(),
+            "its commands may use keys of several slots: replay it into a single server, then migrate that server".to_owned(),
         ],
     }
 }

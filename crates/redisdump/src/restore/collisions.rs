@@ -29,7 +29,7 @@ impl Collisions {
     pub(super) fn add(&mut self, db: u64, name: &[u8]) {
         self.all.add(db, name);
         if !self.names.add(db, name) && self.found.len() < NAMED {
-            self.found.push(format!("two keys would be named `{}` in database {db}", shown(name)));
+            self.found.push(format!("two keys would get the name `{}` in database {db}", shown(name)));
         }
     }
 
@@ -41,7 +41,7 @@ impl Collisions {
         let twice = self.all.take()?.len();
         if twice > self.found.len() {
             self.found.push(format!(
-                "at least {} more names would be given to two keys each",
+                "at least {} more names would each be given to two keys",
                 twice - self.found.len()
             ));
         }

@@ -8,7 +8,7 @@ use crate::client::wire::{Connection, Reply, command};
 use crate::rdb::dump;
 use crate::{Error, ServerIdentity};
 
-const OPERATION: &str = "asking whether it takes a value (RESTORE with an expiry that has passed)";
+const OPERATION: &str = "testing whether it accepts a value (RESTORE with a past expiry)";
 
 /// How the server is queried.
 pub(super) struct DryRun {

@@ -87,7 +87,7 @@ impl Feed<'_> {
     fn cannot_hold(&self, unsupported: UnsupportedValues, sent: u64) -> Error {
         match sent {
             0 => Error::Unsupported { target: self.server.to_string(), unsupported },
-            _ => self.half_way(&format!("it cannot hold all of this:\n{unsupported}\n"), sent),
+            _ => self.half_way(&format!("it does not support all of this:\n{unsupported}\n"), sent),
         }
     }
 
@@ -104,7 +104,7 @@ impl Feed<'_> {
             target: self.server.to_string(),
             operation: "restoring keys".to_owned(),
             message: format!(
-                "{message}Up to {sent} keys were sent before, which stay there: empty it before the next try"
+                "{message}Up to {sent} keys were sent before and remain there: clear it before retrying"
             ),
         }
     }

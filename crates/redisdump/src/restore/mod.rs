@@ -97,28 +97,28 @@ impl fmt::Display for RestoreReport {
             self.keys, self.expired, self.functions
         )?;
         if self.unwanted > 0 {
-            write!(f, ", {} were not asked for", self.unwanted)?;
+            write!(f, ", {} were not selected", self.unwanted)?;
         }
         if self.skipped > 0 {
-            write!(f, ", {} were there already and stayed as they are", self.skipped)?;
+            write!(f, ", {} existed already and were kept", self.skipped)?;
         }
         if self.empty > 0 {
-            write!(f, ", {} were empty, as no key can be, and were left out", self.empty)?;
+            write!(f, ", {} were empty, which no server allows, and were left out", self.empty)?;
         }
         if !self.skipped_module_data.is_empty() {
             write!(
                 f,
-                "; data of modules beside their keys was NOT restored: {}",
+                "; module data outside of keys was NOT restored: {}",
                 self.skipped_module_data.join(", ")
             )?;
         }
         if !self.left_out.is_empty() {
-            write!(f, "\nleft out, for the server cannot hold it:\n{}", self.left_out)?;
+            write!(f, "\nleft out, because the server does not support it:\n{}", self.left_out)?;
         }
         if self.evicted > 0 {
             write!(
                 f,
-                "\nthe server EVICTED {} keys meanwhile: its maxmemory is too small for all of this",
+                "\nthe server EVICTED {} keys meanwhile: its maxmemory is too small",
                 self.evicted
             )?;
         }
@@ -128,7 +128,7 @@ impl fmt::Display for RestoreReport {
         if let Some(words) = &self.by_commands {
             write!(
                 f,
-                "\nthe server takes no RESTORE ({words}): all values were told by commands, without idle times and frequencies"
+                "\nthe server does not accept RESTORE ({words}): all values were sent as commands, without idle times and access frequencies"
             )?;
         }
         Ok(())
@@ -269,7 +269,7 @@ struct Outlet {
     sent: mpsc::Sender<Queue>,
 }
 
-const OPERATION: &str = "restoring keys; what it has taken stays there: empty it before the next try";
+const OPERATION: &str = "restoring keys; the keys it has accepted remain there: clear it before retrying";
 
 /// The connections of one server, a pipeline to each.
 struct Connections(Vec<Outlet>);

@@ -147,7 +147,7 @@ impl Flow<'_> {
                 break;
             }
             if !self.has_note().await? {
-                return Err(self.connection.reader.protocol("a reply that nothing waits for".to_owned()));
+                return Err(self.connection.reader.protocol("an unexpected reply".to_owned()));
             }
             if self.repeated == 0 && self.take_ok(left) > 0 {
                 continue;
@@ -322,7 +322,7 @@ impl Flow<'_> {
             target: self.pipe.cluster.display().to_string(),
             operation: OPERATION.to_owned(),
             message: format!(
-                "{}:{} was lost in the middle of key {}, which goes by several commands: some of them may have been taken",
+                "{}:{} was lost in the middle of key {}, which is sent as several commands: some of them may have been executed",
                 self.pipe.at.0,
                 self.pipe.at.1,
                 shown(name)

@@ -84,9 +84,9 @@ where
     loader.matched.finish(&settings.choice)?;
     if let Some(twice) = uniqueness.finish().map_err(Error::stream)? {
         return Err(Error::Refused {
-            what: format!("{server} cannot be filled from this RDB"),
+            what: format!("{server} cannot be restored from this RDB"),
             conflicts: vec![format!(
-                "{}: it would refuse that after other keys were taken. The RDB is damaged, and servers do not load it",
+                "{}: the server would refuse it after accepting other keys. The RDB is damaged, and servers do not load it",
                 twice.shown(&uniqueness, None::<std::io::Empty>)
             )],
         });
@@ -98,7 +98,7 @@ where
     let collisions = loader.collisions.map_or(Ok(Vec::new()), |found| found.finish());
     let collisions = collisions.map_err(Error::stream)?;
     if !collisions.is_empty() {
-        let what = format!("{server} cannot take the keys under their new names");
+        let what = format!("{server} cannot store the keys under their new names");
         return Err(Error::Refused { what, conflicts: collisions });
     }
     if let Some(limit) = memory::memory_limit(options).await?.filter(|limit| !limit.evicts()) {
@@ -107,9 +107,9 @@ where
         if loader.wanted_bytes > left {
             let (bytes, left) = (mebibytes(loader.wanted_bytes), mebibytes(left));
             return Err(Error::Refused {
-                what: format!("{server} has too little memory for this ({limit})"),
+                what: format!("{server} does not have enough memory ({limit})"),
                 conflicts: vec![format!(
-                    "the values have {bytes} in the RDB, and more in memory, and {left} are left: raise maxmemory"
+                    "the values need {bytes} in the RDB and more in memory, but only {left} are available: raise maxmemory"
                 )],
             });
         }
@@ -151,7 +151,7 @@ impl RefusedValues {
 
     fn told(mut self) -> Vec<String> {
         if self.keys > self.named.len() {
-            self.named.push(format!("… and {} keys more", self.keys - self.named.len()));
+            self.named.push(format!("… and {} more keys", self.keys - self.named.len()));
         }
         self.named
     }
@@ -159,7 +159,7 @@ impl RefusedValues {
 
 /// Keys cannot be restored into their databases.
 pub(super) fn misplaced(server: &ServerIdentity, conflicts: Vec<String>) -> Error {
-    Error::Refused { what: format!("{server} cannot take the keys as they are numbered"), conflicts }
+    Error::Refused { what: format!("{server} cannot store the keys in these databases"), conflicts }
 }
 
 /// Refuses a server that is the source, a replica, or not empty although it must be.
@@ -173,16 +173,16 @@ pub(super) async fn refuse_unsuitable(
         conflicts.push("it is the source itself".to_owned());
     }
     if server.cluster && server.masters == 0 {
-        conflicts.push("it is a node of a cluster, and takes only the keys of its own slots: redis+cluster:// names all of them".to_owned());
+        conflicts.push("it is a node of a cluster, and accepts only keys of its own slots: use a redis+cluster:// URL for the whole cluster".to_owned());
     }
     if server.role == "slave" {
-        conflicts.push("it is a replica, and read-only: name its master".to_owned());
+        conflicts.push("it is a read-only replica: use its master".to_owned());
     }
     if let Some(named) = &settings.flush
         && *named != server.address
     {
         conflicts.push(format!(
-            "it was to be emptied by the name of {named}, and is {}: name the server that is meant",
+            "it was to be cleared as {named}, but its address is {}: name the intended server",
             server.address
         ));
     }
@@ -200,7 +200,7 @@ pub(super) async fn refuse_unsuitable(
 pub(super) fn refuse(server: &ServerIdentity, conflicts: Vec<String>) -> Result<(), Error> {
     match conflicts.is_empty() {
         true => Ok(()),
-        false => Err(Error::Refused { what: format!("{server} cannot be filled"), conflicts }),
+        false => Err(Error::Refused { what: format!("{server} cannot be restored into"), conflicts }),
     }
 }
 
@@ -211,11 +211,11 @@ pub(super) async fn occupied(
     let mut conflicts: Vec<String> = databases(connection, server)
         .await?
         .iter()
-        .map(|(db, keys)| format!("database {db} is not empty: it holds {keys} keys"))
+        .map(|(db, keys)| format!("database {db} is not empty: {keys} keys"))
         .collect();
     if let Some(libraries) = functions(connection, server).await?.filter(|libraries| !libraries.is_empty()) {
         conflicts.push(format!(
-            "it holds {} function libraries (FLUSHALL keeps them; FUNCTION FLUSH does not)",
+            "it has {} function libraries (which FLUSHALL keeps and FUNCTION FLUSH deletes)",
             libraries.len()
         ));
     }

@@ -88,7 +88,7 @@ fn refused_key(target: &str, what: Operation, (db, name): (u64, &[u8]), message:
         }
     };
     let hint = if message.contains("DUMP payload version or checksum") {
-        ". This server cannot load this kind of value: it is older than the source, or another fork"
+        ". This server does not support this value: it is older than the source, or another fork"
     } else {
         ""
     };
@@ -96,7 +96,7 @@ fn refused_key(target: &str, what: Operation, (db, name): (u64, &[u8]), message:
         target: target.to_owned(),
         operation,
         message: format!(
-            "{message}{hint}. It has taken {taken} keys before, which stay there: empty it before the next try"
+            "{message}{hint}. It has accepted {taken} keys before, which remain there: clear it before retrying"
         ),
     }
 }

@@ -83,7 +83,7 @@ pub(super) fn open(
         || {
             Error::File(FileError::NotFound {
                 path: path.to_owned(),
-                message: "its files were replaced again and again while they were opened; nothing was read"
+                message: "its files kept being replaced while they were opened; nothing was read"
                     .to_owned(),
             })
         },
@@ -189,12 +189,12 @@ impl Held {
         let metadata =
             self.file.metadata().map_err(|source| FileError::Io { path: self.path.clone(), source })?;
         if metadata.len() < self.bytes {
-            return Err(changed("it was cut shorter while it was read; what was read is not used"));
+            return Err(changed("it was truncated while it was read; the data is not used"));
         }
         let same = metadata.len() == self.bytes && metadata.modified().ok() == self.modified;
         if !self.may_grow && !same {
             return Err(changed(
-                "it was written to while it was read, which no server does with such a file; what was read is not used",
+                "it was written to while it was read, which no server does with such a file; the data is not used",
             ));
         }
         Ok(metadata.len() - self.bytes)

@@ -154,7 +154,7 @@ impl FolderCapture {
                 self.warnings.extend(facts.warnings);
                 if facts.server.cluster {
                     self.warnings.push(format!(
-                        "{} is a node of a cluster: what it keeps is taken, and not the cluster's other keys",
+                        "{} is a node of a cluster: only its own keys are captured, not the cluster's other keys",
                         facts.server
                     ));
                 }

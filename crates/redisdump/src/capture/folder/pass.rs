@@ -27,7 +27,7 @@ impl Held {
         let io = |source| FileError::Io { path: self.path.clone(), source };
         let mut piece = Vec::with_capacity(usize::try_from(most).unwrap_or_default());
         if file.take(most).read_buf(&mut piece).await.map_err(io)? == 0 {
-            let message = "it was cut shorter while it was read; what was read is not used".to_owned();
+            let message = "it was truncated while it was read; the data is not used".to_owned();
             return Err(FileError::NotFound { path: self.path.clone(), message }.into());
         }
         Ok(Some(Bytes::from(piece)))

@@ -73,7 +73,7 @@ impl Suspended {
         }
         // The thread ended without a result.
         self.resume()?;
-        Err(Error::stream("the connection that was to suspend rewrites of the AOF ended"))
+        Err(Error::stream("the connection for suspending rewrites of the AOF was closed"))
     }
 
     /// The current size of the server's AOF.
@@ -219,7 +219,7 @@ impl Keeper {
 
 fn not_suspended(server: &ServerIdentity, words: &str) -> String {
     format!(
-        "{server} does not let rewrites of its AOF be suspended ({words}); its files are held open and checked instead"
+        "{server} does not allow suspending rewrites of its AOF ({words}); its files are kept open and checked instead"
     )
 }
 
@@ -237,7 +237,7 @@ async fn resume(options: &ConnectOptions, value: &str) -> Result<(), Error> {
             Err(error) => {
                 return Err(Error::Server {
                     target: options.display().to_string(),
-                    operation: format!("putting {SETTING} back to {value}, from 0"),
+                    operation: format!("restoring {SETTING} from 0 to {value}"),
                     message: format!(
                         "{error}. Unless the server was restarted it does not rewrite its AOF by itself now: CONFIG SET \
                          {SETTING} {value}"

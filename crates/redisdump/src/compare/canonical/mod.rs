@@ -350,7 +350,7 @@ async fn time(reader: &mut Reader) -> Result<i64, Error> {
     reply.clock().ok_or_else(|| match reply {
         Reply::Error(message) => Error::Server {
             target: reader.target().to_owned(),
-            operation: "asking for its time (TIME)".to_owned(),
+            operation: "reading its clock (TIME)".to_owned(),
             message,
         },
         other => reader.protocol(format!("TIME answered {other:?}")),

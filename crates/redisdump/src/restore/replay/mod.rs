@@ -61,7 +61,7 @@ pub async fn apply_aof(
     let server = identify(&mut connection, options).await?;
     if !settings.choice.keeps_keys() || !settings.choice.only.is_empty() {
         return Err(Error::Refused {
-            what: format!("{server} cannot be filled from an AOF under other names or expiries, or from some of its databases"),
+            what: format!("{server} cannot be restored from an AOF with other names or expiries, or from some of its databases"),
             conflicts: vec![
                 "commands state names and expiries in ways that cannot be changed safely: replay the file into a server of \
                  its own, and migrate from there"
@@ -71,7 +71,7 @@ pub async fn apply_aof(
     }
     if settings.on_existing != OnExisting::Refuse && settings.flush.is_none() {
         return Err(Error::Refused {
-            what: format!("{server} cannot be filled from an AOF beside what it holds"),
+            what: format!("{server} cannot be restored from an AOF in addition to its own data"),
             conflicts: vec![format!(
                 "commands change what is there, so that replace and skip have no meaning: it must be empty, or --flush {} \
                  empties it",
@@ -106,7 +106,7 @@ pub async fn apply_aof(
     found.matched.finish(&settings.choice)?;
     if settings.flush.is_some() && found.summary.files.iter().all(|file| file.bytes == 0) {
         return Err(Error::Refused {
-            what: format!("{server} was to be emptied for an append-only file that is empty"),
+            what: format!("{server} was to be cleared for an append-only file that is empty"),
             conflicts: vec!["nothing would be left".to_owned()],
         });
     }
@@ -233,7 +233,7 @@ fn refuse_what_cannot_be_told(
         conflicts.extend(found.refused.iter().cloned());
         let more = found.refusals.saturating_sub(found.refused.len() as u64);
         if more > 0 {
-            conflicts.push(format!("… and {more} commands more"));
+            conflicts.push(format!("… and {more} more commands"));
         }
         if found.refusals > 0 {
             conflicts.push("--on-unsupported skip leaves them out".to_owned());
@@ -242,7 +242,7 @@ fn refuse_what_cannot_be_told(
     if conflicts.is_empty() {
         return Ok(());
     }
-    Err(Error::Refused { what: format!("not every command of the AOF can be told {server}"), conflicts })
+    Err(Error::Refused { what: format!("not every command of the AOF can be replayed into {server}"), conflicts })
 }
 
 /// A command for display: its name and its first argument.

@@ -21,7 +21,7 @@ use crate::restore::feed::pause;
 use crate::restore::settings::BATCH;
 use crate::restore::settings::RestoreOptions;
 
-const OPERATION: &str = "replaying commands; what it has taken stays there: empty it before the next try";
+const OPERATION: &str = "replaying commands; their effects remain there: clear it before retrying";
 /// Maximum number of commands of a transaction that are kept by name until EXEC answers.
 const REMEMBERED: usize = 1000;
 

@@ -65,11 +65,11 @@ impl fmt::Display for AofReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} keys of the base, then {} commands answered without an error: {} keys",
+            "{} keys of the base, then {} commands without an error: {} keys",
             self.base_keys, self.commands, self.keys
         )?;
         if self.errors > 0 {
-            write!(f, ", and {} commands answered with an error", self.errors)?;
+            write!(f, ", and {} commands with an error", self.errors)?;
         }
         if self.functions > 0 {
             write!(f, ", {} function libraries of the base", self.functions)?;
@@ -79,52 +79,52 @@ impl fmt::Display for AofReport {
             write!(f, ", and {} fields of hashes", self.expired_fields)?;
         }
         if self.unwanted > 0 {
-            write!(f, "; {} commands were for keys that were not asked for", self.unwanted)?;
+            write!(f, "; {} commands were for keys that were not selected", self.unwanted)?;
         }
         for (name, count) in &self.scripts {
-            write!(f, "\n{name} was run anew, {count} times: what it makes of the time is of now")?;
+            write!(f, "\n{name} was run again, {count} times, and used the current time")?;
         }
         if let Some(cut) = &self.cut {
             let why = match cut.tail.reason {
-                CutReason::ShortRead => "a command is cut off there, and no server loads that",
-                CutReason::UnfinishedTransaction => "a transaction is not finished, and no server loads that",
-                CutReason::LaterThanAsked => "they are later than was asked for",
+                CutReason::ShortRead => "a truncated command, which no server loads",
+                CutReason::UnfinishedTransaction => "an unfinished transaction, which no server loads",
+                CutReason::LaterThanAsked => "they are later than the requested time",
             };
             let (path, tail) = (cut.path.display(), cut.tail);
-            write!(f, "\n{path}: {} bytes from byte {} on do not count: {why}", tail.bytes, tail.offset)?;
+            write!(f, "\n{path}: {} bytes from byte {} on were ignored: {why}", tail.bytes, tail.offset)?;
         }
         if self.evicted > 0 {
             write!(
                 f,
-                "\nthe server EVICTED {} keys meanwhile: its maxmemory is too small for all of this",
+                "\nthe server EVICTED {} keys meanwhile: its maxmemory is too small",
                 self.evicted
             )?;
         }
         if !self.left_out.is_empty() {
-            write!(f, "\nleft out, for the server cannot hold it:\n{}", self.left_out)?;
+            write!(f, "\nleft out, because the server does not support it:\n{}", self.left_out)?;
         }
         named(f, "LEFT OUT", &self.refused, self.refusals)?;
         named(f, "ignored, as a server does that loads the file", &self.error_replies, self.errors)?;
         if let Some(UndatedExpiries { count, from_ms }) = self.undated_expiries {
             let from = crate::aof::time_range::shown(from_ms.div_euclid(1000));
-            write!(f, "\n{count} expiries have no date in the file, and are counted from {from}")?;
+            write!(f, "\n{count} expiries have no date in the file, and are relative to {from}")?;
         }
         if self.empty_streams > 0 {
             write!(
                 f,
-                "\n{} empty streams are written as an XADD with the id 0-0, an error to servers after 5.0: made by another id",
+                "\n{} empty streams are written as an XADD with the id 0-0, an error on servers after 5.0: created with another id",
                 self.empty_streams
             )?;
         }
         if self.stream_counters_left_out > 0 {
             write!(
                 f,
-                "\n{} commands told without counters of streams, which the server does not keep (before 7.0)",
+                "\n{} commands sent without stream counters, which the server does not have (before 7.0)",
                 self.stream_counters_left_out
             )?;
         }
         if !self.expiry_exact {
-            write!(f, "\nsome expiries may be off by a millisecond: the server does not tell them exactly")?;
+            write!(f, "\nsome expiries may be off by a millisecond: the server does not report them exactly")?;
         }
         Ok(())
     }
@@ -147,7 +147,7 @@ fn named(f: &mut fmt::Formatter<'_>, what: &str, first: &[String], all: u64) -> 
     }
     match all.saturating_sub(first.len() as u64) {
         0 => Ok(()),
-        more => write!(f, "\n… and {more} commands more"),
+        more => write!(f, "\n… and {more} more commands"),
     }
 }
 

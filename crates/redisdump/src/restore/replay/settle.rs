@@ -180,7 +180,7 @@ async fn batch<'b>(
     commands: impl Iterator<Item = Vec<&'b [u8]>>,
 ) -> Result<Vec<i64>, Error> {
     const OPERATION: &str =
-        "setting expiries right after a replay; those not reached yet are centuries ahead";
+        "correcting expiries after a replay; those not corrected yet are centuries in the future";
     let mut out = Vec::new();
     let mut count = 0;
     for words in commands {

@@ -123,17 +123,17 @@ impl<'a> Translator<'a> {
                 return Ok(1);
             }
             // It would send keys to another server.
-            "migrate" => return Err("no server writes it there".to_owned()),
+            "migrate" => return Err("no server writes this command to a file".to_owned()),
             _ => {}
         }
         let Some(entry) = self.table.get(&name, words.get(1).copied()) else {
-            return Err("the target does not know it".to_owned());
+            return Err("the target does not know this command".to_owned());
         };
         let script = matches!(name.as_str(), "eval" | "evalsha" | "fcall" | "script");
         if script {
             *self.scripts.entry(name.to_ascii_uppercase()).or_default() += 1;
         } else if !entry.writes && !may_occur_in_aof(&name, words.get(1).copied()) {
-            return Err("it writes nothing: no server writes it there".to_owned());
+            return Err("it writes nothing: no server writes this command to a file".to_owned());
         }
         let mut words: Words<'_> = words.iter().map(|word| Cow::Borrowed(*word)).collect();
         if !self.chosen(&name, entry, &mut words)? {
@@ -194,7 +194,7 @@ impl<'a> Translator<'a> {
 
     fn database(&self, word: &[u8]) -> Result<u64, Refusal> {
         let number = std::str::from_utf8(word).ok().and_then(|text| text.parse().ok());
-        number.ok_or_else(|| "its database is no number".to_owned())
+        number.ok_or_else(|| "its database is not a number".to_owned())
     }
 
     /// Omits unselected keys; false if nothing remains.
@@ -209,7 +209,7 @@ impl<'a> Translator<'a> {
         }
         if entry.movable || matches!(name, "eval" | "evalsha" | "fcall") {
             return Err(
-                "where it has the names of keys only the server knows, so that keys cannot be chosen"
+                "only the server knows where its key names are, so keys cannot be selected"
                     .to_owned(),
             );
         }
@@ -229,7 +229,7 @@ impl<'a> Translator<'a> {
             _ if many == 0 => return Ok(false),
             _ => {
                 return Err(
-                    "some of its keys are wanted and others are not, and what it does depends on all of them"
+                    "only some of its keys are selected, and its effect depends on all of them"
                         .to_owned(),
                 );
             }
@@ -472,6 +472,6 @@ mod tests {
         let told = told(Target::redis(7, 0), &choice, None, &lines);
         assert_eq!(told[..5], ["SELECT 4", "MOVE a 4", "COPY a b DB 4 REPLACE", "DEL a b", "MSET a 2"]);
         assert!(told[5].starts_with("<some of its keys") && told[6].starts_with("<where it has"), "{told:?}");
-        assert_eq!(all(Target::redis(7, 0), &["SELECT x", "GET a"])[0], "<its database is no number>");
+        assert_eq!(all(Target::redis(7, 0), &["SELECT x", "GET a"])[0], "<its database is not a number>");
     }
 }
