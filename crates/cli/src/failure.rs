@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use crate::exit;
 use crate::redact::redact;
+use crate::remedy;
 
 /// An error with a remedy that only the binary knows, since it names commands and flags.
 #[derive(Debug)]
@@ -58,50 +59,6 @@ pub(crate) fn because(error: anyhow::Error, words: String) -> anyhow::Error {
     anyhow::Error::new(Because { inner: error, words })
 }
 
-/// What to do about a failure of the repository, with the commands and flags that do it.
-pub(crate) fn remedy(remedy: repository::Remedy) -> Option<&'static str> {
-    use repository::Remedy;
-    Some(match remedy {
-        Remedy::WaitForWriter => {
-            "wait until it has ended; one that was killed no longer counts after 15 minutes"
-        }
-        Remedy::ChooseEmptyStore => {
-            "without dbhaul.json an encrypted repository cannot be read; to start a new one, choose an empty place"
-        }
-        Remedy::FreeSpace => {
-            "make room, or run `dbhaul prune --now` if nothing else writes to the repository"
-        }
-        Remedy::SupplyKey => {
-            "pass `--identity FILE` or the passphrase to read data; `--key-file FILE` is sufficient for writing, listing and \
-             a check without `--read-data`"
-        }
-        Remedy::SupplyFurtherIdentity => {
-            "pass a further identity, of those who were recipients then; `--identity` may be repeated"
-        }
-        Remedy::ListSnapshots => "`dbhaul snapshots` lists the snapshots that exist",
-        Remedy::RestoreConfig => {
-            "put back a copy of dbhaul.json, which changes only when a key is added or removed; nothing else can take its \
-             place, and dbhaul.json.copy is missing or damaged too"
-        }
-        Remedy::RestoreManifest => {
-            "put the object back from a copy of this folder, or remove it: then this snapshot is gone, unless `dbhaul copy` \
-             fetches it from a second repository; no other snapshot is affected"
-        }
-        Remedy::RestoreTombstone => {
-            "put the object back or remove it: then the forgotten snapshot can no longer be undeleted; prune waits until then"
-        }
-        Remedy::RemoveMark => {
-            "remove this object once no prune has been running for an hour: what it named is marked again; backups and prune \
-             wait until then"
-        }
-        Remedy::RemoveQuarantineList => {
-            "remove this object, then run `dbhaul check --read-data --repair`, which finds what it named; backups wait until \
-             then"
-        }
-        _ => return None,
-    })
-}
-
 /// A failed run, as it is printed with and without `--json`.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -137,8 +94,12 @@ impl Failure {
             }
             failure.add(&redact(&cause.to_string()));
             let known = cause.downcast_ref::<repository::Error>().and_then(repository::Error::remedy);
-            if let Some(remedy) = known.and_then(remedy) {
-                failure.add_hint(remedy);
+            if let Some(hint) = known.and_then(remedy::repository) {
+                failure.add_hint(hint);
+            }
+            let redis = cause.downcast_ref::<redisdump::Error>().map(redisdump::Error::remedies);
+            for hint in redis.into_iter().flatten().filter_map(remedy::redis) {
+                failure.add_hint(&hint);
             }
         }
         roots.iter().for_each(|root| failure.add(root));

@@ -22,6 +22,7 @@ mod notify;
 mod redact;
 #[cfg(test)]
 mod reference;
+mod remedy;
 mod report;
 mod schedule;
 mod shared_args;

@@ -1,5 +1,6 @@
 //! Errors, with the server's own words.
 
+use crate::conflict::{Conflict, Remedy, joined};
 use crate::rdb::{Corrupt, Problem};
 
 /// Errors of this crate.
@@ -46,12 +47,12 @@ pub enum Error {
         message: String,
     },
     /// A safety rule forbids the operation; nothing was written.
-    #[error("{what}; nothing was written:\n  {}", conflicts.join("\n  "))]
+    #[error("{what}; nothing was written:\n  {}", joined(conflicts, "\n  "))]
     Refused {
         /// What was refused.
         what: String,
         /// The reasons.
-        conflicts: Vec<String>,
+        conflicts: Vec<Conflict>,
     },
     /// The slots or masters of a cluster changed during a read, so that the result is incomplete.
     #[error("{target} changed while its keys were read; the result is not used:\n  {}", changes.join("\n  "))]
@@ -108,6 +109,17 @@ impl Error {
     /// True when a safety rule forbade the operation; nothing was written.
     pub fn is_refused(&self) -> bool {
         matches!(self, Error::Refused { .. } | Error::Unsupported { .. })
+    }
+
+    /// The options that resolve the conflicts of a refusal.
+    pub fn remedies(&self) -> Vec<&Remedy> {
+        match self {
+            Error::Refused { conflicts, .. } => {
+                conflicts.iter().filter_map(|conflict| conflict.remedy.as_ref()).collect()
+            }
+            Error::Unsupported { .. } => vec![&Remedy::SkipUnsupported],
+            _ => Vec::new(),
+        }
     }
 
     /// True when a cluster changed or lost a node during the operation; a retry may succeed.

@@ -45,6 +45,7 @@ pub mod verify;
 mod capture;
 mod client;
 mod cluster;
+mod conflict;
 mod display;
 mod error;
 mod restore;
@@ -66,6 +67,7 @@ pub use compare::digest_log::DigestLog;
 pub use compare::prove::{prove, prove_digests};
 pub use compare::report::{Comparison, Difference, DifferenceKind, Progress};
 pub use compare::servers::{CompareOptions, compare};
+pub use conflict::{Conflict, Remedy};
 pub use error::Error;
 pub use restore::{
     AofReport, ClusterRestore, Expiries, ExpiryBase, KeyChoice, MemoryLimit, OnExisting, ReplayOptions,

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::failure;
+use crate::remedy;
 
 /// The repository's own report, and what was done about it.
 #[derive(Debug, Serialize)]
@@ -25,7 +25,7 @@ impl CheckReport {
     pub(crate) fn render(&self) -> String {
         let mut text = self.check.to_string();
         for unreadable in &self.check.unreadable {
-            if let Some(remedy) = unreadable.remedy().and_then(failure::remedy) {
+            if let Some(remedy) = unreadable.remedy().and_then(remedy::repository) {
                 text += &format!("{}: {remedy}\n", unreadable.name);
             }
         }

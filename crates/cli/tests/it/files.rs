@@ -91,7 +91,7 @@ async fn a_redis_snapshot_leaves_the_repository_in_every_form() {
     run(&["compare", "latest", &six]).exits(3).shows("log");
     run(&["migrate", "--from", &from.url(), "--to", &six, "--flush", "127.0.0.1:1"])
         .exits(5)
-        .says("name the server");
+        .says("name the intended server");
     let address = to.address();
     run(&["migrate", "--from", &from.url(), "--to", &six, "--flush", &address]).exits(0);
     run(&["compare", "latest", &six]).exits(0);

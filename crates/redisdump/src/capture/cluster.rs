@@ -41,9 +41,8 @@ pub(super) async fn of_node(
     Err(Error::Refused {
         what: format!("{server} is a node of {of}, and holds only part of its keys"),
         conflicts: vec![
-            "every master of the cluster would be a source of its own; ?cluster=this-node in a source's URL says that \
-             this node's part is meant"
-                .to_owned(),
+            "use a redis+cluster:// URL for the whole cluster; ?cluster=this-node in a URL selects this node's keys alone"
+                .into(),
         ],
     })
 }

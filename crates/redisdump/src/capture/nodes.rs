@@ -164,7 +164,9 @@ fn described(node: &Node, after_ms: u64) -> CapturedNode {
 async fn unchanged(options: &ConnectOptions, before: &Topology) -> Result<(), Error> {
     let changes = match Topology::settled(options).await {
         Ok(after) => before.changes(&after),
-        Err(Error::Refused { conflicts, .. }) => conflicts,
+        Err(Error::Refused { conflicts, .. }) => {
+            conflicts.into_iter().map(|conflict| conflict.reason).collect()
+        }
         Err(error @ (Error::Connect { .. } | Error::Lost { .. })) => vec![error.to_string()],
         Err(error) => return Err(error),
     };
@@ -188,7 +190,8 @@ async fn other_functions(options: &ConnectOptions) -> Result<Option<String>, Err
     });
     let found: BTreeSet<Vec<u128>> = found.await?.into_iter().flatten().collect();
     Ok((found.len() > 1).then(|| {
-        "the masters of the cluster have different function libraries: those of all masters are captured".to_owned()
+        "the masters of the cluster have different function libraries: those of all masters are captured"
+            .to_owned()
     }))
 }
 

@@ -101,7 +101,11 @@ impl Scan {
                     warnings
                         .push(format!("the function libraries could not be read and are missing: {message}"));
                 }
-                other => return Err(connection.reader.protocol(format!("unexpected reply to FUNCTION DUMP: {other:?}"))),
+                other => {
+                    return Err(connection
+                        .reader
+                        .protocol(format!("unexpected reply to FUNCTION DUMP: {other:?}")));
+                }
             }
         }
         let dbs = databases(&mut connection, server).await?.into_iter().collect();

@@ -201,7 +201,7 @@ async fn tried(
     let refused =
         |conflicts| Error::Refused { what: format!("the users cannot be created on {server}"), conflicts };
     if !server.at_least(6, 0) {
-        return Err(refused(vec!["it has no users: ACLs require Redis 6.0".to_owned()]));
+        return Err(refused(vec!["it has no users: ACLs require Redis 6.0".into()]));
     }
     let me = match connection.ask(&[b"ACL", b"WHOAMI"]).await? {
         Reply::Bulk(name) => String::from_utf8_lossy(&name).into_owned(),
@@ -211,13 +211,13 @@ async fn tried(
     for user in users {
         // The first error of each user is sufficient. It quotes the rejected rule; secret rules are masked.
         if let Err(words) = rehearse(connection, user).await? {
-            conflicts.push(format!("user {}: {words}", user.name));
+            conflicts.push(format!("user {}: {words}", user.name).into());
         }
     }
     if let Some(mine) = users.iter().find(|user| user.name == me)
         && mine.rules.iter().any(|rule| rule == "off")
     {
-        conflicts.push(format!("user {me} of this connection is disabled in the backup"));
+        conflicts.push(format!("user {me} of this connection is disabled in the backup").into());
     }
     if conflicts.is_empty() { Ok(me) } else { Err(refused(conflicts)) }
 }

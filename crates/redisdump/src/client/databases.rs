@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use crate::client::identity::{fields, identify, setting};
 use crate::client::wire::{Connection, Reply, command};
 use crate::cluster::each_master;
+use crate::conflict::Conflict;
 use crate::restore::{KeyChoice, named, unmatched, without_keys};
 use crate::{ConnectOptions, Error, ServerIdentity};
 
@@ -190,9 +191,9 @@ fn only_one(server: &ServerIdentity, told: Option<&BTreeMap<u64, Told>>, words: 
 fn unknown(server: &ServerIdentity, db: u64, words: &str) -> Error {
     Error::Refused {
         what: format!("cannot determine the keys of {server}"),
-        conflicts: vec![format!(
+        conflicts: vec![Conflict::from(format!(
             "database {db}: {words}. The user needs +select +dbsize +scan, or +info; a proxy that supports none of them hides \
              the server behind it: name that server itself"
-        )],
+        ))],
     }
 }

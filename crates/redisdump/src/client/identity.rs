@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::client::wire::{Connection, Reply};
 use crate::cluster::Topology;
+use crate::conflict::Conflict;
 use crate::rdb::Dialect;
 use crate::{ConnectOptions, Error};
 
@@ -107,7 +108,9 @@ pub(crate) async fn identify(
         );
         return Err(Error::Refused {
             what: format!("cannot identify {address} as a Redis or Valkey server"),
-            conflicts: vec![format!("{words}. Connect to the server behind a proxy; a user needs +info")],
+            conflicts: vec![
+                format!("{words}. Connect to the server behind a proxy; a user needs +info").into(),
+            ],
         });
     }
     let via = match &options.dialer {
@@ -164,9 +167,9 @@ async fn is_sentinel(connection: &mut Connection, address: &str) -> Result<Error
     };
     Ok(Error::Refused {
         what: format!("{address} is a Sentinel, which stores no keys"),
-        conflicts: vec![format!(
+        conflicts: vec![Conflict::from(format!(
             "redis+sentinel://{address}/{name} connects to the master that it monitors{known}"
-        )],
+        ))],
     })
 }
 

@@ -100,8 +100,8 @@ async fn refuse_shared(
     match conflict {
         None => Ok(()),
         Some(conflict) => Err(Error::Refused {
-            what: format!("{} cannot be filled from {}", target.display(), source.display()),
-            conflicts: vec![conflict],
+            what: format!("{} cannot be restored from {}", target.display(), source.display()),
+            conflicts: vec![conflict.into()],
         }),
     }
 }

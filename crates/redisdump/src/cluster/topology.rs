@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::slots::{SLOTS, SlotSet};
 use crate::client::options::Address;
 use crate::client::wire::Connection;
+use crate::conflict::Conflict;
 use crate::{ConnectOptions, Error};
 
 /// A master that serves slots.
@@ -59,7 +60,7 @@ impl Topology {
         let reply = connection.ask(&[b"CLUSTER", b"NODES"]).await.map_err(|error| match error {
             Error::Server { message, .. } => Error::Refused {
                 what: format!("{} is not a node of a cluster", node.display()),
-                conflicts: vec![format!("CLUSTER NODES: {message}. Of a single server, use redis://")],
+                conflicts: vec![format!("CLUSTER NODES: {message}. Of a single server, use redis://").into()],
             },
             other => other,
         })?;
@@ -87,7 +88,7 @@ impl Topology {
             async move { Topology::of(&at).await }
         });
         let views = futures::future::try_join_all(views).await?;
-        let mut conflicts = Vec::new();
+        let mut conflicts: Vec<String> = Vec::new();
         let mut masters = Vec::new();
         for (node, view) in topology.masters.iter().zip(views) {
             conflicts.extend(view.moving.iter().cloned());
@@ -101,8 +102,11 @@ impl Topology {
         match conflicts.is_empty() {
             true => Ok(settled),
             false => Err(Error::Refused {
-                what: format!("the cluster of {} cannot be read as a whole in its current state", options.display()),
-                conflicts,
+                what: format!(
+                    "the cluster of {} cannot be read as a whole in its current state",
+                    options.display()
+                ),
+                conflicts: conflicts.into_iter().map(Conflict::from).collect(),
             }),
         }
     }
@@ -230,7 +234,9 @@ fn open_slot(word: &str, address: &str) -> Option<String> {
     let inner = word.strip_prefix('[')?.strip_suffix(']')?;
     let shown = address.split(['@', ',']).next().unwrap_or(address);
     Some(match inner.split_once("->-") {
-        Some((slot, to)) => format!("slot {slot} is being moved from {shown} to node {to}: wait until that is complete"),
+        Some((slot, to)) => {
+            format!("slot {slot} is being moved from {shown} to node {to}: wait until that is complete")
+        }
         None => match inner.split_once("-<-") {
             Some((slot, from)) => {
                 format!("slot {slot} is being moved to {shown} from node {from}: wait until that is complete")

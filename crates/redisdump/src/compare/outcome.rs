@@ -86,9 +86,9 @@ fn unlisted(sides: &[&Live]) -> String {
     let cut_off =
         |side: &&Live| side.fields.as_ref().is_some_and(crate::compare::field_ttl::Fields::is_cut_off);
     match sides.iter().any(cut_off) {
-        true => format!(
-            " more than {LISTED} of its fields expire within a day: this may be the only difference"
-        ),
+        true => {
+            format!(" more than {LISTED} of its fields expire within a day: this may be the only difference")
+        }
         false => String::new(),
     }
 }

@@ -153,7 +153,11 @@ impl fmt::Display for Comparison {
             writeln!(f, "the function libraries are DIFFERENT")?;
         }
         if self.left_out > 0 {
-            writeln!(f, "{} keys were left out, because the right side does not support them", self.left_out)?;
+            writeln!(
+                f,
+                "{} keys were left out, because the right side does not support them",
+                self.left_out
+            )?;
         }
         for (module, keys) in &self.not_verified {
             writeln!(

@@ -19,6 +19,7 @@ use crate::client::identity::identify;
 use crate::client::wire::Connection;
 use crate::cluster::{Topology, each_master};
 use crate::compare::report::Progress;
+use crate::conflict::Conflict;
 use crate::rdb::Reader;
 use crate::{ConnectOptions, Error, ServerIdentity};
 
@@ -67,7 +68,7 @@ where
     let (server, capabilities, now) = preflight::asked(options).await?;
     refuse_unsuitable(options, &server, settings).await?;
     let topology = Topology::read(options).await?;
-    preflight::refuse(&server, topology.gaps())?;
+    preflight::refuse(&server, topology.gaps().into_iter().map(Conflict::from).collect())?;
     if settings.flush.is_some() {
         each_master(options, |node| async move {
             let mut connection = Connection::open(&node).await?;
@@ -193,12 +194,9 @@ async fn refuse_unsuitable(
         Ok(found.into_iter().map(|conflict| (server.address.clone(), conflict)).collect::<Vec<_>>())
     })
     .await?;
-    let mut shown: Vec<String> = Vec::new();
+    let mut shown = Vec::new();
     for (address, conflict) in conflicts.into_iter().flatten() {
-        shown.push(format!("{address}: {conflict}"));
-    }
-    if !shown.is_empty() {
-        shown.push(preflight::remedy(server));
+        shown.push(preflight::existing(format!("{address}: {conflict}"), server));
     }
     preflight::refuse(server, shown)
 }
@@ -208,7 +206,7 @@ pub(super) fn no_commands(options: &ConnectOptions) -> Error {
     Error::Refused {
         what: format!("an append-only file cannot be replayed into the cluster of {}", options.display()),
         conflicts: vec![
-            "its commands may use keys of several slots: replay it into a single server, then migrate that server".to_owned(),
+            "its commands may use keys of several slots: replay it into a single server, then migrate that server".into(),
         ],
     }
 }

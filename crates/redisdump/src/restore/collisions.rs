@@ -63,11 +63,11 @@ mod tests {
         names.add(0, &(REMEMBERED + 1).to_le_bytes());
         names.add(0, b"a");
         let found = names.finish().unwrap();
-        assert_eq!(found, ["at least 1 more names would be given to two keys each"]);
+        assert_eq!(found, ["at least 1 more names would each be given to two keys"]);
         let mut names = Collisions::default();
         for name in [b"a", b"b", b"a"] {
             names.add(3, name);
         }
-        assert_eq!(names.finish().unwrap(), ["two keys would be named `a` in database 3"]);
+        assert_eq!(names.finish().unwrap(), ["two keys would get the name `a` in database 3"]);
     }
 }

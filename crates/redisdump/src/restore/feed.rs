@@ -11,6 +11,7 @@ use super::pipeline::Pipeline;
 use super::preflight;
 use super::settings::{BATCH, RestoreOptions};
 use crate::compare::report::Progress;
+use crate::conflict::{Conflict, joined};
 use crate::convert::commands::UnsupportedValues;
 use crate::rdb::Reader;
 use crate::{Error, ServerIdentity};
@@ -92,10 +93,10 @@ impl Feed<'_> {
     }
 
     /// Keys whose database does not exist or is used by another one, found only while keys were being sent.
-    fn cannot_place(&self, conflicts: Vec<String>, sent: u64) -> Error {
+    fn cannot_place(&self, conflicts: Vec<Conflict>, sent: u64) -> Error {
         match sent {
             0 => preflight::misplaced(self.server, conflicts),
-            _ => self.half_way(&format!("{}. ", conflicts.join("; ")), sent),
+            _ => self.half_way(&format!("{}. ", joined(&conflicts, "; ")), sent),
         }
     }
 

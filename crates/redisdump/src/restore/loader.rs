@@ -13,6 +13,7 @@ use super::settings::{OnExisting, RestoreOptions};
 use crate::client::resp::text_of;
 use crate::client::wire::command;
 use crate::cluster::{Tags, slot_of};
+use crate::conflict::{Conflict, Remedy};
 use crate::convert::commands::{Emitter, Limits, PlaceholderExpiries, Unsupported, UnsupportedValues};
 use crate::convert::export::{convert, loads, module_of};
 use crate::rdb::{Dialect, EMPTY, Elements, Key, Kind, Lint, ValueType, Visitor, Walker, dump};
@@ -70,7 +71,7 @@ pub(super) struct Loader<'a> {
     /// The source database of the keys of each target database.
     origins: BTreeMap<u64, u64>,
     /// Why keys cannot be restored into their databases.
-    pub(super) conflicts: Vec<String>,
+    pub(super) conflicts: Vec<Conflict>,
     /// Set if commands follow that may change expiries.
     pub(super) placeholders: Option<PlaceholderExpiries>,
     pub(super) keys: u64,
@@ -195,7 +196,7 @@ impl<'a> Loader<'a> {
         let conflict = match self.origins.get(&db) {
             Some(origin) if *origin == from => return db,
             Some(origin) => format!(
-                "the keys of databases {origin} and {from} would both go to database {db}: send them apart (--db {from}=…)"
+                "the keys of databases {origin} and {from} would both go to database {db}: choose different databases"
             ),
             None => {
                 if self.origins.len() < DATABASES {
@@ -203,13 +204,14 @@ impl<'a> Loader<'a> {
                 }
                 match self.capabilities.databases {
                     Some(all) if db >= all => format!(
-                        "keys go to database {db}, and the server has {all}: raise its setting `databases`, or send them \
-                         elsewhere (--db {from}=…)"
+                        "keys go to database {db}, but the server has {all}: raise its setting `databases`, or choose \
+                         another database"
                     ),
                     _ => return db,
                 }
             }
         };
+        let conflict = Conflict::with_remedy(conflict, Remedy::ChangeDatabase { from });
         if self.conflicts.len() < NAMED && !self.conflicts.contains(&conflict) {
             self.conflicts.push(conflict);
         }

@@ -116,11 +116,7 @@ impl fmt::Display for RestoreReport {
             write!(f, "\nleft out, because the server does not support it:\n{}", self.left_out)?;
         }
         if self.evicted > 0 {
-            write!(
-                f,
-                "\nthe server EVICTED {} keys meanwhile: its maxmemory is too small",
-                self.evicted
-            )?;
+            write!(f, "\nthe server EVICTED {} keys meanwhile: its maxmemory is too small", self.evicted)?;
         }
         if let Some(cluster) = &self.cluster {
             write!(f, "{cluster}")?;

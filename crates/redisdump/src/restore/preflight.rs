@@ -12,6 +12,7 @@ use crate::client::databases::databases;
 use crate::client::identity::{clock, functions, identify};
 use crate::client::wire::Connection;
 use crate::cluster::each_master;
+use crate::conflict::{Conflict, Remedy};
 use crate::convert::commands::{Target, UnsupportedValues};
 use crate::display::shown;
 use crate::rdb::{Dialect, NEWEST_REDIS, Reader, Tee};
@@ -85,10 +86,10 @@ where
     if let Some(twice) = uniqueness.finish().map_err(Error::stream)? {
         return Err(Error::Refused {
             what: format!("{server} cannot be restored from this RDB"),
-            conflicts: vec![format!(
+            conflicts: vec![Conflict::from(format!(
                 "{}: the server would refuse it after accepting other keys. The RDB is damaged, and servers do not load it",
                 twice.shown(&uniqueness, None::<std::io::Empty>)
-            )],
+            ))],
         });
     }
     refuse(&server, refused.told())?;
@@ -99,7 +100,7 @@ where
     let collisions = collisions.map_err(Error::stream)?;
     if !collisions.is_empty() {
         let what = format!("{server} cannot store the keys under their new names");
-        return Err(Error::Refused { what, conflicts: collisions });
+        return Err(Error::Refused { what, conflicts: collisions.into_iter().map(Conflict::from).collect() });
     }
     if let Some(limit) = memory::memory_limit(options).await?.filter(|limit| !limit.evicts()) {
         // In memory nothing is smaller than in an RDB, where strings are compressed.
@@ -108,9 +109,9 @@ where
             let (bytes, left) = (mebibytes(loader.wanted_bytes), mebibytes(left));
             return Err(Error::Refused {
                 what: format!("{server} does not have enough memory ({limit})"),
-                conflicts: vec![format!(
+                conflicts: vec![Conflict::from(format!(
                     "the values need {bytes} in the RDB and more in memory, but only {left} are available: raise maxmemory"
-                )],
+                ))],
             });
         }
     }
@@ -149,16 +150,16 @@ impl RefusedValues {
         Ok(())
     }
 
-    fn told(mut self) -> Vec<String> {
+    fn told(mut self) -> Vec<Conflict> {
         if self.keys > self.named.len() {
             self.named.push(format!("… and {} more keys", self.keys - self.named.len()));
         }
-        self.named
+        self.named.into_iter().map(Conflict::from).collect()
     }
 }
 
 /// Keys cannot be restored into their databases.
-pub(super) fn misplaced(server: &ServerIdentity, conflicts: Vec<String>) -> Error {
+pub(super) fn misplaced(server: &ServerIdentity, conflicts: Vec<Conflict>) -> Error {
     Error::Refused { what: format!("{server} cannot store the keys in these databases"), conflicts }
 }
 
@@ -168,36 +169,34 @@ pub(super) async fn refuse_unsuitable(
     server: &ServerIdentity,
     settings: &RestoreOptions,
 ) -> Result<(), Error> {
-    let mut conflicts = Vec::new();
+    let mut conflicts: Vec<Conflict> = Vec::new();
     if settings.not_this_run.as_ref() == Some(&server.run_id) && !server.run_id.is_empty() {
-        conflicts.push("it is the source itself".to_owned());
+        conflicts.push("it is the source itself".into());
     }
     if server.cluster && server.masters == 0 {
-        conflicts.push("it is a node of a cluster, and accepts only keys of its own slots: use a redis+cluster:// URL for the whole cluster".to_owned());
+        conflicts.push("it is a node of a cluster, and accepts only keys of its own slots: use a redis+cluster:// URL for the whole cluster".into());
     }
     if server.role == "slave" {
-        conflicts.push("it is a read-only replica: use its master".to_owned());
+        conflicts.push("it is a read-only replica: use its master".into());
     }
     if let Some(named) = &settings.flush
         && *named != server.address
     {
-        conflicts.push(format!(
+        conflicts.push(Conflict::from(format!(
             "it was to be cleared as {named}, but its address is {}: name the intended server",
             server.address
-        ));
+        )));
     }
     // The nodes of a cluster are asked one by one.
     if settings.on_existing == OnExisting::Refuse && settings.flush.is_none() && server.masters == 0 {
         let found = occupied(connection, server).await?;
-        let any = !found.is_empty();
-        conflicts.extend(found);
-        conflicts.extend(any.then(|| remedy(server)));
+        conflicts.extend(found.into_iter().map(|reason| existing(reason, server)));
     }
     refuse(server, conflicts)
 }
 
 /// Refuses a server if there are conflicts.
-pub(super) fn refuse(server: &ServerIdentity, conflicts: Vec<String>) -> Result<(), Error> {
+pub(super) fn refuse(server: &ServerIdentity, conflicts: Vec<Conflict>) -> Result<(), Error> {
     match conflicts.is_empty() {
         true => Ok(()),
         false => Err(Error::Refused { what: format!("{server} cannot be restored into"), conflicts }),
@@ -222,12 +221,9 @@ pub(super) async fn occupied(
     Ok(conflicts)
 }
 
-/// What to do about existing keys.
-pub(super) fn remedy(server: &ServerIdentity) -> String {
-    format!(
-        "--on-existing replace or skip says what is to become of it; --flush {} empties the server first",
-        server.address
-    )
+/// A conflict with existing keys or functions of a server.
+pub(super) fn existing(reason: String, server: &ServerIdentity) -> Conflict {
+    Conflict::with_remedy(reason, Remedy::HandleExisting { server: server.address.clone() })
 }
 
 /// Empties the server, including functions.

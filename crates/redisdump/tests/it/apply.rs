@@ -5,7 +5,8 @@ use crate::support::{Client, Corners, captured, fill, options, start, stream, wo
 use futures::TryStreamExt as _;
 use redisdump::convert::export::{Export, ExportOptions, Format};
 use redisdump::{
-    CompareOptions, Error, KeyChoice, OnExisting, RestoreOptions, compare, prove, restore, unsupported,
+    CompareOptions, Error, KeyChoice, OnExisting, Remedy, RestoreOptions, compare, prove, restore,
+    unsupported,
 };
 use sandbox::testing::require_redis;
 use sandbox::{Redis, RedisOptions};
@@ -80,7 +81,7 @@ async fn what_is_there_stays_goes_or_is_emptied_as_asked() {
     fill(&mut to);
     let refused = run(&settings()).await.unwrap_err();
     assert!(
-        refused.is_refused() && refused.to_string().contains("--on-existing replace or skip"),
+        refused.is_refused() && matches!(refused.remedies()[..], [Remedy::HandleExisting { .. }, ..]),
         "{refused}"
     );
 
@@ -105,10 +106,7 @@ async fn what_is_there_stays_goes_or_is_emptied_as_asked() {
     // Emptied only by its own name.
     let elsewhere = RestoreOptions { flush: Some("127.0.0.1:1".into()), ..settings() };
     let refused = run(&elsewhere).await.unwrap_err();
-    assert!(
-        refused.is_refused() && refused.to_string().contains("name the server that is meant"),
-        "{refused}"
-    );
+    assert!(refused.is_refused() && refused.to_string().contains("name the intended server"), "{refused}");
     assert_eq!(to.ask("GET mine"), "x");
     let named = RestoreOptions { flush: Some(options(&target).address()), ..settings() };
     assert_eq!(run(&named).await.unwrap().keys, 5);

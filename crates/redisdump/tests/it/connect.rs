@@ -97,7 +97,7 @@ async fn a_part_of_a_cluster_does_not_pass_for_the_whole() {
         let refused = Capture::start(&options(&server), &CaptureOptions::by(method)).await.err().unwrap();
         assert!(refused.is_refused(), "{refused}");
         let said = refused.to_string();
-        assert!(said.contains("holds a part of its keys") && said.contains("cluster=this-node"), "{said}");
+        assert!(said.contains("holds only part of its keys") && said.contains("cluster=this-node"), "{said}");
         let meant = at(&format!("{}?cluster=this-node", server.url()));
         let (_, report) = taken(&meant, method).await;
         assert!(report.keys() == 1 && report.server.cluster);

@@ -268,7 +268,7 @@ async fn what_is_not_known_of_a_folder_is_said() {
     let reader = server.url_as("reader", "pw");
     let reader = ConnectOptions::parse(&reader, &redisdump::Environment::default()).unwrap();
     let (_, report) = taken(server.dir(), Some(&reader)).await.unwrap();
-    assert!(report.warnings[0].contains("does not let rewrites"), "{:?}", report.warnings);
+    assert!(report.warnings[0].contains("does not allow suspending rewrites"), "{:?}", report.warnings);
     let server = saving_rdb("7.0").unwrap();
     let mut client = Client::new(&server);
     client.ask("SET a b");

@@ -99,7 +99,7 @@ async fn a_user_without_psync_gets_its_keys_with_a_warning() {
 
     let capture = by(&of("reader"), CaptureMethod::Auto).await.unwrap();
     let warning = capture.warnings().join("\n");
-    assert!(warning.contains("PSYNC: NOPERM") && warning.contains("no point in time"), "{warning}");
+    assert!(warning.contains("PSYNC: NOPERM") && warning.contains("not one point in time"), "{warning}");
     let (_, report) = taken(capture).await;
     same(&report, &snapshot);
     assert_eq!((report.consistency, report.warnings.len()), (Consistency::EachKey, 1));

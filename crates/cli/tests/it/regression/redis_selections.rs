@@ -73,7 +73,7 @@ async fn a_part_that_was_migrated_is_compared_as_that_part() {
     ask(&to, &["FLUSHALL"]).await.unwrap();
     set(&from, 0, "new:a", "1").await;
     let refused = run("migrate", &["--rename", "bot:=new:", "--on-existing", "replace"]).exits(5);
-    refused.says("two keys would be named `new:a`");
+    refused.says("two keys would get the name `new:a`");
     assert_eq!(ask(&to, &["DBSIZE"]).await.unwrap(), ["0"]);
 }
 

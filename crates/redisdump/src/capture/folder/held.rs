@@ -83,8 +83,7 @@ pub(super) fn open(
         || {
             Error::File(FileError::NotFound {
                 path: path.to_owned(),
-                message: "its files kept being replaced while they were opened; nothing was read"
-                    .to_owned(),
+                message: "its files kept being replaced while they were opened; nothing was read".to_owned(),
             })
         },
         Error::File,

@@ -27,6 +27,7 @@ use crate::client::databases::databases;
 use crate::client::identity::identify;
 use crate::client::wire::{Connection, Reply};
 use crate::compare::report::Progress;
+use crate::conflict::{Conflict, Remedy};
 use crate::convert::commands::PlaceholderExpiries;
 use crate::display::shown;
 use crate::{ConnectOptions, Error, ServerIdentity};
@@ -61,21 +62,21 @@ pub async fn apply_aof(
     let server = identify(&mut connection, options).await?;
     if !settings.choice.keeps_keys() || !settings.choice.only.is_empty() {
         return Err(Error::Refused {
-            what: format!("{server} cannot be restored from an AOF with other names or expiries, or from some of its databases"),
-            conflicts: vec![
+            what: format!(
+                "{server} cannot be restored from an AOF with other names or expiries, or from some of its databases"
+            ),
+            conflicts: vec![Conflict::from(
                 "commands state names and expiries in ways that cannot be changed safely: replay the file into a server of \
-                 its own, and migrate from there"
-                    .to_owned(),
-            ],
+                 its own, and migrate from there",
+            )],
         });
     }
     if settings.on_existing != OnExisting::Refuse && settings.flush.is_none() {
         return Err(Error::Refused {
             what: format!("{server} cannot be restored from an AOF in addition to its own data"),
-            conflicts: vec![format!(
-                "commands change what is there, so that replace and skip have no meaning: it must be empty, or --flush {} \
-                 empties it",
-                server.address
+            conflicts: vec![Conflict::with_remedy(
+                "commands change existing keys, so that these cannot be replaced or skipped: the server must be empty",
+                Remedy::Flush { server: server.address.clone() },
             )],
         });
     }
@@ -107,7 +108,7 @@ pub async fn apply_aof(
     if settings.flush.is_some() && found.summary.files.iter().all(|file| file.bytes == 0) {
         return Err(Error::Refused {
             what: format!("{server} was to be cleared for an append-only file that is empty"),
-            conflicts: vec!["nothing would be left".to_owned()],
+            conflicts: vec!["nothing would be left".into()],
         });
     }
     let mut conflicts = found.conflicts();
@@ -183,14 +184,14 @@ fn refuse_unknown_moment(path: &Path, files: &Files, until: i64) -> Result<(), E
         None => Ok(()),
         Some(why) => Err(Error::Refused {
             what: format!("{} cannot be restored as of {}", path.display(), time_range::shown(until)),
-            conflicts: vec![why],
+            conflicts: vec![why.into()],
         }),
     }
 }
 
 /// Databases that commands use and that the server does not have. Each is tried with SELECT, since the server may hide
 /// its settings.
-async fn missing_databases(connection: &mut Connection, found: &Preflight) -> Result<Vec<String>, Error> {
+async fn missing_databases(connection: &mut Connection, found: &Preflight) -> Result<Vec<Conflict>, Error> {
     /// If an AOF uses more databases than this, the others are not checked here: the replay stops at the first missing
     /// one.
     const MOST: usize = 100_000;
@@ -200,10 +201,11 @@ async fn missing_databases(connection: &mut Connection, found: &Preflight) -> Re
             break;
         }
         if let Reply::Error(words) = connection.ask_raw(&[b"SELECT", to.to_string().as_bytes()]).await? {
-            conflicts.push(format!(
-                "commands go to database {to}, and the server has no such database ({words}): raise its setting \
-                 `databases`, or send them elsewhere (--db {from}=…)"
-            ));
+            let reason = format!(
+                "commands use database {to}, which the server does not have ({words}): raise its setting `databases`, or \
+                 choose another database"
+            );
+            conflicts.push(Conflict::with_remedy(reason, Remedy::ChangeDatabase { from: *from }));
         }
     }
     connection.ask(&[b"SELECT", b"0"]).await?;
@@ -226,23 +228,24 @@ fn expiry_base(base: ExpiryBase, path: &Path, now: i64) -> i64 {
 fn refuse_what_cannot_be_told(
     server: &ServerIdentity,
     found: &Preflight,
-    mut conflicts: Vec<String>,
+    mut conflicts: Vec<Conflict>,
     skip: bool,
 ) -> Result<(), Error> {
     if !skip {
-        conflicts.extend(found.refused.iter().cloned());
+        let refused = |reason: String| Conflict::with_remedy(reason, Remedy::SkipUnsupported);
+        conflicts.extend(found.refused.iter().cloned().map(refused));
         let more = found.refusals.saturating_sub(found.refused.len() as u64);
         if more > 0 {
-            conflicts.push(format!("… and {more} more commands"));
-        }
-        if found.refusals > 0 {
-            conflicts.push("--on-unsupported skip leaves them out".to_owned());
+            conflicts.push(format!("… and {more} more commands").into());
         }
     }
     if conflicts.is_empty() {
         return Ok(());
     }
-    Err(Error::Refused { what: format!("not every command of the AOF can be replayed into {server}"), conflicts })
+    Err(Error::Refused {
+        what: format!("not every command of the AOF can be replayed into {server}"),
+        conflicts,
+    })
 }
 
 /// A command for display: its name and its first argument.

@@ -9,6 +9,7 @@ use super::translate::Translator;
 use super::{NAMED, shown_command};
 use crate::Error;
 use crate::aof::{self, AofSummary, Command, Files, Keep, ReadOptions};
+use crate::conflict::{Conflict, Remedy};
 use crate::convert::commands::{PlaceholderExpiries, Target};
 use crate::rdb::{self, Elements};
 
@@ -109,15 +110,16 @@ pub(super) fn preflight_scan(
 
 impl Preflight {
     /// Why it cannot be replayed, regardless of what may be omitted.
-    pub(super) fn conflicts(&self) -> Vec<String> {
+    pub(super) fn conflicts(&self) -> Vec<Conflict> {
         let mut from = BTreeMap::<u64, u64>::new();
         let mut conflicts = Vec::new();
         for (db, to) in &self.databases {
             if let Some(other) = from.insert(*to, *db) {
-                conflicts.push(format!(
-                    "databases {other} and {db} of the AOF would both go into database {to}, where the commands for the one \
-                     would change the keys of the other: choose other numbers with --db"
-                ));
+                let reason = format!(
+                    "databases {other} and {db} of the AOF would both go into database {to}, where the commands for one \
+                     would change the keys of the other: choose different databases"
+                );
+                conflicts.push(Conflict::with_remedy(reason, Remedy::ChangeDatabase { from: *db }));
             }
         }
         conflicts

@@ -94,11 +94,7 @@ impl fmt::Display for AofReport {
             write!(f, "\n{path}: {} bytes from byte {} on were ignored: {why}", tail.bytes, tail.offset)?;
         }
         if self.evicted > 0 {
-            write!(
-                f,
-                "\nthe server EVICTED {} keys meanwhile: its maxmemory is too small",
-                self.evicted
-            )?;
+            write!(f, "\nthe server EVICTED {} keys meanwhile: its maxmemory is too small", self.evicted)?;
         }
         if !self.left_out.is_empty() {
             write!(f, "\nleft out, because the server does not support it:\n{}", self.left_out)?;
@@ -124,7 +120,10 @@ impl fmt::Display for AofReport {
             )?;
         }
         if !self.expiry_exact {
-            write!(f, "\nsome expiries may be off by a millisecond: the server does not report them exactly")?;
+            write!(
+                f,
+                "\nsome expiries may be off by a millisecond: the server does not report them exactly"
+            )?;
         }
         Ok(())
     }

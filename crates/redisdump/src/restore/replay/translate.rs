@@ -209,8 +209,7 @@ impl<'a> Translator<'a> {
         }
         if entry.movable || matches!(name, "eval" | "evalsha" | "fcall") {
             return Err(
-                "only the server knows where its key names are, so keys cannot be selected"
-                    .to_owned(),
+                "only the server knows where its key names are, so keys cannot be selected".to_owned()
             );
         }
         let keys: Vec<usize> = entry.keys(words.len()).collect();
@@ -229,8 +228,7 @@ impl<'a> Translator<'a> {
             _ if many == 0 => return Ok(false),
             _ => {
                 return Err(
-                    "only some of its keys are selected, and its effect depends on all of them"
-                        .to_owned(),
+                    "only some of its keys are selected, and its effect depends on all of them".to_owned()
                 );
             }
         };

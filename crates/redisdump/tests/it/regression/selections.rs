@@ -234,7 +234,10 @@ async fn two_keys_with_one_new_name_are_refused_before_anything_is_written() {
         |choice: &KeyChoice| RestoreOptions { choice: choice.clone(), ..RestoreOptions::default() };
     let refused = unsupported(stream(&rdb), &options(&target), &settings(&choice)).await.unwrap_err();
     let text = refused.to_string();
-    assert!(refused.is_refused() && text.contains("two keys would be named `new:a` in database 0"), "{text}");
+    assert!(
+        refused.is_refused() && text.contains("two keys would get the name `new:a` in database 0"),
+        "{text}"
+    );
     assert!(!text.contains("new:b"), "{text}");
     // Without the one of them there is no collision.
     let choice = KeyChoice { exclude: vec!["new:a".into()], ..choice };

@@ -1,0 +1,63 @@
+//! What to do about failures of the libraries, worded with the commands and flags of the binary, which the libraries do
+//! not know.
+
+/// What to do about a failure of the repository.
+pub(crate) fn repository(remedy: repository::Remedy) -> Option<&'static str> {
+    use repository::Remedy;
+    Some(match remedy {
+        Remedy::WaitForWriter => {
+            "wait until it has ended; one that was killed no longer counts after 15 minutes"
+        }
+        Remedy::ChooseEmptyStore => {
+            "without dbhaul.json an encrypted repository cannot be read; to start a new one, choose an empty place"
+        }
+        Remedy::FreeSpace => {
+            "make room, or run `dbhaul prune --now` if nothing else writes to the repository"
+        }
+        Remedy::SupplyKey => {
+            "pass `--identity FILE` or the passphrase to read data; `--key-file FILE` is sufficient for writing, listing and \
+             a check without `--read-data`"
+        }
+        Remedy::SupplyFurtherIdentity => {
+            "pass a further identity, of those who were recipients then; `--identity` may be repeated"
+        }
+        Remedy::ListSnapshots => "`dbhaul snapshots` lists the snapshots that exist",
+        Remedy::RestoreConfig => {
+            "put back a copy of dbhaul.json, which changes only when a key is added or removed; nothing else can take its \
+             place, and dbhaul.json.copy is missing or damaged too"
+        }
+        Remedy::RestoreManifest => {
+            "put the object back from a copy of this folder, or remove it: then this snapshot is gone, unless `dbhaul copy` \
+             fetches it from a second repository; no other snapshot is affected"
+        }
+        Remedy::RestoreTombstone => {
+            "put the object back or remove it: then the forgotten snapshot can no longer be undeleted; prune waits until then"
+        }
+        Remedy::RemoveMark => {
+            "remove this object once no prune has been running for an hour: what it named is marked again; backups and prune \
+             wait until then"
+        }
+        Remedy::RemoveQuarantineList => {
+            "remove this object, then run `dbhaul check --read-data --repair`, which finds what it named; backups wait until \
+             then"
+        }
+        _ => return None,
+    })
+}
+
+/// What resolves a conflict of a Redis job.
+pub(crate) fn redis(remedy: &redisdump::Remedy) -> Option<String> {
+    use redisdump::Remedy;
+    Some(match remedy {
+        Remedy::HandleExisting { server } => format!(
+            "choose how to handle existing keys by `--on-existing replace` or `--on-existing skip`, or empty the server first \
+             by `--flush {server}`"
+        ),
+        Remedy::Flush { server } => format!("`--flush {server}` empties the server first"),
+        Remedy::ChangeDatabase { from } => format!("`--db {from}=N` restores these keys into database N"),
+        Remedy::SkipUnsupported => {
+            "`--on-unsupported skip` leaves out what the target does not support".to_owned()
+        }
+        _ => return None,
+    })
+}
