@@ -4,8 +4,8 @@
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    backup, baseline, check, compare, completions, copy, doctor, export, forget, init, inspect, key, man,
-    migrate, nightly, pin, prune, rehearse, restore, schedule, snapshots, stats, status, undelete,
+    backup, baseline, check, compare, completions, copy, doctor, export, forget, import, init, inspect, key,
+    man, migrate, nightly, pin, prune, rehearse, restore, schedule, snapshots, stats, status, undelete,
     verify_file,
 };
 use crate::shared_args::Shared;
@@ -65,6 +65,7 @@ pub(crate) enum Command {
     Inspect(inspect::InspectArgs),
     VerifyFile(verify_file::VerifyFileArgs),
     Export(export::ExportArgs),
+    Import(import::ImportArgs),
     Check(check::CheckArgs),
     Forget(forget::ForgetArgs),
     Undelete(undelete::UndeleteArgs),

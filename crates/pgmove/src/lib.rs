@@ -62,6 +62,7 @@ pub use compare::{
 };
 pub use connect::{
     ByteStream, ConnectOptions, Dialer, Dialing, Environment, ServerIdentity, Session, Way, connect,
+    databases_named, drop_scratch_database, lacking_extensions, query_text,
 };
 
 pub use digest::{Digest, TableProof};

@@ -95,7 +95,7 @@ impl<'a> Series<'a> {
     }
 
     /// The snapshots that can restore a source, newest first, without those from the future: first those whose date and
-    /// content are certain, then all.
+    /// content are certain and that no other tool made, then all.
     fn holders(&self, source: Option<&str>) -> (Vec<usize>, Vec<usize>) {
         let all = (0..self.snapshots.len()).rev().filter(|&at| {
             let snapshot = self.snapshots[at];
@@ -104,7 +104,7 @@ impl<'a> Series<'a> {
         let all: Vec<usize> = all.collect();
         let certain = |at: &usize| {
             let snapshot = self.snapshots[*at];
-            snapshot.holds(source) == Holds::Yes && !snapshot.is_date_unproven()
+            snapshot.holds(source) == Holds::Yes && !snapshot.is_date_unproven() && !snapshot.foreign
         };
         (all.iter().copied().filter(certain).collect(), all)
     }
@@ -187,7 +187,7 @@ impl<'a> Series<'a> {
 
     /// A snapshot that cannot be restored is better than nothing while there is no better, newer one.
     fn keep_best_available(&mut self, source: Option<&str>) {
-        let newest = self.holders(source).1.first().copied();
+        let newest = self.holders(source).1.into_iter().find(|&at| !self.snapshots[at].foreign);
         for at in 0..self.snapshots.len() {
             let snapshot = self.snapshots[at];
             let broken = snapshot.is_about(source) && snapshot.holds(source) == Holds::No && !snapshot.good();
@@ -262,7 +262,7 @@ impl<'a> Series<'a> {
             return None;
         }
         let succeeded = |since: DateTime<Utc>| {
-            let mut good = self.snapshots.iter().filter(|s| s.good() && !s.is_future(self.now));
+            let mut good = self.snapshots.iter().filter(|s| s.good() && !s.foreign && !s.is_future(self.now));
             good.any(|snapshot| snapshot.taken_at > since)
         };
         if let Some(since) = guards.last_deletion_at.filter(|since| !is_future(*since, self.now))

@@ -32,6 +32,9 @@ pub struct Snapshot {
     pub rehearsed: bool,
     /// It is still being written.
     pub in_progress: bool,
+    /// Another tool made it, and its user has to restore it by hand. It is kept like any other where nothing better is in
+    /// its slot, and takes no slot from a snapshot that is not foreign.
+    pub foreign: bool,
 }
 
 impl Snapshot {
@@ -48,6 +51,7 @@ impl Snapshot {
             checked: false,
             rehearsed: false,
             in_progress: false,
+            foreign: false,
         }
     }
 

@@ -156,3 +156,37 @@ fn a_damaged_newest_is_kept_until_its_source_has_a_better_one() {
     all.push(Snapshot::of("whole", night(21), BOTH));
     assert!(!judge(&all, night(24)).entries[19].keep);
 }
+
+/// Files of an earlier backup script, imported: one history with what follows, and never in the way of it.
+#[test]
+fn a_foreign_snapshot_takes_no_slot() {
+    let foreign = |day: i64| Snapshot {
+        foreign: true,
+        ..Snapshot::of(format!("file {day}"), night(day) + TimeDelta::minutes(5), ["postgres"])
+    };
+    let mut all: Vec<_> = (0..20).map(foreign).collect();
+    let own = |day: i64| Snapshot::of(format!("own {day}"), night(day), ["postgres"]);
+    let keeps =
+        |all: &[Snapshot], now: i64, id: &str| judge(all, night(now)).kept().any(|kept| kept.id == id);
+    // As long as there is nothing else, the files are the history.
+    let alone = judge(&all, night(20));
+    assert_eq!(alone.kept().count(), 9, "{alone}");
+    // Both on the same night: the newer file does not push out our own snapshot, and our own is the newest.
+    all.push(own(19));
+    for id in ["own 19", "file 19"] {
+        assert!(keeps(&all, 20, id), "{id}");
+    }
+    assert!(protected(&all, night(20)).iter().any(|entry| entry.id == "own 19" && !entry.reasons.is_empty()));
+    // Eight nights later the daily slots are ours.
+    all.extend((20..28).map(own));
+    for day in 10..20 {
+        let weekly = day == 13;
+        assert_eq!(
+            keeps(&all, 28, &format!("file {day}")),
+            weekly,
+            "file {day}:\n{}",
+            judge(&all, night(28))
+        );
+    }
+    assert_eq!((20..28).filter(|day| keeps(&all, 28, &format!("own {day}"))).count(), 7);
+}

@@ -88,12 +88,14 @@ enum Format {
     Restore,
     /// A line of JSON for each key
     Json,
+    /// The file of an imported dump, as it was
+    File,
 }
 
 impl Format {
     fn of_redis(self) -> Option<redisdump::convert::export::Format> {
         match self {
-            Format::Sql => None,
+            Format::Sql | Format::File => None,
             Format::Rdb => Some(redisdump::convert::export::Format::Rdb),
             Format::Resp => Some(redisdump::convert::export::Format::Resp),
             Format::Restore => Some(redisdump::convert::export::Format::Restore),
@@ -116,8 +118,8 @@ pub(super) async fn run(args: ExportArgs, context: &Context) -> anyhow::Result<E
     if args.postgres_version.is_some_and(|version| !(12..100).contains(&version)) {
         return Err(exit::usage("--postgres-version expects a major version from 12 on"));
     }
-    if is_path(&args.snapshot) && args.format == Format::Sql {
-        return Err(exit::usage("--format sql exports a snapshot, not a file"));
+    if is_path(&args.snapshot) && args.format.of_redis().is_none() {
+        return Err(exit::usage("--format sql and --format file export a snapshot, not a file"));
     }
     let output = Output::of(args.output.as_deref());
     let mut out = std::io::BufWriter::with_capacity(1 << 18, output.open()?);
@@ -177,6 +179,10 @@ async fn write(
     context: &Context,
     out: &mut dyn std::io::Write,
 ) -> anyhow::Result<()> {
+    if args.format == Format::File {
+        let repository = context.open_repository().await?;
+        return export::imported(&repository, &args.snapshot, out, &context.progress).await;
+    }
     let Some(format) = args.format.of_redis() else {
         let repository = context.open_repository().await?;
         let series = args.job.series(context);

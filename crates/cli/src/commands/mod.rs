@@ -12,6 +12,7 @@ pub(crate) mod export;
 mod files;
 mod filter;
 pub(crate) mod forget;
+pub(crate) mod import;
 pub(crate) mod init;
 pub(crate) mod inspect;
 mod job;
@@ -68,6 +69,7 @@ pub(crate) async fn run(command: Command, context: &Context) -> anyhow::Result<E
         Command::Export(args) => export::run(args, context).await,
         Command::Check(args) => check::run(args, context).await,
         Command::Forget(args) => forget::run(args, context).await,
+        Command::Import(args) => import::run(args, context).await,
         Command::Key(args) => key::run(args, context).await,
         Command::Pin(args) => pin::pin(args, context).await,
         Command::Unpin(args) => pin::unpin(args, context).await,

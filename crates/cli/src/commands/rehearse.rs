@@ -22,7 +22,8 @@ Examples:
 ///
 /// The servers are started in a temporary folder and removed afterwards. The result is stored with the snapshot, where
 /// retention takes it into account. Requires server programs on this host: postgres of the source's major version or
-/// newer, and a redis-server or valkey-server that can read the snapshot.
+/// newer, and a redis-server or valkey-server that can read the snapshot. `[[rehearse.sandbox]]` in dbhaul.toml names
+/// another server for a PostgreSQL source, and `[[rehearse.assert]]` asks the restored data questions.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(crate) struct RehearseArgs {
@@ -70,7 +71,7 @@ pub(super) async fn run(args: RehearseArgs, context: &Context) -> anyhow::Result
     }
     baseline::ready(args.baseline.as_deref(), args.environment.as_deref())?;
     let repository = context.open_repository().await?;
-    let gate = rehearse::Gate { file: args.baseline, environment: args.environment, config: &context.config };
+    let gate = rehearse::Gate { file: args.baseline, environment: args.environment, context };
     let report =
         rehearse::run(&repository, &args.job.series(context), &args.snapshot, &gate, jobs, &context.progress)
             .await?;

@@ -340,6 +340,8 @@ pub(crate) const TABLES: &[Table] = &[
         ],
     },
     super::nightly_keys::NIGHTLY,
+    super::rehearse::ASSERT,
+    super::rehearse::SANDBOX,
     super::nightly_keys::NOTIFY,
     super::nightly_keys::METRICS,
 ];
@@ -428,9 +430,12 @@ mod tests {
         };
         assert_eq!(
             fields_of::<Config>(),
-            ["job", "repository", "source", "retention", "nightly", "notify", "metrics"]
+            ["job", "repository", "source", "retention", "nightly", "rehearse", "notify", "metrics"]
         );
         assert_eq!(fields_of::<NightlyConfig>(), documented("[nightly]"));
+        use crate::config::rehearse::{AssertConfig, SandboxConfig};
+        assert_eq!(fields_of::<AssertConfig>(), documented("[[rehearse.assert]]"));
+        assert_eq!(fields_of::<SandboxConfig>(), documented("[[rehearse.sandbox]]"));
         assert_eq!(fields_of::<NotifyConfig>(), documented("[[notify]]"));
         assert_eq!(fields_of::<MetricsConfig>(), documented("[metrics]"));
         assert_eq!(fields_of::<JobConfig>(), documented("[job]"));

@@ -9,6 +9,7 @@ mod exposed;
 pub(crate) mod keys;
 mod nightly;
 mod nightly_keys;
+mod rehearse;
 mod secret;
 mod template;
 pub(crate) mod units;
@@ -20,6 +21,7 @@ use serde::Deserialize;
 
 pub(crate) use error::ConfigError;
 pub(crate) use nightly::{ChannelKind, MetricsConfig, NightlyConfig, NotifyConfig, Occasion};
+pub(crate) use rehearse::{RehearseConfig, SandboxConfig};
 pub(crate) use secret::{Secrets, expand};
 pub(crate) use template::template;
 pub(crate) use zone::parse_zone;
@@ -54,6 +56,8 @@ pub(crate) struct Config {
     pub(crate) retention: Option<retention::Policy>,
     /// What the nightly run does beside the backup.
     pub(crate) nightly: NightlyConfig,
+    /// What a rehearsal asks, and where it restores.
+    pub(crate) rehearse: RehearseConfig,
     /// Where notices of the outcome are sent.
     pub(crate) notify: Vec<NotifyConfig>,
     /// Where its metrics go.
@@ -302,6 +306,9 @@ impl Config {
                     source.name
                 )));
             }
+        }
+        if let Some(message) = self.rehearse.misplaced(&self.sources) {
+            return Err(invalid(message));
         }
         if let Some(repository) = &self.repository {
             let levels = repository::Repository::levels();

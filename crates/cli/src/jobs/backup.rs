@@ -154,13 +154,13 @@ async fn one(
         Connection::Postgres(options) => postgres(source, options, writer, backup).await?,
         Connection::Redis(options) => match &source.data_dir {
             Some(folder) => {
-                data_folder::store(source, folder, Some(options), writer, backup.progress).await?
+                data_folder::store(&source.name, folder, Some(options), writer, backup.progress).await?
             }
             None if options.is_cluster() => cluster::store(source, options, writer, backup.progress).await?,
             None => redis(source, options, writer, backup).await?,
         },
         Connection::Folder(folder) => {
-            data_folder::store(source, folder, None, writer, backup.progress).await?
+            data_folder::store(&source.name, folder, None, writer, backup.progress).await?
         }
     };
     record.parts.extend(redis::acl::store(source, writer, backup.progress).await?);

@@ -10,7 +10,7 @@ use crate::endpoint::{Connection, Endpoint};
 use crate::exit;
 use crate::jobs::find::{self, Ask};
 use crate::jobs::parts::{read_catalog, source_for};
-use crate::jobs::record::{PostgresDetails, kind_of, typed};
+use crate::jobs::record::{PostgresDetails, kind_of, refuse_dump, typed};
 use crate::jobs::redis;
 use crate::jobs::redis::{cluster, replay};
 use crate::jobs::series::Series;
@@ -125,6 +125,7 @@ async fn kind(compare: &Compare<'_>) -> anyhow::Result<Kind> {
             Side::Server(endpoint) => kinds.push(endpoint.kind()),
             Side::Snapshot { snapshot, source: Some(name) } => {
                 let manifest = manifest(compare, snapshot, Ask::Source(name)).await?;
+                refuse_dump(&manifest)?;
                 let source = manifest.sources.iter().find(|source| source.name == *name);
                 let source = source
                     .ok_or_else(|| exit::usage(format!("snapshot {} has no source `{name}`", manifest.id)))?;

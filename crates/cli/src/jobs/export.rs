@@ -12,7 +12,7 @@ use crate::config::Kind;
 use crate::exit;
 use crate::jobs::find::{self, Ask};
 use crate::jobs::parts::{narrowed, read_catalog, source_for};
-use crate::jobs::record::{CopyAttributes, PART_COPY, PostgresDetails, typed};
+use crate::jobs::record::{CopyAttributes, PART_COPY, PART_FILE, PostgresDetails, typed};
 use crate::jobs::series::Series;
 use crate::ui::Progress;
 
@@ -39,6 +39,32 @@ pub(crate) struct Export<'a> {
     pub(crate) render: RenderOptions,
     /// Shows what goes on.
     pub(crate) progress: &'a Progress,
+}
+
+/// Writes the file of an imported dump, byte for byte. Reading verifies each chunk and the sum of the whole.
+pub(crate) async fn imported(
+    repository: &Repository,
+    snapshot: &str,
+    out: &mut dyn Write,
+    progress: &Progress,
+) -> anyhow::Result<()> {
+    let manifest = repository.find(snapshot).await?;
+    let part = manifest.parts().find(|(_, part)| part.kind == PART_FILE).map(|(_, part)| part);
+    let Some(part) = part else {
+        return Err(exit::usage(format!(
+            "snapshot {} is not an imported dump; --format file is only for those",
+            manifest.id
+        )));
+    };
+    let task = progress.task(part.name.clone(), Some(part.bytes), "files");
+    let mut stream = Box::pin(repository.read_part(part));
+    while let Some(piece) = stream.try_next().await? {
+        out.write_all(&piece)?;
+        task.advance(piece.len() as u64, 0);
+    }
+    out.flush()?;
+    task.finish();
+    Ok(())
 }
 
 /// Writes a PostgreSQL source as a script for psql.

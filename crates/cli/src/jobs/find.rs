@@ -7,6 +7,7 @@ use repository::{Manifest, Repository, SnapshotHeader, SnapshotId};
 
 use crate::config::Kind;
 use crate::exit;
+use crate::jobs::record::holds_dump;
 use crate::jobs::series::{self, Configured, PART, Series, listed};
 use crate::ui::Progress;
 
@@ -89,8 +90,17 @@ pub(crate) async fn latest(
         });
     };
     let now = Utc::now();
+    let (dumps, restorable): (Vec<_>, Vec<_>) =
+        headers.iter().filter(|header| header.job == job).partition(|header| holds_dump(header));
+    if let (Some(dump), true) = (dumps.last(), restorable.is_empty()) {
+        return Err(nothing(format!(
+            "job `{job}` has only imported SQL dumps, which are not restored; the newest is {}",
+            dump.id
+        ))
+        .into());
+    }
     let (future, past): (Vec<_>, Vec<_>) =
-        headers.iter().filter(|header| header.job == job).partition(|header| series::is_future(header, now));
+        restorable.into_iter().partition(|header| series::is_future(header, now));
     for header in &future {
         progress.warn(format!(
             "snapshot `{}` is dated in the future ({}) and is not taken for the latest: name it by its id if it is wanted",

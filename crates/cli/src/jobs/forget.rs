@@ -7,7 +7,7 @@ use repository::{
 
 use crate::exit;
 use crate::failure;
-use crate::jobs::{pin, series};
+use crate::jobs::{pin, record, series};
 use crate::report::forget::{ForgetReport, NamedReport};
 use crate::ui::Progress;
 
@@ -187,5 +187,6 @@ fn as_retention_sees_it(
         checked: check == Some(true),
         rehearsed: rehearsal == Some(true),
         in_progress: false,
+        foreign: record::holds_dump(header),
     }
 }

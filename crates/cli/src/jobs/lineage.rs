@@ -10,6 +10,7 @@ use repository::{Content, Repository, SnapshotHeader};
 use crate::endpoint::{Connection, Endpoint};
 use crate::exit;
 use crate::failure;
+use crate::jobs::record::holds_dump;
 use crate::jobs::series::{self, Configured, listed};
 
 /// What tells each of these sources from another of its name. Nothing of one that cannot be reached now, which the backup
@@ -42,7 +43,7 @@ pub(crate) async fn check(
     let of_job: Vec<&SnapshotHeader> = listing
         .headers
         .iter()
-        .filter(|header| header.job == job && !series::is_future(header, now))
+        .filter(|header| header.job == job && !series::is_future(header, now) && !holds_dump(header))
         .collect();
     let lineage = series::lineage(&of_job);
     let mut unlike: Vec<String> =

@@ -10,6 +10,7 @@
 //!
 //! No argument is parsed here and nothing is printed: a job takes typed settings and hands back a report.
 
+mod assertions;
 pub(crate) mod backup;
 pub(crate) mod baseline;
 pub(crate) mod check;
@@ -22,6 +23,7 @@ pub(crate) mod doctor;
 pub(crate) mod export;
 pub(crate) mod find;
 pub(crate) mod forget;
+pub(crate) mod import;
 pub(crate) mod inspect;
 pub(crate) mod lineage;
 pub(crate) mod migrate;
@@ -35,6 +37,7 @@ pub(crate) mod redis;
 pub(crate) mod rehearse;
 pub(crate) mod replacing;
 pub(crate) mod restore;
+mod sandboxes;
 pub(crate) mod series;
 pub(crate) mod settings;
 pub(crate) mod snapshots;

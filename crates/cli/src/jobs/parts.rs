@@ -5,7 +5,7 @@ use repository::{Manifest, Part, Repository, SourceRecord};
 
 use crate::config::Kind;
 use crate::exit;
-use crate::jobs::record::{PART_AOF, PART_CATALOG, PART_RDB, kind_of};
+use crate::jobs::record::{PART_AOF, PART_CATALOG, PART_RDB, kind_of, refuse_dump};
 
 /// The catalog that was stored with a PostgreSQL source.
 pub(crate) async fn read_catalog(
@@ -39,6 +39,7 @@ pub(crate) fn source_for<'a>(
     named: Option<&str>,
     kind: Kind,
 ) -> anyhow::Result<&'a SourceRecord> {
+    refuse_dump(manifest)?;
     let listed =
         || manifest.sources.iter().map(|s| format!("{} ({})", s.name, s.kind)).collect::<Vec<_>>().join(", ");
     if let Some(name) = named {

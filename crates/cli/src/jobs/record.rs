@@ -9,6 +9,7 @@ use repository::SourceRecord;
 use serde::{Deserialize, Serialize};
 
 use crate::config::Kind;
+use crate::{exit, failure};
 
 /// Part kind: the catalog of a PostgreSQL database, JSON.
 pub(crate) const PART_CATALOG: &str = "postgres/catalog";
@@ -28,6 +29,52 @@ pub(crate) const PART_CLUSTER_RDB: &str = "redis/cluster-rdb";
 pub(crate) const PART_AOF: &str = "redis/aof";
 /// Part kind: the users and settings of a Redis server ([`redisdump::Access`] as JSON).
 pub(crate) const PART_ACCESS: &str = "redis/access";
+
+/// Source kind: a script of pg_dump, compressed, as another tool left it. It is kept and checked, and never restored.
+pub(crate) const KIND_SQL_DUMP: &str = "sql-dump";
+/// Part kind: an imported file, byte for byte.
+pub(crate) const PART_FILE: &str = "import/file";
+
+/// What is recorded of an imported file: all there is of a [`KIND_SQL_DUMP`] source, and `import` of a Redis source.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) struct ImportDetails {
+    /// The file's name.
+    pub(crate) file: String,
+    /// The SHA-256 of its bytes, hexadecimal, which a file beside it stated too.
+    pub(crate) sha256: String,
+    /// Its size.
+    pub(crate) bytes: u64,
+    /// The size of what its compression holds.
+    pub(crate) plain_bytes: u64,
+}
+
+/// True for a source that dbhaul keeps and cannot restore by itself.
+pub(crate) fn is_dump(source: &SourceRecord) -> bool {
+    source.kind == KIND_SQL_DUMP
+}
+
+/// The same of a snapshot of which only the header is known. An imported snapshot is of one file.
+pub(crate) fn holds_dump(header: &repository::SnapshotHeader) -> bool {
+    header.contents.iter().flatten().any(|content| content.kind == KIND_SQL_DUMP)
+}
+
+/// Refuses what needs a snapshot that dbhaul took, for one that was imported as a file.
+pub(crate) fn refuse_dump(manifest: &repository::Manifest) -> anyhow::Result<()> {
+    let Some(source) = manifest.sources.iter().find(|source| is_dump(source)) else { return Ok(()) };
+    let file = source.details.get("file").and_then(serde_json::Value::as_str).unwrap_or("dump.sql.gz");
+    let refused = exit::refused(format!(
+        "source `{}` of snapshot {} is an imported SQL dump (`{file}`): dbhaul keeps its bytes and does not run it",
+        source.name, manifest.id
+    ));
+    Err(failure::hint(
+        refused,
+        format!(
+            "`dbhaul export {} --format file --output dump.sql.gz` writes the file, which `gunzip -c dump.sql.gz | psql` runs",
+            manifest.id
+        ),
+    ))
+}
 
 /// What is recorded of a PostgreSQL source.
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -6,17 +6,20 @@ use anyhow::Context as _;
 use chrono::Utc;
 use repository::{Attestation, AttestationKind, Manifest, Repository, SourceRecord};
 
-use crate::config::{Config, Kind};
+use crate::config::Kind;
+use crate::context::Context;
 use crate::endpoint::Endpoint;
 use crate::failure::Failure;
+use crate::jobs::assertions;
 use crate::jobs::find::{self, Ask};
 use crate::jobs::parts;
-use crate::jobs::record::{WrittenByNewer, kind_of};
+use crate::jobs::record::{WrittenByNewer, kind_of, refuse_dump};
 use crate::jobs::restore::{self, Restore};
+use crate::jobs::sandboxes::Sandbox;
 use crate::jobs::series::Series;
 use crate::jobs::settings::TargetSettings;
-use crate::jobs::stage::{self, Lacking};
-use crate::report::rehearsal::{NotRehearsed, RehearsalReport};
+use crate::jobs::stage::Lacking;
+use crate::report::rehearsal::{AssertionOutcome, NotRehearsed, RehearsalReport};
 use crate::report::restore::{RestoreReport, TargetOutcome};
 use crate::ui::Progress;
 
@@ -26,15 +29,15 @@ pub(crate) struct Gate<'a> {
     pub(crate) file: Option<PathBuf>,
     /// From the command line.
     pub(crate) environment: Option<String>,
-    /// Where a source's own baseline is found otherwise.
-    pub(crate) config: &'a Config,
+    /// Where a source's own baseline is found otherwise, and its sandbox and assertions.
+    pub(crate) context: &'a Context,
 }
 
 impl Gate<'_> {
     fn apply(&self, source: &SourceRecord, endpoint: &mut Endpoint) {
-        let configured = self.config.sources.iter().find(|candidate| candidate.covers(&source.name));
+        let configured = self.context.config.sources.iter().find(|candidate| candidate.covers(&source.name));
         endpoint.baseline = self.file.clone().or_else(|| {
-            configured.and_then(|c| c.baseline.as_ref()).map(|path| self.config.folder.join(path))
+            configured.and_then(|c| c.baseline.as_ref()).map(|path| self.context.config.folder.join(path))
         });
         endpoint.environment =
             self.environment.clone().or_else(|| configured.and_then(|c| c.environment.clone()));
@@ -68,17 +71,23 @@ pub(crate) async fn attempt(
 ) -> anyhow::Result<(RehearsalReport, Option<anyhow::Error>)> {
     let began = std::time::Instant::now();
     let manifest = find::snapshot(repository, series, snapshot, Ask::Whole, progress).await?;
+    refuse_dump(&manifest)?;
     let mut report = RehearsalReport {
         restored: RestoreReport::new(std::slice::from_ref(&manifest), Vec::new()),
+        assertions: Vec::new(),
         incomplete: Vec::new(),
         failed: Vec::new(),
         damaged: false,
         seconds: 0.0,
+        age_seconds: (Utc::now() - manifest.taken_at).num_seconds(),
     };
     let mut last = None;
     for source in &manifest.sources {
         match one(repository, series, &manifest, source, gate, jobs, progress).await {
-            Ok(outcome) => report.restored.targets.push(outcome),
+            Ok((outcome, asked)) => {
+                report.restored.targets.push(outcome);
+                report.assertions.extend(asked);
+            }
             Err(error) => {
                 let not = NotRehearsed { source: source.name.clone(), why: Failure::of(&error).line() };
                 // Neither says anything of the snapshot: what the rehearsal would have shown is not known.
@@ -118,7 +127,7 @@ async fn one(
     gate: &Gate<'_>,
     jobs: usize,
     progress: &Progress,
-) -> anyhow::Result<TargetOutcome> {
+) -> anyhow::Result<(TargetOutcome, Vec<AssertionOutcome>)> {
     progress.note(format!("rehearsing `{}` of {}", source.name, manifest.id));
     let kind = kind_of(source)?;
     let extensions = match kind {
@@ -126,8 +135,8 @@ async fn one(
         Kind::Redis => Vec::new(),
     };
     let names: Vec<String> = extensions.into_iter().map(|extension| extension.meta.name).collect();
-    let private = stage::start_for(kind, source, &names).await?;
-    let mut target = private.endpoint(&source.name)?;
+    let sandbox = Sandbox::start(kind, source, &names, gate.context).await?;
+    let mut target = sandbox.endpoint(&source.name)?;
     if kind == Kind::Postgres {
         gate.apply(source, &mut target);
     }
@@ -137,13 +146,17 @@ async fn one(
         series,
         source: Some(&source.name),
         targets: std::slice::from_ref(&target),
-        settings: private_settings(jobs),
+        settings: sandbox.settings(jobs),
         progress,
     };
     let outcome = restore::one(&restore, source, &target)
         .await
         .with_context(|| format!("the rehearsal of `{}` of {} failed", source.name, manifest.id));
-    private.stop().await;
+    let outcome = match outcome {
+        Ok(outcome) => Ok((outcome, assertions::ask(&gate.context.config, &source.name, &target).await)),
+        Err(error) => Err(error),
+    };
+    sandbox.stop().await;
     outcome
 }
 

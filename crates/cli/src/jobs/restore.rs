@@ -229,7 +229,9 @@ async fn postgres(
     let views =
         postgres::load::prove_views(&target, &plan, &catalog, &details.materialized_views, settings).await?;
     let schema = postgres::load::prove_schema(&target, &plan, &catalog, settings, progress).await?;
-    postgres::load::start_jobs(&target, &plan, tables.as_deref(), schema.as_ref(), progress).await?;
+    if settings.run_jobs {
+        postgres::load::start_jobs(&target, &plan, tables.as_deref(), schema.as_ref(), progress).await?;
+    }
     let verdict = baseline::verdict_for_target(endpoint, progress).await?;
     let proven = Proven { tables, views, schema, baseline: verdict, failures: target.failures() };
     Ok(TargetOutcome::postgres(&source.name, target.server(), proven))

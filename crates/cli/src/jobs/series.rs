@@ -114,7 +114,12 @@ pub(crate) fn listed<T: AsRef<str>>(names: &[T]) -> String {
 
 /// Dated later than clocks may differ.
 pub(crate) fn is_future(header: &SnapshotHeader, now: DateTime<Utc>) -> bool {
-    header.taken_at > now + TOLERANCE
+    is_after(header.taken_at, now)
+}
+
+/// The same of a moment.
+pub(crate) fn is_after(at: DateTime<Utc>, now: DateTime<Utc>) -> bool {
+    at > now + TOLERANCE
 }
 
 /// The snapshots of a job since somebody said that it may be of other sources from there on, oldest first.

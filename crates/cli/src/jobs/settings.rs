@@ -22,6 +22,8 @@ pub(crate) struct TargetSettings {
     pub(crate) access: bool,
     /// Make the roles that are missing, without login: only ever in servers of our own.
     pub(crate) create_roles: bool,
+    /// Let jobs and policies of the target run once all is proven.
+    pub(crate) run_jobs: bool,
     /// Read everything back and compare.
     pub(crate) proof: bool,
     /// What is said of rows and keys at the target that would be destroyed.
@@ -39,6 +41,7 @@ impl TargetSettings {
             globals: false,
             access: false,
             create_roles: false,
+            run_jobs: true,
             proof: true,
             replacing: Replacing::default(),
         }

@@ -22,6 +22,13 @@ pub(crate) enum Private {
 #[error("{0}")]
 pub(crate) struct Lacking(String);
 
+impl Lacking {
+    /// In these words.
+    pub(crate) fn of(what: String) -> Lacking {
+        Lacking(what)
+    }
+}
+
 /// Starts a server that can hold this source: PostgreSQL of the same major version, else the next newer one, that has
 /// these extensions; Redis or Valkey of the same flavour and version, else the newest of the flavour.
 ///

@@ -7,6 +7,7 @@ use repository::{Attestation, AttestationKind, Manifest, Repository, SnapshotHea
 
 use crate::jobs::nightly::plausibility::{SourceCounts, Suspicion};
 use crate::jobs::nightly::state::State;
+use crate::jobs::record;
 use crate::jobs::series::{self, Series};
 use crate::report::status::{Newest, Problem, Proof, Severity, SourceStatus, StatusReport};
 
@@ -46,8 +47,11 @@ pub(crate) async fn run(status: &Status<'_>) -> anyhow::Result<StatusReport> {
         })
         .await?;
     let headers = repository.headers().await?.headers;
-    let of_job: Vec<&SnapshotHeader> =
+    let past: Vec<&SnapshotHeader> =
         headers.iter().filter(|header| header.job == status.job && !series::is_future(header, now)).collect();
+    // Nothing says that data is safe which dbhaul could not restore.
+    let of_job: Vec<&SnapshotHeader> =
+        past.iter().copied().filter(|header| !record::holds_dump(header)).collect();
     let facts = Facts { of_job: &of_job, attested: &attested, known_bad: &known_bad, held: &held };
 
     let mut names = status.series.names(None, &of_job);
@@ -107,11 +111,12 @@ pub(crate) async fn run(status: &Status<'_>) -> anyhow::Result<StatusReport> {
         safe: !problems.iter().any(|problem| problem.severity == Severity::Failure),
         stale_after_seconds: status.stale_after.num_seconds(),
         sources,
-        snapshots: of_job.len(),
+        snapshots: past.len(),
         newest,
         stored_bytes: status.state.stored_bytes,
         check,
         rehearsal,
+        rehearsals: facts.rehearsals(),
         last_run: status.state.backup.clone(),
         schedule: None,
         next_run: None,
@@ -157,6 +162,16 @@ impl Facts<'_> {
         let found =
             self.of_job.iter().filter_map(|header| self.finding(&header.id, kind).map(|f| (header, f)));
         found.max_by_key(|(_, finding)| finding.at).map(|(header, finding)| proof(&header.id, finding))
+    }
+
+    /// The newest rehearsal of each snapshot that has one, oldest first, as far as they show a time.
+    fn rehearsals(&self) -> Vec<Proof> {
+        let found = self.of_job.iter().filter_map(|header| {
+            self.finding(&header.id, AttestationKind::Rehearsal).map(|finding| proof(&header.id, finding))
+        });
+        let mut found: Vec<Proof> = found.filter(|proof| !proof.incomplete).collect();
+        found.sort_by_key(|proof| proof.at);
+        found
     }
 
     fn counts(&self, id: &SnapshotId, source: &str) -> Option<&SourceCounts> {
@@ -239,5 +254,6 @@ fn proof(id: &SnapshotId, finding: &Attestation) -> Proof {
         incomplete: finding.incomplete,
         snapshot: Some(id.to_string()),
         seconds: finding.details.get("seconds").and_then(serde_json::Value::as_f64),
+        age_seconds: finding.details.get("age-seconds").and_then(serde_json::Value::as_i64),
     }
 }

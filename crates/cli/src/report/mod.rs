@@ -10,6 +10,7 @@ pub(crate) mod demo;
 pub(crate) mod doctor;
 pub(crate) mod forget;
 pub(crate) mod html;
+pub(crate) mod import;
 pub(crate) mod inspect;
 pub(crate) mod inspect_redis;
 pub(crate) mod nightly;

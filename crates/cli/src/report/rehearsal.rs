@@ -12,6 +12,9 @@ pub(crate) struct RehearsalReport {
     /// What was restored, and what was proven of it.
     #[serde(flatten)]
     pub(crate) restored: RestoreReport,
+    /// The user's own questions, and what the restored data answered.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) assertions: Vec<AssertionOutcome>,
     /// Sources that this host cannot rehearse.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) incomplete: Vec<NotRehearsed>,
@@ -23,6 +26,43 @@ pub(crate) struct RehearsalReport {
     pub(crate) damaged: bool,
     /// Time to restore and verify everything, in seconds.
     pub(crate) seconds: f64,
+    /// How old the snapshot was then, in seconds: what would have been lost.
+    pub(crate) age_seconds: i64,
+}
+
+/// One assertion.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) struct AssertionOutcome {
+    /// The source.
+    pub(crate) source: String,
+    /// What it is called.
+    pub(crate) name: String,
+    /// The result is as expected.
+    pub(crate) passed: bool,
+    /// The expected result.
+    pub(crate) expected: String,
+    /// The result; nothing where the query failed.
+    pub(crate) got: Option<String>,
+    /// Why it failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) error: Option<String>,
+}
+
+impl AssertionOutcome {
+    fn line(&self) -> String {
+        let shown = self.name.escape_debug();
+        let got = match (&self.got, &self.error) {
+            (Some(got), _) => format!("`{}`", got.escape_debug()),
+            (None, error) => error.clone().unwrap_or_else(|| "nothing".to_owned()),
+        };
+        match self.passed {
+            true => format!("assertion `{shown}` holds: {got}"),
+            false => {
+                format!("assertion `{shown}` FAILED: expected `{}`, got {got}", self.expected.escape_debug())
+            }
+        }
+    }
 }
 
 /// A source of which nothing was proven.
@@ -52,7 +92,7 @@ impl RehearsalReport {
     }
 
     fn nothing_failed(&self) -> bool {
-        self.failed.is_empty() && self.restored.passed()
+        self.failed.is_empty() && self.restored.passed() && self.assertions.iter().all(|asked| asked.passed)
     }
 
     /// 0; 3 when a proof did not hold; 4 when some sources were not rehearsed; 1 when the rehearsal of every one failed.
@@ -61,6 +101,7 @@ impl RehearsalReport {
             (false, true) => Exit::Failed,
             (false, false) => Exit::Partial,
             (true, _) if !self.restored.passed() => self.restored.exit(),
+            (true, _) if !self.nothing_failed() => Exit::Differs,
             (true, _) if !self.incomplete.is_empty() => Exit::Partial,
             (true, _) => Exit::Done,
         }
@@ -76,6 +117,15 @@ impl RehearsalReport {
         for source in &self.incomplete {
             out.push_str(&format!("\n{}: not rehearsed: {}\n", source.source, indented(&source.why)));
         }
+        for asked in &self.assertions {
+            out.push_str(&format!("\n{}: {}", asked.source, asked.line()));
+        }
+        out.push_str(&format!(
+            "{}\ntime to restore and verify (RTO) {}, age of the data (RPO) {}\n",
+            if self.assertions.is_empty() { "" } else { "\n" },
+            super::status::duration(self.seconds),
+            super::status::age(self.age_seconds)
+        ));
         if !self.incomplete.is_empty() {
             let all = self.sources();
             out.push_str(&format!(

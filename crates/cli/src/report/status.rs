@@ -36,6 +36,8 @@ pub(crate) struct StatusReport {
     pub(crate) check: Option<Proof>,
     /// The newest rehearsal.
     pub(crate) rehearsal: Option<Proof>,
+    /// Rehearsals of the snapshots that are there, oldest first.
+    pub(crate) rehearsals: Vec<Proof>,
     /// The last nightly run on this host.
     pub(crate) last_run: Option<LastRun>,
     /// How runs are started on this host.
@@ -109,6 +111,9 @@ pub(crate) struct Proof {
     /// How long a rehearsal took.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) seconds: Option<f64>,
+    /// How old the snapshot was when it was rehearsed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) age_seconds: Option<i64>,
 }
 
 /// How bad something is.
@@ -190,11 +195,25 @@ impl StatusReport {
                     (false, false) => "FAILED",
                 };
                 let took = proof.seconds.map(|seconds| format!(", took {seconds:.1} s")).unwrap_or_default();
+                let old = proof.age_seconds.map(|seconds| format!(", data {} old", age(seconds)));
+                let took = took + &old.unwrap_or_default();
                 format!("{what:<16} {verdict} {}{took}\n", time(proof.at, zone))
             }
         };
         out.push_str(&proven("last check", &self.check));
         out.push_str(&proven("last rehearsal", &self.rehearsal));
+        let times: Vec<f64> = self.rehearsals.iter().filter_map(|proof| proof.seconds).collect();
+        if let (Some(newest), true) = (times.last(), times.len() > 1) {
+            let scaled: Vec<u64> = times.iter().map(|seconds| (seconds.max(0.0) * 1000.0) as u64).collect();
+            let longest = times.iter().copied().fold(0.0, f64::max);
+            out.push_str(&format!(
+                "{:<16} {} now {}, longest {}\n",
+                "time to restore",
+                sparkline(&scaled),
+                duration(*newest),
+                duration(longest)
+            ));
+        }
         out.push_str(&format!("{:<16} {}, {}\n", "repository", count_of(self.snapshots), self.repository));
         if let Some(bytes) = self.stored_bytes {
             out.push_str(&format!("{:<16} {}\n", "stored", size(bytes)));
@@ -232,6 +251,15 @@ pub(crate) fn age(seconds: i64) -> String {
         (0, 0, minutes) => format!("{minutes}m"),
         (0, hours, minutes) => format!("{hours}h {minutes:02}m"),
         (days, hours, _) => format!("{days}d {hours}h"),
+    }
+}
+
+/// A time for people: `3.2 s`, `4m 05s`, `1h 02m`.
+pub(crate) fn duration(seconds: f64) -> String {
+    match seconds.max(0.0) {
+        seconds if seconds < 60.0 => format!("{seconds:.1} s"),
+        seconds if seconds < 3600.0 => format!("{}m {:02}s", seconds as u64 / 60, seconds as u64 % 60),
+        seconds => format!("{}h {:02}m", seconds as u64 / 3600, seconds as u64 / 60 % 60),
     }
 }
 

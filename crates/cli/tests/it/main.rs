@@ -11,6 +11,7 @@ mod dry_run;
 mod encryption;
 mod files;
 mod help;
+mod import;
 mod main_job;
 mod messages;
 mod nightly;
@@ -19,6 +20,7 @@ mod progress;
 mod quiet;
 mod redis_folder;
 mod regression;
+mod rehearsal;
 mod rooms;
 mod runbooks;
 #[path = "../../../repository/tests/it/s3_server/mod.rs"]

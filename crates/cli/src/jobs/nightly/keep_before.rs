@@ -7,7 +7,7 @@ use repository::{Attestation, AttestationKind, Manifest, Repository, SnapshotHea
 
 use crate::jobs::nightly::plausibility::{self, Limits, SourceCounts, Suspicion};
 use crate::jobs::nightly::state::Counted;
-use crate::jobs::series;
+use crate::jobs::{record, series};
 use crate::ui::Progress;
 
 /// A snapshot just taken, held against those before it.
@@ -44,7 +44,7 @@ impl Comparison<'_> {
             .iter()
             .rev()
             .filter(|header| header.job == self.job && header.id.as_str() != self.snapshot)
-            .filter(|header| !series::is_future(header, now))
+            .filter(|header| !series::is_future(header, now) && !record::holds_dump(header))
             .collect();
         let mut manifests: BTreeMap<SnapshotId, Option<Manifest>> = BTreeMap::new();
         let mut findings = Findings::default();

@@ -216,7 +216,7 @@ async fn back_up(
 async fn rehearse_newest(nightly: &Nightly<'_>, night: &mut Night) -> anyhow::Result<()> {
     let context = nightly.context;
     let repository = night.repository.insert(context.open_repository().await?);
-    let gate = rehearse::Gate { file: None, environment: None, config: &context.config };
+    let gate = rehearse::Gate { file: None, environment: None, context };
     let (report, _) =
         rehearse::attempt(repository, &nightly.series, "latest", &gate, nightly.jobs, &context.progress)
             .await?;

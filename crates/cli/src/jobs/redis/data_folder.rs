@@ -13,7 +13,6 @@ use repository::{PartHeader, Repository, SnapshotWriter, SourceRecord};
 use tokio::io::AsyncWriteExt as _;
 
 use crate::config::Kind;
-use crate::endpoint::Endpoint;
 use crate::exit;
 use crate::jobs::record::{PART_AOF, PART_RDB, attributes, typed};
 use crate::jobs::redis::replay;
@@ -24,7 +23,7 @@ use crate::ui::Progress;
 
 /// Stores what lies in a folder.
 pub(crate) async fn store(
-    endpoint: &Endpoint,
+    name: &str,
     folder: &Path,
     server: Option<&redisdump::ConnectOptions>,
     writer: &SnapshotWriter,
@@ -42,14 +41,14 @@ pub(crate) async fn store(
         progress.warn(warning);
     }
     let bytes = files.iter().map(|file| file.bytes).sum();
-    progress.stage(&format!("copying {} from {}", endpoint.name, folder.display()), Some(bytes));
-    let task = progress.task(endpoint.name.clone(), Some(bytes), "keys");
+    progress.stage(&format!("copying {name} from {}", folder.display()), Some(bytes));
+    let task = progress.task(name, Some(bytes), "keys");
     let rdb = capture.persistence() == Persistence::Rdb;
     let mut parts = Vec::new();
     for (at, file) in files.iter().enumerate() {
         let header = match rdb {
-            true => PartHeader::new(format!("{}/dump.rdb", endpoint.name), PART_RDB),
-            false => PartHeader::new(format!("{}/{at:05}/{}", endpoint.name, file.name), PART_AOF),
+            true => PartHeader::new(format!("{name}/dump.rdb"), PART_RDB),
+            false => PartHeader::new(format!("{name}/{at:05}/{}", file.name), PART_AOF),
         };
         let counted = capture.read_next().inspect_ok(|piece| task.advance(piece.len() as u64, 0));
         let mut part = writer.write_part(header, counted.boxed()).await?;
@@ -79,7 +78,7 @@ pub(crate) async fn store(
     folder.remove("rdb");
     details.insert("folder".to_owned(), folder.into());
     Ok(SourceRecord {
-        name: endpoint.name.clone(),
+        name: name.to_owned(),
         kind: Kind::Redis.as_str().to_owned(),
         server,
         details: details.into(),

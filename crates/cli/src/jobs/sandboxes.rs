@@ -1,0 +1,168 @@
+//! Where a source is rehearsed: a private server of this host, or a database of its own on a server that the user names.
+
+use chrono::{DateTime, Utc};
+use repository::SourceRecord;
+
+use crate::config::{Config, Kind};
+use crate::context::Context;
+use crate::endpoint::{Connection, Endpoint};
+use crate::exit;
+use crate::jobs::rehearse::private_settings;
+use crate::jobs::settings::TargetSettings;
+use crate::jobs::stage::{self, Lacking, Private};
+use crate::ui::Progress;
+
+/// Begins the name of every database that a rehearsal creates.
+const PREFIX: &str = "dbhaul_rehearsal_";
+
+/// What a source is restored into. It is gone when it is stopped or dropped.
+pub(crate) enum Sandbox {
+    /// A private server.
+    Private(Private),
+    /// A database of its own on another server.
+    Database(ScratchDatabase),
+}
+
+impl Sandbox {
+    /// The sandbox that is configured for this source, which has to offer these extensions; a private server otherwise.
+    ///
+    /// # Errors
+    /// [`Lacking`] where it cannot hold the source: what a rehearsal would have shown is not known.
+    pub(crate) async fn start(
+        kind: Kind,
+        source: &SourceRecord,
+        extensions: &[String],
+        context: &Context,
+    ) -> anyhow::Result<Sandbox> {
+        match configured(&context.config, &source.name) {
+            Some(sandbox) if kind == Kind::Postgres => {
+                let server = Endpoint::from_config(&sandbox.server(), context)?;
+                let version = source.server.pointer("/version").and_then(serde_json::Value::as_str);
+                let major = version.and_then(|version| version.split('.').next()?.parse().ok());
+                let database =
+                    ScratchDatabase::reserve(server, major, extensions, Utc::now(), &context.progress)
+                        .await?;
+                Ok(Sandbox::Database(database))
+            }
+            _ => Ok(Sandbox::Private(stage::start_for(kind, source, extensions).await?)),
+        }
+    }
+
+    /// The target of the restore.
+    pub(crate) fn endpoint(&self, name: &str) -> anyhow::Result<Endpoint> {
+        match self {
+            Sandbox::Private(private) => private.endpoint(name),
+            Sandbox::Database(database) => {
+                Ok(Endpoint { name: name.to_owned(), ..database.endpoint.clone() })
+            }
+        }
+    }
+
+    /// How the target is filled.
+    pub(crate) fn settings(&self, jobs: usize) -> TargetSettings {
+        let mut settings = private_settings(jobs);
+        if let Sandbox::Database(_) = self {
+            // Roles and tablespaces belong to the whole server, which is not ours.
+            settings.create = true;
+            settings.create_roles = false;
+            settings.run_jobs = false;
+            settings.postgres.no_owner = true;
+            settings.postgres.no_acl = true;
+            settings.postgres.no_tablespaces = true;
+        }
+        settings
+    }
+
+    /// Removes it.
+    pub(crate) async fn stop(self) {
+        match self {
+            Sandbox::Private(private) => private.stop().await,
+            // Dropping waits for the server.
+            Sandbox::Database(database) => {
+                let _ = tokio::task::spawn_blocking(move || drop(database)).await;
+            }
+        }
+    }
+}
+
+fn configured<'a>(config: &'a Config, name: &str) -> Option<&'a crate::config::SandboxConfig> {
+    let covers = |wanted: &str| {
+        wanted == name || config.sources.iter().any(|source| source.name == wanted && source.covers(name))
+    };
+    config.rehearse.sandboxes.iter().find(|sandbox| covers(&sandbox.source))
+}
+
+/// A database under a name that nobody else uses. It does not exist yet when this is made, and it is dropped with this,
+/// also after a failure or a signal.
+pub(crate) struct ScratchDatabase {
+    endpoint: Endpoint,
+    options: pgmove::ConnectOptions,
+    /// A database of the server that stays.
+    through: String,
+    progress: Progress,
+}
+
+impl ScratchDatabase {
+    async fn reserve(
+        server: Endpoint,
+        major: Option<u32>,
+        extensions: &[String],
+        now: DateTime<Utc>,
+        progress: &Progress,
+    ) -> anyhow::Result<ScratchDatabase> {
+        let Connection::Postgres(options) = &server.connection else {
+            return Err(exit::usage("a sandbox by url is a PostgreSQL server"));
+        };
+        let (lacking, found) = pgmove::lacking_extensions(options, extensions).await?;
+        let older = major.is_some_and(|major| found < major);
+        if !lacking.is_empty() || older {
+            let version = major.map(|major| format!("PostgreSQL {major} or newer")).filter(|_| older);
+            let what: Vec<String> =
+                version.into_iter().chain(lacking.iter().map(|name| format!("extension {name}"))).collect();
+            return Err(anyhow::Error::new(Lacking::of(format!(
+                "the sandbox {} (PostgreSQL {found}) lacks {}",
+                server.shown(),
+                what.join(", ")
+            ))));
+        }
+        let left = pgmove::databases_named(options, PREFIX).await?;
+        if !left.is_empty() {
+            progress.warn(format!(
+                "{} holds databases of other rehearsals, which are under way or were killed: {}; drop those that no rehearsal \
+                 uses",
+                server.shown(),
+                left.join(", ")
+            ));
+        }
+        let unique = uuid::Uuid::new_v4().simple().to_string();
+        let name =
+            format!("{PREFIX}{}_{}", now.format("%Y%m%d%H%M%S"), unique.get(..12).unwrap_or(unique.as_str()));
+        let through = options.database().to_owned();
+        let options = options.as_ref().clone().with_database(&name);
+        let connection = Connection::Postgres(Box::new(options.clone()));
+        let endpoint = Endpoint { connection, every_database: false, ..server };
+        Ok(ScratchDatabase { endpoint, options, through, progress: progress.clone() })
+    }
+}
+
+impl Drop for ScratchDatabase {
+    fn drop(&mut self) {
+        let (options, through) = (self.options.clone(), self.through.clone());
+        // A runtime of its own: the one that we run on may be ending, on a signal.
+        let dropped = std::thread::spawn(move || -> anyhow::Result<()> {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            runtime.block_on(async {
+                let limit = std::time::Duration::from_secs(60);
+                tokio::time::timeout(limit, pgmove::drop_scratch_database(&options, &through)).await??;
+                Ok(())
+            })
+        });
+        let dropped = dropped.join().unwrap_or_else(|_| Err(anyhow::anyhow!("the thread ended")));
+        if let Err(error) = dropped {
+            self.progress.warn(format!(
+                "the database `{}` of this rehearsal was not dropped: {error:#}; drop it by hand",
+                self.options.database()
+            ));
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! What of a server's configuration, and of a role's rights, matters to a backup.
+
+use serde::Serialize;
+
+use crate::Error;
+use crate::connect::{ConnectOptions, Session, connect};
+use crate::quote::ident;
+
+/// Relations that are named; how many there are is known of all.
+const NAMED: usize = 20;
+
+/// What was found out. Nothing was locked or written.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub struct Preflight {
+    /// The protocol version of TLS, such as `TLSv1.3`; none where the connection is not encrypted.
+    pub tls: Option<String>,
+    /// The connection does not leave the host: a socket, or a loopback address.
+    pub local: bool,
+    /// Tables, materialized views and sequences that the role cannot read.
+    pub unreadable: Vec<String>,
+    /// How many they are.
+    pub unreadable_count: usize,
+    /// Statements that let the role read them.
+    pub grants: Vec<String>,
+    /// Tables of which row-level security hides rows from the role.
+    pub row_security: Vec<String>,
+    /// The role can read the password hashes of roles.
+    pub reads_passwords: bool,
+    /// Timeouts that the server, the database or the role sets, with their units. Sessions of this crate switch them off.
+    pub timeouts: Vec<(String, String)>,
+    /// The zone that sessions begin in.
+    pub zone: String,
+    /// The server's clock, in milliseconds since 1970.
+    pub clock_ms: i64,
+    /// Tables, each of which a backup locks.
+    pub tables: u64,
+    /// Locks that the server has room for, of all sessions together.
+    pub lock_slots: u64,
+}
+
+const UNREADABLE: &str = "\
+    SELECT n.nspname, c.relname, c.relkind FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+    WHERE c.relkind IN ('r', 'm', 'S') AND c.relpersistence <> 't' AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+    AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.classid = 'pg_catalog.pg_class'::regclass AND d.objid = c.oid
+                    AND d.deptype = 'e')
+    AND NOT (pg_catalog.has_schema_privilege(n.oid, 'USAGE') AND CASE c.relkind
+             WHEN 'S' THEN pg_catalog.has_sequence_privilege(c.oid, 'SELECT')
+             ELSE pg_catalog.has_table_privilege(c.oid, 'SELECT') END)
+    ORDER BY 1, 2";
+
+const ROW_SECURITY: &str = "\
+    SELECT n.nspname, c.relname FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+    WHERE c.relrowsecurity AND pg_catalog.row_security_active(c.oid) ORDER BY 1, 2 LIMIT 20";
+
+const SETTINGS: &str = "\
+    SELECT name, pg_catalog.coalesce(reset_val, ''), pg_catalog.coalesce(unit, '') FROM pg_catalog.pg_settings
+    WHERE name IN ('statement_timeout', 'lock_timeout', 'idle_in_transaction_session_timeout', 'idle_session_timeout',
+                   'transaction_timeout', 'TimeZone', 'max_connections', 'max_prepared_transactions',
+                   'max_locks_per_transaction') ORDER BY name";
+
+/// Asks the server, as the role that `options` name.
+///
+/// # Errors
+/// The server cannot be reached, or does not answer.
+pub async fn preflight(options: &ConnectOptions) -> Result<Preflight, Error> {
+    let session = connect(options).await?;
+    let role = session.server().user.clone();
+    let what = "the preflight";
+    let tls = "SELECT version FROM pg_catalog.pg_stat_ssl WHERE ssl AND pid = pg_catalog.pg_backend_pid()";
+    let tls = session.value(what, tls).await?;
+    let local = "SELECT pg_catalog.inet_client_addr() IS NULL OR pg_catalog.inet_client_addr() <<= '127.0.0.0/8' \
+                 OR pg_catalog.inet_client_addr() = '::1'";
+    let local = session.value(what, local).await?.as_deref() == Some("t");
+    let lacking = relations(&session, UNREADABLE).await?;
+    let settings = session.query(what, &SETTINGS.replace("pg_catalog.coalesce", "coalesce")).await?;
+    let setting = |name: &str| {
+        let row = settings.iter().find(|row| row.first().is_some_and(|n| n.as_deref() == Some(name)))?;
+        Some((row.get(1)?.clone()?, row.get(2)?.clone()?))
+    };
+    let number = |name: &str| setting(name).and_then(|(value, _)| value.parse::<u64>().ok()).unwrap_or(0);
+    let timeouts = settings.iter().filter_map(|row| {
+        let name = row.first()?.clone()?;
+        let (value, unit) = setting(&name)?;
+        (name.ends_with("_timeout") && value != "0").then(|| (name, format!("{value} {unit}")))
+    });
+    let clock = "SELECT (extract(epoch FROM pg_catalog.clock_timestamp()) * 1000)::bigint";
+    let clock = session.value(what, clock).await?.and_then(|text| text.parse().ok()).unwrap_or(0);
+    let tables = "SELECT count(*) FROM pg_catalog.pg_class WHERE relkind IN ('r', 'p') AND oid >= 16384";
+    let tables = session.value(what, tables).await?.and_then(|text| text.parse().ok()).unwrap_or(0);
+    let passwords = "SELECT pg_catalog.has_table_privilege('pg_catalog.pg_authid', 'SELECT')";
+    Ok(Preflight {
+        tls,
+        local,
+        grants: grants(&role, session.server().major(), &lacking),
+        unreadable_count: lacking.len(),
+        unreadable: lacking.iter().take(NAMED).map(|(schema, name)| shown(schema, name)).collect(),
+        row_security: relations(&session, ROW_SECURITY)
+            .await?
+            .iter()
+            .map(|(schema, name)| shown(schema, name))
+            .collect(),
+        reads_passwords: session.value(what, passwords).await?.as_deref() == Some("t"),
+        timeouts: timeouts.collect(),
+        zone: setting("TimeZone").map(|(zone, _)| zone).unwrap_or_default(),
+        clock_ms: clock,
+        tables,
+        lock_slots: number("max_locks_per_transaction")
+            .saturating_mul(number("max_connections") + number("max_prepared_transactions")),
+    })
+}
+
+async fn relations(session: &Session, sql: &str) -> Result<Vec<(String, String)>, Error> {
+    let rows = session.query("the preflight", sql).await?;
+    let named = rows.into_iter().filter_map(|row| {
+        let mut fields = row.into_iter();
+        Some((fields.next()??, fields.next()??))
+    });
+    Ok(named.collect())
+}
+
+fn shown(schema: &str, name: &str) -> String {
+    format!("{}.{}", ident(schema), ident(name))
+}
+
+/// What lets a role read everything that it lacks.
+fn grants(role: &str, major: u32, lacking: &[(String, String)]) -> Vec<String> {
+    if lacking.is_empty() {
+        return Vec::new();
+    }
+    let role = ident(role);
+    if major >= 14 {
+        return vec![format!("GRANT pg_read_all_data TO {role}")];
+    }
+    let mut schemas: Vec<&String> = lacking.iter().map(|(schema, _)| schema).collect();
+    schemas.dedup();
+    let of = |schema: &&String| {
+        let schema = ident(schema);
+        [
+            format!("GRANT USAGE ON SCHEMA {schema} TO {role}"),
+            format!("GRANT SELECT ON ALL TABLES IN SCHEMA {schema} TO {role}"),
+            format!("GRANT SELECT ON ALL SEQUENCES IN SCHEMA {schema} TO {role}"),
+        ]
+    };
+    schemas.iter().flat_map(of).collect()
+}

@@ -1,0 +1,84 @@
+//! What a scratch database on somebody's server needs: whether the server can hold what is to be restored, queries whose
+//! result is text, and to be gone afterwards, whoever is still connected to it.
+
+use crate::Error;
+use crate::connect::{ConnectOptions, connect};
+use crate::quote::{ident, literal};
+
+/// More rows are no answer to a question.
+const MOST_ROWS: usize = 1000;
+
+/// The extensions among these that the server does not offer, and its major version.
+pub async fn lacking_extensions(
+    options: &ConnectOptions,
+    names: &[String],
+) -> Result<(Vec<String>, u32), Error> {
+    let session = connect(options).await?;
+    let offered = session
+        .query("the list of extensions", "SELECT name FROM pg_catalog.pg_available_extensions")
+        .await?;
+    let offers =
+        |name: &&String| !offered.iter().any(|row| row.first().is_some_and(|n| n.as_ref() == Some(*name)));
+    Ok((names.iter().filter(offers).cloned().collect(), session.server().major()))
+}
+
+/// Databases of the server whose names begin so.
+pub async fn databases_named(options: &ConnectOptions, prefix: &str) -> Result<Vec<String>, Error> {
+    let session = connect(options).await?;
+    let sql = format!(
+        "SELECT datname FROM pg_catalog.pg_database WHERE pg_catalog.left(datname::text, {}) = {} ORDER BY 1",
+        prefix.chars().count(),
+        literal(prefix)
+    );
+    let rows = session.query("the list of databases", &sql).await?;
+    Ok(rows.into_iter().filter_map(|row| row.into_iter().next().flatten()).collect())
+}
+
+/// Drops the database that `options` name, if it exists, and ends the sessions that are still connected to it. `through`
+/// is a database of the same server that stays.
+pub async fn drop_scratch_database(options: &ConnectOptions, through: &str) -> Result<(), Error> {
+    let name = options.database();
+    let session = connect(&options.clone().with_database(through)).await?;
+    let object = format!("database {}", ident(name));
+    let end = format!(
+        "SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity WHERE datname = {}",
+        literal(name)
+    );
+    // `WITH (FORCE)` is known from 13 on only, and ends no prepared transaction either.
+    for _ in 0..20 {
+        session.query(&object, &end).await?;
+        match session.execute(&object, &format!("DROP DATABASE IF EXISTS {}", ident(name))).await {
+            Err(error) if error.sqlstate() == Some("55006") => {
+                tokio::time::sleep(std::time::Duration::from_millis(250)).await;
+            }
+            done => return done,
+        }
+    }
+    session.execute(&object, &format!("DROP DATABASE IF EXISTS {}", ident(name))).await
+}
+
+/// The result of a query as text: values of a row joined by `|`, rows by line breaks, NULL as nothing. It runs in a
+/// read-only transaction, for ten minutes at the most, with the search path `"$user", public`.
+///
+/// # Errors
+/// The server's words, also for what is not a query; [`Error::Refused`] for a result of more than 1000 rows.
+pub async fn query_text(options: &ConnectOptions, object: &str, sql: &str) -> Result<String, Error> {
+    let session = connect(options).await?;
+    let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL statement_timeout = '10min'; \
+                 SET LOCAL search_path = \"$user\", public; SET LOCAL row_security = on";
+    session.execute(object, begin).await?;
+    let query = sql.trim().trim_end_matches(';');
+    session.execute(object, &format!("DECLARE dbhaul_query NO SCROLL CURSOR FOR {query}")).await?;
+    let rows = session.query(object, &format!("FETCH {} FROM dbhaul_query", MOST_ROWS + 1)).await?;
+    session.execute(object, "ROLLBACK").await?;
+    if rows.len() > MOST_ROWS {
+        return Err(Error::Refused {
+            what: object.to_owned(),
+            conflicts: vec![format!("the result has more than {MOST_ROWS} rows")],
+        });
+    }
+    let line = |row: Vec<Option<String>>| {
+        row.into_iter().map(Option::unwrap_or_default).collect::<Vec<_>>().join("|")
+    };
+    Ok(rows.into_iter().map(line).collect::<Vec<_>>().join("\n"))
+}

@@ -1,0 +1,79 @@
+//! What of a server's configuration matters to a backup, beside the keys: its limits for replicas, and its clock.
+
+use serde::Serialize;
+
+use crate::client::identity::{clock, info, setting};
+use crate::client::wire::Connection;
+use crate::cluster::each_master;
+use crate::{ConnectOptions, Error};
+
+/// What a server says of itself. What its user may not ask is not known.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub struct Preflight {
+    /// Bytes of memory that it uses.
+    pub used_memory: Option<u64>,
+    /// `client-output-buffer-limit` of replicas.
+    pub replica_buffer: Option<BufferLimit>,
+    /// Its clock, in milliseconds since 1970.
+    pub clock_ms: Option<i64>,
+}
+
+/// When a server closes the connection of a replica that reads too slowly. 0 is no limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct BufferLimit {
+    /// At so many bytes, at once.
+    pub hard: u64,
+    /// At so many bytes, if they stay for [`BufferLimit::seconds`].
+    pub soft: u64,
+    /// See [`BufferLimit::soft`].
+    pub seconds: u64,
+}
+
+/// Asks the server, or each master of a cluster.
+///
+/// # Errors
+/// A server cannot be reached.
+pub async fn preflight(options: &ConnectOptions) -> Result<Vec<Preflight>, Error> {
+    each_master(options, |node| async move {
+        let mut connection = Connection::open(&node).await?;
+        let used_memory = match info(&mut connection, "memory").await {
+            Ok(said) => said.get("used_memory").and_then(|bytes| bytes.parse().ok()),
+            Err(Error::Server { .. }) => None,
+            Err(error) => return Err(error),
+        };
+        let limits = setting(&mut connection, "client-output-buffer-limit").await?.ok().flatten();
+        let clock_ms = match clock(&mut connection).await {
+            Ok(at) => Some(at).filter(|at| *at > 0),
+            Err(Error::Server { .. }) => None,
+            Err(error) => return Err(error),
+        };
+        Ok(Preflight { used_memory, replica_buffer: limits.and_then(|limits| replica(&limits)), clock_ms })
+    })
+    .await
+}
+
+/// The limit of replicas in `normal 0 0 0 slave 268435456 67108864 60 pubsub …`.
+fn replica(limits: &str) -> Option<BufferLimit> {
+    let words: Vec<&str> = limits.split_whitespace().collect();
+    let at = words.iter().position(|word| ["slave", "replica"].contains(word))?;
+    let number = |offset: usize| words.get(at + offset)?.parse::<u64>().ok();
+    Some(BufferLimit { hard: number(1)?, soft: number(2)?, seconds: number(3)? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_are_read_as_any_version_writes_them() {
+        let limit = Some(BufferLimit { hard: 268_435_456, soft: 67_108_864, seconds: 60 });
+        assert_eq!(replica("normal 0 0 0 slave 268435456 67108864 60 pubsub 33554432 8388608 60"), limit);
+        assert_eq!(replica("normal 0 0 0 replica 268435456 67108864 60"), limit);
+        for wrong in ["", "normal 0 0 0", "slave", "slave 1 2", "slave 1 2 x"] {
+            assert_eq!(replica(wrong), None, "{wrong}");
+        }
+    }
+}
