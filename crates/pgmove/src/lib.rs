@@ -57,8 +57,8 @@ mod timescaledb;
 
 pub use catalog::{Catalog, Filter, QualifiedName as TableName, Unsupported, large_objects_table};
 pub use compare::{
-    CompareOptions, Comparison, SchemaDifference, SchemaProof, Side, Stored, TableComparison, compare,
-    compare_sides,
+    CompareOptions, Comparison, DifferingRow, DifferingRows, SchemaDifference, SchemaProof, ShownValue, Side,
+    Stored, TableComparison, compare, compare_sides,
 };
 pub use connect::{
     ByteStream, ConnectOptions, Dialer, Dialing, Environment, ServerIdentity, Session, Way, connect,
@@ -69,7 +69,7 @@ pub use digest::{Digest, TableProof};
 pub use dump::{CopyOut, SLICE_PAGES, ServerState, Source, SourceOptions, TableSlice};
 pub use error::Error;
 pub use restore::{
-    Existing, Failure, Graph, GraphOutcome, Load, Node, OnError, OnRows, RestoreEvent, RestorePlan, RowCount,
-    Sections, StepNumber, Target, TargetOptions, TimeSpent, Work, check_new_database, count_rows,
-    create_database, drop_created_database,
+    Existing, Failure, Graph, GraphOutcome, IndexMemory, Load, Node, OnError, OnRows, RestoreEvent,
+    RestorePlan, RowCount, Sections, StepNumber, Target, TargetOptions, TimeSpent, Work, check_new_database,
+    count_rows, create_database, drop_created_database,
 };

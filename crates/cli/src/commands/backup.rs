@@ -4,7 +4,7 @@ use clap::{Args, ValueEnum};
 
 use crate::commands::filter::FilterArgs;
 use crate::commands::job::configured_source;
-use crate::commands::locks::LockArgs;
+use crate::commands::reading::ReadingArgs;
 use crate::commands::sources;
 use crate::config::Kind;
 use crate::context::Context;
@@ -58,7 +58,7 @@ pub(crate) struct BackupArgs {
     #[arg(long, hide = true)]
     untried_extensions: bool,
     #[command(flatten)]
-    locks: LockArgs,
+    reading: ReadingArgs,
     /// How to capture Redis keys
     #[arg(long, value_name = "METHOD", help_heading = "Redis")]
     capture: Option<CaptureArg>,
@@ -166,7 +166,7 @@ pub(super) async fn run(args: BackupArgs, context: &Context) -> anyhow::Result<E
         new_lineage: args.new_lineage,
         tags: &args.tags.into_iter().collect(),
         jobs: context.jobs_with(args.jobs, &endpoints),
-        lock_wait: args.locks.wait(),
+        reading: args.reading.reading(context),
         retention: context.config.retention.as_ref().filter(|_| !args.no_forget && !part),
         progress: &context.progress,
     })

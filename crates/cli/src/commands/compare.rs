@@ -24,6 +24,8 @@ Examples:
       Compare every key of two servers
   dbhaul compare latest:postgres postgres://app@new/app
       Compare the newest snapshot with a database
+  dbhaul compare --show 10 postgres://app@old/app postgres://app@new/app
+      Show the first 10 differing rows of each table
   dbhaul compare dump.rdb redis://new
       Compare an RDB file with a server";
 
@@ -83,9 +85,12 @@ pub(crate) struct CompareArgs {
     /// Number of connections per side
     #[arg(long, short, value_name = "N")]
     jobs: Option<usize>,
-    /// Maximum number of differing keys to list
-    #[arg(long, value_name = "N", default_value_t = 20)]
-    show: usize,
+    /// Maximum number of differing rows of each table, or of differing keys, to list
+    ///
+    /// PostgreSQL: rows are listed only with this option, by the primary key (otherwise a unique key), with the values
+    /// that differ; long values are cut. Both sides must be servers. Redis: 20 keys without this option.
+    #[arg(long, value_name = "N")]
+    show: Option<usize>,
 }
 
 pub(super) async fn run(args: CompareArgs, context: &Context) -> anyhow::Result<Exit> {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use crate::commands::filter::FilterArgs;
-use crate::commands::locks::LockArgs;
+use crate::commands::reading::ReadingArgs;
 use crate::commands::side::{FROM, TO, side};
 use crate::commands::sources;
 use crate::commands::target::TargetArgs;
@@ -47,7 +47,7 @@ pub(crate) struct MigrateArgs {
     #[arg(long, value_name = "FILE", help_heading = "Servers")]
     to_password_file: Option<PathBuf>,
     #[command(flatten)]
-    locks: LockArgs,
+    reading: ReadingArgs,
     #[command(flatten)]
     filter: FilterArgs,
     #[command(flatten)]
@@ -69,7 +69,8 @@ pub(super) async fn run(args: MigrateArgs, context: &Context) -> anyhow::Result<
     sources::apply_baseline(&mut to, args.baseline, args.environment);
     let [to] = &to;
     let settings = args.target.settings(context.jobs_with(args.target.jobs, [from, to]), part)?;
-    let migrate = Migrate { from, to, settings, lock_wait: args.locks.wait(), progress: &context.progress };
+    let migrate =
+        Migrate { from, to, settings, reading: args.reading.reading(context), progress: &context.progress };
     if args.target.dry_run {
         let report = plan::of_migration(migrate).await?;
         return context.conclude(report.exit(), &report, || report.render());

@@ -23,6 +23,7 @@ pub(crate) mod migrate;
 pub(crate) mod nightly;
 pub(crate) mod pin;
 pub(crate) mod prune;
+mod reading;
 mod redis_keys;
 pub(crate) mod rehearse;
 pub(crate) mod restore;

@@ -141,7 +141,15 @@ struct PostgresTargetArgs {
     /// Drop the objects that will be restored first, and nothing else
     #[arg(long, conflicts_with_all = ["into_existing", "data_only"])]
     clean: bool,
-    /// Confirm that the rows of this database are to be replaced by --clean or --on-existing truncate
+    /// Continue an interrupted run: keep the tables that are complete, and load the others again
+    ///
+    /// The target may hold only objects that the same command would create; anything else is refused. A table is complete
+    /// if its digest is that of the snapshot, or, for migrate, of a new snapshot of the source: so the result is as of one
+    /// moment, as without the interruption. Incomplete tables that hold rows are emptied once --replace names the target.
+    /// Databases that use TimescaleDB cannot be resumed.
+    #[arg(long, conflicts_with_all = ["clean", "create", "into_existing", "data_only", "schema_only", "section"])]
+    resume: bool,
+    /// Confirm that the rows of this database are to be replaced by --clean, --resume or --on-existing truncate
     ///
     /// The database is named as it is reached. Without this option, rows are replaced only after a question at a terminal.
     #[arg(long, value_name = "HOST:PORT/DATABASE")]
@@ -152,6 +160,14 @@ struct PostgresTargetArgs {
     /// Same as --into-existing
     #[arg(long, conflicts_with = "schema_only")]
     data_only: bool,
+    /// Memory for all index builds that run at the same time, such as 1GiB
+    ///
+    /// It is divided between the connections, as maintenance_work_mem of each. Default: maintenance_work_mem of the server
+    /// for each connection, and up to 256 MiB for each while all of them stay below a quarter of the machine's memory
+    /// (below 1 GiB where the server does not tell it). More than the machine has is refused. Parallel workers follow
+    /// max_parallel_maintenance_workers and max_parallel_workers of the server.
+    #[arg(long, value_name = "SIZE")]
+    index_memory: Option<repository::ByteSize>,
     /// Restore everything except rows
     #[arg(long)]
     schema_only: bool,
@@ -195,9 +211,13 @@ impl TargetArgs {
         settings.access = self.redis.with_acl;
         settings.redis = self.redis.settings(self.on_existing, jobs, self.keys.choice()?);
         settings.replacing = Replacing { named: args.replace.clone(), fewer: self.allow_fewer };
-        if args.replace.is_some() && !args.clean && self.on_existing != Some(OnExisting::Truncate) {
+        if args.replace.is_some()
+            && !args.clean
+            && !args.resume
+            && self.on_existing != Some(OnExisting::Truncate)
+        {
             return Err(exit::usage(
-                "--replace names the database whose rows --clean or --on-existing truncate replace: it needs one of them",
+                "--replace names the database whose rows --clean, --resume or --on-existing truncate replace: it needs one of them",
             ));
         }
         let postgres = &mut settings.postgres;
@@ -213,6 +233,7 @@ impl TargetArgs {
             OnErrorArg::Stop => OnError::Stop,
             OnErrorArg::Continue => OnError::Continue,
         };
+        postgres.index_memory = args.index_memory.map(|size| size.0);
         postgres.search_path = args.search_path.as_deref().map(search_path);
         Ok(settings)
     }
@@ -233,6 +254,7 @@ impl TargetArgs {
         Ok(match (rows_only, args.clean, part) {
             (true, ..) => Existing::Into(on_rows),
             (_, true, _) => Existing::Clean,
+            _ if args.resume => Existing::Resume,
             (.., true) => Existing::Beside,
             _ => Existing::Refuse,
         })

@@ -55,6 +55,13 @@ pub(crate) const TABLES: &[Table] = &[
                 "",
                 "Connections to each source that copy at the same time; 0 chooses by the number of cores. Same as --jobs.",
             ),
+            key(
+                "rate-limit",
+                "bytes per second, such as \"50MiB/s\"",
+                "",
+                "",
+                "Maximum average rate at which rows of a PostgreSQL source are read, over all connections; unlimited when unset. Same as --rate-limit of backup and migrate.",
+            ),
         ],
     },
     Table {

@@ -76,11 +76,12 @@ pub(crate) struct Config {
 pub(crate) struct JobConfig {
     pub(crate) id: String,
     pub(crate) jobs: usize,
+    pub(crate) rate_limit: Option<repository::Rate>,
 }
 
 impl Default for JobConfig {
     fn default() -> Self {
-        JobConfig { id: "default".into(), jobs: 0 }
+        JobConfig { id: "default".into(), jobs: 0, rate_limit: None }
     }
 }
 

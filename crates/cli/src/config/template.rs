@@ -17,6 +17,8 @@ pub(crate) fn template(job: &str, repository: &str, key_file: Option<&str>) -> S
 id = {job}
 # Number of connections that copy at the same time; 0 chooses by the number of cores.
 jobs = 0
+# Average rate at which rows of PostgreSQL sources are read, over all connections; also `--rate-limit`.
+# rate-limit = "50MiB/s"
 
 [repository]
 # A folder, or s3://bucket/prefix?endpoint=https://…&region=… (credentials from AWS_ACCESS_KEY_ID and so on).

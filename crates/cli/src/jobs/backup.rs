@@ -11,7 +11,7 @@ use crate::config::Kind;
 use crate::endpoint::{Connection, Endpoint, Globals};
 use crate::failure::Failure;
 use crate::jobs::postgres::databases;
-use crate::jobs::postgres::source::{digest_views, open_source, sum_by_table};
+use crate::jobs::postgres::source::{ReadOptions, digest_views, open_source, sum_by_table};
 use crate::jobs::record::{
     CopyAttributes, PART_CATALOG, PART_COPY, PART_GLOBALS, PART_RDB, PostgresDetails, TableRecord,
     attributes, note_times,
@@ -39,8 +39,8 @@ pub(crate) struct Backup<'a> {
     pub(crate) tags: &'a std::collections::BTreeSet<String>,
     /// Connections at a time.
     pub(crate) jobs: usize,
-    /// How long to wait for a table that another session locks.
-    pub(crate) lock_wait: Option<std::time::Duration>,
+    /// How sources of PostgreSQL are read.
+    pub(crate) reading: ReadOptions,
     /// Applied after a complete backup.
     pub(crate) retention: Option<&'a retention::Policy>,
     /// Shows what goes on.
@@ -176,7 +176,7 @@ async fn postgres(
 ) -> anyhow::Result<SourceRecord> {
     let progress = backup.progress;
     let name = &endpoint.name;
-    let source = open_source(options, &endpoint.filter, backup.jobs, backup.lock_wait, progress).await?;
+    let source = open_source(options, &endpoint.filter, backup.jobs, backup.reading, progress).await?;
     // A backup of an untested version is better than none: whether it can be restored is settled there.
     for untried in source.catalog().untried() {
         progress.warn(format!("{untried}; it is backed up as it was read, and a restore will ask for it"));

@@ -18,6 +18,9 @@ use crate::jobs::settings::REDIS_ONLY;
 use crate::report::compare::CompareReport;
 use crate::ui::Progress;
 
+/// Keys that are named where no number is given.
+const KEYS_SHOWN: usize = 20;
+
 /// Settings of one comparison.
 pub(crate) struct Compare<'a> {
     /// One side.
@@ -42,8 +45,8 @@ pub(crate) struct Compare<'a> {
     pub(crate) jobs: usize,
     /// How long to wait for a table that another session locks.
     pub(crate) lock_wait: Option<std::time::Duration>,
-    /// How many differing keys to name.
-    pub(crate) show: usize,
+    /// How many differing keys to name, or rows of each table to show; nothing for the usual.
+    pub(crate) show: Option<usize>,
     /// Shows what goes on.
     pub(crate) progress: &'a Progress,
 }
@@ -70,7 +73,7 @@ impl<'a> Compare<'a> {
             render: pgmove::ddl::RenderOptions::default(),
             jobs,
             lock_wait: pgmove::SourceOptions::default().lock_timeout,
-            show,
+            show: Some(show),
             progress,
         }
     }
@@ -172,6 +175,8 @@ async fn postgres(compare: &Compare<'_>) -> anyhow::Result<CompareReport> {
         database_settings: compare.database_settings,
         render: compare.render.clone(),
         lock_timeout: compare.lock_wait,
+        // Rows may hold what not everybody who reads a log is to see: they are shown only when asked for.
+        show_rows: compare.show.unwrap_or(0),
     };
     let note = |event: &pgmove::TableComparison| compare.progress.note(event.to_string());
     let comparison = pgmove::compare_sides(sides.0, sides.1, &options, &note).await?;
@@ -217,7 +222,7 @@ async fn redis(compare: &Compare<'_>) -> anyhow::Result<CompareReport> {
     progress.stage("comparing key by key, both ways", None);
     let task = progress.task("keys", None, "keys");
     let options = redisdump::CompareOptions {
-        show: compare.show,
+        show: compare.show.unwrap_or(KEYS_SHOWN),
         choice: compare.choice.clone(),
         only_selected: true,
         ..redisdump::CompareOptions::default()

@@ -6,6 +6,7 @@ use repository::{InitOptions, Repository, Store};
 use crate::endpoint::{Connection, Endpoint};
 use crate::jobs::backup::{self, Backup};
 use crate::jobs::compare::{self, Compare};
+use crate::jobs::postgres::source::ReadOptions;
 use crate::jobs::rehearse::private_settings;
 use crate::jobs::restore::{self, Restore};
 use crate::jobs::series::Series;
@@ -44,7 +45,7 @@ pub(crate) async fn run(scale: u32, jobs: usize, progress: &Progress) -> anyhow:
         new_lineage: false,
         tags: &Default::default(),
         jobs,
-        lock_wait: pgmove::SourceOptions::default().lock_timeout,
+        reading: ReadOptions::usual(),
         retention: None,
         progress,
     })

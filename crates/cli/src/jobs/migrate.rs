@@ -10,9 +10,10 @@ use futures::stream::{StreamExt as _, TryStreamExt as _};
 use crate::endpoint::{Connection, Endpoint};
 use crate::exit;
 use crate::jobs::postgres::load::{Piece, RowStream, Rows};
-use crate::jobs::postgres::source::{digest_views, open_source, sum_by_table};
+use crate::jobs::postgres::resume::Expected;
+use crate::jobs::postgres::source::{ReadOptions, digest_views, open_source, sum_by_table};
 use crate::jobs::redis::acl::Users;
-use crate::jobs::settings::{REDIS_ONLY, TargetSettings};
+use crate::jobs::settings::{REDIS_ONLY, RESUME_POSTGRES, TargetSettings};
 use crate::jobs::{baseline, replacing};
 use crate::jobs::{postgres, redis};
 use crate::report::restore::{Proven, RestoreReport, TargetOutcome};
@@ -26,8 +27,8 @@ pub(crate) struct Migrate<'a> {
     pub(crate) to: &'a Endpoint,
     /// How it is filled.
     pub(crate) settings: TargetSettings,
-    /// How long to wait for a table of the source that another session locks.
-    pub(crate) lock_wait: Option<std::time::Duration>,
+    /// How sources of PostgreSQL are read.
+    pub(crate) reading: ReadOptions,
     /// Shows what goes on.
     pub(crate) progress: &'a Progress,
 }
@@ -47,6 +48,9 @@ async fn one(migrate: &Migrate<'_>) -> anyhow::Result<TargetOutcome> {
             Err(exit::usage(REDIS_ONLY))
         }
         (Connection::Postgres(from), Connection::Postgres(to)) => postgres(migrate, from, to).await,
+        (Connection::Redis(_), _) if migrate.settings.postgres.existing == pgmove::Existing::Resume => {
+            Err(exit::usage(RESUME_POSTGRES))
+        }
         (Connection::Redis(from), Connection::Redis(to)) => redis(migrate, from, to).await,
         _ => Err(exit::usage("--from and --to must be of one kind: both PostgreSQL, or both Redis")),
     }
@@ -58,7 +62,7 @@ async fn postgres(
     to: &pgmove::ConnectOptions,
 ) -> anyhow::Result<TargetOutcome> {
     let (settings, progress) = (&migrate.settings, migrate.progress);
-    let source = open_source(from, &migrate.from.filter, settings.jobs, migrate.lock_wait, progress).await?;
+    let source = open_source(from, &migrate.from.filter, settings.jobs, migrate.reading, progress).await?;
     // Before anything else is said of the target, or written to it. A database that is going to be created is no other's.
     if !settings.create {
         refuse_itself(source.server(), pgmove::connect(to).await?.server())?;
@@ -67,17 +71,22 @@ async fn postgres(
         let globals = pgmove::globals::read_globals(from, false).await?;
         postgres::load::globals(to, &globals, progress).await?;
     }
-    let (target, plan) = postgres::load::prepare(to, source.catalog(), settings).await?;
+    let (target, mut plan) = postgres::load::prepare(to, source.catalog(), settings).await?;
     progress.note(format!("from {}", source.server()));
     progress.note(format!("into {}", target.server()));
     refuse_itself(source.server(), target.server())?;
     for warning in plan.warnings() {
         progress.warn(warning);
     }
-    let coming = replacing::rows_of_source(from, source.catalog());
-    replacing::postgres(to, source.catalog(), settings, coming, progress).await?;
     let rows = LiveRows::new(&source);
-    let read_back = postgres::load::fill(&target, &plan, source.catalog(), &rows, settings, progress).await?;
+    let resumed = postgres::resume::settle(&target, &mut plan, &rows, settings, progress).await?;
+    let (kept, resumed) = resumed.unzip();
+    rows.keep(&plan)?;
+    let coming = replacing::rows_of_source(from, source.catalog());
+    replacing::postgres(to, source.catalog(), &plan, settings, coming, progress).await?;
+    let mut read_back =
+        postgres::load::fill(&target, &plan, source.catalog(), &rows, settings, progress).await?;
+    read_back.extend(kept.into_iter().flatten());
     let expected = match settings.postgres.sections.data {
         true => rows.proofs(&plan, !target.failures().is_empty())?,
         false => Vec::new(),
@@ -99,7 +108,8 @@ async fn postgres(
     let schema = postgres::load::prove_schema(&target, &plan, &catalog, settings, progress).await?;
     postgres::load::start_jobs(&target, &plan, tables.as_deref(), schema.as_ref(), progress).await?;
     let verdict = baseline::verdict_for_target(migrate.to, progress).await?;
-    let proven = Proven { tables, views, schema, baseline: verdict, failures: target.failures() };
+    let failures = target.failures();
+    let proven = Proven { resumed, tables, views, schema, baseline: verdict, failures };
     Ok(TargetOutcome::postgres(&migrate.from.name, target.server(), proven))
 }
 
@@ -121,11 +131,22 @@ pub(crate) struct LiveRows<'a> {
     source: &'a pgmove::Source,
     slices: Vec<pgmove::TableSlice>,
     proofs: Mutex<Vec<(pgmove::TableName, pgmove::TableProof)>>,
+    /// Of slices that were read before it was known whether their table has to be copied.
+    ahead: Mutex<Vec<(pgmove::TableName, pgmove::TableProof)>>,
 }
 
 impl<'a> LiveRows<'a> {
     pub(crate) fn new(source: &'a pgmove::Source) -> LiveRows<'a> {
-        LiveRows { source, slices: source.slices(), proofs: Mutex::new(Vec::new()) }
+        LiveRows { source, slices: source.slices(), proofs: Mutex::default(), ahead: Mutex::default() }
+    }
+
+    /// Takes what was read ahead of tables that stay as they are for their proofs.
+    fn keep(&self, plan: &pgmove::RestorePlan) -> anyhow::Result<()> {
+        let panicked = |_| anyhow::anyhow!("a worker panicked");
+        let ahead = std::mem::take(&mut *self.ahead.lock().map_err(|e| panicked(e.to_string()))?);
+        let kept = ahead.into_iter().filter(|(table, _)| plan.keeps(table));
+        self.proofs.lock().map_err(|e| panicked(e.to_string()))?.extend(kept);
+        Ok(())
     }
 
     /// The proofs of all tables that the plan takes, after every stream has ended. Where the target refused something
@@ -150,6 +171,30 @@ impl<'a> LiveRows<'a> {
         );
         let whole = proofs.iter().filter(|(table, _)| whole.contains(&table));
         Ok(sum_by_table(whole.map(|(table, proof)| (table, proof))))
+    }
+}
+
+impl Expected for LiveRows<'_> {
+    fn of(&self) -> &'static str {
+        "a new snapshot of the source"
+    }
+
+    fn digest<'b>(
+        &'b self,
+        plan: &'b pgmove::RestorePlan,
+        table: &'b pgmove::TableName,
+    ) -> BoxFuture<'b, anyhow::Result<Option<pgmove::TableProof>>> {
+        async move {
+            let mut sum: Option<pgmove::TableProof> = None;
+            for slice in self.slices.iter().filter(|slice| plan.proven_as(&slice.table) == table) {
+                let proof = self.source.digest_ahead(slice).await?;
+                let mut ahead = self.ahead.lock().map_err(|_| anyhow::anyhow!("a worker panicked"))?;
+                ahead.push((slice.table.clone(), proof));
+                sum = Some(sum.unwrap_or_default() + proof);
+            }
+            Ok(sum)
+        }
+        .boxed()
     }
 }
 

@@ -70,7 +70,7 @@ async fn live_postgres(
     to: &pgmove::ConnectOptions,
 ) -> anyhow::Result<TargetPlan> {
     let (settings, progress) = (&migrate.settings, migrate.progress);
-    let source = open_source(from, &migrate.from.filter, settings.jobs, migrate.lock_wait, progress).await?;
+    let source = open_source(from, &migrate.from.filter, settings.jobs, migrate.reading, progress).await?;
     if !settings.create {
         refuse_itself(source.server(), pgmove::connect(to).await?.server())?;
     }
@@ -148,6 +148,9 @@ async fn postgres(
             ExistingData::Dropped { objects: plan.dropped().map(str::to_owned).collect() }
         }
         pgmove::Existing::Into(pgmove::OnRows::Truncate) => ExistingData::Truncated,
+        pgmove::Existing::Resume => {
+            ExistingData::Resumed { tables: plan.resumable().iter().map(ToString::to_string).collect() }
+        }
         pgmove::Existing::Into(pgmove::OnRows::Append) => ExistingData::AddedTo,
         _ => ExistingData::Empty,
     };
@@ -160,6 +163,7 @@ async fn postgres(
         server,
         plan: WhatToDo::Postgres(PostgresPlan {
             existing,
+            index_memory: target.index_memory(),
             roles,
             statements: plan.script().statements.len(),
             tables: tables.into_values().collect(),

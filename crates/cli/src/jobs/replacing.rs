@@ -59,11 +59,12 @@ impl Sides<'_> {
     }
 }
 
-/// Asks for leave to destroy the rows that `--clean` or `--on-existing truncate` would: nothing to ask where there are
+/// Asks for leave to destroy the rows that `--clean`, `--on-existing truncate` or `--resume` would: nothing to ask where there are
 /// none. `coming` counts those of the source, and is asked only where it matters.
 pub(crate) async fn postgres(
     options: &pgmove::ConnectOptions,
     catalog: &pgmove::Catalog,
+    plan: &pgmove::RestorePlan,
     settings: &TargetSettings,
     coming: impl Future<Output = anyhow::Result<pgmove::RowCount>>,
     progress: &Progress,
@@ -75,6 +76,7 @@ pub(crate) async fn postgres(
         pgmove::Existing::Into(pgmove::OnRows::Truncate) => {
             catalog.data_tables().map(|table| table.name()).collect()
         }
+        pgmove::Existing::Resume => plan.emptied().cloned().collect(),
         _ => return Ok(()),
     };
     let replacing = &settings.replacing;

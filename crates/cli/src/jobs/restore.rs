@@ -11,11 +11,12 @@ use crate::exit;
 use crate::jobs::find::{self, Ask};
 use crate::jobs::parts::{narrowed, read_catalog, read_json, source_for};
 use crate::jobs::postgres::load::{Piece, RowStream, Rows};
+use crate::jobs::postgres::resume::Known;
 use crate::jobs::record::{CopyAttributes, PART_AOF, PART_COPY, PART_GLOBALS, PostgresDetails, typed};
 use crate::jobs::redis::acl::Users;
 use crate::jobs::redis::{cluster, data_folder};
 use crate::jobs::series::Series;
-use crate::jobs::settings::{REDIS_ONLY, TargetSettings};
+use crate::jobs::settings::{REDIS_ONLY, RESUME_POSTGRES, TargetSettings};
 use crate::jobs::{baseline, replacing};
 use crate::jobs::{postgres, redis};
 use crate::report::restore::{Proven, RestoreReport, TargetOutcome};
@@ -52,6 +53,10 @@ pub(crate) fn pairs<'a>(
         return Err(exit::usage(
             "--with-acl is for a Redis or Valkey server, and none of the targets is one",
         ));
+    }
+    let resumes = restore.settings.postgres.existing == pgmove::Existing::Resume;
+    if resumes && !restore.targets.iter().all(|target| target.kind() == Kind::Postgres) {
+        return Err(exit::usage(RESUME_POSTGRES));
     }
     let redis = restore.targets.iter().any(|target| target.kind() == Kind::Redis);
     if !restore.settings.redis.choice.is_all() && !redis {
@@ -211,17 +216,20 @@ async fn postgres(
         postgres::load::globals(options, &globals, progress).await?;
     }
 
-    let (target, plan) = postgres::load::prepare(options, &catalog, settings).await?;
+    let (target, mut plan) = postgres::load::prepare(options, &catalog, settings).await?;
     progress.note(format!("restoring `{}` into {}", source.name, target.server()));
     for warning in plan.warnings() {
         progress.warn(warning);
     }
-    let wanted = details.tables.iter().filter(|record| plan.takes(&record.table));
-    let coming = pgmove::RowCount { rows: wanted.map(|record| record.proof.rows).sum(), exact: true };
-    replacing::postgres(options, &catalog, settings, async { Ok(coming) }, progress).await?;
-    let read_back = postgres::load::fill(&target, &plan, &catalog, &rows, settings, progress).await?;
-
     let expected: Vec<_> = details.tables.into_iter().map(|record| (record.table, record.proof)).collect();
+    let resumed = postgres::resume::settle(&target, &mut plan, &Known(&expected), settings, progress).await?;
+    let (kept, resumed) = resumed.unzip();
+    let wanted = expected.iter().filter(|(table, _)| plan.takes(table) && !plan.keeps(table));
+    let coming = pgmove::RowCount { rows: wanted.map(|(_, proof)| proof.rows).sum(), exact: true };
+    replacing::postgres(options, &catalog, &plan, settings, async { Ok(coming) }, progress).await?;
+    let mut read_back = postgres::load::fill(&target, &plan, &catalog, &rows, settings, progress).await?;
+    read_back.extend(kept.into_iter().flatten());
+
     let tables = match settings.proof && settings.postgres.sections.data {
         true => Some(postgres::load::prove(&target, &plan, &expected, &read_back, settings, progress).await?),
         false => None,
@@ -233,7 +241,8 @@ async fn postgres(
         postgres::load::start_jobs(&target, &plan, tables.as_deref(), schema.as_ref(), progress).await?;
     }
     let verdict = baseline::verdict_for_target(endpoint, progress).await?;
-    let proven = Proven { tables, views, schema, baseline: verdict, failures: target.failures() };
+    let failures = target.failures();
+    let proven = Proven { resumed, tables, views, schema, baseline: verdict, failures };
     Ok(TargetOutcome::postgres(&source.name, target.server(), proven))
 }
 

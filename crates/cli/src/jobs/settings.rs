@@ -5,6 +5,10 @@ use crate::jobs::replacing::Replacing;
 /// Said where flags for the keys of Redis are given and none of the targets is a Redis server.
 pub(crate) const REDIS_ONLY: &str = "--key, --db, --rename, --ttl and their like are for Redis or Valkey servers, and none of the targets is one";
 
+/// Said where `--resume` is given for a Redis server.
+pub(crate) const RESUME_POSTGRES: &str =
+    "--resume is for PostgreSQL targets; for Redis, run the command again with --on-existing replace";
+
 /// Settings of every job that writes into a target.
 #[derive(Debug, Clone)]
 pub(crate) struct TargetSettings {

@@ -60,6 +60,11 @@ pub(crate) enum ExistingData {
     },
     /// The tables are emptied first.
     Truncated,
+    /// What an interrupted run left: tables that are complete are kept, the others emptied.
+    Resumed {
+        /// Tables that are compared with the source first.
+        tables: Vec<String>,
+    },
     /// Rows are added to those that exist.
     AddedTo,
     /// All keys are deleted first.
@@ -112,6 +117,8 @@ pub(crate) struct TablePlan {
 pub(crate) struct PostgresPlan {
     /// What happens to the data that it holds.
     pub(crate) existing: ExistingData,
+    /// Memory and parallel workers of each index build.
+    pub(crate) index_memory: pgmove::IndexMemory,
     /// Roles that are created first, unless they exist.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) roles: Vec<String>,
@@ -188,6 +195,12 @@ impl ExistingData {
                 line
             }
             ExistingData::Truncated => "existing data: tables are emptied first".to_owned(),
+            ExistingData::Resumed { tables } => {
+                let tables = number(tables.len() as u64, "table");
+                format!(
+                    "existing data: {tables} of an interrupted run; complete ones are kept, others emptied first"
+                )
+            }
             ExistingData::AddedTo => "existing data: rows are added to it".to_owned(),
             ExistingData::Flushed => "existing data: all keys are deleted first".to_owned(),
             ExistingData::Replaced => "existing data: keys of the same name are replaced".to_owned(),
@@ -214,6 +227,13 @@ fn verified(verified: bool) -> &'static str {
 impl PostgresPlan {
     fn render(&self, out: &mut String) {
         let _ = writeln!(out, "{}", self.existing.line());
+        let pgmove::IndexMemory { builds, bytes, workers } = self.index_memory;
+        let _ = writeln!(
+            out,
+            "indexes: up to {builds} built at the same time, each with {} and {}",
+            repository::ByteSize(bytes),
+            number(workers, "parallel worker")
+        );
         if !self.roles.is_empty() {
             let _ = writeln!(out, "roles created unless they exist: {}", self.roles.join(", "));
         }

@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use super::tables::{self, TableOutcome, ViewOutcome};
 use crate::exit::Exit;
+use crate::jobs::postgres::resume::Resumed;
 #[cfg(feature = "demo")]
 use crate::ui::count;
 
@@ -50,6 +51,9 @@ pub(crate) struct WentOn {
 #[derive(Debug, Default, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) struct Proven {
+    /// What an interrupted run left, where it was resumed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) resumed: Option<Resumed>,
     /// Each table's proof; nothing when the proof was declined.
     pub(crate) tables: Option<Vec<TableOutcome>>,
     /// What materialized views were filled with, beside what they held at the source.
@@ -154,7 +158,8 @@ impl TargetOutcome {
     fn render(&self) -> String {
         let mut out = format!("{} -> {}\n", self.source, self.server);
         match &self.result {
-            TargetResult::Postgres(Proven { tables, views, schema, baseline, failures }) => {
+            TargetResult::Postgres(Proven { resumed, tables, views, schema, baseline, failures }) => {
+                out.extend(resumed.as_ref().map(Resumed::render));
                 match tables {
                     Some(outcomes) => out.push_str(&tables::render(outcomes)),
                     None => out.push_str("not verified: the target was not read back\n"),

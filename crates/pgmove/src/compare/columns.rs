@@ -10,7 +10,7 @@ use crate::catalog::Catalog;
 use crate::catalog::table::Table;
 
 /// The catalog with the columns of heirs in the order that they would have if they were made now.
-pub(super) fn as_made(mut catalog: Catalog) -> Catalog {
+pub(crate) fn as_made(mut catalog: Catalog) -> Catalog {
     let by_oid: HashMap<u32, &Table> = catalog.tables.iter().map(|table| (table.meta.oid, table)).collect();
     let mut orders: HashMap<u32, Vec<String>> = HashMap::new();
     let heirs = || catalog.tables.iter().filter(|table| !table.parents.is_empty() && !table.is_partition());

@@ -4,6 +4,7 @@ mod columns;
 mod database;
 mod deparse;
 mod extensions;
+mod rows;
 pub(crate) mod schema;
 mod spelling;
 
@@ -20,6 +21,10 @@ use crate::connect::ConnectOptions;
 use crate::ddl::RenderOptions;
 use crate::digest::TableProof;
 use crate::dump::{Source, SourceOptions, TableSlice};
+pub(crate) use columns::as_made;
+pub(crate) use deparse::settled;
+pub use rows::{DifferingRow, DifferingRows, ShownValue};
+pub(crate) use spelling::same_but_for_spelling;
 
 /// How two databases are compared.
 #[derive(Debug, Clone)]
@@ -37,6 +42,8 @@ pub struct CompareOptions {
     pub render: RenderOptions,
     /// How long to wait for the lock on a table: see [`SourceOptions::lock_timeout`].
     pub lock_timeout: Option<std::time::Duration>,
+    /// How many rows of each table that differs to look up and show; 0 for none.
+    pub show_rows: usize,
 }
 
 impl Default for CompareOptions {
@@ -48,6 +55,7 @@ impl Default for CompareOptions {
             database_settings: false,
             render: RenderOptions::default(),
             lock_timeout: SourceOptions::default().lock_timeout,
+            show_rows: 0,
         }
     }
 }
@@ -133,6 +141,9 @@ pub struct Comparison {
     pub right: String,
     /// Every table that holds rows on either side.
     pub tables: Vec<TableComparison>,
+    /// Rows that differ, where they were asked for ([`CompareOptions::show_rows`]).
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub rows: Vec<DifferingRows>,
     /// Objects whose definitions differ, sequences with their values among them.
     pub schema: Vec<SchemaDifference>,
     /// What was not compared, or not to the letter, and why.
@@ -178,9 +189,10 @@ pub async fn compare_sides(
     let (schema, spelling) = schema::differences(left.catalog(), right.catalog(), options)?;
     let mut tables = Vec::new();
     let mut views = Vec::new();
+    let mut differing = Vec::new();
     if !options.schema_only {
         let groups = groups(&left, &right);
-        tables = stream::iter(groups)
+        tables = stream::iter(groups.clone())
             .map(|(name, members)| {
                 let (left, right) = (&left, &right);
                 async move {
@@ -199,6 +211,14 @@ pub async fn compare_sides(
             .try_collect()
             .await?;
         views = views_that_differ(&left, &right, options.jobs).await?;
+        if options.show_rows > 0 {
+            let compared = groups.iter().zip(&tables).filter(|(_, table)| !table.equal);
+            for ((name, members), table) in compared {
+                differing.extend(
+                    rows_that_differ(name, members, (&left, &right), table, options.show_rows).await?,
+                );
+            }
+        }
     }
     let named = |side: &'static str, opened: &Opened| {
         opened
@@ -218,8 +238,15 @@ pub async fn compare_sides(
         .chain(rows)
         .collect();
     let outside = schema::OUTSIDE;
-    let comparison =
-        Comparison { left: left.label(), right: right.label(), tables, schema, not_compared, outside };
+    let comparison = Comparison {
+        left: left.label(),
+        right: right.label(),
+        tables,
+        rows: differing,
+        schema,
+        not_compared,
+        outside,
+    };
     left.finish().await?;
     right.finish().await?;
     Ok(comparison)
@@ -240,6 +267,30 @@ fn groups(left: &Opened, right: &Opened) -> BTreeMap<QualifiedName, BTreeSet<Qua
         }
     }
     groups
+}
+
+/// The rows of a table on both sides that differ; nothing where a side lacks the table.
+async fn rows_that_differ(
+    name: &QualifiedName,
+    members: &BTreeSet<QualifiedName>,
+    (left, right): (&Opened, &Opened),
+    compared: &TableComparison,
+    show: usize,
+) -> Result<Option<DifferingRows>, Error> {
+    let (Some(one), Some(other)) = (compared.left, compared.right) else { return Ok(None) };
+    let (Some(left), Some(right)) = (left.live(members, one), right.live(members, other)) else {
+        return Ok(Some(DifferingRows {
+            table: name.to_string(),
+            key: Vec::new(),
+            rows: Vec::new(),
+            more: true,
+            not_shown: Some(
+                "rows of a snapshot cannot be looked up by key; restore it, and compare the two databases"
+                    .to_owned(),
+            ),
+        }));
+    };
+    rows::of(name, members, left, right, show).await.map(Some)
 }
 
 /// Materialized views that both sides have filled, and not with the same rows, in words. A view may be out of date, or
@@ -310,6 +361,17 @@ impl Opened {
                 let views = views.into_iter().collect();
                 Ok(Opened::Stored { label, catalog: Box::new(catalog), tables, views })
             }
+        }
+    }
+
+    /// This side for looking up rows; nothing where it is no server.
+    fn live(&self, members: &BTreeSet<QualifiedName>, proof: TableProof) -> Option<rows::Live<'_>> {
+        match self {
+            Opened::Live { source, slices } => {
+                let slices = members.iter().filter_map(|name| slices.get(name)).flatten().collect();
+                Some(rows::Live { source, slices, proof })
+            }
+            Opened::Stored { .. } => None,
         }
     }
 
@@ -440,6 +502,7 @@ impl fmt::Display for Comparison {
         for table in &self.tables {
             writeln!(f, "{table}")?;
         }
+        self.rows.iter().try_for_each(|rows| write!(f, "{rows}"))?;
         for difference in &self.schema {
             writeln!(f, "{}: DIFFERENT definition", difference.object)?;
             difference.left.iter().try_for_each(|sql| writeln!(f, "  left:  {sql}"))?;

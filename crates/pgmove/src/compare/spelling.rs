@@ -6,7 +6,7 @@
 //! the precedence of its operators: `a OR (b AND c)` is `a OR b AND c`, and `(a OR b) AND c` is neither.
 
 /// Whether two lists of statements differ in no more than that.
-pub(super) fn same_but_for_spelling(left: &[String], right: &[String]) -> bool {
+pub(crate) fn same_but_for_spelling(left: &[String], right: &[String]) -> bool {
     left.len() == right.len()
         && left.iter().zip(right).all(|(left, right)| same(&parsed(left), &parsed(right)))
 }

@@ -83,6 +83,9 @@ pub struct Statement {
     /// The same in two steps, the expensive one of which does not block the table.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub staged: Option<Box<Staged>>,
+    /// Whether the target has it already, from a restore that was interrupted.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub done: bool,
 }
 
 /// A statement in two steps with the same result: a unique index and then its constraint, a foreign key and then its
@@ -142,9 +145,12 @@ pub struct Script {
 }
 
 impl Script {
-    /// The statements of one section, with their positions.
+    /// The statements of one section that are to run, with their positions.
     pub fn section(&self, section: Section) -> impl Iterator<Item = (usize, &Statement)> {
-        self.statements.iter().enumerate().filter(move |(_, statement)| statement.section == section)
+        self.statements
+            .iter()
+            .enumerate()
+            .filter(move |(_, statement)| statement.section == section && !statement.done)
     }
 }
 
@@ -374,6 +380,7 @@ impl<'a> Builder<'a> {
             locks: self.current.locks.clone(),
             extension: self.current.extension.clone(),
             staged: None,
+            done: false,
         });
     }
 

@@ -53,7 +53,7 @@ pub(super) async fn contended(session: &Session) -> Result<BTreeMap<QualifiedNam
 }
 
 /// The beginning of a query, on one line.
-pub(super) fn brief(query: &str) -> String {
+pub(crate) fn brief(query: &str) -> String {
     let words = without_secrets(query.split_whitespace().collect::<Vec<_>>().join(" "));
     words.chars().take(100).collect()
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures::{FutureExt as _, Stream, StreamExt as _};
-use tokio::time::{Instant, Sleep, sleep};
+use tokio::time::{Instant, Sleep, sleep, sleep_until};
 use tokio_postgres::CopyOutStream;
 
 use crate::Error;
@@ -18,6 +18,7 @@ use crate::connect::value_settings::ValueSettings;
 use crate::connect::{Session, VIEWS, pinned_text, restricted};
 use crate::digest::{RowHasher, TableProof};
 use crate::dump::pool::{Lease, Pool};
+use crate::dump::rate::ReadLimit;
 use crate::dump::{LockHolder, PageRange};
 use crate::quote::ident;
 
@@ -157,6 +158,12 @@ pub struct CopyOut {
     watchdog: Pin<Box<Sleep>>,
     patience: Duration,
     alive: bool,
+    /// How fast rows may be read.
+    limit: Option<Arc<ReadLimit>>,
+    /// Bytes that were read and are not counted yet.
+    unpaused: usize,
+    /// Until when nothing is read.
+    pause: Option<Pin<Box<Sleep>>>,
 }
 
 impl CopyOut {
@@ -187,6 +194,12 @@ impl CopyOut {
     /// Does something when all was read.
     pub(crate) fn then(self, work: impl FnOnce() + Send + Sync + 'static) -> CopyOut {
         CopyOut { then: Some(Box::new(work)), ..self }
+    }
+
+    /// Reads no faster than this.
+    pub(crate) fn limited(self, limit: Option<Arc<ReadLimit>>) -> CopyOut {
+        let pause = limit.as_ref().map(|limit| Box::pin(sleep_until(limit.read(0))));
+        CopyOut { limit, pause, ..self }
     }
 
     async fn start_on(
@@ -246,6 +259,9 @@ impl CopyOut {
             watchdog: Box::pin(sleep(patience)),
             patience,
             alive: false,
+            limit: None,
+            unpaused: 0,
+            pause: None,
         })
     }
 
@@ -272,11 +288,22 @@ impl Stream for CopyOut {
             if let Some(row) = this.next.take() {
                 return Poll::Ready(Some(Ok(row)));
             }
+            if let Some(pause) = &mut this.pause {
+                ready!(pause.poll_unpin(context));
+                this.pause = None;
+            }
             let Some(rows) = &mut this.rows else { return Poll::Ready(None) };
             match rows.poll_next_unpin(context) {
                 Poll::Ready(Some(Ok(row))) => {
                     this.alive = true;
                     this.hasher.update(&row);
+                    this.unpaused += row.len();
+                    if let Some(limit) = &this.limit
+                        && this.unpaused >= PIECE
+                    {
+                        let until = limit.read(std::mem::take(&mut this.unpaused));
+                        this.pause = Some(Box::pin(sleep_until(until)));
+                    }
                     // A row that is a piece by itself is neither copied nor joined with others: it may be as long as the
                     // longest message that a server takes.
                     if row.len() >= PIECE {
@@ -301,6 +328,9 @@ impl Stream for CopyOut {
                 }
                 Poll::Ready(None) => {
                     this.rows = None;
+                    if let Some(limit) = &this.limit {
+                        limit.read(std::mem::take(&mut this.unpaused));
+                    }
                     if let Some(holder) = this.holder.take() {
                         holder.session().rest();
                         let mut sql = String::new();

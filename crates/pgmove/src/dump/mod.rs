@@ -5,6 +5,8 @@ pub(crate) mod copy_out;
 mod held;
 mod lock;
 pub(crate) mod pool;
+mod query;
+mod rate;
 mod slices;
 mod state;
 mod vanished;
@@ -15,6 +17,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
+pub(crate) use contention::brief;
 use held::{Held, Watch};
 pub(crate) use lock::Holder as LockHolder;
 pub(crate) use slices::{PageRange, ranges};
@@ -45,6 +48,8 @@ pub struct SourceOptions {
     pub lock_timeout: Option<Duration>,
     /// Heap pages in one slice of a large table, [`SLICE_PAGES`] unless there is a reason.
     pub slice_pages: u64,
+    /// Most bytes of rows a second that are read, over all connections; nothing for as fast as it goes.
+    pub rate_limit: Option<std::num::NonZeroU64>,
 }
 
 impl Default for SourceOptions {
@@ -55,6 +60,7 @@ impl Default for SourceOptions {
             patience: Duration::from_secs(1800),
             lock_timeout: Some(Duration::from_secs(10)),
             slice_pages: SLICE_PAGES,
+            rate_limit: None,
         }
     }
 }
@@ -73,6 +79,7 @@ pub struct Source {
     warnings: Vec<String>,
     values: ValueSettings,
     patience: Duration,
+    limit: Option<Arc<rate::ReadLimit>>,
 }
 
 impl Source {
@@ -124,6 +131,7 @@ impl Source {
             state,
             warnings,
             patience: settings.patience,
+            limit: settings.rate_limit.map(|rate| Arc::new(rate::ReadLimit::new(rate))),
         })
     }
 
@@ -214,7 +222,7 @@ impl Source {
     fn noted(&self, slice: &TableSlice, started: Result<CopyOut, Error>) -> Result<CopyOut, Error> {
         let (held, locks) = (Arc::clone(&self.held), slice.locks.clone());
         let started = started.map_err(|error| self.lost(error))?;
-        Ok(started.then(move || held.done(&locks)))
+        Ok(started.limited(self.limit.clone()).then(move || held.done(&locks)))
     }
 
     fn wanted<'a>(&'a self, slice: &'a TableSlice, casts: &'a BTreeMap<String, String>) -> Wanted<'a> {

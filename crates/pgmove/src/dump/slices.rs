@@ -36,6 +36,18 @@ pub struct TableSlice {
     pub(super) locks: Vec<u32>,
 }
 
+impl TableSlice {
+    /// The condition that its rows meet, as a `WHERE …` clause; empty for all.
+    pub(crate) fn condition(&self) -> &str {
+        &self.condition
+    }
+
+    /// Whether its rows lie in another relation than the table: a chunk.
+    pub(crate) fn is_chunk(&self) -> bool {
+        self.relation.is_some()
+    }
+}
+
 impl fmt::Display for TableSlice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.number {

@@ -1,5 +1,6 @@
 //! A database that is filled: every conflict found before anything is written; then schema, rows, indexes.
 
+mod blocked;
 mod build;
 mod clean;
 pub(crate) mod context;
@@ -9,6 +10,7 @@ pub(crate) mod event;
 mod existing;
 mod fit;
 mod graph;
+mod index_memory;
 mod large_objects;
 pub(crate) mod options;
 pub(crate) mod plan;
@@ -16,6 +18,7 @@ mod planner;
 mod privileges;
 mod prove;
 mod read_back;
+mod resume;
 mod rights;
 mod row_count;
 mod run;
@@ -35,6 +38,7 @@ use copy_in::CopyIn;
 pub use create::{check_new_database, create_database, drop_created_database};
 pub use event::RestoreEvent;
 pub use graph::{Graph, Load, Node, StepNumber, Work};
+pub use index_memory::IndexMemory;
 pub use options::{Existing, Failure, OnError, OnRows, Sections, TargetOptions};
 pub use plan::RestorePlan;
 pub use row_count::{RowCount, count_rows};
@@ -46,7 +50,7 @@ use crate::connect::value_settings::ValueSettings;
 use crate::connect::{ConnectOptions, ServerIdentity, VIEWS, connect, restricted};
 use crate::ddl::{RenderOptions, Section, Statement, required_roles};
 use crate::digest::TableProof;
-use crate::dump::pool::Pool;
+use crate::dump::pool::{self, Pool};
 use crate::dump::pool_warning;
 use crate::quote::ident;
 use crate::timescaledb::rebuild;
@@ -60,6 +64,7 @@ pub struct Target {
     /// What of the source's settings this server accepts.
     values: Mutex<ValueSettings>,
     build: Build,
+    index_memory: IndexMemory,
     /// What tables held before rows were added.
     before: Mutex<HashMap<QualifiedName, TableProof>>,
     /// What has no statistics yet, once a graph was run; nothing before.
@@ -68,13 +73,12 @@ pub struct Target {
 
 /// No commit waits for the disk: until the end of the restore the whole target is void anyway. The last step does
 /// wait, and what is on disk then has all before it on disk too, for the log is written in order.
-const PREPARE: &str = "SET synchronous_commit = off; SET maintenance_work_mem = '256MB'";
+const PREPARE: &str = "SET synchronous_commit = off";
 
 impl Target {
     /// Connects.
     pub async fn open(options: &ConnectOptions, settings: &TargetOptions) -> Result<Target, Error> {
         let session = connect(options).await?;
-        session.execute("the session's settings", PREPARE).await?;
         if session.server().in_recovery {
             return Err(Error::Refused {
                 what: format!("{} cannot be filled", session.server()),
@@ -87,11 +91,15 @@ impl Target {
             session.execute("the search path", path.trim_start_matches("; ")).await?;
         }
         let build = Build::of(&session).await?;
-        let workers = Pool::new(options, settings.jobs, format!("{PREPARE}{path}"));
+        let index_memory = IndexMemory::of(&session, settings.index_memory, settings.jobs).await?;
+        let prepare = format!("{PREPARE}; {}", index_memory.settings());
+        session.execute("the session's settings", &prepare).await?;
+        let workers = Pool::new(options, settings.jobs, format!("{prepare}{path}"));
         let readers = Pool::new(options, settings.jobs, restricted(VIEWS, false));
+        workers.share_with(&readers);
         let (values, before, analyzed_last) = Default::default();
         let context = Context::new(session, workers, settings.clone());
-        Ok(Target { context, readers, values, build, before, analyzed_last })
+        Ok(Target { context, readers, values, build, index_memory, before, analyzed_last })
     }
 
     /// What the server refused while the rest went on ([`OnError::Continue`]), in order.
@@ -143,6 +151,29 @@ impl Target {
     /// [`Error::Server`] when the server refuses to start one.
     pub async fn start_jobs(&self, plan: &RestorePlan) -> Result<(), Error> {
         rebuild::jobs::start_jobs(&self.context, plan).await
+    }
+
+    /// What each index build gets of the server's memory and parallel workers.
+    pub fn index_memory(&self) -> IndexMemory {
+        self.index_memory
+    }
+
+    /// Connects as many sessions as are going to work, so that a server without a free connection is known before
+    /// anything is written. Gives how many fewer there are than were asked for.
+    ///
+    /// # Errors
+    /// [`Error::Connect`] where there is not even one.
+    async fn reserve_connections(&self) -> Result<usize, Error> {
+        let mut leases = Vec::new();
+        let mut missing = 0;
+        while leases.len() + missing < self.context.options.jobs.max(1) {
+            match self.context.workers.try_open().await? {
+                Some(lease) => leases.push(lease),
+                None => missing += 1,
+            }
+        }
+        leases.into_iter().for_each(pool::Lease::give_back);
+        Ok(missing)
     }
 
     /// The server that was reached.
@@ -199,6 +230,13 @@ impl Target {
         )
         .await?;
         plan.warnings.extend(pool_warning(&self.context.session));
+        let missing = self.reserve_connections().await?;
+        if missing > 0 {
+            plan.warnings.push(format!(
+                "the server has no connection left for {missing} of {} workers: the others do their work",
+                self.context.options.jobs
+            ));
+        }
         let mut failures = self.context.failures.lock().unwrap_or_else(PoisonError::into_inner);
         failures.extend(plan.beyond.iter().map(|object| Failure {
             object: format!("{} {}", object.kind, object.name),
@@ -211,6 +249,7 @@ impl Target {
     /// Makes everything that rows need: schemas, types, functions, tables. What is to be replaced is dropped first; in
     /// a schema that is there already, tables are emptied where that was asked for.
     pub async fn pre_data(&self, plan: &RestorePlan) -> Result<(), Error> {
+        resume::prepare(&self.context.session, plan).await?;
         if let Some(drops) = &plan.drops {
             drops.carry_out(&self.context.session).await?;
         }
@@ -240,7 +279,11 @@ impl Target {
         refused.into_iter().for_each(|message| self.context.remark(message));
         let path = self.context.options.search_path.as_ref();
         let path = path.map(|path| format!("; SET search_path = {path}")).unwrap_or_default();
-        self.context.workers.prepare_by(format!("{PREPARE}{path}; {}", values.for_rows()));
+        self.context.workers.prepare_by(format!(
+            "{PREPARE}; {}{path}; {}",
+            self.index_memory.settings(),
+            values.for_rows()
+        ));
         *self.values.lock().unwrap_or_else(PoisonError::into_inner) = values;
         Ok(())
     }

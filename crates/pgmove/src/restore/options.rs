@@ -35,6 +35,8 @@ pub struct TargetOptions {
     /// The `search_path` while indexes, constraints and materialized views are made. It is empty unless something
     /// here depends on it: a function that names tables without their schema.
     pub search_path: Option<String>,
+    /// Memory for all index builds that run at the same time, in bytes; nothing for what the server's settings allow.
+    pub index_memory: Option<u64>,
 }
 
 impl Default for TargetOptions {
@@ -53,6 +55,7 @@ impl Default for TargetOptions {
             on_error: OnError::Stop,
             assumed_roles: BTreeSet::new(),
             search_path: None,
+            index_memory: None,
         }
     }
 }
@@ -80,6 +83,8 @@ pub enum Existing {
     Beside,
     /// Drop what is going to be made, and nothing else.
     Clean,
+    /// What is there was made by the same job, which was interrupted: see [`super::RestorePlan::resumable`].
+    Resume,
     /// The schema is there, made by somebody else: only rows are brought, column by column, by name.
     Into(OnRows),
 }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use super::resume::Resume;
 use crate::catalog::routing;
 use crate::catalog::{Catalog, QualifiedName, Unsupported};
 use crate::connect::value_settings::ValueSettings;
@@ -30,6 +31,8 @@ pub struct RestorePlan {
     pub(crate) through: HashMap<QualifiedName, QualifiedName>,
     /// The settings under which the source evaluates its own expressions.
     pub(crate) values: ValueSettings,
+    /// What an interrupted restore left here, where it is resumed.
+    pub(crate) resume: Option<Resume>,
     /// What privileges are to be, where objects are not born here with those that every new database gives them.
     pub(crate) privileges: Option<Box<Catalog>>,
 }

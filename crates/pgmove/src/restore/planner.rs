@@ -1,5 +1,6 @@
 //! The plan of a restore: the script, and what stands against it.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::build::Build;
@@ -7,7 +8,7 @@ use super::clean;
 use super::existing;
 use super::options::{Existing, OnError, OnRows, TargetOptions};
 use super::plan::{Drops, LARGE_OBJECT, RestorePlan, TablePlan};
-use super::{rights, tablespaces};
+use super::{resume, rights, tablespaces};
 use crate::Error;
 use crate::catalog::table::TableKind;
 use crate::catalog::{Catalog, QualifiedName, large_objects_table};
@@ -41,6 +42,7 @@ pub(crate) async fn make(
         through: HashMap::new(),
         values: ValueSettings::of(&catalog.database),
         privileges: None,
+        resume: None,
     };
     let encodings_differ = catalog.database.encoding != session.server().encoding;
     let here = preflight::schema(session).await?;
@@ -100,6 +102,7 @@ pub(crate) async fn make(
             Existing::Beside if target.sections.pre_data => {
                 conflicts.extend(clean::collisions(session, catalog).await?);
             }
+            Existing::Resume => {}
             _ if target.sections.pre_data => conflicts.extend(clean::occupied(session, catalog).await?),
             _ => {}
         }
@@ -174,13 +177,20 @@ pub(crate) async fn make(
             catalog.server_version_num / 10_000
         ));
     }
+    if plan.into.is_none() {
+        let resumed = target.existing == Existing::Resume;
+        let made = if resumed { Cow::Owned(resume::renderable(catalog)) } else { Cow::Borrowed(catalog) };
+        plan.script = ddl::render(&made, version, options)?;
+        if resumed {
+            conflicts.extend(resume::settle(session, &mut plan, catalog, options).await?);
+        }
+    }
     let mut said = BTreeSet::new();
     conflicts.retain(|conflict| said.insert(conflict.clone()));
     if !conflicts.is_empty() {
         return Err(Error::Refused { what: format!("{} cannot take this", session.server()), conflicts });
     }
     if plan.into.is_none() {
-        plan.script = ddl::render(catalog, version, options)?;
         if target.existing != Existing::Refuse {
             let there = clean::schemas(session).await?;
             plan.script.statements.iter_mut().for_each(|statement| tolerate(statement, &there));

@@ -52,7 +52,8 @@ impl Target {
             return self.prove_sequences(into).await;
         }
         let mut scope = Scope {
-            ours: !matches!(self.context.options.existing, Existing::Refuse) || !catalog.filter.is_all(),
+            ours: !matches!(self.context.options.existing, Existing::Refuse | Existing::Resume)
+                || !catalog.filter.is_all(),
             restored: true,
             settings: false,
             sections: Vec::new(),

@@ -190,6 +190,12 @@ impl Target {
             let last = Some(graph.analyzed_last.clone());
             *self.analyzed_last.lock().unwrap_or_else(PoisonError::into_inner) = last;
         }
+        let missing = self.context.workers.take_missing() + self.readers.take_missing();
+        if missing > 0 {
+            self.context.remark(format!(
+                "the server had no connection left for {missing} of {jobs} workers; the others did their work"
+            ));
+        }
         self.context.tell(on_event);
         Ok(outcome)
     }

@@ -24,6 +24,7 @@ use crate::failure::Failure;
 use crate::interrupt;
 use crate::jobs::backup::{self, Backup};
 use crate::jobs::check::{self, Reading};
+use crate::jobs::postgres::source::ReadOptions;
 use crate::jobs::series::{Configured, Series};
 use crate::jobs::{forget, rehearse};
 use crate::notify::{Channel, Limits, Notifier};
@@ -152,7 +153,7 @@ async fn back_up(
         new_lineage: false,
         tags: &std::collections::BTreeSet::new(),
         jobs: nightly.jobs,
-        lock_wait: nightly.lock_wait,
+        reading: ReadOptions { lock_wait: nightly.lock_wait, rate: config.job.rate_limit },
         // Not before the snapshot has been compared.
         retention: None,
         progress,

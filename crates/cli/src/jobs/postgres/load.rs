@@ -27,6 +27,9 @@ pub(crate) struct Piece {
     pub(crate) bytes: u64,
 }
 
+/// Who holds a lock that is waited for is named after so long.
+const LOCK_PATIENCE: std::time::Duration = std::time::Duration::from_secs(10);
+
 /// A table gets its rows frozen from so many bytes on.
 pub(crate) const FREEZE_FROM: u64 = 1 << 20;
 
@@ -108,16 +111,29 @@ pub(crate) async fn fill(
     settings: &TargetSettings,
     progress: &Progress,
 ) -> anyhow::Result<ReadBack> {
-    sections(target, plan, catalog, rows, settings, progress).await.map_err(|error| {
+    let blocked = |note: String| progress.warn(note);
+    let watch = target.name_lock_holders(LOCK_PATIENCE, &blocked);
+    let work = sections(target, plan, catalog, rows, settings, progress);
+    told_who_is_in_the_way(work, watch).await.map_err(|error| {
         if exit::code_of(&error) == Exit::Refused {
             // By a rule, before anything was written.
             return error;
         }
         failure::hint(
             error.context(format!("{} is incomplete: filling it failed", target.server())),
-            "the source was not changed; clear the target, then run the command again",
+            "the source was not changed; run the command again with --resume, or clear the target first",
         )
     })
+}
+
+/// Does the work, and watches beside it.
+async fn told_who_is_in_the_way<T>(work: impl Future<Output = T>, watch: impl Future<Output = ()>) -> T {
+    let (mut work, watch) = (std::pin::pin!(work), std::pin::pin!(watch));
+    match futures::future::select(&mut work, watch).await {
+        futures::future::Either::Left((done, _)) => done,
+        // Nobody can be named any more.
+        futures::future::Either::Right(((), _)) => work.await,
+    }
 }
 
 async fn sections(
@@ -134,7 +150,10 @@ async fn sections(
     let data = settings.postgres.sections.data;
     let (late, pieces): (Vec<Piece>, Vec<Piece>) = {
         let late = plan.late();
-        let pieces = rows.pieces().into_iter().filter(|piece| data && plan.takes(&piece.table));
+        let pieces = rows
+            .pieces()
+            .into_iter()
+            .filter(|piece| data && plan.takes(&piece.table) && !plan.keeps(&piece.table));
         pieces.partition(|piece| late.contains(&piece.table))
     };
     let read_back = settings.proof && data;

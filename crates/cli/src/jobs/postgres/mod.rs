@@ -2,5 +2,6 @@
 
 pub(crate) mod databases;
 pub(crate) mod load;
+pub(crate) mod resume;
 pub(crate) mod scripts;
 pub(crate) mod source;

@@ -7,18 +7,35 @@ use crate::exit;
 use crate::jobs::record::ViewRecord;
 use crate::ui::Progress;
 
+/// How a live source is read.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct ReadOptions {
+    /// How long to wait for a table that another session locks.
+    pub(crate) lock_wait: Option<std::time::Duration>,
+    /// Most bytes a second.
+    pub(crate) rate: Option<repository::Rate>,
+}
+
+impl ReadOptions {
+    /// As where nothing is said.
+    pub(crate) fn usual() -> ReadOptions {
+        ReadOptions { lock_wait: pgmove::SourceOptions::default().lock_timeout, rate: None }
+    }
+}
+
 /// Opens a database for reading, and refuses it when it holds what this version cannot carry.
 pub(crate) async fn open_source(
     options: &pgmove::ConnectOptions,
     filter: &pgmove::Filter,
     jobs: usize,
-    lock_wait: Option<std::time::Duration>,
+    reading: ReadOptions,
     progress: &Progress,
 ) -> anyhow::Result<pgmove::Source> {
     let settings = pgmove::SourceOptions {
         jobs,
         filter: filter.clone(),
-        lock_timeout: lock_wait,
+        lock_timeout: reading.lock_wait,
+        rate_limit: reading.rate.map(|rate| rate.0),
         ..pgmove::SourceOptions::default()
     };
     let source = pgmove::Source::open(options, &settings)

@@ -1,6 +1,7 @@
 //! Faults that were reported, each by a test that fails without its repair.
 
 mod aof_commands;
+mod busy_targets;
 mod closed_connections;
 mod export_outputs;
 mod forged_repository;
@@ -10,6 +11,7 @@ mod migrate_under_writes;
 mod others_on_the_host;
 mod pins;
 mod plain_role;
+mod rate_limit;
 mod recipients;
 mod redis_files;
 mod redis_logins;
@@ -18,6 +20,7 @@ mod redis_selections;
 mod refusals_that_go_on;
 mod repositories;
 mod restore_proofs;
+mod resumed_runs;
 mod rows_elsewhere;
 mod schema_reports;
 mod subset_snapshots;

@@ -1,0 +1,135 @@
+//! Memory and parallel workers for index builds: set for each session, so that all that are built at the same time stay
+//! within one budget.
+
+use serde::Serialize;
+
+use crate::Error;
+use crate::connect::Session;
+
+const MIB: u64 = 1 << 20;
+
+/// What a session gets where nothing is said, as long as there is room for it: below it large indexes are sorted on disk.
+const USUAL: u64 = 256 * MIB;
+
+/// All sessions together get so much where the server does not tell how much memory it has.
+const UNKNOWN_MACHINE: u64 = 1024 * MIB;
+
+/// The most that `maintenance_work_mem` takes on every platform.
+const MOST: u64 = 2047 * MIB;
+
+/// What each index build gets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct IndexMemory {
+    /// How many indexes are built at the same time, at most.
+    pub builds: usize,
+    /// `maintenance_work_mem` of each, in bytes. Its parallel workers share it.
+    pub bytes: u64,
+    /// `max_parallel_maintenance_workers` of each.
+    pub workers: u64,
+}
+
+/// What the server says of itself.
+#[derive(Debug, Clone, Copy, Default)]
+struct Limits {
+    /// `maintenance_work_mem`, in bytes.
+    memory: u64,
+    workers_per_build: u64,
+    workers: u64,
+    /// Memory of the machine, where the role may read it.
+    machine: Option<u64>,
+}
+
+impl IndexMemory {
+    /// Divides `total`, or what the server's settings allow, between the builds.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] where `total` is more than the server's machine has.
+    pub(super) async fn of(
+        session: &Session,
+        total: Option<u64>,
+        builds: usize,
+    ) -> Result<IndexMemory, Error> {
+        let limits = Limits::of(session).await?;
+        match (total, limits.machine) {
+            (Some(total), Some(machine)) if total > machine => Err(Error::Refused {
+                what: format!(
+                    "{} cannot build indexes with {} MiB of memory",
+                    session.server(),
+                    total.div_ceil(MIB)
+                ),
+                conflicts: vec![format!("its machine has {} MiB", machine / MIB)],
+            }),
+            _ => Ok(IndexMemory::divided(limits, total, builds)),
+        }
+    }
+
+    fn divided(limits: Limits, total: Option<u64>, builds: usize) -> IndexMemory {
+        let number = builds.max(1) as u64;
+        let total = total.unwrap_or_else(|| {
+            let room = limits.machine.map_or(UNKNOWN_MACHINE, |machine| machine / 4);
+            limits.memory.saturating_mul(number).max(room.min(USUAL.saturating_mul(number)))
+        });
+        IndexMemory {
+            builds: builds.max(1),
+            bytes: (total / number).clamp(MIB, MOST),
+            workers: limits.workers_per_build.min(limits.workers / number),
+        }
+    }
+
+    /// Statements for a session.
+    pub(super) fn settings(&self) -> String {
+        format!(
+            "SET maintenance_work_mem = '{}kB'; SET max_parallel_maintenance_workers = {}",
+            self.bytes / 1024,
+            self.workers
+        )
+    }
+}
+
+impl Limits {
+    async fn of(session: &Session) -> Result<Limits, Error> {
+        let sql = "SELECT name, setting FROM pg_catalog.pg_settings WHERE name IN \
+                   ('maintenance_work_mem', 'max_parallel_maintenance_workers', 'max_parallel_workers', 'max_worker_processes')";
+        let mut limits = Limits::default();
+        let mut processes = u64::MAX;
+        for row in session.query("the server's settings", sql).await? {
+            let mut fields = row.into_iter().flatten();
+            let (Some(name), Some(value)) = (fields.next(), fields.next()) else { continue };
+            let value = value.parse().unwrap_or(0_u64);
+            match name.as_str() {
+                "maintenance_work_mem" => limits.memory = value.saturating_mul(1024),
+                "max_parallel_maintenance_workers" => limits.workers_per_build = value,
+                "max_parallel_workers" => limits.workers = value,
+                _ => processes = value,
+            }
+        }
+        limits.workers = limits.workers.min(processes);
+        // Only some roles may read it, and only Linux has it.
+        let sql = "SELECT (pg_catalog.regexp_match(pg_catalog.pg_read_file('/proc/meminfo'), 'MemTotal: +([0-9]+) kB'))[1]";
+        let machine = session.value("the machine's memory", sql).await.ok().flatten();
+        limits.machine = machine.and_then(|kib| kib.parse::<u64>().ok()).map(|kib| kib.saturating_mul(1024));
+        Ok(limits)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn builds_share_what_there_is() {
+        let limits = Limits { memory: 64 * MIB, workers_per_build: 2, workers: 8, machine: Some(8192 * MIB) };
+        let of = |limits, total, builds| {
+            let IndexMemory { bytes, workers, .. } = IndexMemory::divided(limits, total, builds);
+            (bytes / MIB, workers)
+        };
+        assert_eq!(of(limits, None, 2), (256, 2));
+        assert_eq!(of(limits, None, 16), (128, 0), "a quarter of the machine");
+        assert_eq!(of(limits, Some(1024 * MIB), 4), (256, 2));
+        assert_eq!(of(limits, Some(1), 4), (1, 2));
+        assert_eq!(of(Limits { machine: None, ..limits }, None, 8), (128, 1));
+        assert_eq!(of(Limits { memory: 512 * MIB, ..limits }, None, 8), (512, 1), "the server's own setting");
+        assert_eq!(of(Limits { workers_per_build: 0, ..limits }, None, 1), (256, 0));
+    }
+}
