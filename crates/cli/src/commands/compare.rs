@@ -88,7 +88,7 @@ pub(crate) struct CompareArgs {
     /// Maximum number of differing rows of each table, or of differing keys, to list
     ///
     /// PostgreSQL: rows are listed only with this option, by the primary key (otherwise a unique key), with the values
-    /// that differ; long values are cut. Both sides must be servers. Redis: 20 keys without this option.
+    /// that differ, and at most 1000; long values are cut. Both sides must be servers. Redis: 20 keys without this option.
     #[arg(long, value_name = "N")]
     show: Option<usize>,
 }

@@ -21,6 +21,9 @@ use crate::ui::Progress;
 /// Keys that are named where no number is given.
 const KEYS_SHOWN: usize = 20;
 
+/// The most rows of a table that are looked up.
+const ROWS_SHOWN: usize = 1000;
+
 /// Settings of one comparison.
 pub(crate) struct Compare<'a> {
     /// One side.
@@ -107,6 +110,9 @@ pub(crate) async fn run(compare: Compare<'_>) -> anyhow::Result<CompareReport> {
 async fn one(compare: &Compare<'_>) -> anyhow::Result<CompareReport> {
     match kind(compare).await? {
         Kind::Postgres if !compare.choice.is_all() => Err(exit::usage(REDIS_ONLY)),
+        Kind::Postgres if compare.show.is_some_and(|show| show > ROWS_SHOWN) => {
+            Err(exit::usage(format!("--show lists at most {ROWS_SHOWN} rows of each PostgreSQL table")))
+        }
         Kind::Postgres => postgres(compare).await,
         Kind::Redis
             if compare.schema_only

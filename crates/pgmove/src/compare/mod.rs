@@ -42,7 +42,7 @@ pub struct CompareOptions {
     pub render: RenderOptions,
     /// How long to wait for the lock on a table: see [`SourceOptions::lock_timeout`].
     pub lock_timeout: Option<std::time::Duration>,
-    /// How many rows of each table that differs to look up and show; 0 for none.
+    /// How many rows of each table that differs to look up and show, 1000 at the most; 0 for none.
     pub show_rows: usize,
 }
 

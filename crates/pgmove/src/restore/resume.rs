@@ -44,7 +44,11 @@ const MADE_AGAIN: [&str; 8] =
     ["index", "constraint", "foreign key", "trigger", "rule", "policy", "statistics", "event trigger"];
 
 /// Kinds of which every database has something.
-const EVERYWHERE: [&str; 4] = ["default privileges ", "built-in ", "schema public", "extension "];
+const EVERYWHERE: [&str; 3] = ["default privileges ", "built-in ", "extension "];
+
+fn is_everywhere(object: &str) -> bool {
+    object == "schema public" || EVERYWHERE.iter().any(|kind| object.starts_with(kind))
+}
 
 type Objects = BTreeMap<String, Vec<Statement>>;
 
@@ -111,8 +115,7 @@ pub(super) async fn settle(
     let strays = half_made_constraints(catalog);
     for (object, statements) in &right {
         let extension = statements.iter().all(|statement| statement.extension.is_some());
-        let public = EVERYWHERE.iter().any(|kind| object.starts_with(kind));
-        if left.contains_key(object) || extension || public {
+        if left.contains_key(object) || extension || is_everywhere(object) {
             continue;
         }
         match strays.get(object) {
@@ -122,14 +125,20 @@ pub(super) async fn settle(
     }
     let droppable = drops(catalog);
     let mut again: BTreeSet<String> = BTreeSet::new();
+    // Made in several steps (a shell type, an empty view), of which some ran.
+    let mut in_part: BTreeSet<&String> = BTreeSet::new();
     for (object, ours) in &left {
         let Some(there) = right.get(object) else { continue };
         let (one, other) = (making(ours), making(there));
         let same = one.iter().all(|sql| other.contains(sql))
-            || EVERYWHERE.iter().any(|kind| object.starts_with(kind))
+            || is_everywhere(object)
             || (catalog.server_version_num != session.server().version_num
                 && same_but_for_spelling(&one, &other));
         if same {
+            continue;
+        }
+        if other.iter().all(|sql| one.contains(sql)) {
+            in_part.insert(object);
             continue;
         }
         match (ours.first().map(|statement| statement.object.kind.as_str()), droppable.get(object)) {
@@ -149,7 +158,7 @@ pub(super) async fn settle(
         let sql = settled(&statement.sql);
         let whole = texts(ours) == texts(there);
         let this = there.iter().chain(exact.get(&object).into_iter().flatten()).any(|other| other.sql == sql);
-        statement.done = whole || this || makes(&sql);
+        statement.done = whole || this || (makes(&sql) && !in_part.contains(&object));
     }
     resume.fill(plan, catalog, &here, &droppable);
     plan.resume = Some(resume);

@@ -11,7 +11,7 @@ use sandbox::{Postgres, PostgresBinaries, PostgresOptions};
 const EVERY_KIND: &str = include_str!("roundtrip/every_kind.sql");
 
 /// The roles that the schema names, ready for SQL.
-const ROLES: [&str; 3] = ["kind_owner", "kind_user", "\"kind \"\"role\"\"\""];
+pub(crate) const ROLES: [&str; 3] = ["kind_owner", "kind_user", "\"kind \"\"role\"\"\""];
 
 /// A server with what the schema asks of it.
 struct Host {
@@ -82,7 +82,7 @@ impl Host {
 }
 
 /// The part of the schema that a server knows.
-fn schema_for(major: u32, icu: bool) -> String {
+pub(crate) fn schema_for(major: u32, icu: bool) -> String {
     let mut out = String::new();
     let mut wanted = true;
     for line in EVERY_KIND.lines() {

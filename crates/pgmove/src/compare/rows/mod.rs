@@ -100,6 +100,7 @@ pub(super) async fn of(
     right: Live<'_>,
     show: usize,
 ) -> Result<DifferingRows, Error> {
+    let show = show.min(search::MOST_SHOWN);
     let nothing = |why: &str| DifferingRows {
         table: name.to_string(),
         key: Vec::new(),

@@ -5,7 +5,7 @@
 //! where the key's order is the index's. As a differing range holds a differing row at least, the first N of them hold
 //! the first N rows.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use xxhash_rust::xxh3::xxh3_128;
 
@@ -18,7 +18,11 @@ use crate::Error;
 use crate::digest::{RowHasher, TableProof};
 use crate::dump::Source;
 
-/// Ranges with at most so many rows on both sides together are read row by row.
+/// The most rows that are shown of a table.
+pub(super) const MOST_SHOWN: usize = 1000;
+
+/// Ranges with at most so many rows on both sides together are read row by row: more than two for each of those that may
+/// be shown, so that ranges can always be cut until they fit.
 const ROWS_AT_ONCE: u64 = 4096;
 
 /// Ranges that are digested in one round.
@@ -78,6 +82,10 @@ pub(super) async fn search(
             }
         }
     }
+    // Nothing makes a range smaller whose keys are all the same: a unique index that is damaged.
+    if ranges.iter().map(|range| range.rows).sum::<u64>() > 4 * ROWS_AT_ONCE {
+        return Ok(Found { rows: Vec::new(), more: true });
+    }
     let all = ranges.len();
     let mut found = rows_of(object, (left, right), &ranges, all, columns).await?;
     more |= found.len() > show;
@@ -95,15 +103,19 @@ async fn cut(
 ) -> Result<Vec<Range>, Error> {
     let parts = (RANGES / ranges.len().max(1)).clamp(2, PARTS.max(show.min(RANGES)));
     let mut cuts: HashMap<usize, Vec<KeyValue>> = HashMap::new();
-    for side in [left, right] {
-        for (number, key) in side.sample(object, ranges, parts.saturating_mul(SAMPLE)).await? {
-            cuts.entry(number).or_default().push(key);
+    for (number, key) in left.sample(object, ranges, parts.saturating_mul(SAMPLE)).await? {
+        cuts.entry(number).or_default().push(key);
+    }
+    // Where the left has nothing, the right's keys serve.
+    let lacking = |at: usize, range: &Range| range.rows > 1 && !cuts.contains_key(&at);
+    let lacking: BTreeSet<usize> =
+        ranges.iter().enumerate().filter(|(at, range)| lacking(*at, range)).map(|(at, _)| at).collect();
+    if !lacking.is_empty() {
+        for (number, key) in right.sample(object, ranges, parts.saturating_mul(SAMPLE)).await? {
+            if lacking.contains(&number) {
+                cuts.entry(number).or_default().push(key);
+            }
         }
-        // Where one side has nothing, the other one's keys serve.
-        if ranges.iter().enumerate().all(|(at, range)| range.rows < 2 || cuts.contains_key(&at)) {
-            break;
-        }
-        cuts.clear();
     }
     let mut out = Vec::new();
     for (at, range) in ranges.iter().enumerate() {

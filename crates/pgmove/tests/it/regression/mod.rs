@@ -13,6 +13,7 @@ mod inheritance;
 mod key_words;
 mod partition_filters;
 mod privileges;
+mod resumed_schemas;
 mod schema_comparisons;
 mod source_settings;
 mod timescale_versions;
