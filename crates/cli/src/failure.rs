@@ -97,6 +97,10 @@ impl Failure {
             if let Some(hint) = known.and_then(remedy::repository) {
                 failure.add_hint(hint);
             }
+            let postgres = cause.downcast_ref::<pgmove::Error>().map(pgmove::Error::remedies);
+            for hint in postgres.into_iter().flatten().filter_map(|found| remedy::postgres(*found)) {
+                failure.add_hint(hint);
+            }
             let redis = cause.downcast_ref::<redisdump::Error>().map(redisdump::Error::remedies);
             for hint in redis.into_iter().flatten().filter_map(remedy::redis) {
                 failure.add_hint(&hint);

@@ -61,3 +61,40 @@ pub(crate) fn redis(remedy: &redisdump::Remedy) -> Option<String> {
         _ => return None,
     })
 }
+
+/// What resolves a refusal of a PostgreSQL job.
+pub(crate) fn postgres(remedy: pgmove::Remedy) -> Option<&'static str> {
+    use pgmove::Remedy;
+    Some(match remedy {
+        Remedy::HandleExistingData => {
+            "restore into an empty database (`--create` creates one), drop what will be restored by `--clean`, or load only \
+             rows by `--into-existing`"
+        }
+        Remedy::HandleExistingObjects => {
+            "`--clean` drops what will be restored, `--data-only` loads only rows; another database is safest"
+        }
+        Remedy::HandleExistingRows => {
+            "`--on-existing truncate` empties these tables first, `--on-existing append` keeps their rows"
+        }
+        Remedy::TruncateRows => "`--on-existing truncate` replaces the rows of these continuous aggregates",
+        Remedy::ProvideRoles => {
+            "create these roles, restore them by `--globals`, map them by `--role-map OLD=NEW`, or leave them out by \
+             `--no-owner --no-acl`"
+        }
+        Remedy::ProvideNamedRoles => {
+            "policies and user mappings name these roles: create them, restore them by `--globals`, map them by \
+             `--role-map OLD=NEW`, or leave these objects out by `--on-error continue`"
+        }
+        Remedy::ProvideDatabaseRoles => {
+            "create these roles, map them by `--role-map OLD=NEW`, or leave them out by `--no-owner --no-acl`"
+        }
+        Remedy::ProvideTablespaces => {
+            "create these tablespaces, restore them by `--globals`, map them by `--tablespace-map OLD=NEW`, or use the \
+             database's own by `--no-tablespaces`"
+        }
+        Remedy::DatabaseExists => "restore into it without `--create`, drop it first, or choose another name",
+        Remedy::SetSearchPath => "`--search-path SCHEMAS` sets the search path for the restore",
+        Remedy::TryUntriedExtensions => "`--untried-extensions` tries untested versions of extensions",
+        _ => return None,
+    })
+}

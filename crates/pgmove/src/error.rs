@@ -1,5 +1,11 @@
 //! Errors, with the object, the server's own words, and what to do.
 
+use crate::remedy::Remedy;
+
+/// The hint for a statement that fails because a function relies on a search path.
+pub(crate) const EMPTY_SEARCH_PATH: &str = "the search path is empty during a restore; if a function names objects without \
+    their schema, fix it by ALTER FUNCTION … SET search_path";
+
 /// Errors of this crate.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -76,6 +82,8 @@ pub enum Error {
         what: String,
         /// Every reason.
         conflicts: Vec<String>,
+        /// Options of this crate that resolve them.
+        remedies: Vec<Remedy>,
     },
 
     /// A table lock was not granted in time, before any row was read.
@@ -235,6 +243,15 @@ impl Error {
     /// A server that did not answer in time.
     pub(crate) fn silent(target: String, seconds: u64) -> Self {
         Self::Connect { target, message: format!("no answer within {seconds} s"), hint: None, source: None }
+    }
+
+    /// Options of this crate that resolve a refusal or a failed statement.
+    pub fn remedies(&self) -> &[Remedy] {
+        match self {
+            Self::Refused { remedies, .. } => remedies,
+            Self::Server { hint: Some(hint), .. } if hint == EMPTY_SEARCH_PATH => &[Remedy::SetSearchPath],
+            _ => &[],
+        }
     }
 
     /// True when a safety rule forbade the operation; nothing was written.

@@ -49,6 +49,7 @@ mod dump;
 pub mod error;
 pub mod globals;
 pub mod quote;
+mod remedy;
 mod restore;
 pub mod sql;
 
@@ -68,6 +69,7 @@ pub use connect::{
 pub use digest::{Digest, TableProof};
 pub use dump::{CopyOut, SLICE_PAGES, ServerState, Source, SourceOptions, TableSlice};
 pub use error::Error;
+pub use remedy::Remedy;
 pub use restore::{
     Existing, Failure, Graph, GraphOutcome, IndexMemory, Load, Node, OnError, OnRows, RestoreEvent,
     RestorePlan, RowCount, Sections, StepNumber, Target, TargetOptions, TimeSpent, Work, check_new_database,

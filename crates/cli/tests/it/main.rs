@@ -26,6 +26,7 @@ mod runbooks;
 #[path = "../../../repository/tests/it/s3_server/mod.rs"]
 mod s3_server;
 mod safety;
+mod source_rules;
 mod story;
 mod timescale;
 mod transports;

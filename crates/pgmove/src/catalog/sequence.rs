@@ -153,6 +153,7 @@ async fn read_values(client: &Client, version: u32, sequences: &mut [Sequence]) 
                             "another relation now has its name and was not read; check it and run again"
                                 .to_owned(),
                         ],
+                        remedies: Vec::new(),
                     });
                 }
                 locked.rows(client).await?

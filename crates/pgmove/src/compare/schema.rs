@@ -118,6 +118,58 @@ pub(crate) fn prove(
         majors.sort_unstable();
         majors
     };
+    let Definitions { mut objects, made_by } =
+        definitions((left, left_options), (right, right_options), scope)?;
+    let of_extensions = extensions::compare(left, right, scope);
+    let (settings, notes) = database::compare((left, left_options), (right, right_options), scope);
+    let (mut real, mut spelling) = (of_extensions.differences, of_extensions.notes);
+    real.extend(settings);
+    spelling.extend(notes);
+    let named_here: BTreeSet<String> = extensions_here(left, right);
+    let other_version = |object: &str| {
+        let extension = made_by.get(object)?;
+        extensions::other_version(left, right, extension).then_some(extension)
+    };
+    if scope.restored {
+        objects.retain(|object, _| !named_here.contains(object));
+        spelling.extend(
+            named_here.iter().map(|object| format!("{object}: the target has it, the source has not")),
+        );
+    }
+    if scope.ours {
+        objects.retain(|_, [left, _]| !left.is_empty());
+    }
+    let number = objects.len();
+    for (object, sides) in objects {
+        match difference(&object, sides, scope, [old, new], other_version(&object)) {
+            Some(Finding::Different(found)) => real.push(found),
+            Some(Finding::Note(note)) => spelling.push(note),
+            None => {}
+        }
+    }
+    Ok(SchemaProof {
+        objects: number,
+        differences: real,
+        not_compared: spelling,
+        outside: OUTSIDE,
+        same_version: old == new,
+    })
+}
+
+/// What both sides define, by object.
+struct Definitions {
+    /// The statements of each side.
+    objects: BTreeMap<String, [Vec<String>; 2]>,
+    /// The extensions that created objects.
+    made_by: BTreeMap<String, String>,
+}
+
+/// Renders both catalogs for the older of their versions.
+fn definitions(
+    (left, left_options): (&Catalog, &RenderOptions),
+    (right, right_options): (&Catalog, &RenderOptions),
+    scope: &Scope,
+) -> Result<Definitions, Error> {
     let version = left.server_version_num.min(right.server_version_num);
     // A catalog that was stored by the first versions does not tell them.
     let ranges = [left, right].into_iter().filter_map(|c| c.timescale.as_ref()).all(Timescale::knows_ranges);
@@ -153,74 +205,66 @@ pub(crate) fn prove(
             }
         }
     }
-    let of_extensions = extensions::compare(left, right, scope);
-    let (settings, notes) = database::compare((left, left_options), (right, right_options), scope);
-    let (mut real, mut spelling) = (of_extensions.differences, of_extensions.notes);
-    real.extend(settings);
-    spelling.extend(notes);
-    let named_here: BTreeSet<String> = extensions_here(left, right);
-    let other_version = |object: &str| {
-        let extension = made_by.get(object)?;
-        extensions::other_version(left, right, extension).then_some(extension)
-    };
-    if scope.restored {
-        objects.retain(|object, _| !named_here.contains(object));
-        spelling.extend(
-            named_here.iter().map(|object| format!("{object}: the target has it, the source has not")),
-        );
+    Ok(Definitions { objects, made_by })
+}
+
+/// What was found about an object.
+enum Finding {
+    Different(SchemaDifference),
+    /// The same, in another form.
+    Note(String),
+}
+
+/// Compares the definitions of an object. `other_version` is the extension that created it, if its versions differ.
+fn difference(
+    object: &str,
+    [left, right]: [Vec<String>; 2],
+    scope: &Scope,
+    [old, new]: [u32; 2],
+    other_version: Option<&String>,
+) -> Option<Finding> {
+    let (only_left, mut only_right) = (without(&left, &right), without(&right, &left));
+    if !scope.restored && object.starts_with(STATE) {
+        if !(only_left.is_empty() && only_right.is_empty()) {
+            return Some(Finding::Note(format!(
+                "{object}: {} of them on the left, {} on the right; rows are compared however they are stored",
+                left.len(),
+                right.len()
+            )));
+        }
+        return None;
     }
-    if scope.ours {
-        objects.retain(|_, [left, _]| !left.is_empty());
+    // Privileges on an object that only one of two versions of an extension makes.
+    let one_sided = only_left.is_empty() != only_right.is_empty() && !object.starts_with("sequence ");
+    if let (Some(extension), true) = (other_version, one_sided) {
+        return Some(Finding::Note(format!(
+            "privileges of {object}, which extension {extension} makes in another version on each side: {}",
+            [only_left, only_right].concat().join("; ")
+        )));
     }
-    let number = objects.len();
-    for (object, [left, right]) in objects {
-        let (only_left, mut only_right) = (without(&left, &right), without(&right, &left));
-        if !scope.restored && object.starts_with(STATE) {
-            if !(only_left.is_empty() && only_right.is_empty()) {
-                spelling.push(format!(
-                    "{object}: {} of them on the left, {} on the right; rows are compared however they are stored",
-                    left.len(),
-                    right.len()
-                ));
-            }
-            continue;
-        }
-        // Privileges on an object that only one of two versions of an extension makes.
-        let one_sided = only_left.is_empty() != only_right.is_empty() && !object.starts_with("sequence ");
-        if let (Some(extension), true) = (other_version(&object), one_sided) {
-            spelling.push(format!(
-                "privileges of {object}, which extension {extension} makes in another version on each side: {}",
-                [only_left, only_right].concat().join("; ")
-            ));
-            continue;
-        }
-        if scope.ours && ADDED_TO.iter().any(|kind| object.starts_with(kind)) {
-            only_right.clear();
-        }
-        if only_left.is_empty() && only_right.is_empty() {
-            continue;
-        }
-        if same_heir(&only_left, &only_right) {
-            spelling.push(format!(
-                "{object}: its columns stand in another order, those that it inherits first; every dump and restore does that"
-            ));
-        } else if old != new && same_but_for_spelling(&only_left, &only_right) {
-            spelling.push(format!(
-                "{object}: PostgreSQL {old} and {new} write it differently; it is the same but for parentheses, the tables \
-                 named before columns, and words that change nothing"
-            ));
-        } else {
-            // They are compared as they are, and shown without passwords.
-            let shown = |statements: Vec<String>| statements.into_iter().map(without_secrets).collect();
-            real.push(SchemaDifference { object, left: shown(only_left), right: shown(only_right) });
-        }
+    if scope.ours && ADDED_TO.iter().any(|kind| object.starts_with(kind)) {
+        only_right.clear();
     }
-    Ok(SchemaProof {
-        objects: number,
-        differences: real,
-        not_compared: spelling,
-        outside: OUTSIDE,
-        same_version: old == new,
+    if only_left.is_empty() && only_right.is_empty() {
+        return None;
+    }
+    Some(if same_columns(&only_left, &only_right) {
+        Finding::Note(format!(
+            "{object}: its columns are in another order, inherited ones first; every dump and restore does that"
+        ))
+    } else if old != new && same_but_for_spelling(&only_left, &only_right) {
+        Finding::Note(format!(
+            "{object}: PostgreSQL {old} and {new} write it differently; it is the same except for parentheses, the tables \
+             named before columns, and words that change nothing"
+        ))
+    } else {
+        // They are compared as they are, and shown without passwords.
+        let shown = |statements: Vec<String>| statements.into_iter().map(without_secrets).collect();
+        Finding::Different(SchemaDifference {
+            object: object.to_owned(),
+            left: shown(only_left),
+            right: shown(only_right),
+        })
     })
 }
 
@@ -241,7 +285,7 @@ fn without(all: &[String], others: &[String]) -> Vec<String> {
 
 /// One heir's definition with its columns in two orders. A table that was made to inherit, or whose parent got a column
 /// later, has its own columns first; made anew, it has the inherited ones first. Rows are brought by column names.
-fn same_heir(left: &[String], right: &[String]) -> bool {
+fn same_columns(left: &[String], right: &[String]) -> bool {
     let lines = |sql: &str| -> Option<Vec<String>> {
         let mut lines: Vec<String> = sql.lines().map(|line| line.trim_end_matches(',').to_owned()).collect();
         lines.sort();
@@ -260,9 +304,9 @@ mod tests {
     #[test]
     fn an_heirs_columns_may_change_places() {
         let heir = |columns: &str| vec![format!("CREATE TABLE s.t (\n{columns}\n)\nINHERITS (s.p)")];
-        assert!(same_heir(&heir("    a int,\n    b text"), &heir("    b text,\n    a int")));
-        assert!(!same_heir(&heir("    a int,\n    b text"), &heir("    b text,\n    a bigint")));
+        assert!(same_columns(&heir("    a int,\n    b text"), &heir("    b text,\n    a int")));
+        assert!(!same_columns(&heir("    a int,\n    b text"), &heir("    b text,\n    a bigint")));
         let plain = |columns: &str| vec![format!("CREATE TABLE s.t (\n{columns}\n)")];
-        assert!(!same_heir(&plain("    a int,\n    b text"), &plain("    b text,\n    a int")));
+        assert!(!same_columns(&plain("    a int,\n    b text"), &plain("    b text,\n    a int")));
     }
 }

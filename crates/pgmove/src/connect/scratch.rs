@@ -75,6 +75,7 @@ pub async fn query_text(options: &ConnectOptions, object: &str, sql: &str) -> Re
         return Err(Error::Refused {
             what: object.to_owned(),
             conflicts: vec![format!("the result has more than {MOST_ROWS} rows")],
+            remedies: Vec::new(),
         });
     }
     let line = |row: Vec<Option<String>>| {

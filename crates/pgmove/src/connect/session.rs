@@ -151,6 +151,7 @@ async fn refuse_shared_sessions(session: &Session, options: &ConnectOptions) -> 
              connect to the server itself, or to a pool with pool_mode = session"
                 .to_owned(),
         ],
+        remedies: Vec::new(),
     })
 }
 
@@ -197,6 +198,7 @@ async fn identify(dialed: Dialed, options: &ConnectOptions) -> Result<Session, E
         return Err(Error::Refused {
             what: session.server.to_string(),
             conflicts: vec!["servers older than PostgreSQL 12 are not supported".to_owned()],
+            remedies: Vec::new(),
         });
     }
     // Some managed services deny this to ordinary roles; the identifier is optional.

@@ -188,7 +188,11 @@ async fn survey(session: &Session, filter: &Filter) -> Result<Vec<LockedTable>, 
         .collect();
     if server.in_recovery && !unlogged.is_empty() {
         unlogged.push("read the primary, or leave the rows of these tables out by a filter".to_owned());
-        return Err(Error::Refused { what: format!("{server} cannot give all rows"), conflicts: unlogged });
+        return Err(Error::Refused {
+            what: format!("{server} cannot give all rows"),
+            conflicts: unlogged,
+            remedies: Vec::new(),
+        });
     }
     let tables: Vec<LockedTable> = relations
         .into_iter()
@@ -313,6 +317,7 @@ async fn check_lock_room(session: &Session, tables: usize) -> Result<(), Error> 
         return Err(Error::Refused {
             what: format!("{} has {tables} tables, and room for {room} locks", session.server()),
             conflicts: vec!["raise max_locks_per_transaction at the source and restart it".to_owned()],
+            remedies: Vec::new(),
         });
     }
     Ok(())
@@ -341,5 +346,5 @@ pub(super) async fn refuse_row_security(session: &Session, filter: &Filter) -> R
     conflicts
         .push("connect as a superuser, as the owner (without FORCE), or as a role with BYPASSRLS".to_owned());
     let what = format!("role {} would see only some rows of {}", session.server().user, session.server());
-    Err(Error::Refused { what, conflicts })
+    Err(Error::Refused { what, conflicts, remedies: Vec::new() })
 }

@@ -5,6 +5,7 @@ use crate::catalog::database::{DatabaseInfo, LocaleProvider};
 use crate::connect::{ConnectOptions, Session, connect};
 use crate::ddl::database;
 use crate::quote::{ident, literal};
+use crate::remedy::Remedy;
 
 use super::TargetOptions;
 
@@ -51,9 +52,8 @@ async fn check(
     if session.value("the list of databases", &there).await?.is_some() {
         return Err(Error::Refused {
             what: format!("database {} cannot be made on {}", ident(&name), session.server()),
-            conflicts: vec![
-                "it exists: leave --create out to fill it, or drop it first, or name another".to_owned(),
-            ],
+            conflicts: vec!["it exists already".to_owned()],
+            remedies: vec![Remedy::DatabaseExists],
         });
     }
     let object = format!("database {}", ident(&name));
@@ -68,10 +68,8 @@ async fn check(
     if !missing.is_empty() {
         return Err(Error::Refused {
             what: format!("{object} cannot be made on {}", session.server()),
-            conflicts: missing
-                .into_iter()
-                .chain(["create these roles, or use --role-map OLD=NEW, or --no-owner --no-acl".to_owned()])
-                .collect(),
+            conflicts: missing,
+            remedies: vec![Remedy::ProvideDatabaseRoles],
         });
     }
     Ok((name, session))

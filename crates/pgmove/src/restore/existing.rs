@@ -11,6 +11,7 @@ use crate::Error;
 use crate::catalog::{Catalog, QualifiedName, deparsed, large_objects_table};
 use crate::connect::Session;
 use crate::quote::{ident, literal};
+use crate::remedy::Remedy;
 
 /// A column of the target.
 #[derive(Debug)]
@@ -88,9 +89,8 @@ pub(super) async fn plan(session: &Session, catalog: &Catalog, on_rows: OnRows) 
         OnRows::Refuse if !lacking.is_empty() => {}
         OnRows::Refuse => {
             for name in occupied(session, &into).await? {
-                into.conflicts.push(format!(
-                    "table {name} holds rows: --on-existing truncate empties it first, --on-existing append leaves them"
-                ));
+                into.conflicts.push(format!("table {name} holds rows"));
+                into.remedies.push(Remedy::HandleExistingRows);
             }
         }
         OnRows::Truncate => {

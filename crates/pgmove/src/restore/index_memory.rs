@@ -59,6 +59,7 @@ impl IndexMemory {
                     total.div_ceil(MIB)
                 ),
                 conflicts: vec![format!("its machine has {} MiB", machine / MIB)],
+                remedies: Vec::new(),
             }),
             _ => Ok(IndexMemory::divided(limits, total, builds)),
         }

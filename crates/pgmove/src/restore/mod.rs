@@ -52,6 +52,7 @@ use crate::ddl::{RenderOptions, Section, Statement, required_roles};
 use crate::digest::TableProof;
 use crate::dump::pool::{self, Pool};
 use crate::dump::pool_warning;
+use crate::error::EMPTY_SEARCH_PATH;
 use crate::quote::ident;
 use crate::timescaledb::rebuild;
 
@@ -83,6 +84,7 @@ impl Target {
             return Err(Error::Refused {
                 what: format!("{} cannot be filled", session.server()),
                 conflicts: vec!["it is a standby, and read-only: name the primary".to_owned()],
+                remedies: Vec::new(),
             });
         }
         let path = settings.search_path.as_ref();
@@ -113,11 +115,7 @@ impl Target {
             && matches!(sqlstate.as_str(), "42P01" | "42883" | "42704")
             && self.context.options.search_path.is_none()
         {
-            *hint = Some(
-                "the search path is empty here; if a function names things without their schema, mend it \
-                 (ALTER FUNCTION … SET search_path), or restore with --search-path SCHEMAS"
-                    .to_owned(),
-            );
+            *hint = Some(EMPTY_SEARCH_PATH.to_owned());
         }
         error
     }

@@ -8,6 +8,7 @@ use crate::catalog::{Catalog, QualifiedName, Unsupported};
 use crate::connect::value_settings::ValueSettings;
 use crate::ddl::{Script, Statement};
 use crate::quote::ident;
+use crate::remedy::Remedy;
 use crate::timescaledb::model::{Aggregate, Timescale};
 
 /// The kind of object that is data although statements make it.
@@ -216,6 +217,7 @@ pub(crate) struct Into {
     /// Rows that are there already count apart in the proof.
     pub(crate) append: bool,
     pub(crate) conflicts: Vec<String>,
+    pub(crate) remedies: Vec<Remedy>,
     pub(crate) warnings: Vec<String>,
 }
 

@@ -16,10 +16,46 @@ use crate::connect::Session;
 use crate::connect::value_settings::ValueSettings;
 use crate::ddl::{self, RenderOptions, Script, Statement, required_roles};
 use crate::quote::ident;
+use crate::remedy::Remedy;
 use crate::timescaledb::model::Aggregate;
 use crate::timescaledb::{self, preflight};
 
-/// Looks for every conflict and renders the script.
+/// What is restored, and where to.
+#[derive(Clone, Copy)]
+struct Request<'a> {
+    session: &'a Session,
+    catalog: &'a Catalog,
+    options: &'a RenderOptions,
+    target: &'a TargetOptions,
+}
+
+/// What is found while a plan is made.
+#[derive(Default)]
+struct Findings {
+    conflicts: Vec<String>,
+    remedies: Vec<Remedy>,
+    warnings: Vec<String>,
+}
+
+impl Findings {
+    /// Adds conflicts, and what resolves them.
+    fn refuse(&mut self, conflicts: Vec<String>, remedy: Option<Remedy>) {
+        if !conflicts.is_empty() {
+            self.remedies.extend(remedy);
+            self.conflicts.extend(conflicts);
+        }
+    }
+
+    /// The same, unless the server's errors are accepted: then these are warnings.
+    fn refuse_or_warn(&mut self, on_error: OnError, found: Vec<String>, remedy: Option<Remedy>) {
+        match on_error {
+            OnError::Stop => self.refuse(found, remedy),
+            OnError::Continue => self.warnings.extend(found),
+        }
+    }
+}
+
+/// Finds all conflicts and renders the script.
 pub(crate) async fn make(
     session: &Session,
     build: Build,
@@ -28,8 +64,8 @@ pub(crate) async fn make(
     target: &TargetOptions,
 ) -> Result<RestorePlan, Error> {
     let version = session.server().version_num;
-    let mut conflicts = Vec::new();
-    let mut warnings = catalog.left_out.clone();
+    let request = Request { session, catalog, options, target };
+    let mut found = Findings { warnings: catalog.left_out.clone(), ..Findings::default() };
     let mut plan = RestorePlan {
         script: Script::default(),
         warnings: Vec::new(),
@@ -44,151 +80,35 @@ pub(crate) async fn make(
         privileges: None,
         resume: None,
     };
-    let encodings_differ = catalog.database.encoding != session.server().encoding;
     let here = preflight::schema(session).await?;
     if let Some(timescale) = &mut plan.timescale {
-        warnings.extend(timescale.warnings.iter().cloned());
+        found.warnings.extend(timescale.warnings.iter().cloned());
         if let (Some(here), Existing::Into(_)) = (&here, target.existing) {
             timescale.schema.clone_from(here);
         }
     }
     if here.is_some() || catalog.timescale.is_some() {
-        conflicts.extend(preflight::restoring(session).await?);
+        found.conflicts.extend(preflight::restoring(session).await?);
     }
-    if let Existing::Into(on_rows) = target.existing {
-        let mut into = existing::plan(session, catalog, on_rows).await?;
-        conflicts.append(&mut into.conflicts);
-        warnings.append(&mut into.warnings);
-        plan.tables = std::mem::take(&mut into.tables);
-        let here = crate::timescaledb::lookup::aggregates(session).await?;
-        for aggregate in catalog.aggregates() {
-            let name = &aggregate.name;
-            let Some(place) = here.get(name) else {
-                warnings
-                    .push(format!("continuous aggregate {name} does not exist here: its rows are left out"));
-                continue;
-            };
-            let holds = format!("SELECT 1 FROM {place} LIMIT 1");
-            match on_rows {
-                OnRows::Append => warnings.push(format!(
-                    "continuous aggregate {name}: its rows are left out, for they cannot be added to others; refresh it afterwards"
-                )),
-                OnRows::Refuse if session.value("the target's rows", &holds).await?.is_some() => {
-                    conflicts.push(format!(
-                        "continuous aggregate {name} holds rows: --on-existing truncate puts those of the source in their place"
-                    ));
-                }
-                _ => {
-                    plan.tables.insert(name.clone(), of_aggregate(aggregate));
-                }
-            }
-        }
-        conflicts.extend(plan.lead_through(catalog, encodings_differ, Some(&into.divided)));
-        plan.into = Some(into);
-        warnings.extend(crate::timescaledb::lookup::running_jobs(session, &plan.tables).await?);
-        // Large objects are data: they come with their owners and privileges, whoever made the schema.
-        let only = Catalog { large_objects: catalog.large_objects.clone(), ..Catalog::default() };
-        conflicts.extend(missing_roles(session, &only, options, target).await?);
-        plan.script = ddl::render(catalog, version, options)?;
-        plan.script.statements.retain(|statement| statement.object.kind == LARGE_OBJECT);
-    } else {
-        match target.existing {
-            Existing::Clean => {
-                let mut drops = Drops::plan(session, catalog).await?;
-                conflicts.append(&mut drops.conflicts);
-                warnings.append(&mut drops.warnings);
-                plan.drops = Some(drops);
-            }
-            Existing::Beside if target.sections.pre_data => {
-                conflicts.extend(clean::collisions(session, catalog).await?);
-            }
-            Existing::Resume => {}
-            _ if target.sections.pre_data => conflicts.extend(clean::occupied(session, catalog).await?),
-            _ => {}
-        }
-        conflicts.extend(plan.lead_through(catalog, encodings_differ, None));
-        if !options.no_acl && has_default_privileges(session).await? {
-            plan.privileges = Some(Box::new(catalog.clone()));
-        }
-        let missing = missing_roles(session, catalog, options, target).await?;
-        match target.on_error {
-            OnError::Stop => conflicts.extend(missing),
-            // The server refuses the statements that name them, and the report lists each.
-            OnError::Continue => warnings.extend(missing),
-        }
-        if target.sections.pre_data || target.sections.post_data {
-            let rights = rights::to_make(session, catalog, options).await?;
-            warnings.extend(rights.warnings);
-            match target.on_error {
-                OnError::Stop => conflicts.extend(rights.conflicts),
-                OnError::Continue => warnings.extend(rights.conflicts),
-            }
-        }
-        if !options.no_tablespaces {
-            let lacking = tablespaces::conflicts(session, catalog).await?;
-            match target.on_error {
-                OnError::Stop => conflicts.extend(lacking),
-                OnError::Continue => warnings.extend(lacking),
-            }
-        }
-        extensions(session, catalog, &mut conflicts, &mut warnings).await?;
-        if timescaledb::is_needed(catalog) {
-            conflicts
-                .extend(preflight::conflicts(session, catalog, options, target.untried_extensions).await?);
-            if target.on_error == OnError::Stop {
-                conflicts.extend(preflight::license(session, catalog).await?);
-            }
-        }
-        let tables = catalog.timescale.iter().flat_map(|timescale| &timescale.hypertables);
-        plan.hypertables.extend(tables.map(|table| table.name.clone()));
-        let mut beyond = ddl::unsupported(catalog, version);
-        if !build.icu {
-            beyond.extend(ddl::needs_icu(catalog));
-        }
-        match target.on_error {
-            OnError::Stop => conflicts.extend(beyond.iter().map(ToString::to_string)),
-            OnError::Continue => plan.beyond = beyond,
-        }
-        let lz4 = ddl::lz4_columns(catalog);
-        if !build.lz4 && version >= 140_000 && !lz4.is_empty() {
-            warnings.push(format!(
-                "this server was built without LZ4: its own method will compress {}",
-                lz4.join(", ")
-            ));
-        }
+    match target.existing {
+        Existing::Into(on_rows) => into_tables(request, on_rows, &mut plan, &mut found).await?,
+        _ => new_objects(request, &build, &mut plan, &mut found).await?,
     }
-    conflicts.extend(catalog.unsupported().iter().map(ToString::to_string));
-    if !target.untried_extensions {
-        conflicts.extend(catalog.untried().map(|extension| extension.to_string()));
-    }
-    let (from, to) = (&catalog.database.encoding, &session.server().encoding);
-    if encodings_differ {
-        warnings.push(format!(
-            "the source's encoding is {from} and the target's is {to}: characters that {to} lacks will be refused, by table and row"
-        ));
-    }
-    if plan.into.is_none() && catalog.filter.is_all() {
-        warnings.extend(database_settings(session, catalog, options).await?);
-    }
-    if version < catalog.server_version_num / 10_000 * 10_000 {
-        warnings.push(format!(
-            "the target is of an older version than the source ({} against {})",
-            version / 10_000,
-            catalog.server_version_num / 10_000
-        ));
-    }
+    source_and_versions(request, &plan, &mut found).await?;
     if plan.into.is_none() {
         let resumed = target.existing == Existing::Resume;
         let made = if resumed { Cow::Owned(resume::renderable(catalog)) } else { Cow::Borrowed(catalog) };
         plan.script = ddl::render(&made, version, options)?;
         if resumed {
-            conflicts.extend(resume::settle(session, &mut plan, catalog, options).await?);
+            found.conflicts.extend(resume::settle(session, &mut plan, catalog, options).await?);
         }
     }
+    let Findings { mut conflicts, remedies, mut warnings } = found;
     let mut said = BTreeSet::new();
     conflicts.retain(|conflict| said.insert(conflict.clone()));
     if !conflicts.is_empty() {
-        return Err(Error::Refused { what: format!("{} cannot take this", session.server()), conflicts });
+        let what = format!("{} cannot take this", session.server());
+        return Err(Error::Refused { what, conflicts, remedies });
     }
     if plan.into.is_none() {
         if target.existing != Existing::Refuse {
@@ -199,6 +119,161 @@ pub(crate) async fn make(
     }
     plan.warnings = warnings;
     Ok(plan)
+}
+
+/// Whether text is converted on the way.
+fn encodings_differ(request: Request<'_>) -> bool {
+    request.catalog.database.encoding != request.session.server().encoding
+}
+
+/// Plans a restore into existing tables: rows, sequences and large objects.
+async fn into_tables(
+    request: Request<'_>,
+    on_rows: OnRows,
+    plan: &mut RestorePlan,
+    found: &mut Findings,
+) -> Result<(), Error> {
+    let Request { session, catalog, options, target } = request;
+    let mut into = existing::plan(session, catalog, on_rows).await?;
+    found.conflicts.append(&mut into.conflicts);
+    found.remedies.append(&mut into.remedies);
+    found.warnings.append(&mut into.warnings);
+    plan.tables = std::mem::take(&mut into.tables);
+    let here = crate::timescaledb::lookup::aggregates(session).await?;
+    for aggregate in catalog.aggregates() {
+        let name = &aggregate.name;
+        let Some(table) = here.get(name) else {
+            let warning = format!("continuous aggregate {name} does not exist here: its rows are left out");
+            found.warnings.push(warning);
+            continue;
+        };
+        let holds = format!("SELECT 1 FROM {table} LIMIT 1");
+        match on_rows {
+            OnRows::Append => found.warnings.push(format!(
+                "continuous aggregate {name}: its rows are left out, because they cannot be added to others; refresh it afterwards"
+            )),
+            OnRows::Refuse if session.value("the target's rows", &holds).await?.is_some() => {
+                let conflict = format!("continuous aggregate {name} holds rows");
+                found.refuse(vec![conflict], Some(Remedy::TruncateRows));
+            }
+            _ => {
+                plan.tables.insert(name.clone(), of_aggregate(aggregate));
+            }
+        }
+    }
+    found.conflicts.extend(plan.lead_through(catalog, encodings_differ(request), Some(&into.divided)));
+    plan.into = Some(into);
+    found.warnings.extend(crate::timescaledb::lookup::running_jobs(session, &plan.tables).await?);
+    // Large objects are data: they are restored with their owners and privileges, whoever created the schema.
+    let only = Catalog { large_objects: catalog.large_objects.clone(), ..Catalog::default() };
+    let (missing, remedy) = missing_roles(session, &only, options, target).await?;
+    found.refuse(missing, remedy);
+    plan.script = ddl::render(catalog, session.server().version_num, options)?;
+    plan.script.statements.retain(|statement| statement.object.kind == LARGE_OBJECT);
+    Ok(())
+}
+
+/// Plans a restore that creates the objects.
+async fn new_objects(
+    request: Request<'_>,
+    build: &Build,
+    plan: &mut RestorePlan,
+    found: &mut Findings,
+) -> Result<(), Error> {
+    let Request { session, catalog, options, target } = request;
+    match target.existing {
+        Existing::Clean => {
+            let mut drops = Drops::plan(session, catalog).await?;
+            found.conflicts.append(&mut drops.conflicts);
+            found.warnings.append(&mut drops.warnings);
+            plan.drops = Some(drops);
+        }
+        Existing::Beside if target.sections.pre_data => {
+            let collisions = clean::collisions(session, catalog).await?;
+            found.refuse(collisions, Some(Remedy::HandleExistingObjects));
+        }
+        Existing::Resume => {}
+        _ if target.sections.pre_data => {
+            let occupied = clean::occupied(session, catalog).await?;
+            found.refuse(occupied, Some(Remedy::HandleExistingData));
+        }
+        _ => {}
+    }
+    found.conflicts.extend(plan.lead_through(catalog, encodings_differ(request), None));
+    if !options.no_acl && has_default_privileges(session).await? {
+        plan.privileges = Some(Box::new(catalog.clone()));
+    }
+    // If errors are accepted, the server refuses the statements that name missing roles, and the report lists each.
+    let (missing, remedy) = missing_roles(session, catalog, options, target).await?;
+    found.refuse_or_warn(target.on_error, missing, remedy);
+    if target.sections.pre_data || target.sections.post_data {
+        let rights = rights::to_make(session, catalog, options).await?;
+        found.warnings.extend(rights.warnings);
+        found.refuse_or_warn(target.on_error, rights.conflicts, None);
+    }
+    if !options.no_tablespaces {
+        let (lacking, remedy) = tablespaces::conflicts(session, catalog).await?;
+        found.refuse_or_warn(target.on_error, lacking, remedy);
+    }
+    extensions(session, catalog, &mut found.conflicts, &mut found.warnings).await?;
+    if timescaledb::is_needed(catalog) {
+        let (conflicts, remedy) =
+            preflight::conflicts(session, catalog, options, target.untried_extensions).await?;
+        found.refuse(conflicts, remedy);
+        if target.on_error == OnError::Stop {
+            found.conflicts.extend(preflight::license(session, catalog).await?);
+        }
+    }
+    let tables = catalog.timescale.iter().flat_map(|timescale| &timescale.hypertables);
+    plan.hypertables.extend(tables.map(|table| table.name.clone()));
+    let version = session.server().version_num;
+    let mut beyond = ddl::unsupported(catalog, version);
+    if !build.icu {
+        beyond.extend(ddl::needs_icu(catalog));
+    }
+    match target.on_error {
+        OnError::Stop => found.conflicts.extend(beyond.iter().map(ToString::to_string)),
+        OnError::Continue => plan.beyond = beyond,
+    }
+    let lz4 = ddl::lz4_columns(catalog);
+    if !build.lz4 && version >= 140_000 && !lz4.is_empty() {
+        found.warnings.push(format!(
+            "this server was built without LZ4: its own method will compress {}",
+            lz4.join(", ")
+        ));
+    }
+    Ok(())
+}
+
+/// What the source contains that is not supported, and how the servers' settings and versions differ.
+async fn source_and_versions(
+    Request { session, catalog, options, target }: Request<'_>,
+    plan: &RestorePlan,
+    found: &mut Findings,
+) -> Result<(), Error> {
+    found.conflicts.extend(catalog.unsupported().iter().map(ToString::to_string));
+    if !target.untried_extensions {
+        let untried = catalog.untried().map(|extension| extension.to_string()).collect();
+        found.refuse(untried, Some(Remedy::TryUntriedExtensions));
+    }
+    let (from, to) = (&catalog.database.encoding, &session.server().encoding);
+    if from != to {
+        found.warnings.push(format!(
+            "the source's encoding is {from} and the target's is {to}: characters that {to} lacks will be refused, by table and row"
+        ));
+    }
+    if plan.into.is_none() && catalog.filter.is_all() {
+        found.warnings.extend(database_settings(session, catalog, options).await?);
+    }
+    let version = session.server().version_num;
+    if version < catalog.server_version_num / 10_000 * 10_000 {
+        found.warnings.push(format!(
+            "the target is of an older version than the source ({} against {})",
+            version / 10_000,
+            catalog.server_version_num / 10_000
+        ));
+    }
+    Ok(())
 }
 
 /// A schema that is there already is not made again.
@@ -285,12 +360,12 @@ async fn missing_roles(
     catalog: &Catalog,
     options: &RenderOptions,
     target: &TargetOptions,
-) -> Result<Vec<String>, Error> {
+) -> Result<(Vec<String>, Option<Remedy>), Error> {
     let present = roles(session).await?;
     let exists = |role: &String| present.contains(role) || target.assumed_roles.contains(role);
     let missing: BTreeMap<_, _> =
         required_roles(catalog, options).into_iter().filter(|(role, _)| !exists(role)).collect();
-    let mut conflicts: Vec<String> = missing
+    let conflicts: Vec<String> = missing
         .iter()
         .map(|(role, objects)| {
             let some: Vec<&str> = objects.iter().take(3).map(String::as_str).collect();
@@ -299,18 +374,12 @@ async fn missing_roles(
             format!("role {} does not exist here, and is needed by {}{more}", ident(role), some.join(", "))
         })
         .collect();
-    if !conflicts.is_empty() {
-        conflicts.push(if options.no_owner && options.no_acl {
-            "policies and user mappings name these roles themselves: create the roles, put others in their place by --role-map OLD=NEW, \
-             bring them by --globals, or leave these objects out by --on-error continue"
-                .to_owned()
-        } else {
-            "create these roles, or bring them by --globals, or put others in their place by --role-map OLD=NEW, or leave them out by \
-             --no-owner --no-acl"
-                .to_owned()
-        });
-    }
-    Ok(conflicts)
+    let remedy = match options.no_owner && options.no_acl {
+        true => Remedy::ProvideNamedRoles,
+        false => Remedy::ProvideRoles,
+    };
+    let remedy = (!conflicts.is_empty()).then_some(remedy);
+    Ok((conflicts, remedy))
 }
 
 async fn extensions(

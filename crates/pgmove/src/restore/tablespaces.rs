@@ -8,6 +8,7 @@ use crate::Error;
 use crate::catalog::Catalog;
 use crate::connect::Session;
 use crate::quote::ident;
+use crate::remedy::Remedy;
 
 /// So many objects are named.
 const NAMED: usize = 3;
@@ -40,10 +41,13 @@ pub(super) async fn mapped<'a>(
 }
 
 /// The tablespaces that are not here, and those that this role may put nothing into.
-pub(super) async fn conflicts(session: &Session, catalog: &Catalog) -> Result<Vec<String>, Error> {
+pub(super) async fn conflicts(
+    session: &Session,
+    catalog: &Catalog,
+) -> Result<(Vec<String>, Option<Remedy>), Error> {
     let used = used(catalog);
     if used.is_empty() {
-        return Ok(Vec::new());
+        return Ok((Vec::new(), None));
     }
     let sql = "SELECT spcname, has_tablespace_privilege(oid, 'CREATE') FROM pg_tablespace";
     let here: BTreeMap<String, bool> = session
@@ -77,14 +81,7 @@ pub(super) async fn conflicts(session: &Session, catalog: &Catalog) -> Result<Ve
             }
         }
     }
-    if missing {
-        conflicts.push(
-            "create these tablespaces, or bring them by --globals, or put others in their place by --tablespace-map OLD=NEW, \
-             or put everything into the database's own by --no-tablespaces"
-                .to_owned(),
-        );
-    }
-    Ok(conflicts)
+    Ok((conflicts, missing.then_some(Remedy::ProvideTablespaces)))
 }
 
 /// The tablespaces that objects name, with these objects.

@@ -52,8 +52,7 @@ pub fn check(statements: &[Statement]) -> Result<(), Error> {
     Err(Error::Refused {
         what: "the stored schema was not produced by a PostgreSQL server: psql would run parts of it as meta-commands"
             .to_owned(),
-        conflicts,
-    })
+        conflicts, remedies: Vec::new() })
 }
 
 /// Why psql must not read this text, if so.

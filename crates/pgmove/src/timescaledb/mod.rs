@@ -66,11 +66,11 @@ fn too_old(version: &str) -> Option<String> {
     })
 }
 
-/// Why a version should not be worked with unless that is asked for: nobody has tried it.
+/// Why a version is not used unless requested: it is untested.
 fn untried(version: &str) -> Option<String> {
     (numbers(version) > NEWEST).then(|| {
         format!(
-            "version {version} was not tested with this release, the newest tested is {}.{}: --untried-extensions tries it",
+            "version {version} was not tested with this release, the newest tested is {}.{}",
             NEWEST.0, NEWEST.1
         )
     })

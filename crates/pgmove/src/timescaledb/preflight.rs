@@ -9,6 +9,7 @@ use crate::connect::Session;
 use crate::ddl::RenderOptions;
 use crate::error::Error;
 use crate::quote::{ident, literal};
+use crate::remedy::Remedy;
 use crate::timescaledb::model::Timescale;
 
 /// Everything that does not fit, in words.
@@ -17,7 +18,7 @@ pub(crate) async fn conflicts(
     catalog: &Catalog,
     options: &RenderOptions,
     try_untried: bool,
-) -> Result<Vec<String>, Error> {
+) -> Result<(Vec<String>, Option<Remedy>), Error> {
     let mut conflicts = Vec::new();
     let sql = format!(
         "SELECT coalesce(installed_version, default_version) FROM pg_available_extensions WHERE name = {}",
@@ -31,9 +32,11 @@ pub(crate) async fn conflicts(
             conflicts
                 .push(format!("extension {NAME} is not offered by this server, and hypertables need it"));
         }
-        return Ok(conflicts);
+        return Ok((conflicts, None));
     };
-    let why = too_old(&version).or_else(|| untried(&version).filter(|_| !try_untried));
+    let untested = untried(&version).filter(|_| !try_untried);
+    let remedy = untested.as_ref().map(|_| Remedy::TryUntriedExtensions);
+    let why = too_old(&version).or(untested);
     conflicts.extend(why.map(|why| format!("extension {NAME} of the target: {why}")));
     // Without its library in the server from the start, neither planner nor jobs know hypertables. Which libraries are
     // loaded not every role may ask; what they can be set to, everybody may.
@@ -53,7 +56,7 @@ pub(crate) async fn conflicts(
     }
     conflicts.extend(disabled_triggers(catalog, &version));
     conflicts.extend(sleeping_owners(target, catalog, options).await?);
-    Ok(conflicts)
+    Ok((conflicts, remedy))
 }
 
 /// Definitions name the extension's functions with their schema.

@@ -71,6 +71,7 @@ async fn refuse_restoring(client: &Client) -> Result<(), Error> {
         Some(Row { database }) => Err(Error::Refused {
             what: format!("database {} cannot be read", ident(&database)),
             conflicts: vec![restoring_mode(&database)],
+            remedies: Vec::new(),
         }),
     }
 }
@@ -81,6 +82,7 @@ fn blame(version: &str, error: Error) -> Error {
         (Some(why), Error::Server { .. }) if !error.is_lost() => Error::Refused {
             what: format!("extension {NAME} cannot be read"),
             conflicts: vec![why, error.to_string()],
+            remedies: Vec::new(),
         },
         _ => error,
     }

@@ -130,7 +130,7 @@ async fn rows_come_into_a_schema_that_somebody_else_made() {
         run(&b, "ALTER TABLE public.customer ALTER name TYPE text, ADD extra int DEFAULT 5; DROP MATERIALIZED VIEW public.sums; DROP VIEW public.dear; \
                  ALTER TABLE public.orders ALTER total TYPE numeric(20,8), ALTER note TYPE varchar, ADD made timestamptz NOT NULL DEFAULT now()").await;
         let refused = refusal(&from, &to, &rows_only(OnRows::Refuse)).await;
-        assert!(refused.contains("table public.customer holds rows: --on-existing truncate"), "{refused}");
+        assert!(refused.contains("table public.customer holds rows"), "{refused}");
 
         let proofs =
             copy_with(&from, &to, &SourceOptions::default(), &rows_only(OnRows::Truncate)).await.unwrap();

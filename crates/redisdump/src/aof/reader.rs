@@ -263,24 +263,7 @@ impl Reader {
 
     fn step<V: Visitor>(&mut self, chunk: &[u8], visitor: &mut V) -> Result<usize, Corrupt> {
         match &mut self.state {
-            State::Begin => {
-                const MARKS: [&[u8]; 2] = [b"REDIS", b"VALKEY"];
-                let (&first, _) = chunk.split_first().unwrap_or((&0, &[]));
-                self.line.push(first);
-                self.offset += 1;
-                let is_preamble = MARKS.iter().any(|mark| self.line.starts_with(mark));
-                if !is_preamble && MARKS.iter().any(|mark| mark.starts_with(&self.line)) {
-                    return Ok(1);
-                }
-                let head = std::mem::take(&mut self.line);
-                self.offset = 0;
-                self.state = match is_preamble {
-                    true => State::Preamble(Box::new(rdb::Reader::new().try_newer(self.try_newer))),
-                    false => State::Between,
-                };
-                self.feed(&head, visitor)?;
-                Ok(1)
-            }
+            State::Begin => self.begin(chunk, visitor),
             State::Preamble(reader) => {
                 let used = reader.feed(chunk, visitor)?;
                 self.offset += used as u64;
@@ -301,33 +284,7 @@ impl Reader {
                 self.state = State::Trailing;
                 Ok(0)
             }
-            State::Between | State::Length { .. } => {
-                let end = chunk.iter().position(|byte| *byte == b'\n');
-                let used = end.map_or(chunk.len(), |at| at + 1);
-                if self.line.is_empty() && matches!(self.state, State::Between) {
-                    self.start = self.offset;
-                }
-                if self.line.is_empty()
-                    && matches!(self.state, State::Between)
-                    && !matches!(chunk.first(), Some(b'*' | b'#'))
-                {
-                    return Err(self.bad(self.start, NO_BEGINNING));
-                }
-                if self.line.len() + used >= LINE {
-                    // Reported at its beginning, however the bytes were split.
-                    let begin = self.offset - self.line.len() as u64;
-                    return Err(self.bad(begin, "a line is too long"));
-                }
-                self.line.extend_from_slice(chunk.get(..used).unwrap_or_default());
-                self.offset += used as u64;
-                if end.is_some() {
-                    let mut line = std::mem::take(&mut self.line);
-                    self.take_line(line.trim_ascii_end(), visitor)?;
-                    line.clear();
-                    self.line = line;
-                }
-                Ok(used)
-            }
+            State::Between | State::Length { .. } => self.read_line(chunk, visitor),
             State::Argument { left, bytes } => {
                 let left = *left;
                 let used = usize::try_from(*bytes).unwrap_or(usize::MAX).min(chunk.len());
@@ -364,6 +321,55 @@ impl Reader {
                 Ok(chunk.len())
             }
         }
+    }
+
+    /// Decides by the first bytes whether the file has an RDB preamble.
+    fn begin<V: Visitor>(&mut self, chunk: &[u8], visitor: &mut V) -> Result<usize, Corrupt> {
+        const MARKS: [&[u8]; 2] = [b"REDIS", b"VALKEY"];
+        let (&first, _) = chunk.split_first().unwrap_or((&0, &[]));
+        self.line.push(first);
+        self.offset += 1;
+        let is_preamble = MARKS.iter().any(|mark| self.line.starts_with(mark));
+        if !is_preamble && MARKS.iter().any(|mark| mark.starts_with(&self.line)) {
+            return Ok(1);
+        }
+        let head = std::mem::take(&mut self.line);
+        self.offset = 0;
+        self.state = match is_preamble {
+            true => State::Preamble(Box::new(rdb::Reader::new().try_newer(self.try_newer))),
+            false => State::Between,
+        };
+        self.feed(&head, visitor)?;
+        Ok(1)
+    }
+
+    /// Reads a line between commands, or the length of an argument.
+    fn read_line<V: Visitor>(&mut self, chunk: &[u8], visitor: &mut V) -> Result<usize, Corrupt> {
+        let end = chunk.iter().position(|byte| *byte == b'\n');
+        let used = end.map_or(chunk.len(), |at| at + 1);
+        if self.line.is_empty() && matches!(self.state, State::Between) {
+            self.start = self.offset;
+        }
+        if self.line.is_empty()
+            && matches!(self.state, State::Between)
+            && !matches!(chunk.first(), Some(b'*' | b'#'))
+        {
+            return Err(self.bad(self.start, NO_BEGINNING));
+        }
+        if self.line.len() + used >= LINE {
+            // Reported at its beginning, however the bytes were split.
+            let begin = self.offset - self.line.len() as u64;
+            return Err(self.bad(begin, "a line is too long"));
+        }
+        self.line.extend_from_slice(chunk.get(..used).unwrap_or_default());
+        self.offset += used as u64;
+        if end.is_some() {
+            let mut line = std::mem::take(&mut self.line);
+            self.take_line(line.trim_ascii_end(), visitor)?;
+            line.clear();
+            self.line = line;
+        }
+        Ok(used)
     }
 
     fn take_line<V: Visitor>(&mut self, line: &[u8], visitor: &mut V) -> Result<(), Corrupt> {

@@ -13,7 +13,7 @@ use crate::compare::reach::Reach;
 use crate::compare::report::{Comparison, DifferenceKind, Progress};
 use crate::convert::commands::UnsupportedValues;
 use crate::restore::{KeyChoice, Matched};
-use crate::{ConnectOptions, Error};
+use crate::{ConnectOptions, Error, ServerIdentity};
 
 /// How two sides are compared.
 #[derive(Debug, Clone)]
@@ -64,21 +64,8 @@ pub async fn compare(
         futures::try_join!(identify(&mut left_scan, left), identify(&mut right_scan, right))?;
     let (mut left_scans, mut right_scans) = (scans(left).await?, scans(right).await?);
     let choice = &options.choice;
-    let mut pair = Pair {
-        left: KeyReader::open(left, &left_id).await?,
-        right: KeyReader::open(right, &right_id).await?,
-        left_reach: Reach::of(left, &left_id).await?,
-        right_reach: Reach::of(right, &right_id).await?,
-        findings: Findings::new(options.show),
-        left_out: &options.left_out,
-        choice,
-    };
+    let mut pair = Pair::open((left, &left_id), (right, &right_id), options).await?;
     let counters = pair.left.has_counters() && pair.right.has_counters();
-    pair.left.counters(counters);
-    pair.right.counters(counters);
-    if choice.drop_field_expiries {
-        pair.left.without_field_expiries();
-    }
     let left_dbs: BTreeSet<u64> = pair.left.databases(&left_id).await?.into_keys().collect();
     let right_dbs: BTreeSet<u64> = pair.right.databases(&right_id).await?.into_keys().collect();
     let arriving = left_dbs.iter().filter(|db| choice.has_database(**db)).map(|db| choice.database(*db));
@@ -117,25 +104,11 @@ pub async fn compare(
         if !right_dbs.contains(&db) {
             continue;
         }
-        pair.right.select(db).await?;
-        for connection in &mut right_scans {
-            connection.ask(&[b"SELECT", db.to_string().as_bytes()]).await?;
-            let mut scan = Scan::of_chosen(connection);
-            while let Some(keys) = scan.next().await? {
-                for batch in keys.chunks(BATCH * 8) {
-                    pair.only_right(db, &origins, batch, &mut names).await?;
-                }
-            }
-        }
+        pair.scan_right(db, &origins, &mut right_scans, &mut names).await?;
     }
     matched.finish(choice)?;
     let libraries = (pair.left.functions(&left_id).await?, pair.right.functions(&right_id).await?);
-    for (key_reader, options) in [(&mut pair.left, left), (&mut pair.right, right)] {
-        if key_reader.changed().await? {
-            let changes = vec!["slots or roles moved: compare again".to_owned()];
-            return Err(Error::ClusterChanged { target: options.display().to_string(), changes });
-        }
-    }
+    pair.refuse_changed(left, right).await?;
     let functions_equal = match libraries {
         // For a partial choice, additional keys of the right side are not looked for.
         (Some(of_left), of_right) if choice.is_part() => {
@@ -181,7 +154,63 @@ struct Pair<'a> {
     choice: &'a KeyChoice,
 }
 
-impl Pair<'_> {
+impl<'a> Pair<'a> {
+    /// Connects to both sides, which agree on what is part of the digests.
+    async fn open(
+        (left, left_id): (&ConnectOptions, &ServerIdentity),
+        (right, right_id): (&ConnectOptions, &ServerIdentity),
+        options: &'a CompareOptions,
+    ) -> Result<Pair<'a>, Error> {
+        let mut pair = Pair {
+            left: KeyReader::open(left, left_id).await?,
+            right: KeyReader::open(right, right_id).await?,
+            left_reach: Reach::of(left, left_id).await?,
+            right_reach: Reach::of(right, right_id).await?,
+            findings: Findings::new(options.show),
+            left_out: &options.left_out,
+            choice: &options.choice,
+        };
+        let counters = pair.left.has_counters() && pair.right.has_counters();
+        pair.left.counters(counters);
+        pair.right.counters(counters);
+        if pair.choice.drop_field_expiries {
+            pair.left.without_field_expiries();
+        }
+        Ok(pair)
+    }
+
+    /// Looks for additional keys in database `db` of the right side.
+    async fn scan_right(
+        &mut self,
+        db: u64,
+        origins: &[u64],
+        scans: &mut [Connection],
+        names: &mut Names,
+    ) -> Result<(), Error> {
+        self.right.select(db).await?;
+        for connection in scans {
+            connection.ask(&[b"SELECT", db.to_string().as_bytes()]).await?;
+            let mut scan = Scan::of_chosen(connection);
+            while let Some(keys) = scan.next().await? {
+                for batch in keys.chunks(BATCH * 8) {
+                    self.only_right(db, origins, batch, names).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses the result if a cluster changed meanwhile, so that SCAN may have missed keys.
+    async fn refuse_changed(&mut self, left: &ConnectOptions, right: &ConnectOptions) -> Result<(), Error> {
+        for (key_reader, options) in [(&mut self.left, left), (&mut self.right, right)] {
+            if key_reader.changed().await? {
+                let changes = vec!["slots or roles moved: compare again".to_owned()];
+                return Err(Error::ClusterChanged { target: options.display().to_string(), changes });
+            }
+        }
+        Ok(())
+    }
+
     /// The later of the two clocks: what has expired by one of them may be missing from its server.
     fn now(&self) -> i64 {
         self.left.now().max(self.right.now())

@@ -100,19 +100,7 @@ impl StreamWalk {
                     At::Done
                 }
             }
-            At::Groups => {
-                let name = cursor.text()?;
-                let last_id = id(cursor)?;
-                let read = match self.version {
-                    1 => estimate_entries_read(&self.meta, self.first_id, last_id),
-                    // The server stores -1 for "unknown".
-                    _ => Some(cursor.count()?).filter(|read| *read != u64::MAX),
-                };
-                let pending = cursor.count()?;
-                out.group(name.bytes(scratch)?, last_id, read);
-                self.groups_left -= 1;
-                At::Pending(pending)
-            }
+            At::Groups => self.group(cursor, scratch, out)?,
             At::Pending(0) => {
                 self.consumers_left = cursor.count()?;
                 At::Consumers
@@ -135,51 +123,57 @@ impl StreamWalk {
                 out.nacked(StreamId::from_bytes(cursor.array()?));
                 At::Nacked(left - 1)
             }
-            At::Consumers => {
-                let name = cursor.text()?;
-                let seen = cursor.millis()?;
-                let active = if self.version >= 3 { Some(cursor.millis()?) } else { None };
-                let owned = cursor.count()?;
-                out.consumer(name.bytes(scratch)?, seen);
-                if let Some(at) = active {
-                    out.active(at);
-                }
-                self.consumers_left -= 1;
-                At::Owned(owned)
-            }
+            At::Consumers => self.consumer(cursor, scratch, out)?,
             At::Owned(0) => At::Consumers,
             At::Owned(left) => {
                 out.owned(StreamId::from_bytes(cursor.array()?));
                 At::Owned(left - 1)
             }
-            // The settings (duration, maximum), then for each producer its ids and their entries, then two counters.
-            // Only the number of producers is reported: the table is a cache that expires by itself.
-            At::Idempotency => {
-                cursor.count()?;
-                cursor.count()?;
-                let producers = cursor.count()?;
-                out.producers(producers);
-                At::Producers(producers)
-            }
-            At::Producers(0) => At::Totals,
-            At::Producers(left) => {
-                cursor.text()?;
-                At::Iids { left: cursor.count()?, producers: left - 1 }
-            }
-            At::Iids { left: 0, producers } => At::Producers(producers),
-            At::Iids { left, producers } => {
-                cursor.text()?;
-                id(cursor)?;
-                At::Iids { left: left - 1, producers }
-            }
-            At::Totals => {
-                cursor.count()?;
-                cursor.count()?;
-                At::Done
+            At::Idempotency | At::Producers(_) | At::Iids { .. } | At::Totals => {
+                idempotency(self.at, cursor, out)?
             }
             At::Done => At::Done,
         };
         Ok(matches!(self.at, At::Done))
+    }
+
+    /// The header of a consumer group.
+    fn group<E: Elements>(
+        &mut self,
+        cursor: &mut Cursor<'_>,
+        scratch: &mut Vec<u8>,
+        out: &mut E,
+    ) -> Result<At, Stop> {
+        let name = cursor.text()?;
+        let last_id = id(cursor)?;
+        let read = match self.version {
+            1 => estimate_entries_read(&self.meta, self.first_id, last_id),
+            // The server stores -1 for "unknown".
+            _ => Some(cursor.count()?).filter(|read| *read != u64::MAX),
+        };
+        let pending = cursor.count()?;
+        out.group(name.bytes(scratch)?, last_id, read);
+        self.groups_left -= 1;
+        Ok(At::Pending(pending))
+    }
+
+    /// The header of a consumer.
+    fn consumer<E: Elements>(
+        &mut self,
+        cursor: &mut Cursor<'_>,
+        scratch: &mut Vec<u8>,
+        out: &mut E,
+    ) -> Result<At, Stop> {
+        let name = cursor.text()?;
+        let seen = cursor.millis()?;
+        let active = if self.version >= 3 { Some(cursor.millis()?) } else { None };
+        let owned = cursor.count()?;
+        out.consumer(name.bytes(scratch)?, seen);
+        if let Some(at) = active {
+            out.active(at);
+        }
+        self.consumers_left -= 1;
+        Ok(At::Owned(owned))
     }
 
     fn read_meta(&self, cursor: &mut Cursor<'_>) -> Result<StreamMeta, Stop> {
@@ -248,6 +242,38 @@ impl StreamWalk {
             Some(_) => Err(BAD),
         }
     }
+}
+
+/// One step in a stream's table of idempotent producers: the settings (duration, maximum), then for each producer its ids
+/// and their entries, then two counters. Only the number of producers is reported: the table is a cache that expires by
+/// itself.
+fn idempotency<E: Elements>(at: At, cursor: &mut Cursor<'_>, out: &mut E) -> Result<At, Stop> {
+    Ok(match at {
+        At::Idempotency => {
+            cursor.count()?;
+            cursor.count()?;
+            let producers = cursor.count()?;
+            out.producers(producers);
+            At::Producers(producers)
+        }
+        At::Producers(0) => At::Totals,
+        At::Producers(left) => {
+            cursor.text()?;
+            At::Iids { left: cursor.count()?, producers: left - 1 }
+        }
+        At::Iids { left: 0, producers } => At::Producers(producers),
+        At::Iids { left, producers } => {
+            cursor.text()?;
+            id(cursor)?;
+            At::Iids { left: left - 1, producers }
+        }
+        At::Totals => {
+            cursor.count()?;
+            cursor.count()?;
+            At::Done
+        }
+        other => other,
+    })
 }
 
 /// The number of entries that a group has read, for streams from before 7.0, which do not store it: the rule by which

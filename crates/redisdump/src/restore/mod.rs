@@ -47,7 +47,7 @@ use pipeline::{Pipeline, Queue};
 use stats::RestoreStats;
 
 use crate::client::identity::{clock, identify};
-use crate::client::wire::{Connection, Writer};
+use crate::client::wire::{Connection, Reader as WireReader, Writer};
 use crate::compare::report::Progress;
 use crate::convert::commands::{PlaceholderExpiries, UnsupportedValues};
 use crate::rdb::Reader;
@@ -204,23 +204,9 @@ where
     let feeding = Feed { server: &server, settings, on_progress };
     let feed = feeding.run(stream, &mut rdb, &mut loader, &mut outlets);
     let stats = RestoreStats::new(&target, skip);
-    let check = futures::future::try_join_all(readers.iter_mut().map(|(reader, awaited)| {
-        let stats = &stats;
-        async move {
-            while let Some(batch) = awaited.recv().await {
-                let mut rest = batch.sent.as_slice();
-                while !rest.is_empty() {
-                    let (taken, missing) = rest.split_at(reader.take_ok(rest.len()));
-                    stats.all_taken(taken);
-                    rest = missing;
-                    let Some((sent, behind)) = rest.split_first() else { break };
-                    rest = behind;
-                    stats.note(sent, batch.name(sent), reader.reply(OPERATION).await?)?;
-                }
-            }
-            Ok::<_, Error>(())
-        }
-    }));
+    let check = futures::future::try_join_all(
+        readers.iter_mut().map(|(reader, awaited)| check_replies(reader, awaited, &stats)),
+    );
     let (feed, check) = {
         // When the server refuses a key, feeding must stop as well, and the refusal is what is reported.
         let mut feed = std::pin::pin!(feed);
@@ -257,6 +243,29 @@ where
         cluster: None,
     };
     Ok((report, loader.mortal))
+}
+
+/// Reads the replies to everything that one connection sends.
+///
+/// # Errors
+/// The server refused a command.
+async fn check_replies(
+    reader: &mut WireReader,
+    awaited: &mut mpsc::Receiver<Queue>,
+    stats: &RestoreStats<'_>,
+) -> Result<(), Error> {
+    while let Some(batch) = awaited.recv().await {
+        let mut rest = batch.sent.as_slice();
+        while !rest.is_empty() {
+            let (taken, missing) = rest.split_at(reader.take_ok(rest.len()));
+            stats.all_taken(taken);
+            rest = missing;
+            let Some((sent, behind)) = rest.split_first() else { break };
+            rest = behind;
+            stats.note(sent, batch.name(sent), reader.reply(OPERATION).await?)?;
+        }
+    }
+    Ok(())
 }
 
 /// The writing half of a connection, and the channel that tells the reading half which replies to expect.

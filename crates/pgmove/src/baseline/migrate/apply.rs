@@ -147,6 +147,7 @@ fn refuse_standby(session: &Session) -> Result<(), Error> {
     Err(Error::Refused {
         what: session.server().to_string(),
         conflicts: vec!["it is a standby, which is read-only: connect to its primary".to_owned()],
+        remedies: Vec::new(),
     })
 }
 
@@ -160,6 +161,7 @@ async fn take_lock(session: &Session) -> Result<(), Error> {
         conflicts: vec![format!(
             "another run is applying migrations to this database (advisory lock {LOCK}): wait until it ends"
         )],
+        remedies: Vec::new(),
     })
 }
 

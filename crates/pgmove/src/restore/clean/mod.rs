@@ -217,14 +217,7 @@ pub(super) async fn collisions(session: &Session, coming: &Catalog) -> Result<Ve
         .into_iter()
         .map(|(_, there)| format!("{} is here already", there.described()))
         .collect();
-    let mut found = first(found.into_iter().collect());
-    if !found.is_empty() {
-        found.push(
-            "--clean drops what is going to be made; --data-only brings only rows into it; another database is safest"
-                .to_owned(),
-        );
-    }
-    Ok(found)
+    Ok(first(found.into_iter().collect()))
 }
 
 /// How many objects of an occupied target are named.
@@ -246,20 +239,13 @@ pub(super) async fn occupied(session: &Session, coming: &Catalog) -> Result<Vec<
     let mut conflicts: Vec<String> =
         found.into_iter().map(|object| format!("it is not empty: it holds {object}")).collect();
     if total > OCCUPANTS {
-        conflicts.push(format!("… and {} objects more", total - OCCUPANTS));
+        conflicts.push(format!("… and {} more objects", total - OCCUPANTS));
     }
     for (table, condition) in config_tables(coming, &here) {
         let holds = format!("SELECT 1 FROM {table} {condition} LIMIT 1");
         if session.value(&format!("the rows of {table}"), &holds).await?.is_some() {
             conflicts.push(format!("it is not empty: configuration table {table} holds rows"));
         }
-    }
-    if !conflicts.is_empty() {
-        conflicts.push(
-            "restore into an empty database (CREATE DATABASE … makes one, or --create), or choose how to handle existing data: \
-             --clean drops what is going to be made, --into-existing brings only rows into it"
-                .to_owned(),
-        );
     }
     Ok(conflicts)
 }

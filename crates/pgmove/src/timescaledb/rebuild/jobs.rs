@@ -72,6 +72,7 @@ pub(super) async fn make_job(
     let id = id.filter(|id| id.parse::<i32>().is_ok_and(|id| id > 0)).ok_or_else(|| Error::Refused {
         what: format!("{object} was not made"),
         conflicts: vec!["another one like it is there already".to_owned()],
+        remedies: Vec::new(),
     })?;
     target.session.execute(object, &statements::settle_job(&timescale.schema, job, &id)).await?;
     target.session.execute(object, "COMMIT").await?;

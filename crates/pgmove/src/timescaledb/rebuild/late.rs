@@ -30,6 +30,7 @@ pub(crate) async fn open_late(
             OnError::Stop => Err(Error::Refused {
                 what: format!("continuous aggregate {name} cannot be filled"),
                 conflicts: vec!["it is not here".to_owned()],
+                remedies: Vec::new(),
             }),
         };
     };

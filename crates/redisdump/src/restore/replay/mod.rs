@@ -60,26 +60,7 @@ pub async fn apply_aof(
     }
     let mut connection = Connection::open(options).await?;
     let server = identify(&mut connection, options).await?;
-    if !settings.choice.keeps_keys() || !settings.choice.only.is_empty() {
-        return Err(Error::Refused {
-            what: format!(
-                "{server} cannot be restored from an AOF with other names or expiries, or from some of its databases"
-            ),
-            conflicts: vec![Conflict::from(
-                "commands state names and expiries in ways that cannot be changed safely: replay the file into a server of \
-                 its own, and migrate from there",
-            )],
-        });
-    }
-    if settings.on_existing != OnExisting::Refuse && settings.flush.is_none() {
-        return Err(Error::Refused {
-            what: format!("{server} cannot be restored from an AOF in addition to its own data"),
-            conflicts: vec![Conflict::with_remedy(
-                "commands change existing keys, so that these cannot be replaced or skipped: the server must be empty",
-                Remedy::Flush { server: server.address.clone() },
-            )],
-        });
-    }
+    refuse_settings(&server, settings)?;
     let settings = RestoreOptions { on_existing: OnExisting::Refuse, ..settings.clone() };
     target_preflight::refuse_unsuitable(&mut connection, &server, &settings).await?;
     let now = clock(&mut connection).await?;
@@ -105,25 +86,7 @@ pub async fn apply_aof(
     .await
     .map_err(Error::stream)??;
     found.matched.finish(&settings.choice)?;
-    if settings.flush.is_some() && found.summary.files.iter().all(|file| file.bytes == 0) {
-        return Err(Error::Refused {
-            what: format!("{server} was to be cleared for an append-only file that is empty"),
-            conflicts: vec!["nothing would be left".into()],
-        });
-    }
-    let mut conflicts = found.conflicts();
-    conflicts.extend(missing_databases(&mut connection, &found).await?);
-    refuse_what_cannot_be_told(&server, &found, conflicts, settings.skip_unsupported)?;
-    if !settings.skip_unsupported {
-        for file in &found.summary.files {
-            let Some(length) = file.preamble_bytes else { continue };
-            let (_, unsupported) =
-                unsupported(part_of(&file.path, 0, Some(length)), options, &settings).await?;
-            if unsupported.is_serious() {
-                return Err(Error::Unsupported { target: server.to_string(), unsupported });
-            }
-        }
-    }
+    refuse_found(&server, &mut connection, &found, options, &settings).await?;
     let evicted = memory::evicted(&mut connection).await?;
     if settings.flush.is_some() {
         target_preflight::flush(&mut connection, &server).await?;
@@ -156,26 +119,72 @@ pub async fn apply_aof(
         pipeline.replay(&part.path, file, until, &on_bytes).await?;
         done += file.bytes;
     }
-    let finished = pipeline.finish();
-    let mut connection = finished.connection;
+    let (mut connection, finished) = pipeline.finish();
     fields |= finished.field_placeholders > 0;
     let settled = match based || finished.placeholders > 0 {
         true => settle::settle(&mut connection, &report.server, times, fields).await?,
         false => settle::Settled { exact: true, ..settle::Settled::default() },
     };
-    report.commands = finished.commands;
-    report.unwanted += finished.unwanted;
-    report.scripts = finished.scripts;
-    (report.error_replies, report.errors) = (finished.error_replies, finished.errors);
-    report.empty_streams = finished.empty_streams;
-    (report.undated_expiries, report.stream_counters_left_out) = (finished.undated, finished.counters);
-    (report.refused, report.refusals) = (finished.refused, finished.refusals);
-    (report.expired, report.expired_fields) = (settled.expired, settled.expired_fields);
-    report.expiry_exact = settled.exact;
+    report.replayed(finished, &settled);
     let after = memory::evicted(&mut connection).await?;
     report.evicted = evicted.zip(after).map_or(0, |(before, after)| after.saturating_sub(before));
     report.keys = databases(&mut connection, &report.server).await?.values().sum();
     Ok(report)
+}
+
+/// Refuses a file that the server cannot replay as a whole; nothing was written yet.
+async fn refuse_found(
+    server: &ServerIdentity,
+    connection: &mut Connection,
+    found: &Preflight,
+    options: &ConnectOptions,
+    settings: &RestoreOptions,
+) -> Result<(), Error> {
+    if settings.flush.is_some() && found.summary.files.iter().all(|file| file.bytes == 0) {
+        return Err(Error::Refused {
+            what: format!("{server} was to be cleared for an append-only file that is empty"),
+            conflicts: vec!["nothing would be left".into()],
+        });
+    }
+    let mut conflicts = found.conflicts();
+    conflicts.extend(missing_databases(connection, &found).await?);
+    refuse_what_cannot_be_told(server, found, conflicts, settings.skip_unsupported)?;
+    if !settings.skip_unsupported {
+        for file in &found.summary.files {
+            let Some(length) = file.preamble_bytes else { continue };
+            let (_, unsupported) =
+                unsupported(part_of(&file.path, 0, Some(length)), options, settings).await?;
+            if unsupported.is_serious() {
+                return Err(Error::Unsupported { target: server.to_string(), unsupported });
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Refuses settings that a replay of commands cannot follow.
+fn refuse_settings(server: &ServerIdentity, settings: &RestoreOptions) -> Result<(), Error> {
+    if !settings.choice.keeps_keys() || !settings.choice.only.is_empty() {
+        return Err(Error::Refused {
+            what: format!(
+                "{server} cannot be restored from an AOF with other names or expiries, or from some of its databases"
+            ),
+            conflicts: vec![Conflict::from(
+                "commands state names and expiries in ways that cannot be changed safely: replay the file into a server of \
+                 its own, and migrate from there",
+            )],
+        });
+    }
+    if settings.on_existing != OnExisting::Refuse && settings.flush.is_none() {
+        return Err(Error::Refused {
+            what: format!("{server} cannot be restored from an AOF in addition to its own data"),
+            conflicts: vec![Conflict::with_remedy(
+                "commands change existing keys, so that these cannot be replaced or skipped: the server must be empty",
+                Remedy::Flush { server: server.address.clone() },
+            )],
+        });
+    }
+    Ok(())
 }
 
 /// Refuses a point in time for which the files do not determine the contents.

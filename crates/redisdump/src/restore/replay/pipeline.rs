@@ -1,6 +1,5 @@
 //! Sends the commands of one file after another while the replies to earlier ones are read.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Instant;
 
@@ -9,7 +8,7 @@ use tokio::sync::mpsc;
 
 use super::error_reply::is_of_target;
 use super::preflight::{Against, LONGEST};
-use super::report::UndatedExpiries;
+use super::report::Finished;
 use super::translate::Translator;
 use super::{NAMED, part_of, shown_command};
 use crate::Error;
@@ -18,8 +17,7 @@ use crate::client::wire::{self, Connection, Failed};
 use crate::rdb::{self, Elements};
 use crate::restore::WINDOW;
 use crate::restore::feed::pause;
-use crate::restore::settings::BATCH;
-use crate::restore::settings::RestoreOptions;
+use crate::restore::settings::{BATCH, ReplayOptions, RestoreOptions};
 
 const OPERATION: &str = "replaying commands; their effects remain there: clear it before retrying";
 /// Maximum number of commands of a transaction that are kept by name until EXEC answers.
@@ -74,23 +72,6 @@ struct Checked {
     /// Answered with an error that the server which wrote the file ignored as well.
     errors: u64,
     error_replies: Vec<String>,
-}
-
-/// The result of a replay.
-pub(super) struct Finished {
-    pub(super) connection: Connection,
-    pub(super) commands: u64,
-    pub(super) unwanted: u64,
-    pub(super) scripts: BTreeMap<String, u64>,
-    pub(super) refused: Vec<String>,
-    pub(super) refusals: u64,
-    pub(super) error_replies: Vec<String>,
-    pub(super) errors: u64,
-    pub(super) undated: Option<UndatedExpiries>,
-    pub(super) counters: u64,
-    pub(super) empty_streams: u64,
-    pub(super) placeholders: u64,
-    pub(super) field_placeholders: u64,
 }
 
 /// Receives the file's commands and prepares those for the target.
@@ -236,7 +217,7 @@ impl<'a> Pipeline<'a> {
             drop(sent);
             Ok::<_, Error>(())
         };
-        let (skip, strict) = (settings.skip_unsupported, settings.replay.strict);
+        let skip = settings.skip_unsupported;
         let target = &self.target;
         let check = async {
             let mut transaction: Option<Transaction> = None;
@@ -244,34 +225,13 @@ impl<'a> Pipeline<'a> {
                 let failed = replies.outcome(OPERATION).await?;
                 match failed {
                     None => checked.answered(what, &mut transaction),
-                    Some(Failed { place, message, errors }) => {
-                        // The replies begin with the one to the command after MULTI.
-                        let within =
-                            place.and_then(|at| transaction.as_ref()?.first.get(usize::try_from(at).ok()?));
-                        let text = refused_by_server(path, &what, within, place);
-                        if !strict && !is_of_target(&message) {
-                            checked.ignored(what, errors, format!("{text}: {message}"), &mut transaction);
-                            continue;
-                        }
-                        if !skip {
-                            return Err(Error::Server {
-                                target: target.clone(),
-                                operation: text,
-                                message: format!(
-                                    "{message}. It has taken {} commands before, whose effects stay there: empty it before \
-                                     the next try",
-                                    checked.commands
-                                ),
-                            });
-                        }
-                        checked.refusals += 1;
-                        if checked.refused.len() < NAMED {
-                            checked.refused.push(format!("{text}: {message}"));
-                        }
-                        if what.kind == Kind::Exec {
-                            transaction = None;
-                        }
-                    }
+                    Some(failed) => checked
+                        .failed(path, what, failed, &mut transaction, &settings.replay, skip)
+                        .map_err(|(operation, message)| Error::Server {
+                            target: target.clone(),
+                            operation,
+                            message,
+                        })?,
                 }
             }
             Ok::<_, Error>(())
@@ -288,11 +248,11 @@ impl<'a> Pipeline<'a> {
         }
     }
 
-    pub(super) fn finish(self) -> Finished {
+    /// The connection, and the result.
+    pub(super) fn finish(self) -> (Connection, Finished) {
         let Pipeline { translator, connection, checked, mut left_out, lefts, .. } = self;
         left_out.extend(checked.refused);
-        Finished {
-            connection,
+        let finished = Finished {
             commands: checked.commands,
             unwanted: translator.unwanted,
             scripts: translator.scripts,
@@ -305,7 +265,8 @@ impl<'a> Pipeline<'a> {
             empty_streams: translator.empty_streams,
             placeholders: translator.placeholders,
             field_placeholders: translator.field_placeholders,
-        }
+        };
+        (connection, finished)
     }
 }
 
@@ -325,6 +286,40 @@ impl Told<'_, '_> {
 }
 
 impl Checked {
+    /// Handles an error reply: ignored, counted as refused, or the operation and message of an error.
+    fn failed(
+        &mut self,
+        path: &Path,
+        what: Sent,
+        Failed { place, message, errors }: Failed,
+        transaction: &mut Option<Transaction>,
+        options: &ReplayOptions,
+        skip: bool,
+    ) -> Result<(), (String, String)> {
+        // The replies begin with the one to the command after MULTI.
+        let within = place.and_then(|at| transaction.as_ref()?.first.get(usize::try_from(at).ok()?));
+        let text = refused_by_server(path, &what, within, place);
+        if !options.strict && !is_of_target(&message) {
+            self.ignored(what, errors, format!("{text}: {message}"), transaction);
+            return Ok(());
+        }
+        if !skip {
+            let before = self.commands;
+            let message = format!(
+                "{message}. It has executed {before} commands before, whose effects remain there: clear it before retrying"
+            );
+            return Err((text, message));
+        }
+        self.refusals += 1;
+        if self.refused.len() < NAMED {
+            self.refused.push(format!("{text}: {message}"));
+        }
+        if what.kind == Kind::Exec {
+            *transaction = None;
+        }
+        Ok(())
+    }
+
     fn answered(&mut self, what: Sent, transaction: &mut Option<Transaction>) {
         match (what.kind, transaction.as_mut()) {
             (Kind::Multi, _) => {

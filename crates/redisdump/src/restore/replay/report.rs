@@ -1,9 +1,11 @@
 //! The result of the replay of an AOF.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::Serialize;
 
+use super::settle::Settled;
 use crate::ServerIdentity;
 use crate::aof::{AofSummary, Cut, CutReason, FileSummary};
 
@@ -150,7 +152,36 @@ fn named(f: &mut fmt::Formatter<'_>, what: &str, first: &[String], all: u64) -> 
     }
 }
 
+/// The result of a replay.
+pub(super) struct Finished {
+    pub(super) commands: u64,
+    pub(super) unwanted: u64,
+    pub(super) scripts: BTreeMap<String, u64>,
+    pub(super) refused: Vec<String>,
+    pub(super) refusals: u64,
+    pub(super) error_replies: Vec<String>,
+    pub(super) errors: u64,
+    pub(super) undated: Option<UndatedExpiries>,
+    pub(super) counters: u64,
+    pub(super) empty_streams: u64,
+    pub(super) placeholders: u64,
+    pub(super) field_placeholders: u64,
+}
+
 impl AofReport {
+    /// Adds the result of the commands, after the base.
+    pub(super) fn replayed(&mut self, finished: Finished, settled: &Settled) {
+        self.commands = finished.commands;
+        self.unwanted += finished.unwanted;
+        self.scripts = finished.scripts;
+        (self.error_replies, self.errors) = (finished.error_replies, finished.errors);
+        self.empty_streams = finished.empty_streams;
+        (self.undated_expiries, self.stream_counters_left_out) = (finished.undated, finished.counters);
+        (self.refused, self.refusals) = (finished.refused, finished.refusals);
+        (self.expired, self.expired_fields) = (settled.expired, settled.expired_fields);
+        self.expiry_exact = settled.exact;
+    }
+
     /// For files that have been read, before anything is sent.
     pub(super) fn new(server: ServerIdentity, summary: &AofSummary) -> AofReport {
         AofReport {
