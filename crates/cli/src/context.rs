@@ -2,13 +2,17 @@
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, OnceLock};
 
 use anyhow::Context as _;
+use chrono::{DateTime, Utc};
 
 use crate::config::{self, Config, ConfigError, Secrets, expand};
 use crate::exit::{self, Exit};
 use crate::failure;
 use crate::redact::without_user;
+use crate::report::document::{Document, ReportFile};
+use crate::report::status::Proof;
 use crate::shared_args::Shared;
 use crate::ui::stdout::{self, Stdout};
 use crate::ui::{self, Progress};
@@ -31,6 +35,9 @@ pub(crate) struct Context {
     repository: Option<String>,
     key_file: Option<PathBuf>,
     identities: Vec<PathBuf>,
+    started_at: DateTime<Utc>,
+    report: OnceLock<(ReportFile, &'static str)>,
+    rehearsals: Mutex<Vec<Proof>>,
 }
 
 impl Context {
@@ -66,6 +73,9 @@ impl Context {
             repository: shared.repository,
             key_file: shared.key_file,
             identities: shared.identity,
+            started_at: Utc::now(),
+            report: OnceLock::new(),
+            rehearsals: Mutex::new(Vec::new()),
         })
     }
 
@@ -189,17 +199,64 @@ impl Context {
         std::thread::available_parallelism().map_or(2, std::num::NonZero::get).clamp(2, 8)
     }
 
+    /// Has the outcome of this command written to a file too.
+    pub(crate) fn report_to(&self, file: Option<&ReportFile>, command: &'static str) -> anyhow::Result<()> {
+        if let Some(file) = file {
+            file.try_out()?;
+            let _ = self.report.set((file.clone(), command));
+        }
+        Ok(())
+    }
+
+    /// Earlier rehearsals and the one of this run, for the report.
+    pub(crate) fn note_rehearsals(&self, rehearsals: Vec<Proof>) {
+        if let Ok(mut noted) = self.rehearsals.lock() {
+            *noted = rehearsals;
+        }
+    }
+
+    /// Writes the report of a command that failed, if one is to be written.
+    pub(crate) fn conclude_failed(&self, error: &anyhow::Error) {
+        let failure = failure::Failure::of(error);
+        let written = self.write_report(exit::code_of(error), &failure.json(), || failure.render());
+        if let Err(error) = written {
+            self.progress.warn(format!("{error:#}"));
+        }
+    }
+
+    fn write_report<T: serde::Serialize>(
+        &self,
+        exit: Exit,
+        report: &T,
+        text: impl FnOnce() -> String,
+    ) -> anyhow::Result<()> {
+        let Some((file, command)) = self.report.get() else { return Ok(()) };
+        file.write(&Document {
+            command,
+            exit_code: exit.code(),
+            started_at: self.started_at,
+            tool: concat!("dbhaul ", env!("CARGO_PKG_VERSION")),
+            host: crate::jobs::nightly::host(),
+            text: text(),
+            report: serde_json::to_value(report)?,
+            timeline: self.progress.recorded(),
+            rehearsals: self.rehearsals.lock().map(|noted| noted.clone()).unwrap_or_default(),
+            zone: self.zone(),
+        })
+    }
+
     /// Ends a command: prints its report, unless it succeeded and `--quiet` asks for silence. For what a command is
     /// asked to show, see [`Context::print`].
     pub(crate) fn conclude<T: serde::Serialize>(
         &self,
         exit: Exit,
         report: &T,
-        text: impl FnOnce() -> String,
+        text: impl Fn() -> String,
     ) -> anyhow::Result<Exit> {
         if !self.quiet || self.json || exit != Exit::Done {
-            self.print(report, text)?;
+            self.print(report, &text)?;
         }
+        self.write_report(exit, report, &text)?;
         Ok(exit)
     }
 

@@ -61,7 +61,11 @@ fn main() -> ExitCode {
         if matches!(cli.command, args::Command::Nightly(_)) {
             return commands::run(cli.command, &context).await;
         }
-        interrupt::stop_on_signal(commands::run(cli.command, &context)).await
+        let result = interrupt::stop_on_signal(commands::run(cli.command, &context)).await;
+        if let Err(error) = &result {
+            context.conclude_failed(error);
+        }
+        result
     });
     // A worker stuck in a system call must not keep a stopped program alive.
     runtime.shutdown_timeout(std::time::Duration::from_secs(5));

@@ -62,8 +62,8 @@ pub use compare::{
     Stored, TableComparison, compare, compare_sides,
 };
 pub use connect::{
-    ByteStream, ConnectOptions, Dialer, Dialing, Environment, ServerIdentity, Session, Way, connect,
-    databases_named, drop_scratch_database, lacking_extensions, query_text,
+    ByteStream, ConnectOptions, Dialer, Dialing, Environment, Preflight, ServerIdentity, Session, Way,
+    connect, databases_named, drop_scratch_database, lacking_extensions, preflight, query_text,
 };
 
 pub use digest::{Digest, TableProof};

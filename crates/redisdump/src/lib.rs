@@ -61,6 +61,7 @@ pub use client::dialer::{ByteStream, Destination, Dialer, Dialing, Way};
 pub use client::identity::ServerIdentity;
 pub use client::lineage::refuse_shared_data;
 pub use client::options::{ConnectOptions, Environment, TlsFiles};
+pub use client::preflight::{BufferLimit, Preflight, preflight};
 pub use client::write_position::{WritePosition, write_position};
 pub use cluster::{merge_rdb, wait_until_settled};
 pub use compare::digest_log::DigestLog;

@@ -5,6 +5,7 @@ use clap::{Args, ValueEnum};
 use crate::commands::filter::FilterArgs;
 use crate::commands::job::configured_source;
 use crate::commands::reading::ReadingArgs;
+use crate::commands::report::ReportArgs;
 use crate::commands::sources;
 use crate::config::Kind;
 use crate::context::Context;
@@ -87,6 +88,8 @@ pub(crate) struct BackupArgs {
     /// not encrypted.
     #[arg(long = "tag", value_name = "TAG", value_parser = tag)]
     tags: Vec<String>,
+    #[command(flatten)]
+    report: ReportArgs,
     /// Do not apply retention afterwards
     #[arg(long)]
     no_forget: bool,
@@ -114,6 +117,7 @@ enum CaptureArg {
 }
 
 pub(super) async fn run(args: BackupArgs, context: &Context) -> anyhow::Result<Exit> {
+    args.report.apply("backup", context)?;
     let mut endpoints =
         sources::chosen(&args.sources, args.postgres.as_deref(), args.redis.as_deref(), context)?;
     sources::apply_baseline(&mut endpoints, args.baseline, args.environment);

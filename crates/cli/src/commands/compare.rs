@@ -9,6 +9,7 @@ use crate::commands::inspect::is_path;
 use crate::commands::job::JobArgs;
 use crate::commands::locks::LockArgs;
 use crate::commands::redis_keys::RedisKeyArgs;
+use crate::commands::report::ReportArgs;
 use crate::commands::side;
 use crate::commands::target::renamed;
 use crate::context::Context;
@@ -57,6 +58,8 @@ pub(crate) struct CompareArgs {
     #[arg(long, value_name = "FILE", alias = "to-password-file")]
     right_password_file: Option<PathBuf>,
     #[command(flatten)]
+    report: ReportArgs,
+    #[command(flatten)]
     job: JobArgs,
     /// Compare the definitions of PostgreSQL objects, but no rows
     #[arg(long)]
@@ -94,6 +97,7 @@ pub(crate) struct CompareArgs {
 }
 
 pub(super) async fn run(args: CompareArgs, context: &Context) -> anyhow::Result<Exit> {
+    args.report.apply("compare", context)?;
     let mut stored = false;
     for text in [&args.left, &args.right] {
         stored |= !is_url(text) && !is_file(text) && side::configured(text, context)?.is_none();

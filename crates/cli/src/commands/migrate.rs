@@ -6,6 +6,7 @@ use clap::Args;
 
 use crate::commands::filter::FilterArgs;
 use crate::commands::reading::ReadingArgs;
+use crate::commands::report::ReportArgs;
 use crate::commands::side::{FROM, TO, side};
 use crate::commands::sources;
 use crate::commands::target::TargetArgs;
@@ -52,6 +53,8 @@ pub(crate) struct MigrateArgs {
     filter: FilterArgs,
     #[command(flatten)]
     target: TargetArgs,
+    #[command(flatten)]
+    report: ReportArgs,
     /// Check the target's schema against this baseline; a failed check makes the exit code 3
     #[arg(long, value_name = "FILE", help_heading = "PostgreSQL target")]
     baseline: Option<PathBuf>,
@@ -61,6 +64,7 @@ pub(crate) struct MigrateArgs {
 }
 
 pub(super) async fn run(args: MigrateArgs, context: &Context) -> anyhow::Result<Exit> {
+    args.report.apply("migrate", context)?;
     let mut from = [side(&FROM, &args.from, args.from_password_file.as_deref(), context)?];
     let part = args.filter.apply(&mut from)?;
     let [from] = &from;

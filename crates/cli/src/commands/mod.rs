@@ -26,6 +26,7 @@ pub(crate) mod prune;
 mod reading;
 mod redis_keys;
 pub(crate) mod rehearse;
+mod report;
 pub(crate) mod restore;
 pub(crate) mod schedule;
 mod side;

@@ -5,9 +5,10 @@ use std::path::PathBuf;
 use clap::Args;
 
 use crate::commands::job::JobArgs;
+use crate::commands::report::ReportArgs;
 use crate::context::Context;
 use crate::exit::Exit;
-use crate::jobs::{baseline, rehearse};
+use crate::jobs::{baseline, rehearse, status};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -38,6 +39,8 @@ pub(crate) struct RehearseArgs {
     /// Environment whose part of the baseline applies
     #[arg(long, value_name = "NAME")]
     environment: Option<String>,
+    #[command(flatten)]
+    report: ReportArgs,
     /// Number of connections that work at the same time
     #[arg(long, short, value_name = "N")]
     jobs: Option<usize>,
@@ -63,6 +66,7 @@ struct Demonstration {
 }
 
 pub(super) async fn run(args: RehearseArgs, context: &Context) -> anyhow::Result<Exit> {
+    args.report.apply("rehearse", context)?;
     let jobs = context.jobs(args.jobs);
     #[cfg(feature = "demo")]
     if args.demonstration.demo {
@@ -75,5 +79,9 @@ pub(super) async fn run(args: RehearseArgs, context: &Context) -> anyhow::Result
     let report =
         rehearse::run(&repository, &args.job.series(context), &args.snapshot, &gate, jobs, &context.progress)
             .await?;
+    // What earlier rehearsals took is worth knowing, and no reason to fail.
+    if let Ok(rehearsals) = status::rehearsals(&repository, &report.job).await {
+        context.note_rehearsals(rehearsals);
+    }
     context.conclude(report.exit(), &report, || report.render())
 }

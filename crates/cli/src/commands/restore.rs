@@ -7,6 +7,7 @@ use clap::{Args, ValueEnum};
 use crate::commands::filter::FilterArgs;
 use crate::commands::inspect::is_path;
 use crate::commands::job::JobArgs;
+use crate::commands::report::ReportArgs;
 use crate::commands::sources;
 use crate::commands::target::TargetArgs;
 use crate::context::Context;
@@ -59,6 +60,8 @@ pub(crate) struct RestoreArgs {
     filter: FilterArgs,
     #[command(flatten)]
     target: TargetArgs,
+    #[command(flatten)]
+    report: ReportArgs,
     /// Check the restored schema against this baseline; a failed check makes the exit code 3
     #[arg(long, value_name = "FILE", help_heading = "PostgreSQL target")]
     baseline: Option<PathBuf>,
@@ -114,6 +117,7 @@ impl RestoreArgs {
 }
 
 pub(super) async fn run(args: RestoreArgs, context: &Context) -> anyhow::Result<Exit> {
+    args.report.apply("restore", context)?;
     let mut targets = sources::flagged(args.postgres.as_deref(), args.redis.as_deref(), context)?;
     if let Some(url) = &args.to {
         targets.push(Endpoint::from_url("target", url, None, context)?);

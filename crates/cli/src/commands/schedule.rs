@@ -208,7 +208,7 @@ pub(super) async fn run(args: ScheduleArgs, context: &Context) -> anyhow::Result
         Action::Print(_) => context.print(&files, || printed(&files))?,
         Action::Install(InstallArgs { to, .. }) => {
             let done = install(scheduler, &plan, &files, to.as_deref())?;
-            return context.conclude(Exit::Done, &files, || done);
+            return context.conclude(Exit::Done, &files, || done.clone());
         }
         Action::Remove(RemoveArgs { to, .. }) => {
             let done = remove(scheduler, &files, to.as_deref())?;

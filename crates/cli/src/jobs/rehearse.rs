@@ -79,6 +79,7 @@ pub(crate) async fn attempt(
         failed: Vec::new(),
         damaged: false,
         seconds: 0.0,
+        job: manifest.job.clone(),
         age_seconds: (Utc::now() - manifest.taken_at).num_seconds(),
     };
     let mut last = None;

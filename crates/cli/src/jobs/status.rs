@@ -124,6 +124,20 @@ pub(crate) async fn run(status: &Status<'_>) -> anyhow::Result<StatusReport> {
     })
 }
 
+/// The newest rehearsal of each snapshot of a job, oldest first: what restoring took.
+pub(crate) async fn rehearsals(repository: &Repository, job: &str) -> anyhow::Result<Vec<Proof>> {
+    let attested = repository.newest_attestations().await?;
+    let headers = repository.headers().await?.headers;
+    let of_job: Vec<&SnapshotHeader> = headers.iter().filter(|header| header.job == job).collect();
+    let facts = Facts {
+        of_job: &of_job,
+        attested: &attested,
+        known_bad: &Default::default(),
+        held: &Default::default(),
+    };
+    Ok(facts.rehearsals())
+}
+
 fn source_problems(source: &SourceStatus, status: &Status<'_>) -> Vec<Problem> {
     let name = Some(source.name.clone());
     let mut problems = Vec::new();

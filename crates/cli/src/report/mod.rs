@@ -8,6 +8,7 @@ pub(crate) mod copy;
 #[cfg(feature = "demo")]
 pub(crate) mod demo;
 pub(crate) mod doctor;
+pub(crate) mod document;
 pub(crate) mod forget;
 pub(crate) mod html;
 pub(crate) mod import;

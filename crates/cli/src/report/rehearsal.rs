@@ -26,6 +26,8 @@ pub(crate) struct RehearsalReport {
     pub(crate) damaged: bool,
     /// Time to restore and verify everything, in seconds.
     pub(crate) seconds: f64,
+    /// The job that the snapshot is of.
+    pub(crate) job: String,
     /// How old the snapshot was then, in seconds: what would have been lost.
     pub(crate) age_seconds: i64,
 }

@@ -7,6 +7,7 @@ mod lines;
 mod meter;
 pub(crate) mod repository;
 pub(crate) mod stdout;
+mod timeline;
 
 use std::io::IsTerminal as _;
 use std::sync::Arc;
@@ -14,6 +15,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::redact::redact;
 pub(crate) use lines::{count, size};
+use timeline::Timeline;
+pub(crate) use timeline::{Recorded, Span};
 
 /// One thing that happened in a job.
 #[derive(Debug)]
@@ -43,6 +46,7 @@ pub(crate) trait Show: Send + Sync {
 pub(crate) struct Progress {
     shown: Arc<dyn Show>,
     next: Arc<AtomicU64>,
+    timeline: Arc<Timeline>,
 }
 
 impl Progress {
@@ -55,28 +59,38 @@ impl Progress {
         } else {
             Arc::new(lines::Lines::new())
         };
-        Progress { shown, next: Arc::new(AtomicU64::new(1)) }
+        Progress { shown, next: Arc::new(AtomicU64::new(1)), timeline: Arc::new(Timeline::begin()) }
     }
 
     /// Shown by somebody of the caller's.
     #[cfg(test)]
     pub(crate) fn shown_by(shown: Arc<dyn Show>) -> Progress {
-        Progress { shown, next: Arc::new(AtomicU64::new(1)) }
+        Progress { shown, next: Arc::new(AtomicU64::new(1)), timeline: Arc::new(Timeline::begin()) }
+    }
+
+    /// What was recorded since this was made.
+    pub(crate) fn recorded(&self) -> Recorded {
+        self.timeline.recorded()
+    }
+
+    fn show(&self, event: &Event<'_>) {
+        self.timeline.note(event);
+        self.shown.show(event);
     }
 
     /// Begins a stage.
     pub(crate) fn stage(&self, name: &str, total: Option<u64>) {
-        self.shown.show(&Event::Stage { name: &redact(name), total });
+        self.show(&Event::Stage { name: &redact(name), total });
     }
 
     /// A line for the reader.
     pub(crate) fn note(&self, text: impl AsRef<str>) {
-        self.shown.show(&Event::Note(&redact(text.as_ref())));
+        self.show(&Event::Note(&redact(text.as_ref())));
     }
 
     /// A line that even `--quiet` shows.
     pub(crate) fn warn(&self, text: impl AsRef<str>) {
-        self.shown.show(&Event::Warning(&redact(text.as_ref())));
+        self.show(&Event::Warning(&redact(text.as_ref())));
     }
 
     /// Asks the person at the terminal for a line; nothing where nobody is there to answer.
@@ -96,7 +110,7 @@ impl Progress {
     pub(crate) fn task(&self, name: impl Into<String>, total: Option<u64>, unit: &'static str) -> Task {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let name = redact(&name.into());
-        self.shown.show(&Event::Started { task: id, name: &name, total });
+        self.show(&Event::Started { task: id, name: &name, total });
         Task { progress: self.clone(), id, name, unit, bytes: AtomicU64::new(0), items: AtomicU64::new(0) }
     }
 }
@@ -116,14 +130,14 @@ impl Task {
     pub(crate) fn advance(&self, bytes: u64, items: u64) {
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
         self.items.fetch_add(items, Ordering::Relaxed);
-        self.progress.shown.show(&Event::Advanced { task: self.id, bytes, items });
+        self.progress.show(&Event::Advanced { task: self.id, bytes, items });
     }
 
     /// The sums so far are these (for leaves that report totals and not steps).
     pub(crate) fn reached(&self, bytes: u64, items: u64) {
         let before = self.bytes.fetch_max(bytes, Ordering::Relaxed);
         let items_before = self.items.fetch_max(items, Ordering::Relaxed);
-        self.progress.shown.show(&Event::Advanced {
+        self.progress.show(&Event::Advanced {
             task: self.id,
             bytes: bytes.saturating_sub(before),
             items: items.saturating_sub(items_before),
@@ -132,7 +146,7 @@ impl Task {
 
     /// The task is done.
     pub(crate) fn finish(self) {
-        self.progress.shown.show(&Event::Finished {
+        self.progress.show(&Event::Finished {
             task: self.id,
             name: &self.name,
             bytes: self.bytes.load(Ordering::Relaxed),

@@ -124,7 +124,8 @@ impl Timeline {
 
 impl Recording {
     fn moved(&mut self, at: Duration, bytes: u64) {
-        let moment_of = |at: Duration, moment: Duration| at.as_nanos().checked_div(moment.as_nanos()).unwrap_or(0);
+        let moment_of =
+            |at: Duration, moment: Duration| at.as_nanos().checked_div(moment.as_nanos()).unwrap_or(0);
         while moment_of(at, self.moment) >= MOST_MOMENTS as u128 {
             self.moment = self.moment.saturating_mul(2);
             self.moved = self.moved.chunks(2).map(|pair| pair.iter().sum()).collect();

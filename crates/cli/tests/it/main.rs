@@ -21,6 +21,7 @@ mod quiet;
 mod redis_folder;
 mod regression;
 mod rehearsal;
+mod reports;
 mod rooms;
 mod runbooks;
 #[path = "../../../repository/tests/it/s3_server/mod.rs"]

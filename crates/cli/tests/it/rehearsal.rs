@@ -139,12 +139,8 @@ async fn a_database_on_another_server_is_made_and_dropped() {
     let binaries = require_postgres(18).or_else(|| require_postgres(15)).unwrap();
     let scratch = Postgres::start(&binaries, PostgresOptions::default()).unwrap();
     let client = postgres(&scratch.url("postgres")).await;
-    client
-        .batch_execute(
-            "CREATE ROLE rehearsal LOGIN CREATEDB; CREATE DATABASE dbhaul_rehearsal_of_somebody_else",
-        )
-        .await
-        .unwrap();
+    client.batch_execute("CREATE ROLE rehearsal LOGIN CREATEDB").await.unwrap();
+    client.batch_execute("CREATE DATABASE dbhaul_rehearsal_of_somebody_else").await.unwrap();
     let before = databases(&scratch).await;
     let roles = "SELECT string_agg(rolname, ',' ORDER BY rolname) FROM pg_roles";
     let roles_before: String = client.query_one(roles, &[]).await.unwrap().get(0);

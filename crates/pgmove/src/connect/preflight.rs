@@ -28,7 +28,8 @@ pub struct Preflight {
     pub row_security: Vec<String>,
     /// The role can read the password hashes of roles.
     pub reads_passwords: bool,
-    /// Timeouts that the server, the database or the role sets, with their units. Sessions of this crate switch them off.
+    /// Timeouts that the database, the role or the server sets, with their units. Sessions of this crate switch them off;
+    /// of `statement_timeout` and `lock_timeout` only those of the database and the role can be seen by one.
     pub timeouts: Vec<(String, String)>,
     /// The zone that sessions begin in.
     pub zone: String,
@@ -60,6 +61,11 @@ const SETTINGS: &str = "\
                    'transaction_timeout', 'TimeZone', 'max_connections', 'max_prepared_transactions',
                    'max_locks_per_transaction') ORDER BY name";
 
+const OWN_SETTINGS: &str = "\
+    SELECT pg_catalog.unnest(setconfig) FROM pg_catalog.pg_db_role_setting
+    WHERE setrole IN (0, (SELECT oid FROM pg_catalog.pg_roles WHERE rolname = current_user))
+    AND setdatabase IN (0, (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()))";
+
 /// Asks the server, as the role that `options` name.
 ///
 /// # Errors
@@ -80,11 +86,23 @@ pub async fn preflight(options: &ConnectOptions) -> Result<Preflight, Error> {
         Some((row.get(1)?.clone()?, row.get(2)?.clone()?))
     };
     let number = |name: &str| setting(name).and_then(|(value, _)| value.parse::<u64>().ok()).unwrap_or(0);
-    let timeouts = settings.iter().filter_map(|row| {
-        let name = row.first()?.clone()?;
-        let (value, unit) = setting(&name)?;
-        (name.ends_with("_timeout") && value != "0").then(|| (name, format!("{value} {unit}")))
-    });
+    // Those of the role and the database as they are written; of the others, what this session would go back to.
+    let own = session.query(what, OWN_SETTINGS).await?;
+    let own = own.iter().filter_map(|row| row.first()?.as_ref()?.split_once('='));
+    let mut timeouts: Vec<(String, String)> = own
+        .filter(|(name, value)| name.ends_with("_timeout") && *value != "0")
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect();
+    for row in &settings {
+        let Some(name) = row.first().cloned().flatten().filter(|name| name.ends_with("_timeout")) else {
+            continue;
+        };
+        if let Some((value, unit)) = setting(&name).filter(|(value, _)| value != "0")
+            && !timeouts.iter().any(|(known, _)| *known == name)
+        {
+            timeouts.push((name, format!("{value} {unit}")));
+        }
+    }
     let clock = "SELECT (extract(epoch FROM pg_catalog.clock_timestamp()) * 1000)::bigint";
     let clock = session.value(what, clock).await?.and_then(|text| text.parse().ok()).unwrap_or(0);
     let tables = "SELECT count(*) FROM pg_catalog.pg_class WHERE relkind IN ('r', 'p') AND oid >= 16384";
@@ -102,7 +120,7 @@ pub async fn preflight(options: &ConnectOptions) -> Result<Preflight, Error> {
             .map(|(schema, name)| shown(schema, name))
             .collect(),
         reads_passwords: session.value(what, passwords).await?.as_deref() == Some("t"),
-        timeouts: timeouts.collect(),
+        timeouts,
         zone: setting("TimeZone").map(|(zone, _)| zone).unwrap_or_default(),
         clock_ms: clock,
         tables,
@@ -129,7 +147,7 @@ fn grants(role: &str, major: u32, lacking: &[(String, String)]) -> Vec<String> {
     if lacking.is_empty() {
         return Vec::new();
     }
-    let role = ident(role);
+    let role = format!("\"{}\"", role.replace('"', "\"\""));
     if major >= 14 {
         return vec![format!("GRANT pg_read_all_data TO {role}")];
     }

@@ -9,6 +9,7 @@ pub(crate) mod lineage;
 pub(crate) mod names;
 mod open;
 pub(crate) mod options;
+pub(crate) mod preflight;
 pub(crate) mod resp;
 pub(crate) mod sentinel;
 pub(crate) mod tls;

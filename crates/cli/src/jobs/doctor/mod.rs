@@ -1,6 +1,8 @@
 //! doctor = everything that a nightly run needs, tried beforehand: sources, repository, host, schedule, notices.
 
 mod host;
+mod postgres;
+mod redis;
 mod sources;
 
 use std::path::Path;
@@ -29,7 +31,7 @@ pub(crate) async fn run(
             for (endpoint, unlisted) in crate::jobs::postgres::databases::expand(&endpoints).await {
                 report.findings.extend(match unlisted {
                     Some(error) => vec![Finding::error(&endpoint.name, &error)],
-                    None => sources::check(&endpoint).await,
+                    None => sources::check(&endpoint, now).await,
                 });
             }
         }

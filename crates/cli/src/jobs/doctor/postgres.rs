@@ -20,7 +20,9 @@ pub(super) fn findings(
     let mut found = Vec::new();
     found.push(match &asked.tls {
         Some(version) => Finding::ok(name, format!("the connection is encrypted ({version})")),
-        None if asked.local => Finding::ok(name, "the connection is not encrypted, and does not leave the host"),
+        None if asked.local => {
+            Finding::ok(name, "the connection is not encrypted, and does not leave the host")
+        }
         None if endpoint.transport.is_some() => {
             Finding::ok(name, "the connection is not encrypted, and goes through a tunnel")
         }
@@ -41,7 +43,10 @@ pub(super) fn findings(
         found.push(Finding::failure(
             name,
             format!("role-passwords is set, and role {role} cannot read the password hashes of roles"),
-            format!("GRANT SELECT ON pg_catalog.pg_authid TO {}, or set role-passwords = false", quoted(role)),
+            format!(
+                "GRANT SELECT ON pg_catalog.pg_authid TO {}, or set role-passwords = false",
+                quoted(role)
+            ),
         ));
     }
     if !asked.timeouts.is_empty() {

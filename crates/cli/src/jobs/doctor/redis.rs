@@ -14,8 +14,7 @@ use crate::ui::size;
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// What a backup by replication, and by SCAN, sends.
-const RIGHTS: &str =
-    "resetchannels ~* +hello +auth +select +ping +info +psync +replconf +role +time +scan +dump +type +pttl +pexpiretime \
+const RIGHTS: &str = "resetchannels ~* +hello +auth +select +ping +info +psync +replconf +role +time +scan +dump +type +pttl +pexpiretime \
      +memory|usage +config|get +dbsize +exists";
 
 /// Asks one server, or each master of a cluster.
@@ -46,7 +45,8 @@ pub(super) async fn findings(
 }
 
 fn buffer(name: &str, limit: redisdump::BufferLimit, used: u64) -> Finding {
-    let tight = [limit.hard, limit.soft].into_iter().filter(|bytes| *bytes > 0).any(|bytes| bytes < used / 10);
+    let tight =
+        [limit.hard, limit.soft].into_iter().filter(|bytes| *bytes > 0).any(|bytes| bytes < used / 10);
     match tight {
         false => Finding::ok(name, "the output buffer of replicas is large enough"),
         true => Finding::warning(
@@ -83,7 +83,9 @@ async fn replication(endpoint: &Endpoint, options: &redisdump::ConnectOptions) -
         false => String::new(),
     };
     Some(match endpoint.capture {
-        redisdump::CaptureMethod::Psync => Finding::failure(name, format!("it cannot be replicated: {said}"), grant),
+        redisdump::CaptureMethod::Psync => {
+            Finding::failure(name, format!("it cannot be replicated: {said}"), grant)
+        }
         _ => Finding::warning(
             name,
             format!("it cannot be replicated, so that keys are read one by one (SCAN): {said}"),

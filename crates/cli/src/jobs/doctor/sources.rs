@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use chrono::{DateTime, TimeDelta, Utc};
+
 use crate::endpoint::{Connection, Endpoint};
 use crate::failure::Failure;
 use crate::report::doctor::Finding;
@@ -10,10 +12,13 @@ use crate::ui::count;
 /// How long a table that another session locks is waited for.
 const LOCK_WAIT: Duration = Duration::from_secs(2);
 
-pub(super) async fn check(endpoint: &Endpoint) -> Vec<Finding> {
+/// Tries one source. `now` is this host's clock, which runs on meanwhile.
+pub(super) async fn check(endpoint: &Endpoint, now: DateTime<Utc>) -> Vec<Finding> {
+    let began = std::time::Instant::now();
+    let clock = || now + TimeDelta::from_std(began.elapsed()).unwrap_or_default();
     match &endpoint.connection {
-        Connection::Postgres(options) => postgres(endpoint, options).await,
-        Connection::Redis(options) => redis(endpoint, options).await,
+        Connection::Postgres(options) => postgres(endpoint, options, &clock).await,
+        Connection::Redis(options) => redis(endpoint, options, &clock).await,
         Connection::Folder(folder) => vec![match std::fs::read_dir(folder).map(|_| ()) {
             Ok(()) => Finding::ok(&endpoint.name, format!("{} can be read", folder.display())),
             Err(_) if folder.is_file() => {
@@ -24,7 +29,11 @@ pub(super) async fn check(endpoint: &Endpoint) -> Vec<Finding> {
     }
 }
 
-async fn postgres(endpoint: &Endpoint, options: &pgmove::ConnectOptions) -> Vec<Finding> {
+async fn postgres(
+    endpoint: &Endpoint,
+    options: &pgmove::ConnectOptions,
+    clock: &impl Fn() -> DateTime<Utc>,
+) -> Vec<Finding> {
     let name = &endpoint.name;
     let session = match pgmove::connect(options).await {
         Ok(session) => session,
@@ -54,6 +63,11 @@ async fn postgres(endpoint: &Endpoint, options: &pgmove::ConnectOptions) -> Vec<
         ));
     }
     drop(session);
+    let asked = pgmove::preflight(options).await;
+    match &asked {
+        Ok(asked) => found.extend(super::postgres::findings(endpoint, &server.user, asked, clock())),
+        Err(error) => found.push(Finding::failure(name, error.to_string(), "")),
+    }
     let settings = pgmove::SourceOptions {
         jobs: 1,
         filter: endpoint.filter.clone(),
@@ -91,12 +105,9 @@ async fn postgres(endpoint: &Endpoint, options: &pgmove::ConnectOptions) -> Vec<
         Err(error) => {
             let error = anyhow::Error::new(error);
             let said = Failure::of(&error).line();
-            let grant = match server.major() >= 14 {
-                true => format!("GRANT pg_read_all_data TO \"{}\"", server.user.replace('"', "\"\"")),
-                false => format!(
-                    "GRANT USAGE ON SCHEMA … and GRANT SELECT ON ALL TABLES IN SCHEMA … and ON ALL SEQUENCES IN SCHEMA … TO \"{}\"",
-                    server.user.replace('"', "\"\"")
-                ),
+            let grant = match &asked {
+                Ok(asked) if !asked.grants.is_empty() => asked.grants.join("; "),
+                _ => format!("GRANT pg_read_all_data TO \"{}\"", server.user.replace('"', "\"\"")),
             };
             let hint =
                 if ["42501", "permission denied", "GRANT SELECT"].iter().any(|words| said.contains(words)) {
@@ -110,13 +121,18 @@ async fn postgres(endpoint: &Endpoint, options: &pgmove::ConnectOptions) -> Vec<
     found
 }
 
-async fn redis(endpoint: &Endpoint, options: &redisdump::ConnectOptions) -> Vec<Finding> {
+async fn redis(
+    endpoint: &Endpoint,
+    options: &redisdump::ConnectOptions,
+    clock: &impl Fn() -> DateTime<Utc>,
+) -> Vec<Finding> {
     let name = &endpoint.name;
     let mut found = Vec::new();
     match redisdump::key_count(options).await {
         Ok((server, keys)) => {
             found
                 .push(Finding::ok(name, format!("{server}, {} keys, run id {}", count(keys), server.run_id)));
+            found.extend(super::redis::findings(endpoint, options, clock()).await);
         }
         Err(error) => {
             let said = Failure::of(&error.into()).line();

@@ -136,9 +136,38 @@ mod tests {
     pub(crate) fn check(page: &str) {
         const EMPTY: [&str; 2] = ["meta", "!doctype"];
         const KNOWN: [&str; 32] = [
-            "!doctype", "html", "head", "meta", "title", "style", "body", "h1", "h2", "span", "dl", "dt", "dd", "pre",
-            "figure", "figcaption", "svg", "path", "rect", "p", "b", "details", "summary", "div", "table", "tr",
-            "th", "td", "footer", "ul", "li", "strong",
+            "!doctype",
+            "html",
+            "head",
+            "meta",
+            "title",
+            "style",
+            "body",
+            "h1",
+            "h2",
+            "span",
+            "dl",
+            "dt",
+            "dd",
+            "pre",
+            "figure",
+            "figcaption",
+            "svg",
+            "path",
+            "rect",
+            "p",
+            "b",
+            "details",
+            "summary",
+            "div",
+            "table",
+            "tr",
+            "th",
+            "td",
+            "footer",
+            "ul",
+            "li",
+            "strong",
         ];
         let mut open: Vec<String> = Vec::new();
         let mut rest = page;
@@ -175,7 +204,14 @@ mod tests {
     fn a_page_is_well_formed_and_loads_nothing() {
         let page = page(&super::super::example());
         check(&page);
-        for expected in ["Throughput", "Time by phase", "Time to restore", "Longest tasks", "class=\"broke\"", "differences found"] {
+        for expected in [
+            "Throughput",
+            "Time by phase",
+            "Time to restore",
+            "Longest tasks",
+            "class=\"broke\"",
+            "differences found",
+        ] {
             assert!(page.contains(expected), "{expected}");
         }
         assert!(page.contains("&lt;script src=&quot;http://evil/x.js&quot;&gt;"));

@@ -17,7 +17,8 @@ pub(super) fn page(document: &Document) -> String {
     let fence = "`".repeat(longest_run(&text).max(2) + 1);
     let _ = writeln!(out, "\n{fence}text\n{text}\n{fence}");
     let timeline = &document.timeline;
-    for (title, spans) in [("Time by phase", &timeline.stages[..]), ("Longest tasks", first(&timeline.tasks))] {
+    for (title, spans) in [("Time by phase", &timeline.stages[..]), ("Longest tasks", first(&timeline.tasks))]
+    {
         if spans.is_empty() {
             continue;
         }

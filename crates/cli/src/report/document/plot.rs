@@ -59,7 +59,9 @@ pub(super) fn bars(title: &str, spans: &[Span]) -> String {
 pub(super) fn history(rehearsals: &[Proof], zone: chrono_tz::Tz) -> String {
     let timed: Vec<(&Proof, f64)> =
         rehearsals.iter().filter_map(|proof| Some((proof, proof.seconds?))).collect();
-    let (Some((first, _)), Some((last, newest))) = (timed.first(), timed.last()) else { return String::new() };
+    let (Some((first, _)), Some((last, newest))) = (timed.first(), timed.last()) else {
+        return String::new();
+    };
     let longest = timed.iter().map(|(_, seconds)| *seconds).fold(0.001, f64::max);
     let mut out = format!(
         "<figure><figcaption><b>Time to restore</b>: {} now, {} at most</figcaption>\
