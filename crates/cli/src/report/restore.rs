@@ -73,7 +73,7 @@ pub(crate) struct Proven {
 pub(crate) enum TargetResult {
     /// A database.
     #[serde(rename_all = "kebab-case")]
-    Postgres(Proven),
+    Postgres(Box<Proven>),
     /// A Redis server.
     #[serde(rename_all = "kebab-case")]
     Redis {
@@ -96,7 +96,7 @@ impl TargetOutcome {
         TargetOutcome {
             source: source.to_owned(),
             server: server.to_string(),
-            result: TargetResult::Postgres(proven),
+            result: TargetResult::Postgres(Box::new(proven)),
             access: None,
             source_went_on: None,
         }
@@ -158,7 +158,8 @@ impl TargetOutcome {
     fn render(&self) -> String {
         let mut out = format!("{} -> {}\n", self.source, self.server);
         match &self.result {
-            TargetResult::Postgres(Proven { resumed, tables, views, schema, baseline, failures }) => {
+            TargetResult::Postgres(proven) => {
+                let Proven { resumed, tables, views, schema, baseline, failures } = &**proven;
                 out.extend(resumed.as_ref().map(Resumed::render));
                 match tables {
                     Some(outcomes) => out.push_str(&tables::render(outcomes)),
@@ -218,7 +219,8 @@ impl TargetOutcome {
     pub(crate) fn summary(&self) -> String {
         let verdict = if self.passed() { "equal" } else { "DIFFERENT" };
         match &self.result {
-            TargetResult::Postgres(Proven { tables: Some(tables), .. }) => {
+            TargetResult::Postgres(proven) => {
+                let Some(tables) = &proven.tables else { return format!("{}: not verified", self.source) };
                 let rows: u64 = tables.iter().map(|table| table.found.rows).sum();
                 format!("{}: {} tables, {} rows, {verdict}", self.source, tables.len(), count(rows))
             }

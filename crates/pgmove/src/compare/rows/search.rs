@@ -37,6 +37,9 @@ const SAMPLE: usize = 16;
 /// More rounds than any table needs; fewer than for ever.
 const ROUNDS: usize = 40;
 
+/// The values of a key's expressions in a row.
+type KeyBytes = Vec<Vec<u8>>;
+
 /// A side that is searched.
 pub(super) struct Searched<'a> {
     pub(super) source: &'a Source,
@@ -172,7 +175,7 @@ impl Searched<'_> {
         &self,
         object: &str,
         ranges: &[Range],
-        each: &mut (dyn FnMut(Vec<Vec<u8>>, &[u8]) + Send),
+        each: &mut (dyn FnMut(KeyBytes, &[u8]) + Send),
     ) -> Result<(), Error> {
         let width = self.relation.key.len();
         self.source
@@ -206,27 +209,26 @@ async fn rows_of(
 ) -> Result<Vec<DifferingRow>, Error> {
     let Some(ranges) = ranges.get(..first).filter(|ranges| !ranges.is_empty()) else { return Ok(Vec::new()) };
     let width = columns.len();
-    let mut unmatched: HashMap<Vec<Vec<u8>>, (u128, Vec<Cell>)> = HashMap::new();
+    let mut unmatched: HashMap<KeyBytes, (u128, Vec<Cell>)> = HashMap::new();
     left.list(object, ranges, &mut |key, row| {
         unmatched.insert(key, (xxh3_128(row), Cell::row(copy_text::fields(row), width)));
     })
     .await?;
-    let mut pairs: Vec<(Vec<Vec<u8>>, Option<Vec<Cell>>, Option<Vec<Cell>>)> = Vec::new();
+    let mut pairs: Vec<(KeyBytes, [Option<Vec<Cell>>; 2])> = Vec::new();
     right
         .list(object, ranges, &mut |key, row| match unmatched.remove(&key) {
             Some((hash, _)) if hash == xxh3_128(row) => {}
-            other => pairs.push((
-                key,
-                other.map(|(_, cells)| cells),
-                Some(Cell::row(copy_text::fields(row), width)),
-            )),
+            other => {
+                let left = other.map(|(_, cells)| cells);
+                pairs.push((key, [left, Some(Cell::row(copy_text::fields(row), width))]));
+            }
         })
         .await?;
-    pairs.extend(unmatched.into_iter().map(|(key, (_, cells))| (key, Some(cells), None)));
+    pairs.extend(unmatched.into_iter().map(|(key, (_, cells))| (key, [Some(cells), None])));
     let key: &Key = &left.relation.key;
     pairs.sort_by(|one, other| key.order(&one.0, &other.0));
     Ok(pairs
         .into_iter()
-        .map(|(_, left, right)| DifferingRow::new(&key.columns, columns, left, right))
+        .map(|(_, [left, right])| DifferingRow::new(&key.columns, columns, left, right))
         .collect())
 }

@@ -59,7 +59,7 @@ async fn complete(from: &ConnectOptions, to: &ConnectOptions) -> usize {
     number
 }
 
-async fn between(from_major: u32, to_major: u32) {
+async fn between(from_major: u32, to_major: u32, parts: &[usize]) {
     let (Some(old), Some(new)) = (server(from_major), server(to_major)) else { return };
     for server in [&old, &new] {
         for role in ROLES {
@@ -87,7 +87,7 @@ async fn between(from_major: u32, to_major: u32) {
     assert!(complete(&from, &whole).await > 3);
 
     // Made up to one statement or another.
-    for part in [1, 3, 5, 7, 9] {
+    for part in parts {
         let name = format!("part_{part}");
         run(&admin, &format!("CREATE DATABASE {name} TEMPLATE template0")).await;
         let to = options(&new, &name);
@@ -112,11 +112,13 @@ async fn between(from_major: u32, to_major: u32) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_kind_is_known_again_on_one_version() {
-    between(15, 15).await;
-    between(18, 18).await;
+    between(15, 15, &[1, 3, 5, 7, 9]).await;
+    // From 18 on a child's NOT NULL constraints may get their names by statements of their own: a table that is between
+    // these is refused, by name.
+    between(18, 18, &[1, 3, 5]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_kind_is_known_again_on_a_newer_version() {
-    between(15, 18).await;
+    between(15, 18, &[1, 3, 5, 7, 9]).await;
 }
