@@ -21,6 +21,9 @@ const ROUND: usize = 32 << 20;
 /// So many go into one message: the server refuses one that is longer than 1 GB, and a row may be nearly as long.
 const MESSAGE: usize = 4 << 20;
 
+/// A stream that is shorter goes into a transaction of one COPY.
+const SMALL: usize = 256 << 10;
+
 /// Where the rows go.
 pub(super) struct CopyIn<'a> {
     pub(super) session: &'a Session,
@@ -39,13 +42,16 @@ impl CopyIn<'_> {
     where
         E: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
-        self.session.execute(&self.object, &format!("BEGIN; {}", self.begin)).await?;
+        let mut stream = std::pin::pin!(stream.fuse());
+        let mut rest: VecDeque<Bytes> = VecDeque::new();
+        let alone = self.begin.is_empty() && self.is_small(&mut stream, &mut rest).await?;
+        if !alone {
+            self.session.execute(&self.object, &format!("BEGIN; {}", self.begin)).await?;
+        }
         let client = self.session.client();
         let copy = self.in_time(client.prepare(&self.statement)).await?.map_err(|e| self.failed(0, e))?;
-        let mut stream = std::pin::pin!(stream);
         let mut hasher = RowHasher::default();
         let mut before = 0;
-        let mut rest: VecDeque<Bytes> = VecDeque::new();
         let mut ended = false;
         while !ended {
             self.session.work();
@@ -61,9 +67,7 @@ impl CopyIn<'_> {
                 let mut piece = match next {
                     Some(Ok(piece)) => piece,
                     // Dropping the sink tells the server that the copy failed; it rolls back.
-                    Some(Err(source)) => {
-                        return Err(Error::Rows { object: self.object.clone(), source: source.into() });
-                    }
+                    Some(Err(source)) => return Err(self.broken(source)),
                     None => {
                         ended = true;
                         break;
@@ -97,8 +101,38 @@ impl CopyIn<'_> {
             }
             before = total;
         }
-        self.session.execute(&self.object, "COMMIT").await?;
+        if !alone {
+            self.session.execute(&self.object, "COMMIT").await?;
+        }
         Ok(before)
+    }
+
+    /// Reads the beginning of a stream into `rest`, and says whether it is all: one COPY is a transaction by itself, and
+    /// most tables of a large schema are small.
+    async fn is_small<E>(
+        &self,
+        stream: &mut (impl Stream<Item = Result<Bytes, E>> + Unpin),
+        rest: &mut VecDeque<Bytes>,
+    ) -> Result<bool, Error>
+    where
+        E: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let mut bytes = 0;
+        while bytes < SMALL {
+            match stream.next().await {
+                Some(Ok(piece)) => {
+                    bytes += piece.len();
+                    rest.push_back(piece);
+                }
+                Some(Err(source)) => return Err(self.broken(source)),
+                None => return Ok(true),
+            }
+        }
+        Ok(false)
+    }
+
+    fn broken(&self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
+        Error::Rows { object: self.object.clone(), source: source.into() }
     }
 
     /// The server's line numbers begin anew with each COPY: the rows before it are said.

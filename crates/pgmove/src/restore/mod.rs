@@ -1,5 +1,6 @@
 //! A database that is filled: every conflict found before anything is written; then schema, rows, indexes.
 
+mod batch;
 mod blocked;
 mod build;
 mod clean;
@@ -23,6 +24,7 @@ mod rights;
 mod row_count;
 mod run;
 mod schedule;
+mod tables;
 mod tablespaces;
 
 use std::collections::HashMap;
@@ -263,7 +265,7 @@ impl Target {
             }
         }
         if self.context.options.sections.pre_data || plan.into.is_some() {
-            run::in_order(self, plan, Section::PreData, &|_| ()).await?;
+            tables::pre_data(self, plan).await?;
             rebuild::check_license(&self.context, plan).await?;
             rebuild::make_chunks(&self.context, plan).await?;
         }

@@ -116,6 +116,7 @@ pub(crate) async fn make(
             plan.script.statements.iter_mut().for_each(|statement| tolerate(statement, &there));
         }
         warnings.extend(plan.script.warnings.iter().cloned());
+        leave_out_own_owner(session, &mut plan.script).await?;
     }
     plan.warnings = warnings;
     Ok(plan)
@@ -272,6 +273,33 @@ async fn source_and_versions(
             version / 10_000,
             catalog.server_version_num / 10_000
         ));
+    }
+    Ok(())
+}
+
+/// What a role creates is its own: nothing has to be altered for that.
+async fn leave_out_own_owner(session: &Session, script: &mut Script) -> Result<(), Error> {
+    const CREATED: [&str; 8] = [
+        "TABLE",
+        "SEQUENCE",
+        "VIEW",
+        "MATERIALIZED VIEW",
+        "FUNCTION",
+        "PROCEDURE",
+        "AGGREGATE",
+        "LARGE OBJECT",
+    ];
+    let Some(role) = session.value("the current role", "SELECT current_user").await? else { return Ok(()) };
+    let owner = format!(" OWNER TO {}", ident(&role));
+    for statement in script.statements.iter_mut().filter(|statement| statement.extension.is_none()) {
+        let altered = statement.sql.strip_prefix("ALTER ").filter(|rest| rest.ends_with(&owner));
+        if statement.owner.as_ref() == Some(&role)
+            && altered.is_some_and(|rest| {
+                CREATED.iter().any(|kind| rest.strip_prefix(kind).is_some_and(|rest| rest.starts_with(' ')))
+            })
+        {
+            statement.sql.clear();
+        }
     }
     Ok(())
 }

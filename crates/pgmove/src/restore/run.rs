@@ -5,28 +5,36 @@ use std::time::Instant;
 
 use futures::stream::{FuturesUnordered, StreamExt as _};
 
+use super::batch::{may_share, messages};
 use super::plan::LARGE_OBJECT;
 use super::{RestoreEvent, RestorePlan, Target};
 use crate::Error;
 use crate::ddl::{Section, Statement};
 use crate::quote::ident;
 
-/// Runs a section statement by statement.
+/// Runs a section in its order.
 pub(super) async fn in_order(
     target: &Target,
     plan: &RestorePlan,
     section: Section,
     on_event: &(dyn Fn(RestoreEvent) + Sync),
 ) -> Result<(), Error> {
+    let session = &target.context.session;
+    let mut shared: Vec<&Statement> = Vec::new();
     for (_, statement) in plan.script.section(section) {
         // Rows of a materialized view are rows, and large objects are data altogether.
         let data = statement.object.kind == LARGE_OBJECT || statement.fills_view();
-        if data && !target.context.options.sections.data {
+        if statement.sql.is_empty() || data && !target.context.options.sections.data {
             continue;
         }
+        if may_share(statement) {
+            shared.push(statement);
+            continue;
+        }
+        send_all(target, std::mem::take(&mut shared)).await?;
         let begun = Instant::now();
         let object = statement.object.to_string();
-        let done = target.context.session.execute(&object, &statement.sql).await;
+        let done = session.execute(&object, &statement.sql).await;
         if let (Err(error), Some(extension)) = (&done, &statement.extension)
             && error.sqlstate().is_some_and(|state| LACKING.contains(&state))
         {
@@ -36,11 +44,18 @@ pub(super) async fn in_order(
                 ident(extension)
             ));
             // It may have been in the middle of acting for another role.
-            target.context.session.execute("the session's role", "RESET SESSION AUTHORIZATION").await?;
+            session.execute("the session's role", "RESET SESSION AUTHORIZATION").await?;
             continue;
         }
         target.context.note(&object, done.map_err(|e| target.with_hint(e)))?;
         on_event(RestoreEvent::Ran { object, took: begun.elapsed() });
+    }
+    send_all(target, shared).await
+}
+
+async fn send_all(target: &Target, statements: Vec<&Statement>) -> Result<(), Error> {
+    for message in messages(statements.into_iter()) {
+        target.send(&target.context.session, &message).await?;
     }
     Ok(())
 }

@@ -9,6 +9,7 @@ use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt as _};
 use serde::Serialize;
 
+use super::batch::{STATEMENTS, together};
 use super::graph::{Graph, Node, StepNumber, Work};
 use super::{RestoreEvent, RestorePlan, Target};
 use crate::Error;
@@ -105,6 +106,25 @@ impl<'a> Waiting<'a> {
         Some(next.1)
     }
 
+    /// Further nodes as cheap as this one, which may run in the same message: a share of those that are ready, so that
+    /// the other connections have theirs.
+    fn with_others(&mut self, at: usize, running: &BTreeSet<usize>, jobs: usize) -> Vec<usize> {
+        let cheap = |at: usize| self.nodes.get(at).is_some_and(is_cheap);
+        let mut all = vec![at];
+        if !cheap(at) {
+            return all;
+        }
+        let others: Vec<(Reverse<u64>, usize)> =
+            self.ready.iter().filter(|(_, other)| cheap(*other)).take(STATEMENTS * jobs).copied().collect();
+        for other in others.iter().take(others.len().div_ceil(jobs).min(STATEMENTS - 1)) {
+            if running.iter().all(|busy| !self.conflict(other.1, *busy)) {
+                self.ready.remove(other);
+                all.push(other.1);
+            }
+        }
+        all
+    }
+
     fn done(&mut self, at: usize) {
         for next in self.needed_by.get(at).cloned().unwrap_or_default() {
             let (Some(needs), Some(node)) = (self.needs.get_mut(next), self.nodes.get(next)) else {
@@ -125,6 +145,14 @@ impl<'a> Waiting<'a> {
         })
     }
 }
+
+/// Whether a node takes hardly longer than its round trip.
+fn is_cheap(node: &Node) -> bool {
+    node.cost <= CHEAP && matches!(node.work, Work::Statement { step: None, .. } | Work::Analyze { .. })
+}
+
+/// So many microseconds: about ten pages to be read.
+const CHEAP: u64 = 1000;
 
 impl Target {
     /// Carries a graph out. `loads` are the streams that it was made of, by position: each begins when it is its turn.
@@ -148,40 +176,48 @@ impl Target {
         let mut work = FuturesUnordered::new();
         let (begun, jobs) = (Instant::now(), self.context.options.jobs.max(1));
         loop {
-            while running.len() < jobs
+            while work.len() < jobs
                 && let Some(at) = waiting.next(&running, urgent)
             {
-                let Some(node) = graph.nodes.get(at) else { continue };
-                running.insert(at);
-                let load = match &node.work {
-                    Work::Load { stream, .. } => loads.get_mut(*stream).and_then(Option::take),
+                let unit = match plan.timescale {
+                    None => waiting.with_others(at, &running, jobs),
+                    Some(_) => vec![at],
+                };
+                running.extend(&unit);
+                let load = match graph.nodes.get(at).map(|node| &node.work) {
+                    Some(Work::Load { stream, .. }) => loads.get_mut(*stream).and_then(Option::take),
                     _ => None,
                 };
                 // The second step of what was refused has nothing to stand on.
-                let skip = matches!(&node.work, Work::Statement { step: Some(StepNumber::Then), .. })
-                    && node.needs.iter().any(|need| refused.contains(need));
+                let skip = graph.nodes.get(at).is_some_and(|node| {
+                    matches!(&node.work, Work::Statement { step: Some(StepNumber::Then), .. })
+                        && node.needs.iter().any(|need| refused.contains(need))
+                });
                 work.push(async move {
                     let begun = Instant::now();
                     let done = match load {
-                        Some(load) => load.await.map(|()| Done::Ran),
-                        None if skip => Ok(Done::Refused),
-                        None => self.run_node(plan, node).await.map_err(E::from),
+                        Some(load) => load.await.map(|()| vec![Done::Ran]),
+                        None if skip => Ok(vec![Done::Refused]),
+                        None => self.run_unit(plan, graph, &unit).await.map_err(E::from),
                     };
-                    (at, begun.elapsed(), done)
+                    (unit, begun.elapsed(), done)
                 });
             }
-            let Some((at, took, done)) = work.next().await else { break };
-            running.remove(&at);
-            waiting.done(at);
-            match done? {
-                Done::Ran => {}
-                Done::Refused => drop(refused.insert(at)),
-                Done::Read(table, proof) => drop(outcome.read_back.insert(table, proof)),
-            }
-            if let Some(node) = graph.nodes.get(at) {
-                self.account(plan, node, took, &mut outcome.spent);
-                if let Work::Statement { object, .. } = &node.work {
-                    on_event(RestoreEvent::Ran { object: object.clone(), took });
+            let Some((unit, took, done)) = work.next().await else { break };
+            let took = took / u32::try_from(unit.len()).unwrap_or(u32::MAX);
+            for (at, done) in unit.into_iter().zip(done?) {
+                running.remove(&at);
+                waiting.done(at);
+                match done {
+                    Done::Ran => {}
+                    Done::Refused => drop(refused.insert(at)),
+                    Done::Read(table, proof) => drop(outcome.read_back.insert(table, proof)),
+                }
+                if let Some(node) = graph.nodes.get(at) {
+                    self.account(plan, node, took, &mut outcome.spent);
+                    if let Work::Statement { object, .. } = &node.work {
+                        on_event(RestoreEvent::Ran { object: object.clone(), took });
+                    }
                 }
             }
         }
@@ -198,6 +234,38 @@ impl Target {
         }
         self.context.tell(on_event);
         Ok(outcome)
+    }
+
+    /// Runs nodes: several, in one message if the server takes it.
+    async fn run_unit(&self, plan: &RestorePlan, graph: &Graph, unit: &[usize]) -> Result<Vec<Done>, Error> {
+        let nodes: Vec<&Node> = unit.iter().filter_map(|at| graph.nodes.get(*at)).collect();
+        if nodes.len() > 1 {
+            let texts: Vec<(String, String)> =
+                nodes.iter().filter_map(|node| self.text(plan, node)).collect();
+            let pairs: Vec<(&str, &str)> = texts.iter().map(|(object, sql)| (&**object, &**sql)).collect();
+            let lease = self.context.workers.get().await?;
+            let done = pairs.len() == nodes.len() && together(lease.session(), &pairs).await?;
+            lease.give_back();
+            if done {
+                return Ok(nodes.iter().map(|_| Done::Ran).collect());
+            }
+        }
+        let mut all = Vec::with_capacity(nodes.len());
+        for node in nodes {
+            all.push(self.run_node(plan, node).await?);
+        }
+        Ok(all)
+    }
+
+    /// The object and the text of a node that is one statement.
+    fn text(&self, plan: &RestorePlan, node: &Node) -> Option<(String, String)> {
+        match &node.work {
+            Work::Statement { object, statement, step: None } => {
+                Some((object.clone(), plan.script.statements.get(*statement)?.sql.clone()))
+            }
+            Work::Analyze { table } => Some((statistics_of(table), format!("ANALYZE {table}"))),
+            _ => None,
+        }
     }
 
     async fn run_node(&self, plan: &RestorePlan, node: &Node) -> Result<Done, Error> {
@@ -231,8 +299,7 @@ impl Target {
     /// Collects a table's statistics. Everything is there without them, and they can be had at any time.
     pub(super) async fn analyze(&self, table: &QualifiedName) -> Result<(), Error> {
         let lease = self.context.workers.get().await?;
-        let object = format!("the planner's statistics of {table}");
-        match lease.session().execute(&object, &format!("ANALYZE {table}")).await {
+        match lease.session().execute(&statistics_of(table), &format!("ANALYZE {table}")).await {
             Err(error @ Error::Server { .. }) if !error.is_lost() => {
                 self.context.remark(format!("{table} has no statistics for the planner: {error}"));
             }
@@ -259,6 +326,10 @@ impl Target {
         };
         *place += took;
     }
+}
+
+fn statistics_of(table: &QualifiedName) -> String {
+    format!("the planner's statistics of {table}")
 }
 
 impl TimeSpent {
