@@ -24,15 +24,17 @@ mod rights;
 mod row_count;
 mod run;
 mod schedule;
+mod share;
 mod tables;
 mod tablespaces;
 
 use std::collections::HashMap;
 use std::future::Future;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use futures::stream::{self, Stream, StreamExt as _, TryStreamExt as _};
+use tokio::sync::Notify;
 
 use build::Build;
 use context::Context;
@@ -72,6 +74,10 @@ pub struct Target {
     before: Mutex<HashMap<QualifiedName, TableProof>>,
     /// What has no statistics yet, once a graph was run; nothing before.
     analyzed_last: Mutex<Option<Vec<QualifiedName>>>,
+    /// Streams that more connections may load.
+    shares: Mutex<Vec<Arc<share::Shared>>>,
+    /// One was added.
+    share_begun: Notify,
 }
 
 /// No commit waits for the disk: until the end of the restore the whole target is void anyway. The last step does
@@ -101,9 +107,20 @@ impl Target {
         let workers = Pool::new(options, settings.jobs, format!("{prepare}{path}"));
         let readers = Pool::new(options, settings.jobs, restricted(VIEWS, false));
         workers.share_with(&readers);
-        let (values, before, analyzed_last) = Default::default();
+        let (values, before, analyzed_last, shares) = Default::default();
         let context = Context::new(session, workers, settings.clone());
-        Ok(Target { context, readers, values, build, index_memory, before, analyzed_last })
+        let share_begun = Notify::new();
+        Ok(Target {
+            context,
+            readers,
+            values,
+            build,
+            index_memory,
+            before,
+            analyzed_last,
+            shares,
+            share_begun,
+        })
     }
 
     /// What the server refused while the rest went on ([`OnError::Continue`]), in order.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, FutureExt as _};
 use futures::stream::{FuturesUnordered, StreamExt as _};
 use serde::Serialize;
 
@@ -56,6 +56,9 @@ enum Done {
     /// It read a table back.
     Read(QualifiedName, TableProof),
 }
+
+/// Nodes that ran on one connection, the time that they took, and what each came to. None is the help for a load.
+type Unit<E> = (Vec<usize>, Duration, Result<Vec<Done>, E>);
 
 /// The nodes that have not begun.
 struct Waiting<'a> {
@@ -160,7 +163,7 @@ impl Target {
     ///
     /// # Errors
     /// The first of a load or a node; what else is running is dropped, and its connection closed.
-    pub async fn run_graph<'a, E: From<Error>>(
+    pub async fn run_graph<'a, E: From<Error> + Send + 'a>(
         &'a self,
         plan: &'a RestorePlan,
         graph: &'a Graph,
@@ -173,7 +176,7 @@ impl Target {
         let mut running = BTreeSet::new();
         let mut refused = BTreeSet::new();
         let mut outcome = GraphOutcome::default();
-        let mut work = FuturesUnordered::new();
+        let mut work: FuturesUnordered<BoxFuture<'a, Unit<E>>> = FuturesUnordered::new();
         let (begun, jobs) = (Instant::now(), self.context.options.jobs.max(1));
         loop {
             while work.len() < jobs
@@ -193,7 +196,7 @@ impl Target {
                     matches!(&node.work, Work::Statement { step: Some(StepNumber::Then), .. })
                         && node.needs.iter().any(|need| refused.contains(need))
                 });
-                work.push(async move {
+                let run = async move {
                     let begun = Instant::now();
                     let done = match load {
                         Some(load) => load.await.map(|()| vec![Done::Ran]),
@@ -201,10 +204,28 @@ impl Target {
                         None => self.run_unit(plan, graph, &unit).await.map_err(E::from),
                     };
                     (unit, begun.elapsed(), done)
-                });
+                };
+                work.push(run.boxed());
             }
-            let Some((unit, took, done)) = work.next().await else { break };
-            let took = took / u32::try_from(unit.len()).unwrap_or(u32::MAX);
+            while work.len() < jobs
+                && let Some(shared) = self.joinable()
+            {
+                let help = async move {
+                    let begun = Instant::now();
+                    self.help(plan, &shared).await;
+                    (Vec::new(), begun.elapsed(), Ok(Vec::new()))
+                };
+                work.push(help.boxed());
+            }
+            let next = tokio::select! {
+                next = work.next() => next,
+                () = self.share_begun.notified() => continue,
+            };
+            let Some((unit, took, done)) = next else { break };
+            if unit.is_empty() {
+                outcome.spent.load += took;
+            }
+            let took = took / u32::try_from(unit.len().max(1)).unwrap_or(u32::MAX);
             for (at, done) in unit.into_iter().zip(done?) {
                 running.remove(&at);
                 waiting.done(at);

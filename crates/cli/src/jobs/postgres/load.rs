@@ -1,7 +1,7 @@
 //! Filling a PostgreSQL target from any source of tables, and proving it. `restore` and `migrate` differ only in
 //! where the rows come from: that is [`Rows`].
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 
 use anyhow::Context as _;
 use bytes::Bytes;
@@ -32,6 +32,20 @@ const LOCK_PATIENCE: std::time::Duration = std::time::Duration::from_secs(10);
 
 /// A table gets its rows frozen from so many bytes on.
 pub(crate) const FREEZE_FROM: u64 = 1 << 20;
+
+/// A table that is most of a database is loaded on several connections from so many bytes on.
+const SHARE_FROM: u64 = 16 << 20;
+
+/// How a stream is loaded.
+#[derive(Debug, Clone, Copy)]
+enum Way {
+    /// On every connection that has nothing else to do.
+    Shared,
+    /// All that its table gets: frozen.
+    Whole,
+    /// One stream of several.
+    Part,
+}
 
 /// What tables held when they were read back while others were loaded.
 pub(crate) type ReadBack = std::collections::BTreeMap<pgmove::TableName, pgmove::TableProof>;
@@ -164,9 +178,22 @@ async fn sections(
         "loading rows, building indexes and constraints",
         Some(loads.iter().map(|load| load.bytes).sum()),
     );
+    let total: u64 = pieces.iter().map(|piece| piece.bytes).sum();
+    let shares = settings.jobs > 1
+        && settings.postgres.on_error == pgmove::OnError::Stop
+        && !matches!(settings.postgres.existing, pgmove::Existing::Into(_));
+    let mut streams_of: HashMap<&pgmove::TableName, usize> = HashMap::new();
+    pieces.iter().for_each(|piece| *streams_of.entry(&piece.table).or_default() += 1);
     let streams = pieces.iter().map(|piece| {
-        let whole = pieces.iter().filter(|other| other.table == piece.table).count() == 1;
-        load(target, plan, rows, piece, whole, progress).boxed()
+        let way = match streams_of.get(&piece.table) {
+            Some(1) if shares && piece.bytes >= SHARE_FROM && piece.bytes * settings.jobs as u64 >= total => {
+                Way::Shared
+            }
+            // Emptying a table first takes longer than what it spares a small one.
+            Some(1) if piece.bytes >= FREEZE_FROM => Way::Whole,
+            _ => Way::Part,
+        };
+        load(target, plan, rows, piece, way, progress).boxed()
     });
     let urgent = |ready: &[usize]| rows.urgent(&ready.iter().filter_map(|at| pieces.get(*at)).collect());
     let told = |event: pgmove::RestoreEvent| progress.note(event.to_string());
@@ -181,7 +208,7 @@ async fn sections(
             progress.stage(&format!("filling continuous aggregate {table}"), Some(bytes));
             target.open_late(plan, &table).await?;
             stream::iter(&pieces)
-                .map(|piece| load(target, plan, rows, piece, false, progress))
+                .map(|piece| load(target, plan, rows, piece, Way::Part, progress))
                 .buffer_unordered(settings.jobs)
                 .try_collect::<()>()
                 .await?;
@@ -200,16 +227,16 @@ async fn load(
     plan: &pgmove::RestorePlan,
     rows: &impl Rows,
     piece: &Piece,
-    whole: bool,
+    way: Way,
     progress: &Progress,
 ) -> anyhow::Result<()> {
     let task = progress.task(piece.table.to_string(), Some(piece.bytes), "rows");
     let stream = rows.open(piece).await?;
     let counted = stream.inspect_ok(|chunk| task.advance(chunk.len() as u64, 0));
-    // Emptying a table first takes longer than what it spares a small one.
-    let copied = match whole && piece.bytes >= FREEZE_FROM {
-        true => target.copy_in_whole(plan, &piece.table, counted).await?,
-        false => target.copy_in(plan, &piece.table, counted).await?,
+    let copied = match way {
+        Way::Shared => target.copy_in_shared(plan, &piece.table, counted).await?,
+        Way::Whole => target.copy_in_whole(plan, &piece.table, counted).await?,
+        Way::Part => target.copy_in(plan, &piece.table, counted).await?,
     };
     task.advance(0, copied);
     task.finish();
