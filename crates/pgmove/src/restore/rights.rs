@@ -10,7 +10,7 @@ use crate::catalog::plain::PlainKind;
 use crate::catalog::types::TypeDefinition;
 use crate::catalog::{Catalog, Meta, QualifiedName, large_objects_table};
 use crate::connect::Session;
-use crate::ddl::RenderOptions;
+use crate::ddl::{self, RenderOptions, Script, Section};
 use crate::quote::{ident, literal};
 
 /// What cannot be done, and what is left out without harm.
@@ -48,6 +48,11 @@ pub(super) async fn to_make(
     }
     if !options.no_acl {
         privileges(catalog, &mut rights);
+        let script = ddl::render(catalog, session.server().version_num, options)?;
+        in_others_place(&script, &mut rights);
+        if options.no_public_comment {
+            public_privileges(session, catalog, options, &mut rights).await?;
+        }
     }
     if !rights.conflicts.is_empty() {
         rights.conflicts.push(format!(
@@ -322,6 +327,43 @@ fn privileges(catalog: &Catalog, rights: &mut Rights) {
             ));
         }
     }
+}
+
+/// Privileges that a role other than the owner granted are granted again in its place, which only a superuser may do.
+fn in_others_place(script: &Script, rights: &mut Rights) {
+    for (_, statement) in script.section(Section::Privileges) {
+        let Some(rest) = statement.sql.strip_prefix("SET SESSION AUTHORIZATION ") else { continue };
+        rights.conflicts.push(format!(
+            "privileges of {}: role {} granted them, and only a superuser may grant in its place",
+            statement.object,
+            rest.split(';').next().unwrap_or_default()
+        ));
+    }
+}
+
+/// `GRANT` on a schema of another's is a warning to the server and nothing more.
+async fn public_privileges(
+    session: &Session,
+    catalog: &Catalog,
+    options: &RenderOptions,
+    rights: &mut Rights,
+) -> Result<(), Error> {
+    let Some(schema) = catalog.schemas.iter().find(|schema| schema.meta.name == "public") else {
+        return Ok(());
+    };
+    let sql = "SELECT unnest(nspacl)::text FROM pg_namespace WHERE nspname = 'public'";
+    let here: BTreeSet<String> =
+        session.query("the privileges of public", sql).await?.into_iter().flatten().flatten().collect();
+    let wanted: Vec<&String> = schema.meta.acl.iter().flatten().collect();
+    let lacking = wanted.iter().any(|item| !here.contains(*item));
+    let mut revoked = schema.meta.initial_acl.iter().flatten().filter(|item| !wanted.contains(item));
+    let differs = lacking || revoked.any(|item| here.contains(item));
+    if options.role_map.is_empty() && schema.meta.acl != schema.meta.initial_acl && differs {
+        rights.conflicts.push(
+            "privileges of schema public: it belongs to another role, and only its owner may change them".to_owned(),
+        );
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ mod faults;
 mod flow;
 mod graph;
 mod large_objects;
+mod many;
 mod policies;
 mod refusals;
 mod regression;

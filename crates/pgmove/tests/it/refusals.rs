@@ -278,3 +278,36 @@ async fn bytes_of_no_known_encoding_pass_as_they_are_and_are_refused_where_they_
         assert!(matches!(error, Error::NotText { .. }), "{error:?}");
     }
 }
+
+/// A plain role cannot grant in another role's place, and to a schema of another's the server only warns.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn privileges_that_a_plain_role_cannot_give_are_named_before_anything_is_written() {
+    let Some(server) = server(MAJORS[0]) else { return };
+    let sql = "CREATE ROLE plain LOGIN; CREATE ROLE giver; CREATE ROLE taker; CREATE TABLE t (id int); \
+               GRANT SELECT ON t TO giver WITH GRANT OPTION; \
+               SET ROLE giver; GRANT SELECT ON t TO taker; RESET ROLE; GRANT CREATE ON SCHEMA public TO giver;";
+    let from = database(&server, "a", sql).await;
+    database(&server, "b", "GRANT CREATE ON SCHEMA public TO plain;").await;
+    let source = open(&from).await.unwrap();
+    let plain = options_as(&server, "plain", "b");
+    let settings = TargetOptions { no_owner: true, ..TargetOptions::default() };
+    let target = Target::open(&plain, &settings).await.unwrap();
+    let error = target.plan(source.catalog()).await.unwrap_err().to_string();
+    for words in [
+        "privileges of table public.t: role giver granted them",
+        "privileges of schema public: it belongs to another role",
+    ] {
+        assert!(error.contains(words), "{words}\n{error}");
+    }
+    let b = session(&server, "b").await;
+    assert_eq!(value(&b, "SELECT to_regclass('public.t') IS NULL").await, "t");
+
+    // Where public already has these privileges there is nothing to give; the rest is left out on request.
+    let left_out = TargetOptions { no_acl: true, ..settings.clone() };
+    let target = Target::open(&plain, &left_out).await.unwrap();
+    target.plan(source.catalog()).await.unwrap();
+    run(&b, "GRANT CREATE ON SCHEMA public TO giver").await;
+    let target = Target::open(&plain, &settings).await.unwrap();
+    let error = target.plan(source.catalog()).await.unwrap_err().to_string();
+    assert!(!error.contains("privileges of schema public"), "{error}");
+}
