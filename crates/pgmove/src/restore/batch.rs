@@ -29,11 +29,12 @@ pub(super) fn may_share(statement: &Statement) -> bool {
     own && sections && (!calls || statement.section == Section::Data || statement.object.kind == LARGE_OBJECT)
 }
 
-/// Cuts statements, in their order, into messages. What may not share one stands alone.
+/// Cuts statements, in their order, into messages. What may not share one stands alone, and what is empty is left out:
+/// others may depend on it all the same.
 pub(super) fn messages<'a>(statements: impl Iterator<Item = &'a Statement>) -> Vec<Vec<&'a Statement>> {
     let mut all: Vec<Vec<&Statement>> = Vec::new();
     let (mut bytes, mut open) = (0, false);
-    for statement in statements {
+    for statement in statements.filter(|statement| !statement.sql.is_empty()) {
         let shares = may_share(statement);
         match all.last_mut() {
             Some(last) if open && shares && last.len() < STATEMENTS && bytes < BYTES => last.push(statement),

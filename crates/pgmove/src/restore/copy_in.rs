@@ -18,6 +18,13 @@ use crate::digest::RowHasher;
 /// So many bytes go into one COPY statement, about.
 const ROUND: usize = 32 << 20;
 
+/// Whether text is rows alone: the last one is whole, and none could be taken for the end of all.
+fn is_plain(text: &VecDeque<Bytes>) -> bool {
+    let bytes = || text.iter().flat_map(|piece| piece.iter().copied());
+    let marks = bytes().zip(bytes().skip(1)).any(|pair| pair == (b'\\', b'.'));
+    !marks && bytes().last().is_none_or(|last| last == b'\n')
+}
+
 /// So many go into one message: the server refuses one that is longer than 1 GB, and a row may be nearly as long.
 const MESSAGE: usize = 4 << 20;
 
@@ -108,7 +115,8 @@ impl CopyIn<'_> {
     }
 
     /// Reads the beginning of a stream into `rest`, and says whether it is all: one COPY is a transaction by itself, and
-    /// most tables of a large schema are small.
+    /// most tables of a large schema are small. Not so where the server could count other rows than came: then the
+    /// transaction has to stay open until they are compared.
     async fn is_small<E>(
         &self,
         stream: &mut (impl Stream<Item = Result<Bytes, E>> + Unpin),
@@ -125,7 +133,7 @@ impl CopyIn<'_> {
                     rest.push_back(piece);
                 }
                 Some(Err(source)) => return Err(self.broken(source)),
-                None => return Ok(true),
+                None => return Ok(is_plain(rest)),
             }
         }
         Ok(false)

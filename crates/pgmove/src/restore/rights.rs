@@ -360,7 +360,8 @@ async fn public_privileges(
     let differs = lacking || revoked.any(|item| here.contains(item));
     if options.role_map.is_empty() && schema.meta.acl != schema.meta.initial_acl && differs {
         rights.conflicts.push(
-            "privileges of schema public: it belongs to another role, and only its owner may change them".to_owned(),
+            "privileges of schema public: it belongs to another role, and only its owner may change them"
+                .to_owned(),
         );
     }
     Ok(())

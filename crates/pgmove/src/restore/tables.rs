@@ -18,8 +18,7 @@ type Numbered<'a> = (usize, &'a Statement);
 
 /// Runs the first section: statements about tables on all connections, the others in order.
 pub(super) async fn pre_data(target: &Target, plan: &RestorePlan) -> Result<(), Error> {
-    let all: Vec<Numbered<'_>> =
-        plan.script.section(Section::PreData).filter(|(_, s)| !s.sql.is_empty()).collect();
+    let all: Vec<Numbered<'_>> = plan.script.section(Section::PreData).collect();
     let parallel = target.context.options.jobs > 1
         && target.context.options.on_error == OnError::Stop
         && plan.timescale.is_none();
@@ -163,5 +162,19 @@ mod tests {
         let [early, late] = phases(&run);
         assert_eq!(sql(&early), [vec![0, 7, 8], vec![1], vec![2], vec![4]]);
         assert_eq!(sql(&late), [vec![3, 5, 6]]);
+    }
+
+    #[test]
+    fn a_statement_that_is_left_out_still_ties_others_together() {
+        let script = [
+            statement("CREATE TABLE parent ()", &[]),
+            statement("", &[0]),
+            statement("CREATE TABLE child () INHERITS (parent)", &[1]),
+        ];
+        let run: Vec<Numbered<'_>> = script.iter().enumerate().collect();
+        let [early, _] = phases(&run);
+        assert_eq!(early.iter().map(Vec::len).collect::<Vec<_>>(), [3]);
+        let sent: usize = messages(early.into_iter().flatten()).iter().map(Vec::len).sum();
+        assert_eq!(sent, 2);
     }
 }

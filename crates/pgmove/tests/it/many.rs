@@ -117,7 +117,10 @@ async fn several_connections_load_one_stream() {
     assert_eq!(load(&server, "b", rows(None)).await.unwrap(), ROWS as u64);
     let session = session(&server, "b").await;
     let sum = ROWS * (ROWS - 1) / 2;
-    assert_eq!(value(&session, "SELECT count(*) || ' ' || sum(n) FROM public.big").await, format!("{ROWS} {sum}"));
+    assert_eq!(
+        value(&session, "SELECT count(*) || ' ' || sum(n) FROM public.big").await,
+        format!("{ROWS} {sum}")
+    );
     // Each connection has a transaction of its own.
     assert_eq!(value(&session, "SELECT count(DISTINCT xmin::text) > 1 FROM public.big").await, "t");
 }
@@ -126,7 +129,10 @@ async fn several_connections_load_one_stream() {
 async fn a_shared_stream_that_fails_commits_nothing_and_waits_for_nobody() {
     let Some(server) = server(15) else { return };
     let error = load(&server, "b", rows(Some(ROWS - 10))).await.unwrap_err().to_string();
-    assert!(error.contains("22P02") && error.contains("public.big") && error.contains("no number"), "{error}");
+    assert!(
+        error.contains("22P02") && error.contains("public.big") && error.contains("no number"),
+        "{error}"
+    );
     let mut broken = rows(None);
     broken.truncate(200);
     broken.push(Err(std::io::Error::other("the store went away")));
