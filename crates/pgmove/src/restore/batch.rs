@@ -98,6 +98,7 @@ mod tests {
             locks: Vec::new(),
             extension: None,
             staged: None,
+            done: false,
         }
     }
 

@@ -21,7 +21,8 @@ pub(super) async fn pre_data(target: &Target, plan: &RestorePlan) -> Result<(), 
     let all: Vec<Numbered<'_>> = plan.script.section(Section::PreData).collect();
     let parallel = target.context.options.jobs > 1
         && target.context.options.on_error == OnError::Stop
-        && plan.timescale.is_none();
+        && plan.timescale.is_none()
+        && plan.resume.is_none();
     for run in all.chunk_by(|(_, a), (_, b)| of_tables(a) == of_tables(b)) {
         let tables = run.first().is_some_and(|(_, statement)| of_tables(statement));
         if parallel && tables && run.len() > STATEMENTS {
@@ -138,6 +139,7 @@ mod tests {
             locks: Vec::new(),
             extension: None,
             staged: None,
+            done: false,
         }
     }
 
