@@ -18,6 +18,7 @@ pub(crate) mod nightly;
 pub(crate) mod plan;
 pub(crate) mod rehearsal;
 pub(crate) mod restore;
+pub(crate) mod resumed;
 pub(crate) mod snapshots;
 pub(crate) mod stats;
 pub(crate) mod status;

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::tables::{self, TableOutcome, ViewOutcome};
 use crate::exit::Exit;
-use crate::jobs::postgres::resume::Resumed;
+use crate::report::resumed::Resumed;
 #[cfg(feature = "demo")]
 use crate::ui::count;
 

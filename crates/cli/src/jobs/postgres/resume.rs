@@ -6,41 +6,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use futures::future::BoxFuture;
-use futures::stream::{self, StreamExt as _, TryStreamExt as _};
-use serde::Serialize;
-
 use crate::jobs::postgres::load::ReadBack;
 use crate::jobs::settings::TargetSettings;
+use crate::report::resumed::Resumed;
 use crate::ui::Progress;
-
-/// What became of the tables of an interrupted run.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) struct Resumed {
-    /// Tables that held what they were to hold, and were left.
-    pub(crate) kept: usize,
-    /// Tables that were emptied and loaded again.
-    pub(crate) loaded_again: Vec<String>,
-    /// What the kept tables were held against.
-    pub(crate) verified_against: &'static str,
-}
-
-impl Resumed {
-    /// For people.
-    pub(crate) fn render(&self) -> String {
-        let again = match self.loaded_again.as_slice() {
-            [] => "none was loaded again".to_owned(),
-            some => format!("emptied and loaded again: {}", some.join(", ")),
-        };
-        format!(
-            "resumed: {} {} kept, each equal to {} by digest; {again}\n",
-            self.kept,
-            if self.kept == 1 { "table was" } else { "tables were" },
-            self.verified_against
-        )
-    }
-}
+use futures::future::BoxFuture;
+use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 
 /// Where the digests come from that tables are to have.
 pub(crate) trait Expected: Sync {
