@@ -18,9 +18,9 @@ const PREFIX: &str = "dbhaul_rehearsal_";
 /// What a source is restored into. It is gone when it is stopped or dropped.
 pub(crate) enum Sandbox {
     /// A private server.
-    Private(Private),
+    Private(Box<Private>),
     /// A database of its own on another server.
-    Database(ScratchDatabase),
+    Database(Box<ScratchDatabase>),
 }
 
 impl Sandbox {
@@ -42,9 +42,9 @@ impl Sandbox {
                 let database =
                     ScratchDatabase::reserve(server, major, extensions, Utc::now(), &context.progress)
                         .await?;
-                Ok(Sandbox::Database(database))
+                Ok(Sandbox::Database(Box::new(database)))
             }
-            _ => Ok(Sandbox::Private(stage::start_for(kind, source, extensions).await?)),
+            _ => Ok(Sandbox::Private(Box::new(stage::start_for(kind, source, extensions).await?))),
         }
     }
 

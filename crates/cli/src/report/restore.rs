@@ -192,11 +192,11 @@ impl TargetOutcome {
             TargetResult::Aof { replayed } => {
                 out.push_str(&format!("{replayed}\n"));
                 out.push_str(
-                    "not proven key by key: what an append-only file holds is known only by running it. ",
+                    "not verified key by key: only replaying an append-only file shows what it holds. ",
                 );
                 out.push_str(match replayed.errors {
-                    0 => "Proven is that every command that was sent was answered without an error\n",
-                    _ => "Proven is that every command that was sent was answered, and all but those named above without an error\n",
+                    0 => "Verified: the server answered every command without an error\n",
+                    _ => "Verified: the server answered every command, and all but those named above without an error\n",
                 });
             }
         }

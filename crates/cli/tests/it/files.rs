@@ -151,7 +151,7 @@ async fn an_append_only_file_goes_into_a_server() {
         .exits(0)
         // Whether the server has already deleted the one that expires, and said so in its file, is a matter of milliseconds.
         .shows("answered without an error: 2 keys")
-        .shows("not proven key by key");
+        .shows("not verified key by key");
     run(&["compare", &from.url(), &server]).exits(0);
     run(&["restore", &data[1], "--redis", &server]).exits(5).says("is not empty");
     run(&["export", &data[1], "--format", "rdb", "-o", "none.rdb"]).exits(2).says("dbhaul restore");

@@ -17,7 +17,7 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
 }
 
 /// A script as pg_dump writes it, on this day.
-fn dump(day: &str) -> Vec<u8> {
+pub(crate) fn dump(day: &str) -> Vec<u8> {
     let rows: String = (0..2000).map(|n| format!("{n}\t{day}\n")).collect();
     let script = format!(
         "--\n-- PostgreSQL database dump\n--\n\n-- Dumped from database version 15.4\n\nCREATE TABLE t (id int, day text);\n\
@@ -27,7 +27,7 @@ fn dump(day: &str) -> Vec<u8> {
 }
 
 /// Writes a file and its sum, as `sha256sum` does.
-fn with_sum(path: &Path, bytes: &[u8]) {
+pub(crate) fn with_sum(path: &Path, bytes: &[u8]) {
     std::fs::create_dir_all(path.parent().unwrap()).unwrap();
     std::fs::write(path, bytes).unwrap();
     let sum: String = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();

@@ -75,6 +75,9 @@ async fn every_command_that_succeeds_is_silent_when_quiet() {
     silent(&["baseline", "check", &app, "--baseline", "b.toml"]);
     silent(&["export", "latest", "--format", "rdb", "--output", "dump.rdb"]);
     silent(&["verify-file", "dump.rdb"]);
+    let old = here.path().join("old/coinpilot_20260820_030500.sql.gz");
+    crate::import::with_sum(&old, &crate::import::dump("20260820"));
+    silent(&["import", "old"]);
 
     // What does not succeed is told.
     postgres(&moved).await.batch_execute("INSERT INTO t VALUES (2)").await.unwrap();

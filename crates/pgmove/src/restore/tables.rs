@@ -10,6 +10,7 @@ use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 
 use super::batch::{STATEMENTS, may_share, messages};
 use super::options::OnError;
+use super::plan::LARGE_OBJECT;
 use super::{RestorePlan, Target};
 use crate::Error;
 use crate::ddl::{Section, Statement};
@@ -18,7 +19,13 @@ type Numbered<'a> = (usize, &'a Statement);
 
 /// Runs the first section: statements about tables on all connections, the others in order.
 pub(super) async fn pre_data(target: &Target, plan: &RestorePlan) -> Result<(), Error> {
-    let all: Vec<Numbered<'_>> = plan.script.section(Section::PreData).collect();
+    // Large objects are data altogether.
+    let data = target.context.options.sections.data;
+    let all: Vec<Numbered<'_>> = plan
+        .script
+        .section(Section::PreData)
+        .filter(|(_, statement)| data || statement.object.kind != LARGE_OBJECT)
+        .collect();
     let parallel = target.context.options.jobs > 1
         && target.context.options.on_error == OnError::Stop
         && plan.timescale.is_none()

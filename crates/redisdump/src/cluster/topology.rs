@@ -280,7 +280,7 @@ e7d1 127.0.0.1:30001 myself,master - 0 0 1 connected 0-5459 5460 [93-<-292f] [77
         assert!(before.changes(&before).is_empty());
         let moved = NODES.replace("5461-10922", "5462-10922").replace("0-5459 5460", "0-5461");
         let changes = before.changes(&parse(&moved, "h").unwrap()).join("\n");
-        assert!(changes.contains("held slots 0-5460, and now 0-5461"), "{changes}");
+        assert!(changes.contains("served slots 0-5460, and now 0-5461"), "{changes}");
         // A slot that moved there and back.
         let epoch = NODES.replace("1426238316232 2 connected", "1426238316232 9 connected");
         assert!(before.changes(&parse(&epoch, "h").unwrap())[0].contains("epoch"));

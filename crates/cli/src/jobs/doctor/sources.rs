@@ -77,11 +77,7 @@ async fn postgres(
     // It locks every table as a backup does, for which it needs the same rights.
     match pgmove::Source::open(options, &settings).await {
         Ok(source) => {
-            let tables = source.slices().len();
-            found.push(Finding::ok(
-                name,
-                format!("every table can be read ({} slices)", count(tables as u64)),
-            ));
+            found.push(Finding::ok(name, "every table can be read".to_owned()));
             found.extend(source.warnings().iter().map(|text| Finding::warning(name, text.to_string(), "")));
             for untried in source.catalog().untried() {
                 found.push(Finding::warning(name, untried.to_string(), "rehearse a backup of it"));

@@ -1,6 +1,6 @@
 //! Applies a plan: each file in its own session, as `psql -f` would, stopping at the first error.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
@@ -11,6 +11,8 @@ use crate::{ConnectOptions, Error, Session, connect};
 
 /// Advisory lock that prevents concurrent runs: "dbhaul" and "m" in ASCII.
 const LOCK: i64 = 0x0064_6268_6175_6c6d;
+/// How long another run may hold it before that is an error.
+const LOCK_WAIT: Duration = Duration::from_secs(2);
 
 /// An applied file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -153,8 +155,16 @@ fn refuse_standby(session: &Session) -> Result<(), Error> {
 
 async fn take_lock(session: &Session) -> Result<(), Error> {
     let sql = format!("SELECT pg_try_advisory_lock({LOCK})");
-    if session.value("the lock of migrations", &sql).await?.as_deref() == Some("t") {
-        return Ok(());
+    let begun = Instant::now();
+    loop {
+        if session.value("the lock of migrations", &sql).await?.as_deref() == Some("t") {
+            return Ok(());
+        }
+        // A server takes a moment to notice that the session of a failed run is gone.
+        if begun.elapsed() > LOCK_WAIT {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
     }
     Err(Error::Refused {
         what: session.server().to_string(),

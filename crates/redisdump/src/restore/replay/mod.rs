@@ -147,7 +147,7 @@ async fn refuse_found(
         });
     }
     let mut conflicts = found.conflicts();
-    conflicts.extend(missing_databases(connection, &found).await?);
+    conflicts.extend(missing_databases(connection, found).await?);
     refuse_what_cannot_be_told(server, found, conflicts, settings.skip_unsupported)?;
     if !settings.skip_unsupported {
         for file in &found.summary.files {

@@ -67,7 +67,7 @@ impl fmt::Display for AofReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} keys of the base, then {} commands without an error: {} keys",
+            "{} keys of the base, then {} commands answered without an error: {} keys",
             self.base_keys, self.commands, self.keys
         )?;
         if self.errors > 0 {

@@ -469,7 +469,10 @@ mod tests {
         ];
         let told = told(Target::redis(7, 0), &choice, None, &lines);
         assert_eq!(told[..5], ["SELECT 4", "MOVE a 4", "COPY a b DB 4 REPLACE", "DEL a b", "MSET a 2"]);
-        assert!(told[5].starts_with("<some of its keys") && told[6].starts_with("<where it has"), "{told:?}");
+        assert!(
+            told[5].starts_with("<only some of its keys") && told[6].starts_with("<only the server knows"),
+            "{told:?}"
+        );
         assert_eq!(all(Target::redis(7, 0), &["SELECT x", "GET a"])[0], "<its database is not a number>");
     }
 }

@@ -283,7 +283,7 @@ async fn a_selection_that_matches_nothing_is_an_error_everywhere() {
     for (choice, expected) in [
         (KeyChoice { include: vec!["A*".into()], ..KeyChoice::default() }, "`A*`"),
         (KeyChoice { databases: [(3, 4)].into(), ..KeyChoice::default() }, "database 3"),
-        (KeyChoice { rename: vec![("a".into(), "b".into())], ..KeyChoice::default() }, "under other names"),
+        (KeyChoice { rename: vec![("a".into(), "b".into())], ..KeyChoice::default() }, "with other names"),
         (KeyChoice { only: [0].into(), ..KeyChoice::default() }, "some of its databases"),
     ] {
         let settings = RestoreOptions { choice, ..RestoreOptions::default() };
