@@ -215,6 +215,28 @@ async fn the_rehearsal_goes_as_its_runbook_says() {
     assert!(stage.follow(&text, put) >= 7);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_server_comes_back_as_its_runbook_says() {
+    let text = runbook("runbook-disaster.md");
+    let Some(stage) = Stage::start(2).await else { return };
+    stage.run("dbhaul key generate --output identity.txt");
+    stage.run("dbhaul init --no-config --repository store --recipient $(grep -o 'age1[a-z0-9]*' identity.txt | head -n 1)");
+    let (pg, redis) = (stage.postgres(0), stage.servers[0].1.url());
+    stage.run(&format!(
+        "dbhaul backup --repository store --key-file dbhaul.key --postgres {pg} --redis {redis}"
+    ));
+    // What was on the lost server only.
+    std::fs::remove_file(stage.here.path().join("dbhaul.key")).unwrap();
+    let targets = [("", ""), ("127.0.0.1:25432", "127.0.0.1:26379")];
+    let put = |line: &str| stage.put(&line.replace("s3://backups/coinpilot", "store"), &targets);
+    assert!(stage.follow(&text, put) >= 10);
+    let client = postgres(&stage.postgres(1)).await;
+    let rows: i64 = client.query_one("SELECT count(*) FROM positions", &[]).await.unwrap().get(0);
+    assert_eq!(rows, 1000);
+    let listed = "dbhaul snapshots --json --repository store --identity identity.txt";
+    stage.run(&format!("test \"$({listed} | grep -c '\"id\":')\" = 2"));
+}
+
 /// Every page of the project.
 fn pages() -> Vec<(String, String)> {
     let mut found = Vec::new();
