@@ -17,7 +17,8 @@ pub(crate) struct ReadOptions {
 }
 
 impl ReadOptions {
-    /// As where nothing is said.
+    /// The defaults.
+    #[cfg(feature = "demo")]
     pub(crate) fn usual() -> ReadOptions {
         ReadOptions { lock_wait: pgmove::SourceOptions::default().lock_timeout, rate: None }
     }
