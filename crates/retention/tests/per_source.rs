@@ -188,5 +188,8 @@ fn a_foreign_snapshot_takes_no_slot() {
             judge(&all, night(28))
         );
     }
-    assert_eq!((20..28).filter(|day| keeps(&all, 28, &format!("own {day}"))).count(), 7);
+    // Seven of the last nights, and day 20 as the last of its week.
+    let ours: Vec<i64> = (20..28).filter(|day| keeps(&all, 28, &format!("own {day}"))).collect();
+    assert_eq!(ours, [20, 21, 22, 23, 24, 25, 26, 27]);
+    assert!(judge(&all, night(28)).to_string().contains("weekly"), "{}", judge(&all, night(28)));
 }
