@@ -92,7 +92,7 @@ fn configured<'a>(config: &'a Config, name: &str) -> Option<&'a crate::config::S
     config.rehearse.sandboxes.iter().find(|sandbox| covers(&sandbox.source))
 }
 
-/// A database under a name that nobody else uses. It does not exist yet when this is made, and it is dropped with this,
+/// A database with a unique name. It does not exist yet when this is made, and it is dropped with this,
 /// also after a failure or a signal.
 pub(crate) struct ScratchDatabase {
     endpoint: Endpoint,

@@ -277,7 +277,8 @@ async fn source_and_versions(
     Ok(())
 }
 
-/// What a role creates is its own: nothing has to be altered for that.
+/// Clears `ALTER … OWNER TO` the connected role, which owns what it creates anyway. The statements keep their positions,
+/// because others depend on them.
 async fn leave_out_own_owner(session: &Session, script: &mut Script) -> Result<(), Error> {
     const CREATED: [&str; 8] = [
         "TABLE",

@@ -1,6 +1,6 @@
-//! Going on where an interrupted restore ended. The target itself is the state: its schema is held against the one that
-//! was to be made, and each table's rows against those that were to come. What is there is left, what is missing is made,
-//! and what nobody can have made in this job's name stops everything.
+//! Resuming an interrupted restore. The target itself is the state: its schema is compared with the schema to restore, and
+//! each table's rows with the rows to load. Complete objects stay, missing ones are created, and an object that this
+//! restore cannot have created is a conflict.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 

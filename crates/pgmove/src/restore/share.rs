@@ -44,7 +44,7 @@ struct State {
     failed: Option<Error>,
 }
 
-/// Why a connection stops: the error itself is told elsewhere.
+/// Why a connection stops loading. The connection that failed reports the error itself.
 #[derive(Debug)]
 struct Broken;
 
@@ -104,7 +104,7 @@ async fn feed<E>(
     }
     block.retain(|piece| !piece.is_empty());
     if !block.is_empty() {
-        // Nobody takes it any more only when the loading failed, which is told there.
+        // The receiver is closed only if loading failed, and that error is reported by the loader.
         drop(blocks.send(block.into()).await);
     }
     Ok(())

@@ -1,8 +1,8 @@
 //! The creation of tables on every connection.
 //!
-//! A database of a thousand tables is created at the speed of one core while the others wait. Statements about tables
-//! that do not depend on each other run side by side; those that do stay in their order, on one connection. Partitions
-//! are attached at last: each takes a lock on its parent and reads all its sisters.
+//! Statements about tables that do not depend on each other run in parallel; dependent ones keep their order on one
+//! connection. Partitions are attached last: each attachment locks the parent, and the server reads the bounds of all its
+//! other partitions.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -19,7 +19,7 @@ type Numbered<'a> = (usize, &'a Statement);
 
 /// Runs the first section: statements about tables on all connections, the others in order.
 pub(super) async fn pre_data(target: &Target, plan: &RestorePlan) -> Result<(), Error> {
-    // Large objects are data altogether.
+    // Large objects count as data, with their owners and privileges.
     let data = target.context.options.sections.data;
     let all: Vec<Numbered<'_>> = plan
         .script
@@ -55,8 +55,8 @@ fn attaches(statement: &Statement) -> bool {
     statement.sql.starts_with("ALTER TABLE ONLY ") && statement.sql.contains(" ATTACH PARTITION ")
 }
 
-/// Everything before partitions are attached, and then their attachment with what needs it: each a list of groups
-/// which need nothing of each other.
+/// First everything that does not depend on an attached partition, then the attachments and what depends on them. The
+/// groups of a phase are independent of each other.
 fn phases<'a>(run: &[Numbered<'a>]) -> [Vec<Vec<&'a Statement>>; 2] {
     let mut late = BTreeSet::new();
     for (at, statement) in run {

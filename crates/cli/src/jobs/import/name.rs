@@ -12,7 +12,7 @@ pub(super) fn date(name: &str, zone: chrono_tz::Tz) -> Option<DateTime<Utc>> {
         let (moment, utc) = begins.then(|| moment(bytes.get(at..)?)).flatten()?;
         match utc {
             true => Some(moment.and_utc()),
-            // An hour that a clock skipped is told as the first one after it.
+            // A local time that daylight saving time skips maps to the first one after the gap.
             false => [0, 1]
                 .into_iter()
                 .find_map(|hours| {

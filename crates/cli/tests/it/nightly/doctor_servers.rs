@@ -55,7 +55,7 @@ async fn settings_and_rights_of_postgres() {
         assert!(found.stdout.contains(line), "{line}\n{}", found.stdout);
     }
     assert!(!found.stdout.contains("has room for"), "{}", found.stdout);
-    // What it names mends it.
+    // The statement that it prints is sufficient.
     client.batch_execute("ALTER ROLE reader BYPASSRLS").await.unwrap();
     doctor(&source(&url)).exits(0);
     // A role that reads every table reads those of the server too.
@@ -128,7 +128,7 @@ async fn rights_and_limits_of_redis() {
         .shows("client-output-buffer-limit lets a replica wait")
         .shows("replica 0 0 0");
 
-    // A user that may read and not replicate: the line that is named mends it.
+    // A user that may read and not replicate: the ACL line that is printed is sufficient.
     let rules = [
         "ACL",
         "SETUSER",
