@@ -1,5 +1,5 @@
-//! The command line: flags that every command shares, and the list of commands. Each command's own flags live with
-//! the command.
+//! The command line: the shared flags and the list of commands. Each command's own flags are defined with the
+//! command.
 
 use clap::{Parser, Subcommand};
 
@@ -49,7 +49,7 @@ $XDG_CONFIG_HOME/dbhaul/dbhaul.toml (~/.config when unset), /etc/dbhaul/dbhaul.t
 Keep passwords out of arguments: set PGPASSWORD, PGPASSFILE (~/.pgpass) or REDISCLI_AUTH, or use
 password-file, password-command or ${VAR} in dbhaul.toml.";
 
-// A doc comment on a variant would replace the short and the long help of its struct, so there is none.
+// No doc comments on the variants: they would replace the short and the long help of the structs.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Init(init::InitArgs),

@@ -1,4 +1,4 @@
-//! What every command starts from: the configuration, the flags shared by all, and the progress display.
+//! What every command needs: the configuration, the shared flags, and the progress display.
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -17,17 +17,17 @@ use crate::shared_args::Shared;
 use crate::ui::stdout::{self, Stdout};
 use crate::ui::{self, Progress};
 
-/// The surroundings of a run.
+/// Context of a run.
 pub(crate) struct Context {
-    /// The configuration; the default one when there is no file.
+    /// The configuration; the default one if there is no file.
     pub(crate) config: Config,
-    /// The file that was asked for with `--config`, whether it exists or not.
+    /// The file given by `--config`, whether it exists or not.
     pub(crate) config_path: Option<PathBuf>,
     /// True when `config` was read from a file.
     pub(crate) configured: bool,
     /// Where `${VAR}` is looked up.
     pub(crate) secrets: Secrets,
-    /// Shows what goes on.
+    /// Progress display.
     pub(crate) progress: Progress,
     /// Print JSON instead of text.
     pub(crate) json: bool,
@@ -44,7 +44,7 @@ impl Context {
     /// Reads the configuration, if there is one.
     pub(crate) fn new(shared: Shared) -> Result<Context, ConfigError> {
         let found = match &shared.config {
-            // `init` writes the file that is named, so that it may be missing; others complain later by its absence.
+            // `init` creates the named file, so it may be missing here. Other commands call `require_named_config`.
             Some(path) if !path.exists() => None,
             named => Config::find(
                 named.as_deref(),
@@ -79,12 +79,12 @@ impl Context {
         })
     }
 
-    /// The zone in which reports show times.
+    /// Time zone of reports.
     pub(crate) fn zone(&self) -> chrono_tz::Tz {
         self.config.zone()
     }
 
-    /// A named configuration file that is not there is an error for all but `init`.
+    /// Fails if the named configuration file does not exist. Called for every command but `init`.
     pub(crate) fn require_named_config(&self) -> anyhow::Result<()> {
         match &self.config_path {
             Some(path) if !self.configured => {
@@ -94,7 +94,7 @@ impl Context {
         }
     }
 
-    /// The repository's URL: from `--repository`, else from the configuration.
+    /// URL of the repository: from `--repository`, otherwise from the configuration.
     pub(crate) fn repository_url(&self) -> anyhow::Result<String> {
         self.require_named_config()?;
         if let Some(url) = &self.repository {
@@ -107,7 +107,7 @@ impl Context {
             ));
         };
         let url = expand("repository.url", &repository.url, &self.secrets)?;
-        // A plain folder in a file is meant relative to that file, wherever cron starts us.
+        // A relative folder in a configuration file is relative to that file, whatever the working directory.
         if url.contains("://") || url.starts_with('~') {
             Ok(url)
         } else {
@@ -115,7 +115,8 @@ impl Context {
         }
     }
 
-    /// The repository's URL from `--repository`, else `default`: for `init`, which may be the first to name it.
+    /// URL of the repository from `--repository`, otherwise `default`: for `init`, which may run without a
+    /// configuration.
     pub(crate) fn repository_url_or(&self, default: &str) -> String {
         self.repository.clone().unwrap_or_else(|| default.to_owned())
     }
@@ -136,7 +137,7 @@ impl Context {
         Ok(ui::repository::observed(self.as_configured(repository), &self.progress))
     }
 
-    /// The command that creates the repository which this run means.
+    /// The command that creates the repository of this run.
     fn init_command(&self, url: &str) -> String {
         match (&self.repository, &self.config_path) {
             (Some(_), _) => init_command(url),
@@ -145,8 +146,7 @@ impl Context {
         }
     }
 
-    /// The repository with the settings of the configuration: compression level, upload rate, and what is read into
-    /// memory.
+    /// Applies the configured compression level, upload rate and memory limit to the repository.
     pub(crate) fn as_configured(&self, repository: repository::Repository) -> repository::Repository {
         let Some(configured) = &self.config.repository else { return repository };
         let mut repository = repository;
@@ -162,13 +162,13 @@ impl Context {
         repository
     }
 
-    /// Where the key file lies, or is to lie: the flag, then the configuration.
+    /// Path of the key file: from the flag, otherwise from the configuration.
     pub(crate) fn key_file(&self) -> Option<PathBuf> {
         let configured = self.config.repository.as_ref().and_then(|repository| repository.key_file.as_ref());
         self.key_file.clone().or_else(|| configured.map(|path| self.config.folder.join(path)))
     }
 
-    /// What there is here to open an encrypted repository with.
+    /// Everything available here that can open an encrypted repository.
     pub(crate) fn access(&self) -> anyhow::Result<repository::Access> {
         let mut paths = self.identities.clone();
         if paths.is_empty()
@@ -190,7 +190,7 @@ impl Context {
         Ok(text.map(repository::Passphrase::new).transpose()?)
     }
 
-    /// Connections at a time for each source.
+    /// Connections per source.
     pub(crate) fn jobs(&self, flag: Option<usize>) -> usize {
         let wanted = flag.unwrap_or(self.config.job.jobs);
         if wanted > 0 {
@@ -199,7 +199,7 @@ impl Context {
         std::thread::available_parallelism().map_or(2, std::num::NonZero::get).clamp(2, 8)
     }
 
-    /// Has the outcome of this command written to a file too.
+    /// Registers a file to write the command's report to.
     pub(crate) fn report_to(&self, file: Option<&ReportFile>, command: &'static str) -> anyhow::Result<()> {
         if let Some(file) = file {
             file.try_out()?;
@@ -208,14 +208,14 @@ impl Context {
         Ok(())
     }
 
-    /// Earlier rehearsals and the one of this run, for the report.
+    /// Adds rehearsals, earlier ones and that of this run, to the report.
     pub(crate) fn note_rehearsals(&self, rehearsals: Vec<Proof>) {
         if let Ok(mut noted) = self.rehearsals.lock() {
             *noted = rehearsals;
         }
     }
 
-    /// Writes the report of a command that failed, if one is to be written.
+    /// Writes the report of a failed command, if one was requested.
     pub(crate) fn conclude_failed(&self, error: &anyhow::Error) {
         let failure = failure::Failure::of(error);
         let written = self.write_report(exit::code_of(error), &failure.json(), || failure.render());
@@ -245,8 +245,8 @@ impl Context {
         })
     }
 
-    /// Ends a command: prints its report, unless it succeeded and `--quiet` asks for silence. For what a command is
-    /// asked to show, see [`Context::print`].
+    /// Ends a command: prints its report, unless it succeeded and `--quiet` is given. Commands whose output is their
+    /// purpose use [`Context::print`].
     pub(crate) fn conclude<T: serde::Serialize>(
         &self,
         exit: Exit,
@@ -260,8 +260,7 @@ impl Context {
         Ok(exit)
     }
 
-    /// Prints a result: as JSON where that was asked for, else as its text. That nobody reads it changes nothing about the
-    /// job, whose outcome the exit code tells.
+    /// Prints a result as JSON or as text. A closed standard output does not change the exit code.
     pub(crate) fn print<T: serde::Serialize>(
         &self,
         result: &T,
@@ -315,7 +314,7 @@ fn read_key(path: &Path) -> anyhow::Result<String> {
     std::fs::read_to_string(path).map_err(|e| exit::usage(format!("cannot read {}: {e}", path.display())))
 }
 
-/// Where there is no repository yet, the command that creates it.
+/// Adds the command that creates the repository as a hint, if there is none yet.
 pub(crate) fn with_remedy(error: repository::Error, command: impl FnOnce() -> String) -> anyhow::Error {
     match error {
         repository::Error::NotARepository { .. } => {
@@ -325,12 +324,12 @@ pub(crate) fn with_remedy(error: repository::Error, command: impl FnOnce() -> St
     }
 }
 
-/// The command that creates a repository at this place.
+/// The command that creates a repository at this URL.
 pub(crate) fn init_command(url: &str) -> String {
     format!("dbhaul init --no-config --repository {}", quoted(&without_user(url)))
 }
 
-/// A word for a POSIX shell, in quotes where it needs them.
+/// Quotes a word for a POSIX shell if necessary.
 fn quoted(word: &str) -> String {
     let plain = |c: char| c.is_alphanumeric() || "-_./:,+@%=".contains(c);
     if !word.is_empty() && word.chars().all(plain) {

@@ -1,4 +1,4 @@
-//! A server at one end of a job: what kind it is, how it is reached, and what its schema must meet.
+//! A server at one end of a job: its kind, how to reach it, and which baseline it must meet.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -10,14 +10,14 @@ use crate::context::Context;
 use crate::transport::{self, Dialing, Transport};
 use crate::{exit, failure};
 
-/// How a server is reached.
+/// How to reach a server.
 #[derive(Clone)]
 pub(crate) enum Connection {
     /// A PostgreSQL database.
     Postgres(Box<pgmove::ConnectOptions>),
     /// A Redis or Valkey server.
     Redis(Box<redisdump::ConnectOptions>),
-    /// The data folder of a Redis or Valkey server that nobody is to ask.
+    /// The data folder of a Redis or Valkey server. The server itself is not contacted.
     Folder(PathBuf),
 }
 
@@ -28,40 +28,40 @@ pub(crate) struct Endpoint {
     pub(crate) name: String,
     /// How it is reached.
     pub(crate) connection: Connection,
-    /// Every database of the PostgreSQL server is meant, each as a source of its own.
+    /// Every database of the PostgreSQL server, each as a source of its own.
     pub(crate) every_database: bool,
-    /// The schema baseline it must meet.
+    /// Baseline that its schema must meet.
     pub(crate) baseline: Option<PathBuf>,
-    /// Whose part of the baseline applies.
+    /// Environment whose part of the baseline applies.
     pub(crate) environment: Option<String>,
-    /// Which part of the database is meant.
+    /// Part of the database to read.
     pub(crate) filter: pgmove::Filter,
-    /// What of its server goes along.
+    /// Which objects of the server, outside the database, to include.
     pub(crate) globals: Globals,
-    /// How the keys of a Redis server are had.
+    /// How to capture Redis keys.
     pub(crate) capture: redisdump::CaptureMethod,
-    /// A Redis server's users and settings go along.
+    /// Include the Redis server's users and settings.
     pub(crate) access: bool,
-    /// The data folder of a Redis server that is taken in place of what it would send.
+    /// Data folder of a Redis server, to read instead of asking the server.
     pub(crate) data_dir: Option<PathBuf>,
     /// The tunnel that leads to it.
     pub(crate) transport: Option<Arc<Transport>>,
 }
 
-/// What of a PostgreSQL server goes beyond one database.
+/// Which objects of a PostgreSQL server, outside the database, to include.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum Globals {
-    /// Nothing.
+    /// None.
     #[default]
     Leave,
-    /// Roles without passwords, memberships, settings of roles, tablespaces.
+    /// Roles without passwords, memberships, role settings, tablespaces.
     Take,
-    /// The same with the hashes of passwords.
+    /// The same with password hashes.
     TakeWithPasswords,
 }
 
 impl Globals {
-    /// From two flags.
+    /// From the two flags.
     pub(crate) fn of(globals: bool, passwords: bool) -> Globals {
         match (globals, passwords) {
             (_, true) => Globals::TakeWithPasswords,
@@ -72,7 +72,7 @@ impl Globals {
 }
 
 impl Endpoint {
-    /// A server named by a URL on the command line; of this kind, where one is expected.
+    /// A server given by a URL on the command line. If `kind` is given, the URL must be of that kind.
     pub(crate) fn from_url(
         name: &str,
         url: &str,
@@ -163,7 +163,7 @@ impl Endpoint {
         })
     }
 
-    /// This database of the server alone, as the source `NAME/DATABASE`.
+    /// One database of the server, as the source `NAME/DATABASE`.
     pub(crate) fn one_database(&self, database: &str) -> Endpoint {
         Endpoint {
             name: format!("{}/{database}", self.name),
@@ -173,12 +173,12 @@ impl Endpoint {
         }
     }
 
-    /// What kind of server it is.
+    /// Kind of the server.
     pub(crate) fn kind(&self) -> Kind {
         self.connection.kind()
     }
 
-    /// Adds to a failure what the programs of the tunnel said, if they were the cause.
+    /// Adds the output of the tunnel's programs to an error that they caused.
     pub(crate) fn explain(&self, error: anyhow::Error) -> anyhow::Error {
         match self.transport.as_ref().and_then(|transport| transport.cut()) {
             Some(words) => failure::because(error, words),
@@ -186,7 +186,7 @@ impl Endpoint {
         }
     }
 
-    /// Where it is, without secrets.
+    /// Address, without secrets.
     pub(crate) fn shown(&self) -> String {
         let shown = match &self.connection {
             Connection::Postgres(options) => options.display().to_string(),
@@ -204,7 +204,7 @@ impl Endpoint {
 }
 
 impl Context {
-    /// [`Context::jobs`] for a job with these servers: through a tunnel each connection is a child process of its own.
+    /// [`Context::jobs`] for a job with these servers. Through a tunnel, each connection is a child process.
     pub(crate) fn jobs_with<'a>(
         &self,
         flag: Option<usize>,
@@ -254,7 +254,7 @@ impl Connection {
     }
 }
 
-/// The kind of server that a URL speaks of. A conninfo string (`host=… dbname=…`) is PostgreSQL's.
+/// The kind of server of a URL. A conninfo string (`host=… dbname=…`) is PostgreSQL's.
 pub(crate) fn kind_of(url: &str) -> anyhow::Result<Kind> {
     match url.split_once("://").map(|(scheme, _)| scheme) {
         Some("k8s" | "docker" | "ssh") => transport::kind_of(url),
@@ -275,7 +275,7 @@ pub(crate) fn kind_of(url: &str) -> anyhow::Result<Kind> {
     }
 }
 
-/// True where the environment names the user of PostgreSQL.
+/// Whether the environment sets the PostgreSQL user.
 fn has_user(context: &Context) -> bool {
     context.secrets.get("PGUSER").is_some()
 }

@@ -1,4 +1,4 @@
-//! What a run ends with: the exit codes, and the one place where errors become them.
+//! Exit codes, and the mapping from errors to them.
 //!
 //! Commands and jobs return `anyhow::Error` with typed errors inside; [`code_of`] looks for the type that decides.
 
@@ -7,10 +7,10 @@ use std::process::ExitCode;
 
 use crate::ui::stdout;
 
-/// How a command ended. The numbers are part of the tool's interface: scripts and alerts lean on them.
+/// Outcome of a command. The numbers are part of the interface: scripts and alerts depend on them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Exit {
-    /// All that was asked is done.
+    /// Everything requested was done.
     Done,
     /// It failed.
     Failed,
@@ -18,11 +18,11 @@ pub(crate) enum Exit {
     Usage,
     /// A check found differences.
     Differs,
-    /// Some of the sources failed, others are done.
+    /// Some of the sources failed, the others are done.
     Partial,
-    /// A safety rule refused it; nothing was changed.
+    /// Refused by a safety rule; nothing was changed.
     Refused,
-    /// Stopped by a signal.
+    /// Interrupted by a signal.
     Interrupted,
 }
 
@@ -47,7 +47,7 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// An error that fixes the exit code by itself, for what the binary finds out on its own.
+/// An error with an exit code of its own, for errors of the binary itself.
 #[derive(Debug)]
 pub(crate) struct Ended {
     exit: Exit,
@@ -62,22 +62,22 @@ impl fmt::Display for Ended {
 
 impl std::error::Error for Ended {}
 
-/// The command line or the configuration does not make sense.
+/// The command line or the configuration is wrong.
 pub(crate) fn usage(message: impl Into<String>) -> anyhow::Error {
     anyhow::Error::new(Ended { exit: Exit::Usage, message: message.into() })
 }
 
-/// A safety rule forbids it.
+/// Refused by a safety rule.
 pub(crate) fn refused(message: impl Into<String>) -> anyhow::Error {
     anyhow::Error::new(Ended { exit: Exit::Refused, message: message.into() })
 }
 
-/// Stopped by Ctrl-C or SIGTERM; the message says what state is left.
+/// Interrupted by Ctrl-C or SIGTERM; the message describes the state left behind.
 pub(crate) fn interrupted(message: impl Into<String>) -> anyhow::Error {
     anyhow::Error::new(Ended { exit: Exit::Interrupted, message: message.into() })
 }
 
-/// The exit code that an error stands for: the first cause in its chain that decides.
+/// The exit code of an error: the first cause in the chain that has one.
 pub(crate) fn code_of(error: &anyhow::Error) -> Exit {
     for cause in error.chain() {
         if let Some(ended) = cause.downcast_ref::<Ended>() {
@@ -116,8 +116,8 @@ pub(crate) fn code_of(error: &anyhow::Error) -> Exit {
     Exit::Failed
 }
 
-/// True when the error is only that nobody reads our standard output any more. A connection that the other side has
-/// closed gives the same error of the system, and is none of that.
+/// Whether the error only says that standard output was closed. A database connection closed by the peer gives the
+/// same `BrokenPipe` error, and is a failure.
 pub(crate) fn is_closed_stdout(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| cause.downcast_ref::<std::io::Error>().is_some_and(stdout::is_closed))
 }

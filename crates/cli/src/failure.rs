@@ -1,7 +1,7 @@
-//! How a failed run is reported, to people and to programs: what failed, on which object; each cause once; what to do.
+//! Failure reports as text and JSON: what failed, on which object; each cause once; what to do.
 //!
-//! Errors of several crates meet here. Some quote their source in their own text and some do not, so what a cause says
-//! is shown only where nothing above it has said so already.
+//! Errors of several crates arrive here. Some include their source in their own text and some do not, so a cause is
+//! printed only if nothing above it already says the same.
 
 use std::fmt;
 
@@ -11,7 +11,7 @@ use crate::exit;
 use crate::redact::redact;
 use crate::remedy;
 
-/// An error with a remedy that only the binary knows, since it names commands and flags.
+/// An error with a hint that only the binary can give, because it names commands and flags.
 #[derive(Debug)]
 pub(crate) struct Hinted {
     inner: anyhow::Error,
@@ -30,12 +30,12 @@ impl std::error::Error for Hinted {
     }
 }
 
-/// Adds a remedy to an error.
+/// Adds a hint to an error.
 pub(crate) fn hint(error: impl Into<anyhow::Error>, hint: impl Into<String>) -> anyhow::Error {
     anyhow::Error::new(Hinted { inner: error.into(), hint: hint.into() })
 }
 
-/// An error whose cause is known from elsewhere: a program whose pipe was a connection.
+/// An error whose root cause is known from elsewhere: the output of a program that carried the connection.
 #[derive(Debug)]
 pub(crate) struct Because {
     inner: anyhow::Error,
@@ -54,18 +54,18 @@ impl std::error::Error for Because {
     }
 }
 
-/// Adds the root of all causes.
+/// Adds the root cause.
 pub(crate) fn because(error: anyhow::Error, words: String) -> anyhow::Error {
     anyhow::Error::new(Because { inner: error, words })
 }
 
-/// A failed run, as it is printed with and without `--json`.
+/// A failed run, as printed with and without `--json`.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) struct Failure {
     /// What failed, and on which object.
     message: String,
-    /// Why, from the nearest cause to the root; what the message says is not repeated.
+    /// Causes, from the nearest to the root, without repetition.
     caused_by: Vec<String>,
     /// What to do.
     hints: Vec<String>,
@@ -74,7 +74,7 @@ pub(crate) struct Failure {
 }
 
 impl Failure {
-    /// Takes an error apart.
+    /// Splits an error into message, causes and hints.
     pub(crate) fn of(error: &anyhow::Error) -> Failure {
         let mut failure = Failure {
             message: String::new(),
@@ -110,7 +110,7 @@ impl Failure {
         failure
     }
 
-    /// A command line that makes no sense.
+    /// From a command line error.
     pub(crate) fn of_usage(error: &clap::Error) -> Failure {
         let text = redact(&error.render().to_string());
         let text = text.strip_prefix("error: ").unwrap_or(&text);
@@ -146,8 +146,8 @@ impl Failure {
         }
     }
 
-    /// Whether nothing in `text` is new. A driver repeats the server's words with labels of its own ("ERROR: …"), and
-    /// puts a word about itself before them ("db error").
+    /// Whether `text` adds nothing. Drivers repeat the server's message with labels of their own ("ERROR: …"), after
+    /// a prefix such as "db error".
     fn has_said(&self, text: &str) -> bool {
         const LABELS: [&str; 6] = ["ERROR: ", "FATAL: ", "PANIC: ", "DETAIL: ", "HINT: ", "db error: "];
         let said = |wanted: &str| {
@@ -163,7 +163,7 @@ impl Failure {
         })
     }
 
-    /// For people.
+    /// As text.
     pub(crate) fn render(&self) -> String {
         let mut text = format!("error: {}\n", self.message);
         for cause in &self.caused_by {
@@ -175,12 +175,12 @@ impl Failure {
         text
     }
 
-    /// For programs: an object with the one key `error`.
+    /// As JSON: an object with the single key `error`.
     pub(crate) fn json(&self) -> serde_json::Value {
         serde_json::json!({ "error": self })
     }
 
-    /// One paragraph, for where an error is one of several.
+    /// As one paragraph, for lists of errors.
     pub(crate) fn line(&self) -> String {
         let hints = self.hints.iter().map(|hint| format!("\nhint: {hint}")).collect::<String>();
         let causes = self.caused_by.iter().map(|cause| format!(": {cause}")).collect::<String>();

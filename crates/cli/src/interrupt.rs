@@ -1,5 +1,5 @@
-//! Ctrl-C and SIGTERM: the job's future is dropped, which closes connections and removes what it had made in
-//! temporary folders. What that leaves behind is the same for every job, and is said.
+//! Ctrl-C and SIGTERM: the job's future is dropped, which closes connections and removes temporary folders. The error
+//! message describes what is left behind.
 
 use std::future::Future;
 
@@ -7,7 +7,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::exit;
 
-/// Runs `work` until it ends or a signal asks to stop.
+/// Runs `work` until it ends or a signal arrives.
 pub(crate) async fn stop_on_signal<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;

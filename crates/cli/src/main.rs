@@ -1,10 +1,10 @@
 //! `dbhaul`: migrates, backs up and rehearses PostgreSQL and Redis.
 //!
-//! This binary is the trunk that joins the leaves (`pgmove`, `redisdump`, `retention`, `repository`, `sandbox`):
+//! This binary connects the library crates (`pgmove`, `redisdump`, `retention`, `repository`, `sandbox`):
 //!
 //! - `args` and `commands` parse the command line and print results;
-//! - `jobs` move the data, and neither parse nor print;
-//! - `report` is what a job hands back: data that renders as text or as JSON;
+//! - `jobs` move the data, and do not parse or print;
+//! - `report` holds the results of jobs, which render as text or as JSON;
 //! - `ui` shows progress on standard error;
 //! - `exit` turns errors into exit codes, and `failure` into text and JSON, each in one place.
 
@@ -57,7 +57,7 @@ fn main() -> ExitCode {
     };
     let result = runtime.block_on(async {
         let context = Context::new(cli.shared)?;
-        // It tells that it was stopped before it ends.
+        // A nightly run sends its notices before it ends.
         if matches!(cli.command, args::Command::Nightly(_)) {
             return commands::run(cli.command, &context).await;
         }
@@ -67,12 +67,12 @@ fn main() -> ExitCode {
         }
         result
     });
-    // A worker stuck in a system call must not keep a stopped program alive.
+    // A thread blocked in a system call must not keep the program alive.
     runtime.shutdown_timeout(std::time::Duration::from_secs(5));
     ended(result, json)
 }
 
-/// The exit code of a command, whose error is printed.
+/// The exit code of a command. Prints its error.
 fn ended(result: anyhow::Result<Exit>, json: bool) -> ExitCode {
     match result {
         Ok(exit) => exit.into(),
@@ -81,19 +81,17 @@ fn ended(result: anyhow::Result<Exit>, json: bool) -> ExitCode {
     }
 }
 
-/// Takes a lower priority than the other work of this host, before any thread is started. A backup mostly waits for a
-/// server; where that is on the same host it has the first right to a processor, for others' sake and for ours: what we
-/// do with the bytes is done while it makes the next. It counts among what the system weighs together: between services
-/// of systemd `CPUWeight` decides, which the unit in `deploy` sets.
+/// Lowers the priority of this process, before any thread is started. A backup mostly waits for the server. If that
+/// runs on the same host, it should get the processor first: dbhaul processes the bytes while the server produces the
+/// next ones. Between systemd services `CPUWeight` decides, which the unit in `deploy` sets.
 fn step_back() {
-    /// As the command `nice` does by itself.
+    /// The default of `nice`.
     const NICE: i32 = 10;
-    // Where it cannot be had, it goes without.
+    // Not required: continue if it fails.
     let _ = rustix::process::nice(NICE);
 }
 
-/// Prints an error, and gives its exit code: for people on standard error, and with `--json` also for programs on
-/// standard output.
+/// Prints an error on standard error, and with `--json` also on standard output. Returns its exit code.
 #[allow(clippy::print_stderr, reason = "the one place where errors are printed")]
 fn fail(error: &anyhow::Error, json: bool) -> ExitCode {
     let failure = Failure::of(error);
@@ -104,7 +102,7 @@ fn fail(error: &anyhow::Error, json: bool) -> ExitCode {
     exit::code_of(error).into()
 }
 
-/// Shows help or the version, or what is wrong with the command line; not so a password that stands in it.
+/// Prints help, the version, or a command line error with passwords hidden.
 #[allow(clippy::print_stderr, reason = "the one place where errors are printed")]
 fn misused(error: &clap::Error) -> ExitCode {
     let plain = error.render().to_string();
@@ -112,7 +110,7 @@ fn misused(error: &clap::Error) -> ExitCode {
     if error.use_stderr() && shown != plain {
         eprint!("{shown}");
     } else {
-        // When the reader is gone, there is no one to report to.
+        // If the output is closed, there is nowhere to report to.
         let _ = error.print();
     }
     if !error.use_stderr() {
@@ -126,6 +124,6 @@ fn misused(error: &clap::Error) -> ExitCode {
 
 fn print_json(failure: &Failure) {
     let text = format!("{:#}\n", failure.json());
-    // A closed pipe must not hide the exit code.
+    // A closed pipe must not change the exit code.
     let _ = crate::ui::stdout::Stdout.write_all(text.as_bytes());
 }

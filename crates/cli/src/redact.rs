@@ -1,18 +1,18 @@
-//! What must not be shown of a URL: the last line of defence for messages that quote what a user typed.
+//! Hides secrets in URLs: the last line of defence for messages that quote user input.
 //!
-//! A URL whose password holds a raw `@`, `/` or `?` means something else than its writer thinks, and then pieces of the
-//! password are a host, a database or an option, which messages name. So the user information is taken to reach to the
-//! last `@` of the word, whatever stands between.
+//! If a password contains a raw `@`, `/` or `?`, the URL parses differently than intended, and pieces of the password
+//! become a host, a database or an option, which messages name. Therefore the user information is taken to extend to
+//! the last `@` of the word.
 
-/// A text with the passwords of the URLs and connection strings in it hidden.
+/// The text with passwords in URLs and connection strings hidden.
 pub(crate) fn redact(text: &str) -> String {
     hide_pairs(&hide_urls(text))
 }
 
-/// A URL without any user information, its own or that of a URL in its query: for stores, where that never belongs.
+/// A URL without user information, also in a URL in its query: for stores, which take no credentials in URLs.
 pub(crate) fn without_user(url: &str) -> String {
     let (first, query) = url.split_once('?').map_or((url, None), |(first, query)| (first, Some(query)));
-    // With an `@` in what looks like a query it may as well be a password with a `?`.
+    // With an `@` in it, an apparent query may be a password with a `?`.
     let Some(query) = query.filter(|query| query.contains("://") || !query.contains('@')) else {
         return without(url);
     };
@@ -33,7 +33,7 @@ fn without(url: &str) -> String {
     }
 }
 
-/// What ends a URL in a sentence.
+/// Characters that end a URL in a sentence.
 fn ends(c: char) -> bool {
     c.is_whitespace() || c.is_control() || matches!(c, '"' | '\'' | '`' | '<' | '>')
 }
@@ -46,7 +46,7 @@ fn hide_urls(text: &str) -> String {
         out.push_str(before);
         out.push_str("://");
         let word = after.split(ends).next().unwrap_or_default();
-        // A word of several URLs has a place for each.
+        // In a word of several URLs, each is handled separately.
         let word = word.split_once("://").map_or(word, |(first, _)| first);
         rest = after.get(word.len()..).unwrap_or_default();
         match word.rsplit_once('@') {

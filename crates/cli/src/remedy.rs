@@ -1,7 +1,7 @@
-//! What to do about failures of the libraries, worded with the commands and flags of the binary, which the libraries do
-//! not know.
+//! Hints for errors of the library crates, with the commands and flags of the binary, which the libraries do not
+//! know.
 
-/// What to do about a failure of the repository.
+/// Hint for an error of the repository.
 pub(crate) fn repository(remedy: repository::Remedy) -> Option<&'static str> {
     use repository::Remedy;
     Some(match remedy {
@@ -45,7 +45,7 @@ pub(crate) fn repository(remedy: repository::Remedy) -> Option<&'static str> {
     })
 }
 
-/// What resolves a conflict of a Redis job.
+/// Hint for a conflict of a Redis job.
 pub(crate) fn redis(remedy: &redisdump::Remedy) -> Option<String> {
     use redisdump::Remedy;
     Some(match remedy {
@@ -62,7 +62,7 @@ pub(crate) fn redis(remedy: &redisdump::Remedy) -> Option<String> {
     })
 }
 
-/// What resolves a refusal of a PostgreSQL job.
+/// Hint for a refusal of a PostgreSQL job.
 pub(crate) fn postgres(remedy: pgmove::Remedy) -> Option<&'static str> {
     use pgmove::Remedy;
     Some(match remedy {

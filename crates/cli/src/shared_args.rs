@@ -1,10 +1,10 @@
-//! Flags that every command takes.
+//! Flags of every command.
 
 use std::path::PathBuf;
 
 use clap::Args;
 
-/// Flags that every command takes.
+/// Flags of every command.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Global options")]
 pub(crate) struct Shared {

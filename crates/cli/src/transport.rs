@@ -1,7 +1,7 @@
-//! Servers behind kubectl, docker and ssh: the URL of the tunnel becomes the options of a connection whose streams go
-//! through it.
+//! Servers behind kubectl, docker and ssh: converts a tunnel's URL to connection options whose streams go through the
+//! tunnel.
 //!
-//! The tunnel is opened when it is first used: one source that cannot be reached does not keep others from being backed up.
+//! The tunnel is opened on first use, so that one unreachable source does not prevent the backup of others.
 
 use std::fmt;
 use std::io;
@@ -17,26 +17,26 @@ use tunnel::{Address, Programs, Target, Tunnel};
 use crate::config::Kind;
 use crate::exit;
 
-/// A way to a server that is opened when it is needed.
+/// A tunnel that is opened on first use.
 pub(crate) struct Transport {
     address: Address,
     default_port: u16,
-    /// Where a pod's or a container's server is by the options; nothing but this is reached there.
+    /// For a pod or a container: the server's address in the options. Only connections to it go through the tunnel.
     server: Option<(String, u16)>,
-    /// The container's image may know the user.
+    /// Whether the container's environment may provide the user name.
     asks_user: bool,
     opened: OnceCell<Tunnel>,
-    /// What the programs said when a connection was cut.
+    /// Output of the programs when a connection was cut.
     cut: Mutex<Option<String>>,
 }
 
-/// What a URL says beside the way: the URL of the server itself.
+/// The server behind a tunnel.
 pub(crate) struct Inner {
-    /// Of which kind it is.
+    /// Kind of the server.
     pub(crate) kind: Kind,
-    /// A URL that pgmove or redisdump reads.
+    /// A URL for pgmove or redisdump.
     pub(crate) url: String,
-    /// The way.
+    /// The tunnel.
     pub(crate) transport: Arc<Transport>,
 }
 
@@ -49,8 +49,8 @@ fn parse(url: &str) -> anyhow::Result<Address> {
     Address::parse(url).map_err(|error| exit::usage(error.to_string()))
 }
 
-/// By the URL behind ssh; else by `kind`, else by what is known otherwise, else by the port, else by the database, which
-/// only PostgreSQL has.
+/// The kind: from the URL behind ssh, otherwise from `kind`, otherwise from what is known, otherwise from the port,
+/// otherwise from the presence of a database, which only PostgreSQL has.
 fn kind(address: &Address, known: Option<Kind>) -> anyhow::Result<Kind> {
     if let Some(inner) = address.inner_url() {
         return crate::endpoint::kind_of(inner);
@@ -88,8 +88,8 @@ fn kind(address: &Address, known: Option<Kind>) -> anyhow::Result<Kind> {
     })
 }
 
-/// Takes a tunnel's URL apart; nothing for any other URL. `known` is the kind that a server must be of, and
-/// `has_user` says that the environment names the user of PostgreSQL.
+/// Parses a tunnel's URL; `None` for any other URL. `known` is the required kind of server, and `has_user` is true if
+/// the environment sets the PostgreSQL user.
 pub(crate) fn inner(url: &str, known: Option<Kind>, has_user: bool) -> anyhow::Result<Option<Inner>> {
     if !Address::recognizes(url) {
         return Ok(None);
@@ -127,7 +127,7 @@ fn server_url(address: &Address, kind: Kind, host: &str, port: u16) -> String {
         (Kind::Redis, Some("rediss" | "valkeys")) => "rediss",
         (Kind::Redis, _) => "redis",
     };
-    // Where neither is named, the database is the one that every server has.
+    // If neither is named, use the database that every server has.
     let postgres = (kind == Kind::Postgres).then(|| address.user().unwrap_or("postgres"));
     let database = address.database().or(postgres).unwrap_or_default();
     let user = address.user().map(|user| ("user".to_owned(), user.to_owned()));
@@ -154,7 +154,7 @@ fn encode(text: &str) -> String {
 }
 
 impl Transport {
-    /// The words of the programs, when a connection was cut.
+    /// Output of the programs, if a connection was cut.
     pub(crate) fn cut(&self) -> Option<String> {
         self.cut.lock().ok()?.clone()
     }
@@ -165,13 +165,13 @@ impl Transport {
         self.opened.get_or_try_init(open).await.map_err(io::Error::from)
     }
 
-    /// What was reached, and the password.
+    /// The address that was reached, the user and the password.
     async fn way(&self) -> io::Result<(String, Option<String>, Option<String>)> {
         let tunnel = self.tunnel().await?;
         let password = tunnel.password().map(|secret| secret.expose().to_owned());
         let image_user = || {
             let named = tunnel.variable("POSTGRES_USER").filter(|user| !user.is_empty());
-            // The image of PostgreSQL makes this one where none is named.
+            // The default user of the PostgreSQL image.
             named.or_else(|| tunnel.variable("PGDATA").map(|_| "postgres")).map(str::to_owned)
         };
         let user = self.asks_user.then(image_user).flatten();
@@ -190,7 +190,7 @@ impl Transport {
     }
 }
 
-/// The way, and for ssh the hosts alone.
+/// The tunnel, without secrets; for ssh only the hosts.
 impl fmt::Display for Transport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.address.inner_url() {
@@ -200,7 +200,7 @@ impl fmt::Display for Transport {
     }
 }
 
-/// A transport as the crates of the databases know it.
+/// A transport as the database crates use it.
 pub(crate) struct Dialing(pub(crate) Arc<Transport>);
 
 impl pgmove::Dialer for Dialing {
@@ -244,7 +244,7 @@ impl redisdump::Dialer for Dialing {
     }
 }
 
-/// A stream that keeps why it was cut: the driver of PostgreSQL says of each lost connection that it is closed.
+/// A stream that records why it was cut: the PostgreSQL driver only reports that the connection is closed.
 struct Noting {
     stream: tunnel::Stream,
     transport: Arc<Transport>,

@@ -75,11 +75,11 @@ pub(crate) struct BackupArgs {
     /// Job to which the snapshot belongs [default: that of the configuration, otherwise "default"]
     #[arg(long, value_name = "ID")]
     job: Option<String>,
-    /// Accept that the job's sources are others than before, and record it
+    /// Accept that the job's sources have changed, and record it
     ///
-    /// A backup is refused if a source of the same name is another database than in earlier snapshots, or if the job's
-    /// sources have other names: most often two applications use the same job id. Pass this once after a move to a new
-    /// server, a major upgrade or a renaming.
+    /// A backup is refused if a source of the same name is another database than in earlier snapshots, or if the
+    /// job's sources have other names: most often two applications use the same job id. Pass this once after a move
+    /// to a new server, a major upgrade or a renaming.
     #[arg(long)]
     new_lineage: bool,
     /// Tag the snapshot; may be repeated
@@ -97,7 +97,7 @@ pub(crate) struct BackupArgs {
     filter: FilterArgs,
 }
 
-/// A tag is shown in a line beside others.
+/// Tags are listed on one line.
 fn tag(text: &str) -> Result<String, String> {
     let plain = |c: char| c.is_alphanumeric() || "-_.:/=+@".contains(c);
     match !text.is_empty() && text.len() <= 100 && text.chars().all(plain) {
@@ -150,8 +150,7 @@ pub(super) async fn run(args: BackupArgs, context: &Context) -> anyhow::Result<E
     if let Some(rate) = args.limit_upload {
         repository = repository.limit_uploads(rate);
     }
-    // A part that was asked for by flags is a series of its own: it must never push a whole snapshot out, nor pass
-    // for the latest one.
+    // A subset chosen by flags is a series of its own: it must never displace a complete snapshot or become `latest`.
     let job = args.job.as_ref().unwrap_or(&context.config.job.id);
     let job = match part {
         true => format!("{job}{}", series::PART),

@@ -154,13 +154,13 @@ pub(super) async fn run(args: CompareArgs, context: &Context) -> anyhow::Result<
     context.conclude(exit, &report, || report.render())
 }
 
-/// Whether it names a file, and not a source of a snapshot (`latest:postgres/app`), whose name may hold a slash.
+/// Whether the text is a file name. `latest:postgres/app`, a source of a snapshot, may contain a slash too.
 fn is_file(text: &str) -> bool {
     let source = text.split_once(':').is_some_and(|(snapshot, _)| !snapshot.contains(['/', '.']));
     is_path(text) && (!source || std::path::Path::new(text).exists())
 }
 
-/// Whether it names a server: by a URL, or by libpq's `key=value` words. Anything else is a snapshot.
+/// Whether the text is a server's URL or a libpq conninfo string (`key=value`). Anything else is a snapshot.
 fn is_url(text: &str) -> bool {
     text.contains("://") || text.contains('=')
 }

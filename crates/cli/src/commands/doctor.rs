@@ -26,7 +26,7 @@ pub(crate) struct DoctorArgs {
     /// Check only these sources of the configuration
     #[arg(value_name = "SOURCE")]
     sources: Vec<String>,
-    /// Send a test notice to everybody who is configured
+    /// Send a test notice to every configured channel
     #[arg(long)]
     send_test: bool,
 }

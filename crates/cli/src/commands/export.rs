@@ -104,7 +104,7 @@ impl Format {
     }
 }
 
-/// What is done with what the target cannot hold.
+/// What to do with values that the target version cannot hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum OnUnsupported {
     /// Write nothing and list them
@@ -125,27 +125,27 @@ pub(super) async fn run(args: ExportArgs, context: &Context) -> anyhow::Result<E
     let mut out = std::io::BufWriter::with_capacity(1 << 18, output.open()?);
     let done = write(&args, filter, context, &mut out).await;
     if let (Err(_), Output::New(path)) = (&done, &output) {
-        // Half a script would pass for a whole one.
+        // A truncated script could be mistaken for a complete one.
         let _ = std::fs::remove_file(path);
     }
     done?;
     Ok(Exit::Done)
 }
 
-/// Where an export is written to.
+/// Destination of an export.
 #[derive(Debug, PartialEq, Eq)]
 enum Output<'a> {
     Stdout,
-    /// A file of our own.
+    /// A new file.
     New(&'a Path),
-    /// A pipe, a terminal or a device, which is there before us and stays.
+    /// An existing pipe, terminal or device. It is never removed.
     Special(&'a Path),
 }
 
 impl<'a> Output<'a> {
     fn of(path: Option<&'a Path>) -> Output<'a> {
         let Some(path) = path else { return Output::Stdout };
-        // Opening /dev/stdout anew would begin at the front of a file that the shell appends to.
+        // Opening /dev/stdout again would start at offset 0 of a file that the shell opened for appending.
         if ["-", "/dev/stdout", "/dev/fd/1"].iter().any(|name| path == Path::new(name)) {
             return Output::Stdout;
         }
@@ -160,8 +160,8 @@ impl<'a> Output<'a> {
         options.write(true);
         let (path, doing) = match self {
             Output::Stdout => return Ok(Box::new(Stdout)),
-            // An export never replaces a file: it could be the last one. It holds what the database held: for its owner
-            // alone.
+            // An export never replaces a file, which could be the only copy. The file contains the database's data,
+            // so only its owner can read it.
             Output::New(path) => {
                 options.create_new(true).mode(0o600);
                 (path, "create")

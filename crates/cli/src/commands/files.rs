@@ -1,4 +1,4 @@
-//! Files that commands leave behind: never over one that exists, and secret ones for their owner alone.
+//! Output files of commands. Existing files are never overwritten, and secrets are readable only by the owner.
 
 use std::fs::OpenOptions;
 use std::io::Write as _;
@@ -8,12 +8,12 @@ use anyhow::Context as _;
 
 use crate::exit;
 
-/// Writes a new file that anybody may read.
+/// Writes a new file with default permissions.
 pub(super) fn write_new(path: &Path, text: &str) -> anyhow::Result<()> {
     write(path, text, &mut OpenOptions::new())
 }
 
-/// Writes a new file that only its owner may read.
+/// Writes a new file that only its owner can read.
 pub(super) fn write_secret(path: &Path, text: &str) -> anyhow::Result<()> {
     let mut options = OpenOptions::new();
     #[cfg(unix)]
@@ -21,7 +21,7 @@ pub(super) fn write_secret(path: &Path, text: &str) -> anyhow::Result<()> {
     write(path, text, &mut options)
 }
 
-/// Fails if there is something under this name, so that a command can stop before it has done half of its work.
+/// Fails if the path exists, so that a command can stop before it has done half of its work.
 pub(super) fn refuse_existing(path: &Path) -> anyhow::Result<()> {
     match std::fs::symlink_metadata(path) {
         Ok(_) => Err(exit::refused(format!("{} exists and is not overwritten", path.display()))),

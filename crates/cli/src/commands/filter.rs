@@ -1,4 +1,4 @@
-//! Flags of every command that takes a part of a database.
+//! Filter flags of the commands that work on part of a database.
 
 use clap::Args;
 
@@ -32,7 +32,7 @@ pub(crate) struct FilterArgs {
 }
 
 impl FilterArgs {
-    /// The flags as a filter; everything when there are none.
+    /// The filter that the flags describe; everything if no flag is given.
     pub(crate) fn filter(&self) -> anyhow::Result<pgmove::Filter> {
         let mut filter = pgmove::Filter {
             schemas: self.schema.clone(),
@@ -48,7 +48,7 @@ impl FilterArgs {
                     let said = filter.conditions.entry(table.trim().to_owned()).or_default();
                     *said = match said.is_empty() {
                         true => condition.trim().to_owned(),
-                        // Said twice of one table, both are meant.
+                        // Several conditions on one table are combined.
                         false => format!("({said}) AND ({})", condition.trim()),
                     };
                 }
@@ -58,7 +58,7 @@ impl FilterArgs {
         Ok(filter)
     }
 
-    /// Lets the flags stand in the place of what the configuration says of these sources. True when there are any.
+    /// Replaces the configured filters of these sources with that of the flags. Returns true if any flag was given.
     pub(crate) fn apply(&self, endpoints: &mut [Endpoint]) -> anyhow::Result<bool> {
         let filter = self.filter()?;
         if filter.is_all() {

@@ -100,7 +100,7 @@ pub(super) async fn run(args: ForgetArgs, context: &Context) -> anyhow::Result<E
 }
 
 impl ForgetArgs {
-    /// The configured policy; a flag replaces what it names and leaves the rest as it is.
+    /// The configured policy, with the rules that flags replace.
     fn policy(&self, context: &Context) -> anyhow::Result<retention::Policy> {
         let counts = [self.last, self.hourly, self.daily, self.weekly, self.monthly, self.yearly];
         let flagged = counts.iter().any(Option::is_some) || self.keep_within.is_some();

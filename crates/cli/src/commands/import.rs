@@ -20,14 +20,14 @@ Examples:
 
 /// Import backup files of earlier scripts as snapshots
 ///
-/// Takes pg_dump scripts (`*.sql.gz`) and archives of a Redis data folder (`*.tar.gz`), each with its sum beside it
-/// (`FILE.sha256`, as sha256sum writes it). A snapshot is dated by the file's name, in the zone of the retention policy,
-/// so that retention counts old and new backups as one history. An archive of Redis becomes a snapshot like any other. A
-/// dump is kept byte for byte and checked, but dbhaul does not restore it: `export --format file` writes it again. It never
-/// takes the place of a backup by dbhaul.
+/// Takes pg_dump scripts (`*.sql.gz`) and archives of a Redis data folder (`*.tar.gz`), each with its checksum beside
+/// it (`FILE.sha256`, as sha256sum writes it). A snapshot is dated by the file's name, in the zone of the retention
+/// policy, so that retention counts old and new backups as one history. An archive of Redis becomes a snapshot like
+/// any other. A dump is stored byte for byte and checked, but dbhaul does not restore it: `export --format file`
+/// writes it again. It never displaces a backup made by dbhaul.
 ///
-/// A file whose sum or compression is wrong is damaged (exit code 3). One without a sum, or that does not end as pg_dump
-/// ends a script, is suspect (exit code 4). Neither is imported. Importing a file again adds nothing.
+/// A file whose checksum or compression is wrong is damaged (exit code 3). One without a checksum, or without the
+/// last line of a pg_dump script, is suspect (exit code 4). Neither is imported. Importing a file again adds nothing.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(crate) struct ImportArgs {
@@ -68,7 +68,7 @@ pub(super) async fn run(args: ImportArgs, context: &Context) -> anyhow::Result<E
     context.conclude(report.exit(), &report, || report.render(context.zone()))
 }
 
-/// The source that files of this kind are taken for. A name that the configuration does not have would be another series.
+/// The source that files of this kind belong to. A name that is not configured would start a series of its own.
 fn source(named: Option<String>, kind: Kind, flag: &str, context: &Context) -> anyhow::Result<String> {
     let configured: Vec<_> = context.config.sources.iter().filter(|source| source.kind == kind).collect();
     let names = || configured.iter().map(|source| source.name.as_str()).collect::<Vec<_>>().join(", ");

@@ -13,7 +13,7 @@ use crate::config::{DEFAULT_FILE, template};
 use crate::context::{Context, open_store};
 use crate::exit::{self, Exit};
 
-/// Where the key of an encrypted repository is written when no other file is named.
+/// Default path of the key file of an encrypted repository.
 const DEFAULT_KEY_FILE: &str = "dbhaul.key";
 
 const EXAMPLES: &str = "\
@@ -63,7 +63,7 @@ pub(crate) struct InitArgs {
     shared_group: bool,
 }
 
-/// A chunk's average size, as sizes around it.
+/// Average chunk size; minimum and maximum are derived from it.
 fn chunk_size(text: &str) -> Result<Chunker, String> {
     let bytes = match text.parse() {
         Ok(repository::Portion::Bytes(bytes)) => u32::try_from(bytes).ok(),
@@ -74,7 +74,7 @@ fn chunk_size(text: &str) -> Result<Chunker, String> {
 
 #[derive(Serialize)]
 struct InitReport {
-    /// The configuration file; nothing with `--no-config`.
+    /// The configuration file; `None` with `--no-config`.
     configuration: Option<PathBuf>,
     configuration_written: bool,
     repository: String,
@@ -97,7 +97,7 @@ pub(super) async fn run(args: InitArgs, context: &Context) -> anyhow::Result<Exi
     if let Some(path) = &key_file {
         refuse_existing(path)?;
     }
-    // The repository first: a configuration that points at nothing would be the worse half.
+    // The repository first: a configuration without a repository would be worse than the reverse.
     let grace = Duration::from_secs(u64::from(args.grace) * 3600);
     let store = open_store(&url)?;
     if args.shared_group {
@@ -146,7 +146,7 @@ pub(super) async fn run(args: InitArgs, context: &Context) -> anyhow::Result<Exi
     })
 }
 
-/// Whom to encrypt to, if to anybody.
+/// The encryption that the flags ask for, if any.
 fn encryption(args: &InitArgs, context: &Context) -> anyhow::Result<Option<Encryption>> {
     let recipients = args.recipient.iter().map(|text| text.parse()).collect::<Result<Vec<Recipient>, _>>()?;
     let passphrase = if args.passphrase {
@@ -198,8 +198,7 @@ impl InitReport {
     }
 }
 
-/// A job's id that no other application of another host bears by accident: the host's name and that of the folder in
-/// which the configuration lies.
+/// A default job id from host name and folder name, which another application is unlikely to use by accident.
 fn job_id(configuration: &Path) -> String {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").or_else(|_| {
         std::env::var("HOSTNAME").map_err(|_| std::io::Error::from(std::io::ErrorKind::NotFound))

@@ -98,7 +98,7 @@ pub(super) async fn run(args: InspectArgs, context: &Context) -> anyhow::Result<
             return Ok(Exit::Done);
         };
         if data_folder::is_aof(&source) {
-            // Its keys are known only by running it: what its base holds is told, and which commands follow.
+            // The keys are known only after a replay: list those of the base, and the commands that follow.
             let laid = data_folder::lay_down(&repository, &source, &context.progress).await?;
             on_disk(laid.path.clone(), options, args.keys).await?
         } else {
@@ -117,7 +117,7 @@ pub(super) async fn run(args: InspectArgs, context: &Context) -> anyhow::Result<
     Ok(Exit::Done)
 }
 
-/// Looks into a file or a folder, aside from the work that waits for others.
+/// Inspects a file or folder in a blocking task.
 async fn on_disk(path: PathBuf, options: InspectOptions, keys: bool) -> anyhow::Result<Inspection> {
     tokio::task::spawn_blocking(move || {
         let mut keys = KeyLines::new(keys);
@@ -129,12 +129,12 @@ async fn on_disk(path: PathBuf, options: InspectOptions, keys: bool) -> anyhow::
     .await?
 }
 
-/// Whether it names a file: by a slash, or because there is one.
+/// Whether the text is a path: it contains a slash, or it exists.
 pub(super) fn is_path(text: &str) -> bool {
     text.contains('/') || Path::new(text).exists()
 }
 
-/// Keys as lines of JSON on standard output; the first failure is told at the end.
+/// Writes keys as JSON lines to standard output, and keeps the first error until the end.
 struct KeyLines {
     out: Option<std::io::BufWriter<Stdout>>,
     failed: Option<std::io::Error>,

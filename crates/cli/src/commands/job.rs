@@ -1,4 +1,4 @@
-//! The flag that chooses a job, for every command that takes `latest`.
+//! The `--job` flag of every command that accepts `latest`.
 
 use clap::Args;
 
@@ -6,7 +6,7 @@ use crate::config::SourceConfig;
 use crate::context::Context;
 use crate::jobs::series::{Configured, Series};
 
-/// Which job's snapshots are meant.
+/// The job whose snapshots are used.
 #[derive(Debug, Args)]
 pub(crate) struct JobArgs {
     /// Job whose snapshots `latest` refers to [default: that of the configuration, otherwise the only one]
@@ -15,14 +15,14 @@ pub(crate) struct JobArgs {
 }
 
 impl JobArgs {
-    /// The series that is meant.
+    /// The selected series.
     pub(super) fn series(&self, context: &Context) -> Series {
         series(self.job.as_deref(), context)
     }
 }
 
-/// The series of a job: of the one that is named, else of the configuration's. A configuration that names neither a job
-/// nor a source is of no job.
+/// The series of the named job, or of the configured one. A configuration without a job id and without sources
+/// selects none.
 pub(super) fn series(job: Option<&str>, context: &Context) -> Series {
     let config = &context.config;
     let configured = !config.sources.is_empty() || config.job != Default::default();
@@ -38,7 +38,7 @@ pub(super) fn series(job: Option<&str>, context: &Context) -> Series {
     }
 }
 
-/// A source as a series knows it.
+/// A configured source, as a series needs it.
 pub(super) fn configured_source(source: &SourceConfig) -> Configured {
     Configured { name: source.name.clone(), kind: source.kind, every_database: source.every_database() }
 }

@@ -87,7 +87,7 @@ pub(super) async fn run(args: KeyArgs, context: &Context) -> anyhow::Result<Exit
     }
 }
 
-/// A secret goes to its file, or, where that was not asked for, to standard output.
+/// A secret is written to its file, or to standard output if no file is given.
 #[derive(Serialize)]
 #[serde(rename_all = "kebab-case")]
 struct Written {
@@ -113,7 +113,7 @@ impl Written {
             }
             None => Written { recipient, file: None, text: Some(text) },
         };
-        // A secret that goes to standard output is what was asked for.
+        // Without a file, the secret itself is the output.
         let text = || match (&report.file, &report.recipient, &report.text) {
             (Some(file), Some(recipient), _) => format!("wrote {}\nrecipient: {recipient}\n", file.display()),
             (Some(file), None, _) => format!("wrote {}\n", file.display()),
@@ -140,19 +140,19 @@ async fn export(output: Option<PathBuf>, context: &Context) -> anyhow::Result<Ex
     Written::put(None, key.to_file(), output, context)
 }
 
-/// What `list` shows.
+/// Output of `key list`.
 #[derive(Serialize)]
 #[serde(rename_all = "kebab-case")]
 struct KeyReport {
     repository: String,
     encrypted: bool,
     recipients: Vec<String>,
-    /// An identity lies in dbhaul.json that a passphrase opens.
+    /// dbhaul.json contains an identity encrypted with a passphrase.
     passphrase: bool,
-    /// Whether its recipient is among those, where the passphrase was given: nothing else tells.
+    /// Whether that identity's recipient is a current one. Known only if the passphrase was given.
     passphrase_current: Option<bool>,
     can_read: bool,
-    /// Snapshots that no recipient can restore alone.
+    /// Snapshots that no current recipient can restore alone.
     not_restorable: Vec<String>,
 }
 
@@ -242,7 +242,7 @@ async fn change(recipient: &str, add: bool, context: &Context) -> anyhow::Result
     })
 }
 
-/// What to say of snapshots that no recipient can restore alone; nothing if there are none.
+/// The warning about snapshots that no current recipient can restore alone; empty if there are none.
 pub(crate) fn not_restorable(ids: &[String]) -> String {
     if ids.is_empty() {
         return String::new();

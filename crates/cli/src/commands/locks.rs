@@ -1,10 +1,10 @@
-//! Flags of every command that reads a live PostgreSQL database.
+//! Lock flags of the commands that read a live PostgreSQL database.
 
 use std::time::Duration;
 
 use clap::Args;
 
-/// How long to wait for locks.
+/// Lock timeout.
 #[derive(Debug, Args)]
 pub(crate) struct LockArgs {
     /// Seconds to wait for a table that another session has locked; 0 for no limit
@@ -18,7 +18,7 @@ pub(crate) struct LockArgs {
 }
 
 impl LockArgs {
-    /// The limit, where there is one.
+    /// The timeout; `None` for no limit.
     pub(super) fn wait(&self) -> Option<Duration> {
         (self.lock_wait > 0).then(|| Duration::from_secs(self.lock_wait))
     }

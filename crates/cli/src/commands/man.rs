@@ -1,4 +1,4 @@
-//! `dbhaul man`: hidden, for those who package the program.
+//! `dbhaul man`: hidden, for packagers.
 
 use std::path::{Path, PathBuf};
 

@@ -1,5 +1,5 @@
-//! One file a command: its flags, the job it calls, and what it prints. Nothing here moves data, and nothing in
-//! `jobs` parses or prints.
+//! One file per command: its flags, the job it calls, and its output. Commands do not move data, and jobs do not
+//! parse or print.
 
 pub(crate) mod backup;
 pub(crate) mod baseline;
@@ -44,7 +44,7 @@ use crate::args::{Cli, Command};
 use crate::context::Context;
 use crate::exit::Exit;
 
-/// Runs a command that describes the program itself, for which no configuration is read; nothing for any other.
+/// Runs a command that describes the program and needs no configuration; `None` for any other.
 pub(crate) fn describe(command: &Command) -> Option<anyhow::Result<Exit>> {
     match command {
         Command::Completions(args) => Some(completions::run(args, Cli::command())),
@@ -53,7 +53,7 @@ pub(crate) fn describe(command: &Command) -> Option<anyhow::Result<Exit>> {
     }
 }
 
-/// Runs one command to its end.
+/// Runs one command.
 pub(crate) async fn run(command: Command, context: &Context) -> anyhow::Result<Exit> {
     match command {
         Command::Init(args) => init::run(args, context).await,

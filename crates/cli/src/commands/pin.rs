@@ -52,9 +52,9 @@ struct Wanted {
 #[serde(rename_all = "kebab-case")]
 struct PinReport {
     pinned: bool,
-    /// Those that were not before.
+    /// Snapshots that changed.
     changed: Vec<repository::SnapshotId>,
-    /// Those that were already.
+    /// Snapshots that were already in that state.
     unchanged: Vec<repository::SnapshotId>,
 }
 

@@ -21,7 +21,7 @@ pub(crate) struct ReadingArgs {
 }
 
 impl ReadingArgs {
-    /// The flags, then the configuration.
+    /// The flags, with the configuration as default.
     pub(super) fn reading(&self, context: &Context) -> ReadOptions {
         ReadOptions { lock_wait: self.locks.wait(), rate: self.rate_limit.or(context.config.job.rate_limit) }
     }

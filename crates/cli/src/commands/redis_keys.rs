@@ -1,4 +1,4 @@
-//! Flags that select keys of a Redis server and say how they arrive: of restore, migrate and compare.
+//! Key selection flags of restore, migrate and compare: which Redis keys, and how they are renamed and expire.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,7 +7,7 @@ use redisdump::{Expiries, KeyChoice};
 
 use crate::exit;
 
-/// Which keys, and with which databases, names and expiries they arrive.
+/// Key selection, and changes to databases, names and expiries.
 #[derive(Debug, Args, Default)]
 #[command(next_help_heading = "Redis keys")]
 pub(super) struct RedisKeyArgs {
@@ -39,7 +39,7 @@ pub(super) struct RedisKeyArgs {
     field_ttl: FieldTtl,
 }
 
-/// What becomes of the expiries of hash fields.
+/// What to do with the expiries of hash fields.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 enum FieldTtl {
     /// Keep them
@@ -50,7 +50,7 @@ enum FieldTtl {
 }
 
 impl RedisKeyArgs {
-    /// The flags as a choice; every key as it is where there are none.
+    /// The selection that the flags describe; all keys, unchanged, if no flag is given.
     pub(super) fn choice(&self) -> anyhow::Result<KeyChoice> {
         let (mut databases, mut only) = (BTreeMap::new(), BTreeSet::new());
         for text in &self.db {

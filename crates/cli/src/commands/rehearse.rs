@@ -21,10 +21,11 @@ Examples:
 
 /// Restore a snapshot into private servers and verify it
 ///
-/// The servers are started in a temporary folder and removed afterwards. The result is stored with the snapshot, where
-/// retention takes it into account. Requires server programs on this host: postgres of the source's major version or
-/// newer, and a redis-server or valkey-server that can read the snapshot. `[[rehearse.sandbox]]` in dbhaul.toml names
-/// another server for a PostgreSQL source, and `[[rehearse.assert]]` asks the restored data questions.
+/// The servers are started in a temporary folder and removed afterwards. The result is stored with the snapshot,
+/// where retention takes it into account. Requires server programs on this host: postgres of the source's major
+/// version or newer, and a redis-server or valkey-server that can read the snapshot. `[[rehearse.sandbox]]` in
+/// dbhaul.toml names another server for a PostgreSQL source, and `[[rehearse.assert]]` runs queries on the restored
+/// data.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(crate) struct RehearseArgs {
@@ -49,7 +50,7 @@ pub(crate) struct RehearseArgs {
     demonstration: Demonstration,
 }
 
-/// The demonstration's flags.
+/// Flags of the demonstration.
 #[cfg(feature = "demo")]
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Demonstration")]
@@ -79,7 +80,7 @@ pub(super) async fn run(args: RehearseArgs, context: &Context) -> anyhow::Result
     let report =
         rehearse::run(&repository, &args.job.series(context), &args.snapshot, &gate, jobs, &context.progress)
             .await?;
-    // What earlier rehearsals took is worth knowing, and no reason to fail.
+    // Durations of earlier rehearsals are nice to have; do not fail without them.
     if let Ok(rehearsals) = status::rehearsals(&repository, &report.job).await {
         context.note_rehearsals(rehearsals);
     }

@@ -1,11 +1,11 @@
-//! The flag that has a command's outcome written to a file, for every command that moves or proves data.
+//! The `--report` flag of every command that moves or verifies data.
 
 use clap::Args;
 
 use crate::context::Context;
 use crate::report::document::ReportFile;
 
-/// Where the report goes.
+/// The report file.
 #[derive(Debug, Args)]
 pub(crate) struct ReportArgs {
     /// Write a report to this file, whose name ends with .html, .md or .json; it is replaced if it exists
@@ -17,7 +17,7 @@ pub(crate) struct ReportArgs {
 }
 
 impl ReportArgs {
-    /// Has it written.
+    /// Registers the report file in the context.
     pub(super) fn apply(&self, command: &'static str, context: &Context) -> anyhow::Result<()> {
         context.report_to(self.report.as_ref(), command)
     }

@@ -77,7 +77,7 @@ pub(crate) struct RestoreArgs {
     /// load the file.
     #[arg(long, help_heading = "Redis target")]
     strict: bool,
-    /// What relative expiries without a date in an AOF are counted from
+    /// Reference time for relative expiries without a date in an AOF
     ///
     /// Servers before 4.0 write expiries such as `SET key value EX 60` as they were sent.
     #[arg(long, value_name = "TIME", default_value = "file", help_heading = "Redis target")]
@@ -87,7 +87,7 @@ pub(crate) struct RestoreArgs {
     force: bool,
 }
 
-/// What undated relative expiries are counted from.
+/// Reference time for relative expiries without a date.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum RelativeExpiry {
     /// The time when the file was last modified
@@ -155,7 +155,7 @@ pub(super) async fn run(args: RestoreArgs, context: &Context) -> anyhow::Result<
     context.conclude(report.exit(), &report, || report.render())
 }
 
-/// An RDB or AOF needs no repository: it goes straight into the one Redis that is named.
+/// Restores an RDB or AOF file into the only Redis target. No repository is needed.
 async fn from_file(args: &RestoreArgs, targets: &[Endpoint], context: &Context) -> anyhow::Result<Exit> {
     let [target] = targets else {
         return Err(exit::usage("a file is restored into one server: pass --redis URL"));

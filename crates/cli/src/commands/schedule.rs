@@ -36,7 +36,7 @@ pub(crate) struct ScheduleArgs {
     action: Action,
 }
 
-// A doc comment on a variant would replace the short and the long help of its struct, so there is none.
+// No doc comments on the variants: they would replace the short and the long help of the structs.
 #[derive(Debug, Subcommand)]
 enum Action {
     Print(PrintArgs),
@@ -82,7 +82,7 @@ struct RemoveArgs {
     to: Option<PathBuf>,
 }
 
-/// What is scheduled, and by what.
+/// What to schedule, and how.
 #[derive(Debug, Args)]
 struct PlanArgs {
     #[command(flatten)]
@@ -93,7 +93,7 @@ struct PlanArgs {
     /// Time zone of the times [default: that of the configuration, otherwise UTC]
     #[arg(long, value_name = "ZONE", value_parser = parse_zone)]
     zone: Option<chrono_tz::Tz>,
-    /// Time zone of the host, by which cron goes [default: that of this host]
+    /// Time zone of the host, which cron uses [default: that of this host]
     #[arg(long, value_name = "ZONE", value_parser = parse_zone)]
     host_zone: Option<chrono_tz::Tz>,
     /// User that runs the backup
@@ -110,7 +110,7 @@ struct PlanArgs {
     namespace: String,
 }
 
-/// Exactly one.
+/// Exactly one scheduler.
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
 struct SchedulerArgs {
@@ -153,7 +153,7 @@ impl PlanArgs {
             ("--namespace", &self.namespace),
             ("the path of the configuration", &config),
         ] {
-            // They become words of units, of a crontab and of YAML.
+            // The values become part of unit files, a crontab and YAML.
             let plain = |c: char| c.is_alphanumeric() || "-_./:@+".contains(c);
             if word.is_empty() || !word.chars().all(plain) {
                 return Err(exit::usage(format!("{what} `{word}` cannot be written into a schedule")));
@@ -175,7 +175,7 @@ impl PlanArgs {
     }
 }
 
-/// The folders that a run writes to, beside /var/lib/dbhaul.
+/// Folders that a run writes to, in addition to /var/lib/dbhaul.
 fn writes(context: &Context) -> Vec<String> {
     let config = &context.config;
     let folder = std::path::absolute(&config.folder).unwrap_or_else(|_| config.folder.clone());
@@ -237,7 +237,7 @@ fn printed(files: &[File]) -> String {
     }
 }
 
-/// Where a file goes: where it belongs, or under its name into the folder that was given.
+/// The path to write a file to: its installed path, or its name in the given folder.
 fn place(path: &str, to: Option<&Path>) -> PathBuf {
     match to {
         Some(folder) => folder.join(path.rsplit('/').next().unwrap_or(path)),
@@ -311,7 +311,7 @@ fn require_user(user: &str) -> anyhow::Result<()> {
 fn write(path: &Path, text: &str) -> anyhow::Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let failed = || format!("cannot write {}", path.display());
-    // Cron and systemd read their folders at any time.
+    // Cron and systemd may read their folders at any time, so the file appears with a rename.
     let mut file = tempfile::Builder::new().prefix(".dbhaul-").tempfile_in(folder).with_context(failed)?;
     file.write_all(text.as_bytes()).with_context(failed)?;
     file.as_file().set_permissions(std::fs::Permissions::from_mode(0o644)).with_context(failed)?;
@@ -340,7 +340,7 @@ fn kubectl(verb: &str, manifest: &str) -> anyhow::Result<()> {
         .spawn()
         .with_context(|| format!("`{shown}` cannot be run"))?;
     if let Some(mut input) = child.stdin.take() {
-        // What it says about a manifest that it did not read to the end tells more.
+        // A write error means that kubectl stopped reading; its own error says why.
         let _ = input.write_all(manifest.as_bytes());
     }
     let ended = child.wait_with_output()?;

@@ -1,4 +1,5 @@
-//! The two servers of a job that has two: by URL or by the name of a configured source, each with a password of its own.
+//! The two servers of a job that has two, by URL or by the name of a configured source. Each has a password of its
+//! own.
 
 use std::path::Path;
 
@@ -6,20 +7,20 @@ use crate::context::Context;
 use crate::endpoint::Endpoint;
 use crate::exit;
 
-/// What one of two servers is called.
+/// How one of two servers is named.
 pub(super) struct Named {
-    /// In reports and warnings.
+    /// Name in reports and warnings.
     name: &'static str,
-    /// The environment variable with its password.
+    /// Environment variable with its password.
     variable: &'static str,
-    /// The option with its password file.
+    /// Option with its password file.
     option: &'static str,
 }
 
-/// The server that is read, or stands on the left.
+/// The source of a migration.
 pub(super) const FROM: Named =
     Named { name: "source", variable: "DBHAUL_FROM_PASSWORD", option: "--from-password-file" };
-/// The server that is filled, or stands on the right.
+/// The target of a migration.
 pub(super) const TO: Named =
     Named { name: "target", variable: "DBHAUL_TO_PASSWORD", option: "--to-password-file" };
 /// The left side of a comparison.
@@ -27,8 +28,8 @@ pub(super) const LEFT: Named = Named { name: "left", option: "--left-password-fi
 /// The right side of a comparison.
 pub(super) const RIGHT: Named = Named { name: "right", option: "--right-password-file", ..TO };
 
-/// A server by its URL or by the name of a source in the configuration. Its password is the one in the file, else the
-/// one of the side's environment variable, else what the URL, the configuration or the common environment says.
+/// A server by URL or by the name of a configured source. The password comes from the file, then from the side's
+/// environment variable, then from the URL, the configuration or the common environment.
 pub(super) fn side(
     named: &Named,
     text: &str,
@@ -45,7 +46,7 @@ pub(super) fn side(
     })
 }
 
-/// The source of this name in the configuration; nothing for a URL, and for a name that is not there.
+/// The configured source of this name; `None` for a URL or an unknown name.
 pub(super) fn configured(text: &str, context: &Context) -> anyhow::Result<Option<Endpoint>> {
     if text.contains("://") || text.contains('=') {
         return Ok(None);

@@ -1,4 +1,4 @@
-//! Which sources a command means: from the configuration, by name, or from flags.
+//! Which sources a command works on: configured ones, by name, or those given by flags.
 
 use std::path::PathBuf;
 
@@ -7,7 +7,7 @@ use crate::context::Context;
 use crate::endpoint::Endpoint;
 use crate::exit;
 
-/// The sources to read: flags replace the configuration; names choose from it.
+/// The sources to read: flags replace the configuration; names select from it.
 pub(super) fn chosen(
     names: &[String],
     postgres: Option<&str>,
@@ -52,7 +52,7 @@ pub(super) fn chosen(
     Ok(chosen)
 }
 
-/// The servers named by `--postgres` and `--redis`, each checked to be of its kind.
+/// The servers given by `--postgres` and `--redis`. Each URL must be of the right kind.
 pub(super) fn flagged(
     postgres: Option<&str>,
     redis: Option<&str>,
@@ -66,7 +66,7 @@ pub(super) fn flagged(
     Ok(endpoints)
 }
 
-/// Lets `--baseline` and `--environment` stand over the configuration, for the PostgreSQL sources.
+/// Lets `--baseline` and `--environment` override the configuration of PostgreSQL sources.
 pub(super) fn apply_baseline(
     endpoints: &mut [Endpoint],
     baseline: Option<PathBuf>,
@@ -82,7 +82,7 @@ pub(super) fn apply_baseline(
     }
 }
 
-/// The baseline that a check means: the flags, else the configuration's PostgreSQL source (of that name).
+/// The baseline to check against: from the flags, or from the configured PostgreSQL source (of that name).
 pub(super) fn baseline(
     file: Option<PathBuf>,
     environment: Option<String>,

@@ -43,7 +43,7 @@ pub(crate) struct StatusArgs {
 pub(super) async fn run(args: StatusArgs, context: &Context) -> anyhow::Result<Exit> {
     let repository = context.open_repository().await?;
     let job = args.job.as_deref().unwrap_or(&context.config.job.id);
-    // A host that only looks has no record of runs, which is no reason not to show what the repository says.
+    // A host that only monitors has no run state; the repository can still be reported.
     let state = state::folder(&context.config, &context.secrets)
         .map(|folder| State::read(&folder.join(state::file_name(job, "json"))));
     let (state, said) = state.unwrap_or_default();

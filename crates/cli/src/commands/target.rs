@@ -1,4 +1,4 @@
-//! Flags of every command that writes into a target.
+//! Flags of the commands that write into a target.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use crate::exit;
 use crate::jobs::replacing::Replacing;
 use crate::jobs::settings::TargetSettings;
 
-/// How a target is filled.
+/// How to fill a target.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Target")]
 pub(crate) struct TargetArgs {
@@ -42,7 +42,7 @@ pub(crate) struct TargetArgs {
     keys: RedisKeyArgs,
 }
 
-/// What to do with what the target holds already.
+/// What to do with existing data of the target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum OnExisting {
     /// Write nothing
@@ -162,10 +162,10 @@ struct PostgresTargetArgs {
     data_only: bool,
     /// Memory for all index builds that run at the same time, such as 1GiB
     ///
-    /// It is divided between the connections, as maintenance_work_mem of each. Default: maintenance_work_mem of the server
-    /// for each connection, and up to 256 MiB for each while all of them stay below a quarter of the machine's memory
-    /// (below 1 GiB where the server does not tell it). More than the machine has is refused. Parallel workers follow
-    /// max_parallel_maintenance_workers and max_parallel_workers of the server.
+    /// It is divided between the connections, as maintenance_work_mem of each. Default: maintenance_work_mem of the
+    /// server for each connection, and up to 256 MiB for each while all of them stay below a quarter of the machine's
+    /// memory (below 1 GiB if the server does not report it). More than the machine has is refused. Parallel workers
+    /// follow max_parallel_maintenance_workers and max_parallel_workers of the server.
     #[arg(long, value_name = "SIZE")]
     index_memory: Option<repository::ByteSize>,
     /// Restore everything except rows
@@ -201,7 +201,7 @@ enum OnErrorArg {
 }
 
 impl TargetArgs {
-    /// The flags as the jobs take them. `part` says that only a part of the database is meant.
+    /// The flags as job settings. `part` is true if only part of the database is selected.
     pub(super) fn settings(&self, jobs: usize, part: bool) -> anyhow::Result<TargetSettings> {
         let args = &self.postgres;
         let mut settings = TargetSettings::new(jobs);
@@ -280,7 +280,7 @@ impl PostgresTargetArgs {
     }
 }
 
-/// The pairs `OLD=NEW` of a flag.
+/// Parses the `OLD=NEW` pairs of a flag.
 pub(super) fn renamed(flag: &str, pairs: &[String]) -> anyhow::Result<BTreeMap<String, String>> {
     let pair = |pair: &String| match pair.split_once('=') {
         Some((old, new)) if !old.is_empty() && !new.is_empty() => Ok((old.to_owned(), new.to_owned())),
@@ -289,7 +289,7 @@ pub(super) fn renamed(flag: &str, pairs: &[String]) -> anyhow::Result<BTreeMap<S
     pairs.iter().map(pair).collect()
 }
 
-/// Names separated by commas, each quoted: what is given here goes into a statement.
+/// A comma-separated list of names, each quoted, because the text becomes part of a statement.
 fn search_path(text: &str) -> String {
     let names = text.split(',').map(str::trim).filter(|name| !name.is_empty());
     names.map(|name| pgmove::quote::ident(name).into_owned()).collect::<Vec<_>>().join(", ")

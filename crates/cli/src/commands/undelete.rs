@@ -32,7 +32,7 @@ pub(crate) struct UndeleteArgs {
 struct UndeleteReport {
     brought_back: Vec<SnapshotId>,
     can_be_brought_back: Vec<repository::Forgotten>,
-    /// Chunks of what was brought back that are not there.
+    /// Chunks of the restored snapshots that are missing.
     missing: Vec<String>,
 }
 

@@ -62,7 +62,7 @@ pub(super) async fn run(args: VerifyFileArgs, context: &Context) -> anyhow::Resu
     context.conclude(exit, &report, || report.render())
 }
 
-/// Copies the file without its broken tail; nothing where it has none.
+/// Copies the file without its broken tail; `None` if it has none.
 async fn repair(file: &Path, to: PathBuf) -> anyhow::Result<Option<Repaired>> {
     let file = file.to_owned();
     Ok(tokio::task::spawn_blocking(move || redisdump::verify::repair(&file, &to)).await??)

@@ -1,10 +1,10 @@
-//! What can be wrong with a configuration, worded so that it can be fixed at once.
+//! Configuration errors, worded so that they can be fixed at once.
 
 use std::path::{Path, PathBuf};
 
 use super::zone::nearest_zone;
 
-/// A configuration that cannot be used. Exit code 2.
+/// An unusable configuration. Exit code 2.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub(crate) enum ConfigError {
@@ -13,10 +13,10 @@ pub(crate) enum ConfigError {
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The reason.
         source: std::io::Error,
     },
-    /// The file is not what the tool understands.
+    /// The file does not parse.
     #[error("{}:{line}:{column}: {message}{}", path.display(), suggestion.as_ref().map(|s| format!("; did you mean `{s}`?")).unwrap_or_default())]
     Syntax {
         /// The file.
@@ -30,7 +30,7 @@ pub(crate) enum ConfigError {
         /// The key that was probably meant.
         suggestion: Option<String>,
     },
-    /// Each key is right, but together they make no sense.
+    /// The keys are valid, but do not fit together.
     #[error("{}: {message}", path.display())]
     Invalid {
         /// The file.
@@ -38,18 +38,18 @@ pub(crate) enum ConfigError {
         /// What is wrong.
         message: String,
     },
-    /// A secret that the configuration points at is not to be had.
+    /// A secret that the configuration refers to is not available.
     #[error("{what}: {message}")]
     Secret {
-        /// Which setting.
+        /// The setting.
         what: String,
-        /// What is wrong; never the secret.
+        /// The reason; never the secret.
         message: String,
     },
 }
 
 impl ConfigError {
-    /// Turns the parser's error into one with file, line and a suggestion.
+    /// Converts the parser's error into one with file, line and suggestion.
     pub(crate) fn from_toml(path: &Path, text: &str, error: &toml::de::Error) -> ConfigError {
         let at = error.span().map_or(0, |span| span.start);
         let before = text.get(..at).unwrap_or(text);
@@ -66,8 +66,7 @@ impl ConfigError {
     }
 }
 
-/// The name of a zone that could not be read, if that is what the error is about: it is a string that is the value of
-/// the key `zone`, and no zone.
+/// The text of an invalid time zone, if the error is about one: the value of a key `zone`.
 fn zone_at(text: &str, error: &toml::de::Error) -> Option<String> {
     let span = error.span()?;
     let (before, value) = (text.get(..span.start)?, text.get(span)?);
@@ -79,7 +78,7 @@ fn zone_at(text: &str, error: &toml::de::Error) -> Option<String> {
     (is_key && name.parse::<chrono_tz::Tz>().is_err()).then(|| name.to_owned())
 }
 
-/// For "unknown field `x`, expected one of `a`, `b`": the candidate that is nearest to `x`.
+/// For "unknown field `x`, expected one of `a`, `b`": the candidate nearest to `x`.
 fn nearest(message: &str) -> Option<String> {
     let rest =
         message.strip_prefix("unknown field `").or_else(|| message.strip_prefix("unknown variant `"))?;

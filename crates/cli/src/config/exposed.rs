@@ -1,16 +1,16 @@
-//! Files with secrets that others on the host can read.
+//! Warnings about files with secrets that other users can read.
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use super::Config;
 
-/// The mode bits that let others read a file: of everybody, and of the group too unless the file is root's, who gives
-/// a group its share on purpose (libpq sees it the same way).
+/// Mode bits that let others read a file. The group bit is ignored for files owned by root, who grants group access
+/// on purpose (as libpq does).
 const GROUP: u32 = 0o040;
 const OTHERS: u32 = 0o004;
 
-/// A sentence about a file that somebody else can read; nothing where there is none or it is closed.
+/// A warning about a file that others can read; `None` if it is protected or missing.
 fn warning(what: &str, path: &Path) -> Option<String> {
     let metadata = path.metadata().ok().filter(std::fs::Metadata::is_file)?;
     let open = if metadata.uid() == 0 { OTHERS } else { GROUP | OTHERS };
@@ -24,8 +24,8 @@ fn warning(what: &str, path: &Path) -> Option<String> {
 }
 
 impl Config {
-    /// Warnings about this configuration, where it holds a secret itself, and about the files with secrets that it names.
-    /// `more` are such files that were named elsewhere.
+    /// Warnings about this configuration, if it contains a secret, and about the secret files it names. `more` are
+    /// secret files named elsewhere.
     pub(crate) fn exposed(&self, more: &[(&str, &Path)]) -> Vec<String> {
         let at = |what: &'static str, file: &Option<PathBuf>| {
             file.as_ref().map(|file| (what, self.folder.join(file)))
@@ -54,7 +54,7 @@ impl Config {
         warnings
     }
 
-    /// Whether a password or passphrase is written out in it, and not only named by a variable.
+    /// Whether it contains a password or passphrase itself, and not only the name of a variable.
     fn holds_secret(&self) -> bool {
         let plain = |text: &Option<String>| text.as_ref().is_some_and(|text| is_plain(text));
         let in_url = |url: &str| {

@@ -1,27 +1,27 @@
-//! What each key of the configuration means: the one text that the manual page and docs/configuration.md are made from.
-//! A test holds it against the types, so that no key is missing here.
+//! Documentation of the configuration keys, from which the manual page and docs/configuration.md are generated. A
+//! test compares it with the types, so that no key is missing.
 
 /// A table of the configuration file.
 pub(crate) struct Table {
-    /// Its header, such as `[job]`.
+    /// Header, such as `[job]`.
     pub(crate) name: &'static str,
-    /// What it is for.
+    /// Purpose.
     pub(crate) meaning: &'static str,
-    /// Its keys, in the order of the type's fields.
+    /// Keys, in the order of the type's fields.
     pub(crate) keys: &'static [Key],
 }
 
-/// A key.
+/// A key of a table.
 pub(crate) struct Key {
-    /// Its name.
+    /// Name.
     pub(crate) name: &'static str,
-    /// What a value looks like, with its unit.
+    /// Form of a value, with its unit.
     pub(crate) value: &'static str,
-    /// The value where it is not set; empty where there is none.
+    /// Default; empty if there is none.
     pub(crate) default: &'static str,
-    /// The environment variable that sets the same; empty where there is none.
+    /// Environment variable that sets the same; empty if there is none.
     pub(crate) environment: &'static str,
-    /// What it does.
+    /// Effect.
     pub(crate) meaning: &'static str,
 }
 
@@ -35,7 +35,7 @@ pub(super) const fn key(
     Key { name, value, default, environment, meaning }
 }
 
-/// Every table with its keys.
+/// All tables.
 pub(crate) const TABLES: &[Table] = &[
     Table {
         name: "[job]",
@@ -353,7 +353,7 @@ pub(crate) const TABLES: &[Table] = &[
     super::nightly_keys::METRICS,
 ];
 
-/// Environment variables that no flag of the command line names, with their meaning.
+/// Environment variables that have no flag, with their meaning.
 pub(crate) const VARIABLES: &[(&str, &str)] = &[
     (
         "DBHAUL_PASSPHRASE",
@@ -394,7 +394,7 @@ mod tests {
     use super::*;
     use serde::de::{DeserializeOwned, Deserializer, Error as _, Visitor, value::Error};
 
-    /// Reads nothing, and notes which fields a type asks for.
+    /// A deserializer that reads nothing and records which fields a type asks for.
     struct Fields<'a>(&'a mut Vec<&'static str>);
 
     impl<'de> Deserializer<'de> for Fields<'_> {

@@ -1,8 +1,7 @@
-//! The configuration file: what it may say, and where it is wrong.
+//! The configuration file: its types, and validation.
 //!
-//! Everything here is optional for the tool: each command also works from flags alone. The file is TOML with
-//! kebab-case keys; an unknown key is an error that names the line and the nearest key that exists.
-//! What each key means is written in [`keys`].
+//! Everything is optional: each command also works from flags alone. The file is TOML with kebab-case keys; an
+//! unknown key is an error that names the line and the nearest known key. [`keys`] documents the keys.
 
 mod error;
 mod exposed;
@@ -29,10 +28,10 @@ pub(crate) use zone::parse_zone;
 /// The name of a configuration file.
 pub(crate) const DEFAULT_FILE: &str = "dbhaul.toml";
 
-/// Where a configuration is looked for when none is named; the first that exists is read. `variable` looks the
-/// environment up.
+/// Paths where a configuration is searched if none is named; the first that exists is read. `variable` looks up an
+/// environment variable.
 pub(crate) fn places(variable: impl Fn(&str) -> Option<PathBuf>) -> Vec<PathBuf> {
-    // By the XDG base directory specification a relative path there is ignored.
+    // The XDG base directory specification says to ignore relative paths.
     let user = variable("XDG_CONFIG_HOME")
         .filter(|path| path.is_absolute())
         .or_else(|| variable("HOME").map(|home| home.join(".config")));
@@ -45,27 +44,27 @@ pub(crate) fn places(variable: impl Fn(&str) -> Option<PathBuf>) -> Vec<PathBuf>
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub(crate) struct Config {
-    /// The backup job: its id is the series that retention counts in.
+    /// The backup job. Its id is the series that retention counts.
     pub(crate) job: JobConfig,
     /// Where backups go.
     pub(crate) repository: Option<RepositoryConfig>,
     /// What is backed up.
     #[serde(rename = "source")]
     pub(crate) sources: Vec<SourceConfig>,
-    /// Which snapshots stay.
+    /// Which snapshots to keep.
     pub(crate) retention: Option<retention::Policy>,
-    /// What the nightly run does beside the backup.
+    /// What the nightly run does besides the backup.
     pub(crate) nightly: NightlyConfig,
-    /// What a rehearsal asks, and where it restores.
+    /// Assertions and sandboxes of rehearsals.
     pub(crate) rehearse: RehearseConfig,
-    /// Where notices of the outcome are sent.
+    /// Where to send notices.
     pub(crate) notify: Vec<NotifyConfig>,
-    /// Where its metrics go.
+    /// Where to write metrics.
     pub(crate) metrics: MetricsConfig,
-    /// Where this file lies: relative paths in it start there.
+    /// Folder of this file; relative paths start here.
     #[serde(skip)]
     pub(crate) folder: PathBuf,
-    /// This file.
+    /// Path of this file.
     #[serde(skip)]
     pub(crate) file: PathBuf,
 }
@@ -108,18 +107,18 @@ pub(crate) struct RepositoryConfig {
     pub(crate) max_in_memory: Option<repository::ByteSize>,
 }
 
-/// What speaks at the other end of a source.
+/// Kind of a source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Kind {
-    /// PostgreSQL, one database.
+    /// One PostgreSQL database.
     Postgres,
-    /// Redis or Valkey, the whole server.
+    /// A whole Redis or Valkey server.
     Redis,
 }
 
 impl Kind {
-    /// The kind as manifests and reports write it.
+    /// The kind as written in manifests and reports.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Kind::Postgres => "postgres",
@@ -196,23 +195,23 @@ impl From<FilterConfig> for pgmove::Filter {
 }
 
 impl SourceConfig {
-    /// True when it means every database of its server.
+    /// Whether it stands for every database of its server.
     pub(crate) fn every_database(&self) -> bool {
         self.database.as_deref() == Some("*")
     }
 
-    /// The database that this name means, if this source means every one: `NAME/DATABASE`.
+    /// The database of a source named `NAME/DATABASE`, if this source stands for every database.
     pub(crate) fn database_of<'a>(&self, name: &'a str) -> Option<&'a str> {
         let database = name.strip_prefix(&self.name)?.strip_prefix('/')?;
         Some(database).filter(|database| self.every_database() && !database.is_empty())
     }
 
-    /// True when a source of a snapshot that is called so comes from here.
+    /// Whether a snapshot's source of this name belongs to this source.
     pub(crate) fn covers(&self, name: &str) -> bool {
         self.name == name || self.database_of(name).is_some()
     }
 
-    /// What does not go together.
+    /// Checks for keys that do not fit together.
     fn misplaced(&self) -> Option<String> {
         let of = |message: &str| Some(format!("source `{}` {message}", self.name));
         if self.url.is_empty() && self.data_dir.is_none() {
@@ -259,21 +258,21 @@ impl Config {
         Ok(config)
     }
 
-    /// Parses a file's text; `path` only appears in errors.
+    /// Parses the text of a file; `path` is used only in errors.
     pub(crate) fn parse(text: &str, path: &Path) -> Result<Config, ConfigError> {
         let config: Config = toml::from_str(text).map_err(|e| ConfigError::from_toml(path, text, &e))?;
         config.validate(path)?;
         Ok(config)
     }
 
-    /// The named file, or the first of these places that holds one, or nothing. One that cannot be read is an error: the
-    /// next would be another's.
+    /// The named file, or the first of these paths that exists, or `None`. A file that exists but cannot be read is
+    /// an error: the next one may belong to somebody else.
     pub(crate) fn find(named: Option<&Path>, places: &[PathBuf]) -> Result<Option<Config>, ConfigError> {
         let found = named.or_else(|| places.iter().find(|path| path.exists()).map(PathBuf::as_path));
         found.map(Config::read).transpose()
     }
 
-    /// The zone in which reports show times: that of retention, otherwise UTC.
+    /// Time zone of reports: that of retention, otherwise UTC.
     pub(crate) fn zone(&self) -> chrono_tz::Tz {
         self.retention.as_ref().map_or(chrono_tz::Tz::UTC, |policy| policy.zone)
     }

@@ -1,4 +1,4 @@
-//! `[nightly]`, `[[notify]]` and `[metrics]`: what `dbhaul nightly` does beside the backup, and whom it tells.
+//! `[nightly]`, `[[notify]]` and `[metrics]`: what `dbhaul nightly` does besides the backup, and whom it notifies.
 
 use std::path::{Path, PathBuf};
 
@@ -39,7 +39,7 @@ impl Default for NightlyConfig {
     }
 }
 
-/// What a notice is about.
+/// Event that a notice reports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Occasion {
@@ -49,14 +49,14 @@ pub(crate) enum Occasion {
     Recovered,
     /// The newest backup of a source is too old.
     Stale,
-    /// What was backed up does not look like what was there before.
+    /// The backup differs suspiciously from the one before.
     Suspicious,
-    /// Every run, however it ended.
+    /// Every run, whatever its outcome.
     Always,
 }
 
 impl Occasion {
-    /// As the configuration and notices write it.
+    /// Name in the configuration and in notices.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Occasion::Failure => "failure",
@@ -68,7 +68,7 @@ impl Occasion {
     }
 }
 
-/// Whose protocol a channel speaks.
+/// Protocol of a channel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum ChannelKind {
@@ -78,12 +78,12 @@ pub(crate) enum ChannelKind {
     Slack,
     /// JSON to any URL.
     Webhook,
-    /// A dead-man's switch: start, success and failure of every run.
+    /// A dead man's switch: start, success and failure of every run.
     Healthchecks,
 }
 
 impl ChannelKind {
-    /// As the configuration writes it.
+    /// Name in the configuration.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             ChannelKind::Discord => "discord",
@@ -128,7 +128,7 @@ impl NotifyConfig {
     pub(crate) const DEFAULT_ON: [Occasion; 4] =
         [Occasion::Failure, Occasion::Recovered, Occasion::Stale, Occasion::Suspicious];
 
-    /// How messages call it.
+    /// Name in messages.
     pub(crate) fn shown(&self) -> &str {
         self.name.as_deref().unwrap_or(self.kind.as_str())
     }
@@ -138,12 +138,12 @@ impl NotifyConfig {
         self.on.as_deref().unwrap_or(&Self::DEFAULT_ON)
     }
 
-    /// How long a notice of the same is not repeated.
+    /// How long a notice of the same event is not repeated.
     pub(crate) fn quiet_for(&self) -> TimeDelta {
         self.repeat_after.map_or(TimeDelta::hours(1), |span| span.0)
     }
 
-    /// The URL, from whichever of the three places is configured.
+    /// The URL, from whichever of its three keys is set.
     pub(crate) fn resolve_url(&self, folder: &Path, secrets: &Secrets) -> Result<String, ConfigError> {
         let what = format!("notify `{}`, url", self.shown());
         let places = Places {
@@ -161,7 +161,7 @@ impl NotifyConfig {
         }
     }
 
-    /// What does not go together.
+    /// Checks for keys that do not fit together.
     pub(super) fn misplaced(&self) -> Option<String> {
         let given = [self.url.is_some(), self.url_file.is_some(), self.url_command.is_some()];
         match given.iter().filter(|given| **given).count() {

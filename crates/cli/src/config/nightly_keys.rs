@@ -1,4 +1,4 @@
-//! The meaning of the keys of `[nightly]`, `[[notify]]` and `[metrics]`.
+//! Documentation of the keys of `[nightly]`, `[[notify]]` and `[metrics]`.
 
 use super::keys::{Table, key};
 

@@ -1,4 +1,4 @@
-//! `[[rehearse.assert]]` and `[[rehearse.sandbox]]`: what a rehearsal asks of the restored data, and where it restores.
+//! `[[rehearse.assert]]` and `[[rehearse.sandbox]]`: queries on the restored data, and where to restore.
 
 use std::path::PathBuf;
 
@@ -11,10 +11,10 @@ use super::{Kind, SourceConfig};
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub(crate) struct RehearseConfig {
-    /// What the restored data must answer.
+    /// Queries on the restored data, with the expected results.
     #[serde(rename = "assert")]
     pub(crate) assertions: Vec<AssertConfig>,
-    /// Where sources are restored that this host has no server programs for.
+    /// Servers for sources that this host has no server programs for.
     #[serde(rename = "sandbox")]
     pub(crate) sandboxes: Vec<SandboxConfig>,
 }
@@ -31,13 +31,13 @@ pub(crate) struct AssertConfig {
     pub(crate) expect: Expected,
 }
 
-/// What a query must give, as text.
+/// Expected result of a query, as text.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(untagged)]
 pub(crate) enum Expected {
     /// As PostgreSQL writes it: `t` or `f`.
     Flag(bool),
-    /// A whole number.
+    /// An integer.
     Number(i64),
     /// Any text.
     Text(String),
@@ -55,13 +55,13 @@ impl std::fmt::Display for Expected {
 }
 
 impl AssertConfig {
-    /// True when it is about a source of this name.
+    /// Whether it applies to a source of this name.
     pub(crate) fn is_about(&self, name: &str, sources: &[SourceConfig]) -> bool {
         let Some(wanted) = &self.source else { return true };
         wanted == name || sources.iter().any(|source| source.name == *wanted && source.covers(name))
     }
 
-    /// What it is called in reports.
+    /// Name in reports.
     pub(crate) fn shown(&self) -> &str {
         self.name.as_deref().unwrap_or(&self.sql)
     }
@@ -81,7 +81,7 @@ pub(crate) struct SandboxConfig {
     pub(crate) password_command: Option<Vec<String>>,
 }
 
-/// The password is a secret, and so may the URL be.
+/// The password is a secret, and the URL may contain one.
 impl std::fmt::Debug for SandboxConfig {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("SandboxConfig").field("source", &self.source).finish_non_exhaustive()
@@ -89,7 +89,7 @@ impl std::fmt::Debug for SandboxConfig {
 }
 
 impl SandboxConfig {
-    /// The server, as a source is described.
+    /// The server, described as a source.
     pub(crate) fn server(&self) -> SourceConfig {
         SourceConfig {
             name: self.source.clone(),
@@ -115,7 +115,7 @@ impl SandboxConfig {
 }
 
 impl RehearseConfig {
-    /// What does not go together with the sources.
+    /// Checks it against the configured sources.
     pub(crate) fn misplaced(&self, sources: &[SourceConfig]) -> Option<String> {
         let kind_of =
             |name: &str| sources.iter().find(|source| source.covers(name)).map(|source| source.kind);

@@ -1,4 +1,4 @@
-//! Where secrets come from: the environment, a file, a command. Never from a list of arguments by choice.
+//! Secrets from the environment, a file or a command. None is taken from the command line unless it is part of a URL.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -6,14 +6,14 @@ use std::process::{Command, Stdio};
 
 use super::{ConfigError, RepositoryConfig, SourceConfig};
 
-/// The environment in which `${VAR}` is looked up; an argument, so that tests bring their own.
+/// The environment in which `${VAR}` is looked up. It is passed as an argument, so that tests can supply their own.
 #[derive(Clone, Default)]
 pub(crate) struct Secrets {
     variables: HashMap<String, String>,
 }
 
 impl Secrets {
-    /// The process's environment. Variables that are no text are left out.
+    /// The process's environment. Variables that are not Unicode are left out.
     pub(crate) fn from_process() -> Secrets {
         let variables = std::env::vars_os()
             .filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)))
@@ -21,7 +21,7 @@ impl Secrets {
         Secrets { variables }
     }
 
-    /// One variable, if it is set to anything.
+    /// A variable that is set and not empty.
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
         self.variables.get(name).map(String::as_str).filter(|value| !value.is_empty())
     }
@@ -32,8 +32,8 @@ impl Secrets {
     }
 }
 
-/// Replaces each `${VAR}` of `text`; `$${` stands for a plain `${`. A variable that is not set is an error, since
-/// an empty password or host would reach the wrong server.
+/// Replaces each `${VAR}` in `text`; `$${` yields a literal `${`. An unset variable is an error, because an empty
+/// password or host would reach the wrong server.
 pub(crate) fn expand(what: &str, text: &str, secrets: &Secrets) -> Result<String, ConfigError> {
     let failed = |message: String| ConfigError::Secret { what: what.to_owned(), message };
     let mut out = String::with_capacity(text.len());
@@ -59,12 +59,12 @@ pub(crate) fn expand(what: &str, text: &str, secrets: &Secrets) -> Result<String
 }
 
 impl SourceConfig {
-    /// The source's URL with its variables filled in.
+    /// The source's URL with its variables expanded.
     pub(crate) fn expanded_url(&self, secrets: &Secrets) -> Result<String, ConfigError> {
         expand(&format!("source `{}`, url", self.name), &self.url, secrets)
     }
 
-    /// The password, from whichever of the three places is configured.
+    /// The password, from whichever of its three keys is set.
     pub(crate) fn resolve_password(
         &self,
         folder: &Path,
@@ -81,7 +81,7 @@ impl SourceConfig {
 }
 
 impl RepositoryConfig {
-    /// The passphrase, from whichever of the three places is configured.
+    /// The passphrase, from whichever of its three keys is set.
     pub(crate) fn resolve_passphrase(
         &self,
         folder: &Path,
@@ -97,9 +97,9 @@ impl RepositoryConfig {
     }
 }
 
-/// The three places that a secret may come from; at most one is set.
+/// The three keys that may provide a secret; at most one is set.
 pub(super) struct Places<'a> {
-    /// What the secret is called; the others are this with `-file` and `-command`.
+    /// Name of the key; the others are this with `-file` and `-command`.
     pub(super) key: String,
     pub(super) text: Option<&'a str>,
     pub(super) file: Option<&'a Path>,

@@ -1,6 +1,6 @@
 //! The commented configuration that `dbhaul init` writes.
 
-/// A configuration with every key explained, with the given repository and, if it is encrypted, its key file.
+/// A configuration with every key explained, for the given repository and, if it is encrypted, its key file.
 pub(crate) fn template(job: &str, repository: &str, key_file: Option<&str>) -> String {
     let job = toml::Value::String(job.to_owned());
     let repository = toml::Value::String(repository.to_owned());

@@ -1,4 +1,4 @@
-//! Values of the configuration that are written with a unit: durations, shares, times of day.
+//! Configuration values with a unit: durations, percentages, times of day.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,7 +6,7 @@ use std::str::FromStr;
 use chrono::{NaiveTime, TimeDelta, Weekday};
 use serde::{Deserialize, Deserializer};
 
-/// Reads a value from its text, so that an error names the line and what was expected.
+/// Deserializes a value from its text, so that an error names the line and what was expected.
 fn from_text<'de, D, T>(deserializer: D) -> Result<T, D::Error>
 where
     D: Deserializer<'de>,
@@ -15,7 +15,7 @@ where
     String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
 }
 
-/// A length of time, such as `90s`, `15m`, `36h`, `8d` or `2w`.
+/// A duration, such as `90s`, `15m`, `36h`, `8d` or `2w`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Span(pub(crate) TimeDelta);
 
@@ -44,7 +44,7 @@ impl fmt::Display for Span {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let seconds = self.0.num_seconds();
         let units = [(7 * 24 * 3600, "w"), (24 * 3600, "d"), (3600, "h"), (60, "m")];
-        // 36h stays 36h, which is no whole number of days.
+        // The largest unit that divides it: 36h stays 36h.
         match units.into_iter().find(|(unit, _)| seconds != 0 && seconds % unit == 0) {
             Some((unit, name)) => write!(f, "{}{name}", seconds / unit),
             None => write!(f, "{seconds}s"),
@@ -52,7 +52,7 @@ impl fmt::Display for Span {
     }
 }
 
-/// A share of a whole, such as `50%`; nothing for `none`.
+/// A percentage, such as `50%`; `None` for `none`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Share(pub(crate) Option<f64>);
 
@@ -71,7 +71,7 @@ impl FromStr for Share {
     }
 }
 
-/// How much of the data is read and verified, such as `5%` or `2GiB`; nothing for `none`.
+/// How much data to read and verify, such as `5%` or `2GiB`; `None` for `none`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Sample(pub(crate) Option<repository::Portion>);
 

@@ -1,8 +1,8 @@
-//! Time zones by name, with the nearest one for a name that is none.
+//! Time zones by name, with a suggestion for unknown names.
 
 use chrono_tz::Tz;
 
-/// Names that people write and the IANA database does not have, or has with another meaning.
+/// Common abbreviations that the IANA database lacks, or gives another meaning.
 const ABBREVIATIONS: [(&str, &str); 22] = [
     ("KST", "Asia/Seoul"),
     ("JST", "Asia/Tokyo"),
@@ -28,7 +28,7 @@ const ABBREVIATIONS: [(&str, &str); 22] = [
     ("PST", "America/Los_Angeles"),
 ];
 
-/// Reads the name of a zone, for a flag.
+/// Parses the name of a zone.
 pub(crate) fn parse_zone(text: &str) -> Result<Tz, String> {
     text.parse().map_err(|_| match nearest_zone(text) {
         Some(zone) => format!("unknown time zone; did you mean `{zone}`?"),
@@ -53,7 +53,7 @@ pub(crate) fn nearest_zone(text: &str) -> Option<&'static str> {
         .or_else(|| names().find(|name| city(name).eq_ignore_ascii_case(&wanted)))
         .or_else(|| {
             let wanted = wanted.to_lowercase();
-            // A name without its continent is measured against cities, any other against whole names.
+            // A name without a continent is compared with cities, any other with whole names.
             let measured = |name: &'static str| match wanted.contains('/') {
                 true => name.to_lowercase(),
                 false => city(name).to_lowercase(),

@@ -1,11 +1,11 @@
-//! The user's own questions to restored data: queries, each with the result that it must have.
+//! User-defined queries on restored data, each with an expected result.
 
 use crate::config::Config;
 use crate::endpoint::{Connection, Endpoint};
 use crate::failure::Failure;
 use crate::report::rehearsal::AssertionOutcome;
 
-/// Asks all that is configured for this source. One that cannot be answered has failed.
+/// Runs all assertions configured for this source. One that cannot be evaluated has failed.
 pub(crate) async fn ask(config: &Config, source: &str, target: &Endpoint) -> Vec<AssertionOutcome> {
     let Connection::Postgres(options) = &target.connection else { return Vec::new() };
     let mut outcomes = Vec::new();

@@ -1,4 +1,4 @@
-//! backup = copy-out streams -> repository parts, then one manifest, then retention.
+//! Backup: streams sources into repository parts, writes one manifest, then applies retention.
 
 use std::collections::VecDeque;
 
@@ -23,38 +23,38 @@ use crate::jobs::{postgres, redis};
 use crate::report::backup::{BackupReport, SourceOutcome};
 use crate::ui::Progress;
 
-/// Settings of one backup.
+/// Settings of a backup.
 pub(crate) struct Backup<'a> {
-    /// Where to.
+    /// Repository to write to.
     pub(crate) repository: &'a Repository,
-    /// The series.
+    /// Job id, which is the series.
     pub(crate) job: &'a str,
-    /// What.
+    /// Sources to back up.
     pub(crate) sources: &'a [Endpoint],
-    /// The sources of the job, also those that are left out this time.
+    /// All sources of the job, including those not backed up this time.
     pub(crate) declared: &'a [Configured],
-    /// The series may be of other sources from here on.
+    /// Accept other sources than those of earlier snapshots.
     pub(crate) new_lineage: bool,
-    /// Words that the snapshot gets.
+    /// Tags of the snapshot.
     pub(crate) tags: &'a std::collections::BTreeSet<String>,
-    /// Connections at a time.
+    /// Connections per source.
     pub(crate) jobs: usize,
-    /// How sources of PostgreSQL are read.
+    /// How to read PostgreSQL sources.
     pub(crate) reading: ReadOptions,
-    /// Applied after a complete backup.
+    /// Policy to apply after a complete backup.
     pub(crate) retention: Option<&'a retention::Policy>,
-    /// Shows what goes on.
+    /// Progress display.
     pub(crate) progress: &'a Progress,
 }
 
-/// Takes one snapshot of all sources. A source that fails leaves the snapshot marked incomplete, so that retention
-/// does not count it and `latest` does not mean it; when every source fails there is no snapshot at all.
+/// Takes one snapshot of all sources. If a source fails, the snapshot is marked incomplete: retention does not count
+/// it and `latest` does not select it. If every source fails, no snapshot is written.
 pub(crate) async fn run(backup: Backup<'_>) -> anyhow::Result<BackupReport> {
     let sources = databases::expand(backup.sources).await;
     let known: Vec<&Endpoint> =
         sources.iter().filter(|(_, unlisted)| unlisted.is_none()).map(|(source, _)| source).collect();
     let identities = lineage::identities(&known).await;
-    // Retention does not count a part that was chosen by flags.
+    // Retention ignores subsets chosen by flags.
     if !backup.new_lineage && !backup.job.ends_with(PART) {
         let Backup { repository, job, declared, .. } = backup;
         lineage::check(repository, job, &known, declared, &identities).await?;
@@ -80,7 +80,7 @@ pub(crate) async fn run(backup: Backup<'_>) -> anyhow::Result<BackupReport> {
                 outcomes.push(SourceOutcome::done(source, &record));
                 records.push(record);
             }
-            // With one source there is nothing to save: its error is the command's.
+            // With a single source there is nothing to save: its error is the command's.
             Err(error) if number == 1 => {
                 writer.abandon().await;
                 return Err(error.context(format!(
@@ -110,12 +110,12 @@ pub(crate) async fn run(backup: Backup<'_>) -> anyhow::Result<BackupReport> {
     let manifest =
         writer.commit(records, complete).await.context("cannot write the manifest: no snapshot is listed")?;
     let after = Utc::now();
-    // A store that does not say is no reason to fail: the snapshot is there.
+    // The snapshot exists; do not fail if the store reports no time.
     let stored_at = backup.repository.stored_at(&manifest.id).await.ok().flatten();
     if let Some(offset) = stored_at.and_then(|stored_at| clock::offset(before, stored_at, after)) {
         backup.progress.warn(clock::warning(offset));
     }
-    // The snapshot is saved, whatever is found of older ones.
+    // The snapshot is saved, whatever is wrong with older ones.
     let old = backup.repository.not_restorable().await.unwrap_or_else(|error| {
         backup
             .progress
@@ -177,7 +177,7 @@ async fn postgres(
     let progress = backup.progress;
     let name = &endpoint.name;
     let source = open_source(options, &endpoint.filter, backup.jobs, backup.reading, progress).await?;
-    // A backup of an untested version is better than none: whether it can be restored is settled there.
+    // A backup of an untested version is better than none; the restore decides whether it can use it.
     for untried in source.catalog().untried() {
         progress.warn(format!("{untried}; it is backed up as it was read, and a restore will ask for it"));
     }
@@ -228,7 +228,7 @@ async fn postgres(
         .buffer_unordered(backup.jobs)
         .try_collect()
         .await?;
-    // The order in which workers finished is nobody's business; the same database gives the same manifest.
+    // Sorted, so that the same database gives the same manifest whichever worker finishes first.
     copied.sort_by(|a, b| a.0.name.cmp(&b.0.name));
 
     let tables = sum_by_table(copied.iter().map(|(_, described)| (&described.table, &described.proof)));

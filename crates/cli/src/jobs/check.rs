@@ -1,4 +1,4 @@
-//! check = every chunk of every manifest, looked at or read; then, if that is asked for, what is damaged set aside.
+//! Check: verifies every chunk of every manifest, and on request sets damaged chunks aside.
 
 use chrono::Utc;
 use repository::{CheckOptions, Portion, Repository};
@@ -6,18 +6,18 @@ use repository::{CheckOptions, Portion, Repository};
 use crate::report::check::CheckReport;
 use crate::ui::Progress;
 
-/// How much of the data is read.
+/// How much data to read.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Reading {
-    /// None: only what the listing shows.
+    /// None: check only the listing.
     Nothing,
-    /// All.
+    /// All of it.
     Everything,
-    /// What follows on the last portion.
+    /// The next portion.
     Portion(Portion),
 }
 
-/// Checks the repository; the finding is attested on each snapshot by the repository itself.
+/// Checks the repository, which attests the result on each snapshot.
 pub(crate) async fn run(
     repository: &Repository,
     reading: Reading,

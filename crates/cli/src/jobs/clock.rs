@@ -1,12 +1,12 @@
-//! The store's clock beside ours: snapshots are dated by this host, and a date that is wrong misleads whoever reads it.
+//! Compares this host's clock, which dates snapshots, with that of the store.
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-/// Clocks that differ by less are not worth a word.
+/// Smaller differences are ignored.
 const TOLERANCE: TimeDelta = TimeDelta::minutes(5);
 
-/// By how much this host's clock is ahead of the store's (behind, where negative), if that is worth a warning. `stored_at`
-/// is what the store says of an object that was written between these two moments.
+/// By how much this host's clock is ahead of the store's (behind, if negative), if that is worth a warning.
+/// `stored_at` is the store's time of an object written between these two moments.
 pub(crate) fn offset(
     before: DateTime<Utc>,
     stored_at: DateTime<Utc>,
@@ -45,7 +45,7 @@ mod tests {
     fn a_clock_that_is_off_by_more_than_five_minutes_is_told() {
         let at =
             |minutes: i64| DateTime::from_timestamp(1_800_000_000, 0).unwrap() + TimeDelta::minutes(minutes);
-        // A slow upload is no difference of clocks.
+        // A slow upload is not a clock difference.
         assert_eq!(offset(at(0), at(30), at(60)), None);
         assert_eq!(offset(at(0), at(-5), at(1)), None);
         assert_eq!(offset(at(0), at(6), at(1)), None);

@@ -1,4 +1,4 @@
-//! compare = copy-out streams of both sides -> digests; a snapshot has its digests with it.
+//! Compare: streams both sides into digests. A snapshot already contains its digests.
 
 use std::path::PathBuf;
 
@@ -18,44 +18,44 @@ use crate::jobs::settings::REDIS_ONLY;
 use crate::report::compare::CompareReport;
 use crate::ui::Progress;
 
-/// Keys that are named where no number is given.
+/// Default number of differing keys to list.
 const KEYS_SHOWN: usize = 20;
 
-/// The most rows of a table that are looked up.
+/// Maximum number of rows of a table to look up.
 const ROWS_SHOWN: usize = 1000;
 
-/// Settings of one comparison.
+/// Settings of a comparison.
 pub(crate) struct Compare<'a> {
     /// One side.
     pub(crate) left: Side,
     /// The other.
     pub(crate) right: Side,
-    /// Where snapshots are, if a side is one.
+    /// Repository with the snapshots, if a side is one.
     pub(crate) repository: Option<&'a Repository>,
-    /// Whose snapshots `latest` means.
+    /// Series that `latest` refers to.
     pub(crate) series: Series,
-    /// Which part of two databases.
+    /// Part of the databases to compare.
     pub(crate) filter: pgmove::Filter,
-    /// Which keys of the left side, and how they arrive on the right one.
+    /// Which keys of the left side to compare, and how they arrive on the right.
     pub(crate) choice: redisdump::KeyChoice,
-    /// No rows.
+    /// Skip rows.
     pub(crate) schema_only: bool,
-    /// Whether settings of the databases count.
+    /// Compare the settings of the databases.
     pub(crate) database_settings: bool,
-    /// What to leave out of definitions, and other names for roles of the left.
+    /// What to omit from definitions, and how to map roles of the left side.
     pub(crate) render: pgmove::ddl::RenderOptions,
-    /// Connections for each side.
+    /// Connections per side.
     pub(crate) jobs: usize,
-    /// How long to wait for a table that another session locks.
+    /// Lock timeout.
     pub(crate) lock_wait: Option<std::time::Duration>,
-    /// How many differing keys to name, or rows of each table to show; nothing for the usual.
+    /// Number of differing keys, or of differing rows per table, to list; `None` for the default.
     pub(crate) show: Option<usize>,
-    /// Shows what goes on.
+    /// Progress display.
     pub(crate) progress: &'a Progress,
 }
 
 impl<'a> Compare<'a> {
-    /// Two servers, whole.
+    /// Compares two servers completely.
     #[cfg(feature = "demo")]
     pub(crate) fn servers(
         left: &Endpoint,
@@ -82,15 +82,15 @@ impl<'a> Compare<'a> {
     }
 }
 
-/// What is compared.
+/// A side of the comparison.
 pub(crate) enum Side {
     /// A server.
     Server(Box<Endpoint>),
-    /// A source of a snapshot; the only one of the kind where none is named.
+    /// A source of a snapshot; if none is named, the only one of its kind.
     Snapshot {
         /// Its id, or `latest`.
         snapshot: String,
-        /// Which source.
+        /// Name of the source.
         source: Option<String>,
     },
     /// An RDB file.
@@ -126,7 +126,8 @@ async fn one(compare: &Compare<'_>) -> anyhow::Result<CompareReport> {
     }
 }
 
-/// The kind of both sides: that of the servers, else that of a named source, else PostgreSQL where there is one.
+/// The kind of both sides: that of the servers, otherwise that of a named source, otherwise PostgreSQL if there is
+/// such a source.
 async fn kind(compare: &Compare<'_>) -> anyhow::Result<Kind> {
     let mut kinds = Vec::new();
     for side in [&compare.left, &compare.right] {
@@ -158,7 +159,7 @@ async fn manifest(compare: &Compare<'_>, snapshot: &str, ask: Ask<'_>) -> anyhow
     find::snapshot(repository, &compare.series, snapshot, ask, compare.progress).await
 }
 
-/// The manifest and the source in it that a side means.
+/// The manifest and the source that a side refers to.
 async fn stored(
     compare: &Compare<'_>,
     snapshot: &str,
@@ -181,7 +182,7 @@ async fn postgres(compare: &Compare<'_>) -> anyhow::Result<CompareReport> {
         database_settings: compare.database_settings,
         render: compare.render.clone(),
         lock_timeout: compare.lock_wait,
-        // Rows may hold what not everybody who reads a log is to see: they are shown only when asked for.
+        // Rows may contain data that must not end up in logs: they are listed only on request.
         show_rows: compare.show.unwrap_or(0),
     };
     let note = |event: &pgmove::TableComparison| compare.progress.note(event.to_string());

@@ -1,11 +1,11 @@
-//! copy = chunks of one repository -> another, then each manifest.
+//! Copy: copies chunks into another repository, then each manifest.
 
 use repository::Repository;
 
 use crate::report::copy::CopyReport;
 use crate::ui::Progress;
 
-/// Copies the snapshots that are named, or all.
+/// Copies the named snapshots, or all.
 pub(crate) async fn run(
     from: &Repository,
     to: &Repository,

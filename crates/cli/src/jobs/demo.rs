@@ -1,4 +1,4 @@
-//! The demonstration: the main job on a sample application, with private servers only.
+//! The demonstration: backup, restore and comparison of a sample application, with private servers only.
 
 use chrono::Utc;
 use repository::{InitOptions, Repository, Store};
@@ -15,7 +15,7 @@ use crate::jobs::temporary;
 use crate::report::demo::DemoReport;
 use crate::ui::Progress;
 
-/// How many differing keys a comparison names.
+/// Number of differing keys to list.
 const SHOWN: usize = 20;
 
 /// Starts servers, fills them, backs them up, restores into others, and compares.
@@ -78,7 +78,7 @@ fn endpoints(servers: &[Private], names: [&str; 2]) -> anyhow::Result<Vec<Endpoi
     servers.iter().zip(names).map(|(server, name)| server.endpoint(name)).collect()
 }
 
-/// Fills both sources; gives what of the application they could not hold.
+/// Fills both sources; returns what the servers could not hold.
 async fn fill(endpoints: &[Endpoint], scale: u32) -> anyhow::Result<Vec<String>> {
     let mut left_out = Vec::new();
     for endpoint in endpoints {

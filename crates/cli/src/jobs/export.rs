@@ -1,4 +1,4 @@
-//! export = repository parts -> a script that needs no dbhaul.
+//! Export: writes repository parts as a script that needs no dbhaul.
 
 use std::io::Write;
 
@@ -16,32 +16,33 @@ use crate::jobs::record::{CopyAttributes, PART_COPY, PART_FILE, PostgresDetails,
 use crate::jobs::series::Series;
 use crate::ui::Progress;
 
-/// A row of the large objects has a quarter of a megabyte, as hexadecimal digits; a piece of the stream holds several.
+/// A row of a large object holds 256 KiB as hexadecimal digits, and a piece of the stream several rows.
 const LARGEST_ROW: usize = 32 << 20;
 
-/// Settings of one export.
+/// Settings of an export.
 pub(crate) struct Export<'a> {
-    /// Where from.
+    /// Repository to read.
     pub(crate) repository: &'a Repository,
-    /// Which snapshot.
+    /// Snapshot to export.
     pub(crate) snapshot: &'a str,
-    /// Whose snapshots `latest` means.
+    /// Series that `latest` refers to.
     pub(crate) series: &'a Series,
-    /// Which source.
+    /// Source to export.
     pub(crate) source: Option<&'a str>,
-    /// For which major version; that of the source when nothing is said.
+    /// PostgreSQL major version to write for; `None` for that of the source.
     pub(crate) version: Option<u32>,
-    /// Which part of it.
+    /// Part of the database to export.
     pub(crate) filter: pgmove::Filter,
-    /// With rows.
+    /// Include rows.
     pub(crate) rows: bool,
-    /// What to leave out of the statements.
+    /// What to omit from the statements.
     pub(crate) render: RenderOptions,
-    /// Shows what goes on.
+    /// Progress display.
     pub(crate) progress: &'a Progress,
 }
 
-/// Writes the file of an imported dump, byte for byte. Reading verifies each chunk and the sum of the whole.
+/// Writes the file of an imported dump byte for byte. Each chunk and the whole file's checksum are verified on the
+/// way.
 pub(crate) async fn imported(
     repository: &Repository,
     snapshot: &str,
@@ -104,7 +105,7 @@ pub(crate) async fn sql(export: Export<'_>, out: &mut dyn Write) -> anyhow::Resu
         export.progress.warn(format!("a script cannot hold {what}"));
     }
 
-    // Whoever wrote into the repository cannot have known it.
+    // An unpredictable key: data in the repository cannot contain it.
     out.write_all(sql::psql::restrict(&random_key()?).as_bytes())?;
     out.write_all(sql::header(&catalog, version).as_bytes())?;
     write_section(out, &script.statements, Section::PreData)?;
@@ -124,7 +125,7 @@ pub(crate) async fn sql(export: Export<'_>, out: &mut dyn Write) -> anyhow::Resu
                 parts.push((part, described));
             }
         }
-        // An extension's tables come with their foreign keys.
+        // The configuration tables of an extension already have their foreign keys.
         let steps = catalog.config_steps();
         parts.sort_by_key(|(_, described)| steps.get(&described.table).copied().unwrap_or_default());
         for (part, described) in &parts {
@@ -193,7 +194,7 @@ async fn write_rows(
     Ok(())
 }
 
-/// A key that cannot be guessed.
+/// An unpredictable key.
 fn random_key() -> anyhow::Result<String> {
     use std::io::Read as _;
     let mut bytes = [0_u8; 24];

@@ -1,6 +1,6 @@
-//! Which snapshot is meant. `latest` is, for a source that is asked for, the newest that holds it whole; where none is
-//! asked for, the newest that holds every source of the series. A snapshot of some sources never stands for the whole, nor
-//! one of another job, nor one that is dated in the future.
+//! Selects a snapshot. For a source, `latest` is the newest snapshot that contains it complete; otherwise the newest
+//! that contains every source of the series. It is never a snapshot of fewer sources, of another job, or with a date
+//! in the future.
 
 use chrono::Utc;
 use repository::{Manifest, Repository, SnapshotHeader, SnapshotId};
@@ -11,10 +11,10 @@ use crate::jobs::record::holds_dump;
 use crate::jobs::series::{self, Configured, PART, Series, listed};
 use crate::ui::Progress;
 
-/// What of a snapshot is asked for.
+/// What the snapshot must contain.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Ask<'a> {
-    /// All sources of the series.
+    /// Every source of the series.
     Whole,
     /// The source of this name.
     Source(&'a str),
@@ -23,18 +23,18 @@ pub(crate) enum Ask<'a> {
 }
 
 impl<'a> Ask<'a> {
-    /// The named source, else the one of this kind.
+    /// The named source, otherwise the one of this kind.
     pub(crate) fn named_or(name: Option<&'a str>, kind: Kind) -> Ask<'a> {
         name.map_or(Ask::Kind(kind), Ask::Source)
     }
 
-    /// The named source, else all.
+    /// The named source, otherwise all.
     pub(crate) fn named_or_whole(name: Option<&'a str>) -> Ask<'a> {
         name.map_or(Ask::Whole, Ask::Source)
     }
 }
 
-/// The snapshot of this id, of the only id that begins so, or `latest`.
+/// The snapshot with this id or with the only id that starts so, or `latest`.
 pub(crate) async fn snapshot(
     repository: &Repository,
     series: &Series,
@@ -68,14 +68,14 @@ pub(crate) async fn snapshot(
     Ok(manifest)
 }
 
-/// The id that `latest` means, which can be known without opening an encrypted snapshot.
+/// The id that `latest` refers to, which is known without decrypting a snapshot.
 pub(crate) async fn latest(
     repository: &Repository,
     series: &Series,
     ask: Ask<'_>,
     progress: &Progress,
 ) -> anyhow::Result<SnapshotId> {
-    // A newer snapshot that cannot be read must not make an older one pass for the latest in silence.
+    // If a newer snapshot cannot be read, do not silently take an older one for the latest.
     let headers =
         repository.headers().await?.readable("name the snapshot you want by its id instead of `latest`")?;
     let nothing = |hint: String| repository::Error::NoSnapshot { wanted: "latest".to_owned(), hint };
@@ -116,7 +116,7 @@ pub(crate) async fn latest(
     }
     let names = wanted_names(series, &past, ask);
     let mut newer: Vec<&SnapshotHeader> = Vec::new();
-    // Without a configuration only the snapshot itself knows that a source is missing in it.
+    // Without a configuration, only the snapshot itself records that a source is missing.
     let only_complete = matches!(ask, Ask::Whole) && series.sources.is_empty();
     for header in past.iter().rev() {
         if (header.complete || !only_complete) && holds_all(repository, header, &names).await? {
@@ -131,7 +131,7 @@ pub(crate) async fn latest(
     }
 }
 
-/// The sources that a snapshot must hold; none where nothing is known of the series' sources.
+/// The sources that a snapshot must contain; empty if the series' sources are unknown.
 fn wanted_names(series: &Series, past: &[&SnapshotHeader], ask: Ask<'_>) -> Vec<String> {
     let kind = match ask {
         Ask::Source(name) => return vec![name.to_owned()],
@@ -142,7 +142,7 @@ fn wanted_names(series: &Series, past: &[&SnapshotHeader], ask: Ask<'_>) -> Vec<
     if configured.is_empty() { series::sources(series::lineage(past), kind) } else { configured }
 }
 
-/// Whether a snapshot holds these sources whole. One of which that is not known is opened, if it can be.
+/// Whether a snapshot contains these sources complete. A snapshot whose header does not say is opened, if possible.
 async fn holds_all(
     repository: &Repository,
     header: &SnapshotHeader,
@@ -163,7 +163,7 @@ async fn holds_all(
     }
 }
 
-/// Newer snapshots that hold only some of what is wanted are not passed over in silence.
+/// Warns about newer snapshots that contain only some of the sources.
 fn tell_of_newer(newer: &[&SnapshotHeader], chosen: &SnapshotId, progress: &Progress) {
     let Some(newest) = newer.first() else { return };
     let holds = series::sources(&[newest], None);
@@ -174,7 +174,7 @@ fn tell_of_newer(newer: &[&SnapshotHeader], chosen: &SnapshotId, progress: &Prog
     ));
 }
 
-/// A source that failed is not in the snapshot.
+/// Warns about sources that failed and are not in the snapshot.
 fn tell_of_missing(manifest: &Manifest, progress: &Progress) {
     if !manifest.complete {
         let held: Vec<&str> = manifest.sources.iter().map(|source| source.name.as_str()).collect();

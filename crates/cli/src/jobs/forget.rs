@@ -1,4 +1,4 @@
-//! forget = the repository's snapshots -> retention's plan -> tombstones; then prune, for what was forgotten long ago.
+//! Forget: applies retention's plan to the repository as tombstones, then prunes what was forgotten long ago.
 
 use chrono::{DateTime, Utc};
 use repository::{
@@ -11,7 +11,7 @@ use crate::jobs::{pin, record, series};
 use crate::report::forget::{ForgetReport, NamedReport};
 use crate::ui::Progress;
 
-/// Plans, and unless `dry_run` or the plan is refused, applies the plan.
+/// Plans, and applies the plan unless `dry_run` is set or the plan is refused.
 pub(crate) async fn run(
     repository: &Repository,
     job: &str,
@@ -44,7 +44,7 @@ pub(crate) async fn run(
     Ok(ForgetReport { job: job.to_owned(), policy: policy.clone(), applied, plan, pruned })
 }
 
-/// The snapshots of a job as the policy sees them.
+/// The snapshots of a job, as retention sees them.
 async fn as_series(
     repository: &Repository,
     job: &str,
@@ -54,7 +54,7 @@ async fn as_series(
     let of_job: Vec<&SnapshotHeader> = listing.headers.iter().filter(|header| header.job == job).collect();
     let mut attested = repository.newest_attestations().await?;
     attested.retain(|id, _| of_job.iter().any(|header| header.id == *id));
-    // What a check has found may have been repaired since, by the very backup that this run follows.
+    // A later backup may have repaired what a check found damaged.
     let known_bad = repository.known_bad(&attested).await?;
     let pins = pin::Pins::read(repository, policy).await?;
     let series = of_job
@@ -68,7 +68,7 @@ async fn as_series(
     Ok(series)
 }
 
-/// What is not removed by name either, unless that is allowed by name.
+/// What protects a snapshot from removal by name. Each can be overridden by name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Guard {
     /// The newest snapshot of a source
@@ -93,7 +93,7 @@ impl Guard {
     }
 }
 
-/// Forgets these snapshots, all or none. One that a guard protects is refused, unless that guard is allowed to fall.
+/// Forgets these snapshots, all or none. A protected one is refused unless its guard is overridden.
 pub(crate) async fn named(
     repository: &Repository,
     wanted: &[String],
@@ -145,13 +145,13 @@ pub(crate) async fn named(
     Ok(NamedReport { applied: !dry_run, snapshots: ids })
 }
 
-/// Whichever clock says less: a snapshot that was taken while this host's was ahead is not to count as a past one.
+/// The earlier of both clocks, so that a snapshot taken while this host's clock was ahead does not count as past.
 async fn now(repository: &Repository) -> DateTime<Utc> {
     repository.store_clock().await.map_or_else(|_| Utc::now(), |store| store.min(Utc::now()))
 }
 
-/// Frees what no snapshot needs any more and whose grace is over. A failure costs space, and nothing else: it is told,
-/// and the next run tries again.
+/// Deletes unreferenced data whose grace period is over. A failure only costs space: it is reported, and the next run
+/// tries again.
 async fn prune(repository: &Repository, progress: &Progress) -> Option<PruneReport> {
     match repository.prune(&PruneOptions { dry_run: false, now: Utc::now() }).await {
         Ok(report) => Some(report),
@@ -164,7 +164,7 @@ async fn prune(repository: &Repository, progress: &Progress) -> Option<PruneRepo
     }
 }
 
-/// A snapshot and the newest that was attested of it, as the policy sees them. Only a check that read all data counts as one.
+/// A snapshot with its newest attestations, as retention sees it. Only a check that read all data counts.
 fn as_retention_sees_it(
     header: &SnapshotHeader,
     attestations: &[Attestation],
@@ -181,7 +181,7 @@ fn as_retention_sees_it(
             .as_ref()
             .map(|contents| contents.iter().map(|content| content.name.clone()).collect()),
         complete: header.complete,
-        // A failed rehearsal may be the rehearsal's own fault, and condemns nothing.
+        // A failed rehearsal may be the fault of this host, so it does not condemn the snapshot.
         known_bad,
         pinned: false,
         checked: check == Some(true),

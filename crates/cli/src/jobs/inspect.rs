@@ -1,4 +1,4 @@
-//! inspect = a snapshot's manifest and its stored catalogs, as a list.
+//! Inspect: lists a snapshot's manifest and stored catalogs.
 
 use repository::{Repository, SourceRecord};
 
@@ -12,7 +12,7 @@ use crate::jobs::series::Series;
 use crate::report::inspect::{InspectReport, SourceInspection};
 use crate::ui::Progress;
 
-/// Looks into one snapshot.
+/// Inspects a snapshot.
 pub(crate) async fn run(
     repository: &Repository,
     series: &Series,
@@ -41,8 +41,8 @@ pub(crate) async fn run(
     Ok(InspectReport::new(&manifest, sources))
 }
 
-/// The named source of a snapshot, if it is one of Redis. With `only_redis` it has to be, and where there is only one of
-/// Redis it need not be named.
+/// The named source, if it is a Redis source. With `only_redis` it must be one, and the name is optional if there is
+/// only one.
 pub(crate) async fn redis_source(
     repository: &Repository,
     series: &Series,
@@ -78,7 +78,7 @@ pub(crate) async fn redis_source(
     }
 }
 
-/// Looks into the keys of a stored RDB.
+/// Inspects the keys of a stored RDB.
 pub(crate) async fn redis(
     repository: &Repository,
     source: &SourceRecord,

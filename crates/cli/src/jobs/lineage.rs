@@ -1,6 +1,6 @@
-//! Whether a backup is of the same sources as the snapshots before it. A series that becomes another one unseen, because
-//! two applications bear one job id or a URL points elsewhere, would let retention remove the one's snapshots for the
-//! other's, and let `latest` be another database than it was.
+//! Checks that a backup is of the same sources as earlier snapshots of its series. If two applications shared a job
+//! id, or a URL changed, retention would remove snapshots of one for those of the other, and `latest` would silently
+//! be another database.
 
 use std::collections::BTreeMap;
 
@@ -13,8 +13,8 @@ use crate::failure;
 use crate::jobs::record::holds_dump;
 use crate::jobs::series::{self, Configured, listed};
 
-/// What tells each of these sources from another of its name. Nothing of one that cannot be reached now, which the backup
-/// itself reports; nor of Redis, where no id outlives a restart, a failover or a move.
+/// An identity of each source. Sources that cannot be reached are left out, because the backup reports them. So is
+/// Redis: none of its ids outlives a restart, a failover or a move.
 pub(crate) async fn identities(sources: &[&Endpoint]) -> BTreeMap<String, String> {
     let mut found = BTreeMap::new();
     for source in sources {
@@ -29,8 +29,8 @@ pub(crate) async fn identities(sources: &[&Endpoint]) -> BTreeMap<String, String
     found
 }
 
-/// Refuses a backup that is not of what the series holds. `declared` are the sources of the job, also those that are left
-/// out this time.
+/// Refuses a backup whose sources are not those of the series. `declared` are all sources of the job, including those
+/// not backed up this time.
 pub(crate) async fn check(
     repository: &Repository,
     job: &str,
@@ -82,7 +82,7 @@ pub(crate) async fn check(
     ))
 }
 
-/// Sources may be added, and one may be left out; where a new one comes and an old one is missing, it is another series.
+/// Sources may be added, and sources may be left out. A new one together with a missing one is another series.
 fn other_names(before: &[String], declared: &[Configured]) -> Option<String> {
     let added = declared.iter().any(|source| !before.iter().any(|name| source.covers(name)));
     let missing = before.iter().any(|name| !declared.iter().any(|source| source.covers(name)));
@@ -95,7 +95,7 @@ fn is_other(repository: &Repository, identity: &str, before: &Content) -> bool {
     before.identity.as_ref().is_some_and(|stored| *stored != repository.identity_as_stored(identity))
 }
 
-/// What it was before, as far as it can be read here.
+/// The previous database's name, if the manifest can be read here.
 async fn named(repository: &Repository, header: &SnapshotHeader, before: &Content) -> String {
     let opened = match repository.is_encrypted() {
         true => repository.find(header.id.as_str()).await.ok().map(|manifest| manifest.contents),
@@ -134,7 +134,7 @@ mod tests {
             assert!(other_names(&before, &declared(other)).is_some(), "{other:?}");
         }
         assert_eq!(other_names(&[], &declared(&["postgres"])), None);
-        // Every database of a server: some come and some go.
+        // For every database of a server, databases may come and go.
         let mut every = declared(&["pg"]);
         every[0].every_database = true;
         assert_eq!(other_names(&names(&["pg/a", "pg/b"]), &every), None);

@@ -1,4 +1,4 @@
-//! migrate = copy-out streams -> copy-in streams, then proof. Nothing lands on disk.
+//! Migrate: streams rows and keys from server to server, then verifies. Nothing is written to disk.
 
 use std::collections::VecDeque;
 use std::sync::Mutex;
@@ -19,21 +19,21 @@ use crate::jobs::{postgres, redis};
 use crate::report::restore::{Proven, RestoreReport, TargetOutcome};
 use crate::ui::Progress;
 
-/// Settings of one migration.
+/// Settings of a migration.
 pub(crate) struct Migrate<'a> {
-    /// The server that is read.
+    /// Server to read.
     pub(crate) from: &'a Endpoint,
-    /// The empty server that is filled.
+    /// Empty server to fill.
     pub(crate) to: &'a Endpoint,
-    /// How it is filled.
+    /// How to fill the target.
     pub(crate) settings: TargetSettings,
-    /// How sources of PostgreSQL are read.
+    /// How to read PostgreSQL sources.
     pub(crate) reading: ReadOptions,
-    /// Shows what goes on.
+    /// Progress display.
     pub(crate) progress: &'a Progress,
 }
 
-/// Moves one database or one Redis server.
+/// Migrates one database or one Redis server.
 pub(crate) async fn run(migrate: Migrate<'_>) -> anyhow::Result<RestoreReport> {
     let outcome = one(&migrate).await.map_err(|error| migrate.to.explain(migrate.from.explain(error)))?;
     Ok(RestoreReport::migrated(&migrate.from.shown(), outcome))
@@ -63,7 +63,7 @@ async fn postgres(
 ) -> anyhow::Result<TargetOutcome> {
     let (settings, progress) = (&migrate.settings, migrate.progress);
     let source = open_source(from, &migrate.from.filter, settings.jobs, migrate.reading, progress).await?;
-    // Before anything else is said of the target, or written to it. A database that is going to be created is no other's.
+    // Checked before any other conflict of the target. A database that is yet to be created cannot be the source.
     if !settings.create {
         refuse_itself(source.server(), pgmove::connect(to).await?.server())?;
     }
@@ -97,7 +97,7 @@ async fn postgres(
         false => Vec::new(),
     };
     source.notes().iter().for_each(|note| progress.warn(note));
-    // Only now is it certain that all rows came out of one and the same snapshot.
+    // Only now is it certain that all rows came from one snapshot.
     source.finish().await?;
 
     let tables = match settings.proof && settings.postgres.sections.data {
@@ -113,7 +113,7 @@ async fn postgres(
     Ok(TargetOutcome::postgres(&migrate.from.name, target.server(), proven))
 }
 
-/// A database is not migrated into itself, by whatever names it was reached.
+/// Refuses to migrate a database into itself, however both sides are addressed.
 pub(crate) fn refuse_itself(
     source: &pgmove::ServerIdentity,
     target: &pgmove::ServerIdentity,
@@ -126,12 +126,12 @@ pub(crate) fn refuse_itself(
     }
 }
 
-/// The rows of a live source; each stream leaves its proof behind when it ends.
+/// Rows of a live source. Each stream records its proof when it ends.
 pub(crate) struct LiveRows<'a> {
     source: &'a pgmove::Source,
     slices: Vec<pgmove::TableSlice>,
     proofs: Mutex<Vec<(pgmove::TableName, pgmove::TableProof)>>,
-    /// Of slices that were read before it was known whether their table has to be copied.
+    /// Proofs of slices that were read before it was known whether their table must be copied.
     ahead: Mutex<Vec<(pgmove::TableName, pgmove::TableProof)>>,
 }
 
@@ -140,7 +140,7 @@ impl<'a> LiveRows<'a> {
         LiveRows { source, slices: source.slices(), proofs: Mutex::default(), ahead: Mutex::default() }
     }
 
-    /// Takes what was read ahead of tables that stay as they are for their proofs.
+    /// Uses what was read ahead as the proofs of tables that are kept.
     fn keep(&self, plan: &pgmove::RestorePlan) -> anyhow::Result<()> {
         let panicked = |_| anyhow::anyhow!("a worker panicked");
         let ahead = std::mem::take(&mut *self.ahead.lock().map_err(|e| panicked(e.to_string()))?);
@@ -149,8 +149,9 @@ impl<'a> LiveRows<'a> {
         Ok(())
     }
 
-    /// The proofs of all tables that the plan takes, after every stream has ended. Where the target refused something
-    /// and the rest went on, tables whose rows were not read to the end are left out: refusals are reported separately.
+    /// The proofs of all tables of the plan, once every stream has ended. If the target rejected something and the
+    /// run continued, tables whose rows were not read completely are left out; the rejections are reported
+    /// separately.
     fn proofs(
         &self,
         plan: &pgmove::RestorePlan,
@@ -235,7 +236,7 @@ impl Rows for LiveRows<'_> {
     }
 }
 
-/// Redis: the capture feeds the restore; the proof looks up what was captured.
+/// Redis: feeds the capture into the restore, then looks up every captured key.
 async fn redis(
     migrate: &Migrate<'_>,
     from: &redisdump::ConnectOptions,

@@ -1,14 +1,14 @@
-//! The jobs: how the leaves are joined. Each reads like a line of the architecture page.
+//! The jobs, which connect the library crates.
 //!
 //! ```text
 //! backup   = copy-out streams  -> repository parts
 //! restore  = repository parts  -> copy-in streams, then proof
 //! migrate  = copy-out streams  -> copy-in streams, then proof
 //! compare  = copy-out streams of both sides -> digests
-//! rehearse = restore into servers that the tool starts itself
+//! rehearse = restore into private servers
 //! ```
 //!
-//! No argument is parsed here and nothing is printed: a job takes typed settings and hands back a report.
+//! Jobs parse no arguments and print nothing: they take typed settings and return a report.
 
 mod assertions;
 pub(crate) mod backup;

@@ -1,4 +1,4 @@
-//! Parts of a snapshot: which source a target gets, its one part of a kind, documents stored in parts.
+//! Parts of a snapshot: the source for a target, its single part of a kind, and JSON documents.
 
 use anyhow::Context as _;
 use repository::{Manifest, Part, Repository, SourceRecord};
@@ -7,7 +7,7 @@ use crate::config::Kind;
 use crate::exit;
 use crate::jobs::record::{PART_AOF, PART_CATALOG, PART_RDB, kind_of, refuse_dump};
 
-/// The catalog that was stored with a PostgreSQL source.
+/// The catalog stored with a PostgreSQL source.
 pub(crate) async fn read_catalog(
     repository: &Repository,
     source: &SourceRecord,
@@ -15,7 +15,7 @@ pub(crate) async fn read_catalog(
     read_json(repository, only_part(source, PART_CATALOG)?).await
 }
 
-/// A part that is a JSON document.
+/// Reads a part that is a JSON document.
 pub(crate) async fn read_json<T: serde::de::DeserializeOwned>(
     repository: &Repository,
     part: &Part,
@@ -77,7 +77,7 @@ pub(crate) fn source_for<'a>(
     }
 }
 
-/// The one part of this kind.
+/// The only part of this kind.
 pub(crate) fn only_part<'a>(source: &'a SourceRecord, kind: &str) -> anyhow::Result<&'a Part> {
     if kind == PART_RDB && source.parts.iter().any(|part| part.kind == PART_AOF) {
         return Err(exit::usage(format!(
@@ -91,7 +91,7 @@ pub(crate) fn only_part<'a>(source: &'a SourceRecord, kind: &str) -> anyhow::Res
     })
 }
 
-/// The part of a stored catalog that is wanted. Rows are stored as they are: no condition can choose among them now.
+/// The selected part of a stored catalog. Row conditions are refused: stored rows cannot be filtered.
 pub(crate) fn narrowed(catalog: pgmove::Catalog, filter: &pgmove::Filter) -> anyhow::Result<pgmove::Catalog> {
     if let Some(table) = filter.conditions.keys().next() {
         return Err(exit::usage(format!(

@@ -1,5 +1,5 @@
-//! pin = a numbered document beside a snapshot, which retention reads. A tag that the policy keeps pins it from its
-//! beginning, until somebody unpins it.
+//! Pin: a numbered document beside a snapshot, which retention reads. A tag that the policy keeps pins a snapshot
+//! from the start, until it is unpinned.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,7 +10,7 @@ use crate::jobs::find::{self, Ask};
 use crate::jobs::series::Series;
 use crate::ui::Progress;
 
-/// The snapshots that these names mean, each once. All are found before anything is done to one.
+/// The snapshots with these names, without duplicates. All are resolved before any is changed.
 pub(crate) async fn resolve(
     repository: &Repository,
     series: &Series,
@@ -30,7 +30,7 @@ pub(crate) async fn resolve(
     Ok(ids)
 }
 
-/// Pins or unpins; gives those that were changed, and those that were so already.
+/// Pins or unpins. Returns the snapshots that were changed, and those that were already so.
 pub(crate) async fn set(
     repository: &Repository,
     ids: Vec<SnapshotId>,
@@ -53,14 +53,14 @@ pub(crate) async fn set(
     Ok((changed, unchanged))
 }
 
-/// Which snapshots are kept whatever their age.
+/// The pinned snapshots of a repository.
 pub(crate) struct Pins {
     explicit: BTreeMap<SnapshotId, bool>,
     policy: retention::Policy,
 }
 
 impl Pins {
-    /// The pins of a repository, under this policy or, without one, the default's tags.
+    /// The pins of a repository, with the tags of this policy or, without one, the default tags.
     pub(crate) async fn read(
         repository: &Repository,
         policy: Option<&retention::Policy>,
@@ -69,7 +69,7 @@ impl Pins {
         Ok(Pins { explicit: repository.pins().await?, policy })
     }
 
-    /// Whether this snapshot is pinned. What was done by `pin` or `unpin` counts before its tags.
+    /// Whether this snapshot is pinned. `pin` and `unpin` override its tags.
     pub(crate) fn keep(&self, id: &SnapshotId, tags: &BTreeSet<String>) -> bool {
         self.explicit.get(id).copied().unwrap_or_else(|| self.policy.keeps(tags))
     }

@@ -1,4 +1,4 @@
-//! plan = what a restore or a migration would do, found out without writing anything to the target.
+//! Plan: determines what a restore or a migration would do, without writing to the target.
 
 use anyhow::Context as _;
 use futures::stream::TryStreamExt as _;
@@ -17,7 +17,7 @@ use crate::report::plan::{
     Copying, ExistingData, PlanReport, PostgresPlan, RedisPlan, TablePlan, TargetPlan, WhatToDo,
 };
 
-/// What a restore would do.
+/// The plan of a restore.
 pub(crate) async fn of_restore(restore: Restore<'_>) -> anyhow::Result<PlanReport> {
     let manifests = manifests(&restore).await?;
     let mut targets = Vec::new();
@@ -36,7 +36,7 @@ pub(crate) async fn of_restore(restore: Restore<'_>) -> anyhow::Result<PlanRepor
     Ok(PlanReport { from: ids.into_iter().collect::<Vec<_>>().join(", "), targets })
 }
 
-/// What a migration would do.
+/// The plan of a migration.
 pub(crate) async fn of_migration(migrate: Migrate<'_>) -> anyhow::Result<PlanReport> {
     let plan = match (&migrate.from.connection, &migrate.to.connection) {
         (Connection::Postgres(from), Connection::Postgres(to)) => live_postgres(&migrate, from, to).await?,
@@ -85,7 +85,7 @@ async fn live_postgres(
     Ok(plan)
 }
 
-/// `known` gives a table's number of rows, where the source tells it.
+/// `known` returns a table's row count, if the source has it.
 async fn postgres(
     name: &str,
     options: &pgmove::ConnectOptions,
@@ -102,7 +102,7 @@ async fn postgres(
     let mut reached = options.clone();
     if settings.create {
         pgmove::check_new_database(options, &catalog.database, &assumed).await?;
-        // The database does not exist yet: the server is asked through its maintenance database.
+        // The database does not exist yet: connect to the server's maintenance database.
         reached = reached.with_database("postgres");
         assumed.existing = pgmove::Existing::Beside;
     }
@@ -207,7 +207,7 @@ async fn live_redis(
     redis(&migrate.from.name, stream, Some(keys), to, settings).await
 }
 
-/// Without a stream it is known already that the server takes every value.
+/// Without a stream, the server is already known to accept every value.
 async fn redis(
     name: &str,
     stream: Option<RdbStream<'_>>,

@@ -1,7 +1,7 @@
-//! What a snapshot's manifest says of each source, beyond what the repository itself needs to know.
+//! A manifest's records of sources, beyond what the repository itself needs.
 //!
-//! These shapes are part of the repository format (docs/repository-format.md, "Sources"): fields may be added, and
-//! none changes its meaning.
+//! These types are part of the repository format (docs/repository-format.md, "Sources"): fields may be added, but
+//! never change their meaning.
 
 use anyhow::Context as _;
 use chrono::{DateTime, SecondsFormat, Utc};
@@ -17,49 +17,49 @@ pub(crate) const PART_CATALOG: &str = "postgres/catalog";
 pub(crate) const PART_COPY: &str = "postgres/copy";
 /// Part kind: roles, memberships and tablespaces of a PostgreSQL server, JSON.
 pub(crate) const PART_GLOBALS: &str = "postgres/globals";
-/// Part kind: statements for psql, which only those read who restore by hand.
+/// Part kind: statements for psql, used only to restore by hand.
 pub(crate) const PART_SQL: &str = "postgres/sql";
 /// Part kind: an RDB file.
 pub(crate) const PART_RDB: &str = "redis/rdb";
-/// Part kind: the RDB file of one master of a cluster, with a [`redisdump::CapturedNode`] as its attributes. The keys of the
-/// source are those of all its parts of this kind. It is not [`PART_RDB`], so that a version which reads one RDB a source
-/// refuses the source and does not restore a part of it.
+/// Part kind: the RDB file of one master of a cluster, with a [`redisdump::CapturedNode`] as its attributes. The keys
+/// of the source are those of all its parts of this kind. It differs from [`PART_RDB`], so that a version which
+/// expects one RDB per source refuses the source instead of restoring a fraction of it.
 pub(crate) const PART_CLUSTER_RDB: &str = "redis/cluster-rdb";
 /// Part kind: a file of an append-only file, with a [`redisdump::FolderFile`] as its attributes.
 pub(crate) const PART_AOF: &str = "redis/aof";
 /// Part kind: the users and settings of a Redis server ([`redisdump::Access`] as JSON).
 pub(crate) const PART_ACCESS: &str = "redis/access";
 
-/// Source kind: a script of pg_dump, compressed, as another tool left it. It is kept and checked, and never restored.
+/// Source kind: a compressed pg_dump script, written by another tool. It is kept and checked, but not restored.
 pub(crate) const KIND_SQL_DUMP: &str = "sql-dump";
 /// Part kind: an imported file, byte for byte.
 pub(crate) const PART_FILE: &str = "import/file";
 
-/// What is recorded of an imported file: all there is of a [`KIND_SQL_DUMP`] source, and `import` of a Redis source.
+/// Record of an imported file: the details of a [`KIND_SQL_DUMP`] source, and `import` of a Redis source.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) struct ImportDetails {
-    /// The file's name.
+    /// File name.
     pub(crate) file: String,
-    /// The SHA-256 of its bytes, hexadecimal, which a file beside it stated too.
+    /// SHA-256 of the file, hexadecimal, equal to that in the checksum file beside it.
     pub(crate) sha256: String,
-    /// Its size.
+    /// Size in bytes.
     pub(crate) bytes: u64,
-    /// The size of what its compression holds.
+    /// Size after decompression.
     pub(crate) plain_bytes: u64,
 }
 
-/// True for a source that dbhaul keeps and cannot restore by itself.
+/// Whether dbhaul keeps the source but cannot restore it.
 pub(crate) fn is_dump(source: &SourceRecord) -> bool {
     source.kind == KIND_SQL_DUMP
 }
 
-/// The same of a snapshot of which only the header is known. An imported snapshot is of one file.
+/// The same for a snapshot of which only the header is known. An imported snapshot consists of one file.
 pub(crate) fn holds_dump(header: &repository::SnapshotHeader) -> bool {
     header.contents.iter().flatten().any(|content| content.kind == KIND_SQL_DUMP)
 }
 
-/// Refuses what needs a snapshot that dbhaul took, for one that was imported as a file.
+/// Refuses an imported dump where a snapshot taken by dbhaul is required.
 pub(crate) fn refuse_dump(manifest: &repository::Manifest) -> anyhow::Result<()> {
     let Some(source) = manifest.sources.iter().find(|source| is_dump(source)) else { return Ok(()) };
     let file = source.details.get("file").and_then(serde_json::Value::as_str).unwrap_or("dump.sql.gz");
@@ -76,30 +76,30 @@ pub(crate) fn refuse_dump(manifest: &repository::Manifest) -> anyhow::Result<()>
     ))
 }
 
-/// What is recorded of a PostgreSQL source.
+/// Record of a PostgreSQL source.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) struct PostgresDetails {
-    /// When the database snapshot was taken, by the server's clock.
+    /// Time of the database snapshot, by the server's clock.
     pub(crate) taken_at: DateTime<Utc>,
-    /// Every table that holds data, with the proof that a restore is measured against.
+    /// Every table with data, and the proof that a restore is compared with.
     pub(crate) tables: Vec<TableRecord>,
-    /// What materialized views held. Their rows are not stored, for a restore fills them itself. Snapshots of the first
-    /// versions lack it.
+    /// Proofs of materialized views. Their rows are not stored, because a restore refreshes them. Missing in
+    /// snapshots of the first versions.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) materialized_views: Vec<ViewRecord>,
-    /// The schema baseline's verdict, where one was asked for.
+    /// Result of the schema baseline check, if there is a baseline.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) baseline: Option<pgmove::baseline::CheckOutcome>,
-    /// Which part of the database this is; the whole when nothing is said.
+    /// Part of the database that was backed up; by default all of it.
     #[serde(default, skip_serializing_if = "pgmove::Filter::is_all")]
     pub(crate) filter: pgmove::Filter,
-    /// Where the server was in its write-ahead log, and how it is set. Snapshots of the first versions lack it.
+    /// Position in the write-ahead log, and settings of the server. Missing in snapshots of the first versions.
     #[serde(default, skip_serializing_if = "pgmove::ServerState::is_empty")]
     pub(crate) state: pgmove::ServerState,
 }
 
-/// One table of a snapshot.
+/// A table of a snapshot.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) struct TableRecord {
@@ -109,30 +109,30 @@ pub(crate) struct TableRecord {
     pub(crate) proof: pgmove::TableProof,
 }
 
-/// One materialized view of a snapshot.
+/// A materialized view of a snapshot.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) struct ViewRecord {
     /// Schema and name.
     pub(crate) view: pgmove::TableName,
-    /// Rows, bytes and digest; nothing where it could not be read.
+    /// Rows, bytes and digest; `None` if the view could not be read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) proof: Option<pgmove::TableProof>,
 }
 
-/// What a part of kind [`PART_COPY`] says of itself.
+/// Attributes of a part of kind [`PART_COPY`].
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) struct CopyAttributes {
-    /// Which table the rows belong to.
+    /// Table of the rows.
     pub(crate) table: pgmove::TableName,
-    /// The columns, in the order of the text.
+    /// Columns, in the order of the text.
     pub(crate) columns: Vec<String>,
     /// Rows, bytes and digest of this part alone.
     pub(crate) proof: pgmove::TableProof,
 }
 
-/// Adds to a source's details when reading it began and ended, by this host's clock.
+/// Adds to a source's details when reading began and ended, by this host's clock.
 pub(crate) fn note_times(details: &mut serde_json::Value, started: DateTime<Utc>, finished: DateTime<Utc>) {
     if let serde_json::Value::Object(details) = details {
         for (name, at) in [("started-at", started), ("finished-at", finished)] {
@@ -142,7 +142,7 @@ pub(crate) fn note_times(details: &mut serde_json::Value, started: DateTime<Utc>
     }
 }
 
-/// A source of a snapshot that this version cannot read: a later one wrote it. That says nothing of the snapshot itself.
+/// A source of a snapshot that a newer version wrote and this version cannot read. The snapshot itself may be intact.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "source `{source_name}` is of unknown {what} `{value}`: the snapshot was written by a newer version of dbhaul\nhint: \
@@ -154,18 +154,16 @@ pub(crate) struct WrittenByNewer {
     value: String,
 }
 
-/// What kind of server a source of a snapshot was.
+/// Kind of a source in a snapshot.
 ///
-/// # Errors
-/// [`WrittenByNewer`] for a kind that this version does not have.
+/// # Errors [`WrittenByNewer`] for an unknown kind.
 pub(crate) fn kind_of(source: &SourceRecord) -> Result<Kind, WrittenByNewer> {
     parsed(source, "kind", &source.kind)
 }
 
-/// Redis or Valkey; nothing where the manifest does not tell.
+/// Redis or Valkey; `None` if the manifest does not say.
 ///
-/// # Errors
-/// [`WrittenByNewer`] for a flavor that this version does not have.
+/// # Errors [`WrittenByNewer`] for an unknown flavor.
 pub(crate) fn flavor_of(source: &SourceRecord) -> Result<Option<redisdump::rdb::Dialect>, WrittenByNewer> {
     let flavor = source.server.pointer("/flavor").and_then(serde_json::Value::as_str);
     flavor.filter(|flavor| !flavor.is_empty()).map(|flavor| parsed(source, "flavor", flavor)).transpose()
@@ -183,7 +181,7 @@ fn parsed<T: serde::de::DeserializeOwned>(
     })
 }
 
-/// Any serializable value as the manifest's attribute map.
+/// A serializable value as an attribute map.
 pub(crate) fn attributes<T: Serialize>(
     value: &T,
 ) -> anyhow::Result<serde_json::Map<String, serde_json::Value>> {
@@ -193,7 +191,7 @@ pub(crate) fn attributes<T: Serialize>(
     }
 }
 
-/// Reads a typed record back out of a manifest; `what` names it in the error.
+/// Deserializes a record from a manifest; `what` names it in errors.
 pub(crate) fn typed<T: serde::de::DeserializeOwned>(
     value: serde_json::Value,
     what: &str,

@@ -1,4 +1,4 @@
-//! rehearse = restore into servers that the tool starts itself, prove, check the baseline, and attest.
+//! Rehearse: restores into private servers, verifies, checks the baseline, and attests the result.
 
 use std::path::PathBuf;
 
@@ -23,13 +23,13 @@ use crate::report::rehearsal::{AssertionOutcome, NotRehearsed, RehearsalReport};
 use crate::report::restore::{RestoreReport, TargetOutcome};
 use crate::ui::Progress;
 
-/// Which baseline a rehearsal is held against.
+/// The baseline to check against.
 pub(crate) struct Gate<'a> {
     /// From the command line.
     pub(crate) file: Option<PathBuf>,
     /// From the command line.
     pub(crate) environment: Option<String>,
-    /// Where a source's own baseline is found otherwise, and its sandbox and assertions.
+    /// Configuration with the sources' own baselines, sandboxes and assertions.
     pub(crate) context: &'a Context,
 }
 
@@ -44,7 +44,7 @@ impl Gate<'_> {
     }
 }
 
-/// Rehearses every source of one snapshot, each by itself: what becomes of one says nothing of the others.
+/// Rehearses every source of a snapshot separately: a source that fails does not stop the others.
 pub(crate) async fn run(
     repository: &Repository,
     series: &Series,
@@ -54,13 +54,13 @@ pub(crate) async fn run(
     progress: &Progress,
 ) -> anyhow::Result<RehearsalReport> {
     match attempt(repository, series, snapshot, gate, jobs, progress).await? {
-        // With one source its error is the command's.
+        // With a single source, its error is the command's.
         (report, Some(error)) if report.sources() == 1 => Err(error),
         (report, _) => Ok(report),
     }
 }
 
-/// The same; a source that fails is in the report, and the last such error stands beside it.
+/// The same, but a source that fails is part of the report; the last such error is returned too.
 pub(crate) async fn attempt(
     repository: &Repository,
     series: &Series,
@@ -91,7 +91,7 @@ pub(crate) async fn attempt(
             }
             Err(error) => {
                 let not = NotRehearsed { source: source.name.clone(), why: Failure::of(&error).line() };
-                // Neither says anything of the snapshot: what the rehearsal would have shown is not known.
+                // Both errors are about this host: they say nothing about the snapshot.
                 match error.is::<Lacking>() || error.is::<WrittenByNewer>() {
                     true => report.incomplete.push(not),
                     false => {
@@ -105,13 +105,13 @@ pub(crate) async fn attempt(
         }
     }
     report.seconds = began.elapsed().as_secs_f64();
-    // A rehearsal that failed is worth knowing too: retention and the list of snapshots show it.
+    // A failed rehearsal is attested too: retention and the list of snapshots show it.
     let (kind, details) = (AttestationKind::Rehearsal, serde_json::to_value(&report)?);
     let attestation = match report.is_incomplete() {
         true => Attestation::incomplete(kind, Utc::now(), details),
         false => Attestation::new(kind, report.passed(), Utc::now(), details),
     };
-    // A repository that may only be read can be rehearsed all the same.
+    // A read-only repository can still be rehearsed.
     if let Err(error) = repository.attest(&manifest.id, &attestation).await {
         progress.warn(format!(
             "the result of this rehearsal was not stored, and retention will not know of it: {error}"
@@ -161,11 +161,11 @@ async fn one(
     outcome
 }
 
-/// In a server of our own, the roles that the snapshot names are made: they harm nobody and let owners and grants be
+/// Settings for a private server. The roles that the snapshot names are created there, so that owners and grants are
 /// rehearsed too.
 pub(crate) fn private_settings(jobs: usize) -> TargetSettings {
     let mut settings = TargetSettings { create_roles: true, ..TargetSettings::new(jobs) };
-    // Nothing is at risk here, and the proof says how it went.
+    // Nothing is at risk in a private server, and the verification shows the result.
     settings.postgres.untried_extensions = true;
     settings
 }

@@ -1,6 +1,5 @@
-//! What stands between a user and rows that are gone: a target that would lose what it holds is named by the user, both
-//! sides are counted, and a source with far less than what it replaces is refused. The usual mistake is a source and a
-//! target that were swapped.
+//! Safety checks before data is destroyed: the user names the target, rows or keys of both sides are counted, and a
+//! source with far fewer than the target is refused. The usual mistake is to swap source and target.
 
 use std::future::Future;
 
@@ -11,28 +10,28 @@ use crate::jobs::redis::load::RdbStream;
 use crate::jobs::settings::TargetSettings;
 use crate::ui::{Progress, count};
 
-/// What the user says of rows and keys that would be destroyed.
+/// The user's confirmation that rows and keys may be destroyed.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Replacing {
-    /// The PostgreSQL target whose rows may go, as `HOST:PORT/DATABASE`.
+    /// The PostgreSQL target whose rows may be replaced, as `HOST:PORT/DATABASE`.
     pub(crate) named: Option<String>,
-    /// They may also be replaced by far fewer.
+    /// Accept far fewer rows or keys.
     pub(crate) fewer: bool,
 }
 
-/// Both sides in numbers; `unit` is "rows" or "keys".
+/// Counts of both sides; `unit` is "rows" or "keys".
 struct Sides<'a> {
     target: &'a str,
     unit: &'static str,
     there: u64,
-    /// Nothing where it is not known before it comes.
+    /// `None` if it is not known in advance.
     coming: Option<u64>,
-    /// Some of the numbers are estimates.
+    /// "about " if any number is an estimate.
     about: &'static str,
 }
 
 impl Sides<'_> {
-    /// Under half of what is there: it may be the older of the two, a part, or nothing at all.
+    /// Less than half: the source may be the older one, a subset, or empty.
     fn far_fewer(&self) -> bool {
         self.coming.is_some_and(|coming| coming.saturating_mul(2) < self.there)
     }
@@ -46,7 +45,7 @@ impl Sides<'_> {
         format!("{about}{} {unit} of {target} by {coming}", count(self.there))
     }
 
-    /// Refuses what is far too little, unless that was allowed.
+    /// Refuses far fewer, unless that is allowed.
     fn enough(&self, replacing: &Replacing) -> anyhow::Result<()> {
         if !self.far_fewer() || replacing.fewer {
             return Ok(());
@@ -59,8 +58,8 @@ impl Sides<'_> {
     }
 }
 
-/// Asks for leave to destroy the rows that `--clean`, `--on-existing truncate` or `--resume` would: nothing to ask where there are
-/// none. `coming` counts those of the source, and is asked only where it matters.
+/// Asks for confirmation to destroy the rows that `--clean`, `--on-existing truncate` or `--resume` would; does
+/// nothing if there are none. `coming` counts the rows of the source, and is called only if needed.
 pub(crate) async fn postgres(
     options: &pgmove::ConnectOptions,
     catalog: &pgmove::Catalog,
@@ -71,7 +70,7 @@ pub(crate) async fn postgres(
 ) -> anyhow::Result<()> {
     let own = catalog.tables.iter().filter(|table| table.meta.extension.is_none());
     let destroyed: Vec<pgmove::TableName> = match settings.postgres.existing {
-        // Also a table whose rows do not come is made anew.
+        // A table is recreated even if its rows are not restored.
         pgmove::Existing::Clean => own.map(|table| table.name()).collect(),
         pgmove::Existing::Into(pgmove::OnRows::Truncate) => {
             catalog.data_tables().map(|table| table.name()).collect()
@@ -81,7 +80,7 @@ pub(crate) async fn postgres(
     };
     let replacing = &settings.replacing;
     let session = pgmove::connect(options).await?;
-    // As it is reached: behind a pooler a database may have another name of its own.
+    // The database as addressed: behind a pooler it may have another name.
     let server = session.server();
     let target = format!("{}:{}/{}", server.host, server.port, options.database());
     if let Some(named) = replacing.named.as_ref().filter(|named| **named != target) {
@@ -125,7 +124,7 @@ pub(crate) async fn postgres(
     Ok(())
 }
 
-/// The rows of a live source, as far as the catalog wants them.
+/// Number of rows of a live source that the catalog includes.
 pub(crate) async fn rows_of_source(
     options: &pgmove::ConnectOptions,
     catalog: &pgmove::Catalog,
@@ -139,8 +138,8 @@ pub(crate) async fn rows_of_source(
     Ok(pgmove::count_rows(&session, tables).await?)
 }
 
-/// Refuses to empty a server for far fewer keys than it holds. The server itself is named by `--flush`, and held against
-/// the name when it is emptied.
+/// Refuses to flush a server for far fewer keys than it holds. The name given to `--flush` is checked when the server
+/// is flushed.
 pub(crate) async fn redis(
     options: &redisdump::ConnectOptions,
     settings: &TargetSettings,
@@ -159,7 +158,7 @@ pub(crate) async fn redis(
     Ok(())
 }
 
-/// How many keys of an RDB are wanted: reads all of it.
+/// Number of selected keys in an RDB. Reads all of it.
 pub(crate) async fn keys_of_rdb(
     stream: RdbStream<'_>,
     choice: &redisdump::KeyChoice,
@@ -178,12 +177,12 @@ pub(crate) async fn keys_of_rdb(
     Ok(Some(keys))
 }
 
-/// Keys are only counted: a version that is too new is refused elsewhere.
+/// Counting only: a version that is too new is refused elsewhere.
 fn counting() -> redisdump::inspect::InspectOptions {
     redisdump::inspect::InspectOptions { try_newer: true, ..redisdump::inspect::InspectOptions::default() }
 }
 
-/// How many keys of a live server are wanted.
+/// Number of selected keys on a live server.
 pub(crate) async fn keys_of_source(
     from: &redisdump::ConnectOptions,
     choice: &redisdump::KeyChoice,
@@ -195,7 +194,8 @@ pub(crate) async fn keys_of_source(
     keys_of_rdb(Box::pin(capture.map_err(anyhow::Error::new)), choice).await
 }
 
-/// How many keys an append-only file leaves, where only its base tells: commands are known by running them alone.
+/// Number of keys in an append-only file, if it consists of a base only: the effect of commands is not known without
+/// running them.
 pub(crate) async fn keys_of_aof(path: &std::path::Path) -> anyhow::Result<Option<u64>> {
     let path = path.to_owned();
     let found = tokio::task::spawn_blocking(move || {

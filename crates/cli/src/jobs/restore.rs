@@ -1,4 +1,4 @@
-//! restore = repository parts -> copy-in streams, then proof.
+//! Restore: streams repository parts into targets, then verifies.
 
 use anyhow::Context as _;
 use futures::future::{BoxFuture, FutureExt as _};
@@ -22,25 +22,25 @@ use crate::jobs::{postgres, redis};
 use crate::report::restore::{Proven, RestoreReport, TargetOutcome};
 use crate::ui::Progress;
 
-/// Settings of one restore.
+/// Settings of a restore.
 pub(crate) struct Restore<'a> {
-    /// Where from.
+    /// Repository to read.
     pub(crate) repository: &'a Repository,
-    /// Which snapshot.
+    /// Snapshot to restore.
     pub(crate) snapshot: &'a str,
-    /// Whose snapshots `latest` means.
+    /// Series that `latest` refers to.
     pub(crate) series: &'a Series,
-    /// Which of its sources, when one is named; else each target takes the only source of its kind.
+    /// Source to restore; `None` if each target takes the only source of its kind.
     pub(crate) source: Option<&'a str>,
-    /// Where to.
+    /// Servers to fill.
     pub(crate) targets: &'a [Endpoint],
-    /// How targets are filled.
+    /// How to fill the targets.
     pub(crate) settings: TargetSettings,
-    /// Shows what goes on.
+    /// Progress display.
     pub(crate) progress: &'a Progress,
 }
 
-/// Which source of which snapshot goes into each target.
+/// The snapshot and source for each target.
 pub(crate) fn pairs<'a>(
     restore: &Restore<'a>,
     manifests: &'a [Manifest],
@@ -65,10 +65,10 @@ pub(crate) fn pairs<'a>(
     Ok(pairs)
 }
 
-/// Restores into every target, one after the other.
+/// Restores into the targets one by one.
 pub(crate) async fn run(restore: Restore<'_>) -> anyhow::Result<RestoreReport> {
     let manifests = manifests(&restore).await?;
-    // Which source goes where is settled for all targets before the first is touched.
+    // Assigned for all targets before the first is changed.
     let pairs = pairs(&restore, &manifests)?;
     let mut outcomes = Vec::new();
     for (manifest, source, target) in pairs {
@@ -94,7 +94,7 @@ pub(crate) async fn run(restore: Restore<'_>) -> anyhow::Result<RestoreReport> {
     Ok(RestoreReport::new(&manifests, outcomes))
 }
 
-/// The snapshot that each target is restored from. They differ where `latest` is another one for each source.
+/// The snapshot for each target. They differ if `latest` selects another one for each source.
 pub(crate) async fn manifests(restore: &Restore<'_>) -> anyhow::Result<Vec<Manifest>> {
     let mut manifests: Vec<Manifest> = Vec::new();
     for target in restore.targets {
@@ -115,7 +115,7 @@ pub(crate) async fn manifests(restore: &Restore<'_>) -> anyhow::Result<Vec<Manif
     Ok(manifests)
 }
 
-/// Restores one source into one target.
+/// Restores a source into a target.
 pub(crate) async fn one(
     restore: &Restore<'_>,
     source: &SourceRecord,
@@ -161,13 +161,13 @@ async fn redis(
     Ok(outcome)
 }
 
-/// How many keys a captured RDB holds, by what was noted with it.
+/// Number of keys in a captured RDB, as recorded in the manifest.
 pub(crate) fn known_keys(source: &SourceRecord) -> Option<u64> {
     let databases = source.details.get("databases")?.as_object()?;
     databases.values().map(|database| database.get("keys")?.as_u64()).sum()
 }
 
-/// What is stored of a database, as far as it is wanted.
+/// The stored catalog of a database, filtered.
 pub(crate) async fn described(
     restore: &Restore<'_>,
     source: &SourceRecord,
@@ -188,7 +188,7 @@ pub(crate) async fn described(
     Ok((catalog, details))
 }
 
-/// The roles and tablespaces that were stored with a database.
+/// The roles and tablespaces stored with a database.
 pub(crate) async fn stored_globals(
     restore: &Restore<'_>,
     source: &SourceRecord,
@@ -246,7 +246,7 @@ async fn postgres(
     Ok(TargetOutcome::postgres(&source.name, target.server(), proven))
 }
 
-/// The rows of a snapshot's PostgreSQL source.
+/// Rows of a snapshot's PostgreSQL source.
 pub(crate) struct StoredRows<'a> {
     repository: &'a Repository,
     parts: Vec<(&'a Part, CopyAttributes)>,

@@ -1,4 +1,4 @@
-//! Where a source is rehearsed: a private server of this host, or a database of its own on a server that the user names.
+//! Where a source is rehearsed: in a private server on this host, or in a scratch database on a configured server.
 
 use chrono::{DateTime, Utc};
 use repository::SourceRecord;
@@ -12,22 +12,22 @@ use crate::jobs::settings::TargetSettings;
 use crate::jobs::stage::{self, Lacking, Private};
 use crate::ui::Progress;
 
-/// Begins the name of every database that a rehearsal creates.
+/// Prefix of the databases that rehearsals create.
 const PREFIX: &str = "dbhaul_rehearsal_";
 
-/// What a source is restored into. It is gone when it is stopped or dropped.
+/// Target of a rehearsal, removed when stopped or dropped.
 pub(crate) enum Sandbox {
     /// A private server.
     Private(Box<Private>),
-    /// A database of its own on another server.
+    /// A scratch database on another server.
     Database(Box<ScratchDatabase>),
 }
 
 impl Sandbox {
-    /// The sandbox that is configured for this source, which has to offer these extensions; a private server otherwise.
+    /// Opens the sandbox configured for this source, which must offer these extensions; otherwise starts a private
+    /// server.
     ///
-    /// # Errors
-    /// [`Lacking`] where it cannot hold the source: what a rehearsal would have shown is not known.
+    /// # Errors [`Lacking`] if it cannot hold the source.
     pub(crate) async fn start(
         kind: Kind,
         source: &SourceRecord,
@@ -58,11 +58,11 @@ impl Sandbox {
         }
     }
 
-    /// How the target is filled.
+    /// How to fill the target.
     pub(crate) fn settings(&self, jobs: usize) -> TargetSettings {
         let mut settings = private_settings(jobs);
         if let Sandbox::Database(_) = self {
-            // Roles and tablespaces belong to the whole server, which is not ours.
+            // Roles and tablespaces belong to the whole server, which is not private.
             settings.create = true;
             settings.create_roles = false;
             settings.run_jobs = false;
@@ -77,7 +77,7 @@ impl Sandbox {
     pub(crate) async fn stop(self) {
         match self {
             Sandbox::Private(private) => private.stop().await,
-            // Dropping waits for the server.
+            // Dropping blocks on the server.
             Sandbox::Database(database) => {
                 let _ = tokio::task::spawn_blocking(move || drop(database)).await;
             }
@@ -92,12 +92,12 @@ fn configured<'a>(config: &'a Config, name: &str) -> Option<&'a crate::config::S
     config.rehearse.sandboxes.iter().find(|sandbox| covers(&sandbox.source))
 }
 
-/// A database with a unique name. It does not exist yet when this is made, and it is dropped with this,
-/// also after a failure or a signal.
+/// A database with a unique name. It does not exist yet when this is created, and is dropped with this value, even
+/// after a failure or a signal.
 pub(crate) struct ScratchDatabase {
     endpoint: Endpoint,
     options: pgmove::ConnectOptions,
-    /// A database of the server that stays.
+    /// An existing database of the server, to connect to.
     through: String,
     progress: Progress,
 }
@@ -148,7 +148,7 @@ impl ScratchDatabase {
 impl Drop for ScratchDatabase {
     fn drop(&mut self) {
         let (options, through) = (self.options.clone(), self.through.clone());
-        // A runtime of its own: the one that we run on may be ending, on a signal.
+        // A runtime of its own, because the current one may be shutting down after a signal.
         let dropped = std::thread::spawn(move || -> anyhow::Result<()> {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             runtime.block_on(async {

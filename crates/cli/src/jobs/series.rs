@@ -1,4 +1,4 @@
-//! Which series of snapshots a command is about: the job, and the sources that belong to it.
+//! Which series of snapshots a command works on: the job, and its sources.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use repository::{Headers, SnapshotHeader};
@@ -7,38 +7,38 @@ use crate::config::Kind;
 use crate::endpoint::Endpoint;
 use crate::exit;
 
-/// Ends the name of a series of snapshots that hold a part of a database, chosen by flags of one command.
+/// Suffix of the series of snapshots that contain a subset chosen by flags.
 pub(crate) const PART: &str = ":part";
-/// A snapshot may be dated this much ahead of the clock before it counts as dated in the future.
+/// Clock differences up to this are tolerated before a snapshot counts as dated in the future.
 const TOLERANCE: TimeDelta = TimeDelta::minutes(10);
 
-/// The series that a command is about.
+/// The selected series.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Series {
-    /// The job; without one, the only job of the repository.
+    /// Job id; `None` for the only job of the repository.
     pub(crate) job: Option<String>,
-    /// Its configured sources; none where it is not configured here.
+    /// Configured sources; empty if the job is not configured here.
     pub(crate) sources: Vec<Configured>,
 }
 
-/// A source of the configuration.
+/// A configured source.
 #[derive(Debug, Clone)]
 pub(crate) struct Configured {
     /// Its name.
     pub(crate) name: String,
-    /// What speaks there.
+    /// Kind of its server.
     pub(crate) kind: Kind,
-    /// It means every database of a server: snapshots hold each as `NAME/DATABASE`.
+    /// It stands for every database of a server; snapshots name each `NAME/DATABASE`.
     pub(crate) every_database: bool,
 }
 
 impl Configured {
-    /// A server that was named by a flag.
+    /// A server given by a flag.
     pub(crate) fn of(endpoint: &Endpoint) -> Configured {
         Configured { name: endpoint.name.clone(), kind: endpoint.kind(), every_database: false }
     }
 
-    /// Whether a source of a snapshot that is called so comes from here.
+    /// Whether a snapshot's source of this name belongs to this source.
     pub(crate) fn covers(&self, name: &str) -> bool {
         let database = name.strip_prefix(&self.name).and_then(|rest| rest.strip_prefix('/'));
         self.name == name || (self.every_database && database.is_some_and(|database| !database.is_empty()))
@@ -46,7 +46,7 @@ impl Configured {
 }
 
 impl Series {
-    /// The job whose snapshots are meant. Refuses to choose among several.
+    /// The job whose snapshots are used. Fails if there are several to choose from.
     pub(crate) fn job<'a>(&'a self, headers: &'a [SnapshotHeader]) -> anyhow::Result<Option<&'a str>> {
         let jobs = jobs(headers);
         match (&self.job, jobs.as_slice()) {
@@ -63,8 +63,8 @@ impl Series {
         }
     }
 
-    /// The names that the configured sources have in snapshots, of one kind or of both. What every database of a server
-    /// is, only the snapshots know: those of the newest that holds any of them.
+    /// The names of the configured sources in snapshots, of one kind or of both. For every database of a server, the
+    /// names are those of the newest snapshot that contains any.
     pub(crate) fn names(&self, kind: Option<Kind>, headers: &[&SnapshotHeader]) -> Vec<String> {
         let mut names = Vec::new();
         for source in self.sources.iter().filter(|source| kind.is_none_or(|kind| source.kind == kind)) {
@@ -81,7 +81,7 @@ impl Series {
     }
 }
 
-/// The jobs of these snapshots, without the series of parts.
+/// The jobs of these snapshots, without subset series.
 pub(crate) fn jobs(headers: &[SnapshotHeader]) -> Vec<&str> {
     let mut jobs: Vec<&str> =
         headers.iter().map(|header| header.job.as_str()).filter(|job| !job.ends_with(PART)).collect();
@@ -90,7 +90,7 @@ pub(crate) fn jobs(headers: &[SnapshotHeader]) -> Vec<&str> {
     jobs
 }
 
-/// Nobody has a snapshot of this job: most often its name is misspelled.
+/// The error for a job without snapshots, most often a misspelled id.
 pub(crate) fn unknown(job: &str, jobs: &[&str]) -> anyhow::Error {
     exit::usage(format!(
         "the repository holds no snapshot of job `{job}`; it holds snapshots of: {}",
@@ -98,7 +98,7 @@ pub(crate) fn unknown(job: &str, jobs: &[&str]) -> anyhow::Error {
     ))
 }
 
-/// Refuses a job of which there is no snapshot, unless the repository holds none at all.
+/// Fails for a job without snapshots, unless the repository contains none at all.
 pub(crate) fn require(job: &str, listing: &Headers) -> anyhow::Result<()> {
     let jobs = jobs(&listing.headers);
     match listing.headers.is_empty() || listing.headers.iter().any(|header| header.job == job) {
@@ -107,22 +107,22 @@ pub(crate) fn require(job: &str, listing: &Headers) -> anyhow::Result<()> {
     }
 }
 
-/// Names in backquotes.
+/// A list of names in backquotes.
 pub(crate) fn listed<T: AsRef<str>>(names: &[T]) -> String {
     names.iter().map(|name| format!("`{}`", name.as_ref())).collect::<Vec<_>>().join(", ")
 }
 
-/// Dated later than clocks may differ.
+/// Whether a snapshot is dated later than clock differences allow.
 pub(crate) fn is_future(header: &SnapshotHeader, now: DateTime<Utc>) -> bool {
     is_after(header.taken_at, now)
 }
 
-/// The same of a moment.
+/// The same for a time.
 pub(crate) fn is_after(at: DateTime<Utc>, now: DateTime<Utc>) -> bool {
     at > now + TOLERANCE
 }
 
-/// The snapshots of a job since somebody said that it may be of other sources from there on, oldest first.
+/// The snapshots of a job since the newest `--new-lineage`, oldest first.
 pub(crate) fn lineage<'a>(of_job: &'a [&'a SnapshotHeader]) -> &'a [&'a SnapshotHeader] {
     let begin = of_job.iter().rposition(|header| header.new_lineage).unwrap_or(0);
     of_job.get(begin..).unwrap_or_default()

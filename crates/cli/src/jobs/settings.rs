@@ -1,41 +1,41 @@
-//! How a job fills a target.
+//! Settings for filling a target.
 
 use crate::jobs::replacing::Replacing;
 
-/// Said where flags for the keys of Redis are given and none of the targets is a Redis server.
+/// The error if Redis key flags are given and no target is a Redis server.
 pub(crate) const REDIS_ONLY: &str = "--key, --db, --rename, --ttl and their like are for Redis or Valkey servers, and none of the targets is one";
 
-/// Said where `--resume` is given for a Redis server.
+/// The error if `--resume` is given for a Redis server.
 pub(crate) const RESUME_POSTGRES: &str =
     "--resume is for PostgreSQL targets; for Redis, run the command again with --on-existing replace";
 
 /// Settings of every job that writes into a target.
 #[derive(Debug, Clone)]
 pub(crate) struct TargetSettings {
-    /// Connections that work at the same time.
+    /// Connections per target.
     pub(crate) jobs: usize,
-    /// What PostgreSQL targets are told: owners, what to do with what is there, which sections.
+    /// Settings of PostgreSQL targets: owners, existing data, sections.
     pub(crate) postgres: pgmove::TargetOptions,
-    /// What Redis targets are told.
+    /// Settings of Redis targets.
     pub(crate) redis: redisdump::RestoreOptions,
-    /// Make the database first.
+    /// Create the database first.
     pub(crate) create: bool,
-    /// Make the roles and tablespaces first that the server lacks and that went along with the database.
+    /// Create the missing roles and tablespaces that were copied with the database.
     pub(crate) globals: bool,
-    /// Make the users of a Redis source at the target too.
+    /// Create the users of a Redis source too.
     pub(crate) access: bool,
-    /// Make the roles that are missing, without login: only ever in servers of our own.
+    /// Create missing roles without login. Only for private servers.
     pub(crate) create_roles: bool,
-    /// Let jobs and policies of the target run once all is proven.
+    /// Start jobs and policies of the target after verification.
     pub(crate) run_jobs: bool,
     /// Read everything back and compare.
     pub(crate) proof: bool,
-    /// What is said of rows and keys at the target that would be destroyed.
+    /// Confirmation that rows and keys of the target may be destroyed.
     pub(crate) replacing: Replacing,
 }
 
 impl TargetSettings {
-    /// Everything, into an empty target, proven.
+    /// Restore everything into an empty target, and verify it.
     pub(crate) fn new(jobs: usize) -> TargetSettings {
         TargetSettings {
             jobs,

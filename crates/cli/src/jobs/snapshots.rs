@@ -1,4 +1,4 @@
-//! snapshots = the repository's manifests and what is attested of each.
+//! Snapshots: lists the repository's manifests with their attestations.
 
 use chrono::{DateTime, Utc};
 use repository::{AttestationKind, Manifest, Repository};

@@ -1,4 +1,4 @@
-//! Private servers for rehearsals: which program fits a snapshot, and how it is reached.
+//! Private servers for rehearsals: selects a server program for a snapshot, and starts it.
 
 use redisdump::rdb::Dialect;
 use repository::SourceRecord;
@@ -7,33 +7,32 @@ use crate::config::Kind;
 use crate::endpoint::{Connection, Endpoint};
 use crate::jobs::record::{PART_CLUSTER_RDB, flavor_of};
 
-/// A private server; gone when stopped or dropped.
+/// A private server, removed when stopped or dropped.
 pub(crate) enum Private {
     /// PostgreSQL.
     Postgres(sandbox::Postgres),
     /// Redis or Valkey.
     Redis(sandbox::Redis),
-    /// A cluster of Redis or Valkey.
+    /// A Redis or Valkey Cluster.
     Cluster(sandbox::RedisCluster),
 }
 
-/// This host has no server that could hold a source. What a rehearsal would have shown is not known.
+/// This host has no server that can hold a source, so the rehearsal says nothing about the snapshot.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub(crate) struct Lacking(String);
 
 impl Lacking {
-    /// In these words.
+    /// With this message.
     pub(crate) fn of(what: String) -> Lacking {
         Lacking(what)
     }
 }
 
-/// Starts a server that can hold this source: PostgreSQL of the same major version, else the next newer one, that has
-/// these extensions; Redis or Valkey of the same flavour and version, else the newest of the flavour.
+/// Starts a server that can hold this source: PostgreSQL of the same major version, otherwise the next newer one,
+/// with these extensions; Redis or Valkey of the same flavor and version, otherwise the newest of the flavor.
 ///
-/// # Errors
-/// [`Lacking`] where this host has none.
+/// # Errors [`Lacking`] if this host has none.
 pub(crate) async fn start_for(
     kind: Kind,
     source: &SourceRecord,
@@ -56,8 +55,8 @@ pub(crate) async fn start_for(
     }
 }
 
-/// Extensions that work only when the server loads them at its start, in the order in which they have to be loaded, each
-/// with settings that keep it from working by itself: the jobs of a rehearsed database must not run, nor reach anything.
+/// Extensions that the server must preload, in loading order, with settings that keep their background jobs from
+/// running: jobs of a rehearsed database must not change or reach anything.
 const PRELOADED: &[(&str, &[(&str, &str)])] = &[
     ("citus", &[]),
     ("timescaledb", &[("timescaledb.telemetry_level", "off"), ("timescaledb.max_background_workers", "0")]),
@@ -65,7 +64,7 @@ const PRELOADED: &[(&str, &[(&str, &str)])] = &[
     ("pgaudit", &[]),
 ];
 
-/// Settings of a server for a database with these extensions.
+/// Server settings for a database with these extensions.
 fn settings_for(extensions: &[String]) -> Vec<(String, String)> {
     let needed: Vec<_> =
         PRELOADED.iter().filter(|(name, _)| extensions.iter().any(|extension| extension == name)).collect();
@@ -79,15 +78,14 @@ fn settings_for(extensions: &[String]) -> Vec<(String, String)> {
     settings
 }
 
-/// Starts PostgreSQL of at least this major version, or the newest, that has these extensions.
+/// Starts PostgreSQL of at least this major version, or the newest, with these extensions.
 ///
-/// # Errors
-/// [`Lacking`] where this host has none.
+/// # Errors [`Lacking`] if this host has none.
 pub(crate) async fn start_postgres(major: Option<u32>, extensions: &[String]) -> anyhow::Result<Private> {
     let extensions = extensions.to_owned();
     tokio::task::spawn_blocking(move || {
         let mut found = sandbox::postgres::find_all(&sandbox::Places::from_env());
-        // The nearest to what is wanted; where nothing is, the newest.
+        // The nearest newer version first; without a wanted version, the newest.
         found.sort_by_key(|binaries| binaries.version());
         if major.is_none() {
             found.reverse();
@@ -135,10 +133,9 @@ fn lacking<'a>(
     }))
 }
 
-/// Starts Redis or Valkey of this flavour, of this version or newer, or the newest.
+/// Starts Redis or Valkey of this flavor, of this version or newer, or the newest.
 ///
-/// # Errors
-/// [`Lacking`] where this host has none.
+/// # Errors [`Lacking`] if this host has none.
 pub(crate) async fn start_redis(
     flavor: sandbox::Flavor,
     version: &str,
@@ -146,12 +143,12 @@ pub(crate) async fn start_redis(
 ) -> anyhow::Result<Private> {
     let wanted = version.to_owned();
     tokio::task::spawn_blocking(move || {
-        // A snapshot by replication would otherwise wait for further replicas, for 5 s.
+        // Otherwise PSYNC waits 5 s for further replicas.
         let settings = vec![("repl-diskless-sync-delay".to_owned(), "0".to_owned())];
         let mut found = sandbox::redis::find_all(&sandbox::Places::from_env());
         found.retain(|binaries| binaries.flavor() == flavor);
         found.sort_by_key(|binaries| binaries.version());
-        // Nothing wanted means the newest; so does a version that is no number.
+        // An empty or unparsable version means the newest.
         let parsed = wanted.parse::<sandbox::Version>().ok().filter(|_| !wanted.is_empty());
         let binaries = match parsed {
             Some(wanted) => found.into_iter().find(|binaries| binaries.version().same_or_newer_minor(&wanted)),
@@ -164,7 +161,7 @@ pub(crate) async fn start_redis(
             ))));
         };
         if clustered {
-            // Three masters, whatever the source had: that every key finds its slot is what counts.
+            // Three masters, however many the source had: what matters is that every key has a slot.
             let options = sandbox::ClusterOptions { settings, ..sandbox::ClusterOptions::default() };
             return Ok(Private::Cluster(sandbox::RedisCluster::start(&binaries, &options)?));
         }
@@ -222,7 +219,7 @@ impl Private {
 
     /// Stops the server and removes its folder.
     pub(crate) async fn stop(self) {
-        // Dropping waits for a process to end.
+        // Dropping blocks until the process ends.
         let _ = tokio::task::spawn_blocking(move || drop(self)).await;
     }
 }

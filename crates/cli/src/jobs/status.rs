@@ -1,4 +1,4 @@
-//! status = what the repository says of a job, beside how this host's last run ended: am I safe?
+//! Status: combines what the repository records about a job with the outcome of this host's last run.
 
 use std::collections::BTreeMap;
 
@@ -11,26 +11,26 @@ use crate::jobs::record;
 use crate::jobs::series::{self, Series};
 use crate::report::status::{Newest, Problem, Proof, Severity, SourceStatus, StatusReport};
 
-/// Snapshots of a trend.
+/// Number of snapshots in a trend.
 const TREND: usize = 14;
 
-/// What is asked.
+/// Input of a status report.
 pub(crate) struct Status<'a> {
-    /// Where.
+    /// Repository to query.
     pub(crate) repository: &'a Repository,
-    /// The job, and its sources where they are configured here.
+    /// The job, with its sources if they are configured here.
     pub(crate) series: &'a Series,
-    /// Its name, if the repository holds nothing of it.
+    /// Name of the job, in case the repository contains no snapshot of it.
     pub(crate) job: &'a str,
     /// The age at which a backup is stale.
     pub(crate) stale_after: TimeDelta,
-    /// What this host remembers.
+    /// Run state of this host.
     pub(crate) state: &'a State,
-    /// The clock.
+    /// Current time.
     pub(crate) now: DateTime<Utc>,
 }
 
-/// Asks the repository.
+/// Queries the repository.
 pub(crate) async fn run(status: &Status<'_>) -> anyhow::Result<StatusReport> {
     let Status { repository, now, .. } = *status;
     let attested = repository.newest_attestations().await?;
@@ -49,7 +49,7 @@ pub(crate) async fn run(status: &Status<'_>) -> anyhow::Result<StatusReport> {
     let headers = repository.headers().await?.headers;
     let past: Vec<&SnapshotHeader> =
         headers.iter().filter(|header| header.job == status.job && !series::is_future(header, now)).collect();
-    // Nothing says that data is safe which dbhaul could not restore.
+    // Snapshots that dbhaul cannot restore do not count as safe.
     let of_job: Vec<&SnapshotHeader> =
         past.iter().copied().filter(|header| !record::holds_dump(header)).collect();
     let facts = Facts { of_job: &of_job, attested: &attested, known_bad: &known_bad, held: &held };
@@ -124,7 +124,7 @@ pub(crate) async fn run(status: &Status<'_>) -> anyhow::Result<StatusReport> {
     })
 }
 
-/// The newest rehearsal of each snapshot of a job, oldest first: what restoring took.
+/// The newest rehearsal of each snapshot of a job, oldest first, with the time it took.
 pub(crate) async fn rehearsals(repository: &Repository, job: &str) -> anyhow::Result<Vec<Proof>> {
     let attested = repository.newest_attestations().await?;
     let headers = repository.headers().await?.headers;
@@ -158,7 +158,7 @@ fn source_problems(source: &SourceStatus, status: &Status<'_>) -> Vec<Problem> {
     problems
 }
 
-/// What was read of the repository.
+/// What was read from the repository.
 struct Facts<'a> {
     of_job: &'a [&'a SnapshotHeader],
     attested: &'a BTreeMap<SnapshotId, Vec<Attestation>>,
@@ -171,14 +171,14 @@ impl Facts<'_> {
         self.attested.get(id)?.iter().find(|finding| finding.kind == kind)
     }
 
-    /// The newest finding of a kind, by when it was made.
+    /// The newest attestation of a kind.
     fn newest(&self, kind: AttestationKind) -> Option<Proof> {
         let found =
             self.of_job.iter().filter_map(|header| self.finding(&header.id, kind).map(|f| (header, f)));
         found.max_by_key(|(_, finding)| finding.at).map(|(header, finding)| proof(&header.id, finding))
     }
 
-    /// The newest rehearsal of each snapshot that has one, oldest first, as far as they show a time.
+    /// The newest rehearsal of each snapshot that has one, oldest first, as far as they record a duration.
     fn rehearsals(&self) -> Vec<Proof> {
         let found = self.of_job.iter().filter_map(|header| {
             self.finding(&header.id, AttestationKind::Rehearsal).map(|finding| proof(&header.id, finding))
@@ -209,7 +209,7 @@ impl Facts<'_> {
         let taken_at = newest.map(|header| header.taken_at);
         let age = taken_at.map(|taken_at| status.now - taken_at);
         let trend = good.iter().rev().take(TREND).rev();
-        // Where manifests are encrypted, a snapshot's own size is all that is known.
+        // With encrypted manifests, only the size of the whole snapshot is known.
         let size = |header: &&&SnapshotHeader| {
             self.counts(&header.id, name).map_or(header.stats.plain_bytes, |counts| counts.bytes)
         };
@@ -252,7 +252,7 @@ impl Facts<'_> {
             finding.details.get("suspicions").and_then(|listed| serde_json::from_value(listed.clone()).ok());
         match listed {
             Some(listed) => listed.into_iter().filter(|suspicion| suspicion.source == source).collect(),
-            // Sealed: that it is suspicious is known, and not of which source.
+            // The manifest is encrypted: the snapshot is known to be suspicious, but not which source.
             None => vec![Suspicion {
                 source: source.to_owned(),
                 reason: "it does not look like the snapshot before it; the reasons are encrypted".to_owned(),

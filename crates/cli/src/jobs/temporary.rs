@@ -1,11 +1,11 @@
-//! Temporary folders and files, for our own user alone whatever the file mode mask is: they hold what databases held.
+//! Temporary folders and files with database content, readable only by the current user, whatever the umask.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use anyhow::Context as _;
 
-/// A folder that goes when it is dropped.
+/// A folder that is removed when dropped.
 pub(crate) fn folder(prefix: &str) -> anyhow::Result<tempfile::TempDir> {
     tempfile::Builder::new()
         .prefix(prefix)
@@ -14,7 +14,7 @@ pub(crate) fn folder(prefix: &str) -> anyhow::Result<tempfile::TempDir> {
         .with_context(|| format!("cannot make a folder in {}", std::env::temp_dir().display()))
 }
 
-/// A new file to be written.
+/// Creates a file for writing.
 pub(crate) async fn file(path: &Path) -> std::io::Result<tokio::fs::File> {
     tokio::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).await
 }

@@ -1,7 +1,8 @@
-//! Metrics of the last run in Prometheus's text format: a textfile for the node exporter, and a Pushgateway on request.
+//! Metrics of the last run in the Prometheus text format: a textfile for the node exporter, and optionally a
+//! Pushgateway.
 //!
-//! What an alert needs are moments that dbhaul wrote itself, as values: they survive a restart of everything, and a host
-//! that is dead makes them old. A moment that never was is no sample, so that 0 never means one.
+//! Alerts use timestamps that dbhaul wrote as values: they survive restarts, and grow old if the host is dead. An
+//! event that never happened has no sample, so 0 never means "never".
 
 mod samples;
 mod textfile;
@@ -18,15 +19,15 @@ pub(crate) use textfile::{path, write};
 /// A value with its name and labels.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Sample {
-    /// One of [`METRICS`].
+    /// A name in [`METRICS`].
     pub(crate) name: String,
-    /// Names and values.
+    /// Label names and values.
     pub(crate) labels: Vec<(String, String)>,
     /// The value.
     pub(crate) value: f64,
 }
 
-/// Every metric with its meaning, in the order in which they are written. All are gauges.
+/// Every metric with its help text, in output order. All are gauges.
 pub(crate) const METRICS: &[(&str, &str)] = &[
     ("dbhaul_last_run_timestamp_seconds", "When the last nightly run ended."),
     ("dbhaul_last_run_duration_seconds", "How long the last nightly run took."),
@@ -50,7 +51,8 @@ pub(crate) const METRICS: &[(&str, &str)] = &[
     ("dbhaul_last_rehearsal_duration_seconds", "Time to restore and verify in the last rehearsal."),
 ];
 
-/// The text format: each name once with its help, over all samples, and no timestamps, which the node exporter refuses.
+/// Renders the text format: the help of each metric once, then its samples. No timestamps, which the node exporter
+/// rejects.
 pub(crate) fn render(samples: &[Sample]) -> String {
     let mut text = String::new();
     for (name, help) in METRICS {
@@ -71,12 +73,12 @@ fn escaped(value: &str) -> String {
     value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }
 
-/// Seconds since 1970 must not lose their last digits to an exponent.
+/// Never with an exponent, which would truncate seconds since 1970.
 fn number(value: f64) -> String {
     if value.fract() == 0.0 { format!("{value:.0}") } else { format!("{value:.3}") }
 }
 
-/// Replaces what a Pushgateway holds of the job. A failure is the text of a warning, without the URL.
+/// Replaces the job's group on a Pushgateway. An error is the text of a warning, without the URL.
 pub(crate) async fn push(gateway: &str, job: &str, samples: &[Sample], limits: Limits) -> Result<(), String> {
     let job: String = job.bytes().fold(String::new(), |mut text, byte| {
         let _ = match byte {
@@ -85,7 +87,7 @@ pub(crate) async fn push(gateway: &str, job: &str, samples: &[Sample], limits: L
         };
         text
     });
-    // A grouping label must not be empty, and has the value of the samples' own label.
+    // A grouping label must not be empty, and must equal the label of the samples.
     let request = Request {
         method: Method::Put,
         url: format!("{}/metrics/job/dbhaul/job_id/{job}", gateway.trim_end_matches('/')),

@@ -1,4 +1,4 @@
-//! From what is known of a job to its samples.
+//! Computes the samples of a job.
 
 use chrono::{DateTime, Utc};
 
@@ -6,8 +6,8 @@ use super::Sample;
 use crate::jobs::nightly::state::State;
 use crate::report::status::StatusReport;
 
-/// The samples of a job. Without a status, since the repository could not be asked, those of the last run stand beside
-/// how this one ended.
+/// The samples of a job. If the repository could not be queried, there is no status: the samples of the last run are
+/// kept, beside the outcome of this one.
 pub(crate) fn of(job: &str, state: &State, stale_after: f64, status: Option<&StatusReport>) -> Vec<Sample> {
     let mut samples = Samples { job, found: Vec::new() };
     if let Some(run) = &state.backup {

@@ -1,5 +1,5 @@
-//! The node exporter's textfile: one file for all jobs of a state folder, replaced as a whole, and readable by the
-//! exporter, which is another user.
+//! The node exporter's textfile: one file for all jobs of a state folder, replaced atomically, and readable by the
+//! exporter's user.
 
 use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
@@ -9,7 +9,7 @@ use anyhow::Context as _;
 
 use super::{Sample, render};
 
-/// The file that a configuration means: itself if it is called so, else `dbhaul.prom` in the folder.
+/// The configured path, if its name is that of a textfile; otherwise `dbhaul.prom` in that folder.
 pub(crate) fn path(configured: &Path) -> PathBuf {
     match configured.extension().is_some_and(|extension| extension == "prom") {
         true => configured.to_owned(),
@@ -21,7 +21,7 @@ pub(crate) fn path(configured: &Path) -> PathBuf {
 pub(crate) fn write(path: &Path, samples: &[Sample]) -> anyhow::Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let failed = || format!("cannot write the metrics to {}", path.display());
-    // The exporter reads what ends in `.prom`; it must not see a file that is being written.
+    // The exporter reads every `.prom` file, so the temporary file has another suffix.
     let mut file = tempfile::Builder::new()
         .prefix(".dbhaul-")
         .suffix(".tmp")

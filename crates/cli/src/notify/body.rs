@@ -1,4 +1,4 @@
-//! What is said, in the words of each protocol.
+//! Bodies of notices in each protocol.
 
 use chrono::{DateTime, Utc};
 use serde_json::json;
@@ -6,34 +6,34 @@ use serde_json::json;
 use super::http::{Method, Request};
 use crate::config::{ChannelKind, Occasion};
 
-/// Discord refuses a longer message; it counts UTF-16 units.
+/// Discord rejects a longer message; it counts UTF-16 units.
 const DISCORD_LIMIT: usize = 2000;
-/// Slack cuts a longer one.
+/// Slack truncates a longer message.
 const SLACK_LIMIT: usize = 10_000;
 
-/// What there is to tell of one run.
+/// The content of a notice about one run.
 #[derive(Debug, Clone)]
 pub(crate) struct Notice {
     /// The job.
     pub(crate) job: String,
-    /// Where it ran.
+    /// Host that it ran on.
     pub(crate) host: String,
     /// When it ended.
     pub(crate) at: DateTime<Utc>,
-    /// What happened; empty when all is as it should be.
+    /// Events; empty if all is well.
     pub(crate) occasions: Vec<Occasion>,
-    /// How the run ended.
+    /// Exit code of the run.
     pub(crate) exit_code: u8,
-    /// For people: the first line says it all.
+    /// Text for people; the first line is the summary.
     pub(crate) text: String,
-    /// For programs: the report of the run.
+    /// The report of the run, for programs.
     pub(crate) report: serde_json::Value,
 }
 
 impl Notice {
     pub(super) fn request(&self, kind: ChannelKind, url: &str) -> Request {
         let body = match kind {
-            // Nobody is to be pinged by the name of a table.
+            // Mentions are disabled: a table's name must not ping anybody.
             ChannelKind::Discord => {
                 json!({ "content": cut(&self.text, DISCORD_LIMIT), "allowed_mentions": { "parse": [] } })
             }
@@ -58,12 +58,12 @@ impl Notice {
     }
 }
 
-/// The control sequences of Slack.
+/// Escapes Slack's control characters.
 fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
-/// The beginning of a text, of at most so many UTF-16 units; what is left out is shown.
+/// Truncates a text to at most this many UTF-16 units, with an ellipsis.
 fn cut(text: &str, limit: usize) -> String {
     if text.encode_utf16().count() <= limit {
         return text.to_owned();

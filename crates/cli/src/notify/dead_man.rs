@@ -1,14 +1,14 @@
-//! A dead-man's switch by the protocol of healthchecks.io: `/start` when a run begins, the bare URL when it succeeded,
-//! `/<exit code>` when it did not. It alarms by itself when nothing arrives, which no dead host can do.
+//! A dead man's switch with the protocol of healthchecks.io: `/start` when a run begins, the bare URL when it
+//! succeeds, `/<exit code>` when it fails. The service alerts if nothing arrives, which covers a dead host.
 
 use tokio::task::JoinHandle;
 
 use super::http::{Http, Method, Request, Undelivered};
 
-/// The largest body that such services keep.
+/// Maximum body size that such services store.
 const LARGEST_BODY: usize = 100_000;
 
-/// One switch, for one run.
+/// A switch, for one run.
 pub(super) struct Switch {
     name: String,
     url: String,
@@ -18,14 +18,14 @@ pub(super) struct Switch {
 }
 
 impl Switch {
-    /// Tells that a run begins. `run` marks both pings of the run as belonging together.
+    /// Sends the start of a run. `run` is the id that connects both pings.
     pub(super) fn start(name: &str, url: &str, run: uuid::Uuid, http: Http) -> Switch {
         let (client, request) = (http.clone(), ping(url, "/start", run, ""));
         let start = tokio::spawn(async move { client.deliver(&request).await });
         Switch { name: name.to_owned(), url: url.to_owned(), run, http, start }
     }
 
-    /// Tells how it ended. A start that has not arrived by now is not sent after the end.
+    /// Sends the outcome. A start that was not delivered yet is cancelled, so that it cannot arrive after the end.
     pub(super) fn finish(self, exit_code: u8, text: &str) -> (String, JoinHandle<Result<(), Undelivered>>) {
         self.start.abort();
         let path = if exit_code == 0 { String::new() } else { format!("/{exit_code}") };
@@ -34,7 +34,7 @@ impl Switch {
     }
 }
 
-/// An entry of the switch's log.
+/// A log entry.
 pub(super) fn log(url: &str, text: &str) -> Request {
     ping(url, "/log", uuid::Uuid::new_v4(), text)
 }

@@ -1,18 +1,18 @@
-//! One request of a few kilobytes, tried a few times within bounds.
+//! Sends one request of a few kilobytes, with bounded retries.
 
 use std::fmt;
 use std::time::Duration;
 
-/// How long and how often is tried.
+/// Timeouts and retries.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Limits {
-    /// Of one attempt: connecting, sending, and the answer.
+    /// Timeout of an attempt: connection, request and response.
     pub(crate) attempt: Duration,
-    /// Attempts.
+    /// Number of attempts.
     pub(crate) attempts: u32,
-    /// The pause after the first attempt; each further one is twice as long.
+    /// Pause after the first attempt; doubled after each further one.
     pub(crate) pause: Duration,
-    /// The longest that a server may ask us to wait; what is told to wait longer is not sent.
+    /// Maximum `Retry-After` to honour; the request is dropped if the server asks for more.
     pub(crate) longest_wait: Duration,
 }
 
@@ -27,7 +27,7 @@ impl Default for Limits {
     }
 }
 
-/// How it is sent.
+/// HTTP method.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Method {
     /// POST.
@@ -36,7 +36,7 @@ pub(crate) enum Method {
     Put,
 }
 
-/// What is sent where.
+/// A request.
 #[derive(Clone)]
 pub(crate) struct Request {
     pub(crate) method: Method,
@@ -45,7 +45,7 @@ pub(crate) struct Request {
     pub(crate) body: String,
 }
 
-/// Why it did not arrive; never with the URL.
+/// Why a request was not delivered. Never contains the URL.
 #[derive(Debug, Clone)]
 pub(crate) struct Undelivered {
     reason: String,
@@ -61,18 +61,18 @@ impl fmt::Display for Undelivered {
     }
 }
 
-/// How an attempt ended that did not succeed.
+/// Outcome of a failed attempt.
 enum Attempt {
-    /// Trying again makes no sense.
+    /// Retrying is pointless.
     Final(String),
-    /// It may succeed later; after this long, if the server said so.
+    /// May succeed later; after this time, if the server sent one.
     Again(String, Option<Duration>),
 }
 
-/// What is read of an answer.
+/// Maximum bytes of a response to read.
 const LARGEST_ANSWER: usize = 64 << 10;
 
-/// The client of a run.
+/// HTTP client of a run.
 #[derive(Clone)]
 pub(crate) struct Http {
     client: reqwest::Client,
@@ -80,9 +80,9 @@ pub(crate) struct Http {
 }
 
 impl Http {
-    /// A client with the authorities that this host trusts.
+    /// A client that trusts the certificate authorities of this host.
     pub(crate) fn new(limits: Limits) -> Result<Http, Undelivered> {
-        // Fails where somebody has chosen one already, which serves as well.
+        // An error means that a provider is installed already, which is fine.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let client = reqwest::Client::builder()
             .timeout(limits.attempt)
@@ -93,7 +93,7 @@ impl Http {
         Ok(Http { client, limits })
     }
 
-    /// Sends it, and tries again what may succeed later.
+    /// Sends the request, and retries if that may help.
     pub(crate) async fn deliver(&self, request: &Request) -> Result<(), Undelivered> {
         let mut pause = self.limits.pause;
         for number in 1.. {
@@ -154,7 +154,7 @@ impl Http {
     }
 }
 
-/// Discord says it in the body, and more exactly than in the header.
+/// Discord's body has a more precise time than the header.
 fn retry_after(body: &[u8]) -> Option<f64> {
     serde_json::from_slice::<serde_json::Value>(body).ok()?.get("retry_after")?.as_f64()
 }
@@ -163,7 +163,7 @@ fn seconds(seconds: f64) -> Option<Duration> {
     Duration::try_from_secs_f64(seconds).ok()
 }
 
-/// What an error of the client says, with its causes and without the URL.
+/// The message of a client error with its causes, without the URL.
 fn words(error: reqwest::Error) -> String {
     let timed_out = error.is_timeout();
     let error = error.without_url();

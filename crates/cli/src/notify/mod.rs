@@ -1,9 +1,8 @@
-//! Telling somebody how a run ended: Discord, Slack, JSON to any URL, and dead-man's switches that speak the protocol of
-//! healthchecks.io.
+//! Notices about runs: Discord, Slack, JSON to any URL, and dead man's switches with the protocol of healthchecks.io.
 //!
-//! Everything is sent by tasks of their own, beside the run, so that nothing here delays a backup; what is not delivered
-//! [`DRAIN`] after the run is dropped with a warning. A failure changes no exit code. The URL of a channel is a secret: it is
-//! in no message, and errors of the HTTP client are stripped of it.
+//! Notices are sent by separate tasks, so that they never delay a backup. What is not delivered [`DRAIN`] after the
+//! run is dropped with a warning. Failures do not change the exit code. The URL of a channel is a secret: no message
+//! contains it, and it is removed from errors of the HTTP client.
 
 mod body;
 mod dead_man;
@@ -22,12 +21,12 @@ use crate::config::{ChannelKind, Config, ConfigError, NotifyConfig, Occasion, Se
 use crate::ui::Progress;
 use dead_man::Switch;
 
-/// How long a run that is over waits for its notices.
+/// How long to wait for notices after a run.
 pub(crate) const DRAIN: Duration = Duration::from_secs(30);
 
-/// Somebody to tell.
+/// A channel to notify.
 pub(crate) struct Channel {
-    /// How messages call it.
+    /// Name in messages.
     pub(crate) name: String,
     kind: ChannelKind,
     url: String,
@@ -36,7 +35,8 @@ pub(crate) struct Channel {
 }
 
 impl Channel {
-    /// The configured channels. One whose URL cannot be had is told and left out: it is no reason to make no backup.
+    /// The configured channels. If the URL of one is not available, it is skipped with a warning, and the backup
+    /// continues.
     pub(crate) fn configured(config: &Config, secrets: &Secrets, progress: &Progress) -> Vec<Channel> {
         let open = |notify: &NotifyConfig| {
             let opened = Channel::open(notify, config, secrets);
@@ -48,7 +48,7 @@ impl Channel {
         config.notify.iter().filter_map(open).collect()
     }
 
-    /// One channel, with its URL.
+    /// Opens a channel with its URL.
     pub(crate) fn open(
         notify: &NotifyConfig,
         config: &Config,
@@ -63,26 +63,26 @@ impl Channel {
         })
     }
 
-    /// Whether this channel is told of what happened. `last` is when it was told the same the last time.
+    /// Whether this channel wants the notice. `last` is when it last received the same.
     fn wants(&self, notice: &Notice, last: Option<DateTime<Utc>>) -> bool {
         if self.occasions.contains(&Occasion::Always) {
             return true;
         }
         let asked = notice.occasions.iter().any(|occasion| self.occasions.contains(occasion));
-        // A clock that was set back must not silence it for longer than the span.
+        // The absolute difference, so that a clock that was set back cannot silence it for longer.
         let lately = last.is_some_and(|last| (notice.at - last).abs() < self.quiet_for);
         asked && (!lately || notice.occasions.contains(&Occasion::Recovered))
     }
 
-    /// Under what the time of the last such notice is kept.
+    /// Key under which the time of the last such notice is stored.
     pub(crate) fn key(&self, notice: &Notice) -> String {
         let words: Vec<&str> = notice.occasions.iter().map(|occasion| occasion.as_str()).collect();
         format!("{}: {}", self.name, words.join(" "))
     }
 }
 
-/// Sends a notice to every channel, whatever it wants to know, and tells of each whether it was delivered. A dead-man's
-/// switch gets a log entry, which counts as no run.
+/// Sends a test notice to every channel, and returns for each whether it was delivered. A dead man's switch gets a
+/// log entry, which does not count as a run.
 pub(crate) async fn send_test(
     channels: Vec<Channel>,
     notice: &Notice,
@@ -103,7 +103,7 @@ pub(crate) async fn send_test(
     sent
 }
 
-/// The notices of one run, under way.
+/// Notices of a run, in progress.
 pub(crate) struct Notifier {
     channels: Vec<Channel>,
     http: Option<Http>,
@@ -112,7 +112,7 @@ pub(crate) struct Notifier {
 }
 
 impl Notifier {
-    /// Prepares the channels, and tells dead-man's switches that a run begins.
+    /// Prepares the channels, and sends the start of the run to dead man's switches.
     pub(crate) fn start(channels: Vec<Channel>, limits: Limits, progress: &Progress) -> Notifier {
         let http = match channels.is_empty() {
             true => None,
@@ -129,8 +129,8 @@ impl Notifier {
         Notifier { channels, http, switches, progress: progress.clone() }
     }
 
-    /// Tells everybody who wants to know, and waits until they are told, but no longer than `within`. `last` gives when
-    /// a channel was last told the same. Gives the keys ([`Channel::key`]) of what was delivered.
+    /// Sends the notices, and waits for them up to `within`. `last` returns when a channel last received the same.
+    /// Returns the keys ([`Channel::key`]) of delivered notices.
     pub(crate) async fn finish(
         self,
         notice: &Notice,

@@ -1,4 +1,4 @@
-//! Against a server that behaves as badly as real ones do.
+//! Tests against a server with the faults of real ones.
 #![allow(clippy::unwrap_used, reason = "test code")]
 
 use std::sync::{Arc, Mutex};
@@ -12,11 +12,11 @@ use super::*;
 /// What the server does with the next request.
 #[derive(Debug, Clone, Copy)]
 enum Answer {
-    /// This status, and this body.
+    /// Send this status and body.
     Status(u16, &'static str),
-    /// Nothing, for ever.
+    /// Never answer.
     Hang,
-    /// The connection is closed in the middle.
+    /// Close the connection in the middle of the answer.
     Reset,
 }
 
@@ -26,7 +26,7 @@ struct Server {
 }
 
 impl Server {
-    /// Answers as it is told, and with 200 from then on.
+    /// Gives these answers, and 200 afterwards.
     async fn start(answers: &[Answer]) -> Server {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://127.0.0.1:{}/hooks/s3cret", listener.local_addr().unwrap().port());
@@ -81,7 +81,7 @@ fn next(answers: &Mutex<Vec<Answer>>) -> Answer {
     if left.is_empty() { Answer::Status(200, "ok") } else { left.remove(0) }
 }
 
-/// What was warned of.
+/// Collects warnings.
 #[derive(Default)]
 struct Log(Mutex<Vec<String>>);
 
@@ -124,7 +124,7 @@ fn notice(occasions: &[Occasion], exit_code: u8) -> Notice {
     }
 }
 
-/// Sends one notice to a server that answers so; gives what it saw, what was warned of, and whether it was delivered.
+/// Sends one notice to a server with these answers. Returns the requests, the warnings, and whether it was delivered.
 async fn send(kind: ChannelKind, answers: &[Answer]) -> (Vec<String>, Vec<String>, bool) {
     let server = Server::start(answers).await;
     let log = Arc::new(Log::default());
@@ -162,7 +162,7 @@ async fn a_server_that_fails_is_asked_again_and_told_of_without_its_url() {
     assert!(delivered && warned.is_empty() && seen.len() == 3, "{seen:?} {warned:?}");
     let (seen, warned, delivered) = send(ChannelKind::Webhook, &[Answer::Status(500, ""); 9]).await;
     assert!(!delivered && seen.len() == 3 && warned[0].contains("500"), "{warned:?}");
-    // The URL is wrong, and stays so.
+    // The URL is wrong: not retried.
     let (seen, warned, _) = send(ChannelKind::Webhook, &[Answer::Status(404, "")]).await;
     assert!(seen.len() == 1 && warned[0].contains("404"), "{warned:?}");
     let began = Instant::now();

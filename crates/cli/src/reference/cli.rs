@@ -85,7 +85,7 @@ fn long_about(command: &Command) -> String {
     command.get_long_about().or_else(|| command.get_about()).map(ToString::to_string).unwrap_or_default()
 }
 
-/// One option as an item of a list.
+/// An option as a list item.
 fn option(out: &mut String, arg: &Arg) {
     let mut names = Vec::new();
     names.extend(arg.get_short().map(|short| format!("-{short}")));
@@ -119,7 +119,7 @@ fn option(out: &mut String, arg: &Arg) {
     }
 }
 
-/// Text for a cell of a table.
+/// Text of a table cell.
 fn cell(text: &str) -> String {
     text.replace('|', "\\|").replace('\n', " ")
 }

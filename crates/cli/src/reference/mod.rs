@@ -1,12 +1,12 @@
-//! The reference pages: docs/cli.md is made from the flags, docs/configuration.md from the table of keys. The tests
-//! fail where a page is not current; with `DBHAUL_UPDATE_DOCS=1` they write it.
+//! Reference pages: docs/cli.md is generated from the flags, docs/configuration.md from the table of keys. The tests
+//! fail if a page is out of date; with `DBHAUL_UPDATE_DOCS=1` they write it.
 
 mod cli;
 mod configuration;
 
 use std::path::Path;
 
-/// Holds a page in docs/ against what it is made from.
+/// Compares a page in docs/ with its generated text.
 fn assert_current(name: &str, made: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs").join(name);
     if std::env::var_os("DBHAUL_UPDATE_DOCS").is_some() {

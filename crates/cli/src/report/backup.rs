@@ -1,4 +1,4 @@
-//! What a backup stored.
+//! Report of a backup.
 
 use std::collections::BTreeMap;
 
@@ -18,25 +18,25 @@ use crate::ui::{count, size};
 pub(crate) struct BackupReport {
     /// The snapshot's id.
     pub(crate) snapshot: String,
-    /// When it was begun.
+    /// Start time.
     pub(crate) taken_at: DateTime<Utc>,
-    /// False when a source is missing in it.
+    /// Whether every source is in the snapshot.
     pub(crate) complete: bool,
-    /// Each source.
+    /// Outcome of each source.
     pub(crate) sources: Vec<SourceOutcome>,
-    /// Sizes: plain, new, stored.
+    /// Sizes: read, new, stored.
     pub(crate) stats: repository::SnapshotStats,
-    /// What each source holds, counted.
+    /// Counts of each source.
     #[serde(skip)]
     pub(crate) counts: BTreeMap<String, SourceCounts>,
-    /// What retention did afterwards, where it was asked.
+    /// Result of retention, if it was applied.
     pub(crate) retention: Option<ForgetReport>,
     /// Why retention failed after the snapshot was saved.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) retention_error: Option<String>,
 }
 
-/// One source of a backup.
+/// Outcome of a source.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) struct SourceOutcome {
@@ -76,14 +76,14 @@ impl SourceOutcome {
         }
     }
 
-    /// What a failed source said.
+    /// The error of a failed source.
     pub(crate) fn complaint(&self) -> Option<String> {
         self.error.as_ref().map(|error| format!("source `{}` was not backed up: {error}", self.name))
     }
 }
 
 impl BackupReport {
-    /// Joins the manifest with what the run knew beside it.
+    /// Combines the manifest with the outcomes of the run.
     pub(crate) fn new(
         manifest: &repository::Manifest,
         sources: Vec<SourceOutcome>,
@@ -105,12 +105,12 @@ impl BackupReport {
         }
     }
 
-    /// What failed sources said.
+    /// Errors of failed sources.
     pub(crate) fn complaints(&self) -> impl Iterator<Item = String> {
         self.sources.iter().filter_map(SourceOutcome::complaint)
     }
 
-    /// 4 when a source failed; 5 when all are saved but retention refused its plan; else 0.
+    /// 4 if a source failed; 5 if all are saved but retention refused its plan; otherwise 0.
     pub(crate) fn exit(&self) -> Exit {
         if !self.complete || self.retention_error.is_some() {
             return Exit::Partial;
@@ -118,7 +118,7 @@ impl BackupReport {
         self.retention.as_ref().map_or(Exit::Done, ForgetReport::exit)
     }
 
-    /// For people.
+    /// Renders the report as text.
     pub(crate) fn render(&self) -> String {
         let mut table = Table::new(&["source", "kind", "server", ">parts", ">bytes", "state"]);
         for source in &self.sources {

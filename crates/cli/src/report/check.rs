@@ -1,27 +1,27 @@
-//! What a check of the repository found.
+//! Report of a repository check.
 
 use serde::Serialize;
 
 use crate::remedy;
 
-/// The repository's own report, and what was done about it.
+/// The repository's own report, and the repair.
 #[derive(Debug, Serialize)]
 pub(crate) struct CheckReport {
-    /// What was found.
+    /// The findings.
     #[serde(flatten)]
     pub(crate) check: repository::CheckReport,
-    /// What was set aside, if that was asked for and there was anything.
+    /// Chunks that were set aside, if requested and any were damaged.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) repair: Option<repository::QuarantineReport>,
 }
 
 impl CheckReport {
-    /// True when every listed snapshot is whole.
+    /// Whether every listed snapshot is intact.
     pub(crate) fn passed(&self) -> bool {
         self.check.passed()
     }
 
-    /// For people.
+    /// Renders the report as text.
     pub(crate) fn render(&self) -> String {
         let mut text = self.check.to_string();
         for unreadable in &self.check.unreadable {

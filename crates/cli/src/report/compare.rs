@@ -1,4 +1,4 @@
-//! What a comparison found.
+//! Report of a comparison.
 
 use serde::Serialize;
 
@@ -13,7 +13,7 @@ pub(crate) enum CompareReport {
 }
 
 impl CompareReport {
-    /// True when nothing differs.
+    /// Whether nothing differs.
     pub(crate) fn equal(&self) -> bool {
         match self {
             CompareReport::Postgres(comparison) => comparison.equal(),
@@ -21,7 +21,7 @@ impl CompareReport {
         }
     }
 
-    /// For people.
+    /// Renders the report as text.
     pub(crate) fn render(&self) -> String {
         match self {
             CompareReport::Postgres(comparison) => comparison.to_string(),

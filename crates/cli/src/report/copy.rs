@@ -1,33 +1,33 @@
-//! What a copy into a second repository did.
+//! Report of a copy into another repository.
 
 use serde::Serialize;
 
 use crate::exit::Exit;
 use crate::ui::size;
 
-/// The repository's own report, with the two places.
+/// The repository's own report, with both locations.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) struct CopyReport {
-    /// Where from.
+    /// Source repository.
     pub(crate) from: String,
-    /// Where to.
+    /// Target repository.
     pub(crate) to: String,
-    /// What was done.
+    /// Result.
     #[serde(flatten)]
     pub(crate) report: repository::CopyReport,
-    /// Manifests that cannot be read here: their snapshots are not copied.
+    /// Manifests that cannot be read here. Their snapshots are not copied.
     pub(crate) unreadable: Vec<repository::Unreadable>,
 }
 
 impl CopyReport {
-    /// 3 when something that was to be copied was not.
+    /// 3 if some snapshot was not copied.
     pub(crate) fn exit(&self) -> Exit {
         let all = self.report.failed.is_empty() && self.unreadable.is_empty();
         if all { Exit::Done } else { Exit::Differs }
     }
 
-    /// For people.
+    /// Renders the report as text.
     pub(crate) fn render(&self) -> String {
         let report = &self.report;
         let mut text = String::new();

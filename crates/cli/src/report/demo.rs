@@ -1,4 +1,4 @@
-//! What the demonstration did.
+//! Report of the demonstration.
 
 use serde::Serialize;
 
@@ -13,28 +13,28 @@ use crate::exit::Exit;
 pub(crate) struct DemoReport {
     /// The servers that ran.
     pub(crate) servers: Vec<String>,
-    /// What of the application the servers could not hold.
+    /// What the servers could not hold of the application.
     pub(crate) left_out: Vec<String>,
     /// The backup.
     pub(crate) backup: BackupReport,
     /// The restore, with its proof.
     pub(crate) restore: RestoreReport,
-    /// Source and target against each other, independently of the snapshot.
+    /// Direct comparison of sources and targets, independent of the snapshot.
     pub(crate) comparisons: Vec<CompareReport>,
 }
 
 impl DemoReport {
-    /// True when every table and every key is equal.
+    /// Whether every table and every key is equal.
     pub(crate) fn passed(&self) -> bool {
         self.restore.passed() && self.comparisons.iter().all(CompareReport::equal)
     }
 
-    /// 0, or 3 when something differs.
+    /// 0, or 3 if something differs.
     pub(crate) fn exit(&self) -> Exit {
         if self.passed() { Exit::Done } else { Exit::Differs }
     }
 
-    /// For people.
+    /// Renders the report as text.
     pub(crate) fn render(&self) -> String {
         let mut out = String::from("BACKUP\n");
         out.push_str(&self.backup.render());

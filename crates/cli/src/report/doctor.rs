@@ -1,32 +1,32 @@
-//! What the doctor found: one line each.
+//! Report of `doctor`: one line per finding.
 
 use serde::Serialize;
 
 use crate::exit::Exit;
 
-/// How something is.
+/// Severity of a finding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Verdict {
-    /// As it should be.
+    /// No problem.
     Ok,
-    /// A run works, and something is missing.
+    /// Runs work, but something is missing.
     Warning,
-    /// A run would fail, or go unnoticed.
+    /// A run would fail, or its failure would go unnoticed.
     Failure,
 }
 
-/// One thing that was looked at.
+/// A finding.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) struct Finding {
-    /// How it is.
+    /// Severity.
     pub(crate) verdict: Verdict,
-    /// A source by its name, or a part of the set-up.
+    /// A source by name, or a part of the setup.
     pub(crate) subject: String,
     /// What was found.
     pub(crate) message: String,
-    /// What to do.
+    /// What to do about it.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub(crate) hint: String,
 }
@@ -49,11 +49,11 @@ impl Finding {
     }
 }
 
-/// Everything.
+/// All findings.
 #[derive(Debug, Default, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) struct DoctorReport {
-    /// In the order in which it was looked at.
+    /// In the order of the checks.
     pub(crate) findings: Vec<Finding>,
 }
 
@@ -62,13 +62,13 @@ impl DoctorReport {
         self.findings.push(finding);
     }
 
-    /// 3 when something fails.
+    /// 3 if something fails.
     pub(crate) fn exit(&self) -> Exit {
         let fails = self.findings.iter().any(|finding| finding.verdict == Verdict::Failure);
         if fails { Exit::Differs } else { Exit::Done }
     }
 
-    /// For people.
+    /// Renders the report as text.
     pub(crate) fn render(&self) -> String {
         let mut out = String::new();
         for finding in &self.findings {

@@ -1,32 +1,32 @@
-//! What retention decided.
+//! Report of retention.
 
 use serde::Serialize;
 
 use crate::exit::Exit;
 
-/// The plan for one series, and whether it was carried out.
+/// The plan for one series, and whether it was applied.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) struct ForgetReport {
     /// The series.
     pub(crate) job: String,
-    /// The policy that was applied: the configured one, with what flags changed of it.
+    /// The policy: the configured one, with the changes of flags.
     pub(crate) policy: retention::Policy,
-    /// True when the removals were carried out (also when there were none).
+    /// Whether the plan was applied, even if it removed nothing.
     pub(crate) applied: bool,
     /// Every snapshot, with its reasons.
     pub(crate) plan: retention::Plan,
-    /// What became of the chunks of snapshots that were forgotten earlier; nothing where prune did not run.
+    /// Result of prune; `None` if it did not run.
     pub(crate) pruned: Option<repository::PruneReport>,
 }
 
 impl ForgetReport {
-    /// 5 when the plan was refused.
+    /// 5 if the plan was refused.
     pub(crate) fn exit(&self) -> Exit {
         if self.plan.refused.is_some() { Exit::Refused } else { Exit::Done }
     }
 
-    /// For people.
+    /// Renders the report as text.
     pub(crate) fn render(&self) -> String {
         let end = if self.plan.refused.is_some() {
             "nothing was removed\n"
@@ -42,18 +42,18 @@ impl ForgetReport {
     }
 }
 
-/// Snapshots that were removed by name.
+/// Snapshots removed by name.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) struct NamedReport {
     /// False in a dry run.
     pub(crate) applied: bool,
-    /// Which.
+    /// Their ids.
     pub(crate) snapshots: Vec<repository::SnapshotId>,
 }
 
 impl NamedReport {
-    /// For people.
+    /// Renders the report as text.
     pub(crate) fn render(&self) -> String {
         let verb = if self.applied { "removed" } else { "would remove" };
         let mut text: String = self.snapshots.iter().map(|id| format!("{verb} {id}\n")).collect();
@@ -65,7 +65,7 @@ impl NamedReport {
     }
 }
 
-/// What to do about a refusal.
+/// Hint for a refusal.
 fn hint(refused: &retention::Refusal) -> Option<String> {
     use retention::Refusal::{Clock, NothingSucceeded, TooMany, Unreadable};
     match refused {

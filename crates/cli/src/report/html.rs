@@ -1,4 +1,4 @@
-//! What self-contained pages share: escaping, and writing a file as a whole.
+//! Common parts of self-contained pages: escaping, and writing a file atomically.
 
 use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::Context as _;
 
-/// Text that stands between tags or in a quoted attribute. Control characters are none that a page may hold.
+/// Text for element content or a quoted attribute. Control characters, which HTML does not allow, are replaced.
 pub(crate) fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
@@ -23,7 +23,7 @@ pub(crate) fn escaped(text: &str) -> String {
     out
 }
 
-/// Replaces a file; a web server that is another user can read it.
+/// Replaces a file, readable by a web server that runs as another user.
 pub(crate) fn write(path: &Path, page: &str) -> anyhow::Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let failed = || format!("cannot write {}", path.display());

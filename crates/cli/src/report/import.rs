@@ -1,4 +1,4 @@
-//! What became of files of earlier backup scripts.
+//! Report of an import.
 
 use std::path::PathBuf;
 
@@ -9,7 +9,7 @@ use super::Table;
 use crate::exit::Exit;
 use crate::ui::size;
 
-/// A finished import.
+/// A completed import.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) struct ImportReport {
@@ -17,65 +17,65 @@ pub(crate) struct ImportReport {
     pub(crate) job: String,
     /// Nothing was stored.
     pub(crate) dry_run: bool,
-    /// Each file.
+    /// Outcome of each file.
     pub(crate) files: Vec<ImportedFile>,
-    /// What else lies in the folders: by its name no backup.
+    /// Other files in the folders: by their names, not backups.
     pub(crate) ignored: Vec<PathBuf>,
 }
 
-/// One file.
+/// Outcome of a file.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) struct ImportedFile {
-    /// Where it lies.
+    /// Path.
     pub(crate) path: PathBuf,
-    /// The source that it is taken for.
+    /// Source that it belongs to.
     pub(crate) source: String,
-    /// When it was made, by its name.
+    /// Time in its name.
     pub(crate) taken_at: Option<DateTime<Utc>>,
-    /// What became of it.
+    /// Outcome.
     #[serde(flatten)]
     pub(crate) fate: Fate,
 }
 
-/// What became of a file.
+/// Outcome of a file.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "kebab-case", tag = "result")]
 pub(crate) enum Fate {
-    /// It is a snapshot now.
+    /// It was imported as a snapshot.
     #[serde(rename_all = "kebab-case")]
     Imported {
-        /// Its id.
+        /// Id of the snapshot.
         snapshot: String,
-        /// What it took in the repository.
+        /// Bytes added to the repository.
         stored_bytes: u64,
     },
-    /// It was imported before.
+    /// It was already imported.
     Present {
-        /// As which snapshot.
+        /// Id of the snapshot.
         snapshot: String,
     },
     /// It would be imported.
     Importable,
-    /// Nothing shows that it is whole. Not imported.
+    /// Nothing proves that it is complete. Not imported.
     Suspect {
-        /// Why.
+        /// The reason.
         message: String,
     },
-    /// It is not what it was when it was written. Not imported.
+    /// It is not as it was written. Not imported.
     Damaged {
-        /// Why.
+        /// The reason.
         message: String,
     },
-    /// It is whole, and nothing that can be imported.
+    /// It is intact, but cannot be imported.
     Unusable {
-        /// Why.
+        /// The reason.
         message: String,
     },
 }
 
 impl Fate {
-    /// What there is to say against it.
+    /// The problem, if there is one.
     pub(crate) fn complaint(&self) -> Option<String> {
         match self {
             Fate::Imported { .. } | Fate::Present { .. } | Fate::Importable => None,
@@ -96,7 +96,7 @@ impl Fate {
 }
 
 impl ImportReport {
-    /// 3 when a file is damaged, 4 when one is suspect or cannot be used.
+    /// 3 if a file is damaged, 4 if one is suspect or unusable.
     pub(crate) fn exit(&self) -> Exit {
         let any = |is: fn(&Fate) -> bool| self.files.iter().any(|file| is(&file.fate));
         if any(|fate| matches!(fate, Fate::Damaged { .. })) {
@@ -108,7 +108,7 @@ impl ImportReport {
         }
     }
 
-    /// For people; times in this zone.
+    /// Renders the report as text, with times in this zone.
     pub(crate) fn render(&self, zone: chrono_tz::Tz) -> String {
         let mut table = Table::new(&["file", "taken", "source", "result"]);
         for file in &self.files {

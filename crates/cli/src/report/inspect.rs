@@ -1,4 +1,4 @@
-//! What a snapshot holds.
+//! Report on the contents of a snapshot.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use super::Table;
 use crate::jobs::record::{PostgresDetails, TableRecord};
 use crate::ui::{count, size};
 
-/// One snapshot.
+/// A snapshot.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) struct InspectReport {
@@ -19,7 +19,7 @@ pub(crate) struct InspectReport {
     sources: Vec<SourceInspection>,
 }
 
-/// One source of it.
+/// A source of the snapshot.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) struct SourceInspection {
@@ -35,7 +35,7 @@ pub(crate) struct SourceInspection {
     details: serde_json::Value,
 }
 
-/// One object of a schema.
+/// An object of a schema.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]
 struct Object {
@@ -48,13 +48,13 @@ struct Object {
 }
 
 impl SourceInspection {
-    /// A database.
+    /// A PostgreSQL source.
     pub(crate) fn postgres(
         record: &repository::SourceRecord,
         details: PostgresDetails,
         catalog: &pgmove::Catalog,
     ) -> SourceInspection {
-        // Views and their like live among the tables.
+        // The catalog lists views and similar relations among the tables.
         let kinds: BTreeMap<u32, &str> =
             catalog.tables.iter().map(|table| (table.meta.oid, table.kind.keyword())).collect();
         let mut objects: Vec<Object> = catalog
@@ -97,7 +97,7 @@ impl SourceInspection {
         }
     }
 
-    /// A source of another kind: what its manifest says.
+    /// A source of another kind: its manifest record.
     pub(crate) fn other(record: &repository::SourceRecord) -> SourceInspection {
         SourceInspection { details: record.details.clone(), ..SourceInspection::bare(record) }
     }
@@ -186,7 +186,7 @@ impl InspectReport {
         }
     }
 
-    /// For people, with times of this zone.
+    /// Renders the report as text, with times in this zone.
     pub(crate) fn render(&self, list: bool, zone: chrono_tz::Tz) -> String {
         let incomplete = if self.complete { "" } else { " (INCOMPLETE)" };
         let mut out =

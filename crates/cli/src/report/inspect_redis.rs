@@ -1,4 +1,4 @@
-//! What an RDB or an AOF holds.
+//! Report on the contents of an RDB or AOF.
 
 use chrono_tz::Tz;
 use redisdump::inspect::{Expiries, Inspection, PrefixNode, Sizes};
@@ -6,7 +6,7 @@ use redisdump::inspect::{Expiries, Inspection, PrefixNode, Sizes};
 use super::{Table, time};
 use crate::ui::{count, size};
 
-/// For people: totals, types, databases, the biggest keys, the tree of prefixes; with times of this zone.
+/// Renders as text: totals, types, databases, the biggest keys, the tree of prefixes; with times in this zone.
 pub(crate) fn render(found: &Inspection, zone: Tz) -> String {
     let mut out = format!("{}, {} keys", size(found.bytes), count(found.sizes.keys));
     if let (Some(dialect), Some(version)) = (found.dialect, found.rdb_version) {
@@ -90,7 +90,7 @@ pub(crate) fn render(found: &Inspection, zone: Tz) -> String {
     out
 }
 
-/// When keys expire, in a line.
+/// Expiries, on one line.
 fn expiries(found: &Expiries, zone: Tz) -> String {
     let mut said = Vec::new();
     if let (Some(soonest), Some(latest)) = (found.soonest_ms, found.latest_ms) {
@@ -108,13 +108,13 @@ fn expiries(found: &Expiries, zone: Tz) -> String {
     if said.is_empty() { String::new() } else { format!("expiries: {}\n", said.join("; ")) }
 }
 
-/// Milliseconds since the epoch as a date, where there is one.
+/// Milliseconds since the epoch as a date, if representable.
 fn moment(ms: i64, zone: Tz) -> String {
     let date = chrono::DateTime::from_timestamp_millis(ms);
     date.map_or_else(|| format!("{ms} ms"), |date| time(date, zone))
 }
 
-/// The same as CSV: what is one number or word stands under `value`, sums and keys under the columns of their own.
+/// Renders as CSV: single values in the column `value`, sums and keys in columns of their own.
 pub(crate) fn csv(found: &Inspection) -> String {
     let mut out = "what,name,keys,bytes,elements,expires,value\n".to_owned();
     let mut value = |what: &str, name: &str, value: &str| {
@@ -184,7 +184,7 @@ pub(crate) fn csv(found: &Inspection) -> String {
     out
 }
 
-/// A field by RFC 4180: quoted where it needs it.
+/// A field as in RFC 4180, quoted if necessary.
 fn field(text: &str) -> String {
     match text.contains([',', '"', '\n', '\r']) {
         true => format!("\"{}\"", text.replace('"', "\"\"")),
@@ -197,7 +197,7 @@ fn row(table: &mut Table, names: &[String], sizes: Sizes) {
     table.row(names.iter().cloned().chain(numbers));
 }
 
-/// Prefixes that hold at least this part of all bytes are shown.
+/// Prefixes with at least one in this many of all bytes are shown.
 const SHOWN: u64 = 200;
 
 fn tree(table: &mut Table, node: &PrefixNode, depth: usize) {

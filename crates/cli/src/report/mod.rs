@@ -1,4 +1,4 @@
-//! What jobs hand back: data first, which serializes as JSON, and a rendering for people.
+//! Results of jobs: data that serializes as JSON and renders as text.
 
 pub(crate) mod backup;
 pub(crate) mod baseline;

@@ -1,4 +1,4 @@
-//! What a nightly run did, for people, for programs, and for a notice of a few lines.
+//! Report of a nightly run, as text, as JSON, and as a short notice.
 
 use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
@@ -15,46 +15,46 @@ use crate::failure::Failure;
 use crate::jobs::nightly::plausibility::Suspicion;
 use crate::ui::size;
 
-/// One run.
+/// A run.
 #[derive(Debug, Default, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) struct NightlyReport {
     /// The job.
     pub(crate) job: String,
-    /// Where it ran.
+    /// Host that it ran on.
     pub(crate) host: String,
-    /// What ran: `nightly`, or `nightly --rehearse`.
+    /// The command: `nightly`, or `nightly --rehearse`.
     pub(crate) step: &'static str,
-    /// When it began.
+    /// Start time.
     pub(crate) started_at: DateTime<Utc>,
-    /// How long it took.
+    /// Duration.
     pub(crate) seconds: f64,
-    /// How it ended.
+    /// Exit code.
     pub(crate) exit_code: u8,
-    /// Why it is worth a notice.
+    /// Events to notify of.
     pub(crate) occasions: Vec<Occasion>,
     /// The snapshot.
     pub(crate) backup: Option<BackupReport>,
-    /// Why the snapshot does not look like the one before it.
+    /// Why the snapshot is suspicious.
     pub(crate) suspicions: Vec<Suspicion>,
-    /// Snapshots that were pinned for that.
+    /// Snapshots pinned because of the suspicions.
     pub(crate) pinned: Vec<String>,
-    /// What retention did.
+    /// Result of retention.
     pub(crate) retention: Option<ForgetReport>,
-    /// What the sample check found.
+    /// Result of the sample check.
     pub(crate) check: Option<CheckReport>,
-    /// What the rehearsal found.
+    /// Result of the rehearsal.
     pub(crate) rehearsal: Option<RehearsalReport>,
-    /// What failed after the snapshot was saved.
+    /// Steps that failed after the snapshot was saved.
     pub(crate) troubles: Vec<String>,
-    /// Sources without a recent good backup, with when the last one was.
+    /// Sources without a recent good backup, with the time of the last one.
     pub(crate) stale: Vec<(String, Option<DateTime<Utc>>)>,
-    /// What ended the run.
+    /// The error that ended the run.
     pub(crate) error: Option<Failure>,
 }
 
 impl NightlyReport {
-    /// The error's own code; else 4 when a source or a step failed, 3 when something was found to be wrong, 5 when
+    /// The error's own code; otherwise 4 if a source or a step failed, 3 if a check found something wrong, 5 if
     /// retention refused its plan.
     pub(crate) fn exit(&self, error: Option<&anyhow::Error>) -> Exit {
         if let Some(error) = error {
@@ -69,7 +69,7 @@ impl NightlyReport {
         }
         if let Some(rehearsal) = &self.rehearsal {
             return match rehearsal.exit() {
-                // It was looked for, and found.
+                // The check was made, and found damage.
                 Exit::Failed | Exit::Partial if rehearsal.damaged => Exit::Differs,
                 exit => exit,
             };
@@ -77,7 +77,7 @@ impl NightlyReport {
         self.retention.as_ref().map_or(Exit::Done, ForgetReport::exit)
     }
 
-    /// True when something did not work, apart from a suspicious result.
+    /// Whether something failed, apart from a suspicious result.
     pub(crate) fn failed(&self) -> bool {
         let damaged = self.check.as_ref().is_some_and(|check| !check.passed());
         let merely_suspicious =
@@ -85,12 +85,12 @@ impl NightlyReport {
         self.exit_code != 0 && !merely_suspicious
     }
 
-    /// True when the next run that goes well is a recovery.
+    /// Whether the next successful run is a recovery.
     pub(crate) fn is_trouble(&self) -> bool {
         self.exit_code != 0 || !self.stale.is_empty()
     }
 
-    /// What went wrong, in a line each.
+    /// What went wrong, one line each.
     fn troubles(&self) -> Vec<String> {
         let mut lines: Vec<String> = self.error.iter().map(Failure::line).collect();
         lines.extend(self.backup.iter().flat_map(|backup| backup.complaints()));
@@ -125,7 +125,7 @@ impl NightlyReport {
         lines
     }
 
-    /// The first thing that went wrong.
+    /// The first line of what went wrong.
     pub(crate) fn trouble(&self) -> Option<String> {
         self.troubles().first().map(|line| line.lines().next().unwrap_or_default().to_owned())
     }
@@ -140,7 +140,7 @@ impl NightlyReport {
         }
     }
 
-    /// For a notice: what matters first.
+    /// Text of a notice, most important first.
     pub(crate) fn notice(&self, zone: Tz) -> String {
         let mut out = format!(
             "dbhaul {} of job {} on {}: {}",
@@ -179,7 +179,7 @@ impl NightlyReport {
         out
     }
 
-    /// For people at a terminal or in a mail.
+    /// Text for a terminal or a mail.
     pub(crate) fn render(&self, zone: Tz) -> String {
         let mut out = String::new();
         if let Some(backup) = &self.backup {

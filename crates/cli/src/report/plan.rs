@@ -14,7 +14,7 @@ use crate::ui::{count, size};
 pub(crate) struct PlanReport {
     /// The snapshot's id, or the server that would be read.
     pub(crate) from: String,
-    /// One for each target.
+    /// One plan per target.
     pub(crate) targets: Vec<TargetPlan>,
 }
 
@@ -24,7 +24,7 @@ pub(crate) struct PlanReport {
 pub(crate) struct TargetPlan {
     /// The source's name.
     pub(crate) source: String,
-    /// The server that was reached.
+    /// Address of the target.
     pub(crate) server: String,
     /// What would be done there.
     #[serde(flatten)]
@@ -41,12 +41,12 @@ pub(crate) enum WhatToDo {
     Redis(RedisPlan),
 }
 
-/// What happens to the data that the target holds.
+/// What happens to existing data of the target.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "kebab-case", tag = "policy")]
 #[non_exhaustive]
 pub(crate) enum ExistingData {
-    /// There is none, or nothing of it is touched.
+    /// There is none, or it is not touched.
     Empty,
     /// The database is created first.
     NewDatabase {
@@ -60,12 +60,12 @@ pub(crate) enum ExistingData {
     },
     /// The tables are emptied first.
     Truncated,
-    /// What an interrupted run left: tables that are complete are kept, the others emptied.
+    /// An interrupted run is resumed: complete tables are kept, the others emptied.
     Resumed {
         /// Tables that are compared with the source first.
         tables: Vec<String>,
     },
-    /// Rows are added to those that exist.
+    /// Rows are added to existing ones.
     AddedTo,
     /// All keys are deleted first.
     Flushed,
@@ -84,7 +84,7 @@ pub(crate) enum Copying {
     Plain,
     /// `COPY FREEZE`: one stream, into a table of the same transaction.
     Frozen,
-    /// Through this partitioned table, since rows may belong to other partitions here.
+    /// Through this partitioned table, because rows may belong to other partitions here.
     Through {
         /// The partitioned table.
         table: pgmove::TableName,
@@ -99,12 +99,12 @@ pub(crate) enum Copying {
 pub(crate) struct TablePlan {
     /// Its name.
     pub(crate) table: pgmove::TableName,
-    /// Its rows, where the source tells.
+    /// Number of rows, if the source has it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) rows: Option<u64>,
-    /// About how many bytes are read.
+    /// Approximate bytes to read.
     pub(crate) bytes: u64,
-    /// Streams that can be loaded at the same time.
+    /// Number of streams that can be loaded in parallel.
     pub(crate) streams: usize,
     /// How they are loaded.
     #[serde(flatten)]
@@ -115,24 +115,24 @@ pub(crate) struct TablePlan {
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) struct PostgresPlan {
-    /// What happens to the data that it holds.
+    /// What happens to existing data.
     pub(crate) existing: ExistingData,
     /// Memory and parallel workers of each index build.
     pub(crate) index_memory: pgmove::IndexMemory,
-    /// Roles that are created first, unless they exist.
+    /// Roles to create first, unless they exist.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) roles: Vec<String>,
-    /// SQL statements of the schema.
+    /// Number of schema statements.
     pub(crate) statements: usize,
     /// Connections.
     pub(crate) jobs: usize,
     /// Tables with rows.
     pub(crate) tables: Vec<TablePlan>,
-    /// Loads, indexes, constraints, statistics and reading back, with what each waits for.
+    /// Loads, indexes, constraints, statistics and verification, with their dependencies.
     pub(crate) graph: pgmove::Graph,
     /// Whether everything is read back and compared.
     pub(crate) verified: bool,
-    /// What will be different at the target, and does not prevent the restore.
+    /// Differences at the target that do not prevent the restore.
     pub(crate) warnings: Vec<String>,
 }
 
@@ -140,11 +140,11 @@ pub(crate) struct PostgresPlan {
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) struct RedisPlan {
-    /// What happens to the keys that it holds.
+    /// What happens to existing keys.
     pub(crate) existing: ExistingData,
-    /// Keys of the source, where all of them are meant and it tells.
+    /// Number of keys, if all are selected and the source reports it.
     pub(crate) keys: Option<u64>,
-    /// Keys that the target holds now.
+    /// Number of existing keys.
     pub(crate) existing_keys: u64,
     /// Values that the target cannot hold.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -159,13 +159,13 @@ pub(crate) struct RedisPlan {
 }
 
 impl PlanReport {
-    /// Refused where the run itself would be.
+    /// 5 if the run itself would be refused.
     pub(crate) fn exit(&self) -> Exit {
         let refused = |target: &TargetPlan| matches!(&target.plan, WhatToDo::Redis(plan) if plan.refused);
         if self.targets.iter().any(refused) { Exit::Refused } else { Exit::Done }
     }
 
-    /// For people.
+    /// Renders the report as text.
     pub(crate) fn render(&self) -> String {
         let mut out = format!("dry run: nothing was written\nfrom {}\n", self.from);
         for target in &self.targets {
@@ -282,7 +282,7 @@ fn number(n: u64, unit: &str) -> String {
     format!("{} {unit}{}", count(n), if n == 1 { "" } else { "s" })
 }
 
-/// Microseconds of an estimate, which is good for comparing steps with each other.
+/// An estimate in microseconds, useful only to compare steps.
 fn estimate(microseconds: u64) -> String {
     format!("{}.{:03} s", microseconds / 1_000_000, microseconds / 1000 % 1000)
 }

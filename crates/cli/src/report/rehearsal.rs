@@ -1,18 +1,18 @@
-//! What a rehearsal proved of a snapshot, source by source.
+//! Report of a rehearsal, source by source.
 
 use serde::Serialize;
 
 use super::restore::RestoreReport;
 use crate::exit::Exit;
 
-/// The outcome for all sources of one snapshot.
+/// The outcome for all sources of a snapshot.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) struct RehearsalReport {
-    /// What was restored, and what was proven of it.
+    /// What was restored and verified.
     #[serde(flatten)]
     pub(crate) restored: RestoreReport,
-    /// The user's own questions, and what the restored data answered.
+    /// User-defined assertions with their results.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) assertions: Vec<AssertionOutcome>,
     /// Sources that this host cannot rehearse.
@@ -21,32 +21,32 @@ pub(crate) struct RehearsalReport {
     /// Sources whose rehearsal failed.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) failed: Vec<NotRehearsed>,
-    /// Stored data of a source is not what it should be.
+    /// Stored data of a source is damaged.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub(crate) damaged: bool,
     /// Time to restore and verify everything, in seconds.
     pub(crate) seconds: f64,
-    /// The job that the snapshot is of.
+    /// Job of the snapshot.
     pub(crate) job: String,
-    /// How old the snapshot was then, in seconds: what would have been lost.
+    /// Age of the snapshot at that time, in seconds: the data that would be lost.
     pub(crate) age_seconds: i64,
 }
 
-/// One assertion.
+/// Outcome of an assertion.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) struct AssertionOutcome {
     /// The source.
     pub(crate) source: String,
-    /// What it is called.
+    /// Name.
     pub(crate) name: String,
     /// The result is as expected.
     pub(crate) passed: bool,
     /// The expected result.
     pub(crate) expected: String,
-    /// The result; nothing where the query failed.
+    /// The result; `None` if the query failed.
     pub(crate) got: Option<String>,
-    /// Why it failed.
+    /// The error, if the query failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) error: Option<String>,
 }
@@ -67,28 +67,28 @@ impl AssertionOutcome {
     }
 }
 
-/// A source of which nothing was proven.
+/// A source that was not verified.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) struct NotRehearsed {
     /// Its name.
     pub(crate) source: String,
-    /// Why.
+    /// The reason.
     pub(crate) why: String,
 }
 
 impl RehearsalReport {
-    /// Sources of the snapshot.
+    /// Number of sources of the snapshot.
     pub(crate) fn sources(&self) -> usize {
         self.restored.targets.len() + self.failed.len() + self.incomplete.len()
     }
 
-    /// True when every source was rehearsed and everything held.
+    /// Whether every source was rehearsed and every check passed.
     pub(crate) fn passed(&self) -> bool {
         self.nothing_failed() && self.incomplete.is_empty()
     }
 
-    /// True when some source could not be rehearsed here, and everything else held.
+    /// Whether some source could not be rehearsed here, and every other check passed.
     pub(crate) fn is_incomplete(&self) -> bool {
         self.nothing_failed() && !self.incomplete.is_empty()
     }
@@ -97,7 +97,7 @@ impl RehearsalReport {
         self.failed.is_empty() && self.restored.passed() && self.assertions.iter().all(|asked| asked.passed)
     }
 
-    /// 0; 3 when a proof did not hold; 4 when some sources were not rehearsed; 1 when the rehearsal of every one failed.
+    /// 0; 3 if a check failed; 4 if some sources were not rehearsed; 1 if the rehearsal of every source failed.
     pub(crate) fn exit(&self) -> Exit {
         match (self.failed.is_empty(), self.restored.targets.is_empty()) {
             (false, true) => Exit::Failed,
@@ -109,7 +109,7 @@ impl RehearsalReport {
         }
     }
 
-    /// For people.
+    /// Renders the report as text.
     pub(crate) fn render(&self) -> String {
         let mut out = self.restored.render();
         let indented = |why: &str| why.replace('\n', "\n  ");

@@ -1,4 +1,4 @@
-//! What a restore, a migration or a rehearsal left behind, and what was proven of it.
+//! Report of a restore, a migration or a rehearsal: what was loaded, and what was verified.
 
 use serde::Serialize;
 
@@ -14,7 +14,7 @@ use crate::ui::count;
 pub(crate) struct RestoreReport {
     /// The snapshot's id, or the server that was read.
     pub(crate) from: String,
-    /// One for each target.
+    /// One outcome per target.
     pub(crate) targets: Vec<TargetOutcome>,
 }
 
@@ -24,15 +24,15 @@ pub(crate) struct RestoreReport {
 pub(crate) struct TargetOutcome {
     /// The source's name.
     pub(crate) source: String,
-    /// The server that was really reached.
+    /// The server as it identifies itself.
     pub(crate) server: String,
-    /// What was moved and proven.
+    /// What was loaded and verified.
     #[serde(flatten)]
     pub(crate) result: TargetResult,
-    /// What became of a Redis server's users, where they were asked for.
+    /// Outcome for the users of a Redis server, if they were requested.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) access: Option<redisdump::AccessReport>,
-    /// Where a live Redis source was when it was captured and when all was done, where it was written to meanwhile.
+    /// Replication offsets of a live Redis source at capture and at the end, if it was written to meanwhile.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) source_went_on: Option<WentOn>,
 }
@@ -41,33 +41,33 @@ pub(crate) struct TargetOutcome {
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) struct WentOn {
-    /// Its replication offset at the moment that was captured.
+    /// Replication offset of the capture.
     pub(crate) captured: Option<i64>,
-    /// The same at the end.
+    /// Replication offset at the end.
     pub(crate) now: Option<i64>,
 }
 
-/// What was proven of a database.
+/// What was verified of a database.
 #[derive(Debug, Default, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) struct Proven {
-    /// What an interrupted run left, where it was resumed.
+    /// What was kept of an interrupted run, if it was resumed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) resumed: Option<Resumed>,
-    /// Each table's proof; nothing when the proof was declined.
+    /// Proof of each table; `None` with `--no-proof`.
     pub(crate) tables: Option<Vec<TableOutcome>>,
-    /// What materialized views were filled with, beside what they held at the source.
+    /// Content of materialized views after the refresh, compared with the source.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) views: Vec<ViewOutcome>,
-    /// The schema's, as far as it was to be made.
+    /// Proof of the schema, except for parts that were not restored.
     pub(crate) schema: Option<pgmove::SchemaProof>,
-    /// The baseline's verdict, where there is a baseline.
+    /// Result of the baseline check, if there is a baseline.
     pub(crate) baseline: Option<pgmove::baseline::CheckOutcome>,
-    /// What the server refused while the rest went on.
+    /// Statements that the server rejected while the run continued.
     pub(crate) failures: Vec<pgmove::Failure>,
 }
 
-/// What was moved and proven, by kind.
+/// What was loaded and verified, by kind.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "kebab-case", tag = "kind")]
 pub(crate) enum TargetResult {
@@ -79,13 +79,13 @@ pub(crate) enum TargetResult {
     Redis {
         /// What was restored.
         restored: Box<redisdump::RestoreReport>,
-        /// The comparison; nothing when the proof was declined.
+        /// The comparison; `None` with `--no-proof`.
         proof: Option<Box<redisdump::Comparison>>,
     },
-    /// A Redis server that an append-only file was replayed into.
+    /// A Redis server into which an append-only file was replayed.
     #[serde(rename_all = "kebab-case")]
     Aof {
-        /// What became of it.
+        /// Result of the replay.
         replayed: Box<redisdump::AofReport>,
     },
 }
@@ -117,7 +117,7 @@ impl TargetOutcome {
         }
     }
 
-    /// A Redis server that an append-only file was replayed into.
+    /// A Redis server into which an append-only file was replayed.
     pub(crate) fn aof(source: &str, replayed: redisdump::AofReport) -> TargetOutcome {
         TargetOutcome {
             source: source.to_owned(),
@@ -128,7 +128,7 @@ impl TargetOutcome {
         }
     }
 
-    /// Notes that the source was written to meanwhile, if it was.
+    /// Records that the source was written to meanwhile, if it was.
     pub(crate) fn source_went_on(
         &mut self,
         captured: redisdump::WritePosition,
@@ -139,7 +139,7 @@ impl TargetOutcome {
         }
     }
 
-    /// True when everything that was checked held.
+    /// Whether every check passed.
     pub(crate) fn passed(&self) -> bool {
         match &self.result {
             TargetResult::Postgres(proven) => {
@@ -214,7 +214,7 @@ impl TargetOutcome {
         out
     }
 
-    /// One line: how much was proven.
+    /// One line: how much was verified.
     #[cfg(feature = "demo")]
     pub(crate) fn summary(&self) -> String {
         let verdict = if self.passed() { "equal" } else { "DIFFERENT" };
@@ -236,7 +236,7 @@ impl TargetOutcome {
     }
 }
 
-/// The schema's proof in a line, and each difference in full.
+/// The schema's proof on one line, and each difference in full.
 fn render_schema(schema: &pgmove::SchemaProof) -> String {
     let mut out = match schema.differences.len() {
         0 if schema.objects == 0 => String::new(),
@@ -267,7 +267,7 @@ fn render_schema(schema: &pgmove::SchemaProof) -> String {
 }
 
 impl RestoreReport {
-    /// What was restored from these snapshots; from one, as a rule.
+    /// A restore from these snapshots; usually from one.
     pub(crate) fn new(manifests: &[repository::Manifest], targets: Vec<TargetOutcome>) -> RestoreReport {
         let mut ids: Vec<&str> = manifests.iter().map(|manifest| manifest.id.as_str()).collect();
         ids.dedup();
@@ -279,12 +279,12 @@ impl RestoreReport {
         RestoreReport { from: from.to_owned(), targets: vec![target] }
     }
 
-    /// True when everything that was checked held, everywhere.
+    /// Whether every check passed, on all targets.
     pub(crate) fn passed(&self) -> bool {
         self.targets.iter().all(TargetOutcome::passed)
     }
 
-    /// 0; 4 when something was refused while the rest went on; 3 when a proof or a gate did not hold.
+    /// 0; 4 if a statement was rejected while the run continued; 3 if a check failed.
     pub(crate) fn exit(&self) -> Exit {
         let refused = |target: &TargetOutcome| match &target.result {
             TargetResult::Postgres(proven) => !proven.failures.is_empty(),
@@ -300,7 +300,7 @@ impl RestoreReport {
         }
     }
 
-    /// For people.
+    /// Renders the report as text.
     pub(crate) fn render(&self) -> String {
         let mut out = format!("from {}\n", self.from);
         for target in &self.targets {

@@ -1,21 +1,21 @@
-//! What became of the tables of an interrupted run.
+//! What a resumed run kept and loaded again.
 
 use serde::Serialize;
 
-/// What became of the tables of an interrupted run.
+/// What a resumed run kept and loaded again.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) struct Resumed {
-    /// Tables that held what they were to hold, and were left.
+    /// Tables that were already complete.
     pub(crate) kept: usize,
     /// Tables that were emptied and loaded again.
     pub(crate) loaded_again: Vec<String>,
-    /// What the kept tables were held against.
+    /// What the kept tables were compared with.
     pub(crate) verified_against: &'static str,
 }
 
 impl Resumed {
-    /// For people.
+    /// Renders the report as text.
     pub(crate) fn render(&self) -> String {
         let again = match self.loaded_again.as_slice() {
             [] => "none was loaded again".to_owned(),

@@ -17,24 +17,24 @@ pub(crate) struct SnapshotsReport {
     pub(crate) unreadable: Vec<repository::Unreadable>,
 }
 
-/// One snapshot.
+/// A snapshot.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) struct SnapshotRow {
     id: String,
     job: String,
     taken_at: DateTime<Utc>,
-    /// What is wrong with that time, if anything is.
+    /// Whether that time is doubtful.
     #[serde(skip_serializing_if = "Option::is_none")]
     dated: Option<Dated>,
     /// Retention keeps it whatever the policy says.
     pinned: bool,
     tags: std::collections::BTreeSet<String>,
     complete: bool,
-    /// The sources cannot be known here: the manifest is encrypted, and no identity was given.
+    /// Details of the sources are unknown: the manifest is encrypted, and no identity was given.
     sealed: bool,
     sources: Vec<SourceRow>,
-    /// The names of the sources, also where the manifest is sealed; empty for one of the first versions.
+    /// Names of the sources, even if the manifest is encrypted; empty for snapshots of the first versions.
     contents: Vec<String>,
     plain_bytes: u64,
     stored_bytes: u64,
@@ -46,14 +46,14 @@ pub(crate) struct SnapshotRow {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Dated {
-    /// Later than now: the clock was ahead. It is never `latest`, and takes no slot.
+    /// Later than now: the clock was ahead. Never `latest`, and takes no slot.
     InFuture,
-    /// The manifest was stored at another time: it takes no slot from other snapshots.
+    /// The manifest was stored at another time: the snapshot takes no slot from others.
     Unproven,
 }
 
 impl Dated {
-    /// What is wrong with the time of a snapshot, given when the store says that its manifest was stored.
+    /// Whether a snapshot's time is doubtful, given when the store says its manifest was stored.
     pub(crate) fn of(
         manifest: &repository::Manifest,
         stored_at: DateTime<Utc>,
@@ -77,7 +77,7 @@ struct SourceRow {
     name: String,
     kind: String,
     bytes: u64,
-    /// Which part of the database it is, where it is not the whole.
+    /// Which part of the database it is, if not all of it.
     #[serde(skip_serializing_if = "Option::is_none")]
     part: Option<String>,
 }
@@ -87,7 +87,7 @@ struct SourceRow {
 struct Proof {
     at: DateTime<Utc>,
     passed: bool,
-    /// Not all of it could be done, and nothing failed.
+    /// Part of it could not be done, but nothing failed.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     incomplete: bool,
 }
@@ -131,7 +131,7 @@ impl SnapshotRow {
         }
     }
 
-    /// What sets it apart from a snapshot that is whole and whose time can be relied on.
+    /// Marks for everything unusual about the snapshot.
     fn marks(&self) -> String {
         let dated = self.dated.map(|dated| match dated {
             Dated::InFuture => "dated in the future",
@@ -160,14 +160,14 @@ impl SnapshotRow {
     }
 }
 
-/// What the manifest says of a source that is not whole.
+/// The manifest's description of a partial source.
 fn part_of(source: &repository::SourceRecord) -> Option<String> {
     let filter = source.details.get("filter")?.clone();
     serde_json::from_value::<pgmove::Filter>(filter).ok().map(|filter| filter.to_string())
 }
 
 impl SnapshotsReport {
-    /// For people, with times of this zone.
+    /// Renders the report as text, with times in this zone.
     pub(crate) fn render(&self, zone: Tz) -> String {
         if self.snapshots.is_empty() {
             return "no snapshots\n".to_owned();

@@ -1,17 +1,17 @@
-//! What the repository holds and costs.
+//! Report on the sizes of a repository.
 
 use serde::Serialize;
 
 use super::Table;
 use crate::ui::size;
 
-/// The repository's own report, rendered here.
+/// The repository's own report.
 #[derive(Debug, Serialize)]
 #[serde(transparent)]
 pub(crate) struct StatsReport(pub(crate) repository::StatsReport);
 
 impl StatsReport {
-    /// For people.
+    /// Renders the report as text.
     pub(crate) fn render(&self) -> String {
         let stats = &self.0;
         let mut table = Table::new(&[

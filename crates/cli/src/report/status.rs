@@ -1,4 +1,4 @@
-//! Am I safe? One screen.
+//! Report on the state of a job, on one screen.
 
 use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
@@ -10,41 +10,41 @@ use crate::jobs::nightly::plausibility::Suspicion;
 use crate::jobs::nightly::state::LastRun;
 use crate::ui::{count, size};
 
-/// What is known of a job.
+/// State of a job.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) struct StatusReport {
-    /// Where the snapshots are.
+    /// Location of the repository.
     pub(crate) repository: String,
     /// The job.
     pub(crate) job: String,
-    /// When it was asked.
+    /// Time of the query.
     pub(crate) at: DateTime<Utc>,
     /// Nothing that a restore depends on is wrong.
     pub(crate) safe: bool,
-    /// From which age a backup is stale.
+    /// Age from which a backup is stale.
     pub(crate) stale_after_seconds: i64,
     /// Each source of the job.
     pub(crate) sources: Vec<SourceStatus>,
     /// Snapshots of the job.
     pub(crate) snapshots: usize,
-    /// The newest of them.
+    /// The newest one.
     pub(crate) newest: Option<Newest>,
-    /// Size of the repository, when this host last summed it up.
+    /// Size of the repository, as this host last computed it.
     pub(crate) stored_bytes: Option<u64>,
-    /// The newest check, whole or of a portion.
+    /// The newest check, complete or of a portion.
     pub(crate) check: Option<Proof>,
     /// The newest rehearsal.
     pub(crate) rehearsal: Option<Proof>,
-    /// Rehearsals of the snapshots that are there, oldest first.
+    /// Rehearsals of the existing snapshots, oldest first.
     pub(crate) rehearsals: Vec<Proof>,
     /// The last nightly run on this host.
     pub(crate) last_run: Option<LastRun>,
-    /// How runs are started on this host.
+    /// The schedule on this host.
     pub(crate) schedule: Option<String>,
-    /// When the next one is.
+    /// Time of the next run.
     pub(crate) next_run: Option<DateTime<Utc>>,
-    /// What is wrong.
+    /// Problems.
     pub(crate) problems: Vec<Problem>,
 }
 
@@ -59,74 +59,74 @@ pub(crate) struct Newest {
     pub(crate) stored_bytes: u64,
 }
 
-/// One source.
+/// State of a source.
 #[derive(Debug, Default, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) struct SourceStatus {
-    /// Its name.
+    /// Name.
     pub(crate) name: String,
-    /// What it is; empty where there is no snapshot of it.
+    /// Kind; empty if there is no snapshot of it.
     pub(crate) kind: String,
-    /// The newest good snapshot that holds it.
+    /// The newest good snapshot that contains it.
     pub(crate) snapshot: Option<String>,
-    /// When that was taken.
+    /// Time of that snapshot.
     pub(crate) taken_at: Option<DateTime<Utc>>,
-    /// How long ago.
+    /// Its age.
     pub(crate) age_seconds: Option<i64>,
-    /// It is too old.
+    /// Whether it is too old.
     pub(crate) stale: bool,
     /// Size before compression.
     pub(crate) bytes: Option<u64>,
-    /// Rows, of PostgreSQL.
+    /// Number of rows (PostgreSQL).
     pub(crate) rows: Option<u64>,
-    /// Keys, of Redis.
+    /// Number of keys (Redis).
     pub(crate) keys: Option<u64>,
     /// Sizes of the last snapshots, oldest first.
     pub(crate) trend: Vec<u64>,
-    /// What the schema baseline said.
+    /// Result of the schema baseline check.
     pub(crate) baseline_passed: Option<bool>,
     /// The newest snapshot of it that passed a check of all its data.
     pub(crate) checked: Option<Proof>,
     /// The newest snapshot of it that passed a rehearsal.
     pub(crate) rehearsed: Option<Proof>,
-    /// The oldest moment to which it can be restored.
+    /// The oldest time to which it can be restored.
     pub(crate) oldest_restore_point: Option<DateTime<Utc>>,
-    /// Why its newest snapshot does not look like the one before it.
+    /// Why its newest snapshot is suspicious.
     pub(crate) suspicions: Vec<Suspicion>,
 }
 
-/// What a check or a rehearsal found.
+/// Result of a check or a rehearsal.
 #[derive(Debug, Clone, Default, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) struct Proof {
     /// When.
     pub(crate) at: DateTime<Utc>,
-    /// Everything held.
+    /// Every check passed.
     pub(crate) passed: bool,
-    /// Not all of it could be done, and nothing failed.
+    /// Part of it could not be done, but nothing failed.
     pub(crate) incomplete: bool,
-    /// Of which snapshot; nothing for a check of a portion of the repository.
+    /// The snapshot; `None` for a check of a portion of the repository.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) snapshot: Option<String>,
-    /// How long a rehearsal took.
+    /// Duration of a rehearsal.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) seconds: Option<f64>,
-    /// How old the snapshot was when it was rehearsed.
+    /// Age of the snapshot when it was rehearsed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) age_seconds: Option<i64>,
 }
 
-/// How bad something is.
+/// Severity of a problem.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Severity {
-    /// Look at it.
+    /// Needs attention.
     Warning,
     /// A restore may fail, or would lose more than is accepted.
     Failure,
 }
 
-/// Something that is wrong.
+/// A problem.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) struct Problem {
@@ -153,12 +153,12 @@ impl Problem {
 }
 
 impl StatusReport {
-    /// 3 when something that a restore depends on is wrong.
+    /// 3 if something that a restore depends on is wrong.
     pub(crate) fn exit(&self) -> Exit {
         if self.safe { Exit::Done } else { Exit::Differs }
     }
 
-    /// The answer in one word or two.
+    /// The verdict in a word or two.
     pub(crate) fn verdict(&self) -> &'static str {
         match (self.safe, self.problems.is_empty()) {
             (true, true) => "safe",
@@ -167,7 +167,7 @@ impl StatusReport {
         }
     }
 
-    /// For people, with times of this zone.
+    /// Renders the report as text, with times in this zone.
     pub(crate) fn render(&self, zone: Tz) -> String {
         let mut out = format!("job {}: {}\n\n", self.job, self.verdict());
         let mut table =
@@ -244,7 +244,7 @@ fn count_of(snapshots: usize) -> String {
     format!("{} snapshot{}", count(snapshots as u64), if snapshots == 1 { "" } else { "s" })
 }
 
-/// An age for people: `7h 12m`, `3d 4h`.
+/// An age: `7h 12m`, `3d 4h`.
 pub(crate) fn age(seconds: i64) -> String {
     let minutes = seconds.max(0) / 60;
     match (minutes / (24 * 60), minutes / 60 % 24, minutes % 60) {
@@ -254,7 +254,7 @@ pub(crate) fn age(seconds: i64) -> String {
     }
 }
 
-/// A time for people: `3.2 s`, `4m 05s`, `1h 02m`.
+/// A duration: `3.2 s`, `4m 05s`, `1h 02m`.
 pub(crate) fn duration(seconds: f64) -> String {
     match seconds.max(0.0) {
         seconds if seconds < 60.0 => format!("{seconds:.1} s"),
@@ -263,7 +263,7 @@ pub(crate) fn duration(seconds: f64) -> String {
     }
 }
 
-/// Sizes as bars, from nothing to the largest.
+/// Sizes as bars, scaled from zero to the largest.
 pub(crate) fn sparkline(values: &[u64]) -> String {
     const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
     let largest = values.iter().copied().max().unwrap_or(0).max(1);

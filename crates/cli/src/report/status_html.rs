@@ -19,7 +19,7 @@ section{border:1px solid var(--line);border-radius:.5rem;padding:.8rem}h2{font-s
 dl{display:grid;gap:.1rem .8rem;grid-template-columns:max-content 1fr;margin:.5rem 0 0}dt{opacity:.7}dd{margin:0;overflow-wrap:anywhere}\
 svg{display:block;height:3rem;margin-top:.5rem;width:100%}li{overflow-wrap:anywhere}footer{font-size:.85rem;opacity:.7}";
 
-/// The page, with times of this zone.
+/// The page, with times in this zone.
 pub(crate) fn page(report: &StatusReport, zone: Tz) -> String {
     let class = match (report.safe, report.problems.is_empty()) {
         (true, true) => "good",

@@ -1,11 +1,11 @@
-//! The proof of tables: what was expected, what was found.
+//! Proofs of tables and views: expected and found.
 
 use serde::Serialize;
 
 use super::Table;
 use crate::ui::count;
 
-/// One table, proven equal or not.
+/// Outcome for a table.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) struct TableOutcome {
@@ -15,12 +15,12 @@ pub(crate) struct TableOutcome {
     pub(crate) expected: pgmove::TableProof,
     /// The same, read back from the target.
     pub(crate) found: pgmove::TableProof,
-    /// True when row count and digest agree.
+    /// Whether row count and digest agree.
     pub(crate) equal: bool,
 }
 
 impl TableOutcome {
-    /// Holds the two proofs against each other. Bytes are told, and not compared: the digest covers them.
+    /// Compares the two proofs. Byte counts are reported but not compared: the digest covers them.
     pub(crate) fn new(
         table: &pgmove::TableName,
         expected: pgmove::TableProof,
@@ -31,23 +31,23 @@ impl TableOutcome {
     }
 }
 
-/// One materialized view that was filled anew.
+/// Outcome for a materialized view that was refreshed.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) struct ViewOutcome {
     /// Schema and name.
     pub(crate) view: String,
-    /// What it held at the source; nothing where that is not known.
+    /// Its content at the source; `None` if unknown.
     pub(crate) expected: Option<pgmove::TableProof>,
-    /// What it holds at the target.
+    /// Its content at the target.
     pub(crate) found: pgmove::TableProof,
-    /// True when both are known and agree. That they do not is a state and no fault: a view may be out of date at the
-    /// source, and its query may give other rows each time.
+    /// Whether both are known and agree. A difference is not an error: a view may be out of date at the source, and
+    /// its query may be volatile.
     pub(crate) equal: bool,
 }
 
 impl ViewOutcome {
-    /// Holds the two proofs against each other.
+    /// Compares the two proofs.
     pub(crate) fn new(
         view: &pgmove::TableName,
         expected: Option<pgmove::TableProof>,
@@ -58,7 +58,7 @@ impl ViewOutcome {
     }
 }
 
-/// A line for all views, and one for each that could not be verified.
+/// One line for all views, and one for each that could not be verified.
 pub(crate) fn render_views(outcomes: &[ViewOutcome]) -> String {
     if outcomes.is_empty() {
         return String::new();
@@ -79,7 +79,7 @@ pub(crate) fn render_views(outcomes: &[ViewOutcome]) -> String {
     out
 }
 
-/// The outcomes as a table for people, and a line of sums.
+/// The outcomes as a text table, with a line of totals.
 pub(crate) fn render(outcomes: &[TableOutcome]) -> String {
     let mut table = Table::new(&["table", ">source rows", ">target rows", "digest", "proof"]);
     for outcome in outcomes {

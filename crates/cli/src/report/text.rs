@@ -1,4 +1,4 @@
-//! A plain text table: columns as wide as they need, numbers to the right.
+//! Plain text tables with aligned columns; numbers are right-aligned.
 
 /// A table under construction.
 pub(crate) struct Table {
@@ -8,7 +8,7 @@ pub(crate) struct Table {
 }
 
 impl Table {
-    /// Columns by name; a name that begins with `>` is set to the right.
+    /// Columns by name; a `>` before the name right-aligns the column.
     pub(crate) fn new(columns: &[&'static str]) -> Table {
         Table {
             header: columns.iter().map(|name| name.trim_start_matches('>')).collect(),
@@ -17,12 +17,12 @@ impl Table {
         }
     }
 
-    /// Adds a row. Control characters (a name may hold a newline) are escaped, so that a row stays one line.
+    /// Adds a row. Control characters are escaped (a name may contain a newline), so that a row is one line.
     pub(crate) fn row(&mut self, cells: impl IntoIterator<Item = String>) {
         self.rows.push(cells.into_iter().map(|cell| printable(&cell)).collect());
     }
 
-    /// The table as text, each line ended.
+    /// The table as text, each line terminated.
     pub(crate) fn render(&self) -> String {
         let mut widths: Vec<usize> = self.header.iter().map(|name| name.chars().count()).collect();
         for row in &self.rows {

@@ -1,14 +1,14 @@
-//! Times for people: in the zone of the configuration, and with its name, so that nobody has to guess.
+//! Times in reports: in the configured zone, with its name, so that they are unambiguous.
 
 use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
 
-/// `2026-11-24 03:05:00 KST`; an offset where the zone has no abbreviation.
+/// `2026-11-24 03:05:00 KST`; with an offset if the zone has no abbreviation.
 pub(crate) fn time(at: DateTime<Utc>, zone: Tz) -> String {
     at.with_timezone(&zone).format("%Y-%m-%d %H:%M:%S %Z").to_string()
 }
 
-/// The day alone, by the zone's calendar.
+/// The date in this zone.
 pub(crate) fn day(at: DateTime<Utc>, zone: Tz) -> String {
     at.with_timezone(&zone).format("%Y-%m-%d").to_string()
 }

@@ -1,4 +1,4 @@
-//! Whether a file is whole.
+//! Report on the integrity of a file.
 
 use std::path::{Path, PathBuf};
 
@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::exit::Exit;
 use crate::ui::{count, size};
 
-/// The outcome.
+/// Outcome of a verification.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) struct VerifyFileReport {
@@ -18,22 +18,22 @@ pub(crate) struct VerifyFileReport {
     found: Option<Box<Verified>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     fault: Option<FaultReport>,
-    /// The copy that was asked for.
+    /// The repaired copy, if requested.
     #[serde(skip_serializing_if = "Option::is_none")]
     repair: Option<RepairReport>,
 }
 
-/// What became of the copy without the broken tail.
+/// Outcome of the copy without the broken tail.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "kebab-case", tag = "outcome")]
 enum RepairReport {
-    /// It was written, and is intact.
+    /// Written, and intact.
     Written(Repaired),
-    /// Nothing is broken: nothing was written.
+    /// Nothing is broken, so nothing was written.
     NotNeeded,
-    /// It could not be made.
+    /// It could not be written.
     Failed {
-        /// Why.
+        /// The reason.
         message: String,
     },
 }
@@ -44,12 +44,12 @@ struct FaultReport {
     offset: Option<u64>,
     message: String,
     keys_before: u64,
-    /// It is newer than what is known here, and not known to be damaged.
+    /// Its version is newer than the supported ones; it is not known to be damaged.
     newer: bool,
 }
 
 impl VerifyFileReport {
-    /// A file that can be read to its end; what servers refuse it for keeps it from being whole.
+    /// A file that can be read to its end. It is intact unless servers would reject it.
     pub(crate) fn read(found: Verified) -> VerifyFileReport {
         let whole = found.is_whole();
         VerifyFileReport {
@@ -61,7 +61,7 @@ impl VerifyFileReport {
         }
     }
 
-    /// A file with one.
+    /// A file with a fault.
     pub(crate) fn at_fault(file: &Path, fault: &Fault) -> VerifyFileReport {
         let fault = FaultReport {
             offset: fault.offset(),
@@ -78,7 +78,7 @@ impl VerifyFileReport {
         }
     }
 
-    /// Adds what became of the copy without the broken tail.
+    /// Adds the outcome of the copy without the broken tail.
     pub(crate) fn repaired(&mut self, outcome: anyhow::Result<Option<Repaired>>) {
         self.repair = Some(match outcome {
             Ok(Some(repaired)) => RepairReport::Written(repaired),
@@ -87,8 +87,8 @@ impl VerifyFileReport {
         });
     }
 
-    /// 0 when there was no fault, and nothing that servers refuse, or where the copy that was asked for has none; 1 when it
-    /// is too new to be read, or there is no copy; 3 when it is damaged.
+    /// 0 if the file, or the requested copy, is intact and servers accept it; 1 if its version is too new, or the
+    /// copy could not be written; 3 if it is damaged.
     pub(crate) fn exit(&self) -> Exit {
         match (&self.repair, &self.fault) {
             (Some(RepairReport::Written(_)), _) => Exit::Done,
@@ -99,7 +99,7 @@ impl VerifyFileReport {
         }
     }
 
-    /// For people.
+    /// Renders the report as text.
     pub(crate) fn render(&self) -> String {
         self.render_found() + &self.render_repair()
     }

@@ -1,4 +1,4 @@
-//! A service of a compose project. Compose starts nothing at a time of day: cron or a timer of the host runs it.
+//! A service of a compose project. Compose has no scheduler: cron or a timer of the host starts it.
 
 use super::{File, Plan};
 

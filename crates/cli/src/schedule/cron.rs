@@ -1,4 +1,4 @@
-//! A file for /etc/cron.d. Cron knows no zones but the host's, so that times are moved to it.
+//! A file for /etc/cron.d. Cron uses the host's time zone only, so times are converted to it.
 
 use chrono::{DateTime, Utc};
 

@@ -1,4 +1,4 @@
-//! Which schedule there is on this host, and when it starts the next run: read from the files themselves.
+//! The schedule installed on this host, and the time of its next run, read from the schedule's files.
 
 use std::path::Path;
 
@@ -8,17 +8,17 @@ use chrono_tz::Tz;
 use super::{cron, next, systemd};
 use crate::config::units::TimeOfDay;
 
-/// A schedule that is installed on this host.
+/// An installed schedule.
 pub(crate) struct Installed {
-    /// What it is.
+    /// Description.
     pub(crate) description: String,
-    /// It is there and is not started.
+    /// It is installed but not enabled.
     pub(crate) disabled: bool,
-    /// When it starts the next run, if that can be told.
+    /// Time of the next run, if it can be determined.
     pub(crate) next_run: Option<DateTime<Utc>>,
 }
 
-/// The schedule that is installed under this root of a file system.
+/// The schedule installed under this root of a file system.
 pub(crate) fn installed(root: &Path, now: DateTime<Utc>) -> Option<Installed> {
     let read = |path: &str| std::fs::read_to_string(root.join(path.trim_start_matches('/'))).ok();
     if let Some(timer) = read(&format!("/etc/systemd/system/{}", systemd::BACKUP_TIMER)) {
@@ -35,7 +35,7 @@ pub(crate) fn installed(root: &Path, now: DateTime<Utc>) -> Option<Installed> {
         });
     }
     let file = read(cron::PATH)?;
-    // The first line says it in the zone that was meant.
+    // The first line contains the time in the original zone.
     let said = file.lines().next().and_then(|line| line.split_once(": at ")).map(|(_, said)| said);
     Some(Installed {
         description: cron::PATH.to_owned(),

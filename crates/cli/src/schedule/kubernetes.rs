@@ -1,4 +1,4 @@
-//! CronJobs. The configuration is a secret, since it may hold passwords; what the job remembers is on a volume.
+//! CronJobs. The configuration is a secret, because it may contain passwords; the run state is on a volume.
 
 use super::{File, Plan};
 

@@ -1,5 +1,5 @@
-//! How runs are started: systemd timers, cron, a Kubernetes CronJob, a compose service. The files are made from one plan, so
-//! that they agree on times, and `deploy/` holds what is made of the default one.
+//! Schedules: systemd timers, cron, a Kubernetes CronJob, a compose service. The files are generated from one plan,
+//! so that they agree on times; `deploy/` contains those of the default plan.
 
 mod compose;
 mod cron;
@@ -15,7 +15,7 @@ use crate::config::units::{TimeOfDay, TimeOfWeek};
 
 pub(crate) use installed::installed;
 
-/// What starts runs.
+/// What starts the runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Scheduler {
     /// A timer and a service for each kind of run.
@@ -28,37 +28,37 @@ pub(crate) enum Scheduler {
     Compose,
 }
 
-/// When and how runs are to be started.
+/// When and how to start runs.
 #[derive(Debug, Clone)]
 pub(crate) struct Plan {
     /// When the backup starts.
     pub(crate) at: TimeOfDay,
-    /// When the weekly rehearsal starts, if there is to be one.
+    /// When the weekly rehearsal starts, if there is one.
     pub(crate) rehearse: Option<TimeOfWeek>,
-    /// The zone of both.
+    /// Time zone of both.
     pub(crate) zone: Tz,
-    /// The zone by which the host's cron goes.
+    /// Time zone of the host, which cron uses.
     pub(crate) host_zone: Tz,
-    /// The program.
+    /// Path of the program.
     pub(crate) binary: String,
-    /// The configuration file.
+    /// Path of the configuration file.
     pub(crate) config: String,
-    /// Who runs it.
+    /// User that runs it.
     pub(crate) user: String,
-    /// Folders that it writes to, beside its state.
+    /// Folders that it writes to, besides its state.
     pub(crate) writes: Vec<String>,
-    /// The container image.
+    /// Container image.
     pub(crate) image: String,
-    /// The Kubernetes namespace.
+    /// Kubernetes namespace.
     pub(crate) namespace: String,
 }
 
 /// A file of a schedule.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct File {
-    /// Where it belongs on a host; for compose, its name.
+    /// Installed path; for compose, the name.
     pub(crate) path: String,
-    /// What it holds.
+    /// Content.
     pub(crate) text: String,
 }
 
@@ -72,13 +72,13 @@ pub(crate) fn files(scheduler: Scheduler, plan: &Plan, now: DateTime<Utc>) -> Ve
     }
 }
 
-/// The timers that systemd has to start.
+/// The timers to enable.
 pub(crate) fn timers(plan: &Plan) -> Vec<&'static str> {
     let weekly = plan.rehearse.map(|_| systemd::REHEARSAL_TIMER);
     std::iter::once(systemd::BACKUP_TIMER).chain(weekly).collect()
 }
 
-/// Every file that any plan has, for removing a schedule.
+/// Every file that any plan may have, for removing a schedule.
 pub(crate) fn paths(scheduler: Scheduler) -> Vec<String> {
     match scheduler {
         Scheduler::Systemd => systemd::paths(),
@@ -88,7 +88,7 @@ pub(crate) fn paths(scheduler: Scheduler) -> Vec<String> {
     }
 }
 
-/// The first such time of day in this zone after now. A time that a change of clocks leaves out is passed over.
+/// The next occurrence of this time of day in this zone. A time that daylight saving time skips is passed over.
 pub(crate) fn next(at: TimeOfDay, zone: Tz, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
     let today: NaiveDate = now.with_timezone(&zone).date_naive();
     (0..=2)
@@ -100,7 +100,7 @@ pub(crate) fn next(at: TimeOfDay, zone: Tz, now: DateTime<Utc>) -> Option<DateTi
         .find(|at| *at > now)
 }
 
-/// A local time of the first zone in the second, as of now: minutes of the day, and by how many days it moves.
+/// Converts a local time from one zone to another, as of now: minutes of the day, and the shift in days.
 fn moved(time: chrono::NaiveTime, from: Tz, to: Tz, now: DateTime<Utc>) -> Option<(chrono::NaiveTime, i64)> {
     let day = now.with_timezone(&from).date_naive();
     let there = from.from_local_datetime(&day.and_time(time)).earliest()?.with_timezone(&to).naive_local();
@@ -134,7 +134,7 @@ mod tests {
         let seoul = |now: &str| next(at("03:05"), Tz::Asia__Seoul, utc(now)).unwrap();
         assert_eq!(seoul("2026-11-23T18:04:00Z"), utc("2026-11-23T18:05:00Z"));
         assert_eq!(seoul("2026-11-23T18:05:00Z"), utc("2026-11-24T18:05:00Z"));
-        // 02:30 is left out in the night of 28 to 29 March.
+        // Daylight saving time skips 02:30 in the night of 28 to 29 March.
         let berlin = next(at("02:30"), Tz::Europe__Berlin, utc("2026-03-28T12:00:00Z")).unwrap();
         assert_eq!(berlin, utc("2026-03-30T00:30:00Z"));
     }

@@ -1,4 +1,4 @@
-//! A service and a timer for the backup, and for the rehearsal if there is to be one.
+//! A service and a timer for the backup, and for the rehearsal if there is one.
 
 use super::{File, Plan};
 
@@ -23,7 +23,7 @@ pub(super) fn files(plan: &Plan) -> Vec<File> {
         ),
     ];
     if let Some(rehearse) = plan.rehearse {
-        // It waits for a backup that takes long; both read the same servers' host.
+        // Waits for a backup that takes long, so that both do not compete for the host.
         let command = "nightly --rehearse --wait 4h";
         files.push(file(
             "dbhaul-rehearse.service",
@@ -57,7 +57,7 @@ WantedBy=timers.target
 fn service(plan: &Plan, description: &str, command: &str, longest: &str, strict: bool) -> String {
     let Plan { user, config, binary, .. } = plan;
     let writes: String = plan.writes.iter().map(|folder| format!("ReadWritePaths=-{folder}\n")).collect();
-    // Rehearsals start PostgreSQL, whose JIT compiler writes code.
+    // Rehearsals start PostgreSQL, whose JIT compiler generates code.
     let strict = if strict { "MemoryDenyWriteExecute=yes\n" } else { "" };
     format!(
         "[Unit]

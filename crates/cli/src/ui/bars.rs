@@ -1,4 +1,4 @@
-//! Bars for a terminal: one for the stage as a whole, one for each task under way.
+//! Progress bars for a terminal: one for the stage, one for each running task.
 
 use std::collections::HashMap;
 use std::sync::Mutex;
@@ -54,7 +54,7 @@ impl Bars {
     }
 
     fn say(&self, line: &str) {
-        // A failure to draw must never fail the job.
+        // A drawing error must never fail the job.
         let _ = self.screen.println(line);
     }
 }

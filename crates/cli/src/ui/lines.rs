@@ -1,4 +1,4 @@
-//! Plain lines for logs, and how numbers are written for people.
+//! Plain lines for logs, and number formatting.
 #![allow(clippy::print_stderr, reason = "showing progress on standard error is what this module is for")]
 
 use std::sync::Mutex;
@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 use super::meter::Meter;
 use super::{Event, Show};
 
-/// How often a long stage says how far it is.
+/// Interval between progress lines of a long stage.
 const EVERY: Duration = Duration::from_secs(15);
 
-/// One line an event, without control characters.
+/// One line per event, without control characters.
 pub(crate) struct Lines {
     started: Instant,
     stage: Mutex<Stage>,
@@ -27,7 +27,7 @@ impl Lines {
         Lines { started, stage: Mutex::new(Stage { meter: Meter::default(), said: started }) }
     }
 
-    /// A line about the stage, if the last one was long ago.
+    /// Prints progress of the stage, unless the last line is recent.
     fn advanced(&self, task: u64, bytes: u64) {
         let Ok(mut stage) = self.stage.lock() else { return };
         stage.meter.advanced(task, bytes);
@@ -73,7 +73,7 @@ impl Show for Lines {
     }
 }
 
-/// Warnings and nothing else.
+/// Shows warnings only.
 pub(crate) struct Quiet;
 
 impl Show for Quiet {
@@ -84,23 +84,23 @@ impl Show for Quiet {
     }
 }
 
-/// What a task has moved, for people.
+/// What a task has moved.
 pub(crate) fn moved(items: u64, unit: &str, bytes: u64) -> String {
     let size = if bytes > 0 { format!(", {}", size(bytes)) } else { String::new() };
     format!("{} {}{size}", count(items), if items == 1 { unit.trim_end_matches('s') } else { unit })
 }
 
-/// Bytes for people, in binary units.
+/// Bytes in binary units.
 pub(crate) fn size(bytes: u64) -> String {
     indicatif::BinaryBytes(bytes).to_string()
 }
 
-/// A count with its thousands set apart.
+/// A count with thousands separators.
 pub(crate) fn count(n: u64) -> String {
     indicatif::HumanCount(n).to_string()
 }
 
-/// A duration for people: `0.4s`, `12.0s`, `3m 05s`, `2h 07m`.
+/// A duration: `0.4s`, `12.0s`, `3m 05s`, `2h 07m`.
 pub(crate) fn duration(d: Duration) -> String {
     let seconds = d.as_secs();
     if seconds < 60 {

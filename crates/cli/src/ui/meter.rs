@@ -1,8 +1,8 @@
-//! How far a stage is.
+//! Progress of a stage.
 //!
-//! Totals are estimates: the size of a table on disk says roughly how many bytes of rows will come out of it. So a task
-//! counts for what was expected of it and never for more, and for all of that once it is done, whatever it moved. A
-//! stage then ends at its total, and not at two thirds or at four thirds of it.
+//! Totals are estimates: the size of a table on disk only roughly predicts the bytes of its rows. So a running task
+//! counts for at most its estimate, and a finished one for all of it, whatever it moved. A stage then ends exactly at
+//! its total.
 
 use std::collections::HashMap;
 
@@ -29,7 +29,7 @@ impl Running {
 }
 
 impl Meter {
-    /// A stage of this size, as far as anybody knows.
+    /// A stage of this estimated size.
     pub(crate) fn new(total: Option<u64>) -> Meter {
         Meter { total, ..Meter::default() }
     }
@@ -39,7 +39,7 @@ impl Meter {
         self.running.insert(task, Running { expected, moved: 0 });
     }
 
-    /// A task moved on.
+    /// A task made progress.
     pub(crate) fn advanced(&mut self, task: u64, bytes: u64) {
         self.moved += bytes;
         self.running.entry(task).or_default().moved += bytes;
@@ -52,18 +52,18 @@ impl Meter {
         }
     }
 
-    /// Bytes that were really moved.
+    /// Bytes that were actually moved.
     pub(crate) fn moved(&self) -> u64 {
         self.moved
     }
 
-    /// The position in units of the total, which it never passes.
+    /// Position in units of the total; never exceeds it.
     pub(crate) fn position(&self) -> u64 {
         let position = self.done + self.running.values().map(Running::counts).sum::<u64>();
         self.total.map_or(position, |total| position.min(total))
     }
 
-    /// The position in percent; nothing where there is no total.
+    /// Position in percent; `None` without a total.
     pub(crate) fn percent(&self) -> Option<u64> {
         let total = self.total.filter(|total| *total > 0)?;
         Some((u128::from(self.position()) * 100 / u128::from(total)) as u64)
@@ -74,7 +74,7 @@ impl Meter {
 mod tests {
     use super::*;
 
-    /// Tables whose rows come out smaller and larger than their estimates.
+    /// Tables smaller and larger than their estimates.
     #[test]
     fn a_stage_ends_at_its_total_however_wrong_the_estimates_were() {
         for really in [10, 66, 100, 250] {

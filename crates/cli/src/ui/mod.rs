@@ -1,6 +1,5 @@
-//! What a person sees while a job runs. Jobs emit [`Event`]s; how they look is decided here and nowhere else:
-//! bars on a terminal, plain lines in a log, nothing with `--quiet`. Everything goes to standard error; what a command
-//! prints as its result goes through [`stdout`].
+//! Progress output. Jobs emit [`Event`]s; this module decides how they look: bars on a terminal, plain lines in a
+//! log, nothing with `--quiet`. Everything goes to standard error; results of commands go through [`stdout`].
 
 mod bars;
 mod lines;
@@ -18,30 +17,30 @@ pub(crate) use lines::{count, size};
 use timeline::Timeline;
 pub(crate) use timeline::{Recorded, Span};
 
-/// One thing that happened in a job.
+/// An event of a job.
 #[derive(Debug)]
 pub(crate) enum Event<'a> {
-    /// A new stage began; `total` is its expected number of bytes, if anybody knows.
+    /// A new stage began; `total` is its expected number of bytes, if known.
     Stage { name: &'a str, total: Option<u64> },
-    /// A task (a table, a key space) began.
+    /// A task (a table, a database of Redis) began.
     Started { task: u64, name: &'a str, total: Option<u64> },
-    /// A task moved on by so much.
+    /// A task made progress.
     Advanced { task: u64, bytes: u64, items: u64 },
-    /// A task is done; the sums of all that it moved.
+    /// A task ended; totals of what it moved.
     Finished { task: u64, name: &'a str, bytes: u64, items: u64, unit: &'static str },
-    /// Worth a line.
+    /// Information.
     Note(&'a str),
-    /// Worth attention even with `--quiet`.
+    /// A warning, shown even with `--quiet`.
     Warning(&'a str),
 }
 
-/// Somebody who shows events.
+/// A display for events.
 pub(crate) trait Show: Send + Sync {
-    /// Shows one event. Must not block for long: it is called on the path of the data.
+    /// Shows an event. Must not block for long: it is called while data is moved.
     fn show(&self, event: &Event<'_>);
 }
 
-/// The handle by which jobs tell what they do. Cheap to clone.
+/// The handle through which jobs report progress. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Progress {
     shown: Arc<dyn Show>,
@@ -50,7 +49,7 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
-    /// Bars where standard error is a terminal, lines where it is not, warnings alone when `quiet`.
+    /// Bars if standard error is a terminal, lines if not, only warnings if `quiet`.
     pub(crate) fn new(quiet: bool) -> Progress {
         let shown: Arc<dyn Show> = if quiet {
             Arc::new(lines::Quiet)
@@ -62,13 +61,13 @@ impl Progress {
         Progress { shown, next: Arc::new(AtomicU64::new(1)), timeline: Arc::new(Timeline::begin()) }
     }
 
-    /// Shown by somebody of the caller's.
+    /// With a display of the caller's.
     #[cfg(test)]
     pub(crate) fn shown_by(shown: Arc<dyn Show>) -> Progress {
         Progress { shown, next: Arc::new(AtomicU64::new(1)), timeline: Arc::new(Timeline::begin()) }
     }
 
-    /// What was recorded since this was made.
+    /// The timeline since this was created.
     pub(crate) fn recorded(&self) -> Recorded {
         self.timeline.recorded()
     }
@@ -83,17 +82,17 @@ impl Progress {
         self.show(&Event::Stage { name: &redact(name), total });
     }
 
-    /// A line for the reader.
+    /// Shows information.
     pub(crate) fn note(&self, text: impl AsRef<str>) {
         self.show(&Event::Note(&redact(text.as_ref())));
     }
 
-    /// A line that even `--quiet` shows.
+    /// Shows a warning, even with `--quiet`.
     pub(crate) fn warn(&self, text: impl AsRef<str>) {
         self.show(&Event::Warning(&redact(text.as_ref())));
     }
 
-    /// Asks the person at the terminal for a line; nothing where nobody is there to answer.
+    /// Asks the user at the terminal for a line; `None` if there is no terminal.
     pub(crate) async fn ask(&self, question: &str) -> Option<String> {
         if !(std::io::stdin().is_terminal() && std::io::stderr().is_terminal()) {
             return None;
@@ -106,7 +105,7 @@ impl Progress {
         Some(answer.await.ok().and_then(Result::ok).unwrap_or_default())
     }
 
-    /// Begins a task; `unit` names what it counts beside bytes ("rows", "keys").
+    /// Begins a task; `unit` names what it counts besides bytes ("rows", "keys").
     pub(crate) fn task(&self, name: impl Into<String>, total: Option<u64>, unit: &'static str) -> Task {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let name = redact(&name.into());
@@ -115,7 +114,7 @@ impl Progress {
     }
 }
 
-/// A task under way.
+/// A running task.
 pub(crate) struct Task {
     progress: Progress,
     id: u64,
@@ -126,14 +125,14 @@ pub(crate) struct Task {
 }
 
 impl Task {
-    /// So many more bytes and items are through.
+    /// Adds to what the task has moved.
     pub(crate) fn advance(&self, bytes: u64, items: u64) {
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
         self.items.fetch_add(items, Ordering::Relaxed);
         self.progress.show(&Event::Advanced { task: self.id, bytes, items });
     }
 
-    /// The sums so far are these (for leaves that report totals and not steps).
+    /// Sets the totals so far (for crates that report totals instead of steps).
     pub(crate) fn reached(&self, bytes: u64, items: u64) {
         let before = self.bytes.fetch_max(bytes, Ordering::Relaxed);
         let items_before = self.items.fetch_max(items, Ordering::Relaxed);
@@ -144,7 +143,7 @@ impl Task {
         });
     }
 
-    /// The task is done.
+    /// Ends the task.
     pub(crate) fn finish(self) {
         self.progress.show(&Event::Finished {
             task: self.id,

@@ -1,4 +1,4 @@
-//! Long work on a repository as stages and tasks.
+//! Progress of long work on a repository, as stages and tasks.
 
 use std::sync::Mutex;
 
@@ -6,7 +6,7 @@ use ::repository::{Phase, Repository, Step};
 
 use super::{Progress, Task};
 
-/// The repository, which from now on shows how far a check or a prune is.
+/// Makes the repository report the progress of checks and prunes.
 pub(crate) fn observed(repository: Repository, progress: &Progress) -> Repository {
     let progress = progress.clone();
     let under_way: Mutex<Option<Task>> = Mutex::new(None);
@@ -35,7 +35,7 @@ pub(crate) fn observed(repository: Repository, progress: &Progress) -> Repositor
     })
 }
 
-/// The stage, its task, and what the task counts.
+/// Name of the stage, name of its task, and the unit that the task counts.
 fn words(phase: Phase, objects: Option<u64>) -> (String, &'static str, &'static str) {
     let number = objects.map(|objects| format!("{} ", super::count(objects))).unwrap_or_default();
     match phase {

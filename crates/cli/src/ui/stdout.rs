@@ -1,12 +1,12 @@
-//! Standard output, such that a reader who has closed it can be told from every other broken connection.
+//! Standard output, with errors that can be told from those of other connections.
 //!
-//! `dbhaul export … | head` ends quietly: nobody reads what would follow. A server or a store that closes its connection
-//! gives the same error of the system, and there it is a failure of the job; so the kind of an error decides nothing.
+//! `dbhaul export … | head` ends quietly, since nobody reads the rest. A server or a store that closes its connection
+//! causes the same `BrokenPipe` error, which is a failure of the job; so the error kind alone is not sufficient.
 
 use std::fmt;
 use std::io::{self, Write};
 
-/// The reader of our standard output has closed it.
+/// The reader of standard output has closed it.
 #[derive(Debug)]
 struct Closed;
 
@@ -18,11 +18,11 @@ impl fmt::Display for Closed {
 
 impl std::error::Error for Closed {}
 
-/// Our standard output. Everything that is printed there goes through it.
+/// Standard output. Everything that is printed goes through it.
 #[derive(Debug, Default, Clone, Copy)]
 pub(crate) struct Stdout;
 
-/// True when this is the error of a write to [`Stdout`] whose reader has closed it.
+/// Whether this is the error of a write to [`Stdout`] whose reader has closed it.
 pub(crate) fn is_closed(error: &io::Error) -> bool {
     error.get_ref().is_some_and(|inner| inner.is::<Closed>())
 }

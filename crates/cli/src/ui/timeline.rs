@@ -1,5 +1,5 @@
-//! What a run did when: its stages, its longest tasks, and how much it moved in each moment. It is what the plots of a
-//! report are drawn from, and of a fixed size however long a run takes.
+//! Timeline of a run: its stages, its longest tasks, and throughput over time. Reports plot it. Its size is bounded,
+//! however long a run takes.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -9,11 +9,11 @@ use serde::Serialize;
 
 use super::Event;
 
-/// Moments of a run. When they are used up, two become one.
+/// Maximum number of intervals. When they are used up, pairs are merged.
 const MOST_MOMENTS: usize = 240;
-/// The first length of a moment.
+/// Initial length of an interval.
 const FIRST: Duration = Duration::from_millis(250);
-/// Stages and tasks that are kept.
+/// Maximum number of stages and tasks to keep.
 const MOST_NAMED: usize = 100;
 
 /// Records events.
@@ -30,37 +30,37 @@ struct Recording {
     tasks: Vec<Span>,
 }
 
-/// Something that took time.
+/// A stage or a task.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) struct Span {
     /// What it was.
     pub(crate) name: String,
-    /// How long it took.
+    /// Duration.
     pub(crate) seconds: f64,
-    /// Bytes that it moved.
+    /// Bytes moved.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) bytes: Option<u64>,
 }
 
-/// What was recorded.
+/// The recorded timeline.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) struct Recorded {
-    /// The whole run so far.
+    /// Duration of the run so far.
     pub(crate) seconds: f64,
-    /// The length of a moment.
+    /// Length of an interval.
     pub(crate) moment_seconds: f64,
-    /// Bytes that were moved in each moment.
+    /// Bytes moved in each interval.
     pub(crate) moved: Vec<u64>,
-    /// Stages in their order.
+    /// Stages in order.
     pub(crate) stages: Vec<Span>,
     /// The longest tasks, longest first.
     pub(crate) tasks: Vec<Span>,
 }
 
 impl Timeline {
-    /// Begins now.
+    /// Starts now.
     pub(crate) fn begin() -> Timeline {
         Timeline {
             began: Instant::now(),
@@ -74,7 +74,7 @@ impl Timeline {
         }
     }
 
-    /// Notes an event.
+    /// Records an event.
     pub(crate) fn note(&self, event: &Event<'_>) {
         self.note_at(event, self.began.elapsed());
     }
@@ -99,7 +99,7 @@ impl Timeline {
         }
     }
 
-    /// What was recorded until now.
+    /// What has been recorded so far.
     pub(crate) fn recorded(&self) -> Recorded {
         self.recorded_at(self.began.elapsed())
     }

@@ -11,7 +11,7 @@ use crate::endpoint::Endpoint;
 use crate::exit::Exit;
 use crate::jobs::baseline::migrations::{self, Wanted};
 
-/// Which migrations, and what is known of them.
+/// Which migrations to consider, and how.
 #[derive(Debug, Args)]
 struct FilesArgs {
     /// Folder with the migration files (*.sql)

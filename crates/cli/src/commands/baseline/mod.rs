@@ -1,4 +1,4 @@
-//! `dbhaul baseline`: a declared schema, captured, checked, and reached by migrations.
+//! `dbhaul baseline`: capture and check a declared schema, and run the migrations that lead to it.
 
 mod capture;
 mod check;
@@ -25,7 +25,7 @@ pub(crate) struct BaselineArgs {
     command: BaselineCommand,
 }
 
-// A doc comment on a variant would replace the help of its struct, so there is none.
+// No doc comments on the variants: they would replace the help of the structs.
 #[derive(Debug, Subcommand)]
 enum BaselineCommand {
     Capture(capture::CaptureArgs),

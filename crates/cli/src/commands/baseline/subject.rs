@@ -1,4 +1,4 @@
-//! Which schema a command is about: a live database's, or the one stored in a snapshot.
+//! Which schema a command works on: that of a live database, or the one stored in a snapshot.
 
 use clap::Args;
 
@@ -10,7 +10,7 @@ use crate::exit;
 use crate::jobs::baseline::Subject;
 use crate::jobs::find::{self, Ask};
 
-/// The schema that is looked at.
+/// The schema to work on.
 #[derive(Debug, Args)]
 pub(super) struct SubjectArgs {
     /// Live database; same as --to
@@ -30,7 +30,7 @@ pub(super) struct SubjectArgs {
 }
 
 impl SubjectArgs {
-    /// Opens what is meant, as far as it must be open.
+    /// Opens the database or the repository.
     pub(super) async fn subject(&self, context: &Context) -> anyhow::Result<Subject> {
         match (self.url.as_ref().or(self.to.as_ref()), &self.snapshot) {
             (Some(url), _) => Ok(Subject::Live(Box::new(Endpoint::from_url("target", url, None, context)?))),

@@ -12,21 +12,21 @@ use crate::exit;
 use crate::report::baseline::migrations::{ApplyReport, PlanReport};
 use crate::ui::Progress;
 
-/// Which migrations, and what is known of them.
+/// Which migrations to consider, and how.
 pub(crate) struct Wanted {
-    /// The folder with the files.
+    /// Folder with the migration files.
     pub(crate) folder: PathBuf,
-    /// The baseline's file.
+    /// Baseline file.
     pub(crate) baseline: Option<PathBuf>,
-    /// The environment whose part of the baseline applies.
+    /// Environment whose part of the baseline applies.
     pub(crate) environment: Option<String>,
-    /// Migrations to run whatever the schema shows.
+    /// Migrations to run regardless of the schema.
     pub(crate) run: Vec<String>,
-    /// Migrations to leave out.
+    /// Migrations to skip.
     pub(crate) skip: Vec<String>,
 }
 
-/// Works out what is to be done.
+/// Plans which migrations to run.
 pub(crate) async fn plan(subject: &Subject, wanted: &Wanted) -> anyhow::Result<PlanReport> {
     let (scripts, baseline) = wanted.read()?;
     let (of, catalog) = subject.catalog(&Filter::default()).await?;
@@ -38,7 +38,7 @@ pub(crate) async fn plan(subject: &Subject, wanted: &Wanted) -> anyhow::Result<P
     Ok(PlanReport { of, folder: wanted.folder.display().to_string(), plan })
 }
 
-/// Does it, and checks the baseline afterwards.
+/// Runs the plan, then checks the baseline.
 pub(crate) async fn apply(
     endpoint: &Endpoint,
     wanted: &Wanted,
@@ -71,7 +71,7 @@ pub(crate) async fn apply(
 }
 
 impl Wanted {
-    /// The files and the baseline: what is wrong with them is told before a server is asked.
+    /// Reads the files and the baseline, so that errors in them show before a server is contacted.
     fn read(&self) -> anyhow::Result<(Vec<Script>, Option<Baseline>)> {
         let baseline = self.baseline.as_deref().map(read).transpose()?;
         Ok((scripts(&self.folder)?, baseline))
@@ -91,7 +91,7 @@ impl Wanted {
     }
 }
 
-/// The folder's `.sql` files. Those that undo another (`x.down.sql`) are not migrations.
+/// The folder's `.sql` files. Down migrations (`x.down.sql`) are left out.
 fn scripts(folder: &Path) -> anyhow::Result<Vec<Script>> {
     let failed = |e: std::io::Error| {
         exit::usage(format!("cannot read the folder of migrations {}: {e}", folder.display()))
@@ -124,7 +124,7 @@ fn scripts(folder: &Path) -> anyhow::Result<Vec<Script>> {
     Ok(scripts)
 }
 
-/// The schemas in which the role that connects looks for names, as its migrations will.
+/// The `search_path` of the connecting role, which the migrations will use.
 async fn search_path(endpoint: &Endpoint) -> anyhow::Result<Vec<String>> {
     let Connection::Postgres(options) = &endpoint.connection else { return Ok(Vec::new()) };
     let session = pgmove::connect(options).await?;

@@ -1,4 +1,4 @@
-//! The schema baseline as a check of its own, and as the gate of backups, restores and migrations.
+//! Baseline checks, as a command and as part of backups, restores and migrations.
 
 pub(crate) mod migrations;
 
@@ -16,23 +16,23 @@ use crate::jobs::parts::{read_catalog, source_for};
 use crate::report::baseline::{BaselineReport, CaptureReport};
 use crate::ui::Progress;
 
-/// The schema that a command is about.
+/// The schema to work on.
 pub(crate) enum Subject {
-    /// That of a live database.
+    /// Of a live database.
     Live(Box<Endpoint>),
-    /// One that is stored in a snapshot.
+    /// Stored in a snapshot.
     Stored {
-        /// Where the snapshot is.
+        /// Repository with the snapshot.
         repository: Box<Repository>,
-        /// Its id.
+        /// Id of the snapshot.
         snapshot: repository::SnapshotId,
-        /// Which of its sources, if it has several.
+        /// Source of the snapshot, if it has several.
         source: Option<String>,
     },
 }
 
 impl Subject {
-    /// What it is, in words, and its catalog.
+    /// A description of the subject, and its catalog.
     pub(crate) async fn catalog(&self, filter: &Filter) -> anyhow::Result<(String, Catalog)> {
         match self {
             Subject::Live(endpoint) => live_catalog(endpoint, filter).await,
@@ -53,7 +53,7 @@ pub(crate) async fn check(
     file: &Path,
     environment: Option<&str>,
 ) -> anyhow::Result<BaselineReport> {
-    // A baseline that cannot be used is told before any server is asked.
+    // Read first, so that errors in the baseline show before a server is contacted.
     let baseline = read(file)?;
     let (of, catalog) = subject.catalog(&Filter::default()).await?;
     let verdict = judge(&baseline, file, &Observed::from_catalog(&catalog), environment)?;
@@ -67,7 +67,7 @@ pub(crate) async fn capture(subject: &Subject, filter: &Filter) -> anyhow::Resul
     Ok(CaptureReport { of, text })
 }
 
-/// A backup's gate: the verdict is recorded and a failed one is told, but the backup is taken all the same.
+/// Checks a source during a backup: the outcome is recorded and a failure is reported, but the backup is taken.
 pub(crate) fn verdict_for_source(
     endpoint: &Endpoint,
     catalog: &pgmove::Catalog,
@@ -90,7 +90,7 @@ pub(crate) fn verdict_for_source(
     Ok(Some(verdict))
 }
 
-/// Reads the baseline of a target before the target is filled: what is wrong with it is told while nothing is written.
+/// Reads the baseline of a target before anything is written, so that errors in it show first.
 pub(crate) fn ready(file: Option<&Path>, environment: Option<&str>) -> anyhow::Result<()> {
     match (file.map(|file| (file, read(file))), environment) {
         (Some((file, baseline)), Some(environment)) => {
@@ -101,7 +101,7 @@ pub(crate) fn ready(file: Option<&Path>, environment: Option<&str>) -> anyhow::R
     }
 }
 
-/// A target's gate, when the target has a baseline: read from the live server after it was filled.
+/// Checks a target that has a baseline, reading the live server after it was filled.
 pub(crate) async fn verdict_for_target(
     endpoint: &Endpoint,
     progress: &Progress,
@@ -124,7 +124,7 @@ async fn live_catalog(endpoint: &Endpoint, filter: &Filter) -> anyhow::Result<(S
     narrowed(session.server().to_string(), catalog, filter)
 }
 
-/// The part of a catalog that a filter means; one that names what is not there is a misspelling.
+/// The part of a catalog that a filter selects. A filter that matches nothing is a typing error.
 fn narrowed(of: String, catalog: Catalog, filter: &Filter) -> anyhow::Result<(String, Catalog)> {
     let unmatched = catalog.unmatched(filter);
     if !unmatched.is_empty() {
@@ -133,7 +133,7 @@ fn narrowed(of: String, catalog: Catalog, filter: &Filter) -> anyhow::Result<(St
     Ok((of, catalog.narrowed(filter)))
 }
 
-/// A baseline that cannot be used is named with its file.
+/// Adds the file name to errors in a baseline.
 fn judge(
     baseline: &Baseline,
     file: &Path,

@@ -10,10 +10,10 @@ use crate::report::doctor::{DoctorReport, Finding};
 use crate::report::status::age;
 use crate::ui::size;
 
-/// Less room than this is a failure, and less than ten times as much a warning.
+/// Less free space is a failure; less than ten times as much is a warning.
 const LEAST_ROOM: u64 = 256 << 20;
 
-/// The room on the disk of a folder.
+/// Free space on the disk of a folder.
 pub(super) fn space(subject: &str, folder: &Path, report: &mut DoctorReport) {
     let Ok(disk) = rustix::fs::statvfs(folder) else { return };
     let free = disk.f_bavail.saturating_mul(disk.f_frsize);

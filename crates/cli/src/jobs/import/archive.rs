@@ -1,18 +1,17 @@
-//! The data folder of a Redis server out of a tar archive, in a private temporary folder: an archive may name any path
-//! and any kind of file, of which only plain files below the folder are taken.
+//! Extracts the data folder of a Redis server from a tar archive into a private temporary folder. An archive may
+//! contain any path and file type; only regular files below the folder are extracted.
 
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Component, Path, PathBuf};
 
 use anyhow::Context as _;
 
-/// More than a server ever has in its folder.
+/// More than a data folder ever contains.
 const MOST_ENTRIES: usize = 10_000;
 
-/// Unpacks an archive and finds the data folder in it. It blocks.
+/// Unpacks an archive and finds the data folder in it. Blocking.
 ///
-/// # Errors
-/// The outer one where this host fails; the inner one says what the archive holds instead.
+/// # Errors The outer one if this host fails; the inner one says what the archive contains instead.
 pub(super) fn unpack(path: &Path, into: &Path) -> anyhow::Result<Result<PathBuf, String>> {
     let file = std::fs::File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
     let plain = flate2::read::MultiGzDecoder::new(std::io::BufReader::with_capacity(1 << 18, file));
@@ -68,7 +67,7 @@ fn cannot_write(path: &Path) -> String {
     format!("cannot write {}", path.display())
 }
 
-/// The path below the folder that a name in an archive means; nothing for one that leads out of it.
+/// The path of an archive member below the folder; `None` for one outside it.
 fn inside(named: &Path) -> Option<PathBuf> {
     named
         .components()
@@ -80,7 +79,7 @@ fn inside(named: &Path) -> Option<PathBuf> {
         .collect()
 }
 
-/// The nearest folder with what a server loads.
+/// The nearest folder with files that a server loads.
 fn data_folder(root: &Path) -> Option<PathBuf> {
     let mut level = vec![root.to_owned()];
     while !level.is_empty() {

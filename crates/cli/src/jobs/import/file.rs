@@ -1,5 +1,5 @@
-//! One file of an old backup script, read once before anything is stored: its sum, whether its compression is intact, and
-//! whether the dump in it was written to its end.
+//! Reads one file of an earlier backup script before anything is stored: verifies its checksum, its compression, and
+//! that the dump is complete.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -7,26 +7,26 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use sha2::{Digest as _, Sha256};
 
-/// As `sha256sum` writes a line; a file of sums is small.
+/// A checksum file as written by `sha256sum` is small.
 const LARGEST_SUM_FILE: u64 = 64 << 10;
-/// pg_dump ends a script with this, behind which stand a few empty lines and comments.
+/// The last line of a pg_dump script; only empty lines and comments follow.
 const LAST_LINE: &[u8] = b"PostgreSQL database dump complete";
-/// How much of the end is looked through for it.
+/// How many bytes at the end are searched for it.
 const TAIL: usize = 4 << 10;
-/// pg_dump names the server's version here.
+/// pg_dump writes the server's version here.
 const VERSION_LINE: &str = "-- Dumped from database version ";
 
-/// What a backup file holds, by its name.
+/// Content of a backup file, according to its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Content {
-    /// A script of pg_dump.
+    /// A pg_dump script.
     Sql,
     /// The data folder of a Redis server.
     RedisFolder,
 }
 
 impl Content {
-    /// Of a file with this name; nothing for one that is no backup.
+    /// The content of a file with this name; `None` if it is not a backup.
     pub(super) fn of(name: &str) -> Option<Content> {
         if name.ends_with(".sql.gz") {
             Some(Content::Sql)
@@ -41,24 +41,24 @@ impl Content {
 /// What is wrong with a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Fault {
-    /// Nothing shows that it is whole.
+    /// Nothing proves that it is complete.
     Suspect(String),
-    /// It is not what it was when it was written.
+    /// It is not as it was written.
     Damaged(String),
 }
 
-/// A file that is what it was.
+/// An intact file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Sound {
-    /// Of its bytes as they lie there, hexadecimal.
+    /// Checksum of the file, hexadecimal.
     pub(super) sha256: String,
-    /// Bytes that its compression holds.
+    /// Size after decompression.
     pub(super) plain_bytes: u64,
-    /// The version of the server that a script says it was dumped from.
+    /// Server version that a script says it was dumped from.
     pub(super) dumped_from: Option<String>,
 }
 
-/// Reads a file to its end. It blocks.
+/// Reads a file to its end. Blocking.
 pub(super) fn examine(path: &Path, content: Content) -> anyhow::Result<Result<Sound, Fault>> {
     let expected = match sum(path)? {
         Ok(sum) => sum,
@@ -68,7 +68,7 @@ pub(super) fn examine(path: &Path, content: Content) -> anyhow::Result<Result<So
     let mut hashed = Hashed { file, hash: Sha256::new(), failed: None };
     let decoded =
         decode(flate2::read::MultiGzDecoder::new(std::io::BufReader::with_capacity(1 << 18, &mut hashed)));
-    // The sum is of the whole file, also of what the decoder did not reach.
+    // The checksum covers the whole file, including bytes after the compressed stream.
     std::io::copy(&mut hashed, &mut std::io::sink())
         .with_context(|| format!("cannot read {}", path.display()))?;
     if let Some(error) = hashed.failed {
@@ -96,14 +96,14 @@ pub(super) fn examine(path: &Path, content: Content) -> anyhow::Result<Result<So
     Ok(Ok(Sound { sha256, plain_bytes: decoded.bytes, dumped_from }))
 }
 
-/// Where the sum of a file is.
+/// Path of a file's checksum.
 pub(super) fn sum_file(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(".sha256");
     PathBuf::from(name)
 }
 
-/// The sum that was written beside a file.
+/// The checksum stored beside a file.
 fn sum(path: &Path) -> anyhow::Result<Result<String, Fault>> {
     let beside = sum_file(path);
     let mut text = String::new();
@@ -127,7 +127,7 @@ fn sum(path: &Path) -> anyhow::Result<Result<String, Fault>> {
         .ok_or_else(|| Fault::Suspect(format!("{} has no SHA-256 of this file", beside.display()))))
 }
 
-/// The sum that a list states of a file: `HEX  NAME`, where the name may have a folder before it, or a sum alone.
+/// The checksum of a file in a checksum list: `HEX  NAME`, where the name may have a folder, or a checksum alone.
 fn stated(list: &str, name: &str) -> Option<String> {
     let sums = list.lines().filter_map(|line| {
         let line = line.trim_end().trim_start_matches('\\');
@@ -144,7 +144,7 @@ fn stated(list: &str, name: &str) -> Option<String> {
     }
 }
 
-/// What came out of the compression.
+/// Result of the decompression.
 struct Decoded {
     bytes: u64,
     head: Vec<u8>,
@@ -186,7 +186,7 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// A file whose bytes are hashed as they are read. An error of the file itself must not pass for one of the compression.
+/// A file whose bytes are hashed as they are read. I/O errors are kept apart from decompression errors.
 struct Hashed {
     file: std::fs::File,
     hash: Sha256,

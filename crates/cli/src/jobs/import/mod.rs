@@ -1,8 +1,9 @@
-//! import = files of earlier backup scripts -> snapshots dated by their names, so that retention sees one history.
+//! Import: turns files of earlier backup scripts into snapshots, dated by their names so that retention sees one
+//! history.
 //!
-//! A script of pg_dump is stored byte for byte, as a source of its own kind which is kept and checked, and not restored.
-//! The data folder of a Redis server is read like any other, and gives a snapshot that restores. Nothing of a file that
-//! is not proven whole is stored.
+//! A pg_dump script is stored byte for byte, as a source of a kind of its own, which is kept and checked but not
+//! restored. The data folder of a Redis server becomes a snapshot that can be restored. Nothing is stored of a file
+//! that is not proven intact.
 
 mod archive;
 mod file;
@@ -23,27 +24,27 @@ use crate::jobs::{series, temporary};
 use crate::report::import::{Fate, ImportReport, ImportedFile};
 use crate::ui::Progress;
 
-/// What is imported, and as what.
+/// Settings of an import.
 pub(crate) struct Import<'a> {
-    /// Where to.
+    /// Repository to write to.
     pub(crate) repository: &'a Repository,
-    /// The series.
+    /// Job id, which is the series.
     pub(crate) job: &'a str,
-    /// Files, and folders of them.
+    /// Files, and folders with files.
     pub(crate) paths: &'a [PathBuf],
-    /// The source that a dump of PostgreSQL belongs to.
+    /// Source that PostgreSQL dumps belong to.
     pub(crate) postgres: &'a str,
-    /// The source that a data folder of Redis belongs to.
+    /// Source that Redis data folders belong to.
     pub(crate) redis: &'a str,
-    /// The zone of the dates in names.
+    /// Time zone of the dates in file names.
     pub(crate) zone: chrono_tz::Tz,
     /// Store nothing.
     pub(crate) dry_run: bool,
-    /// Shows what goes on.
+    /// Progress display.
     pub(crate) progress: &'a Progress,
 }
 
-/// Imports every file, one after the other. What becomes of one says nothing of the others.
+/// Imports the files one by one. A file that fails does not stop the others.
 pub(crate) async fn run(import: &Import<'_>) -> anyhow::Result<ImportReport> {
     let Found { files, ignored } = collect(import.paths)?;
     if files.is_empty() {
@@ -69,16 +70,16 @@ pub(crate) async fn run(import: &Import<'_>) -> anyhow::Result<ImportReport> {
     Ok(report)
 }
 
-/// What lies at the paths of an import.
+/// What was found at the paths of an import.
 #[derive(Default)]
 struct Found {
-    /// Backups.
+    /// Backup files.
     files: Vec<(PathBuf, Content)>,
-    /// What else lies in the folders.
+    /// Other files in the folders.
     ignored: Vec<PathBuf>,
 }
 
-/// Looks through files and folders, in the order of their names.
+/// Lists files and folders, sorted by name.
 fn collect(paths: &[PathBuf]) -> anyhow::Result<Found> {
     let mut found = Found::default();
     for path in paths {
@@ -110,7 +111,7 @@ fn walk(folder: &Path, found: &mut Found) -> anyhow::Result<()> {
         if kind.is_dir() {
             walk(&path, found)?;
         } else if path.extension().is_some_and(|extension| extension == "sha256") {
-            // Read with the file that it belongs to.
+            // Read together with the file that it belongs to.
         } else if let Some(content) = content(&path).filter(|_| kind.is_file()) {
             found.files.push((path, content));
         } else {
@@ -161,7 +162,7 @@ async fn one(
         Content::Sql => import.postgres,
         Content::RedisFolder => import.redis,
     };
-    // An archive is looked into also where nothing is stored: it may hold no data of Redis.
+    // An archive is unpacked in a dry run too: it may contain no Redis data.
     let unpacked = match content {
         Content::Sql => None,
         Content::RedisFolder => {
@@ -201,7 +202,7 @@ async fn one(
     Ok((Some(taken_at), Fate::Imported { snapshot: id, stored_bytes: manifest.stats.stored_bytes }))
 }
 
-/// Whether a snapshot was imported from this very file.
+/// Whether a snapshot was imported from exactly this file.
 fn holds(repository: &Repository, header: &SnapshotHeader, identity: &str) -> bool {
     let stored = repository.identity_as_stored(identity);
     let mut identities = header.contents.iter().flatten().filter_map(|content| content.identity.as_ref());

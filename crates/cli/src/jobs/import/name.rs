@@ -1,13 +1,14 @@
-//! The moment that the name of a backup file states: scripts put the date there, and nowhere else that survives a copy.
+//! The time in the name of a backup file. Scripts put the date there, and it survives a copy, unlike the modification
+//! time.
 
 use chrono::{DateTime, NaiveDate, NaiveDateTime, NaiveTime, TimeZone as _, Utc};
 
-/// When the file of this name was made. Names are read as `20261123`, `20261123_030500`, `2026-11-23_03-05-00`,
-/// `20261123T030500Z` and the like, in this zone unless they end with `Z`; without a time of day, its beginning.
+/// The time in a file name, such as `20261123`, `20261123_030500`, `2026-11-23_03-05-00` or `20261123T030500Z`, in
+/// this zone unless it ends with `Z`. Without a time of day, the beginning of the day.
 pub(super) fn date(name: &str, zone: chrono_tz::Tz) -> Option<DateTime<Utc>> {
     let bytes = name.as_bytes();
     (0..bytes.len()).find_map(|at| {
-        // A date begins where a number does.
+        // A date starts at the beginning of a number.
         let begins = at == 0 || !bytes.get(at - 1).is_some_and(u8::is_ascii_digit);
         let (moment, utc) = begins.then(|| moment(bytes.get(at..)?)).flatten()?;
         match utc {
@@ -32,7 +33,7 @@ fn moment(text: &[u8]) -> Option<(NaiveDateTime, bool)> {
         return None;
     }
     let day = digits(&mut rest, 2)?;
-    // A longer number is no date.
+    // A longer number is not a date.
     if rest.first().is_some_and(u8::is_ascii_digit) && !dashed {
         return match time(&mut rest) {
             Some(time) => Some((at(year, month, day, time)?, separator(&mut rest, b"Z"))),
@@ -49,12 +50,12 @@ fn moment(text: &[u8]) -> Option<(NaiveDateTime, bool)> {
 }
 
 fn at(year: u32, month: u32, day: u32, time: NaiveTime) -> Option<NaiveDateTime> {
-    // Other numbers of eight digits are no dates.
+    // Other numbers of eight digits are not dates.
     (1990..2200).contains(&year).then_some(())?;
     Some(NaiveDate::from_ymd_opt(year.try_into().ok()?, month, day)?.and_time(time))
 }
 
-/// `HHMM` or `HHMMSS`, with or without something between.
+/// `HHMM` or `HHMMSS`, with or without separators.
 fn time(rest: &mut &[u8]) -> Option<NaiveTime> {
     let mut read = *rest;
     let hour = digits(&mut read, 2)?;

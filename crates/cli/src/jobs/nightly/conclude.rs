@@ -1,4 +1,4 @@
-//! What follows on a run, however it went: the record of it, metrics, notices. Nothing here fails the run.
+//! What follows a run, whatever its outcome: the run state, metrics, notices. Nothing here fails the run.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -15,7 +15,7 @@ use crate::metrics;
 use crate::notify::{DRAIN, Limits, Notice, Notifier};
 use crate::report::status::StatusReport;
 
-/// How long a run that is being stopped waits for its notices.
+/// How long a run stopped by a signal waits for its notices.
 const DRAIN_WHEN_STOPPED: Duration = Duration::from_secs(10);
 
 pub(super) async fn run(
@@ -62,7 +62,7 @@ pub(super) async fn run(
         context.config.nightly.stale_after.0.num_seconds() as f64,
         status.as_ref(),
     );
-    // Before the notices, which may take a while.
+    // Saved before the notices, which may take a while.
     save(nightly, paths, state);
     textfile(nightly, paths, state);
 
@@ -91,7 +91,7 @@ pub(super) async fn run(
     }
 }
 
-/// Notes how the run went.
+/// Records the outcome of the run.
 fn record(step: Step, state: &mut State, night: &Night) {
     let report = &night.report;
     let run = LastRun {
@@ -113,7 +113,7 @@ fn record(step: Step, state: &mut State, night: &Night) {
     }
 }
 
-/// What the run is worth telling for.
+/// The events that the run is notified for.
 fn occasions(
     nightly: &Nightly<'_>,
     state: &State,
@@ -133,7 +133,7 @@ fn occasions(
             let old = status.sources.iter().filter(|source| source.stale || source.taken_at.is_none());
             old.map(|source| (source.name.clone(), source.taken_at)).collect()
         }
-        // The repository cannot be asked: what this host wrote down is all there is.
+        // Without access to the repository, the state of this host is all there is.
         None => remembered_stale(nightly, state),
     };
     if !report.stale.is_empty() {
@@ -162,7 +162,7 @@ fn save(nightly: &Nightly<'_>, paths: &Paths, state: &State) {
     }
 }
 
-/// Writes the textfile for all jobs of the state folder: the exporter wants each metric's help once.
+/// Writes the textfile for all jobs in the state folder: the exporter accepts the help of each metric only once.
 fn textfile(nightly: &Nightly<'_>, paths: &Paths, state: &State) {
     let Some(configured) = &nightly.context.config.metrics.textfile else { return };
     let path = metrics::path(&nightly.context.config.folder.join(configured));
@@ -175,7 +175,7 @@ fn textfile(nightly: &Nightly<'_>, paths: &Paths, state: &State) {
     }
 }
 
-/// The records of other jobs in the state folder.
+/// State files of other jobs in the state folder.
 fn others(folder: &Path, own: &Path) -> Vec<std::path::PathBuf> {
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
     let mut found: Vec<_> = entries

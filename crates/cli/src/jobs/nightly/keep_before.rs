@@ -1,4 +1,5 @@
-//! What a suspicious snapshot calls for: the snapshot that still held what is gone must not be thinned out, by no host.
+//! Protects the snapshots before a suspicious one, which still contain the missing data: they are pinned in the
+//! repository, so that retention on any host keeps them.
 
 use std::collections::BTreeMap;
 
@@ -10,25 +11,25 @@ use crate::jobs::nightly::state::Counted;
 use crate::jobs::{record, series};
 use crate::ui::Progress;
 
-/// A snapshot just taken, held against those before it.
+/// A new snapshot, to compare with those before it.
 pub(crate) struct Comparison<'a> {
-    /// Where it is.
+    /// Repository with the snapshots.
     pub(crate) repository: &'a Repository,
-    /// Its job.
+    /// Job of the snapshot.
     pub(crate) job: &'a str,
-    /// Its id.
+    /// Id of the snapshot.
     pub(crate) snapshot: &'a str,
-    /// What it holds.
+    /// Its counts.
     pub(crate) now: &'a BTreeMap<String, SourceCounts>,
-    /// What this host remembers of the snapshot before it, for where its manifest is encrypted.
+    /// This host's record of the previous snapshot, for encrypted manifests.
     pub(crate) remembered: &'a Counted,
-    /// What may shrink.
+    /// Limits of what may shrink.
     pub(crate) limits: Limits<'a>,
-    /// Shows what goes on.
+    /// Progress display.
     pub(crate) progress: &'a Progress,
 }
 
-/// What the comparison found, and which snapshots it pinned.
+/// Result of the comparison, and the snapshots that were pinned.
 #[derive(Debug, Default)]
 pub(crate) struct Findings {
     pub(crate) suspicions: Vec<Suspicion>,
@@ -36,8 +37,8 @@ pub(crate) struct Findings {
 }
 
 impl Comparison<'_> {
-    /// Compares, notes the finding on the snapshot, and pins the newest snapshots before it that are not suspicious
-    /// themselves. A pin that a user took away is not set again.
+    /// Compares, attests the finding on the snapshot, and pins the newest earlier snapshots that are not suspicious
+    /// themselves. A pin that a user removed is not set again.
     pub(crate) async fn run(&self, now: DateTime<Utc>) -> anyhow::Result<Findings> {
         let headers = self.repository.headers().await?.headers;
         let before: Vec<&SnapshotHeader> = headers
@@ -69,7 +70,7 @@ impl Comparison<'_> {
             findings.suspicions.extend(plausibility::suspicions(source, held.as_ref(), counts, self.limits));
         }
         let passed = findings.suspicions.is_empty();
-        // Before the finding is noted: a run that dies between the two must not leave a doubt without its pin.
+        // Pin before attesting: a run that dies in between must not leave a suspicion without its pin.
         if !passed {
             findings.pinned = self.keep(&findings.suspicions, &before, now).await?;
         }

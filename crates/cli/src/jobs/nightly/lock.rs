@@ -1,5 +1,5 @@
-//! One run of a job at a time on this host: an advisory lock on a file, which the kernel releases when its holder ends,
-//! however that ends.
+//! One run of a job at a time per host: an advisory lock on a file, which the kernel releases when the process ends,
+//! for whatever reason.
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{Read as _, Seek as _, Write as _};
@@ -14,24 +14,24 @@ use rustix::fs::{FlockOperation, flock};
 use crate::exit;
 use crate::failure;
 
-/// How often a lock is tried again that another run holds.
+/// Interval between attempts to take a lock that another run holds.
 const RETRY: Duration = Duration::from_millis(500);
-/// What is read of who holds it.
+/// Maximum bytes to read about the holder.
 const LONGEST_HOLDER: u64 = 500;
 
-/// Held until it is dropped.
+/// A lock, released on drop.
 #[derive(Debug)]
 pub(crate) struct Lock {
     _file: File,
 }
 
-/// Creates a folder that only its owner may look into, with those above it.
+/// Creates a folder, with its parents, that only its owner can access.
 pub(crate) fn private_folder(folder: &Path) -> anyhow::Result<()> {
     let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
     made.with_context(|| format!("cannot create the state folder {}", folder.display()))
 }
 
-/// Takes the lock; waits for another run of the same job, but no longer than `wait`. `what` tells others what runs.
+/// Takes the lock. Waits up to `wait` for another run of the same job. `what` tells other runs what is running.
 pub(crate) async fn acquire(
     path: &Path,
     job: &str,
@@ -60,7 +60,7 @@ pub(crate) async fn acquire(
         std::process::id(),
         now.to_rfc3339_opts(SecondsFormat::Secs, true)
     );
-    // Only for the words of another run: the lock itself is what counts.
+    // Information for other runs only; the lock itself is what counts.
     let _ = file.set_len(0).and_then(|()| file.rewind()).and_then(|()| file.write_all(holder.as_bytes()));
     Ok(Lock { _file: file })
 }
@@ -95,7 +95,7 @@ mod tests {
         let holder = format!("`dbhaul nightly`, process {}, since 2027-01-15T08:00:00Z", std::process::id());
         assert!(text.contains(&holder), "{text}");
         drop(first);
-        // A file left behind blocks no run: only the lock on it does.
+        // A file left behind does not block a run: only the lock on it does.
         take().await.unwrap();
     }
 }

@@ -1,8 +1,8 @@
-//! nightly = lock, backup, comparison with the snapshot before, retention, a sample check; then metrics and notices,
-//! however it went. Or, once a week, a rehearsal in the backup's place.
+//! Nightly: lock, backup, comparison with the previous snapshot, retention, sample check; then metrics and notices,
+//! whatever the outcome. With `--rehearse`, a rehearsal instead of the backup.
 //!
-//! The order is what makes it safe: nothing is removed before the new snapshot is complete and compared, and what it was
-//! compared with is pinned if it looks wrong.
+//! The order makes it safe: nothing is removed before the new snapshot is complete and compared, and if it looks
+//! wrong, the one it was compared with is pinned.
 
 mod conclude;
 mod keep_before;
@@ -35,9 +35,9 @@ use state::State;
 /// What a run does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Step {
-    /// Takes a backup.
+    /// Take a backup.
     Backup,
-    /// Rehearses the newest snapshot.
+    /// Rehearse the newest snapshot.
     Rehearse,
 }
 
@@ -54,23 +54,23 @@ impl Step {
 pub(crate) struct Nightly<'a> {
     /// Configuration, repository and progress.
     pub(crate) context: &'a Context,
-    /// What it does.
+    /// What to do.
     pub(crate) step: Step,
-    /// The sources; a configuration error of one is reported like any other failure.
+    /// The sources. A configuration error in one is reported like any other failure.
     pub(crate) sources: anyhow::Result<Vec<Endpoint>>,
-    /// The sources of the job.
+    /// All sources of the job.
     pub(crate) declared: Vec<Configured>,
-    /// The series of the job.
+    /// Series of the job.
     pub(crate) series: Series,
-    /// How long to wait for a table that another session locks.
+    /// Lock timeout.
     pub(crate) lock_wait: Option<Duration>,
-    /// Connections at a time.
+    /// Connections per source.
     pub(crate) jobs: usize,
     /// How long to wait for another run of the job.
     pub(crate) wait: Duration,
 }
 
-/// Where a host keeps what it remembers of a job.
+/// Paths of a job's state on this host.
 pub(crate) struct Paths {
     pub(crate) folder: PathBuf,
     pub(crate) state: PathBuf,
@@ -78,7 +78,7 @@ pub(crate) struct Paths {
 }
 
 impl Paths {
-    /// In this state folder.
+    /// Paths in this state folder.
     pub(crate) fn of(folder: &Path, job: &str) -> Paths {
         Paths {
             folder: folder.to_owned(),
@@ -88,7 +88,7 @@ impl Paths {
     }
 }
 
-/// What has been done so far; it outlives a run that is stopped.
+/// Progress of a run, kept even if the run is stopped.
 #[derive(Default)]
 struct Night {
     report: NightlyReport,
@@ -96,7 +96,7 @@ struct Night {
     counts: BTreeMap<String, SourceCounts>,
 }
 
-/// Runs once. The report says everything, also where the run failed: with it comes the error that ended it.
+/// Runs once. The report is complete even if the run failed; the error is returned beside it.
 pub(crate) async fn run(mut nightly: Nightly<'_>) -> anyhow::Result<(NightlyReport, Option<anyhow::Error>)> {
     let context = nightly.context;
     let job = context.config.job.id.clone();
@@ -142,7 +142,7 @@ async fn back_up(
 ) -> anyhow::Result<()> {
     let context = nightly.context;
     let (config, progress) = (&context.config, &context.progress);
-    // First, so that what is known of the job can be told even where its sources are misconfigured.
+    // Opened first, so that the job's status can be reported even if its sources are misconfigured.
     let repository = night.repository.insert(context.open_repository().await?);
     let sources = sources?;
     let taken = backup::run(Backup {
@@ -154,7 +154,7 @@ async fn back_up(
         tags: &std::collections::BTreeSet::new(),
         jobs: nightly.jobs,
         reading: ReadOptions { lock_wait: nightly.lock_wait, rate: config.job.rate_limit },
-        // Not before the snapshot has been compared.
+        // Retention waits until the snapshot has been compared.
         retention: None,
         progress,
     })
@@ -188,7 +188,7 @@ async fn back_up(
             false
         }
     };
-    // What fails stops deletion: a missing source, and a comparison that was not made.
+    // A missing source or comparison prevents deletion.
     if let Some(policy) = config.retention.as_ref().filter(|_| complete && compared) {
         match forget::run(repository, &config.job.id, policy, None, false, progress).await {
             Ok(applied) => report.retention = Some(applied),
@@ -197,7 +197,7 @@ async fn back_up(
     }
     if let Some(portion) = config.nightly.check_after.0 {
         let reading = match (repository.can_read(), portion) {
-            // A host that cannot decrypt still sees what is missing.
+            // A host that cannot decrypt can still find missing chunks.
             (false, _) => Reading::Nothing,
             (true, repository::Portion::BasisPoints(10_000)) => Reading::Everything,
             (true, portion) => Reading::Portion(portion),
@@ -225,12 +225,12 @@ async fn rehearse_newest(nightly: &Nightly<'_>, night: &mut Night) -> anyhow::Re
     Ok(())
 }
 
-/// The name of this host.
+/// Name of this host.
 pub(crate) fn host() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
-/// Seconds of a moment, for what has no fractions.
+/// Whole seconds between two times.
 fn seconds_since(from: DateTime<Utc>, to: DateTime<Utc>) -> i64 {
     (to - from).num_seconds()
 }

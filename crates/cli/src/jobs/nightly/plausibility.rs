@@ -1,4 +1,5 @@
-//! Does a snapshot look like the one before it? A backup of an emptied table is a good backup of the wrong thing.
+//! Compares a snapshot with the previous one. A backup of a table that was emptied by mistake is intact, and still
+//! wrong.
 
 use std::collections::BTreeMap;
 
@@ -8,24 +9,24 @@ use serde::{Deserialize, Serialize};
 use crate::config::Kind;
 use crate::ui::count;
 
-/// What a source of a snapshot holds, counted.
+/// Counts of a source in a snapshot.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", default)]
 pub(crate) struct SourceCounts {
-    /// Rows by table, of PostgreSQL.
+    /// Rows by table (PostgreSQL).
     pub(crate) tables: BTreeMap<String, u64>,
-    /// Keys by database, of Redis.
+    /// Keys by database (Redis).
     pub(crate) databases: BTreeMap<String, u64>,
     /// Bytes of all parts.
     pub(crate) bytes: u64,
-    /// Rows or keys are known. Of an append-only file alone they are not.
+    /// Whether rows or keys are known. They are not for an append-only file alone.
     pub(crate) counted: bool,
-    /// What the schema baseline said, where there is one.
+    /// Result of the schema baseline check, if there is one.
     pub(crate) baseline_passed: Option<bool>,
 }
 
 impl SourceCounts {
-    /// Counts what a manifest says of a source.
+    /// The counts in a manifest's record of a source.
     pub(crate) fn of(source: &SourceRecord) -> SourceCounts {
         let details = &source.details;
         let number =
@@ -47,7 +48,7 @@ impl SourceCounts {
         SourceCounts {
             counted: match source.kind == Kind::Postgres.as_str() {
                 true => tables.is_some(),
-                // Commands that follow on the base of an append-only file are not counted.
+                // Commands after the base of an append-only file are not counted.
                 false => databases.is_some() && details.get("folder").is_none(),
             },
             tables: tables.unwrap_or_default(),
@@ -57,12 +58,12 @@ impl SourceCounts {
         }
     }
 
-    /// All rows.
+    /// Total rows.
     pub(crate) fn rows(&self) -> u64 {
         self.tables.values().sum()
     }
 
-    /// All keys.
+    /// Total keys.
     pub(crate) fn keys(&self) -> u64 {
         self.databases.values().sum()
     }
@@ -79,22 +80,22 @@ impl SourceCounts {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) struct Suspicion {
-    /// Of which source.
+    /// The source.
     pub(crate) source: String,
-    /// In a sentence.
+    /// The reason, as one sentence.
     pub(crate) reason: String,
 }
 
-/// What may shrink, and how far.
+/// Limits of what may shrink, and by how much.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Limits<'a> {
-    /// The share by which a table or a database may shrink; nothing where that is not looked at.
+    /// Fraction by which a table or a database may shrink; `None` to allow any.
     pub(crate) shrink: Option<f64>,
-    /// Patterns of tables that may.
+    /// Patterns of tables that may shrink.
     pub(crate) except: &'a [String],
 }
 
-/// Holds a source against what the snapshot before held of it.
+/// Compares a source with the same source in the previous snapshot.
 pub(crate) fn suspicions(
     source: &str,
     before: Option<&SourceCounts>,
@@ -140,14 +141,14 @@ pub(crate) fn suspicions(
     reasons.into_iter().map(|reason| Suspicion { source: source.to_owned(), reason }).collect()
 }
 
-/// Whether a pattern means a table, with or without its schema; `*` stands for any characters and `?` for one.
+/// Whether a pattern matches a table, with or without its schema; `*` matches any characters and `?` one.
 fn matches(pattern: &str, table: &str) -> bool {
     let bare = table.split_once('.').map(|(_, name)| name);
     glob(pattern.as_bytes(), table.as_bytes())
         || (!pattern.contains('.') && bare.is_some_and(|bare| glob(pattern.as_bytes(), bare.as_bytes())))
 }
 
-/// In time of the product of both lengths, whatever the pattern.
+/// Runs in the product of both lengths, whatever the pattern.
 fn glob(pattern: &[u8], text: &[u8]) -> bool {
     let (mut at, mut position) = (0, 0);
     let mut star: Option<(usize, usize)> = None;
@@ -226,7 +227,7 @@ mod tests {
         assert_eq!(said(Some(&keys(100)), &keys(1), &[]), ["database 0 shrank from 100 to 1 keys"]);
         let failed = SourceCounts { baseline_passed: Some(false), ..tables(&[("t", 1)]) };
         assert_eq!(said(Some(&failed), &failed, &[]), ["the schema does not meet its baseline"]);
-        // Of an append-only file nothing is counted, and nothing claimed.
+        // An append-only file is not counted, so nothing is concluded.
         let file = SourceCounts { bytes: 5, ..SourceCounts::default() };
         assert!(said(Some(&keys(100)), &file, &[]).is_empty());
     }

@@ -1,6 +1,5 @@
-//! What a host remembers of its runs: how the last one ended, who was told of what, what was counted, and the metrics.
-//! Everything that matters for restoring is in the repository; where this file is lost or damaged, the next run begins a
-//! new one.
+//! The run state of a host: outcome of the last run, delivered notices, counts, and metrics. Everything that matters
+//! for restoring is in the repository; if this file is lost or damaged, the next run starts a new one.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -14,10 +13,10 @@ use crate::exit;
 use crate::jobs::nightly::plausibility::SourceCounts;
 use crate::metrics::Sample;
 
-/// A larger file is not ours.
+/// A larger file is not a state file.
 const LARGEST: u64 = 64 << 20;
 
-/// How the last run ended.
+/// Outcome of the last run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) struct LastRun {
@@ -27,55 +26,55 @@ pub(crate) struct LastRun {
     pub(crate) seconds: f64,
     /// Its exit code.
     pub(crate) exit_code: u8,
-    /// What went wrong, in a sentence.
+    /// The error, as one sentence.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) message: Option<String>,
 }
 
-/// How the last sample check ended.
+/// Outcome of the last sample check.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) struct LastCheck {
     /// When.
     pub(crate) at: DateTime<Utc>,
-    /// Whether what was read was whole.
+    /// Whether the data that was read is intact.
     pub(crate) passed: bool,
 }
 
-/// The file.
+/// Content of the state file.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", default)]
 pub(crate) struct State {
-    /// The last run that took a backup.
+    /// The last backup run.
     pub(crate) backup: Option<LastRun>,
-    /// The last run that rehearsed.
+    /// The last rehearsal run.
     pub(crate) rehearsal: Option<LastRun>,
     /// The last sample check.
     pub(crate) check: Option<LastCheck>,
-    /// The last run of either kind did not end as it should.
+    /// The last run of either kind did not succeed.
     pub(crate) in_trouble: bool,
-    /// Size of the repository, when it was last summed up.
+    /// Size of the repository, as of the last run that computed it.
     pub(crate) stored_bytes: Option<u64>,
-    /// What the newest snapshot held, where its manifest cannot be read here.
+    /// Counts of the newest snapshot, if its manifest cannot be read here.
     pub(crate) counted: Counted,
-    /// When each notice was last delivered.
+    /// Time of the last delivery of each notice.
     pub(crate) told: BTreeMap<String, DateTime<Utc>>,
-    /// The metrics of the last run.
+    /// Metrics of the last run.
     pub(crate) samples: Vec<Sample>,
 }
 
-/// What a snapshot held.
+/// Counts of a snapshot.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", default)]
 pub(crate) struct Counted {
-    /// Which snapshot.
+    /// Id of the snapshot.
     pub(crate) snapshot: String,
-    /// Each source by name.
+    /// Counts by source.
     pub(crate) sources: BTreeMap<String, SourceCounts>,
 }
 
 impl State {
-    /// Reads the file; an empty state where there is none. With it the reason why a file could not be used.
+    /// Reads the file; an empty state if there is none. The second value is the reason why a file could not be used.
     pub(crate) fn read(path: &Path) -> (State, Option<String>) {
         let ignored = |why: String| {
             (
@@ -95,7 +94,7 @@ impl State {
         parsed.map_or_else(ignored, |state| (state, None))
     }
 
-    /// Replaces the file as a whole, so that a crash leaves the old or the new one.
+    /// Replaces the file atomically.
     pub(crate) fn write(&self, path: &Path) -> anyhow::Result<()> {
         let folder = path.parent().unwrap_or(Path::new("."));
         let mut file = tempfile::NamedTempFile::new_in(folder)?;
@@ -106,7 +105,7 @@ impl State {
     }
 }
 
-/// The state folder: the configured one, that of the systemd unit, or that of the user.
+/// The state folder: the configured one, that of the systemd unit, or the user's.
 pub(crate) fn folder(config: &Config, environment: &Secrets) -> anyhow::Result<PathBuf> {
     if let Some(folder) = &config.nightly.state_dir {
         return Ok(config.folder.join(folder));
@@ -121,7 +120,7 @@ pub(crate) fn folder(config: &Config, environment: &Secrets) -> anyhow::Result<P
     })
 }
 
-/// The name of a job as a name of a file: anything but letters, digits, `.`, `_` and `-` is written as `%XX`.
+/// A job id as a file name: everything but letters, digits, `.`, `_` and `-` is written as `%XX`.
 pub(crate) fn file_name(job: &str, extension: &str) -> String {
     let mut name = String::new();
     for (at, byte) in job.bytes().enumerate() {
@@ -152,7 +151,7 @@ mod tests {
             let (state, said) = State::read(&path);
             assert!(!state.in_trouble && said.unwrap().contains("is ignored"), "{damaged}");
         }
-        // A later version may have written more.
+        // A later version may have added keys.
         std::fs::write(&path, "{\"in-trouble\": true, \"more\": {}}").unwrap();
         assert!(State::read(&path).0.in_trouble);
     }

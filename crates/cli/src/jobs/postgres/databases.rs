@@ -1,13 +1,13 @@
-//! A source that means every database of its server, taken apart into one source for each.
+//! Expands a source that stands for every database of its server into one source per database.
 
 use crate::endpoint::{Connection, Endpoint};
 use crate::exit;
 
-/// A source, and why it cannot be read where its databases could not even be listed.
+/// A source, with the error if its databases could not be listed.
 pub(crate) type Listed = (Endpoint, Option<anyhow::Error>);
 
-/// Every source with its databases taken apart. A server that cannot be asked stays one source, with its error: the
-/// others are backed up all the same.
+/// Expands the sources. A server whose databases cannot be listed stays one source, with its error, so that the
+/// others are still backed up.
 pub(crate) async fn expand(sources: &[Endpoint]) -> Vec<Listed> {
     let mut found: Vec<Listed> = Vec::new();
     for source in sources {

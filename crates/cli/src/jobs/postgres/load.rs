@@ -1,5 +1,5 @@
-//! Filling a PostgreSQL target from any source of tables, and proving it. `restore` and `migrate` differ only in
-//! where the rows come from: that is [`Rows`].
+//! Fills a PostgreSQL target and verifies it. `restore` and `migrate` differ only in where the rows come from: see
+//! [`Rows`].
 
 use std::collections::{HashMap, VecDeque};
 
@@ -16,48 +16,48 @@ use crate::jobs::settings::TargetSettings;
 use crate::report::tables::{TableOutcome, ViewOutcome};
 use crate::ui::Progress;
 
-/// One stream of a table's rows, before it is opened.
+/// A stream of a table's rows, not yet opened.
 #[derive(Debug, Clone)]
 pub(crate) struct Piece {
-    /// Where it is found at its source: an index that only the source understands.
+    /// Index that identifies the stream at its source.
     pub(crate) at: usize,
-    /// The table it belongs to.
+    /// Table of the rows.
     pub(crate) table: pgmove::TableName,
-    /// About how many bytes it holds.
+    /// Approximate size in bytes.
     pub(crate) bytes: u64,
 }
 
-/// Who holds a lock that is waited for is named after so long.
+/// After this time, the sessions that block the run are named in a warning.
 const LOCK_PATIENCE: std::time::Duration = std::time::Duration::from_secs(10);
 
-/// A table gets its rows frozen from so many bytes on.
+/// Minimum size of a table to load it with `COPY FREEZE`.
 pub(crate) const FREEZE_FROM: u64 = 1 << 20;
 
-/// A table that is most of a database is loaded on several connections from so many bytes on.
+/// Minimum size of a table that dominates a database to load it on several connections.
 const SHARE_FROM: u64 = 16 << 20;
 
-/// How a stream is loaded.
+/// How to load a stream.
 #[derive(Debug, Clone, Copy)]
 enum Way {
-    /// On every connection that has nothing else to do.
+    /// On every idle connection.
     Shared,
-    /// All that its table gets: frozen.
+    /// The only stream of its table: with FREEZE.
     Whole,
-    /// One stream of several.
+    /// One of several streams of a table.
     Part,
 }
 
-/// What tables held when they were read back while others were loaded.
+/// Tables that were read back while others were loaded.
 pub(crate) type ReadBack = std::collections::BTreeMap<pgmove::TableName, pgmove::TableProof>;
 
 /// A stream of COPY text.
 pub(crate) type RowStream<'a> = BoxStream<'a, anyhow::Result<Bytes>>;
 
-/// Where rows come from.
+/// A source of rows.
 pub(crate) trait Rows: Sync {
-    /// Every piece of every table, biggest first.
+    /// Every piece of every table, largest first.
     fn pieces(&self) -> Vec<Piece>;
-    /// Which of these pieces is to be read before the others, where it matters: somebody waits for its table.
+    /// The piece to read next if another session waits for its table.
     fn urgent(&self, _pieces: &VecDeque<&Piece>) -> Option<usize> {
         None
     }
@@ -65,7 +65,7 @@ pub(crate) trait Rows: Sync {
     fn open<'a>(&'a self, piece: &'a Piece) -> BoxFuture<'a, anyhow::Result<RowStream<'a>>>;
 }
 
-/// Makes the global objects that the target's server lacks.
+/// Creates the global objects that the target's server lacks.
 pub(crate) async fn globals(
     options: &pgmove::ConnectOptions,
     globals: &pgmove::globals::Globals,
@@ -82,7 +82,7 @@ pub(crate) async fn globals(
     Ok(())
 }
 
-/// Opens a target and finds every conflict, before anything is written.
+/// Opens a target and finds every conflict before anything is written.
 pub(crate) async fn prepare(
     options: &pgmove::ConnectOptions,
     catalog: &pgmove::Catalog,
@@ -92,7 +92,7 @@ pub(crate) async fn prepare(
         pgmove::create_database(options, &catalog.database, &settings.postgres).await?;
         let prepared = connect_and_plan(options, catalog, settings).await;
         if prepared.is_err() {
-            // Nothing is in it yet; the next attempt shall find the name free.
+            // The database is still empty; drop it, so that the next attempt can create it again.
             pgmove::drop_created_database(options).await?;
         }
         return prepared;
@@ -115,8 +115,8 @@ async fn connect_and_plan(
     Ok((target, plan))
 }
 
-/// Schema, rows, indexes and constraints, in that order; rows and indexes on all connections at once. An error says that
-/// the target is incomplete.
+/// Creates the schema, loads rows, and creates indexes and constraints, in that order. Rows and indexes use all
+/// connections. After an error, the target is incomplete.
 pub(crate) async fn fill(
     target: &pgmove::Target,
     plan: &pgmove::RestorePlan,
@@ -130,7 +130,7 @@ pub(crate) async fn fill(
     let work = sections(target, plan, catalog, rows, settings, progress);
     told_who_is_in_the_way(work, watch).await.map_err(|error| {
         if exit::code_of(&error) == Exit::Refused {
-            // By a rule, before anything was written.
+            // Refused by a rule, before anything was written.
             return error;
         }
         failure::hint(
@@ -140,12 +140,12 @@ pub(crate) async fn fill(
     })
 }
 
-/// Does the work, and watches beside it.
+/// Runs the work together with the watcher, which reports sessions that block it.
 async fn told_who_is_in_the_way<T>(work: impl Future<Output = T>, watch: impl Future<Output = ()>) -> T {
     let (mut work, watch) = (std::pin::pin!(work), std::pin::pin!(watch));
     match futures::future::select(&mut work, watch).await {
         futures::future::Either::Left((done, _)) => done,
-        // Nobody can be named any more.
+        // The watcher has ended; nothing more can be reported.
         futures::future::Either::Right(((), _)) => work.await,
     }
 }
@@ -189,7 +189,7 @@ async fn sections(
             Some(1) if shares && piece.bytes >= SHARE_FROM && piece.bytes * settings.jobs as u64 >= total => {
                 Way::Shared
             }
-            // Emptying a table first takes longer than what it spares a small one.
+            // Truncating a small table first takes longer than FREEZE saves.
             Some(1) if piece.bytes >= FREEZE_FROM => Way::Whole,
             _ => Way::Part,
         };
@@ -221,7 +221,7 @@ async fn sections(
     Ok(outcome.read_back)
 }
 
-/// Loads one stream.
+/// Loads a stream.
 async fn load(
     target: &pgmove::Target,
     plan: &pgmove::RestorePlan,
@@ -243,7 +243,7 @@ async fn load(
     Ok(())
 }
 
-/// Where the time went, in a line.
+/// Time spent per phase, on one line.
 fn spent(spent: &pgmove::TimeSpent) -> String {
     let seconds = |time: std::time::Duration| format!("{:.1} s", time.as_secs_f64());
     format!(
@@ -258,7 +258,7 @@ fn spent(spent: &pgmove::TimeSpent) -> String {
     )
 }
 
-/// Reads the schema back, as far as it was to be made.
+/// Reads the schema back, except for parts that were not restored.
 pub(crate) async fn prove_schema(
     target: &pgmove::Target,
     plan: &pgmove::RestorePlan,
@@ -273,7 +273,7 @@ pub(crate) async fn prove_schema(
     Ok(Some(target.prove_schema(plan, catalog).await?))
 }
 
-/// Reads every table back that was not read yet, and holds each against what was expected.
+/// Reads back every table not read yet, and compares each with what was expected.
 pub(crate) async fn prove(
     target: &pgmove::Target,
     plan: &pgmove::RestorePlan,
@@ -282,7 +282,7 @@ pub(crate) async fn prove(
     settings: &TargetSettings,
     progress: &Progress,
 ) -> anyhow::Result<Vec<TableOutcome>> {
-    // Where partitions may take other rows than at the source, those of all of them together are the same.
+    // If rows may go to other partitions than at the source, only the totals over all partitions are equal.
     let expected = expected.iter().filter(|(table, _)| plan.takes(table));
     let expected = sum_by_table(expected.map(|(table, proof)| (plan.proven_as(table), proof)));
     let open = expected.iter().filter(|(table, _)| !read_back.contains_key(table));
@@ -294,7 +294,7 @@ pub(crate) async fn prove(
             }
             let task = progress.task(format!("verified {table}"), Some(expected.bytes), "rows");
             let found = match target.prove(plan, table).await {
-                // What became of it is among the failures already.
+                // The failure list already contains this error.
                 Err(pgmove::Error::Server { .. }) if !target.failures().is_empty() => {
                     pgmove::TableProof::default()
                 }
@@ -311,7 +311,7 @@ pub(crate) async fn prove(
     Ok(outcomes)
 }
 
-/// Reads back every materialized view that was filled, and holds it against what it held at the source.
+/// Reads back every materialized view that was refreshed, and compares it with the source.
 pub(crate) async fn prove_views(
     target: &pgmove::Target,
     plan: &pgmove::RestorePlan,
@@ -327,7 +327,7 @@ pub(crate) async fn prove_views(
         .map(|view| async move {
             let expected = expected.iter().find(|record| record.view == view).and_then(|record| record.proof);
             match target.prove_view(catalog, &view).await {
-                // What became of it is among the failures already.
+                // The failure list already contains this error.
                 Err(pgmove::Error::Server { .. }) if !target.failures().is_empty() => Ok(None),
                 found => anyhow::Ok(Some(ViewOutcome::new(&view, expected, found?))),
             }
@@ -340,7 +340,7 @@ pub(crate) async fn prove_views(
     Ok(outcomes)
 }
 
-/// Lets the target's own jobs run (policies of TimescaleDB), unless what they would work on is not what it was to be.
+/// Starts the target's jobs (TimescaleDB policies), unless the tables they work on failed verification.
 pub(crate) async fn start_jobs(
     target: &pgmove::Target,
     plan: &pgmove::RestorePlan,

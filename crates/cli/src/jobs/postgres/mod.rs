@@ -1,4 +1,4 @@
-//! PostgreSQL in the jobs: what a backup stores of it, and how a target is filled and proven.
+//! PostgreSQL in the jobs: what a backup stores, and how a target is filled and verified.
 
 pub(crate) mod databases;
 pub(crate) mod load;

@@ -1,8 +1,8 @@
-//! Going on with an interrupted restore or migration: which tables are whole already.
+//! Resumes an interrupted restore or migration: determines which tables are complete.
 //!
-//! Each table that the target holds is read back and held against the digest that it is to have: of the snapshot for a
-//! restore, and of a new snapshot of the source for a migration. So what the end result promises is the same as without
-//! the interruption: all of it is as of one moment.
+//! Each existing table of the target is read back and compared with the expected digest: that of the snapshot for a
+//! restore, that of a new snapshot of the source for a migration. So the result is as of one moment, as without the
+//! interruption.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,11 +13,11 @@ use crate::ui::Progress;
 use futures::future::BoxFuture;
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 
-/// Where the digests come from that tables are to have.
+/// Where the expected digests come from.
 pub(crate) trait Expected: Sync {
-    /// What they are of, for reports.
+    /// Name of the origin, for reports.
     fn of(&self) -> &'static str;
-    /// Rows and digest of a table by the name under which it is proven; nothing where it has no rows to come.
+    /// Rows and digest of a table, under the name that its proof uses; `None` if no rows belong to it.
     fn digest<'a>(
         &'a self,
         plan: &'a pgmove::RestorePlan,
@@ -25,7 +25,7 @@ pub(crate) trait Expected: Sync {
     ) -> BoxFuture<'a, anyhow::Result<Option<pgmove::TableProof>>>;
 }
 
-/// The proofs of a stored snapshot.
+/// The proofs in a stored snapshot.
 pub(crate) struct Known<'a>(pub(crate) &'a [(pgmove::TableName, pgmove::TableProof)]);
 
 impl Expected for Known<'_> {
@@ -44,7 +44,8 @@ impl Expected for Known<'_> {
     }
 }
 
-/// Settles which tables of the target stay. Nothing is written. Gives what the kept ones hold, and what to report.
+/// Decides which tables of the target are kept. Nothing is written. Returns the content of the kept ones, and the
+/// report.
 pub(crate) async fn settle(
     target: &pgmove::Target,
     plan: &mut pgmove::RestorePlan,
@@ -61,7 +62,7 @@ pub(crate) async fn settle(
         stream::iter(plan.resumable())
             .map(|table| async move {
                 let held = target.prove(plan, &table).await?;
-                // Rows that are not there need not be looked for at the source.
+                // If the target has no rows, the source need not be read.
                 let same = match held.rows {
                     0 => false,
                     _ => expected

@@ -1,8 +1,7 @@
-//! A PostgreSQL schema as two scripts for psql, stored beside the catalog.
+//! A PostgreSQL schema as two psql scripts, stored beside the catalog.
 //!
-//! dbhaul itself never reads them: it renders the catalog anew, for whatever version it restores into. They are for the
-//! day on which nobody has dbhaul: what stands before the rows, and what after, so that a snapshot can be restored with
-//! stock tools alone (docs/restore-by-hand.md).
+//! dbhaul never reads them: it renders the catalog again for the target version. They allow a restore with stock
+//! tools alone (docs/restore-by-hand.md): one script runs before the rows, one after them.
 
 use std::convert::Infallible;
 
@@ -12,7 +11,7 @@ use repository::{Part, PartHeader, SnapshotWriter};
 
 use crate::jobs::record::PART_SQL;
 
-/// Writes both scripts, for the version that the catalog was read from.
+/// Stores both scripts, for the version that the catalog was read from.
 pub(crate) async fn write(
     source: &str,
     catalog: &Catalog,
@@ -28,14 +27,14 @@ pub(crate) async fn write(
     Ok(parts)
 }
 
-/// What comes before the rows, and what after them. They are for one session: the second leans on settings of the first.
+/// The scripts to run before and after the rows, in one session: the second depends on settings of the first.
 fn scripts(catalog: &Catalog) -> anyhow::Result<(String, String)> {
     let version = catalog.server_version_num;
     let options = RenderOptions::default();
     let script = ddl::render(catalog, version, &options)?;
     let mut before = sql::header(catalog, version);
     for role in ddl::required_roles(catalog, &options).keys() {
-        // A comment ends with its line, and a name may hold a newline.
+        // A name may contain a newline, which would end the comment.
         before += &format!("-- the server must have the role {}\n", role.escape_debug());
     }
     before.extend(sql::section(&script.statements, Section::PreData));

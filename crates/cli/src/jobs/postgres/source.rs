@@ -1,4 +1,4 @@
-//! A PostgreSQL source that is read by a job.
+//! Reading a PostgreSQL source.
 
 use anyhow::Context as _;
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
@@ -7,12 +7,12 @@ use crate::exit;
 use crate::jobs::record::ViewRecord;
 use crate::ui::Progress;
 
-/// How a live source is read.
+/// How to read a live source.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct ReadOptions {
-    /// How long to wait for a table that another session locks.
+    /// Lock timeout.
     pub(crate) lock_wait: Option<std::time::Duration>,
-    /// Most bytes a second.
+    /// Maximum bytes per second.
     pub(crate) rate: Option<repository::Rate>,
 }
 
@@ -24,7 +24,7 @@ impl ReadOptions {
     }
 }
 
-/// Opens a database for reading, and refuses it when it holds what this version cannot carry.
+/// Opens a database for reading. Fails if it contains what this version cannot copy.
 pub(crate) async fn open_source(
     options: &pgmove::ConnectOptions,
     filter: &pgmove::Filter,
@@ -59,7 +59,7 @@ pub(crate) async fn open_source(
     Ok(source)
 }
 
-/// What every materialized view holds, in the source's snapshot.
+/// Digests of every materialized view, in the source's snapshot.
 pub(crate) async fn digest_views(source: &pgmove::Source, jobs: usize) -> anyhow::Result<Vec<ViewRecord>> {
     stream::iter(source.materialized_views())
         .map(|slice| async move {
@@ -71,7 +71,7 @@ pub(crate) async fn digest_views(source: &pgmove::Source, jobs: usize) -> anyhow
         .await
 }
 
-/// Adds the proofs of slices up to proofs of tables, by name.
+/// Adds up the proofs of slices to proofs of tables, by name.
 pub(crate) fn sum_by_table<'a>(
     proofs: impl Iterator<Item = (&'a pgmove::TableName, &'a pgmove::TableProof)>,
 ) -> Vec<(pgmove::TableName, pgmove::TableProof)> {

@@ -1,4 +1,4 @@
-//! The users of a Redis server: stored beside its keys, and made again behind them.
+//! Users of a Redis server: stored with the keys, and created after them.
 
 use anyhow::Context as _;
 use repository::{Part, PartHeader, Repository, SnapshotWriter, SourceRecord};
@@ -11,7 +11,7 @@ use crate::jobs::record::PART_ACCESS;
 use crate::report::restore::TargetOutcome;
 use crate::ui::Progress;
 
-/// Stores the users and settings of a source, where that is asked for.
+/// Stores the users and settings of a source, if requested.
 pub(crate) async fn store(
     source: &Endpoint,
     writer: &SnapshotWriter,
@@ -36,7 +36,7 @@ pub(crate) async fn store(
     Ok(Some(writer.write_part(header, once(serde_json::to_vec(&access)?)).await?))
 }
 
-/// What was stored with a source.
+/// The users and settings stored with a source.
 pub(crate) async fn stored(
     repository: &Repository,
     source: &SourceRecord,
@@ -50,14 +50,14 @@ pub(crate) async fn stored(
     read_json(repository, part).await
 }
 
-/// Users that were found to be acceptable to the target before anything was written there.
+/// Users that the target accepts, as checked before anything is written.
 pub(crate) struct Users<'a> {
     access: redisdump::Access,
     options: &'a redisdump::ConnectOptions,
 }
 
 impl<'a> Users<'a> {
-    /// Tries them, and changes nothing.
+    /// Checks them without changing anything.
     pub(crate) async fn tried(
         access: redisdump::Access,
         options: &'a redisdump::ConnectOptions,
@@ -66,7 +66,7 @@ impl<'a> Users<'a> {
         Ok(Users { access, options })
     }
 
-    /// Makes them: after the keys, so that no rule can stand in the way of those.
+    /// Creates them after the keys, so that no rule can prevent loading the keys.
     pub(crate) async fn make(self, outcome: &mut TargetOutcome) -> anyhow::Result<()> {
         let made = redisdump::apply_access(&self.access, self.options).await;
         outcome.access = Some(made.context("all keys are there; its users are not, or not all of them")?);

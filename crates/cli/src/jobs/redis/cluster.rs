@@ -1,4 +1,4 @@
-//! A Redis or Valkey Cluster as one source: a part for each of its masters, read as one RDB.
+//! A Redis or Valkey Cluster as one source: one part per master, read as one RDB.
 
 use std::time::Duration;
 
@@ -13,12 +13,12 @@ use crate::jobs::record::{PART_CLUSTER_RDB, PART_RDB, attributes};
 use crate::jobs::redis::load::RdbStream;
 use crate::ui::{Progress, count};
 
-/// How often a cluster is captured that changes meanwhile.
+/// Number of attempts to capture a cluster that changes meanwhile.
 const ATTEMPTS: u32 = 3;
-/// How long to wait for it to settle in between: a failover takes its node timeout and an election.
+/// How long to wait between attempts for the cluster to settle: a failover takes its node timeout and an election.
 const SETTLING: Duration = Duration::from_secs(120);
 
-/// Stores all masters of a cluster, again from the beginning where slots or roles change hands meanwhile.
+/// Stores all masters of a cluster. Starts over if slots or roles change meanwhile.
 pub(crate) async fn store(
     source: &Endpoint,
     options: &redisdump::ConnectOptions,
@@ -40,7 +40,7 @@ pub(crate) async fn store(
         .with_context(|| format!("{} was captured {ATTEMPTS} times", options.display()))
 }
 
-/// Whether the cluster changed or lost a node, and may be whole at the next attempt.
+/// Whether the cluster changed or lost a node, so that another attempt may succeed.
 fn is_changed(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| {
         cause.downcast_ref::<redisdump::Error>().is_some_and(redisdump::Error::is_cluster_changed)
@@ -71,7 +71,7 @@ async fn store_once(
                 Ok::<_, repository::Error>((at, writer.write_part(header, counted).await?))
             }
         })
-        // None waits for another: a server gives up on who does not read.
+        // All at once: a server disconnects a replica that does not read.
         .buffer_unordered(number.max(1))
         .try_collect()
         .await?;
@@ -100,7 +100,7 @@ async fn store_once(
     })
 }
 
-/// The parts that hold the keys of a source: one, or one for each master of a cluster.
+/// The parts with the keys of a source: one, or one per master of a cluster.
 pub(crate) fn rdb_parts(source: &SourceRecord) -> anyhow::Result<Vec<&Part>> {
     let of_cluster: Vec<&Part> = source.parts.iter().filter(|part| part.kind == PART_CLUSTER_RDB).collect();
     match of_cluster.is_empty() {

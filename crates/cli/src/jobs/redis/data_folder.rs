@@ -1,7 +1,7 @@
-//! The data folder of a Redis or Valkey server: into the repository as it lies there, and out of it again.
+//! Stores and restores the data folder of a Redis or Valkey server.
 //!
-//! An RDB is stored as any captured one. The files of an AOF with commands are parts of their own; to be restored they are
-//! laid down in a private temporary folder once more, since a replay reads them twice.
+//! An RDB is stored like a captured one. The files of an AOF with commands are separate parts; to restore them they
+//! are written to a private temporary folder, because a replay reads them twice.
 
 use std::path::Path;
 
@@ -21,7 +21,7 @@ use crate::jobs::temporary;
 use crate::report::restore::TargetOutcome;
 use crate::ui::Progress;
 
-/// Stores what lies in a folder.
+/// Stores the content of a folder.
 pub(crate) async fn store(
     name: &str,
     folder: &Path,
@@ -69,7 +69,7 @@ pub(crate) async fn store(
         progress.note(format!("not taken, since a server does not load it: {}", report.not_taken.join(", ")));
     }
     let server = serde_json::to_value(&report.server)?;
-    // The keys of an RDB are told as they are of one that was captured; the folder's own things stand beside them.
+    // The same details as for a captured RDB, plus those of the folder.
     let mut details = match &report.rdb {
         Some(rdb) => attributes(rdb)?,
         None => serde_json::Map::new(),
@@ -86,12 +86,12 @@ pub(crate) async fn store(
     })
 }
 
-/// True when a source is stored as an append-only file.
+/// Whether a source is stored as an append-only file.
 pub(crate) fn is_aof(source: &SourceRecord) -> bool {
     source.parts.iter().any(|part| part.kind == PART_AOF)
 }
 
-/// A stored append-only file in a temporary folder, which goes with it.
+/// A stored append-only file in a temporary folder, removed on drop.
 pub(crate) struct LaidDown {
     _folder: tempfile::TempDir,
     /// The folder, or the only file in it.
@@ -112,7 +112,7 @@ pub(crate) async fn replay(
     Ok(outcome)
 }
 
-/// Lays a stored AOF down in a temporary folder.
+/// Writes a stored AOF to a temporary folder.
 pub(crate) async fn lay_down(
     repository: &Repository,
     source: &SourceRecord,
@@ -124,7 +124,7 @@ pub(crate) async fn lay_down(
     let mut only = folder.path().to_owned();
     for part in source.parts.iter().filter(|part| part.kind == PART_AOF) {
         let file: FolderFile = typed(part.attributes.clone().into(), &format!("part `{}`", part.name))?;
-        // A name out of a manifest says where a file goes: it is made anew, and kept only for reading.
+        // File names are rebuilt: a name from a manifest could point anywhere.
         let name = match (file.file_type, file.sequence) {
             (Some(FileType::Base), Some(n)) => {
                 let end = if file.name.ends_with(".rdb") { "rdb" } else { "aof" };
@@ -157,7 +157,7 @@ pub(crate) async fn lay_down(
         out.flush().await.with_context(room)?;
         let modified = file.modified_ms.and_then(|ms| u64::try_from(ms).ok());
         if let Some(modified) = modified {
-            // Relative expiries without a date are counted from it.
+            // Relative expiries without a date are relative to the modification time.
             let time = std::time::UNIX_EPOCH + std::time::Duration::from_millis(modified);
             out.into_std().await.set_modified(time).with_context(room)?;
         }

@@ -1,4 +1,4 @@
-//! export = an RDB, turned into something else while it passes.
+//! Export of Redis: converts an RDB stream.
 
 use std::io::Write;
 use std::path::Path;
@@ -21,24 +21,24 @@ use crate::jobs::redis::{cluster, replay};
 use crate::jobs::series::Series;
 use crate::ui::Progress;
 
-/// Settings of one export.
+/// Settings of an export.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Settings {
-    /// Into what.
+    /// Output format.
     pub(crate) format: Format,
-    /// For which server; that of the source when nothing is said.
+    /// Server version to write for; `None` for that of the source.
     pub(crate) target: Option<Target>,
-    /// Leave out what the target cannot hold, instead of refusing.
+    /// Leave out values that the target cannot hold, instead of refusing.
     pub(crate) skip: bool,
-    /// Commands replace what is there.
+    /// Write commands that replace existing keys.
     pub(crate) replace: bool,
-    /// Values of modules too.
+    /// Include values of modules.
     pub(crate) modules: bool,
 }
 
 impl Settings {
     fn options(&self, source: Option<Target>) -> anyhow::Result<ExportOptions> {
-        // JSON asks for no server: any stands for it.
+        // JSON does not depend on a version: any will do.
         let any = (self.format == Format::Json).then(|| Target::redis(8, 0));
         let target = self
             .target
@@ -53,7 +53,7 @@ impl Settings {
     }
 }
 
-/// Exports an RDB file, or an AOF: its base like an RDB, and then its commands as they stand.
+/// Exports an RDB file, or an AOF: its base like an RDB, followed by its commands unchanged.
 pub(crate) async fn file(
     path: &Path,
     settings: Settings,
@@ -87,7 +87,7 @@ async fn aof(
             path.display()
         )));
     }
-    // A base alone is an RDB; where there is none, no version is needed.
+    // A base alone is an RDB; without one, no version is needed.
     let any = settings.options(version.or(Some(Target::redis(7, 0))))?.target;
     let mut report = ExportReport {
         format: settings.format,
@@ -131,7 +131,7 @@ async fn rdb_file(path: &Path, settings: Settings, out: &mut dyn Write) -> anyho
     run(open, settings.options(version)?, out).await
 }
 
-/// What the server that wrote the file called itself: it stands at the file's front.
+/// The version of the server that wrote the file, from the RDB header.
 async fn version_of_file(path: &Path) -> anyhow::Result<Option<Target>> {
     let path = path.to_owned();
     let inspection = tokio::task::spawn_blocking(move || {
@@ -158,7 +158,7 @@ pub(crate) async fn stored(
     let parts = cluster::rdb_parts(source)?;
     let version = source.server.pointer("/version").and_then(serde_json::Value::as_str);
     let version = version.and_then(|version| version.parse::<Target>().ok());
-    // The manifest has the number alone, which reads as one of Redis.
+    // The manifest contains only the number, which is read as a Redis version by default.
     let flavor = flavor_of(source)?.unwrap_or(Dialect::Redis);
     let version = version.map(|target| Target { flavor, ..target });
     let open = || cluster::rdb_stream(repository, &parts);
@@ -178,7 +178,7 @@ async fn run<'a>(
             );
         }
     }
-    // The export keeps its stream; what feeds it may be borrowed.
+    // The export owns its stream, but the feeding future may borrow.
     let (mut feed, fed) = futures::channel::mpsc::channel::<anyhow::Result<Bytes>>(2);
     let mut export = Export::new(fed, options);
     let feeder = async {

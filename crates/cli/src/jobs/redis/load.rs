@@ -1,4 +1,4 @@
-//! Filling a Redis or Valkey target from any RDB stream, and proving it.
+//! Fills a Redis or Valkey target from an RDB stream, and verifies it.
 
 use bytes::Bytes;
 use futures::stream::{BoxStream, StreamExt as _, TryStreamExt as _};
@@ -17,8 +17,8 @@ pub(crate) fn file(path: &std::path::Path) -> RdbStream<'static> {
     redisdump::convert::export::file(path).map_err(anyhow::Error::new).boxed()
 }
 
-/// Restores a stream into a server; then reads the stream a second time and looks every key up. What the server cannot
-/// hold is found out before anything is written. `known` is how many keys the whole stream holds, where that is known.
+/// Restores a stream into a server, then reads the stream again and looks up every key. Values that the server cannot
+/// hold are found before anything is written. `known` is the number of keys in the stream, if known.
 pub(crate) async fn fill_and_prove<'a>(
     source: &str,
     open: impl Fn() -> RdbStream<'a>,
@@ -49,8 +49,8 @@ pub(crate) async fn fill_and_prove<'a>(
     Ok(TargetOutcome::redis(source, restored, proof))
 }
 
-/// Refuses, by name and count, what the target cannot hold, unless it may be left out: then it is told. A damaged RDB is
-/// found here too, before anything is emptied.
+/// Refuses, by name and count, values that the target cannot hold, unless they may be left out; then it warns. It
+/// also finds a damaged RDB before the target is flushed.
 async fn preflight(
     stream: RdbStream<'_>,
     options: &redisdump::ConnectOptions,
@@ -69,7 +69,7 @@ async fn preflight(
     Ok(())
 }
 
-/// Says before anything is written that a server may evict keys while it is filled.
+/// Warns before anything is written if the server may evict keys while it is filled.
 pub(crate) async fn warn_of_evictions(
     options: &redisdump::ConnectOptions,
     progress: &Progress,
@@ -83,8 +83,8 @@ pub(crate) async fn warn_of_evictions(
     Ok(())
 }
 
-/// Whether what the source holds may be more than a target that refuses writes has memory for: then its keys are read
-/// before anything is written, since only their sizes tell.
+/// Whether the source may exceed the memory limit of a target that refuses writes. If so, all keys are read before
+/// anything is written, since only their sizes can tell.
 pub(crate) async fn may_be_full(
     from: &redisdump::ConnectOptions,
     to: &redisdump::ConnectOptions,
@@ -106,7 +106,7 @@ pub(crate) async fn may_be_full(
     Ok(full)
 }
 
-/// Reads a stream and looks every key up on the server, but for what it could not hold.
+/// Reads a stream and looks up every key on the server, except those it could not hold.
 async fn look_up(
     source: &str,
     stream: RdbStream<'_>,
@@ -125,7 +125,7 @@ async fn look_up(
     Ok(comparison)
 }
 
-/// What is to be said where all keys were copied, and the target does not let them be read back.
+/// The message if all keys were copied but the target cannot be read back.
 fn unproven(
     error: redisdump::Error,
     restored: &redisdump::RestoreReport,
@@ -159,8 +159,8 @@ fn expectations(settings: &TargetSettings, restored: &redisdump::RestoreReport) 
     }
 }
 
-/// Streams one live server into another, and looks every key up that passed by: by the digests of what was captured, since
-/// the source goes on meanwhile.
+/// Streams a live server into another, and compares every key with the digest taken during the capture, because the
+/// source may be written to meanwhile.
 pub(crate) async fn stream_and_prove(
     source: &str,
     from: &redisdump::ConnectOptions,
@@ -222,7 +222,7 @@ pub(crate) async fn stream_and_prove(
     };
     anyhow::ensure!(comparison.is_some() == proof, "the capture ended without the digests of its keys");
     let mut outcome = TargetOutcome::redis(source, restored, comparison);
-    // All is done by now; a source that cannot be asked any more says nothing of it.
+    // All keys are copied and verified; a source that stopped answering is no failure.
     if let Ok(after) = redisdump::write_position(from).await {
         let offset = capture.report().map(|report| report.replication_offset).filter(|offset| *offset >= 0);
         let before = redisdump::WritePosition { offset: offset.or(before.offset), ..before };

@@ -1,4 +1,4 @@
-//! replay = the base of an append-only file, then its commands, into a Redis or Valkey target.
+//! Replay: loads the base of an append-only file, then its commands, into a Redis or Valkey target.
 
 use std::path::{Path, PathBuf};
 
@@ -10,15 +10,15 @@ use crate::jobs::settings::TargetSettings;
 use crate::report::restore::TargetOutcome;
 use crate::ui::Progress;
 
-/// What a path means.
+/// What a path contains.
 pub(crate) enum Found {
     /// An RDB.
     Rdb(PathBuf),
-    /// An append-only file, in one or many parts.
+    /// An append-only file, of one or several parts.
     Aof,
 }
 
-/// Looks what a path means: a file, a manifest, or a folder.
+/// Examines a path: a file, a manifest, or a folder.
 pub(crate) async fn look(path: &Path) -> anyhow::Result<Found> {
     let path = path.to_owned();
     tokio::task::spawn_blocking(move || {

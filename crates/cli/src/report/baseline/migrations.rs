@@ -1,28 +1,28 @@
-//! What is to be done to reach a folder's migrations, and what was done.
+//! Reports of planned and applied migrations.
 
 use pgmove::baseline::{Action, Applied, CheckOutcome, MigrationRemedy, Mode, Plan, PlannedFile, Status};
 use serde::Serialize;
 
-/// A plan, and what it is about.
+/// A plan, and its subject.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) struct PlanReport {
-    /// The server or snapshot that was looked at.
+    /// The server or snapshot.
     pub(crate) of: String,
     /// The folder of migrations.
     pub(crate) folder: String,
-    /// What is to be done.
+    /// The plan.
     pub(crate) plan: Plan,
 }
 
 impl PlanReport {
-    /// For people.
+    /// Renders the report as text.
     pub(crate) fn render(&self) -> String {
         format!("{}\nmigrations of {}\n{}", self.of, self.folder, render(&self.plan))
     }
 }
 
-/// What was done.
+/// The result of applying a plan.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) struct ApplyReport {
@@ -30,22 +30,22 @@ pub(crate) struct ApplyReport {
     pub(crate) of: String,
     /// The folder of migrations.
     pub(crate) folder: String,
-    /// What was to be done.
+    /// The plan.
     pub(crate) plan: Plan,
-    /// The files that ran, in their order.
+    /// The files that ran, in order.
     pub(crate) applied: Vec<Applied>,
-    /// The baseline's verdict afterwards, where there is a baseline.
+    /// Result of the baseline check, if there is a baseline.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) verdict: Option<CheckOutcome>,
 }
 
 impl ApplyReport {
-    /// True when the baseline is met, or there is none.
+    /// Whether the baseline is met, or there is none.
     pub(crate) fn passed(&self) -> bool {
         self.verdict.as_ref().is_none_or(|verdict| verdict.passed)
     }
 
-    /// For people.
+    /// Renders the report as text.
     pub(crate) fn render(&self) -> String {
         let mut out = format!("{}\nmigrations of {}\n", self.of, self.folder);
         for file in &self.applied {
@@ -79,7 +79,7 @@ fn mode(mode: Mode) -> &'static str {
     }
 }
 
-/// The remedy of a file, with the flags that apply it.
+/// The hint for a file, with the flags that apply it.
 fn remedy(file: &PlannedFile) -> Option<String> {
     let name = &file.name;
     Some(match file.remedy? {

@@ -1,10 +1,10 @@
-//! What a baseline check found, and what a capture wrote.
+//! Reports of baseline checks and captures.
 
 pub(crate) mod migrations;
 
 use serde::Serialize;
 
-/// A verdict, and what it is about.
+/// A check, and its subject.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) struct BaselineReport {
@@ -12,17 +12,17 @@ pub(crate) struct BaselineReport {
     pub(crate) of: String,
     /// The baseline's file.
     pub(crate) baseline: String,
-    /// The finding.
+    /// The result.
     pub(crate) verdict: pgmove::baseline::CheckOutcome,
 }
 
 impl BaselineReport {
-    /// True when nothing required is missing.
+    /// Whether every required object is present.
     pub(crate) fn passed(&self) -> bool {
         self.verdict.passed
     }
 
-    /// For people.
+    /// Renders the report as text.
     pub(crate) fn render(&self) -> String {
         format!("{}\nagainst {}\n{}", self.of, self.baseline, self.verdict)
     }

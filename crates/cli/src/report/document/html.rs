@@ -1,4 +1,4 @@
-//! The page: one file without script, which loads nothing and reads well on a phone.
+//! The HTML page: one file without scripts that loads nothing and works on a phone.
 
 use std::fmt::Write as _;
 
@@ -7,9 +7,9 @@ use serde_json::Value;
 use super::super::html::escaped;
 use super::{Document, plot};
 
-/// Entries of a list that are shown.
+/// Maximum number of list entries to show.
 const MOST_ENTRIES: usize = 500;
-/// Columns of a table; what has more is shown entry by entry.
+/// Maximum number of table columns; wider lists are shown entry by entry.
 const MOST_COLUMNS: usize = 8;
 
 const STYLE: &str = "\
@@ -57,7 +57,7 @@ pub(super) fn page(document: &Document) -> String {
     out
 }
 
-/// Any result: lists of like things become tables, everything else names beside values.
+/// Any JSON value: lists of similar objects become tables, everything else names with values.
 fn value(value: &Value, out: &mut String) {
     match value {
         Value::Object(fields) => {
@@ -132,7 +132,7 @@ fn plain(value: &Value) -> String {
 mod tests {
     use super::*;
 
-    /// Every tag is closed in its turn, every attribute is quoted, and nothing but our own tags is there.
+    /// Asserts that tags are balanced, attributes are quoted, and only our own tags occur.
     pub(crate) fn check(page: &str) {
         const EMPTY: [&str; 2] = ["meta", "!doctype"];
         const KNOWN: [&str; 32] = [

@@ -1,4 +1,4 @@
-//! The same as Markdown, for a ticket or a wiki.
+//! The report as Markdown, for a ticket or a wiki.
 
 use std::fmt::Write as _;
 
@@ -6,14 +6,14 @@ use super::Document;
 use crate::report::status::duration;
 use crate::ui::size;
 
-/// The whole text.
+/// The whole page.
 pub(super) fn page(document: &Document) -> String {
     let mut out = format!("# dbhaul {}: {}\n\n| | |\n|---|---|\n", document.command, document.verdict());
     for (name, value) in document.facts() {
         let _ = writeln!(out, "| {name} | {} |", cell(&value));
     }
     let text = clean(document.text.trim_end());
-    // A fence longer than any row of backquotes in the text cannot be closed by it.
+    // The fence is longer than any run of backquotes in the text, so the text cannot close it.
     let fence = "`".repeat(longest_run(&text).max(2) + 1);
     let _ = writeln!(out, "\n{fence}text\n{text}\n{fence}");
     let timeline = &document.timeline;
@@ -47,7 +47,7 @@ fn clean(text: &str) -> String {
     text.chars().map(|c| if c.is_control() && c != '\n' { '\u{fffd}' } else { c }).collect()
 }
 
-/// Text in a table: nothing in it is markup, and it stays in its cell.
+/// Text of a table cell, with markup and line breaks escaped.
 fn cell(text: &str) -> String {
     let mut out = String::new();
     for c in clean(text).chars() {
@@ -79,7 +79,7 @@ mod tests {
     #[test]
     fn names_are_text_and_stay_where_they_are() {
         let page = page(&super::super::example());
-        // The text is between fences of four, since it has three itself.
+        // The text contains a fence of three, so it is fenced with four.
         assert_eq!(page.lines().filter(|line| line.starts_with("````")).count(), 2, "{page}");
         let table: Vec<&str> = page.lines().filter(|line| line.starts_with("| ")).collect();
         assert!(table.iter().all(|line| line.ends_with(" |")), "{page}");

@@ -1,5 +1,5 @@
-//! A run as a file: for people as a page or as Markdown, for programs as JSON. It holds all that the command prints, when
-//! what was done, and nothing that has to be loaded from elsewhere.
+//! A run as a file: HTML, Markdown or JSON. It contains everything that the command prints, and its timeline, and
+//! loads nothing from elsewhere.
 
 mod html;
 mod markdown;
@@ -16,7 +16,7 @@ use super::status::Proof;
 use crate::exit::Exit;
 use crate::ui::Recorded;
 
-/// How a report is written.
+/// Format of a report file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Format {
     Markdown,
@@ -24,7 +24,7 @@ enum Format {
     Json,
 }
 
-/// The file that a report is written to; its name says in which format.
+/// The file to write the report to. Its extension determines the format.
 #[derive(Debug, Clone)]
 pub(crate) struct ReportFile {
     path: PathBuf,
@@ -47,37 +47,37 @@ impl std::str::FromStr for ReportFile {
     }
 }
 
-/// What is written.
+/// Content of a report file.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) struct Document {
-    /// The command's name.
+    /// Name of the command.
     pub(crate) command: &'static str,
-    /// The exit code that it ends with.
+    /// Exit code.
     pub(crate) exit_code: u8,
-    /// When it began.
+    /// Start time.
     pub(crate) started_at: DateTime<Utc>,
-    /// The tool that wrote this.
+    /// Program and version.
     pub(crate) tool: &'static str,
-    /// The host that it ran on.
+    /// Host that it ran on.
     pub(crate) host: String,
-    /// What the command prints.
+    /// Printed text.
     #[serde(skip)]
     pub(crate) text: String,
-    /// The same as data.
+    /// The same as JSON.
     pub(crate) report: serde_json::Value,
-    /// When what was done.
+    /// Timeline of the run.
     pub(crate) timeline: Recorded,
     /// Earlier rehearsals and this one, oldest first.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) rehearsals: Vec<Proof>,
-    /// The zone of times in pages.
+    /// Time zone of the page.
     #[serde(skip)]
     pub(crate) zone: Tz,
 }
 
 impl Document {
-    /// How it went, in a word or two.
+    /// The outcome in a word or two.
     fn verdict(&self) -> &'static str {
         match self.exit_code {
             0 => "done",
@@ -93,7 +93,7 @@ impl Document {
         self.exit_code == Exit::Done.code()
     }
 
-    /// What the run was, in pairs.
+    /// Facts about the run, as pairs.
     fn facts(&self) -> Vec<(&'static str, String)> {
         let moved: u64 = self.timeline.moved.iter().sum();
         let mut facts = vec![
@@ -111,7 +111,7 @@ impl Document {
 }
 
 impl ReportFile {
-    /// Fails where the file could not be written: before a run that takes hours, not after it.
+    /// Fails if the file cannot be written: before a run that takes hours, not after it.
     pub(crate) fn try_out(&self) -> anyhow::Result<()> {
         tempfile::Builder::new()
             .prefix(".dbhaul-")
@@ -124,7 +124,7 @@ impl ReportFile {
         self.path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
     }
 
-    /// Replaces the file. It holds names of tables and servers: for its owner alone.
+    /// Replaces the file. It contains names of tables and servers, so only its owner can read it.
     pub(crate) fn write(&self, document: &Document) -> anyhow::Result<()> {
         use std::io::Write as _;
         let text = match self.format {
@@ -141,7 +141,7 @@ impl ReportFile {
     }
 }
 
-/// A document with something of everything, and names as an attacker would choose them.
+/// A document with every element, and with names as an attacker would choose them.
 #[cfg(test)]
 fn example() -> Document {
     use crate::ui::Span;

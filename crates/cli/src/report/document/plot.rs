@@ -1,4 +1,4 @@
-//! Plots as inline SVG. Their words and numbers stand beside them as text, which stays legible however narrow a screen is.
+//! Plots as inline SVG. Labels and numbers are HTML text beside them, which stays legible on narrow screens.
 
 use std::fmt::Write as _;
 
@@ -7,7 +7,7 @@ use super::super::status::{Proof, duration};
 use super::super::time;
 use crate::ui::{Recorded, Span, size};
 
-/// How much was moved in each moment.
+/// Throughput over time.
 pub(super) fn throughput(timeline: &Recorded) -> String {
     let most = timeline.moved.iter().copied().max().unwrap_or(0);
     if most == 0 || timeline.moment_seconds <= 0.0 {
@@ -32,7 +32,7 @@ pub(super) fn throughput(timeline: &Recorded) -> String {
     )
 }
 
-/// How long each of these took, as bars from the same edge.
+/// Durations as horizontal bars.
 pub(super) fn bars(title: &str, spans: &[Span]) -> String {
     if spans.is_empty() {
         return String::new();
@@ -55,7 +55,7 @@ pub(super) fn bars(title: &str, spans: &[Span]) -> String {
     out
 }
 
-/// Times to restore, oldest first; one that failed has a colour of its own.
+/// Times to restore, oldest first; failures have a color of their own.
 pub(super) fn history(rehearsals: &[Proof], zone: chrono_tz::Tz) -> String {
     let timed: Vec<(&Proof, f64)> =
         rehearsals.iter().filter_map(|proof| Some((proof, proof.seconds?))).collect();
