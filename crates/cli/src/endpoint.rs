@@ -265,7 +265,7 @@ pub(crate) fn kind_of(url: &str) -> anyhow::Result<Kind> {
         }
         Some("redis+cluster" | "rediss+cluster" | "valkey+cluster" | "valkeys+cluster") => Ok(Kind::Redis),
         Some(other) => Err(exit::usage(format!(
-            "`{other}://` is not a server that dbhaul knows: use postgres://, redis://, rediss://, valkey://, or k8s://, docker:// or ssh:// before them"
+            "`{other}://` is not a supported scheme: use postgres://, redis://, rediss://, valkey://, or k8s://, docker:// or ssh:// before them"
         ))),
         None if url.contains('=') => Ok(Kind::Postgres),
         None => Err(exit::usage(

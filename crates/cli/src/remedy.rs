@@ -19,7 +19,7 @@ pub(crate) fn repository(remedy: repository::Remedy) -> Option<&'static str> {
              a check without `--read-data`"
         }
         Remedy::SupplyFurtherIdentity => {
-            "pass a further identity, of those who were recipients then; `--identity` may be repeated"
+            "pass another identity, of a recipient at that time; `--identity` may be repeated"
         }
         Remedy::ListSnapshots => "`dbhaul snapshots` lists the snapshots that exist",
         Remedy::RestoreConfig => {
@@ -31,7 +31,7 @@ pub(crate) fn repository(remedy: repository::Remedy) -> Option<&'static str> {
              fetches it from a second repository; no other snapshot is affected"
         }
         Remedy::RestoreTombstone => {
-            "put the object back or remove it: then the forgotten snapshot can no longer be undeleted; prune waits until then"
+            "put the object back, or remove it (the forgotten snapshot can then no longer be undeleted); until then prune does not run"
         }
         Remedy::RemoveMark => {
             "remove this object once no prune has been running for an hour: what it named is marked again; backups and prune \
@@ -86,7 +86,7 @@ pub(crate) fn postgres(remedy: pgmove::Remedy) -> Option<&'static str> {
              `--role-map OLD=NEW`, or leave these objects out by `--on-error continue`"
         }
         Remedy::ProvideDatabaseRoles => {
-            "create these roles, map them by `--role-map OLD=NEW`, or leave them out by `--no-owner --no-acl`"
+            "create these roles, map them with `--role-map OLD=NEW`, or omit them with `--no-owner --no-acl`"
         }
         Remedy::ProvideTablespaces => {
             "create these tablespaces, restore them by `--globals`, map them by `--tablespace-map OLD=NEW`, or use the \

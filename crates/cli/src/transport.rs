@@ -69,7 +69,7 @@ fn kind(address: &Address, known: Option<Kind>) -> anyhow::Result<Kind> {
         && said != known
     {
         return Err(exit::usage(format!(
-            "the URL says kind={}, and a server of kind {} is expected",
+            "the URL says kind={}, but a server of kind {} is expected",
             said.as_str(),
             known.as_str()
         )));
@@ -182,7 +182,7 @@ impl Transport {
         if let (Some((host, port)), target) = (&self.server, &target)
             && *target != Target::Tcp(host.clone(), *port)
         {
-            let message = format!("{self} leads to one server, and not to others that it names");
+            let message = format!("{self} leads to one server, not to other servers that it names");
             return Err(io::Error::new(io::ErrorKind::Unsupported, message));
         }
         let stream = self.tunnel().await?.connect(&target).await?;

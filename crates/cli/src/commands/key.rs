@@ -189,9 +189,9 @@ async fn list(context: &Context) -> anyhow::Result<Exit> {
         }
         text += match (report.passphrase, report.passphrase_current) {
             (false, _) => "",
-            (true, Some(true)) => "the passphrase opens it too\n",
+            (true, Some(true)) => "the passphrase decrypts it too\n",
             (true, Some(false)) => {
-                "the passphrase opens only what was stored before its recipient was removed\n"
+                "the passphrase decrypts only data stored before its recipient was removed\n"
             }
             (true, None) => {
                 "dbhaul.json also holds an identity behind a passphrase; whether its recipient is among these, only the \
@@ -201,7 +201,7 @@ async fn list(context: &Context) -> anyhow::Result<Exit> {
         text += if report.can_read {
             "an identity was given: backups can be read here\n"
         } else {
-            "no identity was given: backups can be written here, and not be read\n"
+            "no identity was given: backups can be written here, but not read\n"
         };
         text += &not_restorable(&report.not_restorable);
         text
@@ -215,7 +215,7 @@ async fn change(recipient: &str, add: bool, context: &Context) -> anyhow::Result
     let mut recipients = repository.recipients().to_vec();
     let known = recipients.contains(&recipient);
     if add == known && repository.is_encrypted() {
-        let state = if known { "is a recipient already" } else { "is no recipient" };
+        let state = if known { "is already a recipient" } else { "is not a recipient" };
         return Err(exit::usage(format!("{recipient} {state}; nothing was changed")));
     }
     if add {
@@ -226,12 +226,12 @@ async fn change(recipient: &str, add: bool, context: &Context) -> anyhow::Result
     repository.set_recipients(recipients).await?;
     let report = KeyReport::of(&repository, context).await?;
     context.conclude(Exit::Done, &report, || {
-        let mut text = format!("what is written from now on is encrypted to {}\n", report.recipients.join(", "));
+        let mut text = format!("new data is encrypted to {}\n", report.recipients.join(", "));
         text += if add {
             "what is stored already is not: the new recipient's identity cannot read it, nor later snapshots that re-use \
              its chunks\n"
         } else {
-            "what is stored already can still be read by whoever holds the removed identity\n"
+            "the removed identity can still decrypt existing data\n"
         };
         if !add && report.passphrase && report.passphrase_current != Some(true) {
             text += "the identity behind the passphrase stays in dbhaul.json: what was encrypted to it may be readable by \
@@ -267,7 +267,7 @@ async fn rotate(context: &Context) -> anyhow::Result<Exit> {
     context.conclude(exit, &report, || {
         let mut text = String::new();
         for failed in &report.failed {
-            text += &format!("snapshot {} was left as it is: {}\n", failed.id, failed.error);
+            text += &format!("snapshot {} was not changed: {}\n", failed.id, failed.error);
         }
         for unreadable in &report.unreadable {
             text += &format!("{} cannot be read: {}\n", unreadable.name, unreadable.error);
@@ -276,7 +276,7 @@ async fn rotate(context: &Context) -> anyhow::Result<Exit> {
             text += &format!("snapshot {id} was encrypted for the current recipients\n");
         }
         text += &format!(
-            "{} rotated, {} current already, {} failed; {} chunks written, {}\n",
+            "{} rotated, {} already current, {} failed; {} chunks written, {}\n",
             report.rotated.len(),
             report.current,
             report.failed.len() + report.unreadable.len(),

@@ -172,7 +172,7 @@ async fn from_file(args: &RestoreArgs, targets: &[Endpoint], context: &Context) 
     }
     let settings = args.settings(targets, context, false)?;
     if settings.access {
-        return Err(exit::usage("--with-acl applies to a snapshot: a file holds no users"));
+        return Err(exit::usage("--with-acl applies to a snapshot: a file contains no users"));
     }
     let path = std::path::PathBuf::from(&args.snapshot);
     let outcome = match replay::look(&path).await? {

@@ -19,7 +19,7 @@ pub(super) fn chosen(
     if !flagged.is_empty() {
         if let Some(name) = names.first() {
             return Err(exit::usage(format!(
-                "`{name}` names a source of the configuration, which --postgres and --redis replace: give one or the other"
+                "`{name}` names a source of the configuration, which --postgres and --redis replace: use one or the other"
             )));
         }
         return Ok(flagged);
@@ -27,7 +27,7 @@ pub(super) fn chosen(
     let configured = &context.config.sources;
     if configured.is_empty() {
         return Err(exit::usage(
-            "there is nothing to back up: give --postgres URL or --redis URL, or write `[[source]]` into dbhaul.toml",
+            "there is nothing to back up: pass --postgres URL or --redis URL, or write `[[source]]` into dbhaul.toml",
         ));
     }
     for name in names {

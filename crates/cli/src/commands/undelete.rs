@@ -77,7 +77,7 @@ impl UndeleteReport {
             text += &format!("{id} is listed again\n");
         }
         for object in &self.missing {
-            text += &format!("{object} is missing: `dbhaul check` tells who needs it\n");
+            text += &format!("{object} is missing: `dbhaul check` lists the affected snapshots\n");
         }
         if list {
             for gone in &self.can_be_brought_back {

@@ -109,7 +109,7 @@ pub(crate) const TABLES: &[Table] = &[
                 "1 to 22",
                 "2",
                 "",
-                "zstd compression level of what is written. 1 is the fastest, 19 the smallest practical one.",
+                "zstd compression level of new data. 1 is the fastest, 19 the smallest practical one.",
             ),
             key(
                 "limit-upload",
@@ -216,7 +216,7 @@ pub(crate) const TABLES: &[Table] = &[
                 "path",
                 "",
                 "",
-                "Data folder of a Redis server on this host, or a file in it, to read in place of what the server would send. The server may be stopped.",
+                "Data folder of a Redis server on this host, or a file in it, to read instead of asking the server. The server may be stopped.",
             ),
             key(
                 "tls-cacert",

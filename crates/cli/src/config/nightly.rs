@@ -165,14 +165,14 @@ impl NotifyConfig {
     pub(super) fn misplaced(&self) -> Option<String> {
         let given = [self.url.is_some(), self.url_file.is_some(), self.url_command.is_some()];
         match given.iter().filter(|given| **given).count() {
-            0 => Some(format!("notify `{}` has none of url, url-file and url-command", self.shown())),
+            0 => Some(format!("notify `{}` sets none of url, url-file and url-command", self.shown())),
             1 if self.kind == ChannelKind::Healthchecks && self.on.is_some() => Some(format!(
-                "notify `{}` is of kind healthchecks, which is notified of every run: `on` does not apply",
+                "notify `{}` is of kind healthchecks, which is notified about every run: `on` does not apply",
                 self.shown()
             )),
             1 => None,
             _ => {
-                Some(format!("notify `{}` has more than one of url, url-file and url-command", self.shown()))
+                Some(format!("notify `{}` sets more than one of url, url-file and url-command", self.shown()))
             }
         }
     }

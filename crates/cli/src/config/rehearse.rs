@@ -130,7 +130,7 @@ impl RehearseConfig {
                 }
                 Some(name) if kind_of(name) != Some(Kind::Postgres) => {
                     return Some(format!(
-                        "`rehearse.assert` `{shown}` is about `{name}`, which is no PostgreSQL source"
+                        "`rehearse.assert` `{shown}` is about `{name}`, which is not a PostgreSQL source"
                     ));
                 }
                 _ => {}
@@ -140,7 +140,7 @@ impl RehearseConfig {
             let name = &sandbox.source;
             if kind_of(name) != Some(Kind::Postgres) {
                 return Some(format!(
-                    "`rehearse.sandbox` is about `{name}`, which is no PostgreSQL source: only a database can be created beside others"
+                    "`rehearse.sandbox` is about `{name}`, which is not a PostgreSQL source: only a database can be created beside others"
                 ));
             }
             if self.sandboxes.iter().take(at).any(|other| other.source == *name) {
@@ -153,16 +153,16 @@ impl RehearseConfig {
 
 pub(super) const ASSERT: Table = Table {
     name: "[[rehearse.assert]]",
-    meaning: "A question to the restored data, in every rehearsal: the result of a query, as text. The rehearsal fails (exit code 3) if the result differs.",
+    meaning: "A query on the restored data, run in every rehearsal, with its expected result as text. The rehearsal fails (exit code 3) if the result differs.",
     keys: &[
         key(
             "source",
             "name of a source",
             "the only PostgreSQL source",
             "",
-            "PostgreSQL source that is asked.",
+            "PostgreSQL source to query.",
         ),
-        key("name", "text", "the query", "", "What reports call it."),
+        key("name", "text", "the query", "", "Name in reports."),
         key(
             "sql",
             "query",

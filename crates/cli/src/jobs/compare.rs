@@ -120,7 +120,7 @@ async fn one(compare: &Compare<'_>) -> anyhow::Result<CompareReport> {
                 || !compare.filter.is_all()
                 || compare.render != pgmove::ddl::RenderOptions::default() =>
         {
-            Err(exit::usage("--schema-only, --table, --no-owner and their like are for PostgreSQL databases"))
+            Err(exit::usage("--schema-only, --table, --no-owner and similar options are for PostgreSQL databases"))
         }
         Kind::Redis => redis(compare).await,
     }
@@ -206,7 +206,7 @@ async fn side<'a>(compare: &Compare<'_>, side: &'a Side) -> anyhow::Result<pgmov
                 typed(source.details.clone(), &format!("source `{}`", source.name))?;
             if !details.filter.is_all() {
                 compare.progress.warn(format!(
-                    "source `{}` of snapshot {} is not a whole database, only: {}",
+                    "source `{}` of snapshot {} is only part of a database: {}",
                     source.name, manifest.id, details.filter
                 ));
             }

@@ -77,7 +77,7 @@ pub(crate) async fn sql(export: Export<'_>, out: &mut dyn Write) -> anyhow::Resu
     let details: PostgresDetails = typed(source.details.clone(), &format!("source `{}`", source.name))?;
     if !details.filter.is_all() {
         export.progress.warn(format!(
-            "source `{}` of this snapshot is not a whole database, only: {}",
+            "source `{}` of this snapshot is only part of a database: {}",
             source.name, details.filter
         ));
     }
@@ -102,7 +102,7 @@ pub(crate) async fn sql(export: Export<'_>, out: &mut dyn Write) -> anyhow::Resu
         export.progress.warn(warning);
     }
     for what in sql::left_out(&catalog) {
-        export.progress.warn(format!("a script cannot hold {what}"));
+        export.progress.warn(format!("a script cannot contain {what}"));
     }
 
     // An unpredictable key: data in the repository cannot contain it.
@@ -141,7 +141,7 @@ pub(crate) async fn sql(export: Export<'_>, out: &mut dyn Write) -> anyhow::Resu
     write_section(out, &script.statements, Section::Finish)?;
     out.write_all(sql::left_out_comments(&catalog).as_bytes())?;
     out.write_all(sql::psql::unrestrict().as_bytes())?;
-    out.write_all(b"-- the end: a script without this line is not whole\n")?;
+    out.write_all(b"-- the end: a script without this line is incomplete\n")?;
     out.flush()?;
     Ok(())
 }
@@ -200,6 +200,6 @@ fn random_key() -> anyhow::Result<String> {
     let mut bytes = [0_u8; 24];
     std::fs::File::open("/dev/urandom")
         .and_then(|mut source| source.read_exact(&mut bytes))
-        .context("no random numbers from /dev/urandom")?;
+        .context("cannot read /dev/urandom")?;
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }

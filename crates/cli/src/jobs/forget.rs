@@ -131,7 +131,7 @@ pub(crate) async fn named(
     }
     if !refused.is_empty() {
         let error = exit::refused(format!(
-            "what these snapshots are needed for has nothing in its place; nothing was removed:\n  {}",
+            "these snapshots are protected; nothing was removed:\n  {}",
             refused.join("\n  ")
         ));
         return Err(failure::hint(
@@ -157,7 +157,7 @@ async fn prune(repository: &Repository, progress: &Progress) -> Option<PruneRepo
         Ok(report) => Some(report),
         Err(error) => {
             progress.warn(format!(
-                "what is no longer needed could not be pruned, and still takes its space: {error}"
+                "unreferenced data was not pruned, and still takes up space: {error}"
             ));
             None
         }

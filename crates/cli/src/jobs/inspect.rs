@@ -71,7 +71,7 @@ pub(crate) async fn redis_source(
             names.join(", ")
         ))),
         (_, true) => Err(exit::usage(format!(
-            "snapshot {} has several Redis sources, name one by --source: {}",
+            "snapshot {} has several Redis sources, choose one with --source: {}",
             manifest.id,
             names.join(", ")
         ))),

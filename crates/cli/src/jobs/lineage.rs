@@ -72,7 +72,7 @@ pub(crate) async fn check(
         return Ok(());
     }
     let refused = exit::refused(format!(
-        "job `{job}` is not of what its snapshots hold; nothing was backed up:\n  {}",
+        "job `{job}` has other sources than its snapshots; nothing was backed up:\n  {}",
         unlike.join("\n  ")
     ));
     Err(failure::hint(

@@ -87,7 +87,7 @@ pub(crate) fn only_part<'a>(source: &'a SourceRecord, kind: &str) -> anyhow::Res
         )));
     }
     source.parts.iter().find(|part| part.kind == kind).with_context(|| {
-        format!("source `{}` has no part of kind {kind}: the manifest is not whole", source.name)
+        format!("source `{}` has no part of kind {kind}: the manifest is incomplete", source.name)
     })
 }
 
@@ -101,7 +101,7 @@ pub(crate) fn narrowed(catalog: pgmove::Catalog, filter: &pgmove::Filter) -> any
     }
     let unmatched = catalog.unmatched(filter);
     if !unmatched.is_empty() {
-        return Err(exit::usage(format!("the snapshot lacks what is asked for: {}", unmatched.join("; "))));
+        return Err(exit::usage(format!("the snapshot does not contain: {}", unmatched.join("; "))));
     }
     Ok(catalog.narrowed(filter))
 }

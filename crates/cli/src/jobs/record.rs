@@ -156,14 +156,16 @@ pub(crate) struct WrittenByNewer {
 
 /// Kind of a source in a snapshot.
 ///
-/// # Errors [`WrittenByNewer`] for an unknown kind.
+/// # Errors
+/// [`WrittenByNewer`] for an unknown kind.
 pub(crate) fn kind_of(source: &SourceRecord) -> Result<Kind, WrittenByNewer> {
     parsed(source, "kind", &source.kind)
 }
 
 /// Redis or Valkey; `None` if the manifest does not say.
 ///
-/// # Errors [`WrittenByNewer`] for an unknown flavor.
+/// # Errors
+/// [`WrittenByNewer`] for an unknown flavor.
 pub(crate) fn flavor_of(source: &SourceRecord) -> Result<Option<redisdump::rdb::Dialect>, WrittenByNewer> {
     let flavor = source.server.pointer("/flavor").and_then(serde_json::Value::as_str);
     flavor.filter(|flavor| !flavor.is_empty()).map(|flavor| parsed(source, "flavor", flavor)).transpose()

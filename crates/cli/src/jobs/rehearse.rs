@@ -114,7 +114,7 @@ pub(crate) async fn attempt(
     // A read-only repository can still be rehearsed.
     if let Err(error) = repository.attest(&manifest.id, &attestation).await {
         progress.warn(format!(
-            "the result of this rehearsal was not stored, and retention will not know of it: {error}"
+            "the result of this rehearsal was not stored, so retention does not see it: {error}"
         ));
     }
     Ok((report, last))

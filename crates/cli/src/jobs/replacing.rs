@@ -40,7 +40,7 @@ impl Sides<'_> {
         let Sides { target, unit, about, .. } = self;
         let coming = match self.coming {
             Some(coming) => format!("{about}{} {unit}", count(coming)),
-            None => format!("{unit} that are not counted before they come"),
+            None => format!("an unknown number of {unit}"),
         };
         format!("{about}{} {unit} of {target} by {coming}", count(self.there))
     }
@@ -114,7 +114,7 @@ pub(crate) async fn postgres(
             Some(_) => return Err(exit::refused("the target was not named; nothing was written")),
             None => {
                 return Err(exit::refused(format!(
-                    "this would replace {}; nothing was written. --replace {target} says that it is meant",
+                    "this would replace {}; nothing was written; to confirm, pass --replace {target}",
                     sides.told()
                 )));
             }

@@ -108,7 +108,7 @@ pub(crate) async fn manifests(restore: &Restore<'_>) -> anyhow::Result<Vec<Manif
         };
         let all: Vec<String> = manifests.iter().map(of).collect();
         restore.progress.warn(format!(
-            "the newest snapshots of the sources are of different moments: {}; to restore one moment, name a snapshot",
+            "the newest snapshots of the sources were taken at different times: {}; to restore one point in time, name a snapshot",
             all.join(", ")
         ));
     }
@@ -177,7 +177,7 @@ pub(crate) async fn described(
     let details: PostgresDetails = typed(source.details.clone(), &format!("source `{}`", source.name))?;
     if !details.filter.is_all() {
         restore.progress.warn(format!(
-            "source `{}` of this snapshot is not a whole database, only: {}",
+            "source `{}` of this snapshot is only part of a database: {}",
             source.name, details.filter
         ));
     }
@@ -195,7 +195,7 @@ pub(crate) async fn stored_globals(
 ) -> anyhow::Result<pgmove::globals::Globals> {
     let Some(part) = source.parts.iter().find(|part| part.kind == PART_GLOBALS) else {
         return Err(exit::usage(format!(
-            "source `{}` of this snapshot holds no roles: it was taken without --globals",
+            "source `{}` of this snapshot has no roles: it was taken without --globals",
             source.name
         )));
     };

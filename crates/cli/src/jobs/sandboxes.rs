@@ -27,7 +27,8 @@ impl Sandbox {
     /// Opens the sandbox configured for this source, which must offer these extensions; otherwise starts a private
     /// server.
     ///
-    /// # Errors [`Lacking`] if it cannot hold the source.
+    /// # Errors
+    /// [`Lacking`] if it cannot hold the source.
     pub(crate) async fn start(
         kind: Kind,
         source: &SourceRecord,

@@ -3,7 +3,7 @@
 use crate::jobs::replacing::Replacing;
 
 /// The error if Redis key flags are given and no target is a Redis server.
-pub(crate) const REDIS_ONLY: &str = "--key, --db, --rename, --ttl and their like are for Redis or Valkey servers, and none of the targets is one";
+pub(crate) const REDIS_ONLY: &str = "--key, --db, --rename, --ttl and similar options are for Redis or Valkey servers, and none of the targets is one";
 
 /// The error if `--resume` is given for a Redis server.
 pub(crate) const RESUME_POSTGRES: &str =

@@ -32,7 +32,8 @@ impl Lacking {
 /// Starts a server that can hold this source: PostgreSQL of the same major version, otherwise the next newer one,
 /// with these extensions; Redis or Valkey of the same flavor and version, otherwise the newest of the flavor.
 ///
-/// # Errors [`Lacking`] if this host has none.
+/// # Errors
+/// [`Lacking`] if this host has none.
 pub(crate) async fn start_for(
     kind: Kind,
     source: &SourceRecord,
@@ -80,7 +81,8 @@ fn settings_for(extensions: &[String]) -> Vec<(String, String)> {
 
 /// Starts PostgreSQL of at least this major version, or the newest, with these extensions.
 ///
-/// # Errors [`Lacking`] if this host has none.
+/// # Errors
+/// [`Lacking`] if this host has none.
 pub(crate) async fn start_postgres(major: Option<u32>, extensions: &[String]) -> anyhow::Result<Private> {
     let extensions = extensions.to_owned();
     tokio::task::spawn_blocking(move || {
@@ -135,7 +137,8 @@ fn lacking<'a>(
 
 /// Starts Redis or Valkey of this flavor, of this version or newer, or the newest.
 ///
-/// # Errors [`Lacking`] if this host has none.
+/// # Errors
+/// [`Lacking`] if this host has none.
 pub(crate) async fn start_redis(
     flavor: sandbox::Flavor,
     version: &str,

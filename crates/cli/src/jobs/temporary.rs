@@ -11,7 +11,7 @@ pub(crate) fn folder(prefix: &str) -> anyhow::Result<tempfile::TempDir> {
         .prefix(prefix)
         .permissions(std::fs::Permissions::from_mode(0o700))
         .tempdir()
-        .with_context(|| format!("cannot make a folder in {}", std::env::temp_dir().display()))
+        .with_context(|| format!("cannot create a folder in {}", std::env::temp_dir().display()))
 }
 
 /// Creates a file for writing.

@@ -44,7 +44,7 @@ impl CheckReport {
                 0 => {}
                 left => {
                     text += &format!(
-                        "{left} chunks that could not be read are left as they are: they may be sound\n"
+                        "{left} chunks that could not be read are left unchanged: they may be intact\n"
                     )
                 }
             }

@@ -40,11 +40,11 @@ impl CopyReport {
             );
         }
         for id in &report.repaired {
-            text += &format!("{id} was there already; what was missing or damaged of it was written again\n");
+            text += &format!("{id} already existed; its missing or damaged chunks were written again\n");
         }
         for id in &report.forgotten {
             text += &format!(
-                "{id} was forgotten in the target, and is left so (within its grace `dbhaul undelete` brings it back)\n"
+                "{id} was forgotten in the target and was not copied (`dbhaul undelete` brings it back within the grace period)\n"
             );
         }
         for failed in &report.failed {
@@ -54,7 +54,7 @@ impl CopyReport {
             text += &format!("{} was NOT copied: {}\n", damaged.name, damaged.error);
         }
         text += &format!(
-            "{} -> {}: {} copied, {} were there already, {} failed\n",
+            "{} -> {}: {} copied, {} already existed, {} failed\n",
             self.from,
             self.to,
             report.copied.len(),

@@ -119,7 +119,7 @@ impl SourceInspection {
         let version = self.server.get("version").and_then(serde_json::Value::as_str).unwrap_or("?");
         let mut out = format!("{} ({} {version}), {}\n", self.name, self.kind, size(self.bytes));
         if let Some(part) = &self.part {
-            out.push_str(&format!("  NOT a whole database, only: {part}\n"));
+            out.push_str(&format!("  PART of a database: {part}\n"));
         }
         if !self.tables.is_empty() {
             let mut table = Table::new(&["table", ">rows", ">bytes", "digest"]);

@@ -60,7 +60,7 @@ pub(crate) fn render(found: &Inspection, zone: Tz) -> String {
     out.push_str(&table.render());
     if !found.prefixes_exact {
         out.push_str(
-            "there are more prefixes than are kept: the smaller ones are counted under what is above them\n",
+            "too many prefixes to list: smaller ones are counted under their parents\n",
         );
     }
     let functions = &found.functions;
@@ -197,7 +197,7 @@ fn row(table: &mut Table, names: &[String], sizes: Sizes) {
     table.row(names.iter().cloned().chain(numbers));
 }
 
-/// Prefixes with at least one in this many of all bytes are shown.
+/// Prefixes that hold at least 1/`SHOWN` of all bytes are shown.
 const SHOWN: u64 = 200;
 
 fn tree(table: &mut Table, node: &PrefixNode, depth: usize) {

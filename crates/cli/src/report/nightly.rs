@@ -100,7 +100,7 @@ impl NightlyReport {
             suspicions.map(|found| format!("suspicious: source `{}`: {}", found.source, found.reason)),
         );
         lines.extend(self.pinned.iter().map(|id| {
-            format!("snapshot {id} is pinned until `dbhaul unpin {id}`, since it may hold what is gone")
+            format!("snapshot {id} is pinned until `dbhaul unpin {id}`, because it may contain the missing data")
         }));
         if let Some(check) = self.check.as_ref().filter(|check| !check.passed()) {
             lines.push(format!(
@@ -119,7 +119,7 @@ impl NightlyReport {
                 all.map(|(word, not)| format!("rehearsal {word}: source `{}`: {}", not.source, not.why)),
             );
             if !rehearsal.restored.passed() {
-                lines.push("rehearsal FAILED: what was restored is not what was backed up".to_owned());
+                lines.push("rehearsal FAILED: the restored data differs from the backup".to_owned());
             }
         }
         lines

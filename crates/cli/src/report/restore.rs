@@ -177,7 +177,7 @@ impl TargetOutcome {
                 }
                 if !failures.is_empty() {
                     out.push_str(&format!(
-                        "{} statements were refused by the server; all else was done\n",
+                        "{} statements were refused by the server; everything else was done\n",
                         failures.len()
                     ));
                 }
@@ -245,7 +245,7 @@ fn render_schema(schema: &pgmove::SchemaProof) -> String {
             format!("schema DIFFERENT: {number} of {} objects\n", schema.objects)
         }
         number => format!(
-            "schema: {number} of {} objects are written differently by this version of the server; look whether they mean the same\n",
+            "schema: {number} of {} objects are written differently by this version of the server; check whether they are equivalent\n",
             schema.objects
         ),
     };

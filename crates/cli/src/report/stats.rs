@@ -49,7 +49,7 @@ impl StatsReport {
         let mut text = table.render();
         if stats.stored_bytes > 0 {
             text += &format!(
-                "what was read takes {:.1} times the space that its backups take\n",
+                "the data takes {:.1} times as much space as its backups\n",
                 stats.raw_bytes as f64 / stats.stored_bytes as f64
             );
         }
@@ -64,13 +64,13 @@ impl StatsReport {
                 );
                 if prune.forgotten > 0 {
                     text += &format!(
-                        "{} are held by forgotten snapshots that `dbhaul undelete` can still bring back\n",
+                        "{} belong to forgotten snapshots that `dbhaul undelete` can still bring back\n",
                         size(prune.forgotten_bytes)
                     );
                 }
                 text
             }
-            None => "pruning would refuse: a document cannot be read, and may name any chunk\n".to_owned(),
+            None => "prune would refuse to run: a document cannot be read, and may reference any chunk\n".to_owned(),
         };
         text
     }

@@ -148,7 +148,7 @@ impl VerifyFileReport {
         }
         out.push('\n');
         if found.trailing_bytes > 0 {
-            out.push_str(&format!("  {} bytes after the end belong to nothing\n", found.trailing_bytes));
+            out.push_str(&format!("  {} bytes after the end are not part of the file format\n", found.trailing_bytes));
         }
         if let Some(cut) = found.aof.as_ref().and_then(|aof| aof.cut.as_ref()) {
             out.push_str(&format!(
@@ -169,7 +169,7 @@ impl VerifyFileReport {
             };
             let verdict = oddity.refused_by.map_or_else(
                 || {
-                    "most servers load it, and may stumble over it later; Valkey from 9.1 on refuses it"
+                    "most servers load it, but may fail on it later; Valkey from 9.1 on refuses it"
                         .to_owned()
                 },
                 |who| format!("{who} do not load this file"),
@@ -194,7 +194,7 @@ impl VerifyFileReport {
                 parts.push(format!("{} pieces of data beside the keys", count(module.data)));
             }
             let needed = match module.modules.as_slice() {
-                [] => "a module that knows this type".to_owned(),
+                [] => "a module that provides this type".to_owned(),
                 known => format!("module {}", known.join(" or ")),
             };
             out.push_str(&format!(

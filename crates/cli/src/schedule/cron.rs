@@ -17,7 +17,7 @@ pub(super) fn file(plan: &Plan, now: DateTime<Utc>) -> File {
     );
     if zone != host_zone {
         out.push_str(
-            "# Where one of the zones changes its clocks, the time moves by an hour: write the file again then.\n",
+            "# When daylight saving time starts or ends in either zone, write the file again.\n",
         );
     }
     out.push_str(&format!(

@@ -53,9 +53,9 @@ async fn a_host_that_writes_cannot_read_and_another_restores() {
     dbhaul(admin.path(), &["key", "generate", "-o", "second.txt"]).exits(0);
     let text = std::fs::read_to_string(admin.path().join("second.txt")).unwrap();
     let second = text.lines().find_map(|line| line.strip_prefix("# recipient: ")).unwrap().to_owned();
-    dbhaul(host.path(), &["key", "add", &second]).exits(0).shows("from now on");
+    dbhaul(host.path(), &["key", "add", &second]).exits(0).shows("new data is encrypted to");
     dbhaul(host.path(), &["key", "add", &second]).exits(2).says("already");
-    dbhaul(host.path(), &["key", "remove", &recipient]).exits(0).shows("can still be read");
+    dbhaul(host.path(), &["key", "remove", &recipient]).exits(0).shows("can still decrypt");
     dbhaul(host.path(), &["key", "remove", &second]).exits(2).says("nobody could read");
     with(&["snapshots"]).exits(2).says("none of the given identities can decrypt it");
     let both = ["--identity", "second.txt"];
@@ -82,7 +82,7 @@ fn a_passphrase_comes_from_the_environment() {
         command(here.path(), &["key", "list"]).env("DBHAUL_PASSPHRASE", "long words").output().unwrap();
     let text = String::from_utf8_lossy(&list.stdout).into_owned();
     assert!(
-        text.contains("the passphrase opens it too") && text.contains("backups can be read here"),
+        text.contains("the passphrase decrypts it too") && text.contains("backups can be read here"),
         "{text}"
     );
     let wrong = command(here.path(), &["key", "list"]).env("DBHAUL_PASSPHRASE", "other").output().unwrap();
@@ -99,5 +99,5 @@ fn a_passphrase_comes_from_the_environment() {
     let list =
         command(here.path(), &["key", "list"]).env("DBHAUL_PASSPHRASE", "long words").output().unwrap();
     let text = String::from_utf8_lossy(&list.stdout).into_owned();
-    assert!(text.contains("opens only what was stored before"), "{text}");
+    assert!(text.contains("decrypts only data stored before"), "{text}");
 }

@@ -174,7 +174,7 @@ fn what_is_not_proven_whole_is_named_and_not_imported() {
     expect("coinpilot_20260904_030500.sql.gz", "suspect");
     expect("coinpilot_latest.sql.gz", "unusable");
     expect("coinpilot_20990101.sql.gz", "unusable");
-    let first = first.says("coinpilot_20260902_030500.sql.gz: suspect: it has no sum");
+    let first = first.says("coinpilot_20260902_030500.sql.gz: suspect: it has no checksum file");
     drop(first.says("coinpilot_20260904_030500.sql.gz: suspect: the script does not end"));
 
     // A byte that turned, after the sum and before it.

@@ -117,7 +117,7 @@ fn an_assertion_names_a_source_that_there_is() {
     for (text, said) in [
         (two.clone() + &assertion("SELECT 1", "1"), "does not say which"),
         (two.clone() + &of("c"), "is about `c`"),
-        (cache.clone() + &of("cache"), "no PostgreSQL source"),
+        (cache.clone() + &of("cache"), "not a PostgreSQL source"),
         (cache + &sandbox("cache"), "only a database can be created beside others"),
         (two.clone() + &sandbox("a") + &sandbox("a"), "two of `rehearse.sandbox`"),
         (two + "[[rehearse.asert]]\nsql = \"x\"\n", "did you mean `assert`"),

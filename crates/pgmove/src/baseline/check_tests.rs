@@ -1,4 +1,4 @@
-//! Checks against descriptions made by hand; those against real servers are in `tests/`.
+//! Checks against descriptions built by hand; `tests/` has those against real servers.
 
 use super::super::observed::ObservedColumn;
 use super::*;
@@ -120,11 +120,12 @@ fn what_only_optional_migrations_provide_is_optional_there() {
     assert!(verdict.passed, "{verdict}");
     let objects: Vec<&str> = verdict.findings.iter().map(|finding| finding.object.as_str()).collect();
     assert_eq!(objects, ["column public.t.buy_count", "extension vector"]);
-    // One of two that provide it is required: the object is, and the other one is not named.
+    // One of two providers is required: the object is then required, and only that provider is named.
     let verdict = self::verdict(&without(&["note"]), Some("old"));
     let note = verdict.findings.iter().find(|finding| finding.object.ends_with("note")).unwrap();
     assert_eq!((note.severity, note.provided_by.as_slice()), (Severity::Missing, &["whole".to_owned()][..]));
-    // Without an environment everything is required, and both are named in the order in which they are applied.
+    // Without an environment everything is required, and both providers are named in the order in which they are
+    // applied.
     let verdict = self::verdict(&without(&["note"]), None);
     assert_eq!(verdict.findings.first().unwrap().provided_by, ["split", "whole"]);
 }

@@ -159,7 +159,7 @@ pub enum DependencyKind {
     /// `DEPENDENCY_PARTITION_SEC`: an object of a partition and the partition itself.
     #[serde(alias = "S")]
     PartitionSecondary,
-    /// `DEPENDENCY_AUTO_EXTENSION`: made by `ALTER … DEPENDS ON EXTENSION`.
+    /// `DEPENDENCY_AUTO_EXTENSION`: created by `ALTER … DEPENDS ON EXTENSION`.
     #[serde(alias = "x")]
     AutoExtension,
 }

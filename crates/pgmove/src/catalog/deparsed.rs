@@ -1,11 +1,10 @@
 //! Deparsed SQL: read with all names quoted, stored with quotes only where some version needs them.
 //!
-//! A server quotes only keywords of its own version. `system_user` is an ordinary name in 15 and a keyword from 16 on;
-//! `f(json json)` is a syntax error from 17 on. Text that an older server deparses without quotes may therefore mean
-//! something else on a newer one, or fail. So the server is made to quote all names (`quote_all_identifiers`), and
-//! [`crate::quote::ident`], which knows the keywords of all supported versions, decides which quotes remain. The texts
-//! of one object are then equal on all versions.
-//! texts of one thing are then the same text.
+//! A server quotes only keywords of its own version. `system_user` is an ordinary name in 15 and a keyword from 16
+//! on; `f(json json)` is a syntax error from 17 on. Text that an older server deparses without quotes may therefore
+//! mean something else on a newer one, or fail. So the server is made to quote all names (`quote_all_identifiers`),
+//! and [`crate::quote::ident`], which knows the keywords of all supported versions, decides which quotes remain. The
+//! texts of one object are then equal on all versions.
 
 use std::borrow::Cow;
 
@@ -85,7 +84,8 @@ const NAMING: &[&str] = &[
     "regtype",
 ];
 
-/// Writes every quoted name by `write`; everything else stays: strings, dollar-quoted bodies, comments.
+/// Replaces every quoted name by the result of `write`; everything else stays: strings, dollar-quoted bodies,
+/// comments.
 fn map_names(sql: &str, write: &dyn Fn(&str) -> Cow<'_, str>) -> String {
     let mut out = String::with_capacity(sql.len());
     let mut rest = sql;

@@ -18,7 +18,7 @@ pub struct Table {
     /// Identity, owner and privileges.
     #[serde(flatten)]
     pub meta: Meta,
-    /// What it is.
+    /// The kind.
     pub kind: TableKind,
     /// Whether it is logged.
     pub persistence: Persistence,

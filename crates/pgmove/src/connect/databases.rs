@@ -8,7 +8,7 @@ use crate::Error;
 /// The list is read in the database `postgres`, or in that of `options` if there is none.
 ///
 /// # Errors
-/// [`Error::Connect`] when the server cannot be reached or does not let the role in.
+/// [`Error::Connect`] if the server cannot be reached or rejects the role.
 pub async fn databases(options: &ConnectOptions) -> Result<Vec<String>, Error> {
     let session = match connect(&options.clone().with_database("postgres")).await {
         Err(error) if error.sqlstate() == Some("3D000") => connect(options).await?,

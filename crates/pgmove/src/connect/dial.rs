@@ -21,7 +21,7 @@ pub(super) struct Dialed {
     /// True when a pooler rejected the startup parameter [`MARK`].
     pub(super) refused_mark: bool,
     pub(super) cancel: Cancel,
-    /// What a dialer went through.
+    /// What the dialer connected through.
     pub(super) via: Option<String>,
 }
 
@@ -60,7 +60,7 @@ fn make_tls(
     MakeTlsConnect::<Through>::make_tls_connect(tls, &host.name).map_err(std::io::Error::other)
 }
 
-/// A setting of our own that travels with the request to connect. A server keeps it; PgBouncer refuses it or drops it.
+/// A setting of our own in the startup parameters. A server keeps it; PgBouncer rejects or drops it.
 pub(super) const MARK: &str = "dbhaul.session";
 
 /// Tries the hosts in order. Stops at the first host that answers, even if it rejects the connection.
@@ -173,7 +173,7 @@ impl Attempt<'_> {
     async fn plain(&self, config: &Config) -> Result<Dialed, Error> {
         let mut config = config.clone();
         config.ssl_mode(DriverSslMode::Disable);
-        // An error of the connection reaches whoever waits for an answer on it; the task itself has nobody to tell.
+        // Whoever waits for an answer on the connection gets its error; this task has nowhere to report it.
         match &self.options.dialer {
             None => {
                 let (client, connection) = config.connect(NoTls).await.map_err(|e| self.failed(e))?;
@@ -195,7 +195,7 @@ impl Attempt<'_> {
                 let (client, connection) = config.connect(tls.clone()).await.map_err(|e| self.failed(e))?;
                 Ok(self.dialed(client, tokio::spawn(async move { drop(connection.await) }), Some(tls)))
             }
-            // There is no TLS on a socket.
+            // Sockets have no TLS.
             Some(_) if self.host.name.starts_with('/') => self.plain(config).await,
             Some(dialer) => {
                 let stream = self.through(dialer).await?;

@@ -1,4 +1,4 @@
-//! Connections by other means than TCP and sockets, such as a tunnel.
+//! Connections other than TCP and sockets, such as tunnels.
 
 use std::fmt;
 use std::future::Future;
@@ -16,28 +16,28 @@ pub trait ByteStream: AsyncRead + AsyncWrite + Unpin + Send {}
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> ByteStream for S {}
 
-/// What a dialer gives, at some time.
+/// The future that a dialer returns.
 pub type Dialing<'a, T> = Pin<Box<dyn Future<Output = io::Result<T>> + Send + 'a>>;
 
-/// Makes the connections of a server, in the place of TCP.
+/// Makes the connections to a server instead of TCP.
 ///
-/// TLS, the login and everything above are as without it. `sslmode=verify-full` verifies the host that the options name.
+/// TLS, login and everything above are unchanged. `sslmode=verify-full` verifies the host given in the options.
 pub trait Dialer: Send + Sync {
-    /// Opens the way, as far as it is not open yet. It is asked for before each connection, outside of `connect_timeout`.
+    /// Opens the tunnel, unless it is open. Called before each connection, outside of `connect_timeout`.
     fn open(&self) -> Dialing<'_, Way>;
 
-    /// Connects to a host and a port of the options; a host that begins with a slash is the folder of a socket.
+    /// Connects to a host and port of the options. A host that begins with a slash is the folder of a socket.
     fn dial<'a>(&'a self, host: &'a str, port: u16) -> Dialing<'a, Box<dyn ByteStream>>;
 }
 
-/// What is known once the way is open.
+/// What is known once the tunnel is open.
 #[derive(Clone, Default)]
 pub struct Way {
-    /// What was reached, for people and reports: `pod shop/db-0 (uid …)`.
+    /// What was reached, for reports: `pod shop/db-0 (uid …)`.
     pub via: String,
-    /// The user, where it is known there; it stands over that of the options.
+    /// The user, if the tunnel provides it. Overrides that of the options.
     pub user: Option<String>,
-    /// The password, likewise.
+    /// The password, if the tunnel provides it. Overrides that of the options.
     pub password: Option<String>,
 }
 
@@ -47,22 +47,22 @@ impl fmt::Debug for Way {
     }
 }
 
-/// How long a connection through a dialer is silent before something is sent: forwards of kubectl, and what stands
-/// between it and the pod, forget connections after some minutes of silence.
+/// Interval of keep-alive queries: kubectl forwards, and middleboxes on the way to the pod, drop connections that are
+/// idle for some minutes.
 const SILENCE: Duration = Duration::from_secs(30);
 
-/// Keeps a connection from being forgotten, until it is closed. An empty query changes nothing, in whatever state a
-/// transaction is, and waits its turn behind what the server works on.
+/// Keeps a connection alive until it is closed. An empty query changes nothing in any transaction state, and is
+/// queued behind the running statement.
 pub(super) async fn keep_alive(client: Weak<Client>, silence: Option<Duration>) {
     loop {
         tokio::time::sleep(silence.unwrap_or(SILENCE)).await;
         let Some(client) = client.upgrade().filter(|client| !client.is_closed()) else { return };
-        // The answer matters to nobody, and may be hours away.
+        // The answer does not matter, and may take hours.
         let _ = tokio::time::timeout(Duration::from_secs(1), client.simple_query("")).await;
     }
 }
 
-/// A stream of some dialer's, as a type of its own: the compiler does not see through the lifetimes of the other.
+/// A dialer's stream as a named type, because the compiler cannot infer the lifetimes of the boxed one.
 pub(super) struct Dialed(pub(super) Box<dyn ByteStream>);
 
 impl AsyncRead for Dialed {

@@ -28,10 +28,10 @@ pub struct ServerIdentity {
     pub encoding: String,
     /// True on a standby.
     pub in_recovery: bool,
-    /// What a dialer went through to reach it, such as a pod with its UID.
+    /// What a dialer connected through, such as a pod with its UID.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub via: Option<String>,
-    /// When the server was started, to the microsecond: whoever may not read the identifier may read this.
+    /// When the server was started, to the microsecond. Readable by roles that may not read the identifier.
     #[serde(skip)]
     pub(super) started: Option<String>,
 }

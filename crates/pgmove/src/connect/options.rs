@@ -106,7 +106,7 @@ pub struct ConnectOptions {
     /// `connect_timeout` in seconds; 0 waits forever.
     pub(super) connect_timeout: u64,
     pub(super) warnings: Vec<String>,
-    /// Makes the connections, where they are not made by TCP.
+    /// Makes the connections instead of TCP.
     pub(super) dialer: Option<dialer::Shared>,
 }
 

@@ -1,4 +1,4 @@
-//! What of a server's configuration, and of a role's rights, matters to a backup.
+//! Server settings and privileges of the role that matter to a backup.
 
 use serde::Serialize;
 
@@ -6,38 +6,38 @@ use crate::Error;
 use crate::connect::{ConnectOptions, Session, connect};
 use crate::quote::ident;
 
-/// Relations that are named; how many there are is known of all.
+/// Maximum number of relations to name; the count covers all.
 const NAMED: usize = 20;
 
-/// What was found out. Nothing was locked or written.
+/// Findings. Nothing was locked or written.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub struct Preflight {
-    /// The protocol version of TLS, such as `TLSv1.3`; none where the connection is not encrypted.
+    /// TLS protocol version, such as `TLSv1.3`; `None` if the connection is not encrypted.
     pub tls: Option<String>,
-    /// The connection does not leave the host: a socket, or a loopback address.
+    /// The connection does not leave the host: it uses a socket or a loopback address.
     pub local: bool,
     /// Tables, materialized views and sequences that the role cannot read.
     pub unreadable: Vec<String>,
-    /// How many they are.
+    /// Number of such relations.
     pub unreadable_count: usize,
-    /// Statements that let the role read them.
+    /// Statements that grant the missing privileges.
     pub grants: Vec<String>,
-    /// Tables of which row-level security hides rows from the role.
+    /// Tables with row-level security that hides rows from the role.
     pub row_security: Vec<String>,
     /// The role can read the password hashes of roles.
     pub reads_passwords: bool,
-    /// Timeouts that the database, the role or the server sets, with their units. Sessions of this crate switch them off;
-    /// of `statement_timeout` and `lock_timeout` only those of the database and the role can be seen by one.
+    /// Timeouts set by the database, the role or the server, with their units. Sessions of this crate disable them.
+    /// For `statement_timeout` and `lock_timeout`, a session sees only the values of the database and the role.
     pub timeouts: Vec<(String, String)>,
-    /// The zone that sessions begin in.
+    /// Default time zone of sessions.
     pub zone: String,
-    /// The server's clock, in milliseconds since 1970.
+    /// The server's clock, in milliseconds since the epoch.
     pub clock_ms: i64,
-    /// Tables, each of which a backup locks.
+    /// Number of tables, each of which a backup locks.
     pub tables: u64,
-    /// Locks that the server has room for, of all sessions together.
+    /// Number of locks that the server has room for, of all sessions together.
     pub lock_slots: u64,
 }
 
@@ -66,10 +66,10 @@ const OWN_SETTINGS: &str = "\
     WHERE setrole IN (0, (SELECT oid FROM pg_catalog.pg_roles WHERE rolname = current_user))
     AND setdatabase IN (0, (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()))";
 
-/// Asks the server, as the role that `options` name.
+/// Queries the server as the role in `options`.
 ///
 /// # Errors
-/// The server cannot be reached, or does not answer.
+/// If the server cannot be reached or rejects a query.
 pub async fn preflight(options: &ConnectOptions) -> Result<Preflight, Error> {
     let session = connect(options).await?;
     let role = session.server().user.clone();
@@ -86,7 +86,7 @@ pub async fn preflight(options: &ConnectOptions) -> Result<Preflight, Error> {
         Some((row.get(1)?.clone()?, row.get(2)?.clone()?))
     };
     let number = |name: &str| setting(name).and_then(|(value, _)| value.parse::<u64>().ok()).unwrap_or(0);
-    // Those of the role and the database as they are written; of the others, what this session would go back to.
+    // Settings of the role and the database as written; for others, the value that `RESET` would restore.
     let own = session.query(what, OWN_SETTINGS).await?;
     let own = own.iter().filter_map(|row| row.first()?.as_ref()?.split_once('='));
     let mut timeouts: Vec<(String, String)> = own
@@ -142,7 +142,7 @@ fn shown(schema: &str, name: &str) -> String {
     format!("{}.{}", ident(schema), ident(name))
 }
 
-/// What lets a role read everything that it lacks.
+/// Statements that grant a role the privileges it lacks.
 fn grants(role: &str, major: u32, lacking: &[(String, String)]) -> Vec<String> {
     if lacking.is_empty() {
         return Vec::new();

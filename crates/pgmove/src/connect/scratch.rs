@@ -1,14 +1,14 @@
-//! What a scratch database on somebody's server needs: whether the server can hold what is to be restored, queries whose
-//! result is text, and to be gone afterwards, whoever is still connected to it.
+//! Scratch databases on an existing server: checks whether the server offers the required extensions, runs queries
+//! with text results, and drops the database even if sessions are connected to it.
 
 use crate::Error;
 use crate::connect::{ConnectOptions, connect};
 use crate::quote::{ident, literal};
 
-/// More rows are no answer to a question.
+/// Maximum number of rows in a result.
 const MOST_ROWS: usize = 1000;
 
-/// The extensions among these that the server does not offer, and its major version.
+/// Those of these extensions that the server does not offer, and its major version.
 pub async fn lacking_extensions(
     options: &ConnectOptions,
     names: &[String],
@@ -22,7 +22,7 @@ pub async fn lacking_extensions(
     Ok((names.iter().filter(offers).cloned().collect(), session.server().major()))
 }
 
-/// Databases of the server whose names begin so.
+/// Databases of the server whose names start with this prefix.
 pub async fn databases_named(options: &ConnectOptions, prefix: &str) -> Result<Vec<String>, Error> {
     let session = connect(options).await?;
     let sql = format!(
@@ -34,8 +34,8 @@ pub async fn databases_named(options: &ConnectOptions, prefix: &str) -> Result<V
     Ok(rows.into_iter().filter_map(|row| row.into_iter().next().flatten()).collect())
 }
 
-/// Drops the database that `options` name, if it exists, and ends the sessions that are still connected to it. `through`
-/// is a database of the same server that stays.
+/// Drops the database in `options`, if it exists, and terminates the sessions that are connected to it. `through` is
+/// another database of the same server.
 pub async fn drop_scratch_database(options: &ConnectOptions, through: &str) -> Result<(), Error> {
     let name = options.database();
     let session = connect(&options.clone().with_database(through)).await?;
@@ -44,7 +44,7 @@ pub async fn drop_scratch_database(options: &ConnectOptions, through: &str) -> R
         "SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity WHERE datname = {}",
         literal(name)
     );
-    // `WITH (FORCE)` is known from 13 on only, and ends no prepared transaction either.
+    // `WITH (FORCE)` exists only from 13 on, and does not end prepared transactions.
     for _ in 0..20 {
         session.query(&object, &end).await?;
         match session.execute(&object, &format!("DROP DATABASE IF EXISTS {}", ident(name))).await {
@@ -57,11 +57,11 @@ pub async fn drop_scratch_database(options: &ConnectOptions, through: &str) -> R
     session.execute(&object, &format!("DROP DATABASE IF EXISTS {}", ident(name))).await
 }
 
-/// The result of a query as text: values of a row joined by `|`, rows by line breaks, NULL as nothing. It runs in a
-/// read-only transaction, for ten minutes at the most, with the search path `"$user", public`.
+/// The result of a query as text: values of a row joined by `|`, rows by line breaks, NULL as nothing. Runs in a
+/// read-only transaction of at most ten minutes, with the search path `"$user", public`.
 ///
 /// # Errors
-/// The server's words, also for what is not a query; [`Error::Refused`] for a result of more than 1000 rows.
+/// The server's error, also if the text is not a query; [`Error::Refused`] for a result of more than 1000 rows.
 pub async fn query_text(options: &ConnectOptions, object: &str, sql: &str) -> Result<String, Error> {
     let session = connect(options).await?;
     let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL statement_timeout = '10min'; \

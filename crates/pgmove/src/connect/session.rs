@@ -16,7 +16,7 @@ use crate::Error;
 pub struct Session {
     client: Arc<Client>,
     connection: JoinHandle<()>,
-    /// Keeps a connection through a dialer from being forgotten.
+    /// Task that keeps a connection through a dialer alive.
     keeping: Option<JoinHandle<()>>,
     server: ServerIdentity,
     pooled: bool,

@@ -273,12 +273,12 @@ pub(crate) fn loses_maintain(on: On<'_>, acl: &[String], initial: &[String], tar
     target < MAINTAIN_SINCE && is_table(on) && acl.iter().any(given)
 }
 
-/// Who gave the first of these privileges.
+/// The grantor of the first of these privileges.
 pub(crate) fn grantor(acl: &[String]) -> Option<String> {
     acl.iter().find_map(|item| AclItem::parse(item)).map(|item| item.grantor)
 }
 
-/// The same privileges as they were while an object belonged to `before`: a new owner takes the place of the old one.
+/// The same privileges while the object belonged to `before`, which the owner `owner` replaces.
 pub(crate) fn of_owner(acl: &[String], owner: &str, before: &str) -> Vec<String> {
     if owner == before {
         return acl.to_vec();
@@ -398,7 +398,7 @@ mod tests {
             let versions = Versions { source: 150_000, target: 150_000 };
             commands(TABLE, &acl(items), &acl(&["o=arwdDxt/o"]), &options, versions)
         };
-        // Its owner has it already.
+        // The owner already has it.
         assert!(said(&["o=arwdDxt/o", "u=r/o"]).is_empty());
         assert_eq!(said(&["o=arwdDxt/o", "v=r/o", "v=w/u"]), ["GRANT SELECT, UPDATE ON TABLE public.t TO v"]);
     }
@@ -406,14 +406,14 @@ mod tests {
     #[test]
     fn maintain_is_neither_handed_out_nor_lost() {
         let seven = "INSERT, SELECT, UPDATE, DELETE, TRUNCATE, REFERENCES, TRIGGER";
-        // All that 15 knows is not all that 18 knows, but its owner keeps what owners have.
+        // Not everything that 15 knows is everything that 18 knows, but the owner keeps the owner's privileges.
         for (source, target) in [(150_000, 180_000), (150_000, 150_000)] {
             assert_eq!(
                 said(&["o=arwdDxt/o", "u=arwdDxt/o"], &["o=arwdDxt/o"], source, target),
                 [format!("GRANT {seven} ON TABLE public.t TO u")]
             );
         }
-        // Who gave something up at the source has no more at the target than was left.
+        // An owner who revoked privileges at the source has no more than the remaining ones at the target.
         assert_eq!(
             said(&["o=r/o"], &["o=arwdDxt/o"], 150_000, 180_000),
             [
@@ -431,7 +431,7 @@ mod tests {
                 format!("GRANT {seven} ON TABLE public.t TO u WITH GRANT OPTION"),
             ]
         );
-        // A server that does not know it is not asked for it.
+        // A server without the privilege is not asked for it.
         assert!(said(&["o=arwdDxt/o", "u=m/o"], &["o=arwdDxtm/o"], 180_000, 150_000).is_empty());
         assert!(loses_maintain(TABLE, &acl(&["u=m/o"]), &[], 150_000));
     }

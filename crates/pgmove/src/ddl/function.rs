@@ -25,7 +25,7 @@ impl<'a> Builder<'a> {
         if !usual {
             self.remarks("SCHEMA", &name, schema.address(), 0);
         }
-        // Every database is born with that comment: one that is gone has to be taken away.
+        // Every new database has that comment: if the source has none, it must be removed.
         let whole = self.catalog.filter.tables.is_empty()
             && !self.options.no_comments
             && !self.options.no_public_comment;

@@ -49,8 +49,9 @@ impl<'a> Graph<'a> {
         }
     }
 
-    /// A check of a table or of a domain that reads other tables, by a function, is added when the rows are there: before, whether the rows of the
-    /// other table came first would decide. Nothing in the catalog says what a function reads, so that its text has to.
+    /// Adds a check of a table or of a domain that reads other tables, by a function, after the rows: otherwise it
+    /// would depend on which table is loaded first. The catalog does not record what a function reads, so its text is
+    /// searched.
     pub(super) fn postpone_reading_checks(&mut self, catalog: &'a Catalog) {
         let own: HashMap<Address, &Function> = catalog
             .functions
@@ -90,7 +91,7 @@ impl<'a> Graph<'a> {
         }
         for kind in &catalog.types {
             let TypeDefinition::Domain(domain) = &kind.definition else { continue };
-            // The server adds no check to a domain that stands inside of another type of some column.
+            // The server cannot add a check to a domain that is nested in another type of some column.
             if is_nested(catalog, &kind.meta.qualified()) {
                 continue;
             }
@@ -103,7 +104,7 @@ impl<'a> Graph<'a> {
         }
     }
 
-    /// Has a check added by itself, after the rows.
+    /// Creates a check separately, after the rows.
     fn postpone(&mut self, whole: Address, check: Address) {
         if let (Some(whole), Some(part)) = (self.at(whole), self.at(check)) {
             self.separate(whole, part);
@@ -113,8 +114,8 @@ impl<'a> Graph<'a> {
         }
     }
 
-    /// A check of a table's own that its parent has too is added before the parent's, which then joins it: the other way
-    /// round the table has it already.
+    /// Adds a table's own check before an equal one of its parent, which then merges with it. In the reverse order
+    /// the table would already have it.
     pub(super) fn order_inherited_checks(&mut self, catalog: &'a Catalog) {
         let by_oid: HashMap<u32, &Table> =
             catalog.tables.iter().map(|table| (table.meta.oid, table)).collect();

@@ -16,7 +16,7 @@ pub struct RenderOptions {
     pub no_comments: bool,
     /// No comments on extensions, which only the extension's owner may set.
     pub no_extension_comments: bool,
-    /// No comment on the schema `public`, which only its owner may make.
+    /// No comment on the schema `public`, which only its owner may set.
     pub no_public_comment: bool,
     /// No security labels.
     pub no_security_labels: bool,

@@ -117,7 +117,7 @@ impl<'a> Builder<'a> {
         for builtin in &catalog.builtin_acls {
             self.about("built-in", builtin.identity.clone());
             self.made_by(None);
-            // Whoever initdb gave it to gave the privileges; a later owner took them over, and gets them again.
+            // The initial owner granted the privileges; a later owner took them over, and gets them again.
             let born = acl::grantor(&builtin.initial_acl).unwrap_or_else(|| builtin.owner.clone());
             let acl = acl::of_owner(&builtin.acl, &builtin.owner, &born);
             let on = On {
@@ -170,7 +170,7 @@ impl<'a> Builder<'a> {
     }
 }
 
-/// Every object that has privileges: the kind as `GRANT … ON` calls it, the object ready for SQL, and its privileges.
+/// Every object with privileges: the kind as in `GRANT … ON`, the object ready for SQL, and its privileges.
 fn privileged(catalog: &Catalog) -> Vec<(&'static str, String, &Meta)> {
     let mut out: Vec<(&'static str, String, &Meta)> = Vec::new();
     for kind in &catalog.types {

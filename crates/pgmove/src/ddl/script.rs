@@ -83,7 +83,7 @@ pub struct Statement {
     /// The same in two steps, the expensive one of which does not block the table.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub staged: Option<Box<Staged>>,
-    /// Whether the target has it already, from a restore that was interrupted.
+    /// Whether the target already has it, from an interrupted restore.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub done: bool,
 }

@@ -36,7 +36,7 @@ pub fn unrestrict() -> &'static str {
 
 /// Refuses statements in which psql would find a meta-command, or which it would split differently than the server.
 ///
-/// [`Error::Refused`] with all such objects.
+/// # Errors
 /// [`Error::Refused`] with every such object.
 pub fn check(statements: &[Statement]) -> Result<(), Error> {
     let conflicts: Vec<String> = statements

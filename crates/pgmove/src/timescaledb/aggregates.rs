@@ -1,4 +1,4 @@
-//! Continuous aggregates: their queries, how far they are refreshed, and the hypertables that keep their rows.
+//! Continuous aggregates: their queries, refreshed ranges, and the hypertables that store their rows.
 
 use std::collections::HashMap;
 
@@ -15,9 +15,9 @@ use crate::error::Error;
 use crate::quote::{ident, literal};
 use crate::timescaledb::model::{Aggregate, Hypertable, Timescale};
 
-/// Reads all of them into `found`; takes the hypertables that keep their rows out of `tables`.
+/// Reads all continuous aggregates into `found`, and removes their materialization hypertables from `tables`.
 ///
-/// Gives the OIDs of the views that the extension made for them.
+/// Returns the OIDs of the internal views that the extension created for them.
 pub(super) async fn read(
     client: &Client,
     functions: &str,
@@ -26,11 +26,11 @@ pub(super) async fn read(
     tables: &mut HashMap<i32, Hypertable>,
 ) -> Result<Vec<u32>, Error> {
     let mut inner = Vec::new();
-    // What is left of the raw rows of each hypertable, by time.
+    // Time ranges of each hypertable that still have raw rows.
     let raw: HashMap<i32, Vec<Range>> = tables.iter().map(|(id, table)| (*id, times(table))).collect();
     for row in aggregates(client, functions).await? {
         inner.extend([row.direct_oid, row.partial_oid]);
-        // Its query needs what the inner view with that query needs.
+        // The aggregate depends on everything that the internal view with its query depends on.
         catalog.aliases.push(Alias {
             class: class::CLASS,
             oid: row.direct_oid,
@@ -47,7 +47,7 @@ pub(super) async fn read(
         let Some(materialized) = tables.remove(&row.id) else { continue };
         attach(catalog, &row, &materialized);
         let changed = in_buckets(client, functions, &found.schema, &row, &materialized).await?;
-        // Before the first time there is none: some refreshes leave such a range, and some do not.
+        // A range from the beginning of time is not recorded consistently: some refreshes leave it, and some do not.
         let kind = materialized.dimensions.first().map_or("", |d| d.column_type.as_str());
         let all = row.invalid.iter().chain(&changed).copied();
         let stale = row.stale(kind, &changed);
@@ -68,9 +68,9 @@ fn times(table: &Hypertable) -> Vec<Range> {
     ranges::merged(chunks.collect())
 }
 
-/// What was changed, widened to whole buckets as a refresh would: the extension does that when it hands changes on to an
-/// aggregate, and a target has to be told the same. Where it cannot be said which buckets, the ranges as they are: a
-/// refresh only ever takes whole buckets between them.
+/// Expands changed ranges to whole buckets, as a refresh does when it moves invalidations from the hypertable to an
+/// aggregate, so that the target records the same. If the buckets cannot be computed, the ranges are unchanged: a
+/// refresh only processes whole buckets anyway.
 async fn in_buckets(
     client: &Client,
     functions: &str,
@@ -107,7 +107,7 @@ async fn in_buckets(
             arguments += &format!(", {name} => {}::{kind}", literal(value));
         }
     }
-    // The session's own time zone is UTC, as is the extension's when it makes numbers of times.
+    // The session's time zone is UTC, as is the extension's when it converts times to integers.
     let bucket = |value: &str| {
         format!("{}.time_bucket({width}, {f}.to_timestamp({value})::{kind}{arguments})", ident(schema))
     };
@@ -127,7 +127,7 @@ async fn in_buckets(
         bucket("c.f"),
         values.join(", ")
     );
-    // A time that has no bucket is an error, which must not end the snapshot's transaction.
+    // A time without a bucket is an error, which must not abort the snapshot's transaction.
     let what = |e| Error::from_server("the buckets of a continuous aggregate", "SAVEPOINT", e);
     client.batch_execute("SAVEPOINT buckets").await.map_err(what)?;
     match rows::<Row>(client, "buckets", &sql).await {
@@ -146,7 +146,7 @@ async fn in_buckets(
     }
 }
 
-/// The whole buckets that a range of numbers touches.
+/// The whole buckets that an integer range overlaps.
 fn whole_numbers((from, to): Range, width: i64, offset: i64) -> Range {
     let (width, offset) = (i128::from(width.max(1)), i128::from(offset));
     let floor = |value: i64| (i128::from(value) - offset).div_euclid(width) * width + offset;
@@ -168,21 +168,21 @@ struct AggregateRow {
     finalized: bool,
     columns: Vec<String>,
     watermark: Option<String>,
-    /// The same as a number.
+    /// The same as an integer.
     mark: i64,
-    /// The hypertable that it reads.
+    /// Id of the hypertable that it reads.
     raw: i32,
-    /// What of it is not up to date, as far as it knows.
+    /// Its own invalidation log.
     invalid: Vec<Range>,
-    /// What of the hypertable was changed, and it does not know yet.
+    /// Invalidations of the hypertable that have not been moved to its log yet.
     changed: Vec<Range>,
-    /// How it makes its buckets, as the extension keeps that.
+    /// Its bucket function, as stored by the extension.
     bucket: Option<serde_json::Value>,
 }
 
 impl AggregateRow {
-    /// What lies below the watermark and is not up to date. That nothing before a certain time was ever refreshed is how
-    /// most aggregates begin, and does not count.
+    /// Ranges below the watermark that are not up to date. A range from the beginning of time, which most aggregates
+    /// start with, does not count.
     fn stale(&self, kind: &str, changed: &[Range]) -> Vec<Range> {
         let known = self.invalid.iter().filter(|(from, _)| *from > first_of(kind)).chain(changed);
         let below = known.map(|(from, to)| (*from, (*to).min(self.mark.saturating_sub(1))));
@@ -203,10 +203,10 @@ impl AggregateRow {
     }
 }
 
-/// Continuous aggregates, each after those that it reads: they have higher numbers.
+/// Continuous aggregates, each after those that it reads: they have higher ids.
 async fn aggregates(client: &Client, functions: &str) -> Result<Vec<AggregateRow>, Error> {
     let f = ident(functions);
-    // Versions from 2.19 on keep apart what a refresh has begun to compute.
+    // From 2.19 on, ranges of a refresh in progress are stored separately.
     let begun = "SELECT 1 AS one FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
                  WHERE n.nspname = '_timescaledb_catalog' AND c.relname = 'continuous_aggs_materialization_ranges'";
     let begun = match rows::<serde_json::Value>(client, "TimescaleDB's tables", begun).await?.is_empty() {
@@ -217,7 +217,7 @@ async fn aggregates(client: &Client, functions: &str) -> Result<Vec<AggregateRow
         }
     };
     let definition = crate::catalog::deparsed::quoted("pg_get_viewdef(d.oid)");
-    // The smallest watermark says that there was no refresh at all.
+    // The smallest watermark means that it was never refreshed.
     let sql = format!(
         "SELECT a.mat_hypertable_id AS id, v.oid::int8 AS oid, a.user_view_schema AS schema, a.user_view_name AS name, \
          {definition} AS definition, d.oid::int8 AS direct_oid, p.oid::int8 AS partial_oid, a.materialized_only, \
@@ -248,7 +248,7 @@ async fn aggregates(client: &Client, functions: &str) -> Result<Vec<AggregateRow
     rows(client, "continuous aggregates", &sql).await
 }
 
-/// Puts an aggregate where its hypertable stood: its indexes are made on the view.
+/// Replaces an aggregate's hypertable by its view: its indexes are created on the view.
 fn attach(catalog: &mut Catalog, row: &AggregateRow, materialized: &Hypertable) {
     if let Some(view) = catalog.tables.iter_mut().find(|table| table.meta.oid == row.oid) {
         view.definition = Some(row.definition.clone());
@@ -256,14 +256,14 @@ fn attach(catalog: &mut Catalog, row: &AggregateRow, materialized: &Hypertable) 
     let own_name = format!("{}_", materialized.name.name);
     let time = materialized.dimensions.first().map(|dimension| dimension.column.as_str());
     catalog.indexes.retain(|index| {
-        // The extension makes an index on time by itself, whatever it is told.
+        // The extension always creates an index on time by itself.
         let on_time = index.columns.len() == 1 && index.columns.first().map(Option::as_deref) == Some(time);
         !(index.table_oid == materialized.oid && on_time && index.meta.name.starts_with(&own_name))
     });
     for index in catalog.indexes.iter_mut().filter(|index| index.table_oid == materialized.oid) {
         let on = format!(" ON {} ", materialized.name);
         let begin = match index.meta.name.starts_with(&own_name) {
-            // A name that the extension made out of its own number for the table; the target makes another.
+            // The name contains the extension's id of the table, which differs at the target.
             true => "CREATE INDEX".to_owned(),
             false => format!("CREATE INDEX {}", ident(&index.meta.name)),
         };

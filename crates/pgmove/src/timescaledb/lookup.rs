@@ -1,4 +1,4 @@
-//! What a target with TimescaleDB already has: hypertables, aggregates, chunks, running jobs.
+//! Existing TimescaleDB objects of a target: hypertables, aggregates, chunks, running jobs.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -11,7 +11,7 @@ use crate::ddl::RenderOptions;
 use crate::quote::{ident, literal};
 use crate::restore::plan::TablePlan;
 
-/// The tables that are hypertables here; none where the extension is not installed.
+/// The tables that are hypertables at the target; empty if the extension is not installed.
 pub(crate) async fn hypertables(session: &Session) -> Result<Vec<QualifiedName>, Error> {
     if !installed(session).await? {
         return Ok(Vec::new());
@@ -21,7 +21,7 @@ pub(crate) async fn hypertables(session: &Session) -> Result<Vec<QualifiedName>,
     Ok(QualifiedName::of_rows(session.query("the target's hypertables", sql).await?))
 }
 
-/// The continuous aggregates, each with the hypertable that keeps its rows.
+/// The continuous aggregates, each with its materialization hypertable.
 pub(crate) async fn aggregates(session: &Session) -> Result<BTreeMap<QualifiedName, QualifiedName>, Error> {
     if !installed(session).await? {
         return Ok(BTreeMap::new());
@@ -39,8 +39,8 @@ pub(crate) async fn aggregates(session: &Session) -> Result<BTreeMap<QualifiedNa
         .collect())
 }
 
-/// Each continuous aggregate with the hypertable or the aggregate that it is computed from: a dependency that
-/// `pg_depend` does not hold.
+/// Each continuous aggregate with the hypertable or aggregate that it reads, a dependency that `pg_depend` does not
+/// contain.
 pub(crate) async fn aggregate_sources(
     session: &Session,
     here: &Catalog,
@@ -64,8 +64,8 @@ pub(crate) async fn aggregate_sources(
     Ok(rows.into_iter().filter_map(pair).collect())
 }
 
-/// Policies belong to whoever owns what they work on: one that belonged to another role cannot be as it was, which is
-/// told when it is made. Gives such policies, each with its two owners.
+/// Policies belong to the owner of their table. A policy that belonged to another role gets that owner, which is
+/// reported when it is created. Returns such policies with both owners.
 pub(crate) fn settle_owners(
     left: &mut Catalog,
     here: &Catalog,
@@ -81,7 +81,7 @@ pub(crate) fn settle_owners(
         if let Some(other) =
             same.filter(|other| owner == Some(&other.owner) && options.role(&job.owner) != other.owner)
         {
-            // Told by the name that becomes this one, where roles are mapped.
+            // Reported with the name at the source if roles are mapped.
             let source = options.role_map.iter().find(|(_, to)| **to == other.owner).map(|(from, _)| from);
             let policy = format!("job {} on {relation}", ident(&job.procedure.name));
             settled.push((policy, [job.owner.clone(), other.owner.clone()]));
@@ -91,7 +91,7 @@ pub(crate) fn settle_owners(
     settled
 }
 
-/// Policies and jobs that run at the target and work on tables that are going to be filled, each as a warning.
+/// Running policies and jobs of the target on tables that will be filled, each as a warning.
 pub(crate) async fn running_jobs(
     session: &Session,
     tables: &HashMap<QualifiedName, TablePlan>,
@@ -113,7 +113,7 @@ pub(crate) async fn running_jobs(
     Ok(rows.into_iter().filter_map(warning).collect())
 }
 
-/// The tables of all chunks.
+/// Tables of all chunks.
 pub(crate) async fn all_chunks(session: &Session) -> Result<BTreeSet<QualifiedName>, Error> {
     if !installed(session).await? {
         return Ok(BTreeSet::new());
@@ -122,7 +122,7 @@ pub(crate) async fn all_chunks(session: &Session) -> Result<BTreeSet<QualifiedNa
     Ok(QualifiedName::of_rows(session.query("the target's chunks", sql).await?))
 }
 
-/// The tables of a hypertable's chunks.
+/// Tables of a hypertable's chunks.
 pub(crate) async fn chunks(session: &Session, table: &QualifiedName) -> Result<Vec<QualifiedName>, Error> {
     let sql = format!(
         "SELECT k.schema_name, k.table_name FROM _timescaledb_catalog.chunk k JOIN _timescaledb_catalog.hypertable h ON h.id = k.hypertable_id \

@@ -1,15 +1,16 @@
-//! TimescaleDB: a hypertable's rows lie in chunks that belong to the extension, and a continuous aggregate's in a
-//! hypertable of its own. Copied as ordinary tables they would arrive empty, without an error.
+//! TimescaleDB: the rows of a hypertable are stored in chunks that belong to the extension, and those of a continuous
+//! aggregate in a hypertable of its own. Copied as ordinary tables they would arrive empty, without an error.
 //!
-//! Nothing of the extension's own tables is copied: their form changes between versions. Instead hypertables, chunk
-//! ranges, compression, aggregates and jobs are made anew by its functions, and only rows travel:
+//! The extension's own tables are not copied, because their structure changes between versions. Instead hypertables,
+//! chunk ranges, compression, aggregates and jobs are recreated with its functions, and only rows are copied:
 //!
 //! 1. tables, then hypertables while they are empty, then chunks with the ranges of the source;
 //! 2. rows, through the hypertable;
 //! 3. indexes and constraints, aggregates without rows;
-//! 4. compression; then each aggregate is refreshed up to where the source had it, and only then gets the source's
-//!    rows: the other way round the refresh would delete what the raw rows no longer cover;
-//! 5. jobs, which start when everything is proven.
+//! 4. compression; then each aggregate is refreshed as far as at the source, and only then gets the source's rows: in
+//! the
+//!    reverse order the refresh would delete rows that the raw data no longer covers;
+//! 5. jobs, which start after verification.
 
 mod aggregates;
 pub(crate) mod lookup;
@@ -27,25 +28,25 @@ use crate::error::Error;
 
 pub(crate) use read::{read, relations};
 
-/// Whose rows one of the extension's own relations holds.
+/// Owner of the rows in an internal relation of the extension.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum RowOwner {
-    /// The hypertable or aggregate that the user sees.
+    /// A hypertable or aggregate of the user.
     Relation(QualifiedName),
-    /// No relation of the user: what is in it is rebuilt from elsewhere.
+    /// None: its rows are rebuilt from other data.
     Internal,
 }
 
-/// The extension.
+/// Name of the extension.
 pub(crate) const NAME: &str = "timescaledb";
 
-/// The oldest version, as (major, minor), whose functions are those that are used here.
+/// The oldest supported version, as (major, minor): it has all functions that are used here.
 const OLDEST: (u32, u32) = (2, 10);
 
-/// The newest version that this was tried on.
+/// The newest tested version.
 const NEWEST: (u32, u32) = (2, 28);
 
-/// The schema of the extension's own functions: another one before 2.12.
+/// The schema of the extension's internal functions, which changed in 2.12.
 pub(crate) const FUNCTIONS: &str = "SELECT n.nspname AS schema FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace \
      WHERE p.proname = 'show_chunk' AND n.nspname LIKE '\\_timescaledb\\_%' \
      ORDER BY n.nspname = '_timescaledb_functions' DESC LIMIT 1";
@@ -55,7 +56,7 @@ fn numbers(version: &str) -> (u32, u32) {
     (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
 }
 
-/// Why a version cannot be worked with: it is too old.
+/// The reason if a version is too old.
 fn too_old(version: &str) -> Option<String> {
     (numbers(version) < OLDEST).then(|| {
         format!(
@@ -76,14 +77,14 @@ fn untried(version: &str) -> Option<String> {
     })
 }
 
-/// Whether the extension is installed in a session's database.
+/// Whether the extension is installed in the session's database.
 pub(crate) async fn installed(session: &Session) -> Result<bool, Error> {
     let sql = format!("SELECT 1 FROM pg_extension WHERE extname = {}", crate::quote::literal(NAME));
     Ok(session.value("the extensions", &sql).await?.is_some())
 }
 
-/// Whether restoring a catalog needs the extension: it comes with it, or holds tables of a database that has it (the
-/// extension itself is missing from a catalog of some tables).
+/// Whether restoring a catalog requires the extension: the catalog contains it, or tables of a database that has it
+/// (a catalog of selected tables does not contain the extension itself).
 pub(crate) fn is_needed(catalog: &Catalog) -> bool {
     catalog.extensions.iter().any(|extension| extension.meta.name == NAME)
         || catalog.timescale.as_ref().is_some_and(|timescale| !timescale.is_empty())

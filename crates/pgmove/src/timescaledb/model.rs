@@ -1,7 +1,7 @@
-//! What TimescaleDB adds to a database, as data: hypertables, their chunks, continuous aggregates, jobs.
+//! The TimescaleDB objects of a database, as data: hypertables, their chunks, continuous aggregates, jobs.
 //!
-//! None of it is copied as rows: the extension's own tables have another form in each of its versions. A target gets
-//! all of it anew, through the extension's public functions.
+//! They are not copied as rows, because the structure of the extension's own tables differs between versions. A
+//! target recreates all of them with the extension's public functions.
 
 use std::collections::BTreeMap;
 
@@ -9,24 +9,24 @@ use serde::{Deserialize, Serialize};
 
 use crate::catalog::meta::QualifiedName;
 
-/// Everything of TimescaleDB in one database.
+/// All TimescaleDB objects of a database.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Timescale {
     /// Version of the extension.
     pub version: String,
-    /// The schema that holds its public functions.
+    /// Schema of its public functions.
     pub schema: String,
-    /// Hypertables, without those inside of aggregates and compression.
+    /// Hypertables, without the internal ones of aggregates and compression.
     pub hypertables: Vec<Hypertable>,
     /// Continuous aggregates, each after those that it reads.
     pub aggregates: Vec<Aggregate>,
-    /// Policies and jobs of the user's, in the order in which they were made.
+    /// Policies and user-defined jobs, in the order in which they were created.
     pub jobs: Vec<Job>,
-    /// Why the version should not be worked with, where nobody has tried it.
+    /// A warning if the version is untested.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub untried: Option<String>,
-    /// Worth a word before anything is copied.
+    /// Warnings before anything is copied.
     pub warnings: Vec<String>,
 }
 
@@ -41,12 +41,12 @@ impl Timescale {
         self.aggregates.iter().find(|aggregate| aggregate.oid == oid)
     }
 
-    /// Whether there is nothing to make: no hypertable, no aggregate, no job.
+    /// Whether there are no hypertables, aggregates and jobs.
     pub fn is_empty(&self) -> bool {
         self.hypertables.is_empty() && self.aggregates.is_empty() && self.jobs.is_empty()
     }
 
-    /// Whether the ranges are known that are not up to date, of every aggregate.
+    /// Whether the invalidated ranges of every aggregate are known.
     pub(crate) fn knows_ranges(&self) -> bool {
         self.aggregates.iter().all(|aggregate| aggregate.invalid.is_some())
     }
@@ -57,7 +57,7 @@ impl Timescale {
     }
 }
 
-/// A hypertable: a table whose rows lie in chunks.
+/// A hypertable: a table whose rows are stored in chunks.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hypertable {
     /// OID of the table.
@@ -65,78 +65,79 @@ pub struct Hypertable {
     /// The table.
     #[serde(flatten)]
     pub name: QualifiedName,
-    /// How rows are divided; the first is time, or a number that stands for it.
+    /// Dimensions; the first is time, or an integer that represents it.
     pub dimensions: Vec<Dimension>,
-    /// The chunks, in the order in which they were made.
+    /// Chunks, in the order in which they were created.
     #[serde(default)]
     pub chunks: Vec<Chunk>,
-    /// How old chunks are compressed, where that is switched on.
+    /// Compression settings, if enabled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub compression: Option<Compression>,
     /// Tablespaces for its chunks.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tablespaces: Vec<String>,
-    /// The schema that its chunks are made in, unless it is the extension's own.
+    /// Schema for its chunks, unless it is the extension's default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub chunk_schema: Option<String>,
-    /// What the names of its chunks begin with, unless it is what the extension makes up.
+    /// Name prefix of its chunks, unless it is the extension's default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub chunk_prefix: Option<String>,
 }
 
-/// One way in which rows are divided among chunks.
+/// A dimension by which rows are partitioned into chunks.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Dimension {
     /// The column.
     pub column: String,
     /// The column's type, formatted.
     pub column_type: String,
-    /// Length of a chunk's range: microseconds for times, else units of the number. Only where `partitions` is absent.
+    /// Length of a chunk's range: microseconds for times, otherwise units of the integer. Only if `partitions` is
+    /// absent.
     #[serde(default)]
     pub interval: Option<i64>,
     /// Number of hash partitions.
     #[serde(default)]
     pub partitions: Option<i32>,
-    /// A function that gives the value to divide by, unless it is the extension's own hash.
+    /// Partitioning function, unless it is the extension's default hash.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub function: Option<QualifiedName>,
-    /// The function that says what "now" is, where time is a number.
+    /// Function for the current time, if time is an integer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub integer_now: Option<QualifiedName>,
 }
 
-/// A table that holds the rows of one range.
+/// A chunk: a table with the rows of one range.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Chunk {
     /// OID of the table.
     pub oid: u32,
-    /// The table at the source. A target gives its chunks names of its own.
+    /// The table at the source. The target names its chunks itself.
     #[serde(flatten)]
     pub name: QualifiedName,
-    /// The range in each dimension, from and to (exclusive), in the extension's internal numbers.
+    /// The range in each dimension, from and to (exclusive), in the extension's internal integers.
     pub slices: BTreeMap<String, (i64, i64)>,
     /// Whether it is compressed.
     #[serde(default)]
     pub compressed: bool,
-    /// Size on disk in bytes, compressed part included; an estimate.
+    /// Size on disk in bytes, including the compressed part; an estimate.
     #[serde(default)]
     pub bytes: u64,
 }
 
-/// How chunks are compressed.
+/// Compression settings.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Compression {
-    /// Columns that segments are made by.
+    /// `segmentby` columns.
     pub segment_by: Vec<String>,
-    /// Order inside of a segment.
+    /// `orderby` columns.
     pub order_by: Vec<OrderBy>,
-    /// Chunks are merged up to this length when they are compressed, as SQL writes it.
+    /// Chunks are merged up to this length when they are compressed, as an SQL interval.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub chunk_interval: Option<String>,
 }
 
-/// A column of an order.
+/// An `orderby` column.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OrderBy {
     /// The column.
@@ -147,7 +148,7 @@ pub struct OrderBy {
     pub nulls_first: bool,
 }
 
-/// A continuous aggregate: a view over rows that the extension keeps, and that may outlive those they were made of.
+/// A continuous aggregate: a view of stored rows, which may outlive the raw rows from which they were computed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Aggregate {
     /// OID of the view.
@@ -158,51 +159,51 @@ pub struct Aggregate {
     /// Its query, as the server deparses it.
     #[serde(deserialize_with = "crate::catalog::deparsed::text")]
     pub definition: String,
-    /// Whether rows that are newer than the watermark are left out.
+    /// Whether rows newer than the watermark are left out.
     pub materialized_only: bool,
-    /// The hypertable that keeps its rows. Named by the extension, otherwise at each server.
+    /// The hypertable that stores its rows. The extension generates its name, which differs between servers.
     pub materialized: Hypertable,
-    /// The columns that are kept, in order.
+    /// The stored columns, in order.
     pub columns: Vec<String>,
-    /// Up to where it has been refreshed, as a literal with its type; absent when it never was.
+    /// Watermark, as a literal with its type; `None` if it was never refreshed.
     #[serde(default)]
     pub watermark: Option<String>,
-    /// What of it is not up to date: ranges, both ends inclusive, in the extension's internal numbers, sorted and apart.
-    /// Absent in catalogs of the first versions, which did not read it.
+    /// Invalidated ranges: both ends inclusive, in the extension's internal integers, sorted and disjoint. `None` in
+    /// catalogs of the first versions, which did not read them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub invalid: Option<Vec<(i64, i64)>>,
 }
 
 impl Aggregate {
-    /// Whether any of it was ever refreshed.
+    /// Whether it was ever refreshed.
     pub fn was_refreshed(&self) -> bool {
         let everything = [(i64::MIN, i64::MAX)];
         self.watermark.is_some() || self.invalid.as_ref().is_some_and(|ranges| ranges[..] != everything)
     }
 }
 
-/// A policy or a job of the user's.
+/// A policy or a user-defined job.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Job {
-    /// Number at the source; a target gives it another.
+    /// Id at the source; the target assigns another one.
     pub id: i32,
-    /// What runs.
+    /// Procedure that it runs.
     pub procedure: QualifiedName,
     /// Its title.
     pub title: String,
-    /// How often, an `interval`.
+    /// Schedule interval, an `interval`.
     pub schedule_interval: String,
-    /// How long it may run, an `interval`.
+    /// Maximum run time, an `interval`.
     pub max_runtime: String,
-    /// How often it is tried again, -1 without end.
+    /// Maximum number of retries; -1 for no limit.
     pub max_retries: i32,
-    /// How soon it is tried again, an `interval`.
+    /// Pause before a retry, an `interval`.
     pub retry_period: String,
     /// The role that it runs as.
     pub owner: String,
-    /// Whether it runs at all.
+    /// Whether it is scheduled.
     pub scheduled: bool,
-    /// Whether its times are reckoned from the first start rather than from the last end.
+    /// Whether the schedule is relative to the first start rather than to the last end.
     pub fixed_schedule: bool,
     /// The first start.
     #[serde(default)]
@@ -210,18 +211,18 @@ pub struct Job {
     /// Time zone of the schedule.
     #[serde(default)]
     pub timezone: Option<String>,
-    /// Its arguments, JSON. What names the hypertable by number is to be replaced.
+    /// Arguments as JSON. References to the hypertable by id must be replaced.
     #[serde(default)]
     pub config: Option<String>,
-    /// The function that checks the arguments, where the user gave one.
+    /// Function that checks the arguments, if the user set one.
     #[serde(default)]
     pub check: Option<QualifiedName>,
-    /// The hypertable or continuous aggregate that it works on.
+    /// Hypertable or continuous aggregate that it works on.
     #[serde(default)]
     pub relation: Option<QualifiedName>,
 }
 
-/// A job that was made, and does not start yet.
+/// A job that was created but does not start yet.
 #[derive(Debug, Clone)]
 pub(crate) struct WaitingJob {
     pub(crate) id: String,

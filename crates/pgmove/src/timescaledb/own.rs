@@ -1,5 +1,5 @@
-//! What somebody gave to single chunks. Chunks are made anew with what their hypertable has; that these lack something is
-//! said, by name.
+//! Properties of single chunks. Chunks are recreated with the properties of their hypertable; lost ones are reported
+//! by name.
 
 use serde::Deserialize;
 use tokio_postgres::Client;
@@ -7,7 +7,7 @@ use tokio_postgres::Client;
 use crate::catalog::query::rows;
 use crate::error::Error;
 
-/// How many are named.
+/// Maximum number of chunks to name.
 const NAMED: usize = 10;
 
 /// Indexes, privileges and storage parameters of chunks that their hypertable does not have, each as a warning.
@@ -18,7 +18,8 @@ pub(super) async fn of_chunks(client: &Client) -> Result<Vec<String>, Error> {
         chunk: String,
         hypertable: String,
     }
-    // Chunks repeat each index of their hypertable under another name; what follows the method is the same.
+    // Chunks repeat each index of their hypertable under another name; the definition after the access method is
+    // equal.
     let sql = "WITH chunk AS ( \
           SELECT c.oid, c.relacl, c.reloptions, p.oid AS parent, p.relacl AS parent_acl, p.reloptions AS parent_options, \
             coalesce(a.user_view_schema, h.schema_name) AS schema, coalesce(a.user_view_name, h.table_name) AS name \

@@ -1,4 +1,4 @@
-//! What stands against making it again at a target, found before anything is written.
+//! Conflicts with a target, found before anything is written.
 
 use std::collections::BTreeSet;
 
@@ -12,7 +12,7 @@ use crate::quote::{ident, literal};
 use crate::remedy::Remedy;
 use crate::timescaledb::model::Timescale;
 
-/// Everything that does not fit, in words.
+/// All conflicts.
 pub(crate) async fn conflicts(
     target: &Session,
     catalog: &Catalog,
@@ -27,7 +27,7 @@ pub(crate) async fn conflicts(
     let here = installed(target).await?;
     let comes = catalog.extensions.iter().any(|extension| extension.meta.name == NAME);
     let Some(version) = target.value("the extensions on offer", &sql).await? else {
-        // Of an extension that comes along this is said already.
+        // If the extension is restored too, this is already reported.
         if !comes {
             conflicts
                 .push(format!("extension {NAME} is not offered by this server, and hypertables need it"));
@@ -38,8 +38,8 @@ pub(crate) async fn conflicts(
     let remedy = untested.as_ref().map(|_| Remedy::TryUntriedExtensions);
     let why = too_old(&version).or(untested);
     conflicts.extend(why.map(|why| format!("extension {NAME} of the target: {why}")));
-    // Without its library in the server from the start, neither planner nor jobs know hypertables. Which libraries are
-    // loaded not every role may ask; what they can be set to, everybody may.
+    // Without the preloaded library, neither planner nor jobs support hypertables. Not every role may read
+    // `shared_preload_libraries`, but every role may read which settings exist.
     let preloaded = "SELECT 1 FROM pg_settings WHERE name LIKE 'timescaledb.%' LIMIT 1";
     if !here && target.value("the libraries", preloaded).await?.is_none() {
         conflicts.push(format!(
@@ -59,7 +59,7 @@ pub(crate) async fn conflicts(
     Ok((conflicts, remedy))
 }
 
-/// Definitions name the extension's functions with their schema.
+/// Definitions qualify the extension's functions with their schema.
 async fn other_schema(target: &Session, timescale: &Timescale) -> Result<Option<String>, Error> {
     Ok(schema(target).await?.filter(|here| *here != timescale.schema).map(|here| {
         format!(
@@ -71,7 +71,7 @@ async fn other_schema(target: &Session, timescale: &Timescale) -> Result<Option<
     }))
 }
 
-/// The schema of the extension's public functions in a database that has it.
+/// Schema of the extension's public functions in a database that has it.
 pub(crate) async fn schema(session: &Session) -> Result<Option<String>, Error> {
     let sql = format!(
         "SELECT n.nspname FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace WHERE e.extname = {}",
@@ -80,7 +80,7 @@ pub(crate) async fn schema(session: &Session) -> Result<Option<String>, Error> {
     session.value("the extensions", &sql).await
 }
 
-/// Only 2.27 has learnt that a trigger of a hypertable can be switched off, and 2.28.3 where chunks are compressed.
+/// Triggers of a hypertable can be disabled from 2.27 on, and from 2.28.3 on if chunks are compressed.
 fn disabled_triggers(catalog: &Catalog, version: &str) -> Vec<String> {
     let Some(timescale) = &catalog.timescale else { return Vec::new() };
     let knows = numbers(version) >= (2, 27);
@@ -124,10 +124,11 @@ async fn sleeping_owners(
         .collect())
 }
 
-/// Why rows must not be read from or brought into this database: it is in the mode that `timescaledb_pre_restore()`
-/// leaves, in which a hypertable is an ordinary table. Rows go into it and none comes out, without an error.
+/// The reason if rows must not be read from or written to this database: it is in the mode set by
+/// `timescaledb_pre_restore()`, in which a hypertable is an ordinary table. It then accepts rows but returns none,
+/// without an error.
 pub(crate) async fn restoring(session: &Session) -> Result<Option<String>, Error> {
-    // The session has what was set when it began; others, that begin later, have what stands in the database now.
+    // The session has the setting from its start; later sessions get the current setting of the database.
     let on = "('on', 'true', 'yes', '1', 't', 'y')";
     let sql = format!(
         "SELECT 1 WHERE lower(current_setting('timescaledb.restoring', true)) IN {on} OR EXISTS (SELECT FROM pg_db_role_setting s, unnest(s.setconfig) pair \
@@ -139,7 +140,7 @@ pub(crate) async fn restoring(session: &Session) -> Result<Option<String>, Error
     Ok(found.map(|_| restoring_mode(&session.server().database)))
 }
 
-/// What the restoring mode is, and how it ends.
+/// An explanation of the restoring mode, and how to end it.
 pub(super) fn restoring_mode(database: &str) -> String {
     let database = ident(database);
     format!(
@@ -149,13 +150,13 @@ pub(super) fn restoring_mode(database: &str) -> String {
     )
 }
 
-/// Whether the extension, which is in this database, is of the Apache edition.
+/// Whether the installed extension is the Apache edition.
 pub(super) async fn is_apache(session: &Session) -> Result<bool, Error> {
     let sql = "SELECT current_setting('timescaledb.license', true)";
     Ok(session.value("TimescaleDB's license", sql).await?.as_deref() == Some("apache"))
 }
 
-/// What the target does not do because of its license, as far as that shows before the extension is made.
+/// What the target's license does not allow, as far as it can be determined before the extension is created.
 pub(crate) async fn license(target: &Session, catalog: &Catalog) -> Result<Vec<String>, Error> {
     match &catalog.timescale {
         Some(timescale) if installed(target).await? && is_apache(target).await? => {
@@ -165,7 +166,7 @@ pub(crate) async fn license(target: &Session, catalog: &Catalog) -> Result<Vec<S
     }
 }
 
-/// What a server under the Apache license (`timescaledb.license`) does not do.
+/// Features that a server under the Apache license (`timescaledb.license`) lacks.
 pub(crate) fn beyond_apache(timescale: &Timescale) -> Vec<String> {
     let said = |what: &str, name: &QualifiedName| {
         format!("{what} {name}: this server has TimescaleDB under the Apache license, which lacks it")

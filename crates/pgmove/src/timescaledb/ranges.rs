@@ -1,17 +1,17 @@
-//! Which ranges of time a continuous aggregate counts as up to date, in the extension's internal numbers.
+//! Time ranges that a continuous aggregate considers up to date, in the extension's internal integers.
 //!
-//! The extension keeps ranges that are *not* up to date: one log for each aggregate, one for changes of a hypertable
-//! that were not handed on to its aggregates yet, and ranges whose refresh has begun. Together they say what a refresh
-//! will compute anew. A target must get the same ranges: more would be computed from raw rows that may be gone, less
-//! would never be computed at all.
+//! The extension records ranges that are *not* up to date: an invalidation log for each aggregate, one for changes of
+//! a hypertable that were not moved to its aggregates yet, and ranges whose refresh is in progress. Together they
+//! determine what a refresh recomputes. A target must get the same ranges: with more of them, a refresh would
+//! recompute from raw rows that may be gone; with fewer, data would never be recomputed.
 
 use super::statements::is_time;
 use crate::timescaledb::model::Aggregate;
 
-/// From and to, both inclusive, as the extension's logs keep them.
+/// From and to, both inclusive, as in the extension's logs.
 pub(crate) type Range = (i64, i64);
 
-/// Sorted, with what overlaps or touches made one.
+/// Sorts ranges and merges those that overlap or touch.
 pub(super) fn merged(mut ranges: Vec<Range>) -> Vec<Range> {
     ranges.retain(|(from, to)| from <= to);
     ranges.sort_unstable();
@@ -25,14 +25,14 @@ pub(super) fn merged(mut ranges: Vec<Range>) -> Vec<Range> {
     out
 }
 
-/// What of `ranges` lies in one of `within`.
+/// The intersection of `ranges` with `within`.
 pub(super) fn overlap(ranges: &[Range], within: &[Range]) -> Vec<Range> {
     let pairs = ranges.iter().flat_map(|range| within.iter().map(move |other| (range, other)));
     merged(pairs.map(|(a, b)| (a.0.max(b.0), a.1.min(b.1))).collect())
 }
 
-/// The ranges between `invalid`, which is merged: what is up to date, as `[from, to)`, where nothing stands for an open
-/// end.
+/// The gaps between `invalid`, which is merged: the ranges that are up to date, as `[from, to)`, where `None` is an
+/// open end.
 pub(crate) fn valid(invalid: &[Range]) -> Vec<(Option<i64>, Option<i64>)> {
     let mut out = Vec::new();
     let mut from = Some(i64::MIN);
@@ -48,7 +48,7 @@ pub(crate) fn valid(invalid: &[Range]) -> Vec<(Option<i64>, Option<i64>)> {
     out
 }
 
-/// Numbers a range for people: times as times.
+/// Formats a range: times as times.
 pub(super) fn shown(column_type: &str, (from, to): Range) -> String {
     let one = |value: i64| match chrono::DateTime::from_timestamp_micros(value) {
         Some(time) if is_time(column_type) => time.format("%Y-%m-%d %H:%M:%S%.f+00").to_string(),
@@ -57,7 +57,7 @@ pub(super) fn shown(column_type: &str, (from, to): Range) -> String {
     format!("from {} up to {}", one(from), one(to))
 }
 
-/// The length of a range for people: of times in days and hours, else the number.
+/// Formats the length of a range: times in days and hours, otherwise the integer.
 pub(super) fn length(column_type: &str, length: i64) -> String {
     const UNITS: [(&str, i64); 4] =
         [("days", 86_400_000_000), ("hours", 3_600_000_000), ("minutes", 60_000_000), ("seconds", 1_000_000)];
@@ -69,11 +69,11 @@ pub(super) fn length(column_type: &str, length: i64) -> String {
     }
 }
 
-/// How many ranges a message names.
+/// Maximum number of ranges in a message.
 const NAMED: usize = 5;
 
-/// A word about rows that were changed below the watermark and not refreshed since, where raw rows are left: `changed`
-/// are such ranges. Without raw rows there is nothing that a refresh could bring, and nothing to say.
+/// A warning about rows below the watermark that changed and were not refreshed since, if raw rows remain: `changed`
+/// are such ranges. Without raw rows, a refresh would not change anything.
 pub(super) fn pending_warning(aggregate: &Aggregate, changed: &[Range]) -> Option<String> {
     let kind = aggregate.materialized.dimensions.first().map_or("", |d| d.column_type.as_str());
     let mut said: Vec<String> = changed.iter().take(NAMED).map(|range| shown(kind, *range)).collect();

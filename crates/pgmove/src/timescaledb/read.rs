@@ -1,4 +1,4 @@
-//! Reading what TimescaleDB adds, and taking its means out of the catalog.
+//! Reads TimescaleDB's objects, and removes its internal relations from the catalog.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -16,12 +16,13 @@ use crate::error::Error;
 use crate::quote::ident;
 use crate::timescaledb::model::{Chunk, Hypertable, Job, OrderBy, Timescale};
 
-/// Chunks belong to their hypertable, those of an aggregate to its view; what is compressed is read through its chunk.
+/// Chunks belong to their hypertable, those of an aggregate to its view; compressed rows are read through their
+/// chunk.
 pub(crate) async fn relations(session: &Session) -> Result<BTreeMap<QualifiedName, RowOwner>, Error> {
     let version = "SELECT extversion FROM pg_extension WHERE extname = 'timescaledb'";
     let version = session.value("the extensions", version).await?.unwrap_or_default();
     if too_old(&version).is_some() {
-        // It is refused, by name, when the catalog is read.
+        // Refused, by name, when the catalog is read.
         return Ok(BTreeMap::new());
     }
     let sql = "SELECT k.schema_name, k.table_name, coalesce(a.user_view_schema, h.schema_name), coalesce(a.user_view_name, h.table_name), \
@@ -48,10 +49,10 @@ pub(crate) async fn relations(session: &Session) -> Result<BTreeMap<QualifiedNam
         .collect())
 }
 
-/// Reads everything into [`Catalog::timescale`], and removes chunks, inner hypertables and inner views.
+/// Reads everything into [`Catalog::timescale`], and removes chunks, internal hypertables and internal views.
 ///
 /// # Errors
-/// [`Error::Refused`] for a version that nobody has tried and whose own tables have another form.
+/// [`Error::Refused`] for an untested version whose own tables have another structure.
 pub(crate) async fn read(client: &Client, catalog: &mut Catalog) -> Result<(), Error> {
     let version = catalog.extensions.iter().find(|extension| extension.meta.name == NAME);
     let version = version.map(|extension| extension.version.clone()).unwrap_or_default();
@@ -59,7 +60,7 @@ pub(crate) async fn read(client: &Client, catalog: &mut Catalog) -> Result<(), E
     read_all(client, catalog).await.map_err(|error| blame(&version, error))
 }
 
-/// In the restoring mode hypertables look like ordinary tables, and those with compressed chunks empty.
+/// In the restoring mode hypertables look like ordinary tables, and those with compressed chunks look empty.
 async fn refuse_restoring(client: &Client) -> Result<(), Error> {
     #[derive(Deserialize)]
     struct Row {
@@ -76,7 +77,7 @@ async fn refuse_restoring(client: &Client) -> Result<(), Error> {
     }
 }
 
-/// What fails in a version that nobody has tried fails because of it.
+/// Attributes an error in an untested version to that version.
 fn blame(version: &str, error: Error) -> Error {
     match (untried(version), &error) {
         (Some(why), Error::Server { .. }) if !error.is_lost() => Error::Refused {
@@ -92,7 +93,7 @@ async fn read_all(client: &Client, catalog: &mut Catalog) -> Result<(), Error> {
     let Some(extension) = catalog.extensions.iter_mut().find(|extension| extension.meta.name == NAME) else {
         return Ok(());
     };
-    // Its configuration tables are the very ones that have another form in each version.
+    // Its configuration tables are those whose structure differs between versions.
     extension.config_tables.clear();
     let mut found = Timescale {
         version: extension.version.clone(),
@@ -168,12 +169,12 @@ struct TableRow {
     id: i32,
     #[serde(flatten)]
     table: Hypertable,
-    /// Holds compressed rows of another one.
+    /// Stores compressed rows of another hypertable.
     inner: bool,
-    /// Holds the rows of an aggregate.
+    /// Stores the rows of an aggregate.
     materialized: bool,
     distributed: bool,
-    /// The length of its chunks follows the amount of rows.
+    /// The chunk length adapts to the number of rows.
     adaptive: bool,
 }
 
@@ -209,8 +210,8 @@ async fn hypertables(client: &Client) -> Result<Vec<TableRow>, Error> {
     rows(client, "hypertables", sql).await
 }
 
-/// The expression that gives the ranges of a chunk. The function for it is not there under the Apache license, where the
-/// extension's own tables say the same.
+/// The expression for the ranges of a chunk. Its function is missing under the Apache license; there the extension's
+/// own tables are read.
 async fn slices(client: &Client, functions: &str) -> Result<String, Error> {
     #[derive(Deserialize)]
     struct Row {
@@ -227,7 +228,7 @@ async fn slices(client: &Client, functions: &str) -> Result<String, Error> {
     })
 }
 
-/// Gives each hypertable its chunks; notes all tables of chunks as inner ones.
+/// Adds chunks to their hypertables; marks all chunk tables as internal.
 async fn chunks(
     client: &Client,
     functions: &str,
@@ -267,7 +268,7 @@ async fn chunks(
     Ok(())
 }
 
-/// Completes the compression of the hypertables that have it.
+/// Completes the compression settings of hypertables.
 async fn compression(client: &Client, tables: &mut HashMap<i32, Hypertable>) -> Result<(), Error> {
     #[derive(Deserialize)]
     struct Row {
@@ -296,13 +297,13 @@ async fn compression(client: &Client, tables: &mut HashMap<i32, Hypertable>) -> 
     Ok(())
 }
 
-/// Policies and jobs that are not the extension's own.
+/// Policies and jobs, without the extension's own.
 async fn jobs(client: &Client) -> Result<Vec<Job>, Error> {
     #[derive(Deserialize)]
     struct JobTable {
         schema: String,
     }
-    // Their table moved in 2.25.
+    // The table moved in 2.25.
     let table = "SELECT n.nspname AS schema FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
                  WHERE c.relname = 'bgw_job' AND n.nspname IN ('_timescaledb_catalog', '_timescaledb_config')";
     let Some(table) = rows::<JobTable>(client, "TimescaleDB's jobs", table).await?.into_iter().next() else {
@@ -325,9 +326,10 @@ async fn jobs(client: &Client) -> Result<Vec<Job>, Error> {
     rows(client, "TimescaleDB's jobs", &sql).await
 }
 
-/// Takes relations out of the catalog, with everything on them. Edges and comments of what is gone find no object.
+/// Removes relations from the catalog, with everything attached to them. Dependencies and comments of removed objects
+/// are ignored later.
 fn remove(catalog: &mut Catalog, gone: &HashSet<u32>) {
-    // Older versions hang triggers of their own on the user's tables.
+    // Older versions attach triggers of their own to users' tables.
     let means = |name: &str| matches!(name, "ts_insert_blocker" | "ts_cagg_invalidation_trigger");
     catalog.tables.retain(|table: &Table| !gone.contains(&table.meta.oid));
     catalog.indexes.retain(|index| !gone.contains(&index.table_oid));

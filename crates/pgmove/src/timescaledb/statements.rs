@@ -1,4 +1,4 @@
-//! The statements that make hypertables, compression, aggregates and jobs, as text.
+//! Statements that create hypertables, compression, aggregates and jobs.
 
 use super::ranges;
 use crate::catalog::QualifiedName;
@@ -6,10 +6,10 @@ use crate::ddl::RenderOptions;
 use crate::quote::{ident, literal};
 use crate::timescaledb::model::{Aggregate, Chunk, Compression, Dimension, Hypertable, Job, Timescale};
 
-/// Begins the name of an object that describes a state, such as which chunks are compressed, and not content.
+/// Name prefix of objects that describe a state, such as which chunks are compressed, rather than content.
 pub(crate) const STATE: &str = "state of ";
 
-/// A relation as an argument.
+/// A relation as a function argument.
 fn relation(name: &QualifiedName) -> String {
     format!("{}::regclass", literal(&name.to_string()))
 }
@@ -18,7 +18,7 @@ fn procedure(name: &QualifiedName) -> String {
     format!("{}::regproc", literal(&name.to_string()))
 }
 
-/// Makes an empty table a hypertable, with all its dimensions.
+/// Turns an empty table into a hypertable, with all its dimensions.
 pub(crate) fn create_hypertable(schema: &str, table: &Hypertable, tablespaces: bool) -> Vec<String> {
     let (schema, name) = (ident(schema), relation(&table.name));
     let mut out = Vec::new();
@@ -33,7 +33,7 @@ pub(crate) fn create_hypertable(schema: &str, table: &Hypertable, tablespaces: b
             (None, partitions) => format!("number_partitions => {}", partitions.unwrap_or(1)),
         };
         out.push(match at {
-            // The form with names for each argument is known to every version; only UUIDs need the newer one.
+            // Every version supports the form with separate arguments; only UUIDs need the newer one.
             0 if dimension.column_type == "uuid" => format!(
                 "SELECT {schema}.create_hypertable({name}, {schema}.by_range({column}, {}::bigint{}), create_default_indexes => false)",
                 dimension.interval.unwrap_or_default(),
@@ -51,7 +51,7 @@ pub(crate) fn create_hypertable(schema: &str, table: &Hypertable, tablespaces: b
         });
     }
     if tablespaces {
-        // The table's own is attached by itself.
+        // The table's own tablespace is attached automatically.
         out.extend(table.tablespaces.iter().map(|space| {
             format!("SELECT {schema}.attach_tablespace({}, {name}, if_not_attached => true)", literal(space))
         }));
@@ -59,7 +59,7 @@ pub(crate) fn create_hypertable(schema: &str, table: &Hypertable, tablespaces: b
     out
 }
 
-/// Where chunks are made and what they are called, where somebody chose that.
+/// Schema and prefix of chunks, if the user set them.
 fn place_of_chunks(table: &Hypertable) -> String {
     let argument = |name: &str, value: &Option<String>| {
         value.as_ref().map(|value| format!(", {name} => {}", literal(value))).unwrap_or_default()
@@ -68,17 +68,17 @@ fn place_of_chunks(table: &Hypertable) -> String {
         + &argument("associated_table_prefix", &table.chunk_prefix)
 }
 
-/// Gives the chunks that a hypertable will make in the future another length.
+/// Sets the interval of chunks that a hypertable will create in the future.
 pub(crate) fn set_chunk_interval(schema: &str, table: &QualifiedName, interval: i64) -> String {
     format!("SELECT {}.set_chunk_time_interval({}, {interval}::bigint)", ident(schema), relation(table))
 }
 
-/// Whether a column's values are times, which the extension counts in microseconds.
+/// Whether a column's values are times, which the extension converts to microseconds.
 pub(crate) fn is_time(column_type: &str) -> bool {
     matches!(column_type, "timestamp with time zone" | "timestamp without time zone" | "date")
 }
 
-/// The earliest value of a column's type, as the extension counts it.
+/// The smallest value of a column's type, as an internal integer.
 pub(crate) fn first_of(column_type: &str) -> i64 {
     match column_type {
         "smallint" => i64::from(i16::MIN),
@@ -88,7 +88,8 @@ pub(crate) fn first_of(column_type: &str) -> i64 {
     }
 }
 
-/// An internal number as a value of the column's type; `functions` is the schema of the extension's own functions.
+/// An internal integer as a value of the column's type; `functions` is the schema of the extension's internal
+/// functions.
 pub(crate) fn value_of(functions: &str, column_type: &str, number: i64) -> String {
     match column_type {
         "timestamp with time zone" => format!("{functions}.to_timestamp({number})"),
@@ -98,7 +99,7 @@ pub(crate) fn value_of(functions: &str, column_type: &str, number: i64) -> Strin
     }
 }
 
-/// Says what "now" is where time is a number.
+/// Sets the function for the current time, if time is an integer.
 pub(crate) fn integer_now(schema: &str, table: &Hypertable, dimension: &Dimension) -> Option<String> {
     let function = dimension.integer_now.as_ref()?;
     Some(format!(
@@ -109,7 +110,7 @@ pub(crate) fn integer_now(schema: &str, table: &Hypertable, dimension: &Dimensio
     ))
 }
 
-/// An aggregate without rows, and without indexes, which come by statements of their own.
+/// An aggregate without rows and indexes; indexes have statements of their own.
 pub(crate) fn create_aggregate(aggregate: &Aggregate) -> String {
     format!(
         "CREATE MATERIALIZED VIEW {} WITH (timescaledb.continuous, timescaledb.materialized_only = {}, \
@@ -120,10 +121,10 @@ pub(crate) fn create_aggregate(aggregate: &Aggregate) -> String {
     )
 }
 
-/// Switches compression on, for a `TABLE` or a `MATERIALIZED VIEW`.
+/// Enables compression for a `TABLE` or a `MATERIALIZED VIEW`.
 pub(crate) fn set_compression(kind: &str, name: &QualifiedName, compression: &Compression) -> String {
     let mut settings = vec!["timescaledb.compress = true".to_owned()];
-    // Said even where there is none: left unsaid, each version makes up its own mind.
+    // Written even if empty: if it is omitted, each version chooses its own default.
     if !compression.segment_by.is_empty() || !compression.order_by.is_empty() {
         let columns: Vec<_> = compression.segment_by.iter().map(|column| ident(column)).collect();
         settings.push(format!("timescaledb.compress_segmentby = {}", literal(&columns.join(", "))));
@@ -146,7 +147,7 @@ pub(crate) fn set_compression(kind: &str, name: &QualifiedName, compression: &Co
     format!("ALTER {kind} {name} SET ({})", settings.join(", "))
 }
 
-/// The ranges of a chunk as the extension takes them.
+/// The ranges of a chunk as the extension's function expects them.
 pub(crate) fn slices(chunk: &Chunk) -> String {
     let ranges: Vec<String> = chunk
         .slices
@@ -156,7 +157,7 @@ pub(crate) fn slices(chunk: &Chunk) -> String {
     format!("{{{}}}", ranges.join(", "))
 }
 
-/// Whose policies are known: those of the user's own, and these of the extension.
+/// Whether a job is supported: user-defined jobs, and these policies of the extension.
 pub(crate) fn known(job: &Job) -> bool {
     policy(job).is_none_or(|name| {
         matches!(
@@ -169,18 +170,17 @@ pub(crate) fn known(job: &Job) -> bool {
     })
 }
 
-/// Whether it is a policy that refreshes an aggregate.
+/// Whether it is a refresh policy of an aggregate.
 pub(crate) fn refreshes(job: &Job) -> bool {
     policy(job) == Some("policy_refresh_continuous_aggregate")
 }
 
-/// The extension's own procedure, if it is one.
+/// The extension's own procedure, if the job runs one.
 fn policy(job: &Job) -> Option<&str> {
     job.procedure.schema.starts_with("_timescaledb_").then_some(job.procedure.name.as_str())
 }
 
-/// Adds a job; gives its number. It is not to start before everything else is done: [`settle_job`] sees to that, in
-/// the same transaction.
+/// Adds a job and returns its id. [`settle_job`], in the same transaction, prevents it from starting early.
 pub(crate) fn add_job(schema: &str, job: &Job) -> String {
     let schema = ident(schema);
     let text = |value: &Option<String>, kind: &str| match value {
@@ -189,7 +189,7 @@ pub(crate) fn add_job(schema: &str, job: &Job) -> String {
     };
     let config: serde_json::Value =
         job.config.as_deref().and_then(|config| serde_json::from_str(config).ok()).unwrap_or_default();
-    // An interval is a string, a number of the hypertable's own kind of time is a number.
+    // An interval is a string, integer time is a number.
     let argument = |key: &str| match config.get(key) {
         Some(serde_json::Value::String(interval)) => Some(format!("{}::interval", literal(interval))),
         Some(serde_json::Value::Number(number)) => Some(format!("{number}::bigint")),
@@ -253,8 +253,8 @@ pub(crate) fn add_job(schema: &str, job: &Job) -> String {
     }
 }
 
-/// Gives a job that was just added everything else that it had, and keeps it from starting. Its arguments are those of
-/// the source, but for the numbers of hypertables, which are the target's.
+/// Sets all other properties of a newly added job, and keeps it from starting. Its arguments are those of the source,
+/// with hypertable ids replaced by the target's.
 pub(crate) fn settle_job(schema: &str, job: &Job, id: &str) -> String {
     let config = match (&job.config, &job.relation) {
         (Some(config), Some(_)) => format!(
@@ -277,24 +277,24 @@ pub(crate) fn settle_job(schema: &str, job: &Job, id: &str) -> String {
     )
 }
 
-/// Gives a job the title that it was given; nothing when it has the extension's. Not every version knows titles.
+/// Sets the title of a job; `None` if it is the extension's default. Not every version has titles.
 pub(crate) fn name_job(schema: &str, job: &Job, id: &str) -> Option<String> {
     let title = title(job)?;
     let (schema, timezone) = (ident(schema), timezone(job));
     Some(format!("SELECT {schema}.alter_job({id}, job_name => {}{timezone})", literal(title)))
 }
 
-/// Lets a job run.
+/// Starts a job.
 pub(crate) fn start_job(schema: &str, job: &Job, id: &str) -> String {
     format!("SELECT {}.alter_job({id}, scheduled => true{})", ident(schema), timezone(job))
 }
 
-/// The time zone, as an argument. Each time that a job is altered, one that is left unsaid is forgotten.
+/// The time zone, as an argument. `alter_job` resets it if it is omitted.
 fn timezone(job: &Job) -> String {
     job.timezone.as_ref().map(|zone| format!(", timezone => {}", literal(zone))).unwrap_or_default()
 }
 
-/// A title that somebody chose, without the job's number.
+/// A title set by the user, without the job's id.
 fn title(job: &Job) -> Option<&str> {
     let number = format!(" [{}]", job.id);
     let title = job.title.strip_suffix(&number).unwrap_or(&job.title);
@@ -302,7 +302,7 @@ fn title(job: &Job) -> Option<&str> {
     chosen.then_some(title)
 }
 
-/// An argument that ends every range of a kind of time before it begins.
+/// An argument that ends before every range of an integer time.
 pub(crate) fn before_all(column_type: &str) -> &'static str {
     match column_type {
         "timestamp with time zone" => "'4714-11-24 00:00:00+00 BC'::timestamptz",
@@ -314,7 +314,7 @@ pub(crate) fn before_all(column_type: &str) -> &'static str {
     }
 }
 
-/// What a comparison holds against each other. Names that the extension makes up, and numbers, are left out.
+/// What a comparison covers. Generated names and ids are left out.
 pub(crate) fn facts(timescale: &Timescale, options: &RenderOptions) -> Vec<(String, String)> {
     let mut facts = Vec::new();
     for table in &timescale.hypertables {

@@ -55,7 +55,7 @@ pub(crate) async fn apply(
     let applied = pgmove::baseline::apply(options, &scripts, &plan, &on_file).await;
     let applied = applied.map_err(|error| match error {
         ApplyError::Blocked(_) => {
-            exit::refused(format!("{of}: {error}\nhint: mend the files, or leave them out by --skip NAME"))
+            exit::refused(format!("{of}: {error}\nhint: fix the files, or skip them with --skip NAME"))
         }
         other => anyhow::Error::new(other).context(of.clone()),
     })?;
@@ -134,5 +134,5 @@ async fn search_path(endpoint: &Endpoint) -> anyhow::Result<Vec<String>> {
         client.query_one("SELECT current_schemas(false)::text[]", &[]).await?.try_get(0)
     };
     let path: Result<Vec<String>, _> = ask.await;
-    path.with_context(|| format!("cannot ask {} for its search_path", session.server()))
+    path.with_context(|| format!("cannot read the search_path of {}", session.server()))
 }

@@ -11,14 +11,15 @@ const MOST_ENTRIES: usize = 10_000;
 
 /// Unpacks an archive and finds the data folder in it. Blocking.
 ///
-/// # Errors The outer one if this host fails; the inner one says what the archive contains instead.
+/// # Errors
+/// The outer one if this host fails; the inner one says what the archive contains instead.
 pub(super) fn unpack(path: &Path, into: &Path) -> anyhow::Result<Result<PathBuf, String>> {
     let file = std::fs::File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
     let plain = flate2::read::MultiGzDecoder::new(std::io::BufReader::with_capacity(1 << 18, file));
     let mut archive = tar::Archive::new(plain);
     let entries = match archive.entries() {
         Ok(entries) => entries,
-        Err(error) => return Ok(Err(format!("it is no tar archive: {error}"))),
+        Err(error) => return Ok(Err(format!("it is not a tar archive: {error}"))),
     };
     for (at, entry) in entries.enumerate() {
         if at >= MOST_ENTRIES {
@@ -26,14 +27,14 @@ pub(super) fn unpack(path: &Path, into: &Path) -> anyhow::Result<Result<PathBuf,
         }
         let mut entry = match entry {
             Ok(entry) => entry,
-            Err(error) => return Ok(Err(format!("it is no intact tar archive: {error}"))),
+            Err(error) => return Ok(Err(format!("it is not an intact tar archive: {error}"))),
         };
         let named = match entry.path() {
             Ok(named) => named.into_owned(),
             Err(error) => return Ok(Err(format!("it holds a file whose name cannot be read: {error}"))),
         };
         let Some(inside) = inside(&named) else {
-            return Ok(Err(format!("it holds `{}`, which is outside of it", named.display())));
+            return Ok(Err(format!("it holds `{}`, which is a path outside the archive", named.display())));
         };
         let target = into.join(inside);
         let kind = entry.header().entry_type();

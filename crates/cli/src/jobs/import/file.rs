@@ -77,7 +77,7 @@ pub(super) fn examine(path: &Path, content: Content) -> anyhow::Result<Result<So
     let sha256 = hex(&hashed.hash.finalize());
     if sha256 != expected {
         return Ok(Err(Fault::Damaged(format!(
-            "its SHA-256 is {sha256}, and {} says {expected}",
+            "its SHA-256 is {sha256}, but {} lists {expected}",
             sum_file(path).display()
         ))));
     }
@@ -111,7 +111,7 @@ fn sum(path: &Path) -> anyhow::Result<Result<String, Fault>> {
         Ok(file) => file,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             return Ok(Err(Fault::Suspect(
-                "it has no sum (.sha256) beside it: the script that wrote it did not reach its end"
+                "it has no checksum file (.sha256) beside it: the script that wrote it did not reach its end"
                     .to_owned(),
             )));
         }
@@ -120,7 +120,7 @@ fn sum(path: &Path) -> anyhow::Result<Result<String, Fault>> {
         }
     };
     if file.take(LARGEST_SUM_FILE).read_to_string(&mut text).is_err() {
-        return Ok(Err(Fault::Suspect(format!("{} is no list of sums", beside.display()))));
+        return Ok(Err(Fault::Suspect(format!("{} is not a checksum file", beside.display()))));
     }
     let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     Ok(stated(&text, &name)

@@ -91,7 +91,7 @@ fn collect(paths: &[PathBuf]) -> anyhow::Result<Found> {
         }
         let content = content(path).ok_or_else(|| {
             exit::usage(format!(
-                "{} is no backup file that can be imported: its name ends neither with .sql.gz nor with .tar.gz",
+                "{} cannot be imported: its name ends neither with .sql.gz nor with .tar.gz",
                 path.display()
             ))
         })?;
@@ -133,7 +133,7 @@ async fn one(
 ) -> anyhow::Result<(Option<DateTime<Utc>>, Fate)> {
     let file_name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let Some(taken_at) = name::date(&file_name, import.zone) else {
-        let message = "its name holds no date, by which the snapshot would be known".to_owned();
+        let message = "its name contains no date for the snapshot".to_owned();
         return Ok((None, Fate::Unusable { message }));
     };
     if series::is_after(taken_at, Utc::now()) {
@@ -227,7 +227,7 @@ async fn store_dump(
     let counted = pieces.inspect_ok(|piece| task.advance(piece.len() as u64, 0));
     let header = PartHeader::new(format!("{source}/{}", details.file), PART_FILE);
     let part = writer.write_part(header, counted).await?;
-    anyhow::ensure!(part.sha256 == sound.sha256, "the file was changed while it was read");
+    anyhow::ensure!(part.sha256 == sound.sha256, "the file changed while it was read");
     task.advance(0, 1);
     task.finish();
     let server = match &sound.dumped_from {

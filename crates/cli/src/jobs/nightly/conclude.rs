@@ -47,7 +47,7 @@ pub(super) async fn run(
             status::run(&asked).await.map_err(|error| {
                 context
                     .progress
-                    .warn(format!("the status of the job is not known: {}", Failure::of(&error).line()));
+                    .warn(format!("the status of the job is unknown: {}", Failure::of(&error).line()));
             })
         }
         _ => Err(()),
@@ -158,7 +158,7 @@ fn remembered_stale(nightly: &Nightly<'_>, state: &State) -> Vec<(String, Option
 
 fn save(nightly: &Nightly<'_>, paths: &Paths, state: &State) {
     if let Err(error) = state.write(&paths.state) {
-        nightly.context.progress.warn(format!("this run is not recorded: {}", Failure::of(&error).line()));
+        nightly.context.progress.warn(format!("the outcome of this run was not saved: {}", Failure::of(&error).line()));
     }
 }
 

@@ -73,7 +73,7 @@ fn held(file: &mut File, job: &str) -> anyhow::Error {
         holder => holder.to_owned(),
     };
     failure::hint(
-        exit::refused(format!("another run of job `{job}` is under way: {holder}; nothing was done")),
+        exit::refused(format!("another run of job `{job}` is active: {holder}; nothing was done")),
         "wait until it has ended, or pass `--wait DURATION`",
     )
 }

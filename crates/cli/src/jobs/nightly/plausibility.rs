@@ -107,7 +107,7 @@ pub(crate) fn suspicions(
         let held = before.filter(|before| !before.is_empty()).map(|before| {
             let (rows, keys) = (before.rows(), before.keys());
             let (number, unit) = if rows > 0 { (rows, "rows") } else { (keys, "keys") };
-            format!("; the snapshot before it held {} {unit}", count(number))
+            format!("; the previous snapshot had {} {unit}", count(number))
         });
         reasons.push(format!("nothing was read from it{}", held.unwrap_or_default()));
     } else if let (Some(before), Some(share)) = (before, limits.shrink)
@@ -125,7 +125,7 @@ pub(crate) fn suspicions(
                 Some(holds) => {
                     format!("table `{table}` shrank from {} to {} rows", count(*held), count(holds))
                 }
-                None => format!("table `{table}` is gone, which held {} rows", count(*held)),
+                None => format!("table `{table}` is missing, which had {} rows", count(*held)),
             });
         }
         for (db, held) in &before.databases {
@@ -198,7 +198,7 @@ mod tests {
         let all = said(Some(&before), &now, &[]);
         assert_eq!(
             all,
-            ["table `public.a` shrank from 100 to 49 rows", "table `public.b` is gone, which held 10 rows"]
+            ["table `public.a` shrank from 100 to 49 rows", "table `public.b` is missing, which had 10 rows"]
         );
         assert_eq!(said(Some(&before), &now, &["a"]).len(), 1);
         assert!(said(Some(&before), &now, &["public.?"]).is_empty() && said(None, &now, &[]).is_empty());
@@ -212,7 +212,7 @@ mod tests {
         let now = tables(&[("public.a", 0)]);
         assert_eq!(
             said(Some(&before), &now, &[]),
-            ["nothing was read from it; the snapshot before it held 100 rows"]
+            ["nothing was read from it; the previous snapshot had 100 rows"]
         );
         assert_eq!(said(None, &now, &[]), ["nothing was read from it"]);
     }

@@ -79,7 +79,7 @@ impl State {
         let ignored = |why: String| {
             (
                 State::default(),
-                Some(format!("the record of earlier runs {} is ignored: {why}", path.display())),
+                Some(format!("the run state {} is ignored: {why}", path.display())),
             )
         };
         let bytes = match std::fs::metadata(path) {
@@ -116,7 +116,7 @@ pub(crate) fn folder(config: &Config, environment: &Secrets) -> anyhow::Result<P
     let absolute = |name: &str| environment.get(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let user = absolute("XDG_STATE_HOME").or_else(|| absolute("HOME").map(|home| home.join(".local/state")));
     user.map(|folder| folder.join("dbhaul")).ok_or_else(|| {
-        exit::usage("there is no folder for the lock and the record of runs: set `state-dir` of `[nightly]`")
+        exit::usage("there is no folder for the lock and the run state: set `state-dir` of `[nightly]`")
     })
 }
 

@@ -71,10 +71,10 @@ pub(crate) async fn globals(
     globals: &pgmove::globals::Globals,
     progress: &Progress,
 ) -> anyhow::Result<()> {
-    progress.stage("making roles and tablespaces", None);
+    progress.stage("creating roles and tablespaces", None);
     let report = pgmove::globals::apply_globals(options, globals).await?;
     if !report.there.is_empty() {
-        progress.note(format!("there already, and left as it is: {}", report.there.join(", ")));
+        progress.note(format!("exists, not changed: {}", report.there.join(", ")));
     }
     for what in &report.left_out {
         progress.warn(format!("left out: {what}"));
@@ -353,7 +353,7 @@ pub(crate) async fn start_jobs(
     match holds {
         true => target.start_jobs(plan).await?,
         false if target.has_jobs() => progress.warn(
-            "the proof found differences: policies and jobs are there, and were left switched off (alter_job switches them on)",
+            "the proof found differences: policies and jobs were restored, but left disabled (alter_job enables them)",
         ),
         false => {}
     }

@@ -56,7 +56,7 @@ pub(crate) async fn settle(
     if settings.postgres.existing != pgmove::Existing::Resume {
         return Ok(None);
     }
-    progress.stage("comparing what an interrupted run left", None);
+    progress.stage("comparing the tables of the interrupted run", None);
     let compared: BTreeMap<pgmove::TableName, Option<pgmove::TableProof>> = {
         let plan = &*plan;
         stream::iter(plan.resumable())

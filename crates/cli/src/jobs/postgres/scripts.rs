@@ -45,6 +45,6 @@ fn scripts(catalog: &Catalog) -> anyhow::Result<(String, String)> {
     after += &sql::value_settings(catalog, true);
     after.extend(sql::section(&script.statements, Section::Finish));
     after.push_str(&sql::left_out_comments(catalog));
-    after.push_str("-- the end: a script without this line is not whole\n");
+    after.push_str("-- the end: a script without this line is incomplete\n");
     Ok((before, after))
 }

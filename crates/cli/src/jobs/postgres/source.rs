@@ -51,7 +51,7 @@ pub(crate) async fn open_source(
     let list: Vec<String> = source.unsupported().iter().map(ToString::to_string).collect();
     if !list.is_empty() {
         return Err(exit::refused(format!(
-            "{} holds what this version of dbhaul does not carry; nothing was copied:\n  {}",
+            "{} contains what this version of dbhaul cannot copy; nothing was copied:\n  {}",
             options.display(),
             list.join("\n  ")
         )));

@@ -43,7 +43,7 @@ pub(crate) async fn stored(
 ) -> anyhow::Result<redisdump::Access> {
     let Some(part) = source.parts.iter().find(|part| part.kind == PART_ACCESS) else {
         return Err(exit::usage(format!(
-            "source `{}` of this snapshot holds no users: it was taken without --with-acl",
+            "source `{}` of this snapshot has no users: it was taken without --with-acl",
             source.name
         )));
     };
@@ -69,7 +69,7 @@ impl<'a> Users<'a> {
     /// Creates them after the keys, so that no rule can prevent loading the keys.
     pub(crate) async fn make(self, outcome: &mut TargetOutcome) -> anyhow::Result<()> {
         let made = redisdump::apply_access(&self.access, self.options).await;
-        outcome.access = Some(made.context("all keys are there; its users are not, or not all of them")?);
+        outcome.access = Some(made.context("all keys were loaded, but not all users")?);
         Ok(())
     }
 }

@@ -31,7 +31,7 @@ pub(crate) async fn store(
 ) -> anyhow::Result<SourceRecord> {
     if server.is_some_and(redisdump::ConnectOptions::is_cluster) {
         return Err(exit::usage(
-            "a data folder is one server's, and redis+cluster:// means all of them: leave out the folder, or name its server",
+            "a data folder belongs to one server, but redis+cluster:// means all: omit the folder, or name its server",
         ));
     }
     let mut capture = FolderCapture::open(folder, server).await?;
@@ -66,7 +66,7 @@ pub(crate) async fn store(
     let names: Vec<&str> = files.iter().map(|file| file.name.as_str()).collect();
     progress.note(format!("taken from {}: {}", folder.display(), names.join(", ")));
     if !report.not_taken.is_empty() {
-        progress.note(format!("not taken, since a server does not load it: {}", report.not_taken.join(", ")));
+        progress.note(format!("left out, because a server does not load it: {}", report.not_taken.join(", ")));
     }
     let server = serde_json::to_value(&report.server)?;
     // The same details as for a captured RDB, plus those of the folder.
@@ -118,8 +118,8 @@ pub(crate) async fn lay_down(
     source: &SourceRecord,
     progress: &Progress,
 ) -> anyhow::Result<LaidDown> {
-    let folder = temporary::folder("dbhaul-aof-").context("no temporary folder for the append-only file")?;
-    progress.stage(&format!("laying the append-only file of `{}` down", source.name), None);
+    let folder = temporary::folder("dbhaul-aof-").context("cannot create a temporary folder for the append-only file")?;
+    progress.stage(&format!("writing the append-only file of `{}` to a temporary folder", source.name), None);
     let mut manifest = String::new();
     let mut only = folder.path().to_owned();
     for part in source.parts.iter().filter(|part| part.kind == PART_AOF) {

@@ -44,7 +44,7 @@ impl Settings {
             .target
             .or(source)
             .or(any)
-            .context("the source's version is not known: give --redis-version")?;
+            .context("the source's version is not known: pass --redis-version")?;
         let mut options = ExportOptions::new(self.format, target);
         options.on_unsupported = if self.skip { OnUnsupported::Skip } else { OnUnsupported::Refuse };
         options.replace = self.replace;
@@ -115,7 +115,7 @@ async fn aof(
     if let Some(cut) = &summary.cut {
         let (file, tail) = (cut.path.display(), cut.tail);
         progress.warn(format!(
-            "{file}: {} bytes from byte {} on do not count, for any server",
+            "{file}: {} bytes from byte {} on are ignored by every server",
             tail.bytes, tail.offset
         ));
     }

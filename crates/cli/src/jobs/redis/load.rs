@@ -57,13 +57,13 @@ async fn preflight(
     settings: &TargetSettings,
     progress: &Progress,
 ) -> anyhow::Result<()> {
-    progress.stage(&format!("looking whether {} can hold all of it", options.display()), None);
+    progress.stage(&format!("checking whether {} can hold every value", options.display()), None);
     let (server, unsupported) = redisdump::unsupported(stream, options, &settings.redis).await?;
     if unsupported.is_serious() && settings.redis.skip_unsupported {
-        progress.warn(format!("{server} cannot hold all of this, and it is left out:\n{unsupported}"));
+        progress.warn(format!("{server} cannot hold these values; they are left out:\n{unsupported}"));
     } else if unsupported.is_serious() {
         return Err(exit::refused(format!(
-            "{server} cannot hold all of this; nothing was written. --on-unsupported skip leaves it out:\n{unsupported}"
+            "{server} cannot hold these values; nothing was written. --on-unsupported skip leaves them out:\n{unsupported}"
         )));
     }
     Ok(())
@@ -115,7 +115,7 @@ async fn look_up(
     restored: &redisdump::RestoreReport,
     progress: &Progress,
 ) -> anyhow::Result<redisdump::Comparison> {
-    progress.stage("proving: looking every key up", None);
+    progress.stage("verifying: looking up every key", None);
     let task = progress.task(format!("proof of {source}"), None, "keys");
     let compare = expectations(settings, restored);
     let comparison = redisdump::prove(stream, options, &compare, &|at| task.reached(at.bytes, at.keys))
@@ -133,7 +133,7 @@ fn unproven(
 ) -> anyhow::Error {
     let forbidden = error.is_forbidden();
     let error = anyhow::Error::new(error).context(format!(
-        "all {} keys were copied into {}, and could not be read back: not verified",
+        "all {} keys were copied into {}, but could not be read back: not verified",
         restored.keys,
         options.display()
     ));
@@ -208,10 +208,10 @@ pub(crate) async fn stream_and_prove(
     let comparison = match capture.digests() {
         None => None,
         Some(digests) => {
-            progress.stage("proving: looking every key up", None);
+            progress.stage("verifying: looking up every key", None);
             let task = progress.task(format!("proof of {source}"), None, "keys");
             let compare = expectations(settings, &restored);
-            let left = format!("what was captured of {}", capture.server());
+            let left = format!("capture of {}", capture.server());
             let on_progress = |at: redisdump::Progress| task.reached(at.bytes, at.keys);
             let comparison = redisdump::prove_digests(digests, &left, to, &compare, &on_progress)
                 .await

@@ -118,14 +118,14 @@ fn render(plan: &Plan) -> String {
         }
     }
     for name in &plan.without_file {
-        out.push_str(&format!("{name}: the baseline declares it, and no file holds it\n"));
+        out.push_str(&format!("{name}: the baseline declares it, but no file provides it\n"));
     }
     let blocked = plan.blocked().count();
     let asked = plan.files.iter().filter(|file| file.action == Action::Ask).count();
     let mut last = match (plan.order.len(), blocked) {
         (0, 0) => "nothing to apply".to_owned(),
         (run, 0) => format!("{run} to apply"),
-        (run, blocked) => format!("{run} to apply, {blocked} BLOCKED: nothing is run while one is"),
+        (run, blocked) => format!("{run} to apply, {blocked} BLOCKED: nothing runs until they are resolved"),
     };
     if asked > 0 {
         last.push_str(&format!("; of {asked} the schema does not show whether it ran"));
@@ -154,7 +154,7 @@ fn details(file: &PlannedFile) -> Vec<String> {
         lines.push(format!("lacks: {}", file.lacking.join(", ")));
     }
     if !file.drops.is_empty() {
-        lines.push(format!("DROPS what is there: {}", file.drops.join(", ")));
+        lines.push(format!("DROPS existing objects: {}", file.drops.join(", ")));
     }
     if !file.unseen_lines.is_empty() {
         let numbers: Vec<String> = file.unseen_lines.iter().map(usize::to_string).collect();

@@ -121,7 +121,7 @@ async fn a_run_excludes_another_and_tells_when_it_is_stopped() {
         std::thread::sleep(Duration::from_millis(20));
     }
     let second = stage.run(&["nightly"]).exits(5);
-    let holder = format!("another run of job `app` is under way: `dbhaul nightly`, process {}", first.id());
+    let holder = format!("another run of job `app` is active: `dbhaul nightly`, process {}", first.id());
     assert!(second.stderr.contains(&holder), "{}", second.stderr);
     while stage.told.take("/ping/s3cret/start").is_empty() {
         std::thread::sleep(Duration::from_millis(20));

@@ -58,7 +58,7 @@ async fn a_migration_is_proven_under_a_fast_writer() {
     stop.store(true, Ordering::SeqCst);
     writer.join().unwrap();
     let run = run.exits(0).shows("20000 keys compared: 20000 equal, 0 different");
-    let run = run.shows("the source was written to meanwhile").shows("what was captured of Redis 7.0");
+    let run = run.shows("the source was written to meanwhile").shows("capture of Redis 7.0");
     assert!(written > 500, "{written} writes in {:?}\n{}", began.elapsed(), run.stdout);
 
     // Nobody writes any more: nothing of the kind is said.

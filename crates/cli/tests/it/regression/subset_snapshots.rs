@@ -146,7 +146,7 @@ async fn latest_is_the_newest_of_what_is_asked_for() {
     client.batch_execute("CREATE DATABASE two").await.unwrap();
     let (both, other) = (server.url("two"), Redis::start(&rd, quick_redis()).unwrap());
     let run = go(&["restore", "latest", "--postgres", &both, "--redis", &other.url()]).exits(0);
-    run.says("are of different moments").shows(&whole).shows(&noon);
+    run.says("were taken at different times").shows(&whole).shows(&noon);
     // Named, the part is what it is.
     go(&["rehearse", &noon]).exits(0).says("lacks `postgres`");
     go(&["inspect", "latest", "--source", "redis"]).exits(0).shows("1 keys");

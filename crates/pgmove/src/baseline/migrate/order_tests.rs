@@ -1,4 +1,4 @@
-//! Plans for databases that are empty: what needs a server to be in them is tested with one.
+//! Plans for empty databases; `tests/` has those that need a server.
 
 use super::*;
 use crate::baseline::migrate::plan::Mode;
@@ -47,12 +47,12 @@ fn what_another_has_made_whole_is_not_run() {
     assert_eq!(found.file("1_alter").unwrap().action, Action::Covered);
     assert!(reasons(&found, "1_alter").starts_with("line 1 needs public.t, which only 2_create creates"));
 
-    // Rows that it changes besides are not covered by that.
+    // It also changes rows, which that does not cover.
     let sql = "ALTER TABLE t ADD COLUMN IF NOT EXISTS b int; UPDATE t SET b = 1 WHERE b IS NULL;";
     let found = empty(&[("1_alter", sql), files[1]]);
     assert_eq!(found.order, ["2_create", "1_alter"]);
 
-    // Without IF NOT EXISTS it would fail, and is told before.
+    // Without IF NOT EXISTS it would fail, which is reported beforehand.
     let found = empty(&[("1_alter", "ALTER TABLE t ADD COLUMN b int; UPDATE t SET b = 1;"), files[1]]);
     assert!(
         reasons(&found, "1_alter").contains("line 1 creates column public.t.b, which will already exist")
@@ -92,7 +92,7 @@ fn cycles_and_needs_that_nobody_meets_are_named() {
     assert!(reasons(&found, "b").contains("a cycle: b waits for a waits for b"));
     assert!(reasons(&found, "c").starts_with("line 3 needs public.nowhere, which no file creates"));
     assert_eq!(found.blocked().count(), 3);
-    // What is left out makes nothing.
+    // A skipped file creates nothing.
     let skip = ["d".to_owned()];
     let files = [("d", "CREATE TABLE d (x int)"), ("e", "DROP TABLE d")];
     let found = planned(&files, &PlanOptions { skip: &skip, ..PlanOptions::default() });
@@ -112,7 +112,7 @@ fn what_the_schema_cannot_show_is_said_and_asked() {
     assert!(found.is_done() && found.order.is_empty());
     let run = ["do".to_owned()];
     assert_eq!(planned(&files, &PlanOptions { run: &run, ..PlanOptions::default() }).order, ["do"]);
-    // Rows for a table that is still to be made cannot be there.
+    // There can be no rows for a table that is yet to be created.
     let found = empty(&[("1_seed", "INSERT INTO x VALUES (1)"), ("2_make", "CREATE TABLE x (a int)")]);
     assert_eq!(found.order, ["2_make", "1_seed"]);
     let run = ["dp".to_owned()];
@@ -126,7 +126,7 @@ fn what_later_files_take_away_is_not_missed() {
     let make = ("1_make", "CREATE TABLE old (a int, b int); CREATE TABLE keep (c int);");
     let rename = ("2_rename", "ALTER TABLE old RENAME TO new; ALTER TABLE keep DROP COLUMN c;");
     assert_eq!(empty(&[make, rename]).order, ["1_make", "2_rename"]);
-    // A file's own scratch table, and what it drops and makes anew.
+    // A file's own scratch table, which it drops and recreates.
     let found = empty(&[(
         "1",
         "CREATE TABLE scratch (a int); DROP TABLE scratch; DROP VIEW IF EXISTS v; CREATE VIEW v AS SELECT 1; \
@@ -175,7 +175,7 @@ fn what_a_block_may_have_made_blocks_nothing() {
     let block = "DO $$ BEGIN EXECUTE 'CREATE TABLE made (a int)'; END $$;";
     let alter = "ALTER TABLE made ADD COLUMN b int;";
     assert_eq!(empty(&[("1", &format!("{block} {alter}"))]).order, ["1"]);
-    // In another file it stands in the way until somebody says that it is there.
+    // In another file it blocks until the caller states that the object exists.
     let files = [("1", block), ("2", alter)];
     assert!(reasons(&empty(&files), "2").ends_with("which no file creates"));
     let run = ["1".to_owned(), "2".to_owned()];
@@ -197,7 +197,7 @@ fn how_a_file_runs_is_read_from_it() {
 
 #[test]
 fn a_long_history_is_planned_whole() {
-    // Each file makes a table, alters the one before, and drops a column of the one before that.
+    // Each file creates a table, alters the previous one, and drops a column of the one before that.
     let sql = |n: usize| {
         let mut sql = format!("CREATE TABLE t{n} (id int PRIMARY KEY, a int, b int DEFAULT f());\n");
         if n > 0 {

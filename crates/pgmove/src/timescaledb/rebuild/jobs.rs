@@ -1,4 +1,4 @@
-//! Policies and jobs: made last, started when everything is proven.
+//! Policies and jobs: created last, started after verification.
 
 use crate::Error;
 use crate::catalog::QualifiedName;
@@ -8,19 +8,19 @@ use crate::restore::plan::RestorePlan;
 use crate::timescaledb::model::{Job, Timescale, WaitingJob};
 use crate::timescaledb::statements;
 
-/// Makes every job, none of which starts before [`start_jobs`].
+/// Creates every job. None starts before [`start_jobs`].
 pub(crate) async fn make_jobs(target: &Context, plan: &RestorePlan) -> Result<(), Error> {
     let Some(timescale) = plan.rebuilt() else { return Ok(()) };
     let mut jobs: Vec<&Job> = timescale.jobs.iter().collect();
-    // A policy that refreshes an aggregate is refused where another compresses what it refreshes; the other way
-    // round the extension lets it be.
+    // Refresh policies first: the extension refuses one on an aggregate that already has a compression policy, but
+    // not the reverse.
     jobs.sort_by_key(|job| (!statements::refreshes(job), job.id));
     for job in jobs {
         let on = job.relation.as_ref().map(|name| format!(" on {name}")).unwrap_or_default();
         let object = format!("job {}{on}", job.procedure);
         let made = make_job(target, timescale, job, &object).await;
         if made.is_err() {
-            // That a lost connection cannot roll back is no news beside what it was lost over.
+            // If the connection is lost, the error that lost it is reported.
             let _ = target.session.execute(&object, "ROLLBACK").await;
         }
         if let Some(id) = target.note(&object, made)? {
@@ -47,7 +47,7 @@ pub(super) async fn make_job(
     job: &Job,
     object: &str,
 ) -> Result<String, Error> {
-    // A policy belongs to whoever owns its table, and a job to whoever makes it.
+    // A policy belongs to the owner of its table, a job to its creator.
     let render = target.options.render();
     let wanted = (!target.options.no_owner).then(|| render.role(&job.owner).to_owned());
     let owner = match (&wanted, &job.relation) {
@@ -89,13 +89,13 @@ pub(super) async fn owner_of(
     target.session.value(object, &sql).await
 }
 
-/// Whether jobs were made that do not run yet.
+/// Whether jobs were created that do not run yet.
 pub(crate) fn has_jobs(target: &Context) -> bool {
     target.jobs().iter().any(|waiting| waiting.job.scheduled)
 }
 
-/// Lets the jobs run that ran at the source. To be called when everything is proven: a policy may at once compress
-/// or drop what a proof still has to read.
+/// Starts the jobs that ran at the source. Call it after verification: a policy may immediately compress or drop
+/// chunks that the proof has yet to read.
 pub(crate) async fn start_jobs(target: &Context, plan: &RestorePlan) -> Result<(), Error> {
     let Some(timescale) = &plan.timescale else { return Ok(()) };
     let waiting: Vec<WaitingJob> = std::mem::take(&mut *target.jobs());

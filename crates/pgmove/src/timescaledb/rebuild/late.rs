@@ -1,4 +1,4 @@
-//! Continuous aggregates: their rows come after everything else.
+//! Rows of continuous aggregates, which are loaded after everything else.
 
 use super::{compress_one, functions, make_chunks_of};
 use crate::Error;
@@ -11,12 +11,12 @@ use crate::timescaledb::lookup::aggregates;
 use crate::timescaledb::model::{Aggregate, Timescale};
 use crate::timescaledb::{ranges, statements};
 
-/// Prepares a continuous aggregate for its rows ([`RestorePlan::late`]): it is refreshed up to where the source had
-/// it, so that it counts as up to date, and then emptied. What the source kept of it follows by
-/// [`crate::Target::copy_in`]. In the other order a refresh would delete what raw rows no longer cover.
+/// Prepares a continuous aggregate for its rows ([`RestorePlan::late`]): it is refreshed as far as at the source, so
+/// that it counts as up to date, and then emptied. [`crate::Target::copy_in`] then loads the source's rows. In the
+/// reverse order, a refresh would delete what raw rows no longer cover.
 ///
 /// # Errors
-/// [`Error::Server`] when a refresh is refused.
+/// [`Error::Server`] if a refresh fails.
 pub(crate) async fn open_late(
     target: &Context,
     plan: &RestorePlan,
@@ -24,7 +24,7 @@ pub(crate) async fn open_late(
 ) -> Result<(), Error> {
     let Some((timescale, aggregate)) = plan.aggregate(name) else { return Ok(()) };
     let Some(place) = aggregates(&target.session).await?.remove(name) else {
-        // That it could not be made is among the failures already.
+        // The failure list already contains the error of its creation.
         return match target.options.on_error {
             OnError::Continue => Ok(()),
             OnError::Stop => Err(Error::Refused {
@@ -46,8 +46,8 @@ pub(crate) async fn open_late(
     Ok(())
 }
 
-/// Refreshes what was up to date at the source, range by range, and nothing else: what was not stays marked, and a
-/// later refresh computes it as it would have at the source.
+/// Refreshes exactly the ranges that were up to date at the source. Other ranges stay invalidated, and a later
+/// refresh computes them as it would have at the source.
 pub(super) async fn refresh(
     target: &Context,
     timescale: &Timescale,
@@ -58,7 +58,7 @@ pub(super) async fn refresh(
     let kind = aggregate.materialized.dimensions.first().map_or("", |d| d.column_type.as_str());
     let watermark = || aggregate.watermark.clone().unwrap_or_else(|| "NULL".to_owned());
     let value = |number: i64| statements::value_of(&functions, kind, number);
-    // From the very first time on is an open range: said as a time, newer versions begin at the first chunk.
+    // A range from the beginning of time is open: given as a time, newer versions would begin at the first chunk.
     let begin = |number: &i64| *number > statements::first_of(kind);
     let ranges = match &aggregate.invalid {
         Some(invalid) => ranges::valid(invalid)
@@ -70,7 +70,7 @@ pub(super) async fn refresh(
                 )
             })
             .collect(),
-        // A catalog of the first versions knows only how far.
+        // A catalog of the first versions contains only the watermark.
         None => vec![("NULL".to_owned(), watermark())],
     };
     for (from, to) in ranges {
@@ -79,11 +79,11 @@ pub(super) async fn refresh(
             ident(&timescale.schema),
             literal(&aggregate.name.to_string())
         );
-        // The first time, versions from 2.25 on leave out what lies before the first raw row. That was up to date
-        // too, and its rows are still to come: the second time it is taken.
+        // On the first refresh, versions from 2.25 on skip the range before the first raw row. That range was up to
+        // date too, and its rows are yet to be loaded: a second refresh covers it.
         for _ in 0..2 {
             match target.session.execute(object, &sql).await {
-                // Between two changes there may be no whole bucket, and so nothing that is up to date.
+                // Between two invalidated ranges there may be no whole bucket, and so nothing to refresh.
                 Err(error) if aggregate.invalid.is_some() && error.sqlstate() == Some("22023") => {}
                 done => done?,
             }
@@ -92,7 +92,7 @@ pub(super) async fn refresh(
     Ok(())
 }
 
-/// Completes a continuous aggregate after its rows: how far it is refreshed, compression.
+/// Completes a continuous aggregate after its rows: watermark and compression.
 pub(crate) async fn close_late(
     target: &Context,
     plan: &RestorePlan,
@@ -100,8 +100,8 @@ pub(crate) async fn close_late(
 ) -> Result<(), Error> {
     let Some((timescale, aggregate)) = plan.aggregate(name) else { return Ok(()) };
     let Some(place) = target.place(name) else { return Ok(()) };
-    // Where no raw rows are left, the refresh had nothing to reckon the watermark from. Dropping chunks reckons it
-    // anew, even when there are none to drop.
+    // Without raw rows the refresh could not compute the watermark. `drop_chunks` recomputes it, even if it drops
+    // none.
     let kind = aggregate.materialized.dimensions.first().map_or("", |d| d.column_type.as_str());
     let sql = format!(
         "SELECT count(*) FROM {}.drop_chunks({}::regclass, older_than => {})",
@@ -117,7 +117,7 @@ pub(crate) async fn close_late(
     compress_one(target, timescale, what, &aggregate.materialized, &place, true).await
 }
 
-/// Gives aggregates the chunk length that somebody chose; the extension reckons one from the hypertable's.
+/// Sets the chunk interval of aggregates to the user's; by default the extension derives it from the hypertable's.
 pub(crate) async fn settle_aggregates(target: &Context, plan: &RestorePlan) -> Result<(), Error> {
     let Some(timescale) = plan.rebuilt().filter(|timescale| !timescale.aggregates.is_empty()) else {
         return Ok(());

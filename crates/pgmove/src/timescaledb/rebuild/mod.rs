@@ -1,4 +1,4 @@
-//! What a target with TimescaleDB needs beside the script: chunks, compression, rows of continuous aggregates, jobs.
+//! What a target with TimescaleDB needs besides the script: chunks, compression, rows of continuous aggregates, jobs.
 
 pub(crate) mod jobs;
 pub(crate) mod late;
@@ -19,20 +19,20 @@ use crate::timescaledb::lookup::chunks;
 use crate::timescaledb::model::{Hypertable, Timescale};
 use crate::timescaledb::{FUNCTIONS, preflight, statements};
 
-/// Chunks are made in batches of this many.
+/// Chunks are created in batches of this size.
 const CHUNKS_AT_ONCE: usize = 100;
 
-/// A chunk of the target, and its ranges.
+/// A chunk of the target, with its ranges.
 struct Found {
     name: QualifiedName,
     slices: BTreeMap<String, (i64, i64)>,
 }
 
-/// Gives the hypertables, which are still empty, the chunks of the source. Rows would make chunks too, but a table
-/// whose interval was once changed would get others. The function is not public: where it refuses, they come by
-/// the rows, and that is told.
+/// Creates the chunks of the source in the hypertables, which are still empty. Rows would create chunks too, but
+/// different ones if the interval of the table was ever changed. The function is not public: if it fails, chunks are
+/// created by the rows, with a warning.
 pub(crate) async fn make_chunks(target: &Context, plan: &RestorePlan) -> Result<(), Error> {
-    // Without rows to come they would only lie there.
+    // Without rows they would only be empty tables.
     let rows = target.options.sections != Sections::SCHEMA;
     let Some(timescale) = plan.rebuilt().filter(|_| rows) else { return Ok(()) };
     for table in &timescale.hypertables {
@@ -71,12 +71,12 @@ pub(super) async fn make_chunks_of(
     Ok(())
 }
 
-/// Looks whether the extension, which is there only now, may do what it is going to be asked for: under the Apache
-/// license it knows no compression, aggregates and policies.
+/// Checks whether the extension, now that it is created, supports what will be requested: under the Apache license it
+/// lacks compression, aggregates and policies.
 pub(crate) async fn check_license(target: &Context, plan: &RestorePlan) -> Result<(), Error> {
     let Some(timescale) = plan.rebuilt() else { return Ok(()) };
     let conflicts = preflight::beyond_apache(timescale);
-    // With failures noted one by one, the server itself refuses each.
+    // With `OnError::Continue`, each rejection by the server is recorded.
     let goes_on = target.options.on_error == OnError::Continue;
     if conflicts.is_empty() || goes_on || !preflight::is_apache(&target.session).await? {
         return Ok(());
@@ -84,7 +84,7 @@ pub(crate) async fn check_license(target: &Context, plan: &RestorePlan) -> Resul
     Err(Error::Incapable { what: format!("{} cannot take this", target.session.server()), conflicts })
 }
 
-/// Switches compression on, and compresses what was compressed.
+/// Enables compression, and compresses the chunks that were compressed.
 pub(crate) async fn compress(
     target: &Context,
     plan: &RestorePlan,
@@ -100,7 +100,7 @@ pub(crate) async fn compress(
     Ok(())
 }
 
-/// `what` is altered, `at` is the hypertable that holds its rows here, `like` is what it was.
+/// `what` is altered, `at` is its hypertable at the target, `like` is the source's.
 pub(super) async fn compress_one(
     target: &Context,
     timescale: &Timescale,
@@ -155,7 +155,7 @@ async fn chunks_with_ranges(target: &Context, table: &QualifiedName) -> Result<V
     Ok(found)
 }
 
-/// The schema of the extension's inner functions, quoted.
+/// Schema of the extension's internal functions, quoted.
 pub(super) async fn functions(target: &Context) -> Result<String, Error> {
     let found = target.session.value("TimescaleDB's functions", FUNCTIONS).await?;
     Ok(found.map_or_else(|| "_timescaledb_functions".to_owned(), |schema| ident(&schema).into_owned()))
