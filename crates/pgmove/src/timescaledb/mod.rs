@@ -8,8 +8,7 @@
 //! 2. rows, through the hypertable;
 //! 3. indexes and constraints, aggregates without rows;
 //! 4. compression; then each aggregate is refreshed as far as at the source, and only then gets the source's rows: in
-//! the
-//!    reverse order the refresh would delete rows that the raw data no longer covers;
+//!    the reverse order the refresh would delete rows that the raw data no longer covers;
 //! 5. jobs, which start after verification.
 
 mod aggregates;

@@ -4,7 +4,7 @@ use crate::rdb::{self, Checksum, Corrupt, Problem};
 
 use super::command::{Command, Held, Keep};
 
-/// Is told what an AOF holds: first what a preamble does, then annotations and commands.
+/// Receives the content of an AOF: first that of a preamble, then annotations and commands.
 #[allow(unused_variables, reason = "the default bodies ignore what they are given")]
 pub trait Visitor: rdb::Visitor {
     /// The preamble ended without error; commands may follow.

@@ -144,7 +144,7 @@ mod tests {
             early.contains("Earliest moment: 1970-01-01T00:01:40Z; latest: 1970-01-01T00:02:00Z"),
             "{early}"
         );
-        // Commands of unknown time stand between the base and the first annotation.
+        // Commands of unknown time, between the base and the first annotation.
         let undated = TimeRange { undated: 2, ..all };
         assert!(undated.refusal(105).unwrap().contains("base was written at 1970-01-01T00:01:40Z"));
         assert_eq!(undated.refusal(110), None);

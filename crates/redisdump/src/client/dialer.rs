@@ -1,4 +1,4 @@
-//! Connections by other means than TCP and sockets, such as a tunnel.
+//! Connections other than TCP and sockets, such as tunnels.
 
 use std::fmt;
 use std::future::Future;
@@ -39,7 +39,7 @@ pub enum Destination<'a> {
 pub struct Way {
     /// What was reached, for display and reports: `pod shop/redis-0 (uid …)`.
     pub via: String,
-    /// The password, if it is known there; it overrides that of the options.
+    /// The password, if the tunnel provides it; it overrides that of the options.
     pub password: Option<String>,
 }
 

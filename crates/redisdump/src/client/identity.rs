@@ -31,7 +31,7 @@ pub struct ServerIdentity {
     /// The number of masters of a whole cluster; 0 for a single server or one node.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub masters: u32,
-    /// What a dialer went through to reach it, such as a pod with its UID.
+    /// What a dialer connected through, such as a pod with its UID.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub via: Option<String>,
 }

@@ -100,7 +100,7 @@ mod tests {
         let mut names = Names::new(2);
         assert!(names.add(0, b"a") && !names.add(0, b"a") && names.add(1, b"a"));
         assert!(!names.is_full() && names.holds(1, b"a") && !names.holds(1, b"b"));
-        // Beyond the bound a name is taken as new, and what is remembered stays.
+        // When full, an unknown name counts as new, and remembered names stay.
         assert!(names.add(0, b"b") && names.is_full() && !names.add(0, b"a"));
     }
 }

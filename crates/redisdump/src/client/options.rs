@@ -120,7 +120,7 @@ pub struct ConnectOptions {
     pub(crate) silence: Option<Duration>,
     /// Only this node of a cluster is used.
     pub(crate) this_node: bool,
-    /// Makes the connections if they are not made by TCP.
+    /// Makes the connections instead of TCP.
     pub(crate) dialer: Option<Arc<dyn Dialer>>,
 }
 

@@ -1,4 +1,4 @@
-//! What of a server's configuration matters to a backup, beside the keys: its limits for replicas, and its clock.
+//! Server settings that matter to a backup, besides the keys: limits for replicas, and the clock.
 
 use serde::Serialize;
 
@@ -7,35 +7,35 @@ use crate::client::wire::Connection;
 use crate::cluster::each_master;
 use crate::{ConnectOptions, Error};
 
-/// What a server says of itself. What its user may not ask is not known.
+/// What a server reports. `None` where the user lacks the permission.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub struct Preflight {
-    /// Bytes of memory that it uses.
+    /// Memory in use, in bytes.
     pub used_memory: Option<u64>,
     /// `client-output-buffer-limit` of replicas.
     pub replica_buffer: Option<BufferLimit>,
-    /// Its clock, in milliseconds since 1970.
+    /// Its clock, in milliseconds since the epoch.
     pub clock_ms: Option<i64>,
 }
 
-/// When a server closes the connection of a replica that reads too slowly. 0 is no limit.
+/// When a server disconnects a replica that reads too slowly. 0 means no limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct BufferLimit {
-    /// At so many bytes, at once.
+    /// At this many buffered bytes, immediately.
     pub hard: u64,
-    /// At so many bytes, if they stay for [`BufferLimit::seconds`].
+    /// At this many buffered bytes, if they stay buffered for [`BufferLimit::seconds`].
     pub soft: u64,
     /// See [`BufferLimit::soft`].
     pub seconds: u64,
 }
 
-/// Asks the server, or each master of a cluster.
+/// Queries the server, or each master of a cluster.
 ///
 /// # Errors
-/// A server cannot be reached.
+/// If a server cannot be reached.
 pub async fn preflight(options: &ConnectOptions) -> Result<Vec<Preflight>, Error> {
     each_master(options, |node| async move {
         let mut connection = Connection::open(&node).await?;
@@ -55,7 +55,7 @@ pub async fn preflight(options: &ConnectOptions) -> Result<Vec<Preflight>, Error
     .await
 }
 
-/// The limit of replicas in `normal 0 0 0 slave 268435456 67108864 60 pubsub …`.
+/// The limit for replicas in `normal 0 0 0 slave 268435456 67108864 60 pubsub …`.
 fn replica(limits: &str) -> Option<BufferLimit> {
     let words: Vec<&str> = limits.split_whitespace().collect();
     let at = words.iter().position(|word| ["slave", "replica"].contains(word))?;

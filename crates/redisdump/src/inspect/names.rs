@@ -1,4 +1,4 @@
-//! Byte strings in JSON: text if possible, or else base64.
+//! Byte strings in JSON: text if possible, otherwise base64.
 
 /// Standard base64 with padding (RFC 4648, section 4).
 pub(crate) fn base64(bytes: &[u8]) -> String {

@@ -108,7 +108,8 @@ pub trait Elements {
 /// Ignores all elements.
 impl Elements for () {}
 
-/// Hands the signature of every method of [`Elements`] to a macro, so that what passes elements on lists none of them.
+/// Passes the signature of every method of [`Elements`] to a macro, so that forwarding implementations need not list
+/// them.
 macro_rules! every_element {
     ($forward:ident) => {
         $forward!(

@@ -1,14 +1,14 @@
-//! Passing every element on to one receiver.
+//! Forwarding of all elements to one receiver.
 
 use super::elements::{Elements, StreamId, StreamMeta, every_element};
 use super::lint::Lint;
 
-/// A visitor whose elements all go to something that it holds. [`Elements`] is implemented for it here, once, so that a
+/// A visitor that forwards its elements to something it contains. [`Elements`] is implemented for it once, so that a
 /// new kind of element cannot be forgotten in one of many places.
 pub trait Forward {
-    /// What receives the elements.
+    /// Type of the receiver.
     type To: Elements;
-    /// The receiver; `None` where elements are ignored now.
+    /// The receiver; `None` while elements are ignored.
     fn to(&mut self) -> Option<&mut Self::To>;
 }
 

@@ -189,7 +189,7 @@ mod tests {
         assert!(expand(&[1, b'a', b'b'], 1, &mut out).is_err(), "too long");
     }
 
-    /// In parts of a size: what came out, and where it stopped.
+    /// Decompresses in steps of a given size: the output, and where it stopped.
     fn in_parts(packed: &[u8], len: usize, step: usize) -> (Result<(), Problem>, usize, Vec<u8>) {
         let (mut at, mut there, mut out) = (0, 0, Vec::new());
         let mut expander = match Expander::new(packed.len() as u64, len as u64) {
@@ -230,7 +230,7 @@ mod tests {
             let (outcome, at, out) = in_parts(&packed, length, step);
             assert_eq!((outcome, at, out == whole), (Ok(()), packed.len(), true), "{step}");
         }
-        // What is wrong is wrong at the same place.
+        // Damage is found at the same position.
         for at in (0..packed.len()).step_by(packed.len() / 17) {
             let mut damaged = packed.clone();
             damaged[at] ^= 0x35;

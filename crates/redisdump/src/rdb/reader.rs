@@ -464,7 +464,7 @@ mod tests {
     use super::super::value::Elements;
     use super::*;
 
-    /// Keys, and how often the raw metadata of one was told.
+    /// Keys, and how often raw metadata was reported.
     #[derive(Default)]
     struct Keys(Vec<Vec<u8>>, usize);
     impl Elements for Keys {}
@@ -504,7 +504,7 @@ mod tests {
         }
     }
 
-    /// A count that only claims costs what its bytes cost, once.
+    /// A claimed count costs only what its bytes cost, once.
     #[test]
     fn a_claimed_number_of_slots_is_not_read_over_and_over() {
         let mut bytes = b"VALKEY080\xf3\x03job\x80\xff\xff\xff\xff".to_vec();

@@ -191,7 +191,7 @@ mod tests {
             for n in 0..20_000_u32 {
                 names.add(0, &n.to_le_bytes());
             }
-            // Another space, and three of one.
+            // Another space, and three names of one space.
             names.add(1, &7_u32.to_le_bytes());
             for n in [5_u32, 19_999, 5] {
                 names.add(0, &n.to_le_bytes());

@@ -85,11 +85,11 @@ pub struct Emitter {
     expiring: Vec<(i64, Vec<u8>)>,
     /// How to replace field expiries, if later commands may change them.
     placeholders: Option<PlaceholderExpiries>,
-    /// Fields of hashes no longer expire; those are left out that had expired at this moment.
+    /// Drop the expiries of hash fields; fields that had expired at this time are left out.
     unexpiring: Option<i64>,
-    /// Fields of this key whose expiries were dropped, and fields that were left out since they had expired.
+    /// Fields of this key whose expiries were dropped, and fields that were left out because they had expired.
     dropped: (u64, u64),
-    /// Fields that were not.
+    /// Fields that were kept.
     fields: u64,
     pub(super) stream: StreamState,
     pub(super) failed: Option<Unsupported>,
@@ -153,7 +153,7 @@ impl Emitter {
         self
     }
 
-    /// Tells fields of hashes without their expiries, and leaves out those that had expired at this moment.
+    /// Writes hash fields without their expiries, and leaves out those that had expired at this time.
     pub(crate) fn without_field_expiries(mut self, moment: i64) -> Emitter {
         self.unexpiring = Some(moment);
         self
@@ -556,7 +556,7 @@ mod tests {
         emitter.item(b"12345");
         assert_eq!(emitter.end(), Err(Unsupported::TooLong { bytes: 5 }));
         assert_eq!(emitter.take(), Commands::default());
-        // Where half of it is out already, it is deleted.
+        // Half of it was already emitted, so it is deleted.
         emitter.begin(0, b"k", Kind::List, None).unwrap();
         emitter.item(b"1");
         emitter.item(b"2");

@@ -58,7 +58,7 @@ mod tests {
         let times = PlaceholderExpiries::new(now);
         for at in [SOON, now - 1, now, now + SOON] {
             assert!(times.told(at) > now + SOON && times.meant(times.told(at)) == Some(at), "{at}");
-            // Told twice, as by a replay of a replay.
+            // Converted twice, as in a replay of a replay.
             let twice = times.told(times.told(at));
             assert_eq!(times.meant(twice).and_then(|once| times.meant(once)), Some(at));
         }

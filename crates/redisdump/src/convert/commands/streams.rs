@@ -393,7 +393,7 @@ mod tests {
         fields
     }
 
-    /// A stream of entries 1-0, 2-0 … of which one is pending that is not among them.
+    /// A stream of entries 1-0, 2-0 … with one pending entry that is not among them.
     fn emitted(entries: u64, limits: super::super::Limits) -> (Result<(), Unsupported>, Commands, usize) {
         use crate::rdb::{Elements as _, Kind};
         let mut emitter =
@@ -424,12 +424,12 @@ mod tests {
         let (ended, all, most) = emitted(2, limits);
         assert_eq!(ended, Ok(()));
         let text = String::from_utf8(all.resp).unwrap();
-        // The placeholder is claimed before the first entry comes.
+        // The placeholder is claimed before the first entry arrives.
         assert!(text.find("XCLAIM").unwrap() < text.find("ffff").unwrap() && most < 1000);
         let (ended, all, most) = emitted(5000, limits);
         assert_eq!(ended, Err(Unsupported::PendingOfDeleted { count: 1, limit: 10_000 }));
         assert!(most < 11_000);
-        // What was sent of it is taken back.
+        // What was sent is deleted.
         assert!(all.resp.ends_with(b"*2\r\n$3\r\nDEL\r\n$1\r\ns\r\n"));
     }
 

@@ -25,13 +25,13 @@ pub enum Unsupported {
     /// A hash with field TTLs (Redis 7.4, Valkey 9.0).
     #[error("a hash with field TTLs, which require Redis 7.4 or Valkey 9.0")]
     FieldExpiry,
-    /// The same, where it was asked for: every field is there, and none expires any more.
+    /// The same, if requested: all fields are kept, but no longer expire.
     #[error("a hash whose fields expire: as requested, it was written without their expiries")]
     FieldExpiryDropped,
-    /// A hash all of whose fields had expired, where fields are written without their expiries.
+    /// A hash all of whose fields had expired, if fields are written without their expiries.
     #[error("a hash whose fields had all expired")]
     Expired,
-    /// Arrays came with Redis 8.8.
+    /// An array (Redis 8.8).
     #[error("an array, which the target does not know or takes by RESTORE alone (they came with Redis 8.8)")]
     Array,
     /// Pending entries without a consumer (Redis 8.8).
@@ -85,8 +85,8 @@ pub enum Unsupported {
 }
 
 impl Unsupported {
-    /// True when every client sees the same value without it: counters and caches that the target's version has not; and
-    /// for what was asked to be left out. Such a loss is told, and refused only where somebody asks for that.
+    /// True if clients see the same value without it: counters and caches that the target's version lacks, and what
+    /// was left out on request. Such a loss is reported, and refused only on request.
     pub fn is_harmless(&self) -> bool {
         matches!(self, Unsupported::StreamCounters | Unsupported::Producers | Unsupported::FieldExpiryDropped)
     }
