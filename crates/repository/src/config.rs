@@ -1,4 +1,4 @@
-//! `dbhaul.json`, the document that makes a store a repository: created, opened, kept in two copies.
+//! `dbhaul.json`, the document that makes a store a repository: creating and opening it, and its second copy.
 
 use std::time::Duration;
 
@@ -14,9 +14,9 @@ use crate::repository::{InitOptions, LEVEL, MOST_IN_MEMORY, Repository};
 use crate::{Access, Chunker, Error, FORMAT, Passphrase, Probe, Recipient, SnapshotId, Store};
 
 const CONFIG: &str = "dbhaul.json";
-/// The same bytes once more: without them nothing in an encrypted repository can be read.
+/// A second copy: without its contents, nothing in an encrypted repository can be read.
 const COPY: &str = "dbhaul.json.copy";
-/// How chunk ids are made: without encryption, and with it.
+/// How chunk ids are computed, without and with encryption.
 const PLAIN: &str = "sha256";
 const KEYED: &str = "hmac-sha256";
 
@@ -24,7 +24,7 @@ fn default_grace() -> u64 {
     InitOptions::default().grace.as_millis() as u64
 }
 
-/// No grace period is longer: what a damaged `dbhaul.json` could ask for, kept within what times can be added to.
+/// Upper limit for the grace period, so that a damaged `dbhaul.json` cannot cause overflow in time calculations.
 const LONGEST_GRACE: Duration = Duration::from_secs(3650 * 86_400);
 
 /// `dbhaul.json`.
@@ -43,15 +43,15 @@ struct Config {
     /// The key envelope.
     #[serde(default)]
     encryption: Option<Envelope>,
-    /// What the store did when the repository was created in it. For information only.
+    /// Capabilities of the store when the repository was created. Informational.
     #[serde(default)]
     store: Option<Probe>,
-    /// Every set of recipients so far, the first one first; only once they have changed.
+    /// All sets of recipients so far, oldest first; only if they ever changed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     recipient_sets: Vec<Vec<String>>,
 }
 
-/// A document, its bytes, and whether they are those of its copy.
+/// A document with its bytes, and whether they are those of the copy.
 struct Found {
     config: Config,
     bytes: bytes::Bytes,
@@ -59,8 +59,8 @@ struct Found {
 }
 
 impl Repository {
-    /// Creates a repository in an empty store. One that is there already is left alone, and an error; so is what is left
-    /// of one that has lost its `dbhaul.json`.
+    /// Creates a repository in an empty store. Fails if the store contains a repository, or remains of one without
+    /// its `dbhaul.json`.
     pub async fn init(store: Store, options: &InitOptions) -> Result<Repository, Error> {
         for object in [CONFIG, COPY] {
             if store.get(object).await?.is_some() {
@@ -88,7 +88,7 @@ impl Repository {
             store: Some(probe),
             recipient_sets: Vec::new(),
         };
-        // Another host may have created it since we checked.
+        // Another host may have created it since the check.
         let bytes = bytes::Bytes::from(crypt.seal(CONFIG, &config));
         if !store.put_new(CONFIG, bytes.clone(), probe.conditional_put).await? {
             return Err(Error::AlreadyExists { store: store.to_string() });
@@ -98,7 +98,7 @@ impl Repository {
         Repository::of(store, &config, crypt, false)
     }
 
-    /// An error if there is what only a repository leaves, or no bucket at all.
+    /// Fails if the store contains objects that only a repository leaves, or if the bucket does not exist.
     async fn refuse_orphans(store: &Store) -> Result<(), Error> {
         let (listed, forgotten) = (store.list("snapshots").await?, store.list("tombstones").await?);
         let snapshots =
@@ -119,7 +119,7 @@ impl Repository {
         Repository::open_with(store, &Access::default()).await
     }
 
-    /// Opens a repository with what is held of its keys.
+    /// Opens a repository with the available keys.
     pub async fn open_with(store: Store, access: &Access) -> Result<Repository, Error> {
         let found = match Repository::config(&store).await {
             Err(error @ Error::NotARepository { .. }) => {
@@ -131,7 +131,7 @@ impl Repository {
         let Found { config, bytes, from_copy } = found;
         let crypt = match &config.encryption {
             Some(envelope) => envelope.open(&config.id, access).await?,
-            // Whoever can write to the store could otherwise have the next backup written in the open.
+            // Otherwise, whoever can write to the store could make the next backup unencrypted.
             None if access.key.is_some() => {
                 return Err(Error::Key {
                     what: "the key file".to_owned(),
@@ -145,7 +145,7 @@ impl Repository {
         Repository::of(store, &config, crypt, from_copy)
     }
 
-    /// Reads the document, or its copy where it is missing or damaged.
+    /// Reads the document, or its copy if the document is missing or damaged.
     async fn config(store: &Store) -> Result<Found, Error> {
         let error = match Repository::config_at(store, CONFIG).await {
             Ok((config, bytes)) => return Ok(Found { config, bytes, from_copy: false }),
@@ -173,15 +173,15 @@ impl Repository {
         Ok((config, bytes))
     }
 
-    /// Writes the document, or its copy, where it is missing or is not what the other says. A store that holds on to what
-    /// it has is left with that.
+    /// Writes the document or its copy again, if either is missing or they differ. A store that does not allow
+    /// overwriting is left as it is.
     pub(crate) async fn restore_config(&self) -> Result<(), Error> {
         let Found { bytes, .. } = Repository::config(&self.store).await?;
         self.crypt.unseal(CONFIG, &bytes)?;
         for object in [CONFIG, COPY] {
             match self.store.get(object).await {
                 Ok(Some(there)) if there == bytes => continue,
-                // Larger than any document is.
+                // Larger than any document.
                 Ok(_) | Err(Error::Damaged { .. }) => {}
                 Err(other) => return Err(other),
             }
@@ -193,8 +193,8 @@ impl Repository {
         Ok(())
     }
 
-    /// What is wrong with the document or with its copy. That there is none of a copy is no fault: repositories were made
-    /// without, and the next backup writes it.
+    /// Faults in the document or its copy. A missing copy is not a fault: early versions wrote none, and the next
+    /// backup creates it.
     pub(crate) async fn check_config(&self) -> Result<Vec<Unreadable>, Error> {
         let mut wrong = Vec::new();
         let mut sound: Option<bytes::Bytes> = None;
@@ -245,14 +245,14 @@ impl Repository {
         })
     }
 
-    /// True when `dbhaul.json` holds an identity that a passphrase opens.
+    /// Whether `dbhaul.json` contains an identity encrypted with a passphrase.
     pub async fn has_passphrase(&self) -> Result<bool, Error> {
         let Found { config, .. } = Repository::config(&self.store).await?;
         Ok(config.encryption.is_some_and(|envelope| envelope.has_passphrase()))
     }
 
-    /// Whether the identity that this passphrase opens belongs to a recipient of what is written now; false if its
-    /// recipient was removed. Nothing if no passphrase opens any.
+    /// Whether the identity that this passphrase decrypts belongs to a current recipient; `None` if there is no such
+    /// identity.
     pub async fn passphrase_is_current(&self, passphrase: &Passphrase) -> Result<Option<bool>, Error> {
         let Found { config, .. } = Repository::config(&self.store).await?;
         let Some(envelope) = config.encryption else { return Ok(None) };
@@ -260,9 +260,9 @@ impl Repository {
         Ok(found.map(|found| found.iter().any(|recipient| self.recipients().contains(recipient))))
     }
 
-    /// Encrypts to these from now on. What is stored already stays as it is: who could read it still can, and who could
-    /// not still cannot: an identity behind a passphrase stays in `dbhaul.json` for that, also without its recipient.
-    /// Writers that run at this moment go on with the recipients they began with.
+    /// Sets the recipients of new data. Stored data is unchanged: added recipients cannot decrypt it, and removed
+    /// ones still can. An identity behind a passphrase therefore stays in `dbhaul.json` even without its recipient.
+    /// Writers that are running continue with the recipients they started with.
     pub async fn set_recipients(&mut self, recipients: Vec<Recipient>) -> Result<(), Error> {
         let Found { mut config, bytes, .. } = Repository::config(&self.store).await?;
         self.crypt.unseal(CONFIG, &bytes)?;
@@ -270,12 +270,12 @@ impl Repository {
             what: "the list of recipients".to_owned(),
             message: format!("{} is not encrypted, which is decided when it is created", self.store),
         })?;
-        // Of what another host has changed since this one opened the repository, the document tells.
+        // The document contains changes that another host made since this one opened the repository.
         let crypt = self.crypt.clone().with_history(&config.recipient_sets).with_recipients(recipients);
         config.encryption = Some(envelope.rewrap(&crypt)?);
         config.recipient_sets = crypt.sets().history();
         let bytes = bytes::Bytes::from(crypt.seal(CONFIG, &config));
-        // In this order: of two that differ the first counts.
+        // In this order: if the two differ, the first one counts.
         self.store.put(CONFIG, bytes.clone()).await?;
         self.store.put(COPY, bytes).await?;
         self.crypt = crypt;

@@ -1,4 +1,4 @@
-//! Errors of a repository; each names the object it concerns.
+//! Errors of a repository. Each names the object concerned.
 
 use crate::ByteSize;
 use crate::remedy::Remedy;
@@ -12,7 +12,7 @@ pub enum Error {
     /// The URL does not name a store.
     #[error("`{url}` is not a repository address: {message}")]
     Url {
-        /// What was given, without secrets.
+        /// The URL, without secrets.
         url: String,
         /// What is wrong with it.
         message: String,
@@ -20,62 +20,62 @@ pub enum Error {
     /// The store failed.
     #[error("cannot {action} {object} in {store}: {source}{}", hint(source))]
     Store {
-        /// Where.
+        /// Address of the store.
         store: String,
-        /// What was tried: "read", "write", "list", "delete".
+        /// The operation: "read", "write", "list", "delete".
         action: &'static str,
-        /// On which object.
+        /// The object.
         object: String,
-        /// The store's own words.
+        /// Error of the store.
         source: Box<object_store::Error>,
     },
-    /// The bucket, or container, is not there.
+    /// The bucket or container does not exist.
     #[error(
         "bucket not found: {store} ({source}); create it, or check its name, the region and the endpoint"
     )]
     NoBucket {
-        /// Where.
+        /// Address of the store.
         store: String,
-        /// The store's own words.
+        /// Error of the store.
         source: Box<object_store::Error>,
     },
-    /// The store does not do what a repository needs.
+    /// The store lacks a capability that a repository needs.
     #[error("{store} cannot hold a repository: {message}; nothing was created")]
     Unsuitable {
-        /// Where.
+        /// Address of the store.
         store: String,
-        /// What it does not do.
+        /// The missing capability.
         message: String,
     },
-    /// There is no repository here.
+    /// The store contains no repository.
     #[error("{store} does not contain a repository: there is no dbhaul.json")]
     NotARepository {
-        /// Where.
+        /// Address of the store.
         store: String,
     },
-    /// There is a repository here already.
+    /// The store already contains a repository.
     #[error("{store} already contains a repository; nothing was changed")]
     AlreadyExists {
-        /// Where.
+        /// Address of the store.
         store: String,
     },
-    /// Written by another version.
+    /// The object was written by another version.
     #[error(
         "{object} is of format {found}, and this version of the tool reads format {known}: {}{}{consequence}",
         advice(*.found, *.known),
         if .consequence.is_empty() { "" } else { "; " }
     )]
     Format {
-        /// Which object.
+        /// The object.
         object: String,
         /// Its format.
         found: u64,
-        /// What this version reads.
+        /// The supported format.
         known: u64,
-        /// What could not be done because of it; may be empty.
+        /// The consequence; may be empty.
         consequence: &'static str,
     },
-    /// The place is not empty: it holds what is left of a repository.
+    /// The store is not empty: it contains remains of a repository.
     #[error(
         "{store} holds {} and {} of a repository, but neither its dbhaul.json nor the second copy of it: nothing was \
          changed. Put dbhaul.json back from a copy of this store",
@@ -83,136 +83,136 @@ pub enum Error {
         if *.chunks { "the chunks" } else { "no chunk" }
     )]
     Orphaned {
-        /// Where.
+        /// Address of the store.
         store: String,
-        /// Manifests and tombstones that are there.
+        /// Number of manifests and tombstones.
         snapshots: usize,
         /// Whether there are chunks.
         chunks: bool,
     },
-    /// Something else writes to the repository.
+    /// Another process is writing to the repository.
     #[error(
         "the repository is in use: {by} began writing to it and was last seen at {}; nothing was deleted",
         .seen.format("%Y-%m-%d %H:%M:%S UTC")
     )]
     InUse {
-        /// The snapshot that it writes.
+        /// The snapshot being written.
         by: String,
-        /// When it was last seen, by the store's clock.
+        /// Last sign of life, by the store's clock.
         seen: chrono::DateTime<chrono::Utc>,
     },
-    /// Prune ran at once, in the belief that nobody else writes.
+    /// A prune without waiting ran, on the assumption that nothing else was writing.
     #[error(
         "a prune without waiting ran during this backup, and may have deleted chunks that it references; the backup is not \
          listed. Run it again"
     )]
     Overrun,
-    /// The store acknowledged a manifest, and does not give it back.
+    /// The store acknowledged a manifest but did not keep it.
     #[error(
         "{store} acknowledged {object} and did not keep it: {found}. No listed snapshot can be relied on; check the store \
          before anything is deleted"
     )]
     NotKept {
-        /// Where.
+        /// Address of the store.
         store: String,
         /// The manifest.
         object: String,
-        /// What is there instead.
+        /// What was read instead.
         found: &'static str,
     },
-    /// Snapshots that the store did not let go.
+    /// Snapshots whose manifests the store does not allow to be deleted.
     #[error("not forgotten and still listed: {}; {source}", .ids.join(", "))]
     StillListed {
-        /// Which.
+        /// Their ids.
         ids: Vec<String>,
-        /// The store's own words about the first of them.
+        /// Error of the store for the first of them.
         source: Box<Error>,
     },
-    /// The disk is full, in the middle of a backup.
+    /// The disk became full during a backup.
     #[error("{source}{}", kept_hint(*.kept, *.kept_bytes))]
     OutOfSpace {
-        /// What could not be written.
+        /// The failed write.
         source: Box<Error>,
-        /// Chunks of this run that its journal names, for the next one to use again.
+        /// Number of chunks in the journal, which the next backup can reuse.
         kept: u64,
         /// Their size in the store.
         kept_bytes: u64,
     },
-    /// An object is not what it should be.
+    /// An object is damaged.
     #[error("{object} is damaged: {message}")]
     Damaged {
-        /// Which object; with the snapshot and part it was read for, where there is one.
+        /// The object; with the snapshot and part it belongs to, if known.
         object: String,
-        /// What is wrong.
+        /// The kind of damage.
         message: String,
     },
-    /// What is read into memory as a whole is larger than it may be.
+    /// Data that must be read into memory is larger than allowed.
     #[error(
         "{object} has {bytes}, more than the {limit} that may be read into memory; nothing of it was read"
     )]
     TooLarge {
-        /// What it is.
+        /// The object.
         object: String,
         /// Its size.
         bytes: ByteSize,
-        /// What is allowed.
+        /// The limit.
         limit: ByteSize,
     },
-    /// Source and target of a copy are one repository.
+    /// Source and target of a copy are the same repository.
     #[error("{store} is the source of the copy itself; nothing was done")]
     SameRepository {
-        /// Where.
+        /// Address of the store.
         store: String,
     },
-    /// It is encrypted, and nothing was given that opens it.
+    /// It is encrypted, and no identity was given.
     #[error("{what} is encrypted, and neither an identity nor the passphrase was given to decrypt it")]
     Locked {
-        /// What was to be read.
+        /// The object.
         what: String,
     },
-    /// It is encrypted, and to none of the identities that were given. What is stored stays encrypted as it was, so that
-    /// whoever became a recipient later cannot open it.
+    /// It is encrypted, but not to any of the given identities. Stored data is not re-encrypted when recipients are
+    /// added, so a later recipient cannot decrypt it.
     #[error(
         "{what} cannot be read: none of the given identities can decrypt it. Stored data stays encrypted for those who were \
          recipients when it was written"
     )]
     OtherRecipients {
-        /// What was to be read.
+        /// The object.
         what: String,
     },
     /// A key, identity, recipient or passphrase cannot be used.
     #[error("{what} cannot be used: {message}")]
     Key {
-        /// Which.
+        /// The key, identity, recipient or passphrase.
         what: String,
-        /// Why, without secrets.
+        /// The reason, without secrets.
         message: String,
     },
     /// No snapshot has this id.
     #[error("snapshot not found: `{wanted}`: {hint}")]
     NoSnapshot {
-        /// What was asked for.
+        /// The requested id.
         wanted: String,
-        /// What there is.
+        /// What exists instead.
         hint: String,
     },
-    /// The stream that was to be stored failed.
+    /// The stream to store failed.
     #[error("the stream of part `{part}` failed: {source}")]
     Stream {
-        /// Which part.
+        /// The part.
         part: String,
-        /// Why.
+        /// The reason.
         source: Source,
     },
-    /// Two backups that began in the same second drew the same random number.
+    /// Two backups started in the same second and drew the same random number.
     #[error(
         "another backup is listed under the name {id}; this one is not listed. Run it again: its chunks are reused"
     )]
     NameTaken {
-        /// The name.
+        /// The id.
         id: String,
     },
-    /// A backup ran so long that prune might have removed what it reused.
+    /// A backup ran so long that chunks it references may have been pruned.
     #[error(
         "this backup ran longer than {hours} hours and may reference chunks pruned in the meantime; it is not listed"
     )]
@@ -222,7 +222,7 @@ pub enum Error {
     },
 }
 
-/// The hint of [`Error::NoSnapshot`] where no listed snapshot matches.
+/// The hint of [`Error::NoSnapshot`] if no listed snapshot matches.
 pub(crate) const NOT_LISTED: &str = "no snapshot has such an id";
 
 /// `1 snapshot`, `2 snapshots`.
@@ -230,7 +230,7 @@ pub(crate) fn count(number: u64, noun: &str) -> String {
     format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
 }
 
-/// What becomes of what a backup wrote before the disk was full.
+/// What happens to the chunks written before the disk was full.
 fn kept_hint(kept: u64, bytes: u64) -> String {
     match kept {
         0 => "; this run had written nothing that the next one can reuse".to_owned(),
@@ -238,7 +238,7 @@ fn kept_hint(kept: u64, bytes: u64) -> String {
     }
 }
 
-/// What to do when a folder cannot be written to.
+/// A hint for a folder that cannot be written to.
 fn hint(error: &object_store::Error) -> &'static str {
     use std::io::ErrorKind;
     if matches!(
@@ -266,7 +266,7 @@ fn hint(error: &object_store::Error) -> &'static str {
     ""
 }
 
-/// There is no room for what was to be written.
+/// Whether the disk is full.
 pub(crate) fn is_no_room(error: &object_store::Error) -> bool {
     use std::io::ErrorKind;
     let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
@@ -280,7 +280,7 @@ pub(crate) fn is_no_room(error: &object_store::Error) -> bool {
     false
 }
 
-/// What to do about another format.
+/// Advice for an object in another format.
 fn advice(found: u64, known: u64) -> &'static str {
     if found < known {
         "it was written before the format was settled; create a new repository and back up again"
@@ -290,7 +290,7 @@ fn advice(found: u64, known: u64) -> &'static str {
 }
 
 impl Error {
-    /// What can be done about it, where that is known.
+    /// The remedy, if there is one.
     pub fn remedy(&self) -> Option<Remedy> {
         match self {
             Error::InUse { .. } => Some(Remedy::WaitForWriter),
@@ -304,27 +304,27 @@ impl Error {
         }
     }
 
-    /// True when the repository exists already.
+    /// Whether the repository already exists.
     pub fn is_already_exists(&self) -> bool {
         matches!(self, Error::AlreadyExists { .. })
     }
 
-    /// True when a safety rule refused what was asked, and nothing was changed.
+    /// Whether a safety rule refused the operation; nothing was changed.
     pub fn is_refused(&self) -> bool {
         matches!(self, Error::AlreadyExists { .. } | Error::Orphaned { .. } | Error::InUse { .. })
     }
 
-    /// True when what was asked for is not there.
+    /// Whether the requested object does not exist.
     pub fn is_not_found(&self) -> bool {
         matches!(self, Error::NotARepository { .. } | Error::NoBucket { .. } | Error::NoSnapshot { .. })
     }
 
-    /// True when an identity, a passphrase or a key file is missing, or the wrong one was given.
+    /// Whether an identity, passphrase or key file is missing or wrong.
     pub fn is_locked(&self) -> bool {
         matches!(self, Error::Locked { .. } | Error::OtherRecipients { .. } | Error::Key { .. })
     }
 
-    /// True when there was no room for what was to be written.
+    /// Whether there was no space for the data.
     pub fn is_no_room(&self) -> bool {
         match self {
             Error::Store { source, .. } => is_no_room(source),
@@ -333,8 +333,8 @@ impl Error {
         }
     }
 
-    /// True when the store answered, and does not let this user do what was asked: by its rights, or since a lock or a
-    /// retention rule holds the object.
+    /// Whether the store refused the operation to this user: for lack of permissions, or because of an object lock or
+    /// a retention rule.
     pub fn is_refused_by_store(&self) -> bool {
         use object_store::Error as Store;
         let source = match self {
@@ -359,7 +359,7 @@ impl Error {
         }
     }
 
-    /// True when stored data is not what it should be.
+    /// Whether stored data is damaged.
     pub fn is_damaged(&self) -> bool {
         matches!(self, Error::Damaged { .. })
     }

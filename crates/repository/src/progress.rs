@@ -1,4 +1,4 @@
-//! What long work on a repository tells while it runs: which phase it is in, and how far it is.
+//! Progress of long operations on a repository: the phase, and how far it is.
 
 use std::fmt;
 use std::sync::Arc;
@@ -7,9 +7,9 @@ use std::sync::Arc;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Phase {
-    /// The documents of every snapshot are read.
+    /// Manifests and other documents are read.
     Manifests,
-    /// The objects in the store are listed.
+    /// Objects in the store are listed.
     Listing,
     /// Chunks are read, decrypted, decompressed and hashed.
     Reading,
@@ -17,27 +17,27 @@ pub enum Phase {
     Deleting,
 }
 
-/// One step of the work.
+/// A progress step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Step {
-    /// A phase began. What it will come to is told where it is known.
+    /// A phase began, with its totals if known.
     Began {
-        /// Which.
+        /// The phase.
         phase: Phase,
         /// Bytes, as stored.
         bytes: Option<u64>,
         /// Objects.
         objects: Option<u64>,
     },
-    /// So much more is done in this phase.
+    /// Progress within the phase.
     Advanced {
         /// Bytes, as stored.
         bytes: u64,
         /// Objects.
         objects: u64,
     },
-    /// The last phase is over.
+    /// The last phase ended.
     Ended,
 }
 

@@ -6,7 +6,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// A number of bytes, read from `12`, `500MB`, `2.5GiB` or `64k`. Units of 1024 are written with an `i` or as one letter.
+/// A number of bytes, parsed from `12`, `500MB`, `2.5GiB` or `64k`. Units of 1024 are written with an `i` or as one
+/// letter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(transparent)]
 pub struct ByteSize(pub u64);
@@ -59,7 +60,7 @@ impl<'de> Deserialize<'de> for ByteSize {
     }
 }
 
-/// Bytes a second, read from `10MiB/s`; the `/s` may be left out.
+/// Bytes per second, parsed from `10MiB/s`; the `/s` is optional.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rate(pub NonZeroU64);
 

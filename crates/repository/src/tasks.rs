@@ -1,4 +1,4 @@
-//! Work beside one's own: tasks that end with whoever wanted their result, and what would hold up others.
+//! Background tasks that end with their owner, and blocking work.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -7,8 +7,8 @@ use tokio::task::{JoinError, JoinHandle};
 
 use crate::Error;
 
-/// A task that goes on while nobody asks for its result, and ends when nobody can any more: an abandoned part must not go
-/// on uploading.
+/// A task that runs in the background and is aborted when this is dropped: an abandoned part must not continue
+/// uploading.
 #[derive(Debug)]
 pub(crate) struct Task<T>(JoinHandle<T>);
 
@@ -32,7 +32,7 @@ impl<T> Future for Task<T> {
     }
 }
 
-/// Work for the processor, off the threads that serve connections.
+/// Runs CPU-bound work outside the threads that serve connections.
 pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, Error> {

@@ -1,4 +1,4 @@
-//! The cases that must come out so, and the properties that hold for every series.
+//! Fixed cases with expected results, and properties that hold for every series.
 
 use chrono::{DateTime, TimeDelta, TimeZone as _, Utc};
 use proptest::prelude::*;
@@ -8,7 +8,7 @@ fn policy() -> Policy {
     Policy { daily: 7, weekly: 4, zone: chrono_tz::Asia::Seoul, ..Policy::default() }
 }
 
-/// A moment in Seoul.
+/// A time in Seoul.
 fn seoul(year: i32, month: u32, day: u32, hour: u32) -> DateTime<Utc> {
     chrono_tz::Asia::Seoul.with_ymd_and_hms(year, month, day, hour, 0, 0).unwrap().with_timezone(&Utc)
 }
@@ -25,7 +25,7 @@ fn at(moment: DateTime<Utc>) -> Snapshot {
     )
 }
 
-/// Judges a series of which only this is known, and the same series with its one source named: the verdicts agree.
+/// Plans a series of which only this is known, and the same series with its one source named: the decisions agree.
 fn judge(policy: &Policy, snapshots: &[Snapshot], now: DateTime<Utc>) -> Plan {
     let unnamed = plan(policy, snapshots, now, &Guards::default()).unwrap();
     let named: Vec<Snapshot> = snapshots
@@ -278,7 +278,7 @@ proptest! {
         let (oldest, rest) = all.split_first().unwrap();
         let before = judge(&policy(), rest, now);
         let after = judge(&policy(), &all, now);
-        // The one that was the oldest may lose that role to the added one; nothing else changes.
+        // The previously oldest one may lose that role to the added one; nothing else changes.
         for entry in before.kept().filter(|e| !e.reasons.iter().all(|r| matches!(r.reason, Reason::Oldest(_)))) {
             prop_assert!(after.kept().any(|e| e.taken_at == entry.taken_at), "{} was dropped for {}", entry.id, oldest.id);
         }
@@ -288,7 +288,7 @@ proptest! {
     fn the_newest_of_each_of_the_last_filled_slots_stays(all in series(), daily in 0_u32..12, weekly in 0_u32..6, monthly in 1_u32..4) {
         let policy = Policy { daily, weekly, monthly, zone: chrono_tz::Asia::Seoul, ..Policy::default() };
         let plan = judge(&policy, &all, all.last().unwrap().taken_at + TimeDelta::days(2));
-        // Counted another way than the crate does it: the calendar's own words as keys, the last of each wins.
+        // An independent count: the calendar's own formats as keys, the last of each wins.
         for (format, count) in [("%Y-%m-%d", daily), ("%G-W%V", weekly), ("%Y-%m", monthly)] {
             let newest: std::collections::BTreeMap<String, &Snapshot> = all
                 .iter()

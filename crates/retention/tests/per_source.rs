@@ -1,4 +1,4 @@
-//! Each source of a series is counted by itself, and neither a wrong clock nor a false date costs it a day.
+//! Each source of a series is counted separately, and neither a wrong clock nor a false date costs it a day.
 
 use chrono::{DateTime, TimeDelta, TimeZone as _, Utc};
 use retention::{Guards, Period, Plan, Policy, Reason, Refusal, Snapshot, plan, protected};
@@ -9,7 +9,7 @@ fn policy() -> Policy {
     Policy { daily: 7, weekly: 4, zone: chrono_tz::Asia::Seoul, ..Policy::default() }
 }
 
-/// Three in the morning in Seoul, so many days after a Monday.
+/// Three in the morning in Seoul, this many days after a Monday.
 fn night(day: i64) -> DateTime<Utc> {
     let first = chrono_tz::Asia::Seoul.with_ymd_and_hms(2026, 1, 5, 3, 0, 0).unwrap();
     first.with_timezone(&Utc) + TimeDelta::days(day)
@@ -82,11 +82,11 @@ fn what_is_dated_in_the_future_guards_nothing() {
     all[0].checked = true;
     all.push(stray);
     let now = night(14);
-    // The run on the night of the wrong clock noted a deletion a year ahead: that refuses nothing.
+    // The run with the wrong clock recorded a deletion a year ahead: that refuses nothing.
     let guards = |at| Guards { last_deletion_at: Some(at), ..Guards::default() };
     let plan_with = |at| plan(&policy(), &all, now, &guards(at)).unwrap();
     assert_eq!(plan_with(night(377)).refused, None);
-    // And the stray is no success since a deletion that was real.
+    // And the stray snapshot is no success since a real deletion.
     assert_eq!(plan_with(night(13)).refused, Some(Refusal::NothingSucceeded { since: night(13) }));
     let plan = judge(&all, now);
     assert!(plan.entries[0].has(Reason::Checked) && plan.entries[11].has(Reason::Newest), "{plan}");
@@ -106,7 +106,7 @@ fn a_false_date_takes_no_slot_and_a_copy_loses_none() {
         .collect();
     let now = night(12);
     let before = judge(&genuine, now);
-    // Whoever may only write puts a later one into each day that has passed.
+    // An attacker with write access adds a later snapshot to each past day.
     let mut all = genuine.clone();
     all.extend((0..11).map(|day| Snapshot {
         stored_at: Some(now),
@@ -120,7 +120,7 @@ fn a_false_date_takes_no_slot_and_a_copy_loses_none() {
         after.entries.iter().all(|entry| entry.date_unproven == entry.id.starts_with("false")),
         "{after}"
     );
-    // A repository of copies, which are all stored later than they were taken, is counted as it always was.
+    // A repository of copies, all stored later than they were taken, is counted normally.
     let copies: Vec<_> =
         genuine.iter().map(|s| Snapshot { stored_at: Some(night(500)), ..s.clone() }).collect();
     let copied = judge(&copies, now);
@@ -157,7 +157,7 @@ fn a_damaged_newest_is_kept_until_its_source_has_a_better_one() {
     assert!(!judge(&all, night(24)).entries[19].keep);
 }
 
-/// Files of an earlier backup script, imported: one history with what follows, and never in the way of it.
+/// Imported files of an earlier backup script: one history with later snapshots, which they never displace.
 #[test]
 fn a_foreign_snapshot_takes_no_slot() {
     let foreign = |day: i64| Snapshot {
@@ -168,10 +168,10 @@ fn a_foreign_snapshot_takes_no_slot() {
     let own = |day: i64| Snapshot::of(format!("own {day}"), night(day), ["postgres"]);
     let keeps =
         |all: &[Snapshot], now: i64, id: &str| judge(all, night(now)).kept().any(|kept| kept.id == id);
-    // As long as there is nothing else, the files are the history.
+    // While there is nothing else, the files are the history.
     let alone = judge(&all, night(20));
     assert_eq!(alone.kept().count(), 9, "{alone}");
-    // Both on the same night: the newer file does not push out our own snapshot, and our own is the newest.
+    // Both on the same night: the newer file does not displace our own snapshot, and our own is the newest.
     all.push(own(19));
     for id in ["own 19", "file 19"] {
         assert!(keeps(&all, 20, id), "{id}");

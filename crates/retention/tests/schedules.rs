@@ -1,6 +1,5 @@
-//! Nights played one after the other: subset backups, two jobs in one repository, a clock ahead, sources that fail for a
-//! week, false dates. Whatever happens, each source keeps its seven days and four weeks, as a model counts them that
-//! shares nothing with the crate.
+//! Simulated nights: subset backups, two jobs in one repository, a clock ahead, sources that fail for a week, false
+//! dates. In all cases each source keeps its seven days and four weeks, as counted by an independent model.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -28,17 +27,17 @@ impl Random {
     }
 }
 
-/// A job with its sources, the one that fails this week, and what was ever taken of each, by its true time.
+/// A job with its sources, the one that fails this week, and everything ever taken of each, by its true time.
 struct Job {
     name: &'static str,
     sources: &'static [&'static str],
     failing: Option<(&'static str, u64)>,
-    /// The newest of each slot, by source and by how slots are written.
+    /// The newest of each slot, by source and slot format.
     newest: BTreeMap<(&'static str, &'static str), BTreeMap<String, String>>,
     last_deletion_at: Option<DateTime<Utc>>,
 }
 
-/// What the repository lists: snapshots with the job that each belongs to.
+/// The listed snapshots, each with its job.
 type Repository = Vec<(&'static str, Snapshot)>;
 
 impl Job {
@@ -46,7 +45,7 @@ impl Job {
         Job { name, sources, failing: None, newest: BTreeMap::new(), last_deletion_at: None }
     }
 
-    /// Takes a snapshot of these sources at this true time, with a clock that is so much ahead.
+    /// Takes a snapshot of these sources at this true time, with a clock that is ahead by this much.
     fn back_up(
         &mut self,
         at: DateTime<Utc>,
@@ -77,7 +76,7 @@ impl Job {
         list.push((self.name, snapshot));
     }
 
-    /// Carries the plan for this job out. `now` is the store's clock, which is right.
+    /// Applies the plan for this job. `now` is the store's clock, which is correct.
     fn forget(&mut self, policy: &Policy, now: DateTime<Utc>, list: &mut Repository) {
         let series: Vec<Snapshot> =
             list.iter().filter(|(job, _)| *job == self.name).map(|(_, s)| s.clone()).collect();
@@ -93,7 +92,7 @@ impl Job {
         }
     }
 
-    /// The model: of each source, the last snapshot of each of its last seven days and four weeks is still listed.
+    /// The model: for each source, the last snapshot of each of its last seven days and four weeks is still listed.
     fn check(&self, seed: u64, night: u64, list: &Repository) {
         let listed: BTreeSet<&str> =
             list.iter().filter(|(job, _)| *job == self.name).map(|(_, s)| s.id.as_str()).collect();
@@ -122,7 +121,7 @@ fn play(seed: u64) -> usize {
     for night in 0..NIGHTS {
         let now = first + TimeDelta::days(night as i64);
         for job in &mut jobs {
-            // A host that is down takes nothing; it happens for some nights in a row.
+            // A host that is down takes no snapshots; it is so for some nights in a row.
             if random.one_in(12) {
                 continue;
             }
@@ -140,7 +139,7 @@ fn play(seed: u64) -> usize {
             };
             job.back_up(now, ahead, job.sources, &mut list);
             job.forget(&policy, now + TimeDelta::minutes(5), &mut list);
-            // By day, one source or two by name, as the runbook says after a failure.
+            // By day, one or two sources by name, as the runbook says after a failure.
             let by_day = random.below(3);
             for hour in 1..=by_day {
                 let at = now + TimeDelta::hours(hour as i64 * 5);
@@ -150,7 +149,7 @@ fn play(seed: u64) -> usize {
             if by_day > 0 {
                 job.forget(&policy, now + TimeDelta::hours(15), &mut list);
             }
-            // Whoever may only write chooses a date that has passed.
+            // An attacker with write access chooses a past date.
             if random.one_in(6) {
                 let dated = now - TimeDelta::hours(25 + random.below(24 * 20) as i64);
                 let id = format!("false-{night}-{}", job.name);
@@ -166,7 +165,7 @@ fn play(seed: u64) -> usize {
 
 #[test]
 fn each_source_keeps_its_seven_days_and_four_weeks_over_ten_thousand_schedules() {
-    // On as many threads as most machines have.
+    // On a few threads.
     let threads: Vec<_> = (0..4)
         .map(|thread| std::thread::spawn(move || (thread..SCHEDULES).step_by(4).map(play).max().unwrap()))
         .collect();

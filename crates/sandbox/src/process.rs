@@ -56,7 +56,7 @@ pub(crate) fn command(user: Option<User>, program: &Path, home: &Path) -> Comman
     command
 }
 
-/// A program that creates files only for its user, whatever the caller's file mode mask is. PostgreSQL sees to that by
+/// A program that creates files accessible only to its user, whatever the caller's umask is. PostgreSQL does so by
 /// itself.
 pub(crate) fn command_with_private_files(program: &Path, home: &Path) -> Command {
     // The umask belongs to the process: a shell sets it in the child and then executes the program.

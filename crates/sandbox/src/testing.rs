@@ -121,13 +121,13 @@ pub fn require_pgvector() -> Vec<PostgresBinaries> {
     }
 }
 
-/// Native builds of PostgreSQL with TimescaleDB, which are in no package registry: `DBHAUL_TIMESCALE` lists their
+/// Native builds of PostgreSQL with TimescaleDB, which no package registry offers: `DBHAUL_TIMESCALE` lists their
 /// program folders, separated by colons. With fewer than two, prints `SKIPPED` and returns none.
 pub fn require_timescale() -> Vec<PostgresBinaries> {
     timescale_builds("DBHAUL_TIMESCALE")
 }
 
-/// The same of builds under the Apache license, which `DBHAUL_TIMESCALE_APACHE` names.
+/// The same for builds under the Apache license, listed in `DBHAUL_TIMESCALE_APACHE`.
 pub fn require_timescale_apache() -> Vec<PostgresBinaries> {
     timescale_builds("DBHAUL_TIMESCALE_APACHE")
 }

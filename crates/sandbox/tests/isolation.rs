@@ -1,4 +1,4 @@
-//! What others on the host get of a private server: nothing.
+//! Other users of the host cannot access a private server.
 #![allow(clippy::print_stderr, reason = "a skipped test must be seen")]
 
 use std::io::{Read as _, Write as _};
@@ -11,7 +11,7 @@ use std::process::{Command, Stdio};
 use sandbox::testing::{require_postgres, require_redis};
 use sandbox::{Listen, Postgres, PostgresOptions, Redis, RedisOptions};
 
-/// Not a test of its own: starts servers of both ways to listen, tells where they are, and waits until its input ends.
+/// Not a test: starts servers with both kinds of listening, prints their addresses, and waits until its input ends.
 #[test]
 #[ignore = "started by nobody_else_reads_or_reaches_a_private_server"]
 fn start_servers_and_tell() {
@@ -55,7 +55,7 @@ fn start_servers_and_tell() {
     let _ = std::io::stdin().read(&mut [0]);
 }
 
-/// Lets PostgreSQL write its environment into its data folder: it shows none in /proc.
+/// Makes PostgreSQL write its environment into its data folder: it hides it in /proc.
 fn tell_environment(socket: &Path) {
     let mut stream = UnixStream::connect(socket).unwrap();
     let ready = |stream: &mut UnixStream| loop {
@@ -77,7 +77,7 @@ fn tell_environment(socket: &Path) {
     ready(&mut stream);
 }
 
-/// PostgreSQL's start-up packet, for `postgres`.
+/// PostgreSQL's startup packet, for `postgres`.
 fn startup_packet() -> Vec<u8> {
     let body = b"user\0postgres\0database\0postgres\0\0";
     let mut packet = (u32::try_from(body.len()).unwrap() + 8).to_be_bytes().to_vec();
@@ -86,7 +86,7 @@ fn startup_packet() -> Vec<u8> {
     packet
 }
 
-/// Not a test of its own: what another user of the host tries.
+/// Not a test: what another user of the host tries.
 #[test]
 #[ignore = "started by nobody_else_reads_or_reaches_a_private_server"]
 fn try_everything() {
@@ -116,7 +116,7 @@ fn try_everything() {
     assert!(got.is_empty(), "another user can: {got:#?}");
 }
 
-/// What a port gives to somebody without a password.
+/// What a port gives to a client without a password.
 fn guests(port: u16) -> Vec<String> {
     let mut got = Vec::new();
     // AuthenticationOk ends with 0.
@@ -145,7 +145,7 @@ fn nobody_else_reads_or_reaches_a_private_server() {
     if require_postgres(15).is_none() || require_redis("7.0").is_none() {
         return;
     }
-    // With a mask that would leave everything open, and variables that are nobody's business.
+    // With a umask that would leave everything open, and variables that the servers must not see.
     let mut child = Command::new("/bin/sh")
         .args(["-c", "umask 0; exec \"$0\" \"$@\""])
         .arg(std::env::current_exe().unwrap())
@@ -186,7 +186,7 @@ fn nobody_else_reads_or_reaches_a_private_server() {
     assert!(child.wait().unwrap().success());
 }
 
-/// The folder is for its owner alone; below it only the folder itself keeps others out of a socket.
+/// The folder is accessible only to its owner; sockets in it are protected by the folder alone.
 fn closed(folder: &Path, owners: &mut Vec<u32>) {
     let metadata = folder.metadata().unwrap();
     assert_eq!(metadata.mode() & 0o7777, 0o700, "{}", folder.display());
@@ -205,7 +205,7 @@ fn closed(folder: &Path, owners: &mut Vec<u32>) {
 }
 
 fn as_another_user(uid: u32, places: &str) {
-    // Where that user can start it.
+    // In a place where that user can execute it.
     let folder = tempfile::Builder::new().tempdir_in("/tmp").unwrap();
     std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
     let program = folder.path().join("tries");

@@ -1,4 +1,4 @@
-//! Each server that is on this host starts, survives a crash, and leaves nothing behind.
+//! Each server on this host starts, survives a crash, and leaves nothing behind.
 
 use std::io::{BufRead as _, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -30,7 +30,7 @@ fn postgres_lives(major: u32, binaries: Option<PostgresBinaries>) {
     assert!(!folder.exists(), "{} was left behind", folder.display());
 }
 
-/// What PostgreSQL answers first to a start-up packet (protocol 3.0).
+/// PostgreSQL's first response to a startup packet (protocol 3.0).
 fn startup(mut stream: impl Read + Write, user: &str) -> Vec<u8> {
     let body = format!("user\0{user}\0database\0postgres\0\0");
     let mut packet = u32::try_from(body.len() + 8).unwrap().to_be_bytes().to_vec();
@@ -39,7 +39,7 @@ fn startup(mut stream: impl Read + Write, user: &str) -> Vec<u8> {
     stream.write_all(&packet).unwrap();
     let mut reply = [0; 9];
     stream.read_exact(&mut reply).unwrap();
-    // The length differs with the mechanisms that follow.
+    // The length depends on the mechanisms that follow.
     [reply[..1].to_vec(), reply[5..].to_vec()].concat()
 }
 
@@ -215,7 +215,7 @@ fn what_is_not_there_is_said_with_the_places() {
     assert!(sandbox::redis::find(Flavor::Valkey, "9", &nowhere).is_err());
 }
 
-/// Not a test of its own: the process that the next test kills.
+/// Not a test: the process that the next test kills.
 #[test]
 #[ignore = "started by servers_end_with_the_process_that_started_them"]
 fn start_servers_and_wait() {
@@ -246,7 +246,7 @@ fn servers_end_with_the_process_that_started_them() {
         lines.filter_map(|line| Some(Path::new(line.strip_prefix("started ")?).to_owned())).take(2).collect();
     assert_eq!(started.len(), 2);
     assert!(started.iter().all(|socket| UnixStream::connect(socket).is_ok()));
-    // SIGKILL: nothing of it runs any more that could tidy up.
+    // SIGKILL: it cannot clean up.
     child.kill().unwrap();
     let deadline = Instant::now() + Duration::from_secs(15);
     for socket in started {

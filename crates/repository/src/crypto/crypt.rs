@@ -1,5 +1,5 @@
-//! What encryption changes: how chunks are named and packed, and how documents are signed. A repository without it is
-//! the same with SHA-256 in the place of keyed hashes, and nothing around the zstd frames.
+//! Naming and packing of chunks, and signing of documents. Without encryption, SHA-256 replaces the keyed hashes, and
+//! zstd frames are not encrypted.
 
 use std::borrow::Cow;
 use std::io::{Read as _, Write as _};
@@ -22,9 +22,9 @@ pub(crate) struct Crypt(Option<Arc<Keys>>);
 
 #[derive(Debug)]
 struct Keys {
-    /// Makes chunk ids.
+    /// Key for chunk ids.
     ids: [u8; 32],
-    /// Signs documents.
+    /// Key for signatures of documents.
     documents: [u8; 32],
     key: RepositoryKey,
     recipients: Vec<Recipient>,
@@ -32,15 +32,15 @@ struct Keys {
     sets: RecipientSets,
 }
 
-/// Why packed bytes could not be read.
+/// Why packed bytes cannot be read.
 #[derive(Debug)]
 pub(crate) enum Unpack {
     /// They are encrypted, and no identity was given.
     Locked,
-    /// They are encrypted, and to none of the identities that were given. Damage to the few bytes that hold the key of an
-    /// age file looks the same.
+    /// They are encrypted, but not for any of the given identities. Damage to the header of an age file, which
+    /// contains its key, looks the same.
     OtherRecipients,
-    /// They are not what they should be.
+    /// They are damaged.
     Damaged(String),
 }
 
@@ -51,7 +51,7 @@ impl Crypt {
         Crypt(Some(Arc::new(Keys { ids, documents, key, recipients, identities, sets })))
     }
 
-    /// The same keys, with the sets of recipients that `dbhaul.json` tells of.
+    /// The same keys, with the sets of recipients from `dbhaul.json`.
     pub(crate) fn with_history(self, history: &[Vec<String>]) -> Crypt {
         let Some(keys) = &self.0 else { return self };
         let sets = RecipientSets::new(&keys.documents, history, &keys.recipients);
@@ -61,13 +61,13 @@ impl Crypt {
         Crypt(Some(Arc::new(Keys { ids, documents, key, recipients, identities, sets })))
     }
 
-    /// For whom data is encrypted.
+    /// The sets of recipients.
     pub(crate) fn sets(&self) -> &RecipientSets {
         static NONE: RecipientSets = RecipientSets::none();
         self.0.as_ref().map_or(&NONE, |keys| &keys.sets)
     }
 
-    /// The same keys, with those identities alone that belong to current recipients.
+    /// The same keys, with only those identities that belong to current recipients.
     pub(crate) fn of_current_recipients(&self) -> Crypt {
         let Some(keys) = &self.0 else { return Crypt(None) };
         let current =
@@ -80,7 +80,7 @@ impl Crypt {
         self.0.is_some()
     }
 
-    /// False when data is encrypted and nothing was given that opens it.
+    /// False if data is encrypted and no identity was given.
     pub(crate) fn can_read(&self) -> bool {
         self.0.as_ref().is_none_or(|keys| !keys.identities.is_empty())
     }
@@ -93,7 +93,7 @@ impl Crypt {
         self.0.as_ref().map_or(&[], |keys| &keys.recipients)
     }
 
-    /// The same keys, with others to encrypt to.
+    /// The same keys, with other recipients.
     pub(crate) fn with_recipients(&self, recipients: Vec<Recipient>) -> Crypt {
         match &self.0 {
             Some(keys) => Crypt::new(keys.key.clone(), recipients, keys.identities.clone())
@@ -102,12 +102,12 @@ impl Crypt {
         }
     }
 
-    /// True when both give the same chunk the same id.
+    /// Whether both compute the same chunk ids.
     pub(crate) fn names_like(&self, other: &Crypt) -> bool {
         self.0.as_ref().map(|keys| keys.ids) == other.0.as_ref().map(|keys| keys.ids)
     }
 
-    /// A chunk's id.
+    /// Id of a chunk.
     pub(crate) fn name(&self, plain: &[u8]) -> ChunkId {
         match &self.0 {
             Some(keys) => ChunkId::from_bytes(hmac(&keys.ids, &[plain])),
@@ -115,8 +115,7 @@ impl Crypt {
         }
     }
 
-    /// What tells a source from another, as it is stored where everybody can see it: a keyed hash, where the repository is
-    /// encrypted.
+    /// The identity of a source as stored in the open: a keyed hash if the repository is encrypted.
     pub(crate) fn identity_as_stored(&self, identity: &str) -> String {
         match &self.0 {
             Some(keys) => {
@@ -127,10 +126,10 @@ impl Crypt {
         }
     }
 
-    /// Compresses, and encrypts where that is asked for.
+    /// Compresses, and encrypts if the repository is encrypted.
     pub(crate) fn pack(&self, plain: &[u8], compressor: &mut Compressor<'_>) -> std::io::Result<Vec<u8>> {
         let mut packed = compressor.compress(plain)?;
-        // It was made for the worst case, and may wait for its upload for a while.
+        // The buffer was allocated for the worst case, and may wait for its upload.
         packed.shrink_to_fit();
         match &self.0 {
             Some(keys) => encrypt(&packed, &keys.recipients),
@@ -145,7 +144,7 @@ impl Crypt {
         }
     }
 
-    /// Plain bytes of unknown number; more than `most` are damage. Memory follows what is really there.
+    /// Unpacks an unknown number of bytes; more than `most` are treated as damage. Memory grows with the actual data.
     pub(crate) fn unpack_at_most(&self, packed: &[u8], most: usize) -> Result<Vec<u8>, Unpack> {
         let damaged = |e: std::io::Error| Unpack::Damaged(e.to_string());
         let compressed = self.decrypted(packed)?;
@@ -158,10 +157,10 @@ impl Crypt {
         Ok(bytes)
     }
 
-    /// The plain bytes; any other number of them is damage.
+    /// Unpacks exactly this number of bytes; any other number is damage.
     pub(crate) fn unpack(&self, packed: &[u8], plain: usize) -> Result<Vec<u8>, Unpack> {
         let compressed = self.decrypted(packed)?;
-        // One byte more, so that what is too long is seen to be.
+        // One byte more, to detect excess data.
         let bytes = zstd::bulk::decompress(&compressed, plain.saturating_add(1))
             .map_err(|e| Unpack::Damaged(e.to_string()))?;
         if bytes.len() == plain {
@@ -171,32 +170,32 @@ impl Crypt {
         }
     }
 
-    /// A document as it is stored under this name: sealed, and signed where there is a key.
+    /// A document as stored under this name: with checksum, and signed if there is a key.
     pub(crate) fn seal<T: Serialize>(&self, object: &str, value: &T) -> Vec<u8> {
         document::seal(value, |text| self.sign(object, text))
     }
 
-    /// The signature binds the name too: nobody can put one document into another's place.
+    /// The signature covers the name too, so that documents cannot be swapped.
     fn sign(&self, object: &str, text: &[u8]) -> Option<[u8; 32]> {
         self.0.as_ref().map(|keys| hmac(&keys.documents, &[object.as_bytes(), b"\n", text]))
     }
 
-    /// A document's text, if it is what was sealed under this name.
+    /// The text of a document, if it was sealed under this name.
     pub(crate) fn unseal<'a>(&self, object: &str, bytes: &'a [u8]) -> Result<&'a [u8], Error> {
         document::unseal(object, bytes, |text| self.sign(object, text))
     }
 
-    /// The same, read.
+    /// The same, deserialized.
     pub(crate) fn read<T: DeserializeOwned>(&self, object: &str, bytes: &[u8]) -> Result<T, Error> {
         document::parse(object, self.unseal(object, bytes)?)
     }
 }
 
-/// A plain age file.
+/// Encrypts as an age file.
 pub(crate) fn encrypt(bytes: &[u8], recipients: &[Recipient]) -> std::io::Result<Vec<u8>> {
     let encryptor = age::Encryptor::with_recipients(recipients.iter().map(Recipient::inner))
         .map_err(|e| std::io::Error::other(e.to_string()))?;
-    // The header has about 100 bytes a recipient, and each 64 KiB of data 16 more.
+    // The header takes about 100 bytes per recipient, and each 64 KiB of data 16 more.
     let mut out = Vec::with_capacity(bytes.len() + bytes.len() / 4096 + 256 + recipients.len() * 128);
     let mut writer = encryptor.wrap_output(&mut out)?;
     writer.write_all(bytes)?;
@@ -204,7 +203,7 @@ pub(crate) fn encrypt(bytes: &[u8], recipients: &[Recipient]) -> std::io::Result
     Ok(out)
 }
 
-/// Reads an age file. Its plain bytes are fewer than its own.
+/// Decrypts an age file. The result is shorter than the file.
 pub(crate) fn decrypt(file: &[u8], identities: &[Identity]) -> Result<Vec<u8>, Unpack> {
     if identities.is_empty() {
         return Err(Unpack::Locked);

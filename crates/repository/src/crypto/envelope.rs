@@ -1,4 +1,4 @@
-//! The key envelope: the part of `dbhaul.json` by which an encrypted repository is opened.
+//! The key envelope: the part of `dbhaul.json` that opens an encrypted repository.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -10,9 +10,9 @@ use crate::format::document::hex;
 use crate::tasks::blocking;
 use crate::{Access, Error, Identity, Passphrase, Recipient, RepositoryKey};
 
-/// The work of trying one passphrase: 2^17 blocks of scrypt, 128 MiB and a fraction of a second.
+/// scrypt work factor of passphrases: 2^17 blocks, which takes 128 MiB and a fraction of a second.
 const WORK: u8 = 17;
-/// A malicious `dbhaul.json` could otherwise ask for all memory.
+/// Limit for the work factor, because a malicious `dbhaul.json` could exhaust memory.
 const MOST_WORK: u8 = 18;
 
 /// `encryption` in `dbhaul.json`.
@@ -21,7 +21,7 @@ const MOST_WORK: u8 = 18;
 pub(crate) struct Envelope {
     /// `age`.
     scheme: String,
-    /// For whom to encrypt from now on.
+    /// Recipients of new data.
     recipients: Vec<String>,
     /// The repository key, as an age file for the recipients, in base64.
     key: String,
@@ -30,12 +30,12 @@ pub(crate) struct Envelope {
     passphrase_identity: Option<String>,
 }
 
-/// For whom a new repository is encrypted. At least one of both is given.
+/// Recipients of a new repository. At least one of the two is given.
 #[derive(Debug, Clone, Default)]
 pub struct Encryption {
-    /// The public halves of identities that lie elsewhere.
+    /// Public halves of identities that are kept elsewhere.
     pub recipients: Vec<Recipient>,
-    /// Makes an identity, and puts it into `dbhaul.json` encrypted with this passphrase.
+    /// Creates an identity, and stores it in `dbhaul.json` encrypted with this passphrase.
     pub passphrase: Option<Passphrase>,
 }
 
@@ -44,7 +44,7 @@ fn damaged(message: impl Into<String>) -> Error {
 }
 
 impl Envelope {
-    /// A new key for the repository of this id, and its envelope.
+    /// Creates the key of the repository with this id, and its envelope.
     pub(crate) async fn new(repository: &str, wanted: &Encryption) -> Result<(Envelope, Crypt), Error> {
         let mut recipients = wanted.recipients.clone();
         let mut identities = Vec::new();
@@ -82,12 +82,12 @@ impl Envelope {
         Ok(self)
     }
 
-    /// True when an identity lies here that a passphrase opens.
+    /// Whether it contains an identity encrypted with a passphrase.
     pub(crate) fn has_passphrase(&self) -> bool {
         self.passphrase_identity.is_some()
     }
 
-    /// The recipients of the identities that this passphrase opens; nothing if none lie here.
+    /// The recipients of the identities that this passphrase decrypts; `None` if there are none.
     pub(crate) async fn passphrase_recipients(
         &self,
         passphrase: &Passphrase,
@@ -99,7 +99,7 @@ impl Envelope {
         Ok(Some(identities.iter().map(Identity::recipient).collect()))
     }
 
-    /// Opens what `access` can open.
+    /// Opens the envelope with the keys in `access`.
     pub(crate) async fn open(&self, repository: &str, access: &Access) -> Result<Crypt, Error> {
         if self.scheme != "age" {
             return Err(damaged(format!("it asks for the encryption `{}`, which is not known", self.scheme)));
@@ -158,7 +158,7 @@ fn protect(bytes: &[u8], passphrase: &Passphrase) -> std::io::Result<Vec<u8>> {
     Ok(out)
 }
 
-/// The identities that a passphrase opens.
+/// The identities that a passphrase decrypts.
 fn unprotect(file: &[u8], passphrase: &Passphrase) -> Result<Vec<Identity>, Error> {
     use std::io::Read as _;
     let wrong = |message: String| Error::Key { what: "the passphrase".to_owned(), message };

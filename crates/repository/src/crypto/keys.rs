@@ -1,9 +1,10 @@
-//! Keys: identities that open, recipients that are encrypted to, and the repository key that names and signs.
+//! Keys: identities that decrypt, recipients to encrypt to, and the repository key, which names chunks and signs
+//! documents.
 //!
-//! Three things, so that each machine holds no more than it needs. An *identity* opens backups, and belongs where
-//! restores are done. A *recipient* is its public half, and lies in `dbhaul.json`. The *repository key* is what a
-//! backup host holds: chunk ids are made with it, so that a reader of the store cannot tell whether a known chunk lies
-//! there, and documents are signed with it, so that who can write to the store cannot forge any. It opens nothing.
+//! Three kinds, so that each machine holds no more than it needs. An *identity* decrypts backups, and belongs where
+//! restores are run. A *recipient* is its public half, and is stored in `dbhaul.json`. The *repository key* is what a
+//! backup host holds: chunk ids depend on it, so that a reader of the store cannot test whether a known chunk is
+//! stored, and it signs documents, so that a writer to the store cannot forge them. It decrypts nothing.
 
 use std::fmt;
 use std::str::FromStr;
@@ -15,7 +16,7 @@ use sha2::Sha256;
 use crate::Error;
 use crate::format::document::hex;
 
-/// What a key file's only line of substance begins with.
+/// The prefix of the only significant line of a key file.
 const KEY_LINE: &str = "DBHAUL-REPOSITORY-KEY-1";
 
 fn unusable(what: &str, message: impl Into<String>) -> Error {
@@ -24,13 +25,13 @@ fn unusable(what: &str, message: impl Into<String>) -> Error {
 
 /// HMAC-SHA-256.
 pub(crate) fn hmac(key: &[u8; 32], pieces: &[&[u8]]) -> [u8; 32] {
-    // A key of any length is accepted; the fallback is never reached, and would only make wrong names.
+    // HMAC accepts keys of any length, so the fallback is never reached; it would only produce wrong names.
     let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(key) else { return [0; 32] };
     pieces.iter().for_each(|piece| mac.update(piece));
     mac.finalize().into_bytes().into()
 }
 
-/// An age X25519 identity: opens what was encrypted to its recipient.
+/// An age X25519 identity, which decrypts what was encrypted to its recipient.
 #[derive(Clone)]
 pub struct Identity(age::x25519::Identity);
 
@@ -40,7 +41,7 @@ impl Identity {
         Identity(age::x25519::Identity::generate())
     }
 
-    /// The identities of a file as `age-keygen` writes it: one a line, with comments.
+    /// Parses a file as written by `age-keygen`: one identity per line, with comments.
     pub fn parse_file(text: &str) -> Result<Vec<Identity>, Error> {
         let what = "the identity file";
         let mut found = Vec::new();
@@ -52,7 +53,7 @@ impl Identity {
             if line.starts_with("age-encryption.org/v1") || line.starts_with("-----BEGIN AGE") {
                 return Err(unusable(what, "it is itself encrypted: decrypt it first with `age -d`"));
             }
-            // The line may hold the secret: it is never quoted.
+            // The line may contain the secret: do not quote it.
             found.push(Identity(line.parse().map_err(|e| {
                 unusable(what, format!("line {} is no X25519 identity (AGE-SECRET-KEY-1…): {e}", number + 1))
             })?));
@@ -69,7 +70,7 @@ impl Identity {
         Recipient(self.0.to_public())
     }
 
-    /// A file's text with this identity in it. It is a secret: whoever has it can read the backups.
+    /// The text of an identity file. It is a secret that decrypts backups.
     pub fn to_file(&self) -> String {
         format!(
             "# A dbhaul identity, in the form of age: it opens backups. Keep it where restores are done, never on a backup \
@@ -85,7 +86,7 @@ impl Identity {
     }
 }
 
-/// Shows the public half.
+/// Shows only the public half.
 impl fmt::Debug for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Identity").field(&self.recipient().to_string()).finish()
@@ -135,7 +136,7 @@ impl FromStr for Recipient {
 pub struct Passphrase(SecretString);
 
 impl Passphrase {
-    /// This text. An empty one is refused.
+    /// A passphrase with this text, which must not be empty.
     pub fn new(text: impl Into<String>) -> Result<Passphrase, Error> {
         let text = text.into();
         if text.is_empty() {
@@ -155,8 +156,8 @@ impl fmt::Debug for Passphrase {
     }
 }
 
-/// What a backup host holds of an encrypted repository: enough to name chunks and to sign documents, and nothing that
-/// opens one.
+/// What a backup host holds of an encrypted repository: sufficient to name chunks and sign documents, but not to
+/// decrypt.
 #[derive(Clone, PartialEq, Eq)]
 pub struct RepositoryKey {
     repository: String,
@@ -167,8 +168,8 @@ impl RepositoryKey {
     pub(crate) fn generate(repository: String) -> RepositoryKey {
         let mut bytes = [0; 32];
         for half in bytes.chunks_mut(16) {
-            // Version 4 ids of the operating system's random numbers have 122 random bits each; hashed together below,
-            // three of them hold more than the 256 bits that a key of this size can.
+            // A version 4 UUID has 122 random bits from the operating system; three of them, hashed below, contain
+            // more than the 256 bits of the key.
             half.copy_from_slice(uuid::Uuid::new_v4().as_bytes());
         }
         let third = uuid::Uuid::new_v4();
@@ -183,7 +184,7 @@ impl RepositoryKey {
         &self.bytes
     }
 
-    /// A key of its own for each purpose: a chunk's id is public, so that no chunk may be able to stand for a key or a
+    /// Derives a separate key for each purpose: chunk ids are public, so no chunk id may be usable as a key or a
     /// signature.
     pub(crate) fn derive(&self, purpose: &str) -> [u8; 32] {
         hmac(&self.bytes, &[purpose.as_bytes()])
@@ -194,7 +195,7 @@ impl RepositoryKey {
         &self.repository
     }
 
-    /// Reads a key file.
+    /// Parses a key file.
     pub fn parse_file(text: &str) -> Result<RepositoryKey, Error> {
         let what = "the key file";
         let line = text.lines().map(str::trim).find(|line| !line.is_empty() && !line.starts_with('#'));
@@ -226,7 +227,7 @@ impl fmt::Debug for RepositoryKey {
     }
 }
 
-/// 64 hexadecimal digits as bytes.
+/// Parses 64 hexadecimal digits.
 pub(crate) fn unhex(text: &str) -> Option<[u8; 32]> {
     let mut bytes = [0; 32];
     if text.len() != 64 || !text.is_ascii() {
@@ -234,7 +235,7 @@ pub(crate) fn unhex(text: &str) -> Option<[u8; 32]> {
     }
     for (byte, at) in bytes.iter_mut().zip((0..64).step_by(2)) {
         let digits = text.get(at..at + 2)?;
-        // `from_str_radix` would take a sign.
+        // `from_str_radix` would accept a sign.
         if !digits.bytes().all(|b| b.is_ascii_hexdigit()) {
             return None;
         }
@@ -243,15 +244,15 @@ pub(crate) fn unhex(text: &str) -> Option<[u8; 32]> {
     Some(bytes)
 }
 
-/// What an encrypted repository is opened with. An identity or the passphrase opens all; the repository key alone lets
-/// write, list, forget, prune and look, and reads nothing.
+/// Credentials to open an encrypted repository. An identity or the passphrase gives full access; the repository key
+/// alone allows writing, listing, forgetting, pruning and checking, but not reading data.
 #[derive(Debug, Clone, Default)]
 pub struct Access {
-    /// What a backup host holds.
+    /// The key of a backup host.
     pub key: Option<RepositoryKey>,
-    /// What a restoring host holds.
+    /// The identities of a restoring host.
     pub identities: Vec<Identity>,
-    /// In an identity's place, if the repository was made with one.
+    /// An alternative to an identity, if the repository was created with one.
     pub passphrase: Option<Passphrase>,
 }
 

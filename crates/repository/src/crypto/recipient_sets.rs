@@ -1,34 +1,34 @@
-//! To whom each object was encrypted. An age file does not say: a set of recipients has a mark, which is the upper half
-//! of the copy tag of every chunk object that was written for it, so that a listing tells who can open what. Chunks for
-//! the recipients that a repository was created with have their plain names.
+//! The recipients that each object was encrypted to. An age file does not contain them, so each set of recipients has
+//! a mark, the upper half of the copy tag of its chunk objects: a listing shows who can decrypt what. Chunks for the
+//! repository's original recipients have plain names.
 
 use std::collections::HashSet;
 
 use crate::crypto::keys::hmac;
 use crate::{CopyTag, Manifest, Recipient};
 
-/// One set of recipients.
+/// A set of recipients.
 #[derive(Debug, Clone)]
 struct Set {
     recipients: Vec<String>,
     mark: u16,
 }
 
-/// Every set of recipients so far, the first one first. None for a repository that is not encrypted.
+/// All sets of recipients so far, oldest first; empty for an unencrypted repository.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct RecipientSets {
     sets: Vec<Set>,
-    /// Which of them is written for.
+    /// Index of the current set.
     current: usize,
 }
 
 impl RecipientSets {
-    /// Those of a repository that is not encrypted.
+    /// For an unencrypted repository.
     pub(crate) const fn none() -> RecipientSets {
         RecipientSets { sets: Vec::new(), current: 0 }
     }
 
-    /// The sets of `dbhaul.json`, and the current one, which is the last if it is in none of them.
+    /// The sets in `dbhaul.json`, and the current one, which is appended if it is new.
     pub(crate) fn new(
         documents_key: &[u8; 32],
         history: &[Vec<String>],
@@ -58,12 +58,12 @@ impl RecipientSets {
         RecipientSets { sets: sets.collect(), current }
     }
 
-    /// As `dbhaul.json` holds them.
+    /// The form stored in `dbhaul.json`.
     pub(crate) fn history(&self) -> Vec<Vec<String>> {
         self.sets.iter().map(|set| set.recipients.clone()).collect()
     }
 
-    /// True once recipients have changed.
+    /// Whether recipients ever changed.
     pub(crate) fn have_changed(&self) -> bool {
         self.sets.len() > 1
     }
@@ -72,18 +72,18 @@ impl RecipientSets {
         self.sets.get(self.current).map_or(0, |set| u32::from(set.mark) << 16)
     }
 
-    /// The tag of what is written now: none for the first set.
+    /// The tag of new objects: `None` for the first set.
     pub(crate) fn tag(&self) -> Option<CopyTag> {
         (self.current > 0).then(|| CopyTag(self.mark()))
     }
 
-    /// A tag that nobody else chooses, for a chunk whose usual name is taken by prune.
+    /// A unique tag, for a chunk whose usual name is pending deletion.
     pub(crate) fn fresh_tag(&self) -> CopyTag {
         let random = uuid::Uuid::new_v4().as_fields().0;
         CopyTag(if self.sets.is_empty() { random } else { self.mark() | (random & 0xffff).max(1) })
     }
 
-    /// True if this recipient can open what bears this tag. Of a tag that no set has, that is not known.
+    /// Whether this recipient can decrypt objects with this tag; false for a tag of no set, about which nothing is known.
     fn can_decrypt(&self, recipient: &str, tag: Option<CopyTag>) -> bool {
         let holds = |set: &Set| set.recipients.iter().any(|name| name == recipient);
         match (tag, self.sets.as_slice()) {
@@ -100,31 +100,31 @@ impl RecipientSets {
         self.sets.get(self.current).map_or(&[], |set| &set.recipients)
     }
 
-    /// True if some current recipient can open what bears this tag.
+    /// Whether some current recipient can decrypt objects with this tag.
     pub(crate) fn readable_by_any(&self, tag: Option<CopyTag>) -> bool {
         self.sets.is_empty() || self.current().iter().any(|recipient| self.can_decrypt(recipient, tag))
     }
 
-    /// True if every current recipient can.
+    /// Whether every current recipient can.
     pub(crate) fn readable_by_all(&self, tag: Option<CopyTag>) -> bool {
         self.current().iter().all(|recipient| self.can_decrypt(recipient, tag))
     }
 
-    /// Which tags a snapshot needs opened: those of its chunks, and that of its manifest.
+    /// The tags of all objects of a snapshot: its chunks and its manifest.
     fn tags(manifest: &Manifest) -> HashSet<Option<CopyTag>> {
         let mut tags: HashSet<_> = manifest.chunks().map(|chunk| chunk.copy).collect();
         tags.extend(manifest.sealed.iter().map(|sealed| sealed.set));
         tags
     }
 
-    /// True if some current recipient can restore this sealed snapshot without the help of another identity.
+    /// Whether some current recipient can restore this sealed snapshot without another identity.
     pub(crate) fn restorable_by_any(&self, manifest: &Manifest) -> bool {
         let tags = RecipientSets::tags(manifest);
         self.sets.is_empty()
             || self.current().iter().any(|recipient| tags.iter().all(|tag| self.can_decrypt(recipient, *tag)))
     }
 
-    /// True if every current recipient can.
+    /// Whether every current recipient can.
     pub(crate) fn restorable_by_all(&self, manifest: &Manifest) -> bool {
         RecipientSets::tags(manifest).into_iter().all(|tag| self.readable_by_all(tag))
     }
@@ -141,7 +141,7 @@ mod tests {
         let key = [7; 32];
         let first = RecipientSets::new(&key, &[], std::slice::from_ref(&a));
         assert!(!first.have_changed() && first.tag().is_none());
-        // A tag of before there were marks.
+        // A tag from before sets had marks.
         assert!(first.readable_by_all(Some(CopyTag(5))));
         let both = RecipientSets::new(&key, &first.history(), &[b.clone(), a.clone()]);
         assert!(both.have_changed() && both.readable_by_any(None) && !both.readable_by_all(None));
@@ -154,7 +154,7 @@ mod tests {
                 && second.readable_by_all(both.tag())
                 && second.readable_by_all(second.tag())
         );
-        // Back again: the plain names.
+        // Back to the first set: plain names.
         let again = RecipientSets::new(&key, &second.history(), &[a]);
         assert!(again.tag().is_none() && again.history().len() == 3 && !again.readable_by_any(second.tag()));
     }

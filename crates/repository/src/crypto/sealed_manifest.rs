@@ -1,4 +1,5 @@
-//! Sealing manifests: in an encrypted repository the sources are encrypted, and what pruning and listing need stays open.
+//! Sealing of manifests: in an encrypted repository the sources are encrypted; what pruning and listing need stays
+//! readable.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -12,12 +13,12 @@ use crate::format::chunk::ChunkObject;
 use crate::format::manifest::Sealed;
 use crate::{ChunkRef, Content, Error, Manifest, SourceRecord};
 
-/// Manifests are small beside what they describe, and shorter ones are read at every start.
+/// Manifests are small compared to the data, and are read often, so they are compressed more.
 const BODY_LEVEL: i32 = 9;
-/// No body is larger when it is plain: bounds what a malicious store can make us allocate.
+/// Limit for a decrypted body: bounds the memory that a malicious store can make us allocate.
 const LARGEST_BODY: usize = 512 << 20;
 
-/// What a sealed manifest holds.
+/// The encrypted part of a manifest.
 #[derive(Serialize)]
 struct Body<'a> {
     sources: &'a [SourceRecord],
@@ -27,13 +28,13 @@ struct Body<'a> {
 #[derive(Deserialize)]
 struct OpenBody {
     sources: Vec<SourceRecord>,
-    /// Absent in the first versions.
+    /// Missing in the first versions.
     #[serde(default)]
     identities: BTreeMap<String, String>,
 }
 
 impl Manifest {
-    /// Reads a stored manifest, and leaves it sealed if it is.
+    /// Parses a stored manifest without decrypting it.
     pub(crate) fn parse(crypt: &Crypt, object: &str, bytes: &[u8]) -> Result<Manifest, Error> {
         let damaged = |message: String| Error::Damaged { object: object.to_owned(), message };
         let manifest: Manifest = crypt.read(object, bytes)?;
@@ -49,7 +50,7 @@ impl Manifest {
         Ok(manifest)
     }
 
-    /// As it is stored in an encrypted repository.
+    /// The form stored in an encrypted repository.
     pub(crate) fn seal(&self, crypt: &Crypt) -> Result<Manifest, Error> {
         let failed = |message: String| Error::Damaged { object: self.id.object(), message };
         let mut chunks: Vec<ChunkRef> = self.chunks().copied().collect();
@@ -70,7 +71,7 @@ impl Manifest {
         Ok(Manifest { sources: Vec::new(), contents, sealed, ..self.clone() })
     }
 
-    /// Opens a sealed manifest; one that is open stays as it is.
+    /// Decrypts a sealed manifest; an open one is unchanged.
     pub(crate) fn open(self, crypt: &Crypt) -> Result<Manifest, Error> {
         let manifest = self.open_if_possible(crypt)?;
         let what = format!("snapshot {}", manifest.id);
@@ -81,7 +82,7 @@ impl Manifest {
         }
     }
 
-    /// The same; one that none of the given identities can decrypt stays sealed.
+    /// The same, but a manifest that none of the given identities can decrypt stays sealed.
     pub(crate) fn open_if_possible(mut self, crypt: &Crypt) -> Result<Manifest, Error> {
         let Some(sealed) = self.sealed.take() else { return Ok(self) };
         let object = self.id.object();
@@ -101,7 +102,7 @@ impl Manifest {
             content.identity = identities.remove(&content.name);
         }
         self.check_parts(&object)?;
-        // What the header does not name, prune would take for needless.
+        // Prune considers only the chunks in the header, so it must list all of them.
         let header: HashSet<ChunkObject> = sealed.chunks.iter().map(ChunkRef::object).collect();
         if self.chunks().any(|chunk| !header.contains(&chunk.object())) {
             return Err(damaged("its header does not name every chunk of its parts".to_owned()));

@@ -1,4 +1,4 @@
-//! Chunks: where a stream is cut, and what a chunk is called.
+//! Chunks: how streams are cut, and how chunks are named.
 
 use std::fmt;
 use std::str::FromStr;
@@ -10,12 +10,12 @@ use sha2::{Digest as _, Sha256};
 
 use crate::Error;
 
-/// A chunk's name: the SHA-256 of its plain bytes, or a keyed hash of them where the repository is encrypted.
+/// Id of a chunk: the SHA-256 of its plain bytes, or a keyed hash if the repository is encrypted.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ChunkId([u8; 32]);
 
 impl ChunkId {
-    /// The name of these bytes in a repository that is not encrypted.
+    /// The id of these bytes in an unencrypted repository.
     pub fn of(plain: &[u8]) -> ChunkId {
         ChunkId(Sha256::digest(plain).into())
     }
@@ -25,8 +25,8 @@ impl ChunkId {
     }
 }
 
-/// The object that a chunk lies in. Its plain name is the chunk's id; a chunk that has to be written while prune has
-/// marked that name gets a name of its own, with a random tag behind the id, so that the removal cannot hit it.
+/// Object that stores a chunk. Its name is the chunk's id; if prune has marked that name, the chunk is written under
+/// a name of its own, with a tag after the id, so that a running deletion cannot hit it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct ChunkObject {
     pub(crate) id: ChunkId,
@@ -34,7 +34,7 @@ pub(crate) struct ChunkObject {
 }
 
 impl ChunkObject {
-    /// Reads an object's name; `None` if it is not a chunk's name.
+    /// Parses an object name; `None` if it is not that of a chunk.
     pub(crate) fn parse(object: &str) -> Option<ChunkObject> {
         let name = object.strip_prefix("chunks/")?.get(3..)?;
         let (id, copy) = match name.split_once('-') {
@@ -54,7 +54,7 @@ impl fmt::Display for ChunkObject {
     }
 }
 
-/// Tells a chunk's copy from the object of its plain name: eight hexadecimal digits, chosen at random.
+/// Distinguishes a copy of a chunk from the object with the plain name: eight hexadecimal digits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CopyTag(pub(crate) u32);
 
@@ -131,16 +131,16 @@ impl<'de> Deserialize<'de> for ChunkId {
     }
 }
 
-/// How streams are cut: FastCDC (the 2020 form), normalization level 1, sizes in bytes. Fixed when a repository is
-/// created: other cuts would store everything a second time.
+/// Parameters of the chunker: FastCDC (the 2020 version), normalization level 1, sizes in bytes. Fixed when a
+/// repository is created: with other parameters, all data would be stored again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Chunker {
-    /// No chunk but a part's last is smaller.
+    /// Minimum size, except for a part's last chunk.
     pub min: u32,
-    /// What sizes lie around.
+    /// Average size.
     pub average: u32,
-    /// No chunk is larger.
+    /// Maximum size.
     pub max: u32,
 }
 
@@ -151,11 +151,11 @@ impl Default for Chunker {
 }
 
 impl Chunker {
-    /// What an average may be.
+    /// Allowed average sizes.
     pub const AVERAGES: std::ops::RangeInclusive<u32> = 64 << 10..=4 << 20;
 
-    /// Sizes around this average: from a quarter of it to four times as much. Nothing if it is out of bounds. The cutter
-    /// wants even numbers: it is taken down to whole kilobytes of 1024.
+    /// Parameters for this average: from a quarter of it to four times as much. `None` if it is out of range. It is
+    /// rounded down to whole KiB, because the algorithm requires even sizes.
     pub fn around(average: u32) -> Option<Chunker> {
         let average = average / 1024 * 1024;
         Chunker::AVERAGES.contains(&average).then_some(Chunker {
@@ -165,7 +165,7 @@ impl Chunker {
         })
     }
 
-    /// Checks sizes that were read from a store: the cutter only accepts sane ones.
+    /// Checks sizes read from a store: the chunker only accepts reasonable ones.
     pub(crate) fn check(self) -> Result<Chunker, Error> {
         let even = [self.min, self.average, self.max].iter().all(|size| size % 2 == 0);
         let sane = even
@@ -184,8 +184,8 @@ impl Chunker {
         }
     }
 
-    /// The length of the next chunk of `data`, which begins where a chunk begins. `data` must hold at least `max`
-    /// bytes, or the part's end.
+    /// The length of the next chunk of `data`, which starts at a chunk boundary. `data` must contain at least `max`
+    /// bytes, or the end of the part.
     pub(crate) fn cut(self, data: &[u8]) -> usize {
         let (min, average, max) = (self.min as usize, self.average as usize, self.max as usize);
         let cdc = FastCDC::with_level(data, min, average, max, Normalization::Level1);
@@ -193,12 +193,12 @@ impl Chunker {
     }
 }
 
-/// The end of a stream that is not cut yet. Chunks leave it as copies of their own: a piece of a shared buffer would keep
-/// the whole of it while the chunk is uploaded.
+/// The uncut end of a stream. Chunks are copied out of it: a slice of a shared buffer would keep the whole buffer
+/// alive during the upload.
 pub(crate) struct ChunkBuffer {
     chunker: Chunker,
     bytes: Vec<u8>,
-    /// Where the next chunk begins.
+    /// Start of the next chunk.
     at: usize,
 }
 
@@ -208,13 +208,13 @@ impl ChunkBuffer {
     }
 
     pub(crate) fn push(&mut self, more: &[u8]) {
-        // Room for half a chunk more than is needed for a cut, so that what is left is not moved at each of them.
+        // Room for half a chunk more than a cut needs, so that the remainder is not moved at every cut.
         let room = self.chunker.max as usize / 2 * 3;
         if self.at > 0 && self.bytes.len() + more.len() > room {
             self.bytes.drain(..self.at);
             self.at = 0;
         }
-        // A short part needs less; growing by doubling would overshoot.
+        // A short part needs less; doubling would overshoot.
         if self.bytes.len() + more.len() > self.bytes.capacity() {
             let doubled = (self.bytes.capacity() * 2).max(64 << 10).min(room);
             self.bytes.reserve_exact(doubled.saturating_sub(self.bytes.len()).max(more.len()));
@@ -222,7 +222,7 @@ impl ChunkBuffer {
         self.bytes.extend_from_slice(more);
     }
 
-    /// The next chunk, if it is certain: once the longest possible one is here, or the stream has ended.
+    /// The next chunk, if its end is certain: when the longest possible chunk is available, or the stream has ended.
     pub(crate) fn cut(&mut self, ended: bool) -> Option<Bytes> {
         let rest = self.bytes.get(self.at..).unwrap_or_default();
         if rest.is_empty() || (!ended && rest.len() < self.chunker.max as usize) {
@@ -238,8 +238,8 @@ impl ChunkBuffer {
 mod tests {
     use super::*;
 
-    /// The cut points of a fixed pseudo-random stream. They are frozen: if an update of the cutter changed them,
-    /// every repository would store everything again.
+    /// The cut points of a fixed pseudo-random stream. They are frozen: if an update of the chunker changed them,
+    /// every repository would store all data again.
     #[test]
     fn cut_points_are_frozen() {
         let mut state = 0x9E37_79B9_7F4A_7C15_u64;

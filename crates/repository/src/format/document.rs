@@ -1,6 +1,6 @@
-//! Documents: the JSON objects of a repository. Each ends in a line of its own that holds the SHA-256 of everything
-//! before it, so that a flipped bit in a manifest is found as surely as one in a chunk. Stock tools can check it:
-//! `head -n -1 FILE | sha256sum`, `tail -n 1 FILE`. In an encrypted repository the line also holds a keyed hash.
+//! Documents: the JSON objects of a repository. The last line of each is the SHA-256 of everything before it, so that
+//! a flipped bit in a manifest is detected as in a chunk. Standard tools can check it: `head -n -1 FILE | sha256sum`,
+//! `tail -n 1 FILE`. In an encrypted repository that line also contains a keyed hash.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -8,14 +8,14 @@ use sha2::{Digest as _, Sha256};
 
 use crate::Error;
 
-/// Lower-case hexadecimal digits.
+/// Lower-case hexadecimal.
 pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// A document as it is stored. `sign` gives the keyed hash of its text, where there is a key.
+/// The stored form of a document. `sign` returns the keyed hash of its text, if there is a key.
 pub(crate) fn seal<T: Serialize>(value: &T, sign: impl FnOnce(&[u8]) -> Option<[u8; 32]>) -> Vec<u8> {
-    // Every type that is stored serializes: maps have string keys, and no serializer here fails by itself.
+    // Serialization of these types cannot fail: maps have string keys, and no custom serializer returns an error.
     let mut text = serde_json::to_vec(value).unwrap_or_default();
     text.push(b'\n');
     let seal = trailer(&text, sign(&text));
@@ -29,7 +29,7 @@ fn trailer(text: &[u8], signature: Option<[u8; 32]>) -> Vec<u8> {
     format!("{{\"sha256\":\"{}\"{signed}}}\n", hex(&Sha256::digest(text))).into_bytes()
 }
 
-/// The document without its last line.
+/// The document without its last line, after its checks.
 pub(crate) fn unseal<'a>(
     object: &str,
     bytes: &'a [u8],
@@ -48,7 +48,7 @@ pub(crate) fn unseal<'a>(
     }))
 }
 
-/// The text of a document whose signature is not looked at: `dbhaul.json`, which says where the key is.
+/// The text of a document without checking its signature: `dbhaul.json`, which contains the key.
 pub(crate) fn unseal_unsigned<'a>(object: &str, bytes: &'a [u8]) -> Result<&'a [u8], Error> {
     let damaged = |message: &str| Error::Damaged { object: object.to_owned(), message: message.to_owned() };
     let (text, seal) = split(bytes).ok_or_else(|| damaged("it is cut short"))?;
@@ -59,17 +59,17 @@ pub(crate) fn unseal_unsigned<'a>(object: &str, bytes: &'a [u8]) -> Result<&'a [
     }
 }
 
-/// Text and last line.
+/// Splits into text and last line.
 fn split(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let end = bytes.strip_suffix(b"\n")?;
     let at = end.iter().rposition(|byte| *byte == b'\n')?;
     bytes.split_at_checked(at.checked_add(1)?)
 }
 
-/// Checks the format's version, and reads a document's text.
+/// Checks the format version, then parses a document's text.
 pub(crate) fn parse<T: DeserializeOwned>(object: &str, text: &[u8]) -> Result<T, Error> {
     let damaged = |message: String| Error::Damaged { object: object.to_owned(), message };
-    // The format first, so that a document from another version is told from a damaged one.
+    // The format first, to distinguish a document of another version from a damaged one.
     #[derive(serde::Deserialize)]
     struct Head {
         format: u64,

@@ -1,19 +1,19 @@
-//! Documents that cannot be read, and why.
+//! Unreadable documents.
 
 use serde::Serialize;
 
 use crate::Error;
 use crate::remedy::Remedy;
 
-/// A manifest that cannot be read.
+/// A document that cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Unreadable {
     /// The object.
     pub name: String,
-    /// Why.
+    /// The reason.
     pub error: String,
-    /// The format that it is of, if it is sound and only of another one than is read here.
+    /// Its format, if it is intact but in a format not supported here.
     #[serde(skip)]
     pub(crate) other_format: Option<u64>,
 }
@@ -27,13 +27,13 @@ impl Unreadable {
         Unreadable { name, error: why.to_string(), other_format }
     }
 
-    /// What can be done about it, where that is known.
+    /// The remedy, if there is one.
     pub fn remedy(&self) -> Option<Remedy> {
         let damaged = self.other_format.is_none() && !self.name.starts_with("dbhaul.json");
         if damaged && self.error.contains(" is damaged: ") { Remedy::for_document(&self.name) } else { None }
     }
 
-    /// The error for a caller that needs the document.
+    /// The error for a caller that requires the document.
     pub(crate) fn into_error(self, consequence: &'static str) -> Error {
         match self.other_format {
             Some(found) => Error::Format { object: self.name, found, known: crate::FORMAT, consequence },
@@ -41,7 +41,7 @@ impl Unreadable {
         }
     }
 
-    /// Why, without the object's name, for errors that name it themselves.
+    /// The reason without the object's name, for errors that already name it.
     fn cause(&self) -> &str {
         self.error.strip_prefix(&*format!("{} is damaged: ", self.name)).unwrap_or(&self.error)
     }

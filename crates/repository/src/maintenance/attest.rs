@@ -1,6 +1,6 @@
-//! Attestations: what a check or a rehearsal proved about a snapshot. Each is an object of its own, written once. Whether
-//! it held is for everybody to see; what was found may name tables and quote errors, and is sealed like a manifest's body
-//! where the repository is encrypted.
+//! Attestations: results of checks and rehearsals of a snapshot. Each is an object of its own, written once. The
+//! result is readable by everybody; the details may name tables and quote errors, and are encrypted like a manifest's
+//! body in an encrypted repository.
 
 use std::collections::BTreeMap;
 
@@ -14,26 +14,26 @@ use zstd::bulk::Compressor;
 use crate::crypto::crypt::Crypt;
 use crate::{Error, Repository, SnapshotId};
 
-/// What was found is a report, and small.
+/// Compression level of details, which are small.
 const LEVEL: i32 = 9;
-/// No report is larger when it is plain: bounds what a malicious store can make us allocate.
+/// Limit for decrypted details: bounds the memory that a malicious store can make us allocate.
 const LARGEST_DETAILS: usize = 64 << 20;
 
-/// What was done.
+/// Kind of an attestation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum AttestationKind {
-    /// Every byte of the snapshot was read back from the store.
+    /// Every byte of the snapshot was read from the store.
     Check,
     /// The snapshot was restored into private servers and compared.
     Rehearsal,
-    /// The snapshot was held against the one before it: nothing in it shrank beyond measure, it is not empty, and its
-    /// schema is as declared. The first versions of the tool did not know it.
+    /// The snapshot was compared with the previous one: nothing shrank suspiciously, it is not empty, and its schema
+    /// meets the baseline. Unknown to the first versions.
     Plausibility,
 }
 
 impl AttestationKind {
-    /// The kind in an object's name.
+    /// The kind in an object name.
     fn word(self) -> &'static str {
         match self {
             AttestationKind::Check => "check",
@@ -42,36 +42,36 @@ impl AttestationKind {
         }
     }
 
-    /// The word in the name of an object.
+    /// Extracts the kind from an object name.
     fn in_name(name: &str) -> &str {
         name.split('-').nth(1).unwrap_or_default()
     }
 }
 
-/// One finding about one snapshot.
+/// A finding about a snapshot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Attestation {
-    /// What was done.
+    /// The kind.
     pub kind: AttestationKind,
-    /// Whether it held.
+    /// Whether it passed.
     pub passed: bool,
-    /// Not all of it could be done, and what was done held: neither passed nor failed. It does not stand in the place of
-    /// an earlier finding. The first versions of the tool did not know it.
+    /// Part of it could not be done, and the rest passed: neither passed nor failed. It does not replace an earlier
+    /// finding. Unknown to the first versions.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub incomplete: bool,
-    /// When.
+    /// Time of the finding.
     pub at: DateTime<Utc>,
-    /// What was found. Nothing where it is sealed, and no identity opens it that was given.
+    /// Details. Null if they are encrypted and no given identity decrypts them.
     pub details: serde_json::Value,
-    /// The chunk objects that a check found to be missing or damaged, so that it can be seen later whether all of them
-    /// were repaired. Empty if there were too many to list.
+    /// Chunk objects that a check found missing or damaged, to determine later whether all of them were repaired.
+    /// Empty if there were too many.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub faults: Vec<String>,
 }
 
 impl Attestation {
-    /// A finding that blames no chunk.
+    /// A finding without faulty chunks.
     pub fn new(
         kind: AttestationKind,
         passed: bool,
@@ -81,7 +81,7 @@ impl Attestation {
         Attestation { kind, passed, incomplete: false, at, details, faults: Vec::new() }
     }
 
-    /// A finding that says of nothing that it failed, and does not say of all that it held.
+    /// A finding that neither passed nor failed.
     pub fn incomplete(kind: AttestationKind, at: DateTime<Utc>, details: serde_json::Value) -> Attestation {
         Attestation { incomplete: true, ..Attestation::new(kind, false, at, details) }
     }
@@ -91,13 +91,13 @@ impl Attestation {
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Stored {
     format: u64,
-    /// Which snapshot it is about, so that it proves nothing of another whose folder it is found in. The first versions
-    /// of the tool did not write it.
+    /// The snapshot, so that the finding proves nothing about another one whose folder it is moved to. Missing in the
+    /// first versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     snapshot: Option<SnapshotId>,
     #[serde(flatten)]
     attestation: Attestation,
-    /// The details, where the repository is encrypted: JSON, compressed by zstd, as an age file, in base64.
+    /// The details in an encrypted repository: JSON, compressed by zstd, as an age file, in base64.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     sealed: Option<String>,
 }
@@ -125,7 +125,7 @@ impl Stored {
         Ok(Stored { format: crate::FORMAT, snapshot: Some(id.clone()), attestation, sealed })
     }
 
-    /// The finding, with its details if they can be opened here: who cannot still sees whether it held.
+    /// The finding, with its details if they can be decrypted here.
     fn open(self, crypt: &Crypt) -> Attestation {
         let open = |sealed: String| {
             let packed = STANDARD.decode(sealed).ok()?;
@@ -139,15 +139,15 @@ impl Stored {
     }
 }
 
-/// What the name of such an attestation begins with.
+/// The prefix of such an attestation's object name.
 pub(crate) fn beginning(id: &SnapshotId, attestation: &Attestation) -> String {
     format!("attestations/{id}/{}-{}-", attestation.at.format("%Y%m%dT%H%M%SZ"), attestation.kind.word())
 }
 
-/// Attestations that are read at the same time.
+/// Number of attestations to read in parallel.
 const READS: usize = 8;
 
-/// The snapshot and the file of an attestation's name.
+/// Splits an attestation's object name into snapshot and file.
 fn split(object: &str) -> Option<(&str, &str)> {
     object.strip_prefix("attestations/")?.split_once('/')
 }
@@ -164,9 +164,8 @@ impl Repository {
         self.store.put(&object, self.crypt.seal(&object, &stored).into()).await
     }
 
-    /// The newest finding of each kind about every snapshot that has any: one listing, and few documents to read. One
-    /// that cannot be read counts as none, and the one before it is taken; one that is incomplete counts where there is
-    /// no other.
+    /// The newest finding of each kind for every snapshot: one listing, and few reads. An unreadable one is ignored,
+    /// and an incomplete one counts only if there is no other.
     pub async fn newest_attestations(&self) -> Result<BTreeMap<SnapshotId, Vec<Attestation>>, Error> {
         let mut names: BTreeMap<(SnapshotId, String), Vec<String>> = BTreeMap::new();
         for meta in self.store.list("attestations").await? {
@@ -178,7 +177,7 @@ impl Repository {
         }
         let mut reads = stream::iter(names)
             .map(|((id, _), mut objects)| async move {
-                // Names begin with the time, to the second: of one second's the documents themselves decide.
+                // Names start with the time in seconds; within a second, the documents are compared.
                 objects.sort();
                 let mut newest: Option<(String, Attestation)> = None;
                 let mut incomplete: Option<Attestation> = None;
@@ -213,7 +212,7 @@ impl Repository {
         Ok(found)
     }
 
-    /// The snapshots whose newest check failed, with that finding, and when it was noted by the store's clock.
+    /// The snapshots whose newest check failed, with that finding and its time by the store's clock.
     pub(crate) async fn failed_checks(&self) -> Result<Vec<(SnapshotId, Attestation, DateTime<Utc>)>, Error> {
         let mut checks: BTreeMap<SnapshotId, Vec<(String, DateTime<Utc>)>> = BTreeMap::new();
         for meta in self.store.list("attestations").await? {
@@ -224,7 +223,7 @@ impl Repository {
         }
         let mut reads = stream::iter(checks)
             .map(|(id, mut objects)| async move {
-                // The store's clock, for hosts' own may differ by more than lies between two checks.
+                // By the store's clock, because hosts' clocks may differ by more than the time between two checks.
                 objects.sort_by(|a, b| (a.1, &a.0).cmp(&(b.1, &b.0)));
                 while let Some((object, noted)) = objects.pop() {
                     let bytes = self.store.get(&object).await?;
@@ -243,7 +242,7 @@ impl Repository {
         Ok(failed)
     }
 
-    /// Every finding about a snapshot, oldest first. One that cannot be read counts as none: it proves nothing.
+    /// All findings about a snapshot, oldest first. An unreadable one is ignored: it proves nothing.
     pub async fn attestations(&self, id: &SnapshotId) -> Result<Vec<Attestation>, Error> {
         let mut found = Vec::new();
         for meta in self.store.list(&format!("attestations/{id}")).await? {

@@ -1,4 +1,4 @@
-//! Checking that every listed snapshot is whole: by looking at what is there, or by reading all of it, or a part.
+//! Checks that every listed snapshot is intact: by listing objects, or by reading all or a portion of the data.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,23 +18,23 @@ use crate::snapshot::journal::Journal;
 use crate::store::failure_budget::FailureBudget;
 use crate::{Attestation, AttestationKind, ChunkRef, Error, Repository, SnapshotId, Unreadable};
 
-/// Chunks that are read at the same time.
+/// Number of chunks to read in parallel.
 const READERS: usize = 4;
-/// Faults that are noted on one snapshot.
+/// Maximum number of faults to attest on a snapshot.
 const MOST_BLAMED: usize = 1000;
-/// Where the last check of a portion ended.
+/// Where the last portion check ended.
 const CURSOR: &str = "checks/cursor.json";
 
-/// How thorough a check is.
+/// Options of a check.
 #[derive(Debug, Clone)]
 pub struct CheckOptions {
-    /// Read, decrypt, decompress and hash every chunk, instead of looking whether it is there.
+    /// Read, decrypt, decompress and hash every chunk, instead of only checking that it exists.
     pub read_data: bool,
     /// The caller's clock, for attestations.
     pub now: DateTime<Utc>,
 }
 
-/// Which data is read.
+/// Which data to read.
 #[derive(Debug, Clone, Copy)]
 enum Reading {
     Nothing,
@@ -46,20 +46,20 @@ enum Reading {
 #[derive(Debug, Serialize, Deserialize)]
 struct Cursor {
     format: u64,
-    /// The first chunk that the next check of a portion reads, or the place where it would be.
+    /// The chunk at which the next portion check starts; it need not exist.
     next: crate::ChunkId,
 }
 
 impl Repository {
-    /// Checks every listed snapshot. With `read_data`, notes the finding on each.
+    /// Checks every listed snapshot. With `read_data`, attests the result on each.
     pub async fn check(&self, options: &CheckOptions) -> Result<CheckReport, Error> {
         let reading = if options.read_data { Reading::Everything } else { Reading::Nothing };
         self.check_reading(reading, options.now).await
     }
 
-    /// Checks every listed snapshot, and reads a portion of the data: the chunks that follow, in the order of their
-    /// ids, on those that the last such check read. So a check of 10 % reads everything in ten runs. Only damage is
-    /// noted on snapshots: a part that is whole proves no snapshot.
+    /// Checks every listed snapshot, and reads a portion of the data: the next chunks, in the order of their ids,
+    /// after those that the last portion check read. Ten checks of 10 % thus read everything. Only damage is
+    /// attested: an intact portion does not prove a snapshot intact.
     pub async fn check_portion(&self, portion: Portion, now: DateTime<Utc>) -> Result<CheckReport, Error> {
         self.check_reading(Reading::Portion(portion), now).await
     }
@@ -117,8 +117,8 @@ impl Repository {
         Ok(report)
     }
 
-    /// Looks whether every chunk is there. Gives those whose size is not what any manifest says: two hosts may have
-    /// packed the same chunk differently at the same time, so that another size is no proof.
+    /// Checks that every chunk exists. Returns those with a size that no manifest states: two hosts may have packed a
+    /// chunk differently at the same time, so another size alone is not damage.
     async fn locate_chunks(
         &self,
         needed: &ChunkSet,
@@ -167,7 +167,7 @@ impl Repository {
         Ok(Vec::new())
     }
 
-    /// The chunks that a check of a portion reads, from where the last one ended.
+    /// The chunks for a portion check, from where the last one ended.
     async fn select_portion(
         &self,
         portion: Portion,
@@ -178,7 +178,7 @@ impl Repository {
         let stored = |chunk: &ChunkRef| u64::from(chunk.stored);
         let total: u64 = present(needed, wrong).map(|chunk| stored(&chunk)).sum();
         let target = portion.of(total);
-        // A cursor that cannot be read costs order and nothing else: the round begins anew.
+        // An unreadable cursor only affects the order: start over.
         let cursor = match self.store.get(CURSOR).await {
             Ok(Some(bytes)) => self.crypt.read::<Cursor>(CURSOR, &bytes).ok(),
             _ => None,
@@ -242,8 +242,8 @@ impl Repository {
         Ok(())
     }
 
-    /// Says whom each fault touches. Only then are the manifests read a second time. Of those that stay closed it is said
-    /// that they do, and nothing of their snapshots unless their chunks are proven to be damaged.
+    /// Attributes each fault to snapshots and parts, for which the manifests are read again. For manifests that stay
+    /// sealed only that is recorded, unless their chunks are proven to be damaged.
     async fn attribute_faults(
         &self,
         wrong: BTreeMap<ChunkObject, FaultKind>,
@@ -290,7 +290,7 @@ impl Repository {
         Ok(())
     }
 
-    /// The documents that are no manifests.
+    /// Checks documents other than manifests.
     async fn check_documents(&self, report: &mut CheckReport) -> Result<(), Error> {
         report.unreadable.extend(self.check_config().await?);
         let mut failures = FailureBudget::tolerant();
@@ -321,7 +321,7 @@ impl Repository {
         Ok(())
     }
 
-    /// One document under another's name is as much damage as a flipped bit, so that each is read as what it should be.
+    /// A document under another's name is damage too, so each is parsed as what its name says.
     fn check_document(
         &self,
         prefix: &str,
@@ -345,7 +345,7 @@ impl Repository {
         for (id, passed) in passed.chain(report.broken.iter().map(|id| (id, false))) {
             let details = serde_json::json!({ "read-data": true });
             let faults = blamed.get(id.as_str()).cloned().unwrap_or_default();
-            // A list that is not complete would let a snapshot pass for repaired that is not.
+            // With an incomplete list, a snapshot could be taken for repaired although it is not.
             let faults = if faults.len() > MOST_BLAMED { Vec::new() } else { faults };
             let attestation =
                 Attestation { kind: AttestationKind::Check, passed, incomplete: false, at, details, faults };
@@ -355,7 +355,7 @@ impl Repository {
     }
 }
 
-/// One entry of each chunk that is there.
+/// One entry for each existing chunk.
 fn present<'a>(
     needed: &'a ChunkSet,
     wrong: &'a BTreeMap<ChunkObject, FaultKind>,

@@ -1,4 +1,4 @@
-//! What a check found, and how much it read.
+//! The report of a check.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,18 +9,18 @@ use serde::Serialize;
 use crate::error::count;
 use crate::{ByteSize, ChunkId, SnapshotId, Unreadable};
 
-/// How much of the data a check reads.
+/// How much of the data to read.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Portion {
-    /// So many hundredths of a percent of the stored bytes, up to 10,000.
+    /// Basis points (0.01 %) of the stored bytes, up to 10,000.
     BasisPoints(u16),
-    /// So many stored bytes.
+    /// Number of stored bytes.
     Bytes(u64),
 }
 
 impl Portion {
-    /// Of so many bytes; never nothing.
+    /// The portion of a total; at least one byte.
     pub(crate) fn of(self, total: u64) -> u64 {
         match self {
             Portion::BasisPoints(points) => (u128::from(total) * u128::from(points)).div_ceil(10_000) as u64,
@@ -52,109 +52,110 @@ impl FromStr for Portion {
         if !(number > 0.0 && number <= 100.0) {
             return Err(wrong());
         }
-        // At least the smallest portion: nothing at all would be no check.
+        // At least the smallest portion: zero would not be a check.
         Ok(Portion::BasisPoints(((number * 100.0).round() as u16).max(1)))
     }
 }
 
-/// What was read by a check of a portion.
+/// The data read by a portion check.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct DataRead {
-    /// What was asked for.
+    /// The requested portion.
     pub portion: Portion,
-    /// Chunks that were read.
+    /// Number of chunks read.
     pub chunks: u64,
     /// Their size in the store.
     pub stored_bytes: u64,
-    /// The size of all that could have been read.
+    /// Stored size of all data.
     pub of_stored_bytes: u64,
-    /// The reading began at this id; ids are in no relation to content, so that every snapshot is met.
+    /// Id of the first chunk read. Ids are unrelated to content, so that all snapshots are covered.
     pub from: ChunkId,
-    /// The next check of a portion begins at this one.
+    /// Id at which the next portion check starts.
     pub next: ChunkId,
 }
 
-/// What is wrong with a chunk.
+/// Kind of a fault.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case", tag = "fault")]
 pub enum FaultKind {
-    /// The store has no such object.
+    /// The object does not exist.
     Missing,
-    /// It is there, and is not what it should be.
+    /// The object is damaged.
     Damaged {
-        /// How it differs.
+        /// The kind of damage.
         message: String,
     },
-    /// No identity that was given opens it. It was encrypted to other recipients; or the bytes at its beginning that hold
-    /// its key are damaged, which looks the same.
+    /// None of the given identities decrypts it. It was encrypted to other recipients, or its header is damaged,
+    /// which looks the same.
     OtherRecipients,
-    /// The store could not give it. It may at another time.
+    /// The store failed to return it, possibly temporarily.
     Unreadable {
-        /// The store's own words.
+        /// Error of the store.
         message: String,
     },
 }
 
 impl FaultKind {
-    /// True when it is certain that the store does not hold the chunk. Only that is noted on snapshots, and repaired.
+    /// Whether it is certain that the store does not have the chunk. Only such faults are attested and repaired.
     pub fn is_proven(&self) -> bool {
         matches!(self, FaultKind::Missing | FaultKind::Damaged { .. })
     }
 }
 
-/// A fault, and whom it touches.
+/// A fault, with the snapshots it affects.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Fault {
     /// The chunk.
     pub chunk: ChunkId,
-    /// The object that it lies in.
+    /// The object that stores it.
     pub object: String,
-    /// What is wrong with it.
+    /// The kind of fault.
     #[serde(flatten)]
     pub kind: FaultKind,
-    /// Snapshots and parts that need it, as `snapshot: part`.
+    /// Affected snapshots and parts, as `snapshot: part`.
     pub touches: Vec<String>,
 }
 
-/// What a check found.
+/// The result of a check.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub struct CheckReport {
-    /// The repository's place.
+    /// Address of the repository.
     pub repository: String,
     /// Whether data was read, all of it or a portion.
     pub read_data: bool,
-    /// How much, where it was a portion.
+    /// The portion, if only a portion was read.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub data: Option<DataRead>,
-    /// Snapshots that are whole, as far as was looked.
+    /// Snapshots found intact, as far as they were checked.
     pub whole: Vec<SnapshotId>,
-    /// Snapshots that are not.
+    /// Damaged snapshots.
     pub broken: Vec<SnapshotId>,
-    /// Snapshots of which that cannot be said here: something of them was encrypted to other recipients, or the store
-    /// could not give it.
+    /// Snapshots whose state cannot be determined here: part of them is encrypted to other recipients, or the store
+    /// failed to return it.
     pub unknown: Vec<SnapshotId>,
-    /// Snapshots that no current recipient can restore alone: recipients changed after their data was written.
+    /// Snapshots that no current recipient can restore alone, because recipients changed after their data was
+    /// written.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub not_restorable: Vec<SnapshotId>,
     /// Manifests and other documents that cannot be read.
     pub unreadable: Vec<Unreadable>,
-    /// What is wrong.
+    /// Faults.
     pub faults: Vec<Fault>,
-    /// Different chunks that the snapshots need.
+    /// Number of distinct chunks that snapshots reference.
     pub chunks: u64,
-    /// Plain bytes that were read.
+    /// Plain bytes read.
     pub bytes_read: u64,
-    /// Chunks that no snapshot needs.
+    /// Number of chunks that no snapshot references.
     pub unreferenced: u64,
     /// Their size in the store.
     pub unreferenced_bytes: u64,
-    /// Files that are not called like anything of a repository; nothing was made of them.
+    /// Files whose names do not belong to a repository; they are ignored.
     pub strays: Vec<String>,
-    /// Why the finding could not be noted in the repository, if it could not.
+    /// Why the result could not be attested, if so.
     pub not_attested: Option<String>,
 }
 
@@ -179,11 +180,11 @@ impl CheckReport {
         }
     }
 
-    /// The proven faults of each snapshot, as names of objects.
+    /// Proven faults by snapshot, as object names.
     pub(crate) fn blamed(&self) -> BTreeMap<&str, Vec<String>> {
         let mut blamed: BTreeMap<&str, Vec<String>> = BTreeMap::new();
         for fault in self.faults.iter().filter(|fault| fault.kind.is_proven()) {
-            // Several parts of a snapshot may need one chunk; they stand one after another.
+            // Several parts of a snapshot may need a chunk; they are adjacent.
             let mut snapshots: Vec<&str> =
                 fault.touches.iter().filter_map(|touched| touched.split(": ").next()).collect();
             snapshots.dedup();
@@ -194,7 +195,7 @@ impl CheckReport {
         blamed
     }
 
-    /// True when nothing is wrong.
+    /// Whether nothing is wrong.
     pub fn passed(&self) -> bool {
         self.faults.is_empty() && self.unreadable.is_empty()
     }

@@ -1,9 +1,9 @@
-//! Copying snapshots into a second repository: what is missing there and nothing else, each chunk checked against its
-//! name on the way, and the manifest last.
+//! Copies snapshots into another repository: only missing chunks, each verified against its id on the way, and the
+//! manifest last.
 //!
-//! Where both cut alike, chunks are taken as they are cut; where they also name alike (neither is encrypted), those that
-//! the target holds already are not even read. Another key means other names and other recipients: all is read, and
-//! only what is new is written. Where the target cuts otherwise, the parts are cut anew.
+//! If both repositories have the same chunker, chunks are copied as they are; if they also have the same ids (neither
+//! is encrypted), chunks that the target already has are not even read. With another key, ids and recipients differ:
+//! everything is read, and only new chunks are written. With another chunker, the parts are cut again.
 
 use chrono::Utc;
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
@@ -16,16 +16,16 @@ use crate::{
     ChunkRef, Content, Error, Manifest, Part, PartHeader, Repository, SnapshotId, SnapshotStats, SourceRecord,
 };
 
-/// Chunks that are under way at the same time.
+/// Number of chunks in flight.
 const CONCURRENCY: usize = 4;
 
 /// A snapshot that was copied.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Copied {
-    /// Its name, in both repositories.
+    /// Id, in both repositories.
     pub id: SnapshotId,
-    /// What had to be written.
+    /// What was written.
     pub stats: SnapshotStats,
 }
 
@@ -33,14 +33,14 @@ pub struct Copied {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct NotCopied {
-    /// Its name.
+    /// Id.
     pub id: SnapshotId,
-    /// What is wrong with it.
+    /// The error.
     pub error: String,
 }
 
 impl NotCopied {
-    /// The error of this one snapshot. An error that affects all of them ends the copy.
+    /// The error of a single snapshot. An error that affects all of them ends the copy.
     pub(crate) fn because(id: &SnapshotId, error: Error) -> Result<NotCopied, Error> {
         match error {
             Error::Damaged { .. } | Error::OtherRecipients { .. } | Error::Format { .. } => {
@@ -51,7 +51,7 @@ impl NotCopied {
     }
 }
 
-/// One beginning serves many snapshots, as long as it is young enough to commit a long one.
+/// A writer serves many snapshots, as long as there is time to commit a long one.
 async fn writer_for(writer: Option<SnapshotWriter>, target: &Repository) -> Result<SnapshotWriter, Error> {
     match writer {
         Some(current) if current.is_fresh() => return Ok(current),
@@ -61,28 +61,28 @@ async fn writer_for(writer: Option<SnapshotWriter>, target: &Repository) -> Resu
     target.begin(SnapshotStart::new("copy", Utc::now(), "copy")).await
 }
 
-/// What a copy did.
+/// The result of a copy.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct CopyReport {
     /// Snapshots that are now in both repositories.
     pub copied: Vec<Copied>,
-    /// Snapshots that the target held already.
+    /// Snapshots that the target already had.
     pub present: Vec<SnapshotId>,
-    /// Those among them of which something was missing or known to be damaged in the target, and was written again.
+    /// Those of them with chunks that were missing or known to be damaged in the target, and were written again.
     pub repaired: Vec<SnapshotId>,
-    /// Snapshots that were forgotten in the target, as long as a tombstone tells of it: they are left so.
+    /// Snapshots that were forgotten in the target, as long as a tombstone records it: they are not copied.
     pub forgotten: Vec<SnapshotId>,
-    /// Snapshots whose data is damaged here, or whose name another snapshot has in the target.
+    /// Snapshots that are damaged in the source, or whose id another snapshot has in the target.
     pub failed: Vec<NotCopied>,
 }
 
 impl Repository {
-    /// Copies these snapshots, oldest first, into `target`. Reading an encrypted source needs an identity; writing into
-    /// an encrypted target needs its key only. `on_bytes` is told of plain bytes that are done.
+    /// Copies these snapshots, oldest first, into `target`. Reading an encrypted source requires an identity; writing
+    /// into an encrypted target requires only its key. `on_bytes` is called with the number of plain bytes done.
     ///
-    /// A snapshot that is damaged here is left out and named; a store that fails ends the copy. What was copied before
-    /// is listed in the target, and the next run goes on from there.
+    /// A damaged snapshot is skipped and reported; a failing store ends the copy. Snapshots copied so far are listed
+    /// in the target, and the next run continues from there.
     pub async fn copy_to(
         &self,
         target: &Repository,
@@ -110,8 +110,8 @@ impl Repository {
                 writer = Some(current);
                 continue;
             }
-            // Also one that holds no manifest any more: a prune that has begun may be about to replace or remove it, and
-            // would take the tombstone of a snapshot that is listed now and forgotten anew.
+            // Even a tombstone without its manifest: a running prune may be about to replace or remove it, and would
+            // then remove the tombstone of a snapshot that is listed now and forgotten again.
             if target.store.written_at(&id.tombstone()).await?.is_some() {
                 report.forgotten.push(id.clone());
                 continue;
@@ -126,7 +126,7 @@ impl Repository {
             let current = writer_for(writer.take(), target).await?;
             match self.copy_one(&current, target, manifest, on_bytes).await {
                 Ok(stats) => report.copied.push(Copied { id: id.clone(), stats }),
-                // Another copy was faster.
+                // Another copy finished first.
                 Err(Error::NameTaken { .. }) => {
                     self.is_already_present(target, id, &mut report).await?;
                 }
@@ -145,8 +145,8 @@ impl Repository {
         Ok(report)
     }
 
-    /// What is said of a snapshot whose name the target has: true if it is the same one. A name has few random digits, and
-    /// a repository of another history may have drawn the same.
+    /// Checks an existing snapshot of this id in the target: true if it is the same one. An id has few random digits,
+    /// so a repository with another history may have drawn the same.
     async fn is_already_present(
         &self,
         target: &Repository,
@@ -208,7 +208,7 @@ impl Repository {
             chunks,
             new_chunks: after.new_chunks - before.new_chunks,
         };
-        // Manifests of the first versions do not list them.
+        // Manifests of the first versions do not contain them.
         let contents = match manifest.contents.is_empty() {
             true => sources.iter().map(Content::of).collect(),
             false => manifest.contents,
@@ -228,7 +228,7 @@ impl Repository {
         if self.chunker != target.chunker {
             let header = PartHeader::new(part.name.clone(), part.kind.clone());
             let counted = self.read_part(&part).inspect_ok(|bytes| on_bytes(bytes.len() as u64));
-            // The stream's own error says which chunk is damaged; the writer's only that the stream failed.
+            // The stream's own error names the damaged chunk; the writer's only says that the stream failed.
             let mut failed = None;
             let stream = counted.map_err(|error| {
                 let said = error.to_string();
@@ -257,7 +257,7 @@ impl Repository {
             })
             .buffered(CONCURRENCY);
         let mut chunks: Vec<ChunkRef> = Vec::new();
-        // Of a part that was read whole it is proven too that its chunks are in order, and all of them.
+        // Reading a whole part also proves that its chunks are complete and in order.
         let mut whole = Some(Sha256::new());
         while let Some((chunk, plain)) = copying.try_next().await? {
             whole = whole.zip(plain).map(|(whole, plain)| whole.chain_update(&plain));

@@ -1,5 +1,5 @@
-//! Which snapshots are known to be damaged. A check notes what it finds; but what was found may have been repaired since, by
-//! a backup that met the same data, and a snapshot that is whole again must not be treated as if it were lost.
+//! Determines which snapshots are known to be damaged. A check attests its findings; a later backup with the same
+//! data may have repaired them, and a repaired snapshot must not be treated as lost.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
@@ -9,15 +9,15 @@ use crate::format::chunk::ChunkObject;
 use crate::maintenance::attest::beginning;
 use crate::{Attestation, AttestationKind, ChunkRef, Error, Repository, SnapshotId};
 
-/// What was found of chunks so far, each as it is since a time.
+/// Results for chunks so far: object, time since when, and state.
 type Looked = HashMap<(ChunkObject, DateTime<Utc>), bool>;
 
 impl Repository {
-    /// Of these newest findings ([`Repository::newest_attestations`]), the snapshots that are known to be damaged: the
-    /// check failed, and not every chunk that it blamed is sound by now. Each of those is looked at again: read, or, where
-    /// data cannot be read, asked whether it was written after it was blamed.
+    /// Among these newest findings ([`Repository::newest_attestations`]), the snapshots known to be damaged: the
+    /// check failed, and not every faulty chunk is intact by now. Each of those is checked again: read, or, if data
+    /// cannot be read here, tested whether it was written after the finding.
     ///
-    /// What was repaired proves no snapshot: nobody has looked at the rest of it since.
+    /// A repair does not prove a snapshot intact: the rest of it was not checked since.
     pub async fn known_bad(
         &self,
         newest: &BTreeMap<SnapshotId, Vec<Attestation>>,
@@ -35,8 +35,8 @@ impl Repository {
         Ok(bad)
     }
 
-    /// The chunks that the newest check of a listed snapshot found missing or damaged, and when that was noted: no writer
-    /// relies on them, nor on any chunk of a snapshot of which it is only known that its check failed.
+    /// Chunks that the newest check of a listed snapshot found missing or damaged, with the time of the finding.
+    /// Writers reuse none of them. If a failed check did not list its faults, they reuse no chunk of the snapshot.
     pub(crate) async fn damaged_by_checks(&self) -> Result<HashMap<ChunkObject, DateTime<Utc>>, Error> {
         let mut damaged_by_checks: HashMap<ChunkObject, DateTime<Utc>> = HashMap::new();
         for (id, check, noted) in self.failed_checks().await? {
@@ -96,7 +96,7 @@ impl Repository {
         Ok(true)
     }
 
-    /// When a finding was noted, by the store's clock.
+    /// The time of a finding, by the store's clock.
     async fn noted_at(&self, id: &SnapshotId, finding: &Attestation) -> Result<Option<DateTime<Utc>>, Error> {
         let beginning = beginning(id, finding);
         let listed = self.store.list(&format!("attestations/{id}")).await?;
@@ -107,12 +107,12 @@ impl Repository {
     async fn is_sound(&self, chunk: ChunkRef, blamed_at: DateTime<Utc>) -> Result<bool, Error> {
         match self.read_chunk(chunk).await {
             Ok(_) => Ok(true),
-            // What cannot be read here was written again after it was blamed, or was not.
+            // If it cannot be read here, it counts as repaired if it was written after the finding.
             Err(Error::Locked { .. } | Error::OtherRecipients { .. }) => {
                 let written = self.store.written_at(&chunk.object().to_string()).await?;
                 Ok(written.is_some_and(|written| written > blamed_at))
             }
-            // One that the store cannot give, too: nothing says that it was repaired.
+            // If the store fails to return it, nothing proves that it was repaired.
             Err(_) => Ok(false),
         }
     }

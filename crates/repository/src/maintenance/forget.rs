@@ -1,5 +1,4 @@
-//! Forgetting a snapshot, and undeleting it. A forgotten manifest becomes a tombstone; its chunks stay until they
-//! are pruned.
+//! Forgets and undeletes snapshots. A forgotten manifest becomes a tombstone; its chunks stay until they are pruned.
 
 use std::collections::HashSet;
 
@@ -20,13 +19,14 @@ pub(crate) struct Tombstone {
     pub(crate) format: u64,
     pub(crate) forgotten_at: DateTime<Utc>,
     pub(crate) job: String,
-    /// Gone once the grace period is over. What is left tells when the series was last thinned, which retention must know.
+    /// `None` once the grace period is over. The remainder records when the series was last thinned, which retention
+    /// must know.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) manifest: Option<Manifest>,
 }
 
 impl Tombstone {
-    /// Reads a tombstone that was written at this time, by the store's clock.
+    /// Parses a tombstone written at this time, by the store's clock.
     pub(crate) fn parse(
         crypt: &Crypt,
         object: &str,
@@ -42,7 +42,7 @@ impl Tombstone {
             }
             Err(error) => error,
         };
-        // Where there was no room to write one, the manifest itself was given the tombstone's name.
+        // If the disk had no space for a tombstone, the manifest itself was renamed to it.
         let Some(id) = SnapshotId::of_tombstone(object) else { return Err(error) };
         let Ok(manifest) = Manifest::parse(crypt, &id.object(), bytes) else { return Err(error) };
         Ok(Tombstone {
@@ -54,21 +54,21 @@ impl Tombstone {
     }
 }
 
-/// A snapshot that can still be undeleted.
+/// A snapshot that can be undeleted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Forgotten {
-    /// What it was.
+    /// Its header.
     #[serde(flatten)]
     pub header: SnapshotHeader,
-    /// When it was forgotten, by the clock of whoever did it.
+    /// When it was forgotten, by the clock of the host that did it.
     pub forgotten_at: DateTime<Utc>,
     /// Until when `undelete` works, by the store's clock.
     pub until: DateTime<Utc>,
 }
 
 impl Repository {
-    /// The snapshots that can still be undeleted, oldest first.
+    /// The snapshots that can be undeleted, oldest first.
     pub async fn forgotten(&self) -> Result<Vec<Forgotten>, Error> {
         let now = self.store.clock().await?;
         let longest = TimeDelta::from_std(self.grace.saturating_sub(self.margin())).unwrap_or(TimeDelta::MAX);
@@ -93,12 +93,11 @@ impl Repository {
         Ok(found)
     }
 
-    /// Takes snapshots off the list. The tombstone is written before the manifest goes, so that a crash between the
-    /// two leaves the snapshot listed, and never lost. One that is not listed (any more) is passed over. On a disk without
-    /// room the manifest itself becomes the tombstone, which takes none.
+    /// Removes snapshots from the list. The tombstone is written before the manifest is deleted, so that after a
+    /// crash in between the snapshot is still listed, and never lost. A snapshot that is not listed is skipped. On a
+    /// full disk the manifest itself is renamed to the tombstone, which needs no space.
     ///
-    /// Those that the store does not let go stay listed, and are named in the error; the others are forgotten all the
-    /// same.
+    /// Snapshots whose deletion the store refuses stay listed, and are named in the error; the others are forgotten.
     pub async fn forget(&self, ids: &[SnapshotId], now: DateTime<Utc>) -> Result<(), Error> {
         let mut held: Option<(Vec<String>, Error)> = None;
         for id in ids {
@@ -138,14 +137,14 @@ impl Repository {
         }
     }
 
-    /// Puts a forgotten snapshot back on the list. Works until the grace period is nearly over: what begins later could be
-    /// overtaken by prune.
+    /// Lists a forgotten snapshot again. Works until shortly before the end of the grace period, because prune could
+    /// overtake a later attempt.
     ///
-    /// The tombstone stays, and means nothing while the snapshot is listed. Were it deleted, a forget of the same
-    /// snapshot at the same time could leave neither of the two; and a prune that looks at both lists, one after the
-    /// other, could miss a snapshot that moves there and back.
+    /// The tombstone stays, and has no effect while the snapshot is listed. If it were deleted, a concurrent forget
+    /// of the same snapshot could leave neither of the two, and a prune that reads both lists one after the other
+    /// could miss a snapshot that moves there and back.
     ///
-    /// Gives the names of those chunks of it that are not there: somebody else deleted them, and it is not whole.
+    /// Returns the names of its chunks that are missing: something else deleted them, and the snapshot is damaged.
     pub async fn undelete(&self, id: &SnapshotId) -> Result<Vec<String>, Error> {
         let gone = |hint: String| Error::NoSnapshot { wanted: id.to_string(), hint };
         let object = id.tombstone();
@@ -153,8 +152,8 @@ impl Repository {
             return Err(gone("it has no tombstone".to_owned()));
         };
         let run_clock = RunClock::start();
-        // So that a prune without waiting does not take what is about to be listed. Without room it must do without.
-        // Under a name of its own: another may undelete the same one.
+        // A sign for a prune without waiting, so that it does not delete what is about to be listed. On a full disk
+        // there is none. It has a name of its own, because another host may undelete the same snapshot.
         let sign = SnapshotId::new(written, uuid::Uuid::new_v4().as_fields().0);
         let presence = match self.announce(&sign).await {
             Err(error) if error.is_no_room() => None,
@@ -168,7 +167,7 @@ impl Repository {
         };
         presence.end(self).await;
         if let Err(overrun) = overrun {
-            // Its tombstone is there as before.
+            // The tombstone is unchanged.
             self.store.delete(&id.object()).await?;
             return Err(overrun);
         }
@@ -188,7 +187,7 @@ impl Repository {
             Some(bytes) => Tombstone::parse(&self.crypt, object, &bytes, written)?,
             None => return Err(gone("it has no tombstone".to_owned())),
         };
-        // With the time that passed since: a machine may have slept between these requests.
+        // Includes the time since then: a machine may have slept between these requests.
         let late = age.saturating_add(run_clock.elapsed()) > self.grace.saturating_sub(self.margin());
         let Some(manifest) = tombstone.manifest.filter(|_| !late) else {
             return Err(gone(format!(
@@ -197,7 +196,7 @@ impl Repository {
                 self.grace.as_secs() / 3600
             )));
         };
-        // A prune without waiting marks what this snapshot needs too, before it looks for signs of others.
+        // A prune without waiting marks what this snapshot needs before it looks for signs of others.
         let marked = self.marked().await?;
         if manifest.chunks().any(|chunk| marked.contains(&chunk.object())) {
             return Err(gone("a prune has marked its data, and may be deleting it".to_owned()));
@@ -205,7 +204,7 @@ impl Repository {
         let listed = id.object();
         let bytes = bytes::Bytes::from(self.crypt.seal(&listed, &manifest));
         match self.store.put(&listed, bytes.clone()).await {
-            // A tombstone that is the manifest itself needs but a further name.
+            // If the tombstone is the renamed manifest, a second name is sufficient.
             Err(error) if error.is_no_room() => {
                 let is_manifest = self.store.get(object).await?.is_some_and(|there| there == bytes);
                 if !(is_manifest && self.store.link(object, &listed).await?) {
@@ -227,15 +226,14 @@ impl Repository {
         Ok(missing)
     }
 
-    /// The names of the manifests that are there.
+    /// Names of the existing manifests.
     pub(crate) async fn listed(&self) -> Result<HashSet<String>, Error> {
         Ok(self.store.list("snapshots").await?.into_iter().map(|meta| meta.location.to_string()).collect())
     }
 
-    /// When a snapshot of this series was last forgotten and not undeleted, given what is listed, by the clock of who
-    /// did it or the store's, whichever says less. What both date later than `until` was done while a clock was ahead, and
-    /// does not count. A tombstone that cannot be read is an error: retention would otherwise believe that nothing was
-    /// deleted.
+    /// When a snapshot of this series was last forgotten and not undeleted, given the listed ones: the earlier of the
+    /// host's and the store's time. If both are later than `until`, a clock was ahead, and the deletion is ignored.
+    /// An unreadable tombstone is an error: otherwise retention would assume that nothing was deleted.
     pub async fn last_deletion_at(
         &self,
         job: &str,

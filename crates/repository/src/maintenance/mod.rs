@@ -1,4 +1,4 @@
-//! Work on a repository as a whole: checking, forgetting, pruning, repairing, copying, re-encrypting, counting.
+//! Maintenance of a repository: checking, forgetting, pruning, repairing, copying, re-encrypting, statistics.
 
 pub(crate) mod attest;
 pub(crate) mod check;

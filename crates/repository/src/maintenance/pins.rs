@@ -1,6 +1,6 @@
-//! Pins: snapshots that a user wants kept whatever the policy says. Nothing is changed or removed to pin or unpin: each
-//! is a document of its own, numbered, and the last number counts. So a host that may not delete can pin, and no clock
-//! decides which came later.
+//! Pins: snapshots that a user wants to keep whatever the policy says. Pinning and unpinning change and delete
+//! nothing: each writes a numbered document, and the highest number counts. So a host that may not delete can pin,
+//! and no clock decides the order.
 
 use std::collections::BTreeMap;
 
@@ -19,7 +19,7 @@ struct Pin {
     at: DateTime<Utc>,
 }
 
-/// The snapshot and the number of a pin's name; `None` for any other name.
+/// The snapshot and the number in a pin's name; `None` for any other name.
 pub(crate) fn parse_name(object: &str) -> Option<(SnapshotId, u64)> {
     let (id, name) = object.strip_prefix("pins/")?.split_once('/')?;
     let (number, _) = name.strip_suffix(".json")?.split_once('-')?;
@@ -27,8 +27,8 @@ pub(crate) fn parse_name(object: &str) -> Option<(SnapshotId, u64)> {
 }
 
 impl Repository {
-    /// The snapshots that were pinned (true) or unpinned (false), listed or not. Of two pins that were written at the same
-    /// time the one that keeps the snapshot counts, and one that cannot be read keeps it too.
+    /// The snapshots that were pinned (true) or unpinned (false), listed or not. Of two documents with the same
+    /// number, the one that keeps the snapshot counts, and an unreadable one keeps it too.
     pub async fn pins(&self) -> Result<BTreeMap<SnapshotId, bool>, Error> {
         let mut last: BTreeMap<SnapshotId, (u64, Vec<String>)> = BTreeMap::new();
         for meta in self.store.list("pins").await? {
@@ -71,7 +71,7 @@ impl Repository {
         Ok(())
     }
 
-    /// The only listed snapshot of this id, or whose id begins so. Nothing is opened.
+    /// The only listed snapshot whose id is, or begins with, this text. Nothing is decrypted.
     pub async fn resolve(&self, wanted: &str) -> Result<SnapshotId, Error> {
         self.id_of(wanted).await
     }

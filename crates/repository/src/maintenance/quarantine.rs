@@ -1,8 +1,8 @@
-//! Quarantine: chunks that a check found damaged. Nothing is deleted. Their bytes are copied into quarantine, for whoever wants to
-//! look at them, and their names are listed, so that no writer relies on them: the next backup that meets the same data
-//! writes them again, in place, which repairs every snapshot that needs them.
+//! Quarantine of chunks that a check found damaged. Nothing is deleted. Their bytes are copied into quarantine for
+//! inspection, and their names are listed, so that no writer reuses them: the next backup with the same data writes
+//! them again, in place, which repairs every snapshot that references them.
 //!
-//! A listed chunk counts as good again as soon as the store says that it was written later than the list.
+//! A listed chunk counts as intact again as soon as the store says that it was written after the list.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -12,18 +12,18 @@ use serde::{Deserialize, Serialize};
 use crate::format::chunk::ChunkObject;
 use crate::{CheckReport, Error, FaultKind, Repository};
 
-/// No object that is copied into quarantine is larger: a chunk never is.
+/// Limit for objects to copy into quarantine: chunks are smaller.
 const LARGEST_ASIDE: u64 = 17 << 20;
 
-/// What was quarantined.
+/// Result of a quarantine.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct QuarantineReport {
-    /// Chunks whose bytes are damaged: the next backup that meets their data writes them again.
+    /// Damaged chunks: the next backup with their data writes them again.
     pub damaged: Vec<String>,
-    /// Chunks that are not there: the next backup that meets their data writes them, too.
+    /// Missing chunks: the next backup with their data writes them, too.
     pub missing: Vec<String>,
-    /// Where the damaged bytes were copied to.
+    /// The copies of the damaged bytes.
     pub aside: Vec<String>,
 }
 
@@ -32,21 +32,21 @@ pub struct QuarantineReport {
 #[serde(rename_all = "kebab-case")]
 pub(crate) struct ListFile {
     format: u64,
-    /// Names of chunk objects, each with the object that its bytes were copied to.
+    /// Names of chunk objects, each with the copy of its bytes.
     objects: BTreeMap<String, String>,
 }
 
-/// A list as it lies in the store.
+/// A stored list.
 pub(crate) struct QuarantineList {
     object: String,
     written: DateTime<Utc>,
-    /// The objects, and whether each still waits to be written again.
+    /// The objects, and whether each is still to be written again.
     waiting: HashMap<ChunkObject, bool>,
     aside: Vec<String>,
 }
 
 impl QuarantineList {
-    /// Takes note of an object that is there.
+    /// Records that an object exists.
     pub(crate) fn see(&mut self, object: &ChunkObject, modified: DateTime<Utc>) {
         if let Some(waiting) = self.waiting.get_mut(object) {
             *waiting = modified <= self.written;
@@ -64,7 +64,7 @@ impl Repository {
         let mut report = QuarantineReport::default();
         let mut objects = BTreeMap::new();
         for fault in &found.faults {
-            // What is only out of reach here may be sound.
+            // A chunk that only cannot be read here may be intact.
             if !fault.kind.is_proven() {
                 continue;
             }
@@ -75,7 +75,7 @@ impl Repository {
             let random = uuid::Uuid::new_v4().as_fields().0;
             let name = fault.object.rsplit('/').next().unwrap_or_default();
             let aside = format!("quarantine/{name}.{random:08x}");
-            // What is larger than any chunk is not worth a copy.
+            // An object larger than any chunk is not worth a copy.
             let bytes = match self.store.get_at_most(&fault.object, LARGEST_ASIDE).await {
                 Err(Error::Damaged { .. }) => None,
                 other => other?,
@@ -96,7 +96,7 @@ impl Repository {
         Ok(report)
     }
 
-    /// Every list that is there. One that cannot be read is an error: a writer would rely on what it names.
+    /// All stored lists. An unreadable one is an error: a writer would reuse the chunks it names.
     pub(crate) async fn quarantine(&self) -> Result<Vec<QuarantineList>, Error> {
         let mut lists = Vec::new();
         for meta in self.store.list("quarantine").await? {
@@ -126,7 +126,7 @@ impl Repository {
         Ok(found)
     }
 
-    /// Removes lists whose chunks have all been written again or are gone, with the bytes that were set aside.
+    /// Removes lists whose chunks have all been written again or are gone, with the copied bytes.
     pub(crate) async fn release(&self, lists: &[QuarantineList]) -> Result<(), Error> {
         for list in lists.iter().filter(|list| list.waiting.values().all(|waiting| !waiting)) {
             for object in list.aside.iter().chain([&list.object]) {

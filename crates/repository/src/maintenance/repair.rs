@@ -1,4 +1,4 @@
-//! Repairing a copy: chunks of a snapshot that are missing or damaged in one repository are written again from the same
+//! Repairs a copy: chunks of a snapshot that are missing or damaged in one repository are written again from the same
 //! snapshot in another.
 
 use std::collections::HashSet;
@@ -8,11 +8,11 @@ use futures::stream::{self, StreamExt as _};
 use crate::snapshot::write::SnapshotWriter;
 use crate::{ChunkId, ChunkRef, Error, Repository, SnapshotId};
 
-/// Chunks that are processed at the same time.
+/// Number of chunks to process in parallel.
 const CONCURRENCY: usize = 4;
 
 impl Repository {
-    /// Writes missing or damaged chunks of a snapshot that `target` holds, from the same snapshot in this repository.
+    /// Writes missing or damaged chunks of a snapshot in `target` again, from the same snapshot in this repository.
     /// Returns false if there are none.
     pub(crate) async fn repair_copy(
         &self,

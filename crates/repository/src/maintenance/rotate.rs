@@ -1,6 +1,6 @@
-//! Encrypting anew: what is stored is made readable for every current recipient. New objects are written beside the old
-//! ones, read back with an current identity alone, and only then named by the manifest in the place of the old ones,
-//! which prune removes after its grace period.
+//! Re-encryption: makes stored data readable for every current recipient. New objects are written beside the old
+//! ones, read back with a current identity alone, and only then referenced by the manifest instead of the old ones,
+//! which prune removes after the grace period.
 
 use std::collections::{HashMap, HashSet};
 
@@ -14,30 +14,30 @@ use crate::snapshot::index::Reuse;
 use crate::snapshot::write::{SnapshotStart, SnapshotWriter};
 use crate::{ChunkRef, Error, Manifest, Part, Repository, SnapshotId, SourceRecord, Unreadable};
 
-/// Chunks that are under way at the same time.
+/// Number of chunks in flight.
 const CONCURRENCY: usize = 4;
 
-/// What a rotation did.
+/// The result of a rotation.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct RotateReport {
     /// Snapshots that every recipient can restore now.
     pub rotated: Vec<SnapshotId>,
-    /// Snapshots that every recipient could restore before.
+    /// Number of snapshots that every recipient could already restore.
     pub current: u64,
-    /// Chunks that were encrypted anew.
+    /// Number of re-encrypted chunks.
     pub chunks: u64,
     /// Their size in the store.
     pub stored_bytes: u64,
-    /// Snapshots that are left as they were, and why.
+    /// Snapshots that were not changed, and why.
     pub failed: Vec<NotCopied>,
     /// Manifests that cannot be read.
     pub unreadable: Vec<Unreadable>,
 }
 
 impl Repository {
-    /// The listed snapshots that no current recipient can restore alone. Recipients change for what is written from then
-    /// on: older chunks stay as they were encrypted, until [`Repository::rotate`].
+    /// The listed snapshots that no current recipient can restore alone. Changing recipients affects only new data;
+    /// older chunks stay as they were encrypted until [`Repository::rotate`].
     pub async fn not_restorable(&self) -> Result<Vec<SnapshotId>, Error> {
         let sets = self.crypt.sets();
         let mut found = Vec::new();
@@ -53,11 +53,12 @@ impl Repository {
         Ok(found)
     }
 
-    /// Makes every listed snapshot readable for every current recipient. Needs the identities that open what is stored,
-    /// and one of a current recipient, with which each new object is read back before the old one is given up.
+    /// Makes every listed snapshot readable for every current recipient. Requires the identities that decrypt the
+    /// stored data, and one of a current recipient, with which each new object is read back before the old one is
+    /// abandoned.
     ///
-    /// A snapshot that none of the given identities can decrypt, or that is damaged, is named and left as it is. Interrupted, it is
-    /// simply run again.
+    /// A snapshot that none of the given identities can decrypt, or that is damaged, is reported and not changed. If
+    /// interrupted, run it again.
     pub async fn rotate(&self, on_bytes: &(dyn Fn(u64) + Sync)) -> Result<RotateReport, Error> {
         let mut report = RotateReport::default();
         if !self.is_encrypted() {
@@ -154,7 +155,7 @@ impl Repository {
             renamed.insert(from, to);
         }
         drop(copying);
-        // The proof: a current identity alone reads each, and its bytes are those of its name.
+        // Verification: with a current identity alone, read each object and check its bytes against its id.
         let fresh: Vec<ChunkRef> =
             renamed.values().filter(|chunk| proven.insert(chunk.object())).copied().collect();
         let mut reads =
@@ -174,8 +175,7 @@ impl Repository {
         self.replace_manifest(writer, proof, &new, before).await
     }
 
-    /// Puts a manifest into the place of the one that it was made from, whose bytes are set aside until the new one has
-    /// been read back.
+    /// Replaces a manifest by the one derived from it. The old one is set aside until the new one has been read back.
     async fn replace_manifest(
         &self,
         writer: &SnapshotWriter,
@@ -199,8 +199,8 @@ impl Repository {
                 let message = "it was not kept as it was written".to_owned();
                 return Err(Error::Damaged { object: object.clone(), message });
             }
-            // Its chunks may be gone if this took too long, or if a prune without waiting ran in the meantime: that spares
-            // what the manifest set aside names, which was there before.
+            // Its chunks may be gone if this took too long. A prune without waiting spares what the manifest set
+            // aside references, which existed before.
             writer.check_deadline()?;
             writer.is_present().await
         };
@@ -208,7 +208,7 @@ impl Repository {
             self.store.put(&object, before).await?;
             return Err(error);
         }
-        // Forgotten in the same moment: then it stays so.
+        // Forgotten at the same moment: then it stays forgotten.
         if self.store.written_at(&new.id.tombstone()).await?.is_some() {
             self.store.delete(&object).await?;
         }

@@ -1,4 +1,4 @@
-//! What the repository holds and what it costs: for each snapshot, and in total.
+//! Sizes of the repository, for each snapshot and in total.
 
 use std::collections::BTreeMap;
 
@@ -11,60 +11,61 @@ use crate::{Error, PruneOptions, PruneReport, Repository, SnapshotId, Unreadable
 /// Shared by several snapshots.
 const SHARED: u32 = u32::MAX;
 
-/// What one snapshot holds, in bytes.
+/// Sizes of a snapshot, in bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct SnapshotUsage {
-    /// Its name.
+    /// Id.
     pub id: SnapshotId,
-    /// The series it belongs to.
+    /// Series.
     pub job: String,
-    /// When it was run_clock.
+    /// When it was begun.
     pub taken_at: DateTime<Utc>,
     /// All its parts.
     pub raw_bytes: u64,
-    /// The same, what repeats within it counted once.
+    /// The same, with repetitions within it counted once.
     pub deduplicated_bytes: u64,
-    /// The size of its chunks in the store.
+    /// Stored size of its chunks.
     pub stored_bytes: u64,
-    /// The size in the store of the chunks that no other snapshot needs: what forgetting it alone would free.
+    /// Stored size of the chunks that no other snapshot references: what forgetting it alone would free.
     pub own_stored_bytes: u64,
-    /// Its chunks.
+    /// Number of its chunks.
     pub chunks: u64,
-    /// Those that no other snapshot needs.
+    /// Number of chunks that no other snapshot references.
     pub own_chunks: u64,
 }
 
-/// What the repository holds, in bytes.
+/// Sizes of the repository, in bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct StatsReport {
-    /// Its place.
+    /// Address of the repository.
     pub repository: String,
     /// Oldest first.
     pub snapshots: Vec<SnapshotUsage>,
-    /// All snapshots together, as if each were stored by itself and not compressed.
+    /// All snapshots together, uncompressed and without deduplication.
     pub raw_bytes: u64,
-    /// What differs among them, once.
+    /// Distinct data of all snapshots.
     pub deduplicated_bytes: u64,
-    /// The same as stored: compressed, and encrypted where that is asked for.
+    /// The same as stored: compressed and, if requested, encrypted.
     pub stored_bytes: u64,
-    /// Different chunks.
+    /// Number of distinct chunks.
     pub chunks: u64,
-    /// What `prune` would do now; nothing where it would refuse.
+    /// What `prune` would do now; `None` if it would refuse to run.
     pub prune: Option<PruneReport>,
-    /// Manifests that cannot be read; they are counted nowhere.
+    /// Manifests that cannot be read; they are not counted.
     pub unreadable: Vec<Unreadable>,
 }
 
 impl Repository {
-    /// Counts. Needs no identity. Reads every manifest twice, so that memory follows the chunks and not the snapshots.
+    /// Computes the statistics. Requires no identity. Reads every manifest twice, so that memory grows with the
+    /// number of chunks and not of snapshots.
     pub async fn stats(&self, now: DateTime<Utc>) -> Result<StatsReport, Error> {
         let mut builder = ChunkSetBuilder::default();
         self.visit_manifests(false, |manifest| builder.add(manifest.chunks())).await?;
         let all = builder.finish();
 
-        // Which snapshot needs the chunk at this place: 0 none, n the n-th alone.
+        // The owner of each chunk: 0 for none, n for the n-th snapshot alone.
         let mut owners = vec![0_u32; all.entries().len()];
         let mut usages: BTreeMap<(DateTime<Utc>, SnapshotId), (u32, SnapshotUsage)> = BTreeMap::new();
         let mut number = 0_u32;
@@ -119,7 +120,7 @@ impl Repository {
         };
         Ok(StatsReport {
             repository: self.address(),
-            // What manifests say of themselves: any number may stand there.
+            // Numbers from manifests may be arbitrary.
             raw_bytes: snapshots.iter().map(|usage| usage.raw_bytes).fold(0, u64::saturating_add),
             deduplicated_bytes: all.objects().map(|(_, chunk)| u64::from(chunk.bytes)).sum(),
             stored_bytes: all.objects().map(|(_, chunk)| u64::from(chunk.stored)).sum(),

@@ -1,4 +1,4 @@
-//! Sets of chunks that stay small: a sorted list of 48 bytes a chunk instead of a hash table with its empty places.
+//! Compact sets of chunks: a sorted list of 48 bytes per chunk instead of a sparse hash table.
 
 use crate::format::chunk::ChunkObject;
 use crate::{ChunkId, ChunkRef};
@@ -7,15 +7,15 @@ use crate::{ChunkId, ChunkRef};
 #[derive(Debug, Default)]
 pub(crate) struct ChunkSetBuilder {
     chunks: Vec<ChunkRef>,
-    /// How many there were when repetitions were last removed.
+    /// Number of distinct chunks after the last compaction.
     distinct: usize,
 }
 
-/// Chunks by object, each with every size that a source states for it.
+/// Chunks by object, each with every size stated for it.
 #[derive(Debug, Default)]
 pub(crate) struct ChunkSet(Vec<ChunkRef>);
 
-/// Two writers may have packed one chunk to different sizes: both are kept.
+/// Two writers may have packed a chunk to different sizes: both are kept.
 fn key(chunk: &ChunkRef) -> (ChunkObject, u32) {
     (chunk.object(), chunk.stored)
 }
@@ -24,15 +24,16 @@ impl ChunkSetBuilder {
     pub(crate) fn add<'a>(&mut self, chunks: impl Iterator<Item = &'a ChunkRef>) {
         for chunk in chunks {
             self.chunks.push(*chunk);
-            // Snapshots repeat nearly all of each other: without this the list would hold each chunk hundreds of times.
+            // Snapshots have nearly all chunks in common: without this the list would contain each chunk hundreds of
+            // times.
             if self.chunks.len() > self.distinct + self.distinct / 4 + (64 << 10) {
                 self.compact();
             }
         }
     }
 
-    /// Sorts what was added since the last time, drops what is known, and merges the rest in. Nearly all that a further
-    /// snapshot names is known: sorting everything anew for each would take most of a check's time.
+    /// Sorts what was added since the last compaction, removes duplicates, and merges the rest. Nearly all chunks of
+    /// a further snapshot are known: sorting everything again for each would take most of a check's time.
     fn compact(&mut self) {
         let mut fresh = self.chunks.split_off(self.distinct.min(self.chunks.len()));
         fresh.sort_unstable_by_key(key);
@@ -46,11 +47,11 @@ impl ChunkSetBuilder {
         if !fresh.is_empty() {
             self.chunks.reserve_exact(fresh.len());
             self.chunks.append(&mut fresh);
-            // Stable, since that merges what is sorted already.
+            // A stable sort merges sorted runs.
             self.chunks.sort_by_key(key);
         }
         self.distinct = self.chunks.len();
-        // Growing by quarters keeps what lies unused small; `Vec` would double.
+        // Growing by a quarter wastes less memory than `Vec`'s doubling.
         self.chunks.reserve_exact(self.distinct / 4 + (64 << 10) + 1);
     }
 
@@ -62,7 +63,7 @@ impl ChunkSetBuilder {
 }
 
 impl ChunkSet {
-    /// All entries of this object, and where the first of them stands.
+    /// All entries of this object, and the index of the first.
     pub(crate) fn find(&self, object: &ChunkObject) -> Option<(usize, &[ChunkRef])> {
         let from = self.0.partition_point(|chunk| chunk.object() < *object);
         let rest = self.0.get(from..)?;
@@ -79,7 +80,7 @@ impl ChunkSet {
         self.find(object)?.1.iter().find(|chunk| u64::from(chunk.stored) == stored)
     }
 
-    /// True when an object of this chunk, whichever, is known to have this size.
+    /// Whether some object of this chunk is known to have this size.
     pub(crate) fn has_size(&self, id: ChunkId, stored: u64) -> bool {
         let from = self.0.partition_point(|chunk| chunk.id < id);
         let same = self.0.get(from..).unwrap_or_default().iter().take_while(|chunk| chunk.id == id);
@@ -94,7 +95,7 @@ impl ChunkSet {
         &self.0
     }
 
-    /// One entry of each object, with its place.
+    /// One entry of each object, with its index.
     pub(crate) fn objects(&self) -> impl Iterator<Item = (usize, &ChunkRef)> {
         let mut last = None;
         self.0

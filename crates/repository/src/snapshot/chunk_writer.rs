@@ -1,4 +1,5 @@
-//! Writing the chunks of one snapshot: name, compress, encrypt, store, note in the journal. Shared by all of its parts.
+//! Writes the chunks of one snapshot: name, compress, encrypt, store, record in the journal. Shared by all of its
+//! parts.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,25 +16,26 @@ use super::repair_set::RepairSet;
 use crate::format::chunk::ChunkObject;
 use crate::{ChunkId, ChunkRef, CopyTag, Error, Repository, SnapshotId, SnapshotStats};
 
-/// Bytes of chunks that may be queued, compressed or uploaded at the same time, over all parts: plain bytes until they
-/// are compressed, then what is left of them.
+/// Maximum bytes of chunks that are queued, compressed or uploaded, over all parts: plain bytes until they are
+/// compressed, then their compressed size.
 const IN_FLIGHT: usize = 16 << 20;
 
-/// What all parts of one snapshot share.
+/// State shared by all parts of a snapshot.
 #[derive(Debug)]
 pub(crate) struct ChunkWriter {
-    /// Chunks that are certainly stored: referenced by a listed snapshot when the writer began and seen in the store with
-    /// the right size, or written by this writer and acknowledged. A chunk enters only after the acknowledgement, so that
-    /// no part ever references another part's failed upload.
+    /// Chunks that are certainly stored: referenced by a listed snapshot when the writer started and seen in the
+    /// store with the right size, or written by this writer and acknowledged. A chunk enters only after the
+    /// acknowledgement, so that no part ever references another part's failed upload.
     present: Mutex<HashMap<ChunkId, (u32, Option<CopyTag>)>>,
-    /// Objects that prune has marked: such a chunk is written under another name, which no running deletion can hit.
+    /// Objects that prune has marked: such a chunk is written under another name, which a running deletion cannot
+    /// hit.
     pending_deletion: HashSet<ChunkObject>,
-    /// What manifests reference and is missing or damaged.
+    /// Referenced chunks that are missing or damaged.
     pub(crate) repairs: RepairSet,
     budget: Arc<Semaphore>,
-    /// Started for the first chunk.
+    /// Started with the first chunk.
     compression_pool: OnceCell<CompressionPool>,
-    /// The snapshot whose journal names what is written.
+    /// The snapshot whose journal records the written chunks.
     id: SnapshotId,
     pub(crate) journal: JournalWriter,
     new_plain: AtomicU64,
@@ -41,10 +43,10 @@ pub(crate) struct ChunkWriter {
     new_chunks: AtomicU64,
 }
 
-/// What a compression thread makes of a chunk.
+/// The result of a compression thread.
 enum Packed {
     Present(ChunkRef),
-    /// Its id, the objects to repair with it, and its bytes.
+    /// Id, objects to repair with it, and packed bytes.
     New(ChunkId, Vec<ChunkObject>, std::io::Result<Vec<u8>>),
 }
 
@@ -70,7 +72,7 @@ impl ChunkWriter {
         present.get(&id).map(|&(stored, copy)| ChunkRef { id, bytes, stored, copy })
     }
 
-    /// Waits until so many more bytes may be in flight.
+    /// Waits until this many more bytes may be in flight.
     pub(crate) async fn reserve(
         &self,
         bytes: u32,
@@ -88,7 +90,7 @@ impl ChunkWriter {
         }
     }
 
-    /// Stores a chunk unless it is present. The permit shrinks to what the chunk still occupies.
+    /// Stores a chunk unless it is present. The permit shrinks to the compressed size.
     pub(crate) async fn write(
         self: &Arc<ChunkWriter>,
         repository: &Repository,
@@ -116,12 +118,13 @@ impl ChunkWriter {
         Ok(chunk)
     }
 
-    /// Names and compresses a chunk, on a thread of the pool.
+    /// Names and compresses a chunk on a thread of the pool.
     async fn pack(self: &Arc<ChunkWriter>, repository: &Repository, plain: Bytes) -> Result<Packed, Error> {
         let (crypt, writer) = (repository.crypt.clone(), Arc::clone(self));
         let pack = move |compressor: &mut Compressor<'static>| {
             let id = crypt.name(&plain);
-            // In this order: a task that repairs it first says that it is present, and then that the repair is complete.
+            // In this order: a task that repairs the chunk first adds it to the present ones, then completes the
+            // repair.
             let repairs = writer.repairs.objects(id);
             match writer.present(id, plain.len() as u32) {
                 Some(present) if repairs.is_empty() => Packed::Present(present),
@@ -143,7 +146,7 @@ impl ChunkWriter {
         object
     }
 
-    /// Counts a chunk that the store has acknowledged, and notes it in the journal.
+    /// Counts a chunk that the store has acknowledged, and records it in the journal.
     async fn acknowledged(&self, repository: &Repository, chunk: ChunkRef) {
         let known = {
             let mut present = self.present.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,11 +1,11 @@
-//! Committing a snapshot: its manifest is written once, read back, and withdrawn if the run was too slow.
+//! Commits a snapshot: its manifest is written once, read back, and withdrawn if the run was too slow.
 
 use super::deadline::RunClock;
 use super::presence::Presence;
 use crate::{Error, Manifest, Repository};
 
 impl Repository {
-    /// Writes a manifest and withdraws it if that took so long that its chunks may be gone by now (the machine may have
+    /// Writes a manifest, and withdraws it if that took so long that its chunks may be gone (the machine may have
     /// slept in the meantime), or if a prune without waiting took the writer for dead.
     pub(crate) async fn commit_before_deadline(
         &self,
@@ -24,7 +24,8 @@ impl Repository {
         }
     }
 
-    /// Writes a manifest, once: the name has few random digits, and another snapshot's manifest is never overwritten.
+    /// Writes a manifest without overwriting: the id has few random digits, and another snapshot's manifest must
+    /// never be replaced.
     async fn put_manifest(&self, manifest: &Manifest) -> Result<(), Error> {
         let object = manifest.id.object();
         let bytes = if self.crypt.is_encrypted() && !manifest.is_sealed() {
@@ -40,7 +41,7 @@ impl Repository {
         self.verify_manifest(manifest, &object, &bytes).await
     }
 
-    /// Reads an acknowledged manifest back: it is the one object whose loss would go unnoticed until it is needed.
+    /// Reads an acknowledged manifest back: its loss would go unnoticed until it is needed.
     async fn verify_manifest(&self, manifest: &Manifest, object: &str, bytes: &[u8]) -> Result<(), Error> {
         let not_kept = |found: &'static str| Error::NotKept {
             store: self.store.to_string(),

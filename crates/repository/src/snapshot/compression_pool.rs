@@ -1,7 +1,7 @@
-//! Threads that compress and encrypt chunks: one for each processor, for as long as a snapshot is written.
+//! Threads that compress and encrypt chunks: one per processor, while a snapshot is written.
 //!
-//! They are separate from the runtime's blocking threads. Of those there are many, and an allocator that caches what each
-//! thread freed would hold a compressor's megabytes for every one of them.
+//! They are separate from the runtime's blocking threads, of which there are many: an allocator with per-thread
+//! caches would keep a compressor's megabytes for every one of them.
 
 use std::sync::mpsc::{Receiver, Sender, channel, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,7 +13,7 @@ use crate::tasks::blocking;
 
 type Job = Box<dyn FnOnce(&mut Compressor<'static>) + Send>;
 
-/// The pool; its threads end when it is dropped and its queue is empty.
+/// The pool. Its threads end when it is dropped and its queue is empty.
 #[derive(Debug)]
 pub(crate) struct CompressionPool(Mutex<Sender<Job>>);
 
@@ -61,7 +61,7 @@ impl CompressionPool {
     }
 }
 
-/// Only one thread waits at the channel at a time; the others wait for the lock.
+/// Only one thread waits on the channel at a time; the others wait for the lock.
 fn next(receiver: &Mutex<Receiver<Job>>) -> Option<Job> {
     receiver.lock().unwrap_or_else(PoisonError::into_inner).recv().ok()
 }

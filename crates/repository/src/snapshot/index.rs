@@ -1,5 +1,5 @@
-//! The chunk index: what a writer knows when it begins. Which chunks are certainly stored, which names are pending
-//! deletion, and what needs repair.
+//! The chunk index that a writer builds at its start: which chunks are certainly stored, which names are pending
+//! deletion, and which chunks need repair.
 
 use std::collections::{HashMap, HashSet};
 
@@ -10,13 +10,13 @@ use super::repair_set::RepairSet;
 use crate::format::chunk::ChunkObject;
 use crate::{ChunkId, CopyTag, Error, Repository};
 
-/// What is stored, by the rules of `docs/repository-format.md`.
+/// Stored chunks, by the rules in `docs/repository-format.md`.
 pub(crate) struct ChunkIndex {
-    /// Chunks that are stored, with the size of their object and its copy tag.
+    /// Stored chunks, with the size of their object and its copy tag.
     pub(crate) present: HashMap<ChunkId, (u32, Option<CopyTag>)>,
-    /// Objects that prune has marked: nothing is written under their names.
+    /// Objects that prune has marked: their names are not written to.
     pub(crate) pending_deletion: HashSet<ChunkObject>,
-    /// What manifests reference and is missing or damaged.
+    /// Referenced chunks that are missing or damaged.
     pub(crate) repairs: RepairSet,
 }
 
@@ -56,8 +56,8 @@ impl Repository {
                         return;
                     }
                     let known = referenced.sized(&object, meta.size);
-                    // A chunk that was repaired by a host that compresses differently is not reused, since no manifest
-                    // states its size, and not written once more.
+                    // A chunk that a host with other compression repaired is not reused, because no manifest states
+                    // its size, and not written again.
                     if known.is_some() || referenced.has_size(object.id, meta.size) {
                         let at = referenced.find(&object).map(|(at, _)| at);
                         if let Some(intact) = at.and_then(|at| intact.get_mut(at)) {
@@ -77,7 +77,7 @@ impl Repository {
         Ok(ChunkIndex { present, pending_deletion, repairs })
     }
 
-    /// Chunks that checks found missing or damaged, with when they were last found so.
+    /// Chunks that checks found missing or damaged, with the time of the last finding.
     async fn damaged_chunks(&self) -> Result<HashMap<ChunkObject, DateTime<Utc>>, Error> {
         let mut damaged = self.quarantined().await?;
         for (object, found) in self.damaged_by_checks().await? {

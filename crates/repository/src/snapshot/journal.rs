@@ -1,6 +1,6 @@
-//! The journal of a backup under way: which chunks it has written so far. If the backup is interrupted, the next one
-//! reuses them. Nothing is lost without it but time: what a journal names is used only where a mark does not name it
-//! and a listing shows it, like what a manifest names.
+//! The journal of a running backup: the chunks it has written so far. If the backup is interrupted, the next one
+//! reuses them. Losing a journal only costs time: its chunks are used only if no mark names them and a listing shows
+//! them, like those of a manifest.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -14,11 +14,11 @@ use crate::snapshot::chunk_set::ChunkSetBuilder;
 use crate::store::fetch::Fetched;
 use crate::{ChunkRef, Error, Repository, SnapshotId};
 
-/// A journal is written whenever so many chunks have come together,
+/// A journal is written after this many chunks,
 const CHUNKS: usize = 64;
-/// or when the last one is so long ago.
+/// or when the last one is this old.
 const PAUSE: Duration = Duration::from_secs(5);
-/// Chunks of journals that could not be written go into the next one, as long as no more than this have come together.
+/// Chunks of journals that could not be written are included in the next one, up to this number.
 const MOST_PENDING: usize = 16 << 10;
 
 /// `journals/<snapshot>-<number>.json`
@@ -29,7 +29,7 @@ pub(crate) struct Journal {
     pub(crate) chunks: Vec<ChunkRef>,
 }
 
-/// Notes what one backup writes.
+/// Records the chunks that a backup writes.
 #[derive(Debug, Default)]
 pub(crate) struct JournalWriter(Mutex<Pending>);
 
@@ -38,13 +38,13 @@ struct Pending {
     chunks: Vec<ChunkRef>,
     since: Option<Instant>,
     written: usize,
-    /// Chunks that journals name by now, and their size.
+    /// Number of chunks in journals so far, and their size.
     kept: (u64, u64),
 }
 
 impl JournalWriter {
-    /// Notes a chunk that the store has acknowledged. A journal that cannot be written is left out: the store's next
-    /// failure to take a chunk ends the backup anyway, and says more.
+    /// Records a chunk that the store has acknowledged. A journal that cannot be written is skipped: if the store
+    /// also fails to write a chunk, that ends the backup with a better error.
     pub(crate) async fn record(&self, repository: &Repository, id: &SnapshotId, chunk: ChunkRef) {
         let (object, chunks) = {
             let mut pending = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -58,7 +58,7 @@ impl JournalWriter {
         self.write(repository, object, chunks, false).await;
     }
 
-    /// Writes what has come together so far. Gives how many chunks journals name by now, and their size.
+    /// Writes what was collected so far. Returns the number of chunks in journals, and their size.
     pub(crate) async fn flush(&self, repository: &Repository, id: &SnapshotId) -> (u64, u64) {
         let taken = {
             let mut pending = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -70,7 +70,7 @@ impl JournalWriter {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).kept
     }
 
-    /// `last` when nothing else is being written: only then the reserve's room is a journal's.
+    /// `last` if nothing else is being written: only then may a journal use the reserve.
     async fn write(&self, repository: &Repository, object: String, chunks: Vec<ChunkRef>, last: bool) {
         let journal = Journal { format: crate::FORMAT, chunks };
         let bytes = repository.crypt.seal(&object, &journal).into();
@@ -84,12 +84,12 @@ impl JournalWriter {
             pending.kept.0 += journal.chunks.len() as u64;
             pending.kept.1 += stored;
         } else if pending.chunks.len() < MOST_PENDING {
-            // The next one names them too.
+            // Included in the next journal.
             pending.chunks.extend(journal.chunks);
         }
     }
 
-    /// Removes what was written: the manifest names all of it now. What stays behind is removed by prune.
+    /// Removes the journals, because the manifest references all chunks now. Prune removes any that stay behind.
     pub(crate) async fn remove(&self, repository: &Repository, id: &SnapshotId) {
         let written = self.0.lock().unwrap_or_else(PoisonError::into_inner).written;
         let objects: Vec<String> = (0..=written).map(|number| object(id, number)).collect();
@@ -112,7 +112,7 @@ pub(crate) fn object(id: &SnapshotId, number: usize) -> String {
 }
 
 impl Repository {
-    /// Calls `visit` with every journal that can be read, and when it was written. One that cannot be read names nothing.
+    /// Calls `visit` with every readable journal and the time it was written. An unreadable one is ignored.
     async fn visit_journals(
         &self,
         mut visit: impl FnMut(String, DateTime<Utc>, Vec<ChunkRef>),
@@ -130,7 +130,7 @@ impl Repository {
         Ok(())
     }
 
-    /// Removes every journal: what they name is about to be deleted.
+    /// Removes every journal: their chunks are about to be deleted.
     pub(crate) async fn remove_journals(&self) -> Result<(), Error> {
         let objects: Vec<String> =
             self.store.list("journals").await?.into_iter().map(|meta| meta.location.to_string()).collect();
@@ -140,13 +140,13 @@ impl Repository {
         Ok(())
     }
 
-    /// Adds what journals name.
+    /// Adds the chunks of all journals.
     pub(crate) async fn journaled(&self, builder: &mut ChunkSetBuilder) -> Result<(), Error> {
         self.visit_journals(|_, _, chunks| builder.add(chunks.iter())).await
     }
 
-    /// Removes the journals that no running backup can be writing any more, and adds what the younger ones name: it is
-    /// worth keeping for the next backup.
+    /// Removes the journals that no running backup can still be writing, and adds the chunks of younger ones, which
+    /// are worth keeping for the next backup.
     pub(crate) async fn expire_journals(
         &self,
         now: DateTime<Utc>,

@@ -1,5 +1,5 @@
-//! What snapshots there are. Manifests are visited one after the other, and no more than a few are ever held: a large
-//! repository's manifests together are larger than any memory.
+//! Lists snapshots. Manifests are visited one by one, and only a few are held at a time: all manifests of a large
+//! repository may exceed memory.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -16,9 +16,9 @@ use crate::store::failure_budget::FailureBudget;
 use crate::tasks::blocking;
 use crate::{Content, Error, Manifest, Repository, SnapshotId, SnapshotStats};
 
-/// Manifests that are fetched and parsed at the same time,
+/// Number of manifests to fetch and parse in parallel,
 const FETCHES: usize = 8;
-/// and how large they may be together. A larger one is fetched alone.
+/// and their maximum total size. A larger one is fetched alone.
 const BUDGET: u32 = 32 << 20;
 
 /// All snapshots.
@@ -26,37 +26,37 @@ const BUDGET: u32 = 32 << 20;
 pub struct Listing {
     /// Oldest first.
     pub manifests: Vec<Manifest>,
-    /// What could not be read.
+    /// Manifests that cannot be read.
     pub unreadable: Vec<Unreadable>,
 }
 
-/// What a manifest says of a snapshot as a whole: small, whatever the snapshot's size, and never encrypted.
+/// The header of a snapshot: small, whatever the snapshot's size, and never encrypted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct SnapshotHeader {
-    /// The snapshot's name.
+    /// Id.
     pub id: SnapshotId,
-    /// The series it belongs to.
+    /// Series.
     pub job: String,
-    /// When it was run_clock.
+    /// When it was begun.
     pub taken_at: DateTime<Utc>,
     /// When the last part was written.
     pub finished_at: DateTime<Utc>,
-    /// The tool that made it.
+    /// Program that wrote it.
     pub tool: String,
-    /// False when a source that was asked for is missing.
+    /// False if a requested source is missing.
     pub complete: bool,
-    /// The sources that it holds whole; nothing where they cannot be known without opening it, in an encrypted repository
-    /// of the first versions.
+    /// Sources that it contains completely; `None` if that is unknown without decrypting it, in an encrypted
+    /// repository of the first versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub contents: Option<Vec<Content>>,
-    /// From here on the series may be of other sources than before.
+    /// From this snapshot on the series may have other sources.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub new_lineage: bool,
     /// Tags given by the user.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub tags: BTreeSet<String>,
-    /// When its manifest was stored, by the store's clock; not part of what is stored.
+    /// When its manifest was stored, by the store's clock; not part of the stored header.
     #[serde(default, skip_deserializing, skip_serializing_if = "Option::is_none")]
     pub stored_at: Option<DateTime<Utc>>,
     /// Sizes.
@@ -64,7 +64,7 @@ pub struct SnapshotHeader {
     pub stats: SnapshotStats,
 }
 
-/// Where the contents are found in manifests that do not list them.
+/// The sources, for manifests that do not list their contents.
 #[derive(Deserialize)]
 struct OpenSources {
     #[serde(default)]
@@ -90,12 +90,12 @@ impl SnapshotHeader {
         Ok(header)
     }
 
-    /// Whether it holds a source of this name whole; nothing where that cannot be known without opening it.
+    /// Whether it contains a complete source of this name; `None` if that is unknown without decrypting it.
     pub fn holds(&self, source: &str) -> Option<bool> {
         self.contents.as_ref().map(|contents| contents.iter().any(|content| content.name == source))
     }
 
-    /// True when both are of one snapshot: a copy keeps all of this.
+    /// Whether both are headers of the same snapshot: a copy keeps all of this.
     pub(crate) fn is_copy_of(&self, other: &SnapshotHeader) -> bool {
         let known = |header: &SnapshotHeader| {
             let SnapshotHeader { id, job, taken_at, finished_at, tool, complete, stats, .. } = header.clone();
@@ -126,12 +126,12 @@ impl SnapshotHeader {
 pub struct Headers {
     /// Oldest first.
     pub headers: Vec<SnapshotHeader>,
-    /// What could not be read.
+    /// Manifests that cannot be read.
     pub unreadable: Vec<Unreadable>,
 }
 
 impl Headers {
-    /// The headers, if all could be read; else the error of the first that could not, with what follows from it.
+    /// The headers, if all could be read; otherwise the error of the first unreadable one, with this consequence.
     pub fn readable(self, consequence: &'static str) -> Result<Vec<SnapshotHeader>, Error> {
         match self.unreadable.into_iter().next() {
             Some(unreadable) => Err(unreadable.into_error(consequence)),
@@ -141,9 +141,9 @@ impl Headers {
 }
 
 impl Repository {
-    /// Every snapshot with all that is in it, oldest first; a manifest that cannot be read is named beside them, and
-    /// hides no other. Without an identity, those of an encrypted repository stay sealed: see
-    /// [`Manifest::is_sealed`]; so do those that none of the given identities can decrypt. Holds them all: where headers suffice, [`Repository::headers`] costs less.
+    /// Every snapshot with all its contents, oldest first; manifests that cannot be read are listed separately.
+    /// Without a matching identity, those of an encrypted repository stay sealed: see [`Manifest::is_sealed`]. Holds
+    /// all manifests in memory: [`Repository::headers`] needs less.
     pub async fn snapshots(&self) -> Result<Listing, Error> {
         let mut manifests = Vec::new();
         let unreadable = self.visit_manifests(true, |manifest| manifests.push(manifest)).await?;
@@ -172,8 +172,8 @@ impl Repository {
         bytes.map(|bytes| SnapshotHeader::read(self, &object, &bytes)).transpose()
     }
 
-    /// Calls `visit` for every snapshot, opened as by [`Repository::snapshots`], and when the store says that its manifest
-    /// was stored; in any order, and holds few at a time. Gives those that could not be read.
+    /// Calls `visit` for every snapshot, opened as by [`Repository::snapshots`], with the store's time of its
+    /// manifest; in any order, holding only a few at a time. Returns the unreadable ones.
     pub async fn visit_snapshots(
         &self,
         mut visit: impl FnMut(Manifest, DateTime<Utc>),
@@ -188,8 +188,8 @@ impl Repository {
             .await
     }
 
-    /// Calls `visit` for every manifest, in any order; opens the sealed ones if `open` and if it can. Gives those
-    /// that could not be read. A store that fails ends it: what is built on the list would be wrong.
+    /// Calls `visit` for every manifest, in any order; if `open`, decrypts those that it can. Returns the unreadable
+    /// ones. A failing store ends it: the list would be incomplete.
     pub(crate) async fn visit_manifests(
         &self,
         open: bool,
@@ -198,7 +198,7 @@ impl Repository {
         self.visit_manifests_with(FailureBudget::strict(), open, visit).await
     }
 
-    /// The same but tolerates a store that fails on some of them, which are then among the unreadable ones.
+    /// The same but tolerates some failures of the store; those manifests are then among the unreadable ones.
     pub(crate) async fn visit_manifests_with(
         &self,
         failures: FailureBudget,
@@ -232,7 +232,7 @@ impl Repository {
                     // Held until the document has been visited. The semaphore is never closed.
                     let permit = budget.acquire_many_owned(share).await.ok();
                     let result = match self.store.get(&name).await {
-                        // Forgotten between listing and reading: as if it had never been listed.
+                        // Forgotten between listing and reading: as if never listed.
                         Ok(None) => None,
                         Ok(Some(bytes)) => {
                             let repository = self.clone();
@@ -269,14 +269,14 @@ impl Repository {
         Ok(names.filter(|name| name.ends_with(".json")).collect())
     }
 
-    /// What lies among the manifests and is not called like one.
+    /// Objects among the manifests whose names are not those of manifests.
     pub(crate) async fn stray_manifests(&self) -> Result<Vec<String>, Error> {
         let mut names = self.document_names("snapshots").await?;
         names.retain(|name| SnapshotId::of_manifest(name).is_none());
         Ok(names)
     }
 
-    /// One snapshot: by its id, by the beginning of its id, or `latest`, the newest complete one.
+    /// A snapshot by its id, by the beginning of its id, or `latest`, the newest complete one.
     pub async fn find(&self, wanted: &str) -> Result<Manifest, Error> {
         let id = if wanted == "latest" { self.latest().await? } else { self.id_of(wanted).await? };
         let manifest = self.manifest(&id).await?.ok_or_else(|| Error::NoSnapshot {
@@ -287,7 +287,7 @@ impl Repository {
         blocking(move || manifest.open(&crypt)).await?
     }
 
-    /// A listed manifest, sealed if it is; `None` if it is not listed.
+    /// A listed manifest, possibly sealed; `None` if it is not listed.
     pub(crate) async fn manifest(&self, id: &SnapshotId) -> Result<Option<Manifest>, Error> {
         let object = id.object();
         let bytes = self.store.get(&object).await?;
@@ -295,7 +295,7 @@ impl Repository {
     }
 
     async fn latest(&self) -> Result<SnapshotId, Error> {
-        // A newer snapshot that cannot be read must not make an older one pass for the latest silently.
+        // If a newer snapshot cannot be read, do not silently take an older one for the latest.
         let headers = self.headers().await?;
         let headers = headers.readable("name the snapshot you want by its id instead of `latest`")?;
         let latest = headers.into_iter().rev().find(|header| header.complete);
@@ -305,7 +305,7 @@ impl Repository {
         })
     }
 
-    /// The only id that is or begins so.
+    /// The only id that is, or begins with, this text.
     pub(crate) async fn id_of(&self, wanted: &str) -> Result<SnapshotId, Error> {
         let missing = |hint: &str| Error::NoSnapshot { wanted: wanted.to_owned(), hint: hint.to_owned() };
         let names = self.document_names("snapshots").await?;

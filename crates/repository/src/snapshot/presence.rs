@@ -1,8 +1,8 @@
-//! Presence: a sign in the store that something writes to it, for a prune without waiting. Nothing else looks at it.
+//! Presence: a sign in the store that something writes to it, used only by a prune without waiting.
 //!
-//! The sign is a journal that names nothing. A writer puts it there before it reads anything, writes it anew from time to
-//! time, and looks for it once its manifest is listed: were it gone then, somebody took this writer for dead, may have
-//! deleted what it needs, and the manifest is taken back.
+//! The sign is a journal without chunks. A writer creates it before it reads anything, renews it periodically, and
+//! checks it once its manifest is listed: if it is gone, a prune took this writer for dead and may have deleted
+//! chunks that it references, so the manifest is withdrawn.
 
 use std::time::Duration;
 
@@ -13,28 +13,28 @@ use crate::snapshot::journal::{Journal, object};
 use crate::tasks::Task;
 use crate::{Error, Repository, SnapshotId};
 
-/// A writer shows so often that it is alive,
+/// Interval at which a writer renews its sign,
 const BEAT: Duration = Duration::from_secs(300);
-/// and counts as dead when it has not for so long.
+/// and age at which a writer counts as dead.
 const DEAD: TimeDelta = TimeDelta::minutes(15);
 
-/// The sign of something that is under way.
+/// The sign of a running operation.
 #[derive(Debug)]
 pub(crate) struct Presence {
     object: String,
-    /// Ends with this.
+    /// Ends when this is dropped.
     beat: Task<()>,
 }
 
 impl Presence {
-    /// Removes the sign. One that stays behind counts as that of a dead writer soon.
+    /// Removes the sign. One that stays behind soon counts as that of a dead writer.
     pub(crate) async fn end(self, repository: &Repository) {
-        // Were it to go on, it could write the sign anew behind this.
+        // Otherwise the task could write the sign again afterwards.
         drop(self.beat);
         let _ = repository.store.delete(&self.object).await;
     }
 
-    /// An error if the sign is gone.
+    /// Fails if the sign is gone.
     pub(crate) async fn check(&self, repository: &Repository) -> Result<(), Error> {
         match repository.store.written_at(&self.object).await? {
             Some(_) => Ok(()),
@@ -43,13 +43,13 @@ impl Presence {
     }
 }
 
-/// The snapshot whose writer an object is the sign of.
+/// The snapshot of the writer whose sign this object is.
 fn sign_of(object: &str) -> Option<&str> {
     object.strip_prefix("journals/")?.strip_suffix("-0.json")
 }
 
 impl Repository {
-    /// Shows that something begins to write, under the name of a snapshot.
+    /// Announces a writer, under the name of a snapshot.
     pub(crate) async fn announce(&self, id: &SnapshotId) -> Result<Presence, Error> {
         let object = object(id, 0);
         let nothing = Journal { format: crate::FORMAT, chunks: Vec::new() };
@@ -59,7 +59,7 @@ impl Repository {
         let beat = Task::start(async move {
             loop {
                 tokio::time::sleep(BEAT).await;
-                // One that was removed in the meantime stays so: this writer must find out.
+                // A removed sign is not written again: this writer must notice.
                 if let Ok(Some(_)) = store.written_at(&name).await {
                     let _ = store.put(&name, bytes.clone()).await;
                 }
@@ -68,7 +68,7 @@ impl Repository {
         Ok(Presence { object, beat })
     }
 
-    /// An error if something writes to the repository, as far as that can be seen.
+    /// Fails if something writes to the repository, as far as signs show.
     pub(crate) async fn refuse_if_in_use(&self, now: DateTime<Utc>) -> Result<(), Error> {
         let listed = self.store.list("journals").await?;
         for id in listed.iter().filter_map(|meta| sign_of(meta.location.as_ref())) {

@@ -1,4 +1,4 @@
-//! Reading a part back: every chunk is checked against its name, and the whole against the part's own hash.
+//! Reads parts: every chunk is checked against its id, and the whole against the part's own hash.
 
 use bytes::Bytes;
 use futures::stream::{self, Stream, StreamExt as _, TryStreamExt as _};
@@ -9,22 +9,22 @@ use crate::format::document::hex;
 use crate::tasks::{Task, blocking};
 use crate::{ByteSize, ChunkRef, Error, Part, Repository};
 
-/// Chunks that are fetched ahead of the reader.
+/// Number of chunks to fetch ahead of the reader.
 const AHEAD: usize = 3;
 
 impl Repository {
-    /// A part's bytes in memory, for documents such as a catalog.
+    /// The bytes of a part in memory, for documents such as a catalog.
     ///
-    /// A manifest can name one chunk thousands of times, so that a small repository holds a part larger than any memory:
-    /// one that is larger than [`Repository::at_most_in_memory`] allows is [`Error::TooLarge`], and nothing of it is
-    /// read. Its size is that of its chunks together, which was checked when the manifest was read, and each chunk has
-    /// the size that the manifest gives or is damaged.
+    /// A manifest can reference one chunk thousands of times, so that a small repository contains a part larger than
+    /// memory: a part that exceeds [`Repository::at_most_in_memory`] fails with [`Error::TooLarge`] before anything
+    /// is read. Its size is the sum of its chunks, which was checked when the manifest was read, and each chunk has
+    /// the size that the manifest states or is damaged.
     pub async fn read_whole(&self, part: &Part) -> Result<Vec<u8>, Error> {
         let (bytes, limit) = (ByteSize(part.bytes), ByteSize(self.most_in_memory));
         if bytes > limit {
             return Err(Error::TooLarge { object: format!("part `{}`", part.name), bytes, limit });
         }
-        // The limit is what may be reserved at once.
+        // The limit bounds this allocation.
         let mut whole = Vec::with_capacity(usize::try_from(part.bytes).unwrap_or(0));
         let mut stream = Box::pin(self.read_part(part));
         while let Some(piece) = stream.try_next().await? {
@@ -33,11 +33,12 @@ impl Repository {
         Ok(whole)
     }
 
-    /// A part's bytes, in order. The stream ends with an error if a chunk or the whole is not what was stored.
+    /// The bytes of a part, in order. The stream ends with an error if a chunk or the whole differs from what was
+    /// stored.
     pub fn read_part<'a>(&'a self, part: &'a Part) -> impl Stream<Item = Result<Bytes, Error>> + Send + 'a {
         let chunks = stream::iter(part.chunks.iter().copied())
             .map(move |chunk| {
-                // A task of its own, since a reader that is busy with what it has does not ask for what comes next.
+                // A task of its own, because a busy reader does not poll for the next chunk.
                 let repository = self.clone();
                 let reading = Task::start(async move { repository.read_chunk(chunk).await });
                 async move {
@@ -80,11 +81,11 @@ impl Repository {
     pub(crate) async fn read_chunk(&self, chunk: ChunkRef) -> Result<Bytes, Error> {
         let object = chunk.object().to_string();
         let damaged = |message: String| Error::Damaged { object: object.clone(), message };
-        // The chunker's bound also bounds what a malicious manifest can make us allocate.
+        // The chunker's limit also bounds the memory that a malicious manifest can make us allocate.
         if chunk.bytes > self.chunker.max {
             return Err(damaged(format!("{} bytes are more than any chunk has", chunk.bytes)));
         }
-        // Compression and encryption never add more than a little; a larger object is not this chunk, and is not fetched.
+        // Compression and encryption add only a little; a larger object cannot be this chunk, and is not fetched.
         let limit = u64::from(self.chunker.max) + (64 << 10);
         let packed = self
             .store

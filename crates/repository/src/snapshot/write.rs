@@ -1,4 +1,4 @@
-//! Writing a snapshot: streams become parts, parts become chunks, and the manifest comes last.
+//! Writes a snapshot: streams become parts, parts become chunks, and the manifest is written last.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use crate::{
     SnapshotStats, SourceRecord,
 };
 
-/// What a snapshot begins with.
+/// Input of a new snapshot.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct SnapshotStart {
@@ -343,7 +343,7 @@ mod tests {
         repository.prune(&PruneOptions { dry_run: false, now: Utc::now() }).await.unwrap();
     }
 
-    /// Two hosts back up the same series at the same moment: both snapshots are listed, and whole.
+    /// Two hosts back up the same series at the same moment: both snapshots are listed and intact.
     #[tokio::test]
     async fn two_writers_of_one_job_at_the_same_moment_get_two_snapshots() {
         let repository = repository().await;

@@ -1,6 +1,6 @@
-//! The files that AWS's own tools keep credentials in: `~/.aws/credentials` and `~/.aws/config`, or those which
-//! `AWS_SHARED_CREDENTIALS_FILE` and `AWS_CONFIG_FILE` name. Only keys that stand there are used; a profile that sends us
-//! elsewhere for them is refused by name.
+//! Credential files of AWS's tools: `~/.aws/credentials` and `~/.aws/config`, or those named by
+//! `AWS_SHARED_CREDENTIALS_FILE` and `AWS_CONFIG_FILE`. Only keys in these files are used; a profile that refers
+//! elsewhere is refused by name.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -13,18 +13,18 @@ use object_store::aws::AwsCredential;
 
 use crate::StoreEnv;
 
-/// No such file is larger: what a wrong path can make us read.
+/// Size limit, in case a path is wrong.
 const LARGEST: u64 = 1 << 20;
 
-/// What sends a tool elsewhere for keys, and is not followed here.
+/// Settings that refer to other credential sources, which are not supported.
 const UNSUPPORTED: [&str; 6] =
     ["credential_process", "sso_session", "sso_start_url", "role_arn", "credential_source", "login_session"];
 
-/// What both files say of one profile.
+/// A profile, combined from both files.
 #[derive(Default)]
 pub(crate) struct Profile {
     name: String,
-    /// The files that were looked into, whether they were there or not.
+    /// The files that were searched, whether they exist or not.
     looked_at: Vec<PathBuf>,
     values: HashMap<String, String>,
     found: bool,
@@ -37,7 +37,7 @@ impl fmt::Debug for Profile {
     }
 }
 
-/// A key, its secret, and a session's token where there is one.
+/// An access key, its secret, and the token of a session if there is one.
 pub(crate) struct Keys<'a> {
     pub(crate) id: &'a str,
     pub(crate) secret: &'a str,
@@ -45,12 +45,12 @@ pub(crate) struct Keys<'a> {
 }
 
 impl Profile {
-    /// Reads the profile that `AWS_PROFILE` names, else `default`. A file that is not there says nothing, unless a variable
+    /// Reads the profile named by `AWS_PROFILE`, otherwise `default`. A missing file is ignored, unless a variable
     /// names it.
     pub(crate) fn read(env: &StoreEnv) -> Result<Profile, String> {
         let named = env.get("AWS_PROFILE").or(env.get("AWS_DEFAULT_PROFILE"));
         let mut profile = Profile { name: named.unwrap_or("default").to_owned(), ..Profile::default() };
-        // What the file of credentials says counts more: it is read last.
+        // The credentials file takes precedence: it is read last.
         for (variable, file) in
             [("AWS_CONFIG_FILE", "config"), ("AWS_SHARED_CREDENTIALS_FILE", "credentials")]
         {
@@ -73,11 +73,11 @@ impl Profile {
         Ok(profile)
     }
 
-    /// Takes what stands below this profile's headings.
+    /// Adds the settings below this profile's headings.
     fn add(&mut self, text: &str) {
         let mut ours = false;
         for line in text.lines() {
-            // What is indented belongs to the setting above it, such as one of `s3 =`.
+            // Indented lines belong to the setting above, such as `s3 =`.
             if line.starts_with([' ', '\t', '#', ';']) {
                 continue;
             }
@@ -101,7 +101,7 @@ impl Profile {
         self.values.get(key).map(String::as_str)
     }
 
-    /// The keys, if both stand there.
+    /// The keys, if both are set.
     pub(crate) fn keys(&self) -> Option<Keys<'_>> {
         let (id, secret) = (self.get("aws_access_key_id")?, self.get("aws_secret_access_key")?);
         Some(Keys { id, secret, token: self.get("aws_session_token") })
@@ -112,7 +112,7 @@ impl Profile {
         if paths.is_empty() { "any file (HOME is not set)".to_owned() } else { paths.join(" or ") }
     }
 
-    /// Why there are no keys here, and what to do.
+    /// Why there are no keys, and what to do.
     pub(crate) fn complaint(&self) -> String {
         let name = &self.name;
         match UNSUPPORTED.iter().find(|key| self.get(key).is_some()) {
@@ -125,12 +125,12 @@ impl Profile {
     }
 }
 
-/// Keys of a profile that are read again for each request: keys of a session end, also while a backup runs, and whoever
-/// renews them writes the file anew.
+/// Keys of a profile that are read again for each request: session keys may expire during a backup, and the user's
+/// tool then rewrites the file.
 #[derive(Debug)]
 pub(crate) struct ProfileKeys {
     env: StoreEnv,
-    /// What was read last, for when the file is in the middle of being written.
+    /// The last valid keys, for when the file is being rewritten.
     last: Mutex<Option<Arc<AwsCredential>>>,
 }
 
@@ -162,7 +162,7 @@ impl CredentialProvider for ProfileKeys {
     type Credential = AwsCredential;
 
     async fn get_credential(&self) -> object_store::Result<Arc<AwsCredential>> {
-        // Two small files: it takes less than the signature that the keys are for.
+        // Reading two small files takes less time than the signature.
         self.current().map_err(|message| object_store::Error::Generic { store: "S3", source: message.into() })
     }
 }
@@ -210,7 +210,7 @@ mod tests {
         assert_eq!((keys.id, keys.secret, keys.token), ("AKIABACKUP", "hush", Some("short")));
         assert_eq!(profile.get("region"), Some("ap-seoul-1"));
         assert!(!format!("{profile:?}").contains("hush"));
-        // Without HOME nothing is read, and where nothing lies nothing is found.
+        // Without HOME, and without files, nothing is found.
         assert!(Profile::read(&StoreEnv::default()).unwrap().keys().is_none());
         let empty = tempfile::tempdir().unwrap();
         assert!(read(empty.path(), &[]).unwrap().complaint().contains(".aws/credentials"));

@@ -1,6 +1,6 @@
-//! Stores behind HTTP: S3 and what is compatible with it, and, where they were built in, Google Cloud Storage and Azure.
+//! Stores over HTTP: S3 and compatible stores and, if the features are enabled, Google Cloud Storage and Azure.
 //!
-//! Every request goes through [`crate::http`], which tries it again for as long as `retry-timeout` says.
+//! Every request goes through [`crate::http`], which retries it for as long as `retry-timeout` allows.
 
 use std::str::FromStr;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crate::store::http::{BUDGETS, Connector, DEFAULT_BUDGET, client_options, no_
 use crate::store::upload_limit::UploadLimit;
 use crate::{Error, Store, StoreEnv};
 
-/// The option of every cloud's URL that says how long a request is tried again.
+/// The URL option, common to all clouds, for how long a request is retried.
 const RETRY_TIMEOUT: &str = "retry-timeout";
 
 /// `90`, `90s` or `3m`.
@@ -28,13 +28,13 @@ fn duration(text: &str) -> Option<Duration> {
     Some(Duration::from_secs(seconds.checked_mul(unit)?)).filter(|duration| BUDGETS.contains(duration))
 }
 
-/// A place in a bucket: what all clouds' URLs have in common.
+/// A location in a bucket: the common part of all cloud URLs.
 pub(crate) struct Address {
     url: url::Url,
     bucket: String,
-    /// The URL as it may be shown: without query.
+    /// The URL for display, without its query.
     name: String,
-    /// How long a request is tried again.
+    /// How long a request is retried.
     budget: Duration,
     uploads: Arc<UploadLimit>,
 }
@@ -94,7 +94,7 @@ impl Address {
         Ok(options)
     }
 
-    /// The objects below the URL's path.
+    /// The objects under the URL's path.
     fn below(&self, objects: impl ObjectStore) -> Arc<dyn ObjectStore> {
         match self.url.path().trim_matches('/') {
             "" => Arc::new(objects),
@@ -107,7 +107,7 @@ impl Address {
         Store::of(self.below(objects), self.name.clone(), false, Arc::clone(&self.uploads))
     }
 
-    /// A switch of the query.
+    /// A boolean option.
     fn switch(&self, key: &str, value: &str) -> Result<bool, Error> {
         match value.to_ascii_lowercase().as_str() {
             "true" | "yes" | "on" | "1" => Ok(true),
@@ -116,7 +116,7 @@ impl Address {
         }
     }
 
-    /// Refuses an endpoint that is no URL of a server. What stands before an `@` may be a secret, and is never shown.
+    /// Refuses an endpoint that is not a server's URL. The text before an `@` may be a secret, and is never shown.
     fn check_endpoint(&self, endpoint: &str) -> Result<(), Error> {
         if endpoint.contains('@') {
             return Err(self.wrong(
@@ -136,12 +136,12 @@ impl Address {
     }
 }
 
-/// The HTTP client takes whichever TLS provider the process has installed; a second installation is no fault.
+/// The HTTP client uses the TLS provider that the process has installed; an existing one is fine.
 fn install_tls() {
     let _ = rustls::crypto::ring::default_provider().install_default();
 }
 
-/// Settings of the environment that `K` knows, in the form of the store's builder.
+/// Settings from the environment that `K` knows, in the form of the store's builder.
 fn known_settings<'a, K: FromStr>(
     env: &'a StoreEnv,
     prefix: &'a str,
@@ -180,7 +180,7 @@ pub(crate) fn s3(text: &str, env: &StoreEnv) -> Result<Store, Error> {
         endpoint = endpoint.or_else(|| profile.get("endpoint_url").map(str::to_owned));
         match profile.keys() {
             _ if has_keys || instance || has(&["AWS_WEB_IDENTITY_TOKEN_FILE"]) => {}
-            // Whoever renews them writes the file anew, also while a backup runs.
+            // The user's tool rewrites the file when the keys are renewed, possibly during a backup.
             Some(_) => builder = builder.with_credentials(Arc::new(ProfileKeys::new(env.clone()))),
             None if has(&[
                 "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
@@ -214,7 +214,8 @@ pub(crate) fn s3(text: &str, env: &StoreEnv) -> Result<Store, Error> {
     let builder = builder.with_client_options(options);
     let build = |builder: AmazonS3Builder| builder.build().map_err(|e| address.wrong(e.to_string()));
     let plain = address.below(build(builder.clone())?);
-    // For buckets with an object lock, which take nothing without. Others may not know such headers.
+    // For buckets with an object lock, which reject writes without a checksum. Other stores may not support such
+    // headers.
     let checked = address.below(build(builder.with_checksum_algorithm(Checksum::SHA256))?);
     Ok(Store::of(plain, address.name.clone(), bulk_delete, Arc::clone(&address.uploads)).or_checked(checked))
 }

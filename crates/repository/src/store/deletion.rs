@@ -1,4 +1,4 @@
-//! Deleting objects, one by one or many in a request.
+//! Deletes objects, one or many per request.
 
 use futures::stream::{self, StreamExt as _};
 use object_store::ObjectStoreExt as _;
@@ -9,7 +9,7 @@ use super::objects::Store;
 use super::response::is_absent;
 use crate::Error;
 
-/// Deletions at the same time, where each is a request.
+/// Number of parallel deletions, if each is a request.
 const DELETIONS: usize = 8;
 impl Store {
     pub(crate) async fn delete(&self, object: &str) -> Result<(), Error> {
@@ -23,12 +23,12 @@ impl Store {
         }
     }
 
-    /// How many deletions are given to [`Store::delete_all`] at a time.
+    /// Number of objects to pass to [`Store::delete_all`] at a time.
     pub(crate) fn deletions_at_once(&self) -> usize {
         if self.bulk_delete { 1000 } else { DELETIONS }
     }
 
-    /// Deletes these objects, in one request where the store is known to be able to.
+    /// Deletes these objects, in one request if the store is known to support it.
     pub(crate) async fn delete_all(&self, objects: &[String]) -> Result<(), Error> {
         match self.delete_allowed(objects).await?.into_iter().next() {
             Some((_, refused)) => Err(refused),
@@ -36,8 +36,8 @@ impl Store {
         }
     }
 
-    /// Deletes those of these objects that the store lets go, and gives those that it holds, with its words: a lock on
-    /// one is no reason to keep the others.
+    /// Deletes those of these objects that the store allows to be deleted; returns the others, with the store's
+    /// error. A lock on one must not keep the others.
     pub(crate) async fn delete_allowed(&self, objects: &[String]) -> Result<Vec<(String, Error)>, Error> {
         let mut held = Vec::new();
         if !self.bulk_delete {
@@ -55,7 +55,7 @@ impl Store {
         let first = objects.first().map(String::as_str).unwrap_or_default();
         failpoint::before(Step::Delete, first);
         let paths: Vec<_> = objects.iter().map(|object| Ok(Path::from(object.as_str()))).collect();
-        // Answers come in the order of the names.
+        // Results come in the order of the names.
         let mut deleted = self.objects.delete_stream(stream::iter(paths).boxed());
         let mut names = objects.iter();
         while let Some(result) = deleted.next().await {

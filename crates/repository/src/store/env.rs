@@ -1,22 +1,22 @@
-//! The environment that stores take their settings and credentials from.
+//! The environment that provides settings and credentials of stores.
 
 use std::collections::HashMap;
 use std::fmt;
 
-/// What the variables begin with that stores take their settings from,
+/// Prefixes of the variables with settings of stores,
 const CLOUDS: [&str; 3] = ["AWS_", "GOOGLE_", "AZURE_"];
-/// and the one below whose folder a cloud's tools keep files.
+/// and the variable for the folder in which cloud tools keep their files.
 pub(crate) const HOME: &str = "HOME";
 
-/// The environment that stores take their credentials from; an argument, so that tests bring their own.
+/// The environment that provides credentials. It is passed as an argument, so that tests can supply their own.
 #[derive(Clone, Default)]
 pub struct StoreEnv {
     variables: HashMap<String, String>,
 }
 
 impl StoreEnv {
-    /// The variables that the clouds' own clients know: `AWS_*`, `GOOGLE_*` and `AZURE_*`, and `HOME`, below which AWS's
-    /// keep files.
+    /// The variables of the clouds' own clients: `AWS_*`, `GOOGLE_*` and `AZURE_*`, and `HOME`, which contains AWS's
+    /// files.
     pub fn from_process() -> StoreEnv {
         let variables = std::env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
@@ -25,7 +25,7 @@ impl StoreEnv {
         StoreEnv { variables }
     }
 
-    /// These variables and no others: no file is read but what they name.
+    /// Exactly these variables: no files are read except those that they name.
     pub fn of(pairs: &[(&str, &str)]) -> StoreEnv {
         StoreEnv { variables: pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect() }
     }

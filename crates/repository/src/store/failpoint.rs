@@ -1,10 +1,10 @@
-//! Failpoints: places at which the tests kill the process. Every write and deletion goes through the store, so that
-//! there is one before and one after each, named after what is done to which kind of object: `put:chunks:before`,
+//! Failpoints: points at which tests kill the process. Every write and deletion goes through the store, so that there
+//! is one before and one after each, named after the operation and the kind of object: `put:chunks:before`,
 //! `delete:snapshots:after`.
 //!
-//! The feature `failpoints` is switched on for the tests of this crate only; without it nothing of this is compiled.
+//! The feature `failpoints` is enabled only for the tests of this crate; without it nothing of this is compiled.
 
-/// What is done to an object.
+/// An operation on an object.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Step {
     Put,
@@ -31,11 +31,11 @@ mod inner {
 
     use super::Step;
 
-    /// The failpoint at which to stop, such as `put:marks:after@2`: the second time it is reached.
+    /// The failpoint to stop at, such as `put:marks:after@2`: the second time it is reached.
     const AT: &str = "DBHAUL_FAILPOINT";
-    /// A file that is created when it is reached. The process then stands still, and waits to be killed.
+    /// A file to create when it is reached. The process then waits to be killed.
     const REACHED: &str = "DBHAUL_FAILPOINT_REACHED";
-    /// A file that gets a line for each failpoint that is reached.
+    /// A file that gets a line for each failpoint reached.
     const LOG: &str = "DBHAUL_FAILPOINT_LOG";
 
     struct Plan {
@@ -86,7 +86,7 @@ mod inner {
         if let Some(log) = &plan.log
             && let Ok(mut file) = std::fs::OpenOptions::new().create(true).append(true).open(log)
         {
-            // One write a line, so that lines of several threads do not mix.
+            // One write per line, so that lines of several threads do not mix.
             let _ = file.write_all(format!("{name}@{count}\n").as_bytes());
         }
         if plan.at.as_ref().is_some_and(|(at, number)| *at == name && *number == count) {

@@ -19,7 +19,7 @@ impl FailureBudget {
         FailureBudget { limit: 0, left: 0 }
     }
 
-    /// Tolerates what a store with a few bad objects does.
+    /// Tolerates the failures of a store with a few bad objects.
     pub(crate) fn tolerant() -> FailureBudget {
         FailureBudget { limit: CONSECUTIVE, left: CONSECUTIVE }
     }

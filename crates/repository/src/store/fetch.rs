@@ -1,4 +1,4 @@
-//! Reading many documents: several at a time, and never more bytes at once than a budget.
+//! Reads many documents: several in parallel, with a limit for their total size.
 
 use std::sync::Arc;
 
@@ -9,28 +9,28 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::{Error, Store};
 
-/// Documents that are fetched at the same time,
+/// Number of documents to fetch in parallel,
 const FETCHES: usize = 8;
-/// and how large they may be together. A larger one is fetched alone.
+/// and their maximum total size. A larger one is fetched alone.
 const BUDGET: u32 = 32 << 20;
 
-/// A document, or why it could not be read.
+/// A document, or the error of reading it.
 pub(crate) struct Fetched {
     pub(crate) object: String,
     pub(crate) meta: ObjectMeta,
-    /// Nothing if it was removed after it was listed.
+    /// `None` if it was removed after it was listed.
     pub(crate) bytes: Result<Option<Bytes>, Error>,
-    /// Its share of the budget, until it has been looked at.
+    /// Its share of the budget, until it has been processed.
     _share: Option<OwnedSemaphorePermit>,
 }
 
 impl Store {
-    /// Every document below a prefix, in any order.
+    /// All documents below a prefix, in any order.
     pub(crate) async fn fetch(&self, prefix: &str) -> Result<impl Stream<Item = Fetched> + '_, Error> {
         Ok(self.fetch_listed(self.list(prefix).await?))
     }
 
-    /// The documents among these objects, in any order.
+    /// These documents, in any order.
     pub(crate) fn fetch_listed(&self, listed: Vec<ObjectMeta>) -> impl Stream<Item = Fetched> + '_ {
         let budget = Arc::new(Semaphore::new(BUDGET as usize));
         let documents = listed.into_iter().filter(|meta| meta.location.as_ref().ends_with(".json"));

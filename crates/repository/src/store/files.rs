@@ -1,4 +1,4 @@
-//! A folder in the shape of an `ObjectStore`.
+//! Implements `ObjectStore` for a folder.
 
 use std::fmt;
 use std::fs::File;
@@ -31,7 +31,7 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + '
     tokio::task::spawn_blocking(work).await.map_err(|source| Error::JoinError { source })?
 }
 
-/// A folder's files as objects.
+/// The files of a folder as objects.
 #[derive(Debug, Clone)]
 pub(crate) struct Files(pub(crate) Arc<Folder>);
 
@@ -107,7 +107,7 @@ impl ObjectStore for Files {
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
         let folder = Arc::clone(&self.0);
         let first = prefix.map(ToString::to_string).unwrap_or_default();
-        // A folder at a time: each is read while the one before it is looked at.
+        // One folder at a time: the next one is read while the previous one is processed.
         stream::try_unfold(vec![(first, 0)], move |mut left| {
             let folder = Arc::clone(&folder);
             async move {

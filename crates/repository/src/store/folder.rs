@@ -1,9 +1,10 @@
-//! A folder as a store: one file an object, synced before its name appears, and open to nobody but its owner, or its
-//! group where the folder is shared.
+//! A folder as a store: one file per object, synced before its name appears, and accessible only to its owner, or to
+//! its group if the folder is shared.
 //!
-//! `files.rs` gives it the shape of an `ObjectStore`. `object_store` has such a store too. This one differs where a backup must: modes do not depend on the umask, file
-//! systems that cannot sync a folder are tolerated, names that are none of ours end no listing, and a full disk can be
-//! freed, for which see [`Folder::release_reserve`], [`Folder::touch`] and [`Folder::retire`].
+//! `files.rs` implements `ObjectStore` for it. `object_store` has such a store too. This one differs where a backup
+//! requires it: modes do not depend on the umask, file systems that cannot sync a folder are tolerated, foreign names
+//! do not end a listing, and a full disk can be freed, for which see [`Folder::release_reserve`], [`Folder::touch`]
+//! and [`Folder::retire`].
 
 use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, ErrorKind, Write as _};
@@ -16,20 +17,20 @@ use object_store::path::Path;
 use object_store::{Error, ObjectMeta, PutPayload, Result};
 use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT, utimensat};
 
-/// How many folders deep a listing goes: objects lie three deep, and a link that leads upward must not lead forever.
+/// Maximum depth of a listing: objects are three levels deep, and a symbolic link to a parent must not loop forever.
 pub(crate) const DEPTH: usize = 6;
-/// A file that holds room for what must be written before anything can be freed.
+/// A file that reserves space for what must be written before anything can be freed.
 const RESERVE: &str = "reserve";
-/// Its size: room for a few thousand snapshots' tombstones of small manifests, or a mark of 10,000 chunks.
+/// Its size: enough for a few thousand tombstones of small manifests, or a mark of 10,000 chunks.
 const RESERVE_BYTES: usize = 1 << 20;
 
-/// The folder that objects are files in.
+/// The folder with the files.
 #[derive(Debug)]
 pub(crate) struct Folder {
     root: PathBuf,
     /// The group may read and write too.
     shared: AtomicBool,
-    /// A folder could not be synced: after a power cut its newest names may be missing.
+    /// A folder could not be synced: after a power failure its newest names may be missing.
     unsynced: AtomicBool,
 }
 
@@ -38,8 +39,7 @@ pub(crate) fn generic(source: io::Error) -> Error {
 }
 
 impl Folder {
-    /// A folder, which need not exist. One that its group may write to, and that hands its group down (mode 2770), is
-    /// shared.
+    /// A folder, which need not exist. One that is group-writable and setgid (mode 2770) is shared.
     pub(crate) fn new(root: PathBuf) -> Folder {
         let shared =
             std::fs::metadata(&root).is_ok_and(|meta| meta.is_dir() && meta.mode() & 0o2070 == 0o2070);
@@ -50,23 +50,23 @@ impl Folder {
         &self.root
     }
 
-    /// True when what is written is open to the folder's group.
+    /// Whether new files are accessible to the folder's group.
     pub(crate) fn is_shared(&self) -> bool {
         self.shared.load(Ordering::Relaxed)
     }
 
-    /// True when some folder could not be synced since this was opened.
+    /// Whether some folder could not be synced since this was opened.
     pub(crate) fn is_unsynced(&self) -> bool {
         self.unsynced.load(Ordering::Relaxed)
     }
 
-    /// Makes the folder, if it is not there, and opens it to its group.
+    /// Creates the folder if it does not exist, and opens it to its group.
     pub(crate) fn share(&self) -> io::Result<()> {
         self.shared.store(true, Ordering::Relaxed);
         self.create_folders(&self.root)?;
         std::fs::set_permissions(&self.root, Permissions::from_mode(self.folder_mode()))?;
         let mode = std::fs::metadata(&self.root)?.mode();
-        // The kernel leaves the bit out, silently, for a group that the user is not in.
+        // The kernel silently drops the setgid bit for a group that the user is not in.
         if mode & 0o2070 == 0o2070 {
             return Ok(());
         }
@@ -90,8 +90,8 @@ impl Folder {
         self.root.join(object)
     }
 
-    /// Gives a file or folder its mode where the umask took some of it. A file system without modes says no to that,
-    /// and its mount options decide.
+    /// Restores mode bits that the umask removed. A file system without modes rejects that; its mount options decide
+    /// then.
     fn open_up(path: &FilePath, is: u32, wanted: u32) -> io::Result<()> {
         if is & 0o7777 & wanted == wanted {
             return Ok(());
@@ -102,7 +102,7 @@ impl Folder {
         }
     }
 
-    /// Makes a folder and those above it, each synced into the one above.
+    /// Creates a folder with its parents, each synced into the one above.
     fn create_folders(&self, folder: &FilePath) -> io::Result<()> {
         if folder.as_os_str().is_empty() || folder.is_dir() {
             return Ok(());
@@ -120,7 +120,7 @@ impl Folder {
         folder.parent().map_or(Ok(()), |above| self.sync(above))
     }
 
-    /// Syncs a folder, so that the names in it outlive a power cut.
+    /// Syncs a folder, so that its names survive a power failure.
     fn sync(&self, folder: &FilePath) -> io::Result<()> {
         match File::open(folder).and_then(|folder| folder.sync_all()) {
             // Such as CIFS.
@@ -136,7 +136,7 @@ impl Folder {
         path.parent().map_or(Ok(()), |folder| self.sync(folder))
     }
 
-    /// A new file beside the one that it will become. Listings leave such names out, and prune removes old ones.
+    /// A new file beside its final name. Listings skip such names, and prune removes old ones.
     fn stage(&self, path: &FilePath) -> io::Result<(File, PathBuf)> {
         let mut number = 1_u64;
         let mut made = false;
@@ -181,12 +181,12 @@ impl Folder {
         written
     }
 
-    /// Takes up room, if none is, for [`Folder::release_reserve`] to give back. A disk without room has none for this.
+    /// Creates the reserve for [`Folder::release_reserve`], unless it exists. On a full disk there is none.
     pub(crate) fn keep_reserve(&self) {
         if self.path(RESERVE).exists() || !self.root.is_dir() {
             return;
         }
-        // Not zeros: a file system that compresses would keep no room for them.
+        // Not zeros: a compressing file system would reserve no space for them.
         let mut state = uuid::Uuid::new_v4().as_u128() as u64 | 1;
         let bytes: Vec<u8> = std::iter::repeat_with(|| {
             state ^= state << 13;
@@ -200,12 +200,12 @@ impl Folder {
         let _ = self.write(RESERVE, &PutPayload::from(bytes), false);
     }
 
-    /// Gives the room back that was taken up: false if there was none.
+    /// Releases the reserve; false if there was none.
     pub(crate) fn release_reserve(&self) -> bool {
         std::fs::remove_file(self.path(RESERVE)).is_ok()
     }
 
-    /// Sets when an object was written to now, by the file system's own clock, and says when that is. Needs no room.
+    /// Sets an object's modification time to now, by the file system's own clock, and returns it. Needs no space.
     pub(crate) fn touch(&self, object: &str) -> io::Result<DateTime<Utc>> {
         let path = self.path(object);
         let at = |nsec| Timespec { tv_sec: 0, tv_nsec: nsec };
@@ -214,16 +214,16 @@ impl Folder {
         Ok(std::fs::metadata(&path)?.modified()?.into())
     }
 
-    /// Gives an object another name, as if it were written now. Needs no room. What had that name is gone.
+    /// Renames an object, with its modification time set to now. Needs no space. Replaces an existing object.
     pub(crate) fn retire(&self, from: &str, to: &str) -> io::Result<()> {
         let (old, new) = (self.path(from), self.path(to));
         if let Some(folder) = new.parent() {
             self.create_folders(folder)?;
         }
-        // First, for a tombstone of an older time would count as one whose grace period is over.
+        // First, because a tombstone with an older time would count as expired.
         self.touch(from)?;
         std::fs::rename(&old, &new)?;
-        // Two names of one file: then a rename does nothing.
+        // Both are names of one file: then a rename does nothing.
         if old.exists() {
             std::fs::remove_file(&old)?;
         }
@@ -231,14 +231,14 @@ impl Folder {
         self.sync_above(&old)
     }
 
-    /// Gives an object a further name, if no object has it. Needs no room.
+    /// Gives an object a second name, unless that exists. Needs no space.
     pub(crate) fn link(&self, from: &str, to: &str) -> io::Result<()> {
         let new = self.path(to);
         std::fs::hard_link(self.path(from), &new)?;
         self.sync_above(&new)
     }
 
-    /// One folder's objects, and the folders in it.
+    /// The objects in a folder, and its subfolders.
     pub(crate) fn read(&self, folder: &str) -> Result<(Vec<ObjectMeta>, Vec<String>)> {
         let (mut files, mut folders) = (Vec::new(), Vec::new());
         let entries = match std::fs::read_dir(self.path(folder)) {
@@ -255,7 +255,7 @@ impl Folder {
             }
             let meta = match std::fs::metadata(entry.path()) {
                 Ok(meta) => meta,
-                // Removed in the meantime, or a link that leads nowhere.
+                // Removed in the meantime, or a dangling link.
                 Err(error) if error.kind() == ErrorKind::NotFound => continue,
                 Err(error) => return Err(generic(error)),
             };
@@ -263,7 +263,7 @@ impl Folder {
             if meta.is_dir() {
                 folders.push(object);
             } else if meta.is_file() {
-                // A name that `Path` would write otherwise is none of ours either.
+                // A name that `Path` would encode differently does not belong to the repository either.
                 let location = Path::from(object.as_str());
                 if location.as_ref() == object {
                     files.push(describe(location, &meta)?);
@@ -273,7 +273,7 @@ impl Folder {
         Ok((files, folders))
     }
 
-    /// Files that are not called like objects: what other programs put here.
+    /// Files whose names are not those of objects, written by other programs.
     pub(crate) fn strays(&self) -> Vec<String> {
         let mut found = Vec::new();
         let mut folders = vec![(self.root.clone(), 0)];
@@ -295,7 +295,7 @@ impl Folder {
     }
 }
 
-/// The file system does not know this operation.
+/// Whether the file system does not support this operation.
 fn is_unsupported(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::Unsupported | ErrorKind::InvalidInput)
 }
@@ -312,7 +312,7 @@ pub(crate) fn describe(location: Path, meta: &std::fs::Metadata) -> Result<Objec
     })
 }
 
-/// `name#digits`: a file that a process began to write.
+/// `name#digits`: a file that is being written.
 pub(crate) fn is_partial(name: &str) -> bool {
     name.rsplit_once('#').is_some_and(|(name, number)| {
         !name.is_empty() && !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit())
@@ -329,7 +329,7 @@ mod tests {
         let folder = Folder::new(dir.path().to_owned());
         folder.sync(dir.path()).unwrap();
         assert!(!folder.is_unsynced());
-        // Linux's own file system of processes syncs no folder either: EINVAL, as from CIFS.
+        // procfs cannot sync folders either: EINVAL, as from CIFS.
         folder.sync(FilePath::new("/proc/self")).unwrap();
         assert!(folder.is_unsynced());
         assert!(folder.sync(&dir.path().join("nowhere")).is_err());

@@ -1,4 +1,4 @@
-//! What only a store in a folder can do, and the store's clock, which a full disk must not stop.
+//! Operations that only a store in a folder supports, and the store's clock, which must work on a full disk.
 
 use std::path::Path as FilePath;
 
@@ -14,8 +14,8 @@ use crate::error::is_no_room;
 use crate::tasks::blocking;
 
 impl Store {
-    /// The store's clock: what it says of an object that was just written. A folder without room for one says it of
-    /// itself.
+    /// The store's clock: the time of an object that was just written, or, in a folder on a full disk, of the folder
+    /// itself, which is touched.
     pub(crate) async fn clock(&self) -> Result<DateTime<Utc>, Error> {
         let object = format!("clock/{}", uuid::Uuid::new_v4().simple());
         failpoint::before(Step::Put, &object);
@@ -31,7 +31,7 @@ impl Store {
         }
         failpoint::after(Step::Put, &object);
         let at = self.written_at(&object).await?;
-        // One that a lock holds stays; it says nothing.
+        // If an object lock keeps it, it stays; it contains nothing.
         match self.delete(&object).await {
             Err(error) if error.is_refused_by_store() => {}
             other => other?,
@@ -42,7 +42,7 @@ impl Store {
         })
     }
 
-    /// Gives an object another name, as if it were written now, without taking any room. False if the store cannot.
+    /// Renames an object, with its time set to now, without needing space. False if the store cannot.
     pub(crate) async fn retire(&self, from: &str, to: &str) -> Result<bool, Error> {
         let Some(folder) = self.folder.clone() else { return Ok(false) };
         failpoint::before(Step::Delete, from);
@@ -52,7 +52,7 @@ impl Store {
         renamed.map_err(|e| self.failed("rename", from, generic(e))).map(|()| true)
     }
 
-    /// Gives an object a further name, without taking any room. False if the store cannot.
+    /// Gives an object a second name, without needing space. False if the store cannot.
     pub(crate) async fn link(&self, from: &str, to: &str) -> Result<bool, Error> {
         let Some(folder) = self.folder.clone() else { return Ok(false) };
         failpoint::before(Step::Put, to);
@@ -65,13 +65,13 @@ impl Store {
         }
     }
 
-    /// The folder, if that is what the store is.
+    /// The folder, if the store is one.
     pub(crate) fn root(&self) -> Option<&FilePath> {
         self.folder.as_deref().map(Folder::root)
     }
 
-    /// Opens a folder, which is made if it is not there, to its group: files and folders that are written below it from
-    /// now on may be read and written by it. An error if the store is no folder.
+    /// Opens a folder, which is created if necessary, to its group: new files and folders in it are readable and
+    /// writable by the group. Fails if the store is not a folder.
     pub fn share_with_group(&self) -> Result<(), Error> {
         let wrong = |message: String| Error::Url { url: self.name.clone(), message };
         let folder =
@@ -79,17 +79,17 @@ impl Store {
         folder.share().map_err(|e| wrong(format!("it cannot be opened to its group: {e}")))
     }
 
-    /// True when the store is a folder that is open to its group.
+    /// Whether the store is a folder that is open to its group.
     pub fn is_shared(&self) -> bool {
         self.folder.as_ref().is_some_and(|folder| folder.is_shared())
     }
 
-    /// True when the store is a folder on a file system that cannot sync folders, as far as that was met.
+    /// Whether the store is a folder on a file system that cannot sync folders, as far as this was noticed.
     pub fn is_unsynced(&self) -> bool {
         self.folder.as_ref().is_some_and(|folder| folder.is_unsynced())
     }
 
-    /// Files that are none of ours, of a store that is a folder.
+    /// Foreign files in a store that is a folder.
     pub(crate) async fn strays(&self) -> Result<Vec<String>, Error> {
         match self.folder.clone() {
             Some(folder) => blocking(move || folder.strays()).await,
@@ -97,7 +97,7 @@ impl Store {
         }
     }
 
-    /// Removes a file that is no object, from a store that is a folder.
+    /// Removes a file that is not an object from a store that is a folder.
     pub(crate) async fn remove_file(&self, path: &FilePath) -> Result<(), Error> {
         match tokio::fs::remove_file(path).await {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {

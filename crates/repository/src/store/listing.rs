@@ -8,7 +8,7 @@ use super::objects::Store;
 use crate::Error;
 
 impl Store {
-    /// Calls `visit` for every object below a prefix, in any order; nothing is gathered.
+    /// Calls `visit` for every object below a prefix, in any order; nothing is collected.
     pub(crate) async fn visit(&self, prefix: &str, mut visit: impl FnMut(ObjectMeta)) -> Result<(), Error> {
         let path = Path::from(prefix);
         let mut listed = self.objects.list(Some(&path));
@@ -29,14 +29,14 @@ impl Store {
         Ok(())
     }
 
-    /// Every object below a prefix, in any order.
+    /// All objects below a prefix, in any order.
     pub(crate) async fn list(&self, prefix: &str) -> Result<Vec<ObjectMeta>, Error> {
         let mut objects = Vec::new();
         self.visit(prefix, |meta| objects.push(meta)).await?;
         Ok(objects)
     }
 
-    /// True when there is any object below a prefix.
+    /// Whether there is any object below a prefix.
     pub(crate) async fn has_any(&self, prefix: &str) -> Result<bool, Error> {
         let path = Path::from(prefix);
         let mut listed = self.objects.list(Some(&path));
@@ -49,8 +49,8 @@ impl Store {
     }
 }
 
-/// Finds a listing that goes round in circles, by Brent's method: one name is remembered, and replaced by a later one at
-/// each power of two. No listing that ends names an object twice.
+/// Detects a cyclic listing by Brent's method: one name is remembered, and replaced by a later one at each power of
+/// two. A listing that ends names no object twice.
 #[derive(Debug, Default)]
 struct LoopDetector {
     seen: u64,
@@ -72,7 +72,7 @@ impl LoopDetector {
     }
 }
 
-/// What other programs put beside objects, such as `._name` and `.DS_Store`: no object of ours is called so.
+/// Files of other programs, such as `._name` and `.DS_Store`: no object has such a name.
 fn is_stray(meta: &ObjectMeta) -> bool {
     meta.location.filename().is_some_and(|name| name.starts_with('.'))
 }

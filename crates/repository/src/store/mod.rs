@@ -1,5 +1,5 @@
-//! Where objects lie: a folder, a cloud's bucket, or memory, behind one interface that names the object in each error.
-//! Nothing here knows what a chunk or a manifest is.
+//! Storage of objects: a folder, a cloud bucket, or memory, behind one interface that names the object in each error.
+//! This module does not know about chunks and manifests.
 
 pub(crate) mod aws_files;
 pub(crate) mod cloud;

@@ -1,4 +1,4 @@
-//! The store below a repository: a folder, a cloud's objects, or memory. Every call names its object in its error.
+//! The store of a repository: a folder, a cloud bucket, or memory. Every error names the object.
 
 use std::fmt;
 use std::sync::Arc;
@@ -19,21 +19,22 @@ use crate::store::http::AtMost;
 use crate::store::upload_limit::UploadLimit;
 use crate::tasks::blocking;
 
-/// No manifest, mark or other document is larger: bounds what a malicious store can make us allocate.
+/// Size limit for manifests, marks and other documents: bounds the memory that a malicious store can make us
+/// allocate.
 const LARGEST_DOCUMENT: u64 = 256 << 20;
 
-/// Objects by name, somewhere.
+/// A store of objects by name.
 #[derive(Clone)]
 pub struct Store {
     pub(super) objects: Arc<dyn ObjectStore>,
     pub(super) name: String,
     /// Many objects are deleted in one request.
     pub(super) bulk_delete: bool,
-    /// The same objects, reached by requests that carry a checksum of what they write. Object locks ask for one.
+    /// The same objects, written with checksums, which object locks require.
     checked: Option<Arc<dyn ObjectStore>>,
-    /// The store asked for checksums.
+    /// The store requires checksums.
     asks_checksums: Arc<AtomicBool>,
-    /// The folder that the objects are files in.
+    /// The folder, if the objects are its files.
     pub(super) folder: Option<Arc<Folder>>,
     uploads: Arc<UploadLimit>,
 }
@@ -73,28 +74,28 @@ impl Store {
         }
     }
 
-    /// Uploads no faster than this on average, over everything that writes through this store and its clones.
+    /// Limits the average upload rate of this store and its clones.
     pub(crate) fn limit_uploads(&self, rate: Rate) {
         self.uploads.set(rate);
     }
 
-    /// The same store with another way to its objects, for one that wants a checksum with each that is written.
+    /// The same store with an alternative that sends checksums, for stores that require them.
     pub(crate) fn or_checked(self, checked: Arc<dyn ObjectStore>) -> Store {
         Store { checked: Some(checked), ..self }
     }
 
-    /// True when what is written carries a checksum, since the store asked for one.
+    /// Whether writes carry checksums because the store requires them.
     pub(crate) fn sends_checksums(&self) -> bool {
         self.checked.is_some() && self.asks_checksums.load(Ordering::Relaxed)
     }
 
-    /// Sends checksums from the first write on, where there is such a way.
+    /// Sends checksums from the first write on, if there is such an alternative.
     pub(crate) fn send_checksums(&self) {
         self.asks_checksums.store(true, Ordering::Relaxed);
     }
 
-    /// Writes an object. A store that asks for a checksum gets one, then and from then on; a document for which a folder
-    /// has no room gets that of the reserve.
+    /// Writes an object. If the store requires a checksum, it is sent from then on; if a folder has no space for a
+    /// document, the reserve is used.
     pub(super) async fn put_as(&self, object: &str, bytes: Bytes, mode: PutMode) -> object_store::Result<()> {
         let written = self.put_once(object, bytes.clone(), mode.clone()).await;
         match self.release_reserve_for(object, &written).await {
@@ -103,7 +104,7 @@ impl Store {
         }
     }
 
-    /// The same, with what room there is.
+    /// The same, with the available space.
     async fn put_once(&self, object: &str, bytes: Bytes, mode: PutMode) -> object_store::Result<()> {
         let path = Path::from(object);
         let put = async |objects: &Arc<dyn ObjectStore>| {
@@ -145,7 +146,7 @@ impl Store {
         Ok(())
     }
 
-    /// Writes a document without the room of the reserve: while data is being written, that would go to the data.
+    /// Writes a document without using the reserve, which would go to the data that is being written.
     pub(crate) async fn put_outside_reserve(&self, object: &str, bytes: Bytes) -> Result<(), Error> {
         self.uploads.take(bytes.len() as u64).await;
         failpoint::before(Step::Put, object);
@@ -155,8 +156,8 @@ impl Store {
         Ok(())
     }
 
-    /// Gives the reserve back where a document found no room, so that it can be tried once more. Data has no part in it:
-    /// it would take it at once, and what frees the disk would find none.
+    /// Releases the reserve if a document found no space, so that it can be retried. Data does not get it: it would
+    /// use it up, and operations that free space would find none.
     async fn release_reserve_for(&self, object: &str, written: &object_store::Result<()>) -> bool {
         let (Some(folder), Err(error)) = (&self.folder, written) else { return false };
         if !is_no_room(error)
@@ -168,16 +169,16 @@ impl Store {
         blocking(move || folder.release_reserve()).await.unwrap_or(false)
     }
 
-    /// Sees to it that there is a reserve, where the store is a folder and there is room.
+    /// Creates the reserve, if the store is a folder and there is space.
     pub(crate) async fn keep_reserve(&self) {
         if let Some(folder) = self.folder.clone() {
             let _ = blocking(move || folder.keep_reserve()).await;
         }
     }
 
-    /// Writes an object that nobody else may have written: false if there is another one, which is left as it is.
+    /// Creates an object: false if another one exists, which is left unchanged.
     ///
-    /// Only a store that honours conditional writes makes that one step; elsewhere it is a look and then a write.
+    /// This is atomic only in a store that supports conditional writes; elsewhere it is a read and then a write.
     pub(crate) async fn put_new(&self, object: &str, bytes: Bytes, conditional: bool) -> Result<bool, Error> {
         let mut refused = None;
         if conditional {
@@ -193,8 +194,8 @@ impl Store {
                 Err(error) => refused = Some(error),
             }
         }
-        // An answer may have been lost, the client asked again, and met its own object. Or the repository was moved to a
-        // store that does not know the condition.
+        // The response may have been lost, so that a retry met its own object. Or the repository was moved to a store
+        // without conditional writes.
         match (self.get(object).await?, refused) {
             (Some(there), _) if there == bytes => Ok(true),
             (Some(_), Some(error)) => Err(self.failed("write", object, error)),
@@ -203,23 +204,24 @@ impl Store {
         }
     }
 
-    /// Tries to create an object that exists: true if that was refused, as it should be.
+    /// Tries to create an object that exists: true if that is refused, as it should be.
     pub(crate) async fn create(&self, object: &str, bytes: Bytes) -> Result<bool, Error> {
         match self.put_as(object, bytes, PutMode::Create).await {
             Err(object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. }) => {
                 Ok(true)
             }
-            // One that does not know the header may refuse the request, or write over the object silently.
+            // A store that does not support the header may reject the request, or overwrite the object silently.
             Ok(_) | Err(_) => Ok(false),
         }
     }
 
-    /// The bytes of a document, or nothing if there is none.
+    /// The bytes of a document; `None` if it does not exist.
     pub(crate) async fn get(&self, object: &str) -> Result<Option<Bytes>, Error> {
         self.get_at_most(object, LARGEST_DOCUMENT).await
     }
 
-    /// The object's bytes, or nothing if there is none. One that is larger than `limit` is not fetched, and damaged.
+    /// The bytes of an object; `None` if it does not exist. One larger than `limit` is not fetched, and is treated as
+    /// damaged.
     pub(crate) async fn get_at_most(&self, object: &str, limit: u64) -> Result<Option<Bytes>, Error> {
         let got = async {
             let mut options = GetOptions::default();
@@ -254,7 +256,7 @@ mod tests {
     use super::*;
     use crate::StoreEnv;
 
-    /// Many hosts at once want the same name.
+    /// Many hosts want the same name at once.
     async fn race(store: Store, conditional: bool) -> (usize, Bytes) {
         let bytes = |host: u8| Bytes::from(vec![host; 10_000]);
         let hosts = (0..16).map(|host| {
@@ -267,7 +269,7 @@ mod tests {
             futures::future::join_all(hosts).await.into_iter().filter(|won| *won.as_ref().unwrap()).count();
         let there = store.get("snapshots/x.json").await.unwrap().unwrap();
         assert!(there.len() == 10_000 && there.iter().all(|byte| *byte == there[0]), "torn");
-        // Who is asked again about what it has written already is told that it is its own; nobody else is.
+        // A repeated write of the same bytes succeeds; nobody else's does.
         assert!(store.put_new("snapshots/x.json", there.clone(), conditional).await.unwrap());
         assert!(!store.put_new("snapshots/x.json", bytes(99), conditional).await.unwrap());
         (won, there)
@@ -281,7 +283,7 @@ mod tests {
             assert_eq!(race(store, true).await.0, 1);
             let store = Store::open("memory:", &StoreEnv::default()).unwrap();
             assert_eq!(race(store, true).await.0, 1);
-            // Without the condition it is a look and then a write, and several may believe that it is theirs.
+            // Without conditional writes it is a read and then a write, and several may believe that they won.
             let store = Store::open("memory:", &StoreEnv::default()).unwrap();
             assert!(race(store, false).await.0 >= 1);
         }

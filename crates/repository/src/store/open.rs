@@ -1,4 +1,4 @@
-//! Opening the store that a URL or a path names.
+//! Opens the store of a URL or a path.
 
 use std::path::Path as FilePath;
 use std::sync::Arc;
@@ -12,15 +12,16 @@ use super::objects::Store;
 use crate::Error;
 
 impl Store {
-    /// Opens the store that `url` names: a folder (a path, or `file:///…`), `memory:`, or a cloud's.
+    /// Opens a store: a folder (a path, or `file:///…`), `memory:`, or a cloud bucket.
     ///
-    /// `s3://bucket/prefix` knows these options in its query: `endpoint`; `region`; `virtual-hosted=true` for servers
-    /// that want the bucket in the host's name; `retry-timeout` for how long a failing request is tried again; `bulk-delete=true` to delete many objects in one request, which not
-    /// every compatible store can; `credentials=instance` to ask the machine's own role. `gs://bucket/prefix` and
-    /// `az://container/prefix` are there if the crate was built with the features `gcs` and `azure`.
+    /// `s3://bucket/prefix` has these query options: `endpoint`; `region`; `virtual-hosted=true` for servers that
+    /// expect the bucket in the host name; `retry-timeout` for how long a failing request is retried;
+    /// `bulk-delete=true` to delete many objects in one request, which not every compatible store supports;
+    /// `credentials=instance` to use the machine's own role. `gs://bucket/prefix` and `az://container/prefix` require
+    /// the features `gcs` and `azure`.
     ///
-    /// Credentials are never part of the URL; they come from the variables that each cloud's own clients read, and for S3
-    /// from the files of AWS's too.
+    /// Credentials are never part of the URL; they come from the variables of each cloud's own clients, and for S3
+    /// also from AWS's files.
     pub fn open(url: &str, env: &StoreEnv) -> Result<Store, Error> {
         if url == "memory:" {
             return Ok(Store::custom(Arc::new(InMemory::new()), url));
@@ -50,20 +51,20 @@ impl Store {
         }
     }
 
-    /// A folder; it need not exist before the first object is written.
+    /// A folder; it is created with the first object.
     pub fn folder(folder: &FilePath) -> Result<Store, Error> {
         let name = folder.display().to_string();
         let wrong = |message: String| Error::Url { url: name.clone(), message };
         let absolute = std::path::absolute(folder).map_err(|e| wrong(e.to_string()))?;
-        // Each object is synced to disk before its name appears, and its folder after: the order of writes is then
-        // the order that survives a power cut, which is what makes the manifest the commit.
+        // Each object is synced to disk before its name appears, and its folder afterwards: the order of writes then
+        // survives a power failure, which makes the manifest the commit.
         let folder = Arc::new(Folder::new(absolute));
         let store = Store::custom(Arc::new(Files(Arc::clone(&folder))), name);
         Ok(store.in_folder(folder))
     }
 }
 
-/// The folder that a user means, who may have written it where no shell expands it.
+/// The folder for a path as typed by a user, possibly where no shell expands it.
 fn path_of(text: &str, env: &StoreEnv) -> Result<std::path::PathBuf, Error> {
     let wrong = |message: String| Error::Url { url: text.to_owned(), message };
     if let Some((scheme, rest)) = text.split_once(':')

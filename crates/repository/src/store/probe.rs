@@ -1,32 +1,32 @@
-//! What a store does, tried out before a repository is made in it.
+//! Probes the capabilities of a store before a repository is created in it.
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::{Error, Store};
 
-/// What a store did when it was tried. Kept in `dbhaul.json`.
+/// Capabilities of a store, as probed. Stored in `dbhaul.json`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Probe {
-    /// A listing showed what was written just before. Without this no repository is made.
+    /// A listing showed an object right after it was written. Required for a repository.
     pub list_after_write: bool,
-    /// What was written over another object was read back. Object locks forbid it; only `key add` and `key remove`, and
-    /// writing a damaged chunk again, need it.
+    /// An overwritten object was read back with its new content. Object locks prevent it; only `key add`, `key
+    /// remove` and rewriting damaged chunks need it.
     pub overwrite: bool,
-    /// Creating an object that exists was refused. A manifest is then written so that it cannot replace another of its
-    /// name; elsewhere the writer looks first, and the name's random digits must do for the moment between.
+    /// Creating an existing object was refused. A manifest is then created atomically; otherwise the writer checks
+    /// first, and relies on the id's random digits for the moment in between.
     pub conditional_put: bool,
-    /// What was deleted was gone. Hosts that may not delete can back up all the same; forgetting and pruning cannot be
-    /// done from there.
+    /// A deleted object was gone. Hosts that may not delete can still back up; forgetting and pruning must run
+    /// elsewhere.
     pub delete: bool,
-    /// It took nothing without a checksum, as buckets with an object lock do: each write carries one.
+    /// It rejected writes without a checksum, as buckets with an object lock do: each write carries one.
     #[serde(default)]
     pub checksums: bool,
 }
 
 impl Store {
-    /// Tries the store with one small object. Fails if it cannot be written to, or does not list what it holds.
+    /// Probes the store with one small object. Fails if it cannot be written to, or does not list the object.
     pub async fn probe(&self) -> Result<Probe, Error> {
         let object = format!("clock/{}", uuid::Uuid::new_v4().simple());
         let listed = async || {

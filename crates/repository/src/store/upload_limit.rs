@@ -1,4 +1,4 @@
-//! How fast a run may upload, over all that it writes at the same time.
+//! Limits the upload rate of a run, over all parallel uploads.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -8,10 +8,10 @@ use tokio::time::Instant;
 
 use crate::Rate;
 
-/// Spreads uploads over time. Unlimited until it is set.
+/// Spreads uploads over time. Unlimited by default.
 #[derive(Debug, Default)]
 pub(crate) struct UploadLimit {
-    /// Bytes a second; 0 for no limit.
+    /// Bytes per second; 0 for no limit.
     rate: AtomicU64,
     /// When the line is free again.
     free_at: Mutex<Option<Instant>>,
@@ -22,8 +22,8 @@ impl UploadLimit {
         self.rate.store(rate.0.get(), Ordering::Relaxed);
     }
 
-    /// Waits until so many bytes may be sent. An object is sent at once when its turn has come, and those behind it wait
-    /// for as long as it would have taken: the average is kept, in steps of one object.
+    /// Waits until this many bytes may be sent. An object is sent at once when its turn comes, and the following ones
+    /// wait for as long as it should have taken: the average holds, in steps of one object.
     pub(crate) async fn take(&self, bytes: u64) {
         let rate = self.rate.load(Ordering::Relaxed);
         if rate == 0 || bytes == 0 {
@@ -52,7 +52,7 @@ mod tests {
         limit.set("1MiB/s".parse().unwrap());
         futures::future::join_all((0..11).map(|_| limit.take(1 << 20))).await;
         assert_eq!(began.elapsed().as_secs(), 10);
-        // Time in which nothing was sent is not made up for.
+        // Unused time is not made up for.
         tokio::time::sleep(Duration::from_secs(100)).await;
         limit.take(1 << 20).await;
         limit.take(1 << 20).await;

@@ -1,5 +1,5 @@
-//! A stand-in for the API of Kubernetes, of which no package exists: as much of it as kubectl asks for to read pods,
-//! services, controllers and secrets, and to forward a port by SPDY/3.1. The servers that its pods lead to are real.
+//! A fake Kubernetes API, with the parts that kubectl needs to read pods, services, controllers and secrets, and to
+//! forward a port by SPDY/3.1. The servers behind its pods are real.
 #![allow(clippy::unwrap_used, reason = "a test stops where its stage is broken")]
 
 use std::collections::BTreeMap;
@@ -15,10 +15,10 @@ use std::sync::{Arc, Mutex};
 use super::or_skip;
 use crate::{Error, Places};
 
-/// kubectl, from the cache of `scripts/servers` or from this host; or nothing and a printed `SKIPPED`.
+/// kubectl, from the cache of `scripts/servers` or from this host; otherwise prints `SKIPPED` and returns `None`.
 pub fn require_kubectl() -> Option<PathBuf> {
     let places = Places::from_env();
-    // That of the cache is one that has been tried.
+    // Prefer the cached one, which is a tested version.
     let cached = Places { folders: Vec::new(), ..places.clone() }.programs("kubectl", "kubectl");
     let found =
         cached.into_iter().next_back().or_else(|| places.programs("kubectl", "kubectl").into_iter().next());
@@ -36,11 +36,11 @@ pub struct FakePod {
     pub app: String,
     /// `Running`, `Pending` …
     pub phase: String,
-    /// The socket behind every port of it; without one each connection is refused.
+    /// The socket behind all its ports; without one each connection is refused.
     pub socket: Option<PathBuf>,
 }
 
-/// The API. It serves until the test ends.
+/// The API server. It runs until the test ends.
 pub struct FakeKubernetes {
     state: Arc<State>,
     port: u16,
@@ -50,17 +50,17 @@ pub struct FakeKubernetes {
 struct State {
     pods: Mutex<Vec<FakePod>>,
     objects: Mutex<BTreeMap<String, String>>,
-    /// How many bytes of servers pass before every forward is cut.
+    /// Bytes from servers until all forwards are cut.
     budget: AtomicU64,
 }
 
 const NAMESPACE: &str = "coin-pilot-ns";
 
 impl FakeKubernetes {
-    /// Serves a namespace, `coin-pilot-ns`, with the pods given.
+    /// Serves a namespace, `coin-pilot-ns`, with these pods.
     ///
     /// # Errors
-    /// Those of the system.
+    /// I/O errors.
     pub fn start(pods: Vec<FakePod>) -> io::Result<FakeKubernetes> {
         let listener = TcpListener::bind("127.0.0.1:0")?;
         let port = listener.local_addr()?.port();
@@ -95,13 +95,13 @@ impl FakeKubernetes {
         Ok(FakeKubernetes { state, port, folder })
     }
 
-    /// Adds a service before pods with the label `app`. `ports` is JSON.
+    /// Adds a service for pods with the label `app`. `ports` is JSON.
     pub fn service(&self, name: &str, app: &str, ports: &str) {
         let spec = format!(r#""spec":{{"clusterIP":"None","selector":{{"app":"{app}"}},"ports":{ports}}}"#);
         self.object("v1", "Service", "/api/v1", "services", name, &spec);
     }
 
-    /// Adds a StatefulSet with pods that have the label `app`.
+    /// Adds a StatefulSet for pods with the label `app`.
     pub fn stateful_set(&self, name: &str, app: &str) {
         let spec = format!(r#""spec":{{"selector":{{"matchLabels":{{"app":"{app}"}}}}}}"#);
         self.object("apps/v1", "StatefulSet", "/apis/apps/v1", "statefulsets", name, &spec);
@@ -126,16 +126,16 @@ impl FakeKubernetes {
         change(&mut self.state.pods.lock().unwrap());
     }
 
-    /// Cuts the links of all forwards after so many more bytes of servers, as when a node dies.
+    /// Cuts all forwards after this many more bytes from servers, as if a node died.
     pub fn cut_after(&self, bytes: u64) {
         self.state.budget.store(bytes, Ordering::SeqCst);
     }
 
-    /// A program that is kubectl with a configuration which leads here: contexts `minikube`, which is the current one, and
-    /// `elsewhere`, where nobody listens.
+    /// A wrapper script for kubectl with a configuration for this API: the contexts `minikube`, which is the current
+    /// one, and `elsewhere`, which nothing serves.
     ///
     /// # Errors
-    /// Those of the system.
+    /// I/O errors.
     pub fn kubectl(&self, real: &Path) -> io::Result<PathBuf> {
         let home = self.folder.path().display();
         let bin = self.folder.path().join("bin");
@@ -191,7 +191,7 @@ impl State {
                 return Forward { state: self, socket }.serve(reader, writer);
             }
             let (status, body) = match target.contains("/portforward") {
-                // No WebSocket here: kubectl takes SPDY then.
+                // Without WebSocket support, kubectl falls back to SPDY.
                 true => ("400 Bad Request", status("only SPDY", 400)),
                 false => match self.answer(&target) {
                     Some(body) => ("200 OK", body),
@@ -271,15 +271,15 @@ fn pod_json(pod: &FakePod) -> String {
     )
 }
 
-/// One connection of kubectl: frames of SPDY/3.1. Headers are compressed, and not needed: kubectl opens an error stream
-/// and then a data stream for each connection.
+/// A connection of kubectl: SPDY/3.1 frames. Headers are compressed and not needed: kubectl opens an error stream and
+/// then a data stream for each connection.
 struct Forward<'a> {
     state: &'a State,
     socket: Option<PathBuf>,
 }
 
-/// zlib's head, a stored block that says that there are no headers, and an empty one, which makes a reader pass on what it
-/// has. The compressed stream goes on from answer to answer.
+/// A zlib header, a stored block that contains zero headers, and an empty block, which flushes the reader. The
+/// compression state continues from response to response.
 const FIRST_HEADERS: &[u8] = &[0x78, 0x01, 0, 4, 0, 0xfb, 0xff, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff];
 const MORE_HEADERS: &[u8] = &[0, 4, 0, 0xfb, 0xff, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff];
 
@@ -341,7 +341,7 @@ impl Forward<'_> {
                             }
                         }
                     }
-                    // PING is answered as it came.
+                    // A PING is echoed.
                     6 => control(&writer, 6, &body)?,
                     // GOAWAY
                     7 => break,

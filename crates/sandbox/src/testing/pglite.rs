@@ -1,6 +1,6 @@
 //! PGlite: PostgreSQL in one process, with TimescaleDB and pgvector, behind a server of our own.
 //!
-//! No package registry holds an ordinary server with TimescaleDB; this one runs everywhere where Node.js does. All its
+//! No package registry offers an ordinary server with TimescaleDB; this one runs wherever Node.js does. All its
 //! connections share one backend (see `shim.mjs`): one job at a time, and no background jobs.
 
 use std::path::{Path, PathBuf};
@@ -17,13 +17,14 @@ const SHIM: &[u8] = include_bytes!("shim.mjs");
 /// A running PGlite. Dropping it stops it.
 #[derive(Debug)]
 pub struct Pglite {
-    // Fields drop in this order: the process must end before its folder goes.
+    // Fields are dropped in this order: the process must end before its folder is removed.
     _process: Process,
     folder: Folder,
 }
 
 impl Pglite {
-    /// Starts one on a Unix socket, empty; or nothing and a printed `SKIPPED`. Takes about ten seconds and 0.6 GB.
+    /// Starts an empty one on a Unix socket; otherwise prints `SKIPPED` and returns `None`. Takes about ten seconds
+    /// and 0.6 GB.
     pub fn require() -> Option<Pglite> {
         assert_tier("pglite-0.3", &["default"]);
         let program = or_skip(find())?;
@@ -34,9 +35,9 @@ impl Pglite {
         let folder = Folder::new("dbhaul-pglite-", None)?;
         let shim = folder.write("shim.mjs", SHIM, None)?;
         let log = folder.path().join("log");
-        // The package lies beside the folder of its program.
+        // The package is beside the folder of its program.
         let package = program.parent().and_then(Path::parent).unwrap_or(program).join("package");
-        // Named as PostgreSQL names its own, so that clients find it by the folder.
+        // Named like PostgreSQL's own socket, so that clients find it by the folder.
         let socket = folder.path().join(".s.PGSQL.5432");
         let mut command = process::command_with_private_files(program, folder.path());
         command.arg(&shim).arg(&package).arg(&socket);

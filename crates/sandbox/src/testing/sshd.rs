@@ -1,4 +1,4 @@
-//! A real sshd of a test's own: on a free port of 127.0.0.1, with its own keys, for the user that runs the test.
+//! A private sshd for a test: on a free port of 127.0.0.1, with its own keys, for the user that runs the test.
 #![allow(clippy::unwrap_used, reason = "a test stops where its stage is broken")]
 
 use std::io;
@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use super::or_skip;
 use crate::{Error, Places};
 
-/// sshd, or nothing and a printed `SKIPPED`.
+/// sshd; otherwise prints `SKIPPED` and returns `None`.
 pub fn require_sshd() -> Option<PathBuf> {
     let mut places = Places::from_env();
     places.folders.push(PathBuf::from("/usr/sbin"));
@@ -20,7 +20,7 @@ pub fn require_sshd() -> Option<PathBuf> {
     or_skip(found.ok_or_else(|| Error::NotFound { wanted, looked: places.shown() }))
 }
 
-/// The server. It is stopped when this is dropped.
+/// The server. It is stopped on drop.
 pub struct Sshd {
     child: Child,
     port: u16,
@@ -31,7 +31,7 @@ impl Sshd {
     /// Starts it. `more` are further lines of its configuration.
     ///
     /// # Errors
-    /// Those of the system.
+    /// I/O errors.
     pub fn start(program: &Path, more: &str) -> io::Result<Sshd> {
         let folder = tempfile::tempdir()?;
         let path = folder.path();
@@ -82,20 +82,20 @@ impl Sshd {
         self.port
     }
 
-    /// What it has logged.
+    /// Its log.
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
     }
 
-    /// Where its keys and configurations are.
+    /// The folder with its keys and configurations.
     pub fn folder(&self) -> &Path {
         self.folder.path()
     }
 
-    /// A program that is ssh with a configuration in which the host `vm` is this server.
+    /// A wrapper script for ssh with a configuration in which the host `vm` is this server.
     ///
     /// # Errors
-    /// Those of the system.
+    /// I/O errors.
     pub fn ssh(&self) -> io::Result<PathBuf> {
         let bin = self.folder.path().join("bin");
         std::fs::create_dir_all(&bin)?;
@@ -106,13 +106,13 @@ impl Sshd {
         Ok(path)
     }
 
-    /// The processes that serve its connections now.
+    /// The processes that serve its connections.
     pub fn sessions(&self) -> Vec<u32> {
         let parent = self.child.id();
         children_of(parent).into_iter().flat_map(|child| [vec![child], children_of(child)].concat()).collect()
     }
 
-    /// Ends all connections at once, as a host that is switched off.
+    /// Ends all connections at once, as if the host were switched off.
     pub fn cut(&self) {
         for process in self.sessions() {
             let _ = Command::new("kill").arg("-9").arg(process.to_string()).stderr(Stdio::null()).status();
@@ -128,7 +128,7 @@ impl Drop for Sshd {
     }
 }
 
-/// The processes that a process has started and that still are.
+/// The running child processes of a process.
 pub fn children_of(parent: u32) -> Vec<u32> {
     let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
     let mut found = Vec::new();
@@ -137,7 +137,7 @@ pub fn children_of(parent: u32) -> Vec<u32> {
             continue;
         };
         let Ok(stat) = std::fs::read_to_string(entry.path().join("stat")) else { continue };
-        // The name in parentheses may hold anything; the state and the parent follow it.
+        // The name in parentheses may contain anything; state and parent follow it.
         let fields = stat.rsplit_once(')').map(|(_, rest)| rest.to_owned()).unwrap_or_default();
         if fields.split_whitespace().nth(1) == Some(&parent.to_string()) {
             found.push(pid);

@@ -1,6 +1,6 @@
-//! What is of no use any more and is no chunk: questions for the time that a crash left behind, findings about snapshots
-//! that are gone, and half-written files of a folder. Prune removes what of these is older than the grace period, so that
-//! nothing that is under way is touched.
+//! Removes obsolete objects other than chunks: clock probes left by a crash, findings about removed snapshots, and
+//! partially written files in a folder. Only those older than the grace period are removed, so that nothing in
+//! progress is touched.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -11,12 +11,12 @@ use crate::store::folder::is_partial;
 use crate::tasks::blocking;
 use crate::{Error, PruneReport, Repository, SnapshotId};
 
-/// How many folders deep objects lie.
+/// Depth of folders in which objects are stored.
 const DEPTH: usize = 3;
 
 impl Repository {
-    /// Removes leftovers that are older than the grace period, and counts them. `alive` are the names of the
-    /// tombstones of snapshots that are listed or can be undeleted.
+    /// Removes leftovers older than the grace period, and counts them. `alive` are the tombstone names of snapshots
+    /// that are listed or can be undeleted.
     pub(crate) async fn remove_leftovers(
         &self,
         now: DateTime<Utc>,
@@ -33,7 +33,7 @@ impl Repository {
                 }
             })
             .await?;
-        // A manifest that a rotation set aside, and that crashed before it could remove it.
+        // A manifest that a rotation set aside and, because of a crash, did not remove.
         self.store
             .visit("rotated", |meta| {
                 if meta.last_modified < old {
@@ -82,19 +82,19 @@ impl Repository {
     }
 }
 
-/// The snapshot that an attestation of this name is about; `None` for any other name.
+/// The snapshot of the attestation with this name; `None` for any other name.
 fn attested(object: &str) -> Option<SnapshotId> {
     let (id, name) = object.strip_prefix("attestations/")?.split_once('/')?;
     name.ends_with(".json").then(|| SnapshotId::parse(id)).flatten()
 }
 
-/// Files that a process began to write and never gave their name, older than this. A file is written as `name#1` and then
-/// renamed; listings leave such names out.
+/// Files older than this that a process began to write and never renamed. A file is written as `name#1` and then
+/// renamed; listings skip such names.
 fn half_written(root: &Path, old: DateTime<Utc>) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut folders = vec![(root.to_owned(), 0)];
     while let Some((folder, depth)) = folders.pop() {
-        // One that cannot be read is no reason not to prune: what lies in it stays.
+        // Do not fail prune because of an unreadable folder: its files stay.
         let Ok(entries) = std::fs::read_dir(&folder) else { continue };
         for entry in entries.flatten() {
             let (Ok(kind), Ok(name)) = (entry.file_type(), entry.file_name().into_string()) else { continue };

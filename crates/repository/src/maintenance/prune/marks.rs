@@ -1,4 +1,4 @@
-//! Marks: which chunk objects are pending deletion. Written by one run of prune, carried out by a later one.
+//! Marks: chunk objects pending deletion. One run of prune writes a mark, a later one executes it.
 
 use std::collections::{HashMap, HashSet};
 
@@ -10,9 +10,9 @@ use crate::format::chunk::ChunkObject;
 use crate::store::fetch::Fetched;
 use crate::{Error, Repository};
 
-/// Objects that one mark names: keeps each mark small enough to be read and rewritten in one go.
+/// Maximum number of objects in a mark, so that it can be read and rewritten at once.
 const PER_MARK: usize = 10_000;
-/// What a mark that is done has beside it.
+/// Content of the file beside an executed mark.
 pub(crate) const DONE: &[u8] = b"{}\n";
 
 /// `marks/<name>.json`
@@ -20,23 +20,23 @@ pub(crate) const DONE: &[u8] = b"{}\n";
 #[serde(rename_all = "kebab-case")]
 pub(crate) struct MarkFile {
     format: u64,
-    /// Names of objects.
+    /// Object names.
     objects: Vec<String>,
 }
 
-/// Marks that were written.
+/// Result of marking.
 pub(crate) struct Marked {
     pub(crate) marks: Vec<String>,
-    /// Objects, the last of those that were given, for which there was no room.
+    /// Number of objects, the last ones given, for which there was no space.
     pub(crate) left: usize,
 }
 
-/// A mark as it lies in the store.
+/// A stored mark.
 pub(crate) struct Mark {
     pub(crate) object: String,
     pub(crate) written: DateTime<Utc>,
     pub(crate) objects: Vec<ChunkObject>,
-    /// When everything under it had been deleted.
+    /// When all its objects had been deleted.
     pub(crate) done: Option<DateTime<Utc>>,
 }
 
@@ -47,7 +47,7 @@ impl Mark {
 }
 
 impl Repository {
-    /// Marks these objects, as many as there is room for.
+    /// Marks these objects, as many as there is space for.
     pub(crate) async fn mark(&self, objects: &[ChunkObject], now: DateTime<Utc>) -> Result<Marked, Error> {
         let mut marked = Marked { marks: Vec::new(), left: objects.len() };
         for (number, objects) in objects.chunks(PER_MARK).enumerate() {
@@ -66,7 +66,7 @@ impl Repository {
         Ok(marked)
     }
 
-    /// The objects that prune has marked: a writer reuses none of them, and writes to none of their names.
+    /// The marked objects: a writer does not reuse them, and does not write to their names.
     pub(crate) async fn marked(&self) -> Result<HashSet<ChunkObject>, Error> {
         Ok(self.marks().await?.into_iter().flat_map(|mark| mark.objects).collect())
     }
@@ -82,7 +82,7 @@ impl Repository {
         let mut marks = Vec::new();
         let mut fetched = std::pin::pin!(self.store.fetch_listed(listed));
         while let Some(Fetched { object, meta, bytes, .. }) = fetched.next().await {
-            // Removed in the meantime: its work was over long before.
+            // Removed in the meantime, because it was executed long ago.
             let Some(bytes) = bytes? else { continue };
             let damaged = |message: String| Error::Damaged { object: object.clone(), message };
             let file: MarkFile = self.crypt.read(&object, &bytes)?;

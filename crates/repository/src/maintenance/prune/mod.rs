@@ -1,10 +1,10 @@
-//! Prune: removing what no snapshot needs, beside running backups, and without locks.
+//! Prune: deletes unreferenced data while backups run, without locks.
 //!
-//! Chunks that nothing names are *marked*, and deleted by a later run, once the mark is older than the grace period by the
-//! store's own clock and a listing of all manifests made since then still does not name them. A writer reads the marks
-//! when it begins: it never reuses a marked object, never writes to a marked name (it chooses another), and refuses
-//! to commit when it ran for nearly the grace period. So a writer that began after the mark does not touch the object; one
-//! that began before it has committed by the time of the listing, or never will. The rules are numbered in
+//! Unreferenced chunks are *marked*. A later run deletes them once the mark is older than the grace period, by the
+//! store's own clock, and a new listing of all manifests still does not reference them. A writer reads the marks when
+//! it starts: it never reuses a marked object, never writes to a marked name (it chooses another), and refuses to
+//! commit if it ran for nearly the grace period. So a writer that started after the mark does not touch the object;
+//! one that started before it has committed by the time of the listing, or never will. The rules are numbered in
 //! `docs/repository-format.md`.
 
 pub(crate) mod leftovers;
@@ -28,41 +28,41 @@ use crate::snapshot::deadline::RunClock;
 use crate::store::fetch::Fetched;
 use crate::{Error, Repository, SnapshotId};
 
-/// How to prune.
+/// Options of a prune.
 #[derive(Debug, Clone)]
 pub struct PruneOptions {
-    /// Only say what would be done: nothing is written, and nothing deleted.
+    /// Only report what would be done: write and delete nothing.
     pub dry_run: bool,
-    /// The caller's clock; asked only by a dry run, which cannot ask the store's without writing.
+    /// The caller's clock; used only by a dry run, which cannot query the store's without writing.
     pub now: DateTime<Utc>,
 }
 
 /// Tombstones whose grace period is over.
 #[derive(Default)]
 struct ExpiredTombstones {
-    /// How they will be.
+    /// Their new contents.
     rewritten: Vec<(String, Vec<u8>)>,
-    /// Those that will not be needed even so.
+    /// Those that are no longer needed at all.
     removed: Vec<String>,
 }
 
-/// What tombstones within the grace period hold.
+/// What tombstones within the grace period reference.
 #[derive(Default)]
 struct Retained {
     chunks: ChunkSetBuilder,
     tombstones: HashSet<String>,
 }
 
-/// What must stay: for a listed snapshot, or for one that can be undeleted.
+/// What must stay: referenced by a listed snapshot, or by one that can be undeleted.
 struct Needed {
     listed: ChunkSet,
     retained: ChunkSet,
 }
 
-/// Chunks that no listed snapshot references.
+/// Existing chunks that no listed snapshot references.
 #[derive(Default)]
 struct Listed {
-    /// Those under marks that are not carried out, with their sizes.
+    /// Those under pending marks, with their sizes.
     sizes: HashMap<ChunkObject, u64>,
     /// Those to mark.
     unmarked: Vec<(ChunkObject, u64)>,
@@ -75,9 +75,9 @@ impl Needed {
 }
 
 impl Repository {
-    /// Deletes what was marked long enough ago, and marks what nothing needs now.
+    /// Deletes what was marked long enough ago, and marks what is unreferenced now.
     ///
-    /// A manifest or tombstone that cannot be read ends it before anything is done: it may name any chunk.
+    /// An unreadable manifest or tombstone ends it before anything is changed: it may reference any chunk.
     pub async fn prune(&self, options: &PruneOptions) -> Result<PruneReport, Error> {
         let mut report = PruneReport { dry_run: options.dry_run, ..PruneReport::default() };
         let run_clock = RunClock::start();
@@ -85,9 +85,9 @@ impl Repository {
         self.observer.began(Phase::Manifests, None, None);
         let marks = self.marks().await?;
 
-        // From here on: names are gathered after `now`, so that every mark which is due at `now` is older than the
-        // grace by the time of the listing. Tombstones before and after manifests: one that is undeleted in the meantime
-        // keeps its tombstone, so that a snapshot which moves is seen as one of the two, however often it moves.
+        // Names are collected after `now`, so that every mark which is due at `now` is older than the grace period at
+        // the time of the listing. Tombstones are read before and after manifests: an undeleted snapshot keeps its
+        // tombstone, so that one which moves is seen in one of the two, however often it moves.
         let (mut named, mut retained) = (ChunkSetBuilder::default(), Retained::default());
         self.tombstones(now, None, &mut retained, &mut report).await?;
         let mut listed = HashSet::new();
@@ -104,8 +104,8 @@ impl Repository {
         let expired = self.tombstones(now, Some(&listed), &mut retained, &mut report).await?;
         let needed = Needed { listed: named.finish(), retained: retained.chunks.finish() };
         listed.extend(retained.tombstones);
-        // What a backup under way or an interrupted one has written is not marked, so that the next one can reuse it;
-        // what was marked before is deleted all the same, for nobody reuses that.
+        // Chunks written by a running or interrupted backup are not marked, so that the next one can reuse them. What
+        // was marked before is deleted anyway, because nothing reuses it.
         let mut journaled = ChunkSetBuilder::default();
         self.expire_journals(now, options.dry_run, &mut journaled).await?;
         let journaled = journaled.finish();
@@ -119,9 +119,9 @@ impl Repository {
             return Ok(report);
         }
         self.observer.ended();
-        // From here on it is written, now that there is room for it, if there was anything to free.
+        // Written only now, when deletions may have freed space.
         self.write_expired(expired, &mut report).await?;
-        // What is left of them belongs to marks that are not due.
+        // The remaining ones belong to marks that are not due.
         report.waiting = sizes.len() as u64;
         report.waiting_bytes = sizes.values().sum();
         self.remove_leftovers(now, options.dry_run, &listed, &mut report).await?;
@@ -140,7 +140,7 @@ impl Repository {
         Ok(report)
     }
 
-    /// Lists the chunks and sorts them by what is to become of each; counts those of forgotten snapshots and those to mark.
+    /// Lists the chunks and classifies them; counts those of forgotten snapshots and those to mark.
     async fn list_chunks(
         &self,
         marks: &[Mark],
@@ -159,7 +159,7 @@ impl Repository {
         self.store
             .visit("chunks", |meta| {
                 self.observer.advanced(0, 1);
-                // Other objects are not the repository's, and are left alone.
+                // Other objects do not belong to the repository and are left alone.
                 let Some(object) = ChunkObject::parse(meta.location.as_ref()) else { return };
                 quarantine.iter_mut().for_each(|list| list.see(&object, meta.last_modified));
                 if marked.contains(&object) {
@@ -179,8 +179,8 @@ impl Repository {
         Ok(listed)
     }
 
-    /// Deletes what is under marks older than the grace period, and marks that were carried out long ago. False when the
-    /// run has become too slow to go on.
+    /// Deletes objects under marks older than the grace period, and marks that were executed long ago. Returns false
+    /// if the run has become too slow to continue.
     async fn sweep_marks(
         &self,
         marks: &[Mark],
@@ -194,8 +194,8 @@ impl Repository {
         let margin = TimeDelta::from_std(self.margin()).unwrap_or(TimeDelta::MAX);
         for mark in marks {
             match mark.done {
-                // Other runs may still be deleting under this mark for a margin after it was done: until then writers must
-                // keep avoiding its names.
+                // Other runs may still be deleting under this mark for a margin after it was executed: until then
+                // writers must keep avoiding its names.
                 Some(done) if now - done > margin * 2 && !report.dry_run => {
                     self.store.delete(&mark.object).await?;
                     self.store.delete(&mark.done_object()).await?;
@@ -212,8 +212,8 @@ impl Repository {
         Ok(true)
     }
 
-    /// Writes the tombstones whose grace period is over. The next run does it for those for which there is no room: what
-    /// they hold is not held any more, for nobody can undelete it.
+    /// Writes the expired tombstones. If there is no space, the next run does it: their chunks are no longer
+    /// retained, because nobody can undelete the snapshots.
     async fn write_expired(&self, expired: ExpiredTombstones, report: &mut PruneReport) -> Result<(), Error> {
         for (object, bytes) in expired.rewritten {
             self.put_if_room(&object, bytes.into(), report).await?;
@@ -240,7 +240,7 @@ impl Repository {
         Ok(())
     }
 
-    /// Deletes what is under a mark that is due. False when the run has become too slow to go on.
+    /// Deletes objects under a due mark. Returns false if the run has become too slow to continue.
     async fn sweep(
         &self,
         mark: &Mark,
@@ -251,7 +251,7 @@ impl Repository {
     ) -> Result<bool, Error> {
         let (mut going, mut swept) = (Vec::new(), HashMap::new());
         for object in &mark.objects {
-            // Taken out, so that a second mark of the same object counts it no second time.
+            // Removed, so that a second mark of the same object does not count it again.
             let Some(size) = sizes.remove(object) else { continue };
             if needed.contains(object) {
                 report.spared += 1;
@@ -283,16 +283,17 @@ impl Repository {
             report.note_held(held);
             self.observer.advanced(0, batch.len() as u64);
         }
-        // What is held is tried again as long as the mark is not done.
+        // What the store refuses to delete is retried as long as the mark is pending.
         if all {
             self.put_if_room(&mark.done_object(), bytes::Bytes::from_static(DONE), report).await?;
         }
         Ok(true)
     }
 
-    /// Adds what tombstones within the grace period name. Gives how those will be that are older, if it is given which snapshots are
-    /// listed: a listed one may be forgotten again at this moment, under the same name, and its tombstone is left alone.
-    /// One that is not listed so long after it was forgotten never will be again, as long as its tombstone is there.
+    /// Adds what tombstones within the grace period reference. If the listed snapshots are given, returns the new
+    /// contents of older tombstones. The tombstone of a listed snapshot is left alone, because the snapshot may be
+    /// forgotten again at this moment under the same name. A snapshot that is not listed so long after it was
+    /// forgotten never will be again, as long as its tombstone exists.
     async fn tombstones(
         &self,
         now: DateTime<Utc>,
@@ -331,7 +332,7 @@ impl Repository {
         if listed.is_none() || report.dry_run {
             return Ok(ExpiredTombstones::default());
         }
-        // One spent tombstone a series is enough to tell when it was last thinned.
+        // One expired tombstone per series is enough to record when it was last thinned.
         let mut removed = Vec::new();
         for mut series in expired.into_values() {
             series.sort();

@@ -1,10 +1,10 @@
-//! Prune without waiting, for a disk that is full: what no listed snapshot needs is deleted at once, also what
-//! forgotten snapshots hold.
+//! Prune without waiting, for a full disk: deletes everything that no listed snapshot references at once, including
+//! data of forgotten snapshots.
 //!
-//! It is meant for when nobody else writes, refuses to begin when somebody does, and is safe even if that is wrong. What
-//! it is going to delete is marked first, so that who begins later keeps away from it. Who began before showed that by
-//! a sign ([`crate::presence`]), and either is seen here, and nothing is deleted, or is taken for dead, and finds its
-//! sign gone when it has listed its manifest.
+//! It is meant for when nothing else writes, refuses to start if something does, and is safe even if that check is
+//! wrong. What it will delete is marked first, so that later writers avoid it. A writer that started before has
+//! announced itself with a sign ([`crate::presence`]): either the sign is seen here, and nothing is deleted, or the
+//! writer is taken for dead, and notices after listing its manifest that its sign is gone.
 
 use std::collections::HashMap;
 
@@ -19,14 +19,14 @@ use crate::snapshot::deadline::RunClock;
 use crate::store::fetch::Fetched;
 use crate::{Error, Manifest, PruneOptions, PruneReport, Repository, SnapshotId};
 
-/// Objects that are deleted without a mark to make room for one.
+/// Number of objects to delete without a mark, to make space for one.
 const FIRST: usize = 64;
 
 impl Repository {
-    /// Deletes what no listed snapshot needs, at once. Snapshots that were forgotten cannot be undeleted afterwards, and
-    /// an interrupted backup's chunks are not used again. Works on a disk that has no room at all.
+    /// Deletes everything that no listed snapshot references, at once. Forgotten snapshots cannot be undeleted
+    /// afterwards, and chunks of interrupted backups are not reused. Works on a completely full disk.
     ///
-    /// Refused while something writes to the repository, with [`Error::InUse`].
+    /// Refused with [`Error::InUse`] while something writes to the repository.
     pub async fn prune_now(&self, options: &PruneOptions) -> Result<PruneReport, Error> {
         let mut report = PruneReport { dry_run: options.dry_run, ..PruneReport::default() };
         let now = if options.dry_run { options.now } else { self.store.clock().await? };
@@ -59,15 +59,17 @@ impl Repository {
             if written.left == 0 || unmarked.is_empty() {
                 break written.marks;
             }
-            // A few go unmarked, to make room for a mark of the others. Nobody was writing a moment ago.
+            // A few are deleted without a mark, to make space for a mark of the others. Nothing was writing a moment
+            // ago.
             let first: Vec<ChunkObject> = unmarked.drain(..FIRST.min(unmarked.len())).collect();
             self.delete_now(&first, &mut going, &mut report).await?;
-            // What these named is marked anew, with the rest.
+            // Their objects are marked again, with the rest.
             self.store.delete_all(&written.marks).await?;
         };
-        // Who began before the marks were there has shown it by now. What was found dead is made sure to find out.
+        // A writer that started before the marks has announced itself by now. Journals of writers taken for dead are
+        // removed, so that those writers notice.
         if let Err(error) = self.refuse_if_in_use(now).await {
-            // Nothing of what was marked goes, and marks would keep others from it.
+            // Nothing marked will be deleted, and the marks would only block writers.
             let _ = self.store.delete_all(&marks).await;
             return Err(error);
         }
@@ -110,7 +112,7 @@ impl Repository {
         if let Some(unreadable) = unreadable.into_iter().next() {
             return Err(unreadable.into_error("nothing was pruned, since it may name any chunk"));
         }
-        // Those that a rotation sets aside, to put them back if it fails.
+        // Includes those that a rotation set aside, to restore them if it fails.
         let mut aside = std::pin::pin!(self.store.fetch("rotated").await?);
         while let Some(Fetched { object, bytes, .. }) = aside.next().await {
             let id = object.strip_prefix("rotated/").and_then(|name| name.rsplit_once('-'));
@@ -121,11 +123,11 @@ impl Repository {
         Ok(named.finish())
     }
 
-    /// The tombstones of snapshots that are not listed, as they will be when nothing undeletes them any more.
+    /// The new contents of tombstones of unlisted snapshots, which can no longer be undeleted.
     async fn forgotten_for_good(&self, report: &mut PruneReport) -> Result<Vec<(String, Bytes)>, Error> {
         let listed = self.listed().await?;
         let mut expired = Vec::new();
-        // Those of listed snapshots mean nothing, and need not be read.
+        // Those of listed snapshots have no effect, and need not be read.
         let mut wanted = self.store.list("tombstones").await?;
         let of = |object: &str| SnapshotId::of_tombstone(object).filter(|id| !listed.contains(&id.object()));
         wanted.retain(|meta| of(meta.location.as_ref()).is_some());

@@ -1,4 +1,4 @@
-//! What prune did, or would do.
+//! The report of a prune.
 
 use std::fmt;
 
@@ -11,44 +11,45 @@ use crate::{Error, SnapshotId};
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct PruneReport {
-    /// Nothing was done.
+    /// Nothing was changed.
     pub dry_run: bool,
-    /// Forgotten snapshots that cannot be undeleted any more.
+    /// Forgotten snapshots that can no longer be undeleted.
     pub expired: Vec<SnapshotId>,
-    /// Chunks that were marked for a later run.
+    /// Chunks marked for a later run.
     pub marked: u64,
     /// Their size in the store.
     pub marked_bytes: u64,
-    /// Chunks that were marked by earlier runs, and whose grace is not over.
+    /// Chunks marked by earlier runs whose grace period is not over.
     pub waiting: u64,
     /// Their size in the store.
     pub waiting_bytes: u64,
-    /// Chunks that only snapshots need which were forgotten and can still be undeleted.
+    /// Chunks referenced only by forgotten snapshots that can still be undeleted.
     pub forgotten: u64,
     /// Their size in the store.
     pub forgotten_bytes: u64,
-    /// Chunks that were deleted.
+    /// Chunks deleted.
     pub deleted: u64,
     /// Their size in the store.
     pub deleted_bytes: u64,
-    /// Chunks that were marked, and are needed again.
+    /// Chunks that were marked and are referenced again.
     pub spared: u64,
-    /// Findings about snapshots that are gone, and what processes left behind that died: removed, once older than the
-    /// grace.
+    /// Removed findings about snapshots that no longer exist, and leftovers of dead processes, older than the grace
+    /// period.
     pub leftovers: u64,
-    /// The run became too slow to be sure of its listing and stopped; the next one goes on.
+    /// The run became too slow to rely on its listing and stopped; the next one continues.
     pub stopped_early: bool,
-    /// Objects that the store did not let go, by an object lock or a retention rule: a later run tries again.
+    /// Objects that the store refused to delete because of an object lock or a retention rule: a later run tries
+    /// again.
     pub held: u64,
-    /// The store's own words about one of them.
+    /// Error of the store for one of them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub held_because: Option<String>,
-    /// Documents for which there was no room. What they would have said is found anew by the next run.
+    /// Documents for which there was no space. The next run finds their contents again.
     pub unwritten: u64,
 }
 
 impl PruneReport {
-    /// Notes objects that the store did not let go.
+    /// Records objects that the store refused to delete.
     pub(crate) fn note_held(&mut self, held: impl IntoIterator<Item = (String, Error)>) {
         for (_, error) in held {
             self.held += 1;
@@ -56,7 +57,7 @@ impl PruneReport {
         }
     }
 
-    /// True when all was done that could be done by now.
+    /// Whether everything that was due was done.
     pub fn is_done(&self) -> bool {
         self.held == 0 && self.unwritten == 0 && !self.stopped_early
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use object_store::client::{HttpError, HttpErrorKind};
 
-/// What resolvers say of a name that does not exist; what they say of a failure of their own differs.
+/// Messages of resolvers for a name that does not exist; those for failures of the resolver differ.
 const NO_SUCH_NAME: [&str; 4] = [
     "Name or service not known",
     "No address associated with hostname",
@@ -14,7 +14,7 @@ const NO_SUCH_NAME: [&str; 4] = [
     "nodename nor servname provided, or not known",
 ];
 
-/// The end of a request, in words.
+/// The error of a request, as text.
 #[derive(Debug)]
 pub(super) struct RequestError(String);
 
@@ -36,7 +36,7 @@ impl StdError for RequestError {}
 enum Kind {
     /// Another attempt may succeed.
     Transient,
-    /// There was no connection.
+    /// No connection could be established.
     Unreachable,
     /// No attempt can succeed.
     Permanent,
@@ -47,7 +47,7 @@ enum Kind {
 pub(super) struct Fault {
     kind: Kind,
     text: String,
-    /// How long the server asks to be left alone.
+    /// How long the server asks to wait.
     pause: Option<Duration>,
 }
 
@@ -56,12 +56,12 @@ impl Fault {
         Fault { kind, text, pause: None }
     }
 
-    /// What cannot pass.
+    /// A permanent failure.
     pub(super) fn permanent(text: String) -> Fault {
         Fault::of(Kind::Permanent, text)
     }
 
-    /// Nothing came for so long.
+    /// No data arrived for this long.
     pub(super) fn timed_out(after: Duration) -> Fault {
         Fault::of(Kind::Transient, format!("the server did not answer within {:.1} s", after.as_secs_f64()))
     }
@@ -71,7 +71,7 @@ impl Fault {
         Fault::of(Kind::Transient, format!("the answer was cut off after {at} bytes"))
     }
 
-    /// A status that says that the server could not do it now.
+    /// A status that means that the server could not do it now.
     pub(super) fn busy(status: String, body: &str, pause: Option<Duration>) -> Fault {
         let inside = |tag: &str| {
             let rest = body.split_once(&format!("<{tag}>"))?.1;
@@ -113,7 +113,7 @@ impl Fault {
         self.pause
     }
 
-    /// The request's error.
+    /// The error of the request.
     pub(super) fn into_error(self, attempts: u32, elapsed: Duration) -> HttpError {
         let text = match self.kind {
             Kind::Permanent => self.text,
@@ -126,7 +126,7 @@ impl Fault {
     }
 }
 
-/// Each error of a chain. An I/O error names as its source what its inner error names, and skips that itself.
+/// All errors of a chain. An I/O error reports the source of its inner error as its own, and skips the inner error.
 fn chain<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
     std::iter::successors(Some(error), |error| {
         let error: &'a (dyn StdError + 'static) = *error;
@@ -141,7 +141,7 @@ fn root_cause(error: &(dyn StdError + 'static)) -> String {
     chain(error).last().map(ToString::to_string).unwrap_or_default()
 }
 
-/// True when TLS was spoken, and the two do not agree on who the server is or how to speak.
+/// Whether TLS was spoken, but certificate or protocol were not accepted.
 fn is_certificate(error: &(dyn StdError + 'static)) -> bool {
     chain(error).filter_map(|cause| cause.downcast_ref::<rustls::Error>()).any(|error| {
         !matches!(

@@ -1,13 +1,13 @@
-//! HTTP to a store: each request is tried again until it succeeds or its budget of time is spent.
+//! HTTP requests to a store: each is retried until it succeeds or its time budget is spent.
 //!
-//! The retries of the `object_store` crate are turned off, since they cannot be bounded by time alone, try again what
-//! cannot succeed, and do not cover the body of an answer. Here an attempt is whole: request, answer and body, within a
-//! time-out that follows from the bytes under way. All requests of a repository may be repeated: names are written once
-//! with bytes that follow from the name, and a conditional write that meets its own object is recognized by
+//! The retries of the `object_store` crate are disabled, because they cannot be bounded by time alone, repeat
+//! hopeless requests, and do not cover the body of a response. Here an attempt includes request, response and body,
+//! with a timeout that depends on the bytes in flight. All requests of a repository are idempotent: names are written
+//! once with bytes that follow from the name, and a conditional write that meets its own object is recognized by
 //! [`crate::Store::put_new`].
 //!
-//! No request takes effect later than the budget and one attempt after it was first sent; prune's proof needs less than
-//! the margin of an hour (see `docs/repository-format.md`).
+//! No request takes effect later than the budget plus one attempt after it was first sent; prune's proof needs less
+//! than the margin of an hour (see `docs/repository-format.md`).
 
 mod fault;
 
@@ -27,43 +27,43 @@ use tokio::time::{Instant, timeout};
 use crate::store::upload_limit::UploadLimit;
 use fault::{Fault, RequestError};
 
-/// How long a request is tried again, if nothing else is said.
+/// Default for how long a request is retried.
 pub(crate) const DEFAULT_BUDGET: Duration = Duration::from_secs(180);
-/// What it may be set to.
+/// Allowed values.
 pub(crate) const BUDGETS: std::ops::RangeInclusive<Duration> =
     Duration::from_secs(1)..=Duration::from_secs(600);
 
-/// Bytes a second below which a connection counts as stalled: 1 Mbit/s for all requests together.
+/// Bytes per second below which a connection counts as stalled: 1 Mbit/s for all requests together.
 const SLOWEST: u64 = 128 << 10;
-/// What an answer may hold for which nobody gave a limit, such as a page of a listing.
+/// Limit for a response without a limit of its own, such as a page of a listing.
 const LARGEST_ANSWER: u64 = 64 << 20;
-/// What is read of an answer that only explains a failure.
+/// Limit for a response that only explains a failure.
 const LARGEST_EXPLANATION: u64 = 64 << 10;
-/// The longest pause between two attempts.
+/// Maximum pause between two attempts.
 const LONGEST_PAUSE: Duration = Duration::from_secs(20);
-/// How long to ask for credentials of the machine's own role, which answers at once or is not there.
+/// Timeout for credentials of the machine's own role, which are available immediately or not at all.
 const LINK_LOCAL_BUDGET: Duration = Duration::from_secs(20);
 
-/// The largest object that a reader accepts, as an extension of its request: a larger one is not fetched.
+/// The maximum size of an object that a reader accepts, as an extension of its request: a larger one is not fetched.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct AtMost(pub(crate) u64);
 
-/// Turns the retries of `object_store` off.
+/// Disables the retries of `object_store`.
 pub(crate) fn no_retries() -> RetryConfig {
     RetryConfig { backoff: BackoffConfig::default(), max_retries: 0, retry_timeout: Duration::ZERO }
 }
 
-/// Settings of the connections. Time-outs are set on each attempt instead.
+/// Settings of the connections. Timeouts are set on each attempt instead.
 pub(crate) fn client_options(budget: Duration) -> ClientOptions {
     ClientOptions::new().with_timeout_disabled().with_connect_timeout(base(budget))
 }
 
-/// How long an attempt takes at most that moves nothing: 20 s of 3 minutes.
+/// Maximum duration of an attempt that transfers no data: 20 s of 3 minutes.
 fn base(budget: Duration) -> Duration {
     budget / 9
 }
 
-/// Makes clients that retry.
+/// Creates clients that retry.
 #[derive(Debug, Clone)]
 pub(crate) struct Connector {
     budget: Duration,
@@ -93,13 +93,13 @@ struct RetryingClient {
     inner: HttpClient,
     budget: Duration,
     uploads: Arc<UploadLimit>,
-    /// Bytes of all requests and answers under way: they share one line.
+    /// Bytes of all requests and responses in flight, which share one line.
     in_flight: Arc<AtomicU64>,
-    /// Whether the server has answered anything yet.
+    /// Whether the server has ever responded.
     answered: AtomicBool,
 }
 
-/// Bytes that are under way until this is dropped.
+/// Bytes in flight until this is dropped.
 struct InFlight {
     total: Arc<AtomicU64>,
     own: u64,
@@ -134,7 +134,7 @@ impl HttpService for RetryingClient {
                 Ok(answer) => return Ok(answer),
                 Err(fault) => fault,
             };
-            // A name or a port that is wrong shows at the first request; a server that was there is waited for.
+            // A wrong name or port shows at the first request; a server that responded before is waited for.
             let budget = match fault.is_unreachable() && !self.answered.load(Ordering::Relaxed) {
                 true => budget / 6,
                 false => budget,
@@ -150,7 +150,7 @@ impl HttpService for RetryingClient {
 }
 
 impl RetryingClient {
-    /// How long an attempt may take: what the bytes under way need on a slow line, and twice as long each time.
+    /// The timeout of an attempt: what the bytes in flight need on a slow line, doubled each time.
     fn allowance(&self, in_flight: &InFlight, attempt: u32) -> Duration {
         let needs = |bytes: u64| Duration::from_millis(bytes.saturating_mul(1000) / SLOWEST);
         let first = base(self.budget) + needs(self.in_flight.load(Ordering::Relaxed));
@@ -158,7 +158,7 @@ impl RetryingClient {
         first.saturating_mul(1 << attempt.min(8)).min(most)
     }
 
-    /// One attempt: request, answer, and the answer's body.
+    /// One attempt: request, response, and the response's body.
     async fn attempt(&self, request: &HttpRequest, attempt: u32) -> Result<HttpResponse, Fault> {
         let mut in_flight = InFlight { total: Arc::clone(&self.in_flight), own: 0 };
         in_flight.add(request.body().content_length() as u64);
@@ -177,14 +177,14 @@ impl RetryingClient {
             (false, None) => LARGEST_ANSWER,
         };
         if request.method().as_str() == "HEAD" {
-            // It has the length of an object, and no body.
+            // It has the length of an object, but no body.
             return match explains {
                 true => Fault::of_answer(request, answer, Bytes::new()),
                 false => Ok(answer),
             };
         }
         if !explains && length.is_some_and(|length| length > most) {
-            // Whoever set the limit looks at the length, and does not read.
+            // The caller that set the limit checks the length, and does not read.
             return Ok(answer);
         }
         in_flight.add(length.unwrap_or(0).min(most));
@@ -202,7 +202,7 @@ impl RetryingClient {
     }
 }
 
-/// A body, at most this much of it: the rest is left out where it only explains, else too much is a fault.
+/// Reads a body up to this size. If it only explains a failure, the rest is skipped; otherwise it is an error.
 async fn collect(
     mut body: futures::stream::BoxStream<'static, Result<Bytes, HttpError>>,
     most: u64,
@@ -222,7 +222,7 @@ async fn collect(
     Ok(whole.freeze())
 }
 
-/// Exponential, with jitter: up to three times the pause before, so that hosts which failed together do not come back
+/// Exponential with jitter: up to three times the previous pause, so that hosts which failed together do not retry
 /// together.
 fn next_pause(before: Duration, budget: Duration) -> Duration {
     let first = budget / 900;
@@ -232,7 +232,7 @@ fn next_pause(before: Duration, budget: Duration) -> Duration {
 }
 
 impl Fault {
-    /// The answer, or the fault that it tells of.
+    /// The response, or the fault that it reports.
     fn of_answer(request: &HttpRequest, answer: HttpResponse, body: Bytes) -> Result<HttpResponse, Fault> {
         let text = || String::from_utf8_lossy(&body);
         let status = answer.status();
@@ -240,7 +240,7 @@ impl Fault {
             408 | 429 | 500..=599 => true,
             // A connection that the server found too slow.
             400 => text().contains("<Code>RequestTimeout</Code>"),
-            // Of many deletions each is told by itself.
+            // A bulk deletion reports each object separately.
             200 if request.method().as_str() == "POST" => {
                 text().contains("<Code>SlowDown</Code>") || text().contains("<Code>InternalError</Code>")
             }
@@ -264,7 +264,7 @@ impl Fault {
     }
 }
 
-/// True when a page of a listing names itself as the next one.
+/// Whether a page of a listing names itself as the next one.
 fn repeats_page(request: &HttpRequest, page: &str) -> bool {
     let Some(query) = request.uri().query().filter(|query| query.contains("continuation-token=")) else {
         return false;
@@ -312,12 +312,12 @@ mod tests {
         let seconds = |flight: &InFlight, attempt| client.allowance(flight, attempt).as_secs();
         small.add(1 << 20);
         assert_eq!((seconds(&small, 0), seconds(&small, 1)), (28, 56));
-        // A stalled one is tried again within the budget, also while a whole run's chunks are under way.
+        // A stalled request is retried within the budget, even while all chunks of a run are in flight.
         let mut others = InFlight { total: Arc::clone(&client.in_flight), own: 0 };
         others.add(15 << 20);
         assert!(client.allowance(&small, 0) < DEFAULT_BUDGET);
         drop(others);
-        // No attempt outlasts the hour that prune leaves, not even the largest document's.
+        // No attempt outlasts the hour that prune allows for, not even for the largest document.
         small.add(255 << 20);
         assert!(client.allowance(&small, 8) + DEFAULT_BUDGET < Duration::from_secs(3600));
         drop(small);
