@@ -135,7 +135,7 @@ impl Repository {
             None if access.key.is_some() => {
                 return Err(Error::Key {
                     what: "the key file".to_owned(),
-                    message: format!("{store} is not encrypted, and a key file says that it should be"),
+                    message: format!("{store} is not encrypted, but a key file was given"),
                 });
             }
             None => Crypt::default(),
@@ -167,7 +167,7 @@ impl Repository {
         let hash = if config.encryption.is_some() { KEYED } else { PLAIN };
         if config.hash != hash || config.compression != "zstd" {
             return Err(damaged(
-                "it asks for a hash or a compression that this version does not know".into(),
+                "it requires a hash or a compression that this version does not support".into(),
             ));
         }
         Ok((config, bytes))
@@ -199,8 +199,8 @@ impl Repository {
         let mut wrong = Vec::new();
         let mut sound: Option<bytes::Bytes> = None;
         for (object, consequence) in [
-            (CONFIG, "dbhaul.json.copy is read in its place, and the next backup writes it anew"),
-            (COPY, "the next backup writes it anew"),
+            (CONFIG, "dbhaul.json.copy is used instead; the next backup writes dbhaul.json again"),
+            (COPY, "the next backup writes it again"),
         ] {
             let said = match self.store.get(object).await {
                 Ok(None) if object == COPY => continue,
@@ -210,7 +210,7 @@ impl Repository {
                         sound = Some(bytes);
                         continue;
                     }
-                    Ok(_) => "it is not what dbhaul.json is".to_owned(),
+                    Ok(_) => "it differs from dbhaul.json".to_owned(),
                     Err(Error::Damaged { message, .. }) => message,
                     Err(other) => other.to_string(),
                 },

@@ -56,7 +56,7 @@ async fn a_host_that_writes_cannot_read_and_another_restores() {
     dbhaul(host.path(), &["key", "add", &second]).exits(0).shows("new data is encrypted to");
     dbhaul(host.path(), &["key", "add", &second]).exits(2).says("already");
     dbhaul(host.path(), &["key", "remove", &recipient]).exits(0).shows("can still decrypt");
-    dbhaul(host.path(), &["key", "remove", &second]).exits(2).says("nobody could read");
+    dbhaul(host.path(), &["key", "remove", &second]).exits(2).says("nobody could decrypt");
     with(&["snapshots"]).exits(2).says("none of the given identities can decrypt it");
     let both = ["--identity", "second.txt"];
     dbhaul(admin.path(), &[&["check", "--read-data"], repository.as_slice(), &both].concat()).exits(0);

@@ -50,7 +50,7 @@ pub(crate) async fn aggregate_sources(
     };
     let sql = "SELECT a.user_view_schema, a.user_view_name, h.schema_name, h.table_name FROM _timescaledb_catalog.continuous_agg a \
                JOIN _timescaledb_catalog.hypertable h ON h.id = a.raw_hypertable_id";
-    let rows = session.query("what the target's continuous aggregates are computed from", sql).await?;
+    let rows = session.query("the sources of the target's continuous aggregates", sql).await?;
     let address = |oid| Address::new(class::CLASS, oid);
     let pair = |row: Vec<Option<String>>| {
         let mut fields = row.into_iter().flatten();

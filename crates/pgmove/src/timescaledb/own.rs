@@ -40,13 +40,13 @@ pub(super) async fn of_chunks(client: &Client) -> Result<Vec<String>, Error> {
           WHERE ARRAY(SELECT item::text FROM unnest(k.relacl) item ORDER BY 1) <> ARRAY(SELECT item::text FROM unnest(k.parent_acl) item ORDER BY 1) \
           UNION ALL SELECT k.*, 'storage parameters' FROM chunk k WHERE k.reloptions IS NOT NULL AND k.reloptions IS DISTINCT FROM k.parent_options) \
         SELECT what, oid::regclass::text AS chunk, quote_ident(schema) || '.' || quote_ident(name) AS hypertable FROM own ORDER BY oid, what";
-    let found: Vec<Row> = rows(client, "what chunks have of their own", sql).await?;
+    let found: Vec<Row> = rows(client, "the properties of single chunks", sql).await?;
     let mut said: Vec<String> = found
         .iter()
         .take(NAMED)
         .map(|row| {
             format!(
-                "{} of chunk {} alone, not of {}: not carried, for a target makes its chunks by what the whole table has",
+                "{} of chunk {} alone, not of {}: not copied, because a target creates chunks with the properties of the whole table",
                 row.what, row.chunk, row.hypertable
             )
         })

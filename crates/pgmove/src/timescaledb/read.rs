@@ -135,7 +135,7 @@ async fn read_all(client: &Client, catalog: &mut Catalog) -> Result<(), Error> {
             found.jobs.push(job);
         } else {
             let name = format!("{} ({})", job.id, job.title);
-            let why = format!("{} is a policy that is not known here", job.procedure);
+            let why = format!("{} is an unsupported policy", job.procedure);
             catalog.unsupported.push(unsupported("job", &name, &why));
         }
     }
@@ -180,7 +180,7 @@ struct TableRow {
 
 impl TableRow {
     fn unsupported(&self) -> Option<Unsupported> {
-        let why = "it is distributed over several nodes, which no version since 2.14 knows";
+        let why = "it is distributed over several nodes, which no version since 2.14 supports";
         self.distributed.then(|| unsupported("hypertable", &self.table.name.to_string(), why))
     }
 }
@@ -259,7 +259,7 @@ async fn chunks(
     for row in rows::<Row>(client, "chunks", &sql).await? {
         inner.insert(row.chunk.oid);
         if row.tiered && !row.inner {
-            let why = "it is a chunk that lies in another storage";
+            let why = "it is a chunk in another storage";
             unsupported_.push(unsupported("table", &row.chunk.name.to_string(), why));
         } else if let Some(table) = tables.get_mut(&row.table).filter(|_| !row.inner) {
             table.chunks.push(row.chunk);

@@ -73,7 +73,7 @@ impl Envelope {
         if crypt.recipients().is_empty() {
             return Err(Error::Key {
                 what: "the list of recipients".to_owned(),
-                message: "it would be empty, and nobody could read what is written".to_owned(),
+                message: "it would be empty, and nobody could decrypt new data".to_owned(),
             });
         }
         let file = encrypt(hex(key.bytes()).as_bytes(), crypt.recipients());
@@ -102,7 +102,7 @@ impl Envelope {
     /// Opens the envelope with the keys in `access`.
     pub(crate) async fn open(&self, repository: &str, access: &Access) -> Result<Crypt, Error> {
         if self.scheme != "age" {
-            return Err(damaged(format!("it asks for the encryption `{}`, which is not known", self.scheme)));
+            return Err(damaged(format!("it uses the unknown encryption `{}`", self.scheme)));
         }
         let recipients =
             self.recipients.iter().map(|text| text.parse()).collect::<Result<Vec<Recipient>, Error>>()?;
@@ -117,7 +117,7 @@ impl Envelope {
                 return Err(Error::Key {
                     what: "the key file".to_owned(),
                     message: format!(
-                        "it belongs to the repository {}, and this one is {repository}",
+                        "it belongs to repository {}, but this one is {repository}",
                         key.repository()
                     ),
                 });

@@ -55,11 +55,11 @@ impl Identity {
             }
             // The line may contain the secret: do not quote it.
             found.push(Identity(line.parse().map_err(|e| {
-                unusable(what, format!("line {} is no X25519 identity (AGE-SECRET-KEY-1…): {e}", number + 1))
+                unusable(what, format!("line {} is not an X25519 identity (AGE-SECRET-KEY-1…): {e}", number + 1))
             })?));
         }
         if found.is_empty() {
-            Err(unusable(what, "it holds no identity (AGE-SECRET-KEY-1…)"))
+            Err(unusable(what, "it contains no identity (AGE-SECRET-KEY-1…)"))
         } else {
             Ok(found)
         }
@@ -126,7 +126,7 @@ impl FromStr for Recipient {
             ));
         }
         text.parse().map(Recipient).map_err(|e| {
-            unusable("the recipient", format!("`{text}` is no X25519 recipient of age (age1…): {e}"))
+            unusable("the recipient", format!("`{text}` is not an age X25519 recipient (age1…): {e}"))
         })
     }
 }

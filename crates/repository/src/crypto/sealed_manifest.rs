@@ -42,7 +42,7 @@ impl Manifest {
             || (manifest.is_sealed() && !manifest.sources.is_empty())
         {
             return Err(damaged(
-                "it is encrypted where the repository is not, or the other way round".to_owned(),
+                "it is encrypted but the repository is not, or vice versa".to_owned(),
             ));
         }
         manifest.check_parts(object)?;

@@ -44,7 +44,7 @@ pub(crate) fn unseal<'a>(
     Err(damaged(if signature.is_some() && seal.get(..75) == trailer(text, None).get(..75) {
         "its last line is not signed with this repository's key: it was written by another, or under another name"
     } else {
-        "its text is not what its last line says (SHA-256)"
+        "its content does not match the SHA-256 in its last line"
     }))
 }
 
@@ -55,7 +55,7 @@ pub(crate) fn unseal_unsigned<'a>(object: &str, bytes: &'a [u8]) -> Result<&'a [
     if seal.get(..75) == trailer(text, None).get(..75) {
         Ok(text)
     } else {
-        Err(damaged("its text is not what its last line says (SHA-256)"))
+        Err(damaged("its content does not match the SHA-256 in its last line"))
     }
 }
 

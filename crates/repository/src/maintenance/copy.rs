@@ -267,7 +267,7 @@ impl Repository {
         if let Some(found) = whole.map(|whole| hex(&whole.finalize())).filter(|found| *found != part.sha256) {
             return Err(Error::Damaged {
                 object: format!("part `{}`", part.name),
-                message: format!("its chunks are whole, but together they hash to {found}"),
+                message: format!("its chunks are intact, but their combined hash is {found}"),
             });
         }
         Ok(Part { chunks, ..part })

@@ -313,7 +313,7 @@ impl Repository {
         let mut matching = ids.filter(|id| id.as_str().starts_with(wanted) && !wanted.is_empty());
         match (matching.next(), matching.next()) {
             (Some(only), None) => Ok(only),
-            (Some(_), Some(_)) => Err(missing("several snapshot ids begin with it: give more of the id")),
+            (Some(_), Some(_)) => Err(missing("several snapshot ids begin with it: use more characters")),
             (None, _) => Err(missing(NOT_LISTED)),
         }
     }

@@ -68,7 +68,7 @@ impl Repository {
                     if found == part.sha256 {
                         return None;
                     }
-                    let message = format!("its chunks are whole, but together they hash to {found}");
+                    let message = format!("its chunks are intact, but their combined hash is {found}");
                     Some((
                         Err(Error::Damaged { object: format!("part `{}`", part.name), message }),
                         (chunks, None),
@@ -98,7 +98,7 @@ impl Repository {
             if crypt.name(&plain) == chunk.id {
                 Ok(plain)
             } else {
-                Err(Unpack::Damaged("its bytes are not those of its name".to_owned()))
+                Err(Unpack::Damaged("its content does not match its name".to_owned()))
             }
         })
         .await?;

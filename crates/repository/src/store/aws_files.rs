@@ -67,7 +67,7 @@ impl Profile {
         if let (Some(name), false) = (named, profile.found) {
             let place = profile.place();
             return Err(format!(
-                "AWS_PROFILE asks for the profile `{name}`, which does not stand in {place}"
+                "AWS_PROFILE names the profile `{name}`, which is not in {place}"
             ));
         }
         Ok(profile)

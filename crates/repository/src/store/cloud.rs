@@ -87,7 +87,7 @@ impl Address {
             }
             if !known.contains(&key.as_ref()) {
                 let known = [known, &[RETRY_TIMEOUT]].concat().join(", ");
-                return Err(self.wrong(format!("`{key}` is no option; these are: {known}")));
+                return Err(self.wrong(format!("unknown option `{key}`; known options: {known}")));
             }
             options.push((key.into_owned(), value.into_owned()));
         }

@@ -75,7 +75,7 @@ impl Store {
     pub fn share_with_group(&self) -> Result<(), Error> {
         let wrong = |message: String| Error::Url { url: self.name.clone(), message };
         let folder =
-            self.folder.as_ref().ok_or_else(|| wrong("it is no folder, and has no group".to_owned()))?;
+            self.folder.as_ref().ok_or_else(|| wrong("it is not a folder, and has no group".to_owned()))?;
         folder.share().map_err(|e| wrong(format!("it cannot be opened to its group: {e}")))
     }
 

@@ -46,7 +46,7 @@ impl Store {
             #[cfg(feature = "azure")]
             "az" => crate::store::cloud::azure(url, env),
             #[cfg(not(all(feature = "gcs", feature = "azure")))]
-            "gs" | "az" => wrong("this build has no part for this cloud (the features `gcs` and `azure`)"),
+            "gs" | "az" => wrong("this build does not support this cloud (the features `gcs` and `azure`)"),
             _ => wrong("a folder, s3://, gs:// and az:// are known"),
         }
     }

@@ -249,5 +249,5 @@ async fn a_part_whose_chunks_are_not_in_order_is_not_copied() {
     std::fs::write(&manifest, reseal(&format!("{value}\n{seal}\n"))).unwrap();
     let report = copy(&from, &to).await.unwrap();
     assert!(report.copied.is_empty() && report.failed.len() == 1, "{report:?}");
-    assert!(report.failed[0].error.contains("together they hash to"), "{report:?}");
+    assert!(report.failed[0].error.contains("combined hash"), "{report:?}");
 }

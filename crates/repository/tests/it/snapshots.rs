@@ -128,7 +128,7 @@ async fn a_damaged_manifest_is_named_and_hides_no_other() {
         (text.replace("nightly", "nightlx"), "damaged"),
         (reseal(&text.replace("\"format\":1", "\"format\":7")), "format 7"),
         (reseal(&text.replacen("\"bytes\":1,", "\"bytes\":4,", 1)), "its chunks"),
-        (reseal(&text.replace(bad.id.as_str(), good.id.as_str())), "calls itself"),
+        (reseal(&text.replace(bad.id.as_str(), good.id.as_str())), "is the manifest of"),
     ] {
         std::fs::write(&path, damage).unwrap();
         let listing = repo.snapshots().await.unwrap();

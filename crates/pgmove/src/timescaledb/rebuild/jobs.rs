@@ -29,7 +29,7 @@ pub(crate) async fn make_jobs(target: &Context, plan: &RestorePlan) -> Result<()
             {
                 match error.sqlstate() {
                     Some("42883") => target.remark(format!(
-                        "{object}: this version knows no titles of jobs, {} is lost",
+                        "{object}: this version does not support job titles, {} is lost",
                         job.title
                     )),
                     _ => return Err(error),

@@ -61,7 +61,7 @@ pub(super) async fn make_chunks_of(
         match target.session.execute(&format!("chunks of {name}"), &sql.join("; ")).await {
             Err(error @ Error::Server { .. }) if !error.is_lost() => {
                 target.remark(format!(
-                    "the chunks of {name} cannot be made as they were, and come as the rows do: {error}"
+                    "the chunks of {name} cannot be created as at the source, and are created by the rows: {error}"
                 ));
                 return Ok(());
             }

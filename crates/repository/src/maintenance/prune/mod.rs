@@ -99,7 +99,7 @@ impl Repository {
             })
             .await?;
         if let Some(unreadable) = unreadable.into_iter().next() {
-            return Err(unreadable.into_error("nothing was pruned, since it may name any chunk"));
+            return Err(unreadable.into_error("nothing was pruned, because it may reference any chunk"));
         }
         let expired = self.tombstones(now, Some(&listed), &mut retained, &mut report).await?;
         let needed = Needed { listed: named.finish(), retained: retained.chunks.finish() };

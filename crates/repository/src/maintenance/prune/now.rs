@@ -110,7 +110,7 @@ impl Repository {
         let mut named = ChunkSetBuilder::default();
         let unreadable = self.visit_manifests(false, |manifest| named.add(manifest.chunks())).await?;
         if let Some(unreadable) = unreadable.into_iter().next() {
-            return Err(unreadable.into_error("nothing was pruned, since it may name any chunk"));
+            return Err(unreadable.into_error("nothing was pruned, because it may reference any chunk"));
         }
         // Includes those that a rotation set aside, to restore them if it fails.
         let mut aside = std::pin::pin!(self.store.fetch("rotated").await?);
