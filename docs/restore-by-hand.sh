@@ -1,17 +1,17 @@
 #!/usr/bin/env bash
 # restore-by-hand.sh [-i IDENTITY] REPOSITORY COMMAND…   reads a dbhaul repository without dbhaul
 #
-#   snapshots                          what there is
-#   parts SNAPSHOT                     what a snapshot holds: source, kind, bytes, name
-#   check SNAPSHOT [SOURCE]            reads every part, and compares its hash with the manifest's
-#   part SNAPSHOT NAME                 one part to standard output
-#   postgres SNAPSHOT SOURCE DATABASE  into an empty database; DATABASE is what psql takes: a name or a postgres:// URL
-#   redis SNAPSHOT SOURCE FILE         writes an RDB file, for a new redis-server to start from
+#   snapshots                          lists the snapshots
+#   parts SNAPSHOT                     lists the parts of a snapshot: source, kind, bytes, name
+#   check SNAPSHOT [SOURCE]            reads every part, and compares its hash with that in the manifest
+#   part SNAPSHOT NAME                 writes a part to standard output
+#   postgres SNAPSHOT SOURCE DATABASE  restores into an empty database; DATABASE is a name or a postgres:// URL, as for psql
+#   redis SNAPSHOT SOURCE FILE         writes an RDB file for a new redis-server
 #
 #   -i IDENTITY   the age identity file of an encrypted repository
-#   -t            trust the repository: `postgres` also with a psql that is too old for \restrict (see security.md)
+#   -t            trust the repository: run `postgres` even with a psql that is too old for \restrict (see security.md)
 #
-# REPOSITORY is a folder: bring one that lies on object storage here first, with any tool that copies. Needs bash,
+# REPOSITORY is a folder: copy one from object storage to a folder first, with any tool. Requires bash,
 # coreutils, jq and zstd; age if the repository is encrypted; psql for `postgres`. The repository's format is described in
 # repository-format.md, this script step by step in restore-by-hand.md.
 set -euo pipefail
@@ -38,7 +38,7 @@ trap 'rm -rf "$scratch"' EXIT
 [ "$command" != redis ] || [ $# -lt 3 ] || set -- "$1" "$2" "$(realpath -- "$3")"
 cd -- "$repository"
 
-# A document is JSON, a newline, and a line with the hash of what stands before it.
+# A document is JSON, a newline, and a line with the hash of everything before it.
 document() { # document FILE: its JSON
   local said got
   [ -f "$1" ] || fail "there is no $1"
@@ -53,7 +53,7 @@ encrypted="$(document dbhaul.json | jq -r '.encryption != null')"
 [ "$encrypted" = false ] || [ -n "$identity" ] || [ "$command" = snapshots ] ||
   fail "this repository is encrypted: give an identity file (-i)"
 
-# Plain data of chunk objects whose names come in, one a line. Frames of zstd, one after another, are zstd data too.
+# The plain data of chunk objects, whose names are read one per line. Concatenated zstd frames are valid zstd data.
 chunks() {
   if [ "$encrypted" = true ]; then
     while read -r chunk; do age --decrypt -i "$identity" "$chunk"; done | zstd -dcq
@@ -82,7 +82,7 @@ part() { # part NAME: its plain bytes; fails at the end if they are not those th
   rm -f "$scratch/pipe"
   mkfifo "$scratch/pipe"
   sha256sum < "$scratch/pipe" > "$scratch/hash" &
-  # No chunks are no bytes, and zstd would ask for a frame.
+  # Without chunks there are no bytes, but zstd would require a frame.
   if [ -s "$scratch/names" ]; then chunks < "$scratch/names"; fi | tee "$scratch/pipe"
   wait $!
   got="$(cut -d ' ' -f 1 "$scratch/hash")"
@@ -114,7 +114,7 @@ rows() { # rows NAME: a part with rows, none of which is the line that ends rows
   [ -z "$last" ] || [ "$last" = " 0a" ] || fail "the last row of part $1 does not end: nothing was restored"
 }
 
-# psql runs what stands behind a backslash in a script, programs too, unless it is told not to. Since August 2025 it can be.
+# psql runs backslash commands in a script, including programs, unless they are disabled. Since August 2025 that is possible.
 knows_restrict() {
   local major minor
   read -r major minor < <(psql --version | sed -E 's/^[^0-9]*([0-9]+)\.?([0-9]*).*/\1 \2/')
@@ -132,12 +132,12 @@ knows_restrict() {
 # One session of psql: settings and tables, then the rows of each table in COPY blocks, then indexes and the like.
 script() { # script SOURCE
   local name key
-  # A key that nobody who wrote into the repository can have known.
+  # A key that cannot occur in the repository.
   key="$(head -c 24 /dev/urandom | od -An -tx1 | tr -d ' \n')"
   if knows_restrict; then echo "\\restrict $key"; fi
   part "$1/before-rows.sql"
   names "$1" postgres/copy > "$scratch/tables"
-  # Rows of TimescaleDB's continuous aggregates go into no table that a script could name.
+  # A script cannot load rows of TimescaleDB's continuous aggregates: their tables have generated names.
   part "$1/catalog.json" | jq -c '.timescale.aggregates[]? | [.schema, .name]' > "$scratch/aggregates"
   while read -r name; do
     jq --arg name "$name" '.[].parts[] | select(.name == $name) | .attributes' "$scratch/sources" > "$scratch/about"
@@ -146,7 +146,7 @@ script() { # script SOURCE
       continue
     fi
     if [ "$(jq -r '.table.schema + "." + .table.name' "$scratch/about")" = pg_catalog.pg_largeobject ]; then
-      # Bytes of large objects: number, offset, \\x and digits. No table takes them; a function does.
+      # Bytes of large objects: number, offset, \\x and digits. They are written by a function, not into a table.
       part "$name" |
         sed -E -e "s/^([0-9]+)\t([0-9]+)\t\\\\\\\\x([0-9a-f]*)\$/SELECT FROM (SELECT pg_catalog.lo_put(\1, \2, '\\\\x\3')) AS put;/" -e t -e Q3
       continue

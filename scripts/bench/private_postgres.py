@@ -11,7 +11,7 @@ def binaries():
 
 
 class Server:
-    """A server on a free port, with its data in a folder inside `work`. Run as root, it belongs to `postgres`."""
+    """A server on a free port, with its data in a folder inside `work`. As root, it runs as `postgres`."""
 
     def __init__(self, work, name):
         self.bin, self.work, self.data = binaries(), work, f"{work}/{name}"
@@ -37,13 +37,13 @@ class Server:
         self.run("pg_ctl", "-D", self.data, "-m", "immediate", "stop")
 
     def psql(self, database, *statements):
-        """Runs statements, each in a transaction of its own, and returns what they print."""
+        """Runs statements, each in its own transaction, and returns their output."""
         command = [f"{self.bin}/psql", "-qXAt", "-v", "ON_ERROR_STOP=1", f"{self.url}/{database}"]
         quiet = dict(os.environ, PGOPTIONS="-c client_min_messages=warning")
         script = ";\n".join(statements) + ";"
         return subprocess.run(command, input=script, check=True, stdout=subprocess.PIPE, text=True, env=quiet).stdout.strip()
 
     def database(self, name):
-        """A new, empty database in the place of any other of this name."""
+        """Creates an empty database, replacing one of the same name."""
         self.psql("postgres", f"DROP DATABASE IF EXISTS {name}", f"CREATE DATABASE {name}")
         return f"{self.url}/{name}"

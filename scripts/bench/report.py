@@ -1,10 +1,10 @@
-"""Tables and a plot of what a benchmark measured."""
+"""Tables and a plot of benchmark results."""
 import statistics
 from html import escape
 
 
 def table(kind, seen, stored):
-    """A Markdown table; ratios are those of the medians to the first work's."""
+    """A Markdown table; ratios are relative to the median of the first job."""
     head = f"| {kind} | wall s (median, spread) | ratio | processor s | peak MB |"
     rows, base = [], None
     for name, runs in seen.items():
@@ -18,7 +18,7 @@ def table(kind, seen, stored):
 
 
 def plot(results):
-    """An SVG of the ratios, one bar for each work, in the order of the tables."""
+    """An SVG of the ratios, one bar per job, in the order of the tables."""
     bars = []
     for name, _, kind, seen, _ in results:
         medians = {work: statistics.median(run[0] for run in runs) for work, runs in seen.items()}
