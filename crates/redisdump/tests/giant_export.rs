@@ -1,4 +1,4 @@
-//! The memory that an export of giant values takes: a program of its own, because nothing else may take any meanwhile.
+//! Memory of an export of giant values: a test binary of its own, because other tests would distort the measurement.
 #![allow(clippy::unwrap_used, missing_docs, reason = "test code")]
 
 use futures::TryStreamExt as _;

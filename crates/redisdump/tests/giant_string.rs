@@ -1,4 +1,4 @@
-//! The memory that a long compressed string takes: a program of its own, because nothing else may take any meanwhile.
+//! Memory of a long compressed string: a test binary of its own, because other tests would distort the measurement.
 #![allow(clippy::unwrap_used, missing_docs, reason = "test code")]
 
 use redisdump::rdb::{Elements, Reader, Visitor};

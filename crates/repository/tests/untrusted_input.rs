@@ -1,5 +1,5 @@
-//! Documents that somebody made up: lengths that do not fit, sizes without measure, depth without end. Each is refused
-//! with its name, or does no harm; none panics, and none makes us hold much more than there is to read.
+//! Forged documents: wrong lengths, excessive sizes, excessive depth. Each is refused by name, or does no harm; none
+//! panics, and none makes us allocate much more than there is to read.
 
 // The counts are what these tests are for.
 #![allow(clippy::print_stdout)]

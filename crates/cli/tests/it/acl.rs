@@ -1,4 +1,4 @@
-//! The users of a Redis server: stored beside its keys, tried before they are restored, made behind them.
+//! Users of a Redis server: stored with the keys, tested before the restore, created after the keys.
 #![allow(clippy::unwrap_used, reason = "test code")]
 
 use crate::common;

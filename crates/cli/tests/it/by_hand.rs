@@ -1,5 +1,5 @@
-//! A snapshot restored without dbhaul: by docs/restore-by-hand.sh, with psql and a redis-server that finds the file it
-//! wrote; then held against the source, row by row and key by key.
+//! A snapshot restored without dbhaul: by docs/restore-by-hand.sh, with psql and a redis-server that loads the
+//! written file; then compared with the source, row by row and key by key.
 #![allow(clippy::unwrap_used, reason = "test code")]
 #![allow(clippy::print_stderr, reason = "a skipped test must be seen")]
 

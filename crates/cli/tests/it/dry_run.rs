@@ -1,4 +1,4 @@
-//! The plan of a restore or a migration: printed, exact, and nothing is written for it.
+//! The plan of a restore or a migration is printed, is exact, and nothing is written.
 #![allow(clippy::unwrap_used, reason = "test code")]
 
 use crate::common::{Run, ask, dbhaul, folder, postgres, quick_redis};

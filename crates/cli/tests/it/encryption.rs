@@ -1,4 +1,5 @@
-//! An encrypted repository as its user meets it: keys are made, a host backs up and cannot read, another restores.
+//! An encrypted repository from the user's point of view: keys are created, one host backs up and cannot read,
+//! another restores.
 #![allow(clippy::unwrap_used, reason = "test code")]
 
 use std::os::unix::fs::PermissionsExt as _;

@@ -1,4 +1,4 @@
-//! RDB files and the Redis part of snapshots: looked into, verified, and turned into what other servers load.
+//! RDB files and the Redis part of snapshots: inspected, verified, and converted to what other servers load.
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "test code")]
 
 use crate::common;

@@ -1,5 +1,5 @@
-//! The help of every command, word for word. A change of a help text is a change of its snapshot: run the tests with
-//! `INSTA_UPDATE=always` and read the difference.
+//! The help of every command, as snapshots. After a change of a help text, run the tests with `INSTA_UPDATE=always`
+//! and review the difference.
 #![allow(clippy::unwrap_used, reason = "test code")]
 
 use crate::common::{dbhaul, folder};

@@ -1,4 +1,4 @@
-//! What is told when something fails: once, with the server's words and what to do; and as JSON to programs.
+//! Error messages: each cause once, with the server's message and what to do; and as JSON.
 #![allow(clippy::unwrap_used, reason = "test code")]
 
 use std::process::Command;

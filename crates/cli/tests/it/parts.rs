@@ -1,4 +1,4 @@
-//! Parts of databases, and targets that are not empty: what is asked for arrives, and nothing passes for more than it is.
+//! Partial databases, and targets that are not empty: what was requested arrives, and reports do not claim more.
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "test code")]
 
 use crate::common::{Run, dbhaul, folder, postgres, target_name};

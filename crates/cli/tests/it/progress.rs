@@ -1,4 +1,4 @@
-//! What is shown while long work runs: of a repository, and how far it is.
+//! Progress output of long work on a repository.
 #![allow(clippy::unwrap_used, reason = "test code")]
 
 use crate::common::{ask, dbhaul, folder, quick_redis};

@@ -1,4 +1,4 @@
-//! `--quiet`: a run that succeeds prints nothing, so that cron sends no mail; one that does not is told in full.
+//! `--quiet`: a successful run prints nothing, so that cron sends no mail; a failed one is reported in full.
 #![allow(clippy::unwrap_used, reason = "test code")]
 
 use crate::common::{Run, ask, dbhaul, folder, postgres, quick_redis};

@@ -1,4 +1,4 @@
-//! Rehearsals: the user's own assertions, and a sandbox on another server.
+//! Rehearsals: user-defined assertions, and a sandbox on another server.
 #![allow(clippy::unwrap_used, reason = "test code")]
 
 use std::process::{Command, Stdio};

@@ -1,4 +1,4 @@
-//! The rooms of every crate: no circle of imports crosses them, and none has more than three files.
+//! Modules of every crate: no import cycle crosses folders, and none has more than three files.
 #![allow(clippy::unwrap_used, reason = "test code")]
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,5 +1,5 @@
-//! The runbooks as somebody reads them: their commands, in both languages, run against real servers; and every command
-//! in any page has options that exist.
+//! The runbooks as a reader follows them: their commands, in both languages, run against real servers; and every
+//! command in any page has options that exist.
 #![allow(clippy::unwrap_used, reason = "test code")]
 
 use std::path::{Path, PathBuf};

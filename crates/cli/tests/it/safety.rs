@@ -1,4 +1,5 @@
-//! Caring for a repository: stats, partial checks, repair, copies, undelete and prune, as their user meets them.
+//! Maintenance of a repository from the user's point of view: stats, partial checks, repair, copies, undelete and
+//! prune.
 #![allow(clippy::unwrap_used, reason = "test code")]
 
 use crate::common::{dbhaul, folder, quick_redis, redis};

@@ -1,4 +1,4 @@
-//! Rules that the sources keep and the compiler does not check.
+//! Rules for the sources that the compiler does not check.
 #![allow(clippy::unwrap_used, reason = "test code")]
 
 use std::path::{Path, PathBuf};

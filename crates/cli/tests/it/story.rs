@@ -1,5 +1,5 @@
-//! The move that this tool was made for, as it went and as it goes now: a new database made by an init script that had
-//! forgotten columns and tables, named by the baseline, mended by the migrations, filled, and proven equal.
+//! The migration that this tool was written for: a new database created by an incomplete init script, checked against
+//! the baseline, completed by the migrations, filled, and verified as equal.
 #![allow(clippy::unwrap_used, reason = "test code")]
 
 use crate::common::{Run, dbhaul, folder, postgres};

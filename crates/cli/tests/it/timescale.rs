@@ -1,5 +1,5 @@
-//! TimescaleDB: hypertables, compression, aggregates and policies arrive as they were, between versions, from a snapshot
-//! and from a plain database.
+//! TimescaleDB: hypertables, compression, aggregates and policies are copied unchanged, between versions, from a
+//! snapshot and from a plain database.
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "test code")]
 
 use crate::common::{dbhaul, folder, postgres, target_name};

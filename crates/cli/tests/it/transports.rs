@@ -1,5 +1,5 @@
-//! Servers that are reached through kubectl and ssh. The programs and the servers are real; of Kubernetes there is as much
-//! as kubectl needs.
+//! Servers that are reached through kubectl and ssh. The programs and the servers are real; the Kubernetes API is a
+//! fake with the parts that kubectl needs.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};

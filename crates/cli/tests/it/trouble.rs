@@ -1,4 +1,4 @@
-//! Bad input and bad days: each gives one clear message and the right exit code, and nothing half-done is listed.
+//! Bad input and failures: each gives one clear message and the right exit code, and nothing incomplete is listed.
 #![allow(clippy::unwrap_used, reason = "test code")]
 
 use crate::common;

@@ -1,4 +1,4 @@
-//! What a user meets before any server is asked: help, configuration errors, exit codes.
+//! What a user sees before any server is contacted: help, configuration errors, exit codes.
 #![allow(clippy::unwrap_used, reason = "test code")]
 
 use crate::common::{dbhaul, folder};

@@ -1,5 +1,5 @@
-//! The baseline of the fixture's application against real databases: the old one meets it, and the new one, made by an
-//! init script that forgot things, lacks exactly what it lacked.
+//! The baseline of the fixture's application against real databases: the old one meets it, and the new one, created
+//! by an incomplete init script, lacks exactly the expected objects.
 
 use std::path::{Path, PathBuf};
 

@@ -1,4 +1,4 @@
-//! What breaks in the middle: every loss is an error that names the table, and nothing is left running.
+//! Failures in the middle of a job: every loss is an error that names the table, and nothing is left running.
 
 use std::time::{Duration, Instant};
 

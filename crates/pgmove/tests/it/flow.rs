@@ -1,4 +1,4 @@
-//! The main job on real servers: out of one database, into an empty one, proven equal, and the source untouched.
+//! The main job on real servers: from one database into an empty one, verified as equal, with the source unchanged.
 
 use crate::common::{MAJORS, copy, database, run, server, server_with, session, value};
 use pgmove::{CompareOptions, SourceOptions, TableName, compare};

@@ -1,4 +1,5 @@
-//! The graph of a restore: what may begin before the last row is in, and what may not; and that its end is the same.
+//! The graph of a restore: what may start before the last row is loaded, and what may not; and that the result is the
+//! same.
 
 use crate::common::{MAJORS, copy, database, run, server, session, value};
 use pgmove::{Graph, Load, Source, SourceOptions, StepNumber, Target, TargetOptions, Work};

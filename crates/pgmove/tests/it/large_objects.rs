@@ -1,4 +1,4 @@
-//! Large objects: bytes, numbers, owners, privileges and comments arrive; what may not be read is named.
+//! Large objects: bytes, OIDs, owners, privileges and comments are copied; unreadable ones are reported.
 
 use crate::common::{MAJORS, copy, database, options_as, run, server, session, value};
 use pgmove::{Error, Source, SourceOptions, Target, TargetOptions, compare, large_objects_table};

@@ -1,5 +1,5 @@
-//! What many small objects and one large table go through: statements that share a message, tables created on several
-//! connections, one stream that several connections load.
+//! Many small objects and one large table: statements that share a message, tables created on several connections,
+//! one stream loaded by several connections.
 
 use bytes::Bytes;
 use futures::{FutureExt as _, stream};

@@ -1,5 +1,4 @@
-//! What a target may hold already, and which part of a database is meant: filters, cleaning, rows into a schema that
-//! somebody else made.
+//! Targets that are not empty, and partial databases: filters, cleaning, rows into an existing schema.
 
 use crate::common;
 use crate::common::{MAJORS, copy, copy_with, database, options_as, run, server, session, value};

@@ -1,5 +1,5 @@
-//! Every kind of object between servers of every version: the catalogs are held against each other as statements, and
-//! where the server brings a `pg_dump`, that one judges too.
+//! Every kind of object between servers of every version: the catalogs are compared as statements and, if the server
+//! includes `pg_dump`, by its output too.
 
 use std::collections::BTreeMap;
 use std::process::Command;

@@ -1,4 +1,4 @@
-//! Users and configuration: read from a server, made on another.
+//! Users and configuration: read from one server, recreated on another.
 #![allow(clippy::unwrap_used, missing_docs, reason = "test code")]
 
 use crate::support::{Client, options, start};

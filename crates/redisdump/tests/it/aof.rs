@@ -1,4 +1,4 @@
-//! AOFs of real servers: what they wrote is read, and where they cut a damaged tail is where we say.
+//! AOFs of real servers: their files are read, and damaged tails are cut where servers cut them.
 #![allow(clippy::unwrap_used, missing_docs, reason = "test code")]
 
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! A server that hangs up in the middle of its snapshot: told why.
+//! A server that closes the connection in the middle of its snapshot: the error says why.
 #![allow(clippy::unwrap_used, missing_docs, reason = "test code")]
 
 use std::sync::Arc;

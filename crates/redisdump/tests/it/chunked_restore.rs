@@ -1,5 +1,5 @@
-//! Values that go as commands: because they are long, or large, or because the server takes no payloads; beside keys that
-//! are there, and with what the server cannot hold.
+//! Values that are restored by commands: because they are long, or large, or because the server accepts no payloads;
+//! with existing keys, and with unsupported values.
 #![allow(clippy::unwrap_used, clippy::print_stderr, missing_docs, reason = "test code")]
 
 use std::time::{Duration, Instant};

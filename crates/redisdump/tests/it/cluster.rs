@@ -1,5 +1,5 @@
-//! Clusters on real servers: captured as one source, filled as one target, compared; also while slots and roles change
-//! hands.
+//! Clusters on real servers: captured as one source, filled as one target, compared; also while slots and roles
+//! change.
 #![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs, reason = "test code")]
 
 use std::sync::Arc;

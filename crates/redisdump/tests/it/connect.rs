@@ -1,4 +1,4 @@
-//! How servers are reached: by whom, for how long, and which are not what they seem.
+//! Connecting: logins, timeouts, and servers that are not what they seem.
 #![allow(clippy::unwrap_used, missing_docs, reason = "test code")]
 
 use std::time::{Duration, Instant};

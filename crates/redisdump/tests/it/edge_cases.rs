@@ -1,4 +1,4 @@
-//! Files that can be read, and that servers refuse, or load and stumble over.
+//! Files that can be read, but that servers refuse, or load and fail on later.
 #![allow(clippy::unwrap_used, missing_docs, reason = "test code")]
 
 use crate::support::{Client, options, start, stream};

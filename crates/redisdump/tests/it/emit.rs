@@ -1,4 +1,4 @@
-//! Values as commands: what one real server holds, emitted for another, must be the same there.
+//! Values as commands: values of one real server, emitted for another, are equal there.
 #![allow(clippy::unwrap_used, missing_docs, reason = "test code")]
 
 use crate::support::{Client, Corners, captured, fill, options, start, stream};

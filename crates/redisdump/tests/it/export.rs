@@ -1,4 +1,4 @@
-//! Exports, held against real servers: the file is loaded, the commands are run, every key is compared.
+//! Exports, checked with real servers: the file is loaded, the commands are run, every key is compared.
 #![allow(clippy::unwrap_used, missing_docs, reason = "test code")]
 
 use crate::support::{Client, Corners, captured, fill, options, start, stream};

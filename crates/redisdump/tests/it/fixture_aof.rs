@@ -1,5 +1,5 @@
-//! The bot's keys, from the place where they are to the place where they go, and back: Redis 6.2 with a single append-only
-//! file, Redis 8.6 with one in several parts. Both ways that there are: live, and from the files.
+//! The sample application's keys, migrated in both directions: Redis 6.2 with a single append-only file, Redis 8.6
+//! with a multi-part one; both live and from the files.
 #![allow(clippy::unwrap_used, missing_docs, reason = "test code")]
 
 use std::path::{Path, PathBuf};

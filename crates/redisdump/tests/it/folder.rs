@@ -1,4 +1,4 @@
-//! What servers keep in their data folders, stopped and running: taken, and held against what the servers held.
+//! Data folders of stopped and running servers: captured, and compared with the servers.
 #![allow(clippy::unwrap_used, missing_docs, reason = "test code")]
 
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! Long strings, compressed or not, pass in parts: the same string, in little memory.
+//! Long strings, compressed or not, are processed in parts: the same string, in little memory.
 #![allow(clippy::unwrap_used, missing_docs, reason = "test code")]
 
 use crate::support::{Client, captured, start, stream};

@@ -1,4 +1,4 @@
-//! Every server against every other: captured, restored, compared key by key both ways.
+//! Every server to every other: captured, restored, compared key by key in both directions.
 #![allow(clippy::unwrap_used, clippy::print_stderr, missing_docs, reason = "test code")]
 
 use crate::support::{Corners, at_least, captured, field_expiry, fill, options, start, stream};

@@ -1,5 +1,5 @@
-//! Proof and comparison where time goes on: fields and keys that expire, idle times, old servers' clocks; and what is
-//! beside the snapshot, or was left out of it.
+//! Proofs and comparisons over time: expiring fields and keys, idle times, clocks of old servers; and additional
+//! keys, or omitted ones.
 #![allow(clippy::unwrap_used, missing_docs, reason = "test code")]
 
 use crate::support;

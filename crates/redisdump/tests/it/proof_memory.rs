@@ -1,4 +1,4 @@
-//! Memory of a comparison: values of a hundred megabytes pass through a few.
+//! Memory of a comparison: values of a hundred megabytes are compared in a few.
 #![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs, reason = "test code")]
 
 use crate::support::{Client, start};

@@ -1,4 +1,4 @@
-//! Capture key by key, from servers that give no snapshot: held against what PSYNC gives.
+//! Capture key by key, from servers that forbid PSYNC: compared with the result of PSYNC.
 #![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs, reason = "test code")]
 
 use crate::support;

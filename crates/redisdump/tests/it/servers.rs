@@ -1,4 +1,4 @@
-//! Capture, restore, proof and comparison between real servers, with every type and its corners.
+//! Capture, restore, proof and comparison between real servers, with every type and its edge cases.
 #![allow(clippy::unwrap_used, missing_docs, reason = "test code")]
 
 use crate::support;

@@ -1,4 +1,4 @@
-//! TLS to a real server, with authorities and certificates that the test makes by itself.
+//! TLS to a real server, with authorities and certificates created by the test.
 #![allow(clippy::unwrap_used, clippy::print_stderr, missing_docs, reason = "test code")]
 
 use std::path::Path;

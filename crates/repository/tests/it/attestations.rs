@@ -1,4 +1,4 @@
-//! What was found of a snapshot, and which finding counts.
+//! Findings about a snapshot, and which of them counts.
 
 use crate::common::{data, folder, small, write_snapshot};
 use repository::{Attestation, AttestationKind};

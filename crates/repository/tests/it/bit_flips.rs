@@ -1,6 +1,6 @@
-//! Damage anywhere in a repository's folder: every flipped bit, every file that is cut, gone, grown or exchanged for
-//! another is found by a check that reads data, and named with whom it touches. None panics, none is silent, but for bits
-//! that change nothing that a chunk decodes to.
+//! Damage anywhere in a repository's folder: a check that reads data finds every flipped bit, and every truncated,
+//! missing, extended or swapped file, and names what it affects. None panics, none is silent, except for bits without
+//! influence on a chunk's content.
 
 // The counts are what these tests are for.
 #![allow(clippy::print_stdout)]

@@ -1,6 +1,6 @@
-//! Storms: a store that times out, refuses, tears what it writes, tells of failures that were none, and lists what is
-//! gone. Hosts back up, forget, bring back, prune and check on it at the same time, and die. No listed snapshot is lost,
-//! and no failure is told as success.
+//! Storms: a store that times out, refuses, tears writes, reports failures that were none, and lists deleted objects.
+//! Hosts back up, forget, undelete, prune and check on it at the same time, and die. No listed snapshot is lost, and
+//! no failure is reported as success.
 
 // The counts are what these tests are for.
 #![allow(clippy::print_stdout)]

@@ -1,4 +1,4 @@
-//! One suite for every store: what a repository needs of it, and what the repository then does on it.
+//! One suite for every store: what a repository requires of it, and what the repository then does on it.
 
 // The counts are what these tests are for.
 #![allow(clippy::print_stdout)]

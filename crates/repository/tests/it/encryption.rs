@@ -1,4 +1,4 @@
-//! Encryption: what lies on a backup host opens nothing, and what it needs not open works without.
+//! Encryption: files on a backup host decrypt nothing, and operations that need not decrypt work without an identity.
 
 use crate::common;
 use crate::common::{data, folder, read, reseal, small, write_snapshot};

@@ -1,4 +1,4 @@
-//! A store that dies after any number of writes, or lies about them: what is listed must read back all the same.
+//! A store that fails after any number of writes, or lies about them: listed snapshots can still be read.
 
 // The counts are what these tests are for.
 #![allow(clippy::print_stdout)]

@@ -1,6 +1,6 @@
-//! A process that backs up, forgets, brings back, copies, checks and prunes is killed: at every failpoint, and at random
-//! moments. Each time every listed snapshot passes a check that reads its data and reads back equal, and what the
-//! process had reported as committed is listed.
+//! A process that backs up, forgets, undeletes, copies, checks and prunes is killed: at every failpoint, and at
+//! random moments. Each time every listed snapshot passes a check that reads its data and reads back equal, and what
+//! the process had reported as committed is listed.
 
 // The counts are what these tests are for.
 #![allow(clippy::print_stdout)]

@@ -1,5 +1,5 @@
-//! A rotation of recipients is killed at every failpoint. Each time whoever holds all identities reads every listed
-//! snapshot back, and the next rotation ends the work: the current recipient reads all of it alone.
+//! A rotation of recipients is killed at every failpoint. Each time the holder of all identities can read every
+//! listed snapshot, and the next rotation completes the work: the current recipient can read everything alone.
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! Checks of a portion, quarantine, and the journal by which an interrupted backup's chunks are reused.
+//! Portion checks, quarantine, and the journal by which an interrupted backup's chunks are reused.
 
 use std::time::Duration;
 

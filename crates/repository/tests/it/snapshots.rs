@@ -1,4 +1,4 @@
-//! What a user of a repository relies on, on a real folder and in memory.
+//! Guarantees to a user of a repository, on a real folder and in memory.
 
 use std::time::Duration;
 

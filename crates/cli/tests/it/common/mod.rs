@@ -1,4 +1,4 @@
-//! What the tests of the binary share: real servers, the binary itself, and a folder for its repository.
+//! Shared code of the tests of the binary: real servers, the binary itself, and a folder for its repository.
 #![allow(dead_code, reason = "each test file uses its own part of this")]
 #![allow(clippy::unwrap_used, clippy::print_stderr, missing_docs, unreachable_pub, reason = "test code")]
 

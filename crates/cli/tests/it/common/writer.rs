@@ -1,4 +1,4 @@
-//! A client that writes at a steady rate beside a job.
+//! A client that writes at a steady rate while a job runs.
 
 use std::fmt::Write as _;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};

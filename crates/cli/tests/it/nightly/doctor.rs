@@ -1,4 +1,4 @@
-//! What the doctor finds of a set-up that works, and of each thing that does not.
+//! Findings of the doctor in a working setup, and for each kind of problem.
 #![allow(clippy::unwrap_used, reason = "test code")]
 
 use super::stage::Stage;

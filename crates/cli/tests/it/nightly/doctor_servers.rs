@@ -1,4 +1,4 @@
-//! What the doctor finds of a server's settings and of a role's rights.
+//! Findings of the doctor about a server's settings and a role's privileges.
 #![allow(clippy::unwrap_used, reason = "test code")]
 
 use sandbox::testing::{require_postgres, require_redis};

@@ -1,4 +1,4 @@
-//! `dbhaul nightly` and what belongs to it: the lock, notices, metrics, suspicious results, the status.
+//! `dbhaul nightly` and related commands: the lock, notices, metrics, suspicious results, the status.
 
 mod doctor;
 mod doctor_servers;

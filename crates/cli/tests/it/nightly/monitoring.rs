@@ -1,4 +1,4 @@
-//! The metrics as a real node exporter and a real Prometheus read them, and the alerts that fire.
+//! Metrics as read by a real node exporter and a real Prometheus, and the alerts that fire.
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "test code")]
 
 use std::process::{Child, Command, Stdio};

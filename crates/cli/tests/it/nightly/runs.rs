@@ -1,4 +1,4 @@
-//! Two weeks in the life of a nightly backup, and what may happen to a single run.
+//! Two weeks of nightly backups, and what may happen to a single run.
 #![allow(clippy::unwrap_used, reason = "test code")]
 
 use std::os::unix::fs::PermissionsExt as _;

@@ -1,4 +1,5 @@
-//! The files of schedules: those in `deploy/` are what `schedule print` writes, and the programs that read them accept them.
+//! Files of schedules: those in `deploy/` equal the output of `schedule print`, and the programs that read them
+//! accept them.
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "test code")]
 
 use std::path::{Path, PathBuf};

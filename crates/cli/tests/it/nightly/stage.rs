@@ -1,4 +1,4 @@
-//! Servers with a little of an application, a configuration with everything, and somebody who is told.
+//! Servers with a small application, a complete configuration, and a receiver of notices.
 #![allow(clippy::unwrap_used, reason = "test code")]
 
 use std::io::{Read as _, Write as _};

@@ -1,4 +1,4 @@
-//! The table of commands that may stand in an append-only file is what servers say of themselves. Reported as "every AOF
+//! The table of commands that may occur in an append-only file matches what servers report. Reported as "every AOF
 //! with PFCOUNT is refused".
 #![allow(clippy::unwrap_used, missing_docs, reason = "test code")]
 

@@ -1,5 +1,5 @@
-//! A server or a store that closes a connection in the middle of a job: the job fails, or what it was to do is done.
-//! Reported as "restore ends with exit 0 and a fifth of the keys when the target goes away".
+//! A server or a store closes a connection in the middle of a job: the job either fails or is complete. Reported as
+//! "restore ends with exit 0 and a fifth of the keys when the target goes away".
 #![allow(
     clippy::unwrap_used,
     clippy::print_stderr,

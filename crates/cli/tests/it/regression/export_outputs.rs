@@ -1,4 +1,4 @@
-//! What `export --output` may name.
+//! Outputs of `export --output`.
 #![allow(clippy::unwrap_used, reason = "test code")]
 
 use std::os::unix::fs::FileTypeExt as _;

@@ -1,4 +1,4 @@
-//! Repositories that somebody else wrote into: what they hold is refused by name before it does anything.
+//! Repositories that an attacker wrote to: their content is refused by name before it can do anything.
 #![allow(clippy::unwrap_used, reason = "test code")]
 #![allow(clippy::print_stderr, reason = "a skipped test must be seen")]
 

@@ -1,4 +1,4 @@
-//! Two jobs in one repository: neither is taken for the other.
+//! Two jobs in one repository are never confused.
 #![allow(clippy::unwrap_used, reason = "test code")]
 
 use chrono::{TimeDelta, Utc};

@@ -1,4 +1,4 @@
-//! A series that becomes another one is refused, until somebody says that it is meant to be.
+//! A series whose sources change is refused, until the user confirms it.
 #![allow(clippy::unwrap_used, reason = "test code")]
 
 use super::subset_snapshots::{init, run};

@@ -1,5 +1,5 @@
-//! The main jobs by a role that is no superuser, as managed servers give one: what it may do works, and what it may not do
-//! is named before the first write.
+//! The main jobs with a role that is not a superuser, as on managed servers: what it may do works, and what it may
+//! not do is reported before the first write.
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "test code")]
 
 use crate::common::{dbhaul, folder, postgres};

@@ -1,5 +1,5 @@
-//! Recipients that change: what no current recipient can restore is named by `check`, `key list` and the next backup, and
-//! `key rotate` encrypts it anew.
+//! Changed recipients: `check`, `key list` and the next backup report what no current recipient can restore, and `key
+//! rotate` re-encrypts it.
 #![allow(clippy::unwrap_used, reason = "test code")]
 
 use sandbox::Redis;

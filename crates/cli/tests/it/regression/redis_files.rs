@@ -1,5 +1,5 @@
-//! RDB and AOF files of strangers: what is newer, broken at its end, of modules, or fails on every server; and a target
-//! that evicts keys. The kinds are tested in the library; here is what a user sees.
+//! Foreign RDB and AOF files: newer, truncated, with module values, or failing on every server; and a target that
+//! evicts keys. The library tests cover all kinds; these tests cover what a user sees.
 #![allow(clippy::unwrap_used, reason = "test code")]
 
 use crate::common::{self, Run, dbhaul, folder, quick_redis};

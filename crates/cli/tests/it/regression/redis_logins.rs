@@ -1,5 +1,5 @@
-//! Two servers with a login each, and users who may not do everything. Reported as "REDISCLI_AUTH goes to both servers", "the
-//! proof fails with NOPERM, and says nothing of the keys that were copied".
+//! Two servers with separate logins, and users with limited permissions. Reported as "REDISCLI_AUTH goes to both
+//! servers", "the proof fails with NOPERM, and says nothing of the keys that were copied".
 #![allow(clippy::unwrap_used, missing_docs, reason = "test code")]
 
 use std::path::Path;

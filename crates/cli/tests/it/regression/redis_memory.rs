@@ -1,4 +1,4 @@
-//! Targets with too little memory: `migrate` looks before it writes, as `restore` does, and counts what was evicted; in
+//! Targets with too little memory: `migrate` checks before it writes, as `restore` does, and counts evictions; in
 //! clusters too. Reported as "restored into a cache, and a third of the keys is gone".
 #![allow(clippy::unwrap_used, missing_docs, reason = "test code")]
 

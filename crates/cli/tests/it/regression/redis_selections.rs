@@ -1,5 +1,5 @@
-//! Keys chosen, renamed and given other expiries, and compared in the same way. Reported as "compare cannot be narrowed to what
-//! was migrated", "--key with a misspelling migrates nothing, with exit code 0".
+//! Keys selected, renamed and with changed expiries, and compared in the same way. Reported as "compare cannot be
+//! narrowed to what was migrated", "--key with a misspelling migrates nothing, with exit code 0".
 #![allow(clippy::unwrap_used, missing_docs, reason = "test code")]
 
 use crate::common::{ask, dbhaul, folder, quick_redis};

@@ -1,5 +1,5 @@
-//! `migrate` where not every table of the source is taken, or one is refused by the target: the rest is brought and
-//! proven, as `restore` does.
+//! `migrate` with excluded tables, or with a table that the target rejects: the rest is copied and verified, as in
+//! `restore`.
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "test code")]
 
 use crate::common::{dbhaul, folder, postgres};

@@ -1,4 +1,4 @@
-//! Full disks, lost documents, read-only folders and strange places, as a user meets them.
+//! Full disks, lost documents, read-only folders and unusual locations, from the user's point of view.
 #![allow(clippy::print_stderr, reason = "a test that cannot run says so")]
 
 use std::io::Write as _;

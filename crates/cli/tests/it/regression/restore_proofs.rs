@@ -1,4 +1,4 @@
-//! A report says what was proven of a target, and what was not, whichever way it was filled.
+//! A report states what was verified on a target and what was not, however it was filled.
 
 use crate::common::{dbhaul, folder, postgres, target_name};
 use sandbox::testing::require_postgres;

@@ -1,5 +1,5 @@
-//! A restore or a migration that was interrupted is resumed table by table, and is then as whole as any (issue 16,
-//! section 8).
+//! An interrupted restore or migration is resumed table by table, with the same result as without the interruption
+//! (issue 16, section 8).
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "test code; counts are to be seen")]
 
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! Rows that do not lie at the target where they lay at the source: in other partitions, other tablespaces.
+//! Rows that are stored elsewhere on the target: in other partitions, other tablespaces.
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "test code")]
 
 use crate::common::{dbhaul, folder, postgres};

@@ -1,4 +1,4 @@
-//! What reports say of schemas: of what was left behind, of what was not compared, and of rows that were exported.
+//! Reports about schemas: omissions, what was not compared, and exported rows.
 
 use crate::common::{dbhaul, folder, postgres};
 use sandbox::testing::require_postgres;

@@ -1,4 +1,4 @@
-//! A snapshot of some sources counts for those, and never for the whole.
+//! A snapshot of some sources counts for those, never for all.
 #![allow(clippy::unwrap_used, reason = "test code")]
 
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! A source and a target that were swapped: a full target was replaced by an empty source, and the report said "equal".
+//! Swapped source and target: a full target was replaced by an empty source, and the report said "equal".
 
 use crate::common::{Run, ask, dbhaul, folder, postgres, quick_redis};
 use sandbox::testing::{require_postgres, require_redis};

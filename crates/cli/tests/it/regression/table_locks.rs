@@ -1,4 +1,4 @@
-//! Tables that somebody else has locked: who holds them is told in time, and nobody queues behind a command that waits.
+//! Tables locked by other sessions: the holder is reported in time, and nobody queues behind a waiting command.
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "test code")]
 
 use std::time::{Duration, Instant};

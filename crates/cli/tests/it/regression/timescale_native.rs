@@ -1,4 +1,4 @@
-//! What only servers of their own show: both directions between two native builds of TimescaleDB.
+//! What only native servers show: both directions between two native builds of TimescaleDB.
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "test code")]
 
 use crate::common::{dbhaul, folder, postgres};

@@ -1,4 +1,4 @@
-//! Rehearsals of databases with an extension that the host lacks, and with one that has to be loaded at the start.
+//! Rehearsals of databases with an extension that the host lacks, and with one that must be preloaded.
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "test code")]
 
 use crate::common::{Run, command, dbhaul, folder, postgres, quick_redis};

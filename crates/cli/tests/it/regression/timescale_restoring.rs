@@ -1,5 +1,5 @@
-//! A database in the mode that an abandoned `timescaledb_pre_restore()` leaves: rows went in, all were proven equal, and
-//! none was to be seen afterwards.
+//! A database left in the mode of an abandoned `timescaledb_pre_restore()`: rows were written and verified as equal,
+//! and none was visible afterwards.
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "test code")]
 
 use crate::common::{dbhaul, folder, postgres};

@@ -1,4 +1,4 @@
-//! Snapshots of a later version that hold a kind of source which this one does not have: they are not read as PostgreSQL.
+//! Snapshots of a later version with an unknown kind of source: it is not read as PostgreSQL.
 #![allow(clippy::unwrap_used, reason = "test code")]
 
 use std::path::Path;

@@ -1,5 +1,5 @@
-//! A writer beside each job of Redis: the jobs end, and what they say is proven holds. Reported as "no end under a fast
-//! writer".
+//! Redis jobs while a client writes: the jobs end, and what they report as verified is true. Reported as "no end
+//! under a fast writer".
 #![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs, reason = "test code")]
 
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! What the tests of this crate share: private servers of two versions, sessions, and the main job in one call.
+//! Shared code of the tests of this crate: private servers of two versions, sessions, and the main job in one call.
 #![allow(dead_code, reason = "each test file uses a part")]
 
 use futures::{FutureExt as _, StreamExt as _};

@@ -1,4 +1,4 @@
-//! Built-in functions that were given to another role (`ALTER FUNCTION pg_stat_reset OWNER`, a case of pg_dump's own tests).
+//! Built-in functions owned by another role (`ALTER FUNCTION pg_stat_reset OWNER`, a case of pg_dump's own tests).
 
 use crate::common;
 use common::{MAJORS, copy, database, run, server, session, value};

@@ -1,4 +1,4 @@
-//! A second restore over the first: everything is dropped and made again, whatever it is and however much.
+//! A second restore over the first: everything is dropped and recreated, whatever its kind and number.
 
 use crate::common::{MAJORS, copy_with, database, run, server, server_with, session, value};
 use pgmove::{Error, Existing, SourceOptions, TargetOptions, compare};

@@ -1,4 +1,4 @@
-//! Rows in the configuration tables of an extension, which refer to each other, and a target that has some already.
+//! Rows in the configuration tables of an extension, which refer to each other, and a target that already has some.
 
 use crate::common::{copy_with, database, run, server_with, session, value};
 use pgmove::{Existing, OnRows, Source, SourceOptions, Target, TargetOptions, compare};

@@ -1,4 +1,4 @@
-//! Checks of domains that read tables, and such checks of tables in the forms that come late.
+//! Checks of domains that read tables, and such checks of tables in forms that are created late.
 
 use crate::common;
 use common::{MAJORS, copy, database, options, run, server, session, value};

@@ -1,4 +1,4 @@
-//! What users do to the objects of an extension, and what an extension says of its own tables.
+//! Changes that users make to the objects of an extension, and an extension's configuration tables.
 
 use std::os::unix::fs::PermissionsExt as _;
 

@@ -1,5 +1,5 @@
-//! What somebody puts in the place of a table or a sequence never runs with the rights of whoever reads the database.
-//! (CVE-2024-7348, where it was pg_dump.)
+//! A view that replaces a table or a sequence never runs code with the privileges of the reader (CVE-2024-7348 in
+//! pg_dump).
 
 use crate::common;
 use common::{database, run, server, session, value};

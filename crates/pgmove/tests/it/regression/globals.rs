@@ -1,4 +1,4 @@
-//! Roles and what belongs to a whole server arrive as `pg_dumpall` brings them.
+//! Roles and other objects of a whole server are copied as by `pg_dumpall`.
 
 use crate::common;
 use common::{options, run, server, session, value};

@@ -1,5 +1,5 @@
-//! A table is kept from being changed only until its rows are read, and one that somebody waits for is read first: whoever
-//! wants to read it too waits behind them.
+//! A table is locked only until its rows are read, and one that a session waits for is read first, because other
+//! readers wait behind that session.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,4 @@
-//! What tables have from parents and models: defaults, checks, names of constraints.
+//! Properties that tables inherit or take from templates: defaults, checks, names of constraints.
 
 use crate::common;
 use common::{MAJORS, copy, database, run, server, session, value};

@@ -1,4 +1,4 @@
-//! Names that are key words of a newer server.
+//! Names that are keywords of a newer server.
 
 use crate::common;
 use common::{copy, database, server, session, value};

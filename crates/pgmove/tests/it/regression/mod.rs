@@ -1,4 +1,4 @@
-//! One test a fault, named for its kind.
+//! One test per bug, named for its kind.
 
 mod builtin_owners;
 mod clean;

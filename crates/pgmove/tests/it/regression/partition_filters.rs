@@ -1,4 +1,4 @@
-//! A filter that names a table means what lies below it too; one that names nothing is an error.
+//! A filter that matches a table includes its partitions and children; one that matches nothing is an error.
 
 use crate::common;
 use common::{MAJORS, copy, database, server, session, value};

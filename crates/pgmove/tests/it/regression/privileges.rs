@@ -1,4 +1,4 @@
-//! Privileges arrive as they were: none wider, none lost.
+//! Privileges are copied exactly: none is widened, none is lost.
 
 use crate::common;
 use common::{copy, database, run, server, session, value};

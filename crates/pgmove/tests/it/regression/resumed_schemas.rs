@@ -1,5 +1,5 @@
-//! A schema of every kind of object that was made in part, or whole, is resumed: what is there is known again, and what
-//! is missing is made (issue 16, section 8).
+//! A partially or completely restored schema with every kind of object is resumed: existing objects are recognized,
+//! and missing ones are created (issue 16, section 8).
 
 use std::collections::BTreeSet;
 

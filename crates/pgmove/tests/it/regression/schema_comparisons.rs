@@ -1,4 +1,4 @@
-//! A comparison of schemas says equal for what is equal, and for nothing else.
+//! A comparison of schemas reports equal ones as equal, and only those.
 
 use crate::common;
 use common::{copy, copy_with, database, run, server, session, value};

@@ -1,4 +1,4 @@
-//! The source's own expressions mean at the target what they mean at the source.
+//! The source's own expressions have the same results on the target as on the source.
 
 use crate::common;
 use common::{MAJORS, copy, database, run, server, session, value};

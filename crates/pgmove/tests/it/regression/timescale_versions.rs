@@ -1,5 +1,5 @@
-//! A version of TimescaleDB that is newer than any that was tested, as after an update of the image. A snapshot of it is
-//! taken; the restore refuses it, unless it is told to try.
+//! A version of TimescaleDB newer than any tested one, as after an update of the image. It is backed up; the restore
+//! refuses it, unless untested versions are allowed.
 
 use crate::common::{database, server};
 use pgmove::{Source, SourceOptions, Target, TargetOptions};

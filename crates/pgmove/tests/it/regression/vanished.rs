@@ -1,5 +1,5 @@
-//! What is dropped while the catalog is read: its rows are in the snapshot, and the server's deparsers do not find it any
-//! more. The catalog is read again.
+//! Objects dropped while the catalog is read: their rows are in the snapshot, but the server's deparsers do not find
+//! them. The catalog is read again.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

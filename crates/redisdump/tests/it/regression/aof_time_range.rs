@@ -1,4 +1,4 @@
-//! Points in time of an append-only file, and commands that read and stand in one all the same. Reported as "`--until` is
+//! Points in time of an append-only file, and read commands that nevertheless occur in one. Reported as "`--until` is
 //! ignored" and "every AOF with PFCOUNT is refused".
 #![allow(clippy::unwrap_used, missing_docs, reason = "test code")]
 

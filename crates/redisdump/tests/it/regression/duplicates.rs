@@ -1,4 +1,4 @@
-//! Keys and members that stand twice in a file. Reported as "`verify-file` says whole, `backup` says saved, and `restore`
+//! Duplicate keys and members in a file. Reported as "`verify-file` says whole, `backup` says saved, and `restore`
 //! fails half-way".
 #![allow(clippy::unwrap_used, missing_docs, reason = "test code")]
 

@@ -1,5 +1,5 @@
-//! Files without anything in them, too short ones, and those of others: refused everywhere, by their name. Reported as "a
-//! zero-byte `dump.rdb` is restored, and with `--flush` empties the target".
+//! Empty files, truncated ones, and foreign ones: refused everywhere, by name. Reported as "a zero-byte `dump.rdb` is
+//! restored, and with `--flush` empties the target".
 #![allow(clippy::unwrap_used, missing_docs, reason = "test code")]
 
 use crate::support::{Client, options, start};

@@ -1,4 +1,4 @@
-//! A target whose `maxmemory` is too small: found before anything is written where it refuses writes, counted where it
+//! A target whose `maxmemory` is too small: detected before anything is written if it refuses writes, counted if it
 //! evicts keys. Reported as "restored into a cache, and a third of the keys is gone".
 #![allow(clippy::unwrap_used, missing_docs, reason = "test code")]
 

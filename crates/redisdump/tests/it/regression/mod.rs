@@ -1,4 +1,4 @@
-//! Faults that were reported, each by a test that fails without its repair.
+//! Reported bugs, each with a test that fails without the fix.
 
 mod aof_time_range;
 mod aof_tolerance;

@@ -1,4 +1,4 @@
-//! Values whose payload is another one after each load. Reported as "a vector set is never proven equal, and a rehearsal
+//! Values whose payload changes with each load. Reported as "a vector set is never proven equal, and a rehearsal
 //! marks the snapshot as failed for ever".
 #![allow(clippy::unwrap_used, missing_docs, reason = "test code")]
 

@@ -1,4 +1,5 @@
-//! A source that goes on while it is copied. Reported as "389 keys differ after a migration under 500 writes a second".
+//! A source that is written to while it is copied. Reported as "389 keys differ after a migration under 500 writes a
+//! second".
 #![allow(clippy::unwrap_used, missing_docs, reason = "test code")]
 
 use crate::support::{Client, Corners, captured, fill, options, start, stream};

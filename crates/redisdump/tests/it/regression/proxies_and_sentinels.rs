@@ -1,5 +1,5 @@
-//! What answers like a server and is none, or hides one. Reported as "a Sentinel's port is backed up with 0 keys and exit
-//! 0" and "behind a proxy with an INFO of its own the snapshot is empty".
+//! Servers that are not Redis, or hide one. Reported as "a Sentinel's port is backed up with 0 keys and exit 0" and
+//! "behind a proxy with an INFO of its own the snapshot is empty".
 #![allow(clippy::unwrap_used, missing_docs, reason = "test code")]
 
 use std::process::{Child, Command, Stdio};

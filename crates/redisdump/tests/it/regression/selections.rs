@@ -1,6 +1,6 @@
-//! Keys selected, renamed and given other expiries, proven and compared in the same way. Reported as "compare cannot be
-//! narrowed to what was migrated", "a pattern with a misspelling migrates nothing, and that is a success", "no way down for
-//! a hash with field TTLs".
+//! Keys selected, renamed and with changed expiries, verified and compared in the same way. Reported as "compare
+//! cannot be narrowed to what was migrated", "a pattern with a misspelling migrates nothing, and that is a success",
+//! "no way down for a hash with field TTLs".
 #![allow(clippy::unwrap_used, missing_docs, reason = "test code")]
 
 use crate::support::{Client, Corners, captured, field_expiry, fill, options, start, stream, words};

@@ -1,4 +1,4 @@
-//! What the tests of the codecs share: servers, a key space with every corner that a version has, a digest of it.
+//! Shared code of the codec tests: servers, a key space with every edge case of a version, a digest of it.
 #![allow(dead_code, reason = "each test uses its part")]
 
 pub(crate) mod proxy;

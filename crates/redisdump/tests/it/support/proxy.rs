@@ -1,4 +1,4 @@
-//! A proxy that speaks RESP, and answers some commands in its own way.
+//! A proxy that speaks RESP, and answers some commands itself.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::net::{UnixListener, UnixStream};

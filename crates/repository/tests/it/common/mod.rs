@@ -1,4 +1,4 @@
-//! What the tests share: small repositories, and bytes that can be made again.
+//! Shared code of the tests: small repositories, and reproducible bytes.
 #![allow(dead_code)]
 
 pub(crate) mod drive;

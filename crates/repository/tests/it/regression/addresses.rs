@@ -1,4 +1,4 @@
-//! Places on S3 that cannot be, each said as such.
+//! Invalid S3 locations, each with its own error.
 
 use crate::common::small;
 use crate::s3_server::{env, server};

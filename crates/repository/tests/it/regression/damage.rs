@@ -1,4 +1,4 @@
-//! Damage that a check has found is not built upon, whether or not anybody asked for a repair.
+//! Damage found by a check is not relied on, whether or not a repair was requested.
 
 use std::path::{Path, PathBuf};
 

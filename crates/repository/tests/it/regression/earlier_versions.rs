@@ -1,5 +1,5 @@
-//! Repositories in `tests/fixtures/`, written before the crate was divided into rooms: still read, checked, restored from
-//! and written to.
+//! Repositories in `tests/fixtures/`, written by an earlier version: still read, checked, restored from and written
+//! to.
 
 use std::path::{Path, PathBuf};
 

@@ -1,4 +1,4 @@
-//! Folders: who may look into them, what else lies in them, and how they are named.
+//! Folders: permissions, foreign files, and paths.
 
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::PermissionsExt as _;

@@ -1,4 +1,4 @@
-//! A disk without any room can be freed, and what a backup wrote before the disk was full is used again.
+//! A full disk can be freed, and chunks that a backup wrote before the disk was full are reused.
 
 use std::io::Write as _;
 use std::path::Path;

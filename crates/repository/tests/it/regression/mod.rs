@@ -1,4 +1,4 @@
-//! Faults that were reported: one test for each kind, in a file of its own.
+//! Reported bugs: one test for each kind, in a file of its own.
 
 mod addresses;
 mod credentials;

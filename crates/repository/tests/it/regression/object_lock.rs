@@ -1,4 +1,4 @@
-//! Buckets with an object lock: they take nothing without a checksum, and let nothing go.
+//! Buckets with an object lock: they reject writes without a checksum, and all deletions.
 
 use crate::common::{begin, data, read, small, write_snapshot};
 use crate::s3_server::{builder, env, serve};

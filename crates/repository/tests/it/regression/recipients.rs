@@ -1,5 +1,5 @@
-//! Recipients that change: no listed snapshot is left to an identity that was given up without being named, and a
-//! rotation gives up nothing before what takes its place is proven.
+//! Changed recipients: snapshots that depend on a removed identity are reported, and a rotation abandons nothing
+//! before its replacement is verified.
 
 use std::collections::HashSet;
 

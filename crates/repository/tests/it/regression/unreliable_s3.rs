@@ -1,5 +1,5 @@
-//! S3 servers that refuse, stall, hang up, cut off, repeat themselves or cannot be trusted: what can pass is waited for
-//! within the budget, and what cannot is told at once.
+//! S3 servers that refuse, stall, disconnect, truncate, repeat themselves or cannot be trusted: transient failures
+//! are retried within the budget, and permanent ones are reported at once.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;

@@ -1,4 +1,4 @@
-//! An S3 server for tests: a real one, in this process.
+//! An in-process S3 server for tests.
 #![allow(dead_code)]
 
 use std::sync::Arc;
