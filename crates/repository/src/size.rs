@@ -16,7 +16,8 @@ impl FromStr for ByteSize {
     type Err = String;
 
     fn from_str(text: &str) -> Result<ByteSize, String> {
-        let wrong = || format!("`{text}` is not a size: expected a number and a unit, such as 500MB or 2.5GiB");
+        let wrong =
+            || format!("`{text}` is not a size: expected a number and a unit, such as 500MB or 2.5GiB");
         let digits = text.trim().trim_end_matches(|c: char| c.is_ascii_alphabetic()).trim_end();
         let unit = text.trim().get(digits.len()..).unwrap_or_default().trim();
         let number: f64 = digits.parse().map_err(|_| wrong())?;
@@ -70,7 +71,9 @@ impl FromStr for Rate {
     fn from_str(text: &str) -> Result<Rate, String> {
         let size = text.trim().strip_suffix("/s").unwrap_or(text);
         let bytes = size.parse::<ByteSize>().ok().and_then(|size| NonZeroU64::new(size.0));
-        bytes.map(Rate).ok_or_else(|| format!("`{text}` is not a rate: expected a number and a unit, such as 10MiB/s or 500kB/s"))
+        bytes.map(Rate).ok_or_else(|| {
+            format!("`{text}` is not a rate: expected a number and a unit, such as 10MiB/s or 500kB/s")
+        })
     }
 }
 

@@ -155,13 +155,7 @@ pub(super) const ASSERT: Table = Table {
     name: "[[rehearse.assert]]",
     meaning: "A query on the restored data, run in every rehearsal, with its expected result as text. The rehearsal fails (exit code 3) if the result differs.",
     keys: &[
-        key(
-            "source",
-            "name of a source",
-            "the only PostgreSQL source",
-            "",
-            "PostgreSQL source to query.",
-        ),
+        key("source", "name of a source", "the only PostgreSQL source", "", "PostgreSQL source to query."),
         key("name", "text", "the query", "", "Name in reports."),
         key(
             "sql",

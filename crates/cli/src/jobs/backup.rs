@@ -179,7 +179,9 @@ async fn postgres(
     let source = open_source(options, &endpoint.filter, backup.jobs, backup.reading, progress).await?;
     // A backup of an untested version is better than none; the restore decides whether it can use it.
     for untried in source.catalog().untried() {
-        progress.warn(format!("{untried}; it is backed up unchanged; whether it can be restored is checked by the restore"));
+        progress.warn(format!(
+            "{untried}; it is backed up unchanged; whether it can be restored is checked by the restore"
+        ));
     }
     for warning in source.catalog().timescale.iter().flat_map(|timescale| &timescale.warnings) {
         progress.warn(warning);

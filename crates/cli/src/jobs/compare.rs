@@ -120,7 +120,9 @@ async fn one(compare: &Compare<'_>) -> anyhow::Result<CompareReport> {
                 || !compare.filter.is_all()
                 || compare.render != pgmove::ddl::RenderOptions::default() =>
         {
-            Err(exit::usage("--schema-only, --table, --no-owner and similar options are for PostgreSQL databases"))
+            Err(exit::usage(
+                "--schema-only, --table, --no-owner and similar options are for PostgreSQL databases",
+            ))
         }
         Kind::Redis => redis(compare).await,
     }

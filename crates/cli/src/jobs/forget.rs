@@ -156,9 +156,7 @@ async fn prune(repository: &Repository, progress: &Progress) -> Option<PruneRepo
     match repository.prune(&PruneOptions { dry_run: false, now: Utc::now() }).await {
         Ok(report) => Some(report),
         Err(error) => {
-            progress.warn(format!(
-                "unreferenced data was not pruned, and still takes up space: {error}"
-            ));
+            progress.warn(format!("unreferenced data was not pruned, and still takes up space: {error}"));
             None
         }
     }

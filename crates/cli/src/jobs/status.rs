@@ -255,7 +255,8 @@ impl Facts<'_> {
             // The manifest is encrypted: the snapshot is known to be suspicious, but not which source.
             None => vec![Suspicion {
                 source: source.to_owned(),
-                reason: "it differs suspiciously from the previous snapshot; the reasons are encrypted".to_owned(),
+                reason: "it differs suspiciously from the previous snapshot; the reasons are encrypted"
+                    .to_owned(),
             }],
         }
     }

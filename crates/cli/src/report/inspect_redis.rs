@@ -59,9 +59,7 @@ pub(crate) fn render(found: &Inspection, zone: Tz) -> String {
     tree(&mut table, &found.prefixes, 0);
     out.push_str(&table.render());
     if !found.prefixes_exact {
-        out.push_str(
-            "too many prefixes to list: smaller ones are counted under their parents\n",
-        );
+        out.push_str("too many prefixes to list: smaller ones are counted under their parents\n");
     }
     let functions = &found.functions;
     if functions.libraries > 0 {

@@ -100,7 +100,9 @@ impl NightlyReport {
             suspicions.map(|found| format!("suspicious: source `{}`: {}", found.source, found.reason)),
         );
         lines.extend(self.pinned.iter().map(|id| {
-            format!("snapshot {id} is pinned until `dbhaul unpin {id}`, because it may contain the missing data")
+            format!(
+                "snapshot {id} is pinned until `dbhaul unpin {id}`, because it may contain the missing data"
+            )
         }));
         if let Some(check) = self.check.as_ref().filter(|check| !check.passed()) {
             lines.push(format!(

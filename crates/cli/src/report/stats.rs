@@ -70,7 +70,8 @@ impl StatsReport {
                 }
                 text
             }
-            None => "prune would refuse to run: a document cannot be read, and may reference any chunk\n".to_owned(),
+            None => "prune would refuse to run: a document cannot be read, and may reference any chunk\n"
+                .to_owned(),
         };
         text
     }

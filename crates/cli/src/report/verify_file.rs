@@ -148,7 +148,10 @@ impl VerifyFileReport {
         }
         out.push('\n');
         if found.trailing_bytes > 0 {
-            out.push_str(&format!("  {} bytes after the end are not part of the file format\n", found.trailing_bytes));
+            out.push_str(&format!(
+                "  {} bytes after the end are not part of the file format\n",
+                found.trailing_bytes
+            ));
         }
         if let Some(cut) = found.aof.as_ref().and_then(|aof| aof.cut.as_ref()) {
             out.push_str(&format!(
@@ -168,10 +171,7 @@ impl VerifyFileReport {
                 keys => format!(" and {} keys more", count(keys - 1)),
             };
             let verdict = oddity.refused_by.map_or_else(
-                || {
-                    "most servers load it, but may fail on it later; Valkey from 9.1 on refuses it"
-                        .to_owned()
-                },
+                || "most servers load it, but may fail on it later; Valkey from 9.1 on refuses it".to_owned(),
                 |who| format!("{who} do not load this file"),
             );
             out.push_str(&format!(

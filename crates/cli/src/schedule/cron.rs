@@ -16,9 +16,7 @@ pub(super) fn file(plan: &Plan, now: DateTime<Utc>) -> File {
         plan.at
     );
     if zone != host_zone {
-        out.push_str(
-            "# When daylight saving time starts or ends in either zone, write the file again.\n",
-        );
+        out.push_str("# When daylight saving time starts or ends in either zone, write the file again.\n");
     }
     out.push_str(&format!(
         "#

@@ -55,7 +55,10 @@ impl Identity {
             }
             // The line may contain the secret: do not quote it.
             found.push(Identity(line.parse().map_err(|e| {
-                unusable(what, format!("line {} is not an X25519 identity (AGE-SECRET-KEY-1…): {e}", number + 1))
+                unusable(
+                    what,
+                    format!("line {} is not an X25519 identity (AGE-SECRET-KEY-1…): {e}", number + 1),
+                )
             })?));
         }
         if found.is_empty() {

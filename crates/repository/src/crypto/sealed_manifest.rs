@@ -41,9 +41,7 @@ impl Manifest {
         if crypt.is_encrypted() != manifest.is_sealed()
             || (manifest.is_sealed() && !manifest.sources.is_empty())
         {
-            return Err(damaged(
-                "it is encrypted but the repository is not, or vice versa".to_owned(),
-            ));
+            return Err(damaged("it is encrypted but the repository is not, or vice versa".to_owned()));
         }
         manifest.check_parts(object)?;
         manifest.id.check_object(object)?;

@@ -44,7 +44,10 @@ impl SnapshotId {
         if object.strip_suffix(".json").and_then(|o| o.rsplit('/').next()) == Some(self.as_str()) {
             Ok(())
         } else {
-            Err(Error::Damaged { object: object.to_owned(), message: format!("it is the manifest of {self}") })
+            Err(Error::Damaged {
+                object: object.to_owned(),
+                message: format!("it is the manifest of {self}"),
+            })
         }
     }
 

@@ -66,9 +66,7 @@ impl Profile {
         }
         if let (Some(name), false) = (named, profile.found) {
             let place = profile.place();
-            return Err(format!(
-                "AWS_PROFILE names the profile `{name}`, which is not in {place}"
-            ));
+            return Err(format!("AWS_PROFILE names the profile `{name}`, which is not in {place}"));
         }
         Ok(profile)
     }

@@ -80,7 +80,8 @@ pub(crate) fn verdict_for_source(
     let verdict = match judged {
         Ok(verdict) => verdict,
         Err(error) => {
-            progress.warn(format!("`{}` was not checked against its schema baseline: {error}", endpoint.name));
+            progress
+                .warn(format!("`{}` was not checked against its schema baseline: {error}", endpoint.name));
             return Ok(None);
         }
     };

@@ -158,7 +158,10 @@ fn remembered_stale(nightly: &Nightly<'_>, state: &State) -> Vec<(String, Option
 
 fn save(nightly: &Nightly<'_>, paths: &Paths, state: &State) {
     if let Err(error) = state.write(&paths.state) {
-        nightly.context.progress.warn(format!("the outcome of this run was not saved: {}", Failure::of(&error).line()));
+        nightly
+            .context
+            .progress
+            .warn(format!("the outcome of this run was not saved: {}", Failure::of(&error).line()));
     }
 }
 

@@ -77,10 +77,7 @@ impl State {
     /// Reads the file; an empty state if there is none. The second value is the reason why a file could not be used.
     pub(crate) fn read(path: &Path) -> (State, Option<String>) {
         let ignored = |why: String| {
-            (
-                State::default(),
-                Some(format!("the run state {} is ignored: {why}", path.display())),
-            )
+            (State::default(), Some(format!("the run state {} is ignored: {why}", path.display())))
         };
         let bytes = match std::fs::metadata(path) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return (State::default(), None),

@@ -66,7 +66,8 @@ pub(crate) async fn store(
     let names: Vec<&str> = files.iter().map(|file| file.name.as_str()).collect();
     progress.note(format!("taken from {}: {}", folder.display(), names.join(", ")));
     if !report.not_taken.is_empty() {
-        progress.note(format!("left out, because a server does not load it: {}", report.not_taken.join(", ")));
+        progress
+            .note(format!("left out, because a server does not load it: {}", report.not_taken.join(", ")));
     }
     let server = serde_json::to_value(&report.server)?;
     // The same details as for a captured RDB, plus those of the folder.
@@ -118,7 +119,8 @@ pub(crate) async fn lay_down(
     source: &SourceRecord,
     progress: &Progress,
 ) -> anyhow::Result<LaidDown> {
-    let folder = temporary::folder("dbhaul-aof-").context("cannot create a temporary folder for the append-only file")?;
+    let folder = temporary::folder("dbhaul-aof-")
+        .context("cannot create a temporary folder for the append-only file")?;
     progress.stage(&format!("writing the append-only file of `{}` to a temporary folder", source.name), None);
     let mut manifest = String::new();
     let mut only = folder.path().to_owned();
