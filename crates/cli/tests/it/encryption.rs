@@ -35,7 +35,7 @@ async fn a_host_that_writes_cannot_read_and_another_restores() {
     dbhaul(host.path(), &["snapshots"]).exits(0).shows("(encrypted)");
     dbhaul(host.path(), &["check"]).exits(0);
     dbhaul(host.path(), &["check", "--read-data"]).exits(2).says("--identity");
-    dbhaul(host.path(), &["key", "list"]).exits(0).shows(&recipient).shows("not be read");
+    dbhaul(host.path(), &["key", "list"]).exits(0).shows(&recipient).shows("but not read");
     let to = target.url();
     dbhaul(host.path(), &["restore", "latest", "--redis", &to]).exits(2).says("--identity");
 
@@ -78,7 +78,7 @@ fn a_passphrase_comes_from_the_environment() {
     dbhaul(here.path(), &["key", "list"])
         .exits(0)
         .shows("only the passphrase tells: set DBHAUL_PASSPHRASE")
-        .shows("not be read");
+        .shows("but not read");
     let list =
         command(here.path(), &["key", "list"]).env("DBHAUL_PASSPHRASE", "long words").output().unwrap();
     let text = String::from_utf8_lossy(&list.stdout).into_owned();
