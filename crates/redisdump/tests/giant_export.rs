@@ -5,7 +5,7 @@ use futures::TryStreamExt as _;
 use redisdump::convert::commands::Target;
 use redisdump::convert::export::{Export, ExportOptions, Format};
 
-/// A string of 300 MB, and a list of as many bytes, pass into RESTORE commands without being held.
+/// A string of 300 MB, and a list of the same size, are exported as RESTORE commands without being held in memory.
 #[tokio::test]
 async fn giants_are_exported_in_little_memory() {
     const PIECE: usize = 1 << 20;

@@ -12,7 +12,7 @@ use std::path::Path;
 use common::{data, read, reseal, small, write_snapshot};
 use repository::{CheckOptions, Error, FaultKind, PruneOptions, Repository, Store};
 
-/// The most memory that this process has held so far, in bytes; nothing where the system does not tell.
+/// Peak memory of this process in bytes; `None` if the system does not report it.
 fn peak() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
@@ -64,7 +64,7 @@ async fn hostile_documents_are_refused_within_bounds() {
     let bytes = format!("\"bytes\":{},\"stored\":{}", chunk.bytes, chunk.stored);
     assert!(text.contains(&bytes), "{text}");
     let bomb = zstd::bulk::compress(&vec![0; 64 << 20], 19).unwrap();
-    // What was held so far does not count; a system that cannot forget it shows less growth.
+    // Memory used so far does not count; a system that cannot reset the peak shows less growth.
     let _ = std::fs::write("/proc/self/clear_refs", "5");
     let before = peak();
     let deep = format!("\"details\":{}{}", "[".repeat(1 << 20), "]".repeat(1 << 20));

@@ -38,7 +38,7 @@ async fn captured_live_or_from_a_snapshot_it_passes_until_a_column_is_dropped() 
     assert_eq!(findings[0]["object"], "column public.daily_risk_state.sell_count");
     run(&["baseline", "check", "--snapshot", "latest", "--baseline", "live.toml"]).exits(0);
 
-    // A misspelt type is the baseline's fault, and is told with file, line and the type that was meant.
+    // A misspelled type is an error in the baseline, reported with file, line and a suggestion.
     file("wrong.toml", &live.stdout.replace("type = \"date\"", "type = \"dat\""));
     let line = live.stdout.lines().position(|line| line.contains("type = \"date\"")).unwrap() + 1;
     run(&["baseline", "check", &url, "--baseline", "wrong.toml"])
@@ -67,7 +67,7 @@ async fn migrations_are_planned_applied_and_stopped_at_the_first_error() {
     file("2_seed.sql", "INSERT INTO a VALUES (2);\n");
     run(&plan).exits(3).shows("1_make").shows("run as number 2").shows("2 to apply");
     run(&apply).exits(0).shows("applied 1_make (2 statements").shows("applied 2_seed");
-    // What only brings rows cannot be seen afterwards: it is asked, and not run again.
+    // A file that only inserts rows leaves no trace in the schema: the user must decide, and it is not run again.
     run(&plan).exits(0).shows("cannot tell").shows("`--run 2_seed`").shows("does not show whether it ran");
 
     // An error: file, line, SQLSTATE, and what state things are in.
@@ -81,7 +81,7 @@ async fn migrations_are_planned_applied_and_stopped_at_the_first_error() {
         .says("nothing of it is in the database")
         .says("not run: 4_later")
         .says("database postgres");
-    // What only psql understands is refused before anything runs, by file and line.
+    // Commands of psql are refused before anything runs, with file and line.
     file("3_bad.sql", "CREATE TABLE b (id int);\n\\copy b from 'x.csv'\n");
     run(&apply)
         .exits(5)
@@ -91,7 +91,7 @@ async fn migrations_are_planned_applied_and_stopped_at_the_first_error() {
     run(&[apply.as_slice(), &["--skip", "3_bad"]].concat()).exits(0).shows("applied 4_later");
     run(&[apply.as_slice(), &["--skip", "3_bat"]].concat()).exits(2).says("did you mean `3_bad`?");
 
-    // With a baseline: what is applied and is not enough ends with 3.
+    // With a baseline that is still not met after the run, the exit code is 3.
     std::fs::write(here.path().join("want.toml"), "[table.d.columns]\nid = \"int\"\n").unwrap();
     file("3_bad.sql", "BEGIN;\nCREATE TABLE b (id int);\nCOMMIT;\n");
     let wanted = ["--baseline", "want.toml"];

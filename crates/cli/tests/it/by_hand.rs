@@ -19,7 +19,7 @@ fn script() -> PathBuf {
 fn have(tools: &[&str]) -> bool {
     let missing: Vec<_> =
         tools.iter().filter(|tool| Command::new(tool).arg("--version").output().is_err()).collect();
-    // Old distributions have no age; all else is to be had everywhere.
+    // Old distributions lack age; everything else is available everywhere.
     let required = std::env::var_os("DBHAUL_REQUIRE_SERVERS").is_some_and(|value| value == "1");
     let only_age = missing.iter().all(|tool| tool.starts_with("age"));
     assert!(!required || only_age, "missing here: {missing:?}; scripts/prepare by-hand installs them");
@@ -58,7 +58,7 @@ async fn restore(init: &[&str], options: &[&str], here: &Path) {
     let to = Postgres::start(&pg, PostgresOptions::default()).unwrap();
     let keys = Redis::start(&rd, common::quick_redis()).unwrap();
     common::load_sample(&from.url("postgres"), &keys.url()).await;
-    // What the fixture does not have: bytes of large objects, names that need quotes, a table without columns.
+    // Not part of the fixture: large objects, names that need quotes, a table without columns.
     let client = postgres(&from.url("postgres")).await;
     client
         .batch_execute(
@@ -114,7 +114,7 @@ async fn restore(init: &[&str], options: &[&str], here: &Path) {
     let restored = Redis::start(&rd, options).unwrap();
     dbhaul(here, &["compare", &rd_url, &restored.url()]).exits(0);
 
-    // What is damaged is not taken for whole.
+    // Damaged objects are not accepted.
     let manifest = store.join(format!("snapshots/{snapshot}.json"));
     let text = std::fs::read_to_string(&manifest).unwrap();
     std::fs::write(

@@ -51,7 +51,7 @@ async fn a_cluster_goes_through_every_job() {
     let export = ["export", "latest", "--source", "cache", "--format", "json"];
     dbhaul(here.path(), &export).exits(0).shows("bot:499");
 
-    // To a single server, and to a cluster that holds something.
+    // Into a single server, and into a cluster that is not empty.
     let back = Redis::start(&binaries, quick_redis()).unwrap();
     dbhaul(here.path(), &["restore", "latest", "--redis", &back.url()]).exits(0).shows("500 keys");
     dbhaul(here.path(), &["compare", &cluster_url, &back.url()]).exits(0).shows("500 equal, 0 different");

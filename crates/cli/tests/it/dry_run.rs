@@ -50,7 +50,7 @@ async fn the_plan_of_a_database_is_told_and_nothing_is_written() {
     assert_eq!(number(&maintenance, "SELECT count(*) FROM pg_database WHERE datname = 'whole'").await, 0);
     assert_eq!(number(&maintenance, "SELECT count(*) FROM pg_roles WHERE rolname = 'clerk'").await, 0);
 
-    // The same as JSON: every step stands after what it waits for.
+    // The same as JSON: every step comes after its dependencies.
     let json: Vec<&str> = with_roles.iter().copied().chain(["--json"]).collect();
     let plan = run(&json).exits(0).json();
     let plan = &plan["targets"][0];
@@ -64,7 +64,7 @@ async fn the_plan_of_a_database_is_told_and_nothing_is_written() {
         assert!(node["needs"].as_array().unwrap().iter().all(|need| (need.as_u64().unwrap() as usize) < at));
     }
 
-    // A database that holds something: refused as the run itself would be, and what would be dropped is named.
+    // A database that is not empty: refused as in the run itself, and the objects to drop are listed.
     for sql in ["CREATE DATABASE there", "CREATE ROLE clerk"] {
         postgres(&maintenance).await.batch_execute(sql).await.unwrap();
     }

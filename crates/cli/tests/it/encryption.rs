@@ -89,7 +89,7 @@ fn a_passphrase_comes_from_the_environment() {
     let wrong = command(here.path(), &["key", "list"]).env("DBHAUL_PASSPHRASE", "other").output().unwrap();
     assert_eq!(wrong.status.code(), Some(2));
 
-    // Its recipient goes: what it could read it still can, and nothing more.
+    // Its recipient is removed: it can still decrypt old data, and nothing else.
     let own = text.lines().find_map(|line| line.trim().strip_prefix("age1")).unwrap();
     let own = format!("age1{own}");
     dbhaul(here.path(), &["key", "generate", "-o", "second.txt"]).exits(0);

@@ -43,12 +43,13 @@ async fn a_redis_snapshot_leaves_the_repository_in_every_form() {
     let json = run(&["inspect", "latest", "--source", "redis", "--json"]).exits(0).json();
     assert_eq!(json["sizes"]["keys"], 4);
 
-    // An older server's RDB holds the same, and one that is too old is refused before anything is written.
+    // An RDB for an older server has the same keys; for one that is too old, the export is refused before anything is
+    // written.
     run(&["export", "latest", "--format", "rdb", "--redis-version", "6.2", "-o", "six.rdb"]).exits(0);
     run(&["verify-file", "six.rdb"]).exits(0).shows("whole").shows("4 keys");
     let json = run(&["inspect", "./six.rdb", "--json"]).exits(0).json();
     assert_eq!((json["rdb-version"].as_u64(), json["sizes"]["keys"].as_u64()), (Some(9), Some(4)));
-    // A file is held against a server as it is, on either side and without a repository.
+    // A file can be compared with a server, on either side and without a repository.
     run(&["export", "latest", "--format", "rdb", "--redis-version", "7.0", "-o", "seven.rdb"]).exits(0);
     dbhaul(here.path(), &["compare", "seven.rdb", &from.url()]).exits(0).shows("seven.rdb").shows("4 equal");
     dbhaul(here.path(), &["compare", &to.url(), "./seven.rdb"]).exits(3).shows("missing on the right");

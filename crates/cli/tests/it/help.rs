@@ -42,7 +42,7 @@ fn the_help_of_every_command_is_as_its_snapshot() {
         let args: Vec<&str> = words.iter().map(String::as_str).chain(["--help"]).collect();
         let run = dbhaul(here.path(), &args).exits(0);
         assert_eq!(run.stderr, "");
-        // The global options stand in the snapshot of the whole program; each command must show the same.
+        // The snapshot of the whole program contains the global options; each command must show the same.
         let (before, globals, after) = around_globals(&run.stdout);
         let of_all = dbhaul(here.path(), &["--help"]).stdout;
         assert_eq!(globals, around_globals(&of_all).1, "{words:?}");
@@ -55,7 +55,7 @@ fn the_help_of_every_command_is_as_its_snapshot() {
     }
 }
 
-/// `-h` is for somebody who knows the command: one line an option, and where to read more.
+/// `-h` is for users who know the command: one line per option, and a pointer to the long help.
 #[test]
 fn short_help_is_shorter_than_long_help() {
     let here = folder();
@@ -71,7 +71,7 @@ fn short_help_is_shorter_than_long_help() {
     }
 }
 
-/// An option that every command takes stands apart from the command's own.
+/// Global options are listed apart from the command's own.
 #[test]
 fn options_stand_under_headings_of_their_own() {
     let here = folder();

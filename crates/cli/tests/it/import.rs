@@ -121,7 +121,7 @@ fn dumps_become_one_history_and_come_out_as_they_were() {
         dbhaul(&["export", &ids[1], "--format", "file", "--output", "out.sql.gz"]).exits(0);
         assert_eq!(std::fs::read(here.path().join("out.sql.gz")).unwrap(), dump("20260903"));
 
-        // Nobody takes it for a snapshot that can be restored.
+        // It is not accepted as a snapshot to restore.
         let pg = ["--to", "postgres://nobody@127.0.0.1:1/x"];
         dbhaul(&["restore", &ids[1], pg[0], pg[1]])
             .exits(5)
@@ -227,7 +227,7 @@ async fn an_archive_of_redis_is_a_snapshot_that_restores() {
     // The series goes on.
     dbhaul(here.path(), &["backup"]).exits(0);
 
-    // An archive that leads out of its folder, holds a link, no data, or half of a file.
+    // Archives with a path outside of their folder, a link, no data, or a truncated file.
     let hostile = [
         ("11", archive(&[("../../escaped.rdb", &rdb)])),
         ("12", archive(&[("/tmp/escaped.rdb", &rdb)])),

@@ -52,7 +52,7 @@ async fn whole_story(major: u32, redis_version: &str) {
         dbhaul(here.path(), &all)
     };
 
-    // Backup; a second one of unchanged data stores next to nothing anew.
+    // Backup; a second one of unchanged data stores almost nothing.
     let first = with(&["backup", "--json"], &["--postgres", &pg, "--redis", &rd]).exits(0).json();
     assert_eq!(first["complete"], true);
     let second = with(&["backup", "--json"], &["--postgres", &pg]).exits(0).json();
@@ -62,7 +62,7 @@ async fn whole_story(major: u32, redis_version: &str) {
     assert_eq!(listed["snapshots"].as_array().unwrap().len(), 2);
     with(&["check", "--read-data"], &[]).exits(0);
 
-    // What the sources were, where they stood, and when they were read.
+    // The sources, their positions, and the times of reading are recorded.
     let manifest = here.path().join(format!("store/snapshots/{}.json", first["snapshot"].as_str().unwrap()));
     let manifest = std::fs::read_to_string(manifest).unwrap();
     let manifest: serde_json::Value = serde_json::from_str(manifest.lines().next().unwrap()).unwrap();

@@ -74,7 +74,7 @@ async fn an_error_of_a_server_is_told_once() {
     tells_once(
         &dbhaul(here.path(), &["backup", "--job", "keys", "--redis", &keys.url()]).exits(1).says("NOAUTH"),
     );
-    // Both fail: each is told once, and no snapshot is there.
+    // Both fail: each is reported once, and there is no snapshot.
     let both = dbhaul(
         here.path(),
         &["backup", "--job", "both", "--postgres", &missing, "--redis", "redis://127.0.0.1:1"],

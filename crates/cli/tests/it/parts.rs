@@ -65,7 +65,8 @@ async fn a_snapshot_is_restored_whole_in_part_and_without_this_tool() {
     run(&["backup", "--postgres", &shop, "--globals", "--no-forget"]).exits(0);
     run(&["inspect", "--objects"]).exits(0).shows("materialized view  public.sums").shows("7777");
 
-    // Roles are missing: told before anything is written, with the ways out; then made from the snapshot.
+    // Missing roles are reported before anything is written, with the solutions; then they are created from the
+    // snapshot.
     let whole = to.url("whole");
     run(&["restore", "latest", "--postgres", &whole, "--create"])
         .exits(5)
@@ -84,7 +85,7 @@ async fn a_snapshot_is_restored_whole_in_part_and_without_this_tool() {
     assert_eq!(one(&whole, said).await, "it'ssells");
     assert_eq!(one(&whole, "SELECT pg_has_role('boss', 'clerk', 'MEMBER')").await, "t");
 
-    // One table out of a snapshot, into a database that holds others; never over one that is there.
+    // One table of a snapshot into a database with others; never over an existing one.
     postgres(&whole).await.batch_execute("DROP TABLE orders CASCADE").await.unwrap();
     run(&["restore", "latest", "--postgres", &whole, "--table", "customer"])
         .exits(5)
@@ -171,7 +172,7 @@ async fn none_of_the_sources_roles_is_needed() {
         "postgres"
     );
 
-    // What the server refuses is listed at the end when the rest shall go on.
+    // With `--on-error continue`, rejected statements are listed at the end.
     let client = postgres(&shop).await;
     client
         .batch_execute("CREATE FUNCTION short(t text) RETURNS bool LANGUAGE plpgsql IMMUTABLE AS 'BEGIN RETURN t IN (SELECT state::text FROM orders); END'; CREATE INDEX by_short ON customer (short(name))")

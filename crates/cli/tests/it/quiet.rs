@@ -79,7 +79,7 @@ async fn every_command_that_succeeds_is_silent_when_quiet() {
     crate::import::with_sum(&old, &crate::import::dump("20260820"));
     silent(&["import", "old"]);
 
-    // What does not succeed is told.
+    // A failure is reported.
     postgres(&moved).await.batch_execute("INSERT INTO t VALUES (2)").await.unwrap();
     let different = run(&["compare", &app, &moved]).exits(3);
     assert_ne!(different.stdout, "");
@@ -91,7 +91,7 @@ async fn every_command_that_succeeds_is_silent_when_quiet() {
     let listed = help.split_once("\nCommands:\n").unwrap().1;
     for line in listed.lines().take_while(|line| !line.is_empty()).filter(|line| !line.starts_with("   ")) {
         let name = line.split_whitespace().next().unwrap();
-        // What completions prints is what it is asked for.
+        // Output is the purpose of completions.
         let exempt = ["help", "completions"].contains(&name);
         assert!(exempt || tried.borrow().contains(name), "{name} was not tried");
     }

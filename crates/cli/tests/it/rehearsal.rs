@@ -186,7 +186,7 @@ fn kill(pid: u32) {
     assert!(Command::new("kill").arg(pid.to_string()).status().unwrap().success());
 }
 
-/// What the sandbox lacks makes a rehearsal incomplete, never passed and never failed.
+/// If the sandbox lacks something, a rehearsal is incomplete, never passed and never failed.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sandbox_that_is_too_old_makes_the_rehearsal_incomplete() {
     let Some(stage) = Stage::start().await else { return };

@@ -104,7 +104,7 @@ async fn every_job_writes_its_report_in_three_formats() {
     assert_eq!((&failed["exit-code"], &failed["command"]), (&5.into(), &"migrate".into()), "{failed}");
     assert!(failed["report"]["error"]["message"].as_str().is_some(), "{failed}");
 
-    // What could not be written is said before a run of hours.
+    // A report that could not be written fails before a run of hours.
     run(&["backup", "--report", "nowhere/x.html"]).exits(2).says("cannot write nowhere/x.html");
     run(&["backup", "--report", "x.pdf"]).exits(2).says(".md, .html or .json");
 

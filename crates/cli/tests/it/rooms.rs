@@ -60,7 +60,7 @@ fn paths(tree: &str) -> Vec<String> {
     out
 }
 
-/// What each module has by name from another one: `pub use` statements.
+/// Names that each module re-exports with `pub use`.
 type ReExports = BTreeMap<Module, BTreeMap<String, String>>;
 
 /// The `use` statements of a text, each as a tree of paths; those that are public, or those that are not.
@@ -129,7 +129,7 @@ fn imports(all: &BTreeMap<Module, String>) -> BTreeMap<Module, BTreeSet<Module>>
         let found = uses(text, false).flat_map(paths);
         let mut targets: BTreeSet<Module> =
             found.filter_map(|path| resolved(module, &path, all, &passed_on, 0)).collect();
-        // The root of a crate says what is public: that is no room.
+        // The root of a crate only declares what is public.
         targets.retain(|target| !target.is_empty() && target != module);
         (module.clone(), targets)
     };

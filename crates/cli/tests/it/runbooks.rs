@@ -12,7 +12,7 @@ use sandbox::{Postgres, PostgresOptions, Redis};
 /// Programs of others that a runbook calls: not run here. Any other command of a runbook is.
 const OF_OTHERS: [&str; 2] = ["kubectl ", "ssh "];
 
-/// What a reader replaces, in Korean and in English: both pages must hold the same commands.
+/// Placeholders, in Korean and in English: both pages must contain the same commands.
 const PLACEHOLDERS: [(&str, &str); 6] = [
     ("DB주소", "ADDRESS-OF-DB"),
     ("REDIS주소", "ADDRESS-OF-REDIS"),
@@ -99,7 +99,7 @@ impl Stage {
         std::fs::write(path, text).unwrap();
     }
 
-    /// The command or configuration with this stage in the place of what the runbook says: (its address, ours).
+    /// Replaces the runbook's addresses in a command or configuration by those of this stage: (its address, ours).
     fn put(&self, text: &str, servers: &[(&str, &str)]) -> String {
         let mut text = text.to_owned();
         for (at, (pg, rd)) in servers.iter().enumerate().filter(|(_, (pg, _))| !pg.is_empty()) {
@@ -189,7 +189,7 @@ async fn the_nightly_backup_goes_as_its_runbook_says() {
         assert!(line.starts_with("dbhaul "), "{line}");
         stage.run(&put(line));
     }
-    // What the text beside the blocks promises.
+    // Promises of the text beside the blocks.
     stage.run("test \"$(dbhaul snapshots --json | grep -c '\"passed\": true')\" = 2");
     stage.run(&put("dbhaul backup redis"));
 }
@@ -225,7 +225,7 @@ async fn a_lost_server_comes_back_as_its_runbook_says() {
     stage.run(&format!(
         "dbhaul backup --repository store --key-file dbhaul.key --postgres {pg} --redis {redis}"
     ));
-    // What was on the lost server only.
+    // Only on the lost server.
     std::fs::remove_file(stage.here.path().join("dbhaul.key")).unwrap();
     let targets = [("", ""), ("127.0.0.1:25432", "127.0.0.1:26379")];
     let put = |line: &str| stage.put(&line.replace("s3://backups/coinpilot", "store"), &targets);
@@ -272,7 +272,7 @@ fn every_command_in_a_page_has_options_that_exist() {
             let plain = line.split(" #").next().unwrap().split([';', '>', '|', '&']).next().unwrap();
             let words: Vec<&str> =
                 plain.split_whitespace().map(|word| word.trim_matches(['\'', '"'])).collect();
-            // `--help` ends the reading of the command line, behind all that stands before it.
+            // `--help` ends the parsing of the command line, after everything before it.
             let named: Vec<&str> =
                 words.iter().skip(1).copied().filter(|word| !word.contains(['…', '[', '=', '('])).collect();
             if named.is_empty() || !checked.insert(named.join(" ")) {

@@ -33,7 +33,7 @@ async fn a_repository_is_cared_for_from_the_command_line() {
     run(&["check", "--read-data=much"]).exits(2).says("is not a portion");
     run(&["check", "--read-data"]).exits(0).shows("all data read");
 
-    // A second place, then damage in the first: named, set aside, mended by the next backup.
+    // A second repository, then damage in the first: reported, quarantined, repaired by the next backup.
     run(&["init", "--repository", "second", "--config", "second.toml"]).exits(0);
     run(&["copy", "--to", "second"]).exits(0).shows("2 copied");
     let again = run(&["copy", "--to", "second", "latest", "--json"]).exits(0).json();
@@ -51,7 +51,7 @@ async fn a_repository_is_cared_for_from_the_command_line() {
     assert_eq!(report["repair"]["damaged"].as_array().unwrap().len(), 1);
     run(&["copy", "--to", "second"]).exits(0);
 
-    // A manifest that cannot be read is not copied, and that is no success.
+    // An unreadable manifest is not copied, and the copy is not a success.
     let manifest = walk(&here.path().join("backup/snapshots"));
     let text = std::fs::read(&manifest).unwrap();
     std::fs::write(&manifest, &text[..text.len() / 2]).unwrap();
@@ -59,7 +59,7 @@ async fn a_repository_is_cared_for_from_the_command_line() {
     std::fs::write(&manifest, text).unwrap();
     run(&["copy", "--to", "second"]).exits(0);
 
-    // Forgotten, listed as such, brought back.
+    // Forgotten, listed as such, undeleted.
     let repository = repository::Store::open(
         here.path().join("second").to_str().unwrap(),
         &repository::StoreEnv::default(),
@@ -78,7 +78,7 @@ async fn a_repository_is_cared_for_from_the_command_line() {
     run2(&["prune", "--dry-run"]).exits(0).shows("free 0 bytes now");
     run2(&["prune"]).exits(0).shows("0 chunks deleted");
 
-    // What is chosen once.
+    // Settings that cannot be changed later.
     let third = ["init", "--repository", "third", "--config", "third.toml"];
     let init = |more: &[&str]| run(&[third.as_slice(), more].concat());
     init(&["--chunk-size", "32KiB"]).exits(2).says("from 64KiB to 4MiB");
@@ -91,7 +91,7 @@ async fn a_repository_is_cared_for_from_the_command_line() {
     assert_eq!(chosen["grace-ms"], 168 * 3_600_000);
 }
 
-/// What a backup has mended counts for the retention that follows it, though a check had found it damaged.
+/// A snapshot repaired by a backup counts for the retention after it, although a check had found it damaged.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_mended_snapshot_counts_for_retention() {
     let Some(binaries) = require_redis("7.0") else { return };

@@ -64,7 +64,7 @@ async fn the_move_of_coinpilot() {
     let (old, new) = (stage.old_url(), stage.new_url());
     stage.gated(&["baseline", "check", "--to", &old]).exits(0).shows("baseline passed");
 
-    // What was forgotten is named, with the migration that brings it.
+    // Missing objects are reported, with the migration that creates them.
     let found = stage.gated(&["baseline", "check", "--to", &new]).exits(3);
     let found = found.shows("baseline FAILED").shows("v3_2_1_trade_count_split");
     for object in [
@@ -131,7 +131,7 @@ async fn the_baseline_is_a_gate_everywhere() {
     let client = postgres(&new).await;
     stage.run(&["init", "--repository", "store"]).exits(0);
 
-    // A backup of what does not meet its baseline is taken all the same; the verdict is in the manifest, and is told.
+    // A database that does not meet its baseline is still backed up; the result is in the manifest and is reported.
     let taken = stage.gated(&["backup", "--postgres", &new, "--json"]).exits(0);
     let taken = taken.says("does not meet its schema baseline").says("news_articles");
     assert_eq!(taken.json()["sources"][0]["baseline-passed"], false, "{}", taken.stdout);
@@ -140,7 +140,7 @@ async fn the_baseline_is_a_gate_everywhere() {
         std::fs::read_to_string(stage.here.path().join(format!("store/snapshots/{id}.json"))).unwrap();
     assert!(manifest.contains("column public.daily_risk_state.buy_count"), "{manifest}");
 
-    // What is filled from it is checked at the end: the data is there, and the exit code says what it lacks.
+    // Targets filled from it are checked at the end: the data is there, and the exit code reports what is missing.
     for database in ["restored", "moved"] {
         client.batch_execute(&format!("CREATE DATABASE {database}")).await.unwrap();
     }
@@ -154,7 +154,7 @@ async fn the_baseline_is_a_gate_everywhere() {
     stage.gated(&["rehearse", &id]).exits(3).shows("baseline FAILED").shows("buy_count");
     stage.run(&["compare", &new, &restored]).exits(0);
 
-    // A baseline that cannot be used is told before anything is filled, and stops no backup.
+    // An invalid baseline is reported before anything is filled, but does not stop a backup.
     std::fs::write(stage.here.path().join("broken.toml"), "[table.t.colums]\n").unwrap();
     client.batch_execute("CREATE DATABASE untouched").await.unwrap();
     let untouched = stage.new.url("untouched");

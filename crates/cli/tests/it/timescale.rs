@@ -34,7 +34,7 @@ async fn column(url: &str, sql: &str) -> Vec<String> {
     messages.iter().filter_map(text).collect()
 }
 
-/// What the extension itself says of a database, without the names and numbers that it makes up.
+/// The extension's own view of a database, without generated names and ids.
 async fn fingerprint(url: &str) -> Vec<String> {
     let queries = [
         "SELECT concat_ws('|', 'chunk', coalesce(a.user_view_name, c.hypertable_name), range_start, range_end, range_start_integer, range_end_integer, is_compressed) \
@@ -106,7 +106,7 @@ async fn a_plain_database_moves_to_timescale_and_from_there_by_a_snapshot_to_ano
     dbhaul(here.path(), &backup).exits(0);
     let end = last.url();
     let restore = ["restore", "latest", "--repository", repository, "--postgres", &end, "--jobs", "1"];
-    // Not loaded from the start, and not there yet: told before anything is written.
+    // Neither preloaded nor created: reported before anything is written.
     dbhaul(here.path(), &restore).exits(5).says("shared_preload_libraries");
     fill(&end, "CREATE EXTENSION timescaledb;\n").await;
     dbhaul(here.path(), &restore).exits(0).shows("10 of 10 tables equal").shows("schema equal");
@@ -119,7 +119,7 @@ async fn a_plain_database_moves_to_timescale_and_from_there_by_a_snapshot_to_ano
     fill(&end, "SELECT alter_job(job_id, scheduled => true) FROM timescaledb_information.jobs WHERE proc_name = 'chore';\n").await;
     let differs = dbhaul(here.path(), &compare).exits(3);
     differs.shows("chunks of hypertable public.market_data").shows("job chore");
-    // What is there is replaced, and nothing else is lost.
+    // Existing objects are replaced, and nothing else is lost.
     let name = target_name(&end);
     let clean = [&restore[..], &["--clean", "--replace", &name]].concat();
     dbhaul(here.path(), &clean).exits(0).shows("10 of 10 tables equal");

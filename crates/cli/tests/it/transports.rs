@@ -131,7 +131,7 @@ async fn a_database_moves_from_a_pod_to_a_host_behind_ssh() {
     std::fs::write(stage.here.path().join("password"), PASSWORD).unwrap();
     let args = ["migrate", "--from", IN_POD, "--to", &to, "--to-password-file", "password", "--json"];
     let run = stage.run(&args).exits(0);
-    // What was really reached.
+    // The server that was reached.
     let run =
         run.says("from PostgreSQL 15").says("pod coin-pilot-ns/db-0 (uid uid-of-db-0, context minikube)");
     let run = run.says("through ssh vm");
@@ -290,7 +290,7 @@ async fn a_run_that_is_killed_leaves_no_child() {
     child.kill().unwrap();
     child.wait().unwrap();
     stage.leaves_nothing();
-    // And nothing holds on at the servers.
+    // And no session remains on the servers.
     let began = Instant::now();
     let ours = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'dbhaul'";
     while admin.query_one(ours, &[]).await.unwrap().get::<_, i64>(0) > 0 {

@@ -89,7 +89,7 @@ async fn one_failed_source_of_two_is_exit_code_4_and_not_the_whole() {
     let run =
         dbhaul(here.path(), &["backup", STORE[0], STORE[1], "--postgres", &pg_url, "--redis", &redis_url]);
     run.exits(4).says("`redis` was not backed up").shows("INCOMPLETE");
-    // What is incomplete is listed as such, and is never meant by `latest` but for the source that it holds.
+    // An incomplete snapshot is listed as such, and is never `latest` except for the source that it contains.
     assert_eq!(listed(here.path()), 1);
     let target = Postgres::start(&pg, PostgresOptions::default()).unwrap();
     dbhaul(here.path(), &["restore", "latest", STORE[0], STORE[1], "--postgres", &target.url("postgres")])
@@ -122,7 +122,7 @@ async fn damage_in_the_repository_is_found_and_named() {
     assert_ne!(run.code, 0, "{}", run.stdout);
     std::fs::write(&chunk, &whole).unwrap();
 
-    // A damaged manifest: it is named, and nothing passes for `latest` in its place.
+    // A damaged manifest is reported, and no other snapshot is taken for `latest`.
     let manifest = some_file(&here.path().join("store/snapshots"));
     let text = std::fs::read_to_string(&manifest).unwrap();
     std::fs::write(&manifest, &text[..text.len() / 2]).unwrap();

@@ -90,7 +90,7 @@ fn files_for_tls_are_looked_for_beside_the_configuration() {
 fn an_unreachable_server_and_a_hostile_url_give_one_clear_error() {
     let here = folder();
     dbhaul(here.path(), &["init", "--repository", "store"]).exits(0);
-    // Port 1 on loopback: nobody listens there.
+    // Nothing listens on port 1.
     let run =
         dbhaul(here.path(), &["backup", "--postgres", "postgres://u:topsecret@127.0.0.1:1/db"]).exits(1);
     assert!(run.stderr.contains("127.0.0.1") && !run.stderr.contains("topsecret"), "{}", run.stderr);

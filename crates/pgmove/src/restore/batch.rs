@@ -1,7 +1,7 @@
-//! Many cheap statements in one message: a round trip costs more than what most of them do at the server.
+//! Sends many cheap statements in one message: a round trip takes longer than most of them.
 //!
-//! The statements of a message are one transaction. When one is refused, the server has rolled all of them back, and
-//! they run again one by one: the end is the same, and the error names its object.
+//! The statements of a message are one transaction. If one is rejected, the server has rolled back all of them, and
+//! they run again one by one: the result is the same, and the error names its object.
 
 use crate::Error;
 use crate::connect::Session;
@@ -10,13 +10,13 @@ use crate::ddl::{Section, Statement};
 use super::Target;
 use super::plan::LARGE_OBJECT;
 
-/// At most so many statements share a message; each may lock a few objects until all have run.
+/// Maximum number of statements per message; each may lock a few objects until all have run.
 pub(super) const STATEMENTS: usize = 64;
-/// A message that is longer than this takes no further statement.
+/// A message longer than this takes no further statement.
 const BYTES: usize = 128 << 10;
 
-/// Whether a statement may share a transaction with others: what calls a function may do anything, and what belongs to
-/// an extension may be left out by itself.
+/// Whether a statement may share a transaction with others. One that calls a function may do anything, and one on an
+/// extension's object may have to be skipped alone.
 pub(super) fn may_share(statement: &Statement) -> bool {
     let sql = statement.sql.trim_start();
     let calls = ["SELECT", "CALL", "DO"].iter().any(|word| sql.starts_with(word));
@@ -29,8 +29,8 @@ pub(super) fn may_share(statement: &Statement) -> bool {
     own && sections && (!calls || statement.section == Section::Data || statement.object.kind == LARGE_OBJECT)
 }
 
-/// Cuts statements, in their order, into messages. What may not share one stands alone, and what is empty is left out:
-/// others may depend on it all the same.
+/// Groups statements, in their order, into messages. A statement that may not share one is alone, and empty ones are
+/// left out.
 pub(super) fn messages<'a>(statements: impl Iterator<Item = &'a Statement>) -> Vec<Vec<&'a Statement>> {
     let mut all: Vec<Vec<&Statement>> = Vec::new();
     let (mut bytes, mut open) = (0, false);
@@ -49,10 +49,10 @@ pub(super) fn messages<'a>(statements: impl Iterator<Item = &'a Statement>) -> V
     all
 }
 
-/// Runs statements in one transaction. `false` says that the server refused one and rolled all of them back.
+/// Runs statements in one transaction. `false` means that the server rejected one and rolled back all of them.
 ///
 /// # Errors
-/// When the connection is lost: whether they were committed is not known.
+/// If the connection is lost: it is then unknown whether they were committed.
 pub(super) async fn together(session: &Session, statements: &[(&str, &str)]) -> Result<bool, Error> {
     let [(first, _), .., (last, _)] = statements else { return Ok(false) };
     let sql: Vec<&str> = statements.iter().map(|(_, sql)| *sql).collect();
@@ -64,7 +64,7 @@ pub(super) async fn together(session: &Session, statements: &[(&str, &str)]) -> 
 }
 
 impl Target {
-    /// Runs the statements of one message, if need be one by one.
+    /// Runs the statements of one message, one by one if necessary.
     pub(super) async fn send(&self, session: &Session, message: &[&Statement]) -> Result<(), Error> {
         let objects: Vec<String> = message.iter().map(|statement| statement.object.to_string()).collect();
         let pairs = || {

@@ -1,4 +1,4 @@
-//! Who keeps the restore waiting: locks that somebody else holds at the target.
+//! Reports sessions that block the restore by holding locks on the target.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -7,13 +7,13 @@ use super::Target;
 use crate::connect::{Session, connect};
 use crate::dump::brief;
 
-/// So often it is looked.
+/// Interval of the checks.
 const INTERVAL: Duration = Duration::from_secs(1);
 
 impl Target {
-    /// Looks whether statements of this restore wait for a lock that another application holds, and names each holder to
-    /// `on_note` once it was in the way for `patience`. Runs until it is dropped, on a connection of its own; where there
-    /// is none to be had, nothing is said.
+    /// Checks whether statements of this restore wait for a lock of another application, and reports each holder to
+    /// `on_note` once it has blocked for `patience`. Runs until it is dropped, on its own connection; without one,
+    /// nothing is reported.
     pub async fn name_lock_holders(&self, patience: Duration, on_note: &(dyn Fn(String) + Sync)) {
         let Ok(session) = connect(self.context.workers.options()).await else { return };
         let mut since: BTreeMap<String, (Instant, bool)> = BTreeMap::new();
@@ -32,7 +32,7 @@ impl Target {
     }
 }
 
-/// Each wait of a session like this one for one that is not, in words. Nothing where the server no longer answers.
+/// Descriptions of each session like this one that waits for one that is not. `None` if the server no longer answers.
 async fn waits(session: &Session) -> Option<Vec<String>> {
     let sql = "SELECT a.query, b.pid, b.usename, b.application_name, b.state, b.xact_start::timestamptz(0), b.query \
                FROM pg_catalog.pg_stat_activity me \

@@ -1,10 +1,10 @@
-//! What a server gives: PostgreSQL can be built without ICU and without LZ4, and a role may be no superuser.
+//! Capabilities of a server: PostgreSQL can be built without ICU and LZ4, and the role may not be a superuser.
 
 use super::rights;
 use crate::Error;
 use crate::connect::Session;
 
-/// Parts of the server that not every build has.
+/// Optional features of a build.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Build {
     /// ICU collations.
@@ -18,7 +18,7 @@ pub(super) struct Build {
 }
 
 impl Build {
-    /// Asks the server: where ICU is there, initdb made collations of it.
+    /// Queries the server. With ICU, initdb created ICU collations.
     pub(super) async fn of(session: &Session) -> Result<Build, Error> {
         let sql = "SELECT EXISTS (SELECT FROM pg_collation WHERE collname = 'und-x-icu'), \
                    EXISTS (SELECT FROM pg_settings WHERE name = 'default_toast_compression' AND 'lz4' = ANY (enumvals)), \

@@ -1,4 +1,4 @@
-//! What every step of a restore works with: sessions, options, and what was noted on the way.
+//! Shared state of the steps of a restore: sessions, options, and remarks.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -18,9 +18,9 @@ pub(crate) struct Context {
     pub(crate) workers: Pool,
     pub(crate) options: TargetOptions,
     pub(crate) failures: Mutex<Vec<Failure>>,
-    /// The tables that hold the rows of continuous aggregates here.
+    /// The tables that store the rows of continuous aggregates on the target.
     places: Mutex<HashMap<QualifiedName, QualifiedName>>,
-    /// Jobs that are made and do not run yet.
+    /// Jobs that were created but do not run yet.
     jobs: Mutex<Vec<WaitingJob>>,
     /// Remarks that were not reported yet.
     remarks: Mutex<Vec<String>>,
@@ -32,7 +32,7 @@ impl Context {
         Context { session, workers, options, failures, places, jobs, remarks }
     }
 
-    /// What the server refused while the rest went on ([`OnError::Continue`]), in order.
+    /// What the server rejected while the restore continued ([`OnError::Continue`]), in order.
     pub(crate) fn failures(&self) -> Vec<Failure> {
         self.failures.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -45,12 +45,12 @@ impl Context {
         self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The table that holds the rows of a continuous aggregate.
+    /// The table that stores the rows of a continuous aggregate.
     pub(crate) fn place(&self, name: &QualifiedName) -> Option<QualifiedName> {
         self.places().get(name).cloned()
     }
 
-    /// Keeps a word until it can be told.
+    /// Keeps a remark until it can be reported.
     pub(crate) fn remark(&self, message: String) {
         self.remarks.lock().unwrap_or_else(PoisonError::into_inner).push(message);
     }
@@ -60,8 +60,8 @@ impl Context {
         remarks.into_iter().for_each(|message| on_event(RestoreEvent::Warned { message }));
     }
 
-    /// Notes a refusal of the server and goes on, where that was asked for. A lost connection, a full disk and the
-    /// like are no such refusals: what follows would fail for the same reason.
+    /// Records a rejection by the server and continues, if that is requested. A lost connection, a full disk and the
+    /// like are errors: the following statements would fail for the same reason.
     pub(crate) fn note<T>(&self, object: &str, result: Result<T, Error>) -> Result<Option<T>, Error> {
         match result {
             Err(error @ Error::Server { .. })

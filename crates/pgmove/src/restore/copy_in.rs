@@ -1,7 +1,7 @@
-//! A stream of COPY text into a table: one transaction, and many COPY statements in it.
+//! Copies a stream of COPY text into a table, in one transaction with many COPY statements.
 //!
-//! The driver hears of an error only when a COPY ends. With one COPY for a table of 100 GB, a bad first row would be
-//! reported after all the others were sent; so a COPY ends now and then, between two rows, and the next one begins.
+//! The driver learns of an error only when a COPY ends. With one COPY for a table of 100 GB, a bad first row would be
+//! reported after all others were sent; so a COPY ends periodically, between two rows, and the next one begins.
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -15,26 +15,26 @@ use crate::Error;
 use crate::connect::Session;
 use crate::digest::RowHasher;
 
-/// So many bytes go into one COPY statement, about.
+/// Approximate number of bytes per COPY statement.
 const ROUND: usize = 32 << 20;
 
-/// Whether text is rows alone: the last one is whole, and none could be taken for the end of all.
+/// Whether text consists of rows only: the last one is complete, and none could be taken for the end marker.
 fn is_plain(text: &VecDeque<Bytes>) -> bool {
     let bytes = || text.iter().flat_map(|piece| piece.iter().copied());
     let marks = bytes().zip(bytes().skip(1)).any(|pair| pair == (b'\\', b'.'));
     !marks && bytes().last().is_none_or(|last| last == b'\n')
 }
 
-/// So many go into one message: the server refuses one that is longer than 1 GB, and a row may be nearly as long.
+/// Number of bytes per message: the server rejects messages longer than 1 GB, and a row may be nearly that long.
 const MESSAGE: usize = 4 << 20;
 
-/// A stream that is shorter goes into a transaction of one COPY.
+/// Shorter streams are sent in a transaction with one COPY.
 const SMALL: usize = 256 << 10;
 
-/// Where the rows go.
+/// The destination of the rows.
 pub(super) struct CopyIn<'a> {
     pub(super) session: &'a Session,
-    /// The table, in words.
+    /// Description of the table.
     pub(super) object: String,
     /// `COPY … FROM STDIN`.
     pub(super) statement: String,
@@ -44,7 +44,7 @@ pub(super) struct CopyIn<'a> {
 }
 
 impl CopyIn<'_> {
-    /// Copies everything and commits; gives the number of rows.
+    /// Copies everything and commits; returns the number of rows.
     pub(super) async fn run<E>(&self, stream: impl Stream<Item = Result<Bytes, E>>) -> Result<u64, Error>
     where
         E: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -114,9 +114,9 @@ impl CopyIn<'_> {
         Ok(before)
     }
 
-    /// Reads the beginning of a stream into `rest`, and says whether it is all: one COPY is a transaction by itself, and
-    /// most tables of a large schema are small. Not so where the server could count other rows than came: then the
-    /// transaction has to stay open until they are compared.
+    /// Reads the beginning of a stream into `rest`, and returns whether it is complete: a single COPY is a
+    /// transaction by itself, and most tables of a large schema are small. Not if the server could count other rows
+    /// than were sent: then the transaction has to stay open until they are compared.
     async fn is_small<E>(
         &self,
         stream: &mut (impl Stream<Item = Result<Bytes, E>> + Unpin),
@@ -143,7 +143,7 @@ impl CopyIn<'_> {
         Error::Rows { object: self.object.clone(), source: source.into() }
     }
 
-    /// The server's line numbers begin anew with each COPY: the rows before it are said.
+    /// The server's line numbers start over with each COPY: add the number of rows before it.
     fn failed(&self, before: u64, source: tokio_postgres::Error) -> Error {
         let object = match before {
             0 => self.object.clone(),

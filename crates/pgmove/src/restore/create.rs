@@ -1,4 +1,4 @@
-//! Making the database itself, as it was at the source.
+//! Creates the database itself, with the properties of the source's.
 
 use crate::Error;
 use crate::catalog::database::{DatabaseInfo, LocaleProvider};
@@ -9,12 +9,12 @@ use crate::remedy::Remedy;
 
 use super::TargetOptions;
 
-/// Makes the database that `options` names, with the encoding, the locale and the settings of `info`. It is made from
+/// Creates the database in `options`, with the encoding, the locale and the settings of `info`. It is created from
 /// `template0`, through the maintenance database `postgres`.
 ///
 /// # Errors
-/// [`Error::Refused`] when a database of that name exists; the server's words when it cannot be made so, for example
-/// for want of a locale.
+/// [`Error::Refused`] if a database of that name exists; the server's error if it cannot be created, for example for
+/// lack of a locale.
 pub async fn create_database(
     options: &ConnectOptions,
     info: &DatabaseInfo,
@@ -29,10 +29,10 @@ pub async fn create_database(
     Ok(())
 }
 
-/// Whether [`create_database`] may be tried; writes nothing.
+/// Checks whether [`create_database`] can work; writes nothing.
 ///
 /// # Errors
-/// [`Error::Refused`] when a database of that name exists, or roles are missing that it needs.
+/// [`Error::Refused`] if a database of that name exists, or roles that it needs are missing.
 pub async fn check_new_database(
     options: &ConnectOptions,
     info: &DatabaseInfo,
@@ -75,14 +75,14 @@ async fn check(
     Ok((name, session))
 }
 
-/// Takes back what [`create_database`] has made, as long as nobody else uses it: for a plan that is refused.
+/// Drops a database that [`create_database`] created, unless it is in use: for a plan that is refused.
 pub async fn drop_created_database(options: &ConnectOptions) -> Result<(), Error> {
     let name = ident(options.database()).into_owned();
     let session = connect(&options.clone().with_database("postgres")).await?;
     session.execute(&format!("database {name}"), &format!("DROP DATABASE IF EXISTS {name}")).await
 }
 
-/// `CREATE DATABASE`, as far as the server's version knows how to say it.
+/// `CREATE DATABASE`, with the options that the server's version supports.
 fn create_statement(name: &str, info: &DatabaseInfo, version: u32) -> String {
     let mut sql = format!(
         "CREATE DATABASE {} WITH TEMPLATE template0 ENCODING {} LC_COLLATE {} LC_CTYPE {}",

@@ -1,22 +1,22 @@
-//! What a restore tells while it runs.
+//! Events during a restore.
 
 use std::fmt;
 use std::time::Duration;
 
-/// Something that was done to the target.
+/// A change of the target.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum RestoreEvent {
     /// A statement ran.
     Ran {
-        /// What it was about.
+        /// The object of the statement.
         object: String,
-        /// How long it took.
+        /// Duration.
         took: Duration,
     },
-    /// Something that is not the restored data itself did not work out.
+    /// Something other than the restored data itself failed.
     Warned {
-        /// What, with the server's words.
+        /// The problem, with the server's error.
         message: String,
     },
 }

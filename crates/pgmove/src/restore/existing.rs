@@ -1,5 +1,5 @@
-//! Rows into a schema that is there already, made by somebody else: columns matched by name, every conflict of every
-//! table found before anything is written.
+//! Restores rows into an existing schema: columns matched by name, every conflict of every table found before
+//! anything is written.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -18,7 +18,7 @@ use crate::remedy::Remedy;
 pub(super) struct Column {
     pub(super) type_name: String,
     pub(super) not_null: bool,
-    /// Filled by itself: a default, an identity.
+    /// Has a default, or is an identity.
     pub(super) filled: bool,
     pub(super) generated: bool,
 }
@@ -36,7 +36,7 @@ struct Reference {
     repeated: bool,
 }
 
-/// Holds the catalog against the target's own schema.
+/// Compares the catalog with the target's own schema.
 pub(super) async fn plan(session: &Session, catalog: &Catalog, on_rows: OnRows) -> Result<Into, Error> {
     let mut into = Into { append: on_rows == OnRows::Append, ..Into::default() };
     let there = columns(session).await?;
@@ -79,13 +79,13 @@ pub(super) async fn plan(session: &Session, catalog: &Catalog, on_rows: OnRows) 
     // A chunk repeats the foreign keys of its hypertable.
     let chunks = crate::timescaledb::lookup::all_chunks(session).await?;
     references.retain(|reference| !chunks.contains(&reference.from) && !chunks.contains(&reference.to));
-    // And a partition those of the table that it is part of.
+    // And a partition repeats those of its partitioned table.
     references.retain(|reference| !reference.repeated || into.tables.contains_key(&reference.from));
     quiet(session, &references, &mut into).await?;
     let lacking = rights::to_fill(session, &into, on_rows == OnRows::Truncate).await?;
     match on_rows {
         OnRows::Append => {}
-        // What may not be read cannot be looked into.
+        // An unreadable table cannot be checked.
         OnRows::Refuse if !lacking.is_empty() => {}
         OnRows::Refuse => {
             for name in occupied(session, &into).await? {
@@ -111,8 +111,8 @@ pub(super) async fn plan(session: &Session, catalog: &Catalog, on_rows: OnRows) 
     Ok(into)
 }
 
-/// The users' rows in configuration tables of extensions that are here too. What an extension's script put there is not
-/// touched.
+/// The users' rows in configuration tables of extensions that exist here too. Rows from an extension's script are not
+/// changed.
 fn configuration(catalog: &Catalog, there: &Tables, into: &mut Into) {
     for (table, condition) in catalog.config_tables() {
         let name = table.name();
@@ -149,7 +149,7 @@ fn match_columns(
         }
         match fit::fit(&column.type_name, &found.type_name) {
             Fit::Same => {}
-            // Read back, it must be the same text again.
+            // Read back, it must be the same text.
             Fit::Wider => {
                 plan.casts.insert(column.name.clone(), column.type_name.clone());
             }
@@ -182,7 +182,7 @@ async fn divided(session: &Session) -> Result<BTreeSet<QualifiedName>, Error> {
     Ok(QualifiedName::of_rows(session.query("the target's partitioned tables", sql).await?))
 }
 
-/// The tables that rows reach through others: partitions, each with every table above it.
+/// Tables that get rows through others: partitions, each with every table above it.
 async fn partitions(session: &Session) -> Result<Vec<(QualifiedName, QualifiedName)>, Error> {
     let sql = "WITH RECURSIVE above(leaf, oid) AS ( \
                  SELECT i.inhrelid, i.inhparent FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid AND c.relispartition \
@@ -216,14 +216,14 @@ async fn columns(session: &Session) -> Result<Tables, Error> {
         let (Some(Some(name)), Some(Some(type_name))) = (fields.next(), fields.next()) else { continue };
         let mut flag = || fields.next().flatten().as_deref() == Some("t");
         let (not_null, filled, generated) = (flag(), flag(), flag());
-        // The expression of a generated column stands where defaults do.
+        // The expression of a generated column is stored like a default.
         let type_name = deparsed::requoted(&type_name);
         columns.insert(name, Column { type_name, not_null, filled: filled && !generated, generated });
     }
     Ok(tables)
 }
 
-/// Foreign keys, each with a query for references that lead nowhere.
+/// Foreign keys, each with a query for dangling references.
 async fn references(session: &Session) -> Result<Vec<Reference>, Error> {
     let sql = "SELECT k.conname, n.nspname, c.relname, m.nspname, r.relname, \
                (SELECT json_agg(json_build_array(f.attname, p.attname) ORDER BY x.at) FROM unnest(k.conkey, k.confkey) WITH ORDINALITY x(f, p, at) \
@@ -261,12 +261,12 @@ async fn references(session: &Session) -> Result<Vec<Reference>, Error> {
     Ok(references)
 }
 
-/// Finds a way that triggers do not fire and the order of tables does not matter; else an order that works.
+/// Finds a way to load without triggers and without an order of tables; otherwise an order that works.
 async fn quiet(session: &Session, references: &[Reference], into: &mut Into) -> Result<(), Error> {
     let may = "SELECT CASE WHEN rolsuper THEN true WHEN current_setting('server_version_num')::int >= 150000 \
                THEN has_parameter_privilege('session_replication_role', 'SET') ELSE false END \
                FROM pg_roles WHERE rolname = current_user";
-    // The function does not exist before 15, and CASE does not keep the parser from looking.
+    // The function does not exist before 15, and CASE does not keep the parser from resolving it.
     let may = if session.server().version_num >= 150_000 {
         may.to_owned()
     } else {
@@ -306,7 +306,7 @@ async fn quiet(session: &Session, references: &[Reference], into: &mut Into) -> 
     Ok(())
 }
 
-/// Numbers the tables so that each comes after those that it refers to.
+/// Ranks the tables so that each comes after those that it refers to.
 fn rank(references: &[Reference], into: &mut Into) {
     let mut open: BTreeSet<QualifiedName> = into.tables.keys().cloned().collect();
     let mut round = 0;
@@ -350,7 +350,7 @@ async fn triggers(session: &Session) -> Result<Vec<(QualifiedName, String, Strin
         .collect())
 }
 
-/// The tables that hold rows.
+/// The tables that contain rows.
 async fn occupied(session: &Session, into: &Into) -> Result<Vec<QualifiedName>, Error> {
     let mut names: Vec<&QualifiedName> =
         into.tables.keys().filter(|name| **name != large_objects_table()).collect();
@@ -384,7 +384,7 @@ fn truncate(references: &[Reference], hypertables: &[QualifiedName], into: &mut 
     }
     let tables =
         into.tables.keys().filter(|name| **name != large_objects_table() && !into.config.contains(*name));
-    // A hypertable refuses to be emptied without its chunks, a divided table without its partitions.
+    // A hypertable cannot be truncated without its chunks, a partitioned table not without its partitions.
     let only = |name: &QualifiedName| match hypertables.contains(name) || into.divided.contains(name) {
         true => "",
         false => "ONLY ",
@@ -394,7 +394,7 @@ fn truncate(references: &[Reference], hypertables: &[QualifiedName], into: &mut 
     if !names.is_empty() {
         into.before.push(format!("TRUNCATE {}", names.join(", ")));
     }
-    // The extension's own rows stay. Tables that refer to others come first.
+    // The extension's own rows stay. Referencing tables come first.
     let mut open: Vec<QualifiedName> = into.config.iter().cloned().collect();
     while !open.is_empty() {
         let referred = |name: &QualifiedName| {
@@ -407,7 +407,7 @@ fn truncate(references: &[Reference], hypertables: &[QualifiedName], into: &mut 
     }
 }
 
-/// Sequences go on where those of the source stood: found by the column that owns them, else by name.
+/// Sequences continue where those of the source stopped: matched by the owning column, otherwise by name.
 async fn sequences(session: &Session, catalog: &Catalog, into: &mut Into) -> Result<(), Error> {
     for sequence in &catalog.sequences {
         let Some(value) = &sequence.value else { continue };
@@ -446,7 +446,7 @@ async fn sequences(session: &Session, catalog: &Catalog, into: &mut Into) -> Res
     Ok(())
 }
 
-/// Materialized views that are here under the same name are filled again.
+/// Existing materialized views of the same name are refreshed.
 async fn materialized_views(session: &Session, catalog: &Catalog, into: &mut Into) -> Result<(), Error> {
     use crate::catalog::table::TableKind;
     let sql = "SELECT n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind = 'm'";

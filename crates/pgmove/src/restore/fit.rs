@@ -5,7 +5,7 @@
 pub(super) enum Fit {
     /// The same type.
     Same,
-    /// A type that holds every value, though maybe written otherwise.
+    /// A type that can hold every value, possibly with another text form.
     Wider,
     /// Not known to hold every value.
     No,
@@ -53,7 +53,7 @@ pub(super) fn fit(source: &str, target: &str) -> Fit {
     if wider { Fit::Wider } else { Fit::No }
 }
 
-/// A target without a length takes everything; one with a length takes what is as short.
+/// A target without a length accepts everything; one with a length accepts types that are not longer.
 fn longer(from: &Type<'_>, to: &Type<'_>) -> bool {
     match (from.first(), to.first()) {
         (_, None) => true,
@@ -62,7 +62,7 @@ fn longer(from: &Type<'_>, to: &Type<'_>) -> bool {
     }
 }
 
-/// A type's name taken apart: `character varying(20)[]`, `timestamp(3) with time zone`.
+/// A parsed type name: `character varying(20)[]`, `timestamp(3) with time zone`.
 struct Type<'a> {
     name: &'a str,
     arguments: Option<&'a str>,
@@ -87,7 +87,7 @@ impl<'a> Type<'a> {
             ("timestamp", " with time zone") => "timestamp with time zone",
             ("time", " without time zone") => "time without time zone",
             ("time", " with time zone") => "time with time zone",
-            // Something that this table does not know: only equal to itself.
+            // An unknown type: equal only to itself.
             _ => text,
         };
         Type { name, arguments: Some(arguments), array }

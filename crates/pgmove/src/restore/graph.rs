@@ -1,5 +1,6 @@
-//! The graph of a restore, from the first row to the planner's statistics: loads, indexes, constraints, statistics and
-//! reading back are nodes, with what each needs, locks and costs. It is data, which can be looked at before it is run.
+//! The graph of a restore, from the first row to the planner's statistics: loads, indexes, constraints, statistics
+//! and reading back are nodes with dependencies, locks and costs. It is data, which can be inspected before it is
+//! run.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt;
@@ -11,23 +12,23 @@ use crate::catalog::table::TableKind;
 use crate::catalog::{Catalog, QualifiedName, large_objects_table};
 use crate::ddl::{Section, Statement, Step, TableLock};
 
-/// Below so many pages a statement takes no longer than what a second step would cost.
+/// Below this number of pages, two steps take no less time than one statement.
 const STAGED_FROM: u64 = 1024;
-/// What one page costs, in microseconds: text loaded into it, sorted for an index, read back.
+/// Cost of a page, in microseconds: loading its text, sorting it for an index, reading it back.
 const LOAD: u64 = 150;
 const BUILD: u64 = 100;
 const READ: u64 = 60;
-/// What any node costs, in microseconds.
+/// Minimum cost of a node, in microseconds.
 const LEAST: u64 = 500;
-/// A sample of 30,000 rows, in microseconds, at the most.
+/// Maximum cost of a sample of 30,000 rows, in microseconds.
 const ANALYZE: u64 = 300_000;
 
-/// A stream of rows that is going to be loaded.
+/// A stream of rows to load.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Load {
     /// The table.
     pub table: QualifiedName,
-    /// Size of the stream in bytes, about.
+    /// Approximate size of the stream in bytes.
     pub bytes: u64,
 }
 
@@ -36,7 +37,7 @@ pub struct Load {
 #[serde(rename_all = "kebab-case", tag = "work")]
 #[non_exhaustive]
 pub enum Work {
-    /// Loads rows: a stream of those that the graph was made of.
+    /// Loads rows: one of the streams that the graph was built for.
     Load {
         /// The table.
         table: QualifiedName,
@@ -45,11 +46,11 @@ pub enum Work {
     },
     /// Runs a statement of the plan's script.
     Statement {
-        /// What it is about.
+        /// The object of the statement.
         object: String,
         /// Its position.
         statement: usize,
-        /// Which step of it, where it has two.
+        /// The step, if it has two.
         #[serde(skip_serializing_if = "Option::is_none")]
         step: Option<StepNumber>,
     },
@@ -97,27 +98,27 @@ pub struct Node {
     /// What it does.
     #[serde(flatten)]
     pub work: Work,
-    /// Nodes that must be done before, by position.
+    /// Nodes that must be done before, by index.
     pub needs: Vec<usize>,
-    /// An estimate of its time, in microseconds: only to be compared with others'.
+    /// Estimated duration in microseconds, useful only to compare nodes.
     pub cost: u64,
-    /// An estimate of the time from its beginning to the end of the longest chain of nodes that need it.
+    /// Estimated duration from its start to the end of the longest chain of nodes that depend on it.
     pub path: u64,
     #[serde(skip)]
     pub(super) locks: Vec<TableLock>,
 }
 
-/// What follows the creation of tables.
+/// The work after the creation of tables.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Graph {
-    /// The nodes. Those that one needs stand before it.
+    /// The nodes, each after those that it depends on.
     pub nodes: Vec<Node>,
-    /// Tables and views whose statistics are collected at the very end: what consists of others, or is filled later.
+    /// Tables and views to analyze at the very end: those composed of others, or filled later.
     pub analyzed_last: Vec<QualifiedName>,
 }
 
-/// The tables of a catalog by how they hang together.
+/// The tables of a catalog with their inheritance.
 struct Tables<'a> {
     oids: HashMap<QualifiedName, u32>,
     children: HashMap<u32, Vec<u32>>,
@@ -175,7 +176,7 @@ struct Maker<'a> {
     graph: Graph,
     /// The nodes that load each table.
     loads: HashMap<u32, Vec<usize>>,
-    /// Whether rows of an extension's own tables come, on which its functions may rely.
+    /// Whether rows of an extension's own tables are restored, on which its functions may rely.
     config: bool,
 }
 
@@ -198,7 +199,7 @@ impl Maker<'_> {
                 let Some(load) = loads.get(stream) else { continue };
                 let work = Work::Load { table: load.table.clone(), stream };
                 let node = self.add(work, before.clone(), load.bytes / 8192 * LOAD, Vec::new());
-                // Rows that go through a partitioned table may come to lie in any of its partitions.
+                // Rows that are loaded through a partitioned table may be stored in any of its partitions.
                 let root = self.plan.proven_as(&load.table);
                 let places = match self.tables.oids.get(root) {
                     Some(oid) if *root != load.table => self.tables.with_children(*oid),
@@ -211,15 +212,15 @@ impl Maker<'_> {
         }
     }
 
-    /// The nodes that load a table or what belongs to it: a statement on a partitioned table reaches its partitions.
+    /// The nodes that load a table or its children: a statement on a partitioned table reaches its partitions.
     fn loads_of(&self, table: u32, found: &mut BTreeSet<usize>) {
         for table in self.tables.with_children(table) {
             found.extend(self.loads.get(&table).into_iter().flatten());
         }
     }
 
-    /// Whether nothing but the rows of the tables that it locks can matter to a statement. What calls a function may
-    /// read other tables, whatever the function is declared to be.
+    /// Whether a statement depends on no rows other than those of the tables that it locks. A function may read other
+    /// tables, whatever it is declared to be.
     fn is_local(&self, statement: &Statement) -> bool {
         let of_tables = |needed: &Statement| match needed.object.kind.as_str() {
             "table" | "schema" | "index" | "constraint" | "statistics" | "sequence" => true,
@@ -242,7 +243,8 @@ impl Maker<'_> {
             }
             let mut needs: BTreeSet<usize> =
                 statement.depends_on.iter().filter_map(|need| ends.get(need)).copied().collect();
-            // What came later in the script than what needs it is in a circle, which the script's order resolves.
+            // A statement that comes later in the script than one that depends on it is part of a cycle, which the
+            // script's order resolves.
             if self.is_local(statement) {
                 statement.locks.iter().for_each(|lock| self.loads_of(lock.table, &mut needs));
             } else {
@@ -266,7 +268,7 @@ impl Maker<'_> {
         }
     }
 
-    /// `ANALYZE` of each table, when all of it is there; of what consists of other tables, or is filled later, at last.
+    /// `ANALYZE` of each table when it is complete; of tables composed of others, or filled later, at the end.
     fn statistics(&mut self, catalog: &Catalog) {
         let mut on = HashMap::<u32, BTreeSet<usize>>::new();
         for (at, node) in self.graph.nodes.iter().enumerate() {
@@ -297,7 +299,8 @@ impl Maker<'_> {
         }
     }
 
-    /// Each table once, as soon as all its rows are in. It waits for no index, and no index waits for it.
+    /// Reads each table once, as soon as all its rows are loaded. It does not wait for indexes, and indexes do not
+    /// wait for it.
     fn read_back(&mut self, loads: &[Load]) {
         let mut bytes = BTreeMap::<&QualifiedName, u64>::new();
         let own = |load: &&Load| self.plan.proven_as(&load.table) == &load.table;
@@ -308,7 +311,7 @@ impl Maker<'_> {
             let (mut needs, mut locks) = (BTreeSet::new(), Vec::new());
             if let Some(oid) = self.tables.oids.get(table).copied() {
                 self.loads_of(oid, &mut needs);
-                // Who waits for an exclusive lock behind a long read would make others wait too.
+                // A request for an exclusive lock behind a long read would make other sessions wait too.
                 locks.push(TableLock { table: oid, exclusive: false });
             }
             let work = Work::ReadBack { table: table.clone() };
@@ -318,7 +321,7 @@ impl Maker<'_> {
 }
 
 impl Graph {
-    /// The longest way from each node to the end. What a node needs stands before it.
+    /// The longest path from each node to the end. Dependencies come before their dependents.
     fn find_paths(&mut self) {
         for at in (0..self.nodes.len()).rev() {
             let Some(node) = self.nodes.get_mut(at) else { continue };
@@ -326,7 +329,7 @@ impl Graph {
             let (path, needs) = (node.path, node.needs.clone());
             for need in needs {
                 if let Some(needed) = self.nodes.get_mut(need) {
-                    // Until its own turn, a node's path is that of what comes after it.
+                    // Until it is processed, a node's path is that of its dependents.
                     needed.path = needed.path.max(path);
                 }
             }

@@ -1,4 +1,4 @@
-//! Memory and parallel workers for index builds: set for each session, so that all that are built at the same time stay
+//! Memory and parallel workers for index builds: set for each session, so that all parallel builds together stay
 //! within one budget.
 
 use serde::Serialize;
@@ -8,35 +8,35 @@ use crate::connect::Session;
 
 const MIB: u64 = 1 << 20;
 
-/// What a session gets where nothing is said, as long as there is room for it: below it large indexes are sorted on disk.
+/// Default per session, if there is room: with less, large indexes are sorted on disk.
 const USUAL: u64 = 256 * MIB;
 
-/// All sessions together get so much where the server does not tell how much memory it has.
+/// Total of all sessions if the server does not report its memory.
 const UNKNOWN_MACHINE: u64 = 1024 * MIB;
 
-/// The most that `maintenance_work_mem` takes on every platform.
+/// Maximum of `maintenance_work_mem` on all platforms.
 const MOST: u64 = 2047 * MIB;
 
-/// What each index build gets.
+/// Resources of each index build.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct IndexMemory {
-    /// How many indexes are built at the same time, at most.
+    /// Maximum number of parallel builds.
     pub builds: usize,
-    /// `maintenance_work_mem` of each, in bytes. Its parallel workers share it.
+    /// `maintenance_work_mem` of each, in bytes. Shared by its parallel workers.
     pub bytes: u64,
     /// `max_parallel_maintenance_workers` of each.
     pub workers: u64,
 }
 
-/// What the server says of itself.
+/// Limits reported by the server.
 #[derive(Debug, Clone, Copy, Default)]
 struct Limits {
     /// `maintenance_work_mem`, in bytes.
     memory: u64,
     workers_per_build: u64,
     workers: u64,
-    /// Memory of the machine, where the role may read it.
+    /// Memory of the machine, if the role may read it.
     machine: Option<u64>,
 }
 
@@ -44,7 +44,7 @@ impl IndexMemory {
     /// Divides `total`, or what the server's settings allow, between the builds.
     ///
     /// # Errors
-    /// [`Error::Refused`] where `total` is more than the server's machine has.
+    /// [`Error::Refused`] if `total` exceeds the memory of the server's machine.
     pub(super) async fn of(
         session: &Session,
         total: Option<u64>,

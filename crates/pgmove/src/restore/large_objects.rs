@@ -1,4 +1,4 @@
-//! Bytes of large objects, which arrive as rows of COPY text: object, offset, bytes in hexadecimal.
+//! Writes large objects, which arrive as rows of COPY text: object, offset, bytes in hexadecimal.
 
 use bytes::{Buf as _, Bytes, BytesMut};
 use futures::stream::{FuturesUnordered, Stream, StreamExt as _};
@@ -7,13 +7,13 @@ use crate::Error;
 use crate::connect::Session;
 use crate::dump::copy_out::LARGE_OBJECT_PIECE;
 
-/// Writes that are on their way at the same time; each holds one piece.
+/// Number of writes in flight; each holds one piece.
 const IN_FLIGHT: usize = 8;
 
-/// A row is never longer: twice the piece, the two numbers, and what separates them.
+/// Maximum length of a row: twice the piece, the two numbers, and separators.
 const LONGEST_ROW: usize = 2 * LARGE_OBJECT_PIECE + 64;
 
-/// Writes every piece into its object, in one transaction; gives the number of rows.
+/// Writes every piece into its object, in one transaction; returns the number of rows.
 pub(super) async fn write<E>(
     session: &Session,
     stream: impl Stream<Item = Result<Bytes, E>>,
@@ -75,7 +75,7 @@ fn finished(written: Option<Written>, statement: &str) -> Result<(), Error> {
     }
 }
 
-/// One row.
+/// A row.
 #[derive(Debug, PartialEq)]
 struct Piece {
     object: u32,

@@ -1,4 +1,5 @@
-//! A database that is filled: every conflict found before anything is written; then schema, rows, indexes.
+//! Filling a database: finds every conflict before anything is written, then creates the schema, loads rows, builds
+//! indexes.
 
 mod batch;
 mod blocked;
@@ -64,24 +65,24 @@ use crate::timescaledb::rebuild;
 #[derive(Debug)]
 pub struct Target {
     context: Context,
-    /// Sessions that read tables back: pinned in everything, while the workers have settings of the source.
+    /// Sessions that read tables back: fully pinned, while the workers have settings of the source.
     readers: Pool,
-    /// What of the source's settings this server accepts.
+    /// The settings of the source that this server accepts.
     values: Mutex<ValueSettings>,
     build: Build,
     index_memory: IndexMemory,
-    /// What tables held before rows were added.
+    /// Proofs of tables before rows were added.
     before: Mutex<HashMap<QualifiedName, TableProof>>,
-    /// What has no statistics yet, once a graph was run; nothing before.
+    /// Tables without statistics after a graph was run; `None` before.
     analyzed_last: Mutex<Option<Vec<QualifiedName>>>,
     /// Streams that more connections may load.
     shares: Mutex<Vec<Arc<share::Shared>>>,
-    /// One was added.
+    /// Notified when one is added.
     share_begun: Notify,
 }
 
-/// No commit waits for the disk: until the end of the restore the whole target is void anyway. The last step does
-/// wait, and what is on disk then has all before it on disk too, for the log is written in order.
+/// Commits do not wait for the disk, because an incomplete target is useless anyway. The last step does wait; the log
+/// is written in order, so everything before it is then on disk too.
 const PREPARE: &str = "SET synchronous_commit = off";
 
 impl Target {
@@ -123,12 +124,12 @@ impl Target {
         })
     }
 
-    /// What the server refused while the rest went on ([`OnError::Continue`]), in order.
+    /// What the server rejected while the restore continued ([`OnError::Continue`]), in order.
     pub fn failures(&self) -> Vec<Failure> {
         self.context.failures()
     }
 
-    /// Something was not found: often by a function that names it without its schema, while the search path is empty.
+    /// Something was not found: often by a function that uses an unqualified name, while the search path is empty.
     fn with_hint(&self, mut error: Error) -> Error {
         if let Error::Server { sqlstate, hint, context: Some(_), .. } = &mut error
             && matches!(sqlstate.as_str(), "42P01" | "42883" | "42704")
@@ -139,11 +140,11 @@ impl Target {
         error
     }
 
-    /// Prepares a continuous aggregate for its rows ([`RestorePlan::late`]); what the source kept of it follows by
-    /// [`Target::copy_in`], then [`Target::close_late`].
+    /// Prepares a continuous aggregate for its rows ([`RestorePlan::late`]). [`Target::copy_in`] then loads the
+    /// source's rows, and [`Target::close_late`] completes it.
     ///
     /// # Errors
-    /// [`Error::Server`] when a refresh is refused.
+    /// [`Error::Server`] if a refresh fails.
     pub async fn open_late(&self, plan: &RestorePlan, name: &QualifiedName) -> Result<(), Error> {
         rebuild::late::open_late(&self.context, plan, name).await
     }
@@ -151,35 +152,35 @@ impl Target {
     /// Completes a continuous aggregate after its rows: its watermark, compression.
     ///
     /// # Errors
-    /// [`Error::Server`] when the server refuses a statement.
+    /// [`Error::Server`] if the server rejects a statement.
     pub async fn close_late(&self, plan: &RestorePlan, name: &QualifiedName) -> Result<(), Error> {
         rebuild::late::close_late(&self.context, plan, name).await
     }
 
-    /// Whether jobs were made that do not run yet.
+    /// Whether jobs were created that do not run yet.
     pub fn has_jobs(&self) -> bool {
         rebuild::jobs::has_jobs(&self.context)
     }
 
-    /// Starts the jobs that ran at the source. Call it when everything is proven: a policy may at once compress or drop
-    /// what a proof still has to read.
+    /// Starts the jobs that ran at the source. Call it after verification: a policy may immediately compress or drop
+    /// chunks that the proof has yet to read.
     ///
     /// # Errors
-    /// [`Error::Server`] when the server refuses to start one.
+    /// [`Error::Server`] if the server rejects a statement.
     pub async fn start_jobs(&self, plan: &RestorePlan) -> Result<(), Error> {
         rebuild::jobs::start_jobs(&self.context, plan).await
     }
 
-    /// What each index build gets of the server's memory and parallel workers.
+    /// Memory and parallel workers of each index build.
     pub fn index_memory(&self) -> IndexMemory {
         self.index_memory
     }
 
-    /// Connects as many sessions as are going to work, so that a server without a free connection is known before
-    /// anything is written. Gives how many fewer there are than were asked for.
+    /// Opens as many sessions as will work, so that a lack of connections shows before anything is written. Returns
+    /// how many are missing.
     ///
     /// # Errors
-    /// [`Error::Connect`] where there is not even one.
+    /// [`Error::Connect`] if there is not even one.
     async fn reserve_connections(&self) -> Result<usize, Error> {
         let mut leases = Vec::new();
         let mut missing = 0;
@@ -207,11 +208,11 @@ impl Target {
         }
     }
 
-    /// Makes the roles that the catalog names and the server lacks, without a password. Only for servers of one's own.
+    /// Creates the roles that the catalog names and the server lacks, without passwords. Only for private servers.
     pub async fn create_missing_roles(&self, catalog: &Catalog) -> Result<(), Error> {
         let present = planner::roles(&self.context.session).await?;
         let options = self.render_options();
-        // Nobody can log in without a password; but the owner of a job has to be allowed to.
+        // Nobody can log in without a password; but the owner of a job must be allowed to.
         let owners: Vec<&str> = catalog
             .timescale
             .iter()
@@ -230,12 +231,12 @@ impl Target {
         Ok(())
     }
 
-    /// Renders the catalog for this server and looks for every conflict. Writes nothing.
+    /// Renders the catalog for this server and finds every conflict. Writes nothing.
     ///
     /// # Errors
-    /// [`Error::Refused`] with all conflicts at once: a target that is not empty, roles and extensions that are
-    /// missing, objects that the server cannot express. With [`OnError::Continue`] these last are failures instead, and
-    /// what can be had of them comes.
+    /// [`Error::Refused`] with all conflicts: a target that is not empty, missing roles and extensions, objects that
+    /// the server does not support. With [`OnError::Continue`] the latter are failures instead, and the rest is
+    /// restored.
     pub async fn plan(&self, catalog: &Catalog) -> Result<RestorePlan, Error> {
         let catalog = &*tablespaces::mapped(&self.context.session, catalog, &self.context.options).await?;
         let mut plan = planner::make(
@@ -263,8 +264,8 @@ impl Target {
         Ok(plan)
     }
 
-    /// Makes everything that rows need: schemas, types, functions, tables. What is to be replaced is dropped first; in
-    /// a schema that is there already, tables are emptied where that was asked for.
+    /// Creates everything that rows need: schemas, types, functions, tables. Objects to be replaced are dropped
+    /// first; in an existing schema, tables are emptied if requested.
     pub async fn pre_data(&self, plan: &RestorePlan) -> Result<(), Error> {
         resume::prepare(&self.context.session, plan).await?;
         if let Some(drops) = &plan.drops {
@@ -289,8 +290,8 @@ impl Target {
         self.take_settings(plan).await
     }
 
-    /// From here on the workers evaluate expressions as the source does. Only now, for a text search configuration of
-    /// the source's own is not there earlier.
+    /// From here on the workers evaluate expressions like the source. Not earlier, because a user-defined text search
+    /// configuration of the source does not exist before.
     async fn take_settings(&self, plan: &RestorePlan) -> Result<(), Error> {
         let (values, refused) = plan.values.clone().accepted(&self.context.session).await?;
         refused.into_iter().for_each(|message| self.context.remark(message));
@@ -305,7 +306,7 @@ impl Target {
         Ok(())
     }
 
-    /// Runs what fills materialized views under the source's settings.
+    /// Runs the refresh of materialized views under the source's settings.
     async fn as_at_source<T>(&self, work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
         let values = self.values.lock().unwrap_or_else(PoisonError::into_inner).clone();
         self.context.session.execute("the session's settings", &values.for_views()).await?;
@@ -314,8 +315,8 @@ impl Target {
         Ok(done)
     }
 
-    /// Copies a stream of COPY text into a table, in a transaction of its own, and gives the number of rows. May be
-    /// called for several streams at the same time, also of one table.
+    /// Copies a stream of COPY text into a table, in its own transaction, and returns the number of rows. May be
+    /// called for several streams in parallel, also of the same table.
     pub async fn copy_in<E>(
         &self,
         plan: &RestorePlan,
@@ -328,8 +329,8 @@ impl Target {
         self.copy_stream(plan, table, false, stream).await
     }
 
-    /// The same of a stream that is all that the table gets: its rows are stored frozen, which spares the server a second
-    /// writing of them.
+    /// The same for a stream with all rows of the table: they are stored frozen, so that the server need not rewrite
+    /// them later.
     pub async fn copy_in_whole<E>(
         &self,
         plan: &RestorePlan,
@@ -364,7 +365,7 @@ impl Target {
         let mut statement = plan.copy_in_statement(table, place.as_ref().unwrap_or(table));
         let mut begin = plan.into.as_ref().map_or_else(String::new, |into| into.begin.clone());
         if freeze && place.is_none() {
-            // Rows may be stored frozen in a table that this very transaction emptied.
+            // Rows may be stored frozen in a table that was truncated in the same transaction.
             begin = format!("TRUNCATE ONLY {table}");
             statement += " WITH (FREEZE)";
         }
@@ -376,23 +377,23 @@ impl Target {
             begin: &begin,
         };
         let done = copy.run(stream).await;
-        // A session whose transaction failed is not given back.
+        // A session with a failed transaction is not given back.
         Ok(self.context.note(&format!("table {table}"), done)?.map_or(0, |rows| {
             lease.give_back();
             rows
         }))
     }
 
-    /// The graph of what follows the creation of tables, for these streams of rows and the sections that are wanted. With
-    /// `read_back`, each table is read back once it is loaded, where there are several connections.
+    /// The graph of the work after the creation of tables, for these streams of rows and the requested sections. With
+    /// `read_back`, each table is read back once it is loaded, if there are several connections.
     pub fn graph(&self, plan: &RestorePlan, catalog: &Catalog, loads: &[Load], read_back: bool) -> Graph {
-        // With one connection there is nothing to read beside.
+        // With one connection, reading back cannot run in parallel.
         let read_back = read_back && self.context.options.jobs > 1;
         graph::make(plan, catalog, loads, self.context.options.sections.post_data, read_back)
     }
 
-    /// What comes right after the rows: values of sequences, then what no graph ([`Target::run_graph`]) has done already
-    /// of indexes and constraints, in parallel; compression.
+    /// Runs what follows the rows: values of sequences, then in parallel the indexes and constraints that no graph
+    /// ([`Target::run_graph`]) has handled; compression.
     pub async fn post_data(
         &self,
         plan: &RestorePlan,
@@ -403,7 +404,7 @@ impl Target {
             run::in_order(self, plan, Section::Data, &|_| ()).await?;
         }
         if sections.post_data {
-            // Chunks that foreign keys refer to cannot be compressed; compressed ones can be referred to.
+            // Referenced chunks cannot be compressed, but compressed ones can be referenced.
             let late = |statement: &Statement| plan.waits_for_compression(statement);
             let graph_ran = self.analyzed_last.lock().unwrap_or_else(PoisonError::into_inner).is_some();
             if !graph_ran {
@@ -418,7 +419,7 @@ impl Target {
     }
 
     /// Everything else, after the last rows ([`RestorePlan::late`]): privileges, materialized views, event triggers,
-    /// jobs that do not run yet; at last the planner's statistics.
+    /// jobs that do not run yet; finally the planner's statistics.
     pub async fn finish(
         &self,
         plan: &RestorePlan,
@@ -455,8 +456,8 @@ impl Target {
             return Ok(());
         }
         match self.context.session.execute("the planner's statistics", "ANALYZE").await {
-            // A foreign table among the partitions whose server cannot be reached, for example. Everything is there
-            // without them, and they can be had at any time.
+            // For example, a foreign table among the partitions whose server is unreachable. Statistics are not
+            // essential, and can be collected at any time.
             Err(error @ Error::Server { .. }) => {
                 let message = format!("not every table has statistics for the planner: {error}");
                 on_event(RestoreEvent::Warned { message });
@@ -466,7 +467,7 @@ impl Target {
         }
     }
 
-    /// Rows came in while foreign keys were not checked: now they are.
+    /// Rows were loaded while foreign keys were not checked: check them now.
     async fn check_references(&self, into: &plan::Into) -> Result<(), Error> {
         let mut dangling = Vec::new();
         for (name, sql) in &into.references {

@@ -1,41 +1,41 @@
-//! How a target is filled: what to do with what it holds already, and which part of the work is wanted.
+//! Options of a restore: what to do with existing data, and which sections to restore.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::ddl::RenderOptions;
 
-/// How a target is filled.
+/// Options of a restore.
 #[derive(Debug, Clone)]
 pub struct TargetOptions {
-    /// Connections that work at the same time.
+    /// Number of parallel connections.
     pub jobs: usize,
-    /// The connecting role owns everything.
+    /// The connecting role owns every object.
     pub no_owner: bool,
-    /// Grants and default privileges are left out.
+    /// Omit grants and default privileges.
     pub no_acl: bool,
-    /// Other names for roles.
+    /// Role mapping.
     pub role_map: BTreeMap<String, String>,
-    /// Everything goes to the database's own tablespace.
+    /// Use the database's default tablespace for everything.
     pub no_tablespaces: bool,
-    /// Other names for tablespaces.
+    /// Tablespace mapping.
     pub tablespace_map: BTreeMap<String, String>,
-    /// How long the server may take nothing of a table, or send nothing of it when it is read back.
+    /// How long the server may accept no rows of a table, or send none when it is read back.
     pub patience: Duration,
-    /// What to do with what the target holds already.
+    /// What to do with existing data.
     pub existing: Existing,
-    /// Which part of the work is wanted.
+    /// Which sections to restore.
     pub sections: Sections,
-    /// Try extensions in versions that nobody has tried.
+    /// Allow untested versions of extensions.
     pub untried_extensions: bool,
-    /// What to do when the server refuses a statement or the rows of a table.
+    /// What to do if the server rejects a statement or the rows of a table.
     pub on_error: OnError,
-    /// Roles that the server lacks and that will exist when the plan is carried out.
+    /// Missing roles that will exist when the plan is executed.
     pub assumed_roles: BTreeSet<String>,
-    /// The `search_path` while indexes, constraints and materialized views are made. It is empty unless something
-    /// here depends on it: a function that names tables without their schema.
+    /// The `search_path` for the creation of indexes, constraints and materialized views. Empty unless something
+    /// depends on it: a function that uses unqualified table names.
     pub search_path: Option<String>,
-    /// Memory for all index builds that run at the same time, in bytes; nothing for what the server's settings allow.
+    /// Memory for all parallel index builds, in bytes; `None` for what the server's settings allow.
     pub index_memory: Option<u64>,
 }
 
@@ -61,7 +61,7 @@ impl Default for TargetOptions {
 }
 
 impl TargetOptions {
-    /// The same for the statements that are written.
+    /// The corresponding options for rendering.
     pub(crate) fn render(&self) -> RenderOptions {
         RenderOptions {
             no_owner: self.no_owner,
@@ -73,23 +73,23 @@ impl TargetOptions {
     }
 }
 
-/// What to do with what the target holds already.
+/// What to do with existing data of the target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Existing {
     /// The target must be empty.
     #[default]
     Refuse,
-    /// What is there may stay, as long as nothing of it has the name of what comes; a schema may be there already.
+    /// Existing objects may stay, unless their names collide with restored ones; schemas may exist.
     Beside,
-    /// Drop what is going to be made, and nothing else.
+    /// Drop the objects that will be created, and nothing else.
     Clean,
-    /// What is there was made by the same job, which was interrupted: see [`super::RestorePlan::resumable`].
+    /// Existing objects belong to the same job, which was interrupted: see [`super::RestorePlan::resumable`].
     Resume,
-    /// The schema is there, made by somebody else: only rows are brought, column by column, by name.
+    /// The schema exists: only rows are restored, column by column, by name.
     Into(OnRows),
 }
 
-/// What to do with rows that a table holds already, when rows are brought into it.
+/// What to do with existing rows of a table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum OnRows {
     /// The table must be empty.
@@ -97,14 +97,14 @@ pub enum OnRows {
     Refuse,
     /// Empty it first.
     Truncate,
-    /// Leave them, and add the new ones.
+    /// Keep them, and add the new ones.
     Append,
 }
 
-/// Which part of a restore is wanted.
+/// Which sections to restore.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sections {
-    /// What rows need: schemas, types, functions, tables.
+    /// What rows require: schemas, types, functions, tables.
     pub pre_data: bool,
     /// Rows, values of sequences, large objects.
     pub data: bool,
@@ -115,28 +115,28 @@ pub struct Sections {
 impl Sections {
     /// Everything.
     pub const ALL: Sections = Sections { pre_data: true, data: true, post_data: true };
-    /// Everything but the rows.
+    /// Everything except rows.
     pub const SCHEMA: Sections = Sections { pre_data: true, data: false, post_data: true };
-    /// Rows alone.
+    /// Only rows.
     pub const DATA: Sections = Sections { pre_data: false, data: true, post_data: false };
 }
 
-/// What to do when the server refuses a statement or the rows of a table.
+/// What to do if the server rejects a statement or the rows of a table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum OnError {
-    /// Stop at the first.
+    /// Stop at the first error.
     #[default]
     Stop,
-    /// Note it, and go on with what does not need it: see [`Target::failures`](super::Target::failures).
+    /// Record it, and continue with what does not depend on it: see [`Target::failures`](super::Target::failures).
     Continue,
 }
 
-/// Something that the server refused while the rest went on.
+/// Something that the server rejected while the restore continued.
 #[derive(Debug, Clone, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Failure {
-    /// What it was about.
+    /// The object.
     pub object: String,
-    /// The whole complaint: the server's message, SQLSTATE, detail, hint and the statement.
+    /// The complete error: the server's message, SQLSTATE, detail, hint and the statement.
     pub error: String,
 }

@@ -1,4 +1,4 @@
-//! The plan of a restore as data: statements, tables with how their rows travel, warnings.
+//! The plan of a restore as data: statements, tables with how their rows are copied, warnings.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -11,52 +11,52 @@ use crate::quote::ident;
 use crate::remedy::Remedy;
 use crate::timescaledb::model::{Aggregate, Timescale};
 
-/// The kind of object that is data although statements make it.
+/// A kind of object that counts as data although statements create it.
 pub(crate) const LARGE_OBJECT: &str = "large object";
 
-/// What will be done to a target. Data: it can be looked at before it is carried out.
+/// The plan of a restore: data that can be inspected before it is executed.
 #[derive(Debug, Clone)]
 pub struct RestorePlan {
     pub(crate) script: Script,
     pub(crate) warnings: Vec<String>,
     pub(crate) drops: Option<Drops>,
     pub(crate) into: Option<Into>,
-    /// What TimescaleDB adds, as far as it is to be made or filled.
+    /// The TimescaleDB objects to create or fill.
     pub(crate) timescale: Option<Timescale>,
-    /// The tables that are hypertables at the target, or will be.
+    /// The tables that are hypertables on the target, or will be.
     pub(crate) hypertables: BTreeSet<QualifiedName>,
-    /// What the target cannot express, where the rest is to come all the same.
+    /// Unsupported objects, if the rest is to be restored anyway.
     pub(crate) beyond: Vec<Unsupported>,
     pub(crate) tables: HashMap<QualifiedName, TablePlan>,
-    /// Partitions whose rows go through another table, which finds their places.
+    /// Partitions whose rows are loaded through another table, which routes them.
     pub(crate) through: HashMap<QualifiedName, QualifiedName>,
     /// The settings under which the source evaluates its own expressions.
     pub(crate) values: ValueSettings,
-    /// What an interrupted restore left here, where it is resumed.
+    /// State of an interrupted restore that is resumed.
     pub(crate) resume: Option<Resume>,
-    /// What privileges are to be, where objects are not born here with those that every new database gives them.
+    /// The wanted privileges, if new objects on the target do not have the default privileges of a new database.
     pub(crate) privileges: Option<Box<Catalog>>,
 }
 
-/// How the rows of one table are brought and read back.
+/// How the rows of a table are copied and read back.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct TablePlan {
-    /// The columns that are copied, in order.
+    /// The columns to copy, in order.
     pub(crate) columns: Vec<String>,
-    /// The clause that chooses rows when they are read back, where not all of the table's are meant.
+    /// The clause for the rows to read back, if not all of the table's.
     pub(crate) condition: String,
-    /// Columns that are read back as another type: that of the source.
+    /// Columns to read back as another type: that of the source.
     pub(crate) casts: BTreeMap<String, String>,
     /// Tables of a higher rank come after all those of a lower one.
     pub(crate) rank: usize,
-    /// Whether its rows lie in partitions here.
+    /// Whether its rows are in partitions.
     pub(crate) divided: bool,
-    /// Whether `COPY` may store its rows frozen: an ordinary table of the user's own.
+    /// Whether `COPY` may store its rows frozen: an ordinary user table.
     pub(crate) freezes: bool,
 }
 
 impl RestorePlan {
-    /// What of TimescaleDB is made anew; nothing where the schema is there already.
+    /// The TimescaleDB objects to recreate; `None` if the schema exists.
     pub(crate) fn rebuilt(&self) -> Option<&Timescale> {
         self.timescale.as_ref().filter(|_| self.into.is_none())
     }
@@ -66,7 +66,7 @@ impl RestorePlan {
         self.drops.iter().flat_map(|drops| drops.batches.iter().flatten()).map(|drop| drop.object.as_str())
     }
 
-    /// The table whose `COPY` the rows of a partition go through, where its own may refuse them.
+    /// The table through which the rows of a partition are loaded, if the partition may not accept them.
     pub fn routed(&self, table: &QualifiedName) -> Option<&QualifiedName> {
         self.through.get(table)
     }
@@ -81,7 +81,7 @@ impl RestorePlan {
         &self.script
     }
 
-    /// Worth a word.
+    /// Warnings.
     pub fn warnings(&self) -> &[String] {
         &self.warnings
     }
@@ -91,7 +91,7 @@ impl RestorePlan {
         self.tables.contains_key(table)
     }
 
-    /// Whether a materialized view is filled.
+    /// Whether a materialized view is refreshed.
     pub fn fills(&self, view: &QualifiedName) -> bool {
         let name = view.to_string();
         let made = self.script.statements.iter();
@@ -99,21 +99,21 @@ impl RestorePlan {
             || self.into.as_ref().is_some_and(|into| into.views.contains(view))
     }
 
-    /// Tables of a higher rank are to be filled after all those of a lower one. Nearly always all have rank 0: the order
-    /// of foreign keys has to be heeded by a role that cannot keep them from being checked, and among the configuration
-    /// tables of an extension, which come with their foreign keys.
+    /// Tables of a higher rank must be filled after all those of a lower one. Nearly always all have rank 0: the
+    /// order of foreign keys matters only for a role that cannot disable their checks, and among the configuration
+    /// tables of an extension, whose foreign keys exist before the rows.
     pub fn rank(&self, table: &QualifiedName) -> usize {
         self.tables.get(table).map_or(0, |table| table.rank)
     }
 
-    /// The table whose rows are to be proven, where those of this one may lie in other partitions of it than at the source;
-    /// else the table itself.
+    /// The table that is verified instead of this one, if rows may be stored in other partitions of it than at the
+    /// source; otherwise the table itself.
     pub fn proven_as<'a>(&'a self, table: &'a QualifiedName) -> &'a QualifiedName {
         self.through.get(table).unwrap_or(table)
     }
 
-    /// Leads the rows of partitions through the tables that find their places here, where that is uncertain. In a schema
-    /// that is there already only tables count that are divided.
+    /// Routes the rows of partitions through the partitioned tables, if their places are uncertain. In an existing
+    /// schema only partitioned tables count.
     pub(crate) fn lead_through(
         &mut self,
         catalog: &Catalog,
@@ -144,13 +144,13 @@ impl RestorePlan {
         conflicts
     }
 
-    /// Whether rows of a table that this plan makes can be stored frozen.
+    /// Whether rows of a table that this plan creates can be stored frozen.
     pub(crate) fn freezes(&self, table: &QualifiedName) -> bool {
         let own = self.into.is_none() && !self.through.contains_key(table);
         own && self.tables.get(table).is_some_and(|table| table.freezes)
     }
 
-    /// Every table that takes rows.
+    /// Every table that gets rows.
     pub(crate) fn tables(&self) -> impl Iterator<Item = &QualifiedName> {
         self.tables.keys()
     }
@@ -160,7 +160,7 @@ impl RestorePlan {
         self.tables.get(table).cloned().unwrap_or_default()
     }
 
-    /// `at` is where the rows of the table go.
+    /// `at` is the table into which the rows are copied.
     pub(crate) fn copy_in_statement(&self, table: &QualifiedName, at: &QualifiedName) -> String {
         let at = if at == table { self.proven_as(table) } else { at };
         let columns: Vec<String> =
@@ -173,7 +173,8 @@ impl RestorePlan {
 }
 
 impl RestorePlan {
-    /// Continuous aggregates whose rows come after everything else, in this order: see [`super::Target::open_late`].
+    /// Continuous aggregates whose rows are loaded after everything else, in this order: see
+    /// [`super::Target::open_late`].
     pub fn late(&self) -> Vec<QualifiedName> {
         let aggregates = self.timescale.iter().flat_map(|timescale| &timescale.aggregates);
         aggregates.map(|aggregate| aggregate.name.clone()).filter(|name| self.takes(name)).collect()
@@ -184,53 +185,53 @@ impl RestorePlan {
         Some((timescale, timescale.aggregate_named(name)?))
     }
 
-    /// Whether a statement makes a foreign key that refers to a hypertable.
+    /// Whether a statement creates a foreign key that references a hypertable.
     pub(crate) fn waits_for_compression(&self, statement: &Statement) -> bool {
         let Some(timescale) = self.rebuilt() else { return false };
-        // It locks its own table, and then the one that it refers to.
+        // It locks its own table, then the referenced one.
         let referred = statement.locks.get(1).filter(|_| statement.object.kind == "foreign key");
         referred.is_some_and(|lock| timescale.hypertable(lock.table).is_some())
     }
 }
 
-/// What bringing rows into a foreign schema takes.
+/// What restoring rows into an existing schema requires.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Into {
-    /// Every table that takes rows.
+    /// Every table that gets rows.
     pub(crate) tables: HashMap<QualifiedName, TablePlan>,
-    /// Those of them that belong to an extension, of which only some rows are the user's.
+    /// Those of them that belong to an extension, with only some rows of the user.
     pub(crate) config: BTreeSet<QualifiedName>,
-    /// The tables of the target that are divided into partitions.
+    /// The partitioned tables of the target.
     pub(crate) divided: BTreeSet<QualifiedName>,
-    /// Run first: empty tables.
+    /// Statements to run first: empty tables.
     pub(crate) before: Vec<String>,
-    /// Runs with the rows of each table: keeps triggers and foreign keys from firing.
+    /// Runs with the rows of each table: disables triggers and foreign key checks.
     pub(crate) begin: String,
-    /// Run last: values of sequences, materialized views.
+    /// Statements to run last: values of sequences, materialized views.
     pub(crate) after: Vec<(String, String)>,
-    /// Where each sequence is to stand: the last value, and whether it was given.
+    /// The value of each sequence: the last value, and whether it was returned.
     pub(crate) values: Vec<(String, i64, bool)>,
-    /// Materialized views that are filled again.
+    /// Materialized views to refresh.
     pub(crate) views: BTreeSet<QualifiedName>,
-    /// Queries that give a row for each reference that leads nowhere, with the foreign key's name.
+    /// Queries that return a row for each dangling reference, with the foreign key's name.
     pub(crate) references: Vec<(String, String)>,
-    /// Rows that are there already count apart in the proof.
+    /// Existing rows are subtracted from the proof.
     pub(crate) append: bool,
     pub(crate) conflicts: Vec<String>,
     pub(crate) remedies: Vec<Remedy>,
     pub(crate) warnings: Vec<String>,
 }
 
-/// What will be dropped.
+/// The objects to drop.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Drops {
-    /// Each in a transaction of its own.
+    /// One transaction each.
     pub(crate) batches: Vec<Vec<Drop>>,
-    /// Rows of extensions' configuration tables that give way to those that come.
+    /// Rows of extensions' configuration tables to be replaced.
     pub(crate) config_rows: Vec<(String, String)>,
-    /// What stands against it.
+    /// Conflicts.
     pub(crate) conflicts: Vec<String>,
-    /// What the user is to know before.
+    /// Warnings.
     pub(crate) warnings: Vec<String>,
 }
 

@@ -1,4 +1,4 @@
-//! The plan of a restore: the script, and what stands against it.
+//! Plans a restore: renders the script and finds conflicts.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -20,7 +20,7 @@ use crate::remedy::Remedy;
 use crate::timescaledb::model::Aggregate;
 use crate::timescaledb::{self, preflight};
 
-/// What is restored, and where to.
+/// What to restore, and where.
 #[derive(Clone, Copy)]
 struct Request<'a> {
     session: &'a Session,
@@ -29,7 +29,7 @@ struct Request<'a> {
     target: &'a TargetOptions,
 }
 
-/// What is found while a plan is made.
+/// Findings during planning.
 #[derive(Default)]
 struct Findings {
     conflicts: Vec<String>,
@@ -38,7 +38,7 @@ struct Findings {
 }
 
 impl Findings {
-    /// Adds conflicts, and what resolves them.
+    /// Adds conflicts, with what resolves them.
     fn refuse(&mut self, conflicts: Vec<String>, remedy: Option<Remedy>) {
         if !conflicts.is_empty() {
             self.remedies.extend(remedy);
@@ -122,7 +122,7 @@ pub(crate) async fn make(
     Ok(plan)
 }
 
-/// Whether text is converted on the way.
+/// Whether text is converted between encodings.
 fn encodings_differ(request: Request<'_>) -> bool {
     request.catalog.database.encoding != request.session.server().encoding
 }
@@ -305,7 +305,7 @@ async fn leave_out_own_owner(session: &Session, script: &mut Script) -> Result<(
     Ok(())
 }
 
-/// A schema that is there already is not made again.
+/// An existing schema is not created again.
 fn tolerate(statement: &mut Statement, there: &BTreeSet<String>) {
     if let Some(rest) = statement.sql.strip_prefix("CREATE SCHEMA ")
         && there.contains(&statement.object.name)
@@ -341,14 +341,14 @@ fn of_aggregate(aggregate: &Aggregate) -> TablePlan {
     TablePlan { columns: aggregate.columns.clone(), ..TablePlan::default() }
 }
 
-/// Whether new objects of this role get other privileges here than the server's own defaults.
+/// Whether new objects of this role get privileges other than the server's defaults.
 async fn has_default_privileges(session: &Session) -> Result<bool, Error> {
     let sql = "SELECT 1 FROM pg_default_acl WHERE defaclrole = (SELECT oid FROM pg_roles WHERE rolname = current_user) LIMIT 1";
     Ok(session.value("the default privileges", sql).await?.is_some())
 }
 
-/// Settings of the source's database, and of roles in it, that this database does not have. It is given them only when
-/// it is made for the restore.
+/// Settings of the source's database, and of roles in it, that this database lacks. They are only set on a database
+/// that the restore creates.
 async fn database_settings(
     session: &Session,
     catalog: &Catalog,
@@ -380,7 +380,7 @@ async fn database_settings(
 /// The roles of a server.
 pub(crate) async fn roles(session: &Session) -> Result<BTreeSet<String>, Error> {
     let rows = session.query("the server's roles", "SELECT rolname FROM pg_roles").await?;
-    // PUBLIC stands for everybody, and is no role that could be missing.
+    // PUBLIC is not a role that could be missing.
     Ok(rows.into_iter().flatten().flatten().chain(["public".to_owned(), "PUBLIC".to_owned()]).collect())
 }
 

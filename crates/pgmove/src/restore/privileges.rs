@@ -1,8 +1,8 @@
-//! Privileges of what was made where new objects are not born with the server's own defaults.
+//! Corrects the privileges of restored objects if default privileges apply on the target.
 //!
-//! Statements that grant and revoke are written against what an object has on the day of its birth in a new database.
-//! In a target with default privileges (left by a restore before, or its owner's) a table is born with more, which no
-//! statement takes away: so what the objects have is read back, and what is too much or too little is set right.
+//! Grant and revoke statements are rendered for the privileges that an object has in a new database. In a target with
+//! default privileges (from an earlier restore, or set by its owner) a table has additional ones, which no statement
+//! revokes: so the privileges are read back, and corrected.
 
 use super::{RestorePlan, Target};
 use crate::Error;
@@ -10,7 +10,7 @@ use crate::catalog;
 use crate::ddl::settle_privileges;
 
 impl Target {
-    /// Sets right what default privileges of the target added to what was made.
+    /// Corrects what default privileges of the target added to restored objects.
     pub(super) async fn settle_privileges(&self, plan: &RestorePlan) -> Result<(), Error> {
         let Some(wanted) = &plan.privileges else { return Ok(()) };
         let version = self.server().version_num;

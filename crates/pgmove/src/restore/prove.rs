@@ -1,4 +1,4 @@
-//! What a target holds after it was filled: tables read back by digest, the schema as statements.
+//! Verifies a restored target: tables are read back by digest, the schema as statements.
 
 use std::collections::BTreeMap;
 use std::sync::PoisonError;
@@ -18,15 +18,15 @@ use crate::dump::{PageRange, SLICE_PAGES, ranges};
 use crate::timescaledb::lookup;
 
 impl Target {
-    /// Reads a table back and digests it, in parallel where the table is large. Rows that it held before others were
-    /// added do not count.
+    /// Reads a table back and digests it, in parallel if the table is large. Rows that it contained before are
+    /// subtracted.
     pub async fn prove(&self, plan: &RestorePlan, table: &QualifiedName) -> Result<TableProof, Error> {
         let proof = self.read_back(plan, table).await?;
         let before = self.before.lock().unwrap_or_else(PoisonError::into_inner).get(table).copied();
         Ok(proof.without(before.unwrap_or_default()))
     }
 
-    /// The rows of a materialized view that was filled here, column by column as the catalog has them: to be held against
+    /// Digests the rows of a refreshed materialized view, with the catalog's columns: to be compared with
     /// [`Source::digest`](crate::Source::digest).
     pub async fn prove_view(&self, catalog: &Catalog, view: &QualifiedName) -> Result<TableProof, Error> {
         let columns = catalog.table(view).map(|table| table.columns.as_slice()).unwrap_or_default();
@@ -43,9 +43,9 @@ impl Target {
         CopyOut::start(&self.readers, wanted, self.context.options.patience).await?.drain().await
     }
 
-    /// Reads the schema back and holds it against what it was to be, owners and privileges included where they were
-    /// wanted: all of it in a database that was empty, and of a part, or of what replaced something, that part alone.
-    /// What was not to be made is not compared, and the proof says so.
+    /// Reads the schema back and compares it with the expected one, including owners and privileges if they were
+    /// restored: completely if the database was empty; otherwise only the restored part. Parts that were not restored
+    /// are not compared, and the proof says so.
     pub async fn prove_schema(&self, plan: &RestorePlan, catalog: &Catalog) -> Result<SchemaProof, Error> {
         let sections = self.context.options.sections;
         if let Some(into) = &plan.into {
@@ -68,7 +68,7 @@ impl Target {
             scope.sections.extend([Section::PostData, Section::Privileges, Section::Finish]);
         }
         if sections.pre_data && sections.post_data {
-            // What is not filled yet is levelled below; definitions may stand in any section.
+            // Views that are not populated yet are ignored below; definitions may be in any section.
             scope.sections = vec![];
         }
         let wanted = RenderOptions {
@@ -81,19 +81,19 @@ impl Target {
             tablespaces::mapped(&self.context.session, catalog, &self.context.options).await?.into_owned();
         let mut here = here;
         for jobs in [&mut left, &mut here].map(|catalog| catalog.timescale.as_mut().map(|t| &mut t.jobs)) {
-            // They run when everything is proven, this too.
+            // They are started after verification.
             jobs.into_iter().flatten().for_each(|job| job.scheduled = false);
         }
         lookup::settle_owners(&mut left, &here, &wanted);
         if !sections.data {
-            // What was not to be brought cannot be missing: values, and what is filled from rows.
+            // Values, and the contents of refreshed objects, cannot be missing if they were not restored.
             compare::schema::without_data(&mut left);
             compare::schema::without_data(&mut here);
         }
         compare::schema::prove(&left, &wanted, &here, &found, &scope)
     }
 
-    /// Rows came into a schema that was here: of what was asked, sequences have definitions that can be looked at.
+    /// Rows were restored into an existing schema: only definitions of sequences can be compared.
     async fn prove_sequences(&self, into: &Into) -> Result<SchemaProof, Error> {
         let mut differences = Vec::new();
         let lease = self.readers.get().await?;
@@ -144,7 +144,7 @@ impl Target {
         let whole = how.condition.is_empty() && how.casts.is_empty() && *table != large_objects_table();
         let splits = self.server().version_num >= 140_000 && whole && !how.divided;
         let at = self.context.place(table).unwrap_or_else(|| table.clone());
-        // A hypertable is read chunk by chunk. One without chunks is read itself, and so is one of which a part is meant.
+        // A hypertable is read chunk by chunk, except if it has no chunks or if only part of it is restored.
         let chunks = match plan.hypertables.contains(table) || at != *table {
             true if whole => Some(lookup::chunks(&self.context.session, &at).await?),
             true => Some(Vec::new()),

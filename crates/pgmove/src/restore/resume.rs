@@ -14,20 +14,20 @@ use crate::ddl::{self, RenderOptions, Statement};
 use crate::quote::ident;
 use crate::timescaledb;
 
-/// What an interrupted restore left, and what is still to be done.
+/// State of an interrupted restore, and what remains to be done.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Resume {
-    /// Tables of the plan that are here, under the names by which they are proven.
+    /// Existing tables of the plan, under the names by which they are verified.
     there: BTreeSet<QualifiedName>,
-    /// Those of them that hold what they were to hold.
+    /// Those of them that are complete.
     kept: BTreeSet<QualifiedName>,
-    /// Runs first, with what it is about: drops what is made anew.
+    /// Statements to run first, with their objects: drop what is recreated.
     pub(super) drops: Vec<(String, String)>,
-    /// Empties what is loaded again.
+    /// Statements that empty the tables to load again.
     pub(super) empties: Vec<(String, String)>,
-    /// Foreign keys and triggers, by the tables that they touch: rows come without them.
+    /// Foreign keys and triggers, by the tables that they touch: rows are loaded without them.
     attached: Vec<Attached>,
-    /// Each table with all above and below it.
+    /// Each table with all tables above and below it.
     families: HashMap<QualifiedName, BTreeSet<u32>>,
     large_objects: Vec<String>,
 }
@@ -39,11 +39,11 @@ struct Attached {
     drop: Option<String>,
 }
 
-/// Kinds that can be dropped and made again without loss, once rows are in.
+/// Kinds that can be dropped and recreated without loss once rows are loaded.
 const MADE_AGAIN: [&str; 8] =
     ["index", "constraint", "foreign key", "trigger", "rule", "policy", "statistics", "event trigger"];
 
-/// Kinds of which every database has something.
+/// Kinds that exist in every database.
 const EVERYWHERE: [&str; 3] = ["default privileges ", "built-in ", "extension "];
 
 fn is_everywhere(object: &str) -> bool {
@@ -61,7 +61,7 @@ fn objects(catalog: &Catalog, version: u32, options: &RenderOptions) -> Result<O
     Ok(objects)
 }
 
-/// Whether a statement makes its object, so that it cannot run twice.
+/// Whether a statement creates its object, so that it cannot run twice.
 fn makes(sql: &str) -> bool {
     (sql.starts_with("CREATE ") && !sql.starts_with("CREATE OR REPLACE ") && !sql.contains(" IF NOT EXISTS "))
         || (sql.starts_with("ALTER ")
@@ -69,12 +69,12 @@ fn makes(sql: &str) -> bool {
         || sql.contains("pg_catalog.lo_create(")
 }
 
-/// The statements that make an object.
+/// The statements that create an object.
 fn making(statements: &[Statement]) -> Vec<String> {
     statements.iter().map(|statement| statement.sql.clone()).filter(|sql| makes(sql)).collect()
 }
 
-/// Whether a view stands here as it is made before what its query needs: its query follows.
+/// Whether a view exists in the empty form that precedes its query: the query is still to run.
 fn is_empty_view(ours: &[Statement], there: &[String]) -> bool {
     ours.iter().any(|statement| statement.sql.starts_with("CREATE OR REPLACE VIEW "))
         && there.iter().all(|sql| sql.starts_with("CREATE VIEW ") && sql.contains("SELECT NULL::"))
@@ -84,12 +84,12 @@ fn texts(statements: &[Statement]) -> BTreeSet<&str> {
     statements.iter().map(|statement| statement.sql.as_str()).collect()
 }
 
-/// The catalog in the form in which it can be held against what was made of it.
+/// The catalog in the form in which it can be compared with the restored one.
 pub(super) fn renderable(catalog: &Catalog) -> Catalog {
     as_made(catalog.clone())
 }
 
-/// Looks at what is here, and marks the statements of the plan that have nothing more to do. Gives what stands against it.
+/// Examines the target, and marks the statements of the plan that are already done. Returns conflicts.
 pub(super) async fn settle(
     session: &Session,
     plan: &mut RestorePlan,
@@ -131,7 +131,7 @@ pub(super) async fn settle(
     }
     let droppable = drops(catalog);
     let mut again: BTreeSet<String> = BTreeSet::new();
-    // Made in several steps (a shell type, an empty view), of which some ran.
+    // Objects created in several steps (a shell type, an empty view), some of which ran.
     let mut in_part: BTreeSet<&String> = BTreeSet::new();
     for (object, ours) in &left {
         let Some(there) = right.get(object) else { continue };
@@ -174,13 +174,13 @@ pub(super) async fn settle(
     Ok(conflicts)
 }
 
-/// The indexes that stand alone where a constraint was to be made of them, by the names that they have as objects.
+/// Indexes without the constraint that should use them, by their names as objects.
 fn half_made_constraints(catalog: &Catalog) -> HashMap<String, QualifiedName> {
     let backing = catalog.indexes.iter().filter(|index| index.constraint.is_some());
     backing.map(|index| (settled(&format!("index {}", index.meta.qualified())), index.name())).collect()
 }
 
-/// How objects that can be made again are dropped.
+/// How to drop objects that can be recreated.
 fn drops(catalog: &Catalog) -> HashMap<String, String> {
     let mut drops = HashMap::new();
     for index in &catalog.indexes {
@@ -273,14 +273,14 @@ impl Resume {
 }
 
 impl RestorePlan {
-    /// The tables of an interrupted restore whose rows may be whole, by the names under which they are proven
-    /// ([`RestorePlan::proven_as`]); none where nothing is resumed.
+    /// The tables of an interrupted restore whose rows may be complete, under the names by which they are verified
+    /// ([`RestorePlan::proven_as`]); empty if nothing is resumed.
     pub fn resumable(&self) -> Vec<QualifiedName> {
         self.resume.iter().flat_map(|resume| resume.there.iter().cloned()).collect()
     }
 
-    /// Says which of these hold what they were to hold. The others are emptied and loaded again, without the foreign keys
-    /// and triggers that touch them, which are made anew.
+    /// Sets which of these tables are complete. The others are emptied and loaded again, without the foreign keys and
+    /// triggers that touch them, which are recreated.
     pub fn keep(&mut self, whole: BTreeSet<QualifiedName>) {
         let Some(mut resume) = self.resume.take() else { return };
         let mut emptied: Vec<(&QualifiedName, &super::plan::TablePlan)> = self
@@ -328,19 +328,19 @@ impl RestorePlan {
         self.resume = Some(resume);
     }
 
-    /// Whether a table's rows are here already, as they were to come.
+    /// Whether a table's rows are already complete.
     pub fn keeps(&self, table: &QualifiedName) -> bool {
         self.resume.as_ref().is_some_and(|resume| resume.kept.contains(self.proven_as(table)))
     }
 
-    /// The tables whose rows give way to those that come.
+    /// The tables whose rows are replaced.
     pub fn emptied(&self) -> impl Iterator<Item = &QualifiedName> {
         let resume = self.resume.iter();
         resume.flat_map(|resume| resume.there.difference(&resume.kept))
     }
 }
 
-/// Drops and empties what is made and loaded again.
+/// Drops and empties what is recreated and loaded again.
 pub(super) async fn prepare(session: &Session, plan: &RestorePlan) -> Result<(), Error> {
     let Some(resume) = &plan.resume else { return Ok(()) };
     for (object, sql) in &resume.drops {

@@ -1,5 +1,5 @@
-//! What a role that is no superuser may not do at a target, found before the first write. Managed servers give no other
-//! role, and elsewhere it is good practice: what belongs to one role is restored by that role.
+//! Finds what a role that is not a superuser may not do on a target, before the first write. Managed servers offer no
+//! other role, and elsewhere it is good practice: a role restores what it owns.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,7 +13,7 @@ use crate::connect::Session;
 use crate::ddl::{self, RenderOptions, Script, Section};
 use crate::quote::{ident, literal};
 
-/// What cannot be done, and what is left out without harm.
+/// What is not permitted, and what can be omitted without harm.
 #[derive(Debug, Default)]
 pub(super) struct Rights {
     pub(super) conflicts: Vec<String>,
@@ -26,7 +26,7 @@ pub(super) async fn is_superuser(session: &Session) -> Result<bool, Error> {
     Ok(session.value("the role's rights", sql).await?.is_some())
 }
 
-/// Looks through what is going to be made; `schema` is wanted, with whatever belongs to it.
+/// Checks the objects to create; `schema` is true if the schema with all its properties is restored.
 pub(super) async fn to_make(
     session: &Session,
     catalog: &Catalog,
@@ -63,7 +63,7 @@ pub(super) async fn to_make(
     Ok(rights)
 }
 
-/// Looks through the tables that take rows.
+/// Checks the tables that get rows.
 pub(super) async fn to_fill(session: &Session, into: &Into, empties: bool) -> Result<Vec<String>, Error> {
     if is_superuser(session).await? {
         return Ok(Vec::new());
@@ -97,14 +97,14 @@ pub(super) async fn to_fill(session: &Session, into: &Into, empties: bool) -> Re
     Ok(conflicts)
 }
 
-/// What the server says of the role and of itself.
+/// Facts about the role and the server.
 struct Facts {
     user: String,
-    /// May make schemas in the database.
+    /// May create schemas in the database.
     may_create: bool,
-    /// May make objects in `public`.
+    /// May create objects in `public`.
     may_use_public: bool,
-    /// Languages that only a superuser may write functions in.
+    /// Languages in which only a superuser may create functions.
     untrusted: BTreeSet<String>,
     /// Roles that this one may act as.
     roles: BTreeSet<String>,
@@ -118,7 +118,7 @@ impl Facts {
         let row = session.query(object, flags).await?.into_iter().next().unwrap_or_default();
         let text = |at: usize| row.get(at).cloned().flatten().unwrap_or_default();
         let untrusted = "SELECT lanname FROM pg_language WHERE NOT lanpltrusted";
-        // From 16 on a member may be kept from acting as the role.
+        // From 16 on a member may lack the permission to act as the role.
         let way = if session.server().version_num >= 160_000 { "SET" } else { "MEMBER" };
         let roles = format!("SELECT rolname FROM pg_roles WHERE pg_has_role(oid, '{way}')");
         let names = async |sql: &str| -> Result<BTreeSet<String>, Error> {
@@ -134,7 +134,7 @@ impl Facts {
     }
 }
 
-/// Extensions that are not here, and that only a superuser may make. Comments on those that are here are their owner's.
+/// Missing extensions that only a superuser may create. Comments on existing ones may be set only by their owners.
 async fn extensions(session: &Session, catalog: &Catalog, rights: &mut Rights) -> Result<(), Error> {
     let trusted = if session.server().version_num >= 130_000 { "v.trusted" } else { "false" };
     let sql = format!(
@@ -173,7 +173,7 @@ async fn extensions(session: &Session, catalog: &Catalog, rights: &mut Rights) -
     Ok(())
 }
 
-/// What `public` is commented with is its owner's.
+/// Only its owner may comment on `public`.
 async fn public_comment(session: &Session, catalog: &Catalog, rights: &mut Rights) -> Result<(), Error> {
     let Some(schema) = catalog.schemas.iter().find(|schema| schema.meta.name == "public") else {
         return Ok(());
@@ -211,7 +211,7 @@ fn database(facts: &Facts, catalog: &Catalog, rights: &mut Rights) {
     }
 }
 
-/// Kinds of objects that only a superuser may make.
+/// Kinds of objects that only a superuser may create.
 fn kinds(facts: &Facts, catalog: &Catalog, rights: &mut Rights) {
     let mut closed = |kind: &str, name: &str| {
         rights.conflicts.push(format!("{} {name}: only a superuser may make it", kind.to_lowercase()));
@@ -258,7 +258,7 @@ fn head(function: &Function) -> &str {
     end.and_then(|end| text.get(..end)).unwrap_or(text)
 }
 
-/// Only who may act as a role may give it objects, and only where that role may make some.
+/// An owner may be set only by a member of that role, and only if that role may create such objects.
 async fn owners(
     session: &Session,
     facts: &Facts,
@@ -269,7 +269,7 @@ async fn owners(
     let mut owned: BTreeMap<&str, Vec<String>> = BTreeMap::new();
     for (kind, meta) in catalog.metas().filter(|(_, meta)| meta.extension.is_none() && !meta.owner.is_empty())
     {
-        // `public` belongs to the owner of the database, which nobody has to be told.
+        // `public` belongs to the owner of the database, which need not be reported.
         if kind != "schema" || meta.name != "public" {
             owned.entry(options.role(&meta.owner)).or_default().push(format!("{kind} {}", meta.qualified()));
         }
@@ -310,7 +310,7 @@ async fn owners(
     Ok(())
 }
 
-/// Privileges of what belongs to the server or to an extension are not this role's to give.
+/// Only their owners may grant privileges on objects of the server or of an extension.
 fn privileges(catalog: &Catalog, rights: &mut Rights) {
     for builtin in &catalog.builtin_acls {
         rights.conflicts.push(format!(
@@ -329,7 +329,7 @@ fn privileges(catalog: &Catalog, rights: &mut Rights) {
     }
 }
 
-/// Privileges that a role other than the owner granted are granted again in its place, which only a superuser may do.
+/// Privileges granted by a role other than the owner must be granted by that role, which only a superuser can do.
 fn in_others_place(script: &Script, rights: &mut Rights) {
     for (_, statement) in script.section(Section::Privileges) {
         let Some(rest) = statement.sql.strip_prefix("SET SESSION AUTHORIZATION ") else { continue };
@@ -341,7 +341,7 @@ fn in_others_place(script: &Script, rights: &mut Rights) {
     }
 }
 
-/// `GRANT` on a schema of another's is a warning to the server and nothing more.
+/// `GRANT` on another role's schema is only a warning in the server.
 async fn public_privileges(
     session: &Session,
     catalog: &Catalog,

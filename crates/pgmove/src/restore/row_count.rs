@@ -1,4 +1,4 @@
-//! How many rows tables hold, for questions that need no proof: cheap for large tables, exact for small ones.
+//! Counts rows for checks that need no proof: cheap for large tables, exact for small ones.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -8,24 +8,23 @@ use crate::connect::Session;
 use crate::quote::literal;
 use crate::timescaledb::lookup;
 
-/// Rows of one table that are counted one by one; beyond, the server's own estimate is taken.
+/// Number of rows of a table up to which they are counted; above, the server's estimate is used.
 const COUNTED: u64 = 1_000_000;
 
 /// A number of rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
 pub struct RowCount {
-    /// So many.
+    /// The number.
     pub rows: u64,
-    /// False when some of the tables are so large that the server's estimate stands for them.
+    /// False if it contains the server's estimates of large tables.
     pub exact: bool,
 }
 
-/// Counts the rows of these tables, of each those that its condition (as it stands after `WHERE`) chooses. A table that
-/// does not exist holds none. Tables that inherit are tables of their own; the chunks of a hypertable and the partitions of
-/// a table are not.
+/// Counts the rows of these tables that satisfy their conditions (as after `WHERE`). A table that does not exist
+/// counts as empty. Inheriting tables are separate tables; chunks of a hypertable and partitions are not.
 ///
 /// # Errors
-/// [`Error::Server`]: a table may not be read, or a condition is wrong.
+/// [`Error::Server`] if a table may not be read, or a condition is wrong.
 pub async fn count_rows(
     session: &Session,
     tables: impl IntoIterator<Item = (QualifiedName, Option<String>)>,
@@ -61,7 +60,7 @@ fn number(text: Option<String>) -> u64 {
     text.and_then(|text| text.parse().ok()).unwrap_or(0)
 }
 
-/// Every table, and whether its rows lie in chunks or partitions.
+/// Every table, and whether its rows are in chunks or partitions.
 async fn tables_here(session: &Session) -> Result<HashMap<QualifiedName, bool>, Error> {
     let sql = "SELECT n.nspname, c.relname, c.relkind = 'p' FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
                WHERE c.relkind IN ('r', 'p')";

@@ -1,4 +1,4 @@
-//! Running the sections of a script: in order, or as parallel as dependencies and locks allow.
+//! Runs the sections of a script: in order, or in parallel as dependencies and locks allow.
 
 use std::collections::BTreeSet;
 use std::time::Instant;
@@ -12,7 +12,7 @@ use crate::Error;
 use crate::ddl::{Section, Statement};
 use crate::quote::ident;
 
-/// Runs a section in its order.
+/// Runs a section in order.
 pub(super) async fn in_order(
     target: &Target,
     plan: &RestorePlan,
@@ -22,7 +22,7 @@ pub(super) async fn in_order(
     let session = &target.context.session;
     let mut shared: Vec<&Statement> = Vec::new();
     for (_, statement) in plan.script.section(section) {
-        // Rows of a materialized view are rows, and large objects are data altogether.
+        // Rows of a materialized view count as rows, and large objects as data.
         let data = statement.object.kind == LARGE_OBJECT || statement.fills_view();
         if statement.sql.is_empty() || data && !target.context.options.sections.data {
             continue;
@@ -43,7 +43,7 @@ pub(super) async fn in_order(
                 "left out: {what} of {object}, which extension {} here does not make",
                 ident(extension)
             ));
-            // It may have been in the middle of acting for another role.
+            // It may have been acting as another role.
             session.execute("the session's role", "RESET SESSION AUTHORIZATION").await?;
             continue;
         }
@@ -60,11 +60,11 @@ async fn send_all(target: &Target, statements: Vec<&Statement>) -> Result<(), Er
     Ok(())
 }
 
-/// What a server says of a function, relation, type or other object, schema or column that does not exist.
+/// SQLSTATEs for a function, relation, type or other object, schema or column that does not exist.
 const LACKING: [&str; 5] = ["42883", "42P01", "42704", "3F000", "42703"];
 
-/// Runs what is wanted of the post-data section on all workers: the heaviest statement first whose needs are met and whose locks are
-/// free. Statements whose locks conflict would only wait for each other, or deadlock.
+/// Runs the requested statements of the post-data section on all workers: the heaviest ready statement first whose
+/// locks are free. Statements with conflicting locks would only wait for each other, or deadlock.
 pub(super) async fn in_parallel(
     target: &Target,
     plan: &RestorePlan,
@@ -80,7 +80,7 @@ pub(super) async fn in_parallel(
     let mut work = FuturesUnordered::new();
     loop {
         while running.len() < jobs.max(1) {
-            // Statements of earlier sections have all run: only those still open count.
+            // All statements of earlier sections have run: only pending ones count.
             let ready = |(_, statement): &(usize, &Statement)| {
                 statement.depends_on.iter().all(|need| !open.contains(need))
                     && running.iter().all(|(_, other)| !conflict(statement, other))
@@ -109,7 +109,7 @@ pub(super) async fn in_parallel(
             }
             Some(Err(error)) => return Err(error),
             None if waiting.is_empty() => return Ok(()),
-            // Needs that wait for each other in a circle: take them as they stand in the script.
+            // Cyclic dependencies: use the order of the script.
             None => {
                 let first = waiting.iter().enumerate().min_by_key(|(_, (at, _))| *at).map(|(index, _)| index);
                 let Some((at, statement)) = first.map(|index| waiting.remove(index)) else { return Ok(()) };

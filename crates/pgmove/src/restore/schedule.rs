@@ -1,4 +1,4 @@
-//! Carrying a graph out: on every connection runs what is ready, whose locks are free, and behind which most is waiting.
+//! Runs a graph: each connection runs the ready node with free locks that has the longest path behind it.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,7 +16,7 @@ use crate::Error;
 use crate::catalog::QualifiedName;
 use crate::digest::TableProof;
 
-/// Where the time of a restore went.
+/// Time spent by a restore.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
@@ -27,7 +27,7 @@ pub struct TimeSpent {
     pub load: Duration,
     /// Building indexes.
     pub index: Duration,
-    /// Adding constraints and checking foreign keys, and what else follows the rows.
+    /// Adding constraints, checking foreign keys, and other work after the rows.
     pub constraint: Duration,
     /// Collecting statistics for the planner.
     pub analyze: Duration,
@@ -37,36 +37,36 @@ pub struct TimeSpent {
     pub idle: Duration,
 }
 
-/// What became of a graph.
+/// Result of running a graph.
 #[derive(Debug, Default)]
 #[non_exhaustive]
 pub struct GraphOutcome {
-    /// What each table held when it was read back. One whose reading was refused is missing.
+    /// Proofs of the tables that were read back, except those whose reading failed.
     pub read_back: BTreeMap<QualifiedName, TableProof>,
-    /// Where the time went.
+    /// Time spent.
     pub spent: TimeSpent,
 }
 
-/// What a node came to.
+/// Result of a node.
 enum Done {
     /// It ran.
     Ran,
-    /// It was refused, and the rest goes on.
+    /// It was rejected, and the rest continues.
     Refused,
     /// It read a table back.
     Read(QualifiedName, TableProof),
 }
 
-/// Nodes that ran on one connection, the time that they took, and what each came to. None is the help for a load.
+/// Nodes that ran on one connection, their duration, and the result of each. An empty list is help for a load.
 type Unit<E> = (Vec<usize>, Duration, Result<Vec<Done>, E>);
 
-/// The nodes that have not begun.
+/// The nodes that have not started.
 struct Waiting<'a> {
     nodes: &'a [Node],
-    /// How many nodes each still needs.
+    /// Number of unfinished dependencies of each node.
     needs: Vec<usize>,
     needed_by: Vec<Vec<usize>>,
-    /// Those that need nothing any more: the longest path first.
+    /// Ready nodes, the longest path first.
     ready: BTreeSet<(Reverse<u64>, usize)>,
 }
 
@@ -86,7 +86,7 @@ impl<'a> Waiting<'a> {
         Waiting { nodes, needs, needed_by, ready }
     }
 
-    /// The next node that may run beside these. A stream of rows that is urgent goes before everything.
+    /// The next node that may run beside the running ones. An urgent stream of rows goes first.
     fn next(
         &mut self,
         running: &BTreeSet<usize>,
@@ -109,8 +109,8 @@ impl<'a> Waiting<'a> {
         Some(next.1)
     }
 
-    /// Further nodes as cheap as this one, which may run in the same message: a share of those that are ready, so that
-    /// the other connections have theirs.
+    /// Further nodes as cheap as this one, which may run in the same message: a share of the ready ones, so that
+    /// other connections get theirs.
     fn with_others(&mut self, at: usize, running: &BTreeSet<usize>, jobs: usize) -> Vec<usize> {
         let cheap = |at: usize| self.nodes.get(at).is_some_and(is_cheap);
         let mut all = vec![at];
@@ -140,7 +140,7 @@ impl<'a> Waiting<'a> {
         }
     }
 
-    /// Statements whose locks conflict would only wait for each other, or deadlock.
+    /// Statements with conflicting locks would only wait for each other, or deadlock.
     fn conflict(&self, a: usize, b: usize) -> bool {
         let (Some(a), Some(b)) = (self.nodes.get(a), self.nodes.get(b)) else { return false };
         a.locks.iter().any(|mine| {
@@ -154,15 +154,15 @@ fn is_cheap(node: &Node) -> bool {
     node.cost <= CHEAP && matches!(node.work, Work::Statement { step: None, .. } | Work::Analyze { .. })
 }
 
-/// So many microseconds: about ten pages to be read.
+/// In microseconds: about ten pages to read.
 const CHEAP: u64 = 1000;
 
 impl Target {
-    /// Carries a graph out. `loads` are the streams that it was made of, by position: each begins when it is its turn.
-    /// `urgent` is given the positions of those that could begin, and may choose one by its place in that list.
+    /// Runs a graph. `loads` are the streams that it was built for, by index: each starts when its node runs.
+    /// `urgent` gets the indexes of those that could start, and may choose one by its position in that list.
     ///
     /// # Errors
-    /// The first of a load or a node; what else is running is dropped, and its connection closed.
+    /// The first error of a load or a node; other running work is dropped, and its connections are closed.
     pub async fn run_graph<'a, E: From<Error> + Send + 'a>(
         &'a self,
         plan: &'a RestorePlan,
@@ -191,7 +191,7 @@ impl Target {
                     Some(Work::Load { stream, .. }) => loads.get_mut(*stream).and_then(Option::take),
                     _ => None,
                 };
-                // The second step of what was refused has nothing to stand on.
+                // Skip the second step if the first was rejected.
                 let skip = graph.nodes.get(at).is_some_and(|node| {
                     matches!(&node.work, Work::Statement { step: Some(StepNumber::Then), .. })
                         && node.needs.iter().any(|need| refused.contains(need))
@@ -257,7 +257,7 @@ impl Target {
         Ok(outcome)
     }
 
-    /// Runs nodes: several, in one message if the server takes it.
+    /// Runs nodes: several in one message, if the server accepts it.
     async fn run_unit(&self, plan: &RestorePlan, graph: &Graph, unit: &[usize]) -> Result<Vec<Done>, Error> {
         let nodes: Vec<&Node> = unit.iter().filter_map(|at| graph.nodes.get(*at)).collect();
         if nodes.len() > 1 {
@@ -310,14 +310,14 @@ impl Target {
             }
             Work::ReadBack { table } => match self.prove(plan, table).await {
                 Ok(proof) => Ok(Done::Read(table.clone(), proof)),
-                // What became of it is among the failures already.
+                // The failure list already contains this error.
                 Err(Error::Server { .. }) if !self.context.failures().is_empty() => Ok(Done::Refused),
                 Err(error) => Err(error),
             },
         }
     }
 
-    /// Collects a table's statistics. Everything is there without them, and they can be had at any time.
+    /// Collects a table's statistics. They are not essential, and can be collected at any time.
     pub(super) async fn analyze(&self, table: &QualifiedName) -> Result<(), Error> {
         let lease = self.context.workers.get().await?;
         match lease.session().execute(&statistics_of(table), &format!("ANALYZE {table}")).await {

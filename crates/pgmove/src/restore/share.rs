@@ -1,7 +1,7 @@
-//! One stream of rows on several connections.
+//! Loads one stream of rows on several connections.
 //!
-//! The server parses the rows of a COPY on one core. Where one table is most of a database, the others would wait for
-//! it: so a connection that has nothing else to do takes blocks of rows from the same stream.
+//! The server parses the rows of a COPY on one core. If one table is most of a database, the other connections would
+//! wait for it: so an idle connection takes blocks of rows from the same stream.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -18,22 +18,22 @@ use super::{RestorePlan, Target};
 use crate::Error;
 use crate::catalog::{QualifiedName, large_objects_table};
 
-/// So many bytes of whole rows are handed out at once, about.
+/// Approximate number of bytes of whole rows per block.
 const BLOCK: usize = 1 << 20;
-/// So many blocks wait to be taken.
+/// Number of blocks in the queue.
 const WAITING: usize = 2;
 
-/// A stream that several connections load, as long as it lasts.
+/// A stream that several connections load.
 #[derive(Debug)]
 pub(super) struct Shared {
     table: QualifiedName,
     blocks: tokio::sync::Mutex<mpsc::Receiver<Vec<Bytes>>>,
     state: Mutex<State>,
-    /// A helper is done.
+    /// Notified when a helper is done.
     done: Notify,
-    /// Nothing further comes.
+    /// The stream has ended.
     ended: AtomicBool,
-    /// What has come so far is not to be committed.
+    /// The rows received so far must not be committed.
     broken: AtomicBool,
 }
 
@@ -65,7 +65,7 @@ impl Shared {
         self.broken.store(true, Ordering::Release);
     }
 
-    /// The blocks that one connection gets.
+    /// The blocks for one connection.
     fn blocks(self: &Arc<Self>) -> impl Stream<Item = Result<Bytes, Broken>> + use<> {
         let next = |shared: Option<Arc<Shared>>| async move {
             let shared = shared?;
@@ -79,7 +79,7 @@ impl Shared {
     }
 }
 
-/// Cuts a stream into blocks of whole rows. A newline within a value is escaped, so that each one ends a row.
+/// Splits a stream into blocks of whole rows. Newlines in values are escaped, so every newline ends a row.
 async fn feed<E>(
     stream: impl Stream<Item = Result<Bytes, E>>,
     blocks: mpsc::Sender<Vec<Bytes>>,
@@ -111,9 +111,9 @@ async fn feed<E>(
 }
 
 impl Target {
-    /// As [`Target::copy_in`], for the only stream of a table that is most of what is to be loaded: while
-    /// [`Target::run_graph`] runs, connections without other work help. Not for a table that held rows before, and not
-    /// where a refused table is passed over, for each connection commits its rows by itself.
+    /// As [`Target::copy_in`], for the only stream of a table that is most of the data: while [`Target::run_graph`]
+    /// runs, idle connections help. Not for a table that contained rows before, and not if rejected tables are
+    /// skipped, because each connection commits its own rows.
     pub async fn copy_in_shared<E>(
         &self,
         plan: &RestorePlan,
@@ -164,7 +164,7 @@ impl Target {
                 next.await;
             }
         }
-        // A helper that failed stopped the others: its error is the one to tell.
+        // A failed helper stopped the others: report its error.
         if let Some(error) = shared.state().failed.take() {
             return Err(error);
         }
@@ -186,7 +186,7 @@ impl Target {
         Ok(rows)
     }
 
-    /// A stream that one more connection may help to load; whoever takes it has to [`Target::help`].
+    /// A stream that another connection may help to load; the caller must then call [`Target::help`].
     pub(super) fn joinable(&self) -> Option<Arc<Shared>> {
         let most = self.context.options.jobs.saturating_sub(1);
         let shares = self.shares.lock().unwrap_or_else(PoisonError::into_inner);
@@ -206,7 +206,7 @@ impl Target {
         let mut state = shared.state();
         match done {
             Ok(rows) => state.rows += rows,
-            // Another's failure made this one stop.
+            // Stopped because of another connection's failure.
             Err(_) if shared.broken.load(Ordering::Acquire) => {}
             Err(error) => {
                 state.failed = Some(error);

@@ -45,7 +45,7 @@ pub(super) async fn pre_data(target: &Target, plan: &RestorePlan) -> Result<(), 
     Ok(())
 }
 
-/// Whether a statement reads and locks nothing but tables and sequences that it depends on.
+/// Whether a statement reads and locks only tables and sequences that it depends on.
 fn of_tables(statement: &Statement) -> bool {
     const KINDS: [&str; 5] = ["table", "sequence", "default", "check constraint", "not-null constraint"];
     KINDS.contains(&statement.object.kind.as_str()) && may_share(statement)
@@ -64,7 +64,7 @@ fn phases<'a>(run: &[Numbered<'a>]) -> [Vec<Vec<&'a Statement>>; 2] {
             late.insert(*at);
         }
     }
-    // The trees of partitions are whole only by the edges of both phases.
+    // Only the edges of both phases together connect partition trees.
     let trees = groups(run);
     let early: Vec<Numbered<'_>> = run.iter().filter(|(at, _)| !late.contains(at)).copied().collect();
     let early = collect(&early, &groups(&early));
@@ -72,7 +72,7 @@ fn phases<'a>(run: &[Numbered<'a>]) -> [Vec<Vec<&'a Statement>>; 2] {
     [early, collect(&late, &trees)]
 }
 
-/// For each statement, the smallest position among those that it is tied to by dependencies within the run.
+/// For each statement, the smallest position among those connected to it by dependencies within the run.
 fn groups(run: &[Numbered<'_>]) -> HashMap<usize, usize> {
     fn root(of: &mut HashMap<usize, usize>, mut at: usize) -> usize {
         while let Some(&above) = of.get(&at)
@@ -96,7 +96,7 @@ fn groups(run: &[Numbered<'_>]) -> HashMap<usize, usize> {
     run.iter().map(|(at, _)| (*at, root(&mut of, *at))).collect()
 }
 
-/// The statements of each group in their order, groups in the order of their first.
+/// The statements of each group in order, and the groups in the order of their first statement.
 fn collect<'a>(run: &[Numbered<'a>], groups: &HashMap<usize, usize>) -> Vec<Vec<&'a Statement>> {
     let mut all: BTreeMap<usize, Vec<&Statement>> = BTreeMap::new();
     for (at, statement) in run {
@@ -114,7 +114,7 @@ async fn beside_each_other(target: &Target, groups: &[Vec<&Statement>]) -> Resul
             _ => work.push(group.clone()),
         }
     }
-    // The largest first, lest one connection ends long after the others.
+    // The largest first, so that no connection ends long after the others.
     work.sort_by_key(|group| std::cmp::Reverse(group.len()));
     stream::iter(work)
         .map(|group| async move {

@@ -1,4 +1,5 @@
-//! Tablespaces, which belong to a server and not to a database: what a catalog asks for must be there, or have another name.
+//! Tablespaces, which belong to a server and not to a database: those of a catalog must exist on the target, or be
+//! mapped.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,10 +11,10 @@ use crate::connect::Session;
 use crate::quote::ident;
 use crate::remedy::Remedy;
 
-/// So many objects are named.
+/// Maximum number of objects to name.
 const NAMED: usize = 3;
 
-/// The catalog with the tablespaces that its objects are to have here. What would name the database's own names none.
+/// The catalog with mapped tablespaces. Objects that would use the database's default tablespace name none.
 pub(super) async fn mapped<'a>(
     session: &Session,
     catalog: &'a Catalog,
@@ -40,7 +41,7 @@ pub(super) async fn mapped<'a>(
     Ok(Cow::Owned(catalog))
 }
 
-/// The tablespaces that are not here, and those that this role may put nothing into.
+/// Missing tablespaces, and those in which this role may not create objects.
 pub(super) async fn conflicts(
     session: &Session,
     catalog: &Catalog,
@@ -84,7 +85,7 @@ pub(super) async fn conflicts(
     Ok((conflicts, missing.then_some(Remedy::ProvideTablespaces)))
 }
 
-/// The tablespaces that objects name, with these objects.
+/// The tablespaces that objects use, with these objects.
 fn used(catalog: &Catalog) -> BTreeMap<&str, Vec<String>> {
     let tables = catalog
         .tables

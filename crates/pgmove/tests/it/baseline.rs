@@ -99,7 +99,7 @@ async fn the_old_database_passes_and_the_new_one_lacks_what_it_lacked() {
             assert!(objects.contains(&object), "{object}\n{found}");
         }
 
-        // What was named mends it, and the stored catalog says the same as the live server.
+        // The reported migrations fix it, and the stored catalog gives the same result as the live server.
         for file in ["v3_3_1_agent_decisions_baseline", "v3_2_1_trade_count_split", "v3_3_0_news_rss_only"] {
             new.client().batch_execute(&plain(&format!("migrations/{file}.sql"))).await.unwrap();
         }

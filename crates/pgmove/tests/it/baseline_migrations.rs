@@ -83,7 +83,7 @@ async fn the_new_database_of_the_story_is_mended() {
         stage.sql(&plain("schema/init-oci.sql")).await;
         let action = |plan: &Plan, name: &str| plan.file(name).unwrap().action;
 
-        // By environment: v3_1 is optional there, and what it needs is told all the same.
+        // v3_1 is optional in that environment, but its needs are still reported.
         let options =
             PlanOptions { baseline: Some(&baseline), environment: Some("oci"), ..PlanOptions::default() };
         let found = stage.plan(&scripts, &options).await;
@@ -138,7 +138,7 @@ async fn the_old_database_of_the_story_needs_them_in_their_order() {
     assert_eq!(found.order.len(), 8, "{found:#?}");
     assert_eq!(found.order[2], "v3_1_reject_tracking");
 
-    // Without v3_1 it would run and bring nothing: that is told, and not run.
+    // Without v3_1 it would run without effect: reported, and not run.
     let skip = ["v3_1_reject_tracking".to_owned()];
     let found = stage.plan(&scripts, &PlanOptions { skip: &skip, ..options }).await;
     let stuck = found.file("v3_3_1_agent_decisions_baseline").unwrap();
@@ -173,14 +173,14 @@ async fn an_error_is_told_with_its_line_and_what_stays() {
     assert_eq!(stage.count("pg_class WHERE relname IN ('two', 'never')").await, 0);
     assert_eq!(stage.count("pg_class WHERE relname = 'one'").await, 1);
 
-    // A constraint that is checked at the end fails at COMMIT.
+    // A deferred constraint fails at COMMIT.
     let told = failed(
         "CREATE TABLE two (id int REFERENCES one DEFERRABLE INITIALLY DEFERRED);\nINSERT INTO two VALUES (7);",
     )
     .await;
     assert_eq!((told.line, told.source.sqlstate()), (2, Some("23503")));
 
-    // Its own transactions: what was committed stays, and is told.
+    // Its own transactions: committed statements stay, and are reported.
     let told = failed("BEGIN;\nCREATE TABLE two (id int);\nCOMMIT;\nBEGIN;\nCREATE TABLE three (id int);\nSELECT 1/0;\nCOMMIT;").await;
     assert_eq!((told.line, told.source.sqlstate()), (6, Some("22012")));
     assert!(

@@ -107,7 +107,7 @@ async fn tls_means_what_libpq_means_by_it() {
         assert!(!format!("{error} {error:?}").contains("pa ss"));
     }
 
-    // What the server insists on decides between the two modes that leave it open.
+    // The server's requirement decides between the two modes that leave it open.
     let admin = session(&server, "postgres").await;
     rules(&server, &admin, "hostssl all all all scram-sha-256\nlocal all all trust\n").await;
     assert!(encrypted(&connect(&to("host=127.0.0.1 sslmode=allow")).await.unwrap()).await);

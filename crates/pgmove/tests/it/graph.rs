@@ -84,7 +84,7 @@ async fn what_needs_one_table_alone_waits_for_no_other() {
             assert!(key.contains(&need), "{key:?} lacks {need}");
         }
         assert!(!key.contains(&of("rates")));
-        // A function may read what it likes.
+        // A function may read any table.
         let rated = needs(&graph, step("small_rated", None));
         assert!(
             ["orders", "customer", "rates", "small", "days_1"].iter().all(|name| rated.contains(&of(name)))

@@ -3,7 +3,7 @@
 use crate::common::{MAJORS, copy, database, options_as, run, server, session, value};
 use pgmove::{Error, Source, SourceOptions, Target, TargetOptions, compare, large_objects_table};
 
-/// Empty ones, ones at the edges of a piece, one with a hole, and one that is no text in any encoding.
+/// Empty ones, some at the boundary of a piece, one with a hole, and one that is not text in any encoding.
 const OBJECTS: &str = "
 CREATE ROLE keeper; CREATE ROLE reader;
 SELECT lo_create(70001);

@@ -143,7 +143,7 @@ async fn rows_come_into_a_schema_that_somebody_else_made() {
         assert_eq!(value(&b, "SELECT nextval('public.orders_id_seq')").await, "501");
         assert_eq!(value(&b, "INSERT INTO public.customer (name) VALUES ('x') RETURNING id").await, "51");
 
-        // Added to what is there, the proof is that of the added rows alone.
+        // When rows are appended, the proof covers only the added ones.
         run(&b, "SET session_replication_role = replica; UPDATE public.orders SET id = id + 10000; DELETE FROM public.customer; RESET session_replication_role").await;
         let proofs =
             copy_with(&from, &to, &SourceOptions::default(), &rows_only(OnRows::Append)).await.unwrap();

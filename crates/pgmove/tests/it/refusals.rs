@@ -82,7 +82,7 @@ async fn a_role_without_rights_is_told_all_that_it_may_not_read() {
         }
         assert!(!text.contains("public.open"), "{text}");
 
-        // What is left out by a filter need not be readable.
+        // Excluded tables need not be readable.
         let filter = Filter { tables: vec!["open".into()], ..Filter::default() };
         let source = Source::open(&reader, &SourceOptions { filter, ..SourceOptions::default() }).await;
         if major >= 18 {

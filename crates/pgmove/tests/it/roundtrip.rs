@@ -49,8 +49,8 @@ impl Host {
         database(&self.server, name, &schema_for(major, icu)).await
     }
 
-    /// What the server's own tool says of a database: its entries without what names versions, sorted, for the order
-    /// of objects with one name depends on their numbers. Nothing where the server came without the tool.
+    /// The output of the server's own pg_dump: its entries without version-dependent names, sorted, because the order
+    /// of objects with equal names depends on their OIDs. `None` if the server comes without the tool.
     fn dump(&self, name: &str) -> Option<Vec<String>> {
         let tool = self.binaries.bin().join("pg_dump");
         let output = tool.exists().then(|| {
@@ -111,7 +111,7 @@ fn difference(left: &[String], right: &[String]) -> String {
     format!("only on the left:\n  {}\nonly on the right:\n  {}", only(left, right), only(right, left))
 }
 
-/// Moves the schema and judges what arrived.
+/// Copies the schema and compares the result.
 async fn round(from: &Host, to: &Host, source: &str, target: &str, failures: &mut Vec<String>) {
     let pair = format!("PostgreSQL {} to {}", from.major, to.major);
     let left = options(&from.server, source);
@@ -121,7 +121,7 @@ async fn round(from: &Host, to: &Host, source: &str, target: &str, failures: &mu
         return;
     }
     let comparison = compare(&left, &right, &CompareOptions::default(), &|_| ()).await.unwrap();
-    // Each server brings its own version of an extension.
+    // Each server has its own version of an extension.
     let told =
         |words: &String| words.contains("write it differently") || words.starts_with("version of extension ");
     let lost = !comparison.not_compared.iter().all(told);
@@ -154,7 +154,7 @@ async fn every_kind_arrives() {
     assert!(failures.is_empty(), "{}", failures.join("\n"));
 }
 
-/// An older server takes what it knows, and refuses the rest by name before anything is written.
+/// An older server gets what it supports; the rest is refused by name before anything is written.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_older_server_says_what_it_cannot_express() {
     let (Some(old), Some(new)) = (Host::start(15).await, Host::start(18).await) else { return };
@@ -186,7 +186,7 @@ async fn an_older_server_says_what_it_cannot_express() {
     assert!(failures.is_empty(), "{}", failures.join("\n"));
 }
 
-/// What an older server let pass and a newer one refuses is told before anything is written, too.
+/// What only newer servers reject is reported before anything is written, too.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_newer_server_says_what_it_refuses() {
     let (Some(old), Some(new)) = (Host::start(15).await, Host::start(18).await) else { return };
@@ -201,7 +201,8 @@ async fn a_newer_server_says_what_it_refuses() {
     );
 }
 
-/// What a server was built without is found before anything is written; a way of compressing is no reason to refuse.
+/// Missing features of a build are found before anything is written; a missing compression method is no reason to
+/// refuse.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_was_built_with_less_says_so() {
     let (Some(old), Some(new)) = (Host::start(15).await, Host::start(18).await) else { return };

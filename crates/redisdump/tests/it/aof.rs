@@ -36,7 +36,7 @@ fn read(path: &Path) -> Result<(AofSummary, Seen), aof::FileError> {
 }
 
 fn with_aof(binaries: &RedisBinaries, data: Option<PathBuf>) -> Redis {
-    // Old servers lose what they have not written yet when they are stopped while a sync runs.
+    // Old servers lose unwritten data if they are stopped during a sync.
     let settings = [("aof-load-truncated", "yes"), ("appendfsync", "always")];
     let settings = settings.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
     start(binaries, RedisOptions { appendonly: true, data, settings, ..RedisOptions::default() })
@@ -117,7 +117,7 @@ fn written_by_a_server(version: &str) {
             assert_eq!(ours.tail.reason, CutReason::UnfinishedTransaction);
         }
         if inside && version.starts_with("3.") {
-            // Redis before 4.0 runs what it has of a transaction.
+            // Redis before 4.0 runs the beginning of a truncated transaction.
             continue;
         }
         let mut server = with_aof(&binaries, Some(folder.path().to_owned()));

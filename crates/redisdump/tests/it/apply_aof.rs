@@ -40,7 +40,7 @@ fn rewrite(client: &mut Client) {
     panic!("the rewrite does not end");
 }
 
-/// What the server has written so far, copied: a running server goes on writing.
+/// A copy of what the server has written so far: a running server continues writing.
 fn copied(client: &mut Client, to: &Path) -> PathBuf {
     let folder = client.ask("CONFIG GET dir");
     let folder = Path::new(folder.strip_prefix("dir ").unwrap());
@@ -84,8 +84,8 @@ async fn a_server_is_made_anew_from_its_append_only_file() {
         let folder = tempfile::tempdir().unwrap();
         let path = copied(&mut client, folder.path());
         let report = applied(&path, &target).await.unwrap();
-        // Before 7.0 a file does not hold all that was done: not every consumer that was made, for one. What counts is what
-        // the server itself makes of it.
+        // Before 7.0 a file does not record everything, such as each created consumer. Compare with what the server
+        // itself loads from it.
         client.ask("DEBUG LOADAOF");
         let found =
             compare(&options(&source), &options(&target), &CompareOptions::default(), &|_| ()).await.unwrap();
@@ -207,7 +207,8 @@ async fn what_cannot_be_told_is_named_before_anything_is_written() {
     let report = apply_aof(&path, &options(&target), &flush, Some(4_102_444_800), &|_| ()).await.unwrap();
     assert_eq!((report.commands, report.keys), (1, 1), "{report}");
 
-    // What the server itself refuses is named by its place, within a transaction too, and ends a strict replay.
+    // Commands that the server rejects are reported with their offset, even within a transaction, and end a strict
+    // replay.
     let replay = redisdump::ReplayOptions { strict: true, ..redisdump::ReplayOptions::default() };
     let flush = RestoreOptions { replay, ..flush };
     let (_folder, path) = file_of("SET a x|MULTI|SET b 1|INCR a|EXEC|SET c 1");

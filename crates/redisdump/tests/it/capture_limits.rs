@@ -13,7 +13,7 @@ use sandbox::testing::require_redis;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_link_that_the_output_buffer_limit_closes_is_explained_with_its_number() {
-    // 6.2 and newer honour rdb-only, and buffer nothing for us; an older one keeps what is written meanwhile.
+    // 6.2 and newer support rdb-only, and buffer nothing; an older server buffers what is written meanwhile.
     let Some(binaries) = require_redis("5.0") else { return };
     let settings = vec![("client-output-buffer-limit".to_owned(), "slave 1mb 1mb 0".to_owned())];
     let server = start(&binaries, RedisOptions { settings, ..RedisOptions::default() });

@@ -85,7 +85,7 @@ async fn what_an_old_server_has_stays_with_its_expiry() {
     assert!((-1000..=0).contains(&off), "TIME was cut to a second: {off}");
 }
 
-/// Larger than what is held in memory, and still the same values.
+/// Larger than the memory limit, with the same values.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn giants_pass_in_pieces_and_stay_what_they_are() {
     let plain = [("rdbcompression", "no")];

@@ -39,7 +39,7 @@ fn filled(version: &str) -> Option<Redis> {
     for line in ["SELECT 3", "FLUSHDB", "SELECT 0"] {
         client.ask(line);
     }
-    // Beyond 8 MB a value goes by several commands.
+    // Values of more than 8 MB are sent as several commands.
     for n in 0..12 {
         let mut command = words("RPUSH giant{of}list");
         command.extend((0..100).map(|m| format!("{n} {m} {}", "x".repeat(10_000)).into_bytes()));

@@ -83,7 +83,7 @@ async fn what_a_server_loads_is_what_we_read() {
             let settings = CompareOptions::default();
             let proof = prove(stream(&bytes), &options(&server), &settings, &|_| ()).await.unwrap();
             assert!(proof.equal(), "{version} {path:?}: {proof}");
-            // What had expired is not there; nothing else may be missing.
+            // Only expired keys may be missing.
             let expires: u64 = verified.databases.values().map(|database| database.expires).sum();
             assert!(
                 proof.keys <= verified.keys && proof.keys + expires >= verified.keys,

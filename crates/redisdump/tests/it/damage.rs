@@ -19,7 +19,7 @@ use redisdump::rdb::{Dialect, Kind};
 use sandbox::RedisOptions;
 use sandbox::testing::require_redis;
 
-/// SplitMix64: a fixed sequence, so that a failure can be had again.
+/// SplitMix64: a fixed sequence, so that failures are reproducible.
 struct Random(u64);
 
 impl Random {
@@ -100,7 +100,7 @@ fn files(extension: &str) -> Vec<Vec<u8>> {
     paths.iter().map(|path| std::fs::read(path).unwrap()).collect()
 }
 
-/// What fuzzing found once, each file for the entry point that its name begins with.
+/// Findings of fuzzing, each file for the entry point that its name begins with.
 #[test]
 fn what_was_found_once_is_answered() {
     let found = seeds().join("../found");
@@ -114,7 +114,7 @@ fn what_was_found_once_is_answered() {
     }
 }
 
-/// What fuzzing has come to, reduced to what reaches anything new: see `fuzz/README.md`.
+/// The fuzzing corpus, reduced to inputs with new coverage: see `fuzz/README.md`.
 #[test]
 fn what_fuzzing_has_come_to_is_answered() {
     let mut count = 0;
@@ -142,7 +142,7 @@ fn minimized(name: &str) -> Vec<Vec<u8>> {
     inputs
 }
 
-/// The most address space that this process has ever had, in MiB: what is merely reserved counts too.
+/// Peak address space of this process in MiB, including reserved memory.
 fn most_memory() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmPeak:"));
@@ -244,7 +244,7 @@ fn reason(payload: &[u8], newest: u16) -> String {
     }
 }
 
-/// Damaged payloads against a server that looks closely: what it takes, we read, and as it does.
+/// Damaged payloads on a server with thorough checks: what it accepts can be read here, with the same result.
 #[test]
 #[ignore = "long: run by scripts/test --all"]
 fn what_a_server_takes_is_what_we_read() {
@@ -288,7 +288,7 @@ fn what_a_server_takes_is_what_we_read() {
                 if ours.is_ok() {
                     read += 1;
                     *reasons.entry(reason(&payload, newest)).or_insert(0) += 1;
-                    // What verification says of servers as they come is so.
+                    // The verification's statement about servers with default settings is true.
                     let (odd, _) = fuzzing::lints(&payload, false);
                     // (With the other faults it may go on to where it stumbles, and end.)
                     if !odd.is_empty() && odd.iter().all(|odd| odd.refused_by(Dialect::Redis).is_some()) {
@@ -301,7 +301,7 @@ fn what_a_server_takes_is_what_we_read() {
             taken += 1;
             if ours.is_ok() {
                 let (mut odd, empty) = fuzzing::lints(&payload, true);
-                // No server holds a stream's counters against its entries.
+                // No server compares a stream's counters with its entries.
                 odd.retain(|odd| *odd != redisdump::rdb::Lint::StreamCounters);
                 assert!(odd.is_empty() && !empty, "{version} takes {odd:?}: {damaged:x?}");
             }

@@ -111,7 +111,7 @@ async fn what_a_target_refuses_is_found_before_anything_is_written() {
         let Some(binaries) = require_redis(version) else { continue };
         let settings: Vec<_> =
             settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        // Redis looks at the order of numbers when it is told to, and never at a stream's length.
+        // Redis checks the order of integers only if configured to, and never a stream's length.
         let refuses = |bytes: &[u8]| {
             (version == "valkey-9" && bytes != plain) || (!settings.is_empty() && bytes == unordered)
         };
@@ -123,7 +123,7 @@ async fn what_a_target_refuses_is_found_before_anything_is_written() {
             let found = unsupported(stream(bytes), &options(&server), &all).await;
             assert_eq!(client.ask("DBSIZE"), "0", "{version}");
             match found {
-                // What it has not refused then, it takes.
+                // What was not refused then is accepted.
                 Ok((_, unsupported)) => {
                     assert!(!refused, "{version}: {bytes:x?} {unsupported}");
                     restore(stream(bytes), &options(&server), &all, &|_| ()).await.unwrap();

@@ -26,7 +26,7 @@ async fn emitted(from: &str, to: &str, corners: Corners) {
     reader.finish().unwrap();
     let unsupported = emitter.unsupported();
     assert!(!unsupported.is_serious(), "{unsupported}");
-    // Counters that the target does not keep are told, and nothing else is.
+    // Only counters that the target does not store are reported.
     let counts = |version: &str| version.parse::<Target>().unwrap().features().stream_counters;
     let expected = corners >= Corners::Streams && counts(from) && !counts(to);
     assert_eq!(!unsupported.is_empty(), expected, "{unsupported}");

@@ -47,7 +47,7 @@ fn corners(from: &str, to: &str) -> Corners {
     }
 }
 
-/// What a stream has that the digest of an older server's cannot show.
+/// Properties of a stream that the digest of an older server does not cover.
 fn same_streams(source: &Redis, target: &Redis) {
     let (mut ours, mut theirs) = (Client::new(target), Client::new(source));
     for question in [
@@ -125,7 +125,7 @@ async fn between_all_versions() {
     }
 }
 
-/// Versions that no registry holds: the files are loaded by the next newer server.
+/// Versions that are not available: the files are loaded by the next newer server.
 #[tokio::test]
 async fn files_for_versions_between() {
     for (version, loaded_by) in [("4.0", "5.0"), ("7.2", "8.2"), ("7.4", "8.2")] {

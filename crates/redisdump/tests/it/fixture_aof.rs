@@ -28,7 +28,7 @@ async fn equal(left: &Redis, right: &Redis) -> u64 {
     found.equal_keys
 }
 
-/// What the server has written is what it holds: one that begins with its files holds the same.
+/// The files of the server contain its keys: a server started with them has the same.
 async fn begun_again(server: &Redis, binaries: &RedisBinaries) -> u64 {
     let again = keeping(binaries, Some(folder_of(server)));
     equal(server, &again).await

@@ -27,7 +27,7 @@ fn saving_rdb(version: &str) -> Option<Redis> {
     Some(start(&require_redis(version)?, RedisOptions::default()))
 }
 
-/// Takes a folder whole: the files' bytes and what is told of them.
+/// Captures a folder: the bytes of its files, and the report.
 async fn taken(
     path: &Path,
     server: Option<&ConnectOptions>,
@@ -139,7 +139,7 @@ async fn an_aof_that_is_a_base_alone_is_an_rdb() {
     assert_eq!(report.rdb.unwrap().digest, snapshot.digest);
 }
 
-/// Counts in one key, and in a second within the same transaction, until told to stop.
+/// Increments one key, and a second one in the same transaction, until stopped.
 fn counting(server: &Redis) -> (std::sync::mpsc::Sender<()>, std::thread::JoinHandle<u64>) {
     let mut client = Client::new(server);
     let (stop, stopped) = std::sync::mpsc::channel();
@@ -177,7 +177,7 @@ async fn the_aof_of_a_running_server_is_one_moment_while_it_is_written_and_rewri
             let capture = FolderCapture::open(server.dir(), Some(&options(&server))).await.unwrap();
             let after: u64 = client.ask("GET first").parse().unwrap();
             assert_eq!(client.ask(PERCENTAGE), "auto-aof-rewrite-percentage 70", "{version}");
-            // What is taken stays what it is through a rewrite that deletes its files.
+            // A capture is not affected by a rewrite that deletes the files.
             client.ask("BGREWRITEAOF");
             let rewriting = ["aof_rewrite_in_progress:1", "aof_rewrite_scheduled:1"];
             while rewriting.iter().any(|sign| client.ask("INFO persistence").contains(sign)) {

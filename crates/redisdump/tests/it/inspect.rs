@@ -113,7 +113,7 @@ async fn a_file_that_is_not_whole_is_told_with_its_place() {
     let trailing = verify(&longer).unwrap();
     assert_eq!((trailing.kind, trailing.trailing_bytes), (FileKind::Rdb, 4));
     assert_eq!(verify(b"").unwrap_err().offset(), Some(0));
-    // A later version is refused by name, and tried when told so.
+    // A later version is refused by name, and read on request.
     let mut later = bytes.clone();
     later[5..9].copy_from_slice(b"0099");
     let fault = verify(&later).unwrap_err().to_string();

@@ -9,7 +9,7 @@ use redisdump::rdb::{Elements, Key, Kind, Reader, Visitor};
 use sandbox::RedisOptions;
 use sandbox::testing::require_redis;
 
-/// The strings that pass, and the longest part in which one was told.
+/// The strings, and the longest part reported.
 #[derive(Default)]
 struct Strings {
     all: Vec<(Vec<u8>, u128)>,
@@ -94,7 +94,7 @@ async fn a_compressed_string_means_the_same_however_it_is_cut() {
         assert_eq!((strings.all.len() as u64, strings.bytes), (report.keys(), plain as u64));
         assert!((1..=66_000).contains(&strings.longest_part), "{}", strings.longest_part);
     }
-    // Commands and JSON made of it hold the strings as they are.
+    // Commands and JSON created from it contain the unchanged strings.
     for format in [Format::Resp, Format::Json] {
         let export = Export::new(stream(&rdb), ExportOptions::new(format, "7.0".parse().unwrap()));
         let pieces: Vec<bytes::Bytes> = export.try_collect().await.unwrap();
@@ -108,7 +108,7 @@ async fn a_compressed_string_means_the_same_however_it_is_cut() {
         for line in std::str::from_utf8(&out).unwrap().lines() {
             let line: serde_json::Value = serde_json::from_str(line).unwrap();
             let n: usize = line["key"].as_str().unwrap()[1..].parse().unwrap();
-            // The longest one is not held until it is known whether it is text.
+            // The longest one is not buffered to find out whether it is text.
             let Some(text) = line["value"].as_str() else {
                 let digits = line["value"]["base64"].as_str().unwrap();
                 assert!(values[n].len() > 4 << 20 && digits.len() == values[n].len().div_ceil(3) * 4);

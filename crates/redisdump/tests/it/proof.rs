@@ -73,7 +73,7 @@ async fn fields_expire_meanwhile(version: &str) {
     let both = compared(&source, &target).await;
     assert!(both.equal() && both.expired_fields <= 1, "{version}: {both}");
 
-    // What stays is compared as ever, and what is not due yet as well.
+    // Persistent fields are compared as usual, and those that are not due yet as well.
     Client::new(&target).ask("HSET some z 2");
     Client::new(&target).ask("HDEL large b");
     let found = proof(&rdb, &target).await;
@@ -105,7 +105,7 @@ async fn a_snapshot_is_rehearsed_after_its_fields_have_expired() {
     }
 }
 
-/// Idle times that a restore has brought are there after the proof.
+/// Restored idle times are still there after the proof.
 #[tokio::test]
 async fn a_proof_does_not_make_keys_look_used() {
     let (Some(source), Some(target)) = (server("8.2"), server("8.2")) else { return };
@@ -196,7 +196,7 @@ async fn keys_beside_the_snapshot_are_named() {
     assert!(prove(stream(&rdb), &options(&target), &others, &|_| ()).await.unwrap().equal());
 }
 
-/// What a target cannot hold, and was not given, is told apart from what it lacks.
+/// Omitted unsupported keys are distinguished from missing ones.
 async fn left_out(from: &str, to: &str, keys: u64) {
     let (Some(source), Some(target)) = (server(from), server(to)) else { return };
     fill(&source, Corners::All);
@@ -238,8 +238,8 @@ fn mortal(client: &mut Client, key: &str, fields: usize) {
     client.send(&[b"EVAL".to_vec(), script.into(), b"1".to_vec(), key.into()]).unwrap();
 }
 
-/// Fields that are about to expire are listed in bounded room: shared by keys that are asked for together, and told
-/// where it is not enough for one.
+/// Fields that are about to expire are listed in bounded memory: shared by keys that are queried together, and
+/// reported if it is not sufficient for one.
 #[tokio::test]
 async fn many_fields_about_to_expire_take_bounded_room() {
     let (Some(source), Some(target)) = (server("8.2"), server("8.2")) else { return };

@@ -164,7 +164,7 @@ async fn keys_that_come_and_go_meanwhile_are_there_once_or_counted() {
 /// Names the server that a child of this test is to capture.
 const CHILD: &str = "DBHAUL_TEST_SCAN_OF";
 
-/// What the process has held at its peak, in kilobytes.
+/// Peak memory of the process, in kilobytes.
 fn peak() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();

@@ -126,11 +126,11 @@ async fn there(from: &str, to: &str) {
     let both =
         compare(&options(&source), &options(&target), &CompareOptions::default(), &|_| ()).await.unwrap();
     assert!(both.equal() && both.keys == report.keys(), "{both}");
-    // What the target now holds is, captured again, the same key space.
+    // The target, captured again, has the same key space.
     let (_, again) = captured(&target).await;
     assert_eq!(again.digest, report.digest);
 
-    // A target that is not empty is refused, and keeps what it has.
+    // A target that is not empty is refused and not changed.
     let refused =
         restore(stream(&pieces), &options(&target), &RestoreOptions::default(), &|_| ()).await.unwrap_err();
     assert!(refused.is_refused(), "{refused}");
@@ -158,7 +158,7 @@ async fn there(from: &str, to: &str) {
     let proof = prove(stream(&pieces), &options(&target), &CompareOptions::default(), &|_| ()).await.unwrap();
     assert_eq!((proof.different_keys, proof.unnamed_extra), (6, 0), "{proof}");
     assert!(proof.differences.iter().any(|d| d.key == "text2" && d.kind == DifferenceKind::MissingLeft));
-    // Where there are more names than are remembered, what is beyond them is counted, and that is said.
+    // Names beyond the limit are counted, and the report says so.
     let settings = CompareOptions { remembered_keys: 3, ..CompareOptions::default() };
     let proof = prove(stream(&pieces), &options(&target), &settings, &|_| ()).await.unwrap();
     assert_eq!((proof.different_keys, proof.unnamed_extra, proof.extra_is_counted), (5, 1, true), "{proof}");

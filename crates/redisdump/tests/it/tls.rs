@@ -144,7 +144,7 @@ async fn a_client_shows_its_certificate_where_one_is_wanted() {
         let proof = prove(stream(&rdb), &right, &CompareOptions::default(), &|_| ()).await.unwrap();
         assert!(proof.equal(), "{proof}");
     }
-    // Files that were mixed up are named, and what is in them is not.
+    // Errors about confused files name them, but never quote their content.
     let secret = std::fs::read_to_string(folder.path().join("client.key")).unwrap();
     for (cert, key, expected) in [
         ("client.pem", "server.key", "not a valid client certificate"),

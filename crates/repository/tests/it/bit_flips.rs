@@ -35,7 +35,7 @@ enum Damage {
     Exchanged,
 }
 
-/// What a check says of a repository that may be unreadable as a whole.
+/// The result of a check of a repository that may be unreadable as a whole.
 async fn check(dir: &Path, access: &Access) -> Result<repository::CheckReport, Error> {
     let repo = Repository::open_with(Store::folder(dir)?, access).await?;
     repo.check(&CheckOptions { read_data: true, now: chrono::Utc::now() }).await
@@ -64,7 +64,7 @@ async fn damage_everywhere(rounds: u64, bits_alone: bool, options: InitOptions, 
     // Makes attestations, which can be damaged too.
     assert!(check(&root, &access).await.unwrap().passed());
     let snapshots = [&first, &second];
-    // What takes up room says nothing.
+    // The reserve has no content.
     let files: Vec<_> = files(&root).into_iter().filter(|path| !path.ends_with("reserve")).collect();
     let mut rng = Rng::new(if bits_alone { 8 } else { 7 });
     let mut counts = std::collections::BTreeMap::<(String, &str), u64>::new();
@@ -100,7 +100,7 @@ async fn damage_everywhere(rounds: u64, bits_alone: bool, options: InitOptions, 
             "unchanged"
         } else if kind == "dbhaul.json" {
             match found {
-                // Its copy is read, and the damage is named all the same.
+                // Its copy is read, and the damage is still reported.
                 Ok(report) => {
                     let [unreadable] = &report.unreadable[..] else { panic!("{story}: {report}") };
                     assert_eq!(
@@ -110,7 +110,7 @@ async fn damage_everywhere(rounds: u64, bits_alone: bool, options: InitOptions, 
                     );
                     "found"
                 }
-                // Signed by nobody who may: that is no accident, which a copy would cover.
+                // Not signed with the key: this is not an accident that a copy would cover.
                 Err(error) => {
                     assert!(matches!(error, Error::Damaged { .. } | Error::Key { .. }), "{story}: {error}");
                     assert!(error.to_string().contains("dbhaul.json") || encrypted, "{story}: {error}");
@@ -118,8 +118,8 @@ async fn damage_everywhere(rounds: u64, bits_alone: bool, options: InitOptions, 
                 }
             }
         } else if damage == Damage::Gone && kind != "chunks" {
-            // A snapshot whose manifest is gone is not listed. Nothing in a store can tell that it was there, and
-            // whoever may delete objects may forget snapshots.
+            // A snapshot without its manifest is not listed. Nothing in a store can show that it existed, and whoever
+            // may delete objects may forget snapshots.
             let report = found.unwrap();
             assert!(report.passed(), "{story}: {report}");
             let whole = if kind == "snapshots" { 1 } else { 2 };
@@ -131,7 +131,7 @@ async fn damage_everywhere(rounds: u64, bits_alone: bool, options: InitOptions, 
             "needed by none"
         } else if kind == "chunks" && !encrypted && damage == Damage::Bit && found.as_ref().unwrap().passed()
         {
-            // A zstd frame has a few bits that mean nothing. What it decodes to is what it was: no data is damaged.
+            // A zstd frame has a few bits without influence on its content: no data is damaged.
             let plain = |bytes: &[u8]| zstd::bulk::decompress(bytes, 1 << 20).unwrap();
             assert_eq!(plain(&std::fs::read(path).unwrap()), plain(&before), "{story}");
             "means nothing to zstd"
@@ -144,7 +144,8 @@ async fn damage_everywhere(rounds: u64, bits_alone: bool, options: InitOptions, 
                 needs.iter().collect::<BTreeSet<_>>(),
                 "{story}: {report}"
             );
-            // Damage to the few bytes that hold a chunk's key looks as if it were encrypted to others: named all the same.
+            // Damage to the header with a chunk's key looks like encryption to other recipients: it is still
+            // reported.
             let header = fault.kind == FaultKind::OtherRecipients;
             assert!(!header || encrypted, "{story}: {report}");
             let hurt = if header { &report.unknown } else { &report.broken };

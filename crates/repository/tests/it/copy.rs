@@ -54,7 +54,7 @@ async fn only_what_is_missing_is_copied() {
     assert_eq!(report.copied.len(), 1);
     assert_eq!(report.copied[0].stats.new_chunks, second.stats.new_chunks);
     assert_eq!(copy(&from, &to).await.unwrap().present.len(), 2);
-    // What the target's own retention let go stays gone.
+    // Snapshots that the target's own retention forgot stay forgotten.
     to.forget(std::slice::from_ref(&first.id), chrono::Utc::now()).await.unwrap();
     assert_eq!(copy(&from, &to).await.unwrap().forgotten, [first.id]);
     whole(&to).await;
@@ -211,8 +211,8 @@ async fn what_cannot_be_mended_is_named() {
     assert!(report.failed[0].error.contains(&chunk), "{report:?}");
 }
 
-/// A prune that has begun may be about to remove what tells of it, and would take the tombstone of a snapshot that was
-/// copied and forgotten anew.
+/// A running prune may be about to remove the tombstone, and would then remove that of a snapshot that was copied and
+/// forgotten again.
 #[tokio::test]
 async fn what_is_known_to_be_forgotten_is_not_copied_again() {
     let grace = Duration::from_secs(3);

@@ -17,7 +17,7 @@ fn store(dir: &tempfile::TempDir) -> Store {
     Store::open(dir.path().join("repo").to_str().unwrap(), &StoreEnv::default()).unwrap()
 }
 
-/// What a backup host has: the key file, read back from its text.
+/// The access of a backup host: the key file, read back from its text.
 fn host(repo: &Repository) -> Access {
     let key = RepositoryKey::parse_file(&repo.key().unwrap().to_file()).unwrap();
     Access { key: Some(key), ..Access::default() }
@@ -65,7 +65,7 @@ async fn a_backup_host_does_its_work_and_reads_nothing() {
     host.undelete(&second.id).await.unwrap();
     host.prune(&PruneOptions { dry_run: false, now: chrono::Utc::now() }).await.unwrap();
 
-    // What it cannot do, with an error that says what is missing.
+    // What it cannot do fails with an error that names what is missing.
     let error = host.find("latest").await.unwrap_err();
     assert!(error.is_locked() && error.remedy() == Some(Remedy::SupplyKey), "{error}");
     assert!(host.check(&check(true)).await.unwrap_err().is_locked());
@@ -73,12 +73,12 @@ async fn a_backup_host_does_its_work_and_reads_nothing() {
     let mut stream = Box::pin(host.read_part(part));
     assert!(futures::StreamExt::next(&mut stream).await.unwrap().unwrap_err().is_locked());
 
-    // What a rehearsal says names tables, and may quote rows.
+    // Details of a rehearsal name tables, and may quote rows.
     let details = serde_json::json!({ "tables": ["public.secrets"], "error": "nobody may read this" });
     let rehearsal = Attestation::new(AttestationKind::Rehearsal, true, chrono::Utc::now(), details);
     host.attest(&first.id, &rehearsal).await.unwrap();
 
-    // And with all that lies on it (key file and store), no byte and no name of the data can be found, nor its hash.
+    // In all its files (key file and store), neither the data, nor its names, nor its hash can be found.
     let hash = repository::ChunkId::of(&secret).to_string();
     for file in files(dir.path()) {
         let bytes = std::fs::read(&file).unwrap();
@@ -88,7 +88,7 @@ async fn a_backup_host_does_its_work_and_reads_nothing() {
             assert!(!file.to_string_lossy().contains(word));
         }
     }
-    // Nothing in the key file or in the store is an identity, and no identity that could be made of them opens anything.
+    // Neither the key file nor the store contains an identity, and none derived from them decrypts anything.
     assert!(Identity::parse_file(&key_file).is_err());
     let config = std::fs::read_to_string(dir.path().join("repo/dbhaul.json")).unwrap();
     assert!(!config.contains("AGE-SECRET-KEY") && !key_file.contains("AGE-SECRET-KEY"));
@@ -111,7 +111,7 @@ async fn a_backup_host_does_its_work_and_reads_nothing() {
     let report = restorer.check(&check(true)).await.unwrap();
     assert!(report.passed() && report.whole.len() == 2, "{report}");
     assert_eq!(restorer.attestations(&first.id).await.unwrap()[0], rehearsal);
-    // Everybody sees that it held, and when.
+    // Everybody can see that it passed, and when.
     let newest = host.newest_attestations().await.unwrap();
     let seen = newest[&first.id].iter().find(|found| found.kind == AttestationKind::Rehearsal).unwrap();
     let details = serde_json::Value::Null;
@@ -150,7 +150,7 @@ async fn who_became_a_recipient_later_condemns_nothing() {
     }
     assert!(as_new.attestations(&third.id).await.unwrap()[0].passed);
 
-    // The old one is listed as what it is, and says what it needs.
+    // The old one is listed as encrypted, with what it requires.
     let listing = as_new.snapshots().await.unwrap();
     assert_eq!((listing.manifests.len(), listing.unreadable.len()), (3, 0));
     assert!(listing.manifests[0].is_sealed() && !listing.manifests[1].is_sealed());
@@ -212,7 +212,7 @@ async fn what_is_missing_or_wrong_is_told() {
     let nobody = InitOptions { encryption: Some(none), ..small() };
     let memory = Store::open("memory:", &StoreEnv::default()).unwrap();
     assert!(Repository::init(memory, &nobody).await.is_err(), "a repository that nobody could read");
-    // A key file says that a repository must be encrypted: one in the open in its place is refused.
+    // With a key file, an unencrypted repository is refused.
     let (plain_dir, _plain) = folder(small()).await;
     let error = Repository::open_with(store(&plain_dir), &host(&repo)).await.unwrap_err().to_string();
     assert!(error.contains("not encrypted"), "{error}");
@@ -252,7 +252,8 @@ async fn recipients_change_for_what_is_written_from_then_on() {
     let first = write_snapshot(&repo, "nightly", &[("a", &early)]).await;
     repo.set_recipients(vec![new.recipient()]).await.unwrap();
     let second = write_snapshot(&repo, "nightly", &[("a", &early), ("b", &late)]).await;
-    // What only the removed recipient opens is written again: the snapshot must not depend on an identity given up.
+    // Chunks that only the removed recipient can decrypt are written again: a snapshot must not depend on a removed
+    // identity.
     assert_eq!(second.stats.new_plain_bytes, 120_000);
     let third = write_snapshot(&repo, "nightly", &[("a", &early), ("b", &late)]).await;
     assert_eq!(third.stats.new_plain_bytes, 0, "the key, and so deduplication, stays");
@@ -292,7 +293,7 @@ async fn what_was_not_signed_with_the_key_is_refused() {
         assert!(repo.prune(&PruneOptions { dry_run: false, now: chrono::Utc::now() }).await.is_err());
     }
     std::fs::write(path(&two), good).unwrap();
-    // Another's recipients in dbhaul.json: a host that holds the key does not write to them.
+    // Forged recipients in dbhaul.json: a host with the key does not write to them.
     let config = dir.path().join("repo/dbhaul.json");
     let text = std::fs::read_to_string(&config).unwrap();
     let mine = identity.recipient().to_string();

@@ -19,7 +19,7 @@ use object_store::{
 };
 use repository::{CheckOptions, Error, FaultKind, InitOptions, PruneOptions, Repository, Store};
 
-/// What happens to the write with which the store's life ends.
+/// How the last write before the store's failure ends.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum End {
     /// It does not happen.
@@ -279,7 +279,7 @@ async fn what_a_store_cannot_give_is_named_and_condemns_nothing() {
     assert!(repo.attestations(&first.id).await.unwrap().iter().all(|attestation| attestation.passed));
     assert!(repo.check(&check).await.unwrap().passed());
 
-    // A store that gives nothing any more is no store with a bad place.
+    // A store that returns nothing at all is not a store with a bad object.
     cannot(&["chunks/"]);
     assert!(matches!(repo.check(&check).await, Err(Error::Store { .. })));
 }

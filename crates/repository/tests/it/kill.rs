@@ -40,7 +40,7 @@ async fn open(folder: &Path) -> Result<Repository, Error> {
     }
 }
 
-/// What a child tells: a line that is in the file is known to the world.
+/// Output of a child: a line in the file is known to the world.
 fn tell(folder: &Path, line: &str) {
     let mut file = std::fs::OpenOptions::new().create(true).append(true).open(folder.join("told")).unwrap();
     file.write_all(format!("{line}\n").as_bytes()).unwrap();

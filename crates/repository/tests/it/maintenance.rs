@@ -34,7 +34,7 @@ async fn checks_of_a_portion_go_round_and_read_everything_in_the_end() {
         read += data.stored_bytes;
     }
     assert!(read >= first.stats.stored_bytes);
-    // What was read in part proves no snapshot.
+    // A portion check does not prove a snapshot.
     assert!(repo.attestations(&first.id).await.unwrap().is_empty());
 
     // A flipped bit anywhere is found within one round.
@@ -170,7 +170,7 @@ async fn what_was_mended_is_not_known_to_be_bad() {
     assert_eq!(bad().await, std::slice::from_ref(&second.id));
     write_snapshot(&repo, "nightly", &[("b", &own)]).await;
     assert!(bad().await.is_empty());
-    // It is not proven by that: what the newest check says stays what it is.
+    // That does not prove it: the result of the newest check stays.
     assert!(!repo.attestations(&first.id).await.unwrap()[0].passed);
     damage(&both);
     assert_eq!(bad().await.len(), 2);
@@ -187,7 +187,7 @@ async fn a_chunk_under_another_name_is_mended_in_its_place() {
     tokio::time::sleep(grace * 3 / 2).await;
     repo.prune(&prune()).await.unwrap();
     repo.prune(&prune()).await.unwrap();
-    // What is marked is written under other names.
+    // Marked chunks are written under other names.
     let first = write_snapshot(&repo, "nightly", &[("a", &bytes)]).await;
     let object = |at: usize| {
         let chunk = &first.sources[0].parts[0].chunks[at];
@@ -269,7 +269,7 @@ async fn a_journal_holds_nothing_back_from_prune_once_the_grace_is_over() {
     let report = repo.prune(&prune()).await.unwrap();
     assert!(report.marked > 64, "{report}");
     assert_eq!(std::fs::read_dir(dir.path().join("repo/journals")).unwrap().count(), 0);
-    // The journal is back, as if prune had been killed before it removed it: what is marked is not relied on.
+    // The journal is restored, as if prune had been killed before it removed it: marked chunks are not reused.
     let second = write_snapshot(&repo, "nightly", &[("a", &data(1, 1_000_000))]).await;
     assert_eq!(second.stats.new_plain_bytes, 1_000_000);
     tokio::time::sleep(grace * 3 / 2).await;
@@ -341,7 +341,7 @@ async fn what_to_do_about_a_damaged_document_is_said_once() {
     let (path, bytes) = tear("snapshots");
     says(repo.prune(&prune()).await.unwrap_err(), Remedy::RestoreManifest);
     says(repo.find("latest").await.unwrap_err(), Remedy::RestoreManifest);
-    // The advice holds: with the object back all is as before.
+    // The advice works: with the object restored everything is as before.
     std::fs::write(path, bytes).unwrap();
     repo.prune(&prune()).await.unwrap();
 

@@ -88,7 +88,7 @@ async fn keys_are_taken_from_the_files_of_aws() {
     let here = format!("?endpoint={endpoint}&region=r");
     let error = Repository::open(open(&[], &here).unwrap()).await.unwrap_err().to_string();
     assert!(error.contains("SignatureDoesNotMatch") && !error.contains("wrong-secret"), "{error}");
-    // What the environment says counts more than any file.
+    // The environment takes precedence over any file.
     let env = [("AWS_ACCESS_KEY_ID", "key"), ("AWS_SECRET_ACCESS_KEY", "right-secret")];
     assert!(Repository::open(open(&env, &here).unwrap()).await.is_ok());
     let error = open(&[("AWS_PROFILE", "nobody")], &here).unwrap_err().to_string();

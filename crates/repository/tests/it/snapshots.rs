@@ -141,7 +141,7 @@ async fn a_damaged_manifest_is_named_and_hides_no_other() {
         assert!(error.to_string().contains("nothing was pruned"), "{error}");
         assert!(repo.stats(chrono::Utc::now()).await.unwrap().prune.is_none());
         if word == "format 7" {
-            // It is sound: whoever removed it manually would lose a snapshot.
+            // It is intact: removing it manually would lose a snapshot.
             for error in [error, repo.find("latest").await.unwrap_err()] {
                 assert!(matches!(error, Error::Format { found: 7, .. }), "{error}");
                 let text = error.to_string();
@@ -194,7 +194,7 @@ async fn forgetting_has_two_phases() {
     let marked = report.marked + report.waiting;
     assert_eq!((marked, report.deleted), (first.stats.new_chunks, 0));
 
-    // A backup that begins now and needs what is marked writes it under another name.
+    // A later backup that needs a marked chunk writes it under another name.
     let third = write_snapshot(&repo, "nightly", &[("a", &data(1, 100_000))]).await;
     assert_eq!(third.stats.new_chunks, first.stats.new_chunks);
     assert!(third.sources[0].parts[0].chunks.iter().all(|chunk| chunk.copy.is_some()));

@@ -68,7 +68,7 @@ impl Proxy {
         self.port
     }
 
-    /// Closes what is open, and counts anew.
+    /// Closes open connections, and restarts the counter.
     pub fn arm(&self, cut: Option<Cut>) {
         for stream in self.shared.open.lock().unwrap().drain(..) {
             let _ = stream.shutdown(Shutdown::Both);

@@ -10,7 +10,7 @@ use std::process::{Command, Output};
 
 use tempfile::TempDir;
 
-/// What a run of the binary gave.
+/// Result of a run of the binary.
 pub struct Run {
     pub code: i32,
     pub stdout: String,
@@ -80,7 +80,7 @@ pub fn command(folder: &Path, args: &[&str]) -> Command {
     ] {
         command.env_remove(name);
     }
-    // A configuration of whoever runs the tests is none of theirs.
+    // Do not use the configuration of the user who runs the tests.
     command.env("XDG_CONFIG_HOME", folder.join(".config"));
     command
 }
@@ -153,7 +153,7 @@ pub async fn load_sample(postgres_url: &str, redis_url: &str) {
     coinpilot::load_redis(redis_url, 1, now).await.unwrap();
 }
 
-/// The name by which `--replace` wants a private server's database: its folder stands in the URL in place of a host.
+/// The name of a private server's database for `--replace`: the URL contains its folder instead of a host.
 pub fn target_name(url: &str) -> String {
     let (_, place) = url.split('?').next().unwrap().rsplit_once('@').unwrap();
     let (folder, database) = place.split_once('/').unwrap();

@@ -69,7 +69,7 @@ async fn settings_and_rights_of_postgres() {
     doctor(&source(&url)).shows("has room for 200 locks").shows("raise max_locks_per_transaction");
 }
 
-/// Before 14 there is no role that reads everything: each statement that is needed is named, and works.
+/// Before 14 there is no role that may read everything: the missing grants are printed, and work.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_grants_that_are_named_are_those_that_are_missing() {
     let Some(binaries) = require_postgres(12) else { return };

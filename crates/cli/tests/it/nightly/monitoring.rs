@@ -36,7 +36,7 @@ fn get(port: u16, path: &str) -> Option<String> {
     text.split_once("\r\n\r\n").map(|(_, body)| body.to_owned())
 }
 
-/// Asks until the answer holds all of these.
+/// Queries until the response contains all of these.
 #[track_caller]
 fn wait_for(port: u16, path: &str, wanted: &[&str]) -> String {
     let began = Instant::now();

@@ -8,14 +8,14 @@ use std::time::{Duration, Instant};
 use super::stage::{Stage, files};
 use crate::common::{ask, command, run};
 
-/// It runs, fails once, recovers, goes stale, shrinks, is rehearsed, and is damaged; each is told once by every way that
-/// there is, and what was the last good one is never removed.
+/// It runs, fails once, recovers, becomes stale, shrinks, is rehearsed, and is damaged; each is notified once on
+/// every channel, and the last good snapshot is never removed.
 #[tokio::test(flavor = "multi_thread")]
 async fn two_weeks_of_nights() {
     let Some(stage) = Stage::start().await else { return };
     let nightly = ["nightly", "--quiet"];
     let day = 24;
-    // Five good nights. Nobody is told, but the dead-man's switch; the portion that is checked goes on each night.
+    // Five good nights. Only the dead man's switch is pinged; the portion check moves on each night.
     let mut cursors = std::collections::BTreeSet::new();
     for night in (9..14).rev() {
         let Some(run) = stage.run_ago(night * day, &nightly) else { return };
@@ -32,7 +32,7 @@ async fn two_weeks_of_nights() {
     // Daily 3; while a run applies retention, the store's clock is not turned back yet, so that its own takes no slot.
     assert_eq!(stage.snapshots().len(), 4);
 
-    // Redis cannot be reached: PostgreSQL is saved, nothing is removed, and it is told.
+    // Redis is unreachable: PostgreSQL is saved, nothing is removed, and a notice is sent.
     let listed = |stage: &Stage| -> Vec<String> {
         stage.snapshots().iter().map(|row| row["id"].as_str().unwrap().to_owned()).collect()
     };
@@ -85,7 +85,7 @@ async fn two_weeks_of_nights() {
     let pinned = kept.iter().find(|row| row["id"] == good.as_str());
     assert_eq!(pinned.unwrap_or_else(|| panic!("{good} is gone"))["pinned"], true);
 
-    // It restores, as the weekly run shows; then a chunk is damaged, and it does not.
+    // The weekly run shows that it restores; then a chunk is damaged, and it does not.
     stage.told.notices();
     stage.run(&["nightly", "--rehearse", "--quiet"]).exits(0);
     assert_eq!(stage.metric("dbhaul_last_rehearsal_passed"), Some(1.0));
@@ -105,11 +105,11 @@ async fn two_weeks_of_nights() {
     assert_eq!(listed(&stage), before);
 }
 
-/// A second run ends at once and says who holds the lock; a run that is stopped tells so before it ends.
+/// A second run ends at once and names the lock's holder; an interrupted run sends its notices before it ends.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_excludes_another_and_tells_when_it_is_stopped() {
     let Some(stage) = Stage::start().await else { return };
-    // A table that somebody else locks keeps the first run waiting.
+    // A table locked by another session keeps the first run waiting.
     let client = crate::common::postgres(&stage.pg.url("app")).await;
     client.batch_execute("BEGIN; LOCK TABLE positions").await.unwrap();
     let mut first = command(stage.here.path(), &["nightly", "--lock-wait", "60"]);
@@ -139,10 +139,10 @@ async fn a_run_excludes_another_and_tells_when_it_is_stopped() {
     assert!(lock.exists());
     stage.run(&["nightly", "--quiet"]).exits(0);
     assert_eq!(ask(&stage.rd.url(), &["GET", "k1"]).await.unwrap(), ["1"]);
-    // A state that is damaged is told, and no reason not to run.
+    // A damaged state file is reported, but does not stop a run.
     std::fs::write(stage.here.path().join("state/app.json"), "{").unwrap();
     stage.run(&["nightly", "--quiet"]).exits(0).says("is ignored");
-    // Neither is a folder for metrics that is not there, or somebody who cannot be told.
+    // Neither does a missing metrics folder, or a channel that cannot be reached.
     std::fs::remove_dir_all(stage.here.path().join("textfile")).unwrap();
     std::fs::write(stage.here.path().join("hook"), "not a URL\n").unwrap();
     let odd = run(command(stage.here.path(), &["nightly", "--quiet"])).exits(0);

@@ -11,7 +11,7 @@ pub(super) fn deploy() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy")
 }
 
-/// What is printed for a scheduler, by file name.
+/// Output for a scheduler, by file name.
 fn printed(flag: &str) -> Vec<(String, String)> {
     let here = folder();
     let zones = ["--zone", "Asia/Seoul", "--host-zone", "UTC"];

@@ -54,7 +54,7 @@ impl Told {
         Told { port, seen }
     }
 
-    /// What came since the last time, to this path.
+    /// Requests to this path since the last call.
     pub(super) fn take(&self, path: &str) -> Vec<(String, String)> {
         let mut seen = self.seen.lock().unwrap();
         let (wanted, other) = seen.drain(..).partition(|(at, _)| at.starts_with(path));

@@ -51,7 +51,7 @@ async fn an_index_that_fails_is_named_with_its_values() {
     assert_eq!(number(&continued, indexes).await, 2);
 }
 
-/// Somebody holds a lock on a table that is to be emptied: after ten seconds it is said who.
+/// Another session holds a lock on a table to truncate: it is reported after ten seconds.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_holds_a_lock_at_the_target_is_named() {
     let Some(server) = server(&[]) else { return };

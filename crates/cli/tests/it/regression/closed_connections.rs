@@ -14,7 +14,7 @@ use sandbox::testing::{require_postgres, require_redis};
 use sandbox::{Listen, Postgres, PostgresOptions, Redis};
 use tempfile::TempDir;
 
-/// SplitMix64: a fixed sequence, so that a failure can be had again.
+/// SplitMix64: a fixed sequence, so that failures are reproducible.
 struct Random(u64);
 
 impl Random {
@@ -27,7 +27,7 @@ impl Random {
     }
 }
 
-/// What is done, and on which of its connections the cut is.
+/// The job, and the connection to cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Job {
     MigrateRedisFrom,
@@ -78,7 +78,7 @@ struct Stage {
 impl Stage {
     async fn start() -> Option<Stage> {
         let (binaries, postgres_binaries) = (require_redis("7.0")?, require_postgres(15)?);
-        // The proxies stand before ports.
+        // The proxies connect to ports.
         let server = || {
             let options = sandbox::RedisOptions { listen: Listen::Port, ..quick_redis() };
             Redis::start(&binaries, options).unwrap()
@@ -228,7 +228,7 @@ impl Stage {
         self.dbhaul(&args)
     }
 
-    /// What exit code 0 has claimed.
+    /// Asserts what exit code 0 claims.
     fn assert_done(&self, job: Job) {
         let [source, target] = [0, 1].map(|at| self.redis[at].url());
         let s3 = self.s3_url(&self.s3_direct);

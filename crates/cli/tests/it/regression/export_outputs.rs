@@ -45,7 +45,7 @@ fn standard_output_and_special_files_are_written_to() {
         assert!(at.join("fifo").metadata().unwrap().file_type().is_fifo(), "the FIFO is gone");
     }
 
-    // A file stays what it was; one of a run that failed is not left behind.
+    // An existing file is not changed; that of a failed run is removed.
     std::fs::write(at.join("mine"), "mine").unwrap();
     assert_ne!(export("mine").code, 0);
     assert_eq!(std::fs::read_to_string(at.join("mine")).unwrap(), "mine");

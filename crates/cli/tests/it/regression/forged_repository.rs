@@ -114,7 +114,7 @@ async fn a_forged_snapshot_runs_no_program_by_way_of_psql() {
     let name = real.sources[0].name.clone();
     let export = |id: &str| dbhaul(at, &["export", id, "--format", "sql"]);
 
-    // What is real is restored, by a psql that knows `\restrict` and by one that does not.
+    // A genuine snapshot is restored, by a psql that knows `\restrict` and by one that does not.
     let script = export(real.id.as_str()).exits(0).stdout;
     let restored = psql(&server.url("target"), &script);
     assert!(restored.status.success(), "{}", stderr(&restored));
@@ -123,7 +123,7 @@ async fn a_forged_snapshot_runs_no_program_by_way_of_psql() {
     assert_ne!(script, as_if_older);
     let restored = psql(&server.url("again"), &as_if_older);
     assert!(restored.status.success(), "{}", stderr(&restored));
-    // The script itself forbids what is put into it.
+    // The script itself disables injected commands.
     let commands = script.replace("CREATE VIEW", &format!("{touch}\nCREATE VIEW"));
     assert_ne!(script, commands);
     let refused = psql(&server.url("commands"), &commands);
@@ -153,7 +153,7 @@ async fn a_forged_snapshot_runs_no_program_by_way_of_psql() {
     let id = forge(at, real.id.as_str(), "before-rows.sql", with_command).await;
     let refused = by_hand(at, &["store", "postgres", &id, &name, &server.url("by_hand")]);
     assert!(!refused.status.success() && stderr(&refused).contains("restricted"), "{}", stderr(&refused));
-    // A psql that is too old is not used, unless somebody vouches for the repository.
+    // A psql that is too old is not used, unless the user trusts the repository.
     let old = at.join("old");
     std::fs::create_dir(&old).unwrap();
     let fake = "#!/bin/sh\ncase \"$1\" in --version) echo 'psql (PostgreSQL) 15.13 (Debian)';; *) exec /usr/bin/env PATH=\"$REAL\" psql \"$@\";; esac\n";

@@ -35,7 +35,7 @@ async fn latest_is_of_the_configured_job() {
     blog(&["restore", "latest", "--postgres", &server.url("restored")]).exits(0);
     blog(&["compare", "latest", &server.url("blog")]).exits(0);
     blog(&["compare", "latest", &server.url("shop")]).exits(3);
-    // Without a configuration nobody guesses; with a name it is that job.
+    // Without a configuration the job is not guessed; with a name it is used.
     let refused = run(here.path(), &["rehearse"]).exits(5).says("several jobs: `blog`, `shop`");
     assert!(refused.stdout.is_empty());
     run(here.path(), &["inspect", "--job", "shop"]).exits(0).shows("of_shop");
@@ -43,7 +43,7 @@ async fn latest_is_of_the_configured_job() {
         .exits(2)
         .says("no snapshot of job `shup`")
         .says("`blog`, `shop`");
-    // One that is named by its id is another's: that is told.
+    // A snapshot given by its id that belongs to another job is reported as such.
     let shop = run(here.path(), &["inspect", "--job", "shop", "--json"]).json();
     let id = shop["snapshot"].as_str().or(shop["id"].as_str()).unwrap().to_owned();
     blog(&["inspect", &id]).exits(0).says("is of job `shop`, not of `blog`");

@@ -56,7 +56,7 @@ async fn another_database_under_the_same_name_is_refused_and_accepted_on_request
     dbhaul(here.path(), &["backup", "--job", "bot"]).exits(0);
 }
 
-/// A host that holds the key file alone, and can open no backup, tells two databases apart all the same.
+/// A host with only the key file, which cannot decrypt backups, can still distinguish two databases.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_encrypted_series_is_kept_apart_without_an_identity() {
     let Some(pg) = require_postgres(15) else { return };

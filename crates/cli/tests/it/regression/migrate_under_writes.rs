@@ -13,7 +13,7 @@ use crate::common::{command, dbhaul, folder, quick_redis, redis};
 use sandbox::Redis;
 use sandbox::testing::require_redis;
 
-/// Writes to random keys until it is told to stop; gives the number of writes.
+/// Writes to random keys until stopped; returns the number of writes.
 fn write(socket: &Path, stop: &AtomicBool, count: &AtomicU64) {
     let mut stream = UnixStream::connect(socket).unwrap();
     let mut replies = vec![0; 500];
@@ -69,7 +69,7 @@ async fn a_migration_is_proven_under_a_fast_writer() {
     dbhaul(here.path(), &["compare", &from.url(), &to.url()]).exits(0);
 }
 
-/// A reader of our output that has gone changes nothing about what is found.
+/// A closed standard output does not change the result.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nobody_need_read_a_report() {
     let Some(binaries) = require_redis("7.0") else { return };

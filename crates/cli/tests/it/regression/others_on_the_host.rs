@@ -76,7 +76,7 @@ fn ports(process: &Path) -> Vec<String> {
     found
 }
 
-/// What a shell of another user gets done.
+/// Runs a shell script as another user.
 fn as_another_user(uid: u32, script: &str, folder: &Path) -> std::process::Output {
     let id = uid.to_string();
     Command::new("setpriv")

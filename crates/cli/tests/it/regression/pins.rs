@@ -61,7 +61,7 @@ async fn a_snapshot_is_removed_by_name_but_not_the_last_of_its_kind() {
     let left = go(&["snapshots", "--json"]).json();
     assert_eq!(left["snapshots"][0]["id"], noon.as_str());
     go(&["undelete", &whole]).exits(0);
-    // What passed a check is the proof that there is a good one.
+    // A passed check proves that there is a good snapshot.
     go(&["check", "--read-data"]).exits(0);
     go(&["forget", &whole, "--allow", "newest"]).exits(5).says("passed a check");
 }
@@ -130,7 +130,7 @@ async fn a_snapshot_with_a_tag_that_the_policy_keeps_is_pinned_until_it_is_unpin
     let policy = "[repository]\nurl = \"store\"\n[retention]\ndaily = 2\nkeep-tags = [\"release-1\"]\n";
     std::fs::write(here.path().join("dbhaul.toml"), policy).unwrap();
     assert_eq!(kept(&plan), [&ids[1], &ids[6], &ids[7]].map(String::as_str));
-    // What is done by hand counts before a tag.
+    // `unpin` overrides a tag.
     go(&["unpin", &ids[1]]).exits(0).shows("unpinned");
     go(&["unpin", &ids[1]]).exits(0).shows("not pinned");
     assert_eq!(kept(&plan), [&ids[6], &ids[7]].map(String::as_str));

@@ -31,7 +31,7 @@ async fn the_owner_of_a_database_needs_no_superuser() {
     }
     let [from, moved, restored] = ["source", "moved", "restored"].map(|name| as_app(&server.url(name)));
     postgres(&from).await.batch_execute(APPLICATION).await.unwrap();
-    // There already, and somebody else's: its comment is not ours to change.
+    // It exists and belongs to another role: its comment cannot be changed.
     postgres(&server.url("restored")).await.batch_execute("CREATE EXTENSION pgcrypto").await.unwrap();
 
     dbhaul(here.path(), &["migrate", "--from", &from, "--to", &moved])
@@ -82,7 +82,7 @@ async fn what_a_plain_role_may_not_do_is_named_before_the_first_write() {
     let target = postgres(&to).await;
     assert_eq!(target.query_one(tables, &[]).await.unwrap().get::<_, i64>(0), 0);
 
-    // Rows alone into tables of somebody else.
+    // Only rows, into tables of another role.
     postgres(&server.url("target"))
         .await
         .batch_execute(
@@ -97,7 +97,8 @@ async fn what_a_plain_role_may_not_do_is_named_before_the_first_write() {
         .says("table public.plain: this role lacks SELECT on it");
 }
 
-/// Neither what `public` is commented with nor that it has no comment is for everybody who may make objects in it.
+/// The comment on `public`, or its absence, may be changed only by the owner, not by every role that may create
+/// objects in it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_comment_on_public_is_left_to_its_owner() {
     for major in [12, 15] {

@@ -80,7 +80,7 @@ async fn append_only_files_as_servers_load_them() {
         (json["repair"]["outcome"].as_str(), json["repair"]["bytes-dropped"].as_u64()),
         (Some("written"), Some(100))
     );
-    // Neither what is there is written over, nor what is no tail repaired.
+    // Existing files are not overwritten, and only a tail is repaired.
     run(&["verify-file", "zeros.aof", "--repair-to", "zeros2.aof"]).exits(3).shows("cannot be repaired");
     run(&restore("./zeros2.aof")).exits(0).shows("1 keys");
     std::fs::write(here.path().join("bad.rdb"), b"REDIS0009\xfe\0\0\x01k\xff").unwrap();

@@ -46,7 +46,7 @@ async fn a_part_that_was_migrated_is_compared_as_that_part() {
     run("migrate", &part).exits(0).shows("3 equal");
     run("compare", &part).exits(0).shows("3 equal");
     run("compare", &[]).exits(3);
-    // What the target has of the part and the source does not; what is beside the part is nobody's business.
+    // Additional keys of the selection on the target are differences; other keys do not matter.
     set(&to, 5, "bot:more", "1").await;
     set(&to, 0, "other", "1").await;
     run("compare", &part).exits(3).shows("bot:more").shows("1 different");
@@ -88,7 +88,7 @@ async fn a_snapshot_is_restored_and_compared_under_other_names() {
     let here = folder();
     dbhaul(here.path(), &["init", "--repository", "repo"]).exits(0);
     dbhaul(here.path(), &["backup", "--repository", "repo", "--redis", &from]).exits(0);
-    // It expires in the source, and is in the snapshot all the same.
+    // It expires on the source, but is still in the snapshot.
     std::thread::sleep(std::time::Duration::from_millis(3200));
     let options = ["--repository", "repo", "--key", "bot:*", "--rename", "bot:=b:", "--ttl", "drop"];
     dbhaul(here.path(), &[&["restore", "latest", "--redis", &to], &options[..]].concat())

@@ -64,7 +64,7 @@ async fn a_backup_that_fills_the_disk_says_how_to_free_it_and_that_works() {
     backup(here, &small).exits(0);
     let run = backup(here, &large).exits(1);
     run.says("the disk is full").says("dbhaul prune --now").says("the next run reuses");
-    // Somebody else takes what is left.
+    // Another program uses the remaining space.
     let _ = std::fs::remove_file(here.join("store/reserve"));
     let mut other = std::fs::File::create(here.join("other")).unwrap();
     while other.write_all(&[1; 512]).is_ok() {}

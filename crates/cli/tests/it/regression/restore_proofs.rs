@@ -47,7 +47,7 @@ async fn every_way_of_restoring_is_proven_for_what_was_asked() {
         .shows("not verified: materialized view public.stale: 2 rows at the source, 3 here")
         .shows("schema equal");
     assert!(!reads(&server).await);
-    // The second time the target has the default privileges that the first one brought.
+    // The second time the target has the default privileges of the first restore.
     run(&["restore", "latest", "--postgres", &copy, "--clean", "--replace", &name])
         .exits(0)
         .shows("schema equal");

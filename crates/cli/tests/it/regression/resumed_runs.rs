@@ -93,7 +93,7 @@ impl Stage {
         }
     }
 
-    /// Resumes, with leave to empty what is half there.
+    /// Resumes, with the confirmation to empty incomplete tables.
     fn resumed(&self, job: &[&str]) -> Run {
         let name = self.name();
         dbhaul(self.at(), &[job, &["--resume", "--replace", &name]].concat()).exits(0).shows("resumed: ")

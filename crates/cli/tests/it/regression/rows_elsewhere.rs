@@ -18,7 +18,7 @@ async fn value(url: &str, sql: &str) -> String {
     postgres(url).await.query_one(sql, &[]).await.unwrap().get(0)
 }
 
-/// The hash of an enum is that of its labels' numbers, which every database gives anew.
+/// The hash of an enum value depends on its label's OID, which differs between databases.
 const ENUM: &str = "CREATE TYPE pad AS ENUM ('p1','p2','p3','p4','p5');
 CREATE TYPE mood AS ENUM ('sad','ok','happy','glad','mad','bad','joy','fear');
 CREATE TABLE hm (m mood, n int, twice int GENERATED ALWAYS AS (n * 2) STORED) PARTITION BY HASH (m);

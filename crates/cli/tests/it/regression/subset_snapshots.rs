@@ -90,7 +90,7 @@ async fn a_source_that_is_backed_up_alone_pushes_no_other_out() {
     let plan = run(here.path(), &[&forget[..], &["--dry-run"]].concat()).exits(0);
     let plan = plan.shows("daily (postgres)").shows("oldest restore point of postgres: ");
     plan.shows("oldest restore point of redis: ").shows("job default: daily 7, weekly 4 (UTC)");
-    // A flag replaces what it names: the configured weeks stay.
+    // A flag replaces only its own setting: the configured weeks stay.
     let config = "[repository]\nurl = \"store\"\n[retention]\ndaily = 7\nweekly = 4\n";
     std::fs::write(here.path().join("dbhaul.toml"), config).unwrap();
     dbhaul(here.path(), &["forget", "--daily", "6", "--dry-run", "--max-delete", "100"])
@@ -103,7 +103,7 @@ async fn a_source_that_is_backed_up_alone_pushes_no_other_out() {
         assert!(left.contains(night), "{night} is gone; left: {left:?}");
     }
     assert!(left.len() < 30, "{left:?}");
-    // Who misspells a job is told which there are.
+    // For a misspelled job, the error lists the existing ones.
     let typo = run(here.path(), &["forget", "--job", "typo", "--daily", "7"]);
     typo.exits(2).says("no snapshot of job `typo`").says("`default`");
     run(here.path(), &["snapshots", "--job", "typo"]).exits(2).says("`default`");
@@ -142,7 +142,7 @@ async fn latest_is_the_newest_of_what_is_asked_for() {
     let empty = Redis::start(&rd, quick_redis()).unwrap();
     go(&["restore", "latest", "--redis", &empty.url()]).exits(0).shows(&noon);
     assert_eq!(ask(&empty.url(), &["GET", "k"]).await.unwrap(), ["noon"]);
-    // Both at once are of two moments, which is told.
+    // Both together are as of different times, which is reported.
     client.batch_execute("CREATE DATABASE two").await.unwrap();
     let (both, other) = (server.url("two"), Redis::start(&rd, quick_redis()).unwrap());
     let run = go(&["restore", "latest", "--postgres", &both, "--redis", &other.url()]).exits(0);

@@ -72,7 +72,7 @@ async fn rows_are_not_replaced_by_none_nor_without_the_targets_name() {
     run(&named).exits(0).says("replacing 1,501 rows");
     assert_eq!(rows(&full).await, 761);
 
-    // What holds no rows is cleaned without a question, and a name is not given for nothing.
+    // Empty tables are cleaned without confirmation, and a name is then not required.
     run(&["migrate", "--from", &full, "--to", &none, "--clean"]).exits(0);
     run(&["migrate", "--from", &full, "--to", &near, "--replace", &target]).exits(2).says("--clean");
 

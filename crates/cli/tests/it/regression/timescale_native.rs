@@ -85,8 +85,8 @@ async fn what_was_not_refreshed_at_the_source_is_not_at_the_target() {
             .shows("schema equal");
         let rows = "SELECT concat_ws('|', b, s) FROM c ORDER BY 1";
         assert_eq!(lines(&to, rows).await, lines(&from, rows).await);
-        // The same refresh on both sides gives the same: what was changed is computed, and nothing else. (What lies before
-        // the first raw row is left alone by the first refresh of 2.28, and not by that of 2.24.)
+        // The same refresh has the same result on both sides: changed ranges are computed, and nothing else. (The
+        // range before the first raw row is skipped by the first refresh of 2.28, but not by that of 2.24.)
         for url in [&from, &to] {
             run(url, "CALL refresh_continuous_aggregate('c', '2026-01-15', '2026-02-10')").await;
         }
@@ -128,7 +128,8 @@ async fn policies_in_any_order_and_of_other_owners_arrive() {
         dbhaul(here.path(), &["migrate", "--from", &from, "--to", &to]).exits(0).shows("schema equal");
         let jobs = "SELECT concat_ws('|', proc_name, scheduled) FROM timescaledb_information.jobs WHERE job_id >= 1000 ORDER BY 1";
         assert_eq!(lines(&to, jobs).await, lines(&from, jobs).await);
-        // 2.24 leaves a policy to the table's first owner, 2.28 gives it to the new one: told, and no difference.
+        // In 2.24 a policy keeps the table's first owner, in 2.28 it gets the new one: reported, but not a
+        // difference.
         dbhaul(here.path(), &["compare", &from, &to]).exits(0);
         dbhaul(here.path(), &["compare", &to, &from]).exits(0);
         let grants = "SELECT relacl::text FROM pg_class WHERE relname = 'o'";
@@ -298,8 +299,8 @@ async fn apache_servers_give_and_take_plain_hypertables() {
     dbhaul(here.path(), &["restore", "latest", "--repository", "r", "--postgres", &third])
         .exits(0)
         .shows("3 of 3 tables equal, 1,503 rows");
-    // What only the other license has is named before anything is written where the extension is in the database, and else
-    // before a row moves: without it the server does not say its license.
+    // Features of the other license are reported before anything is written if the extension exists in the database,
+    // otherwise before a row is loaded: without it the server does not reveal its license.
     let rich = full.url("other");
     run(&rich, HOURS).await;
     run(

@@ -23,7 +23,7 @@ async fn a_host_without_the_extension_leaves_a_rehearsal_incomplete() {
     let (url, redis) = (timescale.url(), keys.url());
     let both = ["backup", "--repository", "r", "--postgres", &url, "--redis", &redis, "--jobs", "1"];
     dbhaul(here.path(), &both).exits(0);
-    // The other source is rehearsed all the same.
+    // The other source is still rehearsed.
     dbhaul(here.path(), &["rehearse", "latest", "--repository", "r"])
         .exits(4)
         .shows("postgres: not rehearsed: this host has no PostgreSQL 17 or newer with every extension")

@@ -39,7 +39,7 @@ async fn an_unknown_kind_was_written_by_a_newer_version() {
     let target = ["--postgres", "postgres://postgres@127.0.0.1:1/app"];
     run(&[&["restore", &id, "--source", "files"], &target[..]].concat()).exits(1).says(NEWER);
 
-    // What a rehearsal would have shown is not known: nothing speaks against the snapshot.
+    // The rehearsal says nothing against the snapshot.
     run(&["rehearse", &id]).exits(4).shows(NEWER).shows("says nothing against the snapshot");
     let listed = run(&["snapshots", "--json"]).exits(0).json();
     let rehearsal = &listed["snapshots"][0]["rehearsal"];

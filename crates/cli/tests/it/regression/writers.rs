@@ -13,7 +13,7 @@ use sandbox::{ClusterOptions, Redis, RedisCluster, RedisOptions};
 /// How much is there, and how fast it is written to.
 #[derive(Clone, Copy)]
 struct Load {
-    /// Keys that nobody writes to; the writer has as many.
+    /// Keys that are not written to; the writer has as many.
     keys: u64,
     /// Commands a second.
     rate: u64,
@@ -84,7 +84,7 @@ async fn beside_a_single_server(load: Load) {
         if moment {
             is_of_one_moment(&target.url(), "").await;
         }
-        // What nobody writes to is there, whole, though the source goes on.
+        // Keys that are not written to are complete, although the source is written to.
         let still = ["compare", &from, &target.url(), "--key", "still:*"];
         let equal = format!("{} equal, 0 different", load.keys);
         timed("compare what stays", here.path(), &still).exits(0).shows(&equal);
@@ -152,7 +152,7 @@ async fn beside_a_cluster(load: Load) {
     timed("compare what stays", here.path(), &still).exits(0).shows(&equal);
     timed("compare all", here.path(), &["compare", &from, &to]).exits(3);
     stop("source", of_source);
-    // Into a cluster that is written to: what nobody else writes is proven.
+    // Into a cluster that is written to: keys that nobody else writes are verified.
     let of_target = writers(&other);
     let restore = ["restore", "latest", "--redis", &to, "--on-existing", "replace", "--key", "still:*"];
     timed("restore into the cluster", here.path(), &restore).exits(0).shows(&equal);

@@ -1,6 +1,6 @@
-//! What `DROP … CASCADE` of some objects would take with them, by the target's own `pg_depend`: nothing is dropped on
-//! trial, so that nothing is locked and the size of the database does not matter (`src/backend/catalog/dependency.c`,
-//! `findDependentObjects`).
+//! What `DROP … CASCADE` of some objects would drop too, determined from the target's own `pg_depend`: nothing is
+//! dropped on trial, so nothing is locked and the size of the database does not matter
+//! (`src/backend/catalog/dependency.c`, `findDependentObjects`).
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
@@ -12,22 +12,22 @@ use crate::connect::Session;
 /// An object, or one of its columns.
 type Node = (Address, i32);
 
-/// The edges of a database.
+/// The dependencies of a database.
 pub(super) struct Dependents<'a> {
-    /// By the object depended on.
+    /// By the referenced object.
     inward: HashMap<Address, Vec<&'a Dependency>>,
     /// By the dependent object.
     outward: HashMap<Address, Vec<&'a Dependency>>,
     parts: HashMap<Address, Vec<Address>>,
     whole: HashMap<Address, Address>,
-    /// Objects with a name and contents of their own, which are never taken for a part of another.
+    /// Objects with a name and contents of their own, which are never treated as part of another.
     entities: HashSet<Address>,
-    /// Further edges, which only an extension knows.
+    /// Additional dependencies, which only an extension knows.
     further: HashMap<Address, Vec<Address>>,
 }
 
 impl<'a> Dependents<'a> {
-    /// The edges of `catalog`; `further` are pairs of a dependent object and the object that it needs.
+    /// The dependencies in `catalog`; `further` are pairs of a dependent object and the object that it needs.
     pub(super) fn of(catalog: &'a Catalog, further: &[(Address, Address)]) -> Dependents<'a> {
         let mut found = Dependents {
             inward: HashMap::new(),
@@ -64,7 +64,7 @@ impl<'a> Dependents<'a> {
         found
     }
 
-    /// How many locks the drop of an object takes, rather more than less: the server locks each object that goes.
+    /// An upper estimate of the locks that dropping an object takes: the server locks each dropped object.
     pub(super) fn locks(&self, address: Address) -> u64 {
         let parts = self.parts.get(&address).map_or(0, Vec::len);
         let direct = self.inward.get(&address).map_or(0, Vec::len);
@@ -72,7 +72,7 @@ impl<'a> Dependents<'a> {
         (6 + parts + 2 * direct) as u64
     }
 
-    /// Everything that goes when these objects do and is neither one of them nor a part of one.
+    /// Everything that would be dropped with these objects, except for themselves and their parts.
     pub(super) fn victims(&self, dropped: &HashSet<Address>) -> Vec<Node> {
         let reached = self.closure(dropped);
         let mut known = HashMap::new();
@@ -82,7 +82,7 @@ impl<'a> Dependents<'a> {
                 !dropped.contains(address) && !self.is_part(*address, dropped, &mut known, 0)
             })
             .collect();
-        // What goes with a victim need not be named beside it.
+        // Objects that are dropped with a victim need not be named.
         let whole: HashSet<Address> =
             foreign.iter().filter(|(_, column)| *column == 0).map(|(address, _)| *address).collect();
         let entities: HashSet<Address> = whole.intersection(&self.entities).copied().collect();
@@ -114,7 +114,7 @@ impl<'a> Dependents<'a> {
             }
             open.extend(self.parts.get(&address).into_iter().flatten().map(|part| (*part, 0)));
             open.extend(self.further.get(&address).into_iter().flatten().map(|other| (*other, 0)));
-            // A part that is dropped takes the whole with it: the view of a rule, the constraint of an index.
+            // Dropping a part drops the whole: the view of a rule, the constraint of an index.
             open.extend(self.whole.get(&address).map(|whole| (*whole, 0)));
             let owners = self.outward.get(&address).into_iter().flatten();
             open.extend(
@@ -126,8 +126,7 @@ impl<'a> Dependents<'a> {
         reached
     }
 
-    /// Whether an object is nothing but a part of one of `owners`: an index, a constraint, a default, a trigger, a type
-    /// of its rows.
+    /// Whether an object is only a part of one of `owners`: an index, a constraint, a default, a trigger, a row type.
     fn is_part(
         &self,
         address: Address,
@@ -169,7 +168,7 @@ impl<'a> Dependents<'a> {
     }
 }
 
-/// The victims in the server's own words.
+/// Descriptions of the victims by the server.
 pub(super) async fn describe(session: &Session, victims: &[Node]) -> Result<Vec<String>, Error> {
     let mut found = Vec::new();
     for batch in victims.chunks(1000) {
@@ -177,8 +176,8 @@ pub(super) async fn describe(session: &Session, victims: &[Node]) -> Result<Vec<
             .iter()
             .map(|(address, column)| format!("({}::oid, {}::oid, {column})", address.class, address.oid))
             .collect();
-        // Chunks go with their hypertable, what is stored out of line with its table, and the triggers of a foreign key with
-        // that: a chunk's key has some on the table that it refers to.
+        // Chunks are covered by their hypertable, TOAST tables by their table, and triggers of a foreign key by the
+        // key: a chunk's key has some on the referenced table.
         let sql = format!(
             "SELECT pg_describe_object(c, o, s) FROM (VALUES {}) v(c, o, s) \
              WHERE (SELECT identity FROM pg_identify_object(c, o, s)) NOT LIKE ALL (ARRAY['%\\_timescaledb\\_internal.%', '%pg\\_toast.%']) \

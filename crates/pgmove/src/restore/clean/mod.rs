@@ -1,8 +1,9 @@
-//! Dropping what is going to be made, and nothing else.
+//! Drops the objects that will be created, and nothing else.
 //!
-//! The target's catalog is read, and each object that comes is matched with what stands there under the same name. What
-//! depends on these and would go with them is found by the target's own dependencies, and then the whole is refused, by
-//! name, before anything is dropped. What the server's lock table can hold goes in one transaction, more in several.
+//! The target's catalog is read, and each object to restore is matched with the existing one of the same name. Other
+//! objects that depend on these, and would be dropped with them, are found through the target's own dependencies;
+//! then the restore is refused, by name, before anything is dropped. One transaction is used if the locks fit into
+//! the server's lock table, otherwise several.
 
 mod dependents;
 mod named;
@@ -18,11 +19,11 @@ use crate::catalog::{Address, Catalog, QualifiedName};
 use crate::connect::Session;
 use crate::quote::ident;
 
-/// How many of the victims are named.
+/// Maximum number of victims to name.
 const NAMED: usize = 10;
 
 impl Drops {
-    /// Matches what comes with what is there. Changes nothing.
+    /// Matches the objects to restore with existing ones. Changes nothing.
     pub(super) async fn plan(session: &Session, coming: &Catalog) -> Result<Drops, Error> {
         let here = super::read_back::read_catalog(session, &Default::default()).await?;
         let mut drops = Drops::default();
@@ -61,8 +62,8 @@ impl Drops {
         Ok(drops)
     }
 
-    /// Divides what is dropped so that the locks of each transaction fit into half of the server's lock table; where
-    /// all of it does, there is one transaction.
+    /// Splits the drops so that the locks of each transaction fit into half of the server's lock table; if all of
+    /// them do, there is one transaction.
     fn batch(&mut self, planned: Vec<Drop>, capacity: u64) {
         let total: u64 = planned.iter().map(|drop| drop.locks).sum();
         if total <= capacity / 2 {
@@ -88,7 +89,7 @@ impl Drops {
         ));
     }
 
-    /// Drops for good.
+    /// Executes the drops.
     pub(super) async fn carry_out(&self, session: &Session) -> Result<(), Error> {
         for batch in &self.batches {
             session.execute("dropping what will be replaced", "BEGIN").await?;
@@ -105,7 +106,8 @@ impl Drops {
         session.execute("emptying configuration tables", "COMMIT").await
     }
 
-    /// Tables that others refer to come after these: what a foreign key refuses is tried again.
+    /// Referenced tables come after those that refer to them: a statement rejected because of a foreign key is
+    /// retried.
     async fn empty_config_tables(&self, session: &Session) -> Result<(), Error> {
         let mut open: Vec<&(String, String)> = self.config_rows.iter().collect();
         while !open.is_empty() {
@@ -134,13 +136,13 @@ impl Drops {
     }
 }
 
-/// One statement, which may find that an earlier one has taken its object along.
+/// Runs one statement. An earlier one may have dropped its object too.
 async fn execute(session: &Session, drop: &Drop) -> Result<(), Error> {
     let sql = format!("SAVEPOINT one; {}; RELEASE one", drop.sql);
     match session.execute(&format!("dropping {}", drop.object), &sql).await {
         Ok(()) => Ok(()),
-        // A schema or a type of an argument that is gone means that the object is gone too: IF EXISTS says so for most
-        // kinds, and these for the rest.
+        // If a schema or the type of an argument is gone, so is the object: IF EXISTS covers most kinds, and these
+        // codes the others.
         Err(error) if matches!(error.sqlstate(), Some("3F000" | "42704" | "42883" | "42P01")) => {
             session.execute("dropping", "ROLLBACK TO one; RELEASE one").await
         }
@@ -149,7 +151,7 @@ async fn execute(session: &Session, drop: &Drop) -> Result<(), Error> {
 }
 
 impl Named {
-    /// Why this object, which comes, cannot take the place of that one.
+    /// Why the object to restore cannot replace that one.
     fn conflict(&self, there: &Named) -> Option<String> {
         if self.kind != there.kind {
             return Some(format!(
@@ -163,7 +165,7 @@ impl Named {
     }
 }
 
-/// Each object that comes and is not an extension's, with what stands here under its name.
+/// Each object to restore, except those of extensions, with the existing one of its name.
 fn matches(coming: &Catalog, here: &Catalog) -> Vec<(Named, Named)> {
     let signatures = Signatures::of(coming);
     let mut there: HashMap<_, Vec<Named>> = HashMap::new();
@@ -178,8 +180,8 @@ fn matches(coming: &Catalog, here: &Catalog) -> Vec<(Named, Named)> {
     found
 }
 
-/// The configuration tables that come and are here already, with the clause that chooses the user's rows here: rows
-/// that come would meet those.
+/// The configuration tables that are restored and exist, with the clause for the user's rows: restored rows would
+/// collide with those.
 fn config_tables(coming: &Catalog, here: &Catalog) -> Vec<(QualifiedName, String)> {
     let there: HashMap<QualifiedName, &str> =
         here.config_tables().map(|(table, condition)| (table.name(), condition)).collect();
@@ -192,7 +194,7 @@ fn config_tables(coming: &Catalog, here: &Catalog) -> Vec<(QualifiedName, String
         .collect()
 }
 
-/// How many locks all sessions together can hold on objects (`src/backend/storage/lmgr/lock.c`, `NLOCKENTS`).
+/// The number of object locks that all sessions together can hold (`src/backend/storage/lmgr/lock.c`, `NLOCKENTS`).
 async fn lock_table(session: &Session) -> Result<u64, Error> {
     let sql = "SELECT current_setting('max_locks_per_transaction')::int8 * \
                (current_setting('max_connections')::int8 + current_setting('max_prepared_transactions')::int8)";
@@ -200,7 +202,7 @@ async fn lock_table(session: &Session) -> Result<u64, Error> {
     Ok(found.and_then(|count| count.parse().ok()).unwrap_or(6400))
 }
 
-/// The first few of many, and how many more there are.
+/// The first few of many, and the number of others.
 fn first(mut found: Vec<String>) -> Vec<String> {
     let total = found.len();
     found.truncate(NAMED);
@@ -210,7 +212,7 @@ fn first(mut found: Vec<String>) -> Vec<String> {
     found
 }
 
-/// The objects that exist already under names that come: what would collide in a target that may hold other things.
+/// Existing objects under names that will be restored: collisions in a target that may contain other objects.
 pub(super) async fn collisions(session: &Session, coming: &Catalog) -> Result<Vec<String>, Error> {
     let here = super::read_back::read_catalog(session, &Default::default()).await?;
     let found: BTreeSet<String> = matches(coming, &here)
@@ -220,11 +222,11 @@ pub(super) async fn collisions(session: &Session, coming: &Catalog) -> Result<Ve
     Ok(first(found.into_iter().collect()))
 }
 
-/// How many objects of an occupied target are named.
+/// Maximum number of objects of an occupied target to name.
 const OCCUPANTS: usize = 5;
 
-/// What the database holds already, beside what every new database holds and what extensions own; of their
-/// configuration tables, the rows that would meet those that come.
+/// The contents of the database, except for those of every new database and those of extensions; of configuration
+/// tables, the rows that would collide with restored ones.
 pub(super) async fn occupied(session: &Session, coming: &Catalog) -> Result<Vec<String>, Error> {
     let here = super::read_back::read_catalog(session, &Default::default()).await?;
     let mut objects = named(&here, Signatures::Types);
@@ -250,7 +252,7 @@ pub(super) async fn occupied(session: &Session, coming: &Catalog) -> Result<Vec<
     Ok(conflicts)
 }
 
-/// Schemas that are here already need not be made.
+/// Existing schemas, which need not be created.
 pub(super) async fn schemas(session: &Session) -> Result<BTreeSet<String>, Error> {
     let rows = session.query("the target's schemas", "SELECT nspname FROM pg_namespace").await?;
     Ok(rows.into_iter().flatten().flatten().map(|name| ident(&name).into_owned()).collect())

@@ -1,4 +1,4 @@
-//! The objects of a database by the names under which another one could collide with them, and how each is dropped.
+//! The objects of a database by the names under which others could collide with them, and how to drop each.
 
 use std::collections::HashMap;
 
@@ -7,7 +7,7 @@ use crate::catalog::plain::{Plain, PlainKind};
 use crate::catalog::table::TableKind;
 use crate::catalog::{Catalog, Object as _};
 
-/// What shares its names: `pg_class`, `pg_type` and `pg_proc` each hold several kinds under one set of names.
+/// Namespaces: `pg_class`, `pg_type` and `pg_proc` each contain several kinds with common names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Namespace {
     Relation,
@@ -18,24 +18,24 @@ pub(super) enum Namespace {
     Plain(PlainKind),
 }
 
-/// The kind of views whose rows TimescaleDB keeps.
+/// The kind of TimescaleDB's materialized views.
 pub(super) const CONTINUOUS_AGGREGATE: &str = "CONTINUOUS AGGREGATE";
 
-/// One object under one of its names.
+/// An object under one of its names.
 #[derive(Debug, Clone)]
 pub(super) struct Named {
     pub(super) namespace: Namespace,
-    /// Qualified and quoted; routines with the types of their arguments.
+    /// Qualified and quoted; routines with their argument types.
     pub(super) identity: String,
-    /// As SQL names the kind.
+    /// The kind, as in SQL.
     pub(super) kind: &'static str,
     pub(super) address: Address,
     /// The extension that owns it.
     pub(super) extension: Option<String>,
-    /// The statement that drops it; nothing where the object goes by another of its names.
+    /// The statement that drops it; `None` if the object is dropped under another of its names.
     pub(super) drop: Option<String>,
-    /// Objects of a lower rank are dropped first: what others are built on comes last, so that each statement takes
-    /// little with it.
+    /// Objects of a lower rank are dropped first: dependent ones before those that they depend on, so that each
+    /// statement drops little besides its object.
     pub(super) rank: (u8, usize),
 }
 
@@ -46,12 +46,12 @@ impl Named {
     }
 }
 
-/// How the functions of two catalogs are told apart.
+/// How functions of two catalogs are matched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Signatures {
     /// By the types of their input arguments, as the server does.
     Types,
-    /// By the text of their arguments: all that catalogs stored by earlier versions hold.
+    /// By the text of their arguments, which is all that catalogs stored by earlier versions contain.
     Text,
 }
 
@@ -76,7 +76,7 @@ pub(super) fn named(catalog: &Catalog, signatures: Signatures) -> Vec<Named> {
             extension: None,
             drop: Some(format!("DROP MATERIALIZED VIEW IF EXISTS {identity} CASCADE")),
             identity,
-            // Those that read others are newer.
+            // Aggregates that read others are newer.
             rank: (1, usize::MAX - aggregate.oid as usize),
         });
     }
@@ -144,7 +144,7 @@ fn relations(catalog: &Catalog, found: &mut Vec<Named>) {
             TableKind::MaterializedView => "MATERIALIZED VIEW",
             TableKind::Foreign => "FOREIGN TABLE",
         };
-        // Children before their parents: a parent takes its children with it, with all their locks at once.
+        // Children before their parents: dropping a parent drops its children, with all their locks at once.
         let depth = depths.get(&table.meta.oid).copied().unwrap_or(0);
         let rank = match table.kind {
             TableKind::View | TableKind::MaterializedView => (2, 0),
@@ -215,7 +215,7 @@ fn routines(catalog: &Catalog, signatures: Signatures, found: &mut Vec<Named>) {
     }
 }
 
-/// How far each table lies below the root of its tree.
+/// The depth of each table in its inheritance tree.
 fn depths(catalog: &Catalog) -> HashMap<u32, usize> {
     let parents: HashMap<u32, Vec<u32>> = catalog
         .tables
@@ -226,7 +226,7 @@ fn depths(catalog: &Catalog) -> HashMap<u32, usize> {
         if let Some(depth) = known.get(&oid) {
             return *depth;
         }
-        // The server lets no table inherit from itself; a forged catalog ends here.
+        // The server does not allow inheritance cycles; this ends one in a forged catalog.
         known.insert(oid, 0);
         let above = parents.get(&oid).into_iter().flatten();
         let found = above.map(|parent| depth(*parent, parents, known) + 1).max().unwrap_or(0);
@@ -240,14 +240,14 @@ fn depths(catalog: &Catalog) -> HashMap<u32, usize> {
     known
 }
 
-/// The statement that drops one of the plain kinds; nothing for what goes away with its table or its publication.
+/// The statement that drops a plain object; `None` if it is dropped with its table or publication.
 fn plain_drop(plain: &Plain) -> Option<String> {
     match plain.kind {
         PlainKind::PublicationTable | PlainKind::PublicationSchema => None,
-        // Nothing depends on a mapping, and the server knows no CASCADE for it.
+        // Nothing depends on a user mapping, and the server does not support CASCADE for it.
         PlainKind::UserMapping => Some(format!("DROP USER MAPPING IF EXISTS {}", plain.identity)),
-        // Without its slot it goes alone; with it, the publisher would be asked to drop the slot. What takes its place
-        // has the same slot.
+        // Without its slot it is dropped alone; with it, the publisher would be asked to drop the slot, which the
+        // restored subscription uses too.
         PlainKind::Subscription => {
             let name = &plain.identity;
             Some(format!(
@@ -259,7 +259,7 @@ fn plain_drop(plain: &Plain) -> Option<String> {
     }
 }
 
-/// Event triggers first, so that they do not fire for what follows; what functions and types are used in before these.
+/// Event triggers first, so that they do not fire for the rest; then objects that use functions and types.
 fn plain_rank(kind: PlainKind) -> u8 {
     match kind {
         PlainKind::EventTrigger => 0,

@@ -75,7 +75,7 @@ pub(crate) async fn copy(
     copy_with(from, to, settings, &TargetOptions::default()).await
 }
 
-/// The same with options for the target. The target's own proofs are held against the source's.
+/// The same with options for the target. The target's proofs are compared with the source's.
 pub(crate) async fn copy_with(
     from: &ConnectOptions,
     to: &ConnectOptions,

@@ -87,7 +87,7 @@ async fn configuration_comes_into_a_schema_that_is_here() {
     copy_with(&from, &to, &SourceOptions::default(), &into(OnRows::Append)).await.unwrap();
     assert_eq!(value(&b, names).await, "2nightly,3hourly,4mine");
 
-    // Without the extension there is no place for them.
+    // Without the extension there are no tables for them.
     let source = Source::open(&from, &SourceOptions::default()).await.unwrap();
     let to = database(&server, "c", table).await;
     let target = Target::open(&to, &into(OnRows::Refuse)).await.unwrap();

@@ -4,7 +4,7 @@ use crate::common;
 use common::{MAJORS, copy, database, options, run, server, session, value};
 use pgmove::{SourceOptions, compare};
 
-/// The rows that a check asks for lie in a table that is loaded after the one that has the domain.
+/// The check reads a table that is loaded after the one with the domain.
 const DOMAINS: &str = "
 CREATE SCHEMA zz; CREATE SCHEMA aa; CREATE TABLE zz.kinds (kind text PRIMARY KEY);
 CREATE FUNCTION zz.known(k text) RETURNS boolean LANGUAGE sql STABLE AS $$ SELECT EXISTS (SELECT 1 FROM zz.kinds WHERE kind = k) $$;

@@ -7,11 +7,11 @@ use pgmove::{Error, Filter, Source, SourceOptions, TableName, catalog};
 use sandbox::Postgres;
 use std::time::Duration;
 
-/// What runs says so, loudly.
+/// Raises an error if it runs.
 const EVIL: &str = "CREATE FUNCTION evil() RETURNS bool LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'evil ran'; END $$; \
     CREATE SEQUENCE s START 42; CREATE SEQUENCE t_id; CREATE TABLE t (a int); INSERT INTO t VALUES (1);";
 
-/// Waits until somebody waits for a lock.
+/// Waits until a session waits for a lock.
 async fn until_locked_out(server: &Postgres) {
     let watcher = session(server, "postgres").await;
     for _ in 0..400 {
@@ -29,7 +29,7 @@ async fn a_view_in_the_place_of_a_sequence_is_not_run() {
     let from = database(&server, "a", EVIL).await;
     let swap = "BEGIN; ALTER SEQUENCE public.s RENAME TO old; \
                 CREATE VIEW public.s AS SELECT 1::int8 AS last_value, public.evil() AS is_called";
-    // A server that can restrict what is read, and one that cannot: there the lock tells.
+    // A server with the restricting setting, and one without: there the lock reveals it.
     for restricted in [true, false] {
         let attacker = session(&server, "a").await;
         run(&attacker, swap).await;

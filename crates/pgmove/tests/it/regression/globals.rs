@@ -49,7 +49,7 @@ async fn every_grantor_parameter_and_setting_comes() {
         "3"
     );
 
-    // Nothing of it is done twice, and what is there stays.
+    // Nothing is done twice, and existing objects stay.
     run(&target, "ALTER ROLE ALL SET lock_timeout = '5s'").await;
     let again = apply_globals(&options(&to, "postgres"), &globals).await.unwrap();
     assert_eq!(again.ran, 0);

@@ -45,7 +45,7 @@ async fn a_table_whose_rows_are_read_can_be_altered() {
             "SET lock_timeout = '15s'; ALTER TABLE public.first ADD COLUMN more int; DROP TABLE public.first",
         )
         .await;
-        // Others are held, also by the session that took them over.
+        // Other tables stay locked, also by the session that took the locks over.
         let altered = other
             .client()
             .batch_execute("SET lock_timeout = '1500ms'; ALTER TABLE public.second ADD COLUMN more int")
@@ -55,7 +55,7 @@ async fn a_table_whose_rows_are_read_can_be_altered() {
         run(&other, "SET lock_timeout = '15s'; TRUNCATE public.second").await;
         assert_eq!(read(&source, &slice(&source, "third")).await.rows, 3000);
         assert_eq!(read(&source, &slice(&source, "part")).await.rows, 0);
-        // What was let go is not read again.
+        // A table whose lock was released is not read again.
         assert!(source.copy_out(&slice(&source, "first")).await.is_err());
         source.finish().await.unwrap();
     }
@@ -81,7 +81,7 @@ async fn a_table_that_somebody_waits_for_is_read_before_others_and_its_readers_g
     until("somebody waits", async || source.first_wanted(slices.iter()).is_some()).await;
     let wanted = source.first_wanted(slices.iter()).unwrap();
     assert_eq!(slices[wanted].table.name, "second");
-    // Longer than is bearable: that is told, by name.
+    // A wait longer than the limit is reported, by name.
     let mut notes = Vec::new();
     until("the wait is told", async || {
         notes.extend(source.notes());
@@ -96,13 +96,13 @@ async fn a_table_that_somebody_waits_for_is_read_before_others_and_its_readers_g
     assert_eq!(reader.await.unwrap(), "0");
     change.await.unwrap();
     assert!(begun.elapsed() < Duration::from_secs(8), "{:?}", begun.elapsed());
-    // The rest is held and read as before.
+    // The other tables stay locked and are read as before.
     assert_eq!(read(&source, &slice(&source, "third")).await.rows, 3000);
     assert_eq!(read(&source, &slice(&source, "first")).await.rows, 1000);
     source.finish().await.unwrap();
 }
 
-/// The session that holds the locks is as much needed as the one that has the snapshot.
+/// Losing the session with the locks is an error, like losing the one with the snapshot.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn locks_that_were_lost_are_told() {
     let Some(server) = server(15) else { return };
@@ -118,7 +118,7 @@ async fn locks_that_were_lost_are_told() {
     assert!(matches!(lost, pgmove::Error::SnapshotLost { .. }), "{lost}");
 }
 
-/// A policy that decompresses a chunk waits for the backup, and whoever reads the hypertable waits behind the policy.
+/// A policy that decompresses a chunk waits for the backup, and readers of the hypertable wait behind the policy.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "long: run by scripts/test --all, where two native builds of TimescaleDB are named"]
 async fn a_chunk_that_is_decompressed_meanwhile_is_read_before_others_and_loses_no_row() {
@@ -151,7 +151,7 @@ async fn a_chunk_that_is_decompressed_meanwhile_is_read_before_others_and_loses_
         let reader = tokio::spawn(async move { value(&reads, "SELECT count(*) FROM public.h").await });
         let begun = Instant::now();
         let mut rows = 0;
-        // What is waited for comes first; nothing else is needed for the others to go on.
+        // Wanted tables come first; nothing else is needed for the others to continue.
         while let Some(wanted) = source.first_wanted(slices.iter()).and_then(|at| slices.remove(at)) {
             rows += read(&source, &wanted).await.rows;
             tokio::time::sleep(Duration::from_secs(2)).await;

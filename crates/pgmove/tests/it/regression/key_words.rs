@@ -49,7 +49,7 @@ async fn a_name_that_became_a_key_word_stays_a_name() {
     assert_eq!(found.schema.len(), 1, "{found}");
 }
 
-/// What lies in a schema, or has a name, that is a key word of the newer server.
+/// Objects whose names or schemas are keywords of the newer server.
 const SCHEMA: &str = "
 create schema system_user; create schema json_array;
 create type system_user.mood as enum ('sad', 'ok'); create type json_array.pair as (a system_user.mood, b int);

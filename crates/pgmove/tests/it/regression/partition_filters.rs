@@ -76,7 +76,7 @@ async fn a_condition_on_a_partitioned_table_chooses_rows_of_its_partitions() {
         exclude_tables: [one("v"), filter.exclude_tables].concat(),
         ..filter
     };
-    // The keys of what is left refer to rows that are left out: only the tables are looked at.
+    // The remaining foreign keys refer to rows that are left out: only the tables are examined.
     for major in MAJORS {
         let Some(server) = server(major) else { continue };
         let from = database(&server, "a", TREE).await;

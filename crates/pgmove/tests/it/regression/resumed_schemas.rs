@@ -22,7 +22,7 @@ async fn resumed(
     Ok((source, target, plan))
 }
 
-/// Fills what is missing, without a graph, and proves schema and rows.
+/// Loads what is missing, without a graph, and verifies schema and rows.
 async fn complete(from: &ConnectOptions, to: &ConnectOptions) -> usize {
     let (source, target, mut plan) = resumed(from, to).await.unwrap();
     let mut kept = BTreeSet::new();
@@ -70,7 +70,7 @@ async fn between(from_major: u32, to_major: u32, parts: &[usize]) {
     let from = database(&old, "kinds", &schema_for(major, false)).await;
     let admin = session(&new, "postgres").await;
 
-    // What is whole is known again: only materialized views are filled anew.
+    // Complete objects are recognized: only materialized views are refreshed again.
     run(&admin, "CREATE DATABASE whole TEMPLATE template0").await;
     let whole = options(&new, "whole");
     copy_with(&from, &whole, &SourceOptions::default(), &TargetOptions::default()).await.unwrap();

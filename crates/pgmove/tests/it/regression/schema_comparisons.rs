@@ -9,7 +9,7 @@ async fn compared(from: &ConnectOptions, to: &ConnectOptions) -> Comparison {
     compare(from, to, &CompareOptions::default(), &|_| ()).await.unwrap()
 }
 
-/// Between major versions a query may be written otherwise, and parentheses that mean something are no spelling.
+/// Between major versions a query may be deparsed differently, but significant parentheses are not spelling.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn parentheses_count_between_versions_too() {
     let (Some(old), Some(new)) = (server(15), server(18)) else { return };
@@ -89,7 +89,7 @@ async fn settings_of_the_database_versions_of_extensions_and_views_are_looked_at
     }
     assert_eq!(found.schema.len(), 2, "{said}");
 
-    // Without being asked for they do not count, and are named all the same, as are those of the other side.
+    // By default they do not count, but are listed, as are those of the other side.
     run(&b, "ALTER DATABASE b SET statement_timeout = '1h'").await;
     let found = compared(&from, &to).await;
     let said = found.to_string();

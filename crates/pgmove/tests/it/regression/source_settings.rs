@@ -5,7 +5,7 @@ use common::{MAJORS, copy, database, run, server, session, value};
 use futures::StreamExt as _;
 use pgmove::{Filter, Source, SourceOptions, TableName, Target, TargetOptions};
 
-/// A database under settings of its own; what they say takes effect for sessions that begin afterwards.
+/// A database with its own settings, which take effect in later sessions.
 const SETTINGS: &str = "
 CREATE TEXT SEARCH CONFIGURATION public.mine (COPY = pg_catalog.english);
 DO $$ DECLARE s text; BEGIN

@@ -9,7 +9,7 @@ async fn a_catalog_of_an_untested_version_is_refused_by_the_target_alone() {
     let Some(server) = server(15) else { return };
     let from = database(&server, "a", "CREATE TABLE t (id int)").await;
     let source = Source::open(&from, &SourceOptions::default()).await.unwrap();
-    // What the extension's own tables would have given.
+    // As read from the extension's own tables.
     let mut stored = serde_json::to_value(source.catalog()).unwrap();
     stored["timescale"] = serde_json::json!({ "version": "2.99.0", "schema": "public", "untried": "version 2.99.0 was not tested" });
     let catalog: pgmove::Catalog = serde_json::from_value(stored).unwrap();

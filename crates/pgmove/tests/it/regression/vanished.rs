@@ -43,7 +43,7 @@ async fn functions_that_come_and_go_are_read_about_again_and_then_named() {
     }
     ended.store(true, Ordering::Relaxed);
     changes.await.unwrap();
-    // Now and then one is no reason to give up.
+    // An occasional one is tolerated.
     let others = session(&server, "a").await;
     let drops = tokio::spawn(async move {
         for at in 0..20 {

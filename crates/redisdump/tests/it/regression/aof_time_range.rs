@@ -61,7 +61,7 @@ async fn a_moment_of_which_nothing_is_known_is_refused() {
     assert_eq!(applied(&path, &target, Some(9999)).await.unwrap().keys, 2);
 }
 
-/// What a server wrote: a base with its time, and dated commands.
+/// A file written by a server: a base with its time, and dated commands.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_base_says_when_it_was_written() {
     let (Some(binaries), Some(target)) = (require_redis("8.2"), plain("8.2")) else { return };
@@ -89,7 +89,7 @@ async fn the_base_says_when_it_was_written() {
     }
 }
 
-/// PFCOUNT keeps what it has counted, and is written down for that; by every version.
+/// PFCOUNT caches its result, and is logged for that, by every version.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn commands_that_are_handed_on_though_they_read() {
     for version in ["3.2", "5.0", "6.2", "7.0", "8.6", "valkey-9"] {

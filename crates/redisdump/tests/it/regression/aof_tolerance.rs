@@ -43,8 +43,8 @@ async fn applied(path: &Path, to: &Redis, replay: ReplayOptions) -> Result<AofRe
     apply_aof(path, &options(to), &settings, None, &|_| ()).await
 }
 
-/// 5.0 rewrites a stream that `XGROUP CREATE … MKSTREAM` made to an XADD with the id 0-0. It answers that with an error,
-/// and makes the stream all the same; later servers make none.
+/// 5.0 rewrites a stream created by `XGROUP CREATE … MKSTREAM` as an XADD with the id 0-0. It answers that with an
+/// error, but creates the stream; later servers do not.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_empty_stream_of_an_old_file_is_there() {
     let (Some(binaries), Some(target)) = (require_redis("5.0"), plain("7.0")) else { return };
@@ -63,7 +63,7 @@ async fn an_empty_stream_of_an_old_file_is_there() {
     source.restart().unwrap();
     let report = applied(source.dir(), &target, ReplayOptions::default()).await.unwrap();
     assert_eq!((report.errors, report.refusals, report.empty_streams), (0, 0, 1), "{report}");
-    // What the server itself made of its file.
+    // The server's own result of loading its file.
     let found =
         compare(&options(&source), &options(&target), &CompareOptions::default(), &|_| ()).await.unwrap();
     assert!(found.equal() && found.equal_keys == 4, "{found}\n{report}");
@@ -73,7 +73,7 @@ async fn an_empty_stream_of_an_old_file_is_there() {
     assert!(failed.contains("XADD s"), "{failed}");
 }
 
-/// In a transaction all else is done; what is the target's own fault ends the replay.
+/// In a transaction the other commands are run; an error specific to the target ends the replay.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn errors_of_the_data_and_errors_of_the_target() {
     let Some(target) = plain("7.0") else { return };
@@ -85,7 +85,7 @@ async fn errors_of_the_data_and_errors_of_the_target() {
     assert_eq!((report.commands, report.errors, report.keys), (6, 3, 4), "{report}");
     assert_eq!(report.error_replies.len(), 3, "{report}");
     assert!(report.error_replies[1].contains("INCR a (in a transaction)"), "{report}");
-    // A server never wrote what it did not understand.
+    // A server never wrote a command that it did not support.
     let (_folder, path) = file_of(&["SET a 1", "SET b 2 NONSENSE", "SET c 1"]);
     let failed = applied(&path, &target, ReplayOptions::default()).await.unwrap_err().to_string();
     assert!(failed.contains("SET b") && failed.contains("syntax error"), "{failed}");
@@ -96,7 +96,7 @@ async fn errors_of_the_data_and_errors_of_the_target() {
     assert!(failed.contains("OOM"), "{failed}");
 }
 
-/// Counters of streams of a newer server, told to an older one.
+/// Stream counters of a newer server, sent to an older one.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn counters_of_streams_do_not_end_a_replay() {
     let lines = [

@@ -71,7 +71,7 @@ async fn what_stands_twice_is_found_wherever_a_file_is_read() {
             .collect();
         key(4, "l", &[&[0x42, 0x58], &fields])
     };
-    // What it is; whether a server loads it all the same; whether it is taken from a folder.
+    // The lint; whether a server loads it anyway; whether it is accepted from a folder.
     for (bytes, what, name, loaded, accepted) in [
         (file(&[text("a"), text("b"), text("a"), text("c"), text("c")]), Lint::KeyTwice, "a", false, false),
         (file(&[text("before"), set, text("after")]), Lint::TableTwice, "s", false, false),
@@ -106,7 +106,7 @@ async fn what_stands_twice_is_found_wherever_a_file_is_read() {
     taken(&path).await.unwrap();
 }
 
-/// More members and keys than are held at a time.
+/// More members and keys than fit in memory at a time.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "long: run by scripts/test --all"]
 async fn of_millions_the_one_is_found() {

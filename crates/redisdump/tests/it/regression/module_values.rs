@@ -75,7 +75,7 @@ async fn vector_sets_are_proven_element_by_element() {
     }
 }
 
-/// Values of a module that nobody here knows: their payloads come from a proxy.
+/// Values of an unknown module: their payloads come from a proxy.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn values_of_unknown_modules_are_counted_apart() {
     let (Some(source), Some(target)) = (plain("7.0"), plain("7.0")) else { return };

@@ -45,7 +45,7 @@ async fn a_copy_is_held_against_what_was_captured() {
         assert!(found.equal() && found.keys > 25, "{from} {to}: {found}");
         let after = write_position(&options(&source)).await.unwrap();
         assert_eq!(before.written_until(&after), Some(true), "{before:?} {after:?}");
-        // What the target lacks or has besides is found as ever.
+        // Missing and additional keys of the target are found as usual.
         let mut client = Client::new(&target);
         client.ask("FLUSHALL");
         let (again, other) = (plain(from).unwrap(), plain(to).unwrap());
@@ -68,7 +68,8 @@ async fn a_copy_is_held_against_what_was_captured() {
     }
 }
 
-/// What had expired before it was sent leaves the key of its name as it is at the target, which is no difference.
+/// If a key had expired before it was sent, the target's key of that name is left unchanged, which is not a
+/// difference.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_key_that_expired_on_the_way_does_not_make_the_targets_own_a_difference() {
     let (Some(source), Some(target)) = (plain("7.0"), plain("7.0")) else { return };

@@ -58,14 +58,14 @@ fn array() -> Vec<u8> {
     out
 }
 
-/// A stream of one entry, pending in a group and nobody's.
+/// A stream of one entry, pending in a group without a consumer.
 fn nacked() -> Vec<u8> {
     let id = [&1_u64.to_be_bytes()[..], &1_u64.to_be_bytes()].concat();
     let node = listpack(&["1", "0", "1", "f", "0", "2", "0", "0", "v", "4"]);
     let mut out = [&[27][..], &text(b"log"), &[1], &text(&id), &node].concat();
     // Length, last id, first id, greatest deleted id, entries added.
     out.extend([1, 1, 1, 1, 1, 0, 0, 1]);
-    // A group that has read it: one pending entry, a consumer without any, one entry that is nobody's.
+    // A group that has read it: one pending entry, a consumer without any, one entry without a consumer.
     out.extend([&[1][..], &text(b"g"), &[1, 1, 1, 1], &id, &5_i64.to_le_bytes(), &[2]].concat());
     out.extend([&[1][..], &text(b"c"), &5_i64.to_le_bytes(), &5_i64.to_le_bytes(), &[0]].concat());
     out.extend([&[1][..], &id].concat());
@@ -160,7 +160,7 @@ async fn older_servers_take_what_they_can_hold() {
     assert_eq!(Client::new(&target).ask("HMGET u2 age name"), format!("42 {}", "b".repeat(60)));
     let proof = prove(stream(&bytes), &options(&target), &CompareOptions::default(), &|_| ()).await.unwrap();
     assert!(proof.equal() && proof.keys == 4, "{proof}");
-    // What they cannot hold is refused by name.
+    // Unsupported values are refused by name.
     for (item, words) in [(array(), "an array"), (nacked(), "without a consumer (XNACK)")] {
         let settings = ExportOptions::new(Format::Rdb, Target::redis(8, 6));
         let refused = exported(&rdb("0014", &[&item]), settings).await.unwrap_err().to_string();
@@ -178,7 +178,7 @@ async fn what_is_newer_is_called_so() {
     let fault = verified(&later, false).unwrap_err();
     assert!(fault.is_newer() && fault.to_string().contains("newer"), "{fault}");
     assert!(verified(&later, true).unwrap().is_whole());
-    // A type that nobody knows is what a later server wrote; in an old file it is damage.
+    // An unknown type is attributed to a later server; in an old file it is damage.
     let unknown = [&[77][..], &text(b"k"), &[1, 2, 3]].concat();
     assert!(verified(&rdb("0016", &[plain, &unknown]), true).unwrap_err().is_newer());
     assert!(!verified(&rdb("0011", &[plain, &unknown]), true).unwrap_err().is_newer());
@@ -211,7 +211,7 @@ async fn functions_of_release_candidates_load() {
     assert_eq!(list(&mut Client::new(&itself)), list(&mut to));
 }
 
-/// The digest of a data folder that holds nothing but this RDB.
+/// The digest of a data folder with only this RDB.
 async fn digest_of(rdb: &[u8]) -> redisdump::compare::digest::KeyspaceDigest {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("dump.rdb"), rdb).unwrap();
@@ -230,7 +230,7 @@ async fn every_kind_of_element_counts_in_a_captures_digest() {
     let pairs = [
         // An element of an array, and the index at which it continues.
         (array(), other(array(), b"hello there world", b"hello there World")),
-        // A pending entry that was given back, and one that is simply nobody's.
+        // A pending entry that was given back, and one without a consumer.
         (nacked(), other(nacked(), &given_back, &[0, 10])),
     ];
     for (one, another) in pairs {

@@ -22,7 +22,7 @@ async fn taken(options: &ConnectOptions) -> Result<(Vec<u8>, CaptureReport), Err
     Ok((pieces.concat(), capture.report().unwrap()))
 }
 
-/// A proxy that does not know PSYNC, and says of itself what it likes.
+/// A proxy without PSYNC and with an INFO of its own.
 fn proxy(words: &[Vec<u8>]) -> Option<Vec<u8>> {
     match words[0].to_ascii_uppercase().as_slice() {
         b"INFO" => Some(bulk("# Proxy\r\nproxy_version:1.7\r\nclients:3\r\n")),
@@ -45,7 +45,7 @@ async fn databases_are_found_where_info_does_not_tell_them() {
     restore(stream(&rdb), &to, &RestoreOptions::default(), &|_| ()).await.unwrap();
     let found = compare(&behind, &to, &CompareOptions::default(), &|_| ()).await.unwrap();
     assert!(found.equal() && found.keys == snapshot.keys(), "{found}");
-    // What it holds in another database keeps it from being filled.
+    // Keys in another database prevent filling it.
     let mut client = Client::new(&target);
     client.ask("FLUSHALL");
     client.ask("FUNCTION FLUSH");
@@ -60,7 +60,7 @@ async fn what_cannot_be_known_is_refused() {
     let Some(binaries) = require_redis("7.0") else { return };
     let source = start(&binaries, RedisOptions::default());
     fill(&source, Corners::All);
-    // No version to be had; no other database to be reached, and nobody who says that there is none.
+    // Neither the version nor the other databases can be determined.
     let mute = before(&source, |words| match words[0].to_ascii_uppercase().as_slice() {
         b"HELLO" => Some(b"-ERR unknown command\r\n".to_vec()),
         _ => proxy(words),

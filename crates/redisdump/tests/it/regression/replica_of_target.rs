@@ -57,7 +57,7 @@ async fn a_master_is_no_target_for_its_replicas() {
         for source in [&master, &replica, &chained] {
             refuse_shared_data(&options(source), &options(&other), true).await.unwrap();
         }
-        // Once it follows nobody it is a server of its own.
+        // Once replication is off, it is an independent server.
         Client::new(&replica).ask("SLAVEOF NO ONE");
         refuse_shared_data(&options(&replica), &options(&master), true).await.unwrap();
     }

@@ -31,7 +31,7 @@ fn whole(cluster: &RedisCluster) -> ConnectOptions {
     ConnectOptions::parse(&cluster.url(), &Environment::default()).unwrap()
 }
 
-/// Copies one side into the other and holds it against what was captured, then against the RDB, then server to server.
+/// Copies one side into the other and compares the result with the capture, then with the RDB, then server to server.
 async fn copied(
     from: &ConnectOptions,
     to: &ConnectOptions,
@@ -239,7 +239,7 @@ async fn two_keys_with_one_new_name_are_refused_before_anything_is_written() {
         "{text}"
     );
     assert!(!text.contains("new:b"), "{text}");
-    // Without the one of them there is no collision.
+    // Without one of them there is no collision.
     let choice = KeyChoice { exclude: vec!["new:a".into()], ..choice };
     unsupported(stream(&rdb), &options(&target), &settings(&choice)).await.unwrap();
 }

@@ -147,10 +147,10 @@ pub(crate) fn at_least(server: &Redis, major: u32, minor: u32) -> bool {
     server.flavor() == Flavor::Valkey || (version.major(), version.minor()) >= (major, minor)
 }
 
-/// What may stand in a key space.
+/// Features of a key space.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Corners {
-    /// What 3.0 knows.
+    /// Features of 3.0.
     Oldest,
     /// With streams, where the server has them.
     Streams,
@@ -177,7 +177,7 @@ pub(crate) fn fill(server: &Redis, corners: Corners) {
     };
     set(&mut client, &binary, &[0, 255, 13, 10]);
     set(&mut client, b"big", &b"compressible ".repeat(20_000));
-    // Too varied to be compressed, and long enough to be told in parts.
+    // Incompressible, and long enough to be reported in parts.
     let noise = std::iter::successors(Some(1_u64), |n| {
         Some(n.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1))
     });

@@ -21,12 +21,12 @@ use super::sim::{Broken, Client, Rng, Role, Weather, World};
 
 pub(crate) const GRACE: Duration = Duration::from_secs(72 * 3600);
 pub(crate) const MARGIN: Duration = Duration::from_secs(3600);
-/// Different parts that snapshots are made of: few, so that they share nearly all.
+/// Number of different parts that snapshots consist of: few, so that they share nearly everything.
 const CONTENTS: usize = 5;
 /// Hosts at the same time.
 const HOSTS: usize = 4;
 
-/// What a run is like.
+/// Parameters of a run.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Course {
     pub(crate) broken: Option<Broken>,
@@ -42,7 +42,7 @@ impl Course {
     }
 }
 
-/// What a run came to.
+/// Result of a run.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Outcome {
     pub(crate) violation: Option<String>,
@@ -83,10 +83,10 @@ impl Outcome {
     }
 }
 
-/// What the hosts did, as far as they know.
+/// What the hosts did, as they know it.
 #[derive(Debug, Default)]
 struct Log {
-    /// What each committed snapshot must hold.
+    /// Expected contents of each committed snapshot.
     contents: BTreeMap<String, Vec<usize>>,
     /// Snapshots that must be listed: committed or undeleted, and no forget was begun since.
     must_list: BTreeSet<String>,
@@ -103,7 +103,7 @@ type Another = (Repository, Vec<(SnapshotId, Vec<usize>)>);
 #[derive(Clone)]
 struct Host {
     client: Client,
-    /// Its store does as it is told.
+    /// Its store works reliably.
     other: Arc<Another>,
     log: Arc<Mutex<Log>>,
     stormy: bool,
@@ -174,7 +174,7 @@ impl Host {
         writer.commit(vec![source], true).await?;
         let mut log = self.log();
         log.outcome.commits += 1;
-        // Its answer may come after somebody has forgotten it.
+        // Its response may arrive after another host has forgotten it.
         if !log.forgetting.contains_key(&id) {
             log.must_list.insert(id);
         }
@@ -272,7 +272,7 @@ impl Host {
     }
 }
 
-/// A repository that holds snapshots of the same parts, and cuts and names them alike.
+/// A repository with snapshots of the same parts, and with the same chunker and ids.
 async fn another(options: &InitOptions) -> Another {
     let store = Store::open("memory:", &StoreEnv::default()).unwrap();
     let other = Repository::init(store, options).await.unwrap();

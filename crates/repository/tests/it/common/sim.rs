@@ -95,7 +95,7 @@ impl Request {
         matches!(self, Request::Put(..) | Request::Create(..) | Request::Delete(_))
     }
 
-    /// What tells requests apart and is the same in every run of a seed: random names are left out.
+    /// Distinguishes requests, equally in every run of a seed: random names are left out.
     fn label(&self) -> String {
         match self {
             Request::Put(name, _) => format!("put {}", name.get(..12).unwrap_or(name)),
@@ -189,7 +189,7 @@ pub(crate) struct Weather {
     pub(crate) stale: usize,
 }
 
-/// What the simulation is: the objects, the requests that wait, and what must hold.
+/// State of the simulation: objects, pending requests, invariants.
 #[derive(Debug, Default)]
 pub(crate) struct World {
     objects: BTreeMap<String, (Bytes, DateTime<Utc>)>,
@@ -218,7 +218,7 @@ pub(crate) struct World {
     owed: Vec<(String, Bytes)>,
     /// Manifests as they were when the last mark was written.
     old_names: Vec<String>,
-    /// What was violated.
+    /// The violation.
     pub(crate) violation: Option<String>,
     pub(crate) trace: Vec<String>,
     pub(crate) requests: u64,
@@ -228,7 +228,7 @@ pub(crate) struct World {
     pub(crate) faults: u64,
     /// Documents whose write was torn: whoever runs the repository removes them manually.
     pub(crate) torn: BTreeSet<String>,
-    /// Hosts to which a failure was told: they must tell it, too.
+    /// Hosts that got a failure: they must report it, too.
     pub(crate) failed: BTreeSet<usize>,
 }
 

@@ -21,13 +21,13 @@ async fn keys_that_end_during_a_run_are_read_again() {
     let url = format!("s3://backups/p?endpoint={endpoint}&region=r");
     let repo = Repository::init(Store::open(&url, &env).unwrap(), &small()).await.unwrap();
     write_snapshot(&repo, "nightly", &[("a", &data(1, 20_000))]).await;
-    // The old keys are over, and nobody has renewed them yet.
+    // The old keys have expired, and are not renewed yet.
     write("ended");
     let error = try_snapshot(&repo, "nightly", &[("a", &data(2, 20_000))]).await.unwrap_err().to_string();
     assert!(error.contains("SignatureDoesNotMatch"), "{error}");
     write("right-secret");
     let second = write_snapshot(&repo, "nightly", &[("a", &data(2, 20_000))]).await;
-    // In the middle of being written anew.
+    // While it is being rewritten.
     std::fs::write(&path, "[default]\n").unwrap();
     assert_eq!(read(&repo, &second, "a").await.unwrap(), data(2, 20_000));
     assert!(Store::open(&url, &env).is_err());

@@ -57,7 +57,7 @@ async fn a_shared_repository_is_its_groups_too_whoever_opens_it_later() {
     assert!(matches!(memory.share_with_group(), Err(Error::Url { .. })));
 }
 
-/// What a Mac, a synchronizer or a person leaves in a folder stops nothing, and is named.
+/// Files left by macOS, a synchronizer or a user are reported and do not stop anything.
 #[tokio::test]
 async fn files_of_others_are_named_and_left_alone() {
     let (dir, repo) = folder(small()).await;

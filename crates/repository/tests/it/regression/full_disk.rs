@@ -20,7 +20,7 @@ async fn is_whole(repo: &Repository, snapshots: usize) {
     assert!(report.passed() && report.whole.len() == snapshots, "{report}");
 }
 
-/// Somebody else's file takes what is left, to the last byte.
+/// Another file fills the disk to the last byte.
 fn fill(disk: &Path) {
     let mut file = std::fs::OpenOptions::new().create(true).append(true).open(disk.join("other")).unwrap();
     for size in [1 << 20, 4096, 1] {
@@ -86,7 +86,7 @@ async fn a_full_disk_can_be_freed_with_no_room_at_all() {
             is_whole(&repo, 2).await;
         }
         repo.forget(std::slice::from_ref(&first.id), chrono::Utc::now()).await.unwrap();
-        // What is still within its grace period stays, and that is no fault.
+        // Data within its grace period stays, which is not an error.
         let report = repo.prune(&prune()).await.unwrap();
         assert_eq!((report.deleted, report.forgotten), (0, first.stats.chunks), "{report}");
         is_whole(&repo, 1).await;
@@ -105,7 +105,7 @@ async fn a_full_disk_can_be_freed_with_no_room_at_all() {
     }
 }
 
-/// Room is kept for what cannot be written into what it replaces.
+/// Space is reserved for what cannot be written in place.
 #[tokio::test]
 async fn a_tombstone_that_was_written_with_room_is_brought_back_without() {
     let Some(disk) = Mounted::new("8m") else { return };
@@ -145,13 +145,13 @@ async fn a_prune_that_does_not_wait_is_refused_while_a_backup_runs() {
     write_part(&writer, &data(2, 50_000)).await.unwrap();
     let error = repo.prune_now(&prune()).await.unwrap_err();
     assert!(matches!(&error, Error::InUse { by, .. } if *by == id) && error.is_refused(), "{error}");
-    // A backup that failed and said so is none that runs; what it wrote is freed.
+    // A backup that reported its failure does not count as running; its data is freed.
     writer.abandon().await;
     let report = repo.prune_now(&prune()).await.unwrap();
     assert!(report.deleted > 5 && report.is_done(), "{report}");
     assert_eq!(std::fs::read_dir(dir.path().join("repo/journals")).unwrap().count(), 0);
 
-    // One that was taken for dead lists nothing: what it wrote may be gone.
+    // One that was taken for dead lists nothing: its chunks may be gone.
     let writer = begin(&repo, "nightly").await;
     let part = write_part(&writer, &data(3, 50_000)).await.unwrap();
     for entry in std::fs::read_dir(dir.path().join("repo/journals")).unwrap() {
@@ -170,7 +170,7 @@ async fn a_prune_that_does_not_wait_is_refused_while_a_backup_runs() {
     let error = writer.commit(vec![source], true).await.unwrap_err();
     assert!(matches!(error, Error::Overrun), "{error}");
     is_whole(&repo, 1).await;
-    // And what it left behind is shunned by nobody forever.
+    // And its leftovers do not block names forever.
     write_snapshot(&repo, "nightly", &[("a", &data(3, 50_000))]).await;
     is_whole(&repo, 2).await;
 }

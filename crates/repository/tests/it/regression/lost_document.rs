@@ -65,7 +65,7 @@ async fn the_document_is_kept_twice_and_either_heals_the_other() {
         let access = if encryption.is_some() { access.clone() } else { Access::default() };
         let mut repo = Repository::init(store(), &InitOptions { encryption, ..small() }).await.unwrap();
         if repo.is_encrypted() {
-            // What is changed is changed in both.
+            // Changes are made in both copies.
             let more = [repo.recipients(), &[Identity::generate().recipient()]].concat();
             repo.set_recipients(more).await.unwrap();
         }

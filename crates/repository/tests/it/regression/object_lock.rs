@@ -6,8 +6,7 @@ use repository::{CheckOptions, Error, PartHeader, PruneOptions, Repository, Stor
 use s3s::S3Result;
 use s3s::access::{S3Access, S3AccessContext};
 
-/// A server whose bucket has an object lock: what is written without a checksum is refused, and what was written is not
-/// let go.
+/// A server with an object lock: writes without a checksum and all deletions are refused.
 async fn locking_server() -> (tempfile::TempDir, String) {
     let (dir, mut builder) = builder();
     builder.set_access(ObjectLock);
@@ -52,7 +51,7 @@ async fn a_bucket_with_an_object_lock_holds_a_repository() {
     assert!(repo.check(&CheckOptions { read_data: true, now }).await.unwrap().passed());
     assert_eq!(read(&repo, &second, "b").await.unwrap(), data(2, 9_000));
 
-    // What the lock holds is told, and nothing is taken for done that is not.
+    // Locked objects are reported, and nothing is falsely reported as done.
     let error = repo.forget(std::slice::from_ref(&second.id), now).await.unwrap_err();
     assert!(matches!(&error, Error::StillListed { ids, .. } if *ids == [second.id.to_string()]), "{error}");
     assert!(error.to_string().contains("object lock"), "the store's own words: {error}");

@@ -66,7 +66,7 @@ async fn a_snapshot_that_no_recipient_can_restore_is_named_and_rotated() {
     assert_eq!(readable(&open(&dir, &repo, &[&old]).await, &second, "a").await.unwrap(), early);
     assert!(readable(&open(&dir, &repo, &[&new]).await, &second, "a").await.is_none());
 
-    // Removed: nobody alone, also by a host that can decrypt nothing.
+    // Removed: reported as not restorable by anybody alone, even by a host that cannot decrypt.
     repo.set_recipients(vec![new.recipient()]).await.unwrap();
     let host = open(&dir, &repo, &[]).await;
     // Of one second, in the order of their names.
@@ -77,18 +77,18 @@ async fn a_snapshot_that_no_recipient_can_restore_is_named_and_rotated() {
     let report = host.check(&check).await.unwrap();
     assert_eq!(report.not_restorable, both);
     assert!(report.to_string().contains("cannot be restored by any current recipient"), "{report}");
-    // The next backup does not rely on what it could not restore from, and on all else.
+    // The next backup does not reuse chunks that it could not restore, but all others.
     let next = write_snapshot(&host, "nightly", &[("a", &early), ("b", &late)]).await;
     assert_eq!(next.stats.new_plain_bytes, 40_000);
     assert_eq!(readable(&open(&dir, &repo, &[&new]).await, &next, "a").await.unwrap(), early);
     assert_eq!(host.not_restorable().await.unwrap(), both);
 
-    // What cannot be read or proven is not touched.
+    // Data that cannot be read or verified is not changed.
     let before = (files(&dir, "snapshots"), files(&dir, "chunks"));
     assert!(host.rotate(&|_| {}).await.unwrap_err().is_locked());
     assert!(open(&dir, &repo, &[&old]).await.rotate(&|_| {}).await.unwrap_err().is_locked());
     assert_eq!(before, (files(&dir, "snapshots"), files(&dir, "chunks")));
-    // Of the second its manifest can be read, and the next backup has written its chunks anew.
+    // The manifest of the second can be read, and the next backup has written its chunks again.
     let manifest = dir.path().join(format!("repo/snapshots/{}.json", first.id));
     let untouched = std::fs::read(&manifest).unwrap();
     let report = open(&dir, &repo, &[&new]).await.rotate(&|_| {}).await.unwrap();

@@ -14,7 +14,7 @@ use crate::common::{data, read, small, try_snapshot, write_snapshot};
 use crate::s3_server::env;
 use repository::{Access, CheckOptions, Error, Repository, Store};
 
-/// What happens to a request instead of an answer.
+/// A failure instead of a response.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Fault {
     None,
@@ -317,7 +317,7 @@ async fn a_manifest_whose_answer_was_lost_is_committed_once() {
     assert_eq!(repo.find("latest").await.unwrap().id, first.id);
 }
 
-/// What cannot pass is not tried again.
+/// Permanent failures are not retried.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn refused_credentials_and_unknown_names_fail_at_once() {
     let (server, endpoint) = Server::start().await;
@@ -331,10 +331,10 @@ async fn refused_credentials_and_unknown_names_fail_at_once() {
     let began = Instant::now();
     let error =
         Repository::open(store("http://no-such-host.invalid:9", "24s")).await.unwrap_err().to_string();
-    // Where there is no resolver at all, that may pass, and is waited for: a sixth of the budget.
+    // Without any resolver, the failure may be transient and is retried for a sixth of the budget.
     assert!(error.contains("does not exist") || error.contains("gave up"), "{error}");
     assert!(began.elapsed() < Duration::from_secs(20));
-    // Nobody listens, and nobody ever did: a sixth of the budget.
+    // Nothing ever listened there: a sixth of the budget.
     let began = Instant::now();
     let error = Repository::open(store("http://127.0.0.1:1", "12s")).await.unwrap_err().to_string();
     assert!(error.contains("refused") && began.elapsed() < Duration::from_secs(8), "{error}");
@@ -358,7 +358,7 @@ async fn a_listing_that_goes_round_in_circles_is_an_error() {
     }
 }
 
-/// A certificate that nobody vouches for does not become better by waiting.
+/// An untrusted certificate does not become trusted by waiting.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_certificate_that_is_not_trusted_fails_at_once() {
     let Some((certificate, key)) = certificate() else { return };
@@ -390,7 +390,7 @@ async fn a_certificate_that_is_not_trusted_fails_at_once() {
     assert!(began.elapsed() < Duration::from_secs(9) && connections.load(Ordering::SeqCst) == 1, "{error}");
 }
 
-/// A certificate of nobody, for 127.0.0.1.
+/// A self-signed certificate for 127.0.0.1.
 fn certificate()
 -> Option<(rustls::pki_types::CertificateDer<'static>, rustls::pki_types::PrivateKeyDer<'static>)> {
     use rustls::pki_types::pem::PemObject as _;
