@@ -204,7 +204,7 @@ async fn what_is_missing_or_wrong_is_told() {
     let error = open(&Access::default()).await.unwrap_err();
     assert_eq!(error.remedy(), Some(Remedy::SupplyKey), "{error}");
     let error = open(&host(&other)).await.unwrap_err().to_string();
-    assert!(error.contains("belongs to the repository"), "{error}");
+    assert!(error.contains("belongs to repository"), "{error}");
     assert!(open(&with(&Identity::generate())).await.unwrap_err().is_locked());
     let passphrase = Access { passphrase: Some(Passphrase::new("x").unwrap()), ..Access::default() };
     assert!(open(&passphrase).await.unwrap_err().is_locked());
