@@ -1,58 +1,58 @@
-//! What can go wrong on the way to a server.
+//! Errors of tunnels.
 
 use std::io;
 
-/// An error of a tunnel. No text of it holds a secret.
+/// An error of a tunnel. Messages never contain secrets.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The URL is not understood.
+    /// The URL is invalid.
     #[error("invalid URL: {0}")]
     Url(String),
 
     /// A program cannot be started.
     #[error("cannot run `{program}`")]
     Program {
-        /// Its name.
+        /// Name of the program.
         program: String,
-        /// What the system says.
+        /// Error of the system.
         #[source]
         source: io::Error,
     },
 
-    /// A program failed. `words` is what it printed.
+    /// A program failed. `words` is its output.
     #[error("{what}: {words}")]
     Failed {
-        /// What was run, such as ``kubectl get secret `db` ``.
+        /// The command, such as ``kubectl get secret `db` ``.
         what: String,
-        /// The program's own words.
+        /// Output of the program.
         words: String,
     },
 
     /// A program did not answer in time.
     #[error("{what}: no answer within {seconds} s")]
     TimedOut {
-        /// What was run.
+        /// The command.
         what: String,
-        /// How long it was waited for.
+        /// The timeout.
         seconds: u64,
     },
 
-    /// A program printed what cannot be understood.
+    /// Unexpected output of a program.
     #[error("{what}: unexpected output: {message}")]
     Output {
-        /// What was run.
+        /// The command.
         what: String,
-        /// What is odd about it.
+        /// What is unexpected.
         message: String,
     },
 
-    /// A pod or a container that does not run.
+    /// A pod or a container is not running.
     #[error("{object} is not running: {state}")]
     NotRunning {
-        /// Which one.
+        /// The pod or container.
         object: String,
-        /// In which state it is, and why, as far as it is known.
+        /// Its state, and the reason if known.
         state: String,
     },
 
@@ -61,7 +61,7 @@ pub enum Error {
     NoPod {
         /// The service, StatefulSet or deployment.
         object: String,
-        /// What was looked for.
+        /// What was searched for.
         message: String,
     },
 
@@ -70,9 +70,9 @@ pub enum Error {
     Port {
         /// The service.
         object: String,
-        /// The port that was asked for.
+        /// The requested port.
         wanted: u16,
-        /// The ports that there are.
+        /// The existing ports.
         has: String,
     },
 
@@ -81,9 +81,9 @@ pub enum Error {
     MissingKey {
         /// The secret.
         secret: String,
-        /// The key that was asked for.
+        /// The requested key.
         key: String,
-        /// The keys that there are.
+        /// The existing keys.
         keys: String,
     },
 
@@ -92,47 +92,47 @@ pub enum Error {
     MissingVariable {
         /// The container.
         container: String,
-        /// The variable that was asked for.
+        /// The requested variable.
         name: String,
-        /// The variables that there are, without their values.
+        /// The existing variables, without their values.
         names: String,
     },
 
-    /// The pod or the container of this name is another one than at the start.
+    /// The pod or container with this name is not the one that it was at the start.
     #[error("{object} was replaced while it was in use: it was {before}, and is {now}")]
     Replaced {
-        /// Which one.
+        /// The pod or container.
         object: String,
-        /// What it was: a UID or an id.
+        /// The former UID or id.
         before: String,
-        /// What it is.
+        /// The current one.
         now: String,
     },
 
-    /// No way leads into a container.
+    /// No route to a container works.
     #[error("no connection to port {port} of container `{container}`: {tried}")]
     NoRoute {
         /// The container.
         container: String,
         /// The port.
         port: u16,
-        /// What was tried, with the words of each failure.
+        /// What was tried, with the error of each attempt.
         tried: String,
     },
 
-    /// The system refuses something that is needed here.
+    /// A system call failed.
     #[error("{what}")]
     Io {
         /// What was tried.
         what: String,
-        /// What the system says.
+        /// Error of the system.
         #[source]
         source: io::Error,
     },
 }
 
 impl Error {
-    /// True when the URL is to be corrected.
+    /// Whether the URL must be corrected.
     pub fn is_usage(&self) -> bool {
         matches!(self, Error::Url(_))
     }

@@ -1,4 +1,4 @@
-//! A host on which programs run: this one, or one behind ssh.
+//! A host on which programs run: the local one, or one behind ssh.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -18,13 +18,13 @@ use crate::process::{self, Line, PATIENCE, Running};
 use crate::stream::{Stream, Used, used};
 use crate::{Error, Programs, quote};
 
-/// The options of every ssh: nobody is there to type a password, and a connection whose peer is gone ends after a minute.
+/// Options of every ssh: no prompts, and a connection with a dead peer ends after a minute.
 const SSH_OPTIONS: &[&str] = &[
     "BatchMode=yes",
     "ConnectTimeout=30",
     "ServerAliveInterval=15",
     "ServerAliveCountMax=4",
-    // Of the user's configuration these are meant for a session of the user's own.
+    // Options of the user's configuration that are meant for interactive sessions.
     CLEAR,
     "ForwardAgent=no",
     "ForwardX11=no",
@@ -35,40 +35,40 @@ const SSH_OPTIONS: &[&str] = &[
 
 const CLEAR: &str = "ClearAllForwardings=yes";
 
-/// The host at the end of the way so far.
+/// The host at the end of the route so far.
 #[derive(Debug, Clone)]
 pub(crate) enum Host {
     Local,
     Ssh(Arc<Master>),
 }
 
-/// Where a connection leads on a host.
+/// The destination of a connection from a host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Target {
-    /// A name or an address as that host knows it, and a port.
+    /// A name or an address as that host resolves it, and a port.
     Tcp(String, u16),
-    /// The path of a socket.
+    /// Path of a socket.
     Unix(PathBuf),
 }
 
-/// A connection of ssh that all others to its host share. It lives as long as anybody uses it.
+/// An ssh connection that is shared by all others to its host. It lives as long as it is used.
 #[derive(Debug)]
 pub(crate) struct Master {
     hop: Hop,
     program: String,
     socket: String,
     running: Arc<Running>,
-    /// The master that this one goes through.
+    /// The master through which this one connects.
     through: Option<Arc<Master>>,
-    /// Sockets of the host, and ours that lead there.
+    /// Sockets of the host, with the local ones that lead there.
     sockets: Mutex<HashMap<PathBuf, PathBuf>>,
-    /// Holds all sockets; open to nobody else.
+    /// Contains all sockets; inaccessible to other users.
     folder: TempDir,
 }
 
 impl Host {
-    /// The host that one hop leads to from this one.
+    /// The host that is one hop away from this one.
     pub(crate) async fn hop(&self, hop: &Hop, programs: &Programs) -> Result<Host, Error> {
         let through = match self {
             Host::Local => None,
@@ -77,13 +77,13 @@ impl Host {
         Ok(Host::Ssh(Arc::new(Master::connect(hop.clone(), through, programs).await?)))
     }
 
-    /// Runs a program there to its end and gives what it prints.
+    /// Runs a program there and returns its output.
     pub(crate) async fn output(&self, line: Line) -> Result<Vec<u8>, Error> {
         let result = process::output(&self.line(line)).await;
         self.explained(result)
     }
 
-    /// Starts a program there whose standard input and output are the stream.
+    /// Starts a program there and returns its standard input and output as a stream.
     pub(crate) fn piped(&self, line: Line) -> Result<Stream, Error> {
         let masters = self.masters();
         let (stdin, stdout, running) = process::piped(&self.line(line))?;
@@ -91,9 +91,9 @@ impl Host {
         Ok(Stream::pipes(stdin, stdout, all))
     }
 
-    /// Starts a program there that reads no input, and that ends when it is dropped here.
+    /// Starts a program there without input, which ends when it is dropped here.
     pub(crate) fn background(&self, line: &Line) -> Result<(ChildStdout, Running), Error> {
-        // On a far host a supervisor there ends it: the death of ssh here ends the far shell's input, and nothing else.
+        // On a remote host a supervisor ends it: when ssh dies here, only the input of the remote shell ends.
         match self {
             Host::Local => process::background(line, None),
             Host::Ssh(_) => process::background_over(&self.line(process::supervised(line, None))),
@@ -122,7 +122,7 @@ impl Host {
         Ok(Stream::pipes(stdin, stdout, all))
     }
 
-    /// The line that runs this one there.
+    /// The command that runs this one there.
     fn line(&self, line: Line) -> Line {
         let Host::Ssh(master) = self else { return line };
         let mut arguments = master.options();
@@ -130,7 +130,7 @@ impl Host {
         Line { program: master.program.clone(), arguments, what: format!("{} on {}", line.what, master.hop) }
     }
 
-    /// A failure may be that of the connection and not of the program.
+    /// A failure may be that of the connection instead of the program.
     fn explained<T>(&self, result: Result<T, Error>) -> Result<T, Error> {
         match (result, self) {
             (Err(Error::Failed { what, words }), Host::Ssh(master)) => {
@@ -177,8 +177,8 @@ async fn local(target: &Target) -> Result<Stream, Error> {
     }
 }
 
-/// What `ssh -W` takes for a host and a port. It takes a path too, but an ssh that shares a connection then opens a shell
-/// of the user instead, and gives it what was meant for the server (OpenSSH 9.2).
+/// A host and a port in the form of `ssh -W`. It accepts a path too, but an ssh that shares a connection then opens a
+/// shell of the user instead, and sends it the data meant for the server (OpenSSH 9.2).
 fn address(host: &str, port: u16) -> Result<String, Error> {
     let plain = |c: char| c.is_ascii_alphanumeric() || "._-:%".contains(c);
     if host.is_empty() || host.starts_with('-') || !host.chars().all(plain) {
@@ -204,7 +204,7 @@ impl Master {
             words.extend(through.options());
             words.extend(["-W", "[%h]:%p", "--"].map(str::to_owned));
             words.push(through.destination());
-            // `%h` and `%p` are for ssh to fill in; any other percent sign is none of its own.
+            // ssh expands `%h` and `%p`; other percent signs must not be expanded.
             let command = quote::line(words.iter().map(|word| word.as_str()));
             let command = command.replace('%', "%%").replace("[%%h]:%%p", "[%h]:%p");
             arguments.extend(["-o".to_owned(), format!("ProxyCommand={command}")]);
@@ -230,9 +230,9 @@ impl Master {
         Ok(master)
     }
 
-    /// Waits until the master lets others in: it makes its socket when it is logged on.
+    /// Waits until the master accepts connections: it creates its socket after login.
     async fn ready(&self) -> Result<(), Error> {
-        // The handshake with a slow host, after `ConnectTimeout` for reaching it.
+        // The handshake with a slow host, in addition to `ConnectTimeout` for reaching it.
         let until = Instant::now() + 2 * PATIENCE;
         while Instant::now() < until {
             if let Some(ended) = self.running.ended_within(Duration::from_millis(20)).await {
@@ -245,7 +245,7 @@ impl Master {
         Err(Error::TimedOut { what: self.running.what.clone(), seconds: 2 * PATIENCE.as_secs() })
     }
 
-    /// Connects to a socket of the host, through one of our own beside that of the master.
+    /// Connects to a socket of the host, through a local one beside the master's.
     async fn socket_to(&self, path: &Path) -> Result<UnixStream, Error> {
         let at = path.display().to_string();
         if !at.starts_with('/') || at.contains([':', '%', '\n']) {
@@ -261,7 +261,7 @@ impl Master {
             Entry::Vacant(entry) => {
                 let own = self.folder.path().join(format!("u{number}"));
                 let mut arguments = self.options();
-                // With it the one that is asked for would be cleared, too.
+                // Otherwise the requested forward would be cleared too.
                 if let Some(clear) = arguments.iter_mut().find(|option| *option == CLEAR) {
                     "ClearAllForwardings=no".clone_into(clear);
                 }
@@ -284,7 +284,7 @@ impl Master {
         }
         options.extend(["-o".to_owned(), "ControlMaster=no".to_owned()]);
         options.extend(["-o".to_owned(), format!("ControlPath={}", self.socket.replace('%', "%%"))]);
-        // Without the master ssh would log on by itself, and nothing would end it with us.
+        // Without the master, ssh would open a connection of its own, which would not end with this process.
         options.extend(["-o".to_owned(), "ProxyCommand=false".to_owned()]);
         if let Some(port) = self.hop.port {
             options.extend(["-p".to_owned(), port.to_string()]);
@@ -305,8 +305,8 @@ fn destination(hop: &Hop) -> String {
     }
 }
 
-/// A folder that nobody else may enter, with a path short enough for a socket: ssh adds 17 characters of its own, and the
-/// system takes 107.
+/// A folder that only this user can enter, with a path short enough for a socket: ssh adds 17 characters, and the
+/// limit is 107.
 fn socket_folder() -> io::Result<TempDir> {
     use std::os::unix::fs::PermissionsExt as _;
     let mut builder = tempfile::Builder::new();

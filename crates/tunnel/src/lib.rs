@@ -1,6 +1,6 @@
-//! Byte streams to servers that no port leads to: in a pod of Kubernetes, in a container of Docker, behind ssh.
+//! Byte streams to servers without a reachable port: in a Kubernetes pod, in a Docker container, behind ssh.
 //!
-//! One URL names the way and the server:
+//! One URL describes the route and the server:
 //!
 //! ```text
 //! k8s://[context/]namespace/(pod|svc|statefulset|deployment)/name[:port]/database?user=…&secret=NAME/KEY
@@ -8,8 +8,7 @@
 //! ssh://[user@]host[:port]/<another URL>
 //! ```
 //!
-//! [`Address::parse`] reads it, [`Tunnel::open`] finds what it names and reads the password, [`Tunnel::connect`] gives one
-//! stream for each connection.
+//! [`Address::parse`] parses it, [`Tunnel::open`] resolves it and reads the password, [`Tunnel::connect`] returns a stream for each connection.
 //!
 //! ```no_run
 //! use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -30,20 +29,17 @@
 //!
 //! # How
 //!
-//! The user's own `kubectl`, `docker` and `ssh` do the work, so that the user's own configuration counts: contexts, keys,
-//! agents, jump hosts.
+//! It runs the user's own `kubectl`, `docker` and `ssh`, which use the user's configuration: contexts, keys, agents, jump hosts.
 //!
 //! | place | a connection is |
 //! |---|---|
 //! | behind ssh | `ssh -W host:port` over its standard input and output, within one login for all |
-//! | a container | TCP to its address, where Docker's network is the host's own; else `docker exec -i` with a relay that the image has (bash, nc, perl); else a published port |
+//! | a container | TCP to its address, if Docker's network is the host's own; otherwise `docker exec -i` with a relay that the image has (bash, nc, perl); otherwise a published port |
 //! | a pod | a `kubectl port-forward` of its own, to a port of 127.0.0.1 that kubectl chooses |
 //!
-//! Children are reaped, and end with their connection. They end too when this process is killed by a signal that it cannot
-//! handle: each one reads from a pipe that ends with this process, or has a shell beside it that does.
+//! Child processes are reaped, and end with their connection. They also end when this process is killed by a signal that it cannot handle: each reads from a pipe that ends with this process, or is supervised by a shell that does.
 //!
-//! What dies in the middle is an error of the stream with the last words of the program. Names that begin with `-` are
-//! refused, and each word for the shell of a far host is quoted. Passwords come by pipe and stay in memory.
+//! If a program dies, the stream fails with the end of the program's output. Names that begin with `-` are refused, and each word for the shell of a remote host is quoted. Passwords are read from pipes and stay in memory.
 
 mod address;
 mod docker;

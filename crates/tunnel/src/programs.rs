@@ -1,6 +1,6 @@
-//! The programs that carry the bytes.
+//! The external programs.
 
-/// The programs that lead there, by name or path.
+/// The external programs, by name or path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Programs {
     /// `kubectl`

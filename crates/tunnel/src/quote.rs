@@ -1,7 +1,7 @@
-//! Words for a shell on another host.
+//! Quoting for the shell of another host.
 
-/// One word as a POSIX shell reads it. What ssh is given as a command is one text that the far host's shell takes apart, so
-/// that each word has to be quoted, hostile or not.
+/// Quotes one word for a POSIX shell. The command given to ssh is a single text that the remote shell parses, so each
+/// word must be quoted.
 pub(crate) fn word(text: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@,+%".contains(c);
     if !text.is_empty() && text.chars().all(plain) {

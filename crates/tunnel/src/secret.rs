@@ -2,17 +2,17 @@
 
 use std::fmt;
 
-/// A text that no `Debug` shows.
+/// A text that `Debug` does not show.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
 impl Secret {
-    /// Keeps a text.
+    /// Wraps a text.
     pub fn new(text: impl Into<String>) -> Secret {
         Secret(text.into())
     }
 
-    /// The text, for whoever sends it to the server.
+    /// The text, to be sent to the server.
     pub fn expose(&self) -> &str {
         &self.0
     }

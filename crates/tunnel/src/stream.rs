@@ -1,4 +1,4 @@
-//! The stream of a connection, which knows why it ended.
+//! The stream of a connection, which reports why it ended.
 
 use std::fmt;
 use std::future::Future;
@@ -15,16 +15,16 @@ use tokio::process::{ChildStdin, ChildStdout};
 use crate::Error;
 use crate::process::Running;
 
-/// How long a program whose output has ended may take to say why.
+/// How long to wait for the message of a program whose output has ended.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
-/// The same for one that goes on for a while after its connection.
+/// The same for a program that continues after the connection.
 const COMPLAINT: Duration = Duration::from_millis(300);
 
 /// A connection to a server.
 ///
-/// Where the way to the server is cut, reading and writing fail with the words of the program that led there. Dropping the
-/// stream ends the programs that it consists of.
+/// If the route is cut, reads and writes fail with the output of the program that carried it. Dropping the stream
+/// ends its programs.
 pub struct Stream {
     ends: Ends,
     /// The program of this connection, and those that it depends on.
@@ -32,10 +32,10 @@ pub struct Stream {
     ending: Option<Ending>,
 }
 
-/// A program, and how much it had said when the stream began: what others have heard before is none of this one's.
+/// A program, with the amount of its output when the stream began: earlier output belongs to other streams.
 pub(crate) type Used = (Arc<Running>, usize);
 
-/// A program as it is used from now on.
+/// A program as used from now on.
 pub(crate) fn used(running: Arc<Running>) -> Used {
     let mark = running.mark();
     (running, mark)
@@ -49,7 +49,7 @@ enum Ends {
     Unix(UnixStream),
 }
 
-/// How long a refusal may take that no handshake tells.
+/// How long to wait for a refusal that no handshake reports.
 const REFUSAL: Duration = Duration::from_millis(800);
 
 impl Stream {
@@ -65,14 +65,14 @@ impl Stream {
         Stream { ends: Ends::Unix(stream), running, ending: None }
     }
 
-    /// The same stream, which another program must live for.
+    /// The same stream, which depends on another program too.
     pub(crate) fn with(mut self, running: Running) -> Stream {
-        // All that it has said is of this one connection.
+        // All of its output belongs to this connection.
         self.running.insert(0, (Arc::new(running), 0));
         self
     }
 
-    /// Waits a moment for a refusal: pipes exist before it is known whether a server is at their end.
+    /// Waits briefly for a refusal: pipes exist before it is known whether there is a server at their end.
     pub(crate) async fn survives(mut self) -> Result<(), Error> {
         if matches!(self.ends, Ends::Tcp(_)) {
             return Ok(());
@@ -85,7 +85,7 @@ impl Stream {
         }
     }
 
-    /// Asks each program why the stream has ended.
+    /// Asks each program why the stream ended.
     fn poll_why(&mut self, context: &mut Context<'_>) -> Poll<Option<String>> {
         let own = matches!(self.ends, Ends::Pipes(..));
         let running = &self.running;
@@ -94,7 +94,7 @@ impl Stream {
             Box::pin(async move {
                 let mut said = Vec::new();
                 for (at, (running, mark)) in running.iter().enumerate() {
-                    // The end of a pipe is the end of its program; the others may go on.
+                    // The end of a pipe is the end of its program; the others may continue.
                     let time = if at == 0 && own { LAST_WORDS } else { COMPLAINT };
                     said.extend(running.complaint_within(time, *mark).await);
                 }
@@ -106,7 +106,7 @@ impl Stream {
         Poll::Ready(said)
     }
 
-    /// An error of the system, with the words of the programs.
+    /// An I/O error with the output of the programs.
     fn poll_failed(&mut self, error: io::Error, context: &mut Context<'_>) -> Poll<io::Error> {
         Poll::Ready(match ready!(self.poll_why(context)) {
             Some(words) => io::Error::new(error.kind(), words),

@@ -1,4 +1,4 @@
-//! The URL of a server behind kubectl, docker or ssh, taken apart.
+//! The parsed URL of a server behind kubectl, docker or ssh.
 
 mod parse;
 #[cfg(test)]
@@ -16,13 +16,13 @@ use std::fmt;
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Address {
-    /// The hosts on the way, the first one first.
+    /// The ssh hosts, in order.
     pub(crate) hops: Vec<Hop>,
     pub(crate) destination: Destination,
     pub(crate) details: Details,
 }
 
-/// A host that is reached by ssh.
+/// A host that is reached with ssh.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Hop {
     pub(crate) user: Option<String>,
@@ -30,18 +30,18 @@ pub(crate) struct Hop {
     pub(crate) port: Option<u16>,
 }
 
-/// What stands at the end of the way.
+/// The destination behind the last host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Destination {
-    /// A pod of Kubernetes.
+    /// A Kubernetes pod.
     Kubernetes(Kubernetes),
-    /// A container of Docker.
+    /// A Docker container.
     Docker { name: String, port: Option<u16>, route: Option<Route> },
-    /// A server that the last host reaches by TCP or by a socket. The URL is the caller's to read.
+    /// A server that the last host reaches by TCP or by a socket. The caller parses this URL.
     Url(String),
 }
 
-/// What names a pod.
+/// How a pod is addressed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Kubernetes {
     pub(crate) context: Option<String>,
@@ -61,7 +61,7 @@ pub(crate) enum Workload {
 }
 
 impl Workload {
-    /// The name that kubectl has for it.
+    /// Its name for kubectl.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Workload::Pod => "pod",
@@ -72,21 +72,21 @@ impl Workload {
     }
 }
 
-/// How a container is entered.
+/// How to connect to a container.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Route {
-    /// By its own address in a network that this host is part of.
+    /// To its own address, in a network that this host belongs to.
     Address,
-    /// Over the standard input and output of a program that `docker exec` runs in it.
+    /// Through standard input and output of a program run in it by `docker exec`.
     Exec,
-    /// By a port that Docker publishes.
+    /// To a port that Docker publishes.
     Published,
 }
 
 impl Route {
-    /// The name in a URL.
+    /// Name in a URL.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Route::Address => "address",
@@ -96,7 +96,7 @@ impl Route {
     }
 }
 
-/// What a URL says beside the place.
+/// The rest of a URL, after the address.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Details {
     pub(crate) database: Option<String>,
@@ -104,18 +104,18 @@ pub(crate) struct Details {
     pub(crate) secret: Option<(String, String)>,
     pub(crate) password_env: Option<String>,
     pub(crate) kind: Option<String>,
-    /// Options for whoever speaks over the stream.
+    /// Options for the protocol spoken over the stream.
     pub(crate) rest: Vec<(String, String)>,
 }
 
 impl Address {
-    /// True for a text that this crate reads: `k8s://`, `docker://` or `ssh://`.
+    /// Whether this crate parses the URL: `k8s://`, `docker://` or `ssh://`.
     pub fn recognizes(url: &str) -> bool {
         url.split_once("://").is_some_and(|(scheme, _)| parse::SCHEMES.contains(&scheme))
     }
 
-    /// The URL behind the last `ssh://`, where no pod and no container ends the way. It is the caller's to read; the
-    /// addresses in it are the last host's.
+    /// The URL after the last `ssh://`, unless the destination is a pod or a container. The caller parses it;
+    /// addresses in it are resolved by the last host.
     pub fn inner_url(&self) -> Option<&str> {
         match &self.destination {
             Destination::Url(url) => Some(url),
@@ -123,22 +123,22 @@ impl Address {
         }
     }
 
-    /// The database of a pod's or a container's server.
+    /// Database of the server in a pod or container.
     pub fn database(&self) -> Option<&str> {
         self.details.database.as_deref()
     }
 
-    /// The user, where the URL says one.
+    /// The user, if the URL contains one.
     pub fn user(&self) -> Option<&str> {
         self.details.user.as_deref()
     }
 
-    /// What `kind=` says: the protocol that the server speaks.
+    /// The value of `kind=`: the protocol of the server.
     pub fn kind(&self) -> Option<&str> {
         self.details.kind.as_deref()
     }
 
-    /// The port of a pod's or a container's server, where the URL says one.
+    /// Port of the server in a pod or container, if the URL contains one.
     pub fn port(&self) -> Option<u16> {
         match &self.destination {
             Destination::Kubernetes(place) => place.port,
@@ -147,7 +147,7 @@ impl Address {
         }
     }
 
-    /// What a pod's or a container's server may be called: `NAME.NAMESPACE`, the container's name.
+    /// A host name for the server in a pod or container: `NAME.NAMESPACE`, or the container's name.
     pub fn server_name(&self) -> Option<String> {
         match &self.destination {
             Destination::Kubernetes(place) => Some(format!("{}.{}", place.name, place.namespace)),
@@ -156,23 +156,23 @@ impl Address {
         }
     }
 
-    /// The hosts on the way, `user@host:port`, the first one first.
+    /// The ssh hosts, as `user@host:port`, in order.
     pub fn hosts(&self) -> Vec<String> {
         self.hops.iter().map(ToString::to_string).collect()
     }
 
-    /// Options of the URL that are none of this crate's, such as `sslmode`, decoded.
+    /// Options of the URL that this crate does not interpret, such as `sslmode`, decoded.
     pub fn options(&self) -> &[(String, String)] {
         &self.details.rest
     }
 
-    /// True when the URL says where the password is.
+    /// Whether the URL specifies where the password is stored.
     pub fn has_secret(&self) -> bool {
         self.details.secret.is_some() || self.details.password_env.is_some()
     }
 }
 
-/// The way and the place, without database, user and options.
+/// The route and the destination, without database, user and options.
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for hop in &self.hops {
@@ -217,7 +217,7 @@ impl fmt::Display for Hop {
     }
 }
 
-/// The scheme of a URL alone, where more may hold a password.
+/// Only the scheme of a URL, because the rest may contain a password.
 fn without_login(url: &str) -> &str {
     match url.split_once("://") {
         Some((_, rest)) if !rest.contains('@') && !rest.contains('?') => url,

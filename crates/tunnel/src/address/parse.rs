@@ -1,4 +1,4 @@
-//! Reads URLs. No error repeats what may be a password.
+//! Parses URLs. Errors never quote text that may be a password.
 
 use super::{Address, Destination, Details, Hop, Kubernetes, Route, Workload};
 use crate::Error;
@@ -6,7 +6,7 @@ use crate::Error;
 /// The schemes of this crate.
 pub(super) const SCHEMES: &[&str] = &["k8s", "docker", "ssh"];
 
-/// More hosts than this are a mistake.
+/// Maximum number of hosts; more are a mistake.
 const MOST_HOPS: usize = 8;
 
 const K8S: &str = "k8s://[context/]namespace/(pod|svc|statefulset|deployment)/name[:port][/database]";
@@ -18,15 +18,16 @@ fn wrong(message: impl Into<String>) -> Error {
 }
 
 impl Address {
-    /// Reads a URL of one of the forms
+    /// Parses a URL of one of these forms:
     ///
     /// - `k8s://[context/]namespace/(pod|svc|statefulset|deployment)/name[:port][/database]`
     /// - `docker://container[:port][/database]`
     /// - `ssh://[user@]host[:port]/<another URL>`, which may be any of these, or a URL of the caller's
     ///
-    /// Options of `k8s://`: `secret=NAME/KEY`; of `docker://`: `password-env=VARIABLE`, `route=(address|exec|published)`; of
-    /// both: `user`, `kind`. Others are kept for the caller ([`Address::options`]). Parts are percent-encoded where they
-    /// hold a character of the URL's own, such as the slash in the name of a context.
+    /// Options of `k8s://`: `secret=NAME/KEY`; of `docker://`: `password-env=VARIABLE`,
+    /// `route=(address|exec|published)`; of both: `user`, `kind`. Others are kept for the caller
+    /// ([`Address::options`]). Parts are percent-encoded if they contain reserved characters, such as the slash in
+    /// the name of a context.
     ///
     /// # Errors
     /// [`Error::Url`].
@@ -197,7 +198,7 @@ fn details(query: &str, database: Option<&str>) -> Result<Details, Error> {
     Ok(Details { database, user, secret, password_env, kind, rest })
 }
 
-/// Takes an option out; twice the same is an error.
+/// Removes an option; a duplicate is an error.
 fn take(options: &mut Vec<(String, String)>, name: &str) -> Result<Option<String>, Error> {
     let mut found = options.iter().filter(|(option, _)| option == name).map(|(_, value)| value.clone());
     let first = found.next();
@@ -216,13 +217,13 @@ fn with_port(text: &str) -> Result<(&str, Option<u16>), Error> {
 }
 
 fn port_of(text: &str) -> Result<u16, Error> {
-    // A sign is none of a port, though Rust reads `+1`.
+    // A port has no sign, although Rust parses `+1`.
     let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     let port = text.parse().ok().filter(|port| digits && *port > 0);
     port.ok_or_else(|| wrong("the port must be a number from 1 to 65535"))
 }
 
-/// Refuses what a program could take for an option, or a terminal for a command.
+/// Refuses names that a program could take for an option, or a terminal for a control sequence.
 fn name(what: &str, text: &str) -> Result<(), Error> {
     if text.is_empty() {
         return Err(wrong(format!("the {what} is empty")));
@@ -236,7 +237,7 @@ fn name(what: &str, text: &str) -> Result<(), Error> {
     Ok(())
 }
 
-/// The names that Kubernetes has for its objects.
+/// Names that Kubernetes allows for its objects.
 fn dns_name(what: &str, text: &str) -> Result<(), Error> {
     name(what, text)?;
     let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '.';
@@ -246,7 +247,7 @@ fn dns_name(what: &str, text: &str) -> Result<(), Error> {
     }
 }
 
-/// A name for an error, bounded and without control characters.
+/// A name for an error message: bounded, without control characters.
 fn shown(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).take(60).collect()
 }

@@ -29,7 +29,7 @@ fn a_pod_is_named_with_and_without_a_context() {
 
     let place = kubernetes("k8s://ns/statefulset/redis");
     assert_eq!((place.context, place.workload), (None, Workload::StatefulSet));
-    // The names of contexts that clouds give have slashes and colons.
+    // Context names of cloud providers contain slashes and colons.
     let place = kubernetes("k8s://arn:aws:eks:us-east-1:1:cluster%2Fa/ns/pod/db-0/d");
     assert_eq!(place.context.as_deref(), Some("arn:aws:eks:us-east-1:1:cluster/a"));
     let place = kubernetes("k8s://kubernetes-admin@kubernetes/ns/deploy/x");

@@ -1,4 +1,4 @@
-//! What `docker inspect` says of a container.
+//! The output of `docker inspect` for a container.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -59,7 +59,7 @@ struct Network {
     gateway: String,
 }
 
-/// The environment may hold passwords.
+/// The environment may contain passwords.
 impl fmt::Debug for Inspected {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Inspected").field(&self.id).finish()
@@ -90,7 +90,8 @@ impl Inspected {
         if names.is_empty() { "none".to_owned() } else { names.join(", ") }
     }
 
-    /// Its address in a network whose gateway is one of a host's own addresses, by that host's `/proc/net/fib_trie`.
+    /// Its address in a network whose gateway is one of the host's own addresses, according to that host's
+    /// `/proc/net/fib_trie`.
     pub(super) fn on_networks_of(&self, addresses: &str) -> Option<String> {
         let networks = self.network.networks.iter().flatten().map(|(_, network)| network);
         let mut here = networks.filter(|network| {
@@ -101,7 +102,7 @@ impl Inspected {
         here.next().map(|network| network.address.clone())
     }
 
-    /// Where a port of it is published.
+    /// The published address of a port.
     pub(super) fn published(&self, port: u16) -> Option<(String, u16)> {
         let published = self.network.ports.as_ref()?.get(&format!("{port}/tcp"))?.as_ref()?;
         published.iter().find_map(|published| {
@@ -115,7 +116,7 @@ impl Inspected {
     }
 }
 
-/// An address stands on a line of its own, and the next one says whether it is the host's.
+/// An address is on a line of its own, and the next line says whether it is the host's.
 fn has_address(trie: &str, address: &str) -> bool {
     let mut lines = trie.lines().map(str::trim).peekable();
     while let Some(line) = lines.next() {
@@ -127,14 +128,14 @@ fn has_address(trie: &str, address: &str) -> bool {
     false
 }
 
-/// Reads the output, a list of one object.
+/// Parses the output, a list with one object.
 pub(super) fn parse(what: &str, text: &[u8]) -> Result<Inspected, Error> {
-    // A message of the parser could quote the text, and with it a variable of the environment.
+    // A parser message could quote the text, and with it an environment variable.
     let unexpected = |message: &str| Error::Output { what: what.to_owned(), message: message.to_owned() };
     let all: Vec<Inspected> =
         serde_json::from_slice(text).map_err(|_| unexpected("not a container's JSON"))?;
     let found = all.into_iter().next().ok_or_else(|| unexpected("an empty list"))?;
-    // It becomes an argument.
+    // It becomes a command-line argument.
     let plain = !found.id.is_empty() && found.id.bytes().all(|byte| byte.is_ascii_hexdigit());
     if plain { Ok(found) } else { Err(unexpected("an id that is not hexadecimal")) }
 }
@@ -158,7 +159,7 @@ mod tests {
         assert!(!format!("{inspected:?}").contains("hunter"));
         let trie = "Main:\n  +-- 0.0.0.0/0 3 0 5\n     |-- 172.18.0.0\n        /16 link UNICAST\n     |-- 172.18.0.1\n        /32 host LOCAL\n";
         assert_eq!(inspected.on_networks_of(trie).as_deref(), Some("172.18.0.3"));
-        // The address of somebody else's network, and no list at all.
+        // An address of a foreign network, and text that is not a list.
         for other in [trie.replace("/32 host LOCAL", "/16 link UNICAST"), String::new()] {
             assert_eq!(inspected.on_networks_of(&other), None);
         }

@@ -1,4 +1,4 @@
-//! Containers of Docker.
+//! Docker containers.
 
 mod inspect;
 mod relay;
@@ -11,16 +11,16 @@ use crate::{Error, Programs, Secret};
 
 use inspect::Inspected;
 
-/// A container, looked up once.
+/// A container, resolved once.
 #[derive(Debug)]
 pub(crate) struct Container {
     host: Host,
     program: String,
-    /// What the URL calls it.
+    /// Its name in the URL.
     pub(crate) name: String,
     pub(crate) port: u16,
     inspected: Inspected,
-    /// The ways into it, the best one first.
+    /// Possible routes, the best one first.
     routes: Vec<(Route, Option<Target>)>,
 }
 
@@ -46,17 +46,17 @@ impl Container {
         Ok(container)
     }
 
-    /// The whole id.
+    /// The full id.
     pub(crate) fn id(&self) -> &str {
         &self.inspected.id
     }
 
-    /// The image, as it was asked for.
+    /// The image, as requested.
     pub(crate) fn image(&self) -> &str {
         &self.inspected.config.image
     }
 
-    /// The way that leads into it.
+    /// The route in use.
     pub(crate) fn route(&self) -> Option<Route> {
         self.routes.first().map(|(route, _)| *route)
     }
@@ -66,7 +66,7 @@ impl Container {
         self.inspected.variable(name)
     }
 
-    /// A variable that must be there.
+    /// An environment variable that must exist.
     pub(crate) fn password(&self, name: &str) -> Result<Secret, Error> {
         self.variable(name).map(Secret::new).ok_or_else(|| Error::MissingVariable {
             container: self.name.clone(),
@@ -79,7 +79,7 @@ impl Container {
     pub(crate) async fn connect(&self) -> Result<Stream, Error> {
         let Some((route, target)) = self.routes.first() else { return Err(self.no_route(&[])) };
         if *route == Route::Published {
-            // A port outlives its container; an id does not.
+            // A published port may outlive its container; the id does not.
             let now = look_up(&self.host, &self.program, &self.name).await?;
             if now.id != self.inspected.id {
                 return Err(self.replaced(&now.id));
@@ -111,8 +111,8 @@ impl Container {
         Error::NoRoute { container: self.name.clone(), port: self.port, tried }
     }
 
-    /// Leaves the first way on which something answers, or at least does not fail at once. What is missing in the image
-    /// is told by its own words.
+    /// Keeps the first route on which something answers, or which at least does not fail immediately. Programs
+    /// missing in the image are reported in their own words.
     async fn choose(&mut self) -> Result<(), Error> {
         let mut tried = Vec::new();
         for (route, target) in std::mem::take(&mut self.routes) {
@@ -150,9 +150,9 @@ async fn look_up(host: &Host, program: &str, name: &str) -> Result<Inspected, Er
     }
 }
 
-/// The ways into a container. Its own address and its published port count as long as Docker's network is that of the
-/// host which connects: in Docker Desktop, in rootless Docker and behind `DOCKER_HOST` the same numbers may lead to
-/// another server, so that a published port is the last way there.
+/// The routes to a container. Its own address and its published port are reliable only if Docker's network belongs to
+/// the connecting host: with Docker Desktop, rootless Docker or `DOCKER_HOST` the same numbers may lead to another
+/// server, so there a published port is the last choice.
 async fn routes(
     host: &Host,
     inspected: &Inspected,
@@ -171,7 +171,7 @@ async fn routes(
     all.filter(|(found, _)| route.is_none_or(|wanted| wanted == *found)).collect()
 }
 
-/// What the system lists of the host's own addresses; nothing on systems that have no such list.
+/// The host's own addresses as listed by the system; empty on systems without such a list.
 async fn local_addresses(host: &Host) -> String {
     const LIST: &str = "/proc/net/fib_trie";
     let bytes = match host {
@@ -181,7 +181,7 @@ async fn local_addresses(host: &Host) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// True where the docker command speaks to another host, as far as it says so.
+/// Whether the docker command talks to another host, as far as it shows.
 async fn remote_daemon(host: &Host, program: &str) -> bool {
     let arguments = ["context", "inspect", "--format", "{{.Endpoints.docker.Host}}"];
     let endpoint = host.output(Line::new("docker context inspect", program, &arguments)).await;

@@ -1,10 +1,10 @@
-//! A connection from inside of a container, over the standard input and output of `docker exec`.
+//! A connection from inside a container, over standard input and output of `docker exec`.
 
 use crate::process::Line;
 
-/// Joins standard input and output with a port of the container, by whatever the image has: bash, busybox's nc, perl, or
-/// another nc. It ends when the server closes, and when the input ends, so that nothing stays in the container. Neither a
-/// newline nor a backslash is in it, for shells of far hosts.
+/// Connects standard input and output with a port of the container, with whatever the image has: bash, busybox's nc,
+/// perl, or another nc. It ends when the server closes or the input ends, so that nothing is left in the container.
+/// It contains no newline and no backslash, because of the shells of remote hosts.
 const RELAY: &str = "if command -v bash >/dev/null 2>&1; then exec bash -c '\
     exec 3<>\"/dev/tcp/127.0.0.1/$1\" || exit 1; exec 4<&0; \
     { cat <&4 >&3; kill $$; } >/dev/null 2>&1 & exec cat <&3 4<&-' bash \"$1\"; \
@@ -18,7 +18,7 @@ const RELAY: &str = "if command -v bash >/dev/null 2>&1; then exec bash -c '\
     elif command -v nc >/dev/null 2>&1; then exec nc 127.0.0.1 \"$1\"; \
     else echo 'the image has none of bash, nc and perl' >&2; exit 126; fi";
 
-/// The line that runs it.
+/// The command that runs it.
 pub(super) fn line(program: &str, id: &str, name: &str, port: u16) -> Line {
     let port = port.to_string();
     Line::new(format!("docker exec `{name}`"), program, &["exec", "-i", id, "sh", "-c", RELAY, "sh", &port])
@@ -32,7 +32,7 @@ mod tests {
 
     use super::*;
 
-    /// Runs the relay as a container would, with only these programs.
+    /// Runs the relay as in a container with only these programs.
     fn relayed(programs: &[&str]) {
         let folder = tempfile::tempdir().unwrap();
         for program in programs {
@@ -53,7 +53,7 @@ mod tests {
             command.args(line.arguments.iter().skip(4)).env("PATH", folder);
             command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap()
         };
-        // The server closes.
+        // The server closes the connection.
         let mut child = start();
         let (mut server, _) = listener.accept().unwrap();
         let sent: Vec<u8> = (0..3_000_000_u32).map(|n| n.to_le_bytes()[1]).collect();
@@ -71,7 +71,7 @@ mod tests {
         child.stdout.take().unwrap().read_to_end(&mut back).unwrap();
         assert!(back == serving.join().unwrap().unwrap());
         child.wait().unwrap();
-        // The client goes.
+        // The client disconnects.
         let mut child = start();
         let (mut server, _) = listener.accept().unwrap();
         drop(child.stdin.take());
@@ -85,7 +85,7 @@ mod tests {
         relayed(&["sh", "bash", "cat"]);
     }
 
-    /// As in images of Alpine.
+    /// As in Alpine images.
     #[test]
     #[allow(clippy::print_stderr, reason = "a skipped test must be seen")]
     fn busybox_relays() {

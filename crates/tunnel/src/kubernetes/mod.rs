@@ -1,4 +1,4 @@
-//! Pods of Kubernetes.
+//! Kubernetes pods.
 
 mod objects;
 mod select;
@@ -17,7 +17,7 @@ use crate::{Error, Programs, Secret};
 
 use objects::{List, Pod};
 
-/// A pod, looked up once.
+/// A pod, resolved once.
 #[derive(Debug)]
 pub(crate) struct Forwarded {
     kubectl: Kubectl,
@@ -25,13 +25,13 @@ pub(crate) struct Forwarded {
     pub(crate) port: u16,
 }
 
-/// kubectl, with the context that counts for all that is asked of it.
+/// kubectl, with a fixed context.
 #[derive(Debug)]
 pub(crate) struct Kubectl {
     host: Host,
     program: String,
     pub(crate) context: Option<String>,
-    /// The address of the cluster's API, if the configuration says one.
+    /// Address of the cluster's API, if the configuration contains it.
     pub(crate) server: Option<String>,
     namespace: String,
 }
@@ -53,18 +53,19 @@ impl Forwarded {
         &self.kubectl
     }
 
-    /// One port-forward for one connection: kubectl since 1.30 ends every connection of a forward when one is reset.
+    /// A port-forward of its own for each connection: from kubectl 1.30 on, a reset of one connection ends all
+    /// connections of a forward.
     pub(crate) async fn connect(&self) -> Result<Stream, Error> {
         let name = &self.pod.metadata.name;
         let (forward, same) = tokio::join!(self.kubectl.forward(name, self.port), self.same_pod());
-        // What is said of the pod says more than that no port could be forwarded to it.
+        // An error about the pod is more useful than the failed port-forward.
         same?;
         let (port, running) = forward?;
         let stream = self.kubectl.host.connect(&Target::Tcp("127.0.0.1".to_owned(), port)).await?;
         Ok(stream.with(running))
     }
 
-    /// A pod of a StatefulSet has the same name after it was replaced, and may have other data.
+    /// A replaced pod of a StatefulSet has the same name, but may have other data.
     async fn same_pod(&self) -> Result<(), Error> {
         let name = &self.pod.metadata.name;
         let now: Pod = self.kubectl.get("pod", name).await?;
@@ -80,7 +81,7 @@ impl Forwarded {
 }
 
 impl Kubectl {
-    /// Fixes the context: the user may choose another while a job runs.
+    /// Fixes the context: the user may switch to another while a job runs.
     async fn open(host: Host, place: &Kubernetes, programs: &Programs) -> Result<Kubectl, Error> {
         let mut kubectl = Kubectl {
             host,
@@ -97,7 +98,7 @@ impl Kubectl {
                 kubectl.server = config.server();
                 kubectl.context = kubectl.context.or(config.current_context());
             }
-            // In a pod there is no configuration, and none is needed.
+            // Inside a pod there is no configuration, and none is needed.
             Err(Error::Failed { .. }) if kubectl.context.is_none() => {}
             Err(error) => return Err(error),
         }
@@ -130,7 +131,7 @@ impl Kubectl {
         Ok(list.items)
     }
 
-    /// The pod and its port.
+    /// Resolves the pod and its port.
     async fn resolve(&self, place: &Kubernetes, default_port: u16) -> Result<(Pod, u16), Error> {
         let name = place.name.as_str();
         let port = place.port.unwrap_or(default_port);
@@ -154,7 +155,7 @@ impl Kubectl {
         }
     }
 
-    /// A key of a secret. `-o jsonpath` would say nothing of one that is missing.
+    /// A key of a secret. `-o jsonpath` does not report a missing key.
     pub(crate) async fn secret(&self, name: &str, key: &str) -> Result<Secret, Error> {
         let secret: objects::Secret = self.get("secret", name).await?;
         let Some(value) = secret.data.get(key) else {
@@ -164,15 +165,15 @@ impl Kubectl {
         };
         let bytes = base64::engine::general_purpose::STANDARD.decode(value).ok();
         let text = bytes.and_then(|bytes| String::from_utf8(bytes).ok());
-        // Files that become secrets end with a newline more often than passwords do.
+        // Files that become secrets often end with a newline; passwords rarely do.
         text.map(|text| Secret::new(text.trim_end_matches(['\r', '\n']))).ok_or_else(|| Error::Output {
             what: format!("secret `{name}`"),
             message: format!("the value of `{key}` is not text in base64"),
         })
     }
 
-    /// Starts a forward and gives its port here, as it says itself: with a port that is chosen by us another program could
-    /// have been faster.
+    /// Starts a port-forward and returns the local port that kubectl chose: a port chosen here could be taken by
+    /// another program first.
     async fn forward(&self, pod: &str, port: u16) -> Result<(u16, Running), Error> {
         let what = format!("kubectl port-forward to pod `{pod}`");
         let target = format!("pod/{pod}");
@@ -197,7 +198,7 @@ impl Kubectl {
     }
 }
 
-/// The port in `Forwarding from 127.0.0.1:45001 -> 5432`; nothing when the program says no such thing and ends.
+/// The port in `Forwarding from 127.0.0.1:45001 -> 5432`; `None` if the program ends without that line.
 async fn forwarded_port(stdout: &mut BufReader<ChildStdout>) -> Option<u16> {
     loop {
         let mut line = Vec::new();

@@ -1,4 +1,4 @@
-//! From a service, a StatefulSet or a deployment to one pod and its port, as `kubectl port-forward` does it.
+//! Selects a pod and its port for a service, a StatefulSet or a deployment, as `kubectl port-forward` does.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ fn no_pod(object: &str, message: impl Into<String>) -> Error {
 /// The selector of a service.
 pub(super) fn of_labels(object: &str, labels: &BTreeMap<String, String>) -> Result<String, Error> {
     match labels.is_empty() {
-        // An empty selector would choose every pod of the namespace.
+        // An empty selector would select every pod of the namespace.
         true => Err(no_pod(object, "it has no selector, so that no pod belongs to it")),
         false => Ok(labels.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(",")),
     }
@@ -38,7 +38,7 @@ pub(super) fn of_selector(object: &str, selector: &LabelSelector) -> Result<Stri
     }
 }
 
-/// The first by name of those that are ready; else of those that run. Of a StatefulSet this is the pod `…-0`.
+/// The first pod by name that is ready, otherwise the first that is running. For a StatefulSet this is the pod `…-0`.
 pub(super) fn pod(object: &str, mut pods: Vec<Pod>, owner: Option<&String>) -> Result<Pod, Error> {
     if let Some(owner) = owner.filter(|owner| !owner.is_empty()) {
         pods.retain(|pod| pod.metadata.owner_references.iter().any(|reference| reference.uid == *owner));
@@ -63,7 +63,7 @@ fn ordinal(name: &str) -> (String, u64, String) {
     (base.to_owned(), number.parse().unwrap_or(u64::MAX), name.to_owned())
 }
 
-/// The pod's port behind a service's.
+/// The pod's port for a service port.
 pub(super) fn target_port(
     object: &str,
     service: &Service,
@@ -75,7 +75,7 @@ pub(super) fn target_port(
     let of = |number: u16| ports.iter().find(|port| port.port == number);
     let found = match (wanted, ports.as_slice()) {
         (Some(wanted), _) => of(wanted),
-        // Where only one port is served, it is the one that is meant, whatever its number.
+        // A service with a single port means that one, whatever its number.
         (None, [only]) => Some(only),
         (None, _) => of(default),
     };
@@ -97,7 +97,7 @@ pub(super) fn target_port(
             let message = || format!("pod `{}` has no port named `{name}`", pod.metadata.name);
             port.ok_or_else(|| no_pod(object, message()))
         }
-        // A headless service passes its own number on.
+        // A headless service does not map ports.
         _ => Ok(found.port),
     }
 }

@@ -1,4 +1,4 @@
-//! Child processes: their last words, their end, and that none outlives its use.
+//! Child processes: their output, their end, and the guarantee that none outlives its use.
 
 mod supervisor;
 mod words;
@@ -18,18 +18,18 @@ pub(crate) use words::Words;
 
 use crate::Error;
 
-/// How long a program may take to answer.
+/// Timeout for the answer of a program.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
-/// The most that a program's answer may have. `docker inspect` of one container has some tens of kilobytes; a list of the
-/// pods of a large deployment has a few megabytes.
+/// Maximum size of a program's output. `docker inspect` of one container returns some tens of kilobytes; a list of
+/// the pods of a large deployment a few megabytes.
 const MOST: u64 = 32 << 20;
 
-/// A program to run: its words, and what an error calls it.
+/// A program to run: its arguments, and a description for errors.
 pub(crate) struct Line {
     pub(crate) program: String,
     pub(crate) arguments: Vec<String>,
-    /// What it does, for errors.
+    /// Description for errors.
     pub(crate) what: String,
 }
 
@@ -45,7 +45,7 @@ impl Line {
 
     fn command(&self) -> Command {
         let mut command = Command::new(&self.program);
-        // A group of its own: Ctrl-C is for us, who end what is under way in order.
+        // A process group of its own: Ctrl-C is for this process, which ends child processes in order.
         command.args(&self.arguments).process_group(0);
         command
     }
@@ -55,7 +55,7 @@ impl Line {
     }
 }
 
-/// Runs a program to its end and gives what it prints.
+/// Runs a program to its end and returns its output.
 pub(crate) async fn output(line: &Line) -> Result<Vec<u8>, Error> {
     let mut command = line.command();
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
@@ -93,10 +93,10 @@ pub(crate) struct Ended {
     status: Option<ExitStatus>,
 }
 
-/// A program that runs. It ends when this is dropped, and is reaped.
+/// A running program. It ends, and is reaped, when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Running {
-    /// What it does, for errors.
+    /// Description for errors.
     pub(crate) what: String,
     words: Arc<Words>,
     ended: watch::Receiver<Option<Ended>>,
@@ -112,7 +112,7 @@ enum Lifeline {
     Input { _pipe: Option<ChildStdin> },
 }
 
-/// Starts a program whose standard input and output are a stream of bytes.
+/// Starts a program and returns its standard input and output.
 pub(crate) fn piped(line: &Line) -> Result<(ChildStdin, ChildStdout, Running), Error> {
     let (mut child, stdout) = spawn(line)?;
     let stdin = child.stdin.take().ok_or_else(|| no_pipe(line))?;
@@ -121,13 +121,13 @@ pub(crate) fn piped(line: &Line) -> Result<(ChildStdin, ChildStdout, Running), E
     Ok((stdin, stdout, running))
 }
 
-/// Starts a program that reads no input, through a shell that ends it with the pipe which leads from here to it.
-/// The shell removes `folder` in the end.
+/// Starts a program without input, through a shell that ends it when the pipe from here ends. The shell finally
+/// removes `folder`.
 pub(crate) fn background(line: &Line, folder: Option<&Path>) -> Result<(ChildStdout, Running), Error> {
     background_over(&supervised(line, folder))
 }
 
-/// The same for a line that leads to such a shell on a far host.
+/// The same for a command that leads to such a shell on a remote host.
 pub(crate) fn background_over(line: &Line) -> Result<(ChildStdout, Running), Error> {
     let (mut child, stdout) = spawn(line)?;
     let pipe = child.stdin.take();
@@ -146,7 +146,7 @@ fn no_pipe(line: &Line) -> Error {
     Error::io(line.what.clone(), io::Error::other("the process has no pipe"))
 }
 
-/// Has a task wait for the end of a program, which reaps it.
+/// Spawns a task that waits for the end of a program, which reaps it.
 fn watched(
     line: &Line,
     mut child: Child,
@@ -172,7 +172,7 @@ fn watched(
                 child.wait().await
             }
         };
-        // A grandchild may hold the pipe open; what was said before the end is there at once.
+        // A grandchild may keep the pipe open; output from before the end is available immediately.
         let _ = tokio::time::timeout(Duration::from_millis(500), listening).await;
         let _ = tell.send(Some(Ended { status: status.ok() }));
     });
@@ -180,19 +180,20 @@ fn watched(
 }
 
 impl Running {
-    /// Waits for the end at most so long; nothing while it runs.
+    /// Waits up to this long for the end; `None` if it is still running.
     pub(crate) async fn ended_within(&self, time: Duration) -> Option<Ended> {
         let mut ended = self.ended.clone();
         let result = tokio::time::timeout(time, ended.wait_for(Option::is_some)).await;
         result.ok().and_then(Result::ok).and_then(|ended| ended.clone())
     }
 
-    /// How much it has said so far.
+    /// Amount of output so far.
     pub(crate) fn mark(&self) -> usize {
         self.words.mark()
     }
 
-    /// What it says at the end of a stream: its words if it failed, and of one that goes on what it has said after a mark.
+    /// The message for the end of a stream: the program's output if it failed; if it is still running, its output
+    /// after a mark.
     pub(crate) async fn complaint_within(&self, time: Duration, mark: usize) -> Option<String> {
         let ended = self.ended_within(time).await;
         let said = self.words.text_since(mark);
@@ -204,12 +205,12 @@ impl Running {
         }
     }
 
-    /// What it has said so far.
+    /// Its output so far.
     pub(crate) fn said(&self) -> String {
         self.words.text()
     }
 
-    /// The error of a program that is not to end yet.
+    /// The error of a program that ended too early.
     pub(crate) fn failed(&self, ended: Option<&Ended>) -> Error {
         Error::Failed { what: self.what.clone(), words: self.last_words(ended) }
     }
@@ -222,7 +223,7 @@ impl Running {
     }
 }
 
-/// Reads on without keeping anything, so that a program which prints is not held up.
+/// Reads and discards output, so that the program does not block.
 pub(crate) fn drain(mut from: impl AsyncRead + Unpin + Send + 'static) {
     tokio::spawn(async move { tokio::io::copy(&mut from, &mut tokio::io::sink()).await });
 }

@@ -1,23 +1,22 @@
 //! A shell that ends a program when the pipe to it ends.
 //!
-//! `kubectl port-forward` and `ssh -N` read no input, so that they would run on for ever if this process were killed by
-//! SIGKILL. The system offers what would prevent it (`PR_SET_PDEATHSIG`) only to unsafe code. A pipe is as good: it ends
-//! with the process that holds its other end, whatever ended that.
+//! `kubectl port-forward` and `ssh -N` read no input, so they would run forever if this process were killed by
+//! SIGKILL. The system call against that (`PR_SET_PDEATHSIG`) requires unsafe code. A pipe works as well: it ends
+//! with the process that holds its other end, for whatever reason.
 
 use std::path::Path;
 
 use super::Line;
 
-/// Runs the words that follow it. One part waits for the program, and passes on how it ended; the other for the end of the
-/// input, and ends the program. Neither a newline nor a backslash is in it: shells of far hosts may have other rules for
-/// them.
-/// The first word is a folder to remove in the end, or empty.
+/// Runs the command given as arguments. One part waits for the program and passes on its exit status; the other waits
+/// for the end of the input and ends the program. It contains no newline and no backslash, which shells of remote
+/// hosts may treat differently. The first argument is a folder to remove at the end, or empty.
 const SCRIPT: &str = "folder=$1; shift; exec 3<&0; \"$@\" </dev/null 3<&- & child=$!; \
     { cat <&3 >/dev/null; kill \"$child\"; sleep 3; kill -9 \"$child\"; } >/dev/null 2>&1 & watch=$!; \
     exec 3<&-; wait \"$child\"; status=$?; kill \"$watch\" 2>/dev/null; \
     [ -z \"$folder\" ] || rm -rf -- \"$folder\"; exit \"$status\"";
 
-/// The line that runs another one so.
+/// The command that supervises another one.
 pub(crate) fn supervised(line: &Line, folder: Option<&Path>) -> Line {
     let folder = folder.map(|folder| folder.display().to_string()).unwrap_or_default();
     let arguments =

@@ -1,21 +1,21 @@
-//! What a program says on its standard error.
+//! Standard error of a program.
 
 use std::process::ExitStatus;
 use std::sync::Mutex;
 
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
-/// The most that is kept of it.
+/// Maximum bytes to keep.
 const MOST: usize = 4 << 10;
 
-/// The last words of a program, bounded, and without what would move a terminal's cursor.
+/// The end of a program's output, bounded, and without terminal control characters.
 #[derive(Debug, Default)]
 pub(crate) struct Words(Mutex<Kept>);
 
 #[derive(Debug, Default, Clone)]
 struct Kept {
     bytes: Vec<u8>,
-    /// How many bytes came before those.
+    /// Number of bytes before those.
     before: usize,
 }
 
@@ -38,17 +38,17 @@ impl Words {
         }
     }
 
-    /// How much has been said so far.
+    /// Amount of output so far.
     pub(crate) fn mark(&self) -> usize {
         self.0.lock().map(|kept| kept.before + kept.bytes.len()).unwrap_or_default()
     }
 
-    /// The words as one line.
+    /// The output as one line.
     pub(crate) fn text(&self) -> String {
         self.text_since(0)
     }
 
-    /// What was said after a mark.
+    /// Output after a mark.
     pub(crate) fn text_since(&self, mark: usize) -> String {
         let kept = self.0.lock().map(|kept| kept.clone()).unwrap_or_default();
         let bytes = kept.bytes.get(mark.saturating_sub(kept.before)..).unwrap_or_default();
@@ -65,13 +65,13 @@ impl Words {
         lines.split_off(surplus).join("; ")
     }
 
-    /// The words; another text where there are none.
+    /// The output; another text if there is none.
     pub(crate) fn or(&self, other: &str) -> String {
         let text = self.text();
         if text.is_empty() { other.to_owned() } else { text }
     }
 
-    /// The words; how the program ended where there are none.
+    /// The output; the exit status if there is none.
     pub(crate) fn or_status(&self, status: ExitStatus) -> String {
         self.or(&format!("it ended without a word ({status})"))
     }

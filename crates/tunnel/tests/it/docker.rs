@@ -1,4 +1,4 @@
-//! Real containers, where there is a Docker daemon: `scripts/with-docker` starts one.
+//! Real containers, if there is a Docker daemon: `scripts/with-docker` starts one.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -10,7 +10,7 @@ use tunnel::{Programs, Route};
 
 use crate::support::{anywhere, echoes, flooded, open};
 
-/// Echoes; after `flood` it sends without end, after `close` it closes. `$ARGV[0]` is where it listens.
+/// Echoes; after `flood` it sends endlessly, after `close` it closes. `$ARGV[0]` is the address to listen on.
 const SERVER: &str = "use IO::Socket::INET; $SIG{PIPE} = 'IGNORE'; $SIG{CHLD} = 'IGNORE'; \
     $l = IO::Socket::INET->new(LocalAddr => $ARGV[0], Listen => 9, ReuseAddr => 1) or die $@; \
     while (1) { $s = $l->accept or next; if (fork) { close $s; next } \
@@ -29,7 +29,7 @@ fn docker(args: &[&str]) -> String {
     String::from_utf8_lossy(&output.stdout).trim().to_owned()
 }
 
-/// An image without a file of its own: the programs are this host's.
+/// An image without files of its own: the programs are this host's.
 fn stage(name: &str) -> Option<Stage> {
     let server = Command::new("docker").args(["version", "--format", "{{.Server.Version}}"]).output();
     if !server.is_ok_and(|output| output.status.success()) {

@@ -44,7 +44,7 @@ fn killed(variables: &[(&str, String)]) {
     child.kill().unwrap();
     child.wait().unwrap();
     let alive = |pid: &u32| {
-        // Nobody may be there to reap an orphan in a container; a dead one has no command line.
+        // In a container there may be no process to reap an orphan; a dead one has no command line.
         std::fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| !line.is_empty())
     };
     eventually("children outlived it", || !all.iter().any(alive));

@@ -38,17 +38,17 @@ async fn a_service_leads_to_its_pod_and_bytes_pass_intact() {
     assert!(!format!("{tunnel:?}").contains("s3cret"));
     let pod = tunnel.reached().pod.as_ref().unwrap();
     assert_eq!((pod.name.as_str(), pod.uid.as_str(), pod.port), ("db-0", "uid-1", 5432));
-    // The URL names no context: the current one is told, and stays the one.
+    // The URL contains no context: the current one is reported, and stays fixed.
     assert_eq!(pod.context.as_deref(), Some("minikube"));
     assert_eq!(pod.server.as_deref(), Some(format!("http://127.0.0.1:{}", stage.api.port()).as_str()));
     let reached = tunnel.reached().to_string();
     assert_eq!(reached, "pod coin-pilot-ns/db-0 (uid uid-1, context minikube)");
-    // Two at the same time, each with a kubectl of its own.
+    // Two at the same time, each with its own kubectl.
     let target = anywhere();
     let (one, two) = tokio::join!(tunnel.connect(&target), tunnel.connect(&target));
     let (one, two) = (one.unwrap(), two.unwrap());
     let (mut one, _two) = tokio::join!(echoes(one, 3_000_000), echoes(two, 1_000_000));
-    // A server that closes is no failure.
+    // A server that closes the connection is not a failure.
     one.write_all(b"close").await.unwrap();
     assert_eq!(one.read(&mut [0; 8]).await.unwrap(), 0);
 }
@@ -102,7 +102,7 @@ async fn what_is_missing_is_named() {
         ("k8s://coin-pilot-ns/pod/late-0/a", "pod `late-0` is not running: Pending"),
         ("k8s://coin-pilot-ns/svc/nobody/a", "service `nobody`: no pod belongs to it"),
         ("k8s://coin-pilot-ns/pod/nope/a", "not found"),
-        // A context that points elsewhere, and one that there is not.
+        // A context that leads elsewhere, and one that does not exist.
         ("k8s://elsewhere/coin-pilot-ns/pod/db-0/a", "127.0.0.1:1"),
         ("k8s://staging/coin-pilot-ns/pod/db-0/a", "staging"),
     ] {
@@ -133,7 +133,7 @@ async fn without_kubectl_it_is_said_what_is_missing() {
     assert_eq!(error.to_string(), "cannot run `/no/such/kubectl`");
 }
 
-/// kubectl runs on the far host then, and its port is that host's.
+/// kubectl then runs on the remote host, and its port is on that host.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cluster_behind_ssh_is_reached() {
     let (Some(stage), Some(sshd)) = (stage(), require_sshd()) else { return };
@@ -150,7 +150,7 @@ async fn a_cluster_behind_ssh_is_reached() {
     stage.api.cut_after(2 << 20);
     let (error, _) = flooded(stream).await;
     assert!(error.to_string().contains("lost connection to pod"), "{error}");
-    // The far kubectl ends with its connection.
+    // The remote kubectl ends with its connection.
     stage.api.cut_after(u64::MAX);
     let stream = tunnel.connect(&anywhere()).await.unwrap();
     let forwards = || {

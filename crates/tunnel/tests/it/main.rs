@@ -1,5 +1,5 @@
-//! Tunnels through real kubectl and real ssh. The servers behind them are small ones of the tests' own: what passes
-//! through is bytes, and whose they are does not matter here. PostgreSQL and Redis pass in the tests of `dbhaul`.
+//! Tunnels through real kubectl and real ssh. The servers behind them are small ones of the tests: a tunnel carries
+//! bytes, of whatever protocol. The tests of `dbhaul` use PostgreSQL and Redis.
 
 mod docker;
 mod killed;

@@ -52,7 +52,7 @@ async fn what_dies_in_the_middle_has_sshs_words() {
     let (error, got) = flood.await.unwrap();
     assert!(got > 0, "{got}");
     assert!(error.to_string().contains("ssh vm"), "{error}");
-    // It depends on what was under way.
+    // It depends on what was in progress.
     let cut = |error: &std::io::Error| {
         let error = error.to_string();
         ["closed by remote host", "Connection reset", "Broken pipe"].iter().any(|words| error.contains(words))
@@ -81,7 +81,7 @@ async fn refusals_have_sshs_words() {
     assert!(error.starts_with("ssh nobody-at-all@vm: ") && error.contains("Permission denied"), "{error}");
     let error = open("ssh://127.0.0.1:1/redis://localhost", &stage.programs).await.unwrap_err().to_string();
     assert!(error.contains("Connection refused"), "{error}");
-    // A server that is not the one that was known.
+    // A server with another key than the known one.
     std::fs::write(stage.sshd.folder().join("known_hosts"), "").unwrap();
     let error = open("ssh://vm/redis://localhost", &stage.programs).await.unwrap_err().to_string();
     assert!(error.contains("Host key verification failed"), "{error}");

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tunnel::{Address, Error, Programs, Stream, Target, Tunnel};
 
-/// Echoes what comes on a socket; after `flood` it sends without end.
+/// Echoes what arrives on a socket; after `flood` it sends endlessly.
 pub(crate) fn echo_server(folder: &Path) -> PathBuf {
     let path = folder.join("echo.sock");
     let listener = UnixListener::bind(&path).unwrap();
@@ -52,12 +52,12 @@ pub(crate) async fn open(url: &str, programs: &Programs) -> Result<Tunnel, Error
     Tunnel::open(&Address::parse(url).unwrap(), 5432, programs).await
 }
 
-/// Anything, for places that need no target.
+/// Any target, for destinations that need none.
 pub(crate) fn anywhere() -> Target {
     Target::Tcp("localhost".to_owned(), 1)
 }
 
-/// Sends megabytes both ways.
+/// Sends megabytes in both directions.
 pub(crate) async fn echoes(stream: Stream, bytes: usize) -> Stream {
     let sent: Vec<u8> = (0..bytes).map(|n| (n >> 8) as u8 ^ n as u8).map(|byte| byte | 0x80).collect();
     let (mut read, mut write) = tokio::io::split(stream);
@@ -73,7 +73,7 @@ pub(crate) async fn echoes(stream: Stream, bytes: usize) -> Stream {
     read.unsplit(writing.await.unwrap())
 }
 
-/// Reads without end; gives the error that ends it and how many bytes came before.
+/// Reads without end; returns the error that ends it and the number of bytes before it.
 pub(crate) async fn flooded(mut stream: Stream) -> (std::io::Error, u64) {
     stream.write_all(b"flood").await.unwrap();
     stream.flush().await.unwrap();
@@ -88,7 +88,7 @@ pub(crate) async fn flooded(mut stream: Stream) -> (std::io::Error, u64) {
     }
 }
 
-/// Waits until something is so.
+/// Waits until a condition holds.
 pub(crate) fn eventually(what: &str, is_so: impl Fn() -> bool) {
     let began = Instant::now();
     while !is_so() {
