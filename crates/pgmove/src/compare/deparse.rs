@@ -1,22 +1,22 @@
-//! Texts that mean the same after the server has read its own deparsing.
+//! Texts that are equal after the server has parsed its own deparsed text.
 //!
-//! `x IN ('a', 'b')` on a `varchar` is stored as a cast of the whole array, deparsed as
-//! `(ARRAY['a'::character varying, …])::text[]`, and when that text is read again, stored as casts of the elements:
-//! `ARRAY[('a'::character varying)::text, …]`. Every dump and restore turns the first form into the second (pg_dump's
-//! too), and a comparison of schemas must not call that a difference.
+//! `x IN ('a', 'b')` on a `varchar` is stored as a cast of the whole array, deparsed as `(ARRAY['a'::character
+//! varying, …])::text[]`, and, when that text is parsed again, stored as casts of the elements:
+//! `ARRAY[('a'::character varying)::text, …]`. Every dump and restore converts the first form to the second
+//! (pg_dump's too), so a schema comparison must treat them as equal.
 
 use crate::catalog::deparsed::{bare, dollar_quoted, until_quote};
 
 /// The text with every cast of an array constructor written as casts of its elements, without quotes that names need
-/// only in some versions, and without names of columns that mean nothing.
+/// only in some versions, and without irrelevant column names.
 pub(crate) fn settled(sql: &str) -> String {
     settled_branches(&settled_casts(&bare(sql)))
 }
 
-/// Key words that join queries.
+/// Keywords that combine queries.
 const JOINING: [&str; 3] = ["UNION", "INTERSECT", "EXCEPT"];
 
-/// Key words that end the list of what a query selects.
+/// Keywords that end the select list of a query.
 const ENDING: [&str; 12] = [
     "FROM",
     "WHERE",
@@ -32,15 +32,15 @@ const ENDING: [&str; 12] = [
     "FETCH",
 ];
 
-/// The text without the names that later branches of a UNION, INTERSECT or EXCEPT give their columns. The first branch
-/// names the columns of the whole. In the others the server writes a name for a constant that was cast when it reads its
-/// own text again: `NULL::integer` becomes `NULL::integer AS int4`.
+/// The text without the column names in later branches of a UNION, INTERSECT or EXCEPT. The first branch determines
+/// the names of the result. In the others the server adds a name to a constant with a cast when it parses its own
+/// text: `NULL::integer` becomes `NULL::integer AS int4`.
 fn settled_branches(sql: &str) -> String {
     if !JOINING.iter().any(|word| sql.contains(word)) {
         return sql.to_owned();
     }
     let mut out = String::with_capacity(sql.len());
-    // Depths of parentheses at which lists of later branches stand.
+    // Parenthesis depths of the select lists of later branches.
     let (mut lists, mut depth, mut joined): (Vec<usize>, usize, bool) = (Vec::new(), 0, false);
     let mut tokens = tokens(sql).into_iter().peekable();
     while let Some(token) = tokens.next() {
@@ -78,7 +78,7 @@ fn settled_branches(sql: &str) -> String {
     out
 }
 
-/// Words, strings, quoted names, dollar-quoted bodies, white space and single signs, which together are the text.
+/// Splits the text into words, strings, quoted names, dollar-quoted bodies, whitespace and single characters.
 fn tokens(sql: &str) -> Vec<&str> {
     let mut out = Vec::new();
     let mut rest = sql;
@@ -122,7 +122,7 @@ fn settled_casts(sql: &str) -> String {
     out
 }
 
-/// From behind `(ARRAY[`: the elements, the element type of the cast, and what follows; nothing for any other form.
+/// After `(ARRAY[`: the elements, the element type of the cast, and the rest; `None` for any other form.
 fn cast_array(text: &str) -> Option<(Vec<&str>, &str, &str)> {
     let mut elements = Vec::new();
     let (mut start, mut depth, mut quoted) = (0, 0_usize, false);
@@ -136,7 +136,7 @@ fn cast_array(text: &str) -> Option<(Vec<&str>, &str, &str)> {
                 let tail = text.get(at..)?.strip_prefix("])::")?;
                 let end = tail.find("[]")?;
                 let kind = tail.get(..end)?;
-                // A type's name: anything else means that this cast belongs to something larger.
+                // A type name: anything else means that this cast belongs to a larger expression.
                 let plain = kind.chars().all(|c| c.is_alphanumeric() || matches!(c, ' ' | '_' | '.' | '"'));
                 return plain.then_some((elements, kind, tail.get(end + 2..)?));
             }

@@ -1,8 +1,8 @@
-//! Extensions on both sides: versions, what belongs to them, and what users have hung on their tables.
+//! Compares extensions: versions, members, and objects that users added to their tables.
 //!
-//! What an extension's script makes is its own and is not compared: it comes with the version. But an object may be
-//! added to an extension by hand, and an extension's table may be given columns, indexes and triggers. A new
-//! `CREATE EXTENSION` makes none of that, so that both sides are held against each other name by name.
+//! Objects created by an extension's script are not compared: they depend on its version. But objects may be added to
+//! an extension manually, and its tables may get columns, indexes and triggers. `CREATE EXTENSION` does not recreate
+//! those, so both sides are compared name by name.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,24 +15,24 @@ use crate::catalog::{Catalog, QualifiedName};
 use crate::quote::ident;
 use crate::timescaledb;
 
-/// How many names a note holds.
+/// Maximum number of names in a note.
 const NAMED: usize = 5;
 
-/// What differs, and what could not be compared.
+/// Differences, and what could not be compared.
 #[derive(Debug, Default)]
 pub(super) struct Found {
     pub(super) differences: Vec<SchemaDifference>,
     pub(super) notes: Vec<String>,
 }
 
-/// Holds the extensions that both sides have against each other.
+/// Compares the extensions that both sides have.
 pub(super) fn compare(left: &Catalog, right: &Catalog, scope: &Scope) -> Found {
     let mut found = Found::default();
     let same_major = left.server_version_num / 10_000 == right.server_version_num / 10_000;
     for (one, other) in both(left, right) {
         let name = ident(&one.meta.name);
         let same = one.version == other.version;
-        // TimescaleDB is rebuilt in the version that each server has, and what belongs to it compared by itself.
+        // TimescaleDB is rebuilt in the server's own version, and its objects are compared separately.
         let of_server = one.meta.name == timescaledb::NAME;
         if !same && same_major && !scope.restored && !of_server {
             let said = |extension: &Extension| vec![format!("version {}", extension.version)];
@@ -47,7 +47,7 @@ pub(super) fn compare(left: &Catalog, right: &Catalog, scope: &Scope) -> Found {
                 one.version, other.version
             ));
         }
-        // It creates relations as it works.
+        // It creates relations at run time.
         if of_server {
             continue;
         }
@@ -115,7 +115,7 @@ fn members_differ(
     }
 }
 
-/// What belongs to an extension, each with its parts: columns, indexes, constraints, triggers, rules, policies.
+/// The members of an extension, each with its parts: columns, indexes, constraints, triggers, rules, policies.
 fn members(catalog: &Catalog, extension: &str) -> BTreeMap<String, BTreeSet<String>> {
     let own = |of: &Option<String>| of.as_deref() == Some(extension);
     let mut out: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
@@ -140,7 +140,7 @@ fn members(catalog: &Catalog, extension: &str) -> BTreeMap<String, BTreeSet<Stri
     for sequence in catalog.sequences.iter().filter(|sequence| own(&sequence.meta.extension)) {
         add("SEQUENCE", sequence.meta.qualified());
     }
-    // A table of a publication, for one, is no object that could be added.
+    // A table in a publication, for example, is not an object that could have been added.
     let plain = catalog
         .plain
         .iter()

@@ -1,4 +1,4 @@
-//! Two databases against each other: the schema object by object, the rows table by table, each side in one snapshot.
+//! Compares two databases: the schema object by object, the rows table by table, each side in one snapshot.
 
 mod columns;
 mod database;
@@ -29,20 +29,20 @@ pub(crate) use spelling::same_but_for_spelling;
 /// How two databases are compared.
 #[derive(Debug, Clone)]
 pub struct CompareOptions {
-    /// Connections for each side.
+    /// Connections per side.
     pub jobs: usize,
-    /// Which part of both.
+    /// Part of both databases to compare.
     pub filter: Filter,
-    /// Compare no rows.
+    /// Do not compare rows.
     pub schema_only: bool,
     /// Whether settings of the databases (`ALTER DATABASE … SET`, `ALTER ROLE … IN DATABASE … SET`) count as differences.
     /// They are named in any case.
     pub database_settings: bool,
-    /// What to leave out of the definitions of both sides, and other names for roles of the left.
+    /// What to omit from the definitions of both sides, and how to map roles of the left side.
     pub render: RenderOptions,
-    /// How long to wait for the lock on a table: see [`SourceOptions::lock_timeout`].
+    /// Lock timeout: see [`SourceOptions::lock_timeout`].
     pub lock_timeout: Option<std::time::Duration>,
-    /// How many rows of each table that differs to look up and show, 1000 at the most; 0 for none.
+    /// Number of rows to look up and show for each table that differs, at most 1000; 0 for none.
     pub show_rows: usize,
 }
 
@@ -65,34 +65,34 @@ impl Default for CompareOptions {
 pub enum Side<'a> {
     /// A server.
     Live(&'a ConnectOptions),
-    /// What was once read of one, with the proof of each table.
+    /// Stored data about a database, with the proof of each table.
     Stored(Box<Stored>),
 }
 
-/// A database as a backup keeps it in mind.
+/// A database as stored in a backup.
 #[derive(Debug)]
 pub struct Stored {
-    /// What to call it.
+    /// Label for reports.
     pub label: String,
     /// The schema.
     pub catalog: Catalog,
     /// Rows and digest of each table.
     pub tables: Vec<(QualifiedName, TableProof)>,
-    /// The same of each materialized view, as far as that is known.
+    /// The same of each materialized view, if known.
     pub views: Vec<(QualifiedName, TableProof)>,
 }
 
-/// One table on both sides.
+/// Comparison of a table.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct TableComparison {
     /// Schema and name.
     pub table: String,
-    /// Its rows on the left; nothing where the table is missing.
+    /// Its rows on the left; `None` if the table is missing.
     pub left: Option<TableProof>,
     /// Its rows on the right.
     pub right: Option<TableProof>,
-    /// True when both have it, with equal rows.
+    /// Whether both sides have it, with equal rows.
     pub equal: bool,
 }
 
@@ -108,52 +108,53 @@ pub struct SchemaDifference {
     pub right: Vec<String>,
 }
 
-/// What a target's schema is, beside what it was to be.
+/// Comparison of a target's schema with the expected one.
 #[derive(Debug, Clone, Default, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct SchemaProof {
-    /// Objects on either side.
+    /// Number of objects on either side.
     pub objects: usize,
-    /// Those whose definitions differ, sequences with their values among them.
+    /// Objects whose definitions differ, including sequences with their values.
     pub differences: Vec<SchemaDifference>,
-    /// What was not compared to the letter, and why.
+    /// What was not compared exactly, and why.
     pub not_compared: Vec<String>,
-    /// What no comparison looks at.
+    /// What no comparison covers.
     pub outside: &'static [&'static str],
-    /// True when both servers are of one major version. Else a difference may be another way to write the same.
+    /// Whether both servers have the same major version. If not, a difference may be another spelling of the same
+    /// definition.
     pub same_version: bool,
 }
 
 impl SchemaProof {
-    /// True when nothing differs that could not be another version's way of writing.
+    /// Whether nothing differs except what may be another version's spelling.
     pub fn holds(&self) -> bool {
         self.differences.is_empty() || !self.same_version
     }
 }
 
-/// What a comparison found.
+/// Result of a comparison.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Comparison {
-    /// The server that was reached on the left, or the snapshot.
+    /// The server on the left, or the snapshot.
     pub left: String,
-    /// The server that was reached on the right, or the snapshot.
+    /// The server on the right, or the snapshot.
     pub right: String,
-    /// Every table that holds rows on either side.
+    /// Every table with rows on either side.
     pub tables: Vec<TableComparison>,
-    /// Rows that differ, where they were asked for ([`CompareOptions::show_rows`]).
+    /// Differing rows, if requested ([`CompareOptions::show_rows`]).
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub rows: Vec<DifferingRows>,
-    /// Objects whose definitions differ, sequences with their values among them.
+    /// Objects whose definitions differ, including sequences with their values.
     pub schema: Vec<SchemaDifference>,
-    /// What was not compared, or not to the letter, and why.
+    /// What was not compared, or not exactly, and why.
     pub not_compared: Vec<String>,
-    /// What no comparison looks at.
+    /// What no comparison covers.
     pub outside: &'static [&'static str],
 }
 
 impl Comparison {
-    /// True when schema and rows are the same.
+    /// Whether schema and rows are equal.
     pub fn equal(&self) -> bool {
         self.schema.is_empty() && self.tables.iter().all(|table| table.equal)
     }
@@ -169,7 +170,7 @@ pub async fn compare(
     compare_sides(Side::Live(left), Side::Live(right), options, on_table).await
 }
 
-/// The same for servers and for what is stored of them.
+/// The same for servers and stored databases.
 pub async fn compare_sides(
     left: Side<'_>,
     right: Side<'_>,
@@ -178,7 +179,7 @@ pub async fn compare_sides(
 ) -> Result<Comparison, Error> {
     let (mut left, mut right) =
         futures::try_join!(Opened::open(left, options), Opened::open(right, options))?;
-    // What is stored was digested in its own order of columns; a server can be read in any.
+    // Stored digests depend on the stored order of columns; a server can be read in any order.
     let reordered = match &right {
         Opened::Stored { .. } => left.read_columns_like(right.catalog()),
         Opened::Live { .. } => right.read_columns_like(left.catalog()),
@@ -252,8 +253,8 @@ pub async fn compare_sides(
     Ok(comparison)
 }
 
-/// The tables with rows, by the name under which they are compared: partitions whose rows may be spread otherwise on the
-/// other side are compared together.
+/// The tables with rows, by the name under which they are compared: partitions whose rows may be distributed
+/// differently on the other side are compared together.
 fn groups(left: &Opened, right: &Opened) -> BTreeMap<QualifiedName, BTreeSet<QualifiedName>> {
     let encodings_differ = left.catalog().database.encoding != right.catalog().database.encoding;
     let mut groups: BTreeMap<QualifiedName, BTreeSet<QualifiedName>> = BTreeMap::new();
@@ -269,7 +270,7 @@ fn groups(left: &Opened, right: &Opened) -> BTreeMap<QualifiedName, BTreeSet<Qua
     groups
 }
 
-/// The rows of a table on both sides that differ; nothing where a side lacks the table.
+/// The differing rows of a table; `None` if a side lacks the table.
 async fn rows_that_differ(
     name: &QualifiedName,
     members: &BTreeSet<QualifiedName>,
@@ -293,8 +294,8 @@ async fn rows_that_differ(
     rows::of(name, members, left, right, show).await.map(Some)
 }
 
-/// Materialized views that both sides have filled, and not with the same rows, in words. A view may be out of date, or
-/// its query give other rows each time: whether that is a difference is for whoever knows the view.
+/// Materialized views that are populated on both sides with different rows, as text. A view may be out of date, or
+/// its query may be volatile: whether that is a difference is for the user to decide.
 async fn views_that_differ(left: &Opened, right: &Opened, jobs: usize) -> Result<Vec<String>, Error> {
     let filled = |opened: &Opened| -> BTreeSet<QualifiedName> {
         opened.catalog().filled_views().map(|view| view.name()).collect()
@@ -319,7 +320,7 @@ async fn views_that_differ(left: &Opened, right: &Opened, jobs: usize) -> Result
         .await
 }
 
-/// A side that can be asked.
+/// A side that can be queried.
 enum Opened {
     Live {
         source: Box<Source>,
@@ -364,7 +365,7 @@ impl Opened {
         }
     }
 
-    /// This side for looking up rows; nothing where it is no server.
+    /// This side for looking up rows; `None` if it is not a server.
     fn live(&self, members: &BTreeSet<QualifiedName>, proof: TableProof) -> Option<rows::Live<'_>> {
         match self {
             Opened::Live { source, slices } => {
@@ -396,9 +397,10 @@ impl Opened {
         }
     }
 
-    /// Reads tables that have the columns of another catalog's, in another order, in that order. Gives their names.
+    /// Makes this side read tables that have the same columns as in another catalog, but in another order, in that
+    /// order. Returns their names.
     ///
-    /// A table that inherits gets its parents' columns first when it is made again, wherever they stood before.
+    /// A table that inherits gets its parents' columns first when it is recreated, whatever their order was before.
     fn read_columns_like(&mut self, other: &Catalog) -> Vec<QualifiedName> {
         let Opened::Live { slices, .. } = self else { return Vec::new() };
         let mut reordered = Vec::new();
@@ -424,7 +426,7 @@ impl Opened {
         reordered
     }
 
-    /// All of these tables that this side has, together.
+    /// The combined digest of those of these tables that this side has.
     async fn digest_all(
         &self,
         names: &BTreeSet<QualifiedName>,

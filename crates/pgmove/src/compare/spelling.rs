@@ -1,34 +1,35 @@
-//! One statement as two versions of the server write it.
+//! Compares a statement as deparsed by two versions of the server.
 //!
-//! From 16 on a query names no table before a column where there is only one table, `AS` is left out before the alias of
-//! a table that is updated, and `NO INDENT` is said where older servers do not know it. Parentheses that change nothing
-//! may be there or not. Which ones change nothing is decided by taking the text apart as the server's grammar does, by
-//! the precedence of its operators: `a OR (b AND c)` is `a OR b AND c`, and `(a OR b) AND c` is neither.
+//! From 16 on a query over a single table does not qualify its columns, `AS` is omitted before the alias of an
+//! updated table, and `NO INDENT` is written, which older servers do not have. Redundant parentheses may be present
+//! or not. Which ones are redundant is determined by parsing the text by the precedence of operators in the server's
+//! grammar: `a OR (b AND c)` is `a OR b AND c`, but `(a OR b) AND c` is not.
 
-/// Whether two lists of statements differ in no more than that.
+/// Whether two lists of statements differ only in spelling.
 pub(crate) fn same_but_for_spelling(left: &[String], right: &[String]) -> bool {
     left.len() == right.len()
         && left.iter().zip(right).all(|(left, right)| same(&parsed(left), &parsed(right)))
 }
 
-/// A statement taken apart. Parentheses around a whole part are gone.
+/// A parsed statement. Parentheses around a whole part are removed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Part {
-    /// A word, a literal or a sign, with the names before it: `s.t.a` is three.
+    /// A word, a literal or a symbol, with its qualification: `s.t.a` is three names.
     Word(Vec<String>),
-    /// What stands between parentheses or brackets that mean something: arguments, a list, a query.
+    /// The content of significant parentheses or brackets: arguments, a list, a query.
     Group(char, Vec<Part>),
-    /// Operands of operators of one precedence, or what simply follows each other.
+    /// Operands of operators of one precedence, or a plain sequence.
     Row(Vec<Part>),
 }
 
 impl Part {
-    /// Whether it is this one word.
+    /// Whether it is this single word.
     fn is(&self, wanted: &str) -> bool {
         matches!(self, Part::Word(word) if matches!(word.as_slice(), [one] if one == wanted))
     }
 
-    /// Whether parentheses around it mean something even where it stands alone: a list makes a row, a query a value.
+    /// Whether parentheses around it are significant even if it is alone: with a list they make a row, with a query a
+    /// value.
     fn needs_parentheses(&self) -> bool {
         match self {
             Part::Row(parts) => {
@@ -42,7 +43,7 @@ impl Part {
     }
 }
 
-/// How deep parentheses are looked into. What is deeper is compared as it is written.
+/// Maximum depth of parentheses; what is deeper is compared literally.
 const DEPTH: usize = 200;
 
 fn parsed(sql: &str) -> Part {
@@ -51,13 +52,13 @@ fn parsed(sql: &str) -> Part {
     let mut parts = Vec::new();
     while at < words.len() {
         parts.extend(sequence(&words, &mut at, 0));
-        // A parenthesis that closes nothing.
+        // An unmatched closing parenthesis.
         at += 1;
     }
     row(parts, 0)
 }
 
-/// The parts up to the parenthesis, bracket or END that closes them.
+/// The parts up to the closing parenthesis, bracket or END.
 fn sequence(words: &[Vec<String>], at: &mut usize, depth: usize) -> Vec<Part> {
     let mut parts = Vec::new();
     while let Some(word) = words.get(*at) {
@@ -79,8 +80,8 @@ fn sequence(words: &[Vec<String>], at: &mut usize, depth: usize) -> Vec<Part> {
     parts
 }
 
-/// Operators that bind one after the other, the loosest first (`src/backend/parser/gram.y`). Before them come commas and
-/// the clauses of a statement.
+/// Operators by precedence, the lowest first (`src/backend/parser/gram.y`). Commas and the clauses of a statement
+/// have even lower precedence.
 const LEVELS: [&[&str]; 9] = [
     &["OR"],
     &["AND"],
@@ -93,10 +94,10 @@ const LEVELS: [&[&str]; 9] = [
     &["^"],
 ];
 
-/// Where operators of one level of [`LEVELS`] stand after those of the user's own, which bind less than `+`.
+/// The level in [`LEVELS`] of user-defined operators, which have lower precedence than `+`.
 const OTHER_OPERATORS: usize = 6;
 
-/// Words in capitals that are part of an expression and begin no clause.
+/// Upper-case words that are part of an expression and do not begin a clause.
 const IN_EXPRESSIONS: &[&str] = &[
     "ALL",
     "ANY",
@@ -135,7 +136,7 @@ fn is_operator(word: &str) -> bool {
     word.chars().all(|c| "+-*/<>=~!@#%^&|`?".contains(c)) && !word.is_empty()
 }
 
-/// Whether a word begins a clause: a key word, which the server writes in capitals, and no operator.
+/// Whether a word begins a clause: a keyword, which the server writes in upper case, that is not an operator.
 fn begins_clause(part: &Part) -> bool {
     let Part::Word(word) = part else { return false };
     let [word] = word.as_slice() else { return false };
@@ -145,7 +146,7 @@ fn begins_clause(part: &Part) -> bool {
         && !LEVELS.iter().any(|level| level.contains(&word.as_str()))
 }
 
-/// Parts in a row, taken apart at the loosest operators that are there.
+/// Splits a sequence of parts at the operators of the lowest precedence.
 fn row(parts: Vec<Part>, level: usize) -> Part {
     // Commas and semicolons, then clauses, then operators.
     let splits = |part: &Part, level: usize| match level {
@@ -192,15 +193,15 @@ fn row(parts: Vec<Part>, level: usize) -> Part {
     bound(parts)
 }
 
-/// Parts without any operator between them. Parentheses behind a name are its arguments; what is the only thing in its
-/// place needs none.
+/// Parts without operators between them. Parentheses after a name are its arguments; a single part in parentheses
+/// does not need them.
 fn bound(parts: Vec<Part>) -> Part {
     let mut out: Vec<Part> = Vec::new();
     for part in parts {
         let part = match part {
             Part::Group('(', inner) if !out.last().is_some_and(takes_arguments) => {
                 match row(inner, 0) {
-                    // A list, a query, or an expression that could not stand here bare.
+                    // A list, a query, or an expression that needs the parentheses here.
                     inner @ Part::Row(_) => Part::Group('(', vec![inner]),
                     inner => inner,
                 }
@@ -221,7 +222,7 @@ fn bound(parts: Vec<Part>) -> Part {
     }
 }
 
-/// Whether parentheses that follow belong to it: a name, a type, `IN`, `ANY`, `ROW` and their like.
+/// Whether following parentheses belong to it: a name, a type, `IN`, `ANY`, `ROW` and similar words.
 fn takes_arguments(part: &Part) -> bool {
     match part {
         Part::Word(word) => is_named(word),
@@ -234,7 +235,7 @@ fn same(left: &Part, right: &Part) -> bool {
         left.len() == right.len() && left.iter().zip(right).all(|(left, right)| same(left, right))
     };
     match (left, right) {
-        // One side may name the table before a column.
+        // One side may qualify the column.
         (Part::Word(left), Part::Word(right)) => left.ends_with(right) || right.ends_with(left),
         (Part::Group(one, left), Part::Group(other, right)) => one == other && all(left, right),
         (Part::Row(left), Part::Row(right)) => all(left, right),
@@ -242,7 +243,7 @@ fn same(left: &Part, right: &Part) -> bool {
     }
 }
 
-/// The words of a statement without white space and what may be said or left unsaid; names that dots join are one.
+/// The words of a statement without whitespace and optional words; names joined by dots are one word.
 fn words(sql: &str) -> Vec<Vec<String>> {
     let mut out: Vec<Vec<String>> = Vec::new();
     let mut joined = false;
@@ -274,7 +275,7 @@ fn all_words(sql: &str) -> Vec<String> {
         if c == '\'' || c == '"' {
             while let Some(next) = rest.next() {
                 word.push(next);
-                // A doubled quote stands for itself.
+                // A doubled quote is an escaped quote.
                 if next == c && rest.next_if_eq(&c).is_none() {
                     break;
                 }

@@ -1,7 +1,7 @@
-//! Locks that cannot be had at once: who holds them, and how they are waited for.
+//! Contended locks: who holds them, and how to wait for them.
 //!
-//! Whoever waits for one lock while holding others is in the way of everybody who wants to change what it holds, and
-//! readers queue behind those. So nothing is held while one table is waited for.
+//! A session that waits for one lock while holding others blocks everybody who wants to alter the locked tables, and
+//! readers queue behind those. So the backup holds no lock while it waits for a table.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,12 +11,12 @@ use crate::catalog::QualifiedName;
 use crate::connect::Session;
 use crate::error::without_secrets;
 
-/// How long the locks of all tables may take, one by one, when nobody is in the way.
+/// Timeout for locking all tables, one by one, without contention.
 pub(super) const AT_ONCE: Duration = Duration::from_millis(500);
 
-/// Tables that somebody keeps from being read, each with who does.
+/// Tables that other sessions keep from being read, with those sessions.
 pub(super) async fn contended(session: &Session) -> Result<BTreeMap<QualifiedName, Vec<String>>, Error> {
-    // Only this mode conflicts with reading. Who waits for it is in the way like who has it.
+    // Only this mode conflicts with reading. A session that waits for it blocks readers like one that holds it.
     let sql = "SELECT n.nspname, c.relname, l.granted, l.pid, p.gid, coalesce(p.owner, a.usename), a.application_name, \
                coalesce(a.xact_start, p.prepared)::timestamptz(0), a.query, array_to_string(pg_blocking_pids(l.pid), ', ') \
                FROM pg_locks l JOIN pg_class c ON c.oid = l.relation JOIN pg_namespace n ON n.oid = c.relnamespace \
@@ -58,10 +58,10 @@ pub(crate) fn brief(query: &str) -> String {
     words.chars().take(100).collect()
 }
 
-/// Waits for one table, holding nothing else, and lets it go again.
+/// Waits for one table without holding other locks, then releases it.
 ///
 /// # Errors
-/// [`Error::Locked`] with who holds it, when it is not to be had in `wait`.
+/// [`Error::Locked`] with the holders, if it is not available within `wait`.
 pub(super) async fn wait_for(
     session: &Session,
     table: &QualifiedName,
@@ -77,7 +77,7 @@ pub(super) async fn wait_for(
             session.execute(&object, "ROLLBACK").await?;
             match error.sqlstate() {
                 Some("55P03") => Err(locked(table, wait, contended(session).await?)),
-                // Dropped meanwhile: whoever looks again does not find it.
+                // Dropped meanwhile: the next survey will not find it.
                 Some("42P01" | "3F000") => Ok(()),
                 _ => Err(error),
             }
@@ -86,7 +86,7 @@ pub(super) async fn wait_for(
     }
 }
 
-/// The error for a table that was not to be had.
+/// The error for a table that could not be locked.
 pub(super) fn locked(
     table: &QualifiedName,
     wait: Option<Duration>,
@@ -99,7 +99,7 @@ pub(super) fn locked(
     }
 }
 
-/// For `lock_timeout`, where 0 has no end.
+/// For `lock_timeout`, where 0 means no limit.
 pub(super) fn milliseconds(wait: Option<Duration>) -> u128 {
     wait.map_or(0, |wait| wait.as_millis().clamp(1, i32::MAX as u128))
 }

@@ -1,4 +1,4 @@
-//! Sessions that work at the same time: as many as asked for, opened when first needed, used again and again.
+//! A pool of parallel sessions: opened on demand up to a limit, and reused.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -9,13 +9,13 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::Error;
 use crate::connect::{ConnectOptions, Session, connect};
 
-/// How often it is tried again to connect, where sessions of another pool are about to end.
+/// Pause between attempts to connect while sessions of another pool are about to end,
 const AGAIN: Duration = Duration::from_millis(250);
 
-/// How often, where no session is there that could be waited for.
+/// and number of attempts if there is no session to wait for.
 const TRIES: usize = 8;
 
-/// A pool of sessions that are all prepared in one way.
+/// A pool of sessions that are all prepared in the same way.
 #[derive(Debug)]
 pub(crate) struct Pool {
     options: ConnectOptions,
@@ -25,7 +25,7 @@ pub(crate) struct Pool {
     room: Arc<Semaphore>,
     /// Another pool of the same server, whose idle sessions may have to make room.
     sibling: OnceLock<Arc<Sessions>>,
-    /// How many fewer sessions there are than were asked for.
+    /// Number of requested sessions that the server did not provide.
     missing: AtomicUsize,
 }
 
@@ -33,7 +33,7 @@ pub(crate) struct Pool {
 #[derive(Debug, Default)]
 struct Sessions {
     idle: Mutex<Vec<Session>>,
-    /// Those that are lent.
+    /// Number of sessions in use.
     lent: AtomicUsize,
 }
 
@@ -60,33 +60,33 @@ impl Pool {
         }
     }
 
-    /// How its sessions connect.
+    /// Connection options of its sessions.
     pub(crate) fn options(&self) -> &ConnectOptions {
         &self.options
     }
 
-    /// Two pools of one server make room for each other.
+    /// Makes two pools of one server make room for each other.
     pub(crate) fn share_with(&self, other: &Pool) {
         let _ = self.sibling.set(Arc::clone(&other.sessions));
         let _ = other.sibling.set(Arc::clone(&self.sessions));
     }
 
-    /// How many sessions the server did not give, since this was asked last.
+    /// The number of sessions that the server did not provide since the last call.
     pub(crate) fn take_missing(&self) -> usize {
         self.missing.swap(0, Ordering::Relaxed)
     }
 
-    /// Prepares sessions in another way from now on.
+    /// Changes how new sessions are prepared.
     pub(crate) fn prepare_by(&self, prepare: String) {
         *self.prepare.lock().unwrap_or_else(PoisonError::into_inner) = prepare;
         self.sessions.clear();
     }
 
-    /// A session of one's own, as soon as there is room. Where the server has no connection left, the pool goes on with
-    /// those that it has.
+    /// A session, as soon as one is available. If the server has no connections left, the pool continues with those
+    /// that it has.
     ///
     /// # Errors
-    /// As [`connect`], also where not even one is to be had.
+    /// As [`connect`], also if not even one session is available.
     pub(crate) async fn get(&self) -> Result<Lease, Error> {
         loop {
             let permit = Arc::clone(&self.room)
@@ -99,7 +99,7 @@ impl Pool {
                 None => match self.open().await? {
                     Some(session) => session,
                     None => {
-                        // Whoever comes now waits for a session that is given back.
+                        // Later callers wait for a session that is given back.
                         permit.forget();
                         self.missing.fetch_add(1, Ordering::Relaxed);
                         continue;
@@ -110,7 +110,8 @@ impl Pool {
         }
     }
 
-    /// A session of one's own, now; nothing where the server has no connection left for it. The pool then has one fewer.
+    /// A new session, immediately; `None` if the server has no connection left for it. The pool is then reduced by
+    /// one.
     ///
     /// # Errors
     /// As [`Pool::get`].
@@ -130,7 +131,7 @@ impl Pool {
         }
     }
 
-    /// A new session; nothing where the server has none left, and others of this pool are at work.
+    /// A new session; `None` if the server has none left, and others of this pool are in use.
     async fn open(&self) -> Result<Option<Session>, Error> {
         let mut tries = 0;
         loop {
@@ -154,7 +155,7 @@ impl Pool {
                 return Ok(None);
             } else if sibling.is_some_and(|sibling| sibling.lent.load(Ordering::Relaxed) > 0) || tries < TRIES
             {
-                // Another may be connecting, or one that has ended may not be gone yet.
+                // Another one may be connecting, or one that has ended may not be gone yet.
                 tries += 1;
                 tokio::time::sleep(AGAIN).await;
             } else {
@@ -164,8 +165,8 @@ impl Pool {
     }
 }
 
-/// A session lent by the pool. It goes back by [`Lease::give_back`]; dropped without, it is closed, for nobody knows
-/// what state it is in.
+/// A session of the pool. [`Lease::give_back`] returns it; if dropped instead, it is closed, because its state is
+/// unknown.
 #[derive(Debug)]
 pub(crate) struct Lease {
     session: Session,
@@ -173,7 +174,7 @@ pub(crate) struct Lease {
     _permit: OwnedSemaphorePermit,
 }
 
-/// Counts a session that is lent.
+/// Counts a session in use.
 #[derive(Debug)]
 struct Lent(Arc<Sessions>);
 

@@ -1,4 +1,4 @@
-//! Further questions to a source, in its snapshot.
+//! Additional queries to a source, in its snapshot.
 
 use std::collections::BTreeMap;
 
@@ -11,10 +11,10 @@ use crate::Error;
 use crate::digest::TableProof;
 
 impl Source {
-    /// Runs `COPY (query) TO STDOUT` in the snapshot and gives each row, without its newline, to `on_row`.
+    /// Runs `COPY (query) TO STDOUT` in the snapshot and passes each row, without its newline, to `on_row`.
     ///
     /// # Errors
-    /// What the server says, with `object`; [`Error::Stalled`] when it sends nothing for too long.
+    /// The server's error, with `object`; [`Error::Stalled`] if it sends nothing for too long.
     pub(crate) async fn stream_query(
         &self,
         object: &str,
@@ -42,7 +42,7 @@ impl Source {
     /// Runs a query in the snapshot; the values of the result are text.
     ///
     /// # Errors
-    /// What the server says, with `object`.
+    /// The server's error, with `object`.
     pub(crate) async fn query(&self, object: &str, query: &str) -> Result<Vec<Vec<Option<String>>>, Error> {
         let lease = self.at_savepoint(object).await?;
         let rows = lease.session().query(object, query).await?;
@@ -57,7 +57,7 @@ impl Source {
     }
 }
 
-/// Gives the session back without the locks that the question took.
+/// Returns the session without the locks that the query took.
 async fn unlocked(lease: Lease, object: &str) -> Result<(), Error> {
     lease.session().execute(object, "ROLLBACK TO SAVEPOINT rows; RELEASE SAVEPOINT rows").await?;
     lease.give_back();
@@ -65,7 +65,7 @@ async fn unlocked(lease: Lease, object: &str) -> Result<(), Error> {
 }
 
 impl Source {
-    /// Reads a slice for its proof alone, and leaves it to be read again.
+    /// Reads a slice only for its proof; it can be read again afterwards.
     ///
     /// # Errors
     /// As [`Source::copy_out`].

@@ -1,4 +1,4 @@
-//! How fast a source is read, over all its connections.
+//! Limits the read rate of a source, over all its connections.
 
 use std::num::NonZeroU64;
 use std::sync::{Mutex, PoisonError};
@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Spreads what is read over time. While a reader waits for its turn it takes nothing from its connection, so that the
+/// Spreads reads over time. While a reader waits for its turn it reads nothing from its connection, so that the
 /// server waits too.
 #[derive(Debug)]
 pub(crate) struct ReadLimit {
-    /// Bytes a second.
+    /// Bytes per second.
     rate: NonZeroU64,
-    /// When all that was read so far has had its time.
+    /// When the bytes read so far are paid off.
     free_at: Mutex<Option<Instant>>,
 }
 
@@ -21,8 +21,8 @@ impl ReadLimit {
         ReadLimit { rate, free_at: Mutex::new(None) }
     }
 
-    /// Counts bytes that were read; the next ones may be read from this moment on. Time in which nothing was read is not
-    /// made up for.
+    /// Counts bytes that were read; the next ones may be read from the returned time on. Unused time is not made up
+    /// for.
     pub(crate) fn read(&self, bytes: usize) -> Instant {
         #[expect(clippy::cast_precision_loss, reason = "a duration")]
         let takes = Duration::from_secs_f64(bytes as f64 / self.rate.get() as f64);

@@ -1,5 +1,5 @@
-//! Where a server was when a snapshot was taken, and how it is set: nothing leans on it, but whoever looks at a backup
-//! years later asks.
+//! Position and settings of a server when a snapshot was taken. Nothing depends on them, but they help whoever
+//! examines a backup years later.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::connect::Session;
 
-/// Settings that say what values meant and how they were kept.
+/// Settings that determine the meaning and storage of values.
 const SETTINGS: [&str; 10] = [
     "DateStyle",
     "IntervalStyle",
@@ -21,29 +21,28 @@ const SETTINGS: [&str; 10] = [
     "wal_level",
 ];
 
-/// What a server said of itself when its snapshot was taken. What a role may not ask, or a version does not know, is
+/// State of a server when its snapshot was taken. What the role may not read, or the version does not have, is
 /// absent.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", default)]
 pub struct ServerState {
-    /// The position in the write-ahead log right after the snapshot was taken: written so far, or on a standby replayed
-    /// so far.
+    /// Position in the write-ahead log right after the snapshot was taken: written, or on a standby replayed so far.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub wal_position: Option<String>,
-    /// Settings by name, as they stand for this role in this database, and the database's `lc_collate` and `lc_ctype`.
+    /// Settings by name, as effective for this role in this database, and the database's `lc_collate` and `lc_ctype`.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub settings: BTreeMap<String, String>,
 }
 
 impl ServerState {
-    /// Asks, within a transaction, and leaves that as it was.
+    /// Reads the state within a transaction, which stays usable.
     pub(super) async fn read(session: &Session) -> ServerState {
         let wal = match session.server().in_recovery {
             true => "SELECT pg_catalog.pg_last_wal_replay_lsn()",
             false => "SELECT pg_catalog.pg_current_wal_lsn()",
         };
         let wal_position = ask(session, wal).await.into_iter().next().and_then(|row| row.into_iter().next());
-        // The session pins some of these for itself; what stood before is what counts.
+        // The session pins some of these; the value before counts.
         let names: Vec<String> = SETTINGS.iter().map(|name| format!("'{name}'")).collect();
         let settings = format!(
             "SELECT name, reset_val FROM pg_catalog.pg_settings WHERE name IN ({}) UNION ALL \
@@ -62,13 +61,13 @@ impl ServerState {
         state
     }
 
-    /// True when nothing was learnt.
+    /// Whether nothing is known.
     pub fn is_empty(&self) -> bool {
         *self == ServerState::default()
     }
 }
 
-/// An answer, or none: a role that may not ask must not lose its transaction.
+/// The result, or nothing: a role without the permission must not lose its transaction.
 async fn ask(session: &Session, sql: &str) -> Vec<Vec<Option<String>>> {
     let object = "the server's state";
     if session.execute(object, "SAVEPOINT state").await.is_err() {
@@ -78,7 +77,7 @@ async fn ask(session: &Session, sql: &str) -> Vec<Vec<Option<String>>> {
         Ok(rows) => (rows, "RELEASE SAVEPOINT state"),
         Err(_) => (Vec::new(), "ROLLBACK TO SAVEPOINT state; RELEASE SAVEPOINT state"),
     };
-    // A connection that is lost here is told by whoever needs it next.
+    // A connection lost here is reported by its next user.
     let _ = session.execute(object, end).await;
     rows
 }

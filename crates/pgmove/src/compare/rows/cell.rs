@@ -1,22 +1,22 @@
-//! Values of a row that are kept to be shown: their beginning, their length, and a hash that tells them apart.
+//! Values of a row to show: their beginning, their length, and a hash that distinguishes them.
 
 use serde::Serialize;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::copy_text;
 
-/// Bytes that are kept of a row, spread over its columns.
+/// Bytes to keep of a row, divided between its columns.
 const ROW: usize = 8 << 10;
 
-/// A value as it is shown.
+/// A value to show.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct ShownValue {
     /// The column.
     pub column: String,
-    /// Its text, or the beginning of a long one; nothing for NULL.
+    /// Its text, or the beginning of a long one; `None` for NULL.
     pub text: Option<String>,
-    /// How many bytes the whole text has, where only its beginning is given.
+    /// Length of the whole text in bytes, if only its beginning is given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bytes: Option<usize>,
 }
@@ -29,7 +29,7 @@ pub(super) struct Cell {
 }
 
 impl Cell {
-    /// The cells of a row of so many columns.
+    /// The cells of a row with this many columns.
     pub(super) fn row<'a>(fields: impl Iterator<Item = &'a [u8]>, columns: usize) -> Vec<Cell> {
         let keep = (ROW / columns.max(1)).clamp(16, 256);
         fields
@@ -50,7 +50,7 @@ impl Cell {
         };
         let cut = start.len() < self.length;
         let start = match std::str::from_utf8(start) {
-            // The cut went through a character.
+            // A character was cut.
             Err(error) if cut && error.error_len().is_none() => {
                 start.get(..error.valid_up_to()).unwrap_or(start)
             }

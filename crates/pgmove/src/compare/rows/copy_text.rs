@@ -7,7 +7,7 @@ pub(super) fn fields(row: &[u8]) -> impl Iterator<Item = &[u8]> {
     row.split(|byte| *byte == b'\t')
 }
 
-/// The value of a field; nothing for NULL.
+/// The value of a field; `None` for NULL.
 pub(super) fn value(field: &[u8]) -> Option<Cow<'_, [u8]>> {
     if field == b"\\N" {
         return None;

@@ -1,4 +1,4 @@
-//! The key by which the rows of a table are found on both sides, in an order that both sides agree on.
+//! The key by which rows of a table are matched, in an order on which both sides agree.
 
 use std::cmp::Ordering;
 use std::collections::BTreeSet;
@@ -14,7 +14,7 @@ use crate::quote::{ident, literal};
 /// Values of the key's expressions, as text.
 pub(super) type KeyValue = Vec<String>;
 
-/// The key of a table, as one side writes it.
+/// The key of a table, for one side.
 #[derive(Debug, Clone)]
 pub(super) struct Key {
     /// Names of the columns.
@@ -27,13 +27,13 @@ pub(super) struct Key {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Order {
-    /// By number.
+    /// Numerically.
     Numbers,
     /// By the bytes of the text.
     Bytes,
 }
 
-/// The primary key, or a unique key of columns that are not null, which both sides have; for each side.
+/// The primary key, or a unique key of NOT NULL columns, that both sides have; for each side.
 pub(super) fn of(left: (&Catalog, &Table), right: (&Catalog, &Table)) -> Option<(Key, Key)> {
     let theirs: Vec<BTreeSet<&str>> = keys(right.0, right.1).map(|key| key.into_iter().collect()).collect();
     let columns = keys(left.0, left.1).find(|key| theirs.contains(&key.iter().copied().collect()))?;
@@ -86,9 +86,9 @@ fn unique(index: &Index) -> bool {
     index.valid && constraint
 }
 
-/// What the rows are ordered by. Types of the server's own whose order never depends on the version or the locale are
-/// taken as they are, so that an index serves. Any other is ordered by the bytes of its text, which the type's own
-/// output function gives (a cast may be a function of the database's owner).
+/// The sort expression of a column. Built-in types whose order never depends on version or locale are used directly,
+/// so that an index can be used. Others are ordered by the bytes of their text as returned by the type's own output
+/// function (a cast could be a function of the database's owner).
 fn expression(column: &Column, same: bool, convert: bool, database: &DatabaseInfo) -> (String, Order) {
     let name = ident(&column.name).into_owned();
     let text = |text: String| match convert {
@@ -116,7 +116,7 @@ fn expression(column: &Column, same: bool, convert: bool, database: &DatabaseInf
 }
 
 impl Key {
-    /// The expressions, for a select list.
+    /// The expressions as a select list.
     pub(super) fn list(&self) -> String {
         self.expressions.join(", ")
     }
@@ -125,12 +125,12 @@ impl Key {
         self.expressions.len()
     }
 
-    /// A condition: the key is this value or comes before it.
+    /// Condition: the key is at most this value.
     pub(super) fn up_to(&self, value: &KeyValue) -> String {
         self.compared("<=", value)
     }
 
-    /// A condition: the key comes after this value.
+    /// Condition: the key is greater than this value.
     pub(super) fn after(&self, value: &KeyValue) -> String {
         self.compared(">", value)
     }
@@ -140,7 +140,7 @@ impl Key {
         format!("({}) {operator} ({})", self.list(), values.join(", "))
     }
 
-    /// The order of two values.
+    /// Compares two values.
     pub(super) fn order(&self, one: &[Vec<u8>], other: &[Vec<u8>]) -> Ordering {
         let pairs = one.iter().zip(other).zip(&self.orders);
         pairs
@@ -153,7 +153,7 @@ impl Key {
     }
 }
 
-/// The order of two decimal numbers of any length. What is no number (NaN, Infinity) comes last.
+/// Compares two decimal numbers of any length. NaN and Infinity come last.
 fn number(one: &[u8], other: &[u8]) -> Ordering {
     let parts = |text: &[u8]| -> Option<(bool, Vec<u8>, Vec<u8>)> {
         let negative = text.first() == Some(&b'-');

@@ -1,4 +1,4 @@
-//! Which rows of a table differ: found by the table's key, in ranges.
+//! Finds the differing rows of a table, by its key and in ranges.
 
 mod cell;
 mod copy_text;
@@ -23,7 +23,7 @@ use crate::digest::TableProof;
 use crate::dump::{Source, TableSlice};
 use crate::quote::ident;
 
-/// Rows of a table that are not the same on both sides.
+/// Rows of a table that differ.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct DifferingRows {
@@ -31,7 +31,7 @@ pub struct DifferingRows {
     pub table: String,
     /// The columns by which rows were matched.
     pub key: Vec<String>,
-    /// The first rows that differ, in the order of their keys.
+    /// The first differing rows, in the order of their keys.
     pub rows: Vec<DifferingRow>,
     /// Whether further rows differ.
     pub more: bool,
@@ -40,13 +40,14 @@ pub struct DifferingRows {
     pub not_shown: Option<String>,
 }
 
-/// A row that is not the same on both sides.
+/// A row that differs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct DifferingRow {
     /// The values of the key.
     pub key: Vec<ShownValue>,
-    /// Its values on the left, of both sides' rows only those that differ; nothing where the left lacks the row.
+    /// Its values on the left; if both sides have the row, only those that differ. `None` if the left side lacks the
+    /// row.
     pub left: Option<Vec<ShownValue>>,
     /// Its values on the right.
     pub right: Option<Vec<ShownValue>>,
@@ -79,13 +80,13 @@ impl DifferingRow {
     }
 }
 
-/// What a search found.
+/// Result of a search.
 struct Found {
     rows: Vec<DifferingRow>,
     more: bool,
 }
 
-/// A side that can be asked for rows: a server, with the slices by which tables are read.
+/// A side that can be queried for rows: a server, with the slices by which tables are read.
 pub(super) struct Live<'a> {
     pub(super) source: &'a Source,
     pub(super) slices: Vec<&'a TableSlice>,
@@ -127,7 +128,7 @@ pub(super) async fn of(
         Ok(Found { rows, more }) => {
             Ok(DifferingRows { table: name.to_string(), key, rows, more, not_shown: None })
         }
-        // A value that one side cannot compare is no reason to lose the comparison.
+        // A value that one side cannot compare must not end the whole comparison.
         Err(error @ (Error::Server { .. } | Error::NotText { .. })) => Ok(nothing(&error.to_string())),
         Err(error) => Err(error),
     }
@@ -160,7 +161,7 @@ fn prepare(
     let alone = members.len() == 1 && members.contains(name);
     let list = columns.iter().map(|column| ident(column).into_owned()).collect::<Vec<_>>().join(", ");
     let relation = |live: &Live<'_>, key| {
-        // The rows of a hypertable lie in its chunks.
+        // The rows of a hypertable are in its chunks.
         let only = alone && live.slices.iter().all(|slice| !slice.is_chunk());
         let from = if only { format!("ONLY {name}") } else { name.to_string() };
         Relation { from, key, columns: list.clone() }
@@ -168,10 +169,10 @@ fn prepare(
     Ok((relation(left, left_key), relation(right, right_key), columns))
 }
 
-/// Characters of a value in a line.
+/// Maximum characters of a value in a line.
 const SHOWN: usize = 60;
 
-/// Values in a line.
+/// Maximum number of values in a line.
 const VALUES: usize = 12;
 
 impl fmt::Display for ShownValue {
@@ -188,7 +189,7 @@ impl fmt::Display for ShownValue {
     }
 }
 
-/// Without characters that a terminal would act on.
+/// Removes characters that a terminal would interpret.
 fn printable(text: &str) -> String {
     let one = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
     text.chars().map(one).collect()

@@ -1,36 +1,38 @@
-//! Ranges of keys, and the statements that digest or list what lies in them.
+//! Ranges of keys, and the statements that digest or list their rows.
 
 use std::fmt::Write as _;
 
 use super::key::{Key, KeyValue};
 
-/// Rows whose key comes after `after`, up to and with `to`. Nothing means no limit.
+/// Rows with keys greater than `after`, up to and including `to`. `None` means no limit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Range {
     pub(super) after: Option<KeyValue>,
     pub(super) to: Option<KeyValue>,
-    /// Rows of both sides, about.
+    /// Approximate number of rows on both sides.
     pub(super) rows: u64,
 }
 
-/// So many ranges are named to the server one by one; of more, only where the first begins and the last ends.
+/// Up to this many ranges are listed one by one in a statement; of more, only the beginning of the first and the end
+/// of the last.
 const NAMED: usize = 24;
 
-/// A relation that is read by ranges.
+/// A relation that is read in ranges.
 #[derive(Debug)]
 pub(super) struct Relation {
-    /// What stands after FROM.
+    /// The FROM clause.
     pub(super) from: String,
     pub(super) key: Key,
-    /// The columns of the rows, for a select list.
+    /// The columns of the rows, as a select list.
     pub(super) columns: String,
 }
 
-/// The column of the number of the range, which no table of a user's has.
+/// Name of the column with the range's number, which no user table has.
 const NUMBER: &str = "\"dbhaul: range\"";
 
 impl Relation {
-    /// Rows with the number of their range first; rows in none are left out. The ranges are in order.
+    /// Selects rows with the number of their range first; rows outside of all ranges are left out. The ranges are in
+    /// order.
     pub(super) fn rows(&self, ranges: &[Range], with_keys: bool) -> String {
         let keys = match with_keys {
             true => format!("{}, ", self.key.list()),
@@ -39,7 +41,7 @@ impl Relation {
         self.numbered(ranges, &format!("{keys}{}", self.columns), "")
     }
 
-    /// Keys of about so many rows of each range, in order, with the number of the range first.
+    /// Selects approximately this many keys of each range, in order, with the number of the range first.
     pub(super) fn sample(&self, ranges: &[Range], wanted: u64) -> String {
         let rows = ranges.iter().map(|range| range.rows / 2).max().unwrap_or(0).max(1);
         #[expect(clippy::cast_precision_loss, reason = "a share")]
@@ -87,9 +89,9 @@ impl Relation {
         }
     }
 
-    /// The number of the range that a row lies in, or -1.
+    /// An expression for the number of the range that contains a row, or -1.
     fn number(&self, ranges: &[Range]) -> String {
-        // Each entry: rows up to this key, and after the entry before it, have this number.
+        // Each entry: rows up to this key, after the previous entry's, have this number.
         let mut cuts: Vec<(Option<&KeyValue>, i64)> = Vec::new();
         let mut at: Option<&KeyValue> = None;
         for (number, range) in (0..).zip(ranges) {

@@ -1,9 +1,9 @@
-//! The search for differing rows: ranges of keys are digested on both sides, and those that differ are cut into smaller
-//! ones, until their rows can be held side by side.
+//! Searches for differing rows: ranges of keys are digested on both sides, and those that differ are split, until
+//! their rows can be compared directly.
 //!
-//! Each round reads, on each side, the rows of the ranges that still differ, in one statement; an index of the key serves
-//! where the key's order is the index's. As a differing range holds a differing row at least, the first N of them hold
-//! the first N rows.
+//! Each round reads, on each side, the rows of the differing ranges in one statement; an index on the key is used if
+//! it has the key's order. A differing range contains at least one differing row, so the first N of them contain the
+//! first N rows.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -18,29 +18,29 @@ use crate::Error;
 use crate::digest::{RowHasher, TableProof};
 use crate::dump::Source;
 
-/// The most rows that are shown of a table.
+/// Maximum number of rows to show of a table.
 pub(super) const MOST_SHOWN: usize = 1000;
 
-/// Ranges with at most so many rows on both sides together are read row by row: more than two for each of those that may
-/// be shown, so that ranges can always be cut until they fit.
+/// Ranges with at most this many rows on both sides together are read row by row: more than two for each row to show,
+/// so that ranges can always be split until they fit.
 const ROWS_AT_ONCE: u64 = 4096;
 
-/// Ranges that are digested in one round.
+/// Number of ranges to digest in one round.
 const RANGES: usize = 1024;
 
-/// Into how many ranges one is cut at most.
+/// Maximum number of ranges into which one is split.
 const PARTS: usize = 64;
 
-/// Keys that are looked at for each range.
+/// Number of keys to sample for each resulting range.
 const SAMPLE: usize = 16;
 
-/// More rounds than any table needs; fewer than for ever.
+/// More rounds than any table needs, to guarantee termination.
 const ROUNDS: usize = 40;
 
 /// The values of a key's expressions in a row.
 type KeyBytes = Vec<Vec<u8>>;
 
-/// A side that is searched.
+/// A side to search.
 pub(super) struct Searched<'a> {
     pub(super) source: &'a Source,
     pub(super) relation: Relation,
@@ -69,7 +69,7 @@ pub(super) async fn search(
             .collect();
         more |= ranges.len() > show;
         ranges.truncate(show);
-        // A few ranges are enough to go on with; the first ones.
+        // A few ranges are enough to continue with; the first ones.
         let mut sum = 0_u64;
         let fits = ranges.iter().take_while(|range| {
             sum = sum.saturating_add(range.rows);
@@ -85,7 +85,7 @@ pub(super) async fn search(
             }
         }
     }
-    // Nothing makes a range smaller whose keys are all the same: a unique index that is damaged.
+    // A range whose keys are all equal cannot be split: the unique index is damaged.
     if ranges.iter().map(|range| range.rows).sum::<u64>() > 4 * ROWS_AT_ONCE {
         return Ok(Found { rows: Vec::new(), more: true });
     }
@@ -96,7 +96,7 @@ pub(super) async fn search(
     Ok(Found { rows: found, more })
 }
 
-/// Cuts the ranges at keys of the side that holds more rows.
+/// Splits the ranges at keys of the side with more rows.
 async fn cut(
     object: &str,
     left: &Searched<'_>,
@@ -109,7 +109,7 @@ async fn cut(
     for (number, key) in left.sample(object, ranges, parts.saturating_mul(SAMPLE)).await? {
         cuts.entry(number).or_default().push(key);
     }
-    // Where the left has nothing, the right's keys serve.
+    // If the left side has no rows, use the right side's keys.
     let lacking = |at: usize, range: &Range| range.rows > 1 && !cuts.contains_key(&at);
     let lacking: BTreeSet<usize> =
         ranges.iter().enumerate().filter(|(at, range)| lacking(*at, range)).map(|(at, _)| at).collect();
@@ -170,7 +170,7 @@ impl Searched<'_> {
         Ok(rows.into_iter().filter_map(key).collect())
     }
 
-    /// Calls `each` with the key, the columns' fields and the hash of every row of the ranges.
+    /// Calls `each` with the key, the columns' fields and the hash of every row in the ranges.
     async fn list(
         &self,
         object: &str,
@@ -199,7 +199,7 @@ fn numbered(row: &[u8]) -> Option<(usize, &[u8])> {
     Some((number, row.get(at + 1..)?))
 }
 
-/// The rows of the first ranges that differ, in the order of their keys.
+/// The rows of the first differing ranges, in the order of their keys.
 async fn rows_of(
     object: &str,
     (left, right): (&Searched<'_>, &Searched<'_>),
