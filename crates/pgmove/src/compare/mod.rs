@@ -447,7 +447,7 @@ impl Opened {
             Opened::Live { source, slices } => {
                 let Some(slices) = slices.get(name) else { return Ok(None) };
                 stream::iter(slices)
-                    .map(|slice| async move { source.copy_out(slice).await?.drain().await })
+                    .map(|slice| source.proof_of(slice))
                     .buffer_unordered(jobs.max(1))
                     .try_fold(TableProof::default(), |sum, proof| async move { Ok(sum + proof) })
                     .await

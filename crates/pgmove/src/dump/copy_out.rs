@@ -1,281 +1,70 @@
-//! Rows out of a table: COPY text in handy pieces, hashed on the way.
+//! Rows out of a table, as those who copy them take them.
 
-use std::collections::BTreeMap;
-use std::fmt::Write as _;
+use std::panic::resume_unwind;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
-use futures::{FutureExt as _, Stream, StreamExt as _};
-use tokio::time::{Instant, Sleep, sleep, sleep_until};
-use tokio_postgres::CopyOutStream;
+use bytes::Bytes;
+use futures::channel::mpsc::{self, Receiver, Sender};
+use futures::{SinkExt as _, Stream, StreamExt as _};
+use tokio::task::{JoinError, JoinSet};
 
 use crate::Error;
-use crate::catalog::{QualifiedName, large_objects_table};
-use crate::connect::value_settings::ValueSettings;
-use crate::connect::{Session, VIEWS, pinned_text, restricted};
-use crate::digest::{RowHasher, TableProof};
-use crate::dump::pool::{Lease, Pool};
-use crate::dump::rate::ReadLimit;
-use crate::dump::{LockHolder, PageRange};
-use crate::quote::ident;
-
-/// The server sends a message a row; the consumer gets pieces of about this size.
-const PIECE: usize = 64 << 10;
-
-/// Large objects are read in pieces of this many bytes.
-pub(crate) const LARGE_OBJECT_PIECE: usize = 256 << 10;
-
-/// What is read of a table.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Wanted<'a> {
-    pub(crate) table: &'a QualifiedName,
-    pub(crate) columns: &'a [String],
-    /// Which heap pages; all when nothing is said.
-    pub(crate) pages: Option<PageRange>,
-    /// The relation that its rows are read from with all its heirs, where they lie in another one: in a chunk.
-    pub(crate) relation: Option<&'a QualifiedName>,
-    /// A `WHERE …` clause, as an extension gives it for its configuration tables.
-    pub(crate) condition: &'a str,
-    /// Set where the condition is the user's own.
-    pub(crate) chosen: Option<Chosen<'a>>,
-    /// Columns that are read as another type.
-    pub(crate) casts: &'a BTreeMap<String, String>,
-}
-
-/// What a condition of the user's needs: `at::date = '2024-01-02'` is true of other rows under other settings.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Chosen<'a> {
-    pub(crate) values: &'a ValueSettings,
-    /// Whether the rows may hold money.
-    pub(crate) money: bool,
-}
-
-impl Wanted<'_> {
-    /// The COPY statement. A table without columns to copy is read as it is: each of its rows is an empty line.
-    pub(crate) fn statement(self) -> String {
-        if *self.table == large_objects_table() {
-            return large_objects_statement();
-        }
-        let columns: Vec<_> = self.columns.iter().map(|column| ident(column)).collect();
-        let columns = columns.join(", ");
-        let table = self.table;
-        let condition = match self.pages {
-            Some((from, Some(to))) => format!("WHERE ctid >= '({from},0)'::tid AND ctid < '({to},0)'::tid"),
-            Some((from, None)) => format!("WHERE ctid >= '({from},0)'::tid"),
-            None => self.condition.to_owned(),
-        };
-        // A chunk that is compressed gives its rows to a SELECT, and none to a COPY or to ONLY.
-        let from = self.relation.map_or_else(|| format!("ONLY {table}"), ToString::to_string);
-        if let Some((source, pinned)) = self.chosen.and_then(|chosen| chosen.values.switches(chosen.money)) {
-            // Row by row: the condition under the source's settings, then the row's text under the pinned ones. OFFSET
-            // keeps the inner query apart, and no parallel worker runs what changes settings.
-            let chosen = condition.strip_prefix("WHERE ").unwrap_or("true");
-            return format!(
-                "COPY (SELECT {columns} FROM (SELECT {columns} FROM {from} WHERE CASE WHEN {source} THEN {chosen} END OFFSET 0) q \
-                 WHERE {pinned}) TO STDOUT"
-            );
-        }
-        if !self.casts.is_empty() {
-            let expression = |column: &String| match self.casts.get(column) {
-                Some(kind) => format!("{}::{kind}", ident(column)),
-                None => ident(column).into_owned(),
-            };
-            let columns: Vec<String> = self.columns.iter().map(expression).collect();
-            format!("COPY (SELECT {} FROM {from} {condition}) TO STDOUT", columns.join(", "))
-        } else if self.relation.is_some() || !condition.is_empty() {
-            format!("COPY (SELECT {columns} FROM {from} {condition}) TO STDOUT")
-        } else if columns.is_empty() {
-            format!("COPY {table} TO STDOUT")
-        } else {
-            format!("COPY {table} ({columns}) TO STDOUT")
-        }
-    }
-}
-
-/// Every large object as rows: object, offset, bytes. An empty one has one row without bytes. Nobody but a superuser
-/// may read `pg_largeobject` itself; the functions ask for the right to each object alone.
-///
-/// Nothing is kept between the rows: a recursive query, a sort or a function in FROM would write the objects, or a list
-/// of their pieces, to temporary files. So the length is asked for first, the offsets are made in the select list, and the
-/// objects come by their index ([`LARGE_OBJECTS_IN_ORDER`]). OFFSET 0 keeps each step from being merged with the next.
-fn large_objects_statement() -> String {
-    let size = LARGE_OBJECT_PIECE;
-    // 262144 is INV_READ, and 2 SEEK_END.
-    format!(
-        "COPY (SELECT oid, at, pg_catalog.lo_get(oid, at, {size}) FROM ( \
-         SELECT oid, pg_catalog.generate_series(0::int8, greatest(length - 1, 0), {size}::int8) AS at FROM ( \
-         SELECT oid, length, pg_catalog.lo_close(fd) AS closed FROM ( \
-         SELECT oid, fd, pg_catalog.lo_lseek64(fd, 0, 2) AS length FROM ( \
-         SELECT oid, pg_catalog.lo_open(oid, 262144) AS fd FROM ( \
-         SELECT oid FROM pg_catalog.pg_largeobject_metadata ORDER BY oid \
-         OFFSET 0) o OFFSET 0) f OFFSET 0) l OFFSET 0) c OFFSET 0) p) TO STDOUT"
-    )
-}
-
-/// Settings under which the objects are read in order without being sorted.
-const LARGE_OBJECTS_IN_ORDER: [&str; 3] = ["enable_sort", "enable_seqscan", "enable_bitmapscan"];
-
-fn large_objects_in_order(value: &str) -> String {
-    LARGE_OBJECTS_IN_ORDER.iter().map(|name| format!("SET {name} = {value};")).collect()
-}
-
-/// The session that is read on.
-enum Holder {
-    Own(Box<Lease>),
-    Shared(Arc<LockHolder>),
-}
-
-impl Holder {
-    fn session(&self) -> &Session {
-        match self {
-            Holder::Own(lease) => lease.session(),
-            Holder::Shared(holder) => &holder.session,
-        }
-    }
-}
+use crate::digest::TableProof;
+use crate::dump::copy_reader::CopyReader;
 
 /// A stream of COPY text, in pieces of whole rows. Dropped before its end, it closes its connection and cancels the
-/// server's work for it; a connection that it shares with others goes on.
+/// server's work for it; a connection that it shares with others stays open.
+///
+/// The rows are read and hashed by a task of their own, one piece ahead. A server sends a message a row, 8 KiB at a time:
+/// taken by whoever writes the pieces, each of these would wake another thread.
 pub struct CopyOut {
-    rows: Option<Pin<Box<CopyOutStream>>>,
-    holder: Option<Holder>,
-    /// Whether the session has settings that nobody else is to meet.
-    spent: bool,
-    /// Whether the lock on the table is let go at the end.
-    scoped: bool,
-    large_objects: bool,
-    /// What is done when all was read.
-    then: Option<Box<dyn FnOnce() + Send + Sync>>,
-    object: String,
-    statement: String,
-    hasher: RowHasher,
-    buffer: BytesMut,
-    /// A long row that comes after what is in the buffer.
-    next: Option<Bytes>,
-    watchdog: Pin<Box<Sleep>>,
-    patience: Duration,
-    alive: bool,
-    /// How fast rows may be read.
-    limit: Option<Arc<ReadLimit>>,
-    /// Bytes that were read and are not counted yet.
-    unpaused: usize,
-    /// Until when nothing is read.
-    pause: Option<Pin<Box<Sleep>>>,
+    pieces: Receiver<Bytes>,
+    /// Ends with the proof, or with the error that ended the rows.
+    reader: JoinSet<Result<Option<TableProof>, Error>>,
+    proof: Option<TableProof>,
 }
 
 impl CopyOut {
-    /// Begins to read on a session of the pool.
-    pub(crate) async fn start(pool: &Pool, wanted: Wanted<'_>, patience: Duration) -> Result<CopyOut, Error> {
-        CopyOut::start_on(Holder::Own(Box::new(pool.get().await?)), false, wanted, patience).await
-    }
-
-    /// The same on sessions that are in a transaction, which has no lock on the table any more when it was read.
-    pub(crate) async fn start_in_transaction(
-        pool: &Pool,
-        wanted: Wanted<'_>,
-        patience: Duration,
-    ) -> Result<CopyOut, Error> {
-        CopyOut::start_on(Holder::Own(Box::new(pool.get().await?)), true, wanted, patience).await
-    }
-
-    /// Begins to read on the session that holds the locks, which others use too: they wait until this one has been read to
-    /// its end.
-    pub(crate) async fn start_shared(
-        holder: Arc<LockHolder>,
-        wanted: Wanted<'_>,
-        patience: Duration,
-    ) -> Result<CopyOut, Error> {
-        CopyOut::start_on(Holder::Shared(holder), false, wanted, patience).await
-    }
-
-    /// Does something when all was read.
-    pub(crate) fn then(self, work: impl FnOnce() + Send + Sync + 'static) -> CopyOut {
-        CopyOut { then: Some(Box::new(work)), ..self }
-    }
-
-    /// Reads no faster than this.
-    pub(crate) fn limited(self, limit: Option<Arc<ReadLimit>>) -> CopyOut {
-        let pause = limit.as_ref().map(|limit| Box::pin(sleep_until(limit.read(0))));
-        CopyOut { limit, pause, ..self }
-    }
-
-    async fn start_on(
-        holder: Holder,
-        scoped: bool,
-        wanted: Wanted<'_>,
-        patience: Duration,
-    ) -> Result<CopyOut, Error> {
-        let statement = wanted.statement();
-        let large_objects = *wanted.table == large_objects_table();
-        let mut object = match large_objects {
-            true => "large objects".to_owned(),
-            false => format!("table {}", wanted.table),
-        };
-        if scoped {
-            // Sent, and not waited for: the next statement fails if this one did.
-            let _ = holder.session().client().batch_execute("SAVEPOINT rows").now_or_never();
-        }
-        if large_objects {
-            holder.session().execute(&object, &large_objects_in_order("off")).await?;
-        }
-        if let Some((from, _)) = wanted.pages {
-            let _ = write!(object, " from page {from}");
-        }
-        match (wanted.chosen, &holder) {
-            // The user's condition may ask for views, and is parsed under the source's settings.
-            (Some(chosen), _) => {
-                let sql = restricted("", true) + ";" + &chosen.values.for_condition();
-                holder.session().execute(&object, &sql).await?;
-            }
-            // Whoever read before may have left settings of the source.
-            (None, Holder::Shared(shared)) => {
-                let sql = restricted(VIEWS, true) + ";" + &pinned_text(shared.session.server());
-                shared.session.execute(&object, &sql).await?;
-            }
-            (None, Holder::Own(_)) => {}
-        }
-        holder.session().work();
-        let rows = holder
-            .session()
-            .client()
-            .copy_out(&statement)
-            .await
-            .map_err(|e| Error::from_server(&object, &statement, e))?;
-        Ok(CopyOut {
-            rows: Some(Box::pin(rows)),
-            holder: Some(holder),
-            spent: wanted.chosen.is_some(),
-            scoped,
-            then: None,
-            large_objects,
-            object,
-            statement,
-            hasher: RowHasher::default(),
-            buffer: BytesMut::new(),
-            next: None,
-            watchdog: Box::pin(sleep(patience)),
-            patience,
-            alive: false,
-            limit: None,
-            unpaused: 0,
-            pause: None,
-        })
+    pub(super) fn of(reader: CopyReader) -> CopyOut {
+        // One piece for the sender, none besides: memory stays bounded where a row is as long as a message can be.
+        let (sender, pieces) = mpsc::channel(0);
+        let mut tasks = JoinSet::new();
+        tasks.spawn(read(reader, sender));
+        CopyOut { pieces, reader: tasks, proof: None }
     }
 
     /// Rows, bytes and digest of the whole stream; nothing before its end.
     pub fn proof(&self) -> Option<TableProof> {
-        (self.rows.is_none() && self.holder.is_none()).then(|| self.hasher.proof())
+        self.proof
     }
+}
 
-    /// Reads to the end for the proof alone.
-    pub(crate) async fn drain(mut self) -> Result<TableProof, Error> {
-        while let Some(piece) = self.next().await {
-            piece?;
+async fn read(mut rows: CopyReader, mut pieces: Sender<Bytes>) -> Result<Option<TableProof>, Error> {
+    while let Some(piece) = rows.next().await {
+        // Without a receiver this task is about to be aborted.
+        if pieces.send(piece?).await.is_err() {
+            break;
         }
-        Ok(self.hasher.proof())
+    }
+    Ok(rows.proof())
+}
+
+/// Reads to the end for the proof alone.
+pub(crate) async fn drain(rows: CopyReader) -> Result<TableProof, Error> {
+    let mut reader = JoinSet::new();
+    reader.spawn(rows.drain());
+    match reader.join_next().await {
+        Some(ended) => ended.unwrap_or_else(|error| Err(interrupted(error))),
+        None => Ok(TableProof::default()),
+    }
+}
+
+/// A task ends without a result if it panicked, which goes on here, or if the runtime shuts down.
+fn interrupted(error: JoinError) -> Error {
+    match error.try_into_panic() {
+        Ok(panic) => resume_unwind(panic),
+        Err(error) => Error::options(format!("reading rows was interrupted: {error}")),
     }
 }
 
@@ -283,87 +72,17 @@ impl Stream for CopyOut {
     type Item = Result<Bytes, Error>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let this = &mut *self;
-        loop {
-            if let Some(row) = this.next.take() {
-                return Poll::Ready(Some(Ok(row)));
+        if let Some(piece) = ready!(self.pieces.poll_next_unpin(context)) {
+            return Poll::Ready(Some(Ok(piece)));
+        }
+        match ready!(self.reader.poll_join_next(context)) {
+            None => Poll::Ready(None),
+            Some(Ok(Ok(proof))) => {
+                self.proof = proof;
+                Poll::Ready(None)
             }
-            if let Some(pause) = &mut this.pause {
-                ready!(pause.poll_unpin(context));
-                this.pause = None;
-            }
-            let Some(rows) = &mut this.rows else { return Poll::Ready(None) };
-            match rows.poll_next_unpin(context) {
-                Poll::Ready(Some(Ok(row))) => {
-                    this.alive = true;
-                    this.hasher.update(&row);
-                    this.unpaused += row.len();
-                    if let Some(limit) = &this.limit
-                        && this.unpaused >= PIECE
-                    {
-                        let until = limit.read(std::mem::take(&mut this.unpaused));
-                        this.pause = Some(Box::pin(sleep_until(until)));
-                    }
-                    // A row that is a piece by itself is neither copied nor joined with others: it may be as long as the
-                    // longest message that a server takes.
-                    if row.len() >= PIECE {
-                        if this.buffer.is_empty() {
-                            return Poll::Ready(Some(Ok(row)));
-                        }
-                        this.next = Some(row);
-                        return Poll::Ready(Some(Ok(this.buffer.split().freeze())));
-                    }
-                    if this.buffer.capacity() < row.len() {
-                        this.buffer.reserve(PIECE + PIECE / 4);
-                    }
-                    this.buffer.extend_from_slice(&row);
-                    if this.buffer.len() >= PIECE {
-                        return Poll::Ready(Some(Ok(this.buffer.split().freeze())));
-                    }
-                }
-                Poll::Ready(Some(Err(error))) => {
-                    this.rows = None;
-                    let error = Error::from_server(&this.object, &this.statement, error);
-                    return Poll::Ready(Some(Err(error)));
-                }
-                Poll::Ready(None) => {
-                    this.rows = None;
-                    if let Some(limit) = &this.limit {
-                        limit.read(std::mem::take(&mut this.unpaused));
-                    }
-                    if let Some(holder) = this.holder.take() {
-                        holder.session().rest();
-                        let mut sql = String::new();
-                        if this.scoped {
-                            sql += "ROLLBACK TO SAVEPOINT rows; RELEASE SAVEPOINT rows;";
-                        }
-                        if this.large_objects {
-                            sql += &large_objects_in_order("DEFAULT");
-                        }
-                        if !sql.is_empty() {
-                            let _ = holder.session().client().batch_execute(&sql).now_or_never();
-                        }
-                        if let Some(then) = this.then.take() {
-                            then();
-                        }
-                        if let (Holder::Own(lease), false) = (holder, this.spent) {
-                            lease.give_back();
-                        }
-                    }
-                    let rest = this.buffer.split().freeze();
-                    return Poll::Ready((!rest.is_empty()).then_some(Ok(rest)));
-                }
-                Poll::Pending => {
-                    ready!(this.watchdog.poll_unpin(context));
-                    if !std::mem::take(&mut this.alive) {
-                        this.rows = None;
-                        let error =
-                            Error::Stalled { object: this.object.clone(), seconds: this.patience.as_secs() };
-                        return Poll::Ready(Some(Err(error)));
-                    }
-                    this.watchdog.as_mut().reset(Instant::now() + this.patience);
-                }
-            }
+            Some(Ok(Err(error))) => Poll::Ready(Some(Err(error))),
+            Some(Err(error)) => Poll::Ready(Some(Err(interrupted(error)))),
         }
     }
 }

@@ -2,6 +2,8 @@
 
 mod contention;
 pub(crate) mod copy_out;
+pub(crate) mod copy_reader;
+pub(crate) mod copy_statement;
 mod held;
 mod lock;
 pub(crate) mod pool;
@@ -31,7 +33,9 @@ use crate::connect::{ConnectOptions, ServerIdentity, Session, VIEWS, connect, re
 use crate::digest::TableProof;
 use crate::dump::pool::Pool;
 pub use copy_out::CopyOut;
-use copy_out::{Chosen, Wanted};
+use copy_out::drain;
+use copy_reader::CopyReader;
+use copy_statement::{Chosen, Wanted};
 
 /// How a source is read.
 #[derive(Debug, Clone)]
@@ -188,6 +192,15 @@ impl Source {
     /// [`Error::SnapshotLost`] when the connection that holds the snapshot is gone: then no further connection can
     /// see what the others saw. Otherwise what the server says, with the table.
     pub async fn copy_out(&self, slice: &TableSlice) -> Result<CopyOut, Error> {
+        self.reader(slice).await.map(CopyOut::of)
+    }
+
+    /// Reads a slice for its proof alone, under the conditions of [`Source::copy_out`].
+    pub(crate) async fn proof_of(&self, slice: &TableSlice) -> Result<TableProof, Error> {
+        drain(self.reader(slice).await?).await
+    }
+
+    async fn reader(&self, slice: &TableSlice) -> Result<CopyReader, Error> {
         if !self.held.holds(&slice.locks) {
             return Err(Error::SnapshotLost {
                 server: self.server().to_string(),
@@ -205,21 +218,22 @@ impl Source {
 
     /// Somebody wants to change the table and waits for us; who comes later waits for them. Only the session that has the
     /// lock already is let through.
-    async fn copy_out_shared(&self, slice: &TableSlice) -> Result<CopyOut, Error> {
+    async fn copy_out_shared(&self, slice: &TableSlice) -> Result<CopyReader, Error> {
         let casts = BTreeMap::new();
         let holder = self.held.holder();
-        let started = CopyOut::start_shared(holder, self.wanted(slice, &casts), self.patience).await;
+        let started = CopyReader::start_shared(holder, self.wanted(slice, &casts), self.patience).await;
         self.noted(slice, started)
     }
 
-    async fn copy_out_now(&self, slice: &TableSlice) -> Result<CopyOut, Error> {
+    async fn copy_out_now(&self, slice: &TableSlice) -> Result<CopyReader, Error> {
         let casts = BTreeMap::new();
-        let started = CopyOut::start_in_transaction(&self.workers, self.wanted(slice, &casts), self.patience);
+        let started =
+            CopyReader::start_in_transaction(&self.workers, self.wanted(slice, &casts), self.patience);
         let started = started.await;
         self.noted(slice, started)
     }
 
-    fn noted(&self, slice: &TableSlice, started: Result<CopyOut, Error>) -> Result<CopyOut, Error> {
+    fn noted(&self, slice: &TableSlice, started: Result<CopyReader, Error>) -> Result<CopyReader, Error> {
         let (held, locks) = (Arc::clone(&self.held), slice.locks.clone());
         let started = started.map_err(|error| self.lost(error))?;
         Ok(started.limited(self.limit.clone()).then(move || held.done(&locks)))
@@ -257,7 +271,7 @@ impl Source {
     /// # Errors
     /// As [`Source::copy_out`].
     pub async fn digest(&self, slice: &TableSlice) -> Result<Option<TableProof>, Error> {
-        let read = async { self.copy_out_now(slice).await?.drain().await };
+        let read = async { drain(self.copy_out_now(slice).await?).await };
         match read.await {
             Err(error) if matches!(error.sqlstate(), Some("55P03" | "42501" | "55000")) => Ok(None),
             read => read.map(Some),

@@ -5,8 +5,10 @@ use std::collections::BTreeMap;
 use futures::StreamExt as _;
 use tokio::time::{sleep_until, timeout};
 
+use super::copy_out::drain;
+use super::copy_reader::CopyReader;
 use super::pool::Lease;
-use super::{CopyOut, Source, TableSlice};
+use super::{Source, TableSlice};
 use crate::Error;
 use crate::digest::TableProof;
 
@@ -72,7 +74,7 @@ impl Source {
     pub async fn digest_ahead(&self, slice: &TableSlice) -> Result<TableProof, Error> {
         let casts = BTreeMap::new();
         let copy =
-            CopyOut::start_in_transaction(&self.workers, self.wanted(slice, &casts), self.patience).await;
-        copy.map_err(|error| self.lost(error))?.limited(self.limit.clone()).drain().await
+            CopyReader::start_in_transaction(&self.workers, self.wanted(slice, &casts), self.patience).await;
+        drain(copy.map_err(|error| self.lost(error))?.limited(self.limit.clone())).await
     }
 }

@@ -5,7 +5,7 @@ use futures::stream::{FuturesUnordered, Stream, StreamExt as _};
 
 use crate::Error;
 use crate::connect::Session;
-use crate::dump::copy_out::LARGE_OBJECT_PIECE;
+use crate::dump::copy_statement::LARGE_OBJECT_PIECE;
 
 /// Number of writes in flight; each holds one piece.
 const IN_FLIGHT: usize = 8;

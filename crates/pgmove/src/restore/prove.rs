@@ -13,7 +13,9 @@ use crate::compare::schema::Scope;
 use crate::compare::{self, SchemaDifference, SchemaProof};
 use crate::ddl::{RenderOptions, Section};
 use crate::digest::TableProof;
-use crate::dump::copy_out::{CopyOut, Wanted};
+use crate::dump::copy_out::drain;
+use crate::dump::copy_reader::CopyReader;
+use crate::dump::copy_statement::Wanted;
 use crate::dump::{PageRange, SLICE_PAGES, ranges};
 use crate::timescaledb::lookup;
 
@@ -40,7 +42,11 @@ impl Target {
             chosen: None,
             casts: &BTreeMap::new(),
         };
-        CopyOut::start(&self.readers, wanted, self.context.options.patience).await?.drain().await
+        self.read(wanted).await
+    }
+
+    async fn read(&self, wanted: Wanted<'_>) -> Result<TableProof, Error> {
+        drain(CopyReader::start(&self.readers, wanted, self.context.options.patience).await?).await
     }
 
     /// Reads the schema back and compares it with the expected one, including owners and privileges if they were
@@ -168,7 +174,7 @@ impl Target {
                 async move {
                     let relation = relation.as_ref();
                     let wanted = Wanted { table, columns, pages, relation, condition, chosen: None, casts };
-                    CopyOut::start(&self.readers, wanted, self.context.options.patience).await?.drain().await
+                    self.read(wanted).await
                 }
             })
             .buffer_unordered(self.context.options.jobs.max(1))

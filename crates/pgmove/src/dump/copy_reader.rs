@@ -1,0 +1,274 @@
+//! Reads the rows of one COPY from its connection: pieces of whole rows, hashed on the way.
+
+use std::fmt::Write as _;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use futures::{FutureExt as _, Stream, StreamExt as _};
+use tokio::time::{Instant, Sleep, sleep, sleep_until};
+use tokio_postgres::CopyOutStream;
+
+use crate::Error;
+use crate::catalog::large_objects_table;
+use crate::connect::{Session, VIEWS, pinned_text, restricted};
+use crate::digest::{RowHasher, TableProof};
+use crate::dump::LockHolder;
+use crate::dump::copy_statement::{Wanted, large_objects_in_order};
+use crate::dump::pool::{Lease, Pool};
+use crate::dump::rate::ReadLimit;
+
+/// The server sends a message a row; the consumer gets pieces of about this size.
+const PIECE: usize = 64 << 10;
+
+/// The session that is read on.
+enum Holder {
+    Own(Box<Lease>),
+    Shared(Arc<LockHolder>),
+}
+
+impl Holder {
+    fn session(&self) -> &Session {
+        match self {
+            Holder::Own(lease) => lease.session(),
+            Holder::Shared(holder) => &holder.session,
+        }
+    }
+}
+
+/// A stream of COPY text, in pieces of whole rows. Dropped before its end, it closes its connection and cancels the
+/// server's work for it; a connection that it shares with others stays open.
+pub(crate) struct CopyReader {
+    rows: Option<Pin<Box<CopyOutStream>>>,
+    holder: Option<Holder>,
+    /// Whether the session has settings that nobody else is to meet.
+    spent: bool,
+    /// Whether the lock on the table is let go at the end.
+    scoped: bool,
+    large_objects: bool,
+    /// What is done when all was read.
+    then: Option<Box<dyn FnOnce() + Send + Sync>>,
+    object: String,
+    statement: String,
+    hasher: RowHasher,
+    buffer: BytesMut,
+    /// A long row that comes after what is in the buffer.
+    next: Option<Bytes>,
+    watchdog: Pin<Box<Sleep>>,
+    patience: Duration,
+    alive: bool,
+    /// How fast rows may be read.
+    limit: Option<Arc<ReadLimit>>,
+    /// Bytes that were read and are not counted yet.
+    unpaused: usize,
+    /// Until when nothing is read.
+    pause: Option<Pin<Box<Sleep>>>,
+}
+
+impl CopyReader {
+    /// Begins to read on a session of the pool.
+    pub(crate) async fn start(
+        pool: &Pool,
+        wanted: Wanted<'_>,
+        patience: Duration,
+    ) -> Result<CopyReader, Error> {
+        CopyReader::start_on(Holder::Own(Box::new(pool.get().await?)), false, wanted, patience).await
+    }
+
+    /// The same on sessions that are in a transaction, which has no lock on the table any more when it was read.
+    pub(crate) async fn start_in_transaction(
+        pool: &Pool,
+        wanted: Wanted<'_>,
+        patience: Duration,
+    ) -> Result<CopyReader, Error> {
+        CopyReader::start_on(Holder::Own(Box::new(pool.get().await?)), true, wanted, patience).await
+    }
+
+    /// Begins to read on the session that holds the locks, which others use too: they wait until this one has been read to
+    /// its end.
+    pub(crate) async fn start_shared(
+        holder: Arc<LockHolder>,
+        wanted: Wanted<'_>,
+        patience: Duration,
+    ) -> Result<CopyReader, Error> {
+        CopyReader::start_on(Holder::Shared(holder), false, wanted, patience).await
+    }
+
+    /// Does something when all was read.
+    pub(crate) fn then(self, work: impl FnOnce() + Send + Sync + 'static) -> CopyReader {
+        CopyReader { then: Some(Box::new(work)), ..self }
+    }
+
+    /// Reads no faster than this.
+    pub(crate) fn limited(self, limit: Option<Arc<ReadLimit>>) -> CopyReader {
+        let pause = limit.as_ref().map(|limit| Box::pin(sleep_until(limit.read(0))));
+        CopyReader { limit, pause, ..self }
+    }
+
+    async fn start_on(
+        holder: Holder,
+        scoped: bool,
+        wanted: Wanted<'_>,
+        patience: Duration,
+    ) -> Result<CopyReader, Error> {
+        let statement = wanted.statement();
+        let large_objects = *wanted.table == large_objects_table();
+        let mut object = match large_objects {
+            true => "large objects".to_owned(),
+            false => format!("table {}", wanted.table),
+        };
+        if scoped {
+            // Sent, and not waited for: the next statement fails if this one did.
+            let _ = holder.session().client().batch_execute("SAVEPOINT rows").now_or_never();
+        }
+        if large_objects {
+            holder.session().execute(&object, &large_objects_in_order("off")).await?;
+        }
+        if let Some((from, _)) = wanted.pages {
+            let _ = write!(object, " from page {from}");
+        }
+        match (wanted.chosen, &holder) {
+            // The user's condition may ask for views, and is parsed under the source's settings.
+            (Some(chosen), _) => {
+                let sql = restricted("", true) + ";" + &chosen.values.for_condition();
+                holder.session().execute(&object, &sql).await?;
+            }
+            // Whoever read before may have left settings of the source.
+            (None, Holder::Shared(shared)) => {
+                let sql = restricted(VIEWS, true) + ";" + &pinned_text(shared.session.server());
+                shared.session.execute(&object, &sql).await?;
+            }
+            (None, Holder::Own(_)) => {}
+        }
+        holder.session().work();
+        let rows = holder
+            .session()
+            .client()
+            .copy_out(&statement)
+            .await
+            .map_err(|e| Error::from_server(&object, &statement, e))?;
+        Ok(CopyReader {
+            rows: Some(Box::pin(rows)),
+            holder: Some(holder),
+            spent: wanted.chosen.is_some(),
+            scoped,
+            then: None,
+            large_objects,
+            object,
+            statement,
+            hasher: RowHasher::default(),
+            buffer: BytesMut::new(),
+            next: None,
+            watchdog: Box::pin(sleep(patience)),
+            patience,
+            alive: false,
+            limit: None,
+            unpaused: 0,
+            pause: None,
+        })
+    }
+
+    /// Rows, bytes and digest of the whole stream; nothing before its end.
+    pub(super) fn proof(&self) -> Option<TableProof> {
+        (self.rows.is_none() && self.holder.is_none()).then(|| self.hasher.proof())
+    }
+
+    /// Reads to the end for the proof alone.
+    pub(super) async fn drain(mut self) -> Result<TableProof, Error> {
+        while let Some(piece) = self.next().await {
+            piece?;
+        }
+        Ok(self.hasher.proof())
+    }
+}
+
+impl Stream for CopyReader {
+    type Item = Result<Bytes, Error>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = &mut *self;
+        loop {
+            if let Some(row) = this.next.take() {
+                return Poll::Ready(Some(Ok(row)));
+            }
+            if let Some(pause) = &mut this.pause {
+                ready!(pause.poll_unpin(context));
+                this.pause = None;
+            }
+            let Some(rows) = &mut this.rows else { return Poll::Ready(None) };
+            match rows.poll_next_unpin(context) {
+                Poll::Ready(Some(Ok(row))) => {
+                    this.alive = true;
+                    this.hasher.update(&row);
+                    this.unpaused += row.len();
+                    if let Some(limit) = &this.limit
+                        && this.unpaused >= PIECE
+                    {
+                        let until = limit.read(std::mem::take(&mut this.unpaused));
+                        this.pause = Some(Box::pin(sleep_until(until)));
+                    }
+                    // A row that is a piece by itself is neither copied nor joined with others: it may be as long as the
+                    // longest message that a server takes.
+                    if row.len() >= PIECE {
+                        if this.buffer.is_empty() {
+                            return Poll::Ready(Some(Ok(row)));
+                        }
+                        this.next = Some(row);
+                        return Poll::Ready(Some(Ok(this.buffer.split().freeze())));
+                    }
+                    if this.buffer.capacity() < row.len() {
+                        this.buffer.reserve(PIECE + PIECE / 4);
+                    }
+                    this.buffer.extend_from_slice(&row);
+                    if this.buffer.len() >= PIECE {
+                        return Poll::Ready(Some(Ok(this.buffer.split().freeze())));
+                    }
+                }
+                Poll::Ready(Some(Err(error))) => {
+                    this.rows = None;
+                    let error = Error::from_server(&this.object, &this.statement, error);
+                    return Poll::Ready(Some(Err(error)));
+                }
+                Poll::Ready(None) => {
+                    this.rows = None;
+                    if let Some(limit) = &this.limit {
+                        limit.read(std::mem::take(&mut this.unpaused));
+                    }
+                    if let Some(holder) = this.holder.take() {
+                        holder.session().rest();
+                        let mut sql = String::new();
+                        if this.scoped {
+                            sql += "ROLLBACK TO SAVEPOINT rows; RELEASE SAVEPOINT rows;";
+                        }
+                        if this.large_objects {
+                            sql += &large_objects_in_order("DEFAULT");
+                        }
+                        if !sql.is_empty() {
+                            let _ = holder.session().client().batch_execute(&sql).now_or_never();
+                        }
+                        if let Some(then) = this.then.take() {
+                            then();
+                        }
+                        if let (Holder::Own(lease), false) = (holder, this.spent) {
+                            lease.give_back();
+                        }
+                    }
+                    let rest = this.buffer.split().freeze();
+                    return Poll::Ready((!rest.is_empty()).then_some(Ok(rest)));
+                }
+                Poll::Pending => {
+                    ready!(this.watchdog.poll_unpin(context));
+                    if !std::mem::take(&mut this.alive) {
+                        this.rows = None;
+                        let error =
+                            Error::Stalled { object: this.object.clone(), seconds: this.patience.as_secs() };
+                        return Poll::Ready(Some(Err(error)));
+                    }
+                    this.watchdog.as_mut().reset(Instant::now() + this.patience);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! The COPY statement that reads a table, a part of one, or the large objects.
+
+use std::collections::BTreeMap;
+
+use crate::catalog::{QualifiedName, large_objects_table};
+use crate::connect::value_settings::ValueSettings;
+use crate::dump::PageRange;
+use crate::quote::ident;
+
+/// Large objects are read in pieces of this many bytes.
+pub(crate) const LARGE_OBJECT_PIECE: usize = 256 << 10;
+
+/// What is read of a table.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Wanted<'a> {
+    pub(crate) table: &'a QualifiedName,
+    pub(crate) columns: &'a [String],
+    /// Which heap pages; all when nothing is said.
+    pub(crate) pages: Option<PageRange>,
+    /// The relation that its rows are read from with all its heirs, where they lie in another one: in a chunk.
+    pub(crate) relation: Option<&'a QualifiedName>,
+    /// A `WHERE …` clause, as an extension gives it for its configuration tables.
+    pub(crate) condition: &'a str,
+    /// Set where the condition is the user's own.
+    pub(crate) chosen: Option<Chosen<'a>>,
+    /// Columns that are read as another type.
+    pub(crate) casts: &'a BTreeMap<String, String>,
+}
+
+/// What a condition of the user's needs: `at::date = '2024-01-02'` is true of other rows under other settings.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Chosen<'a> {
+    pub(crate) values: &'a ValueSettings,
+    /// Whether the rows may hold money.
+    pub(crate) money: bool,
+}
+
+impl Wanted<'_> {
+    /// The COPY statement. A table without columns to copy is read as it is: each of its rows is an empty line.
+    pub(crate) fn statement(self) -> String {
+        if *self.table == large_objects_table() {
+            return large_objects_statement();
+        }
+        let columns: Vec<_> = self.columns.iter().map(|column| ident(column)).collect();
+        let columns = columns.join(", ");
+        let table = self.table;
+        let condition = match self.pages {
+            Some((from, Some(to))) => format!("WHERE ctid >= '({from},0)'::tid AND ctid < '({to},0)'::tid"),
+            Some((from, None)) => format!("WHERE ctid >= '({from},0)'::tid"),
+            None => self.condition.to_owned(),
+        };
+        // A chunk that is compressed gives its rows to a SELECT, and none to a COPY or to ONLY.
+        let from = self.relation.map_or_else(|| format!("ONLY {table}"), ToString::to_string);
+        if let Some((source, pinned)) = self.chosen.and_then(|chosen| chosen.values.switches(chosen.money)) {
+            // Row by row: the condition under the source's settings, then the row's text under the pinned ones. OFFSET
+            // keeps the inner query apart, and no parallel worker runs what changes settings.
+            let chosen = condition.strip_prefix("WHERE ").unwrap_or("true");
+            return format!(
+                "COPY (SELECT {columns} FROM (SELECT {columns} FROM {from} WHERE CASE WHEN {source} THEN {chosen} END OFFSET 0) q \
+                 WHERE {pinned}) TO STDOUT"
+            );
+        }
+        if !self.casts.is_empty() {
+            let expression = |column: &String| match self.casts.get(column) {
+                Some(kind) => format!("{}::{kind}", ident(column)),
+                None => ident(column).into_owned(),
+            };
+            let columns: Vec<String> = self.columns.iter().map(expression).collect();
+            format!("COPY (SELECT {} FROM {from} {condition}) TO STDOUT", columns.join(", "))
+        } else if self.relation.is_some() || !condition.is_empty() {
+            format!("COPY (SELECT {columns} FROM {from} {condition}) TO STDOUT")
+        } else if columns.is_empty() {
+            format!("COPY {table} TO STDOUT")
+        } else {
+            format!("COPY {table} ({columns}) TO STDOUT")
+        }
+    }
+}
+
+/// Every large object as rows: object, offset, bytes. An empty one has one row without bytes. Nobody but a superuser
+/// may read `pg_largeobject` itself; the functions ask for the right to each object alone.
+///
+/// Nothing is kept between the rows: a recursive query, a sort or a function in FROM would write the objects, or a list
+/// of their pieces, to temporary files. So the length is asked for first, the offsets are made in the select list, and the
+/// objects come by their index ([`LARGE_OBJECTS_IN_ORDER`]). OFFSET 0 keeps each step from being merged with the next.
+fn large_objects_statement() -> String {
+    let size = LARGE_OBJECT_PIECE;
+    // 262144 is INV_READ, and 2 SEEK_END.
+    format!(
+        "COPY (SELECT oid, at, pg_catalog.lo_get(oid, at, {size}) FROM ( \
+         SELECT oid, pg_catalog.generate_series(0::int8, greatest(length - 1, 0), {size}::int8) AS at FROM ( \
+         SELECT oid, length, pg_catalog.lo_close(fd) AS closed FROM ( \
+         SELECT oid, fd, pg_catalog.lo_lseek64(fd, 0, 2) AS length FROM ( \
+         SELECT oid, pg_catalog.lo_open(oid, 262144) AS fd FROM ( \
+         SELECT oid FROM pg_catalog.pg_largeobject_metadata ORDER BY oid \
+         OFFSET 0) o OFFSET 0) f OFFSET 0) l OFFSET 0) c OFFSET 0) p) TO STDOUT"
+    )
+}
+
+/// Settings under which the objects are read in order without being sorted.
+const LARGE_OBJECTS_IN_ORDER: [&str; 3] = ["enable_sort", "enable_seqscan", "enable_bitmapscan"];
+
+pub(super) fn large_objects_in_order(value: &str) -> String {
+    LARGE_OBJECTS_IN_ORDER.iter().map(|name| format!("SET {name} = {value};")).collect()
+}
