@@ -37,6 +37,7 @@ pub use filter::Filter;
 pub use large_object::large_objects_table;
 pub use meta::{Meta, Object, QualifiedName};
 pub use read::read;
+pub(crate) use read::read_on_two;
 pub use unsupported::Unsupported;
 
 use crate::timescaledb::model::{Aggregate, Timescale};

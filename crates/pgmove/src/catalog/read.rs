@@ -6,8 +6,8 @@ use serde::Deserialize;
 use tokio_postgres::Client;
 
 use super::{
-    Catalog, FORMAT, Filter, constraint, database, depend, function, index, large_object, plain, query,
-    remark, rule, schema, sequence, table, types, unsupported,
+    Catalog, FORMAT, Filter, address, column, constraint, database, depend, function, index, large_object,
+    plain, query, remark, rule, schema, sequence, table, types, unsupported,
 };
 use crate::error::Error;
 use crate::timescaledb;
@@ -38,11 +38,53 @@ pub async fn read(client: &Client, server_version_num: u32, filter: &Filter) -> 
     catalog
 }
 
-async fn read_all(client: &Client, server_version_num: u32, filter: &Filter) -> Result<Catalog, Error> {
-    let version = server_version_num;
-    let mut catalog = Catalog {
+async fn read_all(client: &Client, version: u32, filter: &Filter) -> Result<Catalog, Error> {
+    let objects = read_objects(client, version, filter).await?;
+    let relations = read_relations(client, version).await?;
+    assemble(client, objects, relations).await
+}
+
+/// Reads the catalog on two connections at once, each in a transaction with the same snapshot.
+///
+/// # Errors
+/// As [`read`].
+pub(crate) async fn read_on_two(
+    clients: [&Client; 2],
+    version: u32,
+    filter: &Filter,
+) -> Result<Catalog, Error> {
+    let [one, other] = clients;
+    let objects = read_objects(one, version, filter);
+    let (objects, relations) = futures::try_join!(objects, read_relations(other, version))?;
+    assemble(one, objects, relations).await
+}
+
+/// The other half of a catalog, which takes about as long as [`read_objects`].
+struct Relations {
+    tables: Vec<table::Table>,
+    /// The columns of composite types.
+    attributes: Vec<column::ColumnRow>,
+    dependencies: Vec<address::Dependency>,
+    aliases: Vec<address::Alias>,
+    unsupported: Vec<unsupported::Unsupported>,
+}
+
+async fn read_relations(client: &Client, version: u32) -> Result<Relations, Error> {
+    let (tables, attributes) = table::read(client, version).await?;
+    Ok(Relations {
+        tables,
+        attributes,
+        dependencies: depend::read(client).await?,
+        aliases: depend::read_aliases(client, version).await?,
+        unsupported: unsupported::read(client, version).await?,
+    })
+}
+
+/// A catalog without [`Relations`].
+async fn read_objects(client: &Client, version: u32, filter: &Filter) -> Result<Catalog, Error> {
+    Ok(Catalog {
         format: FORMAT,
-        server_version_num,
+        server_version_num: version,
         filter: filter.clone(),
         database: database::read(client, version).await?,
         schemas: schema::read_schemas(client).await?,
@@ -64,25 +106,30 @@ async fn read_all(client: &Client, server_version_num: u32, filter: &Filter) -> 
         security_labels: remark::read_labels(client).await?,
         default_acls: remark::read_default_acls(client).await?,
         builtin_acls: remark::read_builtin_acls(client).await?,
-        dependencies: depend::read(client).await?,
-        aliases: depend::read_aliases(client, version).await?,
-        unsupported: unsupported::read(client, version).await?,
+        dependencies: Vec::new(),
+        aliases: Vec::new(),
+        unsupported: Vec::new(),
         left_out: Vec::new(),
         timescale: None,
-    };
+    })
+}
+
+/// Joins the halves, and adds what is known only of both.
+async fn assemble(client: &Client, objects: Catalog, relations: Relations) -> Result<Catalog, Error> {
+    let Relations { tables, attributes, dependencies, aliases, unsupported } = relations;
+    let mut catalog = Catalog { tables, dependencies, aliases, unsupported, ..objects };
     let mut composites: HashMap<u32, usize> = HashMap::new();
     for (i, kind) in catalog.types.iter().enumerate() {
         if let types::TypeDefinition::Composite { relation, .. } = kind.definition {
             composites.insert(relation, i);
         }
     }
-    catalog.tables = table::read(client, version, |row| {
+    for row in attributes {
         let kind = composites.get(&row.table_oid).and_then(|&i| catalog.types.get_mut(i));
         if let Some(types::Type { definition: types::TypeDefinition::Composite { columns, .. }, .. }) = kind {
             columns.push(row.column);
         }
-    })
-    .await?;
+    }
     if catalog.extensions.iter().any(|extension| extension.meta.name == timescaledb::NAME) {
         // TimescaleDB's metadata is in views, which may be read only here.
         let kinds = read_kinds(client).await?;

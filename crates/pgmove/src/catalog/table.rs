@@ -198,12 +198,11 @@ pub struct Parent {
     pub name: QualifiedName,
 }
 
-/// Tables and views in user schemas, with columns, defaults and checks. Columns of composite types go to `other`.
+/// Tables and views in user schemas, with columns, defaults and checks; beside them the columns of composite types.
 pub(super) async fn read(
     client: &Client,
     version: u32,
-    mut other: impl FnMut(column::ColumnRow),
-) -> Result<Vec<Table>, Error> {
+) -> Result<(Vec<Table>, Vec<column::ColumnRow>), Error> {
     let meta = MetaColumns {
         catalog: "pg_class",
         alias: "c",
@@ -241,10 +240,11 @@ pub(super) async fn read(
     let mut tables: Vec<Table> = rows(client, "tables", &sql).await?;
     let index: HashMap<u32, usize> =
         tables.iter().enumerate().map(|(i, table)| (table.meta.oid, i)).collect();
+    let mut others = Vec::new();
     for row in column::read(client, version).await? {
         match index.get(&row.table_oid).and_then(|&i| tables.get_mut(i)) {
             Some(table) => table.columns.push(row.column),
-            None => other(row),
+            None => others.push(row),
         }
     }
     for row in column::read_checks(client, version).await? {
@@ -252,5 +252,5 @@ pub(super) async fn read(
             table.checks.push(row.check);
         }
     }
-    Ok(tables)
+    Ok((tables, others))
 }

@@ -113,7 +113,6 @@ impl Source {
         let coordinator = Arc::new(coordinator);
         lock::refuse_row_security(&coordinator, &catalog.filter).await?;
         let mut slices = slices::cut(&coordinator, &catalog, settings.slice_pages).await?;
-        holder.import(&snapshot).await?;
         let patience = settings.lock_timeout;
         let held = Held::new(options, Arc::clone(&coordinator), snapshot.clone(), holder, tables, patience);
         held.expect(&catalog, &mut slices);

@@ -77,8 +77,11 @@ pub(super) async fn cut(
     catalog: &Catalog,
     slice_pages: u64,
 ) -> Result<Vec<TableSlice>, Error> {
-    let sizes = sizes(session).await?;
     let can_split = session.server().version_num >= 140_000;
+    let pages = match can_split {
+        true => pages(session, catalog, slice_pages).await?,
+        false => HashMap::new(),
+    };
     let mut slices = Vec::new();
     let chosen = |table: &Table| {
         catalog
@@ -99,10 +102,11 @@ pub(super) async fn cut(
             slices.extend(found.into_iter().map(|slice| TableSlice { chosen, money: money(table), ..slice }));
             continue;
         }
-        let (pages, bytes) = sizes.get(&table.meta.oid).copied().unwrap_or_default();
+        let bytes = u64::try_from(table.bytes).unwrap_or(0);
         let heap = table.access_method.as_deref().is_none_or(|method| method == "heap");
-        let splits = can_split && heap && condition.is_empty();
-        let ranges = if splits { ranges(pages, slice_pages) } else { None };
+        let splits = heap && condition.is_empty();
+        let pages = pages.get(&table.meta.oid).filter(|_| splits);
+        let ranges = pages.and_then(|pages| ranges(*pages, slice_pages));
         let ranges: Vec<Option<PageRange>> =
             ranges.map_or_else(|| vec![None], |ranges| ranges.into_iter().map(Some).collect());
         let of = ranges.len();
@@ -196,17 +200,30 @@ fn chunks(
     chunks.map(|(at, chunk)| slice((at + 1, of), &chunk.name, chunk.bytes)).collect()
 }
 
-/// Heap pages and total bytes of every table, as they are now.
-async fn sizes(session: &Session) -> Result<HashMap<u32, (u64, u64)>, Error> {
-    let sql = "SELECT oid, pg_relation_size(oid) / current_setting('block_size')::int8, pg_table_size(oid) \
-               FROM pg_class WHERE relkind = 'r' AND oid >= 16384";
-    let rows = session.query("the sizes of tables", sql).await?;
+/// The smallest block that PostgreSQL can be built with, in bytes.
+const SMALLEST_BLOCK: u64 = 1024;
+
+/// The heap pages of each table that may be long enough to be cut, as they are now. The others are not asked for: a size
+/// costs the server a look at files.
+async fn pages(session: &Session, catalog: &Catalog, slice_pages: u64) -> Result<HashMap<u32, u64>, Error> {
+    let least = slice_pages.max(1).saturating_mul(2 * SMALLEST_BLOCK);
+    let long = catalog.tables.iter().filter(|table| u64::try_from(table.bytes).is_ok_and(|n| n >= least));
+    let oids: Vec<String> = long.map(|table| table.meta.oid.to_string()).collect();
+    if oids.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let sql = format!(
+        "SELECT oid, pg_relation_size(oid) / current_setting('block_size')::int8 FROM pg_class \
+         WHERE relkind = 'r' AND oid IN ({})",
+        oids.join(", ")
+    );
+    let rows = session.query("the sizes of tables", &sql).await?;
     Ok(rows
         .into_iter()
         .filter_map(|row| {
             let mut numbers = row.into_iter().map(|n| n.and_then(|n| n.parse::<u64>().ok()));
             let oid = u32::try_from(numbers.next()??).ok()?;
-            Some((oid, (numbers.next()?.unwrap_or(0), numbers.next()?.unwrap_or(0))))
+            Some((oid, numbers.next()?.unwrap_or(0)))
         })
         .collect())
 }

@@ -42,13 +42,20 @@ pub(super) async fn read(
         let tables = lock::begin(session, holder, &settings.filter, settings.lock_timeout).await?;
         let (snapshot, taken_at) = export(session).await?;
         let state = ServerState::read(session).await;
+        holder.import(&snapshot).await?;
         // Deparsing a view locks what it reads, to the end of the transaction or of this.
-        session.execute("the catalog", "SAVEPOINT reading").await?;
-        let found = catalog::read(session.client(), session.server().version_num, &settings.filter).await;
-        let found = found.and_then(whole);
-        match found {
+        let both = async |sql| {
+            futures::try_join!(
+                session.execute("the catalog", sql),
+                holder.session.execute("the catalog", sql)
+            )
+        };
+        both("SAVEPOINT reading").await?;
+        let clients = [session.client(), holder.session.client()];
+        let found = catalog::read_on_two(clients, session.server().version_num, &settings.filter).await;
+        match found.and_then(whole) {
             Ok(catalog) => {
-                session.execute("the catalog", "ROLLBACK TO SAVEPOINT reading").await?;
+                both("ROLLBACK TO SAVEPOINT reading").await?;
                 return Ok(Read { tables, snapshot, taken_at, state, catalog });
             }
             Err(error) if has_vanished(&error) && attempt < ATTEMPTS => {
