@@ -43,6 +43,7 @@
 pub mod baseline;
 pub mod catalog;
 pub mod connect;
+mod copy_format;
 pub mod ddl;
 pub mod digest;
 mod dump;
@@ -66,6 +67,7 @@ pub use connect::{
     connect, databases_named, drop_scratch_database, lacking_extensions, preflight, query_text,
 };
 
+pub use copy_format::CopyFormat;
 pub use digest::{Digest, TableProof};
 pub use dump::{CopyOut, SLICE_PAGES, ServerState, Source, SourceOptions, TableSlice};
 pub use error::Error;

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use crate::commands::filter::FilterArgs;
 use crate::commands::reading::ReadingArgs;
@@ -13,7 +13,7 @@ use crate::commands::target::TargetArgs;
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::jobs::baseline;
-use crate::jobs::migrate::{self, Migrate};
+use crate::jobs::migrate::{self, Migrate, RowFormat};
 use crate::jobs::plan;
 
 const EXAMPLES: &str = "\
@@ -55,12 +55,39 @@ pub(crate) struct MigrateArgs {
     target: TargetArgs,
     #[command(flatten)]
     report: ReportArgs,
+    /// Format in which rows of PostgreSQL travel
+    ///
+    /// Binary spares the target the parsing of numbers, timestamps and vectors. Digests are those of the text format, so a
+    /// migration with proof in binary reads each such table twice from the source.
+    #[arg(long, value_name = "FORMAT", help_heading = "PostgreSQL target")]
+    copy_format: Option<FormatArg>,
     /// Check the target's schema against this baseline; a failed check makes the exit code 3
     #[arg(long, value_name = "FILE", help_heading = "PostgreSQL target")]
     baseline: Option<PathBuf>,
     /// Environment whose part of the baseline applies
     #[arg(long, value_name = "NAME", help_heading = "PostgreSQL target")]
     environment: Option<String>,
+}
+
+/// The format of rows.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum FormatArg {
+    /// Binary where all types of a table have a tested binary form and --no-proof is given; otherwise text
+    Auto,
+    /// Text
+    Text,
+    /// Binary for each table whose types have a tested binary form, text for the others
+    Binary,
+}
+
+impl From<FormatArg> for RowFormat {
+    fn from(format: FormatArg) -> RowFormat {
+        match format {
+            FormatArg::Auto => RowFormat::Auto,
+            FormatArg::Text => RowFormat::Text,
+            FormatArg::Binary => RowFormat::Binary,
+        }
+    }
 }
 
 pub(super) async fn run(args: MigrateArgs, context: &Context) -> anyhow::Result<Exit> {
@@ -73,8 +100,14 @@ pub(super) async fn run(args: MigrateArgs, context: &Context) -> anyhow::Result<
     sources::apply_baseline(&mut to, args.baseline, args.environment);
     let [to] = &to;
     let settings = args.target.settings(context.jobs_with(args.target.jobs, [from, to]), part)?;
-    let migrate =
-        Migrate { from, to, settings, reading: args.reading.reading(context), progress: &context.progress };
+    let migrate = Migrate {
+        from,
+        to,
+        settings,
+        reading: args.reading.reading(context),
+        format: args.copy_format.map(RowFormat::from),
+        progress: &context.progress,
+    };
     if args.target.dry_run {
         let report = plan::of_migration(migrate).await?;
         return context.conclude(report.exit(), &report, || report.render());

@@ -1,6 +1,6 @@
 //! Migrate: streams rows and keys from server to server, then verifies. Nothing is written to disk.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Mutex;
 
 use anyhow::Context as _;
@@ -29,8 +29,33 @@ pub(crate) struct Migrate<'a> {
     pub(crate) settings: TargetSettings,
     /// How to read PostgreSQL sources.
     pub(crate) reading: ReadOptions,
+    /// Format of PostgreSQL rows, if given.
+    pub(crate) format: Option<RowFormat>,
     /// Progress display.
     pub(crate) progress: &'a Progress,
+}
+
+/// Format in which PostgreSQL rows are copied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum RowFormat {
+    /// Binary without proof, for tables whose types allow it; otherwise text.
+    Auto,
+    /// Text for all tables.
+    Text,
+    /// Binary for all tables whose types allow it.
+    Binary,
+}
+
+impl Migrate<'_> {
+    /// The tables to copy in binary, of those that the source can send so.
+    pub(crate) fn binary_tables(&self, source: &pgmove::Source) -> BTreeSet<pgmove::TableName> {
+        match self.format.unwrap_or(RowFormat::Auto) {
+            RowFormat::Text => BTreeSet::new(),
+            // Proofs compare digests of the text: the source would have to be read twice.
+            RowFormat::Auto if self.settings.proof => BTreeSet::new(),
+            RowFormat::Auto | RowFormat::Binary => source.binary_tables(),
+        }
+    }
 }
 
 /// Migrates one database or one Redis server.
@@ -48,6 +73,9 @@ async fn one(migrate: &Migrate<'_>) -> anyhow::Result<TargetOutcome> {
             Err(exit::usage(REDIS_ONLY))
         }
         (Connection::Postgres(from), Connection::Postgres(to)) => postgres(migrate, from, to).await,
+        (Connection::Redis(_), _) if migrate.format.is_some() => {
+            Err(exit::usage("--copy-format is for PostgreSQL: the values of Redis have one format"))
+        }
         (Connection::Redis(_), _) if migrate.settings.postgres.existing == pgmove::Existing::Resume => {
             Err(exit::usage(RESUME_POSTGRES))
         }
@@ -62,7 +90,8 @@ async fn postgres(
     to: &pgmove::ConnectOptions,
 ) -> anyhow::Result<TargetOutcome> {
     let (settings, progress) = (&migrate.settings, migrate.progress);
-    let source = open_source(from, &migrate.from.filter, settings.jobs, migrate.reading, progress).await?;
+    let mut source =
+        open_source(from, &migrate.from.filter, settings.jobs, migrate.reading, progress).await?;
     // Checked before any other conflict of the target. A database that is yet to be created cannot be the source.
     if !settings.create {
         refuse_itself(source.server(), pgmove::connect(to).await?.server())?;
@@ -78,7 +107,8 @@ async fn postgres(
     for warning in plan.warnings() {
         progress.warn(warning);
     }
-    let rows = LiveRows::new(&source);
+    source.read_binary(&plan.load_binary(&migrate.binary_tables(&source)));
+    let rows = LiveRows { proof: settings.proof, ..LiveRows::new(&source) };
     let resumed = postgres::resume::settle(&target, &mut plan, &rows, settings, progress).await?;
     let (kept, resumed) = resumed.unzip();
     rows.keep(&plan)?;
@@ -130,6 +160,8 @@ pub(crate) fn refuse_itself(
 pub(crate) struct LiveRows<'a> {
     source: &'a pgmove::Source,
     slices: Vec<pgmove::TableSlice>,
+    /// Whether the proofs will be compared with the target.
+    proof: bool,
     proofs: Mutex<Vec<(pgmove::TableName, pgmove::TableProof)>>,
     /// Proofs of slices that were read before it was known whether their table must be copied.
     ahead: Mutex<Vec<(pgmove::TableName, pgmove::TableProof)>>,
@@ -137,7 +169,8 @@ pub(crate) struct LiveRows<'a> {
 
 impl<'a> LiveRows<'a> {
     pub(crate) fn new(source: &'a pgmove::Source) -> LiveRows<'a> {
-        LiveRows { source, slices: source.slices(), proofs: Mutex::default(), ahead: Mutex::default() }
+        let slices = source.slices();
+        LiveRows { source, slices, proof: true, proofs: Mutex::default(), ahead: Mutex::default() }
     }
 
     /// Uses what was read ahead as the proofs of tables that are kept.
@@ -216,13 +249,19 @@ impl Rows for LiveRows<'_> {
     fn open<'b>(&'b self, piece: &'b Piece) -> BoxFuture<'b, anyhow::Result<RowStream<'b>>> {
         async move {
             let slice = self.slices.get(piece.at).context("a piece that its source does not know")?;
+            // Binary rows have no digest: if one is needed, the same rows are read as text first.
+            let digest = match (slice.format(), self.proof) {
+                (pgmove::CopyFormat::Text, _) => None,
+                (_, true) => Some(self.source.digest_ahead(slice).await?),
+                (_, false) => Some(pgmove::TableProof::default()),
+            };
             let copy = self.source.copy_out(slice).await?;
             let stream = futures::stream::try_unfold(Some(copy), move |state| async move {
                 let Some(mut copy) = state else { return Ok(None) };
                 match copy.try_next().await? {
                     Some(chunk) => Ok(Some((chunk, Some(copy)))),
                     None => {
-                        let proof = copy.proof().context("the copy ended without a proof")?;
+                        let proof = copy.proof().or(digest).context("the copy ended without a proof")?;
                         let mut proofs =
                             self.proofs.lock().map_err(|_| anyhow::anyhow!("a worker panicked"))?;
                         proofs.push((slice.table.clone(), proof));

@@ -1,5 +1,7 @@
 //! Plan: determines what a restore or a migration would do, without writing to the target.
 
+use std::collections::BTreeSet;
+
 use anyhow::Context as _;
 use futures::stream::TryStreamExt as _;
 use repository::SourceRecord;
@@ -61,7 +63,9 @@ async fn stored_postgres(
     let known = |table: &pgmove::TableName| {
         details.tables.iter().find(|record| record.table == *table).map(|record| record.proof.rows)
     };
-    postgres(&source.name, options, &catalog, &rows, globals, &restore.settings, &known).await
+    let binary = BTreeSet::new();
+    let announced = Announced { name: &source.name, catalog: &catalog, globals, binary, known: &known };
+    postgres(announced, options, &rows, &restore.settings).await
 }
 
 async fn live_postgres(
@@ -80,21 +84,31 @@ async fn live_postgres(
     };
     let rows = LiveRows::new(&source);
     let name = &migrate.from.name;
-    let plan = postgres(name, to, source.catalog(), &rows, globals, settings, &|_| None).await?;
+    let binary = migrate.binary_tables(&source);
+    let announced = Announced { name, catalog: source.catalog(), globals, binary, known: &|_| None };
+    let plan = postgres(announced, to, &rows, settings).await?;
     source.finish().await?;
     Ok(plan)
 }
 
-/// `known` returns a table's row count, if the source has it.
-async fn postgres(
-    name: &str,
-    options: &pgmove::ConnectOptions,
-    catalog: &pgmove::Catalog,
-    rows: &impl Rows,
+/// What is known of a source before its rows are read.
+struct Announced<'a> {
+    name: &'a str,
+    catalog: &'a pgmove::Catalog,
     globals: Option<pgmove::globals::Globals>,
+    /// Tables to copy in binary.
+    binary: BTreeSet<pgmove::TableName>,
+    /// Returns a table's row count, if the source has it.
+    known: &'a (dyn Fn(&pgmove::TableName) -> Option<u64> + Sync),
+}
+
+async fn postgres(
+    announced: Announced<'_>,
+    options: &pgmove::ConnectOptions,
+    rows: &impl Rows,
     settings: &TargetSettings,
-    known: &dyn Fn(&pgmove::TableName) -> Option<u64>,
 ) -> anyhow::Result<TargetPlan> {
+    let Announced { name, catalog, globals, binary, known } = announced;
     let mut assumed = settings.postgres.clone();
     let roles: Vec<String> =
         globals.iter().flat_map(|globals| &globals.roles).map(|role| role.name.clone()).collect();
@@ -109,7 +123,8 @@ async fn postgres(
     let target = pgmove::Target::open(&reached, &assumed)
         .await
         .with_context(|| format!("cannot open the target {}", reached.display()))?;
-    let plan = target.plan(catalog).await?;
+    let mut plan = target.plan(catalog).await?;
+    plan.load_binary(&binary);
     let pieces: Vec<Piece> = match settings.postgres.sections.data {
         true => rows.pieces().into_iter().filter(|piece| plan.takes(&piece.table)).collect(),
         false => Vec::new(),
@@ -128,6 +143,7 @@ async fn postgres(
             bytes: 0,
             streams: 0,
             copying: Copying::Plain,
+            format: plan.copy_format(&piece.table),
         });
         table.bytes += piece.bytes;
         table.streams += 1;

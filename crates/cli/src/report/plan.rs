@@ -109,6 +109,8 @@ pub(crate) struct TablePlan {
     /// How they are loaded.
     #[serde(flatten)]
     pub(crate) copying: Copying,
+    /// The format of their rows.
+    pub(crate) format: pgmove::CopyFormat,
 }
 
 /// The plan for a database.
@@ -209,6 +211,13 @@ impl ExistingData {
     }
 }
 
+impl TablePlan {
+    fn shown(&self) -> String {
+        let format = if self.format == pgmove::CopyFormat::Binary { ", binary" } else { "" };
+        self.copying.shown() + format
+    }
+}
+
 impl Copying {
     fn shown(&self) -> String {
         match self {
@@ -255,7 +264,7 @@ impl PostgresPlan {
                     one.rows.map_or_else(|| "-".to_owned(), |rows| rows.to_string()),
                     size(one.bytes),
                     one.streams.to_string(),
-                    one.copying.shown(),
+                    one.shown(),
                 ]);
             }
             let _ = write!(out, "\n{}", table.render());

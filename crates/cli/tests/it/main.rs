@@ -6,6 +6,7 @@ mod by_hand;
 mod cluster;
 mod common;
 mod completions;
+mod copy_format;
 mod databases;
 mod dry_run;
 mod encryption;

@@ -13,7 +13,7 @@ use crate::Error;
 use crate::digest::TableProof;
 use crate::dump::copy_reader::CopyReader;
 
-/// A stream of COPY text, in pieces of whole rows. Dropped before its end, it closes its connection and cancels the
+/// A stream of rows as COPY sends them, in pieces of whole rows; in binary without header and trailer. Dropped before its end, it closes its connection and cancels the
 /// server's work for it; a connection that it shares with others stays open.
 ///
 /// The rows are read and hashed by a task of their own, one piece ahead. A server sends a message a row, 8 KiB at a time:
@@ -34,7 +34,8 @@ impl CopyOut {
         CopyOut { pieces, reader: tasks, proof: None }
     }
 
-    /// Rows, bytes and digest of the whole stream; nothing before its end.
+    /// Rows, bytes and digest of the whole stream; nothing before its end, and nothing of rows in binary
+    /// ([`CopyFormat::Binary`](crate::CopyFormat)).
     pub fn proof(&self) -> Option<TableProof> {
         self.proof
     }

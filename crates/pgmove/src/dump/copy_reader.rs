@@ -14,6 +14,7 @@ use tokio_postgres::CopyOutStream;
 use crate::Error;
 use crate::catalog::large_objects_table;
 use crate::connect::{Session, VIEWS, pinned_text, restricted};
+use crate::copy_format::{BinaryMessages, CopyFormat, Malformed};
 use crate::digest::{RowHasher, TableProof};
 use crate::dump::LockHolder;
 use crate::dump::copy_statement::{Wanted, large_objects_in_order};
@@ -53,6 +54,8 @@ pub(crate) struct CopyReader {
     object: String,
     statement: String,
     hasher: RowHasher,
+    /// Where the rows come in binary: they have no digest.
+    binary: Option<BinaryMessages>,
     buffer: BytesMut,
     /// A long row that comes after what is in the buffer.
     next: Option<Bytes>,
@@ -159,6 +162,7 @@ impl CopyReader {
             object,
             statement,
             hasher: RowHasher::default(),
+            binary: (wanted.format == CopyFormat::Binary).then(BinaryMessages::default),
             buffer: BytesMut::new(),
             next: None,
             watchdog: Box::pin(sleep(patience)),
@@ -170,9 +174,23 @@ impl CopyReader {
         })
     }
 
-    /// Rows, bytes and digest of the whole stream; nothing before its end.
+    /// Rows, bytes and digest of the whole stream; nothing before its end, and nothing of rows in binary.
     pub(super) fn proof(&self) -> Option<TableProof> {
-        (self.rows.is_none() && self.holder.is_none()).then(|| self.hasher.proof())
+        let ended = self.rows.is_none() && self.holder.is_none();
+        (ended && self.binary.is_none()).then(|| self.hasher.proof())
+    }
+
+    /// The rows of a message of the server, hashed where they are text.
+    fn take(&mut self, message: Bytes) -> Result<Bytes, Error> {
+        if let Some(binary) = &mut self.binary {
+            return binary.rows(message).map_err(|error| self.malformed(error));
+        }
+        self.hasher.update(&message);
+        Ok(message)
+    }
+
+    fn malformed(&self, error: Malformed) -> Error {
+        Error::Rows { object: self.object.clone(), source: Box::new(error) }
     }
 
     /// Reads to the end for the proof alone.
@@ -199,9 +217,15 @@ impl Stream for CopyReader {
             }
             let Some(rows) = &mut this.rows else { return Poll::Ready(None) };
             match rows.poll_next_unpin(context) {
-                Poll::Ready(Some(Ok(row))) => {
+                Poll::Ready(Some(Ok(message))) => {
                     this.alive = true;
-                    this.hasher.update(&row);
+                    let row = match this.take(message) {
+                        Ok(row) => row,
+                        Err(error) => {
+                            this.rows = None;
+                            return Poll::Ready(Some(Err(error)));
+                        }
+                    };
                     this.unpaused += row.len();
                     if let Some(limit) = &this.limit
                         && this.unpaused >= PIECE
@@ -233,6 +257,9 @@ impl Stream for CopyReader {
                 }
                 Poll::Ready(None) => {
                     this.rows = None;
+                    if let Some(Err(error)) = this.binary.as_ref().map(BinaryMessages::finish) {
+                        return Poll::Ready(Some(Err(this.malformed(error))));
+                    }
                     if let Some(limit) = &this.limit {
                         limit.read(std::mem::take(&mut this.unpaused));
                     }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::catalog::{QualifiedName, large_objects_table};
 use crate::connect::value_settings::ValueSettings;
+use crate::copy_format::CopyFormat;
 use crate::dump::PageRange;
 use crate::quote::ident;
 
@@ -25,6 +26,7 @@ pub(crate) struct Wanted<'a> {
     pub(crate) chosen: Option<Chosen<'a>>,
     /// Columns that are read as another type.
     pub(crate) casts: &'a BTreeMap<String, String>,
+    pub(crate) format: CopyFormat,
 }
 
 /// What a condition of the user's needs: `at::date = '2024-01-02'` is true of other rows under other settings.
@@ -38,6 +40,13 @@ pub(crate) struct Chosen<'a> {
 impl Wanted<'_> {
     /// The COPY statement. A table without columns to copy is read as it is: each of its rows is an empty line.
     pub(crate) fn statement(self) -> String {
+        match self.format {
+            CopyFormat::Text => self.text_statement(),
+            CopyFormat::Binary => self.text_statement() + " WITH (FORMAT binary)",
+        }
+    }
+
+    fn text_statement(self) -> String {
         if *self.table == large_objects_table() {
             return large_objects_statement();
         }

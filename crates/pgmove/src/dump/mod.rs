@@ -13,7 +13,7 @@ mod slices;
 mod state;
 mod vanished;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,9 +27,11 @@ pub use slices::{SLICE_PAGES, TableSlice};
 pub use state::ServerState;
 
 use crate::Error;
-use crate::catalog::{Catalog, Filter, Unsupported};
+use crate::catalog::table::Table;
+use crate::catalog::{Catalog, Filter, QualifiedName, Unsupported};
 use crate::connect::value_settings::ValueSettings;
 use crate::connect::{ConnectOptions, ServerIdentity, Session, VIEWS, connect, restricted};
+use crate::copy_format::{self, CopyFormat};
 use crate::digest::TableProof;
 use crate::dump::pool::Pool;
 pub use copy_out::CopyOut;
@@ -173,6 +175,28 @@ impl Source {
         self.slices.clone()
     }
 
+    /// The tables all of whose values have a binary form that is the same in every supported version.
+    pub fn binary_tables(&self) -> BTreeSet<QualifiedName> {
+        let types = self.catalog.types.iter();
+        let vector = types
+            .filter(|kind| kind.meta.name == "vector" && kind.meta.extension.as_deref() == Some("vector"))
+            .map(|kind| kind.meta.oid)
+            .next();
+        let tables = self.catalog.tables.iter().filter(|table| copy_format::is_binary(table, vector));
+        tables.map(Table::name).collect()
+    }
+
+    /// Reads these tables in binary from here on, as far as they are among [`Source::binary_tables`]. Their streams have no
+    /// digest; that of [`Source::digest_ahead`] is the text's for every table.
+    pub fn read_binary(&mut self, tables: &BTreeSet<QualifiedName>) {
+        let able = self.binary_tables();
+        for slice in &mut self.slices {
+            if tables.contains(&slice.table) && able.contains(&slice.table) {
+                slice.format = CopyFormat::Binary;
+            }
+        }
+    }
+
     /// The first of these slices whose table somebody waits to change: it is best read before the others, for whoever
     /// wants to read the same table waits behind them. It is looked once a second whether somebody waits.
     pub fn first_wanted<'a>(&self, slices: impl Iterator<Item = &'a TableSlice>) -> Option<usize> {
@@ -196,6 +220,7 @@ impl Source {
 
     /// Reads a slice for its proof alone, under the conditions of [`Source::copy_out`].
     pub(crate) async fn proof_of(&self, slice: &TableSlice) -> Result<TableProof, Error> {
+        let slice = &slice.in_text();
         drain(self.reader(slice).await?).await
     }
 
@@ -247,6 +272,7 @@ impl Source {
             condition: &slice.condition,
             chosen: slice.chosen.then_some(Chosen { values: &self.values, money: slice.money }),
             casts,
+            format: slice.format,
         }
     }
 

@@ -73,6 +73,7 @@ impl Source {
     /// As [`Source::copy_out`].
     pub async fn digest_ahead(&self, slice: &TableSlice) -> Result<TableProof, Error> {
         let casts = BTreeMap::new();
+        let slice = &slice.in_text();
         let copy =
             CopyReader::start_in_transaction(&self.workers, self.wanted(slice, &casts), self.patience).await;
         drain(copy.map_err(|error| self.lost(error))?.limited(self.limit.clone())).await

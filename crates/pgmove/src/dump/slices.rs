@@ -7,6 +7,7 @@ use crate::Error;
 use crate::catalog::table::Table;
 use crate::catalog::{Catalog, QualifiedName, large_objects_table};
 use crate::connect::Session;
+use crate::copy_format::CopyFormat;
 use crate::timescaledb::model::Hypertable;
 
 /// A slice holds this many heap pages (128 MiB at the usual 8 KiB). A fixed number, so that a table that only grows
@@ -34,12 +35,23 @@ pub struct TableSlice {
     pub(super) money: bool,
     /// The tables, by OID, whose locks it needs.
     pub(super) locks: Vec<u32>,
+    pub(super) format: CopyFormat,
 }
 
 impl TableSlice {
+    /// The same, read as text, which has a digest.
+    pub(super) fn in_text(&self) -> TableSlice {
+        TableSlice { format: CopyFormat::Text, ..self.clone() }
+    }
+
     /// The condition that its rows meet, as a `WHERE …` clause; empty for all.
     pub(crate) fn condition(&self) -> &str {
         &self.condition
+    }
+
+    /// The form in which its rows are read: text, unless [`Source::read_binary`](crate::Source::read_binary) said otherwise.
+    pub fn format(&self) -> CopyFormat {
+        self.format
     }
 
     /// Whether its rows lie in another relation than the table: a chunk.
@@ -122,6 +134,7 @@ pub(super) async fn cut(
                 chosen,
                 money: money(table),
                 locks: Vec::new(),
+                format: CopyFormat::Text,
             });
         }
     }
@@ -140,6 +153,7 @@ pub(super) async fn cut(
             chosen: false,
             money: false,
             locks: Vec::new(),
+            format: CopyFormat::Text,
         });
     }
     for aggregate in catalog.aggregates() {
@@ -167,6 +181,7 @@ pub(super) fn materialized_views(catalog: &Catalog) -> Vec<TableSlice> {
         chosen: false,
         money: false,
         locks: Vec::new(),
+        format: CopyFormat::Text,
     };
     catalog.filled_views().map(slice).collect()
 }
@@ -189,6 +204,7 @@ fn chunks(
         chosen: false,
         money: false,
         locks: Vec::new(),
+        format: CopyFormat::Text,
     };
     let of = hypertable.chunks.len();
     // One without chunks has no rows, and is to be told of all the same.

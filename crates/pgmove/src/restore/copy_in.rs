@@ -1,19 +1,21 @@
-//! Copies a stream of COPY text into a table, in one transaction with many COPY statements.
+//! Copies a stream of rows into a table, in one transaction with many COPY statements.
 //!
 //! The driver learns of an error only when a COPY ends. With one COPY for a table of 100 GB, a bad first row would be
 //! reported after all others were sent; so a COPY ends periodically, between two rows, and the next one begins.
 
 use std::collections::VecDeque;
 use std::future::Future;
+use std::pin::Pin;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures::SinkExt as _;
 use futures::stream::{Stream, StreamExt as _};
+use tokio_postgres::CopyInSink;
 
 use crate::Error;
 use crate::connect::Session;
-use crate::digest::RowHasher;
+use crate::copy_format::{CopyFormat, HEADER, TRAILER, count_rows};
 
 /// Approximate number of bytes per COPY statement.
 const ROUND: usize = 32 << 20;
@@ -38,6 +40,8 @@ pub(super) struct CopyIn<'a> {
     pub(super) object: String,
     /// `COPY … FROM STDIN`.
     pub(super) statement: String,
+    /// In binary, each piece of the stream consists of whole rows, without header and trailer.
+    pub(super) format: CopyFormat,
     pub(super) patience: Duration,
     /// Runs first in the transaction; may be empty.
     pub(super) begin: &'a str,
@@ -51,13 +55,19 @@ impl CopyIn<'_> {
     {
         let mut stream = std::pin::pin!(stream.fuse());
         let mut rest: VecDeque<Bytes> = VecDeque::new();
+        // Binary rows are counted before a piece is split, text rows when they are sent.
+        let mut total = 0;
         let alone = self.begin.is_empty() && self.is_small(&mut stream, &mut rest).await?;
+        if self.format == CopyFormat::Binary {
+            for piece in &rest {
+                total += count_rows(piece).map_err(|error| self.broken(error))?;
+            }
+        }
         if !alone {
             self.session.execute(&self.object, &format!("BEGIN; {}", self.begin)).await?;
         }
         let client = self.session.client();
         let copy = self.in_time(client.prepare(&self.statement)).await?.map_err(|e| self.failed(0, e))?;
-        let mut hasher = RowHasher::default();
         let mut before = 0;
         let mut ended = false;
         while !ended {
@@ -66,10 +76,19 @@ impl CopyIn<'_> {
                 self.in_time(client.copy_in::<_, Bytes>(&copy)).await?.map_err(|e| self.failed(before, e))?;
             let mut sink = std::pin::pin!(sink);
             let mut sent = 0;
+            if self.format == CopyFormat::Binary {
+                self.send(&mut sink, Bytes::from_static(HEADER), before).await?;
+            }
             loop {
                 let next = match rest.pop_front() {
                     Some(piece) => Some(Ok(piece)),
-                    None => stream.next().await,
+                    None => {
+                        let next = stream.next().await;
+                        if let (CopyFormat::Binary, Some(Ok(piece))) = (self.format, &next) {
+                            total += count_rows(piece).map_err(|error| self.broken(error))?;
+                        }
+                        next
+                    }
                 };
                 let mut piece = match next {
                     Some(Ok(piece)) => piece,
@@ -83,22 +102,30 @@ impl CopyIn<'_> {
                 if piece.len() > MESSAGE {
                     rest.push_front(piece.split_off(MESSAGE));
                 }
-                let round_ends = if sent >= ROUND { memchr::memrchr(b'\n', &piece) } else { None };
+                let round_ends = match self.format {
+                    _ if sent < ROUND => None,
+                    CopyFormat::Text => memchr::memrchr(b'\n', &piece).map(|end| end + 1),
+                    CopyFormat::Binary => rest.is_empty().then_some(piece.len()),
+                };
                 if let Some(end) = round_ends
-                    && end + 1 < piece.len()
+                    && end < piece.len()
                 {
-                    rest.push_front(piece.split_off(end + 1));
+                    rest.push_front(piece.split_off(end));
                 }
-                hasher.update(&piece);
+                if self.format == CopyFormat::Text {
+                    total += memchr::memchr_iter(b'\n', &piece).count() as u64;
+                }
                 sent += piece.len();
-                self.in_time(sink.send(piece)).await?.map_err(|e| self.failed(before, e))?;
+                self.send(&mut sink, piece, before).await?;
                 if round_ends.is_some() {
                     break;
                 }
             }
+            if self.format == CopyFormat::Binary {
+                self.send(&mut sink, Bytes::from_static(TRAILER), before).await?;
+            }
             let taken = self.in_time(sink.finish()).await?.map_err(|e| self.failed(before, e))?;
             self.session.rest();
-            let total = hasher.proof().rows;
             if before + taken != total {
                 return Err(Error::RowCount {
                     object: self.object.clone(),
@@ -133,10 +160,19 @@ impl CopyIn<'_> {
                     rest.push_back(piece);
                 }
                 Some(Err(source)) => return Err(self.broken(source)),
-                None => return Ok(is_plain(rest)),
+                None => return Ok(self.format == CopyFormat::Binary || is_plain(rest)),
             }
         }
         Ok(false)
+    }
+
+    async fn send(
+        &self,
+        sink: &mut Pin<&mut CopyInSink<Bytes>>,
+        piece: Bytes,
+        before: u64,
+    ) -> Result<(), Error> {
+        self.in_time(sink.send(piece)).await?.map_err(|error| self.failed(before, error))
     }
 
     fn broken(&self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {

@@ -315,8 +315,9 @@ impl Target {
         Ok(done)
     }
 
-    /// Copies a stream of COPY text into a table, in its own transaction, and returns the number of rows. May be
-    /// called for several streams in parallel, also of the same table.
+    /// Copies a stream of COPY text, or of binary rows ([`RestorePlan::load_binary`]), into a table, in its own
+    /// transaction, and returns the number of rows. May be called for several streams in parallel, also of the same
+    /// table.
     pub async fn copy_in<E>(
         &self,
         plan: &RestorePlan,
@@ -362,17 +363,18 @@ impl Target {
             }));
         }
         let place = self.context.place(table);
-        let mut statement = plan.copy_in_statement(table, place.as_ref().unwrap_or(table));
+        let freeze = freeze && place.is_none();
+        let statement = plan.copy_in_statement(table, place.as_ref().unwrap_or(table), freeze);
         let mut begin = plan.into.as_ref().map_or_else(String::new, |into| into.begin.clone());
-        if freeze && place.is_none() {
+        if freeze {
             // Rows may be stored frozen in a table that was truncated in the same transaction.
             begin = format!("TRUNCATE ONLY {table}");
-            statement += " WITH (FREEZE)";
         }
         let copy = CopyIn {
             session: lease.session(),
             object: format!("table {table}"),
             statement,
+            format: plan.copy_format(table),
             patience: self.context.options.patience,
             begin: &begin,
         };

@@ -6,6 +6,7 @@ use super::resume::Resume;
 use crate::catalog::routing;
 use crate::catalog::{Catalog, QualifiedName, Unsupported};
 use crate::connect::value_settings::ValueSettings;
+use crate::copy_format::CopyFormat;
 use crate::ddl::{Script, Statement};
 use crate::quote::ident;
 use crate::remedy::Remedy;
@@ -53,6 +54,8 @@ pub(crate) struct TablePlan {
     pub(crate) divided: bool,
     /// Whether `COPY` may store its rows frozen: an ordinary user table.
     pub(crate) freezes: bool,
+    /// Format of its rows.
+    pub(crate) format: CopyFormat,
 }
 
 impl RestorePlan {
@@ -74,6 +77,26 @@ impl RestorePlan {
     /// Whether `COPY` may store a table's rows frozen: one stream into an ordinary table that the plan creates.
     pub fn may_freeze(&self, table: &QualifiedName) -> bool {
         self.freezes(table)
+    }
+
+    /// Format of the rows of a table.
+    pub fn copy_format(&self, table: &QualifiedName) -> CopyFormat {
+        self.tables.get(table).map_or(CopyFormat::Text, |table| table.format)
+    }
+
+    /// Switches these tables to binary rows, if the plan creates them with the types of the source. Returns those that
+    /// were switched: only their rows may be binary.
+    pub fn load_binary(&mut self, tables: &BTreeSet<QualifiedName>) -> BTreeSet<QualifiedName> {
+        let into = self.into.is_some();
+        let mut taken = BTreeSet::new();
+        for table in tables {
+            let Some(plan) = self.tables.get_mut(table).filter(|plan| !into && plan.casts.is_empty()) else {
+                continue;
+            };
+            plan.format = CopyFormat::Binary;
+            taken.insert(table.clone());
+        }
+        taken
     }
 
     /// Statements in order.
@@ -161,13 +184,24 @@ impl RestorePlan {
     }
 
     /// `at` is the table into which the rows are copied.
-    pub(crate) fn copy_in_statement(&self, table: &QualifiedName, at: &QualifiedName) -> String {
+    pub(crate) fn copy_in_statement(
+        &self,
+        table: &QualifiedName,
+        at: &QualifiedName,
+        freeze: bool,
+    ) -> String {
+        let options = match (self.copy_format(table), freeze) {
+            (CopyFormat::Text, false) => "",
+            (CopyFormat::Text, true) => " WITH (FREEZE)",
+            (CopyFormat::Binary, false) => " WITH (FORMAT binary)",
+            (CopyFormat::Binary, true) => " WITH (FORMAT binary, FREEZE)",
+        };
         let at = if at == table { self.proven_as(table) } else { at };
         let columns: Vec<String> =
             self.table(table).columns.iter().map(|column| ident(column).into_owned()).collect();
         match columns.is_empty() {
-            true => format!("COPY {at} FROM STDIN"),
-            false => format!("COPY {at} ({}) FROM STDIN", columns.join(", ")),
+            true => format!("COPY {at} FROM STDIN{options}"),
+            false => format!("COPY {at} ({}) FROM STDIN{options}", columns.join(", ")),
         }
     }
 }

@@ -11,6 +11,7 @@ use crate::Error;
 use crate::catalog::{Catalog, QualifiedName, large_objects_table};
 use crate::compare::schema::Scope;
 use crate::compare::{self, SchemaDifference, SchemaProof};
+use crate::copy_format::CopyFormat;
 use crate::ddl::{RenderOptions, Section};
 use crate::digest::TableProof;
 use crate::dump::copy_out::drain;
@@ -41,6 +42,7 @@ impl Target {
             condition: "",
             chosen: None,
             casts: &BTreeMap::new(),
+            format: CopyFormat::Text,
         };
         self.read(wanted).await
     }
@@ -82,7 +84,10 @@ impl Target {
             ..self.render_options().comparing(catalog.server_version_num, self.server().version_num)
         };
         let found = RenderOptions { role_map: Default::default(), ..wanted.clone() };
-        let here = read_back::read_catalog(&self.context.session, &catalog.filter).await?;
+        let other = self.readers.get().await?;
+        let here =
+            read_back::read_catalog_on_two(&self.context.session, other.session(), &catalog.filter).await?;
+        other.give_back();
         let mut left =
             tablespaces::mapped(&self.context.session, catalog, &self.context.options).await?.into_owned();
         let mut here = here;
@@ -173,7 +178,16 @@ impl Target {
                 let (columns, condition, casts) = (&how.columns, &how.condition, &how.casts);
                 async move {
                     let relation = relation.as_ref();
-                    let wanted = Wanted { table, columns, pages, relation, condition, chosen: None, casts };
+                    let wanted = Wanted {
+                        table,
+                        columns,
+                        pages,
+                        relation,
+                        condition,
+                        chosen: None,
+                        casts,
+                        format: CopyFormat::Text,
+                    };
                     self.read(wanted).await
                 }
             })

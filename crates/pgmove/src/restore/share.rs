@@ -17,6 +17,7 @@ use super::copy_in::CopyIn;
 use super::{RestorePlan, Target};
 use crate::Error;
 use crate::catalog::{QualifiedName, large_objects_table};
+use crate::copy_format::CopyFormat;
 
 /// Approximate number of bytes of whole rows per block.
 const BLOCK: usize = 1 << 20;
@@ -79,9 +80,10 @@ impl Shared {
     }
 }
 
-/// Splits a stream into blocks of whole rows. Newlines in values are escaped, so every newline ends a row.
+/// Splits a stream into blocks of whole rows. In text, newlines in values are escaped, so every newline ends a row.
 async fn feed<E>(
     stream: impl Stream<Item = Result<Bytes, E>>,
+    format: CopyFormat,
     blocks: mpsc::Sender<Vec<Bytes>>,
 ) -> Result<(), E> {
     let mut stream = std::pin::pin!(stream);
@@ -89,12 +91,17 @@ async fn feed<E>(
     while let Some(piece) = stream.next().await {
         let mut piece: Bytes = piece?;
         bytes += piece.len();
-        let end = if bytes >= BLOCK { memchr::memrchr(b'\n', &piece) } else { None };
+        let end = match format {
+            _ if bytes < BLOCK => None,
+            CopyFormat::Text => memchr::memrchr(b'\n', &piece).map(|end| end + 1),
+            // Each piece consists of whole rows.
+            CopyFormat::Binary => Some(piece.len()),
+        };
         let Some(end) = end else {
             block.push_back(piece);
             continue;
         };
-        let rest = piece.split_off(end + 1);
+        let rest = piece.split_off(end);
         block.push_back(piece);
         if blocks.send(block.drain(..).collect()).await.is_err() {
             return Ok(());
@@ -138,7 +145,7 @@ impl Target {
         self.shares.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&shared));
         self.share_begun.notify_one();
         let fed = async {
-            let done = feed(stream, sender).await;
+            let done = feed(stream, plan.copy_format(table), sender).await;
             shared.ended.store(true, Ordering::Release);
             done.map_err(|source| {
                 shared.stop();
@@ -177,7 +184,8 @@ impl Target {
         let copy = CopyIn {
             session: lease.session(),
             object: format!("table {}", shared.table),
-            statement: plan.copy_in_statement(&shared.table, &shared.table),
+            statement: plan.copy_in_statement(&shared.table, &shared.table, false),
+            format: plan.copy_format(&shared.table),
             patience: self.context.options.patience,
             begin: "",
         };
@@ -230,7 +238,7 @@ mod tests {
         let pieces: Vec<Result<Bytes, Broken>> =
             all.as_bytes().chunks(70_001).map(|piece| Ok(Bytes::copy_from_slice(piece))).collect();
         let (sender, mut receiver) = mpsc::channel(1000);
-        feed(stream::iter(pieces), sender).await.unwrap();
+        feed(stream::iter(pieces), CopyFormat::Text, sender).await.unwrap();
         let (mut found, mut blocks) = (Vec::new(), 0);
         while let Some(block) = receiver.recv().await {
             block.iter().for_each(|piece| found.extend_from_slice(piece));
