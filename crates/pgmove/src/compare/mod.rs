@@ -193,24 +193,32 @@ pub async fn compare_sides(
     let mut differing = Vec::new();
     if !options.schema_only {
         let groups = groups(&left, &right);
-        tables = stream::iter(groups.clone())
+        // The biggest first, so that none is left to be read alone at the end.
+        let bytes = |(_, members): &(&QualifiedName, &BTreeSet<QualifiedName>)| {
+            members.iter().map(|name| left.bytes(name).max(right.bytes(name))).sum::<u64>()
+        };
+        let mut order: Vec<_> = groups.iter().collect();
+        order.sort_by_key(|group| std::cmp::Reverse(bytes(group)));
+        tables = stream::iter(order)
             .map(|(name, members)| {
                 let (left, right) = (&left, &right);
                 async move {
                     let (l, r) = futures::try_join!(
-                        left.digest_all(&members, options.jobs),
-                        right.digest_all(&members, options.jobs)
+                        left.digest_all(members, options.jobs),
+                        right.digest_all(members, options.jobs)
                     )?;
                     let equal =
                         matches!((l, r), (Some(l), Some(r)) if l.rows == r.rows && l.digest == r.digest);
                     let compared = TableComparison { table: name.to_string(), left: l, right: r, equal };
                     on_table(&compared);
-                    Ok::<_, Error>(compared)
+                    Ok::<_, Error>((name, compared))
                 }
             })
-            .buffered(options.jobs.max(1))
-            .try_collect()
-            .await?;
+            .buffer_unordered(options.jobs.max(1))
+            .try_collect::<BTreeMap<_, _>>()
+            .await?
+            .into_values()
+            .collect();
         views = views_that_differ(&left, &right, options.jobs).await?;
         if options.show_rows > 0 {
             let compared = groups.iter().zip(&tables).filter(|(_, table)| !table.equal);
@@ -394,6 +402,16 @@ impl Opened {
         match self {
             Opened::Live { slices, .. } => slices.keys().cloned().collect(),
             Opened::Stored { tables, .. } => tables.keys().cloned().collect(),
+        }
+    }
+
+    /// Approximate size of the rows of a table, in bytes.
+    fn bytes(&self, name: &QualifiedName) -> u64 {
+        match self {
+            Opened::Live { slices, .. } => {
+                slices.get(name).into_iter().flatten().map(|slice| slice.estimated_bytes).sum()
+            }
+            Opened::Stored { tables, .. } => tables.get(name).map_or(0, |proof| proof.bytes),
         }
     }
 
