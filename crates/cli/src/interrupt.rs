@@ -7,6 +7,9 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::exit;
 
+/// How long requests to cancel statements may take to be sent.
+const CANCELLING: std::time::Duration = std::time::Duration::from_millis(300);
+
 /// Runs `work` until it ends or a signal arrives.
 pub(crate) async fn stop_on_signal<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -18,6 +21,9 @@ pub(crate) async fn stop_on_signal<T>(work: impl Future<Output = anyhow::Result<
         _ = terminate.recv() => "SIGTERM",
         _ = hangup.recv() => "SIGHUP",
     };
+    // The work is dropped. What its connections were waiting for is cancelled by requests of their own, which are sent
+    // before the runtime ends.
+    tokio::time::sleep(CANCELLING).await;
     Err(exit::interrupted(format!(
         "stopped by {name}. A source is never written to; a snapshot that was under way is not \
          listed; a target that was being filled is incomplete: empty it before the next try"
