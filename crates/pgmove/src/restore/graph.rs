@@ -23,6 +23,10 @@ const LEAST: u64 = 500;
 /// Maximum cost of a sample of 30,000 rows, in microseconds.
 const ANALYZE: u64 = 300_000;
 
+/// A table with at least this many bytes of rows may have enough pages to be read back in ranges. A row takes a few bytes of text
+/// and dozens of its page.
+const LARGE: u64 = 4 << 20;
+
 /// A stream of rows to load.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Load {
@@ -63,6 +67,9 @@ pub enum Work {
     ReadBack {
         /// The table.
         table: QualifiedName,
+        /// Whether it may be large enough to be read in several ranges.
+        #[serde(skip)]
+        large: bool,
     },
 }
 
@@ -75,7 +82,7 @@ impl fmt::Display for Work {
             }
             Work::Statement { object, .. } => f.write_str(object),
             Work::Analyze { table } => write!(f, "analyze {table}"),
-            Work::ReadBack { table } => write!(f, "read back {table}"),
+            Work::ReadBack { table, .. } => write!(f, "read back {table}"),
         }
     }
 }
@@ -314,7 +321,7 @@ impl Maker<'_> {
                 // A request for an exclusive lock behind a long read would make other sessions wait too.
                 locks.push(TableLock { table: oid, exclusive: false });
             }
-            let work = Work::ReadBack { table: table.clone() };
+            let work = Work::ReadBack { table: table.clone(), large: bytes >= LARGE };
             self.add(work, needs.into_iter().collect(), bytes / 8192 * READ, locks);
         }
     }

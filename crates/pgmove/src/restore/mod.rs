@@ -277,7 +277,7 @@ impl Target {
             }
             if into.append {
                 for table in plan.tables() {
-                    let proof = self.read_back(plan, table).await?;
+                    let proof = self.read_back(plan, table, true).await?;
                     self.before.lock().unwrap_or_else(PoisonError::into_inner).insert(table.clone(), proof);
                 }
             }

@@ -24,7 +24,17 @@ impl Target {
     /// Reads a table back and digests it, in parallel if the table is large. Rows that it contained before are
     /// subtracted.
     pub async fn prove(&self, plan: &RestorePlan, table: &QualifiedName) -> Result<TableProof, Error> {
-        let proof = self.read_back(plan, table).await?;
+        self.prove_of_size(plan, table, true).await
+    }
+
+    /// The same; one that is not large is not asked for its size.
+    pub(super) async fn prove_of_size(
+        &self,
+        plan: &RestorePlan,
+        table: &QualifiedName,
+        large: bool,
+    ) -> Result<TableProof, Error> {
+        let proof = self.read_back(plan, table, large).await?;
         let before = self.before.lock().unwrap_or_else(PoisonError::into_inner).get(table).copied();
         Ok(proof.without(before.unwrap_or_default()))
     }
@@ -150,10 +160,11 @@ impl Target {
         &self,
         plan: &RestorePlan,
         table: &QualifiedName,
+        large: bool,
     ) -> Result<TableProof, Error> {
         let how = plan.table(table);
         let whole = how.condition.is_empty() && how.casts.is_empty() && *table != large_objects_table();
-        let splits = self.server().version_num >= 140_000 && whole && !how.divided;
+        let splits = large && self.server().version_num >= 140_000 && whole && !how.divided;
         let at = self.context.place(table).unwrap_or_else(|| table.clone());
         // A hypertable is read chunk by chunk, except if it has no chunks or if only part of it is restored.
         let chunks = match plan.hypertables.contains(table) || at != *table {

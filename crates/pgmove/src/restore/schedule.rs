@@ -308,7 +308,7 @@ impl Target {
                 self.analyze(table).await?;
                 Ok(Done::Ran)
             }
-            Work::ReadBack { table } => match self.prove(plan, table).await {
+            Work::ReadBack { table, large } => match self.prove_of_size(plan, table, *large).await {
                 Ok(proof) => Ok(Done::Read(table.clone(), proof)),
                 // The failure list already contains this error.
                 Err(Error::Server { .. }) if !self.context.failures().is_empty() => Ok(Done::Refused),
