@@ -254,7 +254,7 @@ async fn a_change_that_waits_for_us_does_not_keep_us_from_reading() {
     while value(&admin, "SELECT count(*) FROM pg_locks WHERE NOT granted").await == "0" {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    // Both at once: they share the one connection that is let through.
+    // Both at once: they share the only connection that is allowed through.
     let slices = source.slices();
     let reading = slices.iter().map(|slice| async {
         let mut rows = source.copy_out(slice).await.unwrap();

@@ -297,7 +297,7 @@ async fn privileges_that_a_plain_role_cannot_give_are_named_before_anything_is_w
     let b = session(&server, "b").await;
     assert_eq!(value(&b, "SELECT to_regclass('public.t') IS NULL").await, "t");
 
-    // Where public already has these privileges there is nothing to give; the rest is left out on request.
+    // If public already has these privileges, none are granted. The rest is omitted on request.
     let left_out = TargetOptions { no_acl: true, ..settings.clone() };
     let target = Target::open(&plain, &left_out).await.unwrap();
     target.plan(source.catalog()).await.unwrap();

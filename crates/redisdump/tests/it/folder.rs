@@ -255,9 +255,9 @@ async fn what_is_not_known_of_a_folder_is_said() {
     let Some(mut server) = keeping_aof("7.0", &[]) else { return };
     Client::new(&server).ask("SET a b");
     let (_, report) = taken(server.dir(), None).await.unwrap();
-    // By what name depends on how it was started: through a loader it bears the loader's.
+    // The reported name depends on how it was started: through a loader, it is the loader's.
     assert!(report.warnings.iter().any(|w| w.contains("is in use by")), "{:?}", report.warnings);
-    // A server that was named, and does not run.
+    // A named server that does not run.
     let at = options(&server);
     server.stop();
     let (_, report) = taken(server.dir(), Some(&at)).await.unwrap();

@@ -118,8 +118,8 @@ async fn damage_everywhere(rounds: u64, bits_alone: bool, options: InitOptions, 
                 }
             }
         } else if damage == Damage::Gone && kind != "chunks" {
-            // A snapshot without its manifest is not listed. Nothing in a store can show that it existed, and whoever
-            // may delete objects may forget snapshots.
+            // A snapshot without its manifest is not listed. Nothing in a store shows that it existed, and a host
+            // that may delete objects may forget snapshots.
             let report = found.unwrap();
             assert!(report.passed(), "{story}: {report}");
             let whole = if kind == "snapshots" { 1 } else { 2 };

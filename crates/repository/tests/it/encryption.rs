@@ -232,7 +232,7 @@ async fn a_passphrase_opens_in_an_identitys_place() {
     assert_eq!(read(&restorer, &restorer.find("latest").await.unwrap(), "a").await.unwrap(), bytes);
     assert_eq!(restorer.find("latest").await.unwrap(), snapshot);
 
-    // Its recipient goes: what was stored stays readable by it, beside the key file, and it is told to be of old.
+    // After its recipient is removed, existing snapshots stay readable with it, and it is reported as former.
     let passphrase = Passphrase::new("correct horse").unwrap();
     assert_eq!(restorer.passphrase_is_current(&passphrase).await.unwrap(), Some(true));
     let mut admin = restorer;

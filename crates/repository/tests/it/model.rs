@@ -1,6 +1,6 @@
 //! The model: many hosts at once on one store, in every order. No listed snapshot ever lacks a chunk.
 //!
-//! The invariant is looked at whenever an object changes, by code that knows the format and not the library; at the end
+//! The invariant is checked whenever an object changes, by code that knows the format and not the library. At the end,
 //! every listed snapshot is read back. Each rule of the format is also broken in turn, to show that the model notices.
 
 // The counts are what these tests are for.
@@ -55,7 +55,7 @@ fn no_interleaving_loses_a_chunk_of_a_listed_snapshot() {
 #[test]
 #[ignore = "long: run by scripts/test --all"]
 fn no_interleaving_of_very_many_loses_a_chunk_of_a_listed_snapshot() {
-    // In pieces, so that one sees how far it is. `DBHAUL_MODEL_PIECES` asks for more of them.
+    // In pieces, to show progress. `DBHAUL_MODEL_PIECES` sets their number.
     let pieces =
         std::env::var("DBHAUL_MODEL_PIECES").ok().and_then(|pieces| pieces.parse().ok()).unwrap_or(20);
     for piece in 0..pieces {
@@ -64,7 +64,7 @@ fn no_interleaving_of_very_many_loses_a_chunk_of_a_listed_snapshot() {
     }
 }
 
-/// A clock of the store that is set back at any time, forward while nobody is at work, and drifts within the margin.
+/// The store's clock is set back at any time, and forward while no host is active. It drifts within the margin.
 #[test]
 fn a_clock_that_jumps_loses_no_chunk() {
     let (sum, found) = run_all(5_000_000..5_000_400, Course { clock_jumps: true, ..Course::calm() });
@@ -79,7 +79,7 @@ fn a_clock_that_jumps_loses_no_chunk() {
     assert!(sum.jumps > 100 && sum.swept > 20, "{sum:?}");
 }
 
-/// Each rule is needed, and the model would notice if it were broken.
+/// Each rule is needed: the model notices when one is broken.
 #[test]
 fn the_model_notices_a_host_that_breaks_a_rule() {
     use Broken::*;

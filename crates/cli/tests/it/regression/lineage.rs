@@ -31,7 +31,7 @@ async fn another_database_under_the_same_name_is_refused_and_accepted_on_request
     assert!(refused.stdout.is_empty());
     let count = || go(&["snapshots", "--json"]).json()["snapshots"].as_array().unwrap().len();
     assert_eq!(count(), 3);
-    // Another server with a database of the same name: a move, which is said once.
+    // Another server with a database of the same name: a move, reported once.
     let moved = Postgres::start(&pg, PostgresOptions::default()).unwrap();
     postgres(&moved.url("postgres")).await.batch_execute("CREATE DATABASE blog").await.unwrap();
     let moved = moved.url("blog");

@@ -61,7 +61,7 @@ async fn a_migration_is_proven_under_a_fast_writer() {
     let run = run.shows("the source was written to meanwhile").shows("capture of Redis 7.0");
     assert!(written > 500, "{written} writes in {:?}\n{}", began.elapsed(), run.stdout);
 
-    // Nobody writes any more: nothing of the kind is said.
+    // Without writes, the report does not mention them.
     let flush = to.address();
     let run = dbhaul(here.path(), &["migrate", "--from", &from.url(), "--to", &to.url(), "--flush", &flush])
         .exits(0);

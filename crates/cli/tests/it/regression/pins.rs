@@ -81,7 +81,7 @@ async fn a_snapshot_dated_in_the_future_is_never_latest_and_guards_nothing() {
     let pinned = go(&["pin", "latest"]).exits(0).says("is dated in the future").says(&ahead);
     assert!(!pinned.stdout.contains(&ahead), "{}", pinned.stdout);
     go(&["unpin", "latest"]).exits(0);
-    // A deletion of that night, too, bears a date a year ahead.
+    // A tombstone of that night is also dated a year ahead.
     let repository =
         repository::Repository::open(repository::Store::folder(&here.path().join("store")).unwrap()).await;
     let repository = repository.unwrap();

@@ -57,7 +57,7 @@ async fn every_way_of_restoring_is_proven_for_what_was_asked() {
         .shows("schema equal");
     assert!(!reads(&server).await);
 
-    // Rows alone: sequences and views are looked at, definitions are not, and that is said.
+    // Rows alone: sequences and views are compared, definitions are not, and the report says so.
     postgres(&copy)
         .await
         .batch_execute("TRUNCATE salary, pt; SELECT setval('salary_id_seq', 77)")

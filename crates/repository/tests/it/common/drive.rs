@@ -32,7 +32,7 @@ pub(crate) struct Course {
     pub(crate) broken: Option<Broken>,
     pub(crate) weather: Weather,
     pub(crate) hosts: usize,
-    /// The store's clock is set back at any time, and forward while nobody is at work; and it always drifts a little.
+    /// The store's clock is set back at any time, and forward while no host is active. It always drifts a little.
     pub(crate) clock_jumps: bool,
 }
 
@@ -97,7 +97,7 @@ struct Log {
     wrong: Vec<String>,
 }
 
-/// A repository with its snapshots and which parts they are of.
+/// A repository with its snapshots and the parts of each.
 type Another = (Repository, Vec<(SnapshotId, Vec<usize>)>);
 
 #[derive(Clone)]
@@ -137,7 +137,7 @@ impl Host {
         if let Err(error) = result {
             let mut log = self.log();
             match error {
-                // Also by a prune without waiting, and of what it had taken for dead.
+                // Also refusals of a prune that does not wait, and of snapshots that it had considered dead.
                 Error::TooLong { .. } | Error::NoSnapshot { .. } | Error::InUse { .. } | Error::Overrun => {
                     log.outcome.refusals += 1;
                 }
@@ -169,7 +169,7 @@ impl Host {
             details: null,
             parts,
         };
-        // Known before it is listed: an answer that is lost leaves a snapshot that must be whole all the same.
+        // Recorded before it is listed: if the response is lost, the snapshot must be complete all the same.
         self.log().contents.insert(id.clone(), wanted.into_iter().collect());
         writer.commit(vec![source], true).await?;
         let mut log = self.log();
@@ -191,7 +191,7 @@ impl Host {
         {
             let mut log = self.log();
             log.must_list.remove(id.as_str());
-            // One that dies while it forgets counts forever: its requests may still arrive.
+            // A host that dies during a forget counts forever: its requests may still arrive.
             log.forgetting.entry(id.to_string()).or_default().0 += 1;
         }
         repo.forget(std::slice::from_ref(&id), Utc::now()).await?;
@@ -234,7 +234,7 @@ impl Host {
         }
         let report = other.copy_to(&repo, &ids, &|_| {}).await?;
         let mut log = self.log();
-        // A manifest whose write was torn is no copy.
+        // A manifest whose write was torn is not a copy.
         if !self.stormy && !report.failed.is_empty() {
             log.wrong.push(format!("{report:?}"));
         }
@@ -264,7 +264,7 @@ impl Host {
         let repo = self.open().await?;
         let now = self.client.world().now();
         let report = repo.check(&CheckOptions { read_data: true, now }).await?;
-        // What the store could not give, or did not take, ends no check: its report is the failure.
+        // A failed request does not end a check; the report shows the failure.
         match report.passed() && report.not_attested.is_none() {
             true => Ok(()),
             false => Err(Error::Damaged { object: "the repository".into(), message: report.to_string() }),
@@ -290,7 +290,7 @@ async fn another(options: &InitOptions) -> Another {
 pub(crate) async fn run(seed: u64, course: Course) -> Outcome {
     let mut rng = Rng::new(seed);
     let world = World::shared();
-    // Half of the stores honour conditional writes; the repository finds out which when it is made.
+    // Half of the stores honour conditional writes. The repository detects this when it is created.
     world.lock().unwrap().conditional = seed.is_multiple_of(2);
     let log = Arc::new(Mutex::new(Log::default()));
     let client = |actor, role| Client { world: Arc::clone(&world), actor, role };
@@ -307,9 +307,9 @@ pub(crate) async fn run(seed: u64, course: Course) -> Outcome {
     }
     let mut hosts: BTreeMap<usize, (Role, JoinHandle<()>)> = BTreeMap::new();
     let mut started = 0;
-    // Where the clock drifts, requests are quicker by so much: drift and delay together stay within the margin.
+    // If the clock drifts, requests are faster by that much: drift and delay together stay within the margin.
     let longest = if course.clock_jumps { MARGIN / 2 } else { MARGIN };
-    // A leap that waits until nothing is under way but hosts that think.
+    // A leap that waits until no request is pending.
     let mut leap: Option<Duration> = None;
     loop {
         // Until every host waits for its store.
@@ -372,7 +372,7 @@ pub(crate) async fn run(seed: u64, course: Course) -> Outcome {
                 _ => GRACE + MARGIN / 2,
             });
         }
-        // A short leap while requests are on their way: as long as the format lets them be.
+        // A short leap while requests are pending: at most the delay that the format allows.
         if rng.chance(30) {
             let most = lock().patience(longest).min(longest);
             tokio::time::advance(most.mul_f64(rng.below(1000) as f64 / 1000.0)).await;
@@ -417,7 +417,7 @@ impl Weather {
     }
 }
 
-/// The storm is over: everything that is listed must read back, by the code that users have.
+/// After the faults: every listed snapshot must read back through the production code.
 async fn settle(world: &Arc<Mutex<World>>, log: &Arc<Mutex<Log>>, sound: &Repository) -> Outcome {
     let lock = || world.lock().unwrap_or_else(PoisonError::into_inner);
     {
@@ -468,7 +468,7 @@ async fn settle(world: &Arc<Mutex<World>>, log: &Arc<Mutex<Log>>, sound: &Reposi
     outcome
 }
 
-/// Runs seeds on every core; gives the sum, and the first seed that broke something with its story.
+/// Runs seeds on every core. Returns the sum, and the first seed that failed, with its log.
 pub(crate) fn run_all(seeds: std::ops::Range<u64>, course: Course) -> (Outcome, Option<(u64, Outcome)>) {
     let next = Arc::new(std::sync::atomic::AtomicU64::new(seeds.start));
     let workers = std::thread::available_parallelism().map_or(2, usize::from);

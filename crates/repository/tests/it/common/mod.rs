@@ -12,7 +12,7 @@ use repository::{
 };
 use sha2::Digest as _;
 
-/// Small chunks, so that little data makes many.
+/// Small chunks, so that little data yields many.
 pub(crate) fn small() -> InitOptions {
     InitOptions {
         chunker: Chunker { min: 1 << 10, average: 4 << 10, max: 16 << 10 },
@@ -41,7 +41,7 @@ pub(crate) fn data(seed: u64, len: usize) -> Vec<u8> {
     .collect()
 }
 
-/// The same bytes with one bit turned.
+/// The same bytes with one bit flipped.
 pub(crate) fn flip(bytes: &[u8], bit: usize) -> Vec<u8> {
     let mut flipped = bytes.to_vec();
     let at = bit / 8 % flipped.len();
@@ -81,7 +81,7 @@ pub(crate) async fn write_snapshot(repo: &Repository, job: &str, parts: &[(&str,
     try_snapshot(repo, job, parts).await.unwrap()
 }
 
-/// A document whose text was changed manually, with the last line that fits.
+/// A document whose text was changed manually, with a matching last line.
 pub(crate) fn reseal(document: &str) -> String {
     let (text, _) = document.trim_end().rsplit_once('\n').unwrap();
     let text = format!("{text}\n");
@@ -96,7 +96,7 @@ pub(crate) async fn read(repo: &Repository, manifest: &Manifest, name: &str) -> 
     Ok(pieces.concat())
 }
 
-/// Whether a moment that a store has noted is this one: its clock has coarser ticks, in S3 of a second.
+/// Whether a time recorded by a store matches. Its clock is coarser: S3 counts seconds.
 pub(crate) fn is_about(
     found: Option<chrono::DateTime<chrono::Utc>>,
     moment: chrono::DateTime<chrono::Utc>,

@@ -42,27 +42,27 @@ impl Rng {
         (self.next() % n.max(1) as u64) as usize
     }
 
-    /// True in so many of a thousand cases.
+    /// True in this many of a thousand cases.
     pub(crate) fn chance(&mut self, of_a_thousand: usize) -> bool {
         self.below(1000) < of_a_thousand
     }
 }
 
-/// A rule of the format that a host breaks, to show that the invariant notices. The host is deceived by what its store
-/// tells it; its code stays as it is.
+/// A rule of the format that a host breaks, to show that the invariant notices. The store returns false
+/// results to the host; the code of the host does not change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Broken {
     /// Rules 2, 3, 6: a writer does not see marks.
     WriterBlindToMarks,
-    /// Rule 4: a writer that ran for too long commits all the same. Here the store's clock runs away from the writer's.
+    /// Rule 4: a writer that ran for too long commits all the same. The store's clock runs ahead of the writer's.
     WriterTooLate,
     /// Rule 5: prune does not see tombstones.
     PruneBlindToTombstones,
-    /// Rule 7: prune takes every mark for older than the grace period.
+    /// Rule 7: prune considers every mark older than the grace period.
     PruneIgnoresGrace,
-    /// Rule 7: prune looks at no listing made after the grace period, but at one from the time of the mark.
+    /// Rule 7: prune uses a listing from the time of the mark, not one made after the grace period.
     PruneStaleListing,
-    /// Rule 1: the store acknowledges chunks that it has not got.
+    /// Rule 1: the store acknowledges chunks that it does not have.
     ChunksAfterManifest,
 }
 
@@ -84,7 +84,7 @@ pub(crate) enum Request {
     Create(String, Bytes),
     Delete(String),
     Get(String),
-    /// A page of the listing of a prefix, behind this name.
+    /// A page of the listing of a prefix, after this name.
     List(String, String),
     /// No request at all: the host is busy with something else.
     Think,
@@ -95,7 +95,7 @@ impl Request {
         matches!(self, Request::Put(..) | Request::Create(..) | Request::Delete(_))
     }
 
-    /// Distinguishes requests, equally in every run of a seed: random names are left out.
+    /// Distinguishes requests, identically in every run of a seed: random names are omitted.
     fn label(&self) -> String {
         match self {
             Request::Put(name, _) => format!("put {}", name.get(..12).unwrap_or(name)),
@@ -122,7 +122,7 @@ impl Request {
 #[derive(Debug)]
 pub(crate) enum Reply {
     Done,
-    /// Nothing was created: there is an object of that name.
+    /// Nothing was created: an object of that name exists.
     Taken,
     Found(Bytes, DateTime<Utc>),
     Missing,
@@ -144,7 +144,7 @@ impl Pending {
         matches!(self.request, Request::Think)
     }
 
-    /// Nobody waits for it any more: its host is dead, or gave up.
+    /// No host waits for it any more: its host died or gave up.
     pub(crate) fn is_abandoned(&self) -> bool {
         self.reply.is_closed()
     }
@@ -153,7 +153,8 @@ impl Pending {
         self.request.writes()
     }
 
-    /// Nothing hangs on it: a journal saves work, and an attestation that cannot be written is told beside the finding.
+    /// Nothing depends on it: a journal saves work, and an attestation that cannot be written is reported beside the
+    /// finding.
     fn noted_only(&self) -> bool {
         match &self.request {
             Request::Put(name, _) => name.starts_with("journals/") || name.starts_with("attestations/"),
@@ -161,9 +162,9 @@ impl Pending {
                 name.starts_with("journals/")
                     && matches!(self.role, Role::Writer | Role::Copier | Role::Undeleter)
             }
-            // Who writes shows that it is alive, and does it anew if that failed; at the end it looks, and tells.
+            // A writer renews its sign of life, retries after a failure, and at the end checks it and reports.
             Request::Get(name) => name.starts_with("journals/") && name.ends_with("-0.json"),
-            // Its sender asks again, in another way.
+            // The sender retries with another request.
             Request::Create(..) => true,
             _ => false,
         }
@@ -174,7 +175,7 @@ impl Pending {
     }
 }
 
-/// How often the store misbehaves, each of a thousand requests.
+/// Fault rates of the store, per thousand requests.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Weather {
     /// A request fails and did not happen.
@@ -183,7 +184,7 @@ pub(crate) struct Weather {
     pub(crate) lied: usize,
     /// A write is reported as failed, and happens later.
     pub(crate) late: usize,
-    /// A new object is written half, and failure is reported.
+    /// Half of a new object is written, and failure is reported.
     pub(crate) torn: usize,
     /// A listing shows what was deleted less than the margin ago.
     pub(crate) stale: usize,
@@ -199,18 +200,18 @@ pub(crate) struct World {
     /// Requests are served at once while nobody schedules.
     pub(crate) immediate: bool,
     epoch: Option<Instant>,
-    /// How far the store's clock has run away from everybody else's.
+    /// How far the store's clock is ahead of all others.
     skew: TimeDelta,
-    /// The same, by little and forever changing.
+    /// A small drift, which changes constantly.
     drift: TimeDelta,
     pub(crate) jumps: u64,
     pub(crate) broken: Option<Broken>,
     /// Chunks that each listed manifest names.
     listed: BTreeMap<String, BTreeSet<String>>,
-    /// Who wrote each listed manifest: it may take it back, before it says that there is one.
+    /// The writer of each listed manifest. It may delete it again before it reports it as committed.
     makers: BTreeMap<String, usize>,
-    /// What was taken back so by who could not tell whether a prune took it for dead. Another host may have undeleted the
-    /// same snapshot at the same time: its tombstone holds it still.
+    /// Manifests deleted this way by writers that could not know whether a prune considered them dead. Another host may
+    /// have undeleted the same snapshot at the same time; its tombstone still protects it.
     pub(crate) taken_back: BTreeSet<String>,
     /// Names of deleted objects, their size and times, for listings that lag.
     deleted: BTreeMap<String, (u64, DateTime<Utc>, Instant)>,
@@ -226,9 +227,9 @@ pub(crate) struct World {
     pub(crate) swept: u64,
     /// Failures that were injected.
     pub(crate) faults: u64,
-    /// Documents whose write was torn: whoever runs the repository removes them manually.
+    /// Documents whose write was torn: the operator removes them manually.
     pub(crate) torn: BTreeSet<String>,
-    /// Hosts that got a failure: they must report it, too.
+    /// Hosts that got a failure: they must report it.
     pub(crate) failed: BTreeSet<usize>,
 }
 
@@ -251,19 +252,19 @@ impl World {
         self.skew += TimeDelta::from_std(by).unwrap();
     }
 
-    /// The store's clock is so much ahead of what it was set to.
+    /// How far the store's clock is ahead of the time it was set to.
     pub(crate) fn drift(&mut self, to: TimeDelta) {
         self.drift = to;
     }
 
-    /// The store's clock is set.
+    /// Sets the store's clock.
     pub(crate) fn jump(&mut self, by: TimeDelta) {
         self.skew += by;
         self.jumps += 1;
         self.trace.push(format!("the clock jumps by {} minutes", by.num_minutes()));
     }
 
-    /// Nothing is on its way.
+    /// True if no request is pending.
     pub(crate) fn is_idle(&self) -> bool {
         self.pending.is_empty()
     }
@@ -276,7 +277,7 @@ impl World {
         self.objects.contains_key(name)
     }
 
-    /// What whoever runs the repository does when he is told that a document is cut short, whose write had failed.
+    /// Does what the operator does after a report that a document is truncated because its write failed.
     pub(crate) fn remove_torn_documents(&mut self) {
         let torn: Vec<_> = self.torn.iter().filter(|name| !name.starts_with("chunks/")).cloned().collect();
         for name in torn {
@@ -295,7 +296,7 @@ impl World {
         &mut self.pending
     }
 
-    /// How much longer the oldest request may be on its way: the format asks for no longer than the margin.
+    /// How much longer the oldest request may be pending: the format allows the margin.
     pub(crate) fn patience(&self, margin: Duration) -> Duration {
         let oldest = self.pending.iter().filter(|p| !p.thinks()).map(|p| p.sent.elapsed()).max();
         oldest.map_or(Duration::MAX, |age| margin.saturating_sub(age))
@@ -355,13 +356,13 @@ impl World {
         }
     }
 
-    /// A host dies: what it had sent may still arrive.
+    /// A host dies. Its requests may still arrive.
     pub(crate) fn bury(&mut self, actor: usize, rng: &mut Rng) {
         self.trace.push(format!("{} {actor} dies", self.now()));
         self.pending.retain(|p| p.actor != actor || (p.writes() && rng.chance(500)));
     }
 
-    /// Requests of which the sender has given up: half of the writes are on their way all the same.
+    /// Drops requests whose sender gave up. Half of the writes stay pending all the same.
     pub(crate) fn drop_abandoned(&mut self, rng: &mut Rng) {
         self.pending.retain(|p| !p.is_abandoned() || (p.writes() && rng.chance(900)));
     }
@@ -445,7 +446,7 @@ impl World {
         }
     }
 
-    /// What a deceived host does not see.
+    /// What the store hides from a deceived host.
     fn hidden(&self, role: Role, name: &str) -> bool {
         match self.broken {
             Some(Broken::WriterBlindToMarks) => role == Role::Writer && name.starts_with("marks/"),
@@ -454,7 +455,7 @@ impl World {
         }
     }
 
-    /// When a host is told that an object was written.
+    /// The write time of an object that the store reports to a host.
     fn told(&self, role: Role, name: &str, at: DateTime<Utc>) -> DateTime<Utc> {
         let mark = name.starts_with("marks/") && !name.ends_with(".done");
         if self.broken == Some(Broken::PruneIgnoresGrace) && role == Role::Pruner && mark {
@@ -538,7 +539,7 @@ fn chunks_of(manifest: &[u8]) -> BTreeSet<String> {
     names
 }
 
-/// One host's way to the store.
+/// The store as one host sees it.
 #[derive(Clone)]
 pub(crate) struct Client {
     pub(crate) world: Arc<Mutex<World>>,
@@ -585,7 +586,7 @@ impl Client {
         answer.await.unwrap_or(Reply::Failed("the host is dead"))
     }
 
-    /// Waits until the scheduler lets this host go on: nothing limits how long that may be.
+    /// Waits until the scheduler lets this host continue, without a limit.
     pub(crate) async fn think(&self) {
         self.send(Request::Think).await;
     }
