@@ -94,7 +94,12 @@ impl Endpoint {
                  better: PGPASSWORD, ~/.pgpass, REDISCLI_AUTH, a password file, or a source of dbhaul.toml"
             ));
         }
-        Ok(Endpoint {
+        Ok(Endpoint::of(name, connection, transport))
+    }
+
+    /// A server of which the configuration says nothing more.
+    pub(crate) fn of(name: &str, connection: Connection, transport: Option<Arc<Transport>>) -> Endpoint {
+        Endpoint {
             name: name.to_owned(),
             connection,
             every_database: false,
@@ -106,7 +111,26 @@ impl Endpoint {
             access: false,
             data_dir: None,
             transport,
-        })
+        }
+    }
+
+    /// A server of our own in a container, to which nothing in this process's environment applies.
+    pub(crate) fn in_own_container(name: &str, kind: Kind, url: &str) -> anyhow::Result<Endpoint> {
+        let inner = transport::inner(url, Some(kind), true)?
+            .ok_or_else(|| exit::usage("a container is named by a docker:// URL"))?;
+        let connection = match kind {
+            Kind::Postgres => {
+                let options = pgmove::ConnectOptions::parse(&inner.url, &pgmove::Environment::default())?;
+                let dialing = Arc::new(Dialing(Arc::clone(&inner.transport)));
+                Connection::Postgres(Box::new(options.with_dialer(dialing)?))
+            }
+            Kind::Redis => {
+                let options =
+                    redisdump::ConnectOptions::parse(&inner.url, &redisdump::Environment::default())?;
+                Connection::Redis(Box::new(through(options, Some(&inner.transport))))
+            }
+        };
+        Ok(Endpoint::of(name, connection, Some(inner.transport)))
     }
 
     /// The same server with another password.

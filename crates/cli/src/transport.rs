@@ -159,6 +159,11 @@ impl Transport {
         self.cut.lock().ok()?.clone()
     }
 
+    /// What was reached, once it was.
+    pub(crate) fn reached(&self) -> Option<&tunnel::Reached> {
+        self.opened.get().map(Tunnel::reached)
+    }
+
     async fn tunnel(&self) -> io::Result<&Tunnel> {
         let programs = Programs::default();
         let open = || Tunnel::open(&self.address, self.default_port, &programs);

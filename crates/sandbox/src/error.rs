@@ -50,6 +50,22 @@ pub enum Error {
         /// Why.
         source: std::io::Error,
     },
+    /// An image cannot be fetched.
+    #[error("no image `{image}` here, and it cannot be fetched: {message}")]
+    Image {
+        /// The image.
+        image: String,
+        /// Docker's own words.
+        message: String,
+    },
+    /// Docker failed, or is not there.
+    #[error("docker {what}: {message}")]
+    Docker {
+        /// What was asked of it.
+        what: String,
+        /// Its own words.
+        message: String,
+    },
     /// No port of 127.0.0.1 is available.
     #[error("no free port on 127.0.0.1: {source}")]
     Port {

@@ -19,6 +19,7 @@
 //! All functions block: call them from a blocking task in async code. Dropping a server stops it and removes its
 //! folder; if the process is killed, a watcher does the same within seconds.
 
+pub mod container;
 pub mod postgres;
 pub mod redis;
 pub mod redis_cluster;
@@ -31,6 +32,7 @@ mod places;
 mod process;
 mod version;
 
+pub use container::{Container, ContainerOptions};
 pub use error::Error;
 pub use listen::Listen;
 pub use places::Places;

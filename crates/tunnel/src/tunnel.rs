@@ -60,6 +60,9 @@ pub struct ReachedPod {
     pub name: String,
     /// The UID, which no other pod has.
     pub uid: String,
+    /// The image of the container that serves the port, as far as the pod says so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
     /// The port in it.
     pub port: u16,
 }
@@ -176,6 +179,7 @@ fn reached_pod(forwarded: &Forwarded, namespace: &str) -> ReachedPod {
         },
         name: metadata.name.clone(),
         uid: metadata.uid.clone(),
+        image: forwarded.pod.image(forwarded.port).map(str::to_owned),
         port: forwarded.port,
     }
 }

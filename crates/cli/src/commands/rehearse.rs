@@ -24,7 +24,7 @@ Examples:
 /// The servers are started in a temporary folder and removed afterwards. The result is stored with the snapshot,
 /// where retention takes it into account. Requires server programs on this host: postgres of the source's major
 /// version or newer, and a redis-server or valkey-server that can read the snapshot. `[[rehearse.sandbox]]` in
-/// dbhaul.toml names another server for a PostgreSQL source, and `[[rehearse.assert]]` runs queries on the restored
+/// dbhaul.toml selects a container or another server instead, and `[[rehearse.assert]]` runs queries on the restored
 /// data.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]

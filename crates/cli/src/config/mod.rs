@@ -20,7 +20,7 @@ use serde::Deserialize;
 
 pub(crate) use error::ConfigError;
 pub(crate) use nightly::{ChannelKind, MetricsConfig, NightlyConfig, NotifyConfig, Occasion};
-pub(crate) use rehearse::{RehearseConfig, SandboxConfig};
+pub(crate) use rehearse::{RehearseConfig, SandboxConfig, SandboxKind};
 pub(crate) use secret::{Secrets, expand};
 pub(crate) use template::template;
 pub(crate) use zone::parse_zone;

@@ -67,11 +67,29 @@ impl AssertConfig {
     }
 }
 
+/// What a sandbox is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum SandboxKind {
+    /// A database on a server that exists.
+    #[default]
+    Url,
+    /// A container that is started for it.
+    Docker,
+}
+
 /// `[[rehearse.sandbox]]`
 #[derive(Clone, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub(crate) struct SandboxConfig {
     pub(crate) source: String,
+    #[serde(default)]
+    pub(crate) kind: SandboxKind,
+    /// Of a container; where none is named, the source's own.
+    #[serde(default)]
+    pub(crate) image: Option<String>,
+    /// Of a server.
+    #[serde(default)]
     pub(crate) url: String,
     #[serde(default)]
     pub(crate) password: Option<String>,
@@ -89,6 +107,32 @@ impl std::fmt::Debug for SandboxConfig {
 }
 
 impl SandboxConfig {
+    /// What does not go together with the source, or among its own keys.
+    fn misplaced(&self, source: Option<Kind>) -> Option<String> {
+        let name = &self.source;
+        let login =
+            self.password.is_some() || self.password_file.is_some() || self.password_command.is_some();
+        match (self.kind, source) {
+            (SandboxKind::Url, source) if source != Some(Kind::Postgres) => Some(format!(
+                "`rehearse.sandbox` is about `{name}`, which is not a PostgreSQL source: only a database can be created beside \
+                 others; kind = \"docker\" takes a Redis source too"
+            )),
+            (SandboxKind::Url, _) if self.url.is_empty() => {
+                Some(format!("`rehearse.sandbox` of `{name}` needs `url`, or kind = \"docker\""))
+            }
+            (SandboxKind::Url, _) if self.image.is_some() => {
+                Some(format!("`image` of `rehearse.sandbox` of `{name}` is for kind = \"docker\""))
+            }
+            (SandboxKind::Docker, None) => {
+                Some(format!("`rehearse.sandbox` is about `{name}`, and there is no such source"))
+            }
+            (SandboxKind::Docker, _) if !self.url.is_empty() || login => Some(format!(
+                "`rehearse.sandbox` of `{name}` is a container, which takes neither a URL nor a password"
+            )),
+            _ => None,
+        }
+    }
+
     /// The server, described as a source.
     pub(crate) fn server(&self) -> SourceConfig {
         SourceConfig {
@@ -138,10 +182,8 @@ impl RehearseConfig {
         }
         for (at, sandbox) in self.sandboxes.iter().enumerate() {
             let name = &sandbox.source;
-            if kind_of(name) != Some(Kind::Postgres) {
-                return Some(format!(
-                    "`rehearse.sandbox` is about `{name}`, which is not a PostgreSQL source: only a database can be created beside others"
-                ));
+            if let Some(message) = sandbox.misplaced(kind_of(name)) {
+                return Some(message);
             }
             if self.sandboxes.iter().take(at).any(|other| other.source == *name) {
                 return Some(format!("source `{name}` has two of `rehearse.sandbox`"));
@@ -176,15 +218,29 @@ pub(super) const ASSERT: Table = Table {
 
 pub(super) const SANDBOX: Table = Table {
     name: "[[rehearse.sandbox]]",
-    meaning: "Where a source is rehearsed instead of in a private server of this host: in a database of its own on another server, created under a unique name and dropped afterwards. Roles are not created there, so owners and grants are not rehearsed.",
+    meaning: "Where a source is rehearsed instead of in a private server of this host: in a container that is started for it, or in a database of its own on another server. Both are removed afterwards. On another server roles are not created, so owners and grants are not rehearsed.",
     keys: &[
-        key("source", "name of a source", "", "required", "PostgreSQL source that is rehearsed there."),
+        key("source", "name of a source", "", "required", "Source that is rehearsed there."),
+        key(
+            "kind",
+            "\"docker\" or \"url\"",
+            "url",
+            "",
+            "\"docker\" starts a container without a network, for a PostgreSQL or Redis source. \"url\" creates a database on an existing PostgreSQL server.",
+        ),
+        key(
+            "image",
+            "image",
+            "the source's own",
+            "",
+            "Image of the container, official or made from an official one: \"timescale/timescaledb:2.24.0-pg15\". The snapshot knows the source's own image if the source was reached through docker:// or k8s://.",
+        ),
         key(
             "url",
             "URL",
             "",
-            "required",
-            "Server, and an existing database to connect to: \"postgres://rehearsal@scratch-1/postgres\". The role needs CREATEDB.",
+            "",
+            "Existing server, and an existing database to connect to: \"postgres://rehearsal@scratch-1/postgres\". The role needs CREATEDB. Required for kind \"url\".",
         ),
         key("password", "text", "", "", "Password, or better: ${VARIABLE}."),
         key("password-file", "path", "", "", "File whose first line is the password."),

@@ -14,7 +14,7 @@ use crate::jobs::postgres::databases;
 use crate::jobs::postgres::source::{ReadOptions, digest_views, open_source, sum_by_table};
 use crate::jobs::record::{
     CopyAttributes, PART_CATALOG, PART_COPY, PART_GLOBALS, PART_RDB, PostgresDetails, TableRecord,
-    attributes, note_times,
+    attributes, note_reached, note_times,
 };
 use crate::jobs::redis::{cluster, data_folder};
 use crate::jobs::series::{Configured, PART};
@@ -165,6 +165,7 @@ async fn one(
     };
     record.parts.extend(redis::acl::store(source, writer, backup.progress).await?);
     note_times(&mut record.details, started, Utc::now());
+    note_reached(&mut record.details, source.transport.as_ref().and_then(|transport| transport.reached()));
     Ok(record)
 }
 

@@ -16,6 +16,7 @@ pub(crate) mod baseline;
 pub(crate) mod check;
 pub(crate) mod clock;
 pub(crate) mod compare;
+mod containers;
 pub(crate) mod copy;
 #[cfg(feature = "demo")]
 pub(crate) mod demo;

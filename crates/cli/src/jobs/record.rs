@@ -142,6 +142,20 @@ pub(crate) fn note_times(details: &mut serde_json::Value, started: DateTime<Utc>
     }
 }
 
+/// Adds to a source's details the pod, the container and the hosts that it was reached through.
+pub(crate) fn note_reached(details: &mut serde_json::Value, reached: Option<&tunnel::Reached>) {
+    let reached = reached.and_then(|reached| serde_json::to_value(reached).ok());
+    if let (serde_json::Value::Object(details), Some(reached)) = (details, reached) {
+        details.entry("reached").or_insert(reached);
+    }
+}
+
+/// The image that a source ran, where it was reached in a container or a pod.
+pub(crate) fn image_of(source: &SourceRecord) -> Option<&str> {
+    let at = |place| source.details.pointer(place).and_then(serde_json::Value::as_str);
+    at("/reached/container/image").or_else(|| at("/reached/pod/image"))
+}
+
 /// A source of a snapshot that a newer version wrote and this version cannot read. The snapshot itself may be intact.
 #[derive(Debug, thiserror::Error)]
 #[error(

@@ -131,12 +131,11 @@ async fn one(
 ) -> anyhow::Result<(TargetOutcome, Vec<AssertionOutcome>)> {
     progress.note(format!("rehearsing `{}` of {}", source.name, manifest.id));
     let kind = kind_of(source)?;
-    let extensions = match kind {
-        Kind::Postgres => parts::read_catalog(repository, source).await?.extensions,
-        Kind::Redis => Vec::new(),
+    let catalog = match kind {
+        Kind::Postgres => Some(parts::read_catalog(repository, source).await?),
+        Kind::Redis => None,
     };
-    let names: Vec<String> = extensions.into_iter().map(|extension| extension.meta.name).collect();
-    let sandbox = Sandbox::start(kind, source, &names, gate.context).await?;
+    let sandbox = Sandbox::start(kind, source, catalog.as_ref(), gate.context).await?;
     let mut target = sandbox.endpoint(&source.name)?;
     if kind == Kind::Postgres {
         gate.apply(source, &mut target);
@@ -152,6 +151,7 @@ async fn one(
     };
     let outcome = restore::one(&restore, source, &target)
         .await
+        .map_err(|error| target.explain(error))
         .with_context(|| format!("the rehearsal of `{}` of {} failed", source.name, manifest.id));
     let outcome = match outcome {
         Ok(outcome) => Ok((outcome, assertions::ask(&gate.context.config, &source.name, &target).await)),

@@ -1,15 +1,17 @@
-//! Where a source is rehearsed: in a private server on this host, or in a scratch database on a configured server.
+//! Where a source is rehearsed: a private server of this host, a container, or a database of its own on a server that the
+//! user names.
 
 use chrono::{DateTime, Utc};
 use repository::SourceRecord;
 
-use crate::config::{Config, Kind};
+use crate::config::{Config, Kind, SandboxKind};
 use crate::context::Context;
 use crate::endpoint::{Connection, Endpoint};
 use crate::exit;
+use crate::jobs::containers::ServerContainer;
 use crate::jobs::rehearse::private_settings;
 use crate::jobs::settings::TargetSettings;
-use crate::jobs::stage::{self, Lacking, Private};
+use crate::jobs::stage::{self, Private};
 use crate::ui::Progress;
 
 /// Prefix of the databases that rehearsals create.
@@ -19,40 +21,47 @@ const PREFIX: &str = "dbhaul_rehearsal_";
 pub(crate) enum Sandbox {
     /// A private server.
     Private(Box<Private>),
-    /// A scratch database on another server.
+    /// A server in a container.
+    Container(Box<ServerContainer>),
+    /// A database of its own on another server.
     Database(Box<ScratchDatabase>),
 }
 
 impl Sandbox {
-    /// Opens the sandbox configured for this source, which must offer these extensions; otherwise starts a private
-    /// server.
+    /// The sandbox that is configured for this source; a private server otherwise. The catalog is that of a PostgreSQL
+    /// source, whose extensions it has to offer.
     ///
     /// # Errors
-    /// [`Lacking`] if it cannot hold the source.
+    /// [`stage::Lacking`] where it cannot hold the source: what a rehearsal would have shown is not known.
     pub(crate) async fn start(
         kind: Kind,
         source: &SourceRecord,
-        extensions: &[String],
+        catalog: Option<&pgmove::Catalog>,
         context: &Context,
     ) -> anyhow::Result<Sandbox> {
-        match configured(&context.config, &source.name) {
-            Some(sandbox) if kind == Kind::Postgres => {
-                let server = Endpoint::from_config(&sandbox.server(), context)?;
-                let version = source.server.pointer("/version").and_then(serde_json::Value::as_str);
-                let major = version.and_then(|version| version.split('.').next()?.parse().ok());
-                let database =
-                    ScratchDatabase::reserve(server, major, extensions, Utc::now(), &context.progress)
-                        .await?;
-                Ok(Sandbox::Database(Box::new(database)))
-            }
-            _ => Ok(Sandbox::Private(Box::new(stage::start_for(kind, source, extensions).await?))),
+        let extensions = stage::extensions_of(catalog);
+        let Some(config) = configured(&context.config, &source.name) else {
+            return Ok(Sandbox::Private(Box::new(stage::start_for(kind, source, &extensions).await?)));
+        };
+        if config.kind == SandboxKind::Docker {
+            let container = ServerContainer::start(kind, source, catalog, config, &context.progress).await?;
+            return Ok(Sandbox::Container(Box::new(container)));
         }
+        let server = Endpoint::from_config(&config.server(), context)?;
+        let Connection::Postgres(options) = &server.connection else {
+            return Err(exit::usage("a sandbox by url is a PostgreSQL server"));
+        };
+        stage::require(options, source, &extensions, &server.shown()).await?;
+        let options = options.clone();
+        let database = ScratchDatabase::reserve(server, &options, Utc::now(), &context.progress).await?;
+        Ok(Sandbox::Database(Box::new(database)))
     }
 
     /// The target of the restore.
     pub(crate) fn endpoint(&self, name: &str) -> anyhow::Result<Endpoint> {
         match self {
             Sandbox::Private(private) => private.endpoint(name),
+            Sandbox::Container(container) => Ok(container.endpoint(name)),
             Sandbox::Database(database) => {
                 Ok(Endpoint { name: name.to_owned(), ..database.endpoint.clone() })
             }
@@ -78,7 +87,10 @@ impl Sandbox {
     pub(crate) async fn stop(self) {
         match self {
             Sandbox::Private(private) => private.stop().await,
-            // Dropping blocks on the server.
+            // Dropping waits for Docker, and for the server.
+            Sandbox::Container(container) => {
+                let _ = tokio::task::spawn_blocking(move || drop(container)).await;
+            }
             Sandbox::Database(database) => {
                 let _ = tokio::task::spawn_blocking(move || drop(database)).await;
             }
@@ -106,26 +118,10 @@ pub(crate) struct ScratchDatabase {
 impl ScratchDatabase {
     async fn reserve(
         server: Endpoint,
-        major: Option<u32>,
-        extensions: &[String],
+        options: &pgmove::ConnectOptions,
         now: DateTime<Utc>,
         progress: &Progress,
     ) -> anyhow::Result<ScratchDatabase> {
-        let Connection::Postgres(options) = &server.connection else {
-            return Err(exit::usage("a sandbox by url is a PostgreSQL server"));
-        };
-        let (lacking, found) = pgmove::lacking_extensions(options, extensions).await?;
-        let older = major.is_some_and(|major| found < major);
-        if !lacking.is_empty() || older {
-            let version = major.map(|major| format!("PostgreSQL {major} or newer")).filter(|_| older);
-            let what: Vec<String> =
-                version.into_iter().chain(lacking.iter().map(|name| format!("extension {name}"))).collect();
-            return Err(anyhow::Error::new(Lacking::of(format!(
-                "the sandbox {} (PostgreSQL {found}) lacks {}",
-                server.shown(),
-                what.join(", ")
-            ))));
-        }
         let left = pgmove::databases_named(options, PREFIX).await?;
         if !left.is_empty() {
             progress.warn(format!(
@@ -139,7 +135,7 @@ impl ScratchDatabase {
         let name =
             format!("{PREFIX}{}_{}", now.format("%Y%m%d%H%M%S"), unique.get(..12).unwrap_or(unique.as_str()));
         let through = options.database().to_owned();
-        let options = options.as_ref().clone().with_database(&name);
+        let options = options.clone().with_database(&name);
         let connection = Connection::Postgres(Box::new(options.clone()));
         let endpoint = Endpoint { connection, every_database: false, ..server };
         Ok(ScratchDatabase { endpoint, options, through, progress: progress.clone() })

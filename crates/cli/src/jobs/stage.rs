@@ -41,10 +41,7 @@ pub(crate) async fn start_for(
 ) -> anyhow::Result<Private> {
     let version = source.server.pointer("/version").and_then(serde_json::Value::as_str).unwrap_or_default();
     match kind {
-        Kind::Postgres => {
-            let major = version.split('.').next().and_then(|text| text.parse().ok());
-            start_postgres(major, extensions).await
-        }
+        Kind::Postgres => start_postgres(major_of(source), extensions).await,
         Kind::Redis => {
             let flavor = match flavor_of(source)? {
                 Some(Dialect::Valkey) => sandbox::Flavor::Valkey,
@@ -66,7 +63,7 @@ const PRELOADED: &[(&str, &[(&str, &str)])] = &[
 ];
 
 /// Server settings for a database with these extensions.
-fn settings_for(extensions: &[String]) -> Vec<(String, String)> {
+pub(super) fn settings_for(extensions: &[String]) -> Vec<(String, String)> {
     let needed: Vec<_> =
         PRELOADED.iter().filter(|(name, _)| extensions.iter().any(|extension| extension == name)).collect();
     let libraries: Vec<&str> = needed.iter().map(|(name, _)| *name).collect();
@@ -107,6 +104,44 @@ pub(crate) async fn start_postgres(major: Option<u32>, extensions: &[String]) ->
         anyhow::Ok(Private::Postgres(sandbox::Postgres::start(binaries, options)?))
     })
     .await?
+}
+
+/// The names of the extensions of a database.
+pub(super) fn extensions_of(catalog: Option<&pgmove::Catalog>) -> Vec<String> {
+    let all = catalog.into_iter().flat_map(|catalog| &catalog.extensions);
+    all.map(|extension| extension.meta.name.clone()).collect()
+}
+
+/// The major version of a PostgreSQL source.
+fn major_of(source: &SourceRecord) -> Option<u32> {
+    let version = source.server.pointer("/version").and_then(serde_json::Value::as_str)?;
+    version.split('.').next()?.parse().ok()
+}
+
+/// A server that is not ours can hold this source.
+///
+/// # Errors
+/// [`Lacking`] where it is older, or lacks an extension.
+pub(super) async fn require(
+    options: &pgmove::ConnectOptions,
+    source: &SourceRecord,
+    extensions: &[String],
+    shown: &str,
+) -> anyhow::Result<()> {
+    let (lacking, found) = pgmove::lacking_extensions(options, extensions).await?;
+    let older = major_of(source).filter(|major| found < *major);
+    if lacking.is_empty() && older.is_none() {
+        return Ok(());
+    }
+    let what: Vec<String> = older
+        .map(|major| format!("PostgreSQL {major} or newer"))
+        .into_iter()
+        .chain(lacking.iter().map(|name| format!("extension {name}")))
+        .collect();
+    Err(anyhow::Error::new(Lacking(format!(
+        "the sandbox {shown} (PostgreSQL {found}) lacks {}",
+        what.join(", ")
+    ))))
 }
 
 /// What this host lacks, and what it has.
@@ -205,19 +240,7 @@ impl Private {
             Private::Redis(server) => redis_at(&server.url())?,
             Private::Cluster(cluster) => redis_at(&cluster.url())?,
         };
-        Ok(Endpoint {
-            name: name.to_owned(),
-            connection,
-            every_database: false,
-            baseline: None,
-            environment: None,
-            filter: pgmove::Filter::default(),
-            globals: crate::endpoint::Globals::Leave,
-            capture: redisdump::CaptureMethod::Auto,
-            access: false,
-            data_dir: None,
-            transport: None,
-        })
+        Ok(Endpoint::of(name, connection, None))
     }
 
     /// Stops the server and removes its folder.

@@ -22,6 +22,7 @@ mod quiet;
 mod redis_folder;
 mod regression;
 mod rehearsal;
+mod rehearsal_docker;
 mod reports;
 mod rooms;
 mod runbooks;

@@ -120,6 +120,10 @@ fn an_assertion_names_a_source_that_there_is() {
         (cache.clone() + &of("cache"), "not a PostgreSQL source"),
         (cache + &sandbox("cache"), "only a database can be created beside others"),
         (two.clone() + &sandbox("a") + &sandbox("a"), "two of `rehearse.sandbox`"),
+        (two.clone() + &sandbox("a") + "image = \"x\"\n", "is for kind = \"docker\""),
+        (two.clone() + &sandbox("a") + "kind = \"docker\"\n", "takes neither a URL nor a password"),
+        (two.clone() + "[[rehearse.sandbox]]\nsource = \"a\"\n", "needs `url`, or kind = \"docker\""),
+        (two.clone() + "[[rehearse.sandbox]]\nsource = \"c\"\nkind = \"docker\"\n", "no such source"),
         (two + "[[rehearse.asert]]\nsql = \"x\"\n", "did you mean `assert`"),
     ] {
         std::fs::write(here.path().join("dbhaul.toml"), text).unwrap();

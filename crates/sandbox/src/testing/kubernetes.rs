@@ -266,7 +266,7 @@ fn pod_json(pod: &FakePod) -> String {
     format!(
         r#"{{"apiVersion":"v1","kind":"Pod","metadata":{{"name":"{name}","namespace":"{NAMESPACE}","uid":"{uid}",
         "labels":{{"app":"{app}"}},"ownerReferences":[{{"apiVersion":"apps/v1","kind":"StatefulSet","name":"{app}",
-        "uid":"uid-of-{app}"}}]}},"spec":{{"containers":[{{"name":"c","ports":[{{"name":"server","containerPort":5432}}]}}]}},
+        "uid":"uid-of-{app}"}}]}},"spec":{{"containers":[{{"name":"c","image":"registry.test/{app}:1","ports":[{{"name":"server","containerPort":5432}}]}}]}},
         "status":{{"phase":"{phase}","conditions":[{{"type":"Ready","status":"{ready}"}}]}}}}"#
     )
 }

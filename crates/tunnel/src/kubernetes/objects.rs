@@ -48,6 +48,7 @@ pub(crate) struct PodSpec {
 #[derive(Deserialize, Debug, Clone, Default)]
 #[serde(default)]
 pub(crate) struct Container {
+    image: Option<String>,
     pub(super) ports: Vec<ContainerPort>,
 }
 
@@ -96,6 +97,14 @@ struct Waiting {
 }
 
 impl Pod {
+    /// The image of the container that has this port; without such a one, that of the only container.
+    pub(crate) fn image(&self, port: u16) -> Option<&str> {
+        let all = &self.spec.containers;
+        let of_port = all.iter().find(|container| container.ports.iter().any(|p| p.container_port == port));
+        let only = || all.first().filter(|_| all.len() == 1);
+        of_port.or_else(only)?.image.as_deref()
+    }
+
     /// True when it serves, as far as Kubernetes knows.
     pub(super) fn is_ready(&self) -> bool {
         let ready = |condition: &Condition| condition.r#type == "Ready" && condition.status == "True";

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stderr, missing_docs, unreachable_pub, reason = "test code")]
 
 pub mod cut;
+pub mod image;
 pub mod writer;
 
 use std::path::Path;
