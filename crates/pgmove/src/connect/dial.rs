@@ -101,7 +101,8 @@ async fn dial_host(options: &ConnectOptions, host: &Host, way: Option<&Way>) -> 
     config.port(host.port);
     let marked = {
         // Startup parameters take precedence over settings of the role: its timeouts could fire before ours are set.
-        let mark = format!("-c {MARK}=direct -c statement_timeout=0 -c lock_timeout=0");
+        let timeouts = if options.keep_timeouts { "" } else { " -c statement_timeout=0 -c lock_timeout=0" };
+        let mark = format!("-c {MARK}=direct{timeouts}");
         let options = options.startup_options.iter().cloned().chain([mark]);
         let mut config = config.clone();
         config.options(options.collect::<Vec<_>>().join(" "));

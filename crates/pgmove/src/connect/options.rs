@@ -100,6 +100,8 @@ pub struct ConnectOptions {
     pub(super) driver: Config,
     /// libpq's `options`: command-line options for the server process.
     pub(super) startup_options: Option<String>,
+    /// Sessions begin with the timeouts of the server, the database and the role, instead of none.
+    pub(super) keep_timeouts: bool,
     pub(super) password_in_url: bool,
     pub(super) ssl_mode: SslMode,
     pub(super) tls: TlsFiles,
@@ -179,6 +181,7 @@ impl ConnectOptions {
             hosts,
             driver,
             startup_options: given.get("options", "PGOPTIONS"),
+            keep_timeouts: false,
             password_in_url,
             ssl_mode: ssl_mode(given.get("sslmode", "PGSSLMODE").as_deref(), &tls)?,
             tls,
@@ -207,6 +210,11 @@ impl ConnectOptions {
     pub fn with_password(mut self, password: &str) -> ConnectOptions {
         self.driver.password(password);
         self
+    }
+
+    /// The same options for a session that shows which timeouts it would have.
+    pub(super) fn keeping_timeouts(&self) -> ConnectOptions {
+        ConnectOptions { keep_timeouts: true, ..self.clone() }
     }
 
     /// The same options for another database.

@@ -29,7 +29,6 @@ pub struct Preflight {
     /// The role can read the password hashes of roles.
     pub reads_passwords: bool,
     /// Timeouts set by the database, the role or the server, with their units. Sessions of this crate disable them.
-    /// For `statement_timeout` and `lock_timeout`, a session sees only the values of the database and the role.
     pub timeouts: Vec<(String, String)>,
     /// Default time zone of sessions.
     pub zone: String,
@@ -71,6 +70,11 @@ const OWN_SETTINGS: &str = "\
 /// # Errors
 /// If the server cannot be reached or rejects a query.
 pub async fn preflight(options: &ConnectOptions) -> Result<Preflight, Error> {
+    // Other sessions start with `statement_timeout` and `lock_timeout` off, and `reset_val` shows what a session started with.
+    let beginning = connect(&options.keeping_timeouts()).await?;
+    let settings = &SETTINGS.replace("pg_catalog.coalesce", "coalesce");
+    let settings = beginning.query("the preflight", settings).await?;
+    drop(beginning);
     let session = connect(options).await?;
     let role = session.server().user.clone();
     let what = "the preflight";
@@ -80,13 +84,12 @@ pub async fn preflight(options: &ConnectOptions) -> Result<Preflight, Error> {
                  OR pg_catalog.inet_client_addr() = '::1'";
     let local = session.value(what, local).await?.as_deref() == Some("t");
     let lacking = relations(&session, UNREADABLE).await?;
-    let settings = session.query(what, &SETTINGS.replace("pg_catalog.coalesce", "coalesce")).await?;
     let setting = |name: &str| {
         let row = settings.iter().find(|row| row.first().is_some_and(|n| n.as_deref() == Some(name)))?;
         Some((row.get(1)?.clone()?, row.get(2)?.clone()?))
     };
     let number = |name: &str| setting(name).and_then(|(value, _)| value.parse::<u64>().ok()).unwrap_or(0);
-    // Settings of the role and the database as written; for others, the value that `RESET` would restore.
+    // Settings of the role and the database as written; for others, the value that a session starts with.
     let own = session.query(what, OWN_SETTINGS).await?;
     let own = own.iter().filter_map(|row| row.first()?.as_ref()?.split_once('='));
     let mut timeouts: Vec<(String, String)> = own

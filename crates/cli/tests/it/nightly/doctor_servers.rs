@@ -1,8 +1,10 @@
 //! Findings of the doctor about a server's settings and a role's privileges.
 #![allow(clippy::unwrap_used, reason = "test code")]
 
+use std::process::Command;
+
 use sandbox::testing::{require_postgres, require_redis};
-use sandbox::{Listen, Postgres, PostgresOptions, Redis, RedisOptions};
+use sandbox::{Listen, Postgres, PostgresOptions, Redis, RedisOptions, Tls};
 
 use crate::common::{Run, ask, dbhaul, folder, postgres};
 
@@ -96,12 +98,71 @@ async fn the_grants_that_are_named_are_those_that_are_missing() {
     doctor(&passwords).exits(0);
 }
 
+/// Of the server's configuration too, which sessions of dbhaul override.
+#[tokio::test(flavor = "multi_thread")]
+async fn timeouts_of_the_whole_server_are_told() {
+    let Some(binaries) = require_postgres(15) else { return };
+    let timeouts = [
+        ("statement_timeout", "7s"),
+        ("lock_timeout", "3s"),
+        ("idle_in_transaction_session_timeout", "90s"),
+        ("idle_session_timeout", "2h"),
+    ];
+    let settings = timeouts.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
+    let options = PostgresOptions { settings, ..PostgresOptions::default() };
+    let server = Postgres::start(&binaries, options).unwrap();
+    let client = postgres(&server.url("postgres")).await;
+    // What the role sets counts for it in place of the server's; nothing is another's.
+    let roles = "CREATE ROLE other; ALTER ROLE other SET statement_timeout = '1s'; \
+                 ALTER ROLE postgres SET lock_timeout = '4s'";
+    client.batch_execute(roles).await.unwrap();
+    let found = doctor(&source(&server.url("postgres"))).exits(0);
+    let line = found.stdout.lines().find(|line| line.contains("sessions of dbhaul switch it off")).unwrap();
+    for said in [
+        "statement_timeout is 7000 ms",
+        "lock_timeout is 4s",
+        "idle_in_transaction_session_timeout is 90000 ms",
+        "idle_session_timeout is 7200000 ms",
+    ] {
+        assert!(line.contains(said), "{said}\n{line}");
+    }
+    assert!(!line.contains("1s") && !line.contains("3000"), "{line}");
+    // A role can switch one off for itself.
+    client.batch_execute("ALTER ROLE postgres SET statement_timeout = 0").await.unwrap();
+    let found = doctor(&source(&server.url("postgres"))).exits(0);
+    assert!(!found.stdout.contains("statement_timeout is"), "{}", found.stdout);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn tls_of_postgres_is_told() {
     let Some(binaries) = require_postgres(15) else { return };
     let options = PostgresOptions { listen: Listen::Port, ..PostgresOptions::default() };
     let server = Postgres::start(&binaries, options).unwrap();
     doctor(&source(&server.url("postgres")))
+        .exits(0)
+        .shows("the connection is not encrypted, and does not leave the host");
+    drop(server);
+
+    let here = folder();
+    let made = Command::new("openssl")
+        .args("req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -addext subjectAltName=DNS:localhost \
+                 -addext basicConstraints=critical,CA:FALSE"
+.split_whitespace())
+        .args(["-keyout", "server.key", "-out", "server.pem"])
+        .current_dir(here.path())
+        .output()
+        .expect("openssl makes the test's certificate; ca-certificates brings it on Debian and Ubuntu");
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let (certificate, key) = (here.path().join("server.pem"), here.path().join("server.key"));
+    let tls = Some(Tls { certificate: certificate.clone(), key });
+    let options = PostgresOptions { listen: Listen::Port, tls, ..PostgresOptions::default() };
+    let server = Postgres::start(&binaries, options).unwrap();
+    let url = server.url("postgres").replace("127.0.0.1", "localhost");
+    let verified = format!("{url}?sslmode=verify-full&sslrootcert={}", certificate.display());
+    for url in [url.clone(), verified] {
+        doctor(&source(&url)).exits(0).shows("the connection is encrypted (TLSv1.3)");
+    }
+    doctor(&source(&format!("{url}?sslmode=disable")))
         .exits(0)
         .shows("the connection is not encrypted, and does not leave the host");
 }
