@@ -7,6 +7,8 @@ pub(super) const NAME: &str = "dbhaul.yaml";
 pub(super) fn file(plan: &Plan) -> File {
     let mut out = format!(
         "# kubectl -n {ns} create secret generic dbhaul-config --from-file=dbhaul.toml
+# Where the configuration takes variables from the environment, such as ${{DB_PASSWORD}}:
+# kubectl -n {ns} create secret generic dbhaul-environment --from-env-file=FILE
 # The volume keeps the lock, the record of runs, and the repository if its url is /var/lib/dbhaul/backups.
 apiVersion: v1
 kind: PersistentVolumeClaim
@@ -26,6 +28,12 @@ spec:
     if let Some(rehearse) = plan.rehearse {
         let schedule = cron(rehearse.time, &rehearse.day.num_days_from_sunday().to_string());
         let command = "[--quiet, nightly, --rehearse, --wait, 4h]";
+        // A comment in the middle would belong to neither object.
+        out.insert_str(
+            0,
+            "# The image has no server programs: the rehearsal needs a `[[rehearse.sandbox]]` with a `url`, and is incomplete \
+             without.\n",
+        );
         out.push_str(&job(plan, "dbhaul-rehearse", &schedule, command, 12));
     }
     File { path: NAME.to_owned(), text: out }
@@ -73,6 +81,10 @@ spec:
                   value: /etc/dbhaul/dbhaul.toml
                 - name: STATE_DIRECTORY
                   value: /var/lib/dbhaul
+              envFrom:
+                - secretRef:
+                    name: dbhaul-environment
+                    optional: true
               securityContext:
                 allowPrivilegeEscalation: false
                 readOnlyRootFilesystem: true

@@ -5,6 +5,8 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use sandbox::testing::require_kubectl;
+
 use crate::common::{dbhaul, folder};
 
 pub(super) fn deploy() -> PathBuf {
@@ -65,6 +67,98 @@ fn systemd_finds_the_units_sound_and_closed() {
     }
     dbhaul(here.path(), &["schedule", "remove", "--systemd", "--to", "."]).exits(0).shows("removed");
     assert_eq!(std::fs::read_dir(here.path()).unwrap().count(), 0);
+}
+
+/// The objects of a manifest as kubectl reads them, which it does without a cluster: as they are written, or as the types of
+/// the API know them.
+fn read_by_kubectl(kubectl: &Path, verb: &[&str], manifest: &Path) -> Vec<serde_json::Value> {
+    let mut command = Command::new(kubectl);
+    let output = command.args(verb).args(["--local", "-o", "json", "-f"]).arg(manifest).output().unwrap();
+    assert!(output.status.success(), "{verb:?}: {}", String::from_utf8_lossy(&output.stderr));
+    let objects = serde_json::Deserializer::from_slice(&output.stdout).into_iter();
+    objects.map(|object| object.unwrap()).collect()
+}
+
+/// The first place at which something that is written is not what was understood.
+fn lost(written: &serde_json::Value, understood: &serde_json::Value, at: &str) -> Option<String> {
+    use serde_json::Value;
+    match (written, understood) {
+        (Value::Object(written), Value::Object(understood)) => written.iter().find_map(|(name, value)| {
+            let at = format!("{at}.{name}");
+            understood.get(name).map_or_else(|| Some(at.clone()), |other| lost(value, other, &at))
+        }),
+        (Value::Array(written), Value::Array(understood)) if written.len() == understood.len() => {
+            let both = written.iter().zip(understood).enumerate();
+            both.into_iter().find_map(|(n, (left, right))| lost(left, right, &format!("{at}[{n}]")))
+        }
+        (left, right) => (left != right).then(|| format!("{at}: {left} is understood as {right}")),
+    }
+}
+
+#[test]
+fn kubectl_understands_every_field_of_the_cronjobs() {
+    let Some(kubectl) = require_kubectl() else { return };
+    let here = folder();
+    let [(_, text)] = &printed("--k8s")[..] else { panic!("not one file") };
+    let file = here.path().join("dbhaul.yaml");
+    std::fs::write(&file, text).unwrap();
+    let written = read_by_kubectl(&kubectl, &["label", "--overwrite", "app=dbhaul"], &file);
+    let kinds: Vec<&str> = written.iter().map(|object| object["kind"].as_str().unwrap()).collect();
+    assert_eq!(kinds, ["PersistentVolumeClaim", "CronJob", "CronJob"]);
+    let claim = written[0]["metadata"]["name"].as_str().unwrap();
+
+    let jobs = here.path().join("jobs.yaml");
+    std::fs::write(&jobs, text.split_once("---\n").unwrap().1).unwrap();
+    let understood = read_by_kubectl(&kubectl, &["set", "image", "dbhaul=other:1"], &jobs);
+    for (job, understood) in written.iter().skip(1).zip(&understood) {
+        let mut plain = job.clone();
+        plain["metadata"].as_object_mut().unwrap().remove("labels");
+        // What changes nothing prints nothing.
+        plain["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"][0]["image"] = "other:1".into();
+        assert_eq!(lost(&plain, understood, ""), None);
+        assert_eq!(job["apiVersion"], "batch/v1");
+        let spec = &job["spec"];
+        assert_eq!((&spec["concurrencyPolicy"], &spec["timeZone"]), (&"Forbid".into(), &"Asia/Seoul".into()));
+        assert!(spec["startingDeadlineSeconds"].as_u64().unwrap() > 0);
+        let run = &spec["jobTemplate"]["spec"];
+        assert_eq!(run["backoffLimit"], 0);
+        assert!(run["activeDeadlineSeconds"].as_u64().unwrap() > 0);
+        let pod = &run["template"]["spec"];
+        assert_eq!(pod["securityContext"]["runAsNonRoot"], true);
+        assert_eq!(
+            (&pod["restartPolicy"], &pod["automountServiceAccountToken"]),
+            (&"Never".into(), &false.into())
+        );
+        let [container] = &pod["containers"].as_array().unwrap()[..] else { panic!("{pod}") };
+        let rights = &container["securityContext"];
+        assert_eq!(rights["readOnlyRootFilesystem"], true);
+        assert_eq!(rights["allowPrivilegeEscalation"], false);
+        assert_eq!(rights["capabilities"]["drop"], serde_json::json!(["ALL"]));
+        // Secrets come from secrets: the configuration as a file, what it takes from the environment as variables.
+        assert_eq!(pod["volumes"][0]["secret"]["secretName"], "dbhaul-config");
+        assert_eq!(pod["volumes"][0]["secret"]["defaultMode"], 0o440);
+        assert_eq!(container["envFrom"][0]["secretRef"]["name"], "dbhaul-environment");
+        assert_eq!(pod["volumes"][1]["persistentVolumeClaim"]["claimName"], claim);
+        let mounts = container["volumeMounts"].as_array().unwrap();
+        let at = |name: &str| mounts.iter().find(|mount| mount["name"] == name).unwrap()["mountPath"].clone();
+        let variable = |name: &str| {
+            let all = container["env"].as_array().unwrap();
+            all.iter().find(|variable| variable["name"] == name).unwrap()["value"].clone()
+        };
+        assert_eq!(variable("STATE_DIRECTORY"), at("state"));
+        assert!(variable("DBHAUL_CONFIG").as_str().unwrap().starts_with(at("config").as_str().unwrap()));
+    }
+    let schedules = [&written[1], &written[2]].map(|job| job["spec"]["schedule"].as_str().unwrap());
+    assert_eq!(schedules, ["5 3 * * *", "30 4 * * 0"]);
+    // A field that Kubernetes does not know is found.
+    std::fs::write(
+        &jobs,
+        text.replace("concurrencyPolicy", "concurrentPolicy").split_once("---\n").unwrap().1,
+    )
+    .unwrap();
+    let written = read_by_kubectl(&kubectl, &["label", "--overwrite", "app=dbhaul"], &jobs);
+    let understood = read_by_kubectl(&kubectl, &["set", "image", "dbhaul=other:1"], &jobs);
+    assert_eq!(lost(&written[0]["spec"], &understood[0]["spec"], "").as_deref(), Some(".concurrentPolicy"));
 }
 
 #[test]
