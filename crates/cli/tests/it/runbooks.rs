@@ -237,6 +237,46 @@ async fn a_lost_server_comes_back_as_its_runbook_says() {
     stage.run(&format!("test \"$({listed} | grep -c '\"id\":')\" = 2"));
 }
 
+/// The first two commands build and install the binary, which the tests have already; the others run as they stand.
+#[tokio::test(flavor = "multi_thread")]
+async fn six_commands_of_the_readme_lead_to_an_installed_and_proven_nightly() {
+    let text = std::fs::read_to_string(docs().join("../README.md")).unwrap();
+    let block = blocks(&text, "sh").into_iter().find(|block| block.contains("dbhaul nightly")).unwrap();
+    let all = commands(&format!("```sh\n{block}```\n"));
+    assert!(all.len() <= 6, "{all:?}");
+    let [build, install, init, steps @ .., schedule] = &all[..] else { panic!("{all:?}") };
+    assert_eq!(
+        (build.as_str(), install.as_str()),
+        ("scripts/quickstart", "sudo install target/release/dbhaul /usr/local/bin/")
+    );
+    assert!(docs().join("..").join(build).exists());
+    let Some(stage) = Stage::start(1).await else { return };
+    stage.run(init);
+    // What it tells the reader to do: the sources that the file names are replaced by the reader's own.
+    let template = std::fs::read_to_string(stage.here.path().join("dbhaul.toml")).unwrap();
+    let ours = template
+        .replace("postgres://postgres@127.0.0.1:5432/app", &stage.postgres(0))
+        .replace("redis://127.0.0.1:6379", &stage.servers[0].1.url());
+    assert_ne!(template, ours);
+    stage.write("dbhaul.toml", &format!("{ours}\n[nightly]\nstate-dir = \"state\"\n"));
+    for line in steps {
+        stage.run(line);
+    }
+    // Without root, and without systemd: the units are written into a folder, and what they start is started.
+    let schedule = schedule.strip_prefix("sudo ").unwrap().replace("$USER", "somebody");
+    stage.write("units/.keep", "");
+    stage.run(&format!("{schedule} --to units"));
+    for unit in ["dbhaul-nightly.service", "dbhaul-rehearse.service"] {
+        let unit = std::fs::read_to_string(stage.here.path().join("units").join(unit)).unwrap();
+        let value = |name: &str| unit.lines().find_map(|line| line.strip_prefix(name)).unwrap().to_owned();
+        assert_eq!(value("User="), "somebody");
+        let start = value("ExecStart=").replace("/usr/local/bin/dbhaul", "dbhaul");
+        stage.run(&format!("cd / && {} {start}", value("Environment=")));
+    }
+    stage.run("test \"$(dbhaul snapshots --json | grep -c '\"id\":')\" = 2");
+    stage.run("dbhaul status");
+}
+
 /// Every page of the project.
 fn pages() -> Vec<(String, String)> {
     let mut found = Vec::new();
