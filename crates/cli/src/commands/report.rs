@@ -17,6 +17,11 @@ pub(crate) struct ReportArgs {
 }
 
 impl ReportArgs {
+    /// Whether a report was requested.
+    pub(super) fn is_wanted(&self) -> bool {
+        self.report.is_some()
+    }
+
     /// Registers the report file in the context.
     pub(super) fn apply(&self, command: &'static str, context: &Context) -> anyhow::Result<()> {
         context.report_to(self.report.as_ref(), command)

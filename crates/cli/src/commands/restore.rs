@@ -19,6 +19,7 @@ use crate::jobs::redis;
 use crate::jobs::redis::replay;
 use crate::jobs::restore::{self, Restore};
 use crate::jobs::settings::TargetSettings;
+use crate::jobs::status;
 use crate::report::restore::RestoreReport;
 
 const EXAMPLES: &str = "\
@@ -152,6 +153,13 @@ pub(super) async fn run(args: RestoreArgs, context: &Context) -> anyhow::Result<
         return context.conclude(report.exit(), &report, || report.render());
     }
     let report = restore::run(restore).await?;
+    // The page shows what rehearsals of the series took; without it the result is the same.
+    if args.report.is_wanted()
+        && let Some(snapshot) = report.from.strip_prefix("snapshot ")
+        && let Ok(rehearsals) = status::rehearsals_beside(&repository, snapshot).await
+    {
+        context.note_rehearsals(rehearsals);
+    }
     context.conclude(report.exit(), &report, || report.render())
 }
 

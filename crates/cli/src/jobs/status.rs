@@ -138,6 +138,15 @@ pub(crate) async fn rehearsals(repository: &Repository, job: &str) -> anyhow::Re
     Ok(facts.rehearsals())
 }
 
+/// The same of the job of a snapshot; none where the snapshot is not listed.
+pub(crate) async fn rehearsals_beside(repository: &Repository, snapshot: &str) -> anyhow::Result<Vec<Proof>> {
+    let headers = repository.headers().await?.headers;
+    match headers.iter().find(|header| header.id.as_str() == snapshot) {
+        Some(header) => rehearsals(repository, &header.job).await,
+        None => Ok(Vec::new()),
+    }
+}
+
 fn source_problems(source: &SourceStatus, status: &Status<'_>) -> Vec<Problem> {
     let name = Some(source.name.clone());
     let mut problems = Vec::new();

@@ -96,6 +96,10 @@ async fn every_job_writes_its_report_in_three_formats() {
         assert!(rehearse.contains(expected), "{expected}");
     }
     assert_eq!(rehearse.matches("class=\"held\"").count(), 2, "two rehearsals");
+    // A restore shows what they took, too.
+    let restore = read(here.path(), "restore.html");
+    assert!(restore.contains("<b>Time to restore</b>"), "{restore}");
+    assert_eq!(restore.matches("class=\"held\"").count(), 2, "two rehearsals");
     assert!(rehearse.contains("&lt;script src=&quot;"), "the table is named");
     assert!(read(here.path(), "compare.html").contains("differences found"));
     let markdown = read(here.path(), "compare.md");
