@@ -1,6 +1,8 @@
 //! Servers that are reached through kubectl and ssh. The programs and the servers are real; the Kubernetes API is a
 //! fake with the parts that kubectl needs.
 
+mod backups;
+
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
