@@ -29,6 +29,7 @@ mod runbooks;
 #[path = "../../../repository/tests/it/s3_server/mod.rs"]
 mod s3_server;
 mod safety;
+mod security;
 mod source_rules;
 mod story;
 mod timescale;
