@@ -2,6 +2,7 @@
 
 mod doctor;
 mod doctor_servers;
+mod image;
 mod monitoring;
 mod runs;
 mod schedules;
