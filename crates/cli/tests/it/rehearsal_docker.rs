@@ -203,7 +203,7 @@ async fn what_an_image_lacks_makes_the_rehearsal_incomplete() {
     if !has_docker() {
         return;
     }
-    let (Some(pg), Some(rd)) = (postgres_image("lacks"), redis_image("lacks")) else { return };
+    let (Some(pg), Some(rd)) = (postgres_image("lacks-pg"), redis_image("lacks-redis")) else { return };
     let Some(filled) = filled("CREATE EXTENSION citext").await else { return };
     let Some(redis) = require_redis("valkey-9") else { return };
     let redis = Redis::start(&redis, quick_redis()).unwrap();
