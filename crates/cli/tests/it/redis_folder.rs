@@ -57,7 +57,10 @@ async fn a_data_folder_is_backed_up_and_restored_with_the_server_running_or_not(
     ask(&server, &["SAVE"]).await;
     server.stop();
     configure(here.path(), &server, false);
-    dbhaul(here.path(), &["backup"]).exits(0).says("left out, because a server does not load it").says("dump.rdb");
+    dbhaul(here.path(), &["backup"])
+        .exits(0)
+        .says("left out, because a server does not load it")
+        .says("dump.rdb");
     // Named itself, the RDB is a source like any captured one: its keys are proven.
     let text = std::fs::read_to_string(here.path().join("dbhaul.toml")).unwrap();
     let rdb = server.dir().join("dump.rdb");
