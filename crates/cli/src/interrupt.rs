@@ -21,8 +21,8 @@ pub(crate) async fn stop_on_signal<T>(work: impl Future<Output = anyhow::Result<
         _ = terminate.recv() => "SIGTERM",
         _ = hangup.recv() => "SIGHUP",
     };
-    // The work is dropped. What its connections were waiting for is cancelled by requests of their own, which are sent
-    // before the runtime ends.
+    // The work is dropped. Cancel requests for the statements that its connections waited for are sent before the
+    // runtime ends.
     tokio::time::sleep(CANCELLING).await;
     Err(exit::interrupted(format!(
         "stopped by {name}. A source is never written to; a snapshot that was under way is not \

@@ -1,7 +1,7 @@
-//! The two forms in which COPY sends rows: text, and binary.
+//! The formats of COPY: text and binary.
 //!
-//! Binary spares a target the parsing of numbers, timestamps and vectors. Digests are those of the text, so that proofs
-//! of different runs can be compared: rows that travel in binary have none.
+//! Binary spares the target the parsing of numbers, timestamps and vectors. Digests are those of the text, so that
+//! proofs of different runs can be compared: binary rows have none.
 
 use std::fmt;
 
@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::catalog::table::Table;
 
-/// The form of the rows of a table on their way from one server to another.
+/// The format in which a table's rows are copied from one server to another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
@@ -18,7 +18,7 @@ pub enum CopyFormat {
     /// COPY's text format, which every type has.
     #[default]
     Text,
-    /// COPY's binary format, for tables whose types are written and read alike by all supported versions.
+    /// COPY's binary format, for tables whose types all supported versions write and read alike.
     Binary,
 }
 
@@ -32,8 +32,8 @@ const BINARY_TYPES: [u32; 52] = [
     1185, 1187, 1231, 1270, 2951, 3807, 199,
 ];
 
-/// Whether all that is copied of a table has a binary form that both ends agree on. pgvector's `vector` is among these
-/// types: a dimension and its numbers, in every version.
+/// Whether all copied columns of a table have a binary format that both servers agree on. pgvector's `vector` is one of
+/// these types: a dimension and its numbers, in every version.
 pub(crate) fn is_binary(table: &Table, vectors: Option<u32>) -> bool {
     let columns = table.copy_columns();
     !columns.is_empty()
@@ -42,13 +42,13 @@ pub(crate) fn is_binary(table: &Table, vectors: Option<u32>) -> bool {
             .all(|column| BINARY_TYPES.contains(&column.type_oid) || vectors == Some(column.type_oid))
 }
 
-/// What begins a stream: the signature, no flags, no further header.
+/// The start of a stream: the signature, no flags, no further header.
 pub(crate) const HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
 
-/// What ends it: a row of -1 fields.
+/// The end of a stream: a row of -1 fields.
 pub(crate) const TRAILER: &[u8] = b"\xff\xff";
 
-/// A binary stream that is not what the documentation of COPY describes.
+/// A binary stream that does not follow the documentation of COPY.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Malformed(&'static str);
 
@@ -60,7 +60,7 @@ impl fmt::Display for Malformed {
 
 impl std::error::Error for Malformed {}
 
-/// Takes the messages of a `COPY … TO STDOUT (FORMAT binary)` apart.
+/// Parses the messages of a `COPY … TO STDOUT (FORMAT binary)`.
 #[derive(Debug, Default)]
 pub(crate) struct BinaryMessages {
     begun: bool,
@@ -68,7 +68,7 @@ pub(crate) struct BinaryMessages {
 }
 
 impl BinaryMessages {
-    /// The rows in a message: the first one begins with the header, the last one is the trailer.
+    /// The rows in a message: the first message begins with the header, the last one is the trailer.
     pub(crate) fn rows(&mut self, mut message: Bytes) -> Result<Bytes, Malformed> {
         if !self.begun {
             let rest = message.strip_prefix(HEADER).ok_or(Malformed("no header"))?;
@@ -89,7 +89,7 @@ impl BinaryMessages {
         Ok(message)
     }
 
-    /// Whether everything came: a stream without its trailer was cut off.
+    /// Whether the stream is complete: one without its trailer was cut off.
     pub(crate) fn finish(&self) -> Result<(), Malformed> {
         match self.ended {
             true => Ok(()),
@@ -98,8 +98,8 @@ impl BinaryMessages {
     }
 }
 
-/// How many rows these bytes are, which must be whole: each is a number of fields, each field its length (-1 for NULL) and
-/// its bytes.
+/// Counts rows, which must be complete: each is a number of fields, and each field its length (-1 for NULL) and its
+/// bytes.
 pub(crate) fn count_rows(mut bytes: &[u8]) -> Result<u64, Malformed> {
     let cut = Malformed("a row is cut off");
     let mut rows = 0;

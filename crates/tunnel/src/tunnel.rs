@@ -1,4 +1,4 @@
-//! The way to a server, opened once; connections through it.
+//! A tunnel to a server, opened once; connections through it.
 
 use std::fmt;
 
@@ -11,7 +11,7 @@ use crate::kubernetes::Forwarded;
 use crate::stream::Stream;
 use crate::{Address, Error, Programs, Secret};
 
-/// The way to a server. What the address names was found, and is what every connection leads to.
+/// A tunnel to a server. The address was resolved, and all connections lead to the result.
 #[derive(Debug)]
 pub struct Tunnel {
     address: Address,
@@ -27,12 +27,12 @@ enum End {
     Host(Host),
 }
 
-/// What was really reached.
+/// What the tunnel leads to.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub struct Reached {
-    /// The hosts on the way, `user@host:port`, the first one first.
+    /// The ssh hosts, as `user@host:port`, in order.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub hosts: Vec<String>,
     /// The pod.
@@ -43,22 +43,22 @@ pub struct Reached {
     pub container: Option<ReachedContainer>,
 }
 
-/// A pod that was reached.
+/// The pod that was reached.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub struct ReachedPod {
-    /// The context of the configuration; nothing inside of a cluster.
+    /// Context of the configuration; `None` inside a cluster.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub context: Option<String>,
-    /// The address of the cluster's API.
+    /// Address of the cluster's API.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub server: Option<String>,
-    /// The namespace.
+    /// Namespace.
     pub namespace: String,
-    /// The name.
+    /// Name.
     pub name: String,
-    /// The UID, which no other pod has.
+    /// UID, which is unique.
     pub uid: String,
     /// The image of the container that serves the port, as far as the pod says so.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -67,29 +67,29 @@ pub struct ReachedPod {
     pub port: u16,
 }
 
-/// A container that was reached.
+/// The container that was reached.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub struct ReachedContainer {
-    /// The name.
+    /// Name.
     pub name: String,
-    /// The id, which no other container has.
+    /// Id, which is unique.
     pub id: String,
-    /// The image.
+    /// Image.
     pub image: String,
     /// The port in it.
     pub port: u16,
-    /// How it is entered.
+    /// How it is connected to.
     pub route: Route,
 }
 
 impl Tunnel {
-    /// Finds what an address names, once, and reads the password from where it says. `default_port` is that of a pod's or a
-    /// container's server, where the address names none.
+    /// Resolves an address and reads the password from where it says. `default_port` is that of the server in a pod
+    /// or container, if the address contains none.
     ///
     /// # Errors
-    /// What a program says that does not do what it is asked, and what is missing.
+    /// The output of a program that fails, and missing objects.
     pub async fn open(address: &Address, default_port: u16, programs: &Programs) -> Result<Tunnel, Error> {
         let mut host = Host::Local;
         let mut reached = Reached::default();
@@ -132,17 +132,17 @@ impl Tunnel {
         &self.address
     }
 
-    /// What was really reached.
+    /// What the tunnel leads to.
     pub fn reached(&self) -> &Reached {
         &self.reached
     }
 
-    /// The password, where the address says where it is.
+    /// The password, if the address says where it is.
     pub fn password(&self) -> Option<&Secret> {
         self.password.as_ref()
     }
 
-    /// A variable of the container's environment; nothing elsewhere.
+    /// An environment variable of the container; `None` elsewhere.
     pub fn variable(&self, name: &str) -> Option<&str> {
         match &self.end {
             End::Container(container) => container.variable(name),
@@ -150,14 +150,14 @@ impl Tunnel {
         }
     }
 
-    /// A new connection. `target` is where it leads from the last host; a pod and a container have only the one place that
-    /// the address names.
+    /// A new connection. `target` is the destination from the last host; for a pod or container it is fixed by the
+    /// address.
     ///
-    /// A stream may be given before it is known whether a server is at its end: then the first read fails.
+    /// A stream may be returned before it is known whether a server is at its end: then the first read fails.
     ///
     /// # Errors
-    /// The words of the program that fails; [`Error::Replaced`] when the pod or the container of this name is another one
-    /// by now.
+    /// The output of the program that fails; [`Error::Replaced`] if the pod or container with this name has been
+    /// replaced.
     pub async fn connect(&self, target: &Target) -> Result<Stream, Error> {
         match &self.end {
             End::Pod(pod) => pod.connect().await,

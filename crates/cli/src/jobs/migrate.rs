@@ -47,7 +47,7 @@ pub(crate) enum RowFormat {
 }
 
 impl Migrate<'_> {
-    /// The tables to copy in binary, of those that the source can send so.
+    /// The tables to copy in binary, of those that the source can send in binary.
     pub(crate) fn binary_tables(&self, source: &pgmove::Source) -> BTreeSet<pgmove::TableName> {
         match self.format.unwrap_or(RowFormat::Auto) {
             RowFormat::Text => BTreeSet::new(),

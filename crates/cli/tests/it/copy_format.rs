@@ -1,13 +1,13 @@
-//! `migrate --copy-format`: rows that travel in binary are the rows of the source, and text where a type has no tested
-//! binary form.
+//! `migrate --copy-format`: rows copied in binary equal those of the source; tables with a type without a tested binary
+//! format are copied as text.
 #![allow(clippy::unwrap_used, reason = "test code")]
 
 use crate::common::{dbhaul, folder, postgres, quick_redis};
 use sandbox::testing::{require_postgres, require_redis};
 use sandbox::{Postgres, PostgresOptions, Redis};
 
-/// Every type with a tested binary form with the values at its edges, rows longer than a message, more than one COPY
-/// statement takes, an empty table, partitions, and a type that travels as text.
+/// Every type with a tested binary format, with boundary values; rows longer than a message, more rows than one COPY
+/// statement takes, an empty table, partitions, and a type that is copied as text.
 const VALUES: &str = r#"
 CREATE TABLE every_type (id int PRIMARY KEY, bool bool, bytea bytea, chr char(1), single "char", name name, int8 int8, int2 int2,
   text text, oid oid, json json, float4 float4, float8 float8, mac macaddr, inet inet, cidr cidr, bp char(12), vc varchar(30),
@@ -53,7 +53,7 @@ async fn rows_that_travel_in_binary_are_those_of_a_snapshot_in_text() {
         run(&["init", "--repository", "store"]).exits(0);
         run(&["backup", "--postgres", &from, "--no-forget"]).exits(0);
 
-        // Without proof, rows travel in binary by themselves: on several connections, frozen or not.
+        // Without proof, binary is the default: on several connections, frozen or not.
         let fast = target.url("fast");
         let migrate = ["migrate", "--from", &from, "--to", &fast, "--create", "--no-proof"];
         let plan = run(&[&migrate[..], &["--dry-run", "--json"]].concat()).exits(0).json();
@@ -70,7 +70,7 @@ async fn rows_that_travel_in_binary_are_those_of_a_snapshot_in_text() {
         assert!(target.log().contains("FORMAT binary"), "{}", target.log());
         run(&["compare", "latest", &fast]).exits(0).shows("6 of 6 tables equal");
 
-        // With proof only where it is asked for: digests are those of the text.
+        // With proof, only on request: digests are those of the text.
         let proven = target.url("proven");
         let migrate = ["migrate", "--from", &from, "--to", &proven, "--create", "--jobs", "2"];
         run(&[&migrate[..], &["--copy-format", "binary"]].concat()).exits(0).shows("6 of 6 tables equal");

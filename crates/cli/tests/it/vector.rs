@@ -60,7 +60,7 @@ async fn embeddings_and_their_indexes_move_up_and_down() {
         assert_eq!(one(&target, indexes).await, one(&source, indexes).await);
         assert!(one(&target, indexes).await.contains("ef_construction"));
         assert_eq!(one(&target, NEAREST).await, one(&source, NEAREST).await);
-        // Embeddings in binary; halfvec and sparsevec have no tested binary form, and travel as text.
+        // Embeddings in binary; halfvec and sparsevec have no tested binary format, and are copied as text.
         let binary = to.url(&format!("binary{}", from.version().major()));
         let migrate = ["migrate", "--from", &source, "--to", &binary, "--create", "--copy-format", "binary"];
         let plan = dbhaul(here.path(), &[&migrate[..], &["--dry-run"]].concat()).exits(0);

@@ -114,7 +114,7 @@ async fn read_objects(client: &Client, version: u32, filter: &Filter) -> Result<
     })
 }
 
-/// Joins the halves, and adds what is known only of both.
+/// Joins the halves, and adds what needs both.
 async fn assemble(client: &Client, objects: Catalog, relations: Relations) -> Result<Catalog, Error> {
     let Relations { tables, attributes, dependencies, aliases, unsupported } = relations;
     let mut catalog = Catalog { tables, dependencies, aliases, unsupported, ..objects };

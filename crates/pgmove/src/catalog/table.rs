@@ -198,7 +198,7 @@ pub struct Parent {
     pub name: QualifiedName,
 }
 
-/// Tables and views in user schemas, with columns, defaults and checks; beside them the columns of composite types.
+/// Tables and views in user schemas, with columns, defaults and checks; also the columns of composite types.
 pub(super) async fn read(
     client: &Client,
     version: u32,

@@ -1,7 +1,8 @@
-//! The databases themselves: their settings, and what else `CREATE DATABASE` and `ALTER DATABASE` say.
+//! Compares the databases themselves: their settings, and other properties set by `CREATE DATABASE` and `ALTER
+//! DATABASE`.
 //!
-//! As for pg_dump, none of it is content of a database: a restore into one that exists leaves it alone. Settings count
-//! as a difference only where that is asked for; all that differs is named in any case.
+//! As in pg_dump, none of these belong to a database's content: a restore into an existing database leaves them
+//! alone. Different settings count as a difference only on request; everything that differs is named in any case.
 
 use super::SchemaDifference;
 use super::schema::Scope;
@@ -10,14 +11,14 @@ use crate::catalog::database::{DatabaseInfo, LocaleProvider};
 use crate::ddl::{RenderOptions, database};
 use crate::error::without_secrets;
 
-/// What differs, and what differs without counting as a difference.
+/// Differences, and deviations that do not count as differences.
 pub(super) fn compare(
     (left, left_options): (&Catalog, &RenderOptions),
     (right, right_options): (&Catalog, &RenderOptions),
     scope: &Scope,
 ) -> (Option<SchemaDifference>, Vec<String>) {
     if !left.filter.is_all() || !right.filter.is_all() {
-        // What is not in question after the restore of a part is in question when two databases are compared.
+        // Not relevant after a partial restore, but relevant when two databases are compared.
         let part = "settings, locale, owner and comment of the databases: only a part of what is in them is compared";
         return (None, if scope.restored { Vec::new() } else { vec![part.to_owned()] });
     }
@@ -32,7 +33,7 @@ pub(super) fn compare(
     let (only_left, only_right) = (only(&ours, &theirs), only(&theirs, &ours));
     let mut notes = Vec::new();
     if scope.restored {
-        // The database was there, or was made with them.
+        // The database existed, or was created with them.
         notes.extend(only_left.iter().map(|sql| {
             format!("a setting of the source's database, which an existing database is not given: {sql}")
         }));
@@ -61,7 +62,7 @@ pub(super) fn compare(
     (difference, notes)
 }
 
-/// What a database is beside its settings. It is chosen when the database is made, and belongs to no object in it.
+/// Properties of a database other than settings. They are chosen when it is created, and belong to no object in it.
 fn properties(left: &DatabaseInfo, right: &DatabaseInfo) -> Vec<(&'static str, String, String)> {
     let text = |value: &Option<String>| value.clone().unwrap_or_else(|| "none".to_owned());
     let locale = |info: &DatabaseInfo| {

@@ -193,7 +193,7 @@ pub async fn compare_sides(
     let mut differing = Vec::new();
     if !options.schema_only {
         let groups = groups(&left, &right);
-        // The biggest first, so that none is left to be read alone at the end.
+        // The biggest first, so that none is read alone at the end.
         let bytes = |(_, members): &(&QualifiedName, &BTreeSet<QualifiedName>)| {
             members.iter().map(|name| left.bytes(name).max(right.bytes(name))).sum::<u64>()
         };

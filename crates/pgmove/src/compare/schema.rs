@@ -1,4 +1,4 @@
-//! The definitions of two databases against each other, object by object.
+//! Compares the definitions of two databases, object by object.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,11 +12,10 @@ use crate::timescaledb::lookup::settle_owners;
 use crate::timescaledb::model::Timescale;
 use crate::timescaledb::statements::{STATE, facts};
 
-/// Both catalogs rendered for the older of the two servers: what the statements of an object say is what it is.
+/// Compares both catalogs, rendered for the older of the two servers: an object is defined by its statements.
 ///
-/// Servers of different major versions write one and the same query differently. What differs in no more than that is
-/// told apart from real differences, and given as the second list. Roles of the left are called by other names where
-/// that was asked for.
+/// Servers of different major versions may deparse the same query differently. Such differences in spelling are
+/// returned separately, as the second list. Roles of the left side are mapped if requested.
 pub(super) fn differences(
     left: &Catalog,
     right: &Catalog,
@@ -41,8 +40,8 @@ pub(super) fn differences(
     Ok((found.differences, [owners, found.not_compared].concat()))
 }
 
-/// A policy that belongs, on one side, to whoever owns what it works on is one that a restore there can have given no
-/// other owner: both catalogs with one owner for it, and a word for each.
+/// A policy that belongs, on one side, to the owner of its table cannot have another owner after a restore there:
+/// returns both catalogs with one owner for it, and a note for each.
 fn settled(
     left: &Catalog,
     right: &Catalog,
@@ -54,7 +53,7 @@ fn settled(
         return (one, other, Vec::new());
     }
     let mut found = settle_owners(&mut one, right, left_options);
-    // The names of the right are not those of the left where roles are mapped.
+    // The names on the right differ from those on the left if roles are mapped.
     if left_options.role_map.is_empty() {
         let reversed = settle_owners(&mut other, &one, right_options).into_iter();
         found.extend(reversed.map(|(policy, [theirs, ours])| (policy, [ours, theirs])));
@@ -67,7 +66,8 @@ fn settled(
     (one, other, found.into_iter().map(said).collect())
 }
 
-/// Takes away what rows bring: values of sequences, whether materialized views are filled, large objects, chunks.
+/// Removes what depends on rows: values of sequences, whether materialized views are populated, large objects,
+/// chunks.
 pub(crate) fn without_data(catalog: &mut Catalog) {
     catalog.sequences.iter_mut().for_each(|sequence| sequence.value = None);
     catalog.tables.iter_mut().for_each(|table| table.populated = false);
@@ -82,30 +82,31 @@ pub(crate) fn without_data(catalog: &mut Catalog) {
     }
 }
 
-/// What no comparison of two databases looks at, whatever is in them.
+/// What no comparison of two databases covers.
 pub(crate) const OUTSIDE: &[&str] = &[
     "roles, memberships, tablespaces and settings of the servers",
     "what the scripts of extensions make (their versions and the names of their objects are compared)",
     "rows of foreign tables, and statistics of the planner",
 ];
 
-/// What of two schemas is held against each other.
+/// Which parts of two schemas to compare.
 #[derive(Debug, Default)]
 pub(crate) struct Scope {
-    /// Only what the left has; the right may hold other things.
+    /// Only objects that the left side has; the right side may have others.
     pub(crate) ours: bool,
-    /// The right is what was made of the left: versions of extensions and settings of the database are the target's.
+    /// The right side was restored from the left: versions of extensions and settings of the database are the
+    /// target's.
     pub(crate) restored: bool,
     /// Whether settings of the databases count.
     pub(crate) settings: bool,
-    /// Only statements of these sections; all when nothing is said.
+    /// Only statements of these sections; empty for all.
     pub(crate) sections: Vec<Section>,
 }
 
-/// Kinds of which a database holds something whatever is restored into it, and that are added to and never replaced.
+/// Kinds of objects that exist in every database, to which a restore adds and which it never replaces.
 const ADDED_TO: [&str; 4] = ["default privileges ", "built-in ", "schema ", "extension "];
 
-/// The same with what is left out of either side, or called by another name on the left.
+/// The same with options for omissions and, on the left side, role mapping.
 pub(crate) fn prove(
     left: &Catalog,
     left_options: &RenderOptions,
@@ -156,7 +157,7 @@ pub(crate) fn prove(
     })
 }
 
-/// What both sides define, by object.
+/// The definitions of both sides, by object.
 struct Definitions {
     /// The statements of each side.
     objects: BTreeMap<String, [Vec<String>; 2]>,
@@ -171,7 +172,7 @@ fn definitions(
     scope: &Scope,
 ) -> Result<Definitions, Error> {
     let version = left.server_version_num.min(right.server_version_num);
-    // A catalog that was stored by the first versions does not tell them.
+    // A catalog stored by the first versions does not contain them.
     let ranges = [left, right].into_iter().filter_map(|c| c.timescale.as_ref()).all(Timescale::knows_ranges);
     let mut objects: BTreeMap<String, [Vec<String>; 2]> = BTreeMap::new();
     let left_has = |name: &str| left.extensions.iter().any(|extension| extension.meta.name == name);
@@ -184,7 +185,7 @@ fn definitions(
         let statements = ddl::render(&catalog, version, options)?.statements.into_iter();
         let wanted = |section| scope.sections.is_empty() || scope.sections.contains(&section);
         for statement in statements.filter(|statement| wanted(statement.section)) {
-            // The target had the extension before: nothing of what was brought is in it.
+            // The target already had the extension, so it contains nothing of the restore.
             if scope.restored && statement.extension.as_ref().is_some_and(|name| !left_has(name)) {
                 continue;
             }
@@ -208,10 +209,10 @@ fn definitions(
     Ok(Definitions { objects, made_by })
 }
 
-/// What was found about an object.
+/// The finding about an object.
 enum Finding {
     Different(SchemaDifference),
-    /// The same, in another form.
+    /// Equal, with a note.
     Note(String),
 }
 
@@ -234,7 +235,7 @@ fn difference(
         }
         return None;
     }
-    // Privileges on an object that only one of two versions of an extension makes.
+    // Privileges on an object that only one of two versions of an extension creates.
     let one_sided = only_left.is_empty() != only_right.is_empty() && !object.starts_with("sequence ");
     if let (Some(extension), true) = (other_version, one_sided) {
         return Some(Finding::Note(format!(
@@ -258,7 +259,7 @@ fn difference(
              named before columns, and words that change nothing"
         ))
     } else {
-        // They are compared as they are, and shown without passwords.
+        // They are compared unchanged, and shown without passwords.
         let shown = |statements: Vec<String>| statements.into_iter().map(without_secrets).collect();
         Finding::Different(SchemaDifference {
             object: object.to_owned(),
@@ -268,7 +269,7 @@ fn difference(
     })
 }
 
-/// The extensions that only the right has, as objects.
+/// The extensions that only the right side has, as objects.
 fn extensions_here(left: &Catalog, right: &Catalog) -> BTreeSet<String> {
     let there = |name: &str| left.extensions.iter().any(|extension| extension.meta.name == name);
     right

@@ -1,4 +1,4 @@
-//! Rows out of a table, as those who copy them take them.
+//! The stream of a table's rows, as its consumers read it.
 
 use std::panic::resume_unwind;
 use std::pin::Pin;
@@ -13,28 +13,28 @@ use crate::Error;
 use crate::digest::TableProof;
 use crate::dump::copy_reader::CopyReader;
 
-/// A stream of rows as COPY sends them, in pieces of whole rows; in binary without header and trailer. Dropped before its end, it closes its connection and cancels the
-/// server's work for it; a connection that it shares with others stays open.
+/// A stream of rows as COPY sends them, in pieces of whole rows; in binary without header and trailer. If dropped before
+/// its end, it closes its connection and cancels the statement; a shared connection stays open.
 ///
-/// The rows are read and hashed by a task of their own, one piece ahead. A server sends a message a row, 8 KiB at a time:
-/// taken by whoever writes the pieces, each of these would wake another thread.
+/// A separate task reads and hashes the rows, one piece ahead. The server sends one message per row, 8 KiB at a time: if
+/// the task that writes the pieces read them, each of these would wake another thread.
 pub struct CopyOut {
     pieces: Receiver<Bytes>,
-    /// Ends with the proof, or with the error that ended the rows.
+    /// Returns the proof, or the error that ended the rows.
     reader: JoinSet<Result<Option<TableProof>, Error>>,
     proof: Option<TableProof>,
 }
 
 impl CopyOut {
     pub(super) fn of(reader: CopyReader) -> CopyOut {
-        // One piece for the sender, none besides: memory stays bounded where a row is as long as a message can be.
+        // One piece for the sender and no more: memory stays bounded when a row is as long as a message can be.
         let (sender, pieces) = mpsc::channel(0);
         let mut tasks = JoinSet::new();
         tasks.spawn(read(reader, sender));
         CopyOut { pieces, reader: tasks, proof: None }
     }
 
-    /// Rows, bytes and digest of the whole stream; nothing before its end, and nothing of rows in binary
+    /// Rows, bytes and digest of the whole stream; `None` before its end, and for rows in binary
     /// ([`CopyFormat::Binary`](crate::CopyFormat)).
     pub fn proof(&self) -> Option<TableProof> {
         self.proof
@@ -51,7 +51,7 @@ async fn read(mut rows: CopyReader, mut pieces: Sender<Bytes>) -> Result<Option<
     Ok(rows.proof())
 }
 
-/// Reads to the end for the proof alone.
+/// Reads to the end, only for the proof.
 pub(crate) async fn drain(rows: CopyReader) -> Result<TableProof, Error> {
     let mut reader = JoinSet::new();
     reader.spawn(rows.drain());
@@ -61,7 +61,7 @@ pub(crate) async fn drain(rows: CopyReader) -> Result<TableProof, Error> {
     }
 }
 
-/// A task ends without a result if it panicked, which goes on here, or if the runtime shuts down.
+/// A task ends without a result if it panicked (the panic is resumed here) or if the runtime shuts down.
 fn interrupted(error: JoinError) -> Error {
     match error.try_into_panic() {
         Ok(panic) => resume_unwind(panic),

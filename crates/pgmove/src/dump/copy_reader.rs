@@ -1,4 +1,4 @@
-//! Reads the rows of one COPY from its connection: pieces of whole rows, hashed on the way.
+//! Reads the rows of one COPY from its connection, in pieces of whole rows, and hashes them.
 
 use std::fmt::Write as _;
 use std::pin::Pin;
@@ -21,10 +21,10 @@ use crate::dump::copy_statement::{Wanted, large_objects_in_order};
 use crate::dump::pool::{Lease, Pool};
 use crate::dump::rate::ReadLimit;
 
-/// The server sends a message a row; the consumer gets pieces of about this size.
+/// The server sends a message per row; the consumer gets pieces of about this size.
 const PIECE: usize = 64 << 10;
 
-/// The session that is read on.
+/// The session to read on.
 enum Holder {
     Own(Box<Lease>),
     Shared(Arc<LockHolder>),
@@ -39,39 +39,39 @@ impl Holder {
     }
 }
 
-/// A stream of COPY text, in pieces of whole rows. Dropped before its end, it closes its connection and cancels the
-/// server's work for it; a connection that it shares with others stays open.
+/// A stream of COPY text, in pieces of whole rows. If dropped before its end, it closes its connection and cancels the
+/// statement; a shared connection stays open.
 pub(crate) struct CopyReader {
     rows: Option<Pin<Box<CopyOutStream>>>,
     holder: Option<Holder>,
-    /// Whether the session has settings that nobody else is to meet.
+    /// Whether the session has settings that must not affect other users of it.
     spent: bool,
-    /// Whether the lock on the table is let go at the end.
+    /// Whether the lock on the table is released at the end.
     scoped: bool,
     large_objects: bool,
-    /// What is done when all was read.
+    /// Called when everything was read.
     then: Option<Box<dyn FnOnce() + Send + Sync>>,
     object: String,
     statement: String,
     hasher: RowHasher,
-    /// Where the rows come in binary: they have no digest.
+    /// Set for binary rows, which have no digest.
     binary: Option<BinaryMessages>,
     buffer: BytesMut,
-    /// A long row that comes after what is in the buffer.
+    /// A long row that follows the buffered ones.
     next: Option<Bytes>,
     watchdog: Pin<Box<Sleep>>,
     patience: Duration,
     alive: bool,
-    /// How fast rows may be read.
+    /// Rate limit for rows.
     limit: Option<Arc<ReadLimit>>,
-    /// Bytes that were read and are not counted yet.
+    /// Bytes that were read but not yet counted.
     unpaused: usize,
-    /// Until when nothing is read.
+    /// End of the current pause.
     pause: Option<Pin<Box<Sleep>>>,
 }
 
 impl CopyReader {
-    /// Begins to read on a session of the pool.
+    /// Starts reading on a session of the pool.
     pub(crate) async fn start(
         pool: &Pool,
         wanted: Wanted<'_>,
@@ -80,7 +80,7 @@ impl CopyReader {
         CopyReader::start_on(Holder::Own(Box::new(pool.get().await?)), false, wanted, patience).await
     }
 
-    /// The same on sessions that are in a transaction, which has no lock on the table any more when it was read.
+    /// The same on a session in a transaction, which releases its lock on the table when everything was read.
     pub(crate) async fn start_in_transaction(
         pool: &Pool,
         wanted: Wanted<'_>,
@@ -89,8 +89,8 @@ impl CopyReader {
         CopyReader::start_on(Holder::Own(Box::new(pool.get().await?)), true, wanted, patience).await
     }
 
-    /// Begins to read on the session that holds the locks, which others use too: they wait until this one has been read to
-    /// its end.
+    /// Starts reading on the session that holds the locks. Others use it too, and wait until this stream has been
+    /// read to its end.
     pub(crate) async fn start_shared(
         holder: Arc<LockHolder>,
         wanted: Wanted<'_>,
@@ -99,12 +99,12 @@ impl CopyReader {
         CopyReader::start_on(Holder::Shared(holder), false, wanted, patience).await
     }
 
-    /// Does something when all was read.
+    /// Registers a callback for when everything was read.
     pub(crate) fn then(self, work: impl FnOnce() + Send + Sync + 'static) -> CopyReader {
         CopyReader { then: Some(Box::new(work)), ..self }
     }
 
-    /// Reads no faster than this.
+    /// Limits the read rate.
     pub(crate) fn limited(self, limit: Option<Arc<ReadLimit>>) -> CopyReader {
         let pause = limit.as_ref().map(|limit| Box::pin(sleep_until(limit.read(0))));
         CopyReader { limit, pause, ..self }
@@ -123,7 +123,7 @@ impl CopyReader {
             false => format!("table {}", wanted.table),
         };
         if scoped {
-            // Sent, and not waited for: the next statement fails if this one did.
+            // Sent without waiting for the response: the next statement fails if this one did.
             let _ = holder.session().client().batch_execute("SAVEPOINT rows").now_or_never();
         }
         if large_objects {
@@ -133,12 +133,12 @@ impl CopyReader {
             let _ = write!(object, " from page {from}");
         }
         match (wanted.chosen, &holder) {
-            // The user's condition may ask for views, and is parsed under the source's settings.
+            // The user's condition may use views, and is parsed under the source's settings.
             (Some(chosen), _) => {
                 let sql = restricted("", true) + ";" + &chosen.values.for_condition();
                 holder.session().execute(&object, &sql).await?;
             }
-            // Whoever read before may have left settings of the source.
+            // A previous stream may have left settings of the source.
             (None, Holder::Shared(shared)) => {
                 let sql = restricted(VIEWS, true) + ";" + &pinned_text(shared.session.server());
                 shared.session.execute(&object, &sql).await?;
@@ -174,13 +174,13 @@ impl CopyReader {
         })
     }
 
-    /// Rows, bytes and digest of the whole stream; nothing before its end, and nothing of rows in binary.
+    /// Rows, bytes and digest of the whole stream; `None` before its end, and for rows in binary.
     pub(super) fn proof(&self) -> Option<TableProof> {
         let ended = self.rows.is_none() && self.holder.is_none();
         (ended && self.binary.is_none()).then(|| self.hasher.proof())
     }
 
-    /// The rows of a message of the server, hashed where they are text.
+    /// The rows of a message from the server; text is hashed.
     fn take(&mut self, message: Bytes) -> Result<Bytes, Error> {
         if let Some(binary) = &mut self.binary {
             return binary.rows(message).map_err(|error| self.malformed(error));
@@ -233,8 +233,8 @@ impl Stream for CopyReader {
                         let until = limit.read(std::mem::take(&mut this.unpaused));
                         this.pause = Some(Box::pin(sleep_until(until)));
                     }
-                    // A row that is a piece by itself is neither copied nor joined with others: it may be as long as the
-                    // longest message that a server takes.
+                    // A row as large as a piece is neither copied nor combined with others: it may be as long as the
+                    // longest message of a server.
                     if row.len() >= PIECE {
                         if this.buffer.is_empty() {
                             return Poll::Ready(Some(Ok(row)));

@@ -11,34 +11,34 @@ use crate::quote::ident;
 /// Large objects are read in pieces of this many bytes.
 pub(crate) const LARGE_OBJECT_PIECE: usize = 256 << 10;
 
-/// What is read of a table.
+/// What to read of a table.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Wanted<'a> {
     pub(crate) table: &'a QualifiedName,
     pub(crate) columns: &'a [String],
-    /// Which heap pages; all when nothing is said.
+    /// Heap pages; `None` for all.
     pub(crate) pages: Option<PageRange>,
-    /// The relation that its rows are read from with all its heirs, where they lie in another one: in a chunk.
+    /// The relation to read with all its children, if the rows are in another relation: a chunk.
     pub(crate) relation: Option<&'a QualifiedName>,
-    /// A `WHERE …` clause, as an extension gives it for its configuration tables.
+    /// A `WHERE …` clause, as an extension declares it for its configuration tables.
     pub(crate) condition: &'a str,
-    /// Set where the condition is the user's own.
+    /// Set if the condition is the user's own.
     pub(crate) chosen: Option<Chosen<'a>>,
-    /// Columns that are read as another type.
+    /// Columns to read as another type.
     pub(crate) casts: &'a BTreeMap<String, String>,
     pub(crate) format: CopyFormat,
 }
 
-/// What a condition of the user's needs: `at::date = '2024-01-02'` is true of other rows under other settings.
+/// Settings for a user's condition: `at::date = '2024-01-02'` selects different rows under other settings.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Chosen<'a> {
     pub(crate) values: &'a ValueSettings,
-    /// Whether the rows may hold money.
+    /// Whether the rows may contain values of type `money`.
     pub(crate) money: bool,
 }
 
 impl Wanted<'_> {
-    /// The COPY statement. A table without columns to copy is read as it is: each of its rows is an empty line.
+    /// The COPY statement. A table without columns to copy is read unchanged: each of its rows is an empty line.
     pub(crate) fn statement(self) -> String {
         match self.format {
             CopyFormat::Text => self.text_statement(),
@@ -58,11 +58,11 @@ impl Wanted<'_> {
             Some((from, None)) => format!("WHERE ctid >= '({from},0)'::tid"),
             None => self.condition.to_owned(),
         };
-        // A chunk that is compressed gives its rows to a SELECT, and none to a COPY or to ONLY.
+        // A compressed chunk returns its rows to a SELECT, but not to COPY or ONLY.
         let from = self.relation.map_or_else(|| format!("ONLY {table}"), ToString::to_string);
         if let Some((source, pinned)) = self.chosen.and_then(|chosen| chosen.values.switches(chosen.money)) {
-            // Row by row: the condition under the source's settings, then the row's text under the pinned ones. OFFSET
-            // keeps the inner query apart, and no parallel worker runs what changes settings.
+            // Per row: the condition under the source's settings, then the row's text under the pinned ones. OFFSET
+            // prevents merging with the inner query, and no parallel worker runs an expression that changes settings.
             let chosen = condition.strip_prefix("WHERE ").unwrap_or("true");
             return format!(
                 "COPY (SELECT {columns} FROM (SELECT {columns} FROM {from} WHERE CASE WHEN {source} THEN {chosen} END OFFSET 0) q \
@@ -86,12 +86,13 @@ impl Wanted<'_> {
     }
 }
 
-/// Every large object as rows: object, offset, bytes. An empty one has one row without bytes. Nobody but a superuser
-/// may read `pg_largeobject` itself; the functions ask for the right to each object alone.
+/// Every large object as rows: object, offset, bytes. An empty one has one row without bytes. Only superusers may
+/// read `pg_largeobject` itself; the functions check the privileges of each object.
 ///
-/// Nothing is kept between the rows: a recursive query, a sort or a function in FROM would write the objects, or a list
-/// of their pieces, to temporary files. So the length is asked for first, the offsets are made in the select list, and the
-/// objects come by their index ([`LARGE_OBJECTS_IN_ORDER`]). OFFSET 0 keeps each step from being merged with the next.
+/// Nothing is stored between the rows: a recursive query, a sort or a function in FROM would write the objects, or a
+/// list of their pieces, to temporary files. So the length is queried first, the offsets are generated in the select
+/// list, and the objects are read through their index ([`LARGE_OBJECTS_IN_ORDER`]). OFFSET 0 keeps each step from
+/// being merged with the next.
 fn large_objects_statement() -> String {
     let size = LARGE_OBJECT_PIECE;
     // 262144 is INV_READ, and 2 SEEK_END.
@@ -106,7 +107,7 @@ fn large_objects_statement() -> String {
     )
 }
 
-/// Settings under which the objects are read in order without being sorted.
+/// Settings with which the objects are read in order without a sort.
 const LARGE_OBJECTS_IN_ORDER: [&str; 3] = ["enable_sort", "enable_seqscan", "enable_bitmapscan"];
 
 pub(super) fn large_objects_in_order(value: &str) -> String {

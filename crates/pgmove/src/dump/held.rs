@@ -1,14 +1,14 @@
-//! Locks that end when they have served: a table is kept from being changed until its rows are read, and not to the
-//! end of the whole job.
+//! Table locks that are released early: a table is locked until its rows are read, not until the end of the job.
 //!
-//! Reading takes the weakest lock, which only ACCESS EXCLUSIVE conflicts with: ALTER TABLE, TRUNCATE, DROP, VACUUM FULL,
-//! the compression and decompression of chunks. Whoever wants that waits for us, and everybody who wants to read the same
-//! table afterwards waits behind them. So somebody looks once a second whether anybody waits for a table that is locked
-//! here. If so, and its rows are read, its lock is let go; if they are not, they are read before all others.
+//! Reading takes the weakest lock, which only conflicts with ACCESS EXCLUSIVE: ALTER TABLE, TRUNCATE, DROP, VACUUM
+//! FULL, the compression and decompression of chunks. A session that requests that waits for the backup, and all
+//! later readers of the table wait behind it. So the backup checks once a second whether a session waits for a table
+//! that it has locked. If the table's rows are read, its lock is released; if not, they are read before all others.
 //!
-//! A transaction gives up locks only at its end. To let one go, another session takes those that are still needed, which
-//! never conflict, and the session that held all of them ends. While somebody waits for a table that is still needed too,
-//! that other session would have to queue behind them: then the lock is let go after that table.
+//! A transaction releases locks only at its end. To release one, another session takes the locks that are still
+//! needed, which never conflict, and the session that held all of them ends. While a session also waits for a table
+//! that is still needed, that other session would have to queue behind it: then the lock is released after that
+//! table.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -22,14 +22,14 @@ use crate::Error;
 use crate::catalog::{Catalog, QualifiedName};
 use crate::connect::{ConnectOptions, Session};
 
-/// So often it is looked whether somebody waits.
+/// Interval of the checks for waiting sessions.
 const INTERVAL: Duration = Duration::from_secs(1);
 
 /// The locks of a source.
 #[derive(Debug)]
 pub(super) struct Held {
     options: ConnectOptions,
-    /// The session that has the snapshot, and is asked who waits.
+    /// The session with the snapshot, which queries waiting sessions.
     coordinator: Arc<Session>,
     snapshot: String,
     /// How long somebody may wait before that is worth a word.
@@ -40,11 +40,11 @@ pub(super) struct Held {
 #[derive(Debug)]
 struct State {
     holder: Arc<Holder>,
-    /// What the session has locked.
+    /// The tables that the session has locked.
     tables: BTreeMap<u32, Table>,
-    /// Tables that somebody waits for.
+    /// Tables that other sessions wait for.
     wanted: BTreeSet<u32>,
-    /// Who waits for which table, and since when that is known.
+    /// Which session waits for which table, and since when.
     waiting: HashMap<(String, u32), Instant>,
     told: BTreeSet<(String, u32)>,
     notes: Vec<String>,
@@ -53,11 +53,11 @@ struct State {
 #[derive(Debug, Clone)]
 struct Table {
     table: LockedTable,
-    /// Slices that are not read to their end.
+    /// Number of slices that are not completely read.
     open: usize,
 }
 
-/// Ends the looking when it is dropped.
+/// Ends the checks when it is dropped.
 #[derive(Debug)]
 pub(super) struct Watch(JoinHandle<()>);
 
@@ -88,13 +88,13 @@ impl Held {
         Held { options: options.clone(), coordinator, snapshot, patience, state: Mutex::new(state) }
     }
 
-    /// Begins to look who waits.
+    /// Starts the checks for waiting sessions.
     pub(super) fn watch(self: &Arc<Self>) -> Watch {
         let held = Arc::clone(self);
         Watch(tokio::spawn(async move {
             loop {
                 tokio::time::sleep(INTERVAL).await;
-                // A connection that is lost is told by whoever reads on it, and at the end.
+                // A lost connection is reported by whoever reads on it, and at the end.
                 if held.look().await.is_err() && held.coordinator.client().is_closed() {
                     return;
                 }
@@ -106,12 +106,13 @@ impl Held {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The session that has every lock that is still needed, and sees the snapshot.
+    /// The session that holds every lock still needed, and sees the snapshot.
     pub(super) fn holder(&self) -> Arc<Holder> {
         Arc::clone(&self.state().holder)
     }
 
-    /// Counts the slices, each with the locks that it needs. What no slice needs is let go like what was read.
+    /// Registers the slices, each with the locks that it needs. Locks that no slice needs are released like those of
+    /// tables that were read.
     pub(super) fn expect(&self, catalog: &Catalog, slices: &mut [TableSlice]) {
         let timescale = catalog.timescale.iter();
         let roots: BTreeSet<&QualifiedName> = timescale
@@ -126,7 +127,7 @@ impl Held {
         for slice in slices {
             let at = slice.relation.as_ref().unwrap_or(&slice.table);
             slice.locks = if roots.contains(at) {
-                // The hypertable itself is read, and with it all chunks.
+                // The hypertable itself is read, including all chunks.
                 let parts = state.tables.values().filter(|table| table.table.user == slice.table);
                 parts.map(|table| table.table.oid).collect()
             } else {
@@ -140,7 +141,7 @@ impl Held {
         }
     }
 
-    /// A slice was read to its end.
+    /// Records that a slice was read completely.
     pub(super) fn done(&self, locks: &[u32]) {
         let mut state = self.state();
         for oid in locks {
@@ -150,18 +151,18 @@ impl Held {
         }
     }
 
-    /// Whether a slice can still be read: its table has not been let go.
+    /// Whether a slice can still be read: its table's lock was not released.
     pub(super) fn holds(&self, locks: &[u32]) -> bool {
         let state = self.state();
         locks.iter().all(|oid| state.tables.contains_key(oid))
     }
 
-    /// Whether somebody waits for the table of a slice.
+    /// Whether a session waits for the table of a slice.
     pub(super) fn is_wanted(&self, locks: &[u32]) -> bool {
         self.first_wanted(std::iter::once(locks)).is_some()
     }
 
-    /// The first of these for whose tables somebody waits.
+    /// The first of these slices with a table that a session waits for.
     pub(super) fn first_wanted<'a>(&self, mut slices: impl Iterator<Item = &'a [u32]>) -> Option<usize> {
         let state = self.state();
         match state.wanted.is_empty() {
@@ -170,7 +171,7 @@ impl Held {
         }
     }
 
-    /// Who has waited too long for what was still needed, in words; each once.
+    /// Descriptions of sessions that waited too long for a table that was still needed; each once.
     pub(super) fn notes(&self) -> Vec<String> {
         std::mem::take(&mut self.state().notes)
     }
@@ -186,7 +187,7 @@ impl Held {
         Ok(())
     }
 
-    /// Notes who waits. True when locks can be let go that somebody wants.
+    /// Records waiting sessions. Returns true if locks can be released that some session wants.
     fn note_waiting(&self, rows: Vec<Vec<Option<String>>>) -> bool {
         let mut state = self.state();
         let now = Instant::now();
@@ -218,17 +219,17 @@ impl Held {
         state.wanted.iter().any(read) && state.wanted.iter().all(read)
     }
 
-    /// Another session takes what is still needed, and the one that holds all of it ends.
+    /// Another session takes the locks still needed, and the one that holds all of them ends.
     async fn let_go(&self) -> Result<(), Error> {
         let needed: Vec<LockedTable> = {
             let state = self.state();
             state.tables.values().filter(|table| table.open > 0).map(|table| table.table.clone()).collect()
         };
         let next = Holder::connect(&self.options).await?;
-        // Who has come meanwhile is not waited for: the next time, their table is known as wanted.
+        // Do not wait for sessions that arrived meanwhile: the next check knows that their table is wanted.
         next.begin(Duration::from_millis(100)).await?;
         next.lock(&needed).await?;
-        // By name: another table may have got it, where a schema was renamed.
+        // By name: another table may have it now, if a schema was renamed.
         let locked = next.locked(&self.coordinator).await?;
         if !needed.iter().all(|table| locked.contains(&table.oid)) {
             return Ok(());
@@ -236,12 +237,12 @@ impl Held {
         next.import(&self.snapshot).await?;
         let mut state = self.state();
         state.tables.retain(|oid, _| locked.contains(oid));
-        // Whoever reads on the former one keeps it until that is done.
+        // A reader on the former session keeps it until it is done.
         state.holder = Arc::new(next);
         Ok(())
     }
 
-    /// Ends the transaction of the locks, after making sure that they were held to the end.
+    /// Ends the transaction with the locks, after making sure that they were held to the end.
     pub(super) async fn finish(&self) -> Result<(), Error> {
         self.holder().session.execute("the locks", "SELECT 1; COMMIT").await
     }

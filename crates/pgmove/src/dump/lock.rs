@@ -1,4 +1,4 @@
-//! Before rows are read: what is there, whether this role may read all of it, and locks that keep it as it is.
+//! Before rows are read: which tables exist, whether the role may read all of them, and locks that prevent changes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -10,26 +10,27 @@ use crate::catalog::{Filter, QualifiedName};
 use crate::connect::{ConnectOptions, Session, VIEWS, connect, restricted};
 use crate::timescaledb::{self, RowOwner};
 
-/// Tables are locked in batches of this many.
+/// Number of tables to lock per statement.
 const LOCKS_AT_ONCE: usize = 200;
 
-/// So often everything begins again because tables came or went while we looked.
+/// Maximum number of restarts because tables were created or dropped meanwhile.
 const ATTEMPTS: usize = 5;
 
-/// So often a table is waited for while others have become free: somebody works through one table after the other.
+/// Maximum number of waits for a table while others became free: another session may process one table after the
+/// other.
 const WAITS: usize = 50;
 
-/// A table that is locked, as long as its rows are not read.
+/// A table that is locked until its rows are read.
 #[derive(Debug, Clone)]
 pub(super) struct LockedTable {
     pub(super) oid: u32,
     pub(super) name: QualifiedName,
-    /// The table that the user knows it by: for a chunk its hypertable.
+    /// The table as the user knows it: for a chunk its hypertable.
     pub(super) user: QualifiedName,
 }
 
-/// The session that holds the locks, which is not the one that has the snapshot: locks end with their transaction, and
-/// these do before the snapshot does ([`super::held`]).
+/// The session that holds the locks. It is not the session with the snapshot: locks end with their transaction, and
+/// these end before the snapshot does ([`super::held`]).
 #[derive(Debug)]
 pub(crate) struct Holder {
     pub(crate) session: Session,
@@ -43,7 +44,7 @@ impl Holder {
         Ok(Holder { session, pid: pid.unwrap_or_default() })
     }
 
-    /// Begins a transaction that waits for no lock longer than `wait`.
+    /// Begins a transaction with this lock timeout.
     pub(super) async fn begin(&self, wait: Duration) -> Result<(), Error> {
         let wait = contention::milliseconds(Some(wait));
         let sql = format!("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL lock_timeout = {wait}");
@@ -54,7 +55,8 @@ impl Holder {
         lock_all(&self.session, tables, LOCKS_AT_ONCE).await
     }
 
-    /// What it has locked for reading, asked on another session: this one must have no snapshot of its own yet.
+    /// The relations that it has locked for reading, queried on another session: this one must not have a snapshot of
+    /// its own yet.
     pub(super) async fn locked(&self, other: &Session) -> Result<BTreeSet<u32>, Error> {
         let sql = format!(
             "SELECT relation FROM pg_locks WHERE locktype = 'relation' AND coalesce(pid, 0) = {} AND granted \
@@ -65,7 +67,8 @@ impl Holder {
         Ok(rows.into_iter().flatten().flatten().filter_map(|oid| oid.parse().ok()).collect())
     }
 
-    /// Takes over the snapshot, so that it can read what nobody else gets to; from here on it waits for ever.
+    /// Imports the snapshot, so that this session can read what no other session can lock; from here on it waits
+    /// without limit.
     pub(super) async fn import(&self, snapshot: &str) -> Result<(), Error> {
         let import = format!("SET TRANSACTION SNAPSHOT {}", crate::quote::literal(snapshot));
         self.session.execute("the snapshot", &import).await?;
@@ -74,23 +77,24 @@ impl Holder {
     }
 }
 
-/// A relation whose rows are the user's.
+/// A relation with rows of the user.
 struct Relation {
     oid: u32,
     name: QualifiedName,
-    /// The table that the user knows it by: for a chunk its hypertable.
+    /// The table as the user knows it: for a chunk its hypertable.
     user: QualifiedName,
     sequence: bool,
     unlogged: bool,
     readable: bool,
 }
 
-/// Locks, and then begins the transaction that has the snapshot: no table in that can have been emptied or changed since.
+/// Locks the tables, then begins the transaction with the snapshot: no table in it can have been truncated or altered
+/// since.
 ///
 /// # Errors
-/// [`Error::Unreadable`] with everything that the role may not read; [`Error::Refused`] for a lack of room for locks
-/// and for unlogged tables on a standby; [`Error::Locked`] naming the table whose lock was not to be had in `wait`, and who
-/// holds it.
+/// [`Error::Unreadable`] with everything that the role may not read; [`Error::Refused`] if the lock table is too
+/// small, and for unlogged tables on a standby; [`Error::Locked`] with the table that could not be locked within
+/// `wait`, and the holders.
 pub(super) async fn begin(
     session: &Session,
     holder: &Holder,
@@ -109,12 +113,12 @@ pub(super) async fn begin(
         holder.begin(at_once_wait).await?;
         match lock_all(&holder.session, &tables, at_once).await {
             Ok(()) => {}
-            // 42P01 undefined_table, 3F000 invalid_schema_name: dropped while we looked.
+            // 42P01 undefined_table, 3F000 invalid_schema_name: dropped meanwhile.
             Err(error) if attempt < ATTEMPTS && matches!(error.sqlstate(), Some("42P01" | "3F000")) => {
                 let_go().await?;
                 continue;
             }
-            // 55P03 lock_not_available: let everything go, and wait for that table alone.
+            // 55P03 lock_not_available: release everything, and wait for that table alone.
             Err(error) if error.sqlstate() == Some("55P03") => {
                 let_go().await?;
                 waits += 1;
@@ -124,15 +128,15 @@ pub(super) async fn begin(
                         return Err(contention::locked(&table.name, wait, held));
                     }
                     Some(table) => contention::wait_for(session, &table.name, wait).await?,
-                    // Whoever it was let go meanwhile.
+                    // The holder released it meanwhile.
                     None if waits > WAITS => return Err(error),
                     None => {}
                 }
-                // What was waited for is no news about the tables themselves.
+                // A wait says nothing about the tables themselves.
                 attempt -= 1;
                 continue;
             }
-            // 42501 insufficient_privilege: one by one, to learn which table it is.
+            // 42501 insufficient_privilege: one by one, to find out which table it is.
             Err(error) if at_once > 1 && error.sqlstate() == Some("42501") => {
                 let_go().await?;
                 at_once = 1;
@@ -149,7 +153,7 @@ pub(super) async fn begin(
             return Ok(now);
         }
         if attempt >= ATTEMPTS {
-            // Somebody makes tables all the time. Locked now, they are at least not dropped under our hands.
+            // Tables are created all the time. Locked now, they at least cannot be dropped during the backup.
             let late: Vec<LockedTable> =
                 now.iter().filter(|table| !locked.contains(&table.oid)).cloned().collect();
             holder.lock(&late).await?;
@@ -203,9 +207,9 @@ async fn survey(session: &Session, filter: &Filter) -> Result<Vec<LockedTable>, 
     Ok(tables)
 }
 
-/// Tables and sequences that are no extension's, and the tables of extensions whose rows are the user's.
+/// Tables and sequences outside of extensions, and the tables of extensions with rows of the user.
 async fn relations(session: &Session) -> Result<Vec<Relation>, Error> {
-    // A relation that goes away while we look has no privileges: null, not false.
+    // For a relation that is dropped meanwhile, privileges are null, not false.
     let sql = "SELECT c.oid, n.nspname, c.relname, c.relkind = 'S', c.relpersistence = 'u', \
                has_schema_privilege(n.oid, 'USAGE') AND CASE WHEN c.relkind = 'S' \
                  THEN has_sequence_privilege(c.oid, 'SELECT') ELSE has_table_privilege(c.oid, 'SELECT') END \
@@ -235,7 +239,7 @@ async fn relations(session: &Session) -> Result<Vec<Relation>, Error> {
     Ok(rows.into_iter().filter_map(relation).collect())
 }
 
-/// The filter with the knowledge which table stands below which, as it is now.
+/// The filter with the current partitions and inheritance.
 async fn informed(session: &Session, filter: &Filter) -> Result<Filter, Error> {
     if filter.is_all() {
         return Ok(filter.clone());
@@ -252,7 +256,8 @@ async fn informed(session: &Session, filter: &Filter) -> Result<Filter, Error> {
     Ok(filter.clone().with_parents(pairs.into_iter().filter_map(pair)))
 }
 
-/// A pattern that matches nothing is a misspelling, and what it meant would be missing, or there in spite of it.
+/// Refuses patterns that match nothing: they are misspelled, and the intended objects would be missing, or included
+/// by mistake.
 ///
 /// # Errors
 /// [`Error::Options`] with every such pattern.
@@ -282,7 +287,7 @@ pub(super) async fn refuse_unmatched(session: &Session, filter: &Filter) -> Resu
     }
 }
 
-/// Large objects that this role may not read: neither their owner nor a superuser, and without a grant.
+/// Large objects that this role may not read: it is neither their owner nor a superuser, and has no grant.
 async fn unreadable_large_objects(session: &Session) -> Result<Vec<String>, Error> {
     let sql = "SELECT 'large object ' || m.oid FROM pg_largeobject_metadata m \
                WHERE NOT (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) \
@@ -307,7 +312,7 @@ async fn lock_all(session: &Session, tables: &[LockedTable], at_once: usize) -> 
     Ok(())
 }
 
-/// Locks beyond the server's table of locks fail in the middle, with a message that names no cure.
+/// More locks than the server's lock table allows would fail in the middle, with a message that names no solution.
 async fn check_lock_room(session: &Session, tables: usize) -> Result<(), Error> {
     let sql = "SELECT current_setting('max_locks_per_transaction')::int8 * \
                (current_setting('max_connections')::int8 + current_setting('max_prepared_transactions')::int8)";
@@ -323,7 +328,7 @@ async fn check_lock_room(session: &Session, tables: usize) -> Result<(), Error> 
     Ok(())
 }
 
-/// Rows that a policy hides would be missing without an error.
+/// Rows hidden by a policy would be missing without an error.
 pub(super) async fn refuse_row_security(session: &Session, filter: &Filter) -> Result<(), Error> {
     let sql = "SELECT n.nspname, c.relname, c.relforcerowsecurity FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
                WHERE c.relkind IN ('r', 'p') AND c.relrowsecurity AND row_security_active(c.oid) ORDER BY 1, 2";

@@ -1,4 +1,4 @@
-//! A database that is read: locked, seen in one snapshot by several connections, described by its catalog.
+//! Reading a database: locked, seen in one snapshot by several connections, described by its catalog.
 
 mod contention;
 pub(crate) mod copy_out;
@@ -39,12 +39,12 @@ use copy_out::drain;
 use copy_reader::CopyReader;
 use copy_statement::{Chosen, Wanted};
 
-/// How a source is read.
+/// Options for reading a source.
 #[derive(Debug, Clone)]
 pub struct SourceOptions {
-    /// Connections that copy at the same time, beside the one that holds the snapshot.
+    /// Connections that copy in parallel, in addition to the one that holds the snapshot.
     pub jobs: usize,
-    /// Which part of the database.
+    /// Part of the database to read.
     pub filter: Filter,
     /// How long the server may send nothing in the middle of a table.
     pub patience: Duration,
@@ -52,9 +52,9 @@ pub struct SourceOptions {
     /// Whoever waits longer for a table that is locked here, because its rows are not read yet, is named:
     /// [`Source::notes`].
     pub lock_timeout: Option<Duration>,
-    /// Heap pages in one slice of a large table, [`SLICE_PAGES`] unless there is a reason.
+    /// Heap pages per slice of a large table; [`SLICE_PAGES`] unless there is a reason to change it.
     pub slice_pages: u64,
-    /// Most bytes of rows a second that are read, over all connections; nothing for as fast as it goes.
+    /// Maximum bytes of rows per second, over all connections; `None` for no limit.
     pub rate_limit: Option<std::num::NonZeroU64>,
 }
 
@@ -71,7 +71,7 @@ impl Default for SourceOptions {
     }
 }
 
-/// An open source. Dropped, it gives up its locks and its snapshot.
+/// An open source. Dropping it releases its locks and its snapshot.
 #[derive(Debug)]
 pub struct Source {
     coordinator: Arc<Session>,
@@ -93,8 +93,8 @@ impl Source {
     /// reads the catalog in it.
     ///
     /// # Errors
-    /// Whatever would make the copy incomplete is found here, by name: [`Error::Unreadable`], and [`Error::Refused`]
-    /// for row security, for too few locks and for unlogged tables on a standby.
+    /// Everything that would make the copy incomplete is found here, by name: [`Error::Unreadable`], and
+    /// [`Error::Refused`] for row security, for too few locks and for unlogged tables on a standby.
     pub async fn open(options: &ConnectOptions, settings: &SourceOptions) -> Result<Source, Error> {
         let coordinator = connect(options).await?;
         let restricted = restricted(VIEWS, false);
@@ -119,7 +119,8 @@ impl Source {
         let held = Held::new(options, Arc::clone(&coordinator), snapshot.clone(), holder, tables, patience);
         held.expect(&catalog, &mut slices);
         let held = Arc::new(held);
-        // What a worker has to wait for waits itself, for the lock that is held here: [`Source::copy_out`].
+        // Where a worker would have to wait for a lock, the session that holds it reads instead:
+        // [`Source::copy_out`].
         let prepare = format!(
             "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET TRANSACTION SNAPSHOT {}; SET LOCAL lock_timeout = '2s'; {restricted}",
             crate::quote::literal(&snapshot)
@@ -150,7 +151,7 @@ impl Source {
         &self.catalog
     }
 
-    /// What the database holds and this version does not carry.
+    /// Objects of the database that this version does not support.
     pub fn unsupported(&self) -> &[Unsupported] {
         self.catalog.unsupported()
     }
@@ -160,7 +161,7 @@ impl Source {
         self.taken_at
     }
 
-    /// What the server said of itself when the snapshot was taken.
+    /// State of the server when the snapshot was taken.
     pub fn state(&self) -> &ServerState {
         &self.state
     }
@@ -170,12 +171,12 @@ impl Source {
         &self.warnings
     }
 
-    /// Every slice of every table that holds rows, biggest first.
+    /// Every slice of every table with rows, largest first.
     pub fn slices(&self) -> Vec<TableSlice> {
         self.slices.clone()
     }
 
-    /// The tables all of whose values have a binary form that is the same in every supported version.
+    /// The tables whose types all have a binary format that is the same in every supported version.
     pub fn binary_tables(&self) -> BTreeSet<QualifiedName> {
         let types = self.catalog.types.iter();
         let vector = types
@@ -186,8 +187,8 @@ impl Source {
         tables.map(Table::name).collect()
     }
 
-    /// Reads these tables in binary from here on, as far as they are among [`Source::binary_tables`]. Their streams have no
-    /// digest; that of [`Source::digest_ahead`] is the text's for every table.
+    /// Reads those of these tables in binary that are among [`Source::binary_tables`]. Their streams have no digest;
+    /// [`Source::digest_ahead`] hashes the text of every table.
     pub fn read_binary(&mut self, tables: &BTreeSet<QualifiedName>) {
         let able = self.binary_tables();
         for slice in &mut self.slices {
@@ -197,28 +198,29 @@ impl Source {
         }
     }
 
-    /// The first of these slices whose table somebody waits to change: it is best read before the others, for whoever
-    /// wants to read the same table waits behind them. It is looked once a second whether somebody waits.
+    /// The first of these slices with a table that another session waits to alter: it is best read next, because
+    /// readers of that table wait behind that session. Waiting sessions are checked once a second.
     pub fn first_wanted<'a>(&self, slices: impl Iterator<Item = &'a TableSlice>) -> Option<usize> {
         self.held.first_wanted(slices.map(|slice| slice.locks.as_slice()))
     }
 
-    /// Who waited longer than [`SourceOptions::lock_timeout`] for a table that was still to be read, in words; each once.
+    /// Descriptions of sessions that waited longer than [`SourceOptions::lock_timeout`] for a table that was still to
+    /// be read; each once.
     pub fn notes(&self) -> Vec<String> {
         self.held.notes()
     }
 
-    /// Reads a slice. As many may be read at the same time as there are jobs; further ones wait. Once all slices of a
-    /// table are read to their end its lock may be let go: then it cannot be read again.
+    /// Reads a slice. As many can be read in parallel as there are jobs; others wait. Once all slices of a table are
+    /// read completely, its lock may be released: then it cannot be read again.
     ///
     /// # Errors
-    /// [`Error::SnapshotLost`] when the connection that holds the snapshot is gone: then no further connection can
-    /// see what the others saw. Otherwise what the server says, with the table.
+    /// [`Error::SnapshotLost`] if the connection with the snapshot is lost: then no further connection can see the
+    /// snapshot. Otherwise the server's error, with the table.
     pub async fn copy_out(&self, slice: &TableSlice) -> Result<CopyOut, Error> {
         self.reader(slice).await.map(CopyOut::of)
     }
 
-    /// Reads a slice for its proof alone, under the conditions of [`Source::copy_out`].
+    /// Reads a slice only for its proof, under the conditions of [`Source::copy_out`].
     pub(crate) async fn proof_of(&self, slice: &TableSlice) -> Result<TableProof, Error> {
         let slice = &slice.in_text();
         drain(self.reader(slice).await?).await
@@ -240,8 +242,8 @@ impl Source {
         }
     }
 
-    /// Somebody wants to change the table and waits for us; who comes later waits for them. Only the session that has the
-    /// lock already is let through.
+    /// A session wants to alter the table and waits for its lock; later requests wait behind it. Only the session
+    /// that already has the lock can read.
     async fn copy_out_shared(&self, slice: &TableSlice) -> Result<CopyReader, Error> {
         let casts = BTreeMap::new();
         let holder = self.held.holder();
@@ -276,7 +278,7 @@ impl Source {
         }
     }
 
-    /// Without the connection that holds the snapshot, no other can see what was seen.
+    /// Without the connection that holds the snapshot, no other can import it.
     fn lost(&self, error: Error) -> Error {
         let closed = |session: &Session| session.client().is_closed();
         match closed(&self.coordinator) || closed(&self.held.holder().session) {
@@ -285,13 +287,13 @@ impl Source {
         }
     }
 
-    /// The materialized views that hold rows. Their rows are not copied, for a target fills them itself; by
-    /// [`Source::digest`] what it fills them with can be held against what they held here.
+    /// The populated materialized views. Their rows are not copied, because a target refreshes them itself;
+    /// [`Source::digest`] allows comparing the result with the source.
     pub fn materialized_views(&self) -> Vec<TableSlice> {
         slices::materialized_views(&self.catalog)
     }
 
-    /// Reads a slice for its proof alone. Nothing where the role may not read it, or somebody is filling it anew.
+    /// Reads a slice only for its proof. `None` if the role may not read it, or if it is being refreshed.
     ///
     /// # Errors
     /// As [`Source::copy_out`].
@@ -306,7 +308,7 @@ impl Source {
     /// Ends the snapshot, after making sure that it was held to the end: only then is what was read consistent.
     ///
     /// # Errors
-    /// [`Error::SnapshotLost`] when it was not.
+    /// [`Error::SnapshotLost`] if it was not.
     pub async fn finish(self) -> Result<(), Error> {
         let server = self.server().to_string();
         drop(self.watch);

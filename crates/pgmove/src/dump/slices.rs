@@ -1,4 +1,4 @@
-//! Tables cut into ranges of pages, so that one large table can use every connection.
+//! Tables in ranges of pages, so that one large table can use every connection.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -10,28 +10,28 @@ use crate::connect::Session;
 use crate::copy_format::CopyFormat;
 use crate::timescaledb::model::Hypertable;
 
-/// A slice holds this many heap pages (128 MiB at the usual 8 KiB). A fixed number, so that a table that only grows
-/// is cut at the same places every night, and unchanged slices stay the same bytes.
+/// Heap pages per slice (128 MiB at the usual 8 KiB). A fixed number, so that a table that only grows is split at the
+/// same places every night, and unchanged slices stay the same bytes.
 pub const SLICE_PAGES: u64 = 16_384;
 
-/// Some rows of a table: all, or those of a range of its pages.
+/// Rows of a table: all, or those of a range of its pages.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TableSlice {
     /// The table.
     pub table: QualifiedName,
     /// The columns that are copied, in order.
     pub columns: Vec<String>,
-    /// Size on disk, about.
+    /// Approximate size on disk.
     pub estimated_bytes: u64,
-    /// Which of how many slices, from 1.
+    /// Number of the slice, from 1, and number of slices.
     pub number: (usize, usize),
     pub(super) pages: Option<PageRange>,
-    /// The chunk that the rows lie in, where the table is a hypertable.
+    /// The chunk with the rows, if the table is a hypertable.
     pub(super) relation: Option<QualifiedName>,
     pub(super) condition: String,
-    /// Whether the condition is the user's own: it means what it means under the source's settings.
+    /// Whether the condition is the user's own: it must be evaluated under the source's settings.
     pub(super) chosen: bool,
-    /// Whether its rows may hold money.
+    /// Whether its rows may contain values of type `money`.
     pub(super) money: bool,
     /// The tables, by OID, whose locks it needs.
     pub(super) locks: Vec<u32>,
@@ -44,17 +44,17 @@ impl TableSlice {
         TableSlice { format: CopyFormat::Text, ..self.clone() }
     }
 
-    /// The condition that its rows meet, as a `WHERE …` clause; empty for all.
+    /// The condition of its rows, as a `WHERE …` clause; empty for all.
     pub(crate) fn condition(&self) -> &str {
         &self.condition
     }
 
-    /// The form in which its rows are read: text, unless [`Source::read_binary`](crate::Source::read_binary) said otherwise.
+    /// The format of its rows: text, unless [`Source::read_binary`](crate::Source::read_binary) selected binary.
     pub fn format(&self) -> CopyFormat {
         self.format
     }
 
-    /// Whether its rows lie in another relation than the table: a chunk.
+    /// Whether its rows are in another relation than the table: a chunk.
     pub(crate) fn is_chunk(&self) -> bool {
         self.relation.is_some()
     }
@@ -69,11 +69,11 @@ impl fmt::Display for TableSlice {
     }
 }
 
-/// Heap pages, from and to; the last range has no end, for the table may have grown.
+/// Heap pages, from and to; the last range is open, because the table may have grown.
 pub(crate) type PageRange = (u64, Option<u64>);
 
-/// The ranges of a table of so many pages; nothing when one is enough. The last range holds the rest, up to twice the
-/// size, so that no slice is tiny.
+/// The ranges of a table with this many pages; `None` if one is enough. The last range contains the rest, up to twice
+/// the size, so that no slice is tiny.
 pub(crate) fn ranges(pages: u64, slice_pages: u64) -> Option<Vec<PageRange>> {
     let slice_pages = slice_pages.max(1);
     let parts = pages / slice_pages;
@@ -82,8 +82,8 @@ pub(crate) fn ranges(pages: u64, slice_pages: u64) -> Option<Vec<PageRange>> {
     })
 }
 
-/// Cuts the tables, biggest first. Ranges of pages are read efficiently from PostgreSQL 14 on, and only heaps have
-/// pages in that sense.
+/// Splits the tables, largest first. Ranges of pages are read efficiently from PostgreSQL 14 on, and only heap tables
+/// have such pages.
 pub(super) async fn cut(
     session: &Session,
     catalog: &Catalog,
@@ -144,7 +144,7 @@ pub(super) async fn cut(
         slices.push(TableSlice {
             table: large_objects_table(),
             columns: ["loid", "offset", "bytes"].map(str::to_owned).to_vec(),
-            // They travel in hexadecimal.
+            // They are transferred as hexadecimal text.
             estimated_bytes: bytes.and_then(|n| n.parse::<u64>().ok()).unwrap_or(0).saturating_mul(2),
             number: (1, 1),
             pages: None,
@@ -163,12 +163,12 @@ pub(super) async fn cut(
     Ok(slices)
 }
 
-/// Whether rows of a table may hold money: also inside of types of the user's own.
+/// Whether rows of a table may contain values of type `money`, including nested ones in user-defined types.
 fn money(table: &Table) -> bool {
     table.columns.iter().any(|column| column.type_name.contains("money") || column.type_name.contains('.'))
 }
 
-/// The materialized views that hold rows and are not an extension's, each to be read as a whole.
+/// The populated materialized views outside of extensions, each to be read as a whole.
 pub(super) fn materialized_views(catalog: &Catalog) -> Vec<TableSlice> {
     let slice = |table: &Table| TableSlice {
         table: table.name(),
@@ -186,7 +186,7 @@ pub(super) fn materialized_views(catalog: &Catalog) -> Vec<TableSlice> {
     catalog.filled_views().map(slice).collect()
 }
 
-/// A slice for each chunk. Old chunks do not change, so that their slices stay the same bytes.
+/// A slice per chunk. Old chunks do not change, so their slices stay the same bytes.
 fn chunks(
     hypertable: &Hypertable,
     table: &QualifiedName,
@@ -207,7 +207,7 @@ fn chunks(
         format: CopyFormat::Text,
     };
     let of = hypertable.chunks.len();
-    // One without chunks has no rows, and is to be told of all the same.
+    // One without chunks has no rows, but must still be reported.
     if of == 0 || !condition.is_empty() {
         let bytes = hypertable.chunks.iter().map(|chunk| chunk.bytes).sum();
         return vec![slice((1, 1), &hypertable.name, bytes)];
@@ -219,8 +219,8 @@ fn chunks(
 /// The smallest block that PostgreSQL can be built with, in bytes.
 const SMALLEST_BLOCK: u64 = 1024;
 
-/// The heap pages of each table that may be long enough to be cut, as they are now. The others are not asked for: a size
-/// costs the server a look at files.
+/// The current heap pages of each table that may be long enough to be sliced. The others are not queried: a size costs
+/// the server file system calls.
 async fn pages(session: &Session, catalog: &Catalog, slice_pages: u64) -> Result<HashMap<u32, u64>, Error> {
     let least = slice_pages.max(1).saturating_mul(2 * SMALLEST_BLOCK);
     let long = catalog.tables.iter().filter(|table| u64::try_from(table.bytes).is_ok_and(|n| n >= least));

@@ -1,5 +1,6 @@
-//! The catalog, read while others drop what is in it. Rows of the catalog are seen in the snapshot, but the server's own
-//! deparsers look at what is there now: what was dropped meanwhile they do not find. Then all of it is read again.
+//! Reads the catalog while other sessions drop objects. Rows of the catalog are seen in the snapshot, but the
+//! server's deparsers use the current state: they do not find objects that were dropped meanwhile. Then the whole
+//! catalog is read again.
 
 use std::time::Duration;
 
@@ -13,10 +14,10 @@ use crate::catalog::{self, Catalog};
 use crate::connect::Session;
 use crate::quote::ident;
 
-/// So often it is tried.
+/// Maximum number of attempts.
 const ATTEMPTS: u32 = 5;
 
-/// Between two attempts, times the number of the attempt.
+/// Pause between two attempts, multiplied by the number of the attempt.
 const PAUSE: Duration = Duration::from_millis(200);
 
 /// What is known of a database before rows are read.
@@ -28,10 +29,10 @@ pub(super) struct Read {
     pub(super) catalog: Catalog,
 }
 
-/// Locks, takes the snapshot and reads the catalog; anew where something vanished meanwhile.
+/// Locks, takes the snapshot and reads the catalog; starts over if an object was dropped meanwhile.
 ///
 /// # Errors
-/// The last attempt's, with the name of what vanished.
+/// That of the last attempt, with the name of the dropped object.
 pub(super) async fn read(
     session: &Session,
     holder: &Holder,
@@ -43,7 +44,7 @@ pub(super) async fn read(
         let (snapshot, taken_at) = export(session).await?;
         let state = ServerState::read(session).await;
         holder.import(&snapshot).await?;
-        // Deparsing a view locks what it reads, to the end of the transaction or of this.
+        // Deparsing a view locks the relations it uses, until the end of the transaction or of this savepoint.
         let both = async |sql| {
             futures::try_join!(
                 session.execute("the catalog", sql),
@@ -81,7 +82,7 @@ async fn export(session: &Session) -> Result<(String, DateTime<Utc>), Error> {
     Ok((field(0), taken_at))
 }
 
-/// A view whose query is not to be had was dropped.
+/// Fails if a view's query is missing, because the view was dropped.
 fn whole(catalog: Catalog) -> Result<Catalog, Error> {
     let is_view = |kind| matches!(kind, TableKind::View | TableKind::MaterializedView);
     match catalog.tables.iter().find(|table| is_view(table.kind) && table.definition.is_none()) {
@@ -90,7 +91,7 @@ fn whole(catalog: Catalog) -> Result<Catalog, Error> {
     }
 }
 
-/// Whether an error says that something is not there any more.
+/// Whether an error says that an object no longer exists.
 fn has_vanished(error: &Error) -> bool {
     match error {
         Error::Server { sqlstate, message, .. } => match sqlstate.as_str() {
@@ -101,14 +102,14 @@ fn has_vanished(error: &Error) -> bool {
                 .any(|words| message.contains(words)),
             _ => false,
         },
-        // The deparser gave nothing.
+        // The deparser returned null.
         Error::CatalogRow { source, .. } => source.to_string().contains("null"),
         Error::Vanished { .. } => true,
         _ => false,
     }
 }
 
-/// The error with the name of what vanished, where the server gave its number: in the snapshot it is still there.
+/// The error with the name of the dropped object, if the server gave its OID: it still exists in the snapshot.
 async fn named(session: &Session, error: Error) -> Error {
     if let Error::CatalogRow { what, row, .. } = &error {
         let row: serde_json::Value = serde_json::from_str(row).unwrap_or_default();

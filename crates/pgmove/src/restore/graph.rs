@@ -23,8 +23,8 @@ const LEAST: u64 = 500;
 /// Maximum cost of a sample of 30,000 rows, in microseconds.
 const ANALYZE: u64 = 300_000;
 
-/// A table with at least this many bytes of rows may have enough pages to be read back in ranges. A row takes a few bytes of text
-/// and dozens of its page.
+/// A table with at least this many bytes of rows may have enough pages to be read back in ranges. A row takes a few
+/// bytes of text, and dozens of its page.
 const LARGE: u64 = 4 << 20;
 
 /// A stream of rows to load.

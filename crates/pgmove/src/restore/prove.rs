@@ -27,7 +27,7 @@ impl Target {
         self.prove_of_size(plan, table, true).await
     }
 
-    /// The same; one that is not large is not asked for its size.
+    /// The same; the size of a small table is not queried.
     pub(super) async fn prove_of_size(
         &self,
         plan: &RestorePlan,

@@ -14,7 +14,7 @@ pub(super) async fn read_catalog(session: &Session, filter: &Filter) -> Result<C
     Ok(here)
 }
 
-/// The same on two sessions at once, which see the same moment.
+/// The same on two sessions at once, with the same snapshot.
 pub(super) async fn read_catalog_on_two(
     session: &Session,
     other: &Session,

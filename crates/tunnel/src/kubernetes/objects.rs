@@ -1,4 +1,4 @@
-//! The parts of Kubernetes's objects that matter here.
+//! The relevant parts of Kubernetes objects.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -125,7 +125,7 @@ impl Pod {
         }
     }
 
-    /// Its phase, and why it is in it.
+    /// Its phase, with the reason.
     pub(super) fn describe(&self) -> String {
         if self.metadata.deletion_timestamp.is_some() {
             return "Terminating".to_owned();
@@ -213,7 +213,7 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// What `kubectl config view --minify` says.
+/// Output of `kubectl config view --minify`.
 #[derive(Deserialize, Debug)]
 pub(super) struct Config {
     #[serde(rename = "current-context", default)]
@@ -244,7 +244,7 @@ impl Config {
     }
 }
 
-/// Reads an object. An error quotes nothing of it: it may be a secret.
+/// Parses an object. Errors quote nothing of it, because it may be a secret.
 pub(super) fn parse<T: DeserializeOwned>(what: &str, text: &[u8]) -> Result<T, Error> {
     serde_json::from_slice(text).map_err(|error| Error::Output {
         what: what.to_owned(),
