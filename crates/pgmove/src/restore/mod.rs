@@ -22,6 +22,7 @@ mod prove;
 mod read_back;
 mod resume;
 mod rights;
+mod resume_not_null;
 mod row_count;
 mod run;
 mod schedule;

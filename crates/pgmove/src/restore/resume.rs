@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::plan::{LARGE_OBJECT, RestorePlan};
 use super::read_back;
+use super::resume_not_null::assume_pending;
 use crate::Error;
 use crate::catalog::{Catalog, QualifiedName, large_objects_table};
 use crate::compare::{as_made, same_but_for_spelling, settled};
@@ -103,13 +104,15 @@ pub(super) async fn settle(
                 .to_owned(),
         ]);
     }
-    let here = read_back::read_catalog(session, &catalog.filter).await?;
+    let mut here = read_back::read_catalog(session, &catalog.filter).await?;
+    let assumed = assume_pending(&mut here, catalog);
     let (theirs, ours) = (catalog.server_version_num, session.server().version_num);
     let version = theirs.min(ours);
     let wanted = RenderOptions { privileges_for: Some(ours), ..options.clone().comparing(theirs, ours) };
     let found = RenderOptions { role_map: Default::default(), ..wanted.clone() };
     let left = objects(&renderable(catalog), version, &wanted)?;
-    let right = objects(&renderable(&here), version, &found)?;
+    let mut right = objects(&renderable(&here), version, &found)?;
+    assumed.iter().for_each(|object| drop(right.remove(&settled(object))));
     let exact = objects(
         &renderable(&here),
         ours,

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use sandbox::testing::require_postgres;
+use sandbox::testing::{Pglite, require_postgres};
 use sandbox::{Listen, Postgres, PostgresOptions};
 
 use crate::common::cut::{Cut, Proxy, Way};
@@ -248,4 +248,31 @@ async fn what_the_job_would_not_have_made_is_refused() {
     )
     .exits(2)
     .says("--resume is for PostgreSQL");
+}
+
+/// Chunks that were made in part are not told apart: that is said before anything is written.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_with_timescaledb_is_not_resumed_and_nothing_is_written() {
+    let (Some(stage), Some(timescale)) = (Stage::start(Listen::Socket).await, Pglite::require()) else {
+        return;
+    };
+    let (from, to) = (timescale.url(), stage.server.url("target"));
+    let client = postgres(&from).await;
+    for sql in [
+        "CREATE EXTENSION timescaledb",
+        "CREATE TABLE h (ts timestamptz NOT NULL, v int)",
+        "SELECT create_hypertable('h', 'ts')",
+        "INSERT INTO h SELECT '2026-01-01'::timestamptz + i * interval '1 hour', i FROM generate_series(0, 50) i",
+    ] {
+        client.batch_execute(sql).await.unwrap();
+    }
+    drop(client);
+    let name = stage.name();
+    let job = ["migrate", "--from", &from, "--to", &to, "--jobs", "1", "--resume", "--replace", &name];
+    dbhaul(stage.at(), &job)
+        .exits(5)
+        .says("a database that uses TimescaleDB cannot be resumed")
+        .says("nothing was written");
+    let objects = "SELECT count(*) FROM pg_class WHERE relnamespace = 'public'::regnamespace";
+    assert_eq!(stage.number("target", objects).await, 0);
 }
