@@ -7,8 +7,8 @@ use crate::Error;
 use crate::connect::Session;
 use crate::ddl::{Section, Statement};
 
-use super::Target;
 use super::plan::LARGE_OBJECT;
+use super::{Target, deadlock};
 
 /// Maximum number of statements per message; each may lock a few objects until all have run.
 pub(super) const STATEMENTS: usize = 64;
@@ -74,7 +74,7 @@ impl Target {
             return Ok(());
         }
         for (object, sql) in pairs() {
-            let done = session.execute(object, sql).await;
+            let done = deadlock::execute(session, object, sql).await;
             self.context.note(object, done.map_err(|error| self.with_hint(error)))?;
         }
         Ok(())

@@ -8,6 +8,7 @@ mod clean;
 pub(crate) mod context;
 mod copy_in;
 mod create;
+mod deadlock;
 pub(crate) mod event;
 mod existing;
 mod fit;

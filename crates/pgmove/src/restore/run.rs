@@ -7,7 +7,7 @@ use futures::stream::{FuturesUnordered, StreamExt as _};
 
 use super::batch::{may_share, messages};
 use super::plan::LARGE_OBJECT;
-use super::{RestoreEvent, RestorePlan, Target};
+use super::{RestoreEvent, RestorePlan, Target, deadlock};
 use crate::Error;
 use crate::ddl::{Section, Statement};
 use crate::quote::ident;
@@ -34,7 +34,7 @@ pub(super) async fn in_order(
         send_all(target, std::mem::take(&mut shared)).await?;
         let begun = Instant::now();
         let object = statement.object.to_string();
-        let done = session.execute(&object, &statement.sql).await;
+        let done = deadlock::execute(session, &object, &statement.sql).await;
         if let (Err(error), Some(extension)) = (&done, &statement.extension)
             && error.sqlstate().is_some_and(|state| LACKING.contains(&state))
         {
@@ -92,8 +92,9 @@ pub(super) async fn in_parallel(
                 let begun = Instant::now();
                 let lease = workers.get().await?;
                 let object = statement.object.to_string();
-                let done =
-                    lease.session().execute(&object, &statement.sql).await.map_err(|e| target.with_hint(e));
+                let done = deadlock::execute(lease.session(), &object, &statement.sql)
+                    .await
+                    .map_err(|e| target.with_hint(e));
                 lease.give_back();
                 target.context.note(&object, done)?;
                 Ok::<_, Error>((at, begun.elapsed()))
@@ -115,8 +116,9 @@ pub(super) async fn in_parallel(
                 let Some((at, statement)) = first.map(|index| waiting.remove(index)) else { return Ok(()) };
                 let lease = workers.get().await?;
                 let object = statement.object.to_string();
-                let done =
-                    lease.session().execute(&object, &statement.sql).await.map_err(|e| target.with_hint(e));
+                let done = deadlock::execute(lease.session(), &object, &statement.sql)
+                    .await
+                    .map_err(|e| target.with_hint(e));
                 lease.give_back();
                 target.context.note(&object, done)?;
                 open.remove(&at);

@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::batch::{STATEMENTS, together};
 use super::graph::{Graph, Node, StepNumber, Work};
-use super::{RestoreEvent, RestorePlan, Target};
+use super::{RestoreEvent, RestorePlan, Target, deadlock};
 use crate::Error;
 use crate::catalog::QualifiedName;
 use crate::digest::TableProof;
@@ -300,7 +300,8 @@ impl Target {
                     _ => &statement.sql,
                 };
                 let lease = self.context.workers.get().await?;
-                let done = lease.session().execute(object, sql).await.map_err(|e| self.with_hint(e));
+                let done =
+                    deadlock::execute(lease.session(), object, sql).await.map_err(|e| self.with_hint(e));
                 lease.give_back();
                 Ok(self.context.note(object, done)?.map_or(Done::Refused, |_| Done::Ran))
             }

@@ -3,6 +3,7 @@
 mod builtin_owners;
 mod clean;
 mod clean_configuration;
+mod deadlocks;
 mod differing_rows;
 mod domain_checks;
 mod extension_members;
