@@ -236,7 +236,7 @@ fn verified(verified: bool) -> &'static str {
 impl PostgresPlan {
     fn render(&self, out: &mut String) {
         let _ = writeln!(out, "{}", self.existing.line());
-        let pgmove::IndexMemory { builds, bytes, workers } = self.index_memory;
+        let pgmove::IndexMemory { builds, bytes, workers, .. } = self.index_memory;
         let _ = writeln!(
             out,
             "indexes: up to {builds} built at the same time, each with {} and {}",

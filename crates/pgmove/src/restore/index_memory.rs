@@ -27,6 +27,9 @@ pub struct IndexMemory {
     pub bytes: u64,
     /// `max_parallel_maintenance_workers` of each.
     pub workers: u64,
+    /// `maintenance_work_mem` of the server and the memory of its machine, in bytes, where not every build can have that.
+    #[serde(skip)]
+    beyond: Option<(u64, u64)>,
 }
 
 /// Limits reported by the server.
@@ -67,15 +70,32 @@ impl IndexMemory {
 
     fn divided(limits: Limits, total: Option<u64>, builds: usize) -> IndexMemory {
         let number = builds.max(1) as u64;
+        let set = limits.memory.min(MOST).saturating_mul(number);
+        let beyond = limits.machine.filter(|machine| total.is_none() && set > machine / 2);
         let total = total.unwrap_or_else(|| {
             let room = limits.machine.map_or(UNKNOWN_MACHINE, |machine| machine / 4);
-            limits.memory.saturating_mul(number).max(room.min(USUAL.saturating_mul(number)))
+            // Whoever set too much gets half of the machine: the rest is the server's own and the system's.
+            let set = beyond.map_or(set, |machine| machine / 2);
+            set.max(room.min(USUAL.saturating_mul(number)))
         });
         IndexMemory {
             builds: builds.max(1),
             bytes: (total / number).clamp(MIB, MOST),
             workers: limits.workers_per_build.min(limits.workers / number),
+            beyond: beyond.map(|machine| (limits.memory, machine)),
         }
+    }
+
+    /// A warning where the server's own setting is more than its machine has for so many builds.
+    pub(super) fn warning(&self) -> Option<String> {
+        let (memory, machine) = self.beyond?;
+        Some(format!(
+            "the server's maintenance_work_mem is {} MiB, and its machine has {} MiB: each of up to {} index builds gets {} MiB",
+            memory / MIB,
+            machine / MIB,
+            self.builds,
+            self.bytes / MIB
+        ))
     }
 
     /// Statements for a session.
@@ -132,5 +152,11 @@ mod tests {
         assert_eq!(of(Limits { machine: None, ..limits }, None, 8), (128, 1));
         assert_eq!(of(Limits { memory: 512 * MIB, ..limits }, None, 8), (512, 1), "the server's own setting");
         assert_eq!(of(Limits { workers_per_build: 0, ..limits }, None, 1), (256, 0));
+        let too_much = Limits { memory: 1 << 41, ..limits };
+        assert_eq!(of(too_much, None, 4), (1024, 2), "half of the machine");
+        let said = IndexMemory::divided(too_much, None, 4).warning().unwrap();
+        assert!(said.contains("2097152 MiB, and its machine has 8192 MiB"), "{said}");
+        assert_eq!(IndexMemory::divided(too_much, Some(1024 * MIB), 4).warning(), None);
+        assert_eq!(IndexMemory::divided(limits, None, 4).warning(), None);
     }
 }

@@ -251,6 +251,7 @@ impl Target {
         .await?;
         plan.warnings.extend(pool_warning(&self.context.session));
         let missing = self.reserve_connections().await?;
+        plan.warnings.extend(self.index_memory.warning());
         if missing > 0 {
             plan.warnings.push(format!(
                 "the server has no connection left for {missing} of {} workers: the others do their work",
