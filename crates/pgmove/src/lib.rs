@@ -53,6 +53,7 @@ pub mod quote;
 mod remedy;
 mod restore;
 pub mod sql;
+mod statistics;
 
 mod compare;
 mod timescaledb;
@@ -77,3 +78,4 @@ pub use restore::{
     RestorePlan, RowCount, Sections, StepNumber, Target, TargetOptions, TimeSpent, Work, check_new_database,
     count_rows, create_database, drop_created_database,
 };
+pub use statistics::{Statistics, TableStatistics};

@@ -192,6 +192,7 @@ async fn postgres(
     let header = PartHeader::new(format!("{name}/catalog.json"), PART_CATALOG);
     let mut parts = vec![writer.write_part(header, once(catalog)).await?];
     parts.extend(postgres::scripts::write(name, source.catalog(), writer).await?);
+    parts.extend(postgres::statistics::store(name, &source, writer).await?);
 
     if endpoint.globals != Globals::Leave {
         let passwords = endpoint.globals == Globals::TakeWithPasswords;

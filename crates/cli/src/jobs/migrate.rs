@@ -112,6 +112,7 @@ async fn postgres(
     let resumed = postgres::resume::settle(&target, &mut plan, &rows, settings, progress).await?;
     let (kept, resumed) = resumed.unzip();
     rows.keep(&plan)?;
+    postgres::statistics::use_in(&mut plan, &target, source.catalog(), &rows, settings).await?;
     let coming = replacing::rows_of_source(from, source.catalog());
     replacing::postgres(to, source.catalog(), &plan, settings, coming, progress).await?;
     let mut read_back =
@@ -244,6 +245,10 @@ impl Rows for LiveRows<'_> {
 
     fn urgent(&self, pieces: &VecDeque<&Piece>) -> Option<usize> {
         self.source.first_wanted(pieces.iter().filter_map(|piece| self.slices.get(piece.at)))
+    }
+
+    fn statistics(&self) -> BoxFuture<'_, anyhow::Result<pgmove::Statistics>> {
+        async move { Ok(self.source.statistics().await?) }.boxed()
     }
 
     fn open<'b>(&'b self, piece: &'b Piece) -> BoxFuture<'b, anyhow::Result<RowStream<'b>>> {

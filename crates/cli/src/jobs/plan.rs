@@ -11,12 +11,14 @@ use crate::exit;
 use crate::jobs::migrate::{LiveRows, Migrate, refuse_itself};
 use crate::jobs::postgres::load::{FREEZE_FROM, Piece, Rows};
 use crate::jobs::postgres::source::open_source;
+use crate::jobs::postgres::statistics;
 use crate::jobs::redis::cluster;
 use crate::jobs::redis::load::{RdbStream, may_be_full};
 use crate::jobs::restore::{Restore, StoredRows, described, known_keys, manifests, pairs, stored_globals};
 use crate::jobs::settings::TargetSettings;
 use crate::report::plan::{
-    Copying, ExistingData, PlanReport, PostgresPlan, RedisPlan, TablePlan, TargetPlan, WhatToDo,
+    Copying, ExistingData, PlanReport, PostgresPlan, RedisPlan, StatisticsPlan, TablePlan, TargetPlan,
+    WhatToDo,
 };
 
 /// The plan of a restore.
@@ -125,6 +127,7 @@ async fn postgres(
         .with_context(|| format!("cannot open the target {}", reached.display()))?;
     let mut plan = target.plan(catalog).await?;
     plan.load_binary(&binary);
+    statistics::use_in(&mut plan, &target, catalog, rows, settings).await?;
     let pieces: Vec<Piece> = match settings.postgres.sections.data {
         true => rows.pieces().into_iter().filter(|piece| plan.takes(&piece.table)).collect(),
         false => Vec::new(),
@@ -144,11 +147,15 @@ async fn postgres(
             streams: 0,
             copying: Copying::Plain,
             format: plan.copy_format(&piece.table),
+            statistics: StatisticsPlan::Collected,
         });
         table.bytes += piece.bytes;
         table.streams += 1;
     }
     for table in tables.values_mut() {
+        if plan.imports_statistics(&table.table) {
+            table.statistics = StatisticsPlan::Imported;
+        }
         table.copying = match plan.routed(&table.table) {
             _ if late.contains(&table.table) => Copying::AfterRefresh,
             Some(through) => Copying::Through { table: through.clone() },

@@ -17,6 +17,9 @@ pub(crate) const PART_CATALOG: &str = "postgres/catalog";
 pub(crate) const PART_COPY: &str = "postgres/copy";
 /// Part kind: roles, memberships and tablespaces of a PostgreSQL server, JSON.
 pub(crate) const PART_GLOBALS: &str = "postgres/globals";
+/// Part kind: the planner's statistics of a PostgreSQL database ([`pgmove::Statistics`] as JSON), from servers that give
+/// them. A restore without it collects them.
+pub(crate) const PART_STATISTICS: &str = "postgres/statistics";
 /// Part kind: statements for psql, used only to restore by hand.
 pub(crate) const PART_SQL: &str = "postgres/sql";
 /// Part kind: an RDB file.

@@ -12,7 +12,9 @@ use crate::jobs::find::{self, Ask};
 use crate::jobs::parts::{narrowed, read_catalog, read_json, source_for};
 use crate::jobs::postgres::load::{Piece, RowStream, Rows};
 use crate::jobs::postgres::resume::Known;
-use crate::jobs::record::{CopyAttributes, PART_AOF, PART_COPY, PART_GLOBALS, PostgresDetails, typed};
+use crate::jobs::record::{
+    CopyAttributes, PART_AOF, PART_COPY, PART_GLOBALS, PART_STATISTICS, PostgresDetails, typed,
+};
 use crate::jobs::redis::acl::Users;
 use crate::jobs::redis::{cluster, data_folder};
 use crate::jobs::series::Series;
@@ -224,6 +226,7 @@ async fn postgres(
     let expected: Vec<_> = details.tables.into_iter().map(|record| (record.table, record.proof)).collect();
     let resumed = postgres::resume::settle(&target, &mut plan, &Known(&expected), settings, progress).await?;
     let (kept, resumed) = resumed.unzip();
+    postgres::statistics::use_in(&mut plan, &target, &catalog, &rows, settings).await?;
     let wanted = expected.iter().filter(|(table, _)| plan.takes(table) && !plan.keeps(table));
     let coming = pgmove::RowCount { rows: wanted.map(|(_, proof)| proof.rows).sum(), exact: true };
     replacing::postgres(options, &catalog, &plan, settings, async { Ok(coming) }, progress).await?;
@@ -250,6 +253,8 @@ async fn postgres(
 pub(crate) struct StoredRows<'a> {
     repository: &'a Repository,
     parts: Vec<(&'a Part, CopyAttributes)>,
+    /// Snapshots of the first versions lack it, and those of servers before 18.
+    statistics: Option<&'a Part>,
 }
 
 impl<'a> StoredRows<'a> {
@@ -262,7 +267,8 @@ impl<'a> StoredRows<'a> {
             let value = serde_json::Value::Object(part.attributes.clone());
             parts.push((part, typed(value, &format!("part `{}`", part.name))?));
         }
-        Ok(StoredRows { repository, parts })
+        let statistics = source.parts.iter().find(|part| part.kind == PART_STATISTICS);
+        Ok(StoredRows { repository, parts, statistics })
     }
 }
 
@@ -276,6 +282,16 @@ impl Rows for StoredRows<'_> {
             .collect();
         pieces.sort_by_key(|piece| std::cmp::Reverse(piece.bytes));
         pieces
+    }
+
+    fn statistics(&self) -> BoxFuture<'_, anyhow::Result<pgmove::Statistics>> {
+        async move {
+            match self.statistics {
+                Some(part) => read_json(self.repository, part).await,
+                None => Ok(pgmove::Statistics::default()),
+            }
+        }
+        .boxed()
     }
 
     fn open<'b>(&'b self, piece: &'b Piece) -> BoxFuture<'b, anyhow::Result<RowStream<'b>>> {

@@ -93,6 +93,17 @@ pub(crate) enum Copying {
     AfterRefresh,
 }
 
+/// Where the planner's statistics of a table come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub(crate) enum StatisticsPlan {
+    /// From the source.
+    Imported,
+    /// `ANALYZE` collects them.
+    Collected,
+}
+
 /// A table's rows.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -111,6 +122,8 @@ pub(crate) struct TablePlan {
     pub(crate) copying: Copying,
     /// The format of their rows.
     pub(crate) format: pgmove::CopyFormat,
+    /// Where the planner's statistics come from.
+    pub(crate) statistics: StatisticsPlan,
 }
 
 /// The plan for a database.
@@ -229,6 +242,15 @@ impl Copying {
     }
 }
 
+impl StatisticsPlan {
+    fn shown(self) -> &'static str {
+        match self {
+            StatisticsPlan::Imported => "imported",
+            StatisticsPlan::Collected => "ANALYZE",
+        }
+    }
+}
+
 fn verified(verified: bool) -> &'static str {
     if verified { "then read back and compared" } else { "not verified" }
 }
@@ -257,7 +279,7 @@ impl PostgresPlan {
             let _ = writeln!(out, "warning: {warning}");
         }
         if !self.tables.is_empty() {
-            let mut table = Table::new(&["table", ">rows", ">size", ">streams", "copy"]);
+            let mut table = Table::new(&["table", ">rows", ">size", ">streams", "copy", "statistics"]);
             for one in &self.tables {
                 table.row([
                     one.table.to_string(),
@@ -265,6 +287,7 @@ impl PostgresPlan {
                     size(one.bytes),
                     one.streams.to_string(),
                     one.shown(),
+                    one.statistics.shown().to_owned(),
                 ]);
             }
             let _ = write!(out, "\n{}", table.render());

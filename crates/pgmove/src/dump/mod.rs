@@ -11,6 +11,7 @@ mod query;
 mod rate;
 mod slices;
 mod state;
+mod statistics;
 mod vanished;
 
 use std::collections::{BTreeMap, BTreeSet};

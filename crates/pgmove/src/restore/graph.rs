@@ -63,6 +63,11 @@ pub enum Work {
         /// The table.
         table: QualifiedName,
     },
+    /// Imports the planner's statistics that the source has.
+    ImportStatistics {
+        /// The table.
+        table: QualifiedName,
+    },
     /// Reads a table back, and digests it.
     ReadBack {
         /// The table.
@@ -82,6 +87,7 @@ impl fmt::Display for Work {
             }
             Work::Statement { object, .. } => f.write_str(object),
             Work::Analyze { table } => write!(f, "analyze {table}"),
+            Work::ImportStatistics { table } => write!(f, "import statistics of {table}"),
             Work::ReadBack { table, .. } => write!(f, "read back {table}"),
         }
     }
@@ -121,7 +127,8 @@ pub struct Node {
 pub struct Graph {
     /// The nodes, each after those that it depends on.
     pub nodes: Vec<Node>,
-    /// Tables and views to analyze at the very end: those composed of others, or filled later.
+    /// Tables and views to analyze, or to import statistics of, at the very end: those composed of others, or filled
+    /// later.
     pub analyzed_last: Vec<QualifiedName>,
 }
 
@@ -275,7 +282,7 @@ impl Maker<'_> {
         }
     }
 
-    /// `ANALYZE` of each table when it is complete; of tables composed of others, or filled later, at the end.
+    /// Statistics of each table when it is complete; of tables composed of others, or filled later, at the end.
     fn statistics(&mut self, catalog: &Catalog) {
         let mut on = HashMap::<u32, BTreeSet<usize>>::new();
         for (at, node) in self.graph.nodes.iter().enumerate() {
@@ -300,9 +307,15 @@ impl Maker<'_> {
             }
             let mut needs = on.remove(&oid).unwrap_or_default();
             needs.extend(self.loads.get(&oid).into_iter().flatten());
-            let cost = (u64::try_from(table.pages).unwrap_or(0) * READ).min(ANALYZE);
+            let (work, cost) = match self.plan.imports_statistics(&name) {
+                true => (Work::ImportStatistics { table: name }, LEAST),
+                false => {
+                    let cost = (u64::try_from(table.pages).unwrap_or(0) * READ).min(ANALYZE);
+                    (Work::Analyze { table: name }, cost)
+                }
+            };
             let lock = TableLock { table: oid, exclusive: true };
-            self.add(Work::Analyze { table: name }, needs.into_iter().collect(), cost, vec![lock]);
+            self.add(work, needs.into_iter().collect(), cost, vec![lock]);
         }
     }
 

@@ -22,12 +22,13 @@ mod privileges;
 mod prove;
 mod read_back;
 mod resume;
-mod rights;
 mod resume_not_null;
+mod rights;
 mod row_count;
 mod run;
 mod schedule;
 mod share;
+mod statistics;
 mod tables;
 mod tablespaces;
 
@@ -250,8 +251,8 @@ impl Target {
         )
         .await?;
         plan.warnings.extend(pool_warning(&self.context.session));
-        let missing = self.reserve_connections().await?;
         plan.warnings.extend(self.index_memory.warning());
+        let missing = self.reserve_connections().await?;
         if missing > 0 {
             plan.warnings.push(format!(
                 "the server has no connection left for {missing} of {} workers: the others do their work",
@@ -453,7 +454,7 @@ impl Target {
         let last = self.analyzed_last.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(tables) = last {
             stream::iter(&tables)
-                .map(|table| self.analyze(table))
+                .map(|table| self.give_statistics(plan, table))
                 .buffer_unordered(self.context.options.jobs.max(1))
                 .try_collect::<()>()
                 .await?;

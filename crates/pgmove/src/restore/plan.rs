@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::resume::Resume;
+use super::statistics::Imported;
 use crate::catalog::routing;
 use crate::catalog::{Catalog, QualifiedName, Unsupported};
 use crate::connect::value_settings::ValueSettings;
@@ -37,6 +38,8 @@ pub struct RestorePlan {
     pub(crate) resume: Option<Resume>,
     /// The wanted privileges, if new objects on the target do not have the default privileges of a new database.
     pub(crate) privileges: Option<Box<Catalog>>,
+    /// The planner's statistics that are imported.
+    pub(crate) statistics: Imported,
 }
 
 /// How the rows of a table are copied and read back.

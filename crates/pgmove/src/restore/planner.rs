@@ -8,6 +8,7 @@ use super::clean;
 use super::existing;
 use super::options::{Existing, OnError, OnRows, TargetOptions};
 use super::plan::{Drops, LARGE_OBJECT, RestorePlan, TablePlan};
+use super::statistics::Imported;
 use super::{resume, rights, tablespaces};
 use crate::Error;
 use crate::catalog::table::TableKind;
@@ -79,6 +80,7 @@ pub(crate) async fn make(
         values: ValueSettings::of(&catalog.database),
         privileges: None,
         resume: None,
+        statistics: Imported::default(),
     };
     let here = preflight::schema(session).await?;
     if let Some(timescale) = &mut plan.timescale {

@@ -29,7 +29,7 @@ pub struct TimeSpent {
     pub index: Duration,
     /// Adding constraints, checking foreign keys, and other work after the rows.
     pub constraint: Duration,
-    /// Collecting statistics for the planner.
+    /// Collecting or importing statistics for the planner.
     pub analyze: Duration,
     /// Reading tables back.
     pub read_back: Duration,
@@ -112,13 +112,18 @@ impl<'a> Waiting<'a> {
     /// Further nodes as cheap as this one, which may run in the same message: a share of the ready ones, so that
     /// other connections get theirs.
     fn with_others(&mut self, at: usize, running: &BTreeSet<usize>, jobs: usize) -> Vec<usize> {
+        let imports = |at: usize| {
+            matches!(self.nodes.get(at).map(|node| &node.work), Some(Work::ImportStatistics { .. }))
+        };
         let cheap = |at: usize| self.nodes.get(at).is_some_and(is_cheap);
         let mut all = vec![at];
         if !cheap(at) {
             return all;
         }
+        // What answers is not mixed with what does not.
+        let alike = |other: usize| cheap(other) && imports(other) == imports(at);
         let others: Vec<(Reverse<u64>, usize)> =
-            self.ready.iter().filter(|(_, other)| cheap(*other)).take(STATEMENTS * jobs).copied().collect();
+            self.ready.iter().filter(|(_, other)| alike(*other)).take(STATEMENTS * jobs).copied().collect();
         for other in others.iter().take(others.len().div_ceil(jobs).min(STATEMENTS - 1)) {
             if running.iter().all(|busy| !self.conflict(other.1, *busy)) {
                 self.ready.remove(other);
@@ -151,7 +156,11 @@ impl<'a> Waiting<'a> {
 
 /// Whether a node takes hardly longer than its round trip.
 fn is_cheap(node: &Node) -> bool {
-    node.cost <= CHEAP && matches!(node.work, Work::Statement { step: None, .. } | Work::Analyze { .. })
+    let small = matches!(
+        node.work,
+        Work::Statement { step: None, .. } | Work::Analyze { .. } | Work::ImportStatistics { .. }
+    );
+    node.cost <= CHEAP && small
 }
 
 /// In microseconds: about ten pages to read.
@@ -260,6 +269,15 @@ impl Target {
     /// Runs nodes: several in one message, if the server accepts it.
     async fn run_unit(&self, plan: &RestorePlan, graph: &Graph, unit: &[usize]) -> Result<Vec<Done>, Error> {
         let nodes: Vec<&Node> = unit.iter().filter_map(|at| graph.nodes.get(*at)).collect();
+        let imported = nodes.iter().filter_map(|node| match &node.work {
+            Work::ImportStatistics { table } => Some(table),
+            _ => None,
+        });
+        let imported: Vec<&QualifiedName> = imported.collect();
+        if imported.len() == nodes.len() {
+            self.import_statistics(plan, &imported).await?;
+            return Ok(nodes.iter().map(|_| Done::Ran).collect());
+        }
         if nodes.len() > 1 {
             let texts: Vec<(String, String)> =
                 nodes.iter().filter_map(|node| self.text(plan, node)).collect();
@@ -284,7 +302,7 @@ impl Target {
             Work::Statement { object, statement, step: None } => {
                 Some((object.clone(), plan.script.statements.get(*statement)?.sql.clone()))
             }
-            Work::Analyze { table } => Some((statistics_of(table), format!("ANALYZE {table}"))),
+            Work::Analyze { table } => Some((statistics_of(table), self.analyze_statement(plan, table))),
             _ => None,
         }
     }
@@ -305,8 +323,8 @@ impl Target {
                 lease.give_back();
                 Ok(self.context.note(object, done)?.map_or(Done::Refused, |_| Done::Ran))
             }
-            Work::Analyze { table } => {
-                self.analyze(table).await?;
+            Work::Analyze { table } | Work::ImportStatistics { table } => {
+                self.give_statistics(plan, table).await?;
                 Ok(Done::Ran)
             }
             Work::ReadBack { table, large } => match self.prove_of_size(plan, table, *large).await {
@@ -319,9 +337,10 @@ impl Target {
     }
 
     /// Collects a table's statistics. They are not essential, and can be collected at any time.
-    pub(super) async fn analyze(&self, table: &QualifiedName) -> Result<(), Error> {
+    pub(super) async fn analyze(&self, plan: &RestorePlan, table: &QualifiedName) -> Result<(), Error> {
         let lease = self.context.workers.get().await?;
-        match lease.session().execute(&statistics_of(table), &format!("ANALYZE {table}")).await {
+        let sql = self.analyze_statement(plan, table);
+        match deadlock::execute(lease.session(), &statistics_of(table), &sql).await {
             Err(error @ Error::Server { .. }) if !error.is_lost() => {
                 self.context.remark(format!("{table} has no statistics for the planner: {error}"));
             }
@@ -334,7 +353,7 @@ impl Target {
     fn account(&self, plan: &RestorePlan, node: &Node, took: Duration, spent: &mut TimeSpent) {
         let place = match &node.work {
             Work::Load { .. } => &mut spent.load,
-            Work::Analyze { .. } => &mut spent.analyze,
+            Work::Analyze { .. } | Work::ImportStatistics { .. } => &mut spent.analyze,
             Work::ReadBack { .. } => &mut spent.read_back,
             Work::Statement { statement, step, .. } => {
                 let kind = plan.script.statements.get(*statement).map(|s| s.object.kind.as_str());
@@ -350,7 +369,7 @@ impl Target {
     }
 }
 
-fn statistics_of(table: &QualifiedName) -> String {
+pub(super) fn statistics_of(table: &QualifiedName) -> String {
     format!("the planner's statistics of {table}")
 }
 

@@ -61,6 +61,8 @@ pub(crate) trait Rows: Sync {
     fn urgent(&self, _pieces: &VecDeque<&Piece>) -> Option<usize> {
         None
     }
+    /// The planner's statistics of the tables, as far as they are known.
+    fn statistics(&self) -> BoxFuture<'_, anyhow::Result<pgmove::Statistics>>;
     /// Opens one piece.
     fn open<'a>(&'a self, piece: &'a Piece) -> BoxFuture<'a, anyhow::Result<RowStream<'a>>>;
 }

@@ -5,3 +5,4 @@ pub(crate) mod load;
 pub(crate) mod resume;
 pub(crate) mod scripts;
 pub(crate) mod source;
+pub(crate) mod statistics;

@@ -13,6 +13,7 @@ mod held_locks;
 mod inheritance;
 mod key_words;
 mod partition_filters;
+mod planner_statistics;
 mod privileges;
 mod resumed_schemas;
 mod schema_comparisons;
