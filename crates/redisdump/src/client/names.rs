@@ -1,16 +1,16 @@
 //! Names of keys: iterated by SCAN, and remembered by hash, so that a million names take tens of megabytes.
 
 use std::collections::HashSet;
-use std::hash::{BuildHasher as _, RandomState};
+use std::hash::{BuildHasher as _, BuildHasherDefault, Hasher, RandomState};
 
 use xxhash_rust::xxh3::xxh3_128_with_seed;
 
 use crate::Error;
-use crate::client::wire::{Connection, Reply};
+use crate::client::wire::{Connection, Reply, command};
 
 /// A bounded set of names, each with its database.
 pub(crate) struct Names {
-    hashes: HashSet<u128>,
+    hashes: HashSet<u128, BuildHasherDefault<Hashed>>,
     most: u64,
     /// A random seed, so that nobody can craft collisions.
     seed: u64,
@@ -19,7 +19,7 @@ pub(crate) struct Names {
 
 impl Names {
     pub(crate) fn new(most: u64) -> Names {
-        Names { hashes: HashSet::new(), most, seed: RandomState::new().hash_one(0_u8), full: false }
+        Names { hashes: HashSet::default(), most, seed: RandomState::new().hash_one(0_u8), full: false }
     }
 
     /// Adds a name if there is room; false if it was already present.
@@ -51,22 +51,59 @@ impl Names {
     }
 }
 
-/// Iterates over the keys of the selected database.
+/// The hash of a value that is a hash itself, of a random seed.
+#[derive(Default)]
+struct Hashed(u64);
+
+impl Hasher for Hashed {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
+        }
+    }
+
+    #[allow(clippy::cast_possible_truncation, reason = "half of the hash is enough for a table")]
+    fn write_u128(&mut self, hash: u128) {
+        self.0 = hash as u64;
+    }
+}
+
+/// Iterates over the keys of the selected database. The next step is requested before the keys of the last one are
+/// handed out, so that the server works on it meanwhile: the connection is for nothing else until the end.
 pub(crate) struct Scan<'a> {
     connection: &'a mut Connection,
-    cursor: Option<Vec<u8>>,
+    state: State,
+}
+
+#[derive(PartialEq, Eq)]
+enum State {
+    Begin,
+    Asked,
+    End,
 }
 
 impl Scan<'_> {
     pub(crate) fn of_chosen(connection: &mut Connection) -> Scan<'_> {
-        Scan { connection, cursor: Some(b"0".to_vec()) }
+        Scan { connection, state: State::Begin }
     }
 
     /// The next keys; `None` at the end. A name may occur twice if the server's table is resized.
     pub(crate) async fn next(&mut self) -> Result<Option<Vec<Vec<u8>>>, Error> {
-        let Some(cursor) = self.cursor.take() else { return Ok(None) };
-        let (next, keys) = step(self.connection, &cursor).await?;
-        self.cursor = next;
+        match self.state {
+            State::Begin => ask(self.connection, b"0").await?,
+            State::Asked => {}
+            State::End => return Ok(None),
+        }
+        self.state = State::End;
+        let (next, keys) = answer(self.connection).await?;
+        if let Some(cursor) = next {
+            ask(self.connection, &cursor).await?;
+            self.state = State::Asked;
+        }
         Ok(Some(keys))
     }
 }
@@ -76,8 +113,26 @@ pub(crate) async fn step(
     connection: &mut Connection,
     cursor: &[u8],
 ) -> Result<(Option<Vec<u8>>, Vec<Vec<u8>>), Error> {
-    let Reply::Array(parts) = connection.ask(&[b"SCAN", cursor, b"COUNT", b"1000"]).await? else {
-        return Err(connection.reader.protocol("SCAN did not return an array".to_owned()));
+    ask(connection, cursor).await?;
+    answer(connection).await
+}
+
+const OPERATION: &str = "SCAN";
+
+async fn ask(connection: &mut Connection, cursor: &[u8]) -> Result<(), Error> {
+    let mut out = Vec::new();
+    command(&mut out, &[b"SCAN", cursor, b"COUNT", b"1000"]);
+    connection.writer.send(&out, OPERATION).await
+}
+
+async fn answer(connection: &mut Connection) -> Result<(Option<Vec<u8>>, Vec<Vec<u8>>), Error> {
+    let parts = match connection.reader.reply(OPERATION).await? {
+        Reply::Array(parts) => parts,
+        Reply::Error(message) => {
+            let (target, operation) = (connection.reader.target().to_owned(), OPERATION.to_owned());
+            return Err(Error::Server { target, operation, message });
+        }
+        _ => return Err(connection.reader.protocol("SCAN did not return an array".to_owned())),
     };
     let mut parts = parts.into_iter();
     let (Some(next), Some(Reply::Array(keys))) = (parts.next(), parts.next()) else {

@@ -17,7 +17,7 @@ use crate::compare::reach::Reach;
 use crate::compare::report::{Comparison, DifferenceKind, Progress};
 use crate::compare::servers::{BATCH, CompareOptions, equal_functions};
 use crate::convert::commands::UnsupportedValues;
-use crate::rdb::{Forward, Key, Reader, Visitor};
+use crate::rdb::{Forward, Key, Kind, Reader, Visitor};
 use crate::restore::{KeyChoice, Matched, written};
 use crate::{ConnectOptions, Error, ServerIdentity};
 
@@ -200,7 +200,8 @@ impl ServerSide<'_> {
         let served: Vec<&ExpectedKey> = batch.iter().filter(|key| self.reach.serves(&key.name)).collect();
         self.reach.outside((batch.len() - served.len()) as u64);
         let names: Vec<&[u8]> = served.iter().map(|key| key.name.as_slice()).collect();
-        let found = self.key_reader.look_up(&names).await?;
+        let strings: Vec<bool> = served.iter().map(|key| key.string).collect();
+        let found = self.key_reader.look_up_likely(&names, &strings).await?;
         for (expected, mut found) in served.into_iter().zip(found) {
             *self.present.entry(db).or_default() += u64::from(found.is_some());
             // Keys that are queried together share the space for expiring fields.
@@ -277,6 +278,8 @@ struct ExpectedKey {
     db: u64,
     name: Vec<u8>,
     live: Live,
+    /// A string without metadata of modules.
+    string: bool,
 }
 
 /// Collects the keys of a part of an RDB.
@@ -319,7 +322,8 @@ impl Expected<'_> {
         self.names.add(db, &name);
         self.with_metadata += u64::from(metadata);
         self.listed += live.fields.as_ref().map_or(0, Fields::listed);
-        self.keys.push(ExpectedKey { db, name, live });
+        let string = live.digest.kind == Kind::String && !metadata;
+        self.keys.push(ExpectedKey { db, name, live, string });
     }
 }
 impl Forward for Expected<'_> {

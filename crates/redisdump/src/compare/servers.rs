@@ -46,7 +46,7 @@ impl Default for CompareOptions {
 }
 
 /// Number of keys queried at a time.
-pub(crate) const BATCH: usize = 64;
+pub(crate) const BATCH: usize = 1024;
 
 /// Compares the selected keys of every database: type, value and expiry. Neither server is written to.
 ///
@@ -100,11 +100,9 @@ pub async fn compare(
                 }
             }
         }
-        names.clear();
-        if !right_dbs.contains(&db) {
-            continue;
+        if right_dbs.contains(&db) {
+            pair.scan_right(db, &origins, &mut right_scans, (&names, options.remembered_keys)).await?;
         }
-        pair.scan_right(db, &origins, &mut right_scans, &mut names).await?;
     }
     matched.finish(choice)?;
     let libraries = (pair.left.functions(&left_id).await?, pair.right.functions(&right_id).await?);
@@ -179,21 +177,24 @@ impl<'a> Pair<'a> {
         Ok(pair)
     }
 
-    /// Looks for additional keys in database `db` of the right side.
+    /// Looks for additional keys in database `db` of the right side. `compared` holds the names of keys that were
+    /// compared, as far as they fit; the left side is asked for all others.
     async fn scan_right(
         &mut self,
         db: u64,
         origins: &[u64],
         scans: &mut [Connection],
-        names: &mut Names,
+        (compared, most): (&Names, u64),
     ) -> Result<(), Error> {
+        let mut found = Names::new(most);
         self.right.select(db).await?;
         for connection in scans {
             connection.ask(&[b"SELECT", db.to_string().as_bytes()]).await?;
             let mut scan = Scan::of_chosen(connection);
-            while let Some(keys) = scan.next().await? {
-                for batch in keys.chunks(BATCH * 8) {
-                    self.only_right(db, origins, batch, names).await?;
+            while let Some(mut keys) = scan.next().await? {
+                keys.retain(|key| !compared.holds(db, key));
+                for batch in keys.chunks(BATCH) {
+                    self.only_right(db, origins, batch, &mut found).await?;
                 }
             }
         }

@@ -13,6 +13,10 @@ use crate::cluster::{FAILOVER, PAUSE, Redirect, Topology, named, slot_of};
 use crate::display::shown;
 use crate::{ConnectOptions, Error, ServerIdentity};
 
+/// Number of keys queried at a time for each node of a cluster: all of them are queried again one by one if a slot
+/// moves.
+const OF_NODE: usize = 64;
+
 /// Connections that read keys.
 pub(crate) struct KeyReader {
     options: ConnectOptions,
@@ -174,12 +178,30 @@ impl KeyReader {
 
     /// Reads these keys; `None` for a key that does not exist.
     pub(crate) async fn look_up(&mut self, keys: &[&[u8]]) -> Result<Vec<Option<Live>>, Error> {
+        self.look_up_likely(keys, &[]).await
+    }
+
+    /// The same, where it is known which of them should be strings.
+    pub(crate) async fn look_up_likely(
+        &mut self,
+        keys: &[&[u8]],
+        strings: &[bool],
+    ) -> Result<Vec<Option<Live>>, Error> {
         if self.topology.is_none() {
             return match self.nodes.first_mut() {
-                Some(node) => node.look_up(keys).await,
+                Some(node) => node.look_up(keys, strings).await,
                 None => Ok(Vec::new()),
             };
         }
+        let mut found = Vec::with_capacity(keys.len());
+        for part in keys.chunks(OF_NODE * self.nodes.len().max(1)) {
+            found.extend(self.of_cluster(part).await?);
+        }
+        Ok(found)
+    }
+
+    /// The same for a cluster.
+    async fn of_cluster(&mut self, keys: &[&[u8]]) -> Result<Vec<Option<Live>>, Error> {
         let deadline = Instant::now() + FAILOVER;
         loop {
             match self.of_all(keys).await {
@@ -210,7 +232,7 @@ impl KeyReader {
         }
         let asked = self.nodes.iter_mut().zip(&places).map(|(node, places)| async move {
             let keys: Vec<&[u8]> = places.iter().filter_map(|at| keys.get(*at).copied()).collect();
-            if keys.is_empty() { Ok(Vec::new()) } else { node.look_up(&keys).await }
+            if keys.is_empty() { Ok(Vec::new()) } else { node.look_up(&keys, &[]).await }
         });
         let answers = futures::future::try_join_all(asked).await?;
         let mut found = vec![None; keys.len()];
@@ -252,7 +274,7 @@ impl KeyReader {
             node.without_field_expiries();
         }
         node.set_asking(true);
-        Ok(node.look_up(&[key]).await?.pop().flatten())
+        Ok(node.look_up(&[key], &[]).await?.pop().flatten())
     }
 
     fn node_of(&self, key: &[u8]) -> Result<usize, Error> {
@@ -277,6 +299,13 @@ impl KeyReader {
                 .collect());
         }
         let Some(node) = self.nodes.first_mut() else { return Ok(Vec::new()) };
+        // Usually none is missing: then one number says so. A node of a cluster does not answer for several slots.
+        let all: Vec<&[u8]> = std::iter::once(b"EXISTS".as_slice()).chain(keys.iter().copied()).collect();
+        if let Reply::Int(number) = node.connection().ask_raw(&all).await?
+            && usize::try_from(number).is_ok_and(|number| number == keys.len())
+        {
+            return Ok(Vec::new());
+        }
         let mut out = Vec::new();
         for key in keys {
             command(&mut out, &[b"EXISTS", key]);

@@ -1,7 +1,9 @@
-//! Reads live keys in pipelines: the value by DUMP, and the expiry.
+//! Reads live keys in pipelines: the value by DUMP, or by MGET if it is a string, and the expiry.
 
+mod flight;
 mod key_reader;
 mod payload;
+mod strings;
 
 pub(crate) use key_reader::KeyReader;
 
@@ -11,8 +13,9 @@ use crate::client::wire::{Connection, Head, Reader, Reply, command};
 use crate::compare::digest::{CanonicalDigest, Digester};
 use crate::compare::field_ttl::{Fields, LISTED, SOON, Watch};
 use crate::display::shown;
-use crate::rdb::Problem;
+use crate::rdb::{Dialect, Problem};
 use crate::{ConnectOptions, Error, ServerIdentity};
+use flight::{Flight, Window};
 
 /// A key as it is on one side.
 #[derive(Debug, Clone)]
@@ -35,13 +38,14 @@ impl Live {
     }
 }
 
-/// Maximum number of keys queried at a time.
-const BATCH: usize = 64;
-/// Approximate size of replies that the server may have to buffer for us.
-const WINDOW: u64 = 4 << 20;
+/// The RDB version from which on Redis stores metadata of modules beside any value.
+const METADATA_SINCE: u16 = 13;
 /// How often the remaining time is queried again if the clock advanced meanwhile.
 const TRIES: usize = 100;
 const OPERATION: &str = "reading keys (DUMP)";
+
+/// A key to be asked for, and its value if it is known already.
+type Asked<'a> = (&'a [u8], Option<CanonicalDigest>);
 
 /// A connection that reads keys, without marking them as used if the server supports that.
 pub(crate) struct NodeKeyReader {
@@ -53,7 +57,13 @@ pub(crate) struct NodeKeyReader {
     unexpiring: bool,
     digester: Digester,
     db: Option<u64>,
-    batch: usize,
+    /// MGET is available. Nodes of a cluster do not answer it for keys of several slots.
+    bundled: bool,
+    /// Keys of unknown type may be read by MGET. Newer servers have metadata of modules beside a string, which only
+    /// DUMP shows.
+    plain: bool,
+    /// For MGET, and for all other queries.
+    windows: (Window, Window),
     now: i64,
     buffer: Vec<u8>,
     slack: u64,
@@ -75,6 +85,8 @@ impl NodeKeyReader {
         let now = now.ok_or_else(|| connection.reader.protocol("TIME answered no time".to_owned()))?;
         let counters = server.at_least(7, 0);
         let exact = counters && knows_expire_time(&mut connection).await?;
+        let bundled = !server.cluster && allows(&mut connection, b"MGET").await?;
+        let (dialect, rdb_version) = server.target().rdb();
         let mut key_reader = NodeKeyReader {
             connection,
             exact,
@@ -82,7 +94,9 @@ impl NodeKeyReader {
             unexpiring: false,
             digester: Digester::default(),
             db: Some(0),
-            batch: 16,
+            bundled,
+            plain: dialect == Dialect::Valkey || rdb_version < METADATA_SINCE,
+            windows: (Window::default(), Window::default()),
             now,
             buffer: Vec::new(),
             slack: 0,
@@ -151,15 +165,25 @@ impl NodeKeyReader {
         self.asking = asking;
     }
 
-    /// Reads these keys; `None` for a key that does not exist.
-    pub(crate) async fn look_up(&mut self, keys: &[&[u8]]) -> Result<Vec<Option<Live>>, Error> {
+    /// Reads these keys; `None` for a key that does not exist. `strings` tells which are likely to be strings, or
+    /// nothing; a wrong guess costs time only.
+    pub(crate) async fn look_up(
+        &mut self,
+        keys: &[&[u8]],
+        strings: &[bool],
+    ) -> Result<Vec<Option<Live>>, Error> {
+        let values = self.strings(keys, strings).await?;
+        let asked: Vec<Asked<'_>> = keys.iter().copied().zip(values).collect();
         let mut found = Vec::with_capacity(keys.len());
         let mut room = LISTED;
-        let mut rest = keys;
-        while !rest.is_empty() {
-            let (some, later) = rest.split_at(self.batch.min(rest.len()));
-            rest = later;
-            self.ask(some, &mut room, &mut found).await?;
+        let mut flight = Flight::of(&asked);
+        loop {
+            let mut out = Vec::new();
+            while let Some(batch) = flight.depart(&self.windows.1) {
+                self.write(&mut out, batch);
+            }
+            let Some(batch) = flight.arrive() else { break };
+            self.exchange(&out, batch, &mut room, &mut found).await?;
         }
         for (key, live) in keys.iter().zip(&mut found) {
             if live.as_ref().is_some_and(|live| live.slack > 0) {
@@ -169,28 +193,66 @@ impl NodeKeyReader {
         Ok(found)
     }
 
-    /// Queries some keys, and digests each reply before the next is read.
-    async fn ask(
+    /// The digests of those of these keys that are strings, where it is cheaper to read them as such.
+    async fn strings(
         &mut self,
         keys: &[&[u8]],
+        likely: &[bool],
+    ) -> Result<Vec<Option<CanonicalDigest>>, Error> {
+        let mut values = vec![None; keys.len()];
+        let asked: Vec<(usize, &[u8])> = keys
+            .iter()
+            .copied()
+            .enumerate()
+            .filter(|(at, _)| self.bundled && likely.get(*at).copied().unwrap_or(self.plain))
+            .collect();
+        let mut flight = Flight::of(&asked);
+        loop {
+            let mut out = Vec::new();
+            while let Some(batch) = flight.depart(&self.windows.0) {
+                strings::write(&mut out, batch);
+            }
+            let Some(batch) = flight.arrive() else { return Ok(values) };
+            let Connection { reader, writer } = &mut self.connection;
+            let answers = strings::read(reader, batch, &mut self.digester, &mut self.buffer, &mut values);
+            // Both at once: the server may answer before it has read all commands.
+            let ((), bytes) = futures::try_join!(writer.send(&out, OPERATION), answers)?;
+            match bytes {
+                Some(bytes) => self.windows.0.fit(bytes, batch.len()),
+                None => {
+                    self.bundled = false;
+                    flight.stop();
+                }
+            }
+        }
+    }
+
+    /// Writes the queries about some keys: the values that are not known yet, all expiries, and the clock.
+    fn write(&self, out: &mut Vec<u8>, batch: &[Asked<'_>]) {
+        for (key, value) in batch {
+            if !self.exact {
+                time_left(out, key, self.asking);
+            }
+            if value.is_none() {
+                self.announce(out);
+                command(out, &[b"DUMP", key]);
+            }
+            if self.exact {
+                self.announce(out);
+                command(out, &[b"PEXPIRETIME", key]);
+            }
+        }
+        command(out, &[b"TIME"]);
+    }
+
+    /// Sends queries, and digests each reply to an earlier batch before the next is read.
+    async fn exchange(
+        &mut self,
+        out: &[u8],
+        batch: &[Asked<'_>],
         room: &mut usize,
         found: &mut Vec<Option<Live>>,
     ) -> Result<(), Error> {
-        let mut out = Vec::new();
-        for key in keys {
-            if self.exact {
-                self.announce(&mut out);
-                command(&mut out, &[b"DUMP", key]);
-                self.announce(&mut out);
-                command(&mut out, &[b"PEXPIRETIME", key]);
-            } else {
-                time_left(&mut out, key, self.asking);
-                self.announce(&mut out);
-                command(&mut out, &[b"DUMP", key]);
-            }
-        }
-        command(&mut out, &[b"TIME"]);
-        // Both at once: the server may answer before it has read all commands.
         let Connection { reader, writer } = &mut self.connection;
         let (digester, buffer) = (&mut self.digester, &mut self.buffer);
         if self.unexpiring {
@@ -198,38 +260,41 @@ impl NodeKeyReader {
         }
         let (mut bytes, mut metadata) = (0_u64, 0);
         let answers = async {
-            for key in keys {
+            for (key, known) in batch {
                 let told = if self.exact { None } else { Some(left(reader, key, self.asking).await?) };
-                digester.watch(Watch::new(self.now, *room));
-                announced(reader, self.asking).await?;
-                let value = value(reader, key, digester, buffer).await?;
+                let value = match known {
+                    Some(digest) => Some((*digest, None)),
+                    None => {
+                        digester.watch(Watch::new(self.now, *room));
+                        announced(reader, self.asking).await?;
+                        let value = value(reader, key, digester, buffer).await?;
+                        let whole = !(self.unexpiring && digester.is_empty_collection());
+                        value.filter(|_| whole).map(|value| {
+                            bytes = bytes.saturating_add(value.bytes);
+                            metadata += u64::from(value.metadata);
+                            (digester.digest(), digester.fields())
+                        })
+                    }
+                };
                 let (expiry, slack) = match told {
                     Some(told) => told,
-                    None if self.asking => {
-                        announced(reader, true).await?;
+                    None => {
+                        announced(reader, self.asking).await?;
                         (number(reader, "PEXPIRETIME", key).await?, 0)
                     }
-                    None => (number(reader, "PEXPIRETIME", key).await?, 0),
                 };
-                let gone = expiry == -2 || (self.unexpiring && digester.is_empty_collection());
-                let Some(value) = value.filter(|_| !gone) else {
-                    found.push(None);
-                    continue;
-                };
-                bytes = bytes.saturating_add(value.bytes);
-                metadata += u64::from(value.metadata);
-                let fields = digester.fields();
-                *room = room.saturating_sub(fields.as_ref().map_or(0, Fields::listed));
-                let expiry = (expiry >= 0).then_some(expiry);
-                found.push(Some(Live { digest: digester.digest(), fields, expiry, slack }));
+                found.push(value.filter(|_| expiry != -2).map(|(digest, fields)| {
+                    *room = room.saturating_sub(fields.as_ref().map_or(0, Fields::listed));
+                    Live { digest, fields, expiry: (expiry >= 0).then_some(expiry), slack }
+                }));
             }
             time(reader).await
         };
-        let ((), now) = futures::try_join!(writer.send(&out, OPERATION), answers)?;
+        // Both at once: the server may answer before it has read all commands.
+        let ((), now) = futures::try_join!(writer.send(out, OPERATION), answers)?;
         self.now = now;
         self.metadata += metadata;
-        let each = (bytes / keys.len().max(1) as u64).max(1);
-        self.batch = usize::try_from(WINDOW / each).unwrap_or(BATCH).clamp(1, BATCH);
+        self.windows.1.fit(bytes, batch.len());
         Ok(())
     }
 
@@ -264,7 +329,12 @@ impl NodeKeyReader {
 /// Whether PEXPIRETIME is available. If it is forbidden or renamed, the remaining time gives the same result with more
 /// queries.
 pub(crate) async fn knows_expire_time(connection: &mut Connection) -> Result<bool, Error> {
-    let reply = connection.ask_raw(&[b"PEXPIRETIME", b"dbhaul:no-such-key"]).await?;
+    allows(connection, b"PEXPIRETIME").await
+}
+
+/// Whether a command that takes a key is available.
+async fn allows(connection: &mut Connection, command: &[u8]) -> Result<bool, Error> {
+    let reply = connection.ask_raw(&[command, b"dbhaul:no-such-key"]).await?;
     Ok(match reply {
         // The key's name does not matter: a user may have access to other keys.
         Reply::Error(words) => !(words.contains(" to run the ") || words.contains("unknown command")),
@@ -286,12 +356,19 @@ async fn value(
     digester: &mut Digester,
     buffer: &mut Vec<u8>,
 ) -> Result<Option<Value>, Error> {
+    let unreadable = |reader: &Reader, problem: Problem| {
+        reader.protocol(format!("the DUMP of key {} cannot be read: {problem}", shown(key)))
+    };
+    if let Some((bytes, metadata)) =
+        reader.take_bulk(|payload| (payload.len() as u64, payload::whole(payload, digester)))
+    {
+        let metadata = metadata.map_err(|problem| unreadable(reader, problem))?;
+        return Ok(Some(Value { bytes, metadata }));
+    }
     match reader.head(OPERATION).await? {
         Head::Bulk(bytes) => {
             let metadata = payload::digest(reader, bytes, digester, buffer).await?;
-            let metadata = metadata.map_err(|problem: Problem| {
-                reader.protocol(format!("the DUMP of key {} cannot be read: {problem}", shown(key)))
-            })?;
+            let metadata = metadata.map_err(|problem| unreadable(reader, problem))?;
             Ok(Some(Value { bytes, metadata }))
         }
         Head::Other(Reply::Nil) => Ok(None),
@@ -337,6 +414,9 @@ async fn announced(reader: &mut Reader, asking: bool) -> Result<(), Error> {
 }
 
 async fn number(reader: &mut Reader, question: &str, key: &[u8]) -> Result<i64, Error> {
+    if let Some(number) = reader.take_int() {
+        return Ok(number);
+    }
     match reader.reply(OPERATION).await? {
         Reply::Error(message) => Err(refused(reader, question, key, message)),
         reply => {

@@ -36,7 +36,8 @@ pub(super) async fn digest(
     Ok(whole(buffer, digester))
 }
 
-fn whole(payload: &[u8], digester: &mut Digester) -> Result<bool, Problem> {
+/// The same for a payload that was read whole.
+pub(super) fn whole(payload: &[u8], digester: &mut Digester) -> Result<bool, Problem> {
     let (body, version) = dump::open(payload)?;
     let dialect = dump::dialect(version);
     let (metadata, body) = match (body.first(), dialect) {

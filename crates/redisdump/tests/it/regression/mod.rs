@@ -4,6 +4,7 @@ mod aof_time_range;
 mod aof_tolerance;
 mod duplicates;
 mod empty_files;
+mod live_proof;
 mod memory_limits;
 mod module_files;
 mod module_values;
