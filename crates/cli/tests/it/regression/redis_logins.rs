@@ -117,8 +117,11 @@ async fn what_cannot_be_proven_is_told_with_what_it_needs() {
     };
     let pw = [("DBHAUL_TO_PASSWORD", "pw")];
     for (forbidden, possible) in [
-        (vec!["-dump"], false),
+        (vec!["-dump", "-mget"], false),
         (vec!["-scan"], false),
+        // All of them are strings, which either of the two reads.
+        (vec!["-dump"], true),
+        (vec!["-mget"], true),
         // The time left tells the same, and there are keys in database 0 only.
         (vec!["-pexpiretime"], true),
         (vec!["-select"], true),
