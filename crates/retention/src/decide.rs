@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use crate::plan::{Because, Entry, Plan, Reason, Refusal, RestorePoint, Warning};
+use crate::plan::{Entry, Plan, Reason, Refusal, RestorePoint, SourcedReason, Warning};
 use crate::slot::Slot;
 use crate::snapshot::{Holds, is_future};
 use crate::{Guards, Policy, PolicyError, Snapshot};
@@ -55,7 +55,7 @@ struct Series<'a> {
     snapshots: Vec<&'a Snapshot>,
     /// When each was taken, in the zone of the policy.
     local: Vec<DateTime<chrono_tz::Tz>>,
-    reasons: Vec<Vec<Because>>,
+    reasons: Vec<Vec<SourcedReason>>,
     now: DateTime<Utc>,
 }
 
@@ -79,17 +79,17 @@ impl<'a> Series<'a> {
 
     fn keep(&mut self, at: usize, reason: Reason, source: Option<&str>) {
         let reasons = &mut self.reasons[at];
-        let known = reasons.iter_mut().find(|because| because.reason == reason);
+        let known = reasons.iter_mut().find(|sourced| sourced.reason == reason);
         match (known, source) {
-            (Some(because), Some(source)) => {
-                if !because.sources.iter().any(|known| known == source) {
-                    because.sources.push(source.to_owned());
+            (Some(sourced), Some(source)) => {
+                if !sourced.sources.iter().any(|known| known == source) {
+                    sourced.sources.push(source.to_owned());
                 }
             }
             (Some(_), None) => {}
             (None, source) => {
                 let sources = source.map(str::to_owned).into_iter().collect();
-                reasons.push(Because { reason, sources });
+                reasons.push(SourcedReason { reason, sources });
             }
         }
     }

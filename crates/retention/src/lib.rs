@@ -27,7 +27,7 @@ mod slot;
 mod snapshot;
 
 pub use decide::{plan, protected};
-pub use plan::{Because, Entry, Plan, Reason, Refusal, RestorePoint, Warning};
+pub use plan::{Entry, Plan, Reason, Refusal, RestorePoint, SourcedReason, Warning};
 pub use policy::{Policy, PolicyError};
 pub use slot::Period;
 pub use snapshot::{Guards, Snapshot};

@@ -38,7 +38,7 @@ pub enum Reason {
 /// A reason, and the sources for which it holds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub struct Because {
+pub struct SourcedReason {
     /// The reason.
     #[serde(flatten)]
     pub reason: Reason,
@@ -58,7 +58,7 @@ pub struct Entry {
     /// Kept or removed.
     pub keep: bool,
     /// Why it is kept; empty if it is removed.
-    pub reasons: Vec<Because>,
+    pub reasons: Vec<SourcedReason>,
     /// The store's time contradicts its date: it takes no slot from another.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub date_unproven: bool,
@@ -67,7 +67,7 @@ pub struct Entry {
 impl Entry {
     /// Whether it is kept for this reason, for whatever source.
     pub fn has(&self, reason: Reason) -> bool {
-        self.reasons.iter().any(|because| because.reason == reason)
+        self.reasons.iter().any(|sourced| sourced.reason == reason)
     }
 }
 

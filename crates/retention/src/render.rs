@@ -4,7 +4,7 @@ use std::fmt;
 
 use chrono::{DateTime, Utc};
 
-use crate::{Because, Entry, Plan, Reason, Refusal, Warning};
+use crate::{Entry, Plan, Reason, Refusal, SourcedReason, Warning};
 
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -61,7 +61,7 @@ impl fmt::Display for Warning {
     }
 }
 
-impl fmt::Display for Because {
+impl fmt::Display for SourcedReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.reason)?;
         if !self.sources.is_empty() {
@@ -79,9 +79,9 @@ impl Plan {
 
     /// The reasons of an entry. Sources are named where a reason does not hold for all of them.
     fn reasons(&self, entry: &Entry) -> String {
-        let reasons = entry.reasons.iter().map(|because| match because.sources.len() == self.sources.len() {
-            true => because.reason.to_string(),
-            false => because.to_string(),
+        let reasons = entry.reasons.iter().map(|sourced| match sourced.sources.len() == self.sources.len() {
+            true => sourced.reason.to_string(),
+            false => sourced.to_string(),
         });
         reasons.collect::<Vec<_>>().join(", ")
     }

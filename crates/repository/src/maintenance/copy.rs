@@ -41,7 +41,7 @@ pub struct NotCopied {
 
 impl NotCopied {
     /// The error of a single snapshot. An error that affects all of them ends the copy.
-    pub(crate) fn because(id: &SnapshotId, error: Error) -> Result<NotCopied, Error> {
+    pub(crate) fn of(id: &SnapshotId, error: Error) -> Result<NotCopied, Error> {
         match error {
             Error::Damaged { .. } | Error::OtherRecipients { .. } | Error::Format { .. } => {
                 Ok(NotCopied { id: id.clone(), error: error.to_string() })
@@ -102,7 +102,7 @@ impl Repository {
                 let current = writer_for(writer.take(), target).await?;
                 match self.repair_copy(target, &current, id).await {
                     Ok(mended) => report.repaired.extend(mended.then(|| id.clone())),
-                    Err(error) => match NotCopied::because(id, error) {
+                    Err(error) => match NotCopied::of(id, error) {
                         Ok(failed) => report.failed.push(failed),
                         Err(fatal) => return Err(current.abort_with(fatal).await),
                     },
@@ -119,7 +119,7 @@ impl Repository {
             let manifest = match self.find(id.as_str()).await {
                 Ok(manifest) => manifest,
                 Err(error) => {
-                    report.failed.push(NotCopied::because(id, error)?);
+                    report.failed.push(NotCopied::of(id, error)?);
                     continue;
                 }
             };
@@ -130,7 +130,7 @@ impl Repository {
                 Err(Error::NameTaken { .. }) => {
                     self.is_already_present(target, id, &mut report).await?;
                 }
-                Err(error) => match NotCopied::because(id, error) {
+                Err(error) => match NotCopied::of(id, error) {
                     Ok(failed) => report.failed.push(failed),
                     Err(fatal) => return Err(current.abort_with(fatal).await),
                 },

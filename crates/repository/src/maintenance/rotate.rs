@@ -107,7 +107,7 @@ impl Repository {
                 Ok(true) => report.rotated.push(id),
                 // Forgotten in the meantime.
                 Ok(false) => {}
-                Err(error) => match NotCopied::because(&id, error) {
+                Err(error) => match NotCopied::of(&id, error) {
                     Ok(failed) => report.failed.push(failed),
                     Err(fatal) => return Err(current.abort_with(fatal).await),
                 },

@@ -1,5 +1,9 @@
 //! Parses URLs. Errors never quote text that may be a password.
 
+use std::borrow::Cow;
+
+use percent_encoding::percent_decode_str;
+
 use super::{Address, Destination, Details, Hop, Kubernetes, Route, Workload};
 use crate::Error;
 
@@ -252,18 +256,11 @@ fn shown(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).take(60).collect()
 }
 
+/// Decodes %-escapes strictly: what is no escape is an error, and not a percent sign.
 fn decode(text: &str) -> Result<String, Error> {
-    let escape = || wrong("an invalid %-escape");
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.bytes();
-    while let Some(byte) = rest.next() {
-        if byte != b'%' {
-            bytes.push(byte);
-            continue;
-        }
-        let mut digit = || rest.next().and_then(|digit| char::from(digit).to_digit(16));
-        let (high, low) = (digit().ok_or_else(escape)?, digit().ok_or_else(escape)?);
-        bytes.push(u8::try_from(high * 16 + low).map_err(|_| escape())?);
+    let is_escape = |rest: &str| rest.bytes().take(2).filter(u8::is_ascii_hexdigit).count() == 2;
+    if !text.split('%').skip(1).all(is_escape) {
+        return Err(wrong("an invalid %-escape"));
     }
-    String::from_utf8(bytes).map_err(|_| escape())
+    percent_decode_str(text).decode_utf8().map(Cow::into_owned).map_err(|_| wrong("an invalid %-escape"))
 }
