@@ -10,6 +10,7 @@ use serde::Serialize;
 #[non_exhaustive]
 pub struct Conflict {
     /// The reason, as a sentence that names the object.
+    #[serde(rename = "message")]
     pub reason: String,
     /// What resolves it, if an option of this crate does.
     #[serde(skip_serializing_if = "Option::is_none")]

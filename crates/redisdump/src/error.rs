@@ -122,6 +122,14 @@ impl Error {
         }
     }
 
+    /// The reasons of a refusal.
+    pub fn conflicts(&self) -> &[Conflict] {
+        match self {
+            Error::Refused { conflicts, .. } => conflicts,
+            _ => &[],
+        }
+    }
+
     /// True when a cluster changed or lost a node during the operation; a retry may succeed.
     pub fn is_cluster_changed(&self) -> bool {
         matches!(self, Error::ClusterChanged { .. } | Error::Lost { .. } | Error::Connect { .. })

@@ -4,7 +4,7 @@
 //! read whole, exported and read again, means the same. `fuzz/` has one target for each.
 
 use crate::aof;
-use crate::capture::stats::Tally;
+use crate::capture::stats::CaptureStats;
 use crate::compare::digest::{CanonicalDigest, Digester};
 use crate::convert::commands::{Emitter, Target};
 use crate::convert::export::{ExportOptions, Format, through};
@@ -16,11 +16,11 @@ use crate::verify::structure::Structure;
 pub use packed_fuzzing::{blob, intset, listpack, lzf, ziplist, zipmap};
 
 /// Reads an RDB in pieces of a size.
-fn read(data: &[u8], step: usize) -> (Result<(), Corrupt>, Tally) {
-    let (mut reader, mut tally) = (Reader::new().try_newer(true), Tally::default());
+fn read(data: &[u8], step: usize) -> (Result<(), Corrupt>, CaptureStats) {
+    let (mut reader, mut stats) = (Reader::new().try_newer(true), CaptureStats::default());
     let mut fed = Ok(());
     for piece in data.chunks(step.max(1)) {
-        match reader.feed(piece, &mut tally) {
+        match reader.feed(piece, &mut stats) {
             Ok(used) if used == piece.len() => {}
             Ok(_) => break,
             Err(corrupt) => {
@@ -29,7 +29,7 @@ fn read(data: &[u8], step: usize) -> (Result<(), Corrupt>, Tally) {
             }
         }
     }
-    (fed.and_then(|()| reader.finish().map(drop)), tally)
+    (fed.and_then(|()| reader.finish().map(drop)), stats)
 }
 
 /// An RDB. Its last eight bytes are taken for zero: no checksum, so that what is damaged is read to its end.
@@ -39,14 +39,14 @@ pub fn rdb(data: &[u8]) {
         *footer = [0; 8];
     }
     let data = unsummed.as_slice();
-    let (whole, tally) = read(data, data.len());
+    let (whole, stats) = read(data, data.len());
     let step = usize::from(data.get(20).copied().unwrap_or(0) % 61) + 1;
-    let (cut, tally_cut) = read(data, step);
+    let (cut, stats_cut) = read(data, step);
     assert_eq!(whole, cut, "the same bytes in other pieces");
     if whole.is_err() {
         return;
     }
-    assert_eq!(tally.digest, tally_cut.digest);
+    assert_eq!(stats.digest, stats_cut.digest);
     for (format, target) in [
         (Format::Rdb, Target::redis(5, 0)),
         (Format::Rdb, Target::redis(3, 0)),
@@ -62,7 +62,7 @@ pub fn rdb(data: &[u8]) {
             let (again, exported) = read(&bytes, bytes.len());
             assert_eq!(again, Ok(()), "what was exported cannot be read");
             if unsupported.is_empty() {
-                assert_eq!(exported.digest, tally.digest, "what was exported means something else: {target}");
+                assert_eq!(exported.digest, stats.digest, "what was exported means something else: {target}");
             }
         }
     }

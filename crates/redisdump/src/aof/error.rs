@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::manifest::ManifestError;
-use super::reader::Tail;
+use super::visitor::Tail;
 use crate::rdb::Corrupt;
 
 /// Why an RDB or AOF on disk cannot be read.

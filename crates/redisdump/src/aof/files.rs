@@ -9,7 +9,8 @@ use serde::Serialize;
 use super::Keep;
 use super::error::FileError;
 use super::manifest::{FileType, Manifest};
-use super::reader::{CutReason, End, Reader, Tail, Visitor};
+use super::reader::Reader;
+use super::visitor::{CutReason, End, Tail, Visitor};
 use crate::rdb::Checksum;
 
 /// A file of an AOF.
@@ -101,10 +102,10 @@ impl Files {
         if !front.starts_with(b"REDIS") && !front.starts_with(b"VALKEY") {
             return Ok(matches!(front.first(), None | Some(b'*' | b'#')));
         }
-        let mut says = SaysBase(false);
+        let mut aux = AofBase(false);
         // Faults are reported when the file is read completely.
-        let _ = crate::rdb::Reader::new().try_newer(true).feed(&front, &mut says);
-        Ok(says.0)
+        let _ = crate::rdb::Reader::new().try_newer(true).feed(&front, &mut aux);
+        Ok(aux.0)
     }
 
     /// Reports a missing file that a manifest lists as a fault of the folder.
@@ -138,11 +139,11 @@ impl Files {
 }
 
 /// Whether the metadata of an RDB says that it is the base of an AOF.
-struct SaysBase(bool);
+struct AofBase(bool);
 
-impl crate::rdb::Elements for SaysBase {}
+impl crate::rdb::Elements for AofBase {}
 
-impl crate::rdb::Visitor for SaysBase {
+impl crate::rdb::Visitor for AofBase {
     fn aux(&mut self, name: &[u8], value: &[u8]) {
         self.0 |= matches!(name, b"aof-preamble" | b"aof-base") && value == b"1";
     }

@@ -18,10 +18,12 @@ mod manifest;
 mod reader;
 mod sniff;
 pub(crate) mod time_range;
+mod visitor;
 
 pub use command::{Command, Keep};
 pub use error::FileError;
 pub use files::{AofSummary, Cut, FileSummary, Files, Part, ReadOptions, read};
 pub use manifest::{FileType, Manifest, ManifestError, ManifestFile};
-pub use reader::{CutReason, End, Reader, Tail, Visitor};
+pub use reader::Reader;
 pub use time_range::TimeRange;
+pub use visitor::{CutReason, End, Tail, Visitor};

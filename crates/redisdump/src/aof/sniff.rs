@@ -10,7 +10,7 @@ use super::error::FileError;
 const HEADER: u64 = 9;
 
 /// Signatures of files that are sometimes mistaken for a Redis backup.
-const KNOWN: &[(&[u8], &str)] = &[
+const SIGNATURES: &[(&[u8], &str)] = &[
     (b"\x1f\x8b", "a gzip file: decompress it first"),
     (b"\x28\xb5\x2f\xfd", "a zstd file: decompress it first"),
     (b"\xfd7zXZ\0", "an xz file: decompress it first"),
@@ -54,7 +54,7 @@ pub(super) fn check(path: &Path) -> Result<(), FileError> {
 
 /// Describes the file with this beginning.
 fn named(front: &[u8]) -> String {
-    if let Some((_, name)) = KNOWN.iter().find(|(mark, _)| front.starts_with(mark)) {
+    if let Some((_, name)) = SIGNATURES.iter().find(|(mark, _)| front.starts_with(mark)) {
         return format!("it is {name}");
     }
     if front.get(257..262) == Some(b"ustar") {

@@ -3,7 +3,7 @@
 use super::command::{Command, Keep};
 use super::error::FileError;
 use super::files::{Files, ReadOptions, read};
-use super::reader::Visitor;
+use super::visitor::Visitor;
 use crate::rdb::{self, Elements};
 
 /// The time range of an AOF, in seconds since the epoch.

@@ -12,7 +12,7 @@ use crate::{ConnectOptions, Error};
 /// What was in progress, the server's limits, and what to do.
 pub(super) async fn explain(options: &ConnectOptions) -> String {
     match ask(options).await {
-        Ok(said) => said,
+        Ok(reply) => reply,
         Err(error) => format!(
             "its snapshot was sent (the partial data is not used; the reason cannot be queried now: {error})"
         ),

@@ -29,7 +29,7 @@ use futures::Stream;
 use serde::{Deserialize, Serialize};
 use tokio::io::AsyncReadExt as _;
 
-use crate::capture::stats::{CaptureReport, Tally};
+use crate::capture::stats::{CaptureReport, CaptureStats};
 use crate::client::identity::identify;
 use crate::client::wire::Connection;
 use crate::cluster::{SlotSet, slot_of};
@@ -173,10 +173,10 @@ impl Capture {
             Some(_) => Vec::new(),
             None => cluster::of_node(&mut connection, &server, options).await?.into_iter().collect(),
         };
-        let mut tally = Tally::keeping(log);
-        tally.slots = slots;
+        let mut stats = CaptureStats::keeping(log);
+        stats.slots = slots;
         if settings.method == CaptureMethod::Scan {
-            return Capture::scan(connection, server, settings, warnings, tally).await;
+            return Capture::scan(connection, server, settings, warnings, stats).await;
         }
         // An old server answers what it does not know with an error, which does no harm.
         connection.ask_raw(&[b"REPLCONF", b"capa", b"eof", b"capa", b"psync2"]).await?;
@@ -192,7 +192,7 @@ impl Capture {
                     "{server} refuses a snapshot (PSYNC: {words}), so its keys are read one by one"
                 ));
                 let connection = Connection::open(options).await?;
-                return Capture::scan(connection, server, settings, warnings, tally).await;
+                return Capture::scan(connection, server, settings, warnings, stats).await;
             }
             Err(words) => {
                 return Err(Error::Server {
@@ -211,7 +211,7 @@ impl Capture {
             options: options.clone(),
             end: None,
             reader: Reader::new(),
-            tally,
+            stats,
             failed: false,
             mark: Vec::new(),
         };
@@ -223,7 +223,7 @@ impl Capture {
                 Some(piece) => Ok(Some((piece, (transfer, report)))),
                 None => {
                     let ((done, digests), server, id, offset, warnings) = report;
-                    hand_over(&digests, &mut transfer.tally);
+                    hand_over(&digests, &mut transfer.stats);
                     let _ = done.set(CaptureReport { warnings, ..transfer.report(server, id, offset)? });
                     Ok(None)
                 }
@@ -238,10 +238,10 @@ impl Capture {
         server: ServerIdentity,
         settings: &CaptureOptions,
         mut warnings: Vec<String>,
-        tally: Tally,
+        stats: CaptureStats,
     ) -> Result<Capture, Error> {
         let moment = Instant::now();
-        let mut scan = scan::Scan::begin(connection, &server, settings.remembered_keys, tally).await?;
+        let mut scan = scan::Scan::begin(connection, &server, settings.remembered_keys, stats).await?;
         // A warning is needed if this method was not requested.
         if let Some(refused) = warnings.last_mut().filter(|_| settings.method == CaptureMethod::Auto) {
             refused.push_str(&format!(": {}", scan.consistency()));
@@ -256,7 +256,7 @@ impl Capture {
                 Some(piece) => Ok(Some((piece, (scan, report)))),
                 None => {
                     let (done, digests, server) = report;
-                    hand_over(&digests, &mut scan.tally);
+                    hand_over(&digests, &mut scan.stats);
                     let _ = done.set(scan.report(server)?);
                     Ok(None)
                 }
@@ -286,9 +286,9 @@ impl Capture {
     }
 }
 
-fn hand_over(digests: &Mutex<Option<DigestLog>>, tally: &mut Tally) {
+fn hand_over(digests: &Mutex<Option<DigestLog>>, stats: &mut CaptureStats) {
     if let Ok(mut digests) = digests.lock() {
-        *digests = tally.log.take();
+        *digests = stats.log.take();
     }
 }
 
@@ -325,7 +325,7 @@ struct Transfer {
     options: ConnectOptions,
     end: Option<End>,
     reader: Reader,
-    tally: Tally,
+    stats: CaptureStats,
     failed: bool,
     mark: Vec<u8>,
 }
@@ -376,7 +376,7 @@ impl Transfer {
         }
         .map_err(|e| self.connection.reader.lost(SENDING, e))?;
         piece.truncate(n);
-        let used = self.reader.feed(&piece, &mut self.tally)?;
+        let used = self.reader.feed(&piece, &mut self.stats)?;
         match &mut self.end {
             Some(End::Length(left)) => {
                 *left = left.saturating_sub(n as u64);
@@ -440,33 +440,16 @@ impl Transfer {
     }
 
     fn report(&self, server: ServerIdentity, id: String, offset: i64) -> Result<CaptureReport, Error> {
-        let (dialect, rdb_version) = self.reader.version();
-        refuse_outside(&self.tally, self.connection.reader.target())?;
-        Ok(CaptureReport {
-            server,
-            dialect,
-            rdb_version,
-            bytes: self.reader.offset(),
-            checksum: self.reader.finish()?,
-            replication_id: id,
-            replication_offset: offset,
-            databases: self.tally.databases.clone(),
-            types: self.tally.types.clone(),
-            functions: self.tally.functions,
-            modules: self.tally.modules.clone(),
-            digest: self.tally.digest,
-            consistency: Consistency::PointInTime,
-            warnings: Vec::new(),
-            gone_meanwhile: 0,
-            nodes: Vec::new(),
-        })
+        refuse_outside(&self.stats, self.connection.reader.target())?;
+        let report = self.stats.report(server, &self.reader)?;
+        Ok(CaptureReport { replication_id: id, replication_offset: offset, ..report })
     }
 }
 
 /// Refuses keys on a cluster node that are not in its own slots: clients of the cluster do not see them, and another
 /// node may have keys with the same names.
-fn refuse_outside(tally: &Tally, target: &str) -> Result<(), Error> {
-    let Some((keys, first)) = tally.outside() else { return Ok(()) };
+fn refuse_outside(stats: &CaptureStats, target: &str) -> Result<(), Error> {
+    let Some((keys, first)) = stats.outside() else { return Ok(()) };
     Err(Error::Server {
         target: target.to_owned(),
         operation: SENDING.to_owned(),

@@ -13,8 +13,8 @@ use xxhash_rust::xxh3::xxh3_128_with_seed;
 use super::payload::{Part, Payload};
 use super::questions::{Answer, Questions};
 use super::{Consistency, PIECE};
-use crate::capture::stats::{CaptureReport, Tally};
-use crate::client::databases::{databases, told};
+use crate::capture::stats::{CaptureReport, CaptureStats};
+use crate::client::databases::{databases, keyspace};
 use crate::client::names::step;
 use crate::client::wire::{Connection, Reply, command};
 use crate::compare::canonical::knows_expire_time;
@@ -67,7 +67,7 @@ pub(super) struct Scan {
     pieces: VecDeque<Bytes>,
     crc: Crc64,
     reader: Reader,
-    pub(super) tally: Tally,
+    pub(super) stats: CaptureStats,
     gone: u64,
     pub(super) warnings: Vec<String>,
 }
@@ -77,7 +77,7 @@ impl Scan {
         mut connection: Connection,
         server: &ServerIdentity,
         remembered: u64,
-        tally: Tally,
+        stats: CaptureStats,
     ) -> Result<Scan, Error> {
         // Reading a key marks it as used, which affects eviction; from 7.2 on this can be avoided.
         connection.ask_raw(&[b"CLIENT", b"NO-TOUCH", b"ON"]).await?;
@@ -135,7 +135,7 @@ impl Scan {
             pieces: VecDeque::new(),
             crc: Crc64::default(),
             reader: Reader::new(),
-            tally,
+            stats,
             gone: 0,
             warnings,
         };
@@ -213,8 +213,9 @@ impl Scan {
         if told_names.saturating_mul(2) >= least {
             return Ok(());
         }
-        let expires =
-            told(&mut self.connection).await?.and_then(|told| told.get(&self.db).map(|told| told.expires));
+        let expires = keyspace(&mut self.connection)
+            .await?
+            .and_then(|keyspace| keyspace.get(&self.db).map(|entry| entry.expires));
         if least - told_names <= expires.unwrap_or(0) {
             return Ok(());
         }
@@ -239,8 +240,8 @@ impl Scan {
                 found.push(key);
             }
         }
-        if let Some((_, told)) = &mut self.counted {
-            *told += found.len() as u64;
+        if let Some((_, count)) = &mut self.counted {
+            *count += found.len() as u64;
         }
         let sizes = self.sizes(&found).await?;
         self.waiting.extend(found.into_iter().zip(sizes));
@@ -412,7 +413,7 @@ impl Scan {
     /// Forwards bytes after parsing them as a consumer would.
     fn put(&mut self, bytes: Bytes) -> Result<(), Error> {
         self.crc.update(&bytes);
-        self.reader.feed(&bytes, &mut self.tally)?;
+        self.reader.feed(&bytes, &mut self.stats)?;
         if !bytes.is_empty() {
             self.pieces.push_back(bytes);
         }
@@ -424,25 +425,12 @@ impl Scan {
     }
 
     pub(super) fn report(&self, server: ServerIdentity) -> Result<CaptureReport, Error> {
-        let (dialect, rdb_version) = self.reader.version();
-        super::refuse_outside(&self.tally, self.connection.reader.target())?;
+        super::refuse_outside(&self.stats, self.connection.reader.target())?;
         Ok(CaptureReport {
-            server,
-            dialect,
-            rdb_version,
-            bytes: self.reader.offset(),
-            checksum: self.reader.finish()?,
-            replication_id: String::new(),
-            replication_offset: -1,
-            databases: self.tally.databases.clone(),
-            types: self.tally.types.clone(),
-            functions: self.tally.functions,
-            modules: self.tally.modules.clone(),
-            digest: self.tally.digest,
             consistency: self.consistency(),
             warnings: self.warnings.clone(),
             gone_meanwhile: self.gone,
-            nodes: Vec::new(),
+            ..self.stats.report(server, &self.reader)?
         })
     }
 }

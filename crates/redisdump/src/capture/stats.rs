@@ -10,7 +10,7 @@ use crate::capture::Consistency;
 use crate::cluster::{SlotSet, slot_of};
 use crate::compare::digest::{Digester, KeyspaceDigest};
 use crate::compare::digest_log::DigestLog;
-use crate::rdb::{Checksum, Dialect, Forward, Key, Kind, Visitor};
+use crate::rdb::{Checksum, Corrupt, Dialect, Forward, Key, Kind, Reader, Visitor};
 use crate::restore::written;
 
 /// Key counts of one database.
@@ -102,7 +102,7 @@ pub struct CapturedNode {
 
 /// Collects the statistics from the events of a reader.
 #[derive(Debug, Default)]
-pub(crate) struct Tally {
+pub(crate) struct CaptureStats {
     digester: Digester,
     current: (u64, Vec<u8>, Option<i64>),
     kind: Option<Kind>,
@@ -120,20 +120,48 @@ pub(crate) struct Tally {
     first_outside: Option<Vec<u8>>,
 }
 
-impl Tally {
+impl CaptureStats {
     /// Keys in slots that the node does not serve, with the first of them.
     pub(crate) fn outside(&self) -> Option<(u64, &[u8])> {
         self.first_outside.as_deref().map(|key| (self.outside, key))
     }
 
     /// Stores the digest of each key, too.
-    pub(crate) fn keeping(log: Option<DigestLog>) -> Tally {
+    pub(crate) fn keeping(log: Option<DigestLog>) -> CaptureStats {
         let digester = log.as_ref().map(DigestLog::digester).unwrap_or_default();
-        Tally { digester, log, ..Tally::default() }
+        CaptureStats { digester, log, ..CaptureStats::default() }
     }
 }
 
-impl Forward for Tally {
+impl CaptureStats {
+    /// The report of a stream of one point in time that this reader has read to its end.
+    ///
+    /// # Errors
+    /// The stream does not end where an RDB does.
+    pub(crate) fn report(&self, server: ServerIdentity, reader: &Reader) -> Result<CaptureReport, Corrupt> {
+        let (dialect, rdb_version) = reader.version();
+        Ok(CaptureReport {
+            server,
+            dialect,
+            rdb_version,
+            bytes: reader.offset(),
+            checksum: reader.finish()?,
+            replication_id: String::new(),
+            replication_offset: -1,
+            databases: self.databases.clone(),
+            types: self.types.clone(),
+            functions: self.functions,
+            modules: self.modules.clone(),
+            digest: self.digest,
+            consistency: Consistency::PointInTime,
+            warnings: Vec::new(),
+            gone_meanwhile: 0,
+            nodes: Vec::new(),
+        })
+    }
+}
+
+impl Forward for CaptureStats {
     type To = Digester;
 
     fn to(&mut self) -> Option<&mut Digester> {
@@ -141,7 +169,7 @@ impl Forward for Tally {
     }
 }
 
-impl Visitor for Tally {
+impl Visitor for CaptureStats {
     fn aux(&mut self, name: &[u8], value: &[u8]) {
         if let Some(log) = &mut self.log
             && let Some(moment) = written(name, value).and_then(|moment| log.written(moment))

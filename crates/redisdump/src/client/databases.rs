@@ -18,13 +18,15 @@ const OPERATION: &str = "asking for its databases (SELECT, DBSIZE, SCAN)";
 
 /// Statistics of a database in INFO.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Told {
+pub(crate) struct KeyspaceEntry {
     pub(crate) keys: u64,
     pub(crate) expires: u64,
 }
 
 /// `INFO keyspace`; `None` if the reply does not have the server's format.
-pub(crate) async fn told(connection: &mut Connection) -> Result<Option<BTreeMap<u64, Told>>, Error> {
+pub(crate) async fn keyspace(
+    connection: &mut Connection,
+) -> Result<Option<BTreeMap<u64, KeyspaceEntry>>, Error> {
     let reply = connection.ask_raw(&[b"INFO", b"keyspace"]).await?;
     let Some(text) = reply.bytes() else { return Ok(None) };
     if !text.to_ascii_lowercase().windows(10).any(|words| words == b"# keyspace") {
@@ -33,7 +35,7 @@ pub(crate) async fn told(connection: &mut Connection) -> Result<Option<BTreeMap<
     let databases = fields(text).into_iter().filter_map(|(name, value)| {
         let db = name.strip_prefix("db")?.parse().ok()?;
         let number = |name: &str| value.split(',').find_map(|pair| pair.strip_prefix(name)?.parse().ok());
-        Some((db, Told { keys: number("keys=")?, expires: number("expires=").unwrap_or(0) }))
+        Some((db, KeyspaceEntry { keys: number("keys=")?, expires: number("expires=").unwrap_or(0) }))
     });
     Ok(Some(databases.collect()))
 }
@@ -46,7 +48,7 @@ pub(crate) async fn databases(
     connection: &mut Connection,
     server: &ServerIdentity,
 ) -> Result<BTreeMap<u64, u64>, Error> {
-    let told = told(connection).await?;
+    let keyspace = keyspace(connection).await?;
     let all = match setting(connection, "databases").await? {
         Ok(Some(number)) => number.parse().ok(),
         _ => None,
@@ -60,19 +62,22 @@ pub(crate) async fn databases(
         for (db, probe) in probe(connection, next..last).await? {
             match probe.selected {
                 Err(words) if db > 0 && is_missing(&words) => break 'probing,
-                Err(words) if db > 0 || !only_one(server, told.as_ref(), &words) => {
+                Err(words) if db > 0 || !only_one(server, keyspace.as_ref(), &words) => {
                     // For the others use INFO, if it is the server's own.
-                    let Some(told) = &told else {
+                    let Some(keyspace) = &keyspace else {
                         return Err(unknown(server, db, &words));
                     };
-                    found.extend(told.iter().filter(|(_, told)| told.keys > 0).map(|(db, t)| (*db, t.keys)));
+                    found.extend(
+                        keyspace.iter().filter(|(_, entry)| entry.keys > 0).map(|(db, t)| (*db, t.keys)),
+                    );
                     break 'probing;
                 }
                 _ => {}
             }
-            let told = told.as_ref().map(|told| told.get(&db).copied().unwrap_or_default().keys);
-            let keys = match (probe.size, told) {
-                (Ok(keys), told) => keys.max(told.unwrap_or(0)),
+            let keyspace =
+                keyspace.as_ref().map(|keyspace| keyspace.get(&db).copied().unwrap_or_default().keys);
+            let keys = match (probe.size, keyspace) {
+                (Ok(keys), keyspace) => keys.max(keyspace.unwrap_or(0)),
                 (Err(_), Some(keys)) => keys,
                 (Err(words), None) => match probe.any {
                     Ok(any) => u64::from(any),
@@ -83,7 +88,7 @@ pub(crate) async fn databases(
             if keys > 0 {
                 found.insert(db, keys);
             }
-            if db == 0 && server.cluster && told.is_none() {
+            if db == 0 && server.cluster && keyspace.is_none() {
                 break 'probing;
             }
         }
@@ -184,8 +189,8 @@ pub(crate) fn is_missing(words: &str) -> bool {
 }
 
 /// Whether a server that rejects `SELECT 0` has only one database.
-fn only_one(server: &ServerIdentity, told: Option<&BTreeMap<u64, Told>>, words: &str) -> bool {
-    server.cluster || is_missing(words) || told.is_some_and(|told| told.keys().all(|db| *db == 0))
+fn only_one(server: &ServerIdentity, keyspace: Option<&BTreeMap<u64, KeyspaceEntry>>, words: &str) -> bool {
+    server.cluster || is_missing(words) || keyspace.is_some_and(|keyspace| keyspace.keys().all(|db| *db == 0))
 }
 
 fn unknown(server: &ServerIdentity, db: u64, words: &str) -> Error {

@@ -41,10 +41,15 @@ fn is_zero(number: &u32) -> bool {
 }
 
 impl ServerIdentity {
-    /// True from this version on. Valkey continues Redis 7.2's numbering.
-    pub(crate) fn at_least(&self, major: u32, minor: u32) -> bool {
+    /// The first two numbers of the version. Valkey continues Redis 7.2's numbering.
+    pub(crate) fn major_minor(&self) -> (u32, u32) {
         let mut numbers = self.version.split('.').map(|n| n.parse::<u32>().unwrap_or(0));
-        (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) >= (major, minor)
+        (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
+    }
+
+    /// True from this version on.
+    pub(crate) fn at_least(&self, major: u32, minor: u32) -> bool {
+        self.major_minor() >= (major, minor)
     }
 }
 

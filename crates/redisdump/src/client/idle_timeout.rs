@@ -27,7 +27,7 @@ pub(crate) fn keep_alive(stream: &TcpStream) -> io::Result<()> {
 /// large request is not answered before its end.
 pub(crate) struct IdleTimeout<S> {
     inner: S,
-    silence: Duration,
+    idle_timeout: Duration,
     moved: Instant,
     reading: Wait,
     writing: Wait,
@@ -41,10 +41,10 @@ struct Wait {
 }
 
 impl<S> IdleTimeout<S> {
-    pub(crate) fn new(inner: S, silence: Duration) -> IdleTimeout<S> {
+    pub(crate) fn new(inner: S, idle_timeout: Duration) -> IdleTimeout<S> {
         IdleTimeout {
             inner,
-            silence,
+            idle_timeout,
             moved: Instant::now(),
             reading: Wait::default(),
             writing: Wait::default(),
@@ -54,15 +54,15 @@ impl<S> IdleTimeout<S> {
 
 impl Wait {
     /// Pending until the idle period is over.
-    fn poll(&mut self, moved: Instant, silence: Duration, context: &mut Context<'_>) -> Poll<io::Error> {
+    fn poll(&mut self, moved: Instant, idle_timeout: Duration, context: &mut Context<'_>) -> Poll<io::Error> {
         let now = Instant::now();
         let since = *self.since.get_or_insert(now);
-        let Some(until) = since.max(moved).checked_add(silence) else { return Poll::Pending };
+        let Some(until) = since.max(moved).checked_add(idle_timeout) else { return Poll::Pending };
         if until <= now {
             self.since = None;
             let message = format!(
                 "connection idle for {} s (?timeout=SECONDS in the URL allows more)",
-                silence.as_secs()
+                idle_timeout.as_secs()
             );
             return Poll::Ready(io::Error::new(io::ErrorKind::TimedOut, message));
         }
@@ -83,7 +83,9 @@ impl<S: AsyncRead + Unpin> AsyncRead for IdleTimeout<S> {
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
         match Pin::new(&mut this.inner).poll_read(context, buffer) {
-            Poll::Pending => Poll::Ready(Err(ready!(this.reading.poll(this.moved, this.silence, context)))),
+            Poll::Pending => {
+                Poll::Ready(Err(ready!(this.reading.poll(this.moved, this.idle_timeout, context))))
+            }
             done => {
                 this.reading.since = None;
                 this.moved = Instant::now();
@@ -96,7 +98,9 @@ impl<S: AsyncRead + Unpin> AsyncRead for IdleTimeout<S> {
 impl<S: AsyncWrite + Unpin> IdleTimeout<S> {
     fn written<T>(&mut self, context: &mut Context<'_>, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         match polled {
-            Poll::Pending => Poll::Ready(Err(ready!(self.writing.poll(self.moved, self.silence, context)))),
+            Poll::Pending => {
+                Poll::Ready(Err(ready!(self.writing.poll(self.moved, self.idle_timeout, context))))
+            }
             done => {
                 self.writing.since = None;
                 self.moved = Instant::now();

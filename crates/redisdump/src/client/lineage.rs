@@ -15,7 +15,7 @@ use crate::{ConnectOptions, Error};
 /// Maximum number of masters to follow; a longer chain is a cycle.
 const LONGEST: usize = 16;
 /// Timeout for a master that may be unreachable from here.
-const PATIENCE: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A server's role in replication.
 #[derive(Debug, Clone)]
@@ -134,7 +134,7 @@ async fn follow(
         let place = format!("{host}:{port}");
         let detach = "detach the source first (REPLICAOF NO ONE), or choose another target";
         let master = source.at(&host, port);
-        match tokio::time::timeout(PATIENCE, Lineage::of(&master)).await {
+        match tokio::time::timeout(TIMEOUT, Lineage::of(&master)).await {
             Ok(Ok(master)) if master.run_id == to.run_id => {
                 return Some(format!("the target is {place}, the master of the source: {detach}"));
             }

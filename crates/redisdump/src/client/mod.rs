@@ -1,6 +1,7 @@
 //! Connections to a server: URL and TLS, RESP, identity, ACL.
 
 pub(crate) mod acl;
+pub(crate) mod address;
 pub(crate) mod databases;
 pub(crate) mod dialer;
 pub(crate) mod identity;

@@ -1,6 +1,6 @@
 //! Opens a connection to what a URL denotes: a server, the master known to Sentinels, or any node of a cluster.
 
-use super::options::Address;
+use super::address::Address;
 use super::sentinel;
 use super::wire::Connection;
 use crate::cluster::seed;

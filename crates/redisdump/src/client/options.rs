@@ -2,10 +2,13 @@
 
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::Error;
+use crate::client::address::{
+    Address, Cluster, Parameters, Sentinel, Tls, cluster_of, decode, sentinels, tcp, wrong,
+};
 use crate::client::dialer::Dialer;
 
 /// The part of the environment that is used, passed as an argument so that tests can supply their own.
@@ -22,78 +25,6 @@ impl Environment {
     }
 }
 
-/// The address of a server.
-#[derive(Clone, PartialEq, Eq)]
-pub(crate) enum Address {
-    Tcp { host: String, port: u16, tls: Option<Tls> },
-    Unix(String),
-    Sentinel(Sentinel),
-    Cluster(Cluster),
-}
-
-/// A cluster.
-#[derive(Clone)]
-pub(crate) struct Cluster {
-    /// Nodes from which the others are discovered.
-    pub(crate) nodes: Vec<(String, u16)>,
-    pub(crate) tls: Option<Tls>,
-    /// Masters seen so far: the given nodes may be gone when the cluster is queried again.
-    seen: Arc<Mutex<Vec<(String, u16)>>>,
-}
-
-impl PartialEq for Cluster {
-    fn eq(&self, other: &Self) -> bool {
-        (&self.nodes, &self.tls) == (&other.nodes, &other.tls)
-    }
-}
-
-impl Eq for Cluster {}
-
-impl Cluster {
-    /// Remembers nodes for later queries.
-    pub(crate) fn learn(&self, nodes: impl Iterator<Item = (String, u16)>) {
-        if let Ok(mut seen) = self.seen.lock() {
-            *seen = nodes.collect();
-        }
-    }
-
-    /// The nodes to query, in order.
-    pub(crate) fn candidates(&self) -> Vec<(String, u16)> {
-        let mut nodes = self.nodes.clone();
-        let seen = self.seen.lock().map(|seen| seen.clone()).unwrap_or_default();
-        nodes.extend(seen.into_iter().filter(|node| !self.nodes.contains(node)));
-        nodes
-    }
-}
-
-/// Sentinels that monitor a master.
-#[derive(Clone, PartialEq, Eq)]
-pub(crate) struct Sentinel {
-    /// Their addresses.
-    pub(crate) nodes: Vec<(String, u16)>,
-    /// The name of the master.
-    pub(crate) master: String,
-    pub(crate) tls: Option<Tls>,
-    /// The master, once resolved. It is fixed for the whole job, so that all its connections reach one server; a
-    /// failover ends the job.
-    pub(crate) found: Arc<OnceLock<(String, u16)>>,
-}
-
-/// TLS options. The files are read when a connection is opened.
-#[derive(Clone, Default, PartialEq, Eq)]
-pub(crate) struct Tls {
-    /// The server's certificate is not verified.
-    pub(crate) insecure: bool,
-    /// The trusted authorities; those of the host by default.
-    pub(crate) cacert: Option<String>,
-    /// The client certificate, with its chain.
-    pub(crate) cert: Option<String>,
-    /// Its key.
-    pub(crate) key: Option<String>,
-    /// The expected name in the server's certificate, if it differs from the host.
-    pub(crate) sni: Option<String>,
-}
-
 /// PEM files for TLS.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TlsFiles {
@@ -105,10 +36,6 @@ pub struct TlsFiles {
     pub key: Option<PathBuf>,
 }
 
-/// The default idle timeout in seconds. A server that forks for a snapshot sends newlines meanwhile; other blocking for
-/// longer is rare.
-const SILENCE: u64 = 900;
-
 /// How to reach a server. Neither `Debug` nor [`ConnectOptions::display`] shows the password.
 #[derive(Clone)]
 pub struct ConnectOptions {
@@ -117,7 +44,7 @@ pub struct ConnectOptions {
     pub(crate) password: Option<String>,
     password_in_url: bool,
     /// The idle timeout.
-    pub(crate) silence: Option<Duration>,
+    pub(crate) idle_timeout: Option<Duration>,
     /// Only this node of a cluster is used.
     pub(crate) this_node: bool,
     /// Makes the connections instead of TCP.
@@ -201,7 +128,7 @@ impl ConnectOptions {
             user: user.or(parameters.user),
             password_in_url: password.is_some(),
             password: password.or_else(|| env.password.clone()),
-            silence: (parameters.timeout > 0).then(|| Duration::from_secs(parameters.timeout)),
+            idle_timeout: (parameters.timeout > 0).then(|| Duration::from_secs(parameters.timeout)),
             this_node: parameters.this_node,
             dialer: None,
         })
@@ -345,149 +272,10 @@ impl ConnectOptions {
     }
 }
 
-impl fmt::Display for Sentinel {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let nodes: Vec<String> = self.nodes.iter().map(|(host, port)| format!("{host}:{port}")).collect();
-        write!(f, "{}/{}", nodes.join(","), self.master)
-    }
-}
-
 impl fmt::Debug for ConnectOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "ConnectOptions({})", self.display())
     }
-}
-
-fn wrong(message: &str) -> Error {
-    Error::Options(format!("invalid Redis URL: {message}"))
-}
-
-/// The parameters after the `?`.
-struct Parameters {
-    user: Option<String>,
-    timeout: u64,
-    this_node: bool,
-    tls: Tls,
-}
-
-impl Parameters {
-    fn parse(query: &str, secure: bool) -> Result<Parameters, Error> {
-        let mut parameters =
-            Parameters { user: None, timeout: SILENCE, this_node: false, tls: Tls::default() };
-        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            let value = decode(value).map_err(|e| wrong(&e))?;
-            let tls = &mut parameters.tls;
-            match name {
-                "user" if !value.is_empty() => parameters.user = Some(value),
-                "timeout" => {
-                    parameters.timeout =
-                        value.parse().map_err(|_| wrong("the timeout is not a number of seconds"))?;
-                }
-                "cluster" if value == "this-node" => parameters.this_node = true,
-                "insecure" if secure => tls.insecure = value == "true",
-                "cacert" | "cert" | "key" | "sni" if secure && !value.is_empty() => {
-                    let place = match name {
-                        "cacert" => &mut tls.cacert,
-                        "cert" => &mut tls.cert,
-                        "key" => &mut tls.key,
-                        _ => &mut tls.sni,
-                    };
-                    *place = Some(value);
-                }
-                _ => {
-                    return Err(wrong(
-                        "the parameters are user=NAME, timeout=SECONDS, cluster=this-node, and for rediss:// cacert=FILE, \
-                         cert=FILE, key=FILE, sni=NAME, insecure=true",
-                    ));
-                }
-            }
-        }
-        parameters.tls.check()?;
-        Ok(parameters)
-    }
-}
-
-impl Tls {
-    fn check(&self) -> Result<(), Error> {
-        if self.cert.is_some() != self.key.is_some() {
-            return Err(Error::Options("cert and key require each other".to_owned()));
-        }
-        if self.insecure && self.cacert.is_some() {
-            return Err(Error::Options("insecure=true and cacert are mutually exclusive".to_owned()));
-        }
-        Ok(())
-    }
-}
-
-/// `host:port`, and a path that may only be a database number.
-fn tcp(address: &str, path: &str, tls: Option<Tls>) -> Result<Address, Error> {
-    if !matches!(path, "" | "/" | "/0") {
-        return Err(wrong("it contains a database number, but all databases of a server are used"));
-    }
-    let (host, port) = host_and_port(address, 6379)?;
-    Ok(Address::Tcp { host, port, tls })
-}
-
-/// The nodes of a cluster.
-fn cluster_of(addresses: &str, path: &str, tls: Option<Tls>) -> Result<Address, Error> {
-    if !matches!(path, "" | "/" | "/0") {
-        return Err(wrong("expected redis+cluster://[user[:password]@]host[:port][,host[:port]]"));
-    }
-    let nodes: Result<Vec<_>, Error> =
-        addresses.split(',').map(|address| host_and_port(address, 6379)).collect();
-    Ok(Address::Cluster(Cluster { nodes: nodes?, tls, seen: Arc::default() }))
-}
-
-/// The Sentinels and the master's name.
-fn sentinels(addresses: &str, path: &str, tls: Option<Tls>) -> Result<Address, Error> {
-    const FORM: &str = "expected redis+sentinel://[user[:password]@]host[:port][,host[:port]]/master-name";
-    let name = path.trim_start_matches('/');
-    let name = name.strip_suffix("/0").unwrap_or(name);
-    if name.is_empty() {
-        return Err(wrong(FORM));
-    }
-    if name.contains('/') {
-        return Err(wrong("it contains a database number, but all databases of a server are used"));
-    }
-    let nodes: Result<Vec<_>, Error> =
-        addresses.split(',').map(|address| host_and_port(address, 26379)).collect();
-    let master = decode(name).map_err(|e| wrong(&e))?;
-    Ok(Address::Sentinel(Sentinel { nodes: nodes?, master, tls, found: Arc::default() }))
-}
-
-fn host_and_port(address: &str, usual: u16) -> Result<(String, u16), Error> {
-    let (host, port) = match address.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
-        Some((host, port)) => (host, port.strip_prefix(':')),
-        None => match address.rsplit_once(':') {
-            Some((host, port)) => (host, Some(port)),
-            None => (address, None),
-        },
-    };
-    let host = if host.is_empty() { "127.0.0.1" } else { host };
-    let port = match port {
-        Some(text) => text.parse().map_err(|_| wrong("the port is not a number from 1 to 65535"))?,
-        None => usual,
-    };
-    Ok((host.to_owned(), port))
-}
-
-fn decode(text: &str) -> Result<String, String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.bytes();
-    while let Some(byte) = rest.next() {
-        if byte == b'%' {
-            let [Some(a), Some(b)] =
-                [rest.next(), rest.next()].map(|d| d.and_then(|d| char::from(d).to_digit(16)))
-            else {
-                return Err("a % is not followed by two hexadecimal digits".to_owned());
-            };
-            bytes.push((a * 16 + b) as u8);
-        } else {
-            bytes.push(byte);
-        }
-    }
-    String::from_utf8(bytes).map_err(|_| "%-escapes do not decode to UTF-8".to_owned())
 }
 
 #[cfg(test)]
@@ -525,9 +313,12 @@ mod tests {
         assert_eq!((socket.password.as_deref(), socket.password_in_url()), (Some("from-env"), false));
         let socket = parse("redis+unix://u:p@/run/r.sock?timeout=5").unwrap();
         assert_eq!((socket.password.as_deref(), socket.password_in_url()), (Some("p"), true));
-        assert_eq!(socket.silence, Some(Duration::from_secs(5)));
+        assert_eq!(socket.idle_timeout, Some(Duration::from_secs(5)));
         let socket = parse("redis+unix:///run/r.sock?user=bot&cluster=this-node&timeout=0").unwrap();
-        assert_eq!((socket.user.as_deref(), socket.this_node, socket.silence), (Some("bot"), true, None));
+        assert_eq!(
+            (socket.user.as_deref(), socket.this_node, socket.idle_timeout),
+            (Some("bot"), true, None)
+        );
         let tls = parse("rediss://h?cacert=/ca%20s.pem&cert=c&key=k&sni=n").unwrap();
         assert!(!tls.wants_certificate());
         let Address::Tcp { tls: Some(tls), .. } = tls.address else { panic!() };

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use crate::client::address::{Address, Sentinel};
 use crate::client::identity::info;
-use crate::client::options::{Address, Sentinel};
 use crate::client::wire::{Connection, Reply};
 use crate::{ConnectOptions, Error};
 

@@ -8,7 +8,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use crate::client::options::Tls;
+use crate::client::address::Tls;
 use crate::client::wire::Socket;
 
 /// Reads the files, before any connection is opened.

@@ -8,9 +8,9 @@ use tokio::io::{
 };
 use tokio::net::{TcpStream, UnixStream};
 
+use crate::client::address::Address;
 use crate::client::dialer::{ByteStream, Destination, Dialer};
 use crate::client::idle_timeout::{IdleTimeout, keep_alive};
-use crate::client::options::Address;
 pub(crate) use crate::client::resp::command;
 use crate::client::tls::{connector, secured};
 use crate::{ConnectOptions, Error};
@@ -441,8 +441,8 @@ async fn dial(options: &ConnectOptions) -> Result<Socket, String> {
             }
         }
     };
-    Ok(match options.silence {
-        Some(silence) => Box::new(IdleTimeout::new(socket, silence)),
+    Ok(match options.idle_timeout {
+        Some(idle_timeout) => Box::new(IdleTimeout::new(socket, idle_timeout)),
         None => socket,
     })
 }

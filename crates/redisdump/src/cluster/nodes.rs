@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::link::PAUSE;
 use super::topology::Topology;
-use crate::client::options::Address;
+use crate::client::address::Address;
 use crate::client::wire::Connection;
 use crate::{ConnectOptions, Error};
 

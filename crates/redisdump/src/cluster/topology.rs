@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::slots::{SLOTS, SlotSet};
-use crate::client::options::Address;
+use crate::client::address::Address;
 use crate::client::wire::Connection;
 use crate::conflict::Conflict;
 use crate::{ConnectOptions, Error};

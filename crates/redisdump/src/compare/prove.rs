@@ -141,7 +141,7 @@ async fn end(
         server_side.find_others(&server, &expected.names, settings).await?;
     }
     let ServerSide { mut key_reader, mut findings, reach, .. } = server_side;
-    findings.unreachable = reach.told(&server.to_string());
+    findings.unreachable = reach.unreachable(&server.to_string());
     let of_server = key_reader.functions(&server).await?;
     let slots_moved = key_reader.changed().await?;
     expected.functions.sort_unstable();

@@ -58,10 +58,10 @@ impl Reach {
     }
 
     /// What could not be compared, described.
-    pub(crate) fn told(&self, server: &str) -> Vec<String> {
+    pub(crate) fn unreachable(&self, server: &str) -> Vec<String> {
         let keys = |number: u64| if number == 1 { "1 key".to_owned() } else { format!("{number} keys") };
         let missing = self.missing.iter().filter(|(_, (_, number))| *number > 0);
-        let mut told: Vec<String> = missing
+        let mut lines: Vec<String> = missing
             .map(|(db, (words, number))| {
                 format!(
                     "database {db} with {} of the other side: {server} does not have it ({words})",
@@ -70,11 +70,11 @@ impl Reach {
             })
             .collect();
         if self.outside > 0 {
-            told.push(format!(
+            lines.push(format!(
                 "{} of the other side in slots that {server} does not serve (MOVED): name the whole cluster, redis+cluster://",
                 keys(self.outside)
             ));
         }
-        told
+        lines
     }
 }

@@ -116,8 +116,8 @@ pub async fn compare(
         libraries => equal_functions(libraries),
     };
     let Pair { left: one, right: other, left_reach, right_reach, mut findings, .. } = pair;
-    findings.unreachable = left_reach.told(&left_id.to_string());
-    findings.unreachable.extend(right_reach.told(&right_id.to_string()));
+    findings.unreachable = left_reach.unreachable(&left_id.to_string());
+    findings.unreachable.extend(right_reach.unreachable(&right_id.to_string()));
     Ok(findings.finish(Sides {
         left: left_id.to_string(),
         right: right_id,

@@ -30,6 +30,7 @@ mod stream;
 mod tee;
 mod template;
 mod text;
+mod value_type;
 mod version;
 mod visitor;
 mod ziplist;

@@ -44,7 +44,7 @@ impl Capabilities {
     ) -> Result<Capabilities, Error> {
         /// The default of `proto-max-bulk-len`.
         const USUAL: u64 = 512 << 20;
-        let number = |said: Option<String>| said.and_then(|number| number.parse().ok());
+        let number = |text: Option<String>| text.and_then(|number| number.parse().ok());
         let longest = setting(connection, "proto-max-bulk-len").await?.ok().flatten();
         // Cluster nodes have one database, unless Valkey 9 is configured otherwise.
         let name = if server.cluster { "cluster-databases" } else { "databases" };
@@ -104,7 +104,7 @@ impl Capabilities {
 }
 
 /// Value types and the modules that implement them, where the names do not match.
-const KNOWN: &[(&str, &[&str])] = &[
+const MODULES: &[(&str, &[&str])] = &[
     ("rejson-rl", &["rejson", "json"]),
     ("tsdb-type", &["timeseries"]),
     ("mbbloom--", &["bf"]),
@@ -122,7 +122,7 @@ const KNOWN: &[(&str, &[&str])] = &[
 /// The modules, in lower case, any of which implements this value type; empty if unknown.
 pub(crate) fn modules_of(module_type: &str) -> &'static [&'static str] {
     let of_type = module_type.to_lowercase();
-    KNOWN.iter().find(|(name, _)| *name == of_type).map_or(&[], |(_, modules)| modules)
+    MODULES.iter().find(|(name, _)| *name == of_type).map_or(&[], |(_, modules)| modules)
 }
 
 /// The newest version stamp that RESTORE accepts, or the server's error message if it refuses every RESTORE.

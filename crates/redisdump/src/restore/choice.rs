@@ -69,7 +69,7 @@ impl KeyChoice {
 
     /// Whether the whole source has to be read before it is known whether it can be restored with this choice: a
     /// pattern may match nothing, and two keys may get the same name.
-    pub fn needs_survey(&self) -> bool {
+    pub fn needs_preflight_scan(&self) -> bool {
         !self.include.is_empty() || !self.rename.is_empty() || self.drop_field_expiries
     }
 

@@ -132,21 +132,9 @@ where
         redirected: events.redirected.into_inner(),
         failovers: events.failovers.into_inner().unwrap_or_default(),
     };
-    Ok(RestoreReport {
-        keys: taken.keys(),
-        evicted: memory::evicted_since(options, evicted).await?,
-        skipped: taken.skipped(),
-        expired: loader.expired + taken.lapsed(),
-        unwanted: loader.unwanted,
-        empty: loader.empty,
-        left_out: loader.unsupported,
-        by_commands: capabilities.no_restore.clone(),
-        functions: loader.functions,
-        skipped_module_data: loader.modules,
-        bytes: rdb.offset(),
-        server,
-        cluster: Some(cluster),
-    })
+    let evicted = memory::evicted_since(options, evicted).await?;
+    let report = RestoreReport::of(loader, &taken, server, rdb.offset(), evicted);
+    Ok(RestoreReport { cluster: Some(cluster), ..report })
 }
 
 /// The pipelines to the masters of a cluster, a pipeline to each.

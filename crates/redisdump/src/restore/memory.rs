@@ -72,15 +72,15 @@ pub async fn memory_limit(options: &ConnectOptions) -> Result<Option<MemoryLimit
 }
 
 async fn limit(connection: &mut Connection) -> Result<Option<MemoryLimit>, Error> {
-    let said = match info(connection, "memory").await {
-        Ok(said) => said,
+    let reply = match info(connection, "memory").await {
+        Ok(reply) => reply,
         // A user who may not ask gets no answer.
         Err(Error::Server { .. }) => return Ok(None),
         Err(error) => return Err(error),
     };
-    let number = |name: &str| said.get(name).and_then(|number| number.parse::<u64>().ok());
+    let number = |name: &str| reply.get(name).and_then(|number| number.parse::<u64>().ok());
     // INFO contains both from 4.0 on, CONFIG always did.
-    let (mut maxmemory, mut policy) = (number("maxmemory"), said.get("maxmemory_policy").cloned());
+    let (mut maxmemory, mut policy) = (number("maxmemory"), reply.get("maxmemory_policy").cloned());
     if maxmemory.is_none() {
         maxmemory = setting(connection, "maxmemory").await?.ok().flatten().and_then(|it| it.parse().ok());
     }
@@ -102,12 +102,12 @@ async fn limit(connection: &mut Connection) -> Result<Option<MemoryLimit>, Error
 /// The server cannot be reached.
 pub async fn data_size(options: &ConnectOptions) -> Result<Option<u64>, Error> {
     let sizes = each_master(options, |node| async move {
-        let said = match info(&mut Connection::open(&node).await?, "memory").await {
-            Ok(said) => said,
+        let reply = match info(&mut Connection::open(&node).await?, "memory").await {
+            Ok(reply) => reply,
             Err(Error::Server { .. }) => return Ok(None),
             Err(error) => return Err(error),
         };
-        let number = |name: &str| said.get(name).and_then(|number| number.parse::<u64>().ok());
+        let number = |name: &str| reply.get(name).and_then(|number| number.parse::<u64>().ok());
         // From 4.0 on, without buffers and bookkeeping.
         Ok(number("used_memory_dataset").or_else(|| number("used_memory")))
     });
@@ -117,7 +117,7 @@ pub async fn data_size(options: &ConnectOptions) -> Result<Option<u64>, Error> {
 /// The number of keys that a server has ever evicted; `None` if it does not reveal it.
 pub(super) async fn evicted(connection: &mut Connection) -> Result<Option<u64>, Error> {
     match info(connection, "stats").await {
-        Ok(said) => Ok(said.get("evicted_keys").and_then(|number| number.parse().ok())),
+        Ok(reply) => Ok(reply.get("evicted_keys").and_then(|number| number.parse().ok())),
         Err(Error::Server { .. }) => Ok(None),
         Err(error) => Err(error),
     }

@@ -224,25 +224,38 @@ where
         fed?;
     }
     check?;
-    let keys = stats.keys();
-    on_progress(Progress { bytes: rdb.offset(), keys });
+    on_progress(Progress { bytes: rdb.offset(), keys: stats.keys() });
     drop(readers);
-    let report = RestoreReport {
-        keys,
-        evicted: memory::evicted_since(options, evicted).await?,
-        skipped: stats.skipped(),
-        expired: loader.expired + stats.lapsed(),
-        unwanted: loader.unwanted,
-        empty: loader.empty,
-        left_out: loader.unsupported,
-        by_commands: capabilities.no_restore.clone(),
-        functions: loader.functions,
-        skipped_module_data: loader.modules,
-        bytes: rdb.offset(),
-        server,
-        cluster: None,
-    };
-    Ok((report, loader.mortal))
+    let evicted = memory::evicted_since(options, evicted).await?;
+    let mortal = loader.mortal;
+    Ok((RestoreReport::of(loader, &stats, server, rdb.offset(), evicted), mortal))
+}
+
+impl RestoreReport {
+    /// The report of a restore into a single server that replied to everything.
+    fn of(
+        loader: Loader<'_>,
+        stats: &RestoreStats<'_>,
+        server: ServerIdentity,
+        bytes: u64,
+        evicted: u64,
+    ) -> RestoreReport {
+        RestoreReport {
+            keys: stats.keys(),
+            evicted,
+            skipped: stats.skipped(),
+            expired: loader.expired + stats.lapsed(),
+            unwanted: loader.unwanted,
+            empty: loader.empty,
+            left_out: loader.unsupported,
+            by_commands: loader.capabilities.no_restore.clone(),
+            functions: loader.functions,
+            skipped_module_data: loader.modules,
+            bytes,
+            server,
+            cluster: None,
+        }
+    }
 }
 
 /// Reads the replies to everything that one connection sends.

@@ -22,8 +22,7 @@ use crate::{ConnectOptions, Error, ServerIdentity};
 impl ServerIdentity {
     /// What it supports, by its flavor and version.
     pub fn target(&self) -> Target {
-        let mut numbers = self.version.split('.').map(|n| n.parse::<u32>().unwrap_or(0));
-        let (major, minor) = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+        let (major, minor) = self.major_minor();
         Target { flavor: self.flavor, major, minor }
     }
 }
@@ -92,7 +91,7 @@ where
             ))],
         });
     }
-    refuse(&server, refused.told())?;
+    refuse(&server, refused.conflicts())?;
     if !loader.conflicts.is_empty() {
         return Err(misplaced(&server, loader.conflicts));
     }
@@ -150,7 +149,7 @@ impl RefusedValues {
         Ok(())
     }
 
-    fn told(mut self) -> Vec<Conflict> {
+    fn conflicts(mut self) -> Vec<Conflict> {
         if self.keys > self.named.len() {
             self.named.push(format!("… and {} more keys", self.keys - self.named.len()));
         }

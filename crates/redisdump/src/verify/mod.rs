@@ -1,7 +1,7 @@
 //! Verifies the integrity of a file: structure and checksum of an RDB, an AOF file, or an AOF folder.
 //!
 //! Every value is decoded to its last element, in any encoding, so that faults which would break a server on loading or
-//! on use are found. Anomalies that do not prevent reading are reported as [`Oddity`], including duplicate keys,
+//! on use are found. Anomalies that do not prevent reading are reported as [`Anomaly`], including duplicate keys,
 //! members and fields, which are compared in memory or, if there are too many, in a temporary file.
 
 use std::collections::BTreeMap;
@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use crate::aof::{self, AofSummary, FileError, Files, ReadOptions};
 use crate::capture::stats::{DatabaseCount, counted_as};
-use crate::rdb::{self, Checksum, Dialect, Elements, Key, Kind, Lint, StreamId, StreamMeta};
+use crate::rdb::{self, Checksum, Dialect, Forward, Key, Kind, Lint};
 use crate::verify::duplicates::Duplicates;
 use crate::verify::uniqueness::first_of;
 use structure::Structure;
@@ -70,13 +70,13 @@ pub struct Verified {
     /// The files of an AOF, and what a server would cut off.
     pub aof: Option<AofSummary>,
     /// Anomalies that do not prevent reading.
-    pub oddities: Vec<Oddity>,
+    pub anomalies: Vec<Anomaly>,
 }
 
 impl Verified {
     /// True when no server refuses the file and it contains no duplicates.
     pub fn is_whole(&self) -> bool {
-        self.refusals().next().is_none() && !self.oddities.iter().any(|oddity| oddity.what.is_duplicate())
+        self.refusals().next().is_none() && !self.anomalies.iter().any(|anomaly| anomaly.what.is_duplicate())
     }
 
     /// True when its RDB version is newer than those of the tested servers; it was read by the published format.
@@ -85,15 +85,15 @@ impl Verified {
     }
 
     /// The anomalies because of which servers do not load the file.
-    pub fn refusals(&self) -> impl Iterator<Item = &Oddity> {
-        self.oddities.iter().filter(|oddity| oddity.refused_by.is_some())
+    pub fn refusals(&self) -> impl Iterator<Item = &Anomaly> {
+        self.anomalies.iter().filter(|anomaly| anomaly.refused_by.is_some())
     }
 }
 
 /// An anomaly that does not prevent reading.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub struct Oddity {
+pub struct Anomaly {
     /// Its kind.
     pub what: Lint,
     /// Which servers do not load such a file: see [`Lint::refused_by`].
@@ -209,7 +209,7 @@ pub fn verify_file(
         let (db, name) = named.unwrap_or_default();
         let dialect = census.version.map_or(Dialect::Redis, |(dialect, _)| dialect);
         let (what, keys, key) = (Lint::KeyTwice, twice.len() as u64, crate::display::shown(&name));
-        census.oddities.insert(what, Oddity { what, refused_by: what.refused_by(dialect), keys, db, key });
+        census.anomalies.insert(what, Anomaly { what, refused_by: what.refused_by(dialect), keys, db, key });
     }
     Ok(Verified {
         path: path.to_owned(),
@@ -227,7 +227,7 @@ pub fn verify_file(
         modules: census.modules,
         commands: summary.files.iter().map(|file| file.commands).sum(),
         aof: (kind != FileKind::Rdb).then_some(summary),
-        oddities: census.oddities.into_values().collect(),
+        anomalies: census.anomalies.into_values().collect(),
     })
 }
 
@@ -272,13 +272,11 @@ struct Census {
     expires: bool,
     structure: Structure,
     names: Duplicates,
-    oddities: BTreeMap<Lint, Oddity>,
+    anomalies: BTreeMap<Lint, Anomaly>,
     databases: BTreeMap<u64, DatabaseCount>,
     types: BTreeMap<Kind, u64>,
     functions: u64,
     modules: BTreeMap<String, ModuleUse>,
-    /// The type of the current module value was counted.
-    module_seen: bool,
 }
 
 impl Census {
@@ -310,51 +308,22 @@ impl Default for Census {
             expires: false,
             structure: Structure::default(),
             names: Duplicates::default(),
-            oddities: BTreeMap::new(),
+            anomalies: BTreeMap::new(),
             databases: BTreeMap::new(),
             types: BTreeMap::new(),
             functions: 0,
             modules: BTreeMap::new(),
-            module_seen: false,
         }
     }
 }
 
-/// Forwards structural elements to [`Structure`].
-macro_rules! watch_structure {
-    ($type:ty, $($method:ident($($name:ident: $of:ty),*);)*) => {
-        impl Elements for $type {
-            $(fn $method(&mut self, $($name: $of),*) {
-                self.structure.$method($($name),*);
-            })*
+impl Forward for Census {
+    type To = Structure;
 
-            fn opaque(&mut self, raw: &[u8]) {
-                if !std::mem::replace(&mut self.module_seen, true) {
-                    let id = raw.first_chunk::<8>().map_or(0, |id| u64::from_le_bytes(*id));
-                    if let Some(module) = self.module(&rdb::module_name(id)) {
-                        module.values += 1;
-                    }
-                }
-            }
-        }
-    };
+    fn to(&mut self) -> Option<&mut Structure> {
+        Some(&mut self.structure)
+    }
 }
-watch_structure!(Census,
-    lint(lint: Lint);
-    item(bytes: &[u8]);
-    member(bytes: &[u8]);
-    scored(member: &[u8], score: f64);
-    field(field: &[u8], value: &[u8], expiry: Option<i64>);
-    node(id: StreamId, listpack: &[u8]);
-    entry(id: StreamId, fields: &[u8]);
-    stream(meta: &StreamMeta);
-    group(name: &[u8], last_id: StreamId, entries_read: Option<u64>);
-    pending(id: StreamId, at: i64, count: u64);
-    consumer(name: &[u8], seen: i64);
-    owned(id: StreamId);
-    nacked(id: StreamId);
-    group_end();
-);
 
 impl rdb::Visitor for Census {
     fn header(&mut self, dialect: Dialect, version: u16) {
@@ -377,7 +346,6 @@ impl rdb::Visitor for Census {
 
     fn key(&mut self, key: &Key<'_>) {
         self.within = true;
-        self.module_seen = false;
         self.name.clear();
         self.name.extend_from_slice(key.name);
         (self.db, self.kind) = (key.db, key.value_type.kind());
@@ -389,16 +357,20 @@ impl rdb::Visitor for Census {
         self.within = false;
         let dialect = self.version.map_or(Dialect::Redis, |(dialect, _)| dialect);
         self.structure.end();
+        let module = self.structure.module().map(rdb::module_name);
+        if let Some(module) = module.and_then(|name| self.module(&name)) {
+            module.values += 1;
+        }
         for lint in self.structure.found() {
             let (db, name) = (self.db, &self.name);
-            let oddity = self.oddities.entry(lint).or_insert_with(|| Oddity {
+            let anomaly = self.anomalies.entry(lint).or_insert_with(|| Anomaly {
                 what: lint,
                 refused_by: lint.refused_by(dialect),
                 keys: 0,
                 db,
                 key: crate::display::shown(name),
             });
-            oddity.keys += 1;
+            anomaly.keys += 1;
         }
         if self.structure.is_empty_collection() {
             self.empty += 1;

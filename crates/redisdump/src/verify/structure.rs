@@ -34,6 +34,8 @@ pub(crate) struct Structure {
     /// The group's pending entries, and whether each has a consumer.
     pending: BTreeMap<u128, bool>,
     pending_full: bool,
+    /// The type of a module's value, as the number in its first bytes.
+    module: Option<u64>,
 }
 
 /// The elements seen so far, up to a limit.
@@ -66,6 +68,7 @@ impl Structure {
         self.can_be_empty = matches!(ty.kind(), Kind::List | Kind::Set | Kind::Zset | Kind::Hash);
         (self.small_hash, self.fields) = (ty.kind() == Kind::Hash, 0);
         self.any = false;
+        self.module = None;
         self.found.clear();
         self.members.clear();
         if ty.kind() == Kind::Stream {
@@ -105,6 +108,11 @@ impl Structure {
     /// The findings in the value, after its end.
     pub(crate) fn found(&self) -> impl Iterator<Item = Lint> + '_ {
         self.found.iter().copied()
+    }
+
+    /// The number of a module's type, after its value.
+    pub(crate) fn module(&self) -> Option<u64> {
+        self.module
     }
 
     fn begin_group(&mut self) {
@@ -206,6 +214,11 @@ impl Elements for Structure {
             Some(owned) => *owned = true,
             None => self.expect(self.pending_full, Lint::OwnedNotPending),
         }
+    }
+
+    fn opaque(&mut self, raw: &[u8]) {
+        let id = || raw.first_chunk::<8>().map_or(0, |id| u64::from_le_bytes(*id));
+        self.module.get_or_insert_with(id);
     }
 
     fn group_end(&mut self) {

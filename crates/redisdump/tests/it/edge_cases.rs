@@ -70,9 +70,9 @@ fn what_servers_refuse_is_told() {
     for (bytes, odd, keys) in cases() {
         std::fs::write(&path, &bytes).unwrap();
         let verified = verify_file(&path, VerifyOptions::default(), &mut |_| ()).unwrap();
-        let found: Vec<Lint> = verified.oddities.iter().map(|oddity| oddity.what).collect();
+        let found: Vec<Lint> = verified.anomalies.iter().map(|anomaly| anomaly.what).collect();
         assert_eq!((found, verified.keys, verified.empty_keys), (odd, keys, 1 - keys), "{bytes:x?}");
-        assert!(verified.oddities.iter().all(|odd| (odd.keys, odd.db, odd.key.as_str()) == (1, 0, "k")));
+        assert!(verified.anomalies.iter().all(|odd| (odd.keys, odd.db, odd.key.as_str()) == (1, 0, "k")));
         let inspected = inspect_path(&path, InspectOptions::default(), &mut |_| (), &mut |_| ()).unwrap();
         assert_eq!((inspected.sizes.keys, inspected.empty_keys), (keys, 1 - keys));
         for version in ["7.0", "8.2", "valkey-9"] {
@@ -84,7 +84,7 @@ fn what_servers_refuse_is_told() {
                     assert_eq!(verified.refusals().count(), 0, "{version} loads {bytes:x?}");
                 }
                 // This one looks at everything.
-                Err(_) if version == "valkey-9" => assert!(!verified.oddities.is_empty(), "{bytes:x?}"),
+                Err(_) if version == "valkey-9" => assert!(!verified.anomalies.is_empty(), "{bytes:x?}"),
                 Err(_) => assert!(verified.refusals().count() > 0, "{version} refuses {bytes:x?}"),
             }
         }

@@ -6,8 +6,7 @@ use tokio::io::AsyncReadExt as _;
 use super::held::Held;
 use super::{AofContents, Persistence};
 use crate::aof::{self, FileError, Keep};
-use crate::capture::Consistency;
-use crate::capture::stats::{CaptureReport, Tally};
+use crate::capture::stats::{CaptureReport, CaptureStats};
 use crate::rdb::{self, Dialect, Elements, Key, Tee, Visitor};
 use crate::verify::uniqueness::Uniqueness;
 use crate::{Error, ServerIdentity};
@@ -46,7 +45,7 @@ pub(super) struct Pass {
 }
 
 enum What {
-    Rdb(Box<rdb::Reader>, Box<Tally>),
+    Rdb(Box<rdb::Reader>, Box<CaptureStats>),
     Aof(Option<Box<aof::Reader>>, Counts, AofContents),
 }
 
@@ -77,8 +76,8 @@ impl Pass {
         let uniqueness = &mut self.uniqueness;
         match &mut self.what {
             What::Rdb(reader, _) if reader.is_complete() => return Ok(0),
-            What::Rdb(reader, tally) => {
-                return Ok(reader.feed(piece, &mut Tee(tally.as_mut(), uniqueness)).map_err(corrupt)?);
+            What::Rdb(reader, stats) => {
+                return Ok(reader.feed(piece, &mut Tee(stats.as_mut(), uniqueness)).map_err(corrupt)?);
             }
             What::Aof(Some(reader), counts, _) => {
                 reader.feed(piece, &mut Tee(counts, uniqueness)).map_err(corrupt)?;
@@ -105,11 +104,11 @@ impl Pass {
                 }
             }
         }
-        self.look_over(file)
+        self.check_file(file)
     }
 
     /// Checks the RDB for duplicate keys, once, at the end of its file.
-    fn look_over(&mut self, file: &Held) -> Result<(), Error> {
+    fn check_file(&mut self, file: &Held) -> Result<(), Error> {
         if std::mem::replace(&mut self.looked_over, true) {
             return Ok(());
         }
@@ -124,15 +123,15 @@ impl Pass {
 
     /// The server according to its RDB: version and flavor. For an AOF without a preamble, nothing is known.
     pub(super) fn origin(&self, address: String) -> ServerIdentity {
-        let mut says = Says::default();
+        let mut aux = AuxFields::default();
         if self.front.starts_with(b"REDIS") || self.front.starts_with(b"VALKEY") {
             // Errors were reported when it was read completely.
-            let _ = rdb::Reader::new().try_newer(true).feed(&self.front, &mut says);
+            let _ = rdb::Reader::new().try_newer(true).feed(&self.front, &mut aux);
         }
-        let flavor = if says.valkey { Dialect::Valkey } else { Dialect::Redis };
+        let flavor = if aux.valkey { Dialect::Valkey } else { Dialect::Redis };
         ServerIdentity {
             flavor,
-            version: says.version,
+            version: aux.version,
             run_id: String::new(),
             role: String::new(),
             address,
@@ -148,27 +147,9 @@ impl Pass {
         warnings: &[String],
     ) -> Result<(Option<CaptureReport>, Option<AofContents>), Error> {
         match &self.what {
-            What::Rdb(reader, tally) => {
-                let (dialect, rdb_version) = reader.version();
-                let report = CaptureReport {
-                    server: server.clone(),
-                    dialect,
-                    rdb_version,
-                    bytes: reader.offset(),
-                    checksum: reader.finish()?,
-                    replication_id: String::new(),
-                    replication_offset: -1,
-                    databases: tally.databases.clone(),
-                    types: tally.types.clone(),
-                    functions: tally.functions,
-                    modules: tally.modules.clone(),
-                    digest: tally.digest,
-                    consistency: Consistency::PointInTime,
-                    warnings: warnings.to_vec(),
-                    gone_meanwhile: 0,
-                    nodes: Vec::new(),
-                };
-                Ok((Some(report), None))
+            What::Rdb(reader, stats) => {
+                let report = stats.report(server.clone(), reader)?;
+                Ok((Some(CaptureReport { warnings: warnings.to_vec(), ..report }), None))
             }
             What::Aof(_, counts, contents) => {
                 let contents =
@@ -202,14 +183,14 @@ impl aof::Visitor for Counts {}
 
 /// The server that wrote an RDB.
 #[derive(Debug, Default)]
-struct Says {
+struct AuxFields {
     version: String,
     valkey: bool,
 }
 
-impl Elements for Says {}
+impl Elements for AuxFields {}
 
-impl Visitor for Says {
+impl Visitor for AuxFields {
     fn header(&mut self, dialect: Dialect, _version: u16) {
         self.valkey |= dialect == Dialect::Valkey;
     }

@@ -19,11 +19,11 @@ use crate::{ConnectOptions, Error, ServerIdentity};
 /// The setting that makes a server rewrite its AOF automatically.
 const SETTING: &str = "auto-aof-rewrite-percentage";
 /// How long to wait for a running rewrite. The open files are consistent at any time; waiting only makes them smaller.
-const PATIENCE: Duration = Duration::from_secs(60);
+const REWRITE_TIMEOUT: Duration = Duration::from_secs(60);
 /// The longest time for which a server postpones a write (2 s in `flushAppendOnlyFile`), plus a margin.
 const POSTPONED: Duration = Duration::from_secs(5);
 /// How long to try to restore the setting.
-const INSISTENCE: Duration = Duration::from_secs(30);
+const RESTORE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What a server says about its files.
 #[derive(Debug, Clone)]
@@ -55,12 +55,12 @@ pub(super) struct Suspended {
 impl Suspended {
     /// Starts to suspend rewrites; [`Suspended::facts`] waits until none is running.
     pub(super) fn begin(options: &ConnectOptions) -> Suspended {
-        let (told, facts) = oneshot::channel();
+        let (sender, facts) = oneshot::channel();
         let (questions, asked) = mpsc::unbounded_channel();
         let touched = Arc::new(AtomicBool::new(false));
         let options = options.clone();
         let mut keeper = Keeper { options, asked, touched: touched.clone(), before: None };
-        let thread = std::thread::spawn(move || keeper.keep(told));
+        let thread = std::thread::spawn(move || keeper.keep(sender));
         Suspended { questions: Some(questions), facts: Some(facts), touched, thread: Some(thread) }
     }
 
@@ -119,20 +119,20 @@ struct Keeper {
 
 impl Keeper {
     /// Suspends, answers requests, resumes.
-    fn keep(&mut self, told: oneshot::Sender<Facts>) -> Result<(), Error> {
+    fn keep(&mut self, sender: oneshot::Sender<Facts>) -> Result<(), Error> {
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Error::stream)?;
-        let outcome = runtime.block_on(self.work(told));
+        let outcome = runtime.block_on(self.work(sender));
         match self.before.take() {
             Some(value) => runtime.block_on(resume(&self.options, &value)).and(outcome),
             None => outcome,
         }
     }
 
-    async fn work(&mut self, told: oneshot::Sender<Facts>) -> Result<(), Error> {
+    async fn work(&mut self, sender: oneshot::Sender<Facts>) -> Result<(), Error> {
         let mut connection = Connection::open(&self.options).await?;
         let facts = self.suspend(&mut connection).await?;
-        if told.send(facts).is_ok() {
+        if sender.send(facts).is_ok() {
             // Ends when the guard is dropped.
             while let Some(answer) = self.asked.recv().await {
                 let _ = answer.send(aof_bytes(&persistence(&mut connection).await?));
@@ -163,7 +163,7 @@ impl Keeper {
                 Err(words) => warnings.push(not_suspended(&server, &words)),
             }
             let since = Instant::now();
-            while is_rewriting(&at) && since.elapsed() < PATIENCE && !self.asked.is_closed() {
+            while is_rewriting(&at) && since.elapsed() < REWRITE_TIMEOUT && !self.asked.is_closed() {
                 tokio::time::sleep(Duration::from_millis(100)).await;
                 at = persistence(connection).await?;
             }
@@ -233,7 +233,9 @@ async fn resume(options: &ConnectOptions, value: &str) -> Result<(), Error> {
         };
         match set.await {
             Ok(_) => return Ok(()),
-            Err(_) if since.elapsed() < INSISTENCE => tokio::time::sleep(Duration::from_millis(300)).await,
+            Err(_) if since.elapsed() < RESTORE_TIMEOUT => {
+                tokio::time::sleep(Duration::from_millis(300)).await
+            }
             Err(error) => {
                 return Err(Error::Server {
                     target: options.display().to_string(),

@@ -261,7 +261,7 @@ impl NodeKeyReader {
         let (mut bytes, mut metadata) = (0_u64, 0);
         let answers = async {
             for (key, known) in batch {
-                let told = if self.exact { None } else { Some(left(reader, key, self.asking).await?) };
+                let ttl = if self.exact { None } else { Some(left(reader, key, self.asking).await?) };
                 let value = match known {
                     Some(digest) => Some((*digest, None)),
                     None => {
@@ -276,8 +276,8 @@ impl NodeKeyReader {
                         })
                     }
                 };
-                let (expiry, slack) = match told {
-                    Some(told) => told,
+                let (expiry, slack) = match ttl {
+                    Some(ttl) => ttl,
                     None => {
                         announced(reader, self.asking).await?;
                         (number(reader, "PEXPIRETIME", key).await?, 0)

@@ -74,7 +74,7 @@ async fn long(
         reader.part(buffer, step, super::OPERATION).await?;
         left -= step;
         crc.update(buffer.get(before..).unwrap_or_default());
-        match value.go_on(buffer, digester) {
+        match value.resume(buffer, digester) {
             Ok(used) => drop(buffer.drain(..used)),
             Err(problem) => return Ok(Err(problem)),
         }
@@ -97,7 +97,7 @@ struct Value {
 
 impl Value {
     /// Parses as far as possible, and returns the number of bytes consumed.
-    fn go_on(&mut self, bytes: &[u8], digester: &mut Digester) -> Result<usize, Problem> {
+    fn resume(&mut self, bytes: &[u8], digester: &mut Digester) -> Result<usize, Problem> {
         let mut used = 0;
         if self.walker.is_none() {
             if bytes.first() == Some(&METADATA) {
@@ -163,7 +163,7 @@ mod tests {
         for part in body.chunks(size) {
             buffer.extend_from_slice(part);
             crc.update(part);
-            let used = value.go_on(&buffer, &mut digester)?;
+            let used = value.resume(&buffer, &mut digester)?;
             buffer.drain(..used);
         }
         let metadata = value.close(&buffer, footer, crc)?;

@@ -26,7 +26,7 @@ impl PlaceholderExpiries {
     }
 
     /// The expiry to send: the expiry itself, or its placeholder.
-    pub(crate) fn told(self, at: i64) -> i64 {
+    pub(crate) fn placeholder(self, at: i64) -> i64 {
         if at <= self.horizon {
             // All times up to the epoch's second day are equally past.
             STEP + at.max(SOON)
@@ -38,7 +38,7 @@ impl PlaceholderExpiries {
     }
 
     /// The expiry that a placeholder on the server stands for.
-    pub(crate) fn meant(self, at: i64) -> Option<i64> {
+    pub(crate) fn original(self, at: i64) -> Option<i64> {
         self.is_placeholder(at).then(|| at - STEP)
     }
 
@@ -57,18 +57,21 @@ mod tests {
         let now = 1_800_000_000_000;
         let times = PlaceholderExpiries::new(now);
         for at in [SOON, now - 1, now, now + SOON] {
-            assert!(times.told(at) > now + SOON && times.meant(times.told(at)) == Some(at), "{at}");
+            assert!(
+                times.placeholder(at) > now + SOON && times.original(times.placeholder(at)) == Some(at),
+                "{at}"
+            );
             // Converted twice, as in a replay of a replay.
-            let twice = times.told(times.told(at));
-            assert_eq!(times.meant(twice).and_then(|once| times.meant(once)), Some(at));
+            let twice = times.placeholder(times.placeholder(at));
+            assert_eq!(times.original(twice).and_then(|once| times.original(once)), Some(at));
         }
-        assert_eq!(times.meant(times.told(-5)), Some(SOON));
-        assert!(times.meant(times.told(now + SOON) + 9).is_some());
+        assert_eq!(times.original(times.placeholder(-5)), Some(SOON));
+        assert!(times.original(times.placeholder(now + SOON) + 9).is_some());
         for at in [now + SOON + 1, 9_999_999_999_999, STEP - 1, STEP + 9_999_999_999_999] {
-            assert_eq!((times.told(at), times.meant(at)), (at, None), "{at}");
+            assert_eq!((times.placeholder(at), times.original(at)), (at, None), "{at}");
         }
         for at in [STEP, STEP + now, 3 * STEP + 5] {
-            assert_eq!(times.meant(times.told(at)), Some(at));
+            assert_eq!(times.original(times.placeholder(at)), Some(at));
         }
     }
 }

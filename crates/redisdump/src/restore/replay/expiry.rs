@@ -95,10 +95,10 @@ pub(super) fn tell(
     name: &str,
     words: &mut Words<'_>,
     found: &Expiring,
-    told: i64,
+    placeholder: i64,
     set_takes_expiry: bool,
 ) -> Option<(Vec<u8>, i64)> {
-    let time = || Cow::Owned(told.to_string().into_bytes());
+    let time = || Cow::Owned(placeholder.to_string().into_bytes());
     let key = words.get(1).map(|key| key.to_vec()).unwrap_or_default();
     let mut put = |at: usize, word: Cow<'static, [u8]>| {
         if let Some(place) = words.get_mut(at) {
@@ -127,7 +127,7 @@ pub(super) fn tell(
             // Before 5.0 there is no ABSTTL.
             put(2, Cow::Borrowed(b"0"));
             words.retain(|word| !word.eq_ignore_ascii_case(b"ABSTTL"));
-            Some((key, told))
+            Some((key, placeholder))
         }
         Form::Restore => {
             put(2, time());
@@ -144,15 +144,15 @@ pub(super) fn tell(
                 words.extend([Cow::Borrowed(b"PXAT".as_slice()), time()]);
                 return None;
             }
-            Some((key, told))
+            Some((key, placeholder))
         }
         Form::Option if name == "getex" => {
             words.clear();
-            Some((key, told))
+            Some((key, placeholder))
         }
         Form::Option if name == "set" && !set_takes_expiry => {
             words.drain(found.at - 1..=found.at);
-            Some((key, told))
+            Some((key, placeholder))
         }
         Form::Option => {
             put(found.at - 1, Cow::Borrowed(b"PXAT"));

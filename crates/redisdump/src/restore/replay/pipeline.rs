@@ -75,7 +75,7 @@ struct Checked {
 }
 
 /// Receives the file's commands and prepares those for the target.
-struct Told<'t, 'a> {
+struct ReplayVisitor<'t, 'a> {
     translator: &'t mut Translator<'a>,
     path: &'t Path,
     out: Vec<u8>,
@@ -85,18 +85,18 @@ struct Told<'t, 'a> {
     lefts: &'t mut u64,
 }
 
-impl Elements for Told<'_, '_> {}
-impl rdb::Visitor for Told<'_, '_> {}
+impl Elements for ReplayVisitor<'_, '_> {}
+impl rdb::Visitor for ReplayVisitor<'_, '_> {}
 
-impl aof::Visitor for Told<'_, '_> {
+impl aof::Visitor for ReplayVisitor<'_, '_> {
     fn annotation(&mut self, _offset: u64, text: &[u8]) {
         self.translator.annotate(text);
     }
 
     fn command(&mut self, command: &Command<'_>) {
         let words: Vec<&[u8]> = command.held().collect();
-        let told = match self.translator.translate(&words, &mut self.out) {
-            Ok(told) => told,
+        let count = match self.translator.translate(&words, &mut self.out) {
+            Ok(count) => count,
             Err(why) => {
                 *self.lefts += 1;
                 if self.left_out.len() < NAMED {
@@ -113,7 +113,7 @@ impl aof::Visitor for Told<'_, '_> {
             () => Kind::Plain,
         };
         self.in_multi = kind == Kind::Multi || (self.in_multi && kind == Kind::Plain);
-        for at in 0..told {
+        for at in 0..count {
             let shown = shown_command(&words).into_boxed_str();
             let kind = match at {
                 _ if !self.translator.wrapped => kind,
@@ -121,7 +121,7 @@ impl aof::Visitor for Told<'_, '_> {
                 1 => Kind::Plain,
                 _ => Kind::Exec,
             };
-            self.queue.push(Sent { offset: command.offset, shown, kind, counts: at + 1 == told });
+            self.queue.push(Sent { offset: command.offset, shown, kind, counts: at + 1 == count });
         }
     }
 }
@@ -169,18 +169,25 @@ impl<'a> Pipeline<'a> {
         let (sent, mut awaited) = mpsc::channel::<Sent>(WINDOW);
         let Connection { reader: replies, writer } = connection;
         let begin = summary.preamble_bytes.unwrap_or(0);
-        let mut told =
-            Told { translator, path, out: Vec::new(), queue: Vec::new(), in_multi: false, left_out, lefts };
-        told.begin();
+        let mut visitor = ReplayVisitor {
+            translator,
+            path,
+            out: Vec::new(),
+            queue: Vec::new(),
+            in_multi: false,
+            left_out,
+            lefts,
+        };
+        visitor.begin();
         let mut file = Reader::new(Keep::All { bytes: LONGEST }).until(until);
         if begin > 0 {
             file = file.behind_preamble(begin);
         }
         let feed = async {
             let mut stream = std::pin::pin!(part_of(path, begin, None));
-            let mut flush = async |told: &mut Told<'_, '_>| -> Result<(), Error> {
+            let mut flush = async |visitor: &mut ReplayVisitor<'_, '_>| -> Result<(), Error> {
                 // Both at once: more may be queued than the other side accepts before it sees replies.
-                let queue = std::mem::take(&mut told.queue);
+                let queue = std::mem::take(&mut visitor.queue);
                 *total += queue.len() as u64;
                 let note = async {
                     for what in queue {
@@ -190,9 +197,9 @@ impl<'a> Pipeline<'a> {
                         }
                     }
                 };
-                let ((), result) = futures::join!(note, writer.send(&told.out, OPERATION));
-                told.out.clear();
-                told.out.shrink_to(4 << 20);
+                let ((), result) = futures::join!(note, writer.send(&visitor.out, OPERATION));
+                visitor.out.clear();
+                visitor.out.shrink_to(4 << 20);
                 result?;
                 if let Some(rate) = settings.rate.filter(|rate| *rate > 0) {
                     pause(began, *total, rate).await;
@@ -201,18 +208,18 @@ impl<'a> Pipeline<'a> {
             };
             while let Some(piece) = stream.next().await {
                 for part in piece.map_err(Error::stream)?.chunks(BATCH) {
-                    file.feed(part, &mut told)?;
-                    if told.out.len() >= BATCH {
-                        flush(&mut told).await?;
+                    file.feed(part, &mut visitor)?;
+                    if visitor.out.len() >= BATCH {
+                        flush(&mut visitor).await?;
                         on_bytes(file.offset());
                     }
                 }
             }
-            file.finish(&mut told)?;
-            if told.in_multi {
-                told.discard(summary.bytes);
+            file.finish(&mut visitor)?;
+            if visitor.in_multi {
+                visitor.discard(summary.bytes);
             }
-            flush(&mut told).await?;
+            flush(&mut visitor).await?;
             on_bytes(summary.bytes);
             drop(sent);
             Ok::<_, Error>(())
@@ -270,7 +277,7 @@ impl<'a> Pipeline<'a> {
     }
 }
 
-impl Told<'_, '_> {
+impl ReplayVisitor<'_, '_> {
     /// Every file begins in database 0.
     fn begin(&mut self) {
         let db = self.translator.begin().to_string();

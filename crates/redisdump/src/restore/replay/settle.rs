@@ -58,7 +58,7 @@ async fn keys(
         } else {
             let mut told = batch(connection, names.iter().map(|name| vec![b"PTTL".as_slice(), name])).await?;
             for (name, told) in names.iter().zip(&mut told) {
-                let about = if *told > 0 { times.meant(now.saturating_add(*told)) } else { None };
+                let about = if *told > 0 { times.original(now.saturating_add(*told)) } else { None };
                 *told = match about {
                     None => -1,
                     Some(at) if at < now - SURELY => now.saturating_add(*told),
@@ -69,7 +69,7 @@ async fn keys(
         };
         let mut right = Vec::new();
         for (name, at) in names.iter().zip(told) {
-            if let Some(at) = times.meant(at) {
+            if let Some(at) = times.original(at) {
                 settled.expired += u64::from(at <= now);
                 right.push((name, at.to_string()));
             }
@@ -144,7 +144,7 @@ async fn fields(
                 .iter()
                 .zip(&told)
                 .filter_map(|(field, told)| {
-                    let at = times.meant(told.int()?)?;
+                    let at = times.original(told.int()?)?;
                     settled.expired_fields += u64::from(at <= now);
                     Some((field.as_slice(), at.to_string()))
                 })

@@ -16,11 +16,11 @@ const ALSO_REPLICATED: [&str; 2] = ["fcall", "spublish"];
 
 /// Whether a server of any version may write this command into its append-only file.
 pub(super) fn may_occur_in_aof(name: &str, second: Option<&[u8]>) -> bool {
-    static KNOWN: LazyLock<HashSet<&'static str>> = LazyLock::new(|| {
+    static COMMANDS: LazyLock<HashSet<&'static str>> = LazyLock::new(|| {
         let lines = REPLICATED.lines().filter(|line| !line.starts_with('#'));
         lines.filter_map(|line| line.split(' ').next()).chain(ALSO_REPLICATED).collect()
     });
-    KNOWN.contains(name) || member(name, second).is_some_and(|member| KNOWN.contains(member.as_str()))
+    COMMANDS.contains(name) || member(name, second).is_some_and(|member| COMMANDS.contains(member.as_str()))
 }
 
 /// The name of a subcommand as used in command tables.

@@ -148,10 +148,10 @@ impl<'a> Translator<'a> {
             None => {}
             Some(found) => {
                 let at = self.absolute(&found);
-                let told = self.times.told(at);
-                self.placeholders += u64::from(told != at);
-                self.field_placeholders += u64::from(told != at && found.of_fields);
-                after = expiry::tell(&name, &mut words, &found, told, self.set_takes_expiry);
+                let placeholder = self.times.placeholder(at);
+                self.placeholders += u64::from(placeholder != at);
+                self.field_placeholders += u64::from(placeholder != at && found.of_fields);
+                after = expiry::tell(&name, &mut words, &found, placeholder, self.set_takes_expiry);
             }
         }
         let words: Vec<&[u8]> = words.iter().map(AsRef::as_ref).collect();
@@ -167,8 +167,8 @@ impl<'a> Translator<'a> {
         } else {
             count = 0;
         }
-        if let Some((key, told)) = after {
-            command(out, &[b"PEXPIREAT", &key, told.to_string().as_bytes()]);
+        if let Some((key, at)) = after {
+            command(out, &[b"PEXPIREAT", &key, at.to_string().as_bytes()]);
             count += 1;
         }
         Ok(count)
@@ -339,7 +339,7 @@ mod tests {
     }
 
     /// The translation of these commands, as words; a refusal in angle brackets.
-    fn told(target: Target, choice: &KeyChoice, annotated: Option<i64>, lines: &[&str]) -> Vec<String> {
+    fn replayed(target: Target, choice: &KeyChoice, annotated: Option<i64>, lines: &[&str]) -> Vec<String> {
         let table = table();
         let mut translator = Translator::new(&table, choice, PlaceholderExpiries::new(NOW), target);
         (translator.annotated, translator.expiry_base) = (annotated, 2_000_000_000_000);
@@ -372,7 +372,7 @@ mod tests {
     }
 
     fn all(target: Target, lines: &[&str]) -> Vec<String> {
-        told(target, &KeyChoice::default(), Some(2_000_000_000), lines)
+        replayed(target, &KeyChoice::default(), Some(2_000_000_000), lines)
     }
 
     #[test]
@@ -402,7 +402,7 @@ mod tests {
             assert_eq!(all(Target::redis(3, 0), &[line]).join(";"), old);
         }
         // Without a date, the given time is their base, and they keep their keys.
-        let undated = told(
+        let undated = replayed(
             Target::redis(7, 0),
             &KeyChoice::default(),
             None,
@@ -414,7 +414,7 @@ mod tests {
 
     #[test]
     fn what_may_pass_meanwhile_is_told_by_a_stand_in() {
-        let temporary_name = PlaceholderExpiries::new(NOW).told(NOW - 7);
+        let temporary_name = PlaceholderExpiries::new(NOW).placeholder(NOW - 7);
         let line = format!("PEXPIREAT k {}", NOW - 7);
         assert_eq!(all(Target::redis(7, 0), &[&line]), [format!("PEXPIREAT k {temporary_name}")]);
     }
@@ -434,9 +434,9 @@ mod tests {
     #[test]
     fn what_would_block_stands_in_a_transaction() {
         let lines = ["BRPOPLPUSH a b 0", "MULTI", "BRPOPLPUSH a b 0", "EXEC", "SET k v"];
-        let told = all(Target::redis(7, 0), &lines);
+        let commands = all(Target::redis(7, 0), &lines);
         let expected = ["MULTI", "BRPOPLPUSH a b 0", "EXEC", "MULTI", "BRPOPLPUSH a b 0", "EXEC", "SET k v"];
-        assert_eq!(told, expected);
+        assert_eq!(commands, expected);
     }
 
     #[test]
@@ -467,11 +467,12 @@ mod tests {
             "RENAME a no",
             "EVAL x 0",
         ];
-        let told = told(Target::redis(7, 0), &choice, None, &lines);
-        assert_eq!(told[..5], ["SELECT 4", "MOVE a 4", "COPY a b DB 4 REPLACE", "DEL a b", "MSET a 2"]);
+        let commands = replayed(Target::redis(7, 0), &choice, None, &lines);
+        assert_eq!(commands[..5], ["SELECT 4", "MOVE a 4", "COPY a b DB 4 REPLACE", "DEL a b", "MSET a 2"]);
         assert!(
-            told[5].starts_with("<only some of its keys") && told[6].starts_with("<only the server knows"),
-            "{told:?}"
+            commands[5].starts_with("<only some of its keys")
+                && commands[6].starts_with("<only the server knows"),
+            "{commands:?}"
         );
         assert_eq!(all(Target::redis(7, 0), &["SELECT x", "GET a"])[0], "<its database is not a number>");
     }

@@ -40,7 +40,7 @@ fn listpack(entries: &[&str]) -> Vec<u8> {
 
 fn found(path: &Path) -> Vec<(Lint, u64, String)> {
     let verified = verify_file(path, VerifyOptions::default(), &mut |_| ()).unwrap();
-    verified.oddities.iter().map(|odd| (odd.what, odd.keys, odd.key.clone())).collect()
+    verified.anomalies.iter().map(|odd| (odd.what, odd.keys, odd.key.clone())).collect()
 }
 
 async fn taken(path: &Path) -> Result<(), redisdump::Error> {

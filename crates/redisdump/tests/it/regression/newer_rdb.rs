@@ -114,7 +114,7 @@ async fn what_8_8_and_8_10_write_is_read() {
     let bytes = rdb("0015", &items);
     let found = verified(&bytes, false).unwrap();
     assert!(
-        found.is_whole() && found.is_untried() && found.keys == 6 && found.oddities.is_empty(),
+        found.is_whole() && found.is_untried() && found.keys == 6 && found.anomalies.is_empty(),
         "{found:?}"
     );
     let json = exported(&bytes, ExportOptions::new(Format::Json, Target::redis(8, 10))).await.unwrap();

@@ -1,10 +1,12 @@
 //! Turns the events of a reader into commands, distributed over several pipelines.
 
+mod visitor;
+
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher as _, RandomState};
 
 use super::capabilities::Capabilities;
-use super::choice::{Matched, written};
+use super::choice::Matched;
 use super::chunked::{self, ChunkedRestore};
 use super::collisions::Collisions;
 use super::pipeline::{Operation, Pipeline, Queue};
@@ -16,7 +18,7 @@ use crate::cluster::{Tags, slot_of};
 use crate::conflict::{Conflict, Remedy};
 use crate::convert::commands::{Emitter, Limits, PlaceholderExpiries, Unsupported, UnsupportedValues};
 use crate::convert::export::{convert, loads, module_of};
-use crate::rdb::{Dialect, EMPTY, Elements, Key, Kind, Lint, ValueType, Visitor, Walker, dump};
+use crate::rdb::{Dialect, Kind, Lint, ValueType, Walker, dump};
 use crate::verify::structure::Structure;
 
 /// Longer values are sent as several commands, so that a value is never held in memory together with its payload and
@@ -32,7 +34,7 @@ const NAMED: usize = 20;
 /// State of the loader.
 pub(super) struct Loader<'a> {
     settings: &'a RestoreOptions,
-    capabilities: &'a Capabilities,
+    pub(super) capabilities: &'a Capabilities,
     /// Which parts of the choice have matched keys of the source; tracked in a dry run.
     pub(super) matched: Matched,
     /// New names of keys; tracked in a dry run.
@@ -165,7 +167,7 @@ impl<'a> Loader<'a> {
     }
 
     /// Chooses the pipeline of the next key.
-    fn choose_lane(&mut self) {
+    fn choose_pipeline(&mut self) {
         self.next = match self.routes {
             Some(routes) => routes.pipeline(slot_of(&self.name), self.next),
             None => (self.next + 1) % self.pipelines.len().max(1),
@@ -322,7 +324,7 @@ impl<'a> Loader<'a> {
 
     /// Begins to send the value as commands, with the part that has been read so far.
     fn begin_pieces(&mut self, value_type: ValueType) {
-        self.choose_lane();
+        self.choose_pipeline();
         self.mortal += u64::from(self.placeholders.is_some() && value_type.has_field_expiry());
         let limits = Limits { bulk: self.capabilities.longest, ..Limits::default() };
         let replace = self.settings.on_existing == OnExisting::Replace;
@@ -385,150 +387,6 @@ impl<'a> Loader<'a> {
             self.unsupported.add(&Unsupported::Module { module }, self.db, &self.name);
         }
         lacks
-    }
-}
-
-impl Elements for Loader<'_> {}
-
-impl Visitor for Loader<'_> {
-    fn header(&mut self, dialect: Dialect, version: u16) {
-        (self.dialect, self.version) = (dialect, version);
-    }
-
-    fn aux(&mut self, name: &[u8], value: &[u8]) {
-        self.moment = written(name, value).unwrap_or(self.moment);
-    }
-
-    fn function(&mut self, code: &[u8]) {
-        if !self.capabilities.target.features().functions {
-            self.unsupported.add(&crate::convert::commands::Unsupported::Function, 0, b"");
-            return;
-        }
-        // Each master of a cluster has functions of its own.
-        let (each, nodes) = self.routes.map_or((1, 1), |routes| (routes.pipelines_each(), routes.nodes()));
-        for pipeline in self.pipelines.iter_mut().step_by(each).take(nodes) {
-            match self.settings.on_existing {
-                OnExisting::Replace => command(&mut pipeline.out, &[b"FUNCTION", b"LOAD", b"REPLACE", code]),
-                _ => command(&mut pipeline.out, &[b"FUNCTION", b"LOAD", code]),
-            }
-            pipeline.note(Operation::Function, 0, b"");
-        }
-        self.functions += 1;
-    }
-
-    fn module_aux(&mut self, module: &str) {
-        if !self.modules.iter().any(|known| known == module) {
-            self.modules.push(module.to_owned());
-        }
-        if self.dry && !self.capabilities.has_module(module) {
-            self.unsupported.add(&Unsupported::ModuleData { module: module.to_owned() }, 0, b"");
-        }
-    }
-
-    fn key(&mut self, key: &Key<'_>) {
-        for buffer in [&mut self.raw, &mut self.payload] {
-            if buffer.capacity() > KEPT {
-                *buffer = Vec::new();
-            }
-        }
-        self.raw.clear();
-        self.raw.push(key.value_type.code());
-        self.metadata.clear();
-        self.metadata.extend_from_slice(key.metadata);
-        self.name.clear();
-        let settings = self.settings;
-        let choice = &settings.choice;
-        self.name.extend_from_slice(&choice.name(key.name));
-        self.expiry = choice.expiry(key.expiry, self.moment);
-        (self.value_type, self.chunked) = (Some(key.value_type), None);
-        if self.dry {
-            self.matched.note(choice, key.db, key.name);
-        }
-        if let Some(placeholders) = self.placeholders {
-            self.expiry = key.expiry.map(|at| placeholders.told(at));
-        }
-        (self.idle, self.frequency) = (key.idle, key.frequency);
-        self.skip = false;
-        if self.gone() || choice.had_expired(key.expiry, self.moment) {
-            self.skip = true;
-            self.expired += 1;
-        } else if !choice.selects(key.db, key.name) {
-            self.skip = true;
-            self.unwanted += 1;
-        } else {
-            self.db = self.database(key.db);
-            if let Some(collisions) = &mut self.collisions
-                && choice.may_collide(&self.name)
-            {
-                collisions.add(self.db, &self.name);
-            }
-            self.light = self.is_plain(key.value_type);
-        }
-    }
-
-    fn raw(&mut self, bytes: &[u8]) {
-        if self.skip {
-            return;
-        }
-        self.wanted_bytes += bytes.len() as u64;
-        if self.light && self.raw.len() > EMPTY + 1 {
-            return;
-        }
-        if let Some(chunked) = &mut self.chunked {
-            chunked.feed(bytes);
-            if let Some(pipeline) = self.pipelines.get_mut(self.next) {
-                chunked.take_into(pipeline);
-            }
-            return;
-        }
-        self.raw.extend_from_slice(bytes);
-        if self.raw.len() > GIANT
-            && let Some(value_type) =
-                self.value_type.filter(|ty| !matches!(ty.kind(), Kind::Module | Kind::Array))
-        {
-            self.begin_pieces(value_type);
-        }
-    }
-
-    fn key_end(&mut self) {
-        let Some(value_type) = self.value_type.take() else { return };
-        if self.skip {
-            return;
-        }
-        if let Some(chunked) = self.chunked.take() {
-            return self.end_chunked(chunked);
-        }
-        let kind = value_type.kind();
-        if value_type.is_empty(self.value()) {
-            self.empty += 1;
-            return;
-        }
-        if self.lacks_module(kind) {
-            return;
-        }
-        if self.light {
-            self.keys += 1;
-            return;
-        }
-        // Room for the footer.
-        let long = self.raw.len() as u64 + 64 > self.capabilities.longest;
-        let by_commands = long || self.capabilities.no_restore.is_some();
-        if (by_commands && kind != Kind::Module) || self.changes_fields(value_type) {
-            self.begin_pieces(value_type);
-            if let Some(chunked) = self.chunked.take() {
-                self.end_chunked(chunked);
-            }
-        } else {
-            let lint = self.lint(value_type);
-            if self.make_payload(value_type) {
-                if let Some(lint) = lint {
-                    let (name, payload) = (self.name.clone(), self.raw.clone());
-                    self.doubtful.push(Doubtful { db: self.db, name, lint, payload });
-                }
-                self.choose_lane();
-                self.restore(kind);
-            }
-        }
     }
 }
 
