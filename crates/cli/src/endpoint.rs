@@ -205,7 +205,7 @@ impl Endpoint {
     /// Adds the output of the tunnel's programs to an error that they caused.
     pub(crate) fn explain(&self, error: anyhow::Error) -> anyhow::Error {
         match self.transport.as_ref().and_then(|transport| transport.cut()) {
-            Some(words) => failure::because(error, words),
+            Some(words) => failure::with_cause(error, words),
             None => error,
         }
     }

@@ -86,23 +86,13 @@ pub(crate) fn code_of(error: &anyhow::Error) -> Exit {
         if cause.downcast_ref::<crate::config::ConfigError>().is_some() {
             return Exit::Usage;
         }
-        if let Some(error) = cause.downcast_ref::<pgmove::Error>() {
-            return if error.is_refused() {
-                Exit::Refused
-            } else if error.is_usage() {
-                Exit::Usage
-            } else {
-                Exit::Failed
-            };
-        }
-        if let Some(error) = cause.downcast_ref::<redisdump::Error>() {
-            return if error.is_refused() {
-                Exit::Refused
-            } else if error.is_usage() {
-                Exit::Usage
-            } else {
-                Exit::Failed
-            };
+        let postgres = cause.downcast_ref::<pgmove::Error>().map(|e| (e.is_refused(), e.is_usage()));
+        let redis = cause.downcast_ref::<redisdump::Error>().map(|e| (e.is_refused(), e.is_usage()));
+        match postgres.or(redis) {
+            Some((true, _)) => return Exit::Refused,
+            Some((_, true)) => return Exit::Usage,
+            Some(_) => return Exit::Failed,
+            None => {}
         }
         if let Some(error) = cause.downcast_ref::<repository::Error>() {
             return match error {

@@ -10,6 +10,7 @@ use serde::Serialize;
 use crate::exit;
 use crate::redact::redact;
 use crate::remedy;
+use crate::worded::Worded;
 
 /// An error with a hint that only the binary can give, because it names commands and flags.
 #[derive(Debug)]
@@ -37,26 +38,26 @@ pub(crate) fn hint(error: impl Into<anyhow::Error>, hint: impl Into<String>) -> 
 
 /// An error whose root cause is known from elsewhere: the output of a program that carried the connection.
 #[derive(Debug)]
-pub(crate) struct Because {
+pub(crate) struct WithCause {
     inner: anyhow::Error,
     words: String,
 }
 
-impl fmt::Display for Because {
+impl fmt::Display for WithCause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.inner.fmt(f)
     }
 }
 
-impl std::error::Error for Because {
+impl std::error::Error for WithCause {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         Some(self.inner.as_ref())
     }
 }
 
 /// Adds the root cause.
-pub(crate) fn because(error: anyhow::Error, words: String) -> anyhow::Error {
-    anyhow::Error::new(Because { inner: error, words })
+pub(crate) fn with_cause(error: anyhow::Error, words: String) -> anyhow::Error {
+    anyhow::Error::new(WithCause { inner: error, words })
 }
 
 /// A failed run, as printed with and without `--json`.
@@ -69,6 +70,9 @@ pub(crate) struct Failure {
     caused_by: Vec<String>,
     /// What to do.
     hints: Vec<String>,
+    /// The reasons of a refusal, as data; the message has their sentences.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    conflicts: Vec<serde_json::Value>,
     /// The exit code of the process.
     exit_code: u8,
 }
@@ -80,12 +84,13 @@ impl Failure {
             message: String::new(),
             caused_by: Vec::new(),
             hints: Vec::new(),
+            conflicts: Vec::new(),
             exit_code: exit::code_of(error).code(),
         };
         let mut roots = Vec::new();
         for cause in error.chain() {
-            if let Some(because) = cause.downcast_ref::<Because>() {
-                roots.push(redact(&because.words));
+            if let Some(with_cause) = cause.downcast_ref::<WithCause>() {
+                roots.push(redact(&with_cause.words));
                 continue;
             }
             if let Some(hinted) = cause.downcast_ref::<Hinted>() {
@@ -97,13 +102,22 @@ impl Failure {
             if let Some(hint) = known.and_then(remedy::repository) {
                 failure.add_hint(hint);
             }
-            let postgres = cause.downcast_ref::<pgmove::Error>().map(pgmove::Error::remedies);
-            for hint in postgres.into_iter().flatten().filter_map(|found| remedy::postgres(*found)) {
-                failure.add_hint(hint);
+            if let Some(postgres) = cause.downcast_ref::<pgmove::Error>() {
+                postgres
+                    .remedies()
+                    .into_iter()
+                    .filter_map(remedy::postgres)
+                    .for_each(|hint| failure.add_hint(hint));
+                let conflicts = postgres.conflicts().iter().cloned().map(Worded::new);
+                failure.add_conflicts(conflicts.map(serde_json::to_value));
             }
-            let redis = cause.downcast_ref::<redisdump::Error>().map(redisdump::Error::remedies);
-            for hint in redis.into_iter().flatten().filter_map(remedy::redis) {
-                failure.add_hint(&hint);
+            if let Some(redis) = cause.downcast_ref::<redisdump::Error>() {
+                redis
+                    .remedies()
+                    .into_iter()
+                    .filter_map(remedy::redis)
+                    .for_each(|hint| failure.add_hint(&hint));
+                failure.add_conflicts(redis.conflicts().iter().map(serde_json::to_value));
             }
         }
         roots.iter().for_each(|root| failure.add(root));
@@ -120,6 +134,7 @@ impl Failure {
             message: message.trim().to_owned(),
             caused_by: Vec::new(),
             hints: hints.collect(),
+            conflicts: Vec::new(),
             exit_code: exit::Exit::Usage.code(),
         }
     }
@@ -140,8 +155,12 @@ impl Failure {
         }
     }
 
+    fn add_conflicts(&mut self, conflicts: impl Iterator<Item = serde_json::Result<serde_json::Value>>) {
+        self.conflicts.extend(conflicts.filter_map(Result::ok));
+    }
+
     fn add_hint(&mut self, hint: &str) {
-        if !self.hints.iter().any(|said| said == hint) {
+        if !self.hints.iter().any(|known| known == hint) {
             self.hints.push(hint.to_owned());
         }
     }
@@ -150,16 +169,16 @@ impl Failure {
     /// a prefix such as "db error".
     fn has_said(&self, text: &str) -> bool {
         const LABELS: [&str; 6] = ["ERROR: ", "FATAL: ", "PANIC: ", "DETAIL: ", "HINT: ", "db error: "];
-        let said = |wanted: &str| {
+        let contains = |wanted: &str| {
             let all = std::iter::once(&self.message).chain(&self.caused_by).chain(&self.hints);
-            all.into_iter().any(|said| said.contains(wanted))
+            all.into_iter().any(|text| text.contains(wanted))
         };
         text.lines().map(str::trim).filter(|line| !line.is_empty() && *line != "db error").all(|line| {
             let mut plain = line;
             while let Some(rest) = LABELS.iter().find_map(|label| plain.strip_prefix(label)) {
                 plain = rest.trim_start();
             }
-            said(line) || said(plain)
+            contains(line) || contains(plain)
         })
     }
 

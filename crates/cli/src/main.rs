@@ -28,6 +28,7 @@ mod schedule;
 mod shared_args;
 mod transport;
 mod ui;
+mod worded;
 
 use std::io::Write as _;
 use std::process::ExitCode;

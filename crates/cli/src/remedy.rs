@@ -93,6 +93,16 @@ pub(crate) fn postgres(remedy: pgmove::Remedy) -> Option<&'static str> {
              database's own by `--no-tablespaces`"
         }
         Remedy::DatabaseExists => "restore into it without `--create`, drop it first, or choose another name",
+        Remedy::UsePrivilegedRole => {
+            "connect as a superuser or as a role that may do this, or let the connecting role own everything by \
+             `--no-owner --no-acl`"
+        }
+        Remedy::BypassRowSecurity => {
+            "connect as a superuser, as the tables' owner (without FORCE), or as a role with BYPASSRLS"
+        }
+        Remedy::ReadPrimary => {
+            "read the primary, or leave out the rows of these tables by `--exclude-table-data PATTERN`"
+        }
         Remedy::SetSearchPath => "`--search-path SCHEMAS` sets the search path for the restore",
         Remedy::TryUntriedExtensions => "`--untried-extensions` tries untested versions of extensions",
         _ => return None,

@@ -55,7 +55,7 @@ fn kind(address: &Address, known: Option<Kind>) -> anyhow::Result<Kind> {
     if let Some(inner) = address.inner_url() {
         return crate::endpoint::kind_of(inner);
     }
-    let said = match address.kind() {
+    let named = match address.kind() {
         None => None,
         Some("postgres" | "postgresql") => Some(Kind::Postgres),
         Some("redis" | "rediss" | "valkey" | "valkeys") => Some(Kind::Redis),
@@ -65,12 +65,12 @@ fn kind(address: &Address, known: Option<Kind>) -> anyhow::Result<Kind> {
             ));
         }
     };
-    if let (Some(said), Some(known)) = (said, known)
-        && said != known
+    if let (Some(named), Some(known)) = (named, known)
+        && named != known
     {
         return Err(exit::usage(format!(
             "the URL says kind={}, but a server of kind {} is expected",
-            said.as_str(),
+            named.as_str(),
             known.as_str()
         )));
     }
@@ -80,7 +80,7 @@ fn kind(address: &Address, known: Option<Kind>) -> anyhow::Result<Kind> {
         _ => None,
     };
     let by_database = address.database().map(|_| Kind::Postgres);
-    said.or(known).or(by_port).or(by_database).ok_or_else(|| {
+    named.or(known).or(by_port).or(by_database).ok_or_else(|| {
         exit::usage(format!(
             "`{address}` may be PostgreSQL or Redis: add ?kind=postgres or ?kind=redis (a database in the path, or the port \
              5432 or 6379, says it too)"

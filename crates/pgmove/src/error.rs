@@ -1,10 +1,14 @@
 //! Errors, with the object, the server's own words, and what to do.
 
+use crate::conflict::{Conflict, joined};
 use crate::remedy::Remedy;
 
 /// The hint for a statement that fails because a function relies on a search path.
 pub(crate) const EMPTY_SEARCH_PATH: &str = "the search path is empty during a restore; if a function names objects without \
     their schema, fix it by ALTER FUNCTION … SET search_path";
+
+/// Any error of a caller, such as of a stream of rows.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Errors of this crate.
 #[derive(Debug, thiserror::Error)]
@@ -76,14 +80,12 @@ pub enum Error {
     Options(String),
 
     /// A safety rule forbids the operation; nothing was written.
-    #[error("{what}; nothing was written:\n  {}", .conflicts.join("\n  "))]
+    #[error("{what}; nothing was written:\n  {}", joined(.conflicts, "\n  "))]
     Refused {
         /// What was refused.
         what: String,
         /// Every reason.
-        conflicts: Vec<String>,
-        /// Options of this crate that resolve them.
-        remedies: Vec<Remedy>,
+        conflicts: Vec<Conflict>,
     },
 
     /// A table lock was not granted in time, before any row was read.
@@ -103,13 +105,13 @@ pub enum Error {
     /// The server lacks something the restore needs. Found after the schema was begun, before any row was copied.
     #[error(
         "{what}; no row was copied; the part of the schema that was created remains:\n  {}\nhint: drop it and restore into a server that supports this, or leave these objects out",
-        .conflicts.join("\n  ")
+        joined(.conflicts, "\n  ")
     )]
     Incapable {
         /// What cannot be done.
         what: String,
         /// Every reason.
-        conflicts: Vec<String>,
+        conflicts: Vec<Conflict>,
     },
 
     /// The role lacks privileges to read part of the source. Found before any row is read.
@@ -166,7 +168,7 @@ pub enum Error {
         object: String,
         /// Why.
         #[source]
-        source: Box<dyn std::error::Error + Send + Sync>,
+        source: BoxError,
     },
 
     /// Rows were loaded into an existing schema, and some violate its foreign keys.
@@ -245,11 +247,29 @@ impl Error {
         Self::Connect { target, message: format!("no answer within {seconds} s"), hint: None, source: None }
     }
 
-    /// Options of this crate that resolve a refusal or a failed statement.
-    pub fn remedies(&self) -> &[Remedy] {
+    /// A refusal for one reason.
+    pub(crate) fn refused(what: impl Into<String>, conflict: Conflict) -> Self {
+        Self::Refused { what: what.into(), conflicts: vec![conflict] }
+    }
+
+    /// What resolves a refusal or a failed statement, each once.
+    pub fn remedies(&self) -> Vec<Remedy> {
+        let mut remedies = match self {
+            Self::Server { hint: Some(hint), .. } if hint == EMPTY_SEARCH_PATH => vec![Remedy::SetSearchPath],
+            _ => Vec::new(),
+        };
+        for remedy in self.conflicts().iter().filter_map(Conflict::remedy) {
+            if !remedies.contains(&remedy) {
+                remedies.push(remedy);
+            }
+        }
+        remedies
+    }
+
+    /// The reasons of a refusal.
+    pub fn conflicts(&self) -> &[Conflict] {
         match self {
-            Self::Refused { remedies, .. } => remedies,
-            Self::Server { hint: Some(hint), .. } if hint == EMPTY_SEARCH_PATH => &[Remedy::SetSearchPath],
+            Self::Refused { conflicts, .. } | Self::Incapable { conflicts, .. } => conflicts,
             _ => &[],
         }
     }

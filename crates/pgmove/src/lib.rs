@@ -42,6 +42,7 @@
 
 pub mod baseline;
 pub mod catalog;
+mod conflict;
 pub mod connect;
 mod copy_format;
 pub mod ddl;
@@ -57,12 +58,14 @@ mod statistics;
 
 mod compare;
 mod timescaledb;
+mod warning;
 
 pub use catalog::{Catalog, Filter, QualifiedName as TableName, Unsupported, large_objects_table};
 pub use compare::{
     CompareOptions, Comparison, DifferingRow, DifferingRows, SchemaDifference, SchemaProof, ShownValue, Side,
     Stored, TableComparison, compare, compare_sides,
 };
+pub use conflict::Conflict;
 pub use connect::{
     ByteStream, ConnectOptions, Dialer, Dialing, Environment, Preflight, ServerIdentity, Session, Way,
     connect, databases_named, drop_scratch_database, lacking_extensions, preflight, query_text,
@@ -71,7 +74,7 @@ pub use connect::{
 pub use copy_format::CopyFormat;
 pub use digest::{Digest, TableProof};
 pub use dump::{CopyOut, SLICE_PAGES, ServerState, Source, SourceOptions, TableSlice};
-pub use error::Error;
+pub use error::{BoxError, Error};
 pub use remedy::Remedy;
 pub use restore::{
     Existing, Failure, Graph, GraphOutcome, IndexMemory, Load, Node, OnError, OnRows, RestoreEvent,
@@ -79,3 +82,5 @@ pub use restore::{
     count_rows, create_database, drop_created_database,
 };
 pub use statistics::{Statistics, TableStatistics};
+pub use timescaledb::conflict::TimescaleConflict;
+pub use warning::Warning;

@@ -18,6 +18,18 @@ pub fn literal(text: &str) -> String {
     if text.contains('\\') { format!("E'{}'", doubled.replace('\\', "\\\\")) } else { format!("'{doubled}'") }
 }
 
+/// Escapes control characters and line separators, so that the text cannot leave its line, such as a comment.
+pub(crate) fn one_line(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            c if c.is_control() || matches!(c, '\u{2028}' | '\u{2029}') => out.extend(c.escape_default()),
+            c => out.push(c),
+        }
+    }
+    out
+}
+
 /// Keywords that are reserved, or reserved as a column or function name, in at least one supported version
 /// (`src/include/parser/kwlist.h`), sorted.
 const KEYWORDS: &[&str] = &[

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-/// Options of this crate that resolve the conflicts of a refusal. A caller words them, with its own names for these options.
+/// What resolves the conflicts of a refusal, most of it options of this crate. A caller words them, with its own names for these options.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
@@ -30,6 +30,12 @@ pub enum Remedy {
     DatabaseExists,
     /// An extension's version was not tested: [`TargetOptions::untried_extensions`](crate::TargetOptions).
     TryUntriedExtensions,
+    /// The role lacks privileges: connect as a superuser or another role, or restore without owners and privileges.
+    UsePrivilegedRole,
+    /// Row security hides rows: connect as a superuser, as the tables' owner, or as a role with `BYPASSRLS`.
+    BypassRowSecurity,
+    /// A standby has no rows of unlogged tables: read the primary, or exclude their rows by a [`Filter`](crate::Filter).
+    ReadPrimary,
     /// A function relies on a search path: [`TargetOptions::search_path`](crate::TargetOptions).
     SetSearchPath,
 }

@@ -175,10 +175,10 @@ pub(super) async fn run(args: BackupArgs, context: &Context) -> anyhow::Result<E
     })
     .await?;
     let exit = context.conclude(report.exit(), &report, || report.render())?;
-    if let Some(said) = &report.retention_error {
+    if let Some(reason) = &report.retention_error {
         context
             .progress
-            .warn(format!("the snapshot {} is saved, but retention failed: {said}", report.snapshot));
+            .warn(format!("the snapshot {} is saved, but retention failed: {reason}", report.snapshot));
     }
     Ok(exit)
 }

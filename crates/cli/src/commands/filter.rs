@@ -45,11 +45,11 @@ impl FilterArgs {
         for pair in &self.conditions {
             match pair.split_once('=') {
                 Some((table, condition)) if !table.trim().is_empty() && !condition.trim().is_empty() => {
-                    let said = filter.conditions.entry(table.trim().to_owned()).or_default();
-                    *said = match said.is_empty() {
+                    let clause = filter.conditions.entry(table.trim().to_owned()).or_default();
+                    *clause = match clause.is_empty() {
                         true => condition.trim().to_owned(),
                         // Several conditions on one table are combined.
-                        false => format!("({said}) AND ({})", condition.trim()),
+                        false => format!("({clause}) AND ({})", condition.trim()),
                     };
                 }
                 _ => return Err(exit::usage(format!("--where expects TABLE=CONDITION, got `{pair}`"))),

@@ -99,7 +99,7 @@ pub(super) async fn run(args: InspectArgs, context: &Context) -> anyhow::Result<
         };
         if data_folder::is_aof(&source) {
             // The keys are known only after a replay: list those of the base, and the commands that follow.
-            let laid = data_folder::lay_down(&repository, &source, &context.progress).await?;
+            let laid = data_folder::unpack(&repository, &source, &context.progress).await?;
             on_disk(laid.path.clone(), options, args.keys).await?
         } else {
             let mut keys = KeyLines::new(args.keys);

@@ -46,9 +46,9 @@ pub(super) async fn run(args: StatusArgs, context: &Context) -> anyhow::Result<E
     // A host that only monitors has no run state; the repository can still be reported.
     let state = state::folder(&context.config, &context.secrets)
         .map(|folder| State::read(&folder.join(state::file_name(job, "json"))));
-    let (state, said) = state.unwrap_or_default();
-    if let Some(said) = said {
-        context.progress.warn(said);
+    let (state, warning) = state.unwrap_or_default();
+    if let Some(warning) = warning {
+        context.progress.warn(warning);
     }
     let now = Utc::now();
     let mut report = status::run(&Status {

@@ -82,7 +82,7 @@ mod tests {
     fn open_files_are_named() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("dbhaul.toml");
-        let said = |mode: u32, text: &str| {
+        let warning_about = |mode: u32, text: &str| {
             std::fs::write(&path, text).unwrap();
             for file in [&path, &folder.path().join("pw")] {
                 std::fs::write(folder.path().join("pw"), "x").unwrap();
@@ -92,12 +92,14 @@ mod tests {
         };
         let source = "[[source]]\nname = \"a\"\nkind = \"redis\"\n";
         let url = format!("{source}url = \"redis://h\"\n");
-        assert_eq!(said(0o644, &url), "");
-        assert!(said(0o644, &format!("{url}password = \"x\"\n")).contains("the configuration"));
-        assert!(said(0o604, &format!("{source}url = \"redis://:x@h\"\n")).contains("(mode 0604)"));
-        assert_eq!(said(0o644, &format!("{url}password = \"${{X}}\"\n")), "");
-        assert_eq!(said(0o600, &format!("{url}password = \"x\"\n")), "");
-        assert!(said(0o644, &format!("{url}password-file = \"pw\"\n")).contains("the password file"));
-        assert_eq!(said(0o600, &format!("{url}password-file = \"pw\"\n")), "");
+        assert_eq!(warning_about(0o644, &url), "");
+        assert!(warning_about(0o644, &format!("{url}password = \"x\"\n")).contains("the configuration"));
+        assert!(warning_about(0o604, &format!("{source}url = \"redis://:x@h\"\n")).contains("(mode 0604)"));
+        assert_eq!(warning_about(0o644, &format!("{url}password = \"${{X}}\"\n")), "");
+        assert_eq!(warning_about(0o600, &format!("{url}password = \"x\"\n")), "");
+        assert!(
+            warning_about(0o644, &format!("{url}password-file = \"pw\"\n")).contains("the password file")
+        );
+        assert_eq!(warning_about(0o600, &format!("{url}password-file = \"pw\"\n")), "");
     }
 }

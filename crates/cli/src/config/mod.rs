@@ -195,6 +195,30 @@ impl From<FilterConfig> for pgmove::Filter {
 }
 
 impl SourceConfig {
+    /// A source with default settings.
+    pub(crate) fn new(name: &str, kind: Kind, url: &str) -> SourceConfig {
+        SourceConfig {
+            name: name.to_owned(),
+            kind,
+            url: url.to_owned(),
+            database: None,
+            password: None,
+            password_file: None,
+            password_command: None,
+            baseline: None,
+            environment: None,
+            filter: None,
+            globals: false,
+            role_passwords: false,
+            capture: redisdump::CaptureMethod::Auto,
+            with_acl: false,
+            data_dir: None,
+            tls_cacert: None,
+            tls_cert: None,
+            tls_key: None,
+        }
+    }
+
     /// Whether it stands for every database of its server.
     pub(crate) fn every_database(&self) -> bool {
         self.database.as_deref() == Some("*")

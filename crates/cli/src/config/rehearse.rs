@@ -136,24 +136,10 @@ impl SandboxConfig {
     /// The server, described as a source.
     pub(crate) fn server(&self) -> SourceConfig {
         SourceConfig {
-            name: self.source.clone(),
-            kind: Kind::Postgres,
-            url: self.url.clone(),
-            database: None,
             password: self.password.clone(),
             password_file: self.password_file.clone(),
             password_command: self.password_command.clone(),
-            baseline: None,
-            environment: None,
-            filter: None,
-            globals: false,
-            role_passwords: false,
-            capture: redisdump::CaptureMethod::Auto,
-            with_acl: false,
-            data_dir: None,
-            tls_cacert: None,
-            tls_cert: None,
-            tls_key: None,
+            ..SourceConfig::new(&self.source, Kind::Postgres, &self.url)
         }
     }
 }

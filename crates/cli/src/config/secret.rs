@@ -165,24 +165,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("pw"), "s3cret\nsecond\n").unwrap();
         let mut source = SourceConfig {
-            name: "db".into(),
-            kind: super::super::Kind::Postgres,
-            url: String::new(),
-            database: None,
-            password: None,
             password_file: Some("pw".into()),
-            password_command: None,
-            baseline: None,
-            environment: None,
-            filter: None,
-            globals: false,
-            role_passwords: false,
-            capture: redisdump::CaptureMethod::Auto,
-            with_acl: false,
-            data_dir: None,
-            tls_cacert: None,
-            tls_cert: None,
-            tls_key: None,
+            ..SourceConfig::new("db", super::super::Kind::Postgres, "")
         };
         let secrets = Secrets::default();
         assert_eq!(source.resolve_password(folder.path(), &secrets).unwrap().as_deref(), Some("s3cret"));

@@ -90,19 +90,19 @@ pub(crate) async fn run(backup: Backup<'_>) -> anyhow::Result<BackupReport> {
                 )));
             }
             Err(error) => {
-                let said = Failure::of(&error).line();
+                let message = Failure::of(&error).line();
                 backup.progress.note(format!("source `{}` failed", source.name));
-                outcomes.push(SourceOutcome::failed(source, said));
+                outcomes.push(SourceOutcome::failed(source, message));
             }
         }
     }
     if records.is_empty() {
         writer.abandon().await;
-        let said: Vec<String> = outcomes.iter().filter_map(SourceOutcome::complaint).collect();
-        anyhow::bail!("no snapshot was created: no source could be backed up\n  {}", said.join("\n  "));
+        let messages: Vec<String> = outcomes.iter().filter_map(SourceOutcome::complaint).collect();
+        anyhow::bail!("no snapshot was created: no source could be backed up\n  {}", messages.join("\n  "));
     }
-    for said in outcomes.iter().filter_map(SourceOutcome::complaint) {
-        backup.progress.warn(said);
+    for message in outcomes.iter().filter_map(SourceOutcome::complaint) {
+        backup.progress.warn(message);
     }
 
     let complete = records.len() == number;
@@ -240,7 +240,7 @@ async fn postgres(
         taken_at: source.taken_at(),
         tables: tables.into_iter().map(|(table, proof)| TableRecord { table, proof }).collect(),
         materialized_views: digest_views(&source, backup.jobs).await?,
-        baseline: baseline::verdict_for_source(endpoint, source.catalog(), progress)?,
+        baseline: baseline::check_source(endpoint, source.catalog(), progress)?,
         filter: endpoint.filter.clone(),
         state: source.state().clone(),
     };

@@ -98,7 +98,7 @@ pub(crate) async fn sql(export: Export<'_>, out: &mut dyn Write) -> anyhow::Resu
     }
     let script = pgmove::ddl::render(&catalog, version, &export.render)?;
     sql::psql::check(&script.statements)?;
-    for warning in catalog.left_out.iter().chain(&script.warnings) {
+    for warning in catalog.left_out.iter().cloned().chain(script.warnings.iter().map(ToString::to_string)) {
         export.progress.warn(warning);
     }
     for what in sql::left_out(&catalog) {

@@ -45,11 +45,11 @@ pub(crate) async fn snapshot(
     if wanted == "latest" {
         let id = latest(repository, series, ask, progress).await?;
         let manifest = repository.find(id.as_str()).await?;
-        tell_of_missing(&manifest, progress);
+        warn_of_missing(&manifest, progress);
         return Ok(manifest);
     }
     let manifest = repository.find(wanted).await?;
-    tell_of_missing(&manifest, progress);
+    warn_of_missing(&manifest, progress);
     let part = |job: &str| manifest.job.strip_suffix(PART) == Some(job);
     if let Some(job) = series.job.as_ref().filter(|job| manifest.job != **job && !part(job)) {
         progress.warn(format!("snapshot `{}` is of job `{}`, not of `{job}`", manifest.id, manifest.job));
@@ -120,7 +120,7 @@ pub(crate) async fn latest(
     let only_complete = matches!(ask, Ask::Whole) && series.sources.is_empty();
     for header in past.iter().rev() {
         if (header.complete || !only_complete) && holds_all(repository, header, &names).await? {
-            tell_of_newer(&newer, &header.id, progress);
+            warn_of_newer(&newer, &header.id, progress);
             return Ok(header.id.clone());
         }
         newer.push(header);
@@ -164,7 +164,7 @@ async fn holds_all(
 }
 
 /// Warns about newer snapshots that contain only some of the sources.
-fn tell_of_newer(newer: &[&SnapshotHeader], chosen: &SnapshotId, progress: &Progress) {
+fn warn_of_newer(newer: &[&SnapshotHeader], chosen: &SnapshotId, progress: &Progress) {
     let Some(newest) = newer.first() else { return };
     let holds = series::sources(&[newest], None);
     progress.note(format!(
@@ -175,7 +175,7 @@ fn tell_of_newer(newer: &[&SnapshotHeader], chosen: &SnapshotId, progress: &Prog
 }
 
 /// Warns about sources that failed and are not in the snapshot.
-fn tell_of_missing(manifest: &Manifest, progress: &Progress) {
+fn warn_of_missing(manifest: &Manifest, progress: &Progress) {
     if !manifest.complete {
         let held: Vec<&str> = manifest.sources.iter().map(|source| source.name.as_str()).collect();
         progress.warn(format!(

@@ -105,7 +105,7 @@ async fn postgres(
     progress.note(format!("into {}", target.server()));
     refuse_itself(source.server(), target.server())?;
     for warning in plan.warnings() {
-        progress.warn(warning);
+        progress.warn(warning.to_string());
     }
     source.read_binary(&plan.load_binary(&migrate.binary_tables(&source)));
     let rows = LiveRows { proof: settings.proof, ..LiveRows::new(&source) };
@@ -138,7 +138,7 @@ async fn postgres(
     let views = postgres::load::prove_views(&target, &plan, &catalog, &held, settings).await?;
     let schema = postgres::load::prove_schema(&target, &plan, &catalog, settings, progress).await?;
     postgres::load::start_jobs(&target, &plan, tables.as_deref(), schema.as_ref(), progress).await?;
-    let verdict = baseline::verdict_for_target(migrate.to, progress).await?;
+    let verdict = baseline::check_target(migrate.to, progress).await?;
     let failures = target.failures();
     let proven = Proven { resumed, tables, views, schema, baseline: verdict, failures };
     Ok(TargetOutcome::postgres(&migrate.from.name, target.server(), proven))

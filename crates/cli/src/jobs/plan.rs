@@ -20,6 +20,7 @@ use crate::report::plan::{
     Copying, ExistingData, PlanReport, PostgresPlan, RedisPlan, StatisticsPlan, TablePlan, TargetPlan,
     WhatToDo,
 };
+use crate::worded::Worded;
 
 /// The plan of a restore.
 pub(crate) async fn of_restore(restore: Restore<'_>) -> anyhow::Result<PlanReport> {
@@ -193,7 +194,7 @@ async fn postgres(
             jobs: settings.jobs,
             graph: target.graph(&plan, catalog, &loads, settings.proof && settings.postgres.sections.data),
             verified: settings.proof,
-            warnings: plan.warnings().to_vec(),
+            warnings: plan.warnings().iter().cloned().map(Worded::new).collect(),
         }),
     })
 }
@@ -216,7 +217,7 @@ async fn live_redis(
     let settings = &migrate.settings;
     redisdump::refuse_shared_data(from, to, false).await?;
     redisdump::refuse_missing_databases(from, &settings.redis.choice).await?;
-    let read = settings.redis.choice.needs_survey()
+    let read = settings.redis.choice.needs_preflight_scan()
         || may_be_full(from, to, settings, migrate.progress).await?
         || !redisdump::takes_all_of(to, from).await?;
     let stream: Option<RdbStream<'_>> = match read {

@@ -36,7 +36,7 @@ impl Sides<'_> {
         self.coming.is_some_and(|coming| coming.saturating_mul(2) < self.there)
     }
 
-    fn told(&self) -> String {
+    fn summary(&self) -> String {
         let Sides { target, unit, about, .. } = self;
         let coming = match self.coming {
             Some(coming) => format!("{about}{} {unit}", count(coming)),
@@ -53,7 +53,7 @@ impl Sides<'_> {
         Err(exit::refused(format!(
             "this would replace {}, which is less than half; nothing was written. Are source and target swapped? \
              --allow-fewer replaces them all the same",
-            self.told()
+            self.summary()
         )))
     }
 }
@@ -108,19 +108,19 @@ pub(crate) async fn postgres(
     sides.enough(replacing)?;
     if replacing.named.is_none() {
         let question =
-            format!("this replaces {}. To go on, type the name of the target, {target}:", sides.told());
+            format!("this replaces {}. To go on, type the name of the target, {target}:", sides.summary());
         match progress.ask(&question).await {
             Some(answer) if answer == target => {}
             Some(_) => return Err(exit::refused("the target was not named; nothing was written")),
             None => {
                 return Err(exit::refused(format!(
                     "this would replace {}; nothing was written; to confirm, pass --replace {target}",
-                    sides.told()
+                    sides.summary()
                 )));
             }
         }
     }
-    progress.note(format!("replacing {}", sides.told()));
+    progress.note(format!("replacing {}", sides.summary()));
     Ok(())
 }
 
@@ -154,7 +154,7 @@ pub(crate) async fn redis(
     }
     let sides = Sides { target: &target, unit: "keys", there, coming: coming.await?, about: "" };
     sides.enough(&settings.replacing)?;
-    progress.note(format!("replacing {}", sides.told()));
+    progress.note(format!("replacing {}", sides.summary()));
     Ok(())
 }
 

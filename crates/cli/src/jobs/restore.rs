@@ -221,7 +221,7 @@ async fn postgres(
     let (target, mut plan) = postgres::load::prepare(options, &catalog, settings).await?;
     progress.note(format!("restoring `{}` into {}", source.name, target.server()));
     for warning in plan.warnings() {
-        progress.warn(warning);
+        progress.warn(warning.to_string());
     }
     let expected: Vec<_> = details.tables.into_iter().map(|record| (record.table, record.proof)).collect();
     let resumed = postgres::resume::settle(&target, &mut plan, &Known(&expected), settings, progress).await?;
@@ -243,7 +243,7 @@ async fn postgres(
     if settings.run_jobs {
         postgres::load::start_jobs(&target, &plan, tables.as_deref(), schema.as_ref(), progress).await?;
     }
-    let verdict = baseline::verdict_for_target(endpoint, progress).await?;
+    let verdict = baseline::check_target(endpoint, progress).await?;
     let failures = target.failures();
     let proven = Proven { resumed, tables, views, schema, baseline: verdict, failures };
     Ok(TargetOutcome::postgres(&source.name, target.server(), proven))

@@ -99,8 +99,9 @@ pub(crate) async fn run(status: &Status<'_>) -> anyhow::Result<StatusReport> {
     }
     for (run, what) in [(&status.state.backup, "nightly run"), (&status.state.rehearsal, "rehearsal run")] {
         if let Some(run) = run.as_ref().filter(|run| run.exit_code != 0) {
-            let said = run.message.as_ref().map(|said| format!(": {said}")).unwrap_or_default();
-            let text = format!("the last {what} on this host ended with exit code {}{said}", run.exit_code);
+            let message = run.message.as_ref().map(|message| format!(": {message}")).unwrap_or_default();
+            let text =
+                format!("the last {what} on this host ended with exit code {}{message}", run.exit_code);
             problems.push(Problem::warning(None, text));
         }
     }

@@ -138,16 +138,16 @@ impl Http {
         }
         let header = answer.headers().get("retry-after").and_then(|value| value.to_str().ok());
         let header = header.and_then(|value| value.parse::<f64>().ok());
-        let mut said = Vec::new();
+        let mut body = Vec::new();
         while let Ok(Some(piece)) = answer.chunk().await {
-            if said.len() + piece.len() > LARGEST_ANSWER {
+            if body.len() + piece.len() > LARGEST_ANSWER {
                 break;
             }
-            said.extend_from_slice(&piece);
+            body.extend_from_slice(&piece);
         }
         let reason = format!("the server answered {status}");
         match status.as_u16() {
-            429 => Err(Attempt::Again(reason, retry_after(&said).or(header).and_then(seconds))),
+            429 => Err(Attempt::Again(reason, retry_after(&body).or(header).and_then(seconds))),
             408 | 500..=599 => Err(Attempt::Again(reason, header.and_then(seconds))),
             _ => Err(Attempt::Final(reason)),
         }
@@ -173,9 +173,9 @@ fn words(error: reqwest::Error) -> String {
     let mut text = error.to_string();
     let mut cause = std::error::Error::source(&error);
     while let Some(error) = cause {
-        let said = error.to_string();
-        if !text.contains(&said) {
-            text += &format!(": {said}");
+        let reason = error.to_string();
+        if !text.contains(&reason) {
+            text += &format!(": {reason}");
         }
         cause = error.source();
     }

@@ -35,13 +35,13 @@ pub(crate) struct ImportedFile {
     pub(crate) taken_at: Option<DateTime<Utc>>,
     /// Outcome.
     #[serde(flatten)]
-    pub(crate) fate: Fate,
+    pub(crate) outcome: ImportOutcome,
 }
 
 /// Outcome of a file.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "kebab-case", tag = "result")]
-pub(crate) enum Fate {
+pub(crate) enum ImportOutcome {
     /// It was imported as a snapshot.
     #[serde(rename_all = "kebab-case")]
     Imported {
@@ -74,22 +74,24 @@ pub(crate) enum Fate {
     },
 }
 
-impl Fate {
+impl ImportOutcome {
     /// The problem, if there is one.
     pub(crate) fn complaint(&self) -> Option<String> {
         match self {
-            Fate::Imported { .. } | Fate::Present { .. } | Fate::Importable => None,
-            Fate::Suspect { message } => Some(format!("suspect: {message}")),
-            Fate::Damaged { message } => Some(format!("damaged: {message}")),
-            Fate::Unusable { message } => Some(format!("not imported: {message}")),
+            ImportOutcome::Imported { .. } | ImportOutcome::Present { .. } | ImportOutcome::Importable => {
+                None
+            }
+            ImportOutcome::Suspect { message } => Some(format!("suspect: {message}")),
+            ImportOutcome::Damaged { message } => Some(format!("damaged: {message}")),
+            ImportOutcome::Unusable { message } => Some(format!("not imported: {message}")),
         }
     }
 
     fn words(&self) -> String {
         match self {
-            Fate::Imported { snapshot, .. } => format!("imported as {snapshot}"),
-            Fate::Present { snapshot } => format!("already imported as {snapshot}"),
-            Fate::Importable => "would be imported".to_owned(),
+            ImportOutcome::Imported { snapshot, .. } => format!("imported as {snapshot}"),
+            ImportOutcome::Present { snapshot } => format!("already imported as {snapshot}"),
+            ImportOutcome::Importable => "would be imported".to_owned(),
             other => other.complaint().unwrap_or_default(),
         }
     }
@@ -98,10 +100,12 @@ impl Fate {
 impl ImportReport {
     /// 3 if a file is damaged, 4 if one is suspect or unusable.
     pub(crate) fn exit(&self) -> Exit {
-        let any = |is: fn(&Fate) -> bool| self.files.iter().any(|file| is(&file.fate));
-        if any(|fate| matches!(fate, Fate::Damaged { .. })) {
+        let any = |is: fn(&ImportOutcome) -> bool| self.files.iter().any(|file| is(&file.outcome));
+        if any(|outcome| matches!(outcome, ImportOutcome::Damaged { .. })) {
             Exit::Differs
-        } else if any(|fate| matches!(fate, Fate::Suspect { .. } | Fate::Unusable { .. })) {
+        } else if any(|outcome| {
+            matches!(outcome, ImportOutcome::Suspect { .. } | ImportOutcome::Unusable { .. })
+        }) {
             Exit::Partial
         } else {
             Exit::Done
@@ -116,7 +120,7 @@ impl ImportReport {
                 file.path.display().to_string(),
                 file.taken_at.map_or_else(|| "-".to_owned(), |at| super::time(at, zone)),
                 file.source.clone(),
-                file.fate.words(),
+                file.outcome.words(),
             ]);
         }
         let mut text = table.render();
@@ -128,21 +132,21 @@ impl ImportReport {
                 .collect();
             text += &format!("ignored, since their names are not those of backups: {}\n", names.join(", "));
         }
-        let of = |is: fn(&Fate) -> bool| self.files.iter().filter(|file| is(&file.fate)).count();
-        let stored = self.files.iter().map(|file| match &file.fate {
-            Fate::Imported { stored_bytes, .. } => *stored_bytes,
+        let of = |is: fn(&ImportOutcome) -> bool| self.files.iter().filter(|file| is(&file.outcome)).count();
+        let stored = self.files.iter().map(|file| match &file.outcome {
+            ImportOutcome::Imported { stored_bytes, .. } => *stored_bytes,
             _ => 0,
         });
-        let not = of(|fate| fate.complaint().is_some());
-        let present = of(|fate| matches!(fate, Fate::Present { .. }));
+        let not = of(|outcome| outcome.complaint().is_some());
+        let present = of(|outcome| matches!(outcome, ImportOutcome::Present { .. }));
         text += &match self.dry_run {
             true => format!(
                 "{} would be imported, {present} already imported, {not} not imported\n",
-                of(|fate| matches!(fate, Fate::Importable)),
+                of(|outcome| matches!(outcome, ImportOutcome::Importable)),
             ),
             false => format!(
                 "{} imported ({} stored), {present} already imported, {not} not imported\n",
-                of(|fate| matches!(fate, Fate::Imported { .. })),
+                of(|outcome| matches!(outcome, ImportOutcome::Imported { .. })),
                 size(stored.sum()),
             ),
         };

@@ -163,8 +163,9 @@ impl SourceInspection {
             for object in self.objects.iter().filter(|object| object.extension.is_none()) {
                 *kinds.entry(&object.kind).or_default() += 1;
             }
-            let said: Vec<String> = kinds.iter().map(|(kind, number)| format!("{kind}: {number}")).collect();
-            out.push_str(&format!("objects (--objects lists them): {}\n", said.join(", ")));
+            let counts: Vec<String> =
+                kinds.iter().map(|(kind, number)| format!("{kind}: {number}")).collect();
+            out.push_str(&format!("objects (--objects lists them): {}\n", counts.join(", ")));
         }
         if let Some(details) = self.details.as_object() {
             for (key, value) in details {

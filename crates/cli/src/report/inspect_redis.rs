@@ -90,20 +90,20 @@ pub(crate) fn render(found: &Inspection, zone: Tz) -> String {
 
 /// Expiries, on one line.
 fn expiries(found: &Expiries, zone: Tz) -> String {
-    let mut said = Vec::new();
+    let mut parts = Vec::new();
     if let (Some(soonest), Some(latest)) = (found.soonest_ms, found.latest_ms) {
         let keys = count(found.keys);
-        said.push(format!(
+        parts.push(format!(
             "{keys} keys with an expiry, from {} to {}",
             moment(soonest, zone),
             moment(latest, zone)
         ));
-        said.push(format!("{} have expired by now", count(found.expired)));
+        parts.push(format!("{} have expired by now", count(found.expired)));
     }
     if found.hashes_with_expiring_fields > 0 {
-        said.push(format!("{} hashes with fields that expire", count(found.hashes_with_expiring_fields)));
+        parts.push(format!("{} hashes with fields that expire", count(found.hashes_with_expiring_fields)));
     }
-    if said.is_empty() { String::new() } else { format!("expiries: {}\n", said.join("; ")) }
+    if parts.is_empty() { String::new() } else { format!("expiries: {}\n", parts.join("; ")) }
 }
 
 /// Milliseconds since the epoch as a date, if representable.
@@ -124,8 +124,8 @@ pub(crate) fn csv(found: &Inspection) -> String {
         file.push(("rdb-version", version.to_string()));
     }
     file.extend(found.checksum.map(|checksum| ("checksum", format!("{checksum:?}").to_lowercase())));
-    file.iter().for_each(|(name, said)| value("file", name, said));
-    found.aux.iter().for_each(|(name, said)| value("aux", name, said));
+    file.iter().for_each(|(name, text)| value("file", name, text));
+    found.aux.iter().for_each(|(name, text)| value("aux", name, text));
     let times = &found.expiries;
     value("expiry", "keys", &times.keys.to_string());
     value("expiry", "expired", &times.expired.to_string());

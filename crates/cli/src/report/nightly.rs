@@ -13,7 +13,7 @@ use crate::config::Occasion;
 use crate::exit::{self, Exit};
 use crate::failure::Failure;
 use crate::jobs::nightly::plausibility::Suspicion;
-use crate::ui::size;
+use crate::ui::{seconds, size};
 
 /// A run.
 #[derive(Debug, Default, Serialize)]
@@ -175,9 +175,9 @@ impl NightlyReport {
             ));
         }
         if let Some(rehearsal) = self.rehearsal.as_ref().filter(|rehearsal| rehearsal.passed()) {
-            out.push_str(&format!("rehearsal passed in {:.1} s\n", rehearsal.seconds));
+            out.push_str(&format!("rehearsal passed in {}\n", seconds(rehearsal.seconds)));
         }
-        out.push_str(&format!("started {}, took {:.1} s\n", time(self.started_at, zone), self.seconds));
+        out.push_str(&format!("started {}, took {}\n", time(self.started_at, zone), seconds(self.seconds)));
         out
     }
 

@@ -7,6 +7,7 @@ use serde::Serialize;
 use crate::exit::Exit;
 use crate::report::text::Table;
 use crate::ui::{count, size};
+use crate::worded::Worded;
 
 /// The plan for all targets of one run.
 #[derive(Debug, Serialize)]
@@ -148,7 +149,7 @@ pub(crate) struct PostgresPlan {
     /// Whether everything is read back and compared.
     pub(crate) verified: bool,
     /// Differences at the target that do not prevent the restore.
-    pub(crate) warnings: Vec<String>,
+    pub(crate) warnings: Vec<Worded<pgmove::Warning>>,
 }
 
 /// The plan for a Redis or Valkey server.

@@ -125,7 +125,7 @@ impl RehearsalReport {
         out.push_str(&format!(
             "{}\ntime to restore and verify (RTO) {}, age of the data (RPO) {}\n",
             if self.assertions.is_empty() { "" } else { "\n" },
-            super::status::duration(self.seconds),
+            crate::ui::seconds(self.seconds),
             super::status::age(self.age_seconds)
         ));
         if !self.incomplete.is_empty() {

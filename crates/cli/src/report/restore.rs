@@ -34,13 +34,13 @@ pub(crate) struct TargetOutcome {
     pub(crate) access: Option<redisdump::AccessReport>,
     /// Replication offsets of a live Redis source at capture and at the end, if it was written to meanwhile.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) source_went_on: Option<WentOn>,
+    pub(crate) source_went_on: Option<SourceWrites>,
 }
 
 /// A source that was written to while it was copied.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub(crate) struct WentOn {
+pub(crate) struct SourceWrites {
     /// Replication offset of the capture.
     pub(crate) captured: Option<i64>,
     /// Replication offset at the end.
@@ -135,7 +135,7 @@ impl TargetOutcome {
         now: redisdump::WritePosition,
     ) {
         if captured.written_until(&now) == Some(true) {
-            self.source_went_on = Some(WentOn { captured: captured.offset, now: now.offset });
+            self.source_went_on = Some(SourceWrites { captured: captured.offset, now: now.offset });
         }
     }
 
@@ -200,7 +200,7 @@ impl TargetOutcome {
                 });
             }
         }
-        if let Some(WentOn { captured, now }) = &self.source_went_on {
+        if let Some(SourceWrites { captured, now }) = &self.source_went_on {
             let shown =
                 |offset: &Option<i64>| offset.map_or_else(|| "not known".to_owned(), |n| n.to_string());
             out.push_str(&format!(

@@ -154,9 +154,9 @@ impl SnapshotRow {
                 format!("{name} {verdict} {}", day(proof.at, zone))
             })
         };
-        let said: Vec<String> =
+        let proofs: Vec<String> =
             [word("check", &self.check), word("rehearsal", &self.rehearsal)].into_iter().flatten().collect();
-        if said.is_empty() { "nothing yet".to_owned() } else { said.join(", ") }
+        if proofs.is_empty() { "nothing yet".to_owned() } else { proofs.join(", ") }
     }
 }
 

@@ -8,7 +8,7 @@ use super::{Table, time};
 use crate::exit::Exit;
 use crate::jobs::nightly::plausibility::Suspicion;
 use crate::jobs::nightly::state::LastRun;
-use crate::ui::{count, size};
+use crate::ui::{count, seconds, size};
 
 /// State of a job.
 #[derive(Debug, Serialize)]
@@ -194,7 +194,10 @@ impl StatusReport {
                     (false, true) => "incomplete",
                     (false, false) => "FAILED",
                 };
-                let took = proof.seconds.map(|seconds| format!(", took {seconds:.1} s")).unwrap_or_default();
+                let took = proof
+                    .seconds
+                    .map(|seconds| format!(", took {}", crate::ui::seconds(seconds)))
+                    .unwrap_or_default();
                 let old = proof.age_seconds.map(|seconds| format!(", data {} old", age(seconds)));
                 let took = took + &old.unwrap_or_default();
                 format!("{what:<16} {verdict} {}{took}\n", time(proof.at, zone))
@@ -210,8 +213,8 @@ impl StatusReport {
                 "{:<16} {} now {}, longest {}\n",
                 "time to restore",
                 sparkline(&scaled),
-                duration(*newest),
-                duration(longest)
+                seconds(*newest),
+                seconds(longest)
             ));
         }
         out.push_str(&format!("{:<16} {}, {}\n", "repository", count_of(self.snapshots), self.repository));
@@ -251,15 +254,6 @@ pub(crate) fn age(seconds: i64) -> String {
         (0, 0, minutes) => format!("{minutes}m"),
         (0, hours, minutes) => format!("{hours}h {minutes:02}m"),
         (days, hours, _) => format!("{days}d {hours}h"),
-    }
-}
-
-/// A duration: `3.2 s`, `4m 05s`, `1h 02m`.
-pub(crate) fn duration(seconds: f64) -> String {
-    match seconds.max(0.0) {
-        seconds if seconds < 60.0 => format!("{seconds:.1} s"),
-        seconds if seconds < 3600.0 => format!("{}m {:02}s", seconds as u64 / 60, seconds as u64 % 60),
-        seconds => format!("{}h {:02}m", seconds as u64 / 3600, seconds as u64 / 60 % 60),
     }
 }
 

@@ -165,18 +165,18 @@ impl VerifyFileReport {
                 out.push_str("  hint: --repair-to PATH writes a copy without it\n");
             }
         }
-        for oddity in &found.oddities {
-            let whose = match oddity.keys {
+        for anomaly in &found.anomalies {
+            let whose = match anomaly.keys {
                 1 => String::new(),
                 keys => format!(" and {} keys more", count(keys - 1)),
             };
-            let verdict = oddity.refused_by.map_or_else(
+            let verdict = anomaly.refused_by.map_or_else(
                 || "most servers load it, but may fail on it later; Valkey from 9.1 on refuses it".to_owned(),
                 |who| format!("{who} do not load this file"),
             );
             out.push_str(&format!(
                 "  key {} of database {}{whose}: {}; {verdict}\n",
-                oddity.key, oddity.db, oddity.what
+                anomaly.key, anomaly.db, anomaly.what
             ));
         }
         if found.empty_keys > 0 {

@@ -18,23 +18,23 @@ pub(crate) struct Lines {
 
 struct Stage {
     meter: Meter,
-    said: Instant,
+    printed: Instant,
 }
 
 impl Lines {
     pub(crate) fn new() -> Lines {
         let started = Instant::now();
-        Lines { started, stage: Mutex::new(Stage { meter: Meter::default(), said: started }) }
+        Lines { started, stage: Mutex::new(Stage { meter: Meter::default(), printed: started }) }
     }
 
     /// Prints progress of the stage, unless the last line is recent.
     fn advanced(&self, task: u64, bytes: u64) {
         let Ok(mut stage) = self.stage.lock() else { return };
         stage.meter.advanced(task, bytes);
-        if stage.said.elapsed() < EVERY {
+        if stage.printed.elapsed() < EVERY {
             return;
         }
-        stage.said = Instant::now();
+        stage.printed = Instant::now();
         let at = duration(self.started.elapsed());
         let moved = size(stage.meter.moved());
         match stage.meter.percent() {
@@ -112,6 +112,11 @@ pub(crate) fn duration(d: Duration) -> String {
     }
 }
 
+/// The same of seconds.
+pub(crate) fn seconds(seconds: f64) -> String {
+    duration(Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or_default())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -121,6 +126,7 @@ mod tests {
         assert_eq!(duration(Duration::from_millis(1234)), "1.2s");
         assert_eq!(duration(Duration::from_secs(185)), "3m 05s");
         assert_eq!(duration(Duration::from_secs(7620)), "2h 07m");
+        assert_eq!([seconds(3.21), seconds(-1.0), seconds(f64::NAN)], ["3.2s", "0.0s", "0.0s"]);
         assert_eq!(moved(1, "rows", 0), "1 row");
         assert_eq!(moved(2000, "rows", 1024), "2,000 rows, 1.00 KiB");
         assert_eq!(count(182_341), "182,341");

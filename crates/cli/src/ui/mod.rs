@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::redact::redact;
-pub(crate) use lines::{count, size};
+pub(crate) use lines::{count, duration, seconds, size};
 use timeline::Timeline;
 pub(crate) use timeline::{Recorded, Span};
 

@@ -103,7 +103,13 @@ async fn a_snapshot_is_restored_whole_in_part_and_without_this_tool() {
     let name = target_name(&whole);
     run(&["restore", "latest", "--postgres", &whole, "--clean", "--replace", &name]).exits(0);
     run(&["compare", "latest", &whole]).exits(0);
-    run(&["restore", "latest", "--postgres", &whole]).exits(5).says("is not empty");
+    let refused = run(&["restore", "latest", "--postgres", &whole, "--json"]).exits(5).says("is not empty");
+    let conflicts = refused.json()["error"]["conflicts"].clone();
+    assert_eq!(conflicts[0]["conflict"], "not-empty", "{conflicts}");
+    assert!(
+        conflicts[0]["message"].as_str().unwrap().starts_with("it is not empty: it holds"),
+        "{conflicts}"
+    );
 
     // A part of a database says so, and is not the latest.
     run(&["backup", "--postgres", &shop, "--where", "orders=id <= 10", "--exclude-table-data", "customer"])

@@ -8,6 +8,7 @@ use crate::catalog::Catalog;
 use crate::catalog::constraint::IndexConstraintKind;
 use crate::catalog::index::Index;
 use crate::catalog::table::{Table, TableKind};
+use crate::quote::one_line;
 
 /// A baseline of all that a catalog contains, as text to be edited: extensions, and the columns, constraints and
 /// indexes of every table and view. The same database passes a check against it.
@@ -92,15 +93,15 @@ fn table_text(out: &mut String, catalog: &Catalog, name: &str, table: &Table) {
     let remark = if words.is_empty() { String::new() } else { format!("    # {}", words.to_lowercase()) };
     let _ = writeln!(out, "\n[table.{name}.columns]{remark}");
     for column in &table.columns {
-        let mut said = format!("type = {}", toml_string(&column.type_name));
+        let mut attributes = format!("type = {}", toml_string(&column.type_name));
         // The columns of a view follow from its query.
         if !matches!(table.kind, TableKind::View | TableKind::MaterializedView) {
-            let _ = write!(said, ", nullable = {}", !column.not_null);
+            let _ = write!(attributes, ", nullable = {}", !column.not_null);
             if column.default.is_some() || column.identity.is_some() {
-                said.push_str(", default = true");
+                attributes.push_str(", default = true");
             }
         }
-        let _ = writeln!(out, "{} = {{ {said} }}", toml_key(&column.name));
+        let _ = writeln!(out, "{} = {{ {attributes} }}", toml_key(&column.name));
     }
     let mut constraints: BTreeMap<&str, String> = BTreeMap::new();
     for check in &table.checks {
@@ -120,32 +121,32 @@ fn table_text(out: &mut String, catalog: &Catalog, name: &str, table: &Table) {
             constraints.insert(&constraint.name, format!("kind = \"{kind}\", columns = {columns}"));
             continue;
         }
-        let mut said = format!("columns = {columns}");
+        let mut attributes = format!("columns = {columns}");
         if seen.method != "btree" {
-            let _ = write!(said, ", method = {}", toml_string(&seen.method));
+            let _ = write!(attributes, ", method = {}", toml_string(&seen.method));
         }
         for (word, yes) in [("unique", seen.unique), ("partial", seen.partial)] {
             if yes {
-                let _ = write!(said, ", {word} = true");
+                let _ = write!(attributes, ", {word} = true");
             }
         }
-        indexes.insert(&index.meta.name, said);
+        indexes.insert(&index.meta.name, attributes);
     }
     for foreign_key in catalog.foreign_keys.iter().filter(|key| key.table == table.name()) {
-        let said = format!(
+        let attributes = format!(
             "kind = \"foreign-key\", columns = {}, references = {}",
             list(&first_list(&foreign_key.definition)),
             toml_string(&key(&foreign_key.references))
         );
-        constraints.insert(&foreign_key.name, said);
+        constraints.insert(&foreign_key.name, attributes);
     }
     for (part, objects) in [("constraints", constraints), ("indexes", indexes)] {
         if objects.is_empty() {
             continue;
         }
         let _ = writeln!(out, "\n[table.{name}.{part}]");
-        for (name, said) in objects {
-            let _ = writeln!(out, "{} = {{ {said} }}", toml_key(name));
+        for (name, attributes) in objects {
+            let _ = writeln!(out, "{} = {{ {attributes} }}", toml_key(name));
         }
     }
 }
@@ -174,11 +175,6 @@ fn toml_string(text: &str) -> String {
     }
     out.push('"');
     out
-}
-
-/// Escapes control characters, so that the text cannot leave its comment.
-fn one_line(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 
 #[cfg(test)]

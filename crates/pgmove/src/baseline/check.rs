@@ -131,10 +131,10 @@ impl Run<'_> {
             all.filter(|migration| providers.is_some_and(|names| names.contains(&migration.name)))
         };
         let by_migration = providers.is_some() && migrations().all(|migration| here(&migration.optional_in));
-        let told = migrations().filter(|migration| by_migration || !here(&migration.optional_in));
+        let named = migrations().filter(|migration| by_migration || !here(&migration.optional_in));
         Requirement {
             optional: by_migration || optional_in.iter().any(|names| here(names)),
-            provided_by: told.map(|migration| migration.name.clone()).collect(),
+            provided_by: named.map(|migration| migration.name.clone()).collect(),
         }
     }
 

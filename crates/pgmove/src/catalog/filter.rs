@@ -93,13 +93,13 @@ impl Filter {
 
     /// The condition on the rows of a table, if any; the conjunction if several patterns match.
     pub fn condition(&self, name: &QualifiedName) -> Option<String> {
-        let mut said: Vec<&str> = Vec::new();
+        let mut parts: Vec<&str> = Vec::new();
         for (pattern, condition) in &self.conditions {
             if self.means(std::slice::from_ref(pattern), name) {
-                said.push(condition);
+                parts.push(condition);
             }
         }
-        match said.as_slice() {
+        match parts.as_slice() {
             [] => None,
             [only] => Some((*only).to_owned()),
             several => Some(several.iter().map(|one| format!("({one})")).collect::<Vec<_>>().join(" AND ")),
@@ -175,7 +175,7 @@ impl Filter {
 
 impl fmt::Display for Filter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut said = Vec::new();
+        let mut parts = Vec::new();
         for (what, patterns) in [
             ("schemas", &self.schemas),
             ("without schemas", &self.exclude_schemas),
@@ -184,11 +184,11 @@ impl fmt::Display for Filter {
             ("without rows of", &self.exclude_table_data),
         ] {
             if !patterns.is_empty() {
-                said.push(format!("{what} {}", patterns.join(", ")));
+                parts.push(format!("{what} {}", patterns.join(", ")));
             }
         }
-        said.extend(self.conditions.iter().map(|(table, condition)| format!("{table} where {condition}")));
-        f.write_str(&if said.is_empty() { "everything".to_owned() } else { said.join("; ") })
+        parts.extend(self.conditions.iter().map(|(table, condition)| format!("{table} where {condition}")));
+        f.write_str(&if parts.is_empty() { "everything".to_owned() } else { parts.join("; ") })
     }
 }
 

@@ -5,12 +5,14 @@
 //! needs no connection and also works on a stored catalog.
 
 pub mod address;
+pub mod annotation;
 pub mod column;
 pub mod constraint;
 pub mod database;
 pub(crate) mod deparsed;
 mod depend;
 pub mod filter;
+mod find_unsupported;
 pub mod function;
 pub mod index;
 pub mod large_object;
@@ -19,7 +21,6 @@ mod narrow;
 pub mod plain;
 pub(crate) mod query;
 mod read;
-pub mod remark;
 pub(crate) mod routing;
 pub mod rule;
 pub mod schema;
@@ -90,13 +91,13 @@ pub struct Catalog {
     /// Large objects, without their data.
     pub large_objects: Vec<large_object::LargeObject>,
     /// Comments.
-    pub comments: Vec<remark::Comment>,
+    pub comments: Vec<annotation::Comment>,
     /// Security labels.
-    pub security_labels: Vec<remark::SecurityLabel>,
+    pub security_labels: Vec<annotation::SecurityLabel>,
     /// Default privileges.
-    pub default_acls: Vec<remark::DefaultAcl>,
+    pub default_acls: Vec<annotation::DefaultAcl>,
     /// Changed privileges of built-in objects.
-    pub builtin_acls: Vec<remark::BuiltinAcl>,
+    pub builtin_acls: Vec<annotation::BuiltinAcl>,
     /// Dependencies between objects.
     pub dependencies: Vec<Dependency>,
     /// Objects that are ordered as parts of others.

@@ -6,8 +6,8 @@ use serde::Deserialize;
 use tokio_postgres::Client;
 
 use super::{
-    Catalog, FORMAT, Filter, address, column, constraint, database, depend, function, index, large_object,
-    plain, query, remark, rule, schema, sequence, table, types, unsupported,
+    Catalog, FORMAT, Filter, address, annotation, column, constraint, database, depend, find_unsupported,
+    function, index, large_object, plain, query, rule, schema, sequence, table, types,
 };
 use crate::error::Error;
 use crate::timescaledb;
@@ -66,7 +66,7 @@ struct Relations {
     attributes: Vec<column::ColumnRow>,
     dependencies: Vec<address::Dependency>,
     aliases: Vec<address::Alias>,
-    unsupported: Vec<unsupported::Unsupported>,
+    unsupported: Vec<super::Unsupported>,
 }
 
 async fn read_relations(client: &Client, version: u32) -> Result<Relations, Error> {
@@ -76,7 +76,7 @@ async fn read_relations(client: &Client, version: u32) -> Result<Relations, Erro
         attributes,
         dependencies: depend::read(client).await?,
         aliases: depend::read_aliases(client, version).await?,
-        unsupported: unsupported::read(client, version).await?,
+        unsupported: find_unsupported::read(client, version).await?,
     })
 }
 
@@ -102,10 +102,10 @@ async fn read_objects(client: &Client, version: u32, filter: &Filter) -> Result<
         statistics: rule::read_statistics(client, version).await?,
         plain: plain::read(client, version).await?,
         large_objects: large_object::read_large_objects(client).await?,
-        comments: remark::read_comments(client).await?,
-        security_labels: remark::read_labels(client).await?,
-        default_acls: remark::read_default_acls(client).await?,
-        builtin_acls: remark::read_builtin_acls(client).await?,
+        comments: annotation::read_comments(client).await?,
+        security_labels: annotation::read_labels(client).await?,
+        default_acls: annotation::read_default_acls(client).await?,
+        builtin_acls: annotation::read_builtin_acls(client).await?,
         dependencies: Vec::new(),
         aliases: Vec::new(),
         unsupported: Vec::new(),

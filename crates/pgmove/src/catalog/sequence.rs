@@ -7,6 +7,7 @@ use super::address::class;
 use super::meta::{Meta, MetaColumns, QualifiedName, in_user_schema, object};
 use super::query::{prepared, rows};
 use super::table::Persistence;
+use crate::conflict::Conflict;
 use crate::error::Error;
 
 /// A sequence.
@@ -147,14 +148,8 @@ async fn read_values(client: &Client, version: u32, sequences: &mut [Sequence]) 
                 if let Some(oid) = not_locked(client, batch).await?.first().copied() {
                     let name = batch.iter().find(|sequence| sequence.meta.oid == oid).map(Sequence::name);
                     let name = name.map(|name| name.to_string()).unwrap_or_default();
-                    return Err(Error::Refused {
-                        what: format!("sequence {name} was replaced while the catalog was read"),
-                        conflicts: vec![
-                            "another relation now has its name and was not read; check it and run again"
-                                .to_owned(),
-                        ],
-                        remedies: Vec::new(),
-                    });
+                    let what = format!("sequence {name} was replaced while the catalog was read");
+                    return Err(Error::refused(what, Conflict::SequenceReplaced));
                 }
                 locked.rows(client).await?
             }

@@ -1,20 +1,21 @@
 //! The order of columns of tables that inherit.
 //!
-//! A table that is made as an heir gets its parents' columns first, and its own behind them. One that became what it is
+//! A table that is made as a child gets its parents' columns first, and its own behind them. One that became what it is
 //! by `ALTER TABLE` may have them in any order, and loses it when it is dumped and made again, by whichever tool: the
-//! columns are the same. So that this is no difference, both sides are put into the order that a new heir would have.
+//! columns are the same. So that this is no difference, both sides are put into the order that a new child would have.
 
 use std::collections::HashMap;
 
 use crate::catalog::Catalog;
 use crate::catalog::table::Table;
 
-/// The catalog with the columns of heirs in the order that they would have if they were made now.
+/// The catalog with the columns of children in the order that they would have if they were made now.
 pub(crate) fn as_made(mut catalog: Catalog) -> Catalog {
     let by_oid: HashMap<u32, &Table> = catalog.tables.iter().map(|table| (table.meta.oid, table)).collect();
     let mut orders: HashMap<u32, Vec<String>> = HashMap::new();
-    let heirs = || catalog.tables.iter().filter(|table| !table.parents.is_empty() && !table.is_partition());
-    for table in heirs() {
+    let children =
+        || catalog.tables.iter().filter(|table| !table.parents.is_empty() && !table.is_partition());
+    for table in children() {
         order(table, &by_oid, &mut orders, 0);
     }
     for table in &mut catalog.tables {
@@ -30,7 +31,7 @@ pub(crate) fn as_made(mut catalog: Catalog) -> Catalog {
     catalog
 }
 
-/// How deep heirs of heirs are followed. A catalog that says more is damaged.
+/// How deep children of children are followed. A catalog that says more is damaged.
 const DEPTH: usize = 1000;
 
 fn order(

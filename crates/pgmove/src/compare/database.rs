@@ -24,9 +24,9 @@ pub(super) fn compare(
     }
     let (one, other) = (&left.database, &right.database);
     // A database may have another name on each side.
-    let said =
+    let statements =
         |info: &DatabaseInfo, options: &RenderOptions| database::settings(info, &one.meta.name, options);
-    let (ours, theirs) = (said(one, left_options), said(other, right_options));
+    let (ours, theirs) = (statements(one, left_options), statements(other, right_options));
     let only = |some: &[String], others: &[String]| {
         some.iter().filter(|sql| !others.contains(sql)).cloned().collect::<Vec<_>>()
     };

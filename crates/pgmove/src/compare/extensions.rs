@@ -35,11 +35,11 @@ pub(super) fn compare(left: &Catalog, right: &Catalog, scope: &Scope) -> Found {
         // TimescaleDB is rebuilt in the server's own version, and its objects are compared separately.
         let of_server = one.meta.name == timescaledb::NAME;
         if !same && same_major && !scope.restored && !of_server {
-            let said = |extension: &Extension| vec![format!("version {}", extension.version)];
+            let version = |extension: &Extension| vec![format!("version {}", extension.version)];
             found.differences.push(SchemaDifference {
                 object: format!("extension {name}"),
-                left: said(one),
-                right: said(other),
+                left: version(one),
+                right: version(other),
             });
         } else if !same {
             found.notes.push(format!(

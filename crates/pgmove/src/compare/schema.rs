@@ -58,12 +58,12 @@ fn settled(
         let reversed = settle_owners(&mut other, &one, right_options).into_iter();
         found.extend(reversed.map(|(policy, [theirs, ours])| (policy, [ours, theirs])));
     }
-    let said = |(policy, [ours, theirs]): (String, [String; 2])| {
+    let difference = |(policy, [ours, theirs]): (String, [String; 2])| {
         format!(
             "owner of {policy}: {ours} on the left, {theirs} on the right, and one of them owns what it works on"
         )
     };
-    (one, other, found.into_iter().map(said).collect())
+    (one, other, found.into_iter().map(difference).collect())
 }
 
 /// Removes what depends on rows: values of sequences, whether materialized views are populated, large objects,
@@ -284,7 +284,7 @@ fn without(all: &[String], others: &[String]) -> Vec<String> {
     all.iter().filter(|sql| !others.contains(sql)).cloned().collect()
 }
 
-/// One heir's definition with its columns in two orders. A table that was made to inherit, or whose parent got a column
+/// One child's definition with its columns in two orders. A table that was made to inherit, or whose parent got a column
 /// later, has its own columns first; made anew, it has the inherited ones first. Rows are brought by column names.
 fn same_columns(left: &[String], right: &[String]) -> bool {
     let lines = |sql: &str| -> Option<Vec<String>> {
@@ -303,10 +303,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_heirs_columns_may_change_places() {
-        let heir = |columns: &str| vec![format!("CREATE TABLE s.t (\n{columns}\n)\nINHERITS (s.p)")];
-        assert!(same_columns(&heir("    a int,\n    b text"), &heir("    b text,\n    a int")));
-        assert!(!same_columns(&heir("    a int,\n    b text"), &heir("    b text,\n    a bigint")));
+    fn a_childs_columns_may_change_places() {
+        let child = |columns: &str| vec![format!("CREATE TABLE s.t (\n{columns}\n)\nINHERITS (s.p)")];
+        assert!(same_columns(&child("    a int,\n    b text"), &child("    b text,\n    a int")));
+        assert!(!same_columns(&child("    a int,\n    b text"), &child("    b text,\n    a bigint")));
         let plain = |columns: &str| vec![format!("CREATE TABLE s.t (\n{columns}\n)")];
         assert!(!same_columns(&plain("    a int,\n    b text"), &plain("    b text,\n    a int")));
     }

@@ -14,6 +14,7 @@ use super::parameters::is_known;
 use super::text::{self, Parameters};
 use super::{passfile, tls::TlsFiles};
 use crate::Error;
+use crate::warning::Warning;
 
 /// The part of the environment that libpq reads, passed as an argument so that callers and tests can supply their own.
 #[derive(Clone, Default)]
@@ -107,7 +108,7 @@ pub struct ConnectOptions {
     pub(super) tls: TlsFiles,
     /// `connect_timeout` in seconds; 0 waits forever.
     pub(super) connect_timeout: u64,
-    pub(super) warnings: Vec<String>,
+    pub(super) warnings: Vec<Warning>,
     /// Makes the connections instead of TCP.
     pub(super) dialer: Option<dialer::Shared>,
 }
@@ -240,7 +241,7 @@ impl ConnectOptions {
     }
 
     /// Warnings about the parameters' sources, such as a password file with too open permissions.
-    pub fn warnings(&self) -> &[String] {
+    pub fn warnings(&self) -> &[Warning] {
         &self.warnings
     }
 

@@ -1,7 +1,7 @@
 //! Names of libpq's connection parameters.
 
 /// Parameters that take effect.
-const KNOWN: &[&str] = &[
+const SUPPORTED: &[&str] = &[
     "host",
     "hostaddr",
     "port",
@@ -43,5 +43,5 @@ const IGNORED: &[&str] = &[
 
 /// True if libpq has a parameter of this name.
 pub(super) fn is_known(name: &str) -> bool {
-    KNOWN.contains(&name) || IGNORED.contains(&name)
+    SUPPORTED.contains(&name) || IGNORED.contains(&name)
 }

@@ -4,6 +4,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use super::text::Parameters;
+use crate::warning::Warning;
 
 /// The password from the first matching line `host:port:database:user:password`, where `*` matches anything and a
 /// backslash escapes. As in libpq, a file that other users may read is ignored with a warning.
@@ -13,15 +14,11 @@ pub(super) fn password(
     port: &str,
     database: &str,
     user: &str,
-) -> (Option<String>, Option<String>) {
+) -> (Option<String>, Option<Warning>) {
     let Ok(metadata) = std::fs::metadata(file) else { return (None, None) };
     if metadata.permissions().mode() & 0o077 != 0 {
-        let warning = format!(
-            "{} is ignored because other users can read it; fix it with `chmod 600 {}`",
-            file.display(),
-            file.display()
-        );
-        return (None, Some(warning));
+        let file = file.display().to_string();
+        return (None, Some(Warning::PasswordFile { file }));
     }
     let Ok(text) = std::fs::read_to_string(file) else { return (None, None) };
     let found = text.lines().filter(|line| !line.starts_with('#')).find_map(|line| {
@@ -98,7 +95,7 @@ mod tests {
         assert_eq!(ask("c").as_deref(), Some("last"));
         std::fs::set_permissions(file.path(), std::fs::Permissions::from_mode(0o644)).unwrap();
         let (none, warning) = password(file.path(), "h", "5432", "c", "u");
-        assert!(none.is_none() && warning.unwrap().contains("chmod 600"));
+        assert!(none.is_none() && warning.unwrap().to_string().contains("chmod 600"));
     }
 
     #[test]

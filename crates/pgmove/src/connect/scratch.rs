@@ -2,6 +2,7 @@
 //! with text results, and drops the database even if sessions are connected to it.
 
 use crate::Error;
+use crate::conflict::Conflict;
 use crate::connect::{ConnectOptions, connect};
 use crate::quote::{ident, literal};
 
@@ -72,11 +73,7 @@ pub async fn query_text(options: &ConnectOptions, object: &str, sql: &str) -> Re
     let rows = session.query(object, &format!("FETCH {} FROM dbhaul_query", MOST_ROWS + 1)).await?;
     session.execute(object, "ROLLBACK").await?;
     if rows.len() > MOST_ROWS {
-        return Err(Error::Refused {
-            what: object.to_owned(),
-            conflicts: vec![format!("the result has more than {MOST_ROWS} rows")],
-            remedies: Vec::new(),
-        });
+        return Err(Error::refused(object, Conflict::TooManyRows { most: MOST_ROWS }));
     }
     let line = |row: Vec<Option<String>>| {
         row.into_iter().map(Option::unwrap_or_default).collect::<Vec<_>>().join("|")

@@ -11,6 +11,7 @@ use super::dial::{Cancel, Dialed, MARK, dial};
 use super::dialer::keep_alive;
 use super::{ConnectOptions, ServerIdentity};
 use crate::Error;
+use crate::conflict::Conflict;
 
 /// A connected session. Dropping it closes the connection and cancels a running statement.
 pub struct Session {
@@ -144,15 +145,8 @@ async fn refuse_shared_sessions(session: &Session, options: &ConnectOptions) -> 
     if mark(&other).await? != Some(own) {
         return Ok(());
     }
-    Err(Error::Refused {
-        what: format!("{} is behind a connection pooler such as PgBouncer", session.server),
-        conflicts: vec![
-            "it assigns a server session to each transaction, so that settings and snapshots do not persist: \
-             connect to the server itself, or to a pool with pool_mode = session"
-                .to_owned(),
-        ],
-        remedies: Vec::new(),
-    })
+    let what = format!("{} is behind a connection pooler such as PgBouncer", session.server);
+    Err(Error::refused(what, Conflict::TransactionPooling))
 }
 
 async fn identify(dialed: Dialed, options: &ConnectOptions) -> Result<Session, Error> {
@@ -195,11 +189,7 @@ async fn identify(dialed: Dialed, options: &ConnectOptions) -> Result<Session, E
     session.server.in_recovery = text(5) == "t";
     session.server.started = Some(text(6)).filter(|started| !started.is_empty());
     if session.server.version_num < 120_000 {
-        return Err(Error::Refused {
-            what: session.server.to_string(),
-            conflicts: vec!["servers older than PostgreSQL 12 are not supported".to_owned()],
-            remedies: Vec::new(),
-        });
+        return Err(Error::refused(session.server.to_string(), Conflict::ServerTooOld));
     }
     // Some managed services deny this to ordinary roles; the identifier is optional.
     let sql = "SELECT system_identifier::pg_catalog.text FROM pg_catalog.pg_control_system()";

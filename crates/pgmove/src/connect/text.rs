@@ -1,6 +1,9 @@
 //! libpq's two connection string formats: URLs and `key=value` pairs.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
+
+use percent_encoding::percent_decode_str;
 
 /// Parameters by libpq's names.
 pub(super) type Parameters = BTreeMap<String, String>;
@@ -88,21 +91,16 @@ fn set(found: &mut Parameters, name: &str, value: String) {
     }
 }
 
+/// Decodes %-escapes strictly: what is no escape is an error, and not a percent sign.
 fn decode(text: &str) -> Result<String, String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.bytes();
-    while let Some(byte) = rest.next() {
-        if byte == b'%' {
-            let digits = [rest.next(), rest.next()];
-            let [Some(a), Some(b)] = digits.map(|d| d.and_then(|d| char::from(d).to_digit(16))) else {
-                return Err("a % is not followed by two hexadecimal digits".to_owned());
-            };
-            bytes.push((a * 16 + b) as u8);
-        } else {
-            bytes.push(byte);
-        }
+    let is_escape = |rest: &str| rest.bytes().take(2).filter(u8::is_ascii_hexdigit).count() == 2;
+    if !text.split('%').skip(1).all(is_escape) {
+        return Err("a % is not followed by two hexadecimal digits".to_owned());
     }
-    String::from_utf8(bytes).map_err(|_| "%-escapes do not decode to UTF-8".to_owned())
+    percent_decode_str(text)
+        .decode_utf8()
+        .map(Cow::into_owned)
+        .map_err(|_| "%-escapes do not decode to UTF-8".to_owned())
 }
 
 /// `name=value name='a value'`, with backslash escapes.

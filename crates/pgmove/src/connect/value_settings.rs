@@ -20,6 +20,7 @@ use crate::Error;
 use crate::catalog::database::{DatabaseInfo, VALUE_SETTINGS};
 use crate::connect::{Session, pinned};
 use crate::quote::literal;
+use crate::warning::Warning;
 
 /// They decide how the text of rows, and of constants in statements, is parsed.
 const READING: [&str; 3] = ["array_nulls", "lc_monetary", "xmloption"];
@@ -49,7 +50,7 @@ impl ValueSettings {
 
     /// Splits the settings into those that this server accepts and warnings about the others. The session's settings
     /// are unchanged afterwards.
-    pub(crate) async fn accepted(self, session: &Session) -> Result<(ValueSettings, Vec<String>), Error> {
+    pub(crate) async fn accepted(self, session: &Session) -> Result<(ValueSettings, Vec<Warning>), Error> {
         let (mut accepted, mut refused) = (BTreeMap::new(), Vec::new());
         for (name, value) in self.0 {
             match session.execute("a setting of the source", &set(&name, &value, false)).await {
@@ -57,13 +58,12 @@ impl ValueSettings {
                     accepted.insert(name, value);
                 }
                 // The value of a custom setting may be a secret: do not show it.
-                Err(Error::Server { message, .. }) if VALUE_SETTINGS.contains(&name.as_str()) => refused.push(format!(
-                    "the source's setting {name} = {value} is not accepted here ({message}): expressions that depend on it \
-                     may give different values"
-                )),
-                Err(error @ Error::Server { .. }) if !error.is_lost() => refused.push(format!(
-                    "the source's setting {name} is not accepted here: expressions that read it may give different values"
-                )),
+                Err(Error::Server { message, .. }) if VALUE_SETTINGS.contains(&name.as_str()) => {
+                    refused.push(Warning::SettingRejected { name, value, message });
+                }
+                Err(error @ Error::Server { .. }) if !error.is_lost() => {
+                    refused.push(Warning::CustomSettingRejected { name });
+                }
                 Err(error) => return Err(error),
             }
         }

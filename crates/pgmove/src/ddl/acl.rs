@@ -357,7 +357,7 @@ mod tests {
 
     const TABLE: On<'_> = On { kind: "TABLE", identity: "public.t", column: None, prefix: "", owner: "o" };
 
-    fn said(items: &[&str], initial: &[&str], source: u32, target: u32) -> Vec<String> {
+    fn commands_for(items: &[&str], initial: &[&str], source: u32, target: u32) -> Vec<String> {
         let versions = Versions { source, target };
         commands(TABLE, &acl(items), &acl(initial), &RenderOptions::default(), versions)
     }
@@ -365,9 +365,9 @@ mod tests {
     #[test]
     fn only_the_difference_is_said() {
         let initial = ["o=arwdDxt/o"];
-        assert!(said(&initial, &initial, 150_000, 150_000).is_empty());
+        assert!(commands_for(&initial, &initial, 150_000, 150_000).is_empty());
         assert_eq!(
-            said(&["o=r/o", "=r/o", "u=r*w/o", "v=r/u"], &initial, 150_000, 150_000),
+            commands_for(&["o=r/o", "=r/o", "u=r*w/o", "v=r/u"], &initial, 150_000, 150_000),
             [
                 "REVOKE INSERT, UPDATE, DELETE, TRUNCATE, REFERENCES, TRIGGER ON TABLE public.t FROM o",
                 "GRANT SELECT ON TABLE public.t TO PUBLIC",
@@ -382,7 +382,7 @@ mod tests {
     fn grant_options_come_and_go_alone() {
         let born = ["o=arwdDxtm/o", "u=r*w*/o"];
         assert_eq!(
-            said(&["o=ar*wdDxtm/o", "u=rw*/o"], &born, 180_000, 180_000),
+            commands_for(&["o=ar*wdDxtm/o", "u=rw*/o"], &born, 180_000, 180_000),
             [
                 "REVOKE GRANT OPTION FOR SELECT ON TABLE public.t FROM u",
                 "GRANT SELECT ON TABLE public.t TO o WITH GRANT OPTION",
@@ -394,13 +394,16 @@ mod tests {
     fn two_roles_that_become_one_have_what_both_had() {
         let options =
             RenderOptions { role_map: [("u".to_owned(), "o".to_owned())].into(), ..RenderOptions::default() };
-        let said = |items: &[&str]| {
+        let commands_for = |items: &[&str]| {
             let versions = Versions { source: 150_000, target: 150_000 };
             commands(TABLE, &acl(items), &acl(&["o=arwdDxt/o"]), &options, versions)
         };
         // The owner already has it.
-        assert!(said(&["o=arwdDxt/o", "u=r/o"]).is_empty());
-        assert_eq!(said(&["o=arwdDxt/o", "v=r/o", "v=w/u"]), ["GRANT SELECT, UPDATE ON TABLE public.t TO v"]);
+        assert!(commands_for(&["o=arwdDxt/o", "u=r/o"]).is_empty());
+        assert_eq!(
+            commands_for(&["o=arwdDxt/o", "v=r/o", "v=w/u"]),
+            ["GRANT SELECT, UPDATE ON TABLE public.t TO v"]
+        );
     }
 
     #[test]
@@ -409,30 +412,30 @@ mod tests {
         // Not everything that 15 knows is everything that 18 knows, but the owner keeps the owner's privileges.
         for (source, target) in [(150_000, 180_000), (150_000, 150_000)] {
             assert_eq!(
-                said(&["o=arwdDxt/o", "u=arwdDxt/o"], &["o=arwdDxt/o"], source, target),
+                commands_for(&["o=arwdDxt/o", "u=arwdDxt/o"], &["o=arwdDxt/o"], source, target),
                 [format!("GRANT {seven} ON TABLE public.t TO u")]
             );
         }
         // An owner who revoked privileges at the source has no more than the remaining ones at the target.
         assert_eq!(
-            said(&["o=r/o"], &["o=arwdDxt/o"], 150_000, 180_000),
+            commands_for(&["o=r/o"], &["o=arwdDxt/o"], 150_000, 180_000),
             [
                 "REVOKE INSERT, UPDATE, DELETE, TRUNCATE, REFERENCES, TRIGGER, MAINTAIN ON TABLE public.t FROM o"
             ]
         );
         assert_eq!(
-            said(&["o=arwdDxt/o"], &["o=arwdDxtm/o"], 180_000, 180_000),
+            commands_for(&["o=arwdDxt/o"], &["o=arwdDxtm/o"], 180_000, 180_000),
             ["REVOKE MAINTAIN ON TABLE public.t FROM o"]
         );
         assert_eq!(
-            said(&["o=arwdDxtm/o", "u=a*r*w*d*D*x*t*m/o"], &["o=arwdDxtm/o"], 180_000, 180_000),
+            commands_for(&["o=arwdDxtm/o", "u=a*r*w*d*D*x*t*m/o"], &["o=arwdDxtm/o"], 180_000, 180_000),
             [
                 "GRANT MAINTAIN ON TABLE public.t TO u".to_owned(),
                 format!("GRANT {seven} ON TABLE public.t TO u WITH GRANT OPTION"),
             ]
         );
         // A server without the privilege is not asked for it.
-        assert!(said(&["o=arwdDxt/o", "u=m/o"], &["o=arwdDxtm/o"], 180_000, 150_000).is_empty());
+        assert!(commands_for(&["o=arwdDxt/o", "u=m/o"], &["o=arwdDxtm/o"], 180_000, 150_000).is_empty());
         assert!(loses_maintain(TABLE, &acl(&["u=m/o"]), &[], 150_000));
     }
 }

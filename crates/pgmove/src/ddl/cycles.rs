@@ -13,6 +13,7 @@ use crate::catalog::address::class;
 use crate::catalog::table::{Table, TableKind};
 use crate::catalog::types::TypeDefinition;
 use crate::catalog::{Address, Object};
+use crate::warning::Warning;
 
 /// Breaks all cycles.
 pub(super) fn break_all(graph: &mut Graph<'_>) {
@@ -200,13 +201,10 @@ fn break_one(graph: &mut Graph<'_>, cycle: &BTreeSet<usize>) {
         Some((id, need))
     });
     if let Some((id, need)) = edge {
-        let told = graph.node(need).map(|node| node.entity.object().to_string()).unwrap_or_default();
+        let other = graph.node(need).map(|node| node.entity.object().to_string()).unwrap_or_default();
         if let Some(node) = graph.node_mut(id) {
             node.needs.remove(&need);
-            node.warning = Some(format!(
-                "{} and {told} depend on each other, and no rule decides which comes first",
-                node.entity.object()
-            ));
+            node.warning = Some(Warning::Cycle { object: node.entity.object().to_string(), other });
         }
     }
 }

@@ -23,7 +23,7 @@ impl<'a> Builder<'a> {
         let usual = schema.meta.name == "public"
             && self.comment_of(schema.address(), 0) == Some("standard public schema");
         if !usual {
-            self.remarks("SCHEMA", &name, schema.address(), 0);
+            self.annotations("SCHEMA", &name, schema.address(), 0);
         }
         // Every new database has that comment: if the source has none, it must be removed.
         let whole = self.catalog.filter.tables.is_empty()
@@ -44,7 +44,7 @@ impl<'a> Builder<'a> {
         let schema =
             if own { String::new() } else { format!(" WITH SCHEMA {}", ident(&extension.target_schema)) };
         self.push(format!("CREATE EXTENSION IF NOT EXISTS {name}{schema}"));
-        self.remarks("EXTENSION", &name, extension.address(), 0);
+        self.annotations("EXTENSION", &name, extension.address(), 0);
     }
 
     pub(super) fn function(&mut self, function: &'a Function) {
@@ -58,7 +58,7 @@ impl<'a> Builder<'a> {
         let keyword = if function.procedure { "PROCEDURE" } else { "FUNCTION" };
         let identity = format!("{}({})", function.meta.qualified(), function.arguments);
         self.owner(keyword, &identity, &function.meta);
-        self.remarks(keyword, &identity, function.address(), 0);
+        self.annotations(keyword, &identity, function.address(), 0);
     }
 
     pub(super) fn aggregate(&mut self, aggregate: &'a Aggregate) {
@@ -80,7 +80,7 @@ impl<'a> Builder<'a> {
         ));
         let identity = format!("{name}({})", star(&aggregate.arguments));
         self.owner("AGGREGATE", &identity, &aggregate.meta);
-        self.remarks("AGGREGATE", &identity, aggregate.address(), 0);
+        self.annotations("AGGREGATE", &identity, aggregate.address(), 0);
     }
 
     pub(super) fn plain(&mut self, plain: &'a Plain) {
@@ -109,7 +109,7 @@ impl<'a> Builder<'a> {
         }
         self.owner(plain.kind.keyword(), &plain.identity, &plain.meta);
         if !matches!(plain.kind, PlainKind::PublicationTable | PlainKind::PublicationSchema) {
-            self.remarks(plain.kind.keyword(), &plain.identity, plain.address(), 0);
+            self.annotations(plain.kind.keyword(), &plain.identity, plain.address(), 0);
         }
     }
     /// The statement names a role, which may be mapped to another name.

@@ -51,9 +51,9 @@ impl<'a> Builder<'a> {
         }
         if let Some(constraint) = &index.constraint {
             let of = format!("{} ON {table}", ident(&constraint.name));
-            self.remarks("CONSTRAINT", &of, Address::new(class::CONSTRAINT, constraint.oid), 0);
+            self.annotations("CONSTRAINT", &of, Address::new(class::CONSTRAINT, constraint.oid), 0);
         }
-        self.remarks("INDEX", &name, index.address(), 0);
+        self.annotations("INDEX", &name, index.address(), 0);
     }
 
     /// A unique index can be built in parallel with others of its table and become a constraint afterwards, except on
@@ -154,7 +154,7 @@ impl<'a> Builder<'a> {
         ));
         self.stage_foreign_key(key, &table, only);
         let of = format!("{} ON {table}", ident(&key.name));
-        self.remarks("CONSTRAINT", &of, Address::new(class::CONSTRAINT, key.oid), 0);
+        self.annotations("CONSTRAINT", &of, Address::new(class::CONSTRAINT, key.oid), 0);
     }
 
     /// A foreign key can be added as NOT VALID and validated in parallel with other work on the table. Partitioned
@@ -189,7 +189,12 @@ impl<'a> Builder<'a> {
             };
             self.push(format!("ALTER {keyword} {table} {} TRIGGER {name}", trigger.firing.keyword()));
         }
-        self.remarks("TRIGGER", &format!("{name} ON {table}"), Address::new(class::TRIGGER, trigger.oid), 0);
+        self.annotations(
+            "TRIGGER",
+            &format!("{name} ON {table}"),
+            Address::new(class::TRIGGER, trigger.oid),
+            0,
+        );
     }
 
     pub(super) fn rule(&mut self, rule: &'a Rule) {
@@ -199,7 +204,7 @@ impl<'a> Builder<'a> {
         if rule.firing != Firing::Origin {
             self.push(format!("ALTER TABLE {table} {} RULE {name}", rule.firing.keyword()));
         }
-        self.remarks("RULE", &format!("{name} ON {table}"), Address::new(class::RULE, rule.oid), 0);
+        self.annotations("RULE", &format!("{name} ON {table}"), Address::new(class::RULE, rule.oid), 0);
     }
 
     pub(super) fn policy(&mut self, policy: &'a Policy) {
@@ -223,7 +228,7 @@ impl<'a> Builder<'a> {
             sql += &format!(" WITH CHECK ({check})");
         }
         self.push(sql);
-        self.remarks("POLICY", &format!("{name} ON {table}"), Address::new(class::POLICY, policy.oid), 0);
+        self.annotations("POLICY", &format!("{name} ON {table}"), Address::new(class::POLICY, policy.oid), 0);
     }
 
     pub(super) fn statistics(&mut self, statistics: &'a Statistics) {
@@ -236,6 +241,6 @@ impl<'a> Builder<'a> {
         if let Some(target) = statistics.target.filter(|target| *target >= 0 && self.target >= 130_000) {
             self.push(format!("ALTER STATISTICS {name} SET STATISTICS {target}"));
         }
-        self.remarks("STATISTICS", &name, statistics.address(), 0);
+        self.annotations("STATISTICS", &name, statistics.address(), 0);
     }
 }

@@ -32,8 +32,8 @@ impl<'a> Graph<'a> {
                     .iter()
                     .filter_map(|parent| Some((*parent, plain_default(parent, &column.name)?)))
                     .collect();
-                let said = |column: &Column| column.default.as_ref().map(|d| d.expression.clone());
-                let different: BTreeSet<_> = defaults.iter().map(|(_, column)| said(column)).collect();
+                let expression = |column: &Column| column.default.as_ref().map(|d| d.expression.clone());
+                let different: BTreeSet<_> = defaults.iter().map(|(_, column)| expression(column)).collect();
                 if sources < 2 || different.len() < 2 {
                     continue;
                 }

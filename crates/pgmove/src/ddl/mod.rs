@@ -5,6 +5,7 @@
 //! each node is rendered for the target's version.
 
 mod acl;
+mod annotation;
 mod cycles;
 pub(crate) mod database;
 mod function;
@@ -14,15 +15,14 @@ mod index;
 mod inherited;
 pub(crate) mod options;
 mod parents;
-mod remark;
 pub(crate) mod script;
 mod sequence;
 mod table;
 mod types;
 mod unsupported;
 
+pub(crate) use annotation::settle_privileges;
 pub use options::RenderOptions;
-pub(crate) use remark::settle_privileges;
 pub use script::{ObjectRef, Script, Section, Staged, Statement, Step, TableLock};
 pub use unsupported::{lz4_columns, needs_icu, unsupported};
 

@@ -11,6 +11,7 @@ use crate::catalog::table::Table;
 use crate::catalog::{Address, Catalog, Meta, Object as _};
 use crate::error::without_secrets;
 use crate::quote::ident;
+use crate::warning::Warning;
 
 /// When a statement runs. Sections run in this order; each starts when the previous one is complete.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -141,7 +142,7 @@ pub struct Script {
     pub statements: Vec<Statement>,
     /// Warnings about decisions without a rule, such as cycles that no rule breaks.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub warnings: Vec<String>,
+    pub warnings: Vec<Warning>,
 }
 
 impl Script {
@@ -392,8 +393,8 @@ impl<'a> Builder<'a> {
     }
 
     /// Adds a warning for the user.
-    pub(super) fn warn(&mut self, message: String) {
-        self.script.warnings.push(message);
+    pub(super) fn warn(&mut self, warning: Warning) {
+        self.script.warnings.push(warning);
     }
 
     /// Sets object and owner of the node's statements.

@@ -24,7 +24,7 @@ impl<'a> Builder<'a> {
             self.push(format!("CREATE {unlogged}SEQUENCE {name}{as_type}{}", clauses(sequence)));
             self.owner("SEQUENCE", &name, &sequence.meta);
         }
-        self.remarks("SEQUENCE", &name, sequence.address(), 0);
+        self.annotations("SEQUENCE", &name, sequence.address(), 0);
     }
 
     pub(super) fn sequence_owner(&mut self, sequence: &'a Sequence) {

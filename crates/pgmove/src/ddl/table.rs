@@ -64,10 +64,10 @@ impl<'a> Builder<'a> {
                 _ => {}
             }
         }
-        self.remarks(table.kind.keyword(), &name, table.address(), 0);
+        self.annotations(table.kind.keyword(), &name, table.address(), 0);
         for column in &table.columns {
             let column_name = format!("{name}.{}", ident(&column.name));
-            self.remarks("COLUMN", &column_name, table.address(), column.number);
+            self.annotations("COLUMN", &column_name, table.address(), column.number);
             if let Some(constraint) = column
                 .not_null_constraint
                 .as_ref()
@@ -89,13 +89,13 @@ impl<'a> Builder<'a> {
     fn not_null_comment(&mut self, table: &str, constraint: &crate::catalog::column::NotNull) {
         if self.target >= 180_000 {
             let of = format!("{} ON {table}", ident(&constraint.name));
-            self.remarks("CONSTRAINT", &of, Address::new(class::CONSTRAINT, constraint.oid), 0);
+            self.annotations("CONSTRAINT", &of, Address::new(class::CONSTRAINT, constraint.oid), 0);
         }
     }
 
     fn check_comment(&mut self, table: &str, check: &Check) {
         let of = format!("{} ON {table}", ident(&check.name));
-        self.remarks("CONSTRAINT", &of, Address::new(class::CONSTRAINT, check.oid), 0);
+        self.annotations("CONSTRAINT", &of, Address::new(class::CONSTRAINT, check.oid), 0);
     }
 
     fn create_table(&mut self, table: &Table, name: &str) {

@@ -82,14 +82,14 @@ impl<'a> Builder<'a> {
             TypeDefinition::Shell => self.push(format!("CREATE TYPE {name}")),
         }
         self.owner(keyword, &name, &kind.meta);
-        self.remarks(keyword, &name, kind.address(), 0);
+        self.annotations(keyword, &name, kind.address(), 0);
         match &kind.definition {
             TypeDefinition::Domain(domain) => {
                 if let (Some(constraint), Some(oid)) = (&domain.not_null_name, domain.not_null_oid)
                     && self.target >= 170_000
                 {
                     let of = format!("{} ON DOMAIN {name}", ident(constraint));
-                    self.remarks("CONSTRAINT", &of, Address::new(class::CONSTRAINT, oid), 0);
+                    self.annotations("CONSTRAINT", &of, Address::new(class::CONSTRAINT, oid), 0);
                 }
                 for check in domain.checks.iter().filter(|check| check.validated) {
                     if !self.is_separate(Address::new(class::CONSTRAINT, check.oid)) {
@@ -100,7 +100,7 @@ impl<'a> Builder<'a> {
             TypeDefinition::Composite { relation, columns } => {
                 for column in columns {
                     let column_name = format!("{name}.{}", ident(&column.name));
-                    self.remarks(
+                    self.annotations(
                         "COLUMN",
                         &column_name,
                         Address::new(class::CLASS, *relation),
@@ -114,7 +114,7 @@ impl<'a> Builder<'a> {
 
     fn domain_check_comment(&mut self, domain: &str, check: &Check) {
         let of = format!("{} ON DOMAIN {domain}", ident(&check.name));
-        self.remarks("CONSTRAINT", &of, Address::new(class::CONSTRAINT, check.oid), 0);
+        self.annotations("CONSTRAINT", &of, Address::new(class::CONSTRAINT, check.oid), 0);
     }
 
     pub(super) fn domain_check(&mut self, kind: &'a Type, check: &'a Check) {

@@ -135,9 +135,9 @@ impl List {
                 if !constraint.validated {
                     self.needs(180_000, "column", name(), "NOT NULL constraints that are not valid");
                 }
-                let heirs =
-                    || by_oid.values().any(|heir| heir.parents.iter().any(|p| p.oid == table.meta.oid));
-                if constraint.no_inherit && self.target < 180_000 && heirs() {
+                let children =
+                    || by_oid.values().any(|child| child.parents.iter().any(|p| p.oid == table.meta.oid));
+                if constraint.no_inherit && self.target < 180_000 && children() {
                     self.needs(180_000, "column", name(), "NOT NULL constraints that are not inherited");
                 }
             }

@@ -46,8 +46,8 @@ pub(super) async fn contended(session: &Session) -> Result<BTreeMap<QualifiedNam
         let known = if known.is_empty() { String::new() } else { format!(" ({})", known.join(", ")) };
         let verb = if granted { "held by" } else { "wanted by" };
         let behind = behind.filter(|_| !granted).map(|pids| format!(", which waits for process {pids}"));
-        let said = format!("{verb} {who}{known}{}", behind.unwrap_or_default());
-        found.entry(QualifiedName::new(schema, name)).or_default().push(said);
+        let sentence = format!("{verb} {who}{known}{}", behind.unwrap_or_default());
+        found.entry(QualifiedName::new(schema, name)).or_default().push(sentence);
     }
     Ok(found)
 }

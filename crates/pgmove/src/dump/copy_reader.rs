@@ -60,7 +60,7 @@ pub(crate) struct CopyReader {
     /// A long row that follows the buffered ones.
     next: Option<Bytes>,
     watchdog: Pin<Box<Sleep>>,
-    patience: Duration,
+    idle_timeout: Duration,
     alive: bool,
     /// Rate limit for rows.
     limit: Option<Arc<ReadLimit>>,
@@ -75,18 +75,18 @@ impl CopyReader {
     pub(crate) async fn start(
         pool: &Pool,
         wanted: Wanted<'_>,
-        patience: Duration,
+        idle_timeout: Duration,
     ) -> Result<CopyReader, Error> {
-        CopyReader::start_on(Holder::Own(Box::new(pool.get().await?)), false, wanted, patience).await
+        CopyReader::start_on(Holder::Own(Box::new(pool.get().await?)), false, wanted, idle_timeout).await
     }
 
     /// The same on a session in a transaction, which releases its lock on the table when everything was read.
     pub(crate) async fn start_in_transaction(
         pool: &Pool,
         wanted: Wanted<'_>,
-        patience: Duration,
+        idle_timeout: Duration,
     ) -> Result<CopyReader, Error> {
-        CopyReader::start_on(Holder::Own(Box::new(pool.get().await?)), true, wanted, patience).await
+        CopyReader::start_on(Holder::Own(Box::new(pool.get().await?)), true, wanted, idle_timeout).await
     }
 
     /// Starts reading on the session that holds the locks. Others use it too, and wait until this stream has been
@@ -94,9 +94,9 @@ impl CopyReader {
     pub(crate) async fn start_shared(
         holder: Arc<LockHolder>,
         wanted: Wanted<'_>,
-        patience: Duration,
+        idle_timeout: Duration,
     ) -> Result<CopyReader, Error> {
-        CopyReader::start_on(Holder::Shared(holder), false, wanted, patience).await
+        CopyReader::start_on(Holder::Shared(holder), false, wanted, idle_timeout).await
     }
 
     /// Registers a callback for when everything was read.
@@ -114,7 +114,7 @@ impl CopyReader {
         holder: Holder,
         scoped: bool,
         wanted: Wanted<'_>,
-        patience: Duration,
+        idle_timeout: Duration,
     ) -> Result<CopyReader, Error> {
         let statement = wanted.statement();
         let large_objects = *wanted.table == large_objects_table();
@@ -165,8 +165,8 @@ impl CopyReader {
             binary: (wanted.format == CopyFormat::Binary).then(BinaryMessages::default),
             buffer: BytesMut::new(),
             next: None,
-            watchdog: Box::pin(sleep(patience)),
-            patience,
+            watchdog: Box::pin(sleep(idle_timeout)),
+            idle_timeout,
             alive: false,
             limit: None,
             unpaused: 0,
@@ -289,11 +289,13 @@ impl Stream for CopyReader {
                     ready!(this.watchdog.poll_unpin(context));
                     if !std::mem::take(&mut this.alive) {
                         this.rows = None;
-                        let error =
-                            Error::Stalled { object: this.object.clone(), seconds: this.patience.as_secs() };
+                        let error = Error::Stalled {
+                            object: this.object.clone(),
+                            seconds: this.idle_timeout.as_secs(),
+                        };
                         return Poll::Ready(Some(Err(error)));
                     }
-                    this.watchdog.as_mut().reset(Instant::now() + this.patience);
+                    this.watchdog.as_mut().reset(Instant::now() + this.idle_timeout);
                 }
             }
         }

@@ -33,7 +33,7 @@ pub(super) struct Held {
     coordinator: Arc<Session>,
     snapshot: String,
     /// How long somebody may wait before that is worth a word.
-    patience: Option<Duration>,
+    lock_timeout: Option<Duration>,
     state: Mutex<State>,
 }
 
@@ -46,7 +46,7 @@ struct State {
     wanted: BTreeSet<u32>,
     /// Which session waits for which table, and since when.
     waiting: HashMap<(String, u32), Instant>,
-    told: BTreeSet<(String, u32)>,
+    reported: BTreeSet<(String, u32)>,
     notes: Vec<String>,
 }
 
@@ -74,7 +74,7 @@ impl Held {
         snapshot: String,
         holder: Holder,
         tables: Vec<LockedTable>,
-        patience: Option<Duration>,
+        lock_timeout: Option<Duration>,
     ) -> Held {
         let tables = tables.into_iter().map(|table| (table.oid, Table { table, open: 0 })).collect();
         let state = State {
@@ -82,10 +82,10 @@ impl Held {
             tables,
             wanted: BTreeSet::new(),
             waiting: HashMap::new(),
-            told: BTreeSet::new(),
+            reported: BTreeSet::new(),
             notes: Vec::new(),
         };
-        Held { options: options.clone(), coordinator, snapshot, patience, state: Mutex::new(state) }
+        Held { options: options.clone(), coordinator, snapshot, lock_timeout, state: Mutex::new(state) }
     }
 
     /// Starts the checks for waiting sessions.
@@ -202,9 +202,10 @@ impl Held {
             state.wanted.insert(oid);
             let key = (pid, oid);
             let since = state.waiting.get(&key).copied().unwrap_or(now);
-            let long = self.patience.is_some_and(|patience| now.duration_since(since) >= patience);
-            if long && table.open > 0 && state.told.insert(key.clone()) {
-                let waited = self.patience.unwrap_or_default().as_secs();
+            let long =
+                self.lock_timeout.is_some_and(|lock_timeout| now.duration_since(since) >= lock_timeout);
+            if long && table.open > 0 && state.reported.insert(key.clone()) {
+                let waited = self.lock_timeout.unwrap_or_default().as_secs();
                 let query = super::contention::brief(&query);
                 state.notes.push(format!(
                     "process {} waited for more than {waited} s for table {}, which was being read, and whoever wanted that \

@@ -7,6 +7,7 @@ use super::contention;
 use crate::Error;
 use crate::catalog::filter::Nameable;
 use crate::catalog::{Filter, QualifiedName};
+use crate::conflict::Conflict;
 use crate::connect::{ConnectOptions, Session, VIEWS, connect, restricted};
 use crate::timescaledb::{self, RowOwner};
 
@@ -109,7 +110,7 @@ pub(super) async fn begin(
     let mut attempt = 0;
     loop {
         attempt += 1;
-        let tables = survey(session, filter).await?;
+        let tables = lockable_tables(session, filter).await?;
         holder.begin(at_once_wait).await?;
         match lock_all(&holder.session, &tables, at_once).await {
             Ok(()) => {}
@@ -147,7 +148,7 @@ pub(super) async fn begin(
         session.execute(object, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
         // This query takes the snapshot. A table that was made since the list was is in it, and not locked; and a name may
         // have got another meaning before it was locked.
-        let now = survey(session, filter).await?;
+        let now = lockable_tables(session, filter).await?;
         let locked = holder.locked(session).await?;
         if now.iter().all(|table| locked.contains(&table.oid)) {
             return Ok(now);
@@ -165,7 +166,7 @@ pub(super) async fn begin(
 }
 
 /// The tables to lock, after making sure that all can be read.
-async fn survey(session: &Session, filter: &Filter) -> Result<Vec<LockedTable>, Error> {
+async fn lockable_tables(session: &Session, filter: &Filter) -> Result<Vec<LockedTable>, Error> {
     let filter = &informed(session, filter).await?;
     let relations: Vec<Relation> =
         relations(session).await?.into_iter().filter(|relation| filter.wants_table(&relation.user)).collect();
@@ -185,18 +186,13 @@ async fn survey(session: &Session, filter: &Filter) -> Result<Vec<LockedTable>, 
             objects: denied,
         });
     }
-    let mut unlogged: Vec<String> = relations
+    let unlogged: Vec<Conflict> = relations
         .iter()
         .filter(|relation| relation.unlogged && !relation.sequence && filter.wants_rows(&relation.user))
-        .map(|relation| format!("table {} is unlogged, and a standby has none of its rows", relation.name))
+        .map(|relation| Conflict::Unlogged { table: relation.name.clone() })
         .collect();
     if server.in_recovery && !unlogged.is_empty() {
-        unlogged.push("read the primary, or leave the rows of these tables out by a filter".to_owned());
-        return Err(Error::Refused {
-            what: format!("{server} cannot give all rows"),
-            conflicts: unlogged,
-            remedies: Vec::new(),
-        });
+        return Err(Error::Refused { what: format!("{server} cannot give all rows"), conflicts: unlogged });
     }
     let tables: Vec<LockedTable> = relations
         .into_iter()
@@ -319,11 +315,8 @@ async fn check_lock_room(session: &Session, tables: usize) -> Result<(), Error> 
     let room =
         session.value("the room for locks", sql).await?.and_then(|n| n.parse().ok()).unwrap_or(usize::MAX);
     if tables > room {
-        return Err(Error::Refused {
-            what: format!("{} has {tables} tables, and room for {room} locks", session.server()),
-            conflicts: vec!["raise max_locks_per_transaction at the source and restart it".to_owned()],
-            remedies: Vec::new(),
-        });
+        let what = format!("{} has {tables} tables, and room for {room} locks", session.server());
+        return Err(Error::refused(what, Conflict::LockTable { tables, locks: room }));
     }
     Ok(())
 }
@@ -341,15 +334,12 @@ pub(super) async fn refuse_row_security(session: &Session, filter: &Filter) -> R
         };
         let name = QualifiedName::new(schema, name);
         if filter.wants_rows(&name) {
-            let forced = if forced == "t" { ", by FORCE also to its owner" } else { "" };
-            conflicts.push(format!("table {name}: row security applies to this role{forced}"));
+            conflicts.push(Conflict::RowSecurity { table: name, forced: forced == "t" });
         }
     }
     if conflicts.is_empty() {
         return Ok(());
     }
-    conflicts
-        .push("connect as a superuser, as the owner (without FORCE), or as a role with BYPASSRLS".to_owned());
     let what = format!("role {} would see only some rows of {}", session.server().user, session.server());
-    Err(Error::Refused { what, conflicts, remedies: Vec::new() })
+    Err(Error::Refused { what, conflicts })
 }

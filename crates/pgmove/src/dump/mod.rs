@@ -35,6 +35,7 @@ use crate::connect::{ConnectOptions, ServerIdentity, Session, VIEWS, connect, re
 use crate::copy_format::{self, CopyFormat};
 use crate::digest::TableProof;
 use crate::dump::pool::Pool;
+use crate::warning::Warning;
 pub use copy_out::CopyOut;
 use copy_out::drain;
 use copy_reader::CopyReader;
@@ -48,7 +49,7 @@ pub struct SourceOptions {
     /// Part of the database to read.
     pub filter: Filter,
     /// How long the server may send nothing in the middle of a table.
-    pub patience: Duration,
+    pub idle_timeout: Duration,
     /// How long to wait for the lock on a table that somebody alters, holding no other; nothing for as long as it takes.
     /// Whoever waits longer for a table that is locked here, because its rows are not read yet, is named:
     /// [`Source::notes`].
@@ -64,7 +65,7 @@ impl Default for SourceOptions {
         SourceOptions {
             jobs: 2,
             filter: Filter::default(),
-            patience: Duration::from_secs(1800),
+            idle_timeout: Duration::from_secs(1800),
             lock_timeout: Some(Duration::from_secs(10)),
             slice_pages: SLICE_PAGES,
             rate_limit: None,
@@ -83,9 +84,9 @@ pub struct Source {
     slices: Vec<TableSlice>,
     taken_at: DateTime<Utc>,
     state: ServerState,
-    warnings: Vec<String>,
+    warnings: Vec<Warning>,
     values: ValueSettings,
-    patience: Duration,
+    idle_timeout: Duration,
     limit: Option<Arc<rate::ReadLimit>>,
 }
 
@@ -103,10 +104,7 @@ impl Source {
         let mut warnings = options.warnings().to_vec();
         warnings.extend(pool_warning(&coordinator));
         if coordinator.server().in_recovery {
-            warnings.push(format!(
-                "{} is a standby: a conflict with recovery may end the backup; max_standby_streaming_delay can avoid it",
-                coordinator.server()
-            ));
+            warnings.push(Warning::Standby { server: coordinator.server().to_string() });
         }
         lock::refuse_unmatched(&coordinator, &settings.filter).await?;
         let holder = LockHolder::connect(options).await?;
@@ -116,8 +114,9 @@ impl Source {
         let coordinator = Arc::new(coordinator);
         lock::refuse_row_security(&coordinator, &catalog.filter).await?;
         let mut slices = slices::cut(&coordinator, &catalog, settings.slice_pages).await?;
-        let patience = settings.lock_timeout;
-        let held = Held::new(options, Arc::clone(&coordinator), snapshot.clone(), holder, tables, patience);
+        let lock_timeout = settings.lock_timeout;
+        let held =
+            Held::new(options, Arc::clone(&coordinator), snapshot.clone(), holder, tables, lock_timeout);
         held.expect(&catalog, &mut slices);
         let held = Arc::new(held);
         // Where a worker would have to wait for a lock, the session that holds it reads instead:
@@ -137,7 +136,7 @@ impl Source {
             taken_at,
             state,
             warnings,
-            patience: settings.patience,
+            idle_timeout: settings.idle_timeout,
             limit: settings.rate_limit.map(|rate| Arc::new(rate::ReadLimit::new(rate))),
         })
     }
@@ -167,8 +166,8 @@ impl Source {
         &self.state
     }
 
-    /// Worth a word.
-    pub fn warnings(&self) -> &[String] {
+    /// What a user should know before anything is read.
+    pub fn warnings(&self) -> &[Warning] {
         &self.warnings
     }
 
@@ -248,14 +247,14 @@ impl Source {
     async fn copy_out_shared(&self, slice: &TableSlice) -> Result<CopyReader, Error> {
         let casts = BTreeMap::new();
         let holder = self.held.holder();
-        let started = CopyReader::start_shared(holder, self.wanted(slice, &casts), self.patience).await;
+        let started = CopyReader::start_shared(holder, self.wanted(slice, &casts), self.idle_timeout).await;
         self.noted(slice, started)
     }
 
     async fn copy_out_now(&self, slice: &TableSlice) -> Result<CopyReader, Error> {
         let casts = BTreeMap::new();
         let started =
-            CopyReader::start_in_transaction(&self.workers, self.wanted(slice, &casts), self.patience);
+            CopyReader::start_in_transaction(&self.workers, self.wanted(slice, &casts), self.idle_timeout);
         let started = started.await;
         self.noted(slice, started)
     }
@@ -319,12 +318,7 @@ impl Source {
     }
 }
 
-/// A word about a pooler that can be worked with.
-pub(crate) fn pool_warning(session: &Session) -> Option<String> {
-    session.is_pooled().then(|| {
-        format!(
-            "a connection pooler stands before {}, with a session for each client; its timeouts may end long work",
-            session.server()
-        )
-    })
+/// A warning about a pooler that can be worked with.
+pub(crate) fn pool_warning(session: &Session) -> Option<Warning> {
+    session.is_pooled().then(|| Warning::Pooler { server: session.server().to_string() })
 }

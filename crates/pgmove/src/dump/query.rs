@@ -29,8 +29,8 @@ impl Source {
         lease.session().work();
         let rows = lease.session().client().copy_out(&statement).await.map_err(failed)?;
         let mut rows = std::pin::pin!(rows);
-        let stalled = |_| Error::Stalled { object: object.to_owned(), seconds: self.patience.as_secs() };
-        while let Some(row) = timeout(self.patience, rows.next()).await.map_err(stalled)? {
+        let stalled = |_| Error::Stalled { object: object.to_owned(), seconds: self.idle_timeout.as_secs() };
+        while let Some(row) = timeout(self.idle_timeout, rows.next()).await.map_err(stalled)? {
             let row = row.map_err(failed)?;
             if let Some(limit) = &self.limit {
                 sleep_until(limit.read(row.len())).await;
@@ -75,7 +75,8 @@ impl Source {
         let casts = BTreeMap::new();
         let slice = &slice.in_text();
         let copy =
-            CopyReader::start_in_transaction(&self.workers, self.wanted(slice, &casts), self.patience).await;
+            CopyReader::start_in_transaction(&self.workers, self.wanted(slice, &casts), self.idle_timeout)
+                .await;
         drain(copy.map_err(|error| self.lost(error))?.limited(self.limit.clone())).await
     }
 }

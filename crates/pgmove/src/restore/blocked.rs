@@ -12,9 +12,9 @@ const INTERVAL: Duration = Duration::from_secs(1);
 
 impl Target {
     /// Checks whether statements of this restore wait for a lock of another application, and reports each holder to
-    /// `on_note` once it has blocked for `patience`. Runs until it is dropped, on its own connection; without one,
+    /// `on_note` once it has blocked for `after`. Runs until it is dropped, on its own connection; without one,
     /// nothing is reported.
-    pub async fn name_lock_holders(&self, patience: Duration, on_note: &(dyn Fn(String) + Sync)) {
+    pub async fn name_lock_holders(&self, after: Duration, on_note: &(dyn Fn(String) + Sync)) {
         let Ok(session) = connect(self.context.workers.options()).await else { return };
         let mut since: BTreeMap<String, (Instant, bool)> = BTreeMap::new();
         loop {
@@ -22,9 +22,9 @@ impl Target {
             let Some(waits) = waits(&session).await else { return };
             since.retain(|wait, _| waits.contains(wait));
             for wait in waits {
-                let (began, told) = since.entry(wait.clone()).or_insert_with(|| (Instant::now(), false));
-                if !*told && began.elapsed() >= patience {
-                    *told = true;
+                let (began, reported) = since.entry(wait.clone()).or_insert_with(|| (Instant::now(), false));
+                if !*reported && began.elapsed() >= after {
+                    *reported = true;
                     on_note(wait);
                 }
             }
@@ -44,7 +44,7 @@ async fn waits(session: &Session) -> Option<Vec<String>> {
                AND (b.application_name IS DISTINCT FROM me.application_name OR b.usesysid IS DISTINCT FROM me.usesysid) \
                ORDER BY b.pid";
     let rows = session.query("who holds locks", sql).await.ok()?;
-    let said = |row: Vec<Option<String>>| {
+    let description = |row: Vec<Option<String>>| {
         let mut fields = row.into_iter();
         let mut next = || fields.next().flatten().filter(|text| !text.is_empty());
         let (ours, pid, role, application) = (next(), next(), next(), next());
@@ -62,7 +62,7 @@ async fn waits(session: &Session) -> Option<Vec<String>> {
         let known = if known.is_empty() { String::new() } else { format!(" ({})", known.join(", ")) };
         format!("`{}` waits for a lock that {who} holds{known}", brief(&ours.unwrap_or_default()))
     };
-    let mut waits: Vec<String> = rows.into_iter().map(said).collect();
+    let mut waits: Vec<String> = rows.into_iter().map(description).collect();
     waits.dedup();
     Some(waits)
 }

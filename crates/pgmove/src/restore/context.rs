@@ -10,6 +10,7 @@ use crate::catalog::QualifiedName;
 use crate::connect::Session;
 use crate::dump::pool::Pool;
 use crate::timescaledb::model::WaitingJob;
+use crate::warning::Warning;
 
 /// An open target, as the steps of a restore see it.
 #[derive(Debug)]
@@ -23,13 +24,13 @@ pub(crate) struct Context {
     /// Jobs that were created but do not run yet.
     jobs: Mutex<Vec<WaitingJob>>,
     /// Remarks that were not reported yet.
-    remarks: Mutex<Vec<String>>,
+    warnings: Mutex<Vec<Warning>>,
 }
 
 impl Context {
     pub(crate) fn new(session: Session, workers: Pool, options: TargetOptions) -> Context {
-        let (failures, places, jobs, remarks) = Default::default();
-        Context { session, workers, options, failures, places, jobs, remarks }
+        let (failures, places, jobs, warnings) = Default::default();
+        Context { session, workers, options, failures, places, jobs, warnings }
     }
 
     /// What the server rejected while the restore continued ([`OnError::Continue`]), in order.
@@ -51,13 +52,13 @@ impl Context {
     }
 
     /// Keeps a remark until it can be reported.
-    pub(crate) fn remark(&self, message: String) {
-        self.remarks.lock().unwrap_or_else(PoisonError::into_inner).push(message);
+    pub(crate) fn warn(&self, warning: Warning) {
+        self.warnings.lock().unwrap_or_else(PoisonError::into_inner).push(warning);
     }
 
     pub(crate) fn tell(&self, on_event: &(dyn Fn(RestoreEvent) + Sync)) {
-        let remarks = std::mem::take(&mut *self.remarks.lock().unwrap_or_else(PoisonError::into_inner));
-        remarks.into_iter().for_each(|message| on_event(RestoreEvent::Warned { message }));
+        let warnings = std::mem::take(&mut *self.warnings.lock().unwrap_or_else(PoisonError::into_inner));
+        warnings.into_iter().for_each(|warning| on_event(RestoreEvent::Warned { warning }));
     }
 
     /// Records a rejection by the server and continues, if that is requested. A lost connection, a full disk and the

@@ -16,6 +16,7 @@ use tokio_postgres::CopyInSink;
 use crate::Error;
 use crate::connect::Session;
 use crate::copy_format::{CopyFormat, HEADER, TRAILER, count_rows};
+use crate::error::BoxError;
 
 /// Approximate number of bytes per COPY statement.
 const ROUND: usize = 32 << 20;
@@ -42,7 +43,7 @@ pub(super) struct CopyIn<'a> {
     pub(super) statement: String,
     /// In binary, each piece of the stream consists of whole rows, without header and trailer.
     pub(super) format: CopyFormat,
-    pub(super) patience: Duration,
+    pub(super) idle_timeout: Duration,
     /// Runs first in the transaction; may be empty.
     pub(super) begin: &'a str,
 }
@@ -51,7 +52,7 @@ impl CopyIn<'_> {
     /// Copies everything and commits; returns the number of rows.
     pub(super) async fn run<E>(&self, stream: impl Stream<Item = Result<Bytes, E>>) -> Result<u64, Error>
     where
-        E: Into<Box<dyn std::error::Error + Send + Sync>>,
+        E: Into<BoxError>,
     {
         let mut stream = std::pin::pin!(stream.fuse());
         let mut rest: VecDeque<Bytes> = VecDeque::new();
@@ -150,7 +151,7 @@ impl CopyIn<'_> {
         rest: &mut VecDeque<Bytes>,
     ) -> Result<bool, Error>
     where
-        E: Into<Box<dyn std::error::Error + Send + Sync>>,
+        E: Into<BoxError>,
     {
         let mut bytes = 0;
         while bytes < SMALL {
@@ -175,7 +176,7 @@ impl CopyIn<'_> {
         self.in_time(sink.send(piece)).await?.map_err(|error| self.failed(before, error))
     }
 
-    fn broken(&self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
+    fn broken(&self, source: impl Into<BoxError>) -> Error {
         Error::Rows { object: self.object.clone(), source: source.into() }
     }
 
@@ -189,8 +190,8 @@ impl CopyIn<'_> {
     }
 
     async fn in_time<T>(&self, work: impl Future<Output = T>) -> Result<T, Error> {
-        tokio::time::timeout(self.patience, work)
+        tokio::time::timeout(self.idle_timeout, work)
             .await
-            .map_err(|_| Error::Stalled { object: self.object.clone(), seconds: self.patience.as_secs() })
+            .map_err(|_| Error::Stalled { object: self.object.clone(), seconds: self.idle_timeout.as_secs() })
     }
 }

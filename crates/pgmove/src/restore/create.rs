@@ -2,10 +2,10 @@
 
 use crate::Error;
 use crate::catalog::database::{DatabaseInfo, LocaleProvider};
+use crate::conflict::Conflict;
 use crate::connect::{ConnectOptions, Session, connect};
 use crate::ddl::database;
 use crate::quote::{ident, literal};
-use crate::remedy::Remedy;
 
 use super::TargetOptions;
 
@@ -50,26 +50,20 @@ async fn check(
     let session = connect(&options.clone().with_database("postgres")).await?;
     let there = format!("SELECT 1 FROM pg_database WHERE datname = {}", literal(&name));
     if session.value("the list of databases", &there).await?.is_some() {
-        return Err(Error::Refused {
-            what: format!("database {} cannot be made on {}", ident(&name), session.server()),
-            conflicts: vec!["it exists already".to_owned()],
-            remedies: vec![Remedy::DatabaseExists],
-        });
+        let what = format!("database {} cannot be made on {}", ident(&name), session.server());
+        return Err(Error::refused(what, Conflict::DatabaseExists));
     }
     let object = format!("database {}", ident(&name));
     let present = super::planner::roles(&session).await?;
-    let missing: Vec<String> = database::roles(info, &settings.render())
+    let missing: Vec<Conflict> = database::roles(info, &settings.render())
         .into_iter()
         .filter(|(role, _)| !present.contains(role) && !settings.assumed_roles.contains(role))
-        .map(|(role, what)| {
-            format!("role {} does not exist here: {}", ident(&role), Vec::from_iter(what).join(", "))
-        })
+        .map(|(role, uses)| Conflict::MissingDatabaseRole { role, uses: Vec::from_iter(uses) })
         .collect();
     if !missing.is_empty() {
         return Err(Error::Refused {
             what: format!("{object} cannot be made on {}", session.server()),
             conflicts: missing,
-            remedies: vec![Remedy::ProvideDatabaseRoles],
         });
     }
     Ok((name, session))

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::warning::Warning;
+
 /// A change of the target.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
@@ -17,7 +19,7 @@ pub enum RestoreEvent {
     /// Something other than the restored data itself failed.
     Warned {
         /// The problem, with the server's error.
-        message: String,
+        warning: Warning,
     },
 }
 
@@ -25,7 +27,7 @@ impl fmt::Display for RestoreEvent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             RestoreEvent::Ran { object, took } => write!(f, "{object} ({:.1}s)", took.as_secs_f64()),
-            RestoreEvent::Warned { message } => write!(f, "warning: {message}"),
+            RestoreEvent::Warned { warning } => write!(f, "warning: {warning}"),
         }
     }
 }

@@ -3,15 +3,16 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use super::fit::{self, Fit};
+use super::compatibility::{Compatibility, compatibility};
 use super::options::OnRows;
-use super::plan::{Into, TablePlan};
+use super::plan::{IntoExisting, TablePlan};
 use super::rights;
 use crate::Error;
 use crate::catalog::{Catalog, QualifiedName, deparsed, large_objects_table};
+use crate::conflict::Conflict;
 use crate::connect::Session;
 use crate::quote::{ident, literal};
-use crate::remedy::Remedy;
+use crate::warning::Warning;
 
 /// A column of the target.
 #[derive(Debug)]
@@ -37,14 +38,18 @@ struct Reference {
 }
 
 /// Compares the catalog with the target's own schema.
-pub(super) async fn plan(session: &Session, catalog: &Catalog, on_rows: OnRows) -> Result<Into, Error> {
-    let mut into = Into { append: on_rows == OnRows::Append, ..Into::default() };
+pub(super) async fn plan(
+    session: &Session,
+    catalog: &Catalog,
+    on_rows: OnRows,
+) -> Result<IntoExisting, Error> {
+    let mut into = IntoExisting { append: on_rows == OnRows::Append, ..IntoExisting::default() };
     let there = columns(session).await?;
     into.divided = divided(session).await?;
     for table in catalog.data_tables() {
         let name = table.name();
         match there.get(&name) {
-            None => into.conflicts.push(format!("table {name} does not exist here")),
+            None => into.conflicts.push(Conflict::MissingTable { table: name }),
             Some(columns) => {
                 let plan = match_columns(table, columns, &mut into);
                 let plan = TablePlan { divided: into.divided.contains(&name), ..plan };
@@ -72,7 +77,9 @@ pub(super) async fn plan(session: &Session, catalog: &Catalog, on_rows: OnRows) 
                     "SELECT pg_catalog.lo_unlink(oid) FROM pg_catalog.pg_largeobject_metadata WHERE oid IN ({these})"
                 ));
             }
-            _ => into.conflicts.extend(taken.iter().map(|oid| format!("large object {oid} is here already"))),
+            _ => into
+                .conflicts
+                .extend(taken.iter().map(|oid| Conflict::LargeObjectExists { oid: (*oid).to_owned() })),
         }
     }
     let mut references = references(session).await?;
@@ -81,17 +88,15 @@ pub(super) async fn plan(session: &Session, catalog: &Catalog, on_rows: OnRows) 
     references.retain(|reference| !chunks.contains(&reference.from) && !chunks.contains(&reference.to));
     // And a partition repeats those of its partitioned table.
     references.retain(|reference| !reference.repeated || into.tables.contains_key(&reference.from));
-    quiet(session, &references, &mut into).await?;
+    suppress_triggers(session, &references, &mut into).await?;
     let lacking = rights::to_fill(session, &into, on_rows == OnRows::Truncate).await?;
     match on_rows {
         OnRows::Append => {}
         // An unreadable table cannot be checked.
         OnRows::Refuse if !lacking.is_empty() => {}
         OnRows::Refuse => {
-            for name in occupied(session, &into).await? {
-                into.conflicts.push(format!("table {name} holds rows"));
-                into.remedies.push(Remedy::HandleExistingRows);
-            }
+            let occupied = occupied(session, &into).await?.into_iter();
+            into.conflicts.extend(occupied.map(|table| Conflict::TableHoldsRows { table }));
         }
         OnRows::Truncate => {
             let hypertables = crate::timescaledb::lookup::hypertables(session).await?;
@@ -113,15 +118,12 @@ pub(super) async fn plan(session: &Session, catalog: &Catalog, on_rows: OnRows) 
 
 /// The users' rows in configuration tables of extensions that exist here too. Rows from an extension's script are not
 /// changed.
-fn configuration(catalog: &Catalog, there: &Tables, into: &mut Into) {
+fn configuration(catalog: &Catalog, there: &Tables, into: &mut IntoExisting) {
     for (table, condition) in catalog.config_tables() {
         let name = table.name();
         let Some(columns) = there.get(&name) else {
-            let extension = table.meta.extension.as_deref().unwrap_or_default();
-            into.warnings.push(format!(
-                "configuration table {name} of extension {} does not exist here: its rows are left out",
-                ident(extension)
-            ));
+            let extension = table.meta.extension.clone().unwrap_or_default();
+            into.warnings.push(Warning::MissingConfigurationTable { table: name, extension });
             continue;
         };
         let plan = TablePlan { condition: condition.to_owned(), ..match_columns(table, columns, into) };
@@ -133,45 +135,43 @@ fn configuration(catalog: &Catalog, there: &Tables, into: &mut Into) {
 fn match_columns(
     table: &crate::catalog::table::Table,
     there: &BTreeMap<String, Column>,
-    into: &mut Into,
+    into: &mut IntoExisting,
 ) -> TablePlan {
     let name = table.name();
     let mut plan = TablePlan::default();
     for column in table.copy_columns() {
-        let said = format!("{name}.{}", ident(&column.name));
+        let of = || (name.clone(), column.name.clone());
         let Some(found) = there.get(&column.name) else {
-            into.conflicts.push(format!("column {said} does not exist here"));
+            let (table, column) = of();
+            into.conflicts.push(Conflict::MissingColumn { table, column });
             continue;
         };
         if found.generated {
-            into.conflicts
-                .push(format!("column {said} is generated here, and holds values of its own at the source"));
+            let (table, column) = of();
+            into.conflicts.push(Conflict::GeneratedColumn { table, column });
         }
-        match fit::fit(&column.type_name, &found.type_name) {
-            Fit::Same => {}
+        match compatibility(&column.type_name, &found.type_name) {
+            Compatibility::Same => {}
             // Read back, it must be the same text.
-            Fit::Wider => {
+            Compatibility::Wider => {
                 plan.casts.insert(column.name.clone(), column.type_name.clone());
             }
-            Fit::No => into.conflicts.push(format!(
-                "column {said} is {} here and {} at the source: not every value is sure to fit",
-                found.type_name, column.type_name
-            )),
+            Compatibility::None => {
+                let (here, at_source) = (found.type_name.clone(), column.type_name.clone());
+                let (table, column) = of();
+                into.conflicts.push(Conflict::ColumnType { table, column, here, at_source });
+            }
         }
         if found.not_null && !column.not_null {
-            into.warnings.push(format!(
-                "column {said} may be NULL at the source and may not here: a NULL would stop this table"
-            ));
+            let (table, column) = of();
+            into.warnings.push(Warning::NotNull { table, column });
         }
         plan.columns.push(column.name.clone());
     }
     for (column, found) in there {
         let known = table.columns.iter().any(|c| c.name == *column && c.generated.is_none());
         if !known && found.not_null && !found.filled && !found.generated {
-            into.conflicts.push(format!(
-                "column {name}.{} is NOT NULL here, has no default, and does not exist at the source",
-                ident(column)
-            ));
+            into.conflicts.push(Conflict::RequiredColumn { table: name.clone(), column: column.clone() });
         }
     }
     plan
@@ -262,7 +262,11 @@ async fn references(session: &Session) -> Result<Vec<Reference>, Error> {
 }
 
 /// Finds a way to load without triggers and without an order of tables; otherwise an order that works.
-async fn quiet(session: &Session, references: &[Reference], into: &mut Into) -> Result<(), Error> {
+async fn suppress_triggers(
+    session: &Session,
+    references: &[Reference],
+    into: &mut IntoExisting,
+) -> Result<(), Error> {
     let may = "SELECT CASE WHEN rolsuper THEN true WHEN current_setting('server_version_num')::int >= 150000 \
                THEN has_parameter_privilege('session_replication_role', 'SET') ELSE false END \
                FROM pg_roles WHERE rolname = current_user";
@@ -286,16 +290,12 @@ async fn quiet(session: &Session, references: &[Reference], into: &mut Into) -> 
             continue;
         }
         match (replica, enabled.as_str()) {
-            (true, "A" | "R") => into.conflicts.push(format!(
-                "trigger {} on {table} fires even for replicated rows (ENABLE {}): disable it for the time",
-                ident(&trigger),
-                if enabled == "A" { "ALWAYS" } else { "REPLICA" }
-            )),
+            (true, "A" | "R") => {
+                let always = enabled == "A";
+                into.conflicts.push(Conflict::ReplicaTrigger { trigger, table, always });
+            }
             (true, _) | (false, "D" | "R") => {}
-            (false, _) => into.conflicts.push(format!(
-                "trigger {} on {table} would fire for every row: connect as a superuser, or GRANT SET ON PARAMETER session_replication_role to this role (15 and newer), or disable the trigger for the time",
-                ident(&trigger)
-            )),
+            (false, _) => into.conflicts.push(Conflict::Trigger { trigger, table }),
         }
     }
     if replica {
@@ -307,7 +307,7 @@ async fn quiet(session: &Session, references: &[Reference], into: &mut Into) -> 
 }
 
 /// Ranks the tables so that each comes after those that it refers to.
-fn rank(references: &[Reference], into: &mut Into) {
+fn rank(references: &[Reference], into: &mut IntoExisting) {
     let mut open: BTreeSet<QualifiedName> = into.tables.keys().cloned().collect();
     let mut round = 0;
     while !open.is_empty() {
@@ -319,11 +319,7 @@ fn rank(references: &[Reference], into: &mut Into) {
             .cloned()
             .collect();
         if free.is_empty() {
-            let circle: Vec<String> = open.iter().map(ToString::to_string).collect();
-            into.conflicts.push(format!(
-                "the foreign keys of {} refer to each other in a circle: connect as a superuser, or GRANT SET ON PARAMETER session_replication_role to this role",
-                circle.join(", ")
-            ));
+            into.conflicts.push(Conflict::ForeignKeyCycle { tables: open.into_iter().collect() });
             return;
         }
         for name in free {
@@ -351,7 +347,7 @@ async fn triggers(session: &Session) -> Result<Vec<(QualifiedName, String, Strin
 }
 
 /// The tables that contain rows.
-async fn occupied(session: &Session, into: &Into) -> Result<Vec<QualifiedName>, Error> {
+async fn occupied(session: &Session, into: &IntoExisting) -> Result<Vec<QualifiedName>, Error> {
     let mut names: Vec<&QualifiedName> =
         into.tables.keys().filter(|name| **name != large_objects_table()).collect();
     names.sort();
@@ -373,13 +369,13 @@ async fn occupied(session: &Session, into: &Into) -> Result<Vec<QualifiedName>, 
     Ok(occupied)
 }
 
-fn truncate(references: &[Reference], hypertables: &[QualifiedName], into: &mut Into) {
+fn truncate(references: &[Reference], hypertables: &[QualifiedName], into: &mut IntoExisting) {
     for reference in references {
         if into.tables.contains_key(&reference.to) && !into.tables.contains_key(&reference.from) {
-            into.conflicts.push(format!(
-                "table {} cannot be emptied: {} refers to it, and is not among the tables that come",
-                reference.to, reference.from
-            ));
+            into.conflicts.push(Conflict::Referenced {
+                table: reference.to.clone(),
+                referencing: reference.from.clone(),
+            });
         }
     }
     let tables =
@@ -408,7 +404,7 @@ fn truncate(references: &[Reference], hypertables: &[QualifiedName], into: &mut 
 }
 
 /// Sequences continue where those of the source stopped: matched by the owning column, otherwise by name.
-async fn sequences(session: &Session, catalog: &Catalog, into: &mut Into) -> Result<(), Error> {
+async fn sequences(session: &Session, catalog: &Catalog, into: &mut IntoExisting) -> Result<(), Error> {
     for sequence in &catalog.sequences {
         let Some(value) = &sequence.value else { continue };
         if sequence.meta.extension.is_some() && !catalog.is_config_sequence(sequence) {
@@ -426,8 +422,7 @@ async fn sequences(session: &Session, catalog: &Catalog, into: &mut Into) -> Res
             None => format!("SELECT to_regclass({})::text", literal(&name.to_string())),
         };
         let Some(found) = session.value(&format!("sequence {name}"), &find).await? else {
-            into.warnings
-                .push(format!("sequence {name} has no counterpart here, and its value is not brought"));
+            into.warnings.push(Warning::MissingSequence { sequence: name });
             continue;
         };
         let last = value.last;
@@ -447,7 +442,11 @@ async fn sequences(session: &Session, catalog: &Catalog, into: &mut Into) -> Res
 }
 
 /// Existing materialized views of the same name are refreshed.
-async fn materialized_views(session: &Session, catalog: &Catalog, into: &mut Into) -> Result<(), Error> {
+async fn materialized_views(
+    session: &Session,
+    catalog: &Catalog,
+    into: &mut IntoExisting,
+) -> Result<(), Error> {
     use crate::catalog::table::TableKind;
     let sql = "SELECT n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind = 'm'";
     let here: BTreeSet<QualifiedName> =

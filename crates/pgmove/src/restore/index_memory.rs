@@ -4,7 +4,9 @@
 use serde::Serialize;
 
 use crate::Error;
+use crate::conflict::Conflict;
 use crate::connect::Session;
+use crate::warning::Warning;
 
 const MIB: u64 = 1 << 20;
 
@@ -55,15 +57,14 @@ impl IndexMemory {
     ) -> Result<IndexMemory, Error> {
         let limits = Limits::of(session).await?;
         match (total, limits.machine) {
-            (Some(total), Some(machine)) if total > machine => Err(Error::Refused {
-                what: format!(
+            (Some(total), Some(machine)) if total > machine => {
+                let what = format!(
                     "{} cannot build indexes with {} MiB of memory",
                     session.server(),
                     total.div_ceil(MIB)
-                ),
-                conflicts: vec![format!("its machine has {} MiB", machine / MIB)],
-                remedies: Vec::new(),
-            }),
+                );
+                Err(Error::refused(what, Conflict::MachineMemory { mebibytes: machine / MIB }))
+            }
             _ => Ok(IndexMemory::divided(limits, total, builds)),
         }
     }
@@ -87,15 +88,14 @@ impl IndexMemory {
     }
 
     /// A warning where the server's own setting is more than its machine has for so many builds.
-    pub(super) fn warning(&self) -> Option<String> {
+    pub(super) fn warning(&self) -> Option<Warning> {
         let (memory, machine) = self.beyond?;
-        Some(format!(
-            "the server's maintenance_work_mem is {} MiB, and its machine has {} MiB: each of up to {} index builds gets {} MiB",
-            memory / MIB,
-            machine / MIB,
-            self.builds,
-            self.bytes / MIB
-        ))
+        Some(Warning::IndexMemory {
+            configured: memory / MIB,
+            machine: machine / MIB,
+            builds: self.builds,
+            used: self.bytes / MIB,
+        })
     }
 
     /// Statements for a session.
@@ -154,7 +154,7 @@ mod tests {
         assert_eq!(of(Limits { workers_per_build: 0, ..limits }, None, 1), (256, 0));
         let too_much = Limits { memory: 1 << 41, ..limits };
         assert_eq!(of(too_much, None, 4), (1024, 2), "half of the machine");
-        let said = IndexMemory::divided(too_much, None, 4).warning().unwrap();
+        let said = IndexMemory::divided(too_much, None, 4).warning().unwrap().to_string();
         assert!(said.contains("2097152 MiB, and its machine has 8192 MiB"), "{said}");
         assert_eq!(IndexMemory::divided(too_much, Some(1024 * MIB), 4).warning(), None);
         assert_eq!(IndexMemory::divided(limits, None, 4).warning(), None);

@@ -6,6 +6,7 @@ use futures::stream::{FuturesUnordered, Stream, StreamExt as _};
 use crate::Error;
 use crate::connect::Session;
 use crate::dump::copy_statement::LARGE_OBJECT_PIECE;
+use crate::error::BoxError;
 
 /// Number of writes in flight; each holds one piece.
 const IN_FLIGHT: usize = 8;
@@ -19,7 +20,7 @@ pub(super) async fn write<E>(
     stream: impl Stream<Item = Result<Bytes, E>>,
 ) -> Result<u64, Error>
 where
-    E: Into<Box<dyn std::error::Error + Send + Sync>>,
+    E: Into<BoxError>,
 {
     let object = "large objects";
     let put = "SELECT pg_catalog.lo_put($1, $2, $3)";

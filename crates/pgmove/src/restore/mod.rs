@@ -5,13 +5,13 @@ mod batch;
 mod blocked;
 mod build;
 mod clean;
+mod compatibility;
 pub(crate) mod context;
 mod copy_in;
 mod create;
 mod deadlock;
 pub(crate) mod event;
 mod existing;
-mod fit;
 mod graph;
 mod index_memory;
 mod large_objects;
@@ -54,15 +54,18 @@ pub use schedule::{GraphOutcome, TimeSpent};
 
 use crate::Error;
 use crate::catalog::{Catalog, QualifiedName, large_objects_table};
+use crate::conflict::Conflict;
 use crate::connect::value_settings::ValueSettings;
 use crate::connect::{ConnectOptions, ServerIdentity, VIEWS, connect, restricted};
 use crate::ddl::{RenderOptions, Section, Statement, required_roles};
 use crate::digest::TableProof;
 use crate::dump::pool::{self, Pool};
 use crate::dump::pool_warning;
+use crate::error::BoxError;
 use crate::error::EMPTY_SEARCH_PATH;
 use crate::quote::ident;
 use crate::timescaledb::rebuild;
+use crate::warning::Warning;
 
 /// An open target.
 #[derive(Debug)]
@@ -93,11 +96,8 @@ impl Target {
     pub async fn open(options: &ConnectOptions, settings: &TargetOptions) -> Result<Target, Error> {
         let session = connect(options).await?;
         if session.server().in_recovery {
-            return Err(Error::Refused {
-                what: format!("{} cannot be filled", session.server()),
-                conflicts: vec!["it is a standby, and read-only: name the primary".to_owned()],
-                remedies: Vec::new(),
-            });
+            let what = format!("{} cannot be filled", session.server());
+            return Err(Error::refused(what, Conflict::Standby));
         }
         let path = settings.search_path.as_ref();
         let path = path.map(|path| format!("; SET search_path = {path}")).unwrap_or_default();
@@ -254,10 +254,8 @@ impl Target {
         plan.warnings.extend(self.index_memory.warning());
         let missing = self.reserve_connections().await?;
         if missing > 0 {
-            plan.warnings.push(format!(
-                "the server has no connection left for {missing} of {} workers: the others do their work",
-                self.context.options.jobs
-            ));
+            let jobs = self.context.options.jobs;
+            plan.warnings.push(Warning::FewerConnections { missing, jobs, ran: false });
         }
         let mut failures = self.context.failures.lock().unwrap_or_else(PoisonError::into_inner);
         failures.extend(plan.beyond.iter().map(|object| Failure {
@@ -298,7 +296,7 @@ impl Target {
     /// configuration of the source does not exist before.
     async fn take_settings(&self, plan: &RestorePlan) -> Result<(), Error> {
         let (values, refused) = plan.values.clone().accepted(&self.context.session).await?;
-        refused.into_iter().for_each(|message| self.context.remark(message));
+        refused.into_iter().for_each(|warning| self.context.warn(warning));
         let path = self.context.options.search_path.as_ref();
         let path = path.map(|path| format!("; SET search_path = {path}")).unwrap_or_default();
         self.context.workers.prepare_by(format!(
@@ -322,42 +320,33 @@ impl Target {
     /// Copies a stream of COPY text, or of binary rows ([`RestorePlan::load_binary`]), into a table, in its own
     /// transaction, and returns the number of rows. May be called for several streams in parallel, also of the same
     /// table.
-    pub async fn copy_in<E>(
+    pub async fn copy_in<E: Into<BoxError>>(
         &self,
         plan: &RestorePlan,
         table: &QualifiedName,
         stream: impl Stream<Item = Result<Bytes, E>>,
-    ) -> Result<u64, Error>
-    where
-        E: Into<Box<dyn std::error::Error + Send + Sync>>,
-    {
+    ) -> Result<u64, Error> {
         self.copy_stream(plan, table, false, stream).await
     }
 
     /// The same for a stream with all rows of the table: they are stored frozen, so that the server need not rewrite
     /// them later.
-    pub async fn copy_in_whole<E>(
+    pub async fn copy_in_whole<E: Into<BoxError>>(
         &self,
         plan: &RestorePlan,
         table: &QualifiedName,
         stream: impl Stream<Item = Result<Bytes, E>>,
-    ) -> Result<u64, Error>
-    where
-        E: Into<Box<dyn std::error::Error + Send + Sync>>,
-    {
+    ) -> Result<u64, Error> {
         self.copy_stream(plan, table, plan.freezes(table), stream).await
     }
 
-    async fn copy_stream<E>(
+    async fn copy_stream<E: Into<BoxError>>(
         &self,
         plan: &RestorePlan,
         table: &QualifiedName,
         freeze: bool,
         stream: impl Stream<Item = Result<Bytes, E>>,
-    ) -> Result<u64, Error>
-    where
-        E: Into<Box<dyn std::error::Error + Send + Sync>>,
-    {
+    ) -> Result<u64, Error> {
         let lease = self.context.workers.get().await?;
         if *table == large_objects_table() {
             let done = large_objects::write(lease.session(), stream).await;
@@ -379,7 +368,7 @@ impl Target {
             object: format!("table {table}"),
             statement,
             format: plan.copy_format(table),
-            patience: self.context.options.patience,
+            idle_timeout: self.context.options.idle_timeout,
             begin: &begin,
         };
         let done = copy.run(stream).await;
@@ -465,8 +454,8 @@ impl Target {
             // For example, a foreign table among the partitions whose server is unreachable. Statistics are not
             // essential, and can be collected at any time.
             Err(error @ Error::Server { .. }) => {
-                let message = format!("not every table has statistics for the planner: {error}");
-                on_event(RestoreEvent::Warned { message });
+                let warning = Warning::Statistics { table: None, detail: error.to_string() };
+                on_event(RestoreEvent::Warned { warning });
                 Ok(())
             }
             done => done,
@@ -474,7 +463,7 @@ impl Target {
     }
 
     /// Rows were loaded while foreign keys were not checked: check them now.
-    async fn check_references(&self, into: &plan::Into) -> Result<(), Error> {
+    async fn check_references(&self, into: &plan::IntoExisting) -> Result<(), Error> {
         let mut dangling = Vec::new();
         for (name, sql) in &into.references {
             if self.context.session.value(name, sql).await?.is_some() {

@@ -21,7 +21,7 @@ pub struct TargetOptions {
     /// Tablespace mapping.
     pub tablespace_map: BTreeMap<String, String>,
     /// How long the server may accept no rows of a table, or send none when it is read back.
-    pub patience: Duration,
+    pub idle_timeout: Duration,
     /// What to do with existing data.
     pub existing: Existing,
     /// Which sections to restore.
@@ -48,7 +48,7 @@ impl Default for TargetOptions {
             role_map: BTreeMap::new(),
             no_tablespaces: false,
             tablespace_map: BTreeMap::new(),
-            patience: Duration::from_secs(1800),
+            idle_timeout: Duration::from_secs(1800),
             existing: Existing::Refuse,
             sections: Sections::ALL,
             untried_extensions: false,

@@ -6,12 +6,13 @@ use super::resume::Resume;
 use super::statistics::Imported;
 use crate::catalog::routing;
 use crate::catalog::{Catalog, QualifiedName, Unsupported};
+use crate::conflict::Conflict;
 use crate::connect::value_settings::ValueSettings;
 use crate::copy_format::CopyFormat;
 use crate::ddl::{Script, Statement};
 use crate::quote::ident;
-use crate::remedy::Remedy;
 use crate::timescaledb::model::{Aggregate, Timescale};
+use crate::warning::Warning;
 
 /// A kind of object that counts as data although statements create it.
 pub(crate) const LARGE_OBJECT: &str = "large object";
@@ -20,9 +21,9 @@ pub(crate) const LARGE_OBJECT: &str = "large object";
 #[derive(Debug, Clone)]
 pub struct RestorePlan {
     pub(crate) script: Script,
-    pub(crate) warnings: Vec<String>,
+    pub(crate) warnings: Vec<Warning>,
     pub(crate) drops: Option<Drops>,
-    pub(crate) into: Option<Into>,
+    pub(crate) into: Option<IntoExisting>,
     /// The TimescaleDB objects to create or fill.
     pub(crate) timescale: Option<Timescale>,
     /// The tables that are hypertables on the target, or will be.
@@ -108,7 +109,7 @@ impl RestorePlan {
     }
 
     /// Warnings.
-    pub fn warnings(&self) -> &[String] {
+    pub fn warnings(&self) -> &[Warning] {
         &self.warnings
     }
 
@@ -140,12 +141,12 @@ impl RestorePlan {
 
     /// Routes the rows of partitions through the partitioned tables, if their places are uncertain. In an existing
     /// schema only partitioned tables count.
-    pub(crate) fn lead_through(
+    pub(crate) fn route_partitions(
         &mut self,
         catalog: &Catalog,
         encodings_differ: bool,
         divided: Option<&BTreeSet<QualifiedName>>,
-    ) -> Vec<String> {
+    ) -> Vec<Conflict> {
         let mut conflicts = Vec::new();
         let through = routing::through(catalog, encodings_differ).into_iter().filter(|(leaf, root)| {
             self.tables.contains_key(leaf) && divided.is_none_or(|divided| divided.contains(root))
@@ -159,10 +160,7 @@ impl RestorePlan {
             };
             let (mine, theirs) = (columns(leaf), columns(root));
             if mine != theirs {
-                conflicts.push(format!(
-                    "partition {leaf}: its rows have to go through {root}, and its columns stand in another order: they could \
-                     not be proven (create the partition anew, in the order of its parent)"
-                ));
+                conflicts.push(Conflict::PartitionColumns { partition: leaf.clone(), parent: root.clone() });
             }
             let plan = TablePlan { columns: theirs, divided: true, ..TablePlan::default() };
             self.tables.entry(root.clone()).or_insert(plan);
@@ -233,7 +231,7 @@ impl RestorePlan {
 
 /// What restoring rows into an existing schema requires.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Into {
+pub(crate) struct IntoExisting {
     /// Every table that gets rows.
     pub(crate) tables: HashMap<QualifiedName, TablePlan>,
     /// Those of them that belong to an extension, with only some rows of the user.
@@ -254,9 +252,8 @@ pub(crate) struct Into {
     pub(crate) references: Vec<(String, String)>,
     /// Existing rows are subtracted from the proof.
     pub(crate) append: bool,
-    pub(crate) conflicts: Vec<String>,
-    pub(crate) remedies: Vec<Remedy>,
-    pub(crate) warnings: Vec<String>,
+    pub(crate) conflicts: Vec<Conflict>,
+    pub(crate) warnings: Vec<Warning>,
 }
 
 /// The objects to drop.
@@ -267,9 +264,9 @@ pub(crate) struct Drops {
     /// Rows of extensions' configuration tables to be replaced.
     pub(crate) config_rows: Vec<(String, String)>,
     /// Conflicts.
-    pub(crate) conflicts: Vec<String>,
+    pub(crate) conflicts: Vec<Conflict>,
     /// Warnings.
-    pub(crate) warnings: Vec<String>,
+    pub(crate) warnings: Vec<Warning>,
 }
 
 #[derive(Debug, Clone)]

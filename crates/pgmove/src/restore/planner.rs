@@ -1,7 +1,7 @@
 //! Plans a restore: renders the script and finds conflicts.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::build::Build;
 use super::clean;
@@ -13,13 +13,14 @@ use super::{resume, rights, tablespaces};
 use crate::Error;
 use crate::catalog::table::TableKind;
 use crate::catalog::{Catalog, QualifiedName, large_objects_table};
+use crate::conflict::Conflict;
 use crate::connect::Session;
 use crate::connect::value_settings::ValueSettings;
 use crate::ddl::{self, RenderOptions, Script, Statement, required_roles};
 use crate::quote::ident;
-use crate::remedy::Remedy;
 use crate::timescaledb::model::Aggregate;
 use crate::timescaledb::{self, preflight};
+use crate::warning::Warning;
 
 /// What to restore, and where.
 #[derive(Clone, Copy)]
@@ -33,25 +34,16 @@ struct Request<'a> {
 /// Findings during planning.
 #[derive(Default)]
 struct Findings {
-    conflicts: Vec<String>,
-    remedies: Vec<Remedy>,
-    warnings: Vec<String>,
+    conflicts: Vec<Conflict>,
+    warnings: Vec<Warning>,
 }
 
 impl Findings {
-    /// Adds conflicts, with what resolves them.
-    fn refuse(&mut self, conflicts: Vec<String>, remedy: Option<Remedy>) {
-        if !conflicts.is_empty() {
-            self.remedies.extend(remedy);
-            self.conflicts.extend(conflicts);
-        }
-    }
-
-    /// The same, unless the server's errors are accepted: then these are warnings.
-    fn refuse_or_warn(&mut self, on_error: OnError, found: Vec<String>, remedy: Option<Remedy>) {
+    /// Adds conflicts, unless the server's errors are accepted: then these are warnings.
+    fn refuse_or_warn(&mut self, on_error: OnError, found: Vec<Conflict>) {
         match on_error {
-            OnError::Stop => self.refuse(found, remedy),
-            OnError::Continue => self.warnings.extend(found),
+            OnError::Stop => self.conflicts.extend(found),
+            OnError::Continue => self.warnings.extend(found.into_iter().map(Warning::Accepted)),
         }
     }
 }
@@ -66,7 +58,8 @@ pub(crate) async fn make(
 ) -> Result<RestorePlan, Error> {
     let version = session.server().version_num;
     let request = Request { session, catalog, options, target };
-    let mut found = Findings { warnings: catalog.left_out.clone(), ..Findings::default() };
+    let recorded = Warning::recorded(&catalog.left_out).collect();
+    let mut found = Findings { warnings: recorded, ..Findings::default() };
     let mut plan = RestorePlan {
         script: Script::default(),
         warnings: Vec::new(),
@@ -84,13 +77,13 @@ pub(crate) async fn make(
     };
     let here = preflight::schema(session).await?;
     if let Some(timescale) = &mut plan.timescale {
-        found.warnings.extend(timescale.warnings.iter().cloned());
+        found.warnings.extend(Warning::recorded(&timescale.warnings));
         if let (Some(here), Existing::Into(_)) = (&here, target.existing) {
             timescale.schema.clone_from(here);
         }
     }
     if here.is_some() || catalog.timescale.is_some() {
-        found.conflicts.extend(preflight::restoring(session).await?);
+        found.conflicts.extend(preflight::restoring(session).await?.map(Conflict::Timescaledb));
     }
     match target.existing {
         Existing::Into(on_rows) => into_tables(request, on_rows, &mut plan, &mut found).await?,
@@ -105,12 +98,12 @@ pub(crate) async fn make(
             found.conflicts.extend(resume::settle(session, &mut plan, catalog, options).await?);
         }
     }
-    let Findings { mut conflicts, remedies, mut warnings } = found;
-    let mut said = BTreeSet::new();
-    conflicts.retain(|conflict| said.insert(conflict.clone()));
+    let Findings { mut conflicts, mut warnings } = found;
+    let mut seen = HashSet::new();
+    conflicts.retain(|conflict| seen.insert(conflict.clone()));
     if !conflicts.is_empty() {
         let what = format!("{} cannot take this", session.server());
-        return Err(Error::Refused { what, conflicts, remedies });
+        return Err(Error::Refused { what, conflicts });
     }
     if plan.into.is_none() {
         if target.existing != Existing::Refuse {
@@ -139,38 +132,32 @@ async fn into_tables(
     let Request { session, catalog, options, target } = request;
     let mut into = existing::plan(session, catalog, on_rows).await?;
     found.conflicts.append(&mut into.conflicts);
-    found.remedies.append(&mut into.remedies);
     found.warnings.append(&mut into.warnings);
     plan.tables = std::mem::take(&mut into.tables);
     let here = crate::timescaledb::lookup::aggregates(session).await?;
     for aggregate in catalog.aggregates() {
         let name = &aggregate.name;
         let Some(table) = here.get(name) else {
-            let warning = format!("continuous aggregate {name} does not exist here: its rows are left out");
-            found.warnings.push(warning);
+            found.warnings.push(Warning::MissingAggregate { aggregate: name.clone() });
             continue;
         };
         let holds = format!("SELECT 1 FROM {table} LIMIT 1");
         match on_rows {
-            OnRows::Append => found.warnings.push(format!(
-                "continuous aggregate {name}: its rows are left out, because they cannot be added to others; refresh it afterwards"
-            )),
+            OnRows::Append => found.warnings.push(Warning::AggregateRows { aggregate: name.clone() }),
             OnRows::Refuse if session.value("the target's rows", &holds).await?.is_some() => {
-                let conflict = format!("continuous aggregate {name} holds rows");
-                found.refuse(vec![conflict], Some(Remedy::TruncateRows));
+                found.conflicts.push(Conflict::AggregateHoldsRows { aggregate: name.clone() });
             }
             _ => {
                 plan.tables.insert(name.clone(), of_aggregate(aggregate));
             }
         }
     }
-    found.conflicts.extend(plan.lead_through(catalog, encodings_differ(request), Some(&into.divided)));
+    found.conflicts.extend(plan.route_partitions(catalog, encodings_differ(request), Some(&into.divided)));
     plan.into = Some(into);
     found.warnings.extend(crate::timescaledb::lookup::running_jobs(session, &plan.tables).await?);
     // Large objects are data: they are restored with their owners and privileges, whoever created the schema.
     let only = Catalog { large_objects: catalog.large_objects.clone(), ..Catalog::default() };
-    let (missing, remedy) = missing_roles(session, &only, options, target).await?;
-    found.refuse(missing, remedy);
+    found.conflicts.extend(missing_roles(session, &only, options, target).await?);
     plan.script = ddl::render(catalog, session.server().version_num, options)?;
     plan.script.statements.retain(|statement| statement.object.kind == LARGE_OBJECT);
     Ok(())
@@ -192,39 +179,37 @@ async fn new_objects(
             plan.drops = Some(drops);
         }
         Existing::Beside if target.sections.pre_data => {
-            let collisions = clean::collisions(session, catalog).await?;
-            found.refuse(collisions, Some(Remedy::HandleExistingObjects));
+            found.conflicts.extend(clean::collisions(session, catalog).await?);
         }
         Existing::Resume => {}
         _ if target.sections.pre_data => {
-            let occupied = clean::occupied(session, catalog).await?;
-            found.refuse(occupied, Some(Remedy::HandleExistingData));
+            found.conflicts.extend(clean::occupied(session, catalog).await?);
         }
         _ => {}
     }
-    found.conflicts.extend(plan.lead_through(catalog, encodings_differ(request), None));
+    found.conflicts.extend(plan.route_partitions(catalog, encodings_differ(request), None));
     if !options.no_acl && has_default_privileges(session).await? {
         plan.privileges = Some(Box::new(catalog.clone()));
     }
     // If errors are accepted, the server refuses the statements that name missing roles, and the report lists each.
-    let (missing, remedy) = missing_roles(session, catalog, options, target).await?;
-    found.refuse_or_warn(target.on_error, missing, remedy);
+    let missing = missing_roles(session, catalog, options, target).await?;
+    found.refuse_or_warn(target.on_error, missing);
     if target.sections.pre_data || target.sections.post_data {
         let rights = rights::to_make(session, catalog, options).await?;
         found.warnings.extend(rights.warnings);
-        found.refuse_or_warn(target.on_error, rights.conflicts, None);
+        found.refuse_or_warn(target.on_error, rights.conflicts);
     }
     if !options.no_tablespaces {
-        let (lacking, remedy) = tablespaces::conflicts(session, catalog).await?;
-        found.refuse_or_warn(target.on_error, lacking, remedy);
+        let lacking = tablespaces::conflicts(session, catalog).await?;
+        found.refuse_or_warn(target.on_error, lacking);
     }
-    extensions(session, catalog, &mut found.conflicts, &mut found.warnings).await?;
+    extensions(session, catalog, found).await?;
     if timescaledb::is_needed(catalog) {
-        let (conflicts, remedy) =
-            preflight::conflicts(session, catalog, options, target.untried_extensions).await?;
-        found.refuse(conflicts, remedy);
+        let conflicts = preflight::conflicts(session, catalog, options, target.untried_extensions).await?;
+        found.conflicts.extend(conflicts.into_iter().map(Conflict::Timescaledb));
         if target.on_error == OnError::Stop {
-            found.conflicts.extend(preflight::license(session, catalog).await?);
+            let lacking = preflight::license(session, catalog).await?;
+            found.conflicts.extend(lacking.into_iter().map(Conflict::Timescaledb));
         }
     }
     let tables = catalog.timescale.iter().flat_map(|timescale| &timescale.hypertables);
@@ -235,15 +220,12 @@ async fn new_objects(
         beyond.extend(ddl::needs_icu(catalog));
     }
     match target.on_error {
-        OnError::Stop => found.conflicts.extend(beyond.iter().map(ToString::to_string)),
+        OnError::Stop => found.conflicts.extend(beyond.into_iter().map(Conflict::Unsupported)),
         OnError::Continue => plan.beyond = beyond,
     }
     let lz4 = ddl::lz4_columns(catalog);
     if !build.lz4 && version >= 140_000 && !lz4.is_empty() {
-        found.warnings.push(format!(
-            "this server was built without LZ4: its own method will compress {}",
-            lz4.join(", ")
-        ));
+        found.warnings.push(Warning::WithoutLz4 { columns: lz4 });
     }
     Ok(())
 }
@@ -254,27 +236,21 @@ async fn source_and_versions(
     plan: &RestorePlan,
     found: &mut Findings,
 ) -> Result<(), Error> {
-    found.conflicts.extend(catalog.unsupported().iter().map(ToString::to_string));
+    found.conflicts.extend(catalog.unsupported().iter().cloned().map(Conflict::Unsupported));
     if !target.untried_extensions {
-        let untried = catalog.untried().map(|extension| extension.to_string()).collect();
-        found.refuse(untried, Some(Remedy::TryUntriedExtensions));
+        found.conflicts.extend(catalog.untried().map(Conflict::UntestedExtension));
     }
     let (from, to) = (&catalog.database.encoding, &session.server().encoding);
     if from != to {
-        found.warnings.push(format!(
-            "the source's encoding is {from} and the target's is {to}: characters that {to} lacks will be refused, by table and row"
-        ));
+        found.warnings.push(Warning::Encoding { at_source: from.clone(), here: to.clone() });
     }
     if plan.into.is_none() && catalog.filter.is_all() {
         found.warnings.extend(database_settings(session, catalog, options).await?);
     }
     let version = session.server().version_num;
     if version < catalog.server_version_num / 10_000 * 10_000 {
-        found.warnings.push(format!(
-            "the target is of an older version than the source ({} against {})",
-            version / 10_000,
-            catalog.server_version_num / 10_000
-        ));
+        let at_source = catalog.server_version_num / 10_000;
+        found.warnings.push(Warning::OlderServer { here: version / 10_000, at_source });
     }
     Ok(())
 }
@@ -355,7 +331,7 @@ async fn database_settings(
     session: &Session,
     catalog: &Catalog,
     options: &RenderOptions,
-) -> Result<Vec<String>, Error> {
+) -> Result<Vec<Warning>, Error> {
     let sql = "SELECT r.rolname, unnest(s.setconfig) FROM pg_db_role_setting s LEFT JOIN pg_roles r ON r.oid = s.setrole \
                WHERE s.setdatabase = (SELECT oid FROM pg_database WHERE datname = current_database())";
     let here: BTreeSet<(Option<String>, String)> = session
@@ -373,10 +349,7 @@ async fn database_settings(
         setting.config.retain(|pair| !here.contains(&(role.clone(), pair.clone())));
     }
     let missing = ddl::database::settings(&missing, &session.server().database, options);
-    Ok(missing
-        .into_iter()
-        .map(|sql| format!("a setting of the source's database is left behind: {sql}"))
-        .collect())
+    Ok(missing.into_iter().map(|statement| Warning::DatabaseSetting { statement }).collect())
 }
 
 /// The roles of a server.
@@ -391,34 +364,18 @@ async fn missing_roles(
     catalog: &Catalog,
     options: &RenderOptions,
     target: &TargetOptions,
-) -> Result<(Vec<String>, Option<Remedy>), Error> {
+) -> Result<Vec<Conflict>, Error> {
     let present = roles(session).await?;
     let exists = |role: &String| present.contains(role) || target.assumed_roles.contains(role);
-    let missing: BTreeMap<_, _> =
-        required_roles(catalog, options).into_iter().filter(|(role, _)| !exists(role)).collect();
-    let conflicts: Vec<String> = missing
-        .iter()
-        .map(|(role, objects)| {
-            let some: Vec<&str> = objects.iter().take(3).map(String::as_str).collect();
-            let more = objects.len().saturating_sub(some.len());
-            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-            format!("role {} does not exist here, and is needed by {}{more}", ident(role), some.join(", "))
-        })
-        .collect();
-    let remedy = match options.no_owner && options.no_acl {
-        true => Remedy::ProvideNamedRoles,
-        false => Remedy::ProvideRoles,
-    };
-    let remedy = (!conflicts.is_empty()).then_some(remedy);
-    Ok((conflicts, remedy))
+    let by_name = options.no_owner && options.no_acl;
+    Ok(required_roles(catalog, options)
+        .into_iter()
+        .filter(|(role, _)| !exists(role))
+        .map(|(role, objects)| Conflict::MissingRole { role, objects: Vec::from_iter(objects), by_name })
+        .collect())
 }
 
-async fn extensions(
-    session: &Session,
-    catalog: &Catalog,
-    conflicts: &mut Vec<String>,
-    warnings: &mut Vec<String>,
-) -> Result<(), Error> {
+async fn extensions(session: &Session, catalog: &Catalog, found: &mut Findings) -> Result<(), Error> {
     if catalog.extensions.is_empty() {
         return Ok(());
     }
@@ -434,16 +391,17 @@ async fn extensions(
     for extension in &catalog.extensions {
         let name = &extension.meta.name;
         match offered.get(name) {
-            None => conflicts.push(format!(
-                "extension {} {} is not offered by this server: install it there",
-                ident(name),
-                extension.version
-            )),
-            Some(version) if *version != extension.version => warnings.push(format!(
-                "extension {}: version {version} here, {} at the source",
-                ident(name),
-                extension.version
-            )),
+            None => found.conflicts.push(Conflict::MissingExtension {
+                extension: name.clone(),
+                version: extension.version.clone(),
+            }),
+            Some(version) if *version != extension.version => {
+                found.warnings.push(Warning::ExtensionVersion {
+                    extension: name.clone(),
+                    here: version.clone(),
+                    at_source: extension.version.clone(),
+                });
+            }
             Some(_) => {}
         }
     }

@@ -5,7 +5,7 @@ use std::sync::PoisonError;
 
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 
-use super::plan::Into;
+use super::plan::IntoExisting;
 use super::{Existing, RestorePlan, Target, read_back, tablespaces};
 use crate::Error;
 use crate::catalog::{Catalog, QualifiedName, large_objects_table};
@@ -58,7 +58,7 @@ impl Target {
     }
 
     async fn read(&self, wanted: Wanted<'_>) -> Result<TableProof, Error> {
-        drain(CopyReader::start(&self.readers, wanted, self.context.options.patience).await?).await
+        drain(CopyReader::start(&self.readers, wanted, self.context.options.idle_timeout).await?).await
     }
 
     /// Reads the schema back and compares it with the expected one, including owners and privileges if they were
@@ -115,7 +115,7 @@ impl Target {
     }
 
     /// Rows were restored into an existing schema: only definitions of sequences can be compared.
-    async fn prove_sequences(&self, into: &Into) -> Result<SchemaProof, Error> {
+    async fn prove_sequences(&self, into: &IntoExisting) -> Result<SchemaProof, Error> {
         let mut differences = Vec::new();
         let lease = self.readers.get().await?;
         for (name, last, called) in &into.values {
@@ -130,7 +130,7 @@ impl Target {
                 false => stands == Some(*last) && given == *called,
             };
             if !right {
-                let said = |last: Option<i64>, called: bool| {
+                let shown = |last: Option<i64>, called: bool| {
                     vec![format!(
                         "last value {}, given: {called}",
                         last.map_or_else(String::new, |n| n.to_string())
@@ -138,8 +138,8 @@ impl Target {
                 };
                 differences.push(SchemaDifference {
                     object,
-                    left: said(Some(*last), *called),
-                    right: said(stands, given),
+                    left: shown(Some(*last), *called),
+                    right: shown(stands, given),
                 });
             }
         }

@@ -10,6 +10,7 @@ use super::resume_not_null::assume_pending;
 use crate::Error;
 use crate::catalog::{Catalog, QualifiedName, large_objects_table};
 use crate::compare::{as_made, same_but_for_spelling, settled};
+use crate::conflict::Conflict;
 use crate::connect::Session;
 use crate::ddl::{self, RenderOptions, Statement};
 use crate::quote::ident;
@@ -96,13 +97,9 @@ pub(super) async fn settle(
     plan: &mut RestorePlan,
     catalog: &Catalog,
     options: &RenderOptions,
-) -> Result<Vec<String>, Error> {
+) -> Result<Vec<Conflict>, Error> {
     if timescaledb::is_needed(catalog) {
-        return Ok(vec![
-            "a database that uses TimescaleDB cannot be resumed: chunks and jobs that were made in part are not told apart; \
-             clear the target, and begin anew"
-                .to_owned(),
-        ]);
+        return Ok(vec![Conflict::ResumeTimescale]);
     }
     let mut here = read_back::read_catalog(session, &catalog.filter).await?;
     let assumed = assume_pending(&mut here, catalog);
@@ -129,7 +126,7 @@ pub(super) async fn settle(
         }
         match strays.get(object) {
             Some(index) => resume.drops.push((object.clone(), format!("DROP INDEX IF EXISTS {index}"))),
-            None => conflicts.push(format!("{object} is here, and is nothing that this job makes")),
+            None => conflicts.push(Conflict::NotOfThisRestore { object: object.clone() }),
         }
     }
     let droppable = drops(catalog);
@@ -158,7 +155,7 @@ pub(super) async fn settle(
                 resume.drops.push((object.clone(), drop.clone()));
                 again.insert(object.clone());
             }
-            _ => conflicts.push(format!("{object} is here with another definition")),
+            _ => conflicts.push(Conflict::OtherDefinition { object: object.clone() }),
         }
     }
     for statement in &mut plan.script.statements {

@@ -3,21 +3,23 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::plan::Into;
+use super::plan::IntoExisting;
 use crate::Error;
 use crate::catalog::function::Function;
 use crate::catalog::plain::PlainKind;
 use crate::catalog::types::TypeDefinition;
 use crate::catalog::{Catalog, Meta, QualifiedName, large_objects_table};
+use crate::conflict::Conflict;
 use crate::connect::Session;
 use crate::ddl::{self, RenderOptions, Script, Section};
-use crate::quote::{ident, literal};
+use crate::quote::literal;
+use crate::warning::Warning;
 
 /// What is not permitted, and what can be omitted without harm.
 #[derive(Debug, Default)]
 pub(super) struct Rights {
-    pub(super) conflicts: Vec<String>,
-    pub(super) warnings: Vec<String>,
+    pub(super) conflicts: Vec<Conflict>,
+    pub(super) warnings: Vec<Warning>,
 }
 
 /// Whether the session's role is a superuser.
@@ -54,17 +56,15 @@ pub(super) async fn to_make(
             public_privileges(session, catalog, options, &mut rights).await?;
         }
     }
-    if !rights.conflicts.is_empty() {
-        rights.conflicts.push(format!(
-            "connect as a superuser, or as a role that may do this, or let role {} own everything and leave privileges out",
-            ident(&facts.user)
-        ));
-    }
     Ok(rights)
 }
 
 /// Checks the tables that get rows.
-pub(super) async fn to_fill(session: &Session, into: &Into, empties: bool) -> Result<Vec<String>, Error> {
+pub(super) async fn to_fill(
+    session: &Session,
+    into: &IntoExisting,
+    empties: bool,
+) -> Result<Vec<Conflict>, Error> {
     if is_superuser(session).await? {
         return Ok(Vec::new());
     }
@@ -89,8 +89,8 @@ pub(super) async fn to_fill(session: &Session, into: &Into, empties: bool) -> Re
         for row in session.query("the role's rights", &questions.join(" UNION ALL ")).await? {
             let mut fields = row.into_iter().flatten();
             let at = fields.next().and_then(|at| at.parse::<usize>().ok());
-            if let (Some(name), Some(right)) = (at.and_then(|at| batch.get(at)), fields.next()) {
-                conflicts.push(format!("table {name}: this role lacks {right} on it"));
+            if let (Some(name), Some(privilege)) = (at.and_then(|at| batch.get(at)), fields.next()) {
+                conflicts.push(Conflict::TablePrivilege { table: (*name).clone(), privilege });
             }
         }
     }
@@ -156,18 +156,14 @@ async fn extensions(session: &Session, catalog: &Catalog, rights: &mut Rights) -
         let name = &extension.meta.name;
         let Some((closed, comment)) = found.get(name) else { continue };
         if *closed {
-            rights
-                .conflicts
-                .push(format!("extension {0}: only a superuser may CREATE EXTENSION {0}", ident(name)));
+            rights.conflicts.push(Conflict::UntrustedExtension { extension: name.clone() });
         }
-        let said = catalog.comments.iter().find(|said| {
-            said.class == crate::catalog::address::class::EXTENSION && said.oid == extension.meta.oid
+        let at_source = catalog.comments.iter().find(|at_source| {
+            at_source.class == crate::catalog::address::class::EXTENSION
+                && at_source.oid == extension.meta.oid
         });
-        if said.map_or("", |said| said.text.as_str()) != comment {
-            rights.warnings.push(format!(
-                "the comment on extension {} is not carried: only the extension's owner may change it",
-                ident(name)
-            ));
+        if at_source.map_or("", |at_source| at_source.text.as_str()) != comment {
+            rights.warnings.push(Warning::ExtensionComment { extension: name.clone() });
         }
     }
     Ok(())
@@ -180,14 +176,11 @@ async fn public_comment(session: &Session, catalog: &Catalog, rights: &mut Right
     };
     let sql = "SELECT obj_description(to_regnamespace('public'), 'pg_namespace')";
     let here = session.value("the comment on public", sql).await?.unwrap_or_default();
-    let said = catalog
-        .comments
-        .iter()
-        .find(|said| said.class == crate::catalog::address::class::SCHEMA && said.oid == schema.meta.oid);
-    if said.map_or("", |said| said.text.as_str()) != here {
-        rights.warnings.push(
-            "the comment on schema public is not carried: only the schema's owner may change it".to_owned(),
-        );
+    let at_source = catalog.comments.iter().find(|at_source| {
+        at_source.class == crate::catalog::address::class::SCHEMA && at_source.oid == schema.meta.oid
+    });
+    if at_source.map_or("", |at_source| at_source.text.as_str()) != here {
+        rights.warnings.push(Warning::PublicComment);
     }
     Ok(())
 }
@@ -196,25 +189,21 @@ fn database(facts: &Facts, catalog: &Catalog, rights: &mut Rights) {
     let own = |meta: &Meta| meta.extension.is_none();
     let mut made = catalog.schemas.iter().filter(|schema| own(&schema.meta) && schema.meta.name != "public");
     if let (Some(schema), false) = (made.next(), facts.may_create) {
-        rights.conflicts.push(format!(
-            "schema {}: role {} may make no schemas in this database (GRANT CREATE ON DATABASE)",
-            ident(&schema.meta.name),
-            ident(&facts.user)
-        ));
+        rights
+            .conflicts
+            .push(Conflict::CreateSchema { schema: schema.meta.name.clone(), role: facts.user.clone() });
     }
     let in_public = catalog.metas().any(|(_, meta)| own(meta) && meta.schema == "public");
     if in_public && !facts.may_use_public {
-        rights.conflicts.push(format!(
-            "schema public: role {} may make nothing in it (GRANT CREATE ON SCHEMA public)",
-            ident(&facts.user)
-        ));
+        rights.conflicts.push(Conflict::CreateInPublic { role: facts.user.clone() });
     }
 }
 
 /// Kinds of objects that only a superuser may create.
 fn kinds(facts: &Facts, catalog: &Catalog, rights: &mut Rights) {
     let mut closed = |kind: &str, name: &str| {
-        rights.conflicts.push(format!("{} {name}: only a superuser may make it", kind.to_lowercase()));
+        let object = format!("{} {name}", kind.to_lowercase());
+        rights.conflicts.push(Conflict::SuperuserObject { object });
     };
     for plain in catalog.plain.iter().filter(|plain| plain.meta.extension.is_none()) {
         let everybody = plain.statements.first().is_some_and(|sql| sql.contains("FOR ALL TABLES"));
@@ -278,33 +267,23 @@ async fn owners(
     for job in jobs {
         owned.entry(options.role(&job.owner)).or_default().push(format!("job {}", job.procedure));
     }
-    let some = |objects: &[String]| {
-        let named: Vec<&str> = objects.iter().take(3).map(String::as_str).collect();
-        let more = objects.len().saturating_sub(named.len());
-        named.join(", ") + &if more > 0 { format!(" and {more} more") } else { String::new() }
-    };
-    for (role, objects) in owned.iter().filter(|(role, _)| **role != facts.user) {
-        if !facts.roles.contains(*role) {
-            rights.conflicts.push(format!(
-                "role {} may not give objects to role {}, which owns {} (GRANT {1} TO {0})",
-                ident(&facts.user),
-                ident(role),
-                some(objects)
-            ));
+    for (role, objects) in owned.into_iter().filter(|(role, _)| *role != facts.user) {
+        if !facts.roles.contains(role) {
+            rights.conflicts.push(Conflict::ForeignOwner {
+                role: facts.user.clone(),
+                owner: role.to_owned(),
+                objects,
+            });
             continue;
         }
         let in_public: Vec<String> =
-            objects.iter().filter(|object| object.contains(" public.")).cloned().collect();
+            objects.into_iter().filter(|object| object.contains(" public.")).collect();
         let sql = format!(
             "SELECT 1 FROM pg_namespace n, pg_roles r WHERE n.nspname = 'public' AND r.rolname = {} AND NOT has_schema_privilege(r.oid, n.oid, 'CREATE')",
             literal(role)
         );
         if !in_public.is_empty() && session.value("the role's rights", &sql).await?.is_some() {
-            rights.conflicts.push(format!(
-                "role {0} may make nothing in schema public, and so cannot be given {1} there (GRANT CREATE ON SCHEMA public TO {0})",
-                ident(role),
-                some(&in_public)
-            ));
+            rights.conflicts.push(Conflict::OwnerInPublic { owner: role.to_owned(), objects: in_public });
         }
     }
     Ok(())
@@ -313,18 +292,14 @@ async fn owners(
 /// Only their owners may grant privileges on objects of the server or of an extension.
 fn privileges(catalog: &Catalog, rights: &mut Rights) {
     for builtin in &catalog.builtin_acls {
-        rights.conflicts.push(format!(
-            "privileges of {}: it belongs to the server, and only a superuser may change them",
-            builtin.identity
-        ));
+        rights.conflicts.push(Conflict::ServerPrivileges { object: builtin.identity.clone() });
     }
     for (kind, meta) in catalog.metas() {
         if let Some(extension) = meta.extension.as_ref().filter(|_| meta.acl != meta.initial_acl) {
-            rights.conflicts.push(format!(
-                "privileges of {kind} {}: it belongs to extension {}, and only its owner may change them",
-                meta.qualified(),
-                ident(extension)
-            ));
+            rights.conflicts.push(Conflict::ExtensionPrivileges {
+                object: format!("{kind} {}", meta.qualified()),
+                extension: extension.clone(),
+            });
         }
     }
 }
@@ -333,11 +308,10 @@ fn privileges(catalog: &Catalog, rights: &mut Rights) {
 fn in_others_place(script: &Script, rights: &mut Rights) {
     for (_, statement) in script.section(Section::Privileges) {
         let Some(rest) = statement.sql.strip_prefix("SET SESSION AUTHORIZATION ") else { continue };
-        rights.conflicts.push(format!(
-            "privileges of {}: role {} granted them, and only a superuser may grant in its place",
-            statement.object,
-            rest.split(';').next().unwrap_or_default()
-        ));
+        rights.conflicts.push(Conflict::ForeignGrantor {
+            object: statement.object.to_string(),
+            grantor: rest.split(';').next().unwrap_or_default().to_owned(),
+        });
     }
 }
 
@@ -359,10 +333,7 @@ async fn public_privileges(
     let mut revoked = schema.meta.initial_acl.iter().flatten().filter(|item| !wanted.contains(item));
     let differs = lacking || revoked.any(|item| here.contains(item));
     if options.role_map.is_empty() && schema.meta.acl != schema.meta.initial_acl && differs {
-        rights.conflicts.push(
-            "privileges of schema public: it belongs to another role, and only its owner may change them"
-                .to_owned(),
-        );
+        rights.conflicts.push(Conflict::PublicPrivileges);
     }
     Ok(())
 }

@@ -10,7 +10,7 @@ use super::plan::LARGE_OBJECT;
 use super::{RestoreEvent, RestorePlan, Target, deadlock};
 use crate::Error;
 use crate::ddl::{Section, Statement};
-use crate::quote::ident;
+use crate::warning::Warning;
 
 /// Runs a section in order.
 pub(super) async fn in_order(
@@ -39,10 +39,11 @@ pub(super) async fn in_order(
             && error.sqlstate().is_some_and(|state| LACKING.contains(&state))
         {
             let what = if section == Section::Privileges { "privileges" } else { "value" };
-            target.context.remark(format!(
-                "left out: {what} of {object}, which extension {} here does not make",
-                ident(extension)
-            ));
+            target.context.warn(Warning::ExtensionMember {
+                what: what.to_owned(),
+                object: object.clone(),
+                extension: extension.clone(),
+            });
             // It may have been acting as another role.
             session.execute("the session's role", "RESET SESSION AUTHORIZATION").await?;
             continue;

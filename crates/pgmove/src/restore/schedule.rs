@@ -15,6 +15,7 @@ use super::{RestoreEvent, RestorePlan, Target, deadlock};
 use crate::Error;
 use crate::catalog::QualifiedName;
 use crate::digest::TableProof;
+use crate::warning::Warning;
 
 /// Time spent by a restore.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -258,9 +259,7 @@ impl Target {
         }
         let missing = self.context.workers.take_missing() + self.readers.take_missing();
         if missing > 0 {
-            self.context.remark(format!(
-                "the server had no connection left for {missing} of {jobs} workers; the others did their work"
-            ));
+            self.context.warn(Warning::FewerConnections { missing, jobs, ran: true });
         }
         self.context.tell(on_event);
         Ok(outcome)
@@ -342,7 +341,8 @@ impl Target {
         let sql = self.analyze_statement(plan, table);
         match deadlock::execute(lease.session(), &statistics_of(table), &sql).await {
             Err(error @ Error::Server { .. }) if !error.is_lost() => {
-                self.context.remark(format!("{table} has no statistics for the planner: {error}"));
+                self.context
+                    .warn(Warning::Statistics { table: Some(table.clone()), detail: error.to_string() });
             }
             done => done?,
         }

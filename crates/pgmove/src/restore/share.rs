@@ -18,6 +18,7 @@ use super::{RestorePlan, Target};
 use crate::Error;
 use crate::catalog::{QualifiedName, large_objects_table};
 use crate::copy_format::CopyFormat;
+use crate::error::BoxError;
 
 /// Approximate number of bytes of whole rows per block.
 const BLOCK: usize = 1 << 20;
@@ -121,15 +122,12 @@ impl Target {
     /// As [`Target::copy_in`], for the only stream of a table that is most of the data: while [`Target::run_graph`]
     /// runs, idle connections help. Not for a table that contained rows before, and not if rejected tables are
     /// skipped, because each connection commits its own rows.
-    pub async fn copy_in_shared<E>(
+    pub async fn copy_in_shared<E: Into<BoxError>>(
         &self,
         plan: &RestorePlan,
         table: &QualifiedName,
         stream: impl Stream<Item = Result<Bytes, E>>,
-    ) -> Result<u64, Error>
-    where
-        E: Into<Box<dyn std::error::Error + Send + Sync>>,
-    {
+    ) -> Result<u64, Error> {
         if *table == large_objects_table() {
             return self.copy_in(plan, table, stream).await;
         }
@@ -186,7 +184,7 @@ impl Target {
             object: format!("table {}", shared.table),
             statement: plan.copy_in_statement(&shared.table, &shared.table, false),
             format: plan.copy_format(&shared.table),
-            patience: self.context.options.patience,
+            idle_timeout: self.context.options.idle_timeout,
             begin: "",
         };
         let rows = copy.run(shared.blocks()).await?;

@@ -10,6 +10,7 @@ use crate::catalog::database::LocaleProvider;
 use crate::catalog::table::{Table, TableKind};
 use crate::catalog::{Catalog, QualifiedName};
 use crate::statistics::{FIRST_VERSION, Statistics, TableStatistics, by_name, is_whole};
+use crate::warning::Warning;
 
 /// A message that is longer than this takes no further statement.
 const BYTES: usize = 128 << 10;
@@ -147,9 +148,7 @@ impl Target {
         }
         lease.give_back();
         for (table, why) in refused {
-            self.context.remark(format!(
-                "the statistics of {table} were not accepted as the source has them ({why}): ANALYZE collects them"
-            ));
+            self.context.warn(Warning::StatisticsRejected { table: table.clone(), detail: why });
             self.analyze(plan, table).await?;
         }
         Ok(())

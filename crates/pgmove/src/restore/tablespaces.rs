@@ -7,12 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::TargetOptions;
 use crate::Error;
 use crate::catalog::Catalog;
+use crate::conflict::Conflict;
 use crate::connect::Session;
-use crate::quote::ident;
-use crate::remedy::Remedy;
-
-/// Maximum number of objects to name.
-const NAMED: usize = 3;
 
 /// The catalog with mapped tablespaces. Objects that would use the database's default tablespace name none.
 pub(super) async fn mapped<'a>(
@@ -42,13 +38,10 @@ pub(super) async fn mapped<'a>(
 }
 
 /// Missing tablespaces, and those in which this role may not create objects.
-pub(super) async fn conflicts(
-    session: &Session,
-    catalog: &Catalog,
-) -> Result<(Vec<String>, Option<Remedy>), Error> {
+pub(super) async fn conflicts(session: &Session, catalog: &Catalog) -> Result<Vec<Conflict>, Error> {
     let used = used(catalog);
     if used.is_empty() {
-        return Ok((Vec::new(), None));
+        return Ok(Vec::new());
     }
     let sql = "SELECT spcname, has_tablespace_privilege(oid, 'CREATE') FROM pg_tablespace";
     let here: BTreeMap<String, bool> = session
@@ -61,28 +54,15 @@ pub(super) async fn conflicts(
         })
         .collect();
     let mut conflicts = Vec::new();
-    let mut missing = false;
     for (name, objects) in used {
+        let tablespace = name.to_owned();
         match here.get(name) {
             Some(true) => {}
-            Some(false) => conflicts.push(format!(
-                "tablespace {0}: this role may put nothing into it (GRANT CREATE ON TABLESPACE {0})",
-                ident(name)
-            )),
-            None => {
-                missing = true;
-                let some: Vec<&str> = objects.iter().take(NAMED).map(String::as_str).collect();
-                let more = objects.len().saturating_sub(NAMED);
-                let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-                conflicts.push(format!(
-                    "tablespace {} does not exist here, and is needed by {}{more}",
-                    ident(name),
-                    some.join(", ")
-                ));
-            }
+            Some(false) => conflicts.push(Conflict::TablespacePrivilege { tablespace }),
+            None => conflicts.push(Conflict::MissingTablespace { tablespace, objects }),
         }
     }
-    Ok((conflicts, missing.then_some(Remedy::ProvideTablespaces)))
+    Ok(conflicts)
 }
 
 /// The tablespaces that objects use, with these objects.

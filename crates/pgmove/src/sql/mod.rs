@@ -5,10 +5,13 @@
 
 pub mod psql;
 
+use serde::Serialize;
+
 use crate::catalog::{Catalog, QualifiedName, large_objects_table};
 use crate::connect::value_settings::ValueSettings;
 use crate::ddl::{SESSION, Section, Statement};
-use crate::quote::ident;
+use crate::quote::{ident, one_line};
+use crate::timescaledb::model::Aggregate;
 
 /// The beginning of a script: its origin, and the settings that its statements need.
 pub fn header(catalog: &Catalog, target_version_num: u32) -> String {
@@ -50,21 +53,43 @@ fn client_encoding(catalog: &Catalog) -> &str {
     }
 }
 
-/// What a script cannot contain of a TimescaleDB database, one line each: TimescaleDB's functions create it in an order
-/// that depends on the rows. A restore does all of it.
-pub fn left_out(catalog: &Catalog) -> Vec<String> {
+/// What a script cannot contain of a TimescaleDB database. Displayed, it is one line.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, thiserror::Error)]
+#[serde(tag = "left-out", rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum LeftOut {
+    /// Rows of a continuous aggregate.
+    #[error(
+        "rows of continuous aggregate {}: refresh_continuous_aggregate recreates those whose raw rows still exist",
+        one_line(&.aggregate.to_string())
+    )]
+    AggregateRows {
+        /// The aggregate.
+        aggregate: QualifiedName,
+    },
+    /// The compression of a hypertable.
+    #[error("compression of hypertable {}", one_line(&.table.to_string()))]
+    Compression {
+        /// The hypertable.
+        table: QualifiedName,
+    },
+    /// A job.
+    #[error("job {}", one_line(.title))]
+    Job {
+        /// Its title.
+        title: String,
+    },
+}
+
+/// What a script cannot contain of a TimescaleDB database: TimescaleDB's functions create it in an order that depends on
+/// the rows. A restore does all of it.
+pub fn left_out(catalog: &Catalog) -> Vec<LeftOut> {
     let Some(timescale) = &catalog.timescale else { return Vec::new() };
-    let aggregates = timescale.aggregates.iter().map(|aggregate| {
-        format!(
-            "rows of continuous aggregate {}: refresh_continuous_aggregate recreates those whose raw rows still exist",
-            one_line(&aggregate.name.to_string())
-        )
-    });
+    let rows = |aggregate: &Aggregate| LeftOut::AggregateRows { aggregate: aggregate.name.clone() };
     let compressed = timescale.hypertables.iter().filter(|table| table.compression.is_some());
-    let compressed =
-        compressed.map(|table| format!("compression of hypertable {}", one_line(&table.name.to_string())));
-    let jobs = timescale.jobs.iter().map(|job| format!("job {}", one_line(&job.title)));
-    aggregates.chain(compressed).chain(jobs).collect()
+    let compressed = compressed.map(|table| LeftOut::Compression { table: table.name.clone() });
+    let jobs = timescale.jobs.iter().map(|job| LeftOut::Job { title: job.title.clone() });
+    timescale.aggregates.iter().map(rows).chain(compressed).chain(jobs).collect()
 }
 
 /// The same as SQL comments; empty if nothing is left out.
@@ -87,13 +112,13 @@ fn statement(statement: &Statement) -> String {
 
 /// The lines before the rows of a table.
 pub fn copy_begin(table: &QualifiedName, columns: &[String]) -> String {
-    let said = one_line(&table.to_string());
+    let shown = one_line(&table.to_string());
     if *table == large_objects_table() {
         return "-- bytes of large objects\nBEGIN;\n".to_owned();
     }
     let columns: Vec<_> = columns.iter().map(|column| ident(column)).collect();
     let list = if columns.is_empty() { String::new() } else { format!(" ({})", columns.join(", ")) };
-    format!("-- rows of {said}\nCOPY {table}{list} FROM stdin;\n")
+    format!("-- rows of {shown}\nCOPY {table}{list} FROM stdin;\n")
 }
 
 /// The lines after the rows of a table.
@@ -111,19 +136,6 @@ pub fn large_object_row(row: &str) -> Option<String> {
         return None;
     }
     Some(format!("SELECT pg_catalog.lo_put({object}, {offset}, '\\x{digits}');\n"))
-}
-
-/// Escapes control characters, so that the text cannot leave its line.
-fn one_line(text: &str) -> String {
-    text.chars()
-        .map(|c| {
-            if c.is_control() || matches!(c, '\u{2028}' | '\u{2029}') {
-                c.escape_default().to_string()
-            } else {
-                c.to_string()
-            }
-        })
-        .collect()
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 
 use crate::Error;
 use crate::baseline::script::lex::{Kind, Token, tokens};
+use crate::conflict::Conflict;
 use crate::ddl::Statement;
 
 /// The first releases of psql that support `\restrict`, as ranges of its `VERSION_NUM`.
@@ -39,11 +40,14 @@ pub fn unrestrict() -> &'static str {
 /// # Errors
 /// [`Error::Refused`] with every such object.
 pub fn check(statements: &[Statement]) -> Result<(), Error> {
-    let conflicts: Vec<String> = statements
+    let conflicts: Vec<Conflict> = statements
         .iter()
         .filter_map(|statement| {
-            let why = danger(&statement.sql)?;
-            Some(format!("{}: {why}", super::one_line(&statement.object.to_string())))
+            let detail = danger(&statement.sql)?;
+            Some(Conflict::NotForPsql {
+                object: crate::quote::one_line(&statement.object.to_string()),
+                detail,
+            })
         })
         .collect();
     if conflicts.is_empty() {
@@ -52,7 +56,8 @@ pub fn check(statements: &[Statement]) -> Result<(), Error> {
     Err(Error::Refused {
         what: "the stored schema was not produced by a PostgreSQL server: psql would run parts of it as meta-commands"
             .to_owned(),
-        conflicts, remedies: Vec::new() })
+        conflicts,
+    })
 }
 
 /// Why psql must not read this text, if so.

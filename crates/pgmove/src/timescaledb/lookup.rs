@@ -10,6 +10,7 @@ use crate::connect::Session;
 use crate::ddl::RenderOptions;
 use crate::quote::{ident, literal};
 use crate::restore::plan::TablePlan;
+use crate::warning::Warning;
 
 /// The tables that are hypertables at the target; empty if the extension is not installed.
 pub(crate) async fn hypertables(session: &Session) -> Result<Vec<QualifiedName>, Error> {
@@ -95,7 +96,7 @@ pub(crate) fn settle_owners(
 pub(crate) async fn running_jobs(
     session: &Session,
     tables: &HashMap<QualifiedName, TablePlan>,
-) -> Result<Vec<String>, Error> {
+) -> Result<Vec<Warning>, Error> {
     if !installed(session).await? {
         return Ok(Vec::new());
     }
@@ -106,9 +107,7 @@ pub(crate) async fn running_jobs(
         let mut fields = row.into_iter().flatten();
         let table = QualifiedName::new(fields.next()?, fields.next()?);
         let (id, title) = (fields.next()?, fields.next()?);
-        tables.contains_key(&table).then(|| {
-            format!("job {title} on {table} is switched on here, and may work on rows while they arrive: alter_job({id}, scheduled => false) stops it for the time")
-        })
+        tables.contains_key(&table).then_some(Warning::RunningJob { title, table, id })
     };
     Ok(rows.into_iter().filter_map(warning).collect())
 }

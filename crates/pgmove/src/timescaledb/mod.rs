@@ -12,9 +12,10 @@
 //! 5. jobs, which start after verification.
 
 mod aggregates;
+mod chunk_properties;
+pub(crate) mod conflict;
 pub(crate) mod lookup;
 pub(crate) mod model;
-mod own;
 pub(crate) mod preflight;
 pub(crate) mod ranges;
 mod read;

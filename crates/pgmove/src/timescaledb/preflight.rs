@@ -2,14 +2,14 @@
 
 use std::collections::BTreeSet;
 
+use super::conflict::TimescaleConflict;
 use super::{NAME, installed, numbers, too_old, untried};
 use crate::catalog::rule::{Firing, Trigger};
 use crate::catalog::{Catalog, QualifiedName};
 use crate::connect::Session;
 use crate::ddl::RenderOptions;
 use crate::error::Error;
-use crate::quote::{ident, literal};
-use crate::remedy::Remedy;
+use crate::quote::literal;
 use crate::timescaledb::model::Timescale;
 
 /// All conflicts.
@@ -18,7 +18,7 @@ pub(crate) async fn conflicts(
     catalog: &Catalog,
     options: &RenderOptions,
     try_untried: bool,
-) -> Result<(Vec<String>, Option<Remedy>), Error> {
+) -> Result<Vec<TimescaleConflict>, Error> {
     let mut conflicts = Vec::new();
     let sql = format!(
         "SELECT coalesce(installed_version, default_version) FROM pg_available_extensions WHERE name = {}",
@@ -29,46 +29,35 @@ pub(crate) async fn conflicts(
     let Some(version) = target.value("the extensions on offer", &sql).await? else {
         // If the extension is restored too, this is already reported.
         if !comes {
-            conflicts
-                .push(format!("extension {NAME} is not offered by this server, and hypertables need it"));
+            conflicts.push(TimescaleConflict::NotOffered);
         }
-        return Ok((conflicts, None));
+        return Ok(conflicts);
     };
     let untested = untried(&version).filter(|_| !try_untried);
-    let remedy = untested.as_ref().map(|_| Remedy::TryUntriedExtensions);
-    let why = too_old(&version).or(untested);
-    conflicts.extend(why.map(|why| format!("extension {NAME} of the target: {why}")));
+    let old = too_old(&version).map(|detail| TimescaleConflict::Version { detail, untested: false });
+    let untested = untested.map(|detail| TimescaleConflict::Version { detail, untested: true });
+    conflicts.extend(old.or(untested));
     // Without the preloaded library, neither planner nor jobs support hypertables. Not every role may read
     // `shared_preload_libraries`, but every role may read which settings exist.
     let preloaded = "SELECT 1 FROM pg_settings WHERE name LIKE 'timescaledb.%' LIMIT 1";
     if !here && target.value("the libraries", preloaded).await?.is_none() {
-        conflicts.push(format!(
-            "extension {NAME} is not loaded at the target: add it to shared_preload_libraries and restart the server"
-        ));
+        conflicts.push(TimescaleConflict::NotPreloaded);
     }
     if !here && !comes {
-        conflicts.push(format!(
-            "extension {NAME} is not in this database, and does not come with single tables: CREATE EXTENSION {NAME} first"
-        ));
+        conflicts.push(TimescaleConflict::NotCreated);
     }
     if let (true, Some(timescale)) = (here, &catalog.timescale) {
         conflicts.extend(other_schema(target, timescale).await?);
     }
     conflicts.extend(disabled_triggers(catalog, &version));
     conflicts.extend(sleeping_owners(target, catalog, options).await?);
-    Ok((conflicts, remedy))
+    Ok(conflicts)
 }
 
 /// Definitions qualify the extension's functions with their schema.
-async fn other_schema(target: &Session, timescale: &Timescale) -> Result<Option<String>, Error> {
-    Ok(schema(target).await?.filter(|here| *here != timescale.schema).map(|here| {
-        format!(
-            "extension {NAME} is in schema {} here and in schema {} at the source, where definitions name its functions: DROP \
-             EXTENSION {NAME} here, so that it is made where it was",
-            ident(&here),
-            ident(&timescale.schema)
-        )
-    }))
+async fn other_schema(target: &Session, timescale: &Timescale) -> Result<Option<TimescaleConflict>, Error> {
+    let here = schema(target).await?.filter(|here| *here != timescale.schema);
+    Ok(here.map(|here| TimescaleConflict::Schema { here, at_source: timescale.schema.clone() }))
 }
 
 /// Schema of the extension's public functions in a database that has it.
@@ -81,21 +70,18 @@ pub(crate) async fn schema(session: &Session) -> Result<Option<String>, Error> {
 }
 
 /// Triggers of a hypertable can be disabled from 2.27 on, and from 2.28.3 on if chunks are compressed.
-fn disabled_triggers(catalog: &Catalog, version: &str) -> Vec<String> {
+fn disabled_triggers(catalog: &Catalog, version: &str) -> Vec<TimescaleConflict> {
     let Some(timescale) = &catalog.timescale else { return Vec::new() };
     let knows = numbers(version) >= (2, 27);
     let of_hypertable = |trigger: &&Trigger| timescale.hypertable(trigger.table_oid).is_some();
     let changed = catalog.triggers.iter().filter(|trigger| !knows && trigger.firing != Firing::Origin);
     changed
         .filter(of_hypertable)
-        .map(|trigger| {
-            format!(
-                "trigger {} on hypertable {}: TimescaleDB {version} cannot {} triggers of hypertables, 2.27 is the first: \
-                 update the extension here, or drop the trigger at the source",
-                ident(&trigger.name),
-                trigger.table,
-                trigger.firing.keyword()
-            )
+        .map(|trigger| TimescaleConflict::Trigger {
+            trigger: trigger.name.clone(),
+            table: trigger.table.clone(),
+            version: version.to_owned(),
+            state: trigger.firing.keyword().to_owned(),
         })
         .collect()
 }
@@ -104,7 +90,7 @@ async fn sleeping_owners(
     target: &Session,
     catalog: &Catalog,
     options: &RenderOptions,
-) -> Result<Vec<String>, Error> {
+) -> Result<Vec<TimescaleConflict>, Error> {
     let owners: BTreeSet<&str> = match &catalog.timescale {
         Some(timescale) if !options.no_owner => {
             timescale.jobs.iter().map(|job| options.role(&job.owner)).collect()
@@ -115,19 +101,14 @@ async fn sleeping_owners(
     let roles = target.query("the roles", sleepers).await?.into_iter().flatten().flatten();
     Ok(roles
         .filter(|role| owners.contains(role.as_str()))
-        .map(|role| {
-            format!(
-                "role {0} owns jobs and may not log in, so that none of them could run: ALTER ROLE {0} LOGIN",
-                ident(&role)
-            )
-        })
+        .map(|role| TimescaleConflict::JobOwner { role })
         .collect())
 }
 
 /// The reason if rows must not be read from or written to this database: it is in the mode set by
 /// `timescaledb_pre_restore()`, in which a hypertable is an ordinary table. It then accepts rows but returns none,
 /// without an error.
-pub(crate) async fn restoring(session: &Session) -> Result<Option<String>, Error> {
+pub(crate) async fn restoring(session: &Session) -> Result<Option<TimescaleConflict>, Error> {
     // The session has the setting from its start; later sessions get the current setting of the database.
     let on = "('on', 'true', 'yes', '1', 't', 'y')";
     let sql = format!(
@@ -137,17 +118,8 @@ pub(crate) async fn restoring(session: &Session) -> Result<Option<String>, Error
          AND split_part(lower(pair), '=', 1) = 'timescaledb.restoring' AND split_part(lower(pair), '=', 2) IN {on})"
     );
     let found = session.value("TimescaleDB's restoring mode", &sql).await?;
-    Ok(found.map(|_| restoring_mode(&session.server().database)))
-}
-
-/// An explanation of the restoring mode, and how to end it.
-pub(super) fn restoring_mode(database: &str) -> String {
-    let database = ident(database);
-    format!(
-        "timescaledb.restoring is on in database {database}, as timescaledb_pre_restore() leaves it: hypertables take rows and \
-         show none; run SELECT timescaledb_post_restore() there, or ALTER DATABASE {database} RESET timescaledb.restoring, \
-         and try again"
-    )
+    let database = session.server().database.clone();
+    Ok(found.map(|_| TimescaleConflict::Restoring { database }))
 }
 
 /// Whether the installed extension is the Apache edition.
@@ -157,7 +129,7 @@ pub(super) async fn is_apache(session: &Session) -> Result<bool, Error> {
 }
 
 /// What the target's license does not allow, as far as it can be determined before the extension is created.
-pub(crate) async fn license(target: &Session, catalog: &Catalog) -> Result<Vec<String>, Error> {
+pub(crate) async fn license(target: &Session, catalog: &Catalog) -> Result<Vec<TimescaleConflict>, Error> {
     match &catalog.timescale {
         Some(timescale) if installed(target).await? && is_apache(target).await? => {
             Ok(beyond_apache(timescale))
@@ -167,21 +139,20 @@ pub(crate) async fn license(target: &Session, catalog: &Catalog) -> Result<Vec<S
 }
 
 /// Features that a server under the Apache license (`timescaledb.license`) lacks.
-pub(crate) fn beyond_apache(timescale: &Timescale) -> Vec<String> {
-    let said = |what: &str, name: &QualifiedName| {
-        format!("{what} {name}: this server has TimescaleDB under the Apache license, which lacks it")
-    };
+pub(crate) fn beyond_apache(timescale: &Timescale) -> Vec<TimescaleConflict> {
+    let lacking =
+        |what: &str, name: &QualifiedName| TimescaleConflict::License { object: format!("{what} {name}") };
     let mut found = Vec::new();
     for table in timescale.hypertables.iter().filter(|table| table.compression.is_some()) {
-        found.push(said("compression of hypertable", &table.name));
+        found.push(lacking("compression of hypertable", &table.name));
     }
     for aggregate in &timescale.aggregates {
-        found.push(said("continuous aggregate", &aggregate.name));
+        found.push(lacking("continuous aggregate", &aggregate.name));
     }
     for job in &timescale.jobs {
         found.push(match &job.relation {
-            Some(relation) => said(&format!("job {} on", job.procedure), relation),
-            None => said("job", &job.procedure),
+            Some(relation) => lacking(&format!("job {} on", job.procedure), relation),
+            None => lacking("job", &job.procedure),
         });
     }
     found

@@ -76,16 +76,16 @@ const NAMED: usize = 5;
 /// are such ranges. Without raw rows, a refresh would not change anything.
 pub(super) fn pending_warning(aggregate: &Aggregate, changed: &[Range]) -> Option<String> {
     let kind = aggregate.materialized.dimensions.first().map_or("", |d| d.column_type.as_str());
-    let mut said: Vec<String> = changed.iter().take(NAMED).map(|range| shown(kind, *range)).collect();
+    let mut listed: Vec<String> = changed.iter().take(NAMED).map(|range| shown(kind, *range)).collect();
     if changed.len() > NAMED {
-        said.push(format!("and in {} ranges more", changed.len() - NAMED));
+        listed.push(format!("and in {} ranges more", changed.len() - NAMED));
     }
-    (!said.is_empty()).then(|| {
+    (!listed.is_empty()).then(|| {
         format!(
             "continuous aggregate {}: not refreshed {}, where there are rows to refresh it from; its rows are copied as they \
              are, and the target marks the same ranges as not refreshed",
             aggregate.name,
-            said.join(", ")
+            listed.join(", ")
         )
     })
 }

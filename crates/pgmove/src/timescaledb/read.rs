@@ -6,11 +6,12 @@ use serde::Deserialize;
 use tokio_postgres::Client;
 
 use super::RowOwner;
-use super::preflight::restoring_mode;
+use super::conflict::TimescaleConflict;
 use super::{FUNCTIONS, NAME, too_old, untried};
 use crate::catalog::query::rows;
 use crate::catalog::table::Table;
 use crate::catalog::{Catalog, QualifiedName, Unsupported};
+use crate::conflict::Conflict;
 use crate::connect::Session;
 use crate::error::Error;
 use crate::quote::ident;
@@ -69,11 +70,10 @@ async fn refuse_restoring(client: &Client) -> Result<(), Error> {
     let sql = "SELECT current_database() AS database WHERE lower(current_setting('timescaledb.restoring', true)) = 'on'";
     match rows::<Row>(client, "TimescaleDB's restoring mode", sql).await?.into_iter().next() {
         None => Ok(()),
-        Some(Row { database }) => Err(Error::Refused {
-            what: format!("database {} cannot be read", ident(&database)),
-            conflicts: vec![restoring_mode(&database)],
-            remedies: Vec::new(),
-        }),
+        Some(Row { database }) => {
+            let what = format!("database {} cannot be read", ident(&database));
+            Err(Error::refused(what, Conflict::Timescaledb(TimescaleConflict::Restoring { database })))
+        }
     }
 }
 
@@ -82,8 +82,10 @@ fn blame(version: &str, error: Error) -> Error {
     match (untried(version), &error) {
         (Some(why), Error::Server { .. }) if !error.is_lost() => Error::Refused {
             what: format!("extension {NAME} cannot be read"),
-            conflicts: vec![why, error.to_string()],
-            remedies: Vec::new(),
+            conflicts: vec![
+                Conflict::Timescaledb(TimescaleConflict::Version { detail: why, untested: false }),
+                Conflict::Rejected { detail: error.to_string() },
+            ],
         },
         _ => error,
     }
@@ -116,7 +118,7 @@ async fn read_all(client: &Client, catalog: &mut Catalog) -> Result<(), Error> {
             ));
         }
     }
-    found.warnings.extend(super::own::of_chunks(client).await?);
+    found.warnings.extend(super::chunk_properties::warnings(client).await?);
     let mut by_id: HashMap<i32, Hypertable> = HashMap::new();
     let mut inner = HashSet::new();
     for table in tables {

@@ -342,7 +342,7 @@ pub(crate) fn facts(timescale: &Timescale, options: &RenderOptions) -> Vec<(Stri
             config.remove("mat_hypertable_id");
         }
         let on = job.relation.as_ref().map(|name| format!(" on {name}")).unwrap_or_default();
-        let said = format!(
+        let definition = format!(
             "every {}, runs up to {}, {} retries every {}{}, {}, {}, first {}, time zone {}, arguments {config}",
             job.schedule_interval,
             job.max_runtime,
@@ -355,7 +355,7 @@ pub(crate) fn facts(timescale: &Timescale, options: &RenderOptions) -> Vec<(Stri
             job.timezone.as_deref().unwrap_or("none"),
         );
         let called = title(job).map(|title| format!(", called {title}")).unwrap_or_default();
-        facts.push((format!("job {}{on}", ident(&job.procedure.name)), said + &called));
+        facts.push((format!("job {}{on}", ident(&job.procedure.name)), definition + &called));
     }
     facts
 }

@@ -195,7 +195,7 @@ async fn poolers_are_known_and_only_those_that_share_sessions_are_refused() {
         }
         let pool = Pool::start(pgbouncer, &server, "pool_mode = session\n");
         let source = Source::open(&pool.options("a"), &SourceOptions::default()).await.unwrap();
-        assert!(source.warnings().iter().any(|words| words.contains("a connection pooler stands before")));
+        assert!(source.warnings().iter().any(|found| matches!(found, pgmove::Warning::Pooler { .. })));
         drop(source);
         copy(&pool.options("a"), &pool.options("b"), &SourceOptions::default()).await.unwrap();
         run(&session(&server, "b").await, "DROP TABLE public.t").await;

@@ -103,7 +103,7 @@ async fn ready(server: &sandbox::Postgres) -> (Target, pgmove::RestorePlan) {
     let from = database(server, "a", "CREATE TABLE t (id int PRIMARY KEY, v varchar(5))").await;
     let source = Source::open(&from, &SourceOptions::default()).await.unwrap();
     let to = database(server, "b", "").await;
-    let settings = TargetOptions { patience: Duration::from_secs(2), ..TargetOptions::default() };
+    let settings = TargetOptions { idle_timeout: Duration::from_secs(2), ..TargetOptions::default() };
     let target = Target::open(&to, &settings).await.unwrap();
     let plan = target.plan(source.catalog()).await.unwrap();
     target.pre_data(&plan).await.unwrap();
@@ -192,7 +192,7 @@ async fn a_source_that_sends_nothing_is_noticed() {
     let Some(server) = server(MAJORS[0]) else { return };
     // A domain's output function cannot sleep, but a stopped process sends nothing either.
     let from = database(&server, "a", BIG).await;
-    let settings = SourceOptions { patience: Duration::from_secs(1), ..SourceOptions::default() };
+    let settings = SourceOptions { idle_timeout: Duration::from_secs(1), ..SourceOptions::default() };
     let source = Source::open(&from, &settings).await.unwrap();
     let mut rows = source.copy_out(&source.slices()[0]).await.unwrap();
     rows.next().await.unwrap().unwrap();

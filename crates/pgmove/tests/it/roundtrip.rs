@@ -223,8 +223,10 @@ async fn a_server_that_was_built_with_less_says_so() {
     let source = Source::open(&from, &SourceOptions::default()).await.unwrap();
     let target = Target::open(&to, &TargetOptions::default()).await.unwrap();
     let plan = target.plan(source.catalog()).await.unwrap();
-    let warned =
-        plan.warnings().iter().any(|words| words.ends_with("its own method will compress public.t.a"));
+    let warned = plan
+        .warnings()
+        .iter()
+        .any(|found| found.to_string().ends_with("its own method will compress public.t.a"));
     assert!(warned, "{:?}", plan.warnings());
     copy(&from, &to, &SourceOptions::default()).await.unwrap();
     let proof = target.prove_schema(&plan, source.catalog()).await.unwrap();

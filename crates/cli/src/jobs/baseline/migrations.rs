@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use pgmove::Filter;
 use pgmove::baseline::{ApplyError, Baseline, Observed, Plan, PlanOptions, Script};
 
-use super::{Subject, judge, live_catalog, read, unusable};
+use super::{Subject, check_observed, live_catalog, read, unusable};
 use crate::endpoint::{Connection, Endpoint};
 use crate::exit;
 use crate::report::baseline::migrations::{ApplyReport, PlanReport};
@@ -63,7 +63,7 @@ pub(crate) async fn apply(
     let verdict = match (&baseline, &wanted.baseline) {
         (Some(baseline), Some(file)) => {
             let observed = Observed::from_catalog(&after);
-            Some(judge(baseline, file, &observed, wanted.environment.as_deref())?)
+            Some(check_observed(baseline, file, &observed, wanted.environment.as_deref())?)
         }
         _ => None,
     };

@@ -56,7 +56,7 @@ pub(crate) async fn check(
     // Read first, so that errors in the baseline show before a server is contacted.
     let baseline = read(file)?;
     let (of, catalog) = subject.catalog(&Filter::default()).await?;
-    let verdict = judge(&baseline, file, &Observed::from_catalog(&catalog), environment)?;
+    let verdict = check_observed(&baseline, file, &Observed::from_catalog(&catalog), environment)?;
     Ok(BaselineReport { of, baseline: file.display().to_string(), verdict })
 }
 
@@ -68,15 +68,15 @@ pub(crate) async fn capture(subject: &Subject, filter: &Filter) -> anyhow::Resul
 }
 
 /// Checks a source during a backup: the outcome is recorded and a failure is reported, but the backup is taken.
-pub(crate) fn verdict_for_source(
+pub(crate) fn check_source(
     endpoint: &Endpoint,
     catalog: &pgmove::Catalog,
     progress: &Progress,
 ) -> anyhow::Result<Option<CheckOutcome>> {
     let Some(file) = &endpoint.baseline else { return Ok(None) };
     let observed = Observed::from_catalog(catalog);
-    let judged =
-        read(file).and_then(|baseline| judge(&baseline, file, &observed, endpoint.environment.as_deref()));
+    let judged = read(file)
+        .and_then(|baseline| check_observed(&baseline, file, &observed, endpoint.environment.as_deref()));
     let verdict = match judged {
         Ok(verdict) => verdict,
         Err(error) => {
@@ -103,7 +103,7 @@ pub(crate) fn ready(file: Option<&Path>, environment: Option<&str>) -> anyhow::R
 }
 
 /// Checks a target that has a baseline, reading the live server after it was filled.
-pub(crate) async fn verdict_for_target(
+pub(crate) async fn check_target(
     endpoint: &Endpoint,
     progress: &Progress,
 ) -> anyhow::Result<Option<CheckOutcome>> {
@@ -111,7 +111,7 @@ pub(crate) async fn verdict_for_target(
     progress.stage("checking the schema baseline", None);
     let (_, catalog) = live_catalog(endpoint, &Filter::default()).await?;
     let observed = Observed::from_catalog(&catalog);
-    judge(&read(file)?, file, &observed, endpoint.environment.as_deref()).map(Some)
+    check_observed(&read(file)?, file, &observed, endpoint.environment.as_deref()).map(Some)
 }
 
 async fn live_catalog(endpoint: &Endpoint, filter: &Filter) -> anyhow::Result<(String, Catalog)> {
@@ -135,7 +135,7 @@ fn narrowed(of: String, catalog: Catalog, filter: &Filter) -> anyhow::Result<(St
 }
 
 /// Adds the file name to errors in a baseline.
-fn judge(
+fn check_observed(
     baseline: &Baseline,
     file: &Path,
     observed: &Observed,

@@ -78,7 +78,7 @@ async fn postgres(
     match pgmove::Source::open(options, &settings).await {
         Ok(source) => {
             found.push(Finding::ok(name, "every table can be read".to_owned()));
-            found.extend(source.warnings().iter().map(|text| Finding::warning(name, text.to_string(), "")));
+            found.extend(source.warnings().iter().map(|found| Finding::warning(name, found.to_string(), "")));
             for untried in source.catalog().untried() {
                 found.push(Finding::warning(name, untried.to_string(), "rehearse a backup of it"));
             }

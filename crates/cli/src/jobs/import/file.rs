@@ -49,7 +49,7 @@ pub(super) enum Fault {
 
 /// An intact file.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Sound {
+pub(super) struct ValidFile {
     /// Checksum of the file, hexadecimal.
     pub(super) sha256: String,
     /// Size after decompression.
@@ -59,7 +59,7 @@ pub(super) struct Sound {
 }
 
 /// Reads a file to its end. Blocking.
-pub(super) fn examine(path: &Path, content: Content) -> anyhow::Result<Result<Sound, Fault>> {
+pub(super) fn examine(path: &Path, content: Content) -> anyhow::Result<Result<ValidFile, Fault>> {
     let expected = match sum(path)? {
         Ok(sum) => sum,
         Err(fault) => return Ok(Err(fault)),
@@ -93,7 +93,7 @@ pub(super) fn examine(path: &Path, content: Content) -> anyhow::Result<Result<So
         )));
     }
     let dumped_from = (content == Content::Sql).then(|| version(&decoded.head)).flatten();
-    Ok(Ok(Sound { sha256, plain_bytes: decoded.bytes, dumped_from }))
+    Ok(Ok(ValidFile { sha256, plain_bytes: decoded.bytes, dumped_from }))
 }
 
 /// Path of a file's checksum.
@@ -202,9 +202,9 @@ impl Read for Hashed {
             }
             Err(error) if error.kind() == std::io::ErrorKind::Interrupted => Err(error),
             Err(error) => {
-                let told = std::io::Error::new(error.kind(), error.to_string());
+                let copy = std::io::Error::new(error.kind(), error.to_string());
                 self.failed = Some(error);
-                Err(told)
+                Err(copy)
             }
         }
     }

@@ -16,12 +16,12 @@ use chrono::{DateTime, Utc};
 use futures::stream::TryStreamExt as _;
 use repository::{PartHeader, Repository, SnapshotHeader, SnapshotStart, SnapshotWriter, SourceRecord};
 
-use self::file::{Content, Fault, Sound};
+use self::file::{Content, Fault, ValidFile};
 use crate::exit;
 use crate::jobs::record::{ImportDetails, KIND_SQL_DUMP, PART_FILE};
 use crate::jobs::redis::data_folder;
 use crate::jobs::{series, temporary};
-use crate::report::import::{Fate, ImportReport, ImportedFile};
+use crate::report::import::{ImportOutcome, ImportReport, ImportedFile};
 use crate::ui::Progress;
 
 /// Settings of an import.
@@ -55,17 +55,17 @@ pub(crate) async fn run(import: &Import<'_>) -> anyhow::Result<ImportReport> {
     let mut report =
         ImportReport { job: import.job.to_owned(), dry_run: import.dry_run, files: Vec::new(), ignored };
     for (path, content) in files {
-        let (taken_at, fate) = one(import, &path, content, &mut known)
+        let (taken_at, outcome) = one(import, &path, content, &mut known)
             .await
             .with_context(|| format!("cannot import {}", path.display()))?;
-        if let Some(complaint) = fate.complaint() {
+        if let Some(complaint) = outcome.complaint() {
             import.progress.warn(format!("{}: {complaint}", path.display()));
         }
         let source = match content {
             Content::Sql => import.postgres,
             Content::RedisFolder => import.redis,
         };
-        report.files.push(ImportedFile { path, source: source.to_owned(), taken_at, fate });
+        report.files.push(ImportedFile { path, source: source.to_owned(), taken_at, outcome });
     }
     Ok(report)
 }
@@ -130,33 +130,33 @@ async fn one(
     path: &Path,
     content: Content,
     known: &mut Vec<SnapshotHeader>,
-) -> anyhow::Result<(Option<DateTime<Utc>>, Fate)> {
+) -> anyhow::Result<(Option<DateTime<Utc>>, ImportOutcome)> {
     let file_name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let Some(taken_at) = name::date(&file_name, import.zone) else {
         let message = "its name contains no date for the snapshot".to_owned();
-        return Ok((None, Fate::Unusable { message }));
+        return Ok((None, ImportOutcome::Unusable { message }));
     };
     if series::is_after(taken_at, Utc::now()) {
         let message = "its name is dated in the future: is the zone right?".to_owned();
-        return Ok((Some(taken_at), Fate::Unusable { message }));
+        return Ok((Some(taken_at), ImportOutcome::Unusable { message }));
     }
     import.progress.stage(&format!("verifying {}", path.display()), None);
     let examined = path.to_owned();
-    let sound = tokio::task::spawn_blocking(move || file::examine(&examined, content)).await??;
-    let sound = match sound {
-        Ok(sound) => sound,
-        Err(Fault::Suspect(message)) => return Ok((Some(taken_at), Fate::Suspect { message })),
-        Err(Fault::Damaged(message)) => return Ok((Some(taken_at), Fate::Damaged { message })),
+    let valid = tokio::task::spawn_blocking(move || file::examine(&examined, content)).await??;
+    let valid = match valid {
+        Ok(valid) => valid,
+        Err(Fault::Suspect(message)) => return Ok((Some(taken_at), ImportOutcome::Suspect { message })),
+        Err(Fault::Damaged(message)) => return Ok((Some(taken_at), ImportOutcome::Damaged { message })),
     };
-    let identity = format!("imported file with SHA-256 {}", sound.sha256);
+    let identity = format!("imported file with SHA-256 {}", valid.sha256);
     if let Some(header) = known.iter().find(|header| holds(import.repository, header, &identity)) {
-        return Ok((Some(taken_at), Fate::Present { snapshot: header.id.to_string() }));
+        return Ok((Some(taken_at), ImportOutcome::Present { snapshot: header.id.to_string() }));
     }
     let details = ImportDetails {
         file: file_name,
-        sha256: sound.sha256.clone(),
+        sha256: valid.sha256.clone(),
         bytes: path.metadata()?.len(),
-        plain_bytes: sound.plain_bytes,
+        plain_bytes: valid.plain_bytes,
     };
     let source = match content {
         Content::Sql => import.postgres,
@@ -170,18 +170,18 @@ async fn one(
             let (archive, below) = (path.to_owned(), into.path().to_owned());
             match tokio::task::spawn_blocking(move || archive::unpack(&archive, &below)).await?? {
                 Ok(folder) => Some((into, folder)),
-                Err(message) => return Ok((Some(taken_at), Fate::Unusable { message })),
+                Err(message) => return Ok((Some(taken_at), ImportOutcome::Unusable { message })),
             }
         }
     };
     if import.dry_run {
-        return Ok((Some(taken_at), Fate::Importable));
+        return Ok((Some(taken_at), ImportOutcome::Importable));
     }
     let mut start = SnapshotStart::new(import.job, taken_at, concat!("dbhaul ", env!("CARGO_PKG_VERSION")));
     start.identities.insert(source.to_owned(), identity);
     let writer = import.repository.begin(start).await.context("cannot begin a snapshot")?;
     let stored = match &unpacked {
-        None => store_dump(import, source, path, &sound, &details, &writer).await,
+        None => store_dump(import, source, path, &valid, &details, &writer).await,
         Some((_, folder)) => store_folder(import, source, folder, &details, &writer).await,
     };
     let record = match stored {
@@ -199,7 +199,7 @@ async fn one(
     known.extend(
         import.repository.headers().await?.headers.into_iter().filter(|header| header.id == manifest.id),
     );
-    Ok((Some(taken_at), Fate::Imported { snapshot: id, stored_bytes: manifest.stats.stored_bytes }))
+    Ok((Some(taken_at), ImportOutcome::Imported { snapshot: id, stored_bytes: manifest.stats.stored_bytes }))
 }
 
 /// Whether a snapshot was imported from exactly this file.
@@ -213,7 +213,7 @@ async fn store_dump(
     import: &Import<'_>,
     source: &str,
     path: &Path,
-    sound: &Sound,
+    valid: &ValidFile,
     details: &ImportDetails,
     writer: &SnapshotWriter,
 ) -> anyhow::Result<SourceRecord> {
@@ -227,10 +227,10 @@ async fn store_dump(
     let counted = pieces.inspect_ok(|piece| task.advance(piece.len() as u64, 0));
     let header = PartHeader::new(format!("{source}/{}", details.file), PART_FILE);
     let part = writer.write_part(header, counted).await?;
-    anyhow::ensure!(part.sha256 == sound.sha256, "the file changed while it was read");
+    anyhow::ensure!(part.sha256 == valid.sha256, "the file changed while it was read");
     task.advance(0, 1);
     task.finish();
-    let server = match &sound.dumped_from {
+    let server = match &valid.dumped_from {
         Some(version) => serde_json::json!({ "version": version }),
         None => serde_json::json!({}),
     };

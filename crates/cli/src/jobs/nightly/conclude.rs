@@ -80,8 +80,8 @@ pub(super) async fn run(
     let finish = notifier.finish(&notice, |key| told.get(key).copied(), within);
     let push = tokio::time::timeout(within, push(nightly, &night.report.job, state));
     let (delivered, pushed) = tokio::join!(finish, push);
-    if let Ok(Err(said)) = pushed {
-        context.progress.warn(said);
+    if let Ok(Err(warning)) = pushed {
+        context.progress.warn(warning);
     } else if pushed.is_err() {
         context.progress.warn("metrics were not sent to the Pushgateway: no answer in time");
     }

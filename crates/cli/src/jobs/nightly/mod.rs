@@ -106,9 +106,9 @@ pub(crate) async fn run(mut nightly: Nightly<'_>) -> anyhow::Result<(NightlyRepo
     lock::private_folder(&folder)?;
     let paths = Paths::of(&folder, &job);
     let _lock = lock::acquire(&paths.lock, &job, nightly.step.command(), started_at, nightly.wait).await?;
-    let (mut state, said) = State::read(&paths.state);
-    if let Some(said) = said {
-        context.progress.warn(said);
+    let (mut state, warning) = State::read(&paths.state);
+    if let Some(warning) = warning {
+        context.progress.warn(warning);
     }
     let channels = Channel::configured(&context.config, &context.secrets, &context.progress);
     let notifier = Notifier::start(channels, Limits::default(), &context.progress);
@@ -183,8 +183,8 @@ async fn back_up(
             true
         }
         Err(error) => {
-            let said = Failure::of(&error).line();
-            report.troubles.push(format!("the snapshot was not compared with the one before it: {said}"));
+            let message = Failure::of(&error).line();
+            report.troubles.push(format!("the snapshot was not compared with the one before it: {message}"));
             false
         }
     };

@@ -184,7 +184,7 @@ mod tests {
         SourceCounts { tables, counted: true, bytes: 100, ..SourceCounts::default() }
     }
 
-    fn said(before: Option<&SourceCounts>, now: &SourceCounts, except: &[&str]) -> Vec<String> {
+    fn reasons_for(before: Option<&SourceCounts>, now: &SourceCounts, except: &[&str]) -> Vec<String> {
         let except: Vec<String> = except.iter().map(|pattern| (*pattern).to_owned()).collect();
         let limits = Limits { shrink: Some(0.5), except: &except };
         suspicions("s", before, now, limits).into_iter().map(|suspicion| suspicion.reason).collect()
@@ -193,15 +193,18 @@ mod tests {
     #[test]
     fn what_shrank_by_more_than_half_is_suspicious_and_half_is_not() {
         let before = tables(&[("public.a", 100), ("public.b", 10), ("public.empty", 0)]);
-        assert!(said(Some(&before), &tables(&[("public.a", 50), ("public.b", 5)]), &[]).is_empty());
+        assert!(reasons_for(Some(&before), &tables(&[("public.a", 50), ("public.b", 5)]), &[]).is_empty());
         let now = tables(&[("public.a", 49), ("public.new", 1)]);
-        let all = said(Some(&before), &now, &[]);
+        let all = reasons_for(Some(&before), &now, &[]);
         assert_eq!(
             all,
             ["table `public.a` shrank from 100 to 49 rows", "table `public.b` is missing, which had 10 rows"]
         );
-        assert_eq!(said(Some(&before), &now, &["a"]).len(), 1);
-        assert!(said(Some(&before), &now, &["public.?"]).is_empty() && said(None, &now, &[]).is_empty());
+        assert_eq!(reasons_for(Some(&before), &now, &["a"]).len(), 1);
+        assert!(
+            reasons_for(Some(&before), &now, &["public.?"]).is_empty()
+                && reasons_for(None, &now, &[]).is_empty()
+        );
         let off = Limits { shrink: None, except: &[] };
         assert!(suspicions("s", Some(&before), &now, off).is_empty());
     }
@@ -211,10 +214,10 @@ mod tests {
         let before = tables(&[("public.a", 100)]);
         let now = tables(&[("public.a", 0)]);
         assert_eq!(
-            said(Some(&before), &now, &[]),
+            reasons_for(Some(&before), &now, &[]),
             ["nothing was read from it; the previous snapshot had 100 rows"]
         );
-        assert_eq!(said(None, &now, &[]), ["nothing was read from it"]);
+        assert_eq!(reasons_for(None, &now, &[]), ["nothing was read from it"]);
     }
 
     #[test]
@@ -224,12 +227,12 @@ mod tests {
             counted: true,
             ..SourceCounts::default()
         };
-        assert_eq!(said(Some(&keys(100)), &keys(1), &[]), ["database 0 shrank from 100 to 1 keys"]);
+        assert_eq!(reasons_for(Some(&keys(100)), &keys(1), &[]), ["database 0 shrank from 100 to 1 keys"]);
         let failed = SourceCounts { baseline_passed: Some(false), ..tables(&[("t", 1)]) };
-        assert_eq!(said(Some(&failed), &failed, &[]), ["the schema does not meet its baseline"]);
+        assert_eq!(reasons_for(Some(&failed), &failed, &[]), ["the schema does not meet its baseline"]);
         // An append-only file is not counted, so nothing is concluded.
         let file = SourceCounts { bytes: 5, ..SourceCounts::default() };
-        assert!(said(Some(&keys(100)), &file, &[]).is_empty());
+        assert!(reasons_for(Some(&keys(100)), &file, &[]).is_empty());
     }
 
     #[test]

@@ -145,8 +145,8 @@ mod tests {
         assert!(State::read(&path).0.in_trouble);
         for damaged in ["", "{", "3", "{\"told\": 3}"] {
             std::fs::write(&path, damaged).unwrap();
-            let (state, said) = State::read(&path);
-            assert!(!state.in_trouble && said.unwrap().contains("is ignored"), "{damaged}");
+            let (state, warning) = State::read(&path);
+            assert!(!state.in_trouble && warning.unwrap().contains("is ignored"), "{damaged}");
         }
         // A later version may have added keys.
         std::fs::write(&path, "{\"in-trouble\": true, \"more\": {}}").unwrap();

@@ -14,7 +14,7 @@ use crate::jobs::postgres::source::sum_by_table;
 use crate::jobs::record::ViewRecord;
 use crate::jobs::settings::TargetSettings;
 use crate::report::tables::{TableOutcome, ViewOutcome};
-use crate::ui::Progress;
+use crate::ui::{Progress, duration};
 
 /// A stream of a table's rows, not yet opened.
 #[derive(Debug, Clone)]
@@ -28,7 +28,7 @@ pub(crate) struct Piece {
 }
 
 /// After this time, the sessions that block the run are named in a warning.
-const LOCK_PATIENCE: std::time::Duration = std::time::Duration::from_secs(10);
+const LOCK_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(10);
 
 /// Minimum size of a table to load it with `COPY FREEZE`.
 pub(crate) const FREEZE_FROM: u64 = 1 << 20;
@@ -128,7 +128,7 @@ pub(crate) async fn fill(
     progress: &Progress,
 ) -> anyhow::Result<ReadBack> {
     let blocked = |note: String| progress.warn(note);
-    let watch = target.name_lock_holders(LOCK_PATIENCE, &blocked);
+    let watch = target.name_lock_holders(LOCK_TIMEOUT, &blocked);
     let work = sections(target, plan, catalog, rows, settings, progress);
     told_who_is_in_the_way(work, watch).await.map_err(|error| {
         if exit::code_of(&error) == Exit::Refused {
@@ -198,8 +198,8 @@ async fn sections(
         load(target, plan, rows, piece, way, progress).boxed()
     });
     let urgent = |ready: &[usize]| rows.urgent(&ready.iter().filter_map(|at| pieces.get(*at)).collect());
-    let told = |event: pgmove::RestoreEvent| progress.note(event.to_string());
-    let outcome = target.run_graph(plan, &graph, streams.collect(), &urgent, &told).await?;
+    let on_event = |event: pgmove::RestoreEvent| progress.note(event.to_string());
+    let outcome = target.run_graph(plan, &graph, streams.collect(), &urgent, &on_event).await?;
     progress.note(spent(&outcome.spent));
     target.post_data(plan, &|event| progress.note(event.to_string())).await?;
 
@@ -247,16 +247,15 @@ async fn load(
 
 /// Time spent per phase, on one line.
 fn spent(spent: &pgmove::TimeSpent) -> String {
-    let seconds = |time: std::time::Duration| format!("{:.1} s", time.as_secs_f64());
     format!(
         "{} over all connections: load {}, index {}, constraint {}, analyze {}, read back {}, idle {}",
-        seconds(spent.wall),
-        seconds(spent.load),
-        seconds(spent.index),
-        seconds(spent.constraint),
-        seconds(spent.analyze),
-        seconds(spent.read_back),
-        seconds(spent.idle)
+        duration(spent.wall),
+        duration(spent.load),
+        duration(spent.index),
+        duration(spent.constraint),
+        duration(spent.analyze),
+        duration(spent.read_back),
+        duration(spent.idle)
     )
 }
 

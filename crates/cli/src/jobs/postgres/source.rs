@@ -43,7 +43,7 @@ pub(crate) async fn open_source(
         .await
         .with_context(|| format!("cannot read {}", options.display()))?;
     for warning in source.warnings() {
-        progress.warn(warning);
+        progress.warn(warning.to_string());
     }
     for left_out in &source.catalog().left_out {
         progress.warn(left_out);

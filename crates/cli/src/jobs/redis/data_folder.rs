@@ -36,7 +36,7 @@ pub(crate) async fn store(
     }
     let mut capture = FolderCapture::open(folder, server).await?;
     let files = capture.files();
-    let said = capture.warnings().len();
+    let reported = capture.warnings().len();
     for warning in capture.warnings() {
         progress.warn(warning);
     }
@@ -60,7 +60,7 @@ pub(crate) async fn store(
     let report = capture.finish()?;
     task.advance(0, report.rdb.as_ref().map_or(0, redisdump::CaptureReport::keys));
     task.finish();
-    for warning in report.warnings.iter().skip(said) {
+    for warning in report.warnings.iter().skip(reported) {
         progress.warn(warning);
     }
     let names: Vec<&str> = files.iter().map(|file| file.name.as_str()).collect();
@@ -93,7 +93,7 @@ pub(crate) fn is_aof(source: &SourceRecord) -> bool {
 }
 
 /// A stored append-only file in a temporary folder, removed on drop.
-pub(crate) struct LaidDown {
+pub(crate) struct UnpackedFolder {
     _folder: tempfile::TempDir,
     /// The folder, or the only file in it.
     pub(crate) path: std::path::PathBuf,
@@ -107,18 +107,18 @@ pub(crate) async fn replay(
     settings: &TargetSettings,
     progress: &Progress,
 ) -> anyhow::Result<TargetOutcome> {
-    let laid = lay_down(repository, source, progress).await?;
+    let laid = unpack(repository, source, progress).await?;
     let mut outcome = replay::run(&laid.path, None, options, settings, progress).await?;
     outcome.source.clone_from(&source.name);
     Ok(outcome)
 }
 
 /// Writes a stored AOF to a temporary folder.
-pub(crate) async fn lay_down(
+pub(crate) async fn unpack(
     repository: &Repository,
     source: &SourceRecord,
     progress: &Progress,
-) -> anyhow::Result<LaidDown> {
+) -> anyhow::Result<UnpackedFolder> {
     let folder = temporary::folder("dbhaul-aof-")
         .context("cannot create a temporary folder for the append-only file")?;
     progress.stage(&format!("writing the append-only file of `{}` to a temporary folder", source.name), None);
@@ -169,5 +169,5 @@ pub(crate) async fn lay_down(
         out.write_all(manifest.as_bytes()).await?;
         out.flush().await?;
     }
-    Ok(LaidDown { _folder: folder, path: only })
+    Ok(UnpackedFolder { _folder: folder, path: only })
 }

@@ -173,9 +173,9 @@ pub(crate) async fn stream_and_prove(
         settings.redis.flush.is_some() || settings.redis.on_existing == redisdump::OnExisting::Replace;
     redisdump::refuse_shared_data(from, to, destructive).await?;
     redisdump::refuse_missing_databases(from, &settings.redis.choice).await?;
-    let survey_needed =
-        settings.redis.choice.needs_survey() || may_be_full(from, to, settings, progress).await?;
-    if survey_needed || !redisdump::takes_all_of(to, from).await? {
+    let scan_needed =
+        settings.redis.choice.needs_preflight_scan() || may_be_full(from, to, settings, progress).await?;
+    if scan_needed || !redisdump::takes_all_of(to, from).await? {
         let capture = redisdump::Capture::start(from, &capture_options).await?;
         preflight(capture.map_err(anyhow::Error::new).boxed(), to, settings, progress).await?;
     }

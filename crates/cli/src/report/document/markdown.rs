@@ -3,7 +3,6 @@
 use std::fmt::Write as _;
 
 use super::Document;
-use crate::report::status::duration;
 use crate::ui::size;
 
 /// The whole page.
@@ -25,14 +24,15 @@ pub(super) fn page(document: &Document) -> String {
         let _ = writeln!(out, "\n## {title}\n\n| | time | moved |\n|---|---:|---:|");
         for span in spans {
             let moved = span.bytes.map(size).unwrap_or_default();
-            let _ = writeln!(out, "| {} | {} | {moved} |", cell(&span.name), duration(span.seconds));
+            let _ =
+                writeln!(out, "| {} | {} | {moved} |", cell(&span.name), crate::ui::seconds(span.seconds));
         }
     }
     if !document.rehearsals.is_empty() {
         out.push_str("\n## Time to restore\n\n| rehearsed | result | time |\n|---|---|---:|\n");
         for proof in &document.rehearsals {
             let result = if proof.passed { "passed" } else { "FAILED" };
-            let took = proof.seconds.map(duration).unwrap_or_default();
+            let took = proof.seconds.map(crate::ui::seconds).unwrap_or_default();
             let _ = writeln!(out, "| {} | {result} | {took} |", super::super::time(proof.at, document.zone));
         }
     }

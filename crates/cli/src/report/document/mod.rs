@@ -98,7 +98,7 @@ impl Document {
         let moved: u64 = self.timeline.moved.iter().sum();
         let mut facts = vec![
             ("began", super::time(self.started_at, self.zone)),
-            ("took", super::status::duration(self.timeline.seconds)),
+            ("took", crate::ui::seconds(self.timeline.seconds)),
             ("exit code", self.exit_code.to_string()),
             ("host", self.host.clone()),
             ("written by", self.tool.to_owned()),

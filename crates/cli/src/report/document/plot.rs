@@ -3,9 +3,9 @@
 use std::fmt::Write as _;
 
 use super::super::html::escaped;
-use super::super::status::{Proof, duration};
+use super::super::status::Proof;
 use super::super::time;
-use crate::ui::{Recorded, Span, size};
+use crate::ui::{Recorded, Span, seconds, size};
 
 /// Throughput over time.
 pub(super) fn throughput(timeline: &Recorded) -> String {
@@ -28,7 +28,7 @@ pub(super) fn throughput(timeline: &Recorded) -> String {
          <p class=\"axis\"><span>0 s</span><span>{}</span></p></figure>\n",
         rate(most, timeline.moment_seconds),
         rate(moved, timeline.seconds),
-        duration(timeline.moment_seconds * number as f64)
+        seconds(timeline.moment_seconds * number as f64)
     )
 }
 
@@ -48,7 +48,7 @@ pub(super) fn bars(title: &str, spans: &[Span]) -> String {
              <svg class=\"bar\" viewBox=\"0 0 100 4\" preserveAspectRatio=\"none\" aria-hidden=\"true\">\
              <rect width=\"{width:.2}\" height=\"4\"/></svg>",
             escaped(&span.name),
-            duration(span.seconds)
+            seconds(span.seconds)
         );
     }
     out.push_str("</figure>\n");
@@ -66,8 +66,8 @@ pub(super) fn history(rehearsals: &[Proof], zone: chrono_tz::Tz) -> String {
     let mut out = format!(
         "<figure><figcaption><b>Time to restore</b>: {} now, {} at most</figcaption>\
          <svg viewBox=\"0 0 {} 100\" preserveAspectRatio=\"none\" role=\"img\" aria-label=\"times to restore of {} rehearsals\">",
-        duration(*newest),
-        duration(longest),
+        seconds(*newest),
+        seconds(longest),
         timed.len() * 10,
         timed.len()
     );

@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::plan::{Mode, Plan};
 use crate::baseline::script::Script;
 use crate::baseline::script::effect::Control;
+use crate::conflict::Conflict;
 use crate::{ConnectOptions, Error, Session, connect};
 
 /// Advisory lock that prevents concurrent runs: "dbhaul" and "m" in ASCII.
@@ -146,11 +147,7 @@ fn refuse_standby(session: &Session) -> Result<(), Error> {
     if !session.server().in_recovery {
         return Ok(());
     }
-    Err(Error::Refused {
-        what: session.server().to_string(),
-        conflicts: vec!["it is a standby, which is read-only: connect to its primary".to_owned()],
-        remedies: Vec::new(),
-    })
+    Err(Error::refused(session.server().to_string(), Conflict::Standby))
 }
 
 async fn take_lock(session: &Session) -> Result<(), Error> {
@@ -166,13 +163,7 @@ async fn take_lock(session: &Session) -> Result<(), Error> {
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    Err(Error::Refused {
-        what: session.server().to_string(),
-        conflicts: vec![format!(
-            "another run is applying migrations to this database (advisory lock {LOCK}): wait until it ends"
-        )],
-        remedies: Vec::new(),
-    })
+    Err(Error::refused(session.server().to_string(), Conflict::MigrationsRunning { lock: LOCK }))
 }
 
 /// Where a file stopped.

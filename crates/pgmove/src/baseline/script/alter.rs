@@ -21,22 +21,22 @@ pub(super) fn alter(mut reader: Reader<'_>, effect: &mut Effect) {
             effect.takes(Object::Schema(old));
             effect.makes(Object::Schema(new));
         } else {
-            remark(effect);
+            comment(effect);
         }
     } else if reader.eat("extension") {
         effect.needs.extend(reader.name().map(Object::Extension));
-        remark(effect);
+        comment(effect);
     } else if reader.eat("system") {
         effect.effects = Effects::Unknown;
         effect.outside_transaction = Some("ALTER SYSTEM cannot run inside a transaction");
     } else if reader.eat("default privileges") || reader.eat("database") {
-        remark(effect);
+        comment(effect);
     } else {
         effect.effects = Effects::Unknown;
     }
 }
 
-fn remark(effect: &mut Effect) {
+fn comment(effect: &mut Effect) {
     (effect.effects, effect.repeatable) = (Effects::Remark, true);
 }
 
@@ -58,10 +58,10 @@ fn table(mut reader: Reader<'_>, effect: &mut Effect) {
     if renamed(reader, &name, effect) {
         return;
     }
-    let (mut repeatable, mut told) = (true, false);
+    let (mut repeatable, mut marked) = (true, false);
     for part in parts(reader.rest()) {
         match action(Reader::new(part), &name, effect) {
-            Action::Marked { again } => (repeatable, told) = (repeatable && again, true),
+            Action::Marked { again } => (repeatable, marked) = (repeatable && again, true),
             Action::Remark => {}
             Action::Unknown => {
                 effect.effects = Effects::Unknown;
@@ -70,7 +70,7 @@ fn table(mut reader: Reader<'_>, effect: &mut Effect) {
         }
     }
     effect.repeatable = repeatable;
-    if !told && effect.effects == Effects::Schema {
+    if !marked && effect.effects == Effects::Schema {
         effect.effects = Effects::Remark;
     }
 }
@@ -245,7 +245,7 @@ fn relation(mut reader: Reader<'_>, effect: &mut Effect, invented: bool) {
         effect.uses.append(&mut effect.needs);
     }
     if !renamed(reader, &name, effect) {
-        remark(effect);
+        comment(effect);
     }
 }
 
@@ -264,7 +264,7 @@ fn kind(mut reader: Reader<'_>, effect: &mut Effect) {
         effect.takes(Object::Type(name.clone()));
         effect.makes(Object::Type(Written { schema: name.schema, name: new }));
     } else if reader.eat("owner") {
-        remark(effect);
+        comment(effect);
     } else {
         effect.effects = Effects::Unknown;
     }

@@ -194,7 +194,7 @@ pub(crate) fn of(tokens: &[Token], session: &mut Session) -> Effect {
         }
         "grant" | "revoke" | "comment" | "security" => {
             (effect.effects, effect.repeatable) = (Effects::Remark, true);
-            remark(tokens, &mut effect);
+            comment(tokens, &mut effect);
         }
         "insert" | "update" | "delete" | "merge" | "truncate" | "copy" | "refresh" => {
             rows(&first, reader, tokens, &mut effect);
@@ -277,7 +277,7 @@ fn set(mut reader: Reader<'_>, effect: &mut Effect, session: &mut Session) {
 }
 
 /// The object of a comment or privilege.
-fn remark(tokens: &[Token], effect: &mut Effect) {
+fn comment(tokens: &[Token], effect: &mut Effect) {
     let Some(on) = tokens.iter().position(|token| token.is("on")) else { return };
     let mut reader = Reader::new(tokens.get(on + 1..).unwrap_or_default());
     if reader.eat("column") {

@@ -211,18 +211,20 @@ mod tests {
 
     #[test]
     fn what_cannot_be_run_is_told_with_its_line() {
-        let told = |sql: &str| {
+        let findings = |sql: &str| {
             let obstacles = Script::read("dir/a.up.sql", sql).obstacles;
             obstacles.into_iter().map(|o| (o.line, o.what)).collect::<Vec<_>>()
         };
         assert_eq!(
-            told("SELECT 1;\n\\i other.sql\n"),
+            findings("SELECT 1;\n\\i other.sql\n"),
             [(2, "has a meta-command of psql: \\i other.sql".to_owned())]
         );
-        assert_eq!(told("SELECT 1\n;SELECT :'x';"), [(2, "has a variable of psql: :'x';".to_owned())]);
-        assert_eq!(told("\n\nSELECT 'a"), [(3, "has a string without an end".to_owned())]);
-        assert!(told("COPY t (a) FROM STDIN;\n1\n\\.\n")[0].1.contains("stdin"));
-        assert!(told("-- +goose Up\nSELECT 1;\n-- +goose Down\nSELECT 2;")[0].1.contains("down migration"));
+        assert_eq!(findings("SELECT 1\n;SELECT :'x';"), [(2, "has a variable of psql: :'x';".to_owned())]);
+        assert_eq!(findings("\n\nSELECT 'a"), [(3, "has a string without an end".to_owned())]);
+        assert!(findings("COPY t (a) FROM STDIN;\n1\n\\.\n")[0].1.contains("stdin"));
+        assert!(
+            findings("-- +goose Up\nSELECT 1;\n-- +goose Down\nSELECT 2;")[0].1.contains("down migration")
+        );
         assert_eq!(Script::read("dir/a.up.sql", "").name, "a");
     }
 }

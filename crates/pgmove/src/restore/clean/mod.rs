@@ -16,8 +16,10 @@ use named::{Named, Signatures, named};
 use super::plan::{Drop, Drops};
 use crate::Error;
 use crate::catalog::{Address, Catalog, QualifiedName};
+use crate::conflict::Conflict;
 use crate::connect::Session;
 use crate::quote::ident;
+use crate::warning::Warning;
 
 /// Maximum number of victims to name.
 const NAMED: usize = 10;
@@ -42,9 +44,7 @@ impl Drops {
         let further = crate::timescaledb::lookup::aggregate_sources(session, &here).await?;
         let dependents = Dependents::of(&here, &further);
         let victims = dependents::describe(session, &dependents.victims(&addresses)).await?;
-        let victims = victims
-            .into_iter()
-            .map(|said| format!("{said} depends on what would be replaced, and would be lost"));
+        let victims = victims.into_iter().map(|object| Conflict::Dependent { object });
         drops.conflicts.extend(first(victims.collect()));
 
         let planned = matched.into_iter().filter_map(|object| {
@@ -82,11 +82,11 @@ impl Drops {
                 batch.push(drop);
             }
         }
-        self.warnings.push(format!(
-            "what is replaced is dropped in {} transactions, since dropping it takes about {total} locks and the server's \
-             lock table holds {capacity}: an interrupted run leaves a part of it dropped, and the same run again completes it",
-            self.batches.len()
-        ));
+        self.warnings.push(Warning::DroppedInBatches {
+            transactions: self.batches.len(),
+            locks: total,
+            capacity,
+        });
     }
 
     /// Executes the drops.
@@ -152,16 +152,13 @@ async fn execute(session: &Session, drop: &Drop) -> Result<(), Error> {
 
 impl Named {
     /// Why the object to restore cannot replace that one.
-    fn conflict(&self, there: &Named) -> Option<String> {
+    fn conflict(&self, there: &Named) -> Option<Conflict> {
+        let object = there.described();
         if self.kind != there.kind {
-            return Some(format!(
-                "{} is here under the name of {}: an object of another kind is not replaced",
-                there.described(),
-                self.described()
-            ));
+            return Some(Conflict::OtherKind { object, replacement: self.described() });
         }
-        let extension = there.extension.as_ref()?;
-        Some(format!("{} belongs to extension {} here", there.described(), ident(extension)))
+        let extension = there.extension.clone()?;
+        Some(Conflict::ExtensionMember { object, extension })
     }
 }
 
@@ -203,23 +200,21 @@ async fn lock_table(session: &Session) -> Result<u64, Error> {
 }
 
 /// The first few of many, and the number of others.
-fn first(mut found: Vec<String>) -> Vec<String> {
+fn first(mut found: Vec<Conflict>) -> Vec<Conflict> {
     let total = found.len();
     found.truncate(NAMED);
     if total > NAMED {
-        found.push(format!("… and {} more", total - NAMED));
+        found.push(Conflict::More { count: total - NAMED });
     }
     found
 }
 
 /// Existing objects under names that will be restored: collisions in a target that may contain other objects.
-pub(super) async fn collisions(session: &Session, coming: &Catalog) -> Result<Vec<String>, Error> {
+pub(super) async fn collisions(session: &Session, coming: &Catalog) -> Result<Vec<Conflict>, Error> {
     let here = super::read_back::read_catalog(session, &Default::default()).await?;
-    let found: BTreeSet<String> = matches(coming, &here)
-        .into_iter()
-        .map(|(_, there)| format!("{} is here already", there.described()))
-        .collect();
-    Ok(first(found.into_iter().collect()))
+    let found: BTreeSet<String> =
+        matches(coming, &here).into_iter().map(|(_, there)| there.described()).collect();
+    Ok(first(found.into_iter().map(|object| Conflict::ObjectExists { object }).collect()))
 }
 
 /// Maximum number of objects of an occupied target to name.
@@ -227,7 +222,7 @@ const OCCUPANTS: usize = 5;
 
 /// The contents of the database, except for those of every new database and those of extensions; of configuration
 /// tables, the rows that would collide with restored ones.
-pub(super) async fn occupied(session: &Session, coming: &Catalog) -> Result<Vec<String>, Error> {
+pub(super) async fn occupied(session: &Session, coming: &Catalog) -> Result<Vec<Conflict>, Error> {
     let here = super::read_back::read_catalog(session, &Default::default()).await?;
     let mut objects = named(&here, Signatures::Types);
     objects.retain(|object| object.extension.is_none() && object.drop.is_some());
@@ -238,15 +233,15 @@ pub(super) async fn occupied(session: &Session, coming: &Catalog) -> Result<Vec<
     found.extend(schemas.map(|schema| format!("schema {}", schema.meta.qualified())));
     let total = found.len();
     found.truncate(OCCUPANTS);
-    let mut conflicts: Vec<String> =
-        found.into_iter().map(|object| format!("it is not empty: it holds {object}")).collect();
+    let mut conflicts: Vec<Conflict> =
+        found.into_iter().map(|object| Conflict::NotEmpty { object }).collect();
     if total > OCCUPANTS {
-        conflicts.push(format!("… and {} more objects", total - OCCUPANTS));
+        conflicts.push(Conflict::More { count: total - OCCUPANTS });
     }
     for (table, condition) in config_tables(coming, &here) {
         let holds = format!("SELECT 1 FROM {table} {condition} LIMIT 1");
         if session.value(&format!("the rows of {table}"), &holds).await?.is_some() {
-            conflicts.push(format!("it is not empty: configuration table {table} holds rows"));
+            conflicts.push(Conflict::ConfigurationRows { table });
         }
     }
     Ok(conflicts)

@@ -2,11 +2,13 @@
 
 use crate::Error;
 use crate::catalog::QualifiedName;
+use crate::conflict::Conflict;
 use crate::quote::{ident, literal};
 use crate::restore::context::Context;
 use crate::restore::plan::RestorePlan;
 use crate::timescaledb::model::{Job, Timescale, WaitingJob};
 use crate::timescaledb::statements;
+use crate::warning::Warning;
 
 /// Creates every job. None starts before [`start_jobs`].
 pub(crate) async fn make_jobs(target: &Context, plan: &RestorePlan) -> Result<(), Error> {
@@ -28,10 +30,9 @@ pub(crate) async fn make_jobs(target: &Context, plan: &RestorePlan) -> Result<()
                 && let Err(error) = target.session.execute(&object, &sql).await
             {
                 match error.sqlstate() {
-                    Some("42883") => target.remark(format!(
-                        "{object}: this version does not support job titles, {} is lost",
-                        job.title
-                    )),
+                    Some("42883") => {
+                        target.warn(Warning::JobTitle { object: object.clone(), title: job.title.clone() })
+                    }
                     _ => return Err(error),
                 }
             }
@@ -57,23 +58,20 @@ pub(super) async fn make_job(
     if let (Some(wanted), Some(owner)) = (&wanted, &owner)
         && wanted != owner
     {
-        target.remark(format!(
-            "{object}: it belonged to role {}, and belongs to role {} here, who owns what it works on: the extension \
-             gives policies no other owner",
-            ident(wanted),
-            ident(owner)
-        ));
+        target.warn(Warning::PolicyOwner {
+            object: object.to_owned(),
+            at_source: wanted.clone(),
+            here: owner.clone(),
+        });
     }
     target.session.execute(object, "BEGIN").await?;
     if let Some(owner) = &owner {
         target.session.execute(object, &format!("SET LOCAL ROLE {}", ident(owner))).await?;
     }
     let id = target.session.value(object, &statements::add_job(&timescale.schema, job)).await?;
-    let id = id.filter(|id| id.parse::<i32>().is_ok_and(|id| id > 0)).ok_or_else(|| Error::Refused {
-        what: format!("{object} was not made"),
-        conflicts: vec!["another one like it is there already".to_owned()],
-        remedies: Vec::new(),
-    })?;
+    let id = id
+        .filter(|id| id.parse::<i32>().is_ok_and(|id| id > 0))
+        .ok_or_else(|| Error::refused(format!("{object} was not made"), Conflict::JobExists))?;
     target.session.execute(object, &statements::settle_job(&timescale.schema, job, &id)).await?;
     target.session.execute(object, "COMMIT").await?;
     Ok(id)

@@ -3,6 +3,7 @@
 use super::{compress_one, functions, make_chunks_of};
 use crate::Error;
 use crate::catalog::QualifiedName;
+use crate::conflict::Conflict;
 use crate::quote::{ident, literal};
 use crate::restore::context::Context;
 use crate::restore::options::OnError;
@@ -27,11 +28,10 @@ pub(crate) async fn open_late(
         // The failure list already contains the error of its creation.
         return match target.options.on_error {
             OnError::Continue => Ok(()),
-            OnError::Stop => Err(Error::Refused {
-                what: format!("continuous aggregate {name} cannot be filled"),
-                conflicts: vec!["it is not here".to_owned()],
-                remedies: Vec::new(),
-            }),
+            OnError::Stop => {
+                let what = format!("continuous aggregate {name} cannot be filled");
+                Err(Error::refused(what, Conflict::MissingAggregate))
+            }
         };
     };
     let object = format!("continuous aggregate {name}");

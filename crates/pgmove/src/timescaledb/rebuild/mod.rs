@@ -10,6 +10,7 @@ use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 
 use crate::Error;
 use crate::catalog::QualifiedName;
+use crate::conflict::Conflict;
 use crate::quote::{ident, literal};
 use crate::restore::context::Context;
 use crate::restore::event::RestoreEvent;
@@ -18,6 +19,7 @@ use crate::restore::plan::RestorePlan;
 use crate::timescaledb::lookup::chunks;
 use crate::timescaledb::model::{Hypertable, Timescale};
 use crate::timescaledb::{FUNCTIONS, preflight, statements};
+use crate::warning::Warning;
 
 /// Chunks are created in batches of this size.
 const CHUNKS_AT_ONCE: usize = 100;
@@ -60,9 +62,7 @@ pub(super) async fn make_chunks_of(
             .collect();
         match target.session.execute(&format!("chunks of {name}"), &sql.join("; ")).await {
             Err(error @ Error::Server { .. }) if !error.is_lost() => {
-                target.remark(format!(
-                    "the chunks of {name} cannot be created as at the source, and are created by the rows: {error}"
-                ));
+                target.warn(Warning::Chunks { table: name.clone(), detail: error.to_string() });
                 return Ok(());
             }
             done => done?,
@@ -81,6 +81,7 @@ pub(crate) async fn check_license(target: &Context, plan: &RestorePlan) -> Resul
     if conflicts.is_empty() || goes_on || !preflight::is_apache(&target.session).await? {
         return Ok(());
     }
+    let conflicts = conflicts.into_iter().map(Conflict::Timescaledb).collect();
     Err(Error::Incapable { what: format!("{} cannot take this", target.session.server()), conflicts })
 }
 

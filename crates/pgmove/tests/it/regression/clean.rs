@@ -166,7 +166,7 @@ async fn copy_schema(
     target.pre_data(&plan).await.unwrap();
     target.post_data(&plan, &|_| ()).await.unwrap();
     target.finish(&plan, &|_| ()).await.unwrap();
-    plan.warnings().to_vec()
+    plan.warnings().iter().map(ToString::to_string).collect()
 }
 
 /// "Target must be empty" holds for every kind of object.

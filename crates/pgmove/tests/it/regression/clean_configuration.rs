@@ -91,9 +91,10 @@ async fn configuration_comes_into_a_schema_that_is_here() {
     let source = Source::open(&from, &SourceOptions::default()).await.unwrap();
     let to = database(&server, "c", table).await;
     let target = Target::open(&to, &into(OnRows::Refuse)).await.unwrap();
-    let warnings = target.plan(source.catalog()).await.unwrap().warnings().join("\n");
-    assert!(
-        warnings.contains("configuration table jobs.job of extension jobs does not exist here"),
-        "{warnings}"
-    );
+    let plan = target.plan(source.catalog()).await.unwrap();
+    let expected = pgmove::Warning::MissingConfigurationTable {
+        table: pgmove::TableName::new("jobs", "job"),
+        extension: "jobs".to_owned(),
+    };
+    assert!(plan.warnings().contains(&expected), "{:?}", plan.warnings());
 }

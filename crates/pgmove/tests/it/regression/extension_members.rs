@@ -92,7 +92,9 @@ async fn privileges_on_what_an_older_extension_lacks_are_left_out_and_told() {
     let source = Source::open(&from, &SourceOptions::default()).await.unwrap();
     let target = Target::open(&to, &TargetOptions::default()).await.unwrap();
     let plan = target.plan(source.catalog()).await.unwrap();
-    assert!(plan.warnings().iter().any(|said| said.contains("version 1.0 here, 1.1 at the source")));
+    assert!(
+        plan.warnings().iter().any(|found| found.to_string().contains("version 1.0 here, 1.1 at the source"))
+    );
     target.pre_data(&plan).await.unwrap();
     target.post_data(&plan, &|_| ()).await.unwrap();
     let told = std::sync::Mutex::new(Vec::new());

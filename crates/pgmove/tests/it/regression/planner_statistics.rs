@@ -34,8 +34,8 @@ async fn migrate(
     });
     let said = Mutex::new(Vec::new());
     let told = |event: RestoreEvent| {
-        if let RestoreEvent::Warned { message } = event {
-            said.lock().unwrap().push(message);
+        if let RestoreEvent::Warned { warning } = event {
+            said.lock().unwrap().push(warning.to_string());
         }
     };
     target.run_graph(&plan, &graph, streams.collect(), &|_| None, &told).await?;

@@ -61,13 +61,13 @@ async fn expressions_are_evaluated_as_at_the_source() {
         }
         let told = std::sync::Mutex::new(Vec::new());
         let event = |event: pgmove::RestoreEvent| {
-            if let pgmove::RestoreEvent::Warned { message } = event {
-                told.lock().unwrap().push(message);
+            if let pgmove::RestoreEvent::Warned { warning } = event {
+                told.lock().unwrap().push(warning);
             }
         };
         target.post_data(&plan, &event).await.unwrap();
         target.finish(&plan, &event).await.unwrap();
-        assert_eq!(*told.lock().unwrap(), Vec::<String>::new());
+        assert_eq!(*told.lock().unwrap(), Vec::<pgmove::Warning>::new());
 
         let views = source.materialized_views();
         assert_eq!(views.len(), 3);

@@ -2,23 +2,23 @@
 
 /// How values of a source's column fit into a target's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Fit {
+pub(super) enum Compatibility {
     /// The same type.
     Same,
     /// A type that can hold every value, possibly with another text form.
     Wider,
     /// Not known to hold every value.
-    No,
+    None,
 }
 
 /// Compares two types as `format_type` writes them.
-pub(super) fn fit(source: &str, target: &str) -> Fit {
+pub(super) fn compatibility(source: &str, target: &str) -> Compatibility {
     if source == target {
-        return Fit::Same;
+        return Compatibility::Same;
     }
     let (from, to) = (Type::parse(source), Type::parse(target));
     if from.array != to.array {
-        return Fit::No;
+        return Compatibility::None;
     }
     let wider = match (from.name, to.name) {
         ("smallint", "integer" | "bigint") | ("integer", "bigint") => true,
@@ -50,7 +50,7 @@ pub(super) fn fit(source: &str, target: &str) -> Fit {
         | ("interval", "interval") => longer(&from, &to),
         _ => false,
     };
-    if wider { Fit::Wider } else { Fit::No }
+    if wider { Compatibility::Wider } else { Compatibility::None }
 }
 
 /// A target without a length accepts everything; one with a length accepts types that are not longer.
@@ -111,28 +111,28 @@ mod tests {
     #[test]
     fn only_what_is_sure_to_fit_is_let_pass() {
         for (from, to, expected) in [
-            ("integer", "integer", Fit::Same),
-            ("integer", "bigint", Fit::Wider),
-            ("bigint", "integer", Fit::No),
-            ("character varying(20)", "character varying(50)", Fit::Wider),
-            ("character varying(50)", "character varying(20)", Fit::No),
-            ("character varying(50)", "text", Fit::Wider),
-            ("text", "character varying(50)", Fit::No),
-            ("text", "character varying", Fit::Wider),
-            ("numeric(20,8)", "numeric(30,10)", Fit::Wider),
-            ("numeric(20,8)", "numeric(20,10)", Fit::No),
-            ("numeric(20,8)", "numeric", Fit::Wider),
-            ("numeric", "numeric(20,8)", Fit::No),
-            ("integer", "numeric(9,0)", Fit::No),
-            ("integer", "numeric(10,0)", Fit::Wider),
-            ("timestamp(3) with time zone", "timestamp with time zone", Fit::Wider),
-            ("timestamp with time zone", "timestamp without time zone", Fit::No),
-            ("integer[]", "bigint[]", Fit::Wider),
-            ("integer", "bigint[]", Fit::No),
-            ("double precision", "real", Fit::No),
-            ("s.mood", "text", Fit::No),
+            ("integer", "integer", Compatibility::Same),
+            ("integer", "bigint", Compatibility::Wider),
+            ("bigint", "integer", Compatibility::None),
+            ("character varying(20)", "character varying(50)", Compatibility::Wider),
+            ("character varying(50)", "character varying(20)", Compatibility::None),
+            ("character varying(50)", "text", Compatibility::Wider),
+            ("text", "character varying(50)", Compatibility::None),
+            ("text", "character varying", Compatibility::Wider),
+            ("numeric(20,8)", "numeric(30,10)", Compatibility::Wider),
+            ("numeric(20,8)", "numeric(20,10)", Compatibility::None),
+            ("numeric(20,8)", "numeric", Compatibility::Wider),
+            ("numeric", "numeric(20,8)", Compatibility::None),
+            ("integer", "numeric(9,0)", Compatibility::None),
+            ("integer", "numeric(10,0)", Compatibility::Wider),
+            ("timestamp(3) with time zone", "timestamp with time zone", Compatibility::Wider),
+            ("timestamp with time zone", "timestamp without time zone", Compatibility::None),
+            ("integer[]", "bigint[]", Compatibility::Wider),
+            ("integer", "bigint[]", Compatibility::None),
+            ("double precision", "real", Compatibility::None),
+            ("s.mood", "text", Compatibility::None),
         ] {
-            assert_eq!(fit(from, to), expected, "{from} into {to}");
+            assert_eq!(compatibility(from, to), expected, "{from} into {to}");
         }
     }
 }

@@ -11,7 +11,7 @@ use crate::error::Error;
 const NAMED: usize = 10;
 
 /// Indexes, privileges and storage parameters of chunks that their hypertable does not have, each as a warning.
-pub(super) async fn of_chunks(client: &Client) -> Result<Vec<String>, Error> {
+pub(super) async fn warnings(client: &Client) -> Result<Vec<String>, Error> {
     #[derive(Deserialize)]
     struct Row {
         what: String,
@@ -40,8 +40,8 @@ pub(super) async fn of_chunks(client: &Client) -> Result<Vec<String>, Error> {
           WHERE ARRAY(SELECT item::text FROM unnest(k.relacl) item ORDER BY 1) <> ARRAY(SELECT item::text FROM unnest(k.parent_acl) item ORDER BY 1) \
           UNION ALL SELECT k.*, 'storage parameters' FROM chunk k WHERE k.reloptions IS NOT NULL AND k.reloptions IS DISTINCT FROM k.parent_options) \
         SELECT what, oid::regclass::text AS chunk, quote_ident(schema) || '.' || quote_ident(name) AS hypertable FROM own ORDER BY oid, what";
-    let found: Vec<Row> = rows(client, "the properties of single chunks", sql).await?;
-    let mut said: Vec<String> = found
+    let found: Vec<Row> = rows(client, "what chunks have of their own", sql).await?;
+    let mut lines: Vec<String> = found
         .iter()
         .take(NAMED)
         .map(|row| {
@@ -52,10 +52,10 @@ pub(super) async fn of_chunks(client: &Client) -> Result<Vec<String>, Error> {
         })
         .collect();
     if found.len() > NAMED {
-        said.push(format!(
+        lines.push(format!(
             "and {} more that single chunks have and their tables have not",
             found.len() - NAMED
         ));
     }
-    Ok(said)
+    Ok(lines)
 }

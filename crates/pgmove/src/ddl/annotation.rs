@@ -10,6 +10,7 @@ use crate::catalog::plain::PlainKind;
 use crate::catalog::types::TypeDefinition;
 use crate::catalog::{Address, Catalog, Meta, Object as _};
 use crate::quote::{ident, literal};
+use crate::warning::Warning;
 
 impl<'a> Builder<'a> {
     /// The comment on an object or column.
@@ -18,7 +19,7 @@ impl<'a> Builder<'a> {
     }
 
     /// Comment, security labels, and `DEPENDS ON EXTENSION`.
-    pub(super) fn remarks(&mut self, keyword: &str, identity: &str, address: Address, sub: i32) {
+    pub(super) fn annotations(&mut self, keyword: &str, identity: &str, address: Address, sub: i32) {
         for extension in self.tied.get(&address).filter(|_| sub == 0).cloned().unwrap_or_default() {
             self.push(format!("ALTER {keyword} {identity} DEPENDS ON EXTENSION {}", ident(extension)));
         }
@@ -44,7 +45,7 @@ impl<'a> Builder<'a> {
         let oid = &object.meta.name;
         self.push(format!("SELECT pg_catalog.lo_create({oid})"));
         self.owner("LARGE OBJECT", oid, &object.meta);
-        self.remarks("LARGE OBJECT", oid, object.address(), 0);
+        self.annotations("LARGE OBJECT", oid, object.address(), 0);
     }
 
     /// All privileges of all objects.
@@ -148,10 +149,8 @@ impl<'a> Builder<'a> {
         self.free();
         let target = self.options.privileges_for.unwrap_or(self.target);
         if acl::loses_maintain(on, acl, initial, target) {
-            let (kind, name) = (on.kind.to_lowercase(), on.identity);
-            self.warn(format!(
-                "privilege MAINTAIN on {kind} {name} is left out: the target's version does not know it"
-            ));
+            let object = format!("{} {}", on.kind.to_lowercase(), on.identity);
+            self.warn(Warning::Maintain { object });
         }
         let versions = Versions { source: self.catalog.server_version_num, target };
         for sql in acl::commands(on, acl, initial, self.options, versions) {
