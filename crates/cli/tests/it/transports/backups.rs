@@ -106,7 +106,7 @@ async fn a_backup_of_200_megabytes_through_kubectl_is_cut() {
     let child = in_the_middle(&stage).await;
     kill(&stage, " port-forward ");
     let run = Run::of(child.wait_with_output().unwrap());
-    failed_in_part(&stage, run, &["kubectl port-forward to pod `db-0`", "signal: 9"]);
+    failed_in_part(&stage, run, &["kubectl port-forward to pod `db-0`", "Killed"]);
     // It goes on where it can: what was stored is used again.
     stage.run(&["backup"]).exits(0);
 }
@@ -130,7 +130,7 @@ async fn a_backup_of_200_megabytes_through_ssh_is_cut() {
     let child = in_the_middle(&stage).await;
     stage.sshd.cut();
     let run = Run::of(child.wait_with_output().unwrap());
-    failed(&stage, run, &["ssh vm", "closed by remote host"]);
+    failed(&stage, run, &["through ssh vm", "the connection to the server was lost"]);
 
     configure(&stage, &url, true);
     let child = in_the_middle(&stage).await;
