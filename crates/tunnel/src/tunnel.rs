@@ -63,7 +63,7 @@ pub struct ReachedPod {
     /// The image of the container that serves the port, as far as the pod says so.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub image: Option<String>,
-    /// The port in it.
+    /// Port in the pod.
     pub port: u16,
 }
 
@@ -78,7 +78,7 @@ pub struct ReachedContainer {
     pub id: String,
     /// Image.
     pub image: String,
-    /// The port in it.
+    /// Port in the container.
     pub port: u16,
     /// How it is connected to.
     pub route: Route,

@@ -23,7 +23,7 @@ pub(super) fn compare(
         return (None, if scope.restored { Vec::new() } else { vec![part.to_owned()] });
     }
     let (one, other) = (&left.database, &right.database);
-    // A database may have another name on each side.
+    // The database may have different names on the two sides.
     let statements =
         |info: &DatabaseInfo, options: &RenderOptions| database::settings(info, &one.meta.name, options);
     let (ours, theirs) = (statements(one, left_options), statements(other, right_options));

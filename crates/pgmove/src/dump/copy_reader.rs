@@ -193,7 +193,7 @@ impl CopyReader {
         Error::Rows { object: self.object.clone(), source: Box::new(error) }
     }
 
-    /// Reads to the end for the proof alone.
+    /// Reads to the end, only for the proof.
     pub(super) async fn drain(mut self) -> Result<TableProof, Error> {
         while let Some(piece) = self.next().await {
             piece?;

@@ -32,7 +32,7 @@ pub(super) struct Held {
     /// The session with the snapshot, which queries waiting sessions.
     coordinator: Arc<Session>,
     snapshot: String,
-    /// How long somebody may wait before that is worth a word.
+    /// How long a session may wait before a warning.
     lock_timeout: Option<Duration>,
     state: Mutex<State>,
 }

@@ -146,8 +146,8 @@ pub(super) async fn begin(
             Err(error) => return Err(error),
         }
         session.execute(object, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
-        // This query takes the snapshot. A table that was made since the list was is in it, and not locked; and a name may
-        // have got another meaning before it was locked.
+        // This query takes the snapshot. A table created after the list was read is in the snapshot but not locked;
+        // and a name may refer to another table than before it was locked.
         let now = lockable_tables(session, filter).await?;
         let locked = holder.locked(session).await?;
         if now.iter().all(|table| locked.contains(&table.oid)) {

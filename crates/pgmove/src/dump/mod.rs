@@ -48,11 +48,11 @@ pub struct SourceOptions {
     pub jobs: usize,
     /// Part of the database to read.
     pub filter: Filter,
-    /// How long the server may send nothing in the middle of a table.
+    /// How long the server may send nothing within a table.
     pub idle_timeout: Duration,
-    /// How long to wait for the lock on a table that somebody alters, holding no other; nothing for as long as it takes.
-    /// Whoever waits longer for a table that is locked here, because its rows are not read yet, is named:
-    /// [`Source::notes`].
+    /// Timeout for the lock on a table that another session alters, during which no other lock is held; `None` for no
+    /// limit. Sessions that wait longer for a table that is still locked here because its rows are not read are
+    /// named: [`Source::notes`].
     pub lock_timeout: Option<Duration>,
     /// Heap pages per slice of a large table; [`SLICE_PAGES`] unless there is a reason to change it.
     pub slice_pages: u64,

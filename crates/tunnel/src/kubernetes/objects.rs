@@ -105,7 +105,7 @@ impl Pod {
         of_port.or_else(only)?.image.as_deref()
     }
 
-    /// True when it serves, as far as Kubernetes knows.
+    /// Whether it is ready, according to Kubernetes.
     pub(super) fn is_ready(&self) -> bool {
         let ready = |condition: &Condition| condition.r#type == "Ready" && condition.status == "True";
         self.is_running() && self.status.conditions.iter().any(ready)
