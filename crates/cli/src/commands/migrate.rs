@@ -55,10 +55,10 @@ pub(crate) struct MigrateArgs {
     target: TargetArgs,
     #[command(flatten)]
     report: ReportArgs,
-    /// Format in which rows of PostgreSQL travel
+    /// Format in which PostgreSQL rows are copied
     ///
-    /// Binary spares the target the parsing of numbers, timestamps and vectors. Digests are those of the text format, so a
-    /// migration with proof in binary reads each such table twice from the source.
+    /// In binary the target does not have to parse numbers, timestamps and vectors. Digests are those of the text format,
+    /// so a migration that is verified reads each binary table twice from the source.
     #[arg(long, value_name = "FORMAT", help_heading = "PostgreSQL target")]
     copy_format: Option<FormatArg>,
     /// Check the target's schema against this baseline; a failed check makes the exit code 3
@@ -69,14 +69,14 @@ pub(crate) struct MigrateArgs {
     environment: Option<String>,
 }
 
-/// The format of rows.
+/// Format of rows.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum FormatArg {
-    /// Binary where all types of a table have a tested binary form and --no-proof is given; otherwise text
+    /// With --no-proof, binary for each table whose types have a tested binary format; otherwise text
     Auto,
     /// Text
     Text,
-    /// Binary for each table whose types have a tested binary form, text for the others
+    /// Binary for each table whose types have a tested binary format, text for the others
     Binary,
 }
 
