@@ -13,6 +13,7 @@ mod deadlock;
 pub(crate) mod event;
 mod existing;
 mod graph;
+mod imported;
 mod index_memory;
 mod large_objects;
 pub(crate) mod options;

@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use super::imported::Imported;
 use super::resume::Resume;
-use super::statistics::Imported;
 use crate::catalog::routing;
 use crate::catalog::{Catalog, QualifiedName, Unsupported};
 use crate::conflict::Conflict;

@@ -1,7 +1,8 @@
 //! The planner's statistics at the target: imported from the source where that is possible, or collected by ANALYZE.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
+use super::imported::Imported;
 use super::options::OnError;
 use super::schedule::statistics_of;
 use super::{RestorePlan, Target};
@@ -14,13 +15,6 @@ use crate::warning::Warning;
 
 /// A message that is longer than this takes no further statement.
 const BYTES: usize = 128 << 10;
-
-/// What is imported, by table.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Imported {
-    version: u32,
-    tables: HashMap<QualifiedName, TableStatistics>,
-}
 
 impl RestorePlan {
     /// Whether the planner's statistics of a table are imported; else `ANALYZE` collects them.
