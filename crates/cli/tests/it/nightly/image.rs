@@ -79,7 +79,7 @@ fn the_image_runs_as_an_unprivileged_user_and_backs_up() {
         command.args(["--volume", &format!("{}:/etc/dbhaul/dbhaul.toml:ro", config.display())]);
         Run::of(command.arg(&image.0).args(args).output().unwrap())
     };
-    let ran = [&["init"][..], &["nightly"], &["check", "--read-data"], &["snapshots"]].map(|args| run(args));
+    let ran = [&["init"][..], &["nightly"], &["check", "--read-data"], &["snapshots"]].map(run);
     docker(&["volume", "rm", &volume]);
     let [init, nightly, check, snapshots] = ran;
     init.exits(0);
