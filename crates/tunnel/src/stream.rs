@@ -19,7 +19,7 @@ use crate::process::Running;
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// The same for a program that continues after the connection.
-const COMPLAINT: Duration = Duration::from_millis(300);
+const COMPLAINT: Duration = Duration::from_secs(1);
 
 /// A connection to a server.
 ///

@@ -130,7 +130,7 @@ async fn a_backup_of_200_megabytes_through_ssh_is_cut() {
     let child = in_the_middle(&stage).await;
     stage.sshd.cut();
     let run = Run::of(child.wait_with_output().unwrap());
-    failed(&stage, run, &["through ssh vm", "the connection to the server was lost"]);
+    failed(&stage, run, &["ssh vm", "closed by remote host"]);
 
     configure(&stage, &url, true);
     let child = in_the_middle(&stage).await;
