@@ -1,8 +1,8 @@
 //! A server in a Docker container of its own: started from an image, without a network, and removed.
 //!
-//! Nobody reaches it but through Docker itself (`docker exec`), and nothing in it reaches anything. A container outlives
-//! the process that started it if that is killed: its label says which process it belongs to, so that [`remove_stale`]
-//! finds it.
+//! It can only be reached through Docker itself (`docker exec`), and cannot connect to anything. A container outlives
+//! the process that started it if that process is killed: its label names the process, so that [`remove_stale`] finds
+//! it.
 
 use std::fmt;
 use std::io::{Read as _, Seek as _, Write as _};
@@ -128,12 +128,12 @@ fn remove(container: &str) -> Result<(), Error> {
     }
 }
 
-/// What was found of earlier containers.
+/// Containers left by earlier processes.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Stale {
-    /// The names of those that were removed: nobody uses them any more.
+    /// Names of the containers that were removed because their processes have ended.
     pub removed: Vec<String>,
-    /// The names of those that run, of which this host cannot tell whether somebody uses them.
+    /// Names of running containers for which this host cannot tell whether they are in use.
     pub unknown: Vec<String>,
 }
 

@@ -16,7 +16,7 @@ const DATABASE: &str = "dbhaul_rehearsal";
 /// An image may initialize a cluster and run scripts before its server accepts connections.
 const PATIENCE: Duration = Duration::from_secs(300);
 
-/// Settings of a server whose data nobody needs after a crash, as for the private servers of this host.
+/// Settings of a server whose data need not survive a crash, as for the private servers of this host.
 const QUICK: [(&str, &str); 3] =
     [("fsync", "off"), ("full_page_writes", "off"), ("synchronous_commit", "off")];
 

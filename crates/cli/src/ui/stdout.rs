@@ -1,6 +1,6 @@
 //! Standard output, with errors that can be told from those of other connections.
 //!
-//! `dbhaul export … | head` ends quietly, since nobody reads the rest. A server or a store that closes its connection
+//! `dbhaul export … | head` ends quietly, since its reader is gone. A server or a store that closes its connection
 //! causes the same `BrokenPipe` error, which is a failure of the job; so the error kind alone is not sufficient.
 
 use std::fmt;

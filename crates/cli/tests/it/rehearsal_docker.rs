@@ -143,7 +143,7 @@ async fn sources_in_containers_are_rehearsed_in_their_own_images() {
     assert_eq!(containers(), Vec::<String>::new());
 }
 
-/// Nobody reaches it; its password is in no argument list; it is gone after a signal, and after SIGKILL with the next run.
+/// It has no network; its password is in no argument list; it is gone after a signal, and after SIGKILL with the next run.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_container_is_closed_and_does_not_outlive_its_rehearsal_for_long() {
     let _alone = ONE_AT_A_TIME.lock().await;
@@ -177,7 +177,7 @@ async fn a_container_is_closed_and_does_not_outlive_its_rehearsal_for_long() {
     assert_eq!(containers(), Vec::<String>::new(), "{}", run.stderr);
 
     let (mut child, killed) = stage.in_the_middle();
-    // One that runs for a living process is nobody's to remove.
+    // A container of a running process is not removed.
     stage.configure(&in_docker("main", &image.0));
     let beside = stage.run(&["rehearse"]).exits(0);
     assert!(!beside.stderr.contains("were killed"), "{}", beside.stderr);

@@ -269,7 +269,7 @@ mod tests {
             futures::future::join_all(hosts).await.into_iter().filter(|won| *won.as_ref().unwrap()).count();
         let there = store.get("snapshots/x.json").await.unwrap().unwrap();
         assert!(there.len() == 10_000 && there.iter().all(|byte| *byte == there[0]), "torn");
-        // A repeated write of the same bytes succeeds; nobody else's does.
+        // A repeated write of the same bytes succeeds; any other write is refused.
         assert!(store.put_new("snapshots/x.json", there.clone(), conditional).await.unwrap());
         assert!(!store.put_new("snapshots/x.json", bytes(99), conditional).await.unwrap());
         (won, there)

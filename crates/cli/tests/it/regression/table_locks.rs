@@ -1,4 +1,4 @@
-//! Tables locked by other sessions: the holder is reported in time, and nobody queues behind a waiting command.
+//! Tables locked by other sessions: the holder is reported in time, and no session queues behind a waiting command.
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "test code")]
 
 use std::time::{Duration, Instant};
@@ -55,7 +55,7 @@ async fn a_command_that_waits_for_one_table_holds_no_other() {
         assert!(begun.elapsed() < Duration::from_secs(30), "the backup does not wait for the table");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    // A session that alters another table does not wait, so nobody waits behind it.
+    // A session that alters another table does not wait, so no session waits behind it.
     other
         .batch_execute(
             "SET lock_timeout = '1s'; ALTER TABLE first ADD COLUMN a int; ALTER TABLE last ADD COLUMN a int",

@@ -152,7 +152,7 @@ async fn beside_a_cluster(load: Load) {
     timed("compare what stays", here.path(), &still).exits(0).shows(&equal);
     timed("compare all", here.path(), &["compare", &from, &to]).exits(3);
     stop("source", of_source);
-    // Into a cluster that is written to: keys that nobody else writes are verified.
+    // Into a cluster that is written to: keys without other writers are verified.
     let of_target = writers(&other);
     let restore = ["restore", "latest", "--redis", &to, "--on-existing", "replace", "--key", "still:*"];
     timed("restore into the cluster", here.path(), &restore).exits(0).shows(&equal);

@@ -213,7 +213,7 @@ impl Repository {
     }
 
     /// Writes the expired tombstones. If there is no space, the next run does it: their chunks are no longer
-    /// retained, because nobody can undelete the snapshots.
+    /// retained, because the snapshots can no longer be undeleted.
     async fn write_expired(&self, expired: ExpiredTombstones, report: &mut PruneReport) -> Result<(), Error> {
         for (object, bytes) in expired.rewritten {
             self.put_if_room(&object, bytes.into(), report).await?;
