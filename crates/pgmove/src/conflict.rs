@@ -56,7 +56,7 @@ pub enum Conflict {
         most: usize,
     },
     /// The server's machine has less memory than index builds are to use.
-    #[error("its machine has {mebibytes} MiB")]
+    #[error("the machine has {mebibytes} MiB of memory")]
     MachineMemory {
         /// Its memory in MiB.
         mebibytes: u64,
@@ -83,10 +83,10 @@ pub enum Conflict {
     },
 
     /// The database to be created exists.
-    #[error("it exists already")]
+    #[error("it already exists")]
     DatabaseExists,
     /// A role of the database to be created is missing.
-    #[error("role {} does not exist here: {}", ident(.role), .uses.join(", "))]
+    #[error("role {} does not exist at the target: {}", ident(.role), .uses.join(", "))]
     MissingDatabaseRole {
         /// The role.
         role: String,
@@ -94,7 +94,7 @@ pub enum Conflict {
         uses: Vec<String>,
     },
     /// A role is missing.
-    #[error("role {} does not exist here, and is needed by {}", ident(.role), some(.objects))]
+    #[error("role {} does not exist at the target and is needed by {}", ident(.role), some(.objects))]
     MissingRole {
         /// The role.
         role: String,
@@ -104,7 +104,7 @@ pub enum Conflict {
         by_name: bool,
     },
     /// A tablespace is missing.
-    #[error("tablespace {} does not exist here, and is needed by {}", ident(.tablespace), some(.objects))]
+    #[error("tablespace {} does not exist at the target and is needed by {}", ident(.tablespace), some(.objects))]
     MissingTablespace {
         /// The tablespace.
         tablespace: String,
@@ -112,13 +112,13 @@ pub enum Conflict {
         objects: Vec<String>,
     },
     /// The role may not create objects in a tablespace.
-    #[error("tablespace {0}: this role may put nothing into it (GRANT CREATE ON TABLESPACE {0})", ident(.tablespace))]
+    #[error("tablespace {0}: this role has no CREATE privilege on it (GRANT CREATE ON TABLESPACE {0})", ident(.tablespace))]
     TablespacePrivilege {
         /// The tablespace.
         tablespace: String,
     },
     /// The server does not offer an extension.
-    #[error("extension {} {version} is not offered by this server: install it there", ident(.extension))]
+    #[error("extension {} {version} is not available on this server: install it there", ident(.extension))]
     MissingExtension {
         /// The extension.
         extension: String,
@@ -145,7 +145,7 @@ pub enum Conflict {
         table: QualifiedName,
     },
     /// An object to be created exists.
-    #[error("{object} is here already")]
+    #[error("{object} already exists")]
     ObjectExists {
         /// The object with its kind.
         object: String,
@@ -157,7 +157,7 @@ pub enum Conflict {
         count: usize,
     },
     /// An object of another kind has the name of one to be replaced.
-    #[error("{object} is here under the name of {replacement}: an object of another kind is not replaced")]
+    #[error("{object} has the name of {replacement}: an object of another kind is not replaced")]
     OtherKind {
         /// The existing object with its kind.
         object: String,
@@ -165,7 +165,7 @@ pub enum Conflict {
         replacement: String,
     },
     /// An object to be replaced belongs to an extension.
-    #[error("{object} belongs to extension {} here", ident(.extension))]
+    #[error("{object} belongs to extension {} at the target", ident(.extension))]
     ExtensionMember {
         /// The existing object with its kind.
         object: String,
@@ -173,38 +173,38 @@ pub enum Conflict {
         extension: String,
     },
     /// An object that is not replaced depends on one that is.
-    #[error("{object} depends on what would be replaced, and would be lost")]
+    #[error("{object} depends on objects to be replaced, and would be lost")]
     Dependent {
         /// The object with its kind.
         object: String,
     },
     /// A resumed restore finds an object that it does not create.
-    #[error("{object} is here, and is nothing that this job makes")]
+    #[error("{object} exists, but is not part of this restore")]
     NotOfThisRestore {
         /// The object with its kind.
         object: String,
     },
     /// A resumed restore finds an object with another definition.
-    #[error("{object} is here with another definition")]
+    #[error("{object} exists with a different definition")]
     OtherDefinition {
         /// The object with its kind.
         object: String,
     },
     /// A restore of a database with TimescaleDB was interrupted.
     #[error(
-        "a database that uses TimescaleDB cannot be resumed: chunks and jobs that were made in part are not told apart; \
-         clear the target, and begin anew"
+        "the restore of a database that uses TimescaleDB cannot be resumed: incomplete chunks and jobs cannot be told \
+         from complete ones; clear the target and start again"
     )]
     ResumeTimescale,
 
     /// A table to be loaded does not exist.
-    #[error("table {table} does not exist here")]
+    #[error("table {table} does not exist at the target")]
     MissingTable {
         /// The table.
         table: QualifiedName,
     },
     /// A column to be loaded does not exist.
-    #[error("column {table}.{} does not exist here", ident(.column))]
+    #[error("column {table}.{} does not exist at the target", ident(.column))]
     MissingColumn {
         /// The table.
         table: QualifiedName,
@@ -212,7 +212,7 @@ pub enum Conflict {
         column: String,
     },
     /// A column to be loaded is generated.
-    #[error("column {table}.{} is generated here, and holds values of its own at the source", ident(.column))]
+    #[error("column {table}.{} is generated at the target, but not at the source", ident(.column))]
     GeneratedColumn {
         /// The table.
         table: QualifiedName,
@@ -220,7 +220,7 @@ pub enum Conflict {
         column: String,
     },
     /// A column's type does not hold every value of the source's.
-    #[error("column {table}.{} is {here} here and {at_source} at the source: not every value is sure to fit", ident(.column))]
+    #[error("column {table}.{} is {here} at the target and {at_source} at the source: some values may not fit", ident(.column))]
     ColumnType {
         /// The table.
         table: QualifiedName,
@@ -232,7 +232,7 @@ pub enum Conflict {
         at_source: String,
     },
     /// A column of the target that the source lacks needs a value.
-    #[error("column {table}.{} is NOT NULL here, has no default, and does not exist at the source", ident(.column))]
+    #[error("column {table}.{} is NOT NULL at the target, has no default, and does not exist at the source", ident(.column))]
     RequiredColumn {
         /// The table.
         table: QualifiedName,
@@ -252,7 +252,7 @@ pub enum Conflict {
         aggregate: QualifiedName,
     },
     /// A large object to be loaded exists.
-    #[error("large object {oid} is here already")]
+    #[error("large object {oid} already exists")]
     LargeObjectExists {
         /// Its OID.
         oid: String,
@@ -267,7 +267,7 @@ pub enum Conflict {
     },
     /// A trigger fires for replicated rows too.
     #[error(
-        "trigger {} on {table} fires even for replicated rows (ENABLE {}): disable it for the time",
+        "trigger {} on {table} fires even for replicated rows (ENABLE {}): disable it during the load",
         ident(.trigger), if *.always { "ALWAYS" } else { "REPLICA" }
     )]
     ReplicaTrigger {
@@ -281,7 +281,7 @@ pub enum Conflict {
     /// A trigger fires, and the role may not suppress that.
     #[error(
         "trigger {} on {table} would fire for every row: connect as a superuser, or GRANT SET ON PARAMETER \
-         session_replication_role to this role (15 and newer), or disable the trigger for the time",
+         session_replication_role to this role (15 and newer), or disable the trigger during the load",
         ident(.trigger)
     )]
     Trigger {
@@ -292,7 +292,7 @@ pub enum Conflict {
     },
     /// Foreign keys refer to each other, and the role may not suppress their checks.
     #[error(
-        "the foreign keys of {} refer to each other in a circle: connect as a superuser, or GRANT SET ON PARAMETER \
+        "the foreign keys of {} form a cycle: connect as a superuser, or GRANT SET ON PARAMETER \
          session_replication_role to this role",
         joined(.tables, ", ")
     )]
@@ -302,7 +302,7 @@ pub enum Conflict {
     },
     /// A table that is not loaded refers to one that would be truncated.
     #[error(
-        "table {table} cannot be emptied: {referencing} refers to it, and is not among the tables that come"
+        "table {table} cannot be truncated: {referencing} references it and is not among the tables to load"
     )]
     Referenced {
         /// The table to be truncated.
@@ -312,8 +312,8 @@ pub enum Conflict {
     },
     /// A partition's rows are routed through a parent with another order of columns.
     #[error(
-        "partition {partition}: its rows have to go through {parent}, and its columns stand in another order: they could \
-         not be proven (create the partition anew, in the order of its parent)"
+        "partition {partition}: its rows have to be routed through {parent}, whose columns are in a different order, \
+         so that they could not be verified (recreate the partition with the column order of its parent)"
     )]
     PartitionColumns {
         /// The partition.
@@ -329,14 +329,14 @@ pub enum Conflict {
         extension: String,
     },
     /// Only a superuser may create an object.
-    #[error("{object}: only a superuser may make it")]
+    #[error("{object}: only a superuser may create it")]
     SuperuserObject {
         /// The object with its kind.
         object: String,
     },
     /// The role may not create schemas.
     #[error(
-        "schema {}: role {} may make no schemas in this database (GRANT CREATE ON DATABASE)",
+        "schema {}: role {} may not create schemas in this database (GRANT CREATE ON DATABASE)",
         ident(.schema), ident(.role)
     )]
     CreateSchema {
@@ -346,14 +346,14 @@ pub enum Conflict {
         role: String,
     },
     /// The role may not create objects in schema `public`.
-    #[error("schema public: role {} may make nothing in it (GRANT CREATE ON SCHEMA public)", ident(.role))]
+    #[error("schema public: role {} may not create objects in it (GRANT CREATE ON SCHEMA public)", ident(.role))]
     CreateInPublic {
         /// The connected role.
         role: String,
     },
     /// The role may not make another the owner of objects.
     #[error(
-        "role {} may not give objects to role {}, which owns {} (GRANT {1} TO {0})",
+        "role {} may not make role {} the owner of {} (GRANT {1} TO {0})",
         ident(.role), ident(.owner), some(.objects)
     )]
     ForeignOwner {
@@ -366,7 +366,7 @@ pub enum Conflict {
     },
     /// An owner may not own objects in schema `public`.
     #[error(
-        "role {0} may make nothing in schema public, and so cannot be given {1} there (GRANT CREATE ON SCHEMA public TO {0})",
+        "role {0} may not create objects in schema public, and so cannot own {1} there (GRANT CREATE ON SCHEMA public TO {0})",
         ident(.owner), some(.objects)
     )]
     OwnerInPublic {
@@ -403,14 +403,14 @@ pub enum Conflict {
     #[error("privileges of schema public: it belongs to another role, and only its owner may change them")]
     PublicPrivileges,
 
-    /// TimescaleDB stands in the way.
+    /// A conflict of TimescaleDB.
     #[error("{0}")]
     Timescaledb(TimescaleConflict),
     /// A job like the one to be created exists.
-    #[error("another one like it is there already")]
+    #[error("an identical job already exists")]
     JobExists,
     /// A continuous aggregate to be filled does not exist.
-    #[error("it is not here")]
+    #[error("it does not exist")]
     MissingAggregate,
 }
 
@@ -470,7 +470,7 @@ mod tests {
         let conflict = Conflict::MissingRole { role: "App".to_owned(), objects, by_name: false };
         assert_eq!(
             conflict.to_string(),
-            "role \"App\" does not exist here, and is needed by table public.a, table public.b, table public.c and 1 more"
+            "role \"App\" does not exist at the target and is needed by table public.a, table public.b, table public.c and 1 more"
         );
         assert_eq!(conflict.remedy(), Some(Remedy::ProvideRoles));
         let value = serde_json::to_value(&conflict).unwrap();
@@ -489,11 +489,11 @@ mod tests {
     fn remedies_are_named_once() {
         let table = |name: &str| Conflict::TableHoldsRows { table: QualifiedName::new("public", name) };
         let conflicts = vec![table("a"), table("b"), Conflict::Standby];
-        let error = crate::Error::Refused { what: "server cannot take this".to_owned(), conflicts };
+        let error = crate::Error::Refused { what: "cannot restore into server".to_owned(), conflicts };
         assert_eq!(error.remedies(), [Remedy::HandleExistingRows]);
         assert_eq!(
             error.to_string(),
-            "server cannot take this; nothing was written:\n  table public.a holds rows\n  table public.b holds rows\n  \
+            "cannot restore into server; nothing was written:\n  table public.a holds rows\n  table public.b holds rows\n  \
              it is a standby, which is read-only: connect to its primary"
         );
     }

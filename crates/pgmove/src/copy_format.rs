@@ -108,7 +108,7 @@ pub(crate) fn count_rows(mut bytes: &[u8]) -> Result<u64, Malformed> {
         bytes = rest;
         let fields = i16::from_be_bytes(*fields);
         if fields < 0 {
-            return Err(Malformed("a row of fewer than no fields"));
+            return Err(Malformed("a row with a negative number of fields"));
         }
         for _ in 0..fields {
             let (length, rest) = bytes.split_first_chunk::<4>().ok_or(cut)?;

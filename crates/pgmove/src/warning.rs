@@ -29,16 +29,14 @@ pub enum Warning {
         file: String,
     },
     /// A connection pooler is between the client and the server.
-    #[error(
-        "a connection pooler stands before {server}, with a session for each client; its timeouts may end long work"
-    )]
+    #[error("{server} is behind a connection pooler in session mode, whose timeouts may end long operations")]
     Pooler {
         /// The server.
         server: String,
     },
     /// The source is a standby.
     #[error(
-        "{server} is a standby: a conflict with recovery may end the backup; max_standby_streaming_delay can avoid it"
+        "{server} is a standby: a conflict with recovery may cancel the backup; raise max_standby_streaming_delay to avoid it"
     )]
     Standby {
         /// The server.
@@ -60,7 +58,7 @@ pub enum Warning {
 
     /// The encodings differ.
     #[error(
-        "the source's encoding is {at_source} and the target's is {here}: characters that {here} lacks will be refused, by table and row"
+        "the source's encoding is {at_source} and the target's is {here}: rows with characters that {here} lacks will be rejected"
     )]
     Encoding {
         /// The source's encoding.
@@ -69,7 +67,7 @@ pub enum Warning {
         here: String,
     },
     /// The target's major version is lower.
-    #[error("the target is of an older version than the source ({here} against {at_source})")]
+    #[error("the target's version is older than the source's ({here} against {at_source})")]
     OlderServer {
         /// The target's major version.
         here: u32,
@@ -77,20 +75,20 @@ pub enum Warning {
         at_source: u32,
     },
     /// The server was built without LZ4.
-    #[error("this server was built without LZ4: its own method will compress {}", .columns.join(", "))]
+    #[error("this server was built without LZ4: its default method will compress {}", .columns.join(", "))]
     WithoutLz4 {
         /// The columns that are compressed by LZ4 at the source.
         columns: Vec<String>,
     },
     /// A setting of the source's database is not carried over.
-    #[error("a setting of the source's database is left behind: {statement}")]
+    #[error("a setting of the source's database is not copied: {statement}")]
     DatabaseSetting {
         /// The statement that would set it.
         statement: String,
     },
     /// The target rejects a setting of the source on which expressions depend.
     #[error(
-        "the source's setting {name} = {value} is not accepted here ({message}): expressions that depend on it may give \
+        "the source's setting {name} = {value} is not accepted at the target ({message}): expressions that depend on it may give \
          different values"
     )]
     SettingRejected {
@@ -103,7 +101,7 @@ pub enum Warning {
     },
     /// The target rejects a custom setting of the source, whose value may be a secret.
     #[error(
-        "the source's setting {name} is not accepted here: expressions that read it may give different values"
+        "the source's setting {name} is not accepted at the target: expressions that read it may give different values"
     )]
     CustomSettingRejected {
         /// The setting.
@@ -111,7 +109,7 @@ pub enum Warning {
     },
 
     /// The target offers another version of an extension.
-    #[error("extension {}: version {here} here, {at_source} at the source", ident(.extension))]
+    #[error("extension {}: version {here} at the target, {at_source} at the source", ident(.extension))]
     ExtensionVersion {
         /// The extension.
         extension: String,
@@ -122,7 +120,7 @@ pub enum Warning {
     },
     /// The comment on an extension is not carried over.
     #[error(
-        "the comment on extension {} is not carried: only the extension's owner may change it",
+        "the comment on extension {} is not restored: only the extension's owner may change it",
         ident(.extension)
     )]
     ExtensionComment {
@@ -130,7 +128,7 @@ pub enum Warning {
         extension: String,
     },
     /// An extension at the target does not create an object, so that a statement about it is left out.
-    #[error("left out: {what} of {object}, which extension {} here does not make", ident(.extension))]
+    #[error("left out: {what} of {object}, which extension {} of the target does not create", ident(.extension))]
     ExtensionMember {
         /// What is left out: privileges, the owner, the comment.
         what: String,
@@ -140,7 +138,7 @@ pub enum Warning {
         extension: String,
     },
     /// The comment on schema `public` is not carried over.
-    #[error("the comment on schema public is not carried: only the schema's owner may change it")]
+    #[error("the comment on schema public is not restored: only the schema's owner may change it")]
     PublicComment,
     /// Objects depend on each other in a way that no rule resolves.
     #[error("{object} and {other} depend on each other, and no rule decides which comes first")]
@@ -171,7 +169,7 @@ pub enum Warning {
     },
 
     /// A configuration table of an extension does not exist.
-    #[error("configuration table {table} of extension {} does not exist here: its rows are left out", ident(.extension))]
+    #[error("configuration table {table} of extension {} does not exist at the target: its rows are left out", ident(.extension))]
     MissingConfigurationTable {
         /// The table.
         table: QualifiedName,
@@ -180,7 +178,7 @@ pub enum Warning {
     },
     /// A column may be null at the source only.
     #[error(
-        "column {table}.{} may be NULL at the source and may not here: a NULL would stop this table",
+        "column {table}.{} may be NULL at the source but not at the target: a NULL would fail the load of this table",
         ident(.column)
     )]
     NotNull {
@@ -190,7 +188,7 @@ pub enum Warning {
         column: String,
     },
     /// A sequence does not exist.
-    #[error("sequence {sequence} has no counterpart here, and its value is not brought")]
+    #[error("sequence {sequence} does not exist at the target, and its value is not restored")]
     MissingSequence {
         /// The sequence.
         sequence: QualifiedName,
@@ -208,9 +206,7 @@ pub enum Warning {
     },
 
     /// The target did not accept a table's statistics; they are collected again.
-    #[error(
-        "the statistics of {table} were not accepted as the source has them ({detail}): ANALYZE collects them"
-    )]
+    #[error("the source's statistics of {table} were not accepted ({detail}): ANALYZE collects new ones")]
     StatisticsRejected {
         /// The table.
         table: QualifiedName,
@@ -219,7 +215,7 @@ pub enum Warning {
     },
     /// The server's `maintenance_work_mem` is more than its machine has for so many index builds.
     #[error(
-        "the server's maintenance_work_mem is {configured} MiB, and its machine has {machine} MiB: each of up to {builds} index \
+        "the server's maintenance_work_mem is {configured} MiB, but the machine has {machine} MiB of memory: each of up to {builds} index \
          builds gets {used} MiB"
     )]
     IndexMemory {
@@ -234,7 +230,7 @@ pub enum Warning {
     },
 
     /// A continuous aggregate does not exist.
-    #[error("continuous aggregate {aggregate} does not exist here: its rows are left out")]
+    #[error("continuous aggregate {aggregate} does not exist at the target: its rows are left out")]
     MissingAggregate {
         /// The aggregate.
         aggregate: QualifiedName,
@@ -249,8 +245,8 @@ pub enum Warning {
     },
     /// A job of the target works on a table that is loaded.
     #[error(
-        "job {title} on {table} is switched on here, and may work on rows while they arrive: alter_job({id}, scheduled => \
-         false) stops it for the time"
+        "job {title} on {table} is enabled at the target, and may change rows during the load: alter_job({id}, scheduled => \
+         false) disables it"
     )]
     RunningJob {
         /// The job's title.
@@ -270,8 +266,8 @@ pub enum Warning {
     },
     /// A policy has another owner.
     #[error(
-        "{object}: it belonged to role {}, and belongs to role {} here, who owns what it works on: the extension \
-         gives policies no other owner",
+        "{object}: it belonged to role {} at the source, and belongs to role {} at the target, the owner of its table \
+         or view: the extension allows no other owner",
         ident(.at_source), ident(.here)
     )]
     PolicyOwner {
@@ -284,7 +280,7 @@ pub enum Warning {
     },
     /// The chunks of a hypertable are not created in advance.
     #[error(
-        "the chunks of {table} cannot be created as at the source, and are created by the rows: {detail}"
+        "the chunks of {table} cannot be created as at the source, and are created as rows are loaded: {detail}"
     )]
     Chunks {
         /// The hypertable.

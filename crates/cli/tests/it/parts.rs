@@ -89,7 +89,7 @@ async fn a_snapshot_is_restored_whole_in_part_and_without_this_tool() {
     postgres(&whole).await.batch_execute("DROP TABLE orders CASCADE").await.unwrap();
     run(&["restore", "latest", "--postgres", &whole, "--table", "customer"])
         .exits(5)
-        .says("table public.customer is here already");
+        .says("table public.customer already exists");
     run(&["restore", "latest", "--postgres", &whole, "--table", "orders"])
         .exits(0)
         .shows("1 of 1 tables equal");

@@ -123,8 +123,8 @@ impl Catalog {
             let Some(first) = gone.first() else { continue };
             let role = if table.is_partition() { "a partition of" } else { "a child of" };
             self.left_out.push(format!(
-                "table {} is {role} {}, which the filter excludes: it becomes an independent table, without the foreign keys and \
-                 triggers that it has from there",
+                "table {} is {role} {}, which the filter excludes: it becomes an independent table, without the \
+                 foreign keys and triggers inherited from it",
                 table.name(),
                 first.name
             ));

@@ -19,7 +19,8 @@ pub(super) fn compare(
 ) -> (Option<SchemaDifference>, Vec<String>) {
     if !left.filter.is_all() || !right.filter.is_all() {
         // Not relevant after a partial restore, but relevant when two databases are compared.
-        let part = "settings, locale, owner and comment of the databases: only a part of what is in them is compared";
+        let part =
+            "settings, locale, owner and comment of the databases: only some of their objects are compared";
         return (None, if scope.restored { Vec::new() } else { vec![part.to_owned()] });
     }
     let (one, other) = (&left.database, &right.database);
@@ -35,7 +36,7 @@ pub(super) fn compare(
     if scope.restored {
         // The database existed, or was created with them.
         notes.extend(only_left.iter().map(|sql| {
-            format!("a setting of the source's database, which an existing database is not given: {sql}")
+            format!("a setting of the source's database, which is not applied to an existing database: {sql}")
         }));
     }
     if !scope.restored && !scope.settings {

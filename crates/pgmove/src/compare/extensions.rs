@@ -60,7 +60,7 @@ pub(super) fn compare(left: &Catalog, right: &Catalog, scope: &Scope) -> Found {
                 if !lost.is_empty() {
                     let some: Vec<&str> = lost.iter().take(NAMED).map(|name| name.as_str()).collect();
                     found.notes.push(format!(
-                        "{} objects of extension {name} that only the left has, whose version is another one: {}{}",
+                        "{} objects of extension {name} that only the left has, in a different version: {}{}",
                         lost.len(),
                         some.join(", "),
                         if lost.len() > NAMED { ", …" } else { "" }

@@ -185,7 +185,7 @@ pub async fn compare_sides(
         Opened::Live { .. } => right.read_columns_like(left.catalog()),
     };
     let reordered = reordered.into_iter().map(|name| {
-        format!("order of columns in {name}: it is another one; the rows were compared by the names of the columns")
+        format!("order of columns in {name}: it differs; the rows were compared by the names of the columns")
     });
     let (schema, spelling) = schema::differences(left.catalog(), right.catalog(), options)?;
     let mut tables = Vec::new();
@@ -315,11 +315,11 @@ async fn views_that_differ(left: &Opened, right: &Opened, jobs: usize) -> Result
             Ok::<_, Error>(match (one, other) {
                 (Some(one), Some(other)) if one.rows == other.rows && one.digest == other.digest => None,
                 (Some(one), Some(other)) => Some(format!(
-                    "contents of materialized view {view}, which differ: {} rows on the left, {} on the right; it is out of \
-                     date on a side, or its query does not give the same rows twice",
+                    "contents of materialized view {view}, which differ: {} rows on the left, {} on the right; it is \
+                     out of date on one side, or its query does not always return the same rows",
                     one.rows, other.rows
                 )),
-                _ => Some(format!("contents of materialized view {view}: what a side holds is not known")),
+                _ => Some(format!("contents of materialized view {view}: the contents of one side are unknown")),
             })
         })
         .buffered(jobs.max(1))
@@ -505,7 +505,7 @@ impl fmt::Display for TableComparison {
             }
             (Some(left), Some(right)) => write!(
                 f,
-                "{}: DIFFERENT, {} rows on both sides, and not the same ({} against {})",
+                "{}: DIFFERENT, {} rows on both sides with different contents ({} against {})",
                 self.table, left.rows, left.digest, right.digest
             ),
             (Some(left), None) => write!(f, "{}: only on the left, {} rows", self.table, left.rows),

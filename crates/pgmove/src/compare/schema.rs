@@ -60,7 +60,7 @@ fn settled(
     }
     let difference = |(policy, [ours, theirs]): (String, [String; 2])| {
         format!(
-            "owner of {policy}: {ours} on the left, {theirs} on the right, and one of them owns what it works on"
+            "owner of {policy}: {ours} on the left, {theirs} on the right, and one of these owns its table or view"
         )
     };
     (one, other, found.into_iter().map(difference).collect())
@@ -85,8 +85,8 @@ pub(crate) fn without_data(catalog: &mut Catalog) {
 /// What no comparison of two databases covers.
 pub(crate) const OUTSIDE: &[&str] = &[
     "roles, memberships, tablespaces and settings of the servers",
-    "what the scripts of extensions make (their versions and the names of their objects are compared)",
-    "rows of foreign tables, and statistics of the planner",
+    "objects that scripts of extensions create (their versions and names are compared)",
+    "rows of foreign tables, and planner statistics",
 ];
 
 /// Which parts of two schemas to compare.
@@ -133,9 +133,7 @@ pub(crate) fn prove(
     };
     if scope.restored {
         objects.retain(|object, _| !named_here.contains(object));
-        spelling.extend(
-            named_here.iter().map(|object| format!("{object}: the target has it, the source has not")),
-        );
+        spelling.extend(named_here.iter().map(|object| format!("{object}: only the target has it")));
     }
     if scope.ours {
         objects.retain(|_, [left, _]| !left.is_empty());
@@ -228,7 +226,7 @@ fn difference(
     if !scope.restored && object.starts_with(STATE) {
         if !(only_left.is_empty() && only_right.is_empty()) {
             return Some(Finding::Note(format!(
-                "{object}: {} of them on the left, {} on the right; rows are compared however they are stored",
+                "{object}: {} of them on the left, {} on the right; rows are compared regardless of how they are stored",
                 left.len(),
                 right.len()
             )));
@@ -239,7 +237,7 @@ fn difference(
     let one_sided = only_left.is_empty() != only_right.is_empty() && !object.starts_with("sequence ");
     if let (Some(extension), true) = (other_version, one_sided) {
         return Some(Finding::Note(format!(
-            "privileges of {object}, which extension {extension} makes in another version on each side: {}",
+            "privileges of {object}, which extension {extension}, of a different version on each side, creates: {}",
             [only_left, only_right].concat().join("; ")
         )));
     }
@@ -251,12 +249,12 @@ fn difference(
     }
     Some(if same_columns(&only_left, &only_right) {
         Finding::Note(format!(
-            "{object}: its columns are in another order, inherited ones first; every dump and restore does that"
+            "{object}: its columns are in a different order, inherited ones first, as after every dump and restore"
         ))
     } else if old != new && same_but_for_spelling(&only_left, &only_right) {
         Finding::Note(format!(
-            "{object}: PostgreSQL {old} and {new} write it differently; it is the same except for parentheses, the tables \
-             named before columns, and words that change nothing"
+            "{object}: PostgreSQL {old} and {new} print it differently; it is the same except for parentheses, table \
+             names before columns, and words without effect"
         ))
     } else {
         // They are compared unchanged, and shown without passwords.

@@ -132,7 +132,7 @@ pub async fn connect(options: &ConnectOptions) -> Result<Session, Error> {
 
 async fn mark(session: &Session) -> Result<Option<String>, Error> {
     let sql = format!("SELECT pg_catalog.current_setting('{MARK}', true)");
-    Ok(session.value("the session's mark", &sql).await?.filter(|mark| !mark.is_empty()))
+    Ok(session.value("the session's marker", &sql).await?.filter(|mark| !mark.is_empty()))
 }
 
 /// Sets a mark in this session and looks for it from a second connection: if it is visible there, both share a server
@@ -140,7 +140,7 @@ async fn mark(session: &Session) -> Result<Option<String>, Error> {
 async fn refuse_shared_sessions(session: &Session, options: &ConnectOptions) -> Result<(), Error> {
     static MARKS: AtomicU64 = AtomicU64::new(0);
     let own = format!("{}/{}", std::process::id(), MARKS.fetch_add(1, Ordering::Relaxed));
-    session.execute("the session's mark", &format!("SET {MARK} = '{own}'")).await?;
+    session.execute("the session's marker", &format!("SET {MARK} = '{own}'")).await?;
     let other = identify(dial(options).await?, options).await?;
     if mark(&other).await? != Some(own) {
         return Ok(());

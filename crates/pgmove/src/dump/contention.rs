@@ -95,7 +95,7 @@ pub(super) fn locked(
     Error::Locked {
         table: table.to_string(),
         seconds: wait.unwrap_or_default().as_secs_f64(),
-        holders: holders.remove(table).unwrap_or_else(|| vec!["by whom is no longer to be seen".to_owned()]),
+        holders: holders.remove(table).unwrap_or_else(|| vec!["its holder is no longer known".to_owned()]),
     }
 }
 

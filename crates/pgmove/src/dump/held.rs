@@ -208,8 +208,8 @@ impl Held {
                 let waited = self.lock_timeout.unwrap_or_default().as_secs();
                 let query = super::contention::brief(&query);
                 state.notes.push(format!(
-                    "process {} waited for more than {waited} s for table {}, which was being read, and whoever wanted that \
-                     table waited behind it (query: {query})",
+                    "process {} waited for more than {waited} s for table {}, which was being read; other sessions \
+                     that needed the table were queued behind it (query: {query})",
                     key.0, table.table.name
                 ));
             }

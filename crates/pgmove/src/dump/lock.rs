@@ -192,7 +192,10 @@ async fn lockable_tables(session: &Session, filter: &Filter) -> Result<Vec<Locke
         .map(|relation| Conflict::Unlogged { table: relation.name.clone() })
         .collect();
     if server.in_recovery && !unlogged.is_empty() {
-        return Err(Error::Refused { what: format!("{server} cannot give all rows"), conflicts: unlogged });
+        return Err(Error::Refused {
+            what: format!("{server} cannot provide all rows"),
+            conflicts: unlogged,
+        });
     }
     let tables: Vec<LockedTable> = relations
         .into_iter()
@@ -276,7 +279,7 @@ pub(super) async fn refuse_unmatched(session: &Session, filter: &Filter) -> Resu
     match unmatched.is_empty() {
         true => Ok(()),
         false => Err(Error::Options(format!(
-            "{} lacks what the filter names; nothing was read:\n  {}",
+            "the filter names objects that {} does not have; nothing was read:\n  {}",
             session.server(),
             unmatched.join("\n  ")
         ))),
@@ -291,7 +294,7 @@ async fn unreadable_large_objects(session: &Session) -> Result<Vec<String>, Erro
                AND NOT EXISTS (SELECT FROM aclexplode(m.lomacl) a WHERE a.privilege_type = 'SELECT' \
                  AND (a.grantee = 0 OR pg_has_role(a.grantee, 'USAGE'))) \
                AND current_setting('lo_compat_privileges')::bool IS NOT TRUE ORDER BY m.oid LIMIT 20";
-    let rows = session.query("the rights to large objects", sql).await?;
+    let rows = session.query("the privileges on large objects", sql).await?;
     Ok(rows.into_iter().flatten().flatten().collect())
 }
 
@@ -312,10 +315,13 @@ async fn lock_all(session: &Session, tables: &[LockedTable], at_once: usize) -> 
 async fn check_lock_room(session: &Session, tables: usize) -> Result<(), Error> {
     let sql = "SELECT current_setting('max_locks_per_transaction')::int8 * \
                (current_setting('max_connections')::int8 + current_setting('max_prepared_transactions')::int8)";
-    let room =
-        session.value("the room for locks", sql).await?.and_then(|n| n.parse().ok()).unwrap_or(usize::MAX);
+    let room = session
+        .value("the size of the lock table", sql)
+        .await?
+        .and_then(|n| n.parse().ok())
+        .unwrap_or(usize::MAX);
     if tables > room {
-        let what = format!("{} has {tables} tables, and room for {room} locks", session.server());
+        let what = format!("{} has {tables} tables, but room for only {room} locks", session.server());
         return Err(Error::refused(what, Conflict::LockTable { tables, locks: room }));
     }
     Ok(())

@@ -230,7 +230,7 @@ impl Source {
         if !self.held.holds(&slice.locks) {
             return Err(Error::SnapshotLost {
                 server: self.server().to_string(),
-                message: format!("table {} has been read before, and its lock was let go", slice.table),
+                message: format!("table {} was already read, and its lock was released", slice.table),
             });
         }
         if self.held.is_wanted(&slice.locks) {

@@ -155,7 +155,7 @@ mod tests {
         let too_much = Limits { memory: 1 << 41, ..limits };
         assert_eq!(of(too_much, None, 4), (1024, 2), "half of the machine");
         let said = IndexMemory::divided(too_much, None, 4).warning().unwrap().to_string();
-        assert!(said.contains("2097152 MiB, and its machine has 8192 MiB"), "{said}");
+        assert!(said.contains("2097152 MiB, but the machine has 8192 MiB of memory"), "{said}");
         assert_eq!(IndexMemory::divided(too_much, Some(1024 * MIB), 4).warning(), None);
         assert_eq!(IndexMemory::divided(limits, None, 4).warning(), None);
     }

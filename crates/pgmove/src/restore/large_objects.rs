@@ -54,7 +54,7 @@ where
             });
         }
         if rest.len() > LONGEST_ROW {
-            return Err(rows_failed("a row is longer than any piece of a large object".into()));
+            return Err(rows_failed("a row is longer than any page of a large object".into()));
         }
     }
     if !rest.is_empty() {

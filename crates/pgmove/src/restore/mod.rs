@@ -97,7 +97,7 @@ impl Target {
     pub async fn open(options: &ConnectOptions, settings: &TargetOptions) -> Result<Target, Error> {
         let session = connect(options).await?;
         if session.server().in_recovery {
-            let what = format!("{} cannot be filled", session.server());
+            let what = format!("{} cannot be loaded", session.server());
             return Err(Error::refused(what, Conflict::Standby));
         }
         let path = settings.search_path.as_ref();
@@ -261,7 +261,7 @@ impl Target {
         let mut failures = self.context.failures.lock().unwrap_or_else(PoisonError::into_inner);
         failures.extend(plan.beyond.iter().map(|object| Failure {
             object: format!("{} {}", object.kind, object.name),
-            error: format!("it is not here, or not as it was: {}", object.why),
+            error: format!("it is missing or differs: {}", object.why),
         }));
         drop(failures);
         Ok(plan)
@@ -468,7 +468,7 @@ impl Target {
         let mut dangling = Vec::new();
         for (name, sql) in &into.references {
             if self.context.session.value(name, sql).await?.is_some() {
-                dangling.push(format!("{name}: some rows refer to rows that are not there"));
+                dangling.push(format!("{name}: some rows reference rows that do not exist"));
             }
         }
         match dangling.is_empty() {

@@ -102,7 +102,7 @@ pub(crate) async fn make(
     let mut seen = HashSet::new();
     conflicts.retain(|conflict| seen.insert(conflict.clone()));
     if !conflicts.is_empty() {
-        let what = format!("{} cannot take this", session.server());
+        let what = format!("cannot restore into {}", session.server());
         return Err(Error::Refused { what, conflicts });
     }
     if plan.into.is_none() {
@@ -380,7 +380,7 @@ async fn extensions(session: &Session, catalog: &Catalog, found: &mut Findings) 
         return Ok(());
     }
     let sql = "SELECT name, coalesce(installed_version, default_version) FROM pg_available_extensions";
-    let rows = session.query("the extensions on offer", sql).await?;
+    let rows = session.query("the available extensions", sql).await?;
     let offered: HashMap<String, String> = rows
         .into_iter()
         .filter_map(|row| {

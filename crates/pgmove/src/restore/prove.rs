@@ -148,7 +148,7 @@ impl Target {
             objects: into.values.len(),
             differences,
             not_compared: vec![
-                "definitions: the schema was here, and only rows, values of sequences and materialized views were brought"
+                "definitions: the schema already existed; only rows, values of sequences and materialized views were restored"
                     .to_owned(),
             ],
             outside: compare::schema::OUTSIDE,

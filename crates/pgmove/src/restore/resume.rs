@@ -344,10 +344,10 @@ impl RestorePlan {
 pub(super) async fn prepare(session: &Session, plan: &RestorePlan) -> Result<(), Error> {
     let Some(resume) = &plan.resume else { return Ok(()) };
     for (object, sql) in &resume.drops {
-        session.execute(&format!("{object}, which is made again"), sql).await?;
+        session.execute(&format!("{object}, to be recreated"), sql).await?;
     }
     for (object, sql) in &resume.empties {
-        session.execute(&format!("{object}, which is loaded again"), sql).await?;
+        session.execute(&format!("{object}, to be reloaded"), sql).await?;
     }
     Ok(())
 }

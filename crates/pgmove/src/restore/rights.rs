@@ -143,7 +143,7 @@ async fn extensions(session: &Session, catalog: &Catalog, rights: &mut Rights) -
          LEFT JOIN pg_extension e ON e.extname = a.name"
     );
     let found: BTreeMap<String, (bool, String)> = session
-        .query("the extensions on offer", &sql)
+        .query("the available extensions", &sql)
         .await?
         .into_iter()
         .filter_map(|row| {

@@ -40,7 +40,7 @@ pub(super) async fn warnings(client: &Client) -> Result<Vec<String>, Error> {
           WHERE ARRAY(SELECT item::text FROM unnest(k.relacl) item ORDER BY 1) <> ARRAY(SELECT item::text FROM unnest(k.parent_acl) item ORDER BY 1) \
           UNION ALL SELECT k.*, 'storage parameters' FROM chunk k WHERE k.reloptions IS NOT NULL AND k.reloptions IS DISTINCT FROM k.parent_options) \
         SELECT what, oid::regclass::text AS chunk, quote_ident(schema) || '.' || quote_ident(name) AS hypertable FROM own ORDER BY oid, what";
-    let found: Vec<Row> = rows(client, "what chunks have of their own", sql).await?;
+    let found: Vec<Row> = rows(client, "the properties of chunks", sql).await?;
     let mut lines: Vec<String> = found
         .iter()
         .take(NAMED)
@@ -52,10 +52,7 @@ pub(super) async fn warnings(client: &Client) -> Result<Vec<String>, Error> {
         })
         .collect();
     if found.len() > NAMED {
-        lines.push(format!(
-            "and {} more that single chunks have and their tables have not",
-            found.len() - NAMED
-        ));
+        lines.push(format!("and {} more that only single chunks have", found.len() - NAMED));
     }
     Ok(lines)
 }

@@ -11,7 +11,7 @@ use crate::quote::ident;
 #[non_exhaustive]
 pub enum TimescaleConflict {
     /// The server does not offer TimescaleDB, which hypertables need.
-    #[error("extension timescaledb is not offered by this server, and hypertables need it")]
+    #[error("extension timescaledb is not available on this server, and hypertables need it")]
     NotOffered,
     /// The target's TimescaleDB is too old, or was not tested.
     #[error("extension timescaledb of the target: {detail}")]
@@ -28,14 +28,14 @@ pub enum TimescaleConflict {
     NotPreloaded,
     /// The database lacks TimescaleDB, and only tables are restored.
     #[error(
-        "extension timescaledb is not in this database, and does not come with single tables: CREATE EXTENSION \
+        "extension timescaledb is not in this database, and is not created when only tables are restored: CREATE EXTENSION \
          timescaledb first"
     )]
     NotCreated,
     /// TimescaleDB is in another schema.
     #[error(
-        "extension timescaledb is in schema {} here and in schema {} at the source, where definitions name its functions: DROP \
-         EXTENSION timescaledb here, so that it is made where it was",
+        "extension timescaledb is in schema {} at the target and in schema {} at the source, where definitions name \
+         its functions: DROP EXTENSION timescaledb at the target, so that it is created in the schema of the source",
         ident(.here), ident(.at_source)
     )]
     Schema {
@@ -47,7 +47,7 @@ pub enum TimescaleConflict {
     /// The target's TimescaleDB cannot enable or disable triggers of hypertables.
     #[error(
         "trigger {} on hypertable {table}: TimescaleDB {version} cannot {state} triggers of hypertables, 2.27 is the first: \
-         update the extension here, or drop the trigger at the source",
+         update the extension at the target, or drop the trigger at the source",
         ident(.trigger)
     )]
     Trigger {
@@ -68,8 +68,8 @@ pub enum TimescaleConflict {
     },
     /// The database is in TimescaleDB's restoring mode, in which a hypertable is an ordinary table.
     #[error(
-        "timescaledb.restoring is on in database {0}, as timescaledb_pre_restore() leaves it: hypertables take rows and \
-         show none; run SELECT timescaledb_post_restore() there, or ALTER DATABASE {0} RESET timescaledb.restoring, \
+        "timescaledb.restoring is on in database {0}, as timescaledb_pre_restore() leaves it: hypertables accept rows \
+         but do not show them; run SELECT timescaledb_post_restore() there, or ALTER DATABASE {0} RESET timescaledb.restoring, \
          and try again",
         ident(.database)
     )]

@@ -26,7 +26,7 @@ pub(crate) async fn conflicts(
     );
     let here = installed(target).await?;
     let comes = catalog.extensions.iter().any(|extension| extension.meta.name == NAME);
-    let Some(version) = target.value("the extensions on offer", &sql).await? else {
+    let Some(version) = target.value("the available extensions", &sql).await? else {
         // If the extension is restored too, this is already reported.
         if !comes {
             conflicts.push(TimescaleConflict::NotOffered);

@@ -78,7 +78,7 @@ pub(super) fn pending_warning(aggregate: &Aggregate, changed: &[Range]) -> Optio
     let kind = aggregate.materialized.dimensions.first().map_or("", |d| d.column_type.as_str());
     let mut listed: Vec<String> = changed.iter().take(NAMED).map(|range| shown(kind, *range)).collect();
     if changed.len() > NAMED {
-        listed.push(format!("and in {} ranges more", changed.len() - NAMED));
+        listed.push(format!("and in {} more ranges", changed.len() - NAMED));
     }
     (!listed.is_empty()).then(|| {
         format!(

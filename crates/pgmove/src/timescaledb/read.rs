@@ -113,7 +113,7 @@ async fn read_all(client: &Client, catalog: &mut Catalog) -> Result<(), Error> {
         catalog.unsupported.extend(table.unsupported());
         if table.adaptive && !table.inner && !table.materialized {
             found.warnings.push(format!(
-                "hypertable {}: adaptive chunking is not carried; its chunks keep the length that they have now",
+                "hypertable {}: adaptive chunking is not copied; its chunks keep their present interval",
                 table.table.name
             ));
         }
@@ -145,7 +145,7 @@ async fn read_all(client: &Client, catalog: &mut Catalog) -> Result<(), Error> {
     let orphans = catalog.tables.iter().filter(|table| {
         table.meta.schema == "_timescaledb_internal" && table.meta.extension.is_none() && table.has_data()
     });
-    let why = "it looks like a chunk and belongs to no hypertable: an earlier restore may have left its rows behind";
+    let why = "it looks like a chunk, but belongs to no hypertable: an earlier restore may have left its rows behind";
     let orphans: Vec<Unsupported> =
         orphans.map(|table| unsupported("table", &table.name().to_string(), why)).collect();
     catalog.unsupported.extend(orphans);

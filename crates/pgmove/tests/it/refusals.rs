@@ -145,7 +145,11 @@ async fn every_conflict_is_told_at_once_with_its_ways_out() {
     let to = database(&second, "b", "").await;
     let error = copy(&from, &to, &SourceOptions::default()).await.unwrap_err();
     let text = error.to_string();
-    for words in ["role owner does not exist here", "table public.t", "role guest does not exist here"] {
+    for words in [
+        "role owner does not exist at the target",
+        "table public.t",
+        "role guest does not exist at the target",
+    ] {
         assert!(text.contains(words), "{words}\n{text}");
     }
     assert_eq!(error.remedies(), [pgmove::Remedy::ProvideRoles]);
@@ -227,7 +231,7 @@ async fn too_few_locks_are_found_before_the_first() {
     }
     let error = open(&from).await.unwrap_err();
     assert!(error.is_refused(), "{error:?}");
-    assert!(error.to_string().contains("101 tables, and room for 100 locks"), "{error}");
+    assert!(error.to_string().contains("101 tables, but room for only 100 locks"), "{error}");
     assert!(error.to_string().contains("raise max_locks_per_transaction"), "{error}");
 }
 

@@ -157,7 +157,7 @@ async fn memory_of_index_builds_is_divided_between_them() {
         .shows("indexes: up to 2 built at the same time, each with 48.0 MiB and 1 parallel worker");
     let plan = with(&["--dry-run", "--json"]).exits(0).json();
     assert_eq!(plan["targets"][0]["index-memory"]["builds"], 2);
-    with(&["--index-memory", "4096TiB"]).exits(5).says("its machine has");
+    with(&["--index-memory", "4096TiB"]).exits(5).says("the machine has");
     with(&["--index-memory", "much"]).exits(2);
     with(&["--index-memory", "96MiB"]).exits(0);
 }

@@ -73,10 +73,10 @@ async fn what_a_plain_role_may_not_do_is_named_before_the_first_write() {
     dbhaul(here.path(), &migrate)
         .exits(5)
         .says("extension pg_stat_statements: only a superuser may CREATE EXTENSION")
-        .says("role app may not give objects to role other")
-        .says("function public.secret(): only a superuser may make it")
-        .says("event trigger watch: only a superuser may make it")
-        .says("publication everything: only a superuser may make it")
+        .says("role app may not make role other the owner of")
+        .says("function public.secret(): only a superuser may create it")
+        .says("event trigger watch: only a superuser may create it")
+        .says("publication everything: only a superuser may create it")
         .says("nothing was written");
     let tables = "SELECT count(*) FROM pg_class WHERE relnamespace = 'public'::regnamespace";
     let target = postgres(&to).await;
@@ -120,7 +120,7 @@ async fn the_comment_on_public_is_left_to_its_owner() {
             postgres(&from).await.batch_execute(&made).await.unwrap();
             dbhaul(here.path(), &["migrate", "--from", &from, "--to", &to, "--no-acl"])
                 .exits(0)
-                .says("the comment on schema public is not carried: only the schema's owner may change it")
+                .says("the comment on schema public is not restored: only the schema's owner may change it")
                 .shows("1 of 1 tables equal");
         }
     }

@@ -59,6 +59,6 @@ async fn an_aggregate_that_the_target_lacks_is_named_and_the_tables_are_proven()
     postgres(&to).await.batch_execute(table).await.unwrap();
     dbhaul(here.path(), &["migrate", "--from", &from, "--to", &to, "--jobs", "1", "--into-existing"])
         .exits(0)
-        .says("continuous aggregate public.c does not exist here")
+        .says("continuous aggregate public.c does not exist at the target")
         .shows("1 of 1 tables equal, 501 rows");
 }

@@ -66,7 +66,7 @@ async fn every_way_of_restoring_is_proven_for_what_was_asked() {
     run(&["restore", "latest", "--postgres", &copy, "--into-existing"])
         .exits(0)
         .shows("schema equal: 1 objects")
-        .shows("not compared: definitions: the schema was here")
+        .shows("not compared: definitions: the schema already existed")
         .shows("1 of 2 materialized views equal");
 
     // A part, beside other things.

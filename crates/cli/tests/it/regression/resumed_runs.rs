@@ -233,10 +233,10 @@ async fn what_the_job_would_not_have_made_is_refused() {
     let name = stage.name();
     let job = ["migrate", "--from", &from, "--to", &to, "--resume", "--replace", &name];
     stage.execute("target", "CREATE TABLE other (a int); INSERT INTO other VALUES (1)").await;
-    dbhaul(stage.at(), &job).exits(5).says("table public.other is here, and is nothing that this job makes");
+    dbhaul(stage.at(), &job).exits(5).says("table public.other exists, but is not part of this restore");
     stage.anew().await;
     stage.execute("target", "CREATE TABLE small (id bigint); INSERT INTO small VALUES (1)").await;
-    dbhaul(stage.at(), &job).exits(5).says("table public.small is here with another definition");
+    dbhaul(stage.at(), &job).exits(5).says("table public.small exists with a different definition");
     assert_eq!(stage.number("target", "SELECT count(*) FROM small").await, 1);
     stage.anew().await;
     // An empty target is a run that was interrupted at once.

@@ -171,7 +171,7 @@ async fn tablespaces_that_are_missing_are_found_before_anything_is_written() {
     let migrate = ["migrate", "--from", &from, "--to", &b];
     dbhaul(here.path(), &migrate)
         .exits(5)
-        .says("tablespace fast does not exist here, and is needed by")
+        .says("tablespace fast does not exist at the target and is needed by")
         .says("--tablespace-map OLD=NEW")
         .says("nothing was written");
     dbhaul(here.path(), &[&migrate[..], &["--no-tablespaces"]].concat()).exits(0).shows("schema equal");

@@ -73,7 +73,7 @@ async fn index_builds_get_no_more_memory_than_the_machine_has() {
     let plan = &plan["targets"][0];
     let (builds, bytes) = (&plan["index-memory"]["builds"], &plan["index-memory"]["bytes"]);
     assert!(builds.as_u64().unwrap() * bytes.as_u64().unwrap() <= machine * 1024 / 2, "{builds} {bytes}");
-    let said = "the server's maintenance_work_mem is 2048000 MiB, and its machine has";
+    let said = "the server's maintenance_work_mem is 2048000 MiB, but the machine has";
     assert!(
         plan["warnings"]
             .as_array()

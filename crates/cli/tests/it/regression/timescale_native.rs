@@ -246,7 +246,7 @@ async fn what_does_not_fit_is_found_before_rows_move() {
     run(&elsewhere, "CREATE SCHEMA ext\nCREATE EXTENSION timescaledb SCHEMA ext").await;
     dbhaul(here.path(), &["migrate", "--from", &from, "--to", &elsewhere])
         .exits(5)
-        .says("extension timescaledb is in schema ext here and in schema public at the source");
+        .says("extension timescaledb is in schema ext at the target and in schema public at the source");
     // 2.24 cannot switch triggers of hypertables off.
     run(
         &from,

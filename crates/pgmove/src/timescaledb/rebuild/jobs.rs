@@ -71,7 +71,7 @@ pub(super) async fn make_job(
     let id = target.session.value(object, &statements::add_job(&timescale.schema, job)).await?;
     let id = id
         .filter(|id| id.parse::<i32>().is_ok_and(|id| id > 0))
-        .ok_or_else(|| Error::refused(format!("{object} was not made"), Conflict::JobExists))?;
+        .ok_or_else(|| Error::refused(format!("{object} was not created"), Conflict::JobExists))?;
     target.session.execute(object, &statements::settle_job(&timescale.schema, job, &id)).await?;
     target.session.execute(object, "COMMIT").await?;
     Ok(id)

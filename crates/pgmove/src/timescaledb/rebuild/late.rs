@@ -29,7 +29,7 @@ pub(crate) async fn open_late(
         return match target.options.on_error {
             OnError::Continue => Ok(()),
             OnError::Stop => {
-                let what = format!("continuous aggregate {name} cannot be filled");
+                let what = format!("continuous aggregate {name} cannot be loaded");
                 Err(Error::refused(what, Conflict::MissingAggregate))
             }
         };

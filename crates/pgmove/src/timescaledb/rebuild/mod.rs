@@ -82,7 +82,7 @@ pub(crate) async fn check_license(target: &Context, plan: &RestorePlan) -> Resul
         return Ok(());
     }
     let conflicts = conflicts.into_iter().map(Conflict::Timescaledb).collect();
-    Err(Error::Incapable { what: format!("{} cannot take this", target.session.server()), conflicts })
+    Err(Error::Incapable { what: format!("cannot restore into {}", target.session.server()), conflicts })
 }
 
 /// Enables compression, and compresses the chunks that were compressed.

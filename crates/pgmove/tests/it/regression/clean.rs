@@ -88,9 +88,9 @@ async fn another_kind_under_the_same_name_is_a_conflict() {
     let to = database(&server, "b", "CREATE VIEW one AS SELECT 1 AS id; CREATE PROCEDURE f() LANGUAGE sql AS 'SELECT 1'; CREATE TABLE kind (id int)").await;
     let refused = refusal(&from, &to).await;
     for conflict in [
-        "view public.one is here under the name of table public.one",
-        "procedure public.f() is here under the name of function public.f()",
-        "table public.kind is here under the name of type public.kind",
+        "view public.one has the name of table public.one",
+        "procedure public.f() has the name of function public.f()",
+        "table public.kind has the name of type public.kind",
     ] {
         assert!(refused.contains(conflict), "{conflict}: {refused}");
     }

@@ -93,7 +93,9 @@ async fn privileges_on_what_an_older_extension_lacks_are_left_out_and_told() {
     let target = Target::open(&to, &TargetOptions::default()).await.unwrap();
     let plan = target.plan(source.catalog()).await.unwrap();
     assert!(
-        plan.warnings().iter().any(|found| found.to_string().contains("version 1.0 here, 1.1 at the source"))
+        plan.warnings()
+            .iter()
+            .any(|found| found.to_string().contains("version 1.0 at the target, 1.1 at the source"))
     );
     target.pre_data(&plan).await.unwrap();
     target.post_data(&plan, &|_| ()).await.unwrap();
@@ -102,7 +104,7 @@ async fn privileges_on_what_an_older_extension_lacks_are_left_out_and_told() {
     let told = told.into_inner().unwrap().join("\n");
     assert!(
         told.contains(
-            "left out: privileges of function public.newer(), which extension jobs here does not make"
+            "left out: privileges of function public.newer(), which extension jobs of the target does not create"
         ),
         "{told}"
     );

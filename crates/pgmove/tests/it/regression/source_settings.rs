@@ -159,7 +159,9 @@ async fn a_setting_that_the_target_lacks_is_told() {
     let told = std::sync::Mutex::new(String::new());
     target.post_data(&plan, &|event| told.lock().unwrap().push_str(&event.to_string())).await.unwrap();
     assert!(
-        told.lock().unwrap().contains("the source's setting TimeZone = Mars/Olympus is not accepted here")
+        told.lock()
+            .unwrap()
+            .contains("the source's setting TimeZone = Mars/Olympus is not accepted at the target")
     );
 }
 
