@@ -90,7 +90,7 @@ impl Endpoint {
         }
         if connection.password_in_url() {
             context.progress.warn(format!(
-                "the password of {name} stands in the command line, where other users of this host can read it; \
+                "the password of {name} is on the command line, where other users of this host can read it; \
                  better: PGPASSWORD, ~/.pgpass, REDISCLI_AUTH, a password file, or a source of dbhaul.toml"
             ));
         }

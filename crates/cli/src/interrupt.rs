@@ -26,6 +26,6 @@ pub(crate) async fn stop_on_signal<T>(work: impl Future<Output = anyhow::Result<
     tokio::time::sleep(CANCELLING).await;
     Err(exit::interrupted(format!(
         "stopped by {name}. A source is never written to; a snapshot that was under way is not \
-         listed; a target that was being filled is incomplete: empty it before the next try"
+         listed; a target that was being loaded is incomplete: clear it before retrying"
     )))
 }

@@ -83,7 +83,7 @@ fn kind(address: &Address, known: Option<Kind>) -> anyhow::Result<Kind> {
     named.or(known).or(by_port).or(by_database).ok_or_else(|| {
         exit::usage(format!(
             "`{address}` may be PostgreSQL or Redis: add ?kind=postgres or ?kind=redis (a database in the path, or the port \
-             5432 or 6379, says it too)"
+             5432 or 6379, is sufficient too)"
         ))
     })
 }

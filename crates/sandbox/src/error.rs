@@ -51,7 +51,7 @@ pub enum Error {
         source: std::io::Error,
     },
     /// An image cannot be fetched.
-    #[error("no image `{image}` here, and it cannot be fetched: {message}")]
+    #[error("image `{image}` is not on this host and cannot be pulled: {message}")]
     Image {
         /// The image.
         image: String,

@@ -189,7 +189,7 @@ fn address(host: &str, port: u16) -> Result<String, Error> {
 
 impl Master {
     async fn connect(hop: Hop, through: Option<Arc<Master>>, programs: &Programs) -> Result<Master, Error> {
-        let failed = |e| Error::io("making a folder for the socket of ssh", e);
+        let failed = |e| Error::io("creating a folder for the socket of ssh", e);
         let folder = socket_folder().map_err(failed)?;
         let socket = folder.path().join("s").display().to_string();
         let mut arguments = Vec::new();

@@ -13,7 +13,7 @@ Examples:
   dbhaul doctor
       Check everything that a nightly run needs
   dbhaul doctor --send-test
-      Also send a test notice to everybody who is configured";
+      Also send a test notice through every configured channel";
 
 /// Check everything that a nightly run needs: sources, rights, repository, clock, disk space, schedule, notices
 ///

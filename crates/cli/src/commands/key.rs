@@ -44,8 +44,8 @@ enum Verb {
     List,
     /// Add a recipient of new backups
     ///
-    /// The new identity cannot decrypt what is stored already: a chunk that a later backup re-uses stays encrypted as
-    /// it was. It can restore only what was written entirely since. `dbhaul copy` into a new repository encrypts
+    /// The new identity cannot decrypt existing data, nor chunks of it that a later backup reuses. It can restore
+    /// only snapshots written entirely since. `dbhaul copy` into a new repository encrypts
     /// everything anew.
     #[command(after_long_help = "Example:\n  dbhaul key add age1…")]
     Add {
@@ -54,7 +54,7 @@ enum Verb {
     },
     /// Remove a recipient of new backups
     ///
-    /// Its identity can still decrypt what is stored already. The last recipient cannot be removed.
+    /// Its identity can still decrypt existing data. The last recipient cannot be removed.
     #[command(after_long_help = "Example:\n  dbhaul key remove age1…")]
     Remove {
         /// Recipient (age1…)
@@ -194,8 +194,8 @@ async fn list(context: &Context) -> anyhow::Result<Exit> {
                 "the passphrase decrypts only data stored before its recipient was removed\n"
             }
             (true, None) => {
-                "dbhaul.json also holds an identity behind a passphrase; whether its recipient is among these, only the \
-                 passphrase tells: set DBHAUL_PASSPHRASE\n"
+                "dbhaul.json also holds an identity behind a passphrase; whether its recipient is among these can only \
+                 be determined with the passphrase: set DBHAUL_PASSPHRASE\n"
             }
         };
         text += if report.can_read {
@@ -228,14 +228,13 @@ async fn change(recipient: &str, add: bool, context: &Context) -> anyhow::Result
     context.conclude(Exit::Done, &report, || {
         let mut text = format!("new data is encrypted to {}\n", report.recipients.join(", "));
         text += if add {
-            "what is stored already is not: the new recipient's identity cannot read it, nor later snapshots that re-use \
-             its chunks\n"
+            "existing data is not: the new recipient's identity cannot read it, nor later snapshots that reuse its \
+             chunks\n"
         } else {
             "the removed identity can still decrypt existing data\n"
         };
         if !add && report.passphrase && report.passphrase_current != Some(true) {
-            text += "the identity behind the passphrase stays in dbhaul.json: what was encrypted to it may be readable by \
-                     nothing else\n";
+            text += "the identity behind the passphrase stays in dbhaul.json: some data may be readable only with it\n";
         }
         text += &not_restorable(&report.not_restorable);
         text

@@ -13,9 +13,9 @@ use crate::jobs::nightly::{self, Nightly, Step};
 const EXAMPLES: &str = "\
 Examples:
   dbhaul nightly
-      Back up every source, apply retention, check a portion of the repository, tell who is configured
+      Back up every source, apply retention, check a portion of the repository, send notices
   dbhaul nightly --rehearse
-      Rehearse the newest snapshot and tell the result the same way: what a weekly schedule calls";
+      Rehearse the newest snapshot and send notices: for a weekly schedule";
 
 /// Back up everything as a schedule does: with a lock, retention, a sample check, notices and metrics
 ///

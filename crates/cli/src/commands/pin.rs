@@ -11,7 +11,7 @@ use crate::jobs::pin;
 const EXAMPLES: &str = "\
 Examples:
   dbhaul pin 20261123T180500Z
-      Keep this snapshot whatever the retention policy says
+      Keep this snapshot regardless of the retention policy
   dbhaul pin latest
       Keep the newest snapshot";
 

@@ -27,7 +27,7 @@ pub(super) fn chosen(
     let configured = &context.config.sources;
     if configured.is_empty() {
         return Err(exit::usage(
-            "there is nothing to back up: pass --postgres URL or --redis URL, or write `[[source]]` into dbhaul.toml",
+            "nothing to back up: pass --postgres URL or --redis URL, or write `[[source]]` into dbhaul.toml",
         ));
     }
     for name in names {

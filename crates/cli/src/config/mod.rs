@@ -246,19 +246,19 @@ impl SourceConfig {
         }
         if self.with_acl && (self.kind != Kind::Redis || self.url.is_empty()) {
             return of(
-                "has with-acl, for which it must be of kind redis and have the url of a server to ask",
+                "has with-acl, which requires kind redis and a url",
             );
         }
         if self.kind != Kind::Postgres && self.database.is_some() {
-            return of("is not of kind postgres: `database` applies only to that");
+            return of("is not of kind postgres: `database` applies only to PostgreSQL");
         }
         if self.kind != Kind::Redis && self.data_dir.is_some() {
-            return of("is not of kind redis: data-dir is only for that");
+            return of("is not of kind redis: data-dir applies only to Redis");
         }
         let tls = [&self.tls_cacert, &self.tls_cert, &self.tls_key];
         if self.kind != Kind::Redis && tls.iter().any(|file| file.is_some()) {
             return of(
-                "is not of kind redis: tls-cacert, tls-cert and tls-key are only for that (sslrootcert, sslcert and sslkey \
+                "is not of kind redis: tls-cacert, tls-cert and tls-key apply only to Redis (sslrootcert, sslcert and sslkey \
                  in the url of a PostgreSQL source)",
             );
         }

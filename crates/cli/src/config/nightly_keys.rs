@@ -60,7 +60,7 @@ pub(super) const NIGHTLY: Table = Table {
 
 pub(super) const NOTIFY: Table = Table {
     name: "[[notify]]",
-    meaning: "Somebody to tell how a nightly run ended. Repeat the table for each. A notice never delays a backup, and its failure changes no exit code. Its URL is a secret and is never shown.",
+    meaning: "A channel for notices about how a nightly run ended. Repeat the table for each. A notice never delays a backup, and its failure changes no exit code. Its URL is a secret and is never shown.",
     keys: &[
         key(
             "kind",
@@ -69,7 +69,7 @@ pub(super) const NOTIFY: Table = Table {
             "",
             "Protocol. \"webhook\" posts JSON. \"healthchecks\" is a dead-man's switch, which is pinged at the start and at the end of every run. Required.",
         ),
-        key("name", "string", "its kind", "", "How messages refer to it, since the URL is never shown."),
+        key("name", "string", "its kind", "", "Name of the channel in messages, since its URL is never shown."),
         key(
             "url",
             "URL",

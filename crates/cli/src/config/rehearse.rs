@@ -204,7 +204,7 @@ pub(super) const ASSERT: Table = Table {
 
 pub(super) const SANDBOX: Table = Table {
     name: "[[rehearse.sandbox]]",
-    meaning: "Where a source is rehearsed instead of in a private server of this host: in a container that is started for it, or in a database of its own on another server. Both are removed afterwards. On another server roles are not created, so owners and grants are not rehearsed.",
+    meaning: "Where a source is rehearsed instead of in a private server of this host: in a container that is started for it, or in a separate database on another server. Both are removed afterwards. On another server roles are not created, so owners and grants are not rehearsed.",
     keys: &[
         key("source", "name of a source", "", "required", "Source that is rehearsed there."),
         key(

@@ -260,7 +260,7 @@ async fn redis(compare: &Compare<'_>) -> anyhow::Result<CompareReport> {
         (Side::File(path), Side::Server(server)) | (Side::Server(server), Side::File(path)) => {
             let replay::Found::Rdb(rdb) = replay::look(path).await? else {
                 return Err(exit::usage(format!(
-                    "{} is an append-only file, whose keys are known only when it was replayed: `dbhaul restore` it into a \
+                    "{} is an append-only file, whose keys are only known after a replay: `dbhaul restore` it into a \
                      server, and compare that one",
                     path.display()
                 )));

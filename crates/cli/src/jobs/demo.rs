@@ -30,7 +30,7 @@ pub(crate) async fn run(scale: u32, jobs: usize, progress: &Progress) -> anyhow:
         stage::start_redis(sandbox::Flavor::Redis, "", false).await?,
     ];
 
-    progress.stage("filling them with the sample application", None);
+    progress.stage("loading the sample application", None);
     let from = endpoints(&sources, ["postgres", "redis"])?;
     let left_out = fill(&from, scale).await?;
 

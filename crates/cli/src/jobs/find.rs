@@ -82,8 +82,8 @@ pub(crate) async fn latest(
     let Some(job) = series.job(&headers)? else {
         return Err(match headers.last() {
             Some(part) => exit::usage(format!(
-                "every snapshot of this repository holds only a part that was chosen by flags; if that is what you want, \
-                 name it: {}",
+                "every snapshot of this repository holds only a part that was chosen by flags; to use it, name it: \
+                 {}",
                 part.id
             )),
             None => nothing("the repository holds no complete snapshot".to_owned()).into(),
@@ -103,7 +103,7 @@ pub(crate) async fn latest(
         restorable.into_iter().partition(|header| series::is_future(header, now));
     for header in &future {
         progress.warn(format!(
-            "snapshot `{}` is dated in the future ({}) and is not taken for the latest: name it by its id if it is wanted",
+            "snapshot `{}` is dated in the future ({}) and is not considered the latest: to use it, name it by its id",
             header.id,
             header.taken_at.format("%Y-%m-%d %H:%M UTC")
         ));

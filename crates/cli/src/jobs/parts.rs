@@ -81,8 +81,8 @@ pub(crate) fn source_for<'a>(
 pub(crate) fn only_part<'a>(source: &'a SourceRecord, kind: &str) -> anyhow::Result<&'a Part> {
     if kind == PART_RDB && source.parts.iter().any(|part| part.kind == PART_AOF) {
         return Err(exit::usage(format!(
-            "source `{}` of this snapshot is an append-only file, whose keys are known only by running it: `restore` and \
-             `rehearse` do that; then look into, compare or export the server that holds them",
+            "source `{}` of this snapshot is an append-only file, whose keys are only known after a replay: `restore` \
+             and `rehearse` do that; then inspect, compare or export the server that holds them",
             source.name
         )));
     }

@@ -30,7 +30,7 @@ pub(crate) async fn of_restore(restore: Restore<'_>) -> anyhow::Result<PlanRepor
         let plan = match &target.connection {
             Connection::Postgres(options) => stored_postgres(&restore, source, target, options).await,
             Connection::Redis(options) => stored_redis(&restore, source, options).await,
-            Connection::Folder(_) => Err(exit::usage("a data folder is not a target: name a running server")),
+            Connection::Folder(_) => Err(exit::usage("a data folder cannot be a target: name a running server")),
         };
         targets.push(plan.with_context(|| {
             format!("source `{}` of {} cannot be restored into {}", source.name, manifest.id, target.shown())

@@ -126,7 +126,7 @@ pub(crate) async fn one(
     match &target.connection {
         Connection::Postgres(options) => postgres(restore, source, target, options).await,
         Connection::Folder(_) => {
-            Err(exit::usage("a data folder is only read from; restore into a running server"))
+            Err(exit::usage("a data folder cannot be a target; restore into a running server"))
         }
         Connection::Redis(options) => redis(restore, source, options).await,
     }

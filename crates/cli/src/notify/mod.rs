@@ -41,7 +41,7 @@ impl Channel {
         let open = |notify: &NotifyConfig| {
             let opened = Channel::open(notify, config, secrets);
             let warn = |error: &ConfigError| {
-                progress.warn(format!("nothing is sent to `{}`: {error}", notify.shown()));
+                progress.warn(format!("no notice is sent to `{}`: {error}", notify.shown()));
             };
             opened.inspect_err(warn).ok()
         };

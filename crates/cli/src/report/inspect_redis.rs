@@ -22,7 +22,7 @@ pub(crate) fn render(found: &Inspection, zone: Tz) -> String {
     out.push_str(&expiries(&found.expiries, zone));
     if found.empty_keys > 0 {
         out.push_str(&format!(
-            "{} keys beside these hold nothing: servers from 7.0 on leave them out\n",
+            "{} keys beside these are empty: servers from 7.0 on drop them\n",
             count(found.empty_keys)
         ));
     }
@@ -73,7 +73,7 @@ pub(crate) fn render(found: &Inspection, zone: Tz) -> String {
         out.push_str(&format!("module values of {module}: {keys}\n"));
     }
     for (module, records) in &found.module_data {
-        out.push_str(&format!("data of module {module} beside its keys: {records} records\n"));
+        out.push_str(&format!("data of module {module} besides keys: {records} records\n"));
     }
     if let Some(commands) = &found.commands {
         out.push_str(&format!(

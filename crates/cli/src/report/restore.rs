@@ -177,7 +177,7 @@ impl TargetOutcome {
                 }
                 if !failures.is_empty() {
                     out.push_str(&format!(
-                        "{} statements were refused by the server; everything else was done\n",
+                        "{} statements were rejected by the server; everything else was restored\n",
                         failures.len()
                     ));
                 }
@@ -204,7 +204,7 @@ impl TargetOutcome {
             let shown =
                 |offset: &Option<i64>| offset.map_or_else(|| "not known".to_owned(), |n| n.to_string());
             out.push_str(&format!(
-                "the source was written to meanwhile, and what came after the capture is not in the target (replication \
+                "the source was written to meanwhile, and writes after the capture are not in the target (replication \
                  offset at the capture: {}, now: {})\n",
                 shown(captured),
                 shown(now)
@@ -245,7 +245,7 @@ fn render_schema(schema: &pgmove::SchemaProof) -> String {
             format!("schema DIFFERENT: {number} of {} objects\n", schema.objects)
         }
         number => format!(
-            "schema: {number} of {} objects are written differently by this version of the server; check whether they are equivalent\n",
+            "schema: {number} of {} objects are printed differently by this version of the server; check whether they are equivalent\n",
             schema.objects
         ),
     };

@@ -56,7 +56,7 @@ impl StatsReport {
         text += &match &stats.prune {
             Some(prune) => {
                 let mut text = format!(
-                    "pruning would free {} now, and mark {} to be freed once the grace is over; {} are marked already and \
+                    "pruning would free {} now, and mark {} to be freed once the grace period is over; {} are marked already and \
                      wait for that\n",
                     size(prune.deleted_bytes),
                     size(prune.marked_bytes),

@@ -67,9 +67,9 @@ pub(crate) fn render_views(outcomes: &[ViewOutcome]) -> String {
     let mut out = format!("{equal} of {} materialized views equal\n", outcomes.len());
     for outcome in outcomes.iter().filter(|outcome| !outcome.equal) {
         let why = match outcome.expected {
-            None => "its content at the source is not known".to_owned(),
+            None => "its content at the source is unknown".to_owned(),
             Some(expected) => format!(
-                "{} rows at the source, {} here; it was out of date there, or its query is volatile",
+                "{} rows at the source, {} at the target; it was out of date there, or its query is volatile",
                 count(expected.rows),
                 count(outcome.found.rows)
             ),

@@ -128,13 +128,13 @@ impl VerifyFileReport {
             let mut out = format!("{}: {verdict}{at}: {}\n", self.file.display(), fault.message);
             if fault.newer {
                 out.push_str(
-                    "  it is not known to be damaged; hint: --force reads it as far as it is known\n",
+                    "  it may be intact; hint: --force reads what this version understands\n",
                 );
             }
             return out;
         }
         let Some(found) = &self.found else { return String::new() };
-        let verdict = if self.whole { "whole" } else { "DAMAGED, though it can be read to its end" };
+        let verdict = if self.whole { "whole" } else { "DAMAGED, but readable to its end" };
         let mut out =
             format!("{}: {verdict}, {}, {} keys", self.file.display(), size(found.bytes), count(found.keys));
         if let (Some(dialect), Some(version)) = (found.dialect, found.rdb_version) {
@@ -181,7 +181,7 @@ impl VerifyFileReport {
         }
         if found.empty_keys > 0 {
             out.push_str(&format!(
-                "  {} keys beside these hold nothing: servers from 7.0 on leave them out\n",
+                "  {} keys beside these are empty: servers from 7.0 on drop them\n",
                 count(found.empty_keys)
             ));
         }
@@ -191,7 +191,7 @@ impl VerifyFileReport {
                 parts.push(format!("{} values", count(module.values)));
             }
             if module.data > 0 {
-                parts.push(format!("{} pieces of data beside the keys", count(module.data)));
+                parts.push(format!("{} records besides the keys", count(module.data)));
             }
             let needed = match module.modules.as_slice() {
                 [] => "a module that provides this type".to_owned(),
@@ -204,8 +204,8 @@ impl VerifyFileReport {
         }
         if found.is_untried() {
             out.push_str(
-                "  this RDB version is newer than the servers that dbhaul was tested with; it was read by the published \
-                 format\n",
+                "  this RDB version is newer than the servers that dbhaul was tested with; it was read according to \
+                 the published format\n",
             );
         }
         for (db, counted) in &found.databases {

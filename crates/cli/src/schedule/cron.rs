@@ -20,8 +20,8 @@ pub(super) fn file(plan: &Plan, now: DateTime<Utc>) -> File {
     }
     out.push_str(&format!(
         "#
-# What a run writes is for its own user (umask). A run that is still active makes the next one end at once.
-# Cron mails what is printed: nothing when all is well.
+# Files that a run writes are readable only by its user (umask). While a run is active, the next one exits at once.
+# Cron mails what is printed: nothing if the run succeeds.
 SHELL=/bin/sh
 PATH=/usr/local/bin:/usr/bin:/bin
 DBHAUL_CONFIG={config}

@@ -41,10 +41,10 @@ fn timer(description: &str, calendar: &str) -> String {
 Description={description}
 
 [Timer]
-# A zone of its own, whatever the host's is (systemd 235 and newer).
+# A fixed time zone, independent of the host's (systemd 235 and newer).
 OnCalendar={calendar}
 RandomizedDelaySec=5min
-# A run that was missed since the host was off is made up for at the next start.
+# A run that was missed while the host was off is started at the next boot.
 Persistent=true
 AccuracySec=1min
 

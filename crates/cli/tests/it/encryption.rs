@@ -77,7 +77,7 @@ fn a_passphrase_comes_from_the_environment() {
     assert!(files.contains("key-file = \"dbhaul.key\"") && !files.contains("long words"));
     dbhaul(here.path(), &["key", "list"])
         .exits(0)
-        .shows("only the passphrase tells: set DBHAUL_PASSPHRASE")
+        .shows("can only be determined with the passphrase: set DBHAUL_PASSPHRASE")
         .shows("but not read");
     let list =
         command(here.path(), &["key", "list"]).env("DBHAUL_PASSPHRASE", "long words").output().unwrap();

@@ -215,7 +215,7 @@ async fn what_an_image_lacks_makes_the_rehearsal_incomplete() {
         (pg.0.as_str(), "lacks extension citext"),
         // It has no PostgreSQL, whose arguments its server does not know.
         (rd.0.as_str(), "it exited with 1"),
-        ("no-such-image:1", "no image `no-such-image:1` here, and it cannot be fetched"),
+        ("no-such-image:1", "image `no-such-image:1` is not on this host and cannot be pulled"),
         ("", "does not say which image `main` ran"),
     ] {
         stage.configure(&(in_docker("main", image) + &in_docker("keys", &rd.0)));

@@ -107,7 +107,7 @@ async fn the_move_of_coinpilot() {
         assert!(done.stdout.contains(&format!("applied {name}")), "{}", done.stdout);
     }
     stage.gated(&plan).exits(0).shows("nothing to apply");
-    stage.gated(&apply).exits(0).shows("there was nothing to apply");
+    stage.gated(&apply).exits(0).shows("nothing to apply");
 
     // Now the rows: proven while they move, and once more by an independent comparison.
     stage.gated(&into).exits(0).shows("equal").shows("baseline passed");

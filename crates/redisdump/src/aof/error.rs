@@ -70,8 +70,8 @@ pub enum FileError {
     },
     /// A file listed in the manifest is missing.
     #[error(
-        "{path}: there is no such file, and the manifest {} lists it: no server loads that (a copy of the whole folder, \
-         made while no rewrite ran, has it)", manifest.display()
+        "{path}: the file does not exist, but the manifest {} lists it: no server loads that (copy the whole folder \
+         while no rewrite runs)", manifest.display()
     )]
     Missing {
         /// The path.
@@ -89,8 +89,8 @@ pub enum FileError {
     },
     /// A file other than the last ends early, so that a server does not load the AOF.
     #[error(
-        "{path}: byte {}: the file is cut off here ({} bytes do not count), and it is not the last of the AOF: no server \
-         loads that", tail.offset, tail.bytes
+        "{path}: byte {}: the file is truncated here ({} bytes are unusable), and it is not the last of the AOF: no \
+         server loads that", tail.offset, tail.bytes
     )]
     CutInside {
         /// The path.

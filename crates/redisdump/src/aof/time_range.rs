@@ -53,8 +53,8 @@ impl TimeRange {
     pub fn refusal(&self, until: i64) -> Option<String> {
         let why = match (self.earliest(), self.first) {
             (_, None) if self.commands > 0 => {
-                "its commands carry no timestamps (no #TS: lines; `aof-timestamp-enabled yes` writes them): when they ran \
-                 is not known"
+                "its commands carry no timestamps (no #TS: lines; `aof-timestamp-enabled yes` writes them): when they \
+                 ran is unknown"
                     .to_owned()
             }
             (Some(earliest), _) if until >= earliest => return None,

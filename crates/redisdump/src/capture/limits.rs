@@ -53,7 +53,7 @@ async fn ask(options: &ConnectOptions) -> Result<String, Error> {
     if let Some(timeout) = timeout {
         out.push_str(&format!("The other limit is repl-timeout, here {timeout} s. "));
     }
-    out.push_str("The server's log names the reason. Key by key (capture = \"scan\") neither matters");
+    out.push_str("The server's log names the reason. Neither limit applies when keys are read one by one (capture = \"scan\")");
     Ok(out)
 }
 

@@ -454,8 +454,8 @@ fn refuse_outside(stats: &CaptureStats, target: &str) -> Result<(), Error> {
         target: target.to_owned(),
         operation: SENDING.to_owned(),
         message: format!(
-            "it holds {keys} keys of slots that are not its own, such as {} of slot {}: `redis-cli --cluster fix` puts that \
-             right",
+            "it holds {keys} keys of slots that are not its own, such as {} of slot {}: `redis-cli --cluster fix` \
+             repairs that",
             crate::display::shown(first),
             slot_of(first)
         ),

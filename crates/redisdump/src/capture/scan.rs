@@ -223,8 +223,8 @@ impl Scan {
             target: self.connection.reader.target().to_owned(),
             operation: format!("{OPERATION}: database {}", self.db),
             message: format!(
-                "DBSIZE counts {least} keys, and SCAN tells {told_names}: what is read so is not all of it, and is not used. \
-                 Of a proxy, name the servers behind it"
+                "DBSIZE counts {least} keys, but SCAN returned {told_names}: the result would be incomplete and is not \
+                 used. For a proxy, name the servers behind it"
             ),
         })
     }

@@ -182,7 +182,7 @@ pub(super) async fn refuse_unsuitable(
         && *named != server.address
     {
         conflicts.push(Conflict::from(format!(
-            "it was to be cleared as {named}, but its address is {}: name the intended server",
+            "the server to clear was named as {named}, but its address is {}: name the intended server",
             server.address
         )));
     }

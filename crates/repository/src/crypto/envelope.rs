@@ -167,7 +167,7 @@ fn unprotect(file: &[u8], passphrase: &Passphrase) -> Result<Vec<Identity>, Erro
     let decryptor = age::Decryptor::new_buffered(file).map_err(|e| damaged(e.to_string()))?;
     let mut reader = decryptor
         .decrypt(std::iter::once(&identity as &dyn age::Identity))
-        .map_err(|e| wrong(format!("it does not open this repository: {e}")))?;
+        .map_err(|e| wrong(format!("it does not decrypt this repository: {e}")))?;
     let mut text = String::new();
     reader.read_to_string(&mut text).map_err(|e| wrong(e.to_string()))?;
     Identity::parse_file(&text)

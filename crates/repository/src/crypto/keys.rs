@@ -76,8 +76,8 @@ impl Identity {
     /// The text of an identity file. It is a secret that decrypts backups.
     pub fn to_file(&self) -> String {
         format!(
-            "# A dbhaul identity, in the form of age: it opens backups. Keep it where restores are done, never on a backup \
-             host,\n# and keep a second copy: without it, nothing that was encrypted to it can ever be read.\n\
+            "# A dbhaul identity, in the form of age: it decrypts backups. Keep it where restores are done, never on a \
+             backup host,\n# and keep a second copy: without it, nothing that was encrypted to it can ever be read.\n\
              # recipient: {}\n{}\n",
             self.recipient(),
             self.0.to_string().expose_secret()
@@ -215,9 +215,9 @@ impl RepositoryKey {
     /// The key file's text.
     pub fn to_file(&self) -> String {
         format!(
-            "# The key of a dbhaul repository, for a host that writes backups: it opens none.\n\
+            "# The key of a dbhaul repository, for a host that writes backups: it cannot decrypt them.\n\
              # Keep it from those who hold the store: with it they could forge a backup, or tell whether a known chunk \
-             lies there.\n{KEY_LINE} {} {}\n",
+             is stored.\n{KEY_LINE} {} {}\n",
             self.repository,
             hex(&self.bytes)
         )

@@ -146,7 +146,7 @@ mod tests {
         let both = RecipientSets::new(&key, &first.history(), &[b.clone(), a.clone()]);
         assert!(both.have_changed() && both.readable_by_any(None) && !both.readable_by_all(None));
         assert!(both.readable_by_all(both.tag()) && both.readable_by_all(Some(both.fresh_tag())));
-        assert!(!both.readable_by_any(Some(CopyTag(5))), "not known to anybody");
+        assert!(!both.readable_by_any(Some(CopyTag(5))), "whose identity is lost");
         let second = RecipientSets::new(&key, &both.history(), std::slice::from_ref(&b));
         assert_eq!(second.history().len(), 3);
         assert!(

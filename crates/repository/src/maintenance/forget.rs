@@ -191,7 +191,7 @@ impl Repository {
         let late = age.saturating_add(run_clock.elapsed()) > self.grace.saturating_sub(self.margin());
         let Some(manifest) = tombstone.manifest.filter(|_| !late) else {
             return Err(gone(format!(
-                "it was forgotten at {}, and the grace of {} hours is over",
+                "it was forgotten at {}, and the grace period of {} hours is over",
                 tombstone.forgotten_at.format("%Y-%m-%d %H:%M UTC"),
                 self.grace.as_secs() / 3600
             )));

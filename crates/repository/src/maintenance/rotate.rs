@@ -71,8 +71,8 @@ impl Repository {
         if !proof.can_read() {
             return Err(Error::Key {
                 what: "the identities".to_owned(),
-                message: "none of them belongs to a recipient of today, so that nothing could be read back before the old \
-                          objects are given up; give one such identity too"
+                message: "none of them belongs to a current recipient, so that the result could not be read back \
+                          before the old objects are replaced; also give an identity of a current recipient"
                     .to_owned(),
             });
         }

@@ -189,7 +189,7 @@ pub(crate) fn s3(text: &str, env: &StoreEnv) -> Result<Store, Error> {
             None => {
                 return Err(address.wrong(format!(
                     "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are not set, nor are the variables of a web identity or \
-                     a container; {}; `credentials=instance` in the URL asks the machine's own role",
+                     a container; {}; `credentials=instance` in the URL uses the machine's role",
                     profile.complaint()
                 )));
             }

@@ -43,8 +43,8 @@ impl Store {
         if !list_after_write {
             return Err(Error::Unsuitable {
                 store: self.to_string(),
-                message: "a listing did not show an object that had just been written, and prune would then delete what \
-                          is needed"
+                message: "a listing did not show an object that had just been written, so that prune could delete data \
+                          that is needed"
                     .to_owned(),
             });
         }

@@ -105,7 +105,7 @@ impl Container {
 
     fn no_route(&self, tried: &[String]) -> Error {
         let tried = match tried {
-            [] => "it has no address here, publishes no port, and no way was left".to_owned(),
+            [] => "it has no address on this host, publishes no port, and no other route worked".to_owned(),
             tried => tried.join("; "),
         };
         Error::NoRoute { container: self.name.clone(), port: self.port, tried }

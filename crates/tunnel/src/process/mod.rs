@@ -218,7 +218,7 @@ impl Running {
     fn last_words(&self, ended: Option<&Ended>) -> String {
         match ended.and_then(|ended| ended.status) {
             Some(status) => self.words.or_status(status),
-            None => self.words.or("it ended without a word"),
+            None => self.words.or("it exited without output"),
         }
     }
 }

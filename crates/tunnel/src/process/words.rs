@@ -73,7 +73,7 @@ impl Words {
 
     /// The output; the exit status if there is none.
     pub(crate) fn or_status(&self, status: ExitStatus) -> String {
-        self.or(&format!("it ended without a word ({status})"))
+        self.or(&format!("it exited without output ({status})"))
     }
 }
 

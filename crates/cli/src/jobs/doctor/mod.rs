@@ -57,13 +57,13 @@ async fn repository(context: &Context, now: DateTime<Utc>, report: &mut DoctorRe
                 "the clocks of this host and of the store differ by {} minutes",
                 (store - now).num_minutes().abs()
             ),
-            "set the clock: snapshots are dated by it",
+            "set the clock: snapshots take their date from it",
         )),
         Ok(_) => report.add(Finding::ok(subject, "can be written to, and its clock agrees with this host's")),
         Err(error) => report.add(Finding::error(subject, &error.into())),
     }
     if !repository.can_read() {
-        report.add(Finding::ok(subject, "this host can write, list and prune, and cannot decrypt backups"));
+        report.add(Finding::ok(subject, "this host can write, list and prune, but cannot decrypt backups"));
     }
     match context.repository_url() {
         Ok(url) if !url.contains("://") => host::space(subject, Path::new(&url), report),
@@ -78,7 +78,7 @@ async fn notices(context: &Context, send_test: bool, now: DateTime<Utc>, report:
         return report.add(Finding::warning(
             subject,
             "no notice is sent when a run fails or when none runs",
-            "set `[[notify]]`, best of all one of kind healthchecks",
+            "set `[[notify]]`, preferably one of kind healthchecks",
         ));
     }
     let mut channels = Vec::new();
@@ -99,7 +99,7 @@ async fn notices(context: &Context, send_test: bool, now: DateTime<Utc>, report:
         at: now,
         occasions: Vec::new(),
         exit_code: 0,
-        text: format!("dbhaul: a test notice of job {}. All is well.\n", context.config.job.id),
+        text: format!("dbhaul: a test notice of job {}. No action is needed.\n", context.config.job.id),
         report: serde_json::Value::Null,
     };
     for (name, sent) in crate::notify::send_test(channels, &notice).await {

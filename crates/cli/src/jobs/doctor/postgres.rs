@@ -52,7 +52,7 @@ pub(super) fn findings(
     if !asked.timeouts.is_empty() {
         let timeouts: Vec<String> =
             asked.timeouts.iter().map(|(setting, value)| format!("{setting} is {value}")).collect();
-        found.push(Finding::ok(name, format!("{}; sessions of dbhaul switch it off", timeouts.join(", "))));
+        found.push(Finding::ok(name, format!("{}; dbhaul disables it in its sessions", timeouts.join(", "))));
     }
     // Four fifths: others need locks too.
     if asked.tables.saturating_mul(5) > asked.lock_slots.saturating_mul(4) {

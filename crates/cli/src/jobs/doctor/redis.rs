@@ -52,8 +52,8 @@ fn buffer(name: &str, limit: redisdump::BufferLimit, used: u64) -> Finding {
         true => Finding::warning(
             name,
             format!(
-                "client-output-buffer-limit lets a replica wait for {} at most ({} for {} s), and the keys use {}: a backup is \
-                 cut off if much is written meanwhile",
+                "client-output-buffer-limit lets a replica wait for {} at most ({} for {} s), and the keys use {}: a \
+                 backup fails if much is written meanwhile",
                 size(limit.hard),
                 size(limit.soft),
                 limit.seconds,
@@ -74,7 +74,7 @@ async fn replication(endpoint: &Endpoint, options: &redisdump::ConnectOptions) -
     let said = match tokio::time::timeout(PATIENCE, redisdump::Capture::start(options, &method)).await {
         Ok(Ok(_)) => return Some(Finding::ok(name, "its user may replicate (PSYNC)")),
         // It answered, and was busy.
-        Err(_) => return Some(Finding::ok(name, "replication begins; the server takes its time")),
+        Err(_) => return Some(Finding::ok(name, "replication started, but the server has not sent its snapshot yet")),
         Ok(Err(error)) => Failure::of(&error.into()).line(),
     };
     let user = options.user().unwrap_or("default");

@@ -22,7 +22,7 @@ pub(super) async fn check(endpoint: &Endpoint, now: DateTime<Utc>) -> Vec<Findin
         Connection::Folder(folder) => vec![match std::fs::read_dir(folder).map(|_| ()) {
             Ok(()) => Finding::ok(&endpoint.name, format!("{} can be read", folder.display())),
             Err(_) if folder.is_file() => {
-                Finding::ok(&endpoint.name, format!("{} is there", folder.display()))
+                Finding::ok(&endpoint.name, format!("{} exists", folder.display()))
             }
             Err(error) => Finding::error(&endpoint.name, &error.into()),
         }],
@@ -51,7 +51,7 @@ async fn postgres(
     if session.is_pooled() {
         found.push(Finding::warning(
             name,
-            "a connection pooler stands before it",
+            "it is behind a connection pooler",
             "use the server's own port",
         ));
     }

@@ -136,7 +136,7 @@ pub(crate) async fn fill(
             return error;
         }
         failure::hint(
-            error.context(format!("{} is incomplete: filling it failed", target.server())),
+            error.context(format!("{} is incomplete: loading it failed", target.server())),
             "the source was not changed; run the command again with --resume, or clear the target first",
         )
     })
@@ -207,7 +207,7 @@ async fn sections(
         for table in plan.late() {
             let pieces: Vec<Piece> = late.iter().filter(|piece| piece.table == table).cloned().collect();
             let bytes = pieces.iter().map(|piece| piece.bytes).sum();
-            progress.stage(&format!("filling continuous aggregate {table}"), Some(bytes));
+            progress.stage(&format!("loading continuous aggregate {table}"), Some(bytes));
             target.open_late(plan, &table).await?;
             stream::iter(&pieces)
                 .map(|piece| load(target, plan, rows, piece, Way::Part, progress))

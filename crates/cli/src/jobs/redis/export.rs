@@ -44,7 +44,7 @@ impl Settings {
             .target
             .or(source)
             .or(any)
-            .context("the source's version is not known: pass --redis-version")?;
+            .context("the source's version is unknown: pass --redis-version")?;
         let mut options = ExportOptions::new(self.format, target);
         options.on_unsupported = if self.skip { OnUnsupported::Skip } else { OnUnsupported::Refuse };
         options.replace = self.replace;
@@ -82,7 +82,7 @@ async fn aof(
     let commands: u64 = summary.files.iter().map(|file| file.commands).sum();
     if commands > 0 && settings.format != Format::Resp {
         return Err(exit::usage(format!(
-            "{} holds {commands} commands, and what they make is known only by running them: --format resp writes them, \
+            "{} holds {commands} commands, and their result is only known after running them: --format resp writes them, \
              `dbhaul restore` runs them in a server",
             path.display()
         )));
@@ -105,7 +105,7 @@ async fn aof(
     }
     if commands > 0 {
         progress.warn(
-            "keys may expire while these commands run that a later one of them renews; `dbhaul restore` of the same file keeps \
+            "keys may expire while these commands run before a later command renews them; `dbhaul restore` of the same file keeps \
              them"
         );
         let (_, bytes) = redisdump::convert::export::aof_commands(&summary, out)?;

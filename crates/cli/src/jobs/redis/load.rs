@@ -145,7 +145,7 @@ fn unproven(
         error,
         format!(
             "the proof reads every key: `ACL SETUSER {user} +select +dbsize +scan +exists +dump +pexpiretime +pttl +time ~*` \
-             lets it, and `dbhaul compare` makes up for it; --no-proof copies without it"
+             allows that, and `dbhaul compare` then verifies the copy; --no-proof copies without verifying"
         ),
     )
 }

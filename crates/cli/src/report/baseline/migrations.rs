@@ -62,7 +62,7 @@ impl ApplyReport {
             out.push_str(&format!("not run {}: {}\n", file.name, reasons.join("; ")));
         }
         if self.applied.is_empty() {
-            out.push_str("there was nothing to apply\n");
+            out.push_str("nothing to apply\n");
         }
         if let Some(verdict) = &self.verdict {
             out.push_str(&format!("{verdict}\n"));
@@ -75,7 +75,7 @@ fn mode(mode: Mode) -> &'static str {
     match mode {
         Mode::Transaction => "",
         Mode::Own => ", by its own BEGIN and COMMIT",
-        Mode::Statements => ", each statement by itself",
+        Mode::Statements => ", each statement separately",
     }
 }
 
@@ -128,7 +128,7 @@ fn render(plan: &Plan) -> String {
         (run, blocked) => format!("{run} to apply, {blocked} BLOCKED: nothing runs until they are resolved"),
     };
     if asked > 0 {
-        last.push_str(&format!("; of {asked} the schema does not show whether it ran"));
+        last.push_str(&format!("; for {asked} the schema does not show whether it ran"));
     }
     out.push_str(&last);
     out

@@ -51,7 +51,7 @@ async fn settings_and_rights_of_postgres() {
         "statement_timeout is 5s",
         "lock_timeout is 2s",
         "idle_in_transaction_session_timeout is 10min",
-        "sessions of dbhaul switch it off",
+        "dbhaul disables it in its sessions",
         "its clock agrees with this host's, and its zone is Asia/Seoul",
     ] {
         assert!(found.stdout.contains(line), "{line}\n{}", found.stdout);
@@ -117,7 +117,7 @@ async fn timeouts_of_the_whole_server_are_told() {
                  ALTER ROLE postgres SET lock_timeout = '4s'";
     client.batch_execute(roles).await.unwrap();
     let found = doctor(&source(&server.url("postgres"))).exits(0);
-    let line = found.stdout.lines().find(|line| line.contains("sessions of dbhaul switch it off")).unwrap();
+    let line = found.stdout.lines().find(|line| line.contains("dbhaul disables it in its sessions")).unwrap();
     for said in [
         "statement_timeout is 7000 ms",
         "lock_timeout is 4s",

@@ -115,8 +115,8 @@ fn locate(
                 if !files.is_aof()? {
                     return Err(FileError::NotFound {
                         path: path.to_owned(),
-                        message: "the server keeps an append-only file, and it is not here: is this the server's folder \
-                                  (CONFIG GET dir), as this host sees it?"
+                        message: "the server keeps an append-only file, but it is not in this folder: is this the \
+                                  server's folder (CONFIG GET dir), as mounted on this host?"
                             .to_owned(),
                     });
                 }
@@ -137,7 +137,7 @@ fn hold(part: &Part, files: &Files) -> Result<Held, FileError> {
     let file = File::open(&part.path).map_err(io)?;
     let metadata = file.metadata().map_err(io)?;
     if !metadata.is_file() {
-        return Err(FileError::NotFound { path: part.path.clone(), message: "it is no file".to_owned() });
+        return Err(FileError::NotFound { path: part.path.clone(), message: "it is not a regular file".to_owned() });
     }
     let listed = files.manifest.iter().flat_map(|(_, manifest)| manifest.loaded());
     let sequence = listed

@@ -160,8 +160,8 @@ impl FolderCapture {
                 }
                 if let Some(unsaved) = facts.unsaved.filter(|n| *n > 0 && !facts.appendonly) {
                     self.warnings.push(format!(
-                        "{} keeps no append-only file, and {unsaved} changes are newer than its RDB: they are not taken. \
-                         Without data-dir it is asked for all by replication",
+                        "{} keeps no append-only file, and {unsaved} changes are newer than its RDB: they are not \
+                         captured. Without data-dir, all data is captured by replication",
                         facts.server
                     ));
                 }
@@ -170,8 +170,8 @@ impl FolderCapture {
                 let users = held::users_of(&self.held);
                 if !users.is_empty() {
                     self.warnings.push(format!(
-                        "{} is in use by {}: this is no stopped server. What it has written by now is taken; give its url \
-                         beside data-dir, so that it can be asked what counts",
+                        "{} is in use by {}: its server is running. What it has written so far is captured; set url \
+                         besides data-dir, so that the server can be asked which files are current",
                         self.path.display(),
                         users.join(", ")
                     ));
@@ -193,7 +193,7 @@ impl FolderCapture {
             && rdb.duration_since(aof).is_ok_and(|newer| newer.as_secs() >= 60)
         {
             self.warnings.push(format!(
-                "{} is newer than the append-only file that is taken: if the server runs with `appendonly no`, name this \
+                "{} is newer than the captured append-only file: if the server runs with `appendonly no`, name this \
                  file as data-dir",
                 dump.display()
             ));
@@ -271,8 +271,8 @@ impl FolderCapture {
             let grown = held.settled()?;
             if grown > 0 && self.server.is_none() {
                 self.warnings.push(format!(
-                    "{} has grown by {grown} bytes since it was opened: a server is running, and what it has written since \
-                     then is not taken",
+                    "{} has grown by {grown} bytes since it was opened: a server is running, and what it has written \
+                     since then is not captured",
                     held.path.display()
                 ));
             }

@@ -180,8 +180,8 @@ impl Keeper {
             }
             if at.get("aof_last_write_status").is_some_and(|status| status != "ok") {
                 warnings.push(format!(
-                    "{server} says that its last write to the AOF failed (aof_last_write_status): what it did not write \
-                     is not here either"
+                    "{server} says that its last write to the AOF failed (aof_last_write_status): what it did not \
+                     write is missing here too"
                 ));
             }
         }

@@ -26,13 +26,13 @@ pub enum Unsupported {
     #[error("a hash with field TTLs, which require Redis 7.4 or Valkey 9.0")]
     FieldExpiry,
     /// The same, if requested: all fields are kept, but no longer expire.
-    #[error("a hash whose fields expire: as requested, it was written without their expiries")]
+    #[error("a hash whose fields expire: written without their expiries, as requested")]
     FieldExpiryDropped,
     /// A hash all of whose fields had expired, if fields are written without their expiries.
     #[error("a hash whose fields had all expired")]
     Expired,
     /// An array (Redis 8.8).
-    #[error("an array, which the target does not know or takes by RESTORE alone (they came with Redis 8.8)")]
+    #[error("an array, which the target does not support, or accepts only by RESTORE (introduced in Redis 8.8)")]
     Array,
     /// Pending entries without a consumer (Redis 8.8).
     #[error("a stream with pending entries without a consumer (XNACK), which requires Redis 8.8 or RESTORE")]
@@ -44,12 +44,12 @@ pub enum Unsupported {
     /// the same without them.
     #[error(
         "a stream's counters (entries added, greatest deleted id, entries read by groups), which the target does not \
-         keep (they came with Redis 7.0)"
+         store (introduced in Redis 7.0)"
     )]
     StreamCounters,
     /// The table by which Redis 8.6 recognizes duplicate messages. It expires by itself.
     #[error(
-        "a stream's table of idempotent producers, which the target does not keep (it came with Redis 8.6)"
+        "a stream's table of idempotent producers, which the target does not store (introduced in Redis 8.6)"
     )]
     Producers,
     /// A string that exceeds the target's limit for one argument and cannot be split.

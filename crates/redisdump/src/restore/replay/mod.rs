@@ -170,8 +170,8 @@ fn refuse_settings(server: &ServerIdentity, settings: &RestoreOptions) -> Result
                 "{server} cannot be restored from an AOF with other names or expiries, or from some of its databases"
             ),
             conflicts: vec![Conflict::from(
-                "commands state names and expiries in ways that cannot be changed safely: replay the file into a server of \
-                 its own, and migrate from there",
+                "commands state names and expiries in ways that cannot be changed safely: replay the file into a \
+                 separate server, and migrate from there",
             )],
         });
     }

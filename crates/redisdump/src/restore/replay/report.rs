@@ -84,7 +84,7 @@ impl fmt::Display for AofReport {
             write!(f, "; {} commands were for keys that were not selected", self.unwanted)?;
         }
         for (name, count) in &self.scripts {
-            write!(f, "\n{name} was run again, {count} times, and used the current time")?;
+            write!(f, "\n{name} was executed again, {count} times, with the current time")?;
         }
         if let Some(cut) = &self.cut {
             let why = match cut.tail.reason {

@@ -81,7 +81,7 @@ async fn what_cannot_be_known_is_refused() {
         _ => proxy(words),
     });
     let error = taken(&blind).await.unwrap_err().to_string();
-    assert!(error.contains("DBSIZE counts") && error.contains("SCAN tells 0"), "{error}");
+    assert!(error.contains("DBSIZE counts") && error.contains("SCAN returned 0"), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -121,7 +121,7 @@ impl fmt::Display for PruneReport {
             )?;
         }
         if self.stopped_early {
-            writeln!(f, "stopped early because its listing grew old; run it again to continue")?;
+            writeln!(f, "stopped early because its listing became too old; run it again to continue")?;
         }
         Ok(())
     }

@@ -87,7 +87,7 @@ impl Fault {
         let root = root_cause(&error);
         if is_certificate(&error) {
             return Fault::permanent(format!(
-                "the TLS connection was refused: {root}; this does not pass by itself: check the endpoint's host name, \
+                "the TLS connection was refused: {root}; retrying does not help: check the endpoint's host name, \
                  this host's clock and its certificate authorities"
             ));
         }
