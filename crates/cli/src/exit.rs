@@ -49,38 +49,38 @@ impl From<Exit> for ExitCode {
 
 /// An error with an exit code of its own, for errors of the binary itself.
 #[derive(Debug)]
-pub(crate) struct Ended {
+pub(crate) struct ExitError {
     exit: Exit,
     message: String,
 }
 
-impl fmt::Display for Ended {
+impl fmt::Display for ExitError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)
     }
 }
 
-impl std::error::Error for Ended {}
+impl std::error::Error for ExitError {}
 
 /// The command line or the configuration is wrong.
 pub(crate) fn usage(message: impl Into<String>) -> anyhow::Error {
-    anyhow::Error::new(Ended { exit: Exit::Usage, message: message.into() })
+    anyhow::Error::new(ExitError { exit: Exit::Usage, message: message.into() })
 }
 
 /// Refused by a safety rule.
 pub(crate) fn refused(message: impl Into<String>) -> anyhow::Error {
-    anyhow::Error::new(Ended { exit: Exit::Refused, message: message.into() })
+    anyhow::Error::new(ExitError { exit: Exit::Refused, message: message.into() })
 }
 
 /// Interrupted by Ctrl-C or SIGTERM; the message describes the state left behind.
 pub(crate) fn interrupted(message: impl Into<String>) -> anyhow::Error {
-    anyhow::Error::new(Ended { exit: Exit::Interrupted, message: message.into() })
+    anyhow::Error::new(ExitError { exit: Exit::Interrupted, message: message.into() })
 }
 
 /// The exit code of an error: the first cause in the chain that has one.
 pub(crate) fn code_of(error: &anyhow::Error) -> Exit {
     for cause in error.chain() {
-        if let Some(ended) = cause.downcast_ref::<Ended>() {
+        if let Some(ended) = cause.downcast_ref::<ExitError>() {
             return ended.exit;
         }
         if cause.downcast_ref::<crate::config::ConfigError>().is_some() {

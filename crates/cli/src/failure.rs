@@ -14,18 +14,18 @@ use crate::worded::Worded;
 
 /// An error with a hint that only the binary can give, because it names commands and flags.
 #[derive(Debug)]
-pub(crate) struct Hinted {
+pub(crate) struct HintedError {
     inner: anyhow::Error,
     hint: String,
 }
 
-impl fmt::Display for Hinted {
+impl fmt::Display for HintedError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.inner.fmt(f)
     }
 }
 
-impl std::error::Error for Hinted {
+impl std::error::Error for HintedError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         Some(self.inner.as_ref())
     }
@@ -33,7 +33,7 @@ impl std::error::Error for Hinted {
 
 /// Adds a hint to an error.
 pub(crate) fn hint(error: impl Into<anyhow::Error>, hint: impl Into<String>) -> anyhow::Error {
-    anyhow::Error::new(Hinted { inner: error.into(), hint: hint.into() })
+    anyhow::Error::new(HintedError { inner: error.into(), hint: hint.into() })
 }
 
 /// An error whose root cause is known from elsewhere: the output of a program that carried the connection.
@@ -93,7 +93,7 @@ impl Failure {
                 roots.push(redact(&with_cause.words));
                 continue;
             }
-            if let Some(hinted) = cause.downcast_ref::<Hinted>() {
+            if let Some(hinted) = cause.downcast_ref::<HintedError>() {
                 failure.add_hint(&redact(&hinted.hint));
                 continue;
             }

@@ -183,7 +183,7 @@ impl Transport {
         Ok((tunnel.reached().to_string(), user, password))
     }
 
-    async fn connect(self: &Arc<Self>, target: Target) -> io::Result<Noting> {
+    async fn connect(self: &Arc<Self>, target: Target) -> io::Result<ErrorRecorder> {
         if let (Some((host, port)), target) = (&self.server, &target)
             && *target != Target::Tcp(host.clone(), *port)
         {
@@ -191,7 +191,7 @@ impl Transport {
             return Err(io::Error::new(io::ErrorKind::Unsupported, message));
         }
         let stream = self.tunnel().await?.connect(&target).await?;
-        Ok(Noting { stream, transport: Arc::clone(self) })
+        Ok(ErrorRecorder { stream, transport: Arc::clone(self) })
     }
 }
 
@@ -250,12 +250,12 @@ impl redisdump::Dialer for Dialing {
 }
 
 /// A stream that records why it was cut: the PostgreSQL driver only reports that the connection is closed.
-struct Noting {
+struct ErrorRecorder {
     stream: tunnel::Stream,
     transport: Arc<Transport>,
 }
 
-impl Noting {
+impl ErrorRecorder {
     fn note<T>(&self, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if let (Poll::Ready(Err(error)), Ok(mut cut)) = (&polled, self.transport.cut.lock()) {
             cut.get_or_insert_with(|| error.to_string());
@@ -264,7 +264,7 @@ impl Noting {
     }
 }
 
-impl AsyncRead for Noting {
+impl AsyncRead for ErrorRecorder {
     fn poll_read(
         mut self: Pin<&mut Self>,
         task: &mut Task<'_>,
@@ -275,7 +275,7 @@ impl AsyncRead for Noting {
     }
 }
 
-impl AsyncWrite for Noting {
+impl AsyncWrite for ErrorRecorder {
     fn poll_write(mut self: Pin<&mut Self>, task: &mut Task<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let polled = Pin::new(&mut self.stream).poll_write(task, bytes);
         self.note(polled)

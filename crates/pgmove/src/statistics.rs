@@ -16,7 +16,7 @@ use crate::quote::literal;
 pub(crate) const FIRST_VERSION: u32 = 180_000;
 
 /// Statistics are kept in memory up to so many bytes, those of the largest tables first.
-const MOST: u64 = 16 << 20;
+const MAX_BYTES: u64 = 16 << 20;
 
 /// The columns of `pg_stats` that hold statistics, with the type of the argument of `pg_restore_attribute_stats` of the
 /// same name.
@@ -127,7 +127,7 @@ pub(crate) fn query() -> String {
            SELECT r.nspname, r.relname, r.reltuples, t.columns, \
              pg_catalog.sum(pg_catalog.octet_length(t.columns)) OVER (ORDER BY r.relpages DESC, r.oid) AS total \
            FROM tables t JOIN relations r USING (oid) \
-         ) SELECT nspname, relname, reltuples, columns FROM measured WHERE total <= {MOST} ORDER BY nspname, relname",
+         ) SELECT nspname, relname, reltuples, columns FROM measured WHERE total <= {MAX_BYTES} ORDER BY nspname, relname",
         values.join(", ")
     )
 }

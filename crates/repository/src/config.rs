@@ -52,7 +52,7 @@ struct Config {
 }
 
 /// A document with its bytes, and whether they are those of the copy.
-struct Found {
+struct LoadedConfig {
     config: Config,
     bytes: bytes::Bytes,
     from_copy: bool,
@@ -128,7 +128,7 @@ impl Repository {
             }
             other => other?,
         };
-        let Found { config, bytes, from_copy } = found;
+        let LoadedConfig { config, bytes, from_copy } = found;
         let crypt = match &config.encryption {
             Some(envelope) => envelope.open(&config.id, access).await?,
             // Otherwise, whoever can write to the store could make the next backup unencrypted.
@@ -146,14 +146,14 @@ impl Repository {
     }
 
     /// Reads the document, or its copy if the document is missing or damaged.
-    async fn config(store: &Store) -> Result<Found, Error> {
+    async fn config(store: &Store) -> Result<LoadedConfig, Error> {
         let error = match Repository::config_at(store, CONFIG).await {
-            Ok((config, bytes)) => return Ok(Found { config, bytes, from_copy: false }),
+            Ok((config, bytes)) => return Ok(LoadedConfig { config, bytes, from_copy: false }),
             Err(error @ (Error::NotARepository { .. } | Error::Damaged { .. })) => error,
             Err(other) => return Err(other),
         };
         match Repository::config_at(store, COPY).await {
-            Ok((config, bytes)) => Ok(Found { config, bytes, from_copy: true }),
+            Ok((config, bytes)) => Ok(LoadedConfig { config, bytes, from_copy: true }),
             Err(Error::NotARepository { .. } | Error::Damaged { .. }) => Err(error),
             Err(other) => Err(other),
         }
@@ -176,7 +176,7 @@ impl Repository {
     /// Writes the document or its copy again, if either is missing or they differ. A store that does not allow
     /// overwriting is left as it is.
     pub(crate) async fn restore_config(&self) -> Result<(), Error> {
-        let Found { bytes, .. } = Repository::config(&self.store).await?;
+        let LoadedConfig { bytes, .. } = Repository::config(&self.store).await?;
         self.crypt.unseal(CONFIG, &bytes)?;
         for object in [CONFIG, COPY] {
             match self.store.get(object).await {
@@ -247,14 +247,14 @@ impl Repository {
 
     /// Whether `dbhaul.json` contains an identity encrypted with a passphrase.
     pub async fn has_passphrase(&self) -> Result<bool, Error> {
-        let Found { config, .. } = Repository::config(&self.store).await?;
+        let LoadedConfig { config, .. } = Repository::config(&self.store).await?;
         Ok(config.encryption.is_some_and(|envelope| envelope.has_passphrase()))
     }
 
     /// Whether the identity that this passphrase decrypts belongs to a current recipient; `None` if there is no such
     /// identity.
     pub async fn passphrase_is_current(&self, passphrase: &Passphrase) -> Result<Option<bool>, Error> {
-        let Found { config, .. } = Repository::config(&self.store).await?;
+        let LoadedConfig { config, .. } = Repository::config(&self.store).await?;
         let Some(envelope) = config.encryption else { return Ok(None) };
         let found = envelope.passphrase_recipients(passphrase).await?;
         Ok(found.map(|found| found.iter().any(|recipient| self.recipients().contains(recipient))))
@@ -264,7 +264,7 @@ impl Repository {
     /// ones still can. An identity behind a passphrase therefore stays in `dbhaul.json` even without its recipient.
     /// Writers that are running continue with the recipients they started with.
     pub async fn set_recipients(&mut self, recipients: Vec<Recipient>) -> Result<(), Error> {
-        let Found { mut config, bytes, .. } = Repository::config(&self.store).await?;
+        let LoadedConfig { mut config, bytes, .. } = Repository::config(&self.store).await?;
         self.crypt.unseal(CONFIG, &bytes)?;
         let envelope = config.encryption.take().ok_or_else(|| Error::Key {
             what: "the list of recipients".to_owned(),

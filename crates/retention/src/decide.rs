@@ -11,9 +11,9 @@ use crate::snapshot::{Holds, is_future};
 use crate::{Guards, Policy, PolicyError, Snapshot};
 
 /// Snapshots younger than this are always kept.
-const YOUNG: TimeDelta = TimeDelta::hours(24);
+const ALWAYS_KEPT_AGE: TimeDelta = TimeDelta::hours(24);
 /// This many may always be removed at once, however small the series.
-const SMALL: usize = 3;
+const ALWAYS_REMOVABLE: usize = 3;
 
 /// Plans the retention of one series. The order of `snapshots` does not matter; `now` is the caller's clock.
 pub fn plan(
@@ -205,7 +205,7 @@ impl<'a> Series<'a> {
             let always = [
                 (snapshot.pinned, Reason::Pinned),
                 (future, Reason::Future),
-                (!future && self.now - snapshot.taken_at < YOUNG, Reason::Young),
+                (!future && self.now - snapshot.taken_at < ALWAYS_KEPT_AGE, Reason::Young),
                 (snapshot.in_progress, Reason::InProgress),
             ];
             for (_, reason) in always.iter().filter(|(holds, _)| *holds) {
@@ -270,7 +270,7 @@ impl<'a> Series<'a> {
         {
             return Some(Refusal::NothingSucceeded { since });
         }
-        let limit = guards.max_delete.unwrap_or_else(|| SMALL.max(self.snapshots.len() / 2));
+        let limit = guards.max_delete.unwrap_or_else(|| ALWAYS_REMOVABLE.max(self.snapshots.len() / 2));
         (would_go > limit).then_some(Refusal::TooMany { would_go, limit })
     }
 }

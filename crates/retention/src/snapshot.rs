@@ -7,7 +7,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 /// How far a snapshot may be ahead of `now` before it counts as dated in the future.
 const TOLERANCE: TimeDelta = TimeDelta::minutes(10);
 /// A manifest stored this much later than its date does not prove the date. Backups that take longer are unaffected.
-const LATE: TimeDelta = TimeDelta::hours(24);
+const MAX_STORE_DELAY: TimeDelta = TimeDelta::hours(24);
 
 /// What retention needs to know about one snapshot of a series.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,7 +74,7 @@ impl Snapshot {
     /// another repository, to an undeleted snapshot, and to one whose writer chose the date; the latter to one taken
     /// while the clock was ahead, even after that date has passed.
     pub fn is_date_unproven(&self) -> bool {
-        let differs = |stored| stored > self.taken_at + LATE || is_future(self.taken_at, stored);
+        let differs = |stored| stored > self.taken_at + MAX_STORE_DELAY || is_future(self.taken_at, stored);
         self.stored_at.is_some_and(differs)
     }
 

@@ -130,7 +130,7 @@ fn remove(container: &str) -> Result<(), Error> {
 
 /// Containers left by earlier processes.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub struct Stale {
+pub struct StaleContainers {
     /// Names of the containers that were removed because their processes have ended.
     pub removed: Vec<String>,
     /// Names of running containers for which this host cannot tell whether they are in use.
@@ -141,10 +141,10 @@ pub struct Stale {
 ///
 /// # Errors
 /// Docker's own words.
-pub fn remove_stale() -> Result<Stale, Error> {
+pub fn remove_stale() -> Result<StaleContainers, Error> {
     let filter = format!("label={LABEL}");
     let listed = docker(&["ps", "--all", "--quiet", "--no-trunc", "--filter", &filter], "", ANSWER)?;
-    let mut found = Stale::default();
+    let mut found = StaleContainers::default();
     for id in listed.split_whitespace() {
         let format = format!("{{{{.State.Running}}}} {{{{.Name}}}} {{{{index .Config.Labels \"{LABEL}\"}}}}");
         // One that has gone meanwhile needs nothing.

@@ -14,7 +14,7 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use crate::address::Hop;
-use crate::process::{self, Line, PATIENCE, Running};
+use crate::process::{self, ANSWER_TIMEOUT, Line, Running};
 use crate::stream::{Stream, Used, used};
 use crate::{Error, Programs, quote};
 
@@ -162,9 +162,9 @@ async fn local(target: &Target) -> Result<Stream, Error> {
         Target::Tcp(host, port) => {
             let connect = TcpStream::connect((host.as_str(), *port));
             let what = || format!("connecting to {host}:{port}");
-            let stream = match tokio::time::timeout(PATIENCE, connect).await {
+            let stream = match tokio::time::timeout(ANSWER_TIMEOUT, connect).await {
                 Ok(stream) => stream.map_err(|e| Error::io(what(), e))?,
-                Err(_) => return Err(Error::TimedOut { what: what(), seconds: PATIENCE.as_secs() }),
+                Err(_) => return Err(Error::TimedOut { what: what(), seconds: ANSWER_TIMEOUT.as_secs() }),
             };
             stream.set_nodelay(true).map_err(|e| Error::io(what(), e))?;
             Ok(Stream::tcp(stream))
@@ -233,7 +233,7 @@ impl Master {
     /// Waits until the master accepts connections: it creates its socket after login.
     async fn ready(&self) -> Result<(), Error> {
         // The handshake with a slow host, in addition to `ConnectTimeout` for reaching it.
-        let until = Instant::now() + 2 * PATIENCE;
+        let until = Instant::now() + 2 * ANSWER_TIMEOUT;
         while Instant::now() < until {
             if let Some(ended) = self.running.ended_within(Duration::from_millis(20)).await {
                 return Err(self.running.failed(Some(&ended)));
@@ -242,7 +242,7 @@ impl Master {
                 return Ok(());
             }
         }
-        Err(Error::TimedOut { what: self.running.what.clone(), seconds: 2 * PATIENCE.as_secs() })
+        Err(Error::TimedOut { what: self.running.what.clone(), seconds: 2 * ANSWER_TIMEOUT.as_secs() })
     }
 
     /// Connects to a socket of the host, through a local one beside the master's.

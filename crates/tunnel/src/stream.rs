@@ -16,10 +16,10 @@ use crate::Error;
 use crate::process::Running;
 
 /// How long to wait for the message of a program whose output has ended.
-const LAST_WORDS: Duration = Duration::from_secs(2);
+const MESSAGE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The same for a program that continues after the connection.
-const COMPLAINT: Duration = Duration::from_secs(1);
+const BACKGROUND_MESSAGE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A connection to a server.
 ///
@@ -29,7 +29,7 @@ pub struct Stream {
     ends: Ends,
     /// The program of this connection, and those that it depends on.
     running: Vec<Used>,
-    ending: Option<Ending>,
+    ending: Option<ExitReason>,
 }
 
 /// A program, with the amount of its output when the stream began: earlier output belongs to other streams.
@@ -41,7 +41,7 @@ pub(crate) fn used(running: Arc<Running>) -> Used {
     (running, mark)
 }
 
-type Ending = Pin<Box<dyn Future<Output = Option<String>> + Send>>;
+type ExitReason = Pin<Box<dyn Future<Output = Option<String>> + Send>>;
 
 enum Ends {
     Pipes(Option<ChildStdin>, ChildStdout),
@@ -95,7 +95,7 @@ impl Stream {
                 let mut said = Vec::new();
                 for (at, (running, mark)) in running.iter().enumerate() {
                     // The end of a pipe is the end of its program; the others may continue.
-                    let time = if at == 0 && own { LAST_WORDS } else { COMPLAINT };
+                    let time = if at == 0 && own { MESSAGE_TIMEOUT } else { BACKGROUND_MESSAGE_TIMEOUT };
                     said.extend(running.complaint_within(time, *mark).await);
                 }
                 (!said.is_empty()).then(|| said.join("; "))

@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::address::{Destination, Route};
 use crate::docker::Container;
 use crate::host::{Host, Target};
-use crate::kubernetes::Forwarded;
+use crate::kubernetes::ForwardedPod;
 use crate::stream::Stream;
 use crate::{Address, Error, Programs, Secret};
 
@@ -22,7 +22,7 @@ pub struct Tunnel {
 
 #[derive(Debug)]
 enum End {
-    Pod(Box<Forwarded>),
+    Pod(Box<ForwardedPod>),
     Container(Box<Container>),
     Host(Host),
 }
@@ -100,7 +100,7 @@ impl Tunnel {
         let mut password = None;
         let end = match &address.destination {
             Destination::Kubernetes(place) => {
-                let pod = Forwarded::open(host, place, default_port, programs).await?;
+                let pod = ForwardedPod::open(host, place, default_port, programs).await?;
                 if let Some((secret, key)) = &address.details.secret {
                     password = Some(pod.kubectl().secret(secret, key).await?);
                 }
@@ -167,7 +167,7 @@ impl Tunnel {
     }
 }
 
-fn reached_pod(forwarded: &Forwarded, namespace: &str) -> ReachedPod {
+fn reached_pod(forwarded: &ForwardedPod, namespace: &str) -> ReachedPod {
     let kubectl = forwarded.kubectl();
     let metadata = &forwarded.pod.metadata;
     ReachedPod {

@@ -106,7 +106,7 @@ pub(super) async fn run(args: CompareArgs, context: &Context) -> anyhow::Result<
         true => Some(context.open_repository().await?),
         false => None,
     };
-    let side_of = |named: &side::Named, text: &str, password: Option<&Path>| -> anyhow::Result<Side> {
+    let side_of = |named: &side::SideNames, text: &str, password: Option<&Path>| -> anyhow::Result<Side> {
         if is_url(text) || (!is_file(text) && side::configured(text, context)?.is_some()) {
             return Ok(Side::Server(Box::new(side::side(named, text, password, context)?)));
         }

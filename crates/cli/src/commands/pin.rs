@@ -28,7 +28,7 @@ Examples:
 #[command(after_long_help = EXAMPLES)]
 pub(crate) struct PinArgs {
     #[command(flatten)]
-    wanted: Wanted,
+    wanted: SnapshotArgs,
 }
 
 /// Let the retention policy decide about snapshots again
@@ -36,11 +36,11 @@ pub(crate) struct PinArgs {
 #[command(after_long_help = UNPIN_EXAMPLES)]
 pub(crate) struct UnpinArgs {
     #[command(flatten)]
-    wanted: Wanted,
+    wanted: SnapshotArgs,
 }
 
 #[derive(Debug, Args)]
-struct Wanted {
+struct SnapshotArgs {
     /// Snapshots: their ids, the beginnings of their ids, or `latest`
     #[arg(value_name = "SNAPSHOT", required = true)]
     snapshots: Vec<String>,
@@ -66,7 +66,7 @@ pub(super) async fn unpin(args: UnpinArgs, context: &Context) -> anyhow::Result<
     run(&args.wanted, false, context).await
 }
 
-async fn run(wanted: &Wanted, pinned: bool, context: &Context) -> anyhow::Result<Exit> {
+async fn run(wanted: &SnapshotArgs, pinned: bool, context: &Context) -> anyhow::Result<Exit> {
     let repository = context.open_repository().await?;
     let series = wanted.job.series(context);
     let ids = pin::resolve(&repository, &series, &wanted.snapshots, &context.progress).await?;

@@ -76,7 +76,7 @@ pub(super) async fn run(args: RehearseArgs, context: &Context) -> anyhow::Result
     }
     baseline::ready(args.baseline.as_deref(), args.environment.as_deref())?;
     let repository = context.open_repository().await?;
-    let gate = rehearse::Gate { file: args.baseline, environment: args.environment, context };
+    let gate = rehearse::BaselineSettings { file: args.baseline, environment: args.environment, context };
     let report =
         rehearse::run(&repository, &args.job.series(context), &args.snapshot, &gate, jobs, &context.progress)
             .await?;

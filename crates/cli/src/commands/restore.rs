@@ -184,14 +184,14 @@ async fn from_file(args: &RestoreArgs, targets: &[Endpoint], context: &Context) 
     }
     let path = std::path::PathBuf::from(&args.snapshot);
     let outcome = match replay::look(&path).await? {
-        replay::Found::Aof => {
+        replay::FileContent::Aof => {
             let until = args.until.map(|until| until.timestamp());
             replay::run(&path, until, options, &settings, &context.progress).await?
         }
-        replay::Found::Rdb(_) if args.until.is_some() => {
+        replay::FileContent::Rdb(_) if args.until.is_some() => {
             return Err(exit::usage("--until applies to an append-only file, not to an RDB file"));
         }
-        replay::Found::Rdb(rdb) => {
+        replay::FileContent::Rdb(rdb) => {
             let open = || redis::load::file(&rdb);
             redis::load::fill_and_prove(&args.snapshot, open, None, options, &settings, &context.progress)
                 .await?

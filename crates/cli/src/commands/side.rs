@@ -8,7 +8,7 @@ use crate::endpoint::Endpoint;
 use crate::exit;
 
 /// How one of two servers is named.
-pub(super) struct Named {
+pub(super) struct SideNames {
     /// Name in reports and warnings.
     name: &'static str,
     /// Environment variable with its password.
@@ -18,20 +18,20 @@ pub(super) struct Named {
 }
 
 /// The source of a migration.
-pub(super) const FROM: Named =
-    Named { name: "source", variable: "DBHAUL_FROM_PASSWORD", option: "--from-password-file" };
+pub(super) const FROM: SideNames =
+    SideNames { name: "source", variable: "DBHAUL_FROM_PASSWORD", option: "--from-password-file" };
 /// The target of a migration.
-pub(super) const TO: Named =
-    Named { name: "target", variable: "DBHAUL_TO_PASSWORD", option: "--to-password-file" };
+pub(super) const TO: SideNames =
+    SideNames { name: "target", variable: "DBHAUL_TO_PASSWORD", option: "--to-password-file" };
 /// The left side of a comparison.
-pub(super) const LEFT: Named = Named { name: "left", option: "--left-password-file", ..FROM };
+pub(super) const LEFT: SideNames = SideNames { name: "left", option: "--left-password-file", ..FROM };
 /// The right side of a comparison.
-pub(super) const RIGHT: Named = Named { name: "right", option: "--right-password-file", ..TO };
+pub(super) const RIGHT: SideNames = SideNames { name: "right", option: "--right-password-file", ..TO };
 
 /// A server by URL or by the name of a configured source. The password comes from the file, then from the side's
 /// environment variable, then from the URL, the configuration or the common environment.
 pub(super) fn side(
-    named: &Named,
+    named: &SideNames,
     text: &str,
     password_file: Option<&Path>,
     context: &Context,
@@ -60,7 +60,7 @@ pub(super) fn configured(text: &str, context: &Context) -> anyhow::Result<Option
     }))
 }
 
-fn password(named: &Named, file: Option<&Path>, context: &Context) -> anyhow::Result<Option<String>> {
+fn password(named: &SideNames, file: Option<&Path>, context: &Context) -> anyhow::Result<Option<String>> {
     let Some(file) = file else {
         return Ok(context.secrets.get(named.variable).map(str::to_owned));
     };

@@ -245,9 +245,7 @@ impl SourceConfig {
             };
         }
         if self.with_acl && (self.kind != Kind::Redis || self.url.is_empty()) {
-            return of(
-                "has with-acl, which requires kind redis and a url",
-            );
+            return of("has with-acl, which requires kind redis and a url");
         }
         if self.kind != Kind::Postgres && self.database.is_some() {
             return of("is not of kind postgres: `database` applies only to PostgreSQL");

@@ -69,7 +69,13 @@ pub(super) const NOTIFY: Table = Table {
             "",
             "Protocol. \"webhook\" posts JSON. \"healthchecks\" is a dead-man's switch, which is pinged at the start and at the end of every run. Required.",
         ),
-        key("name", "string", "its kind", "", "Name of the channel in messages, since its URL is never shown."),
+        key(
+            "name",
+            "string",
+            "its kind",
+            "",
+            "Name of the channel in messages, since its URL is never shown.",
+        ),
         key(
             "url",
             "URL",

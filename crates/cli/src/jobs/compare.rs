@@ -258,7 +258,7 @@ async fn redis(compare: &Compare<'_>) -> anyhow::Result<CompareReport> {
             redisdump::prove(stream, &connection(server)?, &options, &on_progress).await?
         }
         (Side::File(path), Side::Server(server)) | (Side::Server(server), Side::File(path)) => {
-            let replay::Found::Rdb(rdb) = replay::look(path).await? else {
+            let replay::FileContent::Rdb(rdb) = replay::look(path).await? else {
                 return Err(exit::usage(format!(
                     "{} is an append-only file, whose keys are only known after a replay: `dbhaul restore` it into a \
                      server, and compare that one",

@@ -7,17 +7,17 @@ use repository::SourceRecord;
 use crate::config::{Kind, SandboxConfig};
 use crate::endpoint::{Connection, Endpoint};
 use crate::jobs::record::{PART_CLUSTER_RDB, flavor_of, image_of};
-use crate::jobs::stage::{self, Lacking};
+use crate::jobs::stage::{self, NoSuitableServer};
 use crate::ui::Progress;
 
 /// The database that is restored into, beside those of the image.
 const DATABASE: &str = "dbhaul_rehearsal";
 
 /// An image may initialize a cluster and run scripts before its server accepts connections.
-const PATIENCE: Duration = Duration::from_secs(300);
+const START_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// Settings of a server whose data need not survive a crash, as for the private servers of this host.
-const QUICK: [(&str, &str); 3] =
+const WITHOUT_DURABILITY: [(&str, &str); 3] =
     [("fsync", "off"), ("full_page_writes", "off"), ("synchronous_commit", "off")];
 
 /// A container with a server of our own. It is removed with this, also after a failure or a signal.
@@ -31,7 +31,7 @@ impl ServerContainer {
     /// Starts one that can hold this source, whose catalog is given if it is a PostgreSQL database.
     ///
     /// # Errors
-    /// [`Lacking`] where there is none: what a rehearsal would have shown is not known.
+    /// [`NoSuitableServer`] if this host has none: the rehearsal then says nothing about the snapshot.
     pub(crate) async fn start(
         kind: Kind,
         source: &SourceRecord,
@@ -99,9 +99,9 @@ impl ServerContainer {
             if let Some(ended) = self.container.ended() {
                 return Err(lacking(format!("no server runs in a container of {image}: {ended}")));
             }
-            if began.elapsed() > PATIENCE {
+            if began.elapsed() > START_TIMEOUT {
                 let said = crate::failure::Failure::of(&error).line();
-                let seconds = PATIENCE.as_secs();
+                let seconds = START_TIMEOUT.as_secs();
                 return Err(lacking(format!(
                     "the server in a container of {image} did not answer within {seconds} s: {said}"
                 )));
@@ -121,7 +121,7 @@ impl Drop for ServerContainer {
 }
 
 fn lacking(what: String) -> anyhow::Error {
-    anyhow::Error::new(Lacking::of(what))
+    anyhow::Error::new(NoSuitableServer::of(what))
 }
 
 /// What the official images, and those that are made from them, understand.
@@ -135,7 +135,7 @@ fn options(kind: Kind, image: &str, extensions: &[String]) -> sandbox::Container
                 ("POSTGRES_DB", "postgres"),
                 ("POSTGRES_PASSWORD", &password),
             ];
-            let settings = QUICK.map(owned).into_iter().chain(stage::settings_for(extensions));
+            let settings = WITHOUT_DURABILITY.map(owned).into_iter().chain(stage::settings_for(extensions));
             let arguments = settings.flat_map(|(name, value)| ["-c".to_owned(), format!("{name}={value}")]);
             (environment.map(owned).to_vec(), arguments.collect())
         }

@@ -10,7 +10,7 @@ use crate::jobs::postgres::source::ReadOptions;
 use crate::jobs::rehearse::private_settings;
 use crate::jobs::restore::{self, Restore};
 use crate::jobs::series::Series;
-use crate::jobs::stage::{self, Private};
+use crate::jobs::stage::{self, PrivateServer};
 use crate::jobs::temporary;
 use crate::report::demo::DemoReport;
 use crate::ui::Progress;
@@ -74,7 +74,7 @@ pub(crate) async fn run(scale: u32, jobs: usize, progress: &Progress) -> anyhow:
     Ok(DemoReport { servers, left_out, backup, restore, comparisons })
 }
 
-fn endpoints(servers: &[Private], names: [&str; 2]) -> anyhow::Result<Vec<Endpoint>> {
+fn endpoints(servers: &[PrivateServer], names: [&str; 2]) -> anyhow::Result<Vec<Endpoint>> {
     servers.iter().zip(names).map(|(server, name)| server.endpoint(name)).collect()
 }
 

@@ -16,7 +16,7 @@ use crate::jobs::redis::acl::Users;
 use crate::jobs::settings::{REDIS_ONLY, RESUME_POSTGRES, TargetSettings};
 use crate::jobs::{baseline, replacing};
 use crate::jobs::{postgres, redis};
-use crate::report::restore::{Proven, RestoreReport, TargetOutcome};
+use crate::report::restore::{PostgresOutcome, RestoreReport, TargetOutcome};
 use crate::ui::Progress;
 
 /// Settings of a migration.
@@ -140,7 +140,7 @@ async fn postgres(
     postgres::load::start_jobs(&target, &plan, tables.as_deref(), schema.as_ref(), progress).await?;
     let verdict = baseline::check_target(migrate.to, progress).await?;
     let failures = target.failures();
-    let proven = Proven { resumed, tables, views, schema, baseline: verdict, failures };
+    let proven = PostgresOutcome { resumed, tables, views, schema, baseline: verdict, failures };
     Ok(TargetOutcome::postgres(&migrate.from.name, target.server(), proven))
 }
 

@@ -17,8 +17,8 @@ use crate::jobs::redis::load::{RdbStream, may_be_full};
 use crate::jobs::restore::{Restore, StoredRows, described, known_keys, manifests, pairs, stored_globals};
 use crate::jobs::settings::TargetSettings;
 use crate::report::plan::{
-    Copying, ExistingData, PlanReport, PostgresPlan, RedisPlan, StatisticsPlan, TablePlan, TargetPlan,
-    WhatToDo,
+    Copying, ExistingData, PlanReport, PostgresPlan, RedisPlan, StatisticsPlan, TablePlan, TargetActions,
+    TargetPlan,
 };
 use crate::worded::Worded;
 
@@ -30,7 +30,9 @@ pub(crate) async fn of_restore(restore: Restore<'_>) -> anyhow::Result<PlanRepor
         let plan = match &target.connection {
             Connection::Postgres(options) => stored_postgres(&restore, source, target, options).await,
             Connection::Redis(options) => stored_redis(&restore, source, options).await,
-            Connection::Folder(_) => Err(exit::usage("a data folder cannot be a target: name a running server")),
+            Connection::Folder(_) => {
+                Err(exit::usage("a data folder cannot be a target: name a running server"))
+            }
         };
         targets.push(plan.with_context(|| {
             format!("source `{}` of {} cannot be restored into {}", source.name, manifest.id, target.shown())
@@ -67,8 +69,9 @@ async fn stored_postgres(
         details.tables.iter().find(|record| record.table == *table).map(|record| record.proof.rows)
     };
     let binary = BTreeSet::new();
-    let announced = Announced { name: &source.name, catalog: &catalog, globals, binary, known: &known };
-    postgres(announced, options, &rows, &restore.settings).await
+    let described =
+        SourceDescription { name: &source.name, catalog: &catalog, globals, binary, known: &known };
+    postgres(described, options, &rows, &restore.settings).await
 }
 
 async fn live_postgres(
@@ -88,14 +91,14 @@ async fn live_postgres(
     let rows = LiveRows::new(&source);
     let name = &migrate.from.name;
     let binary = migrate.binary_tables(&source);
-    let announced = Announced { name, catalog: source.catalog(), globals, binary, known: &|_| None };
-    let plan = postgres(announced, to, &rows, settings).await?;
+    let described = SourceDescription { name, catalog: source.catalog(), globals, binary, known: &|_| None };
+    let plan = postgres(described, to, &rows, settings).await?;
     source.finish().await?;
     Ok(plan)
 }
 
 /// What is known of a source before its rows are read.
-struct Announced<'a> {
+struct SourceDescription<'a> {
     name: &'a str,
     catalog: &'a pgmove::Catalog,
     globals: Option<pgmove::globals::Globals>,
@@ -106,12 +109,12 @@ struct Announced<'a> {
 }
 
 async fn postgres(
-    announced: Announced<'_>,
+    described: SourceDescription<'_>,
     options: &pgmove::ConnectOptions,
     rows: &impl Rows,
     settings: &TargetSettings,
 ) -> anyhow::Result<TargetPlan> {
-    let Announced { name, catalog, globals, binary, known } = announced;
+    let SourceDescription { name, catalog, globals, binary, known } = described;
     let mut assumed = settings.postgres.clone();
     let roles: Vec<String> =
         globals.iter().flat_map(|globals| &globals.roles).map(|role| role.name.clone()).collect();
@@ -185,7 +188,7 @@ async fn postgres(
     Ok(TargetPlan {
         source: name.to_owned(),
         server,
-        plan: WhatToDo::Postgres(PostgresPlan {
+        plan: TargetActions::Postgres(PostgresPlan {
             existing,
             index_memory: target.index_memory(),
             roles,
@@ -254,7 +257,7 @@ async fn redis(
     Ok(TargetPlan {
         source: name.to_owned(),
         server: server.to_string(),
-        plan: WhatToDo::Redis(RedisPlan {
+        plan: TargetActions::Redis(RedisPlan {
             existing,
             keys: keys.filter(|_| settings.redis.choice.is_all()),
             existing_keys,

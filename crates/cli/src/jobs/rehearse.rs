@@ -18,13 +18,13 @@ use crate::jobs::restore::{self, Restore};
 use crate::jobs::sandboxes::Sandbox;
 use crate::jobs::series::Series;
 use crate::jobs::settings::TargetSettings;
-use crate::jobs::stage::Lacking;
+use crate::jobs::stage::NoSuitableServer;
 use crate::report::rehearsal::{AssertionOutcome, NotRehearsed, RehearsalReport};
 use crate::report::restore::{RestoreReport, TargetOutcome};
 use crate::ui::Progress;
 
 /// The baseline to check against.
-pub(crate) struct Gate<'a> {
+pub(crate) struct BaselineSettings<'a> {
     /// From the command line.
     pub(crate) file: Option<PathBuf>,
     /// From the command line.
@@ -33,7 +33,7 @@ pub(crate) struct Gate<'a> {
     pub(crate) context: &'a Context,
 }
 
-impl Gate<'_> {
+impl BaselineSettings<'_> {
     fn apply(&self, source: &SourceRecord, endpoint: &mut Endpoint) {
         let configured = self.context.config.sources.iter().find(|candidate| candidate.covers(&source.name));
         endpoint.baseline = self.file.clone().or_else(|| {
@@ -49,7 +49,7 @@ pub(crate) async fn run(
     repository: &Repository,
     series: &Series,
     snapshot: &str,
-    gate: &Gate<'_>,
+    gate: &BaselineSettings<'_>,
     jobs: usize,
     progress: &Progress,
 ) -> anyhow::Result<RehearsalReport> {
@@ -65,7 +65,7 @@ pub(crate) async fn attempt(
     repository: &Repository,
     series: &Series,
     snapshot: &str,
-    gate: &Gate<'_>,
+    gate: &BaselineSettings<'_>,
     jobs: usize,
     progress: &Progress,
 ) -> anyhow::Result<(RehearsalReport, Option<anyhow::Error>)> {
@@ -92,7 +92,7 @@ pub(crate) async fn attempt(
             Err(error) => {
                 let not = NotRehearsed { source: source.name.clone(), why: Failure::of(&error).line() };
                 // Both errors are about this host: they say nothing about the snapshot.
-                match error.is::<Lacking>() || error.is::<WrittenByNewer>() {
+                match error.is::<NoSuitableServer>() || error.is::<WrittenByNewer>() {
                     true => report.incomplete.push(not),
                     false => {
                         report.failed.push(not);
@@ -125,7 +125,7 @@ async fn one(
     series: &Series,
     manifest: &Manifest,
     source: &SourceRecord,
-    gate: &Gate<'_>,
+    gate: &BaselineSettings<'_>,
     jobs: usize,
     progress: &Progress,
 ) -> anyhow::Result<(TargetOutcome, Vec<AssertionOutcome>)> {

@@ -11,7 +11,7 @@ use crate::exit;
 use crate::jobs::find::{self, Ask};
 use crate::jobs::parts::{narrowed, read_catalog, read_json, source_for};
 use crate::jobs::postgres::load::{Piece, RowStream, Rows};
-use crate::jobs::postgres::resume::Known;
+use crate::jobs::postgres::resume::StoredProofs;
 use crate::jobs::record::{
     CopyAttributes, PART_AOF, PART_COPY, PART_GLOBALS, PART_STATISTICS, PostgresDetails, typed,
 };
@@ -21,7 +21,7 @@ use crate::jobs::series::Series;
 use crate::jobs::settings::{REDIS_ONLY, RESUME_POSTGRES, TargetSettings};
 use crate::jobs::{baseline, replacing};
 use crate::jobs::{postgres, redis};
-use crate::report::restore::{Proven, RestoreReport, TargetOutcome};
+use crate::report::restore::{PostgresOutcome, RestoreReport, TargetOutcome};
 use crate::ui::Progress;
 
 /// Settings of a restore.
@@ -224,7 +224,8 @@ async fn postgres(
         progress.warn(warning.to_string());
     }
     let expected: Vec<_> = details.tables.into_iter().map(|record| (record.table, record.proof)).collect();
-    let resumed = postgres::resume::settle(&target, &mut plan, &Known(&expected), settings, progress).await?;
+    let resumed =
+        postgres::resume::settle(&target, &mut plan, &StoredProofs(&expected), settings, progress).await?;
     let (kept, resumed) = resumed.unzip();
     postgres::statistics::use_in(&mut plan, &target, &catalog, &rows, settings).await?;
     let wanted = expected.iter().filter(|(table, _)| plan.takes(table) && !plan.keeps(table));
@@ -245,7 +246,7 @@ async fn postgres(
     }
     let verdict = baseline::check_target(endpoint, progress).await?;
     let failures = target.failures();
-    let proven = Proven { resumed, tables, views, schema, baseline: verdict, failures };
+    let proven = PostgresOutcome { resumed, tables, views, schema, baseline: verdict, failures };
     Ok(TargetOutcome::postgres(&source.name, target.server(), proven))
 }
 

@@ -11,7 +11,7 @@ use crate::exit;
 use crate::jobs::containers::ServerContainer;
 use crate::jobs::rehearse::private_settings;
 use crate::jobs::settings::TargetSettings;
-use crate::jobs::stage::{self, Private};
+use crate::jobs::stage::{self, PrivateServer};
 use crate::ui::Progress;
 
 /// Prefix of the databases that rehearsals create.
@@ -20,7 +20,7 @@ const PREFIX: &str = "dbhaul_rehearsal_";
 /// Target of a rehearsal, removed when stopped or dropped.
 pub(crate) enum Sandbox {
     /// A private server.
-    Private(Box<Private>),
+    PrivateServer(Box<PrivateServer>),
     /// A server in a container.
     Container(Box<ServerContainer>),
     /// A database of its own on another server.
@@ -32,7 +32,7 @@ impl Sandbox {
     /// source, whose extensions it has to offer.
     ///
     /// # Errors
-    /// [`stage::Lacking`] where it cannot hold the source: what a rehearsal would have shown is not known.
+    /// [`stage::NoSuitableServer`] if it cannot hold the source: the rehearsal then says nothing about the snapshot.
     pub(crate) async fn start(
         kind: Kind,
         source: &SourceRecord,
@@ -41,7 +41,7 @@ impl Sandbox {
     ) -> anyhow::Result<Sandbox> {
         let extensions = stage::extensions_of(catalog);
         let Some(config) = configured(&context.config, &source.name) else {
-            return Ok(Sandbox::Private(Box::new(stage::start_for(kind, source, &extensions).await?)));
+            return Ok(Sandbox::PrivateServer(Box::new(stage::start_for(kind, source, &extensions).await?)));
         };
         if config.kind == SandboxKind::Docker {
             let container = ServerContainer::start(kind, source, catalog, config, &context.progress).await?;
@@ -60,7 +60,7 @@ impl Sandbox {
     /// The target of the restore.
     pub(crate) fn endpoint(&self, name: &str) -> anyhow::Result<Endpoint> {
         match self {
-            Sandbox::Private(private) => private.endpoint(name),
+            Sandbox::PrivateServer(private) => private.endpoint(name),
             Sandbox::Container(container) => Ok(container.endpoint(name)),
             Sandbox::Database(database) => {
                 Ok(Endpoint { name: name.to_owned(), ..database.endpoint.clone() })
@@ -86,7 +86,7 @@ impl Sandbox {
     /// Removes it.
     pub(crate) async fn stop(self) {
         match self {
-            Sandbox::Private(private) => private.stop().await,
+            Sandbox::PrivateServer(private) => private.stop().await,
             // Dropping waits for Docker, and for the server.
             Sandbox::Container(container) => {
                 let _ = tokio::task::spawn_blocking(move || drop(container)).await;

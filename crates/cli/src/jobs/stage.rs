@@ -8,7 +8,7 @@ use crate::endpoint::{Connection, Endpoint};
 use crate::jobs::record::{PART_CLUSTER_RDB, flavor_of};
 
 /// A private server, removed when stopped or dropped.
-pub(crate) enum Private {
+pub(crate) enum PrivateServer {
     /// PostgreSQL.
     Postgres(sandbox::Postgres),
     /// Redis or Valkey.
@@ -20,12 +20,12 @@ pub(crate) enum Private {
 /// This host has no server that can hold a source, so the rehearsal says nothing about the snapshot.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-pub(crate) struct Lacking(String);
+pub(crate) struct NoSuitableServer(String);
 
-impl Lacking {
+impl NoSuitableServer {
     /// With this message.
-    pub(crate) fn of(what: String) -> Lacking {
-        Lacking(what)
+    pub(crate) fn of(what: String) -> NoSuitableServer {
+        NoSuitableServer(what)
     }
 }
 
@@ -33,12 +33,12 @@ impl Lacking {
 /// with these extensions; Redis or Valkey of the same flavor and version, otherwise the newest of the flavor.
 ///
 /// # Errors
-/// [`Lacking`] if this host has none.
+/// [`NoSuitableServer`] if this host has none.
 pub(crate) async fn start_for(
     kind: Kind,
     source: &SourceRecord,
     extensions: &[String],
-) -> anyhow::Result<Private> {
+) -> anyhow::Result<PrivateServer> {
     let version = source.server.pointer("/version").and_then(serde_json::Value::as_str).unwrap_or_default();
     match kind {
         Kind::Postgres => start_postgres(major_of(source), extensions).await,
@@ -79,8 +79,11 @@ pub(super) fn settings_for(extensions: &[String]) -> Vec<(String, String)> {
 /// Starts PostgreSQL of at least this major version, or the newest, with these extensions.
 ///
 /// # Errors
-/// [`Lacking`] if this host has none.
-pub(crate) async fn start_postgres(major: Option<u32>, extensions: &[String]) -> anyhow::Result<Private> {
+/// [`NoSuitableServer`] if this host has none.
+pub(crate) async fn start_postgres(
+    major: Option<u32>,
+    extensions: &[String],
+) -> anyhow::Result<PrivateServer> {
     let extensions = extensions.to_owned();
     tokio::task::spawn_blocking(move || {
         let mut found = sandbox::postgres::find_all(&sandbox::Places::from_env());
@@ -101,7 +104,7 @@ pub(crate) async fn start_postgres(major: Option<u32>, extensions: &[String]) ->
             settings: settings_for(&extensions),
             ..sandbox::PostgresOptions::default()
         };
-        anyhow::Ok(Private::Postgres(sandbox::Postgres::start(binaries, options)?))
+        anyhow::Ok(PrivateServer::Postgres(sandbox::Postgres::start(binaries, options)?))
     })
     .await?
 }
@@ -121,7 +124,7 @@ fn major_of(source: &SourceRecord) -> Option<u32> {
 /// A server that is not ours can hold this source.
 ///
 /// # Errors
-/// [`Lacking`] where it is older, or lacks an extension.
+/// [`NoSuitableServer`] where it is older, or lacks an extension.
 pub(super) async fn require(
     options: &pgmove::ConnectOptions,
     source: &SourceRecord,
@@ -138,7 +141,7 @@ pub(super) async fn require(
         .into_iter()
         .chain(lacking.iter().map(|name| format!("extension {name}")))
         .collect();
-    Err(anyhow::Error::new(Lacking(format!(
+    Err(anyhow::Error::new(NoSuitableServer(format!(
         "the sandbox {shown} (PostgreSQL {found}) lacks {}",
         what.join(", ")
     ))))
@@ -157,7 +160,7 @@ fn lacking<'a>(
         .collect();
     let wanted =
         major.map_or_else(|| "PostgreSQL".to_owned(), |major| format!("PostgreSQL {major} or newer"));
-    anyhow::Error::new(Lacking(match found.is_empty() {
+    anyhow::Error::new(NoSuitableServer(match found.is_empty() {
         true => format!(
             "this host has no server programs of {wanted} (PATH, /usr/lib/postgresql, DBHAUL_SERVERS)\nhint: install them, or \
              run the rehearsal where they are"
@@ -173,12 +176,12 @@ fn lacking<'a>(
 /// Starts Redis or Valkey of this flavor, of this version or newer, or the newest.
 ///
 /// # Errors
-/// [`Lacking`] if this host has none.
+/// [`NoSuitableServer`] if this host has none.
 pub(crate) async fn start_redis(
     flavor: sandbox::Flavor,
     version: &str,
     clustered: bool,
-) -> anyhow::Result<Private> {
+) -> anyhow::Result<PrivateServer> {
     let wanted = version.to_owned();
     tokio::task::spawn_blocking(move || {
         // Otherwise PSYNC waits 5 s for further replicas.
@@ -193,7 +196,7 @@ pub(crate) async fn start_redis(
             None => found.pop(),
         };
         let Some(binaries) = binaries else {
-            return Err(anyhow::Error::new(Lacking(format!(
+            return Err(anyhow::Error::new(NoSuitableServer(format!(
                 "this host has no {flavor} {wanted} or newer (PATH, DBHAUL_SERVERS)\nhint: install it, or run the rehearsal \
                  where it is"
             ))));
@@ -201,24 +204,24 @@ pub(crate) async fn start_redis(
         if clustered {
             // Three masters, however many the source had: what matters is that every key has a slot.
             let options = sandbox::ClusterOptions { settings, ..sandbox::ClusterOptions::default() };
-            return Ok(Private::Cluster(sandbox::RedisCluster::start(&binaries, &options)?));
+            return Ok(PrivateServer::Cluster(sandbox::RedisCluster::start(&binaries, &options)?));
         }
         let options = sandbox::RedisOptions { settings, ..sandbox::RedisOptions::default() };
         let server = sandbox::Redis::start(&binaries, options)?;
-        anyhow::Ok(Private::Redis(server))
+        anyhow::Ok(PrivateServer::Redis(server))
     })
     .await?
 }
 
-impl std::fmt::Display for Private {
+impl std::fmt::Display for PrivateServer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Private::Postgres(server) => write!(f, "PostgreSQL {}", server.version()),
-            Private::Cluster(cluster) => match cluster.nodes().first() {
+            PrivateServer::Postgres(server) => write!(f, "PostgreSQL {}", server.version()),
+            PrivateServer::Cluster(cluster) => match cluster.nodes().first() {
                 Some(node) => write!(f, "{} {} cluster", node.flavor(), node.version()),
                 None => f.write_str("an empty cluster"),
             },
-            Private::Redis(server) => write!(f, "{} {}", server.flavor(), server.version()),
+            PrivateServer::Redis(server) => write!(f, "{} {}", server.flavor(), server.version()),
         }
     }
 }
@@ -228,17 +231,17 @@ fn redis_at(url: &str) -> anyhow::Result<Connection> {
     Ok(Connection::Redis(Box::new(options)))
 }
 
-impl Private {
+impl PrivateServer {
     /// The server as a job's endpoint.
     pub(crate) fn endpoint(&self, name: &str) -> anyhow::Result<Endpoint> {
         let connection = match self {
-            Private::Postgres(server) => {
+            PrivateServer::Postgres(server) => {
                 let options =
                     pgmove::ConnectOptions::parse(&server.url("postgres"), &pgmove::Environment::default())?;
                 Connection::Postgres(Box::new(options))
             }
-            Private::Redis(server) => redis_at(&server.url())?,
-            Private::Cluster(cluster) => redis_at(&cluster.url())?,
+            PrivateServer::Redis(server) => redis_at(&server.url())?,
+            PrivateServer::Cluster(cluster) => redis_at(&cluster.url())?,
         };
         Ok(Endpoint::of(name, connection, None))
     }

@@ -3,7 +3,7 @@
 
 use tokio::task::JoinHandle;
 
-use super::http::{Http, Method, Request, Undelivered};
+use super::http::{DeliveryError, Http, Method, Request};
 
 /// Maximum body size that such services store.
 const LARGEST_BODY: usize = 100_000;
@@ -14,7 +14,7 @@ pub(super) struct Switch {
     url: String,
     run: uuid::Uuid,
     http: Http,
-    start: JoinHandle<Result<(), Undelivered>>,
+    start: JoinHandle<Result<(), DeliveryError>>,
 }
 
 impl Switch {
@@ -26,7 +26,7 @@ impl Switch {
     }
 
     /// Sends the outcome. A start that was not delivered yet is cancelled, so that it cannot arrive after the end.
-    pub(super) fn finish(self, exit_code: u8, text: &str) -> (String, JoinHandle<Result<(), Undelivered>>) {
+    pub(super) fn finish(self, exit_code: u8, text: &str) -> (String, JoinHandle<Result<(), DeliveryError>>) {
         self.start.abort();
         let path = if exit_code == 0 { String::new() } else { format!("/{exit_code}") };
         let (http, request) = (self.http, ping(&self.url, &path, self.run, text));

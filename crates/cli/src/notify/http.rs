@@ -47,12 +47,12 @@ pub(crate) struct Request {
 
 /// Why a request was not delivered. Never contains the URL.
 #[derive(Debug, Clone)]
-pub(crate) struct Undelivered {
+pub(crate) struct DeliveryError {
     reason: String,
     attempts: u32,
 }
 
-impl fmt::Display for Undelivered {
+impl fmt::Display for DeliveryError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.attempts {
             0 | 1 => f.write_str(&self.reason),
@@ -81,7 +81,7 @@ pub(crate) struct Http {
 
 impl Http {
     /// A client that trusts the certificate authorities of this host.
-    pub(crate) fn new(limits: Limits) -> Result<Http, Undelivered> {
+    pub(crate) fn new(limits: Limits) -> Result<Http, DeliveryError> {
         // An error means that a provider is installed already, which is fine.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let client = reqwest::Client::builder()
@@ -89,26 +89,26 @@ impl Http {
             .connect_timeout(limits.attempt)
             .user_agent(concat!("dbhaul/", env!("CARGO_PKG_VERSION")))
             .build();
-        let client = client.map_err(|error| Undelivered { reason: words(error), attempts: 0 })?;
+        let client = client.map_err(|error| DeliveryError { reason: words(error), attempts: 0 })?;
         Ok(Http { client, limits })
     }
 
     /// Sends the request, and retries if that may help.
-    pub(crate) async fn deliver(&self, request: &Request) -> Result<(), Undelivered> {
+    pub(crate) async fn deliver(&self, request: &Request) -> Result<(), DeliveryError> {
         let mut pause = self.limits.pause;
         for number in 1.. {
             let (reason, wanted) = match self.attempt(request).await {
                 Ok(()) => return Ok(()),
-                Err(Attempt::Final(reason)) => return Err(Undelivered { reason, attempts: number }),
+                Err(Attempt::Final(reason)) => return Err(DeliveryError { reason, attempts: number }),
                 Err(Attempt::Again(reason, wanted)) => (reason, wanted),
             };
             if number >= self.limits.attempts {
-                return Err(Undelivered { reason, attempts: number });
+                return Err(DeliveryError { reason, attempts: number });
             }
             if let Some(wanted) = wanted.filter(|wanted| *wanted > self.limits.longest_wait) {
                 let reason =
                     format!("{reason}, to be tried again in {} s, which is too long", wanted.as_secs());
-                return Err(Undelivered { reason, attempts: number });
+                return Err(DeliveryError { reason, attempts: number });
             }
             tokio::time::sleep(wanted.unwrap_or_default().max(pause)).await;
             pause = pause.saturating_mul(2);

@@ -15,7 +15,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 pub(crate) use body::Notice;
-pub(crate) use http::{Http, Limits, Method, Request, Undelivered};
+pub(crate) use http::{DeliveryError, Http, Limits, Method, Request};
 
 use crate::config::{ChannelKind, Config, ConfigError, NotifyConfig, Occasion, Secrets};
 use crate::ui::Progress;
@@ -86,7 +86,7 @@ impl Channel {
 pub(crate) async fn send_test(
     channels: Vec<Channel>,
     notice: &Notice,
-) -> Vec<(String, Result<(), Undelivered>)> {
+) -> Vec<(String, Result<(), DeliveryError>)> {
     let mut sent = Vec::new();
     let http = Http::new(Limits { attempts: 1, ..Limits::default() });
     for channel in channels {
@@ -138,7 +138,7 @@ impl Notifier {
         within: Duration,
     ) -> Vec<String> {
         let Some(http) = &self.http else { return Vec::new() };
-        type Delivery = JoinHandle<Result<(), Undelivered>>;
+        type Delivery = JoinHandle<Result<(), DeliveryError>>;
         let mut under_way: Vec<(String, Option<String>, Delivery)> = Vec::new();
         for channel in self.channels.iter().filter(|channel| channel.kind != ChannelKind::Healthchecks) {
             let key = channel.key(notice);

@@ -29,13 +29,13 @@ pub(crate) struct TargetPlan {
     pub(crate) server: String,
     /// What would be done there.
     #[serde(flatten)]
-    pub(crate) plan: WhatToDo,
+    pub(crate) plan: TargetActions,
 }
 
 /// What would be done, by kind.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "kebab-case", tag = "kind")]
-pub(crate) enum WhatToDo {
+pub(crate) enum TargetActions {
     /// A database.
     Postgres(PostgresPlan),
     /// A Redis or Valkey server.
@@ -177,7 +177,8 @@ pub(crate) struct RedisPlan {
 impl PlanReport {
     /// 5 if the run itself would be refused.
     pub(crate) fn exit(&self) -> Exit {
-        let refused = |target: &TargetPlan| matches!(&target.plan, WhatToDo::Redis(plan) if plan.refused);
+        let refused =
+            |target: &TargetPlan| matches!(&target.plan, TargetActions::Redis(plan) if plan.refused);
         if self.targets.iter().any(refused) { Exit::Refused } else { Exit::Done }
     }
 
@@ -187,8 +188,8 @@ impl PlanReport {
         for target in &self.targets {
             let _ = writeln!(out, "\nsource `{}` into {}", target.source, target.server);
             match &target.plan {
-                WhatToDo::Postgres(plan) => plan.render(&mut out),
-                WhatToDo::Redis(plan) => plan.render(&mut out),
+                TargetActions::Postgres(plan) => plan.render(&mut out),
+                TargetActions::Redis(plan) => plan.render(&mut out),
             }
         }
         out

@@ -50,7 +50,7 @@ pub(crate) struct SourceWrites {
 /// What was verified of a database.
 #[derive(Debug, Default, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub(crate) struct Proven {
+pub(crate) struct PostgresOutcome {
     /// What was kept of an interrupted run, if it was resumed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) resumed: Option<Resumed>,
@@ -73,7 +73,7 @@ pub(crate) struct Proven {
 pub(crate) enum TargetResult {
     /// A database.
     #[serde(rename_all = "kebab-case")]
-    Postgres(Box<Proven>),
+    Postgres(Box<PostgresOutcome>),
     /// A Redis server.
     #[serde(rename_all = "kebab-case")]
     Redis {
@@ -92,7 +92,11 @@ pub(crate) enum TargetResult {
 
 impl TargetOutcome {
     /// A database that was filled.
-    pub(crate) fn postgres(source: &str, server: &pgmove::ServerIdentity, proven: Proven) -> TargetOutcome {
+    pub(crate) fn postgres(
+        source: &str,
+        server: &pgmove::ServerIdentity,
+        proven: PostgresOutcome,
+    ) -> TargetOutcome {
         TargetOutcome {
             source: source.to_owned(),
             server: server.to_string(),
@@ -159,7 +163,7 @@ impl TargetOutcome {
         let mut out = format!("{} -> {}\n", self.source, self.server);
         match &self.result {
             TargetResult::Postgres(proven) => {
-                let Proven { resumed, tables, views, schema, baseline, failures } = &**proven;
+                let PostgresOutcome { resumed, tables, views, schema, baseline, failures } = &**proven;
                 out.extend(resumed.as_ref().map(Resumed::render));
                 match tables {
                     Some(outcomes) => out.push_str(&tables::render(outcomes)),

@@ -127,9 +127,7 @@ impl VerifyFileReport {
             let verdict = if fault.newer { "NEWER than this version of dbhaul can read" } else { "DAMAGED" };
             let mut out = format!("{}: {verdict}{at}: {}\n", self.file.display(), fault.message);
             if fault.newer {
-                out.push_str(
-                    "  it may be intact; hint: --force reads what this version understands\n",
-                );
+                out.push_str("  it may be intact; hint: --force reads what this version understands\n");
             }
             return out;
         }

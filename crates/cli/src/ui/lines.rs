@@ -8,7 +8,7 @@ use super::meter::Meter;
 use super::{Event, Show};
 
 /// Interval between progress lines of a long stage.
-const EVERY: Duration = Duration::from_secs(15);
+const INTERVAL: Duration = Duration::from_secs(15);
 
 /// One line per event, without control characters.
 pub(crate) struct Lines {
@@ -31,7 +31,7 @@ impl Lines {
     fn advanced(&self, task: u64, bytes: u64) {
         let Ok(mut stage) = self.stage.lock() else { return };
         stage.meter.advanced(task, bytes);
-        if stage.printed.elapsed() < EVERY {
+        if stage.printed.elapsed() < INTERVAL {
             return;
         }
         stage.printed = Instant::now();

@@ -10,9 +10,9 @@ use serde::Serialize;
 use super::Event;
 
 /// Maximum number of intervals. When they are used up, pairs are merged.
-const MOST_MOMENTS: usize = 240;
+const MAX_INTERVALS: usize = 240;
 /// Initial length of an interval.
-const FIRST: Duration = Duration::from_millis(250);
+const INITIAL_INTERVAL: Duration = Duration::from_millis(250);
 /// Maximum number of stages and tasks to keep.
 const MOST_NAMED: usize = 100;
 
@@ -65,7 +65,7 @@ impl Timeline {
         Timeline {
             began: Instant::now(),
             inner: Mutex::new(Recording {
-                moment: FIRST,
+                moment: INITIAL_INTERVAL,
                 moved: Vec::new(),
                 stages: Vec::new(),
                 running: BTreeMap::new(),
@@ -126,11 +126,11 @@ impl Recording {
     fn moved(&mut self, at: Duration, bytes: u64) {
         let moment_of =
             |at: Duration, moment: Duration| at.as_nanos().checked_div(moment.as_nanos()).unwrap_or(0);
-        while moment_of(at, self.moment) >= MOST_MOMENTS as u128 {
+        while moment_of(at, self.moment) >= MAX_INTERVALS as u128 {
             self.moment = self.moment.saturating_mul(2);
             self.moved = self.moved.chunks(2).map(|pair| pair.iter().sum()).collect();
         }
-        let index = usize::try_from(moment_of(at, self.moment)).unwrap_or(MOST_MOMENTS - 1);
+        let index = usize::try_from(moment_of(at, self.moment)).unwrap_or(MAX_INTERVALS - 1);
         if self.moved.len() <= index {
             self.moved.resize(index + 1, 0);
         }
@@ -159,7 +159,7 @@ mod tests {
             moved += 7;
         }
         let recorded = timeline.recorded_at(Duration::from_secs(40_000));
-        assert!(recorded.moved.len() <= MOST_MOMENTS && recorded.moved.len() > MOST_MOMENTS / 2);
+        assert!(recorded.moved.len() <= MAX_INTERVALS && recorded.moved.len() > MAX_INTERVALS / 2);
         assert_eq!(recorded.moved.iter().sum::<u64>(), moved);
         assert!(recorded.moment_seconds * recorded.moved.len() as f64 >= 40_000.0);
     }

@@ -41,4 +41,4 @@ pub use migrate::{
 };
 pub use observed::{Observed, ObservedColumn, ObservedConstraint, ObservedIndex, ObservedTable};
 pub use outcome::{CheckOutcome, Finding, Severity};
-pub use script::{Obstacle, Script};
+pub use script::{Script, UnsupportedScript};

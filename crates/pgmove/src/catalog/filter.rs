@@ -34,7 +34,7 @@ pub struct Filter {
 
 /// A relation that a filter can select.
 #[derive(Debug, Clone)]
-pub(crate) struct Nameable {
+pub(crate) struct FilterableRelation {
     pub(crate) name: QualifiedName,
     /// Whether conditions on its rows are possible: an ordinary or partitioned table.
     pub(crate) table: bool,
@@ -118,7 +118,7 @@ impl Filter {
 
     /// Descriptions of patterns that match nothing. They are usually misspelled and would select something else than
     /// intended.
-    pub(crate) fn unmatched(&self, relations: &[Nameable], schemas: &[String]) -> Vec<String> {
+    pub(crate) fn unmatched(&self, relations: &[FilterableRelation], schemas: &[String]) -> Vec<String> {
         let mut unmatched = Vec::new();
         for pattern in self.tables.iter().chain(&self.exclude_tables).chain(&self.exclude_table_data) {
             if !relations.iter().any(|relation| names(std::slice::from_ref(pattern), &relation.name)) {
@@ -281,7 +281,8 @@ mod tests {
 
     #[test]
     fn a_pattern_that_means_nothing_is_told() {
-        let relation = |name: &str, table| Nameable { name: QualifiedName::new("public", name), table };
+        let relation =
+            |name: &str, table| FilterableRelation { name: QualifiedName::new("public", name), table };
         let filter = Filter {
             schemas: vec!["publik".into()],
             exclude_tables: vec!["b".into(), "c".into()],

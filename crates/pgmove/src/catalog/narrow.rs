@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::filter::Nameable;
+use super::filter::FilterableRelation;
 use super::table::{Parent, Table, TableKind};
 use super::{Catalog, Filter, Meta, QualifiedName};
 
@@ -29,12 +29,12 @@ impl Catalog {
 
     /// Descriptions of patterns that match nothing in this catalog.
     pub fn unmatched(&self, filter: &Filter) -> Vec<String> {
-        let tables = self.tables.iter().map(|table| Nameable {
+        let tables = self.tables.iter().map(|table| FilterableRelation {
             name: table.name(),
             table: matches!(table.kind, TableKind::Ordinary | TableKind::Partitioned),
         });
-        let sequences = self.sequences.iter().map(|s| Nameable { name: s.name(), table: false });
-        let relations: Vec<Nameable> = tables.chain(sequences).collect();
+        let sequences = self.sequences.iter().map(|s| FilterableRelation { name: s.name(), table: false });
+        let relations: Vec<FilterableRelation> = tables.chain(sequences).collect();
         let schemas: Vec<String> = self.schemas.iter().map(|schema| schema.meta.name.clone()).collect();
         self.informed(filter.clone()).unmatched(&relations, &schemas)
     }

@@ -20,14 +20,14 @@ const NAMED: usize = 5;
 
 /// Differences, and what could not be compared.
 #[derive(Debug, Default)]
-pub(super) struct Found {
+pub(super) struct Outcome {
     pub(super) differences: Vec<SchemaDifference>,
     pub(super) notes: Vec<String>,
 }
 
 /// Compares the extensions that both sides have.
-pub(super) fn compare(left: &Catalog, right: &Catalog, scope: &Scope) -> Found {
-    let mut found = Found::default();
+pub(super) fn compare(left: &Catalog, right: &Catalog, scope: &Scope) -> Outcome {
+    let mut found = Outcome::default();
     let same_major = left.server_version_num / 10_000 == right.server_version_num / 10_000;
     for (one, other) in both(left, right) {
         let name = ident(&one.meta.name);
@@ -88,7 +88,7 @@ fn members_differ(
     name: &str,
     [left, right]: [BTreeMap<String, BTreeSet<String>>; 2],
     scope: &Scope,
-    found: &mut Found,
+    found: &mut Outcome,
 ) {
     for member in left.keys().chain(right.keys().filter(|member| !left.contains_key(*member))) {
         let (one, other) = (left.get(member), right.get(member));

@@ -49,13 +49,13 @@ impl fmt::Debug for Way {
 
 /// Interval of keep-alive queries: kubectl forwards, and middleboxes on the way to the pod, drop connections that are
 /// idle for some minutes.
-const SILENCE: Duration = Duration::from_secs(30);
+const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(30);
 
 /// Keeps a connection alive until it is closed. An empty query changes nothing in any transaction state, and is
 /// queued behind the running statement.
 pub(super) async fn keep_alive(client: Weak<Client>, silence: Option<Duration>) {
     loop {
-        tokio::time::sleep(silence.unwrap_or(SILENCE)).await;
+        tokio::time::sleep(silence.unwrap_or(KEEP_ALIVE_INTERVAL)).await;
         let Some(client) = client.upgrade().filter(|client| !client.is_closed()) else { return };
         // The answer does not matter, and may take hours.
         let _ = tokio::time::timeout(Duration::from_secs(1), client.simple_query("")).await;

@@ -247,7 +247,7 @@ impl ConnectOptions {
 
     /// The connection for display: user, host, port and database; no secrets.
     pub fn display(&self) -> impl fmt::Display + '_ {
-        Shown(self)
+        DebugOptions(self)
     }
 
     /// As [`ConnectOptions::display`], for one of several hosts.
@@ -256,9 +256,9 @@ impl ConnectOptions {
     }
 }
 
-struct Shown<'a>(&'a ConnectOptions);
+struct DebugOptions<'a>(&'a ConnectOptions);
 
-impl fmt::Display for Shown<'_> {
+impl fmt::Display for DebugOptions<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let hosts: Vec<String> = self.0.hosts.iter().map(ToString::to_string).collect();
         write!(f, "postgres://{}@{}/{}", self.0.user(), hosts.join(","), self.0.database())
@@ -267,7 +267,7 @@ impl fmt::Display for Shown<'_> {
 
 impl fmt::Debug for ConnectOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "ConnectOptions({})", Shown(self))
+        write!(f, "ConnectOptions({})", DebugOptions(self))
     }
 }
 

@@ -38,13 +38,17 @@ pub(super) fn connector(mode: SslMode, files: &TlsFiles) -> Result<MakeRustlsCon
         _ => Verify::Nothing,
     };
     let verifier: Arc<dyn ServerCertVerifier> = match verify {
-        Verify::Nothing => Arc::new(Relaxed { provider, authority: None }),
+        Verify::Nothing => Arc::new(WithoutHostname { provider, authority: None }),
         Verify::Full | Verify::Authority => {
             let roots = roots(files)?;
             let web = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
                 .build()
                 .map_err(|e| Error::options(format!("sslrootcert cannot be used: {e}")))?;
-            if verify == Verify::Full { web } else { Arc::new(Relaxed { provider, authority: Some(web) }) }
+            if verify == Verify::Full {
+                web
+            } else {
+                Arc::new(WithoutHostname { provider, authority: Some(web) })
+            }
         }
     };
     let builder = builder.dangerous().with_custom_certificate_verifier(verifier);
@@ -97,12 +101,12 @@ fn roots(files: &TlsFiles) -> Result<RootCertStore, Error> {
 
 /// The verification below `verify-full`: the authority if one is given, but never the host name.
 #[derive(Debug)]
-struct Relaxed {
+struct WithoutHostname {
     provider: Arc<CryptoProvider>,
     authority: Option<Arc<WebPkiServerVerifier>>,
 }
 
-impl ServerCertVerifier for Relaxed {
+impl ServerCertVerifier for WithoutHostname {
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,

@@ -58,7 +58,7 @@ fn name(text: &str) -> Option<(String, &str)> {
 
 /// The object of a `GRANT` or `REVOKE`.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct On<'a> {
+pub(crate) struct GrantObject<'a> {
     /// The keyword of the kind in `GRANT … ON`.
     pub(crate) kind: &'a str,
     /// The object, ready for SQL; empty for default privileges.
@@ -92,14 +92,14 @@ const OLD_TABLE: &str = "arwdDxt";
 /// Statements that change `initial` into `acl`, letter by letter. `ALL` is never written, because it includes more
 /// privileges on a newer server.
 pub(crate) fn commands(
-    on: On<'_>,
+    on: GrantObject<'_>,
     acl: &[String],
     initial: &[String],
     options: &RenderOptions,
     versions: Versions,
 ) -> Vec<String> {
     // Map roles to their names at the target first: two of them may be the same role there.
-    let on = On { owner: options.role(on.owner), ..on };
+    let on = GrantObject { owner: options.role(on.owner), ..on };
     let name = |name: String| if name.is_empty() { name } else { options.role(&name).to_owned() };
     let (acl, initial) = (renamed(granted(acl), &name), renamed(granted(initial), &name));
     let (mut acl, mut initial) = translated(on, acl, initial, versions);
@@ -113,7 +113,7 @@ pub(crate) fn commands(
 
 /// The privileges that an object should have.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Wanted<'a> {
+pub(crate) struct DesiredPrivileges<'a> {
     /// Those of the source; `None` if they were never changed.
     pub(crate) acl: Option<&'a [String]>,
     /// The owner at the source.
@@ -125,8 +125,8 @@ pub(crate) struct Wanted<'a> {
 /// Statements that change `actual`, the privileges of an existing object at the target, into the wanted ones. Here `on`
 /// names the owner at the target.
 pub(crate) fn settle(
-    on: On<'_>,
-    wanted: Wanted<'_>,
+    on: GrantObject<'_>,
+    wanted: DesiredPrivileges<'_>,
     actual: &[String],
     options: &RenderOptions,
     versions: Versions,
@@ -152,7 +152,7 @@ pub(crate) fn settle(
 }
 
 /// Statements that change `initial` into `acl`; role names are those of the target.
-fn difference(on: On<'_>, acl: &Granted, initial: &Granted) -> Vec<String> {
+fn difference(on: GrantObject<'_>, acl: &Granted, initial: &Granted) -> Vec<String> {
     let to = format!(
         "{}{}",
         on.kind,
@@ -237,7 +237,12 @@ fn find<'a>(granted: &'a Granted, key: &(String, String)) -> Option<&'a BTreeMap
 /// Translates both lists to the target's version. The owner of a table initially has all privileges, including those
 /// new in the target's version, and keeps them unless one was revoked at the source. Other roles do not get privileges
 /// that the source's version lacks. Privileges that the target lacks are omitted.
-fn translated(on: On<'_>, mut acl: Granted, mut initial: Granted, versions: Versions) -> (Granted, Granted) {
+fn translated(
+    on: GrantObject<'_>,
+    mut acl: Granted,
+    mut initial: Granted,
+    versions: Versions,
+) -> (Granted, Granted) {
     if !is_table(on) {
         return (acl, initial);
     }
@@ -260,12 +265,12 @@ fn translated(on: On<'_>, mut acl: Granted, mut initial: Granted, versions: Vers
     (acl, initial)
 }
 
-fn is_table(on: On<'_>) -> bool {
+fn is_table(on: GrantObject<'_>) -> bool {
     matches!(on.kind, "TABLE" | "TABLES") && on.column.is_none()
 }
 
 /// Whether table privileges contain one that the version `target` lacks.
-pub(crate) fn loses_maintain(on: On<'_>, acl: &[String], initial: &[String], target: u32) -> bool {
+pub(crate) fn loses_maintain(on: GrantObject<'_>, acl: &[String], initial: &[String], target: u32) -> bool {
     let given = |item: &String| {
         !initial.contains(item)
             && AclItem::parse(item).is_some_and(|item| item.privileges.iter().any(|(l, _)| *l == 'm'))
@@ -329,7 +334,7 @@ const PRIVILEGES: &[(char, &str)] = &[
 ];
 
 /// The privileges as keywords in the server's order; `None` if there are none.
-fn words<'a>(on: On<'_>, letters: impl Iterator<Item = &'a char>) -> Option<String> {
+fn words<'a>(on: GrantObject<'_>, letters: impl Iterator<Item = &'a char>) -> Option<String> {
     let letters: Vec<char> = letters.copied().collect();
     let column = on.column.map(|column| format!("({})", ident(column))).unwrap_or_default();
     let named = PRIVILEGES.iter().filter(|(letter, _)| letters.contains(letter));
@@ -355,7 +360,8 @@ mod tests {
         items.iter().map(|item| (*item).to_owned()).collect()
     }
 
-    const TABLE: On<'_> = On { kind: "TABLE", identity: "public.t", column: None, prefix: "", owner: "o" };
+    const TABLE: GrantObject<'_> =
+        GrantObject { kind: "TABLE", identity: "public.t", column: None, prefix: "", owner: "o" };
 
     fn commands_for(items: &[&str], initial: &[&str], source: u32, target: u32) -> Vec<String> {
         let versions = Versions { source, target };

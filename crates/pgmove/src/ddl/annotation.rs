@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::RenderOptions;
-use super::acl::{self, On, Versions};
+use super::acl::{self, GrantObject, Versions};
 use super::script::Builder;
 use crate::catalog::large_object::LargeObject;
 use crate::catalog::plain::PlainKind;
@@ -60,7 +60,7 @@ impl<'a> Builder<'a> {
                 default.schema.as_ref().map(|name| format!("IN SCHEMA {} ", ident(name))).unwrap_or_default();
             let prefix = format!("ALTER DEFAULT PRIVILEGES FOR ROLE {role} {schema}");
             self.about("default privileges", format!("of {role}"));
-            let on = On {
+            let on = GrantObject {
                 kind: &default.objects,
                 identity: "",
                 column: None,
@@ -75,7 +75,7 @@ impl<'a> Builder<'a> {
                 Some(initial) => {
                     self.about("schema", name.clone());
                     self.made_by(None);
-                    let on = On {
+                    let on = GrantObject {
                         kind: "SCHEMA",
                         identity: &name,
                         column: None,
@@ -103,7 +103,7 @@ impl<'a> Builder<'a> {
             for column in &table.columns {
                 if let Some(acl) = &column.acl {
                     self.about("column", format!("{name}.{}", ident(&column.name)));
-                    let on = On {
+                    let on = GrantObject {
                         kind: "TABLE",
                         identity: &name,
                         column: Some(&column.name),
@@ -121,7 +121,7 @@ impl<'a> Builder<'a> {
             // The initial owner granted the privileges; a later owner took them over, and gets them again.
             let born = acl::grantor(&builtin.initial_acl).unwrap_or_else(|| builtin.owner.clone());
             let acl = acl::of_owner(&builtin.acl, &builtin.owner, &born);
-            let on = On {
+            let on = GrantObject {
                 kind: &builtin.kind,
                 identity: &builtin.identity,
                 column: builtin.column.as_deref(),
@@ -140,12 +140,12 @@ impl<'a> Builder<'a> {
         if let Some(acl) = &meta.acl {
             self.about(&kind.to_lowercase(), identity.to_owned());
             self.made_by(meta.extension.as_ref());
-            let on = On { kind, identity, column: None, prefix: "", owner: &meta.owner };
+            let on = GrantObject { kind, identity, column: None, prefix: "", owner: &meta.owner };
             self.grant(on, acl, meta.initial_acl.as_deref().unwrap_or_default());
         }
     }
 
-    fn grant(&mut self, on: On<'_>, acl: &[String], initial: &[String]) {
+    fn grant(&mut self, on: GrantObject<'_>, acl: &[String], initial: &[String]) {
         self.free();
         let target = self.options.privileges_for.unwrap_or(self.target);
         if acl::loses_maintain(on, acl, initial, target) {
@@ -215,10 +215,10 @@ pub(crate) fn settle_privileges(
         let Some(found) = there.get(&(kind, identity.clone())) else { continue };
         // Privileges that were never changed are the server's defaults.
         let Some(acl) = &found.acl else { continue };
-        let on = On { kind, identity: &identity, column: None, prefix: "", owner: &found.owner };
+        let on = GrantObject { kind, identity: &identity, column: None, prefix: "", owner: &found.owner };
         let versions = Versions { source: wanted.server_version_num, target };
         let default = found.initial_acl.as_deref().unwrap_or_default();
-        let wanted = acl::Wanted { acl: meta.acl.as_deref(), owner: &meta.owner, default };
+        let wanted = acl::DesiredPrivileges { acl: meta.acl.as_deref(), owner: &meta.owner, default };
         let object = format!("{} {identity}", kind.to_lowercase());
         out.extend(
             acl::settle(on, wanted, acl, options, versions).into_iter().map(|sql| (object.clone(), sql)),

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::RenderOptions;
-use super::acl::{self, On, Versions};
+use super::acl::{self, GrantObject, Versions};
 use crate::catalog::database::DatabaseInfo;
 use crate::quote::{ident, literal};
 
@@ -34,7 +34,13 @@ pub(crate) fn statements(
         out.push(format!("COMMENT ON DATABASE {name} IS {}", literal(comment)));
     }
     if let (Some(acl), false) = (&info.meta.acl, options.no_acl) {
-        let on = On { kind: "DATABASE", identity: &name, column: None, prefix: "", owner: &info.meta.owner };
+        let on = GrantObject {
+            kind: "DATABASE",
+            identity: &name,
+            column: None,
+            prefix: "",
+            owner: &info.meta.owner,
+        };
         out.extend(acl::commands(
             on,
             acl,
@@ -80,7 +86,7 @@ pub(crate) fn parameter_grants(
     let identity = parts.join(".");
     // The bootstrap superuser owns all parameters.
     let owner = acl::roles(initial).into_iter().next().unwrap_or_default();
-    let on = On { kind: "PARAMETER", identity: &identity, column: None, prefix: "", owner: &owner };
+    let on = GrantObject { kind: "PARAMETER", identity: &identity, column: None, prefix: "", owner: &owner };
     let newest = Versions { source: acl::MAINTAIN_SINCE, target: acl::MAINTAIN_SINCE };
     acl::commands(on, &wanted, &[], &RenderOptions::default(), newest)
 }

@@ -174,11 +174,11 @@ pub(crate) struct Builder<'a> {
     script: Script,
     /// For each written node: the statements after which it exists.
     ends: HashMap<usize, Vec<usize>>,
-    current: Current,
+    current: CurrentProperties,
 }
 
 /// Properties of the statements that are being added.
-struct Current {
+struct CurrentProperties {
     section: Section,
     object: ObjectRef,
     owner: Option<String>,
@@ -257,7 +257,7 @@ impl<'a> Builder<'a> {
             tied,
             script: Script::default(),
             ends: HashMap::new(),
-            current: Current {
+            current: CurrentProperties {
                 section: Section::PreData,
                 object: ObjectRef { kind: String::new(), name: String::new() },
                 owner: None,
@@ -277,7 +277,7 @@ impl<'a> Builder<'a> {
         depends_on.sort_unstable();
         depends_on.dedup();
         let before = self.script.statements.len();
-        self.current = Current {
+        self.current = CurrentProperties {
             section: node.section,
             object: node.entity.object(),
             owner: None,

@@ -12,7 +12,7 @@ use crate::connect::Session;
 use crate::error::without_secrets;
 
 /// Timeout for locking all tables, one by one, without contention.
-pub(super) const AT_ONCE: Duration = Duration::from_millis(500);
+pub(super) const UNCONTENDED_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// Tables that other sessions keep from being read, with those sessions.
 pub(super) async fn contended(session: &Session) -> Result<BTreeMap<QualifiedName, Vec<String>>, Error> {

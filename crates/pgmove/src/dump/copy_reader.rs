@@ -17,7 +17,7 @@ use crate::connect::{Session, VIEWS, pinned_text, restricted};
 use crate::copy_format::{BinaryMessages, CopyFormat, Malformed};
 use crate::digest::{RowHasher, TableProof};
 use crate::dump::LockHolder;
-use crate::dump::copy_statement::{Wanted, large_objects_in_order};
+use crate::dump::copy_statement::{CopySource, large_objects_in_order};
 use crate::dump::pool::{Lease, Pool};
 use crate::dump::rate::ReadLimit;
 
@@ -74,7 +74,7 @@ impl CopyReader {
     /// Starts reading on a session of the pool.
     pub(crate) async fn start(
         pool: &Pool,
-        wanted: Wanted<'_>,
+        wanted: CopySource<'_>,
         idle_timeout: Duration,
     ) -> Result<CopyReader, Error> {
         CopyReader::start_on(Holder::Own(Box::new(pool.get().await?)), false, wanted, idle_timeout).await
@@ -83,7 +83,7 @@ impl CopyReader {
     /// The same on a session in a transaction, which releases its lock on the table when everything was read.
     pub(crate) async fn start_in_transaction(
         pool: &Pool,
-        wanted: Wanted<'_>,
+        wanted: CopySource<'_>,
         idle_timeout: Duration,
     ) -> Result<CopyReader, Error> {
         CopyReader::start_on(Holder::Own(Box::new(pool.get().await?)), true, wanted, idle_timeout).await
@@ -93,7 +93,7 @@ impl CopyReader {
     /// read to its end.
     pub(crate) async fn start_shared(
         holder: Arc<LockHolder>,
-        wanted: Wanted<'_>,
+        wanted: CopySource<'_>,
         idle_timeout: Duration,
     ) -> Result<CopyReader, Error> {
         CopyReader::start_on(Holder::Shared(holder), false, wanted, idle_timeout).await
@@ -113,7 +113,7 @@ impl CopyReader {
     async fn start_on(
         holder: Holder,
         scoped: bool,
-        wanted: Wanted<'_>,
+        wanted: CopySource<'_>,
         idle_timeout: Duration,
     ) -> Result<CopyReader, Error> {
         let statement = wanted.statement();

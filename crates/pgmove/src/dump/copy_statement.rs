@@ -13,7 +13,7 @@ pub(crate) const LARGE_OBJECT_PIECE: usize = 256 << 10;
 
 /// What to read of a table.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Wanted<'a> {
+pub(crate) struct CopySource<'a> {
     pub(crate) table: &'a QualifiedName,
     pub(crate) columns: &'a [String],
     /// Heap pages; `None` for all.
@@ -23,7 +23,7 @@ pub(crate) struct Wanted<'a> {
     /// A `WHERE …` clause, as an extension declares it for its configuration tables.
     pub(crate) condition: &'a str,
     /// Set if the condition is the user's own.
-    pub(crate) chosen: Option<Chosen<'a>>,
+    pub(crate) chosen: Option<ConditionSettings<'a>>,
     /// Columns to read as another type.
     pub(crate) casts: &'a BTreeMap<String, String>,
     pub(crate) format: CopyFormat,
@@ -31,13 +31,13 @@ pub(crate) struct Wanted<'a> {
 
 /// Settings for a user's condition: `at::date = '2024-01-02'` selects different rows under other settings.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Chosen<'a> {
+pub(crate) struct ConditionSettings<'a> {
     pub(crate) values: &'a ValueSettings,
     /// Whether the rows may contain values of type `money`.
     pub(crate) money: bool,
 }
 
-impl Wanted<'_> {
+impl CopySource<'_> {
     /// The COPY statement. A table without columns to copy is read unchanged: each of its rows is an empty line.
     pub(crate) fn statement(self) -> String {
         match self.format {

@@ -27,7 +27,7 @@ const INTERVAL: Duration = Duration::from_secs(1);
 
 /// The locks of a source.
 #[derive(Debug)]
-pub(super) struct Held {
+pub(super) struct SourceLocks {
     options: ConnectOptions,
     /// The session with the snapshot, which queries waiting sessions.
     coordinator: Arc<Session>,
@@ -67,7 +67,7 @@ impl Drop for Watch {
     }
 }
 
-impl Held {
+impl SourceLocks {
     pub(super) fn new(
         options: &ConnectOptions,
         coordinator: Arc<Session>,
@@ -75,7 +75,7 @@ impl Held {
         holder: Holder,
         tables: Vec<LockedTable>,
         lock_timeout: Option<Duration>,
-    ) -> Held {
+    ) -> SourceLocks {
         let tables = tables.into_iter().map(|table| (table.oid, Table { table, open: 0 })).collect();
         let state = State {
             holder: Arc::new(holder),
@@ -85,7 +85,13 @@ impl Held {
             reported: BTreeSet::new(),
             notes: Vec::new(),
         };
-        Held { options: options.clone(), coordinator, snapshot, lock_timeout, state: Mutex::new(state) }
+        SourceLocks {
+            options: options.clone(),
+            coordinator,
+            snapshot,
+            lock_timeout,
+            state: Mutex::new(state),
+        }
     }
 
     /// Starts the checks for waiting sessions.

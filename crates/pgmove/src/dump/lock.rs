@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::contention;
 use crate::Error;
-use crate::catalog::filter::Nameable;
+use crate::catalog::filter::FilterableRelation;
 use crate::catalog::{Filter, QualifiedName};
 use crate::conflict::Conflict;
 use crate::connect::{ConnectOptions, Session, VIEWS, connect, restricted};
@@ -19,7 +19,7 @@ const ATTEMPTS: usize = 5;
 
 /// Maximum number of waits for a table while others became free: another session may process one table after the
 /// other.
-const WAITS: usize = 50;
+const MAX_WAITS: usize = 50;
 
 /// A table that is locked until its rows are read.
 #[derive(Debug, Clone)]
@@ -104,7 +104,8 @@ pub(super) async fn begin(
 ) -> Result<Vec<LockedTable>, Error> {
     let object = "the snapshot's transaction";
     let let_go = async || holder.session.execute("the transaction of the locks", "ROLLBACK").await;
-    let at_once_wait = wait.map_or(contention::AT_ONCE, |wait| wait.min(contention::AT_ONCE));
+    let at_once_wait =
+        wait.map_or(contention::UNCONTENDED_TIMEOUT, |wait| wait.min(contention::UNCONTENDED_TIMEOUT));
     let mut at_once = LOCKS_AT_ONCE;
     let mut waits = 0;
     let mut attempt = 0;
@@ -125,12 +126,12 @@ pub(super) async fn begin(
                 waits += 1;
                 let held = contention::contended(session).await?;
                 match tables.iter().find(|table| held.contains_key(&table.name)) {
-                    Some(table) if waits > WAITS => {
+                    Some(table) if waits > MAX_WAITS => {
                         return Err(contention::locked(&table.name, wait, held));
                     }
                     Some(table) => contention::wait_for(session, &table.name, wait).await?,
                     // The holder released it meanwhile.
-                    None if waits > WAITS => return Err(error),
+                    None if waits > MAX_WAITS => return Err(error),
                     None => {}
                 }
                 // A wait says nothing about the tables themselves.
@@ -269,10 +270,10 @@ pub(super) async fn refuse_unmatched(session: &Session, filter: &Filter) -> Resu
     let relation = |row: Vec<Option<String>>| {
         let mut fields = row.into_iter().flatten();
         let name = QualifiedName::new(fields.next()?, fields.next()?);
-        Some(Nameable { name, table: matches!(fields.next()?.as_str(), "r" | "p") })
+        Some(FilterableRelation { name, table: matches!(fields.next()?.as_str(), "r" | "p") })
     };
     let relations = session.query("the list of tables", sql).await?;
-    let relations: Vec<Nameable> = relations.into_iter().filter_map(relation).collect();
+    let relations: Vec<FilterableRelation> = relations.into_iter().filter_map(relation).collect();
     let schemas = session.query("the list of schemas", "SELECT nspname FROM pg_namespace").await?;
     let schemas: Vec<String> = schemas.into_iter().flatten().flatten().collect();
     let unmatched = informed(session, filter).await?.unmatched(&relations, &schemas);

@@ -21,7 +21,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 
 pub(crate) use contention::brief;
-use held::{Held, Watch};
+use held::{SourceLocks, Watch};
 pub(crate) use lock::Holder as LockHolder;
 pub(crate) use slices::{PageRange, ranges};
 pub use slices::{SLICE_PAGES, TableSlice};
@@ -39,7 +39,7 @@ use crate::warning::Warning;
 pub use copy_out::CopyOut;
 use copy_out::drain;
 use copy_reader::CopyReader;
-use copy_statement::{Chosen, Wanted};
+use copy_statement::{ConditionSettings, CopySource};
 
 /// Options for reading a source.
 #[derive(Debug, Clone)]
@@ -77,7 +77,7 @@ impl Default for SourceOptions {
 #[derive(Debug)]
 pub struct Source {
     coordinator: Arc<Session>,
-    held: Arc<Held>,
+    held: Arc<SourceLocks>,
     watch: Watch,
     workers: Pool,
     catalog: Catalog,
@@ -115,8 +115,14 @@ impl Source {
         lock::refuse_row_security(&coordinator, &catalog.filter).await?;
         let mut slices = slices::cut(&coordinator, &catalog, settings.slice_pages).await?;
         let lock_timeout = settings.lock_timeout;
-        let held =
-            Held::new(options, Arc::clone(&coordinator), snapshot.clone(), holder, tables, lock_timeout);
+        let held = SourceLocks::new(
+            options,
+            Arc::clone(&coordinator),
+            snapshot.clone(),
+            holder,
+            tables,
+            lock_timeout,
+        );
         held.expect(&catalog, &mut slices);
         let held = Arc::new(held);
         // Where a worker would have to wait for a lock, the session that holds it reads instead:
@@ -265,14 +271,14 @@ impl Source {
         Ok(started.limited(self.limit.clone()).then(move || held.done(&locks)))
     }
 
-    fn wanted<'a>(&'a self, slice: &'a TableSlice, casts: &'a BTreeMap<String, String>) -> Wanted<'a> {
-        Wanted {
+    fn wanted<'a>(&'a self, slice: &'a TableSlice, casts: &'a BTreeMap<String, String>) -> CopySource<'a> {
+        CopySource {
             table: &slice.table,
             columns: &slice.columns,
             pages: slice.pages,
             relation: slice.relation.as_ref(),
             condition: &slice.condition,
-            chosen: slice.chosen.then_some(Chosen { values: &self.values, money: slice.money }),
+            chosen: slice.chosen.then_some(ConditionSettings { values: &self.values, money: slice.money }),
             casts,
             format: slice.format,
         }

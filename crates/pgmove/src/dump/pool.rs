@@ -10,10 +10,10 @@ use crate::Error;
 use crate::connect::{ConnectOptions, Session, connect};
 
 /// Pause between attempts to connect while sessions of another pool are about to end,
-const AGAIN: Duration = Duration::from_millis(250);
+const RETRY_INTERVAL: Duration = Duration::from_millis(250);
 
 /// and number of attempts if there is no session to wait for.
-const TRIES: usize = 8;
+const MAX_ATTEMPTS: usize = 8;
 
 /// A pool of sessions that are all prepared in the same way.
 #[derive(Debug)]
@@ -106,7 +106,7 @@ impl Pool {
                     }
                 },
             };
-            return Ok(Lease { session, lent: Lent::of(&self.sessions), _permit: permit });
+            return Ok(Lease { session, lent: SessionInUse::of(&self.sessions), _permit: permit });
         }
     }
 
@@ -123,7 +123,9 @@ impl Pool {
             None => self.open().await?,
         };
         match session {
-            Some(session) => Ok(Some(Lease { session, lent: Lent::of(&self.sessions), _permit: permit })),
+            Some(session) => {
+                Ok(Some(Lease { session, lent: SessionInUse::of(&self.sessions), _permit: permit }))
+            }
             None => {
                 permit.forget();
                 Ok(None)
@@ -150,14 +152,15 @@ impl Pool {
             let sibling = self.sibling.get();
             let makes_room = sibling.is_some_and(|sibling| sibling.clear());
             if makes_room {
-                tokio::time::sleep(AGAIN).await;
+                tokio::time::sleep(RETRY_INTERVAL).await;
             } else if self.sessions.lent.load(Ordering::Relaxed) > 0 {
                 return Ok(None);
-            } else if sibling.is_some_and(|sibling| sibling.lent.load(Ordering::Relaxed) > 0) || tries < TRIES
+            } else if sibling.is_some_and(|sibling| sibling.lent.load(Ordering::Relaxed) > 0)
+                || tries < MAX_ATTEMPTS
             {
                 // Another one may be connecting, or one that has ended may not be gone yet.
                 tries += 1;
-                tokio::time::sleep(AGAIN).await;
+                tokio::time::sleep(RETRY_INTERVAL).await;
             } else {
                 return Err(error);
             }
@@ -170,22 +173,22 @@ impl Pool {
 #[derive(Debug)]
 pub(crate) struct Lease {
     session: Session,
-    lent: Lent,
+    lent: SessionInUse,
     _permit: OwnedSemaphorePermit,
 }
 
 /// Counts a session in use.
 #[derive(Debug)]
-struct Lent(Arc<Sessions>);
+struct SessionInUse(Arc<Sessions>);
 
-impl Lent {
-    fn of(sessions: &Arc<Sessions>) -> Lent {
+impl SessionInUse {
+    fn of(sessions: &Arc<Sessions>) -> SessionInUse {
         sessions.lent.fetch_add(1, Ordering::Relaxed);
-        Lent(Arc::clone(sessions))
+        SessionInUse(Arc::clone(sessions))
     }
 }
 
-impl Drop for Lent {
+impl Drop for SessionInUse {
     fn drop(&mut self) {
         self.0.lent.fetch_sub(1, Ordering::Relaxed);
     }

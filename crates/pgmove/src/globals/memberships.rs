@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{GlobalStatement, Globals, Membership, Present};
+use super::{ExistingGlobals, GlobalStatement, Globals, Membership};
 use crate::quote::ident;
 
 /// The first version in which the grantor is part of a membership.
@@ -16,7 +16,7 @@ const GRANTORS_SINCE: u32 = 160_000;
 pub(super) fn statements(
     globals: &Globals,
     fresh: &BTreeSet<&str>,
-    target: &Present,
+    target: &ExistingGlobals,
 ) -> Vec<GlobalStatement> {
     let wanted = globals.memberships.iter().filter(|membership| {
         let concerns = |name: &String| fresh.contains(name.as_str());
@@ -71,12 +71,12 @@ fn grantor<'a>(globals: &'a Globals, membership: &'a Membership) -> Option<&'a s
 }
 
 /// Whether the role will exist: it is created, or is a predefined role of the target's version.
-fn known(globals: &Globals, role: &str, target: &Present) -> bool {
+fn known(globals: &Globals, role: &str, target: &ExistingGlobals) -> bool {
     target.roles.contains(role) || globals.roles.iter().any(|made| made.name == role)
 }
 
 /// Memberships in predefined roles that the target's version does not have.
-pub(super) fn left_out(globals: &Globals, target: &Present) -> Vec<String> {
+pub(super) fn left_out(globals: &Globals, target: &ExistingGlobals) -> Vec<String> {
     let unknown = globals.memberships.iter().filter(|membership| !known(globals, &membership.role, target));
     unknown
         .map(|Membership { role, member, .. }| {

@@ -201,7 +201,7 @@ pub struct GlobalStatement {
 
 impl Globals {
     /// Statements that create the objects that the target's server lacks.
-    pub fn statements(&self, target: &Present) -> Vec<GlobalStatement> {
+    pub fn statements(&self, target: &ExistingGlobals) -> Vec<GlobalStatement> {
         let mut out = Vec::new();
         let mut push = |object: String, sql: String| out.push(GlobalStatement { object, sql });
         let fresh: BTreeSet<&str> = self
@@ -264,7 +264,7 @@ fn setting_name(pair: &str) -> &str {
 
 /// Global objects that a target's server already has.
 #[derive(Debug, Clone, Default)]
-pub struct Present {
+pub struct ExistingGlobals {
     /// `server_version_num` of the server.
     pub version_num: u32,
     /// Its roles, including predefined ones.
@@ -279,7 +279,7 @@ pub struct Present {
 
 impl Parameter {
     /// The missing privileges that concern a new role or PUBLIC.
-    fn grants(&self, fresh: &BTreeSet<&str>, target: &Present) -> Vec<String> {
+    fn grants(&self, fresh: &BTreeSet<&str>, target: &ExistingGlobals) -> Vec<String> {
         let there = |item: &&String| target.parameters.contains(&(self.name.clone(), (*item).clone()));
         let missing: Vec<String> = self.acl.iter().filter(|item| !there(item)).cloned().collect();
         parameter_grants(&self.name, &missing, &self.initial_acl, fresh)
@@ -306,7 +306,7 @@ pub async fn apply_globals(options: &ConnectOptions, globals: &Globals) -> Resul
     let session = connect(&options.clone().with_database("postgres")).await?;
     let all_settings =
         "SELECT unnest(setconfig) FROM pg_db_role_setting WHERE setrole = 0 AND setdatabase = 0";
-    let present = Present {
+    let present = ExistingGlobals {
         version_num: session.server().version_num,
         roles: names(&session, "SELECT rolname FROM pg_roles").await?,
         tablespaces: names(&session, "SELECT spcname FROM pg_tablespace").await?,
@@ -337,7 +337,7 @@ pub async fn apply_globals(options: &ConnectOptions, globals: &Globals) -> Resul
 
 impl Globals {
     /// What the target's server does not support, described.
-    fn left_out(&self, target: &Present) -> Vec<String> {
+    fn left_out(&self, target: &ExistingGlobals) -> Vec<String> {
         let mut out = memberships::left_out(self, target);
         if target.version_num < 150_000 {
             let named = self.parameters.iter();

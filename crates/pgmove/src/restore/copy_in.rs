@@ -19,7 +19,7 @@ use crate::copy_format::{CopyFormat, HEADER, TRAILER, count_rows};
 use crate::error::BoxError;
 
 /// Approximate number of bytes per COPY statement.
-const ROUND: usize = 32 << 20;
+const COPY_BYTES: usize = 32 << 20;
 
 /// Whether text consists of rows only: the last one is complete, and none could be taken for the end marker.
 fn is_plain(text: &VecDeque<Bytes>) -> bool {
@@ -32,7 +32,7 @@ fn is_plain(text: &VecDeque<Bytes>) -> bool {
 const MESSAGE: usize = 4 << 20;
 
 /// Shorter streams are sent in a transaction with one COPY.
-const SMALL: usize = 256 << 10;
+const SMALL_STREAM: usize = 256 << 10;
 
 /// The destination of the rows.
 pub(super) struct CopyIn<'a> {
@@ -104,7 +104,7 @@ impl CopyIn<'_> {
                     rest.push_front(piece.split_off(MESSAGE));
                 }
                 let round_ends = match self.format {
-                    _ if sent < ROUND => None,
+                    _ if sent < COPY_BYTES => None,
                     CopyFormat::Text => memchr::memrchr(b'\n', &piece).map(|end| end + 1),
                     CopyFormat::Binary => rest.is_empty().then_some(piece.len()),
                 };
@@ -154,7 +154,7 @@ impl CopyIn<'_> {
         E: Into<BoxError>,
     {
         let mut bytes = 0;
-        while bytes < SMALL {
+        while bytes < SMALL_STREAM {
             match stream.next().await {
                 Some(Ok(piece)) => {
                     bytes += piece.len();

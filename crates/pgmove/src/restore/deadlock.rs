@@ -7,7 +7,7 @@ use crate::Error;
 use crate::connect::Session;
 
 /// So often a statement runs again. Each time the server waits for `deadlock_timeout` before it looks.
-const AGAIN: u32 = 5;
+const MAX_RETRIES: u32 = 5;
 
 /// Before a statement runs again, times the number of the attempt: whoever was in the way has time to end.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -20,7 +20,7 @@ pub(super) async fn execute(session: &Session, object: &str, sql: &str) -> Resul
     let mut attempt = 0;
     loop {
         match session.execute(object, sql).await {
-            Err(error) if error.sqlstate() == Some("40P01") && attempt < AGAIN => {
+            Err(error) if error.sqlstate() == Some("40P01") && attempt < MAX_RETRIES => {
                 attempt += 1;
                 tokio::time::sleep(PAUSE * attempt).await;
             }

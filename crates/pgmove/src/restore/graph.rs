@@ -13,13 +13,13 @@ use crate::catalog::{Catalog, QualifiedName, large_objects_table};
 use crate::ddl::{Section, Statement, Step, TableLock};
 
 /// Below this number of pages, two steps take no less time than one statement.
-const STAGED_FROM: u64 = 1024;
+const MIN_STAGED_PAGES: u64 = 1024;
 /// Cost of a page, in microseconds: loading its text, sorting it for an index, reading it back.
 const LOAD: u64 = 150;
 const BUILD: u64 = 100;
 const READ: u64 = 60;
 /// Minimum cost of a node, in microseconds.
-const LEAST: u64 = 500;
+const MIN_COST: u64 = 500;
 /// Maximum cost of a sample of 30,000 rows, in microseconds.
 const ANALYZE: u64 = 300_000;
 
@@ -158,7 +158,7 @@ pub(super) fn make(
     }
     let config: HashSet<QualifiedName> = catalog.config_tables().map(|(table, _)| table.name()).collect();
     let config = loads.iter().any(|load| config.contains(&load.table));
-    let mut maker = Maker { plan, tables, graph: Graph::default(), loads: HashMap::new(), config };
+    let mut maker = GraphBuilder { plan, tables, graph: Graph::default(), loads: HashMap::new(), config };
     maker.loads(loads);
     if statements && plan.into.is_none() {
         maker.statements();
@@ -184,7 +184,7 @@ impl Tables<'_> {
     }
 }
 
-struct Maker<'a> {
+struct GraphBuilder<'a> {
     plan: &'a RestorePlan,
     tables: Tables<'a>,
     graph: Graph,
@@ -194,9 +194,9 @@ struct Maker<'a> {
     config: bool,
 }
 
-impl Maker<'_> {
+impl GraphBuilder<'_> {
     fn add(&mut self, work: Work, needs: Vec<usize>, cost: u64, locks: Vec<TableLock>) -> usize {
-        self.graph.nodes.push(Node { work, needs, cost: cost.max(LEAST), path: 0, locks });
+        self.graph.nodes.push(Node { work, needs, cost: cost.max(MIN_COST), path: 0, locks });
         self.graph.nodes.len() - 1
     }
 
@@ -267,7 +267,7 @@ impl Maker<'_> {
             let needs: Vec<usize> = needs.into_iter().collect();
             let node = |step| Work::Statement { object: statement.object.to_string(), statement: at, step };
             let cost = |weight: u64| weight.saturating_mul(BUILD);
-            let staged = statement.staged.as_deref().filter(|_| statement.weight >= STAGED_FROM);
+            let staged = statement.staged.as_deref().filter(|_| statement.weight >= MIN_STAGED_PAGES);
             let end = match staged {
                 Some(staged) => {
                     let Step { weight, locks, .. } = &staged.first;
@@ -308,7 +308,7 @@ impl Maker<'_> {
             let mut needs = on.remove(&oid).unwrap_or_default();
             needs.extend(self.loads.get(&oid).into_iter().flatten());
             let (work, cost) = match self.plan.imports_statistics(&name) {
-                true => (Work::ImportStatistics { table: name }, LEAST),
+                true => (Work::ImportStatistics { table: name }, MIN_COST),
                 false => {
                     let cost = (u64::try_from(table.pages).unwrap_or(0) * READ).min(ANALYZE);
                     (Work::Analyze { table: name }, cost)

@@ -11,13 +11,13 @@ use crate::warning::Warning;
 const MIB: u64 = 1 << 20;
 
 /// Default per session, if there is room: with less, large indexes are sorted on disk.
-const USUAL: u64 = 256 * MIB;
+const DEFAULT_MEMORY: u64 = 256 * MIB;
 
 /// Total of all sessions if the server does not report its memory.
 const UNKNOWN_MACHINE: u64 = 1024 * MIB;
 
 /// Maximum of `maintenance_work_mem` on all platforms.
-const MOST: u64 = 2047 * MIB;
+const MAX_MEMORY: u64 = 2047 * MIB;
 
 /// Resources of each index build.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -71,17 +71,17 @@ impl IndexMemory {
 
     fn divided(limits: Limits, total: Option<u64>, builds: usize) -> IndexMemory {
         let number = builds.max(1) as u64;
-        let set = limits.memory.min(MOST).saturating_mul(number);
+        let set = limits.memory.min(MAX_MEMORY).saturating_mul(number);
         let beyond = limits.machine.filter(|machine| total.is_none() && set > machine / 2);
         let total = total.unwrap_or_else(|| {
             let room = limits.machine.map_or(UNKNOWN_MACHINE, |machine| machine / 4);
             // Whoever set too much gets half of the machine: the rest is the server's own and the system's.
             let set = beyond.map_or(set, |machine| machine / 2);
-            set.max(room.min(USUAL.saturating_mul(number)))
+            set.max(room.min(DEFAULT_MEMORY.saturating_mul(number)))
         });
         IndexMemory {
             builds: builds.max(1),
-            bytes: (total / number).clamp(MIB, MOST),
+            bytes: (total / number).clamp(MIB, MAX_MEMORY),
             workers: limits.workers_per_build.min(limits.workers / number),
             beyond: beyond.map(|machine| (limits.memory, machine)),
         }

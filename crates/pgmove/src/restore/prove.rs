@@ -16,7 +16,7 @@ use crate::ddl::{RenderOptions, Section};
 use crate::digest::TableProof;
 use crate::dump::copy_out::drain;
 use crate::dump::copy_reader::CopyReader;
-use crate::dump::copy_statement::Wanted;
+use crate::dump::copy_statement::CopySource;
 use crate::dump::{PageRange, SLICE_PAGES, ranges};
 use crate::timescaledb::lookup;
 
@@ -44,7 +44,7 @@ impl Target {
     pub async fn prove_view(&self, catalog: &Catalog, view: &QualifiedName) -> Result<TableProof, Error> {
         let columns = catalog.table(view).map(|table| table.columns.as_slice()).unwrap_or_default();
         let columns: Vec<String> = columns.iter().map(|column| column.name.clone()).collect();
-        let wanted = Wanted {
+        let wanted = CopySource {
             table: view,
             columns: &columns,
             pages: None,
@@ -57,7 +57,7 @@ impl Target {
         self.read(wanted).await
     }
 
-    async fn read(&self, wanted: Wanted<'_>) -> Result<TableProof, Error> {
+    async fn read(&self, wanted: CopySource<'_>) -> Result<TableProof, Error> {
         drain(CopyReader::start(&self.readers, wanted, self.context.options.idle_timeout).await?).await
     }
 
@@ -189,7 +189,7 @@ impl Target {
                 let (columns, condition, casts) = (&how.columns, &how.condition, &how.casts);
                 async move {
                     let relation = relation.as_ref();
-                    let wanted = Wanted {
+                    let wanted = CopySource {
                         table,
                         columns,
                         pages,

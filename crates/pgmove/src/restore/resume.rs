@@ -42,14 +42,14 @@ struct Attached {
 }
 
 /// Kinds that can be dropped and recreated without loss once rows are loaded.
-const MADE_AGAIN: [&str; 8] =
+const RECREATED: [&str; 8] =
     ["index", "constraint", "foreign key", "trigger", "rule", "policy", "statistics", "event trigger"];
 
 /// Kinds that exist in every database.
-const EVERYWHERE: [&str; 3] = ["default privileges ", "built-in ", "extension "];
+const BUILT_IN: [&str; 3] = ["default privileges ", "built-in ", "extension "];
 
 fn is_everywhere(object: &str) -> bool {
-    object == "schema public" || EVERYWHERE.iter().any(|kind| object.starts_with(kind))
+    object == "schema public" || BUILT_IN.iter().any(|kind| object.starts_with(kind))
 }
 
 type Objects = BTreeMap<String, Vec<Statement>>;
@@ -151,7 +151,7 @@ pub(super) async fn settle(
             continue;
         }
         match (ours.first().map(|statement| statement.object.kind.as_str()), droppable.get(object)) {
-            (Some(kind), Some(drop)) if MADE_AGAIN.contains(&kind) => {
+            (Some(kind), Some(drop)) if RECREATED.contains(&kind) => {
                 resume.drops.push((object.clone(), drop.clone()));
                 again.insert(object.clone());
             }

@@ -9,7 +9,7 @@ use crate::quote::literal;
 use crate::timescaledb::lookup;
 
 /// Number of rows of a table up to which they are counted; above, the server's estimate is used.
-const COUNTED: u64 = 1_000_000;
+const MAX_COUNTED_ROWS: u64 = 1_000_000;
 
 /// A number of rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
@@ -38,10 +38,10 @@ pub async fn count_rows(
         let object = format!("rows of {table}");
         let sql = format!(
             "SELECT count(*) FROM (SELECT FROM {only}{table} {condition} LIMIT {}) counted",
-            COUNTED + 1
+            MAX_COUNTED_ROWS + 1
         );
         let rows = number(session.value(&object, &sql).await?);
-        if rows <= COUNTED {
+        if rows <= MAX_COUNTED_ROWS {
             sum.rows += rows;
             continue;
         }

@@ -36,7 +36,7 @@ pub(super) async fn in_order(
         let object = statement.object.to_string();
         let done = deadlock::execute(session, &object, &statement.sql).await;
         if let (Err(error), Some(extension)) = (&done, &statement.extension)
-            && error.sqlstate().is_some_and(|state| LACKING.contains(&state))
+            && error.sqlstate().is_some_and(|state| UNDEFINED.contains(&state))
         {
             let what = if section == Section::Privileges { "privileges" } else { "value" };
             target.context.warn(Warning::ExtensionMember {
@@ -62,7 +62,7 @@ async fn send_all(target: &Target, statements: Vec<&Statement>) -> Result<(), Er
 }
 
 /// SQLSTATEs for a function, relation, type or other object, schema or column that does not exist.
-const LACKING: [&str; 5] = ["42883", "42P01", "42704", "3F000", "42703"];
+const UNDEFINED: [&str; 5] = ["42883", "42P01", "42704", "3F000", "42703"];
 
 /// Runs the requested statements of the post-data section on all workers: the heaviest ready statement first whose
 /// locks are free. Statements with conflicting locks would only wait for each other, or deadlock.

@@ -161,11 +161,11 @@ fn is_cheap(node: &Node) -> bool {
         node.work,
         Work::Statement { step: None, .. } | Work::Analyze { .. } | Work::ImportStatistics { .. }
     );
-    node.cost <= CHEAP && small
+    node.cost <= CHEAP_COST && small
 }
 
 /// In microseconds: about ten pages to read.
-const CHEAP: u64 = 1000;
+const CHEAP_COST: u64 = 1000;
 
 impl Target {
     /// Runs a graph. `loads` are the streams that it was built for, by index: each starts when its node runs.

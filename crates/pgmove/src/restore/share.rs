@@ -23,7 +23,7 @@ use crate::error::BoxError;
 /// Approximate number of bytes of whole rows per block.
 const BLOCK: usize = 1 << 20;
 /// Number of blocks in the queue.
-const WAITING: usize = 2;
+const QUEUE_LENGTH: usize = 2;
 
 /// A stream that several connections load.
 #[derive(Debug)]
@@ -48,15 +48,15 @@ struct State {
 
 /// Why a connection stops loading. The connection that failed reports the error itself.
 #[derive(Debug)]
-struct Broken;
+struct LoadStopped;
 
-impl fmt::Display for Broken {
+impl fmt::Display for LoadStopped {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("another connection failed to load rows of this table")
     }
 }
 
-impl std::error::Error for Broken {}
+impl std::error::Error for LoadStopped {}
 
 impl Shared {
     fn state(&self) -> MutexGuard<'_, State> {
@@ -68,12 +68,12 @@ impl Shared {
     }
 
     /// The blocks for one connection.
-    fn blocks(self: &Arc<Self>) -> impl Stream<Item = Result<Bytes, Broken>> + use<> {
+    fn blocks(self: &Arc<Self>) -> impl Stream<Item = Result<Bytes, LoadStopped>> + use<> {
         let next = |shared: Option<Arc<Shared>>| async move {
             let shared = shared?;
             let block = shared.blocks.lock().await.recv().await;
             if shared.broken.load(Ordering::Acquire) {
-                return Some((vec![Err(Broken)], None));
+                return Some((vec![Err(LoadStopped)], None));
             }
             Some((block?.into_iter().map(Ok).collect(), Some(shared)))
         };
@@ -131,7 +131,7 @@ impl Target {
         if *table == large_objects_table() {
             return self.copy_in(plan, table, stream).await;
         }
-        let (sender, receiver) = mpsc::channel(WAITING);
+        let (sender, receiver) = mpsc::channel(QUEUE_LENGTH);
         let shared = Arc::new(Shared {
             table: table.clone(),
             blocks: tokio::sync::Mutex::new(receiver),
@@ -233,7 +233,7 @@ mod tests {
     async fn blocks_end_at_rows_and_nothing_is_lost() {
         let row = |n: usize| format!("{n}\t{}\n", "x".repeat(n % 5000));
         let all: String = (0..4000).map(row).collect();
-        let pieces: Vec<Result<Bytes, Broken>> =
+        let pieces: Vec<Result<Bytes, LoadStopped>> =
             all.as_bytes().chunks(70_001).map(|piece| Ok(Bytes::copy_from_slice(piece))).collect();
         let (sender, mut receiver) = mpsc::channel(1000);
         feed(stream::iter(pieces), CopyFormat::Text, sender).await.unwrap();

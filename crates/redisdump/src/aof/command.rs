@@ -36,7 +36,7 @@ pub struct Command<'a> {
     pub arguments: u64,
     /// True between MULTI and EXEC: it takes effect only with EXEC.
     pub in_transaction: bool,
-    pub(super) held: &'a Held,
+    pub(super) held: &'a HeldArguments,
 }
 
 impl<'a> Command<'a> {
@@ -65,14 +65,14 @@ impl<'a> Command<'a> {
 
 /// The kept arguments.
 #[derive(Debug, Default)]
-pub(super) struct Held {
+pub(super) struct HeldArguments {
     bytes: Vec<u8>,
     ranges: Vec<(usize, usize)>,
     whole: bool,
     room: usize,
 }
 
-impl Held {
+impl HeldArguments {
     pub(super) fn begin(&mut self) {
         self.bytes.clear();
         self.bytes.shrink_to(1 << 20);

@@ -54,7 +54,7 @@ pub enum FileError {
     },
     /// A duplicate key, member or field.
     #[error("{path}: {what}: servers do not load this file; it is not used")]
-    Twice {
+    Duplicate {
         /// The path.
         path: PathBuf,
         /// The key.
@@ -121,7 +121,7 @@ impl FileError {
             | FileError::Empty { path }
             | FileError::TooShort { path, .. }
             | FileError::Foreign { path, .. }
-            | FileError::Twice { path, .. }
+            | FileError::Duplicate { path, .. }
             | FileError::Manifest { path, .. }
             | FileError::Missing { path, .. }
             | FileError::Corrupt { path, .. }

@@ -94,11 +94,11 @@ impl Files {
     /// If the file cannot be read.
     pub fn is_aof(&self) -> Result<bool, FileError> {
         // The metadata of an RDB precedes everything else.
-        const FRONT: u64 = 64 << 10;
+        const MAX_METADATA: u64 = 64 << 10;
         let [Part { path, file_type: None }] = self.parts.as_slice() else { return Ok(true) };
         let io = |source| FileError::Io { path: path.clone(), source };
         let mut front = Vec::new();
-        File::open(path).and_then(|file| file.take(FRONT).read_to_end(&mut front)).map_err(io)?;
+        File::open(path).and_then(|file| file.take(MAX_METADATA).read_to_end(&mut front)).map_err(io)?;
         if !front.starts_with(b"REDIS") && !front.starts_with(b"VALKEY") {
             return Ok(matches!(front.first(), None | Some(b'*' | b'#')));
         }
@@ -122,10 +122,10 @@ impl Files {
 
     fn of_manifest(path: &Path) -> Result<Files, FileError> {
         // A line is at most 1 KiB, and a manifest has only a few.
-        const MOST: u64 = 16 << 20;
+        const MAX_MANIFEST: u64 = 16 << 20;
         let mut bytes = Vec::new();
         File::open(path)
-            .and_then(|file| file.take(MOST).read_to_end(&mut bytes))
+            .and_then(|file| file.take(MAX_MANIFEST).read_to_end(&mut bytes))
             .map_err(|source| FileError::Io { path: path.to_owned(), source })?;
         let manifest = Manifest::parse(&bytes)
             .map_err(|source| FileError::Manifest { path: path.to_owned(), source })?;
@@ -186,7 +186,7 @@ pub struct FileSummary {
 /// The part of an AOF that was cut off.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub struct Cut {
+pub struct TruncatedTail {
     /// The file.
     pub path: PathBuf,
     /// Position, size and reason.
@@ -212,7 +212,7 @@ pub struct AofSummary {
     /// The last `#TS:` annotation, in seconds since the epoch.
     pub timestamp: Option<i64>,
     /// The truncated tail, which servers drop on loading.
-    pub cut: Option<Cut>,
+    pub cut: Option<TruncatedTail>,
 }
 
 /// How to read an AOF.
@@ -266,7 +266,7 @@ pub fn read<V: Visitor>(
                 return Err(FileError::CutInside { path: part.path.clone(), tail });
             }
             let files_after = after.iter().map(|part| part.path.clone()).collect();
-            summary.cut = Some(Cut { path: part.path.clone(), tail, files_after });
+            summary.cut = Some(TruncatedTail { path: part.path.clone(), tail, files_after });
             break;
         }
     }

@@ -22,7 +22,7 @@ mod visitor;
 
 pub use command::{Command, Keep};
 pub use error::FileError;
-pub use files::{AofSummary, Cut, FileSummary, Files, Part, ReadOptions, read};
+pub use files::{AofSummary, FileSummary, Files, Part, ReadOptions, TruncatedTail, read};
 pub use manifest::{FileType, Manifest, ManifestError, ManifestFile};
 pub use reader::Reader;
 pub use time_range::TimeRange;

@@ -2,13 +2,13 @@
 
 use crate::rdb::{self, Checksum, Corrupt, Problem};
 
-use super::command::{Command, Held, Keep};
+use super::command::{Command, HeldArguments, Keep};
 use super::visitor::{CutReason, End, Tail, Visitor};
 
 /// The maximum length of a line for servers: annotations, and length fields.
 const LINE: usize = 1024;
 
-const NO_BEGINNING: &str = "expected a command or an annotation";
+const EXPECTED_START: &str = "expected a command or an annotation";
 
 #[derive(Debug)]
 enum State {
@@ -49,7 +49,7 @@ pub struct Reader {
     /// Offset of the current command.
     start: u64,
     arguments: u64,
-    held: Held,
+    held: HeldArguments,
     db: u64,
     /// End of the last effective command.
     valid: u64,
@@ -80,7 +80,7 @@ impl Reader {
             offset: 0,
             start: 0,
             arguments: 0,
-            held: Held::default(),
+            held: HeldArguments::default(),
             db: 0,
             valid: 0,
             transaction: None,
@@ -290,7 +290,7 @@ impl Reader {
             && matches!(self.state, State::Between)
             && !matches!(chunk.first(), Some(b'*' | b'#'))
         {
-            return Err(self.bad(self.start, NO_BEGINNING));
+            return Err(self.bad(self.start, EXPECTED_START));
         }
         if self.line.len() + used >= LINE {
             // Reported at its beginning, however the bytes were split.
@@ -334,7 +334,7 @@ impl Reader {
                 self.state = State::Length { left };
                 Ok(())
             }
-            (State::Between, _) => Err(self.bad(self.start, NO_BEGINNING)),
+            (State::Between, _) => Err(self.bad(self.start, EXPECTED_START)),
             (State::Length { left }, Some(b'$')) => {
                 let left = left.saturating_sub(1);
                 let bytes =

@@ -27,7 +27,7 @@ const BATCH: usize = 256;
 /// Approximate size of replies that the server may have to buffer for us.
 const WINDOW: u64 = 4 << 20;
 /// Payloads up to this length are held in memory; longer ones are streamed.
-const HELD: u64 = 1 << 20;
+const MAX_BUFFERED: u64 = 1 << 20;
 const OPERATION: &str = "reading keys one by one (SCAN and DUMP)";
 
 /// A server whose keys are read.
@@ -308,7 +308,7 @@ impl Scan {
                 self.waiting.push_front((key, Some(length)));
                 Ok(())
             }
-            Answer::Value { expiry, length } if length > HELD => {
+            Answer::Value { expiry, length } if length > MAX_BUFFERED => {
                 self.begin_passing(key, expiry, length).await
             }
             Answer::Value { expiry, length } => {

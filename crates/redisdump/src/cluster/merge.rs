@@ -184,8 +184,8 @@ impl Merge<'_> {
         if waiting { Poll::Pending } else { Poll::Ready(None) }
     }
 
-    fn hand_on(&mut self, at: usize, taken: Taken) -> Bytes {
-        let Taken { mut bytes, db, .. } = taken;
+    fn hand_on(&mut self, at: usize, taken: ForwardedBytes) -> Bytes {
+        let ForwardedBytes { mut bytes, db, .. } = taken;
         if self.last != Some(at) {
             self.last = Some(at);
             let mut chosen = vec![254];
@@ -198,7 +198,7 @@ impl Merge<'_> {
 }
 
 /// Bytes forwarded from a stream.
-struct Taken {
+struct ForwardedBytes {
     bytes: Vec<u8>,
     /// The database selected where they begin.
     db: u64,
@@ -259,13 +259,13 @@ impl<'a> Source<'a> {
     }
 
     /// Takes the next bytes, and forwards those up to the end of a key; for a key longer than a chunk, all of them.
-    fn take(&mut self, piece: &[u8]) -> Result<Taken, Error> {
+    fn take(&mut self, piece: &[u8]) -> Result<ForwardedBytes, Error> {
         self.feed(piece)?;
         self.held.extend_from_slice(piece);
         self.ready()
     }
 
-    fn ready(&mut self) -> Result<Taken, Error> {
+    fn ready(&mut self) -> Result<ForwardedBytes, Error> {
         let db = self.db;
         let key_end = self.reader.key_end().filter(|(at, _)| *at > self.at);
         let mut within = false;
@@ -286,7 +286,7 @@ impl<'a> Source<'a> {
         let bytes = std::mem::replace(&mut self.held, tail);
         self.at += bytes.len() as u64;
         self.within = within;
-        Ok(Taken { bytes, db, within })
+        Ok(ForwardedBytes { bytes, db, within })
     }
 
     fn footer(&self) -> usize {

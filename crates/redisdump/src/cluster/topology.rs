@@ -60,7 +60,9 @@ impl Topology {
         let reply = connection.ask(&[b"CLUSTER", b"NODES"]).await.map_err(|error| match error {
             Error::Server { message, .. } => Error::Refused {
                 what: format!("{} is not a node of a cluster", node.display()),
-                conflicts: vec![format!("CLUSTER NODES: {message}. For a single server, use redis://").into()],
+                conflicts: vec![
+                    format!("CLUSTER NODES: {message}. For a single server, use redis://").into(),
+                ],
             },
             other => other,
         })?;

@@ -15,7 +15,7 @@ use crate::rdb::Kind;
 use crate::{ConnectOptions, Error};
 
 /// Maximum size of the records in memory, in bytes.
-const HELD: usize = 16 << 20;
+const MAX_IN_MEMORY: usize = 16 << 20;
 
 /// The digests of a capture's keys, in order of arrival.
 #[derive(Debug)]
@@ -56,7 +56,7 @@ impl DigestLog {
         let mut connection = crate::client::wire::Connection::open(target).await?;
         let server = identify(&mut connection, target).await?;
         let key_reader = KeyReader::open(target, &server).await?;
-        Ok(DigestLog::empty(key_reader.has_counters(), key_reader.now(), HELD))
+        Ok(DigestLog::empty(key_reader.has_counters(), key_reader.now(), MAX_IN_MEMORY))
     }
 
     /// An empty log with this limit for records in memory, in bytes.

@@ -6,7 +6,7 @@
 //! that had expired before are one sum, and fields that expire more than a day from now are treated as permanent.
 
 /// A field that expires within this many milliseconds may already be missing on either side.
-pub(crate) const SOON: i64 = 1000;
+pub(crate) const EXPIRY_MARGIN: i64 = 1000;
 /// A reply about a key is evaluated at most this many milliseconds after it arrived.
 const HORIZON: i64 = 24 * 3600 * 1000;
 /// Maximum number of fields listed at a time; 32 bytes each.
@@ -27,7 +27,7 @@ pub(crate) struct Fields {
 
 /// A hash without its expired fields.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Rest {
+pub(crate) struct LiveFields {
     pub(crate) sum: u128,
     pub(crate) count: u64,
     /// Number of omitted fields.
@@ -36,12 +36,12 @@ pub(crate) struct Rest {
 
 impl Fields {
     /// What remains when the clock shows `now`; `None` if more fields are about to expire than were listed.
-    pub(crate) fn rest(&self, now: i64) -> Option<Rest> {
+    pub(crate) fn rest(&self, now: i64) -> Option<LiveFields> {
         if self.more {
             return None;
         }
-        let cut = now.saturating_add(SOON);
-        let mut rest = Rest {
+        let cut = now.saturating_add(EXPIRY_MARGIN);
+        let mut rest = LiveFields {
             sum: self.all.0.wrapping_sub(self.due.0),
             count: self.all.1.saturating_sub(self.due.1),
             due: self.due.1,
@@ -118,7 +118,7 @@ impl Watch {
 
     pub(crate) fn note(&mut self, at: i64, digest: u128) {
         let fields = &mut self.fields;
-        if at <= self.now.saturating_add(SOON) {
+        if at <= self.now.saturating_add(EXPIRY_MARGIN) {
             fields.due.0 = fields.due.0.wrapping_add(digest);
             fields.due.1 += 1;
         } else if at <= self.now.saturating_add(HORIZON) {
@@ -151,14 +151,14 @@ mod tests {
     fn due_fields_are_left_out_wherever_they_were_noted() {
         let now = 1_000_000;
         let mut watch = Watch::new(now, 2);
-        let fields = [(now - 5, 1), (now + SOON + 1, 2), (now + 60_000, 4), (now + 2 * HORIZON, 8)];
+        let fields = [(now - 5, 1), (now + EXPIRY_MARGIN + 1, 2), (now + 60_000, 4), (now + 2 * HORIZON, 8)];
         for (at, digest) in fields {
             watch.note(at, digest);
         }
         let found = watch.take((1 + 2 + 4 + 8 + 16, 5));
-        assert_eq!(found.rest(now), Some(Rest { sum: 30, count: 4, due: 1 }));
-        assert_eq!(found.rest(now + 1), Some(Rest { sum: 28, count: 3, due: 2 }));
-        assert_eq!(found.rest(now + 60_000), Some(Rest { sum: 24, count: 2, due: 3 }));
+        assert_eq!(found.rest(now), Some(LiveFields { sum: 30, count: 4, due: 1 }));
+        assert_eq!(found.rest(now + 1), Some(LiveFields { sum: 28, count: 3, due: 2 }));
+        assert_eq!(found.rest(now + 60_000), Some(LiveFields { sum: 24, count: 2, due: 3 }));
         assert_eq!(found.listed(), 2);
         watch.begin();
         for digest in 0..3 {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::ServerIdentity;
 use crate::compare::canonical::Live;
 use crate::compare::digest::hash_value;
-use crate::compare::field_ttl::{LISTED, Rest};
+use crate::compare::field_ttl::{LISTED, LiveFields};
 use crate::compare::report::{Comparison, Difference, DifferenceKind};
 use crate::display::shown;
 use crate::rdb::module_name;
@@ -75,7 +75,7 @@ pub(crate) fn diff(left: Option<&Live>, right: Option<&Live>, now: i64) -> KeyOu
 fn equal_but_for_expired(left: &Live, right: &Live, now: i64) -> Option<u64> {
     let rest = |side: &Live| match &side.fields {
         None => Some((side.digest.value, 0)),
-        Some(fields) => fields.rest(now).map(|Rest { sum, count, due }| (hash_value(sum, count), due)),
+        Some(fields) => fields.rest(now).map(|LiveFields { sum, count, due }| (hash_value(sum, count), due)),
     };
     let ((of_left, left_due), (of_right, right_due)) = (rest(left)?, rest(right)?);
     (of_left == of_right).then(|| left_due.abs_diff(right_due))

@@ -14,7 +14,7 @@ use super::listpack::Listpack;
 use super::value::Elements;
 
 /// Limit for field names in memory: those of a file's templates, and those of one hash.
-const MOST: usize = 16 << 20;
+const MAX_FIELD_NAMES: usize = 16 << 20;
 
 const TOO_MANY: Problem = Problem::Item("the field names of hash templates exceed 16 MiB");
 const NO_FIELDS: Problem = Problem::Item("a hash template has no fields");
@@ -44,7 +44,7 @@ impl Templates {
         string(&mut template.fields, field);
         template.count += 1;
         self.bytes += template.fields.len() - before;
-        if self.bytes + self.by_id.len() * size_of::<(u64, Template)>() > MOST {
+        if self.bytes + self.by_id.len() * size_of::<(u64, Template)>() > MAX_FIELD_NAMES {
             Err(TOO_MANY)
         } else {
             Ok(())
@@ -125,7 +125,7 @@ impl TemplateWalk {
         self.names.extend_from_slice(name);
         self.ends.push(self.names.len());
         let held = self.names.len() + self.ends.len() * size_of::<usize>();
-        if held > MOST { Err(TOO_MANY) } else { Ok(()) }
+        if held > MAX_FIELD_NAMES { Err(TOO_MANY) } else { Ok(()) }
     }
 
     /// The name of the next value.

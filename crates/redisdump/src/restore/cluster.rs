@@ -24,7 +24,7 @@ use crate::rdb::Reader;
 use crate::{ConnectOptions, Error, ServerIdentity};
 
 /// Batches queued for one pipeline, in addition to those in flight.
-const WAITING: usize = 2;
+const QUEUE_LENGTH: usize = 2;
 
 /// How the keys reached the masters of a cluster.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -89,7 +89,7 @@ where
     let mut pipes = Vec::new();
     for (number, node) in topology.masters.iter().enumerate() {
         for _ in 0..each {
-            let (sender, awaited) = mpsc::channel(WAITING);
+            let (sender, awaited) = mpsc::channel(QUEUE_LENGTH);
             senders.push(sender);
             let pipe = NodePipeline {
                 cluster: options,

@@ -7,7 +7,7 @@ use crate::display::shown;
 use crate::verify::duplicates::Duplicates;
 
 /// Number of names that are kept in order to name the first collisions; further ones are only counted.
-const REMEMBERED: u64 = 100_000;
+const MAX_NAMES: u64 = 100_000;
 /// Number of collisions that are named.
 const NAMED: usize = 20;
 
@@ -20,7 +20,7 @@ pub(super) struct Collisions {
 
 impl Default for Collisions {
     fn default() -> Self {
-        Collisions { names: Names::new(REMEMBERED), all: Duplicates::default(), found: Vec::new() }
+        Collisions { names: Names::new(MAX_NAMES), all: Duplicates::default(), found: Vec::new() }
     }
 }
 
@@ -56,11 +56,11 @@ mod tests {
     #[test]
     fn collisions_are_named_and_beyond_that_counted() {
         let mut names = Collisions::default();
-        for n in 0..REMEMBERED + 5 {
+        for n in 0..MAX_NAMES + 5 {
             names.add(0, &n.to_le_bytes());
         }
         names.add(1, &0_u64.to_le_bytes());
-        names.add(0, &(REMEMBERED + 1).to_le_bytes());
+        names.add(0, &(MAX_NAMES + 1).to_le_bytes());
         names.add(0, b"a");
         let found = names.finish().unwrap();
         assert_eq!(found, ["at least 1 more names would each be given to two keys"]);

@@ -21,7 +21,7 @@ use crate::display::shown;
 use crate::{ConnectOptions, Error};
 
 /// Maximum number of batches in flight.
-const FLYING: usize = 4;
+const MAX_IN_FLIGHT: usize = 4;
 
 /// Commands that are ready for a master.
 pub(super) struct Batch {
@@ -59,18 +59,18 @@ pub(super) struct NodePipeline<'a> {
 }
 
 /// A batch in flight.
-struct Flying {
+struct SentBatch {
     bytes: Vec<u8>,
     commands: usize,
     answered: usize,
 }
 
 /// The state of a pipeline.
-struct Flow<'a> {
+struct NodeState<'a> {
     pipe: NodePipeline<'a>,
     connection: Connection,
     link: Link,
-    flying: VecDeque<Flying>,
+    flying: VecDeque<SentBatch>,
     notes: VecDeque<(Queue, usize)>,
     /// How many of the next replies belong to commands that were sent a second time.
     repeated: usize,
@@ -86,7 +86,7 @@ impl<'a> NodePipeline<'a> {
     pub(super) async fn run(self) -> Result<(), Error> {
         let connection = Connection::open(&self.cluster.at(&self.at.0, self.at.1)).await?;
         let link = Link::new(self.cluster);
-        let flow = Flow {
+        let flow = NodeState {
             pipe: self,
             connection,
             link,
@@ -99,7 +99,7 @@ impl<'a> NodePipeline<'a> {
     }
 }
 
-impl Flow<'_> {
+impl NodeState<'_> {
     async fn run(mut self) -> Result<(), Error> {
         loop {
             if self.flying.is_empty() {
@@ -111,7 +111,7 @@ impl Flow<'_> {
                     None => return Ok(()),
                 }
             } else if self.leaving.is_none()
-                && self.flying.len() < FLYING
+                && self.flying.len() < MAX_IN_FLIGHT
                 && let Ok(batch) = self.pipe.awaited.try_recv()
             {
                 self.send(batch).await?;
@@ -124,7 +124,7 @@ impl Flow<'_> {
     async fn send(&mut self, batch: Batch) -> Result<(), Error> {
         let Batch { bytes, commands, queue } = batch;
         self.notes.push_back((queue, 0));
-        self.flying.push_back(Flying { bytes, commands, answered: 0 });
+        self.flying.push_back(SentBatch { bytes, commands, answered: 0 });
         let Some(last) = self.flying.back() else { return Ok(()) };
         let sent = self.connection.writer.send(&last.bytes, OPERATION).await;
         self.or_recover(sent).await.map(drop)

@@ -5,7 +5,7 @@ use futures::{Stream, StreamExt as _};
 
 use super::capabilities::{self, Capabilities};
 use super::dry_run::DryRun;
-use super::loader::{Doubtful, Loader};
+use super::loader::{Loader, MalformedValue};
 use super::memory::{self, mebibytes};
 use super::settings::{BATCH, OnExisting, RestoreOptions};
 use crate::client::databases::databases;
@@ -127,7 +127,7 @@ struct RefusedValues {
 
 impl RefusedValues {
     /// Asks about a value. All masters of a cluster are assumed to be like the first.
-    async fn ask(&mut self, options: &ConnectOptions, value: Doubtful) -> Result<(), Error> {
+    async fn ask(&mut self, options: &ConnectOptions, value: MalformedValue) -> Result<(), Error> {
         const NAMED: usize = 20;
         if self.asked.is_none() {
             let node = match options.is_cluster() {

@@ -175,7 +175,7 @@ pub fn verify_file(
     options: VerifyOptions,
     on_progress: &mut dyn FnMut(u64),
 ) -> Result<Verified, Fault> {
-    let mut census = Census::default();
+    let mut census = CountingVisitor::default();
     let outcome = read(path, options, &mut census, on_progress);
     let (files, summary) = outcome.map_err(|source| Fault {
         // Outside a value, the fault is not in the last key.
@@ -249,7 +249,7 @@ fn is_newer(fault: &FileError, version: Option<(Dialect, u16)>) -> bool {
 fn read(
     path: &Path,
     options: VerifyOptions,
-    census: &mut Census,
+    census: &mut CountingVisitor,
     on_progress: &mut dyn FnMut(u64),
 ) -> Result<(Files, AofSummary), FileError> {
     let files = Files::locate(path)?;
@@ -260,7 +260,7 @@ fn read(
 
 /// Counts, and tracks the position of the reader.
 #[derive(Debug)]
-struct Census {
+struct CountingVisitor {
     version: Option<(Dialect, u16)>,
     aof_base: bool,
     keys: u64,
@@ -279,11 +279,11 @@ struct Census {
     modules: BTreeMap<String, ModuleUse>,
 }
 
-impl Census {
+impl CountingVisitor {
     /// The entry of a module type; `None` if a file contains too many.
     fn module(&mut self, name: &str) -> Option<&mut ModuleUse> {
-        const MOST: usize = 512;
-        if self.modules.len() >= MOST && !self.modules.contains_key(name) {
+        const MAX_MODULES: usize = 512;
+        if self.modules.len() >= MAX_MODULES && !self.modules.contains_key(name) {
             return None;
         }
         Some(self.modules.entry(name.to_owned()).or_insert_with(|| ModuleUse {
@@ -294,9 +294,9 @@ impl Census {
     }
 }
 
-impl Default for Census {
+impl Default for CountingVisitor {
     fn default() -> Self {
-        Census {
+        CountingVisitor {
             version: None,
             aof_base: false,
             keys: 0,
@@ -317,7 +317,7 @@ impl Default for Census {
     }
 }
 
-impl Forward for Census {
+impl Forward for CountingVisitor {
     type To = Structure;
 
     fn to(&mut self) -> Option<&mut Structure> {
@@ -325,7 +325,7 @@ impl Forward for Census {
     }
 }
 
-impl rdb::Visitor for Census {
+impl rdb::Visitor for CountingVisitor {
     fn header(&mut self, dialect: Dialect, version: u16) {
         self.version.get_or_insert((dialect, version));
     }
@@ -386,4 +386,4 @@ impl rdb::Visitor for Census {
     }
 }
 
-impl aof::Visitor for Census {}
+impl aof::Visitor for CountingVisitor {}

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use crate::aof::{self, Cut, FileError, Files, Keep, Part, ReadOptions, Reader};
+use crate::aof::{self, FileError, Files, Keep, Part, ReadOptions, Reader, TruncatedTail};
 
 /// The result of a repair.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -33,7 +33,7 @@ pub struct Repaired {
 
 /// The offset of the damaged tail of the last file.
 #[derive(Debug)]
-struct Broken {
+struct DamagedTail {
     file: PathBuf,
     offset: u64,
     reason: String,
@@ -62,7 +62,7 @@ pub fn repair(path: &Path, to: &Path) -> Result<Option<Repaired>, FileError> {
     }
     // Read the copy again, as a server would.
     let summary = aof::read(&Files::locate(to)?, ReadOptions::default(), &mut (), &mut |_, _| ())?;
-    if let Some(Cut { path, tail, .. }) = summary.cut {
+    if let Some(TruncatedTail { path, tail, .. }) = summary.cut {
         return Err(FileError::CutInside { path, tail });
     }
     Ok(Some(Repaired {
@@ -75,10 +75,10 @@ pub fn repair(path: &Path, to: &Path) -> Result<Option<Repaired>, FileError> {
     }))
 }
 
-fn broken(files: &Files) -> Result<Option<Broken>, FileError> {
+fn broken(files: &Files) -> Result<Option<DamagedTail>, FileError> {
     let fault = match aof::read(files, ReadOptions::default(), &mut (), &mut |_, _| ()) {
         Ok(summary) => {
-            return Ok(summary.cut.map(|Cut { path, tail, .. }| Broken {
+            return Ok(summary.cut.map(|TruncatedTail { path, tail, .. }| DamagedTail {
                 file: path,
                 offset: tail.offset,
                 reason: tail.reason.to_string(),
@@ -90,7 +90,7 @@ fn broken(files: &Files) -> Result<Option<Broken>, FileError> {
         (FileError::Corrupt { path, source }, Some(last)) if *path == last.path => {
             match whole_before_fault(last)? {
                 Some(offset) => {
-                    Ok(Some(Broken { file: path.clone(), offset, reason: source.problem.to_string() }))
+                    Ok(Some(DamagedTail { file: path.clone(), offset, reason: source.problem.to_string() }))
                 }
                 // The fault is in the RDB preamble.
                 None => Err(fault),

@@ -9,7 +9,7 @@ use crate::rdb::{Elements, Kind, Lint, StreamId, StreamMeta, ValueType};
 use crate::verify::duplicates::Duplicates;
 
 /// Maximum number of remembered ids or names of one stream; later ones are assumed correct.
-const MOST: usize = 1 << 16;
+const MAX_SEEN: usize = 1 << 16;
 
 /// Checks the elements of one value after another.
 #[derive(Debug, Default)]
@@ -24,13 +24,13 @@ pub(crate) struct Structure {
     small_hash: bool,
     fields: u64,
     failed: Option<io::Error>,
-    nodes: Seen,
+    nodes: SeenElements,
     /// Entries of the stream, and the greatest id among them.
     entries: u64,
     last: StreamId,
-    groups: Seen,
-    consumers: Seen,
-    owned: Seen,
+    groups: SeenElements,
+    consumers: SeenElements,
+    owned: SeenElements,
     /// The group's pending entries, and whether each has a consumer.
     pending: BTreeMap<u128, bool>,
     pending_full: bool,
@@ -40,12 +40,12 @@ pub(crate) struct Structure {
 
 /// The elements seen so far, up to a limit.
 #[derive(Debug, Default)]
-struct Seen(BTreeSet<u128>);
+struct SeenElements(BTreeSet<u128>);
 
-impl Seen {
+impl SeenElements {
     /// False when it was seen before.
     fn first(&mut self, what: u128) -> bool {
-        if self.0.len() >= MOST { !self.0.contains(&what) } else { self.0.insert(what) }
+        if self.0.len() >= MAX_SEEN { !self.0.contains(&what) } else { self.0.insert(what) }
     }
 }
 
@@ -186,7 +186,7 @@ impl Elements for Structure {
     }
 
     fn pending(&mut self, id: StreamId, _at: i64, _count: u64) {
-        if self.pending.len() < MOST {
+        if self.pending.len() < MAX_SEEN {
             let before = self.pending.insert(number(id), false);
             self.expect(before.is_none(), Lint::PendingTwice);
         } else {

@@ -25,7 +25,7 @@ pub(crate) struct Uniqueness {
 
 /// A duplicate in an RDB.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Twice {
+pub(crate) enum Duplicate {
     /// A duplicate member or field of this key.
     Member(u64, Vec<u8>),
     /// Duplicate keys, by their hashes; [`Uniqueness::name`] finds the first name.
@@ -37,15 +37,15 @@ impl Uniqueness {
     ///
     /// # Errors
     /// The temporary file could not be used.
-    pub(crate) fn finish(&mut self) -> io::Result<Option<Twice>> {
+    pub(crate) fn finish(&mut self) -> io::Result<Option<Duplicate>> {
         if let Some(error) = self.failed.take() {
             return Err(error);
         }
         if let Some((db, name)) = self.member.take() {
-            return Ok(Some(Twice::Member(db, name)));
+            return Ok(Some(Duplicate::Member(db, name)));
         }
         let twice = self.names.take()?;
-        Ok((!twice.is_empty()).then_some(Twice::Keys(twice)))
+        Ok((!twice.is_empty()).then_some(Duplicate::Keys(twice)))
     }
 
     /// Finds the name of the first duplicate key by reading the RDB again.
@@ -61,13 +61,13 @@ impl Uniqueness {
     }
 }
 
-impl Twice {
+impl Duplicate {
     /// For display; `file` is the RDB again, to find the name of a key.
     pub(crate) fn shown(&self, of: &Uniqueness, file: Option<impl io::Read>) -> String {
         let key = |db: &u64, name: &[u8]| format!("key {} of database {db}", shown(name));
         match self {
-            Twice::Member(db, name) => format!("{} has a duplicate member or field", key(db, name)),
-            Twice::Keys(twice) => {
+            Duplicate::Member(db, name) => format!("{} has a duplicate member or field", key(db, name)),
+            Duplicate::Keys(twice) => {
                 let (named, more) = (file.and_then(|file| of.name(file, twice)), twice.len() - 1);
                 let named = named.map_or_else(|| "a key".to_owned(), |(db, name)| key(&db, &name));
                 let others = if more > 0 { format!(", and {more} more") } else { String::new() };

@@ -13,7 +13,7 @@ use crate::{Access, Error, Identity, Passphrase, Recipient, RepositoryKey};
 /// scrypt work factor of passphrases: 2^17 blocks, which takes 128 MiB and a fraction of a second.
 const WORK: u8 = 17;
 /// Limit for the work factor, because a malicious `dbhaul.json` could exhaust memory.
-const MOST_WORK: u8 = 18;
+const MAX_WORK_FACTOR: u8 = 18;
 
 /// `encryption` in `dbhaul.json`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -163,7 +163,7 @@ fn unprotect(file: &[u8], passphrase: &Passphrase) -> Result<Vec<Identity>, Erro
     use std::io::Read as _;
     let wrong = |message: String| Error::Key { what: "the passphrase".to_owned(), message };
     let mut identity = age::scrypt::Identity::new(passphrase.secret());
-    identity.set_max_work_factor(MOST_WORK);
+    identity.set_max_work_factor(MAX_WORK_FACTOR);
     let decryptor = age::Decryptor::new_buffered(file).map_err(|e| damaged(e.to_string()))?;
     let mut reader = decryptor
         .decrypt(std::iter::once(&identity as &dyn age::Identity))

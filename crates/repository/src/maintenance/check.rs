@@ -21,7 +21,7 @@ use crate::{Attestation, AttestationKind, ChunkRef, Error, Repository, SnapshotI
 /// Number of chunks to read in parallel.
 const READERS: usize = 4;
 /// Maximum number of faults to attest on a snapshot.
-const MOST_BLAMED: usize = 1000;
+const MAX_ATTESTED_FAULTS: usize = 1000;
 /// Where the last portion check ended.
 const CURSOR: &str = "checks/cursor.json";
 
@@ -346,7 +346,7 @@ impl Repository {
             let details = serde_json::json!({ "read-data": true });
             let faults = blamed.get(id.as_str()).cloned().unwrap_or_default();
             // With an incomplete list, a snapshot could be taken for repaired although it is not.
-            let faults = if faults.len() > MOST_BLAMED { Vec::new() } else { faults };
+            let faults = if faults.len() > MAX_ATTESTED_FAULTS { Vec::new() } else { faults };
             let attestation =
                 Attestation { kind: AttestationKind::Check, passed, incomplete: false, at, details, faults };
             self.attest(id, &attestation).await?;

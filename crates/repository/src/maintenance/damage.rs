@@ -10,7 +10,7 @@ use crate::maintenance::attest::beginning;
 use crate::{Attestation, AttestationKind, ChunkRef, Error, Repository, SnapshotId};
 
 /// Results for chunks so far: object, time since when, and state.
-type Looked = HashMap<(ChunkObject, DateTime<Utc>), bool>;
+type CheckedChunks = HashMap<(ChunkObject, DateTime<Utc>), bool>;
 
 impl Repository {
     /// Among these newest findings ([`Repository::newest_attestations`]), the snapshots known to be damaged: the
@@ -22,7 +22,7 @@ impl Repository {
         &self,
         newest: &BTreeMap<SnapshotId, Vec<Attestation>>,
     ) -> Result<BTreeSet<SnapshotId>, Error> {
-        let mut looked = Looked::new();
+        let mut looked = CheckedChunks::new();
         let mut bad = BTreeSet::new();
         for (id, findings) in newest {
             let check = findings.iter().find(|finding| finding.kind == AttestationKind::Check);
@@ -62,7 +62,7 @@ impl Repository {
         &self,
         id: &SnapshotId,
         check: &Attestation,
-        looked: &mut Looked,
+        looked: &mut CheckedChunks,
     ) -> Result<bool, Error> {
         let blamed: HashSet<ChunkObject> =
             check.faults.iter().filter_map(|name| ChunkObject::parse(name)).collect();

@@ -13,7 +13,7 @@ use crate::format::chunk::ChunkObject;
 use crate::{CheckReport, Error, FaultKind, Repository};
 
 /// Limit for objects to copy into quarantine: chunks are smaller.
-const LARGEST_ASIDE: u64 = 17 << 20;
+const MAX_QUARANTINED: u64 = 17 << 20;
 
 /// Result of a quarantine.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -76,7 +76,7 @@ impl Repository {
             let name = fault.object.rsplit('/').next().unwrap_or_default();
             let aside = format!("quarantine/{name}.{random:08x}");
             // An object larger than any chunk is not worth a copy.
-            let bytes = match self.store.get_at_most(&fault.object, LARGEST_ASIDE).await {
+            let bytes = match self.store.get_at_most(&fault.object, MAX_QUARANTINED).await {
                 Err(Error::Damaged { .. }) => None,
                 other => other?,
             };

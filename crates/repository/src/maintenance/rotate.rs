@@ -71,9 +71,10 @@ impl Repository {
         if !proof.can_read() {
             return Err(Error::Key {
                 what: "the identities".to_owned(),
-                message: "none of them belongs to a current recipient, so that the result could not be read back \
+                message:
+                    "none of them belongs to a current recipient, so that the result could not be read back \
                           before the old objects are replaced; also give an identity of a current recipient"
-                    .to_owned(),
+                        .to_owned(),
             });
         }
         let proof = Repository { crypt: proof, ..self.clone() };

@@ -14,9 +14,9 @@ use crate::tasks::Task;
 use crate::{Error, Repository, SnapshotId};
 
 /// Interval at which a writer renews its sign,
-const BEAT: Duration = Duration::from_secs(300);
+const RENEWAL_INTERVAL: Duration = Duration::from_secs(300);
 /// and age at which a writer counts as dead.
-const DEAD: TimeDelta = TimeDelta::minutes(15);
+const DEAD_AFTER: TimeDelta = TimeDelta::minutes(15);
 
 /// The sign of a running operation.
 #[derive(Debug)]
@@ -58,7 +58,7 @@ impl Repository {
         let (store, name) = (self.store.clone(), object.clone());
         let beat = Task::start(async move {
             loop {
-                tokio::time::sleep(BEAT).await;
+                tokio::time::sleep(RENEWAL_INTERVAL).await;
                 // A removed sign is not written again: this writer must notice.
                 if let Ok(Some(_)) = store.written_at(&name).await {
                     let _ = store.put(&name, bytes.clone()).await;
@@ -77,7 +77,7 @@ impl Repository {
                 name.and_then(|name| name.strip_prefix(id)).is_some_and(|rest| rest.starts_with('-'))
             });
             let seen = of_it.map(|meta| meta.last_modified).max().unwrap_or(now);
-            if now - seen < DEAD {
+            if now - seen < DEAD_AFTER {
                 return Err(Error::InUse { by: id.to_owned(), seen });
             }
         }

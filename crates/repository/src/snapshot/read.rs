@@ -10,7 +10,7 @@ use crate::tasks::{Task, blocking};
 use crate::{ByteSize, ChunkRef, Error, Part, Repository};
 
 /// Number of chunks to fetch ahead of the reader.
-const AHEAD: usize = 3;
+const PREFETCH: usize = 3;
 
 impl Repository {
     /// The bytes of a part in memory, for documents such as a catalog.
@@ -53,7 +53,7 @@ impl Repository {
                     })
                 }
             })
-            .buffered(AHEAD);
+            .buffered(PREFETCH);
         let state = (Box::pin(chunks), Some(Sha256::new()));
         stream::unfold(state, move |(mut chunks, whole)| async move {
             let mut whole = whole?;

@@ -10,7 +10,7 @@ use super::response::is_absent;
 use crate::Error;
 
 /// Number of parallel deletions, if each is a request.
-const DELETIONS: usize = 8;
+const PARALLEL_DELETIONS: usize = 8;
 impl Store {
     pub(crate) async fn delete(&self, object: &str) -> Result<(), Error> {
         failpoint::before(Step::Delete, object);
@@ -25,7 +25,7 @@ impl Store {
 
     /// Number of objects to pass to [`Store::delete_all`] at a time.
     pub(crate) fn deletions_at_once(&self) -> usize {
-        if self.bulk_delete { 1000 } else { DELETIONS }
+        if self.bulk_delete { 1000 } else { PARALLEL_DELETIONS }
     }
 
     /// Deletes these objects, in one request if the store is known to support it.
@@ -43,7 +43,7 @@ impl Store {
         if !self.bulk_delete {
             let deletions =
                 stream::iter(objects).map(|object| async move { (object, self.delete(object).await) });
-            let mut deletions = std::pin::pin!(deletions.buffer_unordered(DELETIONS));
+            let mut deletions = std::pin::pin!(deletions.buffer_unordered(PARALLEL_DELETIONS));
             while let Some((object, deleted)) = deletions.next().await {
                 match deleted {
                     Err(error) if error.is_refused_by_store() => held.push((object.clone(), error)),

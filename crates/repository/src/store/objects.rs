@@ -15,7 +15,7 @@ use crate::Rate;
 use crate::error::is_no_room;
 use crate::store::failpoint::{self, Step};
 use crate::store::folder::Folder;
-use crate::store::http::AtMost;
+use crate::store::http::SizeLimit;
 use crate::store::upload_limit::UploadLimit;
 use crate::tasks::blocking;
 
@@ -225,7 +225,7 @@ impl Store {
     pub(crate) async fn get_at_most(&self, object: &str, limit: u64) -> Result<Option<Bytes>, Error> {
         let got = async {
             let mut options = GetOptions::default();
-            options.extensions.insert(AtMost(limit));
+            options.extensions.insert(SizeLimit(limit));
             let found = self.objects.get_opts(&Path::from(object), options).await?;
             let size = found.meta.size;
             if size > limit { Ok(Err(size)) } else { found.bytes().await.map(Ok) }

@@ -11,7 +11,7 @@ use tokio::process::ChildStdout;
 
 use crate::address::{Kubernetes, Workload};
 use crate::host::{Host, Target};
-use crate::process::{self, Line, PATIENCE, Running};
+use crate::process::{self, ANSWER_TIMEOUT, Line, Running};
 use crate::stream::Stream;
 use crate::{Error, Programs, Secret};
 
@@ -19,7 +19,7 @@ use objects::{List, Pod};
 
 /// A pod, resolved once.
 #[derive(Debug)]
-pub(crate) struct Forwarded {
+pub(crate) struct ForwardedPod {
     kubectl: Kubectl,
     pub(crate) pod: Pod,
     pub(crate) port: u16,
@@ -36,17 +36,17 @@ pub(crate) struct Kubectl {
     namespace: String,
 }
 
-impl Forwarded {
+impl ForwardedPod {
     pub(crate) async fn open(
         host: Host,
         place: &Kubernetes,
         default_port: u16,
         programs: &Programs,
-    ) -> Result<Forwarded, Error> {
+    ) -> Result<ForwardedPod, Error> {
         let kubectl = Kubectl::open(host, place, programs).await?;
         let (pod, port) = kubectl.resolve(place, default_port).await?;
         pod.require_running()?;
-        Ok(Forwarded { kubectl, pod, port })
+        Ok(ForwardedPod { kubectl, pod, port })
     }
 
     pub(crate) fn kubectl(&self) -> &Kubectl {
@@ -181,7 +181,7 @@ impl Kubectl {
         let arguments = ["port-forward", "--address=127.0.0.1", "--", &target, &port];
         let (stdout, running) = self.host.background(&self.line(&what, &arguments))?;
         let mut stdout = BufReader::new(stdout);
-        match tokio::time::timeout(PATIENCE, forwarded_port(&mut stdout)).await {
+        match tokio::time::timeout(ANSWER_TIMEOUT, forwarded_port(&mut stdout)).await {
             Ok(Some(port)) => {
                 process::drain(stdout);
                 Ok((port, running))
@@ -191,7 +191,7 @@ impl Kubectl {
                 Err(running.failed(ended.as_ref()))
             }
             Err(_) => Err(match running.said() {
-                said if said.is_empty() => Error::TimedOut { what, seconds: PATIENCE.as_secs() },
+                said if said.is_empty() => Error::TimedOut { what, seconds: ANSWER_TIMEOUT.as_secs() },
                 _ => running.failed(None),
             }),
         }

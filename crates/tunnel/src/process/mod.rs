@@ -14,16 +14,16 @@ use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::sync::{oneshot, watch};
 
 pub(crate) use supervisor::supervised;
-pub(crate) use words::Words;
+pub(crate) use words::OutputTail;
 
 use crate::Error;
 
 /// Timeout for the answer of a program.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Maximum size of a program's output. `docker inspect` of one container returns some tens of kilobytes; a list of
 /// the pods of a large deployment a few megabytes.
-const MOST: u64 = 32 << 20;
+const MAX_OUTPUT: u64 = 32 << 20;
 
 /// A program to run: its arguments, and a description for errors.
 pub(crate) struct Line {
@@ -60,7 +60,7 @@ pub(crate) async fn output(line: &Line) -> Result<Vec<u8>, Error> {
     let mut command = line.command();
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
     let mut child = command.spawn().map_err(|e| line.failed_to_start(e))?;
-    let words = Arc::new(Words::default());
+    let words = Arc::new(OutputTail::default());
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
     let mut printed = Vec::new();
     let run = async {
@@ -68,9 +68,9 @@ pub(crate) async fn output(line: &Line) -> Result<Vec<u8>, Error> {
         read?;
         child.wait().await
     };
-    let status = match tokio::time::timeout(PATIENCE, run).await {
+    let status = match tokio::time::timeout(ANSWER_TIMEOUT, run).await {
         Ok(status) => status.map_err(|e| Error::io(line.what.clone(), e))?,
-        Err(_) => return Err(Error::TimedOut { what: line.what.clone(), seconds: PATIENCE.as_secs() }),
+        Err(_) => return Err(Error::TimedOut { what: line.what.clone(), seconds: ANSWER_TIMEOUT.as_secs() }),
     };
     match status.success() {
         true => Ok(printed),
@@ -80,16 +80,18 @@ pub(crate) async fn output(line: &Line) -> Result<Vec<u8>, Error> {
 
 async fn bounded(from: Option<ChildStdout>, into: &mut Vec<u8>) -> io::Result<()> {
     let Some(from) = from else { return Ok(()) };
-    from.take(MOST + 1).read_to_end(into).await?;
-    match into.len() as u64 > MOST {
-        true => Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("more than {} MiB", MOST >> 20))),
+    from.take(MAX_OUTPUT + 1).read_to_end(into).await?;
+    match into.len() as u64 > MAX_OUTPUT {
+        true => {
+            Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("more than {} MiB", MAX_OUTPUT >> 20)))
+        }
         false => Ok(()),
     }
 }
 
 /// What is known of a program at its end.
 #[derive(Debug, Clone)]
-pub(crate) struct Ended {
+pub(crate) struct ProgramExit {
     status: Option<ExitStatus>,
 }
 
@@ -98,8 +100,8 @@ pub(crate) struct Ended {
 pub(crate) struct Running {
     /// Description for errors.
     pub(crate) what: String,
-    words: Arc<Words>,
-    ended: watch::Receiver<Option<Ended>>,
+    words: Arc<OutputTail>,
+    ended: watch::Receiver<Option<ProgramExit>>,
     /// Ends the program when it is dropped.
     _lifeline: Lifeline,
 }
@@ -153,7 +155,7 @@ fn watched(
     lifeline: Lifeline,
     told: Option<oneshot::Receiver<()>>,
 ) -> Running {
-    let words = Arc::new(Words::default());
+    let words = Arc::new(OutputTail::default());
     let (tell, ended) = watch::channel(None);
     let heard = Arc::clone(&words);
     let stderr = child.stderr.take();
@@ -174,14 +176,14 @@ fn watched(
         };
         // A grandchild may keep the pipe open; output from before the end is available immediately.
         let _ = tokio::time::timeout(Duration::from_millis(500), listening).await;
-        let _ = tell.send(Some(Ended { status: status.ok() }));
+        let _ = tell.send(Some(ProgramExit { status: status.ok() }));
     });
     Running { what: line.what.clone(), words, ended, _lifeline: lifeline }
 }
 
 impl Running {
     /// Waits up to this long for the end; `None` if it is still running.
-    pub(crate) async fn ended_within(&self, time: Duration) -> Option<Ended> {
+    pub(crate) async fn ended_within(&self, time: Duration) -> Option<ProgramExit> {
         let mut ended = self.ended.clone();
         let result = tokio::time::timeout(time, ended.wait_for(Option::is_some)).await;
         result.ok().and_then(Result::ok).and_then(|ended| ended.clone())
@@ -211,11 +213,11 @@ impl Running {
     }
 
     /// The error of a program that ended too early.
-    pub(crate) fn failed(&self, ended: Option<&Ended>) -> Error {
+    pub(crate) fn failed(&self, ended: Option<&ProgramExit>) -> Error {
         Error::Failed { what: self.what.clone(), words: self.last_words(ended) }
     }
 
-    fn last_words(&self, ended: Option<&Ended>) -> String {
+    fn last_words(&self, ended: Option<&ProgramExit>) -> String {
         match ended.and_then(|ended| ended.status) {
             Some(status) => self.words.or_status(status),
             None => self.words.or("it exited without output"),

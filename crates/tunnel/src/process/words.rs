@@ -6,20 +6,20 @@ use std::sync::Mutex;
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
 /// Maximum bytes to keep.
-const MOST: usize = 4 << 10;
+const MAX_BYTES: usize = 4 << 10;
 
 /// The end of a program's output, bounded, and without terminal control characters.
 #[derive(Debug, Default)]
-pub(crate) struct Words(Mutex<Kept>);
+pub(crate) struct OutputTail(Mutex<TailBuffer>);
 
 #[derive(Debug, Default, Clone)]
-struct Kept {
+struct TailBuffer {
     bytes: Vec<u8>,
     /// Number of bytes before those.
     before: usize,
 }
 
-impl Words {
+impl OutputTail {
     /// Reads to the end.
     pub(crate) async fn collect(&self, from: Option<impl AsyncRead + Unpin>) {
         let Some(mut from) = from else { return };
@@ -32,7 +32,7 @@ impl Words {
     fn push(&self, bytes: &[u8]) {
         if let Ok(mut kept) = self.0.lock() {
             kept.bytes.extend_from_slice(bytes);
-            let surplus = kept.bytes.len().saturating_sub(MOST);
+            let surplus = kept.bytes.len().saturating_sub(MAX_BYTES);
             kept.bytes.drain(..surplus);
             kept.before += surplus;
         }
@@ -83,11 +83,11 @@ mod tests {
 
     #[test]
     fn the_last_words_are_kept_bounded_and_plain() {
-        let words = Words::default();
-        words.push(&vec![b'x'; 3 * MOST]);
+        let words = OutputTail::default();
+        words.push(&vec![b'x'; 3 * MAX_BYTES]);
         words.push("\n\u{1b}[2Jerror: lost\r\nerror: lost\n".replace("\u{1b}[2J", "\u{1b}").as_bytes());
         let text = words.text();
-        assert!(text.len() <= MOST && text.ends_with("; error: lost"), "{}", text.len());
+        assert!(text.len() <= MAX_BYTES && text.ends_with("; error: lost"), "{}", text.len());
         assert!(!text.contains('\u{1b}') && text.matches("lost").count() == 1);
         let mark = words.mark();
         words.push(b"more\n");

@@ -9,7 +9,7 @@ use crate::commands::sources;
 use crate::context::Context;
 use crate::endpoint::Endpoint;
 use crate::exit::Exit;
-use crate::jobs::baseline::migrations::{self, Wanted};
+use crate::jobs::baseline::migrations::{self, MigrationOptions};
 
 /// Which migrations to consider, and how.
 #[derive(Debug, Args)]
@@ -33,9 +33,9 @@ struct FilesArgs {
 }
 
 impl FilesArgs {
-    fn wanted(self, source: Option<&str>, context: &Context) -> Wanted {
+    fn wanted(self, source: Option<&str>, context: &Context) -> MigrationOptions {
         let (baseline, environment) = sources::baseline(self.baseline, self.environment, source, context);
-        Wanted { folder: self.migrations, baseline, environment, run: self.run, skip: self.skip }
+        MigrationOptions { folder: self.migrations, baseline, environment, run: self.run, skip: self.skip }
     }
 }
 

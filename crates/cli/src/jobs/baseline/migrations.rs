@@ -13,7 +13,7 @@ use crate::report::baseline::migrations::{ApplyReport, PlanReport};
 use crate::ui::Progress;
 
 /// Which migrations to consider, and how.
-pub(crate) struct Wanted {
+pub(crate) struct MigrationOptions {
     /// Folder with the migration files.
     pub(crate) folder: PathBuf,
     /// Baseline file.
@@ -27,7 +27,7 @@ pub(crate) struct Wanted {
 }
 
 /// Plans which migrations to run.
-pub(crate) async fn plan(subject: &Subject, wanted: &Wanted) -> anyhow::Result<PlanReport> {
+pub(crate) async fn plan(subject: &Subject, wanted: &MigrationOptions) -> anyhow::Result<PlanReport> {
     let (scripts, baseline) = wanted.read()?;
     let (of, catalog) = subject.catalog(&Filter::default()).await?;
     let path = match subject {
@@ -41,7 +41,7 @@ pub(crate) async fn plan(subject: &Subject, wanted: &Wanted) -> anyhow::Result<P
 /// Runs the plan, then checks the baseline.
 pub(crate) async fn apply(
     endpoint: &Endpoint,
-    wanted: &Wanted,
+    wanted: &MigrationOptions,
     progress: &Progress,
 ) -> anyhow::Result<ApplyReport> {
     let Connection::Postgres(options) = &endpoint.connection else {
@@ -70,7 +70,7 @@ pub(crate) async fn apply(
     Ok(ApplyReport { of, folder: wanted.folder.display().to_string(), plan, applied, verdict })
 }
 
-impl Wanted {
+impl MigrationOptions {
     /// Reads the files and the baseline, so that errors in them show before a server is contacted.
     fn read(&self) -> anyhow::Result<(Vec<Script>, Option<Baseline>)> {
         let baseline = self.baseline.as_deref().map(read).transpose()?;

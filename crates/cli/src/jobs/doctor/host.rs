@@ -11,7 +11,7 @@ use crate::report::status::age;
 use crate::ui::size;
 
 /// Less free space is a failure; less than ten times as much is a warning.
-const LEAST_ROOM: u64 = 256 << 20;
+const MIN_FREE_SPACE: u64 = 256 << 20;
 
 /// Free space on the disk of a folder.
 pub(super) fn space(subject: &str, folder: &Path, report: &mut DoctorReport) {
@@ -19,8 +19,8 @@ pub(super) fn space(subject: &str, folder: &Path, report: &mut DoctorReport) {
     let free = disk.f_bavail.saturating_mul(disk.f_frsize);
     let text = format!("{} free on the disk of {}", size(free), folder.display());
     report.add(match free {
-        free if free < LEAST_ROOM => Finding::failure(subject, text, "make room: a run would fail"),
-        free if free / 10 < LEAST_ROOM => Finding::warning(subject, text, "make room"),
+        free if free < MIN_FREE_SPACE => Finding::failure(subject, text, "make room: a run would fail"),
+        free if free / 10 < MIN_FREE_SPACE => Finding::warning(subject, text, "make room"),
         _ => Finding::ok(subject, text),
     });
 }

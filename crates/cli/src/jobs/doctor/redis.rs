@@ -11,7 +11,7 @@ use crate::report::doctor::Finding;
 use crate::ui::size;
 
 /// A server waits some seconds for further replicas before it begins to send.
-const PATIENCE: Duration = Duration::from_secs(20);
+const REPLICATION_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// What a backup by replication, and by SCAN, sends.
 const RIGHTS: &str = "resetchannels ~* +hello +auth +select +ping +info +psync +replconf +role +time +scan +dump +type +pttl +pexpiretime \
@@ -71,12 +71,18 @@ async fn replication(endpoint: &Endpoint, options: &redisdump::ConnectOptions) -
         return None;
     }
     let method = redisdump::CaptureOptions::by(redisdump::CaptureMethod::Psync);
-    let said = match tokio::time::timeout(PATIENCE, redisdump::Capture::start(options, &method)).await {
-        Ok(Ok(_)) => return Some(Finding::ok(name, "its user may replicate (PSYNC)")),
-        // It answered, and was busy.
-        Err(_) => return Some(Finding::ok(name, "replication started, but the server has not sent its snapshot yet")),
-        Ok(Err(error)) => Failure::of(&error.into()).line(),
-    };
+    let said =
+        match tokio::time::timeout(REPLICATION_TIMEOUT, redisdump::Capture::start(options, &method)).await {
+            Ok(Ok(_)) => return Some(Finding::ok(name, "its user may replicate (PSYNC)")),
+            // It answered, and was busy.
+            Err(_) => {
+                return Some(Finding::ok(
+                    name,
+                    "replication started, but the server has not sent its snapshot yet",
+                ));
+            }
+            Ok(Err(error)) => Failure::of(&error.into()).line(),
+        };
     let user = options.user().unwrap_or("default");
     let grant = match ["NOPERM", "no permissions"].iter().any(|words| said.contains(words)) {
         true => format!("ACL SETUSER {user} {RIGHTS}"),

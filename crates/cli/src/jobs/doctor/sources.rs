@@ -21,9 +21,7 @@ pub(super) async fn check(endpoint: &Endpoint, now: DateTime<Utc>) -> Vec<Findin
         Connection::Redis(options) => redis(endpoint, options, &clock).await,
         Connection::Folder(folder) => vec![match std::fs::read_dir(folder).map(|_| ()) {
             Ok(()) => Finding::ok(&endpoint.name, format!("{} can be read", folder.display())),
-            Err(_) if folder.is_file() => {
-                Finding::ok(&endpoint.name, format!("{} exists", folder.display()))
-            }
+            Err(_) if folder.is_file() => Finding::ok(&endpoint.name, format!("{} exists", folder.display())),
             Err(error) => Finding::error(&endpoint.name, &error.into()),
         }],
     }
@@ -49,11 +47,7 @@ async fn postgres(
         ),
     )];
     if session.is_pooled() {
-        found.push(Finding::warning(
-            name,
-            "it is behind a connection pooler",
-            "use the server's own port",
-        ));
+        found.push(Finding::warning(name, "it is behind a connection pooler", "use the server's own port"));
     }
     if server.in_recovery {
         found.push(Finding::warning(

@@ -46,7 +46,7 @@ pub(crate) struct Import<'a> {
 
 /// Imports the files one by one. A file that fails does not stop the others.
 pub(crate) async fn run(import: &Import<'_>) -> anyhow::Result<ImportReport> {
-    let Found { files, ignored } = collect(import.paths)?;
+    let ImportPaths { files, ignored } = collect(import.paths)?;
     if files.is_empty() {
         return Err(exit::usage("there is no file to import: names of backups end with .sql.gz or .tar.gz"));
     }
@@ -72,7 +72,7 @@ pub(crate) async fn run(import: &Import<'_>) -> anyhow::Result<ImportReport> {
 
 /// What was found at the paths of an import.
 #[derive(Default)]
-struct Found {
+struct ImportPaths {
     /// Backup files.
     files: Vec<(PathBuf, Content)>,
     /// Other files in the folders.
@@ -80,8 +80,8 @@ struct Found {
 }
 
 /// Lists files and folders, sorted by name.
-fn collect(paths: &[PathBuf]) -> anyhow::Result<Found> {
-    let mut found = Found::default();
+fn collect(paths: &[PathBuf]) -> anyhow::Result<ImportPaths> {
+    let mut found = ImportPaths::default();
     for path in paths {
         let there =
             path.metadata().map_err(|e| exit::usage(format!("cannot read {}: {e}", path.display())))?;
@@ -103,7 +103,7 @@ fn collect(paths: &[PathBuf]) -> anyhow::Result<Found> {
     Ok(found)
 }
 
-fn walk(folder: &Path, found: &mut Found) -> anyhow::Result<()> {
+fn walk(folder: &Path, found: &mut ImportPaths) -> anyhow::Result<()> {
     let cannot = || format!("cannot read {}", folder.display());
     for entry in std::fs::read_dir(folder).with_context(cannot)? {
         let entry = entry.with_context(cannot)?;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 
 use super::state::{LastCheck, LastRun, State};
-use super::{Night, Nightly, Paths, Step, seconds_since};
+use super::{Nightly, NightlyRun, Paths, Step, seconds_since};
 use crate::config::Occasion;
 use crate::failure::Failure;
 use crate::jobs::status::{self, Status};
@@ -22,7 +22,7 @@ pub(super) async fn run(
     nightly: &Nightly<'_>,
     paths: &Paths,
     state: &mut State,
-    night: &mut Night,
+    night: &mut NightlyRun,
     notifier: Notifier,
     stopped: bool,
 ) {
@@ -92,7 +92,7 @@ pub(super) async fn run(
 }
 
 /// Records the outcome of the run.
-fn record(step: Step, state: &mut State, night: &Night) {
+fn record(step: Step, state: &mut State, night: &NightlyRun) {
     let report = &night.report;
     let run = LastRun {
         started_at: report.started_at,
@@ -117,7 +117,7 @@ fn record(step: Step, state: &mut State, night: &Night) {
 fn occasions(
     nightly: &Nightly<'_>,
     state: &State,
-    night: &mut Night,
+    night: &mut NightlyRun,
     status: Option<&StatusReport>,
     was_in_trouble: bool,
 ) {

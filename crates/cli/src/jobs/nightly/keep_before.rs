@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use repository::{Attestation, AttestationKind, Manifest, Repository, SnapshotHeader, SnapshotId};
 
 use crate::jobs::nightly::plausibility::{self, Limits, SourceCounts, Suspicion};
-use crate::jobs::nightly::state::Counted;
+use crate::jobs::nightly::state::SnapshotCounts;
 use crate::jobs::{record, series};
 use crate::ui::Progress;
 
@@ -22,7 +22,7 @@ pub(crate) struct Comparison<'a> {
     /// Its counts.
     pub(crate) now: &'a BTreeMap<String, SourceCounts>,
     /// This host's record of the previous snapshot, for encrypted manifests.
-    pub(crate) remembered: &'a Counted,
+    pub(crate) remembered: &'a SnapshotCounts,
     /// Limits of what may shrink.
     pub(crate) limits: Limits<'a>,
     /// Progress display.

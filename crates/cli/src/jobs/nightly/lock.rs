@@ -17,7 +17,7 @@ use crate::failure;
 /// Interval between attempts to take a lock that another run holds.
 const RETRY: Duration = Duration::from_millis(500);
 /// Maximum bytes to read about the holder.
-const LONGEST_HOLDER: u64 = 500;
+const MAX_HOLDER_LENGTH: u64 = 500;
 
 /// A lock, released on drop.
 #[derive(Debug)]
@@ -67,7 +67,7 @@ pub(crate) async fn acquire(
 
 fn held(file: &mut File, job: &str) -> anyhow::Error {
     let mut holder = String::new();
-    let _ = file.rewind().and_then(|()| file.take(LONGEST_HOLDER).read_to_string(&mut holder));
+    let _ = file.rewind().and_then(|()| file.take(MAX_HOLDER_LENGTH).read_to_string(&mut holder));
     let holder = match holder.trim() {
         "" => "another process".to_owned(),
         holder => holder.to_owned(),

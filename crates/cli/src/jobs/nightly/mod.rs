@@ -90,7 +90,7 @@ impl Paths {
 
 /// Progress of a run, kept even if the run is stopped.
 #[derive(Default)]
-struct Night {
+struct NightlyRun {
     report: NightlyReport,
     repository: Option<Repository>,
     counts: BTreeMap<String, SourceCounts>,
@@ -113,7 +113,7 @@ pub(crate) async fn run(mut nightly: Nightly<'_>) -> anyhow::Result<(NightlyRepo
     let channels = Channel::configured(&context.config, &context.secrets, &context.progress);
     let notifier = Notifier::start(channels, Limits::default(), &context.progress);
 
-    let mut night = Night::default();
+    let mut night = NightlyRun::default();
     night.report.job = job;
     night.report.host = host();
     night.report.step = nightly.step.command();
@@ -138,7 +138,7 @@ async fn back_up(
     nightly: &Nightly<'_>,
     sources: anyhow::Result<Vec<Endpoint>>,
     state: &State,
-    night: &mut Night,
+    night: &mut NightlyRun,
 ) -> anyhow::Result<()> {
     let context = nightly.context;
     let (config, progress) = (&context.config, &context.progress);
@@ -214,10 +214,10 @@ async fn back_up(
     Ok(())
 }
 
-async fn rehearse_newest(nightly: &Nightly<'_>, night: &mut Night) -> anyhow::Result<()> {
+async fn rehearse_newest(nightly: &Nightly<'_>, night: &mut NightlyRun) -> anyhow::Result<()> {
     let context = nightly.context;
     let repository = night.repository.insert(context.open_repository().await?);
-    let gate = rehearse::Gate { file: None, environment: None, context };
+    let gate = rehearse::BaselineSettings { file: None, environment: None, context };
     let (report, _) =
         rehearse::attempt(repository, &nightly.series, "latest", &gate, nightly.jobs, &context.progress)
             .await?;

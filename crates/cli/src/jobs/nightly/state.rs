@@ -56,7 +56,7 @@ pub(crate) struct State {
     /// Size of the repository, as of the last run that computed it.
     pub(crate) stored_bytes: Option<u64>,
     /// Counts of the newest snapshot, if its manifest cannot be read here.
-    pub(crate) counted: Counted,
+    pub(crate) counted: SnapshotCounts,
     /// Time of the last delivery of each notice.
     pub(crate) told: BTreeMap<String, DateTime<Utc>>,
     /// Metrics of the last run.
@@ -66,7 +66,7 @@ pub(crate) struct State {
 /// Counts of a snapshot.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", default)]
-pub(crate) struct Counted {
+pub(crate) struct SnapshotCounts {
     /// Id of the snapshot.
     pub(crate) snapshot: String,
     /// Counts by source.

@@ -38,7 +38,7 @@ const SHARE_FROM: u64 = 16 << 20;
 
 /// How to load a stream.
 #[derive(Debug, Clone, Copy)]
-enum Way {
+enum LoadMethod {
     /// On every idle connection.
     Shared,
     /// The only stream of its table: with FREEZE.
@@ -189,11 +189,11 @@ async fn sections(
     let streams = pieces.iter().map(|piece| {
         let way = match streams_of.get(&piece.table) {
             Some(1) if shares && piece.bytes >= SHARE_FROM && piece.bytes * settings.jobs as u64 >= total => {
-                Way::Shared
+                LoadMethod::Shared
             }
             // Truncating a small table first takes longer than FREEZE saves.
-            Some(1) if piece.bytes >= FREEZE_FROM => Way::Whole,
-            _ => Way::Part,
+            Some(1) if piece.bytes >= FREEZE_FROM => LoadMethod::Whole,
+            _ => LoadMethod::Part,
         };
         load(target, plan, rows, piece, way, progress).boxed()
     });
@@ -210,7 +210,7 @@ async fn sections(
             progress.stage(&format!("loading continuous aggregate {table}"), Some(bytes));
             target.open_late(plan, &table).await?;
             stream::iter(&pieces)
-                .map(|piece| load(target, plan, rows, piece, Way::Part, progress))
+                .map(|piece| load(target, plan, rows, piece, LoadMethod::Part, progress))
                 .buffer_unordered(settings.jobs)
                 .try_collect::<()>()
                 .await?;
@@ -229,16 +229,16 @@ async fn load(
     plan: &pgmove::RestorePlan,
     rows: &impl Rows,
     piece: &Piece,
-    way: Way,
+    way: LoadMethod,
     progress: &Progress,
 ) -> anyhow::Result<()> {
     let task = progress.task(piece.table.to_string(), Some(piece.bytes), "rows");
     let stream = rows.open(piece).await?;
     let counted = stream.inspect_ok(|chunk| task.advance(chunk.len() as u64, 0));
     let copied = match way {
-        Way::Shared => target.copy_in_shared(plan, &piece.table, counted).await?,
-        Way::Whole => target.copy_in_whole(plan, &piece.table, counted).await?,
-        Way::Part => target.copy_in(plan, &piece.table, counted).await?,
+        LoadMethod::Shared => target.copy_in_shared(plan, &piece.table, counted).await?,
+        LoadMethod::Whole => target.copy_in_whole(plan, &piece.table, counted).await?,
+        LoadMethod::Part => target.copy_in(plan, &piece.table, counted).await?,
     };
     task.advance(0, copied);
     task.finish();

@@ -26,9 +26,9 @@ pub(crate) trait Expected: Sync {
 }
 
 /// The proofs in a stored snapshot.
-pub(crate) struct Known<'a>(pub(crate) &'a [(pgmove::TableName, pgmove::TableProof)]);
+pub(crate) struct StoredProofs<'a>(pub(crate) &'a [(pgmove::TableName, pgmove::TableProof)]);
 
-impl Expected for Known<'_> {
+impl Expected for StoredProofs<'_> {
     fn of(&self) -> &'static str {
         "the snapshot"
     }

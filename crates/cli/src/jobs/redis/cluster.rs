@@ -16,7 +16,7 @@ use crate::ui::{Progress, count};
 /// Number of attempts to capture a cluster that changes meanwhile.
 const ATTEMPTS: u32 = 3;
 /// How long to wait between attempts for the cluster to settle: a failover takes its node timeout and an election.
-const SETTLING: Duration = Duration::from_secs(120);
+const SETTLE_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// Stores all masters of a cluster. Starts over if slots or roles change meanwhile.
 pub(crate) async fn store(
@@ -30,7 +30,7 @@ pub(crate) async fn store(
             Err(error) if is_changed(&error) => {
                 progress.warn(format!("{error:#}; capturing again ({} of {ATTEMPTS})", attempt + 1));
                 // If the cluster does not settle, the next attempt says why.
-                let _ = redisdump::wait_until_settled(options, SETTLING).await;
+                let _ = redisdump::wait_until_settled(options, SETTLE_TIMEOUT).await;
             }
             done => return done,
         }

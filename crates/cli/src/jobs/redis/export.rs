@@ -61,8 +61,8 @@ pub(crate) async fn file(
     progress: &Progress,
 ) -> anyhow::Result<ExportReport> {
     match replay::look(path).await? {
-        replay::Found::Rdb(rdb) => rdb_file(&rdb, settings, out).await,
-        replay::Found::Aof => aof(path, settings, out, progress).await,
+        replay::FileContent::Rdb(rdb) => rdb_file(&rdb, settings, out).await,
+        replay::FileContent::Aof => aof(path, settings, out, progress).await,
     }
 }
 

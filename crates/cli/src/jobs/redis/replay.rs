@@ -11,7 +11,7 @@ use crate::report::restore::TargetOutcome;
 use crate::ui::Progress;
 
 /// What a path contains.
-pub(crate) enum Found {
+pub(crate) enum FileContent {
     /// An RDB.
     Rdb(PathBuf),
     /// An append-only file, of one or several parts.
@@ -19,13 +19,13 @@ pub(crate) enum Found {
 }
 
 /// Examines a path: a file, a manifest, or a folder.
-pub(crate) async fn look(path: &Path) -> anyhow::Result<Found> {
+pub(crate) async fn look(path: &Path) -> anyhow::Result<FileContent> {
     let path = path.to_owned();
     tokio::task::spawn_blocking(move || {
         let files = Files::locate(&path)?;
         Ok(match files.parts.as_slice() {
-            [file] if !files.is_aof()? => Found::Rdb(file.path.clone()),
-            _ => Found::Aof,
+            [file] if !files.is_aof()? => FileContent::Rdb(file.path.clone()),
+            _ => FileContent::Aof,
         })
     })
     .await?

@@ -100,7 +100,7 @@ fn made(scripts: &[Script], state: &State) -> BTreeMap<Object, BTreeSet<usize>> 
 }
 
 /// An object that a file needs and that does not exist.
-struct Unmet {
+struct MissingObject {
     object: Object,
     line: usize,
 }
@@ -160,9 +160,9 @@ impl Work<'_> {
     }
 
     /// What a file would lack if it ran in this state.
-    fn unmet(&self, script: &Script, state: &State, at: usize) -> Vec<Unmet> {
+    fn unmet(&self, script: &Script, state: &State, at: usize) -> Vec<MissingObject> {
         let mut state = state.clone();
-        let mut unmet: Vec<Unmet> = Vec::new();
+        let mut unmet: Vec<MissingObject> = Vec::new();
         let mut anything = false;
         for statement in &script.statements {
             let effect = &statement.effect;
@@ -184,7 +184,7 @@ impl Work<'_> {
                     // Objects that only seem to be used count if a file creates them; an earlier DO block or function
                     // may have created what no file creates by a statement.
                     if (sure && !anything) || !self.makers(&object, at).is_empty() {
-                        unmet.push(Unmet { object, line: statement.line });
+                        unmet.push(MissingObject { object, line: statement.line });
                     }
                 }
             }
@@ -354,7 +354,7 @@ impl Work<'_> {
     }
 
     /// Describes a need, with the files that create the object.
-    fn need(&self, unmet: &Unmet, at: usize, actions: &[(Action, Vec<String>)]) -> String {
+    fn need(&self, unmet: &MissingObject, at: usize, actions: &[(Action, Vec<String>)]) -> String {
         let makers: Vec<String> = self
             .makers(&unmet.object, at)
             .iter()

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::baseline::Baseline;
-use crate::baseline::script::{Obstacle, Script};
+use crate::baseline::script::{Script, UnsupportedScript};
 
 /// What a plan considers besides the files and the database.
 #[derive(Debug, Clone, Copy, Default)]
@@ -108,7 +108,7 @@ pub struct PlannedFile {
     pub drops: Vec<String>,
     /// Unsupported parts of the file.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub obstacles: Vec<Obstacle>,
+    pub obstacles: Vec<UnsupportedScript>,
 }
 
 /// What to do to bring a database up to a folder of migrations.

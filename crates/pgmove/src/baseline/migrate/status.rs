@@ -21,7 +21,7 @@ pub(super) struct FileStatus {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Seen {
+enum StatementState {
     /// The result of the statement is present.
     Done,
     /// It is present, but may have been so before.
@@ -52,48 +52,52 @@ pub(super) fn file_statuses(scripts: &[Script], state: &State) -> Vec<FileStatus
             for mark in &effect.marks {
                 let holds = state.holds(mark, path);
                 let by_later = |status: Option<Status>| match status {
-                    None | Some(Status::Missing) => Seen::Undone,
-                    Some(Status::Applied) => Seen::Done,
-                    Some(_) => Seen::Unclear,
+                    None | Some(Status::Missing) => StatementState::Undone,
+                    Some(Status::Applied) => StatementState::Done,
+                    Some(_) => StatementState::Unclear,
                 };
                 let verdict = match mark {
                     Mark::Present(object) | Mark::Replaced(object) => {
                         let object = state.resolve(object, path);
                         if changes.taken.within(&object, at, number + 1) {
-                            Seen::Passing
+                            StatementState::Passing
                         } else if !holds {
                             by_later(status(changes.taken.after(&object, at)))
                         } else if matches!(mark, Mark::Replaced(_)) && changes.made.elsewhere(&object, at) {
-                            Seen::Unclear
+                            StatementState::Unclear
                         } else {
-                            Seen::Done
+                            StatementState::Done
                         }
                     }
                     Mark::Absent(object) => {
                         let object = state.resolve(object, path);
                         if changes.made.within(&object, at, number) {
-                            Seen::Passing
+                            StatementState::Passing
                         } else if !holds {
                             by_later(status(changes.made.after(&object, at)))
                         } else if changes.made.before(&object, at) {
-                            Seen::Unclear
+                            StatementState::Unclear
                         } else {
-                            Seen::Weak
+                            StatementState::Weak
                         }
                     }
-                    Mark::Default(_, _, true) if holds => Seen::Unclear,
+                    Mark::Default(_, _, true) if holds => StatementState::Unclear,
                     Mark::Type(table, name, _)
                     | Mark::NotNull(table, name, _)
                     | Mark::Default(table, name, _) => {
                         let column = state.resolve(&Object::Column(table.clone(), name.clone()), path);
                         let later = [changes.taken.after(&column, at), changes.changed.after(&column, at)];
-                        if holds { Seen::Done } else { by_later(status(later.into_iter().flatten().min())) }
+                        if holds {
+                            StatementState::Done
+                        } else {
+                            by_later(status(later.into_iter().flatten().min()))
+                        }
                     }
                     Mark::Label(..) => {
                         if holds {
-                            Seen::Done
+                            StatementState::Done
                         } else {
-                            Seen::Undone
+                            StatementState::Undone
                         }
                     }
                 };
@@ -189,7 +193,7 @@ struct Sum {
 }
 
 impl Sum {
-    fn statement(&mut self, effect: &Effect, seen: &[(Seen, &Mark)], line: usize, state: &State) {
+    fn statement(&mut self, effect: &Effect, seen: &[(StatementState, &Mark)], line: usize, state: &State) {
         let (mut some, mut unclear) = (false, false);
         for (verdict, mark) in seen {
             // The parts of a completely new table are not reported separately.
@@ -200,17 +204,17 @@ impl Sum {
                 _ => false,
             });
             match verdict {
-                Seen::Done => {
+                StatementState::Done => {
                     some = true;
                     if !with_its_table {
                         self.there.push(describe(mark, effect, state));
                     }
                 }
-                Seen::Undone if with_its_table => {}
-                Seen::Undone => self.lacking.push(describe(mark, effect, state)),
-                Seen::Weak => self.weak += 1,
-                Seen::Unclear => (self.unclear, unclear) = (self.unclear + 1, true),
-                Seen::Passing => {}
+                StatementState::Undone if with_its_table => {}
+                StatementState::Undone => self.lacking.push(describe(mark, effect, state)),
+                StatementState::Weak => self.weak += 1,
+                StatementState::Unclear => (self.unclear, unclear) = (self.unclear + 1, true),
+                StatementState::Passing => {}
             }
         }
         let silent = matches!(effect.effects, Effects::Rows | Effects::Unknown);

@@ -22,12 +22,12 @@ pub struct Script {
     /// Its statements in order.
     pub(crate) statements: Vec<Statement>,
     /// Why it cannot be run.
-    pub obstacles: Vec<Obstacle>,
+    pub obstacles: Vec<UnsupportedScript>,
 }
 
 /// Something in a file that cannot be run.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
-pub struct Obstacle {
+pub struct UnsupportedScript {
     /// The line, counted from 1.
     pub line: usize,
     /// A description, as a predicate: `has a meta-command of psql: \i other.sql`.
@@ -78,7 +78,7 @@ impl Script {
     }
 
     fn obstacle(&mut self, text: &str, at: usize, what: String) {
-        self.obstacles.push(Obstacle { line: line_of(text, at), what });
+        self.obstacles.push(UnsupportedScript { line: line_of(text, at), what });
     }
 
     fn split(&mut self, text: &str, tokens: &[Token]) {
@@ -116,7 +116,7 @@ impl Script {
         if effect.rows_follow {
             // The lines after COPY FROM stdin are rows.
             let what = "has rows for COPY FROM stdin, which only psql sends".to_owned();
-            self.obstacles.push(Obstacle { line, what });
+            self.obstacles.push(UnsupportedScript { line, what });
         }
         self.statements.push(Statement {
             text: lines.text.get(first.start..last.end).unwrap_or_default().to_owned(),

@@ -81,7 +81,7 @@ impl DifferingRow {
 }
 
 /// Result of a search.
-struct Found {
+struct SearchResult {
     rows: Vec<DifferingRow>,
     more: bool,
 }
@@ -125,7 +125,7 @@ pub(super) async fn of(
         &Searched { source: right.source, relation: other },
     );
     match search::search(&object, sides, &columns, rows, show).await {
-        Ok(Found { rows, more }) => {
+        Ok(SearchResult { rows, more }) => {
             Ok(DifferingRows { table: name.to_string(), key, rows, more, not_shown: None })
         }
         // A value that one side cannot compare must not end the whole comparison.

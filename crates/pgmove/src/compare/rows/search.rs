@@ -13,7 +13,7 @@ use super::cell::Cell;
 use super::copy_text;
 use super::key::{Key, KeyValue};
 use super::ranges::{Range, Relation};
-use super::{DifferingRow, Found};
+use super::{DifferingRow, SearchResult};
 use crate::Error;
 use crate::digest::{RowHasher, TableProof};
 use crate::dump::Source;
@@ -53,7 +53,7 @@ pub(super) async fn search(
     columns: &[String],
     rows: u64,
     show: usize,
-) -> Result<Found, Error> {
+) -> Result<SearchResult, Error> {
     let mut ranges = vec![Range { after: None, to: None, rows }];
     let mut more = false;
     for _ in 0..ROUNDS {
@@ -87,13 +87,13 @@ pub(super) async fn search(
     }
     // A range whose keys are all equal cannot be split: the unique index is damaged.
     if ranges.iter().map(|range| range.rows).sum::<u64>() > 4 * ROWS_AT_ONCE {
-        return Ok(Found { rows: Vec::new(), more: true });
+        return Ok(SearchResult { rows: Vec::new(), more: true });
     }
     let all = ranges.len();
     let mut found = rows_of(object, (left, right), &ranges, all, columns).await?;
     more |= found.len() > show;
     found.truncate(show);
-    Ok(Found { rows: found, more })
+    Ok(SearchResult { rows: found, more })
 }
 
 /// Splits the ranges at keys of the side with more rows.

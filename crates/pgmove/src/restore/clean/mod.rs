@@ -218,7 +218,7 @@ pub(super) async fn collisions(session: &Session, coming: &Catalog) -> Result<Ve
 }
 
 /// Maximum number of objects of an occupied target to name.
-const OCCUPANTS: usize = 5;
+const MAX_NAMED_OBJECTS: usize = 5;
 
 /// The contents of the database, except for those of every new database and those of extensions; of configuration
 /// tables, the rows that would collide with restored ones.
@@ -232,11 +232,11 @@ pub(super) async fn occupied(session: &Session, coming: &Catalog) -> Result<Vec<
     let mut found: Vec<String> = objects.iter().map(Named::described).collect();
     found.extend(schemas.map(|schema| format!("schema {}", schema.meta.qualified())));
     let total = found.len();
-    found.truncate(OCCUPANTS);
+    found.truncate(MAX_NAMED_OBJECTS);
     let mut conflicts: Vec<Conflict> =
         found.into_iter().map(|object| Conflict::NotEmpty { object }).collect();
-    if total > OCCUPANTS {
-        conflicts.push(Conflict::More { count: total - OCCUPANTS });
+    if total > MAX_NAMED_OBJECTS {
+        conflicts.push(Conflict::More { count: total - MAX_NAMED_OBJECTS });
     }
     for (table, condition) in config_tables(coming, &here) {
         let holds = format!("SELECT 1 FROM {table} {condition} LIMIT 1");

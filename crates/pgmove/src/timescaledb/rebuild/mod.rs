@@ -25,7 +25,7 @@ use crate::warning::Warning;
 const CHUNKS_AT_ONCE: usize = 100;
 
 /// A chunk of the target, with its ranges.
-struct Found {
+struct TargetChunk {
     name: QualifiedName,
     slices: BTreeMap<String, (i64, i64)>,
 }
@@ -116,7 +116,7 @@ pub(super) async fn compress_one(
     if target.note(&object, target.session.execute(&object, &sql).await)?.is_none() || !chunks {
         return Ok(());
     }
-    let overlaps = |found: &Found, compressed: bool| {
+    let overlaps = |found: &TargetChunk, compressed: bool| {
         like.chunks.iter().filter(|chunk| chunk.compressed == compressed).any(|chunk| {
             found.slices.iter().all(|(column, (from, to))| {
                 chunk.slices.get(column).is_some_and(|(start, end)| from < end && start < to)
@@ -143,7 +143,7 @@ pub(super) async fn compress_one(
         .await
 }
 
-async fn chunks_with_ranges(target: &Context, table: &QualifiedName) -> Result<Vec<Found>, Error> {
+async fn chunks_with_ranges(target: &Context, table: &QualifiedName) -> Result<Vec<TargetChunk>, Error> {
     let functions = functions(target).await?;
     let mut found = Vec::new();
     for name in chunks(&target.session, table).await? {
@@ -151,7 +151,7 @@ async fn chunks_with_ranges(target: &Context, table: &QualifiedName) -> Result<V
             format!("SELECT slices FROM {functions}.show_chunk({}::regclass)", literal(&name.to_string()));
         let slices = target.session.value(&format!("chunk {name}"), &sql).await?;
         let slices = slices.and_then(|slices| serde_json::from_str(&slices).ok()).unwrap_or_default();
-        found.push(Found { name, slices });
+        found.push(TargetChunk { name, slices });
     }
     Ok(found)
 }

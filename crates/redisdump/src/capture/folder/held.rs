@@ -15,7 +15,7 @@ use crate::aof::{FileError, FileType, Files, Part};
 
 /// An open file.
 #[derive(Debug)]
-pub(super) struct Held {
+pub(super) struct OpenFile {
     pub(super) path: PathBuf,
     pub(super) file_type: Option<FileType>,
     pub(super) sequence: Option<i64>,
@@ -29,13 +29,13 @@ pub(super) struct Held {
 /// The opened files.
 #[derive(Debug)]
 pub(super) struct Opened {
-    pub(super) files: Vec<Held>,
+    pub(super) files: Vec<OpenFile>,
     pub(super) is_aof: bool,
     pub(super) not_taken: Vec<String>,
 }
 
 /// Number of attempts while a server changes its files.
-const TRIES: u32 = 20;
+const MAX_ATTEMPTS: u32 = 20;
 
 /// Opens the files that a path denotes. `appendonly` is the server's setting if it could be queried, and `names` its
 /// file names. Otherwise an existing AOF is used, as by a server that is configured to keep one.
@@ -45,12 +45,13 @@ pub(super) fn open(
     names: &BTreeMap<String, String>,
 ) -> Result<Opened, Error> {
     let mut last = None;
-    for attempt in 0..TRIES {
+    for attempt in 0..MAX_ATTEMPTS {
         if attempt > 0 {
             std::thread::sleep(Duration::from_millis(50));
         }
         let files = locate(path, appendonly, names)?;
-        let held: Result<Vec<Held>, FileError> = files.parts.iter().map(|part| hold(part, &files)).collect();
+        let held: Result<Vec<OpenFile>, FileError> =
+            files.parts.iter().map(|part| hold(part, &files)).collect();
         let mut held = match held {
             Ok(held) => held,
             // A rewrite has just deleted it: read the current manifest again.
@@ -115,9 +116,10 @@ fn locate(
                 if !files.is_aof()? {
                     return Err(FileError::NotFound {
                         path: path.to_owned(),
-                        message: "the server keeps an append-only file, but it is not in this folder: is this the \
+                        message:
+                            "the server keeps an append-only file, but it is not in this folder: is this the \
                                   server's folder (CONFIG GET dir), as mounted on this host?"
-                            .to_owned(),
+                                .to_owned(),
                     });
                 }
                 return Ok(files);
@@ -132,19 +134,22 @@ fn locate(
     Files::locate(path)
 }
 
-fn hold(part: &Part, files: &Files) -> Result<Held, FileError> {
+fn hold(part: &Part, files: &Files) -> Result<OpenFile, FileError> {
     let io = |source| FileError::Io { path: part.path.clone(), source };
     let file = File::open(&part.path).map_err(io)?;
     let metadata = file.metadata().map_err(io)?;
     if !metadata.is_file() {
-        return Err(FileError::NotFound { path: part.path.clone(), message: "it is not a regular file".to_owned() });
+        return Err(FileError::NotFound {
+            path: part.path.clone(),
+            message: "it is not a regular file".to_owned(),
+        });
     }
     let listed = files.manifest.iter().flat_map(|(_, manifest)| manifest.loaded());
     let sequence = listed
         .filter(|file| part.path.file_name().is_some_and(|name| name == file.name.as_str()))
         .map(|file| file.sequence)
         .next();
-    Ok(Held {
+    Ok(OpenFile {
         path: part.path.clone(),
         file_type: part.file_type,
         sequence,
@@ -156,7 +161,7 @@ fn hold(part: &Part, files: &Files) -> Result<Held, FileError> {
 }
 
 /// An AOF with empty increments is an RDB.
-fn is_base_alone(held: &[Held]) -> bool {
+fn is_base_alone(held: &[OpenFile]) -> bool {
     match held {
         [base, rest @ ..] => {
             base.file_type == Some(FileType::Base)
@@ -172,14 +177,14 @@ fn identity(metadata: &Metadata) -> (u64, u64) {
 }
 
 /// Whether the name still refers to the open file.
-fn is_still_there(held: &Held) -> bool {
+fn is_still_there(held: &OpenFile) -> bool {
     match (std::fs::metadata(&held.path), held.file.metadata()) {
         (Ok(named), Ok(open)) => identity(&named) == identity(&open),
         _ => false,
     }
 }
 
-impl Held {
+impl OpenFile {
     /// Number of bytes appended since; an error if it is no longer the file that was opened.
     pub(super) fn settled(&self) -> Result<u64, Error> {
         let changed = |message: &str| {
@@ -236,7 +241,7 @@ fn others(path: &Path, taken: &Files) -> Vec<String> {
 }
 
 /// Processes that have one of these files open, as far as this user may see them: `redis-server (process 17)`.
-pub(super) fn users_of(held: &[Held]) -> Vec<String> {
+pub(super) fn users_of(held: &[OpenFile]) -> Vec<String> {
     let wanted: Vec<(u64, u64)> = held
         .iter()
         .filter_map(|file| file.file.metadata().ok())

@@ -21,7 +21,7 @@ use crate::aof::{FileError, FileType};
 use crate::capture::stats::CaptureReport;
 use crate::{ConnectOptions, Error, ServerIdentity};
 
-use held::{Held, Opened};
+use held::{OpenFile, Opened};
 use pass::Pass;
 use suspend::{Facts, Suspended};
 
@@ -91,7 +91,7 @@ pub struct AofContents {
 /// A data folder whose files are open.
 pub struct FolderCapture {
     path: PathBuf,
-    held: Vec<Held>,
+    held: Vec<OpenFile>,
     persistence: Persistence,
     server: Option<ServerIdentity>,
     not_taken: Vec<String>,

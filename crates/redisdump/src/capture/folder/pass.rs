@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use tokio::io::AsyncReadExt as _;
 
-use super::held::Held;
+use super::held::OpenFile;
 use super::{AofContents, Persistence};
 use crate::aof::{self, FileError, Keep};
 use crate::capture::stats::{CaptureReport, CaptureStats};
@@ -14,9 +14,9 @@ use crate::{Error, ServerIdentity};
 /// Number of bytes read at a time.
 const PIECE: u64 = 256 << 10;
 /// The auxiliary fields of an RDB are within this many bytes.
-const FRONT: usize = 64 << 10;
+const HEADER_BYTES: usize = 64 << 10;
 
-impl Held {
+impl OpenFile {
     /// The next bytes of the file after `done`; empty at the end of the captured part.
     pub(super) async fn piece(&self, file: &mut tokio::fs::File, done: u64) -> Result<Option<Bytes>, Error> {
         let most = self.bytes.saturating_sub(done).min(PIECE);
@@ -67,9 +67,9 @@ impl Pass {
     }
 
     /// Number of bytes that belong to it: no server looks at bytes after the end of an RDB.
-    pub(super) fn feed(&mut self, file: &Held, piece: &[u8]) -> Result<usize, Error> {
-        if self.front.len() < FRONT {
-            let missing = FRONT - self.front.len();
+    pub(super) fn feed(&mut self, file: &OpenFile, piece: &[u8]) -> Result<usize, Error> {
+        if self.front.len() < HEADER_BYTES {
+            let missing = HEADER_BYTES - self.front.len();
             self.front.extend_from_slice(piece.get(..missing).unwrap_or(piece));
         }
         let corrupt = |source| FileError::Corrupt { path: file.path.clone(), source };
@@ -87,7 +87,7 @@ impl Pass {
         Ok(piece.len())
     }
 
-    pub(super) fn end(&mut self, file: &Held) -> Result<(), Error> {
+    pub(super) fn end(&mut self, file: &OpenFile) -> Result<(), Error> {
         let corrupt = |source| FileError::Corrupt { path: file.path.clone(), source };
         match &mut self.what {
             What::Rdb(reader, _) => drop(reader.finish().map_err(corrupt)?),
@@ -108,7 +108,7 @@ impl Pass {
     }
 
     /// Checks the RDB for duplicate keys, once, at the end of its file.
-    fn check_file(&mut self, file: &Held) -> Result<(), Error> {
+    fn check_file(&mut self, file: &OpenFile) -> Result<(), Error> {
         if std::mem::replace(&mut self.looked_over, true) {
             return Ok(());
         }
@@ -116,7 +116,7 @@ impl Pass {
         if let Some(twice) = self.uniqueness.finish().map_err(spill)? {
             let again = std::fs::File::open(&file.path).ok();
             let what = twice.shown(&self.uniqueness, again);
-            return Err(FileError::Twice { path: file.path.clone(), what }.into());
+            return Err(FileError::Duplicate { path: file.path.clone(), what }.into());
         }
         Ok(())
     }

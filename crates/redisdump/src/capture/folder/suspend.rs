@@ -21,7 +21,7 @@ const SETTING: &str = "auto-aof-rewrite-percentage";
 /// How long to wait for a running rewrite. The open files are consistent at any time; waiting only makes them smaller.
 const REWRITE_TIMEOUT: Duration = Duration::from_secs(60);
 /// The longest time for which a server postpones a write (2 s in `flushAppendOnlyFile`), plus a margin.
-const POSTPONED: Duration = Duration::from_secs(5);
+const MAX_WRITE_DELAY: Duration = Duration::from_secs(5);
 /// How long to try to restore the setting.
 const RESTORE_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -59,7 +59,7 @@ impl Suspended {
         let (questions, asked) = mpsc::unbounded_channel();
         let touched = Arc::new(AtomicBool::new(false));
         let options = options.clone();
-        let mut keeper = Keeper { options, asked, touched: touched.clone(), before: None };
+        let mut keeper = Suspender { options, asked, touched: touched.clone(), before: None };
         let thread = std::thread::spawn(move || keeper.keep(sender));
         Suspended { questions: Some(questions), facts: Some(facts), touched, thread: Some(thread) }
     }
@@ -109,7 +109,7 @@ impl Drop for Suspended {
 }
 
 /// The state of the thread.
-struct Keeper {
+struct Suspender {
     options: ConnectOptions,
     asked: mpsc::UnboundedReceiver<Question>,
     touched: Arc<AtomicBool>,
@@ -117,7 +117,7 @@ struct Keeper {
     before: Option<String>,
 }
 
-impl Keeper {
+impl Suspender {
     /// Suspends, answers requests, resumes.
     fn keep(&mut self, sender: oneshot::Sender<Facts>) -> Result<(), Error> {
         let runtime =
@@ -172,7 +172,7 @@ impl Keeper {
             let wanted = aof_bytes(&at).unwrap_or_default().saturating_add(number(&at, "aof_buffer_length"));
             let since = Instant::now();
             while aof_bytes(&at).is_some_and(|bytes| bytes < wanted)
-                && since.elapsed() < POSTPONED
+                && since.elapsed() < MAX_WRITE_DELAY
                 && !self.asked.is_closed()
             {
                 tokio::time::sleep(Duration::from_millis(20)).await;

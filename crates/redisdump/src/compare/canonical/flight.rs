@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 /// Maximum number of keys in a batch.
 const BATCH: usize = 64;
 /// Maximum number of batches that are in flight.
-const AHEAD: usize = 4;
+const MAX_BATCHES: usize = 4;
 /// Approximate size of replies that the server may have to buffer for us.
 const WINDOW: u64 = 4 << 20;
 
@@ -26,25 +26,25 @@ impl Window {
     /// Adapts it to values of this total size, in bytes.
     pub(super) fn fit(&mut self, bytes: u64, keys: usize) {
         let each = (bytes / keys.max(1) as u64).max(1);
-        self.0 = usize::try_from(WINDOW / each).unwrap_or(usize::MAX).clamp(1, BATCH * AHEAD);
+        self.0 = usize::try_from(WINDOW / each).unwrap_or(usize::MAX).clamp(1, BATCH * MAX_BATCHES);
     }
 
     fn batch(&self) -> usize {
-        (self.0 / AHEAD).clamp(1, BATCH)
+        (self.0 / MAX_BATCHES).clamp(1, BATCH)
     }
 }
 
 /// What is to be asked for, and what is in flight.
 #[derive(Debug)]
-pub(super) struct Flight<'a, T> {
+pub(super) struct Batches<'a, T> {
     unsent: &'a [T],
     sent: VecDeque<&'a [T]>,
     flying: usize,
 }
 
-impl<'a, T> Flight<'a, T> {
-    pub(super) fn of(all: &'a [T]) -> Flight<'a, T> {
-        Flight { unsent: all, sent: VecDeque::new(), flying: 0 }
+impl<'a, T> Batches<'a, T> {
+    pub(super) fn of(all: &'a [T]) -> Batches<'a, T> {
+        Batches { unsent: all, sent: VecDeque::new(), flying: 0 }
     }
 
     /// The next batch to be sent now, if the window has room for one.
@@ -80,7 +80,7 @@ mod tests {
     /// The most keys in flight, and all keys in the order of their arrival.
     fn flown(keys: usize, size: impl Fn(usize) -> u64) -> (usize, Vec<usize>) {
         let all: Vec<usize> = (0..keys).collect();
-        let (mut window, mut flight) = (Window::default(), Flight::of(&all));
+        let (mut window, mut flight) = (Window::default(), Batches::of(&all));
         let (mut most, mut arrived) = (0, Vec::new());
         loop {
             while flight.depart(&window).is_some() {}
@@ -93,14 +93,14 @@ mod tests {
 
     #[test]
     fn every_key_arrives_once_and_large_values_one_by_one() {
-        for (size, most) in [(100, BATCH * AHEAD), (1 << 18, 16), (1 << 30, 16)] {
+        for (size, most) in [(100, BATCH * MAX_BATCHES), (1 << 18, 16), (1 << 30, 16)] {
             let (flying, arrived) = flown(1000, |_| size);
             assert_eq!(arrived, (0..1000).collect::<Vec<_>>());
             assert_eq!(flying, most, "{size}");
         }
         let mut window = Window::default();
         window.fit(1 << 33, 2);
-        let mut flight = Flight::of(&[1, 2, 3]);
+        let mut flight = Batches::of(&[1, 2, 3]);
         assert_eq!((flight.depart(&window), flight.depart(&window)), (Some(&[1][..]), None));
         flight.stop();
         assert_eq!((flight.arrive(), flight.depart(&window), flight.arrive()), (Some(&[1][..]), None, None));

@@ -11,11 +11,11 @@ use std::collections::BTreeMap;
 
 use crate::client::wire::{Connection, Head, Reader, Reply, command};
 use crate::compare::digest::{CanonicalDigest, Digester};
-use crate::compare::field_ttl::{Fields, LISTED, SOON, Watch};
+use crate::compare::field_ttl::{EXPIRY_MARGIN, Fields, LISTED, Watch};
 use crate::display::shown;
 use crate::rdb::{Dialect, Problem};
 use crate::{ConnectOptions, Error, ServerIdentity};
-use flight::{Flight, Window};
+use flight::{Batches, Window};
 
 /// A key as it is on one side.
 #[derive(Debug, Clone)]
@@ -32,7 +32,7 @@ pub(crate) struct Live {
 impl Live {
     /// True if the key may have expired completely by a clock that shows `now`.
     pub(crate) fn is_due(&self, now: i64) -> bool {
-        let whole = self.expiry.is_some_and(|at| at <= now.saturating_add(SOON));
+        let whole = self.expiry.is_some_and(|at| at <= now.saturating_add(EXPIRY_MARGIN));
         let rest = self.fields.as_ref().and_then(|fields| fields.rest(now));
         whole || rest.is_some_and(|rest| rest.count == 0)
     }
@@ -41,11 +41,11 @@ impl Live {
 /// The RDB version from which on Redis stores metadata of modules beside any value.
 const METADATA_SINCE: u16 = 13;
 /// How often the remaining time is queried again if the clock advanced meanwhile.
-const TRIES: usize = 100;
+const MAX_ATTEMPTS: usize = 100;
 const OPERATION: &str = "reading keys (DUMP)";
 
 /// A key to be asked for, and its value if it is known already.
-type Asked<'a> = (&'a [u8], Option<CanonicalDigest>);
+type QueriedKey<'a> = (&'a [u8], Option<CanonicalDigest>);
 
 /// A connection that reads keys, without marking them as used if the server supports that.
 pub(crate) struct NodeKeyReader {
@@ -173,10 +173,10 @@ impl NodeKeyReader {
         strings: &[bool],
     ) -> Result<Vec<Option<Live>>, Error> {
         let values = self.strings(keys, strings).await?;
-        let asked: Vec<Asked<'_>> = keys.iter().copied().zip(values).collect();
+        let asked: Vec<QueriedKey<'_>> = keys.iter().copied().zip(values).collect();
         let mut found = Vec::with_capacity(keys.len());
         let mut room = LISTED;
-        let mut flight = Flight::of(&asked);
+        let mut flight = Batches::of(&asked);
         loop {
             let mut out = Vec::new();
             while let Some(batch) = flight.depart(&self.windows.1) {
@@ -206,7 +206,7 @@ impl NodeKeyReader {
             .enumerate()
             .filter(|(at, _)| self.bundled && likely.get(*at).copied().unwrap_or(self.plain))
             .collect();
-        let mut flight = Flight::of(&asked);
+        let mut flight = Batches::of(&asked);
         loop {
             let mut out = Vec::new();
             while let Some(batch) = flight.depart(&self.windows.0) {
@@ -228,7 +228,7 @@ impl NodeKeyReader {
     }
 
     /// Writes the queries about some keys: the values that are not known yet, all expiries, and the clock.
-    fn write(&self, out: &mut Vec<u8>, batch: &[Asked<'_>]) {
+    fn write(&self, out: &mut Vec<u8>, batch: &[QueriedKey<'_>]) {
         for (key, value) in batch {
             if !self.exact {
                 time_left(out, key, self.asking);
@@ -249,7 +249,7 @@ impl NodeKeyReader {
     async fn exchange(
         &mut self,
         out: &[u8],
-        batch: &[Asked<'_>],
+        batch: &[QueriedKey<'_>],
         room: &mut usize,
         found: &mut Vec<Option<Live>>,
     ) -> Result<(), Error> {
@@ -307,7 +307,7 @@ impl NodeKeyReader {
 
     /// Queries a key's remaining time until the clock does not advance meanwhile.
     async fn pin(&mut self, key: &[u8], live: &mut Option<Live>) -> Result<(), Error> {
-        for _ in 0..TRIES {
+        for _ in 0..MAX_ATTEMPTS {
             let mut out = Vec::new();
             time_left(&mut out, key, self.asking);
             self.connection.writer.send(&out, OPERATION).await?;

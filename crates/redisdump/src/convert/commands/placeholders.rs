@@ -11,7 +11,7 @@
 /// `HFE_MAX_ABS_TIME_MSEC` in `t_hash.c`).
 const STEP: i64 = 1 << 44;
 /// The maximum duration of a replay, in milliseconds.
-const SOON: i64 = 24 * 3600 * 1000;
+const MAX_REPLAY: i64 = 24 * 3600 * 1000;
 
 /// Decides which expiries have placeholders.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,14 +22,14 @@ pub(crate) struct PlaceholderExpiries {
 impl PlaceholderExpiries {
     /// By the server's clock, in milliseconds since the epoch.
     pub(crate) fn new(now: i64) -> PlaceholderExpiries {
-        PlaceholderExpiries { horizon: now.saturating_add(SOON) }
+        PlaceholderExpiries { horizon: now.saturating_add(MAX_REPLAY) }
     }
 
     /// The expiry to send: the expiry itself, or its placeholder.
     pub(crate) fn placeholder(self, at: i64) -> i64 {
         if at <= self.horizon {
             // All times up to the epoch's second day are equally past.
-            STEP + at.max(SOON)
+            STEP + at.max(MAX_REPLAY)
         } else if self.is_placeholder(at) {
             at.saturating_add(STEP)
         } else {
@@ -44,7 +44,7 @@ impl PlaceholderExpiries {
 
     /// Some servers round expiries to milliseconds, so leave room at both ends.
     fn is_placeholder(self, at: i64) -> bool {
-        at >= STEP && at % STEP <= self.horizon.saturating_add(SOON)
+        at >= STEP && at % STEP <= self.horizon.saturating_add(MAX_REPLAY)
     }
 }
 
@@ -56,18 +56,18 @@ mod tests {
     fn only_what_may_pass_meanwhile_has_a_stand_in() {
         let now = 1_800_000_000_000;
         let times = PlaceholderExpiries::new(now);
-        for at in [SOON, now - 1, now, now + SOON] {
+        for at in [MAX_REPLAY, now - 1, now, now + MAX_REPLAY] {
             assert!(
-                times.placeholder(at) > now + SOON && times.original(times.placeholder(at)) == Some(at),
+                times.placeholder(at) > now + MAX_REPLAY && times.original(times.placeholder(at)) == Some(at),
                 "{at}"
             );
             // Converted twice, as in a replay of a replay.
             let twice = times.placeholder(times.placeholder(at));
             assert_eq!(times.original(twice).and_then(|once| times.original(once)), Some(at));
         }
-        assert_eq!(times.original(times.placeholder(-5)), Some(SOON));
-        assert!(times.original(times.placeholder(now + SOON) + 9).is_some());
-        for at in [now + SOON + 1, 9_999_999_999_999, STEP - 1, STEP + 9_999_999_999_999] {
+        assert_eq!(times.original(times.placeholder(-5)), Some(MAX_REPLAY));
+        assert!(times.original(times.placeholder(now + MAX_REPLAY) + 9).is_some());
+        for at in [now + MAX_REPLAY + 1, 9_999_999_999_999, STEP - 1, STEP + 9_999_999_999_999] {
             assert_eq!((times.placeholder(at), times.original(at)), (at, None), "{at}");
         }
         for at in [STEP, STEP + now, 3 * STEP + 5] {

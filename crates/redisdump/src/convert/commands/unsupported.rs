@@ -32,7 +32,9 @@ pub enum Unsupported {
     #[error("a hash whose fields had all expired")]
     Expired,
     /// An array (Redis 8.8).
-    #[error("an array, which the target does not support, or accepts only by RESTORE (introduced in Redis 8.8)")]
+    #[error(
+        "an array, which the target does not support, or accepts only by RESTORE (introduced in Redis 8.8)"
+    )]
     Array,
     /// Pending entries without a consumer (Redis 8.8).
     #[error("a stream with pending entries without a consumer (XNACK), which requires Redis 8.8 or RESTORE")]

@@ -13,7 +13,7 @@ use crate::inspect::{base64, json_bytes, json_text};
 use crate::rdb::{Corrupt, Elements, Key, Kind, Reader, StreamId, StreamMeta, Visitor, module_name};
 
 /// Maximum length of a buffered string.
-const HELD: u64 = 4 << 20;
+const MAX_BUFFERED: u64 = 4 << 20;
 
 /// Writes JSON lines.
 #[derive(Debug)]
@@ -89,7 +89,7 @@ impl Elements for JsonWriter {
     fn long_string(&mut self, length: u64) {
         self.long = Vec::new();
         self.left = length;
-        self.passing = length > HELD;
+        self.passing = length > MAX_BUFFERED;
         if self.passing {
             self.text("{\"base64\":\"");
         }

@@ -25,7 +25,7 @@ use crate::verify::structure::Structure;
 /// command.
 const GIANT: usize = 8 << 20;
 /// Memory of a large value beyond this size is released before the next value.
-const KEPT: usize = 4 << 20;
+const MAX_KEPT_MEMORY: usize = 4 << 20;
 /// Maximum number of databases whose origin is tracked; more than any server has.
 const DATABASES: usize = 100_000;
 /// Maximum number of reasons that are listed.
@@ -88,12 +88,12 @@ pub(super) struct Loader<'a> {
     pub(super) modules: Vec<String>,
     pub(super) unsupported: UnsupportedValues,
     /// Payloads that a validating server may refuse; collected in a dry run.
-    pub(super) doubtful: Vec<Doubtful>,
+    pub(super) doubtful: Vec<MalformedValue>,
     structure: Structure,
 }
 
 /// A value that is readable although no server writes it in this form.
-pub(super) struct Doubtful {
+pub(super) struct MalformedValue {
     pub(super) db: u64,
     pub(super) name: Vec<u8>,
     pub(super) lint: Lint,

@@ -1,6 +1,6 @@
 //! What the loader does with each key of an RDB.
 
-use super::{Doubtful, GIANT, KEPT, Loader};
+use super::{GIANT, Loader, MAX_KEPT_MEMORY, MalformedValue};
 use crate::client::wire::command;
 use crate::convert::commands::Unsupported;
 use crate::rdb::{Dialect, EMPTY, Elements, Key, Kind, Visitor};
@@ -47,7 +47,7 @@ impl Visitor for Loader<'_> {
 
     fn key(&mut self, key: &Key<'_>) {
         for buffer in [&mut self.raw, &mut self.payload] {
-            if buffer.capacity() > KEPT {
+            if buffer.capacity() > MAX_KEPT_MEMORY {
                 *buffer = Vec::new();
             }
         }
@@ -143,7 +143,7 @@ impl Visitor for Loader<'_> {
             if self.make_payload(value_type) {
                 if let Some(lint) = lint {
                     let (name, payload) = (self.name.clone(), self.raw.clone());
-                    self.doubtful.push(Doubtful { db: self.db, name, lint, payload });
+                    self.doubtful.push(MalformedValue { db: self.db, name, lint, payload });
                 }
                 self.choose_pipeline();
                 self.restore(kind);

@@ -35,7 +35,7 @@ use crate::{ConnectOptions, Error, ServerIdentity};
 pub use report::{AofReport, UndatedExpiries};
 
 use pipeline::Pipeline;
-use preflight::{Against, Preflight, preflight_scan};
+use preflight::{Preflight, ReplayContext, preflight_scan};
 use table::Table;
 
 /// Maximum number of commands that are listed; further ones are counted.
@@ -66,7 +66,7 @@ pub async fn apply_aof(
     let now = clock(&mut connection).await?;
     let times = PlaceholderExpiries::new(now);
     let table = Table::ask(&mut connection).await?;
-    let against = Against {
+    let against = ReplayContext {
         table,
         choice: settings.choice.clone(),
         times,
@@ -123,7 +123,7 @@ pub async fn apply_aof(
     fields |= finished.field_placeholders > 0;
     let settled = match based || finished.placeholders > 0 {
         true => settle::settle(&mut connection, &report.server, times, fields).await?,
-        false => settle::Settled { exact: true, ..settle::Settled::default() },
+        false => settle::SettledExpiries { exact: true, ..settle::SettledExpiries::default() },
     };
     report.replayed(finished, &settled);
     let after = memory::evicted(&mut connection).await?;
@@ -203,9 +203,9 @@ fn refuse_unknown_moment(path: &Path, files: &Files, until: i64) -> Result<(), E
 async fn missing_databases(connection: &mut Connection, found: &Preflight) -> Result<Vec<Conflict>, Error> {
     /// If an AOF uses more databases than this, the others are not checked here: the replay stops at the first missing
     /// one.
-    const MOST: usize = 100_000;
+    const MAX_DATABASES: usize = 100_000;
     let mut conflicts = Vec::new();
-    for (from, to) in found.databases.iter().filter(|(_, to)| **to > 0).take(MOST) {
+    for (from, to) in found.databases.iter().filter(|(_, to)| **to > 0).take(MAX_DATABASES) {
         if conflicts.len() == NAMED {
             break;
         }

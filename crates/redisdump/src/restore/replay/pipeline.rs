@@ -7,7 +7,7 @@ use futures::StreamExt as _;
 use tokio::sync::mpsc;
 
 use super::error_reply::is_of_target;
-use super::preflight::{Against, LONGEST};
+use super::preflight::{LONGEST, ReplayContext};
 use super::report::Finished;
 use super::translate::Translator;
 use super::{NAMED, part_of, shown_command};
@@ -21,7 +21,7 @@ use crate::restore::settings::{BATCH, ReplayOptions, RestoreOptions};
 
 const OPERATION: &str = "replaying commands; their effects remain there: clear it before retrying";
 /// Maximum number of commands of a transaction that are kept by name until EXEC answers.
-const REMEMBERED: usize = 1000;
+const MAX_NAMED_COMMANDS: usize = 1000;
 
 /// A transaction that waits for its EXEC: its first commands including MULTI, and how many count.
 #[derive(Debug, Default)]
@@ -128,7 +128,7 @@ impl aof::Visitor for ReplayVisitor<'_, '_> {
 
 impl<'a> Pipeline<'a> {
     pub(super) fn new(
-        against: &'a Against,
+        against: &'a ReplayContext,
         settings: &'a RestoreOptions,
         connection: Connection,
         target: String,
@@ -340,7 +340,7 @@ impl Checked {
             (Kind::Discard, Some(_)) => *transaction = None,
             (Kind::Plain, Some(within)) => {
                 within.counted += u64::from(what.counts);
-                if within.first.len() < REMEMBERED {
+                if within.first.len() < MAX_NAMED_COMMANDS {
                     within.first.push(what);
                 }
             }

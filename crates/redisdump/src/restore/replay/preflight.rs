@@ -29,7 +29,7 @@ pub(super) struct Preflight {
 }
 
 /// What the commands are checked against.
-pub(super) struct Against {
+pub(super) struct ReplayContext {
     pub(super) table: Table,
     pub(super) choice: KeyChoice,
     pub(super) times: PlaceholderExpiries,
@@ -37,7 +37,7 @@ pub(super) struct Against {
     pub(super) try_newer: bool,
 }
 
-impl Against {
+impl ReplayContext {
     pub(super) fn translator(&self) -> Translator<'_> {
         Translator::new(&self.table, &self.choice, self.times, self.target)
     }
@@ -86,7 +86,7 @@ impl aof::Visitor for PreflightVisitor<'_> {
 pub(super) fn preflight_scan(
     files: &Files,
     until: Option<i64>,
-    against: &Against,
+    against: &ReplayContext,
 ) -> Result<Preflight, Error> {
     let part = Cell::new(0);
     let mut visitor = PreflightVisitor {

@@ -5,9 +5,9 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::settle::Settled;
+use super::settle::SettledExpiries;
 use crate::ServerIdentity;
-use crate::aof::{AofSummary, Cut, CutReason, FileSummary};
+use crate::aof::{AofSummary, CutReason, FileSummary, TruncatedTail};
 
 /// The result of the replay of an AOF.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -18,7 +18,7 @@ pub struct AofReport {
     /// The files, in the order in which they were loaded.
     pub files: Vec<FileSummary>,
     /// The truncated tail, which no server loads either.
-    pub cut: Option<Cut>,
+    pub cut: Option<TruncatedTail>,
     /// The last `#TS:` annotation, in seconds since the epoch.
     pub timestamp: Option<i64>,
     /// Number of keys in the base, before the commands.
@@ -170,7 +170,7 @@ pub(super) struct Finished {
 
 impl AofReport {
     /// Adds the result of the commands, after the base.
-    pub(super) fn replayed(&mut self, finished: Finished, settled: &Settled) {
+    pub(super) fn replayed(&mut self, finished: Finished, settled: &SettledExpiries) {
         self.commands = finished.commands;
         self.unwanted += finished.unwanted;
         self.scripts = finished.scripts;

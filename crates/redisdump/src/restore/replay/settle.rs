@@ -10,13 +10,13 @@ use crate::convert::commands::PlaceholderExpiries;
 /// Number of keys that are queried at a time.
 const BATCH: &[u8] = b"1000";
 /// How often an expiry is queried again if the clock ticked meanwhile.
-const TRIES: usize = 20;
+const MAX_ATTEMPTS: usize = 20;
 /// A time this many milliseconds ago is certainly past, however inexact the clock.
-const SURELY: i64 = 10_000;
+const PAST_MARGIN_MS: i64 = 10_000;
 
 /// What happened to the placeholders.
 #[derive(Debug, Default, Clone, Copy)]
-pub(super) struct Settled {
+pub(super) struct SettledExpiries {
     /// Number of keys that had expired and no longer exist.
     pub(super) expired: u64,
     /// The same for hash fields.
@@ -30,8 +30,8 @@ pub(super) async fn settle(
     server: &ServerIdentity,
     times: PlaceholderExpiries,
     fields: bool,
-) -> Result<Settled, Error> {
-    let mut settled = Settled { exact: true, ..Settled::default() };
+) -> Result<SettledExpiries, Error> {
+    let mut settled = SettledExpiries { exact: true, ..SettledExpiries::default() };
     for db in databases(connection, server).await?.into_keys() {
         connection.ask(&[b"SELECT", db.to_string().as_bytes()]).await?;
         keys(connection, server, times, &mut settled).await?;
@@ -46,7 +46,7 @@ async fn keys(
     connection: &mut Connection,
     server: &ServerIdentity,
     times: PlaceholderExpiries,
-    settled: &mut Settled,
+    settled: &mut SettledExpiries,
 ) -> Result<(), Error> {
     let mut cursor = b"0".to_vec();
     loop {
@@ -61,7 +61,7 @@ async fn keys(
                 let about = if *told > 0 { times.original(now.saturating_add(*told)) } else { None };
                 *told = match about {
                     None => -1,
-                    Some(at) if at < now - SURELY => now.saturating_add(*told),
+                    Some(at) if at < now - PAST_MARGIN_MS => now.saturating_add(*told),
                     Some(_) => exactly(connection, name, settled).await?,
                 };
             }
@@ -87,9 +87,13 @@ async fn keys(
 }
 
 /// When a key expires, for a server that only reports the remaining time: exact if its clock did not advance meanwhile.
-async fn exactly(connection: &mut Connection, name: &[u8], settled: &mut Settled) -> Result<i64, Error> {
+async fn exactly(
+    connection: &mut Connection,
+    name: &[u8],
+    settled: &mut SettledExpiries,
+) -> Result<i64, Error> {
     let mut at = -1;
-    for _ in 0..TRIES {
+    for _ in 0..MAX_ATTEMPTS {
         let before = clock(connection).await?;
         let left = connection.ask(&[b"PTTL", name]).await?.int().unwrap_or(-1);
         let after = clock(connection).await?;
@@ -108,7 +112,7 @@ async fn exactly(connection: &mut Connection, name: &[u8], settled: &mut Settled
 async fn hashes(
     connection: &mut Connection,
     times: PlaceholderExpiries,
-    settled: &mut Settled,
+    settled: &mut SettledExpiries,
 ) -> Result<(), Error> {
     let mut cursor = b"0".to_vec();
     loop {
@@ -127,7 +131,7 @@ async fn fields(
     connection: &mut Connection,
     times: PlaceholderExpiries,
     name: &[u8],
-    settled: &mut Settled,
+    settled: &mut SettledExpiries,
 ) -> Result<(), Error> {
     let mut cursor = b"0".to_vec();
     loop {

@@ -89,7 +89,9 @@ impl Repository {
             let objects = file
                 .objects
                 .iter()
-                .map(|name| ChunkObject::parse(name).ok_or_else(|| damaged(format!("`{name}` is not a chunk"))))
+                .map(|name| {
+                    ChunkObject::parse(name).ok_or_else(|| damaged(format!("`{name}` is not a chunk")))
+                })
                 .collect::<Result<_, _>>()?;
             let done = done.get(&object).copied();
             marks.push(Mark { object, written: meta.last_modified, objects, done });

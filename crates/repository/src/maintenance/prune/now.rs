@@ -20,7 +20,7 @@ use crate::store::fetch::Fetched;
 use crate::{Error, Manifest, PruneOptions, PruneReport, Repository, SnapshotId};
 
 /// Number of objects to delete without a mark, to make space for one.
-const FIRST: usize = 64;
+const UNMARKED_DELETIONS: usize = 64;
 
 impl Repository {
     /// Deletes everything that no listed snapshot references, at once. Forgotten snapshots cannot be undeleted
@@ -61,7 +61,7 @@ impl Repository {
             }
             // A few are deleted without a mark, to make space for a mark of the others. Nothing was writing a moment
             // ago.
-            let first: Vec<ChunkObject> = unmarked.drain(..FIRST.min(unmarked.len())).collect();
+            let first: Vec<ChunkObject> = unmarked.drain(..UNMARKED_DELETIONS.min(unmarked.len())).collect();
             self.delete_now(&first, &mut going, &mut report).await?;
             // Their objects are marked again, with the rest.
             self.store.delete_all(&written.marks).await?;
@@ -85,7 +85,7 @@ impl Repository {
         names.retain(|object| going.contains_key(object));
         let (spared, names): (Vec<_>, Vec<_>) = names.into_iter().partition(|object| needed.contains(object));
         report.spared = spared.len() as u64;
-        for batch in names.chunks(self.store.deletions_at_once().max(FIRST)) {
+        for batch in names.chunks(self.store.deletions_at_once().max(UNMARKED_DELETIONS)) {
             if run_clock.elapsed() > self.margin() {
                 report.stopped_early = true;
                 return Ok(report);

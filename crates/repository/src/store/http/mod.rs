@@ -46,7 +46,7 @@ const LINK_LOCAL_BUDGET: Duration = Duration::from_secs(20);
 
 /// The maximum size of an object that a reader accepts, as an extension of its request: a larger one is not fetched.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct AtMost(pub(crate) u64);
+pub(crate) struct SizeLimit(pub(crate) u64);
 
 /// Disables the retries of `object_store`.
 pub(crate) fn no_retries() -> RetryConfig {
@@ -171,9 +171,9 @@ impl RetryingClient {
         let length = answer.headers().get("content-length");
         let length: Option<u64> = length.and_then(|length| length.to_str().ok()?.parse().ok());
         let explains = !answer.status().is_success();
-        let most = match (explains, request.extensions().get::<AtMost>()) {
+        let most = match (explains, request.extensions().get::<SizeLimit>()) {
             (true, _) => LARGEST_EXPLANATION,
-            (false, Some(AtMost(most))) => *most,
+            (false, Some(SizeLimit(most))) => *most,
             (false, None) => LARGEST_ANSWER,
         };
         if request.method().as_str() == "HEAD" {
