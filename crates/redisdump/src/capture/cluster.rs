@@ -1,7 +1,9 @@
 //! A source that is a node of a cluster: it holds only part of the keys, and must not be mistaken for the whole.
 
-use crate::client::identity::fields;
-use crate::client::wire::{Connection, Reply};
+use redis::{InfoDict, cmd};
+
+use crate::client::connection::Connection;
+use crate::client::text::Text;
 use crate::{ConnectOptions, Error, ServerIdentity};
 
 /// The slots of a cluster.
@@ -19,12 +21,10 @@ pub(super) async fn of_node(
     if !server.cluster {
         return Ok(None);
     }
-    let cluster = match connection.ask_raw(&[b"CLUSTER", b"INFO"]).await? {
-        Reply::Bulk(text) => fields(&text),
-        // A user who may not ask cannot tell whether this is the whole.
-        _ => Default::default(),
-    };
-    let number = |name: &str| cluster.get(name).and_then(|n| n.parse::<u64>().ok());
+    // A user who may not ask cannot tell whether this is the whole.
+    let cluster: Option<Text> = connection.query_optional(cmd("CLUSTER").arg("INFO")).await?;
+    let cluster = cluster.map(|text| InfoDict::new(&text.0));
+    let number = |name: &str| cluster.as_ref()?.get::<u64>(name);
     let (masters, slots) = (number("cluster_size"), number("cluster_slots_assigned"));
     if (masters, slots) == (Some(1), Some(SLOTS)) {
         return Ok(None);

@@ -5,8 +5,8 @@
 //! the server closes the link without a message, and the next attempt ends the same way. `repl-timeout` closes it when
 //! nothing is acknowledged or read for that long.
 
+use crate::client::connection::Connection;
 use crate::client::identity::{info, setting};
-use crate::client::wire::Connection;
 use crate::{ConnectOptions, Error};
 
 /// What was in progress, the server's limits, and what to do.
@@ -23,7 +23,7 @@ async fn ask(options: &ConnectOptions) -> Result<String, Error> {
     let mut connection = Connection::open(options).await?;
     // Counted by Redis 7.2 and newer, and by Valkey.
     let stats = info(&mut connection, "stats").await?;
-    let closed = stats.get("client_output_buffer_limit_disconnections").and_then(|n| n.parse::<u64>().ok());
+    let closed = stats.get::<u64>("client_output_buffer_limit_disconnections");
     let limit = setting(&mut connection, "client-output-buffer-limit").await?.ok().flatten();
     let timeout = setting(&mut connection, "repl-timeout").await?.ok().flatten();
     let limit = limit.as_deref().and_then(of_replicas);

@@ -30,13 +30,14 @@ use serde::{Deserialize, Serialize};
 use tokio::io::AsyncReadExt as _;
 
 use crate::capture::stats::{CaptureReport, CaptureStats};
+use crate::client::connection::Connection;
 use crate::client::identity::identify;
-use crate::client::wire::Connection;
 use crate::cluster::{SlotSet, slot_of};
 use crate::compare::digest_log::DigestLog;
 use crate::error::forbids;
 use crate::rdb::Reader;
 use crate::{ConnectOptions, Error, ServerIdentity};
+use redis::cmd;
 
 /// How a capture is made.
 #[derive(Debug, Clone)]
@@ -179,11 +180,11 @@ impl Capture {
             return Capture::scan(connection, server, settings, warnings, stats).await;
         }
         // An old server answers what it does not know with an error, which does no harm.
-        connection.ask_raw(&[b"REPLCONF", b"capa", b"eof", b"capa", b"psync2"]).await?;
-        connection.ask_raw(&[b"REPLCONF", b"rdb-only", b"1"]).await?;
+        connection.reply_to(cmd("REPLCONF").arg(&["capa", "eof", "capa", "psync2"])).await?.ok();
+        connection.reply_to(cmd("REPLCONF").arg("rdb-only").arg(1)).await?.ok();
         // Valkey writes an old RDB version for a replica that does not state its version; request the version that the
         // server itself uses.
-        connection.ask_raw(&[b"REPLCONF", b"version", server.version.as_bytes()]).await?;
+        connection.reply_to(cmd("REPLCONF").arg("version").arg(&server.version)).await?.ok();
         let (replication_id, replication_offset) = match psync(&mut connection).await? {
             Ok(granted) => granted,
             Err(words) if settings.method == CaptureMethod::Auto && forbids(&words) => {
@@ -302,9 +303,7 @@ impl Stream for Capture {
 
 /// Requests a snapshot. Returns its replication id and offset, or the server's error message if it refuses.
 async fn psync(connection: &mut Connection) -> Result<Result<(String, i64), String>, Error> {
-    let mut out = Vec::new();
-    crate::client::wire::command(&mut out, &[b"PSYNC", b"?", b"-1"]);
-    connection.writer.send(&out, "PSYNC").await?;
+    connection.writer.send(&cmd("PSYNC").arg("?").arg(-1).get_packed_command(), "PSYNC").await?;
     let line = loop {
         // While it forks, the server sends bare newlines to keep the connection alive.
         let line = connection.reader.line("PSYNC").await?;

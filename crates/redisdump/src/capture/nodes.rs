@@ -11,8 +11,8 @@ use futures::StreamExt as _;
 
 use super::{Capture, CaptureOptions, Consistency};
 use crate::capture::stats::{CaptureReport, CapturedNode};
+use crate::client::connection::Connection;
 use crate::client::identity::{functions, identify};
-use crate::client::wire::Connection;
 use crate::cluster::{Node, Topology, each_master, merge};
 use crate::compare::digest_log::DigestLog;
 use crate::{ConnectOptions, Error, ServerIdentity};

@@ -1,8 +1,11 @@
 //! The queries about one key, and their replies. The value, which comes last, is not read here: its length decides how
 //! it is read.
 
+use redis::{Value, from_redis_value_ref};
+
 use crate::Error;
-use crate::client::wire::{Head, Reader, Reply, command};
+use crate::client::identity::milliseconds;
+use crate::client::wire::{Head, Reader, command};
 use crate::compare::canonical::{expires_at, time_left};
 
 /// How a key is queried.
@@ -56,14 +59,14 @@ impl Questions {
             // The reply to MULTI, and that each command is queued.
             let mut refused = None;
             for _ in 0..count + 2 {
-                if let Reply::Error(message) = reader.reply(operation).await? {
+                if let Err(message) = reader.reply(operation).await? {
                     refused.get_or_insert(message);
                 }
             }
             match (refused, reader.head(operation).await?) {
                 (Some(message), _) => return Ok(Answer::Refused(message)),
                 (None, Head::Array(n)) if n == count + 1 => {}
-                (None, Head::Other(Reply::Error(message))) => return Ok(Answer::Refused(message)),
+                (None, Head::Other(Err(message))) => return Ok(Answer::Refused(message)),
                 (None, other) => return Ok(Answer::Strange(format!("EXEC answered {other:?}"))),
             }
         }
@@ -71,23 +74,23 @@ impl Questions {
         let mut refused = None;
         for _ in 0..count {
             match reader.reply(operation).await? {
-                Reply::Error(message) => {
+                Err(message) => {
                     refused.get_or_insert(message);
                 }
-                answer => answers.push(answer),
+                Ok(answer) => answers.push(answer),
             }
         }
         let length = match (refused, reader.head(operation).await?) {
-            (Some(message), _) | (None, Head::Other(Reply::Error(message))) => {
+            (Some(message), _) | (None, Head::Other(Err(message))) => {
                 return Ok(Answer::Refused(message));
             }
-            (None, Head::Other(Reply::Nil)) => return Ok(Answer::Gone),
+            (None, Head::Other(Ok(Value::Nil))) => return Ok(Answer::Gone),
             (None, Head::Bulk(length)) => length,
             (None, other) => return Ok(Answer::Strange(format!("DUMP answered {other:?}"))),
         };
         let expiry = match answers.as_slice() {
-            [at] => at.int().filter(|at| *at >= 0),
-            [before, left, after] => match (before.clock(), left.int(), after.clock()) {
+            [at] => number(at).filter(|at| *at >= 0),
+            [before, left, after] => match (clock(before), number(left), clock(after)) {
                 (Some(before), Some(left), Some(after)) => match expires_at(before, left, after) {
                     (at, 0) => Some(at).filter(|at| *at >= 0),
                     // The clock advanced in between.
@@ -99,4 +102,13 @@ impl Questions {
         };
         Ok(Answer::Value { expiry, length })
     }
+}
+
+fn number(value: &Value) -> Option<i64> {
+    from_redis_value_ref(value).ok()
+}
+
+/// A reply to TIME.
+fn clock(value: &Value) -> Option<i64> {
+    from_redis_value_ref(value).ok().map(milliseconds)
 }

@@ -8,15 +8,17 @@ use std::collections::{HashSet, VecDeque};
 use std::hash::{BuildHasher as _, RandomState};
 
 use bytes::Bytes;
+use redis::{cmd, from_redis_value_ref};
 use xxhash_rust::xxh3::xxh3_128_with_seed;
 
 use super::payload::{Part, Payload};
 use super::questions::{Answer, Questions};
 use super::{Consistency, PIECE};
 use crate::capture::stats::{CaptureReport, CaptureStats};
+use crate::client::connection::Connection;
 use crate::client::databases::{databases, keyspace};
 use crate::client::names::step;
-use crate::client::wire::{Connection, Reply, command};
+use crate::client::wire::command;
 use crate::compare::canonical::knows_expire_time;
 use crate::display::shown;
 use crate::rdb::{Crc64, Dialect, Reader, dump};
@@ -80,31 +82,24 @@ impl Scan {
         stats: CaptureStats,
     ) -> Result<Scan, Error> {
         // Reading a key marks it as used, which affects eviction; from 7.2 on this can be avoided.
-        connection.ask_raw(&[b"CLIENT", b"NO-TOUCH", b"ON"]).await?;
+        connection.reply_to(cmd("CLIENT").arg("NO-TOUCH").arg("ON")).await?.ok();
         let mut warnings = Vec::new();
-        let atomic = match connection.ask_raw(&[b"MULTI"]).await? {
-            Reply::Error(_) => false,
-            _ => !matches!(connection.ask_raw(&[b"EXEC"]).await?, Reply::Error(_)),
-        };
+        let begun = connection.reply_to(&cmd("MULTI")).await?.is_ok();
+        let atomic = begun && connection.reply_to(&cmd("EXEC")).await?.is_ok();
         let mut version = server.target().rdb().1;
         let mut functions = Vec::new();
         if server.at_least(7, 0) {
-            match connection.ask_raw(&[b"FUNCTION", b"DUMP"]).await? {
-                Reply::Bulk(payload) => {
+            match connection.attempt::<Vec<u8>>(cmd("FUNCTION").arg("DUMP")).await? {
+                Ok(payload) => {
                     let (body, of) = dump::open(&payload).map_err(|problem| {
                         connection.reader.protocol(format!("its functions (FUNCTION DUMP): {problem}"))
                     })?;
                     version = version.max(of);
                     functions = body.to_vec();
                 }
-                Reply::Error(message) => {
+                Err(message) => {
                     warnings
                         .push(format!("the function libraries could not be read and are missing: {message}"));
-                }
-                other => {
-                    return Err(connection
-                        .reader
-                        .protocol(format!("unexpected reply to FUNCTION DUMP: {other:?}")));
                 }
             }
         }
@@ -182,7 +177,7 @@ impl Scan {
                 self.counted = Some((keys, 0));
                 // A user who may not select a database is in the first.
                 if db != self.db {
-                    self.connection.ask(&[b"SELECT", db.to_string().as_bytes()]).await?;
+                    self.connection.select(db).await?;
                 }
                 (self.db, self.part, self.parts) = (db, 0, u128::from(keys.div_ceil(self.remembered)));
                 self.begin_part();
@@ -207,8 +202,8 @@ impl Scan {
     /// replica counts expired keys. If SCAN returns less than half of the others, it is incomplete, as with a proxy
     /// that counts the keys of all its servers and scans those of one.
     async fn check_count(&mut self, (before, told_names): (u64, u64)) -> Result<(), Error> {
-        let after =
-            self.connection.ask_raw(&[b"DBSIZE"]).await?.int().and_then(|keys| u64::try_from(keys).ok());
+        let after: Option<i64> = self.connection.query_optional(&cmd("DBSIZE")).await?;
+        let after = after.and_then(|keys| u64::try_from(keys).ok());
         let least = before.min(after.unwrap_or(before));
         if told_names.saturating_mul(2) >= least {
             return Ok(());
@@ -262,8 +257,9 @@ impl Scan {
         for _ in keys {
             let reply = self.connection.reader.reply(OPERATION).await?;
             // A user without this permission may still read the keys.
-            self.sized &= !matches!(reply, Reply::Error(_));
-            sizes.push(reply.int().and_then(|bytes| u64::try_from(bytes).ok()));
+            self.sized &= reply.is_ok();
+            let size: Option<i64> = reply.ok().and_then(|size| from_redis_value_ref(&size).ok());
+            sizes.push(size.and_then(|bytes| u64::try_from(bytes).ok()));
         }
         Ok(sizes)
     }

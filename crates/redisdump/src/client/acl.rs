@@ -6,10 +6,13 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use redis::{Cmd, Value, cmd};
 use serde::{Deserialize, Serialize};
 
+use crate::client::connection::Connection;
 use crate::client::identity::identify;
-use crate::client::wire::{Connection, Reply, command};
+use crate::client::text::Text;
+use crate::client::wire::{Reply, words};
 use crate::cluster::masters;
 use crate::{ConnectOptions, Error, ServerIdentity};
 
@@ -203,10 +206,7 @@ async fn tried(
     if !server.at_least(6, 0) {
         return Err(refused(vec!["it has no users: ACLs require Redis 6.0".into()]));
     }
-    let me = match connection.ask(&[b"ACL", b"WHOAMI"]).await? {
-        Reply::Bulk(name) => String::from_utf8_lossy(&name).into_owned(),
-        _ => "default".to_owned(),
-    };
+    let Text(me) = connection.query(cmd("ACL").arg("WHOAMI")).await?;
     let mut conflicts = Vec::new();
     for user in users {
         // The first error of each user is sufficient. It quotes the rejected rule; secret rules are masked.
@@ -236,14 +236,11 @@ async fn lets_in(connection: &mut Connection, user: &User, options: &ConnectOpti
     as_it.user = Some(name.clone());
     let opened = made && Connection::open(&as_it).await.is_ok();
     let operation = format!("deleting the temporary user {name}, which may remain (ACL DELUSER {name})");
-    let mut out = Vec::new();
-    command(&mut out, &[b"ACL", b"DELUSER", name.as_bytes()]);
-    connection.writer.send(&out, &operation).await?;
-    match connection.reader.reply(&operation).await? {
-        Reply::Error(message) => {
+    match connection.exchange(cmd("ACL").arg("DELUSER").arg(&name), &operation).await? {
+        Err(message) => {
             Err(Error::Server { target: connection.reader.target().to_owned(), operation, message })
         }
-        _ => Ok(opened),
+        Ok(_) => Ok(opened),
     }
 }
 
@@ -257,32 +254,31 @@ async fn rehearse(connection: &mut Connection, user: &User) -> Result<Result<(),
     let name = temporary_name();
     let rules: Vec<String> = user.rules.iter().filter(|rule| *rule != "on").cloned().collect();
     let operation = format!("trying user {}", user.name);
-    let mut out = Vec::new();
-    command(&mut out, &[b"MULTI"]);
-    command(&mut out, &setuser(&name, &rules));
-    command(&mut out, &[b"ACL", b"DELUSER", name.as_bytes()]);
-    command(&mut out, &[b"EXEC"]);
-    connection.writer.send(&out, &operation).await?;
-    let mut replies = Vec::new();
-    for _ in 0..4 {
-        replies.push(connection.reader.reply(&operation).await?);
-    }
+    // An atomic pipeline of the `redis` crate returns only the reply to EXEC, which does not show whether MULTI was
+    // rejected and the commands were executed one by one.
+    let mut pipeline = redis::pipe();
+    pipeline.cmd("MULTI").add_command(setuser(&name, &rules));
+    pipeline.cmd("ACL").arg("DELUSER").arg(&name).cmd("EXEC");
+    let mut replies = connection.query_all(&pipeline, &operation).await?;
     // Without MULTI, each command takes effect by itself.
-    let together = match replies.pop() {
-        Some(Reply::Array(together)) => together,
+    let together: Vec<Reply> = match replies.pop() {
+        Some(Ok(Value::Array(together))) => together.into_iter().map(reply).collect(),
         _ => replies.split_off(1),
     };
-    let made = together.iter().find_map(|reply| match reply {
-        Reply::Error(message) => Some(message.clone()),
-        _ => None,
-    });
-    Ok(made.map_or(Ok(()), |message| Err(veiled(&rules, message))))
+    let made = together.into_iter().collect::<Result<Vec<_>, String>>();
+    Ok(made.map(drop).map_err(|message| veiled(&rules, message)))
 }
 
-fn setuser<'a>(name: &'a str, rules: &'a [String]) -> Vec<&'a [u8]> {
-    let mut words: Vec<&[u8]> = vec![b"ACL", b"SETUSER", name.as_bytes(), b"reset"];
-    words.extend(rules.iter().map(String::as_bytes));
-    words
+/// A reply within that of EXEC.
+fn reply(value: Value) -> Reply {
+    match value {
+        Value::ServerError(error) => Err(words(&error)),
+        value => Ok(value),
+    }
+}
+
+fn setuser(name: &str, rules: &[String]) -> Cmd {
+    cmd("ACL").arg("SETUSER").arg(name).arg("reset").arg(rules).take()
 }
 
 /// The server's error, which quotes an unsupported rule; hashes are masked.
@@ -293,27 +289,14 @@ fn veiled(rules: &[String], message: String) -> String {
 
 /// Creates or updates a user.
 async fn set(connection: &mut Connection, name: &str, rules: &[String]) -> Result<Result<(), String>, Error> {
-    Ok(match connection.ask_raw(&setuser(name, rules)).await? {
-        Reply::Error(message) => Err(veiled(rules, message)),
-        _ => Ok(()),
-    })
+    let reply = connection.reply_to(&setuser(name, rules)).await?;
+    Ok(reply.map(drop).map_err(|message| veiled(rules, message)))
 }
 
 async fn users(connection: &mut Connection) -> Result<Vec<User>, Error> {
-    let Reply::Array(lines) = connection.ask(&[b"ACL", b"LIST"]).await? else {
-        return Err(connection.reader.protocol("ACL LIST did not return an array".to_owned()));
-    };
-    let mut users = Vec::new();
-    for line in &lines {
-        let line = line.bytes().map(String::from_utf8_lossy);
-        let user = line.as_deref().and_then(parse);
-        users.push(
-            user.ok_or_else(|| {
-                connection.reader.protocol("ACL LIST returned an unexpected line".to_owned())
-            })?,
-        );
-    }
-    Ok(users)
+    let lines: Vec<Text> = connection.query(cmd("ACL").arg("LIST")).await?;
+    let users: Option<Vec<User>> = lines.iter().map(|line| parse(&line.0)).collect();
+    users.ok_or_else(|| connection.reader.protocol("ACL LIST returned an unexpected line".to_owned()))
 }
 
 /// `user NAME RULE…`; a selector in parentheses is one rule.
@@ -339,20 +322,8 @@ fn parse(line: &str) -> Option<User> {
 }
 
 async fn settings(connection: &mut Connection) -> Result<Result<BTreeMap<String, String>, String>, Error> {
-    Ok(match connection.ask_raw(&[b"CONFIG", b"GET", b"*"]).await? {
-        Reply::Error(words) => Err(words),
-        Reply::Array(words) => {
-            let text = |reply: &Reply| {
-                reply.bytes().map(|bytes| String::from_utf8_lossy(bytes).into_owned()).unwrap_or_default()
-            };
-            Ok(words.as_chunks::<2>().0.iter().map(|[name, value]| (text(name), text(value))).collect())
-        }
-        other => {
-            return Err(connection
-                .reader
-                .protocol(format!("CONFIG GET answered {} bytes", other.bytes().map_or(0, <[u8]>::len))));
-        }
-    })
+    let settings = connection.attempt::<Vec<(Text, Text)>>(cmd("CONFIG").arg("GET").arg("*")).await?;
+    Ok(settings.map(|settings| settings.into_iter().map(|(name, value)| (name.0, value.0)).collect()))
 }
 
 fn is_secret(name: &str) -> bool {

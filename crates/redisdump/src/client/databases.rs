@@ -3,8 +3,11 @@
 
 use std::collections::BTreeMap;
 
-use crate::client::identity::{fields, identify, setting};
-use crate::client::wire::{Connection, Reply, command};
+use redis::{InfoDict, Value, cmd, from_redis_value, from_redis_value_ref};
+
+use crate::client::connection::Connection;
+use crate::client::identity::{identify, setting};
+use crate::client::text::Text;
 use crate::cluster::each_master;
 use crate::conflict::Conflict;
 use crate::restore::{KeyChoice, named, unmatched, without_keys};
@@ -27,13 +30,15 @@ pub(crate) struct KeyspaceEntry {
 pub(crate) async fn keyspace(
     connection: &mut Connection,
 ) -> Result<Option<BTreeMap<u64, KeyspaceEntry>>, Error> {
-    let reply = connection.ask_raw(&[b"INFO", b"keyspace"]).await?;
-    let Some(text) = reply.bytes() else { return Ok(None) };
-    if !text.to_ascii_lowercase().windows(10).any(|words| words == b"# keyspace") {
+    let text: Option<Text> = connection.query_optional(cmd("INFO").arg("keyspace")).await?;
+    // Only a server's own reply has this heading.
+    let Some(Text(text)) = text.filter(|text| text.0.to_ascii_lowercase().contains("# keyspace")) else {
         return Ok(None);
-    }
-    let databases = fields(text).into_iter().filter_map(|(name, value)| {
+    };
+    let databases = InfoDict::new(&text);
+    let databases = databases.keys().filter_map(|name| {
         let db = name.strip_prefix("db")?.parse().ok()?;
+        let value: String = databases.get(name)?;
         let number = |name: &str| value.split(',').find_map(|pair| pair.strip_prefix(name)?.parse().ok());
         Some((db, KeyspaceEntry { keys: number("keys=")?, expires: number("expires=").unwrap_or(0) }))
     });
@@ -94,7 +99,7 @@ pub(crate) async fn databases(
         }
         next = last;
     }
-    connection.ask_raw(&[b"SELECT", b"0"]).await?;
+    connection.reply_to(cmd("SELECT").arg(0)).await?.ok();
     Ok(found)
 }
 
@@ -144,42 +149,25 @@ struct Probe {
 }
 
 async fn probe(connection: &mut Connection, dbs: std::ops::Range<u64>) -> Result<Vec<(u64, Probe)>, Error> {
-    let mut out = Vec::new();
+    let mut pipeline = redis::pipe();
     for db in dbs.clone() {
-        command(&mut out, &[b"SELECT", db.to_string().as_bytes()]);
-        command(&mut out, &[b"DBSIZE"]);
-        command(&mut out, &[b"SCAN", b"0"]);
+        pipeline.cmd("SELECT").arg(db).cmd("DBSIZE").cmd("SCAN").arg(0);
     }
-    let Connection { reader, writer } = connection;
-    let answers = async {
-        let mut probes = Vec::new();
-        for db in dbs {
-            let [selected, size, any] = [
-                reader.reply(OPERATION).await?,
-                reader.reply(OPERATION).await?,
-                reader.reply(OPERATION).await?,
-            ];
-            let words = |reply: &Reply| match reply {
-                Reply::Error(words) => Err(words.clone()),
-                _ => Ok(()),
-            };
-            let size = words(&size).and_then(|()| {
-                let keys = size.int().and_then(|keys| u64::try_from(keys).ok());
-                keys.ok_or_else(|| format!("DBSIZE answered {size:?}"))
-            });
-            let any = words(&any).map(|()| match &any {
-                Reply::Array(parts) => {
-                    let on = parts.first().and_then(Reply::bytes).is_some_and(|cursor| cursor != b"0");
-                    on || matches!(parts.get(1), Some(Reply::Array(keys)) if !keys.is_empty())
-                }
-                _ => false,
-            });
-            probes.push((db, Probe { selected: words(&selected), size, any }));
-        }
-        Ok::<_, Error>(probes)
-    };
-    let ((), probes) = futures::try_join!(writer.send(&out, OPERATION), answers)?;
-    Ok(probes)
+    let mut replies = connection.query_all(&pipeline, OPERATION).await?.into_iter();
+    let probes = dbs.map_while(|db| {
+        let (selected, size, any) = (replies.next()?, replies.next()?, replies.next()?);
+        let size = size.and_then(|size| {
+            let keys: Option<i64> = from_redis_value_ref(&size).ok();
+            let keys = keys.and_then(|keys| u64::try_from(keys).ok());
+            keys.ok_or_else(|| format!("DBSIZE answered {size:?}"))
+        });
+        let any = any.map(|any| {
+            let step: Option<(Vec<u8>, Vec<Value>)> = from_redis_value(any).ok();
+            step.is_some_and(|(cursor, keys)| cursor != b"0" || !keys.is_empty())
+        });
+        Some((db, Probe { selected: selected.map(drop), size, any }))
+    });
+    Ok(probes.collect())
 }
 
 /// Whether a refusal of SELECT says that there is no such database.

@@ -1,11 +1,13 @@
 //! The identity of the server that answered.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::fmt;
 
+use redis::{InfoDict, Value, cmd, from_redis_value, from_redis_value_ref};
 use serde::{Deserialize, Serialize};
 
-use crate::client::wire::{Connection, Reply};
+use crate::client::connection::Connection;
+use crate::client::text::Text;
 use crate::cluster::Topology;
 use crate::conflict::Conflict;
 use crate::rdb::Dialect;
@@ -78,15 +80,8 @@ pub(crate) async fn identify(
     connection: &mut Connection,
     options: &ConnectOptions,
 ) -> Result<ServerIdentity, Error> {
-    let mut info = BTreeMap::new();
-    let mut refused = None;
-    for section in ["server", "replication", "cluster"] {
-        match connection.ask_raw(&[b"INFO", section.as_bytes()]).await? {
-            Reply::Error(words) => refused = Some(words),
-            reply => info.extend(fields(reply.bytes().unwrap_or_default())),
-        }
-    }
-    let get = |name: &str| info.get(name).cloned().unwrap_or_default();
+    let (info, mut refused) = sections(connection, &["server", "replication", "cluster"]).await?;
+    let get = |name: &str| info.get::<String>(name).unwrap_or_default();
     let valkey = get("valkey_version");
     let (mut flavor, mut version) =
         if valkey.is_empty() { (Dialect::Redis, get("redis_version")) } else { (Dialect::Valkey, valkey) };
@@ -95,7 +90,8 @@ pub(crate) async fn identify(
         // Behind a proxy with an INFO of its own, or without permission for INFO, HELLO identifies the server from 6.0
         // on.
         let hello = hello(connection).await?;
-        let field = |name: &str| hello.get(name).cloned().unwrap_or_default();
+        let text = |value: &Value| from_redis_value_ref::<String>(value).ok();
+        let field = |name: &str| hello.get(name).and_then(text).unwrap_or_default();
         flavor = if field("server") == "valkey" { Dialect::Valkey } else { Dialect::Redis };
         (version, mode) = (field("version"), field("mode"));
         if role.is_empty() {
@@ -107,10 +103,12 @@ pub(crate) async fn identify(
         return Err(is_sentinel(connection, &address).await?);
     }
     if version.is_empty() || !version.starts_with(|first: char| first.is_ascii_digit()) {
-        let words = refused.map_or_else(
-            || "neither INFO nor HELLO returned a server version".to_owned(),
-            |words| format!("INFO: {words}; HELLO returned no version either"),
-        );
+        let words = match refused.pop() {
+            Some(Error::Server { message, .. }) => {
+                format!("INFO: {message}; HELLO returned no version either")
+            }
+            _ => "neither INFO nor HELLO returned a server version".to_owned(),
+        };
         return Err(Error::Refused {
             what: format!("cannot identify {address} as a Redis or Valkey server"),
             conflicts: vec![
@@ -142,29 +140,17 @@ pub(crate) async fn identify(
 }
 
 /// The fields of the reply to `HELLO` (6.0); empty if the server does not support it.
-async fn hello(connection: &mut Connection) -> Result<BTreeMap<String, String>, Error> {
-    let Reply::Array(reply) = connection.ask_raw(&[b"HELLO", b"2"]).await? else {
-        return Ok(BTreeMap::new());
-    };
-    let text = |reply: &Reply| reply.bytes().map(|bytes| String::from_utf8_lossy(bytes).into_owned());
-    let (pairs, _) = reply.as_chunks::<2>();
-    Ok(pairs.iter().filter_map(|[name, value]| Some((text(name)?, text(value)?))).collect())
+async fn hello(connection: &mut Connection) -> Result<HashMap<String, Value>, Error> {
+    Ok(connection.query_optional(cmd("HELLO").arg(2)).await?.unwrap_or_default())
 }
 
 /// Whether it is a Sentinel, with the names of the masters that it monitors.
 async fn is_sentinel(connection: &mut Connection, address: &str) -> Result<Error, Error> {
-    let mut names = Vec::new();
-    if let Reply::Array(masters) = connection.ask_raw(&[b"SENTINEL", b"MASTERS"]).await? {
-        for master in &masters {
-            let Reply::Array(reply) = master else { continue };
-            let (pairs, _) = reply.as_chunks::<2>();
-            let name = pairs.iter().find(|[name, _]| name.bytes() == Some(b"name"));
-            names.extend(
-                name.and_then(|[_, name]| name.bytes())
-                    .map(|name| String::from_utf8_lossy(name).into_owned()),
-            );
-        }
-    }
+    let masters: Option<Vec<HashMap<Text, Text>>> =
+        connection.query_optional(cmd("SENTINEL").arg("MASTERS")).await?;
+    let named = |master: HashMap<Text, Text>| master.into_iter().find(|(field, _)| field.0 == "name");
+    let names: Vec<String> =
+        masters.unwrap_or_default().into_iter().filter_map(named).map(|(_, name)| name.0).collect();
     let name = names.first().map_or("MASTER-NAME", String::as_str);
     let known = match names.is_empty() {
         true => String::new(),
@@ -186,56 +172,58 @@ pub(crate) async fn functions(
     if !server.at_least(7, 0) {
         return Ok(None);
     }
-    use crate::client::wire::Reply;
-    let Reply::Array(libraries) = connection.ask(&[b"FUNCTION", b"LIST", b"WITHCODE"]).await? else {
-        return Ok(None);
+    let libraries: Vec<HashMap<String, Value>> =
+        connection.query(cmd("FUNCTION").arg("LIST").arg("WITHCODE")).await?;
+    let code = |mut library: HashMap<String, Value>| {
+        from_redis_value::<Vec<u8>>(library.remove("library_code")?).ok()
     };
-    let mut hashes: Vec<u128> = libraries
-        .iter()
-        .filter_map(|library| {
-            let Reply::Array(fields) = library else { return None };
-            let (pairs, _) = fields.as_chunks::<2>();
-            let code = pairs.iter().find(|[name, _]| name.bytes() == Some(b"library_code"))?;
-            code[1].bytes().map(crate::compare::digest::function)
-        })
-        .collect();
+    let mut hashes: Vec<u128> =
+        libraries.into_iter().filter_map(code).map(|code| crate::compare::digest::function(&code)).collect();
     hashes.sort_unstable();
     Ok(Some(hashes))
 }
 
-pub(crate) async fn info(
+/// A section of INFO.
+pub(crate) async fn info(connection: &mut Connection, section: &str) -> Result<InfoDict, Error> {
+    let text: Text = connection.query(cmd("INFO").arg(section)).await?;
+    Ok(InfoDict::new(&text.0))
+}
+
+/// The sections of INFO that a user may read, as one, and the server's errors about the others.
+pub(crate) async fn sections(
     connection: &mut Connection,
-    section: &str,
-) -> Result<BTreeMap<String, String>, Error> {
-    let reply = connection.ask(&[b"INFO", section.as_bytes()]).await?;
-    Ok(fields(reply.bytes().unwrap_or_default()))
+    names: &[&str],
+) -> Result<(InfoDict, Vec<Error>), Error> {
+    let (mut all, mut refused) = (String::new(), Vec::new());
+    for name in names {
+        match connection.query::<Text>(cmd("INFO").arg(name)).await {
+            Ok(text) => all.extend([&text.0, "\n"]),
+            Err(error @ Error::Server { .. }) => refused.push(error),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok((InfoDict::new(&all), refused))
 }
 
-/// Lines of the form `name:value`.
-pub(crate) fn fields(text: &[u8]) -> BTreeMap<String, String> {
-    let text = String::from_utf8_lossy(text);
-    text.lines()
-        .filter_map(|line| line.split_once(':'))
-        .map(|(name, value)| (name.to_owned(), value.trim().to_owned()))
-        .collect()
-}
-
-/// The value of a setting (`CONFIG GET`), or the server's error.
+/// The value of a setting (`CONFIG GET`), or the server's error message.
 pub(crate) async fn setting(
     connection: &mut Connection,
     name: &str,
 ) -> Result<Result<Option<String>, String>, Error> {
-    Ok(match connection.ask_raw(&[b"CONFIG", b"GET", name.as_bytes()]).await? {
-        Reply::Error(words) => Err(words),
-        Reply::Array(pair) => {
-            let value = pair.get(1).and_then(Reply::bytes);
-            Ok(value.map(|value| String::from_utf8_lossy(value).into_owned()))
-        }
-        _ => Ok(None),
-    })
+    let reply = connection.reply_to(cmd("CONFIG").arg("GET").arg(name)).await?;
+    Ok(reply.map(|reply| {
+        // A proxy may answer something else.
+        let pairs: Vec<(Text, Text)> = from_redis_value(reply).unwrap_or_default();
+        pairs.into_iter().next().map(|(_, value)| value.0)
+    }))
 }
 
-/// The target's clock, which decides what has expired.
+/// The server's clock in milliseconds since the epoch, which decides what has expired.
 pub(crate) async fn clock(connection: &mut Connection) -> Result<i64, Error> {
-    Ok(connection.ask(&[b"TIME"]).await?.clock().unwrap_or(0))
+    connection.query(&cmd("TIME")).await.map(milliseconds)
+}
+
+/// The reply to TIME, seconds and microseconds, in milliseconds.
+pub(crate) fn milliseconds((seconds, micros): (i64, i64)) -> i64 {
+    seconds.saturating_mul(1000).saturating_add(micros / 1000)
 }

@@ -4,11 +4,10 @@
 //! Servers from 4.0 on that replicate from each other share a replication id, through any chain of replicas. For older
 //! servers, and for links that were never up, the masters are followed one by one.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::client::identity::info;
-use crate::client::wire::Connection;
+use crate::client::connection::Connection;
+use crate::client::identity::sections;
 use crate::cluster::masters;
 use crate::{ConnectOptions, Error};
 
@@ -31,19 +30,16 @@ struct Lineage {
 impl Lineage {
     async fn of(options: &ConnectOptions) -> Result<Lineage, Error> {
         let mut connection = Connection::open(options).await?;
-        let mut fields = BTreeMap::new();
-        for section in ["server", "replication"] {
-            match info(&mut connection, section).await {
-                Ok(more) => fields.extend(more),
-                // A user without INFO may still read or write.
-                Err(error) if error.is_forbidden() => {}
-                Err(error) => return Err(error),
-            }
+        let (info, refused) = sections(&mut connection, &["server", "replication"]).await?;
+        // A user without INFO may still read or write.
+        if let Some(error) = refused.into_iter().find(|error| !error.is_forbidden()) {
+            return Err(error);
         }
-        let get = |name: &str| fields.get(name).cloned().unwrap_or_default();
-        let replica = |(name, value): (&String, &String)| {
+        let get = |name: &str| info.get::<String>(name).unwrap_or_default();
+        let replica = |name: &String| {
             let number = name.strip_prefix("slave")?;
             number.parse::<u32>().ok()?;
+            let value: String = info.get(name)?;
             value.split(',').find_map(|pair| pair.strip_prefix("port=")?.parse().ok())
         };
         Ok(Lineage {
@@ -55,7 +51,7 @@ impl Lineage {
                 .map(|port| (get("master_host"), port))
                 .filter(|_| get("role") == "slave"),
             port: get("tcp_port").parse().ok(),
-            replicas: fields.iter().filter_map(replica).collect(),
+            replicas: info.keys().filter_map(replica).collect(),
         })
     }
 }

@@ -2,6 +2,7 @@
 
 pub(crate) mod acl;
 pub(crate) mod address;
+pub(crate) mod connection;
 pub(crate) mod databases;
 pub(crate) mod dialer;
 pub(crate) mod identity;
@@ -13,6 +14,7 @@ pub(crate) mod options;
 pub(crate) mod preflight;
 pub(crate) mod resp;
 pub(crate) mod sentinel;
+pub(crate) mod text;
 pub(crate) mod tls;
 pub(crate) mod wire;
 pub(crate) mod write_position;

@@ -3,10 +3,11 @@
 use std::collections::HashSet;
 use std::hash::{BuildHasher as _, BuildHasherDefault, Hasher, RandomState};
 
+use redis::{cmd, from_redis_value};
 use xxhash_rust::xxh3::xxh3_128_with_seed;
 
 use crate::Error;
-use crate::client::wire::{Connection, Reply, command};
+use crate::client::connection::Connection;
 
 /// A bounded set of names, each with its database.
 pub(crate) struct Names {
@@ -120,30 +121,20 @@ pub(crate) async fn step(
 const OPERATION: &str = "SCAN";
 
 async fn ask(connection: &mut Connection, cursor: &[u8]) -> Result<(), Error> {
-    let mut out = Vec::new();
-    command(&mut out, &[b"SCAN", cursor, b"COUNT", b"1000"]);
-    connection.writer.send(&out, OPERATION).await
+    let scan = cmd("SCAN").arg(cursor).arg("COUNT").arg(1000).get_packed_command();
+    connection.writer.send(&scan, OPERATION).await
 }
 
 async fn answer(connection: &mut Connection) -> Result<(Option<Vec<u8>>, Vec<Vec<u8>>), Error> {
-    let parts = match connection.reader.reply(OPERATION).await? {
-        Reply::Array(parts) => parts,
-        Reply::Error(message) => {
-            let (target, operation) = (connection.reader.target().to_owned(), OPERATION.to_owned());
-            return Err(Error::Server { target, operation, message });
-        }
-        _ => return Err(connection.reader.protocol("SCAN did not return an array".to_owned())),
-    };
-    let mut parts = parts.into_iter();
-    let (Some(next), Some(Reply::Array(keys))) = (parts.next(), parts.next()) else {
-        return Err(connection.reader.protocol("SCAN returned an unexpected array".to_owned()));
-    };
-    let next = next.bytes().filter(|next| *next != b"0").map(<[u8]>::to_vec);
-    let keys = keys.into_iter().filter_map(|key| match key {
-        Reply::Bulk(key) => Some(key),
-        _ => None,
-    });
-    Ok((next, keys.collect()))
+    let reply = connection.reader.reply(OPERATION).await?.map_err(|message| Error::Server {
+        target: connection.reader.target().to_owned(),
+        operation: OPERATION.to_owned(),
+        message,
+    })?;
+    // A cursor is kept as the server wrote it: those of a proxy may be no numbers.
+    let (next, keys): (Vec<u8>, Vec<Vec<u8>>) = from_redis_value(reply)
+        .map_err(|_| connection.reader.protocol("SCAN returned no cursor and names".to_owned()))?;
+    Ok((Some(next).filter(|next| next != b"0"), keys))
 }
 
 #[cfg(test)]

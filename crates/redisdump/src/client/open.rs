@@ -1,8 +1,8 @@
 //! Opens a connection to what a URL denotes: a server, the master known to Sentinels, or any node of a cluster.
 
 use super::address::Address;
+use super::connection::Connection;
 use super::sentinel;
-use super::wire::Connection;
 use crate::cluster::seed;
 use crate::{ConnectOptions, Error};
 

@@ -2,8 +2,8 @@
 
 use serde::Serialize;
 
+use crate::client::connection::Connection;
 use crate::client::identity::{clock, info, setting};
-use crate::client::wire::Connection;
 use crate::cluster::each_master;
 use crate::{ConnectOptions, Error};
 
@@ -40,7 +40,7 @@ pub async fn preflight(options: &ConnectOptions) -> Result<Vec<Preflight>, Error
     each_master(options, |node| async move {
         let mut connection = Connection::open(&node).await?;
         let used_memory = match info(&mut connection, "memory").await {
-            Ok(reply) => reply.get("used_memory").and_then(|bytes| bytes.parse().ok()),
+            Ok(reply) => reply.get("used_memory"),
             Err(Error::Server { .. }) => None,
             Err(error) => return Err(error),
         };

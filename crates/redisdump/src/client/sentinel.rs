@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
+use redis::cmd;
+
 use crate::client::address::{Address, Sentinel};
+use crate::client::connection::Connection;
 use crate::client::identity::info;
-use crate::client::wire::{Connection, Reply};
+use crate::client::text::Text;
 use crate::{ConnectOptions, Error};
 
 /// After a failover, Sentinels report the old master for some seconds.
@@ -71,16 +74,14 @@ async fn named(
         }
         opened => opened?,
     };
-    let asked: [&[u8]; 3] = [b"SENTINEL", b"GET-MASTER-ADDR-BY-NAME", sentinel.master.as_bytes()];
-    let Reply::Array(parts) = connection.ask(&asked).await? else { return Ok(None) };
-    let text = |at: usize| parts.get(at).and_then(Reply::bytes).map(String::from_utf8_lossy);
-    let port = text(1).and_then(|port| port.parse().ok());
-    Ok(text(0).map(std::borrow::Cow::into_owned).zip(port))
+    let asked = cmd("SENTINEL").arg("GET-MASTER-ADDR-BY-NAME").arg(&sentinel.master).take();
+    let address: Option<(Text, u16)> = connection.query(&asked).await?;
+    Ok(address.map(|(host, port)| (host.0, port)))
 }
 
 async fn is_master(options: &ConnectOptions) -> Result<bool, Error> {
     debug_assert!(!matches!(options.address, Address::Sentinel(_)));
     let mut connection = Connection::open(options).await?;
-    let fields = info(&mut connection, "replication").await?;
-    Ok(fields.get("role").is_some_and(|role| role == "master"))
+    let replication = info(&mut connection, "replication").await?;
+    Ok(replication.get::<String>("role").is_some_and(|role| role == "master"))
 }

@@ -1,55 +1,20 @@
-//! RESP2 over a connection: sends commands and reads replies. Nothing is read ahead of a request, and a length field
-//! alone allocates nothing.
+//! RESP2 over a stream: writes commands and reads replies. Nothing is read ahead of a request, and a length field alone
+//! allocates nothing.
+//!
+//! Replies become values of the `redis` crate. Its own parser is not used, because it buffers a reply completely, of any
+//! length. Here a caller reads a reply in parts, skips it, or keeps only its errors.
 
-use std::time::Duration;
-
+use redis::{ServerError, Value};
 use tokio::io::{
     AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader, ReadHalf, WriteHalf,
 };
-use tokio::net::{TcpStream, UnixStream};
 
-use crate::client::address::Address;
-use crate::client::dialer::{ByteStream, Destination, Dialer};
-use crate::client::idle_timeout::{IdleTimeout, keep_alive};
+use crate::Error;
+use crate::client::dialer::ByteStream;
 pub(crate) use crate::client::resp::command;
-use crate::client::tls::{connector, secured};
-use crate::{ConnectOptions, Error};
 
-/// A reply.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Reply {
-    Simple(String),
-    Error(String),
-    Int(i64),
-    Bulk(Vec<u8>),
-    Nil,
-    Array(Vec<Reply>),
-}
-
-impl Reply {
-    /// The bytes of a string reply, simple or bulk.
-    pub(crate) fn bytes(&self) -> Option<&[u8]> {
-        match self {
-            Reply::Bulk(bytes) => Some(bytes),
-            Reply::Simple(text) => Some(text.as_bytes()),
-            _ => None,
-        }
-    }
-
-    /// The server's clock in milliseconds since the epoch, from a reply to TIME.
-    pub(crate) fn clock(&self) -> Option<i64> {
-        let Reply::Array(parts) = self else { return None };
-        let part = |at: usize| parts.get(at).and_then(Reply::int);
-        Some(part(0)?.saturating_mul(1000).saturating_add(part(1)? / 1000))
-    }
-
-    pub(crate) fn int(&self) -> Option<i64> {
-        match self {
-            Reply::Int(n) => Some(*n),
-            other => other.bytes().and_then(|bytes| std::str::from_utf8(bytes).ok()?.parse().ok()),
-        }
-    }
-}
+/// A reply, or the server's error message. An error within an array is a [`Value::ServerError`].
+pub(crate) type Reply = Result<Value, String>;
 
 pub(crate) type Socket = Box<dyn ByteStream>;
 
@@ -59,6 +24,9 @@ const LINE: u64 = 64 << 10;
 const STEP: usize = 1 << 20;
 /// Maximum depth of nested arrays (FUNCTION LIST has three levels).
 const DEPTH: usize = 8;
+/// Maximum memory of a reply that is read whole. The largest is that of FUNCTION DUMP, and a server accepts no argument,
+/// and so no function library, of more than 512 MiB by default.
+const REPLY: u64 = 512 << 20;
 
 /// Errors in a reply.
 #[derive(Debug)]
@@ -94,10 +62,13 @@ pub(crate) struct Writer {
     target: String,
 }
 
-/// An authenticated connection.
-pub(crate) struct Connection {
-    pub(crate) reader: Reader,
-    pub(crate) writer: Writer,
+/// The two halves of a connection.
+pub(crate) fn halves(socket: Socket, target: &str) -> (Reader, Writer) {
+    let (read, write) = tokio::io::split(socket);
+    (
+        Reader { socket: BufReader::with_capacity(64 << 10, read), target: target.to_owned() },
+        Writer { socket: write, target: target.to_owned() },
+    )
 }
 
 impl Writer {
@@ -140,19 +111,26 @@ impl Reader {
         Ok(String::from_utf8_lossy(&line).into_owned())
     }
 
+    /// Reads a whole reply.
     pub(crate) async fn reply(&mut self, operation: &str) -> Result<Reply, Error> {
-        self.nested(operation, 0).await
+        self.value(operation, 0, &mut { REPLY }).await
     }
 
-    async fn nested(&mut self, operation: &str, depth: usize) -> Result<Reply, Error> {
+    /// Reads a value within `left` bytes of memory, at this depth.
+    async fn value(&mut self, operation: &str, depth: usize, left: &mut u64) -> Result<Reply, Error> {
+        self.spend(left, size_of::<Value>() as u64)?;
         match self.head(operation).await? {
-            Head::Bulk(n) => self.bulk(n, operation).await.map(Reply::Bulk),
-            Head::Array(n) if depth < DEPTH => {
+            Head::Bulk(length) => {
+                self.spend(left, length)?;
+                Ok(Ok(Value::BulkString(self.bulk(length, operation).await?)))
+            }
+            Head::Array(length) if depth < DEPTH => {
                 let mut items = Vec::new();
-                for _ in 0..n {
-                    items.push(Box::pin(self.nested(operation, depth + 1)).await?);
+                for _ in 0..length {
+                    let item = Box::pin(self.value(operation, depth + 1, left)).await?;
+                    items.push(item.unwrap_or_else(|message| error_value(&message)));
                 }
-                Ok(Reply::Array(items))
+                Ok(Ok(Value::Array(items)))
             }
             Head::Array(_) => {
                 Err(self.protocol("the reply contains arrays that are nested too deeply".to_owned()))
@@ -161,15 +139,22 @@ impl Reader {
         }
     }
 
+    fn spend(&self, left: &mut u64, bytes: u64) -> Result<(), Error> {
+        let rest = left.checked_sub(bytes);
+        *left = rest.ok_or_else(|| self.protocol(format!("the reply is larger than {} MiB", REPLY >> 20)))?;
+        Ok(())
+    }
+
     /// Reads the header of a reply; the caller reads the rest.
     pub(crate) async fn head(&mut self, operation: &str) -> Result<Head, Error> {
         let line = self.line(operation).await?;
         let (kind, rest) = line.split_at_checked(1).unwrap_or(("", ""));
         Ok(match (kind, rest.parse::<i64>()) {
-            ("+", _) => Head::Other(Reply::Simple(rest.to_owned())),
-            ("-", _) => Head::Other(Reply::Error(rest.to_owned())),
-            (":", Ok(n)) => Head::Other(Reply::Int(n)),
-            ("$" | "*", Ok(-1)) => Head::Other(Reply::Nil),
+            ("+", _) if rest == "OK" => Head::Other(Ok(Value::Okay)),
+            ("+", _) => Head::Other(Ok(Value::SimpleString(rest.to_owned()))),
+            ("-", _) => Head::Other(Err(rest.to_owned())),
+            (":", Ok(n)) => Head::Other(Ok(Value::Int(n))),
+            ("$" | "*", Ok(-1)) => Head::Other(Ok(Value::Nil)),
             ("$", Ok(n)) if n >= 0 => Head::Bulk(n.unsigned_abs()),
             ("*", Ok(n)) if n >= 0 => Head::Array(n.unsigned_abs()),
             _ => {
@@ -326,127 +311,72 @@ fn short_number(buffer: &[u8], kind: u8) -> Option<(i64, usize)> {
     end.starts_with(b"\r\n").then_some((number, digits + 3))
 }
 
-impl Connection {
-    /// Connects to the server at an address, and authenticates. [`Connection::open`] accepts all URLs.
-    pub(crate) async fn to_server(options: &ConnectOptions) -> Result<Connection, Error> {
-        let target = options.display().to_string();
-        let failed = |message: String| Error::Connect { target: target.clone(), message };
-        let way = match &options.dialer {
-            Some(dialer) => Some(dialer.open().await.map_err(|error| failed(error.to_string()))?),
-            None => None,
-        };
-        let socket = match tokio::time::timeout(Duration::from_secs(30), dial(options)).await {
-            Ok(dialled) => dialled.map_err(failed)?,
-            Err(_) => return Err(failed("it did not answer within 30 s".to_owned())),
-        };
-        let (read, write) = tokio::io::split(socket);
-        let mut connection = Connection {
-            reader: Reader { socket: BufReader::with_capacity(64 << 10, read), target: target.clone() },
-            writer: Writer { socket: write, target: target.clone() },
-        };
-        // Only the first reply shows that the server accepts the connection without a client certificate.
-        let closed = |error: Error| match error {
-            Error::Lost { target, operation, source } if options.wants_certificate() => {
-                let operation = format!(
-                    "{operation}, the first question (a server with `tls-auth-clients yes` wants a client's certificate: \
-                     ?cert=FILE&key=FILE)"
-                );
-                Error::Lost { target, operation, source }
-            }
-            other => other,
-        };
-        // A user without a known password may need none.
-        let known = way.as_ref().and_then(|way| way.password.as_deref()).or(options.password.as_deref());
-        let password = known.or(options.user.as_ref().map(|_| ""));
-        if let Some(password) = password {
-            let mut arguments: Vec<&[u8]> = vec![b"AUTH"];
-            arguments.extend(options.user.as_ref().map(String::as_bytes));
-            arguments.push(password.as_bytes());
-            match connection.ask_raw(&arguments).await.map_err(closed)? {
-                Reply::Error(message) if !(options.user.is_none() && has_no_password(&message)) => {
-                    return Err(failed(message));
-                }
-                _ => {}
-            }
-        }
-        match connection.ask_raw(&[b"PING"]).await.map_err(closed)? {
-            Reply::Error(message) if message.starts_with("NOAUTH") => Err(failed(format!(
-                "{message} Set a password: REDISCLI_AUTH, redis://:password@…, or the configuration"
-            ))),
-            // A user without permission for PING may have all others that are needed; a loading server reports it
-            // later.
-            _ => Ok(connection),
-        }
-    }
+/// An error within an array. The `redis` crate has no other constructor of such errors than its parser.
+fn error_value(message: &str) -> Value {
+    let line = format!("-{message}\r\n");
+    redis::parse_redis_value(line.as_bytes()).unwrap_or_else(|_| Value::SimpleString(message.to_owned()))
+}
 
-    /// Sends a command and returns its reply, including errors.
-    pub(crate) async fn ask_raw(&mut self, arguments: &[&[u8]]) -> Result<Reply, Error> {
-        let operation =
-            arguments.first().map(|name| String::from_utf8_lossy(name).into_owned()).unwrap_or_default();
-        let mut out = Vec::new();
-        command(&mut out, arguments);
-        self.writer.send(&out, &operation).await?;
-        self.reader.reply(&operation).await
-    }
-
-    /// Sends a command and returns its reply; an error reply is an error.
-    pub(crate) async fn ask(&mut self, arguments: &[&[u8]]) -> Result<Reply, Error> {
-        match self.ask_raw(arguments).await? {
-            Reply::Error(message) => {
-                let operation = arguments
-                    .iter()
-                    .take(2)
-                    .map(|a| String::from_utf8_lossy(a))
-                    .collect::<Vec<_>>()
-                    .join(" ");
-                Err(Error::Server { target: self.reader.target.clone(), operation, message })
-            }
-            reply => Ok(reply),
-        }
+/// The error message of an error within an array.
+pub(crate) fn words(error: &ServerError) -> String {
+    match error.details() {
+        Some(details) => format!("{} {details}", error.code()),
+        None => error.code().to_owned(),
     }
 }
 
-/// Whether a server rejects a password because it has none. It accepts everyone, so a password meant for another server
-/// of the job does no harm.
-fn has_no_password(message: &str) -> bool {
-    // Before and from Redis 6.0 on.
-    message.contains("no password is set") || message.contains("without any password configured")
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-async fn dial(options: &ConnectOptions) -> Result<Socket, String> {
-    let socket: Socket = match &options.address {
-        // The master was resolved before.
-        Address::Sentinel(_) => return Err("Sentinels store no keys".to_owned()),
-        // A node was chosen before.
-        Address::Cluster(_) => return Err("a cluster is reached by its nodes".to_owned()),
-        Address::Unix(path) => match &options.dialer {
-            Some(dialer) => dialed(dialer.as_ref(), Destination::Unix(path.as_ref())).await?,
-            None => Box::new(UnixStream::connect(path).await.map_err(|e| e.to_string())?),
-        },
-        Address::Tcp { host, port, tls } => {
-            let connector = tls.as_ref().map(connector).transpose()?;
-            let stream: Socket = match &options.dialer {
-                Some(dialer) => dialed(dialer.as_ref(), Destination::Tcp(host, *port)).await?,
-                None => {
-                    let stream =
-                        TcpStream::connect((host.as_str(), *port)).await.map_err(|e| e.to_string())?;
-                    stream.set_nodelay(true).map_err(|e| e.to_string())?;
-                    keep_alive(&stream).map_err(|e| e.to_string())?;
-                    Box::new(stream)
-                }
-            };
-            match (tls, connector) {
-                (Some(tls), Some(connector)) => Box::new(secured(connector, tls, host, stream).await?),
-                _ => stream,
-            }
+    /// A reader of these bytes.
+    async fn reader(bytes: &[u8]) -> Reader {
+        let (mut server, client) = tokio::io::duplex(bytes.len().max(1));
+        server.write_all(bytes).await.unwrap();
+        halves(Box::new(client), "server").0
+    }
+
+    #[tokio::test]
+    async fn errors_are_the_words_of_the_server() {
+        for message in ["NOPERM this user has no permissions", "ERR", "CUSTOM  two spaces ", "", "ERR - x: y"]
+        {
+            let mut reader = reader(format!("-{message}\r\n*1\r\n-{message}\r\n").as_bytes()).await;
+            assert_eq!(reader.reply("GET").await.unwrap(), Err(message.to_owned()));
+            let Ok(Value::Array(items)) = reader.reply("EXEC").await.unwrap() else { panic!("{message}") };
+            let [Value::ServerError(error)] = items.as_slice() else { panic!("{items:?}") };
+            assert_eq!(words(error), message);
         }
-    };
-    Ok(match options.idle_timeout {
-        Some(idle_timeout) => Box::new(IdleTimeout::new(socket, idle_timeout)),
-        None => socket,
-    })
-}
+    }
 
-async fn dialed(dialer: &dyn Dialer, to: Destination<'_>) -> Result<Socket, String> {
-    dialer.dial(to).await.map_err(|error| error.to_string())
+    #[tokio::test]
+    async fn replies_are_values() {
+        let mut reader = reader(b"*5\r\n+OK\r\n+PONG\r\n:-7\r\n$-1\r\n$2\r\n\xff\n\r\n*-1\r\n").await;
+        let items = vec![
+            Value::Okay,
+            Value::SimpleString("PONG".to_owned()),
+            Value::Int(-7),
+            Value::Nil,
+            Value::BulkString(vec![0xff, b'\n']),
+        ];
+        assert_eq!(reader.reply("X").await.unwrap(), Ok(Value::Array(items)));
+        assert_eq!(reader.reply("X").await.unwrap(), Ok(Value::Nil));
+    }
+
+    #[tokio::test]
+    async fn a_reply_is_bounded_in_size_and_depth() {
+        let refused = |error: Error| match error {
+            Error::Protocol { message, .. } => message,
+            other => panic!("{other}"),
+        };
+        // The length alone shows it; nothing is read or allocated.
+        let large = format!("*2\r\n$1\r\nx\r\n${}\r\n", REPLY);
+        let error = reader(large.as_bytes()).await.reply("INFO").await.unwrap_err();
+        assert_eq!(refused(error), "the reply is larger than 512 MiB");
+        // Elements count too, however short.
+        let many = format!("*4000000000\r\n{}", ":1\r\n".repeat(100));
+        let error = reader(many.as_bytes()).await.value("KEYS", 0, &mut 1000).await.unwrap_err();
+        assert_eq!(refused(error), "the reply is larger than 512 MiB");
+        let error = reader("*1\r\n".repeat(9).as_bytes()).await.reply("COMMAND").await.unwrap_err();
+        assert_eq!(refused(error), "the reply contains arrays that are nested too deeply");
+    }
 }

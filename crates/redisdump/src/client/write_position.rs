@@ -2,8 +2,8 @@
 
 use serde::Serialize;
 
-use crate::client::identity::info;
-use crate::client::wire::Connection;
+use crate::client::connection::Connection;
+use crate::client::identity::sections;
 use crate::cluster::each_master;
 use crate::{ConnectOptions, Error};
 
@@ -38,23 +38,13 @@ pub async fn write_position(options: &ConnectOptions) -> Result<WritePosition, E
 
 async fn of_node(options: &ConnectOptions) -> Result<WritePosition, Error> {
     let mut connection = Connection::open(options).await?;
-    let mut fields = std::collections::BTreeMap::new();
-    for section in ["replication", "persistence"] {
-        match info(&mut connection, section).await {
-            Ok(more) => fields.extend(more),
-            Err(Error::Server { .. }) => {}
-            Err(error) => return Err(error),
-        }
-    }
-    let offset = if fields.get("role").is_some_and(|role| role == "slave") {
-        "slave_repl_offset"
-    } else {
-        "master_repl_offset"
-    };
+    let (info, _) = sections(&mut connection, &["replication", "persistence"]).await?;
+    let replica = info.get::<String>("role").is_some_and(|role| role == "slave");
+    let offset = if replica { "slave_repl_offset" } else { "master_repl_offset" };
     Ok(WritePosition {
-        offset: fields.get(offset).and_then(|n| n.parse().ok()),
-        changes: fields.get("rdb_changes_since_last_save").and_then(|n| n.parse().ok()),
-        saved: fields.get("rdb_last_save_time").and_then(|n| n.parse().ok()),
+        offset: info.get(offset),
+        changes: info.get("rdb_changes_since_last_save"),
+        saved: info.get("rdb_last_save_time"),
     })
 }
 

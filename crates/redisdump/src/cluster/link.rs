@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use redis::{Value, cmd};
 use tokio::time::Instant;
 
 use super::topology::Topology;
-use crate::client::wire::{Connection, Reply};
+use crate::client::connection::Connection;
+use crate::client::wire::Reply;
 use crate::{ConnectOptions, Error};
 
 /// How long a slot may have no master before that is an error: a failover takes the cluster's node timeout (15 s by
@@ -115,12 +117,12 @@ impl Link {
                 }
             }
             match self.ask(&at, asking, command, operation).await {
-                Ok(Reply::Error(message)) => match Redirect::of(&message) {
+                Ok(Err(message)) => match Redirect::of(&message) {
                     Some(next) => {
                         redirect = next;
                         last_error = message;
                     }
-                    None => return Ok(Follow { reply: Reply::Error(message), repeated }),
+                    None => return Ok(Follow { reply: Err(message), repeated }),
                 },
                 Ok(reply) => return Ok(Follow { reply, repeated }),
                 Err(error @ (Error::Lost { .. } | Error::Connect { .. })) => {
@@ -148,9 +150,9 @@ impl Link {
             let connection = Connection::open(&self.cluster.at(&at.0, at.1)).await?;
             self.open.insert(at.clone(), connection);
         }
-        let Some(connection) = self.open.get_mut(at) else { return Ok(Reply::Nil) };
+        let Some(connection) = self.open.get_mut(at) else { return Ok(Ok(Value::Nil)) };
         if asking {
-            connection.ask_raw(&[b"ASKING"]).await?;
+            connection.reply_to(&cmd("ASKING")).await?.ok();
         }
         connection.writer.send(command, operation).await?;
         connection.reader.reply(operation).await

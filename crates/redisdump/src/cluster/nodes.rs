@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::link::PAUSE;
 use super::topology::Topology;
 use crate::client::address::Address;
-use crate::client::wire::Connection;
+use crate::client::connection::Connection;
 use crate::{ConnectOptions, Error};
 
 /// The first node that answers, among those that were given or discovered since.

@@ -2,9 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use redis::cmd;
+
 use super::slots::{SLOTS, SlotSet};
 use crate::client::address::Address;
-use crate::client::wire::Connection;
+use crate::client::connection::Connection;
+use crate::client::text::Text;
 use crate::conflict::Conflict;
 use crate::{ConnectOptions, Error};
 
@@ -57,24 +60,24 @@ impl Topology {
     /// As seen by this node.
     pub(crate) async fn of(node: &ConnectOptions) -> Result<Topology, Error> {
         let mut connection = Connection::open(node).await?;
-        let reply = connection.ask(&[b"CLUSTER", b"NODES"]).await.map_err(|error| match error {
-            Error::Server { message, .. } => Error::Refused {
-                what: format!("{} is not a node of a cluster", node.display()),
-                conflicts: vec![
-                    format!("CLUSTER NODES: {message}. For a single server, use redis://").into(),
-                ],
-            },
-            other => other,
-        })?;
-        let text = String::from_utf8_lossy(reply.bytes().unwrap_or_default()).into_owned();
+        let Text(text) =
+            connection.query(cmd("CLUSTER").arg("NODES")).await.map_err(|error| match error {
+                Error::Server { message, .. } => Error::Refused {
+                    what: format!("{} is not a node of a cluster", node.display()),
+                    conflicts: vec![
+                        format!("CLUSTER NODES: {message}. For a single server, use redis://").into(),
+                    ],
+                },
+                other => other,
+            })?;
         parse(&text, node.host().unwrap_or_default())
             .map_err(|problem| connection.reader.protocol(format!("CLUSTER NODES: {problem}")))
     }
 
     /// The slots of the connected node; `None` if it has none or does not reveal them.
     pub(crate) async fn own_slots(connection: &mut Connection) -> Result<Option<SlotSet>, Error> {
-        let reply = connection.ask_raw(&[b"CLUSTER", b"NODES"]).await?;
-        let Some(text) = reply.bytes().map(String::from_utf8_lossy) else { return Ok(None) };
+        let text = connection.query_optional(cmd("CLUSTER").arg("NODES")).await?;
+        let Some(Text(text)) = text else { return Ok(None) };
         let Ok(view) = parse(&text, "") else { return Ok(None) };
         Ok(view.masters.into_iter().find(|node| node.id == view.asked).map(|node| node.slots))
     }

@@ -53,7 +53,7 @@ impl DigestLog {
     /// # Errors
     /// The server cannot be queried.
     pub async fn against(target: &ConnectOptions) -> Result<DigestLog, Error> {
-        let mut connection = crate::client::wire::Connection::open(target).await?;
+        let mut connection = crate::client::connection::Connection::open(target).await?;
         let server = identify(&mut connection, target).await?;
         let key_reader = KeyReader::open(target, &server).await?;
         Ok(DigestLog::empty(key_reader.has_counters(), key_reader.now(), MAX_IN_MEMORY))

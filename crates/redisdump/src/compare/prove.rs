@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use futures::{Stream, StreamExt as _};
 
+use crate::client::connection::Connection;
 use crate::client::identity::identify;
 use crate::client::names::{Names, Scan};
-use crate::client::wire::Connection;
 use crate::compare::canonical::{KeyReader, Live};
 use crate::compare::digest::Digester;
 use crate::compare::digest_log::{DigestLog, Record};

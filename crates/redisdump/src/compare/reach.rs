@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::client::wire::Connection;
+use crate::client::connection::Connection;
 use crate::cluster::{SlotSet, Topology, slot_of};
 use crate::compare::canonical::KeyReader;
 use crate::{ConnectOptions, Error, ServerIdentity};

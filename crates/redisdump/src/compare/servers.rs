@@ -3,9 +3,9 @@
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 
+use crate::client::connection::Connection;
 use crate::client::identity::identify;
 use crate::client::names::{Names, Scan};
-use crate::client::wire::Connection;
 use crate::cluster::each_master;
 use crate::compare::canonical::{KeyReader, Live};
 use crate::compare::outcome::{Findings, KeyOutcome, Sides, diff};
@@ -85,7 +85,7 @@ pub async fn compare(
         for from in &origins {
             pair.left.select(*from).await?;
             for connection in &mut left_scans {
-                connection.ask(&[b"SELECT", from.to_string().as_bytes()]).await?;
+                connection.select(*from).await?;
                 let mut scan = Scan::of_chosen(connection);
                 while let Some(mut keys) = scan.next().await? {
                     keys.retain(|key| {
@@ -189,7 +189,7 @@ impl<'a> Pair<'a> {
         let mut found = Names::new(most);
         self.right.select(db).await?;
         for connection in scans {
-            connection.ask(&[b"SELECT", db.to_string().as_bytes()]).await?;
+            connection.select(db).await?;
             let mut scan = Scan::of_chosen(connection);
             while let Some(mut keys) = scan.next().await? {
                 keys.retain(|key| !compared.holds(db, key));

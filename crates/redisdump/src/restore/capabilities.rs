@@ -3,11 +3,15 @@
 //! RESTORE checks the version stamp of a payload first. Payloads with a type byte that no version has reveal which
 //! stamps are accepted, and are always refused: nothing is written.
 
+use std::collections::HashMap;
 use std::hash::{BuildHasher as _, RandomState};
 
+use redis::{Value, cmd, from_redis_value};
+
 use super::dry_run::{DryRun, unordered};
+use crate::client::connection::Connection;
 use crate::client::identity::setting;
-use crate::client::wire::{Connection, Reply, command};
+use crate::client::text::Text;
 use crate::cluster::{Tags, Topology};
 use crate::convert::commands::Target;
 use crate::rdb::{Dialect, NEWEST_REDIS, NEWEST_VALKEY, dump};
@@ -136,24 +140,24 @@ async fn stamps(
         name.push_str(&format!(":{{{tag}}}"));
     }
     let stamps: Vec<u16> = std::iter::once(NEWEST_VALKEY).chain((6..=NEWEST_REDIS).rev()).collect();
-    let mut out = Vec::new();
+    let mut pipeline = redis::pipe();
     for stamp in &stamps {
         let mut payload = vec![NO_TYPE];
         dump::seal(&mut payload, 0, *stamp);
-        command(&mut out, &[b"RESTORE", name.as_bytes(), b"0", &payload]);
+        pipeline.cmd("RESTORE").arg(&name).arg(0).arg(payload);
     }
-    connection.writer.send(&out, OPERATION).await?;
+    let replies = connection.query_all(&pipeline, OPERATION).await?;
     let mut newest = None;
     let mut refused = None;
-    for stamp in stamps {
-        match connection.reader.reply(OPERATION).await? {
-            Reply::Error(words) if words.contains("version or checksum") => {}
-            Reply::Error(words) if words.to_lowercase().contains("bad data format") => {
+    for (stamp, reply) in stamps.into_iter().zip(replies) {
+        match reply {
+            Err(words) if words.contains("version or checksum") => {}
+            Err(words) if words.to_lowercase().contains("bad data format") => {
                 newest.get_or_insert((dump::dialect(stamp), stamp));
             }
-            Reply::Error(words) => refused = Some(words),
+            Err(words) => refused = Some(words),
             // A server that accepts anything has no such rule. If it created a key, that key is not deleted here.
-            _ => {
+            Ok(_) => {
                 newest.get_or_insert((dump::dialect(stamp), stamp));
             }
         }
@@ -172,15 +176,13 @@ pub(super) async fn own_tag(connection: &mut Connection) -> Result<Option<String
 
 /// The modules that a server has loaded, in lower case; empty if it does not reveal them.
 pub(super) async fn modules(connection: &mut Connection) -> Result<Vec<String>, Error> {
-    let Reply::Array(modules) = connection.ask_raw(&[b"MODULE", b"LIST"]).await? else {
-        return Ok(Vec::new());
+    let modules: Option<Vec<HashMap<String, Value>>> =
+        connection.query_optional(cmd("MODULE").arg("LIST")).await?;
+    let name = |mut module: HashMap<String, Value>| {
+        let name: Text = from_redis_value(module.remove("name")?).ok()?;
+        Some(name.0.to_lowercase())
     };
-    let name = |module: &Reply| {
-        let Reply::Array(fields) = module else { return None };
-        let at = fields.iter().position(|field| field.bytes() == Some(b"name"))?;
-        Some(String::from_utf8_lossy(fields.get(at + 1)?.bytes()?).to_lowercase())
-    };
-    Ok(modules.iter().filter_map(name).collect())
+    Ok(modules.unwrap_or_default().into_iter().filter_map(name).collect())
 }
 
 #[cfg(test)]

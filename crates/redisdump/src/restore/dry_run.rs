@@ -4,7 +4,8 @@
 use std::hash::{BuildHasher as _, RandomState};
 
 use super::capabilities::own_tag;
-use crate::client::wire::{Connection, Reply, command};
+use crate::client::connection::Connection;
+use crate::client::wire::command;
 use crate::rdb::dump;
 use crate::{Error, ServerIdentity};
 
@@ -43,7 +44,7 @@ impl DryRun {
         let Connection { reader, writer } = connection;
         let ((), reply) = futures::try_join!(writer.send(&out, OPERATION), reader.reply(OPERATION))?;
         Ok(match reply {
-            Reply::Error(words) if words.to_lowercase().contains("bad data format") => Some(words),
+            Err(words) if words.to_lowercase().contains("bad data format") => Some(words),
             _ => None,
         })
     }

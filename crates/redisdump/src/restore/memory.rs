@@ -4,8 +4,8 @@ use std::fmt;
 
 use serde::Serialize;
 
+use crate::client::connection::Connection;
 use crate::client::identity::{info, setting};
-use crate::client::wire::Connection;
 use crate::cluster::each_master;
 use crate::{ConnectOptions, Error};
 
@@ -78,9 +78,9 @@ async fn limit(connection: &mut Connection) -> Result<Option<MemoryLimit>, Error
         Err(Error::Server { .. }) => return Ok(None),
         Err(error) => return Err(error),
     };
-    let number = |name: &str| reply.get(name).and_then(|number| number.parse::<u64>().ok());
+    let number = |name: &str| reply.get::<u64>(name);
     // INFO contains both from 4.0 on, CONFIG always did.
-    let (mut maxmemory, mut policy) = (number("maxmemory"), reply.get("maxmemory_policy").cloned());
+    let (mut maxmemory, mut policy) = (number("maxmemory"), reply.get("maxmemory_policy"));
     if maxmemory.is_none() {
         maxmemory = setting(connection, "maxmemory").await?.ok().flatten().and_then(|it| it.parse().ok());
     }
@@ -107,7 +107,7 @@ pub async fn data_size(options: &ConnectOptions) -> Result<Option<u64>, Error> {
             Err(Error::Server { .. }) => return Ok(None),
             Err(error) => return Err(error),
         };
-        let number = |name: &str| reply.get(name).and_then(|number| number.parse::<u64>().ok());
+        let number = |name: &str| reply.get::<u64>(name);
         // From 4.0 on, without buffers and bookkeeping.
         Ok(number("used_memory_dataset").or_else(|| number("used_memory")))
     });
@@ -117,7 +117,7 @@ pub async fn data_size(options: &ConnectOptions) -> Result<Option<u64>, Error> {
 /// The number of keys that a server has ever evicted; `None` if it does not reveal it.
 pub(super) async fn evicted(connection: &mut Connection) -> Result<Option<u64>, Error> {
     match info(connection, "stats").await {
-        Ok(reply) => Ok(reply.get("evicted_keys").and_then(|number| number.parse().ok())),
+        Ok(reply) => Ok(reply.get("evicted_keys")),
         Err(Error::Server { .. }) => Ok(None),
         Err(error) => Err(error),
     }

@@ -46,8 +46,9 @@ use loader::Loader;
 use pipeline::{Pipeline, Queue};
 use stats::RestoreStats;
 
+use crate::client::connection::Connection;
 use crate::client::identity::{clock, identify};
-use crate::client::wire::{Connection, Reader as WireReader, Writer};
+use crate::client::wire::{Reader as WireReader, Writer};
 use crate::compare::report::Progress;
 use crate::convert::commands::{PlaceholderExpiries, UnsupportedValues};
 use crate::rdb::Reader;

@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use redis::{InfoDict, Value, cmd};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
@@ -15,7 +16,8 @@ use super::OPERATION;
 use super::pipeline::{Operation, Queue, Sent};
 use super::routes::Routes;
 use super::stats::{RestoreStats, is_there};
-use crate::client::wire::{Connection, Reply};
+use crate::client::connection::Connection;
+use crate::client::wire::Reply;
 use crate::cluster::{FAILOVER, Link, Node, PAUSE, Redirect, Topology, named, slot_of};
 use crate::display::shown;
 use crate::{ConnectOptions, Error};
@@ -196,7 +198,7 @@ impl NodeState<'_> {
         let name = queue.name(&sent).to_vec();
         *next += 1;
         let command = match (&reply, self.flying.front()) {
-            (Reply::Error(message), Some(front)) if Redirect::of(message).is_some() => {
+            (Err(message), Some(front)) if Redirect::of(message).is_some() => {
                 nth(&front.bytes, front.answered).map(<[u8]>::to_vec)
             }
             _ => None,
@@ -207,8 +209,8 @@ impl NodeState<'_> {
         let mut repeated = self.repeated > 0;
         self.repeated = self.repeated.saturating_sub(1);
         let redirect = match &reply {
-            Reply::Error(message) => Redirect::of(message),
-            _ => None,
+            Err(message) => Redirect::of(message),
+            Ok(_) => None,
         };
         let (Some(redirect), Some(command)) = (redirect, command) else {
             return self.settle(&sent, &name, reply, repeated);
@@ -233,8 +235,8 @@ impl NodeState<'_> {
     /// Counts a reply. If a command was sent twice, an existing key is the one that it created.
     fn settle(&self, sent: &Sent, name: &[u8], reply: Reply, repeated: bool) -> Result<(), Error> {
         let reply = match reply {
-            Reply::Error(message) if repeated && self.pipe.was_empty && is_there(sent.what, &message) => {
-                Reply::Simple("OK".to_owned())
+            Err(message) if repeated && self.pipe.was_empty && is_there(sent.what, &message) => {
+                Ok(Value::Okay)
             }
             reply => reply,
         };
@@ -348,9 +350,8 @@ fn is_repeatable(what: Operation) -> bool {
 
 /// Whether a node serves its slots.
 async fn serves(connection: &mut Connection) -> bool {
-    let Ok(reply) = connection.ask_raw(&[b"CLUSTER", b"INFO"]).await else { return false };
-    let text = reply.bytes().map(|text| String::from_utf8_lossy(text).into_owned()).unwrap_or_default();
-    text.contains("cluster_state:ok")
+    let info: Result<InfoDict, Error> = connection.query(cmd("CLUSTER").arg("INFO")).await;
+    info.is_ok_and(|info| info.get::<String>("cluster_state").is_some_and(|state| state == "ok"))
 }
 
 /// The command at this position among the ready ones.

@@ -8,9 +8,9 @@ use super::dry_run::DryRun;
 use super::loader::{Loader, MalformedValue};
 use super::memory::{self, mebibytes};
 use super::settings::{BATCH, OnExisting, RestoreOptions};
+use crate::client::connection::Connection;
 use crate::client::databases::databases;
 use crate::client::identity::{clock, functions, identify};
-use crate::client::wire::Connection;
 use crate::cluster::each_master;
 use crate::conflict::{Conflict, Remedy};
 use crate::convert::commands::{Target, UnsupportedValues};
@@ -18,6 +18,7 @@ use crate::display::shown;
 use crate::rdb::{Dialect, NEWEST_REDIS, Reader, Tee};
 use crate::verify::uniqueness::Uniqueness;
 use crate::{ConnectOptions, Error, ServerIdentity};
+use redis::cmd;
 
 impl ServerIdentity {
     /// What it supports, by its flavor and version.
@@ -227,9 +228,9 @@ pub(super) fn existing(reason: String, server: &ServerIdentity) -> Conflict {
 
 /// Empties the server, including functions.
 pub(super) async fn flush(connection: &mut Connection, server: &ServerIdentity) -> Result<(), Error> {
-    connection.ask(&[b"FLUSHALL"]).await?;
+    connection.query::<()>(&cmd("FLUSHALL")).await?;
     if server.at_least(7, 0) {
-        connection.ask(&[b"FUNCTION", b"FLUSH"]).await?;
+        connection.query::<()>(cmd("FUNCTION").arg("FLUSH")).await?;
     }
     Ok(())
 }

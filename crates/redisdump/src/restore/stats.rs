@@ -6,6 +6,7 @@ use super::pipeline::{Operation, Sent};
 use crate::Error;
 use crate::client::wire::Reply;
 use crate::display::shown;
+use redis::Value;
 
 /// Counts of one restore, over all connections.
 pub(super) struct RestoreStats<'a> {
@@ -56,11 +57,11 @@ impl RestoreStats<'_> {
     pub(super) fn note(&self, sent: &Sent, name: &[u8], reply: Reply) -> Result<(), Error> {
         let of = match (sent.what, reply) {
             // A key with that name exists.
-            (Operation::Rename(_), Reply::Int(0)) => &self.skipped,
+            (Operation::Rename(_), Ok(Value::Int(0))) => &self.skipped,
             // It expired before it was renamed.
-            (Operation::Rename(_), Reply::Error(message)) if message.contains("no such key") => &self.lapsed,
-            (what, Reply::Error(message)) if self.skip && is_there(what, &message) => &self.skipped,
-            (what, Reply::Error(message)) => {
+            (Operation::Rename(_), Err(message)) if message.contains("no such key") => &self.lapsed,
+            (what, Err(message)) if self.skip && is_there(what, &message) => &self.skipped,
+            (what, Err(message)) => {
                 return Err(refused_key(self.target, what, (sent.db, name), &message, self.keys()));
             }
             _ => &self.total,

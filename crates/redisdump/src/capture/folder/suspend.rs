@@ -12,9 +12,10 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
 
+use crate::client::connection::Connection;
 use crate::client::identity::{identify, info, setting};
-use crate::client::wire::{Connection, Reply};
 use crate::{ConnectOptions, Error, ServerIdentity};
+use redis::{InfoDict, cmd};
 
 /// The setting that makes a server rewrite its AOF automatically.
 const SETTING: &str = "auto-aof-rewrite-percentage";
@@ -151,7 +152,7 @@ impl Suspender {
             );
         }
         let mut at = persistence(connection).await?;
-        let appendonly = at.get("aof_enabled").is_some_and(|value| value == "1");
+        let appendonly = at.get("aof_enabled").unwrap_or(false);
         if appendonly {
             match setting(connection, SETTING).await? {
                 Ok(Some(value)) if value != "0" => {
@@ -178,7 +179,7 @@ impl Suspender {
                 tokio::time::sleep(Duration::from_millis(20)).await;
                 at = persistence(connection).await?;
             }
-            if at.get("aof_last_write_status").is_some_and(|status| status != "ok") {
+            if at.get::<String>("aof_last_write_status").is_some_and(|status| status != "ok") {
                 warnings.push(format!(
                     "{server} says that its last write to the AOF failed (aof_last_write_status): what it did not \
                      write is missing here too"
@@ -189,7 +190,7 @@ impl Suspender {
             server,
             appendonly,
             aof_bytes: aof_bytes(&at),
-            unsaved: at.get("rdb_changes_since_last_save").and_then(|n| n.parse().ok()),
+            unsaved: at.get("rdb_changes_since_last_save"),
             names,
             warnings,
         })
@@ -207,13 +208,11 @@ impl Suspender {
         }
         // Recorded first: if the reply is lost, the server may have changed the setting.
         self.before = Some(value);
-        match connection.ask_raw(&[b"CONFIG", b"SET", SETTING.as_bytes(), b"0"]).await? {
-            Reply::Error(words) => {
-                self.before = None;
-                Ok(Some(words))
-            }
-            _ => Ok(None),
+        let refused = connection.reply_to(cmd("CONFIG").arg("SET").arg(SETTING).arg(0)).await?.err();
+        if refused.is_some() {
+            self.before = None;
         }
+        Ok(refused)
     }
 }
 
@@ -229,10 +228,10 @@ async fn resume(options: &ConnectOptions, value: &str) -> Result<(), Error> {
     loop {
         let set = async {
             let mut connection = Connection::open(options).await?;
-            connection.ask(&[b"CONFIG", b"SET", SETTING.as_bytes(), value.as_bytes()]).await
+            connection.query::<()>(cmd("CONFIG").arg("SET").arg(SETTING).arg(value)).await
         };
         match set.await {
-            Ok(_) => return Ok(()),
+            Ok(()) => return Ok(()),
             Err(_) if since.elapsed() < RESTORE_TIMEOUT => {
                 tokio::time::sleep(Duration::from_millis(300)).await
             }
@@ -250,20 +249,20 @@ async fn resume(options: &ConnectOptions, value: &str) -> Result<(), Error> {
     }
 }
 
-async fn persistence(connection: &mut Connection) -> Result<BTreeMap<String, String>, Error> {
+async fn persistence(connection: &mut Connection) -> Result<InfoDict, Error> {
     info(connection, "persistence").await
 }
 
-fn number(persistence: &BTreeMap<String, String>, name: &str) -> u64 {
-    persistence.get(name).and_then(|n| n.parse().ok()).unwrap_or_default()
+fn number(persistence: &InfoDict, name: &str) -> u64 {
+    persistence.get(name).unwrap_or_default()
 }
 
-fn aof_bytes(persistence: &BTreeMap<String, String>) -> Option<u64> {
-    persistence.get("aof_current_size")?.parse().ok()
+fn aof_bytes(persistence: &InfoDict) -> Option<u64> {
+    persistence.get("aof_current_size")
 }
 
-fn is_rewriting(persistence: &BTreeMap<String, String>) -> bool {
+fn is_rewriting(persistence: &InfoDict) -> bool {
     ["aof_rewrite_in_progress", "aof_rewrite_scheduled"]
         .iter()
-        .any(|name| persistence.get(*name).is_some_and(|value| value == "1"))
+        .any(|name| persistence.get(name).unwrap_or(false))
 }

@@ -3,12 +3,13 @@
 
 use std::collections::BTreeMap;
 
+use redis::{Value, cmd};
 use tokio::time::Instant;
 
 use super::{Live, NodeKeyReader};
+use crate::client::connection::Connection;
 use crate::client::databases::is_missing;
 use crate::client::identity::{functions, identify};
-use crate::client::wire::{Connection, Reply, command};
 use crate::cluster::{FAILOVER, PAUSE, Redirect, Topology, named, slot_of};
 use crate::display::shown;
 use crate::{ConnectOptions, Error, ServerIdentity};
@@ -300,34 +301,27 @@ impl KeyReader {
         }
         let Some(node) = self.nodes.first_mut() else { return Ok(Vec::new()) };
         // Usually none is missing: then one number says so. A node of a cluster does not answer for several slots.
-        let all: Vec<&[u8]> = std::iter::once(b"EXISTS".as_slice()).chain(keys.iter().copied()).collect();
-        if let Reply::Int(number) = node.connection().ask_raw(&all).await?
-            && usize::try_from(number).is_ok_and(|number| number == keys.len())
-        {
+        if node.connection().query_optional(cmd("EXISTS").arg(keys)).await? == Some(keys.len()) {
             return Ok(Vec::new());
         }
-        let mut out = Vec::new();
+        let mut pipeline = redis::pipe();
         for key in keys {
-            command(&mut out, &[b"EXISTS", key]);
+            pipeline.cmd("EXISTS").arg(*key);
         }
         let operation = "looking for keys (EXISTS)";
-        let Connection { reader, writer } = node.connection();
-        let answers = async {
-            let mut missing = Vec::new();
-            for key in keys {
-                match reader.reply(operation).await? {
-                    Reply::Int(0) => missing.push(*key),
-                    Reply::Error(message) => {
-                        let target = reader.target().to_owned();
-                        let operation = format!("{operation}: key {}", shown(key));
-                        return Err(Error::Server { target, operation, message });
-                    }
-                    _ => {}
+        let replies = node.connection().query_all(&pipeline, operation).await?;
+        let mut missing = Vec::new();
+        for (key, reply) in keys.iter().zip(replies) {
+            match reply {
+                Ok(Value::Int(0)) => missing.push(*key),
+                Ok(_) => {}
+                Err(message) => {
+                    let target = node.connection().reader.target().to_owned();
+                    let operation = format!("{operation}: key {}", shown(key));
+                    return Err(Error::Server { target, operation, message });
                 }
             }
-            Ok::<_, Error>(missing)
-        };
-        let ((), missing) = futures::try_join!(writer.send(&out, operation), answers)?;
+        }
         Ok(missing)
     }
 }

@@ -9,7 +9,11 @@ pub(crate) use key_reader::KeyReader;
 
 use std::collections::BTreeMap;
 
-use crate::client::wire::{Connection, Head, Reader, Reply, command};
+use redis::{cmd, from_redis_value_ref};
+
+use crate::client::connection::Connection;
+use crate::client::identity::{clock, milliseconds};
+use crate::client::wire::{Head, Reader, command};
 use crate::compare::digest::{CanonicalDigest, Digester};
 use crate::compare::field_ttl::{EXPIRY_MARGIN, Fields, LISTED, Watch};
 use crate::display::shown;
@@ -80,12 +84,11 @@ impl NodeKeyReader {
     ) -> Result<NodeKeyReader, Error> {
         let mut connection = Connection::open(options).await?;
         // Reading a key marks it as used, which affects eviction; from 7.2 on this can be avoided.
-        connection.ask_raw(&[b"CLIENT", b"NO-TOUCH", b"ON"]).await?;
-        let now = connection.ask(&[b"TIME"]).await?.clock();
-        let now = now.ok_or_else(|| connection.reader.protocol("TIME answered no time".to_owned()))?;
+        connection.reply_to(cmd("CLIENT").arg("NO-TOUCH").arg("ON")).await?.ok();
+        let now = clock(&mut connection).await?;
         let counters = server.at_least(7, 0);
         let exact = counters && knows_expire_time(&mut connection).await?;
-        let bundled = !server.cluster && allows(&mut connection, b"MGET").await?;
+        let bundled = !server.cluster && allows(&mut connection, "MGET").await?;
         let (dialect, rdb_version) = server.target().rdb();
         let mut key_reader = NodeKeyReader {
             connection,
@@ -154,7 +157,7 @@ impl NodeKeyReader {
 
     pub(crate) async fn select(&mut self, db: u64) -> Result<(), Error> {
         if self.db != Some(db) {
-            self.connection.ask(&[b"SELECT", db.to_string().as_bytes()]).await?;
+            self.connection.select(db).await?;
             self.db = Some(db);
         }
         Ok(())
@@ -329,16 +332,15 @@ impl NodeKeyReader {
 /// Whether PEXPIRETIME is available. If it is forbidden or renamed, the remaining time gives the same result with more
 /// queries.
 pub(crate) async fn knows_expire_time(connection: &mut Connection) -> Result<bool, Error> {
-    allows(connection, b"PEXPIRETIME").await
+    allows(connection, "PEXPIRETIME").await
 }
 
 /// Whether a command that takes a key is available.
-async fn allows(connection: &mut Connection, command: &[u8]) -> Result<bool, Error> {
-    let reply = connection.ask_raw(&[command, b"dbhaul:no-such-key"]).await?;
-    Ok(match reply {
+async fn allows(connection: &mut Connection, command: &str) -> Result<bool, Error> {
+    Ok(match connection.reply_to(cmd(command).arg("dbhaul:no-such-key")).await? {
         // The key's name does not matter: a user may have access to other keys.
-        Reply::Error(words) => !(words.contains(" to run the ") || words.contains("unknown command")),
-        _ => true,
+        Err(words) => !(words.contains(" to run the ") || words.contains("unknown command")),
+        Ok(_) => true,
     })
 }
 
@@ -371,8 +373,8 @@ async fn value(
             let metadata = metadata.map_err(|problem| unreadable(reader, problem))?;
             Ok(Some(Value { bytes, metadata }))
         }
-        Head::Other(Reply::Nil) => Ok(None),
-        Head::Other(Reply::Error(message)) => Err(refused(reader, "DUMP", key, message)),
+        Head::Other(Ok(redis::Value::Nil)) => Ok(None),
+        Head::Other(Err(message)) => Err(refused(reader, "DUMP", key, message)),
         other => Err(refused(reader, "DUMP", key, format!("unexpected reply {other:?}"))),
     }
 }
@@ -408,7 +410,7 @@ pub(crate) fn expires_at(before: i64, left: i64, after: i64) -> (i64, u64) {
 /// Reads the reply to ASKING.
 async fn announced(reader: &mut Reader, asking: bool) -> Result<(), Error> {
     if asking {
-        reader.reply(OPERATION).await?;
+        reader.reply(OPERATION).await?.ok();
     }
     Ok(())
 }
@@ -418,23 +420,20 @@ async fn number(reader: &mut Reader, question: &str, key: &[u8]) -> Result<i64, 
         return Ok(number);
     }
     match reader.reply(OPERATION).await? {
-        Reply::Error(message) => Err(refused(reader, question, key, message)),
-        reply => {
-            reply.int().ok_or_else(|| refused(reader, question, key, format!("unexpected reply {reply:?}")))
-        }
+        Err(message) => Err(refused(reader, question, key, message)),
+        Ok(reply) => from_redis_value_ref(&reply)
+            .map_err(|_| refused(reader, question, key, format!("unexpected reply {reply:?}"))),
     }
 }
 
 async fn time(reader: &mut Reader) -> Result<i64, Error> {
-    let reply = reader.reply(OPERATION).await?;
-    reply.clock().ok_or_else(|| match reply {
-        Reply::Error(message) => Error::Server {
-            target: reader.target().to_owned(),
-            operation: "reading its clock (TIME)".to_owned(),
-            message,
-        },
-        other => reader.protocol(format!("TIME answered {other:?}")),
-    })
+    let reply = reader.reply(OPERATION).await?.map_err(|message| Error::Server {
+        target: reader.target().to_owned(),
+        operation: "reading its clock (TIME)".to_owned(),
+        message,
+    })?;
+    let time = from_redis_value_ref(&reply);
+    time.map(milliseconds).map_err(|_| reader.protocol(format!("TIME answered {reply:?}")))
 }
 
 fn refused(reader: &Reader, question: &str, key: &[u8], mut message: String) -> Error {

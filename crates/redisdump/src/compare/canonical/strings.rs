@@ -2,7 +2,7 @@
 //! for DUMP. Keys of other types are no strings to MGET, and are left to DUMP.
 
 use crate::Error;
-use crate::client::wire::{Head, Reader, Reply, command};
+use crate::client::wire::{Head, Reader, command};
 use crate::compare::digest::{CanonicalDigest, Digester};
 use crate::rdb::{Elements as _, Kind};
 
@@ -28,7 +28,7 @@ pub(super) async fn read(
 ) -> Result<Option<u64>, Error> {
     match reader.head(super::OPERATION).await? {
         Head::Array(number) if number == batch.len() as u64 => {}
-        Head::Other(Reply::Error(_)) => return Ok(None),
+        Head::Other(Err(_)) => return Ok(None),
         other => return Err(reader.protocol(format!("MGET of {} keys answered {other:?}", batch.len()))),
     }
     let mut bytes = 0_u64;

@@ -23,14 +23,15 @@ use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
 use super::settings::{ExpiryBase, OnExisting, RestoreOptions};
 use super::{clock, memory, preflight as target_preflight, restore_with, unsupported};
 use crate::aof::{Files, TimeRange, time_range};
+use crate::client::connection::Connection;
 use crate::client::databases::databases;
 use crate::client::identity::identify;
-use crate::client::wire::{Connection, Reply};
 use crate::compare::report::Progress;
 use crate::conflict::{Conflict, Remedy};
 use crate::convert::commands::PlaceholderExpiries;
 use crate::display::shown;
 use crate::{ConnectOptions, Error, ServerIdentity};
+use redis::cmd;
 
 pub use report::{AofReport, UndatedExpiries};
 
@@ -209,7 +210,7 @@ async fn missing_databases(connection: &mut Connection, found: &Preflight) -> Re
         if conflicts.len() == NAMED {
             break;
         }
-        if let Reply::Error(words) = connection.ask_raw(&[b"SELECT", to.to_string().as_bytes()]).await? {
+        if let Err(words) = connection.reply_to(cmd("SELECT").arg(*to)).await? {
             let reason = format!(
                 "commands use database {to}, which the server does not have ({words}): raise its setting `databases`, or \
                  choose another database"
@@ -217,7 +218,7 @@ async fn missing_databases(connection: &mut Connection, found: &Preflight) -> Re
             conflicts.push(Conflict::with_remedy(reason, Remedy::ChangeDatabase { from: *from }));
         }
     }
-    connection.ask(&[b"SELECT", b"0"]).await?;
+    connection.select(0).await?;
     Ok(conflicts)
 }
 

@@ -1,14 +1,16 @@
 //! Replaces placeholders by the real expiries after all commands have run: see [`PlaceholderExpiries`].
 
+use redis::{Cmd, Pipeline, cmd, from_redis_value_ref};
+
 use crate::Error;
 use crate::ServerIdentity;
+use crate::client::connection::Connection;
 use crate::client::databases::databases;
 use crate::client::identity::clock;
-use crate::client::wire::{Connection, Reply, command};
 use crate::convert::commands::PlaceholderExpiries;
 
 /// Number of keys that are queried at a time.
-const BATCH: &[u8] = b"1000";
+const BATCH: u64 = 1000;
 /// How often an expiry is queried again if the clock ticked meanwhile.
 const MAX_ATTEMPTS: usize = 20;
 /// A time this many milliseconds ago is certainly past, however inexact the clock.
@@ -33,7 +35,7 @@ pub(super) async fn settle(
 ) -> Result<SettledExpiries, Error> {
     let mut settled = SettledExpiries { exact: true, ..SettledExpiries::default() };
     for db in databases(connection, server).await?.into_keys() {
-        connection.ask(&[b"SELECT", db.to_string().as_bytes()]).await?;
+        connection.select(db).await?;
         keys(connection, server, times, &mut settled).await?;
         if fields {
             hashes(connection, times, &mut settled).await?;
@@ -51,12 +53,12 @@ async fn keys(
     let mut cursor = b"0".to_vec();
     loop {
         let names: Vec<Vec<u8>>;
-        (cursor, names) = scan(connection, &[b"SCAN", &cursor, b"COUNT", BATCH]).await?;
+        (cursor, names) = scan(connection, cmd("SCAN").arg(&cursor).arg("COUNT").arg(BATCH)).await?;
         let now = clock(connection).await?;
         let told = if server.at_least(7, 0) {
-            batch(connection, names.iter().map(|name| vec![b"PEXPIRETIME".as_slice(), name])).await?
+            batch(connection, &each("PEXPIRETIME", &names)).await?
         } else {
-            let mut told = batch(connection, names.iter().map(|name| vec![b"PTTL".as_slice(), name])).await?;
+            let mut told = batch(connection, &each("PTTL", &names)).await?;
             for (name, told) in names.iter().zip(&mut told) {
                 let about = if *told > 0 { times.original(now.saturating_add(*told)) } else { None };
                 *told = match about {
@@ -67,19 +69,15 @@ async fn keys(
             }
             told
         };
-        let mut right = Vec::new();
+        let mut right = redis::pipe();
         for (name, at) in names.iter().zip(told) {
             if let Some(at) = times.original(at) {
                 settled.expired += u64::from(at <= now);
-                right.push((name, at.to_string()));
+                right.cmd("PEXPIREAT").arg(name).arg(at);
             }
         }
         // This deletes keys whose expiry has passed.
-        batch(
-            connection,
-            right.iter().map(|(name, at)| vec![b"PEXPIREAT".as_slice(), name.as_slice(), at.as_bytes()]),
-        )
-        .await?;
+        batch(connection, &right).await?;
         if cursor == b"0" {
             return Ok(());
         }
@@ -95,7 +93,7 @@ async fn exactly(
     let mut at = -1;
     for _ in 0..MAX_ATTEMPTS {
         let before = clock(connection).await?;
-        let left = connection.ask(&[b"PTTL", name]).await?.int().unwrap_or(-1);
+        let left = connection.query::<i64>(cmd("PTTL").arg(name)).await?;
         let after = clock(connection).await?;
         if left < 0 {
             return Ok(-1);
@@ -117,7 +115,8 @@ async fn hashes(
     let mut cursor = b"0".to_vec();
     loop {
         let names: Vec<Vec<u8>>;
-        (cursor, names) = scan(connection, &[b"SCAN", &cursor, b"COUNT", BATCH, b"TYPE", b"hash"]).await?;
+        let step = cmd("SCAN").arg(&cursor).arg("COUNT").arg(BATCH).arg("TYPE").arg("hash").take();
+        (cursor, names) = scan(connection, &step).await?;
         for name in &names {
             fields(connection, times, name, settled).await?;
         }
@@ -136,27 +135,21 @@ async fn fields(
     let mut cursor = b"0".to_vec();
     loop {
         let fields: Vec<Vec<u8>>;
-        (cursor, fields) = scan(connection, &[b"HSCAN", name, &cursor, b"COUNT", BATCH, b"NOVALUES"]).await?;
+        let step = cmd("HSCAN").arg(name).arg(&cursor).arg("COUNT").arg(BATCH).arg("NOVALUES").take();
+        (cursor, fields) = scan(connection, &step).await?;
         if !fields.is_empty() {
-            let count = fields.len().to_string();
-            let mut words: Vec<&[u8]> = vec![b"HPEXPIRETIME", name, b"FIELDS", count.as_bytes()];
-            words.extend(fields.iter().map(Vec::as_slice));
-            // Empty if the key no longer exists because its last field has expired.
-            let Reply::Array(told) = connection.ask(&words).await? else { return Ok(()) };
+            let asked = cmd("HPEXPIRETIME").arg(name).arg("FIELDS").arg(fields.len()).arg(&fields).take();
+            // Nothing if the key no longer exists because its last field has expired.
+            let Some(told) = connection.query::<Option<Vec<i64>>>(&asked).await? else { return Ok(()) };
             let now = clock(connection).await?;
-            let right: Vec<(&[u8], String)> = fields
-                .iter()
-                .zip(&told)
-                .filter_map(|(field, told)| {
-                    let at = times.original(told.int()?)?;
+            let mut right = redis::pipe();
+            for (field, told) in fields.iter().zip(told) {
+                if let Some(at) = times.original(told) {
                     settled.expired_fields += u64::from(at <= now);
-                    Some((field.as_slice(), at.to_string()))
-                })
-                .collect();
-            let right = right.iter().map(|(field, at)| {
-                vec![b"HPEXPIREAT".as_slice(), name, at.as_bytes(), b"FIELDS", b"1", field]
-            });
-            batch(connection, right).await?;
+                    right.cmd("HPEXPIREAT").arg(name).arg(at).arg("FIELDS").arg(1).arg(field);
+                }
+            }
+            batch(connection, &right).await?;
         }
         if cursor == b"0" {
             return Ok(());
@@ -165,49 +158,28 @@ async fn fields(
 }
 
 /// One step of a scan: the next cursor, and names.
-async fn scan(connection: &mut Connection, words: &[&[u8]]) -> Result<(Vec<u8>, Vec<Vec<u8>>), Error> {
-    let Reply::Array(mut parts) = connection.ask(words).await? else {
-        return Ok((b"0".to_vec(), Vec::new()));
-    };
-    let names = match parts.pop() {
-        Some(Reply::Array(names)) => names,
-        _ => Vec::new(),
-    };
-    let cursor = parts.pop().and_then(|cursor| cursor.bytes().map(<[u8]>::to_vec));
-    let names = names.iter().filter_map(|name| name.bytes().map(<[u8]>::to_vec)).collect();
-    Ok((cursor.unwrap_or_else(|| b"0".to_vec()), names))
+async fn scan(connection: &mut Connection, step: &Cmd) -> Result<(Vec<u8>, Vec<Vec<u8>>), Error> {
+    connection.query(step).await
+}
+
+/// The same question about each key.
+fn each(question: &str, names: &[Vec<u8>]) -> Pipeline {
+    let mut pipeline = redis::pipe();
+    for name in names {
+        pipeline.cmd(question).arg(name);
+    }
+    pipeline
 }
 
 /// Sends commands together and returns the number that each is answered with; -1 for any other reply.
-async fn batch<'b>(
-    connection: &mut Connection,
-    commands: impl Iterator<Item = Vec<&'b [u8]>>,
-) -> Result<Vec<i64>, Error> {
+async fn batch(connection: &mut Connection, commands: &Pipeline) -> Result<Vec<i64>, Error> {
     const OPERATION: &str =
         "correcting expiries after a replay; those not corrected yet are centuries in the future";
-    let mut out = Vec::new();
-    let mut count = 0;
-    for words in commands {
-        command(&mut out, &words);
-        count += 1;
-    }
-    let Connection { reader, writer } = connection;
-    let mut told = Vec::with_capacity(count);
-    let read = async {
-        for _ in 0..count {
-            match reader.reply(OPERATION).await? {
-                Reply::Error(message) => {
-                    return Err(Error::Server {
-                        target: reader.target().to_owned(),
-                        operation: OPERATION.to_owned(),
-                        message,
-                    });
-                }
-                reply => told.push(reply.int().unwrap_or(-1)),
-            }
-        }
-        Ok(())
-    };
-    futures::try_join!(writer.send(&out, OPERATION), read)?;
-    Ok(told)
+    let replies = connection.query_all(commands, OPERATION).await?;
+    let told = replies.into_iter().map(|reply| reply.map(|told| from_redis_value_ref(&told).unwrap_or(-1)));
+    told.collect::<Result<_, String>>().map_err(|message| Error::Server {
+        target: connection.reader.target().to_owned(),
+        operation: OPERATION.to_owned(),
+        message,
+    })
 }

@@ -4,8 +4,10 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::LazyLock;
 
+use redis::{Value, cmd, from_redis_value_ref};
+
 use crate::Error;
-use crate::client::wire::{Connection, Reply};
+use crate::client::connection::Connection;
 
 /// What servers of every version write into their append-only files, by their own tables: see the file itself.
 const REPLICATED: &str = include_str!("commands.txt");
@@ -60,34 +62,28 @@ pub(super) struct Table(HashMap<String, Entry>);
 impl Table {
     /// Queries the server.
     pub(super) async fn ask(connection: &mut Connection) -> Result<Table, Error> {
-        let reply = connection.ask(&[b"COMMAND"]).await?;
+        let commands: Vec<Value> = connection.query(&cmd("COMMAND")).await?;
         let mut table = Table::default();
-        if let Reply::Array(commands) = &reply {
-            commands.iter().for_each(|command| table.add(command));
-        }
+        commands.iter().for_each(|command| table.add(command));
         Ok(table)
     }
 
-    fn add(&mut self, command: &Reply) {
-        let Reply::Array(fields) = command else { return };
-        let Some(name) = fields.first().and_then(Reply::bytes) else { return };
-        let flags = match fields.get(2) {
-            Some(Reply::Array(flags)) => flags.as_slice(),
-            _ => &[],
-        };
-        let flag = |name: &[u8]| flags.iter().any(|flag| flag.bytes() == Some(name));
-        let number = |at: usize| fields.get(at).and_then(Reply::int).unwrap_or(0);
+    fn add(&mut self, command: &Value) {
+        let Some(fields) = command.as_sequence() else { return };
+        let field = |at: usize| fields.get(at).unwrap_or(&Value::Nil);
+        let Ok(name) = from_redis_value_ref::<String>(field(0)) else { return };
+        let flags: Vec<String> = from_redis_value_ref(field(2)).unwrap_or_default();
+        let flag = |name: &str| flags.iter().any(|flag| flag == name);
+        let number = |at: usize| from_redis_value_ref(field(at)).unwrap_or(0);
         let entry = Entry {
-            writes: flag(b"write") || flag(b"may_replicate"),
-            movable: flag(b"movablekeys"),
+            writes: flag("write") || flag("may_replicate"),
+            movable: flag("movablekeys"),
             first: number(3),
             last: number(4),
             step: number(5),
         };
-        self.0.insert(String::from_utf8_lossy(name).to_ascii_lowercase(), entry);
-        if let Some(Reply::Array(members)) = fields.get(9) {
-            members.iter().for_each(|member| self.add(member));
-        }
+        self.0.insert(name.to_ascii_lowercase(), entry);
+        field(9).as_sequence().unwrap_or_default().iter().for_each(|member| self.add(member));
     }
 
     /// A command, by its lower-case name and its second word.
