@@ -1,6 +1,6 @@
 //! Migrate: streams rows and keys from server to server, then verifies. Nothing is written to disk.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 
 use anyhow::Context as _;
@@ -192,19 +192,22 @@ impl<'a> LiveRows<'a> {
         refused: bool,
     ) -> anyhow::Result<Vec<(pgmove::TableName, pgmove::TableProof)>> {
         let proofs = self.proofs.lock().map_err(|_| anyhow::anyhow!("a worker panicked"))?;
-        let slices =
-            |table: &pgmove::TableName| self.slices.iter().filter(|slice| slice.table == *table).count();
-        let ended = |table: &pgmove::TableName| proofs.iter().filter(|(other, _)| other == table).count();
-        let tables: std::collections::BTreeSet<_> =
-            self.slices.iter().map(|slice| &slice.table).filter(|table| plan.takes(table)).collect();
-        let (whole, cut): (Vec<_>, Vec<_>) =
-            tables.into_iter().partition(|table| slices(table) == ended(table));
+        // Of each table, the number of slices whose proof is missing.
+        let mut missing = BTreeMap::<&pgmove::TableName, i64>::new();
+        for slice in self.slices.iter().filter(|slice| plan.takes(&slice.table)) {
+            *missing.entry(&slice.table).or_default() += 1;
+        }
+        for (table, _) in proofs.iter() {
+            missing.entry(table).and_modify(|slices| *slices -= 1);
+        }
+        let (whole, cut): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            missing.into_iter().partition(|(_, slices)| *slices == 0);
         anyhow::ensure!(
             refused || cut.is_empty(),
             "not every stream of these tables ended with a proof: {}",
-            cut.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+            cut.keys().map(ToString::to_string).collect::<Vec<_>>().join(", ")
         );
-        let whole = proofs.iter().filter(|(table, _)| whole.contains(&table));
+        let whole = proofs.iter().filter(|(table, _)| whole.contains_key(table));
         Ok(sum_by_table(whole.map(|(table, proof)| (table, proof))))
     }
 }
@@ -243,8 +246,8 @@ impl Rows for LiveRows<'_> {
         self.slices.iter().enumerate().map(piece).collect()
     }
 
-    fn urgent(&self, pieces: &VecDeque<&Piece>) -> Option<usize> {
-        self.source.first_wanted(pieces.iter().filter_map(|piece| self.slices.get(piece.at)))
+    fn urgent(&self, pieces: &mut dyn Iterator<Item = &Piece>) -> Option<usize> {
+        self.source.first_wanted(pieces.filter_map(|piece| self.slices.get(piece.at)))
     }
 
     fn statistics(&self) -> BoxFuture<'_, anyhow::Result<pgmove::Statistics>> {

@@ -4,31 +4,32 @@
 //! by `ALTER TABLE` may have them in any order, and loses it when it is dumped and made again, by whichever tool: the
 //! columns are the same. So that this is no difference, both sides are put into the order that a new child would have.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use crate::catalog::Catalog;
 use crate::catalog::table::Table;
 
 /// The catalog with the columns of children in the order that they would have if they were made now.
-pub(crate) fn as_made(mut catalog: Catalog) -> Catalog {
+pub(crate) fn as_made(catalog: &Catalog) -> Cow<'_, Catalog> {
+    let is_child = |table: &Table| !table.parents.is_empty() && !table.is_partition();
+    if !catalog.tables.iter().any(is_child) {
+        return Cow::Borrowed(catalog);
+    }
+    let mut catalog = catalog.clone();
     let by_oid: HashMap<u32, &Table> = catalog.tables.iter().map(|table| (table.meta.oid, table)).collect();
     let mut orders: HashMap<u32, Vec<String>> = HashMap::new();
-    let children =
-        || catalog.tables.iter().filter(|table| !table.parents.is_empty() && !table.is_partition());
-    for table in children() {
+    for table in catalog.tables.iter().filter(|table| is_child(table)) {
         order(table, &by_oid, &mut orders, 0);
     }
-    for table in &mut catalog.tables {
-        if table.parents.is_empty() || table.is_partition() {
-            continue;
-        }
+    for table in catalog.tables.iter_mut().filter(|table| is_child(table)) {
         if let Some(order) = orders.get(&table.meta.oid) {
             let place: HashMap<&str, usize> =
                 order.iter().enumerate().map(|(at, name)| (name.as_str(), at)).collect();
             table.columns.sort_by_key(|column| place.get(column.name.as_str()).copied());
         }
     }
-    catalog
+    Cow::Owned(catalog)
 }
 
 /// How deep children of children are followed. A catalog that says more is damaged.

@@ -120,7 +120,7 @@ fn members(catalog: &Catalog, extension: &str) -> BTreeMap<String, BTreeSet<Stri
     let own = |of: &Option<String>| of.as_deref() == Some(extension);
     let mut out: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     let mut add = |kind: &str, name: String| {
-        out.insert(super::deparse::settled(&format!("{kind} {name}")), BTreeSet::new());
+        out.insert(super::deparse::settled(format!("{kind} {name}")), BTreeSet::new());
     };
     for schema in catalog.schemas.iter().filter(|schema| own(&schema.meta.extension)) {
         add("SCHEMA", schema.meta.qualified());
@@ -150,7 +150,7 @@ fn members(catalog: &Catalog, extension: &str) -> BTreeMap<String, BTreeSet<Stri
     }
     for table in catalog.tables.iter().filter(|table| own(&table.meta.extension)) {
         let parts = parts(catalog, &table.name(), table);
-        out.insert(super::deparse::settled(&format!("{} {}", table.kind.keyword(), table.name())), parts);
+        out.insert(super::deparse::settled(format!("{} {}", table.kind.keyword(), table.name())), parts);
     }
     out
 }
@@ -158,7 +158,7 @@ fn members(catalog: &Catalog, extension: &str) -> BTreeMap<String, BTreeSet<Stri
 fn parts(catalog: &Catalog, name: &QualifiedName, table: &crate::catalog::table::Table) -> BTreeSet<String> {
     let mut parts = BTreeSet::new();
     let mut add =
-        |kind: &str, name: &str| parts.insert(super::deparse::settled(&format!("{kind} {}", ident(name))));
+        |kind: &str, name: &str| parts.insert(super::deparse::settled(format!("{kind} {}", ident(name))));
     for column in &table.columns {
         add("column", &column.name);
     }

@@ -1,5 +1,6 @@
 //! Compares the definitions of two databases, object by object.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::spelling::same_but_for_spelling;
@@ -25,7 +26,7 @@ pub(super) fn differences(
     let right_options = RenderOptions { role_map: Default::default(), ..left_options.clone() };
     let scope = Scope { settings: options.database_settings, ..Scope::default() };
     let (left, right, owners) = settled(left, right, &left_options, &right_options);
-    let (left, right) = (&left, &right);
+    let (left, right) = (&*left, &*right);
     let found = match options.schema_only {
         true => {
             let definitions = |catalog: &Catalog| {
@@ -42,16 +43,16 @@ pub(super) fn differences(
 
 /// A policy that belongs, on one side, to the owner of its table cannot have another owner after a restore there:
 /// returns both catalogs with one owner for it, and a note for each.
-fn settled(
-    left: &Catalog,
-    right: &Catalog,
+fn settled<'a>(
+    left: &'a Catalog,
+    right: &'a Catalog,
     left_options: &RenderOptions,
     right_options: &RenderOptions,
-) -> (Catalog, Catalog, Vec<String>) {
-    let (mut one, mut other) = (left.clone(), right.clone());
-    if left_options.no_owner {
-        return (one, other, Vec::new());
+) -> (Cow<'a, Catalog>, Cow<'a, Catalog>, Vec<String>) {
+    if left_options.no_owner || left.timescale.is_none() || right.timescale.is_none() {
+        return (Cow::Borrowed(left), Cow::Borrowed(right), Vec::new());
     }
+    let (mut one, mut other) = (left.clone(), right.clone());
     let mut found = settle_owners(&mut one, right, left_options);
     // The names on the right differ from those on the left if roles are mapped.
     if left_options.role_map.is_empty() {
@@ -63,7 +64,7 @@ fn settled(
             "owner of {policy}: {ours} on the left, {theirs} on the right, and one of these owns its table or view"
         )
     };
-    (one, other, found.into_iter().map(difference).collect())
+    (Cow::Owned(one), Cow::Owned(other), found.into_iter().map(difference).collect())
 }
 
 /// Removes what depends on rows: values of sequences, whether materialized views are populated, large objects,
@@ -176,9 +177,10 @@ fn definitions(
     let left_has = |name: &str| left.extensions.iter().any(|extension| extension.meta.name == name);
     let mut made_by: BTreeMap<String, String> = BTreeMap::new();
     for (side, (catalog, options)) in [(left, left_options), (right, right_options)].into_iter().enumerate() {
-        let mut catalog = super::columns::as_made(catalog.clone());
-        if let Some(timescale) = catalog.timescale.as_mut().filter(|_| !ranges) {
-            timescale.aggregates.iter_mut().for_each(|aggregate| aggregate.invalid = None);
+        let mut catalog = super::columns::as_made(catalog);
+        if catalog.timescale.is_some() && !ranges {
+            let timescale = catalog.to_mut().timescale.iter_mut();
+            timescale.flat_map(|timescale| &mut timescale.aggregates).for_each(|a| a.invalid = None);
         }
         let statements = ddl::render(&catalog, version, options)?.statements.into_iter();
         let wanted = |section| scope.sections.is_empty() || scope.sections.contains(&section);
@@ -187,13 +189,13 @@ fn definitions(
             if scope.restored && statement.extension.as_ref().is_some_and(|name| !left_has(name)) {
                 continue;
             }
-            let object = super::deparse::settled(&statement.object.to_string());
+            let object = super::deparse::settled(statement.object.to_string());
             if let Some(extension) = statement.extension {
                 made_by.insert(object.clone(), extension);
             }
             let entry = objects.entry(object).or_default();
             if let Some(statements) = entry.get_mut(side) {
-                statements.push(super::deparse::settled(&statement.sql));
+                statements.push(super::deparse::settled(statement.sql));
             }
         }
         let hypertables = catalog.timescale.iter();
@@ -274,7 +276,7 @@ fn extensions_here(left: &Catalog, right: &Catalog) -> BTreeSet<String> {
         .extensions
         .iter()
         .filter(|extension| !there(&extension.meta.name))
-        .map(|extension| super::deparse::settled(&format!("extension {}", extension.meta.qualified())))
+        .map(|extension| super::deparse::settled(format!("extension {}", extension.meta.qualified())))
         .collect()
 }
 

@@ -48,6 +48,9 @@ pub enum Work {
         /// Its position.
         stream: usize,
     },
+    /// Nothing: the loads that it waits for are complete. Nodes that wait for all rows depend on this one, because
+    /// many that depend on many others would need memory by the square of their number.
+    Loaded,
     /// Runs a statement of the plan's script.
     Statement {
         /// The object of the statement.
@@ -82,6 +85,7 @@ impl fmt::Display for Work {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Work::Load { table, .. } => write!(f, "load {table}"),
+            Work::Loaded => f.write_str("all rows loaded"),
             Work::Statement { object, step: Some(StepNumber::Then), .. } => {
                 write!(f, "{object}, second step")
             }
@@ -206,13 +210,14 @@ impl GraphBuilder<'_> {
         for (stream, load) in loads.iter().enumerate() {
             ranks.entry(self.plan.rank(&load.table)).or_default().push(stream);
         }
-        let mut before: Vec<usize> = Vec::new();
-        for streams in ranks.into_values() {
-            let mut these = Vec::new();
+        let last = ranks.len().saturating_sub(1);
+        let mut before: Option<usize> = None;
+        for (step, streams) in ranks.into_values().enumerate() {
+            let mut these: Vec<usize> = before.into_iter().collect();
             for stream in streams {
                 let Some(load) = loads.get(stream) else { continue };
                 let work = Work::Load { table: load.table.clone(), stream };
-                let node = self.add(work, before.clone(), load.bytes / 8192 * LOAD, Vec::new());
+                let node = self.add(work, before.into_iter().collect(), load.bytes / 8192 * LOAD, Vec::new());
                 // Rows that are loaded through a partitioned table may be stored in any of its partitions.
                 let root = self.plan.proven_as(&load.table);
                 let places = match self.tables.oids.get(root) {
@@ -222,8 +227,16 @@ impl GraphBuilder<'_> {
                 places.into_iter().for_each(|oid| self.loads.entry(oid).or_default().push(node));
                 these.push(node);
             }
-            before = these;
+            if step < last {
+                before = Some(self.loaded(these));
+            }
         }
+    }
+
+    /// A node that waits for these loads.
+    fn loaded(&mut self, loads: Vec<usize>) -> usize {
+        self.graph.nodes.push(Node { work: Work::Loaded, needs: loads, cost: 0, path: 0, locks: Vec::new() });
+        self.graph.nodes.len() - 1
     }
 
     /// The nodes that load a table or its children: a statement on a partitioned table reaches its partitions.
@@ -249,6 +262,7 @@ impl GraphBuilder<'_> {
 
     fn statements(&mut self) {
         let all: Vec<usize> = (0..self.graph.nodes.len()).collect();
+        let mut all_loaded: Option<usize> = None;
         let script = &self.plan.script;
         let mut ends = HashMap::<usize, usize>::new();
         for (at, statement) in script.section(Section::PostData) {
@@ -262,7 +276,8 @@ impl GraphBuilder<'_> {
             if self.is_local(statement) {
                 statement.locks.iter().for_each(|lock| self.loads_of(lock.table, &mut needs));
             } else {
-                needs.extend(&all);
+                let loaded = all_loaded.get_or_insert_with(|| self.loaded(all.clone()));
+                needs.insert(*loaded);
             }
             let needs: Vec<usize> = needs.into_iter().collect();
             let node = |step| Work::Statement { object: statement.object.to_string(), statement: at, step };

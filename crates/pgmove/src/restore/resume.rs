@@ -57,8 +57,8 @@ type Objects = BTreeMap<String, Vec<Statement>>;
 fn objects(catalog: &Catalog, version: u32, options: &RenderOptions) -> Result<Objects, Error> {
     let mut objects = Objects::new();
     for mut statement in ddl::render(catalog, version, options)?.statements {
-        statement.sql = settled(&statement.sql);
-        objects.entry(settled(&statement.object.to_string())).or_default().push(statement);
+        statement.sql = settled(std::mem::take(&mut statement.sql));
+        objects.entry(settled(statement.object.to_string())).or_default().push(statement);
     }
     Ok(objects)
 }
@@ -86,11 +86,6 @@ fn texts(statements: &[Statement]) -> BTreeSet<&str> {
     statements.iter().map(|statement| statement.sql.as_str()).collect()
 }
 
-/// The catalog in the form in which it can be compared with the restored one.
-pub(super) fn renderable(catalog: &Catalog) -> Catalog {
-    as_made(catalog.clone())
-}
-
 /// Examines the target, and marks the statements of the plan that are already done. Returns conflicts.
 pub(super) async fn settle(
     session: &Session,
@@ -107,11 +102,11 @@ pub(super) async fn settle(
     let version = theirs.min(ours);
     let wanted = RenderOptions { privileges_for: Some(ours), ..options.clone().comparing(theirs, ours) };
     let found = RenderOptions { role_map: Default::default(), ..wanted.clone() };
-    let left = objects(&renderable(catalog), version, &wanted)?;
-    let mut right = objects(&renderable(&here), version, &found)?;
+    let left = objects(&as_made(catalog), version, &wanted)?;
+    let mut right = objects(&as_made(&here), version, &found)?;
     assumed.iter().for_each(|object| drop(right.remove(&settled(object))));
     let exact = objects(
-        &renderable(&here),
+        &as_made(&here),
         ours,
         &RenderOptions { role_map: Default::default(), ..options.clone() },
     )?;
@@ -159,7 +154,7 @@ pub(super) async fn settle(
         }
     }
     for statement in &mut plan.script.statements {
-        let object = settled(&statement.object.to_string());
+        let object = settled(statement.object.to_string());
         let (Some(ours), Some(there)) = (left.get(&object), right.get(&object)) else { continue };
         if statement.fills_view() || again.contains(&object) {
             continue;
@@ -177,7 +172,7 @@ pub(super) async fn settle(
 /// Indexes without the constraint that should use them, by their names as objects.
 fn half_made_constraints(catalog: &Catalog) -> HashMap<String, QualifiedName> {
     let backing = catalog.indexes.iter().filter(|index| index.constraint.is_some());
-    backing.map(|index| (settled(&format!("index {}", index.meta.qualified())), index.name())).collect()
+    backing.map(|index| (settled(format!("index {}", index.meta.qualified())), index.name())).collect()
 }
 
 /// How to drop objects that can be recreated.
@@ -199,11 +194,11 @@ fn drops(catalog: &Catalog) -> HashMap<String, String> {
     for key in &catalog.foreign_keys {
         let sql =
             format!("ALTER TABLE IF EXISTS {} DROP CONSTRAINT IF EXISTS {}", key.table, ident(&key.name));
-        drops.insert(settled(&format!("foreign key {} on {}", key.name, key.table)), sql);
+        drops.insert(settled(format!("foreign key {} on {}", key.name, key.table)), sql);
     }
     let mut on_table = |kind: &str, keyword: &str, name: &str, table: &QualifiedName| {
         let sql = format!("DROP {keyword} IF EXISTS {} ON {table}", ident(name));
-        drops.insert(settled(&format!("{kind} {name} on {table}")), sql);
+        drops.insert(settled(format!("{kind} {name} on {table}")), sql);
     };
     for trigger in catalog.triggers.iter().filter(|trigger| !trigger.inherited) {
         on_table("trigger", "TRIGGER", &trigger.name, &trigger.table);
@@ -216,13 +211,13 @@ fn drops(catalog: &Catalog) -> HashMap<String, String> {
     }
     for statistics in &catalog.statistics {
         let name = statistics.meta.qualified();
-        drops.insert(settled(&format!("statistics {name}")), format!("DROP STATISTICS IF EXISTS {name}"));
+        drops.insert(settled(format!("statistics {name}")), format!("DROP STATISTICS IF EXISTS {name}"));
     }
     for plain in
         catalog.plain.iter().filter(|plain| plain.kind == crate::catalog::plain::PlainKind::EventTrigger)
     {
         let sql = format!("DROP EVENT TRIGGER IF EXISTS {}", plain.identity);
-        drops.insert(settled(&format!("event trigger {}", plain.identity)), sql);
+        drops.insert(settled(format!("event trigger {}", plain.identity)), sql);
     }
     drops
 }
@@ -244,12 +239,12 @@ impl Resume {
         });
         self.there = taken.map(|table| plan.proven_as(table).clone()).collect();
         for key in &catalog.foreign_keys {
-            let object = settled(&format!("foreign key {} on {}", key.name, key.table));
+            let object = settled(format!("foreign key {} on {}", key.name, key.table));
             let drop = droppable.get(&object).cloned();
             self.attached.push(Attached { object, tables: vec![key.table_oid, key.references_oid], drop });
         }
         for trigger in &catalog.triggers {
-            let object = settled(&format!("trigger {} on {}", trigger.name, trigger.table));
+            let object = settled(format!("trigger {} on {}", trigger.name, trigger.table));
             let drop = droppable.get(&object).cloned();
             self.attached.push(Attached { object, tables: vec![trigger.table_oid], drop });
         }
@@ -318,7 +313,7 @@ impl RestorePlan {
         }
         let large = resume.large_objects.is_empty() || whole.contains(&large_objects_table());
         for statement in &mut self.script.statements {
-            let object = settled(&statement.object.to_string());
+            let object = settled(statement.object.to_string());
             let rows = statement.object.kind == LARGE_OBJECT && !large;
             if rows || undone.contains(object.as_str()) {
                 statement.done = false;

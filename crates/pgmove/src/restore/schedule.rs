@@ -61,6 +61,9 @@ enum Done {
 /// Nodes that ran on one connection, their duration, and the result of each. An empty list is help for a load.
 type Unit<E> = (Vec<usize>, Duration, Result<Vec<Done>, E>);
 
+/// Chooses a stream of rows that must be read next, from those that could start.
+type Urgent<'a> = dyn Fn(&mut dyn Iterator<Item = usize>) -> Option<usize> + Sync + 'a;
+
 /// The nodes that have not started.
 struct Waiting<'a> {
     nodes: &'a [Node],
@@ -91,17 +94,17 @@ impl<'a> Waiting<'a> {
     fn next(
         &mut self,
         running: &BTreeSet<usize>,
-        urgent: &(dyn Fn(&[usize]) -> Option<usize> + Sync),
+        urgent: &Urgent<'_>,
     ) -> Option<usize> {
-        let mut loads: Vec<(usize, (Reverse<u64>, usize))> = Vec::new();
-        for ready in &self.ready {
-            if let Some(Work::Load { stream, .. }) = self.nodes.get(ready.1).map(|node| &node.work) {
-                loads.push((*stream, *ready));
-            }
-        }
-        let streams: Vec<usize> = loads.iter().map(|(stream, _)| *stream).collect();
-        if let Some((_, ready)) = urgent(&streams).and_then(|at| loads.get(at)) {
-            self.ready.remove(ready);
+        // Usually nothing is urgent, and the iterator is not read: the list of ready nodes may be long.
+        let stream = |ready: &(Reverse<u64>, usize)| match self.nodes.get(ready.1).map(|node| &node.work) {
+            Some(Work::Load { stream, .. }) => Some(*stream),
+            _ => None,
+        };
+        if let Some(wanted) = urgent(&mut self.ready.iter().filter_map(stream))
+            && let Some(ready) = self.ready.iter().find(|ready| stream(ready) == Some(wanted)).copied()
+        {
+            self.ready.remove(&ready);
             return Some(ready.1);
         }
         let free = |at: usize| running.iter().all(|other| !self.conflict(at, *other));
@@ -168,8 +171,8 @@ fn is_cheap(node: &Node) -> bool {
 const CHEAP_COST: u64 = 1000;
 
 impl Target {
-    /// Runs a graph. `loads` are the streams that it was built for, by index: each starts when its node runs.
-    /// `urgent` gets the indexes of those that could start, and may choose one by its position in that list.
+    /// Runs a graph. `load` loads one of the streams that it was built for, by index, when its node runs; `urgent` may
+    /// choose one of those that could start.
     ///
     /// # Errors
     /// The first error of a load or a node; other running work is dropped, and its connections are closed.
@@ -177,11 +180,10 @@ impl Target {
         &'a self,
         plan: &'a RestorePlan,
         graph: &'a Graph,
-        loads: Vec<BoxFuture<'a, Result<(), E>>>,
-        urgent: &(dyn Fn(&[usize]) -> Option<usize> + Sync),
+        load: &(dyn Fn(usize) -> Option<BoxFuture<'a, Result<(), E>>> + Sync),
+        urgent: &Urgent<'_>,
         on_event: &(dyn Fn(RestoreEvent) + Sync),
     ) -> Result<GraphOutcome, E> {
-        let mut loads: Vec<Option<BoxFuture<'a, Result<(), E>>>> = loads.into_iter().map(Some).collect();
         let mut waiting = Waiting::new(&graph.nodes);
         let mut running = BTreeSet::new();
         let mut refused = BTreeSet::new();
@@ -198,7 +200,7 @@ impl Target {
                 };
                 running.extend(&unit);
                 let load = match graph.nodes.get(at).map(|node| &node.work) {
-                    Some(Work::Load { stream, .. }) => loads.get_mut(*stream).and_then(Option::take),
+                    Some(Work::Load { stream, .. }) => load(*stream),
                     _ => None,
                 };
                 // Skip the second step if the first was rejected.
@@ -308,7 +310,7 @@ impl Target {
 
     async fn run_node(&self, plan: &RestorePlan, node: &Node) -> Result<Done, Error> {
         match &node.work {
-            Work::Load { .. } => Ok(Done::Ran),
+            Work::Load { .. } | Work::Loaded => Ok(Done::Ran),
             Work::Statement { object, statement, step } => {
                 let Some(statement) = plan.script.statements.get(*statement) else { return Ok(Done::Ran) };
                 let sql = match (step, &statement.staged) {
@@ -352,7 +354,7 @@ impl Target {
 
     fn account(&self, plan: &RestorePlan, node: &Node, took: Duration, spent: &mut TimeSpent) {
         let place = match &node.work {
-            Work::Load { .. } => &mut spent.load,
+            Work::Load { .. } | Work::Loaded => &mut spent.load,
             Work::Analyze { .. } | Work::ImportStatistics { .. } => &mut spent.analyze,
             Work::ReadBack { .. } => &mut spent.read_back,
             Work::Statement { statement, step, .. } => {

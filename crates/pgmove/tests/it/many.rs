@@ -106,8 +106,11 @@ async fn load(
         *loaded.lock().unwrap() = rows;
         Ok::<_, Error>(())
     };
-    target.run_graph(&plan, &graph, vec![one.boxed()], &|_| None, &|_| ()).await?;
+    let one = std::sync::Mutex::new(Some(one.boxed()));
+    let load = |_| one.lock().unwrap().take();
+    target.run_graph(&plan, &graph, &load, &|_| None, &|_| ()).await?;
     source.finish().await?;
+    drop(one);
     Ok(loaded.into_inner().unwrap())
 }
 

@@ -1,7 +1,7 @@
 //! Fills a PostgreSQL target and verifies it. `restore` and `migrate` differ only in where the rows come from: see
 //! [`Rows`].
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 
 use anyhow::Context as _;
 use bytes::Bytes;
@@ -57,8 +57,8 @@ pub(crate) type RowStream<'a> = BoxStream<'a, anyhow::Result<Bytes>>;
 pub(crate) trait Rows: Sync {
     /// Every piece of every table, largest first.
     fn pieces(&self) -> Vec<Piece>;
-    /// The piece to read next if another session waits for its table.
-    fn urgent(&self, _pieces: &VecDeque<&Piece>) -> Option<usize> {
+    /// The position of the piece to read next, if another session waits for its table.
+    fn urgent(&self, _pieces: &mut dyn Iterator<Item = &Piece>) -> Option<usize> {
         None
     }
     /// The planner's statistics of the tables, as far as they are known.
@@ -186,7 +186,8 @@ async fn sections(
         && !matches!(settings.postgres.existing, pgmove::Existing::Into(_));
     let mut streams_of: HashMap<&pgmove::TableName, usize> = HashMap::new();
     pieces.iter().for_each(|piece| *streams_of.entry(&piece.table).or_default() += 1);
-    let streams = pieces.iter().map(|piece| {
+    let load = |stream: usize| {
+        let piece = pieces.get(stream)?;
         let way = match streams_of.get(&piece.table) {
             Some(1) if shares && piece.bytes >= SHARE_FROM && piece.bytes * settings.jobs as u64 >= total => {
                 LoadMethod::Shared
@@ -195,11 +196,15 @@ async fn sections(
             Some(1) if piece.bytes >= FREEZE_FROM => LoadMethod::Whole,
             _ => LoadMethod::Part,
         };
-        load(target, plan, rows, piece, way, progress).boxed()
-    });
-    let urgent = |ready: &[usize]| rows.urgent(&ready.iter().filter_map(|at| pieces.get(*at)).collect());
+        Some(load_piece(target, plan, rows, piece, way, progress).boxed())
+    };
+    let urgent = |ready: &mut dyn Iterator<Item = usize>| {
+        let mut seen = Vec::new();
+        let ready = ready.filter_map(|at| pieces.get(at).inspect(|_| seen.push(at)));
+        rows.urgent(&mut { ready }).and_then(|at| seen.get(at).copied())
+    };
     let on_event = |event: pgmove::RestoreEvent| progress.note(event.to_string());
-    let outcome = target.run_graph(plan, &graph, streams.collect(), &urgent, &on_event).await?;
+    let outcome = target.run_graph(plan, &graph, &load, &urgent, &on_event).await?;
     progress.note(spent(&outcome.spent));
     target.post_data(plan, &|event| progress.note(event.to_string())).await?;
 
@@ -210,7 +215,7 @@ async fn sections(
             progress.stage(&format!("loading continuous aggregate {table}"), Some(bytes));
             target.open_late(plan, &table).await?;
             stream::iter(&pieces)
-                .map(|piece| load(target, plan, rows, piece, LoadMethod::Part, progress))
+                .map(|piece| load_piece(target, plan, rows, piece, LoadMethod::Part, progress))
                 .buffer_unordered(settings.jobs)
                 .try_collect::<()>()
                 .await?;
@@ -224,7 +229,7 @@ async fn sections(
 }
 
 /// Loads a stream.
-async fn load(
+async fn load_piece(
     target: &pgmove::Target,
     plan: &pgmove::RestorePlan,
     rows: &impl Rows,

@@ -94,9 +94,11 @@ pub(crate) async fn copy_with(
         .collect();
     let graph = target.graph(&plan, source.catalog(), &loads, true);
     let proofs: Mutex<Vec<(TableName, TableProof)>> = Mutex::default();
-    let streams = slices.iter().map(|slice| {
-        let (source, target, plan, proofs) = (&source, &target, &plan, &proofs);
-        async move {
+    let (all, from, to, planned, proven) = (&slices, &source, &target, &plan, &proofs);
+    let load = |at: usize| {
+        let slice = all.get(at)?;
+        let (source, target, plan, proofs) = (from, to, planned, proven);
+        let load = async move {
             let mut rows = source.copy_out(slice).await?;
             let copied = match slice.number {
                 (_, 1) => target.copy_in_whole(plan, &slice.table, rows.by_ref()).await?,
@@ -106,10 +108,10 @@ pub(crate) async fn copy_with(
             assert_eq!(copied, proof.rows, "{slice}");
             proofs.lock().unwrap().push((slice.table.clone(), proof));
             Ok::<_, Error>(())
-        }
-        .boxed()
-    });
-    let outcome = target.run_graph(&plan, &graph, streams.collect(), &|_| None, &|_| ()).await?;
+        };
+        Some(load.boxed())
+    };
+    let outcome = target.run_graph(&plan, &graph, &load, &|_| None, &|_| ()).await?;
     let proofs = proofs.into_inner().unwrap();
     source.finish().await?;
     target.post_data(&plan, &|_| ()).await?;

@@ -33,14 +33,16 @@ async fn a_statement_that_loses_a_deadlock_runs_again() {
     let load = |slice: &pgmove::TableSlice| Load { table: slice.table.clone(), bytes: slice.estimated_bytes };
     let loads: Vec<Load> = slices.iter().map(load).collect();
     let graph = target.graph(&plan, source.catalog(), &loads, true);
-    let streams = slices.iter().map(|slice| {
-        let (source, target, plan) = (&source, &target, &plan);
-        async move {
+    let (all, from, to, planned) = (&slices, &source, &target, &plan);
+    let load = |at: usize| {
+        let slice = all.get(at)?;
+        let (source, target, plan) = (from, to, planned);
+        let load = async move {
             target.copy_in(plan, &slice.table, source.copy_out(slice).await?).await?;
             Ok::<_, pgmove::Error>(())
-        }
-        .boxed()
-    });
+        };
+        Some(load.boxed())
+    };
 
     // Once the key is there that the foreign key needs, the other session takes the second table; when our statement has
     // the first one and waits for the second, it asks for the first. It never looks for deadlocks itself.
@@ -68,7 +70,7 @@ async fn a_statement_that_loses_a_deadlock_runs_again() {
         lost.store(true, Ordering::SeqCst);
         run(&other, "COMMIT").await;
     };
-    let work = target.run_graph(&plan, &graph, streams.collect(), &|_| None, &told);
+    let work = target.run_graph(&plan, &graph, &load, &|_| None, &told);
     let (outcome, ()) = futures::join!(work, provoke);
     let outcome = outcome.unwrap();
     assert!(lost.load(Ordering::SeqCst));

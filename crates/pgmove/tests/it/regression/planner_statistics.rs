@@ -24,21 +24,23 @@ async fn migrate(
     let load = |slice: &pgmove::TableSlice| Load { table: slice.table.clone(), bytes: slice.estimated_bytes };
     let loads: Vec<Load> = slices.iter().map(load).collect();
     let graph = target.graph(&plan, source.catalog(), &loads, false);
-    let streams = slices.iter().map(|slice| {
-        let (source, target, plan) = (&source, &target, &plan);
-        async move {
+    let (all, from, to, planned) = (&slices, &source, &target, &plan);
+    let load = |at: usize| {
+        let slice = all.get(at)?;
+        let (source, target, plan) = (from, to, planned);
+        let load = async move {
             target.copy_in(plan, &slice.table, source.copy_out(slice).await?).await?;
             Ok::<_, Error>(())
-        }
-        .boxed()
-    });
+        };
+        Some(load.boxed())
+    };
     let said = Mutex::new(Vec::new());
     let told = |event: RestoreEvent| {
         if let RestoreEvent::Warned { warning } = event {
             said.lock().unwrap().push(warning.to_string());
         }
     };
-    target.run_graph(&plan, &graph, streams.collect(), &|_| None, &told).await?;
+    target.run_graph(&plan, &graph, &load, &|_| None, &told).await?;
     source.finish().await?;
     target.post_data(&plan, &told).await?;
     target.finish(&plan, &told).await?;
